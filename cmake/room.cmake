@@ -1,0 +1,17 @@
+# spate_room(NAME ROOMS a b LIBRARIES x y): the static library room_NAME from src/NAME/*.c.
+# ROOMS are the rooms whose headers it may include; scripts/check_order.py enforces the same list on #include lines.
+function(spate_room name)
+  cmake_parse_arguments(ROOM "" "" "ROOMS;LIBRARIES" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.c)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(room_${name} STATIC ${sources})
+  target_include_directories(room_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+  foreach(room ${ROOM_ROOMS})
+    if(TARGET room_${room})
+      target_link_libraries(room_${name} PUBLIC room_${room})
+    endif()
+  endforeach()
+  target_link_libraries(room_${name} PUBLIC ${ROOM_LIBRARIES} Threads::Threads m)
+endfunction()

@@ -1,0 +1,62 @@
+/* Arena: a list of malloc'ed chunks, bump allocation in the newest. */
+#include "base/arena.h"
+
+#include "base/checked.h"
+
+#include <stdlib.h>
+
+enum { CHUNK_BYTES = 64 << 10, ARENA_ALIGN = 16 };
+
+struct arena_chunk {
+  struct arena_chunk *next;
+  size_t used, size; /* bytes of data[] */
+  _Alignas(ARENA_ALIGN) unsigned char data[];
+};
+
+void arena_init(struct arena *arena, size_t max) { *arena = (struct arena){.max = max}; }
+
+static struct arena_chunk *chunk_new(size_t size) {
+  size_t total;
+  if (!size_add(size, sizeof(struct arena_chunk), &total)) return NULL;
+  struct arena_chunk *chunk = calloc(1, total);
+  if (chunk) chunk->size = size;
+  return chunk;
+}
+
+void *arena_alloc(struct arena *arena, size_t size) {
+  size_t rounded;
+  if (!size_align(size ? size : 1, ARENA_ALIGN, &rounded)) return NULL;
+  if (rounded > arena->max - arena->used) return NULL;
+  struct arena_chunk *chunk = arena->chunks;
+  if (!chunk || chunk->size - chunk->used < rounded) {
+    chunk = chunk_new(rounded > CHUNK_BYTES ? rounded : CHUNK_BYTES);
+    if (!chunk) return NULL;
+    chunk->next = arena->chunks;
+    arena->chunks = chunk;
+  }
+  void *memory = chunk->data + chunk->used;
+  chunk->used += rounded;
+  arena->used += rounded;
+  return memory;
+}
+
+void *arena_array(struct arena *arena, size_t count, size_t size) {
+  size_t total;
+  return size_mul(count, size, &total) ? arena_alloc(arena, total) : NULL;
+}
+
+char *arena_text(struct arena *arena, struct slice text) {
+  if (text.size == SIZE_MAX) return NULL;
+  char *copy = arena_alloc(arena, text.size + 1);
+  if (copy && text.size) memcpy(copy, text.data, text.size);
+  return copy;
+}
+
+void arena_release(struct arena *arena) {
+  while (arena->chunks) {
+    struct arena_chunk *next = arena->chunks->next;
+    free(arena->chunks);
+    arena->chunks = next;
+  }
+  arena->used = 0;
+}

@@ -1,0 +1,42 @@
+/* Hashes: libxxhash behind one header. */
+#include "base/hash.h"
+
+#include <stdio.h>
+#include <xxhash.h>
+
+struct hash128 hash_bytes(struct slice bytes, uint64_t key) {
+  XXH128_hash_t hash = XXH3_128bits_withSeed(bytes.data, bytes.size, key);
+  return (struct hash128){hash.low64, hash.high64};
+}
+
+struct hasher *hasher_new(uint64_t key) {
+  XXH3_state_t *state = XXH3_createState();
+  if (state) XXH3_128bits_reset_withSeed(state, key);
+  return (struct hasher *)state;
+}
+
+void hasher_update(struct hasher *hasher, struct slice bytes) {
+  XXH3_128bits_update((XXH3_state_t *)hasher, bytes.data, bytes.size);
+}
+
+struct hash128 hasher_finish(struct hasher *hasher) {
+  XXH128_hash_t hash = XXH3_128bits_digest((XXH3_state_t *)hasher);
+  XXH3_freeState((XXH3_state_t *)hasher);
+  return (struct hash128){hash.low64, hash.high64};
+}
+
+void hash_format(struct hash128 hash, char out[33]) {
+  snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high, (unsigned long long)hash.low);
+}
+
+bool hash_parse(const char *text, struct hash128 *hash) {
+  uint64_t half[2] = {0, 0};
+  for (int i = 0; i < 32; i++) {
+    char c = text[i];
+    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (digit < 0) return false;
+    half[i / 16] = half[i / 16] << 4 | (uint64_t)digit;
+  }
+  *hash = (struct hash128){.high = half[0], .low = half[1]};
+  return text[32] == '\0';
+}

@@ -1,0 +1,28 @@
+/* JSON in through jansson (one set of strict flags), JSON out through a bounded buffer. */
+#ifndef SPATE_BASE_JSON_H
+#define SPATE_BASE_JSON_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/slice.h"
+
+#include <jansson.h>
+
+/* Parses a whole text: duplicate keys, bad UTF-8, trailing bytes, NaN and nesting over LIMIT_JSON_DEPTH are refused
+ * with a sentence that gives the line and column. U+0000 in strings is allowed: use json_string_length. The result is
+ * the caller's to json_decref. */
+json_t *json_parse(struct slice text, struct error *error);
+
+/* Reads a file of at most max bytes and parses it. */
+json_t *json_read(const char *path, size_t max, struct error *error);
+
+/* The string's bytes, U+0000 included. The value must be a string. */
+struct slice json_slice(const json_t *string);
+
+/* Appends "text" quoted and escaped (valid UTF-8 passes through; invalid bytes become U+FFFD). */
+bool json_write_string(struct buffer *out, struct slice text);
+
+/* Appends a finite number in the shortest form that reads back the same; NaN and infinities become null. */
+bool json_write_number(struct buffer *out, double number);
+
+#endif

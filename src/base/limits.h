@@ -1,0 +1,39 @@
+/* Every bound on what untrusted bytes can make Spate hold or do, in one place. Units in the names or comments. */
+#ifndef SPATE_BASE_LIMITS_H
+#define SPATE_BASE_LIMITS_H
+
+enum limit {
+  /* JSON of any origin */
+  LIMIT_JSON_DEPTH = 64,
+
+  /* model files */
+  LIMIT_TENSOR_COUNT = 1 << 20,
+  LIMIT_TENSOR_DIMS = 4,
+  LIMIT_TENSOR_NAME_BYTES = 512,
+  LIMIT_GGUF_KEYS = 1 << 16,
+  LIMIT_GGUF_ARRAY = 1 << 24,                /* elements of one metadata array */
+  LIMIT_SAFETENSORS_HEADER_BYTES = 100 << 20, /* the format's own limit */
+  LIMIT_CONFIG_BYTES = 16 << 20,             /* config.json, generation_config.json, index files */
+  LIMIT_TOKENIZER_BYTES = 128 << 20,
+  LIMIT_MODEL_LAYERS = 1024,
+  LIMIT_MODEL_WIDTH = 1 << 20, /* hidden, intermediate and vocabulary sizes */
+
+  /* text */
+  LIMIT_VOCAB = 1 << 20,
+  LIMIT_TOKEN_BYTES = 1 << 12,
+  LIMIT_STOP_STRINGS = 16,
+  LIMIT_STOP_BYTES = 256, /* of one stop string */
+
+  /* HTTP */
+  LIMIT_HEAD_BYTES = 16 << 10,
+  LIMIT_HEADERS = 100,
+  LIMIT_URL_BYTES = 8 << 10,
+  LIMIT_BODY_BYTES = 1 << 20, /* of a text request */
+  LIMIT_CONNECTION_OUTPUT_BYTES = 256 << 10,
+
+  /* runtime */
+  LIMIT_QUEUE_REQUESTS = 4096,
+  LIMIT_INBOX_EVENTS = 4096,
+};
+
+#endif

@@ -1,0 +1,40 @@
+/* Metrics in the Prometheus text format. Each metric is a static object of the room that updates it; a registry lists
+ * them for exposition. Updates are lock-free atomics: any thread, also on the token path. */
+#ifndef SPATE_BASE_METRIC_H
+#define SPATE_BASE_METRIC_H
+
+#include "base/buffer.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+enum { METRIC_BUCKETS_MAX = 24, METRIC_REGISTRY_MAX = 256 };
+
+struct metric {
+  enum metric_kind kind;
+  const char *name, *help;
+  const char *labels;   /* "method=\"GET\",status=\"200\"" already escaped, or NULL */
+  const double *bounds; /* histogram: ascending upper bounds, n_bound of them; +Inf is implied */
+  int n_bound;
+  _Atomic uint64_t count;                          /* counter: whole units; histogram: observations */
+  _Atomic uint64_t bits;                           /* gauge: the value; histogram: the sum; a double's bits */
+  _Atomic uint64_t bucket[METRIC_BUCKETS_MAX + 1]; /* histogram: not cumulative */
+};
+
+struct metric_registry {
+  struct metric *metric[METRIC_REGISTRY_MAX];
+  atomic_int n_metric;
+};
+
+/* Registers a metric (not owned). Metrics of one name must be registered one after another. Before threads start. */
+void metric_register(struct metric_registry *registry, struct metric *metric);
+
+void metric_add(struct metric *counter, uint64_t n);
+void metric_set(struct metric *gauge, double value);
+void metric_observe(struct metric *histogram, double value);
+
+/* Appends the whole exposition (text format 0.0.4). */
+bool metric_write(const struct metric_registry *registry, struct buffer *out);
+
+#endif
