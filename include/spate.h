@@ -1,0 +1,229 @@
+/* Spate: LLM inference from C.
+ *
+ * Build an engine file from a model once, open it, submit prompts, take events from an inbox:
+ *
+ *   spate_open_options options;  spate_open_options_init(&options);  options.model = "model.gguf";
+ *   spate_engine *engine = spate_open(&options, &error);
+ *   spate_inbox *inbox = spate_inbox_new(engine, &error);
+ *   spate_request request;  spate_request_init(engine, &request);  request.prompt = "Hello";  request.prompt_size = 5;
+ *   uint64_t id = spate_submit(engine, inbox, &request, &error);
+ *   while ((n = spate_inbox_take(inbox, events, 16, -1)) > 0) …until an event is SPATE_DONE or SPATE_FAILED
+ *
+ * Every function may be called from any thread, but an inbox has one consumer at a time. Functions that fail return
+ * false, NULL or 0 and fill *error with a sentence. Each options struct starts with its size, set by its _init, so that
+ * programs compiled against an older header keep working. examples/embed.c is a whole program. */
+#ifndef SPATE_H
+#define SPATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SPATE_API __attribute__((visibility("default")))
+
+typedef struct spate_engine spate_engine;
+typedef struct spate_inbox spate_inbox;
+
+typedef enum {
+  SPATE_OK,
+  SPATE_INVALID,     /* the request or an option is wrong */
+  SPATE_FORMAT,      /* a file is malformed */
+  SPATE_UNSUPPORTED, /* well formed, but not something Spate does */
+  SPATE_NOT_FOUND,
+  SPATE_LIMIT,       /* over a limit of the engine */
+  SPATE_MEMORY,      /* does not fit */
+  SPATE_IO,
+  SPATE_BUSY,        /* the queue is full: try again later */
+  SPATE_CANCELLED,
+  SPATE_DEVICE,      /* the engine has stopped: open it again */
+  SPATE_INTERNAL,
+} spate_code;
+
+typedef struct {
+  spate_code code;
+  char text[512]; /* a sentence: what, expected against actual, what to do */
+} spate_error;
+
+SPATE_API const char *spate_version(void);
+
+/* ---- build ------------------------------------------------------------------------------------------------------ */
+
+/* Called from the building thread, at most about ten times a second and at the end of each stage. Returning false
+ * cancels: nothing half made is left behind. */
+typedef bool (*spate_progress)(void *user, const char *stage, uint64_t done, uint64_t total);
+
+typedef struct {
+  size_t size;
+  const char *model;         /* a Hugging Face directory or a .gguf */
+  const char *output;        /* the engine file; written under a temporary name and renamed */
+  const char *quant_mode;    /* "FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT"; NULL: as the file is */
+  const char *target;        /* "cpu" */
+  const char *kv_cache_type; /* "PAGED" or "CONTIGUOUS" */
+  int max_batch_size;        /* sequences in a step; 0 for each: a default from the model */
+  int opt_batch_size;        /* the batch that kernel choices are timed at */
+  int max_input_len;         /* tokens of a prompt */
+  int max_seq_len;           /* tokens of a prompt and its answer */
+  int max_num_tokens;        /* tokens of a step */
+  spate_progress progress;   /* may be NULL */
+  void *user;
+} spate_build_options;
+
+SPATE_API void spate_build_options_init(spate_build_options *options);
+SPATE_API bool spate_build(const spate_build_options *options, spate_error *error);
+
+/* ---- engine ----------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  size_t size;
+  const char *model;               /* an engine file, or a model: then its engine is built into the cache first */
+  const spate_build_options *build; /* for that build; NULL: defaults. model, output and progress are ignored */
+  const char *cache_dir;           /* NULL: $XDG_CACHE_HOME/spate or ~/.cache/spate */
+  const char *backend;             /* NULL: the engine's target; "null" and "reference" are for tests */
+  int threads;                     /* 0: what affinity and the cgroup allow */
+  double free_gpu_memory_fraction; /* of available memory (or the cgroup's limit) for the KV cache; 0: 0.3 */
+  uint64_t kv_cache_memory;        /* bytes; overrides the fraction; 0: not set */
+  const char *kv_cache_dtype;      /* "fp32" or "fp16"; NULL: fp16 (fp32 for an FP32 engine) */
+  int block_size;                  /* tokens of a KV block, a power of two up to 256; 0: 16 */
+  int max_queue;                   /* waiting requests, more are refused as busy; 0: 1024 */
+  spate_progress progress;
+  void *user;
+} spate_open_options;
+
+SPATE_API void spate_open_options_init(spate_open_options *options);
+SPATE_API spate_engine *spate_open(const spate_open_options *options, spate_error *error);
+
+/* Cancels what runs, waits for the step in progress, frees everything. Inboxes must be freed first. NULL is allowed. */
+SPATE_API void spate_close(spate_engine *engine);
+
+typedef struct {
+  size_t size;
+  const char *name;         /* of the model */
+  const char *architecture;
+  const char *device;       /* backend, kernel set, threads */
+  int vocab_size, max_batch_size, max_input_len, max_seq_len, max_num_tokens;
+  uint64_t weight_bytes, kv_bytes;
+  int64_t created; /* seconds since 1970: when the engine was built */
+} spate_engine_info;
+
+/* Strings live as long as the engine. */
+SPATE_API void spate_info(const spate_engine *engine, spate_engine_info *info);
+
+/* True while steps make progress; otherwise *error says what stopped the engine. */
+SPATE_API bool spate_healthy(const spate_engine *engine, spate_error *error);
+
+/* The engine's metrics in the Prometheus text format, appended through write. */
+SPATE_API bool spate_metrics(const spate_engine *engine, void (*write)(void *user, const char *text, size_t size),
+                             void *user);
+
+/* ---- requests --------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  size_t size;
+  const char *prompt; /* UTF-8; taken raw, with BOS as the tokenizer says */
+  size_t prompt_size;
+  const int32_t *tokens; /* instead of prompt, when n_token > 0 */
+  int n_token;
+  int max_tokens;    /* 1 to max_seq_len; default 256 */
+  float temperature; /* 0: greedy; default 1 or the model's */
+  float top_p;       /* (0, 1] */
+  int top_k;         /* 0: off */
+  bool has_seed;     /* otherwise a seed is drawn */
+  uint64_t seed;
+  const char *const *stop; /* NUL-terminated strings; generation ends before the first that appears */
+  int n_stop;
+  bool ignore_eos; /* benches: generate max_tokens whatever comes */
+  int priority;    /* lower runs first; default 0 */
+} spate_request;
+
+/* Defaults, those of the model's generation config included. */
+SPATE_API void spate_request_init(const spate_engine *engine, spate_request *request);
+
+typedef enum { SPATE_TEXT, SPATE_DONE, SPATE_FAILED } spate_event_kind;
+typedef enum { SPATE_FINISH_NONE, SPATE_FINISH_STOP, SPATE_FINISH_LENGTH, SPATE_FINISH_CANCELLED } spate_finish;
+
+typedef struct {
+  uint64_t id; /* of the request */
+  spate_event_kind kind;
+  spate_finish finish;  /* SPATE_DONE */
+  const char *text;     /* new text (DONE may carry the last of it), or the sentence of a failure; whole UTF-8
+                           characters, not NUL-terminated; valid until the next take from this inbox */
+  size_t text_size;
+  int32_t token;        /* the last token that this event's text came from; −1: none */
+  int generated_tokens; /* so far */
+  int prompt_tokens, cached_tokens;
+  spate_code code;      /* SPATE_FAILED */
+} spate_event;
+
+/* Copies the request and queues it. The id is never 0 and never used again; its events go to the inbox, ending with one
+ * DONE or FAILED. 0 on failure: SPATE_INVALID, SPATE_LIMIT, SPATE_BUSY, SPATE_DEVICE. */
+SPATE_API uint64_t spate_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
+                                spate_error *error);
+
+/* Never blocks; an unknown or finished id is ignored. The request still ends with an event. */
+SPATE_API void spate_cancel(spate_engine *engine, uint64_t id);
+
+SPATE_API spate_inbox *spate_inbox_new(spate_engine *engine, spate_error *error);
+/* Cancels its requests; their events are dropped. */
+SPATE_API void spate_inbox_free(spate_inbox *inbox);
+
+/* Readable (poll, epoll) while events wait. */
+SPATE_API int spate_inbox_descriptor(const spate_inbox *inbox);
+
+/* Takes up to max events; waits up to timeout_ms for the first (0: not at all, −1: for ever). Returns how many. An inbox
+ * that is not emptied pauses its own sequences only. */
+SPATE_API int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeout_ms);
+
+/* ---- tools ------------------------------------------------------------------------------------------------------ */
+
+/* Text that a function returns; free with spate_text_free. NUL-terminated. */
+typedef struct {
+  char *data;
+  size_t size;
+} spate_text;
+
+SPATE_API void spate_text_free(spate_text *text);
+
+/* What is in a model or engine file (tensors, types, sizes, config, tokenizer facts, memory needed), as JSON. */
+SPATE_API bool spate_inspect(const char *path, spate_text *json, spate_error *error);
+
+/* Token ids of a text as JSON: {"tokens":[{"id":1,"text":"…"},…]}. `model` as in spate_open_options; special tokens in
+ * the text are recognised, BOS and EOS are added as the tokenizer says when add_special. */
+SPATE_API bool spate_tokenize(const char *model, const char *text, size_t text_size, bool add_special, spate_text *json,
+                              spate_error *error);
+
+typedef struct {
+  size_t size;
+  int batch;         /* sequences decoded together */
+  int prompt_tokens; /* of each sequence */
+  int decode_tokens;
+  int repeat;        /* medians are over this many runs */
+  bool all_outputs;  /* prefill computes the logits of every token */
+  spate_progress progress;
+  void *user;
+} spate_bench_options;
+
+SPATE_API void spate_bench_options_init(spate_bench_options *options);
+
+/* Prefill and decode rates through batches handed in directly, past the scheduler, with the floors that this machine's
+ * measured limits set and every op that runs on a slower path; as JSON. The engine must be idle. */
+SPATE_API bool spate_bench(spate_engine *engine, const spate_bench_options *options, spate_text *json,
+                           spate_error *error);
+
+/* This machine's limits: read bandwidth by working-set size, int8, BF16, FP16 and FP32 rates; as JSON. */
+SPATE_API bool spate_bench_machine(int threads, spate_progress progress, void *user, spate_text *json,
+                                   spate_error *error);
+
+/* Logits of every token of one sequence, through batches of at most chunk tokens (tests, evaluation):
+ * out[n_token][vocab_size]. The engine must be idle. */
+SPATE_API bool spate_logits(spate_engine *engine, const int32_t *tokens, int n_token, int chunk, float *out,
+                            spate_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

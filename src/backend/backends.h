@@ -1,0 +1,12 @@
+/* The backends that this binary holds. */
+#ifndef SPATE_BACKEND_BACKENDS_H
+#define SPATE_BACKEND_BACKENDS_H
+
+#include "plan/backend.h"
+
+extern const struct backend backend_cpu, backend_reference, backend_null;
+
+/* By name ("cpu", "reference", "null"), or NULL. */
+const struct backend *backend_find(const char *name);
+
+#endif

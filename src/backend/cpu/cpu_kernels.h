@@ -1,0 +1,46 @@
+/* The seam between the CPU program (what runs when, on which thread) and its kernels (one set per instruction set).
+ * Kernels never start threads, allocate or block; a call works on the part of the output it is given. */
+#ifndef SPATE_BACKEND_CPU_KERNELS_H
+#define SPATE_BACKEND_CPU_KERNELS_H
+
+#include "backend/cpu/cpu_layout.h"
+#include "plan/plan.h"
+
+/* Activation rows as a linear wants them: float rows as they are, or groups of 32 int8 with scale and sum. The size of
+ * one prepared row depends on the columns and on whether the weight multiplies with int8. */
+struct linear_input {
+  const void *rows;  /* n_row prepared rows */
+  size_t row_bytes;  /* multiple of 64 */
+  int n_row;
+};
+
+/* What happens to a product before it is stored. Indices are output columns (after gating). */
+struct linear_tail {
+  const float *bias;     /* [rows of the weight] in packed row order, or NULL */
+  const float *residual; /* added last, or NULL; may alias out */
+  size_t residual_stride; /* floats */
+  float scale, softcap;
+  uint8_t act, gated; /* enum act_kind */
+};
+
+struct kernel_set {
+  const char *name; /* for SPATE_ISA and people */
+  bool (*available)(void);
+
+  /* y = x·norm weight / rms(x) for one row; weight NULL: plain copy. */
+  void (*rms_norm)(const float *x, const float *weight, int cols, float eps, float *y);
+  /* One row of floats into its prepared form. */
+  void (*prepare)(const struct cpu_layout *layout, const float *x, void *row);
+
+  /* Tiles [first, first + count) of a packed weight times every prepared row; stores out[row][column]. For a gated
+   * weight tiles come in pairs (gate, up): first and count are even. Which sums are formed in which order depends on
+   * the row alone: never on n_row, first or count. */
+  void (*linear)(const struct cpu_layout *layout, const uint8_t *packed, int first, int count,
+                 const struct linear_input *input, const struct linear_tail *tail, float *out, size_t out_stride);
+};
+
+/* The kernel sets of this binary, best first, and the one to use: `isa` by name, or NULL for the best that the machine
+ * has (SPATE_ISA in the environment wins). */
+const struct kernel_set *kernel_set_choose(const char *isa, struct error *error);
+
+#endif

@@ -1,0 +1,84 @@
+/* What a backend is: it packs weights on the host, compiles a plan once into a program, then runs batches. Nothing else
+ * of a device is visible outside src/backend/. */
+#ifndef SPATE_PLAN_BACKEND_H
+#define SPATE_PLAN_BACKEND_H
+
+#include "base/buffer.h"
+#include "plan/batch.h"
+#include "plan/target.h"
+
+struct device;
+struct program;
+
+enum kv_dtype { KV_F32, KV_F16 };
+
+struct device_options {
+  int n_thread;             /* 0: as many as affinity and the cgroup quota allow */
+  const char *isa;          /* force a kernel set by name; NULL: the best the machine has */
+  const char *tactic_cache; /* file that remembers timed choices for this device; NULL: time anew */
+};
+
+struct limits {
+  int32_t seats;      /* sequences that may have state at once (max_batch_size) */
+  int32_t tokens;     /* of one step (max_num_tokens) */
+  int32_t outputs;    /* of one step */
+  int32_t length;     /* of one sequence (max_seq_len) */
+  int32_t opt_batch;  /* decode batch that tactics are timed at (opt_batch_size) */
+  int32_t block_size; /* tokens of a KV block, a power of two */
+  uint8_t kv_dtype;   /* enum kv_dtype */
+  uint32_t n_block[PLAN_GROUPS];
+};
+
+struct footprint {
+  uint64_t weights, workspace;     /* bytes */
+  uint64_t kv_block[PLAN_GROUPS];  /* bytes of one block of each group, all its layers */
+};
+
+struct backend {
+  const char *name;
+  enum target_kind target; /* whose packed layout it reads */
+  int run_ahead;           /* steps that may be submitted before the results of the first are collected */
+  int pack_rows;           /* weights are packed in strips of this many rows */
+
+  /* NULL on failure. One device may compile several programs. */
+  struct device *(*open)(const struct device_options *options, struct error *error);
+  void (*close)(struct device *device);
+  /* One line for people: kernel set, threads. Valid while the device is. */
+  const char *(*describe)(const struct device *device);
+
+  /* Can op i of the plan run, with the schemes of its weights? The sentence says which part cannot. Needs no device. */
+  bool (*supports)(const struct plan *plan, int op, struct error *error);
+  /* Appends the names of ops that run on a slower path than the scheme's best, one a line. */
+  void (*fallbacks)(const struct device *device, const struct plan *plan, struct buffer *out);
+
+  /* Bytes of a packed matrix (all strips) or vector; packing of one strip of codes->rows ≤ pack_rows rows (fewer only
+   * at the end) into out. Host code without a device. Strip i starts at i × strip_bytes. */
+  size_t (*strip_bytes)(const struct weight *weight);
+  void (*pack)(const struct weight *weight, const struct codes *codes, void *out);
+
+  /* Memory, before anything is allocated. */
+  bool (*measure)(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
+                  struct error *error);
+
+  /* The plan must have passed plan_check and outlive the program. Allocates everything that steps will need. */
+  struct program *(*compile)(struct device *device, const struct plan *plan, const struct limits *limits,
+                             struct error *error);
+  /* Packed bytes of weight i; may keep pointing at them (mapped file), so they must outlive the program. */
+  bool (*load)(struct program *program, int weight, struct slice packed, struct error *error);
+  void (*release)(struct program *program);
+
+  /* A step: submit runs the body, finish the head and sampling (a grammar's masks may arrive between the two; NULL:
+   * none), collect waits for the oldest submitted step. One thread calls all three, in that order. */
+  bool (*submit)(struct program *program, const struct batch *batch, struct error *error);
+  bool (*finish)(struct program *program, const struct masks *masks, struct error *error);
+  bool (*collect)(struct program *program, struct result *result, struct error *error);
+};
+
+/* Packed bytes of a whole weight. */
+size_t backend_packed_bytes(const struct backend *backend, const struct weight *weight);
+
+/* Checks a batch against a plan and limits: what every backend may rely on. For callers that take batches from
+ * elsewhere (benches, tests); the runtime's own batches hold by construction and are checked in debug builds. */
+bool batch_check(const struct batch *batch, const struct plan *plan, const struct limits *limits, struct error *error);
+
+#endif

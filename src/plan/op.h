@@ -1,0 +1,71 @@
+/* The ops of a plan. Variants are fields, not new ops: a new network should need a new field before it needs a new op.
+ * Indices are into the plan's values and weights; −1 means none. */
+#ifndef SPATE_PLAN_OP_H
+#define SPATE_PLAN_OP_H
+
+#include <stdint.h>
+
+enum op_kind {
+  OP_EMBED,  /* out[token] = scale × weight[0] row of the token's id (or a row of the embedding pool) */
+  OP_LINEAR, /* out = residual + post_norm(act(norm(in) · weight[0]ᵀ + bias)) and the fields below */
+  OP_ATTEND, /* out = attention over the KV cache after storing this batch's keys and values */
+  OP_SELECT, /* out[i] = in[batch.out[i]]: tokens → outputs */
+  OP_SAMPLE, /* the tail: logits in → one token a row, by the row's sampling parameters */
+};
+
+enum norm_kind { NORM_NONE, NORM_RMS };
+enum act_kind { ACT_NONE, ACT_SILU, ACT_GELU_TANH };
+enum rope_style { ROPE_NONE, ROPE_HALF, ROPE_PAIRS }; /* partner of i: i + dim/2, or its neighbour */
+
+enum { OP_INPUTS = 2, OP_WEIGHTS = 4 };
+
+struct embed_args {
+  float scale;
+};
+
+/* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of out].
+ * in[1] is the residual (may be the same value as out) or −1.
+ * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding). */
+struct linear_args {
+  uint8_t norm, post_norm; /* enum norm_kind */
+  uint8_t act;             /* enum act_kind */
+  uint8_t gated;
+  float eps, post_eps; /* of the norms */
+  float scale;         /* multiplies the product before the residual; 1 */
+  float softcap;       /* c·tanh(x/c) on the result; 0: none */
+  int32_t lora_site;   /* which pair of adapter matrices applies here; −1: none */
+};
+
+/* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side.
+ * weight[0], [1]: RMS norms of q and k over a head, before rope; [2]: one sink logit a head.
+ * rope: dim/2 inverse frequencies in the plan's floats; angles are computed in double, rotation in float. */
+struct attend_args {
+  int32_t n_head, n_kv_head, dim_k, dim_v;
+  int32_t group, layer; /* KV group, and layer within it */
+  int32_t rope_style;   /* enum rope_style */
+  int32_t rope_dim;     /* leading dimensions of a head that are rotated, even */
+  uint32_t rope_freq;   /* index of the first inverse frequency in floats */
+  float rope_scale;     /* multiplies cos and sin; 1 but for some long-context scalings */
+  float eps;            /* of the q and k norms */
+  float scale;          /* multiplies q·k */
+  float softcap;        /* c·tanh(x/c) on scaled scores; 0: none */
+};
+
+union op_args {
+  struct embed_args embed;
+  struct linear_args linear;
+  struct attend_args attend;
+};
+
+struct op {
+  int32_t kind;  /* enum op_kind */
+  int32_t layer; /* of the network, for messages; −1: none */
+  int32_t in[OP_INPUTS], out;
+  int32_t weight[OP_WEIGHTS];
+  union op_args args;
+};
+
+/* "linear", "attend", …; NULL for a number that is no kind. */
+const char *op_kind_name(int kind);
+
+#endif

@@ -1,0 +1,96 @@
+/* A plan: the graph of fused ops of one network as plain data. One contiguous block without pointers: arrays are byte
+ * offsets from its start, so it is stored in the engine file and used there as it is mapped. Families build plans
+ * (plan_builder.h); backends compile them; nobody runs an op by itself. */
+#ifndef SPATE_PLAN_PLAN_H
+#define SPATE_PLAN_PLAN_H
+
+#include "base/error.h"
+#include "base/slice.h"
+#include "plan/op.h"
+#include "plan/scheme.h"
+
+enum {
+  PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
+  PLAN_VERSION = 1,
+  PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
+  PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
+  GATE_INTERLEAVE = 16, /* a gated weight alternates runs of this many gate rows and up rows, each part padded */
+};
+
+enum plan_role { PLAN_DECODER };
+enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR }; /* a vector is F32, one row, stored plainly */
+enum value_rows { ROWS_TOKENS, ROWS_OUTPUTS };    /* one row per token of the batch, or per wanted output */
+
+/* Rows of a checkpoint tensor; `add` is added to each element (1 for norms stored as an offset from one). */
+struct weight_part {
+  uint32_t tensor; /* offset of its NUL-terminated name in names */
+  int32_t first, rows;
+  float add;
+};
+
+struct weight {
+  uint32_t name;       /* offset in names: what people and errors call it */
+  int32_t rows, cols;  /* padding rows of an interleaved weight included */
+  uint8_t use;         /* enum weight_use */
+  uint8_t interleaved; /* two parts of equal rows alternate in runs of GATE_INTERLEAVE; otherwise parts follow each other */
+  uint8_t n_part;
+  uint8_t reserved;
+  struct weight_part part[PLAN_PARTS];
+  struct scheme scheme;
+};
+
+/* A buffer between ops: cols floats for each row. The residual stream is one value that ops add to in place. */
+struct value {
+  int32_t cols;
+  uint8_t rows; /* enum value_rows */
+  uint8_t reserved[3];
+};
+
+/* Layers that share a block table: same heads, same window. */
+struct kv_group {
+  int32_t n_layer, n_head; /* n_head: KV heads */
+  int32_t dim_k, dim_v;
+  int32_t window; /* tokens a query sees, itself included; 0: all */
+};
+
+struct plan {
+  uint32_t magic, version;
+  uint64_t bytes; /* of the whole block */
+  int32_t role;   /* enum plan_role */
+  int32_t n_op, n_weight, n_value, n_group;
+  uint32_t n_float, names_bytes;
+  uint32_t ops, weights, values, groups, floats, names; /* byte offsets from this struct's start */
+  int32_t vocab, hidden;                                /* logits per output; width of the residual stream */
+  int32_t max_position;                                 /* the longest sequence the network was made for */
+};
+
+static inline const struct op *plan_ops(const struct plan *p) { return (const void *)((const char *)p + p->ops); }
+static inline const struct weight *plan_weights(const struct plan *p) {
+  return (const void *)((const char *)p + p->weights);
+}
+static inline const struct value *plan_values(const struct plan *p) {
+  return (const void *)((const char *)p + p->values);
+}
+static inline const struct kv_group *plan_groups(const struct plan *p) {
+  return (const void *)((const char *)p + p->groups);
+}
+static inline const float *plan_floats(const struct plan *p) { return (const void *)((const char *)p + p->floats); }
+static inline const char *plan_name(const struct plan *p, uint32_t name) {
+  return (const char *)p + p->names + name;
+}
+
+/* Checks a block from a file (8-byte aligned) completely: bounds, op arguments, shapes of values against weights.
+ * After true, no field of it can lead a backend out of bounds. The sentence names the op or weight. */
+bool plan_check(struct slice block, struct error *error);
+
+/* Which checkpoint row is row `row` of a weight: the part, and the row within the tensor. False for a padding row. */
+bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row);
+
+/* The weights that an op of the plan uses as a matrix, in the order in which the plan first reads them, then the
+ * vectors: the order of the engine file. Fills order[n_weight]. */
+void plan_read_order(const struct plan *plan, int *order);
+
+/* Parameters per token and in all, for floors and memory: numbers of matrix elements read for one decoded token. */
+uint64_t plan_matrix_elements(const struct plan *plan);
+
+#endif
