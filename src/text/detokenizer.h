@@ -1,0 +1,38 @@
+/* Token ids to text, as they arrive. Output is always whole, valid UTF-8 characters: the bytes of an unfinished one
+ * are held until the next token completes it, and bytes that can never be one become U+FFFD. Fixed size, allocates
+ * nothing: one per sequence, owned by whoever runs the sequence. */
+#ifndef SPATE_TEXT_DETOKENIZER_H
+#define SPATE_TEXT_DETOKENIZER_H
+
+#include "base/limits.h"
+#include "text/tokenizer.h"
+
+enum detokenizer_flag {
+  DETOKENIZE_SPECIAL = 1, /* write special tokens out; by default they are skipped */
+  DETOKENIZE_START = 2,   /* these ids start a text (not a continuation of a prompt): the SentencePiece rule that drops
+                             its first space applies */
+};
+
+/* What one token may produce at most: every byte may become a U+FFFD of three bytes. */
+enum { DETOKENIZER_OUT_MAX = 3 * (LIMIT_TOKEN_BYTES + 4) };
+
+struct detokenizer {
+  const struct tokenizer *tokenizer; /* borrowed */
+  unsigned flags;
+  uint8_t held[4]; /* beginning of a character */
+  size_t n_held;
+};
+
+void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, unsigned flags);
+
+/* Writes the text that id completes to out (DETOKENIZER_OUT_MAX bytes of room); returns its size, maybe 0. */
+size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *out);
+
+/* The end of the ids: held bytes become one U+FFFD (out: 4 bytes of room). */
+size_t detokenizer_flush(struct detokenizer *detokenizer, uint8_t *out);
+
+/* All of ids at once, appended to a bounded buffer; false when it is full. */
+bool detokenize(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, unsigned flags,
+                struct buffer *out);
+
+#endif
