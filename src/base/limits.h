@@ -29,7 +29,13 @@ enum limit {
   LIMIT_HEADERS = 100,
   LIMIT_URL_BYTES = 8 << 10,
   LIMIT_BODY_BYTES = 1 << 20, /* of a text request */
+  LIMIT_BODY_BYTES_PER_MS = 64, /* the slowest upload waited for */
+  LIMIT_CHUNK_EXTENSION_BYTES = 256,
+  LIMIT_TRAILER_BYTES = 4 << 10,
+  LIMIT_PIPELINED_BYTES = 64 << 10, /* sent ahead while a request is being answered */
+  LIMIT_REFUSED_CONNECTIONS = 256,  /* over the connection limit, being told so */
   LIMIT_CONNECTION_OUTPUT_BYTES = 256 << 10,
+  LIMIT_RESPONSE_BYTES = 32 << 20, /* waiting for one client */
 
   /* runtime */
   LIMIT_QUEUE_REQUESTS = 4096,
