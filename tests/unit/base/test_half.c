@@ -1,0 +1,80 @@
+/* Half and bfloat conversions over all 65,536 patterns, and their roundings at the edges. */
+#include "base/half.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+/* cmocka wants the four above */
+#include <cmocka.h>
+
+static void test_every_half_round_trips(void **state) {
+  (void)state;
+  for (uint32_t bits = 0; bits <= 0xFFFF; bits++) {
+    float value = half_to_float((uint16_t)bits);
+    uint16_t back = half_from_float(value);
+    if (isnan(value)) {
+      assert_int_equal(back, bits | 0x200); /* quiet */
+    } else {
+      assert_int_equal(back, bits);
+    }
+  }
+}
+
+static void test_every_half_has_its_value(void **state) {
+  (void)state;
+  for (uint32_t bits = 0; bits < 0x7C00; bits++) {
+    int exponent = (int)(bits >> 10);
+    double fraction = bits & 1023;
+    double expected = exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
+    assert_true((double)half_to_float((uint16_t)bits) == expected);
+    assert_true((double)half_to_float((uint16_t)(bits | 0x8000)) == -expected);
+  }
+}
+
+/* Between each two neighbours: a little under the middle goes down, a little over goes up, the middle to the even. */
+static void test_half_rounds_to_nearest_even(void **state) {
+  (void)state;
+  for (uint32_t bits = 0; bits < 0x7BFF; bits++) {
+    float middle = (half_to_float((uint16_t)bits) + half_to_float((uint16_t)(bits + 1))) / 2;
+    assert_int_equal(half_from_float(middle), (bits + 1) & ~1u);
+    assert_int_equal(half_from_float(nextafterf(middle, 0)), bits);
+    assert_int_equal(half_from_float(nextafterf(middle, INFINITY)), bits + 1);
+  }
+}
+
+static void test_half_edges(void **state) {
+  (void)state;
+  assert_int_equal(half_from_float(65519.996f), 0x7BFF);
+  assert_int_equal(half_from_float(65520.0f), 0x7C00);
+  assert_int_equal(half_from_float(-1e30f), 0xFC00);
+  assert_int_equal(half_from_float(-INFINITY), 0xFC00);
+  assert_int_equal(half_from_float(-0.0f), 0x8000);
+  assert_true(isnan(half_to_float(half_from_float(float_from_bits(0x7F800001)))));
+}
+
+static void test_every_bfloat_round_trips(void **state) {
+  (void)state;
+  for (uint32_t bits = 0; bits <= 0xFFFF; bits++) {
+    float value = bfloat_to_float((uint16_t)bits);
+    assert_int_equal(bfloat_from_float(value), isnan(value) ? (bits | 0x40) : bits);
+  }
+}
+
+static void test_bfloat_edges(void **state) {
+  (void)state;
+  assert_int_equal(bfloat_from_float(float_from_bits(0x3F808000)), 0x3F80); /* a tie, to even */
+  assert_int_equal(bfloat_from_float(float_from_bits(0x3F818000)), 0x3F82);
+  assert_int_equal(bfloat_from_float(float_from_bits(0x3F808001)), 0x3F81);
+  assert_int_equal(bfloat_from_float(float_from_bits(0x7F7FFFFF)), 0x7F80); /* the largest float: infinity */
+  assert_true(isnan(bfloat_to_float(bfloat_from_float(float_from_bits(0x7F800001)))));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_every_half_round_trips),      cmocka_unit_test(test_every_half_has_its_value),
+      cmocka_unit_test(test_half_rounds_to_nearest_even), cmocka_unit_test(test_half_edges),
+      cmocka_unit_test(test_every_bfloat_round_trips),    cmocka_unit_test(test_bfloat_edges),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
