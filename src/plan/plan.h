@@ -87,8 +87,8 @@ bool plan_check(struct slice block, struct error *error);
 bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row);
 
 /* The weights that an op of the plan uses as a matrix, in the order in which the plan first reads them, then the
- * vectors: the order of the engine file. Fills order[n_weight]. */
-void plan_read_order(const struct plan *plan, int *order);
+ * vectors: the order of the engine file. Fills order[n_weight]; false when out of memory. */
+bool plan_read_order(const struct plan *plan, int *order);
 
 /* Parameters per token and in all, for floors and memory: numbers of matrix elements read for one decoded token. */
 uint64_t plan_matrix_elements(const struct plan *plan);

@@ -1,0 +1,60 @@
+/* Checking a batch, and sizes that follow from a backend's table. */
+#include "plan/backend.h"
+
+static bool row_check(const struct batch *b, int index, const struct plan *plan, const struct limits *limits,
+                      struct error *error) {
+  const struct row *row = b->row + index;
+  if (row->seat < 0 || row->seat >= limits->seats)
+    return error_set(error, ERROR_INVALID, "Row %d has seat %d, expected 0 to %d.", index, row->seat,
+                     limits->seats - 1);
+  if (row->count < 1 || row->first < 0 || row->first > b->n_token - row->count)
+    return error_set(error, ERROR_INVALID, "Row %d has tokens %d to %d of %d.", index, row->first,
+                     row->first + row->count - 1, b->n_token);
+  if (row->length < 0 || row->length > limits->length - row->count)
+    return error_set(error, ERROR_LIMIT, "Row %d has %d + %d tokens, more than the engine's %d.", index, row->length,
+                     row->count, limits->length);
+  for (int g = 0; g < plan->n_group; g++) {
+    int need = (row->length + row->count + limits->block_size - 1) / limits->block_size;
+    if (row->n_block[g] < need)
+      return error_set(error, ERROR_INVALID, "Row %d has %d blocks in group %d, needs %d.", index, row->n_block[g], g,
+                       need);
+    for (int i = 0; i < row->n_block[g]; i++)
+      if (row->block[g][i] >= limits->n_block[g])
+        return error_set(error, ERROR_INVALID, "Row %d names block %u of %u in group %d.", index, row->block[g][i],
+                         limits->n_block[g], g);
+  }
+  return true;
+}
+
+bool batch_check(const struct batch *b, const struct plan *plan, const struct limits *limits, struct error *error) {
+  if (b->n_token < 1 || b->n_token > limits->tokens || b->n_row < 1 || b->n_row > limits->seats || b->n_out < 0 ||
+      b->n_out > limits->outputs)
+    return error_set(error, ERROR_LIMIT, "A batch of %d rows, %d tokens, %d outputs; at most %d, %d, %d.", b->n_row,
+                     b->n_token, b->n_out, limits->seats, limits->tokens, limits->outputs);
+  if (b->embed || b->parent || b->position)
+    return error_set(error, ERROR_UNSUPPORTED, "Embedded rows, token trees and given positions do not exist yet.");
+  for (int i = 0; i < b->n_row; i++) {
+    if (!row_check(b, i, plan, limits, error)) return false;
+    if (b->row[i].n_lora) return error_set(error, ERROR_UNSUPPORTED, "Row %d has adapters; none exist yet.", i);
+  }
+  for (int i = 0; i < b->n_token; i++)
+    if (b->token[i] < 0 || b->token[i] >= plan->vocab)
+      return error_set(error, ERROR_INVALID, "Token %d has id %d, expected 0 to %d.", i, b->token[i], plan->vocab - 1);
+  for (int i = 0; i < b->n_out; i++)
+    if (b->out[i] < 0 || b->out[i] >= b->n_token || (i > 0 && b->out[i] <= b->out[i - 1]))
+      return error_set(error, ERROR_INVALID, "Output %d names token %d of %d; outputs ascend.", i, b->out[i],
+                       b->n_token);
+  for (int i = 0; i < b->n_copy; i++) {
+    const struct kv_copy *copy = b->copy + i;
+    if (copy->group < 0 || copy->group >= plan->n_group || copy->from >= limits->n_block[copy->group] ||
+        copy->to >= limits->n_block[copy->group])
+      return error_set(error, ERROR_INVALID, "Block copy %d of the batch is out of range.", i);
+  }
+  return true;
+}
+
+size_t backend_packed_bytes(const struct backend *backend, const struct weight *weight) {
+  if (weight->use == WEIGHT_VECTOR) return (size_t)weight->cols * sizeof(float);
+  size_t strips = ((size_t)weight->rows + (size_t)backend->pack_rows - 1) / (size_t)backend->pack_rows;
+  return strips * backend->strip_bytes(weight);
+}

@@ -1,0 +1,55 @@
+/* Facts about a plan: where a weight's rows come from, in which order weights are read. */
+#include "plan/plan.h"
+
+#include <stdlib.h>
+
+bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row) {
+  if (weight->interleaved) {
+    int run = row / GATE_INTERLEAVE, within = run / 2 * GATE_INTERLEAVE + row % GATE_INTERLEAVE;
+    *part = run % 2;
+    *tensor_row = weight->part[*part].first + within;
+    return within < weight->part[*part].rows;
+  }
+  for (*part = 0; *part < weight->n_part; (*part)++) {
+    if (row < weight->part[*part].rows) {
+      *tensor_row = weight->part[*part].first + row;
+      return true;
+    }
+    row -= weight->part[*part].rows;
+  }
+  return false;
+}
+
+static void order_append(const struct plan *plan, enum weight_use use, bool *seen, int *order, int *count) {
+  for (int i = 0; i < plan->n_op; i++) {
+    for (int k = 0; k < OP_WEIGHTS; k++) {
+      int weight = plan_ops(plan)[i].weight[k];
+      if (weight < 0 || seen[weight] || plan_weights(plan)[weight].use != use) continue;
+      seen[weight] = true;
+      order[(*count)++] = weight;
+    }
+  }
+}
+
+bool plan_read_order(const struct plan *plan, int *order) {
+  bool *seen = calloc((size_t)plan->n_weight + 1, sizeof *seen);
+  if (!seen) return false;
+  int count = 0;
+  order_append(plan, WEIGHT_MATRIX, seen, order, &count);
+  order_append(plan, WEIGHT_VECTOR, seen, order, &count);
+  for (int i = 0; i < plan->n_weight; i++) /* weights that no op uses still have a place */
+    if (!seen[i]) order[count++] = i;
+  free(seen);
+  return true;
+}
+
+uint64_t plan_matrix_elements(const struct plan *plan) {
+  uint64_t total = 0;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind != OP_LINEAR) continue;
+    const struct weight *w = plan_weights(plan) + op->weight[0];
+    total += (uint64_t)w->rows * (uint64_t)w->cols;
+  }
+  return total;
+}

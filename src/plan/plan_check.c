@@ -1,0 +1,203 @@
+/* Checking a plan block that came from a file: every index and shape, so that backends need not. */
+#include "base/limits.h"
+#include "plan/plan.h"
+
+#include <math.h>
+
+enum { PLAN_COUNT_MAX = 1 << 20, HEAD_DIM_MAX = 1024 };
+
+/* An array of count elements at an aligned offset within the block. */
+static bool array_within(const struct plan *plan, uint32_t offset, int64_t count, size_t size) {
+  return offset % 4 == 0 && offset >= sizeof *plan && offset <= plan->bytes && count >= 0 &&
+         (uint64_t)count * size <= plan->bytes - offset;
+}
+
+static bool head_check(struct slice block, struct error *error) {
+  const struct plan *p = (const void *)block.data;
+  if (block.size < sizeof *p || p->magic != PLAN_MAGIC || p->bytes != block.size || (uintptr_t)block.data % 8)
+    return error_set(error, ERROR_FORMAT, "The plan block of %zu bytes does not start with a plan of that size.",
+                     block.size);
+  if (p->version != PLAN_VERSION)
+    return error_set(error, ERROR_FORMAT, "The plan has version %u, expected %d: build the engine again.", p->version,
+                     PLAN_VERSION);
+  if (p->n_op < 0 || p->n_op > PLAN_COUNT_MAX || p->n_weight < 0 || p->n_weight > PLAN_COUNT_MAX || p->n_value < 0 ||
+      p->n_value > PLAN_COUNT_MAX || p->n_group < 0 || p->n_group > PLAN_GROUPS || p->role != PLAN_DECODER)
+    return error_set(error, ERROR_FORMAT, "The plan has %d ops, %d weights, %d values, %d groups: out of range.",
+                     p->n_op, p->n_weight, p->n_value, p->n_group);
+  bool within = array_within(p, p->ops, p->n_op, sizeof(struct op)) &&
+                array_within(p, p->weights, p->n_weight, sizeof(struct weight)) &&
+                array_within(p, p->values, p->n_value, sizeof(struct value)) &&
+                array_within(p, p->groups, p->n_group, sizeof(struct kv_group)) &&
+                array_within(p, p->floats, p->n_float, sizeof(float)) && array_within(p, p->names, p->names_bytes, 1);
+  if (!within) return error_set(error, ERROR_FORMAT, "The plan's arrays lie outside its %zu bytes.", block.size);
+  if (p->names_bytes && plan_name(p, 0)[p->names_bytes - 1] != '\0')
+    return error_set(error, ERROR_FORMAT, "The plan's names do not end with a zero byte.");
+  return true;
+}
+
+static bool width_valid(int64_t n) { return n >= 1 && n <= LIMIT_MODEL_WIDTH; }
+
+static bool weight_check(const struct plan *p, int index, struct error *error) {
+  const struct weight *w = plan_weights(p) + index;
+  bool named = w->name < p->names_bytes && w->n_part >= 1 && w->n_part <= PLAN_PARTS;
+  for (int i = 0; named && i < w->n_part; i++) named = w->part[i].tensor < p->names_bytes;
+  if (!named) return error_set(error, ERROR_FORMAT, "Weight %d of the plan has a name or part out of range.", index);
+  const char *name = plan_name(p, w->name);
+  int64_t rows = 0;
+  int unit = w->interleaved ? GATE_INTERLEAVE : 1;
+  for (int i = 0; i < w->n_part; i++) {
+    if (!width_valid(w->part[i].rows) || w->part[i].first < 0)
+      return error_set(error, ERROR_FORMAT, "Weight %s has a part of %d rows.", name, w->part[i].rows);
+    rows += (w->part[i].rows + unit - 1) / unit * unit;
+  }
+  if (!width_valid(w->cols) || rows != w->rows || rows > PLAN_PARTS * (int64_t)LIMIT_MODEL_WIDTH)
+    return error_set(error, ERROR_FORMAT, "Weight %s is %d × %d; its parts have %lld rows.", name, w->rows, w->cols,
+                     (long long)rows);
+  if (w->interleaved && (w->n_part != 2 || w->part[0].rows != w->part[1].rows))
+    return error_set(error, ERROR_FORMAT, "Weight %s is interleaved; that needs two parts of equal rows.", name);
+  if (w->use == WEIGHT_VECTOR ? w->rows != 1 || w->scheme.kind != SCHEME_F32 : w->use != WEIGHT_MATRIX)
+    return error_set(error, ERROR_FORMAT, "Weight %s is neither a matrix nor one row of F32.", name);
+  return scheme_check(&w->scheme, error) || error_prefix(error, "Weight %s: ", name);
+}
+
+/* --- ops -------------------------------------------------------------------------------------------------------- */
+
+struct op_context {
+  const struct plan *plan;
+  int index;
+  struct error *error;
+};
+
+static bool op_refuse(const struct op_context *c, const char *what) {
+  const struct op *op = plan_ops(c->plan) + c->index;
+  return error_set(c->error, ERROR_FORMAT, "Op %d of the plan (%s, layer %d) %s.", c->index,
+                   op_kind_name(op->kind) ? op_kind_name(op->kind) : "unknown", op->layer, what);
+}
+
+static const struct value *value_get(const struct plan *p, int index) {
+  return index >= 0 && index < p->n_value ? plan_values(p) + index : NULL;
+}
+
+/* A weight that may be absent (−1) or must be a vector of cols numbers. */
+static bool vector_fits(const struct plan *p, int index, int cols) {
+  if (index == -1) return true;
+  if (index < 0 || index >= p->n_weight) return false;
+  const struct weight *w = plan_weights(p) + index;
+  return w->use == WEIGHT_VECTOR && w->cols == cols;
+}
+
+static const struct weight *matrix_get(const struct plan *p, int index) {
+  if (index < 0 || index >= p->n_weight || plan_weights(p)[index].use != WEIGHT_MATRIX) return NULL;
+  return plan_weights(p) + index;
+}
+
+static bool embed_check(const struct op_context *c, const struct op *op) {
+  const struct weight *w = matrix_get(c->plan, op->weight[0]);
+  const struct value *out = value_get(c->plan, op->out);
+  if (!w || !out || out->rows != ROWS_TOKENS || w->cols != out->cols || w->rows != c->plan->vocab || w->interleaved)
+    return op_refuse(c, "does not fit its table or output");
+  return isfinite(op->args.embed.scale) || op_refuse(c, "has a scale that is not finite");
+}
+
+/* Columns of a linear's result. */
+static int linear_cols(const struct weight *w, const struct linear_args *args) {
+  return args->gated ? w->part[0].rows : w->rows;
+}
+
+static bool linear_check(const struct op_context *c, const struct op *op) {
+  const struct plan *p = c->plan;
+  const struct linear_args *args = &op->args.linear;
+  const struct weight *w = matrix_get(p, op->weight[0]);
+  const struct value *in = value_get(p, op->in[0]), *out = value_get(p, op->out);
+  if (!w || !in || !out || in->rows != out->rows || in == out) return op_refuse(c, "lacks a weight, input or output");
+  if (args->gated > 1 || args->gated != w->interleaved) return op_refuse(c, "is gated without an interleaved weight");
+  if (in->cols != w->cols || out->cols != linear_cols(w, args)) return op_refuse(c, "does not fit its weight's shape");
+  if (!vector_fits(p, op->weight[1], w->rows) || !vector_fits(p, op->weight[2], w->cols) ||
+      !vector_fits(p, op->weight[3], out->cols))
+    return op_refuse(c, "has a bias or norm of the wrong length");
+  const struct value *residual = value_get(p, op->in[1]);
+  if (op->in[1] != -1 && (!residual || residual->cols != out->cols || residual->rows != out->rows))
+    return op_refuse(c, "has a residual of another shape");
+  if (args->norm > NORM_RMS || args->post_norm > NORM_RMS || args->act > ACT_GELU_TANH)
+    return op_refuse(c, "has an unknown norm or activation");
+  if (!isfinite(args->scale) || !isfinite(args->softcap) || !(args->eps >= 0) || !(args->post_eps >= 0))
+    return op_refuse(c, "has a scale, softcap or epsilon that is no such number");
+  return true;
+}
+
+static bool attend_shape_valid(const struct attend_args *a, const struct kv_group *g) {
+  return a->n_head >= 1 && a->n_kv_head >= 1 && a->dim_k >= 1 && a->dim_k <= HEAD_DIM_MAX && a->dim_v >= 1 &&
+         a->dim_v <= HEAD_DIM_MAX && a->n_head % a->n_kv_head == 0 && width_valid((int64_t)a->n_head * a->dim_k) &&
+         g->n_head == a->n_kv_head && g->dim_k == a->dim_k && g->dim_v == a->dim_v && a->layer >= 0 &&
+         a->layer < g->n_layer;
+}
+
+static bool rope_valid(const struct plan *p, const struct attend_args *a) {
+  if (a->rope_style == ROPE_NONE) return true;
+  return (a->rope_style == ROPE_HALF || a->rope_style == ROPE_PAIRS) && a->rope_dim >= 2 && a->rope_dim % 2 == 0 &&
+         a->rope_dim <= a->dim_k && (uint64_t)a->rope_freq + (uint64_t)a->rope_dim / 2 <= p->n_float;
+}
+
+static bool attend_check(const struct op_context *c, const struct op *op) {
+  const struct plan *p = c->plan;
+  const struct attend_args *a = &op->args.attend;
+  if (a->group < 0 || a->group >= p->n_group || !attend_shape_valid(a, plan_groups(p) + a->group))
+    return op_refuse(c, "does not fit its KV group");
+  const struct value *in = value_get(p, op->in[0]), *out = value_get(p, op->out);
+  int64_t q = (int64_t)a->n_head * a->dim_k, kv = (int64_t)a->n_kv_head * (a->dim_k + a->dim_v);
+  if (!in || !out || in == out || in->rows != ROWS_TOKENS || out->rows != ROWS_TOKENS || in->cols != q + kv ||
+      out->cols != (int64_t)a->n_head * a->dim_v)
+    return op_refuse(c, "does not fit its input or output");
+  if (!rope_valid(p, a)) return op_refuse(c, "has a rotary embedding out of range");
+  if (!vector_fits(p, op->weight[0], a->dim_k) || !vector_fits(p, op->weight[1], a->dim_k) ||
+      !vector_fits(p, op->weight[2], a->n_head))
+    return op_refuse(c, "has a norm or sinks of the wrong length");
+  if (!isfinite(a->scale) || !isfinite(a->softcap) || !isfinite(a->rope_scale) || !(a->eps >= 0))
+    return op_refuse(c, "has a scale, softcap or epsilon that is no such number");
+  return true;
+}
+
+static bool select_check(const struct op_context *c, const struct op *op) {
+  const struct value *in = value_get(c->plan, op->in[0]), *out = value_get(c->plan, op->out);
+  bool fits = in && out && in->rows == ROWS_TOKENS && out->rows == ROWS_OUTPUTS && in->cols == out->cols;
+  return fits || op_refuse(c, "does not fit its input or output");
+}
+
+static bool sample_check(const struct op_context *c, const struct op *op) {
+  const struct value *in = value_get(c->plan, op->in[0]);
+  bool fits = in && in->rows == ROWS_OUTPUTS && in->cols == c->plan->vocab && c->index == c->plan->n_op - 1;
+  return fits || op_refuse(c, "is not the last op over one logit per vocabulary entry");
+}
+
+static bool op_check(const struct plan *plan, int index, struct error *error) {
+  static bool (*const check[])(const struct op_context *, const struct op *) = {
+      [OP_EMBED] = embed_check,   [OP_LINEAR] = linear_check, [OP_ATTEND] = attend_check,
+      [OP_SELECT] = select_check, [OP_SAMPLE] = sample_check,
+  };
+  struct op_context context = {plan, index, error};
+  const struct op *op = plan_ops(plan) + index;
+  if (op->kind < 0 || op->kind > OP_SAMPLE) return op_refuse(&context, "is of a kind that this version does not know");
+  return check[op->kind](&context, op);
+}
+
+bool plan_check(struct slice block, struct error *error) {
+  if (!head_check(block, error)) return false;
+  const struct plan *p = (const void *)block.data;
+  if (!width_valid(p->vocab) || !width_valid(p->hidden) || p->max_position < 1)
+    return error_set(error, ERROR_FORMAT, "The plan has vocabulary %d, width %d, positions %d: out of range.",
+                     p->vocab, p->hidden, p->max_position);
+  for (int i = 0; i < p->n_value; i++)
+    if (!width_valid(plan_values(p)[i].cols) || plan_values(p)[i].rows > ROWS_OUTPUTS)
+      return error_set(error, ERROR_FORMAT, "Value %d of the plan has %d columns.", i, plan_values(p)[i].cols);
+  for (int i = 0; i < p->n_group; i++) {
+    const struct kv_group *g = plan_groups(p) + i;
+    if (g->n_layer < 1 || g->n_layer > LIMIT_MODEL_LAYERS || g->window < 0)
+      return error_set(error, ERROR_FORMAT, "KV group %d of the plan has %d layers and window %d.", i, g->n_layer,
+                       g->window);
+  }
+  for (int i = 0; i < p->n_weight; i++)
+    if (!weight_check(p, i, error)) return false;
+  for (int i = 0; i < p->n_op; i++)
+    if (!op_check(p, i, error)) return false;
+  return true;
+}

@@ -1,0 +1,80 @@
+/* Schemes: which combinations exist, their names, and the value of a code. */
+#include "plan/scheme.h"
+
+#include "base/half.h"
+
+#include <stdio.h>
+
+/* IQ4_NL's grid, and twice the values of E2M1 (so that they are integers; such scales are stored halved). */
+static const int8_t codebooks[][CODEBOOK_ENTRIES] = {
+    [CODEBOOK_IQ4] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
+    [CODEBOOK_E2M1] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},
+};
+
+const int8_t *codebook_entries(enum codebook codebook) { return codebooks[codebook]; }
+
+static bool scheme_refuse(const char *field, int value, const char *expected, struct error *error) {
+  return error_set(error, ERROR_FORMAT, "A weight's scheme has %s %d; expected %s.", field, value, expected);
+}
+
+static bool planes_valid(const struct scheme *s) {
+  if (s->bits == 8) return s->high_bits == 0;
+  return (s->bits == 2 || s->bits == 4) && s->high_bits <= 2;
+}
+
+bool scheme_check(const struct scheme *s, struct error *error) {
+  if (s->kind > SCHEME_INT) return scheme_refuse("kind", s->kind, "0 to 3", error);
+  if (s->activation > ACTIVATION_INT8) return scheme_refuse("activation", s->activation, "0 or 1", error);
+  if (s->kind != SCHEME_INT) {
+    bool plain = !s->bits && !s->high_bits && !s->scale && !s->has_min && !s->codebook && !s->group && !s->activation;
+    return plain || scheme_refuse("integer fields set for float kind", s->kind, "all zero", error);
+  }
+  if (!planes_valid(s)) return scheme_refuse("code planes of low bits", s->bits, "2 or 4 with 0 to 2 high, or 8", error);
+  if (s->scale > SCALE_TWO_LEVEL) return scheme_refuse("scale kind", s->scale, "0 to 3", error);
+  if (s->has_min > 1) return scheme_refuse("has_min", s->has_min, "0 or 1", error);
+  if (s->codebook > CODEBOOK_E2M1) return scheme_refuse("codebook", s->codebook, "0 to 2", error);
+  if (s->codebook && (scheme_width(s) != 4 || s->has_min))
+    return scheme_refuse("codebook with width", scheme_width(s), "4 bits and no minimum", error);
+  if (s->group != 16 && s->group != 32 && s->group != 64 && s->group != 128)
+    return scheme_refuse("group", s->group, "16, 32, 64 or 128", error);
+  return true;
+}
+
+const char *scheme_name(const struct scheme *s, char out[48]) {
+  static const char *const kind[] = {"F32", "F16", "BF16"};
+  static const char *const scale[] = {"f32", "f16", "bf16", "two-level"};
+  static const char *const book[] = {"", " iq4", " e2m1"};
+  if (s->kind == SCHEME_INT)
+    snprintf(out, 48, "int%d g%d %s%s%s%s", scheme_width(s), s->group, scale[s->scale & 3], s->has_min ? " min" : "",
+             book[s->codebook % 3], s->activation == ACTIVATION_INT8 ? " a8" : "");
+  else
+    snprintf(out, 48, "%s", kind[s->kind % 3]);
+  return out;
+}
+
+static double dense_value(const struct codes *codes, size_t at) {
+  switch (codes->scheme.kind) {
+  case SCHEME_F16: return half_to_float(((const uint16_t *)codes->dense)[at]);
+  case SCHEME_BF16: return bfloat_to_float(((const uint16_t *)codes->dense)[at]);
+  default: return ((const float *)codes->dense)[at];
+  }
+}
+
+double codes_value(const struct codes *codes, int row, int col) {
+  const struct scheme *s = &codes->scheme;
+  size_t at = (size_t)row * codes->cols + col;
+  if (s->kind != SCHEME_INT) return dense_value(codes, at);
+  size_t group = (size_t)row * scheme_groups(s, codes->cols) + col / s->group;
+  double scale, min = 0;
+  if (s->scale == SCALE_TWO_LEVEL) {
+    size_t super = (size_t)row * ((codes->cols + SCHEME_SUPER - 1) / SCHEME_SUPER) + col / SCHEME_SUPER;
+    scale = (double)half_to_float(codes->super[super]) * codes->sub[group];
+    if (s->has_min) min = -((double)half_to_float(codes->super_min[super]) * codes->sub_min[group]);
+  } else {
+    scale = codes->scale[group];
+    if (s->has_min) min = codes->min[group];
+  }
+  int code = codes->code[at];
+  if (s->codebook) return scale * codebooks[s->codebook][code];
+  return s->has_min ? scale * code + min : scale * (code - (1 << (scheme_width(s) - 1)));
+}

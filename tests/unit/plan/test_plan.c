@@ -1,0 +1,158 @@
+/* Plans: building, checking blocks that were tampered with, row maps and read order; schemes and their values. */
+#include "plan/plan_builder.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { HIDDEN = 8, VOCAB = 20, FFN = 24 };
+
+/* embed → linear (gated) → linear (residual) → attention's neighbours are left to the families' tests → head. */
+static void plan_make(struct buffer *block) {
+  struct plan_builder b;
+  plan_builder_init(&b, PLAN_DECODER);
+  b.head.vocab = VOCAB;
+  b.head.hidden = HIDDEN;
+  b.head.max_position = 64;
+  int x = plan_add_value(&b, HIDDEN, ROWS_TOKENS), h = plan_add_value(&b, FFN, ROWS_TOKENS);
+  int y = plan_add_value(&b, HIDDEN, ROWS_OUTPUTS), logits = plan_add_value(&b, VOCAB, ROWS_OUTPUTS);
+  int table = plan_add_matrix(&b, "embed", (const char *[]){"embed"}, (int[]){VOCAB}, 1, HIDDEN, false);
+  int up = plan_add_matrix(&b, "gate_up", (const char *[]){"gate", "up"}, (int[]){FFN, FFN}, 2, HIDDEN, true);
+  int down = plan_add_matrix(&b, "down", (const char *[]){"down"}, (int[]){HIDDEN}, 1, FFN, false);
+  int norm = plan_add_vector(&b, "norm", HIDDEN, 0);
+
+  struct op op = op_make(OP_EMBED, -1);
+  op.out = x, op.weight[0] = table;
+  plan_add_op(&b, &op);
+  op = op_make(OP_LINEAR, 0);
+  op.in[0] = x, op.out = h, op.weight[0] = up, op.weight[2] = norm;
+  op.args.linear.gated = 1, op.args.linear.norm = NORM_RMS, op.args.linear.act = ACT_SILU;
+  plan_add_op(&b, &op);
+  op = op_make(OP_LINEAR, 0);
+  op.in[0] = h, op.in[1] = x, op.out = x, op.weight[0] = down;
+  plan_add_op(&b, &op);
+  op = op_make(OP_SELECT, -1);
+  op.in[0] = x, op.out = y;
+  plan_add_op(&b, &op);
+  op = op_make(OP_LINEAR, -1);
+  op.in[0] = y, op.out = logits, op.weight[0] = table;
+  plan_add_op(&b, &op);
+  op = op_make(OP_SAMPLE, -1);
+  op.in[0] = logits;
+  plan_add_op(&b, &op);
+
+  struct error error = {0};
+  buffer_init(block, 1 << 20);
+  if (!plan_finish(&b, block, &error)) fail_msg("%s", error.text);
+  plan_builder_release(&b);
+}
+
+static void test_build(void **state) {
+  (void)state;
+  struct buffer block;
+  plan_make(&block);
+  const struct plan *p = (const void *)block.data;
+  assert_int_equal(p->n_op, 6);
+  assert_int_equal(plan_weights(p)[1].rows, 64); /* two parts of 24 rows, each padded to 32 */
+  int order[4];
+  assert_true(plan_read_order(p, order));
+  for (int i = 0; i < 4; i++) assert_int_equal(order[i], i);
+  assert_int_equal(plan_matrix_elements(p), 64 * HIDDEN + HIDDEN * FFN + VOCAB * HIDDEN);
+  buffer_release(&block);
+}
+
+static void test_rows(void **state) {
+  (void)state;
+  struct buffer block;
+  plan_make(&block);
+  const struct weight *w = plan_weights((const void *)block.data) + 1;
+  static const struct {
+    int row, part, source;
+    bool real;
+  } expected[] = {{0, 0, 0, true},   {15, 0, 15, true},  {16, 1, 0, true}, {32, 0, 16, true},
+                  {39, 0, 23, true}, {40, 0, 24, false}, {48, 1, 16, true}, {63, 1, 31, false}};
+  for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+    int part, row;
+    assert_int_equal(weight_row_source(w, expected[i].row, &part, &row), expected[i].real);
+    assert_int_equal(part, expected[i].part);
+    assert_int_equal(row, expected[i].source);
+  }
+  buffer_release(&block);
+}
+
+/* Every 4-byte word of the block replaced by extreme values: never a crash, and what is accepted is still in range. */
+static void test_tampered(void **state) {
+  (void)state;
+  struct buffer block;
+  plan_make(&block);
+  static const int32_t values[] = {-1, 0, 1, 1 << 20, INT32_MAX, INT32_MIN};
+  int refused = 0;
+  for (size_t at = 0; at + 4 <= block.size; at += 4) {
+    for (int v = 0; v < 6; v++) {
+      char *copy = malloc(block.size); /* exact size, so that a sanitizer sees a read past the end */
+      memcpy(copy, block.data, block.size);
+      memcpy(copy + at, &values[v], 4);
+      struct error error = {0};
+      if (!plan_check(slice_make(copy, block.size), &error)) {
+        assert_true(error.code != ERROR_NONE && error.text[0]);
+        refused++;
+      }
+      free(copy);
+    }
+  }
+  assert_true(refused > 200);
+  buffer_release(&block);
+}
+
+static void test_scheme_table(void **state) {
+  (void)state;
+  static const struct {
+    struct scheme scheme;
+    const char *sentence; /* NULL: valid */
+  } table[] = {
+      {{.kind = SCHEME_F32}, NULL},
+      {{.kind = SCHEME_INT, .bits = 4, .group = 32, .scale = SCALE_F16, .has_min = 1}, NULL},
+      {{.kind = SCHEME_INT, .bits = 4, .high_bits = 2, .group = 16, .scale = SCALE_TWO_LEVEL}, NULL},
+      {{.kind = 9}, "A weight's scheme has kind 9; expected 0 to 3."},
+      {{.kind = SCHEME_F16, .bits = 4}, "A weight's scheme has integer fields set for float kind 1; expected all zero."},
+      {{.kind = SCHEME_INT, .bits = 3, .group = 32},
+       "A weight's scheme has code planes of low bits 3; expected 2 or 4 with 0 to 2 high, or 8."},
+      {{.kind = SCHEME_INT, .bits = 4, .group = 33}, "A weight's scheme has group 33; expected 16, 32, 64 or 128."},
+      {{.kind = SCHEME_INT, .bits = 8, .group = 32, .codebook = CODEBOOK_IQ4},
+       "A weight's scheme has codebook with width 8; expected 4 bits and no minimum."},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    struct error error = {0};
+    assert_int_equal(scheme_check(&table[i].scheme, &error), table[i].sentence == NULL);
+    if (table[i].sentence) assert_string_equal(error.text, table[i].sentence);
+  }
+}
+
+static void test_values(void **state) {
+  (void)state;
+  uint8_t code[32] = {0, 15, 8};
+  float scale = 0.5f, min = -3;
+  struct codes codes = {.scheme = {.kind = SCHEME_INT, .bits = 4, .group = 32, .has_min = 1},
+                        .rows = 1, .cols = 32, .code = code, .scale = &scale, .min = &min};
+  assert_float_equal(codes_value(&codes, 0, 1), 4.5, 0);
+  codes.scheme.has_min = 0;
+  assert_float_equal(codes_value(&codes, 0, 0), -4, 0);
+  codes.scheme.codebook = CODEBOOK_IQ4;
+  assert_float_equal(codes_value(&codes, 0, 2), 0.5, 0);
+  codes.scheme = (struct scheme){.kind = SCHEME_INT, .bits = 4, .group = 32, .scale = SCALE_TWO_LEVEL, .has_min = 1};
+  codes.sub = (int8_t[]){3}, codes.sub_min = (uint8_t[]){5};
+  codes.super = (uint16_t[]){0x3C00}, codes.super_min = (uint16_t[]){0x4000}; /* 1 and 2 */
+  assert_float_equal(codes_value(&codes, 0, 1), 3 * 15 - 2 * 5, 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_build),        cmocka_unit_test(test_rows),   cmocka_unit_test(test_tampered),
+      cmocka_unit_test(test_scheme_table), cmocka_unit_test(test_values),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
