@@ -1,0 +1,23 @@
+/* Building an engine file from a checkpoint: read, plan, quantize, pack, write. The output appears under its name only
+ * when it is complete; a build that fails, is cancelled or is killed leaves nothing there. */
+#ifndef SPATE_BUILD_BUILD_H
+#define SPATE_BUILD_BUILD_H
+
+#include "engine/engine_config.h"
+#include "plan/backend.h"
+
+struct build_options {
+  const char *model;             /* a Hugging Face directory or a .gguf */
+  const char *output;            /* the engine file */
+  const struct backend *backend; /* whose layout to pack */
+  struct engine_config config;   /* zeros: defaults */
+  int n_thread;                  /* 0: as many as affinity allows */
+  /* May be NULL. Called from the calling thread at most about ten times a second and at the end of each stage; done and
+   * total are bytes of packed weights in the stage "pack", otherwise of that stage's own work. False cancels. */
+  bool (*progress)(void *user, const char *stage, uint64_t done, uint64_t total);
+  void *user;
+};
+
+bool build_engine(const struct build_options *options, struct error *error);
+
+#endif

@@ -1,0 +1,56 @@
+/* What an engine was built for: the limits that serving enforces, and the model's own generation defaults. Plain data
+ * of fixed layout, stored in the engine file as it is. Zero in a build option means "the default". */
+#ifndef SPATE_ENGINE_ENGINE_CONFIG_H
+#define SPATE_ENGINE_ENGINE_CONFIG_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+
+enum kv_cache_type {
+  KV_CACHE_PAGED = 1,  /* blocks of a few tokens, taken as a sequence grows */
+  KV_CACHE_CONTIGUOUS, /* one block per sequence, of max_seq_len tokens rounded up to a power of two */
+};
+
+enum quant_mode {
+  QUANT_AS_FILE = 1, /* each weight keeps the numbers of its file, bit for bit */
+  QUANT_FP32,        /* everything as F32, quantized files too: for parity checks */
+  QUANT_FP16,
+  QUANT_BF16,
+  QUANT_INT8_WEIGHT, /* symmetric, groups of 32 */
+  QUANT_INT4_WEIGHT, /* scale and minimum, groups of 32; the embedding and the head stay INT8 */
+};
+
+struct engine_config {
+  int32_t max_batch_size; /* sequences in a step; default 32 */
+  int32_t opt_batch_size; /* the decode batch that kernel choices are timed at; default min(16, max_batch_size) */
+  int32_t max_input_len;  /* tokens of a prompt; default max_seq_len − 1 */
+  int32_t max_seq_len;    /* tokens of a prompt and its answer; default min(8192, the model's longest) */
+  int32_t max_num_tokens; /* tokens of a step; default max(512, max_batch_size) */
+  uint8_t kv_cache_type;  /* enum kv_cache_type; default paged */
+  uint8_t quant_mode;     /* enum quant_mode; default as the file is */
+  uint8_t reserved[2];
+};
+
+enum { GENERATION_END_MAX = 16 };
+
+/* What a request gets when it does not say. Ends of generation from the checkpoint's configs come on top of those that
+ * the tokenizer knows. */
+struct generation_defaults {
+  float temperature, top_p; /* 1, 1 when the model does not say */
+  int32_t top_k;            /* 0: off */
+  int32_t n_end;
+  int32_t end[GENERATION_END_MAX]; /* token ids */
+};
+
+/* Replaces zeros by defaults, then checks the fields against each other and against the longest sequence the model was
+ * made for. Each sentence names the option, what was given, what is possible and what to change. */
+bool engine_config_complete(struct engine_config *config, int max_position, struct error *error);
+
+/* "PAGED", "CONTIGUOUS"; "FP32", "INT8_WEIGHT", …; "AS_FILE". Parsing accepts NULL as the default (0 / AS_FILE). */
+const char *kv_cache_type_name(int type);
+const char *quant_mode_name(int mode);
+bool kv_cache_type_parse(const char *name, uint8_t *type, struct error *error);
+bool quant_mode_parse(const char *name, uint8_t *mode, struct error *error);
+
+#endif

@@ -1,0 +1,97 @@
+/* The engine file: everything that serving needs of a model, packed for one target (docs/engine-file.md has the bytes).
+ * Opening maps it and checks the header, the bounds of every section and the plan; it parses no JSON and reads no
+ * weight. The contents are hashed afterwards, in the background. An open file is immutable: any thread may read it. */
+#ifndef SPATE_ENGINE_ENGINE_FILE_H
+#define SPATE_ENGINE_ENGINE_FILE_H
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/slice.h"
+#include "engine/engine_config.h"
+#include "plan/backend.h"
+
+#include <stdatomic.h>
+
+enum {
+  ENGINE_FILE_VERSION = 1,
+  ENGINE_SECTION_ALIGN = 4096, /* of each section, and of each weight */
+  ENGINE_WEIGHTS_ALIGN = 2 << 20,
+  ENGINE_HEADER_BYTES = 4096, /* the header with its padding */
+};
+
+enum engine_section_kind {
+  SECTION_FACTS,        /* struct engine_facts */
+  SECTION_PLAN,         /* a plan block */
+  SECTION_WEIGHT_TABLE, /* struct engine_weight for each weight of the plan, in the plan's numbering */
+  SECTION_TOKENIZER,    /* a compiled tokenizer */
+  SECTION_TEMPLATE,     /* the chat template's text; may be empty */
+  SECTION_MANIFEST,     /* JSON for people and tools; serving never reads it */
+  SECTION_WEIGHTS,      /* packed weights in the order in which the plan reads them; hashed weight by weight */
+  SECTION_COUNT,
+};
+
+struct engine_section {
+  uint64_t offset, bytes; /* from the start of the file */
+  struct hash128 hash;    /* of the bytes; zero for SECTION_WEIGHTS */
+};
+
+struct engine_header {
+  uint8_t magic[8];
+  uint32_t version; /* ENGINE_FILE_VERSION */
+  uint32_t layout;  /* version of the target's packed layout */
+  char target[16];  /* name of the target, zero-padded */
+  uint64_t total;   /* bytes of the whole file */
+  struct engine_section section[SECTION_COUNT];
+  struct hash128 hash; /* of everything above */
+};
+
+struct engine_weight {
+  uint64_t offset, bytes; /* from the start of the file */
+  struct hash128 hash;
+};
+
+enum { ENGINE_NAME_BYTES = 128, ENGINE_ARCHITECTURE_BYTES = 64 };
+
+/* Strings are NUL-terminated and zero-padded. */
+struct engine_facts {
+  char name[ENGINE_NAME_BYTES]; /* of the model */
+  char architecture[ENGINE_ARCHITECTURE_BYTES];
+  int64_t created; /* seconds since 1970 */
+  struct engine_config config;
+  struct generation_defaults generation;
+};
+
+struct engine_file {
+  struct file file;
+  const struct engine_header *header;
+  const struct engine_facts *facts;
+  const struct plan *plan;
+  const struct engine_weight *weights; /* [plan->n_weight] */
+  const struct backend *backend;       /* of the header's target: the one that can read the weights */
+  struct slice tokenizer, chat_template, manifest;
+};
+
+/* The sentence of a refusal says what is wrong and, where it helps, to build the engine again. */
+bool engine_file_open(struct engine_file *file, const char *path, struct error *error);
+void engine_file_close(struct engine_file *file);
+
+/* True when the file at path starts as an engine file does (whatever else may be wrong with it). */
+bool engine_file_detect(const char *path);
+
+/* Packed bytes of weight i. */
+struct slice engine_file_weight(const struct engine_file *file, int weight);
+
+/* False with a sentence once the file has become shorter than it was when mapped. Touching a page past the new end
+ * raises SIGBUS, so the runtime asks before each step (one fstat) and stops the engine instead. */
+bool engine_file_intact(const struct engine_file *file, struct error *error);
+
+struct engine_verify {
+  atomic_bool stop;      /* set by the owner: return early, as if all were well */
+  _Atomic uint64_t done; /* bytes hashed so far, of header->total */
+};
+
+/* Hashes every section and weight: seconds for a large file, meant for a thread of its own. False on a mismatch, with a
+ * sentence that names the section or weight. */
+bool engine_file_verify(const struct engine_file *file, struct engine_verify *verify, struct error *error);
+
+#endif

@@ -1,0 +1,34 @@
+/* An engine file loaded into a program on a device: what the runtime runs steps on. All memory is computed and refused
+ * or allocated here, never later. Owned by the runtime; not thread-safe beyond what the backend promises. */
+#ifndef SPATE_ENGINE_LOADED_ENGINE_H
+#define SPATE_ENGINE_LOADED_ENGINE_H
+
+#include "engine/engine_file.h"
+
+enum kv_choice { KV_CHOICE_DEFAULT, KV_CHOICE_F16, KV_CHOICE_F32 };
+
+struct engine_options {
+  const struct backend *backend; /* NULL: the one that the file is packed for; another must read the same layout, or no
+                                    weights at all */
+  struct device_options device;
+  double memory_fraction; /* of what is available after the weights and the workspace, for the KV cache; 0: 0.3 */
+  uint64_t kv_bytes;      /* of the KV cache; overrides the fraction; 0: not set */
+  enum kv_choice kv;      /* default: F16, but F32 for an FP32 engine */
+  int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
+};
+
+struct loaded_engine {
+  struct engine_file file;
+  const struct plan *plan; /* within file */
+  const struct backend *backend;
+  struct device *device;
+  struct program *program;
+  struct limits limits; /* what the program was compiled for */
+  struct footprint footprint;
+  uint64_t kv_bytes; /* of all blocks of all groups */
+};
+
+struct loaded_engine *engine_open(const char *path, const struct engine_options *options, struct error *error);
+void engine_close(struct loaded_engine *engine); /* NULL is allowed; no step may be in flight */
+
+#endif
