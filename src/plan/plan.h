@@ -21,7 +21,8 @@ enum plan_role { PLAN_DECODER };
 enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR }; /* a vector is F32, one row, stored plainly */
 enum value_rows { ROWS_TOKENS, ROWS_OUTPUTS };    /* one row per token of the batch, or per wanted output */
 
-/* Rows of a checkpoint tensor; `add` is added to each element (1 for norms stored as an offset from one). */
+/* Rows of a checkpoint tensor (elements, in a vector); `add` is added to each element (1 for norms stored as an offset
+ * from one). */
 struct weight_part {
   uint32_t tensor; /* offset of its NUL-terminated name in names */
   int32_t first, rows;
@@ -29,10 +30,11 @@ struct weight_part {
 };
 
 struct weight {
-  uint32_t name;       /* offset in names: what people and errors call it */
-  int32_t rows, cols;  /* padding rows of an interleaved weight included */
-  uint8_t use;         /* enum weight_use */
-  uint8_t interleaved; /* two parts of equal rows alternate in runs of GATE_INTERLEAVE; otherwise parts follow each other */
+  uint32_t name;      /* offset in names: what people and errors call it */
+  int32_t rows, cols; /* padding rows of an interleaved weight included */
+  uint8_t use;        /* enum weight_use */
+  uint8_t
+      interleaved; /* two parts of equal rows alternate in runs of GATE_INTERLEAVE; otherwise parts follow each other */
   uint8_t n_part;
   uint8_t reserved;
   struct weight_part part[PLAN_PARTS];
@@ -75,15 +77,14 @@ static inline const struct kv_group *plan_groups(const struct plan *p) {
   return (const void *)((const char *)p + p->groups);
 }
 static inline const float *plan_floats(const struct plan *p) { return (const void *)((const char *)p + p->floats); }
-static inline const char *plan_name(const struct plan *p, uint32_t name) {
-  return (const char *)p + p->names + name;
-}
+static inline const char *plan_name(const struct plan *p, uint32_t name) { return (const char *)p + p->names + name; }
 
 /* Checks a block from a file (8-byte aligned) completely: bounds, op arguments, shapes of values against weights.
  * After true, no field of it can lead a backend out of bounds. The sentence names the op or weight. */
 bool plan_check(struct slice block, struct error *error);
 
-/* Which checkpoint row is row `row` of a weight: the part, and the row within the tensor. False for a padding row. */
+/* Which checkpoint row is row `row` of a weight: the part, and the row within the tensor. False for a padding row. Of a
+ * vector: the same for its element `row`; a bias is joined, interleaved and padded as the rows of its matrix are. */
 bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row);
 
 /* The weights that an op of the plan uses as a matrix, in the order in which the plan first reads them, then the

@@ -46,23 +46,36 @@ uint32_t plan_add_floats(struct plan_builder *builder, const float *data, uint32
 int plan_add_vector(struct plan_builder *builder, const char *tensor, int cols, float add) {
   uint32_t name = name_add(builder, tensor);
   struct weight weight = {.name = name, .rows = 1, .cols = cols, .use = WEIGHT_VECTOR, .n_part = 1};
-  weight.part[0] = (struct weight_part){.tensor = name, .rows = 1, .add = add};
+  weight.part[0] = (struct weight_part){.tensor = name, .rows = cols, .add = add};
+  buffer_append(&builder->weights, &weight, sizeof weight);
+  return builder->head.n_weight++;
+}
+
+/* Fills the weight's parts and returns their rows together, padding included. */
+static int parts_add(struct plan_builder *builder, struct weight *weight, const char *const *tensors,
+                     const int *part_rows, int n_part, bool interleaved) {
+  int rows = 0, unit = interleaved ? GATE_INTERLEAVE : 1;
+  weight->n_part = (uint8_t)n_part;
+  weight->interleaved = interleaved;
+  for (int i = 0; i < n_part; i++) {
+    weight->part[i] = (struct weight_part){.tensor = name_add(builder, tensors[i]), .rows = part_rows[i]};
+    rows += (part_rows[i] + unit - 1) / unit * unit;
+  }
+  return rows;
+}
+
+int plan_add_bias(struct plan_builder *builder, const char *name, const char *const *tensors, const int *part_rows,
+                  int n_part, bool interleaved) {
+  struct weight weight = {.name = name_add(builder, name), .rows = 1, .use = WEIGHT_VECTOR};
+  weight.cols = parts_add(builder, &weight, tensors, part_rows, n_part, interleaved);
   buffer_append(&builder->weights, &weight, sizeof weight);
   return builder->head.n_weight++;
 }
 
 int plan_add_matrix(struct plan_builder *builder, const char *name, const char *const *tensors, const int *part_rows,
                     int n_part, int cols, bool interleaved) {
-  struct weight weight = {.name = name_add(builder, name),
-                          .cols = cols,
-                          .use = WEIGHT_MATRIX,
-                          .n_part = (uint8_t)n_part,
-                          .interleaved = interleaved};
-  for (int i = 0; i < n_part; i++) {
-    weight.part[i] = (struct weight_part){.tensor = name_add(builder, tensors[i]), .rows = part_rows[i]};
-    int unit = interleaved ? GATE_INTERLEAVE : 1;
-    weight.rows += (part_rows[i] + unit - 1) / unit * unit;
-  }
+  struct weight weight = {.name = name_add(builder, name), .cols = cols, .use = WEIGHT_MATRIX};
+  weight.rows = parts_add(builder, &weight, tensors, part_rows, n_part, interleaved);
   buffer_append(&builder->weights, &weight, sizeof weight);
   return builder->head.n_weight++;
 }

@@ -19,8 +19,11 @@ int plan_add_value(struct plan_builder *builder, int cols, enum value_rows rows)
 int plan_add_group(struct plan_builder *builder, struct kv_group group);
 uint32_t plan_add_floats(struct plan_builder *builder, const float *data, uint32_t count);
 
-/* A vector (one row of F32) or a matrix whose scheme is settled later by the build. `tensors` are n_part names. */
+/* A vector (one row of F32) or a matrix whose scheme is settled later by the build. `tensors` are n_part names. A bias
+ * is the vector that goes with a matrix of the same parts. */
 int plan_add_vector(struct plan_builder *builder, const char *tensor, int cols, float add);
+int plan_add_bias(struct plan_builder *builder, const char *name, const char *const *tensors, const int *part_rows,
+                  int n_part, bool interleaved);
 int plan_add_matrix(struct plan_builder *builder, const char *name, const char *const *tensors, const int *part_rows,
                     int n_part, int cols, bool interleaved);
 

@@ -50,7 +50,8 @@ static bool weight_check(const struct plan *p, int index, struct error *error) {
       return error_set(error, ERROR_FORMAT, "Weight %s has a part of %d rows.", name, w->part[i].rows);
     rows += (w->part[i].rows + unit - 1) / unit * unit;
   }
-  if (!width_valid(w->cols) || rows != w->rows || rows > PLAN_PARTS * (int64_t)LIMIT_MODEL_WIDTH)
+  int64_t joined = w->use == WEIGHT_VECTOR ? w->cols : w->rows; /* the length along which parts follow each other */
+  if (w->cols < 1 || w->cols > PLAN_PARTS * LIMIT_MODEL_WIDTH || rows != joined)
     return error_set(error, ERROR_FORMAT, "Weight %s is %d × %d; its parts have %lld rows.", name, w->rows, w->cols,
                      (long long)rows);
   if (w->interleaved && (w->n_part != 2 || w->part[0].rows != w->part[1].rows))
@@ -184,8 +185,8 @@ bool plan_check(struct slice block, struct error *error) {
   if (!head_check(block, error)) return false;
   const struct plan *p = (const void *)block.data;
   if (!width_valid(p->vocab) || !width_valid(p->hidden) || p->max_position < 1)
-    return error_set(error, ERROR_FORMAT, "The plan has vocabulary %d, width %d, positions %d: out of range.",
-                     p->vocab, p->hidden, p->max_position);
+    return error_set(error, ERROR_FORMAT, "The plan has vocabulary %d, width %d, positions %d: out of range.", p->vocab,
+                     p->hidden, p->max_position);
   for (int i = 0; i < p->n_value; i++)
     if (!width_valid(plan_values(p)[i].cols) || plan_values(p)[i].rows > ROWS_OUTPUTS)
       return error_set(error, ERROR_FORMAT, "Value %d of the plan has %d columns.", i, plan_values(p)[i].cols);
