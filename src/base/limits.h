@@ -8,7 +8,7 @@ enum limit {
 
   /* model files */
   LIMIT_TENSOR_COUNT = 1 << 20,
-  LIMIT_TENSOR_DIMS = 4,
+  LIMIT_TENSOR_DIMS = 6, /* convolutions of vision encoders have 5 */
   LIMIT_TENSOR_NAME_BYTES = 512,
   LIMIT_GGUF_KEYS = 1 << 16,
   LIMIT_GGUF_ARRAY = 1 << 24,                /* elements of one metadata array */

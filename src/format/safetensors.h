@@ -1,0 +1,45 @@
+/* Safetensors, mapped and checked: one file, or the files of a Hugging Face directory as one table of tensors. Opening
+ * reads the headers only; every offset is checked before use, and what does not hold is refused with a sentence that
+ * names the tensor and the byte positions.
+ *
+ * Everything lives until safetensors_close and is immutable: any number of threads may read it. */
+#ifndef SPATE_FORMAT_SAFETENSORS_H
+#define SPATE_FORMAT_SAFETENSORS_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/slice.h"
+#include "format/tensor.h"
+
+struct safetensors_shard {
+  const char *name; /* its file name, as sentences call it; "" when read from memory */
+  struct file file;
+  struct slice bytes;
+  struct tensor_table tensors; /* of this file */
+  json_t *metadata;            /* "__metadata__": an object of strings; NULL when there is none */
+};
+
+struct safetensors {
+  struct safetensors_shard *shards;
+  int n_shard;
+  struct tensor_table tensors; /* of all shards */
+  struct arena arena;
+};
+
+/* One file; sentences begin with its path. */
+struct safetensors *safetensors_open(const char *path, struct error *error);
+
+/* A directory: the shards that model.safetensors.index.json lists, or model.safetensors where there is no index. */
+struct safetensors *safetensors_open_directory(const char *path, struct error *error);
+
+/* One file's bytes, which stay in place until safetensors_close. */
+struct safetensors *safetensors_read(struct slice bytes, struct error *error);
+
+void safetensors_close(struct safetensors *safetensors); /* NULL is allowed */
+
+/* False, with a sentence, when a shard no longer has the size that it was mapped with. */
+bool safetensors_intact(const struct safetensors *safetensors, struct error *error);
+
+#endif
