@@ -9,18 +9,20 @@
 /* Activation rows as a linear wants them: float rows as they are, or groups of 32 int8 with scale and sum. The size of
  * one prepared row depends on the columns and on whether the weight multiplies with int8. */
 struct linear_input {
-  const void *rows;  /* n_row prepared rows */
-  size_t row_bytes;  /* multiple of 64 */
+  const void *rows; /* n_row prepared rows */
+  size_t row_bytes; /* multiple of 64 */
   int n_row;
 };
 
-/* What happens to a product before it is stored. Indices are output columns (after gating). */
+/* What happens to a product before it is stored, in this order: bias, act, × up if gated, scale, softcap, residual.
+ * Indices are output columns (after gating), but for the bias. */
 struct linear_tail {
-  const float *bias;     /* [rows of the weight] in packed row order, or NULL */
-  const float *residual; /* added last, or NULL; may alias out */
+  const float *bias;      /* [rows of the weight] in packed row order, or NULL */
+  const float *residual;  /* added last, or NULL; may alias out */
   size_t residual_stride; /* floats */
-  float scale, softcap;
-  uint8_t act, gated; /* enum act_kind */
+  float scale, softcap;   /* 1 and 0 change nothing */
+  int out_cols;           /* columns of out: what a last tile has beyond them is not stored */
+  uint8_t act, gated;     /* enum act_kind */
 };
 
 struct kernel_set {
@@ -32,8 +34,9 @@ struct kernel_set {
   /* One row of floats into its prepared form. */
   void (*prepare)(const struct cpu_layout *layout, const float *x, void *row);
 
-  /* Tiles [first, first + count) of a packed weight times every prepared row; stores out[row][column]. For a gated
-   * weight tiles come in pairs (gate, up): first and count are even. Which sums are formed in which order depends on
+  /* Tiles [first, first + count) of a packed weight times every prepared row; stores out[row][column], where out and
+   * residual are of the whole matrix, whatever `first` is. For a gated weight tiles come in pairs (gate, up): first and
+   * count are even. Which sums are formed in which order depends on
    * the row alone: never on n_row, first or count. */
   void (*linear)(const struct cpu_layout *layout, const uint8_t *packed, int first, int count,
                  const struct linear_input *input, const struct linear_tail *tail, float *out, size_t out_stride);

@@ -1,28 +1,60 @@
-/* The packed layout of matrices on a CPU, the same for every instruction set: tiles of 16 output rows, each tile
- * complete in itself (codes and scales inline), so that shards are cut by tile. docs/engine-file.md has the picture. */
+/* The packed layout of matrices on a CPU, the same for every instruction set, so that one engine file runs on each.
+ *
+ * A matrix is tiles of 16 output rows, each complete in itself, so that shards are cut by tile. A tile is a run of
+ * blocks; a block holds some columns of the 16 rows:
+ *   floats:   32 columns. F32 and F16 go column by column, 16 rows each; BF16 by pairs of columns, so that a 32-bit
+ * lane has a row's even column below and its odd column above. integers: low plane, high plane, scales, minima, supers.
+ * A plane of b bits has b vectors of 64 bytes for each unit of 32 columns; byte 4r + j of a vector belongs to row r,
+ * and its bits [b·i, b·i + b) to the vector's column 4i + j. So a shift and a mask leave four consecutive columns of
+ * each row as bytes, which is what dot-product instructions take, and no sum ever crosses lanes. Scales and minima are
+ * 16 rows for each group; two-level ones as their bytes, then the 16 super scales and super minima. Columns beyond the
+ * last are zero codes with zero scales. */
 #ifndef SPATE_BACKEND_CPU_LAYOUT_H
 #define SPATE_BACKEND_CPU_LAYOUT_H
 
 #include "plan/backend.h"
 
-enum { TILE_ROWS = 16 };
+enum {
+  TILE_ROWS = 16,
+  UNIT_COLS = 32,   /* columns that kernels take at a time; also the group of int8 activations */
+  UNIT_QUADS = 8,   /* runs of four columns in a unit */
+  PLANE_BYTES = 64, /* a vector of a plane: 4 bytes for each row of a tile */
+  LINE_BYTES = 64,
+};
 
 struct cpu_layout {
   struct scheme scheme;
   int rows, cols;
-  int block_cols;     /* columns of a block: codes of so many columns, then their scales and minima */
-  int n_block;        /* blocks of a tile: columns are padded with zero codes */
+  int n_unit;      /* units of 32 columns that hold data */
+  int block_units; /* of a block */
+  int n_block;     /* of a tile */
+  /* Byte offsets within a block of integers; the low plane is at 0. */
+  size_t high_at, scale_at, min_at, super_at, super_min_at;
   size_t block_bytes; /* multiple of 64 */
   size_t tile_bytes;
   size_t row_bytes; /* of one prepared activation row */
 };
 
+/* One unit of a row of activations as integer kernels want it: x ≈ scale × q. The sums serve the minima of weights. */
+struct activation_unit {
+  int8_t q[UNIT_COLS]; /* −127 … 127 */
+  float scale;
+  float sum, half[2]; /* of all q, of the first and the last 16; exact */
+};
+
 struct cpu_layout cpu_layout_of(const struct weight *weight);
 
-/* backend.pack: one strip is one tile. */
+/* backend.pack: one strip is one tile; rows that codes lack are zero. */
 void cpu_pack_tile(const struct weight *weight, const struct codes *codes, void *out);
 
 /* One row of a packed matrix as floats (embedding lookup). */
 void cpu_unpack_row(const struct cpu_layout *layout, const uint8_t *packed, int row, float *out);
+
+/* What an unsigned code of the scheme stands above: value = scale × (code − offset) where there is no minimum. Entries
+ * of a codebook are also taken as unsigned bytes, so that one instruction multiplies them. */
+static inline int scheme_offset(const struct scheme *s) {
+  if (s->has_min) return 0;
+  return s->codebook ? 128 : 1 << (scheme_width(s) - 1);
+}
 
 #endif
