@@ -20,7 +20,11 @@ enum limit {
 
   /* text */
   LIMIT_VOCAB = 1 << 20,
+  LIMIT_MERGES = 1 << 22,
   LIMIT_TOKEN_BYTES = 1 << 12,
+  LIMIT_TOKENIZER_STEPS = 16,    /* normalizing and splitting steps of one tokenizer */
+  LIMIT_PATTERN_BYTES = 16 << 10, /* of one split regex */
+  LIMIT_NORMALIZED_BYTES = 256 << 20, /* what one text may become by normalizing */
   LIMIT_STOP_STRINGS = 16,
   LIMIT_STOP_BYTES = 256, /* of one stop string */
 

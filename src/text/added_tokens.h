@@ -1,0 +1,26 @@
+/* Added tokens (markers such as <|im_end|>, and words that a model's author put in): found in the text before anything
+ * else is done to it, the leftmost first and of those the longest. */
+#ifndef SPATE_TEXT_ADDED_TOKENS_H
+#define SPATE_TEXT_ADDED_TOKENS_H
+
+#include "text/tokenizer_blob.h"
+
+/* One of the two sets of a tokenizer: those looked for in raw text and those looked for in normalized text. */
+struct added_set {
+  const struct tokenizer_tables *tables;
+  uint32_t first, last; /* [first, last) of tables->added, sorted by text */
+  bool starts[256];     /* bytes that one of them starts with */
+};
+
+void added_set_init(struct added_set *set, const struct tokenizer_tables *tables, bool normalized);
+
+struct added_match {
+  size_t start, end; /* bytes of the text, with the white space that the token takes */
+  uint32_t id;
+};
+
+/* The first match at or after `from`. parse_special false passes over the special ones. */
+bool added_set_next(const struct added_set *set, struct slice text, size_t from, bool parse_special,
+                    struct added_match *match);
+
+#endif

@@ -1,0 +1,186 @@
+/* BPE: the merge of the lowest rank first, the leftmost of equals, until none applies.
+ *
+ * Short pieces (words) scan an array for the lowest rank; long ones (a megabyte of one letter) keep the merges in a
+ * heap over a linked list, so that the work is O(n log n) on any input. */
+#include "text/bpe_merge.h"
+
+#include "base/utf8.h"
+
+#include <stdlib.h>
+
+enum { SHORT_PIECE = 48 }; /* bytes; above it the heap is faster than scanning */
+
+void bpe_scratch_release(struct bpe_scratch *scratch) {
+  free(scratch->ids);
+  free(scratch->next);
+  free(scratch->prev);
+  free(scratch->rank);
+  free(scratch->heap);
+  *scratch = (struct bpe_scratch){0};
+}
+
+static bool scratch_reserve(struct bpe_scratch *scratch, size_t symbols) {
+  if (symbols <= scratch->capacity) return true;
+  bpe_scratch_release(scratch);
+  scratch->ids = malloc(symbols * sizeof *scratch->ids);
+  scratch->next = malloc(symbols * sizeof *scratch->next);
+  scratch->prev = malloc(symbols * sizeof *scratch->prev);
+  scratch->rank = malloc(symbols * sizeof *scratch->rank);
+  scratch->heap = malloc(2 * symbols * sizeof *scratch->heap);
+  bool done = scratch->ids && scratch->next && scratch->prev && scratch->rank && scratch->heap;
+  scratch->capacity = done ? symbols : 0;
+  return done;
+}
+
+/* --- symbols -------------------------------------------------------------------------------------------------- */
+
+struct symbols {
+  uint32_t *ids;
+  size_t count;
+  bool unknown_last; /* the last symbol is the unknown token of the character before */
+};
+
+/* What a byte or character without a token becomes: nothing when the tokenizer has no unknown token. */
+static void add_unknown(const struct tokenizer_tables *tables, struct symbols *symbols) {
+  if (tables->header->unk < 0) return;
+  if (symbols->unknown_last && tables->header->flags & MODEL_FUSE_UNKNOWN) return;
+  symbols->ids[symbols->count++] = (uint32_t)tables->header->unk;
+  symbols->unknown_last = true;
+}
+
+static bool add_bytes(const struct tokenizer_tables *tables, struct slice bytes, struct symbols *symbols) {
+  for (size_t i = 0; i < bytes.size; i++)
+    if (tables->byte_tokens[bytes.data[i]] == TOKEN_NONE) return false;
+  for (size_t i = 0; i < bytes.size; i++) symbols->ids[symbols->count++] = tables->byte_tokens[bytes.data[i]];
+  symbols->unknown_last = false;
+  return true;
+}
+
+static void add_character(const struct tokenizer_tables *tables, struct slice character, struct symbols *symbols) {
+  uint32_t id = tables_find(tables, character);
+  if (id != TOKEN_NONE) {
+    symbols->ids[symbols->count++] = id;
+    symbols->unknown_last = false;
+  } else if (!(tables->header->flags & MODEL_BYTE_FALLBACK) || !add_bytes(tables, character, symbols)) {
+    add_unknown(tables, symbols);
+  }
+}
+
+/* The symbols that merging starts from; ids has room for one a byte. */
+static size_t piece_symbols(const struct tokenizer_tables *tables, struct slice piece, uint32_t *ids) {
+  struct symbols symbols = {.ids = ids};
+  bool byte_level = tables->header->flags & MODEL_BYTE_LEVEL;
+  for (size_t at = 0, size; at < piece.size; at += size) {
+    uint32_t code;
+    struct slice rest = slice_make(piece.data + at, piece.size - at);
+    size = byte_level ? 1 : utf8_decode(rest, &code);
+    if (size == 0) size = 1; /* only in a vocabulary that is not UTF-8 */
+    rest.size = size;
+    if (!byte_level)
+      add_character(tables, rest, &symbols);
+    else if (!add_bytes(tables, rest, &symbols))
+      add_unknown(tables, &symbols);
+  }
+  return symbols.count;
+}
+
+/* --- short pieces --------------------------------------------------------------------------------------------- */
+
+/* Merges ids[count] in place; returns how many are left. */
+static size_t merge_short(const struct tokenizer_tables *tables, uint32_t *ids, size_t count) {
+  const struct merge_slot *pair[SHORT_PIECE]; /* [i]: how ids[i] and ids[i + 1] merge */
+  for (size_t i = 0; i + 1 < count; i++) pair[i] = tables_merge(tables, ids[i], ids[i + 1]);
+  for (;;) {
+    size_t best = count;
+    uint32_t rank = TOKEN_NONE;
+    for (size_t i = 0; i + 1 < count; i++)
+      if (pair[i] && pair[i]->rank < rank) rank = pair[best = i]->rank;
+    if (best == count) return count;
+    ids[best] = pair[best]->result;
+    count--;
+    memmove(ids + best + 1, ids + best + 2, (count - best - 1) * sizeof *ids);
+    memmove(pair + best, pair + best + 1, (count - best - 1) * sizeof(const struct merge_slot *));
+    if (best > 0) pair[best - 1] = tables_merge(tables, ids[best - 1], ids[best]);
+    if (best + 1 < count) pair[best] = tables_merge(tables, ids[best], ids[best + 1]);
+  }
+}
+
+/* --- long pieces ---------------------------------------------------------------------------------------------- */
+
+static void heap_push(uint64_t *heap, size_t *size, uint64_t value) {
+  size_t at = (*size)++;
+  for (; at > 0 && heap[(at - 1) / 2] > value; at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
+  heap[at] = value;
+}
+
+static uint64_t heap_pop(uint64_t *heap, size_t *size) {
+  uint64_t top = heap[0], last = heap[--*size];
+  size_t at = 0;
+  for (size_t child; (child = 2 * at + 1) < *size; at = child) {
+    if (child + 1 < *size && heap[child + 1] < heap[child]) child++;
+    if (heap[child] >= last) break;
+    heap[at] = heap[child];
+  }
+  heap[at] = last;
+  return top;
+}
+
+/* Looks up how the symbol at `at` merges with its next and queues that. An entry queued before for the same symbol is
+ * stale unless its rank is still the symbol's. At most two are queued per merge and one is taken, so 2n have room. */
+static void pair_queue(const struct tokenizer_tables *tables, struct bpe_scratch *s, uint32_t at, size_t *heap_size) {
+  const struct merge_slot *merge =
+      s->next[at] == TOKEN_NONE ? NULL : tables_merge(tables, s->ids[at], s->ids[s->next[at]]);
+  s->rank[at] = merge ? merge->rank : TOKEN_NONE;
+  if (merge) heap_push(s->heap, heap_size, (uint64_t)merge->rank << 32 | at);
+}
+
+static void merge_long(const struct tokenizer_tables *tables, struct bpe_scratch *s, size_t count) {
+  size_t heap_size = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    s->prev[i] = i ? i - 1 : TOKEN_NONE;
+    s->next[i] = i + 1 < count ? i + 1 : TOKEN_NONE;
+  }
+  for (uint32_t i = 0; i < count; i++) pair_queue(tables, s, i, &heap_size);
+  while (heap_size > 0) {
+    uint64_t top = heap_pop(s->heap, &heap_size);
+    uint32_t at = (uint32_t)top, gone;
+    if (s->rank[at] != top >> 32) continue;
+    gone = s->next[at];
+    s->ids[at] = tables_merge(tables, s->ids[at], s->ids[gone])->result;
+    s->rank[gone] = TOKEN_NONE;
+    s->next[at] = s->next[gone];
+    if (s->next[at] != TOKEN_NONE) s->prev[s->next[at]] = at;
+    pair_queue(tables, s, at, &heap_size);
+    if (s->prev[at] != TOKEN_NONE) pair_queue(tables, s, s->prev[at], &heap_size);
+  }
+}
+
+/* --- pieces --------------------------------------------------------------------------------------------------- */
+
+static bool merge_long_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
+                             struct token_list *out) {
+  if (piece.size >= TOKEN_NONE || !scratch_reserve(scratch, piece.size)) return false;
+  size_t count = piece_symbols(tables, piece, scratch->ids);
+  if (count == 0) return true;
+  merge_long(tables, scratch, count);
+  for (uint32_t at = 0; at != TOKEN_NONE; at = scratch->next[at])
+    if (!token_list_append(out, (int32_t)scratch->ids[at])) return false;
+  return true;
+}
+
+bool bpe_merge_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
+                     struct token_list *out) {
+  if (piece.size > SHORT_PIECE) return merge_long_piece(tables, piece, scratch, out);
+  uint32_t ids[SHORT_PIECE];
+  size_t count = merge_short(tables, ids, piece_symbols(tables, piece, ids));
+  for (size_t i = 0; i < count; i++)
+    if (!token_list_append(out, (int32_t)ids[i])) return false;
+  return true;
+}
+
+bool bpe_encode_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
+                      struct token_list *out) {
+  uint32_t id = piece.size <= LIMIT_TOKEN_BYTES ? tables_find(tables, piece) : TOKEN_NONE;
+  if (id != TOKEN_NONE && tables->token_flags[id] & TOKEN_ATOMIC) return token_list_append(out, (int32_t)id);
+  return bpe_merge_piece(tables, piece, scratch, out);
+}

@@ -1,0 +1,72 @@
+/* Detokenizer: bytes in, whole characters out. Invalid bytes become U+FFFD, one for each longest beginning of a
+ * character that they could have been (the rule of Unicode 15, section 3.9, that browsers and Rust follow). */
+#include "text/detokenizer.h"
+
+#include "base/utf8.h"
+
+static const uint8_t replacement[3] = {0xEF, 0xBF, 0xBD};
+
+void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, unsigned flags) {
+  *detokenizer = (struct detokenizer){.tokenizer = tokenizer, .flags = flags};
+}
+
+/* How many bytes of text, which starts with no valid character, one U+FFFD stands for. */
+static size_t invalid_run(struct slice text) {
+  size_t size = 1;
+  while (size < text.size && size < 4 && utf8_complete(slice_make(text.data, size + 1)) == 0) size++;
+  return utf8_complete(slice_make(text.data, size)) == 0 ? size : 1;
+}
+
+/* Writes the whole characters of text, with U+FFFD for what is none. */
+static size_t write_valid(struct slice text, uint8_t *out) {
+  size_t written = 0;
+  uint32_t code;
+  for (size_t at = 0; at < text.size;) {
+    struct slice rest = slice_make(text.data + at, text.size - at);
+    size_t size = utf8_decode(rest, &code);
+    memcpy(out + written, size ? rest.data : replacement, size ? size : sizeof replacement);
+    written += size ? size : sizeof replacement;
+    at += size ? size : invalid_run(rest);
+  }
+  return written;
+}
+
+/* The bytes of a token; without its first space where it starts a text. */
+static struct slice shown_piece(struct detokenizer *detokenizer, int32_t id) {
+  struct slice piece = tokenizer_piece(detokenizer->tokenizer, id);
+  if (!(detokenizer->flags & DETOKENIZE_SPECIAL) && tokenizer_is_special(detokenizer->tokenizer, id))
+    return slice_make(piece.data, 0);
+  if (piece.size == 0 || !(detokenizer->flags & DETOKENIZE_START)) return piece;
+  detokenizer->flags &= ~(unsigned)DETOKENIZE_START;
+  bool strips = tokenizer_facts(detokenizer->tokenizer)->strip_leading_space && piece.data[0] == ' ';
+  return strips ? slice_make(piece.data + 1, piece.size - 1) : piece;
+}
+
+size_t detokenizer_feed(struct detokenizer *detokenizer, int32_t id, uint8_t *out) {
+  uint8_t bytes[LIMIT_TOKEN_BYTES + sizeof detokenizer->held];
+  struct slice piece = shown_piece(detokenizer, id), text = slice_make(bytes, detokenizer->n_held + piece.size);
+  if (piece.size == 0) return 0;
+  memcpy(bytes, detokenizer->held, detokenizer->n_held);
+  memcpy(bytes + detokenizer->n_held, piece.data, piece.size);
+  size_t complete = utf8_complete(text);
+  detokenizer->n_held = text.size - complete; /* at most 3 */
+  memcpy(detokenizer->held, bytes + complete, detokenizer->n_held);
+  return write_valid(slice_make(bytes, complete), out);
+}
+
+size_t detokenizer_flush(struct detokenizer *detokenizer, uint8_t *out) {
+  bool unfinished = detokenizer->n_held > 0;
+  detokenizer->n_held = 0;
+  if (unfinished) memcpy(out, replacement, sizeof replacement);
+  return unfinished ? sizeof replacement : 0;
+}
+
+bool detokenize(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, unsigned flags,
+                struct buffer *out) {
+  struct detokenizer detokenizer;
+  detokenizer_init(&detokenizer, tokenizer, flags);
+  uint8_t text[DETOKENIZER_OUT_MAX];
+  for (size_t i = 0; i < count; i++)
+    if (!buffer_append(out, text, detokenizer_feed(&detokenizer, ids[i], text))) return false;
+  return buffer_append(out, text, detokenizer_flush(&detokenizer, text));
+}

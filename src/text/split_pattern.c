@@ -1,0 +1,147 @@
+/* Split regexes: the differences between Oniguruma and PCRE2 are rewritten or refused here, and nowhere else. */
+#include "text/split_pattern.h"
+
+#include "base/utf8.h"
+
+const char split_gpt2[] = "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char split_llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+                            " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const char split_qwen2[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
+                           " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const char split_digit[] = "\\p{N}";
+
+/* White_Space, spelled out: PCRE2's own \s also matches U+180E, which Unicode 6.3 took out. */
+#define SPACES "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+/* PCRE2's own \w has no marks. */
+#define WORDS "\\p{L}\\p{M}\\p{Nd}\\p{Pc}"
+
+enum { MATCH_LIMIT = 10000000, MATCH_HEAP_KIB = 64 << 10 };
+
+struct rewriter {
+  struct slice pattern;
+  struct buffer *out;
+  size_t at;
+  bool in_class;
+};
+
+static bool refuse(struct rewriter *r, const char *what, struct error *error) {
+  return error_set(error, ERROR_UNSUPPORTED, "The split regex '%.*s' uses %s at byte %zu, which is not supported.",
+                   SLICE_ARGS(r->pattern), what, r->at);
+}
+
+/* A backslash and what it escapes. */
+static bool rewrite_escape(struct rewriter *r, struct error *error) {
+  static const struct {
+    char letter;
+    const char *outside, *inside;
+  } classes[] = {{'s', "[" SPACES "]", SPACES},
+                 {'S', "[^" SPACES "]", "\\S\\x{180e}"},
+                 {'w', "[" WORDS "]", WORDS},
+                 {'W', "[^" WORDS "]", NULL}};
+  if (r->at + 1 >= r->pattern.size) return refuse(r, "a lone backslash", error);
+  char letter = (char)r->pattern.data[r->at + 1];
+  for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+    if (classes[i].letter != letter) continue;
+    const char *text = r->in_class ? classes[i].inside : classes[i].outside;
+    if (!text) return refuse(r, "\\W inside a class", error);
+    r->at += 2;
+    return buffer_text(r->out, text);
+  }
+  if (strchr("bBhHRXKCGyY", letter) && letter)
+    return refuse(r, "an escape whose meaning differs between engines", error);
+  if (letter == 'u' && r->at + 6 <= r->pattern.size) {
+    r->at += 6;
+    return buffer_print(r->out, "\\x{%.4s}", (const char *)r->pattern.data + r->at - 4);
+  }
+  buffer_append(r->out, r->pattern.data + r->at, 2);
+  r->at += 2;
+  return true;
+}
+
+static bool rewrite(struct rewriter *r, struct error *error) {
+  while (r->at < r->pattern.size) {
+    uint8_t byte = r->pattern.data[r->at];
+    if (byte == '\\') {
+      if (!rewrite_escape(r, error)) return false;
+      continue;
+    }
+    if (r->in_class && byte == '[') return refuse(r, "a class inside a class", error);
+    if (r->in_class && byte == '&' && r->at + 1 < r->pattern.size && r->pattern.data[r->at + 1] == '&')
+      return refuse(r, "an intersection of classes", error);
+    if (byte == '[') r->in_class = true;
+    if (byte == ']') r->in_class = false;
+    buffer_append(r->out, &byte, 1);
+    r->at++;
+  }
+  return true;
+}
+
+static bool compile(struct split_pattern *split, struct slice pattern, struct slice rewritten, struct error *error) {
+  int code;
+  PCRE2_SIZE offset;
+  /* Oniguruma's ^ and $ are those of lines. \C could cut a character. */
+  uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+  split->code = pcre2_compile(rewritten.data, rewritten.size, options, &code, &offset, NULL);
+  if (!split->code) {
+    PCRE2_UCHAR text[128];
+    pcre2_get_error_message(code, text, sizeof text);
+    return error_set(error, ERROR_FORMAT, "The split regex '%.*s' does not compile: %s.", SLICE_ARGS(pattern),
+                     (const char *)text);
+  }
+  split->compiled = pcre2_jit_compile(split->code, PCRE2_JIT_COMPLETE) == 0;
+  return true;
+}
+
+bool split_pattern_open(struct split_pattern *split, struct slice pattern, struct error *error) {
+  *split = (struct split_pattern){0};
+  if (pattern.size > LIMIT_PATTERN_BYTES || !utf8_valid(pattern))
+    return error_set(error, ERROR_FORMAT, "A split regex of %zu bytes is too long (at most %d) or not valid UTF-8.",
+                     pattern.size, LIMIT_PATTERN_BYTES);
+  struct buffer out;
+  buffer_init(&out, (size_t)LIMIT_PATTERN_BYTES * 64);
+  struct rewriter rewriter = {.pattern = pattern, .out = &out};
+  bool done = rewrite(&rewriter, error) && compile(split, pattern, buffer_slice(&out), error);
+  buffer_release(&out);
+  return done;
+}
+
+void split_pattern_close(struct split_pattern *split) {
+  pcre2_code_free(split->code);
+  *split = (struct split_pattern){0};
+}
+
+/* The interpreter, with its memory on the heap and both bounded: where there is no machine code, or where it ran out of
+ * stack. */
+static int match_slowly(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
+  pcre2_match_context *context = pcre2_match_context_create(NULL);
+  if (!context) return PCRE2_ERROR_NOMEMORY;
+  pcre2_set_match_limit(context, MATCH_LIMIT);
+  pcre2_set_heap_limit(context, MATCH_HEAP_KIB);
+  int found = pcre2_match(split->code, text.data, text.size, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match, context);
+  pcre2_match_context_free(context);
+  return found;
+}
+
+static int match_once(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from) {
+  if (!split->compiled) return match_slowly(split, match, text, from);
+  int found = pcre2_jit_match(split->code, text.data, text.size, from, 0, match, NULL);
+  return found == PCRE2_ERROR_JIT_STACKLIMIT ? match_slowly(split, match, text, from) : found;
+}
+
+bool split_pattern_next(const struct split_pattern *split, pcre2_match_data *match, struct slice text, size_t from,
+                        size_t *start, size_t *end, struct error *error) {
+  for (;;) {
+    int found = match_once(split, match, text, from);
+    if (found == PCRE2_ERROR_NOMATCH) return false;
+    if (found < 0)
+      return error_set(error, ERROR_LIMIT, "Splitting the text by the tokenizer's regex takes too long at byte %zu.",
+                       from);
+    const PCRE2_SIZE *pair = pcre2_get_ovector_pointer(match);
+    *start = pair[0];
+    *end = pair[1];
+    if (*end > *start) return true;
+    do from = *start = *start + 1;
+    while (from < text.size && (text.data[from] & 0xC0) == 0x80);
+    if (from > text.size) return false;
+  }
+}

@@ -1,0 +1,233 @@
+/* The tokenizer of serving: a mapped blob, its compiled split patterns, and the way of a text through them:
+ * added tokens of the raw text -> normalize -> added tokens of the normalized text -> split -> merge.
+ * Immutable after opening; each call of tokenizer_encode has its own scratch. */
+#include "text/tokenizer.h"
+
+#include "base/utf8.h"
+#include "text/added_tokens.h"
+#include "text/bpe_merge.h"
+#include "text/normalize.h"
+#include "text/pretokenize.h"
+
+#include <stdlib.h>
+
+struct tokenizer {
+  struct tokenizer_tables tables; /* borrows the blob */
+  struct tokenizer_facts facts;
+  struct added_set raw, normalized; /* added tokens by where they are looked for */
+  int n_normalize;                  /* the first steps of the tables */
+  bool prefixes;                    /* a PREFIX_SPACE step follows them */
+  enum prefix_mode prefix_mode;
+  int n_split;
+  struct split_pattern splits[LIMIT_TOKENIZER_STEPS];
+};
+
+/* --- opening -------------------------------------------------------------------------------------------------- */
+
+static void facts_init(struct tokenizer_facts *facts, const struct blob_header *header) {
+  *facts = (struct tokenizer_facts){
+      .n_vocab = header->n_token,
+      .n_merge = header->n_merge,
+      .n_added = header->n_added,
+      .bos = header->bos,
+      .eos = header->eos,
+      .unk = header->unk,
+      .pad = header->pad,
+      .n_end = (int)header->n_end,
+      .add_bos = header->n_prefix > 0,
+      .add_eos = header->n_suffix > 0,
+      .strip_leading_space = header->flags & MODEL_STRIP_SPACE,
+  };
+  memcpy(facts->name, header->name, sizeof facts->name);
+  memcpy(facts->end, header->end, sizeof facts->end);
+}
+
+/* Steps come in the order normalize, prefix, split; anything else is no table of ours. */
+static bool steps_open(struct tokenizer *tokenizer, struct error *error) {
+  const struct tokenizer_tables *tables = &tokenizer->tables;
+  for (uint32_t i = 0; i < tables->header->n_step; i++) {
+    const struct blob_step *step = &tables->steps[i];
+    bool later = tokenizer->prefixes || tokenizer->n_split > 0;
+    if (step->kind == STEP_SPLIT) {
+      struct split_pattern *split = &tokenizer->splits[tokenizer->n_split];
+      if (!split_pattern_open(split, tables_text(tables, step->a), error)) return false;
+      split->mode = step->mode;
+      split->inverted = step->inverted;
+      tokenizer->n_split++;
+    } else if (later) {
+      return error_set(error, ERROR_FORMAT,
+                       "The compiled tokenizer is corrupt: its steps are out of order; build the engine again.");
+    } else if (step->kind == STEP_PREFIX_SPACE) {
+      tokenizer->prefixes = true;
+      tokenizer->prefix_mode = step->mode;
+    } else {
+      tokenizer->n_normalize++;
+    }
+  }
+  return true;
+}
+
+struct tokenizer *tokenizer_open(struct slice blob, struct error *error) {
+  struct tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
+  if (!tokenizer) {
+    error_set(error, ERROR_MEMORY, "No memory for a tokenizer.");
+    return NULL;
+  }
+  if (!tables_open(&tokenizer->tables, blob, error) || !steps_open(tokenizer, error)) {
+    tokenizer_close(tokenizer);
+    return NULL;
+  }
+  facts_init(&tokenizer->facts, tokenizer->tables.header);
+  added_set_init(&tokenizer->raw, &tokenizer->tables, false);
+  added_set_init(&tokenizer->normalized, &tokenizer->tables, true);
+  return tokenizer;
+}
+
+void tokenizer_close(struct tokenizer *tokenizer) {
+  if (!tokenizer) return;
+  for (int i = 0; i < tokenizer->n_split; i++) split_pattern_close(&tokenizer->splits[i]);
+  free(tokenizer);
+}
+
+/* --- encoding ------------------------------------------------------------------------------------------------- */
+
+/* One call of tokenizer_encode. */
+struct encoding {
+  const struct tokenizer *tokenizer;
+  bool parse_special;
+  struct token_list *out;
+  struct bpe_scratch bpe;
+  struct buffer normalized[2], prefixed;
+  pcre2_match_data *match;
+};
+
+static bool list_full(const struct encoding *e, struct error *error) {
+  if (!e->out->failed) return error_set(error, ERROR_MEMORY, "No memory to tokenize a text of this size.");
+  return error_set(error, ERROR_LIMIT, "The text has more than the %zu tokens allowed; send a shorter one.",
+                   e->out->max);
+}
+
+static bool encode_piece(void *context, struct slice piece, struct error *error) {
+  struct encoding *e = context;
+  return bpe_encode_piece(&e->tokenizer->tables, piece, &e->bpe, e->out) || list_full(e, error);
+}
+
+/* Text without added tokens. `first`: it starts where the whole text starts. */
+static bool encode_plain(struct encoding *e, struct slice text, bool first, struct error *error) {
+  const struct tokenizer *tokenizer = e->tokenizer;
+  if (text.size == 0) return true;
+  if (tokenizer->prefixes && text.data[0] != ' ' && (first || tokenizer->prefix_mode == PREFIX_ALWAYS)) {
+    buffer_clear(&e->prefixed);
+    buffer_append(&e->prefixed, " ", 1);
+    if (!buffer_append(&e->prefixed, text.data, text.size)) return list_full(e, error);
+    text = buffer_slice(&e->prefixed);
+  }
+  struct piece_sink sink = {encode_piece, e};
+  if (tokenizer->n_split == 0 && tokenizer->tables.header->flags & MODEL_SPACE_STARTS)
+    return pretokenize_words(text, &sink, error);
+  return pretokenize(tokenizer->splits, tokenizer->n_split, e->match, text, &sink, error);
+}
+
+static bool normalize(struct encoding *e, struct slice *text, struct error *error) {
+  const struct tokenizer_tables *tables = &e->tokenizer->tables;
+  int free_buffer = 0;
+  for (int i = 0; i < e->tokenizer->n_normalize; i++) {
+    const struct blob_step *step = &tables->steps[i];
+    struct slice result;
+    if (!normalize_step(step->kind, tables_text(tables, step->a), tables_text(tables, step->b), *text,
+                        &e->normalized[free_buffer], &result))
+      return error_set(error, ERROR_LIMIT, "Normalizing the text makes it larger than %d bytes.",
+                       LIMIT_NORMALIZED_BYTES);
+    if (result.data != text->data) free_buffer ^= 1;
+    *text = result;
+  }
+  return true;
+}
+
+/* Text between added tokens of the raw text. */
+static bool encode_stretch(struct encoding *e, struct slice text, bool first, struct error *error) {
+  if (!normalize(e, &text, error)) return false;
+  size_t at = 0;
+  struct added_match match;
+  while (added_set_next(&e->tokenizer->normalized, text, at, e->parse_special, &match)) {
+    if (!encode_plain(e, slice_make(text.data + at, match.start - at), first && at == 0, error)) return false;
+    if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
+    at = match.end;
+  }
+  return encode_plain(e, slice_make(text.data + at, text.size - at), first && at == 0, error);
+}
+
+static bool encode_text(struct encoding *e, struct slice text, struct error *error) {
+  size_t at = 0;
+  struct added_match match;
+  while (added_set_next(&e->tokenizer->raw, text, at, e->parse_special, &match)) {
+    if (match.start > at && !encode_stretch(e, slice_make(text.data + at, match.start - at), at == 0, error))
+      return false;
+    if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
+    at = match.end;
+  }
+  return at == text.size || encode_stretch(e, slice_make(text.data + at, text.size - at), at == 0, error);
+}
+
+static bool encode_around(struct encoding *e, const int32_t *ids, uint32_t count, struct error *error) {
+  for (uint32_t i = 0; i < count; i++)
+    if (!token_list_append(e->out, ids[i])) return list_full(e, error);
+  return true;
+}
+
+static bool encoding_init(struct encoding *e, struct error *error) {
+  buffer_init(&e->normalized[0], LIMIT_NORMALIZED_BYTES);
+  buffer_init(&e->normalized[1], LIMIT_NORMALIZED_BYTES);
+  buffer_init(&e->prefixed, LIMIT_NORMALIZED_BYTES);
+  e->match = pcre2_match_data_create(1, NULL);
+  return e->match || error_set(error, ERROR_MEMORY, "No memory to tokenize a text.");
+}
+
+static void encoding_release(struct encoding *e) {
+  bpe_scratch_release(&e->bpe);
+  buffer_release(&e->normalized[0]);
+  buffer_release(&e->normalized[1]);
+  buffer_release(&e->prefixed);
+  pcre2_match_data_free(e->match);
+}
+
+bool tokenizer_encode(const struct tokenizer *tokenizer, struct slice text, unsigned flags, struct token_list *out,
+                      struct error *error) {
+  if (!utf8_valid(text)) return error_set(error, ERROR_INVALID, "The text is not valid UTF-8.");
+  struct encoding e = {.tokenizer = tokenizer, .parse_special = flags & ENCODE_PARSE_SPECIAL, .out = out};
+  const struct blob_header *header = tokenizer->tables.header;
+  bool around = flags & ENCODE_ADD_SPECIAL;
+  bool done = encoding_init(&e, error) && (!around || encode_around(&e, header->prefix, header->n_prefix, error)) &&
+              encode_text(&e, text, error) && (!around || encode_around(&e, header->suffix, header->n_suffix, error));
+  encoding_release(&e);
+  return done;
+}
+
+/* --- facts ---------------------------------------------------------------------------------------------------- */
+
+const struct tokenizer_facts *tokenizer_facts(const struct tokenizer *tokenizer) { return &tokenizer->facts; }
+
+static bool id_known(const struct tokenizer *tokenizer, int32_t id) {
+  return id >= 0 && (uint32_t)id < tokenizer->tables.header->n_token;
+}
+
+struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id) {
+  return id_known(tokenizer, id) ? tables_piece(&tokenizer->tables, (uint32_t)id) : slice_make("", 0);
+}
+
+int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text) {
+  const struct tokenizer_tables *tables = &tokenizer->tables;
+  for (uint32_t i = 0; i < tables->header->n_added; i++)
+    if (slice_equal(tables_piece(tables, tables->added[i].id), text)) return (int32_t)tables->added[i].id;
+  return (int32_t)tables_find(tables, text);
+}
+
+bool tokenizer_is_special(const struct tokenizer *tokenizer, int32_t id) {
+  return id_known(tokenizer, id) && tokenizer->tables.token_flags[id] & TOKEN_SPECIAL;
+}
+
+bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id) {
+  for (int i = 0; i < tokenizer->facts.n_end; i++)
+    if (tokenizer->facts.end[i] == id) return true;
+  return false;
+}

@@ -1,0 +1,171 @@
+/* Writes a spec as a blob (tokenizer_blob.h says what it looks like). */
+#include "text/tokenizer_blob.h"
+
+#include "text/bpe_merge.h"
+
+#include <stdlib.h>
+
+/* Room for count entries of unit bytes at the next multiple of 8, zeroed; NULL when over the buffer's maximum. The
+ * pointer is good until the next call. */
+static void *section_add(struct buffer *blob, enum blob_section section, size_t count, size_t unit) {
+  size_t padding = -blob->size & 7, size = count * unit;
+  uint8_t *room = buffer_reserve(blob, padding + size);
+  if (!room) return NULL;
+  memset(room, 0, padding + size);
+  struct blob_header *header = (struct blob_header *)blob->data;
+  header->sections[section] = (struct blob_range){(uint32_t)(blob->size + padding), (uint32_t)size};
+  blob->size += padding + size;
+  return room + padding;
+}
+
+static size_t index_slots(size_t count) {
+  size_t slots = 8;
+  while (slots < count + count / 2 + 1) slots *= 2;
+  return slots;
+}
+
+static bool write_header(const struct tokenizer_spec *spec, struct buffer *blob) {
+  struct blob_header header = {
+      .magic = "SPTEXT\r\n",
+      .version = BLOB_VERSION,
+      .flags = spec->flags,
+      .n_token = (uint32_t)spec->n_token,
+      .n_merge = (uint32_t)spec->n_merge,
+      .n_added = (uint32_t)spec->n_added,
+      .n_step = (uint32_t)spec->n_step,
+      .bos = spec->bos,
+      .eos = spec->eos,
+      .unk = spec->unk,
+      .pad = spec->pad,
+      .n_prefix = (uint32_t)spec->n_prefix,
+      .n_suffix = (uint32_t)spec->n_suffix,
+      .n_end = (uint32_t)spec->n_end,
+  };
+  memcpy(header.prefix, spec->prefix, sizeof header.prefix);
+  memcpy(header.suffix, spec->suffix, sizeof header.suffix);
+  memcpy(header.end, spec->end, sizeof header.end);
+  memcpy(header.name, spec->name, sizeof header.name);
+  return buffer_append(blob, &header, sizeof header);
+}
+
+static bool write_tokens(const struct tokenizer_spec *spec, struct buffer *blob) {
+  uint32_t *offsets = section_add(blob, SECTION_TOKEN_OFFSETS, spec->n_token + 1, sizeof *offsets);
+  if (!offsets) return false;
+  for (size_t id = 0; id < spec->n_token; id++) offsets[id + 1] = offsets[id] + (uint32_t)spec->tokens[id].bytes.size;
+  size_t total = offsets[spec->n_token], at = 0;
+  uint8_t *flags = section_add(blob, SECTION_TOKEN_FLAGS, spec->n_token, 1);
+  if (!flags) return false;
+  for (size_t id = 0; id < spec->n_token; id++) flags[id] = spec->tokens[id].flags;
+  uint8_t *bytes = section_add(blob, SECTION_TOKEN_BYTES, total, 1);
+  if (!bytes) return false;
+  for (size_t id = 0; id < spec->n_token; id++) {
+    struct slice piece = spec->tokens[id].bytes;
+    if (piece.size) memcpy(bytes + at, piece.data, piece.size);
+    at += piece.size;
+  }
+  uint32_t *byte_tokens = section_add(blob, SECTION_BYTE_TOKENS, 256, sizeof *byte_tokens);
+  if (byte_tokens) memcpy(byte_tokens, spec->byte_token, sizeof spec->byte_token);
+  return byte_tokens;
+}
+
+static bool write_vocab(const struct tokenizer_spec *spec, struct buffer *blob) {
+  size_t slots = index_slots(spec->n_token), mask = slots - 1;
+  struct vocab_slot *vocab = section_add(blob, SECTION_VOCAB, slots, sizeof *vocab);
+  if (!vocab) return false;
+  for (size_t i = 0; i < slots; i++) vocab[i].id = TOKEN_NONE;
+  for (uint32_t id = 0; id < spec->n_token; id++) {
+    struct slice piece = spec->tokens[id].bytes;
+    if (!(spec->tokens[id].flags & TOKEN_TEXT) || spec_find(spec, piece) != id) continue;
+    uint64_t hash = hash_bytes(piece, 0).low;
+    size_t at = hash & mask;
+    while (vocab[at].id != TOKEN_NONE) at = (at + 1) & mask;
+    vocab[at] = (struct vocab_slot){(uint32_t)(hash >> 32), id};
+  }
+  return true;
+}
+
+/* A pair that the source lists twice keeps its last rank. */
+static bool write_merges(const struct tokenizer_spec *spec, struct buffer *blob) {
+  size_t slots = index_slots(spec->n_merge), mask = slots - 1;
+  struct merge_slot *merges = section_add(blob, SECTION_MERGES, slots, sizeof *merges);
+  if (!merges) return false;
+  for (size_t i = 0; i < slots; i++) merges[i].left = TOKEN_NONE;
+  for (size_t i = 0; i < spec->n_merge; i++) {
+    const struct merge_spec *merge = &spec->merges[i];
+    size_t at = merge_hash(merge->left, merge->right) & mask;
+    while (merges[at].left != TOKEN_NONE && (merges[at].left != merge->left || merges[at].right != merge->right))
+      at = (at + 1) & mask;
+    merges[at] = (struct merge_slot){merge->left, merge->right, merge->result, merge->rank};
+  }
+  return true;
+}
+
+static int compare_added(const void *left, const void *right) {
+  const struct added_spec *a = left, *b = right;
+  if ((a->flags ^ b->flags) & ADDED_NORMALIZED) return a->flags & ADDED_NORMALIZED ? 1 : -1;
+  size_t common = a->text.size < b->text.size ? a->text.size : b->text.size;
+  int order = memcmp(a->text.data, b->text.data, common);
+  return order ? order : (a->text.size > b->text.size) - (a->text.size < b->text.size);
+}
+
+/* Appends text to the texts gathered so far. */
+static struct blob_range text_add(struct buffer *texts, struct slice text) {
+  struct blob_range range = {(uint32_t)texts->size, (uint32_t)text.size};
+  buffer_append(texts, text.data, text.size);
+  return range;
+}
+
+static bool write_texts(const struct tokenizer_spec *spec, struct buffer *blob, struct buffer *texts) {
+  qsort(spec->added, spec->n_added, sizeof *spec->added, compare_added);
+  struct blob_added *added = section_add(blob, SECTION_ADDED, spec->n_added, sizeof *added);
+  if (!added) return false;
+  for (size_t i = 0; i < spec->n_added; i++)
+    added[i] = (struct blob_added){text_add(texts, spec->added[i].text), spec->added[i].id, spec->added[i].flags};
+  struct blob_step *steps = section_add(blob, SECTION_STEPS, (size_t)spec->n_step, sizeof *steps);
+  if (!steps) return false;
+  for (int i = 0; i < spec->n_step; i++) {
+    const struct step_spec *step = &spec->steps[i];
+    steps[i] = (struct blob_step){.kind = step->kind,
+                                  .mode = step->mode,
+                                  .inverted = step->inverted,
+                                  .a = text_add(texts, step->a),
+                                  .b = text_add(texts, step->b)};
+  }
+  uint8_t *text = texts->failed ? NULL : section_add(blob, SECTION_TEXT, texts->size, 1);
+  if (text && texts->size) memcpy(text, texts->data, texts->size);
+  return text;
+}
+
+/* Marks the tokens that their own bytes encode to, so that encoding can take a piece that is one without merging. */
+static bool mark_atomic(struct buffer *blob, struct error *error) {
+  struct tokenizer_tables tables;
+  if (!tables_open(&tables, buffer_slice(blob), error)) return false;
+  uint8_t *flags = (uint8_t *)blob->data + tables.header->sections[SECTION_TOKEN_FLAGS].offset;
+  struct bpe_scratch scratch = {0};
+  struct token_list ids;
+  token_list_init(&ids, 2 * LIMIT_TOKEN_BYTES);
+  bool fine = true;
+  for (uint32_t id = 0; fine && id < tables.header->n_token; id++) {
+    if (!(flags[id] & TOKEN_TEXT)) continue;
+    token_list_clear(&ids);
+    bool whole = tables.header->flags & MODEL_IGNORE_MERGES;
+    if (!whole) fine = bpe_merge_piece(&tables, tables_piece(&tables, id), &scratch, &ids);
+    if (whole || (ids.count == 1 && ids.ids[0] == (int32_t)id)) flags[id] |= TOKEN_ATOMIC;
+  }
+  bpe_scratch_release(&scratch);
+  token_list_release(&ids);
+  return fine || spec_out_of_memory(error);
+}
+
+bool tokenizer_blob_write(const struct tokenizer_spec *spec, struct buffer *blob, struct error *error) {
+  struct buffer texts;
+  buffer_init(&texts, LIMIT_TOKENIZER_BYTES);
+  bool fits = write_header(spec, blob) && write_tokens(spec, blob) && write_vocab(spec, blob) &&
+              write_merges(spec, blob) && write_texts(spec, blob, &texts);
+  buffer_release(&texts);
+  if (!fits)
+    return error_set(error, ERROR_LIMIT, "The compiled tokenizer would be larger than the %zu bytes allowed.",
+                     blob->max);
+  ((struct blob_header *)blob->data)->size = blob->size;
+  return mark_atomic(blob, error);
+}

@@ -1,0 +1,154 @@
+/* What a tokenizer is, in memory, between reading its source (tokenizer.json or a GGUF vocabulary) and writing the
+ * blob. Lives only while building; everything in it is in one arena.
+ *
+ * One form of bytes: a token's bytes are what it stands for in the text. Byte-level tokens are mapped back from their
+ * printable letters; where a tokenizer writes U+2581 for a space, the space itself is kept (and a U+2581 in the text
+ * becomes a space, which is what such a tokenizer cannot tell apart either). So the same bytes serve both ways. */
+#ifndef SPATE_TEXT_TOKENIZER_SPEC_H
+#define SPATE_TEXT_TOKENIZER_SPEC_H
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/limits.h"
+#include "text/tokenizer.h"
+
+enum { TOKEN_NONE = 0xFFFFFFFF }; /* no token id, no rank */
+enum { TOKENIZER_AROUND_MAX = 8 };
+
+enum token_flag {
+  TOKEN_TEXT = 1,    /* merging may produce it: it is in the vocabulary index */
+  TOKEN_SPECIAL = 2, /* a marker: never produced by text, skipped in output */
+  TOKEN_BYTE = 4,    /* stands for one byte that no character token covers */
+  TOKEN_ATOMIC = 8,  /* its bytes as a piece of their own encode to just this token (found by the blob's writer) */
+};
+
+enum model_flag {
+  MODEL_BYTE_LEVEL = 1,    /* symbols are bytes; otherwise characters */
+  MODEL_BYTE_FALLBACK = 2, /* characters without a token become byte tokens */
+  MODEL_FUSE_UNKNOWN = 4,  /* a run of unknown characters is one unknown token */
+  MODEL_IGNORE_MERGES = 8, /* a piece that is a token is that token, whatever the merges say */
+  MODEL_STRIP_SPACE = 16,  /* decoding drops the first space of a text */
+  MODEL_SPACE_MARKED = 32, /* the source writes U+2581 for a space */
+  MODEL_SPACE_STARTS = 64, /* no token has a space after another character: no merge crosses the start of a word */
+};
+
+enum added_flag {
+  ADDED_NORMALIZED = 1, /* looked for in the normalized text; otherwise in the raw text */
+  ADDED_SPECIAL = 2,
+  ADDED_LSTRIP = 4, /* takes the white space before it */
+  ADDED_RSTRIP = 8,
+  ADDED_SINGLE_WORD = 16, /* only where no word character touches it */
+};
+
+/* The steps run in this order: normalizing ones first. */
+enum step_kind {
+  STEP_NFC,
+  STEP_NFD,
+  STEP_NFKC,
+  STEP_NFKD,
+  STEP_PREPEND,      /* a in front of every stretch of text */
+  STEP_REPLACE,      /* every a by b */
+  STEP_PREFIX_SPACE, /* a space in front of a stretch that does not start with one; mode: enum prefix_mode */
+  STEP_SPLIT,        /* by the regex a; mode: enum split_mode */
+  STEP_KINDS,
+};
+
+enum prefix_mode { PREFIX_ALWAYS, PREFIX_FIRST /* the beginning of the whole text only */, PREFIX_MODES };
+
+enum split_mode { SPLIT_ISOLATED, SPLIT_REMOVED, SPLIT_WITH_PREVIOUS, SPLIT_WITH_NEXT, SPLIT_CONTIGUOUS, SPLIT_MODES };
+
+struct token_spec {
+  struct slice bytes;
+  uint8_t flags; /* enum token_flag */
+};
+
+struct merge_spec {
+  uint32_t left, right, result; /* token ids */
+  uint32_t rank;                /* lower merges first; equal ranks from the left */
+};
+
+struct added_spec {
+  struct slice text;
+  uint32_t id;
+  uint32_t flags; /* enum added_flag */
+};
+
+struct step_spec {
+  enum step_kind kind;
+  uint32_t mode;
+  uint32_t inverted; /* STEP_SPLIT: the matches are the text, the gaps the delimiters */
+  struct slice a, b;
+};
+
+struct tokenizer_spec {
+  struct arena arena;
+  char name[TOKENIZER_NAME_MAX];
+  unsigned flags; /* enum model_flag */
+  size_t n_token, n_merge, n_added;
+  struct token_spec *tokens; /* [n_token], indexed by id; an id nobody uses has no bytes */
+  struct merge_spec *merges;
+  struct added_spec *added;
+  uint32_t byte_token[256]; /* id by byte, or TOKEN_NONE */
+  int n_step;
+  struct step_spec steps[LIMIT_TOKENIZER_STEPS];
+  int32_t bos, eos, unk, pad; /* -1 when absent */
+  int n_prefix, n_suffix, n_end;
+  int32_t prefix[TOKENIZER_AROUND_MAX], suffix[TOKENIZER_AROUND_MAX]; /* put around a text */
+  int32_t end[TOKENIZER_END_MAX];
+  uint32_t *index; /* open addressing over the TOKEN_TEXT tokens' bytes, TOKEN_NONE when empty */
+  size_t index_mask;
+};
+
+void spec_init(struct tokenizer_spec *spec);
+void spec_release(struct tokenizer_spec *spec);
+
+bool spec_out_of_memory(struct error *error);
+
+/* tokens[count], zeroed. */
+bool spec_reserve_tokens(struct tokenizer_spec *spec, size_t count, struct error *error);
+
+/* Copies bytes into the arena; an empty slice with data NULL when out of memory. */
+struct slice spec_copy(struct tokenizer_spec *spec, struct slice bytes);
+
+/* What sentences of a SentencePiece-style source have in place of a space: U+2581. */
+#define SPACE_MARK "\xE2\x96\x81"
+
+/* Sets token id from the way its source writes it (byte letters, space marks or "<0x41>", by the model's flags). */
+bool spec_text_token(struct tokenizer_spec *spec, uint32_t id, struct slice written, struct error *error);
+
+/* "<0x41>" names the byte 0x41. */
+bool spec_byte_name(struct slice text, uint8_t *byte);
+
+/* Indexes every TOKEN_TEXT token by its bytes; of two with the same bytes the lower id wins. */
+bool spec_index(struct tokenizer_spec *spec, struct error *error);
+uint32_t spec_find(const struct tokenizer_spec *spec, struct slice bytes);
+
+/* After indexing: the token of each byte of a byte-level model; whether MODEL_SPACE_STARTS holds. */
+void spec_byte_tokens(struct tokenizer_spec *spec);
+bool spec_space_starts(const struct tokenizer_spec *spec);
+
+/* merges[] with room for count; spec_merge adds one, and leaves it out when it would write out a marker: text never
+ * becomes one. The halves are in the tokens' form of bytes. */
+bool spec_reserve_merges(struct tokenizer_spec *spec, size_t count, struct error *error);
+bool spec_merge(struct tokenizer_spec *spec, struct slice left, struct slice right, uint32_t rank, struct error *error);
+
+/* The step that makes a U+2581 of the text the space that it stands for. */
+bool spec_unmark_spaces(struct tokenizer_spec *spec, struct error *error);
+
+bool spec_step(struct tokenizer_spec *spec, struct step_spec step, struct error *error);
+
+/* Adds id to the ids that end generation; more than TOKENIZER_END_MAX are dropped. */
+void spec_end(struct tokenizer_spec *spec, int32_t id);
+
+/* Adds every special token with a name that is known to end generation or a turn. */
+void spec_end_by_name(struct tokenizer_spec *spec);
+bool spec_name_ends(struct slice text);
+
+/* text with every `from` replaced by `to`, in the arena; data NULL when out of memory. */
+struct slice spec_replaced(struct tokenizer_spec *spec, struct slice text, const char *from, const char *to);
+
+/* Writes the blob: see tokenizer_blob.h. */
+bool tokenizer_blob_write(const struct tokenizer_spec *spec, struct buffer *blob, struct error *error);
+
+#endif

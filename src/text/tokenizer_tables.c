@@ -1,0 +1,173 @@
+/* Opens a compiled tokenizer: nothing of the blob is trusted before it has been checked here. */
+#include "base/checked.h"
+#include "text/tokenizer_blob.h"
+
+static const struct {
+  const char *name;
+  uint32_t unit; /* bytes of one entry */
+} section_facts[SECTIONS] = {
+    [SECTION_TOKEN_OFFSETS] = {"token offsets", sizeof(uint32_t)},
+    [SECTION_TOKEN_FLAGS] = {"token flags", 1},
+    [SECTION_TOKEN_BYTES] = {"token bytes", 1},
+    [SECTION_VOCAB] = {"vocabulary index", sizeof(struct vocab_slot)},
+    [SECTION_MERGES] = {"merge index", sizeof(struct merge_slot)},
+    [SECTION_BYTE_TOKENS] = {"byte tokens", sizeof(uint32_t)},
+    [SECTION_ADDED] = {"added tokens", sizeof(struct blob_added)},
+    [SECTION_STEPS] = {"steps", sizeof(struct blob_step)},
+    [SECTION_TEXT] = {"texts", 1},
+};
+
+static bool corrupt(struct error *error, const char *what) {
+  return error_set(error, ERROR_FORMAT, "The compiled tokenizer is corrupt: %s; build the engine again.", what);
+}
+
+static bool header_check(struct slice blob, struct error *error) {
+  const struct blob_header *header = (const struct blob_header *)blob.data;
+  if ((uintptr_t)blob.data % 8)
+    return error_set(error, ERROR_INTERNAL, "The compiled tokenizer is not 8-byte aligned.");
+  if (blob.size < sizeof *header || memcmp(header->magic, "SPTEXT\r\n", 8) != 0)
+    return corrupt(error, "it does not start with the magic bytes of one");
+  if (header->version != BLOB_VERSION)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The compiled tokenizer has format version %u, this program reads %d; build the engine again.",
+                     header->version, BLOB_VERSION);
+  if (header->size != blob.size) return corrupt(error, "its size is not the one in its header");
+  return true;
+}
+
+static bool section_count(const struct blob_header *header, int section, size_t count, struct error *error) {
+  if (header->sections[section].size == count * section_facts[section].unit) return true;
+  return error_set(error, ERROR_FORMAT,
+                   "The compiled tokenizer is corrupt: its %s take %u bytes, expected %zu; build the engine again.",
+                   section_facts[section].name, header->sections[section].size, count * section_facts[section].unit);
+}
+
+static bool sections_check(const struct blob_header *header, struct error *error) {
+  for (int section = 0; section < SECTIONS; section++) {
+    struct blob_range range = header->sections[section];
+    if (!range_within(range.offset, range.size, header->size) || range.offset % 8 ||
+        range.size % section_facts[section].unit)
+      return error_set(error, ERROR_FORMAT,
+                       "The compiled tokenizer is corrupt: its %s lie at byte %u with %u bytes in a table of %llu; "
+                       "build the engine again.",
+                       section_facts[section].name, range.offset, range.size, (unsigned long long)header->size);
+  }
+  if (header->n_token == 0 || header->n_token > LIMIT_VOCAB || header->n_step > LIMIT_TOKENIZER_STEPS ||
+      header->n_added > LIMIT_VOCAB)
+    return corrupt(error, "a count is out of range");
+  return section_count(header, SECTION_TOKEN_OFFSETS, (size_t)header->n_token + 1, error) &&
+         section_count(header, SECTION_TOKEN_FLAGS, header->n_token, error) &&
+         section_count(header, SECTION_BYTE_TOKENS, 256, error) &&
+         section_count(header, SECTION_ADDED, header->n_added, error) &&
+         section_count(header, SECTION_STEPS, header->n_step, error);
+}
+
+static const void *section_at(struct slice blob, int section) {
+  return blob.data + ((const struct blob_header *)blob.data)->sections[section].offset;
+}
+
+static size_t section_entries(const struct blob_header *header, int section) {
+  return header->sections[section].size / section_facts[section].unit;
+}
+
+static bool id_valid(const struct tokenizer_tables *tables, uint32_t id) { return id < tables->header->n_token; }
+
+static bool ids_check(const struct tokenizer_tables *tables, const int32_t *ids, uint32_t count, uint32_t max) {
+  if (count > max) return false;
+  for (uint32_t i = 0; i < count; i++)
+    if (!id_valid(tables, (uint32_t)ids[i])) return false;
+  return true;
+}
+
+static bool named_ids_check(const struct tokenizer_tables *tables, struct error *error) {
+  const struct blob_header *header = tables->header;
+  const int32_t named[] = {header->bos, header->eos, header->unk, header->pad};
+  for (int i = 0; i < 4; i++)
+    if (named[i] != -1 && !id_valid(tables, (uint32_t)named[i])) return corrupt(error, "a special id is out of range");
+  if (!ids_check(tables, header->prefix, header->n_prefix, TOKENIZER_AROUND_MAX) ||
+      !ids_check(tables, header->suffix, header->n_suffix, TOKENIZER_AROUND_MAX) ||
+      !ids_check(tables, header->end, header->n_end, TOKENIZER_END_MAX))
+    return corrupt(error, "an id around the text is out of range");
+  for (int byte = 0; byte < 256; byte++)
+    if (tables->byte_tokens[byte] != TOKEN_NONE && !id_valid(tables, tables->byte_tokens[byte]))
+      return corrupt(error, "a byte's token is out of range");
+  if (header->name[TOKENIZER_NAME_MAX - 1]) return corrupt(error, "its name does not end");
+  return true;
+}
+
+static bool tokens_check(const struct tokenizer_tables *tables, struct error *error) {
+  const uint32_t *offsets = tables->token_offsets;
+  for (uint32_t id = 0; id < tables->header->n_token; id++)
+    if (offsets[id + 1] < offsets[id] || offsets[id + 1] - offsets[id] > LIMIT_TOKEN_BYTES)
+      return corrupt(error, "token offsets do not ascend");
+  if (offsets[0] != 0 || offsets[tables->header->n_token] != tables->header->sections[SECTION_TOKEN_BYTES].size)
+    return corrupt(error, "token offsets do not cover the token bytes");
+  return true;
+}
+
+/* Probing an open-addressing index ends at an empty slot: each must have one. */
+static bool indexes_check(const struct tokenizer_tables *tables, struct error *error) {
+  size_t vocab_slots = tables->vocab_mask + 1, merge_slots = tables->merge_mask + 1, empty = 0;
+  if (vocab_slots == 0 || vocab_slots & tables->vocab_mask || merge_slots == 0 || merge_slots & tables->merge_mask)
+    return corrupt(error, "the slots of an index are no power of two");
+  for (size_t i = 0; i < vocab_slots; i++) {
+    uint32_t id = tables->vocab[i].id;
+    if (id != TOKEN_NONE && !id_valid(tables, id)) return corrupt(error, "the vocabulary index names an unknown token");
+    empty += id == TOKEN_NONE;
+  }
+  if (empty == 0) return corrupt(error, "the vocabulary index is full");
+  empty = 0;
+  for (size_t i = 0; i < merge_slots; i++) {
+    const struct merge_slot *slot = &tables->merges[i];
+    if (slot->left == TOKEN_NONE) {
+      empty++;
+    } else if (!id_valid(tables, slot->left) || !id_valid(tables, slot->right) || !id_valid(tables, slot->result) ||
+               slot->rank == TOKEN_NONE) {
+      return corrupt(error, "the merge index names an unknown token");
+    }
+  }
+  return empty > 0 || corrupt(error, "the merge index is full");
+}
+
+static bool text_valid(const struct tokenizer_tables *tables, struct blob_range range) {
+  return range_within(range.offset, range.size, tables->header->sections[SECTION_TEXT].size);
+}
+
+static bool texts_check(const struct tokenizer_tables *tables, struct error *error) {
+  for (uint32_t i = 0; i < tables->header->n_added; i++) {
+    const struct blob_added *added = &tables->added[i];
+    if (!id_valid(tables, added->id) || !text_valid(tables, added->text) || added->text.size == 0 ||
+        added->text.size > LIMIT_TOKEN_BYTES)
+      return corrupt(error, "an added token is out of range");
+  }
+  for (uint32_t i = 0; i < tables->header->n_step; i++) {
+    const struct blob_step *step = &tables->steps[i];
+    uint32_t modes = step->kind == STEP_SPLIT ? SPLIT_MODES : step->kind == STEP_PREFIX_SPACE ? PREFIX_MODES : 1;
+    if (step->kind >= STEP_KINDS || step->mode >= modes || !text_valid(tables, step->a) || !text_valid(tables, step->b))
+      return corrupt(error, "a step is out of range");
+    if (step->kind == STEP_REPLACE && step->a.size == 0) return corrupt(error, "a step replaces nothing");
+  }
+  return true;
+}
+
+bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct error *error) {
+  if (!header_check(blob, error)) return false;
+  const struct blob_header *header = (const struct blob_header *)blob.data;
+  if (!sections_check(header, error)) return false;
+  *tables = (struct tokenizer_tables){
+      .header = header,
+      .token_offsets = section_at(blob, SECTION_TOKEN_OFFSETS),
+      .token_flags = section_at(blob, SECTION_TOKEN_FLAGS),
+      .token_bytes = section_at(blob, SECTION_TOKEN_BYTES),
+      .vocab = section_at(blob, SECTION_VOCAB),
+      .merges = section_at(blob, SECTION_MERGES),
+      .byte_tokens = section_at(blob, SECTION_BYTE_TOKENS),
+      .added = section_at(blob, SECTION_ADDED),
+      .steps = section_at(blob, SECTION_STEPS),
+      .text = section_at(blob, SECTION_TEXT),
+      .vocab_mask = section_entries(header, SECTION_VOCAB) - 1,
+      .merge_mask = section_entries(header, SECTION_MERGES) - 1,
+  };
+  return named_ids_check(tables, error) && tokens_check(tables, error) && indexes_check(tables, error) &&
+         texts_check(tables, error);
+}

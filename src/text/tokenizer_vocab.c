@@ -1,0 +1,224 @@
+/* A GGUF vocabulary to a spec. GGUF names the split rule instead of writing it down ("pre"), and gives SentencePiece
+ * vocabularies as scores instead of merges. */
+#include "text/byte_level.h"
+#include "text/split_pattern.h"
+#include "text/tokenizer_spec.h"
+
+#include "base/utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum vocab_type { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
+
+/* The split rules that are known by name. */
+static const struct pre_rule {
+  const char *name;
+  const char *patterns[2]; /* one inside the other */
+  bool nfc, ignore_merges, add_bos;
+} pre_rules[] = {
+    {"gpt-2", {split_gpt2}, false, false, false},
+    {"smollm", {split_digit, split_gpt2}, false, false, false},
+    {"llama-bpe", {split_llama3}, false, true, true},
+    {"llama3", {split_llama3}, false, true, true},
+    {"llama-v3", {split_llama3}, false, true, true},
+    {"qwen2", {split_qwen2}, true, false, false},
+    {"deepseek-r1-qwen", {split_qwen2}, true, false, false},
+};
+
+static const struct pre_rule *find_rule(struct slice pre, struct error *error) {
+  for (size_t i = 0; i < sizeof pre_rules / sizeof *pre_rules; i++)
+    if (slice_is(pre, pre_rules[i].name)) return &pre_rules[i];
+  error_set(error, ERROR_UNSUPPORTED,
+            "The vocabulary's split rule (tokenizer.ggml.pre) is '%.*s', which is not supported; gpt-2, smollm, "
+            "llama-bpe and qwen2 are.",
+            SLICE_ARGS(pre));
+  return NULL;
+}
+
+static bool is_named(const struct vocab_source *source, int32_t id) {
+  return id == source->bos || id == source->eos || id == source->pad || id == source->eot || id == source->eom;
+}
+
+/* Files disagree on the types of markers: those that the file names as bos, eos... and those that are known to end a
+ * turn are markers whatever their type. */
+static int32_t token_type(const struct vocab_source *source, size_t id) {
+  int32_t type = source->types ? source->types[id] : TYPE_NORMAL;
+  if (type != TYPE_NORMAL && type != TYPE_USER) return type;
+  return is_named(source, (int32_t)id) || spec_name_ends(source->tokens[id]) ? TYPE_CONTROL : type;
+}
+
+/* Tokens that are looked for in the raw text as they are written. */
+static bool read_added(struct tokenizer_spec *spec, uint32_t id, struct slice text, int32_t type, struct error *error) {
+  struct slice copy = spec_copy(spec, text);
+  if (!copy.data) return spec_out_of_memory(error);
+  if (copy.size > LIMIT_TOKEN_BYTES)
+    return error_set(error, ERROR_LIMIT, "Token %u has %zu bytes, more than the %d allowed.", id, copy.size,
+                     LIMIT_TOKEN_BYTES);
+  bool special = type != TYPE_USER;
+  spec->tokens[id] = (struct token_spec){copy, special ? TOKEN_SPECIAL : 0};
+  if (copy.size) spec->added[spec->n_added++] = (struct added_spec){copy, id, special ? ADDED_SPECIAL : 0};
+  return true;
+}
+
+static bool read_tokens(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+  if (!spec_reserve_tokens(spec, source->n_token, error)) return false;
+  spec->added = arena_array(&spec->arena, source->n_token, sizeof *spec->added);
+  if (!spec->added) return spec_out_of_memory(error);
+  for (uint32_t id = 0; id < source->n_token; id++) {
+    int32_t type = token_type(source, id);
+    bool as_written = type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_USER;
+    if (as_written ? !read_added(spec, id, source->tokens[id], type, error)
+                   : !spec_text_token(spec, id, source->tokens[id], error))
+      return false;
+    if (type == TYPE_UNUSED) spec->tokens[id].flags = 0;
+  }
+  return spec_index(spec, error);
+}
+
+static int32_t known_id(const struct vocab_source *source, int32_t id) {
+  return id >= 0 && (size_t)id < source->n_token ? id : -1;
+}
+
+static void read_special_ids(struct tokenizer_spec *spec, const struct vocab_source *source, bool add_bos) {
+  spec->bos = known_id(source, source->bos);
+  spec->eos = known_id(source, source->eos);
+  spec->unk = known_id(source, source->unk);
+  spec->pad = known_id(source, source->pad);
+  spec_end(spec, spec->eos);
+  spec_end(spec, source->eot);
+  spec_end(spec, source->eom);
+  spec_end_by_name(spec);
+  if (source->add_bos != VOCAB_DEFAULT) add_bos = source->add_bos == VOCAB_YES;
+  if (add_bos && spec->bos >= 0) spec->prefix[spec->n_prefix++] = spec->bos;
+  if (source->add_eos == VOCAB_YES && spec->eos >= 0) spec->suffix[spec->n_suffix++] = spec->eos;
+}
+
+/* --- byte-level: merges in order ------------------------------------------------------------------------------ */
+
+/* Byte letters to bytes, in the arena. */
+static bool merge_half(struct tokenizer_spec *spec, struct slice letters, struct slice *bytes) {
+  uint8_t *room = arena_alloc(&spec->arena, letters.size + 1);
+  bytes->data = room;
+  return room && byte_level_decode(letters, room, &bytes->size);
+}
+
+static bool read_merge(struct tokenizer_spec *spec, uint32_t rank, struct slice text, struct error *error) {
+  const uint8_t *space = text.size ? memchr(text.data + 1, ' ', text.size - 1) : NULL;
+  size_t left_size = space ? (size_t)(space - text.data) : 0;
+  struct slice left, right;
+  if (!space || !merge_half(spec, slice_make(text.data, left_size), &left) ||
+      !merge_half(spec, slice_make(space + 1, text.size - left_size - 1), &right))
+    return error_set(error, ERROR_FORMAT, "Merge %u of the vocabulary is '%.*s', expected two tokens and a space.",
+                     rank, SLICE_ARGS(text));
+  return spec_merge(spec, left, right, rank, error);
+}
+
+static bool read_merges(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+  if (!spec_reserve_merges(spec, source->n_merge, error)) return false;
+  for (uint32_t rank = 0; rank < source->n_merge; rank++)
+    if (!read_merge(spec, rank, source->merges[rank], error)) return false;
+  return true;
+}
+
+static bool read_byte_level(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+  const struct pre_rule *rule = find_rule(source->pre, error);
+  if (!rule) return false;
+  snprintf(spec->name, sizeof spec->name, "byte-level BPE (%s)", rule->name);
+  spec->flags = MODEL_BYTE_LEVEL | (rule->ignore_merges ? MODEL_IGNORE_MERGES : 0u);
+  if (!read_tokens(spec, source, error) || !read_merges(spec, source, error)) return false;
+  spec_byte_tokens(spec);
+  read_special_ids(spec, source, rule->add_bos);
+  if (rule->nfc && !spec_step(spec, (struct step_spec){.kind = STEP_NFC}, error)) return false;
+  if (source->add_space_prefix == VOCAB_YES &&
+      !spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS}, error))
+    return false;
+  for (int i = 0; i < 2 && rule->patterns[i]; i++)
+    if (!spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .a = slice_text(rule->patterns[i])}, error))
+      return false;
+  return true;
+}
+
+/* --- SentencePiece: merges from scores ------------------------------------------------------------------------ */
+
+static int compare_scores_down(const void *left, const void *right) {
+  float a = *(const float *)left, b = *(const float *)right;
+  return (a < b) - (a > b);
+}
+
+/* ranks[id]: the place of the token's score among all distinct scores, the highest first. */
+static bool score_ranks(struct tokenizer_spec *spec, const float *scores, uint32_t *ranks, struct error *error) {
+  float *sorted = arena_array(&spec->arena, spec->n_token, sizeof *sorted);
+  if (!sorted) return spec_out_of_memory(error);
+  for (size_t id = 0; id < spec->n_token; id++) {
+    if (scores[id] != scores[id]) return error_set(error, ERROR_FORMAT, "The score of token %zu is not a number.", id);
+    sorted[id] = scores[id];
+  }
+  qsort(sorted, spec->n_token, sizeof *sorted, compare_scores_down);
+  size_t distinct = 0;
+  for (size_t i = 0; i < spec->n_token; i++)
+    if (i == 0 || sorted[i] != sorted[distinct - 1]) sorted[distinct++] = sorted[i];
+  for (size_t id = 0; id < spec->n_token; id++) {
+    const float *place = bsearch(&scores[id], sorted, distinct, sizeof *sorted, compare_scores_down);
+    ranks[id] = (uint32_t)(place - sorted);
+  }
+  return true;
+}
+
+/* Every way to cut a token into two tokens is a merge: stored, or only counted. */
+static void token_merges(struct tokenizer_spec *spec, uint32_t id, uint32_t rank, bool store) {
+  struct slice bytes = spec->tokens[id].bytes;
+  for (size_t at = 1; at < bytes.size; at++) {
+    if ((bytes.data[at] & 0xC0) == 0x80) continue;
+    uint32_t left = spec_find(spec, slice_make(bytes.data, at));
+    if (left == TOKEN_NONE) continue;
+    uint32_t right = spec_find(spec, slice_make(bytes.data + at, bytes.size - at));
+    if (right == TOKEN_NONE) continue;
+    if (store) spec->merges[spec->n_merge] = (struct merge_spec){left, right, id, rank};
+    spec->n_merge++;
+  }
+}
+
+static bool merges_from_scores(struct tokenizer_spec *spec, const float *scores, struct error *error) {
+  uint32_t *ranks = arena_array(&spec->arena, spec->n_token, sizeof *ranks);
+  if (!ranks) return spec_out_of_memory(error);
+  if (!score_ranks(spec, scores, ranks, error)) return false;
+  for (int pass = 0; pass < 2; pass++) {
+    if (pass == 1 && !spec_reserve_merges(spec, spec->n_merge, error)) return false;
+    for (uint32_t id = 0; id < spec->n_token; id++)
+      if (spec->tokens[id].flags & TOKEN_TEXT && spec_find(spec, spec->tokens[id].bytes) == id)
+        token_merges(spec, id, ranks[id], pass == 1);
+  }
+  return true;
+}
+
+static bool read_sentencepiece(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+  if (!source->scores)
+    return error_set(error, ERROR_FORMAT, "The vocabulary is of the kind 'llama' but has no tokenizer.ggml.scores.");
+  snprintf(spec->name, sizeof spec->name, "SentencePiece BPE");
+  bool prefix = source->add_space_prefix != VOCAB_NO;
+  spec->flags = MODEL_BYTE_FALLBACK | MODEL_FUSE_UNKNOWN | MODEL_SPACE_MARKED | (prefix ? MODEL_STRIP_SPACE : 0u);
+  if (!read_tokens(spec, source, error) || !merges_from_scores(spec, source->scores, error)) return false;
+  if (spec_space_starts(spec)) spec->flags |= MODEL_SPACE_STARTS;
+  read_special_ids(spec, source, true);
+  struct step_spec prepend = {.kind = STEP_PREPEND, .a = slice_text(" ")};
+  return (!prefix || spec_step(spec, prepend, error)) && spec_unmark_spaces(spec, error);
+}
+
+bool tokenizer_compile_vocab(const struct vocab_source *source, struct buffer *blob, struct error *error) {
+  struct tokenizer_spec spec;
+  spec_init(&spec);
+  bool done = false;
+  if (slice_is(source->model, "gpt2"))
+    done = read_byte_level(&spec, source, error);
+  else if (slice_is(source->model, "llama"))
+    done = read_sentencepiece(&spec, source, error);
+  else
+    error_set(error, ERROR_UNSUPPORTED,
+              "The vocabulary's kind (tokenizer.ggml.model) is '%.*s', which is not supported; gpt2 (byte-level BPE) "
+              "and llama (SentencePiece BPE) are.",
+              SLICE_ARGS(source->model));
+  done = done && tokenizer_blob_write(&spec, blob, error);
+  spec_release(&spec);
+  return done;
+}
