@@ -68,7 +68,7 @@ struct http_server *http_server_open(const struct http_options *options, const s
 
 int http_server_port(const struct http_server *server);
 
-/* Connections open now, in all loops. */
+/* Connections open now, in all loops, without those being refused. */
 int http_server_connections(const struct http_server *server);
 
 /* Stops accepting, closes idle connections, lets running requests finish until deadline_ms from now, then closes what

@@ -1,0 +1,81 @@
+/* libhttp-parser on one whole head: its callbacks come once for each part and point into the given bytes. */
+#include "http/head_parse.h"
+
+#include "http/http_query.h"
+
+#include <http_parser.h>
+
+struct parse {
+  struct http_head *head;
+  struct slice url;
+  bool complete;
+};
+
+static int on_url(http_parser *parser, const char *at, size_t size) {
+  struct parse *parse = parser->data;
+  parse->url = slice_make(at, size);
+  return 0;
+}
+
+static int on_name(http_parser *parser, const char *at, size_t size) {
+  struct http_head *head = ((struct parse *)parser->data)->head;
+  if (head->n_header == LIMIT_HEADERS) return 1;
+  head->header[head->n_header++].name = slice_make(at, size);
+  return 0;
+}
+
+static int on_value(http_parser *parser, const char *at, size_t size) {
+  struct http_head *head = ((struct parse *)parser->data)->head;
+  while (size && (at[size - 1] == ' ' || at[size - 1] == '\t')) size--;
+  head->header[head->n_header - 1].value = slice_make(at, size);
+  return 0;
+}
+
+static int on_head(http_parser *parser) {
+  struct parse *parse = parser->data;
+  struct http_head *head = parse->head;
+  parse->complete = true;
+  head->method = slice_text(http_method_str((enum http_method)parser->method));
+  head->minor_version = parser->http_minor;
+  head->keep_alive = http_should_keep_alive(parser);
+  head->chunked = parser->flags & F_CHUNKED;
+  head->content_length = parser->flags & F_CONTENTLENGTH ? parser->content_length : 0;
+  return 0;
+}
+
+static struct head_verdict split_url(struct slice url, char *bytes, struct http_head *head) {
+  struct http_parser_url parts;
+  http_parser_url_init(&parts);
+  if (http_parser_parse_url((const char *)url.data, url.size, false, &parts) != 0) {
+    return (struct head_verdict){400, "The URL is malformed."};
+  }
+  if (parts.field_set & (1 << UF_QUERY)) {
+    head->query = slice_make(url.data + parts.field_data[UF_QUERY].off, parts.field_data[UF_QUERY].len);
+  }
+  head->path = slice_text("/"); /* of http://host and http://host?query */
+  if (!(parts.field_set & (1 << UF_PATH))) return (struct head_verdict){0};
+  struct slice encoded = slice_make(url.data + parts.field_data[UF_PATH].off, parts.field_data[UF_PATH].len);
+  char *out = bytes + ((const char *)encoded.data - bytes);
+  size_t size;
+  bool decoded = http_percent_decode(encoded, false, out, &size);
+  if (!decoded || memchr(out, 0, size)) return (struct head_verdict){400, "The URL has a bad percent-encoding."};
+  head->path = slice_make(out, size);
+  return (struct head_verdict){0};
+}
+
+struct head_verdict head_parse(char *bytes, size_t size, struct http_head *out) {
+  static const http_parser_settings settings = {
+      .on_url = on_url, .on_header_field = on_name, .on_header_value = on_value, .on_headers_complete = on_head};
+  *out = (struct http_head){0};
+  struct parse parse = {.head = out};
+  http_parser parser;
+  http_parser_init(&parser, HTTP_REQUEST);
+  parser.data = &parse;
+  http_parser_execute(&parser, &settings, bytes, size);
+  enum http_errno fault = HTTP_PARSER_ERRNO(&parser);
+  if (fault == HPE_INVALID_METHOD) return (struct head_verdict){501, "The method is not one that this server knows."};
+  if (fault != HPE_OK || !parse.complete) return (struct head_verdict){400, "The head is malformed."};
+  return split_url(parse.url, bytes, out);
+}
+
+const char *http_status_text(int status) { return http_status_str((enum http_status)status); }

@@ -1,0 +1,323 @@
+/* The receiving side of a connection and its life: accept, head, body, the handler's turn, keep-alive, deadlines, the
+ * lingering close. Reading goes on while an answer is made, so that a client that leaves is noticed at once. */
+#include "http/http_connection.h"
+
+#include "base/clock.h"
+#include "http/head_parse.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <strings.h>
+
+static const struct http_options *options_of(const struct http_connection *connection) {
+  return &connection->loop->shared->options;
+}
+
+static bool open_request(struct http_connection *connection) {
+  connection->request = calloc(1, sizeof *connection->request);
+  if (!connection->request) {
+    connection_close(connection);
+    return false;
+  }
+  connection->request->id = http_loop_next_id(connection->loop, connection->slot);
+  connection->request->loop = connection->loop;
+  connection->request->connection = connection;
+  return true;
+}
+
+static void finish_request(struct http_connection *connection, bool aborted) {
+  const struct http_shared *shared = connection->loop->shared;
+  struct http_summary summary = {
+      .status = connection->answer.status,
+      .bytes_in = connection->bytes_in,
+      .bytes_out = connection->bytes_out,
+      .duration_us = clock_us() - connection->started_us,
+      .aborted = aborted,
+  };
+  if (shared->callbacks.finish) shared->callbacks.finish(connection->request, &summary, shared->user);
+  free(connection->request);
+  free(connection->head_bytes);
+  connection->request = NULL;
+  connection->head_bytes = NULL;
+  buffer_release(&connection->body);
+}
+
+/* Answers for the handler and ends the connection: its framing cannot be trusted, or nobody waits for the rest. */
+static void refuse(struct http_connection *connection, int status, const char *headers, const char *sentence) {
+  connection->request->head.keep_alive = false;
+  http_respond_error(connection->request, status, headers, sentence);
+}
+
+/* Closing. */
+
+static void on_closed(uv_handle_t *handle) {
+  struct http_connection *connection = handle->data;
+  if (--connection->n_handle > 0) return;
+  assert(!connection->in_turn);
+  struct http_loop *loop = connection->loop;
+  const struct http_shared *shared = loop->shared;
+  if (connection->request) {
+    bool cancel = connection->handled && !connection->answered;
+    if (cancel && shared->callbacks.close) shared->callbacks.close(connection->request, shared->user);
+    finish_request(connection, true);
+  }
+  buffer_release(&connection->input);
+  buffer_release(&connection->flying);
+  buffer_release(&connection->waiting);
+  if (connection->refused) {
+    loop->n_refused--;
+  } else {
+    atomic_fetch_sub(&loop->shared->n_connection, 1);
+  }
+  int slot = connection->slot;
+  free(connection);
+  if (slot >= 0) http_loop_remove(loop, slot);
+}
+
+void connection_close(struct http_connection *connection) {
+  if (connection->state == CONNECTION_CLOSING) return;
+  connection->state = CONNECTION_CLOSING;
+  uv_close((uv_handle_t *)&connection->tcp, on_closed);
+  uv_close((uv_handle_t *)&connection->deadline, on_closed);
+}
+
+static void on_shutdown(uv_shutdown_t *shutdown, int status) { (void)shutdown, (void)status; }
+
+/* Closing at once, with input unread, would make the kernel send a reset that can overtake the answer. */
+static void linger(struct http_connection *connection) {
+  buffer_release(&connection->input);
+  connection->state = CONNECTION_LINGER;
+  bool closed = connection->eof || uv_shutdown(&connection->shutdown, (uv_stream_t *)&connection->tcp, on_shutdown) < 0;
+  if (closed) {
+    connection_close(connection);
+  } else {
+    connection_set_deadline(connection, (uint64_t)options_of(connection)->linger_ms);
+  }
+}
+
+void connection_drain(struct http_connection *connection) {
+  if (connection->state == CONNECTION_IDLE) connection_close(connection);
+}
+
+/* Deadlines. */
+
+static void on_deadline(uv_timer_t *timer) {
+  struct http_connection *connection = timer->data;
+  switch (connection->state) {
+  case CONNECTION_HEAD:
+    if (open_request(connection)) refuse(connection, 408, NULL, "The head of the request did not arrive in time.");
+    break;
+  case CONNECTION_BODY:
+    refuse(connection, 408, NULL, "The body of the request did not arrive in time.");
+    break;
+  case CONNECTION_ANSWER:
+  case CONNECTION_FLUSH:
+    output_check_stall(connection);
+    break;
+  case CONNECTION_IDLE:
+  case CONNECTION_LINGER:
+    connection_close(connection);
+    break;
+  case CONNECTION_CLOSING:
+    break;
+  }
+}
+
+void connection_set_deadline(struct http_connection *connection, uint64_t ms) {
+  uv_update_time(&connection->loop->uv); /* timers count from the loop's idea of now, which may be old */
+  uv_timer_start(&connection->deadline, on_deadline, ms, 0);
+}
+
+/* Reading. */
+
+static void drop_input(struct http_connection *connection, size_t size) {
+  connection->bytes_in += size;
+  buffer_consume(&connection->input, size);
+}
+
+static void call_handler(struct http_connection *connection) {
+  const struct http_shared *shared = connection->loop->shared;
+  uv_timer_stop(&connection->deadline);
+  connection->state = CONNECTION_ANSWER;
+  connection->request->body = buffer_slice(&connection->body);
+  connection->handled = true;
+  shared->callbacks.handle(connection->request, shared->user);
+}
+
+static enum chunk_progress read_length(struct http_connection *connection) {
+  uint64_t left = connection->request->head.content_length - connection->body.size;
+  size_t size = left < connection->input.size ? (size_t)left : connection->input.size;
+  if (!buffer_append(&connection->body, connection->input.data, size)) return CHUNK_BAD;
+  drop_input(connection, size);
+  return size == left ? CHUNK_END : CHUNK_MORE;
+}
+
+static void read_body(struct http_connection *connection) {
+  struct head_verdict verdict = {500, "There is no memory for the body of the request."};
+  enum chunk_progress progress;
+  if (connection->request->head.chunked) {
+    struct slice rest = buffer_slice(&connection->input);
+    progress = chunk_decoder_feed(&connection->decoder, &rest, &connection->body, &verdict);
+    drop_input(connection, connection->input.size - rest.size);
+  } else {
+    progress = read_length(connection);
+  }
+  if (progress == CHUNK_BAD) refuse(connection, verdict.status, NULL, verdict.reason);
+  if (progress == CHUNK_END) call_handler(connection);
+}
+
+/* With the head known: asks the handler what body it takes, and the client for it. */
+static void start_body(struct http_connection *connection) {
+  static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+  const struct http_shared *shared = connection->loop->shared;
+  struct http_request *request = connection->request;
+  connection->state = CONNECTION_BODY;
+  size_t limit = shared->callbacks.head ? shared->callbacks.head(request, shared->user) : LIMIT_BODY_BYTES;
+  if (connection->state != CONNECTION_BODY) return; /* the handler has answered */
+  struct slice expect = http_request_header(request, "expect");
+  if (expect.data && (expect.size != 12 || strncasecmp((const char *)expect.data, "100-continue", 12) != 0)) {
+    refuse(connection, 417, NULL, "Expect must be 100-continue and nothing else.");
+    return;
+  }
+  if (request->head.content_length > limit) {
+    refuse(connection, 413, NULL, "The body is larger than this path accepts.");
+    return;
+  }
+  buffer_init(&connection->body, limit);
+  connection->decoder = (struct chunk_decoder){0};
+  uint64_t longest = request->head.chunked ? limit : request->head.content_length;
+  uint64_t ms = (uint64_t)shared->options.body_ms + longest / LIMIT_BODY_BYTES_PER_MS;
+  connection_set_deadline(connection, ms);
+  struct slice piece = slice_text(go_on);
+  bool waits = expect.data && request->head.minor_version == 1 && longest > 0 && connection->input.size == 0;
+  if (waits) output_send(connection, &piece, 1);
+}
+
+static void read_head(struct http_connection *connection) {
+  struct slice input = buffer_slice(&connection->input);
+  size_t size = input.size;
+  if (!head_gate_find_end(input, &connection->scanned, &size) && input.size <= LIMIT_HEAD_BYTES) return;
+  struct head_verdict verdict = head_gate_check(slice_make(input.data, size));
+  if (!open_request(connection)) return;
+  if (!verdict.status) {
+    connection->head_bytes = malloc(size);
+    if (!connection->head_bytes) {
+      connection_close(connection);
+      return;
+    }
+    memcpy(connection->head_bytes, input.data, size);
+    verdict = head_parse(connection->head_bytes, size, &connection->request->head);
+  }
+  drop_input(connection, size);
+  if (verdict.status) {
+    refuse(connection, verdict.status, NULL, verdict.reason);
+  } else {
+    start_body(connection);
+  }
+}
+
+static void start_head(struct http_connection *connection) {
+  connection->state = CONNECTION_HEAD;
+  connection->scanned = 0;
+  connection->handled = connection->answered = false;
+  connection->answer = (struct http_answer){0};
+  connection->started_us = clock_us();
+  connection->bytes_in = connection->bytes_out = 0;
+  connection_set_deadline(connection, (uint64_t)options_of(connection)->head_ms);
+}
+
+static void advance(struct http_connection *connection) {
+  if (connection->state == CONNECTION_IDLE && connection->input.size) start_head(connection);
+  if (connection->state == CONNECTION_HEAD) read_head(connection);
+  if (connection->state == CONNECTION_BODY) read_body(connection);
+}
+
+void connection_turn(struct http_connection *connection) {
+  if (connection->state != CONNECTION_FLUSH) return;
+  finish_request(connection, false);
+  if (!connection->answer.keep_alive || connection->eof || connection->loop->draining) {
+    linger(connection);
+    return;
+  }
+  connection->state = CONNECTION_IDLE;
+  if (connection->input.size == 0) buffer_release(&connection->input); /* idle connections hold little */
+  connection_set_deadline(connection, (uint64_t)options_of(connection)->keep_alive_ms);
+  advance(connection);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
+  (void)suggested;
+  struct http_connection *connection = handle->data;
+  *buffer = uv_buf_init(connection->loop->bytes, sizeof connection->loop->bytes);
+}
+
+static void on_end(struct http_connection *connection, bool orderly) {
+  if (orderly && connection->state == CONNECTION_FLUSH) {
+    connection->eof = true; /* it asked for no more; it gets what it asked for */
+    uv_read_stop((uv_stream_t *)&connection->tcp);
+  } else {
+    connection_close(connection);
+  }
+}
+
+static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *bytes) {
+  struct http_connection *connection = stream->data;
+  if (size < 0) on_end(connection, size == UV_EOF);
+  if (size <= 0 || connection->state == CONNECTION_LINGER) return;
+  bool answering = connection->state == CONNECTION_ANSWER || connection->state == CONNECTION_FLUSH;
+  if (answering && connection->answer.status && !connection->answer.keep_alive) return;
+  bool kept = buffer_append(&connection->input, bytes->base, (size_t)size);
+  /* Not reading on would hide a client that leaves: one that sends this far ahead is cut off. */
+  if (!kept || (answering && connection->input.size > LIMIT_PIPELINED_BYTES)) {
+    connection_close(connection);
+  } else if (!answering) {
+    advance(connection);
+  }
+}
+
+/* Accepting. */
+
+static struct http_connection *new_connection(struct http_loop *loop) {
+  struct http_connection *connection = calloc(1, sizeof *connection);
+  if (!connection) return NULL;
+  connection->loop = loop;
+  connection->slot = -1;
+  uv_tcp_init(&loop->uv, &connection->tcp);
+  uv_timer_init(&loop->uv, &connection->deadline);
+  connection->n_handle = 2;
+  connection->tcp.data = connection->deadline.data = connection;
+  buffer_init(&connection->input, LIMIT_PIPELINED_BYTES + sizeof loop->bytes);
+  buffer_init(&connection->flying, LIMIT_RESPONSE_BYTES);
+  buffer_init(&connection->waiting, LIMIT_RESPONSE_BYTES);
+  return connection;
+}
+
+/* Counts the connection against the limit, or among the refused. */
+static void admit(struct http_connection *connection) {
+  struct http_shared *shared = connection->loop->shared;
+  connection->refused = atomic_fetch_add(&shared->n_connection, 1) >= shared->options.max_connections;
+  if (!connection->refused) return;
+  atomic_fetch_sub(&shared->n_connection, 1);
+  connection->loop->n_refused++;
+}
+
+void connection_accept(struct http_loop *loop) {
+  struct http_connection *connection = new_connection(loop);
+  if (!connection) return;
+  admit(connection);
+  bool accepted = uv_accept((uv_stream_t *)&loop->listener, (uv_stream_t *)&connection->tcp) == 0;
+  bool keep = accepted && loop->n_refused <= LIMIT_REFUSED_CONNECTIONS &&
+              http_loop_add(loop, connection, &connection->slot) &&
+              uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read) == 0;
+  if (!keep) {
+    connection_close(connection);
+    return;
+  }
+  uv_tcp_nodelay(&connection->tcp, true);
+  connection_set_deadline(connection, (uint64_t)options_of(connection)->head_ms);
+  connection->started_us = clock_us();
+  if (connection->refused && open_request(connection)) {
+    refuse(connection, 503, "Retry-After: 1\r\n",
+           "The server has as many connections as it may have; try again later.");
+  }
+}
