@@ -18,6 +18,13 @@ enum limit {
   LIMIT_MODEL_LAYERS = 1024,
   LIMIT_MODEL_WIDTH = 1 << 20, /* hidden, intermediate and vocabulary sizes */
 
+  /* engines */
+  LIMIT_BATCH_SIZE = 1024,        /* max_batch_size */
+  LIMIT_STEP_TOKENS = 1 << 16,    /* max_num_tokens */
+  LIMIT_MANIFEST_BYTES = 64 << 20,
+  LIMIT_TEMPLATE_BYTES = 1 << 20, /* a chat template */
+  LIMIT_BUILD_THREADS = 64,
+
   /* text */
   LIMIT_VOCAB = 1 << 20,
   LIMIT_MERGES = 1 << 22,

@@ -25,8 +25,8 @@ enum engine_section_kind {
   SECTION_WEIGHT_TABLE, /* struct engine_weight for each weight of the plan, in the plan's numbering */
   SECTION_TOKENIZER,    /* a compiled tokenizer */
   SECTION_TEMPLATE,     /* the chat template's text; may be empty */
-  SECTION_MANIFEST,     /* JSON for people and tools; serving never reads it */
   SECTION_WEIGHTS,      /* packed weights in the order in which the plan reads them; hashed weight by weight */
+  SECTION_MANIFEST,     /* JSON for people and tools; serving never reads it */
   SECTION_COUNT,
 };
 
@@ -46,7 +46,7 @@ struct engine_header {
 };
 
 struct engine_weight {
-  uint64_t offset, bytes; /* from the start of the file */
+  uint64_t offset, bytes; /* from the start of SECTION_WEIGHTS */
   struct hash128 hash;
 };
 
@@ -58,7 +58,7 @@ struct engine_facts {
   char architecture[ENGINE_ARCHITECTURE_BYTES];
   int64_t created; /* seconds since 1970 */
   struct engine_config config;
-  struct generation_defaults generation;
+  struct engine_generation generation;
 };
 
 struct engine_file {
@@ -77,6 +77,9 @@ void engine_file_close(struct engine_file *file);
 
 /* True when the file at path starts as an engine file does (whatever else may be wrong with it). */
 bool engine_file_detect(const char *path);
+
+/* The sections in words, for sentences and tools: "plan", "weight table", … */
+const char *engine_section_name(int kind);
 
 /* Packed bytes of weight i. */
 struct slice engine_file_weight(const struct engine_file *file, int weight);

@@ -1,0 +1,93 @@
+/* Defaults and checks of the build configuration, and the names of its enumerations. */
+#include "engine/engine_config.h"
+
+#include "base/limits.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+enum { DEFAULT_BATCH = 32, DEFAULT_OPT_BATCH = 16, DEFAULT_SEQUENCE = 8192, DEFAULT_STEP_TOKENS = 512 };
+
+static const char *const kv_cache_types[] = {[KV_CACHE_PAGED] = "PAGED", [KV_CACHE_CONTIGUOUS] = "CONTIGUOUS"};
+
+static const char *const quant_modes[] = {
+    [QUANT_AS_FILE] = "AS_FILE",
+    [QUANT_FP32] = "FP32",
+    [QUANT_FP16] = "FP16",
+    [QUANT_BF16] = "BF16",
+    [QUANT_INT8_WEIGHT] = "INT8_WEIGHT",
+    [QUANT_INT4_WEIGHT] = "INT4_WEIGHT",
+};
+
+enum { N_KV_TYPE = sizeof kv_cache_types / sizeof kv_cache_types[0] };
+enum { N_QUANT_MODE = sizeof quant_modes / sizeof quant_modes[0] };
+
+const char *kv_cache_type_name(int type) { return type > 0 && type < N_KV_TYPE ? kv_cache_types[type] : NULL; }
+const char *quant_mode_name(int mode) { return mode > 0 && mode < N_QUANT_MODE ? quant_modes[mode] : NULL; }
+
+/* The index of name in names (from 1), or 0. */
+static uint8_t name_find(const char *name, const char *const *names, int count) {
+  for (int i = 1; i < count; i++)
+    if (strcasecmp(name, names[i]) == 0) return (uint8_t)i;
+  return 0;
+}
+
+bool kv_cache_type_parse(const char *name, uint8_t *type, struct error *error) {
+  *type = name ? name_find(name, kv_cache_types, N_KV_TYPE) : KV_CACHE_PAGED;
+  if (*type) return true;
+  return error_set(error, ERROR_INVALID, "kv_cache_type is \"%.40s\"; it must be PAGED or CONTIGUOUS.", name);
+}
+
+bool quant_mode_parse(const char *name, uint8_t *mode, struct error *error) {
+  *mode = name ? name_find(name, quant_modes, N_QUANT_MODE) : QUANT_AS_FILE;
+  if (*mode) return true;
+  return error_set(
+      error, ERROR_INVALID,
+      "quant_mode is \"%.40s\"; it must be FP32, FP16, BF16, INT8_WEIGHT or INT4_WEIGHT, or be left out to "
+      "keep the weights as the file has them.",
+      name);
+}
+
+static int32_t min_of(int32_t a, int32_t b) { return a < b ? a : b; }
+static int32_t max_of(int32_t a, int32_t b) { return a > b ? a : b; }
+
+static void config_default(struct engine_config *c, int max_position) {
+  if (c->max_batch_size == 0) c->max_batch_size = DEFAULT_BATCH;
+  if (c->opt_batch_size == 0) c->opt_batch_size = min_of(DEFAULT_OPT_BATCH, c->max_batch_size);
+  if (c->max_seq_len == 0) c->max_seq_len = min_of(DEFAULT_SEQUENCE, max_position);
+  if (c->max_input_len == 0) c->max_input_len = c->max_seq_len - 1;
+  if (c->max_num_tokens == 0) c->max_num_tokens = max_of(DEFAULT_STEP_TOKENS, c->max_batch_size);
+  if (c->kv_cache_type == 0) c->kv_cache_type = KV_CACHE_PAGED;
+  if (c->quant_mode == 0) c->quant_mode = QUANT_AS_FILE;
+}
+
+/* Is value within [1, most]? `why` ends the sentence. */
+static bool option_within(const char *option, int value, int most, const char *why, struct error *error) {
+  if (value >= 1 && value <= most) return true;
+  return error_set(error, ERROR_INVALID, "%s is %d; it must be from 1 to %d%s.", option, value, most, why);
+}
+
+bool engine_config_complete(struct engine_config *c, int max_position, struct error *error) {
+  config_default(c, max_position);
+  char sequence[80];
+  snprintf(sequence, sizeof sequence, ": max_seq_len is %d and an answer needs a token", c->max_seq_len);
+  if (!option_within("max_batch_size", c->max_batch_size, LIMIT_BATCH_SIZE, "", error) ||
+      !option_within("opt_batch_size", c->opt_batch_size, c->max_batch_size, ", the max_batch_size", error) ||
+      !option_within("max_num_tokens", c->max_num_tokens, LIMIT_STEP_TOKENS, "", error))
+    return false;
+  if (c->max_seq_len < 2 || c->max_seq_len > max_position)
+    return error_set(error, ERROR_INVALID,
+                     "max_seq_len is %d; it must be from 2 to %d, the longest that this model was made for.",
+                     c->max_seq_len, max_position);
+  if (!option_within("max_input_len", c->max_input_len, c->max_seq_len - 1, sequence, error)) return false;
+  if (c->max_num_tokens < c->max_batch_size)
+    return error_set(error, ERROR_INVALID,
+                     "max_num_tokens is %d and max_batch_size is %d; a step takes a token of each sequence: raise "
+                     "max_num_tokens or lower max_batch_size.",
+                     c->max_num_tokens, c->max_batch_size);
+  if (!kv_cache_type_name(c->kv_cache_type))
+    return error_set(error, ERROR_INVALID, "kv_cache_type %d is not known.", c->kv_cache_type);
+  if (!quant_mode_name(c->quant_mode))
+    return error_set(error, ERROR_INVALID, "quant_mode %d is not known.", c->quant_mode);
+  return true;
+}

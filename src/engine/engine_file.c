@@ -1,0 +1,228 @@
+/* Opening and checking engine files. The header is checked first and completely; then every section that serving reads
+ * is within the file, and the plan and the weight table agree with each other and with the target's layout. */
+#include "engine/engine_file.h"
+
+#include "backend/backends.h"
+#include "base/checked.h"
+#include "engine/engine_magic.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define REBUILD "build it again with: spate build MODEL -o %s"
+
+static const char *const section_names[SECTION_COUNT] = {
+    [SECTION_FACTS] = "facts",
+    [SECTION_PLAN] = "plan",
+    [SECTION_WEIGHT_TABLE] = "weight table",
+    [SECTION_TOKENIZER] = "tokenizer",
+    [SECTION_TEMPLATE] = "chat template",
+    [SECTION_MANIFEST] = "manifest",
+    [SECTION_WEIGHTS] = "weights",
+};
+
+const char *engine_section_name(int kind) { return section_names[kind]; }
+
+static struct slice section_slice(const struct engine_file *file, int kind) {
+  const struct engine_section *section = &file->header->section[kind];
+  return slice_make(file->file.data + section->offset, section->bytes);
+}
+
+/* Magic, version and checksum: whether the header says what it said when it was written. */
+static bool header_check(const struct engine_file *file, const char *path, struct error *error) {
+  size_t size = file->file.size;
+  const struct engine_header *header = file->header;
+  if (size < sizeof header->magic || memcmp(header->magic, engine_magic, sizeof header->magic) != 0)
+    return error_set(error, ERROR_FORMAT, "%s is not an engine file; make one with: spate build MODEL -o FILE.", path);
+  if (size < ENGINE_HEADER_BYTES)
+    return error_set(error, ERROR_FORMAT, "%s is truncated: it has %zu bytes, less than its header of %d; " REBUILD ".",
+                     path, size, ENGINE_HEADER_BYTES, path);
+  if (header->version != ENGINE_FILE_VERSION)
+    return error_set(error, ERROR_UNSUPPORTED, "%s has engine format %" PRIu32 " and this Spate reads %d; " REBUILD ".",
+                     path, header->version, ENGINE_FILE_VERSION, path);
+  struct hash128 hash = hash_bytes(slice_make(header, offsetof(struct engine_header, hash)), 0);
+  if (!hash_equal(hash, header->hash))
+    return error_set(error, ERROR_FORMAT, "%s is damaged: its header does not match its checksum; " REBUILD ".", path,
+                     path);
+  if (size != header->total)
+    return error_set(error, ERROR_FORMAT,
+                     "%s is %s: it has %zu bytes and should have %" PRIu64 "; copy it again, or " REBUILD ".", path,
+                     size < header->total ? "truncated" : "too long", size, header->total, path);
+  return true;
+}
+
+static bool target_check(struct engine_file *file, const char *path, struct error *error) {
+  const struct engine_header *header = file->header;
+  int kind;
+  const struct target *target =
+      memchr(header->target, '\0', sizeof header->target) ? target_find(header->target, &kind) : NULL;
+  file->backend = target ? backend_find(target->name) : NULL;
+  if (!file->backend)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "%s is packed for the target \"%.16s\", which this Spate does not have; " REBUILD ".", path,
+                     header->target, path);
+  if (header->layout != target->layout)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "%s is packed in layout %" PRIu32 " of %s and this Spate reads layout %" PRIu32 "; " REBUILD ".",
+                     path, header->layout, target->name, target->layout, path);
+  return true;
+}
+
+/* Sections follow each other in their order, aligned, within the file. */
+static bool sections_check(const struct engine_file *file, const char *path, struct error *error) {
+  uint64_t end = sizeof *file->header;
+  for (int i = 0; i < SECTION_COUNT; i++) {
+    const struct engine_section *section = &file->header->section[i];
+    uint64_t align = i == SECTION_WEIGHTS ? ENGINE_WEIGHTS_ALIGN : ENGINE_SECTION_ALIGN;
+    if (section->offset < end || section->offset % align ||
+        !range_within(section->offset, section->bytes, file->file.size))
+      return error_set(error, ERROR_FORMAT,
+                       "%s is malformed: its section %s at %" PRIu64 ", of %" PRIu64
+                       " bytes, is misaligned or outside its %zu bytes; " REBUILD ".",
+                       path, section_names[i], section->offset, section->bytes, file->file.size, path);
+    end = section->offset + section->bytes;
+  }
+  return true;
+}
+
+/* The small sections that opening reads are hashed at once; the others later, by engine_file_verify. */
+static bool section_verify(const struct engine_file *file, int kind, struct error *error) {
+  if (hash_equal(hash_bytes(section_slice(file, kind), 0), file->header->section[kind].hash)) return true;
+  return error_set(error, ERROR_FORMAT, "is damaged: its section %s does not match its checksum", section_names[kind]);
+}
+
+static bool facts_check(const struct engine_file *file, struct error *error) {
+  const struct engine_facts *facts = file->facts;
+  if (!memchr(facts->name, '\0', sizeof facts->name) ||
+      !memchr(facts->architecture, '\0', sizeof facts->architecture) || facts->generation.n_end < 0 ||
+      facts->generation.n_end > GENERATION_END_MAX)
+    return error_set(error, ERROR_FORMAT, "is malformed: its section facts has a field out of range");
+  struct engine_config complete = facts->config;
+  if (engine_config_complete(&complete, file->plan->max_position, error) &&
+      memcmp(&complete, &facts->config, sizeof complete) == 0)
+    return true;
+  return error_set(error, ERROR_FORMAT, "is malformed: its build configuration is incomplete or contradicts itself");
+}
+
+/* Every weight lies in the weights section and has the size that the target's layout gives it. */
+static bool weights_check(const struct engine_file *file, struct error *error) {
+  uint64_t total = file->header->section[SECTION_WEIGHTS].bytes;
+  for (int i = 0; i < file->plan->n_weight; i++) {
+    const struct engine_weight *entry = &file->weights[i];
+    const struct weight *weight = &plan_weights(file->plan)[i];
+    size_t expected = backend_packed_bytes(file->backend, weight);
+    if (entry->bytes != expected || entry->offset % ENGINE_SECTION_ALIGN ||
+        !range_within(entry->offset, entry->bytes, total))
+      return error_set(error, ERROR_FORMAT,
+                       "is malformed: the weight %s at %" PRIu64 " of the weights has %" PRIu64
+                       " bytes (%zu expected), is misaligned or outside them",
+                       plan_name(file->plan, weight->name), entry->offset, entry->bytes, expected);
+  }
+  return true;
+}
+
+static bool contents_check(struct engine_file *file, struct error *error) {
+  struct slice facts = section_slice(file, SECTION_FACTS), plan = section_slice(file, SECTION_PLAN);
+  struct slice table = section_slice(file, SECTION_WEIGHT_TABLE);
+  for (int kind = SECTION_FACTS; kind <= SECTION_WEIGHT_TABLE; kind++)
+    if (!section_verify(file, kind, error)) return false;
+  if (facts.size != sizeof *file->facts)
+    return error_set(error, ERROR_FORMAT, "is malformed: its section facts has %zu bytes, expected %zu", facts.size,
+                     sizeof *file->facts);
+  if (!plan_check(plan, error)) return error_prefix(error, "is malformed: ");
+  file->facts = (const void *)facts.data;
+  file->plan = (const void *)plan.data;
+  if (table.size != (size_t)file->plan->n_weight * sizeof *file->weights)
+    return error_set(error, ERROR_FORMAT, "is malformed: its weight table has %zu bytes, expected %zu for %d weights",
+                     table.size, (size_t)file->plan->n_weight * sizeof *file->weights, file->plan->n_weight);
+  file->weights = (const void *)table.data;
+  return facts_check(file, error) && weights_check(file, error);
+}
+
+/* Turns "is damaged: …" into a whole sentence with the path and the remedy. */
+static bool sentence_complete(struct error *error, const char *path) {
+  if (!error) return false;
+  struct error cause = *error;
+  size_t size = strlen(cause.text);
+  if (size > 0 && cause.text[size - 1] == '.') cause.text[size - 1] = '\0';
+  return error_set(error, cause.code, "%s %s; " REBUILD ".", path, cause.text, path);
+}
+
+static bool file_check(struct engine_file *file, const char *path, struct error *error) {
+  file->header = (const void *)file->file.data;
+  if (!header_check(file, path, error) || !target_check(file, path, error) || !sections_check(file, path, error))
+    return false;
+  if (!contents_check(file, error)) return sentence_complete(error, path);
+  file->tokenizer = section_slice(file, SECTION_TOKENIZER);
+  file->chat_template = section_slice(file, SECTION_TEMPLATE);
+  file->manifest = section_slice(file, SECTION_MANIFEST);
+  return true;
+}
+
+bool engine_file_open(struct engine_file *file, const char *path, struct error *error) {
+  *file = (struct engine_file){0};
+  if (!file_open(&file->file, path, error)) return false;
+  if (file_check(file, path, error)) return true;
+  engine_file_close(file);
+  return false;
+}
+
+void engine_file_close(struct engine_file *file) {
+  file_close(&file->file);
+  *file = (struct engine_file){.file.descriptor = -1};
+}
+
+bool engine_file_detect(const char *path) {
+  uint8_t start[sizeof engine_magic] = {0};
+  FILE *stream = fopen(path, "rbe");
+  if (!stream) return false;
+  size_t size = fread(start, 1, sizeof start, stream);
+  fclose(stream);
+  return size == sizeof start && memcmp(start, engine_magic, sizeof start) == 0;
+}
+
+struct slice engine_file_weight(const struct engine_file *file, int weight) {
+  const struct engine_weight *entry = &file->weights[weight];
+  return slice_make(section_slice(file, SECTION_WEIGHTS).data + entry->offset, entry->bytes);
+}
+
+bool engine_file_intact(const struct engine_file *file, struct error *error) {
+  if (file_intact(&file->file)) return true;
+  return error_set(
+      error, ERROR_DEVICE,
+      "The engine file of %s changed its size while it was being served: the engine stops. Build it again, "
+      "and replace engine files by renaming a new one over them.",
+      file->facts->name);
+}
+
+/* Hashes in pieces, so that a stop is seen within milliseconds. */
+static bool bytes_verify(struct slice bytes, struct hash128 expected, struct engine_verify *verify, bool *stopped) {
+  enum { PIECE = 4 << 20 };
+  struct hasher *hasher = hasher_new(0);
+  if (!hasher) return true; /* out of memory is no damage: the next start verifies again */
+  for (size_t at = 0; at < bytes.size && !*stopped; at += PIECE) {
+    size_t size = bytes.size - at < PIECE ? bytes.size - at : PIECE;
+    hasher_update(hasher, slice_make(bytes.data + at, size));
+    atomic_fetch_add_explicit(&verify->done, size, memory_order_relaxed);
+    *stopped = atomic_load_explicit(&verify->stop, memory_order_relaxed);
+  }
+  return hash_equal(hasher_finish(hasher), expected) || *stopped;
+}
+
+bool engine_file_verify(const struct engine_file *file, struct engine_verify *verify, struct error *error) {
+  bool stopped = false;
+  for (int i = 0; i < SECTION_COUNT && !stopped; i++) {
+    if (i == SECTION_WEIGHTS) continue;
+    if (!bytes_verify(section_slice(file, i), file->header->section[i].hash, verify, &stopped))
+      return error_set(error, ERROR_DEVICE,
+                       "The engine file of %s is damaged: its section %s does not match its checksum. Build it again.",
+                       file->facts->name, section_names[i]);
+  }
+  for (int i = 0; i < file->plan->n_weight && !stopped; i++)
+    if (!bytes_verify(engine_file_weight(file, i), file->weights[i].hash, verify, &stopped))
+      return error_set(error, ERROR_DEVICE,
+                       "The engine file of %s is damaged: the weight %s does not match its checksum. Build it again.",
+                       file->facts->name, plan_name(file->plan, plan_weights(file->plan)[i].name));
+  return true;
+}

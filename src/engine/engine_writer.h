@@ -1,0 +1,43 @@
+/* Writing an engine file: under the temporary name OUTPUT.part beside the output, renamed over it when complete. The
+ * temporary file is locked while it is written: a second build of the same output is refused, and what a killed build
+ * left is overwritten by the next. One thread. */
+#ifndef SPATE_ENGINE_ENGINE_WRITER_H
+#define SPATE_ENGINE_ENGINE_WRITER_H
+
+#include "engine/engine_file.h"
+
+/* Everything but the weights and the manifest. Borrowed. */
+struct engine_contents {
+  const struct engine_facts *facts;
+  const struct plan *plan;
+  struct slice tokenizer, chat_template;
+};
+
+struct engine_writer {
+  char *path, *temporary; /* owned */
+  int descriptor;         /* of the temporary file; −1: none */
+  bool committed;
+  const struct backend *backend;
+  struct engine_header header;
+  struct engine_weight *weights; /* owned; [n_weight] places in SECTION_WEIGHTS */
+  int n_weight;
+};
+
+/* Places the plan's weights (their schemes settled) for the backend's layout; writes nothing yet. */
+bool engine_writer_init(struct engine_writer *writer, const char *path, const struct plan *plan,
+                        const struct backend *backend, struct error *error);
+/* Removes the temporary file unless the writer has committed. */
+void engine_writer_release(struct engine_writer *writer);
+
+/* Creates the temporary file, reserves its size (refused when the disk lacks room) and writes the small sections. */
+bool engine_writer_begin(struct engine_writer *writer, const struct engine_contents *contents, struct error *error);
+
+/* Packed bytes of a weight from byte `at` of it, in any order; its hash once they are all there. */
+bool engine_writer_weight(struct engine_writer *writer, int weight, uint64_t at, struct slice bytes,
+                          struct error *error);
+void engine_writer_hash(struct engine_writer *writer, int weight, struct hash128 hash);
+
+/* Writes manifest, weight table and header, flushes to the disk and gives the file its name. */
+bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, struct error *error);
+
+#endif

@@ -1,0 +1,151 @@
+/* Opening an engine: memory is computed first, then the device is opened, the plan compiled and the weights handed
+ * over. */
+#include "engine/loaded_engine.h"
+
+#include "engine/machine_memory.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { DEFAULT_BLOCK = 16, MAX_BLOCK = 256 };
+static const double default_fraction = 0.3;
+
+static bool options_check(const struct engine_options *options, struct error *error) {
+  int size = options->block_size;
+  if (size < 0 || size > MAX_BLOCK || (size & (size - 1)))
+    return error_set(error, ERROR_INVALID, "block_size is %d; it must be a power of two up to %d.", size, MAX_BLOCK);
+  if (!(options->memory_fraction >= 0 && options->memory_fraction <= 1))
+    return error_set(error, ERROR_INVALID, "free_gpu_memory_fraction is %g; it must be more than 0 and at most 1.",
+                     options->memory_fraction);
+  if (options->outputs < 0)
+    return error_set(error, ERROR_INVALID, "The outputs of a step are %d; they must be at least 1.", options->outputs);
+  return true;
+}
+
+/* The least power of two that holds length tokens. */
+static int32_t power_above(int32_t length) {
+  int32_t power = 1;
+  while (power < length) power *= 2;
+  return power;
+}
+
+/* All limits but the number of blocks. */
+static struct limits limits_make(const struct engine_config *config, const struct engine_options *options) {
+  bool contiguous = config->kv_cache_type == KV_CACHE_CONTIGUOUS, full = config->quant_mode == QUANT_FP32;
+  struct limits limits = {.seats = config->max_batch_size,
+                          .tokens = config->max_num_tokens,
+                          .outputs = options->outputs ? options->outputs : config->max_batch_size,
+                          .length = config->max_seq_len,
+                          .opt_batch = config->opt_batch_size};
+  limits.block_size = options->block_size ? options->block_size : DEFAULT_BLOCK;
+  if (contiguous) limits.block_size = power_above(config->max_seq_len);
+  limits.kv_dtype = options->kv == KV_CHOICE_F32 || (options->kv == KV_CHOICE_DEFAULT && full) ? KV_F32 : KV_F16;
+  return limits;
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------------ */
+
+/* Rounded up, for sentences. */
+static uint64_t mebibytes(uint64_t bytes) { return (bytes >> 20) + ((bytes & 0xFFFFF) != 0); }
+
+/* Bytes that the KV cache may take. */
+static bool kv_budget(const struct engine_options *options, const struct footprint *footprint, uint64_t available,
+                      uint64_t *budget, struct error *error) {
+  uint64_t fixed = footprint->weights + footprint->workspace;
+  if (fixed > available)
+    return error_set(
+        error, ERROR_MEMORY,
+        "The engine needs %" PRIu64 " MiB for its weights and %" PRIu64 " MiB for its workspace, and %" PRIu64
+        " MiB of memory are available; free some, or build it with a smaller quant_mode or max_num_tokens.",
+        mebibytes(footprint->weights), mebibytes(footprint->workspace), available >> 20);
+  uint64_t rest = available - fixed;
+  double fraction = options->memory_fraction > 0 ? options->memory_fraction : default_fraction;
+  *budget = options->kv_bytes ? options->kv_bytes : (uint64_t)(fraction * (double)rest);
+  if (*budget <= rest) return true;
+  return error_set(error, ERROR_MEMORY,
+                   "A KV cache of %" PRIu64 " MiB was asked for, and %" PRIu64
+                   " MiB of memory are left after the weights and "
+                   "the workspace; ask for that at most.",
+                   mebibytes(*budget), rest >> 20);
+}
+
+/* Gives every group the same number of blocks: all that the seats can use, or what the budget holds, but at least one
+ * sequence of the full length. */
+static bool blocks_share(struct limits *limits, const struct footprint *footprint, int n_group, uint64_t budget,
+                         struct error *error) {
+  uint64_t per_block = 0, per_sequence = (uint64_t)((limits->length + limits->block_size - 1) / limits->block_size);
+  for (int i = 0; i < n_group; i++) per_block += footprint->kv_block[i];
+  uint64_t blocks = per_sequence * (uint64_t)limits->seats, most = UINT32_MAX;
+  if (per_block > 0 && blocks > budget / per_block) blocks = budget / per_block;
+  if (blocks > most) blocks = most;
+  if (blocks < per_sequence)
+    return error_set(
+        error, ERROR_MEMORY,
+        "One sequence of max_seq_len %d takes %" PRIu64 " MiB of KV cache and %" PRIu64
+        " MiB are given to it, enough for %" PRIu64
+        " tokens; raise free_gpu_memory_fraction or kv_cache_memory, or build the engine with a max_seq_len "
+        "that fits.",
+        limits->length, mebibytes(per_sequence * per_block), budget >> 20, blocks * (uint64_t)limits->block_size);
+  for (int i = 0; i < n_group; i++) limits->n_block[i] = (uint32_t)blocks;
+  return true;
+}
+
+static bool memory_plan(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
+  uint64_t budget = 0, available = machine_memory_available("");
+  if (!engine->backend->measure(engine->plan, &engine->limits, &engine->footprint, error) ||
+      !kv_budget(options, &engine->footprint, available, &budget, error) ||
+      !blocks_share(&engine->limits, &engine->footprint, engine->plan->n_group, budget, error))
+    return false;
+  for (int i = 0; i < engine->plan->n_group; i++)
+    engine->kv_bytes += engine->limits.n_block[i] * engine->footprint.kv_block[i];
+  return true;
+}
+
+/* --- opening ----------------------------------------------------------------------------------------------------- */
+
+static bool backend_choose(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
+  engine->backend = options->backend ? options->backend : engine->file.backend;
+  if (engine->backend->target == engine->file.backend->target) return true;
+  return error_set(error, ERROR_INVALID,
+                   "The engine is packed for %s, which the backend %s does not read; build it with "
+                   "--target %s.",
+                   engine->file.header->target, engine->backend->name, target_get(engine->backend->target)->name);
+}
+
+static bool weights_load(struct loaded_engine *engine, struct error *error) {
+  for (int i = 0; i < engine->plan->n_weight; i++)
+    if (!engine->backend->load(engine->program, i, engine_file_weight(&engine->file, i), error)) return false;
+  return true;
+}
+
+static bool engine_load(struct loaded_engine *engine, const char *path, const struct engine_options *options,
+                        struct error *error) {
+  if (!options_check(options, error) || !engine_file_open(&engine->file, path, error)) return false;
+  engine->plan = engine->file.plan;
+  engine->limits = limits_make(&engine->file.facts->config, options);
+  if (!backend_choose(engine, options, error) || !memory_plan(engine, options, error)) return false;
+  engine->device = engine->backend->open(&options->device, error);
+  if (!engine->device) return false;
+  engine->program = engine->backend->compile(engine->device, engine->plan, &engine->limits, error);
+  return engine->program && weights_load(engine, error);
+}
+
+struct loaded_engine *engine_open(const char *path, const struct engine_options *options, struct error *error) {
+  struct loaded_engine *engine = calloc(1, sizeof *engine);
+  if (!engine) {
+    error_set(error, ERROR_MEMORY, "Out of memory for an engine.");
+    return NULL;
+  }
+  engine->file.file.descriptor = -1;
+  if (engine_load(engine, path, options, error)) return engine;
+  engine_close(engine);
+  return NULL;
+}
+
+void engine_close(struct loaded_engine *engine) {
+  if (!engine) return;
+  if (engine->program) engine->backend->release(engine->program);
+  if (engine->device) engine->backend->close(engine->device);
+  engine_file_close(&engine->file);
+  free(engine);
+}

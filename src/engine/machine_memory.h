@@ -1,0 +1,12 @@
+/* How much memory this process may still take. */
+#ifndef SPATE_ENGINE_MACHINE_MEMORY_H
+#define SPATE_ENGINE_MACHINE_MEMORY_H
+
+#include <stdint.h>
+
+/* Bytes: the kernel's MemAvailable, or what the cgroup (v2 or v1) and its parents leave below their limits with page
+ * cache counted as free, whichever is least. `root` is put before /proc and /sys paths: "" but for tests. UINT64_MAX
+ * when nothing can be read. */
+uint64_t machine_memory_available(const char *root);
+
+#endif
