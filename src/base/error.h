@@ -11,13 +11,13 @@ enum error_code {
   ERROR_FORMAT,      /* a file that others wrote is malformed */
   ERROR_UNSUPPORTED, /* well formed, but not something Spate does */
   ERROR_NOT_FOUND,
-  ERROR_LIMIT,       /* over a limit of limits.h or of the engine */
-  ERROR_MEMORY,      /* does not fit, or allocation failed */
-  ERROR_IO,          /* the operating system said no */
-  ERROR_BUSY,        /* a bounded queue is full: try again later */
+  ERROR_LIMIT,  /* over a limit of limits.h or of the engine */
+  ERROR_MEMORY, /* does not fit, or allocation failed */
+  ERROR_IO,     /* the operating system said no */
+  ERROR_BUSY,   /* a bounded queue is full: try again later */
   ERROR_CANCELLED,
-  ERROR_DEVICE,      /* the device failed: the engine stops */
-  ERROR_INTERNAL,    /* an invariant of ours did not hold */
+  ERROR_DEVICE,   /* the device failed: the engine stops */
+  ERROR_INTERNAL, /* an invariant of ours did not hold */
 };
 
 enum { ERROR_TEXT_MAX = 512 };

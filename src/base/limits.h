@@ -11,9 +11,9 @@ enum limit {
   LIMIT_TENSOR_DIMS = 6, /* convolutions of vision encoders have 5 */
   LIMIT_TENSOR_NAME_BYTES = 512,
   LIMIT_GGUF_KEYS = 1 << 16,
-  LIMIT_GGUF_ARRAY = 1 << 24,                /* elements of one metadata array */
+  LIMIT_GGUF_ARRAY = 1 << 24,                 /* elements of one metadata array */
   LIMIT_SAFETENSORS_HEADER_BYTES = 100 << 20, /* the format's own limit */
-  LIMIT_CONFIG_BYTES = 16 << 20,             /* config.json, generation_config.json, index files */
+  LIMIT_CONFIG_BYTES = 16 << 20,              /* config.json, generation_config.json, index files */
   LIMIT_TOKENIZER_BYTES = 128 << 20,
   LIMIT_MODEL_LAYERS = 1024,
   LIMIT_MODEL_WIDTH = 1 << 20, /* hidden, intermediate and vocabulary sizes */
@@ -39,7 +39,7 @@ enum limit {
   LIMIT_HEAD_BYTES = 16 << 10,
   LIMIT_HEADERS = 100,
   LIMIT_URL_BYTES = 8 << 10,
-  LIMIT_BODY_BYTES = 1 << 20, /* of a text request */
+  LIMIT_BODY_BYTES = 1 << 20,   /* of a text request */
   LIMIT_BODY_BYTES_PER_MS = 64, /* the slowest upload waited for */
   LIMIT_CHUNK_EXTENSION_BYTES = 256,
   LIMIT_TRAILER_BYTES = 4 << 10,

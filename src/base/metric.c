@@ -41,7 +41,8 @@ void metric_observe(struct metric *histogram, double value) {
   atomic_fetch_add_explicit(&histogram->count, 1, memory_order_relaxed);
   uint64_t old = atomic_load_explicit(&histogram->bits, memory_order_relaxed);
   while (!atomic_compare_exchange_weak_explicit(&histogram->bits, &old, bits_of(double_of(old) + value),
-                                                memory_order_relaxed, memory_order_relaxed)) {}
+                                                memory_order_relaxed, memory_order_relaxed)) {
+  }
 }
 
 static void write_head(const struct metric *metric, struct buffer *out) {

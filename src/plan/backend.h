@@ -30,8 +30,8 @@ struct limits {
 };
 
 struct footprint {
-  uint64_t weights, workspace;     /* bytes */
-  uint64_t kv_block[PLAN_GROUPS];  /* bytes of one block of each group, all its layers */
+  uint64_t weights, workspace;    /* bytes */
+  uint64_t kv_block[PLAN_GROUPS]; /* bytes of one block of each group, all its layers */
 };
 
 struct backend {

@@ -1,5 +1,6 @@
-/* One step's work as plain data, and what comes back. Ragged: prefill chunks, decode tokens and (later) speculated trees
- * of many sequences side by side. The caller owns every array and leaves them alone until the step is collected. */
+/* One step's work as plain data, and what comes back. Ragged: prefill chunks, decode tokens and (later) speculated
+ * trees of many sequences side by side. The caller owns every array and leaves them alone until the step is collected.
+ */
 #ifndef SPATE_PLAN_BATCH_H
 #define SPATE_PLAN_BATCH_H
 
@@ -39,8 +40,8 @@ struct kv_copy {
 struct batch {
   int32_t n_row, n_token, n_out, n_copy;
   const struct row *row;
-  const int32_t *token;         /* [n_token] ids; −1: the seat's last sampled token, which only the device knows yet */
-  const int32_t *embed;         /* [n_token] row of the embedding pool, −1: use token; NULL: tokens only */
+  const int32_t *token; /* [n_token] ids; −1: the seat's last sampled token, which only the device knows yet */
+  const int32_t *embed; /* [n_token] row of the embedding pool, −1: use token; NULL: tokens only */
   const int32_t (*position)[3]; /* [n_token] relative to the row's length, three for M-RoPE; NULL: 0, 1, 2, … */
   const int32_t *see;           /* [n_token] last token of the row that each sees, relative to length; NULL: causal */
   const int16_t *parent;        /* [n_token] parent token in a speculated tree; NULL: a chain */
@@ -58,9 +59,9 @@ struct masks {
 /* Owned by the program; valid until its next collect. */
 struct result {
   int32_t n_out;
-  const int32_t *token;   /* [n_out] */
-  const float *logprob;   /* [n_out] natural log of the token's probability before temperature and filters */
-  const float *logits;    /* [n_out][vocab], or NULL unless wanted */
+  const int32_t *token; /* [n_out] */
+  const float *logprob; /* [n_out] natural log of the token's probability before temperature and filters */
+  const float *logits;  /* [n_out][vocab], or NULL unless wanted */
 };
 
 #endif

@@ -29,7 +29,8 @@ bool scheme_check(const struct scheme *s, struct error *error) {
     bool plain = !s->bits && !s->high_bits && !s->scale && !s->has_min && !s->codebook && !s->group && !s->activation;
     return plain || scheme_refuse("integer fields set for float kind", s->kind, "all zero", error);
   }
-  if (!planes_valid(s)) return scheme_refuse("code planes of low bits", s->bits, "2 or 4 with 0 to 2 high, or 8", error);
+  if (!planes_valid(s))
+    return scheme_refuse("code planes of low bits", s->bits, "2 or 4 with 0 to 2 high, or 8", error);
   if (s->scale > SCALE_TWO_LEVEL) return scheme_refuse("scale kind", s->scale, "0 to 3", error);
   if (s->has_min > 1) return scheme_refuse("has_min", s->has_min, "0 or 1", error);
   if (s->codebook > CODEBOOK_E2M1) return scheme_refuse("codebook", s->codebook, "0 to 2", error);
@@ -54,9 +55,12 @@ const char *scheme_name(const struct scheme *s, char out[48]) {
 
 static double dense_value(const struct codes *codes, size_t at) {
   switch (codes->scheme.kind) {
-  case SCHEME_F16: return half_to_float(((const uint16_t *)codes->dense)[at]);
-  case SCHEME_BF16: return bfloat_to_float(((const uint16_t *)codes->dense)[at]);
-  default: return ((const float *)codes->dense)[at];
+  case SCHEME_F16:
+    return half_to_float(((const uint16_t *)codes->dense)[at]);
+  case SCHEME_BF16:
+    return bfloat_to_float(((const uint16_t *)codes->dense)[at]);
+  default:
+    return ((const float *)codes->dense)[at];
   }
 }
 

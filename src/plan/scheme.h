@@ -40,7 +40,7 @@ bool scheme_check(const struct scheme *scheme, struct error *error);
 /* "F32", "BF16", "int4 g32 f16 min", …: for people. Returns out. */
 const char *scheme_name(const struct scheme *scheme, char out[48]);
 
-static inline int scheme_width(const struct scheme *s) { return s->bits + s->high_bits; } /* bits of a code */
+static inline int scheme_width(const struct scheme *s) { return s->bits + s->high_bits; }          /* bits of a code */
 static inline int scheme_element(const struct scheme *s) { return s->kind == SCHEME_F32 ? 4 : 2; } /* bytes, floats */
 static inline int scheme_groups(const struct scheme *s, int cols) { return (cols + s->group - 1) / s->group; }
 

@@ -1,0 +1,24 @@
+/* One step's batch in arrays of fixed size, with the sequence behind each row. Internal to the schedule. */
+#ifndef SPATE_SCHEDULE_STEP_H
+#define SPATE_SCHEDULE_STEP_H
+
+#include "schedule/schedule.h"
+
+struct step {
+  struct batch batch;
+  struct row *row;                /* [limits.seats] */
+  struct sequence **sequence;     /* [limits.seats] behind row i */
+  int32_t *token;                 /* [limits.tokens] */
+  int32_t *out;                   /* [limits.outputs] */
+  struct sampling *sampling;      /* [limits.outputs] */
+  struct sequence **out_sequence; /* [limits.outputs] behind output i */
+};
+
+bool step_init(struct step *step, const struct limits *limits);
+void step_release(struct step *step);
+void step_clear(struct step *step);
+
+/* Adds the next count unprocessed tokens of a sequence; the last known one is an output. */
+void step_add(struct step *step, struct sequence *sequence, int count, int n_group, uint32_t *const *table);
+
+#endif
