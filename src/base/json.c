@@ -60,18 +60,12 @@ struct slice json_slice(const json_t *string) {
 
 static bool write_escaped(struct buffer *out, uint32_t code, struct slice raw) {
   switch (code) {
-  case '"':
-    return buffer_text(out, "\\\"");
-  case '\\':
-    return buffer_text(out, "\\\\");
-  case '\n':
-    return buffer_text(out, "\\n");
-  case '\r':
-    return buffer_text(out, "\\r");
-  case '\t':
-    return buffer_text(out, "\\t");
-  default:
-    break;
+  case '"': return buffer_text(out, "\\\"");
+  case '\\': return buffer_text(out, "\\\\");
+  case '\n': return buffer_text(out, "\\n");
+  case '\r': return buffer_text(out, "\\r");
+  case '\t': return buffer_text(out, "\\t");
+  default: break;
   }
   if (code < 0x20 || code == 0x7f) return buffer_print(out, "\\u%04x", code);
   return buffer_append(out, raw.data, raw.size);

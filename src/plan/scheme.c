@@ -55,12 +55,9 @@ const char *scheme_name(const struct scheme *s, char out[48]) {
 
 static double dense_value(const struct codes *codes, size_t at) {
   switch (codes->scheme.kind) {
-  case SCHEME_F16:
-    return half_to_float(((const uint16_t *)codes->dense)[at]);
-  case SCHEME_BF16:
-    return bfloat_to_float(((const uint16_t *)codes->dense)[at]);
-  default:
-    return ((const float *)codes->dense)[at];
+  case SCHEME_F16: return half_to_float(((const uint16_t *)codes->dense)[at]);
+  case SCHEME_BF16: return bfloat_to_float(((const uint16_t *)codes->dense)[at]);
+  default: return ((const float *)codes->dense)[at];
   }
 }
 

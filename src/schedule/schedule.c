@@ -153,7 +153,7 @@ void schedule_pause(struct schedule *s, struct sequence *sequence, bool paused) 
 
 static bool runnable(const struct sequence *sequence) {
   return sequence && !sequence->paused && !sequence->in_flight && !sequence->leaving &&
-         sequence->length < sequence->n_token;
+         sequence->length < sequence->n_token && sequence->n_token < sequence->n_prompt + sequence->max_tokens;
 }
 
 /* The runnable sequence that was admitted first. */

@@ -1,0 +1,161 @@
+/* The inbox's ring: records of 16-byte multiples that never wrap; a record of kind SKIP fills the end. `head` is
+ * written by the producer, `tail` by the consumer; both count bytes since the start. */
+#include "runtime/inbox.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { RECORD_SKIP = -1 };
+
+struct record {
+  uint64_t bytes; /* this header, the text and padding */
+  struct inbox_event event;
+};
+
+struct inbox {
+  atomic_int holders;
+  atomic_bool abandoned;
+  atomic_bool starved;   /* the producer found no room */
+  atomic_bool signalled; /* the descriptor is readable */
+  int descriptor;
+  struct mailbox *producer; /* borrowed */
+  _Atomic uint64_t head, tail;
+  uint64_t taken; /* consumer: where reading goes on; bytes before it are given back at the next take */
+  _Alignas(16) uint8_t ring[LIMIT_INBOX_BYTES];
+};
+
+struct inbox *inbox_new(struct mailbox *producer, struct error *error) {
+  struct inbox *inbox = aligned_alloc(_Alignof(struct inbox), sizeof *inbox);
+  int descriptor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (!inbox || descriptor < 0) {
+    error_set(error, ERROR_MEMORY, "No inbox: %s.", inbox ? strerror(errno) : "out of memory");
+    if (descriptor >= 0) close(descriptor);
+    free(inbox);
+    return NULL;
+  }
+  memset(inbox, 0, offsetof(struct inbox, ring));
+  inbox->descriptor = descriptor;
+  inbox->producer = producer;
+  atomic_store(&inbox->holders, 1);
+  return inbox;
+}
+
+void inbox_hold(struct inbox *inbox) { atomic_fetch_add(&inbox->holders, 1); }
+
+void inbox_drop(struct inbox *inbox) {
+  if (atomic_fetch_sub(&inbox->holders, 1) != 1) return;
+  close(inbox->descriptor);
+  free(inbox);
+}
+
+void inbox_abandon(struct inbox *inbox) {
+  atomic_store(&inbox->abandoned, true);
+  mailbox_wake(inbox->producer);
+}
+
+int inbox_descriptor(const struct inbox *inbox) { return inbox->descriptor; }
+
+/* --- producer ----------------------------------------------------------------------------------------------------- */
+
+static struct record *record_at(struct inbox *inbox, uint64_t position) {
+  return (struct record *)(void *)(inbox->ring + position % LIMIT_INBOX_BYTES);
+}
+
+static uint64_t record_bytes(size_t text) { return (sizeof(struct record) + text + 15) & ~(uint64_t)15; }
+
+/* Where a record of `bytes` can start, after a SKIP if the rest of the ring is too short; false: no room. */
+static bool room_find(struct inbox *inbox, uint64_t bytes, uint64_t *position) {
+  uint64_t head = atomic_load_explicit(&inbox->head, memory_order_relaxed);
+  uint64_t tail = atomic_load_explicit(&inbox->tail, memory_order_acquire);
+  uint64_t rest = LIMIT_INBOX_BYTES - head % LIMIT_INBOX_BYTES;
+  uint64_t skip = rest < bytes ? rest : 0;
+  if (head + skip + bytes - tail > LIMIT_INBOX_BYTES) return false;
+  if (skip) {
+    struct record *record = record_at(inbox, head);
+    record->bytes = skip;
+    if (skip >= sizeof *record) record->event.kind = (enum inbox_event_kind)RECORD_SKIP;
+  }
+  *position = head + skip;
+  return true;
+}
+
+static void consumer_signal(struct inbox *inbox) {
+  if (atomic_exchange(&inbox->signalled, true)) return;
+  uint64_t one = 1;
+  ssize_t written = write(inbox->descriptor, &one, sizeof one);
+  (void)written; /* the counter cannot overflow: it is written once between reads */
+}
+
+bool inbox_push(struct inbox *inbox, const struct inbox_event *event) {
+  if (atomic_load_explicit(&inbox->abandoned, memory_order_relaxed)) return true;
+  uint64_t bytes = record_bytes(event->text.size), position;
+  if (!room_find(inbox, bytes, &position)) {
+    atomic_store(&inbox->starved, true);
+    if (!room_find(inbox, bytes, &position)) return false; /* again: room may have appeared before `starved` was seen */
+  }
+  struct record *record = record_at(inbox, position);
+  record->bytes = bytes;
+  record->event = *event;
+  if (event->text.size) memcpy(record + 1, event->text.data, event->text.size);
+  atomic_store_explicit(&inbox->head, position + bytes, memory_order_release);
+  consumer_signal(inbox);
+  return true;
+}
+
+/* --- consumer ----------------------------------------------------------------------------------------------------- */
+
+static void room_give(struct inbox *inbox) {
+  atomic_store(&inbox->tail, inbox->taken);
+  if (atomic_exchange(&inbox->starved, false)) mailbox_wake(inbox->producer);
+}
+
+static bool record_skipped(struct inbox *inbox, uint64_t rest) {
+  return rest < sizeof(struct record) || (int)record_at(inbox, inbox->taken)->event.kind == RECORD_SKIP;
+}
+
+static int records_read(struct inbox *inbox, struct inbox_event *events, int max) {
+  uint64_t head = atomic_load_explicit(&inbox->head, memory_order_acquire);
+  int count = 0;
+  while (inbox->taken < head && count < max) {
+    uint64_t rest = LIMIT_INBOX_BYTES - inbox->taken % LIMIT_INBOX_BYTES;
+    if (record_skipped(inbox, rest)) {
+      inbox->taken += rest;
+      continue;
+    }
+    struct record *record = record_at(inbox, inbox->taken);
+    events[count] = record->event;
+    events[count++].text.data = (const uint8_t *)(record + 1);
+    inbox->taken += record->bytes;
+  }
+  return count;
+}
+
+/* Makes the descriptor unreadable, then looks once more, so that a push in between is not missed. */
+static int records_read_last(struct inbox *inbox, struct inbox_event *events, int max) {
+  uint64_t count;
+  ssize_t size = read(inbox->descriptor, &count, sizeof count);
+  (void)size; /* nothing to read is fine: it was not signalled */
+  atomic_store(&inbox->signalled, false);
+  int n = records_read(inbox, events, max);
+  if (n == max) consumer_signal(inbox);
+  return n;
+}
+
+int inbox_take(struct inbox *inbox, struct inbox_event *events, int max, int timeout_ms) {
+  if (max < 1) return 0;
+  room_give(inbox);
+  int count = records_read(inbox, events, max);
+  if (count == max) return count;
+  int more = records_read_last(inbox, events + count, max - count);
+  if (count + more > 0 || timeout_ms == 0) return count + more;
+  struct pollfd wait = {.fd = inbox->descriptor, .events = POLLIN};
+  if (poll(&wait, 1, timeout_ms) <= 0) return 0;
+  return records_read_last(inbox, events, max);
+}

@@ -1,0 +1,42 @@
+/* An inbox: the events of one client's requests, in order. A ring of bytes with one producer (the step thread) and one
+ * consumer; events are copied in and read in place. When there is no room the producer is told so and pauses that
+ * sequence; when the consumer makes room it wakes the producer. Lives as long as its client or a request holds it. */
+#ifndef SPATE_RUNTIME_INBOX_H
+#define SPATE_RUNTIME_INBOX_H
+
+#include "base/error.h"
+#include "base/slice.h"
+#include "runtime/mailbox.h"
+
+enum inbox_event_kind { INBOX_TEXT, INBOX_DONE, INBOX_FAILED };
+enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED };
+
+struct inbox_event {
+  uint64_t request;
+  enum inbox_event_kind kind;
+  enum finish_reason finish;         /* DONE */
+  enum error_code code;              /* FAILED; the text is then its sentence */
+  int32_t token;                     /* the last the text came from; −1: none */
+  int32_t generated, prompt, cached; /* tokens */
+  struct slice text;                 /* when taken: valid until the next take */
+};
+
+struct inbox;
+
+/* Held once by the caller. `producer` is woken when room appears. */
+struct inbox *inbox_new(struct mailbox *producer, struct error *error);
+void inbox_hold(struct inbox *inbox);
+void inbox_drop(struct inbox *inbox); /* the last one frees it */
+
+/* The client goes away: events are swallowed from now on. */
+void inbox_abandon(struct inbox *inbox);
+
+int inbox_descriptor(const struct inbox *inbox);
+
+/* Producer. False: no room now. */
+bool inbox_push(struct inbox *inbox, const struct inbox_event *event);
+
+/* Consumer: up to max events; waits up to timeout_ms for the first (−1: for ever). */
+int inbox_take(struct inbox *inbox, struct inbox_event *events, int max, int timeout_ms);
+
+#endif

@@ -1,0 +1,34 @@
+/* Request ids: which are live, how many there may be, and cancelling one by its id. An id is a serial number and a
+ * slot, so that one that is over never means another request. Any thread; one short lock. */
+#ifndef SPATE_RUNTIME_REQUEST_TABLE_H
+#define SPATE_RUNTIME_REQUEST_TABLE_H
+
+#include "runtime/generation.h"
+
+#include <pthread.h>
+
+struct request_table {
+  pthread_mutex_t lock;
+  struct generation **slot; /* [n_slot], NULL: free */
+  int32_t *free;            /* stack of free slots */
+  int32_t n_slot, n_free;
+  uint64_t serial;
+  size_t charged; /* bytes of all live requests */
+};
+
+bool request_table_init(struct request_table *table, int32_t n_slot);
+void request_table_release(struct request_table *table);
+
+/* Gives the generation its id and counts its bytes; ERROR_BUSY when there are too many requests or bytes. */
+bool request_table_enter(struct request_table *table, struct generation *generation, struct error *error);
+void request_table_leave(struct request_table *table, struct generation *generation);
+
+int32_t request_table_live(struct request_table *table);
+
+/* Marks a live request as cancelled; false when there is none of that id. */
+bool request_table_cancel(struct request_table *table, uint64_t id);
+
+/* Marks all requests of an inbox (NULL: all) as cancelled. */
+void request_table_cancel_all(struct request_table *table, const struct inbox *inbox);
+
+#endif

@@ -1,0 +1,216 @@
+/* The runtime's life, and what other threads may do to it. */
+#include "runtime/runtime.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "runtime/runtime_state.h"
+
+#include <stdlib.h>
+
+enum { STALL_SECONDS = 60, WATCH_WAIT_MS = 500 };
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static bool threads_start(struct runtime *rt, struct error *error) {
+  rt->stepper_started = pthread_create(&rt->stepper, NULL, step_thread, rt) == 0;
+  rt->worker_started = pthread_create(&rt->worker, NULL, worker_thread, rt) == 0;
+  rt->watcher_started = pthread_create(&rt->watcher, NULL, watch_thread, rt) == 0;
+  if (rt->stepper_started && rt->worker_started && rt->watcher_started) return true;
+  return error_set(error, ERROR_MEMORY, "The system refused to start a thread: raise its limit on threads.");
+}
+
+struct runtime *runtime_new(const struct runtime_options *options, struct error *error) {
+  struct runtime *rt = calloc(1, sizeof *rt);
+  if (!rt) {
+    error_set(error, ERROR_MEMORY, "Out of memory for the runtime.");
+    return NULL;
+  }
+  rt->engine = options->engine;
+  rt->tokenizer = options->tokenizer;
+  rt->defaults = &options->engine->file.facts->generation;
+  mailbox_init(&rt->to_worker);
+  mailbox_init(&rt->to_step);
+  pthread_mutex_init(&rt->park_lock, NULL);
+  pthread_cond_init(&rt->park_changed, NULL);
+  pthread_mutex_init(&rt->failure_lock, NULL);
+  runtime_metrics_init(&rt->metrics);
+  atomic_store(&rt->progress_us, clock_us());
+  const struct limits *limits = &rt->engine->limits;
+  rt->schedule = schedule_new(limits, rt->engine->plan->n_group, rt->engine->backend->run_ahead);
+  bool ready = rt->schedule && request_table_init(&rt->table, options->max_queue + limits->seats);
+  if (!ready) error_set(error, ERROR_MEMORY, "Out of memory for %d requests.", options->max_queue + limits->seats);
+  if (ready && threads_start(rt, error)) return rt;
+  runtime_free(rt);
+  return NULL;
+}
+
+/* In the order in which work flows, so that each thread finds its mailbox final. */
+static void threads_end(struct runtime *rt) {
+  atomic_store(&rt->stopping, true);
+  atomic_store(&rt->verify.stop, true);
+  mailbox_wake(&rt->to_worker);
+  if (rt->worker_started) pthread_join(rt->worker, NULL);
+  atomic_store(&rt->draining, true);
+  mailbox_wake(&rt->to_step);
+  if (rt->stepper_started) pthread_join(rt->stepper, NULL);
+  if (rt->watcher_started) pthread_join(rt->watcher, NULL);
+}
+
+void runtime_free(struct runtime *rt) {
+  if (!rt) return;
+  threads_end(rt);
+  schedule_free(rt->schedule);
+  request_table_release(&rt->table);
+  mailbox_release(&rt->to_worker);
+  mailbox_release(&rt->to_step);
+  pthread_mutex_destroy(&rt->park_lock);
+  pthread_cond_destroy(&rt->park_changed);
+  pthread_mutex_destroy(&rt->failure_lock);
+  free(rt);
+}
+
+/* --- failure and health ------------------------------------------------------------------------------------------- */
+
+void runtime_stop(struct runtime *rt, const struct error *error) {
+  pthread_mutex_lock(&rt->failure_lock);
+  bool first = rt->failure.code == ERROR_NONE;
+  if (first) {
+    rt->failure = *error;
+    rt->failure.code = ERROR_DEVICE;
+    atomic_store(&rt->failed, true);
+  }
+  pthread_mutex_unlock(&rt->failure_lock);
+  if (first) log_error("The engine has stopped. %s", error->text);
+  mailbox_wake(&rt->to_step);
+}
+
+struct error runtime_failure(struct runtime *rt) {
+  struct error failure = {0};
+  if (!atomic_load(&rt->failed)) return failure;
+  pthread_mutex_lock(&rt->failure_lock);
+  failure = rt->failure;
+  pthread_mutex_unlock(&rt->failure_lock);
+  return failure;
+}
+
+bool runtime_healthy(struct runtime *rt, struct error *error) {
+  struct error failure = runtime_failure(rt);
+  if (failure.code) return error_set(error, failure.code, "%s", failure.text);
+  uint64_t quiet = clock_us() - atomic_load(&rt->progress_us);
+  if (quiet > STALL_SECONDS * UINT64_C(1000000))
+    return error_set(error, ERROR_DEVICE, "No step has ended for %llu seconds.", (unsigned long long)quiet / 1000000);
+  return true;
+}
+
+/* The watcher: hashes the engine file once while serving goes on, then keeps an eye on its size. */
+void *watch_thread(void *argument) {
+  struct runtime *rt = argument;
+  const struct engine_file *file = &rt->engine->file;
+  struct error error = {0};
+  bool sound = engine_file_verify(file, &rt->verify, &error);
+  while (sound && !atomic_load(&rt->verify.stop)) {
+    struct timespec pause = {.tv_nsec = WATCH_WAIT_MS * 1000000L};
+    nanosleep(&pause, NULL);
+    sound = engine_file_intact(file, &error);
+  }
+  if (!sound) runtime_stop(rt, &error);
+  return NULL;
+}
+
+bool runtime_metrics(struct runtime *rt, struct buffer *out) { return metric_write(&rt->metrics.registry, out); }
+
+/* --- requests ----------------------------------------------------------------------------------------------------- */
+
+struct inbox *runtime_inbox(struct runtime *rt, struct error *error) {
+  return inbox_new(&rt->to_step, error);
+}
+
+void runtime_inbox_close(struct runtime *rt, struct inbox *inbox) {
+  inbox_abandon(inbox);
+  request_table_cancel_all(&rt->table, inbox);
+  mailbox_wake(&rt->to_step);
+  inbox_drop(inbox);
+}
+
+static bool tokens_check(const struct runtime *rt, const struct generation_params *params, struct error *error) {
+  int32_t max = rt->engine->file.facts->config.max_input_len, vocab = rt->engine->plan->vocab;
+  if (params->n_token > max)
+    return error_set(error, ERROR_LIMIT, "The prompt has %d tokens, more than max_input_len %d: shorten it.",
+                     params->n_token, max);
+  for (int32_t i = 0; i < params->n_token; i++)
+    if (params->tokens[i] < 0 || params->tokens[i] >= vocab)
+      return error_set(error, ERROR_INVALID, "Token %d of the prompt is %d, expected 0 to %d.", i, params->tokens[i],
+                       vocab - 1);
+  return params->n_token == 0 || schedule_fits(rt->schedule, params->n_token, params->max_tokens, error);
+}
+
+static bool params_check(const struct runtime *rt, const struct generation_params *params, struct error *error) {
+  const struct sampling *s = &params->sampling;
+  int32_t length = rt->engine->limits.length;
+  if (params->max_tokens < 1 || params->max_tokens > length)
+    return error_set(error, ERROR_INVALID, "max_tokens is %d, expected 1 to max_seq_len %d.", params->max_tokens,
+                     length);
+  if (!(s->temperature >= 0 && s->temperature <= 100))
+    return error_set(error, ERROR_INVALID, "temperature is %g, expected 0 to 100.", (double)s->temperature);
+  if (!(s->top_p > 0 && s->top_p <= 1))
+    return error_set(error, ERROR_INVALID, "top_p is %g, expected more than 0 and at most 1.", (double)s->top_p);
+  if (s->top_k < 0) return error_set(error, ERROR_INVALID, "top_k is %d, expected 0 (off) or more.", s->top_k);
+  return tokens_check(rt, params, error);
+}
+
+static size_t params_charge(const struct runtime *rt, const struct generation_params *params) {
+  size_t tokens = params->n_token ? (size_t)params->n_token : params->prompt.size;
+  size_t length = (size_t)rt->engine->limits.length;
+  return sizeof(struct generation) + params->prompt.size +
+         ((tokens < length ? tokens : length) + (size_t)params->max_tokens) * sizeof(int32_t);
+}
+
+static uint64_t request_refuse(struct runtime *rt) {
+  metric_add(&rt->metrics.refused, 1);
+  return 0;
+}
+
+uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct generation_params *params,
+                        struct error *error) {
+  struct error failure = runtime_failure(rt);
+  if (failure.code) error_set(error, failure.code, "%s", failure.text);
+  if (failure.code || !params_check(rt, params, error)) return request_refuse(rt);
+  struct generation *g = generation_new(params, inbox, error);
+  if (!g) return request_refuse(rt);
+  g->charge = params_charge(rt, params);
+  g->submitted_us = clock_us();
+  if (!request_table_enter(&rt->table, g, error)) {
+    generation_free(g);
+    return request_refuse(rt);
+  }
+  uint64_t id = g->id; /* once put, the generation is no longer ours */
+  metric_add(&rt->metrics.requests, 1);
+  mailbox_put(params->n_token ? &rt->to_step : &rt->to_worker, &g->letter);
+  return id;
+}
+
+void runtime_cancel(struct runtime *rt, uint64_t id) {
+  if (request_table_cancel(&rt->table, id)) mailbox_wake(&rt->to_step);
+}
+
+/* --- parking ------------------------------------------------------------------------------------------------------ */
+
+bool runtime_park(struct runtime *rt, struct error *error) {
+  if (request_table_live(&rt->table) > 0)
+    return error_set(error, ERROR_BUSY, "Requests are running: wait until the engine is idle.");
+  pthread_mutex_lock(&rt->park_lock);
+  bool free_now = !rt->park_wanted;
+  rt->park_wanted = true;
+  mailbox_wake(&rt->to_step);
+  while (free_now && !rt->parked) pthread_cond_wait(&rt->park_changed, &rt->park_lock);
+  pthread_mutex_unlock(&rt->park_lock);
+  return free_now || error_set(error, ERROR_BUSY, "Another caller is using the engine directly.");
+}
+
+void runtime_resume(struct runtime *rt) {
+  pthread_mutex_lock(&rt->park_lock);
+  rt->park_wanted = false;
+  pthread_cond_broadcast(&rt->park_changed);
+  pthread_mutex_unlock(&rt->park_lock);
+}

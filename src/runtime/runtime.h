@@ -1,0 +1,43 @@
+/* The runtime: requests in, events out, one step thread between them that owns the program, the schedule and every
+ * running generation. Threads: callers of submit and cancel (any), one worker that tokenizes, the step thread, and one
+ * that hashes the engine file in the background and watches over it. */
+#ifndef SPATE_RUNTIME_RUNTIME_H
+#define SPATE_RUNTIME_RUNTIME_H
+
+#include "base/metric.h"
+#include "engine/loaded_engine.h"
+#include "runtime/generation.h"
+
+struct runtime;
+
+struct runtime_options {
+  struct loaded_engine *engine;      /* borrowed until runtime_free */
+  const struct tokenizer *tokenizer; /* borrowed */
+  int32_t max_queue;                 /* requests that may wait besides those that run */
+};
+
+struct runtime *runtime_new(const struct runtime_options *options, struct error *error);
+
+/* Cancels everything, ends the threads. Inboxes must have been dropped by their clients. NULL is allowed. */
+void runtime_free(struct runtime *runtime);
+
+struct inbox *runtime_inbox(struct runtime *runtime, struct error *error);
+/* The client's side of an inbox ends: its requests are cancelled and their events dropped. */
+void runtime_inbox_close(struct runtime *runtime, struct inbox *inbox);
+
+/* The request's id, or 0 with ERROR_INVALID, ERROR_LIMIT, ERROR_BUSY, ERROR_DEVICE. */
+uint64_t runtime_submit(struct runtime *runtime, struct inbox *inbox, const struct generation_params *params,
+                        struct error *error);
+void runtime_cancel(struct runtime *runtime, uint64_t id);
+
+/* False with the reason once the engine has stopped, or while work is queued and no step has ended for a long time. */
+bool runtime_healthy(struct runtime *runtime, struct error *error);
+
+bool runtime_metrics(struct runtime *runtime, struct buffer *out);
+
+/* Parks the step thread so that the caller may run batches on the engine's program itself (benches, evaluation). False
+ * while requests are live. Every true needs a resume. */
+bool runtime_park(struct runtime *runtime, struct error *error);
+void runtime_resume(struct runtime *runtime);
+
+#endif

@@ -1,0 +1,50 @@
+/* What the runtime's files share. Internal to the room. */
+#ifndef SPATE_RUNTIME_RUNTIME_STATE_H
+#define SPATE_RUNTIME_RUNTIME_STATE_H
+
+#include "runtime/request_table.h"
+#include "runtime/runtime.h"
+#include "runtime/runtime_metrics.h"
+
+struct runtime {
+  struct loaded_engine *engine;
+  const struct tokenizer *tokenizer;
+  const struct generation_defaults *defaults;
+  struct request_table table;
+  struct runtime_metrics metrics;
+
+  struct mailbox to_worker, to_step;
+  atomic_bool stopping; /* the worker ends when its mailbox is empty */
+  atomic_bool draining; /* the step thread ends when all generations have */
+  pthread_t worker, stepper, watcher;
+  bool worker_started, stepper_started, watcher_started;
+
+  /* the step thread's alone */
+  struct schedule *schedule;
+  struct generation *live; /* list of all generations it owns */
+
+  /* parking: the caller holds the program while parked is true */
+  pthread_mutex_t park_lock;
+  pthread_cond_t park_changed;
+  bool park_wanted, parked;
+
+  /* what stopped the engine; set once, under the lock, then `failed` */
+  pthread_mutex_t failure_lock;
+  struct error failure;
+  atomic_bool failed;
+
+  struct engine_verify verify;
+  _Atomic uint64_t progress_us; /* when the last step ended, or when there was last nothing to do */
+};
+
+void *step_thread(void *runtime);
+void *worker_thread(void *runtime);
+void *watch_thread(void *runtime);
+
+/* Stops the engine: everything live and everything to come is answered with this sentence. */
+void runtime_stop(struct runtime *runtime, const struct error *error);
+
+/* The failure's sentence; ERROR_NONE while there is none. */
+struct error runtime_failure(struct runtime *runtime);
+
+#endif

@@ -1,0 +1,176 @@
+/* The step thread: drain the mailbox, step, tell. After start-up it allocates nothing, and takes a lock only when a
+ * request ends or the program is parked. */
+#include "base/clock.h"
+#include "runtime/runtime_state.h"
+
+enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20 };
+
+/* --- the list of live generations --------------------------------------------------------------------------------- */
+
+static void live_add(struct runtime *rt, struct generation *g) {
+  g->previous = NULL;
+  g->next = rt->live;
+  if (rt->live) rt->live->previous = g;
+  rt->live = g;
+}
+
+static void live_remove(struct runtime *rt, struct generation *g) {
+  *(g->previous ? &g->previous->next : &rt->live) = g->next;
+  if (g->next) g->next->previous = g->previous;
+}
+
+/* --- ends --------------------------------------------------------------------------------------------------------- */
+
+static void end_count(struct runtime_metrics *m, const struct generation *g) {
+  struct metric *by_reason[] = {[FINISH_NONE] = &m->finished_failed,
+                                [FINISH_STOP] = &m->finished_stop,
+                                [FINISH_LENGTH] = &m->finished_length,
+                                [FINISH_CANCELLED] = &m->finished_cancelled};
+  metric_add(by_reason[g->finish], 1);
+  metric_observe(&m->generation_seconds, (double)(clock_us() - g->submitted_us) * 1e-6);
+}
+
+/* Takes an ended generation out of the schedule; true when no step holds it any more. */
+static bool unscheduled(struct runtime *rt, struct generation *g) {
+  if (g->scheduled && schedule_remove(rt->schedule, &g->sequence)) g->scheduled = false;
+  return !g->scheduled;
+}
+
+/* Tells what there is to tell. Frees the generation after its last event; pauses it while its inbox is full. */
+static void generation_settle(struct runtime *rt, struct generation *g) {
+  bool told = generation_deliver(g);
+  if (g->scheduled && !g->ended) schedule_pause(rt->schedule, &g->sequence, !told);
+  if (!g->ended || !unscheduled(rt, g) || !told) return;
+  end_count(&rt->metrics, g);
+  live_remove(rt, g);
+  request_table_leave(&rt->table, g);
+  generation_free(g);
+}
+
+/* --- in ----------------------------------------------------------------------------------------------------------- */
+
+static void generation_start(struct runtime *rt, struct generation *g) {
+  if (g->error.code) {
+    struct error error = g->error;
+    generation_fail(g, &error);
+  } else if (atomic_load(&g->cancelled)) { /* perhaps before it had tokens */
+    generation_end(g, FINISH_CANCELLED);
+  } else {
+    detokenizer_init(&g->detokenizer, rt->tokenizer, 0);
+    schedule_add(rt->schedule, &g->sequence);
+    g->scheduled = true;
+  }
+}
+
+static void letters_take(struct runtime *rt) {
+  struct letter *letter = mailbox_take(&rt->to_step);
+  while (letter) {
+    struct generation *g = (struct generation *)(void *)letter;
+    letter = letter->next;
+    live_add(rt, g);
+    metric_observe(&rt->metrics.queue_seconds, (double)(clock_us() - g->submitted_us) * 1e-6);
+    generation_start(rt, g);
+  }
+}
+
+/* Cancelled, waiting to be told, failed with the engine: whatever is due for a generation outside of a step. */
+static void live_review(struct runtime *rt, bool draining) {
+  struct error failure = runtime_failure(rt);
+  for (struct generation *g = rt->live, *next; g; g = next) {
+    next = g->next;
+    if (draining) inbox_abandon(g->inbox);
+    if (failure.code) generation_fail(g, &failure);
+    if (draining || atomic_load_explicit(&g->cancelled, memory_order_relaxed)) generation_end(g, FINISH_CANCELLED);
+    if (g->ended || g->sequence.paused) generation_settle(rt, g);
+  }
+}
+
+/* --- steps -------------------------------------------------------------------------------------------------------- */
+
+static bool is_end(const struct runtime *rt, int32_t token) {
+  for (int i = 0; i < rt->defaults->n_end; i++)
+    if (rt->defaults->end[i] == token) return true;
+  return tokenizer_is_end(rt->tokenizer, token);
+}
+
+static void token_time(struct runtime *rt, struct generation *g) {
+  uint64_t now = clock_us();
+  if (g->generated == 0)
+    metric_observe(&rt->metrics.first_token_seconds, (double)(now - g->submitted_us) * 1e-6);
+  else
+    metric_observe(&rt->metrics.between_tokens_seconds, (double)(now - g->last_us) * 1e-6);
+  g->last_us = now;
+}
+
+static void events_tell(struct runtime *rt, const struct schedule_events *events) {
+  for (int i = 0; i < events->n_event; i++) {
+    struct generation *g = events->event[i].sequence->owner;
+    int32_t token = events->event[i].token;
+    if (token < 0) {
+      g->scheduled = false;
+    } else if (!g->ended) {
+      token_time(rt, g);
+      generation_accept(g, token, is_end(rt, token));
+    }
+    generation_settle(rt, g);
+  }
+}
+
+static bool step_run(struct runtime *rt, const struct batch *batch, struct error *error) {
+  const struct backend *backend = rt->engine->backend;
+  struct program *program = rt->engine->program;
+  struct result result;
+  if (!engine_file_intact(&rt->engine->file, error)) return false;
+  if (!backend->submit(program, batch, error) || !backend->finish(program, NULL, error)) return false;
+  if (!backend->collect(program, &result, error)) return false;
+  struct schedule_events events;
+  schedule_done(rt->schedule, &result, &events);
+  events_tell(rt, &events);
+  return true;
+}
+
+/* One step if there is work; false when there is none. */
+static bool step_next(struct runtime *rt) {
+  if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
+  const struct batch *batch = schedule_next(rt->schedule, clock_us());
+  if (!batch) return false;
+  struct error error = {0};
+  if (!step_run(rt, batch, &error)) runtime_stop(rt, &error);
+  struct schedule_stats stats;
+  schedule_stats(rt->schedule, &stats);
+  runtime_metrics_update(&rt->metrics, &stats);
+  atomic_store(&rt->progress_us, clock_us());
+  return true;
+}
+
+static void park_if_wanted(struct runtime *rt) {
+  pthread_mutex_lock(&rt->park_lock);
+  while (rt->park_wanted) {
+    rt->parked = true;
+    pthread_cond_broadcast(&rt->park_changed);
+    pthread_cond_wait(&rt->park_changed, &rt->park_lock);
+  }
+  rt->parked = false;
+  pthread_mutex_unlock(&rt->park_lock);
+}
+
+/* Nothing to run: idle, or every running sequence waits for room in its inbox. */
+static void step_idle(struct runtime *rt) {
+  struct schedule_stats stats;
+  schedule_stats(rt->schedule, &stats);
+  runtime_metrics_update(&rt->metrics, &stats);
+  atomic_store(&rt->progress_us, clock_us());
+  park_if_wanted(rt);
+  mailbox_wait(&rt->to_step, rt->live ? STARVED_WAIT_MS : IDLE_WAIT_MS);
+}
+
+void *step_thread(void *argument) {
+  struct runtime *rt = argument;
+  for (;;) {
+    bool draining = atomic_load(&rt->draining); /* read before taking: by then nothing more can arrive */
+    letters_take(rt);
+    live_review(rt, draining);
+    if (draining && !rt->live) return NULL;
+    if (!step_next(rt)) step_idle(rt);
+  }
+}

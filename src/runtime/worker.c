@@ -1,0 +1,54 @@
+/* The worker: what a request needs before it can be scheduled. It owns each generation it takes until it passes it on.
+ */
+#include "base/clock.h"
+#include "runtime/runtime_state.h"
+
+#include <stdlib.h>
+
+enum { WORKER_WAIT_MS = 1000 };
+
+static bool prompt_tokenize(struct runtime *rt, struct generation *g, struct token_list *list, struct error *error) {
+  int32_t max = rt->engine->file.facts->config.max_input_len;
+  struct slice prompt = slice_make(g->prompt, g->prompt_size);
+  if (!tokenizer_encode(rt->tokenizer, prompt, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, list, error)) {
+    if (error->code != ERROR_LIMIT) return false;
+    return error_set(error, ERROR_LIMIT, "The prompt has more tokens than max_input_len %d: shorten it.", max);
+  }
+  if (list->count > 0) return true;
+  return error_set(error, ERROR_INVALID, "The prompt is empty and the tokenizer adds nothing to it: send some text.");
+}
+
+/* An answer may not pass max_seq_len: a longer max_tokens is cut to what is left. */
+static bool answer_fit(struct runtime *rt, struct generation *g, int32_t n_prompt, struct error *error) {
+  int32_t left = rt->engine->limits.length - n_prompt;
+  if (left > 0 && g->max_tokens > left) g->max_tokens = left;
+  return schedule_fits(rt->schedule, n_prompt, g->max_tokens, error);
+}
+
+static bool generation_prepare(struct runtime *rt, struct generation *g, struct error *error) {
+  struct token_list list;
+  token_list_init(&list, (size_t)rt->engine->file.facts->config.max_input_len);
+  bool ready = prompt_tokenize(rt, g, &list, error) && answer_fit(rt, g, (int32_t)list.count, error) &&
+               generation_set_tokens(g, list.ids, (int32_t)list.count, error);
+  token_list_release(&list);
+  free(g->prompt);
+  g->prompt = NULL;
+  return ready;
+}
+
+void *worker_thread(void *argument) {
+  struct runtime *rt = argument;
+  for (;;) {
+    bool last = atomic_load(&rt->stopping); /* read before taking, so that nothing put before it is left behind */
+    struct letter *letter = mailbox_take(&rt->to_worker);
+    while (letter) {
+      struct generation *g = (struct generation *)(void *)letter;
+      letter = letter->next;
+      struct error error = {0};
+      if (!atomic_load(&g->cancelled) && !generation_prepare(rt, g, &error)) g->error = error;
+      mailbox_put(&rt->to_step, &g->letter);
+    }
+    if (last) return NULL;
+    mailbox_wait(&rt->to_worker, WORKER_WAIT_MS);
+  }
+}
