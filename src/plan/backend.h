@@ -34,6 +34,19 @@ struct footprint {
   uint64_t kv_block[PLAN_GROUPS]; /* bytes of one block of each group, all its layers */
 };
 
+enum { RATE_SIZES = 8 };
+
+/* What a device can do at most, measured: the floors that benches print beside their figures. 0: it has no such
+ * instruction. */
+struct machine_rates {
+  int n_size;
+  struct {
+    uint64_t bytes; /* working set of all threads together */
+    double gbs;     /* 10⁹ bytes read per second */
+  } read[RATE_SIZES]; /* ascending */
+  double int8_gops, bf16_gflops, fp16_gflops, fp32_gflops; /* 10⁹ operations; a multiply-add is two */
+};
+
 struct backend {
   const char *name;
   enum target_kind target; /* whose packed layout it reads */
@@ -48,6 +61,8 @@ struct backend {
 
   /* Can op i of the plan run, with the schemes of its weights? The sentence says which part cannot. Needs no device. */
   bool (*supports)(const struct plan *plan, int op, struct error *error);
+  /* Measures for a second or two on all threads of the device. NULL: cannot. */
+  bool (*rates)(struct device *device, struct machine_rates *rates, struct error *error);
   /* Appends the names of ops that run on a slower path than the scheme's best, one a line. */
   void (*fallbacks)(const struct device *device, const struct plan *plan, struct buffer *out);
 

@@ -1,0 +1,92 @@
+/* Direct steps. */
+#include "lib/direct_steps.h"
+
+#include <stdlib.h>
+
+static bool direct_fits(const struct loaded_engine *engine, int count, int longest, int blocks, struct error *error) {
+  const struct limits *limits = &engine->limits;
+  if (count < 1 || count > limits->seats)
+    return error_set(error, ERROR_LIMIT, "A batch of %d sequences; the engine allows 1 to %d (max_batch_size).", count,
+                     limits->seats);
+  if (longest < 1 || longest > limits->length)
+    return error_set(error, ERROR_LIMIT, "Sequences of %d tokens; the engine allows 1 to %d (max_seq_len).", longest,
+                     limits->length);
+  for (int g = 0; g < engine->plan->n_group; g++)
+    if ((int64_t)count * blocks > limits->n_block[g])
+      return error_set(error, ERROR_MEMORY, "%d sequences of %d tokens need %d KV blocks; the cache has %u.", count,
+                       longest, count * blocks, limits->n_block[g]);
+  return true;
+}
+
+bool direct_init(struct direct_steps *steps, const struct loaded_engine *engine, int count, int longest,
+                 struct error *error) {
+  const struct limits *limits = &engine->limits;
+  int blocks = (int)(((int64_t)longest + limits->block_size - 1) / limits->block_size);
+  *steps = (struct direct_steps){.engine = engine, .count = count};
+  if (!direct_fits(engine, count, longest, blocks, error)) return false;
+  steps->row = calloc((size_t)count, sizeof *steps->row);
+  steps->token = calloc((size_t)limits->tokens, sizeof *steps->token);
+  steps->out = calloc((size_t)limits->tokens, sizeof *steps->out);
+  steps->sampling = calloc((size_t)limits->tokens, sizeof *steps->sampling);
+  steps->table = calloc((size_t)count * (size_t)blocks, sizeof *steps->table);
+  if (!steps->row || !steps->token || !steps->out || !steps->sampling || !steps->table) {
+    direct_release(steps);
+    return error_set(error, ERROR_MEMORY, "Out of memory for a batch of %d sequences.", count);
+  }
+  for (int i = 0; i < count * blocks; i++) steps->table[i] = (uint32_t)i;
+  for (int i = 0; i < count; i++) {
+    steps->row[i] = (struct row){.seat = i};
+    for (int g = 0; g < engine->plan->n_group; g++) {
+      steps->row[i].block[g] = steps->table + (size_t)i * (size_t)blocks;
+      steps->row[i].n_block[g] = blocks;
+    }
+  }
+  return true;
+}
+
+void direct_release(struct direct_steps *steps) {
+  free(steps->row);
+  free(steps->token);
+  free(steps->out);
+  free(steps->sampling);
+  free(steps->table);
+  *steps = (struct direct_steps){0};
+}
+
+void direct_restart(struct direct_steps *steps) { steps->length = 0; }
+
+static int outputs_fill(struct direct_steps *steps, int n, enum direct_outputs outputs) {
+  int total = steps->count * n, count = 0;
+  for (int i = 0; i < total; i++)
+    if (outputs == OUTPUT_ALL || (outputs == OUTPUT_LAST && i % n == n - 1)) steps->out[count++] = i;
+  for (int i = 0; i < count; i++) steps->sampling[i] = (struct sampling){.top_p = 1};
+  return count;
+}
+
+bool direct_step(struct direct_steps *steps, const int32_t *tokens, int n, enum direct_outputs outputs,
+                 bool want_logits, struct result *result, struct error *error) {
+  const struct loaded_engine *engine = steps->engine;
+  if (n < 1 || (int64_t)n * steps->count > engine->limits.tokens)
+    return error_set(error, ERROR_LIMIT, "A step of %d × %d tokens; the engine allows %d (max_num_tokens).",
+                     steps->count, n, engine->limits.tokens);
+  int total = n * steps->count;
+  memcpy(steps->token, tokens, (size_t)total * sizeof *tokens);
+  for (int i = 0; i < steps->count; i++) {
+    steps->row[i].first = i * n;
+    steps->row[i].count = n;
+    steps->row[i].length = steps->length;
+  }
+  struct batch batch = {.n_row = steps->count,
+                        .n_token = total,
+                        .n_out = outputs_fill(steps, n, outputs),
+                        .row = steps->row,
+                        .token = steps->token,
+                        .out = steps->out,
+                        .sampling = steps->sampling,
+                        .want_logits = want_logits};
+  if (!batch_check(&batch, engine->plan, &engine->limits, error)) return false;
+  steps->length += n;
+  return engine->backend->submit(engine->program, &batch, error) &&
+         engine->backend->finish(engine->program, NULL, error) &&
+         engine->backend->collect(engine->program, result, error);
+}

@@ -1,0 +1,159 @@
+/* The cache of built engines. */
+#include "lib/engine_cache.h"
+
+#include "backend/backends.h"
+#include "base/hash.h"
+#include "build/build.h"
+#include "engine/engine_file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- building ----------------------------------------------------------------------------------------------------- */
+
+bool engine_build(const spate_build_options *options, struct error *error) {
+  const char *target = options->target ? options->target : "cpu";
+  int kind;
+  if (!target_find(target, &kind))
+    return error_set(error, ERROR_UNSUPPORTED, "There is no target \"%s\"; this binary builds for \"cpu\".", target);
+  struct build_options build = {.model = options->model,
+                                .output = options->output,
+                                .backend = backend_find(target),
+                                .config = {.max_batch_size = options->max_batch_size,
+                                           .opt_batch_size = options->opt_batch_size,
+                                           .max_input_len = options->max_input_len,
+                                           .max_seq_len = options->max_seq_len,
+                                           .max_num_tokens = options->max_num_tokens},
+                                .progress = options->progress,
+                                .user = options->user};
+  if (!build.model || !build.output) return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
+  return kv_cache_type_parse(options->kv_cache_type, &build.config.kv_cache_type, error) &&
+         quant_mode_parse(options->quant_mode, &build.config.quant_mode, error) && build_engine(&build, error);
+}
+
+/* --- names -------------------------------------------------------------------------------------------------------- */
+
+static void hash_text(struct hasher *hasher, const char *text) {
+  hasher_update(hasher, slice_make(text ? text : "", (text ? strlen(text) : 0) + 1));
+}
+
+static void hash_status(struct hasher *hasher, const char *name, const struct stat *status) {
+  int64_t facts[3] = {status->st_size, status->st_mtim.tv_sec, status->st_mtim.tv_nsec};
+  hash_text(hasher, name);
+  hasher_update(hasher, slice_make(facts, sizeof facts));
+}
+
+/* Sum of what each file hashes to, so that the order in which a directory lists them does not matter. */
+static uint64_t directory_digest(const char *path) {
+  uint64_t sum = 0;
+  DIR *directory = opendir(path);
+  for (struct dirent *entry; directory && (entry = readdir(directory));) {
+    struct stat status;
+    if (fstatat(dirfd(directory), entry->d_name, &status, 0) != 0 || !S_ISREG(status.st_mode)) continue;
+    struct hasher *hasher = hasher_new(0);
+    if (!hasher) continue;
+    hash_status(hasher, entry->d_name, &status);
+    sum += hasher_finish(hasher).low;
+  }
+  if (directory) closedir(directory);
+  return sum;
+}
+
+static bool model_digest(const char *model, const spate_build_options *build, struct hash128 *digest,
+                         struct error *error) {
+  char real[PATH_MAX];
+  struct stat status;
+  if (!realpath(model, real) || stat(real, &status) != 0)
+    return error_set(error, ERROR_NOT_FOUND, "%s cannot be opened: %s.", model, strerror(errno));
+  struct hasher *hasher = hasher_new(0);
+  if (!hasher) return error_set(error, ERROR_MEMORY, "Out of memory.");
+  hash_text(hasher, SPATE_VERSION);
+  hash_status(hasher, real, &status);
+  uint64_t files = S_ISDIR(status.st_mode) ? directory_digest(real) : 0;
+  hasher_update(hasher, slice_make(&files, sizeof files));
+  if (build) {
+    int numbers[] = {build->max_batch_size, build->opt_batch_size, build->max_input_len, build->max_seq_len,
+                     build->max_num_tokens};
+    hasher_update(hasher, slice_make(numbers, sizeof numbers));
+    hash_text(hasher, build->quant_mode);
+    hash_text(hasher, build->kv_cache_type);
+    hash_text(hasher, build->target);
+  }
+  const struct target *target = target_get(TARGET_CPU);
+  uint32_t layout[2] = {target->layout, ENGINE_FILE_VERSION};
+  hasher_update(hasher, slice_make(layout, sizeof layout));
+  *digest = hasher_finish(hasher);
+  return true;
+}
+
+static bool cache_directory(const char *given, char path[PATH_MAX], struct error *error) {
+  const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+  int length = given           ? snprintf(path, PATH_MAX, "%s", given)
+               : xdg && *xdg   ? snprintf(path, PATH_MAX, "%s/spate", xdg)
+               : home && *home ? snprintf(path, PATH_MAX, "%s/.cache/spate", home)
+                               : -1;
+  if (length < 0 || length > PATH_MAX - 256)
+    return error_set(error, ERROR_INVALID, "No cache directory: set HOME or XDG_CACHE_HOME, or name one.");
+  for (char *at = path + 1;; at++) {
+    char was = *at;
+    if (was != '/' && was != '\0') continue;
+    *at = '\0';
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+      return error_set(error, ERROR_IO, "The cache directory %s cannot be made: %s.", path, strerror(errno));
+    *at = was;
+    if (was == '\0') return true;
+  }
+}
+
+/* The last part of the model's path without ".gguf", harmless characters only. */
+static void model_label(const char *model, char label[64]) {
+  char real[PATH_MAX];
+  const char *path = realpath(model, real) ? real : model, *slash = strrchr(path, '/');
+  size_t n = 0;
+  for (const char *c = slash ? slash + 1 : path; *c && n < 63; c++) {
+    bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("-_.", *c);
+    label[n++] = plain ? *c : '_';
+  }
+  label[n] = '\0';
+  if (n > 5 && strcmp(label + n - 5, ".gguf") == 0) label[n - 5] = '\0';
+}
+
+static bool cache_path(const spate_open_options *options, char path[PATH_MAX], struct error *error) {
+  struct hash128 digest;
+  char label[64], hex[33];
+  if (!model_digest(options->model, options->build, &digest, error)) return false;
+  if (!cache_directory(options->cache_dir, path, error)) return false;
+  model_label(options->model, label);
+  hash_format(digest, hex);
+  size_t size = strlen(path);
+  snprintf(path + size, PATH_MAX - size, "/%s-%.16s.spate", label, hex);
+  return true;
+}
+
+bool engine_cache_resolve(const spate_open_options *options, char path[PATH_MAX], struct error *error) {
+  if (!options->model) return error_set(error, ERROR_INVALID, "No model was named.");
+  if (engine_file_detect(options->model)) {
+    if (strlen(options->model) >= PATH_MAX) return error_set(error, ERROR_INVALID, "The model's path is too long.");
+    strcpy(path, options->model);
+    return true;
+  }
+  if (!cache_path(options, path, error)) return false;
+  struct engine_file file;
+  struct error damage;
+  if (engine_file_open(&file, path, &damage)) {
+    engine_file_close(&file);
+    return true;
+  }
+  spate_build_options build;
+  spate_build_options_init(&build);
+  if (options->build) build = *options->build;
+  build.model = options->model;
+  build.output = path;
+  build.progress = options->progress;
+  build.user = options->user;
+  return engine_build(&build, error);
+}

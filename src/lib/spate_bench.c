@@ -1,0 +1,253 @@
+/* spate.h: benches and logits, through direct steps while the runtime is parked. */
+#include "backend/backends.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "lib/bench_floor.h"
+#include "lib/direct_steps.h"
+#include "lib/spate_state.h"
+
+#include <stdlib.h>
+
+enum { BENCH_REPEAT_MAX = 100, BENCH_TEXT_MAX = 1 << 20 };
+
+void spate_bench_options_init(spate_bench_options *options) {
+  *options = (spate_bench_options){
+      .size = sizeof *options, .batch = 1, .prompt_tokens = 512, .decode_tokens = 128, .repeat = 3};
+}
+
+struct bench {
+  const struct loaded_engine *engine;
+  const spate_bench_options *options;
+  struct direct_steps steps;
+  int32_t *tokens;                                            /* [batch × prompt_tokens] */
+  double prefill[BENCH_REPEAT_MAX], decode[BENCH_REPEAT_MAX]; /* seconds of each run */
+};
+
+/* Ids spread over the vocabulary: what they say does not matter, that they differ does. */
+static void tokens_fill(struct bench *bench) {
+  uint32_t state = 1, vocab = (uint32_t)bench->engine->plan->vocab;
+  for (int i = 0; i < bench->options->batch * bench->options->prompt_tokens; i++) {
+    state = state * 1664525u + 1013904223u;
+    bench->tokens[i] = (int32_t)((state >> 8) % vocab);
+  }
+}
+
+/* The prompts of all sequences, in steps as large as the engine allows. */
+static bool prefill_run(struct bench *bench, struct result *result, struct error *error) {
+  const spate_bench_options *o = bench->options;
+  int most = bench->engine->limits.tokens / o->batch, rest = o->prompt_tokens;
+  for (int n; rest > 0; rest -= n) {
+    n = rest < most ? rest : most;
+    enum direct_outputs outputs = o->all_outputs ? OUTPUT_ALL : n == rest ? OUTPUT_LAST : OUTPUT_NONE;
+    if (!direct_step(&bench->steps, bench->tokens, n, outputs, false, result, error)) return false;
+  }
+  return true;
+}
+
+static bool decode_run(struct bench *bench, struct result *result, struct error *error) {
+  int32_t *token = bench->tokens; /* the prompt is done with */
+  for (int i = 0; i < bench->options->decode_tokens; i++) {
+    for (int k = 0; k < bench->options->batch && k < result->n_out; k++) token[k] = result->token[k];
+    if (!direct_step(&bench->steps, token, 1, OUTPUT_LAST, false, result, error)) return false;
+  }
+  return true;
+}
+
+static bool bench_once(struct bench *bench, int run, struct error *error) {
+  struct result result;
+  tokens_fill(bench);
+  direct_restart(&bench->steps);
+  uint64_t start = clock_ns();
+  if (!prefill_run(bench, &result, error)) return false;
+  uint64_t middle = clock_ns();
+  if (!decode_run(bench, &result, error)) return false;
+  bench->prefill[run] = (double)(middle - start) * 1e-9;
+  bench->decode[run] = (double)(clock_ns() - middle) * 1e-9;
+  return true;
+}
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double median(double *values, int count) {
+  qsort(values, (size_t)count, sizeof *values, ascending);
+  return (values[(count - 1) / 2] + values[count / 2]) / 2;
+}
+
+/* --- the report --------------------------------------------------------------------------------------------------- */
+
+static void number_write(struct buffer *out, const char *name, double value) {
+  buffer_print(out, "\"%s\":%.6g,", name, value);
+}
+
+static void phase_write(struct buffer *out, const char *name, double seconds, double tokens, double floor) {
+  buffer_print(out, "\"%s\":{", name);
+  number_write(out, "seconds", seconds);
+  number_write(out, "floor_seconds", floor);
+  number_write(out, "fraction_of_floor", seconds > 0 ? floor / seconds : 0);
+  buffer_print(out, "\"tokens_per_second\":%.6g}", seconds > 0 ? tokens / seconds : 0);
+}
+
+static void rates_write(struct buffer *out, const struct machine_rates *rates) {
+  buffer_text(out, "{\"read\":[");
+  for (int i = 0; i < rates->n_size; i++)
+    buffer_print(out, "%s{\"bytes\":%llu,\"gbs\":%.4g}", i ? "," : "", (unsigned long long)rates->read[i].bytes,
+                 rates->read[i].gbs);
+  buffer_text(out, "],");
+  number_write(out, "int8_gops", rates->int8_gops);
+  number_write(out, "bf16_gflops", rates->bf16_gflops);
+  number_write(out, "fp16_gflops", rates->fp16_gflops);
+  buffer_print(out, "\"fp32_gflops\":%.6g}", rates->fp32_gflops);
+}
+
+static void fallbacks_write(struct buffer *out, const struct loaded_engine *engine) {
+  struct buffer lines;
+  buffer_init(&lines, BENCH_TEXT_MAX);
+  if (engine->backend->fallbacks) engine->backend->fallbacks(engine->device, engine->plan, &lines);
+  buffer_text(out, "\"fallbacks\":[");
+  for (size_t at = 0, first = 0; at < lines.size; at++) {
+    if (lines.data[at] != '\n') continue;
+    if (first) buffer_text(out, ",");
+    json_write_string(out, slice_make(lines.data + first, at - first));
+    first = at + 1;
+  }
+  buffer_text(out, "]");
+  buffer_release(&lines);
+}
+
+static void bench_write(struct bench *bench, const struct machine_rates *rates, struct buffer *out) {
+  const spate_bench_options *o = bench->options;
+  struct work work = work_of(bench->engine);
+  double batch = o->batch, prompt = o->prompt_tokens, generated = o->decode_tokens;
+  double prefill = median(bench->prefill, o->repeat), decode = median(bench->decode, o->repeat);
+  double outputs = o->all_outputs ? batch * prompt : batch, context = prompt + generated / 2;
+  double step_floor = floor_seconds(&work, rates, batch, batch, batch * context);
+  double step_bytes = work.weight_bytes + batch * context * work.kv_token_bytes;
+  buffer_text(out, "{\"model\":");
+  json_write_string(out, slice_text(bench->engine->file.facts->name));
+  buffer_text(out, ",\"device\":");
+  json_write_string(out, slice_text(bench->engine->backend->describe(bench->engine->device)));
+  buffer_print(out, ",\"batch\":%d,\"prompt_tokens\":%d,\"decode_tokens\":%d,\"repeat\":%d,", o->batch,
+               o->prompt_tokens, o->decode_tokens, o->repeat);
+  number_write(out, "step_bytes", step_bytes);
+  number_write(out, "decode_gbs", decode > 0 ? step_bytes * generated / decode * 1e-9 : 0);
+  number_write(out, "bandwidth_gbs", rates_bandwidth(rates, step_bytes));
+  phase_write(out, "prefill", prefill, batch * prompt,
+              floor_seconds(&work, rates, batch * prompt, outputs, batch * prompt));
+  buffer_text(out, ",");
+  phase_write(out, "decode", decode, batch * generated, step_floor * generated);
+  buffer_text(out, ",");
+  fallbacks_write(out, bench->engine);
+  buffer_text(out, ",\"machine\":");
+  rates_write(out, rates);
+  buffer_text(out, "}");
+}
+
+static bool bench_options_check(const spate_bench_options *o, struct error *error) {
+  if (o->batch < 1 || o->prompt_tokens < 1 || o->decode_tokens < 0 || o->repeat < 1 || o->repeat > BENCH_REPEAT_MAX)
+    return error_set(error, ERROR_INVALID,
+                     "A bench of batch %d, %d prompt and %d decode tokens, %d runs; expected at least 1, 1, 0 and 1 to "
+                     "%d.",
+                     o->batch, o->prompt_tokens, o->decode_tokens, o->repeat, BENCH_REPEAT_MAX);
+  return true;
+}
+
+static bool bench_runs(struct bench *bench, struct error *error) {
+  const spate_bench_options *o = bench->options;
+  if (!bench_once(bench, 0, error)) return false; /* not counted: warms caches and pages */
+  for (int run = 0; run < o->repeat; run++) {
+    if (!bench_once(bench, run, error)) return false;
+    if (o->progress && !o->progress(o->user, "bench", (uint64_t)run + 1, (uint64_t)o->repeat))
+      return error_set(error, ERROR_CANCELLED, "The bench was cancelled.");
+  }
+  return true;
+}
+
+static bool bench_run(struct bench *bench, struct buffer *out, struct error *error) {
+  const spate_bench_options *o = bench->options;
+  struct machine_rates rates;
+  if (!bench_options_check(o, error) ||
+      !direct_init(&bench->steps, bench->engine, o->batch, o->prompt_tokens + o->decode_tokens, error))
+    return false;
+  bench->tokens = calloc((size_t)o->batch * (size_t)o->prompt_tokens, sizeof *bench->tokens);
+  bool done = bench->tokens ? rates_measure(bench->engine, &rates, error) && bench_runs(bench, error)
+                            : error_set(error, ERROR_MEMORY, "Out of memory for the prompts.");
+  if (done) bench_write(bench, &rates, out);
+  direct_release(&bench->steps);
+  free(bench->tokens);
+  return done;
+}
+
+bool spate_bench(spate_engine *engine, const spate_bench_options *options, spate_text *json, spate_error *error) {
+  struct error detail = {0};
+  if (!runtime_park(engine->runtime, &detail)) return error_export(&detail, error);
+  struct bench *bench = calloc(1, sizeof *bench);
+  struct buffer out;
+  buffer_init(&out, BENCH_TEXT_MAX);
+  bool done = bench || error_set(&detail, ERROR_MEMORY, "Out of memory.");
+  if (done) {
+    bench->engine = engine->loaded;
+    bench->options = options;
+    done = bench_run(bench, &out, &detail) && text_export(&out, json, &detail);
+  }
+  if (!done) buffer_release(&out);
+  free(bench);
+  runtime_resume(engine->runtime);
+  return done || error_export(&detail, error);
+}
+
+bool spate_bench_machine(int threads, spate_progress progress, void *user, spate_text *json, spate_error *error) {
+  struct error detail = {0};
+  const struct backend *backend = backend_find("cpu");
+  struct device *device = backend->open(&(struct device_options){.n_thread = threads}, &detail);
+  if (!device) return error_export(&detail, error);
+  struct machine_rates rates;
+  bool done = backend->rates ? backend->rates(device, &rates, &detail)
+                             : error_set(&detail, ERROR_UNSUPPORTED, "This backend cannot measure its machine.");
+  struct buffer out;
+  buffer_init(&out, BENCH_TEXT_MAX);
+  if (done) {
+    buffer_text(&out, "{\"device\":");
+    json_write_string(&out, slice_text(backend->describe(device)));
+    buffer_text(&out, ",\"machine\":");
+    rates_write(&out, &rates);
+    buffer_text(&out, "}");
+    if (progress) progress(user, "measure", 1, 1);
+  }
+  backend->close(device);
+  if (done && text_export(&out, json, &detail)) return true;
+  buffer_release(&out);
+  return error_export(&detail, error);
+}
+
+/* --- logits ------------------------------------------------------------------------------------------------------- */
+
+static bool logits_run(struct direct_steps *steps, const int32_t *tokens, int n_token, int chunk, float *out,
+                       struct error *error) {
+  int vocab = steps->engine->plan->vocab;
+  for (int done = 0, n; done < n_token; done += n) {
+    struct result result;
+    n = n_token - done < chunk ? n_token - done : chunk;
+    if (!direct_step(steps, tokens + done, n, OUTPUT_ALL, true, &result, error)) return false;
+    memcpy(out + (size_t)done * (size_t)vocab, result.logits, (size_t)n * (size_t)vocab * sizeof *out);
+  }
+  return true;
+}
+
+bool spate_logits(spate_engine *engine, const int32_t *tokens, int n_token, int chunk, float *out, spate_error *error) {
+  struct error detail = {0};
+  const struct limits *limits = &engine->loaded->limits;
+  int most = limits->outputs < limits->tokens ? limits->outputs : limits->tokens;
+  if (chunk < 1 || chunk > most) chunk = most;
+  if (!runtime_park(engine->runtime, &detail)) return error_export(&detail, error);
+  struct direct_steps steps;
+  bool done = direct_init(&steps, engine->loaded, 1, n_token, &detail);
+  if (done) {
+    done = logits_run(&steps, tokens, n_token, chunk, out, &detail);
+    direct_release(&steps);
+  }
+  runtime_resume(engine->runtime);
+  return done || error_export(&detail, error);
+}

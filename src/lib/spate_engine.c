@@ -1,0 +1,113 @@
+/* spate.h: versions, options, opening, closing, facts. */
+#include "backend/backends.h"
+#include "lib/engine_cache.h"
+#include "lib/spate_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { DEFAULT_QUEUE = 1024 };
+
+const char *spate_version(void) { return SPATE_VERSION; }
+
+void spate_build_options_init(spate_build_options *options) {
+  *options = (spate_build_options){.size = sizeof *options};
+}
+
+bool spate_build(const spate_build_options *options, spate_error *error) {
+  struct error detail = {0};
+  return engine_build(options, &detail) || error_export(&detail, error);
+}
+
+void spate_open_options_init(spate_open_options *options) { *options = (spate_open_options){.size = sizeof *options}; }
+
+static bool kv_choice_parse(const char *name, enum kv_choice *choice, struct error *error) {
+  *choice = !name ? KV_CHOICE_DEFAULT : strcmp(name, "fp16") == 0 ? KV_CHOICE_F16 : KV_CHOICE_F32;
+  if (!name || strcmp(name, "fp16") == 0 || strcmp(name, "fp32") == 0) return true;
+  return error_set(error, ERROR_INVALID, "kv_cache_dtype is \"%s\", expected \"fp16\" or \"fp32\".", name);
+}
+
+/* Beside the engine: timed choices are the device's, and engines come and go. */
+static void tactic_path(const char *engine, char path[PATH_MAX]) {
+  const char *slash = strrchr(engine, '/');
+  int length = slash ? (int)(slash - engine) : 1;
+  snprintf(path, PATH_MAX, "%.*s/tactics.txt", length, slash ? engine : ".");
+}
+
+static bool engine_load(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
+  char path[PATH_MAX], tactics[PATH_MAX];
+  if (!engine_cache_resolve(options, path, error)) return false;
+  tactic_path(path, tactics);
+  struct engine_options load = {.device = {.n_thread = options->threads, .tactic_cache = tactics},
+                                .memory_fraction = options->free_gpu_memory_fraction,
+                                .kv_bytes = options->kv_cache_memory,
+                                .block_size = options->block_size};
+  if (options->backend && !(load.backend = backend_find(options->backend)))
+    return error_set(error, ERROR_UNSUPPORTED, "There is no backend \"%s\"; this binary has cpu, reference and null.",
+                     options->backend);
+  if (!kv_choice_parse(options->kv_cache_dtype, &load.kv, error)) return false;
+  engine->loaded = engine_open(path, &load, error);
+  return engine->loaded != NULL;
+}
+
+static bool engine_start(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
+  engine->tokenizer = tokenizer_open(engine->loaded->file.tokenizer, error);
+  if (!engine->tokenizer) return false;
+  if (options->max_queue < 0 || options->max_queue > LIMIT_QUEUE_REQUESTS)
+    return error_set(error, ERROR_INVALID, "max_queue is %d, expected 0 to %d.", options->max_queue,
+                     LIMIT_QUEUE_REQUESTS);
+  struct runtime_options runtime = {.engine = engine->loaded,
+                                    .tokenizer = engine->tokenizer,
+                                    .max_queue = options->max_queue ? options->max_queue : DEFAULT_QUEUE};
+  engine->runtime = runtime_new(&runtime, error);
+  return engine->runtime != NULL;
+}
+
+spate_engine *spate_open(const spate_open_options *options, spate_error *error) {
+  struct error detail = {0};
+  struct spate_engine *engine = calloc(1, sizeof *engine);
+  if (!engine) error_set(&detail, ERROR_MEMORY, "Out of memory.");
+  if (engine && engine_load(engine, options, &detail) && engine_start(engine, options, &detail)) return engine;
+  spate_close(engine);
+  error_export(&detail, error);
+  return NULL;
+}
+
+void spate_close(spate_engine *engine) {
+  if (!engine) return;
+  runtime_free(engine->runtime);
+  tokenizer_close(engine->tokenizer);
+  engine_close(engine->loaded);
+  free(engine);
+}
+
+void spate_info(const spate_engine *engine, spate_engine_info *info) {
+  const struct loaded_engine *loaded = engine->loaded;
+  const struct engine_facts *facts = loaded->file.facts;
+  *info = (spate_engine_info){.size = sizeof *info,
+                              .name = facts->name,
+                              .architecture = facts->architecture,
+                              .device = loaded->backend->describe(loaded->device),
+                              .vocab_size = loaded->plan->vocab,
+                              .max_batch_size = facts->config.max_batch_size,
+                              .max_input_len = facts->config.max_input_len,
+                              .max_seq_len = facts->config.max_seq_len,
+                              .max_num_tokens = facts->config.max_num_tokens,
+                              .weight_bytes = loaded->footprint.weights,
+                              .kv_bytes = loaded->kv_bytes,
+                              .created = facts->created};
+}
+
+bool spate_healthy(const spate_engine *engine, spate_error *error) {
+  struct error detail = {0};
+  return runtime_healthy(engine->runtime, &detail) || error_export(&detail, error);
+}
+
+bool spate_metrics(const spate_engine *engine, void (*write)(void *user, const char *text, size_t size), void *user) {
+  struct buffer text;
+  buffer_init(&text, 1 << 20);
+  bool written = runtime_metrics(engine->runtime, &text);
+  if (written) write(user, text.data, text.size);
+  buffer_release(&text);
+  return written;
+}

@@ -1,0 +1,107 @@
+/* spate.h: requests, events, inboxes. */
+#include "lib/spate_state.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum { DEFAULT_MAX_TOKENS = 256 };
+
+struct spate_inbox {
+  struct runtime *runtime;
+  struct inbox *inbox;
+};
+
+void spate_request_init(const spate_engine *engine, spate_request *request) {
+  const struct generation_defaults *defaults = &engine->loaded->file.facts->generation;
+  int length = engine->loaded->limits.length;
+  *request = (spate_request){.size = sizeof *request,
+                             .max_tokens = length < DEFAULT_MAX_TOKENS ? length : DEFAULT_MAX_TOKENS,
+                             .temperature = defaults->temperature,
+                             .top_p = defaults->top_p,
+                             .top_k = defaults->top_k};
+}
+
+static uint64_t seed_draw(void) {
+  uint64_t seed = 0;
+  ssize_t size = getrandom(&seed, sizeof seed, 0);
+  (void)size; /* does not fail for 8 bytes once the system is up */
+  return seed;
+}
+
+uint64_t spate_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request, spate_error *error) {
+  struct error detail = {0};
+  if (request->n_stop < 0 || request->n_stop > LIMIT_STOP_STRINGS || request->n_token < 0) {
+    error_set(&detail, ERROR_INVALID, "%d stop strings and %d tokens were given; expected 0 to %d, and 0 or more.",
+              request->n_stop, request->n_token, LIMIT_STOP_STRINGS);
+    error_export(&detail, error);
+    return 0;
+  }
+  struct slice stop[LIMIT_STOP_STRINGS];
+  for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
+  struct generation_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
+                                     .tokens = request->tokens,
+                                     .n_token = request->n_token,
+                                     .max_tokens = request->max_tokens,
+                                     .sampling = {.temperature = request->temperature,
+                                                  .top_p = request->top_p,
+                                                  .top_k = request->top_k,
+                                                  .seed = request->has_seed ? request->seed : seed_draw()},
+                                     .stop = stop,
+                                     .n_stop = request->n_stop,
+                                     .ignore_end = request->ignore_eos,
+                                     .priority = request->priority};
+  uint64_t id = runtime_submit(engine->runtime, inbox->inbox, &params, &detail);
+  if (id == 0) error_export(&detail, error);
+  return id;
+}
+
+void spate_cancel(spate_engine *engine, uint64_t id) { runtime_cancel(engine->runtime, id); }
+
+spate_inbox *spate_inbox_new(spate_engine *engine, spate_error *error) {
+  struct error detail = {0};
+  struct spate_inbox *inbox = calloc(1, sizeof *inbox);
+  if (!inbox) error_set(&detail, ERROR_MEMORY, "Out of memory.");
+  if (inbox) {
+    inbox->runtime = engine->runtime;
+    inbox->inbox = runtime_inbox(engine->runtime, &detail);
+    if (inbox->inbox) return inbox;
+  }
+  free(inbox);
+  error_export(&detail, error);
+  return NULL;
+}
+
+void spate_inbox_free(spate_inbox *inbox) {
+  if (!inbox) return;
+  runtime_inbox_close(inbox->runtime, inbox->inbox);
+  free(inbox);
+}
+
+int spate_inbox_descriptor(const spate_inbox *inbox) { return inbox_descriptor(inbox->inbox); }
+
+static spate_event event_export(const struct inbox_event *event) {
+  static const spate_event_kind kind[] = {
+      [INBOX_TEXT] = SPATE_TEXT, [INBOX_DONE] = SPATE_DONE, [INBOX_FAILED] = SPATE_FAILED};
+  static const spate_finish finish[] = {[FINISH_NONE] = SPATE_FINISH_NONE,
+                                        [FINISH_STOP] = SPATE_FINISH_STOP,
+                                        [FINISH_LENGTH] = SPATE_FINISH_LENGTH,
+                                        [FINISH_CANCELLED] = SPATE_FINISH_CANCELLED};
+  return (spate_event){.id = event->request,
+                       .kind = kind[event->kind],
+                       .finish = finish[event->finish],
+                       .text = (const char *)event->text.data,
+                       .text_size = event->text.size,
+                       .token = event->token,
+                       .generated_tokens = event->generated,
+                       .prompt_tokens = event->prompt,
+                       .cached_tokens = event->cached,
+                       .code = (spate_code)event->code};
+}
+
+int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeout_ms) {
+  enum { TAKE_AT_ONCE = 64 };
+  struct inbox_event taken[TAKE_AT_ONCE];
+  int count = inbox_take(inbox->inbox, taken, max < TAKE_AT_ONCE ? max : TAKE_AT_ONCE, timeout_ms);
+  for (int i = 0; i < count; i++) events[i] = event_export(&taken[i]);
+  return count;
+}

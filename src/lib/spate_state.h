@@ -1,0 +1,25 @@
+/* What the library's files share: the engine behind spate_engine, and the mapping of its errors. */
+#ifndef SPATE_LIB_SPATE_STATE_H
+#define SPATE_LIB_SPATE_STATE_H
+
+#include "runtime/runtime.h"
+#include "spate.h"
+
+struct spate_engine {
+  struct loaded_engine *loaded;
+  struct tokenizer *tokenizer;
+  struct runtime *runtime;
+};
+
+/* The internal codes and the public ones are the same list. */
+static inline bool error_export(const struct error *from, spate_error *to) {
+  if (!to) return false;
+  to->code = (spate_code)from->code;
+  memcpy(to->text, from->text, sizeof to->text);
+  return false;
+}
+
+/* A buffer's bytes as a public text, which takes them over; the buffer is released on failure. */
+bool text_export(struct buffer *buffer, spate_text *text, struct error *error);
+
+#endif
