@@ -12,7 +12,7 @@ struct spate_inbox {
 };
 
 void spate_request_init(const spate_engine *engine, spate_request *request) {
-  const struct generation_defaults *defaults = &engine->loaded->file.facts->generation;
+  const struct engine_generation *defaults = &engine->loaded->file.facts->generation;
   int length = engine->loaded->limits.length;
   *request = (spate_request){.size = sizeof *request,
                              .max_tokens = length < DEFAULT_MAX_TOKENS ? length : DEFAULT_MAX_TOKENS,

@@ -9,7 +9,7 @@
 struct runtime {
   struct loaded_engine *engine;
   const struct tokenizer *tokenizer;
-  const struct generation_defaults *defaults;
+  const struct engine_generation *defaults;
   struct request_table table;
   struct runtime_metrics metrics;
 
