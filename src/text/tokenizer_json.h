@@ -1,0 +1,17 @@
+/* What the two files that read a tokenizer.json share: tokenizer_json.c (vocabulary, merges, special tokens) and
+ * tokenizer_json_steps.c (normalizer, splits, decoder). */
+#ifndef SPATE_TEXT_TOKENIZER_JSON_H
+#define SPATE_TEXT_TOKENIZER_JSON_H
+
+#include "base/json.h"
+#include "text/tokenizer_spec.h"
+
+/* Reads normalizer, pre_tokenizer and decoder into the spec's flags and steps. */
+bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct error *error);
+
+/* Reading members; each with a default where the member is absent or null. `where` names the component in sentences. */
+bool json_take_bool(const json_t *object, const char *key, bool fallback);
+struct slice json_take_text(const json_t *object, const char *key); /* data NULL when it is no string */
+struct slice json_type_of(const json_t *component);                 /* its "type", "" when it has none */
+
+#endif

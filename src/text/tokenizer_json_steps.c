@@ -1,0 +1,226 @@
+/* tokenizer.json: the components that text passes before the model (normalizer, pre_tokenizer) and after it (decoder),
+ * to steps and flags. Whatever would change the result and is not supported is refused by its name. */
+#include "text/normalize.h"
+#include "text/split_pattern.h"
+#include "text/tokenizer_json.h"
+
+bool json_take_bool(const json_t *object, const char *key, bool fallback) {
+  const json_t *value = json_object_get(object, key);
+  return json_is_boolean(value) ? json_is_true(value) : fallback;
+}
+
+struct slice json_take_text(const json_t *object, const char *key) {
+  const json_t *value = json_object_get(object, key);
+  return json_is_string(value) ? json_slice(value) : slice_make(NULL, 0);
+}
+
+struct slice json_type_of(const json_t *component) {
+  struct slice type = json_take_text(component, "type");
+  return type.data ? type : slice_text("");
+}
+
+static bool unsupported(const char *where, struct slice what, struct error *error) {
+  return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's %s '%.*s' is not supported.", where, SLICE_ARGS(what));
+}
+
+static bool malformed(const char *where, struct slice what, const char *expected, struct error *error) {
+  return error_set(error, ERROR_FORMAT, "The tokenizer's %s '%.*s' is malformed: %s.", where, SLICE_ARGS(what),
+                   expected);
+}
+
+/* Calls read for a component, or for each of a Sequence. key names the Sequence's list. null is no component. */
+static bool each_component(struct tokenizer_spec *spec, const json_t *component, const char *key,
+                           bool (*read)(struct tokenizer_spec *, const json_t *, struct error *), struct error *error) {
+  if (!component || json_is_null(component)) return true;
+  if (!slice_is(json_type_of(component), "Sequence")) return read(spec, component, error);
+  const json_t *list = json_object_get(component, key), *element;
+  size_t i;
+  if (!json_is_array(list))
+    return malformed("component", slice_text("Sequence"), "it has no list of components", error);
+  json_array_foreach(list, i, element) {
+    if (!each_component(spec, element, key, read, error)) return false;
+  }
+  return true;
+}
+
+/* --- normalizer ----------------------------------------------------------------------------------------------- */
+
+static bool holds_space(struct slice text) {
+  return memchr(text.data, ' ', text.size) || memmem(text.data, text.size, SPACE_MARK, 3);
+}
+
+static bool read_replace(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct slice from = json_take_text(json_object_get(component, "pattern"), "String");
+  struct slice to = json_take_text(component, "content"), name = slice_text("Replace");
+  if (!from.data || from.size == 0 || !to.data)
+    return malformed("normalizer", name, "only a non-empty String pattern with a content is supported", error);
+  if (slice_is(from, " ") && slice_is(to, SPACE_MARK)) {
+    spec->flags |= MODEL_SPACE_MARKED;
+    return spec_unmark_spaces(spec, error);
+  }
+  if (holds_space(from) || holds_space(to))
+    return malformed("normalizer", name, "one with spaces can only replace a space by U+2581", error);
+  return spec_step(spec, (struct step_spec){.kind = STEP_REPLACE, .a = from, .b = to}, error);
+}
+
+static bool read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  static const char *const forms[] = {
+      [STEP_NFC] = "NFC", [STEP_NFD] = "NFD", [STEP_NFKC] = "NFKC", [STEP_NFKD] = "NFKD"};
+  struct slice type = json_type_of(component);
+  for (int form = STEP_NFC; form <= STEP_NFKD; form++)
+    if (slice_is(type, forms[form])) return spec_step(spec, (struct step_spec){.kind = (enum step_kind)form}, error);
+  if (slice_is(type, "Replace")) return read_replace(spec, component, error);
+  if (!slice_is(type, "Prepend")) return unsupported("normalizer", type, error);
+  struct slice prefix = json_take_text(component, "prepend");
+  if (!prefix.data) return malformed("normalizer", type, "it has nothing to prepend", error);
+  if (slice_is(prefix, SPACE_MARK)) prefix = slice_text(" ");
+  return spec_step(spec, (struct step_spec){.kind = STEP_PREPEND, .a = prefix}, error);
+}
+
+/* --- pre_tokenizer -------------------------------------------------------------------------------------------- */
+
+static bool add_split(struct tokenizer_spec *spec, struct slice pattern, enum split_mode mode, bool inverted,
+                      struct error *error) {
+  return spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .mode = mode, .inverted = inverted, .a = pattern},
+                   error);
+}
+
+static bool splits_already(const struct tokenizer_spec *spec) {
+  return spec->n_step > 0 && !step_normalizes(spec->steps[spec->n_step - 1].kind);
+}
+
+static bool add_prefix(struct tokenizer_spec *spec, enum prefix_mode mode, struct slice type, struct error *error) {
+  if (splits_already(spec))
+    return malformed("pre-tokenizer", type, "a prefix space after another split is not supported", error);
+  return spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = mode}, error);
+}
+
+static bool read_byte_level(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  spec->flags |= MODEL_BYTE_LEVEL;
+  if (json_take_bool(component, "add_prefix_space", true) &&
+      !add_prefix(spec, PREFIX_ALWAYS, slice_text("ByteLevel"), error))
+    return false;
+  if (!json_take_bool(component, "use_regex", true)) return true;
+  return add_split(spec, slice_text(split_gpt2), SPLIT_ISOLATED, false, error);
+}
+
+static bool read_mode(const json_t *component, enum split_mode *mode) {
+  static const char *const modes[SPLIT_MODES] = {[SPLIT_ISOLATED] = "Isolated",
+                                                 [SPLIT_REMOVED] = "Removed",
+                                                 [SPLIT_WITH_PREVIOUS] = "MergedWithPrevious",
+                                                 [SPLIT_WITH_NEXT] = "MergedWithNext",
+                                                 [SPLIT_CONTIGUOUS] = "Contiguous"};
+  struct slice name = json_take_text(component, "behavior");
+  for (int i = 0; i < SPLIT_MODES; i++) {
+    *mode = (enum split_mode)i;
+    if (name.data && slice_is(name, modes[i])) return true;
+  }
+  return false;
+}
+
+/* A text as a regex that matches just it; data NULL when out of memory. */
+static struct slice literal_pattern(struct tokenizer_spec *spec, struct slice text) {
+  uint8_t *out = arena_alloc(&spec->arena, text.size * 2 + 1);
+  size_t size = 0;
+  for (size_t i = 0; out && i < text.size; i++) {
+    if (text.data[i] > ' ' && text.data[i] < 0x80 && strchr("\\^$.[]|()?*+{}-&#", text.data[i])) out[size++] = '\\';
+    out[size++] = text.data[i];
+  }
+  return slice_make(out, size);
+}
+
+static bool read_split(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct slice name = slice_text("Split");
+  const json_t *pattern = json_object_get(component, "pattern");
+  struct slice regex = json_take_text(pattern, "Regex"), text = json_take_text(pattern, "String");
+  enum split_mode mode;
+  if (!read_mode(component, &mode)) return malformed("pre-tokenizer", name, "its behavior is not a known one", error);
+  if (!regex.data && (!text.data || text.size == 0))
+    return malformed("pre-tokenizer", name, "it has neither a Regex nor a String pattern", error);
+  if (spec->flags & MODEL_SPACE_MARKED) { /* no space is left in the text that the author's pattern sees */
+    if (!regex.data && slice_is(text, " ")) return true;
+    return malformed("pre-tokenizer", name, "after spaces were replaced only a split by spaces is supported", error);
+  }
+  if (!regex.data) regex = literal_pattern(spec, text);
+  if (!regex.data) return spec_out_of_memory(error);
+  return add_split(spec, regex, mode, json_take_bool(component, "invert", false), error);
+}
+
+static bool read_metaspace(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct slice name = slice_text("Metaspace"), mark = json_take_text(component, "replacement");
+  struct slice scheme = json_take_text(component, "prepend_scheme");
+  if (mark.data && !slice_is(mark, SPACE_MARK))
+    return malformed("pre-tokenizer", name, "its replacement is not U+2581", error);
+  if (splits_already(spec)) return malformed("pre-tokenizer", name, "it is only supported as the first one", error);
+  if (!(spec->flags & MODEL_SPACE_MARKED) && !spec_unmark_spaces(spec, error)) return false;
+  spec->flags |= MODEL_SPACE_MARKED;
+  if (!scheme.data) scheme = slice_text(json_take_bool(component, "add_prefix_space", true) ? "always" : "never");
+  if (slice_is(scheme, "first")) {
+    if (!add_prefix(spec, PREFIX_FIRST, name, error)) return false;
+  } else if (slice_is(scheme, "always")) {
+    if (!add_prefix(spec, PREFIX_ALWAYS, name, error)) return false;
+  } else if (!slice_is(scheme, "never")) {
+    return malformed("pre-tokenizer", name, "its prepend_scheme is not always, first or never", error);
+  }
+  return !json_take_bool(component, "split", true) || add_split(spec, slice_text(" "), SPLIT_WITH_NEXT, false, error);
+}
+
+static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct slice type = json_type_of(component);
+  if (slice_is(type, "Metaspace")) return read_metaspace(spec, component, error);
+  if (slice_is(type, "Split")) return read_split(spec, component, error);
+  if (spec->flags & MODEL_SPACE_MARKED)
+    return malformed("pre-tokenizer", type, "it is not supported after spaces were replaced", error);
+  if (slice_is(type, "ByteLevel")) return read_byte_level(spec, component, error);
+  if (spec->flags & MODEL_BYTE_LEVEL)
+    return malformed("pre-tokenizer", type, "it is not supported after ByteLevel", error);
+  if (slice_is(type, "Digits"))
+    return add_split(spec, slice_text(json_take_bool(component, "individual_digits", false) ? split_digit : "\\p{N}+"),
+                     SPLIT_ISOLATED, false, error);
+  enum split_mode mode;
+  if (slice_is(type, "Punctuation") && read_mode(component, &mode))
+    return add_split(spec, slice_text("[\\p{P}$+<=>^`|~]"), mode, false, error);
+  return unsupported("pre-tokenizer", type, error);
+}
+
+/* --- decoder -------------------------------------------------------------------------------------------------- */
+
+static bool read_strip(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  const json_t *start = json_object_get(component, "start"), *stop = json_object_get(component, "stop");
+  struct slice content = json_take_text(component, "content");
+  if (!content.data || !slice_is(content, " ") || json_integer_value(stop) != 0 || json_integer_value(start) > 1)
+    return malformed("decoder", slice_text("Strip"), "only stripping one space at the start is supported", error);
+  if (json_integer_value(start) == 1) spec->flags |= MODEL_STRIP_SPACE;
+  return true;
+}
+
+static bool read_decoder(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct slice type = json_type_of(component);
+  bool marked = spec->flags & MODEL_SPACE_MARKED;
+  if (slice_is(type, "Fuse")) return true;
+  if (slice_is(type, "ByteLevel") && spec->flags & MODEL_BYTE_LEVEL) return true;
+  if (slice_is(type, "ByteFallback") && marked) return true;
+  if (slice_is(type, "Strip") && marked) return read_strip(spec, component, error);
+  if (slice_is(type, "Metaspace") && marked) {
+    struct slice scheme = json_take_text(component, "prepend_scheme");
+    bool prefixed = scheme.data ? !slice_is(scheme, "never") : json_take_bool(component, "add_prefix_space", true);
+    if (prefixed) spec->flags |= MODEL_STRIP_SPACE;
+    return true;
+  }
+  struct slice from = json_take_text(json_object_get(component, "pattern"), "String");
+  struct slice to = json_take_text(component, "content");
+  if (slice_is(type, "Replace") && marked && from.data && slice_is(from, SPACE_MARK) && to.data && slice_is(to, " "))
+    return true;
+  return unsupported("decoder", type, error);
+}
+
+bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct error *error) {
+  if (!each_component(spec, json_object_get(root, "normalizer"), "normalizers", read_normalizer, error) ||
+      !each_component(spec, json_object_get(root, "pre_tokenizer"), "pretokenizers", read_pre_tokenizer, error))
+    return false;
+  if (!(spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED)))
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581; only "
+                     "such tokenizers are supported.");
+  return each_component(spec, json_object_get(root, "decoder"), "decoders", read_decoder, error);
+}

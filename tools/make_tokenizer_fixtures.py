@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Writes tests/fixtures/text/: for each family of tokenizers a small one of its exact pipeline, trained here with the
+PyPI package `tokenizers`, and what that package makes of adversarial strings.
+
+    python3 tools/make_tokenizer_fixtures.py        (needs: tokenizers)
+
+NAME.tokenizer.json    the tokenizer
+NAME.cases.json        [[text, [ids, special tokens around it included], decoded without special tokens], ...]
+"""
+import json
+import pathlib
+import pydoc_data.topics
+import random
+import unicodedata
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "text"
+MARK = "\u2581"
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN2 = LLAMA3.replace("{1,3}", "")
+
+SCRIPTS = [
+    "The quick brown fox jumps over the lazy dog; it's 3.14159 o'clock, isn't it? We'LL see, they'Ve gone.",
+    "Ein süßer Ärger über Größe: naïve façade, coöperate, Ångström, Čeština, İstanbul, ŁódŹ.",
+    "Съешь же ещё этих мягких французских булок, да выпей чаю. Ωμέγα ἀρχή.",
+    "我能吞下玻璃而不伤身体。私はガラスを食べられます。それは私を傷つけません。나는 유리를 먹을 수 있어요.",
+    "אני יכול לאכול זכוכית. أنا قادر على أكل الزجاج و هذا لا يؤلمني. मैं काँच खा सकता हूँ।",
+    "🦙🚀👩‍👩‍👧‍👦 ✅ ½ ² ③ Ⅷ ٣٤٥ ९८ 一二三 ½½ 1234567890 0x7fff 1e-5 v1.2.3-rc4",
+    "def f(x):\n\treturn {k: v**2 for k, v in x.items() if v >= 10}  # 100%\r\n\r\n\n   indented\n",
+]
+PIECES = ([c for line in SCRIPTS for c in line] +
+          ["\u0301", "\u0308", "e\u0301", "z\u0301t", "A\u030a", "\u1100\u1161", "\u200d", "\u200b", "\ufeff", "\u180e", "\u00a0", "\u3000",
+           "\u2028", "\u0085", "\u1680", "\0", "\x01", "\x7f", MARK, MARK * 2, "\ufb01", "\u212b", "\U0001f3fd", "\ufffd",
+           "\t", "\n", "\n\n", "\r\n", "\r", " ", "  ", "   ", "    ", " " * 17, "'s", "'S", "'re", "'LL", "\u017f", "'\u017f",
+           "aaaa", "0000", "....", "!!!?", "\u01c5", "\u00aa", "_", "__", "<0x41>", "<unk>", "<s>", "</s>", "<", "|", ">"] +
+          [word + end for word in "the of and import return string Python object it's I'm you'll".split()
+           for end in ("", " ", " ")])
+
+
+def corpus():
+    text = "".join(sorted(pydoc_data.topics.topics.values()))[:250000]
+    return text.split("\n\n") + SCRIPTS * 12
+
+
+def adversarial(rng, added):
+    """A random string: scripts, marks, white space and added tokens in unlikely neighbourhoods."""
+    pieces = PIECES + added * 4
+    text = "".join(rng.choice(pieces) for _ in range(rng.choice((1, 2, 3, 5, 8, 13, 30))))
+    if rng.random() < 0.1:
+        text = rng.choice(SCRIPTS)[rng.randrange(40):] + text
+    if rng.random() < 0.05:
+        text += rng.choice(PIECES) * rng.randrange(20, 90)
+    return unicodedata.normalize(rng.choice(("NFC", "NFD")), text) if rng.random() < 0.3 else text
+
+
+def bpe_state(tokenizer):
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["vocab"], [tuple(merge) for merge in model["merges"]]
+
+
+def train(pre_tokenizer, size, byte_level, normalizer=None, specials=()):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizer
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if byte_level else []
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, special_tokens=list(specials),
+                                  show_progress=False, limit_alphabet=400, max_token_length=24)
+    tokenizer.train_from_iterator(corpus(), trainer)
+    return bpe_state(tokenizer)
+
+
+def byte_level(pre_tokenizer, normalizer=None, ignore_merges=False, drop_merges=False, size=4000):
+    vocab, merges = train(pre_tokenizer, size, True, normalizer)
+    if drop_merges:  # leaves tokens that only ignore_merges can reach
+        merges = [merge for rank, merge in enumerate(merges) if rank % 9 or rank < 200]
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=ignore_merges))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    return tokenizer
+
+
+def sentencepiece(normalizer, pre_tokenizer, strip, whole_lines=False, fuse=True):
+    """Byte fallback for what the characters do not cover; byte tokens first, as such vocabularies have them."""
+    training = pre_tokenizers.Split("\n", "isolated") if whole_lines else pre_tokenizers.Metaspace()
+    space = normalizers.Replace(" ", MARK) if whole_lines else None
+    trained, merges = train(training, 3741, False, space)
+    tokens = ["<unk>", "<s>", "</s>"] + ["<0x%02X>" % byte for byte in range(256)]
+    tokens += [token for token in sorted(trained, key=trained.get) if token not in tokens]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=fuse, byte_fallback=True))
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    if pre_tokenizer:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    steps = [decoders.Replace(MARK, " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence(steps + [decoders.Strip(" ", 1, 0)] if strip else steps)
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in ("<unk>", "<s>", "</s>")])
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 1)])
+    return tokenizer
+
+
+def gpt2():
+    tokenizer = byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    return tokenizer
+
+
+def split_then_bytes(pattern):
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"),
+                                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def llama3():
+    tokenizer = byte_level(split_then_bytes(LLAMA3), ignore_merges=True, drop_merges=True)
+    tokenizer.add_special_tokens(["<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>"])
+    begin = tokenizer.token_to_id("<|begin_of_text|>")
+    template = processors.TemplateProcessing("<|begin_of_text|> $A", "$A $B", [("<|begin_of_text|>", begin)])
+    tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
+    return tokenizer
+
+
+def qwen2():
+    tokenizer = byte_level(split_then_bytes(QWEN2), normalizer=normalizers.NFC())
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    tokenizer.add_tokens([AddedToken("<tool_call>", normalized=False)])
+    return tokenizer
+
+
+def smollm():
+    pre = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
+                                   pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    tokenizer = byte_level(pre)
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    return tokenizer
+
+
+def llama2():
+    normalizer = normalizers.Sequence([normalizers.Prepend(MARK), normalizers.Replace(" ", MARK)])
+    return sentencepiece(normalizer, None, True)
+
+
+def metaspace():
+    """Llama 2 with legacy: false."""
+    return sentencepiece(None, pre_tokenizers.Metaspace(MARK, prepend_scheme="first", split=False), True, fuse=False)
+
+
+def phi3():
+    tokenizer = llama2()
+    tokenizer.add_special_tokens([AddedToken(t, rstrip=True, normalized=False)
+                                  for t in ("<|user|>", "<|end|>", "<|assistant|>")])
+    return tokenizer
+
+
+def gemma():
+    """Its vocabulary has tokens of several words: no merge may be cut at a space."""
+    tokenizer = sentencepiece(normalizers.Replace(" ", MARK), pre_tokenizers.Split(" ", "merged_with_previous"), False,
+                              whole_lines=True)
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in ("<start_of_turn>", "<end_of_turn>")])
+    tokenizer.add_tokens([AddedToken("\n" * n, normalized=False) for n in (2, 3)])
+    return tokenizer
+
+
+def added():
+    """Every flag of added tokens, and every behaviour of Split."""
+    split = pre_tokenizers.Split
+    pre = pre_tokenizers.Sequence([split(Regex(r"[\r\n]"), "merged_with_next"), split(Regex(r"\p{P}"), "merged_with_previous"),
+                                   split(Regex(r"\s?\p{L}+"), "isolated", invert=True), split("0", "contiguous"),
+                                   split(Regex(r"\x{01}"), "removed"),
+                                   pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer = byte_level(pre, normalizer=normalizers.Sequence([normalizers.NFC(), normalizers.Replace("aa", "b")]), size=1000)
+    tokenizer.add_special_tokens([AddedToken("<l>", lstrip=True, normalized=False),
+                                  AddedToken("<r>", rstrip=True, normalized=False),
+                                  AddedToken("<lr>", lstrip=True, rstrip=True, normalized=False),
+                                  AddedToken("<w>", single_word=True, normalized=False)])
+    tokenizer.add_tokens([AddedToken("word", single_word=True, normalized=True), AddedToken("z\u0301t", normalized=True),
+                          AddedToken("naab", normalized=True), AddedToken("na", normalized=False),
+                          AddedToken("<lr><r>", normalized=False), AddedToken("lap", lstrip=True, normalized=True)])
+    return tokenizer
+
+
+FAMILIES = {f.__name__: f for f in (gpt2, llama3, qwen2, smollm, llama2, metaspace, phi3, gemma, added)}
+
+
+def main():
+    OUT.mkdir(parents=True, exist_ok=True)
+    for name, make in FAMILIES.items():
+        tokenizer = make()
+        text = tokenizer.to_str()
+        (OUT / f"{name}.tokenizer.json").write_text(text + "\n", encoding="utf-8")
+        content = [token["content"] for token in json.loads(text)["added_tokens"]]
+        rng = random.Random(name)
+        texts = ["", " ", "\n"] + SCRIPTS + [adversarial(rng, content) for _ in range(150)]
+        cases = []
+        for case in texts:
+            ids = tokenizer.encode(case).ids
+            cases.append([case, ids, tokenizer.decode(ids)])
+        lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
+        (OUT / f"{name}.cases.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        print(f"{name}: {tokenizer.get_vocab_size()} tokens, {len(text)} bytes, {len(cases)} cases")
+
+
+if __name__ == "__main__":
+    main()
