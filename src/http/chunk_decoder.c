@@ -80,27 +80,18 @@ static const char *step_size_lf(struct chunk_decoder *decoder, uint8_t byte) {
 
 static const char *step(struct chunk_decoder *decoder, uint8_t byte) {
   switch ((enum chunk_state)decoder->state) {
-  case CHUNK_SIZE:
-    return step_size(decoder, byte);
-  case CHUNK_EXTENSION:
-    return step_extension(decoder, byte);
-  case CHUNK_SIZE_LF:
-    return step_size_lf(decoder, byte);
-  case CHUNK_DATA_CR:
-    return step_exact(decoder, byte, '\r', CHUNK_DATA_LF, data_fault);
-  case CHUNK_DATA_LF:
-    return step_exact(decoder, byte, '\n', CHUNK_SIZE, data_fault);
+  case CHUNK_SIZE: return step_size(decoder, byte);
+  case CHUNK_EXTENSION: return step_extension(decoder, byte);
+  case CHUNK_SIZE_LF: return step_size_lf(decoder, byte);
+  case CHUNK_DATA_CR: return step_exact(decoder, byte, '\r', CHUNK_DATA_LF, data_fault);
+  case CHUNK_DATA_LF: return step_exact(decoder, byte, '\n', CHUNK_SIZE, data_fault);
   case CHUNK_TRAILER:
   case CHUNK_TRAILER_NAME:
-  case CHUNK_TRAILER_VALUE:
-    return step_trailer(decoder, byte);
-  case CHUNK_TRAILER_LF:
-    return step_exact(decoder, byte, '\n', CHUNK_TRAILER, trailer_fault);
-  case CHUNK_FINAL_LF:
-    return step_exact(decoder, byte, '\n', CHUNK_DONE, trailer_fault);
+  case CHUNK_TRAILER_VALUE: return step_trailer(decoder, byte);
+  case CHUNK_TRAILER_LF: return step_exact(decoder, byte, '\n', CHUNK_TRAILER, trailer_fault);
+  case CHUNK_FINAL_LF: return step_exact(decoder, byte, '\n', CHUNK_DONE, trailer_fault);
   case CHUNK_DATA:
-  case CHUNK_DONE:
-    break;
+  case CHUNK_DONE: break;
   }
   return size_fault; /* not reached: the caller handles these two */
 }

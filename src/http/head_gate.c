@@ -180,8 +180,8 @@ static struct head_verdict check_size(struct slice head) {
   if (head.size <= LIMIT_HEAD_BYTES) return SOUND;
   const uint8_t *end = memchr(head.data, '\n', head.size);
   if (!end || (size_t)(end - head.data) > LIMIT_HEAD_BYTES) return refuse(414, "The URL is longer than 8192 bytes.");
+  _Static_assert(LIMIT_HEAD_BYTES == 16384, "the sentence below names the limit");
   return refuse(431, "The head is larger than 16384 bytes.");
-  _Static_assert(LIMIT_HEAD_BYTES == 16384, "the sentence above names the limit");
 }
 
 struct head_verdict head_gate_check(struct slice head) {

@@ -107,19 +107,12 @@ static void on_deadline(uv_timer_t *timer) {
   case CONNECTION_HEAD:
     if (open_request(connection)) refuse(connection, 408, NULL, "The head of the request did not arrive in time.");
     break;
-  case CONNECTION_BODY:
-    refuse(connection, 408, NULL, "The body of the request did not arrive in time.");
-    break;
+  case CONNECTION_BODY: refuse(connection, 408, NULL, "The body of the request did not arrive in time."); break;
   case CONNECTION_ANSWER:
-  case CONNECTION_FLUSH:
-    output_check_stall(connection);
-    break;
+  case CONNECTION_FLUSH: output_check_stall(connection); break;
   case CONNECTION_IDLE:
-  case CONNECTION_LINGER:
-    connection_close(connection);
-    break;
-  case CONNECTION_CLOSING:
-    break;
+  case CONNECTION_LINGER: connection_close(connection); break;
+  case CONNECTION_CLOSING: break;
   }
 }
 

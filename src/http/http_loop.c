@@ -229,6 +229,9 @@ bool http_loop_init(struct http_loop *loop, struct http_shared *shared, int inde
 static void *run_thread(void *argument) {
   struct http_loop *loop = argument;
   const struct http_callbacks *callbacks = &loop->shared->callbacks;
+  char name[16];
+  snprintf(name, sizeof name, "http-%d", loop->index);
+  pthread_setname_np(pthread_self(), name);
   bool started = !callbacks->loop_start || callbacks->loop_start(loop, loop->shared->user, &loop->start_error);
   loop->start_failed = !started;
   uv_sem_post(&loop->started);

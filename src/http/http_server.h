@@ -72,7 +72,7 @@ int http_server_port(const struct http_server *server);
 int http_server_connections(const struct http_server *server);
 
 /* Stops accepting, closes idle connections, lets running requests finish until deadline_ms from now, then closes what
- * is left and ends the loops. Returns at once; may be called again with a shorter deadline. */
+ * is left and ends the loops. Returns at once; may be called again with a shorter deadline. Not for signal handlers. */
 void http_server_drain(struct http_server *server, int deadline_ms);
 
 /* Waits until every loop has ended (after a drain). */
