@@ -6,8 +6,8 @@
 #include "http/http_connection.h"
 
 #include <assert.h>
-#include <netdb.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A request's id: its number in the loop, the loop's index, its connection's slot. */

@@ -4,7 +4,9 @@
 #include "base/clock.h"
 #include "http/http_loop.h"
 
+#include <errno.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
