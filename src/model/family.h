@@ -6,18 +6,18 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "model/checkpoint.h"
-
-struct plan_builder;
+#include "plan/plan_builder.h"
 
 struct family {
   const char *name;
-  const char *const *hf;   /* names in "architectures" of config.json, NULL at the end */
-  const char *const *gguf; /* values of general.architecture, NULL at the end */
+  const char *const *architectures; /* as checkpoint_architecture gives them, NULL at the end */
   /* Adds values, groups, weights and ops, and fills the builder's head. */
   bool (*build)(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error);
-  /* Checkpoint tensors that are rightly left unused; NULL: none but the common ones. */
-  bool (*ignores)(const struct checkpoint *checkpoint, struct slice tensor);
+  const char *const *ignored; /* beginnings of names of tensors rightly left unused, NULL at the end; or NULL */
 };
+
+/* One object for each family, defined in its file. */
+extern const struct family llama_family, gemma3_family;
 
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);

@@ -1,0 +1,307 @@
+/* Opening a checkpoint. A directory is config.json and safetensors, with optional files for the tokenizer, the chat
+ * template and generation defaults; a GGUF file has all of it in its metadata. */
+#include "model/checkpoint.h"
+
+#include "format/safetensors.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum { NAME_BYTES = 128 };
+
+struct checkpoint {
+  char path[PATH_MAX];
+  char name[NAME_BYTES], architecture[NAME_BYTES];
+  struct gguf *gguf;               /* NULL for a directory */
+  struct safetensors *safetensors; /* NULL for GGUF, as is all below */
+  json_t *config;
+  struct file tokenizer_json, tokenizer_config, template_file;
+  json_t *template_json; /* tokenizer_config.json, which chat_template may point into; or NULL */
+  struct slice chat_template;
+  struct checkpoint_generation generation;
+};
+
+static bool text_copy(char out[NAME_BYTES], struct slice text) {
+  if (text.size == 0 || text.size >= NAME_BYTES || memchr(text.data, 0, text.size)) return false;
+  memcpy(out, text.data, text.size);
+  out[text.size] = '\0';
+  return true;
+}
+
+/* The last component of the path, without ".gguf". */
+static void name_from_path(struct checkpoint *c) {
+  char whole[PATH_MAX];
+  if (!realpath(c->path, whole)) snprintf(whole, sizeof whole, "%s", c->path);
+  const char *slash = strrchr(whole, '/');
+  struct slice last = slice_text(slash && slash[1] ? slash + 1 : whole);
+  if (c->gguf && last.size > 5 && memcmp(last.data + last.size - 5, ".gguf", 5) == 0) last.size -= 5;
+  if (last.size >= NAME_BYTES) last.size = NAME_BYTES - 1;
+  text_copy(c->name, last);
+}
+
+/* --- generation defaults -------------------------------------------------------------------------------------------
+ */
+
+static bool generation_check(struct checkpoint_generation *g, double temperature, double top_p, int64_t top_k,
+                             const char *where, struct error *error) {
+  if (!(temperature >= 0 && temperature <= 100))
+    return error_set(error, ERROR_INVALID, "%s: temperature is %g, expected 0 to 100.", where, temperature);
+  if (!(top_p > 0 && top_p <= 1))
+    return error_set(error, ERROR_INVALID, "%s: top_p is %g, expected more than 0 and at most 1.", where, top_p);
+  if (top_k < -1 || top_k > LIMIT_VOCAB)
+    return error_set(error, ERROR_INVALID, "%s: top_k is %lld, expected 0 to %d.", where, (long long)top_k,
+                     LIMIT_VOCAB);
+  g->temperature = (float)temperature;
+  g->top_p = (float)top_p;
+  g->top_k = top_k < 0 ? 0 : (int32_t)top_k;
+  return true;
+}
+
+static bool end_add(struct checkpoint_generation *g, const json_t *id, const char *where, struct error *error) {
+  if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= LIMIT_VOCAB)
+    return error_set(error, ERROR_INVALID, "%s: eos_token_id is no token id or list of token ids.", where);
+  if (g->n_end == CHECKPOINT_ENDS)
+    return error_set(error, ERROR_LIMIT, "%s: eos_token_id lists more than %d ids.", where, CHECKPOINT_ENDS);
+  g->end[g->n_end++] = (int32_t)json_integer_value(id);
+  return true;
+}
+
+static bool ends_read(struct checkpoint_generation *g, const json_t *ids, const char *where, struct error *error) {
+  if (!ids || json_is_null(ids)) return true;
+  if (!json_is_array(ids)) return end_add(g, ids, where, error);
+  for (size_t i = 0; i < json_array_size(ids); i++)
+    if (!end_add(g, json_array_get(ids, i), where, error)) return false;
+  return true;
+}
+
+static bool number_or_null(const json_t *object, const char *key, double *number, struct error *error) {
+  const json_t *value = json_object_get(object, key);
+  if (!value || json_is_null(value)) return true;
+  if (!json_is_number(value))
+    return error_set(error, ERROR_INVALID, "generation_config.json: %s is not a number.", key);
+  *number = json_number_value(value);
+  return true;
+}
+
+static bool generation_from_json(struct checkpoint *c, const json_t *object, struct error *error) {
+  double temperature = 1, top_p = 1, top_k = 0;
+  if (!number_or_null(object, "temperature", &temperature, error) || !number_or_null(object, "top_p", &top_p, error) ||
+      !number_or_null(object, "top_k", &top_k, error))
+    return false;
+  if (!(top_k >= -1 && top_k <= LIMIT_VOCAB)) top_k = LIMIT_VOCAB + 1.0; /* refused below */
+  return generation_check(&c->generation, temperature, top_p, (int64_t)top_k, "generation_config.json", error) &&
+         ends_read(&c->generation, json_object_get(object, "eos_token_id"), "generation_config.json", error);
+}
+
+static bool generation_from_gguf(struct checkpoint *c, struct error *error) {
+  double temperature = 1, top_p = 1;
+  int64_t top_k = 0;
+  return gguf_get_float(c->gguf, "general.sampling.temp", GGUF_OPTIONAL, &temperature, error) &&
+         gguf_get_float(c->gguf, "general.sampling.top_p", GGUF_OPTIONAL, &top_p, error) &&
+         gguf_get_i64(c->gguf, "general.sampling.top_k", GGUF_OPTIONAL, &top_k, error) &&
+         generation_check(&c->generation, temperature, top_p, top_k, "The metadata general.sampling", error);
+}
+
+/* --- a directory
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* The path of a file in the directory; false when it does not fit. */
+static bool path_join(const struct checkpoint *c, const char *name, char out[PATH_MAX]) {
+  int size = snprintf(out, PATH_MAX, "%s/%s", c->path, name);
+  return size > 0 && size < PATH_MAX;
+}
+
+/* Maps a file of at most max bytes; one that does not exist stays empty. */
+static bool optional_open(const struct checkpoint *c, const char *name, size_t max, struct file *file,
+                          struct error *error) {
+  char path[PATH_MAX];
+  struct stat status;
+  if (!path_join(c, name, path) || (stat(path, &status) != 0 && errno == ENOENT)) return true;
+  if (!file_open(file, path, error)) return false;
+  if (file->size <= max) return true;
+  return error_set(error, ERROR_LIMIT, "%s has %zu bytes, more than the %zu allowed for such a file.", path, file->size,
+                   max);
+}
+
+/* The JSON object in an optional file, or NULL in *object. */
+static bool optional_json(const struct checkpoint *c, const char *name, json_t **object, struct error *error) {
+  struct file file = {.descriptor = -1};
+  bool ok = optional_open(c, name, LIMIT_CONFIG_BYTES, &file, error);
+  *object = NULL;
+  if (ok && file.data) {
+    *object = json_parse(slice_make(file.data, file.size), error);
+    if (!*object)
+      ok = error_prefix(error, "%s: ", name);
+    else if (!json_is_object(*object))
+      ok = error_set(error, ERROR_FORMAT, "%s holds no JSON object.", name);
+  }
+  file_close(&file);
+  return ok;
+}
+
+/* "chat_template" is a text, or a list of {"name", "template"}. */
+static struct slice template_choose(const json_t *value) {
+  if (json_is_string(value)) return json_slice(value);
+  for (size_t i = 0; i < json_array_size(value); i++) {
+    const json_t *entry = json_array_get(value, i), *source = json_object_get(entry, "template");
+    const char *name = json_string_value(json_object_get(entry, "name"));
+    if (name && strcmp(name, "default") == 0 && json_is_string(source)) return json_slice(source);
+  }
+  return (struct slice){0};
+}
+
+static bool template_read(struct checkpoint *c, struct error *error) {
+  if (!optional_open(c, "chat_template.jinja", LIMIT_CONFIG_BYTES, &c->template_file, error) ||
+      !optional_json(c, "tokenizer_config.json", &c->template_json, error))
+    return false;
+  if (c->template_file.data)
+    c->chat_template = slice_make(c->template_file.data, c->template_file.size);
+  else
+    c->chat_template = template_choose(json_object_get(c->template_json, "chat_template"));
+  return true;
+}
+
+static bool architecture_from_config(struct checkpoint *c, struct error *error) {
+  const json_t *name = json_array_get(json_object_get(c->config, "architectures"), 0);
+  if (!name) name = json_object_get(c->config, "model_type");
+  if (json_is_string(name) && text_copy(c->architecture, json_slice(name))) return true;
+  return error_set(error, ERROR_FORMAT,
+                   "config.json names no architecture: \"architectures\" should be a list of one.");
+}
+
+static bool config_open(struct checkpoint *c, struct error *error) {
+  if (!optional_json(c, "config.json", &c->config, error)) return false;
+  if (c->config) return architecture_from_config(c, error);
+  return error_set(error, ERROR_NOT_FOUND,
+                   "%s has no config.json; a model is a directory with config.json and safetensors, or a .gguf file.",
+                   c->path);
+}
+
+static bool generation_open(struct checkpoint *c, struct error *error) {
+  json_t *object;
+  bool ok =
+      optional_json(c, "generation_config.json", &object, error) && (!object || generation_from_json(c, object, error));
+  json_decref(object);
+  if (ok && c->generation.n_end == 0)
+    ok = ends_read(&c->generation, json_object_get(c->config, "eos_token_id"), "config.json", error);
+  return ok;
+}
+
+static bool directory_open(struct checkpoint *c, struct error *error) {
+  if (!config_open(c, error) || !generation_open(c, error) || !template_read(c, error) ||
+      !optional_open(c, "tokenizer.json", LIMIT_TOKENIZER_BYTES, &c->tokenizer_json, error) ||
+      !optional_open(c, "tokenizer_config.json", LIMIT_CONFIG_BYTES, &c->tokenizer_config, error))
+    return false;
+  c->safetensors = safetensors_open_directory(c->path, error);
+  if (!c->safetensors) return false;
+  name_from_path(c);
+  return true;
+}
+
+/* --- a GGUF file
+ * -------------------------------------------------------------------------------------------------------- */
+
+static bool metadata_read(struct checkpoint *c, struct error *error) {
+  struct slice architecture = {0}, name = {0};
+  if (!gguf_get_string(c->gguf, "general.architecture", GGUF_REQUIRED, &architecture, error) ||
+      !gguf_get_string(c->gguf, "general.name", GGUF_OPTIONAL, &name, error) ||
+      !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &c->chat_template, error) ||
+      !generation_from_gguf(c, error))
+    return error_prefix(error, "%s: ", c->path);
+  if (!text_copy(c->architecture, architecture))
+    return error_set(error, ERROR_FORMAT, "%s: general.architecture has %zu bytes, expected 1 to %d.", c->path,
+                     architecture.size, NAME_BYTES - 1);
+  if (!text_copy(c->name, name)) name_from_path(c);
+  return true;
+}
+
+static bool model_file_open(struct checkpoint *c, struct error *error) {
+  const char *dot = strrchr(c->path, '.');
+  if (dot && (strcmp(dot, ".safetensors") == 0 || strcmp(dot, ".json") == 0))
+    return error_set(error, ERROR_INVALID, "%s is one file of a model; give the directory that holds it.", c->path);
+  c->gguf = gguf_open(c->path, error);
+  return c->gguf && metadata_read(c, error);
+}
+
+/* --- both
+ * ---------------------------------------------------------------------------------------------------------------- */
+
+static bool path_open(struct checkpoint *c, const char *path, struct error *error) {
+  struct stat status;
+  if (strlen(path) >= sizeof c->path) return error_set(error, ERROR_INVALID, "The path of the model is too long.");
+  strcpy(c->path, path);
+  if (stat(path, &status) != 0)
+    return error_set(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "%s cannot be opened: %s.", path,
+                     strerror(errno));
+  return S_ISDIR(status.st_mode) ? directory_open(c, error) : model_file_open(c, error);
+}
+
+struct checkpoint *checkpoint_open(const char *path, struct error *error) {
+  struct checkpoint *c = calloc(1, sizeof *c);
+  if (!c) {
+    error_set(error, ERROR_MEMORY, "No memory is left to open %s.", path);
+    return NULL;
+  }
+  c->tokenizer_json.descriptor = c->tokenizer_config.descriptor = c->template_file.descriptor = -1;
+  c->generation = (struct checkpoint_generation){.temperature = 1, .top_p = 1};
+  if (path_open(c, path, error)) return c;
+  checkpoint_close(c);
+  return NULL;
+}
+
+void checkpoint_close(struct checkpoint *checkpoint) {
+  struct checkpoint *c = checkpoint;
+  if (!c) return;
+  gguf_close(c->gguf);
+  safetensors_close(c->safetensors);
+  json_decref(c->config);
+  json_decref(c->template_json);
+  file_close(&c->tokenizer_json);
+  file_close(&c->tokenizer_config);
+  file_close(&c->template_file);
+  free(c);
+}
+
+enum checkpoint_kind checkpoint_kind(const struct checkpoint *checkpoint) {
+  return checkpoint->config ? CHECKPOINT_HF : CHECKPOINT_GGUF;
+}
+const char *checkpoint_name(const struct checkpoint *checkpoint) { return checkpoint->name; }
+const char *checkpoint_architecture(const struct checkpoint *checkpoint) { return checkpoint->architecture; }
+const char *checkpoint_path(const struct checkpoint *checkpoint) { return checkpoint->path; }
+const json_t *checkpoint_config(const struct checkpoint *checkpoint) { return checkpoint->config; }
+const struct gguf *checkpoint_gguf(const struct checkpoint *checkpoint) { return checkpoint->gguf; }
+struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
+  return checkpoint->chat_template;
+}
+const struct checkpoint_generation *checkpoint_generation(const struct checkpoint *checkpoint) {
+  return &checkpoint->generation;
+}
+struct slice checkpoint_tokenizer_json(const struct checkpoint *checkpoint) {
+  return slice_make(checkpoint->tokenizer_json.data, checkpoint->tokenizer_json.size);
+}
+struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint) {
+  return slice_make(checkpoint->tokenizer_config.data, checkpoint->tokenizer_config.size);
+}
+
+bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error) {
+  if (checkpoint->safetensors) return safetensors_intact(checkpoint->safetensors, error);
+  return file_intact(&checkpoint->gguf->file) ||
+         error_set(error, ERROR_IO, "%s changed its size while it was being read.", checkpoint->path);
+}
+
+static const struct tensor_table *tensor_table(const struct checkpoint *c) {
+  return c->gguf ? &c->gguf->tensors : &c->safetensors->tensors;
+}
+
+int checkpoint_tensor_count(const struct checkpoint *checkpoint) { return tensor_table(checkpoint)->n_tensor; }
+
+const struct tensor *checkpoint_tensor(const struct checkpoint *checkpoint, int index) {
+  return tensor_table(checkpoint)->tensors + index;
+}
+
+const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *name) {
+  return tensor_find(tensor_table(checkpoint), name);
+}

@@ -1,0 +1,128 @@
+/* Reading what every family's config has. Sizes are bounded so that products of a few of them fit an int. */
+#include "model/decoder.h"
+
+#include "format/tensor.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { HEADS_MAX = 1 << 12, HEAD_DIM_MAX = 1 << 10 };
+
+static bool counts_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  const struct {
+    struct config_key key;
+    int max, *value;
+  } needed[] = {
+      {{"num_hidden_layers", "block_count"}, LIMIT_MODEL_LAYERS, &d->n_layer},
+      {{"hidden_size", "embedding_length"}, LIMIT_MODEL_WIDTH, &d->hidden},
+      {{"intermediate_size", "feed_forward_length"}, LIMIT_MODEL_WIDTH, &d->feed_forward},
+      {{"num_attention_heads", "attention.head_count"}, HEADS_MAX, &d->n_head},
+      {{"max_position_embeddings", "context_length"}, 1 << 30, &d->max_position},
+  };
+  for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+    if (!config_int(c, needed[i].key, *needed[i].value ? CONFIG_OPTIONAL : CONFIG_NEEDED, 1, needed[i].max,
+                    needed[i].value, error))
+      return false;
+  if (d->n_kv_head == 0) d->n_kv_head = d->n_head;
+  return config_int(c, (struct config_key){"num_key_value_heads", "attention.head_count_kv"}, CONFIG_OPTIONAL, 1,
+                    HEADS_MAX, &d->n_kv_head, error) &&
+         config_float(c, (struct config_key){"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
+                      d->eps > 0 ? CONFIG_OPTIONAL : CONFIG_NEEDED, 0, 1, &d->eps, error);
+}
+
+/* GGUF does not have to state the vocabulary's size: the embedding table has one row a token. */
+static bool vocab_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  if (checkpoint_kind(c) == CHECKPOINT_HF)
+    return config_int(c, (struct config_key){"vocab_size", NULL}, d->vocab ? CONFIG_OPTIONAL : CONFIG_NEEDED, 1,
+                      LIMIT_VOCAB, &d->vocab, error);
+  const struct tensor *table = checkpoint_find(c, "token_embd.weight");
+  if (!table || table->n_dim != 2 || table->dim[0] < 1 || table->dim[0] > LIMIT_VOCAB)
+    return error_set(error, ERROR_FORMAT, "Tensor token_embd.weight is missing or no matrix of 1 to %d rows.",
+                     LIMIT_VOCAB);
+  d->vocab = (int)table->dim[0];
+  return true;
+}
+
+static bool heads_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  if (d->n_head % d->n_kv_head != 0)
+    return error_set(error, ERROR_INVALID,
+                     "The config has %d attention heads and %d key/value heads; the first must be a multiple of the "
+                     "second.",
+                     d->n_head, d->n_kv_head);
+  const struct config_key key = {"head_dim", "attention.key_length"};
+  bool derived = d->head_dim == 0 && !config_has(c, key);
+  if (derived) d->head_dim = d->hidden / d->n_head;
+  if (derived && d->hidden % d->n_head != 0)
+    return error_set(error, ERROR_INVALID,
+                     "The config has hidden size %d and %d attention heads but no head size; the first must be a "
+                     "multiple of the second.",
+                     d->hidden, d->n_head);
+  if (!config_int(c, key, CONFIG_OPTIONAL, 2, HEAD_DIM_MAX, &d->head_dim, error)) return false;
+  int dim_v = d->head_dim;
+  if (!config_int(c, (struct config_key){NULL, "attention.value_length"}, CONFIG_OPTIONAL, 1, HEAD_DIM_MAX, &dim_v,
+                  error))
+    return false;
+  if (dim_v != d->head_dim)
+    return error_set(error, ERROR_UNSUPPORTED, "Heads have %d dimensions for keys and %d for values; they must agree.",
+                     d->head_dim, dim_v);
+  if ((int64_t)d->n_head * d->head_dim <= LIMIT_MODEL_WIDTH) return true;
+  return error_set(error, ERROR_LIMIT, "%d heads of %d dimensions are wider than the %d that Spate allows.", d->n_head,
+                   d->head_dim, LIMIT_MODEL_WIDTH);
+}
+
+static bool rope_dim_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  double part = 1;
+  if (!config_float(c, (struct config_key){"partial_rotary_factor", NULL}, CONFIG_OPTIONAL, 1e-3, 1, &part, error))
+    return false;
+  d->rope_dim = (int)(d->head_dim * part);
+  if (!config_int(c, (struct config_key){NULL, "rope.dimension_count"}, CONFIG_OPTIONAL, 2, d->head_dim, &d->rope_dim,
+                  error))
+    return false;
+  if (d->rope_dim >= 2 && d->rope_dim % 2 == 0) return true;
+  return error_set(error, ERROR_UNSUPPORTED, "%d dimensions of a head rotate; the number must be even and at least 2.",
+                   d->rope_dim);
+}
+
+bool decoder_read(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error) {
+  if (!counts_read(decoder, checkpoint, error) || !vocab_read(decoder, checkpoint, error) ||
+      !heads_read(decoder, checkpoint, error) || !rope_dim_read(decoder, checkpoint, error))
+    return false;
+  decoder->attend_scale = (float)(1 / sqrt(decoder->head_dim));
+  return true;
+}
+
+bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *checkpoint, bool *listed,
+                              struct error *error) {
+  const struct config_key key = {"layer_types", NULL};
+  int count = config_list_size(checkpoint, key);
+  *listed = count >= 0;
+  if (!*listed) return true;
+  if (count != decoder->n_layer)
+    return error_set(error, ERROR_INVALID,
+                     "config.json: layer_types has %d entries, expected one for each of %d layers.", count,
+                     decoder->n_layer);
+  for (int i = 0; i < count; i++) {
+    struct slice type;
+    if (!config_list_text(checkpoint, key, i, &type, error)) return false;
+    bool local = slice_is(type, "sliding_attention");
+    if (!local && !slice_is(type, "full_attention"))
+      return error_set(
+          error, ERROR_UNSUPPORTED,
+          "config.json: layer_types[%d] is \"%.*s\", expected \"full_attention\" or \"sliding_attention\".", i,
+          SLICE_ARGS(type));
+    decoder->layer_kind[i] = local ? LAYER_LOCAL : LAYER_GLOBAL;
+  }
+  return true;
+}
+
+bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,
+                        struct error *error) {
+  struct slice act = {0};
+  if (!config_text(checkpoint, key, &act, error)) return false;
+  if (act.size == 0) return true;
+  for (int i = 0; names[i]; i++)
+    if (slice_is(act, names[i])) return true;
+  char name[160];
+  return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\", expected \"%s\".", config_key_name(checkpoint, key, name),
+                   SLICE_ARGS(act), names[0]);
+}

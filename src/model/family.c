@@ -1,0 +1,106 @@
+/* The table of families, and what is checked of every plan against the checkpoint that it was made for. */
+#include "model/family.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct family *const families[] = {&llama_family, &gemma3_family};
+
+enum { FAMILY_COUNT = sizeof families / sizeof *families };
+
+const struct family *family_find(const struct checkpoint *checkpoint, struct error *error) {
+  const char *wanted = checkpoint_architecture(checkpoint);
+  char known[ERROR_TEXT_MAX / 2] = "";
+  size_t used = 0;
+  for (int i = 0; i < FAMILY_COUNT; i++) {
+    for (const char *const *name = families[i]->architectures; *name; name++) {
+      if (strcmp(*name, wanted) == 0) return families[i];
+      if (used < sizeof known)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", *name);
+    }
+  }
+  error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; these are: %s.", wanted,
+            known);
+  return NULL;
+}
+
+/* --- tensors against weights ---------------------------------------------------------------------------------------
+ */
+
+/* Does the tensor hold exactly the part of the weight that it is meant to be? A vector may have dims of 1 around it. */
+static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
+                       const struct weight_part *part, bool *used, struct error *error) {
+  const char *name = plan_name(plan, part->tensor);
+  const struct tensor *tensor = checkpoint_find(checkpoint, name);
+  char shape[96];
+  bool vector = weight->use == WEIGHT_VECTOR;
+  if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
+  bool fits = vector ? tensor->n_dim == 1 && tensor->dim[0] == part->rows
+                     : tensor->n_dim == 2 && tensor->dim[0] == part->rows && tensor->dim[1] == weight->cols;
+  if (!fits && vector)
+    return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d] from the config.", name,
+                     tensor_shape_text(tensor, shape), part->rows);
+  if (!fits)
+    return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d, %d] from the config.", name,
+                     tensor_shape_text(tensor, shape), part->rows, weight->cols);
+  used[tensor - checkpoint_tensor(checkpoint, 0)] = true;
+  return true;
+}
+
+/* Tables that other programs store beside the weights and that are computed here. */
+static bool tensor_computed(const char *name) {
+  return strcmp(name, "rope_freqs.weight") == 0 || strstr(name, ".rotary_emb.inv_freq") != NULL;
+}
+
+static bool tensor_ignored(const struct family *family, const struct plan *plan, const char *name) {
+  if (tensor_computed(name)) return true;
+  for (const char *const *start = family->ignored; start && *start; start++)
+    if (strncmp(name, *start, strlen(*start)) == 0) return true;
+  /* A tied head that the file stores all the same. */
+  const struct op *head = plan_ops(plan) + plan->n_op - 2;
+  const struct op *embed = plan_ops(plan);
+  size_t size = strlen(name), tail = strlen("lm_head.weight");
+  return head->weight[0] == embed->weight[0] && size >= tail && strcmp(name + size - tail, "lm_head.weight") == 0;
+}
+
+/* A tensor that no weight uses means that the network is not quite the one planned: its answers would be wrong. */
+static bool leftover_check(const struct family *family, const struct checkpoint *checkpoint, const struct plan *plan,
+                           const bool *used, struct error *error) {
+  char list[ERROR_TEXT_MAX / 2] = "";
+  size_t at = 0;
+  int count = 0;
+  for (int i = 0; i < checkpoint_tensor_count(checkpoint); i++) {
+    const char *name = checkpoint_tensor(checkpoint, i)->name;
+    if (used[i] || tensor_ignored(family, plan, name)) continue;
+    if (count++ < 3) at += (size_t)snprintf(list + at, sizeof list - at, "%s%.60s", at ? ", " : "", name);
+  }
+  if (count == 0) return true;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "%d tensors of the checkpoint have no place in a network of architecture %.64s with its config: "
+                   "%s%s.",
+                   count, checkpoint_architecture(checkpoint), list, count > 3 ? ", …" : "");
+}
+
+static bool tensors_check(const struct family *family, const struct checkpoint *checkpoint, const struct plan *plan,
+                          struct error *error) {
+  bool *used = calloc((size_t)checkpoint_tensor_count(checkpoint) + 1, sizeof *used);
+  if (!used) return error_set(error, ERROR_MEMORY, "No memory is left to check the tensors.");
+  bool ok = true;
+  for (int i = 0; ok && i < plan->n_weight; i++) {
+    const struct weight *weight = plan_weights(plan) + i;
+    for (int k = 0; ok && k < weight->n_part; k++)
+      ok = part_check(checkpoint, plan, weight, weight->part + k, used, error);
+  }
+  ok = ok && leftover_check(family, checkpoint, plan, used, error);
+  free(used);
+  return ok;
+}
+
+bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+                 struct error *error) {
+  struct plan_builder builder;
+  plan_builder_init(&builder, PLAN_DECODER);
+  bool ok = family->build(checkpoint, &builder, error) && plan_finish(&builder, block, error);
+  plan_builder_release(&builder);
+  return ok && tensors_check(family, checkpoint, (const struct plan *)(const void *)block->data, error);
+}

@@ -1,0 +1,113 @@
+/* Gemma 3, text: norms before and after each part, q and k normed, GELU gate, embeddings scaled by √hidden, and runs of
+ * layers that see a sliding window between layers that see everything, each kind with its own rotation. A checkpoint
+ * that also sees images keeps its text network under "text_config" and a longer tensor prefix; the rest is left. */
+#include "model/decoder.h"
+#include "model/family.h"
+
+#include <math.h>
+
+static const char *const architectures[] = {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "gemma3_text",
+                                            "gemma3", NULL};
+
+static const char *const ignored[] = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
+                                      "model.multi_modal_projector.", NULL};
+
+/* What configs of the larger models leave out. */
+static const struct decoder hf_defaults = {
+    .n_head = 8, .n_kv_head = 4, .head_dim = 256, .vocab = 262208, .max_position = 131072, .eps = 1e-6};
+
+static const char *tensor_prefix(const struct checkpoint *c) {
+  static const char *const prefixes[] = {"language_model.model.", "model.language_model."};
+  for (int i = 0; i < 2; i++) {
+    char name[80] = "";
+    strcat(strcat(name, prefixes[i]), "embed_tokens.weight");
+    if (checkpoint_find(c, name)) return prefixes[i];
+  }
+  return "model.";
+}
+
+/* The list of layer types, or every pattern-th layer global. */
+static bool layers_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  bool listed;
+  int pattern = 6;
+  d->window = 4096;
+  if (!config_int(c, (struct config_key){"sliding_window", "attention.sliding_window"}, CONFIG_OPTIONAL, 1, 1 << 30,
+                  &d->window, error) ||
+      !decoder_read_layer_types(d, c, &listed, error))
+    return false;
+  if (listed) return true;
+  static const struct config_key spellings[] = {{"sliding_window_pattern", "attention.sliding_window_pattern"},
+                                                {"_sliding_window_pattern", NULL}};
+  for (int i = 0; i < 2; i++)
+    if (!config_int(c, spellings[i], CONFIG_OPTIONAL, 1, LIMIT_MODEL_LAYERS, &pattern, error)) return false;
+  for (int i = 0; i < d->n_layer; i++) d->layer_kind[i] = (i + 1) % pattern == 0 ? LAYER_GLOBAL : LAYER_LOCAL;
+  return true;
+}
+
+static bool ropes_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  double local = 10000;
+  if (!rope_read(&d->rope[LAYER_GLOBAL], c, (struct config_key){"rope_theta", "rope.freq_base"}, 1e6, "full_attention",
+                 d->max_position, error) ||
+      !config_float(c, (struct config_key){"rope_local_base_freq", "rope.freq_base_swa"}, CONFIG_OPTIONAL, 1.5, 1e12,
+                    &local, error) ||
+      !config_float(c, (struct config_key){"rope_parameters.sliding_attention.rope_theta", NULL}, CONFIG_OPTIONAL, 1.5,
+                    1e12, &local, error))
+    return false;
+  d->rope[LAYER_LOCAL] = rope_plain(local);
+  return true;
+}
+
+/* GGUF does not state the scale of attention: the one network that has another than its head size is the 27B, of 62
+ * layers. */
+static double attend_numerator(const struct decoder *d) {
+  enum { LAYERS_27B = 62 };
+  return d->n_layer == LAYERS_27B ? (double)d->hidden / d->n_head : d->head_dim;
+}
+
+static bool hf_read(struct decoder *d, const struct checkpoint *c, double *scalar, struct error *error) {
+  static const char *const gelu[] = {"gelu_pytorch_tanh", NULL};
+  bool bias = false;
+  d->norm_add = 1; /* stored as an offset from one; GGUF files have it added */
+  *scalar = 256;
+  if (!decoder_expect_act(c, (struct config_key){"hidden_activation", NULL}, gelu, error) ||
+      !config_float(c, (struct config_key){"query_pre_attn_scalar", NULL}, CONFIG_OPTIONAL, 1e-3, 1e6, scalar, error) ||
+      !config_bool(c, (struct config_key){"tie_word_embeddings", NULL}, &d->tied, error) ||
+      !config_bool(c, (struct config_key){"attention_bias", NULL}, &bias, error))
+    return false;
+  d->qkv_bias = d->out_bias = bias;
+  return true;
+}
+
+static bool softcaps_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  double attend = 0, final = 0;
+  if (!config_float(c, (struct config_key){"attn_logit_softcapping", "attn_logit_softcapping"}, CONFIG_OPTIONAL, 0, 1e6,
+                    &attend, error) ||
+      !config_float(c, (struct config_key){"final_logit_softcapping", "final_logit_softcapping"}, CONFIG_OPTIONAL, 0,
+                    1e6, &final, error))
+    return false;
+  d->attend_softcap = (float)attend;
+  d->final_softcap = (float) final;
+  return true;
+}
+
+static bool gemma3_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
+  bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
+  struct decoder d = gguf ? (struct decoder){0} : hf_defaults;
+  d.prefix = tensor_prefix(checkpoint);
+  d.act = ACT_GELU_TANH;
+  d.rope_style = ROPE_HALF;
+  d.qk_norm = d.sandwich = d.tied = true;
+  if (!decoder_read(&d, checkpoint, error)) return false;
+  d.embed_scale = (float)sqrt(d.hidden);
+  double scalar = attend_numerator(&d);
+  if (gguf)
+    d.tied = checkpoint_find(checkpoint, "output.weight") == NULL;
+  else if (!hf_read(&d, checkpoint, &scalar, error))
+    return false;
+  d.attend_scale = (float)(1 / sqrt(scalar));
+  return layers_read(&d, checkpoint, error) && ropes_read(&d, checkpoint, error) &&
+         softcaps_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
+}
+
+const struct family gemma3_family = {
+    .name = "gemma3", .architectures = architectures, .build = gemma3_build, .ignored = ignored};

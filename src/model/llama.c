@@ -1,0 +1,91 @@
+/* The Llama family: pre-norm, rotary attention with grouped heads, a gated SiLU feed-forward. Its members differ in a
+ * few settings: Mistral and some Qwen 2 see a sliding window, Qwen 2 has biases on q, k and v, Qwen 3 norms q and k. */
+#include "model/decoder.h"
+#include "model/family.h"
+
+struct llama_member {
+  bool qkv_bias; /* Hugging Face: without asking the config */
+  bool qk_norm;
+  bool window;     /* the config's sliding window applies */
+  bool window_opt; /* … only if use_sliding_window says so */
+};
+
+static const char *const architectures[] = {"LlamaForCausalLM",
+                                            "MistralForCausalLM",
+                                            "Qwen2ForCausalLM",
+                                            "Qwen3ForCausalLM",
+                                            "llama",
+                                            "mistral",
+                                            "qwen2",
+                                            "qwen3",
+                                            NULL};
+
+static struct llama_member member_of(const char *architecture) {
+  bool qwen2 = strstr(architecture, "wen2") != NULL, qwen3 = strstr(architecture, "wen3") != NULL;
+  return (struct llama_member){.qkv_bias = qwen2,
+                               .qk_norm = qwen3,
+                               .window = strcmp(architecture, "LlamaForCausalLM") != 0,
+                               .window_opt = qwen2 || qwen3};
+}
+
+/* Which layers see a window: the list of layer types, or from max_window_layers on, or all. */
+static bool window_read(struct decoder *d, const struct checkpoint *c, const struct llama_member *member,
+                        struct error *error) {
+  bool used = !member->window_opt, listed;
+  if (!config_bool(c, (struct config_key){"use_sliding_window", NULL}, &used, error)) return false;
+  if (!used) return true;
+  if (!config_int(c, (struct config_key){"sliding_window", "attention.sliding_window"}, CONFIG_OPTIONAL, 1, 1 << 30,
+                  &d->window, error))
+    return false;
+  if (d->window == 0) return true;
+  if (!decoder_read_layer_types(d, c, &listed, error)) return false;
+  if (listed) return true;
+  int first = 0;
+  if (member->window_opt && !config_int(c, (struct config_key){"max_window_layers", NULL}, CONFIG_NEEDED, 0,
+                                        LIMIT_MODEL_LAYERS, &first, error))
+    return false;
+  for (int i = first; i < d->n_layer; i++) d->layer_kind[i] = LAYER_LOCAL;
+  return true;
+}
+
+/* GGUF has no settings for these: a tensor is there or not. */
+static void gguf_variants(struct decoder *d, const struct checkpoint *c) {
+  d->qkv_bias = checkpoint_find(c, "blk.0.attn_q.bias") != NULL;
+  d->out_bias = checkpoint_find(c, "blk.0.attn_output.bias") != NULL;
+  d->mlp_bias = checkpoint_find(c, "blk.0.ffn_gate.bias") != NULL;
+  d->tied = checkpoint_find(c, "output.weight") == NULL;
+  /* Files of this architecture have the rows of q and k reordered, so that partners are neighbours. */
+  if (strcmp(checkpoint_architecture(c), "llama") == 0) d->rope_style = ROPE_PAIRS;
+}
+
+static bool hf_variants(struct decoder *d, const struct checkpoint *c, const struct llama_member *member,
+                        struct error *error) {
+  static const char *const silu[] = {"silu", "swish", NULL};
+  bool bias = false;
+  if (!decoder_expect_act(c, (struct config_key){"hidden_act", NULL}, silu, error) ||
+      !config_bool(c, (struct config_key){"tie_word_embeddings", NULL}, &d->tied, error) ||
+      !config_bool(c, (struct config_key){"attention_bias", NULL}, &bias, error) ||
+      !config_bool(c, (struct config_key){"mlp_bias", NULL}, &d->mlp_bias, error))
+    return false;
+  d->qkv_bias = bias || member->qkv_bias;
+  d->out_bias = bias && !member->qkv_bias;
+  return true;
+}
+
+static bool llama_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
+  const struct llama_member member = member_of(checkpoint_architecture(checkpoint));
+  struct decoder d = {.prefix = "model.", .act = ACT_SILU, .rope_style = ROPE_HALF, .qk_norm = member.qk_norm};
+  if (!decoder_read(&d, checkpoint, error)) return false;
+  if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF)
+    gguf_variants(&d, checkpoint);
+  else if (!hf_variants(&d, checkpoint, &member, error))
+    return false;
+  if (member.window && !window_read(&d, checkpoint, &member, error)) return false;
+  if (!rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, 10000, NULL,
+                 d.max_position, error))
+    return false;
+  d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
+  return decoder_build(&d, checkpoint, builder, error);
+}
+
+const struct family llama_family = {.name = "llama", .architectures = architectures, .build = llama_build};

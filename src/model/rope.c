@@ -1,0 +1,168 @@
+/* Rotary embeddings. A scaling is described in one of three places: config.json's "rope_scaling" (with the base beside
+ * it), its newer "rope_parameters" (base included, perhaps one object a kind of layer), or GGUF's rope.scaling.*. */
+#include "model/rope.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const double pi = 3.14159265358979323846;
+
+struct rope rope_plain(double base) {
+  return (struct rope){.base = base, .factor = 1, .attention = 1};
+}
+
+/* --- reading ----------------------------------------------------------------------------------------------------- */
+
+enum { PATH_BYTES = 128 };
+
+/* Where the settings are: the object's path in config.json ("" for GGUF). */
+struct rope_source {
+  const struct checkpoint *checkpoint;
+  char object[64];
+};
+
+static struct rope_source source_find(const struct checkpoint *c, const char *layers) {
+  struct rope_source source = {.checkpoint = c};
+  if (checkpoint_kind(c) == CHECKPOINT_GGUF) return source;
+  snprintf(source.object, sizeof source.object, "rope_parameters.%.40s", layers ? layers : "");
+  if (layers && config_has(c, (struct config_key){source.object, NULL})) return source;
+  bool newer = config_has(c, (struct config_key){"rope_parameters", NULL});
+  snprintf(source.object, sizeof source.object, newer ? "rope_parameters" : "rope_scaling");
+  return source;
+}
+
+static struct config_key source_key(const struct rope_source *source, const char *hf, const char *gguf,
+                                    char path[PATH_BYTES]) {
+  snprintf(path, PATH_BYTES, "%s.%s", source->object, hf ? hf : "");
+  return (struct config_key){hf ? path : NULL, gguf};
+}
+
+static bool source_float(const struct rope_source *source, const char *hf, const char *gguf, enum config_need need,
+                         double min, double max, double *value, struct error *error) {
+  char path[PATH_BYTES];
+  return config_float(source->checkpoint, source_key(source, hf, gguf, path), need, min, max, value, error);
+}
+
+/* The name of the scaling; empty when there is none. Older files call it "type". */
+static bool source_kind(const struct rope_source *source, struct slice *kind, struct error *error) {
+  char path[PATH_BYTES];
+  *kind = (struct slice){0};
+  return config_text(source->checkpoint, source_key(source, "type", "rope.scaling.type", path), kind, error) &&
+         config_text(source->checkpoint, source_key(source, "rope_type", NULL, path), kind, error);
+}
+
+static bool llama3_read(struct rope *rope, const struct rope_source *source, struct error *error) {
+  if (!source_float(source, "low_freq_factor", NULL, CONFIG_NEEDED, 1e-3, 1e6, &rope->low_factor, error) ||
+      !source_float(source, "high_freq_factor", NULL, CONFIG_NEEDED, 1e-3, 1e6, &rope->high_factor, error) ||
+      !source_float(source, "original_max_position_embeddings", NULL, CONFIG_NEEDED, 1, 1e9, &rope->original, error))
+    return false;
+  if (rope->high_factor > rope->low_factor) return true;
+  return error_set(error, ERROR_INVALID,
+                   "config.json: %s.high_freq_factor is %g, expected more than low_freq_factor, which is %g.",
+                   source->object, rope->high_factor, rope->low_factor);
+}
+
+static bool yarn_read(struct rope *rope, const struct rope_source *source, struct error *error) {
+  rope->attention = 0; /* derived unless the file states it */
+  char path[PATH_BYTES];
+  if (!source_float(source, "original_max_position_embeddings", "rope.scaling.original_context_length", CONFIG_OPTIONAL,
+                    1, 1e9, &rope->original, error) ||
+      !source_float(source, "beta_fast", "rope.scaling.yarn_beta_fast", CONFIG_OPTIONAL, 1e-3, 1e6, &rope->beta_fast,
+                    error) ||
+      !source_float(source, "beta_slow", "rope.scaling.yarn_beta_slow", CONFIG_OPTIONAL, 1e-3, 1e6, &rope->beta_slow,
+                    error) ||
+      !source_float(source, "attention_factor", NULL, CONFIG_OPTIONAL, 1e-3, 1e3, &rope->attention, error) ||
+      !config_bool(source->checkpoint, source_key(source, "truncate", NULL, path), &rope->truncate, error))
+    return false;
+  double derived = 0.1 * log(rope->factor) + 1, multiplier = 1;
+  if (!source_float(source, NULL, "rope.scaling.attn_factor", CONFIG_OPTIONAL, 1e-3, 1e3, &multiplier, error))
+    return false;
+  if (rope->attention == 0) rope->attention = derived * multiplier;
+  return true;
+}
+
+static bool scaling_read(struct rope *rope, const struct rope_source *source, struct slice kind, struct error *error) {
+  if (!source_float(source, "factor", "rope.scaling.factor", CONFIG_NEEDED, 1, 1e4, &rope->factor, error)) return false;
+  if (slice_is(kind, "linear")) {
+    rope->scaling = ROPE_LINEAR;
+    return true;
+  }
+  if (slice_is(kind, "llama3")) {
+    rope->scaling = ROPE_LLAMA3;
+    return llama3_read(rope, source, error);
+  }
+  rope->scaling = ROPE_YARN;
+  return yarn_read(rope, source, error);
+}
+
+bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct config_key base_key, double base,
+               const char *layers, int max_position, struct error *error) {
+  struct rope_source source = source_find(checkpoint, layers);
+  *rope = rope_plain(base);
+  rope->original = max_position;
+  rope->beta_fast = 32;
+  rope->beta_slow = 1;
+  rope->truncate = true;
+  struct slice kind;
+  if (!config_float(checkpoint, base_key, CONFIG_OPTIONAL, 1.5, 1e12, &rope->base, error) ||
+      !source_float(&source, "rope_theta", NULL, CONFIG_OPTIONAL, 1.5, 1e12, &rope->base, error) ||
+      !source_kind(&source, &kind, error))
+    return false;
+  if (kind.size == 0 || slice_is(kind, "default") || slice_is(kind, "none")) return true;
+  if (slice_is(kind, "linear") || slice_is(kind, "llama3") || slice_is(kind, "yarn"))
+    return scaling_read(rope, &source, kind, error);
+  char path[PATH_BYTES], name[160];
+  config_key_name(checkpoint, source_key(&source, "rope_type", "rope.scaling.type", path), name);
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "%s is \"%.*s\", expected \"default\", \"linear\", \"llama3\" or \"yarn\".", name, SLICE_ARGS(kind));
+}
+
+/* --- frequencies ---------------------------------------------------------------------------------------------------
+ */
+
+/* Long waves are stretched, short ones kept, those between blended by how often they turn in the original context. */
+static double llama3_frequency(const struct rope *rope, double frequency) {
+  double turns = rope->original * frequency / (2 * pi);
+  if (turns < rope->low_factor) return frequency / rope->factor;
+  if (turns > rope->high_factor) return frequency;
+  double keep = (turns - rope->low_factor) / (rope->high_factor - rope->low_factor);
+  return (1 - keep) * frequency / rope->factor + keep * frequency;
+}
+
+/* The (fractional) pair that turns `turns` times over the original context. */
+static double yarn_pair(const struct rope *rope, int dim, double turns) {
+  return dim * log(rope->original / (turns * 2 * pi)) / (2 * log(rope->base));
+}
+
+static double yarn_frequency(const struct rope *rope, int dim, int i, double frequency) {
+  double low = yarn_pair(rope, dim, rope->beta_fast), high = yarn_pair(rope, dim, rope->beta_slow);
+  if (rope->truncate) {
+    low = floor(low);
+    high = ceil(high);
+  }
+  low = fmax(low, 0);
+  high = fmin(high, dim - 1);
+  if (low == high) high += 0.001;
+  double stretch = fmin(fmax((i - low) / (high - low), 0), 1);
+  return frequency / rope->factor * stretch + frequency * (1 - stretch);
+}
+
+void rope_frequencies(const struct rope *rope, int dim, float *out) {
+  for (int i = 0; i < dim / 2; i++) {
+    double frequency = pow(rope->base, -2.0 * i / dim);
+    switch (rope->scaling) {
+    case ROPE_PLAIN:
+      break;
+    case ROPE_LINEAR:
+      frequency /= rope->factor;
+      break;
+    case ROPE_LLAMA3:
+      frequency = llama3_frequency(rope, frequency);
+      break;
+    case ROPE_YARN:
+      frequency = yarn_frequency(rope, dim, i, frequency);
+      break;
+    }
+    out[i] = (float)frequency;
+  }
+}

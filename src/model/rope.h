@@ -1,0 +1,32 @@
+/* Rotary embeddings: from the settings of a checkpoint to inverse frequencies. */
+#ifndef SPATE_MODEL_ROPE_H
+#define SPATE_MODEL_ROPE_H
+
+#include "model/model_config.h"
+
+enum rope_scaling { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
+
+struct rope {
+  double base; /* theta */
+  enum rope_scaling scaling;
+  double factor;                  /* by which the context was stretched */
+  double original;                /* positions before that; LLAMA3 and YARN */
+  double low_factor, high_factor; /* LLAMA3: wavelengths per original context between which it blends */
+  double beta_fast, beta_slow;    /* YARN: rotations over the original context between which it blends */
+  bool truncate;                  /* YARN: the blend starts and ends at whole dimensions */
+  double attention;               /* YARN: multiplies cos and sin */
+};
+
+/* Reads base and scaling. base_key and its default serve files that keep the base outside a scaling object; `layers`
+ * ("full_attention", "sliding_attention") picks one where the settings differ by kind of layer, otherwise NULL.
+ * max_position is the network's, for scalings that do not name the original. */
+bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct config_key base_key, double base,
+               const char *layers, int max_position, struct error *error);
+
+/* The same without any scaling. */
+struct rope rope_plain(double base);
+
+/* dim / 2 inverse frequencies of a head of which dim (even) dimensions rotate. */
+void rope_frequencies(const struct rope *rope, int dim, float *out);
+
+#endif
