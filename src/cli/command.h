@@ -1,0 +1,28 @@
+/* The commands. Each takes parsed settings and returns the process's exit code: 0, or 1 after printing a sentence. */
+#ifndef SPATE_CLI_COMMAND_H
+#define SPATE_CLI_COMMAND_H
+
+#include "cli/option.h"
+#include "spate.h"
+
+int command_build(const struct settings *settings);
+int command_serve(const struct settings *settings);
+int command_generate(const struct settings *settings);
+int command_inspect(const struct settings *settings);
+int command_bench(const struct settings *settings);
+int command_tokenize(const struct settings *settings);
+
+/* --- what several commands need ----------------------------------------------------------------------------------- */
+
+/* Prints "spate: sentence" on standard error; returns 1. */
+int command_fail(const char *sentence);
+
+/* Opens the operand's engine with progress shown; NULL after printing the sentence. */
+spate_engine *command_open(const struct settings *settings);
+
+void build_options_fill(const struct settings *settings, spate_build_options *build);
+
+/* The prompt of -p, or all of standard input (at most 16 MiB) in an allocated buffer; NULL after printing. */
+char *prompt_read(const struct settings *settings, size_t *size);
+
+#endif

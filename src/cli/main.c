@@ -1,0 +1,126 @@
+/* spate: the command table, and what commands share. */
+#include "cli/command.h"
+#include "cli/progress.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMPT_BYTES_MAX = 16 << 20 };
+
+struct command {
+  const char *name, *operand, *help;
+  unsigned bit;
+  int (*run)(const struct settings *settings);
+};
+
+static const struct command commands[] = {
+    {"serve", "MODEL|ENGINE", "serve a model over HTTP", FOR_SERVE, command_serve},
+    {"generate", "MODEL|ENGINE", "generate text on the terminal", FOR_GENERATE, command_generate},
+    {"build", "MODEL", "build an engine file from a model", FOR_BUILD, command_build},
+    {"inspect", "FILE", "show what is in a model or an engine file", FOR_INSPECT, command_inspect},
+    {"bench", "[MODEL|ENGINE]", "measure a model, or the machine with --machine", FOR_BENCH, command_bench},
+    {"tokenize", "MODEL|ENGINE", "show the tokens of a text", FOR_TOKENIZE, command_tokenize},
+};
+
+enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
+
+int command_fail(const char *sentence) {
+  fprintf(stderr, "spate: %s\n", sentence);
+  return 1;
+}
+
+void build_options_fill(const struct settings *s, spate_build_options *build) {
+  spate_build_options_init(build);
+  build->model = s->operand;
+  build->output = s->output;
+  build->quant_mode = s->quant_mode;
+  build->target = s->target;
+  build->kv_cache_type = s->kv_cache_type;
+  build->max_batch_size = s->max_batch_size;
+  build->opt_batch_size = s->opt_batch_size;
+  build->max_input_len = s->max_input_len;
+  build->max_seq_len = s->max_seq_len;
+  build->max_num_tokens = s->max_num_tokens;
+}
+
+spate_engine *command_open(const struct settings *s) {
+  if (s->tensor_parallel_size > 1) {
+    command_fail("--tensor-parallel-size above 1 does not exist yet: one device serves a model. Leave it out.");
+    return NULL;
+  }
+  struct progress progress = {0};
+  spate_build_options build;
+  build_options_fill(s, &build);
+  spate_open_options open;
+  spate_open_options_init(&open);
+  open.model = s->operand;
+  open.build = &build;
+  open.cache_dir = s->cache_dir;
+  open.backend = s->backend;
+  open.threads = s->threads;
+  open.free_gpu_memory_fraction = s->memory_fraction;
+  open.kv_cache_memory = s->kv_cache_memory;
+  open.kv_cache_dtype = s->kv_cache_dtype;
+  open.block_size = s->block_size;
+  open.max_queue = s->max_queue;
+  open.progress = progress_show;
+  open.user = &progress;
+  spate_error error;
+  spate_engine *engine = spate_open(&open, &error);
+  if (!engine) command_fail(error.text);
+  return engine;
+}
+
+char *prompt_read(const struct settings *settings, size_t *size) {
+  char *text = settings->prompt ? strdup(settings->prompt) : malloc(PROMPT_BYTES_MAX + 1);
+  if (!text) {
+    command_fail("Out of memory for the prompt.");
+    return NULL;
+  }
+  *size = settings->prompt ? strlen(text) : fread(text, 1, PROMPT_BYTES_MAX + 1, stdin);
+  if (*size <= PROMPT_BYTES_MAX) return text;
+  command_fail("The prompt is longer than 16 MiB.");
+  free(text);
+  return NULL;
+}
+
+static int usage_print(void) {
+  printf("spate %s: LLM inference on one machine\n\nusage: spate COMMAND ...\n\n", spate_version());
+  for (int i = 0; i < COMMAND_COUNT; i++)
+    printf("  %-10s%-16s%s\n", commands[i].name, commands[i].operand, commands[i].help);
+  printf("\nspate COMMAND --help lists a command's options. MODEL is a Hugging Face directory or a .gguf file;\n"
+         "ENGINE is a file that spate build wrote.\n");
+  return 0;
+}
+
+static int command_run(const struct command *command, int argc, char **argv) {
+  struct settings settings = {0};
+  char text[512];
+  if (!options_parse(&settings, command->bit, argc, argv, text)) return command_fail(text);
+  if (settings.help) {
+    printf("usage: spate %s %s [options]\n%s\n\n", command->name, command->operand, command->help);
+    options_print(command->bit);
+    return 0;
+  }
+  if (!settings.operand && command->operand[0] != '[') {
+    snprintf(text, sizeof text, "spate %s needs %s: see spate %s --help.", command->name, command->operand,
+             command->name);
+    return command_fail(text);
+  }
+  return command->run(&settings);
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "-h") == 0)
+    return usage_print();
+  if (strcmp(argv[1], "--version") == 0) {
+    printf("spate %s\n", spate_version());
+    return 0;
+  }
+  for (int i = 0; i < COMMAND_COUNT; i++)
+    if (strcmp(argv[1], commands[i].name) == 0) return command_run(&commands[i], argc - 1, argv + 1);
+  char text[512];
+  snprintf(text, sizeof text, "There is no command \"%.100s\": see spate --help.", argv[1]);
+  return command_fail(text);
+}

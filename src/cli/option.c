@@ -1,0 +1,210 @@
+/* The option table and its parser: "--name value", "--name=value", short names with a value, flags. */
+#include "cli/option.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_UINT64, OPTION_REAL, OPTION_BYTES, OPTION_TEXT, OPTION_LIST };
+
+struct option {
+  const char *name;
+  char letter; /* short form, or 0 */
+  enum option_kind kind;
+  unsigned commands;
+  size_t field; /* offset in struct settings */
+  size_t given; /* offset of a bool set when the option is given; 0: none (the first field is not a bool) */
+  const char *value, *help;
+};
+
+#define AT(field)     offsetof(struct settings, field)
+#define PLAIN(field)  AT(field), 0
+#define MARKED(field) AT(field), AT(has_##field)
+
+static const struct option options[] = {
+    {"output", 'o', OPTION_TEXT, FOR_BUILD, PLAIN(output), "FILE", "the engine file to write"},
+    {"quant-mode", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(quant_mode), "MODE",
+     "FP32, FP16, BF16, INT8_WEIGHT or INT4_WEIGHT (default: as the model's file is)"},
+    {"max-batch-size", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_batch_size), "N", "sequences in one step (default 32)"},
+    {"opt-batch-size", 0, OPTION_INT, FOR_LIMITS, PLAIN(opt_batch_size), "N",
+     "decode batch that kernel choices are timed at (default 16, at most max-batch-size)"},
+    {"max-input-len", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_input_len), "N",
+     "tokens of a prompt (default max-seq-len - 1)"},
+    {"max-seq-len", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_seq_len), "N",
+     "tokens of a prompt and its answer (default 8192 or the model's longest)"},
+    {"max-num-tokens", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_num_tokens), "N",
+     "tokens of one step (default 512, at least max-batch-size)"},
+    {"kv-cache-type", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(kv_cache_type), "TYPE", "PAGED (default) or CONTIGUOUS"},
+    {"target", 0, OPTION_TEXT, FOR_BUILD, PLAIN(target), "NAME", "what to pack for: cpu (default)"},
+
+    {"threads", 't', OPTION_INT, FOR_ENGINE, PLAIN(threads), "N",
+     "compute threads (default: what affinity and the cgroup's quota allow)"},
+    {"free-gpu-memory-fraction", 0, OPTION_REAL, FOR_ENGINE, PLAIN(memory_fraction), "F",
+     "of the available memory for the KV cache (default 0.3 on a CPU)"},
+    {"kv-cache-memory", 0, OPTION_BYTES, FOR_ENGINE, PLAIN(kv_cache_memory), "BYTES",
+     "KV cache in bytes, with an optional K, M or G; overrides the fraction"},
+    {"kv-cache-dtype", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(kv_cache_dtype), "TYPE",
+     "fp16 (default) or fp32 (default for an FP32 engine)"},
+    {"block-size", 0, OPTION_INT, FOR_ENGINE, PLAIN(block_size), "N",
+     "tokens of a KV block, a power of two up to 256 (default 16)"},
+    {"backend", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(backend), "NAME",
+     "cpu (default), reference (slow, exact) or null (no arithmetic)"},
+    {"cache-dir", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(cache_dir), "DIR",
+     "where engines built from models are kept (default ~/.cache/spate)"},
+    {"max-queue", 0, OPTION_INT, FOR_SERVE, PLAIN(max_queue), "N",
+     "requests that may wait; more are answered 429 (default 1024)"},
+    {"tensor-parallel-size", 0, OPTION_INT, FOR_ENGINE, PLAIN(tensor_parallel_size), "N",
+     "devices that share one model (only 1 exists so far)"},
+
+    {"host", 0, OPTION_TEXT, FOR_SERVE, PLAIN(host), "ADDRESS", "to listen on (default 127.0.0.1)"},
+    {"port", 0, OPTION_INT, FOR_SERVE, MARKED(port), "N", "to listen on; 0: any free one (default 8000)"},
+    {"workers", 0, OPTION_INT, FOR_SERVE, PLAIN(workers), "N", "network threads (default 1)"},
+    {"timeout-keep-alive", 0, OPTION_INT, FOR_SERVE, PLAIN(keep_alive), "SECONDS",
+     "how long an idle connection stays open (default 5)"},
+    {"limit-concurrency", 0, OPTION_INT, FOR_SERVE, PLAIN(limit_concurrency), "N",
+     "connections at once; more are answered 503 (default 4096)"},
+    {"log-level", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_level), "LEVEL", "error, warning, info (default) or debug"},
+
+    {"prompt", 'p', OPTION_TEXT, FOR_GENERATE | FOR_TOKENIZE, PLAIN(prompt), "TEXT",
+     "the prompt, taken as it is; without it, standard input is read"},
+    {"max-tokens", 'n', OPTION_INT, FOR_GENERATE, PLAIN(max_tokens), "N", "tokens to generate at most (default 256)"},
+    {"temperature", 0, OPTION_REAL, FOR_GENERATE, MARKED(temperature), "T", "0 is greedy (default: the model's, or 1)"},
+    {"top-k", 0, OPTION_INT, FOR_GENERATE, MARKED(top_k), "K", "draw from the K likeliest tokens (default: off)"},
+    {"top-p", 0, OPTION_REAL, FOR_GENERATE, MARKED(top_p), "P",
+     "draw from the likeliest tokens of mass P (default: off)"},
+    {"seed", 0, OPTION_UINT64, FOR_GENERATE, MARKED(seed), "N", "makes the draw repeatable (default: random)"},
+    {"stop", 0, OPTION_LIST, FOR_GENERATE, PLAIN(stop), "TEXT", "end before this text; may be given 16 times"},
+
+    {"batch", 0, OPTION_INT, FOR_BENCH, PLAIN(batch), "N", "sequences decoded together (default 1)"},
+    {"prompt-tokens", 0, OPTION_INT, FOR_BENCH, PLAIN(prompt_tokens), "N", "of each sequence (default 512)"},
+    {"decode-tokens", 0, OPTION_INT, FOR_BENCH, PLAIN(decode_tokens), "N", "of each sequence (default 128)"},
+    {"repeat", 0, OPTION_INT, FOR_BENCH, PLAIN(repeat), "N", "runs that the medians are over (default 3)"},
+    {"all-outputs", 0, OPTION_FLAG, FOR_BENCH, PLAIN(all_outputs), 0, "prefill computes the logits of every token"},
+    {"machine", 0, OPTION_FLAG, FOR_BENCH, PLAIN(machine), 0, "measure this machine's limits, without a model"},
+    {"json", 0, OPTION_FLAG, FOR_BENCH | FOR_INSPECT | FOR_TOKENIZE, PLAIN(json), 0, "print JSON"},
+    {"no-special", 0, OPTION_FLAG, FOR_TOKENIZE, PLAIN(no_special), 0, "add no BOS or EOS"},
+    {"help", 'h', OPTION_FLAG, ~0u, PLAIN(help), 0, "print this"},
+};
+
+enum { OPTION_COUNT = sizeof options / sizeof *options };
+
+static bool refuse(char text[512], const char *given, const struct option *option, const char *expected) {
+  snprintf(text, 512, "--%s is \"%.100s\", expected %s.", option->name, given, expected);
+  return false;
+}
+
+static bool number_parse(const char *given, double *value) {
+  char *end;
+  errno = 0;
+  *value = strtod(given, &end);
+  return *given && *end == '\0' && errno == 0 && isfinite(*value);
+}
+
+static bool bytes_parse(const char *given, uint64_t *bytes) {
+  char *end;
+  errno = 0;
+  unsigned long long count = strtoull(given, &end, 10);
+  int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+  if (given[0] < '0' || given[0] > '9' || errno || (shift && end[1]) || (!shift && *end)) return false;
+  *bytes = (uint64_t)count << shift;
+  return *bytes >> shift == count;
+}
+
+static bool list_add(struct settings *settings, const char *given, char text[512]) {
+  if (settings->n_stop < STOP_STRINGS_MAX) {
+    settings->stop[settings->n_stop++] = given;
+    return true;
+  }
+  snprintf(text, 512, "--stop was given more than %d times.", STOP_STRINGS_MAX);
+  return false;
+}
+
+static bool int_store(int *field, const struct option *option, const char *given, char text[512]) {
+  double number;
+  if (!number_parse(given, &number) || number != floor(number) || fabs(number) > 1e9)
+    return refuse(text, given, option, "a whole number");
+  *field = (int)number;
+  return true;
+}
+
+static bool value_store(struct settings *settings, const struct option *option, const char *given, char text[512]) {
+  char *base = (char *)settings;
+  void *field = base + option->field;
+  if (option->given) *(bool *)(void *)(base + option->given) = true;
+  switch (option->kind) {
+  case OPTION_FLAG: *(bool *)field = true; return true;
+  case OPTION_TEXT: *(const char **)field = given; return true;
+  case OPTION_LIST: return list_add(settings, given, text);
+  case OPTION_INT: return int_store(field, option, given, text);
+  case OPTION_REAL: return number_parse(given, field) || refuse(text, given, option, "a number");
+  case OPTION_UINT64: return bytes_parse(given, field) || refuse(text, given, option, "a whole number, 0 or more");
+  case OPTION_BYTES: return bytes_parse(given, field) || refuse(text, given, option, "bytes such as 512M");
+  }
+  return false;
+}
+
+/* --name, --name=value or -x; NULL when the command has no such option. *value is what follows '=', or NULL. */
+static const struct option *option_find(unsigned command, const char *argument, const char **value) {
+  const char *equals = strchr(argument, '=');
+  bool is_long = argument[1] == '-';
+  size_t size = is_long ? (equals ? (size_t)(equals - argument) : strlen(argument)) - 2 : 1;
+  *value = is_long && equals ? equals + 1 : NULL;
+  for (int i = 0; i < OPTION_COUNT; i++) {
+    if (!(options[i].commands & command)) continue;
+    bool same = is_long ? strlen(options[i].name) == size && memcmp(options[i].name, argument + 2, size) == 0
+                        : options[i].letter == argument[1] && argument[2] == '\0';
+    if (same) return &options[i];
+  }
+  return NULL;
+}
+
+static bool operand_store(struct settings *settings, const char *given, char text[512]) {
+  if (settings->operand) {
+    snprintf(text, 512, "Both \"%.100s\" and \"%.100s\" were given where one is expected.", settings->operand, given);
+    return false;
+  }
+  settings->operand = given;
+  return true;
+}
+
+bool options_parse(struct settings *settings, unsigned command, int argc, char **argv, char text[512]) {
+  bool only_operands = false;
+  for (int i = 1; i < argc; i++) {
+    const char *given, *argument = argv[i];
+    if (only_operands || argument[0] != '-' || argument[1] == '\0') {
+      if (!operand_store(settings, argument, text)) return false;
+      continue;
+    }
+    if (strcmp(argument, "--") == 0) {
+      only_operands = true;
+      continue;
+    }
+    const struct option *option = option_find(command, argument, &given);
+    if (!option) {
+      snprintf(text, 512, "%s has no option \"%.100s\": see spate %s --help.", argv[0], argument, argv[0]);
+      return false;
+    }
+    if (option->kind != OPTION_FLAG && !given && ++i < argc) given = argv[i];
+    if ((option->kind == OPTION_FLAG) == (given != NULL)) {
+      snprintf(text, 512, "--%s takes %s.", option->name, given ? "no value" : "a value");
+      return false;
+    }
+    if (!value_store(settings, option, given, text)) return false;
+  }
+  return true;
+}
+
+void options_print(unsigned command) {
+  for (int i = 0; i < OPTION_COUNT; i++) {
+    const struct option *option = &options[i];
+    if (!(option->commands & command)) continue;
+    char left[64], letter[8] = "    ";
+    if (option->letter) snprintf(letter, sizeof letter, "-%c, ", option->letter);
+    snprintf(left, sizeof left, "%s--%s%s%s", letter, option->name, option->value ? " " : "",
+             option->value ? option->value : "");
+    printf("  %-34s  %s\n", left, option->help);
+  }
+}

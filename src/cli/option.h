@@ -1,0 +1,57 @@
+/* The command line from one table: parsing, --help and checks all read it, so that an option is described once. To add
+ * one: a field in struct settings, a line in the table of option.c. To add a command: a line in main.c. */
+#ifndef SPATE_CLI_OPTION_H
+#define SPATE_CLI_OPTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Which commands take an option. */
+enum {
+  FOR_BUILD = 1,
+  FOR_SERVE = 2,
+  FOR_GENERATE = 4,
+  FOR_INSPECT = 8,
+  FOR_BENCH = 16,
+  FOR_TOKENIZE = 32,
+  FOR_ENGINE = FOR_SERVE | FOR_GENERATE | FOR_BENCH, /* those that open an engine */
+  FOR_LIMITS = FOR_BUILD | FOR_ENGINE,               /* those that may build one */
+};
+
+enum { STOP_STRINGS_MAX = 16 };
+
+/* Every option's value; 0 or NULL when it was not given. Texts point into argv. */
+struct settings {
+  const char *operand; /* MODEL, ENGINE or FILE */
+
+  const char *output, *quant_mode, *kv_cache_type, *target;
+  int max_batch_size, opt_batch_size, max_input_len, max_seq_len, max_num_tokens;
+
+  int threads, block_size, max_queue;
+  double memory_fraction;
+  uint64_t kv_cache_memory;
+  const char *kv_cache_dtype, *backend, *cache_dir;
+
+  const char *host, *log_level;
+  int port, workers, keep_alive, limit_concurrency, tensor_parallel_size;
+  bool has_port;
+
+  const char *prompt;
+  int max_tokens, top_k;
+  double temperature, top_p;
+  uint64_t seed;
+  bool has_temperature, has_top_p, has_top_k, has_seed;
+  const char *stop[STOP_STRINGS_MAX];
+  int n_stop;
+
+  int batch, prompt_tokens, decode_tokens, repeat;
+  bool machine, all_outputs, json, no_special, help;
+};
+
+/* Reads the arguments of one command (argv[0] is the command's name). False with a sentence in text. */
+bool options_parse(struct settings *settings, unsigned command, int argc, char **argv, char text[512]);
+
+/* The options of a command, aligned, for --help. */
+void options_print(unsigned command);
+
+#endif

@@ -1,0 +1,44 @@
+/* The progress bar. */
+#include "cli/progress.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { BAR_WIDTH = 30, LEAST_BYTES = 4096 };
+
+static void stage_begin(struct progress *p, const char *stage) {
+  snprintf(p->stage, sizeof p->stage, "%s", stage);
+  p->start_us = clock_us();
+  if (!isatty(STDERR_FILENO)) fprintf(stderr, "%s ...\n", stage);
+}
+
+/* Totals below LEAST_BYTES are counts of something. */
+static void amount_print(uint64_t done, uint64_t total, double seconds) {
+  double rate = seconds > 0 ? (double)done / seconds : 0;
+  if (total < LEAST_BYTES) {
+    fprintf(stderr, " %llu/%llu", (unsigned long long)done, (unsigned long long)total);
+    return;
+  }
+  fprintf(stderr, " %.1f/%.1f MB  %.0f MB/s", (double)done / 1e6, (double)total / 1e6, rate / 1e6);
+  if (rate > 0 && done < total) fprintf(stderr, "  %.0f s left", (double)(total - done) / rate);
+}
+
+static void bar_print(const struct progress *p, uint64_t done, uint64_t total) {
+  int full = total ? (int)((double)done / (double)total * BAR_WIDTH) : 0;
+  fprintf(stderr, "\r\033[K%-10s [", p->stage);
+  for (int i = 0; i < BAR_WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
+  fputc(']', stderr);
+  amount_print(done, total, (double)(clock_us() - p->start_us) * 1e-6);
+  if (done >= total) fputc('\n', stderr);
+  fflush(stderr);
+}
+
+bool progress_show(void *user, const char *stage, uint64_t done, uint64_t total) {
+  struct progress *p = user;
+  if (strncmp(p->stage, stage, sizeof p->stage - 1) != 0) stage_begin(p, stage);
+  if (isatty(STDERR_FILENO)) bar_print(p, done, total);
+  return true;
+}

@@ -1,0 +1,27 @@
+/* The HTTP API over one engine. A client of spate.h and of src/http/, nothing else. */
+#ifndef SPATE_SERVER_SERVER_H
+#define SPATE_SERVER_SERVER_H
+
+#include "spate.h"
+
+struct server_options {
+  const char *host;      /* NULL: 127.0.0.1 */
+  int port;              /* 0: any free one */
+  int workers;           /* network threads; 0: 1 */
+  int keep_alive;        /* seconds; 0: 5 */
+  int limit_concurrency; /* connections; 0: 4096 */
+};
+
+struct server;
+
+/* Listens and serves; the engine is borrowed until server_close. */
+struct server *server_open(spate_engine *engine, const struct server_options *options, spate_error *error);
+
+int server_port(const struct server *server);
+
+/* Stops accepting; running requests may finish within deadline_ms. Returns at once. Any thread. */
+void server_drain(struct server *server, int deadline_ms);
+void server_join(struct server *server);
+void server_close(struct server *server); /* drains with no delay; NULL is allowed */
+
+#endif
