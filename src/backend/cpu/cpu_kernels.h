@@ -42,8 +42,11 @@ struct kernel_set {
                  const struct linear_input *input, const struct linear_tail *tail, float *out, size_t out_stride);
 };
 
-/* The kernel sets of this binary, best first, and the one to use: `isa` by name, or NULL for the best that the machine
- * has (SPATE_ISA in the environment wins). */
+/* The kernel sets of this binary, best first, NULL at the end. Not all need be available on this machine. */
+extern const struct kernel_set *const kernel_sets[];
+
+/* The one to use: `isa` by name, or NULL for the best that the machine has (SPATE_ISA in the environment wins). NULL if
+ * there is no such set or the machine lacks its instructions. */
 const struct kernel_set *kernel_set_choose(const char *isa, struct error *error);
 
 #endif

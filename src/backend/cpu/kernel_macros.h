@@ -1,0 +1,15 @@
+/* What kernels ask of the compiler. */
+#ifndef SPATE_BACKEND_CPU_KERNEL_MACROS_H
+#define SPATE_BACKEND_CPU_KERNEL_MACROS_H
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* Before a loop of constant length whose body indexes an array of vectors: unrolled, the array is registers. */
+#define KERNEL_PRAGMA(text) _Pragma(#text)
+#ifdef __clang__
+#define UNROLL(n) KERNEL_PRAGMA(unroll n)
+#else
+#define UNROLL(n) KERNEL_PRAGMA(GCC unroll n)
+#endif
+
+#endif

@@ -1,0 +1,337 @@
+/* Linears over the packed layout, written once for all instruction sets on the primitives of vector_*.h.
+ *
+ * Every kernel holds some weights in registers as the dot product wants them and adds their part to the sums of all
+ * rows of a block of activation rows, which stay in the first-level cache: unpacking is paid once per block of rows,
+ * and one row or many run the same code. The order of sums is that of the columns: integers: an exact integer dot for
+ * each unit (half a unit for groups of 16), part = scale × dot + min × sum(q), sum += part × activation scale floats:
+ * one fused multiply-add for each column so a row's bytes do not depend on what runs beside it. */
+
+enum {
+  VECTORS = TILE_ROWS / LANES, /* of a tile */
+  VECTOR_BYTES = 4 * LANES,    /* of each 64-byte plane vector */
+  SUM_ROWS = 128,              /* rows × tiles that sums are held for at a time */
+  ROW_BLOCK_BYTES = 192 << 10, /* activation rows that should stay in the second-level cache */
+  LONE_TILES = 4,              /* tiles side by side when there is one row of floats: independent chains of sums */
+};
+
+typedef float tile_sums[TILE_ROWS];
+
+/* Activation rows of a block, from some unit on. */
+struct row_view {
+  const uint8_t *first;
+  size_t stride;
+  int n;
+};
+
+static ALWAYS_INLINE const void *row_at(struct row_view rows, int i) { return rows.first + i * rows.stride; }
+
+/* How codes lie in planes: constants for the compiler, one copy of the kernels for each. */
+struct code_form {
+  int bits, high_bits;
+  bool codebook;
+};
+
+static ALWAYS_INLINE vbytes plane_quad(const uint8_t *plane, int bits, int quad, int v, int left) {
+  int per_vector = 8 / bits;
+  vbytes all = vbytes_load(plane + (quad / per_vector) * PLANE_BYTES + v * VECTOR_BYTES);
+  if (bits == 8) return all;
+  return vbytes_field(all, bits * (quad % per_vector) - left, ((1 << bits) - 1) << left);
+}
+
+/* The codes of vector v of a unit as unsigned bytes, four columns each. */
+static ALWAYS_INLINE void unit_codes(struct code_form form, const uint8_t *low, const uint8_t *high,
+                                     const uint8_t *book, int v, vbytes codes[UNIT_QUADS]) {
+  UNROLL(8)
+  for (int quad = 0; quad < UNIT_QUADS; quad++) {
+    codes[quad] = plane_quad(low, form.bits, quad, v, 0);
+    if (form.high_bits) codes[quad] = vbytes_or(codes[quad], plane_quad(high, form.high_bits, quad, v, form.bits));
+    if (form.codebook) codes[quad] = vbytes_lookup(book, codes[quad]);
+  }
+}
+
+/* A codebook as unsigned bytes, offset as scheme_offset says. */
+static void book_bytes(const struct scheme *scheme, uint8_t book[CODEBOOK_ENTRIES]) {
+  const int8_t *entry = codebook_entries(scheme->codebook);
+  for (int i = 0; i < CODEBOOK_ENTRIES; i++) book[i] = (uint8_t)(entry[i] + scheme_offset(scheme));
+}
+
+/* value = scale × code + min for vector v of a group. */
+struct affine {
+  vfloat scale, min;
+};
+
+static ALWAYS_INLINE vfloat level_load(enum scale_kind kind, const uint8_t *from, int at) {
+  switch (kind) {
+  case SCALE_F16:
+    return vfloat_from_half(from + 2 * (size_t)at);
+  case SCALE_BF16:
+    return vfloat_from_bfloat(from + 2 * (size_t)at);
+  default:
+    return vfloat_load((const float *)(const void *)from + at);
+  }
+}
+
+static ALWAYS_INLINE struct affine affine_load(const struct cpu_layout *layout, const uint8_t *block, int group,
+                                               int v) {
+  const struct scheme *s = &layout->scheme;
+  int at = group * TILE_ROWS + v * LANES;
+  struct affine affine;
+  if (s->scale == SCALE_TWO_LEVEL) {
+    vfloat super = vfloat_from_half(block + layout->super_at + 2 * v * LANES);
+    affine.scale = vfloat_mul(super, vfloat_from_int8(block + layout->scale_at + at));
+  } else {
+    affine.scale = level_load(s->scale, block + layout->scale_at, at);
+  }
+  if (!s->has_min) {
+    affine.min = vfloat_mul(affine.scale, vfloat_set((float)-scheme_offset(s)));
+  } else if (s->scale == SCALE_TWO_LEVEL) {
+    vfloat super = vfloat_from_half(block + layout->super_min_at + 2 * v * LANES);
+    vfloat sub = vfloat_mul(vfloat_set(-1), vfloat_from_uint8(block + layout->min_at + at));
+    affine.min = vfloat_mul(super, sub);
+  } else {
+    affine.min = level_load(s->scale, block + layout->min_at, at);
+  }
+  return affine;
+}
+
+static ALWAYS_INLINE vfloat affine_part(struct affine group, vfloat dot, float sum) {
+  return vfloat_fma(group.min, vfloat_set(sum), vfloat_mul(group.scale, dot));
+}
+
+/* Adds unit u of a block times each row to the sums. halves: groups of 16 columns. */
+static ALWAYS_INLINE void unit_rows(struct code_form form, bool halves, const struct cpu_layout *layout,
+                                    const uint8_t *book, const uint8_t *block, int u, struct row_view rows,
+                                    tile_sums *sums) {
+  const uint8_t *low = block + u * form.bits * PLANE_BYTES;
+  const uint8_t *high = block + layout->high_at + u * form.high_bits * PLANE_BYTES;
+  int group = halves ? 2 * u : u * UNIT_COLS / layout->scheme.group;
+  int width = form.codebook ? 8 : form.bits + form.high_bits;
+  UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) {
+    vbytes codes[UNIT_QUADS];
+    unit_codes(form, low, high, book, v, codes);
+    struct affine first = affine_load(layout, block, group, v), second = first;
+    if (halves) second = affine_load(layout, block, group + 1, v);
+    for (int i = 0; i < rows.n; i++) {
+      const struct activation_unit *x = row_at(rows, i);
+      vfloat part;
+      if (halves) {
+        part = affine_part(first, vfloat_dot(codes, UNIT_QUADS / 2, x->q, width), x->half[0]);
+        part = vfloat_fma(second.scale, vfloat_dot(codes + UNIT_QUADS / 2, UNIT_QUADS / 2, x->q + UNIT_COLS / 2, width),
+                          part);
+        part = vfloat_fma(second.min, vfloat_set(x->half[1]), part);
+      } else {
+        part = affine_part(first, vfloat_dot(codes, UNIT_QUADS, x->q, width), x->sum);
+      }
+      float *sum = sums[i] + v * LANES;
+      vfloat_store(sum, vfloat_fma(part, vfloat_set(x->scale), vfloat_load(sum)));
+    }
+  }
+}
+
+static ALWAYS_INLINE void tile_rows(struct code_form form, bool halves, const struct cpu_layout *layout,
+                                    const uint8_t *tile, struct row_view rows, tile_sums *sums) {
+  uint8_t book[CODEBOOK_ENTRIES];
+  if (form.codebook) book_bytes(&layout->scheme, book);
+  for (int unit = 0; unit < layout->n_unit; tile += layout->block_bytes) {
+    for (int u = 0; u < layout->block_units && unit < layout->n_unit; u++, unit++) {
+      unit_rows(form, halves, layout, book, tile, u, rows, sums);
+      rows.first += sizeof(struct activation_unit);
+    }
+  }
+}
+
+/* Two columns of a block of floats, all rows of the tile. */
+static ALWAYS_INLINE void float_pair(enum scheme_kind kind, const uint8_t *block, int col, vfloat weights[2][VECTORS]) {
+  UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) {
+    size_t at = (size_t)col * TILE_ROWS + v * LANES, next = at + TILE_ROWS;
+    if (kind == SCHEME_BF16) {
+      vfloat_bfloat_pair(block + 2 * (at + v * LANES), &weights[0][v], &weights[1][v]);
+    } else if (kind == SCHEME_F16) {
+      weights[0][v] = vfloat_from_half(block + 2 * at);
+      weights[1][v] = vfloat_from_half(block + 2 * next);
+    } else {
+      weights[0][v] = vfloat_load((const float *)(const void *)block + at);
+      weights[1][v] = vfloat_load((const float *)(const void *)block + next);
+    }
+  }
+}
+
+/* Adds one block (32 columns) of floats times each row to the sums. */
+static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const uint8_t *block, struct row_view rows,
+                                     tile_sums *sums) {
+  for (int col = 0; col < UNIT_COLS; col += FLOAT_STEP) {
+    vfloat weights[FLOAT_STEP][VECTORS];
+    UNROLL(FLOAT_STEP)
+    for (int k = 0; k < FLOAT_STEP; k += 2) float_pair(kind, block, col + k, weights + k);
+    for (int i = 0; i < rows.n; i++) {
+      const float *x = (const float *)row_at(rows, i) + col;
+      vfloat sum[VECTORS];
+      UNROLL(VECTOR_UNROLL)
+      for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_load(sums[i] + v * LANES);
+      UNROLL(FLOAT_STEP)
+      for (int k = 0; k < FLOAT_STEP; k++) {
+        vfloat value = vfloat_set(x[k]);
+        UNROLL(VECTOR_UNROLL)
+        for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_fma(weights[k][v], value, sum[v]);
+      }
+      UNROLL(VECTOR_UNROLL)
+      for (int v = 0; v < VECTORS; v++) vfloat_store(sums[i] + v * LANES, sum[v]);
+    }
+  }
+}
+
+/* The exact mode of integer weights: each unit to floats first. Slow; for measuring what int8 activations lose. */
+static ALWAYS_INLINE void unit_floats(struct code_form form, const struct cpu_layout *layout, const uint8_t *book,
+                                      const uint8_t *block, int u, float values[UNIT_COLS][TILE_ROWS]) {
+  const uint8_t *low = block + u * form.bits * PLANE_BYTES;
+  const uint8_t *high = block + layout->high_at + u * form.high_bits * PLANE_BYTES;
+  for (int v = 0; v < VECTORS; v++) {
+    vbytes codes[UNIT_QUADS];
+    unit_codes(form, low, high, book, v, codes);
+    for (int quad = 0; quad < UNIT_QUADS; quad++) {
+      struct affine group = affine_load(layout, block, (u * UNIT_COLS + 4 * quad) / layout->scheme.group, v);
+      for (int j = 0; j < 4; j++)
+        vfloat_store(values[4 * quad + j] + v * LANES,
+                     vfloat_fma(group.scale, vfloat_from_byte(codes[quad], j), group.min));
+    }
+  }
+}
+
+static ALWAYS_INLINE void tile_exact(struct code_form form, const struct cpu_layout *layout, const uint8_t *tile,
+                                     struct row_view rows, tile_sums *sums) {
+  uint8_t book[CODEBOOK_ENTRIES];
+  book_bytes(&layout->scheme, book);
+  for (int unit = 0; unit < layout->n_unit; unit++, rows.first += UNIT_COLS * sizeof(float)) {
+    float values[UNIT_COLS][TILE_ROWS];
+    const uint8_t *block = tile + (size_t)(unit / layout->block_units) * layout->block_bytes;
+    unit_floats(form, layout, book, block, unit % layout->block_units, values);
+    block_rows(SCHEME_F32, (const uint8_t *)values, rows, sums);
+  }
+}
+
+/* Adds one tile times each row to the sums. */
+typedef void tile_kernel(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows, tile_sums *sums);
+
+/* A kernel for one form of codes: by groups of 16 or larger ones, for one row (its sums stay in registers) or many. */
+#define INTEGER_KERNEL(name, low_bits, up_bits, book)                                                                  \
+  static void name(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows, tile_sums *sums) {      \
+    const struct code_form form = {.bits = low_bits, .high_bits = up_bits, .codebook = book};                          \
+    const struct row_view lone = {.first = rows.first, .n = 1};                                                        \
+    bool halves = layout->scheme.group < UNIT_COLS;                                                                    \
+    if (layout->scheme.activation == ACTIVATION_FLOAT)                                                                 \
+      tile_exact(form, layout, tile, rows, sums);                                                                      \
+    else if (rows.n == 1)                                                                                              \
+      halves ? tile_rows(form, true, layout, tile, lone, sums) : tile_rows(form, false, layout, tile, lone, sums);     \
+    else                                                                                                               \
+      halves ? tile_rows(form, true, layout, tile, rows, sums) : tile_rows(form, false, layout, tile, rows, sums);     \
+  }
+
+INTEGER_KERNEL(int2, 2, 0, false)
+INTEGER_KERNEL(int2_1, 2, 1, false)
+INTEGER_KERNEL(int2_2, 2, 2, false)
+INTEGER_KERNEL(int4, 4, 0, false)
+INTEGER_KERNEL(int4_1, 4, 1, false)
+INTEGER_KERNEL(int4_2, 4, 2, false)
+INTEGER_KERNEL(int4_book, 4, 0, true)
+INTEGER_KERNEL(int8, 8, 0, false)
+
+static tile_kernel *integer_kernel_of(const struct scheme *s) {
+  static tile_kernel *const low2[] = {int2, int2_1, int2_2}, *const low4[] = {int4, int4_1, int4_2};
+  if (s->bits == 8) return int8;
+  if (s->codebook) return int4_book;
+  return s->bits == 4 ? low4[s->high_bits] : low2[s->high_bits];
+}
+
+/* One row times n tiles side by side. */
+static ALWAYS_INLINE void tiles_lone(enum scheme_kind kind, const struct cpu_layout *layout, const uint8_t *tile, int n,
+                                     const float *x, tile_sums *sums) {
+  vfloat sum[LONE_TILES][VECTORS];
+  UNROLL(4)
+  for (int t = 0; t < n; t++) UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) sum[t][v] = vfloat_set(0);
+  for (int block = 0; block < layout->n_block; block++, tile += layout->block_bytes, x += UNIT_COLS) {
+    for (int col = 0; col < UNIT_COLS; col += 2) {
+      vfloat x0 = vfloat_set(x[col]), x1 = vfloat_set(x[col + 1]);
+      UNROLL(4)
+      for (int t = 0; t < n; t++) {
+        vfloat weights[2][VECTORS];
+        float_pair(kind, tile + t * layout->tile_bytes, col, weights);
+        UNROLL(VECTOR_UNROLL)
+        for (int v = 0; v < VECTORS; v++)
+          sum[t][v] = vfloat_fma(weights[1][v], x1, vfloat_fma(weights[0][v], x0, sum[t][v]));
+      }
+    }
+  }
+  UNROLL(4)
+  for (int t = 0; t < n; t++) UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) vfloat_store(sums[t] + v * LANES, sum[t][v]);
+}
+
+/* Kernels for one float type: one row times four tiles, or one tile times any rows. */
+#define FLOAT_KERNELS(name, kind)                                                                                      \
+  static void name##_lone(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows,                  \
+                          tile_sums *sums) {                                                                           \
+    tiles_lone(kind, layout, tile, LONE_TILES, row_at(rows, 0), sums);                                                 \
+  }                                                                                                                    \
+  static void name(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows, tile_sums *sums) {      \
+    if (rows.n == 1) {                                                                                                 \
+      tiles_lone(kind, layout, tile, 1, row_at(rows, 0), sums);                                                        \
+      return;                                                                                                          \
+    }                                                                                                                  \
+    for (int i = 0; i < layout->n_block; i++, rows.first += UNIT_COLS * sizeof(float))                                 \
+      block_rows(kind, tile + i * layout->block_bytes, rows, sums);                                                    \
+  }
+
+FLOAT_KERNELS(float32, SCHEME_F32)
+FLOAT_KERNELS(float16, SCHEME_F16)
+FLOAT_KERNELS(bfloat16, SCHEME_BF16)
+
+/* The sums of n tiles from `tile` on, all rows of one tile before the next. */
+static void tiles_sums(const struct cpu_layout *layout, const uint8_t *tile, int n, struct row_view rows,
+                       tile_sums *sums) {
+  static tile_kernel *const lone[] = {float32_lone, float16_lone, bfloat16_lone};
+  static tile_kernel *const many[] = {float32, float16, bfloat16};
+  const struct scheme *s = &layout->scheme;
+  memset(sums, 0, (size_t)n * rows.n * sizeof *sums);
+  if (n == LONE_TILES) {
+    lone[s->kind](layout, tile, rows, sums);
+    return;
+  }
+  tile_kernel *kernel = s->kind == SCHEME_INT ? integer_kernel_of(s) : many[s->kind];
+  for (int t = 0; t < n; t++) kernel(layout, tile + t * layout->tile_bytes, rows, sums + t * rows.n);
+}
+
+/* A tile's sums (and after them its partner's, if gated) of rows [row, row + n) through the tail. */
+static void tile_store(const struct cpu_layout *layout, const struct linear_tail *tail, int tile, tile_sums *sums,
+                       int row, int n, float *out, size_t out_stride) {
+  for (int i = 0; i < n; i++) {
+    const float *residual = tail->residual ? tail->residual + (row + i) * tail->residual_stride : NULL;
+    tail_store(tail, layout, tile, sums[i], tail->gated ? sums[n + i] : NULL, residual, out + (row + i) * out_stride);
+  }
+}
+
+static int rows_at_a_time(const struct linear_input *input) {
+  size_t fit = ROW_BLOCK_BYTES / input->row_bytes;
+  return fit < 16 ? 16 : fit > SUM_ROWS / 2 ? SUM_ROWS / 2 : (int)fit;
+}
+
+static void linear(const struct cpu_layout *layout, const uint8_t *packed, int first, int count,
+                   const struct linear_input *input, const struct linear_tail *tail, float *out, size_t out_stride) {
+  tile_sums sums[SUM_ROWS];
+  int step = rows_at_a_time(input), end = first + count, pair = tail->gated ? 2 : 1;
+  for (int row = 0; row < input->n_row; row += step) {
+    int left = input->n_row - row;
+    struct row_view rows = {.first = (const uint8_t *)input->rows + row * input->row_bytes,
+                            .stride = input->row_bytes,
+                            .n = left < step ? left : step};
+    bool side_by_side = rows.n == 1 && layout->scheme.kind != SCHEME_INT;
+    for (int tile = first, n; tile < end; tile += n) {
+      n = side_by_side && end - tile >= LONE_TILES ? LONE_TILES : pair;
+      tiles_sums(layout, packed + tile * layout->tile_bytes, n, rows, sums);
+      for (int t = 0; t < n; t += pair)
+        tile_store(layout, tail, tile + t, sums + t * rows.n, row, rows.n, out, out_stride);
+    }
+  }
+}

@@ -1,0 +1,63 @@
+/* Work on one activation row: the norm before a linear, and the row as the linear wants it. Plain loops that the
+ * compiler vectorises for the including file's instruction set. */
+
+enum { NORM_LANES = 32 }; /* partial sums of squares: their number, and so the result, is the same everywhere */
+
+static void rms_norm(const float *x, const float *weight, int cols, float eps, float *y) {
+  float lane[NORM_LANES] = {0};
+  int col = 0;
+  for (; col + NORM_LANES <= cols; col += NORM_LANES)
+    for (int i = 0; i < NORM_LANES; i++) lane[i] += x[col + i] * x[col + i];
+  double squares = 0;
+  for (int i = 0; i < NORM_LANES; i++) squares += (double)lane[i];
+  for (; col < cols; col++) squares += (double)x[col] * (double)x[col];
+  float scale = (float)(1 / sqrt(squares / cols + (double)eps));
+  for (col = 0; col < cols; col++) y[col] = x[col] * scale * weight[col];
+}
+
+static void prepare_floats(const struct cpu_layout *layout, const float *x, float *row) {
+  int padded = layout->n_unit * UNIT_COLS;
+  memcpy(row, x, layout->cols * sizeof *x);
+  memset(row + layout->cols, 0, (padded - layout->cols) * sizeof *x);
+}
+
+/* The largest magnitude; compared as integers, which order like the magnitudes do. */
+static float unit_peak(const float x[UNIT_COLS]) {
+  uint32_t peak = 0;
+  for (int i = 0; i < UNIT_COLS; i++) {
+    uint32_t magnitude = float_bits(x[i]) & 0x7FFFFFFFu;
+    peak = magnitude > peak ? magnitude : peak;
+  }
+  return float_from_bits(peak);
+}
+
+static void prepare_unit(const float x[UNIT_COLS], struct activation_unit *unit) {
+  const float whole = 0x1.8p23f; /* adding it rounds to an integer, left in the low bits */
+  float peak = unit_peak(x);
+  float inverse = peak > 1e-30f ? 127 / peak : 0;
+  int8_t q[UNIT_COLS];
+  for (int i = 0; i < UNIT_COLS; i++) q[i] = (int8_t)float_bits(x[i] * inverse + whole);
+  int half[2] = {0, 0};
+  for (int i = 0; i < UNIT_COLS / 2; i++) half[0] += q[i];
+  for (int i = UNIT_COLS / 2; i < UNIT_COLS; i++) half[1] += q[i];
+  memcpy(unit->q, q, sizeof q);
+  unit->scale = peak > 1e-30f ? peak / 127 : 0;
+  unit->half[0] = (float)half[0];
+  unit->half[1] = (float)half[1];
+  unit->sum = (float)(half[0] + half[1]);
+}
+
+static void prepare(const struct cpu_layout *layout, const float *x, void *row) {
+  const struct scheme *s = &layout->scheme;
+  if (s->kind != SCHEME_INT || s->activation == ACTIVATION_FLOAT) {
+    prepare_floats(layout, x, row);
+    return;
+  }
+  struct activation_unit *unit = row;
+  int col = 0;
+  for (; col + UNIT_COLS <= layout->cols; col += UNIT_COLS) prepare_unit(x + col, unit++);
+  if (col == layout->cols) return;
+  float last[UNIT_COLS] = {0};
+  memcpy(last, x + col, (layout->cols - col) * sizeof *x);
+  prepare_unit(last, unit);
+}

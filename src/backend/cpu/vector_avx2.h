@@ -1,0 +1,62 @@
+/* The vector primitives of linear_template.h for AVX2 with FMA and F16C: a vector is 8 rows, half a tile. */
+#ifndef SPATE_BACKEND_CPU_VECTOR_AVX2_H
+#define SPATE_BACKEND_CPU_VECTOR_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+/* FLOAT_STEP columns × 2 vectors of weights and 2 sums fit the 16 registers. */
+enum { LANES = 8, VECTOR_UNROLL = 2, FLOAT_STEP = 4 };
+
+typedef __m256 vfloat;
+typedef __m256i vbytes; /* four codes for each row */
+
+static inline vfloat vfloat_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline void vfloat_store(float *p, vfloat v) { _mm256_storeu_ps(p, v); }
+static inline vfloat vfloat_set(float x) { return _mm256_set1_ps(x); }
+static inline vfloat vfloat_mul(vfloat a, vfloat b) { return _mm256_mul_ps(a, b); }
+static inline vfloat vfloat_fma(vfloat a, vfloat b, vfloat c) { return _mm256_fmadd_ps(a, b, c); }
+
+static inline vfloat vfloat_from_half(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
+static inline vfloat vfloat_from_bfloat(const void *p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
+}
+static inline vfloat vfloat_from_int8(const void *p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
+}
+static inline vfloat vfloat_from_uint8(const void *p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p)));
+}
+
+static inline void vfloat_bfloat_pair(const void *p, vfloat *even, vfloat *odd) {
+  __m256i pair = _mm256_loadu_si256(p);
+  *even = _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16));
+  *odd = _mm256_castsi256_ps(_mm256_and_si256(pair, _mm256_set1_epi32((int)0xFFFF0000)));
+}
+
+static inline vbytes vbytes_load(const uint8_t *p) { return _mm256_loadu_si256((const void *)p); }
+static inline vbytes vbytes_or(vbytes a, vbytes b) { return _mm256_or_si256(a, b); }
+
+/* Each byte shifted right (left if negative), then masked. */
+static inline vbytes vbytes_field(vbytes v, int shift, int mask) {
+  vbytes shifted = shift >= 0 ? _mm256_srli_epi16(v, shift) : _mm256_slli_epi16(v, -shift);
+  return _mm256_and_si256(shifted, _mm256_set1_epi8((char)mask));
+}
+
+static inline vbytes vbytes_lookup(const uint8_t table[16], vbytes v) {
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table)), v);
+}
+
+/* Byte j of each row. */
+static inline vfloat vfloat_from_byte(vbytes v, int j) {
+  return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(v, 8 * j), _mm256_set1_epi32(255)));
+}
+
+static inline __m256i quad_broadcast(const int8_t *q) {
+  int32_t quad;
+  memcpy(&quad, q, sizeof quad);
+  return _mm256_set1_epi32(quad);
+}
+
+#endif
