@@ -40,16 +40,11 @@ static bool cut(struct cutter *c, struct slice run, bool matched) {
   bool last_matched = c->last_matched;
   c->last_matched = matched;
   switch (c->patterns->mode) {
-  case SPLIT_REMOVED:
-    return matched || emit(c, run);
-  case SPLIT_WITH_PREVIOUS:
-    return join(c, run, matched && !last_matched);
-  case SPLIT_WITH_NEXT:
-    return join(c, run, last_matched && !matched);
-  case SPLIT_CONTIGUOUS:
-    return join(c, run, last_matched == matched);
-  default:
-    return emit(c, run);
+  case SPLIT_REMOVED: return matched || emit(c, run);
+  case SPLIT_WITH_PREVIOUS: return join(c, run, matched && !last_matched);
+  case SPLIT_WITH_NEXT: return join(c, run, last_matched && !matched);
+  case SPLIT_CONTIGUOUS: return join(c, run, last_matched == matched);
+  default: return emit(c, run);
   }
 }
 

@@ -22,8 +22,8 @@ static bool read_model_flags(struct tokenizer_spec *spec, const json_t *model, s
   static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
   for (int i = 0; i < 2; i++)
     if (json_take_text(model, affixes[i]).size)
-      return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's BPE model has a %s, which is not supported.",
-                       affixes[i]);
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "The tokenizer's BPE model has a non-empty %s, which is not supported.", affixes[i]);
   if (json_number_value(json_object_get(model, "dropout")) != 0)
     return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's BPE model has a dropout, which is not supported.");
   if (json_take_bool(model, "byte_fallback", false)) spec->flags |= MODEL_BYTE_FALLBACK;
@@ -153,6 +153,7 @@ static bool read_added_token(struct tokenizer_spec *spec, const json_t *token, s
   if (shown.size > LIMIT_TOKEN_BYTES || looked_for.size > LIMIT_TOKEN_BYTES)
     return error_set(error, ERROR_LIMIT, "Added token %u has %zu bytes, more than the %d allowed.", id, shown.size,
                      LIMIT_TOKEN_BYTES);
+  if (!(flags & ADDED_SPECIAL)) shown = looked_for; /* a marker keeps its name */
   struct token_spec *known = &spec->tokens[id];
   if (flags & ADDED_SPECIAL)
     *known = (struct token_spec){shown, TOKEN_SPECIAL};

@@ -1,5 +1,6 @@
 /* Opens a compiled tokenizer: nothing of the blob is trusted before it has been checked here. */
 #include "base/checked.h"
+#include "base/utf8.h"
 #include "text/tokenizer_blob.h"
 
 static const struct {
@@ -129,8 +130,10 @@ static bool indexes_check(const struct tokenizer_tables *tables, struct error *e
   return empty > 0 || corrupt(error, "the merge index is full");
 }
 
+/* In range, and UTF-8: then whatever is cut from and put into a valid text leaves it valid, and PCRE2 need not look. */
 static bool text_valid(const struct tokenizer_tables *tables, struct blob_range range) {
-  return range_within(range.offset, range.size, tables->header->sections[SECTION_TEXT].size);
+  return range_within(range.offset, range.size, tables->header->sections[SECTION_TEXT].size) &&
+         utf8_valid(tables_text(tables, range));
 }
 
 static bool texts_check(const struct tokenizer_tables *tables, struct error *error) {

@@ -1,0 +1,198 @@
+/* tokenizer.json: each family's small twin against what the package `tokenizers` made of adversarial strings
+ * (tools/make_tokenizer_fixtures.py), and the sentences that refuse what is not supported. */
+#include "text_support.h"
+
+static void check_case(const struct tokenizer *tokenizer, const json_t *row, const char *name) {
+  struct slice text = json_slice(json_array_get(row, 0)), decoded = json_slice(json_array_get(row, 2));
+  const json_t *expected = json_array_get(row, 1), *id;
+  struct token_list ids = encode_all(tokenizer, text, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL);
+  size_t i;
+  bool same = ids.count == json_array_size(expected);
+  json_array_foreach(expected, i, id) { same = same && ids.ids[i] == json_integer_value(id); }
+  if (!same) fail_msg("%s: '%.*s' gives other ids", name, SLICE_ARGS(text));
+  struct buffer out;
+  buffer_init(&out, 1 << 20);
+  assert_true(detokenize(tokenizer, ids.ids, ids.count, DETOKENIZE_START, &out));
+  if (!slice_equal(buffer_slice(&out), decoded)) fail_msg("%s: '%.*s' decodes otherwise", name, SLICE_ARGS(text));
+  buffer_release(&out);
+  token_list_release(&ids);
+}
+
+static void test_families(void **state) {
+  (void)state;
+  static const char *const names[] = {"gpt2",      "llama3", "qwen2", "smollm", "llama2",
+                                      "metaspace", "phi3",   "gemma", "added"};
+  for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+    struct fixture fixture;
+    fixture_open(&fixture, names[n]);
+    char path[256];
+    snprintf(path, sizeof path, FIXTURES "/text/%s.cases.json", names[n]);
+    struct error error = {0};
+    json_t *cases = json_read(path, 1 << 20, &error);
+    if (!cases) fail_msg("%s", error.text);
+    size_t i;
+    json_t *row;
+    json_array_foreach(cases, i, row) { check_case(fixture.tokenizer, row, names[n]); }
+    assert_true(i > 100);
+    json_decref(cases);
+    fixture_close(&fixture);
+  }
+}
+
+/* Without ENCODE_PARSE_SPECIAL no text becomes a special token. */
+static void test_special_is_text(void **state) {
+  (void)state;
+  static const char *const names[] = {"llama3", "smollm", "llama2", "gemma"};
+  for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+    struct fixture fixture;
+    fixture_open(&fixture, names[n]);
+    struct slice text = slice_text("<|eot_id|> <|im_end|></s><s> <end_of_turn><unk>");
+    struct token_list ids = encode_all(fixture.tokenizer, text, 0);
+    for (size_t i = 0; i < ids.count; i++) assert_false(tokenizer_is_special(fixture.tokenizer, ids.ids[i]));
+    token_list_release(&ids);
+    fixture_close(&fixture);
+  }
+}
+
+static void test_facts(void **state) {
+  (void)state;
+  struct fixture fixture;
+  fixture_open(&fixture, "smollm");
+  const struct tokenizer_facts *facts = tokenizer_facts(fixture.tokenizer);
+  assert_string_equal(facts->name, "byte-level BPE");
+  assert_int_equal(facts->n_end, 2);
+  int32_t end = tokenizer_find(fixture.tokenizer, slice_text("<|im_end|>"));
+  assert_true(end > 0 && tokenizer_is_end(fixture.tokenizer, end) && tokenizer_is_special(fixture.tokenizer, end));
+  assert_false(tokenizer_is_end(fixture.tokenizer, 0));
+  assert_int_equal(tokenizer_piece(fixture.tokenizer, -1).size, 0);
+  assert_int_equal(tokenizer_piece(fixture.tokenizer, 1 << 30).size, 0);
+  assert_true(slice_is(tokenizer_piece(fixture.tokenizer, end), "<|im_end|>"));
+  assert_int_equal(tokenizer_find(fixture.tokenizer, slice_text("no such token")), -1);
+  fixture_close(&fixture);
+}
+
+static void test_config(void **state) {
+  (void)state;
+  struct slice json =
+      slice_text("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]},"
+                 "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
+                 "\"added_tokens\":[{\"id\":3,\"content\":\"<B>\",\"special\":true},"
+                 "{\"id\":4,\"content\":\"<E>\",\"special\":true}]}");
+  struct slice config = slice_text("{\"bos_token\":\"<B>\",\"eos_token\":{\"content\":\"<E>\"},\"add_bos_token\":true,"
+                                   "\"add_eos_token\":true}");
+  struct buffer blob;
+  struct error error = {0};
+  buffer_init(&blob, 1 << 20);
+  if (!tokenizer_compile_json(json, config, &blob, &error)) fail_msg("%s", error.text);
+  struct tokenizer *tokenizer = tokenizer_open(buffer_slice(&blob), &error);
+  assert_non_null(tokenizer);
+  struct token_list ids = encode_all(tokenizer, slice_text("ab"), ENCODE_ADD_SPECIAL);
+  assert_int_equal(ids.count, 3);
+  assert_int_equal(ids.ids[0], 3);
+  assert_int_equal(ids.ids[1], 2);
+  assert_int_equal(ids.ids[2], 4);
+  token_list_release(&ids);
+  tokenizer_close(tokenizer);
+  buffer_release(&blob);
+}
+
+static void test_bad_text(void **state) {
+  (void)state;
+  struct fixture fixture;
+  fixture_open(&fixture, "gpt2");
+  struct token_list ids;
+  struct error error = {0};
+  token_list_init(&ids, 3);
+  assert_false(tokenizer_encode(fixture.tokenizer, slice_make("ab\xff", 3), 0, &ids, &error));
+  assert_string_equal(error.text, "The text is not valid UTF-8.");
+  assert_false(tokenizer_encode(fixture.tokenizer, slice_text("q x q x q x"), 0, &ids, &error));
+  assert_string_equal(error.text, "The text has more than the 3 tokens allowed; send a shorter one.");
+  assert_int_equal(error.code, ERROR_LIMIT);
+  token_list_release(&ids);
+  fixture_close(&fixture);
+}
+
+#define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}"
+#define BYTES "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"
+#define SPLIT(pattern)                                                                                                 \
+  "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":" \
+  "\"" pattern "\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]}}"
+
+static void test_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *json, *sentence;
+  } rows[] = {
+      {"{", "tokenizer.json: Not valid JSON at line 1, column 1: string or '}' expected near end of file."},
+      {"{" BYTES "}", "The tokenizer.json is malformed: it has no model."},
+      {"[]", "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581; only such "
+             "tokenizers are supported."},
+      {"{" MODEL "}", "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581; only "
+                      "such tokenizers are supported."},
+      {"{\"model\":{\"type\":\"Unigram\"}," BYTES "}", "The tokenizer's model 'Unigram' is not supported; BPE is."},
+      {"{\"model\":{\"type\":\"WordPiece\"}," BYTES "}", "The tokenizer's model 'WordPiece' is not supported; BPE is."},
+      {"{\"model\":{\"type\":\"BPE\"}," BYTES "}", "The tokenizer.json is malformed: its model has no vocabulary."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{}}," BYTES "}",
+       "The tokenizer has 0 tokens; between 1 and 1048576 are supported."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1}}," BYTES "}",
+       "The id of the token 'a' is not a number from 0 to 1048575."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":2000000}}," BYTES "}",
+       "The id of the token 'a' is not a number from 0 to 1048575."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0}}," BYTES "}",
+       "The tokenizer.json is malformed: its model has no list of merges."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"ab\"]}," BYTES "}",
+       "Merge 0 of the tokenizer is not a pair of tokens."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\",\"a\",\"a\"]]}," BYTES "}",
+       "Merge 0 of the tokenizer is not a pair of tokens."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a a\"]}," BYTES "}",
+       "Merge 0 makes 'aa', but 'aa' is not in the vocabulary."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}," BYTES "}",
+       "Merge 0 makes 'ab', but 'b' is not in the vocabulary."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}," BYTES "}",
+       "Two tokens have the id 0; 'b' is one of them."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1}," BYTES "}",
+       "The tokenizer's BPE model has a dropout, which is not supported."},
+      {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}," BYTES "}",
+       "The tokenizer's BPE model has a non-empty end_of_word_suffix, which is not supported."},
+      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Lowercase\"}}",
+       "The tokenizer's normalizer 'Lowercase' is not supported."},
+      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},\"content\":\"x\"}}",
+       "The tokenizer's normalizer 'Replace' is malformed: only a non-empty String pattern with a content is "
+       "supported."},
+      {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}}",
+       "The tokenizer's pre-tokenizer 'BertPreTokenizer' is not supported."},
+      {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\"}}",
+       "The tokenizer's pre-tokenizer 'Metaspace' is malformed: its replacement is not U+2581."},
+      {"{" MODEL "," BYTES ",\"decoder\":{\"type\":\"WordPiece\"}}",
+       "The tokenizer's decoder 'WordPiece' is not supported."},
+      {"{" MODEL "," BYTES ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
+       "The tokenizer's post-processor 'BertProcessing' is not supported."},
+      {"{" MODEL "," BYTES ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":"
+       "\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[9]}}}}",
+       "The tokenizer.json is malformed: its post-processor puts too many tokens or unknown ones around a text."},
+      {"{" MODEL "," BYTES ",\"added_tokens\":[{\"content\":\"x\"}]}",
+       "The id of added token 0 is not a number from 0 to 1048575."},
+      {SPLIT("("), "The split regex '(' does not compile: missing closing parenthesis."},
+      {SPLIT("[a&&b]"), "The split regex '[a&&b]' uses an intersection of classes at byte 2, which is not supported."},
+      {SPLIT("[a[b]]"), "The split regex '[a[b]]' uses a class inside a class at byte 2, which is not supported."},
+      {SPLIT("\\\\h"),
+       "The split regex '\\h' uses an escape whose meaning differs between engines at byte 0, which is not supported."},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct buffer blob;
+    struct error error = {0};
+    buffer_init(&blob, 1 << 20);
+    if (tokenizer_compile_json(slice_text(rows[i].json), slice_text(""), &blob, &error))
+      fail_msg("accepted: %s", rows[i].json);
+    assert_string_equal(error.text, rows[i].sentence);
+    buffer_release(&blob);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_families), cmocka_unit_test(test_special_is_text), cmocka_unit_test(test_facts),
+      cmocka_unit_test(test_config),   cmocka_unit_test(test_bad_text),        cmocka_unit_test(test_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
