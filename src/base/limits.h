@@ -15,6 +15,8 @@ enum limit {
   LIMIT_SAFETENSORS_HEADER_BYTES = 100 << 20, /* the format's own limit */
   LIMIT_CONFIG_BYTES = 16 << 20,              /* config.json, generation_config.json, index files */
   LIMIT_TOKENIZER_BYTES = 128 << 20,
+  LIMIT_MODEL_HEADER_MEMORY = 1 << 30, /* what the tensor list and metadata of one model may take */
+  LIMIT_MODEL_SHARDS = 1024,           /* files of one model */
   LIMIT_MODEL_LAYERS = 1024,
   LIMIT_MODEL_WIDTH = 1 << 20, /* hidden, intermediate and vocabulary sizes */
 

@@ -29,23 +29,25 @@ struct tensor_table {
 /* NULL when there is none of that name. O(log n). */
 const struct tensor *tensor_find(const struct tensor_table *table, const char *name);
 
-/* "[1024, 64]", truncated with "..." when longer. Returns out. */
-const char *tensor_shape_text(const struct tensor *tensor, char out[96]);
+enum { TENSOR_SHAPE_TEXT = 160 }; /* holds any shape */
+
+/* "[1024, 64]", for people. Returns out. */
+const char *tensor_shape_text(const struct tensor *tensor, char out[TENSOR_SHAPE_TEXT]);
 
 /* --- for the readers ---------------------------------------------------------------------------------------------- */
 
-/* A NUL-terminated copy of a name found at byte `at`; refuses an empty or over-long one and anything unprintable. */
-const char *tensor_name_copy(struct slice name, const char *what, size_t at, struct arena *arena, struct error *error);
+/* A NUL-terminated copy of the name of `subject` ("tensor 3"); refuses an empty, over-long or unprintable one. */
+const char *tensor_name_copy(struct slice name, const char *subject, struct arena *arena, struct error *error);
 
-/* Fills count from the dims and *bytes from count and type; refuses an overflow and a row that is no whole number of
- * blocks, naming the tensor. */
+/* Fills count from the dims (none negative) and *bytes from count and type; refuses an overflow and a row that is no
+ * whole number of blocks, naming the tensor. */
 bool tensor_measure(struct tensor *tensor, size_t *bytes, struct error *error);
 
 /* Fills by_name; refuses a name that occurs twice. */
 bool tensor_table_index(struct tensor_table *table, struct arena *arena, struct error *error);
 
-/* What holds of the tensors of one file. They must not overlap; if `gapless`, they must also cover every byte of
- * [first, end), as safetensors demands. */
-bool tensor_table_layout(const struct tensor_table *table, bool gapless, size_t first, size_t end, struct error *error);
+/* Refuses tensors of one file that overlap; if `gapless`, also bytes from `first` on
+ * that lie before a tensor and belong to none. */
+bool tensor_table_layout(const struct tensor_table *table, bool gapless, size_t first, struct error *error);
 
 #endif

@@ -1,0 +1,179 @@
+/* Every GGML block layout that Spate loads, once: a form and a function that takes one block apart.
+ * To add a type: its line in tensor_type.c, its split function and its line in `layouts` here, its vectors. */
+#include "format/ggml_codes.h"
+
+#include <assert.h>
+#include <string.h>
+
+static uint16_t load_u16(const uint8_t *bytes) { return (uint16_t)(bytes[0] | bytes[1] << 8); }
+
+/* ORs a plane of `width`-bit fields into count codes, `up` bits above their bottom. GGML stores planes in runs of
+ * `run` bytes, each of which holds 8 / width stretches of run weights: the first stretch in the lowest bits. */
+static inline void plane_add(uint8_t *code, int count, const uint8_t *plane, int run, int width, int up) {
+  unsigned mask = (1u << width) - 1;
+  for (int first = 0; first < count; plane += run)
+    for (int shift = 0; shift < 8; shift += width, first += run)
+      for (int i = 0; i < run; i++) code[first + i] |= (uint8_t)((plane[i] >> shift & mask) << up);
+}
+
+/* --- blocks of 32 weights, one level of scales -------------------------------------------------------------------- */
+
+static uint8_t *block32_codes(const struct ggml_codes *out, size_t block) {
+  return memset(out->code + 32 * block, 0, 32);
+}
+
+static void split_q4_0(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  out->scale[block] = load_u16(bytes);
+  plane_add(block32_codes(out, block), 32, bytes + 2, 16, 4, 0);
+}
+
+static void split_q4_1(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  out->scale[block] = load_u16(bytes);
+  out->min[block] = load_u16(bytes + 2);
+  plane_add(block32_codes(out, block), 32, bytes + 4, 16, 4, 0);
+}
+
+static void split_q5_0(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  uint8_t *code = block32_codes(out, block);
+  out->scale[block] = load_u16(bytes);
+  plane_add(code, 32, bytes + 6, 16, 4, 0);
+  plane_add(code, 32, bytes + 2, 1, 1, 4);
+}
+
+static void split_q5_1(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  uint8_t *code = block32_codes(out, block);
+  out->scale[block] = load_u16(bytes);
+  out->min[block] = load_u16(bytes + 2);
+  plane_add(code, 32, bytes + 8, 16, 4, 0);
+  plane_add(code, 32, bytes + 4, 1, 1, 4);
+}
+
+static void split_q8_0(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  out->scale[block] = load_u16(bytes);
+  for (int i = 0; i < 32; i++) out->code[32 * block + i] = bytes[2 + i] ^ 0x80; /* int8 + 128 */
+}
+
+static void split_mxfp4(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  unsigned exponent = bytes[0]; /* the scale is 2^(exponent − 128), the lowest two of which are subnormal */
+  out->scale[block] = (uint16_t)(exponent < 2 ? 0x20u << exponent : (exponent - 1) << 7);
+  plane_add(block32_codes(out, block), 32, bytes + 1, 16, 4, 0);
+}
+
+/* --- super blocks of 256 weights, two levels ---------------------------------------------------------------------- */
+
+static uint8_t *super_codes(const struct ggml_codes *out, size_t block) {
+  return memset(out->code + GGML_SUPER * block, 0, GGML_SUPER);
+}
+
+static void split_q2_k(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  for (int i = 0; i < 16; i++) {
+    out->sub_scale[16 * block + i] = bytes[i] & 15;
+    out->sub_min[16 * block + i] = bytes[i] >> 4;
+  }
+  out->super[block] = load_u16(bytes + 80);
+  out->super_min[block] = load_u16(bytes + 82);
+  plane_add(super_codes(out, block), GGML_SUPER, bytes + 16, 32, 2, 0);
+}
+
+/* Q3_K's 16 signed scales: 8 bytes hold their low 4 bits (the last eight above the first), 4 bytes their high 2. */
+static void split_q3_k(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  const uint8_t *low = bytes + 96, *high = low + 8;
+  for (int i = 0; i < 16; i++) {
+    int bottom = low[i % 8] >> (i < 8 ? 0 : 4) & 15, top = high[i % 4] >> 2 * (i / 4) & 3;
+    out->sub_scale[16 * block + i] = (int8_t)((bottom | top << 4) - 32);
+  }
+  out->super[block] = load_u16(bytes + 108);
+  uint8_t *code = super_codes(out, block);
+  plane_add(code, GGML_SUPER, bytes + 32, 32, 2, 0);
+  plane_add(code, GGML_SUPER, bytes, 32, 1, 2);
+}
+
+/* The 8 scales and 8 minima of Q4_K and Q5_K, 6 bits each in 12 bytes: the first four of each are the low 6 bits of
+ * bytes 0–3 and 4–7; the last four have their low 4 bits in bytes 8–11 and their high 2 atop the first four's. */
+static void split_scales_k4(const uint8_t *bytes, int8_t scale[8], uint8_t min[8]) {
+  for (int i = 0; i < 4; i++) {
+    scale[i] = bytes[i] & 63;
+    min[i] = bytes[4 + i] & 63;
+    scale[4 + i] = (int8_t)((bytes[8 + i] & 15) | (bytes[i] >> 6) << 4);
+    min[4 + i] = (uint8_t)(bytes[8 + i] >> 4 | (bytes[4 + i] >> 6) << 4);
+  }
+}
+
+static void split_q4_k(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  out->super[block] = load_u16(bytes);
+  out->super_min[block] = load_u16(bytes + 2);
+  split_scales_k4(bytes + 4, out->sub_scale + 8 * block, out->sub_min + 8 * block);
+  plane_add(super_codes(out, block), GGML_SUPER, bytes + 16, 32, 4, 0);
+}
+
+static void split_q5_k(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  out->super[block] = load_u16(bytes);
+  out->super_min[block] = load_u16(bytes + 2);
+  split_scales_k4(bytes + 4, out->sub_scale + 8 * block, out->sub_min + 8 * block);
+  uint8_t *code = super_codes(out, block);
+  plane_add(code, GGML_SUPER, bytes + 48, 32, 4, 0);
+  plane_add(code, GGML_SUPER, bytes + 16, 32, 1, 4);
+}
+
+static void split_q6_k(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  memcpy(out->sub_scale + 16 * block, bytes + 192, 16);
+  out->super[block] = load_u16(bytes + 208);
+  uint8_t *code = super_codes(out, block);
+  plane_add(code, GGML_SUPER, bytes, 64, 4, 0);
+  plane_add(code, GGML_SUPER, bytes + 128, 32, 2, 4);
+}
+
+static void split_iq4_xs(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  unsigned high = load_u16(bytes + 2);
+  for (int i = 0; i < 8; i++) {
+    unsigned bottom = bytes[4 + i / 2] >> 4 * (i % 2) & 15, top = high >> 2 * i & 3;
+    out->sub_scale[8 * block + i] = (int8_t)((int)(bottom | top << 4) - 32);
+  }
+  out->super[block] = load_u16(bytes);
+  plane_add(super_codes(out, block), GGML_SUPER, bytes + 8, 16, 4, 0);
+}
+
+/* --- the table ---------------------------------------------------------------------------------------------------- */
+
+struct layout {
+  struct ggml_code_form form;
+  void (*split)(const uint8_t *bytes, size_t block, struct ggml_codes *out); /* NULL: the type has no codes */
+};
+
+static const struct layout layouts[TENSOR_TYPE_COUNT] = {
+    [TENSOR_Q4_0] = {{.bits = 4, .group = 32}, split_q4_0},
+    [TENSOR_Q4_1] = {{.bits = 4, .group = 32, .has_min = true}, split_q4_1},
+    [TENSOR_Q5_0] = {{.bits = 5, .group = 32}, split_q5_0},
+    [TENSOR_Q5_1] = {{.bits = 5, .group = 32, .has_min = true}, split_q5_1},
+    [TENSOR_Q8_0] = {{.bits = 8, .group = 32}, split_q8_0},
+    [TENSOR_Q2_K] = {{.bits = 2, .group = 16, .has_min = true, .two_level = true}, split_q2_k},
+    [TENSOR_Q3_K] = {{.bits = 3, .group = 16, .two_level = true}, split_q3_k},
+    [TENSOR_Q4_K] = {{.bits = 4, .group = 32, .has_min = true, .two_level = true}, split_q4_k},
+    [TENSOR_Q5_K] = {{.bits = 5, .group = 32, .has_min = true, .two_level = true}, split_q5_k},
+    [TENSOR_Q6_K] = {{.bits = 6, .group = 16, .two_level = true}, split_q6_k},
+    [TENSOR_IQ4_NL] = {{.bits = 4, .group = 32, .codebook = GGML_CODEBOOK_IQ4}, split_q4_0},
+    [TENSOR_IQ4_XS] = {{.bits = 4, .group = 32, .two_level = true, .codebook = GGML_CODEBOOK_IQ4}, split_iq4_xs},
+    [TENSOR_MXFP4] = {{.bits = 4, .group = 32, .scale_bfloat = true, .codebook = GGML_CODEBOOK_E2M1}, split_mxfp4},
+};
+
+bool ggml_code_form(enum tensor_type type, struct ggml_code_form *form) {
+  assert(type < TENSOR_TYPE_COUNT);
+  *form = layouts[type].form;
+  return layouts[type].split != NULL;
+}
+
+void ggml_row_codes(enum tensor_type type, const uint8_t *row, size_t cols, struct ggml_codes *out) {
+  const struct tensor_type_info *info = tensor_type_info(type);
+  assert(layouts[type].split && cols % info->block == 0);
+  size_t n_block = cols / info->block;
+  for (size_t block = 0; block < n_block; block++) layouts[type].split(row + block * info->block_bytes, block, out);
+}
+
+const int8_t *ggml_codebook(enum ggml_codebook codebook) {
+  static const int8_t entries[][16] = {
+      [GGML_CODEBOOK_IQ4] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
+      [GGML_CODEBOOK_E2M1] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},
+  };
+  assert(codebook == GGML_CODEBOOK_IQ4 || codebook == GGML_CODEBOOK_E2M1);
+  return entries[codebook];
+}
