@@ -1,0 +1,93 @@
+/* Writing the manifest. */
+#include "build/manifest.h"
+
+#include "base/json.h"
+#include "format/tensor.h"
+
+#include <inttypes.h>
+
+static void text_write(struct buffer *json, const char *key, const char *text) {
+  buffer_print(json, "\"%s\":", key);
+  json_write_string(json, slice_text(text));
+}
+
+void manifest_write_facts(const struct engine_facts *facts, struct buffer *json) {
+  const struct engine_config *c = &facts->config;
+  const struct engine_generation *g = &facts->generation;
+  text_write(json, "name", facts->name);
+  buffer_text(json, ",");
+  text_write(json, "architecture", facts->architecture);
+  buffer_print(json,
+               ",\"created\":%" PRId64 ",\"config\":{\"max_batch_size\":%d,\"opt_batch_size\":%d,\"max_input_len\":%d,"
+               "\"max_seq_len\":%d,\"max_num_tokens\":%d,\"kv_cache_type\":\"%s\",\"quant_mode\":\"%s\"}",
+               facts->created, c->max_batch_size, c->opt_batch_size, c->max_input_len, c->max_seq_len,
+               c->max_num_tokens, kv_cache_type_name(c->kv_cache_type), quant_mode_name(c->quant_mode));
+  buffer_text(json, ",\"generation\":{\"temperature\":");
+  json_write_number(json, (double)g->temperature);
+  buffer_text(json, ",\"top_p\":");
+  json_write_number(json, (double)g->top_p);
+  buffer_print(json, ",\"top_k\":%d,\"end\":[", g->top_k);
+  for (int i = 0; i < g->n_end; i++) buffer_print(json, "%s%d", i ? "," : "", g->end[i]);
+  buffer_text(json, "]}");
+}
+
+void manifest_write_tokenizer(const struct tokenizer *tokenizer, struct buffer *json) {
+  const struct tokenizer_facts *t = tokenizer_facts(tokenizer);
+  buffer_text(json, "\"tokenizer\":{");
+  text_write(json, "kind", t->name);
+  buffer_print(json,
+               ",\"vocabulary\":%zu,\"merges\":%zu,\"added\":%zu,\"bos\":%d,\"eos\":%d,\"unk\":%d,\"pad\":%d,"
+               "\"add_bos\":%s,\"add_eos\":%s,\"end\":[",
+               t->n_vocab, t->n_merge, t->n_added, t->bos, t->eos, t->unk, t->pad, t->add_bos ? "true" : "false",
+               t->add_eos ? "true" : "false");
+  for (int i = 0; i < t->n_end; i++) buffer_print(json, "%s%d", i ? "," : "", t->end[i]);
+  buffer_text(json, "]}");
+}
+
+static void part_write(const struct manifest *m, const struct weight_part *part, struct buffer *json) {
+  const char *name = plan_name(m->plan, part->tensor);
+  const struct tensor *tensor = checkpoint_find(m->checkpoint, name);
+  buffer_text(json, "{");
+  text_write(json, "tensor", name);
+  buffer_print(json, ",\"type\":\"%s\",\"first\":%d,\"rows\":%d}", tensor ? tensor_type_name(tensor->type) : "",
+               part->first, part->rows);
+}
+
+static void weight_write(const struct manifest *m, int index, struct buffer *json) {
+  const struct weight *w = &plan_weights(m->plan)[index];
+  const struct engine_weight *place = &m->writer->weights[index];
+  char scheme[48];
+  buffer_text(json, "{");
+  text_write(json, "name", plan_name(m->plan, w->name));
+  buffer_print(json,
+               ",\"rows\":%d,\"cols\":%d,\"scheme\":\"%s\",\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"parts\":[",
+               w->rows, w->cols, scheme_name(&w->scheme, scheme), place->offset, place->bytes);
+  for (int i = 0; i < w->n_part; i++) {
+    if (i) buffer_text(json, ",");
+    part_write(m, &w->part[i], json);
+  }
+  buffer_text(json, "]");
+  if (m->notes[index]) {
+    buffer_text(json, ",");
+    text_write(json, "note", m->notes[index]);
+  }
+  buffer_text(json, "}");
+}
+
+void manifest_write(const struct manifest *m, struct buffer *json) {
+  char digest[33];
+  hash_format(m->source, digest);
+  buffer_print(json, "{\"format\":%d,\"target\":\"%s\",\"layout\":%" PRIu32 ",\"spate\":\"" SPATE_VERSION "\",",
+               ENGINE_FILE_VERSION, m->writer->header.target, m->writer->header.layout);
+  manifest_write_facts(m->facts, json);
+  buffer_print(json, ",\"source\":{\"digest\":\"%s\",\"model\":", digest);
+  checkpoint_facts(m->checkpoint, json);
+  buffer_text(json, "},");
+  manifest_write_tokenizer(m->tokenizer, json);
+  buffer_text(json, ",\"weights\":[");
+  for (int i = 0; i < m->plan->n_weight; i++) {
+    if (i) buffer_text(json, ",");
+    weight_write(m, i, json);
+  }
+  buffer_text(json, "]}\n");
+}

@@ -1,0 +1,133 @@
+/* Round to nearest with a clip search per group, and conversions between floats. */
+#include "build/quantize.h"
+
+#include "base/half.h"
+
+#include <math.h>
+
+enum { QUANTIZE_GROUP = 32 };
+
+/* Fractions of a group's range that are tried; the first wins ties, so that an exact fit is kept. */
+static const float clip_ratios[] = {1.0f, 0.97f, 0.94f, 0.91f, 0.88f, 0.84f, 0.80f, 0.75f};
+enum { N_RATIO = sizeof clip_ratios / sizeof clip_ratios[0] };
+
+struct scheme quantize_scheme(int bits) {
+  return (struct scheme){.kind = SCHEME_INT,
+                         .bits = (uint8_t)bits,
+                         .scale = SCALE_F16,
+                         .has_min = bits < 8,
+                         .activation = ACTIVATION_INT8,
+                         .group = QUANTIZE_GROUP};
+}
+
+static float half_round(float value) { return half_to_float(half_from_float(value)); }
+
+/* value ≈ scale × code + min, code from 0 to top. A scheme without a minimum has min = −scale × middle code. */
+struct affine {
+  float scale, min, top;
+};
+
+/* To the nearest integer, ties to even, for 0 ≤ x < 2^22: adding 1.5 × 2^23 leaves no room for a fraction. */
+static float round_nearest(float x) { return x + 0x1.8p23f - 0x1.8p23f; }
+
+static float code_of(const struct affine *a, float inverse, float x) {
+  float code = (x - a->min) * inverse;
+  code = code > 0 ? code : 0;
+  return round_nearest(code < a->top ? code : a->top);
+}
+
+static float affine_inverse(const struct affine *a) { return a->scale > 0 ? 1 / a->scale : 0; }
+
+static float affine_error(const struct affine *a, const float *x, int count) {
+  float inverse = affine_inverse(a), error = 0;
+  for (int i = 0; i < count; i++) {
+    float difference = a->scale * code_of(a, inverse, x[i]) + a->min - x[i];
+    error += difference * difference;
+  }
+  return error;
+}
+
+static struct affine affine_clipped(const struct scheme *s, float low, float high, float ratio) {
+  struct affine a = {.top = (float)((1 << scheme_width(s)) - 1)};
+  if (s->has_min) {
+    float middle = (low + high) / 2, reach = (high - low) / 2 * ratio;
+    a.scale = half_round(2 * reach / a.top);
+    a.min = half_round(middle - reach);
+  } else {
+    float steps = (float)((1 << (scheme_width(s) - 1)) - 1), reach = fmaxf(-low, high) * ratio;
+    a.scale = half_round(reach / steps);
+    a.min = -a.scale * (steps + 1);
+  }
+  return a;
+}
+
+/* The candidate of least squared error; its scale is not finite when the group's numbers are too large or no numbers.
+ */
+static struct affine affine_search(const struct scheme *s, const float *x, int count) {
+  float low = INFINITY, high = -INFINITY, sum = 0;
+  for (int i = 0; i < count; i++) {
+    low = fminf(low, x[i]);
+    high = fmaxf(high, x[i]);
+    sum += x[i] - x[i]; /* zero unless an infinity or a NaN is among them */
+  }
+  struct affine best = affine_clipped(s, low, high, 1);
+  if (sum != 0) best.scale = NAN;
+  float least = affine_error(&best, x, count);
+  for (int i = 1; i < N_RATIO; i++) {
+    struct affine a = affine_clipped(s, low, high, clip_ratios[i]);
+    float error = affine_error(&a, x, count);
+    if (error < least) {
+      least = error;
+      best = a;
+    }
+  }
+  return best;
+}
+
+static bool integers_fill(const float *row, struct code_rows *out, int at, struct error *error) {
+  const struct scheme *s = &out->scheme;
+  int groups = code_rows_groups(out);
+  for (int g = 0; g < groups; g++) {
+    int first = g * s->group, count = out->cols - first < s->group ? out->cols - first : s->group;
+    struct affine a = affine_search(s, row + first, count);
+    if (!isfinite(a.scale) || !isfinite(a.min))
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "has numbers in columns %d to %d that are not finite or too large for 16-bit scales; choose "
+                       "quant_mode BF16 or FP32.",
+                       first, first + count - 1);
+    float inverse = affine_inverse(&a);
+    uint8_t *code = out->code + (size_t)at * (size_t)out->cols + first;
+    for (int i = 0; i < count; i++) code[i] = (uint8_t)code_of(&a, inverse, row[first + i]);
+    out->scale[at * groups + g] = a.scale;
+    if (s->has_min) out->min[at * groups + g] = a.min;
+  }
+  return true;
+}
+
+static bool halves_fill(const float *row, uint16_t *out, int cols, struct error *error) {
+  for (int i = 0; i < cols; i++) {
+    out[i] = half_from_float(row[i]);
+    if (isfinite(row[i]) && !isfinite(half_to_float(out[i])))
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "has the value %g in column %d, and FP16 ends at 65504; choose quant_mode BF16 or FP32.", row[i],
+                       i);
+  }
+  return true;
+}
+
+bool quantize_row(const float *row, struct code_rows *out, int at, struct error *error) {
+  size_t cols = (size_t)out->cols, first = (size_t)at * cols;
+  uint16_t *words = out->dense;
+  switch (out->scheme.kind) {
+  case SCHEME_F32:
+    memcpy((float *)out->dense + first, row, cols * sizeof *row);
+    return true;
+  case SCHEME_F16:
+    return halves_fill(row, words + first, out->cols, error);
+  case SCHEME_BF16:
+    for (size_t i = 0; i < cols; i++) words[first + i] = bfloat_from_float(row[i]);
+    return true;
+  default:
+    return integers_fill(row, out, at, error);
+  }
+}

@@ -1,0 +1,103 @@
+/* Candidates per weight, the first that the backend supports. */
+#include "build/scheme_choice.h"
+
+#include "build/exact_codes.h"
+#include "build/quantize.h"
+#include "build/weight_source.h"
+
+enum { CANDIDATES = 3 };
+
+struct candidate {
+  struct scheme scheme;
+  const char *note;
+};
+
+static bool types_equal(const enum tensor_type *types, int count) {
+  for (int i = 1; i < count; i++)
+    if (types[i] != types[0]) return false;
+  return true;
+}
+
+/* As the file is: every candidate holds the file's numbers exactly, the smallest first. */
+static int candidates_exact(const struct weight_source *source, struct candidate *out) {
+  enum tensor_type types[PLAN_PARTS];
+  int n_part = source->weight->n_part, count = 0;
+  for (int i = 0; i < n_part; i++) types[i] = source->part[i]->type;
+  bool equal = types_equal(types, n_part);
+  if (equal) out[count++] = (struct candidate){.scheme = exact_scheme(types[0])};
+  struct scheme joint;
+  if (exact_scheme_joint(types, n_part, &joint))
+    out[count++] = (struct candidate){joint, equal ? "the backend lacks the file's type: same numbers, wider scales"
+                                                   : "joins tensors of different types: same numbers, wider scales"};
+  out[count++] = (struct candidate){{.kind = SCHEME_F32},
+                                    equal ? "the backend lacks the file's type: dequantized to F32"
+                                          : "joins tensors of different types: dequantized to F32"};
+  return count;
+}
+
+/* The embedding and the head: their rows are the vocabulary, and 4 bits hurt them most. */
+static bool weight_is_vocabulary(const struct plan *plan, const struct weight *weight) {
+  return weight->rows == plan->vocab;
+}
+
+static int candidates_of(const struct plan *plan, const struct weight_source *source, enum quant_mode mode,
+                         struct candidate *out) {
+  struct scheme scheme = {.kind = SCHEME_F32};
+  switch (mode) {
+  case QUANT_AS_FILE:
+    return candidates_exact(source, out);
+  case QUANT_FP32:
+    break;
+  case QUANT_FP16:
+    scheme.kind = SCHEME_F16;
+    break;
+  case QUANT_BF16:
+    scheme.kind = SCHEME_BF16;
+    break;
+  case QUANT_INT8_WEIGHT:
+    scheme = quantize_scheme(8);
+    break;
+  case QUANT_INT4_WEIGHT:
+    scheme = quantize_scheme(weight_is_vocabulary(plan, source->weight) ? 8 : 4);
+    break;
+  }
+  out[0] = (struct candidate){.scheme = scheme};
+  return 1;
+}
+
+/* Can every op that multiplies with the weight run as its scheme now is? */
+static bool weight_supported(const struct plan *plan, int weight, const struct backend *backend, struct error *error) {
+  for (int i = 0; i < plan->n_op; i++)
+    if (plan_ops(plan)[i].weight[0] == weight && !backend->supports(plan, i, error))
+      return error_prefix(error, "Layer %d, %s: ", plan_ops(plan)[i].layer,
+                          plan_name(plan, plan_weights(plan)[weight].name));
+  return true;
+}
+
+static bool weight_choose(struct plan *plan, int index, const struct checkpoint *checkpoint, enum quant_mode mode,
+                          const struct backend *backend, const char **note, struct error *error) {
+  struct weight_source source;
+  if (!weight_source_init(&source, plan, index, checkpoint, error)) return false;
+  if (source.weight->use == WEIGHT_VECTOR) return true;
+  struct weight *weight = (struct weight *)((char *)plan + plan->weights) + index;
+  struct candidate candidate[CANDIDATES];
+  int count = candidates_of(plan, &source, mode, candidate);
+  struct error refusal = {0};
+  for (int i = 0; i < count; i++) {
+    weight->scheme = candidate[i].scheme;
+    *note = candidate[i].note;
+    if (weight_supported(plan, index, backend, i == 0 ? &refusal : NULL)) return true;
+  }
+  return error_set(error, refusal.code, "%s", refusal.text);
+}
+
+bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, enum quant_mode mode,
+                   const struct backend *backend, const char **notes, struct error *error) {
+  for (int i = 0; i < plan->n_weight; i++) {
+    notes[i] = NULL;
+    if (!weight_choose(plan, i, checkpoint, mode, backend, &notes[i], error)) return false;
+  }
+  for (int i = 0; i < plan->n_op; i++)
+    if (!backend->supports(plan, i, error)) return error_prefix(error, "Layer %d: ", plan_ops(plan)[i].layer);
+  return true;
+}

@@ -1,0 +1,15 @@
+/* Which scheme each weight of a plan gets: by the quant_mode, the types in the checkpoint and what the backend runs. */
+#ifndef SPATE_BUILD_SCHEME_CHOICE_H
+#define SPATE_BUILD_SCHEME_CHOICE_H
+
+#include "engine/engine_config.h"
+#include "model/checkpoint.h"
+#include "plan/backend.h"
+
+/* Sets the scheme of every weight of the plan. notes[n_weight] tells, as static text, why a weight is stored wider than
+ * its file has it; NULL: it is not. Fails when the backend cannot run an op with any scheme that the mode allows, with
+ * the backend's sentence and the layer. */
+bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, enum quant_mode mode,
+                   const struct backend *backend, const char **notes, struct error *error);
+
+#endif

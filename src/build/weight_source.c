@@ -1,0 +1,112 @@
+/* From checkpoint tensors to rows of codes. */
+#include "build/weight_source.h"
+
+#include "build/quantize.h"
+#include "format/ggml_dequant.h"
+
+#include <stdlib.h>
+
+static int64_t tensor_cols(const struct tensor *tensor) {
+  return tensor->n_dim > 0 ? tensor->dim[tensor->n_dim - 1] : 1;
+}
+
+/* Bytes of one row of a tensor. */
+static size_t row_bytes(const struct tensor *tensor) {
+  size_t bytes = 0;
+  tensor_type_bytes(tensor->type, (size_t)tensor_cols(tensor), &bytes);
+  return bytes;
+}
+
+static bool part_fits(const struct weight *weight, const struct weight_part *part, const struct tensor *tensor) {
+  int64_t cols = tensor_cols(tensor), count = (int64_t)tensor->count;
+  int64_t last = (int64_t)part->first + part->rows;
+  return weight->use == WEIGHT_VECTOR ? last <= count : cols == weight->cols && last <= count / cols;
+}
+
+bool weight_source_init(struct weight_source *source, const struct plan *plan, int weight,
+                        const struct checkpoint *checkpoint, struct error *error) {
+  const struct weight *w = &plan_weights(plan)[weight];
+  *source = (struct weight_source){.weight = w, .name = plan_name(plan, w->name)};
+  for (int i = 0; i < w->n_part; i++) {
+    const char *name = plan_name(plan, w->part[i].tensor);
+    char shape[96];
+    source->part[i] = checkpoint_find(checkpoint, name);
+    if (!source->part[i])
+      return error_set(error, ERROR_NOT_FOUND, "The checkpoint has no tensor %s, which the weight %s is made of.", name,
+                       source->name);
+    if (!tensor_check_loads(source->part[i], error)) return false;
+    if (!part_fits(w, &w->part[i], source->part[i]))
+      return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s; the weight %s needs %d rows of %d columns of it.",
+                       name, tensor_shape_text(source->part[i], shape), source->name,
+                       w->part[i].first + w->part[i].rows, w->use == WEIGHT_VECTOR ? 1 : w->cols);
+  }
+  return true;
+}
+
+bool weight_reader_init(struct weight_reader *reader, const struct weight_source *source, int capacity,
+                        struct error *error) {
+  const struct weight *w = source->weight;
+  *reader = (struct weight_reader){.source = source};
+  if (!code_rows_init(&reader->rows, &w->scheme, capacity, w->cols, error) ||
+      !exact_row_init(&reader->exact, w->cols, error))
+    return false;
+  reader->floats = malloc((size_t)w->cols * sizeof *reader->floats);
+  return reader->floats || error_set(error, ERROR_MEMORY, "Out of memory for a row of %d columns.", w->cols);
+}
+
+void weight_reader_release(struct weight_reader *reader) {
+  code_rows_release(&reader->rows);
+  exact_row_release(&reader->exact);
+  free(reader->floats);
+}
+
+static bool row_read(struct weight_reader *reader, int part, int tensor_row, int at, struct error *error) {
+  const struct weight *w = reader->source->weight;
+  const struct tensor *tensor = reader->source->part[part];
+  const uint8_t *bytes = tensor->data.data + (size_t)tensor_row * row_bytes(tensor);
+  if (exact_scheme_holds(&w->scheme, tensor->type) && w->part[part].add == 0) {
+    exact_row_store(&reader->exact, tensor->type, bytes, &reader->rows, at);
+    return true;
+  }
+  tensor_dequantize(tensor->type, bytes, (size_t)w->cols, reader->floats);
+  for (int i = 0; w->part[part].add != 0 && i < w->cols; i++) reader->floats[i] += w->part[part].add;
+  return quantize_row(reader->floats, &reader->rows, at, error) ||
+         error_prefix(error, "Row %d of tensor %s ", tensor_row, tensor->name);
+}
+
+bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error) {
+  for (int i = 0; i < count; i++) {
+    int part, tensor_row;
+    if (!weight_row_source(reader->source->weight, first + i, &part, &tensor_row))
+      code_rows_clear(&reader->rows, i);
+    else if (!row_read(reader, part, tensor_row, i, error))
+      return false;
+  }
+  return true;
+}
+
+bool weight_source_vector(const struct weight_source *source, float *out, struct error *error) {
+  const struct weight *w = source->weight;
+  float *values[PLAN_PARTS] = {0};
+  bool done = true;
+  for (int i = 0; i < w->n_part && done; i++) {
+    const struct tensor *tensor = source->part[i];
+    values[i] = malloc(tensor->count * sizeof *values[i]);
+    done = values[i] && tensor_dequantize(tensor->type, tensor->data.data, tensor->count, values[i]);
+  }
+  for (int i = 0; i < w->cols && done; i++) {
+    int part, element;
+    bool real = weight_row_source(w, i, &part, &element);
+    out[i] = real ? values[part][element] + w->part[part].add : 0;
+  }
+  for (int i = 0; i < w->n_part; i++) free(values[i]);
+  return done || error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);
+}
+
+struct slice weight_source_bytes(const struct weight_source *source, int part) {
+  const struct weight *w = source->weight;
+  const struct tensor *tensor = source->part[part];
+  if (w->use == WEIGHT_VECTOR) return tensor->data;
+  size_t bytes = row_bytes(tensor);
+  return slice_make(tensor->data.data + (size_t)w->part[part].first * bytes, (size_t)w->part[part].rows * bytes);
+}

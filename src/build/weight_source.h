@@ -1,0 +1,42 @@
+/* Rows of a plan's weight out of the checkpoint tensors that it is joined from, in the weight's scheme. */
+#ifndef SPATE_BUILD_WEIGHT_SOURCE_H
+#define SPATE_BUILD_WEIGHT_SOURCE_H
+
+#include "build/exact_codes.h"
+#include "format/tensor.h"
+#include "model/checkpoint.h"
+#include "plan/plan.h"
+
+struct weight_source {
+  const struct weight *weight;
+  const char *name;
+  const struct tensor *part[PLAN_PARTS];
+};
+
+/* Finds the tensors of a weight and checks that they hold the rows it wants and have a type that loads. */
+bool weight_source_init(struct weight_source *source, const struct plan *plan, int weight,
+                        const struct checkpoint *checkpoint, struct error *error);
+
+/* Reads rows of one matrix. One per thread. */
+struct weight_reader {
+  const struct weight_source *source;
+  struct code_rows rows;
+  struct exact_row exact;
+  float *floats; /* [cols] */
+};
+
+/* At most `capacity` rows at a time. */
+bool weight_reader_init(struct weight_reader *reader, const struct weight_source *source, int capacity,
+                        struct error *error);
+void weight_reader_release(struct weight_reader *reader);
+
+/* Rows [first, first + count) into reader->rows; padding rows become zeros. */
+bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error);
+
+/* All cols numbers of a vector. */
+bool weight_source_vector(const struct weight_source *source, float *out, struct error *error);
+
+/* The bytes of the file that a part's rows are. */
+struct slice weight_source_bytes(const struct weight_source *source, int part);
+
+#endif
