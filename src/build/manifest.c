@@ -11,7 +11,7 @@ static void text_write(struct buffer *json, const char *key, const char *text) {
   json_write_string(json, slice_text(text));
 }
 
-void manifest_write_facts(const struct engine_facts *facts, struct buffer *json) {
+static void facts_write(const struct engine_facts *facts, struct buffer *json) {
   const struct engine_config *c = &facts->config;
   const struct engine_generation *g = &facts->generation;
   text_write(json, "name", facts->name);
@@ -33,7 +33,7 @@ void manifest_write_facts(const struct engine_facts *facts, struct buffer *json)
 
 void manifest_write_tokenizer(const struct tokenizer *tokenizer, struct buffer *json) {
   const struct tokenizer_facts *t = tokenizer_facts(tokenizer);
-  buffer_text(json, "\"tokenizer\":{");
+  buffer_text(json, "{");
   text_write(json, "kind", t->name);
   buffer_print(json,
                ",\"vocabulary\":%zu,\"merges\":%zu,\"added\":%zu,\"bos\":%d,\"eos\":%d,\"unk\":%d,\"pad\":%d,"
@@ -45,8 +45,8 @@ void manifest_write_tokenizer(const struct tokenizer *tokenizer, struct buffer *
 }
 
 static void part_write(const struct manifest *m, const struct weight_part *part, struct buffer *json) {
-  const char *name = plan_name(m->plan, part->tensor);
-  const struct tensor *tensor = checkpoint_find(m->checkpoint, name);
+  const char *name = plan_name(draft_plan(m->draft), part->tensor);
+  const struct tensor *tensor = checkpoint_find(m->draft->checkpoint, name);
   buffer_text(json, "{");
   text_write(json, "tensor", name);
   buffer_print(json, ",\"type\":\"%s\",\"first\":%d,\"rows\":%d}", tensor ? tensor_type_name(tensor->type) : "",
@@ -54,11 +54,11 @@ static void part_write(const struct manifest *m, const struct weight_part *part,
 }
 
 static void weight_write(const struct manifest *m, int index, struct buffer *json) {
-  const struct weight *w = &plan_weights(m->plan)[index];
+  const struct weight *w = &plan_weights(draft_plan(m->draft))[index];
   const struct engine_weight *place = &m->writer->weights[index];
   char scheme[48];
   buffer_text(json, "{");
-  text_write(json, "name", plan_name(m->plan, w->name));
+  text_write(json, "name", plan_name(draft_plan(m->draft), w->name));
   buffer_print(json,
                ",\"rows\":%d,\"cols\":%d,\"scheme\":\"%s\",\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"parts\":[",
                w->rows, w->cols, scheme_name(&w->scheme, scheme), place->offset, place->bytes);
@@ -67,9 +67,9 @@ static void weight_write(const struct manifest *m, int index, struct buffer *jso
     part_write(m, &w->part[i], json);
   }
   buffer_text(json, "]");
-  if (m->notes[index]) {
+  if (m->draft->notes[index]) {
     buffer_text(json, ",");
-    text_write(json, "note", m->notes[index]);
+    text_write(json, "note", m->draft->notes[index]);
   }
   buffer_text(json, "}");
 }
@@ -79,13 +79,13 @@ void manifest_write(const struct manifest *m, struct buffer *json) {
   hash_format(m->source, digest);
   buffer_print(json, "{\"format\":%d,\"target\":\"%s\",\"layout\":%" PRIu32 ",\"spate\":\"" SPATE_VERSION "\",",
                ENGINE_FILE_VERSION, m->writer->header.target, m->writer->header.layout);
-  manifest_write_facts(m->facts, json);
+  facts_write(&m->draft->facts, json);
   buffer_print(json, ",\"source\":{\"digest\":\"%s\",\"model\":", digest);
-  checkpoint_facts(m->checkpoint, json);
-  buffer_text(json, "},");
-  manifest_write_tokenizer(m->tokenizer, json);
+  checkpoint_facts(m->draft->checkpoint, json);
+  buffer_text(json, "},\"tokenizer\":");
+  manifest_write_tokenizer(m->draft->tokenizer, json);
   buffer_text(json, ",\"weights\":[");
-  for (int i = 0; i < m->plan->n_weight; i++) {
+  for (int i = 0; i < draft_plan(m->draft)->n_weight; i++) {
     if (i) buffer_text(json, ",");
     weight_write(m, i, json);
   }

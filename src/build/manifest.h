@@ -3,25 +3,19 @@
 #define SPATE_BUILD_MANIFEST_H
 
 #include "base/buffer.h"
+#include "build/draft.h"
 #include "engine/engine_writer.h"
-#include "model/checkpoint.h"
-#include "text/tokenizer.h"
 
 struct manifest {
-  const struct engine_facts *facts;
-  const struct plan *plan;
-  const struct checkpoint *checkpoint;
+  const struct draft *draft;
   const struct engine_writer *writer;
-  const struct tokenizer *tokenizer;
-  const char *const *notes; /* [n_weight] of scheme_choose */
-  struct hash128 source;    /* of the source bytes that were packed */
+  struct hash128 source; /* of the source bytes that were packed */
 };
 
 /* Appends the object; json->failed tells of no room. */
 void manifest_write(const struct manifest *manifest, struct buffer *json);
 
-/* Parts that inspect writes too: each appends `"key":value` without commas around it. */
-void manifest_write_facts(const struct engine_facts *facts, struct buffer *json);
+/* {"kind":…,"vocabulary":…}: what inspect writes of a tokenizer too. */
 void manifest_write_tokenizer(const struct tokenizer *tokenizer, struct buffer *json);
 
 #endif

@@ -119,15 +119,11 @@ bool quantize_row(const float *row, struct code_rows *out, int at, struct error 
   size_t cols = (size_t)out->cols, first = (size_t)at * cols;
   uint16_t *words = out->dense;
   switch (out->scheme.kind) {
-  case SCHEME_F32:
-    memcpy((float *)out->dense + first, row, cols * sizeof *row);
-    return true;
-  case SCHEME_F16:
-    return halves_fill(row, words + first, out->cols, error);
+  case SCHEME_F32: memcpy((float *)out->dense + first, row, cols * sizeof *row); return true;
+  case SCHEME_F16: return halves_fill(row, words + first, out->cols, error);
   case SCHEME_BF16:
     for (size_t i = 0; i < cols; i++) words[first + i] = bfloat_from_float(row[i]);
     return true;
-  default:
-    return integers_fill(row, out, at, error);
+  default: return integers_fill(row, out, at, error);
   }
 }

@@ -44,22 +44,12 @@ static int candidates_of(const struct plan *plan, const struct weight_source *so
                          struct candidate *out) {
   struct scheme scheme = {.kind = SCHEME_F32};
   switch (mode) {
-  case QUANT_AS_FILE:
-    return candidates_exact(source, out);
-  case QUANT_FP32:
-    break;
-  case QUANT_FP16:
-    scheme.kind = SCHEME_F16;
-    break;
-  case QUANT_BF16:
-    scheme.kind = SCHEME_BF16;
-    break;
-  case QUANT_INT8_WEIGHT:
-    scheme = quantize_scheme(8);
-    break;
-  case QUANT_INT4_WEIGHT:
-    scheme = quantize_scheme(weight_is_vocabulary(plan, source->weight) ? 8 : 4);
-    break;
+  case QUANT_AS_FILE: return candidates_exact(source, out);
+  case QUANT_FP32: break;
+  case QUANT_FP16: scheme.kind = SCHEME_F16; break;
+  case QUANT_BF16: scheme.kind = SCHEME_BF16; break;
+  case QUANT_INT8_WEIGHT: scheme = quantize_scheme(8); break;
+  case QUANT_INT4_WEIGHT: scheme = quantize_scheme(weight_is_vocabulary(plan, source->weight) ? 8 : 4); break;
   }
   out[0] = (struct candidate){.scheme = scheme};
   return 1;

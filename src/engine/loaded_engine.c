@@ -29,8 +29,7 @@ static int32_t power_above(int32_t length) {
   return power;
 }
 
-/* All limits but the number of blocks. */
-static struct limits limits_make(const struct engine_config *config, const struct engine_options *options) {
+struct limits engine_limits(const struct engine_config *config, const struct engine_options *options) {
   bool contiguous = config->kv_cache_type == KV_CACHE_CONTIGUOUS, full = config->quant_mode == QUANT_FP32;
   struct limits limits = {.seats = config->max_batch_size,
                           .tokens = config->max_num_tokens,
@@ -122,7 +121,7 @@ static bool engine_load(struct loaded_engine *engine, const char *path, const st
                         struct error *error) {
   if (!options_check(options, error) || !engine_file_open(&engine->file, path, error)) return false;
   engine->plan = engine->file.plan;
-  engine->limits = limits_make(&engine->file.facts->config, options);
+  engine->limits = engine_limits(&engine->file.facts->config, options);
   if (!backend_choose(engine, options, error) || !memory_plan(engine, options, error)) return false;
   engine->device = engine->backend->open(&options->device, error);
   if (!engine->device) return false;

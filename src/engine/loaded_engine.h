@@ -29,6 +29,9 @@ struct loaded_engine {
   uint64_t kv_bytes; /* of all blocks of all groups */
 };
 
+/* What a program for this configuration is compiled for, all but the numbers of blocks. */
+struct limits engine_limits(const struct engine_config *config, const struct engine_options *options);
+
 struct loaded_engine *engine_open(const char *path, const struct engine_options *options, struct error *error);
 void engine_close(struct loaded_engine *engine); /* NULL is allowed; no step may be in flight */
 

@@ -1,0 +1,80 @@
+/* The stages before packing. */
+#include "build/draft.h"
+
+#include "base/limits.h"
+#include "build/scheme_choice.h"
+#include "model/family.h"
+#include "text/vocab_gguf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { PLAN_BYTES_MAX = 256 << 20 };
+
+void draft_init(struct draft *draft) {
+  *draft = (struct draft){0};
+  buffer_init(&draft->plan_block, PLAN_BYTES_MAX);
+  buffer_init(&draft->tokenizer_blob, LIMIT_TOKENIZER_BYTES);
+}
+
+void draft_release(struct draft *draft) {
+  tokenizer_close(draft->tokenizer);
+  checkpoint_close(draft->checkpoint);
+  buffer_release(&draft->plan_block);
+  buffer_release(&draft->tokenizer_blob);
+  free(draft->notes);
+}
+
+static void generation_copy(struct engine_generation *to, const struct checkpoint_generation *from) {
+  _Static_assert((int)GENERATION_END_MAX == (int)CHECKPOINT_ENDS, "as many ends of text in a file as in a checkpoint");
+  *to = (struct engine_generation){.temperature = from->temperature, .top_p = from->top_p, .top_k = from->top_k};
+  for (int i = 0; i < from->n_end; i++) to->end[to->n_end++] = from->end[i];
+}
+
+bool draft_open(struct draft *draft, const char *model, struct error *error) {
+  struct engine_facts *facts = &draft->facts;
+  draft->checkpoint = checkpoint_open(model, error);
+  if (!draft->checkpoint) return false;
+  snprintf(facts->name, sizeof facts->name, "%s", checkpoint_name(draft->checkpoint));
+  snprintf(facts->architecture, sizeof facts->architecture, "%s", checkpoint_architecture(draft->checkpoint));
+  facts->created = (int64_t)time(NULL);
+  generation_copy(&facts->generation, checkpoint_generation(draft->checkpoint));
+  return true;
+}
+
+bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,
+                  struct error *error) {
+  const struct family *family = family_find(draft->checkpoint, error);
+  if (!family || !family_plan(family, draft->checkpoint, &draft->plan_block, error)) {
+    buffer_clear(&draft->plan_block);
+    return false;
+  }
+  struct plan *plan = draft_plan(draft);
+  draft->facts.config = *config;
+  draft->notes = calloc((size_t)plan->n_weight + 1, sizeof *draft->notes);
+  if (!draft->notes) return error_set(error, ERROR_MEMORY, "Out of memory for %d weights.", plan->n_weight);
+  return engine_config_complete(&draft->facts.config, plan->max_position, error) &&
+         scheme_choose(plan, draft->checkpoint, draft->facts.config.quant_mode, backend, draft->notes, error) &&
+         plan_check(buffer_slice(&draft->plan_block), error);
+}
+
+static bool tokenizer_compile(struct draft *draft, struct error *error) {
+  const struct checkpoint *checkpoint = draft->checkpoint;
+  const struct gguf *gguf = checkpoint_gguf(checkpoint);
+  if (gguf) return tokenizer_compile_gguf(gguf, &draft->tokenizer_blob, error);
+  struct slice json = checkpoint_tokenizer_json(checkpoint), config = checkpoint_tokenizer_config(checkpoint);
+  if (json.size > 0) return tokenizer_compile_json(json, config, &draft->tokenizer_blob, error);
+  return error_set(error, ERROR_NOT_FOUND, "%s has no tokenizer.json; save the model with its tokenizer.",
+                   checkpoint_path(checkpoint));
+}
+
+bool draft_tokenizer(struct draft *draft, struct error *error) {
+  if (!tokenizer_compile(draft, error)) return false;
+  draft->tokenizer = tokenizer_open(buffer_slice(&draft->tokenizer_blob), error);
+  if (!draft->tokenizer) return false;
+  size_t tokens = tokenizer_vocab(draft->tokenizer);
+  if (draft->plan_block.size == 0 || tokens <= (size_t)draft_plan(draft)->vocab) return true;
+  return error_set(error, ERROR_FORMAT, "The tokenizer has %zu tokens and the model's embedding %d rows.", tokens,
+                   draft_plan(draft)->vocab);
+}

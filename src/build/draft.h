@@ -1,0 +1,33 @@
+/* A build before any weight is packed: the checkpoint, its plan with every scheme settled, the configuration, the
+ * tokenizer. Inspection makes one too. Owned by one thread. */
+#ifndef SPATE_BUILD_DRAFT_H
+#define SPATE_BUILD_DRAFT_H
+
+#include "base/buffer.h"
+#include "engine/engine_file.h"
+#include "model/checkpoint.h"
+#include "text/tokenizer.h"
+
+struct draft {
+  struct checkpoint *checkpoint;
+  struct engine_facts facts;
+  struct buffer plan_block; /* empty until settled */
+  const char **notes;       /* [n_weight] of scheme_choose */
+  struct buffer tokenizer_blob;
+  struct tokenizer *tokenizer; /* over the blob; NULL until made */
+};
+
+void draft_init(struct draft *draft);
+void draft_release(struct draft *draft);
+
+/* In this order; what an earlier stage made stays usable when a later one fails. */
+bool draft_open(struct draft *draft, const char *model, struct error *error);
+bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,
+                  struct error *error);
+bool draft_tokenizer(struct draft *draft, struct error *error);
+
+static inline struct plan *draft_plan(const struct draft *draft) {
+  return (struct plan *)(void *)draft->plan_block.data;
+}
+
+#endif
