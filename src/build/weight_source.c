@@ -29,7 +29,7 @@ bool weight_source_init(struct weight_source *source, const struct plan *plan, i
   *source = (struct weight_source){.weight = w, .name = plan_name(plan, w->name)};
   for (int i = 0; i < w->n_part; i++) {
     const char *name = plan_name(plan, w->part[i].tensor);
-    char shape[96];
+    char shape[TENSOR_SHAPE_TEXT];
     source->part[i] = checkpoint_find(checkpoint, name);
     if (!source->part[i])
       return error_set(error, ERROR_NOT_FOUND, "The checkpoint has no tensor %s, which the weight %s is made of.", name,

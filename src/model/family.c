@@ -32,7 +32,7 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
                        const struct weight_part *part, bool *used, struct error *error) {
   const char *name = plan_name(plan, part->tensor);
   const struct tensor *tensor = checkpoint_find(checkpoint, name);
-  char shape[96];
+  char shape[TENSOR_SHAPE_TEXT];
   bool vector = weight->use == WEIGHT_VECTOR;
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
   bool fits = vector ? tensor->n_dim == 1 && tensor->dim[0] == part->rows
