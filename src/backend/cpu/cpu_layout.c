@@ -77,14 +77,10 @@ static int code_at(const struct cpu_layout *layout, const uint8_t *block, int ro
 
 static float scale_at(const struct cpu_layout *layout, const uint8_t *from, const uint8_t *super, int at, int row) {
   switch (layout->scheme.scale) {
-  case SCALE_F32:
-    return load_f32(from, at);
-  case SCALE_F16:
-    return half_to_float(load_u16(from, at));
-  case SCALE_BF16:
-    return bfloat_to_float(load_u16(from, at));
-  default:
-    return half_to_float(load_u16(super, row)) * (float)(int8_t)from[at];
+  case SCALE_F32: return load_f32(from, at);
+  case SCALE_F16: return half_to_float(load_u16(from, at));
+  case SCALE_BF16: return bfloat_to_float(load_u16(from, at));
+  default: return half_to_float(load_u16(super, row)) * (float)(int8_t)from[at];
   }
 }
 
@@ -105,12 +101,9 @@ static float integer_value(const struct cpu_layout *layout, const uint8_t *block
 
 static float float_value(const struct cpu_layout *layout, const uint8_t *block, int row, int col) {
   switch (layout->scheme.kind) {
-  case SCHEME_F32:
-    return load_f32(block, col * TILE_ROWS + row);
-  case SCHEME_F16:
-    return half_to_float(load_u16(block, col * TILE_ROWS + row));
-  default:
-    return bfloat_to_float(load_u16(block, (col / 2 * TILE_ROWS + row) * 2 + col % 2));
+  case SCHEME_F32: return load_f32(block, col * TILE_ROWS + row);
+  case SCHEME_F16: return half_to_float(load_u16(block, col * TILE_ROWS + row));
+  default: return bfloat_to_float(load_u16(block, (col / 2 * TILE_ROWS + row) * 2 + col % 2));
   }
 }
 

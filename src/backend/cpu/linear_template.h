@@ -62,12 +62,9 @@ struct affine {
 
 static ALWAYS_INLINE vfloat level_load(enum scale_kind kind, const uint8_t *from, int at) {
   switch (kind) {
-  case SCALE_F16:
-    return vfloat_from_half(from + 2 * (size_t)at);
-  case SCALE_BF16:
-    return vfloat_from_bfloat(from + 2 * (size_t)at);
-  default:
-    return vfloat_load((const float *)(const void *)from + at);
+  case SCALE_F16: return vfloat_from_half(from + 2 * (size_t)at);
+  case SCALE_BF16: return vfloat_from_bfloat(from + 2 * (size_t)at);
+  default: return vfloat_load((const float *)(const void *)from + at);
   }
 }
 

@@ -120,10 +120,10 @@ static void matrix_pack(struct matrix *m) {
   const struct scheme *s = &m->codes.scheme;
   for (int row = 0; row < m->codes.rows; row += TILE_ROWS) {
     struct codes strip = m->codes;
-    size_t at = (size_t)row * strip.cols, group = (size_t)row * scheme_groups(s, strip.cols);
-    size_t super = (size_t)row * ((strip.cols + SCHEME_SUPER - 1) / SCHEME_SUPER);
+    size_t at = (size_t)row * strip.cols, super = (size_t)row * ((strip.cols + SCHEME_SUPER - 1) / SCHEME_SUPER);
     strip.rows = strip.rows - row < TILE_ROWS ? strip.rows - row : TILE_ROWS;
     if (s->kind == SCHEME_INT) {
+      size_t group = (size_t)row * scheme_groups(s, strip.cols);
       strip.code += at, strip.scale += group, strip.min += group, strip.sub += group, strip.sub_min += group;
       strip.super += super, strip.super_min += super;
     } else {

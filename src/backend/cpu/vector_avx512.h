@@ -1,0 +1,63 @@
+/* The vector primitives of linear_template.h for AVX-512 (F, BW, VL): a vector is the 16 rows of a tile. */
+#ifndef SPATE_BACKEND_CPU_VECTOR_AVX512_H
+#define SPATE_BACKEND_CPU_VECTOR_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+/* FLOAT_STEP columns of weights stay in half of the 32 registers. */
+enum { LANES = 16, VECTOR_UNROLL = 1, FLOAT_STEP = 16 };
+
+typedef __m512 vfloat;
+typedef __m512i vbytes; /* four codes for each row */
+
+static inline vfloat vfloat_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline void vfloat_store(float *p, vfloat v) { _mm512_storeu_ps(p, v); }
+static inline vfloat vfloat_set(float x) { return _mm512_set1_ps(x); }
+static inline vfloat vfloat_mul(vfloat a, vfloat b) { return _mm512_mul_ps(a, b); }
+static inline vfloat vfloat_fma(vfloat a, vfloat b, vfloat c) { return _mm512_fmadd_ps(a, b, c); }
+
+static inline vfloat vfloat_from_half(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
+static inline vfloat vfloat_from_bfloat(const void *p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+static inline vfloat vfloat_from_int8(const void *p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
+}
+static inline vfloat vfloat_from_uint8(const void *p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p)));
+}
+
+/* vdpbf16ps would take the pairs as they are, but where it was measured it is slower than widening to float. */
+static inline void vfloat_bfloat_pair(const void *p, vfloat *even, vfloat *odd) {
+  __m512i pair = _mm512_loadu_si512(p);
+  *even = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
+  *odd = _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32((int)0xFFFF0000)));
+}
+
+static inline vbytes vbytes_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+static inline vbytes vbytes_or(vbytes a, vbytes b) { return _mm512_or_si512(a, b); }
+
+/* Each byte shifted right (left if negative), then masked. */
+static inline vbytes vbytes_field(vbytes v, int shift, int mask) {
+  vbytes shifted = shift >= 0 ? _mm512_srli_epi16(v, (unsigned)shift) : _mm512_slli_epi16(v, (unsigned)-shift);
+  return _mm512_and_si512(shifted, _mm512_set1_epi8((char)mask));
+}
+
+static inline vbytes vbytes_lookup(const uint8_t table[16], vbytes v) {
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), v);
+}
+
+/* Byte j of each row. */
+static inline vfloat vfloat_from_byte(vbytes v, int j) {
+  return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(v, 8 * (unsigned)j), _mm512_set1_epi32(255)));
+}
+
+static inline __m512i quad_broadcast(const int8_t *q) {
+  int32_t quad;
+  memcpy(&quad, q, sizeof quad);
+  return _mm512_set1_epi32(quad);
+}
+
+#endif
