@@ -1,0 +1,38 @@
+# The two commands of the README, and what developers need. CMake does the building; this file only calls it.
+#   make serve   install what the build needs, build, get the default model, serve it on 127.0.0.1:8000
+#   make test    install what tests need, build, run everything that CI runs
+MODEL ?=
+ARGS ?=
+JOBS := $(shell nproc)
+
+.PHONY: serve test build asan tsan fuzz check check-all bench format clean
+
+build: build/release/spate
+
+build/release/spate: FORCE
+	@scripts/install_packages.sh build
+	@test -f build/release/build.ninja || cmake --preset release >/dev/null
+	@cmake --build --preset release --target spate -- $(if $(V),-v,--quiet)
+
+FORCE:
+
+serve: build
+	@model="$(MODEL)"; [ -n "$$model" ] || model=$$(scripts/get_model.sh) || exit 1; \
+	exec build/release/spate serve "$$model" $(ARGS)
+
+test:
+	@scripts/install_packages.sh test
+	@scripts/ci.sh
+
+check-all: # the long ones: longer fuzzing, all sanitizers over everything, cross builds
+	@scripts/install_packages.sh test
+	@SPATE_LONG=1 scripts/ci.sh
+
+bench: build
+	@bench/cpu_vs_llamacpp.sh
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf build

@@ -1,0 +1,68 @@
+#!/bin/bash
+# Everything that must hold before a change lands, with the time of each stage. SPATE_LONG=1: the long version.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+long=${SPATE_LONG:-0}
+fuzz_seconds=10; [ "$long" = 1 ] && fuzz_seconds=300
+export CCACHE_DIR=${CCACHE_DIR:-$HOME/.cache/spate/ccache}
+[ -d ../shared/data ] && export SPATE_TEST_DATA=${SPATE_TEST_DATA:-$(cd ../shared/data && pwd)}
+launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache)
+failed=()
+start=$SECONDS
+
+stage() { # NAME COMMAND...: runs it, prints its time, remembers failures
+  local name=$1 from=$SECONDS; shift
+  echo "=== $name"
+  if "$@"; then echo "=== $name: ok, $((SECONDS - from)) s"; else echo "=== $name: FAILED, $((SECONDS - from)) s"; failed+=("$name"); fi
+}
+
+configure() { # PRESET OPTIONS...
+  local preset=$1; shift
+  cmake --preset "$preset" "${launcher[@]}" "$@" >"build/$preset.log" 2>&1 || { cat "build/$preset.log"; return 1; }
+}
+
+build() { configure "$@" -DSPATE_WERROR=ON && cmake --build --preset "$1" -- --quiet; }
+
+tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
+
+style() {
+  python3 scripts/check_order.py && python3 scripts/check_budget.py &&
+    git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror
+}
+
+fuzz() { # each target replays its corpus, then runs for a while; edge coverage is in its last line
+  local target name ok=0
+  for target in build/fuzz/tests/fuzz/fuzz_*; do
+    [ -x "$target" ] || continue
+    name=$(basename "$target")
+    "$target" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 \
+      -artifact_prefix=build/ "build/fuzz/corpus-${name#fuzz_}" "tests/fuzz/corpus/${name#fuzz_}" >"build/$name.log" 2>&1 || ok=1
+    echo "$name: $(grep -o 'cov: [0-9]*' "build/$name.log" | tail -n 1) edges, $(grep -c . <(ls "tests/fuzz/corpus/${name#fuzz_}")) seeds"
+    [ "$ok" = 0 ] || { tail -n 40 "build/$name.log"; return 1; }
+  done
+}
+
+mkdir -p build
+stage "style" style
+stage "build release" build release
+stage "model" scripts/get_model.sh
+export SPATE_TEST_MODEL=${SPATE_TEST_MODEL:-$(scripts/get_model.sh 2>/dev/null)}
+stage "test release" tests release
+stage "build asan" build asan
+stage "test asan" env -u SPATE_TEST_MODEL ctest --test-dir build/asan --output-on-failure -j2 --quiet
+stage "build tsan" build tsan
+if [ "$long" = 1 ]; then
+  stage "test tsan" env -u SPATE_TEST_MODEL ctest --test-dir build/tsan --output-on-failure -j2 --quiet
+else
+  stage "test tsan (runtime, http)" env -u SPATE_TEST_MODEL ctest --test-dir build/tsan -R 'unit/(runtime|http|backend/test_team)' --output-on-failure -j2 --quiet
+fi
+stage "build fuzz" build fuzz -DSPATE_TESTS=ON
+stage "fuzz ($fuzz_seconds s each)" fuzz
+[ -x scripts/test_aarch64.sh ] && stage "aarch64 under qemu" scripts/test_aarch64.sh
+
+echo "=== all stages: $((SECONDS - start)) s"
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'FAILED: %s\n' "${failed[@]}"
+  exit 1
+fi

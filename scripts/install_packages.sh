@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs the Debian packages that the build (or the tests) need and that are missing; with sudo when not root.
+# usage: install_packages.sh build|test
+set -eu
+
+build="gcc libc6-dev cmake ninja-build pkg-config python3 python3-pip unzip ca-certificates
+  libuv1-dev libhttp-parser-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev"
+test="$build git ccache libcmocka-dev clang libclang-rt-14-dev clang-format
+  gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+
+case "${1:-}" in
+  build) wanted=$build ;;
+  test) wanted=$test ;;
+  *) echo "usage: $0 build|test" >&2; exit 2 ;;
+esac
+
+missing=""
+for package in $wanted; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+sudo=""
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo >/dev/null || { echo "These packages are missing, and there is no sudo to install them:$missing" >&2; exit 1; }
+  sudo=sudo
+fi
+echo "Installing:$missing" >&2
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+$sudo apt-get update >"$log" 2>&1 && $sudo apt-get install -y --no-install-recommends $missing >"$log" 2>&1 ||
+  { tail -n 20 "$log" >&2; echo "apt-get could not install:$missing" >&2; rm -f "$log"; exit 1; }
+rm -f "$log"
