@@ -23,7 +23,7 @@ struct decoder {
   bool tied;         /* the head is the embedding table */
   float norm_add;    /* added to the weights of norms: 1 where they are stored as an offset from one */
   float embed_scale; /* 0: 1 */
-  float attend_scale, attend_softcap, final_softcap;
+  float attend_scale, final_softcap;
   enum rope_style rope_style;
   int rope_dim; /* leading dimensions of a head that rotate */
   struct rope rope[LAYER_KINDS];

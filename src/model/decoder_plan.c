@@ -152,7 +152,6 @@ static void attend_add(struct decoder_maker *m) {
       .rope_scale = (float)d->rope[kind].attention,
       .eps = (float)d->eps,
       .scale = d->attend_scale,
-      .softcap = d->attend_softcap,
   };
   plan_add_op(m->builder, &op);
 }

@@ -78,15 +78,12 @@ static bool hf_read(struct decoder *d, const struct checkpoint *c, double *scala
   return true;
 }
 
-static bool softcaps_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
-  double attend = 0, final = 0;
-  if (!config_float(c, (struct config_key){"attn_logit_softcapping", "attn_logit_softcapping"}, CONFIG_OPTIONAL, 0, 1e6,
-                    &attend, error) ||
-      !config_float(c, (struct config_key){"final_logit_softcapping", "final_logit_softcapping"}, CONFIG_OPTIONAL, 0,
-                    1e6, &final, error))
+static bool softcap_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  double cap = 0;
+  if (!config_float(c, (struct config_key){"final_logit_softcapping", "final_logit_softcapping"}, CONFIG_OPTIONAL, 0,
+                    1e6, &cap, error))
     return false;
-  d->attend_softcap = (float)attend;
-  d->final_softcap = (float) final;
+  d->final_softcap = (float)cap;
   return true;
 }
 
@@ -106,7 +103,7 @@ static bool gemma3_build(const struct checkpoint *checkpoint, struct plan_builde
     return false;
   d.attend_scale = (float)(1 / sqrt(scalar));
   return layers_read(&d, checkpoint, error) && ropes_read(&d, checkpoint, error) &&
-         softcaps_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
+         softcap_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
 const struct family gemma3_family = {

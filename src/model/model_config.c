@@ -46,18 +46,12 @@ static const struct gguf_value *gguf_at(const struct checkpoint *c, struct confi
 
 static const char *json_kind(const json_t *value) {
   switch (json_typeof(value)) {
-  case JSON_OBJECT:
-    return "an object";
-  case JSON_ARRAY:
-    return "an array";
-  case JSON_STRING:
-    return "a text";
-  case JSON_INTEGER:
-    return "a whole number";
-  case JSON_REAL:
-    return "a number with a fraction";
-  default:
-    return "true or false";
+  case JSON_OBJECT: return "an object";
+  case JSON_ARRAY: return "an array";
+  case JSON_STRING: return "a text";
+  case JSON_INTEGER: return "a whole number";
+  case JSON_REAL: return "a number with a fraction";
+  default: return "true or false";
   }
 }
 

@@ -151,17 +151,10 @@ void rope_frequencies(const struct rope *rope, int dim, float *out) {
   for (int i = 0; i < dim / 2; i++) {
     double frequency = pow(rope->base, -2.0 * i / dim);
     switch (rope->scaling) {
-    case ROPE_PLAIN:
-      break;
-    case ROPE_LINEAR:
-      frequency /= rope->factor;
-      break;
-    case ROPE_LLAMA3:
-      frequency = llama3_frequency(rope, frequency);
-      break;
-    case ROPE_YARN:
-      frequency = yarn_frequency(rope, dim, i, frequency);
-      break;
+    case ROPE_PLAIN: break;
+    case ROPE_LINEAR: frequency /= rope->factor; break;
+    case ROPE_LLAMA3: frequency = llama3_frequency(rope, frequency); break;
+    case ROPE_YARN: frequency = yarn_frequency(rope, dim, i, frequency); break;
     }
     out[i] = (float)frequency;
   }
