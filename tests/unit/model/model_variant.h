@@ -1,0 +1,63 @@
+/* Copies of a fixture model with some of config.json changed, in a folder that is removed afterwards. */
+#ifndef SPATE_TESTS_MODEL_VARIANT_H
+#define SPATE_TESTS_MODEL_VARIANT_H
+
+#include "base/json.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct model_variant {
+  char path[PATH_MAX];
+};
+
+static inline void variant_link(const char *from, const char *to, const char *name) {
+  char source[PATH_MAX], target[PATH_MAX];
+  snprintf(source, sizeof source, "%s/%s", from, name);
+  snprintf(target, sizeof target, "%s/%s", to, name);
+  if (symlink(source, target) != 0) perror(target);
+}
+
+/* A folder with links to the files of the fixture FIXTURES/model/NAME, but for config.json, whose keys are replaced by
+ * those of the JSON object `change` (null removes one). */
+static inline void variant_make(struct model_variant *variant, const char *name, const json_t *change) {
+  char source[PATH_MAX - 256], target[PATH_MAX];
+  snprintf(source, sizeof source, "%s/model/%s", FIXTURES, name);
+  snprintf(variant->path, sizeof variant->path, "/tmp/spate-variant-XXXXXX");
+  if (!mkdtemp(variant->path)) abort();
+  DIR *folder = opendir(source);
+  if (!folder) abort();
+  for (struct dirent *entry; (entry = readdir(folder));)
+    if (entry->d_name[0] != '.' && strcmp(entry->d_name, "config.json") != 0)
+      variant_link(source, variant->path, entry->d_name);
+  closedir(folder);
+  strcat(source, "/config.json");
+  json_t *config = json_load_file(source, 0, NULL), *value;
+  const char *key;
+  json_object_foreach((json_t *)(uintptr_t)change, key, value) {
+    if (json_is_null(value))
+      json_object_del(config, key);
+    else
+      json_object_set(config, key, value);
+  }
+  snprintf(target, sizeof target, "%.40s/config.json", variant->path);
+  if (json_dump_file(config, target, 0) != 0) abort();
+  json_decref(config);
+}
+
+static inline void variant_remove(struct model_variant *variant) {
+  DIR *folder = opendir(variant->path);
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.40s/%s", variant->path, entry->d_name);
+    if (entry->d_name[0] != '.') unlink(path);
+  }
+  closedir(folder);
+  rmdir(variant->path);
+}
+
+#endif
