@@ -1,0 +1,154 @@
+/* The base room: bounded buffers, arenas, UTF-8, JSON, hashes, metrics. */
+#include "base/arena.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/metric.h"
+#include "base/utf8.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static void test_buffer(void **state) {
+  (void)state;
+  struct buffer b;
+  buffer_init(&b, 600);
+  for (int i = 0; i < 60; i++) assert_true(buffer_text(&b, "0123456789"));
+  assert_int_equal(b.size, 600);
+  assert_false(buffer_append(&b, "x", 1));
+  assert_true(b.failed && b.size == 600);
+  buffer_consume(&b, 595);
+  assert_memory_equal(b.data, "56789", 5);
+  buffer_clear(&b);
+  assert_true(buffer_print(&b, "%d-%s", 42, "x"));
+  assert_true(slice_is(buffer_slice(&b), "42-x"));
+  buffer_release(&b);
+}
+
+static void test_arena(void **state) {
+  (void)state;
+  struct arena arena;
+  arena_init(&arena, 1000);
+  char *text = arena_text(&arena, slice_text("hello"));
+  assert_string_equal(text, "hello");
+  assert_true((uintptr_t)arena_alloc(&arena, 3) % 16 == 0);
+  assert_null(arena_array(&arena, SIZE_MAX / 2, 3));
+  assert_null(arena_alloc(&arena, 1000));
+  arena_release(&arena);
+  assert_non_null(arena_alloc(&arena, 990));
+  arena_release(&arena);
+}
+
+static void test_utf8(void **state) {
+  (void)state;
+  static const struct {
+    const char *bytes;
+    bool valid;
+    size_t complete; /* of all the bytes */
+  } table[] = {
+      {"", true, 0},          {"abc", true, 3},           {"\xC3\xA9", true, 2},          {"a\xC3", false, 1},
+      {"\xE2\x82", false, 0}, {"\xE2\x82\xAC", true, 3},  {"\xF0\x9F\x98", false, 0},     {"\xF0\x9F\x98\x80", true, 4},
+      {"\xC0\x80", false, 2}, {"\xED\xA0\x80", false, 3}, {"\xF4\x90\x80\x80", false, 4}, {"x\x80", false, 2},
+      {"\xE0\x80", false, 2},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    assert_int_equal(utf8_valid(slice_text(table[i].bytes)), table[i].valid);
+    assert_int_equal(utf8_complete(slice_text(table[i].bytes)), table[i].complete);
+  }
+  for (uint32_t code = 1; code < 0x110000; code += 37) {
+    uint8_t bytes[4];
+    uint32_t back = 0;
+    if (code >= 0xD800 && code < 0xE000) continue;
+    size_t size = utf8_encode(code, bytes);
+    assert_int_equal(utf8_decode(slice_make(bytes, size), &back), size);
+    assert_int_equal(back, code);
+  }
+}
+
+static void test_json_refused(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *sentence;
+  } table[] = {
+      {"{\"a\":1,\"a\":2}", "Not valid JSON at line 1, column 10: duplicate object key near '\"a\"'."},
+      {"{\"a\":1} x", "Not valid JSON at line 1, column 9: end of file expected near 'x'."},
+      {"[1,", "Not valid JSON at line 1, column 3: ']' expected near end of file."},
+      {"\"\xFF\"", "Not valid JSON at line 1, column 1: unable to decode byte 0xff near '\"'."},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    struct error error = {0};
+    assert_null(json_parse(slice_text(table[i].text), &error));
+    assert_string_equal(error.text, table[i].sentence);
+  }
+  char deep[200];
+  memset(deep, '[', sizeof deep);
+  struct error error = {0};
+  assert_null(json_parse(slice_make(deep, sizeof deep), &error));
+  assert_string_equal(error.text, "The JSON nests deeper than 64 levels; send it flatter.");
+}
+
+static void test_json_written(void **state) {
+  (void)state;
+  struct buffer b;
+  buffer_init(&b, 4096);
+  json_write_string(&b, slice_make("a\"\\\n\x01\xC3\xA9\xFF\0z", 10));
+  assert_true(slice_is(buffer_slice(&b), "\"a\\\"\\\\\\n\\u0001\xC3\xA9\xEF\xBF\xBD\\u0000z\""));
+  buffer_clear(&b);
+  json_write_number(&b, 0.1), buffer_text(&b, " ");
+  json_write_number(&b, -3), buffer_text(&b, " ");
+  json_write_number(&b, 1.0 / 3), buffer_text(&b, " ");
+  json_write_number(&b, 1e300 * 1e300);
+  assert_true(slice_is(buffer_slice(&b), "0.1 -3 0.3333333333333333 null"));
+  buffer_release(&b);
+}
+
+static void test_hash(void **state) {
+  (void)state;
+  struct hash128 whole = hash_bytes(slice_text("hello world"), 5), back;
+  struct hasher *hasher = hasher_new(5);
+  hasher_update(hasher, slice_text("hello "));
+  hasher_update(hasher, slice_text("world"));
+  assert_true(hash_equal(whole, hasher_finish(hasher)));
+  assert_false(hash_equal(whole, hash_bytes(slice_text("hello world"), 6)));
+  char text[33];
+  hash_format(whole, text);
+  assert_true(hash_parse(text, &back) && hash_equal(whole, back));
+  text[3] = 'G';
+  assert_false(hash_parse(text, &back));
+}
+
+static void test_metrics(void **state) {
+  (void)state;
+  static const double bounds[] = {0.1, 1};
+  struct metric_registry registry = {0};
+  struct metric count = {.kind = METRIC_COUNTER, .name = "c_total", .help = "Counts.", .labels = "k=\"v\""};
+  struct metric time = {
+      .kind = METRIC_HISTOGRAM, .name = "t_seconds", .help = "Times.", .bounds = bounds, .n_bound = 2};
+  metric_register(&registry, &count);
+  metric_register(&registry, &time);
+  metric_add(&count, 3);
+  metric_observe(&time, 0.05);
+  metric_observe(&time, 0.5);
+  metric_observe(&time, 5);
+  struct buffer b;
+  buffer_init(&b, 4096);
+  assert_true(metric_write(&registry, &b));
+  assert_true(slice_is(buffer_slice(&b), "# HELP c_total Counts.\n# TYPE c_total counter\nc_total{k=\"v\"} 3\n"
+                                         "# HELP t_seconds Times.\n# TYPE t_seconds histogram\n"
+                                         "t_seconds_bucket{le=\"0.1\"} 1\nt_seconds_bucket{le=\"1\"} 2\n"
+                                         "t_seconds_bucket{le=\"+Inf\"} 3\nt_seconds_sum 5.55\nt_seconds_count 3\n"));
+  buffer_release(&b);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_buffer),       cmocka_unit_test(test_arena),        cmocka_unit_test(test_utf8),
+      cmocka_unit_test(test_json_refused), cmocka_unit_test(test_json_written), cmocka_unit_test(test_hash),
+      cmocka_unit_test(test_metrics),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
