@@ -1,0 +1,140 @@
+/* The null backend: runs any plan at no cost and answers with tokens that depend on the seat and the index alone, so
+ * that benches and tests of the runtime see only the runtime. It reads engines packed for the CPU, without touching
+ * their weights. Log-probabilities are 0; there are no logits. */
+#include "backend/backends.h"
+#include "backend/cpu/cpu_layout.h"
+
+#include <stdlib.h>
+
+struct device {
+  char unused;
+};
+
+struct program {
+  const struct plan *plan;
+  const struct batch *batch; /* of the step between submit and collect */
+  int32_t *token;            /* [limits.outputs] */
+  float *logprob;
+};
+
+static struct device *null_open(const struct device_options *options, struct error *error) {
+  (void)options;
+  struct device *device = calloc(1, sizeof *device);
+  if (!device) error_set(error, ERROR_MEMORY, "Out of memory for the null device.");
+  return device;
+}
+
+static void null_close(struct device *device) { free(device); }
+
+static const char *null_describe(const struct device *device) {
+  (void)device;
+  return "null: no arithmetic";
+}
+
+static bool null_supports(const struct plan *plan, int op, struct error *error) {
+  (void)plan, (void)op, (void)error;
+  return true;
+}
+
+static void null_fallbacks(const struct device *device, const struct plan *plan, struct buffer *out) {
+  (void)device, (void)plan, (void)out;
+}
+
+static size_t null_strip_bytes(const struct weight *weight) { return cpu_layout_of(weight).tile_bytes; }
+
+static bool null_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
+                         struct error *error) {
+  (void)error;
+  *footprint = (struct footprint){0};
+  for (int i = 0; i < plan->n_weight; i++)
+    footprint->weights += backend_packed_bytes(&backend_null, plan_weights(plan) + i);
+  for (int g = 0; g < plan->n_group; g++) { /* as if tokens were kept: the block budget works as with a real one */
+    const struct kv_group *group = plan_groups(plan) + g;
+    uint64_t token = (uint64_t)group->n_layer * (uint64_t)group->n_head * (uint64_t)(group->dim_k + group->dim_v);
+    footprint->kv_block[g] = token * (uint64_t)limits->block_size * (limits->kv_dtype == KV_F16 ? 2 : 4);
+  }
+  return true;
+}
+
+static void null_release(struct program *program) {
+  if (!program) return;
+  free(program->token);
+  free(program->logprob);
+  free(program);
+}
+
+static struct program *null_compile(struct device *device, const struct plan *plan, const struct limits *limits,
+                                    struct error *error) {
+  (void)device;
+  struct program *program = calloc(1, sizeof *program);
+  if (program) {
+    program->plan = plan;
+    program->token = calloc((size_t)limits->outputs + 1, sizeof *program->token);
+    program->logprob = calloc((size_t)limits->outputs + 1, sizeof *program->logprob);
+    if (program->token && program->logprob) return program;
+  }
+  null_release(program);
+  error_set(error, ERROR_MEMORY, "Out of memory for a program of %d outputs.", limits->outputs);
+  return NULL;
+}
+
+static bool null_load(struct program *program, int weight, struct slice packed, struct error *error) {
+  (void)program, (void)weight, (void)packed, (void)error;
+  return true;
+}
+
+static bool null_submit(struct program *program, const struct batch *batch, struct error *error) {
+  (void)error;
+  program->batch = batch;
+  return true;
+}
+
+/* The last step of splitmix64: any change of the input changes all of the output. */
+static uint64_t mix(uint64_t x) {
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+  return x ^ x >> 31;
+}
+
+static const struct row *row_of(const struct batch *batch, int token) {
+  const struct row *row = batch->row;
+  while (token < row->first || token >= row->first + row->count) row++;
+  return row;
+}
+
+static bool null_finish(struct program *program, const struct masks *masks, struct error *error) {
+  (void)masks, (void)error;
+  const struct batch *batch = program->batch;
+  for (int i = 0; i < batch->n_out; i++) {
+    uint64_t seat = (uint64_t)row_of(batch, batch->out[i])->seat;
+    uint64_t hash = mix(seat << 40 ^ (batch->sampling[i].index + 1));
+    program->token[i] = (int32_t)(hash % (uint64_t)program->plan->vocab);
+  }
+  return true;
+}
+
+static bool null_collect(struct program *program, struct result *result, struct error *error) {
+  (void)error;
+  *result = (struct result){.n_out = program->batch->n_out, .token = program->token, .logprob = program->logprob};
+  return true;
+}
+
+const struct backend backend_null = {
+    .name = "null",
+    .target = TARGET_CPU,
+    .pack_rows = TILE_ROWS,
+    .open = null_open,
+    .close = null_close,
+    .describe = null_describe,
+    .supports = null_supports,
+    .fallbacks = null_fallbacks,
+    .strip_bytes = null_strip_bytes,
+    .pack = cpu_pack_tile,
+    .measure = null_measure,
+    .compile = null_compile,
+    .load = null_load,
+    .release = null_release,
+    .submit = null_submit,
+    .finish = null_finish,
+    .collect = null_collect,
+};

@@ -1,0 +1,118 @@
+/* Attention of the reference: keys and values of the batch go to the paged cache, then each query takes a softmax over
+ * what it sees. Scores and sums are double; what the cache holds is rounded to its type. */
+#include "backend/reference/reference_program.h"
+
+#include "base/half.h"
+
+#include <math.h>
+
+/* What stays the same over an op. */
+struct attend {
+  struct program *program;
+  const struct op *op;
+  const struct attend_args *args;
+  const struct kv_group *group;
+};
+
+/* The numbers of one token in the cache: dim_k of its key, then dim_v of its value. */
+static float *cache_at(const struct attend *a, const struct row *row, int token, int head) {
+  const struct limits *limits = &a->program->limits;
+  size_t block = row->block[a->args->group][token / limits->block_size];
+  size_t index = (block * (size_t)a->group->n_layer + (size_t)a->args->layer) * (size_t)a->group->n_head + (size_t)head;
+  index = index * (size_t)limits->block_size + (size_t)(token % limits->block_size);
+  return a->program->kv[a->args->group] + index * (size_t)(a->args->dim_k + a->args->dim_v);
+}
+
+static float cache_round(const struct attend *a, double x) {
+  float value = (float)x;
+  return a->program->limits.kv_dtype == KV_F16 ? half_to_float(half_from_float(value)) : value;
+}
+
+static void rope_rotate(const struct attend *a, int position, double *head) {
+  const float *frequency = plan_floats(a->program->plan) + a->args->rope_freq;
+  int half = a->args->rope_dim / 2;
+  for (int i = 0; i < half; i++) {
+    double angle = (double)position * frequency[i];
+    double cosine = cos(angle) * a->args->rope_scale, sine = sin(angle) * a->args->rope_scale;
+    bool pairs = a->args->rope_style == ROPE_PAIRS;
+    double *low = head + (pairs ? 2 * i : i), *high = pairs ? low + 1 : low + half;
+    double x = *low, y = *high;
+    *low = x * cosine - y * sine;
+    *high = x * sine + y * cosine;
+  }
+}
+
+/* A head of q or k, normed if there is such a weight, rotated. Valid until the next call. */
+static const double *head_prepare(const struct attend *a, int norm, int position, const double *head) {
+  const float *weight = vector_get(a->program, a->op->weight[norm]);
+  double *prepared = a->program->line;
+  memcpy(prepared, head, (size_t)a->args->dim_k * sizeof *head);
+  if (weight) reference_rms_norm(prepared, weight, a->args->dim_k, a->args->eps, prepared);
+  if (a->args->rope_style != ROPE_NONE) rope_rotate(a, position, prepared);
+  return prepared;
+}
+
+static void token_store(const struct attend *a, const struct row *row, int token) {
+  const struct attend_args *args = a->args;
+  int position = row->length + token - row->first;
+  const double *key = value_row(a->program, a->op->in[0], token) + args->n_head * args->dim_k;
+  const double *value = key + args->n_kv_head * args->dim_k;
+  for (int h = 0; h < args->n_kv_head; h++, key += args->dim_k, value += args->dim_v) {
+    float *cached = cache_at(a, row, position, h);
+    const double *prepared = head_prepare(a, 1, position, key);
+    for (int i = 0; i < args->dim_k; i++) cached[i] = cache_round(a, prepared[i]);
+    for (int i = 0; i < args->dim_v; i++) cached[args->dim_k + i] = cache_round(a, value[i]);
+  }
+}
+
+static double score_of(const struct attend *a, const double *query, const float *key) {
+  double sum = 0;
+  for (int i = 0; i < a->args->dim_k; i++) sum += query[i] * key[i];
+  sum *= a->args->scale;
+  return a->args->softcap > 0 ? a->args->softcap * tanh(sum / a->args->softcap) : sum;
+}
+
+/* Tokens [first, last] of the row to one query head. */
+static void head_attend(const struct attend *a, const struct row *row, int head, int first, int last,
+                        const double *query, double *out) {
+  const struct attend_args *args = a->args;
+  const float *sink = vector_get(a->program, a->op->weight[2]);
+  int kv_head = head / (args->n_head / args->n_kv_head);
+  double *scores = a->program->scores, highest = sink ? sink[head] : -INFINITY;
+  for (int t = first; t <= last; t++) {
+    scores[t] = score_of(a, query, cache_at(a, row, t, kv_head));
+    highest = fmax(highest, scores[t]);
+  }
+  double total = sink ? exp(sink[head] - highest) : 0;
+  for (int i = 0; i < args->dim_v; i++) out[i] = 0;
+  for (int t = first; t <= last; t++) {
+    const float *value = cache_at(a, row, t, kv_head) + args->dim_k;
+    double share = exp(scores[t] - highest);
+    total += share;
+    for (int i = 0; i < args->dim_v; i++) out[i] += share * value[i];
+  }
+  for (int i = 0; i < args->dim_v; i++) out[i] = total > 0 ? out[i] / total : 0; /* 0: it sees nothing */
+}
+
+static void token_attend(const struct attend *a, const struct row *row, int token) {
+  const struct attend_args *args = a->args;
+  const struct batch *batch = a->program->batch;
+  int position = row->length + token - row->first;
+  int last = batch->see ? row->length + batch->see[token] : position;
+  int first = a->group->window && position >= a->group->window ? position - a->group->window + 1 : 0;
+  for (int h = 0; h < args->n_head; h++) {
+    const double *head = value_row(a->program, a->op->in[0], token) + h * args->dim_k;
+    const double *query = head_prepare(a, 0, position, head);
+    head_attend(a, row, h, first, last, query, value_row(a->program, a->op->out, token) + h * args->dim_v);
+  }
+}
+
+void reference_attend(struct program *program, const struct op *op) {
+  const struct attend_args *args = &op->args.attend;
+  struct attend a = {program, op, args, plan_groups(program->plan) + args->group};
+  for (int r = 0; r < program->batch->n_row; r++) {
+    const struct row *row = program->batch->row + r;
+    for (int t = row->first; t < row->first + row->count; t++) token_store(&a, row, t);
+    for (int t = row->first; t < row->first + row->count; t++) token_attend(&a, row, t);
+  }
+}

@@ -1,0 +1,171 @@
+/* The reference backend's table, and compiling: sizes follow from the plan and the limits. */
+#include "backend/backends.h"
+#include "backend/reference/reference_program.h"
+#include "backend/sampler.h"
+
+#include <stdlib.h>
+
+struct device {
+  char unused; /* nothing is shared between programs */
+};
+
+static struct device *reference_open(const struct device_options *options, struct error *error) {
+  (void)options;
+  struct device *device = calloc(1, sizeof *device);
+  if (!device) error_set(error, ERROR_MEMORY, "Out of memory for the reference device.");
+  return device;
+}
+
+static void reference_close(struct device *device) { free(device); }
+
+static const char *reference_describe(const struct device *device) {
+  (void)device;
+  return "reference: scalar double, 1 thread";
+}
+
+static bool reference_supports(const struct plan *plan, int op, struct error *error) {
+  (void)plan, (void)op, (void)error;
+  return true;
+}
+
+static void reference_fallbacks(const struct device *device, const struct plan *plan, struct buffer *out) {
+  (void)device, (void)plan, (void)out; /* it has one path */
+}
+
+/* --- sizes ------------------------------------------------------------------------------------------------------ */
+
+static size_t kv_block_bytes(const struct plan *plan, int group, const struct limits *limits) {
+  const struct kv_group *g = plan_groups(plan) + group;
+  return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * (size_t)(g->dim_k + g->dim_v) *
+         sizeof(float);
+}
+
+static size_t rows_at_most(const struct plan *plan, int value, const struct limits *limits) {
+  return (size_t)(plan_values(plan)[value].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
+}
+
+static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Doubles that linears and heads need, the most of any op. */
+struct needs {
+  size_t input, product, line;
+};
+
+static struct needs needs_of(const struct plan *plan, const struct limits *limits) {
+  struct needs n = {0};
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_ATTEND) n.line = size_max(n.line, (size_t)op->args.attend.dim_k);
+    if (op->kind != OP_LINEAR) continue;
+    const struct weight *w = plan_weights(plan) + op->weight[0];
+    size_t rows = rows_at_most(plan, op->in[0], limits);
+    n.input = size_max(n.input, rows * (size_t)w->cols);
+    n.product = size_max(n.product, rows * (size_t)w->rows);
+    n.line = size_max(n.line, (size_t)w->cols);
+  }
+  return n;
+}
+
+static bool reference_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
+                              struct error *error) {
+  (void)error;
+  *footprint = (struct footprint){0};
+  for (int i = 0; i < plan->n_weight; i++)
+    footprint->weights += backend_packed_bytes(&backend_reference, plan_weights(plan) + i);
+  struct needs needs = needs_of(plan, limits);
+  size_t numbers = needs.input + needs.product + needs.line + (size_t)limits->length;
+  for (int i = 0; i < plan->n_value; i++) numbers += rows_at_most(plan, i, limits) * (size_t)plan_values(plan)[i].cols;
+  size_t output_bytes = (size_t)plan->vocab * sizeof(float) + sizeof(int32_t) + sizeof(float);
+  footprint->workspace =
+      numbers * sizeof(double) + (size_t)limits->outputs * output_bytes + sampler_scratch_bytes(plan->vocab);
+  for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = kv_block_bytes(plan, g, limits);
+  return true;
+}
+
+/* --- compiling -------------------------------------------------------------------------------------------------- */
+
+static void reference_release(struct program *program) {
+  if (!program) return;
+  for (int i = 0; program->value && i < program->plan->n_value; i++) free(program->value[i]);
+  for (int g = 0; g < PLAN_GROUPS; g++) free(program->kv[g]);
+  free(program->packed);
+  free(program->value);
+  free(program->input);
+  free(program->product);
+  free(program->line);
+  free(program->scores);
+  free(program->logits);
+  free(program->sampler);
+  free(program->token);
+  free(program->logprob);
+  free(program);
+}
+
+/* count zeroed elements of size, at least one; clears *ok when there is no memory. */
+static void *take(size_t count, size_t size, bool *ok) {
+  void *memory = calloc(count ? count : 1, size);
+  if (!memory) *ok = false;
+  return memory;
+}
+
+static bool program_allocate(struct program *p, const struct plan *plan, const struct limits *limits) {
+  struct needs needs = needs_of(plan, limits);
+  size_t outputs = (size_t)limits->outputs;
+  bool ok = true;
+  p->packed = take((size_t)plan->n_weight, sizeof *p->packed, &ok);
+  p->value = take((size_t)plan->n_value, sizeof *p->value, &ok);
+  p->input = take(needs.input, sizeof(double), &ok);
+  p->product = take(needs.product, sizeof(double), &ok);
+  p->line = take(needs.line, sizeof(double), &ok);
+  p->scores = take((size_t)limits->length, sizeof(double), &ok);
+  p->logits = take(outputs * (size_t)plan->vocab, sizeof(float), &ok);
+  p->sampler = take(sampler_scratch_bytes(plan->vocab), 1, &ok);
+  p->token = take(outputs, sizeof *p->token, &ok);
+  p->logprob = take(outputs, sizeof *p->logprob, &ok);
+  for (int i = 0; p->value && i < plan->n_value; i++)
+    p->value[i] = take(rows_at_most(plan, i, limits) * (size_t)plan_values(plan)[i].cols, sizeof(double), &ok);
+  for (int g = 0; g < plan->n_group; g++) p->kv[g] = take(limits->n_block[g], kv_block_bytes(plan, g, limits), &ok);
+  return ok;
+}
+
+static struct program *reference_compile(struct device *device, const struct plan *plan, const struct limits *limits,
+                                         struct error *error) {
+  (void)device;
+  struct program *program = calloc(1, sizeof *program);
+  if (program) *program = (struct program){.plan = plan, .limits = *limits};
+  if (program && program_allocate(program, plan, limits)) return program;
+  reference_release(program);
+  error_set(error, ERROR_MEMORY, "Out of memory for a program of %d tokens, %d outputs and length %d.", limits->tokens,
+            limits->outputs, limits->length);
+  return NULL;
+}
+
+static bool reference_load(struct program *program, int weight, struct slice packed, struct error *error) {
+  const struct weight *w = plan_weights(program->plan) + weight;
+  size_t expected = backend_packed_bytes(&backend_reference, w);
+  if (packed.size != expected)
+    return error_set(error, ERROR_FORMAT, "Weight %s has %zu packed bytes, expected %zu: build the engine again.",
+                     plan_name(program->plan, w->name), packed.size, expected);
+  program->packed[weight] = packed;
+  return true;
+}
+
+const struct backend backend_reference = {
+    .name = "reference",
+    .target = TARGET_REFERENCE,
+    .pack_rows = REFERENCE_PACK_ROWS,
+    .open = reference_open,
+    .close = reference_close,
+    .describe = reference_describe,
+    .supports = reference_supports,
+    .fallbacks = reference_fallbacks,
+    .strip_bytes = reference_strip_bytes,
+    .pack = reference_pack,
+    .measure = reference_measure,
+    .compile = reference_compile,
+    .load = reference_load,
+    .release = reference_release,
+    .submit = reference_submit,
+    .finish = reference_finish,
+    .collect = reference_collect,
+};

@@ -1,0 +1,93 @@
+/* Embedding, norms and linears of the reference, in double. Where a weight's scheme says that activations are int8,
+ * they are rounded exactly as the kernels round them, so that what is left between the two is the order of float sums.
+ */
+#include "backend/reference/reference_program.h"
+
+#include <math.h>
+
+void reference_embed(struct program *program, const struct op *op) {
+  const struct weight *table = plan_weights(program->plan) + op->weight[0];
+  for (int t = 0; t < program->batch->n_token; t++) {
+    double *out = value_row(program, op->out, t);
+    reference_weight_row(table, program->packed[op->weight[0]], program->batch->token[t], out);
+    for (int i = 0; i < table->cols; i++) out[i] *= op->args.embed.scale;
+  }
+}
+
+void reference_rms_norm(const double *x, const float *weight, int cols, double eps, double *y) {
+  double squares = 0;
+  for (int i = 0; i < cols; i++) squares += x[i] * x[i];
+  double rms = sqrt(squares / cols + eps);
+  for (int i = 0; i < cols; i++) y[i] = x[i] / rms * (weight ? weight[i] : 1.0);
+}
+
+/* What int8 activations are: per group of 32 columns, scale = peak / 127 and codes rounded to nearest, ties to even,
+ * all in float arithmetic. Groups that are zero but for denormals become zero. */
+static void activation_round(double *x, int cols) {
+  for (int first = 0; first < cols; first += ACTIVATION_GROUP) {
+    int end = first + ACTIVATION_GROUP < cols ? first + ACTIVATION_GROUP : cols;
+    float peak = 0;
+    for (int i = first; i < end; i++) peak = fmaxf(peak, fabsf((float)x[i]));
+    float inverse = peak > 1e-30f ? 127 / peak : 0, scale = peak > 1e-30f ? peak / 127 : 0;
+    for (int i = first; i < end; i++) x[i] = (double)rintf((float)x[i] * inverse) * scale;
+  }
+}
+
+static void input_prepare(struct program *program, const struct op *op, const struct weight *weight, int n_row) {
+  const struct linear_args *args = &op->args.linear;
+  for (int r = 0; r < n_row; r++) {
+    double *x = program->input + (size_t)r * (size_t)weight->cols;
+    memcpy(x, value_row(program, op->in[0], r), (size_t)weight->cols * sizeof *x);
+    if (args->norm == NORM_RMS) reference_rms_norm(x, vector_get(program, op->weight[2]), weight->cols, args->eps, x);
+    if (weight->scheme.activation == ACTIVATION_INT8) activation_round(x, weight->cols);
+  }
+}
+
+/* product[r][row] = input[r] · weight[row] + bias[row] */
+static void product_compute(struct program *program, const struct op *op, const struct weight *weight, int n_row) {
+  const float *bias = vector_get(program, op->weight[1]);
+  for (int row = 0; row < weight->rows; row++) {
+    reference_weight_row(weight, program->packed[op->weight[0]], row, program->line);
+    for (int r = 0; r < n_row; r++) {
+      const double *x = program->input + (size_t)r * (size_t)weight->cols;
+      double sum = 0;
+      for (int i = 0; i < weight->cols; i++) sum += x[i] * program->line[i];
+      program->product[(size_t)r * (size_t)weight->rows + (size_t)row] = sum + (bias ? bias[row] : 0.0);
+    }
+  }
+}
+
+static double act_apply(int act, double x) {
+  const double root = 0.79788456080286535588; /* √(2/π) */
+  if (act == ACT_SILU) return x / (1 + exp(-x));
+  if (act == ACT_GELU_TANH) return 0.5 * x * (1 + tanh(root * (x + 0.044715 * x * x * x)));
+  return x;
+}
+
+/* Products of one row to a row of the result, in place: the result never has more columns. */
+static void tail_apply(const struct program *program, const struct op *op, double *product, int cols) {
+  const struct linear_args *args = &op->args.linear;
+  for (int c = 0; c < cols; c++) {
+    int run = c / GATE_INTERLEAVE, within = c % GATE_INTERLEAVE;
+    const double *gate = args->gated ? product + 2 * run * GATE_INTERLEAVE + within : product + c;
+    double x = act_apply(args->act, *gate);
+    if (args->gated) x *= gate[GATE_INTERLEAVE];
+    x *= args->scale;
+    product[c] = args->softcap > 0 ? args->softcap * tanh(x / args->softcap) : x;
+  }
+  if (args->post_norm == NORM_RMS)
+    reference_rms_norm(product, vector_get(program, op->weight[3]), cols, args->post_eps, product);
+}
+
+void reference_linear(struct program *program, const struct op *op) {
+  const struct weight *weight = plan_weights(program->plan) + op->weight[0];
+  int n_row = value_rows(program, op->in[0]), cols = plan_values(program->plan)[op->out].cols;
+  input_prepare(program, op, weight, n_row);
+  product_compute(program, op, weight, n_row);
+  for (int r = 0; r < n_row; r++) {
+    double *result = program->product + (size_t)r * (size_t)weight->rows, *out = value_row(program, op->out, r);
+    tail_apply(program, op, result, cols);
+    const double *residual = op->in[1] >= 0 ? value_row(program, op->in[1], r) : NULL;
+    for (int c = 0; c < cols; c++) out[c] = result[c] + (residual ? residual[c] : 0);
+  }
+}

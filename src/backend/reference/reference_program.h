@@ -1,0 +1,61 @@
+/* The reference backend: every op as its definition in plan/op.h reads, in double, one element after the other. It is
+ * the oracle of the op tests and serves no one. A program owns its buffers and KV memory; the packed weights stay the
+ * caller's. One thread. */
+#ifndef SPATE_BACKEND_REFERENCE_PROGRAM_H
+#define SPATE_BACKEND_REFERENCE_PROGRAM_H
+
+#include "plan/backend.h"
+
+enum { REFERENCE_PACK_ROWS = 16 };
+
+struct program {
+  const struct plan *plan;
+  struct limits limits;
+  struct slice *packed;      /* [n_weight] not owned */
+  double **value;            /* [n_value], each rows × cols */
+  float *kv[PLAN_GROUPS];    /* [block][layer][head][token of the block][dim_k + dim_v]; halves are kept as floats */
+  double *input, *product;   /* a linear's rows before the product (normed, quantized) and after it */
+  double *line;              /* a weight's row, or a head */
+  double *scores;            /* of one query: [limits.length] */
+  float *logits;             /* [outputs][vocab] */
+  void *sampler;             /* its scratch */
+  int32_t *token;            /* [outputs] */
+  float *logprob;            /* [outputs] */
+  const struct batch *batch; /* of the step between submit and collect */
+};
+
+/* Rows that a value has in this step. */
+static inline int value_rows(const struct program *program, int value) {
+  bool outputs = plan_values(program->plan)[value].rows == ROWS_OUTPUTS;
+  return outputs ? program->batch->n_out : program->batch->n_token;
+}
+
+static inline double *value_row(const struct program *program, int value, int row) {
+  return program->value[value] + (size_t)row * (size_t)plan_values(program->plan)[value].cols;
+}
+
+/* A vector's floats, or NULL for −1. */
+static inline const float *vector_get(const struct program *program, int weight) {
+  return weight < 0 ? NULL : (const float *)(const void *)program->packed[weight].data;
+}
+
+/* reference_codes.c: a strip is the arrays of struct codes for 16 rows, one after the other. */
+size_t reference_strip_bytes(const struct weight *weight);
+void reference_pack(const struct weight *weight, const struct codes *codes, void *out);
+/* Row `row` of a packed matrix as cols values. */
+void reference_weight_row(const struct weight *weight, struct slice packed, int row, double *out);
+
+/* y = x / rms(x) × weight (1 if NULL). y may be x. */
+void reference_rms_norm(const double *x, const float *weight, int cols, double eps, double *y);
+
+/* The ops. reference_linear.c, reference_attend.c */
+void reference_embed(struct program *program, const struct op *op);
+void reference_linear(struct program *program, const struct op *op);
+void reference_attend(struct program *program, const struct op *op);
+
+/* reference_step.c */
+bool reference_submit(struct program *program, const struct batch *batch, struct error *error);
+bool reference_finish(struct program *program, const struct masks *masks, struct error *error);
+bool reference_collect(struct program *program, struct result *result, struct error *error);
+
+#endif
