@@ -98,9 +98,8 @@ bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *
   *listed = count >= 0;
   if (!*listed) return true;
   if (count != decoder->n_layer)
-    return error_set(error, ERROR_INVALID,
-                     "config.json: layer_types has %d entries, expected one for each of %d layers.", count,
-                     decoder->n_layer);
+    return error_set(error, ERROR_INVALID, "config.json: layer_types has length %d, expected %d: one for each layer.",
+                     count, decoder->n_layer);
   for (int i = 0; i < count; i++) {
     struct slice type;
     if (!config_list_text(checkpoint, key, i, &type, error)) return false;

@@ -17,8 +17,8 @@ struct model_variant {
 
 static inline void variant_link(const char *from, const char *to, const char *name) {
   char source[PATH_MAX], target[PATH_MAX];
-  snprintf(source, sizeof source, "%s/%s", from, name);
-  snprintf(target, sizeof target, "%s/%s", to, name);
+  snprintf(source, sizeof source, "%.3800s/%.250s", from, name);
+  snprintf(target, sizeof target, "%.40s/%.250s", to, name);
   if (symlink(source, target) != 0) perror(target);
 }
 
@@ -26,7 +26,7 @@ static inline void variant_link(const char *from, const char *to, const char *na
  * those of the JSON object `change` (null removes one). */
 static inline void variant_make(struct model_variant *variant, const char *name, const json_t *change) {
   char source[PATH_MAX - 256], target[PATH_MAX];
-  snprintf(source, sizeof source, "%s/model/%s", FIXTURES, name);
+  snprintf(source, sizeof source, "%s/model/%.100s", FIXTURES, name);
   snprintf(variant->path, sizeof variant->path, "/tmp/spate-variant-XXXXXX");
   if (!mkdtemp(variant->path)) abort();
   DIR *folder = opendir(source);
@@ -53,7 +53,7 @@ static inline void variant_remove(struct model_variant *variant) {
   DIR *folder = opendir(variant->path);
   for (struct dirent *entry; (entry = readdir(folder));) {
     char path[PATH_MAX];
-    snprintf(path, sizeof path, "%.40s/%s", variant->path, entry->d_name);
+    snprintf(path, sizeof path, "%.40s/%.255s", variant->path, entry->d_name);
     if (entry->d_name[0] != '.') unlink(path);
   }
   closedir(folder);
