@@ -33,8 +33,11 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
                      b->n_token, b->n_out, limits->seats, limits->tokens, limits->outputs);
   if (b->embed || b->parent || b->position)
     return error_set(error, ERROR_UNSUPPORTED, "Embedded rows, token trees and given positions do not exist yet.");
-  for (int i = 0; i < b->n_row; i++) {
+  for (int i = 0, next = 0; i < b->n_row; next += b->row[i++].count) {
     if (!row_check(b, i, plan, limits, error)) return false;
+    if (b->row[i].first != next)
+      return error_set(error, ERROR_INVALID, "Row %d starts at token %d, expected %d: rows follow each other.", i,
+                       b->row[i].first, next);
     if (b->row[i].n_lora) return error_set(error, ERROR_UNSUPPORTED, "Row %d has adapters; none exist yet.", i);
   }
   for (int i = 0; i < b->n_token; i++)

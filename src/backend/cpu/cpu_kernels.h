@@ -3,6 +3,7 @@
 #ifndef SPATE_BACKEND_CPU_KERNELS_H
 #define SPATE_BACKEND_CPU_KERNELS_H
 
+#include "backend/cpu/attend_work.h"
 #include "backend/cpu/cpu_layout.h"
 #include "plan/plan.h"
 
@@ -40,6 +41,8 @@ struct kernel_set {
    * the row alone: never on n_row, first or count. */
   void (*linear)(const struct cpu_layout *layout, const uint8_t *packed, int first, int count,
                  const struct linear_input *input, const struct linear_tail *tail, float *out, size_t out_stride);
+
+  struct attend_kernels attend;
 };
 
 /* The kernel sets of this binary, best first, NULL at the end. Not all need be available on this machine. */

@@ -10,5 +10,17 @@
 #include "backend/cpu/linear_template.h"
 #include "backend/cpu/row_template.h"
 
+#if defined(SPATE_BACKEND_CPU_VECTOR_AVX512_H)
+#include "backend/cpu/vector_math_avx512.h"
+#elif defined(SPATE_BACKEND_CPU_VECTOR_AVX2_H)
+#include "backend/cpu/vector_math_avx2.h"
+#elif defined(SPATE_BACKEND_CPU_VECTOR_NEON_H)
+#include "backend/cpu/vector_math_neon.h"
+#else
+#include "backend/cpu/vector_math_scalar.h"
+#endif
+#include "backend/cpu/attend_template.h"
+
 #define KERNEL_SET(set_name, set_available)                                                                            \
-  { .name = set_name, .available = set_available, .rms_norm = rms_norm, .prepare = prepare, .linear = linear }
+  {.name = set_name, .available = set_available, .rms_norm = rms_norm, .prepare = prepare, .linear = linear,            \
+   .attend = {attend, narrow}}

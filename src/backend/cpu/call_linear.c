@@ -1,0 +1,152 @@
+/* The linear op on the team. One row (a decode step) costs one barrier, the one between ops: each worker norms and
+ * prepares that row for itself. More rows are prepared by all first, and then there is a barrier more; a post norm
+ * needs whole rows, so it comes after another. */
+#include "backend/cpu/cpu_program.h"
+
+enum {
+  ALONE_FLOATS = 4096, /* inputs up to so many numbers are prepared by every worker by itself */
+  CLAIMS_PER_WORKER = 8,
+  PART_ROWS = 32, /* rows are split too when there are fewer units than claims, in parts of at least so many */
+};
+
+static bool prepared_alone(const struct cpu_layout *layout, int n_row) {
+  return n_row == 1 || n_row * (int64_t)layout->cols <= ALONE_FLOATS;
+}
+
+size_t call_linear_scratch(const struct plan *plan, const struct op *op) {
+  struct cpu_layout layout = cpu_layout_of(plan_weights(plan) + op->weight[0]);
+  size_t alone_rows = ALONE_FLOATS / (size_t)layout.cols;
+  if (alone_rows < 1) alone_rows = 1;
+  size_t normed = ((size_t)layout.cols + 15) / 16 * 16;
+  return normed + alone_rows * layout.row_bytes / sizeof(float);
+}
+
+/* Rows [first, first + count) of the input, normed and prepared, to their places in `rows`. */
+static void rows_prepare(const struct program *program, const struct call *call, struct range range, float *normed,
+                         uint8_t *rows) {
+  const struct op *op = call->op;
+  const struct kernel_set *kernels = program->device->kernels;
+  for (int i = range.first; i < range.first + range.count; i++) {
+    const float *x = value_row(program, op->in[0], i);
+    if (op->args.linear.norm == NORM_RMS) {
+      kernels->rms_norm(x, program_vector(program, op->weight[2]), call->layout.cols, op->args.linear.eps, normed);
+      x = normed;
+    }
+    kernels->prepare(&call->layout, x, rows + (size_t)i * call->layout.row_bytes);
+  }
+}
+
+static struct linear_input input_prepare(struct program *program, const struct call *call, int n_row, int worker) {
+  struct team *team = program->device->team;
+  float *normed = (float *)worker_scratch(program, worker);
+  struct linear_input input = {.rows = program->prepared, .row_bytes = call->layout.row_bytes, .n_row = n_row};
+  if (prepared_alone(&call->layout, n_row)) {
+    uint8_t *rows = (uint8_t *)(normed + (call->layout.cols + 15) / 16 * 16);
+    rows_prepare(program, call, (struct range){0, n_row}, normed, rows);
+    input.rows = rows;
+  } else {
+    rows_prepare(program, call, team_share(team, n_row, worker), normed, program->prepared);
+    team_barrier(team);
+  }
+  return input;
+}
+
+/* Where a linear's products go, and with what. */
+struct linear_output {
+  struct linear_tail tail;
+  float *out;
+  size_t stride;
+};
+
+static struct linear_output output_make(const struct program *program, const struct call *call) {
+  const struct op *op = call->op;
+  const struct linear_args *args = &op->args.linear;
+  bool post = args->post_norm != NORM_NONE;
+  size_t cols = value_cols(program, op->out);
+  struct linear_output output = {.out = post ? program->unnormed : program->value[op->out], .stride = cols};
+  output.tail = (struct linear_tail){.bias = program_vector(program, op->weight[1]),
+                                     .scale = args->scale,
+                                     .softcap = args->softcap,
+                                     .act = args->act,
+                                     .gated = args->gated,
+                                     .out_cols = (int)cols};
+  if (op->in[1] >= 0 && !post) {
+    output.tail.residual = program->value[op->in[1]];
+    output.tail.residual_stride = cols;
+  }
+  return output;
+}
+
+/* Units of tiles times some rows of the input. */
+static void part_run(const struct program *program, const struct call *call, struct range units, struct range rows,
+                     const struct linear_input *input, const struct linear_output *output) {
+  struct linear_input part = *input;
+  struct linear_tail tail = output->tail;
+  part.rows = (const uint8_t *)input->rows + (size_t)rows.first * input->row_bytes;
+  part.n_row = rows.count;
+  if (tail.residual) tail.residual += (size_t)rows.first * tail.residual_stride;
+  program->device->kernels->linear(&call->layout, program->weight[call->op->weight[0]], units.first * call->unit_tiles,
+                                   units.count * call->unit_tiles, &part, &tail,
+                                   output->out + (size_t)rows.first * output->stride, output->stride);
+}
+
+static int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+/* Large batches: claims over units, and over parts of the rows where units alone are too few for the team. */
+static void product_run_large(struct program *program, const struct call *call, const struct linear_input *input,
+                              const struct linear_output *output) {
+  struct team *team = program->device->team;
+  int claims = CLAIMS_PER_WORKER * team_size(team), n_part = 1;
+  int chunk = call->n_unit / claims > 0 ? call->n_unit / claims : 1;
+  int n_chunk = ceil_div(call->n_unit, chunk);
+  if (n_chunk < claims / 2) n_part = ceil_div(claims / 2, n_chunk);
+  if (n_part > input->n_row / PART_ROWS) n_part = input->n_row < PART_ROWS ? 1 : input->n_row / PART_ROWS;
+  int part_rows = ceil_div(input->n_row, n_part);
+  n_part = ceil_div(input->n_row, part_rows);
+  for (struct range item; team_claim(team, n_chunk * n_part, 1, &item);) {
+    struct range units = {item.first / n_part * chunk, chunk}, rows = {item.first % n_part * part_rows, part_rows};
+    if (units.count > call->n_unit - units.first) units.count = call->n_unit - units.first;
+    if (rows.count > input->n_row - rows.first) rows.count = input->n_row - rows.first;
+    part_run(program, call, units, rows, input, output);
+  }
+}
+
+static void product_run(struct program *program, const struct call *call, const struct linear_input *input,
+                        const struct linear_output *output, int worker) {
+  struct team *team = program->device->team;
+  struct range all = {0, input->n_row}, units;
+  if (input->n_row > 2 * program->limits.opt_batch && input->n_row > 1) {
+    product_run_large(program, call, input, output);
+  } else if (call->chunk == 0) {
+    units = team_share(team, call->n_unit, worker);
+    if (units.count) part_run(program, call, units, all, input, output);
+  } else {
+    while (team_claim(team, call->n_unit, call->chunk, &units)) part_run(program, call, units, all, input, output);
+  }
+}
+
+/* out = residual + norm(unnormed), whole rows. */
+static void post_norm_run(struct program *program, const struct call *call, int n_row, int worker) {
+  struct team *team = program->device->team;
+  const struct op *op = call->op;
+  size_t cols = value_cols(program, op->out);
+  team_barrier(team);
+  struct range rows = team_share(team, n_row, worker);
+  for (int i = rows.first; i < rows.first + rows.count; i++) {
+    float *x = program->unnormed + (size_t)i * cols, *out = value_row(program, op->out, i);
+    const float *residual = op->in[1] >= 0 ? value_row(program, op->in[1], i) : NULL;
+    float *y = residual ? x : out;
+    program->device->kernels->rms_norm(x, program_vector(program, op->weight[3]), (int)cols, op->args.linear.post_eps,
+                                       y);
+    for (size_t c = 0; residual && c < cols; c++) out[c] = residual[c] + y[c];
+  }
+}
+
+void call_linear(struct program *program, const struct call *call, int worker) {
+  int n_row = value_rows(program, call->op->in[0]);
+  if (n_row == 0) return;
+  struct linear_input input = input_prepare(program, call, n_row, worker);
+  struct linear_output output = output_make(program, call);
+  product_run(program, call, &input, &output, worker);
+  if (call->op->args.linear.post_norm != NORM_NONE) post_norm_run(program, call, n_row, worker);
+}

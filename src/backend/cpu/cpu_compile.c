@@ -1,0 +1,267 @@
+/* From a plan to a program: what can be known before the first step is settled here, and all memory is taken. The same
+ * walk over the workspace counts it (measure) and deals it out (compile). */
+#include "backend/backends.h"
+#include "backend/cpu/cpu_program.h"
+#include "backend/cpu/cpu_share.h"
+#include "backend/cpu/tactic.h"
+#include "backend/sampler.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+  CACHE_LINE = 64,
+  QUERY_ROWS = 48, /* queries (tokens × heads of a KV head) that attention takes together, about */
+};
+
+/* Hands out pieces of a mapping; without one (base NULL) it only counts. */
+struct cursor {
+  uint8_t *base;
+  size_t used;
+};
+
+static void *cursor_take(struct cursor *cursor, size_t count, size_t size) {
+  size_t at = cursor->used;
+  cursor->used += (count * size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+  return cursor->base ? cursor->base + at : NULL;
+}
+
+static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
+
+/* --- what follows from the plan ----------------------------------------------------------------------------------- */
+
+/* Tokens of a query block: the same for every attention, so that a step cuts its rows once. */
+static int query_tokens_of(const struct plan *plan) {
+  int tokens = QUERY_ROWS;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind != OP_ATTEND) continue;
+    int shared = op->args.attend.n_head / op->args.attend.n_kv_head;
+    int fits = QUERY_ROWS / shared > 1 ? QUERY_ROWS / shared : 1;
+    if (fits < tokens) tokens = fits;
+  }
+  return tokens;
+}
+
+static size_t scratch_bytes_of(const struct plan *plan, int query_tokens) {
+  size_t floats = 0, bytes = 0;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_LINEAR) floats = size_max(floats, call_linear_scratch(plan, op));
+    if (op->kind == OP_ATTEND) floats = size_max(floats, call_attend_scratch(&op->args.attend, query_tokens));
+    if (op->kind == OP_SAMPLE) bytes = sampler_scratch_bytes(plan->vocab);
+  }
+  bytes = size_max(bytes, floats * sizeof(float));
+  return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+}
+
+static size_t rows_limit(const struct plan *plan, const struct limits *limits, int value) {
+  return (size_t)(plan_values(plan)[value].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
+}
+
+/* Bytes of the largest prepared input, and of the largest result that waits for its post norm. */
+static void linear_extent(const struct plan *plan, const struct limits *limits, size_t *prepared, size_t *unnormed) {
+  *prepared = *unnormed = 0;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind != OP_LINEAR) continue;
+    size_t rows = rows_limit(plan, limits, op->in[0]);
+    struct cpu_layout layout = cpu_layout_of(plan_weights(plan) + op->weight[0]);
+    *prepared = size_max(*prepared, rows * layout.row_bytes);
+    if (op->args.linear.post_norm != NORM_NONE)
+      *unnormed = size_max(*unnormed, rows * (size_t)plan_values(plan)[op->out].cols * sizeof(float));
+  }
+}
+
+static bool rope_same(const struct rope_table *rope, const struct attend_args *args) {
+  return rope->frequency == args->rope_freq && rope->dim == args->rope_dim && rope->scale == args->rope_scale;
+}
+
+/* The index of an attention's angles among those found so far (n_rope of them), adding them when they are new. */
+static int rope_find(struct rope_table *rope, int *n_rope, const struct attend_args *args) {
+  if (args->rope_style == ROPE_NONE) return -1;
+  for (int i = 0; i < *n_rope; i++)
+    if (rope_same(&rope[i], args)) return i;
+  rope[*n_rope] = (struct rope_table){.frequency = args->rope_freq, .dim = args->rope_dim, .scale = args->rope_scale};
+  return (*n_rope)++;
+}
+
+static void call_prepare(struct program *program, int index) {
+  const struct op *op = plan_ops(program->plan) + index;
+  struct call *call = &program->calls[index];
+  *call = (struct call){.op = op, .rope = -1};
+  if (op->kind == OP_ATTEND) call->rope = rope_find(program->rope, &program->n_rope, &op->args.attend);
+  if (op->kind == OP_EMBED || op->kind == OP_LINEAR)
+    call->layout = cpu_layout_of(plan_weights(program->plan) + op->weight[0]);
+  if (op->kind == OP_LINEAR) {
+    call->unit_tiles = op->args.linear.gated ? 2 : 1;
+    call->n_unit = (call->layout.rows + TILE_ROWS - 1) / TILE_ROWS / call->unit_tiles;
+  }
+}
+
+static bool op_of_head(const struct plan *plan, const struct op *op) {
+  return op->kind == OP_SAMPLE || plan_values(plan)[op->out].rows == ROWS_OUTPUTS;
+}
+
+/* The body ends where the first op over outputs is; all that follow must be over outputs too. */
+static bool body_find(const struct plan *plan, int *n_body, struct error *error) {
+  int n = 0;
+  while (n < plan->n_op && !op_of_head(plan, plan_ops(plan) + n)) n++;
+  for (int i = n; i < plan->n_op; i++)
+    if (!op_of_head(plan, plan_ops(plan) + i))
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "Op %d of the plan (%s, layer %d) is over tokens but comes after ops over outputs.", i,
+                       op_kind_name(plan_ops(plan)[i].kind), plan_ops(plan)[i].layer);
+  if (n == plan->n_op) return error_set(error, ERROR_UNSUPPORTED, "The plan has no op over outputs: it has no result.");
+  *n_body = n;
+  return true;
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+/* Sizes of the program's tables must be set; n_worker is the team's size. */
+static void workspace_lay(struct program *program, int n_worker, struct cursor *cursor) {
+  const struct plan *plan = program->plan;
+  const struct limits *limits = &program->limits;
+  size_t prepared, unnormed, tokens = (size_t)limits->tokens, outputs = (size_t)limits->outputs;
+  linear_extent(plan, limits, &prepared, &unnormed);
+  for (int i = 0; i < plan->n_value; i++)
+    program->value[i] =
+        cursor_take(cursor, rows_limit(plan, limits, i) * (size_t)plan_values(plan)[i].cols, sizeof(float));
+  for (int i = 0; i < program->n_rope; i++)
+    program->rope[i].angles = cursor_take(cursor, tokens * (size_t)program->rope[i].dim, sizeof(float));
+  program->prepared = cursor_take(cursor, prepared, 1);
+  program->unnormed = cursor_take(cursor, unnormed, 1);
+  program->scratch = cursor_take(cursor, (size_t)n_worker * program->scratch_bytes, 1);
+  program->query_block = cursor_take(cursor, tokens, sizeof *program->query_block);
+  program->token_row = cursor_take(cursor, tokens, sizeof *program->token_row);
+  program->out_token = cursor_take(cursor, outputs, sizeof *program->out_token);
+  program->out_logprob = cursor_take(cursor, outputs, sizeof *program->out_logprob);
+}
+
+/* The tables whose sizes follow from the plan alone. */
+static bool tables_alloc(struct program *program, struct error *error) {
+  const struct plan *plan = program->plan;
+  program->n_call = plan->n_op;
+  program->calls = calloc((size_t)plan->n_op + 1, sizeof *program->calls);
+  program->weight = calloc((size_t)plan->n_weight + 1, sizeof *program->weight);
+  program->value = calloc((size_t)plan->n_value + 1, sizeof *program->value);
+  program->rope = calloc((size_t)plan->n_op + 1, sizeof *program->rope);
+  if (program->calls && program->weight && program->value && program->rope) return true;
+  return error_set(error, ERROR_MEMORY, "There is no memory for the tables of a plan of %d ops.", plan->n_op);
+}
+
+static void tables_free(struct program *program) {
+  free(program->calls);
+  free(program->weight);
+  free(program->value);
+  free(program->rope);
+}
+
+static bool limits_check(const struct limits *limits, struct error *error) {
+  if (limits->seats < 1 || limits->tokens < 1 || limits->outputs < 1 || limits->length < 1 || limits->opt_batch < 1)
+    return error_set(error, ERROR_INVALID,
+                     "Limits of %d seats, %d tokens, %d outputs, length %d, optimum batch %d; each must be at least 1.",
+                     limits->seats, limits->tokens, limits->outputs, limits->length, limits->opt_batch);
+  if (limits->block_size < 1 || (limits->block_size & (limits->block_size - 1)))
+    return error_set(error, ERROR_INVALID, "KV blocks of %d tokens were asked for, expected a power of two.",
+                     limits->block_size);
+  if (limits->kv_dtype > KV_F16)
+    return error_set(error, ERROR_INVALID, "KV type %d was asked for, expected 0 (fp32) or 1 (fp16).",
+                     limits->kv_dtype);
+  return true;
+}
+
+/* Everything of a program that takes no memory of a step's size. */
+static bool program_describe(struct program *program, const struct plan *plan, const struct limits *limits,
+                             struct error *error) {
+  *program = (struct program){.plan = plan, .limits = *limits};
+  if (!limits_check(limits, error) || !body_find(plan, &program->n_body, error) || !tables_alloc(program, error))
+    return false;
+  for (int i = 0; i < plan->n_op; i++) call_prepare(program, i);
+  program->query_tokens = query_tokens_of(plan);
+  program->scratch_bytes = scratch_bytes_of(plan, program->query_tokens);
+  return true;
+}
+
+bool cpu_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
+                 struct error *error) {
+  struct program program;
+  struct cursor cursor = {0};
+  *footprint = (struct footprint){0};
+  bool ok = program_describe(&program, plan, limits, error);
+  if (ok) {
+    workspace_lay(&program, cpu_share_count(), &cursor);
+    footprint->workspace = cursor.used;
+    for (int i = 0; i < plan->n_weight; i++)
+      footprint->weights += backend_packed_bytes(&backend_cpu, plan_weights(plan) + i);
+    for (int i = 0; i < plan->n_group; i++)
+      footprint->kv_block[i] = kv_layout_of(plan_groups(plan) + i, limits).block_bytes;
+  }
+  tables_free(&program);
+  return ok;
+}
+
+static bool workspace_alloc(struct program *program, struct error *error) {
+  struct cursor cursor = {0};
+  int n_worker = team_size(program->device->team);
+  workspace_lay(program, n_worker, &cursor);
+  void *map = mmap(NULL, cursor.used, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (map == MAP_FAILED)
+    return error_set(error, ERROR_MEMORY, "%zu bytes of workspace could not be mapped (%s): allow fewer tokens a step.",
+                     cursor.used, strerror(errno));
+  program->workspace = map;
+  program->workspace_bytes = cursor.used;
+  cursor = (struct cursor){.base = map};
+  workspace_lay(program, n_worker, &cursor);
+  return true;
+}
+
+static bool caches_open(struct program *program, struct error *error) {
+  for (int i = 0; i < program->plan->n_group; i++) {
+    struct kv_layout layout = kv_layout_of(plan_groups(program->plan) + i, &program->limits);
+    if (!kv_cache_open(&program->cache[i], &layout, program->limits.n_block[i], error)) return false;
+  }
+  return true;
+}
+
+struct program *cpu_compile(struct device *device, const struct plan *plan, const struct limits *limits,
+                            struct error *error) {
+  struct program *program = malloc(sizeof *program);
+  if (!program) {
+    error_set(error, ERROR_MEMORY, "There is no memory for a program.");
+    return NULL;
+  }
+  bool ok = program_describe(program, plan, limits, error);
+  program->device = device;
+  ok = ok && workspace_alloc(program, error) && caches_open(program, error);
+  if (!ok) {
+    cpu_release(program);
+    return NULL;
+  }
+  tactics_choose(program);
+  return program;
+}
+
+bool cpu_load(struct program *program, int weight, struct slice packed, struct error *error) {
+  const struct weight *w = plan_weights(program->plan) + weight;
+  size_t expected = backend_packed_bytes(&backend_cpu, w);
+  if (packed.size != expected)
+    return error_set(error, ERROR_FORMAT, "Weight %s has %zu packed bytes, expected %zu: build the engine again.",
+                     plan_name(program->plan, w->name), packed.size, expected);
+  if ((uintptr_t)packed.data % CACHE_LINE)
+    return error_set(error, ERROR_FORMAT, "Weight %s is not aligned to %d bytes in memory.",
+                     plan_name(program->plan, w->name), CACHE_LINE);
+  program->weight[weight] = packed.data;
+  return true;
+}
+
+void cpu_release(struct program *program) {
+  if (!program) return;
+  for (int i = 0; i < PLAN_GROUPS; i++) kv_cache_close(&program->cache[i]);
+  if (program->workspace) munmap(program->workspace, program->workspace_bytes);
+  tables_free(program);
+  free(program);
+}

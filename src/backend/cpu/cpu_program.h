@@ -1,0 +1,119 @@
+/* The CPU backend's private structures: a device is a team and a kernel set; a program is a plan turned into a list of
+ * prepared calls with all the memory that its steps will need. Only the step thread and the team touch a program. */
+#ifndef SPATE_BACKEND_CPU_PROGRAM_H
+#define SPATE_BACKEND_CPU_PROGRAM_H
+
+#include "backend/cpu/attend_work.h"
+#include "backend/cpu/cpu_kernels.h"
+#include "backend/cpu/kv_cache.h"
+#include "backend/cpu/team.h"
+#include "plan/backend.h"
+
+#include <stdatomic.h>
+
+enum { CPU_PACK_ROWS = TILE_ROWS };
+
+struct device {
+  struct team *team;
+  const struct kernel_set *kernels;
+  char *tactic_cache; /* path, owned; NULL: none */
+  char description[160];
+};
+
+/* An op made ready: what follows from the plan alone is worked out once. */
+struct call {
+  const struct op *op;
+  struct cpu_layout layout; /* embed, linear: of weight[0] */
+  int n_unit, unit_tiles;   /* linear: units of 1 tile, or of 2 when gated, are what is split over workers */
+  int chunk;                /* linear: units a worker claims at once in a small batch; 0: an even share */
+  int rope;                 /* attend: index of its angles; −1: none */
+};
+
+/* Angles of the step's tokens, shared by all layers with the same frequencies. */
+struct rope_table {
+  uint32_t frequency; /* in the plan's floats */
+  int32_t dim;
+  float scale;
+  float *angles; /* [limits.tokens][dim] */
+};
+
+/* Tokens that attention takes together, of one row. */
+struct query_block {
+  int32_t row, first, count;
+};
+
+struct program {
+  struct device *device;
+  const struct plan *plan;
+  struct limits limits;
+  int n_call, n_body; /* calls [0, n_body) are the body, the rest the head */
+  struct call *calls;
+  const uint8_t **weight; /* [n_weight] packed bytes, not owned */
+  struct kv_cache cache[PLAN_GROUPS];
+  struct rope_table *rope;
+  int n_rope;
+  int query_tokens; /* of a query block, at most */
+
+  void *workspace; /* one mapping; what follows lies in it */
+  size_t workspace_bytes;
+  float **value;     /* [n_value] */
+  uint8_t *prepared; /* a batch's rows as its linear wants them */
+  float *unnormed;   /* a linear's result before its post norm */
+  uint8_t *scratch;  /* [workers][scratch_bytes] */
+  size_t scratch_bytes;
+  struct query_block *query_block;
+  int32_t *token_row;
+  int32_t *out_token;
+  float *out_logprob;
+
+  /* the step */
+  const struct batch *batch;
+  const struct masks *masks;
+  int n_query_block;
+  atomic_bool failed;
+  struct error *error; /* where the first worker that fails writes */
+};
+
+/* cpu_compile.c */
+bool cpu_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
+                 struct error *error);
+struct program *cpu_compile(struct device *device, const struct plan *plan, const struct limits *limits,
+                            struct error *error);
+bool cpu_load(struct program *program, int weight, struct slice packed, struct error *error);
+void cpu_release(struct program *program);
+
+/* cpu_step.c */
+bool cpu_submit(struct program *program, const struct batch *batch, struct error *error);
+bool cpu_finish(struct program *program, const struct masks *masks, struct error *error);
+bool cpu_collect(struct program *program, struct result *result, struct error *error);
+
+/* Ops, each called by every worker at once; they end without a barrier. call_linear.c, call_attend.c */
+void call_linear(struct program *program, const struct call *call, int worker);
+void call_attend(struct program *program, const struct call *call, int worker);
+
+/* Floats of a worker's scratch that the ops want. */
+size_t call_linear_scratch(const struct plan *plan, const struct op *op);
+size_t call_attend_scratch(const struct attend_args *args, int query_tokens);
+
+static inline const float *program_vector(const struct program *program, int weight) {
+  return weight < 0 ? NULL : (const float *)program->weight[weight];
+}
+
+static inline size_t value_cols(const struct program *program, int value) {
+  return (size_t)plan_values(program->plan)[value].cols;
+}
+
+static inline float *value_row(const struct program *program, int value, int row) {
+  return program->value[value] + (size_t)row * value_cols(program, value);
+}
+
+/* Rows that a value has in this step. */
+static inline int value_rows(const struct program *program, int value) {
+  return plan_values(program->plan)[value].rows == ROWS_OUTPUTS ? program->batch->n_out : program->batch->n_token;
+}
+
+static inline uint8_t *worker_scratch(const struct program *program, int worker) {
+  return program->scratch + (size_t)worker * program->scratch_bytes;
+}
+
+#endif

@@ -1,0 +1,156 @@
+/* A step: the body runs in submit, the head and sampling in finish, each as one run of the team in which all workers go
+ * through the calls side by side with a barrier between two calls. A decode step of a llama-like layer meets 6
+ * barriers: after q·k·v, inside attention (stores before loads), after attention, after its projection, after gate·up,
+ * after down. Nothing here allocates, locks or logs. */
+#include "backend/cpu/cpu_program.h"
+#include "backend/cpu/rope.h"
+#include "backend/sampler.h"
+
+#include <string.h>
+
+/* The first error of a run is the one that the caller sees. */
+static struct error *error_claim(struct program *program) {
+  return atomic_exchange(&program->failed, true) ? NULL : program->error;
+}
+
+static void call_embed(const struct program *program, const struct call *call, int worker) {
+  const struct op *op = call->op;
+  const uint8_t *table = program->weight[op->weight[0]];
+  struct range tokens = team_share(program->device->team, program->batch->n_token, worker);
+  for (int i = tokens.first; i < tokens.first + tokens.count; i++) {
+    float *out = value_row(program, op->out, i);
+    cpu_unpack_row(&call->layout, table, program->batch->token[i], out);
+    if (op->args.embed.scale == 1) continue;
+    for (int c = 0; c < call->layout.cols; c++) out[c] *= op->args.embed.scale;
+  }
+}
+
+static void call_select(const struct program *program, const struct call *call, int worker) {
+  const struct op *op = call->op;
+  struct range outputs = team_share(program->device->team, program->batch->n_out, worker);
+  for (int i = outputs.first; i < outputs.first + outputs.count; i++)
+    memcpy(value_row(program, op->out, i), value_row(program, op->in[0], program->batch->out[i]),
+           value_cols(program, op->out) * sizeof(float));
+}
+
+static void call_sample(struct program *program, const struct call *call, int worker) {
+  const struct batch *batch = program->batch;
+  const struct masks *masks = program->masks;
+  for (struct range item; team_claim(program->device->team, batch->n_out, 1, &item);) {
+    int i = item.first;
+    struct sample sample = {0};
+    struct error error;
+    const uint32_t *mask = masks ? masks->mask[i] : NULL;
+    if (!sampler_draw(value_row(program, call->op->in[0], i), program->plan->vocab, &batch->sampling[i], mask,
+                      worker_scratch(program, worker), &sample, &error)) {
+      struct error *first = error_claim(program);
+      if (first) *first = error;
+    }
+    program->out_token[i] = sample.token;
+    program->out_logprob[i] = sample.logprob;
+  }
+}
+
+static void call_run(struct program *program, const struct call *call, int worker) {
+  switch (call->op->kind) {
+  case OP_EMBED: call_embed(program, call, worker); break;
+  case OP_LINEAR: call_linear(program, call, worker); break;
+  case OP_ATTEND: call_attend(program, call, worker); break;
+  case OP_SELECT: call_select(program, call, worker); break;
+  case OP_SAMPLE: call_sample(program, call, worker); break;
+  }
+}
+
+static void calls_run(struct program *program, int first, int end, int worker) {
+  for (int i = first; i < end; i++) {
+    if (i > first) team_barrier(program->device->team);
+    call_run(program, &program->calls[i], worker);
+  }
+}
+
+/* --- the body ----------------------------------------------------------------------------------------------------- */
+
+static void blocks_copy(const struct program *program, int worker) {
+  struct range copies = team_share(program->device->team, program->batch->n_copy, worker);
+  for (int i = copies.first; i < copies.first + copies.count; i++) {
+    const struct kv_copy *copy = program->batch->copy + i;
+    const struct kv_cache *cache = &program->cache[copy->group];
+    size_t bytes = cache->layout.block_bytes;
+    memcpy(cache->data + copy->to * bytes, cache->data + copy->from * bytes, bytes);
+  }
+}
+
+static void angles_compute(const struct program *program, int worker) {
+  struct range tokens = team_share(program->device->team, program->batch->n_token, worker);
+  for (int i = tokens.first; i < tokens.first + tokens.count; i++) {
+    const struct row *row = program->batch->row + program->token_row[i];
+    int position = row->length + i - row->first;
+    for (int k = 0; k < program->n_rope; k++) {
+      const struct rope_table *rope = &program->rope[k];
+      rope_angles(plan_floats(program->plan) + rope->frequency, rope->dim, rope->scale, position,
+                  rope->angles + (size_t)i * (size_t)rope->dim);
+    }
+  }
+}
+
+static void body_run(void *context, int worker) {
+  struct program *program = context;
+  blocks_copy(program, worker);
+  angles_compute(program, worker);
+  team_barrier(program->device->team);
+  calls_run(program, 0, program->n_body, worker);
+}
+
+/* Cuts every row into blocks of queries. */
+static void rows_cut(struct program *program) {
+  const struct batch *batch = program->batch;
+  program->n_query_block = 0;
+  for (int r = 0; r < batch->n_row; r++) {
+    const struct row *row = batch->row + r;
+    for (int i = 0; i < row->count; i++) program->token_row[row->first + i] = r;
+    for (int i = 0; i < row->count; i += program->query_tokens) {
+      int count = row->count - i < program->query_tokens ? row->count - i : program->query_tokens;
+      program->query_block[program->n_query_block++] = (struct query_block){r, row->first + i, count};
+    }
+  }
+}
+
+bool cpu_submit(struct program *program, const struct batch *batch, struct error *error) {
+  if (!batch_check(batch, program->plan, &program->limits, error)) return false;
+  program->batch = batch;
+  rows_cut(program);
+  team_run(program->device->team, body_run, program);
+  return true;
+}
+
+/* --- the head ----------------------------------------------------------------------------------------------------- */
+
+static void head_run(void *context, int worker) {
+  struct program *program = context;
+  calls_run(program, program->n_body, program->n_call, worker);
+}
+
+bool cpu_finish(struct program *program, const struct masks *masks, struct error *error) {
+  struct error ignored;
+  if (program->batch->n_out == 0) return true;
+  program->masks = masks;
+  program->error = error ? error : &ignored;
+  atomic_store(&program->failed, false);
+  team_run(program->device->team, head_run, program);
+  program->masks = NULL;
+  program->error = NULL;
+  return !atomic_load(&program->failed);
+}
+
+/* Logits are what the last op over outputs took (sampling) or made. */
+bool cpu_collect(struct program *program, struct result *result, struct error *error) {
+  (void)error;
+  const struct op *last = program->calls[program->n_call - 1].op;
+  int logits = last->kind == OP_SAMPLE ? last->in[0] : last->out;
+  *result = (struct result){.n_out = program->batch->n_out,
+                            .token = program->out_token,
+                            .logprob = program->out_logprob,
+                            .logits = program->batch->want_logits ? program->value[logits] : NULL};
+  program->batch = NULL;
+  return true;
+}

@@ -1,0 +1,65 @@
+/* KV memory: reserved once, never committed by us; the step thread's team reads and writes it. */
+#include "backend/cpu/kv_cache.h"
+
+#include "base/checked.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20, CACHE_LINE = 64 };
+
+static size_t line_align(size_t bytes) { return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE; }
+
+struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits *limits) {
+  struct kv_layout l = {.n_layer = group->n_layer,
+                        .n_head = group->n_head,
+                        .dim_k = group->dim_k,
+                        .dim_v = group->dim_v,
+                        .block_size = limits->block_size,
+                        .dtype = limits->kv_dtype};
+  l.tile = l.block_size < KEY_TILE ? l.block_size : KEY_TILE;
+  l.element = l.dtype == KV_F16 ? 2 : 4;
+  l.keys_bytes = line_align((size_t)l.block_size * (size_t)l.dim_k * l.element);
+  l.head_bytes = l.keys_bytes + line_align((size_t)l.block_size * (size_t)l.dim_v * l.element);
+  l.block_bytes = l.head_bytes * (size_t)l.n_layer * (size_t)l.n_head;
+  return l;
+}
+
+bool kv_cache_open(struct kv_cache *cache, const struct kv_layout *layout, uint32_t n_block, struct error *error) {
+  *cache = (struct kv_cache){.layout = *layout};
+  size_t bytes;
+  if (!size_mul(layout->block_bytes, n_block, &bytes) || !size_add(bytes, HUGE_PAGE, &cache->map_bytes))
+    return error_set(error, ERROR_MEMORY, "%u KV blocks of %zu bytes are more than an address can name.", n_block,
+                     layout->block_bytes);
+  void *map = mmap(NULL, cache->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (map == MAP_FAILED)
+    return error_set(error, ERROR_MEMORY, "%zu bytes for %u KV blocks could not be mapped (%s): allow less KV memory.",
+                     bytes, n_block, strerror(errno));
+  cache->map = map;
+  cache->data = (uint8_t *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+  madvise(cache->data, bytes, MADV_HUGEPAGE); /* a wish: fewer faults while a prompt is stored */
+  return true;
+}
+
+void kv_cache_close(struct kv_cache *cache) {
+  if (cache->map) munmap(cache->map, cache->map_bytes);
+  *cache = (struct kv_cache){0};
+}
+
+struct kv_head kv_cache_head(const struct kv_cache *cache, int layer, int head, const uint32_t *block) {
+  size_t index = (size_t)layer * (size_t)cache->layout.n_head + (size_t)head;
+  return (struct kv_head){&cache->layout, cache->data + index * cache->layout.head_bytes, block};
+}
+
+void kv_head_store(const struct kv_head *head, int token, const void *key, const void *value) {
+  const struct kv_layout *l = head->layout;
+  uint8_t *keys = kv_head_keys(head, token);
+  size_t tile = (size_t)l->tile, column = (size_t)(token % l->tile);
+  if (l->dtype == KV_F16) {
+    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((uint16_t *)keys)[d * tile + column] = ((const uint16_t *)key)[d];
+  } else {
+    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((float *)keys)[d * tile + column] = ((const float *)key)[d];
+  }
+  memcpy(kv_head_value(head, token), value, (size_t)l->dim_v * l->element);
+}

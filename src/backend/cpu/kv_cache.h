@@ -1,0 +1,60 @@
+/* The memory of one KV group on the CPU: blocks of limits.block_size tokens of all its layers. Within a block, for each
+ * layer and head: the keys in tiles of at most 64 tokens, transposed (dimension-major, so that scores are computed for
+ * neighbouring keys at once), then the values token by token. Pages that no sequence has written cost nothing. */
+#ifndef SPATE_BACKEND_KV_CACHE_H
+#define SPATE_BACKEND_KV_CACHE_H
+
+#include "plan/backend.h"
+
+enum { KEY_TILE = 64 }; /* tokens that attention takes at once, at absolute positions */
+
+struct kv_layout {
+  int32_t n_layer, n_head, dim_k, dim_v;
+  int32_t block_size;
+  int32_t tile; /* tokens of a key tile in memory: min(KEY_TILE, block_size) */
+  uint8_t dtype;
+  size_t element;     /* bytes of one number */
+  size_t keys_bytes;  /* of one head's keys in a block: where its values start */
+  size_t head_bytes;  /* keys and values */
+  size_t block_bytes; /* all layers */
+};
+
+struct kv_cache {
+  struct kv_layout layout;
+  uint8_t *data; /* block 0 */
+  void *map;
+  size_t map_bytes;
+};
+
+/* One head of one layer, as attention reads it through a row's block table. */
+struct kv_head {
+  const struct kv_layout *layout;
+  uint8_t *data; /* of this head in block 0 */
+  const uint32_t *block;
+};
+
+struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits *limits);
+
+bool kv_cache_open(struct kv_cache *cache, const struct kv_layout *layout, uint32_t n_block, struct error *error);
+void kv_cache_close(struct kv_cache *cache);
+
+struct kv_head kv_cache_head(const struct kv_cache *cache, int layer, int head, const uint32_t *block);
+
+/* Where the keys of the tile that holds token `token` start; dimension d of tile token j is element d × tile + j. */
+static inline uint8_t *kv_head_keys(const struct kv_head *head, int token) {
+  const struct kv_layout *l = head->layout;
+  size_t within = (size_t)(token % l->block_size) / (size_t)l->tile;
+  return head->data + head->block[token / l->block_size] * l->block_bytes +
+         within * (size_t)l->tile * (size_t)l->dim_k * l->element;
+}
+
+static inline uint8_t *kv_head_value(const struct kv_head *head, int token) {
+  const struct kv_layout *l = head->layout;
+  return head->data + head->block[token / l->block_size] * l->block_bytes + l->keys_bytes +
+         (size_t)(token % l->block_size) * (size_t)l->dim_v * l->element;
+}
+
+/* Stores one token's key and value (dim_k and dim_v numbers in the cache's type). */
+void kv_head_store(const struct kv_head *head, int token, const void *key, const void *value);
+
+#endif

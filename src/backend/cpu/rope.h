@@ -1,0 +1,12 @@
+/* Rotary position embedding: angles once per position and step, rotation per head. */
+#ifndef SPATE_BACKEND_ROPE_H
+#define SPATE_BACKEND_ROPE_H
+
+/* cos and sin of position × each of dim/2 inverse frequencies, computed in double, times scale: dim/2 cosines, then
+ * dim/2 sines. */
+void rope_angles(const float *frequency, int dim, float scale, int position, float *angles);
+
+/* Rotates the leading dim numbers of a head in place. style: enum rope_style, not ROPE_NONE. */
+void rope_rotate(int style, const float *angles, int dim, float *head);
+
+#endif

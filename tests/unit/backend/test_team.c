@@ -1,0 +1,163 @@
+/* The team: every worker runs, barriers separate phases, claims hand out each item once; and how many CPUs a cgroup's
+ * quota leaves, over made-up hierarchies. */
+#include "backend/cpu/cpu_share.h"
+#include "backend/cpu/team.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { WORKERS_MAX = 6, ROUNDS = 200, ITEMS = 1000 };
+
+struct ledger {
+  struct team *team;
+  int round[WORKERS_MAX]; /* written by its worker alone, read by all after a barrier */
+  int taken[ITEMS];
+  int torn; /* a worker that saw another one behind */
+};
+
+static void rounds_work(void *context, int worker) {
+  struct ledger *ledger = context;
+  int n = team_size(ledger->team);
+  for (int round = 1; round <= ROUNDS; round++) {
+    ledger->round[worker] = round;
+    team_barrier(ledger->team);
+    for (int i = 0; i < n; i++)
+      if (ledger->round[i] != round) __atomic_store_n(&ledger->torn, 1, __ATOMIC_RELAXED);
+    team_barrier(ledger->team);
+  }
+}
+
+static void claims_work(void *context, int worker) {
+  struct ledger *ledger = context;
+  (void)worker;
+  for (int chunk = 1; chunk <= 7; chunk += 3) {
+    for (struct range items; team_claim(ledger->team, ITEMS, chunk, &items);)
+      for (int i = 0; i < items.count; i++) ledger->taken[items.first + i]++;
+    team_barrier(ledger->team);
+  }
+}
+
+static struct team *team_get(int n) {
+  struct error error = {0};
+  struct team *team = team_open(n, &error);
+  if (!team) fail_msg("%s", error.text);
+  return team;
+}
+
+static void test_barriers_separate_rounds(void **state) {
+  (void)state;
+  for (int n = 1; n <= WORKERS_MAX; n++) { /* more than this machine has, too */
+    struct ledger ledger = {.team = team_get(n)};
+    assert_int_equal(team_size(ledger.team), n);
+    for (int i = 0; i < 3; i++) team_run(ledger.team, rounds_work, &ledger);
+    assert_int_equal(ledger.torn, 0);
+    team_close(ledger.team);
+  }
+}
+
+static void test_claims_take_each_item_once(void **state) {
+  (void)state;
+  for (int n = 1; n <= WORKERS_MAX; n++) {
+    struct ledger ledger = {.team = team_get(n)};
+    team_run(ledger.team, claims_work, &ledger);
+    for (int i = 0; i < ITEMS; i++) assert_int_equal(ledger.taken[i], 3);
+    team_close(ledger.team);
+  }
+}
+
+static void test_team_sleeps_and_wakes(void **state) {
+  (void)state;
+  struct ledger ledger = {.team = team_get(3)};
+  for (int i = 0; i < 5; i++) {
+    usleep(2000); /* long past the spin */
+    team_run(ledger.team, rounds_work, &ledger);
+  }
+  assert_int_equal(ledger.torn, 0);
+  team_close(ledger.team);
+}
+
+static void test_shares_cover_everything(void **state) {
+  (void)state;
+  struct team *team = team_get(4);
+  for (int total = 0; total < 20; total++) {
+    int next = 0;
+    for (int worker = 0; worker < 4; worker++) {
+      struct range share = team_share(team, total, worker);
+      assert_int_equal(share.first, next);
+      assert_in_range(share.count, total / 4, total / 4 + 1);
+      next += share.count;
+    }
+    assert_int_equal(next, total);
+  }
+  team_close(team);
+}
+
+static void test_absurd_sizes_are_refused(void **state) {
+  (void)state;
+  struct error error;
+  assert_null(team_open(-1, &error));
+  assert_string_equal(error.text, "A team of -1 threads was asked for, expected 1 to 256.");
+  assert_null(team_open(1000, &error));
+}
+
+/* --- quotas ------------------------------------------------------------------------------------------------------- */
+
+static void file_make(const char *root, const char *path, const char *text) {
+  char full[512];
+  snprintf(full, sizeof full, "%s/%s", root, path);
+  for (char *slash = full + 1; (slash = strchr(slash, '/')); slash++) {
+    *slash = '\0';
+    mkdir(full, 0700);
+    *slash = '/';
+  }
+  FILE *file = fopen(full, "w");
+  assert_non_null(file);
+  fputs(text, file);
+  fclose(file);
+}
+
+static void test_quota_is_the_tightest_of_a_group_and_its_parents(void **state) {
+  (void)state;
+  char root[] = "/tmp/test_team_XXXXXX", command[64];
+  assert_non_null(mkdtemp(root));
+  file_make(root, "a/cpu.max", "350000 100000\n");
+  file_make(root, "a/b/cpu.max", "max 100000\n");
+  file_make(root, "half/cpu.max", "50000 100000\n");
+  file_make(root, "free/cpu.max", "max 100000\n");
+  file_make(root, "cpu/pod/cpu.cfs_quota_us", "400000\n");
+  file_make(root, "cpu/pod/cpu.cfs_period_us", "100000\n");
+  file_make(root, "cpu/open/cpu.cfs_quota_us", "-1\n");
+  file_make(root, "cpu/open/cpu.cfs_period_us", "100000\n");
+  assert_int_equal(cpu_share_quota(root, "0::/a/b\n"), 3);
+  assert_int_equal(cpu_share_quota(root, "0::/half\n"), 1);
+  assert_int_equal(cpu_share_quota(root, "0::/free\n"), 0);
+  assert_int_equal(cpu_share_quota(root, "0::/missing/group\n"), 0);
+  assert_int_equal(cpu_share_quota(root, "5:memory:/pod\n4:cpu,cpuacct:/pod\n"), 4);
+  assert_int_equal(cpu_share_quota(root, "4:cpuset:/pod\n"), 0);
+  assert_int_equal(cpu_share_quota(root, "4:cpu,cpuacct:/open\n0::/a\n"), 3);
+  assert_int_equal(cpu_share_quota(root, "no colons\n:\n\n"), 0);
+  assert_true(cpu_share_count() >= 1);
+  snprintf(command, sizeof command, "rm -r %s", root);
+  assert_int_equal(system(command), 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_barriers_separate_rounds),
+      cmocka_unit_test(test_claims_take_each_item_once),
+      cmocka_unit_test(test_team_sleeps_and_wakes),
+      cmocka_unit_test(test_shares_cover_everything),
+      cmocka_unit_test(test_absurd_sizes_are_refused),
+      cmocka_unit_test(test_quota_is_the_tightest_of_a_group_and_its_parents),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
