@@ -38,14 +38,16 @@ static bool read_dims(struct gguf_cursor *cursor, struct tensor *tensor) {
   uint32_t n_dim;
   if (!cursor_u32(cursor, &n_dim)) return false;
   if (n_dim > GGUF_DIMS)
-    return error_set(cursor->error, ERROR_FORMAT, "%s has %" PRIu32 " dimensions (byte %zu); GGUF allows %d.",
-                     cursor->subject, n_dim, cursor->at - sizeof n_dim, GGUF_DIMS);
+    return error_set(cursor->error, ERROR_FORMAT,
+                     "The shape of %s has %" PRIu32 " dimensions (byte %zu); GGUF allows %d.", cursor->subject, n_dim,
+                     cursor->at - sizeof n_dim, GGUF_DIMS);
   tensor->n_dim = (int)n_dim;
   for (int i = tensor->n_dim - 1; i >= 0; i--) { /* the file has the innermost first */
     uint64_t dim;
     if (!cursor_u64(cursor, &dim)) return false;
     if (dim > INT64_MAX)
-      return error_set(cursor->error, ERROR_FORMAT, "%s has a dimension of %" PRIu64 " (byte %zu), which is too large.",
+      return error_set(cursor->error, ERROR_FORMAT,
+                       "The shape of %s has a dimension of %" PRIu64 " (byte %zu), which is too large.",
                        cursor->subject, dim, cursor->at - sizeof dim);
     tensor->dim[i] = (int64_t)dim;
   }
@@ -58,13 +60,14 @@ static bool read_tensor(struct arena *arena, struct gguf_cursor *cursor, struct 
   if (!cursor_string(cursor, &name)) return false;
   tensor->name = tensor_name_copy(name, cursor->subject, arena, cursor->error);
   if (!tensor->name) return false;
-  cursor_subject(cursor, "Tensor \"%.200s\"", tensor->name);
+  cursor_subject(cursor, "tensor \"%.200s\"", tensor->name);
   uint32_t type;
   uint64_t offset;
   if (!read_dims(cursor, tensor) || !cursor_u32(cursor, &type)) return false;
   if (!tensor_type_from_ggml(type, &tensor->type))
-    return error_set(cursor->error, ERROR_UNSUPPORTED, "%s has type number %" PRIu32 " (byte %zu), which is unknown.",
-                     cursor->subject, type, cursor->at - sizeof type);
+    return error_set(cursor->error, ERROR_UNSUPPORTED,
+                     "The type of %s is number %" PRIu32 " (byte %zu), which is unknown.", cursor->subject, type,
+                     cursor->at - sizeof type);
   if (!cursor_u64(cursor, &offset)) return false;
   tensor->at = offset;
   return true;
@@ -82,7 +85,7 @@ static bool read_tensors(struct gguf *gguf, struct gguf_cursor *cursor, uint64_t
     return error_set(cursor->error, ERROR_MEMORY, "There is no memory for %" PRIu64 " tensors.", n_tensor);
   gguf->tensors.n_tensor = (int)n_tensor;
   for (int i = 0; i < gguf->tensors.n_tensor; i++) {
-    cursor_subject(cursor, "Tensor %d (from byte %zu)", i, cursor->at);
+    cursor_subject(cursor, "tensor %d (from byte %zu)", i, cursor->at);
     if (!read_tensor(&gguf->arena, cursor, &gguf->tensors.tensors[i])) return false;
   }
   return tensor_table_index(&gguf->tensors, &gguf->arena, cursor->error);
@@ -104,15 +107,10 @@ static bool place_tensor(const struct gguf *gguf, struct tensor *tensor, struct 
   if (!tensor_measure(tensor, &size, error)) return false;
   if (offset % gguf->alignment != 0)
     return error_set(error, ERROR_FORMAT,
-                     "Tensor \"%.200s\" begins %zu bytes after byte %zu, which is no multiple of the alignment %zu.",
+                     "Tensor \"%.200s\" is at offset %zu of the data, which begins at byte %zu; the offset should be a "
+                     "multiple of the alignment, %zu.",
                      tensor->name, offset, gguf->data_start, gguf->alignment);
-  if (!size_add(gguf->data_start, offset, &tensor->at) || !range_within(tensor->at, size, gguf->bytes.size))
-    return error_set(error, ERROR_FORMAT,
-                     "Tensor \"%.200s\" has %zu bytes %zu bytes after byte %zu, but the file ends at byte %zu: it is "
-                     "truncated or damaged; get it again.",
-                     tensor->name, size, offset, gguf->data_start, gguf->bytes.size);
-  tensor->data = slice_make(gguf->bytes.data + tensor->at, size);
-  return true;
+  return tensor_place(tensor, gguf->bytes, gguf->data_start, offset, size, error);
 }
 
 /* A model split over several files would otherwise only show as missing tensors. */

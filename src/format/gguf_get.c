@@ -22,30 +22,15 @@ static bool integer_bits(const struct gguf_value *value, size_t i, uint64_t *bit
   const uint8_t *data = value->data;
   switch (value->type) {
   case GGUF_BOOL:
-  case GGUF_UINT8:
-    *bits = data[i];
-    break;
-  case GGUF_UINT16:
-    *bits = load_bits(data + 2 * i, 2);
-    break;
-  case GGUF_UINT32:
-    *bits = load_bits(data + 4 * i, 4);
-    break;
+  case GGUF_UINT8: *bits = data[i]; break;
+  case GGUF_UINT16: *bits = load_bits(data + 2 * i, 2); break;
+  case GGUF_UINT32: *bits = load_bits(data + 4 * i, 4); break;
   case GGUF_UINT64:
-  case GGUF_INT64:
-    *bits = load_bits(data + 8 * i, 8);
-    break;
-  case GGUF_INT8:
-    *bits = (uint64_t)(int8_t)data[i];
-    break;
-  case GGUF_INT16:
-    *bits = (uint64_t)(int16_t)load_bits(data + 2 * i, 2);
-    break;
-  case GGUF_INT32:
-    *bits = (uint64_t)(int32_t)load_bits(data + 4 * i, 4);
-    break;
-  default:
-    return false;
+  case GGUF_INT64: *bits = load_bits(data + 8 * i, 8); break;
+  case GGUF_INT8: *bits = (uint64_t)(int8_t)data[i]; break;
+  case GGUF_INT16: *bits = (uint64_t)(int16_t)load_bits(data + 2 * i, 2); break;
+  case GGUF_INT32: *bits = (uint64_t)(int32_t)load_bits(data + 4 * i, 4); break;
+  default: return false;
   }
   *is_signed =
       value->type == GGUF_INT8 || value->type == GGUF_INT16 || value->type == GGUF_INT32 || value->type == GGUF_INT64;

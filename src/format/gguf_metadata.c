@@ -27,16 +27,20 @@ static bool read_type(struct gguf_cursor *cursor, enum gguf_type *type) {
   uint32_t number;
   if (!cursor_u32(cursor, &number)) return false;
   if (number >= sizeof types / sizeof types[0])
-    return error_set(cursor->error, ERROR_FORMAT, "%s has value type %" PRIu32 " (byte %zu); GGUF defines 0 to 12.",
-                     cursor->subject, number, cursor->at - sizeof number);
+    return error_set(cursor->error, ERROR_FORMAT,
+                     "The value type of %s is %" PRIu32 " (byte %zu); GGUF defines 0 to 12.", cursor->subject, number,
+                     cursor->at - sizeof number);
   *type = (enum gguf_type)number;
   return true;
 }
 
 static bool read_strings(struct arena *arena, struct gguf_cursor *cursor, struct gguf_value *value) {
   if (value->count > cursor_left(cursor) / STRING_BYTES_MIN)
-    return error_set(cursor->error, ERROR_FORMAT, "%s has %zu strings, but the file ends %zu bytes later.",
-                     cursor->subject, value->count, cursor_left(cursor));
+    return error_set(
+        cursor->error, ERROR_FORMAT,
+        "The file ends at byte %zu, too soon for the %zu strings of %s: it is truncated or damaged; get it "
+        "again.",
+        cursor->bytes.size, value->count, cursor->subject);
   struct slice *strings = arena_array(arena, value->count, sizeof *strings);
   if (!strings)
     return error_set(cursor->error, ERROR_MEMORY, "There is no memory for the %zu strings of %s.", value->count,
@@ -55,8 +59,8 @@ static bool read_elements(struct arena *arena, struct gguf_cursor *cursor, struc
     return false; /* count is within LIMIT_GGUF_ARRAY */
   for (size_t i = 0; value->type == GGUF_BOOL && i < value->count; i++)
     if (value->data[i] > 1)
-      return error_set(cursor->error, ERROR_FORMAT, "%s has a bool of value %d (byte %zu); expected 0 or 1.",
-                       cursor->subject, value->data[i], value->at + i);
+      return error_set(cursor->error, ERROR_FORMAT, "A bool of %s is %d (byte %zu); expected 0 or 1.", cursor->subject,
+                       value->data[i], value->at + i);
   return true;
 }
 
@@ -65,10 +69,11 @@ static bool read_array_head(struct gguf_cursor *cursor, struct gguf_value *value
   uint64_t count;
   if (!read_type(cursor, &value->type) || !cursor_u64(cursor, &count)) return false;
   if (value->type == GGUF_ARRAY)
-    return error_set(cursor->error, ERROR_UNSUPPORTED, "%s is an array of arrays (byte %zu), which is not supported.",
-                     cursor->subject, cursor->at - 12);
+    return error_set(cursor->error, ERROR_UNSUPPORTED,
+                     "The value of %s is an array of arrays (byte %zu), which is not supported.", cursor->subject,
+                     cursor->at - 12);
   if (count > LIMIT_GGUF_ARRAY)
-    return error_set(cursor->error, ERROR_LIMIT, "%s has %" PRIu64 " elements; at most %d are supported.",
+    return error_set(cursor->error, ERROR_LIMIT, "The array of %s has %" PRIu64 " elements; at most %d are supported.",
                      cursor->subject, count, LIMIT_GGUF_ARRAY);
   value->is_array = true;
   value->count = count;
@@ -80,7 +85,7 @@ static bool read_pair(struct arena *arena, struct gguf_cursor *cursor, struct gg
   if (!cursor_string(cursor, &key)) return false;
   value->key = tensor_name_copy(key, cursor->subject, arena, cursor->error);
   if (!value->key) return false;
-  cursor_subject(cursor, "Key \"%.200s\"", value->key);
+  cursor_subject(cursor, "key \"%.200s\"", value->key);
   if (!read_type(cursor, &value->type)) return false;
   value->count = 1;
   if (value->type == GGUF_ARRAY && !read_array_head(cursor, value)) return false;
@@ -119,7 +124,7 @@ bool gguf_read_metadata(struct gguf *gguf, struct gguf_cursor *cursor, uint64_t 
     return error_set(cursor->error, ERROR_MEMORY, "There is no memory for %" PRIu64 " metadata keys.", n_value);
   gguf->n_value = (int)n_value;
   for (int i = 0; i < gguf->n_value; i++) {
-    cursor_subject(cursor, "Key %d (from byte %zu)", i, cursor->at);
+    cursor_subject(cursor, "key %d (from byte %zu)", i, cursor->at);
     if (!read_pair(&gguf->arena, cursor, &gguf->values[i])) return false;
   }
   return index_keys(gguf, cursor->error);

@@ -66,7 +66,8 @@ static bool read_shape(const json_t *entry, struct tensor *tensor, struct error 
   for (size_t i = 0; i < n_dim; i++) {
     const json_t *dim = json_array_get(shape, i);
     if (!json_is_integer(dim) || json_integer_value(dim) < 0)
-      return error_set(error, ERROR_FORMAT, "Tensor \"%.200s\" has a dimension %zu that is no count.", tensor->name, i);
+      return error_set(error, ERROR_FORMAT, "Dimension %zu of tensor \"%.200s\" is no whole number from 0 up.", i,
+                       tensor->name);
     tensor->dim[i] = json_integer_value(dim);
   }
   return true;
@@ -94,19 +95,14 @@ static bool place_tensor(struct slice file, size_t data_start, size_t begin, siz
     return error_set(error, ERROR_FORMAT,
                      "Tensor \"%.200s\" of type %s and shape %s takes %zu bytes, but its data_offsets give it %zu.",
                      tensor->name, tensor_type_name(tensor->type), tensor_shape_text(tensor, shape), size, end - begin);
-  if (!size_add(data_start, begin, &tensor->at) || !range_within(tensor->at, size, file.size))
-    return error_set(error, ERROR_FORMAT,
-                     "Tensor \"%.200s\" has %zu bytes %zu bytes after byte %zu, but the file ends at byte %zu: it is "
-                     "truncated or damaged; get it again.",
-                     tensor->name, size, begin, data_start, file.size);
+  if (!tensor_place(tensor, file, data_start, begin, size, error)) return false;
   size_t unit = tensor_type_info(tensor->type)->block_bytes;
-  if (tensor->at % unit != 0)
-    return error_set(error, ERROR_FORMAT,
-                     "Tensor \"%.200s\" begins at byte %zu, which is no multiple of %zu, the size of a %s; save the "
-                     "model again with a current safetensors.",
-                     tensor->name, tensor->at, unit, tensor_type_name(tensor->type));
-  tensor->data = slice_make(file.data + tensor->at, size);
-  return true;
+  return tensor->at % unit == 0 ||
+         error_set(
+             error, ERROR_FORMAT,
+             "Tensor \"%.200s\" begins at byte %zu, which is no multiple of %zu, the size of one %s; save the model "
+             "again with a current safetensors.",
+             tensor->name, tensor->at, unit, tensor_type_name(tensor->type));
 }
 
 static bool read_tensor(const json_t *entry, struct slice file, size_t data_start, struct tensor *tensor,

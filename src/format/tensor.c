@@ -45,11 +45,24 @@ bool tensor_measure(struct tensor *tensor, size_t *bytes, struct error *error) {
   const struct tensor_type_info *info = tensor_type_info(tensor->type);
   int64_t row = tensor->n_dim ? tensor->dim[tensor->n_dim - 1] : 1;
   if (fits && row % info->block != 0)
-    return error_set(error, ERROR_FORMAT, "Tensor \"%s\" has rows of %" PRId64 " elements; %s comes in blocks of %d.",
-                     tensor->name, row, info->name, info->block);
+    return error_set(error, ERROR_FORMAT,
+                     "Tensor \"%.200s\" has rows of %" PRId64 " elements; %s comes in blocks of %d.", tensor->name, row,
+                     info->name, info->block);
   if (fits && tensor_type_bytes(tensor->type, tensor->count, bytes)) return true;
-  return error_set(error, ERROR_FORMAT, "Tensor \"%s\" of shape %s has more bytes than can be addressed.", tensor->name,
-                   tensor_shape_text(tensor, shape));
+  return error_set(error, ERROR_FORMAT, "Tensor \"%.200s\" of shape %s has more bytes than can be addressed.",
+                   tensor->name, tensor_shape_text(tensor, shape));
+}
+
+bool tensor_place(struct tensor *tensor, struct slice file, size_t data_start, size_t offset, size_t size,
+                  struct error *error) {
+  if (!size_add(data_start, offset, &tensor->at) || !range_within(tensor->at, size, file.size))
+    return error_set(
+        error, ERROR_FORMAT,
+        "Tensor \"%.200s\" should be %zu bytes at offset %zu of the data, which begins at byte %zu, but the "
+        "file ends at byte %zu: it is truncated or damaged; get it again.",
+        tensor->name, size, offset, data_start, file.size);
+  tensor->data = slice_make(file.data + tensor->at, size);
+  return true;
 }
 
 static int compare_names(const void *a, const void *b) {
@@ -66,7 +79,7 @@ bool tensor_table_index(struct tensor_table *table, struct arena *arena, struct 
   for (size_t i = 1; i < n; i++) {
     const char *name = table->by_name[i]->name;
     if (strcmp(table->by_name[i - 1]->name, name) == 0)
-      return error_set(error, ERROR_FORMAT, "Tensor \"%s\" is listed twice, as entries %td and %td.", name,
+      return error_set(error, ERROR_FORMAT, "Tensor \"%.200s\" is listed twice, as entries %td and %td.", name,
                        table->by_name[i - 1] - table->tensors, table->by_name[i] - table->tensors);
   }
   return true;
@@ -96,10 +109,11 @@ static bool layout_walk(const struct tensor **sorted, size_t n, bool gapless, si
     const struct tensor *tensor = sorted[i];
     if (tensor->data.size == 0) continue;
     if (tensor->at < end)
-      return error_set(error, ERROR_FORMAT, "Tensors \"%s\" (bytes %zu to %zu) and \"%s\" (bytes %zu to %zu) overlap.",
+      return error_set(error, ERROR_FORMAT,
+                       "Tensors \"%.100s\" (bytes %zu to %zu) and \"%.100s\" (bytes %zu to %zu) overlap.",
                        previous->name, previous->at, end, tensor->name, tensor->at, tensor->at + tensor->data.size);
     if (gapless && tensor->at > end)
-      return error_set(error, ERROR_FORMAT, "Bytes %zu to %zu, before tensor \"%s\", belong to no tensor.", end,
+      return error_set(error, ERROR_FORMAT, "Bytes %zu to %zu, before tensor \"%.200s\", belong to no tensor.", end,
                        tensor->at, tensor->name);
     end = tensor->at + tensor->data.size;
     previous = tensor;

@@ -43,6 +43,11 @@ const char *tensor_name_copy(struct slice name, const char *subject, struct aren
  * whole number of blocks, naming the tensor. */
 bool tensor_measure(struct tensor *tensor, size_t *bytes, struct error *error);
 
+/* Fills at and data: size bytes at `offset` of the file's data, which begins at data_start. Refuses what lies past the
+ * end of the file. */
+bool tensor_place(struct tensor *tensor, struct slice file, size_t data_start, size_t offset, size_t size,
+                  struct error *error);
+
 /* Fills by_name; refuses a name that occurs twice. */
 bool tensor_table_index(struct tensor_table *table, struct arena *arena, struct error *error);
 

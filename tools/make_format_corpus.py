@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Seeds for the fuzz targets of the model file readers.
+
+    python3 tools/make_format_corpus.py tests/fuzz/corpus
+
+needs numpy, gguf and safetensors: the seeds are what other people's writers write.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import safetensors.numpy
+from gguf import GGUFWriter
+from gguf.constants import GGMLQuantizationType as Type
+from gguf.quants import quantize
+
+ROW = np.linspace(-1, 1, 512, dtype=np.float32).reshape(2, 256)
+
+
+def write_gguf(path, fill):
+    writer = GGUFWriter(path, "llama")
+    fill(writer)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def every_value(writer):
+    for add in (writer.add_uint8, writer.add_uint16, writer.add_uint32, writer.add_uint64, writer.add_int8,
+                writer.add_int16, writer.add_int32, writer.add_int64, writer.add_float32, writer.add_float64):
+        add("test." + add.__name__, 1)
+    writer.add_bool("test.bool", True)
+    writer.add_string("test.string", "text")
+    writer.add_array("test.strings", ["a", "bc", "é"])
+    writer.add_array("test.ints", [1, -2, 3])
+    writer.add_array("test.floats", [0.5, 1.5])
+
+
+def few_tensors(writer):
+    writer.add_block_count(1)
+    writer.add_tensor("output_norm.weight", ROW[0])
+    writer.add_tensor("half", ROW.astype(np.float16))
+    for kind in (Type.Q4_0, Type.Q5_1, Type.Q8_0, Type.BF16, Type.MXFP4):
+        writer.add_tensor(f"blk.0.{kind.name}", quantize(ROW[:, :32].copy(), kind), raw_dtype=kind)
+
+
+def super_blocks(writer):
+    writer.add_custom_alignment(64)
+    for kind, size in ((Type.Q4_K, 144), (Type.Q6_K, 210), (Type.IQ4_XS, 136), (Type.IQ2_XS, 74)):
+        writer.add_tensor(kind.name, np.arange(size, dtype=np.uint8).reshape(1, size), raw_dtype=kind)
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    for name in ("gguf", "safetensors"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for fill in (every_value, few_tensors, super_blocks):
+        write_gguf(root / "gguf" / fill.__name__, fill)
+    safetensors.numpy.save_file({}, root / "safetensors" / "empty")
+    safetensors.numpy.save_file({"a": ROW[:1, :3], "b": np.array(7), "c": np.zeros((2, 0), np.uint8)},
+                                root / "safetensors" / "mixed", metadata={"format": "pt"})
+    safetensors.numpy.save_file({f"layer.{i}": np.ones((2, 2), np.float16) for i in range(8)},
+                                root / "safetensors" / "layers")
+
+
+main()
