@@ -1,7 +1,6 @@
 /* Opening a GGUF file: the header's fixed part, the tensor list, and where the tensors' bytes lie. */
 #include "format/gguf.h"
 
-#include "base/checked.h"
 #include "base/limits.h"
 #include "format/gguf_cursor.h"
 
@@ -99,7 +98,8 @@ static bool find_data(struct gguf *gguf, size_t list_end, struct error *error) {
     return error_set(error, ERROR_FORMAT, "Key \"general.alignment\" is %" PRIu32 "; expected a power of two up to %d.",
                      alignment, ALIGNMENT_MAX);
   gguf->alignment = alignment;
-  return size_align(list_end, alignment, &gguf->data_start);
+  gguf->data_start = (list_end + alignment - 1) / alignment * alignment; /* list_end is within the file: no overflow */
+  return true;
 }
 
 static bool place_tensor(const struct gguf *gguf, struct tensor *tensor, struct error *error) {

@@ -1,5 +1,4 @@
 /* The key-value pairs of a GGUF header: reading them. */
-#include "base/checked.h"
 #include "base/limits.h"
 #include "format/gguf.h"
 #include "format/gguf_cursor.h"
