@@ -51,8 +51,8 @@ bool tensor_place(struct tensor *tensor, struct slice file, size_t data_start, s
 /* Fills by_name; refuses a name that occurs twice. */
 bool tensor_table_index(struct tensor_table *table, struct arena *arena, struct error *error);
 
-/* Refuses tensors of one file that overlap; if `gapless`, also bytes from `first` on that lie before a tensor and belong
- * to none. */
+/* Refuses tensors of one file that overlap; if `gapless`, also bytes from `first` on that lie before a tensor and
+ * belong to none. */
 bool tensor_table_layout(const struct tensor_table *table, bool gapless, size_t first, struct error *error);
 
 #endif
