@@ -59,9 +59,18 @@ size_t utf8_complete(struct slice text) {
   return text.size;
 }
 
+/* The eight bytes at data are ASCII. */
+static bool ascii_word(const uint8_t *data) {
+  uint64_t word;
+  memcpy(&word, data, sizeof word);
+  return (word & 0x8080808080808080u) == 0;
+}
+
 bool utf8_valid(struct slice text) {
   uint32_t code;
   for (size_t at = 0, size; at < text.size; at += size) {
+    size = 8;
+    if (text.size - at >= 8 && ascii_word(text.data + at)) continue;
     size = utf8_decode(slice_make(text.data + at, text.size - at), &code);
     if (size == 0) return false;
   }

@@ -15,21 +15,46 @@ static const struct {
     [STEP_NFKD] = {UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT, 0x80},
 };
 
-static bool bytes_below(struct slice text, uint8_t limit) {
-  uint8_t most = 0;
-  for (size_t i = 0; i < text.size; i++) most = text.data[i] > most ? text.data[i] : most;
-  return most < limit;
+/* The first byte from `at` on that is at or above limit; text.size when there is none. */
+static size_t find_above(struct slice text, size_t at, uint8_t limit) {
+  while (at < text.size && text.data[at] < limit) at++;
+  return at;
 }
 
-static bool unicode_form(enum step_kind kind, struct slice text, struct buffer *out, struct slice *result) {
-  if (bytes_below(text, forms[kind].inert)) return true;
+/* Characters below the limit never change, and none of them joins the character before it: so only the stretches of
+ * others are normalized, each with the character before it, which marks may join. */
+static size_t stretch_end(struct slice text, size_t at, uint8_t limit) {
+  while (at < text.size && (text.data[at] >= limit || (text.data[at] & 0xC0) == 0x80)) at++;
+  return at;
+}
+
+static size_t character_start(struct slice text, size_t at, size_t from) {
+  while (at > from && (text.data[at] & 0xC0) == 0x80) at--;
+  return at;
+}
+
+static bool append_form(enum step_kind kind, struct slice text, struct buffer *out) {
   uint8_t *normal = NULL;
   utf8proc_ssize_t size =
       utf8proc_map(text.data, (utf8proc_ssize_t)text.size, &normal, (utf8proc_option_t)forms[kind].options);
   bool done = size >= 0 && buffer_append(out, normal, (size_t)size);
   free(normal);
-  *result = buffer_slice(out);
   return done;
+}
+
+static bool unicode_form(enum step_kind kind, struct slice text, struct buffer *out, struct slice *result) {
+  uint8_t limit = forms[kind].inert;
+  size_t done = 0, high = find_above(text, 0, limit);
+  if (high == text.size) return true;
+  for (; high < text.size; high = find_above(text, done, limit)) {
+    size_t start = high > done ? character_start(text, high - 1, done) : done, end = stretch_end(text, high, limit);
+    buffer_append(out, text.data + done, start - done);
+    if (!append_form(kind, slice_make(text.data + start, end - start), out)) return false;
+    done = end;
+  }
+  buffer_append(out, text.data + done, text.size - done);
+  *result = buffer_slice(out);
+  return !out->failed;
 }
 
 static bool replace(struct slice from, struct slice to, struct slice text, struct buffer *out, struct slice *result) {

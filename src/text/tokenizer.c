@@ -91,6 +91,8 @@ void tokenizer_close(struct tokenizer *tokenizer) {
 
 /* --- encoding ------------------------------------------------------------------------------------------------- */
 
+enum { CACHE_FROM_BYTES = 4096 }; /* a shorter text repeats too few words to pay for the cache's pages */
+
 /* One call of tokenizer_encode. */
 struct encoding {
   const struct tokenizer *tokenizer;
@@ -195,6 +197,7 @@ bool tokenizer_encode(const struct tokenizer *tokenizer, struct slice text, unsi
                       struct error *error) {
   if (!utf8_valid(text)) return error_set(error, ERROR_INVALID, "The text is not valid UTF-8.");
   struct encoding e = {.tokenizer = tokenizer, .parse_special = flags & ENCODE_PARSE_SPECIAL, .out = out};
+  if (text.size >= CACHE_FROM_BYTES) bpe_scratch_cache(&e.bpe);
   const struct blob_header *header = tokenizer->tables.header;
   bool around = flags & ENCODE_ADD_SPECIAL;
   bool done = encoding_init(&e, error) && (!around || encode_around(&e, header->prefix, header->n_prefix, error)) &&

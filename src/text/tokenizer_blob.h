@@ -81,15 +81,18 @@ static inline struct slice tables_text(const struct tokenizer_tables *tables, st
   return slice_make(tables->text + range.offset, range.size);
 }
 
-/* The TOKEN_TEXT token with exactly these bytes, or TOKEN_NONE. */
-static inline uint32_t tables_find(const struct tokenizer_tables *tables, struct slice bytes) {
-  uint64_t hash = hash_bytes(bytes, 0).low;
+/* The TOKEN_TEXT token with exactly these bytes, or TOKEN_NONE; hash is hash_bytes(bytes, 0).low. */
+static inline uint32_t tables_find_hashed(const struct tokenizer_tables *tables, struct slice bytes, uint64_t hash) {
   uint32_t tag = (uint32_t)(hash >> 32);
   for (size_t at = hash & tables->vocab_mask;; at = (at + 1) & tables->vocab_mask) {
     const struct vocab_slot *slot = &tables->vocab[at];
     if (slot->id == TOKEN_NONE) return TOKEN_NONE;
     if (slot->tag == tag && slice_equal(tables_piece(tables, slot->id), bytes)) return slot->id;
   }
+}
+
+static inline uint32_t tables_find(const struct tokenizer_tables *tables, struct slice bytes) {
+  return tables_find_hashed(tables, bytes, hash_bytes(bytes, 0).low);
 }
 
 static inline size_t merge_hash(uint32_t left, uint32_t right) {

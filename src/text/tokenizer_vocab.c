@@ -57,7 +57,8 @@ static bool read_added(struct tokenizer_spec *spec, uint32_t id, struct slice te
                      LIMIT_TOKEN_BYTES);
   bool special = type != TYPE_USER;
   spec->tokens[id] = (struct token_spec){copy, special ? TOKEN_SPECIAL : 0};
-  if (copy.size && utf8_valid(copy)) spec->added[spec->n_added++] = (struct added_spec){copy, id, special ? ADDED_SPECIAL : 0};
+  if (copy.size && utf8_valid(copy))
+    spec->added[spec->n_added++] = (struct added_spec){copy, id, special ? ADDED_SPECIAL : 0};
   return true;
 }
 

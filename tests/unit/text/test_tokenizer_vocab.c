@@ -1,0 +1,179 @@
+/* Vocabularies as GGUF describes them, small enough to follow by hand: merging by scores, markers, byte fallback, and
+ * the sentences that refuse. */
+#include "text_support.h"
+
+enum { N = 1, U = 2, C = 3, D = 4, B = 6 }; /* normal, unknown, control, user defined, byte */
+
+static const struct slice *slices(const char *const *texts, size_t count) {
+  static struct slice out[64];
+  for (size_t i = 0; i < count; i++) out[i] = slice_text(texts[i]);
+  return out;
+}
+
+/* U+2581 in a token is a space. */
+#define SP "\xE2\x96\x81"
+static const char *const spm_tokens[] = {"<unk>", "<s>", "</s>", "<0xC3>", "<0xA9>", SP,  "a", "b", "c",    SP "a",
+                                         "ab",    "bc",  "</",   "s>",     "<",      "/", "s", ">", "<go>", SP SP};
+static const int32_t spm_types[] = {U, C, C, B, B, N, N, N, N, N, N, N, N, N, N, N, N, N, D, N};
+static const float spm_scores[] = {0, 0, 0, 0, 0, -9, -9, -9, -9, -2, -1, -1, -3, -4, -9, -9, -9, -9, 0, -5};
+enum { SPM_COUNT = sizeof spm_scores / sizeof *spm_scores };
+
+static struct vocab_source spm_source(void) {
+  return (struct vocab_source){.model = slice_text("llama"),
+                               .n_token = SPM_COUNT,
+                               .tokens = slices(spm_tokens, SPM_COUNT),
+                               .types = spm_types,
+                               .scores = spm_scores,
+                               .bos = 1,
+                               .eos = 2,
+                               .unk = 0,
+                               .pad = -1,
+                               .eot = -1,
+                               .eom = -1};
+}
+
+struct compiled {
+  struct buffer blob;
+  struct tokenizer *tokenizer;
+};
+
+static struct compiled compile(const struct vocab_source *source) {
+  struct compiled compiled;
+  struct error error = {0};
+  buffer_init(&compiled.blob, 1 << 20);
+  if (!tokenizer_compile_vocab(source, &compiled.blob, &error)) fail_msg("%s", error.text);
+  compiled.tokenizer = tokenizer_open(buffer_slice(&compiled.blob), &error);
+  if (!compiled.tokenizer) fail_msg("%s", error.text);
+  return compiled;
+}
+
+static void compiled_release(struct compiled *compiled) {
+  tokenizer_close(compiled->tokenizer);
+  buffer_release(&compiled->blob);
+}
+
+/* expected ends with -1. */
+static void check_ids(const struct tokenizer *tokenizer, const char *text, unsigned flags, const int32_t *expected) {
+  struct token_list ids = encode_all(tokenizer, slice_text(text), flags);
+  size_t count = 0;
+  while (expected[count] >= 0) count++;
+  if (ids.count != count) fail_msg("'%s' gives %zu ids, expected %zu", text, ids.count, count);
+  for (size_t i = 0; i < count; i++) assert_int_equal(ids.ids[i], expected[i]);
+  token_list_release(&ids);
+}
+
+#define IDS(...) ((const int32_t[]){__VA_ARGS__, -1})
+
+static void test_scores(void **state) {
+  (void)state;
+  struct vocab_source source = spm_source();
+  struct compiled compiled = compile(&source);
+  const struct tokenizer *t = compiled.tokenizer;
+  check_ids(t, "a", 0, IDS(9));
+  check_ids(t, "abc", 0, IDS(5, 10, 8)); /* ab and bc have equal scores: the left one; it beats " a" */
+  check_ids(t, "a b", ENCODE_ADD_SPECIAL, IDS(1, 9, 5, 7));
+  check_ids(t, "\xC3\xA9", 0, IDS(5, 3, 4));
+  check_ids(t, "zz", 0, IDS(5, 0)); /* a run of unknown characters is one */
+  check_ids(t, "", 0, IDS(-1));
+  check_ids(t, SP "a", 0, IDS(5, 9)); /* a written U+2581 is a space */
+  check_ids(t, "a</s>a", ENCODE_PARSE_SPECIAL, IDS(9, 2, 9));
+  check_ids(t, "</s>", 0, IDS(5, 12, 13)); /* "</" and "s>" do not merge to the marker */
+  check_ids(t, "a<go>a", 0, IDS(9, 18, 9));
+  assert_true(tokenizer_is_end(t, 2));
+  assert_true(tokenizer_facts(t)->strip_leading_space && tokenizer_facts(t)->add_bos);
+  compiled_release(&compiled);
+}
+
+static void test_no_prefix(void **state) {
+  (void)state;
+  struct vocab_source source = spm_source();
+  source.add_space_prefix = VOCAB_NO;
+  source.add_bos = VOCAB_NO;
+  source.add_eos = VOCAB_YES;
+  struct compiled compiled = compile(&source);
+  check_ids(compiled.tokenizer, "a a", ENCODE_ADD_SPECIAL, IDS(6, 9, 2));
+  assert_false(tokenizer_facts(compiled.tokenizer)->strip_leading_space);
+  compiled_release(&compiled);
+}
+
+static void test_byte_level(void **state) {
+  (void)state;
+  static const char *const tokens[] = {"a",
+                                       "b",
+                                       "\xC4\xA0",
+                                       "ab",
+                                       "\xC4\xA0"
+                                       "a",
+                                       "<|im_end|>",
+                                       "1"};
+  static const char *const merges[] = {"\xC4\xA0 a", "a b"};
+  static struct slice merge_slices[2];
+  for (int i = 0; i < 2; i++) merge_slices[i] = slice_text(merges[i]);
+  struct vocab_source source = {.model = slice_text("gpt2"),
+                                .pre = slice_text("smollm"),
+                                .n_token = 7,
+                                .tokens = slices(tokens, 7),
+                                .n_merge = 2,
+                                .merges = merge_slices,
+                                .bos = -1,
+                                .eos = 5,
+                                .unk = -1,
+                                .pad = -1,
+                                .eot = -1,
+                                .eom = -1};
+  struct compiled compiled = compile(&source);
+  check_ids(compiled.tokenizer, "ab ab11", 0, IDS(3, 4, 1, 6, 6));
+  check_ids(compiled.tokenizer, "a<|im_end|>", ENCODE_PARSE_SPECIAL, IDS(0, 5)); /* a marker though typed normal */
+  assert_string_equal(tokenizer_facts(compiled.tokenizer)->name, "byte-level BPE (smollm)");
+  compiled_release(&compiled);
+}
+
+static void check_refused(const struct vocab_source *source, const char *sentence) {
+  struct buffer blob;
+  struct error error = {0};
+  buffer_init(&blob, 1 << 20);
+  assert_false(tokenizer_compile_vocab(source, &blob, &error));
+  assert_string_equal(error.text, sentence);
+  buffer_release(&blob);
+}
+
+static void test_refused(void **state) {
+  (void)state;
+  struct vocab_source source = spm_source();
+  source.model = slice_text("bert");
+  check_refused(&source, "The vocabulary's kind (tokenizer.ggml.model) is 'bert', which is not supported; gpt2 "
+                         "(byte-level BPE) and llama (SentencePiece BPE) are.");
+  source = spm_source();
+  source.scores = NULL;
+  check_refused(&source, "The vocabulary is of the kind 'llama' but has no tokenizer.ggml.scores.");
+  source = spm_source();
+  source.n_token = 0;
+  check_refused(&source, "The tokenizer has 0 tokens; between 1 and 1048576 are supported.");
+  static float bad[SPM_COUNT] = {[3] = __builtin_nanf("")};
+  source = spm_source();
+  source.scores = bad;
+  check_refused(&source, "The score of token 3 is not a number.");
+  source = spm_source();
+  source.model = slice_text("gpt2");
+  source.pre = slice_text("default");
+  check_refused(&source,
+                "The vocabulary's split rule (tokenizer.ggml.pre) is 'default', which is not supported; gpt-2, "
+                "smollm, llama-bpe and qwen2 are.");
+  source.pre = slice_text("gpt-2");
+  struct slice merge = slice_text("ab");
+  source.merges = &merge;
+  source.n_merge = 1;
+  check_refused(&source, "Merge 0 of the vocabulary is 'ab', expected two tokens and a space.");
+  merge = slice_text("a q");
+  check_refused(&source, "Merge 0 makes 'aq', but 'q' is not in the vocabulary.");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_scores),
+      cmocka_unit_test(test_no_prefix),
+      cmocka_unit_test(test_byte_level),
+      cmocka_unit_test(test_refused),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
