@@ -40,12 +40,14 @@ static bool is_named(const struct vocab_source *source, int32_t id) {
   return id == source->bos || id == source->eos || id == source->pad || id == source->eot || id == source->eom;
 }
 
-/* Files disagree on the types of markers: those that the file names as bos, eos... and those that are known to end a
- * turn are markers whatever their type. */
+/* Files disagree on the types of markers: those that the file names as bos, eos... are markers whatever their type, as
+ * are those that are known to end a turn, unless the token may be plain text (some vocabularies have a "</s>" that is).
+ */
 static int32_t token_type(const struct vocab_source *source, size_t id) {
   int32_t type = source->types ? source->types[id] : TYPE_NORMAL;
   if (type != TYPE_NORMAL && type != TYPE_USER) return type;
-  return is_named(source, (int32_t)id) || spec_name_ends(source->tokens[id]) ? TYPE_CONTROL : type;
+  bool ends = spec_name_ends(source->tokens[id]) && (type == TYPE_USER || slice_starts(source->tokens[id], "<|"));
+  return ends || is_named(source, (int32_t)id) ? TYPE_CONTROL : type;
 }
 
 /* Tokens that are looked for in the raw text as they are written. */
