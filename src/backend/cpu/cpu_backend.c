@@ -2,6 +2,7 @@
  * cpu_compile.c, steps in cpu_step.c. */
 #include "backend/backends.h"
 #include "backend/cpu/cpu_program.h"
+#include "backend/cpu/cpu_rates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,10 @@ static struct device *cpu_open(const struct device_options *options, struct erro
 }
 
 static const char *cpu_describe(const struct device *device) { return device->description; }
+
+static bool cpu_rates(struct device *device, struct machine_rates *rates, struct error *error) {
+  return cpu_rates_measure(device->team, rates, error);
+}
 
 /* --- what runs ---------------------------------------------------------------------------------------------------- */
 
@@ -99,6 +104,7 @@ const struct backend backend_cpu = {
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
+    .rates = cpu_rates,
     .supports = cpu_supports,
     .fallbacks = cpu_fallbacks,
     .strip_bytes = cpu_strip_bytes,

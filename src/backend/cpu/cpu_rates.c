@@ -1,0 +1,189 @@
+/* Machine rates: independent chains of one instruction for the arithmetic units, plain sums for the memory. Functions
+ * carry their own target attribute, so that one file holds every instruction set. */
+#include "backend/cpu/cpu_rates.h"
+
+#include "base/clock.h"
+
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { RUNS = 5, CHAINS = 12, ROUNDS = 1 << 17, READ_PASS_BYTES = 256 << 20 };
+
+static _Atomic uint64_t sink; /* keeps results from being optimised away */
+
+/* --- arithmetic: each function runs ROUNDS × CHAINS instructions ---------------------------------------------------
+ */
+
+struct unit {
+  double operations; /* of one instruction */
+  void (*run)(void);
+};
+
+/* A loop of CHAINS independent accumulations `a = step(a, x, y)`, kept in registers: the empty asm makes each value
+ * unknown to the compiler, so that no step is hoisted or folded. */
+#if defined(__x86_64__)
+#define IN_REGISTER(value) __asm__ volatile("" : "+v"(value))
+#else
+#define IN_REGISTER(value) __asm__ volatile("" : "+w"(value))
+#endif
+
+#define EACH_CHAIN _Pragma("GCC unroll 12") for (int c = 0; c < CHAINS; c++)
+
+#define CHAIN_LOOP(type, zero, step)                                                                                   \
+  type chain[CHAINS];                                                                                                  \
+  EACH_CHAIN chain[c] = zero;                                                                                          \
+  for (int i = 0; i < ROUNDS; i++) {                                                                                   \
+    EACH_CHAIN chain[c] = step;                                                                                        \
+    EACH_CHAIN IN_REGISTER(chain[c]);                                                                                  \
+  }
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+__attribute__((target("avx2,fma"))) static void run_fp32_avx2(void) {
+  __m256 x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(1e-3f);
+  CHAIN_LOOP(__m256, y, _mm256_fmadd_ps(chain[c], x, y));
+}
+
+/* u8 × s8 pairs to 16 bits, pairs of those to 32: what a dot product costs without VNNI. */
+__attribute__((target("avx2"))) static void run_int8_avx2(void) {
+  __m256i x = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
+  CHAIN_LOOP(__m256i, x, _mm256_add_epi32(chain[c], _mm256_madd_epi16(_mm256_maddubs_epi16(x, chain[c]), ones)));
+}
+
+__attribute__((target("avx512f"))) static void run_fp32_avx512(void) {
+  __m512 x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(1e-3f);
+  CHAIN_LOOP(__m512, y, _mm512_fmadd_ps(chain[c], x, y));
+}
+
+__attribute__((target("avx512f,avx512vnni"))) static void run_int8_avx512(void) {
+  __m512i x = _mm512_set1_epi8(3);
+  CHAIN_LOOP(__m512i, x, _mm512_dpbusd_epi32(chain[c], x, x));
+}
+
+__attribute__((target("avx512f,avx512bf16"))) static void run_bf16_avx512(void) {
+  __m512 zero = _mm512_setzero_ps();
+  __m512bh x = (__m512bh)_mm512_set1_epi16(0x3F00);
+  CHAIN_LOOP(__m512, zero, _mm512_dpbf16_ps(chain[c], x, x));
+}
+
+static struct unit unit_int8(void) {
+  if (__builtin_cpu_supports("avx512vnni")) return (struct unit){128, run_int8_avx512};
+  if (__builtin_cpu_supports("avx2")) return (struct unit){64, run_int8_avx2};
+  return (struct unit){0};
+}
+
+static struct unit unit_fp32(void) {
+  if (__builtin_cpu_supports("avx512f")) return (struct unit){32, run_fp32_avx512};
+  if (__builtin_cpu_supports("fma")) return (struct unit){16, run_fp32_avx2};
+  return (struct unit){0};
+}
+
+static struct unit unit_bf16(void) {
+  if (__builtin_cpu_supports("avx512bf16")) return (struct unit){64, run_bf16_avx512};
+  return (struct unit){0};
+}
+
+#if __GNUC__ >= 12 && !defined(__clang__) /* clang 14 does not know the type */
+__attribute__((target("avx512f,avx512fp16"))) static void run_fp16_avx512(void) {
+  __m512h x = (__m512h)_mm512_set1_epi16(0x3BF0), y = (__m512h)_mm512_set1_epi16(0x1400);
+  CHAIN_LOOP(__m512h, y, _mm512_fmadd_ph(chain[c], x, y));
+}
+
+static struct unit unit_fp16(void) {
+  if (__builtin_cpu_supports("avx512fp16")) return (struct unit){64, run_fp16_avx512};
+  return (struct unit){0};
+}
+#else
+static struct unit unit_fp16(void) { return (struct unit){0}; }
+#endif
+
+#else
+typedef float vector4 __attribute__((vector_size(16)));
+
+static void run_fp32_vector(void) {
+  vector4 x = {0.999f, 0.999f, 0.999f, 0.999f}, y = {1e-3f, 1e-3f, 1e-3f, 1e-3f};
+  CHAIN_LOOP(vector4, y, chain[c] * x + y);
+}
+
+static struct unit unit_int8(void) { return (struct unit){0}; }
+static struct unit unit_fp32(void) { return (struct unit){8, run_fp32_vector}; }
+static struct unit unit_bf16(void) { return (struct unit){0}; }
+static struct unit unit_fp16(void) { return (struct unit){0}; }
+#endif
+
+static void unit_work(void *context, int worker) {
+  (void)worker;
+  ((const struct unit *)context)->run();
+}
+
+/* 10⁹ operations per second of all workers; 0 for an empty unit. */
+static double unit_rate(struct team *team, struct unit unit) {
+  double best = 0;
+  for (int i = 0; unit.run && i < RUNS; i++) {
+    uint64_t start = clock_ns();
+    team_run(team, unit_work, &unit);
+    double rate = unit.operations * CHAINS * ROUNDS * team_size(team) / (double)(clock_ns() - start);
+    if (rate > best) best = rate;
+  }
+  return best;
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------------- */
+
+struct read_job {
+  struct team *team;
+  const uint64_t *words; /* shared */
+  int lines;             /* of 64 bytes */
+  int passes;
+};
+
+/* Eight sums side by side: the compiler makes vectors of them. */
+static uint64_t lines_sum(const uint64_t *words, int lines) {
+  uint64_t sum[8] = {0};
+  for (int i = 0; i < lines; i++)
+    for (int k = 0; k < 8; k++) sum[k] ^= words[(size_t)i * 8 + (size_t)k];
+  return sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
+}
+
+static void read_work(void *context, int worker) {
+  const struct read_job *job = context;
+  struct range part = team_share(job->team, job->lines, worker);
+  for (int pass = 0; pass < job->passes; pass++)
+    atomic_fetch_add_explicit(&sink, lines_sum(job->words + (size_t)part.first * 8, part.count), memory_order_relaxed);
+}
+
+static double read_rate(struct team *team, const void *memory, size_t bytes) {
+  int passes = (int)(READ_PASS_BYTES / bytes);
+  struct read_job job = {team, memory, (int)(bytes / 64), passes ? passes : 1};
+  double best = 0;
+  for (int i = 0; i < RUNS; i++) {
+    uint64_t start = clock_ns();
+    team_run(team, read_work, &job);
+    double rate = (double)bytes * job.passes / (double)(clock_ns() - start);
+    if (rate > best) best = rate;
+  }
+  return best;
+}
+
+bool cpu_rates_measure(struct team *team, struct machine_rates *rates, struct error *error) {
+  static const uint64_t sizes[] = {1 << 20, 8 << 20, 32 << 20, 96 << 20, 256 << 20, 512 << 20};
+  enum { N_SIZE = sizeof sizes / sizeof *sizes };
+  size_t most = sizes[N_SIZE - 1];
+  void *memory = mmap(NULL, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return error_set(error, ERROR_MEMORY, "No %zu MB to measure with.", most >> 20);
+  madvise(memory, most, MADV_HUGEPAGE);
+  memset(memory, 1, most);
+  *rates = (struct machine_rates){.n_size = N_SIZE,
+                                  .int8_gops = unit_rate(team, unit_int8()),
+                                  .bf16_gflops = unit_rate(team, unit_bf16()),
+                                  .fp16_gflops = unit_rate(team, unit_fp16()),
+                                  .fp32_gflops = unit_rate(team, unit_fp32())};
+  for (int i = 0; i < N_SIZE; i++) {
+    rates->read[i].bytes = sizes[i];
+    rates->read[i].gbs = read_rate(team, memory, sizes[i]);
+  }
+  munmap(memory, most);
+  return true;
+}
