@@ -18,6 +18,7 @@ struct server;
 struct server *server_open(spate_engine *engine, const struct server_options *options, spate_error *error);
 
 int server_port(const struct server *server);
+int server_connections(const struct server *server); /* open now */
 
 /* Stops accepting; running requests may finish within deadline_ms. Returns at once. Any thread. */
 void server_drain(struct server *server, int deadline_ms);

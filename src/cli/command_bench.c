@@ -1,0 +1,112 @@
+/* spate bench: rates of a model beside the floors that the machine sets, or the machine's limits alone. */
+#include "base/json.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+
+#include <stdio.h>
+
+static double number_of(const json_t *object, const char *name) {
+  return json_number_value(json_object_get(object, name));
+}
+
+static const char *text_of(const json_t *object, const char *name) {
+  const char *text = json_string_value(json_object_get(object, name));
+  return text ? text : "";
+}
+
+static void machine_print(const json_t *machine) {
+  printf("\n%-22s%12s\n", "reads of", "GB/s");
+  const json_t *read = json_object_get(machine, "read");
+  for (size_t i = 0; i < json_array_size(read); i++) {
+    const json_t *line = json_array_get(read, i);
+    printf("%17.1f MiB %12.1f\n", number_of(line, "bytes") / (1 << 20), number_of(line, "gbs"));
+  }
+  printf("\n%-22s%12s\n", "arithmetic", "Gop/s");
+  static const char *const rate[][2] = {
+      {"int8", "int8_gops"}, {"BF16", "bf16_gflops"}, {"FP16", "fp16_gflops"}, {"FP32", "fp32_gflops"}};
+  for (size_t i = 0; i < sizeof rate / sizeof *rate; i++) {
+    double value = number_of(machine, rate[i][1]);
+    if (value > 0)
+      printf("%-22s%12.0f\n", rate[i][0], value);
+    else
+      printf("%-22s%12s\n", rate[i][0], "none");
+  }
+}
+
+static void phase_print(const char *name, const json_t *phase, double gbs) {
+  printf("%-10s%12.1f%12.1f%10.0f %%", name, number_of(phase, "tokens_per_second"), number_of(phase, "seconds") * 1e3,
+         number_of(phase, "fraction_of_floor") * 100);
+  if (gbs > 0) printf("%10.1f", gbs);
+  printf("\n");
+}
+
+static void fallbacks_print(const json_t *fallbacks) {
+  printf("\n%s\n", json_array_size(fallbacks) ? "On a slower path:" : "Every op runs on its fast path.");
+  for (size_t i = 0; i < json_array_size(fallbacks); i++)
+    printf("  %s\n", json_string_value(json_array_get(fallbacks, i)));
+}
+
+static void bench_print(const json_t *root) {
+  printf("%s on %s\nbatch %.0f, %.0f prompt and %.0f decode tokens, medians of %.0f\n\n", text_of(root, "model"),
+         text_of(root, "device"), number_of(root, "batch"), number_of(root, "prompt_tokens"),
+         number_of(root, "decode_tokens"), number_of(root, "repeat"));
+  printf("%-10s%12s%12s%12s%10s\n", "", "tokens/s", "ms", "of floor", "GB/s");
+  phase_print("prefill", json_object_get(root, "prefill"), 0);
+  phase_print("decode", json_object_get(root, "decode"), number_of(root, "decode_gbs"));
+  printf("\nA decode step reads %.1f MB; this machine reads that at %.1f GB/s.\n", number_of(root, "step_bytes") * 1e-6,
+         number_of(root, "bandwidth_gbs"));
+  fallbacks_print(json_object_get(root, "fallbacks"));
+}
+
+/* Prints JSON as it is or as tables, and frees it. */
+static int report_print(const struct settings *settings, spate_text *json) {
+  struct error error;
+  json_t *root = settings->json ? NULL : json_parse(slice_make(json->data, json->size), &error);
+  int code = 0;
+  if (settings->json)
+    printf("%s\n", json->data);
+  else if (!root)
+    code = command_fail(error.text);
+  else if (settings->machine) {
+    printf("%s\n", text_of(root, "device"));
+    machine_print(json_object_get(root, "machine"));
+  } else
+    bench_print(root);
+  json_decref(root);
+  spate_text_free(json);
+  return code;
+}
+
+static int machine_bench(const struct settings *settings) {
+  struct progress progress = {0};
+  spate_error error;
+  spate_text json;
+  if (!spate_bench_machine(settings->threads, progress_show, &progress, &json, &error)) return command_fail(error.text);
+  return report_print(settings, &json);
+}
+
+static void bench_options_fill(const struct settings *s, struct progress *progress, spate_bench_options *options) {
+  spate_bench_options_init(options);
+  if (s->batch) options->batch = s->batch;
+  if (s->prompt_tokens) options->prompt_tokens = s->prompt_tokens;
+  if (s->decode_tokens) options->decode_tokens = s->decode_tokens;
+  if (s->repeat) options->repeat = s->repeat;
+  options->all_outputs = s->all_outputs;
+  options->progress = progress_show;
+  options->user = progress;
+}
+
+int command_bench(const struct settings *settings) {
+  if (settings->machine) return machine_bench(settings);
+  if (!settings->operand) return command_fail("spate bench needs MODEL or ENGINE, or --machine.");
+  struct progress progress = {0};
+  spate_bench_options options;
+  bench_options_fill(settings, &progress, &options);
+  spate_engine *engine = command_open(settings);
+  if (!engine) return 1;
+  spate_error error;
+  spate_text json;
+  int code = spate_bench(engine, &options, &json, &error) ? report_print(settings, &json) : command_fail(error.text);
+  spate_close(engine);
+  return code;
+}

@@ -1,0 +1,133 @@
+/* spate serve: opens the engine, serves it, and watches over both: signals drain the server, and so does an engine that
+ * has stopped. */
+#include "base/log.h"
+#include "cli/command.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum {
+  DEFAULT_PORT = 8000,
+  WATCH_MS = 200,          /* between two looks at the engine */
+  DRAIN_WATCH_MS = 20,     /* between two looks at the connections of a drain */
+  DRAIN_MS = 30000,        /* what running requests get to finish after a signal */
+  FAILED_DRAIN_MS = 2000,  /* to send the errors that a stopped engine leaves */
+  SPARE_DESCRIPTORS = 256, /* beside those of connections: files, loops, connections being refused */
+};
+
+static volatile sig_atomic_t n_signal;
+static int signal_fd = -1; /* readable after a signal, so that it ends a poll */
+
+static void note_signal(int signal) {
+  (void)signal;
+  int saved = errno;
+  uint64_t one = 1;
+  n_signal = n_signal + 1;
+  ssize_t written = write(signal_fd, &one, sizeof one);
+  (void)written; /* n_signal is what counts */
+  errno = saved;
+}
+
+static bool signals_catch(void) {
+  signal_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+  signal(SIGPIPE, SIG_IGN);
+  return signal_fd >= 0 && sigaction(SIGINT, &action, NULL) == 0 && sigaction(SIGTERM, &action, NULL) == 0;
+}
+
+static void signal_wait(int timeout_ms) {
+  struct pollfd wait = {.fd = signal_fd, .events = POLLIN};
+  uint64_t count;
+  if (poll(&wait, 1, timeout_ms) <= 0) return;
+  ssize_t size = read(signal_fd, &count, sizeof count);
+  (void)size;
+}
+
+/* Each connection is a descriptor, and the usual soft limit is 1024. */
+static void descriptors_raise(int connections) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  rlim_t wanted = (rlim_t)connections + SPARE_DESCRIPTORS;
+  if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < wanted) {
+    limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max > wanted ? wanted : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < wanted)
+      log_warning("Only %llu file descriptors are allowed where %d connections want %llu: raise ulimit -n.",
+                  (unsigned long long)limit.rlim_cur, connections, (unsigned long long)wanted);
+  }
+}
+
+static void welcome_print(const char *host, int port, const spate_engine *engine) {
+  spate_engine_info info;
+  spate_info(engine, &info);
+  if (strcmp(host, "0.0.0.0") == 0) host = "127.0.0.1"; /* an address to connect to */
+  if (strcmp(host, "::") == 0) host = "::1";
+  const char *open = strchr(host, ':') ? "[" : "", *close = strchr(host, ':') ? "]" : "";
+  printf("Serving %s on http://%s%s%s:%d (%s)\n\n"
+         "  curl http://%s%s%s:%d/generate -H 'Content-Type: application/json' \\\n"
+         "    -d '{\"prompt\": \"The capital of France is\", \"max_tokens\": 32}'\n\n",
+         info.name, open, host, close, port, info.device, open, host, close, port);
+  fflush(stdout);
+}
+
+/* Returns when the server has been told to drain: 0 after a signal, 1 when the engine has stopped. */
+static int engine_watch(struct server *server, const spate_engine *engine) {
+  spate_error error;
+  while (n_signal == 0) {
+    signal_wait(WATCH_MS);
+    if (spate_healthy(engine, &error)) continue;
+    server_drain(server, FAILED_DRAIN_MS);
+    return command_fail(error.text);
+  }
+  log_info("Stopping: %d connections may finish within %d seconds; a second signal ends them.",
+           server_connections(server), DRAIN_MS / 1000);
+  server_drain(server, DRAIN_MS);
+  return 0;
+}
+
+static void drain_watch(struct server *server, int signals_before) {
+  while (server_connections(server) > 0 && n_signal <= signals_before) signal_wait(DRAIN_WATCH_MS);
+  if (n_signal > signals_before) server_drain(server, 0);
+  server_join(server);
+}
+
+static int engine_serve(const struct settings *settings, spate_engine *engine) {
+  struct server_options options = {.host = settings->host ? settings->host : "127.0.0.1",
+                                   .port = settings->has_port ? settings->port : DEFAULT_PORT,
+                                   .workers = settings->workers,
+                                   .keep_alive = settings->keep_alive,
+                                   .limit_concurrency = settings->limit_concurrency};
+  spate_error error;
+  if (!signals_catch()) return command_fail("The system refused a descriptor for signals.");
+  struct server *server = server_open(engine, &options, &error);
+  if (!server) return command_fail(error.text);
+  welcome_print(options.host, server_port(server), engine);
+  int code = engine_watch(server, engine);
+  drain_watch(server, code == 0 ? 1 : n_signal);
+  server_close(server);
+  return code;
+}
+
+int command_serve(const struct settings *settings) {
+  enum log_level level = LOG_INFO;
+  if (settings->log_level && !log_level_parse(settings->log_level, &level)) {
+    char text[256];
+    snprintf(text, sizeof text, "--log-level is \"%.100s\", expected error, warning, info or debug.",
+             settings->log_level);
+    return command_fail(text);
+  }
+  log_level_set(level);
+  spate_engine *engine = command_open(settings);
+  if (!engine) return 1;
+  descriptors_raise(settings->limit_concurrency > 0 ? settings->limit_concurrency : 4096);
+  int code = engine_serve(settings, engine);
+  spate_close(engine);
+  return code;
+}

@@ -1,0 +1,25 @@
+/* Metrics of HTTP requests, with label sets fixed by the tables of methods, routes and statuses. Any thread. */
+#ifndef SPATE_SERVER_HTTP_METRICS_H
+#define SPATE_SERVER_HTTP_METRICS_H
+
+#include "base/metric.h"
+#include "http/http_server.h"
+
+enum { METRIC_STATUSES = 16, METRIC_METHODS = 5, METRIC_HANDLERS = 6 };
+
+struct http_metrics {
+  _Atomic uint64_t requests[METRIC_HANDLERS][METRIC_METHODS][METRIC_STATUSES];
+  struct metric duration[METRIC_HANDLERS], size_in[METRIC_HANDLERS], size_out[METRIC_HANDLERS];
+  char labels[METRIC_HANDLERS][48];
+  struct metric_registry registry;
+};
+
+void http_metrics_init(struct http_metrics *metrics);
+
+void http_metrics_count(struct http_metrics *metrics, const struct http_request *request,
+                        const struct http_summary *summary);
+
+/* Appends the exposition. */
+bool http_metrics_write(const struct http_metrics *metrics, struct buffer *out);
+
+#endif

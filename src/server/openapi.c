@@ -1,0 +1,165 @@
+/* OpenAPI and Markdown writers. Constant output. */
+#include "server/openapi.h"
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "server/request_fields.h"
+#include "server/routes.h"
+
+#include <strings.h>
+
+/* --- fields ------------------------------------------------------------------------------------------------------ */
+
+static void write_range(const struct request_field *field, struct buffer *out) {
+  buffer_text(out, field->above_min ? ",\"exclusiveMinimum\":" : ",\"minimum\":");
+  json_write_number(out, field->min);
+  buffer_text(out, ",\"maximum\":");
+  json_write_number(out, field->max);
+}
+
+static void write_schema(const struct request_field *field, struct buffer *out) {
+  switch (field->type) {
+  case FIELD_PROMPT: buffer_text(out, "\"type\":\"string\""); break;
+  case FIELD_BOOL: buffer_text(out, "\"type\":\"boolean\""); break;
+  case FIELD_INT:
+    buffer_text(out, "\"type\":\"integer\"");
+    write_range(field, out);
+    break;
+  case FIELD_FLOAT:
+    buffer_text(out, "\"type\":\"number\"");
+    write_range(field, out);
+    break;
+  case FIELD_SEED: buffer_text(out, "\"type\":\"integer\",\"format\":\"int64\",\"minimum\":0"); break;
+  case FIELD_STOP:
+    buffer_print(out,
+                 "\"oneOf\":[{\"type\":\"string\",\"minLength\":1},{\"type\":\"array\",\"items\":{\"type\":\"string\","
+                 "\"minLength\":1},\"maxItems\":%d}]",
+                 LIMIT_STOP_STRINGS);
+    break;
+  case FIELD_LATER: break;
+  }
+}
+
+static void write_description(const struct request_field *field, struct buffer *out) {
+  struct buffer text;
+  buffer_init(&text, 1024);
+  buffer_text(&text, field->description);
+  if (field->fallback) buffer_print(&text, " Default: %s.", field->fallback);
+  if (field->alias) buffer_print(&text, " Also called %s.", field->alias);
+  buffer_text(out, "\"description\":");
+  json_write_string(out, buffer_slice(&text));
+  buffer_release(&text);
+}
+
+static void write_parameters(struct buffer *out) {
+  int n_field;
+  const struct request_field *fields = request_fields(&n_field);
+  buffer_text(out, "\"parameters\":[");
+  for (int i = 0; i < n_field; i++) {
+    if (fields[i].type == FIELD_LATER) continue;
+    buffer_print(out, "%s{\"name\":\"%s\",\"in\":\"query\",\"required\":%s,", i ? "," : "", fields[i].name,
+                 fields[i].required ? "true" : "false");
+    write_description(&fields[i], out);
+    buffer_text(out, ",\"schema\":{");
+    write_schema(&fields[i], out);
+    buffer_text(out, "}}");
+  }
+  buffer_text(out, "],");
+}
+
+static void write_body(struct buffer *out) {
+  buffer_text(out, "\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":"
+                   "{\"$ref\":\"#/components/schemas/GenerateRequest\"}}}},");
+}
+
+static void write_request_schema(struct buffer *out) {
+  int n_field;
+  const struct request_field *fields = request_fields(&n_field);
+  buffer_text(out, "\"GenerateRequest\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":[");
+  for (int i = 0, n = 0; i < n_field; i++)
+    if (fields[i].required) buffer_print(out, "%s\"%s\"", n++ ? "," : "", fields[i].name);
+  buffer_text(out, "],\"properties\":{");
+  for (int i = 0; i < n_field; i++) {
+    if (fields[i].type == FIELD_LATER) continue;
+    buffer_print(out, "%s\"%s\":{", i ? "," : "", fields[i].name);
+    write_schema(&fields[i], out);
+    buffer_text(out, ",");
+    write_description(&fields[i], out);
+    buffer_text(out, "}");
+  }
+  buffer_text(out, "}}");
+}
+
+/* --- the whole --------------------------------------------------------------------------------------------------- */
+
+static const char answer_schemas[] =
+    "\"Usage\":{\"type\":\"object\",\"properties\":{\"prompt_tokens\":{\"type\":\"integer\"},"
+    "\"completion_tokens\":{\"type\":\"integer\"}}},"
+    "\"GenerateAnswer\":{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"},"
+    "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},"
+    "\"finish_reason\":{\"enum\":[\"stop\",\"length\",\"cancelled\"]}}},"
+    "\"GeneratePiece\":{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\",\"description\":\"New "
+    "text.\"},\"finished\":{\"type\":\"boolean\"},\"generated_tokens\":{\"type\":\"integer\"},"
+    "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},\"finish_reason\":{\"type\":\"string\"},"
+    "\"error\":{\"type\":\"string\"}}},"
+    "\"Error\":{\"type\":\"object\",\"properties\":{\"error\":{\"type\":\"string\"}}}";
+
+static const char answer_content[] =
+    "\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/GenerateAnswer\"}},"
+    "\"text/event-stream\":{\"schema\":{\"$ref\":\"#/components/schemas/GeneratePiece\"}},"
+    "\"application/x-ndjson\":{\"schema\":{\"$ref\":\"#/components/schemas/GeneratePiece\"}}";
+
+static void write_operation(const struct route *route, enum method method, bool first, struct buffer *out) {
+  bool takes_fields = (route->methods & 1u << METHOD_POST) != 0;
+  const char *name = method == METHOD_POST ? "post" : "get";
+  buffer_print(out, "%s\"%s\":{\"summary\":\"%s\",", first ? "" : ",", name, route->summary);
+  if (takes_fields) method == METHOD_POST ? write_body(out) : write_parameters(out);
+  buffer_text(out, "\"responses\":{\"200\":{\"description\":\"OK\",\"content\":{");
+  if (takes_fields)
+    buffer_text(out, answer_content);
+  else
+    buffer_print(out, "\"%s\":{}", route->content_type);
+  buffer_text(out, "}},\"default\":{\"description\":\"An error, as a sentence.\",\"content\":{\"application/json\":"
+                   "{\"schema\":{\"$ref\":\"#/components/schemas/Error\"}}}}}}");
+}
+
+static void write_path(const struct route *route, struct buffer *out) {
+  buffer_print(out, "\"%s\":{", route->path);
+  bool first = true;
+  for (enum method method = METHOD_GET; method < METHOD_COUNT; method++) {
+    if (!(route->methods & 1u << method) || method == METHOD_HEAD) continue;
+    write_operation(route, method, first, out);
+    first = false;
+  }
+  buffer_text(out, "}");
+}
+
+bool openapi_write(struct buffer *out) {
+  buffer_print(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"Spate\",\"version\":\"%s\"},\"paths\":{",
+               spate_version());
+  for (int i = 0; i < ROUTE_COUNT; i++) {
+    if (i) buffer_text(out, ",");
+    write_path(&routes[i], out);
+  }
+  buffer_text(out, "},\"components\":{\"schemas\":{");
+  write_request_schema(out);
+  return buffer_print(out, ",%s}}}", answer_schemas);
+}
+
+bool request_fields_markdown(struct buffer *out) {
+  int n_field;
+  const struct request_field *fields = request_fields(&n_field);
+  buffer_text(out, "| field | value | default | |\n|---|---|---|---|\n");
+  for (int i = 0; i < n_field; i++) {
+    if (fields[i].type == FIELD_LATER) continue;
+    buffer_print(out, "| `%s`", fields[i].name);
+    if (fields[i].alias) buffer_print(out, " or `%s`", fields[i].alias);
+    buffer_text(out, " | ");
+    request_field_expect(&fields[i], out);
+    buffer_print(out, " | %s | %s |\n", fields[i].fallback ? fields[i].fallback : "(required)", fields[i].description);
+  }
+  buffer_text(out, "\nKnown and refused with a sentence:");
+  for (int i = 0; i < n_field; i++)
+    if (fields[i].type == FIELD_LATER) buffer_print(out, " `%s`", fields[i].name);
+  return buffer_text(out, ". Any other field is an error that names the nearest one.\n");
+}

@@ -1,0 +1,60 @@
+/* Small answers about the server itself. */
+#include "server/pages.h"
+
+#include "base/json.h"
+#include "server/openapi.h"
+#include "server/reply.h"
+
+enum { PAGE_MAX = 4 << 20 };
+
+/* Answers with a page and releases it. */
+static void page_send(struct http_request *request, int status, const char *content_type, struct buffer *page) {
+  if (page->failed)
+    reply_error(request, 500, NULL, "There is no memory for this page.");
+  else
+    reply(request, status, content_type, NULL, buffer_slice(page));
+  buffer_release(page);
+}
+
+void health_handle(struct server *server, struct http_request *request) {
+  spate_error error;
+  struct buffer page;
+  buffer_init(&page, PAGE_MAX);
+  bool healthy = spate_healthy(server->engine, &error);
+  buffer_print(&page, "{\"status\":\"%s\",\"model\":", healthy ? "healthy" : "unhealthy");
+  json_write_string(&page, slice_text(server->info.name));
+  if (!healthy) {
+    buffer_text(&page, ",\"error\":");
+    json_write_string(&page, slice_text(error.text));
+  }
+  buffer_text(&page, "}");
+  page_send(request, healthy ? 200 : 503, JSON_CONTENT_TYPE, &page);
+}
+
+void models_handle(struct server *server, struct http_request *request) {
+  struct buffer page;
+  buffer_init(&page, PAGE_MAX);
+  buffer_text(&page, "{\"object\":\"list\",\"data\":[{\"id\":");
+  json_write_string(&page, slice_text(server->info.name));
+  buffer_print(&page, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"spate\",\"max_model_len\":%d}]}",
+               (long long)server->info.created, server->info.max_seq_len);
+  page_send(request, 200, JSON_CONTENT_TYPE, &page);
+}
+
+static void page_append(void *user, const char *text, size_t size) { buffer_append(user, text, size); }
+
+void metrics_handle(struct server *server, struct http_request *request) {
+  struct buffer page;
+  buffer_init(&page, PAGE_MAX);
+  spate_metrics(server->engine, page_append, &page);
+  http_metrics_write(&server->metrics, &page);
+  page_send(request, 200, METRICS_CONTENT_TYPE, &page);
+}
+
+void openapi_handle(struct server *server, struct http_request *request) {
+  (void)server;
+  struct buffer page;
+  buffer_init(&page, PAGE_MAX);
+  openapi_write(&page);
+  page_send(request, 200, JSON_CONTENT_TYPE, &page);
+}

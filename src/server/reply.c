@@ -1,0 +1,68 @@
+/* Answers, and the table from the engine's error codes to HTTP. */
+#include "server/reply.h"
+
+#include "http/head_gate.h"
+
+#include <stdio.h>
+
+enum { REQUEST_ID_MAX = 128, HEADERS_MAX = 512 };
+
+static const struct {
+  int status;
+  const char *headers;
+} error_statuses[] = {
+    [SPATE_OK] = {500, NULL},          /* an error without a code is ours */
+    [SPATE_INVALID] = {400, NULL},     /* the client can mend these two, */
+    [SPATE_LIMIT] = {400, NULL},       /* e.g. with a shorter prompt */
+    [SPATE_UNSUPPORTED] = {400, NULL}, /* a field that does not exist yet */
+    [SPATE_NOT_FOUND] = {404, NULL},
+    [SPATE_BUSY] = {429, "Retry-After: 1\r\n"},
+    [SPATE_MEMORY] = {503, "Retry-After: 1\r\n"},
+    [SPATE_CANCELLED] = {503, NULL}, /* by the server: it is stopping */
+    [SPATE_DEVICE] = {503, NULL},
+    [SPATE_FORMAT] = {500, NULL},
+    [SPATE_IO] = {500, NULL},
+    [SPATE_INTERNAL] = {500, NULL},
+};
+
+enum { N_ERROR_STATUS = sizeof error_statuses / sizeof *error_statuses };
+
+/* What may be echoed into a header: nothing that could end it. */
+static bool id_is_sound(struct slice id) {
+  if (id.size < 1 || id.size > REQUEST_ID_MAX) return false;
+  for (size_t i = 0; i < id.size; i++)
+    if (!head_gate_is_token(id.data[i])) return false;
+  return true;
+}
+
+/* headers and the echoed id in text; NULL when there is neither. */
+static const char *headers_join(const struct http_request *request, const char *headers, char text[HEADERS_MAX]) {
+  struct slice id = http_request_header(request, "x-request-id");
+  if (!id_is_sound(id)) return headers;
+  snprintf(text, HEADERS_MAX, "%sX-Request-ID: %.*s\r\n", headers ? headers : "", (int)id.size, (const char *)id.data);
+  return text;
+}
+
+void reply(struct http_request *request, int status, const char *content_type, const char *headers, struct slice body) {
+  char text[HEADERS_MAX];
+  http_respond(request, status, content_type, headers_join(request, headers, text), body);
+}
+
+void reply_error(struct http_request *request, int status, const char *headers, const char *sentence) {
+  char text[HEADERS_MAX];
+  http_respond_error(request, status, headers_join(request, headers, text), sentence);
+}
+
+void reply_stream(struct http_request *request, const char *content_type) {
+  /* Proxies must neither keep the stream nor collect it before they pass it on. */
+  static const char headers[] = "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n";
+  char text[HEADERS_MAX];
+  http_stream_begin(request, 200, content_type, headers_join(request, headers, text));
+}
+
+int reply_status(spate_code code) { return (int)code < N_ERROR_STATUS ? error_statuses[code].status : 500; }
+
+void reply_engine_error(struct http_request *request, spate_code code, const char *sentence) {
+  const char *headers = (int)code < N_ERROR_STATUS ? error_statuses[code].headers : NULL;
+  reply_error(request, reply_status(code), headers, sentence);
+}

@@ -1,0 +1,20 @@
+/* Answering a request with what every answer of this server carries: the client's X-Request-ID. */
+#ifndef SPATE_SERVER_REPLY_H
+#define SPATE_SERVER_REPLY_H
+
+#include "http/http_request.h"
+#include "spate.h"
+
+#define JSON_CONTENT_TYPE "application/json"
+
+/* As http_respond, http_respond_error and http_stream_begin; headers may be NULL. */
+void reply(struct http_request *request, int status, const char *content_type, const char *headers, struct slice body);
+void reply_error(struct http_request *request, int status, const char *headers, const char *sentence);
+void reply_stream(struct http_request *request, const char *content_type);
+
+/* Answers an engine's error: the status comes from the one table that maps codes to it. */
+void reply_engine_error(struct http_request *request, spate_code code, const char *sentence);
+
+int reply_status(spate_code code);
+
+#endif

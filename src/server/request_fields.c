@@ -1,0 +1,136 @@
+/* The table of fields and what its lines say in words. Constant data: any thread. */
+#include "server/request_fields.h"
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "server/generate_request.h"
+
+#define AT(member) offsetof(struct generate_request, member)
+
+static const struct request_field fields[] = {
+    {.name = "prompt",
+     .type = FIELD_PROMPT,
+     .required = true,
+     .description = "The text to go on from, taken as it is: no template is applied; BOS as the tokenizer says."},
+    {.name = "streaming",
+     .alias = "stream",
+     .type = FIELD_BOOL,
+     .offset = AT(streaming),
+     .fallback = "false",
+     .description = "Send the text as it is generated, as server-sent events or, with `Accept: application/x-ndjson`, "
+                    "as lines of JSON."},
+    {.name = "max_tokens",
+     .type = FIELD_INT,
+     .offset = AT(engine.max_tokens),
+     .min = 1,
+     .max = INT32_MAX,
+     .fallback = "256, or less where the engine's max_seq_len leaves less",
+     .description = "How many tokens to generate at most; at most the engine's max_seq_len."},
+    {.name = "temperature",
+     .type = FIELD_FLOAT,
+     .offset = AT(engine.temperature),
+     .min = 0,
+     .max = 100,
+     .fallback = "the model's, or 1",
+     .description = "Divides the logits before a token is drawn; 0 always takes the likeliest token."},
+    {.name = "top_k",
+     .type = FIELD_INT,
+     .offset = AT(engine.top_k),
+     .min = -1,
+     .max = INT32_MAX,
+     .fallback = "the model's, or off",
+     .description = "Draw from the k likeliest tokens only; 0 and -1 switch this off."},
+    {.name = "top_p",
+     .type = FIELD_FLOAT,
+     .offset = AT(engine.top_p),
+     .above_min = true,
+     .min = 0,
+     .max = 1,
+     .fallback = "the model's, or 1",
+     .description = "Draw from the likeliest tokens that together have this probability; 1 switches this off."},
+    {.name = "seed",
+     .type = FIELD_SEED,
+     .min = 0,
+     .fallback = "drawn for each request",
+     .description = "The same seed and request give the same text."},
+    {.name = "stop",
+     .type = FIELD_STOP,
+     .fallback = "none",
+     .description = "Generation ends before the first of these that appears in the text."},
+    {.name = "lora_request", .type = FIELD_LATER, .description = "Adapters do not exist yet: leave lora_request out."},
+    {.name = "image_data",
+     .type = FIELD_LATER,
+     .description = "Images do not exist yet: leave image_data out and send text alone."},
+};
+
+enum { N_FIELD = sizeof fields / sizeof *fields, NAME_MAX_COMPARED = 32 };
+
+const struct request_field *request_fields(int *n) {
+  *n = N_FIELD;
+  return fields;
+}
+
+const struct request_field *request_field_find(struct slice name) {
+  for (int i = 0; i < N_FIELD; i++)
+    if (slice_is(name, fields[i].name) || (fields[i].alias && slice_is(name, fields[i].alias))) return &fields[i];
+  return NULL;
+}
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Insertions, deletions and changes that turn one name into the other. */
+static size_t edit_distance(struct slice given, const char *name) {
+  size_t row[NAME_MAX_COMPARED + 1];
+  for (size_t i = 0; i <= given.size; i++) row[i] = i;
+  for (size_t n = 1; *name; name++, n++) {
+    size_t diagonal = row[0];
+    row[0] = n;
+    for (size_t i = 1; i <= given.size; i++) {
+      size_t changed = diagonal + (given.data[i - 1] != (uint8_t)*name);
+      diagonal = row[i];
+      row[i] = least(changed, least(row[i], row[i - 1]) + 1);
+    }
+  }
+  return row[given.size];
+}
+
+const struct request_field *request_field_nearest(struct slice name) {
+  if (name.size > NAME_MAX_COMPARED) return NULL;
+  const struct request_field *nearest = NULL;
+  size_t least_distance = name.size / 2 + 1;
+  for (int i = 0; i < N_FIELD; i++) {
+    size_t distance = edit_distance(name, fields[i].name);
+    if (distance >= least_distance) continue;
+    least_distance = distance;
+    nearest = &fields[i];
+  }
+  return nearest;
+}
+
+static void expect_range(const struct request_field *field, struct buffer *out) {
+  buffer_text(out, field->above_min ? " above " : " from ");
+  json_write_number(out, field->min);
+  buffer_text(out, field->above_min ? " up to " : " to ");
+  json_write_number(out, field->max);
+}
+
+void request_field_expect(const struct request_field *field, struct buffer *out) {
+  switch (field->type) {
+  case FIELD_PROMPT: buffer_text(out, "a string"); break;
+  case FIELD_BOOL: buffer_text(out, "true or false"); break;
+  case FIELD_INT:
+    buffer_text(out, "a whole number");
+    expect_range(field, out);
+    break;
+  case FIELD_FLOAT:
+    buffer_text(out, "a number");
+    expect_range(field, out);
+    break;
+  case FIELD_SEED: buffer_text(out, "a whole number, 0 or more"); break;
+  case FIELD_STOP:
+    buffer_print(out, "a string or a list of up to %d strings, each of 1 to %d bytes and without U+0000",
+                 LIMIT_STOP_STRINGS, LIMIT_STOP_BYTES);
+    break;
+  case FIELD_LATER: buffer_text(out, "nothing"); break;
+  }
+}

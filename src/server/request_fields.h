@@ -1,0 +1,41 @@
+/* The fields of a generation request in one table. It drives the check of POST bodies and of GET queries
+ * (generate_request.c), /openapi.json and the section of docs/http-api.md (request_schema.c). To add a field: a line in
+ * request_fields.c and, for a new type, a case in generate_request.c and request_schema.c. */
+#ifndef SPATE_SERVER_REQUEST_FIELDS_H
+#define SPATE_SERVER_REQUEST_FIELDS_H
+
+#include "base/buffer.h"
+
+enum field_type {
+  FIELD_PROMPT, /* a string that goes to the request's prompt */
+  FIELD_BOOL,   /* bool */
+  FIELD_INT,    /* int, from min to max */
+  FIELD_FLOAT,  /* float, from min to max */
+  FIELD_SEED,   /* a whole number, min or more */
+  FIELD_STOP,   /* a string or a list of strings */
+  FIELD_LATER,  /* known from other servers, refused here: the description says why */
+};
+
+struct request_field {
+  const char *name, *alias; /* alias may be NULL */
+  enum field_type type;
+  size_t offset;            /* FIELD_BOOL, FIELD_INT, FIELD_FLOAT: of the value in struct generate_request */
+  bool required, above_min; /* above_min: min itself is not allowed */
+  double min, max;
+  const char *fallback; /* what holds when the field is left out; NULL when it is required */
+  const char *description;
+};
+
+/* All fields, n of them. */
+const struct request_field *request_fields(int *n);
+
+/* By name or alias; NULL when there is none. */
+const struct request_field *request_field_find(struct slice name);
+
+/* The field whose name is nearest to one that does not exist; NULL when none is near. */
+const struct request_field *request_field_nearest(struct slice name);
+
+/* Appends what a field's value may be: "a whole number from 1 to 9". */
+void request_field_expect(const struct request_field *field, struct buffer *out);
+
+#endif

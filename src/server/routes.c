@@ -1,0 +1,89 @@
+/* Routing: 404, 405, 415 and OPTIONS before a body is read, then the handler. */
+#include "server/routes.h"
+
+#include "server/generate.h"
+#include "server/pages.h"
+#include "server/reply.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
+
+const struct route routes[ROUTE_COUNT] = {
+    {"/generate", 1u << METHOD_GET | 1u << METHOD_POST, "Generate text", JSON_CONTENT_TYPE, generate_handle},
+    {"/health", GET, "Whether the engine makes progress", JSON_CONTENT_TYPE, health_handle},
+    {"/v1/models", GET, "The model that is served", JSON_CONTENT_TYPE, models_handle},
+    {"/metrics", GET, "Metrics in the Prometheus text format", METRICS_CONTENT_TYPE, metrics_handle},
+    {"/openapi.json", GET, "This description", JSON_CONTENT_TYPE, openapi_handle},
+};
+
+int route_find(struct slice path) {
+  for (int i = 0; i < ROUTE_COUNT; i++)
+    if (slice_is(path, routes[i].path)) return i;
+  return ROUTE_NONE;
+}
+
+static const char *const method_names[METHOD_COUNT] = {"GET", "HEAD", "POST", "OPTIONS", "other"};
+
+const char *method_name(enum method method) { return method_names[method]; }
+
+enum method method_find(struct slice name) {
+  enum method method = METHOD_GET;
+  while (method < METHOD_OTHER && !slice_is(name, method_names[method])) method++;
+  return method;
+}
+
+static const char *allow_header(const struct route *route, char text[ALLOW_MAX]) {
+  int size = snprintf(text, ALLOW_MAX, "Allow: OPTIONS");
+  for (enum method method = METHOD_GET; method < METHOD_OPTIONS; method++)
+    if (route->methods & 1u << method)
+      size += snprintf(text + size, ALLOW_MAX - (size_t)size, ", %s", method_names[method]);
+  snprintf(text + size, ALLOW_MAX - (size_t)size, "\r\n");
+  return text;
+}
+
+/* "application/json", with or without parameters; a request without the header is taken at its word too. */
+static bool is_json(struct slice content_type) {
+  static const char json[] = "application/json";
+  size_t size = sizeof json - 1;
+  if (!content_type.data) return true;
+  if (content_type.size < size || strncasecmp((const char *)content_type.data, json, size) != 0) return false;
+  return content_type.size == size || strchr("; \t", content_type.data[size]) != NULL;
+}
+
+static void refuse_path(struct http_request *request) {
+  char sentence[320];
+  snprintf(sentence, sizeof sentence, "There is no path %.*s: /openapi.json lists those that exist.",
+           SLICE_ARGS(request->head.path));
+  reply_error(request, 404, NULL, sentence);
+}
+
+static void refuse_method(struct http_request *request, const struct route *route) {
+  char sentence[320], allow[ALLOW_MAX];
+  snprintf(sentence, sizeof sentence, "%s does not take %.*s: see the Allow header.", route->path,
+           SLICE_ARGS(request->head.method));
+  reply_error(request, 405, allow_header(route, allow), sentence);
+}
+
+size_t route_check(struct http_request *request) {
+  int index = route_find(request->head.path);
+  enum method method = method_find(request->head.method);
+  if (index == ROUTE_NONE) {
+    refuse_path(request);
+    return 0;
+  }
+  const struct route *route = &routes[index];
+  char allow[ALLOW_MAX];
+  if (method == METHOD_OPTIONS)
+    reply(request, 204, NULL, allow_header(route, allow), slice_text(""));
+  else if (!(route->methods & 1u << method))
+    refuse_method(request, route);
+  else if (method == METHOD_POST && !is_json(http_request_header(request, "content-type")))
+    reply_error(request, 415, NULL, "The body must be JSON: send the header Content-Type: application/json.");
+  return method == METHOD_POST ? LIMIT_BODY_BYTES : 0;
+}
+
+void route_handle(struct server *server, struct http_request *request) {
+  routes[route_find(request->head.path)].handle(server, request);
+}

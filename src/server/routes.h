@@ -1,0 +1,32 @@
+/* The table of paths: what exists, which methods it takes, who answers. To add a path: a line in routes.c. */
+#ifndef SPATE_SERVER_ROUTES_H
+#define SPATE_SERVER_ROUTES_H
+
+#include "http/http_request.h"
+#include "server/server_state.h"
+
+enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_OPTIONS, METHOD_OTHER, METHOD_COUNT };
+enum { ROUTE_COUNT = 5, ROUTE_NONE = ROUTE_COUNT };
+
+struct route {
+  const char *path;
+  unsigned methods;                   /* bits of 1 << enum method; OPTIONS is always answered */
+  const char *summary, *content_type; /* of what GET or POST returns, for /openapi.json */
+  void (*handle)(struct server *server, struct http_request *request);
+};
+
+extern const struct route routes[ROUTE_COUNT];
+
+/* An index into routes, or ROUTE_NONE. */
+int route_find(struct slice path);
+
+enum method method_find(struct slice name);
+const char *method_name(enum method method); /* "other" for METHOD_OTHER */
+
+/* The head has come: refuses what has no route, or returns the largest body to take. */
+size_t route_check(struct http_request *request);
+
+/* The body has come. */
+void route_handle(struct server *server, struct http_request *request);
+
+#endif

@@ -1,0 +1,112 @@
+/* The server: callbacks of src/http/ tied to the engine of spate.h. */
+#include "server/server.h"
+
+#include "base/log.h"
+#include "server/routes.h"
+#include "server/server_loop.h"
+
+#include <stdlib.h>
+
+enum { KEEP_ALIVE_MAX = 86400 };
+
+static bool on_loop_start(struct http_loop *loop, void *user, struct error *error) {
+  const struct server *server = user;
+  return server_loop_start(loop, server->engine, error);
+}
+
+static void on_loop_stop(struct http_loop *loop, void *user) {
+  (void)user;
+  server_loop_stop(loop);
+}
+
+static size_t on_head(struct http_request *request, void *user) {
+  (void)user;
+  return route_check(request);
+}
+
+static void on_handle(struct http_request *request, void *user) { route_handle(user, request); }
+
+static void on_drain(struct http_request *request, void *user) {
+  (void)user;
+  server_loop_drain(request);
+}
+
+static void on_close(struct http_request *request, void *user) {
+  (void)user;
+  server_loop_close(request);
+}
+
+static void on_finish(struct http_request *request, const struct http_summary *summary, void *user) {
+  struct server *server = user;
+  http_metrics_count(&server->metrics, request, summary);
+  int route = route_find(request->head.path); /* the path as sent may hold anything: it stays out of the log */
+  log_debug("%s %s %d, %llu bytes in, %llu out, %.1f ms%s", method_name(method_find(request->head.method)),
+            route == ROUTE_NONE ? "(no route)" : routes[route].path, summary->status,
+            (unsigned long long)summary->bytes_in, (unsigned long long)summary->bytes_out,
+            (double)summary->duration_us * 1e-3, summary->aborted ? ", cut short" : "");
+}
+
+static const struct http_callbacks callbacks = {
+    .loop_start = on_loop_start,
+    .loop_stop = on_loop_stop,
+    .head = on_head,
+    .handle = on_handle,
+    .drain = on_drain,
+    .close = on_close,
+    .finish = on_finish,
+};
+
+static struct http_options http_options_of(const struct server_options *options) {
+  struct http_options http = http_options_default();
+  if (options->host) http.host = options->host;
+  http.port = options->port;
+  if (options->workers) http.loops = options->workers;
+  if (options->keep_alive) http.keep_alive_ms = options->keep_alive * 1000;
+  if (options->limit_concurrency) http.max_connections = options->limit_concurrency;
+  return http;
+}
+
+static bool options_check(const struct server_options *options, struct error *error) {
+  if (options->keep_alive < 0 || options->keep_alive > KEEP_ALIVE_MAX)
+    return error_set(error, ERROR_INVALID, "The keep-alive time is %d seconds, expected 0 to %d.", options->keep_alive,
+                     KEEP_ALIVE_MAX);
+  if (options->limit_concurrency < 0)
+    return error_set(error, ERROR_INVALID, "The limit of connections is %d, expected 1 or more.",
+                     options->limit_concurrency);
+  return true;
+}
+
+static bool server_start(struct server *server, const struct server_options *options, struct error *error) {
+  if (!server) return error_set(error, ERROR_MEMORY, "Out of memory for the server.");
+  if (!options_check(options, error)) return false;
+  spate_info(server->engine, &server->info);
+  http_metrics_init(&server->metrics);
+  struct http_options http = http_options_of(options);
+  server->http = http_server_open(&http, &callbacks, server, error);
+  return server->http != NULL;
+}
+
+struct server *server_open(spate_engine *engine, const struct server_options *options, spate_error *error) {
+  struct error detail;
+  struct server *server = calloc(1, sizeof *server);
+  if (server) server->engine = engine;
+  if (server_start(server, options, &detail)) return server;
+  free(server);
+  error->code = (spate_code)detail.code; /* the same list */
+  memcpy(error->text, detail.text, sizeof error->text);
+  return NULL;
+}
+
+int server_port(const struct server *server) { return http_server_port(server->http); }
+
+int server_connections(const struct server *server) { return http_server_connections(server->http); }
+
+void server_drain(struct server *server, int deadline_ms) { http_server_drain(server->http, deadline_ms); }
+
+void server_join(struct server *server) { http_server_join(server->http); }
+
+void server_close(struct server *server) {
+  if (!server) return;
+  http_server_close(server->http);
+  free(server);
+}

@@ -1,0 +1,20 @@
+/* What the server keeps for each network loop: an inbox for the events of the loop's requests, and the answers that
+ * wait for them, found by the engine's request id. Everything runs on the loop's thread. */
+#ifndef SPATE_SERVER_SERVER_LOOP_H
+#define SPATE_SERVER_SERVER_LOOP_H
+
+#include "http/http_server.h"
+#include "server/answer_text.h"
+
+/* First and last on the loop's thread. The engine is borrowed. */
+bool server_loop_start(struct http_loop *loop, spate_engine *engine, struct error *error);
+void server_loop_stop(struct http_loop *loop);
+
+/* Submits a generation whose events will answer the request. False when the engine refuses it: nothing is answered. */
+bool server_loop_submit(struct http_request *request, const spate_request *wanted, enum answer_form form,
+                        spate_error *error);
+
+void server_loop_drain(struct http_request *request); /* its client has taken all output */
+void server_loop_close(struct http_request *request); /* its client is gone */
+
+#endif

@@ -1,0 +1,15 @@
+/* Private to the room: the server that its loops share. Constant once it listens, but for the metrics. */
+#ifndef SPATE_SERVER_SERVER_STATE_H
+#define SPATE_SERVER_SERVER_STATE_H
+
+#include "server/http_metrics.h"
+#include "server/server.h"
+
+struct server {
+  spate_engine *engine; /* borrowed */
+  spate_engine_info info;
+  struct http_server *http;
+  struct http_metrics metrics;
+};
+
+#endif
