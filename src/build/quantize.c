@@ -61,8 +61,9 @@ static struct affine affine_clipped(const struct scheme *s, float low, float hig
   return a;
 }
 
-/* The candidate of least squared error; its scale is not finite when the group's numbers are too large or no numbers.
- */
+static bool affine_finite(const struct affine *a) { return isfinite(a->scale) && isfinite(a->min); }
+
+/* The candidate of least squared error; not finite when the group's numbers are too large or no numbers. */
 static struct affine affine_search(const struct scheme *s, const float *x, int count) {
   float low = INFINITY, high = -INFINITY, sum = 0;
   for (int i = 0; i < count; i++) {
@@ -72,6 +73,7 @@ static struct affine affine_search(const struct scheme *s, const float *x, int c
   }
   struct affine best = affine_clipped(s, low, high, 1);
   if (sum != 0) best.scale = NAN;
+  if (!affine_finite(&best)) return best;
   float least = affine_error(&best, x, count);
   for (int i = 1; i < N_RATIO; i++) {
     struct affine a = affine_clipped(s, low, high, clip_ratios[i]);
@@ -90,7 +92,7 @@ static bool integers_fill(const float *row, struct code_rows *out, int at, struc
   for (int g = 0; g < groups; g++) {
     int first = g * s->group, count = out->cols - first < s->group ? out->cols - first : s->group;
     struct affine a = affine_search(s, row + first, count);
-    if (!isfinite(a.scale) || !isfinite(a.min))
+    if (!affine_finite(&a))
       return error_set(error, ERROR_UNSUPPORTED,
                        "has numbers in columns %d to %d that are not finite or too large for 16-bit scales; choose "
                        "quant_mode BF16 or FP32.",

@@ -196,33 +196,36 @@ bool engine_file_intact(const struct engine_file *file, struct error *error) {
       file->facts->name);
 }
 
-/* Hashes in pieces, so that a stop is seen within milliseconds. */
-static bool bytes_verify(struct slice bytes, struct hash128 expected, struct engine_verify *verify, bool *stopped) {
+/* Hashes in pieces, so that a stop is seen within milliseconds and a file that shrinks is not read past its end. */
+static bool bytes_verify(const struct engine_file *file, struct slice bytes, struct hash128 expected,
+                         struct engine_verify *verify) {
   enum { PIECE = 4 << 20 };
   struct hasher *hasher = hasher_new(0);
   if (!hasher) return true; /* out of memory is no damage: the next start verifies again */
-  for (size_t at = 0; at < bytes.size && !*stopped; at += PIECE) {
+  bool stopped = false;
+  for (size_t at = 0; at < bytes.size && !stopped; at += PIECE) {
     size_t size = bytes.size - at < PIECE ? bytes.size - at : PIECE;
-    hasher_update(hasher, slice_make(bytes.data + at, size));
+    stopped = !file_intact(&file->file) || atomic_load_explicit(&verify->stop, memory_order_relaxed);
+    if (!stopped) hasher_update(hasher, slice_make(bytes.data + at, size));
     atomic_fetch_add_explicit(&verify->done, size, memory_order_relaxed);
-    *stopped = atomic_load_explicit(&verify->stop, memory_order_relaxed);
   }
-  return hash_equal(hasher_finish(hasher), expected) || *stopped;
+  return hash_equal(hasher_finish(hasher), expected) || stopped;
+}
+
+static bool verify_refuse(const struct engine_file *file, const char *part, const char *name, struct error *error) {
+  return error_set(error, ERROR_DEVICE,
+                   "The engine file of %s is damaged: %s %s does not match its checksum. Build it again.",
+                   file->facts->name, part, name);
 }
 
 bool engine_file_verify(const struct engine_file *file, struct engine_verify *verify, struct error *error) {
-  bool stopped = false;
-  for (int i = 0; i < SECTION_COUNT && !stopped; i++) {
+  for (int i = 0; i < SECTION_COUNT && !verify->stop; i++) {
     if (i == SECTION_WEIGHTS) continue;
-    if (!bytes_verify(section_slice(file, i), file->header->section[i].hash, verify, &stopped))
-      return error_set(error, ERROR_DEVICE,
-                       "The engine file of %s is damaged: its section %s does not match its checksum. Build it again.",
-                       file->facts->name, section_names[i]);
+    if (!bytes_verify(file, section_slice(file, i), file->header->section[i].hash, verify))
+      return verify_refuse(file, "its section", section_names[i], error);
   }
-  for (int i = 0; i < file->plan->n_weight && !stopped; i++)
-    if (!bytes_verify(engine_file_weight(file, i), file->weights[i].hash, verify, &stopped))
-      return error_set(error, ERROR_DEVICE,
-                       "The engine file of %s is damaged: the weight %s does not match its checksum. Build it again.",
-                       file->facts->name, plan_name(file->plan, plan_weights(file->plan)[i].name));
-  return true;
+  for (int i = 0; i < file->plan->n_weight && !verify->stop; i++)
+    if (!bytes_verify(file, engine_file_weight(file, i), file->weights[i].hash, verify))
+      return verify_refuse(file, "the weight", plan_name(file->plan, plan_weights(file->plan)[i].name), error);
+  return engine_file_intact(file, error);
 }

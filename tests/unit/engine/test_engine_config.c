@@ -1,0 +1,92 @@
+/* Defaults of the build configuration, and what it refuses. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine/engine_config.h"
+
+static void test_defaults(void **state) {
+  (void)state;
+  struct engine_config c = {0};
+  struct error error;
+  assert_true(engine_config_complete(&c, 131072, &error));
+  assert_int_equal(c.max_batch_size, 32);
+  assert_int_equal(c.opt_batch_size, 16);
+  assert_int_equal(c.max_seq_len, 8192);
+  assert_int_equal(c.max_input_len, 8191);
+  assert_int_equal(c.max_num_tokens, 512);
+  assert_int_equal(c.kv_cache_type, KV_CACHE_PAGED);
+  assert_int_equal(c.quant_mode, QUANT_AS_FILE);
+  c = (struct engine_config){.max_batch_size = 600, .max_seq_len = 100};
+  assert_true(engine_config_complete(&c, 2048, &error));
+  assert_int_equal(c.opt_batch_size, 16);
+  assert_int_equal(c.max_input_len, 99);
+  assert_int_equal(c.max_num_tokens, 600);
+  c = (struct engine_config){.max_batch_size = 2};
+  assert_true(engine_config_complete(&c, 2048, &error));
+  assert_int_equal(c.opt_batch_size, 2);
+  assert_int_equal(c.max_seq_len, 2048);
+}
+
+static const struct {
+  struct engine_config config;
+  const char *sentence;
+} refused[] = {
+    {{.max_batch_size = -1}, "max_batch_size is -1; it must be from 1 to 1024."},
+    {{.max_batch_size = 1025}, "max_batch_size is 1025; it must be from 1 to 1024."},
+    {{.max_batch_size = 8, .opt_batch_size = 9}, "opt_batch_size is 9; it must be from 1 to 8, the max_batch_size."},
+    {{.opt_batch_size = -2}, "opt_batch_size is -2; it must be from 1 to 32, the max_batch_size."},
+    {{.max_seq_len = 2049},
+     "max_seq_len is 2049; it must be from 2 to 2048, the longest that this model was made for."},
+    {{.max_seq_len = 1}, "max_seq_len is 1; it must be from 2 to 2048, the longest that this model was made for."},
+    {{.max_seq_len = 100, .max_input_len = 100},
+     "max_input_len is 100; it must be from 1 to 99: max_seq_len is 100 and an answer needs a token."},
+    {{.max_num_tokens = 1 << 17}, "max_num_tokens is 131072; it must be from 1 to 65536."},
+    {{.max_batch_size = 64, .max_num_tokens = 63},
+     "max_num_tokens is 63 and max_batch_size is 64; a step takes a token of each sequence: raise max_num_tokens or "
+     "lower "
+     "max_batch_size."},
+    {{.kv_cache_type = 9}, "kv_cache_type 9 is not known."},
+    {{.quant_mode = 200}, "quant_mode 200 is not known."},
+};
+
+static void test_refused(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    struct engine_config c = refused[i].config;
+    struct error error = {0};
+    assert_false(engine_config_complete(&c, 2048, &error));
+    assert_string_equal(error.text, refused[i].sentence);
+    assert_int_equal(error.code, ERROR_INVALID);
+  }
+}
+
+static void test_names(void **state) {
+  (void)state;
+  struct error error;
+  uint8_t value;
+  for (int i = KV_CACHE_PAGED; i <= KV_CACHE_CONTIGUOUS; i++)
+    assert_true(kv_cache_type_parse(kv_cache_type_name(i), &value, &error) && value == i);
+  for (int i = QUANT_AS_FILE; i <= QUANT_INT4_WEIGHT; i++)
+    assert_true(quant_mode_parse(quant_mode_name(i), &value, &error) && value == i);
+  assert_true(quant_mode_parse("int8_weight", &value, &error) && value == QUANT_INT8_WEIGHT);
+  assert_true(quant_mode_parse(NULL, &value, &error) && value == QUANT_AS_FILE);
+  assert_true(kv_cache_type_parse(NULL, &value, &error) && value == KV_CACHE_PAGED);
+  assert_false(quant_mode_parse("INT3", &value, &error));
+  assert_string_equal(error.text, "quant_mode is \"INT3\"; it must be FP32, FP16, BF16, INT8_WEIGHT or INT4_WEIGHT, or "
+                                  "be left out to keep the weights as the file has them.");
+  assert_false(kv_cache_type_parse("", &value, &error));
+  assert_string_equal(error.text, "kv_cache_type is \"\"; it must be PAGED or CONTIGUOUS.");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_defaults),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_names),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
