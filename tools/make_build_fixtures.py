@@ -11,7 +11,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-HIDDEN, HEADS, KV_HEADS, DIM, FFN = 256, 2, 1, 32, 48
+HIDDEN, HEADS, KV_HEADS, DIM, FFN = 256, 2, 1, 32, 40
 TYPE = gguf.GGMLQuantizationType
 # Byte positions of the fp16 scales in a block, so that random blocks hold moderate numbers.
 SCALES = {TYPE.Q4_K: (0, 2), TYPE.Q6_K: (208,), TYPE.IQ4_XS: (0,), TYPE.Q5_0: (0,), TYPE.Q4_1: (0, 2), TYPE.Q8_0: (0,)}

@@ -54,12 +54,12 @@ static bool file_write(struct build *build, struct error *error) {
                                      .tokenizer = buffer_slice(&draft->tokenizer_blob),
                                      .chat_template = checkpoint_chat_template(draft->checkpoint)};
   struct hash128 digest;
-  return engine_writer_init(&build->writer, options->output, draft_plan(draft), options->backend, error) &&
-         memory_check(&job, error) && engine_writer_begin(&build->writer, &contents, error) &&
-         pack_weights(&job, &digest, error) && manifest_make(build, digest, error) &&
-         progress_report(&build->progress, "flush", 0, 1, error) &&
-         engine_writer_commit(&build->writer, buffer_slice(&build->manifest), error) &&
-         progress_report(&build->progress, "flush", 1, 1, error);
+  bool written = engine_writer_init(&build->writer, options->output, draft_plan(draft), options->backend, error) &&
+                 memory_check(&job, error) && engine_writer_begin(&build->writer, &contents, error) &&
+                 pack_weights(&job, &digest, error) && manifest_make(build, digest, error) &&
+                 engine_writer_commit(&build->writer, buffer_slice(&build->manifest), error);
+  if (written) progress_report(&build->progress, "flush", 1, 1, NULL); /* nothing is left to cancel */
+  return written;
 }
 
 static bool draft_complete(struct build *build, struct error *error) {

@@ -13,7 +13,8 @@ struct build_options {
   struct engine_config config;   /* zeros: defaults */
   int n_thread;                  /* 0: as many as affinity allows */
   /* May be NULL. Called from the calling thread at most about ten times a second and at the end of each stage; done and
-   * total are bytes of packed weights in the stage "pack", otherwise of that stage's own work. False cancels. */
+   * total are bytes of packed weights in the stage "pack", otherwise of that stage's own work. False cancels, but for
+   * the last stage, "flush", which is reported when the file is there. */
   bool (*progress)(void *user, const char *stage, uint64_t done, uint64_t total);
   void *user;
 };

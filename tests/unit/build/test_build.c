@@ -1,0 +1,392 @@
+/* Whole builds of a small GGUF (tools/make_build_fixtures.py): what lands in the file, what is refused, what is left
+ * when a build is cancelled or killed, and inspection of both ends. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "backend/backends.h"
+#include "base/json.h"
+#include "build/build.h"
+#include "build/inspect.h"
+#include "engine/engine_file.h"
+#include "format/ggml_dequant.h"
+#include "format/gguf.h"
+
+#include <math.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char model[] = FIXTURES "/build/tiny.gguf";
+
+struct place {
+  char folder[64], path[96];
+};
+
+static int setup(void **state) {
+  struct place *place = calloc(1, sizeof *place);
+  snprintf(place->folder, sizeof place->folder, "/tmp/spate-test-XXXXXX");
+  assert_non_null(mkdtemp(place->folder));
+  snprintf(place->path, sizeof place->path, "%s/tiny.spate", place->folder);
+  *state = place;
+  return 0;
+}
+
+static int teardown(void **state) {
+  struct place *place = *state;
+  unlink(place->path);
+  assert_int_equal(rmdir(place->folder), 0); /* nothing else was left there */
+  free(place);
+  return 0;
+}
+
+static struct build_options options_make(const struct place *place) {
+  return (struct build_options){.model = model, .output = place->path, .backend = &backend_cpu, .n_thread = 2};
+}
+
+static void build_done(const struct build_options *options) {
+  struct error error;
+  if (!build_engine(options, &error)) fail_msg("%s", error.text);
+}
+
+/* --- contents ---------------------------------------------------------------------------------------------------- */
+
+/* A backend whose packed form is the values themselves, row by row, so that a file can be compared with its source. */
+static size_t plain_strip(const struct weight *weight) { return 16 * (size_t)weight->cols * sizeof(float); }
+
+static void plain_pack(const struct weight *weight, const struct codes *codes, void *out) {
+  (void)weight;
+  for (int row = 0; row < 16; row++)
+    for (int col = 0; col < codes->cols; col++)
+      ((float *)out)[row * codes->cols + col] = row < codes->rows ? (float)codes_value(codes, row, col) : 0;
+}
+
+static enum scheme_kind refused_kind; /* that the plain backend does not run */
+
+static bool plain_supports(const struct plan *plan, int op, struct error *error) {
+  int weight = plan_ops(plan)[op].weight[0];
+  if (weight < 0 || plan_weights(plan)[weight].use != WEIGHT_MATRIX) return true;
+  const struct scheme *scheme = &plan_weights(plan)[weight].scheme;
+  bool joint = scheme->kind == SCHEME_INT && scheme->scale == SCALE_F32;
+  if (scheme->kind != refused_kind && !(joint && refused_kind == SCHEME_INT)) return true;
+  return error_set(error, ERROR_UNSUPPORTED, "No kernel for it.");
+}
+
+static const struct backend plain_backend = {.name = "plain",
+                                             .target = TARGET_CPU,
+                                             .pack_rows = 16,
+                                             .supports = plain_supports,
+                                             .strip_bytes = plain_strip,
+                                             .pack = plain_pack};
+
+/* A file's sections without the checks of opening: the plain backend's sizes are not those of its target. */
+struct image {
+  struct file file;
+  const struct engine_header *header;
+  const struct plan *plan;
+  const struct engine_weight *weights;
+};
+
+static struct image image_open(const char *path) {
+  struct image image;
+  struct error error;
+  assert_true(file_open(&image.file, path, &error));
+  image.header = (const void *)image.file.data;
+  image.plan = (const void *)(image.file.data + image.header->section[SECTION_PLAN].offset);
+  image.weights = (const void *)(image.file.data + image.header->section[SECTION_WEIGHT_TABLE].offset);
+  return image;
+}
+
+static const float *image_weight(const struct image *image, int weight) {
+  return (const void *)(image->file.data + image->header->section[SECTION_WEIGHTS].offset +
+                        image->weights[weight].offset);
+}
+
+/* The file's own numbers of one row of a tensor. */
+static void source_row(const struct gguf *gguf, const char *name, int row, int cols, float *out) {
+  const struct tensor *tensor = tensor_find(&gguf->tensors, name);
+  assert_non_null(tensor);
+  size_t bytes;
+  assert_true(tensor_type_bytes(tensor->type, (size_t)cols, &bytes));
+  assert_true(tensor_dequantize(tensor->type, tensor->data.data + (size_t)row * bytes, (size_t)cols, out));
+}
+
+/* Row r of the weight made of gate and up, in runs of 16, each padded with zeros; −1: padding. */
+static int gate_row(int row, const char **tensor) {
+  static const char *const names[] = {"blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"};
+  int within = row / 32 * 16 + row % 16;
+  *tensor = names[row / 16 % 2];
+  return within < 40 ? within : -1;
+}
+
+/* Row r of the weight made of q (64 rows), k and v (32 each). */
+static int qkv_row(int row, const char **tensor) {
+  *tensor = row < 64 ? "blk.0.attn_q.weight" : row < 96 ? "blk.0.attn_k.weight" : "blk.0.attn_v.weight";
+  return row < 64 ? row : (row - 64) % 32;
+}
+
+static int row_find(const struct image *image, const struct weight *weight, int row, const char **tensor) {
+  const char *name = plan_name(image->plan, weight->name);
+  if (strcmp(name, "gate_up.0") == 0) return gate_row(row, tensor);
+  if (strcmp(name, "qkv.0") == 0) return qkv_row(row, tensor);
+  *tensor = plan_name(image->plan, weight->part[0].tensor);
+  return row;
+}
+
+/* Every number of the engine is that of the checkpoint, up to a share of the row's largest. */
+static void weights_compare(const char *path, double tolerance) {
+  struct error error;
+  struct image image = image_open(path);
+  struct gguf *gguf = gguf_open(model, &error);
+  assert_non_null(gguf);
+  for (int w = 0; w < image.plan->n_weight; w++) {
+    const struct weight *weight = &plan_weights(image.plan)[w];
+    float expected[256];
+    assert_true(weight->cols <= 256);
+    for (int row = 0; row < weight->rows; row++) {
+      const char *tensor;
+      int from = row_find(&image, weight, row, &tensor);
+      memset(expected, 0, sizeof expected);
+      if (from >= 0) source_row(gguf, tensor, from, weight->cols, expected);
+      double largest = 0;
+      for (int col = 0; col < weight->cols; col++) largest = fmax(largest, fabs((double)expected[col]));
+      for (int col = 0; col < weight->cols; col++) {
+        double actual = (double)image_weight(&image, w)[row * weight->cols + col];
+        if (fabs(actual - (double)expected[col]) > tolerance * largest)
+          fail_msg("%s [%d][%d]: %.9g, expected %.9g", plan_name(image.plan, weight->name), row, col, actual,
+                   (double)expected[col]);
+      }
+    }
+  }
+  gguf_close(gguf);
+  file_close(&image.file);
+}
+
+static const struct {
+  enum quant_mode mode;
+  double tolerance;
+} modes[] = {
+    {QUANT_AS_FILE, 0},         {QUANT_FP32, 0},           {QUANT_FP16, 0x1p-11}, {QUANT_BF16, 0x1p-8},
+    {QUANT_INT8_WEIGHT, 0.015}, {QUANT_INT4_WEIGHT, 0.25},
+};
+
+static void test_modes(void **state) {
+  refused_kind = (enum scheme_kind) - 1;
+  for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+    struct build_options options = options_make(*state);
+    options.backend = &plain_backend;
+    options.config.quant_mode = (uint8_t)modes[i].mode;
+    build_done(&options);
+    weights_compare(options.output, modes[i].tolerance);
+  }
+}
+
+/* --- schemes ----------------------------------------------------------------------------------------------------- */
+
+static char *scheme_of(const char *path, const char *name, char out[48]) {
+  struct image image = image_open(path);
+  strcpy(out, "absent");
+  for (int w = 0; w < image.plan->n_weight; w++)
+    if (strcmp(plan_name(image.plan, plan_weights(image.plan)[w].name), name) == 0)
+      scheme_name(&plan_weights(image.plan)[w].scheme, out);
+  file_close(&image.file);
+  return out;
+}
+
+static const struct {
+  const char *weight, *as_file, *int4;
+} schemes[] = {
+    {"embed", "int8 g32 f16 a8", "int8 g32 f16 a8"},
+    {"qkv.0", "int6 g16 f32 min a8", "int4 g32 f16 min a8"},
+    {"out.0", "int4 g32 f16 min a8", "int4 g32 f16 min a8"},
+    {"gate_up.0", "int4 g32 two-level iq4 a8", "int4 g32 f16 min a8"},
+    {"down.0", "F32", "int4 g32 f16 min a8"},
+    {"head", "F16", "int8 g32 f16 a8"},
+    {"blk.0.attn_norm.weight", "F32", "F32"},
+};
+
+static void test_schemes(void **state) {
+  struct build_options options = options_make(*state);
+  char name[48];
+  build_done(&options);
+  for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+    assert_string_equal(scheme_of(options.output, schemes[i].weight, name), schemes[i].as_file);
+  options.config.quant_mode = QUANT_INT4_WEIGHT;
+  build_done(&options);
+  for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+    assert_string_equal(scheme_of(options.output, schemes[i].weight, name), schemes[i].int4);
+}
+
+static bool manifest_has(const char *path, const char *text) {
+  struct image image = image_open(path);
+  const struct engine_section *section = &image.header->section[SECTION_MANIFEST];
+  bool has = memmem(image.file.data + section->offset, section->bytes, text, strlen(text));
+  file_close(&image.file);
+  return has;
+}
+
+/* Where the backend lacks a scheme, the numbers stay the same and the manifest tells. */
+static void test_fallback(void **state) {
+  struct build_options options = options_make(*state);
+  options.backend = &plain_backend;
+  refused_kind = SCHEME_INT;
+  build_done(&options);
+  weights_compare(options.output, 0);
+  char name[48];
+  assert_string_equal(scheme_of(options.output, "qkv.0", name), "F32");
+  assert_true(manifest_has(options.output, "\"note\":\"joins tensors of different types: dequantized to F32\""));
+  assert_true(manifest_has(options.output, "\"note\":\"the backend lacks the file's type: dequantized to F32\""));
+}
+
+/* Bytes do not depend on the number of threads. */
+static void test_threads(void **state) {
+  struct place *place = *state;
+  struct build_options options = options_make(place);
+  build_done(&options);
+  struct image two = image_open(place->path);
+  unlink(place->path);
+  options.n_thread = 1;
+  build_done(&options);
+  struct image one = image_open(place->path);
+  assert_int_equal(one.plan->n_weight, two.plan->n_weight);
+  for (int w = 0; w < one.plan->n_weight; w++)
+    assert_memory_equal(&one.weights[w], &two.weights[w], sizeof *one.weights);
+  file_close(&one.file);
+  file_close(&two.file);
+}
+
+/* --- what goes wrong --------------------------------------------------------------------------------------------- */
+
+static void build_refused(const struct build_options *options, enum error_code code, const char *sentence) {
+  struct error error = {0};
+  assert_false(build_engine(options, &error));
+  assert_string_equal(error.text, sentence);
+  assert_int_equal(error.code, code);
+  assert_int_equal(access(options->output, F_OK), -1);
+}
+
+static void test_refused(void **state) {
+  struct build_options options = options_make(*state);
+  options.config.max_seq_len = 65;
+  build_refused(&options, ERROR_INVALID,
+                "max_seq_len is 65; it must be from 2 to 64, the longest that this model was made for.");
+  options = options_make(*state);
+  options.backend = &plain_backend;
+  options.config.quant_mode = QUANT_BF16;
+  refused_kind = SCHEME_BF16;
+  build_refused(&options, ERROR_UNSUPPORTED, "Layer -1, embed: No kernel for it.");
+}
+
+static bool progress_cancel(void *user, const char *stage, uint64_t done, uint64_t total) {
+  (void)done, (void)total;
+  return strcmp(stage, user) != 0;
+}
+
+static void test_cancelled(void **state) {
+  static const char *const stages[] = {"plan", "tokenizer", "pack"};
+  struct build_options options = options_make(*state);
+  options.progress = progress_cancel;
+  for (int i = 0; i < 3; i++) {
+    char sentence[128];
+    snprintf(sentence, sizeof sentence, "The build was cancelled in the stage \"%s\".", stages[i]);
+    options.user = (void *)(uintptr_t)stages[i];
+    struct error error = {0};
+    assert_false(build_engine(&options, &error));
+    assert_string_equal(error.text, sentence);
+    assert_int_equal(error.code, ERROR_CANCELLED);
+    assert_int_equal(access(options.output, F_OK), -1);
+  }
+}
+
+static bool progress_die(void *user, const char *stage, uint64_t done, uint64_t total) {
+  (void)user, (void)done, (void)total;
+  if (strcmp(stage, "pack") == 0) raise(SIGKILL);
+  return true;
+}
+
+static void test_killed(void **state) {
+  struct build_options options = options_make(*state);
+  pid_t child = fork();
+  if (child == 0) {
+    options.progress = progress_die;
+    build_engine(&options, NULL);
+    _exit(0);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  assert_true(WIFSIGNALED(status));
+  assert_int_equal(access(options.output, F_OK), -1);
+  build_done(&options); /* takes over what the killed one left: teardown finds nothing else */
+}
+
+/* --- inspection -------------------------------------------------------------------------------------------------- */
+
+static json_t *inspect(const char *path) {
+  struct buffer text;
+  struct error error;
+  buffer_init(&text, 1 << 24);
+  if (!inspect_path(path, &text, &error)) fail_msg("%s", error.text);
+  json_t *json = json_parse(buffer_slice(&text), &error);
+  if (!json) fail_msg("%s", error.text);
+  buffer_release(&text);
+  return json;
+}
+
+static const char *text_at(json_t *json, const char *a, const char *b) {
+  return json_string_value(json_object_get(json_object_get(json, a), b));
+}
+
+static void test_inspect_model(void **state) {
+  (void)state;
+  json_t *json = inspect(model);
+  assert_string_equal(json_string_value(json_object_get(json, "kind")), "checkpoint");
+  assert_string_equal(text_at(json, "model", "architecture"), "llama");
+  assert_string_equal(text_at(json, "tokenizer", "kind"), "byte-level BPE (gpt-2)");
+  assert_int_equal(json_array_size(json_object_get(json, "tensors")), 12);
+  assert_true(json_integer_value(json_object_get(json_object_get(json, "memory"), "kv_per_token")) > 0);
+  assert_null(json_object_get(json, "problem"));
+  json_decref(json);
+}
+
+static void test_inspect_engine(void **state) {
+  struct build_options options = options_make(*state);
+  build_done(&options);
+  json_t *json = inspect(options.output), *manifest = json_object_get(json, "manifest");
+  assert_string_equal(json_string_value(json_object_get(json, "kind")), "engine");
+  assert_int_equal(json_array_size(json_object_get(json, "sections")), SECTION_COUNT);
+  assert_string_equal(text_at(manifest, "config", "quant_mode"), "AS_FILE");
+  assert_int_equal(json_array_size(json_object_get(manifest, "weights")), 9);
+  assert_string_equal(json_string_value(json_object_get(manifest, "name")), "Tiny");
+  json_decref(json);
+}
+
+static void test_inspect_nothing(void **state) {
+  struct place *place = *state;
+  struct buffer text;
+  struct error error = {0};
+  buffer_init(&text, 1000);
+  assert_false(inspect_path(place->path, &text, &error));
+  assert_int_equal(error.code, ERROR_NOT_FOUND);
+  buffer_release(&text);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_modes, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_schemes, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_fallback, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_inspect_model, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_inspect_engine, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_inspect_nothing, setup, teardown),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
