@@ -47,7 +47,7 @@ FAMILIES = {
         "LlamaForCausalLM", "llama", "BF16",
         {"rope_scaling": {"rope_scaling": None}, "rope_scaling.factor": {"rope_scaling": {**LLAMA3_SCALING, "factor": 4.0}},
          "rope": {"rope_theta": 10000.0}},
-        hidden_size=56, intermediate_size=88, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2,
+        hidden_size=60, intermediate_size=88, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2,
         head_dim=16, vocab_size=283, rope_theta=500.0, rope_scaling=LLAMA3_SCALING),
     "llama_bias_yarn": family(
         "LlamaForCausalLM", "llama", "F16",
