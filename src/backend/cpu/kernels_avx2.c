@@ -1,6 +1,6 @@
 /* The kernel set for x86-64 with AVX2, FMA and F16C. */
 #include "backend/cpu/kernel_macros.h"
-#include "backend/cpu/vector_avx2.h"
+#include "backend/cpu/vector_math_avx2.h"
 
 /* Pairs of products summed to 16 bits: code × q + code × q, at most 2 × 127 × (2^width − 1), so 8 of 4 bits, 4 of 5 and
  * 2 of 6 still fit 32767 and one widening serves them all. */

@@ -1,6 +1,6 @@
 /* The kernel set for x86-64 with AVX-512 and its VNNI. */
 #include "backend/cpu/kernel_macros.h"
-#include "backend/cpu/vector_avx512.h"
+#include "backend/cpu/vector_math_avx512.h"
 
 /* Sums over 4n columns of unsigned codes times q. 32 bits hold any width. One chain: other rows fill its latency. */
 static inline vfloat vfloat_dot(const vbytes *codes, int n, const int8_t *q, int width) {

@@ -1,6 +1,6 @@
 /* The kernel set for x86-64 with AVX2 and the 256-bit dot product of AVX-VNNI (client CPUs without AVX-512). */
 #include "backend/cpu/kernel_macros.h"
-#include "backend/cpu/vector_avx2.h"
+#include "backend/cpu/vector_math_avx2.h"
 
 #include <cpuid.h>
 

@@ -1,6 +1,6 @@
 /* The kernel set for 64-bit ARM with the dot-product extension (Armv8.2 and later). */
 #include "backend/cpu/kernel_macros.h"
-#include "backend/cpu/vector_neon.h"
+#include "backend/cpu/vector_math_neon.h"
 
 #include <sys/auxv.h>
 
