@@ -279,7 +279,7 @@ static void test_refused(void **state) {
   options.backend = &plain_backend;
   options.config.quant_mode = QUANT_BF16;
   refused_kind = SCHEME_BF16;
-  build_refused(&options, ERROR_UNSUPPORTED, "Layer -1, embed: No kernel for it.");
+  build_refused(&options, ERROR_UNSUPPORTED, "embed: No kernel for it.");
 }
 
 static bool progress_cancel(void *user, const char *stage, uint64_t done, uint64_t total) {
