@@ -21,12 +21,8 @@ struct tokens {
 
 static void tokens_make(struct tokens *t, int vocab, int step) {
   *t = (struct tokens){.row = {.count = TOKENS}};
-  t->batch = (struct batch){.n_row = 1,
-                            .n_token = TOKENS,
-                            .row = &t->row,
-                            .token = t->token,
-                            .out = t->out,
-                            .sampling = t->sampling};
+  t->batch = (struct batch){
+      .n_row = 1, .n_token = TOKENS, .row = &t->row, .token = t->token, .out = t->out, .sampling = t->sampling};
   for (int i = 0; i < TOKENS; i++) t->token[i] = (i * 7 + 3) % vocab;
   for (int i = step - 1; i < TOKENS; i += step) t->out[t->batch.n_out++] = i;
 }

@@ -85,12 +85,11 @@ static void case_make(struct linear_case *c) {
     select.out = op.in[0] = plan_add_value(&m->builder, cols, ROWS_OUTPUTS);
     plan_add_op(&m->builder, &select);
   }
-  op.out = v->residual == RESIDUAL_IN_PLACE
-               ? op.in[1]
-               : plan_add_value(&m->builder, rows, v->head ? ROWS_OUTPUTS : ROWS_TOKENS);
+  op.out = v->residual == RESIDUAL_IN_PLACE ? op.in[1]
+                                            : plan_add_value(&m->builder, rows, v->head ? ROWS_OUTPUTS : ROWS_TOKENS);
   float size = 4 / sqrtf((float)cols);
-  op.weight[0] = c->matrix = v->gated ? model_gated_matrix(m, c->scheme, rows, cols, size)
-                                      : model_matrix(m, c->scheme, rows, cols, size);
+  op.weight[0] = c->matrix =
+      v->gated ? model_gated_matrix(m, c->scheme, rows, cols, size) : model_matrix(m, c->scheme, rows, cols, size);
   if (v->bias) op.weight[1] = v->gated ? model_gated_bias(m, rows, -1, 1) : model_vector(m, rows, -1, 1);
   if (v->norm) op.weight[2] = model_vector(m, cols, 0.5f, 1.5f);
   if (v->post_norm) op.weight[3] = model_vector(m, rows, -1.5f, 1.5f);
@@ -125,7 +124,8 @@ static double element_magnitude(const struct codes *codes, int row, int col) {
   double scale = two ? (double)half_to_float(codes->super[super]) * codes->sub[group] : (double)codes->scale[group];
   double span = fabs(scale) * (s->codebook ? 256 : 1 << scheme_width(s));
   if (!s->has_min) return span + span / 2;
-  return span + fabs(two ? (double)half_to_float(codes->super_min[super]) * codes->sub_min[group] : (double)codes->min[group]);
+  return span +
+         fabs(two ? (double)half_to_float(codes->super_min[super]) * codes->sub_min[group] : (double)codes->min[group]);
 }
 
 /* One input row as the product takes it: magnitudes, and what rounding of int8 activations may do differently. */
@@ -170,7 +170,8 @@ static double roundings(const struct linear_case *c) {
  * row of a few hundred columns are allowed for. */
 enum { FLIPS = 3 };
 
-static struct bounded product_of(const struct linear_case *c, const struct input *in, int row, const double *magnitude) {
+static struct bounded product_of(const struct linear_case *c, const struct input *in, int row,
+                                 const double *magnitude) {
   struct bounded p = {0};
   double sum = 0, largest = 0;
   for (int k = 0; k < c->shape->cols; k++) {
@@ -256,14 +257,15 @@ static double *case_tolerance(const struct linear_case *c) {
   size_t cols = (size_t)c->shape->cols, rows = (size_t)c->shape->rows, tokens = (size_t)c->shape->tokens;
   const struct codes *codes = &c->model.codes[c->matrix];
   struct input in = {array_new(cols, sizeof(double)), array_new(cols, sizeof(double)), 0};
-  double *magnitude = array_new((size_t)codes->rows * cols, sizeof(double)), *tolerance = array_new(tokens * rows, sizeof(double));
+  double *magnitude = array_new((size_t)codes->rows * cols, sizeof(double)),
+         *tolerance = array_new(tokens * rows, sizeof(double));
   struct bounded *result = array_new(rows, sizeof *result);
   for (int i = 0; i < codes->rows; i++)
-    for (int k = 0; k < codes->cols; k++)
-      magnitude[(size_t)i * cols + (size_t)k] = element_magnitude(codes, i, k);
+    for (int k = 0; k < codes->cols; k++) magnitude[(size_t)i * cols + (size_t)k] = element_magnitude(codes, i, k);
   for (int t = 0; t < c->shape->tokens && t < c->shape->rows; t++)
     token_tolerance(c, t, magnitude, &in, result, tolerance + (size_t)t * rows);
-  for (size_t t = rows; t < tokens; t++) memcpy(tolerance + t * rows, tolerance + t % rows * rows, rows * sizeof(double));
+  for (size_t t = rows; t < tokens; t++)
+    memcpy(tolerance + t * rows, tolerance + t % rows * rows, rows * sizeof(double));
   free(in.x);
   free(in.magnitude);
   free(magnitude);
@@ -323,8 +325,7 @@ static void case_run(const struct table *table, struct linear_case *c, struct fa
   table->oracle->release(oracle);
   packed_release(&packed);
   packed_init(&packed, table->tested, &c->model);
-  for (int i = 0; i < table->n_subject; i++)
-    subject_run(c, &packed, &table->subject[i], expected, tolerance, family);
+  for (int i = 0; i < table->n_subject; i++) subject_run(c, &packed, &table->subject[i], expected, tolerance, family);
   packed_release(&packed);
   free(expected);
   free(tolerance);

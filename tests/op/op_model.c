@@ -141,7 +141,9 @@ static void integer_fill(struct op_model *model, struct codes *codes, float size
   uint8_t *code = model_array(model, count, 1);
   for (size_t i = 0; i < count; i++) code[i] = (uint8_t)random_between(model, 0, (float)(1 << scheme_width(s)) - 0.01f);
   codes->code = code;
-  float largest = s->codebook == CODEBOOK_IQ4 ? 127 : s->codebook == CODEBOOK_E2M1 ? 12 : (float)(1 << scheme_width(s)) / 2;
+  float largest = s->codebook == CODEBOOK_IQ4    ? 127
+                  : s->codebook == CODEBOOK_E2M1 ? 12
+                                                 : (float)(1 << scheme_width(s)) / 2;
   if (s->scale == SCALE_TWO_LEVEL)
     two_level_fill(model, codes, size / largest, size);
   else
@@ -183,7 +185,8 @@ static struct codes codes_rows(const struct codes *all, int first, int rows) {
     part.dense = (const uint8_t *)all->dense + at * cols * (size_t)scheme_element(&all->scheme);
     return part;
   }
-  size_t groups = at * (size_t)scheme_groups(&all->scheme, all->cols), supers = at * ((cols + SCHEME_SUPER - 1) / SCHEME_SUPER);
+  size_t groups = at * (size_t)scheme_groups(&all->scheme, all->cols),
+         supers = at * ((cols + SCHEME_SUPER - 1) / SCHEME_SUPER);
   part.code += at * cols;
   if (part.scale) part.scale += groups;
   if (part.min) part.min += groups;

@@ -1,6 +1,6 @@
 /* Every op × kernel set × scheme × shape × variant against the reference backend, as plans of one op. Prints a line for
- * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are derived
- * where they are computed: from the number of float operations and the magnitudes that go into them.
+ * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
+ * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
  *   op_table [linear|embed|sample|attend]
  *   SPATE_ISA=NAME     only that kernel set */
@@ -13,26 +13,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define INTEGER(...) {.kind = SCHEME_INT, .activation = ACTIVATION_INT8, __VA_ARGS__}
-#define EXACT(...) {.kind = SCHEME_INT, .activation = ACTIVATION_FLOAT, __VA_ARGS__}
+#define INTEGER(...)                                                                                                   \
+  { .kind = SCHEME_INT, .activation = ACTIVATION_INT8, __VA_ARGS__ }
+#define EXACT(...)                                                                                                     \
+  { .kind = SCHEME_INT, .activation = ACTIVATION_FLOAT, __VA_ARGS__ }
 
 const struct scheme op_schemes[] = {
     {.kind = SCHEME_F32},
     {.kind = SCHEME_F16},
     {.kind = SCHEME_BF16},
-    INTEGER(.bits = 8, .scale = SCALE_F16, .group = 32),                                /* Q8_0 */
-    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32),                                /* Q4_0 */
-    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1),                  /* Q4_1 */
-    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32),                /* Q5_0 */
-    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32, .has_min = 1),  /* Q5_1 */
-    INTEGER(.bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16, .has_min = 1),            /* Q2_K */
-    INTEGER(.bits = 2, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 16),          /* Q3_K */
-    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .has_min = 1),            /* Q4_K */
+    INTEGER(.bits = 8, .scale = SCALE_F16, .group = 32),                                     /* Q8_0 */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32),                                     /* Q4_0 */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1),                       /* Q4_1 */
+    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32),                     /* Q5_0 */
+    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32, .has_min = 1),       /* Q5_1 */
+    INTEGER(.bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16, .has_min = 1),                 /* Q2_K */
+    INTEGER(.bits = 2, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 16),               /* Q3_K */
+    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .has_min = 1),                 /* Q4_K */
     INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 32, .has_min = 1), /* Q5_K */
-    INTEGER(.bits = 4, .high_bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16),          /* Q6_K */
-    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .codebook = CODEBOOK_IQ4),       /* IQ4_NL */
-    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .codebook = CODEBOOK_IQ4), /* IQ4_XS */
-    INTEGER(.bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1),     /* MXFP4 */
+    INTEGER(.bits = 4, .high_bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16),               /* Q6_K */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .codebook = CODEBOOK_IQ4),           /* IQ4_NL */
+    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .codebook = CODEBOOK_IQ4),     /* IQ4_XS */
+    INTEGER(.bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1),         /* MXFP4 */
     INTEGER(.bits = 4, .scale = SCALE_F16, .group = 64),
     INTEGER(.bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1),
     INTEGER(.bits = 8, .scale = SCALE_F32, .group = 128, .has_min = 1),
@@ -75,7 +77,7 @@ void family_same(struct family *family, const char *what, const float *one, cons
 }
 
 void family_end(struct table *table, const struct family *family) {
-  printf("%-44s %5d cases, max error %.2e, %3.0f %% of its tolerance%s\n", family->name, family->cases, family->error,
+  printf("%-44s %5d cases, max error %.2e, %4.1f %% of its tolerance%s\n", family->name, family->cases, family->error,
          100 * family->share, family->failed ? "  FAILED" : "");
   fflush(stdout);
   table->passed += family->cases - family->failed;
