@@ -36,7 +36,7 @@ class Engine:
 
     MAX_SEQ_LEN = 65536
 
-    def __init__(self):
+    def __init__(self, *options):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-e2e-"))
         model = self.folder / "tiny"
         shutil.copytree(ROOT / "tests/fixtures/model/smollm2", model)
@@ -46,7 +46,7 @@ class Engine:
         tokenizer = (model / "tokenizer.json").read_text()
         (model / "tokenizer.json").write_text(tokenizer.replace("</s>", "<never>"))
         self.path = self.folder / "tiny.spate"
-        command = [SPATE, "build", model, "-o", self.path, "--max-seq-len", str(self.MAX_SEQ_LEN)]
+        command = [SPATE, "build", model, "-o", self.path, "--max-seq-len", str(self.MAX_SEQ_LEN), *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def remove(self):
@@ -58,11 +58,14 @@ class Server:
 
     def __init__(self, engine, *options, backend="null", port=0):
         self.log = tempfile.TemporaryFile()
-        command = [SPATE, "serve", engine.path, "--port", str(port), "--backend", backend,
+        command = [SPATE, "serve", engine.path, "--port", str(port), "--backend", backend, "--threads", "1",
                    "--kv-cache-memory", "256M", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.welcome = self.process.stdout.readline()
-        assert "http://" in self.welcome, self.errors()
+        if "http://" not in self.welcome:
+            sentence = self.errors()
+            self.__exit__()
+            raise AssertionError(sentence)
         self.port = int(self.welcome.split("http://127.0.0.1:")[1].split()[0])
 
     def __enter__(self):
