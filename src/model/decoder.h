@@ -5,7 +5,7 @@
 
 #include "base/limits.h"
 #include "model/model_config.h"
-#include "model/rope.h"
+#include "model/rope_scaling.h"
 #include "plan/plan_builder.h"
 
 enum { HEAD_DIM_MAX = 1 << 10 };
