@@ -129,7 +129,7 @@ static const struct {
      "streaming is there twice: as \"streaming\" and as \"stream\"; send one."},
     {"{\"prompt\":\"\",\"prompt\":\"\"}",
      "Not valid JSON at line 1, column 21: duplicate object key near '\"prompt\"'."},
-    {"{\"prompt\":\"\"} {}", "Not valid JSON at line 1, column 14: end of file expected near '{'."},
+    {"{\"prompt\":\"\"} {}", "Not valid JSON at line 1, column 15: end of file expected near '{'."},
 };
 
 static const struct {
