@@ -11,7 +11,7 @@ folder=build/aarch64
 mkdir -p $folder
 command -v ccache >/dev/null && compiler="ccache $compiler"
 
-flags="-std=gnu17 -O2 -D_GNU_SOURCE -Isrc -Iinclude -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Werror"
+flags="-std=gnu17 -O2 -D_GNU_SOURCE -Isrc -Iinclude -Itests -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Werror"
 objects=()
 for source in src/base/{error,buffer,arena}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,cpu}/*.c tests/op/*.c; do
   case $source in
