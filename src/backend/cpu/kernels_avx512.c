@@ -15,8 +15,7 @@ static inline vfloat vfloat_dot(const vbytes *codes, int n, const int8_t *q, int
 
 static bool avx512_available(void) {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("f16c") &&
-         __builtin_cpu_supports("fma");
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
 }
 
 const struct kernel_set kernel_set_avx512 = KERNEL_SET("avx512", avx512_available);

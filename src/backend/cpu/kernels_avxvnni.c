@@ -19,7 +19,7 @@ static bool avxvnni_available(void) {
   unsigned a, b, c, d;
   if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return false;
   bool avxvnni = a >> 4 & 1; /* by hand: the compiler's list of features has no name for it yet */
-  return avxvnni && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  return avxvnni && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
 const struct kernel_set kernel_set_avxvnni = KERNEL_SET("avxvnni", avxvnni_available);
