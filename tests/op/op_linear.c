@@ -170,15 +170,21 @@ static double roundings(const struct linear_case *c) {
  * row of a few hundred columns are allowed for. */
 enum { FLIPS = 3 };
 
+/* The matrix: values, and their magnitudes to a kernel, [rows][cols] each. */
+struct matrix {
+  double *value, *magnitude;
+};
+
 static struct bounded product_of(const struct linear_case *c, const struct input *in, int row,
-                                 const double *magnitude) {
+                                 const struct matrix *matrix) {
   struct bounded p = {0};
   double sum = 0, largest = 0;
+  const double *value = matrix->value + (size_t)row * (size_t)c->shape->cols;
+  const double *magnitude = matrix->magnitude + (size_t)row * (size_t)c->shape->cols;
   for (int k = 0; k < c->shape->cols; k++) {
-    double w = codes_value(&c->model.codes[c->matrix], row, k);
-    p.value += in->x[k] * w;
+    p.value += in->x[k] * value[k];
     sum += in->magnitude[k] * magnitude[k];
-    largest = fmax(largest, fabs(w));
+    largest = fabs(value[k]) > largest ? fabs(value[k]) : largest;
   }
   p.error = roundings(c) * ROUNDOFF * sum;
   if (c->variant->norm) p.error += FLIPS * in->flip * largest;
@@ -227,17 +233,16 @@ static void post_norm_of(const struct linear_case *c, struct bounded *x) {
   }
 }
 
-/* Tolerances of one token's result; weights' magnitudes are [rows of the matrix][cols]. */
-static void token_tolerance(const struct linear_case *c, int token, const double *magnitude, struct input *in,
+/* Tolerances of one token's result. */
+static void token_tolerance(const struct linear_case *c, int token, const struct matrix *matrix, struct input *in,
                             struct bounded *result, double *tolerance) {
-  int cols = c->shape->cols, rows = c->shape->rows;
+  int rows = c->shape->rows;
   input_fill(c, token, in);
   for (int i = 0; i < rows; i++) {
     int gate = c->variant->gated ? i / GATE_INTERLEAVE * 2 * GATE_INTERLEAVE + i % GATE_INTERLEAVE : i;
-    int up = gate + GATE_INTERLEAVE;
-    struct bounded product = product_of(c, in, gate, magnitude + (size_t)gate * (size_t)cols), other = {0};
-    if (c->variant->gated) other = product_of(c, in, up, magnitude + (size_t)up * (size_t)cols);
-    result[i] = tail_of(c, product, other);
+    struct bounded up = {0};
+    if (c->variant->gated) up = product_of(c, in, gate + GATE_INTERLEAVE, matrix);
+    result[i] = tail_of(c, product_of(c, in, gate, matrix), up);
   }
   if (c->variant->post_norm) post_norm_of(c, result);
   for (int i = 0; i < rows; i++) {
@@ -252,23 +257,34 @@ static void *array_new(size_t count, size_t size) {
   return array;
 }
 
+static struct matrix matrix_new(const struct codes *codes) {
+  size_t cols = (size_t)codes->cols, count = (size_t)codes->rows * cols;
+  struct matrix matrix = {array_new(count, sizeof(double)), array_new(count, sizeof(double))};
+  for (int i = 0; i < codes->rows; i++)
+    for (int k = 0; k < codes->cols; k++) {
+      matrix.value[(size_t)i * cols + (size_t)k] = codes_value(codes, i, k);
+      matrix.magnitude[(size_t)i * cols + (size_t)k] = element_magnitude(codes, i, k);
+    }
+  return matrix;
+}
+
 /* [tokens][rows] */
 static double *case_tolerance(const struct linear_case *c) {
   size_t cols = (size_t)c->shape->cols, rows = (size_t)c->shape->rows, tokens = (size_t)c->shape->tokens;
-  const struct codes *codes = &c->model.codes[c->matrix];
   struct input in = {array_new(cols, sizeof(double)), array_new(cols, sizeof(double)), 0};
-  double *magnitude = array_new((size_t)codes->rows * cols, sizeof(double)),
-         *tolerance = array_new(tokens * rows, sizeof(double));
+  struct matrix matrix = matrix_new(&c->model.codes[c->matrix]);
+  double *tolerance = array_new(tokens * rows, sizeof(double));
   struct bounded *result = array_new(rows, sizeof *result);
-  for (int i = 0; i < codes->rows; i++)
-    for (int k = 0; k < codes->cols; k++) magnitude[(size_t)i * cols + (size_t)k] = element_magnitude(codes, i, k);
-  for (int t = 0; t < c->shape->tokens && t < c->shape->rows; t++)
-    token_tolerance(c, t, magnitude, &in, result, tolerance + (size_t)t * rows);
-  for (size_t t = rows; t < tokens; t++)
-    memcpy(tolerance + t * rows, tolerance + t % rows * rows, rows * sizeof(double));
+  for (size_t t = 0; t < tokens; t++) { /* tokens repeat after `rows` */
+    if (t < rows)
+      token_tolerance(c, (int)t, &matrix, &in, result, tolerance + t * rows);
+    else
+      memcpy(tolerance + t * rows, tolerance + (t - rows) * rows, rows * sizeof *tolerance);
+  }
   free(in.x);
   free(in.magnitude);
-  free(magnitude);
+  free(matrix.value);
+  free(matrix.magnitude);
   free(result);
   return tolerance;
 }
