@@ -38,8 +38,6 @@ static inline vfloat vfloat_dot(const vbytes *codes, int n, const int8_t *q, int
 #include "backend/cpu/kernels_template.h"
 
 /* F16C comes with every AVX2, and not every compiler can ask for it by name. */
-static bool avx2_available(void) {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
+static bool avx2_available(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 const struct kernel_set kernel_set_avx2 = KERNEL_SET("avx2", avx2_available);
