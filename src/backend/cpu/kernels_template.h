@@ -1,21 +1,26 @@
-/* A whole kernel set over the vector primitives of the file that includes this one (vector_*.h, vector_math_*.h and
- * vfloat_dot). No include guard: each instruction set's file includes it once and gets its own static functions. */
+/* A whole kernel set over the vector primitives of the file that includes this one (vector_*.h and vfloat_dot). No
+ * include guard: each instruction set's file includes it once and gets its own static functions. */
 #include "backend/cpu/cpu_kernels.h"
 #include "base/half.h"
 
 #include <math.h>
 
-#include "backend/cpu/attend_template.h"
 #include "backend/cpu/kernel_macros.h"
 #include "backend/cpu/linear_tail.h"
 #include "backend/cpu/linear_template.h"
 #include "backend/cpu/row_template.h"
 
+#if defined(SPATE_BACKEND_CPU_VECTOR_AVX512_H)
+#include "backend/cpu/vector_math_avx512.h"
+#elif defined(SPATE_BACKEND_CPU_VECTOR_AVX2_H)
+#include "backend/cpu/vector_math_avx2.h"
+#elif defined(SPATE_BACKEND_CPU_VECTOR_NEON_H)
+#include "backend/cpu/vector_math_neon.h"
+#else
+#include "backend/cpu/vector_math_scalar.h"
+#endif
+#include "backend/cpu/attend_template.h"
+
 #define KERNEL_SET(set_name, set_available)                                                                            \
-  {                                                                                                                    \
-    .name = set_name, .available = set_available, .rms_norm = rms_norm, .prepare = prepare, .linear = linear,          \
-    .attend = {                                                                                                        \
-      attend,                                                                                                          \
-      narrow                                                                                                           \
-    }                                                                                                                  \
-  }
+  {.name = set_name, .available = set_available, .rms_norm = rms_norm, .prepare = prepare, .linear = linear,            \
+   .attend = {attend, narrow}}
