@@ -11,7 +11,7 @@ build: build/release/spate
 
 build/release/spate: FORCE
 	@scripts/install_packages.sh build
-	@test -f build/release/build.ninja || cmake --preset release >/dev/null
+	@test -f build/release/build.ninja || cmake --preset release -DSPATE_TESTS=OFF >/dev/null
 	@cmake --build --preset release --target spate -- $(if $(V),-v,--quiet)
 
 FORCE:

@@ -22,7 +22,7 @@ configure() { # PRESET OPTIONS...
   cmake --preset "$preset" "${launcher[@]}" "$@" >"build/$preset.log" 2>&1 || { cat "build/$preset.log"; return 1; }
 }
 
-build() { configure "$@" -DSPATE_WERROR=ON && cmake --build --preset "$1" -- --quiet; }
+build() { configure "$@" -DSPATE_WERROR=ON -DSPATE_TESTS=ON && cmake --build --preset "$1" -- --quiet; }
 
 tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
 
@@ -57,7 +57,7 @@ if [ "$long" = 1 ]; then
 else
   stage "test tsan (runtime, http)" env -u SPATE_TEST_MODEL ctest --test-dir build/tsan -R 'unit/(runtime|http|backend/test_team)' --output-on-failure -j2 --quiet
 fi
-stage "build fuzz" build fuzz -DSPATE_TESTS=ON
+stage "build fuzz" build fuzz
 stage "fuzz ($fuzz_seconds s each)" fuzz
 [ -x scripts/test_aarch64.sh ] && stage "aarch64 under qemu" scripts/test_aarch64.sh
 

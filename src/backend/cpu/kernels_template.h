@@ -1,4 +1,4 @@
-/* A whole kernel set over the vector primitives of the file that includes this one (vector_*.h and vfloat_dot). No
+/* A whole kernel set over the vector primitives of the file that includes this one (vector_*.h, vector_math_*.h and vfloat_dot). No
  * include guard: each instruction set's file includes it once and gets its own static functions. */
 #include "backend/cpu/cpu_kernels.h"
 #include "base/half.h"
@@ -9,16 +9,6 @@
 #include "backend/cpu/linear_tail.h"
 #include "backend/cpu/linear_template.h"
 #include "backend/cpu/row_template.h"
-
-#if defined(SPATE_BACKEND_CPU_VECTOR_AVX512_H)
-#include "backend/cpu/vector_math_avx512.h"
-#elif defined(SPATE_BACKEND_CPU_VECTOR_AVX2_H)
-#include "backend/cpu/vector_math_avx2.h"
-#elif defined(SPATE_BACKEND_CPU_VECTOR_NEON_H)
-#include "backend/cpu/vector_math_neon.h"
-#else
-#include "backend/cpu/vector_math_scalar.h"
-#endif
 #include "backend/cpu/attend_template.h"
 
 #define KERNEL_SET(set_name, set_available)                                                                            \
