@@ -10,14 +10,16 @@
  *   while ((n = spate_inbox_take(inbox, events, 16, -1)) > 0) …until an event is SPATE_DONE or SPATE_FAILED
  *
  * Every function may be called from any thread, but an inbox has one consumer at a time. Functions that fail return
- * false, NULL or 0 and fill *error with a sentence. Each options struct starts with its size, set by its _init, so that
- * programs compiled against an older header keep working. examples/embed.c is a whole program. */
+ * false, NULL or 0 and fill *error with a sentence. Each struct of options starts with its size, set by its _init (which
+ * is inline, so that it is the size that the program was compiled with): programs compiled against an older header keep
+ * working. examples/embed.c is a whole program. */
 #ifndef SPATE_H
 #define SPATE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -72,7 +74,11 @@ typedef struct {
   void *user;
 } spate_build_options;
 
-SPATE_API void spate_build_options_init(spate_build_options *options);
+static inline void spate_build_options_init(spate_build_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+}
+
 SPATE_API bool spate_build(const spate_build_options *options, spate_error *error);
 
 /* ---- engine ----------------------------------------------------------------------------------------------------- */
@@ -93,7 +99,11 @@ typedef struct {
   void *user;
 } spate_open_options;
 
-SPATE_API void spate_open_options_init(spate_open_options *options);
+static inline void spate_open_options_init(spate_open_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+}
+
 SPATE_API spate_engine *spate_open(const spate_open_options *options, spate_error *error);
 
 /* Cancels what runs, waits for the step in progress, frees everything. Inboxes must be freed first. NULL is allowed. */
@@ -109,7 +119,7 @@ typedef struct {
   int64_t created; /* seconds since 1970: when the engine was built */
 } spate_engine_info;
 
-/* Strings live as long as the engine. */
+/* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */
 SPATE_API void spate_info(const spate_engine *engine, spate_engine_info *info);
 
 /* True while steps make progress; otherwise *error says what stopped the engine. */
@@ -127,7 +137,7 @@ typedef struct {
   size_t prompt_size;
   const int32_t *tokens; /* instead of prompt, when n_token > 0 */
   int n_token;
-  int max_tokens;    /* 1 to max_seq_len; default 256 */
+  int max_tokens;    /* 1 to max_seq_len, of which the prompt may leave less; default 256 */
   float temperature; /* 0: greedy; default 1 or the model's */
   float top_p;       /* (0, 1] */
   int top_k;         /* 0: off */
@@ -139,8 +149,13 @@ typedef struct {
   int priority;    /* lower runs first; default 0 */
 } spate_request;
 
-/* Defaults, those of the model's generation config included. */
-SPATE_API void spate_request_init(const spate_engine *engine, spate_request *request);
+/* Fills what request->size covers with defaults, those of the model's generation config included. */
+SPATE_API void spate_request_defaults(const spate_engine *engine, spate_request *request);
+
+static inline void spate_request_init(const spate_engine *engine, spate_request *request) {
+  request->size = sizeof *request;
+  spate_request_defaults(engine, request);
+}
 
 typedef enum { SPATE_TEXT, SPATE_DONE, SPATE_FAILED } spate_event_kind;
 typedef enum { SPATE_FINISH_NONE, SPATE_FINISH_STOP, SPATE_FINISH_LENGTH, SPATE_FINISH_CANCELLED } spate_finish;
@@ -206,7 +221,14 @@ typedef struct {
   void *user;
 } spate_bench_options;
 
-SPATE_API void spate_bench_options_init(spate_bench_options *options);
+static inline void spate_bench_options_init(spate_bench_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+  options->batch = 1;
+  options->prompt_tokens = 512;
+  options->decode_tokens = 128;
+  options->repeat = 3;
+}
 
 /* Prefill and decode rates through batches handed in directly, past the scheduler, with the floors that this machine's
  * measured limits set and every op that runs on a slower path; as JSON. The engine must be idle. */

@@ -65,7 +65,7 @@ static void descriptors_raise(int connections) {
 }
 
 static void welcome_print(const char *host, int port, const spate_engine *engine) {
-  spate_engine_info info;
+  spate_engine_info info = {.size = sizeof info};
   spate_info(engine, &info);
   if (strcmp(host, "0.0.0.0") == 0) host = "127.0.0.1"; /* an address to connect to */
   if (strcmp(host, "::") == 0) host = "::1";

@@ -86,7 +86,8 @@ bool direct_step(struct direct_steps *steps, const int32_t *tokens, int n, enum 
                         .want_logits = want_logits};
   if (!batch_check(&batch, engine->plan, &engine->limits, error)) return false;
   steps->length += n;
-  return engine->backend->submit(engine->program, &batch, error) &&
-         engine->backend->finish(engine->program, NULL, error) &&
-         engine->backend->collect(engine->program, result, error);
+  bool computed = engine->backend->submit(engine->program, &batch, error) &&
+                  engine->backend->finish(engine->program, NULL, error) &&
+                  engine->backend->collect(engine->program, result, error);
+  return engine_file_intact(&engine->file, error) && computed;
 }

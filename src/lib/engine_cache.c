@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "build/build.h"
 #include "engine/engine_file.h"
+#include "lib/public_options.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -75,14 +76,12 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   hash_status(hasher, real, &status);
   uint64_t files = S_ISDIR(status.st_mode) ? directory_digest(real) : 0;
   hasher_update(hasher, slice_make(&files, sizeof files));
-  if (build) {
-    int numbers[] = {build->max_batch_size, build->opt_batch_size, build->max_input_len, build->max_seq_len,
-                     build->max_num_tokens};
-    hasher_update(hasher, slice_make(numbers, sizeof numbers));
-    hash_text(hasher, build->quant_mode);
-    hash_text(hasher, build->kv_cache_type);
-    hash_text(hasher, build->target);
-  }
+  int numbers[] = {build->max_batch_size, build->opt_batch_size, build->max_input_len, build->max_seq_len,
+                   build->max_num_tokens};
+  hasher_update(hasher, slice_make(numbers, sizeof numbers));
+  hash_text(hasher, build->quant_mode);
+  hash_text(hasher, build->kv_cache_type);
+  hash_text(hasher, build->target);
   const struct target *target = target_get(TARGET_CPU);
   uint32_t layout[2] = {target->layout, ENGINE_FILE_VERSION};
   hasher_update(hasher, slice_make(layout, sizeof layout));
@@ -96,7 +95,7 @@ static bool cache_directory(const char *given, char path[PATH_MAX], struct error
                : xdg && *xdg   ? snprintf(path, PATH_MAX, "%s/spate", xdg)
                : home && *home ? snprintf(path, PATH_MAX, "%s/.cache/spate", home)
                                : -1;
-  if (length < 0 || length > PATH_MAX - 256)
+  if (length < 1 || length > PATH_MAX - 256)
     return error_set(error, ERROR_INVALID, "No cache directory: set HOME or XDG_CACHE_HOME, or name one.");
   for (char *at = path + 1;; at++) {
     char was = *at;
@@ -122,10 +121,11 @@ static void model_label(const char *model, char label[64]) {
   if (n > 5 && strcmp(label + n - 5, ".gguf") == 0) label[n - 5] = '\0';
 }
 
-static bool cache_path(const spate_open_options *options, char path[PATH_MAX], struct error *error) {
+static bool cache_path(const spate_open_options *options, const spate_build_options *build, char path[PATH_MAX],
+                       struct error *error) {
   struct hash128 digest;
   char label[64], hex[33];
-  if (!model_digest(options->model, options->build, &digest, error)) return false;
+  if (!model_digest(options->model, build, &digest, error)) return false;
   if (!cache_directory(options->cache_dir, path, error)) return false;
   model_label(options->model, label);
   hash_format(digest, hex);
@@ -141,16 +141,16 @@ bool engine_cache_resolve(const spate_open_options *options, char path[PATH_MAX]
     strcpy(path, options->model);
     return true;
   }
-  if (!cache_path(options, path, error)) return false;
+  spate_build_options build;
+  spate_build_options_init(&build);
+  if (options->build && !build_options_read(options->build, &build, error)) return false;
+  if (!cache_path(options, &build, path, error)) return false;
   struct engine_file file;
   struct error damage;
   if (engine_file_open(&file, path, &damage)) {
     engine_file_close(&file);
     return true;
   }
-  spate_build_options build;
-  spate_build_options_init(&build);
-  if (options->build) build = *options->build;
   build.model = options->model;
   build.output = path;
   build.progress = options->progress;

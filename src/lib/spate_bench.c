@@ -4,16 +4,13 @@
 #include "base/json.h"
 #include "lib/bench_floor.h"
 #include "lib/direct_steps.h"
+#include "lib/public_options.h"
 #include "lib/spate_state.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 enum { BENCH_REPEAT_MAX = 100, BENCH_TEXT_MAX = 1 << 20 };
-
-void spate_bench_options_init(spate_bench_options *options) {
-  *options = (spate_bench_options){
-      .size = sizeof *options, .batch = 1, .prompt_tokens = 512, .decode_tokens = 128, .repeat = 3};
-}
 
 struct bench {
   const struct loaded_engine *engine;
@@ -146,7 +143,8 @@ static void bench_write(struct bench *bench, const struct machine_rates *rates, 
 }
 
 static bool bench_options_check(const spate_bench_options *o, struct error *error) {
-  if (o->batch < 1 || o->prompt_tokens < 1 || o->decode_tokens < 0 || o->repeat < 1 || o->repeat > BENCH_REPEAT_MAX)
+  if (o->batch < 1 || o->prompt_tokens < 1 || o->decode_tokens < 0 || o->decode_tokens > INT_MAX - o->prompt_tokens ||
+      o->repeat < 1 || o->repeat > BENCH_REPEAT_MAX)
     return error_set(error, ERROR_INVALID,
                      "A bench of batch %d, %d prompt and %d decode tokens, %d runs; expected at least 1, 1, 0 and 1 to "
                      "%d.",
@@ -182,14 +180,16 @@ static bool bench_run(struct bench *bench, struct buffer *out, struct error *err
 
 bool spate_bench(spate_engine *engine, const spate_bench_options *options, spate_text *json, spate_error *error) {
   struct error detail = {0};
-  if (!runtime_park(engine->runtime, &detail)) return error_export(&detail, error);
+  spate_bench_options read;
+  if (!bench_options_read(options, &read, &detail) || !runtime_park(engine->runtime, &detail))
+    return error_export(&detail, error);
   struct bench *bench = calloc(1, sizeof *bench);
   struct buffer out;
   buffer_init(&out, BENCH_TEXT_MAX);
   bool done = bench || error_set(&detail, ERROR_MEMORY, "Out of memory.");
   if (done) {
     bench->engine = engine->loaded;
-    bench->options = options;
+    bench->options = &read;
     done = bench_run(bench, &out, &detail) && text_export(&out, json, &detail);
   }
   if (!done) buffer_release(&out);

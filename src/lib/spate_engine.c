@@ -1,6 +1,7 @@
 /* spate.h: versions, options, opening, closing, facts. */
 #include "backend/backends.h"
 #include "lib/engine_cache.h"
+#include "lib/public_options.h"
 #include "lib/spate_state.h"
 
 #include <stdio.h>
@@ -10,16 +11,12 @@ enum { DEFAULT_QUEUE = 1024 };
 
 const char *spate_version(void) { return SPATE_VERSION; }
 
-void spate_build_options_init(spate_build_options *options) {
-  *options = (spate_build_options){.size = sizeof *options};
-}
-
 bool spate_build(const spate_build_options *options, spate_error *error) {
   struct error detail = {0};
-  return engine_build(options, &detail) || error_export(&detail, error);
+  spate_build_options build;
+  bool done = build_options_read(options, &build, &detail) && engine_build(&build, &detail);
+  return done || error_export(&detail, error);
 }
-
-void spate_open_options_init(spate_open_options *options) { *options = (spate_open_options){.size = sizeof *options}; }
 
 static bool kv_choice_parse(const char *name, enum kv_choice *choice, struct error *error) {
   *choice = !name ? KV_CHOICE_DEFAULT : strcmp(name, "fp16") == 0 ? KV_CHOICE_F16 : KV_CHOICE_F32;
@@ -53,6 +50,10 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
 static bool engine_start(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
   engine->tokenizer = tokenizer_open(engine->loaded->file.tokenizer, error);
   if (!engine->tokenizer) return false;
+  size_t tokens = tokenizer_vocab(engine->tokenizer);
+  if (tokens > (size_t)engine->loaded->plan->vocab)
+    return error_set(error, ERROR_FORMAT, "The engine's tokenizer has %zu tokens, its network %d: build it again.",
+                     tokens, engine->loaded->plan->vocab);
   if (options->max_queue < 0 || options->max_queue > LIMIT_QUEUE_REQUESTS)
     return error_set(error, ERROR_INVALID, "max_queue is %d, expected 0 to %d.", options->max_queue,
                      LIMIT_QUEUE_REQUESTS);
@@ -65,9 +66,12 @@ static bool engine_start(struct spate_engine *engine, const spate_open_options *
 
 spate_engine *spate_open(const spate_open_options *options, spate_error *error) {
   struct error detail = {0};
+  spate_open_options open;
   struct spate_engine *engine = calloc(1, sizeof *engine);
   if (!engine) error_set(&detail, ERROR_MEMORY, "Out of memory.");
-  if (engine && engine_load(engine, options, &detail) && engine_start(engine, options, &detail)) return engine;
+  if (engine && open_options_read(options, &open, &detail) && engine_load(engine, &open, &detail) &&
+      engine_start(engine, &open, &detail))
+    return engine;
   spate_close(engine);
   error_export(&detail, error);
   return NULL;
@@ -84,18 +88,19 @@ void spate_close(spate_engine *engine) {
 void spate_info(const spate_engine *engine, spate_engine_info *info) {
   const struct loaded_engine *loaded = engine->loaded;
   const struct engine_facts *facts = loaded->file.facts;
-  *info = (spate_engine_info){.size = sizeof *info,
-                              .name = facts->name,
-                              .architecture = facts->architecture,
-                              .device = loaded->backend->describe(loaded->device),
-                              .vocab_size = loaded->plan->vocab,
-                              .max_batch_size = facts->config.max_batch_size,
-                              .max_input_len = facts->config.max_input_len,
-                              .max_seq_len = facts->config.max_seq_len,
-                              .max_num_tokens = facts->config.max_num_tokens,
-                              .weight_bytes = loaded->footprint.weights,
-                              .kv_bytes = loaded->kv_bytes,
-                              .created = facts->created};
+  spate_engine_info all = {.size = info->size,
+                           .name = facts->name,
+                           .architecture = facts->architecture,
+                           .device = loaded->backend->describe(loaded->device),
+                           .vocab_size = loaded->plan->vocab,
+                           .max_batch_size = facts->config.max_batch_size,
+                           .max_input_len = facts->config.max_input_len,
+                           .max_seq_len = facts->config.max_seq_len,
+                           .max_num_tokens = facts->config.max_num_tokens,
+                           .weight_bytes = loaded->footprint.weights,
+                           .kv_bytes = loaded->kv_bytes,
+                           .created = facts->created};
+  memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
 }
 
 bool spate_healthy(const spate_engine *engine, spate_error *error) {

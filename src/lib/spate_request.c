@@ -1,4 +1,5 @@
 /* spate.h: requests, events, inboxes. */
+#include "lib/public_options.h"
 #include "lib/spate_state.h"
 
 #include <stdlib.h>
@@ -11,14 +12,15 @@ struct spate_inbox {
   struct inbox *inbox;
 };
 
-void spate_request_init(const spate_engine *engine, spate_request *request) {
+void spate_request_defaults(const spate_engine *engine, spate_request *request) {
   const struct engine_generation *defaults = &engine->loaded->file.facts->generation;
   int length = engine->loaded->limits.length;
-  *request = (spate_request){.size = sizeof *request,
-                             .max_tokens = length < DEFAULT_MAX_TOKENS ? length : DEFAULT_MAX_TOKENS,
-                             .temperature = defaults->temperature,
-                             .top_p = defaults->top_p,
-                             .top_k = defaults->top_k};
+  spate_request all = {.size = request->size,
+                       .max_tokens = length < DEFAULT_MAX_TOKENS ? length : DEFAULT_MAX_TOKENS,
+                       .temperature = defaults->temperature,
+                       .top_p = defaults->top_p,
+                       .top_k = defaults->top_k};
+  memcpy(request, &all, request->size < sizeof all ? request->size : sizeof all);
 }
 
 static uint64_t seed_draw(void) {
@@ -28,15 +30,19 @@ static uint64_t seed_draw(void) {
   return seed;
 }
 
-uint64_t spate_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request, spate_error *error) {
-  struct error detail = {0};
-  if (request->n_stop < 0 || request->n_stop > LIMIT_STOP_STRINGS || request->n_token < 0) {
-    error_set(&detail, ERROR_INVALID, "%d stop strings and %d tokens were given; expected 0 to %d, and 0 or more.",
-              request->n_stop, request->n_token, LIMIT_STOP_STRINGS);
-    error_export(&detail, error);
-    return 0;
-  }
+static bool arrays_check(const spate_request *request, struct error *error) {
+  bool stop = request->n_stop >= 0 && request->n_stop <= LIMIT_STOP_STRINGS && (request->stop || !request->n_stop);
+  if (stop && request->n_token >= 0 && (request->tokens || !request->n_token)) return true;
+  return error_set(
+      error, ERROR_INVALID,
+      "%d stop strings and %d tokens were given; expected 0 to %d, 0 or more, and the arrays that hold them.",
+      request->n_stop, request->n_token, LIMIT_STOP_STRINGS);
+}
+
+static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
+                               struct error *error) {
   struct slice stop[LIMIT_STOP_STRINGS];
+  if (!arrays_check(request, error)) return 0;
   for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
   struct generation_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
                                      .tokens = request->tokens,
@@ -50,7 +56,13 @@ uint64_t spate_submit(spate_engine *engine, spate_inbox *inbox, const spate_requ
                                      .n_stop = request->n_stop,
                                      .ignore_end = request->ignore_eos,
                                      .priority = request->priority};
-  uint64_t id = runtime_submit(engine->runtime, inbox->inbox, &params, &detail);
+  return runtime_submit(engine->runtime, inbox->inbox, &params, error);
+}
+
+uint64_t spate_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request, spate_error *error) {
+  struct error detail = {0};
+  spate_request copy;
+  uint64_t id = request_read(engine, request, &copy, &detail) ? request_submit(engine, inbox, &copy, &detail) : 0;
   if (id == 0) error_export(&detail, error);
   return id;
 }

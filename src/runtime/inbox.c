@@ -2,6 +2,7 @@
  * written by the producer, `tail` by the consumer; both count bytes since the start. */
 #include "runtime/inbox.h"
 
+#include "base/clock.h"
 #include "base/limits.h"
 
 #include <errno.h>
@@ -73,7 +74,7 @@ static uint64_t record_bytes(size_t text) { return (sizeof(struct record) + text
 /* Where a record of `bytes` can start, after a SKIP if the rest of the ring is too short; false: no room. */
 static bool room_find(struct inbox *inbox, uint64_t bytes, uint64_t *position) {
   uint64_t head = atomic_load_explicit(&inbox->head, memory_order_relaxed);
-  uint64_t tail = atomic_load_explicit(&inbox->tail, memory_order_acquire);
+  uint64_t tail = atomic_load(&inbox->tail); /* in one order with `starved`: room_give does the reverse */
   uint64_t rest = LIMIT_INBOX_BYTES - head % LIMIT_INBOX_BYTES;
   uint64_t skip = rest < bytes ? rest : 0;
   if (head + skip + bytes - tail > LIMIT_INBOX_BYTES) return false;
@@ -141,11 +142,27 @@ static int records_read(struct inbox *inbox, struct inbox_event *events, int max
 static int records_read_last(struct inbox *inbox, struct inbox_event *events, int max) {
   uint64_t count;
   ssize_t size = read(inbox->descriptor, &count, sizeof count);
-  (void)size; /* nothing to read is fine: it was not signalled */
-  atomic_store(&inbox->signalled, false);
+  (void)size;                                /* nothing to read is fine: it was not signalled */
+  atomic_exchange(&inbox->signalled, false); /* not a store: what was pushed before the signal must be visible */
   int n = records_read(inbox, events, max);
   if (n == max) consumer_signal(inbox);
   return n;
+}
+
+/* The descriptor may be readable although its event has been taken, and signals interrupt: only the clock ends a wait.
+ */
+static int records_wait(struct inbox *inbox, struct inbox_event *events, int max, int timeout_ms) {
+  uint64_t start = clock_us() / 1000;
+  struct pollfd wait = {.fd = inbox->descriptor, .events = POLLIN};
+  int count = 0, left = timeout_ms;
+  while (count == 0 && left != 0) {
+    if (poll(&wait, 1, left) < 0 && errno != EINTR) return 0;
+    count = records_read_last(inbox, events, max);
+    if (timeout_ms < 0) continue;
+    uint64_t waited = clock_us() / 1000 - start;
+    left = waited < (uint64_t)timeout_ms ? timeout_ms - (int)waited : 0;
+  }
+  return count;
 }
 
 int inbox_take(struct inbox *inbox, struct inbox_event *events, int max, int timeout_ms) {
@@ -153,9 +170,6 @@ int inbox_take(struct inbox *inbox, struct inbox_event *events, int max, int tim
   room_give(inbox);
   int count = records_read(inbox, events, max);
   if (count == max) return count;
-  int more = records_read_last(inbox, events + count, max - count);
-  if (count + more > 0 || timeout_ms == 0) return count + more;
-  struct pollfd wait = {.fd = inbox->descriptor, .events = POLLIN};
-  if (poll(&wait, 1, timeout_ms) <= 0) return 0;
-  return records_read_last(inbox, events, max);
+  count += records_read_last(inbox, events + count, max - count);
+  return count > 0 ? count : records_wait(inbox, events, max, timeout_ms);
 }

@@ -47,12 +47,12 @@ void mailbox_wait(struct mailbox *mailbox, int timeout_ms) {
   bool ready = atomic_exchange(&mailbox->woken, false) || atomic_load(&mailbox->newest);
   if (!ready) {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += timeout_ms / 1000;
     until.tv_nsec += timeout_ms % 1000 * 1000000L;
     if (until.tv_nsec >= 1000000000L) until.tv_sec++, until.tv_nsec -= 1000000000L;
-    sem_timedwait(&mailbox->semaphore, &until);
-    atomic_store(&mailbox->woken, false);
+    sem_clockwait(&mailbox->semaphore, CLOCK_MONOTONIC, &until);
+    atomic_exchange(&mailbox->woken, false); /* not a store: what the waker wrote before must be visible from here on */
   }
   /* Whoever cleared `sleeping` has posted or is about to: take that post, so that it does not end the next wait. */
   if (!atomic_exchange(&mailbox->sleeping, false)) sem_trywait(&mailbox->semaphore);

@@ -7,7 +7,7 @@
 
 enum { ID_SLOT_BITS = 16 };
 
-_Static_assert(LIMIT_QUEUE_REQUESTS < 1 << ID_SLOT_BITS, "a slot number must fit in an id");
+_Static_assert(LIMIT_QUEUE_REQUESTS + LIMIT_BATCH_SIZE < 1 << ID_SLOT_BITS, "a slot number must fit in an id");
 
 bool request_table_init(struct request_table *table, int32_t n_slot) {
   *table = (struct request_table){.n_slot = n_slot, .n_free = n_slot};
@@ -30,7 +30,10 @@ static int32_t slot_of(uint64_t id) { return (int32_t)(id & ((1u << ID_SLOT_BITS
 bool request_table_enter(struct request_table *table, struct generation *g, struct error *error) {
   bool entered = false;
   pthread_mutex_lock(&table->lock);
-  if (table->n_free == 0)
+  if (g->charge > LIMIT_QUEUED_BYTES)
+    error_set(error, ERROR_LIMIT, "The request takes %zu bytes; all requests together may take %d: shorten it.",
+              g->charge, LIMIT_QUEUED_BYTES);
+  else if (table->n_free == 0)
     error_set(error, ERROR_BUSY, "%d requests are waiting or running, as many as allowed: try again later.",
               table->n_slot);
   else if (g->charge > LIMIT_QUEUED_BYTES - table->charged)

@@ -19,7 +19,8 @@ struct request_table {
 bool request_table_init(struct request_table *table, int32_t n_slot);
 void request_table_release(struct request_table *table);
 
-/* Gives the generation its id and counts its bytes; ERROR_BUSY when there are too many requests or bytes. */
+/* Gives the generation its id and counts its bytes; ERROR_BUSY when there are too many requests or bytes,
+ * ERROR_LIMIT when there would be even if it were alone. */
 bool request_table_enter(struct request_table *table, struct generation *generation, struct error *error);
 void request_table_leave(struct request_table *table, struct generation *generation);
 

@@ -31,6 +31,7 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
   rt->defaults = &options->engine->file.facts->generation;
   mailbox_init(&rt->to_worker);
   mailbox_init(&rt->to_step);
+  mailbox_init(&rt->to_watcher);
   pthread_mutex_init(&rt->park_lock, NULL);
   pthread_cond_init(&rt->park_changed, NULL);
   pthread_mutex_init(&rt->failure_lock, NULL);
@@ -49,6 +50,7 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
 static void threads_end(struct runtime *rt) {
   atomic_store(&rt->stopping, true);
   atomic_store(&rt->verify.stop, true);
+  mailbox_wake(&rt->to_watcher);
   mailbox_wake(&rt->to_worker);
   if (rt->worker_started) pthread_join(rt->worker, NULL);
   atomic_store(&rt->draining, true);
@@ -64,6 +66,7 @@ void runtime_free(struct runtime *rt) {
   request_table_release(&rt->table);
   mailbox_release(&rt->to_worker);
   mailbox_release(&rt->to_step);
+  mailbox_release(&rt->to_watcher);
   pthread_mutex_destroy(&rt->park_lock);
   pthread_cond_destroy(&rt->park_changed);
   pthread_mutex_destroy(&rt->failure_lock);
@@ -97,10 +100,11 @@ struct error runtime_failure(struct runtime *rt) {
 bool runtime_healthy(struct runtime *rt, struct error *error) {
   struct error failure = runtime_failure(rt);
   if (failure.code) return error_set(error, failure.code, "%s", failure.text);
-  uint64_t quiet = clock_us() - atomic_load(&rt->progress_us);
-  if (quiet > STALL_SECONDS * UINT64_C(1000000))
-    return error_set(error, ERROR_DEVICE, "No step has ended for %llu seconds.", (unsigned long long)quiet / 1000000);
-  return true;
+  uint64_t progress = atomic_load(&rt->progress_us), now = clock_us(); /* in this order: now is the later */
+  uint64_t seconds = (now - progress) / 1000000;
+  if (seconds <= STALL_SECONDS || request_table_live(&rt->table) == 0) return true;
+  return error_set(error, ERROR_DEVICE, "Requests wait and no step has ended for %llu seconds.",
+                   (unsigned long long)seconds);
 }
 
 /* The watcher: hashes the engine file once while serving goes on, then keeps an eye on its size. */
@@ -110,8 +114,7 @@ void *watch_thread(void *argument) {
   struct error error = {0};
   bool sound = engine_file_verify(file, &rt->verify, &error);
   while (sound && !atomic_load(&rt->verify.stop)) {
-    struct timespec pause = {.tv_nsec = WATCH_WAIT_MS * 1000000L};
-    nanosleep(&pause, NULL);
+    mailbox_wait(&rt->to_watcher, WATCH_WAIT_MS);
     sound = engine_file_intact(file, &error);
   }
   if (!sound) runtime_stop(rt, &error);
@@ -133,7 +136,14 @@ void runtime_inbox_close(struct runtime *rt, struct inbox *inbox) {
   inbox_drop(inbox);
 }
 
-static bool tokens_check(const struct runtime *rt, const struct generation_params *params, struct error *error) {
+bool runtime_answer_fit(const struct runtime *rt, int32_t n_prompt, int32_t *max_tokens, struct error *error) {
+  int32_t left = rt->engine->limits.length - n_prompt;
+  if (left > 0 && *max_tokens > left) *max_tokens = left;
+  return schedule_fits(rt->schedule, n_prompt, *max_tokens, error);
+}
+
+/* Cuts max_tokens to what the prompt leaves. */
+static bool tokens_check(const struct runtime *rt, struct generation_params *params, struct error *error) {
   int32_t max = rt->engine->file.facts->config.max_input_len, vocab = rt->engine->plan->vocab;
   if (params->n_token > max)
     return error_set(error, ERROR_LIMIT, "The prompt has %d tokens, more than max_input_len %d: shorten it.",
@@ -142,10 +152,10 @@ static bool tokens_check(const struct runtime *rt, const struct generation_param
     if (params->tokens[i] < 0 || params->tokens[i] >= vocab)
       return error_set(error, ERROR_INVALID, "Token %d of the prompt is %d, expected 0 to %d.", i, params->tokens[i],
                        vocab - 1);
-  return params->n_token == 0 || schedule_fits(rt->schedule, params->n_token, params->max_tokens, error);
+  return params->n_token == 0 || runtime_answer_fit(rt, params->n_token, &params->max_tokens, error);
 }
 
-static bool params_check(const struct runtime *rt, const struct generation_params *params, struct error *error) {
+static bool params_check(const struct runtime *rt, struct generation_params *params, struct error *error) {
   const struct sampling *s = &params->sampling;
   int32_t length = rt->engine->limits.length;
   if (params->max_tokens < 1 || params->max_tokens > length)
@@ -174,11 +184,12 @@ static uint64_t request_refuse(struct runtime *rt) {
 uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct generation_params *params,
                         struct error *error) {
   struct error failure = runtime_failure(rt);
+  struct generation_params fitted = *params;
   if (failure.code) error_set(error, failure.code, "%s", failure.text);
-  if (failure.code || !params_check(rt, params, error)) return request_refuse(rt);
-  struct generation *g = generation_new(params, inbox, error);
+  if (failure.code || !params_check(rt, &fitted, error)) return request_refuse(rt);
+  struct generation *g = generation_new(&fitted, inbox, error);
   if (!g) return request_refuse(rt);
-  g->charge = params_charge(rt, params);
+  g->charge = params_charge(rt, &fitted);
   g->submitted_us = clock_us();
   if (!request_table_enter(&rt->table, g, error)) {
     generation_free(g);
@@ -197,6 +208,8 @@ void runtime_cancel(struct runtime *rt, uint64_t id) {
 /* --- parking ------------------------------------------------------------------------------------------------------ */
 
 bool runtime_park(struct runtime *rt, struct error *error) {
+  struct error failure = runtime_failure(rt);
+  if (failure.code) return error_set(error, failure.code, "%s", failure.text);
   if (request_table_live(&rt->table) > 0)
     return error_set(error, ERROR_BUSY, "Requests are running: wait until the engine is idle.");
   pthread_mutex_lock(&rt->park_lock);

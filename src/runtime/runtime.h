@@ -36,7 +36,7 @@ bool runtime_healthy(struct runtime *runtime, struct error *error);
 bool runtime_metrics(struct runtime *runtime, struct buffer *out);
 
 /* Parks the step thread so that the caller may run batches on the engine's program itself (benches, evaluation). False
- * while requests are live. Every true needs a resume. */
+ * while requests are live; those submitted meanwhile wait for the resume, which every true needs. */
 bool runtime_park(struct runtime *runtime, struct error *error);
 void runtime_resume(struct runtime *runtime);
 

@@ -13,9 +13,9 @@ struct runtime {
   struct request_table table;
   struct runtime_metrics metrics;
 
-  struct mailbox to_worker, to_step;
-  atomic_bool stopping; /* the worker ends when its mailbox is empty */
-  atomic_bool draining; /* the step thread ends when all generations have */
+  struct mailbox to_worker, to_step, to_watcher; /* no letters for the watcher, only the call to end */
+  atomic_bool stopping;                          /* the worker ends when its mailbox is empty */
+  atomic_bool draining;                          /* the step thread ends when all generations have */
   pthread_t worker, stepper, watcher;
   bool worker_started, stepper_started, watcher_started;
 
@@ -43,6 +43,10 @@ void *watch_thread(void *runtime);
 
 /* Stops the engine: everything live and everything to come is answered with this sentence. */
 void runtime_stop(struct runtime *runtime, const struct error *error);
+
+/* An answer may not pass max_seq_len: a longer max_tokens is cut to what the prompt leaves. False when the prompt
+ * leaves nothing, or could never run. */
+bool runtime_answer_fit(const struct runtime *runtime, int32_t n_prompt, int32_t *max_tokens, struct error *error);
 
 /* The failure's sentence; ERROR_NONE while there is none. */
 struct error runtime_failure(struct runtime *runtime);

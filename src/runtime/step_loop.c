@@ -135,7 +135,10 @@ static bool step_next(struct runtime *rt) {
   const struct batch *batch = schedule_next(rt->schedule, clock_us());
   if (!batch) return false;
   struct error error = {0};
-  if (!step_run(rt, batch, &error)) runtime_stop(rt, &error);
+  if (!step_run(rt, batch, &error)) {
+    schedule_abandon(rt->schedule);
+    runtime_stop(rt, &error);
+  }
   struct schedule_stats stats;
   schedule_stats(rt->schedule, &stats);
   runtime_metrics_update(&rt->metrics, &stats);
@@ -143,7 +146,9 @@ static bool step_next(struct runtime *rt) {
   return true;
 }
 
+/* Only with nothing live: who parked us uses every seat and block. */
 static void park_if_wanted(struct runtime *rt) {
+  if (rt->live) return;
   pthread_mutex_lock(&rt->park_lock);
   while (rt->park_wanted) {
     rt->parked = true;

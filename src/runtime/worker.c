@@ -18,17 +18,11 @@ static bool prompt_tokenize(struct runtime *rt, struct generation *g, struct tok
   return error_set(error, ERROR_INVALID, "The prompt is empty and the tokenizer adds nothing to it: send some text.");
 }
 
-/* An answer may not pass max_seq_len: a longer max_tokens is cut to what is left. */
-static bool answer_fit(struct runtime *rt, struct generation *g, int32_t n_prompt, struct error *error) {
-  int32_t left = rt->engine->limits.length - n_prompt;
-  if (left > 0 && g->max_tokens > left) g->max_tokens = left;
-  return schedule_fits(rt->schedule, n_prompt, g->max_tokens, error);
-}
-
 static bool generation_prepare(struct runtime *rt, struct generation *g, struct error *error) {
   struct token_list list;
   token_list_init(&list, (size_t)rt->engine->file.facts->config.max_input_len);
-  bool ready = prompt_tokenize(rt, g, &list, error) && answer_fit(rt, g, (int32_t)list.count, error) &&
+  bool ready = prompt_tokenize(rt, g, &list, error) &&
+               runtime_answer_fit(rt, (int32_t)list.count, &g->max_tokens, error) &&
                generation_set_tokens(g, list.ids, (int32_t)list.count, error);
   token_list_release(&list);
   free(g->prompt);

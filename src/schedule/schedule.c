@@ -212,6 +212,11 @@ void schedule_done(struct schedule *s, const struct result *result, struct sched
   *events = (struct schedule_events){count, s->events};
 }
 
+void schedule_abandon(struct schedule *s) {
+  for (; s->n_out > 0; s->n_out--, s->oldest = (s->oldest + 1) % s->n_step)
+    for (int i = 0; i < s->steps[s->oldest].batch.n_row; i++) s->steps[s->oldest].sequence[i]->in_flight = false;
+}
+
 void schedule_stats(const struct schedule *s, struct schedule_stats *stats) {
   *stats = s->stats;
   stats->paused = 0;

@@ -13,7 +13,6 @@ enum sequence_state { SEQUENCE_WAITING, SEQUENCE_RUNNING, SEQUENCE_OUT };
 /* A sequence belongs to whoever added it and must stay in place until schedule_remove. */
 struct sequence {
   /* set by the owner before schedule_add */
-  uint64_t request;
   int32_t *tokens;  /* [n_prompt + max_tokens]: the prompt; generated tokens are appended by schedule_done */
   int32_t n_prompt; /* at least 1 */
   int32_t max_tokens;
@@ -75,6 +74,10 @@ const struct batch *schedule_next(struct schedule *schedule, uint64_t now_us);
 
 /* The oldest step's results. The tokens of events are already appended to their sequences. */
 void schedule_done(struct schedule *schedule, const struct result *result, struct schedule_events *events);
+
+/* The steps that are out have failed: their results will not come, and no sequence is part of a step any more. What
+ * their sequences hold in the cache is unknown: remove them. */
+void schedule_abandon(struct schedule *schedule);
 
 void schedule_stats(const struct schedule *schedule, struct schedule_stats *stats);
 

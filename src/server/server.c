@@ -79,6 +79,7 @@ static bool options_check(const struct server_options *options, struct error *er
 static bool server_start(struct server *server, const struct server_options *options, struct error *error) {
   if (!server) return error_set(error, ERROR_MEMORY, "Out of memory for the server.");
   if (!options_check(options, error)) return false;
+  server->info.size = sizeof server->info;
   spate_info(server->engine, &server->info);
   http_metrics_init(&server->metrics);
   struct http_options http = http_options_of(options);

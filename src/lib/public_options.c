@@ -1,0 +1,40 @@
+/* Options of programs older than this library. */
+#include "lib/public_options.h"
+
+#include <string.h>
+
+/* `to` holds the defaults and its own size. */
+static bool options_read(void *to, const void *from, const char *name, struct error *error) {
+  size_t known, size;
+  memcpy(&known, to, sizeof known);
+  memcpy(&size, from, sizeof size);
+  if (size <= sizeof size || size > known)
+    return error_set(
+        error, ERROR_INVALID,
+        "%s.size is %zu, expected at most %zu: let %s_init set it, and use a library that is not older than "
+        "its header.",
+        name, size, known, name);
+  memcpy(to, from, size);
+  memcpy(to, &known, sizeof known);
+  return true;
+}
+
+bool build_options_read(const spate_build_options *from, spate_build_options *to, struct error *error) {
+  spate_build_options_init(to);
+  return options_read(to, from, "spate_build_options", error);
+}
+
+bool open_options_read(const spate_open_options *from, spate_open_options *to, struct error *error) {
+  spate_open_options_init(to);
+  return options_read(to, from, "spate_open_options", error);
+}
+
+bool request_read(const spate_engine *engine, const spate_request *from, spate_request *to, struct error *error) {
+  spate_request_init(engine, to);
+  return options_read(to, from, "spate_request", error);
+}
+
+bool bench_options_read(const spate_bench_options *from, spate_bench_options *to, struct error *error) {
+  spate_bench_options_init(to);
+  return options_read(to, from, "spate_bench_options", error);
+}
