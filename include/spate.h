@@ -36,12 +36,12 @@ typedef enum {
   SPATE_FORMAT,      /* a file is malformed */
   SPATE_UNSUPPORTED, /* well formed, but not something Spate does */
   SPATE_NOT_FOUND,
-  SPATE_LIMIT,       /* over a limit of the engine */
-  SPATE_MEMORY,      /* does not fit */
+  SPATE_LIMIT,  /* over a limit of the engine */
+  SPATE_MEMORY, /* does not fit */
   SPATE_IO,
-  SPATE_BUSY,        /* the queue is full: try again later */
+  SPATE_BUSY, /* the queue is full: try again later */
   SPATE_CANCELLED,
-  SPATE_DEVICE,      /* the engine has stopped: open it again */
+  SPATE_DEVICE, /* the engine has stopped: open it again */
   SPATE_INTERNAL,
 } spate_code;
 
@@ -85,16 +85,16 @@ SPATE_API bool spate_build(const spate_build_options *options, spate_error *erro
 
 typedef struct {
   size_t size;
-  const char *model;               /* an engine file, or a model: then its engine is built into the cache first */
+  const char *model;                /* an engine file, or a model: then its engine is built into the cache first */
   const spate_build_options *build; /* for that build; NULL: defaults. model, output and progress are ignored */
-  const char *cache_dir;           /* NULL: $XDG_CACHE_HOME/spate or ~/.cache/spate */
-  const char *backend;             /* NULL: the engine's target; "null" and "reference" are for tests */
-  int threads;                     /* 0: what affinity and the cgroup allow */
-  double free_gpu_memory_fraction; /* of available memory (or the cgroup's limit) for the KV cache; 0: 0.3 */
-  uint64_t kv_cache_memory;        /* bytes; overrides the fraction; 0: not set */
-  const char *kv_cache_dtype;      /* "fp32" or "fp16"; NULL: fp16 (fp32 for an FP32 engine) */
-  int block_size;                  /* tokens of a KV block, a power of two up to 256; 0: 16 */
-  int max_queue;                   /* waiting requests, more are refused as busy; 0: 1024 */
+  const char *cache_dir;            /* NULL: $XDG_CACHE_HOME/spate or ~/.cache/spate */
+  const char *backend;              /* NULL: the engine's target; "null" and "reference" are for tests */
+  int threads;                      /* 0: what affinity and the cgroup allow */
+  double free_gpu_memory_fraction;  /* of available memory (or the cgroup's limit) for the KV cache; 0: 0.3 */
+  uint64_t kv_cache_memory;         /* bytes; overrides the fraction; 0: not set */
+  const char *kv_cache_dtype;       /* "fp32" or "fp16"; NULL: fp16 (fp32 for an FP32 engine) */
+  int block_size;                   /* tokens of a KV block, a power of two up to 256; 0: 16 */
+  int max_queue;                    /* waiting requests, more are refused as busy; 0: 1024 */
   spate_progress progress;
   void *user;
 } spate_open_options;
@@ -111,9 +111,9 @@ SPATE_API void spate_close(spate_engine *engine);
 
 typedef struct {
   size_t size;
-  const char *name;         /* of the model */
+  const char *name; /* of the model */
   const char *architecture;
-  const char *device;       /* backend, kernel set, threads */
+  const char *device; /* backend, kernel set, threads */
   int vocab_size, max_batch_size, max_input_len, max_seq_len, max_num_tokens;
   uint64_t weight_bytes, kv_bytes;
   int64_t created; /* seconds since 1970: when the engine was built */
@@ -163,14 +163,14 @@ typedef enum { SPATE_FINISH_NONE, SPATE_FINISH_STOP, SPATE_FINISH_LENGTH, SPATE_
 typedef struct {
   uint64_t id; /* of the request */
   spate_event_kind kind;
-  spate_finish finish;  /* SPATE_DONE */
-  const char *text;     /* new text (DONE may carry the last of it), or the sentence of a failure; whole UTF-8
-                           characters, not NUL-terminated; valid until the next take from this inbox */
+  spate_finish finish; /* SPATE_DONE */
+  const char *text;    /* new text (DONE may carry the last of it), or the sentence of a failure; whole UTF-8
+                          characters, not NUL-terminated; valid until the next take from this inbox */
   size_t text_size;
   int32_t token;        /* the last token that this event's text came from; −1: none */
   int generated_tokens; /* so far */
   int prompt_tokens, cached_tokens;
-  spate_code code;      /* SPATE_FAILED */
+  spate_code code; /* SPATE_FAILED */
 } spate_event;
 
 /* Copies the request and queues it. The id is never 0 and never used again; its events go to the inbox, ending with one
@@ -188,8 +188,8 @@ SPATE_API void spate_inbox_free(spate_inbox *inbox);
 /* Readable (poll, epoll) while events wait. */
 SPATE_API int spate_inbox_descriptor(const spate_inbox *inbox);
 
-/* Takes up to max events; waits up to timeout_ms for the first (0: not at all, −1: for ever). Returns how many. An inbox
- * that is not emptied pauses its own sequences only. */
+/* Takes up to max events; waits up to timeout_ms for the first (0: not at all, −1: for ever). Returns how many. An
+ * inbox that is not emptied pauses its own sequences only. */
 SPATE_API int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeout_ms);
 
 /* ---- tools ------------------------------------------------------------------------------------------------------ */
@@ -215,8 +215,8 @@ typedef struct {
   int batch;         /* sequences decoded together */
   int prompt_tokens; /* of each sequence */
   int decode_tokens;
-  int repeat;        /* medians are over this many runs */
-  bool all_outputs;  /* prefill computes the logits of every token */
+  int repeat;       /* medians are over this many runs */
+  bool all_outputs; /* prefill computes the logits of every token */
   spate_progress progress;
   void *user;
 } spate_bench_options;

@@ -31,8 +31,8 @@ SCRIPTS = [
     "def f(x):\n\treturn {k: v**2 for k, v in x.items() if v >= 10}  # 100%\r\n\r\n\n   indented\n",
 ]
 PIECES = ([c for line in SCRIPTS for c in line] +
-          ["\u0301", "\u0308", "e\u0301", "z\u0301t", "A\u030a", "\u1100\u1161", "\u200d", "\u200b", "\ufeff", "\u180e", "\u00a0", "\u3000",
-           "\u2028", "\u0085", "\u1680", "\0", "\x01", "\x7f", MARK, MARK * 2, "\ufb01", "\u212b", "\U0001f3fd", "\ufffd",
+          ["\u0301", "\u0308", "e\u0301", "z\u0301t", "A\u030a", "\u1100\u1161", "\u200d", "\u200b", "\ufeff", "\u180e",
+           "\u00a0", "\u3000", "\u2028", "\u0085", "\u1680", "\0", "\x01", "\x7f", MARK, MARK * 2, "\ufb01", "\u212b", "\U0001f3fd", "\ufffd",
            "\t", "\n", "\n\n", "\r\n", "\r", " ", "  ", "   ", "    ", " " * 17, "'s", "'S", "'re", "'LL", "\u017f", "'\u017f",
            "aaaa", "0000", "....", "!!!?", "\u01c5", "\u00aa", "_", "__", "<0x41>", "<unk>", "<s>", "</s>", "<", "|", ">"] +
           [word + end for word in "the of and import return string Python object it's I'm you'll".split()
@@ -169,11 +169,13 @@ def gemma():
 def added():
     """Every flag of added tokens, and every behaviour of Split."""
     split = pre_tokenizers.Split
-    pre = pre_tokenizers.Sequence([split(Regex(r"[\r\n]"), "merged_with_next"), split(Regex(r"\p{P}"), "merged_with_previous"),
+    pre = pre_tokenizers.Sequence([split(Regex(r"[\r\n]"), "merged_with_next"),
+                                   split(Regex(r"\p{P}"), "merged_with_previous"),
                                    split(Regex(r"\s?\p{L}+"), "isolated", invert=True), split("0", "contiguous"),
                                    split(Regex(r"\x{01}"), "removed"),
                                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    tokenizer = byte_level(pre, normalizer=normalizers.Sequence([normalizers.NFC(), normalizers.Replace("aa", "b")]), size=1000)
+    normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace("aa", "b")])
+    tokenizer = byte_level(pre, normalizer=normalizer, size=1000)
     tokenizer.add_special_tokens([AddedToken("<l>", lstrip=True, normalized=False),
                                   AddedToken("<r>", rstrip=True, normalized=False),
                                   AddedToken("<lr>", lstrip=True, rstrip=True, normalized=False),

@@ -83,7 +83,7 @@ bool json_write_string(struct buffer *out, struct slice text) {
     at = plain;
     if (at == text.size) break;
     uint32_t code;
-    size_t size = utf8_decode(slice_make(text.data + at, text.size - at), &code);
+    size_t size = utf8_read(slice_make(text.data + at, text.size - at), &code);
     if (size == 0) {
       buffer_text(out, "\xEF\xBF\xBD");
       at++;

@@ -21,8 +21,8 @@ enum limit {
   LIMIT_MODEL_WIDTH = 1 << 20, /* hidden, intermediate and vocabulary sizes */
 
   /* engines */
-  LIMIT_BATCH_SIZE = 1024,        /* max_batch_size */
-  LIMIT_STEP_TOKENS = 1 << 16,    /* max_num_tokens */
+  LIMIT_BATCH_SIZE = 1024,     /* max_batch_size */
+  LIMIT_STEP_TOKENS = 1 << 16, /* max_num_tokens */
   LIMIT_MANIFEST_BYTES = 64 << 20,
   LIMIT_TEMPLATE_BYTES = 1 << 20, /* a chat template */
   LIMIT_BUILD_THREADS = 64,
@@ -31,8 +31,8 @@ enum limit {
   LIMIT_VOCAB = 1 << 20,
   LIMIT_MERGES = 1 << 22,
   LIMIT_TOKEN_BYTES = 1 << 12,
-  LIMIT_TOKENIZER_STEPS = 16,    /* normalizing and splitting steps of one tokenizer */
-  LIMIT_PATTERN_BYTES = 16 << 10, /* of one split regex */
+  LIMIT_TOKENIZER_STEPS = 16,         /* normalizing and splitting steps of one tokenizer */
+  LIMIT_PATTERN_BYTES = 16 << 10,     /* of one split regex */
   LIMIT_NORMALIZED_BYTES = 256 << 20, /* what one text may become by normalizing */
   LIMIT_STOP_STRINGS = 16,
   LIMIT_STOP_BYTES = 256, /* of one stop string */
@@ -52,8 +52,8 @@ enum limit {
 
   /* runtime */
   LIMIT_QUEUE_REQUESTS = 4096,
-  LIMIT_INBOX_BYTES = 1 << 20,          /* of events waiting in one inbox */
-  LIMIT_QUEUED_BYTES = 256 << 20,       /* of prompts and tokens of all requests together */
+  LIMIT_INBOX_BYTES = 1 << 20,    /* of events waiting in one inbox */
+  LIMIT_QUEUED_BYTES = 256 << 20, /* of prompts and tokens of all requests together */
 };
 
 #endif

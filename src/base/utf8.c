@@ -25,7 +25,7 @@ static size_t valid_run(struct slice text, size_t size) {
   return at;
 }
 
-size_t utf8_decode(struct slice text, uint32_t *code) {
+size_t utf8_read(struct slice text, uint32_t *code) {
   size_t size = text.size ? lead_size(text.data[0]) : 0;
   if (size == 1) *code = text.data[0];
   if (size <= 1) return size;
@@ -36,7 +36,7 @@ size_t utf8_decode(struct slice text, uint32_t *code) {
   return size;
 }
 
-size_t utf8_encode(uint32_t code, uint8_t out[4]) {
+size_t utf8_write(uint32_t code, uint8_t out[4]) {
   if (code < 0x80) {
     out[0] = (uint8_t)code;
     return 1;
@@ -71,7 +71,7 @@ bool utf8_valid(struct slice text) {
   for (size_t at = 0, size; at < text.size; at += size) {
     size = 8;
     if (text.size - at >= 8 && ascii_word(text.data + at)) continue;
-    size = utf8_decode(slice_make(text.data + at, text.size - at), &code);
+    size = utf8_read(slice_make(text.data + at, text.size - at), &code);
     if (size == 0) return false;
   }
   return true;

@@ -8,10 +8,10 @@
 
 /* The first character of text: its length in bytes (1 to 4) with its code point, or 0 when text starts with no whole
  * valid character. */
-size_t utf8_decode(struct slice text, uint32_t *code);
+size_t utf8_read(struct slice text, uint32_t *code);
 
 /* Writes a code point; returns its length in bytes. */
-size_t utf8_encode(uint32_t code, uint8_t out[4]);
+size_t utf8_write(uint32_t code, uint8_t out[4]);
 
 /* The length of the longest prefix that ends on a character boundary where an incomplete (but so far valid) character
  * at the very end is held back: what a stream may emit now. Invalid bytes count as characters of their own. */

@@ -3,7 +3,7 @@
 #ifndef SPATE_BUILD_PACK_H
 #define SPATE_BUILD_PACK_H
 
-#include "build/progress.h"
+#include "build/build_progress.h"
 #include "engine/engine_writer.h"
 #include "model/checkpoint.h"
 

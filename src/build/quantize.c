@@ -38,11 +38,16 @@ static float code_of(const struct affine *a, float inverse, float x) {
 
 static float affine_inverse(const struct affine *a) { return a->scale > 0 ? 1 / a->scale : 0; }
 
-static float affine_error(const struct affine *a, const float *x, int count) {
+/* The squared error over a group, or something above `limit` as soon as it is sure to be. */
+static float affine_error(const struct affine *a, const float *x, int count, float limit) {
+  enum { STRIDE = 8 };
   float inverse = affine_inverse(a), error = 0;
-  for (int i = 0; i < count; i++) {
-    float difference = a->scale * code_of(a, inverse, x[i]) + a->min - x[i];
-    error += difference * difference;
+  for (int first = 0; first < count && error <= limit; first += STRIDE) {
+    int end = first + STRIDE < count ? first + STRIDE : count;
+    for (int i = first; i < end; i++) {
+      float difference = a->scale * code_of(a, inverse, x[i]) + a->min - x[i];
+      error += difference * difference;
+    }
   }
   return error;
 }
@@ -67,17 +72,17 @@ static bool affine_finite(const struct affine *a) { return isfinite(a->scale) &&
 static struct affine affine_search(const struct scheme *s, const float *x, int count) {
   float low = INFINITY, high = -INFINITY, sum = 0;
   for (int i = 0; i < count; i++) {
-    low = fminf(low, x[i]);
-    high = fmaxf(high, x[i]);
+    low = x[i] < low ? x[i] : low;
+    high = x[i] > high ? x[i] : high;
     sum += x[i] - x[i]; /* zero unless an infinity or a NaN is among them */
   }
   struct affine best = affine_clipped(s, low, high, 1);
   if (sum != 0) best.scale = NAN;
   if (!affine_finite(&best)) return best;
-  float least = affine_error(&best, x, count);
-  for (int i = 1; i < N_RATIO; i++) {
+  float least = affine_error(&best, x, count, INFINITY);
+  for (int i = 1; i < N_RATIO && least > 0; i++) {
     struct affine a = affine_clipped(s, low, high, clip_ratios[i]);
-    float error = affine_error(&a, x, count);
+    float error = affine_error(&a, x, count, least);
     if (error < least) {
       least = error;
       best = a;

@@ -55,12 +55,17 @@ static int candidates_of(const struct plan *plan, const struct weight_source *so
   return 1;
 }
 
-/* Can every op that multiplies with the weight run as its scheme now is? */
+/* Can op i run as its weight's scheme now is? The sentence names the layer and the weight. */
+static bool op_supported(const struct plan *plan, int index, const struct backend *backend, struct error *error) {
+  const struct op *op = &plan_ops(plan)[index];
+  if (backend->supports(plan, index, error)) return true;
+  if (op->weight[0] >= 0) error_prefix(error, "%s: ", plan_name(plan, plan_weights(plan)[op->weight[0]].name));
+  return op->layer >= 0 ? error_prefix(error, "Layer %d, ", op->layer) : false;
+}
+
 static bool weight_supported(const struct plan *plan, int weight, const struct backend *backend, struct error *error) {
   for (int i = 0; i < plan->n_op; i++)
-    if (plan_ops(plan)[i].weight[0] == weight && !backend->supports(plan, i, error))
-      return error_prefix(error, "Layer %d, %s: ", plan_ops(plan)[i].layer,
-                          plan_name(plan, plan_weights(plan)[weight].name));
+    if (plan_ops(plan)[i].weight[0] == weight && !op_supported(plan, i, backend, error)) return false;
   return true;
 }
 
@@ -88,6 +93,6 @@ bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, enum 
     if (!weight_choose(plan, i, checkpoint, mode, backend, &notes[i], error)) return false;
   }
   for (int i = 0; i < plan->n_op; i++)
-    if (!backend->supports(plan, i, error)) return error_prefix(error, "Layer %d: ", plan_ops(plan)[i].layer);
+    if (!op_supported(plan, i, backend, error)) return false;
   return true;
 }

@@ -4,11 +4,16 @@
 
 #include "backend/backends.h"
 #include "base/checked.h"
+#include "base/file_guard.h"
 #include "engine/engine_magic.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+/* These structs are the file's bytes (docs/engine-file.md): a change of theirs is a new format version. */
+_Static_assert(sizeof(struct engine_section) == 32 && sizeof(struct engine_weight) == 32, "table entries");
+_Static_assert(sizeof(struct engine_header) == 280 && sizeof(struct engine_facts) == 304, "header and facts");
 
 #define REBUILD "build it again with: spate build MODEL -o %s"
 
@@ -163,12 +168,16 @@ static bool file_check(struct engine_file *file, const char *path, struct error 
 bool engine_file_open(struct engine_file *file, const char *path, struct error *error) {
   *file = (struct engine_file){0};
   if (!file_open(&file->file, path, error)) return false;
-  if (file_check(file, path, error)) return true;
+  if (!file_guard_add(&file->file))
+    error_set(error, ERROR_LIMIT, "%s cannot be opened: too many engines are open in this process.", path);
+  else if (file_check(file, path, error))
+    return true;
   engine_file_close(file);
   return false;
 }
 
 void engine_file_close(struct engine_file *file) {
+  file_guard_remove(&file->file);
   file_close(&file->file);
   *file = (struct engine_file){.file.descriptor = -1};
 }
@@ -213,6 +222,7 @@ static bool bytes_verify(const struct engine_file *file, struct slice bytes, str
 }
 
 static bool verify_refuse(const struct engine_file *file, const char *part, const char *name, struct error *error) {
+  if (!engine_file_intact(file, error)) return false; /* what was hashed is not there any more */
   return error_set(error, ERROR_DEVICE,
                    "The engine file of %s is damaged: %s %s does not match its checksum. Build it again.",
                    file->facts->name, part, name);

@@ -84,8 +84,8 @@ const char *engine_section_name(int kind);
 /* Packed bytes of weight i. */
 struct slice engine_file_weight(const struct engine_file *file, int weight);
 
-/* False with a sentence once the file has become shorter than it was when mapped. Touching a page past the new end
- * raises SIGBUS, so the runtime asks before each step (one fstat) and stops the engine instead. */
+/* False with a sentence once the file has another size than when it was mapped. What lay past a new end reads as zeros
+ * (base/file_guard.h), so the runtime asks after each step (one fstat), throws the step away and stops the engine. */
 bool engine_file_intact(const struct engine_file *file, struct error *error);
 
 struct engine_verify {

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { DEFAULT_BLOCK = 16, MAX_BLOCK = 256 };
 static const double default_fraction = 0.3;
@@ -117,12 +118,18 @@ static bool weights_load(struct loaded_engine *engine, struct error *error) {
   return true;
 }
 
+/* Starts reading the weights from the disk while the program is being compiled; free when they are cached. */
+static void weights_prefetch(const struct engine_file *file) {
+  madvise((void *)(uintptr_t)file->file.data, file->file.size, MADV_WILLNEED);
+}
+
 static bool engine_load(struct loaded_engine *engine, const char *path, const struct engine_options *options,
                         struct error *error) {
   if (!options_check(options, error) || !engine_file_open(&engine->file, path, error)) return false;
   engine->plan = engine->file.plan;
   engine->limits = engine_limits(&engine->file.facts->config, options);
   if (!backend_choose(engine, options, error) || !memory_plan(engine, options, error)) return false;
+  weights_prefetch(&engine->file);
   engine->device = engine->backend->open(&options->device, error);
   if (!engine->device) return false;
   engine->program = engine->backend->compile(engine->device, engine->plan, &engine->limits, error);

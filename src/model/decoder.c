@@ -4,9 +4,8 @@
 #include "format/tensor.h"
 
 #include <math.h>
-#include <stdio.h>
 
-enum { HEADS_MAX = 1 << 12, HEAD_DIM_MAX = 1 << 10 };
+enum { HEADS_MAX = 1 << 12 };
 
 static bool counts_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   const struct {

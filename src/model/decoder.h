@@ -5,8 +5,10 @@
 
 #include "base/limits.h"
 #include "model/model_config.h"
-#include "model/rope.h"
+#include "model/rope_scaling.h"
 #include "plan/plan_builder.h"
+
+enum { HEAD_DIM_MAX = 1 << 10 };
 
 /* Layers that attend to everything, and layers that see a window: each kind has its KV group and rotation. */
 enum layer_kind { LAYER_GLOBAL, LAYER_LOCAL, LAYER_KINDS };

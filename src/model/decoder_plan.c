@@ -259,7 +259,7 @@ static bool rope_divide(float *frequency, int count, const struct checkpoint *ch
 static bool kinds_add(struct decoder_maker *m, const struct checkpoint *checkpoint, struct error *error) {
   const struct decoder *d = m->d;
   for (enum layer_kind kind = LAYER_GLOBAL; kind < LAYER_KINDS; kind++) {
-    float frequency[512];
+    float frequency[HEAD_DIM_MAX / 2];
     struct kv_group group = {.n_head = d->n_kv_head, .dim_k = d->head_dim, .dim_v = d->head_dim};
     for (int i = 0; i < d->n_layer; i++) group.n_layer += d->layer_kind[i] == kind;
     if (group.n_layer == 0) continue;

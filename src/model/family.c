@@ -27,7 +27,7 @@ const struct family *family_find(const struct checkpoint *checkpoint, struct err
 /* --- tensors against weights ---------------------------------------------------------------------------------------
  */
 
-/* Does the tensor hold exactly the part of the weight that it is meant to be? A vector may have dims of 1 around it. */
+/* Is the tensor exactly the part of the weight that it is meant to be? */
 static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
                        const struct weight_part *part, bool *used, struct error *error) {
   const char *name = plan_name(plan, part->tensor);

@@ -9,7 +9,6 @@
 #include "plan/plan_builder.h"
 
 struct family {
-  const char *name;
   const char *const *architectures; /* as checkpoint_architecture gives them, NULL at the end */
   /* Adds values, groups, weights and ops, and fills the builder's head. */
   bool (*build)(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error);

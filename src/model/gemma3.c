@@ -106,5 +106,4 @@ static bool gemma3_build(const struct checkpoint *checkpoint, struct plan_builde
          softcap_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
-const struct family gemma3_family = {
-    .name = "gemma3", .architectures = architectures, .build = gemma3_build, .ignored = ignored};
+const struct family gemma3_family = {.architectures = architectures, .build = gemma3_build, .ignored = ignored};

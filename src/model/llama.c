@@ -88,4 +88,4 @@ static bool llama_build(const struct checkpoint *checkpoint, struct plan_builder
   return decoder_build(&d, checkpoint, builder, error);
 }
 
-const struct family llama_family = {.name = "llama", .architectures = architectures, .build = llama_build};
+const struct family llama_family = {.architectures = architectures, .build = llama_build};

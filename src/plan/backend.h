@@ -41,9 +41,9 @@ enum { RATE_SIZES = 8 };
 struct machine_rates {
   int n_size;
   struct {
-    uint64_t bytes; /* working set of all threads together */
-    double gbs;     /* 10⁹ bytes read per second */
-  } read[RATE_SIZES]; /* ascending */
+    uint64_t bytes;                                        /* working set of all threads together */
+    double gbs;                                            /* 10⁹ bytes read per second */
+  } read[RATE_SIZES];                                      /* ascending */
   double int8_gops, bf16_gflops, fp16_gflops, fp32_gflops; /* 10⁹ operations; a multiply-add is two */
 };
 

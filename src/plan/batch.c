@@ -13,6 +13,10 @@ static bool row_check(const struct batch *b, int index, const struct plan *plan,
   if (row->length < 0 || row->length > limits->length - row->count)
     return error_set(error, ERROR_LIMIT, "Row %d has %d + %d tokens, more than the engine's %d.", index, row->length,
                      row->count, limits->length);
+  for (int t = row->first; b->see && t < row->first + row->count; t++)
+    if (b->see[t] < -row->length || b->see[t] >= row->count)
+      return error_set(error, ERROR_INVALID, "Token %d sees up to token %d of row %d, expected %d to %d.", t, b->see[t],
+                       index, -row->length, row->count - 1);
   for (int g = 0; g < plan->n_group; g++) {
     int need = (row->length + row->count + limits->block_size - 1) / limits->block_size;
     if (row->n_block[g] < need)

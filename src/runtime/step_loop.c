@@ -30,17 +30,21 @@ static void end_count(struct runtime_metrics *m, const struct generation *g) {
   metric_observe(&m->generation_seconds, (double)(clock_us() - g->submitted_us) * 1e-6);
 }
 
-/* Takes an ended generation out of the schedule; true when no step holds it any more. */
+/* Takes an ended generation out of the schedule; true when no step holds it any more. An engine that has stopped runs
+ * none, and asks the schedule for none. */
 static bool unscheduled(struct runtime *rt, struct generation *g) {
-  if (g->scheduled && schedule_remove(rt->schedule, &g->sequence)) g->scheduled = false;
+  bool stopped = atomic_load_explicit(&rt->failed, memory_order_relaxed);
+  if (g->scheduled && (schedule_remove(rt->schedule, &g->sequence) || stopped)) g->scheduled = false;
   return !g->scheduled;
 }
 
-/* Tells what there is to tell. Frees the generation after its last event; pauses it while its inbox is full. */
+/* Tells what there is to tell. Frees the generation after its last event, which is told once, when no step holds it;
+ * pauses it while its inbox is full. */
 static void generation_settle(struct runtime *rt, struct generation *g) {
+  if (g->ended && !unscheduled(rt, g)) return;
   bool told = generation_deliver(g);
   if (g->scheduled && !g->ended) schedule_pause(rt->schedule, &g->sequence, !told);
-  if (!g->ended || !unscheduled(rt, g) || !told) return;
+  if (!g->ended || !told) return;
   end_count(&rt->metrics, g);
   live_remove(rt, g);
   request_table_leave(&rt->table, g);
@@ -116,13 +120,18 @@ static void events_tell(struct runtime *rt, const struct schedule_events *events
   }
 }
 
-static bool step_run(struct runtime *rt, const struct batch *batch, struct error *error) {
+static bool step_compute(struct runtime *rt, const struct batch *batch, struct result *result, struct error *error) {
   const struct backend *backend = rt->engine->backend;
   struct program *program = rt->engine->program;
+  return backend->submit(program, batch, error) && backend->finish(program, NULL, error) &&
+         backend->collect(program, result, error);
+}
+
+static bool step_run(struct runtime *rt, const struct batch *batch, struct error *error) {
   struct result result;
-  if (!engine_file_intact(&rt->engine->file, error)) return false;
-  if (!backend->submit(program, batch, error) || !backend->finish(program, NULL, error)) return false;
-  if (!backend->collect(program, &result, error)) return false;
+  bool computed = step_compute(rt, batch, &result, error);
+  /* Asked afterwards: weights that were gone in between have made any result, or any error, wrong. */
+  if (!engine_file_intact(&rt->engine->file, error) || !computed) return false;
   struct schedule_events events;
   schedule_done(rt->schedule, &result, &events);
   events_tell(rt, &events);

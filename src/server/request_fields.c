@@ -110,7 +110,7 @@ const struct request_field *request_field_nearest(struct slice name) {
 static void expect_range(const struct request_field *field, struct buffer *out) {
   buffer_text(out, field->above_min ? " above " : " from ");
   json_write_number(out, field->min);
-  buffer_text(out, field->above_min ? " up to " : " to ");
+  buffer_text(out, field->above_min ? " and up to " : " to ");
   json_write_number(out, field->max);
 }
 

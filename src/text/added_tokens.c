@@ -50,13 +50,13 @@ static size_t character_before(struct slice text, size_t end, uint32_t *code) {
   while (start > 0 && end - start < 4) {
     start--;
     if ((text.data[start] & 0xC0) == 0x80) continue;
-    return utf8_decode(slice_make(text.data + start, end - start), code);
+    return utf8_read(slice_make(text.data + start, end - start), code);
   }
   return 0;
 }
 
 static size_t character_after(struct slice text, size_t start, uint32_t *code) {
-  return utf8_decode(slice_make(text.data + start, text.size - start), code);
+  return utf8_read(slice_make(text.data + start, text.size - start), code);
 }
 
 static bool is_space(uint32_t code) {

@@ -83,7 +83,7 @@ static size_t piece_symbols(const struct tokenizer_tables *tables, struct slice 
   for (size_t at = 0, size; at < piece.size; at += size) {
     uint32_t code;
     struct slice rest = slice_make(piece.data + at, piece.size - at);
-    size = byte_level ? 1 : utf8_decode(rest, &code);
+    size = byte_level ? 1 : utf8_read(rest, &code);
     if (size == 0) size = 1; /* only in a vocabulary that is not UTF-8 */
     rest.size = size;
     if (!byte_level)

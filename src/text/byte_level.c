@@ -18,7 +18,7 @@ bool byte_level_decode(struct slice letters, uint8_t *out, size_t *out_size) {
   *out_size = 0;
   for (size_t at = 0, size; at < letters.size; at += size) {
     uint32_t code;
-    size = utf8_decode(slice_make(letters.data + at, letters.size - at), &code);
+    size = utf8_read(slice_make(letters.data + at, letters.size - at), &code);
     int byte = size == 0 ? -1 : code >= 0x100 ? hidden_byte(code - 0x100) : byte_is_visible(code) ? (int)code : -1;
     if (byte < 0) return false;
     out[(*out_size)++] = (uint8_t)byte;

@@ -23,7 +23,7 @@ static size_t write_valid(struct slice text, uint8_t *out) {
   uint32_t code;
   for (size_t at = 0; at < text.size;) {
     struct slice rest = slice_make(text.data + at, text.size - at);
-    size_t size = utf8_decode(rest, &code);
+    size_t size = utf8_read(rest, &code);
     memcpy(out + written, size ? rest.data : replacement, size ? size : sizeof replacement);
     written += size ? size : sizeof replacement;
     at += size ? size : invalid_run(rest);

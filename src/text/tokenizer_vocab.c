@@ -11,10 +11,12 @@
 
 enum vocab_type { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 
+enum { PRE_PATTERNS = 5 };
+
 /* The split rules that are known by name. */
 static const struct pre_rule {
   const char *name;
-  const char *patterns[2]; /* one inside the other */
+  const char *patterns[PRE_PATTERNS]; /* one inside the other */
   bool nfc, ignore_merges, add_bos;
 } pre_rules[] = {
     {"gpt-2", {split_gpt2}, false, false, false},
@@ -24,6 +26,12 @@ static const struct pre_rule {
     {"llama-v3", {split_llama3}, false, true, true},
     {"qwen2", {split_qwen2}, true, false, false},
     {"deepseek-r1-qwen", {split_qwen2}, true, false, false},
+    {"deepseek-llm",
+     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+",
+      split_digit},
+     false,
+     false,
+     false},
 };
 
 static const struct pre_rule *find_rule(struct slice pre, struct error *error) {
@@ -31,7 +39,7 @@ static const struct pre_rule *find_rule(struct slice pre, struct error *error) {
     if (slice_is(pre, pre_rules[i].name)) return &pre_rules[i];
   error_set(error, ERROR_UNSUPPORTED,
             "The vocabulary's split rule (tokenizer.ggml.pre) is '%.*s', which is not supported; gpt-2, smollm, "
-            "llama-bpe and qwen2 are.",
+            "llama-bpe, qwen2 and deepseek-llm are.",
             SLICE_ARGS(pre));
   return NULL;
 }
@@ -136,7 +144,7 @@ static bool read_byte_level(struct tokenizer_spec *spec, const struct vocab_sour
   if (source->add_space_prefix == VOCAB_YES &&
       !spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS}, error))
     return false;
-  for (int i = 0; i < 2 && rule->patterns[i]; i++)
+  for (int i = 0; i < PRE_PATTERNS && rule->patterns[i]; i++)
     if (!spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .a = slice_text(rule->patterns[i])}, error))
       return false;
   return true;

@@ -19,30 +19,54 @@ struct grid {
   size_t stride;
 };
 
+/* A panel of few rows is wider: sums enough to hide the latency of a multiply-add, and more of them for each load. */
+enum { PRODUCT_WIDE = 2 * PRODUCT_VECTORS, PRODUCT_FEW = PRODUCT_ROWS / 2 };
+
+/* sum[r][v] += left[r][k] × right[k][v], with as few registers beside the sums as the panel's form allows. */
+static ALWAYS_INLINE void panel_step(const int rows, const int vectors, const float *left, size_t stride,
+                                     const float *right, vfloat sum[PRODUCT_ROWS][PRODUCT_WIDE]) {
+  if (rows <= PRODUCT_FEW) {
+    vfloat x[PRODUCT_FEW];
+    UNROLL(8)
+    for (int r = 0; r < rows; r++) x[r] = vfloat_set(left[(size_t)r * stride]);
+    UNROLL(8)
+    for (int v = 0; v < vectors; v++) {
+      vfloat column = vfloat_load(right + v * LANES);
+      UNROLL(8)
+      for (int r = 0; r < rows; r++) sum[r][v] = vfloat_fma(x[r], column, sum[r][v]);
+    }
+    return;
+  }
+  vfloat column[PRODUCT_WIDE];
+  UNROLL(8)
+  for (int v = 0; v < vectors; v++) column[v] = vfloat_load(right + v * LANES);
+  UNROLL(8)
+  for (int r = 0; r < rows; r++) {
+    vfloat x = vfloat_set(left[(size_t)r * stride]);
+    UNROLL(8)
+    for (int v = 0; v < vectors; v++) sum[r][v] = vfloat_fma(x, column[v], sum[r][v]);
+  }
+}
+
 /* rows × vectors of out = scale × out + left · right (scale NULL: left · right), held in registers over the depth. */
 static ALWAYS_INLINE void product_panel(const int rows, const int vectors, struct grid out, const float *scale,
                                         struct grid left, struct grid right, int depth) {
-  vfloat sum[PRODUCT_ROWS][PRODUCT_VECTORS];
+  vfloat sum[PRODUCT_ROWS][PRODUCT_WIDE];
   UNROLL(8)
-  for (int r = 0; r < rows; r++) UNROLL(8)
-  for (int v = 0; v < vectors; v++) {
-    const float *at = out.data + (size_t)r * out.stride + v * LANES;
-    sum[r][v] = scale ? vfloat_mul(vfloat_load(at), vfloat_set(scale[r])) : vfloat_set(0);
-  }
-  for (int k = 0; k < depth; k++) {
-    vfloat column[PRODUCT_VECTORS];
+  for (int r = 0; r < rows; r++) {
     UNROLL(8)
-    for (int v = 0; v < vectors; v++) column[v] = vfloat_load(right.data + (size_t)k * right.stride + v * LANES);
-    UNROLL(8)
-    for (int r = 0; r < rows; r++) {
-      vfloat x = vfloat_set(left.data[(size_t)r * left.stride + (size_t)k]);
-      UNROLL(8)
-      for (int v = 0; v < vectors; v++) sum[r][v] = vfloat_fma(x, column[v], sum[r][v]);
+    for (int v = 0; v < vectors; v++) {
+      const float *at = out.data + (size_t)r * out.stride + v * LANES;
+      sum[r][v] = scale ? vfloat_mul(vfloat_load(at), vfloat_set(scale[r])) : vfloat_set(0);
     }
   }
+  for (int k = 0; k < depth; k++)
+    panel_step(rows, vectors, left.data + k, left.stride, right.data + (size_t)k * right.stride, sum);
   UNROLL(8)
-  for (int r = 0; r < rows; r++) UNROLL(8)
-  for (int v = 0; v < vectors; v++) vfloat_store(out.data + (size_t)r * out.stride + v * LANES, sum[r][v]);
+  for (int r = 0; r < rows; r++) {
+    UNROLL(8)
+    for (int v = 0; v < vectors; v++) vfloat_store(out.data + (size_t)r * out.stride + v * LANES, sum[r][v]);
+  }
 }
 
 /* Columns that fill no vector, in the same order of sums. */
@@ -58,17 +82,24 @@ static void product_tail(int rows, int cols, struct grid out, const float *scale
     }
 }
 
+/* Panels of so many vectors from column `from` on, as many as fit; returns the column after them. */
+static ALWAYS_INLINE int product_panels(const int rows, const int vectors, int from, int cols, struct grid out,
+                                        const float *scale, struct grid left, struct grid right, int depth) {
+  for (; from + vectors * LANES <= cols; from += vectors * LANES) {
+    struct grid panel_out = {out.data + from, out.stride}, panel_right = {right.data + from, right.stride};
+    product_panel(rows, vectors, panel_out, scale, left, panel_right, depth);
+  }
+  return from;
+}
+
 static ALWAYS_INLINE void product_rows(const int rows, int cols, struct grid out, const float *scale, struct grid left,
                                        struct grid right, int depth) {
-  while (cols >= PRODUCT_VECTORS * LANES) {
-    product_panel(rows, PRODUCT_VECTORS, out, scale, left, right, depth);
-    out.data += PRODUCT_VECTORS * LANES, right.data += PRODUCT_VECTORS * LANES, cols -= PRODUCT_VECTORS * LANES;
-  }
-  while (cols >= LANES) {
-    product_panel(rows, 1, out, scale, left, right, depth);
-    out.data += LANES, right.data += LANES, cols -= LANES;
-  }
-  if (cols) product_tail(rows, cols, out, scale, left, right, depth);
+  int from = 0;
+  if (rows <= PRODUCT_FEW) from = product_panels(rows, PRODUCT_WIDE, from, cols, out, scale, left, right, depth);
+  from = product_panels(rows, PRODUCT_VECTORS, from, cols, out, scale, left, right, depth);
+  from = product_panels(rows, 1, from, cols, out, scale, left, right, depth);
+  out.data += from, right.data += from;
+  if (from < cols) product_tail(rows, cols - from, out, scale, left, right, depth);
 }
 
 /* out[n][cols] = scale × out + left[n][depth] · right[depth][cols]. */

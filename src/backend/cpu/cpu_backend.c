@@ -68,8 +68,6 @@ static bool cpu_supports(const struct plan *plan, int index, struct error *error
     if (args->post_norm != NORM_NONE && op->weight[3] < 0)
       return op_unsupported(plan, index, "its post norm has no weight", error);
   }
-  if (op->kind == OP_SAMPLE && plan->role != PLAN_DECODER)
-    return op_unsupported(plan, index, "only a decoder samples", error);
   return true;
 }
 
@@ -100,7 +98,7 @@ const struct backend backend_cpu = {
     .name = "cpu",
     .target = TARGET_CPU,
     .run_ahead = 0,
-    .pack_rows = CPU_PACK_ROWS,
+    .pack_rows = TILE_ROWS,
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,

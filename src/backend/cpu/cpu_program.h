@@ -11,8 +11,6 @@
 
 #include <stdatomic.h>
 
-enum { CPU_PACK_ROWS = TILE_ROWS };
-
 struct device {
   struct team *team;
   const struct kernel_set *kernels;

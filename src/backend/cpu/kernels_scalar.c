@@ -1,5 +1,5 @@
 /* The kernel set in portable C: any machine, and the plainest reading of the template. */
-#include "backend/cpu/vector_scalar.h"
+#include "backend/cpu/vector_math_scalar.h"
 
 #include "backend/cpu/kernels_template.h"
 

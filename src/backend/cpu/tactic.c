@@ -74,10 +74,9 @@ static int candidates_list(const struct call *call, int n_worker, int *candidate
 static int call_time(struct program *program, const struct call *call, const int *candidate, int n) {
   const struct op *op = call->op;
   size_t bytes = backend_packed_bytes(&backend_cpu, plan_weights(program->plan) + op->weight[0]), page = 4096;
-  size_t norm_bytes = (size_t)call->layout.cols * sizeof(float);
-  uint8_t *zeros = aligned_alloc(page, (bytes + norm_bytes + 2 * page) / page * page);
+  uint8_t *zeros = aligned_alloc(page, (bytes + page - 1) / page * page);
   if (!zeros) return 0;
-  memset(zeros, 0, bytes + norm_bytes);
+  memset(zeros, 0, bytes);
   int rows = program->limits.opt_batch;
   struct op alone = *op; /* the product is what tactics differ in: no norms, bias or residual */
   alone.weight[1] = alone.weight[2] = alone.weight[3] = alone.in[1] = -1;

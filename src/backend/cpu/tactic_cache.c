@@ -40,7 +40,7 @@ static bool line_next(struct slice *rest, struct slice *line) {
 
 static struct slice body_of(const struct tactic_cache *cache) {
   struct slice all = buffer_slice(&cache->text);
-  size_t skip = strlen(heading);
+  size_t skip = all.size ? strlen(heading) : 0; /* empty only when memory ran out */
   return slice_make(all.data + skip, all.size - skip);
 }
 
@@ -71,12 +71,16 @@ void tactic_cache_open(struct tactic_cache *cache, const char *path) {
   }
 }
 
+/* The last line of a key counts: a value that turned out to be unusable is overruled by adding another. */
 bool tactic_cache_get(const struct tactic_cache *cache, const char *key, int *value) {
-  if (cache->text.failed) return false;
+  bool found = false;
   struct slice rest = body_of(cache), line, name;
-  while (line_next(&rest, &line))
-    if (line_valid(line, &name, value) && slice_is(name, key)) return true;
-  return false;
+  for (int number; line_next(&rest, &line);) {
+    if (!line_valid(line, &name, &number) || !slice_is(name, key)) continue;
+    *value = number;
+    found = true;
+  }
+  return found;
 }
 
 void tactic_cache_put(struct tactic_cache *cache, const char *key, int value) {

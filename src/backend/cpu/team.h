@@ -13,8 +13,8 @@ struct range {
   int first, count;
 };
 
-/* n_thread 0: cpu_share_count(). Workers are pinned, one a CPU, when the team fills all CPUs that the process may use.
- */
+/* n_thread 0: cpu_share_count(). When the team fills all CPUs that the process may use, workers from 1 on are pinned,
+ * one to a CPU; worker 0 is the caller's own thread and finds the CPU that is left. */
 struct team *team_open(int n_thread, struct error *error);
 void team_close(struct team *team);
 int team_size(const struct team *team);

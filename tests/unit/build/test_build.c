@@ -260,6 +260,24 @@ static void test_threads(void **state) {
   file_close(&two.file);
 }
 
+/* Hugging Face directories, sharded or not, of every family. */
+static void test_directories(void **state) {
+  static const char *const families[] = {"llama2", "llama3", "mistral", "smollm2", "qwen2", "qwen3", "gemma3"};
+  struct build_options options = options_make(*state);
+  for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+    char path[256];
+    struct engine_file file;
+    struct engine_verify verify = {0};
+    struct error error = {0};
+    snprintf(path, sizeof path, FIXTURES "/model/%s", families[i]);
+    options.model = path;
+    build_done(&options);
+    bool sound = engine_file_open(&file, options.output, &error) && engine_file_verify(&file, &verify, &error);
+    if (!sound) fail_msg("%s: %s", families[i], error.text);
+    engine_file_close(&file);
+  }
+}
+
 /* --- what goes wrong --------------------------------------------------------------------------------------------- */
 
 static void build_refused(const struct build_options *options, enum error_code code, const char *sentence) {
@@ -279,7 +297,7 @@ static void test_refused(void **state) {
   options.backend = &plain_backend;
   options.config.quant_mode = QUANT_BF16;
   refused_kind = SCHEME_BF16;
-  build_refused(&options, ERROR_UNSUPPORTED, "Layer -1, embed: No kernel for it.");
+  build_refused(&options, ERROR_UNSUPPORTED, "embed: No kernel for it.");
 }
 
 static bool progress_cancel(void *user, const char *stage, uint64_t done, uint64_t total) {
@@ -381,6 +399,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_schemes, setup, teardown),
       cmocka_unit_test_setup_teardown(test_fallback, setup, teardown),
       cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_directories, setup, teardown),
       cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed, setup, teardown),

@@ -1,4 +1,5 @@
 /* Configs that must be refused: each change to a good model's config.json with the exact sentence. */
+#include "base/file.h"
 #include "model/family.h"
 #include "model_variant.h"
 
@@ -131,6 +132,48 @@ static void test_accepted(void **state) {
   }
 }
 
+/* GGUF metadata: a number of the twin of gemma3 replaced. */
+static void test_gguf_refusals(void **state) {
+  (void)state;
+  static const struct {
+    const char *key;
+    uint32_t number;
+    const char *sentence;
+  } cases[] = {
+      {"gemma3.block_count", 5000, "gemma3.block_count is 5000, expected 1 to 1024."},
+      {"gemma3.embedding_length", 0, "gemma3.embedding_length is 0, expected 1 to 1048576."},
+      {"gemma3.embedding_length", 45,
+       "Tensor token_embd.weight has shape [276, 44], expected [276, 45] from the config."},
+      {"gemma3.attention.head_count", 3,
+       "The config has 3 attention heads and 2 key/value heads; the first must be a multiple of the second."},
+      {"gemma3.attention.value_length", 8, "Heads have 14 dimensions for keys and 8 for values; they must agree."},
+      {"gemma3.attention.sliding_window", UINT32_MAX,
+       "gemma3.attention.sliding_window is 4294967295, expected 1 to 1073741824."},
+      {"gemma3.rope.freq_base", 0x7fc00000, "gemma3.rope.freq_base is nan, expected 1.5 to 1e+12."},
+      {"gemma3.block_count", 5, "Tensor blk.4.attn_q.weight is missing, but the config asks for it."},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct file file;
+    struct error error = {0};
+    char path[] = "/tmp/spate-refusal-XXXXXX";
+    int descriptor = mkstemp(path);
+    assert_true(descriptor >= 0 && file_open(&file, FIXTURES "/model/gemma3/model.gguf", &error));
+    uint8_t *bytes = malloc(file.size), *at;
+    memcpy(bytes, file.data, file.size);
+    at = memmem(bytes, file.size, cases[i].key, strlen(cases[i].key));
+    assert_non_null(at);
+    memcpy(at + strlen(cases[i].key) + 4, &cases[i].number, 4); /* behind the type */
+    assert_int_equal(write(descriptor, bytes, file.size), file.size);
+    close(descriptor);
+    bool ok = model_plan(path, &error);
+    unlink(path);
+    free(bytes);
+    file_close(&file);
+    if (ok) fail_msg("%s = %u was accepted", cases[i].key, cases[i].number);
+    assert_string_equal(error.text, cases[i].sentence);
+  }
+}
+
 static void test_paths(void **state) {
   (void)state;
   struct error error = {0};
@@ -149,6 +192,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_refusals),
       cmocka_unit_test(test_accepted),
+      cmocka_unit_test(test_gguf_refusals),
       cmocka_unit_test(test_paths),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,7 +73,7 @@ static void test_rows(void **state) {
   static const struct {
     int row, part, source;
     bool real;
-  } expected[] = {{0, 0, 0, true},   {15, 0, 15, true},  {16, 1, 0, true}, {32, 0, 16, true},
+  } expected[] = {{0, 0, 0, true},   {15, 0, 15, true},  {16, 1, 0, true},  {32, 0, 16, true},
                   {39, 0, 23, true}, {40, 0, 24, false}, {48, 1, 16, true}, {63, 1, 31, false}};
   for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
     int part, row;
@@ -118,7 +118,8 @@ static void test_scheme_table(void **state) {
       {{.kind = SCHEME_INT, .bits = 4, .group = 32, .scale = SCALE_F16, .has_min = 1}, NULL},
       {{.kind = SCHEME_INT, .bits = 4, .high_bits = 2, .group = 16, .scale = SCALE_TWO_LEVEL}, NULL},
       {{.kind = 9}, "A weight's scheme has kind 9; expected 0 to 3."},
-      {{.kind = SCHEME_F16, .bits = 4}, "A weight's scheme has integer fields set for float kind 1; expected all zero."},
+      {{.kind = SCHEME_F16, .bits = 4},
+       "A weight's scheme has integer fields set for float kind 1; expected all zero."},
       {{.kind = SCHEME_INT, .bits = 3, .group = 32},
        "A weight's scheme has code planes of low bits 3; expected 2 or 4 with 0 to 2 high, or 8."},
       {{.kind = SCHEME_INT, .bits = 4, .group = 33}, "A weight's scheme has group 33; expected 16, 32, 64 or 128."},
@@ -137,7 +138,11 @@ static void test_values(void **state) {
   uint8_t code[32] = {0, 15, 8};
   float scale = 0.5f, min = -3;
   struct codes codes = {.scheme = {.kind = SCHEME_INT, .bits = 4, .group = 32, .has_min = 1},
-                        .rows = 1, .cols = 32, .code = code, .scale = &scale, .min = &min};
+                        .rows = 1,
+                        .cols = 32,
+                        .code = code,
+                        .scale = &scale,
+                        .min = &min};
   assert_float_equal(codes_value(&codes, 0, 1), 4.5, 0);
   codes.scheme.has_min = 0;
   assert_float_equal(codes_value(&codes, 0, 0), -4, 0);

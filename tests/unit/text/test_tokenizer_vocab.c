@@ -158,7 +158,7 @@ static void test_refused(void **state) {
   source.pre = slice_text("default");
   check_refused(&source,
                 "The vocabulary's split rule (tokenizer.ggml.pre) is 'default', which is not supported; gpt-2, "
-                "smollm, llama-bpe and qwen2 are.");
+                "smollm, llama-bpe, qwen2 and deepseek-llm are.");
   source.pre = slice_text("gpt-2");
   struct slice merge = slice_text("ab");
   source.merges = &merge;

@@ -1,6 +1,6 @@
 /* A build's progress towards its caller, at most about ten times a second. Owned by the building thread. */
-#ifndef SPATE_BUILD_PROGRESS_H
-#define SPATE_BUILD_PROGRESS_H
+#ifndef SPATE_BUILD_BUILD_PROGRESS_H
+#define SPATE_BUILD_BUILD_PROGRESS_H
 
 #include "base/error.h"
 

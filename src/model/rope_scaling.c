@@ -1,6 +1,6 @@
 /* Rotary embeddings. A scaling is described in one of three places: config.json's "rope_scaling" (with the base beside
  * it), its newer "rope_parameters" (base included, perhaps one object a kind of layer), or GGUF's rope.scaling.*. */
-#include "model/rope.h"
+#include "model/rope_scaling.h"
 
 #include <math.h>
 #include <stdio.h>

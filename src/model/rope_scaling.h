@@ -1,6 +1,6 @@
 /* Rotary embeddings: from the settings of a checkpoint to inverse frequencies. */
-#ifndef SPATE_MODEL_ROPE_H
-#define SPATE_MODEL_ROPE_H
+#ifndef SPATE_MODEL_ROPE_SCALING_H
+#define SPATE_MODEL_ROPE_SCALING_H
 
 #include "model/model_config.h"
 

@@ -1,5 +1,5 @@
 /* Throttled progress. */
-#include "build/progress.h"
+#include "build/build_progress.h"
 
 #include "base/clock.h"
 

@@ -1,0 +1,27 @@
+#!/bin/bash
+# Cross-compiles the plan and backend rooms with the op tests for 64-bit Arm and runs them under qemu: the NEON kernels
+# against the reference. Third-party libraries are not needed by these rooms.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+compiler=aarch64-linux-gnu-gcc
+command -v $compiler >/dev/null && command -v qemu-aarch64 >/dev/null ||
+  { echo "SKIPPED: $compiler or qemu-aarch64 is not installed"; exit 0; }
+folder=build/aarch64
+mkdir -p $folder
+command -v ccache >/dev/null && compiler="ccache $compiler"
+
+flags="-std=gnu17 -O2 -D_GNU_SOURCE -Isrc -Iinclude -Itests -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Werror"
+objects=()
+for source in src/base/{error,buffer,arena}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,cpu}/*.c tests/op/*.c; do
+  case $source in
+    */kernels_avx*.c) continue ;;
+    */kernels_neon.c) extra="-O3 -march=armv8.2-a+dotprod" ;;
+    *) extra="" ;;
+  esac
+  object=$folder/$(basename "$source" .c).o
+  $compiler $flags $extra -c "$source" -o "$object"
+  objects+=("$object")
+done
+aarch64-linux-gnu-gcc -static "${objects[@]}" -o $folder/op_table -lpthread -lm
+SPATE_ISA=neon qemu-aarch64 $folder/op_table "$@"

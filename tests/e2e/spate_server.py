@@ -1,0 +1,168 @@
+"""What the end-to-end tests share: a tiny engine, a running server, requests as a client sends them.
+
+Nothing here measures time: a wait ends when what it waits for has happened, and fails after WAIT_SECONDS.
+"""
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+WAIT_SECONDS = 60
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SPATE = os.environ.get("SPATE", str(ROOT / "build/release/spate"))
+JSON = {"Content-Type": "application/json"}
+
+
+def wait_for(condition, what):
+    """Returns the first true value of condition()."""
+    end = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"waited in vain: {what}")
+
+
+class Engine:
+    """An engine file of a tiny random model whose sequences may be long and never end by themselves."""
+
+    MAX_SEQ_LEN = 65536
+
+    def __init__(self, *options):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-e2e-"))
+        model = self.folder / "tiny"
+        shutil.copytree(ROOT / "tests/fixtures/model/smollm2", model)
+        config = json.loads((model / "config.json").read_text())
+        config |= {"max_position_embeddings": self.MAX_SEQ_LEN, "eos_token_id": None, "bos_token_id": None}
+        (model / "config.json").write_text(json.dumps(config))
+        tokenizer = (model / "tokenizer.json").read_text()
+        (model / "tokenizer.json").write_text(tokenizer.replace("</s>", "<never>"))
+        self.path = self.folder / "tiny.spate"
+        command = [SPATE, "build", model, "-o", self.path, "--max-seq-len", str(self.MAX_SEQ_LEN), *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def remove(self):
+        shutil.rmtree(self.folder)
+
+
+class Server:
+    """spate serve on a free port. The null backend answers at once; cpu works for its tokens."""
+
+    def __init__(self, engine, *options, backend="null", port=0):
+        self.log = tempfile.TemporaryFile()
+        command = [SPATE, "serve", engine.path, "--port", str(port), "--backend", backend, "--threads", "1",
+                   "--kv-cache-memory", "256M", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.welcome = self.process.stdout.readline()
+        if "http://" not in self.welcome:
+            sentence = self.errors()
+            self.__exit__()
+            raise AssertionError(sentence)
+        self.port = int(self.welcome.split("http://127.0.0.1:")[1].split()[0])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
+
+    def errors(self):
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def exit_code(self):
+        return self.process.wait(timeout=WAIT_SECONDS)
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    # ---- requests
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_SECONDS)
+
+    def request(self, method, path, body=None, headers=None):
+        """(status, headers, body)"""
+        connection = self.connect()
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def get(self, path, headers=None):
+        return self.request("GET", path, headers=headers)
+
+    def post(self, fields, headers=None):
+        body = fields if isinstance(fields, (bytes, str)) else json.dumps(fields)
+        return self.request("POST", "/generate", body, JSON | (headers or {}))
+
+    def generate(self, **fields):
+        status, _, body = self.post(fields)
+        assert status == 200, body
+        return json.loads(body)
+
+    def socket(self, receive_bytes=None):
+        client = socket.socket()
+        if receive_bytes:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        client.settimeout(WAIT_SECONDS)
+        client.connect(("127.0.0.1", self.port))
+        return client
+
+    def raw(self, head, receive_bytes=None):
+        """Sends bytes and returns all that comes until the server closes."""
+        with self.socket(receive_bytes) as client:
+            client.sendall(head)
+            return receive_all(client)
+
+    # ---- metrics
+
+    def metric(self, name):
+        """The value of a sample by its full name with labels; 0 when it has not been counted yet."""
+        for line in self.get("/metrics")[2].decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[-1])
+        return 0.0
+
+
+def receive_all(client):
+    pieces = []
+    while piece := client.recv(1 << 16):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def post_bytes(fields, headers=""):
+    """The bytes of a POST /generate whose connection ends after the answer."""
+    body = json.dumps(fields)
+    return (f"POST /generate HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nConnection: close\r\n{headers}"
+            f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
+
+
+def sse_objects(body):
+    """The objects of a stream of server-sent events; fails on anything else in it."""
+    events = body.decode().split("\n\n")
+    assert events.pop() == "", "the stream does not end with an empty line"
+    assert all(event.startswith("data: ") and "\n" not in event for event in events), events
+    return [json.loads(event[len("data: "):]) for event in events]
+
+
+def main(module):
+    import unittest
+    if not os.path.exists(SPATE):
+        print(f"SKIPPED: there is no {SPATE}")
+        sys.exit(77)
+    unittest.main(module)

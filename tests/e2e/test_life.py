@@ -1,0 +1,196 @@
+"""Clients that leave, lag or crowd; a server that drains, is killed, or loses its engine file."""
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import unittest
+
+import spate_server
+from spate_server import Engine, Server, post_bytes, receive_all, sse_objects, wait_for
+
+FOR_EVER = {"prompt": "Once", "max_tokens": Engine.MAX_SEQ_LEN - 64}
+CANCELLED = 'llm_requests_finished_total{reason="cancelled"}'
+
+
+class Life(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.engine.remove()
+
+    def serve(self, *options, backend="null", engine=None, **more):
+        server = Server(engine or self.engine, *options, backend=backend, **more)
+        self.addCleanup(server.__exit__)
+        return server
+
+    def start_stream(self, server, **fields):
+        """A socket on which the first text of an endless stream has come."""
+        client = server.socket()
+        self.addCleanup(client.close)
+        client.sendall(post_bytes(FOR_EVER | {"streaming": True} | fields))
+        received = b""
+        while b'"text"' not in received:
+            received += client.recv(1 << 16)
+        self.assertTrue(received.startswith(b"HTTP/1.1 200 "), received[:100])
+        return client
+
+    # ---- clients
+
+    def test_disconnect_cancels(self):
+        server = self.serve(backend="cpu")
+        self.start_stream(server).close()
+        wait_for(lambda: server.metric(CANCELLED) == 1, "the stream of a client that left is cancelled")
+        with server.socket() as client:
+            client.sendall(post_bytes(FOR_EVER))
+            wait_for(lambda: server.metric("llm_requests_running") == 1, "the request runs")
+        wait_for(lambda: server.metric(CANCELLED) == 2, "the request of a client that left is cancelled")
+        self.assertEqual(server.generate(prompt="a", max_tokens=2)["usage"]["completion_tokens"], 2)
+
+    def test_slow_client(self):
+        """One client takes nothing; others are served; then it gets all of its text, merged where it lagged."""
+        server = self.serve()
+        wanted = FOR_EVER | {"seed": 1}
+        with server.socket(receive_bytes=4096) as slow:
+            slow.sendall(post_bytes(wanted | {"streaming": True}))
+            wait_for(lambda: server.metric('llm_requests_finished_total{reason="length"}') == 1, "the engine is done")
+            for _ in range(3):
+                self.assertEqual(server.generate(prompt="a", max_tokens=5)["usage"]["completion_tokens"], 5)
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            answer = receive_all(slow)
+        whole = server.generate(**wanted)
+        objects = sse_objects(unchunked(answer))
+        self.assertEqual("".join(o["text"] for o in objects), whole["text"])
+        self.assertTrue(objects[-1]["finished"])
+        self.assertLess(len(objects), wanted["max_tokens"], "nothing was merged: the client was not slow")
+
+    def test_many_at_once(self):
+        server = self.serve("--workers", "2", backend="cpu")
+        wanted = [{"prompt": f"number {i}", "max_tokens": 8, "seed": i} for i in range(32)]
+        alone = [server.generate(**w) for w in wanted]
+        with concurrent.futures.ThreadPoolExecutor(32) as pool:
+            together = list(pool.map(lambda w: server.generate(**w), wanted))
+        self.assertEqual(together, alone)
+
+    def test_full_queue(self):
+        """Requests without end pile up until one is refused; nothing else suffers."""
+        engine = Engine("--max-batch-size", "1")
+        self.addCleanup(engine.remove)
+        server = self.serve("--max-queue", "1", backend="cpu", engine=engine)
+        refusals = []
+        for _ in range(10):
+            client = server.socket()
+            self.addCleanup(client.close)
+            client.sendall(post_bytes(FOR_EVER))
+            client.settimeout(0.2)
+            try:
+                refusals.append(client.recv(1 << 16))
+                break
+            except socket.timeout:
+                continue
+        self.assertTrue(refusals[0].startswith(b"HTTP/1.1 429 Too Many Requests\r\n"), refusals)
+        self.assertIn(b"\r\nRetry-After: 1\r\n", refusals[0])
+        self.assertEqual(server.get("/health")[0], 200)
+
+    def test_too_many_connections(self):
+        server = self.serve("--limit-concurrency", "2")
+        idle = [server.socket() for _ in range(2)]
+        wait_for(lambda: server.raw(b"").startswith(b"HTTP/1.1 503 "), "the third connection is told so")
+        for client in idle:
+            client.close()
+        wait_for(lambda: server.get("/health")[0] == 200, "there is room again")
+
+    # ---- the server
+
+    def test_drain(self):
+        """SIGTERM: no new connections, the stream that runs ends as it would have, exit 0."""
+        server = self.serve(backend="cpu")
+        client = self.start_stream(server, max_tokens=400)
+        server.stop()
+        wait_for(lambda: refuses(server.port), "new connections are refused")
+        rest = receive_all(client)
+        self.assertIn(b'"finished":true,"generated_tokens":400', rest)
+        self.assertEqual(server.exit_code(), 0)
+
+    def test_interrupt_when_idle(self):
+        server = self.serve()
+        with server.socket():
+            server.stop(signal.SIGINT)
+            self.assertEqual(server.exit_code(), 0)
+
+    def test_second_signal(self):
+        server = self.serve(backend="cpu")
+        client = self.start_stream(server)
+        server.stop()
+        wait_for(lambda: refuses(server.port), "new connections are refused")
+        server.stop()
+        self.assertEqual(server.exit_code(), 0)
+        self.assertNotIn(b'"finished":true', receive_until_reset(client))
+
+    def test_kill_and_serve_again(self):
+        server = self.serve(backend="cpu")
+        client = self.start_stream(server)
+        server.stop(signal.SIGKILL)
+        self.assertEqual(server.exit_code(), -signal.SIGKILL)
+        receive_until_reset(client)
+        again = self.serve(port=server.port)
+        self.assertEqual(again.get("/health")[0], 200)
+
+    def test_port_in_use(self):
+        server = self.serve()
+        with self.assertRaisesRegex(AssertionError, f"(?s)spate: .*{server.port}"):
+            Server(self.engine, port=server.port)
+
+    def test_truncated_engine(self):
+        """The file shrinks while a whole answer and a stream are made: both end with the sentence, and so do we."""
+        engine = Engine()
+        self.addCleanup(engine.remove)
+        server = Server(engine, backend="cpu")
+        self.addCleanup(server.__exit__)
+        stream = self.start_stream(server)
+        with server.socket() as waiting:
+            waiting.sendall(post_bytes(FOR_EVER))
+            wait_for(lambda: server.metric("llm_requests_total") == 2, "both are with the engine")
+            os.truncate(engine.path, os.path.getsize(engine.path) // 2)
+            answer = receive_all(waiting)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n"), answer[:200])
+        sentence = json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]
+        last = receive_all(stream)
+        self.assertIn(b'"finished":true', last)
+        self.assertIn(json.dumps(sentence).encode(), last)
+        self.assertEqual(server.exit_code(), 1)
+        self.assertIn(f"spate: {sentence}", server.errors())
+
+
+def refuses(port):
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionError:
+        return True
+    return False
+
+
+def receive_until_reset(client):
+    try:
+        return receive_all(client)
+    except ConnectionError:
+        return b""
+
+
+def unchunked(answer):
+    """The body of an answer in chunks."""
+    at, pieces = answer.index(b"\r\n\r\n") + 4, []
+    while True:
+        end = answer.index(b"\r\n", at)
+        size = int(answer[at:end], 16)
+        if size == 0:
+            return b"".join(pieces)
+        pieces.append(answer[end + 2:end + 2 + size])
+        at = end + 2 + size + 2
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)

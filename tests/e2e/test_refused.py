@@ -1,0 +1,110 @@
+"""What the server must refuse: malformed heads as raw bytes, malformed bodies and queries with their sentences."""
+import json
+import unittest
+
+import spate_server
+from spate_server import Engine, Server
+
+START = b"POST /generate HTTP/1.1\r\nHost: t\r\n"
+BAD_HEADS = {
+    "two lengths": START + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "length and chunks": START + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "length with a sign": START + b"Content-Length: +2\r\n\r\n{}",
+    "length with a space inside": START + b"Content-Length: 1 2\r\n\r\n{}",
+    "coding that is not chunked": START + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "coding in capitals and more": START + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "space before the colon": START + b"Content-Length : 2\r\n\r\n{}",
+    "line that starts with a space": b"GET /health HTTP/1.1\r\n Host: t\r\n\r\n",
+    "line that starts with a tab": b"GET /health HTTP/1.1\r\n\tHost: t\r\n\r\n",
+    "folded line": START + b"X-A: 1\r\n  folded\r\nContent-Length: 2\r\n\r\n{}",
+    "bare CR": START + b"X-A: a\rb\r\nContent-Length: 2\r\n\r\n{}",
+    "bare LF": b"GET /health HTTP/1.1\nHost: t\n\n",
+    "NUL": START + b"X-A: a\0b\r\nContent-Length: 2\r\n\r\n{}",
+    "control byte": START + b"X-A: a\x01b\r\nContent-Length: 2\r\n\r\n{}",
+    "name that is no token": START + b"X(A): 1\r\n\r\n",
+    "empty name": START + b": 1\r\n\r\n",
+    "no Host": b"GET /health HTTP/1.1\r\n\r\n",
+    "two Hosts": b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "chunk size that is no number": START + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    "chunk size with a sign": START + b"Transfer-Encoding: chunked\r\n\r\n+1\r\na\r\n0\r\n\r\n",
+}
+
+STOP = "a string or a list of up to 16 strings, each of 1 to 256 bytes and without U+0000"
+BAD_BODIES = {
+    "": 'The body is empty: send {"prompt": "..."}.',
+    "[]": 'The body is not a JSON object: send {"prompt": "..."}.',
+    "{}": "prompt is missing: send it as a string.",
+    '{"prompt": null}': "prompt is null, expected a string.",
+    '{"prompt": ["a"]}': "prompt is a list, expected a string.",
+    '{"prompt": "a", "max_tokens": 0}': "max_tokens is 0, expected a whole number from 1 to 2147483647.",
+    '{"prompt": "a", "max_tokens": 1.5}': "max_tokens is 1.5, expected a whole number from 1 to 2147483647.",
+    '{"prompt": "a", "max_tokens": "9"}': "max_tokens is a string, expected a whole number from 1 to 2147483647.",
+    '{"prompt": "a", "temperature": -1}': "temperature is -1, expected a number from 0 to 100.",
+    '{"prompt": "a", "top_p": 0}': "top_p is 0, expected a number above 0 and up to 1.",
+    '{"prompt": "a", "stop": ""}': f"stop is a string, expected {STOP}.",
+    '{"prompt": "a", "streaming": "yes"}': "streaming is a string, expected true or false.",
+    '{"prompt": "a", "stream": true, "streaming": true}':
+        'streaming is there twice: as "streaming" and as "stream"; send one.',
+    '{"prompt": "a", "maxtokens": 5}': 'There is no field "maxtokens"; did you mean "max_tokens"?',
+    '{"prompt": "a", "frequency": 5}': 'There is no field "frequency": /openapi.json lists those that exist.',
+    '{"prompt": "a", "lora_request": {"lora_name": "x"}}': "Adapters do not exist yet: leave lora_request out.",
+    '{"prompt": "a", "image_data": "x"}': "Images do not exist yet: leave image_data out and send text alone.",
+}
+
+BAD_QUERIES = {
+    "": "prompt is missing: send it as a string.",
+    "prompt=a&prompt=b": "The query has prompt twice; send it once.",
+    "prompt=a&max_tokens=x": "max_tokens is a string, expected a whole number from 1 to 2147483647.",
+    "prompt=%zz": "The query has a bad percent-encoding.",
+    "prompt=%ff": "prompt is not valid UTF-8 in the query.",
+    "prompt=a&tempature=1": 'There is no field "tempature"; did you mean "temperature"?',
+}
+
+
+class Refused(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine()
+        cls.server = Server(cls.engine)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        cls.engine.remove()
+
+    def test_heads(self):
+        for name, head in BAD_HEADS.items():
+            with self.subTest(name):
+                answer = self.server.raw(head)  # returns because the server closes
+                self.assertTrue(answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer[:100])
+                self.assertEqual(answer.count(b"HTTP/1.1"), 1, "something after the head was taken for a request")
+                self.assertIn(b"Connection: close\r\n", answer)
+                self.assertIsInstance(json.loads(answer.split(b"\r\n\r\n")[1])["error"], str)
+
+    def test_bodies(self):
+        for body, sentence in BAD_BODIES.items():
+            with self.subTest(body):
+                status, _, answer = self.server.post(body)
+                self.assertEqual((status, json.loads(answer)), (400, {"error": sentence}))
+
+    def test_json(self):
+        for body in ('{"prompt": "a", "prompt": "b"}', '{"prompt": "a"', '{"prompt": "a"} x', b'{"prompt": "\xff"}',
+                     '{"prompt": NaN}', "[" * 1000):
+            with self.subTest(body):
+                status, _, answer = self.server.post(body)
+                self.assertEqual(status, 400)
+                self.assertRegex(json.loads(answer)["error"], "^(Not valid JSON at line|The JSON nests deeper)")
+
+    def test_queries(self):
+        for query, sentence in BAD_QUERIES.items():
+            with self.subTest(query):
+                status, _, answer = self.server.get("/generate?" + query)
+                self.assertEqual((status, json.loads(answer)), (400, {"error": sentence}))
+
+    def test_none_of_it_reached_the_engine(self):
+        self.assertEqual(self.server.metric("llm_requests_total"), 0)
+        self.assertEqual(self.server.get("/health")[0], 200)
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)

@@ -1,0 +1,133 @@
+"""Every path, every method, headers, and what the HTTP metrics count."""
+import json
+import unittest
+
+import spate_server
+from spate_server import JSON, Engine, Server
+
+LIMIT_BODY_BYTES = 1 << 20
+
+
+class Routes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine()
+        cls.server = Server(cls.engine)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        cls.engine.remove()
+
+    def error_of(self, answer):
+        status, headers, body = answer
+        self.assertEqual(headers["Content-Type"], "application/json")
+        fields = json.loads(body)
+        self.assertEqual(list(fields), ["error"])
+        return status, fields["error"]
+
+    def test_health(self):
+        status, headers, body = self.server.get("/health")
+        self.assertEqual((status, headers["Content-Type"]), (200, "application/json"))
+        self.assertEqual(json.loads(body), {"status": "healthy", "model": "tiny"})
+
+    def test_models(self):
+        status, _, body = self.server.get("/v1/models")
+        models = json.loads(body)
+        self.assertEqual((status, models["object"], len(models["data"])), (200, "list", 1))
+        model = models["data"][0]
+        self.assertEqual((model["id"], model["object"], model["max_model_len"]), ("tiny", "model", Engine.MAX_SEQ_LEN))
+        self.assertIsInstance(model["created"], int)
+
+    def test_openapi(self):
+        status, _, body = self.server.get("/openapi.json")
+        api = json.loads(body)
+        self.assertEqual((status, api["openapi"]), (200, "3.1.0"))
+        for path, operations in api["paths"].items():
+            for method in operations:
+                self.assertNotIn(self.server.request(method.upper(), path)[0], (404, 405), (method, path))
+        fields = set(api["components"]["schemas"]["GenerateRequest"]["properties"])
+        self.assertEqual(fields, {p["name"] for p in api["paths"]["/generate"]["get"]["parameters"]})
+        self.assertLessEqual({"prompt", "streaming", "max_tokens", "temperature", "top_k", "top_p", "seed", "stop"},
+                             fields)
+
+    def test_unknown_path(self):
+        answer = self.server.get("/nowhere")
+        self.assertEqual(self.error_of(answer), (404, "There is no path /nowhere: /openapi.json lists those that exist."))
+
+    def test_methods(self):
+        for path, allowed in (("/generate", "OPTIONS, GET, POST"), ("/health", "OPTIONS, GET, HEAD")):
+            answer = self.server.request("DELETE", path)
+            sentence = f"{path} does not take DELETE: see the Allow header."
+            self.assertEqual(self.error_of(answer), (405, sentence))
+            self.assertEqual(answer[1]["Allow"], allowed)
+            status, headers, body = self.server.request("OPTIONS", path)
+            self.assertEqual((status, headers["Allow"], body), (204, allowed, b""))
+
+    def test_head(self):
+        status, headers, body = self.server.request("HEAD", "/health")
+        self.assertEqual((status, body), (200, b""))
+        self.assertEqual(int(headers["Content-Length"]), len(self.server.get("/health")[2]))
+        self.assertEqual(self.server.request("HEAD", "/generate?prompt=a")[0], 405)
+
+    def test_content_type(self):
+        sentence = "The body must be JSON: send the header Content-Type: application/json."
+        for refused in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp"):
+            answer = self.server.request("POST", "/generate", '{"prompt": "a"}', {"Content-Type": refused})
+            self.assertEqual(self.error_of(answer), (415, sentence))
+        for taken in ("application/json; charset=utf-8", "Application/JSON"):
+            answer = self.server.request("POST", "/generate", '{"prompt": "a"}', {"Content-Type": taken})
+            self.assertEqual(answer[0], 200, answer[2])
+
+    def test_body_too_large(self):
+        sentence = "The body is larger than this path accepts."
+        body = json.dumps({"prompt": "a" * LIMIT_BODY_BYTES})
+        self.assertEqual(self.error_of(self.server.post(body)), (413, sentence))
+        answer = self.server.raw(b"POST /generate HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                 + b"10000\r\n" + b" " * 0x10000 + b"\r\n10000\r\n" + b" " * 0x10000
+                                 + b"\r\n" + b"100001\r\n")
+        self.assertTrue(answer.startswith(b"HTTP/1.1 413 "), answer[:100])
+        self.assertEqual(self.server.request("GET", "/health", "body")[0], 413)
+
+    def test_head_too_large(self):
+        self.assertEqual(self.error_of(self.server.get("/health", {"X-Long": "x" * (1 << 14)}))[0], 431)
+
+    def test_request_id(self):
+        for path in ("/health", "/nowhere"):
+            self.assertEqual(self.server.get(path, {"X-Request-ID": "ab-1.2"})[1]["X-Request-ID"], "ab-1.2")
+        self.assertEqual(self.server.post({"prompt": "a"}, {"X-Request-ID": "p"})[1]["X-Request-ID"], "p")
+        stream = self.server.post({"prompt": "a", "streaming": True}, {"X-Request-ID": "s"})
+        self.assertEqual(stream[1]["X-Request-ID"], "s")
+        for unsound in ("with space", "x" * 129, "a:b"):
+            self.assertIsNone(self.server.get("/health", {"X-Request-ID": unsound})[1]["X-Request-ID"])
+
+    def test_keep_alive(self):
+        connection = self.server.connect()
+        for _ in range(3):
+            connection.request("POST", "/generate", '{"prompt": "a", "max_tokens": 3}', JSON)
+            response = connection.getresponse()
+            self.assertEqual((response.status, response.headers["Connection"]), (200, "keep-alive"))
+            response.read()
+            local = connection.sock.getsockname()
+        connection.request("GET", "/health")
+        connection.getresponse().read()
+        self.assertEqual(connection.sock.getsockname(), local)
+        connection.close()
+
+    def test_metrics(self):
+        counted = 'http_requests_total{method="POST",handler="/generate",status="400"}'
+        before = self.server.metric(counted)
+        self.server.post("{}")
+        self.assertEqual(self.server.metric(counted), before + 1)
+        status, headers, body = self.server.get("/metrics")
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        text = body.decode()
+        for name in ("llm_requests_total", "llm_generation_seconds", "http_requests_total",
+                     "http_request_duration_seconds", "http_request_size_bytes", "http_response_size_bytes"):
+            self.assertEqual(text.count(f"# TYPE {name} "), 1, name)
+        samples = [line for line in text.splitlines() if not line.startswith("#")]
+        self.assertEqual(len(samples), len({line.rsplit(" ", 1)[0] for line in samples}), "a sample appears twice")
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)

@@ -1,0 +1,71 @@
+"""examples/embed.c says what spate generate says, and the tools print what they promise."""
+import json
+import os
+import subprocess
+import unittest
+
+import spate_server
+from spate_server import ROOT, SPATE, Engine
+
+EMBED = os.environ.get("EMBED", str(ROOT / "build/release/embed"))
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, timeout=spate_server.WAIT_SECONDS)
+
+
+class Tools(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.engine.remove()
+
+    def test_embed(self):
+        ours = run(SPATE, "generate", self.engine.path, "-p", "Once", "-n", "32", "--temperature", "0")
+        theirs = run(EMBED, self.engine.path, "Once")
+        self.assertEqual((theirs.returncode, theirs.stdout), (0, ours.stdout))
+        self.assertLessEqual(len((ROOT / "examples/embed.c").read_text().splitlines()), 60)
+
+    def test_embed_fails_with_a_sentence(self):
+        answer = run(EMBED, "/nowhere", "Once")
+        self.assertEqual(answer.returncode, 1)
+        self.assertRegex(answer.stderr, r"^embed: .*/nowhere.*\.\n$")
+
+    def test_tokenize(self):
+        lines = run(SPATE, "tokenize", self.engine.path, "-p", "a b\n").stdout.splitlines()
+        tokens = json.loads(run(SPATE, "tokenize", self.engine.path, "-p", "a b\n", "--json").stdout)["tokens"]
+        self.assertEqual([int(line.split()[0]) for line in lines], [token["id"] for token in tokens])
+        self.assertEqual("".join(token["text"] for token in tokens), "a b\n")
+
+    def test_inspect(self):
+        text = run(SPATE, "inspect", self.engine.path).stdout
+        facts = json.loads(run(SPATE, "inspect", self.engine.path, "--json").stdout)
+        self.assertEqual(facts["kind"], "engine")
+        for name in facts:
+            self.assertIn(name, text)
+        for weight in facts["manifest"]["weights"]:
+            self.assertIn(weight["name"], text)
+
+    def test_bench(self):
+        sizes = ("--prompt-tokens", "8", "--decode-tokens", "4", "--repeat", "1", "--backend", "null")
+        report = json.loads(run(SPATE, "bench", self.engine.path, "--json", *sizes).stdout)
+        self.assertGreater(report["prefill"]["tokens_per_second"], 0)
+        text = run(SPATE, "bench", self.engine.path, *sizes).stdout
+        self.assertRegex(text, r"prefill +[\d.]+ +[\d.]+ +\d+ %")
+        self.assertRegex(text, r"decode +[\d.]+ +[\d.]+ +\d+ %")
+
+    def test_serve_refuses_options(self):
+        for options, sentence in (
+                (("--log-level", "loud"), 'spate: --log-level is "loud", expected error, warning, info or debug.\n'),
+                (("--tensor-parallel-size", "2"), "spate: --tensor-parallel-size above 1 does not exist yet: "
+                                                  "one device serves a model. Leave it out.\n"),
+                (("--timeout-keep-alive", "-1"), "spate: The keep-alive time is -1 seconds, expected 0 to 86400.\n")):
+            answer = run(SPATE, "serve", self.engine.path, "--port", "0", *options)
+            self.assertEqual((answer.returncode, answer.stderr), (1, sentence))
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)

@@ -1,0 +1,30 @@
+/* Any bytes as the body and as the query of /generate. What is accepted must be within the ranges of the table. */
+#include "server/generate_request.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(const struct generate_request *request) {
+  const spate_request *engine = &request->engine;
+  bool sound = engine->prompt && engine->max_tokens >= 1 && engine->temperature >= 0 && engine->temperature <= 100 &&
+               engine->top_k >= 0 && engine->top_p > 0 && engine->top_p <= 1 && engine->n_stop >= 0 &&
+               engine->n_stop <= LIMIT_STOP_STRINGS;
+  for (int i = 0; i < engine->n_stop; i++) {
+    size_t length = strlen(engine->stop[i]);
+    sound = sound && length >= 1 && length <= LIMIT_STOP_BYTES;
+  }
+  if (!sound) abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static const spate_request defaults = {.size = sizeof defaults, .max_tokens = 256, .temperature = 1, .top_p = 1};
+  struct slice text = slice_make(data, size);
+  struct generate_request request;
+  struct error error;
+  if (generate_request_read_body(&request, &defaults, text, &error)) check(&request);
+  generate_request_release(&request);
+  if (generate_request_read_query(&request, &defaults, text, &error)) check(&request);
+  generate_request_release(&request);
+  return 0;
+}

@@ -1,0 +1,369 @@
+/* Attention: head shapes × rotary styles × masks × cache types × block sizes, whole and in chunks, two sequences side
+ * by side. The reference takes both prompts whole; the kernels must agree with it, and with themselves to the byte,
+ * however the prompts are cut, the blocks are sized and the threads share the work. */
+#include "op/op_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+  SEQUENCES = 2,
+  LENGTH = 256, /* of a sequence, at most */
+  TOKENS = 192, /* both prompts */
+  LAYERS = 2,
+  BLOCKS = SEQUENCES * LENGTH / 8, /* with the smallest block size; larger ones use fewer */
+  WIDTH_MAX = 512,
+};
+
+/* Three tiles of 64 keys and a bit; less than one tile. */
+static const int prompt[SEQUENCES] = {155, 37};
+
+/* Tokens of each sequence in each step; the last entry repeats until the prompts end. */
+static const struct schedule {
+  const char *name;
+  int n;
+  int step[6][SEQUENCES];
+} schedules[] = {
+    {"whole", 1, {{155, 37}}},
+    {"chunks", 5, {{1, 5}, {16, 0}, {47, 1}, {64, 30}, {3, 1}}},
+    {"one by one after 150", 2, {{150, 33}, {1, 1}}},
+};
+
+static const int block_sizes[] = {8, 16, 64, 256};
+
+struct attend_case {
+  const char *name;
+  int n_head, n_kv_head, dim_k, dim_v;
+  int rope_style, rope_dim; /* 0: the whole head */
+  int window;
+  float rope_scale, softcap;
+  bool norms, sinks, half, see;
+};
+
+static const struct attend_case cases[] = {
+    {.name = "one head", .n_head = 1, .n_kv_head = 1, .dim_k = 64, .dim_v = 64},
+    {.name = "as many KV heads", .n_head = 4, .n_kv_head = 4, .dim_k = 32, .dim_v = 32, .rope_style = ROPE_HALF},
+    {.name = "3 to 1", .n_head = 9, .n_kv_head = 3, .dim_k = 48, .dim_v = 48, .rope_style = ROPE_HALF},
+    {.name = "8 to 1, pairs", .n_head = 8, .n_kv_head = 1, .dim_k = 64, .dim_v = 64, .rope_style = ROPE_PAIRS},
+    {.name = "partial rope, half",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 24},
+    {.name = "partial rope, pairs, scaled",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 40,
+     .dim_v = 40,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 20,
+     .rope_scale = 1.25f},
+    {.name = "q and k norms",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .rope_style = ROPE_HALF,
+     .norms = true},
+    {.name = "window 1", .n_head = 2, .n_kv_head = 1, .dim_k = 32, .dim_v = 32, .window = 1},
+    {.name = "window 16", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .rope_style = ROPE_HALF, .window = 16},
+    {.name = "window 100", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .window = 100},
+    {.name = "softcap", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .softcap = 4},
+    {.name = "sinks", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .sinks = true},
+    {.name = "sinks, softcap, window",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .rope_style = ROPE_HALF,
+     .window = 70,
+     .softcap = 6,
+     .sinks = true},
+    {.name = "values wider than keys", .n_head = 4, .n_kv_head = 2, .dim_k = 24, .dim_v = 40},
+    {.name = "odd dimensions", .n_head = 2, .n_kv_head = 2, .dim_k = 7, .dim_v = 19},
+    {.name = "head of 256", .n_head = 2, .n_kv_head = 1, .dim_k = 256, .dim_v = 256, .rope_style = ROPE_HALF},
+    {.name = "halves", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .half = true},
+    {.name = "halves, all at once",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 80,
+     .dim_v = 80,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 40,
+     .window = 90,
+     .softcap = 8,
+     .norms = true,
+     .sinks = true,
+     .half = true},
+    {.name = "spans that see ahead",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .rope_style = ROPE_HALF,
+     .see = true},
+};
+
+static const float eps = 1e-6f, input_size = 2.5f, norm_most = 2;
+
+/* --- the plan --------------------------------------------------------------------------------------------------- */
+
+static int rope_dim(const struct attend_case *c) { return c->rope_dim ? c->rope_dim : c->dim_k; }
+
+static void case_make(const struct attend_case *c, struct op_model *m) {
+  float frequency[WIDTH_MAX];
+  int q = c->n_head * c->dim_k, kv = c->n_kv_head * (c->dim_k + c->dim_v), half = rope_dim(c) / 2;
+  model_init(m, c->n_head * c->dim_v, (uint64_t)(q + kv));
+  for (int i = 0; i < half; i++) frequency[i] = (float)pow(1000, -(double)i / half);
+  struct op op = op_make(OP_ATTEND, 0);
+  op.in[0] = model_embedded_value(m, q + kv, input_size);
+  op.out = plan_add_value(&m->builder, c->n_head * c->dim_v, ROWS_TOKENS);
+  if (c->norms) op.weight[0] = model_vector(m, c->dim_k, 0.5f, norm_most);
+  if (c->norms) op.weight[1] = model_vector(m, c->dim_k, 0.5f, norm_most);
+  if (c->sinks) op.weight[2] = model_vector(m, c->n_head, -1, 4);
+  plan_add_floats(&m->builder, frequency, 1); /* so that the first index is not 0 */
+  op.args.attend = (struct attend_args){.n_head = c->n_head,
+                                        .n_kv_head = c->n_kv_head,
+                                        .dim_k = c->dim_k,
+                                        .dim_v = c->dim_v,
+                                        .layer = LAYERS - 1,
+                                        .rope_style = c->rope_style,
+                                        .rope_dim = rope_dim(c),
+                                        .rope_freq = plan_add_floats(&m->builder, frequency, (uint32_t)half),
+                                        .rope_scale = c->rope_scale > 0 ? c->rope_scale : 1,
+                                        .eps = eps,
+                                        .scale = (float)(1 / sqrt(c->dim_k)),
+                                        .softcap = c->softcap};
+  plan_add_group(
+      &m->builder,
+      (struct kv_group){
+          .n_layer = LAYERS, .n_head = c->n_kv_head, .dim_k = c->dim_k, .dim_v = c->dim_v, .window = c->window});
+  plan_add_op(&m->builder, &op);
+  model_finish(m, op.out, false);
+}
+
+/* --- tolerance -------------------------------------------------------------------------------------------------- */
+
+/* The greatest length of a head among n_head from column `first` of the inputs on, after norm and rotation. */
+static double head_length(const struct attend_case *c, const struct op_model *m, int first, int n_head) {
+  double largest = 0;
+  for (int row = 0; row < m->codes[0].rows; row++)
+    for (int h = 0; h < n_head; h++) {
+      double squares = 0;
+      for (int i = 0; i < c->dim_k; i++) {
+        double x = codes_value(&m->codes[0], row, first + h * c->dim_k + i);
+        squares += x * x;
+      }
+      largest = fmax(largest, sqrt(squares));
+    }
+  if (c->norms) largest = norm_most * sqrt(c->dim_k);
+  return largest * (c->rope_scale > 0 ? (double)c->rope_scale : 1);
+}
+
+/* One number for the whole case. A score is a dot product of dim_k terms whose magnitudes sum to at most |q| |k|; n
+ * roundings of either sign add up to four times √n, seldom more (Higham and Mary, "A new approach to probabilistic
+ * rounding error analysis", 2019). q and k are off by their norms' and rotations' roundings; a key stored as a half
+ * may, when it lies on the border between two, become the other: one such element a key is allowed for. A weight
+ * e^(score − highest) is off by the score's absolute error as a relative one, the result by twice the weights' and the
+ * sums' roundings, all times the largest value. */
+static double case_tolerance(const struct attend_case *c, const struct op_model *m) {
+  double scale = 1 / sqrt(c->dim_k), q = head_length(c, m, 0, c->n_head);
+  double k = head_length(c, m, c->n_head * c->dim_k, c->n_kv_head), magnitude = scale * q * k;
+  double prepared = (c->norms ? 4 * sqrt(c->dim_k / 32.0 + 10) : 0) + (c->rope_style ? 6 : 0);
+  double score = magnitude * (4 * sqrt(c->dim_k + 4) + 2 * prepared) * ROUNDOFF;
+  if (c->half && (c->norms || c->rope_style)) score += magnitude * 0x1p-10 * 2 / sqrt(c->dim_k);
+  if (c->softcap > 0) score += 12 * ROUNDOFF * c->softcap;
+  double weight = score + (2 * (c->softcap > 0 ? (double)c->softcap : magnitude) + 6) * ROUNDOFF;
+  int keys = c->window ? c->window : prompt[0];
+  return input_size * (2 * weight + 2 * 4 * sqrt(keys + 8) * ROUNDOFF);
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------- */
+
+struct sequences {
+  uint32_t block[SEQUENCES][BLOCKS];
+  int n_block;
+  int done[SEQUENCES];
+};
+
+static struct limits limits_make(int block_size, bool half) {
+  return (struct limits){.seats = SEQUENCES,
+                         .tokens = TOKENS,
+                         .outputs = TOKENS,
+                         .length = LENGTH,
+                         .opt_batch = 2,
+                         .block_size = block_size,
+                         .kv_dtype = half ? KV_F16 : KV_F32,
+                         .n_block = {(uint32_t)(SEQUENCES * LENGTH / block_size)}};
+}
+
+/* Blocks dealt out in no order. */
+static void sequences_init(struct sequences *s, int block_size) {
+  *s = (struct sequences){.n_block = LENGTH / block_size};
+  uint32_t total = (uint32_t)(SEQUENCES * s->n_block), at = 0;
+  for (int q = 0; q < SEQUENCES; q++)
+    for (int i = 0; i < s->n_block; i++) s->block[q][i] = (at++ * 5 + 3) % total; /* 5 and a power of two */
+}
+
+/* Spans of nine tokens, each of which sees up to the span's end. */
+static int32_t span_end(int sequence, int token) {
+  int end = token / 9 * 9 + 8;
+  return end < prompt[sequence] ? end : prompt[sequence] - 1;
+}
+
+/* Where the results of a sequence's tokens go, in all schedules. */
+static int result_row(int sequence, int token) { return sequence == 0 ? token : prompt[0] + token; }
+
+/* One step of count[q] tokens of each sequence (those with 0 are not in the batch), the second sequence first. */
+static void sequences_step(struct sequences *s, const struct attend_case *c, const struct op_packed *packed,
+                           struct program *program, const struct limits *limits, const int count[SEQUENCES],
+                           float *result) {
+  static float logits[TOKENS * WIDTH_MAX];
+  int32_t token[TOKENS], out[TOKENS], see[TOKENS], place[TOKENS];
+  struct sampling sampling[TOKENS] = {0};
+  struct row row[SEQUENCES];
+  size_t vocab = (size_t)packed->model->plan->vocab;
+  struct batch batch = {.row = row, .token = token, .out = out, .sampling = sampling, .see = c->see ? see : NULL};
+  for (int q = SEQUENCES - 1; q >= 0; q--) {
+    if (count[q] == 0) continue;
+    row[batch.n_row++] = (struct row){.seat = q,
+                                      .first = batch.n_token,
+                                      .count = count[q],
+                                      .length = s->done[q],
+                                      .n_block = {s->n_block},
+                                      .block = {s->block[q]}};
+    for (int i = 0; i < count[q]; i++, batch.n_token++) {
+      int at = batch.n_token;
+      out[at] = at;
+      place[at] = result_row(q, s->done[q] + i);
+      token[at] = place[at] * 13 % (int)vocab;
+      see[at] = span_end(q, s->done[q] + i) - s->done[q];
+    }
+    s->done[q] += count[q];
+  }
+  batch.n_out = batch.n_token;
+  program_step(packed, program, limits, batch, NULL, logits);
+  for (int i = 0; i < batch.n_out; i++)
+    memcpy(result + (size_t)place[i] * vocab, logits + (size_t)i * vocab, vocab * sizeof *result);
+}
+
+static void schedule_run(const struct schedule *schedule, const struct attend_case *c, const struct op_packed *packed,
+                         struct device *device, int block_size, float *result) {
+  struct limits limits = limits_make(block_size, c->half);
+  struct program *program = packed_compile(packed, device, &limits);
+  struct sequences s;
+  sequences_init(&s, block_size);
+  for (int i = 0; s.done[0] < prompt[0] || s.done[1] < prompt[1]; i++) {
+    const int *step = schedule->step[i < schedule->n ? i : schedule->n - 1];
+    int count[SEQUENCES];
+    for (int q = 0; q < SEQUENCES; q++) {
+      int left = prompt[q] - s.done[q];
+      count[q] = step[q] < left ? step[q] : left;
+    }
+    sequences_step(&s, c, packed, program, &limits, count, result);
+  }
+  packed->backend->release(program);
+}
+
+static void subject_run(const struct attend_case *c, const struct op_packed *packed, const struct subject *subject,
+                        const float *expected, const double *tolerance, struct family *family) {
+  static float all[TOKENS * WIDTH_MAX], got[TOKENS * WIDTH_MAX];
+  size_t n = TOKENS * (size_t)packed->model->plan->vocab;
+  bool first = true;
+  for (size_t b = 0; b < sizeof block_sizes / sizeof *block_sizes; b++)
+    for (size_t s = 0; s < sizeof schedules / sizeof *schedules; s++)
+      for (int k = 0; k < 2; k++) {
+        if (c->see && s > 0) continue; /* a span is not cut */
+        char what[160];
+        snprintf(what, sizeof what, "%s, %s, blocks of %d, %s, %d threads", c->name, schedules[s].name, block_sizes[b],
+                 subject->name, k + 1);
+        schedule_run(&schedules[s], c, packed, subject->device[k], block_sizes[b], first ? all : got);
+        if (first)
+          family_compare(family, what, expected, tolerance, all, n);
+        else
+          family_same(family, what, all, got, n);
+        first = false;
+      }
+}
+
+static void case_run(struct table *table, const struct attend_case *c) {
+  static float expected[TOKENS * WIDTH_MAX];
+  static double tolerance[TOKENS * WIDTH_MAX];
+  struct family family = {0};
+  struct op_model model;
+  struct op_packed packed;
+  snprintf(family.name, sizeof family.name, "attend %s", c->name);
+  case_make(c, &model);
+  tolerance[0] = case_tolerance(c, &model);
+  for (size_t i = 1; i < TOKENS * WIDTH_MAX; i++) tolerance[i] = tolerance[0];
+  packed_init(&packed, table->oracle, &model);
+  schedule_run(&schedules[0], c, &packed, table->oracle_device, 16, expected);
+  packed_release(&packed);
+  packed_init(&packed, table->tested, &model);
+  for (int i = 0; i < table->n_subject; i++) subject_run(c, &packed, &table->subject[i], expected, tolerance, &family);
+  packed_release(&packed);
+  model_release(&model);
+  family_end(table, &family);
+}
+
+/* --- copying blocks --------------------------------------------------------------------------------------------- */
+
+/* The first sequence stores 40 tokens; the second takes copies of its blocks and goes on from there, as after a fork.
+ */
+static void fork_run(const struct attend_case *c, const struct op_packed *packed, struct device *device,
+                     float *result) {
+  static float first[TOKENS * WIDTH_MAX];
+  struct limits limits = limits_make(16, c->half);
+  struct program *program = packed_compile(packed, device, &limits);
+  struct sequences s;
+  sequences_init(&s, 16);
+  sequences_step(&s, c, packed, program, &limits, (const int[]){40, 0}, first);
+  struct kv_copy copy[3];
+  for (int i = 0; i < 3; i++) copy[i] = (struct kv_copy){.from = s.block[0][i], .to = s.block[1][i]};
+  int32_t token = 5, out = 0;
+  struct sampling sampling = {0};
+  struct row row = {.seat = 1, .count = 1, .length = 40, .n_block = {s.n_block}, .block = {s.block[1]}};
+  struct batch batch = {.n_row = 1,
+                        .n_token = 1,
+                        .n_out = 1,
+                        .n_copy = 3,
+                        .row = &row,
+                        .token = &token,
+                        .out = &out,
+                        .sampling = &sampling,
+                        .copy = copy};
+  program_step(packed, program, &limits, batch, NULL, result);
+  packed->backend->release(program);
+}
+
+static void copy_cases(struct table *table) {
+  struct family family = {.name = "attend after copying blocks"};
+  const struct attend_case c = {.name = "fork", .n_head = 4, .n_kv_head = 2, .dim_k = 32, .dim_v = 32, .half = true};
+  float expected[WIDTH_MAX], got[WIDTH_MAX];
+  double tolerance[WIDTH_MAX];
+  struct op_model model;
+  struct op_packed packed;
+  case_make(&c, &model);
+  tolerance[0] = case_tolerance(&c, &model);
+  for (int i = 1; i < WIDTH_MAX; i++) tolerance[i] = tolerance[0];
+  packed_init(&packed, table->oracle, &model);
+  fork_run(&c, &packed, table->oracle_device, expected);
+  packed_release(&packed);
+  packed_init(&packed, table->tested, &model);
+  for (int i = 0; i < table->n_subject; i++)
+    for (int k = 0; k < 2; k++) {
+      fork_run(&c, &packed, table->subject[i].device[k], got);
+      family_compare(&family, table->subject[i].name, expected, tolerance, got, (size_t)model.plan->vocab);
+    }
+  packed_release(&packed);
+  model_release(&model);
+  family_end(table, &family);
+}
+
+void attend_cases(struct table *table) {
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) case_run(table, &cases[i]);
+  copy_cases(table);
+}

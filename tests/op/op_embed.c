@@ -1,0 +1,135 @@
+/* Embedding by every scheme; selecting outputs; sampling and masks. */
+#include "backend/sampler.h"
+#include "op/op_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { TOKENS = 33, WIDTH_MAX = 320 };
+
+static const struct limits limits = {
+    .seats = 2, .tokens = TOKENS, .outputs = TOKENS, .length = 64, .opt_batch = 4, .block_size = 16};
+
+/* Tokens in an order of their own, of which every `step`-th is wanted. */
+struct tokens {
+  struct row row;
+  int32_t token[TOKENS], out[TOKENS];
+  struct sampling sampling[TOKENS];
+  struct batch batch;
+};
+
+static void tokens_make(struct tokens *t, int vocab, int step) {
+  *t = (struct tokens){.row = {.count = TOKENS}};
+  t->batch = (struct batch){
+      .n_row = 1, .n_token = TOKENS, .row = &t->row, .token = t->token, .out = t->out, .sampling = t->sampling};
+  for (int i = 0; i < TOKENS; i++) t->token[i] = (i * 7 + 3) % vocab;
+  for (int i = step - 1; i < TOKENS; i += step) t->out[t->batch.n_out++] = i;
+}
+
+/* A table of vocab × vocab, looked up and scaled. */
+static void embed_model(struct op_model *m, struct scheme scheme, int width, float scale) {
+  model_init(m, width, (uint64_t)width);
+  struct op op = op_make(OP_EMBED, 0);
+  op.weight[0] = model_matrix(m, scheme, width, width, 1);
+  op.out = plan_add_value(&m->builder, width, ROWS_TOKENS);
+  op.args.embed.scale = scale;
+  plan_add_op(&m->builder, &op);
+  model_finish(m, op.out, false);
+}
+
+static void embed_case(const struct table *table, struct scheme scheme, int width, struct family *family) {
+  static float expected[TOKENS * WIDTH_MAX], got[TOKENS * WIDTH_MAX];
+  static double tolerance[TOKENS * WIDTH_MAX];
+  const float scale = 1.7f;
+  struct op_model model;
+  struct tokens tokens;
+  embed_model(&model, scheme, width, scale);
+  tokens_make(&tokens, width, 2);
+  size_t count = (size_t)tokens.batch.n_out * (size_t)width;
+  for (size_t i = 0; i < count; i++) {
+    int token = tokens.token[tokens.out[i / (size_t)width]];
+    double value = codes_value(&model.codes[0], token, (int)(i % (size_t)width)) * (double)scale;
+    expected[i] = (float)value;
+    /* a scale (itself a product, perhaps) times a code, plus a minimum, times the op's scale: the parts are at most
+     * twice the size that the weights were made with */
+    tolerance[i] = ROUNDOFF * (fabs(value) + (scheme.kind == SCHEME_INT ? 5 * 2 * (double)scale : 1e-30));
+  }
+  struct op_packed packed;
+  packed_init(&packed, table->tested, &model);
+  for (int i = 0; i < table->n_subject; i++) {
+    char what[80];
+    snprintf(what, sizeof what, "width %d, %s", width, table->subject[i].name);
+    struct program *program = packed_compile(&packed, table->subject[i].device[1], &limits);
+    program_step(&packed, program, &limits, tokens.batch, NULL, got);
+    family_compare(family, what, expected, tolerance, got, count);
+    table->tested->release(program);
+  }
+  packed_release(&packed);
+  model_release(&model);
+}
+
+void embed_cases(struct table *table) {
+  for (int s = 0; s < op_scheme_count; s++) {
+    struct family family = {0};
+    char name[48];
+    snprintf(family.name, sizeof family.name, "embed %s", scheme_name(&op_schemes[s], name));
+    embed_case(table, op_schemes[s], 256, &family);
+    embed_case(table, op_schemes[s], 320, &family);
+    embed_case(table, op_schemes[s], 37, &family);
+    family_end(table, &family);
+  }
+}
+
+/* --- sampling --------------------------------------------------------------------------------------------------- */
+
+static void sampling_make(struct tokens *t) {
+  for (int i = 0; i < t->batch.n_out; i++)
+    t->sampling[i] = (struct sampling){.temperature = (float)(i % 4) * 0.7f,
+                                       .top_p = i % 3 ? 1 : 0.8f,
+                                       .top_k = i % 5 ? 0 : 20,
+                                       .seed = 11,
+                                       .index = (uint64_t)i};
+}
+
+/* Each token is what the sampler draws from the logits that the step returned, mask included. */
+static bool samples_right(const struct result *result, const struct tokens *t, const struct masks *masks, int vocab) {
+  void *scratch = aligned_alloc(64, (sampler_scratch_bytes(vocab) + 63) / 64 * 64);
+  bool right = scratch != NULL;
+  for (int i = 0; right && i < result->n_out; i++) {
+    struct sample sample;
+    struct error error = {0};
+    const float *logits = result->logits + (size_t)i * (size_t)vocab;
+    right = sampler_draw(logits, vocab, &t->sampling[i], masks->mask[i], scratch, &sample, &error) &&
+            sample.token == result->token[i] && fabsf(sample.logprob - result->logprob[i]) < 1e-5f;
+  }
+  free(scratch);
+  return right;
+}
+
+void sample_cases(struct table *table) {
+  struct family family = {.name = "select, sample, masks"};
+  struct op_model model;
+  struct op_packed packed;
+  uint32_t bits[8];
+  const uint32_t *mask[TOKENS] = {0};
+  const int width = 250;
+  for (int i = 0; i < 8; i++) bits[i] = 0x5A5A5A5A;
+  for (int i = 0; i < TOKENS; i += 2) mask[i] = bits;
+  struct masks masks = {mask};
+  embed_model(&model, (struct scheme){0}, width, 3);
+  packed_init(&packed, table->tested, &model);
+  for (int i = 0; i < table->n_subject; i++)
+    for (int step = 1; step <= 7; step += 3) {
+      struct tokens tokens;
+      tokens_make(&tokens, width, step);
+      sampling_make(&tokens);
+      struct program *program = packed_compile(&packed, table->subject[i].device[1], &limits);
+      struct result result = program_step(&packed, program, &limits, tokens.batch, &masks, NULL);
+      family_note(&family, table->subject[i].name, samples_right(&result, &tokens, &masks, width));
+      table->tested->release(program);
+    }
+  packed_release(&packed);
+  model_release(&model);
+  family_end(table, &family);
+}

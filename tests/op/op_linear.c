@@ -1,0 +1,363 @@
+/* Linears: every scheme × shape × variant × number of rows. */
+#include "base/half.h"
+#include "op/op_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct variant {
+  const char *name;
+  bool bias, gated, head; /* head: on selected outputs, as the network's last linear is */
+  uint8_t norm, post_norm, act;
+  enum { NO_RESIDUAL, RESIDUAL, RESIDUAL_IN_PLACE } residual;
+  float scale, softcap;
+};
+
+static const struct variant variants[] = {
+    {.name = "plain", .scale = 1},
+    {.name = "bias", .bias = true, .scale = 1},
+    {.name = "residual", .residual = RESIDUAL, .scale = 1},
+    {.name = "bias, scale, residual in place", .bias = true, .residual = RESIDUAL_IN_PLACE, .scale = 0.3f},
+    {.name = "norm", .norm = NORM_RMS, .scale = 1},
+    {.name = "silu, bias", .act = ACT_SILU, .bias = true, .scale = 1},
+    {.name = "gated silu, norm", .gated = true, .act = ACT_SILU, .norm = NORM_RMS, .scale = 1},
+    {.name = "gated gelu, bias", .gated = true, .act = ACT_GELU_TANH, .bias = true, .scale = 1},
+    {.name = "gated silu, scale, softcap, residual",
+     .gated = true,
+     .act = ACT_SILU,
+     .residual = RESIDUAL,
+     .scale = 0.5f,
+     .softcap = 3},
+    {.name = "post norm", .post_norm = NORM_RMS, .scale = 1},
+    {.name = "norm, post norm, residual in place",
+     .norm = NORM_RMS,
+     .post_norm = NORM_RMS,
+     .residual = RESIDUAL_IN_PLACE,
+     .scale = 1},
+    {.name = "head: norm, softcap", .head = true, .norm = NORM_RMS, .scale = 1, .softcap = 5},
+};
+
+/* rows and cols of the matrix (of each part, if gated); the most tokens of a batch. */
+static const struct shape {
+  int rows, cols, tokens;
+} shapes[] = {
+    {96, 256, 150}, /* whole tiles, groups and super groups; tokens past every block of rows */
+    {100, 320, 33}, /* a last tile of 4 rows; tails of groups of 128 and of super groups */
+    {33, 100, 5},   /* tails everywhere */
+    {1, 24, 2},
+};
+
+static const int batch_tokens[] = {1, 2, 5, 32, 33, 150};
+
+static const struct limits limits = {
+    .seats = 2, .tokens = 150, .outputs = 150, .length = 150, .opt_batch = 4, .block_size = 16};
+
+struct linear_case {
+  struct op_model model;
+  const struct variant *variant;
+  const struct shape *shape;
+  struct scheme scheme;
+  int input_table, residual_table; /* weights that the inputs are rows of */
+  int matrix, bias, norm, post_norm;
+};
+
+static const float eps = 1e-5f, post_eps = 1e-6f;
+
+/* --- the plan --------------------------------------------------------------------------------------------------- */
+
+/* Batches take tokens 0, 1, 2, … so the vocabulary, which is also the result's width, wraps around them. */
+static int token_of(const struct linear_case *c, int index) { return index % c->shape->rows; }
+
+static void case_make(struct linear_case *c) {
+  const struct variant *v = c->variant;
+  int rows = c->shape->rows, cols = c->shape->cols;
+  struct op_model *m = &c->model;
+  model_init(m, rows, (uint64_t)(rows * 1000 + cols));
+  struct op op = op_make(OP_LINEAR, 0);
+  op.in[0] = model_embedded_value(m, cols, 1);
+  c->input_table = m->builder.head.n_weight - 1;
+  if (v->residual) op.in[1] = model_embedded_value(m, rows, 2);
+  c->residual_table = m->builder.head.n_weight - 1;
+  if (v->head) {
+    struct op select = op_make(OP_SELECT, 0);
+    select.in[0] = op.in[0];
+    select.out = op.in[0] = plan_add_value(&m->builder, cols, ROWS_OUTPUTS);
+    plan_add_op(&m->builder, &select);
+  }
+  op.out = v->residual == RESIDUAL_IN_PLACE ? op.in[1]
+                                            : plan_add_value(&m->builder, rows, v->head ? ROWS_OUTPUTS : ROWS_TOKENS);
+  float size = 4 / sqrtf((float)cols);
+  op.weight[0] = c->matrix =
+      v->gated ? model_gated_matrix(m, c->scheme, rows, cols, size) : model_matrix(m, c->scheme, rows, cols, size);
+  if (v->bias) op.weight[1] = v->gated ? model_gated_bias(m, rows, -1, 1) : model_vector(m, rows, -1, 1);
+  if (v->norm) op.weight[2] = model_vector(m, cols, 0.5f, 1.5f);
+  if (v->post_norm) op.weight[3] = model_vector(m, rows, -1.5f, 1.5f);
+  c->bias = op.weight[1], c->norm = op.weight[2], c->post_norm = op.weight[3];
+  op.args.linear = (struct linear_args){.norm = v->norm,
+                                        .post_norm = v->post_norm,
+                                        .act = v->act,
+                                        .gated = v->gated,
+                                        .eps = eps,
+                                        .post_eps = post_eps,
+                                        .scale = v->scale,
+                                        .softcap = v->softcap,
+                                        .lora_site = -1};
+  plan_add_op(&m->builder, &op);
+  model_finish(m, op.out, v->head);
+}
+
+/* --- tolerance -------------------------------------------------------------------------------------------------- */
+
+/* A number and how far a float computation of it may be off. */
+struct bounded {
+  double value, error;
+};
+
+/* What the magnitude of an element is to a kernel: codes may be taken as unsigned and the offset subtracted later. */
+static double element_magnitude(const struct codes *codes, int row, int col) {
+  const struct scheme *s = &codes->scheme;
+  if (s->kind != SCHEME_INT) return fabs(codes_value(codes, row, col));
+  size_t group = (size_t)row * (size_t)scheme_groups(s, codes->cols) + (size_t)(col / s->group);
+  size_t super = (size_t)row * (size_t)((codes->cols + SCHEME_SUPER - 1) / SCHEME_SUPER) + (size_t)(col / SCHEME_SUPER);
+  bool two = s->scale == SCALE_TWO_LEVEL;
+  double scale = two ? (double)half_to_float(codes->super[super]) * codes->sub[group] : (double)codes->scale[group];
+  double span = fabs(scale) * (s->codebook ? 256 : 1 << scheme_width(s));
+  if (!s->has_min) return span + span / 2;
+  return span +
+         fabs(two ? (double)half_to_float(codes->super_min[super]) * codes->sub_min[group] : (double)codes->min[group]);
+}
+
+/* One input row as the product takes it: magnitudes, and what rounding of int8 activations may do differently. */
+struct input {
+  double *x, *magnitude; /* [cols] */
+  double flip;           /* one step of the coarsest group */
+};
+
+static void input_fill(const struct linear_case *c, int token, struct input *in) {
+  int cols = c->shape->cols;
+  double squares = 0;
+  in->flip = 0;
+  for (int k = 0; k < cols; k++) {
+    in->x[k] = codes_value(&c->model.codes[c->input_table], token, k);
+    squares += in->x[k] * in->x[k];
+  }
+  double rms = sqrt(squares / cols + (double)eps);
+  for (int k = 0; c->variant->norm && k < cols; k++)
+    in->x[k] = in->x[k] / rms * codes_value(&c->model.codes[c->norm], 0, k);
+  for (int k = 0; k < cols; k++) in->magnitude[k] = fabs(in->x[k]);
+  if (c->scheme.activation != ACTIVATION_INT8) return;
+  for (int first = 0; first < cols; first += ACTIVATION_GROUP) {
+    int end = first + ACTIVATION_GROUP < cols ? first + ACTIVATION_GROUP : cols;
+    double peak = 0;
+    for (int k = first; k < end; k++) peak = fmax(peak, in->magnitude[k]);
+    for (int k = first; k < end; k++) in->x[k] = rint(in->x[k] * 127 / peak) * peak / 127;
+    for (int k = first; k < end; k++) in->magnitude[k] += peak / 254;
+    in->flip = fmax(in->flip, peak / 127);
+  }
+}
+
+/* Float operations that a product's error grows with. Exact integer dots of 32 (or 16) columns are then scaled, offset
+ * and added; floats are multiplied and added column by column. A norm adds the error of its sum of squares. */
+static double roundings(const struct linear_case *c) {
+  int cols = c->shape->cols;
+  double norm = c->variant->norm ? cols / 32.0 + 10 : 0;
+  if (c->scheme.activation == ACTIVATION_INT8) return cols / 32.0 + 10 + norm;
+  return cols + 6 + norm; /* 6: a code times its scale plus its minimum, in the exact mode of integers */
+}
+
+/* A norm's last bit may move an int8 activation that lies between two codes: about one in 10⁵ does, so that three in a
+ * row of a few hundred columns are allowed for. */
+enum { FLIPS = 3 };
+
+/* The matrix: values, and their magnitudes to a kernel, [rows][cols] each. */
+struct matrix {
+  double *value, *magnitude;
+};
+
+static struct bounded product_of(const struct linear_case *c, const struct input *in, int row,
+                                 const struct matrix *matrix) {
+  struct bounded p = {0};
+  double sum = 0, largest = 0;
+  const double *value = matrix->value + (size_t)row * (size_t)c->shape->cols;
+  const double *magnitude = matrix->magnitude + (size_t)row * (size_t)c->shape->cols;
+  for (int k = 0; k < c->shape->cols; k++) {
+    p.value += in->x[k] * value[k];
+    sum += in->magnitude[k] * magnitude[k];
+    largest = fabs(value[k]) > largest ? fabs(value[k]) : largest;
+  }
+  p.error = roundings(c) * ROUNDOFF * sum;
+  if (c->variant->norm) p.error += FLIPS * in->flip * largest;
+  if (c->bias >= 0) {
+    p.value += codes_value(&c->model.codes[c->bias], 0, row);
+    p.error += ROUNDOFF * fabs(p.value);
+  }
+  return p;
+}
+
+/* Neither activation is steeper than 1.13; float versions are a few roundings of the argument and the result away. */
+static struct bounded act_of(uint8_t act, struct bounded x) {
+  if (act == ACT_NONE) return x;
+  double u = act == ACT_SILU ? x.value : 2 * 0.79788456080286535588 * (x.value + 0.044715 * pow(x.value, 3));
+  double value = x.value / (1 + exp(-u));
+  return (struct bounded){value, 1.13 * x.error + 10 * ROUNDOFF * (fabs(value) + fabs(x.value))};
+}
+
+static struct bounded tail_of(const struct linear_case *c, struct bounded gate, struct bounded up) {
+  const struct variant *v = c->variant;
+  struct bounded x = act_of(v->act, gate);
+  if (v->gated) {
+    x.error = fabs(up.value) * x.error + fabs(x.value) * up.error + x.error * up.error;
+    x.value *= up.value;
+    x.error += ROUNDOFF * fabs(x.value);
+  }
+  x.value *= v->scale;
+  x.error = x.error * fabs(v->scale) + ROUNDOFF * fabs(x.value);
+  if (v->softcap > 0) { /* nowhere steeper than 1 */
+    x.value = v->softcap * tanh(x.value / v->softcap);
+    x.error += 10 * ROUNDOFF * v->softcap;
+  }
+  return x;
+}
+
+/* post norm: x / rms × weight, where errors of x reach it directly and through the rms. */
+static void post_norm_of(const struct linear_case *c, struct bounded *x) {
+  double squares = 0, errors = 0;
+  int n = c->shape->rows;
+  for (int i = 0; i < n; i++) squares += x[i].value * x[i].value, errors += x[i].error * x[i].error;
+  double rms = sqrt(squares / n + (double)post_eps), relative = sqrt(errors / n) / rms + (n / 32.0 + 10) * ROUNDOFF;
+  for (int i = 0; i < n; i++) {
+    double weight = codes_value(&c->model.codes[c->post_norm], 0, i);
+    x[i].error = fabs(weight) / rms * (x[i].error + fabs(x[i].value) * relative);
+    x[i].value *= weight / rms;
+  }
+}
+
+/* Tolerances of one token's result. */
+static void token_tolerance(const struct linear_case *c, int token, const struct matrix *matrix, struct input *in,
+                            struct bounded *result, double *tolerance) {
+  int rows = c->shape->rows;
+  input_fill(c, token, in);
+  for (int i = 0; i < rows; i++) {
+    int gate = c->variant->gated ? i / GATE_INTERLEAVE * 2 * GATE_INTERLEAVE + i % GATE_INTERLEAVE : i;
+    struct bounded up = {0};
+    if (c->variant->gated) up = product_of(c, in, gate + GATE_INTERLEAVE, matrix);
+    result[i] = tail_of(c, product_of(c, in, gate, matrix), up);
+  }
+  if (c->variant->post_norm) post_norm_of(c, result);
+  for (int i = 0; i < rows; i++) {
+    double residual = c->variant->residual ? codes_value(&c->model.codes[c->residual_table], token, i) : 0;
+    tolerance[i] = result[i].error + 2 * ROUNDOFF * fabs(result[i].value + residual) + 1e-37;
+  }
+}
+
+static void *array_new(size_t count, size_t size) {
+  void *array = calloc(count, size);
+  if (!array) op_die("array", &(struct error){.text = "out of memory"});
+  return array;
+}
+
+static struct matrix matrix_new(const struct codes *codes) {
+  size_t cols = (size_t)codes->cols, count = (size_t)codes->rows * cols;
+  struct matrix matrix = {array_new(count, sizeof(double)), array_new(count, sizeof(double))};
+  for (int i = 0; i < codes->rows; i++)
+    for (int k = 0; k < codes->cols; k++) {
+      matrix.value[(size_t)i * cols + (size_t)k] = codes_value(codes, i, k);
+      matrix.magnitude[(size_t)i * cols + (size_t)k] = element_magnitude(codes, i, k);
+    }
+  return matrix;
+}
+
+/* [tokens][rows] */
+static double *case_tolerance(const struct linear_case *c) {
+  size_t cols = (size_t)c->shape->cols, rows = (size_t)c->shape->rows, tokens = (size_t)c->shape->tokens;
+  struct input in = {array_new(cols, sizeof(double)), array_new(cols, sizeof(double)), 0};
+  struct matrix matrix = matrix_new(&c->model.codes[c->matrix]);
+  double *tolerance = array_new(tokens * rows, sizeof(double));
+  struct bounded *result = array_new(rows, sizeof *result);
+  for (size_t t = 0; t < tokens; t++) { /* tokens repeat after `rows` */
+    if (t < rows)
+      token_tolerance(c, (int)t, &matrix, &in, result, tolerance + t * rows);
+    else
+      memcpy(tolerance + t * rows, tolerance + (t - rows) * rows, rows * sizeof *tolerance);
+  }
+  free(in.x);
+  free(in.magnitude);
+  free(matrix.value);
+  free(matrix.magnitude);
+  free(result);
+  return tolerance;
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------- */
+
+/* The first n tokens as one row, all wanted. */
+static void case_step(const struct linear_case *c, const struct op_packed *packed, struct program *program, int n,
+                      float *result) {
+  int32_t token[150], out[150];
+  struct sampling sampling[150] = {0};
+  struct row row = {.count = n};
+  for (int i = 0; i < n; i++) token[i] = token_of(c, i), out[i] = i;
+  struct batch batch = {
+      .n_row = 1, .n_token = n, .n_out = n, .row = &row, .token = token, .out = out, .sampling = sampling};
+  program_step(packed, program, &limits, batch, NULL, result);
+}
+
+/* One kernel set: each number of rows against the reference; the same bytes with 2 threads and beside other rows. */
+static void subject_run(const struct linear_case *c, const struct op_packed *packed, const struct subject *subject,
+                        const float *expected, const double *tolerance, struct family *family) {
+  size_t cols = (size_t)c->shape->rows, count = (size_t)c->shape->tokens * cols;
+  float *all = array_new(count, sizeof *all), *got = array_new(count, sizeof *got);
+  char what[160];
+  for (int k = 0; k < 2; k++) {
+    struct program *program = packed_compile(packed, subject->device[k], &limits);
+    for (int i = (int)(sizeof batch_tokens / sizeof *batch_tokens) - 1; i >= 0; i--) {
+      int n = batch_tokens[i];
+      if (n > c->shape->tokens) continue;
+      snprintf(what, sizeof what, "%s, %d × %d, %s, %d threads, %d rows", c->variant->name, c->shape->rows,
+               c->shape->cols, subject->name, k + 1, n);
+      case_step(c, packed, program, n, got);
+      bool first = k == 0 && n == c->shape->tokens;
+      if (first) memcpy(all, got, count * sizeof *all);
+      if (first)
+        family_compare(family, what, expected, tolerance, got, (size_t)n * cols);
+      else
+        family_same(family, what, all, got, (size_t)n * cols);
+    }
+    packed->backend->release(program);
+  }
+  free(all);
+  free(got);
+}
+
+static void case_run(const struct table *table, struct linear_case *c, struct family *family) {
+  case_make(c);
+  float *expected = array_new((size_t)c->shape->tokens * (size_t)c->shape->rows, sizeof *expected);
+  double *tolerance = case_tolerance(c);
+  struct op_packed packed;
+  packed_init(&packed, table->oracle, &c->model);
+  struct program *oracle = packed_compile(&packed, table->oracle_device, &limits);
+  case_step(c, &packed, oracle, c->shape->tokens, expected);
+  table->oracle->release(oracle);
+  packed_release(&packed);
+  packed_init(&packed, table->tested, &c->model);
+  for (int i = 0; i < table->n_subject; i++) subject_run(c, &packed, &table->subject[i], expected, tolerance, family);
+  packed_release(&packed);
+  free(expected);
+  free(tolerance);
+  model_release(&c->model);
+}
+
+void linear_cases(struct table *table) {
+  for (int s = 0; s < op_scheme_count; s++) {
+    struct family family = {0};
+    char name[48];
+    snprintf(family.name, sizeof family.name, "linear %s", scheme_name(&op_schemes[s], name));
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+      for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
+        struct linear_case c = {.variant = &variants[v], .shape = &shapes[i], .scheme = op_schemes[s]};
+        case_run(table, &c, &family);
+      }
+    family_end(table, &family);
+  }
+}

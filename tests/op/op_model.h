@@ -1,0 +1,55 @@
+/* A plan of one op (and the embedding, select and sample around it) with random weights, and running it on a backend.
+ * What cannot fail in a correct test ends the program with the sentence. */
+#ifndef SPATE_TESTS_OP_MODEL_H
+#define SPATE_TESTS_OP_MODEL_H
+
+#include "base/arena.h"
+#include "plan/backend.h"
+#include "plan/plan_builder.h"
+
+enum { MODEL_WEIGHTS = 8 };
+
+struct op_model {
+  struct plan_builder builder;
+  struct buffer block;
+  const struct plan *plan;
+  struct codes codes[MODEL_WEIGHTS]; /* of each weight, all rows */
+  struct scheme scheme[MODEL_WEIGHTS];
+  float low[MODEL_WEIGHTS], high[MODEL_WEIGHTS]; /* about what range its values have */
+  struct arena arena;
+  uint64_t random; /* state of the generator */
+};
+
+/* vocab is both the ids that can be embedded and the columns of the result. */
+void model_init(struct op_model *model, int vocab, uint64_t seed);
+void model_release(struct op_model *model);
+int model_matrix(struct op_model *model, struct scheme scheme, int rows, int cols, float size);
+int model_gated_matrix(struct op_model *model, struct scheme scheme, int part_rows, int cols, float size);
+int model_vector(struct op_model *model, int cols, float low, float high);
+int model_gated_bias(struct op_model *model, int part_rows, float low, float high);
+/* value = the embedding of the token through a new F32 table of numbers in [−size, size]. */
+int model_embedded_value(struct op_model *model, int cols, float size);
+/* Appends the tail (select, unless `selected`, and sample), lays out the plan, fills the weights. */
+void model_finish(struct op_model *model, int value, bool selected);
+
+double random_uniform(uint64_t *state); /* [0, 1) */
+
+/* A model packed for a backend; shared by all devices and programs. */
+struct op_packed {
+  const struct backend *backend;
+  const struct op_model *model;
+  struct slice weight[MODEL_WEIGHTS];
+};
+
+void packed_init(struct op_packed *packed, const struct backend *backend, const struct op_model *model);
+void packed_release(struct op_packed *packed);
+
+struct program *packed_compile(const struct op_packed *packed, struct device *device, const struct limits *limits);
+/* Runs one step; logits (n_out × vocab, may be NULL) are copied out. */
+struct result program_step(const struct op_packed *packed, struct program *program, const struct limits *limits,
+                           struct batch batch, const struct masks *masks, float *logits);
+
+/* Ends the program with a sentence. */
+_Noreturn void op_die(const char *what, const struct error *error);
+
+#endif

@@ -1,0 +1,134 @@
+/* Every op × kernel set × scheme × shape × variant against the reference backend, as plans of one op. Prints a line for
+ * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
+ * derived where they are computed: from the number of float operations and the magnitudes that go into them.
+ *
+ *   op_table [linear|embed|sample|attend]
+ *   SPATE_ISA=NAME     only that kernel set */
+#include "op/op_table.h"
+
+#include "backend/backends.h"
+#include "backend/cpu/cpu_kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define INTEGER(...)                                                                                                   \
+  { .kind = SCHEME_INT, .activation = ACTIVATION_INT8, __VA_ARGS__ }
+#define EXACT(...)                                                                                                     \
+  { .kind = SCHEME_INT, .activation = ACTIVATION_FLOAT, __VA_ARGS__ }
+
+const struct scheme op_schemes[] = {
+    {.kind = SCHEME_F32},
+    {.kind = SCHEME_F16},
+    {.kind = SCHEME_BF16},
+    INTEGER(.bits = 8, .scale = SCALE_F16, .group = 32),                                     /* Q8_0 */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32),                                     /* Q4_0 */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1),                       /* Q4_1 */
+    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32),                     /* Q5_0 */
+    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32, .has_min = 1),       /* Q5_1 */
+    INTEGER(.bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16, .has_min = 1),                 /* Q2_K */
+    INTEGER(.bits = 2, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 16),               /* Q3_K */
+    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .has_min = 1),                 /* Q4_K */
+    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 32, .has_min = 1), /* Q5_K */
+    INTEGER(.bits = 4, .high_bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16),               /* Q6_K */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .codebook = CODEBOOK_IQ4),           /* IQ4_NL */
+    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .codebook = CODEBOOK_IQ4),     /* IQ4_XS */
+    INTEGER(.bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1),         /* MXFP4 */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 64),
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1),
+    INTEGER(.bits = 8, .scale = SCALE_F32, .group = 128, .has_min = 1),
+    INTEGER(.bits = 2, .high_bits = 2, .scale = SCALE_F32, .group = 16),
+    EXACT(.bits = 8, .scale = SCALE_F16, .group = 32),
+    EXACT(.bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1),
+    EXACT(.bits = 4, .high_bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16),
+    EXACT(.bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1),
+};
+const int op_scheme_count = sizeof op_schemes / sizeof *op_schemes;
+
+/* --- the tally -------------------------------------------------------------------------------------------------- */
+
+void family_note(struct family *family, const char *what, bool right) {
+  family->cases++;
+  if (right) return;
+  family->failed++;
+  printf("FAILED %s: %s\n", family->name, what);
+}
+
+void family_compare(struct family *family, const char *what, const float *expected, const double *tolerance,
+                    const float *got, size_t count) {
+  bool right = true;
+  for (size_t i = 0; i < count; i++) {
+    double error = fabs((double)got[i] - expected[i]);
+    if (error > family->error) family->error = error;
+    if (error / tolerance[i] > family->share) family->share = error / tolerance[i];
+    if (error <= tolerance[i]) continue;
+    if (right) printf("%s: number %zu is %.9g, expected %.9g ± %.3g\n", what, i, got[i], expected[i], tolerance[i]);
+    right = false; /* also where error is NaN */
+  }
+  family_note(family, what, right);
+}
+
+void family_same(struct family *family, const char *what, const float *one, const float *other, size_t count) {
+  size_t at = 0;
+  while (at < count && memcmp(one + at, other + at, sizeof *one) == 0) at++;
+  if (at < count) printf("%s: number %zu is %.9g, expected the bytes of %.9g\n", what, at, other[at], one[at]);
+  family_note(family, what, at == count);
+}
+
+void family_end(struct table *table, const struct family *family) {
+  printf("%-44s %5d cases, max error %.2e, %4.1f %% of its tolerance%s\n", family->name, family->cases, family->error,
+         100 * family->share, family->failed ? "  FAILED" : "");
+  fflush(stdout);
+  table->passed += family->cases - family->failed;
+  table->failed += family->failed;
+}
+
+/* --- what is tested --------------------------------------------------------------------------------------------- */
+
+static struct device *device_open(const struct backend *backend, const char *isa, int n_thread) {
+  struct error error = {0};
+  struct device *device = backend->open(&(struct device_options){.n_thread = n_thread, .isa = isa}, &error);
+  if (!device) op_die(backend->name, &error);
+  return device;
+}
+
+static void table_open(struct table *table) {
+  const char *forced = getenv("SPATE_ISA");
+  *table = (struct table){.oracle = backend_find("reference"), .tested = backend_find("cpu")};
+  if (!table->tested) {
+    printf("SKIPPED: this binary has no CPU backend\n");
+    exit(77);
+  }
+  table->oracle_device = device_open(table->oracle, NULL, 1);
+  for (int i = 0; kernel_sets[i]; i++) {
+    const char *name = kernel_sets[i]->name;
+    if (forced && *forced && strcmp(forced, name) != 0) continue;
+    if (!kernel_sets[i]->available()) {
+      printf("this machine cannot run the %s kernels\n", name);
+      continue;
+    }
+    struct subject *subject = &table->subject[table->n_subject++];
+    *subject = (struct subject){name, {device_open(table->tested, name, 1), device_open(table->tested, name, 2)}};
+  }
+}
+
+static void table_close(struct table *table) {
+  for (int i = 0; i < table->n_subject; i++)
+    for (int k = 0; k < 2; k++) table->tested->close(table->subject[i].device[k]);
+  table->oracle->close(table->oracle_device);
+}
+
+int main(int argc, char **argv) {
+  struct table table;
+  const char *only = argc > 1 ? argv[1] : "";
+  table_open(&table);
+  for (int i = 0; i < table.n_subject; i++) printf("%s\n", table.tested->describe(table.subject[i].device[1]));
+  if (strstr("linear", only)) linear_cases(&table);
+  if (strstr("embed", only)) embed_cases(&table);
+  if (strstr("sample", only)) sample_cases(&table);
+  if (strstr("attend", only)) attend_cases(&table);
+  printf("%d passed, %d failed\n", table.passed, table.failed);
+  table_close(&table);
+  return table.failed || table.passed == 0;
+}

@@ -1,0 +1,51 @@
+/* The table of op tests: what is tested, against what, and the tally. One file per op adds its families of cases. */
+#ifndef SPATE_TESTS_OP_TABLE_H
+#define SPATE_TESTS_OP_TABLE_H
+
+#include "op/op_model.h"
+
+enum { TABLE_SUBJECTS = 16 };
+
+/* A kernel set of the tested backend, opened with one and with two threads. */
+struct subject {
+  const char *name;
+  struct device *device[2];
+};
+
+struct table {
+  const struct backend *oracle, *tested;
+  struct device *oracle_device;
+  int n_subject;
+  struct subject subject[TABLE_SUBJECTS];
+  int passed, failed;
+};
+
+/* Cases reported in one line. A case is one run of one plan compared whole. */
+struct family {
+  char name[80];
+  int cases, failed;
+  double error, share; /* the greatest difference, and the greatest as a share of its tolerance */
+};
+
+/* One case: got and bytes-equal twin against expected, with a tolerance for each number. Failures are printed. */
+void family_compare(struct family *family, const char *what, const float *expected, const double *tolerance,
+                    const float *got, size_t count);
+/* One case: the same bytes, whatever the threads, the batch or the chunks. */
+void family_same(struct family *family, const char *what, const float *one, const float *other, size_t count);
+/* One case that is simply right or wrong. */
+void family_note(struct family *family, const char *what, bool right);
+void family_end(struct table *table, const struct family *family);
+
+/* Unit roundoff of float: a sum of n products has an error of at most n × ROUNDOFF × the sum of their magnitudes. */
+#define ROUNDOFF 0x1p-24
+
+void linear_cases(struct table *table);
+void embed_cases(struct table *table);
+void sample_cases(struct table *table);
+void attend_cases(struct table *table);
+
+/* The schemes of weights, shared by linear and embed. */
+extern const struct scheme op_schemes[];
+extern const int op_scheme_count;
+
+#endif

@@ -1,0 +1,107 @@
+/* The tiny checkpoints of each family (tools/make_model_fixtures.py): FP32 logits against those of transformers, on
+ * each backend, block size and chunking; and each feature switched off in config.json must be refused or show. */
+#include "../unit/model/model_variant.h"
+#include "parity_support.h"
+
+static const double tolerance = 1e-4, visible = 1e-3; /* parts of the logits' range */
+
+static const char *const models[] = {"llama2",  "llama3", "llama_bias_yarn", "mistral",
+                                     "smollm2", "qwen2",  "qwen3",           "gemma3"};
+
+enum { MODEL_COUNT = sizeof models / sizeof *models };
+
+static char folder[] = "/tmp/spate-parity-XXXXXX", engine_path[64];
+
+/* Logits of the fixture's tokens by one engine, open only meanwhile. */
+static double engine_difference(const struct expected_logits *expected, const char *backend, int block_size,
+                                int chunk) {
+  spate_error error = {0};
+  spate_engine *engine = engine_start(engine_path, backend, block_size, 2);
+  float *logits = calloc((size_t)expected->n_token * (size_t)expected->vocab, sizeof *logits);
+  if (!spate_logits(engine, expected->token, expected->n_token, chunk, logits, &error)) fail_msg("%s", error.text);
+  double difference = logits_difference(expected, logits);
+  free(logits);
+  spate_close(engine);
+  return difference;
+}
+
+static struct expected_logits fixture_expected(const char *name) {
+  char path[512];
+  snprintf(path, sizeof path, "%s/model/%s/expected.logits", FIXTURES, name);
+  return expected_read(path, false);
+}
+
+/* `file` is "" for the directory itself. */
+static void model_check(const char *name, const char *file) {
+  static const struct {
+    const char *backend;
+    int block_size, chunk;
+  } ways[] = {{"reference", 16, 72}, {"reference", 32, 7}, {"cpu", 16, 72}, {"cpu", 16, 1}, {"cpu", 32, 23}};
+  char model[512];
+  spate_error error = {0};
+  struct expected_logits expected = fixture_expected(name);
+  snprintf(model, sizeof model, "%s/model/%s%s", FIXTURES, name, file);
+  for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    if (!engine_make(model, ways[i].backend, engine_path, &error)) fail_msg("%s: %s", model, error.text);
+    double difference = engine_difference(&expected, ways[i].backend, ways[i].block_size, ways[i].chunk);
+    printf("%s%s, %s, blocks of %d, chunks of %d: %.1e of the range\n", name, file, ways[i].backend, ways[i].block_size,
+           ways[i].chunk, difference);
+    if (!(difference <= tolerance)) fail_msg("more than %g", tolerance);
+  }
+  expected_release(&expected);
+}
+
+static void test_directories(void **state) {
+  (void)state;
+  for (int i = 0; i < MODEL_COUNT; i++) model_check(models[i], "");
+}
+
+static void test_gguf_twins(void **state) {
+  (void)state;
+  model_check("llama3", "/model.gguf");
+  model_check("qwen3", "/model.gguf");
+  model_check("gemma3", "/model.gguf");
+}
+
+static void feature_check(const char *name, const char *feature, const json_t *change) {
+  struct model_variant variant;
+  spate_error error = {0};
+  struct expected_logits expected = fixture_expected(name);
+  variant_make(&variant, name, change);
+  if (engine_make(variant.path, "reference", engine_path, &error)) {
+    double difference = engine_difference(&expected, "reference", 16, 72);
+    printf("%s without %s: %.1e of the range\n", name, feature, difference);
+    if (!(difference > visible)) fail_msg("the fixture does not show it");
+  } else {
+    printf("%s without %s: %s\n", name, feature, error.text);
+  }
+  variant_remove(&variant);
+  expected_release(&expected);
+}
+
+static void test_features_switched_off(void **state) {
+  (void)state;
+  for (int i = 0; i < MODEL_COUNT; i++) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/model/%s/off.json", FIXTURES, models[i]);
+    json_t *off = json_load_file(path, 0, NULL), *change;
+    const char *feature;
+    assert_non_null(off);
+    json_object_foreach(off, feature, change) feature_check(models[i], feature, change);
+    json_decref(off);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_directories),
+      cmocka_unit_test(test_gguf_twins),
+      cmocka_unit_test(test_features_switched_off),
+  };
+  if (!mkdtemp(folder)) return 1;
+  snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  unlink(engine_path);
+  rmdir(folder);
+  return failed;
+}

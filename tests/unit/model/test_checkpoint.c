@@ -1,0 +1,172 @@
+/* What a directory says besides its network: name, tokenizer files, chat template, generation defaults. */
+#include "model/checkpoint.h"
+#include "model/family.h"
+#include "model_variant.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static void file_write(const struct model_variant *variant, const char *name, const void *bytes, size_t size) {
+  char path[PATH_MAX];
+  snprintf(path, sizeof path, "%.40s/%.250s", variant->path, name);
+  unlink(path); /* may be a link to the fixture */
+  FILE *file = fopen(path, "wb");
+  assert_true(file && fwrite(bytes, 1, size, file) == size);
+  fclose(file);
+}
+
+static void text_write(const struct model_variant *variant, const char *name, const char *text) {
+  file_write(variant, name, text, strlen(text));
+}
+
+static struct checkpoint *variant_open(const struct model_variant *variant) {
+  struct error error;
+  struct checkpoint *checkpoint = checkpoint_open(variant->path, &error);
+  if (!checkpoint) fail_msg("%s", error.text);
+  return checkpoint;
+}
+
+static void test_plain(void **state) {
+  (void)state;
+  struct error error;
+  struct checkpoint *c = checkpoint_open(FIXTURES "/model/llama2", &error); /* two shards */
+  assert_non_null(c);
+  assert_int_equal(checkpoint_kind(c), CHECKPOINT_HF);
+  assert_string_equal(checkpoint_name(c), "llama2");
+  assert_string_equal(checkpoint_architecture(c), "LlamaForCausalLM");
+  assert_int_equal(checkpoint_tensor_count(c), 30);
+  assert_non_null(checkpoint_find(c, "lm_head.weight"));
+  assert_null(checkpoint_find(c, "absent"));
+  assert_true(checkpoint_intact(c, &error));
+  assert_true(checkpoint_tokenizer_json(c).size > 0);
+  assert_int_equal(checkpoint_tokenizer_config(c).size, 0);
+  assert_int_equal(checkpoint_chat_template(c).size, 0);
+  const struct checkpoint_generation *g = checkpoint_generation(c);
+  assert_true(g->temperature == 1 && g->top_p == 1 && g->top_k == 0);
+  assert_int_equal(g->n_end, 1); /* config.json's eos_token_id */
+  assert_int_equal(g->end[0], 2);
+  checkpoint_close(c);
+}
+
+static void test_generation_defaults(void **state) {
+  (void)state;
+  struct model_variant variant;
+  variant_make(&variant, "llama2", NULL);
+  text_write(&variant, "generation_config.json",
+             "{\"temperature\": 0.6, \"top_p\": 0.9, \"top_k\": 20, \"eos_token_id\": [7, 9], \"do_sample\": true}");
+  struct checkpoint *c = variant_open(&variant);
+  const struct checkpoint_generation *g = checkpoint_generation(c);
+  assert_true(g->temperature == 0.6f && g->top_p == 0.9f && g->top_k == 20);
+  assert_int_equal(g->n_end, 2);
+  assert_int_equal(g->end[1], 9);
+  checkpoint_close(c);
+  static const struct {
+    const char *json, *sentence;
+  } refused[] = {
+      {"{\"temperature\": -1}", "generation_config.json: temperature is -1, expected 0 to 100."},
+      {"{\"temperature\": \"hot\"}", "generation_config.json: temperature is not a number."},
+      {"{\"top_p\": 0}", "generation_config.json: top_p is 0, expected more than 0 and at most 1."},
+      {"{\"top_k\": 1e300}", "generation_config.json: top_k is 1048577, expected 0 to 1048576."},
+      {"{\"eos_token_id\": [1, \"x\"]}", "generation_config.json: eos_token_id is no token id or list of token ids."},
+      {"[]", "generation_config.json holds no JSON object."},
+      {"{", "generation_config.json: Not valid JSON at line 1, column 1: string or '}' expected near end of file."},
+  };
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    struct error error = {0};
+    text_write(&variant, "generation_config.json", refused[i].json);
+    assert_null(checkpoint_open(variant.path, &error));
+    assert_string_equal(error.text, refused[i].sentence);
+  }
+  variant_remove(&variant);
+}
+
+static void template_expect(const struct model_variant *variant, const char *expected) {
+  struct checkpoint *c = variant_open(variant);
+  assert_true(slice_is(checkpoint_chat_template(c), expected));
+  checkpoint_close(c);
+}
+
+static void test_chat_template(void **state) {
+  (void)state;
+  struct model_variant variant;
+  variant_make(&variant, "llama2", NULL);
+  text_write(&variant, "tokenizer_config.json", "{\"chat_template\": \"{{ bos_token }}\"}");
+  template_expect(&variant, "{{ bos_token }}");
+  text_write(&variant, "tokenizer_config.json",
+             "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"t\"}, "
+             "{\"name\": \"default\", \"template\": \"d\"}]}");
+  template_expect(&variant, "d");
+  text_write(&variant, "chat_template.jinja", "from the file");
+  template_expect(&variant, "from the file");
+  variant_remove(&variant);
+}
+
+/* Writes the fixture's safetensors with each tensor's name behind a prefix: data offsets count from the header's end.
+ */
+static void tensors_rename(const struct model_variant *variant, const char *prefix) {
+  struct error error;
+  struct file file;
+  assert_true(file_open(&file, FIXTURES "/model/gemma3/model.safetensors", &error));
+  uint64_t size;
+  memcpy(&size, file.data, 8);
+  json_t *header = json_parse(slice_make(file.data + 8, (size_t)size), &error), *renamed = json_object(), *entry;
+  const char *name;
+  json_object_foreach(header, name, entry) {
+    char longer[256];
+    snprintf(longer, sizeof longer, "%s%s", strcmp(name, "__metadata__") ? prefix : "", name);
+    json_object_set(renamed, longer, entry);
+  }
+  char *text = json_dumps(renamed, JSON_COMPACT);
+  struct buffer out;
+  buffer_init(&out, file.size * 2);
+  uint64_t longer = (strlen(text) + 7) / 8 * 8; /* padded with spaces, so that data stays aligned */
+  buffer_append(&out, &longer, 8);
+  buffer_print(&out, "%-*s", (int)longer, text);
+  buffer_append(&out, file.data + 8 + size, file.size - 8 - (size_t)size);
+  file_write(variant, "model.safetensors", out.data, out.size);
+  buffer_release(&out);
+  free(text);
+  json_decref(header);
+  json_decref(renamed);
+  file_close(&file);
+}
+
+/* Gemma 3 that sees images: its text network is one of several, in the config and in the tensors. */
+static void test_text_config(void **state) {
+  (void)state;
+  struct error error = {0};
+  struct model_variant variant;
+  variant_make(&variant, "gemma3", NULL);
+  char path[PATH_MAX];
+  snprintf(path, sizeof path, "%.40s/config.json", variant.path);
+  json_t *text = json_load_file(path, 0, NULL);
+  json_t *config = json_pack("{s:[s], s:O}", "architectures", "Gemma3ForConditionalGeneration", "text_config", text);
+  json_dump_file(config, path, 0);
+  tensors_rename(&variant, "language_model.");
+  struct checkpoint *c = variant_open(&variant);
+  struct buffer block;
+  buffer_init(&block, 1 << 20);
+  if (!family_plan(family_find(c, &error), c, &block, &error)) fail_msg("%s", error.text);
+  const struct plan *plan = (const struct plan *)(const void *)block.data;
+  assert_int_equal(plan->hidden, 44);
+  assert_string_equal(plan_name(plan, plan_weights(plan)[0].part[0].tensor),
+                      "language_model.model.embed_tokens.weight");
+  buffer_release(&block);
+  checkpoint_close(c);
+  json_decref(text);
+  json_decref(config);
+  variant_remove(&variant);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_plain),
+      cmocka_unit_test(test_generation_defaults),
+      cmocka_unit_test(test_chat_template),
+      cmocka_unit_test(test_text_config),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,181 @@
+/* Requests for text, read from bodies and queries: what they set, and the sentence for each that is wrong. */
+#include "server/generate_request.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static const spate_request defaults = {
+    .size = sizeof defaults, .max_tokens = 256, .temperature = 0.7f, .top_p = 0.9f, .top_k = 40};
+
+static bool read_body(struct generate_request *request, const char *body, struct error *error) {
+  return generate_request_read_body(request, &defaults, slice_text(body), error);
+}
+
+static bool read_query(struct generate_request *request, const char *query, struct error *error) {
+  return generate_request_read_query(request, &defaults, slice_text(query), error);
+}
+
+static void test_all_fields(void **state) {
+  (void)state;
+  static const char body[] = "{\"prompt\":\"a\\u0000b\",\"streaming\":true,\"max_tokens\":5,\"temperature\":0.5,"
+                             "\"top_k\":3,\"top_p\":0.25,\"seed\":9007199254740993,\"stop\":[\"x\",\"yz\"]}";
+  static const char query[] = "prompt=a%00b&streaming=true&max_tokens=5&temperature=0.5&top_k=3&top_p=0.25&"
+                              "seed=9007199254740993&stop=x&stop=yz";
+  for (int form = 0; form < 2; form++) {
+    struct generate_request request;
+    struct error error;
+    assert_true(form ? read_query(&request, query, &error) : read_body(&request, body, &error));
+    assert_int_equal(request.engine.prompt_size, 3);
+    assert_memory_equal(request.engine.prompt, "a\0b", 3);
+    assert_true(request.streaming && request.engine.has_seed);
+    assert_int_equal(request.engine.max_tokens, 5);
+    assert_int_equal(request.engine.top_k, 3);
+    assert_true(request.engine.temperature == 0.5f && request.engine.top_p == 0.25f);
+    assert_true(request.engine.seed == 9007199254740993u);
+    assert_int_equal(request.engine.n_stop, 2);
+    assert_string_equal(request.engine.stop[0], "x");
+    assert_string_equal(request.engine.stop[1], "yz");
+    generate_request_release(&request);
+  }
+}
+
+static void assert_defaults(const struct generate_request *request) {
+  assert_int_equal(request->engine.max_tokens, 256);
+  assert_int_equal(request->engine.top_k, 40);
+  assert_true(request->engine.temperature == 0.7f && request->engine.top_p == 0.9f);
+  assert_false(request->streaming || request->engine.has_seed || request->engine.n_stop);
+}
+
+static void test_defaults(void **state) {
+  (void)state;
+  static const char *const bodies[] = {
+      "{\"prompt\":\"\"}",
+      "{\"prompt\":\"\",\"streaming\":null,\"max_tokens\":null,\"temperature\":null,\"top_k\":null,\"top_p\":null,"
+      "\"seed\":null,\"stop\":null}",
+  };
+  struct generate_request request;
+  struct error error;
+  for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+    assert_true(read_body(&request, bodies[i], &error));
+    assert_defaults(&request);
+    generate_request_release(&request);
+  }
+  assert_true(read_query(&request, "prompt=a+b%2B", &error));
+  assert_defaults(&request);
+  assert_memory_equal(request.engine.prompt, "a b+", 4);
+  generate_request_release(&request);
+}
+
+static void test_forms(void **state) {
+  (void)state;
+  struct generate_request request;
+  struct error error;
+  assert_true(
+      read_body(&request, "{\"prompt\":\"\",\"stream\":true,\"top_k\":-1,\"max_tokens\":7.0,\"stop\":\"s\"}", &error));
+  assert_true(request.streaming);
+  assert_int_equal(request.engine.top_k, 0);
+  assert_int_equal(request.engine.max_tokens, 7);
+  assert_int_equal(request.engine.n_stop, 1);
+  assert_string_equal(request.engine.stop[0], "s");
+  generate_request_release(&request);
+}
+
+#define WHOLE "expected a whole number from 1 to 2147483647."
+#define STOP  "expected a string or a list of up to 16 strings, each of 1 to 256 bytes and without U+0000."
+
+static const struct {
+  const char *body, *sentence;
+} bad_bodies[] = {
+    {"", "The body is empty: send {\"prompt\": \"...\"}."},
+    {"[{}]", "The body is not a JSON object: send {\"prompt\": \"...\"}."},
+    {"{}", "prompt is missing: send it as a string."},
+    {"{\"prompt\":null}", "prompt is null, expected a string."},
+    {"{\"prompt\":1}", "prompt is 1, expected a string."},
+    {"{\"prompt\":{}}", "prompt is an object, expected a string."},
+    {"{\"prompt\":\"\",\"streaming\":1}", "streaming is 1, expected true or false."},
+    {"{\"prompt\":\"\",\"max_tokens\":0}", "max_tokens is 0, " WHOLE},
+    {"{\"prompt\":\"\",\"max_tokens\":-5}", "max_tokens is -5, " WHOLE},
+    {"{\"prompt\":\"\",\"max_tokens\":0.5}", "max_tokens is 0.5, " WHOLE},
+    {"{\"prompt\":\"\",\"max_tokens\":2147483648}", "max_tokens is 2147483648, " WHOLE},
+    {"{\"prompt\":\"\",\"max_tokens\":1e300}", "max_tokens is 1e+300, " WHOLE},
+    {"{\"prompt\":\"\",\"max_tokens\":true}", "max_tokens is true, " WHOLE},
+    {"{\"prompt\":\"\",\"temperature\":\"hot\"}", "temperature is a string, expected a number from 0 to 100."},
+    {"{\"prompt\":\"\",\"temperature\":-0.1}", "temperature is -0.1, expected a number from 0 to 100."},
+    {"{\"prompt\":\"\",\"temperature\":101}", "temperature is 101, expected a number from 0 to 100."},
+    {"{\"prompt\":\"\",\"top_k\":-2}", "top_k is -2, expected a whole number from -1 to 2147483647."},
+    {"{\"prompt\":\"\",\"top_p\":0}", "top_p is 0, expected a number above 0 and up to 1."},
+    {"{\"prompt\":\"\",\"top_p\":1e-60}", "top_p is 1e-60, expected a number above 0 and up to 1."},
+    {"{\"prompt\":\"\",\"top_p\":1.01}", "top_p is 1.01, expected a number above 0 and up to 1."},
+    {"{\"prompt\":\"\",\"seed\":-1}", "seed is -1, expected a whole number, 0 or more."},
+    {"{\"prompt\":\"\",\"seed\":1.0}", "seed is 1, expected a whole number, 0 or more."},
+    {"{\"prompt\":\"\",\"stop\":\"\"}", "stop is a string, " STOP},
+    {"{\"prompt\":\"\",\"stop\":[1]}", "stop is a list, " STOP},
+    {"{\"prompt\":\"\",\"stop\":[\"a\\u0000\"]}", "stop is a list, " STOP},
+    {"{\"prompt\":\"\",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\","
+     "\"f\",\"g\",\"h\"]}",
+     "stop is a list, " STOP},
+    {"{\"prompt\":\"\",\"lora_request\":null}", "Adapters do not exist yet: leave lora_request out."},
+    {"{\"prompt\":\"\",\"image_data\":\"x\"}", "Images do not exist yet: leave image_data out and send text alone."},
+    {"{\"prompt\":\"\",\"Temperature\":1}", "There is no field \"Temperature\"; did you mean \"temperature\"?"},
+    {"{\"prompt\":\"\",\"max_new_tokens\":1}", "There is no field \"max_new_tokens\"; did you mean \"max_tokens\"?"},
+    {"{\"prompt\":\"\",\"promt\":\"\"}", "There is no field \"promt\"; did you mean \"prompt\"?"},
+    {"{\"prompt\":\"\",\"\":1}", "There is no field \"\": /openapi.json lists those that exist."},
+    {"{\"prompt\":\"\",\"presence_penalty\":1}",
+     "There is no field \"presence_penalty\": /openapi.json lists those that exist."},
+    {"{\"prompt\":\"\",\"stream\":true,\"streaming\":true}",
+     "streaming is there twice: as \"streaming\" and as \"stream\"; send one."},
+    {"{\"prompt\":\"\",\"prompt\":\"\"}",
+     "Not valid JSON at line 1, column 21: duplicate object key near '\"prompt\"'."},
+    {"{\"prompt\":\"\"} {}", "Not valid JSON at line 1, column 15: end of file expected near '{'."},
+};
+
+static const struct {
+  const char *query, *sentence;
+} bad_queries[] = {
+    {"", "prompt is missing: send it as a string."},
+    {"prompt", NULL},
+    {"prompt=a&prompt=a", "The query has prompt twice; send it once."},
+    {"prompt=a&stream=true&streaming=true", "The query has streaming twice; send it once."},
+    {"prompt=a&max_tokens=", "max_tokens is a string, " WHOLE},
+    {"prompt=a&max_tokens=0", "max_tokens is 0, " WHOLE},
+    {"prompt=a&streaming=True", "streaming is a string, expected true or false."},
+    {"prompt=a&top_k=%5B1%5D", "top_k is a list, expected a whole number from -1 to 2147483647."},
+    {"prompt=%4", "The query has a bad percent-encoding."},
+    {"prompt=%C3", "prompt is not valid UTF-8 in the query."},
+    {"prompt=a&image_data=x", "Images do not exist yet: leave image_data out and send text alone."},
+    {"prompt=a&_=1", "There is no field \"_\": /openapi.json lists those that exist."},
+};
+
+static void test_bad_bodies(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof bad_bodies / sizeof *bad_bodies; i++) {
+    struct generate_request request;
+    struct error error;
+    assert_false(read_body(&request, bad_bodies[i].body, &error));
+    assert_string_equal(error.text, bad_bodies[i].sentence);
+    generate_request_release(&request);
+  }
+}
+
+static void test_bad_queries(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof bad_queries / sizeof *bad_queries; i++) {
+    struct generate_request request;
+    struct error error;
+    bool read = read_query(&request, bad_queries[i].query, &error);
+    assert_int_equal(read, bad_queries[i].sentence == NULL);
+    if (!read) assert_string_equal(error.text, bad_queries[i].sentence);
+    generate_request_release(&request);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_all_fields), cmocka_unit_test(test_defaults),    cmocka_unit_test(test_forms),
+      cmocka_unit_test(test_bad_bodies), cmocka_unit_test(test_bad_queries),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
