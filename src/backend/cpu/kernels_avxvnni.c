@@ -4,13 +4,21 @@
 
 #include <cpuid.h>
 
-/* Sums over 4n columns of unsigned codes times q. 32 bits hold any width. */
-static inline vfloat vfloat_dot(const vbytes *codes, int n, const int8_t *q, int width) {
-  (void)width;
-  __m256i sum = _mm256_setzero_si256();
-  UNROLL(8)
-  for (int i = 0; i < n; i++) sum = _mm256_dpbusd_avx_epi32(sum, codes[i], quad_broadcast(q + 4 * i));
-  return _mm256_cvtepi32_ps(sum);
+/* A running sum of codes × q; 32 bits hold any width. */
+struct vdot {
+  __m256i sum;
+};
+
+/* Adds quad i of unsigned codes below 2^width times the four q. */
+static ALWAYS_INLINE struct vdot vdot_step(struct vdot dot, int i, vbytes codes, const int8_t *q, int width) {
+  (void)i, (void)width;
+  return (struct vdot){_mm256_dpbusd_avx_epi32(dot.sum, codes, quad_broadcast(q))};
+}
+
+/* The sum of n quads. */
+static ALWAYS_INLINE vfloat vdot_float(struct vdot dot, int n, int width) {
+  (void)n, (void)width;
+  return _mm256_cvtepi32_ps(dot.sum);
 }
 
 #include "backend/cpu/kernels_template.h"

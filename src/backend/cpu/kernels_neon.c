@@ -4,21 +4,30 @@
 
 #include <sys/auxv.h>
 
-/* Sums over 4n columns of unsigned codes below 2^width times q. The instruction takes signed codes: eight-bit ones are
- * brought down by 128, and the activations' own sum makes up for it. */
-static inline vfloat vfloat_dot(const vbytes *codes, int n, const int8_t *q, int width) {
-  const int8x16_t ones = vdupq_n_s8(1);
-  int32x4_t sum = vdupq_n_s32(0), offset = sum;
-  UNROLL(8)
-  for (int i = 0; i < n; i++) {
-    int32_t quad;
-    memcpy(&quad, q + 4 * i, sizeof quad);
-    int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(quad));
-    vbytes code = width == 8 ? veorq_u8(codes[i], vdupq_n_u8(128)) : codes[i];
-    sum = vdotq_s32(sum, vreinterpretq_s8_u8(code), x);
-    if (width == 8) offset = vdotq_s32(offset, ones, x);
+/* A running sum of codes × q. The instruction takes signed codes: eight-bit ones are brought down by 128, and 128 times
+ * the sum of q makes up for it. */
+struct vdot {
+  int32x4_t sum, activations;
+};
+
+/* Adds quad i of unsigned codes below 2^width times the four q. */
+static ALWAYS_INLINE struct vdot vdot_step(struct vdot dot, int i, vbytes codes, const int8_t *q, int width) {
+  (void)i;
+  int32_t quad;
+  memcpy(&quad, q, sizeof quad);
+  int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(quad));
+  if (width == 8) {
+    codes = veorq_u8(codes, vdupq_n_u8(128));
+    dot.activations = vdotq_s32(dot.activations, vdupq_n_s8(1), x);
   }
-  return vcvtq_f32_s32(width == 8 ? vaddq_s32(sum, vshlq_n_s32(offset, 7)) : sum);
+  dot.sum = vdotq_s32(dot.sum, vreinterpretq_s8_u8(codes), x);
+  return dot;
+}
+
+/* The sum of n quads. */
+static ALWAYS_INLINE vfloat vdot_float(struct vdot dot, int n, int width) {
+  (void)n;
+  return vcvtq_f32_s32(width == 8 ? vaddq_s32(dot.sum, vshlq_n_s32(dot.activations, 7)) : dot.sum);
 }
 
 #include "backend/cpu/kernels_template.h"

@@ -1,5 +1,5 @@
-/* A whole kernel set over the vector primitives of the file that includes this one (vector_*.h, vector_math_*.h and vfloat_dot). No
- * include guard: each instruction set's file includes it once and gets its own static functions. */
+/* A whole kernel set over the vector primitives of the file that includes this one (vector_*.h, vector_math_*.h and
+ * struct vdot). No include guard: each instruction set's file includes it once and gets its own static functions. */
 #include "backend/cpu/cpu_kernels.h"
 #include "base/half.h"
 

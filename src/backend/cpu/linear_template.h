@@ -31,6 +31,9 @@ struct code_form {
   bool codebook;
 };
 
+/* Bits of the unsigned bytes that the dot product sees. */
+static ALWAYS_INLINE int form_width(struct code_form form) { return form.codebook ? 8 : form.bits + form.high_bits; }
+
 static ALWAYS_INLINE vbytes plane_quad(const uint8_t *plane, int bits, int quad, int v, int left) {
   int per_vector = 8 / bits;
   vbytes all = vbytes_load(plane + (quad / per_vector) * PLANE_BYTES + v * VECTOR_BYTES);
@@ -38,15 +41,21 @@ static ALWAYS_INLINE vbytes plane_quad(const uint8_t *plane, int bits, int quad,
   return vbytes_field(all, bits * (quad % per_vector) - left, ((1 << bits) - 1) << left);
 }
 
-/* The codes of vector v of a unit as unsigned bytes, four columns each. */
-static ALWAYS_INLINE void unit_codes(struct code_form form, const uint8_t *low, const uint8_t *high,
-                                     const uint8_t *book, int v, vbytes codes[UNIT_QUADS]) {
-  UNROLL(8)
-  for (int quad = 0; quad < UNIT_QUADS; quad++) {
-    codes[quad] = plane_quad(low, form.bits, quad, v, 0);
-    if (form.high_bits) codes[quad] = vbytes_or(codes[quad], plane_quad(high, form.high_bits, quad, v, form.bits));
-    if (form.codebook) codes[quad] = vbytes_lookup(book, codes[quad]);
-  }
+/* A unit of a tile: where its codes and scales are. */
+struct unit_view {
+  const struct cpu_layout *layout;
+  const uint8_t *book; /* of a codebook form */
+  const uint8_t *block;
+  int index; /* within the block */
+};
+
+/* Four columns of vector v as unsigned bytes. */
+static ALWAYS_INLINE vbytes unit_quad(struct code_form form, struct unit_view unit, int quad, int v) {
+  const uint8_t *low = unit.block + unit.index * form.bits * PLANE_BYTES;
+  const uint8_t *high = unit.block + unit.layout->high_at + unit.index * form.high_bits * PLANE_BYTES;
+  vbytes codes = plane_quad(low, form.bits, quad, v, 0);
+  if (form.high_bits) codes = vbytes_or(codes, plane_quad(high, form.high_bits, quad, v, form.bits));
+  return form.codebook ? vbytes_lookup(unit.book, codes) : codes;
 }
 
 /* A codebook as unsigned bytes, offset as scheme_offset says. */
@@ -68,9 +77,10 @@ static ALWAYS_INLINE vfloat level_load(enum scale_kind kind, const uint8_t *from
   }
 }
 
-static ALWAYS_INLINE struct affine affine_load(const struct cpu_layout *layout, const uint8_t *block, int group,
-                                               int v) {
+static ALWAYS_INLINE struct affine affine_load(struct unit_view unit, int group, int v) {
+  const struct cpu_layout *layout = unit.layout;
   const struct scheme *s = &layout->scheme;
+  const uint8_t *block = unit.block;
   int at = group * TILE_ROWS + v * LANES;
   struct affine affine;
   if (s->scale == SCALE_TWO_LEVEL) {
@@ -91,51 +101,118 @@ static ALWAYS_INLINE struct affine affine_load(const struct cpu_layout *layout, 
   return affine;
 }
 
-static ALWAYS_INLINE vfloat affine_part(struct affine group, vfloat dot, float sum) {
-  return vfloat_fma(group.min, vfloat_set(sum), vfloat_mul(group.scale, dot));
+/* A unit is one part of 32 columns, or two of 16 where groups are that short: the columns of one scale. */
+static ALWAYS_INLINE int unit_parts(const struct cpu_layout *layout) {
+  return layout->scheme.group < UNIT_COLS ? 2 : 1;
 }
 
-/* Adds unit u of a block times each row to the sums. halves: groups of 16 columns. */
-static ALWAYS_INLINE void unit_rows(struct code_form form, bool halves, const struct cpu_layout *layout,
-                                    const uint8_t *book, const uint8_t *block, int u, struct row_view rows,
+static ALWAYS_INLINE int part_group(struct unit_view unit, int n_part, int part) {
+  return n_part == 2 ? 2 * unit.index + part : unit.index * UNIT_COLS / unit.layout->scheme.group;
+}
+
+static ALWAYS_INLINE float part_sum(const struct activation_unit *x, int n_part, int part) {
+  return n_part == 2 ? x->half[part] : x->sum;
+}
+
+/* Adds vector v of a unit times n rows to their sums. */
+static ALWAYS_INLINE void dots_add(int width, int n_part, const vbytes codes[UNIT_QUADS], const struct affine affine[2],
+                                   struct row_view rows, int n, tile_sums *sums, int v) {
+  const int part_quads = UNIT_QUADS / n_part;
+  vfloat value[ROWS_TOGETHER];
+  UNROLL(2)
+  for (int part = 0; part < n_part; part++) {
+    struct vdot dot[ROWS_TOGETHER] = {0};
+    UNROLL(8)
+    for (int i = 0; i < part_quads; i++) {
+      int quad = part * part_quads + i;
+      UNROLL(8)
+      for (int r = 0; r < n; r++) {
+        const struct activation_unit *x = row_at(rows, r);
+        dot[r] = vdot_step(dot[r], i, codes[quad], x->q + 4 * quad, width);
+      }
+    }
+    UNROLL(8)
+    for (int r = 0; r < n; r++) {
+      vfloat product = vdot_float(dot[r], part_quads, width), sum = vfloat_set(part_sum(row_at(rows, r), n_part, part));
+      value[r] = part ? vfloat_fma(affine[part].scale, product, value[r]) : vfloat_mul(affine[part].scale, product);
+      value[r] = vfloat_fma(affine[part].min, sum, value[r]);
+    }
+  }
+  UNROLL(8)
+  for (int r = 0; r < n; r++) {
+    const struct activation_unit *x = row_at(rows, r);
+    float *sum = sums[r] + v * LANES;
+    vfloat_store(sum, vfloat_fma(value[r], vfloat_set(x->scale), vfloat_load(sum)));
+  }
+}
+
+/* Adds a unit times each row to the sums: some rows at a time, so that their chains of instructions overlap. */
+static ALWAYS_INLINE void unit_rows(struct code_form form, int n_part, struct unit_view unit, struct row_view rows,
                                     tile_sums *sums) {
-  const uint8_t *low = block + u * form.bits * PLANE_BYTES;
-  const uint8_t *high = block + layout->high_at + u * form.high_bits * PLANE_BYTES;
-  int group = halves ? 2 * u : u * UNIT_COLS / layout->scheme.group;
-  int width = form.codebook ? 8 : form.bits + form.high_bits;
   UNROLL(VECTOR_UNROLL)
   for (int v = 0; v < VECTORS; v++) {
     vbytes codes[UNIT_QUADS];
-    unit_codes(form, low, high, book, v, codes);
-    struct affine first = affine_load(layout, block, group, v), second = first;
-    if (halves) second = affine_load(layout, block, group + 1, v);
-    for (int i = 0; i < rows.n; i++) {
-      const struct activation_unit *x = row_at(rows, i);
-      vfloat part;
-      if (halves) {
-        part = affine_part(first, vfloat_dot(codes, UNIT_QUADS / 2, x->q, width), x->half[0]);
-        part = vfloat_fma(second.scale, vfloat_dot(codes + UNIT_QUADS / 2, UNIT_QUADS / 2, x->q + UNIT_COLS / 2, width),
-                          part);
-        part = vfloat_fma(second.min, vfloat_set(x->half[1]), part);
-      } else {
-        part = affine_part(first, vfloat_dot(codes, UNIT_QUADS, x->q, width), x->sum);
-      }
-      float *sum = sums[i] + v * LANES;
-      vfloat_store(sum, vfloat_fma(part, vfloat_set(x->scale), vfloat_load(sum)));
-    }
+    struct affine affine[2];
+    UNROLL(8)
+    for (int quad = 0; quad < UNIT_QUADS; quad++) codes[quad] = unit_quad(form, unit, quad, v);
+    UNROLL(2)
+    for (int part = 0; part < n_part; part++) affine[part] = affine_load(unit, part_group(unit, n_part, part), v);
+    struct row_view left = rows;
+    int i = 0;
+    for (; i + ROWS_TOGETHER <= rows.n; i += ROWS_TOGETHER, left.first += ROWS_TOGETHER * rows.stride)
+      dots_add(form_width(form), n_part, codes, affine, left, ROWS_TOGETHER, sums + i, v);
+    for (; i < rows.n; i++, left.first += rows.stride)
+      dots_add(form_width(form), n_part, codes, affine, left, 1, sums + i, v);
   }
 }
 
-static ALWAYS_INLINE void tile_rows(struct code_form form, bool halves, const struct cpu_layout *layout,
-                                    const uint8_t *tile, struct row_view rows, tile_sums *sums) {
+/* The same for one row and all vectors of the tile at once; the sums stay in registers. */
+static ALWAYS_INLINE void unit_lone(struct code_form form, int n_part, struct unit_view unit,
+                                    const struct activation_unit *x, vfloat sum[VECTORS]) {
+  const int part_quads = UNIT_QUADS / n_part, width = form_width(form);
+  vfloat value[VECTORS];
+  UNROLL(2)
+  for (int part = 0; part < n_part; part++) {
+    struct vdot dot[VECTORS] = {0};
+    UNROLL(8)
+    for (int i = 0; i < part_quads; i++) {
+      int quad = part * part_quads + i;
+      UNROLL(VECTOR_UNROLL)
+      for (int v = 0; v < VECTORS; v++)
+        dot[v] = vdot_step(dot[v], i, unit_quad(form, unit, quad, v), x->q + 4 * quad, width);
+    }
+    UNROLL(VECTOR_UNROLL)
+    for (int v = 0; v < VECTORS; v++) {
+      struct affine affine = affine_load(unit, part_group(unit, n_part, part), v);
+      vfloat product = vdot_float(dot[v], part_quads, width);
+      value[v] = part ? vfloat_fma(affine.scale, product, value[v]) : vfloat_mul(affine.scale, product);
+      value[v] = vfloat_fma(affine.min, vfloat_set(part_sum(x, n_part, part)), value[v]);
+    }
+  }
+  UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_fma(value[v], vfloat_set(x->scale), sum[v]);
+}
+
+static ALWAYS_INLINE void tile_integers(struct code_form form, int n_part, const struct cpu_layout *layout,
+                                        const uint8_t *tile, struct row_view rows, tile_sums *sums) {
   uint8_t book[CODEBOOK_ENTRIES];
   if (form.codebook) book_bytes(&layout->scheme, book);
-  for (int unit = 0; unit < layout->n_unit; tile += layout->block_bytes) {
-    for (int u = 0; u < layout->block_units && unit < layout->n_unit; u++, unit++) {
-      unit_rows(form, halves, layout, book, tile, u, rows, sums);
+  bool lone = rows.n == 1;
+  vfloat sum[VECTORS];
+  UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_set(0);
+  for (int at = 0; at < layout->n_unit; tile += layout->block_bytes) {
+    for (int u = 0; u < layout->block_units && at < layout->n_unit; u++, at++) {
+      struct unit_view unit = {layout, book, tile, u};
+      if (lone)
+        unit_lone(form, n_part, unit, row_at(rows, 0), sum);
+      else
+        unit_rows(form, n_part, unit, rows, sums);
       rows.first += sizeof(struct activation_unit);
     }
   }
+  UNROLL(VECTOR_UNROLL)
+  for (int v = 0; lone && v < VECTORS; v++) vfloat_store(sums[0] + v * LANES, sum[v]);
 }
 
 /* Two columns of a block of floats, all rows of the tile. */
@@ -180,18 +257,16 @@ static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const uint8_t *block
 }
 
 /* The exact mode of integer weights: each unit to floats first. Slow; for measuring what int8 activations lose. */
-static ALWAYS_INLINE void unit_floats(struct code_form form, const struct cpu_layout *layout, const uint8_t *book,
-                                      const uint8_t *block, int u, float values[UNIT_COLS][TILE_ROWS]) {
-  const uint8_t *low = block + u * form.bits * PLANE_BYTES;
-  const uint8_t *high = block + layout->high_at + u * form.high_bits * PLANE_BYTES;
+static ALWAYS_INLINE void unit_floats(struct code_form form, struct unit_view unit,
+                                      float values[UNIT_COLS][TILE_ROWS]) {
   for (int v = 0; v < VECTORS; v++) {
-    vbytes codes[UNIT_QUADS];
-    unit_codes(form, low, high, book, v, codes);
+    UNROLL(8)
     for (int quad = 0; quad < UNIT_QUADS; quad++) {
-      struct affine group = affine_load(layout, block, (u * UNIT_COLS + 4 * quad) / layout->scheme.group, v);
+      vbytes codes = unit_quad(form, unit, quad, v);
+      struct affine group = affine_load(unit, (unit.index * UNIT_COLS + 4 * quad) / unit.layout->scheme.group, v);
+      UNROLL(4)
       for (int j = 0; j < 4; j++)
-        vfloat_store(values[4 * quad + j] + v * LANES,
-                     vfloat_fma(group.scale, vfloat_from_byte(codes[quad], j), group.min));
+        vfloat_store(values[4 * quad + j] + v * LANES, vfloat_fma(group.scale, vfloat_from_byte(codes, j), group.min));
     }
   }
 }
@@ -200,29 +275,27 @@ static ALWAYS_INLINE void tile_exact(struct code_form form, const struct cpu_lay
                                      struct row_view rows, tile_sums *sums) {
   uint8_t book[CODEBOOK_ENTRIES];
   book_bytes(&layout->scheme, book);
-  for (int unit = 0; unit < layout->n_unit; unit++, rows.first += UNIT_COLS * sizeof(float)) {
+  for (int at = 0; at < layout->n_unit; at++, rows.first += UNIT_COLS * sizeof(float)) {
     float values[UNIT_COLS][TILE_ROWS];
-    const uint8_t *block = tile + (size_t)(unit / layout->block_units) * layout->block_bytes;
-    unit_floats(form, layout, book, block, unit % layout->block_units, values);
+    const uint8_t *block = tile + (size_t)(at / layout->block_units) * layout->block_bytes;
+    unit_floats(form, (struct unit_view){layout, book, block, at % layout->block_units}, values);
     block_rows(SCHEME_F32, (const uint8_t *)values, rows, sums);
   }
 }
 
-/* Adds one tile times each row to the sums. */
+/* Adds one tile times each row to the sums, which start as zeros. */
 typedef void tile_kernel(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows, tile_sums *sums);
 
-/* A kernel for one form of codes: by groups of 16 or larger ones, for one row (its sums stay in registers) or many. */
+/* A kernel for one form of codes, with one scale or two for each unit. */
 #define INTEGER_KERNEL(name, low_bits, up_bits, book)                                                                  \
   static void name(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows, tile_sums *sums) {      \
     const struct code_form form = {.bits = low_bits, .high_bits = up_bits, .codebook = book};                          \
-    const struct row_view lone = {.first = rows.first, .n = 1};                                                        \
-    bool halves = layout->scheme.group < UNIT_COLS;                                                                    \
     if (layout->scheme.activation == ACTIVATION_FLOAT)                                                                 \
       tile_exact(form, layout, tile, rows, sums);                                                                      \
-    else if (rows.n == 1)                                                                                              \
-      halves ? tile_rows(form, true, layout, tile, lone, sums) : tile_rows(form, false, layout, tile, lone, sums);     \
+    else if (unit_parts(layout) == 2)                                                                                  \
+      tile_integers(form, 2, layout, tile, rows, sums);                                                                \
     else                                                                                                               \
-      halves ? tile_rows(form, true, layout, tile, rows, sums) : tile_rows(form, false, layout, tile, rows, sums);     \
+      tile_integers(form, 1, layout, tile, rows, sums);                                                                \
   }
 
 INTEGER_KERNEL(int2, 2, 0, false)

@@ -6,8 +6,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* FLOAT_STEP columns of weights stay in half of the 32 registers. */
-enum { LANES = 16, VECTOR_UNROLL = 1, FLOAT_STEP = 16 };
+/* FLOAT_STEP columns of weights stay in half of the 32 registers. The dots of ROWS_TOGETHER rows are as many chains as
+ * two units with a latency of four or five cycles need. */
+enum { LANES = 16, VECTOR_UNROLL = 1, FLOAT_STEP = 16, ROWS_TOGETHER = 8 };
 
 typedef __m512 vfloat;
 typedef __m512i vbytes; /* four codes for each row */

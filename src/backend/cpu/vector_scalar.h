@@ -4,7 +4,7 @@
 
 #include "base/half.h"
 
-enum { LANES = 1, VECTOR_UNROLL = 1, FLOAT_STEP = 4 };
+enum { LANES = 1, VECTOR_UNROLL = 1, FLOAT_STEP = 4, ROWS_TOGETHER = 2 };
 
 typedef float vfloat;
 typedef uint32_t vbytes; /* four codes of a row */
@@ -59,16 +59,24 @@ static inline vfloat vfloat_from_byte(vbytes v, int j) {
   return byte[j];
 }
 
-/* Sums over 4n columns of unsigned codes below 2^width times q. */
-static inline vfloat vfloat_dot(const vbytes *codes, int n, const int8_t *q, int width) {
-  (void)width;
-  int32_t sum = 0;
-  for (int i = 0; i < n; i++) {
-    uint8_t byte[4];
-    memcpy(byte, &codes[i], 4);
-    for (int j = 0; j < 4; j++) sum += byte[j] * q[4 * i + j];
-  }
-  return (float)sum;
+/* A running sum of codes × q. */
+struct vdot {
+  int32_t sum;
+};
+
+/* Adds quad i of unsigned codes below 2^width times the four q. */
+static inline struct vdot vdot_step(struct vdot dot, int i, vbytes codes, const int8_t *q, int width) {
+  (void)i, (void)width;
+  uint8_t byte[4];
+  memcpy(byte, &codes, 4);
+  for (int j = 0; j < 4; j++) dot.sum += byte[j] * q[j];
+  return dot;
+}
+
+/* The sum of n quads. */
+static inline vfloat vdot_float(struct vdot dot, int n, int width) {
+  (void)n, (void)width;
+  return (float)dot.sum;
 }
 
 #endif
