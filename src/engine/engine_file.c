@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* These structs are the file's bytes (docs/engine-file.md): a change of theirs is a new format version. */
@@ -31,7 +32,8 @@ const char *engine_section_name(int kind) { return section_names[kind]; }
 
 static struct slice section_slice(const struct engine_file *file, int kind) {
   const struct engine_section *section = &file->header->section[kind];
-  return slice_make(file->file.data + section->offset, section->bytes);
+  const uint8_t *start = kind <= SECTION_WEIGHT_TABLE ? file->head : file->file.data;
+  return slice_make(start + section->offset, section->bytes);
 }
 
 /* Magic, version and checksum: whether the header says what it said when it was written. */
@@ -88,6 +90,15 @@ static bool sections_check(const struct engine_file *file, const char *path, str
                        path, section_names[i], section->offset, section->bytes, file->file.size, path);
     end = section->offset + section->bytes;
   }
+  return true;
+}
+
+static bool head_copy(struct engine_file *file, const char *path, struct error *error) {
+  size_t size = file->header->section[SECTION_WEIGHT_TABLE + 1].offset;
+  file->head = malloc(size);
+  if (!file->head) return error_set(error, ERROR_MEMORY, "%s: out of memory for its head of %zu bytes.", path, size);
+  memcpy(file->head, file->file.data, size);
+  file->header = (const void *)file->head;
   return true;
 }
 
@@ -156,7 +167,8 @@ static bool sentence_complete(struct error *error, const char *path) {
 
 static bool file_check(struct engine_file *file, const char *path, struct error *error) {
   file->header = (const void *)file->file.data;
-  if (!header_check(file, path, error) || !target_check(file, path, error) || !sections_check(file, path, error))
+  if (!header_check(file, path, error) || !target_check(file, path, error) || !sections_check(file, path, error) ||
+      !head_copy(file, path, error))
     return false;
   if (!contents_check(file, error)) return sentence_complete(error, path);
   file->tokenizer = section_slice(file, SECTION_TOKENIZER);
@@ -179,6 +191,7 @@ bool engine_file_open(struct engine_file *file, const char *path, struct error *
 void engine_file_close(struct engine_file *file) {
   file_guard_remove(&file->file);
   file_close(&file->file);
+  free(file->head);
   *file = (struct engine_file){.file.descriptor = -1};
 }
 
