@@ -10,9 +10,9 @@
  *   while ((n = spate_inbox_take(inbox, events, 16, -1)) > 0) …until an event is SPATE_DONE or SPATE_FAILED
  *
  * Every function may be called from any thread, but an inbox has one consumer at a time. Functions that fail return
- * false, NULL or 0 and fill *error with a sentence. Each struct of options starts with its size, set by its _init (which
- * is inline, so that it is the size that the program was compiled with): programs compiled against an older header keep
- * working. examples/embed.c is a whole program. */
+ * false, NULL or 0 and fill *error with a sentence. Each struct of options starts with its size, set by its _init
+ * (which is inline, so that it is the size that the program was compiled with): programs compiled against an older
+ * header keep working. examples/embed.c is a whole program. */
 #ifndef SPATE_H
 #define SPATE_H
 
@@ -86,7 +86,8 @@ SPATE_API bool spate_build(const spate_build_options *options, spate_error *erro
 typedef struct {
   size_t size;
   const char *model;                /* an engine file, or a model: then its engine is built into the cache first */
-  const spate_build_options *build; /* for that build; NULL: defaults. model, output and progress are ignored */
+  const spate_build_options *build; /* for that build; NULL: defaults. model, output and progress are ignored; an
+                                       engine file takes no others */
   const char *cache_dir;            /* NULL: $XDG_CACHE_HOME/spate or ~/.cache/spate */
   const char *backend;              /* NULL: the engine's target; "null" and "reference" are for tests */
   int threads;                      /* 0: what affinity and the cgroup allow */

@@ -63,7 +63,7 @@ static void write_histogram(const struct metric *metric, struct buffer *out) {
     total += atomic_load_explicit(&metric->bucket[i], memory_order_relaxed);
     buffer_print(out, "%s_bucket{%s%sle=\"", metric->name, labels, comma);
     if (i < metric->n_bound)
-      buffer_print(out, "%g", metric->bounds[i]);
+      json_write_number(out, metric->bounds[i]);
     else
       buffer_text(out, "+Inf");
     buffer_print(out, "\"} %llu\n", (unsigned long long)total);

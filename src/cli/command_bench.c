@@ -87,10 +87,10 @@ static int machine_bench(const struct settings *settings) {
 
 static void bench_options_fill(const struct settings *s, struct progress *progress, spate_bench_options *options) {
   spate_bench_options_init(options);
-  if (s->batch) options->batch = s->batch;
-  if (s->prompt_tokens) options->prompt_tokens = s->prompt_tokens;
-  if (s->decode_tokens) options->decode_tokens = s->decode_tokens;
-  if (s->repeat) options->repeat = s->repeat;
+  if (s->has_batch) options->batch = s->batch;
+  if (s->has_prompt_tokens) options->prompt_tokens = s->prompt_tokens;
+  if (s->has_decode_tokens) options->decode_tokens = s->decode_tokens;
+  if (s->has_repeat) options->repeat = s->repeat;
   options->all_outputs = s->all_outputs;
   options->progress = progress_show;
   options->user = progress;

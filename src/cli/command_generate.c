@@ -14,7 +14,7 @@ static void interrupt(int signal) {
 }
 
 static void request_fill(const struct settings *s, spate_request *request) {
-  if (s->max_tokens) request->max_tokens = s->max_tokens;
+  if (s->has_max_tokens) request->max_tokens = s->max_tokens;
   if (s->has_temperature) request->temperature = (float)s->temperature;
   if (s->has_top_p) request->top_p = (float)s->top_p;
   if (s->has_top_k) request->top_k = s->top_k;

@@ -70,7 +70,7 @@ static const struct option options[] = {
 
     {"prompt", 'p', OPTION_TEXT, FOR_GENERATE | FOR_TOKENIZE, PLAIN(prompt), "TEXT",
      "the prompt, taken as it is; without it, standard input is read"},
-    {"max-tokens", 'n', OPTION_INT, FOR_GENERATE, PLAIN(max_tokens), "N", "tokens to generate at most (default 256)"},
+    {"max-tokens", 'n', OPTION_INT, FOR_GENERATE, MARKED(max_tokens), "N", "tokens to generate at most (default 256)"},
     {"temperature", 0, OPTION_REAL, FOR_GENERATE, MARKED(temperature), "T", "0 is greedy (default: the model's, or 1)"},
     {"top-k", 0, OPTION_INT, FOR_GENERATE, MARKED(top_k), "K", "draw from the K likeliest tokens (default: off)"},
     {"top-p", 0, OPTION_REAL, FOR_GENERATE, MARKED(top_p), "P",
@@ -78,10 +78,10 @@ static const struct option options[] = {
     {"seed", 0, OPTION_UINT64, FOR_GENERATE, MARKED(seed), "N", "makes the draw repeatable (default: random)"},
     {"stop", 0, OPTION_LIST, FOR_GENERATE, PLAIN(stop), "TEXT", "end before this text; may be given 16 times"},
 
-    {"batch", 0, OPTION_INT, FOR_BENCH, PLAIN(batch), "N", "sequences decoded together (default 1)"},
-    {"prompt-tokens", 0, OPTION_INT, FOR_BENCH, PLAIN(prompt_tokens), "N", "of each sequence (default 512)"},
-    {"decode-tokens", 0, OPTION_INT, FOR_BENCH, PLAIN(decode_tokens), "N", "of each sequence (default 128)"},
-    {"repeat", 0, OPTION_INT, FOR_BENCH, PLAIN(repeat), "N", "runs that the medians are over (default 3)"},
+    {"batch", 0, OPTION_INT, FOR_BENCH, MARKED(batch), "N", "sequences decoded together (default 1)"},
+    {"prompt-tokens", 0, OPTION_INT, FOR_BENCH, MARKED(prompt_tokens), "N", "of each sequence (default 512)"},
+    {"decode-tokens", 0, OPTION_INT, FOR_BENCH, MARKED(decode_tokens), "N", "of each sequence (default 128)"},
+    {"repeat", 0, OPTION_INT, FOR_BENCH, MARKED(repeat), "N", "runs that the medians are over (default 3)"},
     {"all-outputs", 0, OPTION_FLAG, FOR_BENCH, PLAIN(all_outputs), 0, "prefill computes the logits of every token"},
     {"machine", 0, OPTION_FLAG, FOR_BENCH, PLAIN(machine), 0, "measure this machine's limits, without a model"},
     {"json", 0, OPTION_FLAG, FOR_BENCH | FOR_INSPECT | FOR_TOKENIZE, PLAIN(json), 0, "print JSON"},
@@ -103,13 +103,25 @@ static bool number_parse(const char *given, double *value) {
   return *given && *end == '\0' && errno == 0 && isfinite(*value);
 }
 
+/* Digits alone; *end is what follows them. */
+static bool digits_parse(const char *given, uint64_t *value, char **end) {
+  errno = 0;
+  *value = strtoull(given, end, 10);
+  return given[0] >= '0' && given[0] <= '9' && errno == 0;
+}
+
+static bool uint64_parse(const char *given, uint64_t *value) {
+  char *end;
+  return digits_parse(given, value, &end) && *end == '\0';
+}
+
 static bool bytes_parse(const char *given, uint64_t *bytes) {
   char *end;
-  errno = 0;
-  unsigned long long count = strtoull(given, &end, 10);
+  uint64_t count;
+  if (!digits_parse(given, &count, &end)) return false;
   int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
-  if (given[0] < '0' || given[0] > '9' || errno || (shift && end[1]) || (!shift && *end)) return false;
-  *bytes = (uint64_t)count << shift;
+  if (end[shift ? 1 : 0] != '\0') return false;
+  *bytes = count << shift;
   return *bytes >> shift == count;
 }
 
@@ -140,7 +152,7 @@ static bool value_store(struct settings *settings, const struct option *option, 
   case OPTION_LIST: return list_add(settings, given, text);
   case OPTION_INT: return int_store(field, option, given, text);
   case OPTION_REAL: return number_parse(given, field) || refuse(text, given, option, "a number");
-  case OPTION_UINT64: return bytes_parse(given, field) || refuse(text, given, option, "a whole number, 0 or more");
+  case OPTION_UINT64: return uint64_parse(given, field) || refuse(text, given, option, "a whole number, 0 or more");
   case OPTION_BYTES: return bytes_parse(given, field) || refuse(text, given, option, "bytes such as 512M");
   }
   return false;

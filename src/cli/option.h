@@ -40,11 +40,12 @@ struct settings {
   int max_tokens, top_k;
   double temperature, top_p;
   uint64_t seed;
-  bool has_temperature, has_top_p, has_top_k, has_seed;
+  bool has_max_tokens, has_temperature, has_top_p, has_top_k, has_seed;
   const char *stop[STOP_STRINGS_MAX];
   int n_stop;
 
   int batch, prompt_tokens, decode_tokens, repeat;
+  bool has_batch, has_prompt_tokens, has_decode_tokens, has_repeat;
   bool machine, all_outputs, json, no_special, help;
 };
 

@@ -180,7 +180,10 @@ static bool file_check(struct engine_file *file, const char *path, struct error 
 bool engine_file_open(struct engine_file *file, const char *path, struct error *error) {
   *file = (struct engine_file){0};
   if (!file_open(&file->file, path, error)) return false;
-  if (!file_guard_add(&file->file))
+  file->path = strdup(path);
+  if (!file->path)
+    error_set(error, ERROR_MEMORY, "Out of memory for an engine file.");
+  else if (!file_guard_add(&file->file))
     error_set(error, ERROR_LIMIT, "%s cannot be opened: too many engines are open in this process.", path);
   else if (file_check(file, path, error))
     return true;
@@ -192,6 +195,7 @@ void engine_file_close(struct engine_file *file) {
   file_guard_remove(&file->file);
   file_close(&file->file);
   free(file->head);
+  free(file->path);
   *file = (struct engine_file){.file.descriptor = -1};
 }
 
@@ -237,8 +241,8 @@ static bool bytes_verify(const struct engine_file *file, struct slice bytes, str
 static bool verify_refuse(const struct engine_file *file, const char *part, const char *name, struct error *error) {
   if (!engine_file_intact(file, error)) return false; /* what was hashed is not there any more */
   return error_set(error, ERROR_DEVICE,
-                   "The engine file of %s is damaged: %s %s does not match its checksum. Build it again.",
-                   file->facts->name, part, name);
+                   "%s is damaged: %s %s does not match its checksum; copy it again, or " REBUILD ".", file->path, part,
+                   name, file->path);
 }
 
 bool engine_file_verify(const struct engine_file *file, struct engine_verify *verify, struct error *error) {

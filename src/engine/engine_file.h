@@ -63,6 +63,7 @@ struct engine_facts {
 
 struct engine_file {
   struct file file;
+  char *path;    /* owned; for sentences */
   uint8_t *head; /* owned copy of the file up to the weight table: steps read it, and a file may shrink under them */
   const struct engine_header *header;
   const struct engine_facts *facts;

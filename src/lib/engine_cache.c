@@ -134,16 +134,34 @@ static bool cache_path(const spate_open_options *options, const spate_build_opti
   return true;
 }
 
+/* What an engine file was built for cannot be chosen again: to ask for it is a mistake better told than passed over. */
+static bool build_options_absent(const spate_build_options *build, const char *path, struct error *error) {
+  const struct {
+    const char *name;
+    bool given;
+  } options[] = {{"max_batch_size", build->max_batch_size != 0}, {"opt_batch_size", build->opt_batch_size != 0},
+                 {"max_input_len", build->max_input_len != 0},   {"max_seq_len", build->max_seq_len != 0},
+                 {"max_num_tokens", build->max_num_tokens != 0}, {"quant_mode", build->quant_mode != NULL},
+                 {"kv_cache_type", build->kv_cache_type != NULL}};
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+    if (options[i].given)
+      return error_set(error, ERROR_INVALID,
+                       "%s was given with %s, an engine file, whose build has decided it: leave it out, or give the "
+                       "model instead.",
+                       options[i].name, path);
+  return true;
+}
+
 bool engine_cache_resolve(const spate_open_options *options, char path[PATH_MAX], struct error *error) {
   if (!options->model) return error_set(error, ERROR_INVALID, "No model was named.");
-  if (engine_file_detect(options->model)) {
-    if (strlen(options->model) >= PATH_MAX) return error_set(error, ERROR_INVALID, "The model's path is too long.");
-    strcpy(path, options->model);
-    return true;
-  }
   spate_build_options build;
   spate_build_options_init(&build);
   if (options->build && !build_options_read(options->build, &build, error)) return false;
+  if (engine_file_detect(options->model)) {
+    if (strlen(options->model) >= PATH_MAX) return error_set(error, ERROR_INVALID, "The model's path is too long.");
+    strcpy(path, options->model);
+    return build_options_absent(&build, path, error);
+  }
   if (!cache_path(options, &build, path, error)) return false;
   struct engine_file file;
   struct error damage;

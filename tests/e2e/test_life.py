@@ -164,6 +164,20 @@ class Life(unittest.TestCase):
         self.assertEqual(server.exit_code(), 1)
         self.assertIn(f"spate: {sentence}", server.errors())
 
+    def test_damaged_engine(self):
+        """A bit of a weight is wrong: found by hashing while serving has begun, and it ends with the sentence."""
+        engine = Engine()
+        self.addCleanup(engine.remove)
+        with open(engine.path, "r+b") as file:
+            file.seek(2 << 20)  # the weights begin at a multiple of this
+            byte = file.read(1)[0]
+            file.seek(2 << 20)
+            file.write(bytes([byte ^ 1]))
+        server = Server(engine)
+        self.addCleanup(server.__exit__)
+        self.assertEqual(server.exit_code(), 1)
+        self.assertRegex(server.errors(), f"spate: {engine.path} is damaged: the weight .* does not match its checksum")
+
 
 def refuses(port):
     try:

@@ -57,11 +57,23 @@ class Tools(unittest.TestCase):
         self.assertRegex(text, r"prefill +[\d.]+ +[\d.]+ +\d+ %")
         self.assertRegex(text, r"decode +[\d.]+ +[\d.]+ +\d+ %")
 
+    def test_zero_is_given(self):
+        """An option that is 0 is not one that was left out."""
+        for command, options, sentence in (
+                ("generate", ("-p", "a", "-n", "0"), "max_tokens is 0, expected 1 to max_seq_len 65536."),
+                ("generate", ("-p", "a", "--seed", "12K"), '--seed is "12K", expected a whole number, 0 or more.'),
+                ("bench", ("--repeat", "0"), "A bench of batch 1, 512 prompt and 128 decode tokens, 0 runs; expected at "
+                                             "least 1, 1, 0 and 1 to 100.")):
+            answer = run(SPATE, command, self.engine.path, "--kv-cache-memory", "256M", *options)
+            self.assertEqual((answer.returncode, answer.stderr), (1, f"spate: {sentence}\n"))
+
     def test_serve_refuses_options(self):
         for options, sentence in (
                 (("--log-level", "loud"), 'spate: --log-level is "loud", expected error, warning, info or debug.\n'),
                 (("--tensor-parallel-size", "2"), "spate: --tensor-parallel-size above 1 does not exist yet: "
                                                   "one device serves a model. Leave it out.\n"),
+                (("--max-seq-len", "64"), f"spate: max_seq_len was given with {self.engine.path}, an engine file, whose "
+                                          "build has decided it: leave it out, or give the model instead.\n"),
                 (("--timeout-keep-alive", "-1"), "spate: The keep-alive time is -1 seconds, expected 0 to 86400.\n")):
             answer = run(SPATE, "serve", self.engine.path, "--port", "0", *options)
             self.assertEqual((answer.returncode, answer.stderr), (1, sentence))
