@@ -22,7 +22,9 @@ configure() { # PRESET OPTIONS...
   cmake --preset "$preset" "${launcher[@]}" "$@" >"build/$preset.log" 2>&1 || { cat "build/$preset.log"; return 1; }
 }
 
-build() { configure "$@" -DSPATE_WERROR=ON -DSPATE_TESTS=ON && cmake --build --preset "$1" -- --quiet; }
+build() { # PRESET [TARGET]
+  configure "$1" -DSPATE_WERROR=ON -DSPATE_TESTS=ON && cmake --build --preset "$1" --target "${2:-all}" -- --quiet
+}
 
 tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
 
@@ -51,13 +53,15 @@ export SPATE_TEST_MODEL=${SPATE_TEST_MODEL:-$(scripts/get_model.sh 2>/dev/null)}
 stage "test release" tests release
 stage "build asan" build asan
 stage "test asan" env -u SPATE_TEST_MODEL ctest --test-dir build/asan --output-on-failure -j2 --quiet
-stage "build tsan" build tsan
 if [ "$long" = 1 ]; then
+  stage "build tsan" build tsan
   stage "test tsan" env -u SPATE_TEST_MODEL ctest --test-dir build/tsan --output-on-failure -j2 --quiet
 else
-  stage "test tsan (runtime, http)" env -u SPATE_TEST_MODEL ctest --test-dir build/tsan -R 'unit/(runtime|http|backend/test_team)' --output-on-failure -j2 --quiet
+  stage "build tsan" build tsan thread_tests
+  stage "test tsan (runtime, http, team)" env -u SPATE_TEST_MODEL ctest --test-dir build/tsan \
+    -R 'unit/(runtime|http|backend/test_team)' --output-on-failure -j2 --quiet
 fi
-stage "build fuzz" build fuzz
+stage "build fuzz" build fuzz fuzzers
 stage "fuzz ($fuzz_seconds s each)" fuzz
 [ -x scripts/test_aarch64.sh ] && stage "aarch64 under qemu" scripts/test_aarch64.sh
 
