@@ -28,15 +28,3 @@ struct hash128 hasher_finish(struct hasher *hasher) {
 void hash_format(struct hash128 hash, char out[33]) {
   snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high, (unsigned long long)hash.low);
 }
-
-bool hash_parse(const char *text, struct hash128 *hash) {
-  uint64_t half[2] = {0, 0};
-  for (int i = 0; i < 32; i++) {
-    char c = text[i];
-    int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-    if (digit < 0) return false;
-    half[i / 16] = half[i / 16] << 4 | (uint64_t)digit;
-  }
-  *hash = (struct hash128){.high = half[0], .low = half[1]};
-  return text[32] == '\0';
-}

@@ -18,8 +18,7 @@ struct hasher *hasher_new(uint64_t key); /* NULL when out of memory */
 void hasher_update(struct hasher *hasher, struct slice bytes);
 struct hash128 hasher_finish(struct hasher *hasher); /* and frees it */
 
-/* 32 lower-case hexadecimal digits and a NUL; reading returns false on anything else. */
+/* 32 lower-case hexadecimal digits and a NUL. */
 void hash_format(struct hash128 hash, char out[33]);
-bool hash_parse(const char *text, struct hash128 *hash);
 
 #endif

@@ -24,7 +24,6 @@ enum limit {
   LIMIT_BATCH_SIZE = 1024,     /* max_batch_size */
   LIMIT_STEP_TOKENS = 1 << 16, /* max_num_tokens */
   LIMIT_MANIFEST_BYTES = 64 << 20,
-  LIMIT_TEMPLATE_BYTES = 1 << 20, /* a chat template */
   LIMIT_BUILD_THREADS = 64,
 
   /* text */

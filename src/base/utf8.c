@@ -36,17 +36,6 @@ size_t utf8_read(struct slice text, uint32_t *code) {
   return size;
 }
 
-size_t utf8_write(uint32_t code, uint8_t out[4]) {
-  if (code < 0x80) {
-    out[0] = (uint8_t)code;
-    return 1;
-  }
-  size_t size = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-  for (size_t i = size - 1; i > 0; i--, code >>= 6) out[i] = (uint8_t)(0x80 | (code & 0x3F));
-  out[0] = (uint8_t)((0xF00u >> size) | code);
-  return size;
-}
-
 size_t utf8_complete(struct slice text) {
   size_t back = text.size < 3 ? text.size : 3;
   for (size_t i = 1; i <= back; i++) {

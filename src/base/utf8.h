@@ -10,9 +10,6 @@
  * valid character. */
 size_t utf8_read(struct slice text, uint32_t *code);
 
-/* Writes a code point; returns its length in bytes. */
-size_t utf8_write(uint32_t code, uint8_t out[4]);
-
 /* The length of the longest prefix that ends on a character boundary where an incomplete (but so far valid) character
  * at the very end is held back: what a stream may emit now. Invalid bytes count as characters of their own. */
 size_t utf8_complete(struct slice text);

@@ -71,8 +71,6 @@ const struct gguf_value *gguf_find(const struct gguf *gguf, const char *key);
 enum gguf_need { GGUF_OPTIONAL, GGUF_REQUIRED };
 
 bool gguf_get_u32(const struct gguf *gguf, const char *key, enum gguf_need need, uint32_t *out, struct error *error);
-bool gguf_get_i32(const struct gguf *gguf, const char *key, enum gguf_need need, int32_t *out, struct error *error);
-bool gguf_get_u64(const struct gguf *gguf, const char *key, enum gguf_need need, uint64_t *out, struct error *error);
 bool gguf_get_i64(const struct gguf *gguf, const char *key, enum gguf_need need, int64_t *out, struct error *error);
 bool gguf_get_float(const struct gguf *gguf, const char *key, enum gguf_need need, double *out, struct error *error);
 bool gguf_get_bool(const struct gguf *gguf, const char *key, enum gguf_need need, bool *out, struct error *error);

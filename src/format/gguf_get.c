@@ -104,54 +104,29 @@ static const char *integer_text(uint64_t bits, bool is_signed, char out[24]) {
   return out;
 }
 
-static bool get_unsigned(const struct gguf *gguf, const char *key, enum gguf_need need, uint64_t max, uint64_t *out,
-                         struct error *error) {
-  uint64_t bits;
-  bool is_signed;
-  enum lookup found = lookup_integer(gguf, key, need, &bits, &is_signed, error);
-  if (found != LOOKUP_FOUND) return found == LOOKUP_ABSENT;
-  char actual[24];
-  if (bits > max || (is_signed && bits > INT64_MAX))
-    return error_set(error, ERROR_FORMAT, "Key \"%.200s\" is %s; expected 0 to %" PRIu64 ".", key,
-                     integer_text(bits, is_signed, actual), max);
-  *out = bits;
-  return true;
-}
-
-static bool get_signed(const struct gguf *gguf, const char *key, enum gguf_need need, int64_t min, int64_t max,
-                       int64_t *out, struct error *error) {
-  uint64_t bits;
-  bool is_signed;
-  enum lookup found = lookup_integer(gguf, key, need, &bits, &is_signed, error);
-  if (found != LOOKUP_FOUND) return found == LOOKUP_ABSENT;
-  char actual[24];
-  if ((!is_signed && bits > INT64_MAX) || (int64_t)bits < min || (int64_t)bits > max)
-    return error_set(error, ERROR_FORMAT, "Key \"%.200s\" is %s; expected %" PRId64 " to %" PRId64 ".", key,
-                     integer_text(bits, is_signed, actual), min, max);
-  *out = (int64_t)bits;
-  return true;
-}
-
 bool gguf_get_u32(const struct gguf *gguf, const char *key, enum gguf_need need, uint32_t *out, struct error *error) {
-  uint64_t wide = *out;
-  if (!get_unsigned(gguf, key, need, UINT32_MAX, &wide, error)) return false;
-  *out = (uint32_t)wide;
-  return true;
-}
-
-bool gguf_get_u64(const struct gguf *gguf, const char *key, enum gguf_need need, uint64_t *out, struct error *error) {
-  return get_unsigned(gguf, key, need, UINT64_MAX, out, error);
-}
-
-bool gguf_get_i32(const struct gguf *gguf, const char *key, enum gguf_need need, int32_t *out, struct error *error) {
-  int64_t wide = *out;
-  if (!get_signed(gguf, key, need, INT32_MIN, INT32_MAX, &wide, error)) return false;
-  *out = (int32_t)wide;
+  uint64_t bits;
+  bool is_signed;
+  enum lookup found = lookup_integer(gguf, key, need, &bits, &is_signed, error);
+  if (found != LOOKUP_FOUND) return found == LOOKUP_ABSENT;
+  char actual[24];
+  if (bits > UINT32_MAX) /* negative ones are */
+    return error_set(error, ERROR_FORMAT, "Key \"%.200s\" is %s; expected 0 to %" PRIu32 ".", key,
+                     integer_text(bits, is_signed, actual), UINT32_MAX);
+  *out = (uint32_t)bits;
   return true;
 }
 
 bool gguf_get_i64(const struct gguf *gguf, const char *key, enum gguf_need need, int64_t *out, struct error *error) {
-  return get_signed(gguf, key, need, INT64_MIN, INT64_MAX, out, error);
+  uint64_t bits;
+  bool is_signed;
+  enum lookup found = lookup_integer(gguf, key, need, &bits, &is_signed, error);
+  if (found != LOOKUP_FOUND) return found == LOOKUP_ABSENT;
+  if (!is_signed && bits > INT64_MAX)
+    return error_set(error, ERROR_FORMAT, "Key \"%.200s\" is %" PRIu64 "; expected at most %" PRId64 ".", key, bits,
+                     INT64_MAX);
+  *out = (int64_t)bits;
+  return true;
 }
 
 bool gguf_get_float(const struct gguf *gguf, const char *key, enum gguf_need need, double *out, struct error *error) {

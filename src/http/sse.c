@@ -18,5 +18,3 @@ bool sse_write_event(struct buffer *out, struct slice data) {
   }
   return buffer_text(out, "\n");
 }
-
-bool sse_write_keep_alive(struct buffer *out) { return buffer_text(out, ": keep-alive\n\n"); }

@@ -9,7 +9,4 @@
 /* Appends one event: a "data: " line for each line of data (ended by \n, \r\n or \r), then an empty line. */
 bool sse_write_event(struct buffer *out, struct slice data);
 
-/* Appends a comment line, which keeps an idle stream open through proxies. */
-bool sse_write_keep_alive(struct buffer *out);
-
 #endif

@@ -42,14 +42,3 @@ bool plan_read_order(const struct plan *plan, int *order) {
   free(seen);
   return true;
 }
-
-uint64_t plan_matrix_elements(const struct plan *plan) {
-  uint64_t total = 0;
-  for (int i = 0; i < plan->n_op; i++) {
-    const struct op *op = plan_ops(plan) + i;
-    if (op->kind != OP_LINEAR) continue;
-    const struct weight *w = plan_weights(plan) + op->weight[0];
-    total += (uint64_t)w->rows * (uint64_t)w->cols;
-  }
-  return total;
-}

@@ -91,7 +91,4 @@ bool weight_row_source(const struct weight *weight, int row, int *part, int *ten
  * vectors: the order of the engine file. Fills order[n_weight]; false when out of memory. */
 bool plan_read_order(const struct plan *plan, int *order);
 
-/* Parameters per token and in all, for floors and memory: numbers of matrix elements read for one decoded token. */
-uint64_t plan_matrix_elements(const struct plan *plan);
-
 #endif
