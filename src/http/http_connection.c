@@ -6,6 +6,7 @@
 #include "http/head_parse.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -46,6 +47,12 @@ static void finish_request(struct http_connection *connection, bool aborted) {
 static void refuse(struct http_connection *connection, int status, const char *headers, const char *sentence) {
   connection->request->head.keep_alive = false;
   http_respond_error(connection->request, status, headers, sentence);
+}
+
+static void refuse_large(struct http_connection *connection, size_t limit) {
+  char sentence[96];
+  snprintf(sentence, sizeof sentence, "The body is larger than the %zu bytes that this path takes.", limit);
+  refuse(connection, 413, NULL, sentence);
 }
 
 /* Closing. */
@@ -155,7 +162,10 @@ static void read_body(struct http_connection *connection) {
   } else {
     progress = read_length(connection);
   }
-  if (progress == CHUNK_BAD) refuse(connection, verdict.status, NULL, verdict.reason);
+  if (progress == CHUNK_BAD && verdict.status == 413)
+    refuse_large(connection, connection->body.max);
+  else if (progress == CHUNK_BAD)
+    refuse(connection, verdict.status, NULL, verdict.reason);
   if (progress == CHUNK_END) call_handler(connection);
 }
 
@@ -173,7 +183,7 @@ static void start_body(struct http_connection *connection) {
     return;
   }
   if (request->head.content_length > limit) {
-    refuse(connection, 413, NULL, "The body is larger than this path accepts.");
+    refuse_large(connection, limit);
     return;
   }
   buffer_init(&connection->body, limit);

@@ -80,7 +80,7 @@ class Routes(unittest.TestCase):
             self.assertEqual(answer[0], 200, answer[2])
 
     def test_body_too_large(self):
-        sentence = "The body is larger than this path accepts."
+        sentence = "The body is larger than the 1048576 bytes that this path takes."
         body = json.dumps({"prompt": "a" * LIMIT_BODY_BYTES})
         self.assertEqual(self.error_of(self.server.post(body)), (413, sentence))
         answer = self.server.raw(b"POST /generate HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
