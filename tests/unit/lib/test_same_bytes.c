@@ -97,8 +97,10 @@ int main(void) {
   engine_path_make();
   model = tiny_model;
   int failed = cmocka_run_group_tests_name("tiny fixture", tests, NULL, NULL);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* minutes */
   model = getenv("SPATE_TEST_MODEL");
   if (model) failed += cmocka_run_group_tests_name("SPATE_TEST_MODEL", tests, NULL, NULL);
+#endif
   unlink(engine_path);
   return failed;
 }
