@@ -203,11 +203,14 @@ typedef struct {
 
 SPATE_API void spate_text_free(spate_text *text);
 
+/* Inspecting and tokenizing read no weights: they take a fraction of a second, and have no progress to report. */
+
 /* What is in a model or engine file (tensors, types, sizes, config, tokenizer facts, memory needed), as JSON. */
 SPATE_API bool spate_inspect(const char *path, spate_text *json, spate_error *error);
 
-/* Token ids of a text as JSON: {"tokens":[{"id":1,"text":"…"},…]}. `model` as in spate_open_options; special tokens in
- * the text are recognised, BOS and EOS are added as the tokenizer says when add_special. */
+/* Token ids of a text as JSON: {"tokens":[{"id":1,"text":"…"},…]}. `model` as in spate_open_options, of which only the
+ * tokenizer is used; special tokens in the text are recognised, BOS and EOS are added as the tokenizer says when
+ * add_special. */
 SPATE_API bool spate_tokenize(const char *model, const char *text, size_t text_size, bool add_special, spate_text *json,
                               spate_error *error);
 

@@ -6,13 +6,16 @@
 
 int command_build(const struct settings *settings) {
   if (!settings->output) return command_fail("spate build needs --output FILE: where to write the engine.");
-  struct progress progress = {0};
+  struct progress progress;
   spate_build_options build;
   build_options_fill(settings, &build);
   build.progress = progress_show;
   build.user = &progress;
   spate_error error;
-  if (!spate_build(&build, &error)) return command_fail(error.text);
+  progress_begin(&progress);
+  bool built = spate_build(&build, &error);
+  progress_end(&progress);
+  if (!built) return command_fail(error.text);
   printf("Built %s.\n", settings->output);
   return 0;
 }

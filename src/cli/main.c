@@ -49,7 +49,7 @@ spate_engine *command_open(const struct settings *s) {
     command_fail("--tensor-parallel-size above 1 does not exist yet: one device serves a model. Leave it out.");
     return NULL;
   }
-  struct progress progress = {0};
+  struct progress progress;
   spate_build_options build;
   build_options_fill(s, &build);
   spate_open_options open;
@@ -67,9 +67,13 @@ spate_engine *command_open(const struct settings *s) {
   open.progress = progress_show;
   open.user = &progress;
   spate_error error;
+  progress_begin(&progress);
   spate_engine *engine = spate_open(&open, &error);
-  if (!engine) command_fail(error.text);
-  return engine;
+  bool wanted = progress_end(&progress);
+  if (engine && wanted) return engine;
+  command_fail(engine ? "Interrupted." : error.text);
+  spate_close(engine);
+  return NULL;
 }
 
 char *prompt_read(const struct settings *settings, size_t *size) {

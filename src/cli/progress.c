@@ -1,4 +1,4 @@
-/* The progress bar. */
+/* The progress bar, and the signals that end what it shows. */
 #include "cli/progress.h"
 
 #include "base/clock.h"
@@ -9,9 +9,29 @@
 
 enum { BAR_WIDTH = 30, LEAST_BYTES = 4096 };
 
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal) {
+  (void)signal;
+  interrupted = 1;
+}
+
+void progress_begin(struct progress *p) {
+  *p = (struct progress){0};
+  struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+  sigaction(SIGINT, &action, &p->on_int);
+  sigaction(SIGTERM, &action, &p->on_term);
+}
+
+bool progress_end(const struct progress *p) {
+  sigaction(SIGINT, &p->on_int, NULL);
+  sigaction(SIGTERM, &p->on_term, NULL);
+  return !interrupted;
+}
+
 static void stage_begin(struct progress *p, const char *stage) {
   snprintf(p->stage, sizeof p->stage, "%s", stage);
-  p->start_us = clock_us();
+  p->start_us = p->last_us ? p->last_us : clock_us();
   if (!isatty(STDERR_FILENO)) fprintf(stderr, "%s ...\n", stage);
 }
 
@@ -40,5 +60,6 @@ bool progress_show(void *user, const char *stage, uint64_t done, uint64_t total)
   struct progress *p = user;
   if (strncmp(p->stage, stage, sizeof p->stage - 1) != 0) stage_begin(p, stage);
   if (isatty(STDERR_FILENO)) bar_print(p, done, total);
-  return true;
+  p->last_us = clock_us();
+  return !interrupted;
 }

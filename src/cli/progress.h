@@ -2,15 +2,22 @@
 #ifndef SPATE_CLI_PROGRESS_H
 #define SPATE_CLI_PROGRESS_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct progress {
   char stage[32];
-  uint64_t start_us;
+  uint64_t start_us, last_us;       /* of the stage; of the last report */
+  struct sigaction on_int, on_term; /* what stood before progress_begin */
 };
 
-/* A spate_progress; user is a struct progress, zeroed before the first call. */
+/* Between the two, the first SIGINT or SIGTERM lets progress_show cancel, so that the library tidies up; a second one
+ * ends the process. progress_end returns false when there was one. */
+void progress_begin(struct progress *progress);
+bool progress_end(const struct progress *progress);
+
+/* A spate_progress; user is a struct progress, begun or zeroed before the first call. */
 bool progress_show(void *user, const char *stage, uint64_t done, uint64_t total);
 
 #endif

@@ -128,6 +128,7 @@ static void bench_write(struct bench *bench, const struct machine_rates *rates, 
   json_write_string(out, slice_text(bench->engine->backend->describe(bench->engine->device)));
   buffer_print(out, ",\"batch\":%d,\"prompt_tokens\":%d,\"decode_tokens\":%d,\"repeat\":%d,", o->batch,
                o->prompt_tokens, o->decode_tokens, o->repeat);
+  buffer_print(out, "\"all_outputs\":%s,", o->all_outputs ? "true" : "false");
   number_write(out, "step_bytes", step_bytes);
   number_write(out, "decode_gbs", decode > 0 ? step_bytes * generated / decode * 1e-9 : 0);
   number_write(out, "bandwidth_gbs", rates_bandwidth(rates, step_bytes));

@@ -1,7 +1,7 @@
 /* spate.h: texts, inspection, tokenization. */
 #include "base/json.h"
+#include "build/draft.h"
 #include "build/inspect.h"
-#include "lib/engine_cache.h"
 #include "lib/spate_state.h"
 
 #include <stdlib.h>
@@ -53,23 +53,38 @@ static bool text_tokenize(const struct tokenizer *tokenizer, struct slice text, 
   return done;
 }
 
+/* With the tokenizer that an engine file holds. */
+static bool engine_tokenize(const char *path, struct slice text, bool add_special, struct buffer *out,
+                            struct error *error) {
+  struct engine_file file;
+  if (!engine_file_open(&file, path, error)) return false;
+  struct tokenizer *tokenizer = tokenizer_open(file.tokenizer, error);
+  bool done = tokenizer && text_tokenize(tokenizer, text, add_special, out, error);
+  tokenizer_close(tokenizer);
+  engine_file_close(&file);
+  return done;
+}
+
+/* With the tokenizer that a build of the checkpoint would compile: no weight is read. */
+static bool checkpoint_tokenize(const char *path, struct slice text, bool add_special, struct buffer *out,
+                                struct error *error) {
+  struct draft draft;
+  draft_init(&draft);
+  bool done = draft_open(&draft, path, error) && draft_tokenizer(&draft, error) &&
+              text_tokenize(draft.tokenizer, text, add_special, out, error);
+  draft_release(&draft);
+  return done;
+}
+
 bool spate_tokenize(const char *model, const char *text, size_t text_size, bool add_special, spate_text *json,
                     spate_error *error) {
   struct error detail = {0};
-  char path[PATH_MAX];
-  spate_open_options options;
-  spate_open_options_init(&options);
-  options.model = model;
-  struct engine_file file;
-  if (!engine_cache_resolve(&options, path, &detail) || !engine_file_open(&file, path, &detail))
-    return error_export(&detail, error);
   struct buffer out;
   buffer_init(&out, TEXT_MAX);
-  struct tokenizer *tokenizer = tokenizer_open(file.tokenizer, &detail);
-  bool done = tokenizer && text_tokenize(tokenizer, slice_make(text, text_size), add_special, &out, &detail) &&
-              text_export(&out, json, &detail);
-  if (!done) buffer_release(&out);
-  tokenizer_close(tokenizer);
-  engine_file_close(&file);
-  return done || error_export(&detail, error);
+  bool is_engine = engine_file_detect(model);
+  bool done = (is_engine ? engine_tokenize : checkpoint_tokenize)(model, slice_make(text, text_size), add_special, &out,
+                                                                  &detail);
+  if (done && text_export(&out, json, &detail)) return true;
+  buffer_release(&out);
+  return error_export(&detail, error);
 }
