@@ -29,7 +29,7 @@ build() { # PRESET [TARGET]
 tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
 
 style() {
-  python3 scripts/check_order.py && python3 scripts/check_budget.py &&
+  python3 scripts/check_order.py && python3 scripts/check_budget.py && python3 scripts/check_options.py &&
     git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror
 }
 
@@ -48,6 +48,7 @@ fuzz() { # each target replays its corpus, then runs for a while; edge coverage 
 mkdir -p build
 stage "style" style
 stage "build release" build release
+stage "kernels" scripts/count_kernels.sh
 stage "model" scripts/get_model.sh
 export SPATE_TEST_MODEL=${SPATE_TEST_MODEL:-$(scripts/get_model.sh 2>/dev/null)}
 stage "test release" tests release

@@ -1,0 +1,178 @@
+"""Each command-line option does what its line of --help says. scripts/check_options.py asks that all are here or in
+another test."""
+import json
+import os
+import pathlib
+import pty
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import spate_server
+from spate_server import ROOT, SPATE, Engine, Server
+
+MODEL = ROOT / "tests/fixtures/model/smollm2"
+SMALL_KV = ("--kv-cache-memory", "256M")
+COMMANDS = ("serve", "generate", "build", "inspect", "bench", "tokenize")
+
+
+def run(*command, **more):
+    return subprocess.run((SPATE, *command), capture_output=True, text=True, timeout=spate_server.WAIT_SECONDS, **more)
+
+
+class Options(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.engine.remove()
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-options-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def output_of(self, *command, **more):
+        answer = run(*command, **more)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        return answer.stdout
+
+    def generate(self, *options):
+        return self.output_of("generate", self.engine.path, "--prompt", "Once", "--max-tokens", "16", *SMALL_KV, *options)
+
+    def refused(self, sentence, *command):
+        answer = run(*command)
+        self.assertEqual((answer.returncode, answer.stderr), (1, f"spate: {sentence}\n"))
+
+    def test_help(self):
+        usage = self.output_of("--help")
+        for command in COMMANDS:
+            self.assertIn(command, usage)
+            self.assertIn(f"usage: spate {command} ", self.output_of(command, "--help"))
+        self.assertRegex(self.output_of("--version"), r"^spate \d+\.\d+\.\d+\n$")
+
+    # ---- building
+
+    def test_build_config(self):
+        config = {"max_batch_size": 6, "opt_batch_size": 3, "max_input_len": 40, "max_seq_len": 50,
+                  "max_num_tokens": 24, "kv_cache_type": "CONTIGUOUS", "quant_mode": "INT8_WEIGHT"}
+        wanted = self.folder / "a.spate"
+        self.output_of("build", MODEL, "--output", wanted, "--target", "cpu", "--max-batch-size", "6",
+                       "--opt-batch-size", "3", "--max-input-len", "40", "--max-seq-len", "50", "--max-num-tokens", "24",
+                       "--kv-cache-type", "contiguous", "--quant-mode", "int8_weight")
+        facts = json.loads(self.output_of("inspect", wanted, "--json"))
+        self.assertEqual(facts["manifest"]["config"], config)
+        self.assertEqual(os.listdir(self.folder), ["a.spate"])
+        long_prompt = run("generate", wanted, "-p", "one two three " * 30)
+        self.assertRegex(long_prompt.stderr, r"max_input_len 40: shorten it\.\n$")
+
+    def test_build_refuses(self):
+        for options, sentence in (
+                (("--opt-batch-size", "9", "--max-batch-size", "8"),
+                 "opt_batch_size is 9; it must be from 1 to 8, the max_batch_size."),
+                (("--max-num-tokens", "4", "--max-batch-size", "8"),
+                 "max_num_tokens is 4 and max_batch_size is 8; a step takes a token of each sequence: raise "
+                 "max_num_tokens or lower max_batch_size."),
+                (("--max-seq-len", "9", "--max-input-len", "9"),
+                 "max_input_len is 9; it must be from 1 to 8: max_seq_len is 9 and an answer needs a token."),
+                (("--kv-cache-type", "ring"), 'kv_cache_type is "ring"; it must be PAGED or CONTIGUOUS.'),
+                (("--target", "abacus"), 'There is no target "abacus"; this binary builds for "cpu".')):
+            self.refused(sentence, "build", MODEL, "-o", self.folder / "a.spate", *options)
+        self.assertEqual(os.listdir(self.folder), [])
+
+    def test_progress(self):
+        """Plain lines into a pipe, a bar on a terminal."""
+        plain = run("build", MODEL, "-o", self.folder / "a.spate")
+        self.assertEqual(plain.stderr, "plan ...\ntokenizer ...\npack ...\nflush ...\n")
+        reader, terminal = pty.openpty()
+        subprocess.run((SPATE, "build", MODEL, "-o", self.folder / "b.spate"), stdout=subprocess.DEVNULL,
+                       stderr=terminal, check=True)
+        os.close(terminal)
+        shown = b""
+        try:
+            while piece := os.read(reader, 1 << 16):
+                shown += piece
+        except OSError:
+            pass  # how Linux says that the other side has closed
+        os.close(reader)
+        self.assertRegex(shown, rb"pack +\[#{30}\] [\d.]+/[\d.]+ MB +\d+ MB/s")
+
+    def test_cache(self):
+        command = ("generate", MODEL, "--prompt", "a", "--max-tokens", "2", "--temperature", "0", *SMALL_KV,
+                   "--cache-dir", self.folder)
+        text = self.output_of(*command)
+        built = list(self.folder.glob("*.spate"))
+        self.assertEqual(len(built), 1)
+        inode = built[0].stat().st_ino
+        self.assertEqual(self.output_of(*command), text)
+        self.assertEqual([file.stat().st_ino for file in self.folder.glob("*.spate")], [inode])
+        self.output_of(*command, "--max-seq-len", "64")
+        self.assertEqual(len(list(self.folder.glob("*.spate"))), 2)
+
+    # ---- opening
+
+    def test_engine_options(self):
+        greedy = self.generate("--temperature", "0")
+        for options in (("--threads", "2"), ("--block-size", "64"), ("--backend", "cpu"), ("--kv-cache-dtype", "fp16"),
+                        ("--tensor-parallel-size", "1")):
+            self.assertEqual(self.generate("--temperature", "0", *options), greedy, options)
+        self.assertNotEqual(self.generate("--kv-cache-dtype", "fp32"), "")
+
+    def test_engine_options_refused(self):
+        for options, sentence in (
+                (("--block-size", "3"), "block_size is 3; it must be a power of two up to 256."),
+                (("--kv-cache-dtype", "fp8"), 'kv_cache_dtype is "fp8", expected "fp16" or "fp32".'),
+                (("--free-gpu-memory-fraction", "2"),
+                 "free_gpu_memory_fraction is 2; it must be more than 0 and at most 1."),
+                (("--threads", "x"), '--threads is "x", expected a whole number.')):
+            self.refused(sentence, "generate", self.engine.path, "-p", "a", *options)
+        little = run("generate", self.engine.path, "-p", "a", "--free-gpu-memory-fraction", "1e-9")
+        self.assertRegex(little.stderr, r"^spate: One sequence of max_seq_len 65536 takes \d+ MiB of KV cache and 0 MiB ")
+
+    def test_host(self):
+        self.refused("Cannot listen on 192.0.2.1 port 8000: address not available.", "serve", self.engine.path,
+                     "--host", "192.0.2.1", *SMALL_KV)
+        with Server(self.engine, "--host", "127.0.0.1", "--workers", "2", "--timeout-keep-alive", "1", "--log-level",
+                    "error", "--limit-concurrency", "8", "--max-queue", "4") as server:
+            self.assertEqual(server.get("/health")[0], 200)
+
+    # ---- generating, tokenizing, measuring
+
+    def test_sampling(self):
+        greedy = self.generate("--temperature", "0")
+        self.assertEqual(self.generate("--top-k", "1"), greedy)
+        self.assertEqual(self.generate("--top-p", "1e-6"), greedy)
+        self.assertEqual(self.generate("--seed", "3"), self.generate("--seed", "3"))
+        stop = greedy[len(greedy) // 2]
+        self.assertEqual(self.generate("--temperature", "0", "--stop", "\x01", "--stop", stop),
+                         greedy[:greedy.index(stop)] + "\n")
+
+    def test_no_special(self):
+        model = self.folder / "model"
+        shutil.copytree(MODEL, model)
+        shutil.copy(ROOT / "tests/fixtures/text/llama2.tokenizer.json", model / "tokenizer.json")
+        text = ("tokenize", model, "--prompt", "a b")
+        begin, *rest = self.output_of(*text).splitlines()
+        self.assertEqual(begin.split()[1], "<s>")
+        self.assertEqual(self.output_of(*text, "--no-special").splitlines(), rest)
+
+    def test_bench(self):
+        report = json.loads(self.output_of(
+            "bench", self.engine.path, "--backend", "null", *SMALL_KV, "--json", "--batch", "3", "--prompt-tokens", "5",
+            "--decode-tokens", "4", "--repeat", "2", "--all-outputs"))
+        self.assertEqual({name: report[name] for name in ("batch", "prompt_tokens", "decode_tokens", "repeat", "all_outputs")},
+                         {"batch": 3, "prompt_tokens": 5, "decode_tokens": 4, "repeat": 2, "all_outputs": True})
+        for name in ("step_bytes", "decode_gbs", "bandwidth_gbs", "prefill", "decode", "fallbacks", "machine"):
+            self.assertIn(name, report)
+
+    def test_bench_machine(self):
+        machine = json.loads(self.output_of("bench", "--machine", "--json", "--threads", "1"))["machine"]
+        self.assertGreater(machine["fp32_gflops"], 0)
+        self.assertGreaterEqual(len(machine["read"]), 3)
+        self.assertTrue({"int8_gops", "bf16_gflops", "fp16_gflops"} <= set(machine))
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)
