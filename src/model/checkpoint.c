@@ -42,8 +42,7 @@ static void name_from_path(struct checkpoint *c) {
   text_copy(c->name, last);
 }
 
-/* --- generation defaults -------------------------------------------------------------------------------------------
- */
+/* --- generation defaults ------------------------------------------------------------------------------------------ */
 
 static bool generation_check(struct checkpoint_generation *g, double temperature, double top_p, int64_t top_k,
                              const char *where, struct error *error) {
@@ -105,8 +104,7 @@ static bool generation_from_gguf(struct checkpoint *c, struct error *error) {
          generation_check(&c->generation, temperature, top_p, top_k, "The metadata general.sampling", error);
 }
 
-/* --- a directory
- * ------------------------------------------------------------------------------------------------------ */
+/* --- a directory -------------------------------------------------------------------------------------------------- */
 
 /* The path of a file in the directory; false when it does not fit. */
 static bool path_join(const struct checkpoint *c, const char *name, char out[PATH_MAX]) {
@@ -201,8 +199,7 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
   return true;
 }
 
-/* --- a GGUF file
- * -------------------------------------------------------------------------------------------------------- */
+/* --- a GGUF file -------------------------------------------------------------------------------------------------- */
 
 static bool metadata_read(struct checkpoint *c, struct error *error) {
   struct slice architecture = {0}, name = {0};
@@ -226,8 +223,7 @@ static bool model_file_open(struct checkpoint *c, struct error *error) {
   return c->gguf && metadata_read(c, error);
 }
 
-/* --- both
- * ---------------------------------------------------------------------------------------------------------------- */
+/* --- both --------------------------------------------------------------------------------------------------------- */
 
 static bool path_open(struct checkpoint *c, const char *path, struct error *error) {
   struct stat status;

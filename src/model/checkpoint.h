@@ -35,8 +35,7 @@ int checkpoint_tensor_count(const struct checkpoint *checkpoint);
 const struct tensor *checkpoint_tensor(const struct checkpoint *checkpoint, int index);
 const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *name); /* NULL: absent */
 
-/* --- what model_config.h reads
- * ----------------------------------------------------------------------------------------- */
+/* --- what model_config.h reads ------------------------------------------------------------------------------------ */
 
 const json_t *checkpoint_config(const struct checkpoint *checkpoint);    /* config.json, an object; NULL for GGUF */
 const struct gguf *checkpoint_gguf(const struct checkpoint *checkpoint); /* NULL for a directory */
