@@ -5,6 +5,7 @@
 #include "engine/machine_memory.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -48,16 +49,37 @@ struct limits engine_limits(const struct engine_config *config, const struct eng
 /* Rounded up, for sentences. */
 static uint64_t mebibytes(uint64_t bytes) { return (bytes >> 20) + ((bytes & 0xFFFFF) != 0); }
 
+/* What the weights would take at least, as INT4_WEIGHT: 4 bits and, for 32 of them, two 16-bit numbers. */
+static uint64_t least_weights(const struct plan *plan) {
+  uint64_t bytes = 0;
+  for (int i = 0; i < plan->n_weight; i++) {
+    const struct weight *weight = &plan_weights(plan)[i];
+    uint64_t elements = (uint64_t)weight->rows * (uint64_t)weight->cols;
+    bytes += weight->use == WEIGHT_VECTOR ? elements * sizeof(float) : elements * 5 / 8;
+  }
+  return bytes;
+}
+
+static bool refuse_fixed(const struct plan *plan, const struct footprint *footprint, uint64_t available,
+                         struct error *error) {
+  uint64_t least = least_weights(plan);
+  bool helps = least < footprint->weights && least + footprint->workspace <= available;
+  char remedy[96] = "free some, or choose a smaller model";
+  if (helps)
+    snprintf(remedy, sizeof remedy,
+             "free some, or build it with quant_mode INT4_WEIGHT: its weights take about %" PRIu64 " MiB",
+             mebibytes(least));
+  return error_set(error, ERROR_MEMORY,
+                   "The engine needs %" PRIu64 " MiB for its weights and %" PRIu64
+                   " MiB for its workspace, and %" PRIu64 " MiB of memory are available; %s.",
+                   mebibytes(footprint->weights), mebibytes(footprint->workspace), available >> 20, remedy);
+}
+
 /* Bytes that the KV cache may take. */
-static bool kv_budget(const struct engine_options *options, const struct footprint *footprint, uint64_t available,
-                      uint64_t *budget, struct error *error) {
+static bool kv_budget(const struct engine_options *options, const struct plan *plan, const struct footprint *footprint,
+                      uint64_t available, uint64_t *budget, struct error *error) {
   uint64_t fixed = footprint->weights + footprint->workspace;
-  if (fixed > available)
-    return error_set(
-        error, ERROR_MEMORY,
-        "The engine needs %" PRIu64 " MiB for its weights and %" PRIu64 " MiB for its workspace, and %" PRIu64
-        " MiB of memory are available; free some, or build it with a smaller quant_mode or max_num_tokens.",
-        mebibytes(footprint->weights), mebibytes(footprint->workspace), available >> 20);
+  if (fixed > available) return refuse_fixed(plan, footprint, available, error);
   uint64_t rest = available - fixed;
   double fraction = options->memory_fraction > 0 ? options->memory_fraction : default_fraction;
   *budget = options->kv_bytes ? options->kv_bytes : (uint64_t)(fraction * (double)rest);
@@ -93,7 +115,7 @@ static bool blocks_share(struct limits *limits, const struct footprint *footprin
 static bool memory_plan(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
   uint64_t budget = 0, available = machine_memory_available("");
   if (!engine->backend->measure(engine->plan, &engine->limits, &engine->footprint, error) ||
-      !kv_budget(options, &engine->footprint, available, &budget, error) ||
+      !kv_budget(options, engine->plan, &engine->footprint, available, &budget, error) ||
       !blocks_share(&engine->limits, &engine->footprint, engine->plan->n_group, budget, error))
     return false;
   for (int i = 0; i < engine->plan->n_group; i++)

@@ -163,7 +163,12 @@ static void test_memory_refused(void **state) {
                " MiB of memory are left after the weights and the workspace; ask for that at most.");
   fake.footprint.weights = (uint64_t)1 << 60;
   open_refused(*state, &options, "The engine needs 1099511627776 MiB for its weights and 1 MiB for its workspace, and ",
-               " MiB of memory are available; free some, or build it with a smaller quant_mode or max_num_tokens.");
+               " MiB of memory are available; free some, or build it with quant_mode INT4_WEIGHT: its weights take "
+               "about 1 MiB.");
+  fake.footprint.workspace = (uint64_t)1 << 60;
+  open_refused(*state, &options,
+               "The engine needs 1099511627776 MiB for its weights and 1099511627776 MiB for its workspace, and ",
+               " MiB of memory are available; free some, or choose a smaller model.");
   assert_int_equal(fake.n_load, 0);
 }
 
