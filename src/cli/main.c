@@ -44,6 +44,23 @@ void build_options_fill(const struct settings *s, spate_build_options *build) {
   build->max_num_tokens = s->max_num_tokens;
 }
 
+static void open_options_fill(const struct settings *s, const spate_build_options *build, struct progress *progress,
+                              spate_open_options *open) {
+  spate_open_options_init(open);
+  open->model = s->operand;
+  open->build = build;
+  open->cache_dir = s->cache_dir;
+  open->backend = s->backend;
+  open->threads = s->threads;
+  open->free_gpu_memory_fraction = s->memory_fraction;
+  open->kv_cache_memory = s->kv_cache_memory;
+  open->kv_cache_dtype = s->kv_cache_dtype;
+  open->block_size = s->block_size;
+  open->max_queue = s->max_queue;
+  open->progress = progress_show;
+  open->user = progress;
+}
+
 spate_engine *command_open(const struct settings *s) {
   if (s->tensor_parallel_size > 1) {
     command_fail("--tensor-parallel-size above 1 does not exist yet: one device serves a model. Leave it out.");
@@ -51,22 +68,10 @@ spate_engine *command_open(const struct settings *s) {
   }
   struct progress progress;
   spate_build_options build;
-  build_options_fill(s, &build);
   spate_open_options open;
-  spate_open_options_init(&open);
-  open.model = s->operand;
-  open.build = &build;
-  open.cache_dir = s->cache_dir;
-  open.backend = s->backend;
-  open.threads = s->threads;
-  open.free_gpu_memory_fraction = s->memory_fraction;
-  open.kv_cache_memory = s->kv_cache_memory;
-  open.kv_cache_dtype = s->kv_cache_dtype;
-  open.block_size = s->block_size;
-  open.max_queue = s->max_queue;
-  open.progress = progress_show;
-  open.user = &progress;
   spate_error error;
+  build_options_fill(s, &build);
+  open_options_fill(s, &build, &progress, &open);
   progress_begin(&progress);
   spate_engine *engine = spate_open(&open, &error);
   bool wanted = progress_end(&progress);

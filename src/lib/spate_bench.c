@@ -114,6 +114,17 @@ static void fallbacks_write(struct buffer *out, const struct loaded_engine *engi
   buffer_release(&lines);
 }
 
+/* `"model":…,"device":…,` and the options, each followed by a comma. */
+static void setting_write(const struct bench *bench, struct buffer *out) {
+  const spate_bench_options *o = bench->options;
+  buffer_text(out, "\"model\":");
+  json_write_string(out, slice_text(bench->engine->file.facts->name));
+  buffer_text(out, ",\"device\":");
+  json_write_string(out, slice_text(bench->engine->backend->describe(bench->engine->device)));
+  buffer_print(out, ",\"batch\":%d,\"prompt_tokens\":%d,\"decode_tokens\":%d,\"repeat\":%d,\"all_outputs\":%s,",
+               o->batch, o->prompt_tokens, o->decode_tokens, o->repeat, o->all_outputs ? "true" : "false");
+}
+
 static void bench_write(struct bench *bench, const struct machine_rates *rates, struct buffer *out) {
   const spate_bench_options *o = bench->options;
   struct work work = work_of(bench->engine);
@@ -122,13 +133,8 @@ static void bench_write(struct bench *bench, const struct machine_rates *rates, 
   double outputs = o->all_outputs ? batch * prompt : batch, context = prompt + generated / 2;
   double step_floor = floor_seconds(&work, rates, batch, batch, batch * context);
   double step_bytes = work.weight_bytes + batch * context * work.kv_token_bytes;
-  buffer_text(out, "{\"model\":");
-  json_write_string(out, slice_text(bench->engine->file.facts->name));
-  buffer_text(out, ",\"device\":");
-  json_write_string(out, slice_text(bench->engine->backend->describe(bench->engine->device)));
-  buffer_print(out, ",\"batch\":%d,\"prompt_tokens\":%d,\"decode_tokens\":%d,\"repeat\":%d,", o->batch,
-               o->prompt_tokens, o->decode_tokens, o->repeat);
-  buffer_print(out, "\"all_outputs\":%s,", o->all_outputs ? "true" : "false");
+  buffer_text(out, "{");
+  setting_write(bench, out);
   number_write(out, "step_bytes", step_bytes);
   number_write(out, "decode_gbs", decode > 0 ? step_bytes * generated / decode * 1e-9 : 0);
   number_write(out, "bandwidth_gbs", rates_bandwidth(rates, step_bytes));
