@@ -19,19 +19,34 @@ struct grid {
   size_t stride;
 };
 
+/* The right side of a product where it lies, as floats or half floats: rows in runs, each run somewhere else, and the
+ * vectors of a row anywhere relative to its start. */
+struct side {
+  bool half;
+  const uint8_t *const *run; /* where the first row of each run starts */
+  int run_rows, first_rows;  /* rows of a run, and of the first one */
+  size_t stride;             /* bytes from row to row of a run */
+  const ptrdiff_t *vector;   /* bytes from the start of a row to each of its vectors */
+};
+
 /* A panel of few rows is wider: sums enough to hide the latency of a multiply-add, and more of them for each load. */
 enum { PRODUCT_WIDE = 2 * PRODUCT_VECTORS, PRODUCT_FEW = PRODUCT_ROWS / 2 };
 
+static ALWAYS_INLINE vfloat side_load(const bool half, const uint8_t *from) {
+  return half ? vfloat_from_half(from) : vfloat_load((const float *)(const void *)from);
+}
+
 /* sum[r][v] += left[r][k] × right[k][v], with as few registers beside the sums as the panel's form allows. */
-static ALWAYS_INLINE void panel_step(const int rows, const int vectors, const float *left, size_t stride,
-                                     const float *right, vfloat sum[PRODUCT_ROWS][PRODUCT_WIDE]) {
+static ALWAYS_INLINE void panel_step(const int rows, const int vectors, const bool half, const float *left,
+                                     size_t stride, const uint8_t *right, const ptrdiff_t *vector,
+                                     vfloat sum[PRODUCT_ROWS][PRODUCT_WIDE]) {
   if (rows <= PRODUCT_FEW) {
     vfloat x[PRODUCT_FEW];
     UNROLL(8)
     for (int r = 0; r < rows; r++) x[r] = vfloat_set(left[(size_t)r * stride]);
     UNROLL(8)
     for (int v = 0; v < vectors; v++) {
-      vfloat column = vfloat_load(right + v * LANES);
+      vfloat column = side_load(half, right + vector[v]);
       UNROLL(8)
       for (int r = 0; r < rows; r++) sum[r][v] = vfloat_fma(x[r], column, sum[r][v]);
     }
@@ -39,7 +54,7 @@ static ALWAYS_INLINE void panel_step(const int rows, const int vectors, const fl
   }
   vfloat column[PRODUCT_WIDE];
   UNROLL(8)
-  for (int v = 0; v < vectors; v++) column[v] = vfloat_load(right + v * LANES);
+  for (int v = 0; v < vectors; v++) column[v] = side_load(half, right + vector[v]);
   UNROLL(8)
   for (int r = 0; r < rows; r++) {
     vfloat x = vfloat_set(left[(size_t)r * stride]);
@@ -49,9 +64,14 @@ static ALWAYS_INLINE void panel_step(const int rows, const int vectors, const fl
 }
 
 /* rows × vectors of out = scale × out + left · right (scale NULL: left · right), held in registers over the depth. */
-static ALWAYS_INLINE void product_panel(const int rows, const int vectors, struct grid out, const float *scale,
-                                        struct grid left, struct grid right, int depth) {
+static ALWAYS_INLINE void product_panel(const int rows, const int vectors, const bool half, struct grid out,
+                                        const float *scale, struct grid left, const struct side *right, int from,
+                                        int depth) {
   vfloat sum[PRODUCT_ROWS][PRODUCT_WIDE];
+  ptrdiff_t vector[PRODUCT_WIDE];
+  UNROLL(8)
+  for (int v = 0; v < vectors; v++) vector[v] = right->vector[from + v];
+  out.data += from * LANES;
   UNROLL(8)
   for (int r = 0; r < rows; r++) {
     UNROLL(8)
@@ -60,8 +80,11 @@ static ALWAYS_INLINE void product_panel(const int rows, const int vectors, struc
       sum[r][v] = scale ? vfloat_mul(vfloat_load(at), vfloat_set(scale[r])) : vfloat_set(0);
     }
   }
-  for (int k = 0; k < depth; k++)
-    panel_step(rows, vectors, left.data + k, left.stride, right.data + (size_t)k * right.stride, sum);
+  for (int run = 0, k = 0, end = right->first_rows; k < depth; run++, end = k + right->run_rows) {
+    const uint8_t *row = right->run[run];
+    for (end = end < depth ? end : depth; k < end; k++, row += right->stride)
+      panel_step(rows, vectors, half, left.data + k, left.stride, row, vector, sum);
+  }
   UNROLL(8)
   for (int r = 0; r < rows; r++) {
     UNROLL(8)
@@ -69,55 +92,41 @@ static ALWAYS_INLINE void product_panel(const int rows, const int vectors, struc
   }
 }
 
-/* Columns that fill no vector, in the same order of sums. */
-static void product_tail(int rows, int cols, struct grid out, const float *scale, struct grid left, struct grid right,
-                         int depth) {
-  for (int r = 0; r < rows; r++)
-    for (int c = 0; c < cols; c++) {
-      float *at = out.data + (size_t)r * out.stride + c;
-      float sum = scale ? *at * scale[r] : 0;
-      for (int k = 0; k < depth; k++)
-        sum = fmaf(left.data[(size_t)r * left.stride + (size_t)k], right.data[(size_t)k * right.stride + c], sum);
-      *at = sum;
-    }
+/* Vectors [from, end) of the columns, as wide as they fill panels. */
+static ALWAYS_INLINE void product_rows(const int rows, const bool half, int from, int end, struct grid out,
+                                       const float *scale, struct grid left, const struct side *right, int depth) {
+  if (rows <= PRODUCT_FEW)
+    for (; from + PRODUCT_WIDE <= end; from += PRODUCT_WIDE)
+      product_panel(rows, PRODUCT_WIDE, half, out, scale, left, right, from, depth);
+  for (; from + PRODUCT_VECTORS <= end; from += PRODUCT_VECTORS)
+    product_panel(rows, PRODUCT_VECTORS, half, out, scale, left, right, from, depth);
+  for (; from < end; from++) product_panel(rows, 1, half, out, scale, left, right, from, depth);
 }
 
-/* Panels of so many vectors from column `from` on, as many as fit; returns the column after them. */
-static ALWAYS_INLINE int product_panels(const int rows, const int vectors, int from, int cols, struct grid out,
-                                        const float *scale, struct grid left, struct grid right, int depth) {
-  for (; from + vectors * LANES <= cols; from += vectors * LANES) {
-    struct grid panel_out = {out.data + from, out.stride}, panel_right = {right.data + from, right.stride};
-    product_panel(rows, vectors, panel_out, scale, left, panel_right, depth);
-  }
-  return from;
-}
-
-static ALWAYS_INLINE void product_rows(const int rows, int cols, struct grid out, const float *scale, struct grid left,
-                                       struct grid right, int depth) {
-  int from = 0;
-  if (rows <= PRODUCT_FEW) from = product_panels(rows, PRODUCT_WIDE, from, cols, out, scale, left, right, depth);
-  from = product_panels(rows, PRODUCT_VECTORS, from, cols, out, scale, left, right, depth);
-  from = product_panels(rows, 1, from, cols, out, scale, left, right, depth);
-  out.data += from, right.data += from;
-  if (from < cols) product_tail(rows, cols - from, out, scale, left, right, depth);
-}
-
-/* out[n][cols] = scale × out + left[n][depth] · right[depth][cols]. */
-static void product(int n, int cols, struct grid out, const float *scale, struct grid left, struct grid right,
-                    int depth) {
+/* out[n][vectors from, end) = scale × out + left[n][depth] · right[depth]. */
+static ALWAYS_INLINE void product_typed(const bool half, int n, int from, int end, struct grid out, const float *scale,
+                                        struct grid left, const struct side *right, int depth) {
   for (; n >= PRODUCT_ROWS; n -= PRODUCT_ROWS) {
-    product_rows(PRODUCT_ROWS, cols, out, scale, left, right, depth);
+    product_rows(PRODUCT_ROWS, half, from, end, out, scale, left, right, depth);
     out.data += PRODUCT_ROWS * out.stride, left.data += PRODUCT_ROWS * left.stride;
     if (scale) scale += PRODUCT_ROWS;
   }
   switch (n) {
-  case 5: product_rows(5, cols, out, scale, left, right, depth); break;
-  case 4: product_rows(4, cols, out, scale, left, right, depth); break;
-  case 3: product_rows(3, cols, out, scale, left, right, depth); break;
-  case 2: product_rows(2, cols, out, scale, left, right, depth); break;
-  case 1: product_rows(1, cols, out, scale, left, right, depth); break;
+  case 5: product_rows(5, half, from, end, out, scale, left, right, depth); break;
+  case 4: product_rows(4, half, from, end, out, scale, left, right, depth); break;
+  case 3: product_rows(3, half, from, end, out, scale, left, right, depth); break;
+  case 2: product_rows(2, half, from, end, out, scale, left, right, depth); break;
+  case 1: product_rows(1, half, from, end, out, scale, left, right, depth); break;
   default: break;
   }
+}
+
+static void product(int n, int from, int end, struct grid out, const float *scale, struct grid left,
+                    const struct side *right, int depth) {
+  if (right->half)
+    product_typed(true, n, from, end, out, scale, left, right, depth);
+  else
+    product_typed(false, n, from, end, out, scale, left, right, depth);
 }
 
 /* --- tiles ------------------------------------------------------------------------------------------------------- */
@@ -129,7 +138,42 @@ struct attend_state {
   float *highest; /* [query] */
   float *shrink;  /* [query] what earlier tiles weigh after this one */
   float *key, *value;
+  ptrdiff_t *value_vector; /* of the values' side */
+  int value_cols;          /* dim_v in whole vectors: what results are computed for */
+  bool in_place;           /* keys and values are used where they lie */
 };
+
+/* The keys and values of a tile as the right sides of products. */
+struct tile_view {
+  struct side key, value;
+  const uint8_t *key_run, *value_run[KEY_TILE];
+  ptrdiff_t key_vector[KEY_TILE / LANES];
+};
+
+/* Many queries are worth copying a tile for, as floats and side by side. */
+enum { IN_PLACE_QUERIES = 2 * PRODUCT_ROWS };
+
+static bool tiles_in_place(const struct kv_layout *layout, size_t n_query) {
+  bool whole = layout->tile % LANES == 0 && layout->dim_v % LANES == 0; /* no vector reaches into what is not there */
+  return whole && (layout->dtype == KV_F32 || n_query <= IN_PLACE_QUERIES);
+}
+
+/* Keys and values [low, high) of the tile at position `start`. */
+static void tile_view_in_place(const struct kv_head *kv, int start, int low, int high, struct tile_view *view) {
+  const struct kv_layout *l = kv->layout;
+  int n_run = 0;
+  view->key_run = kv_head_keys(kv, start + low);
+  for (int run = low / l->tile * l->tile; run < high; run += l->tile) {
+    const uint8_t *keys = kv_head_keys(kv, start + run);
+    for (int i = 0; i < l->tile; i += LANES)
+      view->key_vector[(run + i) / LANES] = keys - view->key_run + i * (ptrdiff_t)l->element;
+    view->value_run[n_run++] = kv_head_value(kv, start + (run > low ? run : low));
+  }
+  view->key.stride = (size_t)l->tile * l->element;
+  view->value.stride = (size_t)l->dim_v * l->element;
+  view->value.first_rows = l->tile - low % l->tile;
+  view->key.half = view->value.half = l->dtype == KV_F16;
+}
 
 static void widen(const struct kv_layout *layout, const void *from, int n, float *to) {
   if (layout->dtype == KV_F32) {
@@ -142,25 +186,38 @@ static void widen(const struct kv_layout *layout, const void *from, int n, float
   for (; i < n; i++) to[i] = half_to_float(half[i]);
 }
 
-/* Keys and values [low, high) of the tile at position `start`. Full tiles of floats are used where they lie, others
- * are brought together in scratch. */
-static void tile_fetch(const struct kv_head *kv, int start, int low, int high, const struct attend_state *state,
-                       struct grid *key, struct grid *value) {
+static void tile_view_copied(const struct kv_head *kv, int start, int low, int high, const struct attend_state *state,
+                             struct tile_view *view) {
   const struct kv_layout *l = kv->layout;
-  if (l->dtype == KV_F32 && l->tile == KEY_TILE) {
-    *key = (struct grid){(float *)kv_head_keys(kv, start + low), KEY_TILE};
-    *value = (struct grid){(float *)kv_head_value(kv, start + low) - (size_t)low * (size_t)l->dim_v, (size_t)l->dim_v};
-    return;
-  }
+  float *value = state->value;
   for (int run = low / l->tile * l->tile; run < high; run += l->tile) {
     const uint8_t *from = kv_head_keys(kv, start + run);
     for (int d = 0; d < l->dim_k; d++)
       widen(l, from + (size_t)d * (size_t)l->tile * l->element, l->tile, state->key + d * KEY_TILE + run);
   }
-  for (int i = low; i < high; i++)
-    widen(l, kv_head_value(kv, start + i), l->dim_v, state->value + (size_t)i * (size_t)l->dim_v);
-  *key = (struct grid){state->key, KEY_TILE};
-  *value = (struct grid){state->value, (size_t)l->dim_v};
+  for (int i = low; i < high; i++, value += state->value_cols) widen(l, kv_head_value(kv, start + i), l->dim_v, value);
+  for (int v = 0; v < KEY_TILE / LANES; v++) view->key_vector[v] = v * (ptrdiff_t)sizeof(vfloat);
+  view->key_run = (const uint8_t *)state->key;
+  view->key.stride = KEY_TILE * sizeof(float);
+  view->value_run[0] = (const uint8_t *)state->value;
+  view->value.stride = (size_t)state->value_cols * sizeof(float);
+  view->value.first_rows = KEY_TILE;
+  view->key.half = view->value.half = false;
+}
+
+static void tile_view_init(const struct kv_head *kv, int start, int low, int high, const struct attend_state *state,
+                           struct tile_view *view) {
+  view->key.run = &view->key_run;
+  view->key.first_rows = kv->layout->dim_k;
+  view->key.run_rows = 0; /* there is one run */
+  view->key.vector = view->key_vector;
+  view->value.run = view->value_run;
+  view->value.run_rows = kv->layout->tile;
+  view->value.vector = state->value_vector;
+  if (state->in_place)
+    tile_view_in_place(kv, start, low, high, view);
+  else
+    tile_view_copied(kv, start, low, high, state, view);
 }
 
 static ALWAYS_INLINE vfloat softcap_apply(vfloat x, float cap) {
@@ -219,12 +276,13 @@ static void tile_attend(const struct attend_work *work, const struct attend_stat
     low = int_min(low, int_max(work->first[t] - start, 0));
     high = int_max(high, int_min(work->last[t] - start + 1, KEY_TILE));
   }
-  struct grid key, value, query = state->query, score = state->score, result = state->result;
-  tile_fetch(&work->kv, start, low, high, state, &key, &value);
+  struct tile_view view;
+  struct grid query = state->query, score = state->score, result = state->result;
+  tile_view_init(&work->kv, start, low, high, state, &view);
   size_t first = (size_t)begin * (size_t)work->n_head;
   int n = (end - begin) * work->n_head, n_vector = (high + LANES - 1) / LANES;
   query.data += first * query.stride, score.data += first * score.stride, result.data += first * result.stride;
-  product(n, n_vector * LANES, score, NULL, query, key, l->dim_k);
+  product(n, low / LANES, n_vector, score, NULL, query, &view.key, l->dim_k);
   for (int t = begin; t < end; t++)
     for (int h = 0; h < work->n_head; h++) {
       size_t index = (size_t)t * (size_t)work->n_head + (size_t)h;
@@ -233,8 +291,8 @@ static void tile_attend(const struct attend_work *work, const struct attend_stat
       else
         softmax_skip(state, index, n_vector);
     }
-  score.data += low, value.data += (size_t)low * value.stride;
-  product(n, l->dim_v, result, state->shrink + first, score, value, high - low);
+  score.data += low;
+  product(n, 0, state->value_cols / LANES, result, state->shrink + first, score, &view.value, high - low);
 }
 
 /* --- the work ---------------------------------------------------------------------------------------------------- */
@@ -247,17 +305,22 @@ static float *scratch_take(float **scratch, size_t n) {
 
 static struct attend_state state_start(const struct attend_work *work) {
   const struct kv_layout *l = work->kv.layout;
-  size_t n = (size_t)work->n_token * (size_t)work->n_head, dim_k = (size_t)l->dim_k, dim_v = (size_t)l->dim_v;
+  size_t n = (size_t)work->n_token * (size_t)work->n_head, dim_k = (size_t)l->dim_k;
+  size_t cols = ((size_t)l->dim_v + LANES - 1) / LANES * LANES;
   float *scratch = work->scratch;
-  struct attend_state state = {.query = {(float *)work->query, dim_k}};
+  struct attend_state state = {
+      .query = {(float *)work->query, dim_k}, .value_cols = (int)cols, .in_place = tiles_in_place(l, n)};
   state.score = (struct grid){scratch_take(&scratch, n * KEY_TILE), KEY_TILE};
-  state.result = (struct grid){scratch_take(&scratch, n * dim_v), dim_v};
+  state.result = (struct grid){scratch_take(&scratch, n * cols), cols};
   state.sum = scratch_take(&scratch, n * LANES);
   state.highest = scratch_take(&scratch, n);
   state.shrink = scratch_take(&scratch, n);
   state.key = scratch_take(&scratch, KEY_TILE * dim_k);
-  state.value = scratch_take(&scratch, KEY_TILE * dim_v);
-  memset(state.result.data, 0, n * dim_v * sizeof(float));
+  state.value = scratch_take(&scratch, KEY_TILE * cols);
+  state.value_vector = (ptrdiff_t *)scratch_take(&scratch, cols * sizeof(ptrdiff_t) / sizeof(float));
+  size_t element = state.in_place ? l->element : sizeof(float);
+  for (size_t v = 0; v < cols / LANES; v++) state.value_vector[v] = (ptrdiff_t)(v * LANES * element);
+  memset(state.result.data, 0, n * cols * sizeof(float));
   memset(state.sum, 0, n * LANES * sizeof(float));
   for (size_t i = 0; i < n; i++) {
     float sink = work->sink ? work->sink[i % (size_t)work->n_head] : -INFINITY;

@@ -28,8 +28,9 @@ enum { ATTEND_LANES = 16 }; /* of the widest kernel */
 
 /* Room for the scores, sums, results of n_query queries and one tile of keys and values. */
 static inline size_t attend_scratch_floats(size_t n_query, size_t dim_k, size_t dim_v) {
-  size_t pad = ATTEND_LANES, per_query = KEY_TILE + ATTEND_LANES + dim_v + 2;
-  return n_query * per_query + KEY_TILE * (dim_k + dim_v) + 8 * pad;
+  size_t pad = ATTEND_LANES, cols = (dim_v + pad - 1) / pad * pad, per_query = KEY_TILE + ATTEND_LANES + cols + 2;
+  size_t offsets = cols * sizeof(ptrdiff_t) / sizeof(float);
+  return n_query * per_query + KEY_TILE * (dim_k + cols) + offsets + 9 * pad;
 }
 
 #endif

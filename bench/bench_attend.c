@@ -1,0 +1,97 @@
+/* The lab bench of CPU attention: one layer's KV head against its query heads, one token (a decode step; GB/s of keys
+ * and values, found in memory) and a block of them (a prefill; GFLOP/s), at several lengths.
+ *   bench_attend [block size]      SPATE_ISA chooses the kernel set
+ * Times are of the thread's processor, the best of many passes, so that a busy machine disturbs less. */
+#include "backend/cpu/cpu_kernels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum { LAYERS = 30, KV_HEADS = 3, DIM = 64, TOKENS_MOST = 16, HEADS_MOST = 8, PASSES = 40 };
+static const size_t KV_BYTES = (size_t)128 << 20;
+
+struct job {
+  const struct kernel_set *set;
+  struct kv_layout layout;
+  uint8_t *data;
+  int n_block; /* in all; each sequence has its own, in a scattered order */
+  uint32_t *block;
+  struct attend_work work;
+};
+
+static double thread_seconds(void) {
+  struct timespec used;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
+/* Every sequence that fits, layer by layer, as steps go over them; seconds of one head. */
+static double pass_seconds(struct job *job, int length) {
+  int n_seq = job->n_block / (length / job->layout.block_size);
+  double begin = thread_seconds();
+  for (int s = 0; s < n_seq; s++)
+    for (int i = 0; i < LAYERS * KV_HEADS; i++) {
+      job->work.kv = (struct kv_head){.layout = &job->layout,
+                                      .data = job->data + (size_t)i * job->layout.head_bytes,
+                                      .block = job->block + s * (length / job->layout.block_size)};
+      job->set->attend.attend(&job->work);
+    }
+  return (thread_seconds() - begin) / (n_seq * LAYERS * KV_HEADS);
+}
+
+static void shape_bench(struct job *job, int n_token, int n_head) {
+  int32_t first[TOKENS_MOST] = {0}, last[TOKENS_MOST];
+  job->work.n_token = n_token, job->work.n_head = n_head;
+  job->work.first = first, job->work.last = last;
+  job->work.out_stride = (size_t)n_head * DIM;
+  printf("%2d x %d heads", n_token, n_head);
+  for (int length = 256; length <= 4096; length *= 4) {
+    for (int t = 0; t < n_token; t++) last[t] = length - n_token + t;
+    double best = 1e9;
+    for (int i = 0; i < PASSES; i++) {
+      double seconds = pass_seconds(job, length);
+      best = seconds < best ? seconds : best;
+    }
+    double bytes = 2.0 * length * DIM * (double)job->layout.element, flops = 4.0 * length * DIM * n_head * n_token;
+    printf(" | %5d: %8.2f us %6.1f GB/s %6.1f GFLOP/s", length, 1e6 * best, 1e-9 * bytes / best, 1e-9 * flops / best);
+  }
+  printf("\n");
+  fflush(stdout);
+}
+
+static void blocks_scatter(struct job *job) {
+  job->block = calloc((size_t)job->n_block, sizeof *job->block);
+  uint32_t random = 1;
+  for (int i = 0; i < job->n_block; i++) {
+    random = random * 1664525 + 1013904223;
+    int other = (int)(random >> 8) % (i + 1);
+    job->block[i] = job->block[other];
+    job->block[other] = (uint32_t)i;
+  }
+}
+
+int main(int argc, char **argv) {
+  struct error error;
+  struct job job = {.set = kernel_set_choose(NULL, &error)};
+  if (!job.set) return fprintf(stderr, "%s\n", error.text), 1;
+  const struct kv_group group = {.n_layer = LAYERS, .n_head = KV_HEADS, .dim_k = DIM, .dim_v = DIM};
+  const struct limits limits = {.block_size = argc > 1 ? atoi(argv[1]) : 16, .kv_dtype = KV_F16};
+  job.layout = kv_layout_of(&group, &limits);
+  job.n_block = (int)(KV_BYTES / job.layout.block_bytes);
+  size_t bytes = (size_t)job.n_block * job.layout.block_bytes;
+  job.data = aligned_alloc(2 << 20, (bytes + (2 << 20) - 1) / (2 << 20) * (2 << 20));
+  madvise(job.data, bytes, MADV_HUGEPAGE);
+  memset(job.data, 0x11, bytes);
+  blocks_scatter(&job);
+  size_t queries = TOKENS_MOST * HEADS_MOST;
+  job.work.query = calloc(queries * DIM, sizeof(float));
+  job.work.out = calloc(queries * DIM, sizeof(float));
+  job.work.scratch = aligned_alloc(64, attend_scratch_floats(queries, DIM, DIM) * sizeof(float));
+  printf("%s, head of %d, blocks of %d tokens\n", job.set->name, DIM, limits.block_size);
+  static const int shapes[][2] = {{1, 1}, {1, 3}, {1, 4}, {1, 8}, {16, 3}};
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) shape_bench(&job, shapes[i][0], shapes[i][1]);
+  return 0;
+}
