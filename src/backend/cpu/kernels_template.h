@@ -12,5 +12,10 @@
 #include "backend/cpu/attend_template.h"
 
 #define KERNEL_SET(set_name, set_available)                                                                            \
-  {.name = set_name, .available = set_available, .rms_norm = rms_norm, .prepare = prepare, .linear = linear,            \
-   .attend = {attend, narrow}}
+  {                                                                                                                    \
+    .name = set_name, .available = set_available, .rms_norm = rms_norm, .prepare = prepare, .linear = linear,          \
+    .attend = {                                                                                                        \
+      attend,                                                                                                          \
+      narrow                                                                                                           \
+    }                                                                                                                  \
+  }
