@@ -49,6 +49,12 @@ struct unit_view {
   int index; /* within the block */
 };
 
+/* The same unit of a tile further on. */
+static ALWAYS_INLINE struct unit_view unit_beside(struct unit_view unit, int tiles) {
+  unit.block += tiles * unit.layout->tile_bytes;
+  return unit;
+}
+
 /* Four columns of vector v as unsigned bytes. */
 static ALWAYS_INLINE vbytes unit_quad(struct code_form form, struct unit_view unit, int quad, int v) {
   const uint8_t *low = unit.block + unit.index * form.bits * PLANE_BYTES;
@@ -114,55 +120,68 @@ static ALWAYS_INLINE float part_sum(const struct activation_unit *x, int n_part,
   return n_part == 2 ? x->half[part] : x->sum;
 }
 
-/* Adds vector v of a unit times n rows to their sums. */
-static ALWAYS_INLINE void dots_add(int width, int n_part, const vbytes codes[UNIT_QUADS], const struct affine affine[2],
-                                   struct row_view rows, int n, tile_sums *sums, int v) {
+/* Adds some vectors of a unit times n rows to their sums. Dot k is of row k / n_held and vector k % n_held. */
+static ALWAYS_INLINE void dots_add(int width, int n_part, int n_held, const vbytes codes[VECTORS_TOGETHER * UNIT_QUADS],
+                                   const struct affine affine[VECTORS_TOGETHER * 2], struct row_view rows, int n,
+                                   float *sums[VECTORS_TOGETHER], int first) {
   const int part_quads = UNIT_QUADS / n_part;
-  vfloat value[ROWS_TOGETHER];
+  vfloat value[ROWS_TOGETHER * VECTORS_TOGETHER];
   UNROLL(2)
   for (int part = 0; part < n_part; part++) {
-    struct vdot dot[ROWS_TOGETHER] = {0};
+    struct vdot dot[ROWS_TOGETHER * VECTORS_TOGETHER] = {0};
     UNROLL(8)
     for (int i = 0; i < part_quads; i++) {
       int quad = part * part_quads + i;
       UNROLL(8)
-      for (int r = 0; r < n; r++) {
-        const struct activation_unit *x = row_at(rows, r);
-        dot[r] = vdot_step(dot[r], i, codes[quad], x->q + 4 * quad, width);
+      for (int k = 0; k < n * n_held; k++) {
+        const struct activation_unit *x = row_at(rows, k / n_held);
+        dot[k] = vdot_step(dot[k], i, codes[k % n_held * UNIT_QUADS + quad], x->q + 4 * quad, width);
       }
     }
     UNROLL(8)
-    for (int r = 0; r < n; r++) {
-      vfloat product = vdot_float(dot[r], part_quads, width), sum = vfloat_set(part_sum(row_at(rows, r), n_part, part));
-      value[r] = part ? vfloat_fma(affine[part].scale, product, value[r]) : vfloat_mul(affine[part].scale, product);
-      value[r] = vfloat_fma(affine[part].min, sum, value[r]);
+    for (int k = 0; k < n * n_held; k++) {
+      struct affine group = affine[k % n_held * 2 + part];
+      vfloat product = vdot_float(dot[k], part_quads, width);
+      value[k] = part ? vfloat_fma(group.scale, product, value[k]) : vfloat_mul(group.scale, product);
+      value[k] = vfloat_fma(group.min, vfloat_set(part_sum(row_at(rows, k / n_held), n_part, part)), value[k]);
     }
   }
   UNROLL(8)
-  for (int r = 0; r < n; r++) {
-    const struct activation_unit *x = row_at(rows, r);
-    float *sum = sums[r] + v * LANES;
-    vfloat_store(sum, vfloat_fma(value[r], vfloat_set(x->scale), vfloat_load(sum)));
+  for (int k = 0; k < n * n_held; k++) {
+    const struct activation_unit *x = row_at(rows, k / n_held);
+    float *sum = sums[k % n_held] + (first + k / n_held) * TILE_ROWS;
+    vfloat_store(sum, vfloat_fma(value[k], vfloat_set(x->scale), vfloat_load(sum)));
   }
 }
 
-/* Adds a unit times each row to the sums: some rows at a time, so that their chains of instructions overlap. */
-static ALWAYS_INLINE void unit_rows(struct code_form form, int n_part, struct unit_view unit, struct row_view rows,
-                                    tile_sums *sums) {
+/* Adds a unit of one tile or of TILES_TOGETHER times each row to the sums: some rows at a time, so that their chains of
+ * instructions overlap. */
+static ALWAYS_INLINE void unit_rows(struct code_form form, int n_part, int n_tile, struct unit_view unit,
+                                    struct row_view rows, tile_sums *sums) {
+  const int width = form_width(form), n_vector = n_tile * VECTORS;
+  const int n_held = n_vector < VECTORS_TOGETHER ? n_vector : VECTORS_TOGETHER;
   UNROLL(VECTOR_UNROLL)
-  for (int v = 0; v < VECTORS; v++) {
-    vbytes codes[UNIT_QUADS];
-    struct affine affine[2];
-    UNROLL(8)
-    for (int quad = 0; quad < UNIT_QUADS; quad++) codes[quad] = unit_quad(form, unit, quad, v);
+  for (int vector = 0; vector < n_vector; vector += n_held) {
+    vbytes codes[VECTORS_TOGETHER * UNIT_QUADS];
+    struct affine affine[VECTORS_TOGETHER * 2];
+    float *at[VECTORS_TOGETHER];
+    UNROLL(16)
+    for (int k = 0; k < n_held * UNIT_QUADS; k++) {
+      int which = vector + k / UNIT_QUADS;
+      codes[k] = unit_quad(form, unit_beside(unit, which / VECTORS), k % UNIT_QUADS, which % VECTORS);
+    }
+    UNROLL(4)
+    for (int k = 0; k < n_held * 2; k++) {
+      int which = vector + k / 2, group = part_group(unit, n_part, n_part == 2 ? k % 2 : 0);
+      affine[k] = affine_load(unit_beside(unit, which / VECTORS), group, which % VECTORS);
+    }
     UNROLL(2)
-    for (int part = 0; part < n_part; part++) affine[part] = affine_load(unit, part_group(unit, n_part, part), v);
+    for (int h = 0; h < n_held; h++) at[h] = sums[(vector + h) / VECTORS * rows.n] + (vector + h) % VECTORS * LANES;
     struct row_view left = rows;
     int i = 0;
     for (; i + ROWS_TOGETHER <= rows.n; i += ROWS_TOGETHER, left.first += ROWS_TOGETHER * rows.stride)
-      dots_add(form_width(form), n_part, codes, affine, left, ROWS_TOGETHER, sums + i, v);
-    for (; i < rows.n; i++, left.first += rows.stride)
-      dots_add(form_width(form), n_part, codes, affine, left, 1, sums + i, v);
+      dots_add(width, n_part, n_held, codes, affine, left, ROWS_TOGETHER, at, i);
+    for (; i < rows.n; i++, left.first += rows.stride) dots_add(width, n_part, n_held, codes, affine, left, 1, at, i);
   }
 }
 
@@ -193,26 +212,30 @@ static ALWAYS_INLINE void unit_lone(struct code_form form, int n_part, struct un
   for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_fma(value[v], vfloat_set(x->scale), sum[v]);
 }
 
-static ALWAYS_INLINE void tile_integers(struct code_form form, int n_part, const struct cpu_layout *layout,
-                                        const uint8_t *tile, struct row_view rows, tile_sums *sums) {
+static ALWAYS_INLINE void tiles_integers(struct code_form form, int n_part, int n_tile, const struct cpu_layout *layout,
+                                         const uint8_t *tile, struct row_view rows, tile_sums *sums) {
   uint8_t book[CODEBOOK_ENTRIES];
   if (form.codebook) book_bytes(&layout->scheme, book);
-  bool lone = rows.n == 1;
-  vfloat sum[VECTORS];
-  UNROLL(VECTOR_UNROLL)
-  for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_set(0);
   for (int at = 0; at < layout->n_unit; tile += layout->block_bytes) {
     for (int u = 0; u < layout->block_units && at < layout->n_unit; u++, at++) {
-      struct unit_view unit = {layout, book, tile, u};
-      if (lone)
-        unit_lone(form, n_part, unit, row_at(rows, 0), sum);
-      else
-        unit_rows(form, n_part, unit, rows, sums);
+      unit_rows(form, n_part, n_tile, (struct unit_view){layout, book, tile, u}, rows, sums);
       rows.first += sizeof(struct activation_unit);
     }
   }
+}
+
+static ALWAYS_INLINE void tile_lone(struct code_form form, int n_part, const struct cpu_layout *layout,
+                                    const uint8_t *tile, const struct activation_unit *x, float sums[TILE_ROWS]) {
+  uint8_t book[CODEBOOK_ENTRIES];
+  if (form.codebook) book_bytes(&layout->scheme, book);
+  vfloat sum[VECTORS];
   UNROLL(VECTOR_UNROLL)
-  for (int v = 0; lone && v < VECTORS; v++) vfloat_store(sums[0] + v * LANES, sum[v]);
+  for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_set(0);
+  for (int at = 0; at < layout->n_unit; tile += layout->block_bytes)
+    for (int u = 0; u < layout->block_units && at < layout->n_unit; u++, at++)
+      unit_lone(form, n_part, (struct unit_view){layout, book, tile, u}, x++, sum);
+  UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) vfloat_store(sums + v * LANES, sum[v]);
 }
 
 /* Two columns of a block of floats, all rows of the tile. */
@@ -283,19 +306,31 @@ static ALWAYS_INLINE void tile_exact(struct code_form form, const struct cpu_lay
   }
 }
 
-/* Adds one tile times each row to the sums, which start as zeros. */
-typedef void tile_kernel(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows, tile_sums *sums);
+/* Adds a tile, or TILES_TOGETHER side by side, times each row to the sums, which start as zeros. */
+typedef void tile_kernel(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,
+                         tile_sums *sums);
+
+static ALWAYS_INLINE void integer_kernel(struct code_form form, int n_part, const struct cpu_layout *layout,
+                                         const uint8_t *tile, int n_tile, struct row_view rows, tile_sums *sums) {
+  if (rows.n == 1)
+    tile_lone(form, n_part, layout, tile, row_at(rows, 0), sums[0]);
+  else if (TILES_TOGETHER == 1 || n_tile == TILES_TOGETHER)
+    tiles_integers(form, n_part, TILES_TOGETHER, layout, tile, rows, sums);
+  else
+    tiles_integers(form, n_part, 1, layout, tile, rows, sums);
+}
 
 /* A kernel for one form of codes, with one scale or two for each unit. */
 #define INTEGER_KERNEL(name, low_bits, up_bits, book)                                                                  \
-  static void name(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows, tile_sums *sums) {      \
+  static void name(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,             \
+                   tile_sums *sums) {                                                                                  \
     const struct code_form form = {.bits = low_bits, .high_bits = up_bits, .codebook = book};                          \
     if (layout->scheme.activation == ACTIVATION_FLOAT)                                                                 \
       tile_exact(form, layout, tile, rows, sums);                                                                      \
     else if (unit_parts(layout) == 2)                                                                                  \
-      tile_integers(form, 2, layout, tile, rows, sums);                                                                \
+      integer_kernel(form, 2, layout, tile, n_tile, rows, sums);                                                       \
     else                                                                                                               \
-      tile_integers(form, 1, layout, tile, rows, sums);                                                                \
+      integer_kernel(form, 1, layout, tile, n_tile, rows, sums);                                                       \
   }
 
 INTEGER_KERNEL(int2, 2, 0, false)
@@ -339,38 +374,44 @@ static ALWAYS_INLINE void tiles_lone(enum scheme_kind kind, const struct cpu_lay
   for (int v = 0; v < VECTORS; v++) vfloat_store(sums[t] + v * LANES, sum[t][v]);
 }
 
-/* Kernels for one float type: one row times four tiles, or one tile times any rows. */
-#define FLOAT_KERNELS(name, kind)                                                                                      \
-  static void name##_lone(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows,                  \
-                          tile_sums *sums) {                                                                           \
-    tiles_lone(kind, layout, tile, LONE_TILES, row_at(rows, 0), sums);                                                 \
-  }                                                                                                                    \
-  static void name(const struct cpu_layout *layout, const uint8_t *tile, struct row_view rows, tile_sums *sums) {      \
-    if (rows.n == 1) {                                                                                                 \
+/* A kernel for one float type: one row times four tiles, or one tile times any rows. */
+#define FLOAT_KERNEL(name, kind)                                                                                       \
+  static void name(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,             \
+                   tile_sums *sums) {                                                                                  \
+    if (n_tile == LONE_TILES)                                                                                          \
+      tiles_lone(kind, layout, tile, LONE_TILES, row_at(rows, 0), sums);                                               \
+    else if (rows.n == 1)                                                                                              \
       tiles_lone(kind, layout, tile, 1, row_at(rows, 0), sums);                                                        \
-      return;                                                                                                          \
-    }                                                                                                                  \
-    for (int i = 0; i < layout->n_block; i++, rows.first += UNIT_COLS * sizeof(float))                                 \
-      block_rows(kind, tile + i * layout->block_bytes, rows, sums);                                                    \
+    else                                                                                                               \
+      for (int i = 0; i < layout->n_block; i++, rows.first += UNIT_COLS * sizeof(float))                               \
+        block_rows(kind, tile + i * layout->block_bytes, rows, sums);                                                  \
   }
 
-FLOAT_KERNELS(float32, SCHEME_F32)
-FLOAT_KERNELS(float16, SCHEME_F16)
-FLOAT_KERNELS(bfloat16, SCHEME_BF16)
+FLOAT_KERNEL(float32, SCHEME_F32)
+FLOAT_KERNEL(float16, SCHEME_F16)
+FLOAT_KERNEL(bfloat16, SCHEME_BF16)
+
+static tile_kernel *tile_kernel_of(const struct scheme *s) {
+  static tile_kernel *const floats[] = {float32, float16, bfloat16};
+  return s->kind == SCHEME_INT ? integer_kernel_of(s) : floats[s->kind];
+}
+
+/* Tiles that a kernel takes side by side, if there are as many. */
+static int tiles_at_once(const struct scheme *s, int n_row) {
+  if (s->kind != SCHEME_INT) return n_row == 1 ? LONE_TILES : 1;
+  return n_row == 1 || s->activation == ACTIVATION_FLOAT ? 1 : TILES_TOGETHER;
+}
 
 /* The sums of n tiles from `tile` on, all rows of one tile before the next. */
 static void tiles_sums(const struct cpu_layout *layout, const uint8_t *tile, int n, struct row_view rows,
                        tile_sums *sums) {
-  static tile_kernel *const lone[] = {float32_lone, float16_lone, bfloat16_lone};
-  static tile_kernel *const many[] = {float32, float16, bfloat16};
-  const struct scheme *s = &layout->scheme;
+  tile_kernel *kernel = tile_kernel_of(&layout->scheme);
+  int at_once = tiles_at_once(&layout->scheme, rows.n);
   memset(sums, 0, (size_t)n * rows.n * sizeof *sums);
-  if (n == LONE_TILES) {
-    lone[s->kind](layout, tile, rows, sums);
-    return;
+  for (int t = 0, count; t < n; t += count) {
+    count = n - t < at_once ? 1 : at_once;
+    kernel(layout, tile + t * layout->tile_bytes, count, rows, sums + t * rows.n);
   }
-  tile_kernel *kernel = s->kind == SCHEME_INT ? integer_kernel_of(s) : many[s->kind];
-  for (int t = 0; t < n; t++) kernel(layout, tile + t * layout->tile_bytes, rows, sums + t * rows.n);
 }
 
 /* A tile's sums (and after them its partner's, if gated) of rows [row, row + n) through the tail. */
@@ -396,9 +437,9 @@ static void linear(const struct cpu_layout *layout, const uint8_t *packed, int f
     struct row_view rows = {.first = (const uint8_t *)input->rows + row * input->row_bytes,
                             .stride = input->row_bytes,
                             .n = left < step ? left : step};
-    bool side_by_side = rows.n == 1 && layout->scheme.kind != SCHEME_INT;
+    int at_once = tiles_at_once(&layout->scheme, rows.n), run = at_once > pair ? at_once : pair;
     for (int tile = first, n; tile < end; tile += n) {
-      n = side_by_side && end - tile >= LONE_TILES ? LONE_TILES : pair;
+      n = end - tile < run ? end - tile : run;
       tiles_sums(layout, packed + tile * layout->tile_bytes, n, rows, sums);
       for (int t = 0; t < n; t += pair)
         tile_store(layout, tail, tile + t, sums + t * rows.n, row, rows.n, out, out_stride);

@@ -8,7 +8,7 @@
 
 /* FLOAT_STEP columns × 2 vectors of weights and 2 sums fit the 16 registers; so do 8 quads of codes and the dots of
  * ROWS_TOGETHER rows. */
-enum { LANES = 8, VECTOR_UNROLL = 2, FLOAT_STEP = 4, ROWS_TOGETHER = 4 };
+enum { LANES = 8, VECTOR_UNROLL = 2, FLOAT_STEP = 4, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 1, TILES_TOGETHER = 1 };
 
 typedef __m256 vfloat;
 typedef __m256i vbytes; /* four codes for each row */

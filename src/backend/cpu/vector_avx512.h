@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* FLOAT_STEP columns of weights stay in half of the 32 registers. The dots of ROWS_TOGETHER rows are as many chains as
- * two units with a latency of four or five cycles need. */
-enum { LANES = 16, VECTOR_UNROLL = 1, FLOAT_STEP = 16, ROWS_TOGETHER = 8 };
+/* FLOAT_STEP columns of weights stay in half of the 32 registers. So do the codes of two tiles, beside the dots of four
+ * rows with both: each broadcast of activations serves two products, for two loads a cycle are all there are. */
+enum { LANES = 16, VECTOR_UNROLL = 1, FLOAT_STEP = 16, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 2, TILES_TOGETHER = 2 };
 
 typedef __m512 vfloat;
 typedef __m512i vbytes; /* four codes for each row */
