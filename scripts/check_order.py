@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks what the compiler cannot: the dependency order of the rooms, unique file names, headers that compile alone,
-family names outside model/, device names outside backend/ and build/, and paths that ARCHITECTURE.md names.
+family names outside model/, device names outside backend/ and build/, and paths and links in documents.
 
 An arrow reads "may include", and what that may include."""
 import pathlib
@@ -89,11 +89,14 @@ def check_headers(problems):
 
 
 def check_paths(problems):
-    for document in ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"):
-        path = ROOT / document
-        for name in re.findall(r"`((?:src|include|tests|tools|bench|docs|scripts|examples)/[\w./-]*)`", path.read_text()) if path.exists() else []:
-            if not (ROOT / name).exists():
-                problems.append(f"{document} names {name}, which does not exist")
+    """What documents name is there: paths in backquotes from the root, links from the document's folder."""
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "tools").glob("*.md")]:
+        text = path.read_text()
+        named = [ROOT / n for n in re.findall(r"`((?:src|include|tests|tools|bench|docs|scripts|examples)/[\w./-]*)`", text)]
+        linked = [path.parent / n for n in re.findall(r"\]\(([^)#:]+)\)", text)]
+        for target in named + linked:
+            if not target.exists():
+                problems.append(f"{path.relative_to(ROOT)} names {target.relative_to(ROOT)}, which does not exist")
 
 
 def main():
