@@ -12,6 +12,7 @@ enum { GUARDS_MAX = 64 };
 
 static struct guard {
   _Atomic uintptr_t start, end; /* end is set last and cleared first; 0: free */
+  atomic_bool tripped;
   atomic_flag taken;
 } guards[GUARDS_MAX];
 
@@ -28,7 +29,8 @@ static struct guard *guard_of(uintptr_t address) {
  */
 static void on_bus_error(int number, siginfo_t *info, void *context) {
   uintptr_t page = (uintptr_t)info->si_addr & ~(page_size - 1);
-  const struct guard *guard = guard_of((uintptr_t)info->si_addr);
+  struct guard *guard = guard_of((uintptr_t)info->si_addr);
+  if (guard) atomic_store(&guard->tripped, true);
   int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   if (guard && mmap((void *)page, atomic_load(&guard->end) - page, PROT_READ, flags, -1, 0) != MAP_FAILED) return;
   if (previous.sa_flags & SA_SIGINFO)
@@ -49,6 +51,7 @@ bool file_guard_add(const struct file *file) {
   if (!file->data) return true;
   for (int i = 0; i < GUARDS_MAX; i++) {
     if (atomic_flag_test_and_set(&guards[i].taken)) continue;
+    atomic_store(&guards[i].tripped, false);
     atomic_store(&guards[i].start, (uintptr_t)file->data);
     atomic_store(&guards[i].end, (uintptr_t)file->data + file->size);
     return true;
@@ -61,4 +64,9 @@ void file_guard_remove(const struct file *file) {
   if (!guard) return;
   atomic_store(&guard->end, 0);
   atomic_flag_clear(&guard->taken);
+}
+
+bool file_guard_tripped(const struct file *file) {
+  const struct guard *guard = file->data ? guard_of((uintptr_t)file->data) : NULL;
+  return guard && atomic_load(&guard->tripped);
 }

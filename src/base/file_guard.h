@@ -10,4 +10,8 @@
 bool file_guard_add(const struct file *file);
 void file_guard_remove(const struct file *file);
 
+/* True once a guarded file has given zeros for a page: it shrank, even if it has its old size again, or its disk
+ * failed. What was read of it since then is not to be used. */
+bool file_guard_tripped(const struct file *file);
+
 #endif

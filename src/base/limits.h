@@ -18,7 +18,8 @@ enum limit {
   LIMIT_MODEL_HEADER_MEMORY = 1 << 30, /* what the tensor list and metadata of one model may take */
   LIMIT_MODEL_SHARDS = 1024,           /* files of one model */
   LIMIT_MODEL_LAYERS = 1024,
-  LIMIT_MODEL_WIDTH = 1 << 20, /* hidden, intermediate and vocabulary sizes */
+  LIMIT_MODEL_WIDTH = 1 << 20,     /* hidden, intermediate and vocabulary sizes */
+  LIMIT_MODEL_POSITIONS = 1 << 24, /* tokens of the longest sequence that a network states */
 
   /* engines */
   LIMIT_BATCH_SIZE = 1024,     /* max_batch_size */

@@ -32,7 +32,7 @@ const char *engine_section_name(int kind) { return section_names[kind]; }
 
 static struct slice section_slice(const struct engine_file *file, int kind) {
   const struct engine_section *section = &file->header->section[kind];
-  const uint8_t *start = kind <= SECTION_WEIGHT_TABLE ? file->head : file->file.data;
+  const uint8_t *start = kind < SECTION_WEIGHTS ? file->head : file->file.data;
   return slice_make(start + section->offset, section->bytes);
 }
 
@@ -94,7 +94,8 @@ static bool sections_check(const struct engine_file *file, const char *path, str
 }
 
 static bool head_copy(struct engine_file *file, const char *path, struct error *error) {
-  size_t size = file->header->section[SECTION_WEIGHT_TABLE + 1].offset;
+  const struct engine_section *last = &file->header->section[SECTION_WEIGHTS - 1];
+  size_t size = last->offset + last->bytes;
   file->head = malloc(size);
   if (!file->head) return error_set(error, ERROR_MEMORY, "%s: out of memory for its head of %zu bytes.", path, size);
   memcpy(file->head, file->file.data, size);
@@ -214,7 +215,13 @@ struct slice engine_file_weight(const struct engine_file *file, int weight) {
 }
 
 bool engine_file_intact(const struct engine_file *file, struct error *error) {
-  if (file_intact(&file->file)) return true;
+  if (file_intact(&file->file)) {
+    if (!file_guard_tripped(&file->file)) return true;
+    return error_set(error, ERROR_DEVICE,
+                     "Part of the engine file of %s could not be read while it was being served: the engine stops. "
+                     "Check the disk, and replace engine files by renaming a new one over them.",
+                     file->facts->name);
+  }
   return error_set(
       error, ERROR_DEVICE,
       "The engine file of %s changed its size while it was being served: the engine stops. Build it again, "
@@ -231,7 +238,7 @@ static bool bytes_verify(const struct engine_file *file, struct slice bytes, str
   bool stopped = false;
   for (size_t at = 0; at < bytes.size && !stopped; at += PIECE) {
     size_t size = bytes.size - at < PIECE ? bytes.size - at : PIECE;
-    stopped = !file_intact(&file->file) || atomic_load_explicit(&verify->stop, memory_order_relaxed);
+    stopped = !engine_file_intact(file, NULL) || atomic_load_explicit(&verify->stop, memory_order_relaxed);
     if (!stopped) hasher_update(hasher, slice_make(bytes.data + at, size));
     atomic_fetch_add_explicit(&verify->done, size, memory_order_relaxed);
   }

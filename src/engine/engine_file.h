@@ -64,7 +64,7 @@ struct engine_facts {
 struct engine_file {
   struct file file;
   char *path;    /* owned; for sentences */
-  uint8_t *head; /* owned copy of the file up to the weight table: steps read it, and a file may shrink under them */
+  uint8_t *head; /* owned copy of all before the weights: what is indexed by must not change when the file does */
   const struct engine_header *header;
   const struct engine_facts *facts;
   const struct plan *plan;
@@ -86,8 +86,9 @@ const char *engine_section_name(int kind);
 /* Packed bytes of weight i. */
 struct slice engine_file_weight(const struct engine_file *file, int weight);
 
-/* False with a sentence once the file has another size than when it was mapped. What lay past a new end reads as zeros
- * (base/file_guard.h), so the runtime asks after each step (one fstat), throws the step away and stops the engine. */
+/* False with a sentence once the file has another size than when it was mapped, or had. What lay past a new end reads
+ * as zeros (base/file_guard.h), so the runtime asks after each step (one fstat), throws the step away and stops the
+ * engine. */
 bool engine_file_intact(const struct engine_file *file, struct error *error);
 
 struct engine_verify {

@@ -134,6 +134,13 @@ static bool backend_choose(struct loaded_engine *engine, const struct engine_opt
                    engine->file.header->target, engine->backend->name, target_get(engine->backend->target)->name);
 }
 
+/* A plan can be in order and still ask for what this backend does not do. */
+static bool ops_supported(const struct loaded_engine *engine, struct error *error) {
+  for (int i = 0; i < engine->plan->n_op; i++)
+    if (!engine->backend->supports(engine->plan, i, error)) return false;
+  return true;
+}
+
 static bool weights_load(struct loaded_engine *engine, struct error *error) {
   for (int i = 0; i < engine->plan->n_weight; i++)
     if (!engine->backend->load(engine->program, i, engine_file_weight(&engine->file, i), error)) return false;
@@ -150,7 +157,8 @@ static bool engine_load(struct loaded_engine *engine, const char *path, const st
   if (!options_check(options, error) || !engine_file_open(&engine->file, path, error)) return false;
   engine->plan = engine->file.plan;
   engine->limits = engine_limits(&engine->file.facts->config, options);
-  if (!backend_choose(engine, options, error) || !memory_plan(engine, options, error)) return false;
+  if (!backend_choose(engine, options, error) || !ops_supported(engine, error) || !memory_plan(engine, options, error))
+    return false;
   weights_prefetch(&engine->file);
   engine->device = engine->backend->open(&options->device, error);
   if (!engine->device) return false;

@@ -16,7 +16,7 @@ static bool counts_read(struct decoder *d, const struct checkpoint *c, struct er
       {{"hidden_size", "embedding_length"}, LIMIT_MODEL_WIDTH, &d->hidden},
       {{"intermediate_size", "feed_forward_length"}, LIMIT_MODEL_WIDTH, &d->feed_forward},
       {{"num_attention_heads", "attention.head_count"}, HEADS_MAX, &d->n_head},
-      {{"max_position_embeddings", "context_length"}, 1 << 30, &d->max_position},
+      {{"max_position_embeddings", "context_length"}, LIMIT_MODEL_POSITIONS, &d->max_position},
   };
   for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
     if (!config_int(c, needed[i].key, *needed[i].value ? CONFIG_OPTIONAL : CONFIG_NEEDED, 1, needed[i].max,

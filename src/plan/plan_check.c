@@ -5,6 +5,8 @@
 #include <math.h>
 
 enum { PLAN_COUNT_MAX = 1 << 20, HEAD_DIM_MAX = 1024 };
+/* Times the tokens of a step it fits an int. */
+enum { HEAD_COUNT_MAX = 4096 };
 
 /* An array of count elements at an aligned offset within the block. */
 static bool array_within(const struct plan *plan, uint32_t offset, int64_t count, size_t size) {
@@ -127,10 +129,10 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
 }
 
 static bool attend_shape_valid(const struct attend_args *a, const struct kv_group *g) {
-  return a->n_head >= 1 && a->n_kv_head >= 1 && a->dim_k >= 1 && a->dim_k <= HEAD_DIM_MAX && a->dim_v >= 1 &&
-         a->dim_v <= HEAD_DIM_MAX && a->n_head % a->n_kv_head == 0 && width_valid((int64_t)a->n_head * a->dim_k) &&
-         g->n_head == a->n_kv_head && g->dim_k == a->dim_k && g->dim_v == a->dim_v && a->layer >= 0 &&
-         a->layer < g->n_layer;
+  return a->n_head >= 1 && a->n_head <= HEAD_COUNT_MAX && a->n_kv_head >= 1 && a->dim_k >= 1 &&
+         a->dim_k <= HEAD_DIM_MAX && a->dim_v >= 1 && a->dim_v <= HEAD_DIM_MAX && a->n_head % a->n_kv_head == 0 &&
+         width_valid((int64_t)a->n_head * a->dim_k) && g->n_head == a->n_kv_head && g->dim_k == a->dim_k &&
+         g->dim_v == a->dim_v && a->layer >= 0 && a->layer < g->n_layer;
 }
 
 static bool rope_valid(const struct plan *p, const struct attend_args *a) {
@@ -184,7 +186,8 @@ static bool op_check(const struct plan *plan, int index, struct error *error) {
 bool plan_check(struct slice block, struct error *error) {
   if (!head_check(block, error)) return false;
   const struct plan *p = (const void *)block.data;
-  if (!width_valid(p->vocab) || !width_valid(p->hidden) || p->max_position < 1)
+  if (!width_valid(p->vocab) || !width_valid(p->hidden) || p->max_position < 1 ||
+      p->max_position > LIMIT_MODEL_POSITIONS)
     return error_set(error, ERROR_FORMAT, "The plan has vocabulary %d, width %d, positions %d: out of range.", p->vocab,
                      p->hidden, p->max_position);
   for (int i = 0; i < p->n_value; i++)

@@ -58,6 +58,26 @@ static int guarded_run(void) {
   return wrong;
 }
 
+/* A file that was cut and written anew has its old size, and its zeros stay. */
+static int rewritten_run(void) {
+  struct file file = file_make();
+  int wrong = !file_guard_add(&file) || file_guard_tripped(&file) || truncate(path, KEPT) != 0;
+  wrong += file.data[FILE_SIZE / 2] != 0 || truncate(path, FILE_SIZE) != 0;
+  wrong += !file_intact(&file) || !file_guard_tripped(&file);
+  file_guard_remove(&file);
+  file_close(&file);
+  file = file_make();
+  wrong += !file_guard_add(&file) || file_guard_tripped(&file); /* the next one starts anew */
+  return wrong;
+}
+
+static void test_rewritten(void **state) {
+  (void)state;
+  int status = child_run(rewritten_run);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_guarded(void **state) {
   (void)state;
   int status = child_run(guarded_run);
@@ -84,7 +104,7 @@ int main(void) {
   int descriptor = mkstemp(path);
   if (descriptor < 0) return 1;
   close(descriptor);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_guarded), cmocka_unit_test(test_unguarded)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_guarded), cmocka_unit_test(test_rewritten), cmocka_unit_test(test_unguarded)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   unlink(path);
   return failed;

@@ -8,9 +8,13 @@ static struct fake {
   struct footprint footprint;
   struct limits limits;
   bool refuse_compile;
-  int refuse_weight, n_open, n_compile, n_load;
+  int refuse_op, refuse_weight, n_open, n_compile, n_load;
 } fake;
 
+static bool fake_supports(const struct plan *plan, int op, struct error *error) {
+  (void)plan;
+  return op != fake.refuse_op || error_set(error, ERROR_UNSUPPORTED, "No op.");
+}
 static struct device *fake_open(const struct device_options *options, struct error *error) {
   (void)options, (void)error;
   fake.n_open++;
@@ -50,6 +54,7 @@ static const struct backend fake_backend = {.name = "fake",
                                             .target = TARGET_CPU,
                                             .open = fake_open,
                                             .close = fake_close,
+                                            .supports = fake_supports,
                                             .measure = fake_measure,
                                             .compile = fake_compile,
                                             .load = fake_load,
@@ -62,7 +67,8 @@ static int setup(void **state) {
   fixture_init(f);
   fixture_write(f);
   *state = f;
-  fake = (struct fake){.footprint = {.weights = 1000, .workspace = 1000, .kv_block = {MIB}}, .refuse_weight = -1};
+  fake = (struct fake){
+      .footprint = {.weights = 1000, .workspace = 1000, .kv_block = {MIB}}, .refuse_op = -1, .refuse_weight = -1};
   return 0;
 }
 
@@ -196,6 +202,9 @@ static void test_options_refused(void **state) {
 /* Whatever fails, what was made before is given back (teardown counts). */
 static void test_undone(void **state) {
   struct engine_options options = options_make();
+  fake.refuse_op = 2;
+  open_refused(*state, &options, "No op.", "");
+  fake.refuse_op = -1;
   fake.refuse_compile = true;
   open_refused(*state, &options, "No program.", "");
   fake.refuse_compile = false;

@@ -1,4 +1,5 @@
 /* Plans: building, checking blocks that were tampered with, row maps and read order; schemes and their values. */
+#include "base/limits.h"
 #include "plan/plan_builder.h"
 
 #include <setjmp.h>
@@ -107,6 +108,31 @@ static void test_tampered(void **state) {
   buffer_release(&block);
 }
 
+static void positions_many(struct plan *p) { p->max_position = LIMIT_MODEL_POSITIONS + 1; }
+static void positions_none(struct plan *p) { p->max_position = 0; }
+static void vocab_wide(struct plan *p) { p->vocab = LIMIT_MODEL_WIDTH + 1; }
+
+static void test_refused(void **state) {
+  (void)state;
+  static const struct {
+    void (*damage)(struct plan *);
+    const char *sentence;
+  } refused[] = {
+      {positions_many, "The plan has vocabulary 20, width 8, positions 16777217: out of range."},
+      {positions_none, "The plan has vocabulary 20, width 8, positions 0: out of range."},
+      {vocab_wide, "The plan has vocabulary 1048577, width 8, positions 64: out of range."},
+  };
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    struct buffer block;
+    struct error error = {0};
+    plan_make(&block);
+    refused[i].damage((struct plan *)(void *)block.data);
+    assert_false(plan_check(buffer_slice(&block), &error));
+    assert_string_equal(error.text, refused[i].sentence);
+    buffer_release(&block);
+  }
+}
+
 static void test_scheme_table(void **state) {
   (void)state;
   static const struct {
@@ -155,8 +181,8 @@ static void test_values(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_build),        cmocka_unit_test(test_rows),   cmocka_unit_test(test_tampered),
-      cmocka_unit_test(test_scheme_table), cmocka_unit_test(test_values),
+      cmocka_unit_test(test_build),   cmocka_unit_test(test_rows),         cmocka_unit_test(test_tampered),
+      cmocka_unit_test(test_refused), cmocka_unit_test(test_scheme_table), cmocka_unit_test(test_values),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
