@@ -1,4 +1,4 @@
-/* Machine rates: independent chains of one instruction for the arithmetic units, plain sums for the memory. Functions
+/* Machine rates: independent chains of one instruction for the arithmetic units, wide loads for the memory. Functions
  * carry their own target attribute, so that one file holds every instruction set. */
 #include "backend/cpu/cpu_rates.h"
 
@@ -132,31 +132,61 @@ static double unit_rate(struct team *team, struct unit unit) {
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
+/* Bytes read in a turn of the loop: sums enough for every load to be under way at once. They are asked for AHEAD_BYTES
+ * early, as hardware prefetchers stop at the end of a page. */
+enum { TURN_BYTES = 256, LINE_BYTES = 64, AHEAD_BYTES = 2048 };
+
+typedef uint64_t bytes_reader(const uint8_t *bytes, size_t n_turn);
+
+#define READER(name, vector_bytes, target_attribute)                                                                   \
+  typedef uint64_t name##_vector __attribute__((vector_size(vector_bytes), may_alias));                                \
+  target_attribute static uint64_t name(const uint8_t *bytes, size_t n_turn) {                                         \
+    name##_vector sum[TURN_BYTES / vector_bytes] = {0};                                                                \
+    for (const uint8_t *end = bytes + n_turn * TURN_BYTES; bytes < end; bytes += TURN_BYTES) {                         \
+      _Pragma("GCC unroll 8") for (int i = 0; i < TURN_BYTES; i += LINE_BYTES)                                         \
+          __builtin_prefetch(bytes + AHEAD_BYTES + i);                                                                 \
+      _Pragma("GCC unroll 16") for (int v = 0; v < TURN_BYTES / vector_bytes; v++) sum[v] ^=                           \
+          ((const name##_vector *)bytes)[v];                                                                           \
+    }                                                                                                                  \
+    uint64_t word[TURN_BYTES / sizeof(uint64_t)], all = 0;                                                             \
+    memcpy(word, sum, sizeof word);                                                                                    \
+    for (size_t i = 0; i < TURN_BYTES / sizeof *word; i++) all ^= word[i];                                             \
+    return all;                                                                                                        \
+  }
+
+READER(read_vector16, 16, )
+#if defined(__x86_64__)
+READER(read_vector32, 32, __attribute__((target("avx2"))))
+READER(read_vector64, 64, __attribute__((target("avx512f"))))
+#endif
+
+static bytes_reader *reader_widest(void) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return read_vector64;
+  if (__builtin_cpu_supports("avx2")) return read_vector32;
+#endif
+  return read_vector16;
+}
+
 struct read_job {
   struct team *team;
-  const uint64_t *words; /* shared */
-  int lines;             /* of 64 bytes */
+  bytes_reader *read;
+  const uint8_t *bytes; /* shared */
+  int n_turn;
   int passes;
 };
 
-/* Eight sums side by side: the compiler makes vectors of them. */
-static uint64_t lines_sum(const uint64_t *words, int lines) {
-  uint64_t sum[8] = {0};
-  for (int i = 0; i < lines; i++)
-    for (int k = 0; k < 8; k++) sum[k] ^= words[(size_t)i * 8 + (size_t)k];
-  return sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
-}
-
 static void read_work(void *context, int worker) {
   const struct read_job *job = context;
-  struct range part = team_share(job->team, job->lines, worker);
+  struct range part = team_share(job->team, job->n_turn, worker);
+  const uint8_t *bytes = job->bytes + (size_t)part.first * TURN_BYTES;
   for (int pass = 0; pass < job->passes; pass++)
-    atomic_fetch_add_explicit(&sink, lines_sum(job->words + (size_t)part.first * 8, part.count), memory_order_relaxed);
+    atomic_fetch_add_explicit(&sink, job->read(bytes, (size_t)part.count), memory_order_relaxed);
 }
 
 static double read_rate(struct team *team, const void *memory, size_t bytes) {
   int passes = (int)(READ_PASS_BYTES / bytes);
-  struct read_job job = {team, memory, (int)(bytes / 64), passes ? passes : 1};
+  struct read_job job = {team, reader_widest(), memory, (int)(bytes / TURN_BYTES), passes ? passes : 1};
   double best = 0;
   for (int i = 0; i < RUNS; i++) {
     uint64_t start = clock_ns();
