@@ -34,6 +34,7 @@ enum limit {
   LIMIT_TOKENIZER_STEPS = 16,         /* normalizing and splitting steps of one tokenizer */
   LIMIT_PATTERN_BYTES = 16 << 10,     /* of one split regex */
   LIMIT_NORMALIZED_BYTES = 256 << 20, /* what one text may become by normalizing */
+  LIMIT_UNSORTED_MARKS = 256,         /* combining marks on one character; Unicode asks for 30 */
   LIMIT_STOP_STRINGS = 16,
   LIMIT_STOP_BYTES = 256, /* of one stop string */
 

@@ -3,6 +3,8 @@
 
 #include "base/utf8.h"
 
+#include <ctype.h>
+
 const char split_gpt2[] = "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 const char split_llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
                             " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
@@ -49,7 +51,10 @@ static bool rewrite_escape(struct rewriter *r, struct error *error) {
   }
   if (strchr("bBhHRXKCGyY", letter) && letter)
     return refuse(r, "an escape whose meaning differs between engines", error);
-  if (letter == 'u' && r->at + 6 <= r->pattern.size) {
+  if (letter == 'u') {
+    for (size_t i = 2; i < 6; i++)
+      if (r->at + i >= r->pattern.size || !isxdigit(r->pattern.data[r->at + i]))
+        return refuse(r, "\\u without four hexadecimal digits", error);
     r->at += 6;
     return buffer_print(r->out, "\\x{%.4s}", (const char *)r->pattern.data + r->at - 4);
   }

@@ -138,8 +138,10 @@ static bool normalize(struct encoding *e, struct slice *text, struct error *erro
     struct slice result;
     if (!normalize_step(step->kind, tables_text(tables, step->a), tables_text(tables, step->b), *text,
                         &e->normalized[free_buffer], &result))
-      return error_set(error, ERROR_LIMIT, "Normalizing the text makes it larger than %d bytes.",
-                       LIMIT_NORMALIZED_BYTES);
+      return error_set(error, ERROR_LIMIT,
+                       "Normalizing the text makes it larger than %d bytes, or more than %d unsorted combining marks "
+                       "follow a character.",
+                       LIMIT_NORMALIZED_BYTES, LIMIT_UNSORTED_MARKS);
     if (result.data != text->data) free_buffer ^= 1;
     *text = result;
   }

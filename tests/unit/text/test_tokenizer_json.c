@@ -175,6 +175,9 @@ static void test_refused(void **state) {
       {SPLIT("("), "The split regex '(' does not compile: missing closing parenthesis."},
       {SPLIT("[a&&b]"), "The split regex '[a&&b]' uses an intersection of classes at byte 2, which is not supported."},
       {SPLIT("[a[b]]"), "The split regex '[a[b]]' uses a class inside a class at byte 2, which is not supported."},
+      {SPLIT("\\\\ua\xC3\xA9\xE2\x82\xAC"), /* four bytes that end within a character */
+       "The split regex '\\ua\xC3\xA9\xE2\x82\xAC' uses \\u without four hexadecimal digits at byte 0, which is not "
+       "supported."},
       {SPLIT("\\\\h"),
        "The split regex '\\h' uses an escape whose meaning differs between engines at byte 0, which is not supported."},
   };

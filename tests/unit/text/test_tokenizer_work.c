@@ -32,7 +32,40 @@ static void test_long(void **state) {
   free(text);
 }
 
+/* Marks in the wrong order: normalizing sorts a few, and refuses many. */
+static void test_marks(void **state) {
+  (void)state;
+  static const struct {
+    int count;
+    const char *low, *high, *sentence;
+  } rows[] = {
+      {200, "\xCC\xA7", "\xCC\x81", NULL},
+      {LONG / 2, "\xCC\xA7", "\xCC\x81",
+       "Normalizing the text makes it larger than 268435456 bytes, or more than 256 unsorted combining marks follow a "
+       "character."},
+      {LONG / 3, "\xE0\xBD\xB3", "\xE0\xBD\xB3",
+       "Normalizing the text makes it larger than 268435456 bytes, or more than 256 unsorted combining marks follow a "
+       "character."},
+  };
+  struct fixture fixture;
+  fixture_open(&fixture, "qwen2");
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    size_t unit = strlen(rows[i].low), size = (size_t)rows[i].count * unit;
+    char *text = malloc(size);
+    for (int n = 0; n < rows[i].count; n++)
+      memcpy(text + (size_t)n * unit, n < rows[i].count / 2 ? rows[i].high : rows[i].low, unit);
+    struct token_list ids;
+    struct error error = {0};
+    token_list_init(&ids, size + 1);
+    assert_int_equal(tokenizer_encode(fixture.tokenizer, slice_make(text, size), 0, &ids, &error), !rows[i].sentence);
+    if (rows[i].sentence) assert_string_equal(error.text, rows[i].sentence);
+    token_list_release(&ids);
+    free(text);
+  }
+  fixture_close(&fixture);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_long)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_long), cmocka_unit_test(test_marks)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
