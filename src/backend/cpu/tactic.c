@@ -12,8 +12,9 @@
 
 enum {
   TRIAL_ROUNDS = 3,
-  TRIAL_NS = 1000000, /* a round of trials of one tactic lasts about so long */
+  TRIAL_NS = 500000, /* a round of trials of one tactic lasts about so long */
   CANDIDATES = 3,
+  LARGE_BYTES = 8 << 20, /* weights that take so long that claims cost nothing beside them: always claimed */
 };
 
 /* A linear alone, as the team runs it in a step. */
@@ -71,9 +72,9 @@ static int candidates_list(const struct call *call, int n_worker, int *candidate
 }
 
 /* Runs the trials in the program's own workspace, with zeros as weights. 0 when there is no memory for those. */
-static int call_time(struct program *program, const struct call *call, const int *candidate, int n) {
+static int call_time(struct program *program, const struct call *call, size_t bytes, const int *candidate, int n) {
   const struct op *op = call->op;
-  size_t bytes = backend_packed_bytes(&backend_cpu, plan_weights(program->plan) + op->weight[0]), page = 4096;
+  size_t page = 4096;
   uint8_t *zeros = aligned_alloc(page, (bytes + page - 1) / page * page);
   if (!zeros) return 0;
   memset(zeros, 0, bytes);
@@ -114,9 +115,14 @@ void tactics_choose(struct program *program) {
     struct call *call = &program->calls[i];
     int candidate[CANDIDATES], n;
     if (call->op->kind != OP_LINEAR || (n = candidates_list(call, n_worker, candidate)) == 1) continue;
+    size_t bytes = backend_packed_bytes(&backend_cpu, plan_weights(program->plan) + call->op->weight[0]);
+    if (bytes >= LARGE_BYTES) {
+      call->chunk = candidate[n - 1];
+      continue;
+    }
     key_make(program, call, model, key, sizeof key);
     if (!tactic_cache_get(&cache, key, &call->chunk) || call->chunk > call->n_unit) {
-      call->chunk = call_time(program, call, candidate, n);
+      call->chunk = call_time(program, call, bytes, candidate, n);
       tactic_cache_put(&cache, key, call->chunk);
     }
   }
