@@ -23,7 +23,8 @@ configure() { # PRESET OPTIONS...
 }
 
 build() { # PRESET [TARGET]
-  configure "$1" -DSPATE_WERROR=ON -DSPATE_TESTS=ON && cmake --build --preset "$1" --target "${2:-all}" -- --quiet
+  local strict=ON; [ "$1" = fuzz ] && strict=OFF # clang warns of other things; gcc's warnings are the errors
+  configure "$1" -DSPATE_WERROR=$strict -DSPATE_TESTS=ON && cmake --build --preset "$1" --target "${2:-all}" -- --quiet
 }
 
 tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }

@@ -36,7 +36,7 @@ double floor_seconds(const struct work *work, const struct machine_rates *rates,
   double gbs = rates_bandwidth(rates, bytes);
   double int8 = work->int8_ops * tokens + work->head_int8_ops * outputs;
   double floats = work->float_ops * tokens + work->head_float_ops * outputs;
-  double int8_rate = rates->int8_gops ? rates->int8_gops : rates->fp32_gflops;
+  double int8_rate = rates->int8_gops > 0 ? rates->int8_gops : rates->fp32_gflops;
   if (gbs <= 0 || rates->fp32_gflops <= 0) return 0;
   double compute = int8 / (int8_rate * 1e9) + floats / (rates->fp32_gflops * 1e9), memory = bytes / (gbs * 1e9);
   return compute > memory ? compute : memory;
