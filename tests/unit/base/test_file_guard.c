@@ -104,7 +104,8 @@ int main(void) {
   int descriptor = mkstemp(path);
   if (descriptor < 0) return 1;
   close(descriptor);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_guarded), cmocka_unit_test(test_rewritten), cmocka_unit_test(test_unguarded)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_guarded), cmocka_unit_test(test_rewritten),
+                                     cmocka_unit_test(test_unguarded)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   unlink(path);
   return failed;
