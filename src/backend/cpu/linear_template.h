@@ -11,6 +11,7 @@ enum {
   VECTOR_BYTES = 4 * LANES,    /* of each 64-byte plane vector */
   SUM_ROWS = 128,              /* rows × tiles that sums are held for at a time */
   ROW_BLOCK_BYTES = 192 << 10, /* activation rows that should stay in the second-level cache */
+  AHEAD_BYTES = 3072,          /* what one row asks the memory for in advance: hardware streams stop at 4 KiB pages */
   LONE_TILES = 4,              /* tiles side by side when there is one row of floats: independent chains of sums */
 };
 
@@ -231,9 +232,12 @@ static ALWAYS_INLINE void tile_lone(struct code_form form, int n_part, const str
   vfloat sum[VECTORS];
   UNROLL(VECTOR_UNROLL)
   for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_set(0);
-  for (int at = 0; at < layout->n_unit; tile += layout->block_bytes)
+  for (int at = 0; at < layout->n_unit; tile += layout->block_bytes) {
+    for (size_t line = 0; line < layout->block_bytes; line += PLANE_BYTES)
+      __builtin_prefetch(tile + AHEAD_BYTES + line); /* past the end of the weights it asks for nothing */
     for (int u = 0; u < layout->block_units && at < layout->n_unit; u++, at++)
       unit_lone(form, n_part, (struct unit_view){layout, book, tile, u}, x++, sum);
+  }
   UNROLL(VECTOR_UNROLL)
   for (int v = 0; v < VECTORS; v++) vfloat_store(sums + v * LANES, sum[v]);
 }
