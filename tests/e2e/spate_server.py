@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 
 WAIT_SECONDS = 60
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -138,6 +139,34 @@ class Server:
         return 0.0
 
 
+class EngineCase(unittest.TestCase):
+    """Tests over one tiny engine."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.engine.remove()
+
+
+class ServerCase(EngineCase):
+    """Tests over one server of that engine, which the class's `backend` runs."""
+
+    backend = "null"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = Server(cls.engine, backend=cls.backend)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        super().tearDownClass()
+
+
 def receive_all(client):
     pieces = []
     while piece := client.recv(1 << 16):
@@ -161,7 +190,6 @@ def sse_objects(body):
 
 
 def main(module):
-    import unittest
     if not os.path.exists(SPATE):
         print(f"SKIPPED: there is no {SPATE}")
         sys.exit(77)

@@ -1,22 +1,13 @@
 """Generation over HTTP: whole answers, both kinds of streams, the query form, sampling, limits."""
 import json
-import unittest
 import urllib.parse
 
 import spate_server
-from spate_server import Engine, Server, sse_objects
+from spate_server import Engine, sse_objects
 
 
-class Generate(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.engine = Engine()
-        cls.server = Server(cls.engine, backend="cpu")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        cls.engine.remove()
+class Generate(spate_server.ServerCase):
+    backend = "cpu"
 
     WANTED = {"prompt": "Once upon a time", "max_tokens": 24, "seed": 7}
 

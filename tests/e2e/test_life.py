@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import unittest
 
 import spate_server
 from spate_server import Engine, Server, post_bytes, receive_all, sse_objects, wait_for
@@ -13,15 +12,7 @@ FOR_EVER = {"prompt": "Once", "max_tokens": Engine.MAX_SEQ_LEN - 64}
 CANCELLED = 'llm_requests_finished_total{reason="cancelled"}'
 
 
-class Life(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.engine = Engine()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.engine.remove()
-
+class Life(spate_server.EngineCase):
     def serve(self, *options, backend="null", engine=None, **more):
         server = Server(engine or self.engine, *options, backend=backend, **more)
         self.addCleanup(server.__exit__)

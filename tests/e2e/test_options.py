@@ -7,10 +7,9 @@ import pty
 import shutil
 import subprocess
 import tempfile
-import unittest
 
 import spate_server
-from spate_server import ROOT, SPATE, Engine, Server
+from spate_server import ROOT, SPATE, Server
 
 MODEL = ROOT / "tests/fixtures/model/smollm2"
 SMALL_KV = ("--kv-cache-memory", "256M")
@@ -21,15 +20,7 @@ def run(*command, **more):
     return subprocess.run((SPATE, *command), capture_output=True, text=True, timeout=spate_server.WAIT_SECONDS, **more)
 
 
-class Options(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.engine = Engine()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.engine.remove()
-
+class Options(spate_server.EngineCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-options-"))
         self.addCleanup(shutil.rmtree, self.folder)

@@ -1,9 +1,7 @@
 """What the server must refuse: malformed heads as raw bytes, malformed bodies and queries with their sentences."""
 import json
-import unittest
 
 import spate_server
-from spate_server import Engine, Server
 
 START = b"POST /generate HTTP/1.1\r\nHost: t\r\n"
 BAD_HEADS = {
@@ -61,17 +59,7 @@ BAD_QUERIES = {
 }
 
 
-class Refused(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.engine = Engine()
-        cls.server = Server(cls.engine)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        cls.engine.remove()
-
+class Refused(spate_server.ServerCase):
     def test_heads(self):
         for name, head in BAD_HEADS.items():
             with self.subTest(name):

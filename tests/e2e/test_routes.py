@@ -1,24 +1,13 @@
 """Every path, every method, headers, and what the HTTP metrics count."""
 import json
-import unittest
 
 import spate_server
-from spate_server import JSON, Engine, Server
+from spate_server import JSON, Engine
 
 LIMIT_BODY_BYTES = 1 << 20
 
 
-class Routes(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.engine = Engine()
-        cls.server = Server(cls.engine)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        cls.engine.remove()
-
+class Routes(spate_server.ServerCase):
     def error_of(self, answer):
         status, headers, body = answer
         self.assertEqual(headers["Content-Type"], "application/json")

@@ -2,10 +2,9 @@
 import json
 import os
 import subprocess
-import unittest
 
 import spate_server
-from spate_server import ROOT, SPATE, Engine
+from spate_server import ROOT, SPATE
 
 EMBED = os.environ.get("EMBED", str(ROOT / "build/release/embed"))
 
@@ -14,15 +13,7 @@ def run(*command):
     return subprocess.run(command, capture_output=True, text=True, timeout=spate_server.WAIT_SECONDS)
 
 
-class Tools(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.engine = Engine()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.engine.remove()
-
+class Tools(spate_server.EngineCase):
     def test_embed(self):
         ours = run(SPATE, "generate", self.engine.path, "-p", "Once", "-n", "32", "--temperature", "0")
         theirs = run(EMBED, self.engine.path, "Once")
