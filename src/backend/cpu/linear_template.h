@@ -1,10 +1,10 @@
 /* Linears over the packed layout, written once for all instruction sets on the primitives of vector_*.h.
  *
- * Every kernel holds some weights in registers as the dot product wants them and adds their part to the sums of all
- * rows of a block of activation rows, which stay in the first-level cache: unpacking is paid once per block of rows,
- * and one row or many run the same code. The order of sums is that of the columns: integers: an exact integer dot for
- * each unit (half a unit for groups of 16), part = scale × dot + min × sum(q), sum += part × activation scale floats:
- * one fused multiply-add for each column so a row's bytes do not depend on what runs beside it. */
+ * With many rows a kernel holds some weights in registers as the dot product wants them and adds their part to the sums
+ * of all rows of a block, which stay in the first-level cache: unpacking is paid once for each block of rows. With one
+ * row its sums stay in registers instead. Either way a row's sums are formed in the order of the columns, whatever runs
+ * beside it. Integers: an exact dot for each unit (half a unit for groups of 16), part = scale × dot + min × sum(q),
+ * sum += part × activation scale. Floats: one fused multiply-add for each column. */
 
 enum {
   VECTORS = TILE_ROWS / LANES, /* of a tile */
