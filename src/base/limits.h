@@ -41,6 +41,7 @@ enum limit {
   /* HTTP */
   LIMIT_HEAD_BYTES = 16 << 10,
   LIMIT_HEADERS = 100,
+  LIMIT_HEADER_BYTES = 8 << 10, /* of one header line */
   LIMIT_URL_BYTES = 8 << 10,
   LIMIT_BODY_BYTES = 1 << 20,   /* of a text request */
   LIMIT_BODY_BYTES_PER_MS = 64, /* the slowest upload waited for */

@@ -140,6 +140,8 @@ static struct slice trim(struct slice value) {
 }
 
 static struct head_verdict check_field(struct slice line, struct fields *fields) {
+  if (line.size > LIMIT_HEADER_BYTES) return refuse(431, "A header line is longer than 8192 bytes.");
+  _Static_assert(LIMIT_HEADER_BYTES == 8192, "the sentence above names the limit");
   if (line.data[0] == ' ' || line.data[0] == '\t') return refuse(400, "A header line starts with white space.");
   const uint8_t *colon = memchr(line.data, ':', line.size);
   if (!colon) return refuse(400, "A header line has no colon.");
@@ -176,17 +178,9 @@ static struct head_verdict check_together(const struct fields *fields, bool is_1
   return SOUND;
 }
 
-static struct head_verdict check_size(struct slice head) {
-  if (head.size <= LIMIT_HEAD_BYTES) return SOUND;
-  const uint8_t *end = memchr(head.data, '\n', head.size);
-  if (!end || (size_t)(end - head.data) > LIMIT_HEAD_BYTES) return refuse(414, "The URL is longer than 8192 bytes.");
-  _Static_assert(LIMIT_HEAD_BYTES == 16384, "the sentence below names the limit");
-  return refuse(431, "The head is larger than 16384 bytes.");
-}
-
 struct head_verdict head_gate_check(struct slice head) {
-  struct head_verdict verdict = check_size(head);
-  if (verdict.status) return verdict;
+  if (head.size > LIMIT_HEAD_BYTES) return refuse(400, "The head is larger than 16384 bytes.");
+  _Static_assert(LIMIT_HEAD_BYTES == 16384, "the sentence above names the limit");
   for (size_t i = 0; i < head.size; i++) {
     const char *fault = byte_fault(head, i);
     if (fault) return refuse(400, fault);
@@ -195,7 +189,7 @@ struct head_verdict head_gate_check(struct slice head) {
   if (!whole) return refuse(400, "The head does not hold a request line and an empty line.");
   struct slice rest = {head.data, head.size - 2};
   bool is_1_1 = false;
-  verdict = check_request_line(take_line(&rest), &is_1_1);
+  struct head_verdict verdict = check_request_line(take_line(&rest), &is_1_1);
   struct fields fields = {0};
   while (!verdict.status && rest.size) verdict = check_field(take_line(&rest), &fields);
   return verdict.status ? verdict : check_together(&fields, is_1_1);

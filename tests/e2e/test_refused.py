@@ -23,6 +23,8 @@ BAD_HEADS = {
     "empty name": START + b": 1\r\n\r\n",
     "no Host": b"GET /health HTTP/1.1\r\n\r\n",
     "two Hosts": b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "head over its limit": START + b"X-A: " + b"x" * (17 << 10) + b"\r\n\r\n",
+    "head over its limit in many lines": START + 90 * (b"X: " + b"x" * 180 + b"\r\n") + b"\r\n",
     "chunk size that is no number": START + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
     "chunk size with a sign": START + b"Transfer-Encoding: chunked\r\n\r\n+1\r\na\r\n0\r\n\r\n",
 }

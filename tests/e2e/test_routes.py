@@ -79,7 +79,13 @@ class Routes(spate_server.ServerCase):
         self.assertEqual(self.server.request("GET", "/health", "body")[0], 413)
 
     def test_head_too_large(self):
-        self.assertEqual(self.error_of(self.server.get("/health", {"X-Long": "x" * (1 << 14)}))[0], 431)
+        """Parts over their limits; a whole head over its own is a 400 that closes (test_refused)."""
+        long_line, long_url = {"X-Long": "x" * (8 << 10)}, "/" + "u" * (8 << 10)
+        self.assertEqual(self.error_of(self.server.get("/health", long_line)),
+                         (431, "A header line is longer than 8192 bytes."))
+        self.assertEqual(self.error_of(self.server.get("/health", {f"X-{i}": "1" for i in range(100)})),
+                         (431, "The head has more than 100 header lines."))
+        self.assertEqual(self.error_of(self.server.get(long_url)), (414, "The URL is longer than 8192 bytes."))
 
     def test_request_id(self):
         for path in ("/health", "/nowhere"):

@@ -143,22 +143,31 @@ static char *make_head(size_t url, int n, size_t value) {
 
 static void test_limits(void **state) {
   (void)state;
+  static const char url[] = "The URL is longer than 8192 bytes.";
+  static const char head[] = "The head is larger than 16384 bytes.";
+  static const char lines[] = "The head has more than 100 header lines.";
+  static const char line[] = "A header line is longer than 8192 bytes.";
   static const struct {
     size_t url, cut; /* cut: judge only so many bytes; 0: all */
     int n_header;
     size_t value;
     int status;
+    const char *reason;
   } table[] = {
-      {8192, 0, 1, 0, 0},        {8193, 0, 1, 0, 414},    {100000, 0, 1, 0, 414}, {100000, 20000, 1, 0, 414},
-      {1, 0, 100, 1, 0},         {1, 0, 101, 1, 431},     {1, 0, 90, 170, 0},     {1, 0, 90, 180, 431},
-      {1, 16385, 2, 20000, 431}, {1, 16384, 2, 20000, 0},
+      {8192, 0, 1, 0, 0, ""},       {8193, 0, 1, 0, 414, url},        {16000, 0, 1, 0, 414, url},
+      {100000, 0, 1, 0, 400, head}, {100000, 20000, 1, 0, 400, head}, {1, 0, 100, 1, 0, ""},
+      {1, 0, 101, 1, 431, lines},   {1, 0, 2, 8189, 0, ""},           {1, 0, 2, 8190, 431, line},
+      {1, 0, 90, 170, 0, ""},       {1, 0, 90, 180, 400, head},       {1, 16385, 2, 20000, 400, head},
+      {1, 16384, 2, 20000, 0, ""},
   };
   for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
     bool complete;
-    char *head = make_head(table[i].url, table[i].n_header, table[i].value);
-    struct head_verdict verdict = judge(head, table[i].cut ? table[i].cut : strlen(head), &complete);
-    if (verdict.status != table[i].status) fail_msg("row %zu gave %d", i, verdict.status);
-    free(head);
+    char *bytes = make_head(table[i].url, table[i].n_header, table[i].value);
+    struct head_verdict verdict = judge(bytes, table[i].cut ? table[i].cut : strlen(bytes), &complete);
+    const char *reason = verdict.reason ? verdict.reason : "";
+    bool right = verdict.status == table[i].status && strcmp(reason, table[i].reason) == 0;
+    if (!right) fail_msg("row %zu gave %d %s", i, verdict.status, reason);
+    free(bytes);
   }
 }
 
