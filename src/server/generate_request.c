@@ -80,6 +80,7 @@ static bool store(struct generate_request *request, const struct request_field *
   case FIELD_FLOAT: return store_float(field, place, value);
   case FIELD_SEED: return store_seed(request, value);
   case FIELD_STOP: return store_stop(request, value);
+  case FIELD_ONE: return json_number_value(value) == 1;
   case FIELD_LATER: break;
   }
   return false;

@@ -36,6 +36,7 @@ static void write_schema(const struct request_field *field, struct buffer *out) 
                  "\"minLength\":1},\"maxItems\":%d}]",
                  LIMIT_STOP_STRINGS);
     break;
+  case FIELD_ONE: buffer_text(out, "\"type\":\"integer\",\"const\":1"); break;
   case FIELD_LATER: break;
   }
 }

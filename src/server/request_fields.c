@@ -57,6 +57,10 @@ static const struct request_field fields[] = {
      .type = FIELD_STOP,
      .fallback = "none",
      .description = "Generation ends before the first of these that appears in the text."},
+    {.name = "tensor_parallel_size",
+     .type = FIELD_ONE,
+     .fallback = "1",
+     .description = "Devices that share the model; set for the whole server, so that a request can only agree."},
     {.name = "lora_request", .type = FIELD_LATER, .description = "Adapters do not exist yet: leave lora_request out."},
     {.name = "image_data",
      .type = FIELD_LATER,
@@ -131,6 +135,7 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
     buffer_print(out, "a string or a list of up to %d strings, each of 1 to %d bytes and without U+0000",
                  LIMIT_STOP_STRINGS, LIMIT_STOP_BYTES);
     break;
+  case FIELD_ONE: buffer_text(out, "1: more does not exist yet"); break;
   case FIELD_LATER: buffer_text(out, "nothing"); break;
   }
 }

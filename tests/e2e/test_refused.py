@@ -47,6 +47,8 @@ BAD_BODIES = {
         'streaming is there twice: as "streaming" and as "stream"; send one.',
     '{"prompt": "a", "maxtokens": 5}': 'There is no field "maxtokens"; did you mean "max_tokens"?',
     '{"prompt": "a", "frequency": 5}': 'There is no field "frequency": /openapi.json lists those that exist.',
+    '{"prompt": "a", "tensor_parallel_size": 2}':
+        "tensor_parallel_size is 2, expected 1: more does not exist yet.",
     '{"prompt": "a", "lora_request": {"lora_name": "x"}}': "Adapters do not exist yet: leave lora_request out.",
     '{"prompt": "a", "image_data": "x"}': "Images do not exist yet: leave image_data out and send text alone.",
 }

@@ -54,7 +54,8 @@ static void test_defaults(void **state) {
   static const char *const bodies[] = {
       "{\"prompt\":\"\"}",
       "{\"prompt\":\"\",\"streaming\":null,\"max_tokens\":null,\"temperature\":null,\"top_k\":null,\"top_p\":null,"
-      "\"seed\":null,\"stop\":null}",
+      "\"seed\":null,\"stop\":null,\"tensor_parallel_size\":null}",
+      "{\"prompt\":\"\",\"tensor_parallel_size\":1}",
   };
   struct generate_request request;
   struct error error;
@@ -117,6 +118,10 @@ static const struct {
     {"{\"prompt\":\"\",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\","
      "\"f\",\"g\",\"h\"]}",
      "stop is a list, " STOP},
+    {"{\"prompt\":\"\",\"tensor_parallel_size\":2}", "tensor_parallel_size is 2, expected 1: more does not exist yet."},
+    {"{\"prompt\":\"\",\"tensor_parallel_size\":0}", "tensor_parallel_size is 0, expected 1: more does not exist yet."},
+    {"{\"prompt\":\"\",\"tensor_parallel_size\":true}",
+     "tensor_parallel_size is true, expected 1: more does not exist yet."},
     {"{\"prompt\":\"\",\"lora_request\":null}", "Adapters do not exist yet: leave lora_request out."},
     {"{\"prompt\":\"\",\"image_data\":\"x\"}", "Images do not exist yet: leave image_data out and send text alone."},
     {"{\"prompt\":\"\",\"Temperature\":1}", "There is no field \"Temperature\"; did you mean \"temperature\"?"},
@@ -143,6 +148,8 @@ static const struct {
     {"prompt=a&max_tokens=0", "max_tokens is 0, " WHOLE},
     {"prompt=a&streaming=True", "streaming is a string, expected true or false."},
     {"prompt=a&top_k=%5B1%5D", "top_k is a list, expected a whole number from -1 to 2147483647."},
+    {"prompt=a&tensor_parallel_size=1", NULL},
+    {"prompt=a&tensor_parallel_size=2", "tensor_parallel_size is 2, expected 1: more does not exist yet."},
     {"prompt=%4", "The query has a bad percent-encoding."},
     {"prompt=%C3", "prompt is not valid UTF-8 in the query."},
     {"prompt=a&image_data=x", "Images do not exist yet: leave image_data out and send text alone."},
