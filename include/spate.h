@@ -54,7 +54,7 @@ SPATE_API const char *spate_version(void);
 
 /* ---- build ------------------------------------------------------------------------------------------------------ */
 
-/* Called from the building thread, at most about ten times a second and at the end of each stage. Returning false
+/* Called from the calling thread, at most about ten times a second and at the end of each stage. Returning false
  * cancels: nothing half made is left behind. */
 typedef bool (*spate_progress)(void *user, const char *stage, uint64_t done, uint64_t total);
 
@@ -203,16 +203,28 @@ typedef struct {
 
 SPATE_API void spate_text_free(spate_text *text);
 
-/* Inspecting and tokenizing read no weights: they take a fraction of a second, and have no progress to report. */
+/* What is in a model or engine file (tensors, types, sizes, config, tokenizer facts, memory needed), as JSON. Weights
+ * are not read. progress may be NULL; its stages are "open", for a model "plan" and "tokenizer", and "describe". */
+SPATE_API bool spate_inspect(const char *path, spate_progress progress, void *user, spate_text *json,
+                             spate_error *error);
 
-/* What is in a model or engine file (tensors, types, sizes, config, tokenizer facts, memory needed), as JSON. */
-SPATE_API bool spate_inspect(const char *path, spate_text *json, spate_error *error);
+typedef struct {
+  size_t size;
+  const char *model; /* an engine file, or a model, whose tokenizer is compiled first */
+  const char *text;  /* UTF-8; special tokens in it are recognised */
+  size_t text_size;
+  bool no_special;         /* add no BOS or EOS; otherwise they are added as the tokenizer says */
+  spate_progress progress; /* may be NULL; the stages are "open", "tokenizer" and "encode" */
+  void *user;
+} spate_tokenize_options;
 
-/* Token ids of a text as JSON: {"tokens":[{"id":1,"text":"…"},…]}. `model` as in spate_open_options, of which only the
- * tokenizer is used; special tokens in the text are recognised, BOS and EOS are added as the tokenizer says when
- * add_special. */
-SPATE_API bool spate_tokenize(const char *model, const char *text, size_t text_size, bool add_special, spate_text *json,
-                              spate_error *error);
+static inline void spate_tokenize_options_init(spate_tokenize_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+}
+
+/* Token ids of a text as JSON: {"tokens":[{"id":1,"text":"…"},…]}. */
+SPATE_API bool spate_tokenize(const spate_tokenize_options *options, spate_text *json, spate_error *error);
 
 typedef struct {
   size_t size;

@@ -11,5 +11,5 @@ bool progress_report(struct build_progress *progress, const char *stage, uint64_
   if (!progress->report || (done != total && now - progress->last_us < REPORT_EVERY_US)) return true;
   progress->last_us = now;
   if (progress->report(progress->user, stage, done, total)) return true;
-  return error_set(error, ERROR_CANCELLED, "The build was cancelled in the stage \"%s\".", stage);
+  return error_set(error, ERROR_CANCELLED, "Cancelled by the caller in the stage \"%s\".", stage);
 }

@@ -1,4 +1,5 @@
-/* A build's progress towards its caller, at most about ten times a second. Owned by the building thread. */
+/* Progress of a build, or of another use of its stages, towards the caller; at most about ten times a second. Owned by
+ * the thread that builds. */
 #ifndef SPATE_BUILD_BUILD_PROGRESS_H
 #define SPATE_BUILD_BUILD_PROGRESS_H
 

@@ -38,10 +38,12 @@ static void sections_write(const struct engine_file *file, struct buffer *json) 
   buffer_text(json, "]");
 }
 
-static bool engine_inspect(const char *path, struct buffer *json, struct error *error) {
+static bool engine_inspect(const char *path, struct build_progress *progress, struct buffer *json,
+                           struct error *error) {
   struct engine_file file;
   if (!engine_file_open(&file, path, error)) return false;
-  json_t *manifest = json_parse(file.manifest, error); /* checked here: nobody else has read it yet */
+  bool opened = progress_report(progress, "open", 1, 1, error);
+  json_t *manifest = opened ? json_parse(file.manifest, error) : NULL; /* nobody else has read it yet */
   if (manifest) {
     buffer_print(json, "{\"kind\":\"engine\",\"bytes\":%" PRIu64, file.header->total);
     sections_write(&file, json);
@@ -50,7 +52,7 @@ static bool engine_inspect(const char *path, struct buffer *json, struct error *
     buffer_append(json, file.manifest.data, file.manifest.size);
     buffer_text(json, "}");
   }
-  bool done = manifest != NULL;
+  bool done = manifest && progress_report(progress, "describe", 1, 1, error);
   json_decref(manifest);
   engine_file_close(&file);
   return done;
@@ -77,32 +79,40 @@ static void problem_write(const struct error *problem, struct buffer *json) {
   json_write_string(json, slice_text(problem->text));
 }
 
-static bool checkpoint_inspect(const char *path, struct buffer *json, struct error *error) {
+/* The stages of a build. One that fails is a fact to report; what the others tell is told all the same. */
+static bool draft_describe(struct draft *draft, struct build_progress *progress, struct buffer *json,
+                           struct error *error) {
   const struct backend *backend = &backend_cpu;
-  struct draft draft;
   struct error problem;
-  draft_init(&draft);
-  bool done = draft_open(&draft, path, error);
-  if (done) {
-    buffer_text(json, "{\"kind\":\"checkpoint\",\"model\":");
-    checkpoint_facts(draft.checkpoint, json);
-    bool settled = draft_settle(&draft, &(struct engine_config){0}, backend, &problem);
-    if (settled) memory_write(draft_plan(&draft), &draft.facts.config, backend, json);
-    bool complete = draft_tokenizer(&draft, settled ? &problem : NULL) && settled;
-    if (draft.tokenizer) {
-      buffer_text(json, ",\"tokenizer\":");
-      manifest_write_tokenizer(draft.tokenizer, json);
-    }
-    if (!complete) problem_write(&problem, json);
-    tensors_write(draft.checkpoint, json);
-    buffer_text(json, "}");
+  bool settled = draft_settle(draft, &(struct engine_config){0}, backend, &problem);
+  if (!progress_report(progress, "plan", 1, 1, error)) return false;
+  bool complete = draft_tokenizer(draft, settled ? &problem : NULL) && settled;
+  if (!progress_report(progress, "tokenizer", 1, 1, error)) return false;
+  buffer_text(json, "{\"kind\":\"checkpoint\",\"model\":");
+  checkpoint_facts(draft->checkpoint, json);
+  if (settled) memory_write(draft_plan(draft), &draft->facts.config, backend, json);
+  if (draft->tokenizer) {
+    buffer_text(json, ",\"tokenizer\":");
+    manifest_write_tokenizer(draft->tokenizer, json);
   }
+  if (!complete) problem_write(&problem, json);
+  tensors_write(draft->checkpoint, json);
+  buffer_text(json, "}");
+  return progress_report(progress, "describe", 1, 1, error);
+}
+
+static bool checkpoint_inspect(const char *path, struct build_progress *progress, struct buffer *json,
+                               struct error *error) {
+  struct draft draft;
+  draft_init(&draft);
+  bool done = draft_open(&draft, path, error) && progress_report(progress, "open", 1, 1, error) &&
+              draft_describe(&draft, progress, json, error);
   draft_release(&draft);
   return done;
 }
 
-bool inspect_path(const char *path, struct buffer *json, struct error *error) {
-  bool done = engine_file_detect(path) ? engine_inspect(path, json, error) : checkpoint_inspect(path, json, error);
-  if (!done) return false;
+bool inspect_path(const char *path, struct build_progress *progress, struct buffer *json, struct error *error) {
+  bool is_engine = engine_file_detect(path);
+  if (!(is_engine ? engine_inspect : checkpoint_inspect)(path, progress, json, error)) return false;
   return !json->failed || error_set(error, ERROR_LIMIT, "What is in %s does not fit in %zu bytes.", path, json->max);
 }

@@ -2,6 +2,7 @@
  * objects as tables. Nothing here knows what the facts are, but for which numbers are bytes. */
 #include "base/json.h"
 #include "cli/command.h"
+#include "cli/progress.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -135,7 +136,8 @@ static void facts_print(json_t *object, int indent) {
 int command_inspect(const struct settings *settings) {
   spate_text json;
   spate_error error;
-  if (!spate_inspect(settings->operand, &json, &error)) return command_fail(error.text);
+  struct progress progress = progress_quiet();
+  if (!spate_inspect(settings->operand, progress_show, &progress, &json, &error)) return command_fail(error.text);
   struct error detail;
   json_t *root = settings->json ? NULL : json_parse(slice_make(json.data, json.size), &detail);
   int code = 0;

@@ -1,6 +1,7 @@
 /* spate tokenize: the tokens of a text, one "id text" a line. */
 #include "base/json.h"
 #include "cli/command.h"
+#include "cli/progress.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,12 +27,19 @@ static int tokens_print(const spate_text *json) {
 }
 
 int command_tokenize(const struct settings *settings) {
-  size_t size;
   spate_error error;
   spate_text json;
-  char *text = prompt_read(settings, &size);
+  struct progress progress = progress_quiet();
+  spate_tokenize_options options;
+  spate_tokenize_options_init(&options);
+  char *text = prompt_read(settings, &options.text_size);
   if (!text) return 1;
-  bool done = spate_tokenize(settings->operand, text, size, !settings->no_special, &json, &error);
+  options.model = settings->operand;
+  options.text = text;
+  options.no_special = settings->no_special;
+  options.progress = progress_show;
+  options.user = &progress;
+  bool done = spate_tokenize(&options, &json, &error);
   free(text);
   if (!done) return command_fail(error.text);
   int code = 0;

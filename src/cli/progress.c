@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BAR_WIDTH = 30, LEAST_BYTES = 4096 };
+enum { BAR_WIDTH = 30, LEAST_BYTES = 4096, QUIET_US = 1000000 };
 
 static volatile sig_atomic_t interrupted;
 
@@ -27,6 +27,10 @@ bool progress_end(const struct progress *p) {
   sigaction(SIGINT, &p->on_int, NULL);
   sigaction(SIGTERM, &p->on_term, NULL);
   return !interrupted;
+}
+
+struct progress progress_quiet(void) {
+  return (struct progress){.quiet_until_us = clock_us() + QUIET_US};
 }
 
 static void stage_begin(struct progress *p, const char *stage) {
@@ -58,6 +62,7 @@ static void bar_print(const struct progress *p, uint64_t done, uint64_t total) {
 
 bool progress_show(void *user, const char *stage, uint64_t done, uint64_t total) {
   struct progress *p = user;
+  if (clock_us() < p->quiet_until_us) return !interrupted;
   if (strncmp(p->stage, stage, sizeof p->stage - 1) != 0) stage_begin(p, stage);
   if (isatty(STDERR_FILENO)) bar_print(p, done, total);
   p->last_us = clock_us();

@@ -34,6 +34,11 @@ bool request_read(const spate_engine *engine, const spate_request *from, spate_r
   return options_read(to, from, "spate_request", error);
 }
 
+bool tokenize_options_read(const spate_tokenize_options *from, spate_tokenize_options *to, struct error *error) {
+  spate_tokenize_options_init(to);
+  return options_read(to, from, "spate_tokenize_options", error);
+}
+
 bool bench_options_read(const spate_bench_options *from, spate_bench_options *to, struct error *error) {
   spate_bench_options_init(to);
   return options_read(to, from, "spate_bench_options", error);

@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "build/draft.h"
 #include "build/inspect.h"
+#include "lib/public_options.h"
 #include "lib/spate_state.h"
 
 #include <stdlib.h>
@@ -23,11 +24,14 @@ void spate_text_free(spate_text *text) {
   *text = (spate_text){0};
 }
 
-bool spate_inspect(const char *path, spate_text *json, spate_error *error) {
+bool spate_inspect(const char *path, spate_progress progress, void *user, spate_text *json, spate_error *error) {
+  struct build_progress stages = {.report = progress, .user = user};
   struct error detail = {0};
   struct buffer out;
   buffer_init(&out, TEXT_MAX);
-  if (inspect_path(path, &out, &detail)) return text_export(&out, json, &detail) || error_export(&detail, error);
+  if (inspect_path(path, &stages, &out, &detail)) {
+    return text_export(&out, json, &detail) || error_export(&detail, error);
+  }
   buffer_release(&out);
   return error_export(&detail, error);
 }
@@ -42,49 +46,62 @@ static void tokens_write(const struct tokenizer *tokenizer, const struct token_l
   buffer_text(out, "]}");
 }
 
-static bool text_tokenize(const struct tokenizer *tokenizer, struct slice text, bool add_special, struct buffer *out,
-                          struct error *error) {
+/* The work of one call: what is asked, whom to tell, where to write. */
+struct tokenizing {
+  spate_tokenize_options options;
+  struct build_progress progress;
+  struct buffer out;
+};
+
+static bool text_encode(struct tokenizing *job, const struct tokenizer *tokenizer, struct error *error) {
+  const spate_tokenize_options *o = &job->options;
+  if (!progress_report(&job->progress, "tokenizer", 1, 1, error)) return false;
   struct token_list list;
-  token_list_init(&list, text.size + 16);
-  unsigned flags = ENCODE_PARSE_SPECIAL | (add_special ? (unsigned)ENCODE_ADD_SPECIAL : 0);
-  bool done = tokenizer_encode(tokenizer, text, flags, &list, error);
-  if (done) tokens_write(tokenizer, &list, out);
+  token_list_init(&list, o->text_size + 16);
+  unsigned flags = ENCODE_PARSE_SPECIAL | (o->no_special ? 0 : (unsigned)ENCODE_ADD_SPECIAL);
+  bool done = tokenizer_encode(tokenizer, slice_make(o->text, o->text_size), flags, &list, error);
+  if (done) tokens_write(tokenizer, &list, &job->out);
   token_list_release(&list);
-  return done;
+  return done && progress_report(&job->progress, "encode", o->text_size, o->text_size, error);
 }
 
 /* With the tokenizer that an engine file holds. */
-static bool engine_tokenize(const char *path, struct slice text, bool add_special, struct buffer *out,
-                            struct error *error) {
+static bool engine_tokenize(struct tokenizing *job, struct error *error) {
   struct engine_file file;
-  if (!engine_file_open(&file, path, error)) return false;
-  struct tokenizer *tokenizer = tokenizer_open(file.tokenizer, error);
-  bool done = tokenizer && text_tokenize(tokenizer, text, add_special, out, error);
+  if (!engine_file_open(&file, job->options.model, error)) return false;
+  bool opened = progress_report(&job->progress, "open", 1, 1, error);
+  struct tokenizer *tokenizer = opened ? tokenizer_open(file.tokenizer, error) : NULL;
+  bool done = tokenizer && text_encode(job, tokenizer, error);
   tokenizer_close(tokenizer);
   engine_file_close(&file);
   return done;
 }
 
 /* With the tokenizer that a build of the checkpoint would compile: no weight is read. */
-static bool checkpoint_tokenize(const char *path, struct slice text, bool add_special, struct buffer *out,
-                                struct error *error) {
+static bool checkpoint_tokenize(struct tokenizing *job, struct error *error) {
   struct draft draft;
   draft_init(&draft);
-  bool done = draft_open(&draft, path, error) && draft_tokenizer(&draft, error) &&
-              text_tokenize(draft.tokenizer, text, add_special, out, error);
+  bool done = draft_open(&draft, job->options.model, error) && progress_report(&job->progress, "open", 1, 1, error) &&
+              draft_tokenizer(&draft, error) && text_encode(job, draft.tokenizer, error);
   draft_release(&draft);
   return done;
 }
 
-bool spate_tokenize(const char *model, const char *text, size_t text_size, bool add_special, spate_text *json,
-                    spate_error *error) {
+static bool tokenizing_run(struct tokenizing *job, struct error *error) {
+  const spate_tokenize_options *o = &job->options;
+  if (!o->model || (!o->text && o->text_size > 0))
+    return error_set(error, ERROR_INVALID, "Tokenizing needs a model and a text.");
+  job->progress = (struct build_progress){.report = o->progress, .user = o->user};
+  return engine_file_detect(o->model) ? engine_tokenize(job, error) : checkpoint_tokenize(job, error);
+}
+
+bool spate_tokenize(const spate_tokenize_options *options, spate_text *json, spate_error *error) {
   struct error detail = {0};
-  struct buffer out;
-  buffer_init(&out, TEXT_MAX);
-  bool is_engine = engine_file_detect(model);
-  bool done = (is_engine ? engine_tokenize : checkpoint_tokenize)(model, slice_make(text, text_size), add_special, &out,
-                                                                  &detail);
-  if (done && text_export(&out, json, &detail)) return true;
-  buffer_release(&out);
+  struct tokenizing job;
+  buffer_init(&job.out, TEXT_MAX);
+  if (tokenize_options_read(options, &job.options, &detail) && tokenizing_run(&job, &detail) &&
+      text_export(&job.out, json, &detail))
+    return true;
+  buffer_release(&job.out);
   return error_export(&detail, error);
 }

@@ -23,7 +23,13 @@ static int32_t *tokens_read(void) {
   if (!file) fail_msg("%s cannot be opened", text_path);
   size = fread(text, 1, sizeof text, file);
   fclose(file);
-  if (!spate_tokenize(path, text, size, false, &json, &error)) fail_msg("%s", error.text);
+  spate_tokenize_options options;
+  spate_tokenize_options_init(&options);
+  options.model = path;
+  options.text = text;
+  options.text_size = size;
+  options.no_special = true;
+  if (!spate_tokenize(&options, &json, &error)) fail_msg("%s", error.text);
   root = json_loadb(json.data, json.size, 0, NULL);
   assert_true(json_array_size(json_object_get(root, "tokens")) > WINDOW * WINDOWS);
   int32_t *tokens = calloc(WINDOW * WINDOWS + 1, sizeof *tokens);

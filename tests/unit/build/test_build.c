@@ -311,7 +311,7 @@ static void test_cancelled(void **state) {
   options.progress = progress_cancel;
   for (int i = 0; i < 3; i++) {
     char sentence[128];
-    snprintf(sentence, sizeof sentence, "The build was cancelled in the stage \"%s\".", stages[i]);
+    snprintf(sentence, sizeof sentence, "Cancelled by the caller in the stage \"%s\".", stages[i]);
     options.user = (void *)(uintptr_t)stages[i];
     struct error error = {0};
     assert_false(build_engine(&options, &error));
@@ -345,10 +345,11 @@ static void test_killed(void **state) {
 /* --- inspection -------------------------------------------------------------------------------------------------- */
 
 static json_t *inspect(const char *path) {
+  struct build_progress progress = {0};
   struct buffer text;
   struct error error;
   buffer_init(&text, 1 << 24);
-  if (!inspect_path(path, &text, &error)) fail_msg("%s", error.text);
+  if (!inspect_path(path, &progress, &text, &error)) fail_msg("%s", error.text);
   json_t *json = json_parse(buffer_slice(&text), &error);
   if (!json) fail_msg("%s", error.text);
   buffer_release(&text);
@@ -385,10 +386,11 @@ static void test_inspect_engine(void **state) {
 
 static void test_inspect_nothing(void **state) {
   struct place *place = *state;
+  struct build_progress progress = {0};
   struct buffer text;
   struct error error = {0};
   buffer_init(&text, 1000);
-  assert_false(inspect_path(place->path, &text, &error));
+  assert_false(inspect_path(place->path, &progress, &text, &error));
   assert_int_equal(error.code, ERROR_NOT_FOUND);
   buffer_release(&text);
 }

@@ -36,7 +36,7 @@ static void engine_make(const char *model, int max_batch_size, int max_num_token
   if (!spate_build(&build, &error)) fail_msg("%s", error.text);
 }
 
-static spate_engine *engine_start(int threads) {
+static inline spate_engine *engine_start(int threads) {
   spate_error error = {0};
   spate_open_options open;
   spate_open_options_init(&open);

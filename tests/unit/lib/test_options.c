@@ -133,6 +133,9 @@ static void test_wrong_sizes(void **state) {
     spate_request request = {.size = wrong[i]};
     assert_int_equal(spate_submit(engine, inbox, &request, &error), 0);
     sentence_check("spate_request", wrong[i], sizeof request, &error);
+    spate_tokenize_options tokenize = {.size = wrong[i]};
+    assert_false(spate_tokenize(&tokenize, NULL, &error));
+    sentence_check("spate_tokenize_options", wrong[i], sizeof tokenize, &error);
     spate_bench_options bench = {.size = wrong[i]};
     assert_false(spate_bench(engine, &bench, NULL, &error));
     sentence_check("spate_bench_options", wrong[i], sizeof bench, &error);
