@@ -103,7 +103,7 @@ static bool head_copy(struct engine_file *file, const char *path, struct error *
   return true;
 }
 
-/* The small sections that opening reads are hashed at once; the others later, by engine_file_verify. */
+/* All before the weights is hashed at once; the rest later, by engine_file_verify. */
 static bool section_verify(const struct engine_file *file, int kind, struct error *error) {
   if (hash_equal(hash_bytes(section_slice(file, kind), 0), file->header->section[kind].hash)) return true;
   return error_set(error, ERROR_FORMAT, "is damaged: its section %s does not match its checksum", section_names[kind]);
@@ -142,7 +142,7 @@ static bool weights_check(const struct engine_file *file, struct error *error) {
 static bool contents_check(struct engine_file *file, struct error *error) {
   struct slice facts = section_slice(file, SECTION_FACTS), plan = section_slice(file, SECTION_PLAN);
   struct slice table = section_slice(file, SECTION_WEIGHT_TABLE);
-  for (int kind = SECTION_FACTS; kind <= SECTION_WEIGHT_TABLE; kind++)
+  for (int kind = 0; kind < SECTION_WEIGHTS; kind++)
     if (!section_verify(file, kind, error)) return false;
   if (facts.size != sizeof *file->facts)
     return error_set(error, ERROR_FORMAT, "is malformed: its section facts has %zu bytes, expected %zu", facts.size,
@@ -212,54 +212,4 @@ bool engine_file_detect(const char *path) {
 struct slice engine_file_weight(const struct engine_file *file, int weight) {
   const struct engine_weight *entry = &file->weights[weight];
   return slice_make(section_slice(file, SECTION_WEIGHTS).data + entry->offset, entry->bytes);
-}
-
-bool engine_file_intact(const struct engine_file *file, struct error *error) {
-  if (file_intact(&file->file)) {
-    if (!file_guard_tripped(&file->file)) return true;
-    return error_set(error, ERROR_DEVICE,
-                     "Part of the engine file of %s could not be read while it was being served: the engine stops. "
-                     "Check the disk, and replace engine files by renaming a new one over them.",
-                     file->facts->name);
-  }
-  return error_set(
-      error, ERROR_DEVICE,
-      "The engine file of %s changed its size while it was being served: the engine stops. Build it again, "
-      "and replace engine files by renaming a new one over them.",
-      file->facts->name);
-}
-
-/* Hashes in pieces, so that a stop is seen within milliseconds and a file that shrinks is not read past its end. */
-static bool bytes_verify(const struct engine_file *file, struct slice bytes, struct hash128 expected,
-                         struct engine_verify *verify) {
-  enum { PIECE = 4 << 20 };
-  struct hasher *hasher = hasher_new(0);
-  if (!hasher) return true; /* out of memory is no damage: the next start verifies again */
-  bool stopped = false;
-  for (size_t at = 0; at < bytes.size && !stopped; at += PIECE) {
-    size_t size = bytes.size - at < PIECE ? bytes.size - at : PIECE;
-    stopped = !engine_file_intact(file, NULL) || atomic_load_explicit(&verify->stop, memory_order_relaxed);
-    if (!stopped) hasher_update(hasher, slice_make(bytes.data + at, size));
-    atomic_fetch_add_explicit(&verify->done, size, memory_order_relaxed);
-  }
-  return hash_equal(hasher_finish(hasher), expected) || stopped;
-}
-
-static bool verify_refuse(const struct engine_file *file, const char *part, const char *name, struct error *error) {
-  if (!engine_file_intact(file, error)) return false; /* what was hashed is not there any more */
-  return error_set(error, ERROR_DEVICE,
-                   "%s is damaged: %s %s does not match its checksum; copy it again, or " REBUILD ".", file->path, part,
-                   name, file->path);
-}
-
-bool engine_file_verify(const struct engine_file *file, struct engine_verify *verify, struct error *error) {
-  for (int i = 0; i < SECTION_COUNT && !verify->stop; i++) {
-    if (i == SECTION_WEIGHTS) continue;
-    if (!bytes_verify(file, section_slice(file, i), file->header->section[i].hash, verify))
-      return verify_refuse(file, "its section", section_names[i], error);
-  }
-  for (int i = 0; i < file->plan->n_weight && !verify->stop; i++)
-    if (!bytes_verify(file, engine_file_weight(file, i), file->weights[i].hash, verify))
-      return verify_refuse(file, "the weight", plan_name(file->plan, plan_weights(file->plan)[i].name), error);
-  return engine_file_intact(file, error);
 }

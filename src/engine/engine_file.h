@@ -1,6 +1,7 @@
 /* The engine file: everything that serving needs of a model, packed for one target (docs/engine-file.md has the bytes).
- * Opening maps it and checks the header, the bounds of every section and the plan; it parses no JSON and reads no
- * weight. The contents are hashed afterwards, in the background. An open file is immutable: any thread may read it. */
+ * Opening maps it and checks the header, the bounds of every section, the hashes of those before the weights and the
+ * plan; it parses no JSON and reads no weight. The rest is hashed afterwards, in the background. An open file is
+ * immutable: any thread may read it. */
 #ifndef SPATE_ENGINE_ENGINE_FILE_H
 #define SPATE_ENGINE_ENGINE_FILE_H
 
@@ -71,6 +72,7 @@ struct engine_file {
   const struct engine_weight *weights; /* [plan->n_weight] */
   const struct backend *backend;       /* of the header's target: the one that can read the weights */
   struct slice tokenizer, chat_template, manifest;
+  bool disposable; /* set by an owner who can build it again: engine_file_verify removes it when it is damaged */
 };
 
 /* The sentence of a refusal says what is wrong and, where it helps, to build the engine again. */
@@ -93,11 +95,11 @@ bool engine_file_intact(const struct engine_file *file, struct error *error);
 
 struct engine_verify {
   atomic_bool stop;      /* set by the owner: return early, as if all were well */
-  _Atomic uint64_t done; /* bytes hashed so far, of header->total */
+  _Atomic uint64_t done; /* bytes hashed so far */
 };
 
-/* Hashes every section and weight: seconds for a large file, meant for a thread of its own. False on a mismatch, with a
- * sentence that names the section or weight. */
+/* Hashes the manifest and every weight: seconds for a large file, meant for a thread of its own. False on a mismatch,
+ * with a sentence that names the part. */
 bool engine_file_verify(const struct engine_file *file, struct engine_verify *verify, struct error *error);
 
 #endif

@@ -155,6 +155,7 @@ static void weights_prefetch(const struct engine_file *file) {
 static bool engine_load(struct loaded_engine *engine, const char *path, const struct engine_options *options,
                         struct error *error) {
   if (!options_check(options, error) || !engine_file_open(&engine->file, path, error)) return false;
+  engine->file.disposable = options->disposable;
   engine->plan = engine->file.plan;
   engine->limits = engine_limits(&engine->file.facts->config, options);
   if (!backend_choose(engine, options, error) || !ops_supported(engine, error) || !memory_plan(engine, options, error))

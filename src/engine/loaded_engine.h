@@ -16,6 +16,7 @@ struct engine_options {
   enum kv_choice kv;      /* default: F16, but F32 for an FP32 engine */
   int outputs;            /* rows of logits of one step; 0: max_batch_size. Evaluation wants more */
   int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
+  bool disposable;        /* the caller can build the file again: it is removed when hashing finds it damaged */
 };
 
 struct loaded_engine {

@@ -3,6 +3,7 @@
 
 #include "backend/backends.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "build/build.h"
 #include "engine/engine_file.h"
 #include "lib/public_options.h"
@@ -152,26 +153,39 @@ static bool build_options_absent(const spate_build_options *build, const char *p
   return true;
 }
 
-bool engine_cache_resolve(const spate_open_options *options, char path[PATH_MAX], struct error *error) {
+/* Is there an engine to open at path? One that can never be opened is passed over; what else goes wrong is an error. */
+static bool cached_find(const char *path, bool *found, struct error *error) {
+  struct engine_file file;
+  struct error problem;
+  *found = engine_file_open(&file, path, &problem);
+  if (*found) engine_file_close(&file);
+  if (*found || problem.code == ERROR_NOT_FOUND) return true;
+  if (problem.code != ERROR_FORMAT && problem.code != ERROR_UNSUPPORTED)
+    return error_set(error, problem.code, "%s", problem.text);
+  log_warning("An engine in the cache cannot be used and is built again now. %s", problem.text);
+  return true;
+}
+
+static bool cached_resolve(const spate_open_options *options, spate_build_options *build, struct engine_place *place,
+                           struct error *error) {
+  bool found;
+  place->cached = true;
+  if (!cache_path(options, build, place->path, error) || !cached_find(place->path, &found, error)) return false;
+  build->model = options->model;
+  build->output = place->path;
+  build->progress = options->progress;
+  build->user = options->user;
+  return found || engine_build(build, error);
+}
+
+bool engine_cache_resolve(const spate_open_options *options, struct engine_place *place, struct error *error) {
   if (!options->model) return error_set(error, ERROR_INVALID, "No model was named.");
   spate_build_options build;
   spate_build_options_init(&build);
   if (options->build && !build_options_read(options->build, &build, error)) return false;
-  if (engine_file_detect(options->model)) {
-    if (strlen(options->model) >= PATH_MAX) return error_set(error, ERROR_INVALID, "The model's path is too long.");
-    strcpy(path, options->model);
-    return build_options_absent(&build, path, error);
-  }
-  if (!cache_path(options, &build, path, error)) return false;
-  struct engine_file file;
-  struct error damage;
-  if (engine_file_open(&file, path, &damage)) {
-    engine_file_close(&file);
-    return true;
-  }
-  build.model = options->model;
-  build.output = path;
-  build.progress = options->progress;
-  build.user = options->user;
-  return engine_build(&build, error);
+  if (!engine_file_detect(options->model)) return cached_resolve(options, &build, place, error);
+  if (strlen(options->model) >= PATH_MAX) return error_set(error, ERROR_INVALID, "The model's path is too long.");
+  place->cached = false;
+  strcpy(place->path, options->model);
+  return build_options_absent(&build, place->path, error);
 }

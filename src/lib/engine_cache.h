@@ -8,8 +8,14 @@
 
 #include <limits.h>
 
-/* Writes the engine file's path. Builds when it is not there yet, or cannot be opened (damaged, other version). */
-bool engine_cache_resolve(const spate_open_options *options, char path[PATH_MAX], struct error *error);
+struct engine_place {
+  char path[PATH_MAX];
+  bool cached; /* built by us from the model, so that it can be built again; false for the caller's own engine file */
+};
+
+/* Finds the engine file. One of the cache is built when it is not there yet, and again, with a warning in the log, when
+ * what is there is damaged. */
+bool engine_cache_resolve(const spate_open_options *options, struct engine_place *place, struct error *error);
 
 /* The same build from public options. */
 bool engine_build(const spate_build_options *options, struct error *error);

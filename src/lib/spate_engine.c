@@ -32,18 +32,20 @@ static void tactic_path(const char *engine, char path[PATH_MAX]) {
 }
 
 static bool engine_load(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
-  char path[PATH_MAX], tactics[PATH_MAX];
-  if (!engine_cache_resolve(options, path, error)) return false;
-  tactic_path(path, tactics);
+  char tactics[PATH_MAX];
+  struct engine_place place;
+  if (!engine_cache_resolve(options, &place, error)) return false;
+  tactic_path(place.path, tactics);
   struct engine_options load = {.device = {.n_thread = options->threads, .tactic_cache = tactics},
                                 .memory_fraction = options->free_gpu_memory_fraction,
                                 .kv_bytes = options->kv_cache_memory,
-                                .block_size = options->block_size};
+                                .block_size = options->block_size,
+                                .disposable = place.cached};
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED, "There is no backend \"%s\"; this binary has cpu, reference and null.",
                      options->backend);
   if (!kv_choice_parse(options->kv_cache_dtype, &load.kv, error)) return false;
-  engine->loaded = engine_open(path, &load, error);
+  engine->loaded = engine_open(place.path, &load, error);
   return engine->loaded != NULL;
 }
 

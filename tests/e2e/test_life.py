@@ -2,8 +2,12 @@
 import concurrent.futures
 import json
 import os
+import pathlib
+import shutil
 import signal
 import socket
+import tempfile
+import types
 
 import spate_server
 from spate_server import Engine, Server, post_bytes, receive_all, sse_objects, wait_for
@@ -159,15 +163,39 @@ class Life(spate_server.EngineCase):
         """A bit of a weight is wrong: found by hashing while serving has begun, and it ends with the sentence."""
         engine = Engine()
         self.addCleanup(engine.remove)
-        with open(engine.path, "r+b") as file:
-            file.seek(2 << 20)  # the weights begin at a multiple of this
-            byte = file.read(1)[0]
-            file.seek(2 << 20)
-            file.write(bytes([byte ^ 1]))
+        flip_bit(engine.path, 2 << 20)  # the weights begin at a multiple of this
         server = Server(engine)
         self.addCleanup(server.__exit__)
         self.assertEqual(server.exit_code(), 1)
         self.assertRegex(server.errors(), f"spate: {engine.path} is damaged: the weight .* does not match its checksum")
+        self.assertTrue(engine.path.exists(), "an engine file that somebody made was removed")
+
+    def test_damaged_cache(self):
+        """The same in the cache: the engine is removed with a sentence, and the next start builds it again."""
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-cache-"))
+        self.addCleanup(shutil.rmtree, folder)
+        model = types.SimpleNamespace(path=spate_server.ROOT / "tests/fixtures/model/smollm2")
+        options = ("--cache-dir", str(folder))
+        with Server(model, *options) as server:
+            self.assertEqual(server.get("/health")[0], 200)
+        [cached] = folder.glob("*.spate")
+        flip_bit(cached, 2 << 20)
+        with Server(model, *options) as server:
+            self.assertEqual(server.exit_code(), 1)
+            self.assertRegex(server.errors(), f"spate: {cached} is damaged: the weight .* does not match its checksum. It "
+                                              "was built into the cache and has been removed: start again to build it anew.")
+        self.assertFalse(cached.exists())
+        with Server(model, *options) as server:
+            self.assertEqual(server.generate(prompt="a", max_tokens=2)["usage"]["completion_tokens"], 2)
+        self.assertTrue(cached.exists())
+
+
+def flip_bit(path, place):
+    with open(path, "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
 
 
 def refuses(port):

@@ -5,6 +5,7 @@ import os
 import pathlib
 import pty
 import shutil
+import struct
 import subprocess
 import tempfile
 
@@ -18,6 +19,14 @@ COMMANDS = ("serve", "generate", "build", "inspect", "bench", "tokenize")
 
 def run(*command, **more):
     return subprocess.run((SPATE, *command), capture_output=True, text=True, timeout=spate_server.WAIT_SECONDS, **more)
+
+
+def flipped(engine, section):
+    """The bytes of an engine file with a bit in the middle of a section (docs/engine-file.md) turned over."""
+    index = ("facts", "plan", "weight table", "tokenizer").index(section)
+    offset, size = struct.unpack_from("<QQ", engine, 40 + 32 * index)
+    place = offset + size // 2
+    return engine[:place] + bytes([engine[place] ^ 1]) + engine[place + 1:]
 
 
 class Options(spate_server.EngineCase):
@@ -101,6 +110,28 @@ class Options(spate_server.EngineCase):
         self.assertEqual([file.stat().st_ino for file in self.folder.glob("*.spate")], [inode])
         self.output_of(*command, "--max-seq-len", "64")
         self.assertEqual(len(list(self.folder.glob("*.spate"))), 2)
+
+    def test_cache_heals(self):
+        """An engine of the cache that cannot be opened is built again, and the log says so."""
+        command = ("generate", MODEL, "--prompt", "a", "--max-tokens", "2", "--temperature", "0", *SMALL_KV,
+                   "--cache-dir", self.folder)
+        text = self.output_of(*command)
+        [cached] = self.folder.glob("*.spate")
+        whole = cached.read_bytes()
+        for damaged, sentence in (
+                (whole[:-1], "is truncated: it has "),
+                (b"", "is not an engine file"),
+                (b"x" + whole[1:], "is not an engine file"),
+                (whole[:8] + b"\x09" + whole[9:], "has engine format 9 "),
+                (whole[:300] + b"\x00" + whole[301:], None),  # padding that nothing reads
+                (whole[:50] + b"x" + whole[51:], "is damaged: its header does not match its checksum"),
+                (flipped(whole, "tokenizer"), "is damaged: its section tokenizer does not match its checksum")):
+            cached.write_bytes(damaged)
+            answer = run(*command)
+            self.assertEqual((answer.returncode, answer.stdout), (0, text), answer.stderr)
+            warned = f"An engine in the cache cannot be used and is built again now. {cached} {sentence}"
+            self.assertEqual(sentence is not None, warned in answer.stderr, answer.stderr)
+            self.assertEqual(cached.stat().st_size, len(whole))
 
     # ---- opening
 

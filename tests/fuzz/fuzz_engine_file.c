@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Seals sections that lie within the bytes, then the header. */
 static void seal(uint8_t *bytes, size_t size) {
   struct engine_header *header = (void *)bytes;
-  for (int i = SECTION_FACTS; i <= SECTION_WEIGHT_TABLE; i++) {
+  for (int i = SECTION_FACTS; i < SECTION_WEIGHTS; i++) {
     struct engine_section *section = &header->section[i];
     if (section->offset <= size && section->bytes <= size - section->offset)
       section->hash = hash_bytes(slice_make(bytes + section->offset, section->bytes), 0);

@@ -103,6 +103,8 @@ static void section_overlap(struct image *image) {
   seal_header(image);
 }
 static void plan_flip(struct image *image) { ((uint8_t *)section_of(image, SECTION_PLAN))[50] ^= 1; }
+static void tokenizer_flip(struct image *image) { ((uint8_t *)section_of(image, SECTION_TOKENIZER))[0] ^= 1; }
+static void template_flip(struct image *image) { ((uint8_t *)section_of(image, SECTION_TEMPLATE))[0] ^= 1; }
 static void plan_wrong(struct image *image) {
   ((struct plan *)section_of(image, SECTION_PLAN))->vocab = 0;
   seal(image, SECTION_PLAN);
@@ -172,6 +174,8 @@ static const struct damage {
      "FILE is malformed: its section chat template at 16384, of 12 bytes, is misaligned or outside its "
      "2109442 bytes" AGAIN},
     {plan_flip, "FILE is damaged: its section plan does not match its checksum" AGAIN},
+    {tokenizer_flip, "FILE is damaged: its section tokenizer does not match its checksum" AGAIN},
+    {template_flip, "FILE is damaged: its section chat template does not match its checksum" AGAIN},
     {plan_wrong, "FILE is malformed: The plan has vocabulary 0, width 32, positions 100: out of range" AGAIN},
     {facts_short, "FILE is malformed: its section facts has 300 bytes, expected 304" AGAIN},
     {facts_name, "FILE is malformed: its section facts has a field out of range" AGAIN},
@@ -242,8 +246,6 @@ static const struct {
   int section;
   const char *part;
 } hidden[] = {
-    {SECTION_TOKENIZER, "its section tokenizer"},
-    {SECTION_TEMPLATE, "its section chat template"},
     {SECTION_MANIFEST, "its section manifest"},
     {SECTION_WEIGHTS, "the weight embed"},
 };
@@ -273,6 +275,30 @@ static void test_verify(void **state) {
     image_write(f->path, &image);
     free(image.bytes);
   }
+}
+
+/* A file that its owner can build again is removed, once. */
+static void test_disposable(void **state) {
+  struct engine_fixture *f = *state;
+  struct image image = image_read(f->path);
+  ((uint8_t *)section_of(&image, SECTION_WEIGHTS))[0] ^= 1;
+  image_write(f->path, &image);
+  free(image.bytes);
+  struct engine_file file;
+  struct engine_verify verify = {0};
+  struct error error = {0};
+  char expected[ERROR_TEXT_MAX];
+  assert_true(engine_file_open(&file, f->path, &error));
+  file.disposable = true;
+  assert_false(engine_file_verify(&file, &verify, &error));
+  snprintf(expected, sizeof expected,
+           "%s is damaged: the weight embed does not match its checksum. It was built into the cache and has been "
+           "removed: start again to build it anew.",
+           f->path);
+  assert_string_equal(error.text, expected);
+  assert_int_equal(access(f->path, F_OK), -1);
+  engine_file_close(&file);
+  fixture_write(f);
 }
 
 static void test_shrunk(void **state) {
@@ -358,6 +384,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
       cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
       cmocka_unit_test_setup_teardown(test_verify, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_disposable, setup, teardown),
       cmocka_unit_test_setup_teardown(test_shrunk, setup, teardown),
       cmocka_unit_test_setup_teardown(test_second_writer, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed_writer, setup, teardown),

@@ -1,0 +1,58 @@
+/* Watching over an open engine file: its hashes once, in the background, and its size while it is served. */
+#include "base/file_guard.h"
+#include "engine/engine_file.h"
+
+#include <unistd.h>
+
+bool engine_file_intact(const struct engine_file *file, struct error *error) {
+  if (file_intact(&file->file)) {
+    if (!file_guard_tripped(&file->file)) return true;
+    return error_set(error, ERROR_DEVICE,
+                     "Part of the engine file of %s could not be read while it was being served: the engine stops. "
+                     "Check the disk, and replace engine files by renaming a new one over them.",
+                     file->facts->name);
+  }
+  return error_set(
+      error, ERROR_DEVICE,
+      "The engine file of %s changed its size while it was being served: the engine stops. Build it again, "
+      "and replace engine files by renaming a new one over them.",
+      file->facts->name);
+}
+
+/* Hashes in pieces, so that a stop is seen within milliseconds and a file that shrinks is not read past its end. */
+static bool bytes_verify(const struct engine_file *file, struct slice bytes, struct hash128 expected,
+                         struct engine_verify *verify) {
+  enum { PIECE = 4 << 20 };
+  struct hasher *hasher = hasher_new(0);
+  if (!hasher) return true; /* out of memory is no damage: the next start verifies again */
+  bool stopped = false;
+  for (size_t at = 0; at < bytes.size && !stopped; at += PIECE) {
+    size_t size = bytes.size - at < PIECE ? bytes.size - at : PIECE;
+    stopped = !engine_file_intact(file, NULL) || atomic_load_explicit(&verify->stop, memory_order_relaxed);
+    if (!stopped) hasher_update(hasher, slice_make(bytes.data + at, size));
+    atomic_fetch_add_explicit(&verify->done, size, memory_order_relaxed);
+  }
+  return hash_equal(hasher_finish(hasher), expected) || stopped;
+}
+
+static bool verify_refuse(const struct engine_file *file, const char *part, const char *name, struct error *error) {
+  if (!engine_file_intact(file, error)) return false; /* what was hashed is not there any more */
+  if (file->disposable && unlink(file->path) == 0)
+    return error_set(error, ERROR_DEVICE,
+                     "%s is damaged: %s %s does not match its checksum. It was built into the cache and has been "
+                     "removed: start again to build it anew.",
+                     file->path, part, name);
+  return error_set(error, ERROR_DEVICE,
+                   "%s is damaged: %s %s does not match its checksum; copy it again, or build it again with: "
+                   "spate build MODEL -o %s.",
+                   file->path, part, name, file->path);
+}
+
+bool engine_file_verify(const struct engine_file *file, struct engine_verify *verify, struct error *error) {
+  if (!bytes_verify(file, file->manifest, file->header->section[SECTION_MANIFEST].hash, verify))
+    return verify_refuse(file, "its section", engine_section_name(SECTION_MANIFEST), error);
+  for (int i = 0; i < file->plan->n_weight && !verify->stop; i++)
+    if (!bytes_verify(file, engine_file_weight(file, i), file->weights[i].hash, verify))
+      return verify_refuse(file, "the weight", plan_name(file->plan, plan_weights(file->plan)[i].name), error);
+  return engine_file_intact(file, error);
+}
