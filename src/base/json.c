@@ -35,7 +35,8 @@ json_t *json_parse(struct slice text, struct error *error) {
     return NULL;
   }
   json_error_t detail;
-  json_t *value = json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &detail);
+  const char *start = text.data ? (const char *)text.data : ""; /* an empty file is mapped nowhere */
+  json_t *value = json_loadb(start, text.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &detail);
   if (!value)
     error_set(error, ERROR_INVALID, "Not valid JSON at line %d, column %d: %s.", detail.line, detail.column,
               detail.text);

@@ -85,6 +85,9 @@ static void test_json_refused(void **state) {
     assert_null(json_parse(slice_text(table[i].text), &error));
     assert_string_equal(error.text, table[i].sentence);
   }
+  struct error empty = {0};
+  assert_null(json_parse((struct slice){0}, &empty));
+  assert_string_equal(empty.text, "Not valid JSON at line 1, column 0: '[' or '{' expected near end of file.");
   char deep[200];
   memset(deep, '[', sizeof deep);
   struct error error = {0};
