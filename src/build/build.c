@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 struct build {
   const struct build_options *options;
@@ -23,6 +24,15 @@ static int thread_count(int wanted) {
   int count = wanted;
   if (count <= 0) count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
   return count < LIMIT_BUILD_THREADS ? count : LIMIT_BUILD_THREADS;
+}
+
+/* What stands under the output's name and is no engine file (the model itself, a device) was not meant to be replaced.
+ */
+static bool output_check(const char *path, struct error *error) {
+  struct stat status;
+  if (stat(path, &status) != 0 || (S_ISREG(status.st_mode) && status.st_size == 0) || engine_file_detect(path))
+    return true;
+  return error_set(error, ERROR_INVALID, "%s exists and is no engine file; remove it or name another output.", path);
 }
 
 static bool memory_check(const struct pack_job *job, struct error *error) {
@@ -75,7 +85,7 @@ bool build_engine(const struct build_options *options, struct error *error) {
       .options = options, .progress = {.report = options->progress, .user = options->user}, .writer.descriptor = -1};
   draft_init(&build.draft);
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
-  bool done = draft_complete(&build, error) && file_write(&build, error);
+  bool done = output_check(options->output, error) && draft_complete(&build, error) && file_write(&build, error);
   engine_writer_release(&build.writer);
   draft_release(&build.draft);
   buffer_release(&build.manifest);

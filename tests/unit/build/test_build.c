@@ -300,6 +300,26 @@ static void test_refused(void **state) {
   build_refused(&options, ERROR_UNSUPPORTED, "embed: No kernel for it.");
 }
 
+/* A build replaces engines, and nothing else that stands under its output's name. */
+static void test_output_in_use(void **state) {
+  struct place *place = *state;
+  struct build_options options = options_make(place);
+  struct error error = {0};
+  char sentence[256];
+  FILE *stream = fopen(place->path, "wb");
+  assert_true(stream && fputs("somebody's notes", stream) >= 0 && fclose(stream) == 0);
+  assert_false(build_engine(&options, &error));
+  snprintf(sentence, sizeof sentence, "%s exists and is no engine file; remove it or name another output.",
+           place->path);
+  assert_string_equal(error.text, sentence);
+  assert_int_equal(error.code, ERROR_INVALID);
+  options.output = place->folder;
+  assert_false(build_engine(&options, &error));
+  snprintf(sentence, sizeof sentence, "%s exists and is no engine file; remove it or name another output.",
+           place->folder);
+  assert_string_equal(error.text, sentence);
+}
+
 static bool progress_cancel(void *user, const char *stage, uint64_t done, uint64_t total) {
   (void)done, (void)total;
   return strcmp(stage, user) != 0;
@@ -403,6 +423,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
       cmocka_unit_test_setup_teardown(test_directories, setup, teardown),
       cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_output_in_use, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
       cmocka_unit_test_setup_teardown(test_inspect_model, setup, teardown),
