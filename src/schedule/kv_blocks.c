@@ -7,7 +7,7 @@
 bool kv_blocks_init(struct kv_blocks *blocks, int n_group, const uint32_t *n_total) {
   *blocks = (struct kv_blocks){.n_group = n_group};
   for (int g = 0; g < n_group; g++) {
-    blocks->free[g] = calloc(n_total[g] + 1u, sizeof *blocks->free[g]);
+    blocks->free[g] = calloc((size_t)n_total[g] + 1, sizeof *blocks->free[g]);
     if (!blocks->free[g]) {
       kv_blocks_release(blocks);
       return false;
