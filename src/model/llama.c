@@ -20,23 +20,27 @@ static const char *const architectures[] = {"LlamaForCausalLM",
                                             "qwen3",
                                             NULL};
 
-static struct llama_member member_of(const char *architecture) {
+static struct llama_member member_of(const struct checkpoint *c) {
+  const char *architecture = checkpoint_architecture(c);
+  bool llama = strcmp(architecture, "LlamaForCausalLM") == 0 || strcmp(architecture, "llama") == 0;
   bool qwen2 = strstr(architecture, "wen2") != NULL, qwen3 = strstr(architecture, "wen3") != NULL;
   return (struct llama_member){.qkv_bias = qwen2,
                                .qk_norm = qwen3,
-                               .window = strcmp(architecture, "LlamaForCausalLM") != 0,
+                               .window = !llama || checkpoint_kind(c) == CHECKPOINT_GGUF, /* which has Mistral so too */
                                .window_opt = qwen2 || qwen3};
 }
 
-/* Which layers see a window: the list of layer types, or from max_window_layers on, or all. */
+/* Which layers see a window: the list of layer types, or from max_window_layers on, or all. A config.json that does not
+ * mention the window means one of 4096; null means none. */
 static bool window_read(struct decoder *d, const struct checkpoint *c, const struct llama_member *member,
                         struct error *error) {
+  enum { HF_WINDOW = 4096 };
+  const struct config_key window = {"sliding_window", "attention.sliding_window"};
   bool used = !member->window_opt, listed;
   if (!config_bool(c, (struct config_key){"use_sliding_window", NULL}, &used, error)) return false;
   if (!used) return true;
-  if (!config_int(c, (struct config_key){"sliding_window", "attention.sliding_window"}, CONFIG_OPTIONAL, 1, 1 << 30,
-                  &d->window, error))
-    return false;
+  if (checkpoint_kind(c) == CHECKPOINT_HF && !config_is_null(c, window)) d->window = HF_WINDOW;
+  if (!config_int(c, window, CONFIG_OPTIONAL, 1, 1 << 30, &d->window, error)) return false;
   if (d->window == 0) return true;
   if (!decoder_read_layer_types(d, c, &listed, error)) return false;
   if (listed) return true;
@@ -73,7 +77,7 @@ static bool hf_variants(struct decoder *d, const struct checkpoint *c, const str
 }
 
 static bool llama_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
-  const struct llama_member member = member_of(checkpoint_architecture(checkpoint));
+  const struct llama_member member = member_of(checkpoint);
   struct decoder d = {.prefix = "model.", .act = ACT_SILU, .rope_style = ROPE_HALF, .qk_norm = member.qk_norm};
   if (!decoder_read(&d, checkpoint, error)) return false;
   if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF)

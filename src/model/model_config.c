@@ -12,10 +12,9 @@ const char *config_key_name(const struct checkpoint *checkpoint, struct config_k
   return out;
 }
 
-/* --- config.json ---------------------------------------------------------------------------------------------------
- */
+/* --- config.json ------------------------------------------------------------------------------------------------- */
 
-/* The value at a path of object keys joined by dots; NULL when absent or null. */
+/* The value at a path of object keys joined by dots; NULL when absent. */
 static const json_t *json_at(const json_t *object, const char *path) {
   while (object && *path) {
     size_t size = strcspn(path, ".");
@@ -23,26 +22,31 @@ static const json_t *json_at(const json_t *object, const char *path) {
     path += size;
     if (*path == '.') path++;
   }
-  return json_is_null(object) ? NULL : object;
+  return object;
 }
 
+/* NULL when absent or null. */
 static const json_t *json_find(const struct checkpoint *c, struct config_key key) {
   if (!key.hf) return NULL;
-  const json_t *config = checkpoint_config(c), *nested = json_object_get(config, "text_config");
-  const json_t *value = nested ? json_at(nested, key.hf) : NULL;
-  return value ? value : json_at(config, key.hf);
+  const json_t *config = checkpoint_config(c), *value = json_at(json_object_get(config, "text_config"), key.hf);
+  if (!value || json_is_null(value)) value = json_at(config, key.hf);
+  return json_is_null(value) ? NULL : value;
 }
 
-/* --- GGUF ------------------------------------------------------------------------------------------------------------
- */
+bool config_is_null(const struct checkpoint *checkpoint, struct config_key key) {
+  const json_t *config = checkpoint_config(checkpoint);
+  const json_t *value = json_at(json_object_get(config, "text_config"), key.hf);
+  return json_is_null(value ? value : json_at(config, key.hf));
+}
+
+/* --- GGUF -------------------------------------------------------------------------------------------------------- */
 
 static const struct gguf_value *gguf_at(const struct checkpoint *c, struct config_key key, char name[KEY_BYTES]) {
   if (!key.gguf) return NULL;
   return gguf_find(checkpoint_gguf(c), config_key_name(c, key, name));
 }
 
-/* --- both ------------------------------------------------------------------------------------------------------------
- */
+/* --- both -------------------------------------------------------------------------------------------------------- */
 
 static const char *json_kind(const json_t *value) {
   switch (json_typeof(value)) {

@@ -15,6 +15,8 @@ struct config_key {
 enum config_need { CONFIG_OPTIONAL, CONFIG_NEEDED };
 
 bool config_has(const struct checkpoint *checkpoint, struct config_key key);
+/* Whether config.json states a null, where an absent key would mean a default. */
+bool config_is_null(const struct checkpoint *checkpoint, struct config_key key);
 bool config_int(const struct checkpoint *checkpoint, struct config_key key, enum config_need need, int min, int max,
                 int *value, struct error *error);
 bool config_float(const struct checkpoint *checkpoint, struct config_key key, enum config_need need, double min,

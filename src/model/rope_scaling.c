@@ -62,8 +62,18 @@ static bool llama3_read(struct rope *rope, const struct rope_source *source, str
                    source->object, rope->high_factor, rope->low_factor);
 }
 
+/* What multiplies cos and sin where the file does not state it. "mscale" and "mscale_all_dim" count only together. */
+static bool yarn_attention(const struct rope_source *source, double factor, double *attention, struct error *error) {
+  double scale = 0, all = 0, multiplier = 1, stretch = 0.1 * log(factor);
+  if (!source_float(source, "mscale", NULL, CONFIG_OPTIONAL, 0, 100, &scale, error) ||
+      !source_float(source, "mscale_all_dim", NULL, CONFIG_OPTIONAL, 0, 100, &all, error) ||
+      !source_float(source, NULL, "rope.scaling.attn_factor", CONFIG_OPTIONAL, 1e-3, 1e3, &multiplier, error))
+    return false;
+  *attention = (scale > 0 && all > 0 ? (scale * stretch + 1) / (all * stretch + 1) : stretch + 1) * multiplier;
+  return true;
+}
+
 static bool yarn_read(struct rope *rope, const struct rope_source *source, struct error *error) {
-  rope->attention = 0; /* derived unless the file states it */
   char path[PATH_BYTES];
   if (!source_float(source, "original_max_position_embeddings", "rope.scaling.original_context_length", CONFIG_OPTIONAL,
                     1, 1e9, &rope->original, error) ||
@@ -71,13 +81,21 @@ static bool yarn_read(struct rope *rope, const struct rope_source *source, struc
                     error) ||
       !source_float(source, "beta_slow", "rope.scaling.yarn_beta_slow", CONFIG_OPTIONAL, 1e-3, 1e6, &rope->beta_slow,
                     error) ||
-      !source_float(source, "attention_factor", NULL, CONFIG_OPTIONAL, 1e-3, 1e3, &rope->attention, error) ||
-      !config_bool(source->checkpoint, source_key(source, "truncate", NULL, path), &rope->truncate, error))
+      !yarn_attention(source, rope->factor, &rope->attention, error) ||
+      !source_float(source, "attention_factor", NULL, CONFIG_OPTIONAL, 1e-3, 1e3, &rope->attention, error))
     return false;
-  double derived = 0.1 * log(rope->factor) + 1, multiplier = 1;
-  if (!source_float(source, NULL, "rope.scaling.attn_factor", CONFIG_OPTIONAL, 1e-3, 1e3, &multiplier, error))
-    return false;
-  if (rope->attention == 0) rope->attention = derived * multiplier;
+  return config_bool(source->checkpoint, source_key(source, "truncate", NULL, path), &rope->truncate, error);
+}
+
+/* A GGUF file may give a factor without the name of a scaling: a linear one. Early files have another key for it. */
+static bool gguf_linear_read(struct rope *rope, const struct checkpoint *c, struct error *error) {
+  static const char *const keys[] = {"rope.scale_linear", "rope.scaling.factor"};
+  double factor = 0;
+  for (int i = 0; i < 2; i++)
+    if (!config_float(c, (struct config_key){NULL, keys[i]}, CONFIG_OPTIONAL, 0, 1e4, &factor, error)) return false;
+  if (factor == 0) return true;
+  rope->scaling = ROPE_LINEAR;
+  rope->factor = factor;
   return true;
 }
 
@@ -108,6 +126,8 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
       !source_float(&source, "rope_theta", NULL, CONFIG_OPTIONAL, 1.5, 1e12, &rope->base, error) ||
       !source_kind(&source, &kind, error))
     return false;
+  if (kind.size == 0 && checkpoint_kind(checkpoint) == CHECKPOINT_GGUF)
+    return gguf_linear_read(rope, checkpoint, error);
   if (kind.size == 0 || slice_is(kind, "default") || slice_is(kind, "none")) return true;
   if (slice_is(kind, "linear") || slice_is(kind, "llama3") || slice_is(kind, "yarn"))
     return scaling_read(rope, &source, kind, error);
@@ -117,8 +137,7 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
                    "%s is \"%.*s\", expected \"default\", \"linear\", \"llama3\" or \"yarn\".", name, SLICE_ARGS(kind));
 }
 
-/* --- frequencies ---------------------------------------------------------------------------------------------------
- */
+/* --- frequencies ------------------------------------------------------------------------------------------------- */
 
 /* Long waves are stretched, short ones kept, those between blended by how often they turn in the original context. */
 static double llama3_frequency(const struct rope *rope, double frequency) {

@@ -1,5 +1,6 @@
 /* Plans of the tiny fixtures: the ops, groups and weights that each family's config asks for. */
 #include "model/family.h"
+#include "model_variant.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -15,17 +16,32 @@ struct planned {
   const struct plan *plan;
 };
 
-static void planned_open(struct planned *p, const char *name) {
-  char path[512];
+static void planned_open_path(struct planned *p, const char *path) {
   struct error error = {0};
-  snprintf(path, sizeof path, "%s/model/%s", FIXTURES, name);
   p->checkpoint = checkpoint_open(path, &error);
   if (!p->checkpoint) fail_msg("%s", error.text);
   const struct family *family = family_find(p->checkpoint, &error);
   if (!family) fail_msg("%s", error.text);
   buffer_init(&p->block, 1 << 20);
-  if (!family_plan(family, p->checkpoint, &p->block, &error)) fail_msg("%s: %s", name, error.text);
+  if (!family_plan(family, p->checkpoint, &p->block, &error)) fail_msg("%s: %s", path, error.text);
   p->plan = (const struct plan *)(const void *)p->block.data;
+}
+
+static void planned_open(struct planned *p, const char *name) {
+  char path[512];
+  snprintf(path, sizeof path, "%s/model/%s", FIXTURES, name);
+  planned_open_path(p, path);
+}
+
+/* With some of config.json changed: model_variant.h. */
+static void planned_open_variant(struct planned *p, const char *name, const char *change) {
+  struct model_variant variant;
+  json_t *object = json_loads(change, 0, NULL);
+  assert_non_null(object);
+  variant_make(&variant, name, object);
+  planned_open_path(p, variant.path);
+  variant_remove(&variant);
+  json_decref(object);
 }
 
 static void planned_close(struct planned *p) {
@@ -185,6 +201,79 @@ static void test_gguf_twins(void **state) {
   planned_close(&gguf);
 }
 
+/* What config.json does not mention is 4096 tokens; a null is no window; where windows are an option, it is off. */
+static void test_windows(void **state) {
+  (void)state;
+  static const struct {
+    const char *model, *change;
+    int window;
+  } cases[] = {
+      {"mistral", "{}", 20},
+      {"mistral", "{\"sliding_window\": null}", 4096}, /* here null takes the key away */
+      {"mistral", "{\"sliding_window\": null, \"text_config\": {\"sliding_window\": null}}", 0},
+      {"mistral", "{\"sliding_window\": null, \"architectures\": null}", 4096},
+      {"llama2", "{\"sliding_window\": 20}", 0},
+      {"llama2", "{\"architectures\": null}", 0},
+      {"qwen2", "{\"sliding_window\": null}", 0},
+      {"qwen2", "{\"sliding_window\": null, \"use_sliding_window\": true, \"max_window_layers\": 0}", 4096},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct planned p;
+    planned_open_variant(&p, cases[i].model, cases[i].change);
+    if (plan_groups(p.plan)[0].window != cases[i].window)
+      fail_msg("%s with %s: window %d", cases[i].model, cases[i].change, plan_groups(p.plan)[0].window);
+    planned_close(&p);
+  }
+}
+
+static void test_yarn_scales(void **state) {
+  (void)state;
+  static const struct {
+    const char *settings;
+    double attention;
+  } cases[] = {
+      {"\"mscale\": 1.5", 1.1386294361119891},
+      {"\"mscale\": 1.5, \"mscale_all_dim\": 0.5", 1.1296432507391427},
+      {"\"mscale\": 1.5, \"mscale_all_dim\": 0.5, \"attention_factor\": 0.7", 0.7},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct planned p;
+    char change[200];
+    snprintf(change, sizeof change, "{\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, %s}}",
+             cases[i].settings);
+    planned_open_variant(&p, "llama_bias_yarn", change);
+    double actual = (double)layer_op(p.plan, 0, 1)->args.attend.rope_scale;
+    if (fabs(actual - cases[i].attention) > 1e-6) fail_msg("%s: %.9g", cases[i].settings, actual);
+    planned_close(&p);
+  }
+}
+
+/* The twin of gemma3 with the key that names its linear scaling made into another: the factor alone means the same. */
+static void test_gguf_factor_alone(void **state) {
+  (void)state;
+  static const char type[] = "gemma3.rope.scaling.type";
+  struct file file;
+  struct error error;
+  struct planned p;
+  char path[] = "/tmp/spate-factor-XXXXXX";
+  int descriptor = mkstemp(path);
+  assert_true(descriptor >= 0 && file_open(&file, FIXTURES "/model/gemma3/model.gguf", &error));
+  uint8_t *bytes = malloc(file.size);
+  memcpy(bytes, file.data, file.size);
+  uint8_t *key = memmem(bytes, file.size, type, strlen(type));
+  assert_non_null(key);
+  key[0] = 'x';
+  assert_int_equal(write(descriptor, bytes, file.size), file.size);
+  close(descriptor);
+  planned_open_path(&p, path);
+  unlink(path);
+  assert_true(fabs((double)plan_floats(p.plan)[layer_op(p.plan, 2, 1)->args.attend.rope_freq] - 0.25) < 1e-7);
+  assert_true(fabs((double)plan_floats(p.plan)[layer_op(p.plan, 3, 1)->args.attend.rope_freq] - 1) < 1e-7);
+  planned_close(&p);
+  free(bytes);
+  file_close(&file);
+}
+
 static void test_facts(void **state) {
   (void)state;
   struct planned p;
@@ -205,8 +294,11 @@ static void test_facts(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_shape_of_a_plan), cmocka_unit_test(test_llama),      cmocka_unit_test(test_variants),
-      cmocka_unit_test(test_gemma3),          cmocka_unit_test(test_gguf_twins), cmocka_unit_test(test_facts),
+      cmocka_unit_test(test_shape_of_a_plan), cmocka_unit_test(test_llama),
+      cmocka_unit_test(test_variants),        cmocka_unit_test(test_gemma3),
+      cmocka_unit_test(test_gguf_twins),      cmocka_unit_test(test_windows),
+      cmocka_unit_test(test_yarn_scales),     cmocka_unit_test(test_gguf_factor_alone),
+      cmocka_unit_test(test_facts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
