@@ -128,8 +128,7 @@ static void linear_residual(struct op *op, const struct decoder_maker *m, enum t
   op->args.linear.post_eps = (float)m->d->eps;
 }
 
-/* --- the parts of a layer ------------------------------------------------------------------------------------------
- */
+/* --- the parts of a layer ---------------------------------------------------------------------------------------- */
 
 static void attend_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
@@ -202,8 +201,7 @@ static void feed_forward_add(struct decoder_maker *m) {
   plan_add_op(m->builder, &down);
 }
 
-/* --- the network ---------------------------------------------------------------------------------------------------
- */
+/* --- the network ------------------------------------------------------------------------------------------------- */
 
 static int embed_add(const struct decoder_maker *m) {
   const struct decoder *d = m->d;

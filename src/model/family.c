@@ -24,8 +24,7 @@ const struct family *family_find(const struct checkpoint *checkpoint, struct err
   return NULL;
 }
 
-/* --- tensors against weights ---------------------------------------------------------------------------------------
- */
+/* --- tensors against weights ------------------------------------------------------------------------------------- */
 
 /* Is the tensor exactly the part of the weight that it is meant to be? */
 static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,

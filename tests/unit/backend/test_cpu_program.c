@@ -188,8 +188,7 @@ static void network_release(struct network *net) {
   buffer_release(&net->block);
 }
 
-/* --- the oracle: every op over the whole sequence, in double -------------------------------------------------------
- */
+/* --- the oracle: every op over the whole sequence, in double ------------------------------------------------------ */
 
 static void norm_exact(const double *x, const float *weight, int n, double *y) {
   double square = 0;
@@ -280,8 +279,7 @@ static void network_exact(const struct network *net, const int32_t *token, const
   for (int i = 0; i < plan->n_value; i++) free(value[i]);
 }
 
-/* --- running -------------------------------------------------------------------------------------------------------
- */
+/* --- running ------------------------------------------------------------------------------------------------------ */
 
 struct setting {
   int n_thread, block_size, chunk; /* tokens of a step */
@@ -387,8 +385,7 @@ static void network_run(const struct network *net, const struct setting *set, co
   backend_cpu.close(device);
 }
 
-/* --- tests ---------------------------------------------------------------------------------------------------------
- */
+/* --- tests -------------------------------------------------------------------------------------------------------- */
 
 static void tokens_make(int32_t *token) {
   for (int i = 0; i < LENGTH; i++) token[i] = (i * 31 + i * i % 7) % VOCAB;
@@ -528,8 +525,7 @@ static void test_warm_steps_allocate_nothing(void **state) {
   network_release(&net);
 }
 
-/* --- refusals ------------------------------------------------------------------------------------------------------
- */
+/* --- refusals ----------------------------------------------------------------------------------------------------- */
 
 static void test_limits_are_checked(void **state) {
   (void)state;

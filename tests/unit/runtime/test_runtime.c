@@ -9,8 +9,7 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-/* --- the backend: `null`, but token i of an answer is the i-th letter ----------------------------------------------
- */
+/* --- the backend: `null`, but token i of an answer is the i-th letter --------------------------------------------- */
 
 static struct {
   pthread_mutex_t gate; /* steps wait while a test holds it */
