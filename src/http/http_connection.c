@@ -1,4 +1,4 @@
-/* The receiving side of a connection and its life: accept, head, body, the handler's turn, keep-alive, deadlines, the
+/* The receiving side of a connection and its life: accept, head, the handler's turn, keep-alive, deadlines, the
  * lingering close. Reading goes on while an answer is made, so that a client that leaves is noticed at once. */
 #include "http/http_connection.h"
 
@@ -6,9 +6,7 @@
 #include "http/head_parse.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 static const struct http_options *options_of(const struct http_connection *connection) {
   return &connection->loop->shared->options;
@@ -40,19 +38,12 @@ static void finish_request(struct http_connection *connection, bool aborted) {
   free(connection->head_bytes);
   connection->request = NULL;
   connection->head_bytes = NULL;
-  buffer_release(&connection->body);
+  body_release(connection);
 }
 
-/* Answers for the handler and ends the connection: its framing cannot be trusted, or nobody waits for the rest. */
-static void refuse(struct http_connection *connection, int status, const char *headers, const char *sentence) {
+void connection_refuse(struct http_connection *connection, int status, const char *headers, const char *sentence) {
   connection->request->head.keep_alive = false;
   http_respond_error(connection->request, status, headers, sentence);
-}
-
-static void refuse_large(struct http_connection *connection, size_t limit) {
-  char sentence[96];
-  snprintf(sentence, sizeof sentence, "The body is larger than the %zu bytes that this path takes.", limit);
-  refuse(connection, 413, NULL, sentence);
 }
 
 /* Closing. */
@@ -112,9 +103,12 @@ static void on_deadline(uv_timer_t *timer) {
   struct http_connection *connection = timer->data;
   switch (connection->state) {
   case CONNECTION_HEAD:
-    if (open_request(connection)) refuse(connection, 408, NULL, "The head of the request did not arrive in time.");
+    if (open_request(connection))
+      connection_refuse(connection, 408, NULL, "The head of the request did not arrive in time.");
     break;
-  case CONNECTION_BODY: refuse(connection, 408, NULL, "The body of the request did not arrive in time."); break;
+  case CONNECTION_BODY:
+    connection_refuse(connection, 408, NULL, "The body of the request did not arrive in time.");
+    break;
   case CONNECTION_ANSWER:
   case CONNECTION_FLUSH: output_check_stall(connection); break;
   case CONNECTION_IDLE:
@@ -130,70 +124,9 @@ void connection_set_deadline(struct http_connection *connection, uint64_t ms) {
 
 /* Reading. */
 
-static void drop_input(struct http_connection *connection, size_t size) {
+void connection_drop_input(struct http_connection *connection, size_t size) {
   connection->bytes_in += size;
   buffer_consume(&connection->input, size);
-}
-
-static void call_handler(struct http_connection *connection) {
-  const struct http_shared *shared = connection->loop->shared;
-  uv_timer_stop(&connection->deadline);
-  connection->state = CONNECTION_ANSWER;
-  connection->request->body = buffer_slice(&connection->body);
-  connection->handled = true;
-  shared->callbacks.handle(connection->request, shared->user);
-}
-
-static enum chunk_progress read_length(struct http_connection *connection) {
-  uint64_t left = connection->request->head.content_length - connection->body.size;
-  size_t size = left < connection->input.size ? (size_t)left : connection->input.size;
-  if (!buffer_append(&connection->body, connection->input.data, size)) return CHUNK_BAD;
-  drop_input(connection, size);
-  return size == left ? CHUNK_END : CHUNK_MORE;
-}
-
-static void read_body(struct http_connection *connection) {
-  struct head_verdict verdict = {500, "There is no memory for the body of the request."};
-  enum chunk_progress progress;
-  if (connection->request->head.chunked) {
-    struct slice rest = buffer_slice(&connection->input);
-    progress = chunk_decoder_feed(&connection->decoder, &rest, &connection->body, &verdict);
-    drop_input(connection, connection->input.size - rest.size);
-  } else {
-    progress = read_length(connection);
-  }
-  if (progress == CHUNK_BAD && verdict.status == 413)
-    refuse_large(connection, connection->body.max);
-  else if (progress == CHUNK_BAD)
-    refuse(connection, verdict.status, NULL, verdict.reason);
-  if (progress == CHUNK_END) call_handler(connection);
-}
-
-/* With the head known: asks the handler what body it takes, and the client for it. */
-static void start_body(struct http_connection *connection) {
-  static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-  const struct http_shared *shared = connection->loop->shared;
-  struct http_request *request = connection->request;
-  connection->state = CONNECTION_BODY;
-  size_t limit = shared->callbacks.head ? shared->callbacks.head(request, shared->user) : LIMIT_BODY_BYTES;
-  if (connection->state != CONNECTION_BODY) return; /* the handler has answered */
-  struct slice expect = http_request_header(request, "expect");
-  if (expect.data && (expect.size != 12 || strncasecmp((const char *)expect.data, "100-continue", 12) != 0)) {
-    refuse(connection, 417, NULL, "Expect must be 100-continue and nothing else.");
-    return;
-  }
-  if (request->head.content_length > limit) {
-    refuse_large(connection, limit);
-    return;
-  }
-  buffer_init(&connection->body, limit);
-  connection->decoder = (struct chunk_decoder){0};
-  uint64_t longest = request->head.chunked ? limit : request->head.content_length;
-  uint64_t ms = (uint64_t)shared->options.body_ms + longest / LIMIT_BODY_BYTES_PER_MS;
-  connection_set_deadline(connection, ms);
-  struct slice piece = slice_text(go_on);
-  bool waits = expect.data && request->head.minor_version == 1 && longest > 0 && connection->input.size == 0;
-  if (waits) output_send(connection, &piece, 1);
 }
 
 static void read_head(struct http_connection *connection) {
@@ -211,11 +144,11 @@ static void read_head(struct http_connection *connection) {
     memcpy(connection->head_bytes, input.data, size);
     verdict = head_parse(connection->head_bytes, size, &connection->request->head);
   }
-  drop_input(connection, size);
+  connection_drop_input(connection, size);
   if (verdict.status) {
-    refuse(connection, verdict.status, NULL, verdict.reason);
+    connection_refuse(connection, verdict.status, NULL, verdict.reason);
   } else {
-    start_body(connection);
+    body_start(connection);
   }
 }
 
@@ -232,7 +165,7 @@ static void start_head(struct http_connection *connection) {
 static void advance(struct http_connection *connection) {
   if (connection->state == CONNECTION_IDLE && connection->input.size) start_head(connection);
   if (connection->state == CONNECTION_HEAD) read_head(connection);
-  if (connection->state == CONNECTION_BODY) read_body(connection);
+  if (connection->state == CONNECTION_BODY) body_read(connection);
 }
 
 void connection_turn(struct http_connection *connection) {
@@ -320,7 +253,7 @@ void connection_accept(struct http_loop *loop) {
   connection_set_deadline(connection, (uint64_t)options_of(connection)->head_ms);
   connection->started_us = clock_us();
   if (connection->refused && open_request(connection)) {
-    refuse(connection, 503, "Retry-After: 1\r\n",
-           "The server has as many connections as it may have; try again later.");
+    connection_refuse(connection, 503, "Retry-After: 1\r\n",
+                      "The server has as many connections as it may have; try again later.");
   }
 }

@@ -1,6 +1,6 @@
 /* Private to the room: one connection, its current request and its output. One request at a time: the next head is
- * looked at when the answer before it has gone to the kernel. http_connection.c reads, http_output.c writes,
- * http_response.c formats answers. */
+ * looked at when the answer before it has gone to the kernel. http_connection.c and http_body.c read,
+ * http_output.c writes, http_response.c formats answers. */
 #ifndef SPATE_HTTP_HTTP_CONNECTION_H
 #define SPATE_HTTP_HTTP_CONNECTION_H
 
@@ -48,6 +48,7 @@ struct http_connection {
   struct http_request *request; /* NULL between requests */
   char *head_bytes;             /* the request's head points into them */
   struct buffer body;
+  size_t charged; /* of body, to the room that all bodies share */
   struct chunk_decoder decoder;
   struct http_answer answer;
   uint64_t started_us, bytes_in, bytes_out;
@@ -63,6 +64,15 @@ void connection_turn(struct http_connection *connection); /* its answer is with 
 void connection_drain(struct http_connection *connection);
 void connection_close(struct http_connection *connection);
 void connection_set_deadline(struct http_connection *connection, uint64_t ms);
+
+void connection_drop_input(struct http_connection *connection, size_t size); /* it has been understood */
+/* Answers for the handler and ends the connection: its framing cannot be trusted, or nobody waits for the rest. */
+void connection_refuse(struct http_connection *connection, int status, const char *headers, const char *sentence);
+
+/* http_body.c */
+void body_start(struct http_connection *connection); /* the head is known: what body does the handler take? */
+void body_read(struct http_connection *connection);  /* takes it from the input; calls the handler when it is whole */
+void body_release(struct http_connection *connection);
 
 /* http_output.c */
 enum { OUTPUT_PIECES_MAX = 3 };

@@ -16,9 +16,10 @@ struct http_shared {
   struct http_options options;
   struct http_callbacks callbacks;
   void *user;
-  atomic_int n_connection; /* in all loops, without the refused ones */
-  pthread_mutex_t lock;    /* guards drain_at_ms and each loop's ended */
-  uint64_t drain_at_ms;    /* on clock_ns's scale: when a drain closes what is left; 0: not draining */
+  atomic_int n_connection;   /* in all loops, without the refused ones */
+  atomic_size_t n_body_byte; /* of the bodies that are arriving, in all loops */
+  pthread_mutex_t lock;      /* guards drain_at_ms and each loop's ended */
+  uint64_t drain_at_ms;      /* on clock_ns's scale: when a drain closes what is left; 0: not draining */
 };
 
 struct http_loop {

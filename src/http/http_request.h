@@ -36,7 +36,7 @@ struct http_request {
   struct http_loop *loop;
   struct http_connection *connection;
   struct http_head head;
-  struct slice body; /* whole when handle is called */
+  struct slice body; /* whole while handle runs, then gone */
   void *user;        /* the handler's own */
 };
 

@@ -26,6 +26,7 @@ struct http_options http_options_default(void) {
       .port = 8000,
       .loops = 1,
       .max_connections = 4096,
+      .bodies_bytes = LIMIT_BODIES_BYTES,
       .head_ms = 10000,
       .body_ms = 10000,
       .keep_alive_ms = 5000,

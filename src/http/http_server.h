@@ -17,6 +17,7 @@ struct http_options {
   int port;            /* 0: any free one, see http_server_port */
   int loops;           /* network threads, ≥ 1 */
   int max_connections; /* of all loops together; more are answered 503 */
+  size_t bodies_bytes; /* of the bodies that are arriving, all together; more are answered 503 */
   /* Deadlines in milliseconds. Each is absolute: a byte now and then does not move it. */
   int head_ms;       /* from the first byte of a head (or from accept) to its end */
   int body_ms;       /* from the head to the end of the body, plus 1 ms for each LIMIT_BODY_BYTES_PER_MS bytes of it */
@@ -25,7 +26,8 @@ struct http_options {
   int linger_ms;     /* after an answer that ends the connection, how long unread input is thrown away */
 };
 
-/* 127.0.0.1:8000, one loop, 4096 connections, 10 s for a head, 10 s for a body, 5 s idle, 30 s stalled, 2 s linger. */
+/* 127.0.0.1:8000, one loop, 4096 connections, LIMIT_BODIES_BYTES of bodies, 10 s for a head, 10 s for a body, 5 s idle,
+ * 30 s stalled, 2 s linger. */
 struct http_options http_options_default(void);
 
 /* How one request went: for metrics and the access log. */

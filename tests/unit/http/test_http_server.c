@@ -320,6 +320,55 @@ static void test_large_body(void **state) {
   stop(&fixture);
 }
 
+static void say_zeros(int fd, int count) {
+  char zeros[1024];
+  memset(zeros, '0', sizeof zeros - 1);
+  zeros[sizeof zeros - 1] = 0;
+  for (; count > 0; count -= (int)sizeof zeros - 1) say(fd, zeros + (count < 1023 ? 1023 - count : 0));
+}
+
+/* Bodies share a room: the one that does not fit is refused, others go on, and what is released can be used again. */
+static void test_bodies_together(void **state) {
+  (void)state;
+  static const char post[] = "POST /echo HTTP/1.1\r\n" LAST "Content-Length: 9000\r\n\r\n";
+  struct fixture fixture;
+  char answer[16384];
+  struct http_options options = http_options_default();
+  options.bodies_bytes = 10000;
+  start(&fixture, options);
+  for (int round = 0; round < 2; round++) {
+    int first = dial(&fixture), second = dial(&fixture);
+    say(first, post);
+    say_zeros(first, 6000);
+    ask(&fixture, "GET / HTTP/1.1\r\n" LAST "\r\n", answer, sizeof answer); /* by now the first has been read */
+    say(second, post);
+    say_zeros(second, 6000);
+    assert_true(hear(second, answer, sizeof answer, NULL));
+    assert_true(has(answer, "HTTP/1.1 503 Service Unavailable\r\n") && has(answer, "\r\nRetry-After: 1\r\n"));
+    assert_true(has(answer,
+                    "{\"error\":\"The bodies of requests that are arriving take all the room for them; try again "
+                    "later.\"}"));
+    ask(&fixture, "GET / HTTP/1.1\r\n" LAST "\r\n", answer, sizeof answer);
+    assert_true(has(answer, "HTTP/1.1 200 OK\r\n"));
+    say_zeros(first, 3000);
+    assert_true(hear(first, answer, sizeof answer, NULL));
+    assert_true(has(answer, "HTTP/1.1 200 OK\r\n"));
+    close(first);
+    close(second);
+  }
+  int held = dial(&fixture), fits = dial(&fixture); /* a body is the server's no longer than its handler runs */
+  say(held, "POST /later HTTP/1.1\r\n" HOST "Content-Length: 9000\r\n\r\n");
+  say_zeros(held, 9000);
+  wait_for(&fixture.n_handled, 7);
+  say(fits, post);
+  say_zeros(fits, 9000);
+  assert_true(hear(fits, answer, sizeof answer, NULL));
+  assert_true(has(answer, "HTTP/1.1 200 OK\r\n"));
+  close(held);
+  close(fits);
+  stop(&fixture);
+}
+
 static void test_answer_from_another_thread(void **state) {
   (void)state;
   struct fixture fixture;
@@ -573,14 +622,23 @@ static void test_open_errors(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_keep_alive),       cmocka_unit_test(test_pipelining),
-      cmocka_unit_test(test_answers),          cmocka_unit_test(test_expect_continue),
-      cmocka_unit_test(test_large_body),       cmocka_unit_test(test_answer_from_another_thread),
-      cmocka_unit_test(test_slow_clients),     cmocka_unit_test(test_drip_does_not_move_deadline),
-      cmocka_unit_test(test_client_leaves),    cmocka_unit_test(test_back_pressure),
-      cmocka_unit_test(test_stalled_client),   cmocka_unit_test(test_sends_too_far_ahead),
-      cmocka_unit_test(test_connection_limit), cmocka_unit_test(test_drain),
-      cmocka_unit_test(test_drain_deadline),   cmocka_unit_test(test_several_loops),
+      cmocka_unit_test(test_keep_alive),
+      cmocka_unit_test(test_pipelining),
+      cmocka_unit_test(test_answers),
+      cmocka_unit_test(test_expect_continue),
+      cmocka_unit_test(test_large_body),
+      cmocka_unit_test(test_bodies_together),
+      cmocka_unit_test(test_answer_from_another_thread),
+      cmocka_unit_test(test_slow_clients),
+      cmocka_unit_test(test_drip_does_not_move_deadline),
+      cmocka_unit_test(test_client_leaves),
+      cmocka_unit_test(test_back_pressure),
+      cmocka_unit_test(test_stalled_client),
+      cmocka_unit_test(test_sends_too_far_ahead),
+      cmocka_unit_test(test_connection_limit),
+      cmocka_unit_test(test_drain),
+      cmocka_unit_test(test_drain_deadline),
+      cmocka_unit_test(test_several_loops),
       cmocka_unit_test(test_open_errors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
