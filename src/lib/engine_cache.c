@@ -163,6 +163,7 @@ static bool cached_find(const char *path, bool *found, struct error *error) {
   if (problem.code != ERROR_FORMAT && problem.code != ERROR_UNSUPPORTED)
     return error_set(error, problem.code, "%s", problem.text);
   log_warning("An engine in the cache cannot be used and is built again now. %s", problem.text);
+  unlink(path); /* a build does not write over what is no engine file; here it is ours */
   return true;
 }
 
