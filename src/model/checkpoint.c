@@ -87,10 +87,14 @@ static bool number_or_null(const json_t *object, const char *key, double *number
 
 static bool generation_from_json(struct checkpoint *c, const json_t *object, struct error *error) {
   double temperature = 1, top_p = 1, top_k = 0;
+  const json_t *do_sample = json_object_get(object, "do_sample");
+  if (do_sample && !json_is_boolean(do_sample) && !json_is_null(do_sample))
+    return error_set(error, ERROR_INVALID, "generation_config.json: do_sample is not true or false.");
   if (!number_or_null(object, "temperature", &temperature, error) || !number_or_null(object, "top_p", &top_p, error) ||
       !number_or_null(object, "top_k", &top_k, error))
     return false;
   if (!(top_k >= -1 && top_k <= LIMIT_VOCAB)) top_k = LIMIT_VOCAB + 1.0; /* refused below */
+  if (json_is_false(do_sample)) temperature = 0;
   return generation_check(&c->generation, temperature, top_p, (int64_t)top_k, "generation_config.json", error) &&
          ends_read(&c->generation, json_object_get(object, "eos_token_id"), "generation_config.json", error);
 }

@@ -54,7 +54,7 @@ struct slice checkpoint_chat_template(const struct checkpoint *checkpoint);
 enum { CHECKPOINT_ENDS = 16 };
 
 struct checkpoint_generation {
-  float temperature; /* 1 unless the model says otherwise */
+  float temperature; /* 1 unless the model says otherwise; 0 where it says "do_sample": false */
   float top_p;       /* 1: off */
   int32_t top_k;     /* 0: off */
   int32_t n_end;

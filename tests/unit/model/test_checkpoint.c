@@ -63,6 +63,11 @@ static void test_generation_defaults(void **state) {
   assert_int_equal(g->n_end, 2);
   assert_int_equal(g->end[1], 9);
   checkpoint_close(c);
+  text_write(&variant, "generation_config.json", "{\"temperature\": 0.6, \"top_p\": 0.9, \"do_sample\": false}");
+  c = variant_open(&variant);
+  g = checkpoint_generation(c);
+  assert_true(g->temperature == 0 && g->top_p == 0.9f); /* greedy, unless a request says otherwise */
+  checkpoint_close(c);
   static const struct {
     const char *json, *sentence;
   } refused[] = {
@@ -70,6 +75,7 @@ static void test_generation_defaults(void **state) {
       {"{\"temperature\": \"hot\"}", "generation_config.json: temperature is not a number."},
       {"{\"top_p\": 0}", "generation_config.json: top_p is 0, expected more than 0 and at most 1."},
       {"{\"top_k\": 1e300}", "generation_config.json: top_k is 1048577, expected 0 to 1048576."},
+      {"{\"do_sample\": 0}", "generation_config.json: do_sample is not true or false."},
       {"{\"eos_token_id\": [1, \"x\"]}", "generation_config.json: eos_token_id is no token id or list of token ids."},
       {"[]", "generation_config.json holds no JSON object."},
       {"{", "generation_config.json: Not valid JSON at line 1, column 1: string or '}' expected near end of file."},
