@@ -138,12 +138,12 @@ typedef struct {
   size_t prompt_size;
   const int32_t *tokens; /* instead of prompt, when n_token > 0 */
   int n_token;
-  int max_tokens;    /* 1 to max_seq_len, of which the prompt may leave less; default 256 */
-  float temperature; /* 0: greedy; default 1 or the model's */
-  float top_p;       /* (0, 1] */
-  int top_k;         /* 0: off */
-  bool has_seed;     /* otherwise a seed is drawn */
-  uint64_t seed;
+  int max_tokens;          /* 1 to max_seq_len, of which the prompt may leave less; default 256 */
+  float temperature;       /* 0: greedy; default 1 or the model's */
+  float top_p;             /* (0, 1] */
+  int top_k;               /* 0: off */
+  bool has_seed;           /* otherwise a seed is drawn */
+  uint64_t seed;           /* any; HTTP and the command line take 0 to INT64_MAX */
   const char *const *stop; /* NUL-terminated strings; generation ends before the first that appears */
   int n_stop;
   bool ignore_eos; /* benches: generate max_tokens whatever comes */

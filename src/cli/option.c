@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_UINT64, OPTION_REAL, OPTION_BYTES, OPTION_TEXT, OPTION_LIST };
+enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_SEED, OPTION_REAL, OPTION_BYTES, OPTION_TEXT, OPTION_LIST };
 
 struct option {
   const char *name;
@@ -75,7 +75,7 @@ static const struct option options[] = {
     {"top-k", 0, OPTION_INT, FOR_GENERATE, MARKED(top_k), "K", "draw from the K likeliest tokens (default: off)"},
     {"top-p", 0, OPTION_REAL, FOR_GENERATE, MARKED(top_p), "P",
      "draw from the likeliest tokens of mass P (default: off)"},
-    {"seed", 0, OPTION_UINT64, FOR_GENERATE, MARKED(seed), "N", "makes the draw repeatable (default: random)"},
+    {"seed", 0, OPTION_SEED, FOR_GENERATE, MARKED(seed), "N", "makes the draw repeatable (default: random)"},
     {"stop", 0, OPTION_LIST, FOR_GENERATE, PLAIN(stop), "TEXT", "end before this text; may be given 16 times"},
 
     {"batch", 0, OPTION_INT, FOR_BENCH, MARKED(batch), "N", "sequences decoded together (default 1)"},
@@ -110,9 +110,10 @@ static bool digits_parse(const char *given, uint64_t *value, char **end) {
   return given[0] >= '0' && given[0] <= '9' && errno == 0;
 }
 
-static bool uint64_parse(const char *given, uint64_t *value) {
+/* Up to INT64_MAX, as in a request over HTTP. */
+static bool seed_parse(const char *given, uint64_t *value) {
   char *end;
-  return digits_parse(given, value, &end) && *end == '\0';
+  return digits_parse(given, value, &end) && *end == '\0' && *value <= INT64_MAX;
 }
 
 static bool bytes_parse(const char *given, uint64_t *bytes) {
@@ -152,7 +153,8 @@ static bool value_store(struct settings *settings, const struct option *option, 
   case OPTION_LIST: return list_add(settings, given, text);
   case OPTION_INT: return int_store(field, option, given, text);
   case OPTION_REAL: return number_parse(given, field) || refuse(text, given, option, "a number");
-  case OPTION_UINT64: return uint64_parse(given, field) || refuse(text, given, option, "a whole number, 0 or more");
+  case OPTION_SEED:
+    return seed_parse(given, field) || refuse(text, given, option, "a whole number from 0 to 9223372036854775807");
   case OPTION_BYTES: return bytes_parse(given, field) || refuse(text, given, option, "bytes such as 512M");
   }
   return false;

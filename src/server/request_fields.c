@@ -5,6 +5,8 @@
 #include "base/limits.h"
 #include "server/generate_request.h"
 
+#include <inttypes.h>
+
 #define AT(member) offsetof(struct generate_request, member)
 
 static const struct request_field fields[] = {
@@ -31,7 +33,7 @@ static const struct request_field fields[] = {
      .offset = AT(engine.temperature),
      .min = 0,
      .max = 100,
-     .fallback = "the model's, or 1",
+     .fallback = "the model's (0 where it says do_sample: false), or 1",
      .description = "Divides the logits before a token is drawn; 0 always takes the likeliest token."},
     {.name = "top_k",
      .type = FIELD_INT,
@@ -50,7 +52,6 @@ static const struct request_field fields[] = {
      .description = "Draw from the likeliest tokens that together have this probability; 1 switches this off."},
     {.name = "seed",
      .type = FIELD_SEED,
-     .min = 0,
      .fallback = "drawn for each request",
      .description = "The same seed and request give the same text."},
     {.name = "stop",
@@ -130,7 +131,7 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
     buffer_text(out, "a number");
     expect_range(field, out);
     break;
-  case FIELD_SEED: buffer_text(out, "a whole number, 0 or more"); break;
+  case FIELD_SEED: buffer_print(out, "a whole number from 0 to %" PRId64, INT64_MAX); break;
   case FIELD_STOP:
     buffer_print(out, "a string or a list of up to %d strings, each of 1 to %d bytes and without U+0000",
                  LIMIT_STOP_STRINGS, LIMIT_STOP_BYTES);

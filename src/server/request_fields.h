@@ -11,7 +11,7 @@ enum field_type {
   FIELD_BOOL,   /* bool */
   FIELD_INT,    /* int, from min to max */
   FIELD_FLOAT,  /* float, from min to max */
-  FIELD_SEED,   /* a whole number, min or more */
+  FIELD_SEED,   /* a whole number from 0 to INT64_MAX, the largest that JSON is read into */
   FIELD_STOP,   /* a string or a list of strings */
   FIELD_ONE,    /* a number that can only be 1 until more than one of something exists; nothing is stored */
   FIELD_LATER,  /* known from other servers, refused here: the description says why */

@@ -167,6 +167,7 @@ class Options(spate_server.EngineCase):
         self.assertEqual(self.generate("--top-k", "1"), greedy)
         self.assertEqual(self.generate("--top-p", "1e-6"), greedy)
         self.assertEqual(self.generate("--seed", "3"), self.generate("--seed", "3"))
+        self.assertNotEqual(self.generate("--seed", str((1 << 63) - 1)), self.generate("--seed", "3"))
         stop = greedy[len(greedy) // 2]
         self.assertEqual(self.generate("--temperature", "0", "--stop", "\x01", "--stop", stop),
                          greedy[:greedy.index(stop)] + "\n")

@@ -52,7 +52,10 @@ class Tools(spate_server.EngineCase):
         """An option that is 0 is not one that was left out."""
         for command, options, sentence in (
                 ("generate", ("-p", "a", "-n", "0"), "max_tokens is 0, expected 1 to max_seq_len 65536."),
-                ("generate", ("-p", "a", "--seed", "12K"), '--seed is "12K", expected a whole number, 0 or more.'),
+                ("generate", ("-p", "a", "--seed", "12K"), '--seed is "12K", expected a whole number from 0 to '
+                                                          "9223372036854775807."),
+                ("generate", ("-p", "a", "--seed", str(1 << 63)), f'--seed is "{1 << 63}", expected a whole number from 0 '
+                                                                  f"to {(1 << 63) - 1}."),
                 ("bench", ("--repeat", "0"), "A bench of batch 1, 512 prompt and 128 decode tokens, 0 runs; expected at "
                                              "least 1, 1, 0 and 1 to 100.")):
             answer = run(SPATE, command, self.engine.path, "--kv-cache-memory", "256M", *options)

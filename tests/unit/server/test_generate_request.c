@@ -85,6 +85,7 @@ static void test_forms(void **state) {
 }
 
 #define WHOLE "expected a whole number from 1 to 2147483647."
+#define SEED  "expected a whole number from 0 to 9223372036854775807."
 #define STOP  "expected a string or a list of up to 16 strings, each of 1 to 256 bytes and without U+0000."
 
 static const struct {
@@ -110,8 +111,10 @@ static const struct {
     {"{\"prompt\":\"\",\"top_p\":0}", "top_p is 0, expected a number above 0 and up to 1."},
     {"{\"prompt\":\"\",\"top_p\":1e-60}", "top_p is 1e-60, expected a number above 0 and up to 1."},
     {"{\"prompt\":\"\",\"top_p\":1.01}", "top_p is 1.01, expected a number above 0 and up to 1."},
-    {"{\"prompt\":\"\",\"seed\":-1}", "seed is -1, expected a whole number, 0 or more."},
-    {"{\"prompt\":\"\",\"seed\":1.0}", "seed is 1, expected a whole number, 0 or more."},
+    {"{\"prompt\":\"\",\"seed\":-1}", "seed is -1, " SEED},
+    {"{\"prompt\":\"\",\"seed\":1.0}", "seed is 1, " SEED},
+    {"{\"prompt\":\"\",\"seed\":9223372036854775808}",
+     "Not valid JSON at line 1, column 39: too big integer near '9223372036854775808'."},
     {"{\"prompt\":\"\",\"stop\":\"\"}", "stop is a string, " STOP},
     {"{\"prompt\":\"\",\"stop\":[1]}", "stop is a list, " STOP},
     {"{\"prompt\":\"\",\"stop\":[\"a\\u0000\"]}", "stop is a list, " STOP},
@@ -146,6 +149,8 @@ static const struct {
     {"prompt=a&stream=true&streaming=true", "The query has streaming twice; send it once."},
     {"prompt=a&max_tokens=", "max_tokens is a string, " WHOLE},
     {"prompt=a&max_tokens=0", "max_tokens is 0, " WHOLE},
+    {"prompt=a&seed=9223372036854775807", NULL},
+    {"prompt=a&seed=9223372036854775808", "seed is a string, " SEED},
     {"prompt=a&streaming=True", "streaming is a string, expected true or false."},
     {"prompt=a&top_k=%5B1%5D", "top_k is a list, expected a whole number from -1 to 2147483647."},
     {"prompt=a&tensor_parallel_size=1", NULL},
