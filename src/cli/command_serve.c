@@ -15,6 +15,7 @@
 
 enum {
   DEFAULT_PORT = 8000,
+  DEFAULT_KEEP_ALIVE = 5,
   WATCH_MS = 200,          /* between two looks at the engine */
   DRAIN_WATCH_MS = 20,     /* between two looks at the connections of a drain */
   DRAIN_MS = 30000,        /* what running requests get to finish after a signal */
@@ -102,7 +103,7 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
   struct server_options options = {.host = settings->host ? settings->host : "127.0.0.1",
                                    .port = settings->has_port ? settings->port : DEFAULT_PORT,
                                    .workers = settings->workers,
-                                   .keep_alive = settings->keep_alive,
+                                   .keep_alive = settings->has_keep_alive ? settings->keep_alive : DEFAULT_KEEP_ALIVE,
                                    .limit_concurrency = settings->limit_concurrency};
   spate_error error;
   if (!signals_catch()) return command_fail("The system refused a descriptor for signals.");

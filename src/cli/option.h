@@ -34,7 +34,7 @@ struct settings {
 
   const char *host, *log_level;
   int port, workers, keep_alive, limit_concurrency, tensor_parallel_size;
-  bool has_port;
+  bool has_port, has_keep_alive;
 
   const char *prompt;
   int max_tokens, top_k;

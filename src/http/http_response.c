@@ -29,11 +29,12 @@ static bool may_answer(const struct http_connection *connection) {
 /* Settles how the answer is framed and whether the connection outlives it. */
 static void begin_answer(struct http_connection *connection, int status, bool stream) {
   const struct http_head *head = &connection->request->head;
+  bool wanted = head->keep_alive && connection->loop->shared->options.keep_alive_ms > 0;
   bool body_unread = connection->state == CONNECTION_BODY && (head->chunked || head->content_length > 0);
   bool framed = !stream || head->minor_version == 1;
   connection->answer = (struct http_answer){
       .status = status,
-      .keep_alive = head->keep_alive && !body_unread && framed && !connection->loop->draining,
+      .keep_alive = wanted && !body_unread && framed && !connection->loop->draining,
       .no_body = slice_is(head->method, "HEAD") || status == 204 || status == 304,
       .chunked = stream && framed,
   };

@@ -61,7 +61,7 @@ static struct http_options http_options_of(const struct server_options *options)
   if (options->host) http.host = options->host;
   http.port = options->port;
   if (options->workers) http.loops = options->workers;
-  if (options->keep_alive) http.keep_alive_ms = options->keep_alive * 1000;
+  http.keep_alive_ms = options->keep_alive * 1000;
   if (options->limit_concurrency) http.max_connections = options->limit_concurrency;
   return http;
 }

@@ -8,7 +8,7 @@ struct server_options {
   const char *host;      /* NULL: 127.0.0.1 */
   int port;              /* 0: any free one */
   int workers;           /* network threads; 0: 1 */
-  int keep_alive;        /* seconds; 0: 5 */
+  int keep_alive;        /* seconds; 0: each response ends its connection */
   int limit_concurrency; /* connections; 0: 4096 */
 };
 

@@ -160,6 +160,18 @@ class Options(spate_server.EngineCase):
                     "error", "--limit-concurrency", "8", "--max-queue", "4") as server:
             self.assertEqual(server.get("/health")[0], 200)
 
+    def test_keep_alive(self):
+        """Seconds between requests; with 0 none are awaited."""
+        request = b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n"
+        with Server(self.engine, "--timeout-keep-alive", "0") as server:
+            answer = server.raw(request + request)  # returns because the server closes
+            self.assertEqual(answer.count(b"HTTP/1.1 200 OK\r\n"), 1)
+            self.assertIn(b"\r\nConnection: close\r\n", answer)
+        with Server(self.engine, "--timeout-keep-alive", "1") as server:
+            answer = server.raw(request + request)
+            self.assertEqual(answer.count(b"HTTP/1.1 200 OK\r\n"), 2)
+            self.assertEqual(answer.count(b"\r\nConnection: keep-alive\r\n"), 2)
+
     # ---- generating, tokenizing, measuring
 
     def test_sampling(self):
