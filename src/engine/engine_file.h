@@ -94,8 +94,7 @@ struct slice engine_file_weight(const struct engine_file *file, int weight);
 bool engine_file_intact(const struct engine_file *file, struct error *error);
 
 struct engine_verify {
-  atomic_bool stop;      /* set by the owner: return early, as if all were well */
-  _Atomic uint64_t done; /* bytes hashed so far */
+  atomic_bool stop; /* set by the owner: return early, as if all were well */
 };
 
 /* Hashes the manifest and every weight: seconds for a large file, meant for a thread of its own. False on a mismatch,

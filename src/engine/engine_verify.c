@@ -31,7 +31,6 @@ static bool bytes_verify(const struct engine_file *file, struct slice bytes, str
     size_t size = bytes.size - at < PIECE ? bytes.size - at : PIECE;
     stopped = !engine_file_intact(file, NULL) || atomic_load_explicit(&verify->stop, memory_order_relaxed);
     if (!stopped) hasher_update(hasher, slice_make(bytes.data + at, size));
-    atomic_fetch_add_explicit(&verify->done, size, memory_order_relaxed);
   }
   return hash_equal(hasher_finish(hasher), expected) || stopped;
 }

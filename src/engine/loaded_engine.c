@@ -19,8 +19,6 @@ static bool options_check(const struct engine_options *options, struct error *er
   if (!(options->memory_fraction >= 0 && options->memory_fraction <= 1))
     return error_set(error, ERROR_INVALID, "free_gpu_memory_fraction is %g; it must be more than 0 and at most 1.",
                      options->memory_fraction);
-  if (options->outputs < 0)
-    return error_set(error, ERROR_INVALID, "The outputs of a step are %d; they must be at least 1.", options->outputs);
   return true;
 }
 
@@ -35,7 +33,7 @@ struct limits engine_limits(const struct engine_config *config, const struct eng
   bool contiguous = config->kv_cache_type == KV_CACHE_CONTIGUOUS, full = config->quant_mode == QUANT_FP32;
   struct limits limits = {.seats = config->max_batch_size,
                           .tokens = config->max_num_tokens,
-                          .outputs = options->outputs ? options->outputs : config->max_batch_size,
+                          .outputs = config->max_batch_size,
                           .length = config->max_seq_len,
                           .opt_batch = config->opt_batch_size};
   limits.block_size = options->block_size ? options->block_size : DEFAULT_BLOCK;
@@ -82,7 +80,7 @@ static bool kv_budget(const struct engine_options *options, const struct plan *p
   if (fixed > available) return refuse_fixed(plan, footprint, available, error);
   uint64_t rest = available - fixed;
   double fraction = options->memory_fraction > 0 ? options->memory_fraction : default_fraction;
-  *budget = options->kv_bytes ? options->kv_bytes : (uint64_t)(fraction * (double)rest);
+  *budget = options->kv_bytes ? options->kv_bytes : fraction < 1 ? (uint64_t)(fraction * (double)rest) : rest;
   if (*budget <= rest) return true;
   return error_set(error, ERROR_MEMORY,
                    "A KV cache of %" PRIu64 " MiB was asked for, and %" PRIu64

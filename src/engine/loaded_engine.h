@@ -14,7 +14,6 @@ struct engine_options {
   double memory_fraction; /* of what is available after the weights and the workspace, for the KV cache; 0: 0.3 */
   uint64_t kv_bytes;      /* of the KV cache; overrides the fraction; 0: not set */
   enum kv_choice kv;      /* default: F16, but F32 for an FP32 engine */
-  int outputs;            /* rows of logits of one step; 0: max_batch_size. Evaluation wants more */
   int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
   bool disposable;        /* the caller can build the file again: it is removed when hashing finds it damaged */
 };

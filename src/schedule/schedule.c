@@ -219,8 +219,6 @@ void schedule_abandon(struct schedule *s) {
 
 void schedule_stats(const struct schedule *s, struct schedule_stats *stats) {
   *stats = s->stats;
-  stats->paused = 0;
-  for (int i = 0; i < s->limits.seats; i++) stats->paused += s->seats[i].sequence && s->seats[i].sequence->paused;
   for (int g = 0; g < s->n_group; g++) {
     uint32_t total = s->blocks.n_total[g];
     double used = total ? (double)(total - s->blocks.n_free[g]) / total : 0;

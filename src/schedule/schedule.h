@@ -46,7 +46,7 @@ struct schedule_events {
 };
 
 struct schedule_stats {
-  int waiting, running, paused;
+  int waiting, running;
   uint64_t prompt_tokens, generated_tokens, steps; /* since the start */
   double kv_used;                                  /* fraction of the fullest group */
 };

@@ -114,12 +114,10 @@ static void test_options(void **state) {
   struct engine_options options = options_make();
   uint64_t kv_bytes;
   options.block_size = 64;
-  options.outputs = 100;
   options.kv = KV_CHOICE_F32;
   fake.footprint.kv_block[0] = 1000; /* more fit than all seats can use */
   struct limits limits = limits_of(*state, &options, &kv_bytes);
   assert_int_equal(limits.block_size, 64);
-  assert_int_equal(limits.outputs, 100);
   assert_int_equal(limits.kv_dtype, KV_F32);
   assert_int_equal(limits.n_block[0], 32 * 2);
   assert_int_equal(kv_bytes, 32 * 2 * 1000);
@@ -188,11 +186,8 @@ static void test_options_refused(void **state) {
   options.memory_fraction = 1.5;
   open_refused(*state, &options, "free_gpu_memory_fraction is 1.5; it must be more than 0 and at most 1.", "");
   options = options_make();
-  options.outputs = -1;
-  open_refused(*state, &options, "The outputs of a step are -1; they must be at least 1.", "");
   struct backend other = fake_backend;
   other.target = TARGET_REFERENCE;
-  options = options_make();
   options.backend = &other;
   open_refused(*state, &options,
                "The engine is packed for cpu, which the backend fake does not read; build it with --target reference.",
