@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { GUARDS_MAX = 64 };
+enum { GUARDS_MAX = 256 };
 
 static struct guard {
   _Atomic uintptr_t start, end; /* end is set last and cleared first; 0: free */

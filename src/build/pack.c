@@ -180,6 +180,7 @@ bool pack_weights(const struct pack_job *job, struct hash128 *digest, struct err
   }
   if (!done) error_set(error, ERROR_MEMORY, "Out of memory for packing weights.");
   for (int i = 0; i < job->plan->n_weight && done; i++) done = weight_pack(packing, order[i], error);
+  done = done && checkpoint_intact(job->checkpoint, error); /* so all that was read was there */
   if (packing && packing->source) *digest = hasher_finish(packing->source);
   if (packing) free(packing->chunk);
   free(packing);

@@ -1,6 +1,7 @@
 /* Opening a GGUF file: the header's fixed part, the tensor list, and where the tensors' bytes lie. */
 #include "format/gguf.h"
 
+#include "base/file_guard.h"
 #include "base/limits.h"
 #include "format/gguf_cursor.h"
 
@@ -159,6 +160,7 @@ struct gguf *gguf_open(const char *path, struct error *error) {
   struct gguf *gguf = gguf_new(error);
   if (!gguf) return NULL;
   if (file_open(&gguf->file, path, error)) {
+    file_guard_add(&gguf->file); /* one too many for it is merely not guarded */
     gguf->bytes = slice_make(gguf->file.data, gguf->file.size);
     if (read_file(gguf, error)) return gguf;
     error_prefix(error, "%s: ", path);
@@ -167,8 +169,14 @@ struct gguf *gguf_open(const char *path, struct error *error) {
   return NULL;
 }
 
+bool gguf_intact(const struct gguf *gguf, struct error *error) {
+  if (gguf->file.descriptor < 0 || (file_intact(&gguf->file) && !file_guard_tripped(&gguf->file))) return true;
+  return error_set(error, ERROR_IO, "The GGUF file changed its size while it was being read.");
+}
+
 void gguf_close(struct gguf *gguf) {
   if (!gguf) return;
+  file_guard_remove(&gguf->file);
   file_close(&gguf->file);
   arena_release(&gguf->arena);
   free(gguf);

@@ -60,6 +60,10 @@ void gguf_close(struct gguf *gguf);                            /* NULL is allowe
 /* The same over bytes that stay in place until gguf_close. */
 struct gguf *gguf_read(struct slice bytes, struct error *error);
 
+/* False, with a sentence, once the file has another size than when it was mapped, or had: what was read of it may be
+ * zeros that it never held (base/file_guard.h). */
+bool gguf_intact(const struct gguf *gguf, struct error *error);
+
 /* --- metadata ----------------------------------------------------------------------------------------------------- */
 
 /* The value of a key, or NULL. O(log n). */

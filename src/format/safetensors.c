@@ -1,6 +1,7 @@
 /* Opening safetensors: one file, or all shards of a directory joined into one table of tensors. */
 #include "format/safetensors.h"
 
+#include "base/file_guard.h"
 #include "base/limits.h"
 #include "format/safetensors_header.h"
 
@@ -29,6 +30,7 @@ void safetensors_close(struct safetensors *safetensors) {
   if (!safetensors) return;
   for (int i = 0; i < safetensors->n_shard; i++) {
     json_decref(safetensors->shards[i].metadata);
+    file_guard_remove(&safetensors->shards[i].file);
     file_close(&safetensors->shards[i].file);
   }
   arena_release(&safetensors->arena);
@@ -40,6 +42,7 @@ static bool shard_open(struct safetensors *safetensors, const char *path, const 
   struct safetensors_shard *shard = &safetensors->shards[safetensors->n_shard];
   shard->name = name;
   if (!file_open(&shard->file, path, error)) return false;
+  file_guard_add(&shard->file); /* one too many for it is merely not guarded */
   safetensors->n_shard++;
   shard->bytes = slice_make(shard->file.data, shard->file.size);
   return safetensors_read_header(shard, &safetensors->arena, error) || error_prefix(error, "%s: ", path);
@@ -196,7 +199,7 @@ struct safetensors *safetensors_read(struct slice bytes, struct error *error) {
 bool safetensors_intact(const struct safetensors *safetensors, struct error *error) {
   for (int i = 0; i < safetensors->n_shard; i++) {
     const struct safetensors_shard *shard = &safetensors->shards[i];
-    if (shard->file.descriptor >= 0 && !file_intact(&shard->file))
+    if (shard->file.descriptor >= 0 && (!file_intact(&shard->file) || file_guard_tripped(&shard->file)))
       return error_set(error, ERROR_IO, "%s changed its size while it was being read.", shard->name);
   }
   return true;

@@ -39,7 +39,8 @@ struct safetensors *safetensors_read(struct slice bytes, struct error *error);
 
 void safetensors_close(struct safetensors *safetensors); /* NULL is allowed */
 
-/* False, with a sentence, when a shard no longer has the size that it was mapped with. */
+/* False, with a sentence, once a shard has another size than when it was mapped, or had: what was read of it may be
+ * zeros that it never held (base/file_guard.h). */
 bool safetensors_intact(const struct safetensors *safetensors, struct error *error);
 
 #endif

@@ -288,8 +288,7 @@ struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint) {
 
 bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error) {
   if (checkpoint->safetensors) return safetensors_intact(checkpoint->safetensors, error);
-  return file_intact(&checkpoint->gguf->file) ||
-         error_set(error, ERROR_IO, "%s changed its size while it was being read.", checkpoint->path);
+  return gguf_intact(checkpoint->gguf, error) || error_prefix(error, "%s: ", checkpoint->path);
 }
 
 static const struct tensor_table *tensor_table(const struct checkpoint *c) {

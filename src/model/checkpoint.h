@@ -26,7 +26,8 @@ const char *checkpoint_name(const struct checkpoint *checkpoint);         /* of 
 const char *checkpoint_architecture(const struct checkpoint *checkpoint); /* "LlamaForCausalLM"; GGUF: "llama" */
 const char *checkpoint_path(const struct checkpoint *checkpoint);         /* as it was opened */
 
-/* False when a file no longer has the size that it was mapped with: its data must not be read then. */
+/* False, with a sentence, once a file of tensors has another size than when it was mapped, or had: what was read of it
+ * may be zeros that it never held. */
 bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error);
 
 /* --- tensors: those of all shards, in the order of the files (format/tensor.h) ---------------------------------- */
