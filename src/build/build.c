@@ -35,13 +35,15 @@ static bool output_check(const char *path, struct error *error) {
   return error_set(error, ERROR_INVALID, "%s exists and is no engine file; remove it or name another output.", path);
 }
 
-static bool memory_check(const struct pack_job *job, struct error *error) {
-  uint64_t need = pack_memory(job), available = machine_memory_available("");
+/* Takes fewer threads where memory is short; refuses what does not fit with one. */
+static bool memory_fit(struct pack_job *job, struct error *error) {
+  uint64_t available = machine_memory_available("");
+  while (job->n_thread > 1 && pack_memory(job) > available) job->n_thread--;
+  uint64_t need = pack_memory(job);
   if (need <= available) return true;
   return error_set(error, ERROR_MEMORY,
-                   "Packing needs %" PRIu64 " MiB of memory with %d threads and %" PRIu64
-                   " MiB are available; free some or use fewer threads.",
-                   (need >> 20) + 1, job->n_thread, available >> 20);
+                   "Packing needs %" PRIu64 " MiB of memory and %" PRIu64 " MiB are available; free some.",
+                   (need >> 20) + 1, available >> 20);
 }
 
 static bool manifest_make(struct build *build, struct hash128 digest, struct error *error) {
@@ -65,7 +67,7 @@ static bool file_write(struct build *build, struct error *error) {
                                      .chat_template = checkpoint_chat_template(draft->checkpoint)};
   struct hash128 digest;
   bool written = engine_writer_init(&build->writer, options->output, draft_plan(draft), options->backend, error) &&
-                 memory_check(&job, error) && engine_writer_begin(&build->writer, &contents, error) &&
+                 memory_fit(&job, error) && engine_writer_begin(&build->writer, &contents, error) &&
                  pack_weights(&job, &digest, error) && manifest_make(build, digest, error) &&
                  engine_writer_commit(&build->writer, buffer_slice(&build->manifest), error);
   if (written) progress_report(&build->progress, "flush", 1, 1, NULL); /* nothing is left to cancel */

@@ -300,6 +300,29 @@ static void test_refused(void **state) {
   build_refused(&options, ERROR_UNSUPPORTED, "embed: No kernel for it.");
 }
 
+static size_t vast_strip(const struct weight *weight) {
+  (void)weight;
+  return (size_t)1 << 46;
+}
+
+static void test_no_memory(void **state) {
+  struct build_options options = options_make(*state);
+  struct backend vast = plain_backend;
+  struct error error = {0};
+  vast.strip_bytes = vast_strip;
+  refused_kind = (enum scheme_kind) - 1;
+  options.backend = &vast;
+  assert_false(build_engine(&options, &error));
+  unsigned long long need, available;
+  char rest[40];
+  assert_int_equal(
+      sscanf(error.text, "Packing needs %llu MiB of memory and %llu MiB are %39[^\n]", &need, &available, rest), 3);
+  assert_string_equal(rest, "available; free some.");
+  assert_int_equal(need, (1ull << 26) + 1); /* one strip and the numbers of one thread */
+  assert_true(available < need);
+  assert_int_equal(error.code, ERROR_MEMORY);
+}
+
 /* A build replaces engines, and nothing else that stands under its output's name. */
 static void test_output_in_use(void **state) {
   struct place *place = *state;
@@ -423,6 +446,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
       cmocka_unit_test_setup_teardown(test_directories, setup, teardown),
       cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
       cmocka_unit_test_setup_teardown(test_output_in_use, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
