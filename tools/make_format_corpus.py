@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Seeds for the fuzz targets of the model file readers.
+"""Seeds for the fuzz targets of the model file readers and of config.json.
 
     python3 tools/make_format_corpus.py tests/fuzz/corpus
 
 needs numpy, gguf and safetensors: the seeds are what other people's writers write.
 """
 
+import json
 import pathlib
 import sys
 
@@ -15,6 +16,7 @@ from gguf import GGUFWriter
 from gguf.constants import GGMLQuantizationType as Type
 from gguf.quants import quantize
 
+FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "tests/fixtures/model"
 ROW = np.linspace(-1, 1, 512, dtype=np.float32).reshape(2, 256)
 
 
@@ -52,10 +54,21 @@ def super_blocks(writer):
         writer.add_tensor(kind.name, np.arange(size, dtype=np.uint8).reshape(1, size), raw_dtype=kind)
 
 
+def config_seeds(folder):
+    """Each family's config, after the byte that makes fuzz_config.c choose its tensors, and generation defaults."""
+    families = ("gemma3", "llama3", "llama_bias_yarn", "mistral", "qwen2", "qwen3", "smollm2")
+    generation = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20, "eos_token_id": [2, 7]}
+    for index, family in enumerate(families):
+        config = json.loads((FIXTURES / family / "config.json").read_text())
+        texts = [json.dumps(config, separators=(",", ":"))] + [json.dumps(generation)] * (index % 2)
+        (folder / family).write_bytes(bytes([index]) + b"\0".join(text.encode() for text in texts))
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
-    for name in ("gguf", "safetensors"):
+    for name in ("gguf", "safetensors", "config"):
         (root / name).mkdir(parents=True, exist_ok=True)
+    config_seeds(root / "config")
     for fill in (every_value, few_tensors, super_blocks):
         write_gguf(root / "gguf" / fill.__name__, fill)
     safetensors.numpy.save_file({}, root / "safetensors" / "empty")
