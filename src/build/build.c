@@ -2,9 +2,11 @@
 #include "build/build.h"
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "build/draft.h"
 #include "build/manifest.h"
 #include "build/pack.h"
+#include "engine/loaded_engine.h"
 #include "engine/machine_memory.h"
 
 #include <inttypes.h>
@@ -46,6 +48,15 @@ static bool memory_fit(struct pack_job *job, struct error *error) {
                    (need >> 20) + 1, available >> 20);
 }
 
+/* An engine may be built for another machine: what this one cannot serve is no error, but better known before. */
+static void serving_check(const struct build *build) {
+  const struct draft *draft = &build->draft;
+  struct error problem;
+  if (!engine_fits(draft_plan(draft), build->options->backend, &draft->facts.config, machine_memory_available(""),
+                   &problem))
+    log_warning("The engine of %s cannot be served on this machine as it is now. %s", draft->facts.name, problem.text);
+}
+
 static bool manifest_make(struct build *build, struct hash128 digest, struct error *error) {
   struct manifest manifest = {.draft = &build->draft, .writer = &build->writer, .source = digest};
   manifest_write(&manifest, &build->manifest);
@@ -66,6 +77,7 @@ static bool file_write(struct build *build, struct error *error) {
                                      .tokenizer = buffer_slice(&draft->tokenizer_blob),
                                      .chat_template = checkpoint_chat_template(draft->checkpoint)};
   struct hash128 digest;
+  serving_check(build);
   bool written = engine_writer_init(&build->writer, options->output, draft_plan(draft), options->backend, error) &&
                  memory_fit(&job, error) && engine_writer_begin(&build->writer, &contents, error) &&
                  pack_weights(&job, &digest, error) && manifest_make(build, digest, error) &&

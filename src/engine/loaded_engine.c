@@ -110,8 +110,9 @@ static bool blocks_share(struct limits *limits, const struct footprint *footprin
   return true;
 }
 
-static bool memory_plan(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
-  uint64_t budget = 0, available = machine_memory_available("");
+static bool memory_plan(struct loaded_engine *engine, const struct engine_options *options, uint64_t available,
+                        struct error *error) {
+  uint64_t budget = 0;
   if (!engine->backend->measure(engine->plan, &engine->limits, &engine->footprint, error) ||
       !kv_budget(options, engine->plan, &engine->footprint, available, &budget, error) ||
       !blocks_share(&engine->limits, &engine->footprint, engine->plan->n_group, budget, error))
@@ -119,6 +120,13 @@ static bool memory_plan(struct loaded_engine *engine, const struct engine_option
   for (int i = 0; i < engine->plan->n_group; i++)
     engine->kv_bytes += engine->limits.n_block[i] * engine->footprint.kv_block[i];
   return true;
+}
+
+bool engine_fits(const struct plan *plan, const struct backend *backend, const struct engine_config *config,
+                 uint64_t available, struct error *error) {
+  struct engine_options all = {.memory_fraction = 1};
+  struct loaded_engine engine = {.plan = plan, .backend = backend, .limits = engine_limits(config, &all)};
+  return memory_plan(&engine, &all, available, error);
 }
 
 /* --- opening ----------------------------------------------------------------------------------------------------- */
@@ -156,7 +164,8 @@ static bool engine_load(struct loaded_engine *engine, const char *path, const st
   engine->file.disposable = options->disposable;
   engine->plan = engine->file.plan;
   engine->limits = engine_limits(&engine->file.facts->config, options);
-  if (!backend_choose(engine, options, error) || !ops_supported(engine, error) || !memory_plan(engine, options, error))
+  if (!backend_choose(engine, options, error) || !ops_supported(engine, error) ||
+      !memory_plan(engine, options, machine_memory_available(""), error))
     return false;
   weights_prefetch(&engine->file);
   engine->device = engine->backend->open(&options->device, error);

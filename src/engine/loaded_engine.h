@@ -32,6 +32,11 @@ struct loaded_engine {
 /* What a program for this configuration is compiled for, all but the numbers of blocks. */
 struct limits engine_limits(const struct engine_config *config, const struct engine_options *options);
 
+/* Could such an engine be opened with so many bytes of memory, if the KV cache may have all that the rest leaves? False
+ * with the sentence. */
+bool engine_fits(const struct plan *plan, const struct backend *backend, const struct engine_config *config,
+                 uint64_t available, struct error *error);
+
 struct loaded_engine *engine_open(const char *path, const struct engine_options *options, struct error *error);
 void engine_close(struct loaded_engine *engine); /* NULL is allowed; no step may be in flight */
 

@@ -77,10 +77,20 @@ static bool plain_supports(const struct plan *plan, int op, struct error *error)
   return error_set(error, ERROR_UNSUPPORTED, "No kernel for it.");
 }
 
+static struct footprint plain_footprint;
+
+static bool plain_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
+                          struct error *error) {
+  (void)plan, (void)limits, (void)error;
+  *footprint = plain_footprint;
+  return true;
+}
+
 static const struct backend plain_backend = {.name = "plain",
                                              .target = TARGET_CPU,
                                              .pack_rows = 16,
                                              .supports = plain_supports,
+                                             .measure = plain_measure,
                                              .strip_bytes = plain_strip,
                                              .pack = plain_pack};
 
@@ -343,6 +353,41 @@ static void test_output_in_use(void **state) {
   assert_string_equal(error.text, sentence);
 }
 
+/* What a build writes into the log. */
+static void build_logged(const struct build_options *options, char *text, size_t size) {
+  FILE *log = tmpfile();
+  int kept = dup(STDERR_FILENO);
+  assert_true(log && kept >= 0);
+  dup2(fileno(log), STDERR_FILENO);
+  struct error error;
+  bool built = build_engine(options, &error);
+  dup2(kept, STDERR_FILENO);
+  close(kept);
+  if (!built) fail_msg("%s", error.text);
+  rewind(log);
+  text[fread(text, 1, size - 1, log)] = '\0';
+  fclose(log);
+}
+
+/* An engine that this machine cannot serve is built all the same, with a warning. */
+static void test_too_large_to_serve(void **state) {
+  struct build_options options = options_make(*state);
+  char text[2048];
+  options.backend = &plain_backend;
+  build_logged(&options, text, sizeof text);
+  assert_string_equal(text, "");
+  plain_footprint.weights = (uint64_t)1 << 60;
+  build_logged(&options, text, sizeof text);
+  plain_footprint = (struct footprint){.kv_block = {(uint64_t)1 << 58}};
+  assert_non_null(strstr(text, " warning The engine of Tiny cannot be served on this machine as it is now. The engine "
+                               "needs 1099511627776 MiB for its weights "));
+  build_logged(&options, text, sizeof text);
+  plain_footprint = (struct footprint){0};
+  assert_non_null(strstr(text,
+                         " warning The engine of Tiny cannot be served on this machine as it is now. One sequence "
+                         "of max_seq_len 64 takes 1099511627776 MiB of KV cache "));
+}
+
 static bool progress_cancel(void *user, const char *stage, uint64_t done, uint64_t total) {
   (void)done, (void)total;
   return strcmp(stage, user) != 0;
@@ -448,6 +493,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
       cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
       cmocka_unit_test_setup_teardown(test_output_in_use, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_too_large_to_serve, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
       cmocka_unit_test_setup_teardown(test_inspect_model, setup, teardown),

@@ -176,6 +176,29 @@ static void test_memory_refused(void **state) {
   assert_int_equal(fake.n_load, 0);
 }
 
+/* The same sentences before there is an engine, for a machine of any size. */
+static void test_fits(void **state) {
+  struct engine_fixture *f = *state;
+  static const struct {
+    uint64_t available;
+    const char *sentence;
+  } table[] = {
+      {2000 + 7 * MIB, NULL},
+      {2000 + 7 * MIB - 1,
+       "One sequence of max_seq_len 100 takes 7 MiB of KV cache and 6 MiB are given to it, enough for 96 tokens; raise "
+       "free_gpu_memory_fraction or kv_cache_memory, or build the engine with a max_seq_len that fits."},
+      {1999, "The engine needs 1 MiB for its weights and 1 MiB for its workspace, and 0 MiB of memory are available; "
+             "free some, or build it with quant_mode INT4_WEIGHT: its weights take about 1 MiB."},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    struct error error = {0};
+    const struct plan *plan = (const struct plan *)(void *)f->plan.data;
+    bool fits = engine_fits(plan, &fake_backend, &f->facts.config, table[i].available, &error);
+    assert_int_equal(fits, table[i].sentence == NULL);
+    if (!fits) assert_string_equal(error.text, table[i].sentence);
+  }
+}
+
 static void test_options_refused(void **state) {
   struct engine_options options = options_make();
   options.block_size = 24;
@@ -214,6 +237,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_contiguous, setup, teardown),
       cmocka_unit_test_setup_teardown(test_fraction, setup, teardown),
       cmocka_unit_test_setup_teardown(test_memory_refused, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_fits, setup, teardown),
       cmocka_unit_test_setup_teardown(test_options_refused, setup, teardown),
       cmocka_unit_test_setup_teardown(test_undone, setup, teardown),
   };
