@@ -170,18 +170,6 @@ struct safetensors *safetensors_open_directory(const char *path, struct error *e
   return NULL;
 }
 
-struct safetensors *safetensors_open(const char *path, struct error *error) {
-  struct safetensors *safetensors = safetensors_new(error);
-  if (!safetensors) return NULL;
-  const char *name = arena_text(&safetensors->arena, slice_text(path));
-  if (!name) error_set(error, ERROR_MEMORY, "There is no memory for the path of a file.");
-  if (name && shards_allocate(safetensors, 1, error) && shard_open(safetensors, path, name, error) &&
-      shards_join(safetensors, error))
-    return safetensors;
-  safetensors_close(safetensors);
-  return NULL;
-}
-
 struct safetensors *safetensors_read(struct slice bytes, struct error *error) {
   struct safetensors *safetensors = safetensors_new(error);
   if (!safetensors) return NULL;

@@ -28,10 +28,8 @@ struct safetensors {
   struct arena arena;
 };
 
-/* One file; sentences begin with its path. */
-struct safetensors *safetensors_open(const char *path, struct error *error);
-
-/* A directory: the shards that model.safetensors.index.json lists, or model.safetensors where there is no index. */
+/* A directory: the shards that model.safetensors.index.json lists, or model.safetensors where there is no index.
+ * Sentences about one file begin with its path. */
 struct safetensors *safetensors_open_directory(const char *path, struct error *error);
 
 /* One file's bytes, which stay in place until safetensors_close. */

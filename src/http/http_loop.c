@@ -22,7 +22,6 @@ struct http_watch {
   struct http_watch *next;
 };
 
-int http_loop_index(const struct http_loop *loop) { return loop->index; }
 void *http_loop_user(const struct http_loop *loop) { return loop->user; }
 void http_loop_set_user(struct http_loop *loop, void *user) { loop->user = user; }
 

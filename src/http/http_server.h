@@ -41,8 +41,8 @@ struct http_summary {
 
 /* user is the pointer given to http_server_open. Only handle is required. */
 struct http_callbacks {
-  /* First and last on each loop's thread. start may watch descriptors and set the loop's user pointer; at stop nothing
-   * is watched any more. A false start stops the server with the error. */
+  /* First and last on each loop's thread; loops start one after another. start may watch descriptors and set the loop's
+   * user pointer; at stop nothing is watched any more. A false start stops the server with the error. */
   bool (*loop_start)(struct http_loop *loop, void *user, struct error *error);
   void (*loop_stop)(struct http_loop *loop, void *user);
 
@@ -83,8 +83,7 @@ void http_server_join(struct http_server *server);
 /* Drains with no delay, joins, frees. */
 void http_server_close(struct http_server *server);
 
-/* Loops, on their own thread (index also elsewhere). */
-int http_loop_index(const struct http_loop *loop);
+/* Loops, on their own thread. */
 void *http_loop_user(const struct http_loop *loop);
 void http_loop_set_user(struct http_loop *loop, void *user);
 

@@ -249,7 +249,7 @@ static void test_single_file(void **state) {
   safetensors_close(model);
   write_shard("model.safetensors", SOUND, 31);
   path_of(path, "model.safetensors");
-  assert_null(safetensors_open(path, &error));
+  assert_null(safetensors_open_directory(directory, &error));
   assert_memory_equal(error.text, path, strlen(path));
 }
 
