@@ -38,6 +38,12 @@ void file_close(struct file *file) {
   *file = (struct file){.descriptor = -1};
 }
 
+bool file_named(int descriptor, const char *path) {
+  struct stat open, named;
+  return fstat(descriptor, &open) == 0 && stat(path, &named) == 0 && open.st_ino == named.st_ino &&
+         open.st_dev == named.st_dev;
+}
+
 bool file_intact(const struct file *file) {
   struct stat status;
   return fstat(file->descriptor, &status) == 0 && (size_t)status.st_size == file->size;

@@ -17,6 +17,9 @@ struct file {
 bool file_open(struct file *file, const char *path, struct error *error);
 void file_close(struct file *file);
 
+/* True while the path names the open file: false once it was removed, or another was put in its place. */
+bool file_named(int descriptor, const char *path);
+
 /* True while the file still has the size it was mapped with: reading past a shrunk end would raise SIGBUS. */
 bool file_intact(const struct file *file);
 

@@ -2,7 +2,6 @@
 #include "base/file_guard.h"
 #include "engine/engine_file.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 bool engine_file_intact(const struct engine_file *file, struct error *error) {
@@ -35,16 +34,9 @@ static bool bytes_verify(const struct engine_file *file, struct slice bytes, str
   return hash_equal(hasher_finish(hasher), expected) || stopped;
 }
 
-/* False once the path is another's: somebody has put a new engine in the place of this one, or removed it. */
-static bool path_is_file(const struct engine_file *file) {
-  struct stat open, named;
-  return fstat(file->file.descriptor, &open) == 0 && stat(file->path, &named) == 0 && open.st_ino == named.st_ino &&
-         open.st_dev == named.st_dev;
-}
-
 static bool verify_refuse(const struct engine_file *file, const char *part, const char *name, struct error *error) {
   if (!engine_file_intact(file, error)) return false; /* what was hashed is not there any more */
-  if (file->disposable && (!path_is_file(file) || unlink(file->path) == 0))
+  if (file->disposable && (!file_named(file->file.descriptor, file->path) || unlink(file->path) == 0))
     return error_set(error, ERROR_DEVICE,
                      "%s is damaged: %s %s does not match its checksum. It was built into the cache and has been "
                      "removed: start again to build it anew.",

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -64,19 +63,13 @@ void engine_writer_release(struct engine_writer *writer) {
   *writer = (struct engine_writer){.descriptor = -1};
 }
 
-/* True while the descriptor is the file of that name: a build that ended in between may have renamed or removed it. */
-static bool temporary_current(const struct engine_writer *writer) {
-  struct stat ours, named;
-  return fstat(writer->descriptor, &ours) == 0 && stat(writer->temporary, &named) == 0 && ours.st_ino == named.st_ino &&
-         ours.st_dev == named.st_dev;
-}
-
-/* Opens and locks the temporary file; what an earlier build left there is emptied. */
+/* Opens and locks the temporary file; what an earlier build left there is emptied. A build that ended between the two
+ * may have renamed or removed it. */
 static bool temporary_open(struct engine_writer *writer, struct error *error) {
   int descriptor = open(writer->temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (descriptor < 0) return io_refuse(writer, "created", error);
   writer->descriptor = descriptor;
-  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 && temporary_current(writer)) {
+  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 && file_named(descriptor, writer->temporary)) {
     if (ftruncate(descriptor, 0) == 0) return true;
     return io_refuse(writer, "emptied", error);
   }
