@@ -99,6 +99,7 @@ static bool head_copy(struct engine_file *file, const char *path, struct error *
   file->head = malloc(size);
   if (!file->head) return error_set(error, ERROR_MEMORY, "%s: out of memory for its head of %zu bytes.", path, size);
   memcpy(file->head, file->file.data, size);
+  memcpy(file->head, file->header, sizeof *file->header);
   file->header = (const void *)file->head;
   return true;
 }
@@ -167,7 +168,10 @@ static bool sentence_complete(struct error *error, const char *path) {
 }
 
 static bool file_check(struct engine_file *file, const char *path, struct error *error) {
-  file->header = (const void *)file->file.data;
+  struct engine_header header = {0}; /* as it is checked: the file may change meanwhile */
+  if (file->file.size > 0)
+    memcpy(&header, file->file.data, file->file.size < sizeof header ? file->file.size : sizeof header);
+  file->header = &header;
   if (!header_check(file, path, error) || !target_check(file, path, error) || !sections_check(file, path, error) ||
       !head_copy(file, path, error))
     return false;
