@@ -13,8 +13,8 @@ static bool direct_fits(const struct loaded_engine *engine, int count, int longe
                      limits->length);
   for (int g = 0; g < engine->plan->n_group; g++)
     if ((int64_t)count * blocks > limits->n_block[g])
-      return error_set(error, ERROR_MEMORY, "%d sequences of %d tokens need %d KV blocks; the cache has %u.", count,
-                       longest, count * blocks, limits->n_block[g]);
+      return error_set(error, ERROR_MEMORY, "%d sequences of %d tokens need %lld KV blocks; the cache has %u.", count,
+                       longest, (long long)count * blocks, limits->n_block[g]);
   return true;
 }
 
@@ -33,7 +33,7 @@ bool direct_init(struct direct_steps *steps, const struct loaded_engine *engine,
     direct_release(steps);
     return error_set(error, ERROR_MEMORY, "Out of memory for a batch of %d sequences.", count);
   }
-  for (int i = 0; i < count * blocks; i++) steps->table[i] = (uint32_t)i;
+  for (size_t i = 0; i < (size_t)count * (size_t)blocks; i++) steps->table[i] = (uint32_t)i;
   for (int i = 0; i < count; i++) {
     steps->row[i] = (struct row){.seat = i};
     for (int g = 0; g < engine->plan->n_group; g++) {

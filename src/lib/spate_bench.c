@@ -23,7 +23,8 @@ struct bench {
 /* Ids spread over the vocabulary: what they say does not matter, that they differ does. */
 static void tokens_fill(struct bench *bench) {
   uint32_t state = 1, vocab = (uint32_t)bench->engine->plan->vocab;
-  for (int i = 0; i < bench->options->batch * bench->options->prompt_tokens; i++) {
+  size_t count = (size_t)bench->options->batch * (size_t)bench->options->prompt_tokens;
+  for (size_t i = 0; i < count; i++) {
     state = state * 1664525u + 1013904223u;
     bench->tokens[i] = (int32_t)((state >> 8) % vocab);
   }
@@ -32,7 +33,9 @@ static void tokens_fill(struct bench *bench) {
 /* The prompts of all sequences, in steps as large as the engine allows. */
 static bool prefill_run(struct bench *bench, struct result *result, struct error *error) {
   const spate_bench_options *o = bench->options;
-  int most = bench->engine->limits.tokens / o->batch, rest = o->prompt_tokens;
+  const struct limits *limits = &bench->engine->limits;
+  bool few = o->all_outputs && limits->outputs < limits->tokens;
+  int most = (few ? limits->outputs : limits->tokens) / o->batch, rest = o->prompt_tokens;
   for (int n; rest > 0; rest -= n) {
     n = rest < most ? rest : most;
     enum direct_outputs outputs = o->all_outputs ? OUTPUT_ALL : n == rest ? OUTPUT_LAST : OUTPUT_NONE;

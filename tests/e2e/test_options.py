@@ -195,10 +195,10 @@ class Options(spate_server.EngineCase):
 
     def test_bench(self):
         report = json.loads(self.output_of(
-            "bench", self.engine.path, "--backend", "null", *SMALL_KV, "--json", "--batch", "3", "--prompt-tokens", "5",
+            "bench", self.engine.path, "--backend", "null", *SMALL_KV, "--json", "--batch", "3", "--prompt-tokens", "50",
             "--decode-tokens", "4", "--repeat", "2", "--all-outputs"))
         self.assertEqual({name: report[name] for name in ("batch", "prompt_tokens", "decode_tokens", "repeat", "all_outputs")},
-                         {"batch": 3, "prompt_tokens": 5, "decode_tokens": 4, "repeat": 2, "all_outputs": True})
+                         {"batch": 3, "prompt_tokens": 50, "decode_tokens": 4, "repeat": 2, "all_outputs": True})
         for name in ("step_bytes", "decode_gbs", "bandwidth_gbs", "prefill", "decode", "fallbacks", "machine"):
             self.assertIn(name, report)
 
