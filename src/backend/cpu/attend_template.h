@@ -6,8 +6,6 @@
  * query of the work sees weigh an exact zero, so chunks and neighbours do not change a query's bytes. */
 #include "backend/cpu/attend_work.h"
 
-#include "backend/cpu/float_template.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -220,10 +218,6 @@ static void tile_view_init(const struct kv_head *kv, int start, int low, int hig
     tile_view_copied(kv, start, low, high, state, view);
 }
 
-static ALWAYS_INLINE vfloat softcap_apply(vfloat x, float cap) {
-  return vfloat_mul(vfloat_set(cap), vfloat_tanh(vfloat_mul(x, vfloat_set(1 / cap))));
-}
-
 /* Scores of the n_vector leading vectors become weights relative to the highest score so far; those outside of
  * [low, high) become zero. */
 static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_t query, int n_vector, int low,
@@ -232,7 +226,7 @@ static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_
   vfloat top = vfloat_set(-INFINITY);
   for (int v = 0; v < n_vector; v++) {
     vfloat x = vfloat_load(score + v * LANES);
-    if (softcap != 0) x = softcap_apply(x, softcap);
+    if (softcap != 0) x = vfloat_softcap(x, softcap);
     x = vfloat_clip(x, low - v * LANES, high - v * LANES);
     top = vfloat_max(top, x);
     vfloat_store(score + v * LANES, x);

@@ -30,23 +30,31 @@ static void integer_layout(struct cpu_layout *layout) {
   layout->block_bytes = round_up(bytes, LINE_BYTES);
 }
 
+static void row_layout(struct cpu_layout *layout) {
+  const struct scheme *s = &layout->scheme;
+  if (s->kind == SCHEME_INT && s->activation == ACTIVATION_INT8) {
+    layout->words_at = round_up(layout->n_unit * sizeof(struct activation_unit), LINE_BYTES);
+    layout->row_bytes = layout->words_at + (scheme_has_words(s) ? layout->n_unit * UNIT_COLS * sizeof(int16_t) : 0);
+  } else {
+    layout->row_bytes = round_up(layout->n_unit * UNIT_COLS * sizeof(float), LINE_BYTES);
+  }
+  /* An odd number of cache lines: the same unit of successive rows never falls into the same set of the cache. */
+  if (layout->row_bytes / LINE_BYTES % 2 == 0) layout->row_bytes += LINE_BYTES;
+}
+
 struct cpu_layout cpu_layout_of(const struct weight *weight) {
   struct cpu_layout layout = {.scheme = weight->scheme, .rows = weight->rows, .cols = weight->cols};
   const struct scheme *s = &layout.scheme;
   layout.n_unit = (weight->cols + UNIT_COLS - 1) / UNIT_COLS;
-  size_t unit_bytes = UNIT_COLS * sizeof(float);
   if (s->kind == SCHEME_INT) {
     integer_layout(&layout);
-    if (s->activation == ACTIVATION_INT8) unit_bytes = sizeof(struct activation_unit);
   } else {
     layout.block_units = 1;
     layout.block_bytes = (size_t)TILE_ROWS * UNIT_COLS * scheme_element(s);
   }
   layout.n_block = (layout.n_unit + layout.block_units - 1) / layout.block_units;
   layout.tile_bytes = layout.block_bytes * layout.n_block;
-  /* An odd number of cache lines: the same unit of successive rows never falls into the same set of the cache. */
-  layout.row_bytes = round_up(layout.n_unit * unit_bytes, LINE_BYTES);
-  if (layout.row_bytes / LINE_BYTES % 2 == 0) layout.row_bytes += LINE_BYTES;
+  row_layout(&layout);
   return layout;
 }
 

@@ -32,15 +32,23 @@ struct cpu_layout {
   size_t high_at, scale_at, min_at, super_at, super_min_at;
   size_t block_bytes; /* multiple of 64 */
   size_t tile_bytes;
+  size_t words_at;  /* in a prepared activation row: q once more as words, for codes of eight bits */
   size_t row_bytes; /* of one prepared activation row */
 };
 
-/* One unit of a row of activations as integer kernels want it: x ≈ scale × q. The sums serve the minima of weights. */
+/* One unit of a row of activations as integer kernels want it: x ≈ scale × q. The sums serve the minima of weights.
+ * Where the layout says so, the units of a row are followed by q as 16-bit words, of each quad columns 0, 2, 1, 3: not
+ * every instruction set multiplies bytes of full range. */
 struct activation_unit {
   int8_t q[UNIT_COLS]; /* −127 … 127 */
   float scale;
-  float sum, half[2]; /* of all q, of the first and the last 16; exact */
+  float sum, half[2]; /* scale (128 for centred codes) × the sum of all q, of the first and of the last 16 */
 };
+
+/* Codes of which 128 is taken when they are multiplied, and no minimum comes after: exact, however small they are. */
+static inline bool scheme_is_centred(const struct scheme *s) { return !s->has_min && (s->bits == 8 || s->codebook); }
+
+static inline bool scheme_has_words(const struct scheme *s) { return s->bits == 8 || s->codebook != CODEBOOK_NONE; }
 
 struct cpu_layout cpu_layout_of(const struct weight *weight);
 

@@ -1,22 +1,102 @@
-/* Elementary functions over the primitives of vector_*.h, for kernels that need them. */
+/* Tiles of floats times activation rows. Part of kernels_template.h. */
 
-/* e^x by powers of two and a Taylor series: relative error below 2 units of the last place; 0 below −87, so that
- * results are never subnormal and e^−∞ is exactly 0; x ≤ 88. */
-static ALWAYS_INLINE vfloat vfloat_exp(vfloat x) {
-  static const float series[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
-  const float lowest = -87;
-  vfloat bounded = vfloat_max(x, vfloat_set(lowest));
-  vfloat n = vfloat_round(vfloat_mul(bounded, vfloat_set(1.44269504f)));
-  vfloat rest = vfloat_fma(n, vfloat_set(-0.693359375f), bounded); /* ln 2 in two parts: n × the first is exact */
-  rest = vfloat_fma(n, vfloat_set(2.12194440e-4f), rest);
-  vfloat sum = vfloat_set(series[0]);
+/* Two columns of a block of floats, all rows of the tile. */
+static ALWAYS_INLINE void float_pair(enum scheme_kind kind, const uint8_t *block, int col, vfloat weights[2][VECTORS]) {
+  UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) {
+    size_t at = (size_t)col * TILE_ROWS + v * LANES, next = at + TILE_ROWS;
+    if (kind == SCHEME_BF16) {
+      vfloat_bfloat_pair(block + 2 * (at + v * LANES), &weights[0][v], &weights[1][v]);
+    } else if (kind == SCHEME_F16) {
+      weights[0][v] = vfloat_from_half(block + 2 * at);
+      weights[1][v] = vfloat_from_half(block + 2 * next);
+    } else {
+      weights[0][v] = vfloat_load((const float *)(const void *)block + at);
+      weights[1][v] = vfloat_load((const float *)(const void *)block + next);
+    }
+  }
+}
+
+/* Adds one block (32 columns) of floats times n rows, whose sums are in registers meanwhile, to the sums. */
+static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const uint8_t *block, struct row_view rows,
+                                      tile_sums *sums) {
+  vfloat sum[PANEL_ROWS][VECTORS];
+  const void *row[PANEL_ROWS];
+  rows_take(rows, n, row);
   UNROLL(8)
-  for (int i = 1; i < 8; i++) sum = vfloat_fma(sum, rest, vfloat_set(series[i]));
-  return vfloat_where_from(x, lowest, vfloat_mul(sum, vfloat_pow2(n)));
+  for (int i = 0; i < n; i++) UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) sum[i][v] = vfloat_load(sums[i] + v * LANES);
+  UNROLL(2)
+  for (int col = 0; col < UNIT_COLS; col += 2) {
+    vfloat weights[2][VECTORS];
+    float_pair(kind, block, col, weights);
+    UNROLL(2)
+    for (int k = 0; k < 2; k++) UNROLL(8)
+    for (int i = 0; i < n; i++) {
+      vfloat x = vfloat_set(((const float *)row[i])[col + k]);
+      UNROLL(VECTOR_UNROLL)
+      for (int v = 0; v < VECTORS; v++) sum[i][v] = vfloat_fma(weights[k][v], x, sum[i][v]);
+    }
+  }
+  UNROLL(8)
+  for (int i = 0; i < n; i++) UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) vfloat_store(sums[i] + v * LANES, sum[i][v]);
 }
 
-/* Absolute error below 2e-7. */
-static ALWAYS_INLINE vfloat vfloat_tanh(vfloat x) {
-  vfloat power = vfloat_exp(vfloat_min(vfloat_add(x, x), vfloat_set(80)));
-  return vfloat_sub(vfloat_set(1), vfloat_div(vfloat_set(2), vfloat_add(power, vfloat_set(1))));
+static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const uint8_t *block, struct row_view rows,
+                                     tile_sums *sums) {
+  for (; rows.n >= FLOAT_ROWS; rows.n -= FLOAT_ROWS, sums += FLOAT_ROWS, rows.first += FLOAT_ROWS * rows.stride)
+    block_panel(kind, FLOAT_ROWS, block, rows, sums);
+  switch (rows.n) { /* below FLOAT_ROWS: the compiler drops the cases that cannot be */
+  case 7: block_panel(kind, 7, block, rows, sums); break;
+  case 6: block_panel(kind, 6, block, rows, sums); break;
+  case 5: block_panel(kind, 5, block, rows, sums); break;
+  case 4: block_panel(kind, 4, block, rows, sums); break;
+  case 3: block_panel(kind, 3, block, rows, sums); break;
+  case 2: block_panel(kind, 2, block, rows, sums); break;
+  case 1: block_panel(kind, 1, block, rows, sums); break;
+  default: break;
+  }
 }
+
+/* One row times n tiles side by side. */
+static ALWAYS_INLINE void tiles_lone(enum scheme_kind kind, const struct cpu_layout *layout, const uint8_t *tile, int n,
+                                     const float *x, tile_sums *sums) {
+  vfloat sum[LONE_TILES][VECTORS];
+  UNROLL(4)
+  for (int t = 0; t < n; t++) UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) sum[t][v] = vfloat_set(0);
+  for (int block = 0; block < layout->n_block; block++, tile += layout->block_bytes, x += UNIT_COLS) {
+    for (int col = 0; col < UNIT_COLS; col += 2) {
+      vfloat x0 = vfloat_set(x[col]), x1 = vfloat_set(x[col + 1]);
+      UNROLL(4)
+      for (int t = 0; t < n; t++) {
+        vfloat weights[2][VECTORS];
+        float_pair(kind, tile + t * layout->tile_bytes, col, weights);
+        UNROLL(VECTOR_UNROLL)
+        for (int v = 0; v < VECTORS; v++)
+          sum[t][v] = vfloat_fma(weights[1][v], x1, vfloat_fma(weights[0][v], x0, sum[t][v]));
+      }
+    }
+  }
+  UNROLL(4)
+  for (int t = 0; t < n; t++) UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) vfloat_store(sums[t] + v * LANES, sum[t][v]);
+}
+
+/* A kernel for one float type: one row times four tiles, or one tile times any rows. */
+#define FLOAT_KERNEL(name, kind)                                                                                       \
+  static void name(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,             \
+                   tile_sums *sums) {                                                                                  \
+    if (n_tile == LONE_TILES)                                                                                          \
+      tiles_lone(kind, layout, tile, LONE_TILES, (const void *)rows.first, sums);                                      \
+    else if (rows.n == 1)                                                                                              \
+      tiles_lone(kind, layout, tile, 1, (const void *)rows.first, sums);                                               \
+    else                                                                                                               \
+      for (int i = 0; i < layout->n_block; i++, rows.first += UNIT_COLS * sizeof(float))                               \
+        block_rows(kind, tile + i * layout->block_bytes, rows, sums);                                                  \
+  }
+
+FLOAT_KERNEL(float32, SCHEME_F32)
+FLOAT_KERNEL(float16, SCHEME_F16)
+FLOAT_KERNEL(bfloat16, SCHEME_BF16)

@@ -2,9 +2,6 @@
 #include "backend/cpu/kernel_macros.h"
 #include "backend/cpu/vector_math_avx2.h"
 
-/* Settles a vector here and now: left alone, the compiler moves sums down to their use and spills what they are of. */
-#define IN_ORDER(vector) __asm__ volatile("" : "+x"(vector))
-
 /* A running sum of codes × q. Pairs of products are summed to 16 bits first: at most 2 × 127 × (2^width − 1), so 8
  * quads of 4 bits, 4 of 5 and 2 of 6 fit 32767 before they must be widened. Eight bits do not fit at all: `pairs` takes
  * the lower nibbles, `high` the upper ones, which weigh 16 when they are widened. */
@@ -42,6 +39,31 @@ static ALWAYS_INLINE vfloat vdot_float(struct vdot dot, int n, int width) {
   if (n % quads_before_widening(width)) dot.total = _mm256_add_epi32(dot.total, pairs_widen(dot.pairs, 1));
   if (width > 6) dot.total = _mm256_add_epi32(dot.total, pairs_widen(dot.high, 16));
   return _mm256_cvtepi32_ps(dot.total);
+}
+
+/* Words: the primitives of words_template.h. */
+#define WORD_KERNELS
+
+typedef __m256i vwords; /* 16 bits: two columns of each row */
+typedef __m256i vpairs; /* 32 bits: sums of their products */
+
+static ALWAYS_INLINE vwords vwords_even(vbytes codes, short less) {
+  return _mm256_sub_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(255)), _mm256_set1_epi16(less));
+}
+static ALWAYS_INLINE vwords vwords_odd(vbytes codes, short less) {
+  return _mm256_sub_epi16(_mm256_srli_epi16(codes, 8), _mm256_set1_epi16(less));
+}
+static ALWAYS_INLINE vwords vwords_load(const int16_t *words) { return _mm256_load_si256((const void *)words); }
+static ALWAYS_INLINE void vwords_store(int16_t *words, vwords v) { _mm256_store_si256((void *)words, v); }
+static ALWAYS_INLINE vwords vwords_set_pair(const void *pair) { return quad_broadcast(pair); }
+static ALWAYS_INLINE vfloat vpairs_float(vpairs sum) { return _mm256_cvtepi32_ps(sum); }
+
+/* Adds pair i of codes times activations; sum is nothing yet at the first. */
+static ALWAYS_INLINE vpairs vpairs_add(int i, vpairs sum, vwords codes, vwords x) {
+  vpairs product = _mm256_madd_epi16(codes, x);
+  sum = i ? _mm256_add_epi32(sum, product) : product;
+  IN_ORDER(sum);
+  return sum;
 }
 
 #include "backend/cpu/kernels_template.h"

@@ -6,7 +6,12 @@
 #include <math.h>
 
 #include "backend/cpu/kernel_macros.h"
-#include "backend/cpu/linear_tail.h"
+#include "backend/cpu/function_template.h"
+#include "backend/cpu/tile_template.h"
+#include "backend/cpu/unit_template.h"
+#include "backend/cpu/float_template.h"
+#include "backend/cpu/integer_template.h"
+#include "backend/cpu/tail_template.h"
 #include "backend/cpu/linear_template.h"
 #include "backend/cpu/row_template.h"
 #include "backend/cpu/attend_template.h"

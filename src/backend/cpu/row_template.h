@@ -31,21 +31,39 @@ static float unit_peak(const float x[UNIT_COLS]) {
   return float_from_bits(peak);
 }
 
-static void prepare_unit(const float x[UNIT_COLS], struct activation_unit *unit) {
-  const float whole = 0x1.8p23f; /* adding it rounds to an integer, left in the low bits */
+/* Of whole numbers, so that the order does not matter and can be one that vectorises. */
+static float sum_of_16(const float *x) {
+  float sum[8];
+  for (int i = 0; i < 8; i++) sum[i] = x[i] + x[i + 8];
+  for (int i = 0; i < 4; i++) sum[i] += sum[i + 4];
+  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+static void prepare_unit(const float x[UNIT_COLS], bool centred, struct activation_unit *unit) {
+  const float whole = 0x1.8p23f; /* adding it rounds to an integer */
   float peak = unit_peak(x);
   float inverse = peak > 1e-30f ? 127 / peak : 0;
-  int8_t q[UNIT_COLS];
-  for (int i = 0; i < UNIT_COLS; i++) q[i] = (int8_t)float_bits(x[i] * inverse + whole);
-  int half[2] = {0, 0};
-  for (int i = 0; i < UNIT_COLS / 2; i++) half[0] += q[i];
-  for (int i = UNIT_COLS / 2; i < UNIT_COLS; i++) half[1] += q[i];
-  memcpy(unit->q, q, sizeof q);
+  float q[UNIT_COLS], half[2];
+  for (int i = 0; i < UNIT_COLS; i++) q[i] = x[i] * inverse + whole - whole;
+  for (int i = 0; i < UNIT_COLS; i++) unit->q[i] = (int8_t)q[i];
+  for (int h = 0; h < 2; h++) half[h] = sum_of_16(q + h * UNIT_COLS / 2);
   unit->scale = peak > 1e-30f ? peak / 127 : 0;
-  unit->half[0] = (float)half[0];
-  unit->half[1] = (float)half[1];
-  unit->sum = (float)(half[0] + half[1]);
+  float factor = centred ? 128 : unit->scale;
+  unit->half[0] = factor * half[0];
+  unit->half[1] = factor * half[1];
+  unit->sum = factor * (half[0] + half[1]);
 }
+
+#ifdef WORD_KERNELS
+/* q once more, as words for codes of eight bits. */
+static void prepare_words(const struct cpu_layout *layout, void *row) {
+  const struct activation_unit *unit = row;
+  int16_t *word = (int16_t *)((uint8_t *)row + layout->words_at);
+  for (int u = 0; u < layout->n_unit; u++, word += UNIT_COLS)
+    for (int i = 0; i < UNIT_COLS; i += 4)
+      for (int j = 0; j < 4; j++) word[i + (j == 1 ? 2 : j == 2 ? 1 : j)] = unit[u].q[i + j];
+}
+#endif
 
 static void prepare(const struct cpu_layout *layout, const float *x, void *row) {
   const struct scheme *s = &layout->scheme;
@@ -54,10 +72,15 @@ static void prepare(const struct cpu_layout *layout, const float *x, void *row) 
     return;
   }
   struct activation_unit *unit = row;
+  bool centred = scheme_is_centred(s);
   int col = 0;
-  for (; col + UNIT_COLS <= layout->cols; col += UNIT_COLS) prepare_unit(x + col, unit++);
-  if (col == layout->cols) return;
-  float last[UNIT_COLS] = {0};
-  memcpy(last, x + col, (layout->cols - col) * sizeof *x);
-  prepare_unit(last, unit);
+  for (; col + UNIT_COLS <= layout->cols; col += UNIT_COLS) prepare_unit(x + col, centred, unit++);
+  if (col < layout->cols) {
+    float last[UNIT_COLS] = {0};
+    memcpy(last, x + col, (layout->cols - col) * sizeof *x);
+    prepare_unit(last, centred, unit);
+  }
+#ifdef WORD_KERNELS
+  if (scheme_has_words(s)) prepare_words(layout, row);
+#endif
 }

@@ -1,4 +1,4 @@
-/* The vector primitives of linear_template.h for AVX2 with FMA and F16C: a vector is 8 rows, half a tile. */
+/* The vector primitives of the kernel templates for AVX2 with FMA and F16C: a vector is 8 rows, half a tile. */
 #ifndef SPATE_BACKEND_CPU_VECTOR_AVX2_H
 #define SPATE_BACKEND_CPU_VECTOR_AVX2_H
 
@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* FLOAT_STEP columns × 2 vectors of weights and 2 sums fit the 16 registers; so do 8 quads of codes and the dots of
- * ROWS_TOGETHER rows. */
-enum { LANES = 8, VECTOR_UNROLL = 2, FLOAT_STEP = 4, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 1, TILES_TOGETHER = 1 };
+/* FLOAT_ROWS × 2 vectors of sums fit the 16 registers with the weights of two columns; so do 8 quads of codes and the
+ * dots of ROWS_TOGETHER rows. */
+enum { LANES = 8, VECTOR_UNROLL = 2, FLOAT_ROWS = 4, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 1, TILES_TOGETHER = 1 };
 
 typedef __m256 vfloat;
 typedef __m256i vbytes; /* four codes for each row */

@@ -1,4 +1,4 @@
-/* The vector primitives of linear_template.h for AVX-512 (F, BW, VL): a vector is the 16 rows of a tile. */
+/* The vector primitives of the kernel templates for AVX-512 (F, BW, VL): a vector is the 16 rows of a tile. */
 #ifndef SPATE_BACKEND_CPU_VECTOR_AVX512_H
 #define SPATE_BACKEND_CPU_VECTOR_AVX512_H
 
@@ -6,9 +6,10 @@
 #include <stdint.h>
 #include <string.h>
 
-/* FLOAT_STEP columns of weights stay in half of the 32 registers. So do the codes of two tiles, beside the dots of four
- * rows with both: each broadcast of activations serves two products, for two loads a cycle are all there are. */
-enum { LANES = 16, VECTOR_UNROLL = 1, FLOAT_STEP = 16, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 2, TILES_TOGETHER = 2 };
+/* FLOAT_ROWS sums hide the latency of two multiply-adds a cycle. The codes of two tiles stay in half of the 32
+ * registers, beside the dots of four rows with both: each broadcast of activations serves two products, for two loads a
+ * cycle are all there are. */
+enum { LANES = 16, VECTOR_UNROLL = 1, FLOAT_ROWS = 8, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 2, TILES_TOGETHER = 2 };
 
 typedef __m512 vfloat;
 typedef __m512i vbytes; /* four codes for each row */

@@ -1,4 +1,4 @@
-/* The vector primitives of linear_template.h for 64-bit ARM: a vector is 4 rows, a quarter of a tile. */
+/* The vector primitives of the kernel templates for 64-bit ARM: a vector is 4 rows, a quarter of a tile. */
 #ifndef SPATE_BACKEND_CPU_VECTOR_NEON_H
 #define SPATE_BACKEND_CPU_VECTOR_NEON_H
 
@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* FLOAT_STEP columns × 4 vectors of weights stay in half of the 32 registers. */
-enum { LANES = 4, VECTOR_UNROLL = 4, FLOAT_STEP = 4, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 2, TILES_TOGETHER = 1 };
+/* FLOAT_ROWS × 4 vectors of sums stay in half of the 32 registers. */
+enum { LANES = 4, VECTOR_UNROLL = 4, FLOAT_ROWS = 4, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 2, TILES_TOGETHER = 1 };
 
 typedef float32x4_t vfloat;
 typedef uint8x16_t vbytes; /* four codes for each row */

@@ -1,10 +1,10 @@
-/* The vector primitives of linear_template.h in portable C: a "vector" is one row of a tile. */
+/* The vector primitives of the kernel templates in portable C: a "vector" is one row of a tile. */
 #ifndef SPATE_BACKEND_CPU_VECTOR_SCALAR_H
 #define SPATE_BACKEND_CPU_VECTOR_SCALAR_H
 
 #include "base/half.h"
 
-enum { LANES = 1, VECTOR_UNROLL = 1, FLOAT_STEP = 4, ROWS_TOGETHER = 2, VECTORS_TOGETHER = 1, TILES_TOGETHER = 1 };
+enum { LANES = 1, VECTOR_UNROLL = 1, FLOAT_ROWS = 1, ROWS_TOGETHER = 2, VECTORS_TOGETHER = 1, TILES_TOGETHER = 1 };
 
 typedef float vfloat;
 typedef uint32_t vbytes; /* four codes of a row */

@@ -1,0 +1,31 @@
+/* Elementary functions over the primitives of vector_*.h, for kernels that need them. */
+
+/* e^x by powers of two and a Taylor series: relative error below 2 units of the last place; 0 below −87, so that
+ * results are never subnormal and e^−∞ is exactly 0; x ≤ 88. */
+static ALWAYS_INLINE vfloat vfloat_exp(vfloat x) {
+  static const float series[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+  const float lowest = -87;
+  vfloat bounded = vfloat_max(x, vfloat_set(lowest));
+  vfloat n = vfloat_round(vfloat_mul(bounded, vfloat_set(1.44269504f)));
+  vfloat rest = vfloat_fma(n, vfloat_set(-0.693359375f), bounded); /* ln 2 in two parts: n × the first is exact */
+  rest = vfloat_fma(n, vfloat_set(2.12194440e-4f), rest);
+  vfloat sum = vfloat_set(series[0]);
+  UNROLL(8)
+  for (int i = 1; i < 8; i++) sum = vfloat_fma(sum, rest, vfloat_set(series[i]));
+  return vfloat_where_from(x, lowest, vfloat_mul(sum, vfloat_pow2(n)));
+}
+
+/* Absolute error below 2e-7. */
+static ALWAYS_INLINE vfloat vfloat_tanh(vfloat x) {
+  vfloat power = vfloat_exp(vfloat_min(vfloat_add(x, x), vfloat_set(80)));
+  return vfloat_sub(vfloat_set(1), vfloat_div(vfloat_set(2), vfloat_add(power, vfloat_set(1))));
+}
+
+static ALWAYS_INLINE vfloat vfloat_softcap(vfloat x, float cap) {
+  return vfloat_mul(vfloat_set(cap), vfloat_tanh(vfloat_mul(x, vfloat_set(1 / cap))));
+}
+
+static ALWAYS_INLINE vfloat vfloat_sigmoid(vfloat x) {
+  vfloat power = vfloat_exp(vfloat_min(vfloat_sub(vfloat_set(0), x), vfloat_set(80)));
+  return vfloat_div(vfloat_set(1), vfloat_add(power, vfloat_set(1)));
+}

@@ -1,0 +1,63 @@
+/* What happens to the sums of a tile on their way to the output. Part of kernels_template.h. */
+
+static ALWAYS_INLINE vfloat act_apply(enum act_kind act, vfloat x) {
+  if (act == ACT_SILU) return vfloat_mul(x, vfloat_sigmoid(x));
+  if (act != ACT_GELU_TANH) return x;
+  const float twice_root = 1.5957691216057308f; /* x/2 · (1 + tanh u) = x · sigmoid(2u), 2u = 2 · √(2/π) · (…) */
+  vfloat cube = vfloat_mul(vfloat_mul(x, x), x);
+  vfloat inner = vfloat_fma(cube, vfloat_set(0.044715f), x);
+  return vfloat_mul(x, vfloat_sigmoid(vfloat_mul(vfloat_set(twice_root), inner)));
+}
+
+/* The 16 columns of a tile in one row, each NULL where there is none: sums and, if gated, those of its partner. */
+struct tail_row {
+  const float *sum, *up, *bias, *up_bias, *residual;
+  float *out; /* may be `residual` */
+};
+
+static ALWAYS_INLINE void tail_vectors(const struct linear_tail *tail, struct tail_row row) {
+  for (int i = 0; i < TILE_ROWS; i += LANES) {
+    vfloat value = vfloat_load(row.sum + i);
+    if (row.bias) value = vfloat_add(value, vfloat_load(row.bias + i));
+    value = act_apply(tail->act, value);
+    if (row.up) {
+      vfloat up = vfloat_load(row.up + i);
+      value = vfloat_mul(value, row.up_bias ? vfloat_add(up, vfloat_load(row.up_bias + i)) : up);
+    }
+    value = vfloat_mul(value, vfloat_set(tail->scale));
+    if (tail->softcap > 0) value = vfloat_softcap(value, tail->softcap);
+    if (row.residual) value = vfloat_add(value, vfloat_load(row.residual + i));
+    vfloat_store(row.out + i, value);
+  }
+}
+
+/* The bias of a tile, zero beyond the rows of the weight. */
+static void tile_bias(const struct cpu_layout *layout, const float *bias, int tile, float out[TILE_ROWS]) {
+  for (int i = 0; i < TILE_ROWS; i++) out[i] = tile * TILE_ROWS + i < layout->rows ? bias[tile * TILE_ROWS + i] : 0;
+}
+
+/* A tile's sums (and after them its partner's, if gated) of rows [first, first + n) through the tail. */
+static void tail_store(const struct cpu_layout *layout, const struct linear_tail *tail, int tile, tile_sums *sums,
+                       int first, int n, float *out, size_t out_stride) {
+  int column = (tail->gated ? tile / 2 : tile) * TILE_ROWS, n_col = tail->out_cols - column;
+  float bias[TILE_ROWS], up_bias[TILE_ROWS], last_residual[TILE_ROWS] = {0}, last[TILE_ROWS];
+  struct tail_row row = {.bias = tail->bias ? bias : NULL, .up_bias = tail->bias ? up_bias : NULL};
+  if (n_col <= 0) return;
+  if (tail->bias) tile_bias(layout, tail->bias, tile, bias);
+  if (tail->bias && tail->gated) tile_bias(layout, tail->bias, tile + 1, up_bias);
+  for (int i = 0; i < n; i++) {
+    row.sum = sums[i];
+    row.up = tail->gated ? sums[n + i] : NULL;
+    row.out = out + (first + i) * out_stride + column;
+    row.residual = tail->residual ? tail->residual + (first + i) * tail->residual_stride + column : NULL;
+    if (n_col >= TILE_ROWS) {
+      tail_vectors(tail, row);
+      continue;
+    }
+    struct tail_row short_row = row;
+    if (row.residual) short_row.residual = memcpy(last_residual, row.residual, n_col * sizeof *last);
+    short_row.out = last;
+    tail_vectors(tail, short_row);
+    memcpy(row.out, last, n_col * sizeof *last);
+  }
+}

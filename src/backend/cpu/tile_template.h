@@ -1,0 +1,33 @@
+/* What kernels of tiles share: sums, activation rows, the form of a kernel. Part of kernels_template.h. */
+
+enum {
+  VECTORS = TILE_ROWS / LANES, /* of a tile */
+  VECTOR_BYTES = 4 * LANES,    /* of each 64-byte plane vector */
+  SUM_ROWS = 128,              /* rows × tiles that sums are held for at a time */
+  ROW_BLOCK_BYTES = 192 << 10, /* activation rows that should stay in the second-level cache */
+  AHEAD_BYTES = 3072,          /* what one row asks the memory for in advance: hardware streams stop at 4 KiB pages */
+  PANEL_ROWS = 8,              /* of floats, at most: no FLOAT_ROWS is more */
+  LONE_TILES = 4,              /* tiles side by side when there is one row of floats: independent chains of sums */
+};
+
+typedef float tile_sums[TILE_ROWS];
+
+/* Activation rows of a block, from some unit on. */
+struct row_view {
+  const uint8_t *first;
+  size_t stride;
+  int n;
+};
+
+/* Pointers to the first n rows, one register each. */
+static ALWAYS_INLINE void rows_take(struct row_view rows, int n, const void *row[]) {
+  UNROLL(8)
+  for (int i = 0; i < n; i++) {
+    row[i] = rows.first + i * rows.stride;
+    FORGET_ORIGIN(row[i]);
+  }
+}
+
+/* Adds a tile, or TILES_TOGETHER side by side, times each row to the sums, which start as zeros. */
+typedef void tile_kernel(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,
+                         tile_sums *sums);
