@@ -31,27 +31,20 @@ static float unit_peak(const float x[UNIT_COLS]) {
   return float_from_bits(peak);
 }
 
-/* Of whole numbers, so that the order does not matter and can be one that vectorises. */
-static float sum_of_16(const float *x) {
-  float sum[8];
-  for (int i = 0; i < 8; i++) sum[i] = x[i] + x[i + 8];
-  for (int i = 0; i < 4; i++) sum[i] += sum[i + 4];
-  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
-}
-
 static void prepare_unit(const float x[UNIT_COLS], bool centred, struct activation_unit *unit) {
   const float whole = 0x1.8p23f; /* adding it rounds to an integer */
   float peak = unit_peak(x);
   float inverse = peak > 1e-30f ? 127 / peak : 0;
-  float q[UNIT_COLS], half[2];
-  for (int i = 0; i < UNIT_COLS; i++) q[i] = x[i] * inverse + whole - whole;
+  int q[UNIT_COLS], half[2] = {0, 0};
+  for (int i = 0; i < UNIT_COLS; i++) q[i] = (int)(x[i] * inverse + whole - whole);
   for (int i = 0; i < UNIT_COLS; i++) unit->q[i] = (int8_t)q[i];
-  for (int h = 0; h < 2; h++) half[h] = sum_of_16(q + h * UNIT_COLS / 2);
+  for (int i = 0; i < UNIT_COLS / 2; i++) half[0] += q[i];
+  for (int i = UNIT_COLS / 2; i < UNIT_COLS; i++) half[1] += q[i];
   unit->scale = peak > 1e-30f ? peak / 127 : 0;
   float factor = centred ? 128 : unit->scale;
-  unit->half[0] = factor * half[0];
-  unit->half[1] = factor * half[1];
-  unit->sum = factor * (half[0] + half[1]);
+  unit->half[0] = factor * (float)half[0];
+  unit->half[1] = factor * (float)half[1];
+  unit->sum = factor * (float)(half[0] + half[1]);
 }
 
 #ifdef WORD_KERNELS
