@@ -32,6 +32,7 @@ static uint64_t seed_draw(void) {
 
 static bool arrays_check(const spate_request *request, struct error *error) {
   bool stop = request->n_stop >= 0 && request->n_stop <= LIMIT_STOP_STRINGS && (request->stop || !request->n_stop);
+  for (int i = 0; stop && i < request->n_stop; i++) stop = request->stop[i] != NULL;
   if (stop && request->n_token >= 0 && (request->tokens || !request->n_token)) return true;
   return error_set(
       error, ERROR_INVALID,

@@ -154,6 +154,12 @@ static void test_arrays(void **state) {
   assert_string_equal(error.text,
                       "17 stop strings and 0 tokens were given; expected 0 to 16, 0 or more, and the arrays "
                       "that hold them.");
+  static const char *const missing[2] = {"a", NULL};
+  request.n_stop = 2;
+  request.stop = missing;
+  assert_int_equal(spate_submit(engine, inbox, &request, &error), 0);
+  assert_string_equal(error.text, "2 stop strings and 0 tokens were given; expected 0 to 16, 0 or more, and the arrays "
+                                  "that hold them.");
   spate_inbox_free(inbox);
 }
 
