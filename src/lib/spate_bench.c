@@ -241,6 +241,9 @@ static bool logits_run(struct direct_steps *steps, const int32_t *tokens, int n_
     struct result result;
     n = n_token - done < chunk ? n_token - done : chunk;
     if (!direct_step(steps, tokens + done, n, OUTPUT_ALL, true, &result, error)) return false;
+    if (!result.logits)
+      return error_set(error, ERROR_UNSUPPORTED, "The backend %s computes no logits; open the engine with another.",
+                       steps->engine->backend->name);
     memcpy(out + (size_t)done * (size_t)vocab, result.logits, (size_t)n * (size_t)vocab * sizeof *out);
   }
   return true;

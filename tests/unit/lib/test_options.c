@@ -163,10 +163,30 @@ static void test_arrays(void **state) {
   spate_inbox_free(inbox);
 }
 
+static void test_no_logits(void **state) {
+  (void)state;
+  spate_error error = {0};
+  spate_open_options open;
+  spate_engine_info info = {.size = sizeof info};
+  spate_open_options_init(&open);
+  open.model = engine_path;
+  open.backend = "null";
+  spate_engine *null = spate_open(&open, &error);
+  if (!null) fail_msg("%s", error.text);
+  spate_info(null, &info);
+  float *logits = calloc((size_t)info.vocab_size, sizeof *logits);
+  int32_t token = 1;
+  assert_false(spate_logits(null, &token, 1, 1, logits, &error));
+  assert_string_equal(error.text, "The backend null computes no logits; open the engine with another.");
+  free(logits);
+  spate_close(null);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_short_open),    cmocka_unit_test(test_short_build), cmocka_unit_test(test_short_request),
       cmocka_unit_test(test_short_answers), cmocka_unit_test(test_wrong_sizes), cmocka_unit_test(test_arrays),
+      cmocka_unit_test(test_no_logits),
   };
   engine_path_make();
   int failed = cmocka_run_group_tests(tests, setup, teardown);
