@@ -126,15 +126,15 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
       !source_float(&source, "rope_theta", NULL, CONFIG_OPTIONAL, 1.5, 1e12, &rope->base, error) ||
       !source_kind(&source, &kind, error))
     return false;
-  if (kind.size == 0 && checkpoint_kind(checkpoint) == CHECKPOINT_GGUF)
-    return gguf_linear_read(rope, checkpoint, error);
+  bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
+  if (kind.size == 0 && gguf) return gguf_linear_read(rope, checkpoint, error);
   if (kind.size == 0 || slice_is(kind, "default") || slice_is(kind, "none")) return true;
-  if (slice_is(kind, "linear") || slice_is(kind, "llama3") || slice_is(kind, "yarn"))
+  if (slice_is(kind, "linear") || slice_is(kind, "yarn") || (slice_is(kind, "llama3") && !gguf))
     return scaling_read(rope, &source, kind, error);
   char path[PATH_BYTES], name[160];
   config_key_name(checkpoint, source_key(&source, "rope_type", "rope.scaling.type", path), name);
-  return error_set(error, ERROR_UNSUPPORTED,
-                   "%s is \"%.*s\", expected \"default\", \"linear\", \"llama3\" or \"yarn\".", name, SLICE_ARGS(kind));
+  return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\", expected %s.", name, SLICE_ARGS(kind),
+                   gguf ? "\"none\", \"linear\" or \"yarn\"" : "\"default\", \"linear\", \"llama3\" or \"yarn\"");
 }
 
 /* --- frequencies ------------------------------------------------------------------------------------------------- */

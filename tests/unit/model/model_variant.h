@@ -1,7 +1,9 @@
-/* Copies of a fixture model with some of config.json changed, in a folder that is removed afterwards. */
+/* Copies of a fixture model with some of config.json changed, in a folder that is removed afterwards; copies of one's
+ * GGUF twin with some bytes changed. */
 #ifndef SPATE_TESTS_MODEL_VARIANT_H
 #define SPATE_TESTS_MODEL_VARIANT_H
 
+#include "base/file.h"
 #include "base/json.h"
 
 #include <dirent.h>
@@ -58,6 +60,26 @@ static inline void variant_remove(struct model_variant *variant) {
   }
   closedir(folder);
   rmdir(variant->path);
+}
+
+/* Copies FIXTURES/model/NAME/model.gguf into a new file at path ("/tmp/…XXXXXX", to be unlinked), with `size` bytes
+ * replaced that begin `skip` bytes behind the first occurrence of `text`. */
+static inline void gguf_variant_make(char *path, const char *name, const char *text, size_t skip, const void *bytes,
+                                     size_t size) {
+  char source[PATH_MAX];
+  struct file file;
+  struct error error;
+  snprintf(source, sizeof source, "%s/model/%.100s/model.gguf", FIXTURES, name);
+  if (!file_open(&file, source, &error)) abort();
+  uint8_t *copy = malloc(file.size), *at = NULL;
+  if (copy) at = memmem(memcpy(copy, file.data, file.size), file.size, text, strlen(text));
+  int descriptor = mkstemp(path);
+  if (!at || descriptor < 0) abort();
+  memcpy(at + strlen(text) + skip, bytes, size);
+  if (write(descriptor, copy, file.size) != (ssize_t)file.size) abort();
+  close(descriptor);
+  free(copy);
+  file_close(&file);
 }
 
 #endif

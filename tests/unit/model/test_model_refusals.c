@@ -1,5 +1,4 @@
 /* Configs that must be refused: each change to a good model's config.json with the exact sentence. */
-#include "base/file.h"
 #include "model/family.h"
 #include "model_variant.h"
 
@@ -153,25 +152,25 @@ static void test_gguf_refusals(void **state) {
       {"gemma3.block_count", 5, "Tensor blk.4.attn_q.weight is missing, but the config asks for it."},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    struct file file;
     struct error error = {0};
     char path[] = "/tmp/spate-refusal-XXXXXX";
-    int descriptor = mkstemp(path);
-    assert_true(descriptor >= 0 && file_open(&file, FIXTURES "/model/gemma3/model.gguf", &error));
-    uint8_t *bytes = malloc(file.size), *at;
-    memcpy(bytes, file.data, file.size);
-    at = memmem(bytes, file.size, cases[i].key, strlen(cases[i].key));
-    assert_non_null(at);
-    memcpy(at + strlen(cases[i].key) + 4, &cases[i].number, 4); /* behind the type */
-    assert_int_equal(write(descriptor, bytes, file.size), file.size);
-    close(descriptor);
+    gguf_variant_make(path, "gemma3", cases[i].key, 4, &cases[i].number, 4); /* behind the type */
     bool ok = model_plan(path, &error);
     unlink(path);
-    free(bytes);
-    file_close(&file);
     if (ok) fail_msg("%s = %u was accepted", cases[i].key, cases[i].number);
     assert_string_equal(error.text, cases[i].sentence);
   }
+}
+
+/* The name of a scaling that only config.json has the settings of. */
+static void test_gguf_scaling(void **state) {
+  (void)state;
+  struct error error = {0};
+  char path[] = "/tmp/spate-refusal-XXXXXX";
+  gguf_variant_make(path, "gemma3", "gemma3.rope.scaling.type", 12, "llama3", 6); /* behind type and length */
+  assert_false(model_plan(path, &error));
+  unlink(path);
+  assert_string_equal(error.text, "gemma3.rope.scaling.type is \"llama3\", expected \"none\", \"linear\" or \"yarn\".");
 }
 
 static void test_paths(void **state) {
@@ -190,10 +189,8 @@ static void test_paths(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_refusals),
-      cmocka_unit_test(test_accepted),
-      cmocka_unit_test(test_gguf_refusals),
-      cmocka_unit_test(test_paths),
+      cmocka_unit_test(test_refusals),     cmocka_unit_test(test_accepted), cmocka_unit_test(test_gguf_refusals),
+      cmocka_unit_test(test_gguf_scaling), cmocka_unit_test(test_paths),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
