@@ -28,6 +28,7 @@ build() { # PRESET [TARGET]
 }
 
 tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
+tests_without_model() { (unset SPATE_TEST_MODEL; tests "$@"); }
 
 style() {
   python3 scripts/check_order.py && python3 scripts/check_budget.py && python3 scripts/check_options.py &&
@@ -54,14 +55,13 @@ stage "model" scripts/get_model.sh
 export SPATE_TEST_MODEL=${SPATE_TEST_MODEL:-$(scripts/get_model.sh 2>/dev/null)}
 stage "test release" tests release
 stage "build asan" build asan
-stage "test asan" env -u SPATE_TEST_MODEL ctest --test-dir build/asan --output-on-failure -j2 --quiet
+stage "test asan" tests_without_model asan
 if [ "$long" = 1 ]; then
   stage "build tsan" build tsan
-  stage "test tsan" env -u SPATE_TEST_MODEL ctest --test-dir build/tsan --output-on-failure -j2 --quiet
+  stage "test tsan" tests_without_model tsan
 else
   stage "build tsan" build tsan thread_tests
-  stage "test tsan (runtime, http, team)" env -u SPATE_TEST_MODEL ctest --test-dir build/tsan \
-    -R 'unit/(runtime|http|backend/test_team)' --output-on-failure -j2 --quiet
+  stage "test tsan (runtime, http, team)" tests_without_model tsan -R 'unit/(runtime|http|backend/test_team)'
 fi
 stage "build fuzz" build fuzz fuzzers
 stage "fuzz ($fuzz_seconds s each)" fuzz

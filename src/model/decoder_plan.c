@@ -1,6 +1,6 @@
-/* A decoder's plan. A layer is LINEAR (norm, q, k, v) → ATTEND → LINEAR (out, added to the residual) → LINEAR (norm,
- * gate and up, gated) → LINEAR (down, added); the tail is SELECT → LINEAR (norm, head) → SAMPLE. The residual stream is
- * one value that the ops add to in place. */
+/* A decoder's plan. A layer is LINEAR (norm, q, k, v; one for each run of the three that the file has in one type) →
+ * ATTEND → LINEAR (out, added to the residual) → LINEAR (norm, gate and up, gated) → LINEAR (down, added); the tail is
+ * SELECT → LINEAR (norm, head) → SAMPLE. The residual stream is one value that the ops add to in place. */
 #include "model/decoder.h"
 
 #include "format/tensor.h"
@@ -55,6 +55,7 @@ static const struct {
 /* What the steps below share while a plan is made. */
 struct decoder_maker {
   const struct decoder *d;
+  const struct checkpoint *checkpoint;
   struct plan_builder *builder;
   enum checkpoint_kind kind;
   int layer;             /* −1 outside the layers */
@@ -113,10 +114,10 @@ static struct op linear_make(const struct decoder_maker *m, int in, int out, con
   return op;
 }
 
-static void linear_norm(struct op *op, const struct decoder_maker *m, enum tensor_role role) {
+static void linear_norm(struct op *op, const struct decoder_maker *m, int norm) {
   op->args.linear.norm = NORM_RMS;
   op->args.linear.eps = (float)m->d->eps;
-  op->weight[2] = norm_add(m, true, role, m->d->hidden);
+  op->weight[2] = norm;
 }
 
 /* Adds the result to the residual stream, after a norm of its own in a sandwich. */
@@ -155,23 +156,51 @@ static void attend_add(struct decoder_maker *m) {
   plan_add_op(m->builder, &op);
 }
 
+/* The type of a tensor; −1 when there is none, which the build tells later. */
+static int tensor_type_of(const struct decoder_maker *m, enum tensor_role role) {
+  char name[TENSOR_NAME_BYTES];
+  tensor_name(m, role, "weight", name);
+  const struct tensor *tensor = checkpoint_find(m->checkpoint, name);
+  return tensor ? (int)tensor->type : -1;
+}
+
+/* q, k and v, side by side in one value. Those of one type are one matrix: each keeps the width that its file gives. */
+static void project_add(struct decoder_maker *m) {
+  const struct decoder *d = m->d;
+  static const enum tensor_role role[] = {ROLE_Q, ROLE_K, ROLE_V};
+  static const char letters[] = "qkv";
+  int norm = norm_add(m, true, ROLE_ATTEND_NORM, d->hidden);
+  const int rows[] = {d->n_head * d->head_dim, d->n_kv_head * d->head_dim, d->n_kv_head * d->head_dim};
+  for (int first = 0, column = 0, n; first < 3; first += n) {
+    char name[] = "qkv";
+    struct matrix_spec spec = {.name = name, .cols = d->hidden, .bias = d->qkv_bias};
+    for (n = 0; first + n < 3 && (n == 0 || tensor_type_of(m, role[first + n]) == tensor_type_of(m, role[first]));
+         n++) {
+      spec.part[n] = role[first + n];
+      spec.rows[n] = rows[first + n];
+    }
+    spec.n_part = n;
+    memcpy(name, letters + first, (size_t)n);
+    name[n] = '\0';
+    struct op op = linear_make(m, m->x, m->qkv, &spec);
+    linear_norm(&op, m, norm);
+    op.args.linear.column = column;
+    plan_add_op(m->builder, &op);
+    for (int i = 0; i < n; i++) column += spec.rows[i];
+  }
+}
+
 static void attention_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
-  int q = d->n_head * d->head_dim, kv = d->n_kv_head * d->head_dim;
-  struct op project = linear_make(m, m->x, m->qkv,
-                                  &(struct matrix_spec){.name = "qkv",
-                                                        .n_part = 3,
-                                                        .rows = {q, kv, kv},
-                                                        .part = {ROLE_Q, ROLE_K, ROLE_V},
-                                                        .cols = d->hidden,
-                                                        .bias = d->qkv_bias});
-  linear_norm(&project, m, ROLE_ATTEND_NORM);
-  plan_add_op(m->builder, &project);
+  project_add(m);
   attend_add(m);
-  struct op out = linear_make(
-      m, m->heads, m->x,
-      &(struct matrix_spec){
-          .name = "out", .n_part = 1, .rows = {d->hidden}, .part = {ROLE_OUT}, .cols = q, .bias = d->out_bias});
+  struct op out = linear_make(m, m->heads, m->x,
+                              &(struct matrix_spec){.name = "out",
+                                                    .n_part = 1,
+                                                    .rows = {d->hidden},
+                                                    .part = {ROLE_OUT},
+                                                    .cols = d->n_head * d->head_dim,
+                                                    .bias = d->out_bias});
   linear_residual(&out, m, ROLE_SANDWICH_ATTEND_POST);
   plan_add_op(m->builder, &out);
 }
@@ -186,7 +215,7 @@ static void feed_forward_add(struct decoder_maker *m) {
                                                      .cols = d->hidden,
                                                      .interleaved = true,
                                                      .bias = d->mlp_bias});
-  linear_norm(&gate, m, d->sandwich ? ROLE_SANDWICH_MLP_NORM : ROLE_MLP_NORM);
+  linear_norm(&gate, m, norm_add(m, true, d->sandwich ? ROLE_SANDWICH_MLP_NORM : ROLE_MLP_NORM, d->hidden));
   gate.args.linear.gated = 1;
   gate.args.linear.act = (uint8_t)d->act;
   plan_add_op(m->builder, &gate);
@@ -231,7 +260,7 @@ static void tail_add(const struct decoder_maker *m, int embed) {
         m,
         &(struct matrix_spec){.name = "head", .n_part = 1, .rows = {d->vocab}, .part = {ROLE_HEAD}, .cols = d->hidden},
         &head);
-  linear_norm(&head, m, ROLE_FINAL_NORM);
+  linear_norm(&head, m, norm_add(m, true, ROLE_FINAL_NORM, d->hidden));
   plan_add_op(m->builder, &head);
   plan_add_op(m->builder, &sample);
 }
@@ -273,7 +302,8 @@ static bool kinds_add(struct decoder_maker *m, const struct checkpoint *checkpoi
 bool decoder_build(const struct decoder *decoder, const struct checkpoint *checkpoint, struct plan_builder *builder,
                    struct error *error) {
   const struct decoder *d = decoder;
-  struct decoder_maker m = {.d = d, .builder = builder, .kind = checkpoint_kind(checkpoint), .layer = -1};
+  struct decoder_maker m = {
+      .d = d, .checkpoint = checkpoint, .builder = builder, .kind = checkpoint_kind(checkpoint), .layer = -1};
   builder->head.vocab = d->vocab;
   builder->head.hidden = d->hidden;
   builder->head.max_position = d->max_position;

@@ -25,7 +25,8 @@ struct embed_args {
 
 /* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of out].
  * in[1] is the residual (may be the same value as out) or −1.
- * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding). */
+ * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding).
+ * A plain linear may fill only columns [column, column + rows) of out, beside others that fill the rest. */
 struct linear_args {
   uint8_t norm, post_norm; /* enum norm_kind */
   uint8_t act;             /* enum act_kind */
@@ -33,6 +34,7 @@ struct linear_args {
   float eps, post_eps; /* of the norms */
   float scale;         /* multiplies the product before the residual; 1 */
   float softcap;       /* c·tanh(x/c) on the result; 0: none */
+  int32_t column;      /* of out, where the result starts */
   int32_t lora_site;   /* which pair of adapter matrices applies here; −1: none */
 };
 

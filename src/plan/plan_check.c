@@ -107,6 +107,15 @@ static int linear_cols(const struct weight *w, const struct linear_args *args) {
   return args->gated ? w->part[0].rows : w->rows;
 }
 
+/* All columns of the result, or some of it for a linear without residual and post norm, which take whole rows. */
+static bool linear_columns_fit(const struct op *op, const struct weight *w, const struct value *out) {
+  const struct linear_args *args = &op->args.linear;
+  int cols = linear_cols(w, args);
+  if (args->column == 0 && cols == out->cols) return true;
+  bool plain = op->in[1] == -1 && args->post_norm == NORM_NONE && !args->gated;
+  return plain && args->column >= 0 && args->column <= out->cols - cols;
+}
+
 static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct plan *p = c->plan;
   const struct linear_args *args = &op->args.linear;
@@ -114,7 +123,7 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct value *in = value_get(p, op->in[0]), *out = value_get(p, op->out);
   if (!w || !in || !out || in->rows != out->rows || in == out) return op_refuse(c, "lacks a weight, input or output");
   if (args->gated > 1 || args->gated != w->interleaved) return op_refuse(c, "is gated without an interleaved weight");
-  if (in->cols != w->cols || out->cols != linear_cols(w, args)) return op_refuse(c, "does not fit its weight's shape");
+  if (in->cols != w->cols || !linear_columns_fit(op, w, out)) return op_refuse(c, "does not fit its weight's shape");
   if (!vector_fits(p, op->weight[1], w->rows) || !vector_fits(p, op->weight[2], w->cols) ||
       !vector_fits(p, op->weight[3], out->cols))
     return op_refuse(c, "has a bias or norm of the wrong length");

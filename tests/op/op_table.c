@@ -125,6 +125,7 @@ int main(int argc, char **argv) {
   table_open(&table);
   for (int i = 0; i < table.n_subject; i++) printf("%s\n", table.tested->describe(table.subject[i].device[1]));
   if (strstr("linear", only)) linear_cases(&table);
+  if (strstr("columns", only)) column_cases(&table);
   if (strstr("embed", only)) embed_cases(&table);
   if (strstr("sample", only)) sample_cases(&table);
   if (strstr("attend", only)) attend_cases(&table);

@@ -40,6 +40,7 @@ void family_end(struct table *table, const struct family *family);
 #define ROUNDOFF 0x1p-24
 
 void linear_cases(struct table *table);
+void column_cases(struct table *table);
 void embed_cases(struct table *table);
 void sample_cases(struct table *table);
 void attend_cases(struct table *table);

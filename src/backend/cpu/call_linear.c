@@ -63,13 +63,15 @@ static struct linear_output output_make(const struct program *program, const str
   const struct linear_args *args = &op->args.linear;
   bool post = args->post_norm != NORM_NONE;
   size_t cols = value_cols(program, op->out);
-  struct linear_output output = {.out = post ? program->unnormed : program->value[op->out], .stride = cols};
+  float *out = post ? program->unnormed : program->value[op->out];
+  int rows = plan_weights(program->plan)[op->weight[0]].rows;
+  struct linear_output output = {.out = out + args->column, .stride = cols};
   output.tail = (struct linear_tail){.bias = program_vector(program, op->weight[1]),
                                      .scale = args->scale,
                                      .softcap = args->softcap,
                                      .act = args->act,
                                      .gated = args->gated,
-                                     .out_cols = (int)cols};
+                                     .out_cols = args->gated ? (int)cols : rows};
   if (op->in[1] >= 0 && !post) {
     output.tail.residual = program->value[op->in[1]];
     output.tail.residual_stride = cols;

@@ -12,13 +12,6 @@
 #define UNROLL(n) KERNEL_PRAGMA(GCC unroll n)
 #endif
 
-/* Settles a vector here and now: left alone, the compiler moves sums down to their use and spills what they are of. */
-#if defined(__x86_64__)
-#define IN_ORDER(vector) __asm__ volatile("" : "+v"(vector))
-#else
-#define IN_ORDER(vector) __asm__ volatile("" : "+w"(vector))
-#endif
-
 /* A pointer of which the compiler forgets how it was computed, so that what is near it is addressed from it. */
 #define FORGET_ORIGIN(pointer) __asm__("" : "+r"(pointer))
 

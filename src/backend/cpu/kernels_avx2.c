@@ -2,6 +2,9 @@
 #include "backend/cpu/kernel_macros.h"
 #include "backend/cpu/vector_math_avx2.h"
 
+/* Settles a vector here and now: left alone, the compiler moves sums down to their use and spills what they are of. */
+#define IN_ORDER(vector) __asm__ volatile("" : "+x"(vector))
+
 /* A running sum of codes × q. Pairs of products are summed to 16 bits first: at most 2 × 127 × (2^width − 1), so 8
  * quads of 4 bits, 4 of 5 and 2 of 6 fit 32767 before they must be widened. Eight bits do not fit at all: `pairs` takes
  * the lower nibbles, `high` the upper ones, which weigh 16 when they are widened. */

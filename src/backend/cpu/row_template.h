@@ -32,11 +32,11 @@ static float unit_peak(const float x[UNIT_COLS]) {
 }
 
 static void prepare_unit(const float x[UNIT_COLS], bool centred, struct activation_unit *unit) {
-  const float whole = 0x1.8p23f; /* adding it rounds to an integer */
+  const float whole = 0x1.8p23f; /* adding it rounds to an integer, left in the low bits */
   float peak = unit_peak(x);
   float inverse = peak > 1e-30f ? 127 / peak : 0;
   int q[UNIT_COLS], half[2] = {0, 0};
-  for (int i = 0; i < UNIT_COLS; i++) q[i] = (int)(x[i] * inverse + whole - whole);
+  for (int i = 0; i < UNIT_COLS; i++) q[i] = (int8_t)float_bits(x[i] * inverse + whole);
   for (int i = 0; i < UNIT_COLS; i++) unit->q[i] = (int8_t)q[i];
   for (int i = 0; i < UNIT_COLS / 2; i++) half[0] += q[i];
   for (int i = UNIT_COLS / 2; i < UNIT_COLS; i++) half[1] += q[i];

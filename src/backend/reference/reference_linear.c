@@ -81,11 +81,13 @@ static void tail_apply(const struct program *program, const struct op *op, doubl
 
 void reference_linear(struct program *program, const struct op *op) {
   const struct weight *weight = plan_weights(program->plan) + op->weight[0];
-  int n_row = value_rows(program, op->in[0]), cols = plan_values(program->plan)[op->out].cols;
+  int n_row = value_rows(program, op->in[0]);
+  int cols = op->args.linear.gated ? plan_values(program->plan)[op->out].cols : weight->rows;
   input_prepare(program, op, weight, n_row);
   product_compute(program, op, weight, n_row);
   for (int r = 0; r < n_row; r++) {
-    double *result = program->product + (size_t)r * (size_t)weight->rows, *out = value_row(program, op->out, r);
+    double *result = program->product + (size_t)r * (size_t)weight->rows;
+    double *out = value_row(program, op->out, r) + op->args.linear.column;
     tail_apply(program, op, result, cols);
     const double *residual = op->in[1] >= 0 ? value_row(program, op->in[1], r) : NULL;
     for (int c = 0; c < cols; c++) out[c] = result[c] + (residual ? residual[c] : 0);

@@ -134,16 +134,16 @@ static int gate_row(int row, const char **tensor) {
   return within < 40 ? within : -1;
 }
 
-/* Row r of the weight made of q (64 rows), k and v (32 each). */
-static int qkv_row(int row, const char **tensor) {
-  *tensor = row < 64 ? "blk.0.attn_q.weight" : row < 96 ? "blk.0.attn_k.weight" : "blk.0.attn_v.weight";
-  return row < 64 ? row : (row - 64) % 32;
+/* Row r of the weight made of q (64 rows) and k, which have one type; v has another and is a weight of its own. */
+static int qk_row(int row, const char **tensor) {
+  *tensor = row < 64 ? "blk.0.attn_q.weight" : "blk.0.attn_k.weight";
+  return row < 64 ? row : row - 64;
 }
 
 static int row_find(const struct image *image, const struct weight *weight, int row, const char **tensor) {
   const char *name = plan_name(image->plan, weight->name);
   if (strcmp(name, "gate_up.0") == 0) return gate_row(row, tensor);
-  if (strcmp(name, "qkv.0") == 0) return qkv_row(row, tensor);
+  if (strcmp(name, "qk.0") == 0) return qk_row(row, tensor);
   *tensor = plan_name(image->plan, weight->part[0].tensor);
   return row;
 }
@@ -212,9 +212,10 @@ static const struct {
   const char *weight, *as_file, *int4;
 } schemes[] = {
     {"embed", "int8 g32 f16 a8", "int8 g32 f16 a8"},
-    {"qkv.0", "int6 g16 f32 min a8", "int4 g32 f16 min a8"},
+    {"qk.0", "int4 g32 two-level min a8", "int4 g32 f16 min a8"},
+    {"v.0", "int5 g32 f16 a8", "int4 g32 f16 min a8"},
     {"out.0", "int4 g32 f16 min a8", "int4 g32 f16 min a8"},
-    {"gate_up.0", "int4 g32 two-level iq4 a8", "int4 g32 f16 min a8"},
+    {"gate_up.0", "int8 g16 f32 min a8", "int4 g32 f16 min a8"},
     {"down.0", "F32", "int4 g32 f16 min a8"},
     {"head", "F16", "int8 g32 f16 a8"},
     {"blk.0.attn_norm.weight", "F32", "F32"},
@@ -248,7 +249,7 @@ static void test_fallback(void **state) {
   build_done(&options);
   weights_compare(options.output, 0);
   char name[48];
-  assert_string_equal(scheme_of(options.output, "qkv.0", name), "F32");
+  assert_string_equal(scheme_of(options.output, "gate_up.0", name), "F32");
   assert_true(manifest_has(options.output, "\"note\":\"joins tensors of different types: dequantized to F32\""));
   assert_true(manifest_has(options.output, "\"note\":\"the backend lacks the file's type: dequantized to F32\""));
 }
@@ -467,7 +468,7 @@ static void test_inspect_engine(void **state) {
   assert_string_equal(json_string_value(json_object_get(json, "kind")), "engine");
   assert_int_equal(json_array_size(json_object_get(json, "sections")), SECTION_COUNT);
   assert_string_equal(text_at(manifest, "config", "quant_mode"), "AS_FILE");
-  assert_int_equal(json_array_size(json_object_get(manifest, "weights")), 9);
+  assert_int_equal(json_array_size(json_object_get(manifest, "weights")), 10);
   assert_string_equal(json_string_value(json_object_get(manifest, "name")), "Tiny");
   json_decref(json);
 }

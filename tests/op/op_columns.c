@@ -1,0 +1,71 @@
+/* Linears that share a value: each fills its columns of it and leaves those of the others alone, whatever the order. */
+#include "op/op_table.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { COLS = 96, TOKENS = 40, PARTS = 3, RESULT = 40 + 33 + 7 };
+
+static const int part_rows[PARTS] = {40, 33, 7}; /* whole tiles in none, so that stores cross the borders if they can */
+static const struct limits limits = {
+    .seats = 1, .tokens = TOKENS, .outputs = TOKENS, .length = TOKENS, .opt_batch = 4, .block_size = 16};
+
+static void columns_make(struct op_model *model, const int order[PARTS]) {
+  int column[PARTS] = {0, part_rows[0], part_rows[0] + part_rows[1]};
+  model_init(model, RESULT, 7);
+  int in = model_embedded_value(model, COLS, 1), out = plan_add_value(&model->builder, RESULT, ROWS_TOKENS);
+  for (int i = 0; i < PARTS; i++) {
+    int part = order[i];
+    struct op op = op_make(OP_LINEAR, 0);
+    op.in[0] = in;
+    op.out = out;
+    op.weight[0] = model_matrix(model, op_schemes[2 + 2 * part], part_rows[part], COLS, 0.4f);
+    op.args.linear.column = column[part];
+    plan_add_op(&model->builder, &op);
+  }
+  model_finish(model, out, false);
+}
+
+static void columns_step(const struct op_packed *packed, struct program *program, int n, float *result) {
+  int32_t token[TOKENS], out[TOKENS];
+  struct sampling sampling[TOKENS] = {0};
+  struct row row = {.count = n};
+  for (int i = 0; i < n; i++) token[i] = out[i] = i;
+  struct batch batch = {
+      .n_row = 1, .n_token = n, .n_out = n, .row = &row, .token = token, .out = out, .sampling = sampling};
+  program_step(packed, program, &limits, batch, NULL, result);
+}
+
+static void order_run(const struct table *table, const int order[PARTS], struct family *family) {
+  static float expected[TOKENS * RESULT], got[TOKENS * RESULT];
+  static double tolerance[TOKENS * RESULT];
+  static const int tokens[] = {TOKENS, 1};
+  struct op_model model;
+  struct op_packed packed;
+  columns_make(&model, order);
+  packed_init(&packed, table->oracle, &model);
+  struct program *oracle = packed_compile(&packed, table->oracle_device, &limits);
+  columns_step(&packed, oracle, TOKENS, expected);
+  table->oracle->release(oracle);
+  packed_release(&packed);
+  for (int i = 0; i < TOKENS * RESULT; i++) tolerance[i] = 1e-5 * (fabs((double)expected[i]) + 1);
+  packed_init(&packed, table->tested, &model);
+  for (int s = 0; s < table->n_subject; s++)
+    for (int k = 0; k < 2; k++) {
+      struct program *program = packed_compile(&packed, table->subject[s].device[k], &limits);
+      for (int t = 0; t < 2; t++) {
+        columns_step(&packed, program, tokens[t], got);
+        family_compare(family, table->subject[s].name, expected, tolerance, got, (size_t)tokens[t] * RESULT);
+      }
+      table->tested->release(program);
+    }
+  packed_release(&packed);
+  model_release(&model);
+}
+
+void column_cases(struct table *table) {
+  struct family family = {.name = "linears side by side in one value"};
+  order_run(table, (const int[]){0, 1, 2}, &family);
+  order_run(table, (const int[]){2, 1, 0}, &family);
+  family_end(table, &family);
+}
