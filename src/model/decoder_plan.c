@@ -169,7 +169,7 @@ static void project_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
   static const enum tensor_role role[] = {ROLE_Q, ROLE_K, ROLE_V};
   static const char letters[] = "qkv";
-  int norm = norm_add(m, true, ROLE_ATTEND_NORM, d->hidden);
+  int norm = -1;
   const int rows[] = {d->n_head * d->head_dim, d->n_kv_head * d->head_dim, d->n_kv_head * d->head_dim};
   for (int first = 0, column = 0, n; first < 3; first += n) {
     char name[] = "qkv";
@@ -183,6 +183,7 @@ static void project_add(struct decoder_maker *m) {
     memcpy(name, letters + first, (size_t)n);
     name[n] = '\0';
     struct op op = linear_make(m, m->x, m->qkv, &spec);
+    if (first == 0) norm = norm_add(m, true, ROLE_ATTEND_NORM, d->hidden);
     linear_norm(&op, m, norm);
     op.args.linear.column = column;
     plan_add_op(m->builder, &op);
