@@ -105,6 +105,7 @@ bool generation_deliver(struct generation *g) {
                               .token = g->last_token,
                               .generated = g->generated,
                               .prompt = g->sequence.n_prompt,
+                              .cached = g->sequence.n_cached,
                               .text = slice_make(g->text, g->n_text)};
   if (g->error.code) event.text = slice_text(g->error.text);
   if (!inbox_push(g->inbox, &event)) return false;

@@ -7,6 +7,7 @@
 #include "runtime/runtime_state.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 enum { STALL_SECONDS = 60, WATCH_WAIT_MS = 500 };
 
@@ -18,6 +19,22 @@ static bool threads_start(struct runtime *rt, struct error *error) {
   rt->watcher_started = pthread_create(&rt->watcher, NULL, watch_thread, rt) == 0;
   if (rt->stepper_started && rt->worker_started && rt->watcher_started) return true;
   return error_set(error, ERROR_MEMORY, "The system refused to start a thread: raise its limit on threads.");
+}
+
+/* False when the system has no random bytes for the key of the blocks' hashes. */
+static bool schedule_start(struct runtime *rt, const struct runtime_options *options, struct error *error) {
+  struct schedule_options schedule = {.limits = &rt->engine->limits,
+                                      .n_group = rt->engine->plan->n_group,
+                                      .run_ahead = rt->engine->backend->run_ahead,
+                                      .policy = options->policy,
+                                      .batch_delay_us = (uint32_t)options->batch_delay_ms * 1000u,
+                                      .no_reuse = options->no_block_reuse};
+  if (getrandom(&schedule.key, sizeof schedule.key, 0) != (ssize_t)sizeof schedule.key)
+    return error_set(error, ERROR_IO, "The system gave no random bytes: see getrandom(2).");
+  int32_t requests = options->max_queue + rt->engine->limits.seats;
+  rt->schedule = schedule_new(&schedule);
+  if (rt->schedule && request_table_init(&rt->table, requests)) return true;
+  return error_set(error, ERROR_MEMORY, "Out of memory for %d requests.", requests);
 }
 
 struct runtime *runtime_new(const struct runtime_options *options, struct error *error) {
@@ -37,11 +54,7 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
   pthread_mutex_init(&rt->failure_lock, NULL);
   runtime_metrics_init(&rt->metrics);
   atomic_store(&rt->progress_us, clock_us());
-  const struct limits *limits = &rt->engine->limits;
-  rt->schedule = schedule_new(limits, rt->engine->plan->n_group, rt->engine->backend->run_ahead);
-  bool ready = rt->schedule && request_table_init(&rt->table, options->max_queue + limits->seats);
-  if (!ready) error_set(error, ERROR_MEMORY, "Out of memory for %d requests.", options->max_queue + limits->seats);
-  if (ready && threads_start(rt, error)) return rt;
+  if (schedule_start(rt, options, error) && threads_start(rt, error)) return rt;
   runtime_free(rt);
   return NULL;
 }

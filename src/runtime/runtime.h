@@ -14,6 +14,9 @@ struct runtime_options {
   struct loaded_engine *engine;      /* borrowed until runtime_free */
   const struct tokenizer *tokenizer; /* borrowed */
   int32_t max_queue;                 /* requests that may wait besides those that run */
+  enum schedule_policy policy;
+  int32_t batch_delay_ms; /* of SCHEDULE_DYNAMIC */
+  bool no_block_reuse;
 };
 
 struct runtime *runtime_new(const struct runtime_options *options, struct error *error);

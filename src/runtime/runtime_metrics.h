@@ -9,6 +9,7 @@ struct runtime_metrics {
   struct metric_registry registry;
   struct metric requests, refused, finished_stop, finished_length, finished_cancelled, finished_failed;
   struct metric prompt_tokens, generation_tokens, steps;
+  struct metric queried_tokens, cached_tokens, recomputed_tokens, preemptions;
   struct metric waiting, running, kv_usage;
   struct metric generation_seconds, first_token_seconds, between_tokens_seconds, queue_seconds;
 };

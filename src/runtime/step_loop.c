@@ -61,7 +61,7 @@ static void generation_start(struct runtime *rt, struct generation *g) {
     generation_end(g, FINISH_CANCELLED);
   } else {
     detokenizer_init(&g->detokenizer, rt->tokenizer, 0);
-    schedule_add(rt->schedule, &g->sequence);
+    schedule_add(rt->schedule, &g->sequence, clock_us());
     g->scheduled = true;
   }
 }
@@ -133,7 +133,7 @@ static bool step_run(struct runtime *rt, const struct batch *batch, struct error
   /* Asked afterwards: weights that were gone in between have made any result, or any error, wrong. */
   if (!engine_file_intact(&rt->engine->file, error) || !computed) return false;
   struct schedule_events events;
-  schedule_done(rt->schedule, &result, &events);
+  schedule_done(rt->schedule, &result, clock_us(), &events);
   events_tell(rt, &events);
   return true;
 }
@@ -168,14 +168,20 @@ static void park_if_wanted(struct runtime *rt) {
   pthread_mutex_unlock(&rt->park_lock);
 }
 
-/* Nothing to run: idle, or every running sequence waits for room in its inbox. */
+static int idle_wait_ms(const struct runtime *rt) {
+  int longest = rt->live ? STARVED_WAIT_MS : IDLE_WAIT_MS;
+  int64_t due_us = schedule_due(rt->schedule, clock_us());
+  return due_us >= 0 && due_us < longest * 1000 ? (int)(due_us / 1000) + 1 : longest;
+}
+
+/* Nothing to run: idle, every running sequence waits for room in its inbox, or a batch is forming. */
 static void step_idle(struct runtime *rt) {
   struct schedule_stats stats;
   schedule_stats(rt->schedule, &stats);
   runtime_metrics_update(&rt->metrics, &stats);
   atomic_store(&rt->progress_us, clock_us());
   park_if_wanted(rt);
-  mailbox_wait(&rt->to_step, rt->live ? STARVED_WAIT_MS : IDLE_WAIT_MS);
+  mailbox_wait(&rt->to_step, idle_wait_ms(rt));
 }
 
 void *step_thread(void *argument) {

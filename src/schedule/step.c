@@ -1,6 +1,8 @@
 /* Filling a step. */
 #include "schedule/step.h"
 
+#include "schedule/schedule_state.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -31,23 +33,33 @@ void step_clear(struct step *step) {
   step->batch = (struct batch){.row = step->row, .token = step->token, .out = step->out, .sampling = step->sampling};
 }
 
-void step_add(struct step *step, struct sequence *sequence, int count, int n_group, uint32_t *const *table) {
+/* A token that is not known yet is the seat's last. */
+static void tokens_fill(int32_t *out, const struct sequence *q, int count) {
+  for (int i = 0; i < count; i++) out[i] = q->length + i < q->n_token ? q->tokens[q->length + i] : -1;
+}
+
+static void output_add(struct step *step, struct sequence *q) {
   struct batch *batch = &step->batch;
-  assert(count >= 1 && sequence->length + count <= sequence->n_token);
-  struct row *row = &step->row[batch->n_row];
-  *row = (struct row){.seat = sequence->seat, .first = batch->n_token, .count = count, .length = sequence->length};
-  for (int g = 0; g < n_group; g++) {
-    row->block[g] = table[g];
-    row->n_block[g] = (int32_t)sequence->n_block;
-  }
-  for (int i = 0; i < count; i++) step->token[batch->n_token + i] = sequence->tokens[sequence->length + i];
-  step->sequence[batch->n_row++] = sequence;
-  batch->n_token += count;
-  sequence->length += count;
-  sequence->in_flight = true;
-  if (sequence->length < sequence->n_token) return;
   step->out[batch->n_out] = batch->n_token - 1;
-  step->sampling[batch->n_out] = sequence->sampling;
-  step->sampling[batch->n_out].index = (uint64_t)(sequence->n_token - sequence->n_prompt);
-  step->out_sequence[batch->n_out++] = sequence;
+  step->sampling[batch->n_out] = q->sampling;
+  step->sampling[batch->n_out].index = (uint64_t)(sequence_expected(q) - q->n_prompt);
+  step->out_sequence[batch->n_out++] = q;
+  q->n_out++;
+}
+
+void step_add(struct step *step, struct sequence *q, int count, int n_group, const uint32_t *table) {
+  struct batch *batch = &step->batch;
+  assert(count >= 1 && q->length + count <= sequence_expected(q));
+  struct row *row = &step->row[batch->n_row];
+  *row = (struct row){.seat = q->seat, .first = batch->n_token, .count = count, .length = q->length};
+  for (int g = 0; g < n_group; g++) {
+    row->block[g] = table;
+    row->n_block[g] = (int32_t)q->n_block;
+  }
+  tokens_fill(step->token + batch->n_token, q, count);
+  step->sequence[batch->n_row++] = q;
+  batch->n_token += count;
+  q->length += count;
+  q->n_step++;
+  if (q->length == sequence_expected(q)) output_add(step, q);
 }

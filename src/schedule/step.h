@@ -6,6 +6,7 @@
 
 struct step {
   struct batch batch;
+  uint64_t formed_us;
   struct row *row;                /* [limits.seats] */
   struct sequence **sequence;     /* [limits.seats] behind row i */
   int32_t *token;                 /* [limits.tokens] */
@@ -18,7 +19,7 @@ bool step_init(struct step *step, const struct limits *limits);
 void step_release(struct step *step);
 void step_clear(struct step *step);
 
-/* Adds the next count unprocessed tokens of a sequence; the last known one is an output. */
-void step_add(struct step *step, struct sequence *sequence, int count, int n_group, uint32_t *const *table);
+/* Adds the next count tokens of a sequence, whose blocks are in the table; its last one is an output. */
+void step_add(struct step *step, struct sequence *q, int count, int n_group, const uint32_t *table);
 
 #endif

@@ -2,6 +2,7 @@
 #include "base/arena.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/keyed_hash.h"
 #include "base/limits.h"
 #include "base/metric.h"
 #include "base/utf8.h"
@@ -146,11 +147,35 @@ static void test_metrics(void **state) {
   buffer_release(&b);
 }
 
+/* Key 00 01 … 0f over the bytes 00 01 …: what `openssl mac -macopt size:16 siphash` prints. */
+static void test_keyed_hash(void **state) {
+  (void)state;
+  static const struct {
+    size_t size;
+    const char *expected;
+  } cases[] = {{0, "a3817f04ba25a8e66df67214c7550293"},
+               {1, "da87c1d86b99af44347659119b22fc45"},
+               {2, "8177228da4a45dc7fca38bdef60affe4"},
+               {15, "5493e99933b0a8117e08ec0f97cfc3d9"}};
+  static const struct hash_key key = {0x0706050403020100u, 0x0f0e0d0c0b0a0908u};
+  static const uint8_t bytes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct hash128 hash = keyed_hash(&key, slice_make(bytes, cases[i].size));
+    char text[33] = "";
+    for (int b = 0; b < 16; b++) {
+      unsigned byte = (unsigned)((b < 8 ? hash.low : hash.high) >> (8 * (b % 8)) & 0xFF);
+      text[2 * b] = "0123456789abcdef"[byte >> 4];
+      text[2 * b + 1] = "0123456789abcdef"[byte & 15];
+    }
+    assert_string_equal(text, cases[i].expected);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_buffer),       cmocka_unit_test(test_arena),        cmocka_unit_test(test_utf8),
       cmocka_unit_test(test_json_refused), cmocka_unit_test(test_json_written), cmocka_unit_test(test_hash),
-      cmocka_unit_test(test_metrics),
+      cmocka_unit_test(test_metrics),      cmocka_unit_test(test_keyed_hash),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,11 @@ static struct limits limits_make(int seats, int tokens, int length, uint32_t blo
                          .n_block = {blocks, blocks}};
 }
 
+static struct schedule *schedule_make(const struct limits *limits, int n_group, int run_ahead) {
+  struct schedule_options options = {.limits = limits, .n_group = n_group, .run_ahead = run_ahead};
+  return schedule_new(&options);
+}
+
 static struct sequence sequence_make(int32_t *tokens, int n_prompt, int max_tokens) {
   for (int i = 0; i < n_prompt; i++) tokens[i] = i;
   return (struct sequence){.tokens = tokens, .n_prompt = n_prompt, .max_tokens = max_tokens};
@@ -33,17 +38,17 @@ static struct schedule_events step_finish(struct schedule *s, const struct batch
   for (int i = 0; i < batch->n_out; i++) token[i] = 100 + i;
   struct result result = {.n_out = batch->n_out, .token = token, .logprob = logprob};
   struct schedule_events events;
-  schedule_done(s, &result, &events);
+  schedule_done(s, &result, 0, &events);
   return events;
 }
 
 static void test_chunks(void **state) {
   (void)state;
   struct limits limits = limits_make(2, 8, 64, 32);
-  struct schedule *s = schedule_new(&limits, 1, 0);
+  struct schedule *s = schedule_make(&limits, 1, 0);
   int32_t tokens[TOKENS_MAX];
   struct sequence q = sequence_make(tokens, 19, 3);
-  schedule_add(s, &q);
+  schedule_add(s, &q, 0);
   static const struct {
     int count, length, outputs;
   } expected[] = {{8, 0, 0}, {8, 8, 0}, {3, 16, 1}, {1, 19, 1}, {1, 20, 1}};
@@ -72,14 +77,14 @@ static void test_chunks(void **state) {
 static void test_order(void **state) {
   (void)state;
   struct limits limits = limits_make(1, 8, 64, 32);
-  struct schedule *s = schedule_new(&limits, 1, 0);
+  struct schedule *s = schedule_make(&limits, 1, 0);
   int32_t tokens[3][TOKENS_MAX];
   struct sequence q[3];
   static const int32_t priority[] = {1, 0, 0};
   for (int i = 0; i < 3; i++) {
     q[i] = sequence_make(tokens[i], 2, 1);
     q[i].priority = priority[i];
-    schedule_add(s, &q[i]);
+    schedule_add(s, &q[i], 0);
   }
   static const int expected[] = {1, 2, 0};
   for (int i = 0; i < 3; i++) {
@@ -95,15 +100,16 @@ static void test_order(void **state) {
 static void test_pause(void **state) {
   (void)state;
   struct limits limits = limits_make(2, 8, 64, 32);
-  struct schedule *s = schedule_new(&limits, 1, 0);
+  struct schedule *s = schedule_make(&limits, 1, 0);
   int32_t tokens[2][TOKENS_MAX];
   struct sequence a = sequence_make(tokens[0], 2, 4), b = sequence_make(tokens[1], 3, 4);
-  schedule_add(s, &a);
-  schedule_add(s, &b);
+  schedule_add(s, &a, 0);
+  schedule_add(s, &b, 0);
   step_finish(s, schedule_next(s, 0));
   schedule_pause(s, &a, true);
   const struct batch *batch = schedule_next(s, 0);
-  assert_int_equal(batch->row[0].count, 3);
+  assert_int_equal(batch->n_row, 1);
+  assert_int_equal(batch->row[0].length, 3);
   step_finish(s, batch);
   schedule_pause(s, &b, true);
   assert_null(schedule_next(s, 0));
@@ -118,14 +124,19 @@ static void test_pause(void **state) {
 static void test_remove_in_flight(void **state) {
   (void)state;
   struct limits limits = limits_make(2, 8, 64, 32);
-  struct schedule *s = schedule_new(&limits, 2, 1);
+  struct schedule *s = schedule_make(&limits, 2, 1);
   int32_t tokens[TOKENS_MAX];
   struct sequence q = sequence_make(tokens, 2, 4);
-  schedule_add(s, &q);
+  schedule_add(s, &q, 0);
   const struct batch *batch = schedule_next(s, 0);
-  assert_null(schedule_next(s, 0)); /* its next token is not known yet */
+  const struct batch *second = schedule_next(s, 0);
+  assert_int_equal(second->token[0], -1); /* only the device knows it yet */
+  assert_int_equal(second->row[0].length, 2);
+  assert_int_equal(second->sampling[0].index, 1);
+  assert_null(schedule_next(s, 0));
   assert_false(schedule_remove(s, &q));
-  struct schedule_events events = step_finish(s, batch);
+  assert_int_equal(step_finish(s, batch).n_event, 0);
+  struct schedule_events events = step_finish(s, second);
   assert_int_equal(events.n_event, 1);
   assert_int_equal(events.event[0].token, -1);
   assert_int_equal(q.state, SEQUENCE_OUT);
@@ -135,7 +146,7 @@ static void test_remove_in_flight(void **state) {
 static void test_fits(void **state) {
   (void)state;
   struct limits limits = limits_make(2, 8, 64, 8);
-  struct schedule *s = schedule_new(&limits, 1, 0);
+  struct schedule *s = schedule_make(&limits, 1, 0);
   struct error error;
   assert_true(schedule_fits(s, 30, 2, &error));
   assert_false(schedule_fits(s, 30, 3, &error));
@@ -160,11 +171,11 @@ static uint32_t draw(uint32_t *state, uint32_t below) {
   return (*state >> 8) % below;
 }
 
-/* No block belongs to two running sequences. */
+/* No block that is written belongs to two rows. */
 static void blocks_check(const struct batch *batch, uint32_t n_block) {
   bool used[64] = {false};
   for (int r = 0; r < batch->n_row; r++)
-    for (int i = 0; i < batch->row[r].n_block[0]; i++) {
+    for (int i = batch->row[r].length / 4; i < batch->row[r].n_block[0]; i++) {
       assert_true(batch->row[r].block[0][i] < n_block);
       assert_false(used[batch->row[r].block[0][i]]);
       used[batch->row[r].block[0][i]] = true;
@@ -176,7 +187,7 @@ static void walker_start(struct schedule *s, struct walker *w, uint32_t *seed) {
   w->sequence.priority = (int32_t)draw(seed, 3);
   w->sequence.owner = w;
   w->in = true;
-  schedule_add(s, &w->sequence);
+  schedule_add(s, &w->sequence, 0);
 }
 
 static void walker_poke(struct schedule *s, struct walker *w, uint32_t *seed) {
@@ -200,7 +211,7 @@ static void events_apply(struct schedule *s, const struct schedule_events *event
 
 static void walk(int run_ahead) {
   struct limits limits = limits_make(4, 8, 40, 24);
-  struct schedule *s = schedule_new(&limits, 1, run_ahead);
+  struct schedule *s = schedule_make(&limits, 1, run_ahead);
   struct walker *walkers = calloc(WALKERS, sizeof *walkers);
   const struct batch *out[2];
   int n_out = 0;

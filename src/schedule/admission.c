@@ -1,0 +1,123 @@
+/* Who of those that wait may start: whose turn it is, whether the policy lets anyone in, and whether there is room. */
+#include "schedule/schedule_state.h"
+
+enum {
+  EXAMINED_MAX = 64,         /* waiting sequences looked at for one step: bounds its cost */
+  RETURN_SHARE = 8,          /* a preempted sequence returns when 1/8 of all blocks stays free */
+  PAUSE_PATIENCE = 64,       /* steps for which a paused sequence keeps what others wait for */
+  STATIC_DELAY_US = 1000000, /* so that the last, incomplete batch runs too */
+};
+
+/* --- policies ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t batch_delay(const struct schedule *s) {
+  return s->policy == SCHEDULE_STATIC ? STATIC_DELAY_US : s->batch_delay_us;
+}
+
+/* Those of the last batch are all out, and others wait. */
+static bool batch_forms(const struct schedule *s) {
+  return s->n_running == 0 && s->waiting.count > 0 && s->waiting.returning == 0;
+}
+
+int64_t schedule_due(const struct schedule *s, uint64_t now_us) {
+  if (s->policy == SCHEDULE_CONTINUOUS || s->batch_left > 0 || !batch_forms(s)) return -1;
+  uint64_t due = waiting_since(&s->waiting) + batch_delay(s);
+  return due > now_us ? (int64_t)(due - now_us) : 0;
+}
+
+/* May new sequences start? Those that come back from preemption may always: their batch has begun. */
+static bool policy_open(struct schedule *s, uint64_t now_us) {
+  if (s->policy == SCHEDULE_CONTINUOUS || s->batch_left > 0) return true;
+  if (!batch_forms(s)) return false;
+  if (s->waiting.count < s->limits.seats && schedule_due(s, now_us) > 0) return false;
+  s->batch_left = s->waiting.count < s->limits.seats ? s->waiting.count : s->limits.seats;
+  return true;
+}
+
+/* --- room --------------------------------------------------------------------------------------------------------- */
+
+/* A client that has not read for long gives up the place of one that nobody else could use. */
+static bool paused_retire(struct schedule *s) {
+  for (int i = s->n_running - 1; i >= 0; i--) {
+    struct sequence *q = s->running[i];
+    if (!q->paused || q->n_step > 0 || q->leaving || s->n_formed - q->paused_step < PAUSE_PATIENCE) continue;
+    sequence_preempt(s, q);
+    return true;
+  }
+  return false;
+}
+
+static uint32_t growing_count(const struct schedule *s) {
+  uint32_t count = 0;
+  for (int i = 0; i < s->n_running; i++)
+    count += s->running[i]->n_block < blocks_for(s, s->running[i]->n_prompt + (int64_t)s->running[i]->max_tokens - 1);
+  return count;
+}
+
+/* All that it knows must fit, beside a block for each that runs and grows: one that stops half way helps nobody. What
+ * fits into an empty cache may always enter it. */
+static bool room_for(const struct schedule *s, const struct sequence *q, const struct prefix_match *match) {
+  if (s->n_running == 0) return true;
+  uint64_t need = blocks_for(s, q->n_token) - match->n_block + (uint64_t)growing_count(s);
+  if (q->returning) need += s->blocks.n_total / RETURN_SHARE;
+  return kv_blocks_available(&s->blocks) - match->n_idle >= need;
+}
+
+/* --- admission ---------------------------------------------------------------------------------------------------- */
+
+static struct sequence *tenant_candidate(const struct schedule *s, const struct tenant *tenant, bool open) {
+  struct sequence *q = tenant->first;
+  while (q && (q->paused || q->passed_step == s->n_formed || !(open || q->returning))) q = q->next;
+  return q;
+}
+
+static struct sequence *candidate_choose(struct schedule *s, bool open) {
+  struct sequence *candidate[SCHEDULE_TENANTS];
+  for (int t = 0; t < SCHEDULE_TENANTS; t++) candidate[t] = tenant_candidate(s, &s->waiting.tenant[t], open);
+  return waiting_choose(&s->waiting, candidate);
+}
+
+static void first_admission(struct schedule *s, struct sequence *q) {
+  if (s->batch_left > 0) s->batch_left--;
+  q->n_cached = q->length;
+  s->stats.queried_tokens += (uint64_t)q->n_prompt;
+  s->stats.cached_tokens += (uint64_t)q->length;
+}
+
+static void admit(struct schedule *s, struct sequence *q, const struct prefix_match *match) {
+  waiting_remove(&s->waiting, q);
+  running_enter(s, q);
+  for (uint32_t i = 0; i < match->n_block; i++) kv_blocks_hold(&s->blocks, sequence_table(s, q)[i]);
+  q->n_block = q->n_findable = match->n_block;
+  q->hash = match->hash;
+  q->chained = true;
+  q->length = (int32_t)match->n_block * s->limits.block_size;
+  if (!q->returning) first_admission(s, q);
+  if (q->reached < q->length) q->reached = q->length;
+}
+
+/* The table of the seat that will be taken next. */
+static uint32_t *next_table(const struct schedule *s) {
+  return s->tables + (size_t)s->free_seat[s->n_free_seat - 1] * s->table_size;
+}
+
+struct sequence *admission_next(struct schedule *s, uint64_t now_us) {
+  if (s->waiting.count == 0) s->batch_left = 0;
+  if (s->waiting.count == 0 || s->n_retreating > 0) return NULL;
+  bool open = policy_open(s, now_us);
+  while (s->n_examined++ < EXAMINED_MAX) {
+    struct sequence *q = candidate_choose(s, open);
+    if (!q || (s->n_free_seat == 0 && !paused_retire(s))) return NULL;
+    struct prefix_match match = prefix_find(s, q, next_table(s));
+    if (match.coming) {
+      q->passed_step = s->n_formed;
+      continue;
+    }
+    if (room_for(s, q, &match)) {
+      admit(s, q, &match);
+      return q;
+    }
+    if (!paused_retire(s)) return NULL;
+  }
+  return NULL;
+}

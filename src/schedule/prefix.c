@@ -1,0 +1,63 @@
+/* Prefix reuse. Full blocks are chained by a keyed 128-bit hash, each over the hash of the one before and its own
+ * tokens; the first follows the sequence's salt. A block becomes findable when the step that filled it is done. */
+#include "schedule/schedule_state.h"
+
+#include <assert.h>
+#include <string.h>
+
+static struct hash128 block_hash(const struct schedule *s, struct hash128 before, const int32_t *tokens) {
+  struct {
+    struct hash128 before;
+    int32_t token[REUSE_BLOCK_MAX];
+  } input = {.before = before};
+  size_t bytes = (size_t)s->limits.block_size * sizeof *tokens;
+  memcpy(input.token, tokens, bytes);
+  return keyed_hash(&s->key, slice_make(&input, sizeof before + bytes));
+}
+
+/* Is a running prompt about to compute the block that follows the match? Then waiting for it is faster than computing
+ * it again. The wait ends with that prompt: it is computed without a break, or no longer counts. */
+static bool block_coming(const struct schedule *s, const struct sequence *q, const struct prefix_match *match,
+                         const uint32_t *table) {
+  size_t first = (size_t)match->n_block * (size_t)s->limits.block_size;
+  int64_t end = (int64_t)first + s->limits.block_size;
+  for (int i = 0; i < s->n_running; i++) {
+    const struct sequence *r = s->running[i];
+    bool goes_on = !r->paused && !r->leaving && !r->retreating && r->priority <= q->priority;
+    if (!goes_on || !r->chained || r->n_findable != match->n_block || r->n_prompt < end) continue;
+    if (!hash_equal(r->salt, q->salt)) continue;
+    if (match->n_block > 0 && sequence_table(s, r)[match->n_block - 1] != table[match->n_block - 1]) continue;
+    if (memcmp(r->tokens + first, q->tokens + first, (size_t)s->limits.block_size * sizeof *q->tokens) == 0)
+      return true;
+  }
+  return false;
+}
+
+struct prefix_match prefix_find(const struct schedule *s, const struct sequence *q, uint32_t *table) {
+  struct prefix_match match = {.hash = q->salt};
+  if (!s->reuse) return match;
+  uint32_t most = (uint32_t)((q->n_token - 1) / s->limits.block_size); /* the last token is always computed */
+  while (match.n_block < most) {
+    struct hash128 hash = block_hash(s, match.hash, q->tokens + (size_t)match.n_block * (size_t)s->limits.block_size);
+    uint32_t block = kv_blocks_find(&s->blocks, hash);
+    if (block == NO_BLOCK) break;
+    match.n_idle += s->blocks.holders[block] == 0;
+    match.hash = hash;
+    table[match.n_block++] = block;
+  }
+  match.coming = match.n_block < most && block_coming(s, q, &match, table);
+  return match;
+}
+
+void prefix_publish(struct schedule *s, struct sequence *q, int32_t length) {
+  const uint32_t *table = sequence_table(s, q);
+  int32_t size = s->limits.block_size;
+  while (s->reuse && q->chained && (int64_t)(q->n_findable + 1) * size <= length) {
+    struct hash128 hash = block_hash(s, q->hash, q->tokens + (size_t)q->n_findable * (size_t)size);
+    /* Of two equal blocks the first stays; what follows the second is not shared, or the tree would not be one. */
+    q->chained = kv_blocks_find(&s->blocks, hash) == NO_BLOCK;
+    if (!q->chained) return;
+    kv_blocks_publish(&s->blocks, table[q->n_findable++], hash);
+    q->hash = hash;
+  }
+}

@@ -1,0 +1,108 @@
+/* What the schedule's files share. Internal to the room. */
+#ifndef SPATE_SCHEDULE_SCHEDULE_STATE_H
+#define SPATE_SCHEDULE_SCHEDULE_STATE_H
+
+#include "schedule/kv_blocks.h"
+#include "schedule/pace.h"
+#include "schedule/schedule.h"
+#include "schedule/step.h"
+#include "schedule/waiting.h"
+
+enum { REUSE_BLOCK_MAX = 256 }; /* tokens of the largest block that is reused */
+
+struct schedule {
+  struct limits limits;
+  int n_group;
+  enum schedule_policy policy;
+  uint64_t batch_delay_us;
+  bool reuse;
+  struct hash_key key;
+
+  struct kv_blocks blocks;
+  struct waiting waiting;
+  struct sequence **running; /* [limits.seats] by priority and then arrival */
+  int n_running, n_retreating;
+  int *free_seat; /* [limits.seats] stack */
+  int n_free_seat;
+  uint32_t *tables; /* [limits.seats][table_size] block numbers */
+  uint32_t table_size;
+
+  struct step *steps;        /* ring of n_step */
+  int n_step, oldest, n_out; /* steps out: n_out of them, from oldest on */
+  uint64_t n_formed;         /* steps formed or tried */
+  uint64_t done_us;          /* when the last step was done */
+  int batch_left;            /* sequences that the forming batch may still admit; not for CONTINUOUS */
+  int n_examined;            /* waiting sequences looked at for the step that is being formed */
+  struct pace pace;
+  struct schedule_event *events; /* [limits.seats + limits.outputs] */
+  uint64_t n_arrival;
+  struct schedule_stats stats;
+};
+
+static inline uint32_t *sequence_table(const struct schedule *s, const struct sequence *q) {
+  return s->tables + (size_t)q->seat * s->table_size;
+}
+
+static inline uint32_t blocks_for(const struct schedule *s, int64_t tokens) {
+  return (uint32_t)((tokens + s->limits.block_size - 1) / s->limits.block_size);
+}
+
+/* Tokens that it will have when all that is out is done. */
+static inline int32_t sequence_expected(const struct sequence *q) { return q->n_token + q->n_out; }
+
+/* Has it tokens to compute now? */
+static inline bool sequence_runnable(const struct sequence *q) {
+  return !q->paused && !q->leaving && !q->retreating && q->length < sequence_expected(q) &&
+         sequence_expected(q) < q->n_prompt + q->max_tokens;
+}
+
+/* One token after a finished prompt: a running stream. */
+static inline bool sequence_decodes(const struct sequence *q) {
+  return q->length >= q->n_prompt && sequence_expected(q) - q->length == 1;
+}
+
+/* --- running.c: seats, and the list of those that run ------------------------------------------------------------- */
+
+/* Gives a sequence a seat (there must be a free one) and its place in the order. */
+void running_enter(struct schedule *s, struct sequence *q);
+/* Takes its seat and drops its blocks. */
+void running_leave(struct schedule *s, struct sequence *q);
+
+/* --- preemption.c ------------------------------------------------------------------------------------------------- */
+
+/* Blocks for `tokens` tokens of a running sequence. When none is left the newest of the lowest priority goes back to
+ * wait, to be computed again; false when the blocks are not there yet, or when it is this sequence that had to go. */
+bool blocks_reach(struct schedule *s, struct sequence *q, int64_t tokens);
+
+/* Sends a running sequence back to wait; at once, or when the steps that it is part of are done. */
+void sequence_preempt(struct schedule *s, struct sequence *q);
+
+/* After its last step: a sequence that was preempted or removed meanwhile goes. True: it is out. */
+bool sequence_settle(struct schedule *s, struct sequence *q);
+
+/* --- prefix.c ----------------------------------------------------------------------------------------------------- */
+
+struct prefix_match {
+  uint32_t n_block; /* leading blocks found */
+  uint32_t n_idle;  /* those of them that nobody holds */
+  struct hash128 hash;
+  bool coming; /* a running sequence is about to compute the next one */
+};
+
+/* What of a waiting sequence is in the cache; the table receives the blocks, which are not held yet. */
+struct prefix_match prefix_find(const struct schedule *s, const struct sequence *q, uint32_t *table);
+
+/* `length` tokens of a sequence are in the cache now: full blocks become findable. */
+void prefix_publish(struct schedule *s, struct sequence *q, int32_t length);
+
+/* --- admission.c -------------------------------------------------------------------------------------------------- */
+
+/* The next sequence that may start, with a seat and what the cache has of it; NULL when none may now. */
+struct sequence *admission_next(struct schedule *s, uint64_t now_us);
+
+/* --- step_form.c -------------------------------------------------------------------------------------------------- */
+
+/* Fills an empty step. */
+void step_form(struct schedule *s, struct step *step, uint64_t now_us);
+
+#endif

@@ -1,0 +1,65 @@
+/* What goes into a step: a token of every stream first, then prompts, oldest first, then newcomers, as far as the
+ * step's tokens go. */
+#include "schedule/schedule_state.h"
+
+static int least(int64_t a, int b) { return a < b ? (int)a : b; }
+
+/* The next count tokens of a sequence; false when there are no blocks for them. */
+static bool row_add(struct schedule *s, struct step *step, struct sequence *q, int count) {
+  if (!blocks_reach(s, q, (int64_t)q->length + count)) return false;
+  step_add(step, q, count, s->n_group, sequence_table(s, q));
+  s->waiting.tenant[q->tenant].credit -= count;
+  return true;
+}
+
+/* Streams in the order of the running list, so that preemption, which takes its end, never meets one that is in. */
+static void streams_add(struct schedule *s, struct step *step) {
+  const struct batch *batch = &step->batch;
+  for (int i = 0; i < s->n_running; i++) {
+    struct sequence *q = s->running[i];
+    if (!sequence_runnable(q) || !sequence_decodes(q)) continue;
+    if (batch->n_token == s->limits.tokens || batch->n_out == s->limits.outputs) return;
+    row_add(s, step, q, 1);
+    if (i == s->n_running || s->running[i] != q) i--; /* it had to go itself */
+  }
+}
+
+/* How many tokens of a prompt go into this step: within the budget, the outputs and the blocks that are there. With no
+ * block left one token is asked for, and preemption decides. */
+static int chunk_size(const struct schedule *s, const struct step *step, const struct sequence *q, int budget) {
+  int pending = sequence_expected(q) - q->length;
+  int64_t room = ((int64_t)q->n_block + kv_blocks_available(&s->blocks)) * s->limits.block_size - q->length;
+  if (step->batch.n_out == s->limits.outputs) pending--;
+  return least(room > 0 ? room : 1, least(pending, budget));
+}
+
+static void chunk_add(struct schedule *s, struct step *step, struct sequence *q, int *budget) {
+  int count = chunk_size(s, step, q, *budget);
+  if (count > 0 && row_add(s, step, q, count)) *budget -= count;
+}
+
+static void prompts_add(struct schedule *s, struct step *step, int *budget) {
+  for (int i = 0; i<s->n_running && * budget> 0; i++) {
+    struct sequence *q = s->running[i];
+    if (!sequence_runnable(q) || sequence_decodes(q)) continue;
+    chunk_add(s, step, q, budget);
+    if (i == s->n_running || s->running[i] != q) i--;
+  }
+}
+
+static void newcomers_add(struct schedule *s, struct step *step, int *budget, uint64_t now_us) {
+  struct sequence *q;
+  while (*budget > 0 && (q = admission_next(s, now_us))) chunk_add(s, step, q, budget);
+}
+
+void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
+  s->n_formed++;
+  s->n_examined = 0;
+  step_clear(step);
+  step->formed_us = now_us;
+  streams_add(s, step);
+  int budget = s->limits.tokens - step->batch.n_token;
+  if (step->batch.n_row > 0) budget = pace_prompt_tokens(&s->pace, step->batch.n_row, s->limits.tokens);
+  prompts_add(s, step, &budget);
+  newcomers_add(s, step, &budget, now_us);
+}
