@@ -40,6 +40,7 @@ struct team {
   alignas(CACHE_LINE) _Atomic int n;
   int started; /* threads that exist, the caller not counted */
   int spin_ns;
+  int lead_cpu; /* what is left for the caller when each other CPU has its member; −1: nobody is pinned */
   bool stop;
   void (*work)(void *context, int worker);
   void *context;
@@ -104,7 +105,19 @@ struct range team_share(const struct team *team, int total, int worker) {
   return (struct range){first, end - first};
 }
 
+/* A leader on the CPU of a member would halve the team until the scheduler notices. It is moved, not held: the thread
+ * is the caller's. */
+static void leader_place(const struct team *team) {
+  cpu_set_t before, lead;
+  if (team->lead_cpu < 0 || sched_getcpu() == team->lead_cpu) return;
+  if (sched_getaffinity(0, sizeof before, &before) != 0 || !CPU_ISSET(team->lead_cpu, &before)) return;
+  CPU_ZERO(&lead);
+  CPU_SET(team->lead_cpu, &lead);
+  if (sched_setaffinity(0, sizeof lead, &lead) == 0) sched_setaffinity(0, sizeof before, &before);
+}
+
 void team_run(struct team *team, void (*work)(void *context, int worker), void *context) {
+  leader_place(team);
   team->work = work;
   team->context = context;
   team_barrier(team);
@@ -123,16 +136,18 @@ static void *member_main(void *argument) {
   }
 }
 
+/* CPU number `index` of those allowed, which are more. */
+static int cpu_at(const cpu_set_t *allowed, int index) {
+  int cpu = 0;
+  while (!CPU_ISSET(cpu, allowed) || index-- > 0) cpu++;
+  return cpu;
+}
+
 static void member_pin(const struct member *member, const cpu_set_t *allowed) {
-  int skip = member->worker;
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (!CPU_ISSET(cpu, allowed) || skip-- > 0) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    pthread_setaffinity_np(member->thread, sizeof one, &one); /* a wish: without it the scheduler decides */
-    return;
-  }
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu_at(allowed, member->worker), &one);
+  pthread_setaffinity_np(member->thread, sizeof one, &one); /* a wish: without it the scheduler decides */
 }
 
 /* All signals stay with the threads that asked for them. */
@@ -151,6 +166,7 @@ static bool members_start(struct team *team, struct error *error) {
   bool known = sched_getaffinity(0, sizeof allowed, &allowed) == 0;
   int n = team_size(team);
   bool pin = known && n == CPU_COUNT(&allowed);
+  team->lead_cpu = pin ? cpu_at(&allowed, 0) : -1;
   for (int i = 1; i < n; i++) {
     struct member *member = &team->member[i];
     *member = (struct member){.team = team, .worker = i};
