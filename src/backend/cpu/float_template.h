@@ -1,19 +1,17 @@
 /* Tiles of floats times activation rows. Part of kernels_template.h. */
 
-/* Two columns of a block of floats, all rows of the tile. */
-static ALWAYS_INLINE void float_pair(enum scheme_kind kind, const uint8_t *block, int col, vfloat weights[2][VECTORS]) {
+/* Column col + odd of a block of floats, all rows of the tile; col is even. */
+static ALWAYS_INLINE void float_column(enum scheme_kind kind, const uint8_t *block, int col, int odd,
+                                       vfloat weights[VECTORS]) {
   UNROLL(VECTOR_UNROLL)
   for (int v = 0; v < VECTORS; v++) {
-    size_t at = (size_t)col * TILE_ROWS + v * LANES, next = at + TILE_ROWS;
-    if (kind == SCHEME_BF16) {
-      vfloat_bfloat_pair(block + 2 * (at + v * LANES), &weights[0][v], &weights[1][v]);
-    } else if (kind == SCHEME_F16) {
-      weights[0][v] = vfloat_from_half(block + 2 * at);
-      weights[1][v] = vfloat_from_half(block + 2 * next);
-    } else {
-      weights[0][v] = vfloat_load((const float *)(const void *)block + at);
-      weights[1][v] = vfloat_load((const float *)(const void *)block + next);
-    }
+    size_t at = (size_t)(col + odd) * TILE_ROWS + v * LANES;
+    if (kind == SCHEME_BF16)
+      weights[v] = vfloat_from_pairs(block + 2 * ((size_t)col * TILE_ROWS + 2 * v * LANES), odd);
+    else if (kind == SCHEME_F16)
+      weights[v] = vfloat_from_half(block + 2 * at);
+    else
+      weights[v] = vfloat_load((const float *)(const void *)block + at);
   }
 }
 
@@ -28,14 +26,16 @@ static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const 
   for (int v = 0; v < VECTORS; v++) sum[i][v] = vfloat_load(sums[i] + v * LANES);
   UNROLL(2)
   for (int col = 0; col < UNIT_COLS; col += 2) {
-    vfloat weights[2][VECTORS];
-    float_pair(kind, block, col, weights);
     UNROLL(2)
-    for (int k = 0; k < 2; k++) UNROLL(8)
-    for (int i = 0; i < n; i++) {
-      vfloat x = vfloat_set(((const float *)row[i])[col + k]);
-      UNROLL(VECTOR_UNROLL)
-      for (int v = 0; v < VECTORS; v++) sum[i][v] = vfloat_fma(weights[k][v], x, sum[i][v]);
+    for (int odd = 0; odd < 2; odd++) {
+      vfloat weights[VECTORS];
+      float_column(kind, block, col, odd, weights);
+      UNROLL(8)
+      for (int i = 0; i < n; i++) {
+        vfloat x = vfloat_set(((const float *)row[i])[col + odd]);
+        UNROLL(VECTOR_UNROLL)
+        for (int v = 0; v < VECTORS; v++) sum[i][v] = vfloat_fma(weights[v], x, sum[i][v]);
+      }
     }
   }
   UNROLL(8)
@@ -72,7 +72,8 @@ static ALWAYS_INLINE void tiles_lone(enum scheme_kind kind, const struct cpu_lay
       UNROLL(4)
       for (int t = 0; t < n; t++) {
         vfloat weights[2][VECTORS];
-        float_pair(kind, tile + t * layout->tile_bytes, col, weights);
+        float_column(kind, tile + t * layout->tile_bytes, col, 0, weights[0]);
+        float_column(kind, tile + t * layout->tile_bytes, col, 1, weights[1]);
         UNROLL(VECTOR_UNROLL)
         for (int v = 0; v < VECTORS; v++)
           sum[t][v] = vfloat_fma(weights[1][v], x1, vfloat_fma(weights[0][v], x0, sum[t][v]));

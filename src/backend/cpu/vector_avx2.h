@@ -8,7 +8,7 @@
 
 /* FLOAT_ROWS × 2 vectors of sums fit the 16 registers with the weights of two columns; so do 8 quads of codes and the
  * dots of ROWS_TOGETHER rows. */
-enum { LANES = 8, VECTOR_UNROLL = 2, FLOAT_ROWS = 4, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 1, TILES_TOGETHER = 1 };
+enum { LANES = 8, VECTOR_UNROLL = 2, FLOAT_ROWS = 5, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 1, TILES_TOGETHER = 1 };
 
 typedef __m256 vfloat;
 typedef __m256i vbytes; /* four codes for each row */
@@ -30,10 +30,10 @@ static inline vfloat vfloat_from_uint8(const void *p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p)));
 }
 
-static inline void vfloat_bfloat_pair(const void *p, vfloat *even, vfloat *odd) {
-  __m256i pair = _mm256_loadu_si256(p);
-  *even = _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16));
-  *odd = _mm256_castsi256_ps(_mm256_and_si256(pair, _mm256_set1_epi32((int)0xFFFF0000)));
+/* The lower or the upper half of each pair. */
+static inline vfloat vfloat_from_pairs(const void *p, int upper) {
+  __m256i pair = _mm256_loadu_si256(p), mask = _mm256_set1_epi32((int)0xFFFF0000);
+  return _mm256_castsi256_ps(upper ? _mm256_and_si256(pair, mask) : _mm256_slli_epi32(pair, 16));
 }
 
 static inline vbytes vbytes_load(const uint8_t *p) { return _mm256_loadu_si256((const void *)p); }

@@ -32,10 +32,9 @@ static inline vfloat vfloat_from_uint8(const void *p) {
 }
 
 /* vdpbf16ps would take the pairs as they are, but where it was measured it is slower than widening to float. */
-static inline void vfloat_bfloat_pair(const void *p, vfloat *even, vfloat *odd) {
-  __m512i pair = _mm512_loadu_si512(p);
-  *even = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
-  *odd = _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32((int)0xFFFF0000)));
+static inline vfloat vfloat_from_pairs(const void *p, int upper) { /* the lower or the upper half of each */
+  __m512i pair = _mm512_loadu_si512(p), mask = _mm512_set1_epi32((int)0xFFFF0000);
+  return _mm512_castsi512_ps(upper ? _mm512_and_si512(pair, mask) : _mm512_slli_epi32(pair, 16));
 }
 
 static inline vbytes vbytes_load(const uint8_t *p) { return _mm512_loadu_si512(p); }

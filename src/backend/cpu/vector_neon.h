@@ -36,10 +36,10 @@ static inline vfloat vfloat_from_uint8(const void *p) {
   return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four_bytes(p)))));
 }
 
-static inline void vfloat_bfloat_pair(const void *p, vfloat *even, vfloat *odd) {
+/* The lower or the upper half of each pair. */
+static inline vfloat vfloat_from_pairs(const void *p, int upper) {
   uint32x4_t pair = vreinterpretq_u32_u8(vld1q_u8(p));
-  *even = vreinterpretq_f32_u32(vshlq_n_u32(pair, 16));
-  *odd = vreinterpretq_f32_u32(vandq_u32(pair, vdupq_n_u32(0xFFFF0000)));
+  return vreinterpretq_f32_u32(upper ? vandq_u32(pair, vdupq_n_u32(0xFFFF0000)) : vshlq_n_u32(pair, 16));
 }
 
 static inline vbytes vbytes_load(const uint8_t *p) { return vld1q_u8(p); }

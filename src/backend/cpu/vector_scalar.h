@@ -26,9 +26,9 @@ static inline vfloat vfloat_from_bfloat(const void *p) { return bfloat_to_float(
 static inline vfloat vfloat_from_int8(const void *p) { return *(const int8_t *)p; }
 static inline vfloat vfloat_from_uint8(const void *p) { return *(const uint8_t *)p; }
 
-static inline void vfloat_bfloat_pair(const void *p, vfloat *even, vfloat *odd) {
-  *even = bfloat_to_float(load_u16(p));
-  *odd = bfloat_to_float(load_u16((const uint8_t *)p + 2));
+/* The lower or the upper half of each pair. */
+static inline vfloat vfloat_from_pairs(const void *p, int upper) {
+  return bfloat_to_float(load_u16((const uint8_t *)p + 2 * upper));
 }
 
 static inline vbytes vbytes_load(const uint8_t *p) {
