@@ -98,6 +98,9 @@ typedef struct {
   int max_queue;                    /* waiting requests, more are refused as busy; 0: 1024 */
   spate_progress progress;
   void *user;
+  const char *scheduler; /* "continuous" (NULL), "dynamic" or "static" */
+  int batch_delay_ms;    /* in which a dynamic batch forms; 0: 10 */
+  bool no_block_reuse;   /* compute every prompt whole, whatever the KV cache holds (enable_block_reuse is false) */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {

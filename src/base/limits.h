@@ -55,6 +55,7 @@ enum limit {
 
   /* runtime */
   LIMIT_QUEUE_REQUESTS = 4096,
+  LIMIT_BATCH_DELAY_MS = 60000,
   LIMIT_INBOX_BYTES = 1 << 20,    /* of events waiting in one inbox */
   LIMIT_QUEUED_BYTES = 256 << 20, /* of prompts and tokens of all requests together */
 };

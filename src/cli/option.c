@@ -8,7 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum option_kind { OPTION_FLAG, OPTION_INT, OPTION_SEED, OPTION_REAL, OPTION_BYTES, OPTION_TEXT, OPTION_LIST };
+/* UNSET is a flag that takes back another one. */
+enum option_kind {
+  OPTION_FLAG,
+  OPTION_UNSET,
+  OPTION_INT,
+  OPTION_SEED,
+  OPTION_REAL,
+  OPTION_BYTES,
+  OPTION_TEXT,
+  OPTION_LIST
+};
 
 struct option {
   const char *name;
@@ -51,11 +61,18 @@ static const struct option options[] = {
     {"block-size", 0, OPTION_INT, FOR_ENGINE, PLAIN(block_size), "N",
      "tokens of a KV block, a power of two up to 256 (default 16)"},
     {"backend", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(backend), "NAME",
-     "cpu (default), reference (slow, exact) or null (no arithmetic)"},
+     "cpu (default), reference (slow, exact), null (no arithmetic) or late (cpu, results a step late)"},
     {"cache-dir", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(cache_dir), "DIR",
      "where engines built from models are kept (default ~/.cache/spate)"},
     {"max-queue", 0, OPTION_INT, FOR_SERVE, PLAIN(max_queue), "N",
      "requests that may wait; more are answered 429 (default 1024)"},
+    {"scheduler", 0, OPTION_TEXT, FOR_SERVE, PLAIN(scheduler), "POLICY",
+     "continuous (default), dynamic (batches form within a delay) or static (full batches)"},
+    {"batch-delay-ms", 0, OPTION_INT, FOR_SERVE, PLAIN(batch_delay_ms), "MS",
+     "how long a dynamic batch waits for more requests (default 10)"},
+    {"enable-block-reuse", 0, OPTION_UNSET, FOR_ENGINE, PLAIN(no_block_reuse), 0,
+     "compute a prefix once for all prompts that share it (default)"},
+    {"no-enable-block-reuse", 0, OPTION_FLAG, FOR_ENGINE, PLAIN(no_block_reuse), 0, "compute every prompt whole"},
     {"tensor-parallel-size", 0, OPTION_INT, FOR_ENGINE, PLAIN(tensor_parallel_size), "N",
      "devices that share one model (only 1 exists so far)"},
 
@@ -148,7 +165,8 @@ static bool value_store(struct settings *settings, const struct option *option, 
   void *field = base + option->field;
   if (option->given) *(bool *)(void *)(base + option->given) = true;
   switch (option->kind) {
-  case OPTION_FLAG: *(bool *)field = true; return true;
+  case OPTION_FLAG:
+  case OPTION_UNSET: *(bool *)field = option->kind == OPTION_FLAG; return true;
   case OPTION_TEXT: *(const char **)field = given; return true;
   case OPTION_LIST: return list_add(settings, given, text);
   case OPTION_INT: return int_store(field, option, given, text);
@@ -201,8 +219,9 @@ bool options_parse(struct settings *settings, unsigned command, int argc, char *
       snprintf(text, 512, "%s has no option \"%.100s\": see spate %s --help.", argv[0], argument, argv[0]);
       return false;
     }
-    if (option->kind != OPTION_FLAG && !given && ++i < argc) given = argv[i];
-    if ((option->kind == OPTION_FLAG) == (given != NULL)) {
+    bool is_flag = option->kind == OPTION_FLAG || option->kind == OPTION_UNSET;
+    if (!is_flag && !given && ++i < argc) given = argv[i];
+    if (is_flag == (given != NULL)) {
       snprintf(text, 512, "--%s takes %s.", option->name, given ? "no value" : "a value");
       return false;
     }

@@ -27,7 +27,9 @@ struct settings {
   const char *output, *quant_mode, *kv_cache_type, *target;
   int max_batch_size, opt_batch_size, max_input_len, max_seq_len, max_num_tokens;
 
-  int threads, block_size, max_queue;
+  int threads, block_size, max_queue, batch_delay_ms;
+  bool no_block_reuse;
+  const char *scheduler;
   double memory_fraction;
   uint64_t kv_cache_memory;
   const char *kv_cache_dtype, *backend, *cache_dir;

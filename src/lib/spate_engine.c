@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DEFAULT_QUEUE = 1024 };
+enum { DEFAULT_QUEUE = 1024, DEFAULT_BATCH_DELAY_MS = 10 };
 
 const char *spate_version(void) { return SPATE_VERSION; }
 
@@ -42,11 +42,37 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .block_size = options->block_size,
                                 .disposable = place.cached};
   if (options->backend && !(load.backend = backend_find(options->backend)))
-    return error_set(error, ERROR_UNSUPPORTED, "There is no backend \"%s\"; this binary has cpu, reference and null.",
-                     options->backend);
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "There is no backend \"%s\"; this binary has cpu, reference, null and late.", options->backend);
   if (!kv_choice_parse(options->kv_cache_dtype, &load.kv, error)) return false;
   engine->loaded = engine_open(place.path, &load, error);
   return engine->loaded != NULL;
+}
+
+static bool policy_parse(const char *name, enum schedule_policy *policy, struct error *error) {
+  static const char *const names[] = {
+      [SCHEDULE_CONTINUOUS] = "continuous", [SCHEDULE_DYNAMIC] = "dynamic", [SCHEDULE_STATIC] = "static"};
+  *policy = SCHEDULE_CONTINUOUS;
+  for (size_t i = 0; name && i < sizeof names / sizeof *names; i++) {
+    if (strcmp(name, names[i]) != 0) continue;
+    *policy = (enum schedule_policy)i;
+    name = NULL;
+  }
+  return !name || error_set(error, ERROR_INVALID,
+                            "scheduler is \"%s\", expected \"continuous\", \"dynamic\" or \"static\".", name);
+}
+
+/* What the runtime is told beyond the engine and its tokenizer. */
+static bool runtime_options_read(const spate_open_options *from, struct runtime_options *to, struct error *error) {
+  if (from->max_queue < 0 || from->max_queue > LIMIT_QUEUE_REQUESTS)
+    return error_set(error, ERROR_INVALID, "max_queue is %d, expected 0 to %d.", from->max_queue, LIMIT_QUEUE_REQUESTS);
+  if (from->batch_delay_ms < 0 || from->batch_delay_ms > LIMIT_BATCH_DELAY_MS)
+    return error_set(error, ERROR_INVALID, "batch_delay_ms is %d, expected 0 to %d.", from->batch_delay_ms,
+                     LIMIT_BATCH_DELAY_MS);
+  to->max_queue = from->max_queue ? from->max_queue : DEFAULT_QUEUE;
+  to->batch_delay_ms = from->batch_delay_ms ? from->batch_delay_ms : DEFAULT_BATCH_DELAY_MS;
+  to->no_block_reuse = from->no_block_reuse;
+  return policy_parse(from->scheduler, &to->policy, error);
 }
 
 static bool engine_start(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
@@ -56,12 +82,8 @@ static bool engine_start(struct spate_engine *engine, const spate_open_options *
   if (tokens > (size_t)engine->loaded->plan->vocab)
     return error_set(error, ERROR_FORMAT, "The engine's tokenizer has %zu tokens, its network %d: build it again.",
                      tokens, engine->loaded->plan->vocab);
-  if (options->max_queue < 0 || options->max_queue > LIMIT_QUEUE_REQUESTS)
-    return error_set(error, ERROR_INVALID, "max_queue is %d, expected 0 to %d.", options->max_queue,
-                     LIMIT_QUEUE_REQUESTS);
-  struct runtime_options runtime = {.engine = engine->loaded,
-                                    .tokenizer = engine->tokenizer,
-                                    .max_queue = options->max_queue ? options->max_queue : DEFAULT_QUEUE};
+  struct runtime_options runtime = {.engine = engine->loaded, .tokenizer = engine->tokenizer};
+  if (!runtime_options_read(options, &runtime, error)) return false;
   engine->runtime = runtime_new(&runtime, error);
   return engine->runtime != NULL;
 }

@@ -21,6 +21,7 @@ struct runtime {
 
   /* the step thread's alone */
   struct schedule *schedule;
+  int n_step_out;          /* submitted and not collected */
   struct generation *live; /* list of all generations it owns */
 
   /* parking: the caller holds the program while parked is true */

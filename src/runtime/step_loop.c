@@ -120,37 +120,52 @@ static void events_tell(struct runtime *rt, const struct schedule_events *events
   }
 }
 
-static bool step_compute(struct runtime *rt, const struct batch *batch, struct result *result, struct error *error) {
-  const struct backend *backend = rt->engine->backend;
-  struct program *program = rt->engine->program;
-  return backend->submit(program, batch, error) && backend->finish(program, NULL, error) &&
-         backend->collect(program, result, error);
+static void metrics_update(struct runtime *rt) {
+  struct schedule_stats stats;
+  schedule_stats(rt->schedule, &stats);
+  runtime_metrics_update(&rt->metrics, &stats);
 }
 
-static bool step_run(struct runtime *rt, const struct batch *batch, struct error *error) {
+static bool step_start(struct runtime *rt, const struct batch *batch, struct error *error) {
+  const struct backend *backend = rt->engine->backend;
+  rt->n_step_out++;
+  return backend->submit(rt->engine->program, batch, error) && backend->finish(rt->engine->program, NULL, error);
+}
+
+static bool oldest_collect(struct runtime *rt, struct error *error) {
   struct result result;
-  bool computed = step_compute(rt, batch, &result, error);
-  /* Asked afterwards: weights that were gone in between have made any result, or any error, wrong. */
-  if (!engine_file_intact(&rt->engine->file, error) || !computed) return false;
+  if (!rt->engine->backend->collect(rt->engine->program, &result, error)) return false;
+  /* Asked before anything is told: weights that were gone in between have made the result wrong. */
+  if (!engine_file_intact(&rt->engine->file, error)) return false;
   struct schedule_events events;
+  rt->n_step_out--;
   schedule_done(rt->schedule, &result, clock_us(), &events);
+  metrics_update(rt); /* before the events are told: who has read an answer finds it counted */
   events_tell(rt, &events);
   return true;
 }
 
-/* One step if there is work; false when there is none. */
+/* Starts the step, if there is one, and collects the oldest when the device is as far ahead as it may be, or nothing
+ * new could start. */
+static bool step_turn(struct runtime *rt, const struct batch *batch, struct error *error) {
+  if (batch && !step_start(rt, batch, error)) {
+    engine_file_intact(&rt->engine->file, error); /* weights that were gone have made any error wrong */
+    return false;
+  }
+  return (batch && rt->n_step_out <= rt->engine->backend->run_ahead) || oldest_collect(rt, error);
+}
+
+/* False when there is nothing to do now. */
 static bool step_next(struct runtime *rt) {
   if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
   const struct batch *batch = schedule_next(rt->schedule, clock_us());
-  if (!batch) return false;
+  if (!batch && rt->n_step_out == 0) return false;
   struct error error = {0};
-  if (!step_run(rt, batch, &error)) {
+  if (!step_turn(rt, batch, &error)) {
+    rt->n_step_out = 0;
     schedule_abandon(rt->schedule);
     runtime_stop(rt, &error);
   }
-  struct schedule_stats stats;
-  schedule_stats(rt->schedule, &stats);
-  runtime_metrics_update(&rt->metrics, &stats);
   atomic_store(&rt->progress_us, clock_us());
   return true;
 }
@@ -176,9 +191,7 @@ static int idle_wait_ms(const struct runtime *rt) {
 
 /* Nothing to run: idle, every running sequence waits for room in its inbox, or a batch is forming. */
 static void step_idle(struct runtime *rt) {
-  struct schedule_stats stats;
-  schedule_stats(rt->schedule, &stats);
-  runtime_metrics_update(&rt->metrics, &stats);
+  metrics_update(rt);
   atomic_store(&rt->progress_us, clock_us());
   park_if_wanted(rt);
   mailbox_wait(&rt->to_step, idle_wait_ms(rt));

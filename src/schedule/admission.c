@@ -15,9 +15,7 @@ static uint64_t batch_delay(const struct schedule *s) {
 }
 
 /* Those of the last batch are all out, and others wait. */
-static bool batch_forms(const struct schedule *s) {
-  return s->n_running == 0 && s->waiting.count > 0 && s->waiting.returning == 0;
-}
+static bool batch_forms(const struct schedule *s) { return s->n_running == 0 && s->waiting.count > 0; }
 
 int64_t schedule_due(const struct schedule *s, uint64_t now_us) {
   if (s->policy == SCHEDULE_CONTINUOUS || s->batch_left > 0 || !batch_forms(s)) return -1;

@@ -5,6 +5,8 @@
 
 #include "base/hash.h"
 
+#include <stdbool.h>
+
 #define NO_BLOCK UINT32_MAX
 
 struct prefix_index {

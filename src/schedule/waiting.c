@@ -16,7 +16,6 @@ void waiting_add(struct waiting *w, struct sequence *q) {
   *(q->next ? &q->next->previous : &tenant->last) = q;
   *(before ? &before->next : &tenant->first) = q;
   w->count++;
-  w->returning += q->returning;
 }
 
 void waiting_remove(struct waiting *w, struct sequence *q) {
@@ -25,7 +24,6 @@ void waiting_remove(struct waiting *w, struct sequence *q) {
   *(q->next ? &q->next->previous : &tenant->last) = q->previous;
   q->previous = q->next = NULL;
   w->count--;
-  w->returning -= q->returning;
 }
 
 void tenant_enter(struct waiting *w, const struct sequence *q) { w->tenant[q->tenant].n_live++; }

@@ -13,8 +13,8 @@ struct waiting {
     int64_t credit; /* tokens */
     int n_live;     /* its sequences, running ones too */
   } tenant[SCHEDULE_TENANTS];
-  int count, returning; /* how many wait, and how many of them have been preempted */
-  int turn;             /* the tenant that is being served */
+  int count; /* how many wait */
+  int turn;  /* the tenant that is being served */
 };
 
 void waiting_add(struct waiting *waiting, struct sequence *q);

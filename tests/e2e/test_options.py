@@ -141,7 +141,8 @@ class Options(spate_server.EngineCase):
     def test_engine_options(self):
         greedy = self.generate("--temperature", "0")
         for options in (("--threads", "2"), ("--block-size", "64"), ("--backend", "cpu"), ("--kv-cache-dtype", "fp16"),
-                        ("--tensor-parallel-size", "1")):
+                        ("--backend", "late"), ("--tensor-parallel-size", "1"), ("--enable-block-reuse",),
+                        ("--no-enable-block-reuse",)):
             self.assertEqual(self.generate("--temperature", "0", *options), greedy, options)
         self.assertNotEqual(self.generate("--kv-cache-dtype", "fp32"), "")
 
@@ -155,6 +156,25 @@ class Options(spate_server.EngineCase):
             self.refused(sentence, "generate", self.engine.path, "-p", "a", *options)
         little = run("generate", self.engine.path, "-p", "a", "--free-gpu-memory-fraction", "1e-9")
         self.assertRegex(little.stderr, r"^spate: One sequence of max_seq_len 65536 takes \d+ MiB of KV cache and 0 MiB ")
+
+    def test_block_reuse(self):
+        prompt = "Once upon a time " * 8
+        for options, found in (((), True), (("--no-enable-block-reuse",), False),
+                               (("--no-enable-block-reuse", "--enable-block-reuse"), True)):
+            with Server(self.engine, *options) as server:
+                for _ in range(2):
+                    server.generate(prompt=prompt, max_tokens=1)
+                self.assertEqual(server.metric("llm_prefix_cache_hit_tokens_total") > 0, found, options)
+
+    def test_scheduler(self):
+        for options in (("--scheduler", "continuous"), ("--scheduler", "dynamic", "--batch-delay-ms", "5"),
+                        ("--scheduler", "static")):
+            with Server(self.engine, *options) as server:
+                self.assertEqual(server.generate(prompt="a", max_tokens=3)["usage"]["completion_tokens"], 3)
+        for options, sentence in (
+                (("--scheduler", "fair"), 'scheduler is "fair", expected "continuous", "dynamic" or "static".'),
+                (("--batch-delay-ms", "-1"), "batch_delay_ms is -1, expected 0 to 60000.")):
+            self.refused(sentence, "serve", self.engine.path, *SMALL_KV, *options)
 
     def test_host(self):
         self.refused("Cannot listen on 192.0.2.1 port 8000: address not available.", "serve", self.engine.path,

@@ -25,7 +25,7 @@ static void engine_path_make(void) {
   close(descriptor);
 }
 
-static void engine_make(const char *model, int max_batch_size, int max_num_tokens) {
+static inline void engine_make(const char *model, int max_batch_size, int max_num_tokens) {
   spate_error error = {0};
   spate_build_options build;
   spate_build_options_init(&build);

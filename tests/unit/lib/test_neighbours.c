@@ -1,0 +1,206 @@
+/* A request's bytes do not depend on what runs beside it: alone, among sixteen others, in small chunks, preempted for
+ * lack of KV blocks, with and without prefix reuse, on a device that runs ahead, under every policy. What was executed
+ * is counted, so that a hit that is recomputed is seen. On the tiny fixture, and on the model that SPATE_TEST_MODEL
+ * names. */
+#include "lib_fixture.h"
+
+enum { REQUESTS = 17, LENGTH = 64, SHARED = 24, TEXT_MAX = 1024, BLOCK = 4 };
+
+static const char *model;
+
+struct answers {
+  char text[REQUESTS][TEXT_MAX];
+  size_t size[REQUESTS];
+  int32_t token[REQUESTS]; /* the last */
+  long cached;
+};
+
+struct setting {
+  const char *name;
+  const char *backend, *scheduler;
+  int max_num_tokens;
+  int kv_blocks; /* of BLOCK tokens; 0: enough for all */
+  bool reuse, together;
+};
+
+/* --- an engine for a setting -------------------------------------------------------------------------------------- */
+
+static void engine_build(int max_num_tokens) {
+  spate_error error = {0};
+  spate_build_options build;
+  spate_build_options_init(&build);
+  build.model = model;
+  build.output = engine_path;
+  build.max_batch_size = REQUESTS;
+  build.max_num_tokens = max_num_tokens;
+  build.max_seq_len = LENGTH;
+  if (!spate_build(&build, &error)) fail_msg("%s", error.text);
+}
+
+static spate_engine *engine_open_with(const struct setting *setting, uint64_t kv_bytes) {
+  spate_error error = {0};
+  spate_open_options open;
+  spate_open_options_init(&open);
+  open.model = engine_path;
+  open.threads = 2;
+  open.block_size = BLOCK;
+  open.backend = setting->backend;
+  open.scheduler = setting->scheduler;
+  open.no_block_reuse = !setting->reuse;
+  open.kv_cache_memory = kv_bytes;
+  spate_engine *engine = spate_open(&open, &error);
+  if (!engine) fail_msg("%s: %s", setting->name, error.text);
+  return engine;
+}
+
+/* The KV memory of so many blocks, from what all the blocks that the seats can use take. */
+static spate_engine *engine_for(const struct setting *setting) {
+  spate_engine *engine = engine_open_with(setting, 0);
+  if (!setting->kv_blocks) return engine;
+  spate_engine_info info = {.size = sizeof info};
+  spate_info(engine, &info);
+  spate_close(engine);
+  uint64_t block = info.kv_bytes / (REQUESTS * LENGTH / BLOCK);
+  return engine_open_with(setting, block * (uint64_t)setting->kv_blocks);
+}
+
+/* --- metrics ------------------------------------------------------------------------------------------------------ */
+
+struct page {
+  char text[64 << 10];
+  size_t size;
+};
+
+static void page_write(void *user, const char *text, size_t size) {
+  struct page *page = user;
+  assert_true(page->size + size < sizeof page->text);
+  memcpy(page->text + page->size, text, size);
+  page->size += size;
+}
+
+static long metric_of(spate_engine *engine, const char *name) {
+  static struct page page;
+  char line[128];
+  page = (struct page){0};
+  assert_true(spate_metrics(engine, page_write, &page));
+  snprintf(line, sizeof line, "\n%s ", name);
+  const char *at = strstr(page.text, line);
+  if (!at) fail_msg("there is no metric %s", name);
+  return strtol(at + strlen(line), NULL, 10);
+}
+
+/* --- requests ----------------------------------------------------------------------------------------------------- */
+
+/* Prompts of many lengths, every other with the same beginning, drawn and greedy. */
+static uint64_t request_send(spate_engine *engine, spate_inbox *inbox, int i) {
+  int32_t tokens[LENGTH];
+  spate_error error = {0};
+  spate_request request;
+  spate_engine_info info = {.size = sizeof info};
+  spate_info(engine, &info);
+  spate_request_init(engine, &request);
+  request.tokens = tokens;
+  request.n_token = 2 + i * 37 % 39;
+  for (int t = 0; t < request.n_token; t++)
+    tokens[t] = ((i % 2 && t < SHARED ? 0 : i * 31) + t * 7919 + 13) % info.vocab_size;
+  request.max_tokens = 8 + i;
+  request.temperature = i % 3 ? 1 : 0;
+  request.has_seed = true;
+  request.seed = (uint64_t)i;
+  request.ignore_eos = true;
+  uint64_t id = spate_submit(engine, inbox, &request, &error);
+  if (!id) fail_msg("%s", error.text);
+  return id;
+}
+
+/* Takes events until `count` of the requests are done. */
+static void answers_take(spate_inbox *inbox, const uint64_t *id, int count, struct answers *answers) {
+  while (count > 0) {
+    spate_event event;
+    assert_int_equal(spate_inbox_take(inbox, &event, 1, -1), 1);
+    int i = 0;
+    while (id[i] != event.id) i++;
+    assert_true(event.kind != SPATE_FAILED && answers->size[i] + event.text_size <= TEXT_MAX);
+    if (event.text_size) memcpy(answers->text[i] + answers->size[i], event.text, event.text_size);
+    answers->size[i] += event.text_size;
+    if (event.kind != SPATE_DONE) continue;
+    assert_int_equal(event.generated_tokens, 8 + i);
+    answers->token[i] = event.token;
+    answers->cached += event.cached_tokens;
+    count--;
+  }
+}
+
+static void answers_get(spate_engine *engine, bool together, struct answers *answers) {
+  spate_error error = {0};
+  spate_inbox *inbox = spate_inbox_new(engine, &error);
+  if (!inbox) fail_msg("%s", error.text);
+  uint64_t id[REQUESTS] = {0};
+  memset(answers, 0, sizeof *answers);
+  for (int i = 0; i < REQUESTS; i++) {
+    id[i] = request_send(engine, inbox, i);
+    if (!together) answers_take(inbox, id, 1, answers);
+  }
+  if (together) answers_take(inbox, id, REQUESTS, answers);
+  spate_inbox_free(inbox);
+}
+
+/* --- the tests ---------------------------------------------------------------------------------------------------- */
+
+static const struct setting settings[] = {
+    {"alone", "cpu", NULL, 128, 0, false, false}, /* what the others are compared with */
+    {"alone, with reuse", "cpu", NULL, 128, 0, true, false},
+    {"together", "cpu", NULL, 128, 0, false, true},
+    {"together, with reuse", "cpu", NULL, 128, 0, true, true},
+    {"together, in small chunks", "cpu", NULL, 19, 0, true, true},
+    {"together, preempted", "cpu", NULL, 128, 24, false, true},
+    {"together, preempted, with reuse", "cpu", NULL, 64, 24, true, true},
+    {"running ahead", "late", NULL, 128, 0, true, true},
+    {"running ahead, preempted", "late", NULL, 40, 24, false, true},
+    {"running ahead, preempted, with reuse", "late", NULL, 40, 24, true, true},
+    {"dynamic", "cpu", "dynamic", 128, 0, true, true},
+    {"static", "cpu", "static", 128, 40, true, true},
+};
+
+static void counts_check(spate_engine *engine, const struct setting *setting, const struct answers *answers) {
+  long queried = metric_of(engine, "llm_prefix_cache_queried_tokens_total");
+  long cached = metric_of(engine, "llm_prefix_cache_hit_tokens_total");
+  long preemptions = metric_of(engine, "llm_preemptions_total");
+  assert_int_equal(cached, answers->cached);
+  assert_int_equal(metric_of(engine, "llm_prompt_tokens_total"), queried - cached);
+  assert_true(setting->reuse == (cached > 0));
+  if (preemptions == 0) assert_int_equal(metric_of(engine, "llm_recomputed_tokens_total"), 0);
+  if (setting->kv_blocks == 24) assert_true(preemptions > 0);
+}
+
+static void test_same_bytes(void **state) {
+  static struct answers first, answers;
+  (void)state;
+  for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+    const struct setting *setting = &settings[i];
+    engine_build(setting->max_num_tokens);
+    spate_engine *engine = engine_for(setting);
+    answers_get(engine, setting->together, &answers);
+    counts_check(engine, setting, &answers);
+    spate_close(engine);
+    if (i == 0) first = answers;
+    for (int k = 0; k < REQUESTS; k++)
+      if (answers.size[k] != first.size[k] || memcmp(answers.text[k], first.text[k], first.size[k]) != 0 ||
+          answers.token[k] != first.token[k])
+        fail_msg("%s: request %d gives \"%.*s\", alone \"%.*s\"", setting->name, k, (int)answers.size[k],
+                 answers.text[k], (int)first.size[k], first.text[k]);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes)};
+  engine_path_make();
+  model = tiny_model;
+  int failed = cmocka_run_group_tests_name("tiny fixture", tests, NULL, NULL);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* minutes */
+  model = getenv("SPATE_TEST_MODEL");
+  if (model) failed += cmocka_run_group_tests_name("SPATE_TEST_MODEL", tests, NULL, NULL);
+#endif
+  unlink(engine_path);
+  return failed;
+}
