@@ -15,11 +15,13 @@
 
 enum {
   DEFAULT_PORT = 8000,
-  DEFAULT_KEEP_ALIVE = 5,
-  WATCH_MS = 200,          /* between two looks at the engine */
-  DRAIN_WATCH_MS = 20,     /* between two looks at the connections of a drain */
-  DRAIN_MS = 30000,        /* what running requests get to finish after a signal */
-  FAILED_DRAIN_MS = 2000,  /* to send the errors that a stopped engine leaves */
+  DEFAULT_KEEP_ALIVE = 30,
+  DEFAULT_SHUTDOWN = 30, /* seconds that running requests get to finish after a signal */
+  DEFAULT_CONNECTIONS = 1000,
+  WATCH_MS = 200,         /* between two looks at the engine */
+  DRAIN_WATCH_MS = 20,    /* between two looks at the connections of a drain */
+  FAILED_DRAIN_MS = 2000, /* to send the errors that a stopped engine leaves */
+  SHUTDOWN_MAX = 86400,
   SPARE_DESCRIPTORS = 256, /* beside those of connections: files, loops, connections being refused */
 };
 
@@ -79,7 +81,7 @@ static void welcome_print(const char *host, int port, const spate_engine *engine
 }
 
 /* Returns when the server has been told to drain: 0 after a signal, 1 when the engine has stopped. */
-static int engine_watch(struct server *server, const spate_engine *engine) {
+static int engine_watch(struct server *server, const spate_engine *engine, int shutdown_seconds) {
   spate_error error;
   while (n_signal == 0) {
     signal_wait(WATCH_MS);
@@ -88,8 +90,8 @@ static int engine_watch(struct server *server, const spate_engine *engine) {
     return command_fail(error.text);
   }
   log_info("Stopping: %d connections may finish within %d seconds; a second signal ends them.",
-           server_connections(server), DRAIN_MS / 1000);
-  server_drain(server, DRAIN_MS);
+           server_connections(server), shutdown_seconds);
+  server_drain(server, shutdown_seconds * 1000);
   return 0;
 }
 
@@ -99,18 +101,25 @@ static void drain_watch(struct server *server, int signals_before) {
   server_join(server);
 }
 
+static int connections_of(const struct settings *settings) {
+  return settings->limit_concurrency ? settings->limit_concurrency : DEFAULT_CONNECTIONS;
+}
+
 static int engine_serve(const struct settings *settings, spate_engine *engine) {
   struct server_options options = {.host = settings->host ? settings->host : "127.0.0.1",
                                    .port = settings->has_port ? settings->port : DEFAULT_PORT,
                                    .workers = settings->workers,
                                    .keep_alive = settings->has_keep_alive ? settings->keep_alive : DEFAULT_KEEP_ALIVE,
-                                   .limit_concurrency = settings->limit_concurrency};
+                                   .limit_concurrency = connections_of(settings)};
+  int shutdown = settings->has_shutdown_timeout ? settings->shutdown_timeout : DEFAULT_SHUTDOWN;
   spate_error error;
+  if (shutdown < 0 || shutdown > SHUTDOWN_MAX)
+    return command_fail("--shutdown-timeout is out of range, expected 0 to 86400 seconds.");
   if (!signals_catch()) return command_fail("The system refused a descriptor for signals.");
   struct server *server = server_open(engine, &options, &error);
   if (!server) return command_fail(error.text);
   welcome_print(options.host, server_port(server), engine);
-  int code = engine_watch(server, engine);
+  int code = engine_watch(server, engine, shutdown);
   drain_watch(server, code == 0 ? 1 : n_signal);
   server_close(server);
   return code;
@@ -127,7 +136,7 @@ int command_serve(const struct settings *settings) {
   log_level_set(level);
   spate_engine *engine = command_open(settings);
   if (!engine) return 1;
-  descriptors_raise(settings->limit_concurrency > 0 ? settings->limit_concurrency : 4096);
+  descriptors_raise(connections_of(settings));
   int code = engine_serve(settings, engine);
   spate_close(engine);
   return code;

@@ -80,9 +80,11 @@ static const struct option options[] = {
     {"port", 0, OPTION_INT, FOR_SERVE, MARKED(port), "N", "to listen on; 0: any free one (default 8000)"},
     {"workers", 0, OPTION_INT, FOR_SERVE, PLAIN(workers), "N", "network threads (default 1)"},
     {"timeout-keep-alive", 0, OPTION_INT, FOR_SERVE, MARKED(keep_alive), "SECONDS",
-     "how long an idle connection stays open; 0: each response ends its connection (default 5)"},
+     "how long an idle connection stays open; 0: each response ends its connection (default 30)"},
     {"limit-concurrency", 0, OPTION_INT, FOR_SERVE, PLAIN(limit_concurrency), "N",
-     "connections at once; more are answered 503 (default 4096)"},
+     "connections at once; more are answered 503 (default 1000)"},
+    {"shutdown-timeout", 0, OPTION_INT, FOR_SERVE, MARKED(shutdown_timeout), "SECONDS",
+     "what running requests get to finish after SIGTERM; a second signal ends them (default 30)"},
     {"log-level", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_level), "LEVEL", "error, warning, info (default) or debug"},
 
     {"prompt", 'p', OPTION_TEXT, FOR_GENERATE | FOR_TOKENIZE, PLAIN(prompt), "TEXT",

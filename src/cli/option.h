@@ -35,8 +35,8 @@ struct settings {
   const char *kv_cache_dtype, *backend, *cache_dir;
 
   const char *host, *log_level;
-  int port, workers, keep_alive, limit_concurrency, tensor_parallel_size;
-  bool has_port, has_keep_alive;
+  int port, workers, keep_alive, limit_concurrency, shutdown_timeout, tensor_parallel_size;
+  bool has_port, has_keep_alive, has_shutdown_timeout;
 
   const char *prompt;
   int max_tokens, top_k;

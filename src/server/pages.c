@@ -31,6 +31,31 @@ void health_handle(struct server *server, struct http_request *request) {
   page_send(request, healthy ? 200 : 503, JSON_CONTENT_TYPE, &page);
 }
 
+/* Somebody answers: whether anything else works is for the other two to say. */
+void live_handle(struct server *server, struct http_request *request) {
+  (void)server;
+  reply(request, 200, JSON_CONTENT_TYPE, NULL, slice_text("{\"status\":\"live\"}"));
+}
+
+/* Whether new requests should come here. */
+void ready_handle(struct server *server, struct http_request *request) {
+  spate_error error;
+  if (atomic_load(&server->draining))
+    reply_error(request, 503, NULL, "The server is shutting down: send requests elsewhere.");
+  else if (!spate_healthy(server->engine, &error))
+    reply_error(request, 503, NULL, error.text);
+  else
+    reply(request, 200, JSON_CONTENT_TYPE, NULL, slice_text("{\"status\":\"ready\"}"));
+}
+
+void version_handle(struct server *server, struct http_request *request) {
+  (void)server;
+  struct buffer page;
+  buffer_init(&page, PAGE_MAX);
+  buffer_print(&page, "{\"version\":\"%s\"}", spate_version());
+  page_send(request, 200, JSON_CONTENT_TYPE, &page);
+}
+
 void models_handle(struct server *server, struct http_request *request) {
   struct buffer page;
   buffer_init(&page, PAGE_MAX);

@@ -13,6 +13,9 @@ enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
 const struct route routes[ROUTE_COUNT] = {
     {"/generate", 1u << METHOD_GET | 1u << METHOD_POST, "Generate text", JSON_CONTENT_TYPE, generate_handle},
     {"/health", GET, "Whether the engine makes progress", JSON_CONTENT_TYPE, health_handle},
+    {"/ready", GET, "Whether new requests should come here: not while shutting down", JSON_CONTENT_TYPE, ready_handle},
+    {"/live", GET, "That the server answers", JSON_CONTENT_TYPE, live_handle},
+    {"/version", GET, "The version of the server", JSON_CONTENT_TYPE, version_handle},
     {"/v1/models", GET, "The model that is served", JSON_CONTENT_TYPE, models_handle},
     {"/metrics", GET, "Metrics in the Prometheus text format", METRICS_CONTENT_TYPE, metrics_handle},
     {"/openapi.json", GET, "This description", JSON_CONTENT_TYPE, openapi_handle},

@@ -6,7 +6,7 @@
 #include "server/server_state.h"
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_OPTIONS, METHOD_OTHER, METHOD_COUNT };
-enum { ROUTE_COUNT = 5, ROUTE_NONE = ROUTE_COUNT };
+enum { ROUTE_COUNT = 8, ROUTE_NONE = ROUTE_COUNT };
 
 struct route {
   const char *path;

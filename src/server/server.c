@@ -102,7 +102,10 @@ int server_port(const struct server *server) { return http_server_port(server->h
 
 int server_connections(const struct server *server) { return http_server_connections(server->http); }
 
-void server_drain(struct server *server, int deadline_ms) { http_server_drain(server->http, deadline_ms); }
+void server_drain(struct server *server, int deadline_ms) {
+  atomic_store(&server->draining, true);
+  http_server_drain(server->http, deadline_ms);
+}
 
 void server_join(struct server *server) { http_server_join(server->http); }
 

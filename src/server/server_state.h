@@ -1,15 +1,19 @@
-/* Private to the room: the server that its loops share. Constant once it listens, but for the metrics. */
+/* Private to the room: the server that its loops share. Constant once it listens, but for the metrics and the
+ * way out. */
 #ifndef SPATE_SERVER_SERVER_STATE_H
 #define SPATE_SERVER_SERVER_STATE_H
 
 #include "server/http_metrics.h"
 #include "server/server.h"
 
+#include <stdatomic.h>
+
 struct server {
   spate_engine *engine; /* borrowed */
   spate_engine_info info;
   struct http_server *http;
   struct http_metrics metrics;
+  atomic_bool draining;
 };
 
 #endif

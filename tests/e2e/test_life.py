@@ -110,6 +110,14 @@ class Life(spate_server.EngineCase):
         self.assertIn(b'"finished":true,"generated_tokens":400', rest)
         self.assertEqual(server.exit_code(), 0)
 
+    def test_shutdown_timeout(self):
+        """What runs gets no longer than was said."""
+        server = self.serve("--shutdown-timeout", "0", backend="cpu")
+        client = self.start_stream(server)
+        server.stop()
+        self.assertEqual(server.exit_code(), 0)
+        self.assertNotIn(b'"finished":true', receive_until_reset(client))
+
     def test_interrupt_when_idle(self):
         server = self.serve()
         with server.socket():

@@ -20,6 +20,12 @@ class Routes(spate_server.ServerCase):
         self.assertEqual((status, headers["Content-Type"]), (200, "application/json"))
         self.assertEqual(json.loads(body), {"status": "healthy", "model": "tiny"})
 
+    def test_small_pages(self):
+        for path, wanted in (("/live", {"status": "live"}), ("/ready", {"status": "ready"})):
+            status, _, body = self.server.get(path)
+            self.assertEqual((status, json.loads(body)), (200, wanted))
+        self.assertRegex(json.loads(self.server.get("/version")[2])["version"], r"^\d+\.\d+\.\d+$")
+
     def test_models(self):
         status, _, body = self.server.get("/v1/models")
         models = json.loads(body)
