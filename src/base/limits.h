@@ -38,6 +38,14 @@ enum limit {
   LIMIT_STOP_STRINGS = 16,
   LIMIT_STOP_BYTES = 256, /* of one stop string */
 
+  /* chat templates */
+  LIMIT_TEMPLATE_BYTES = 1 << 20,         /* of the source */
+  LIMIT_TEMPLATE_DEPTH = 300,             /* nested expressions, statements and calls */
+  LIMIT_TEMPLATE_STEPS = 1 << 23,         /* of one rendering: nodes evaluated, and bytes or items looked at by 64 */
+  LIMIT_TEMPLATE_ITEMS = 100000,          /* of one list: a loop's rounds */
+  LIMIT_TEMPLATE_OUTPUT_BYTES = 16 << 20, /* of the output, and of each text made on the way */
+  LIMIT_TEMPLATE_MEMORY = 256 << 20,      /* of one rendering */
+
   /* HTTP */
   LIMIT_HEAD_BYTES = 16 << 10,
   LIMIT_HEADERS = 100,

@@ -8,6 +8,7 @@
 #include "build/pack.h"
 #include "engine/loaded_engine.h"
 #include "engine/machine_memory.h"
+#include "text/chat_template.h"
 
 #include <inttypes.h>
 #include <sched.h>
@@ -57,6 +58,16 @@ static void serving_check(const struct build *build) {
     log_warning("The engine of %s cannot be served on this machine as it is now. %s", draft->facts.name, problem.text);
 }
 
+/* An engine without a usable chat template serves prompts. */
+static void chat_check(const struct draft *draft) {
+  struct error problem;
+  struct slice source = checkpoint_chat_template(draft->checkpoint);
+  struct chat_template *template = source.size ? chat_template_open(source, &problem) : NULL;
+  if (source.size && !template)
+    log_warning("%s will serve prompts but refuse conversations. %s", draft->facts.name, problem.text);
+  chat_template_close(template);
+}
+
 static bool manifest_make(struct build *build, struct hash128 digest, struct error *error) {
   struct manifest manifest = {.draft = &build->draft, .writer = &build->writer, .source = digest};
   manifest_write(&manifest, &build->manifest);
@@ -78,6 +89,7 @@ static bool file_write(struct build *build, struct error *error) {
                                      .chat_template = checkpoint_chat_template(draft->checkpoint)};
   struct hash128 digest;
   serving_check(build);
+  chat_check(draft);
   bool written = engine_writer_init(&build->writer, options->output, draft_plan(draft), options->backend, error) &&
                  memory_fit(&job, error) && engine_writer_begin(&build->writer, &contents, error) &&
                  pack_weights(&job, &digest, error) && manifest_make(build, digest, error) &&

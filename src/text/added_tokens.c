@@ -11,8 +11,22 @@ void added_set_init(struct added_set *set, const struct tokenizer_tables *tables
   while (border < count && !(tables->added[border].flags & ADDED_NORMALIZED)) border++;
   set->first = normalized ? border : 0;
   set->last = normalized ? count : border;
-  for (uint32_t i = set->first; i < set->last; i++)
+  for (uint32_t i = set->first; i < set->last; i++) {
     set->starts[tables_text(tables, tables->added[i].text).data[0]] = true;
+    set->has_special |= (tables->added[i].flags & ADDED_SPECIAL) != 0;
+  }
+}
+
+bool special_guard_allows(const struct special_guard *guard, size_t start, size_t end) {
+  size_t low = 0, high = guard->n_plain; /* the first range that ends after start */
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    if (guard->plain[middle].end <= start)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return guard->parse && (low == guard->n_plain || guard->plain[low].start >= end);
 }
 
 /* In [low, high), whose texts agree on their first `depth` bytes: the first one whose byte at depth is >= byte. Those
@@ -29,8 +43,10 @@ static uint32_t lower_bound(const struct added_set *set, uint32_t low, uint32_t 
   return low;
 }
 
-/* The longest token that text starts with, or NULL. */
-static const struct blob_added *longest_at(const struct added_set *set, struct slice text, bool parse_special) {
+/* The longest token that stands at byte `at`, or NULL. */
+static const struct blob_added *longest_at(const struct added_set *set, struct slice whole, size_t at,
+                                           const struct special_guard *guard) {
+  struct slice text = slice_make(whole.data + at, whole.size - at);
   const struct blob_added *longest = NULL;
   uint32_t low = set->first, high = set->last;
   for (size_t depth = 0; depth < text.size && low < high; depth++) {
@@ -38,7 +54,8 @@ static const struct blob_added *longest_at(const struct added_set *set, struct s
     high = lower_bound(set, low, high, depth, text.data[depth] + 1);
     if (low == high) break;
     const struct blob_added *added = &set->tables->added[low];
-    if (added->text.size == depth + 1 && (parse_special || !(added->flags & ADDED_SPECIAL))) longest = added;
+    if (added->text.size != depth + 1) continue;
+    if (!(added->flags & ADDED_SPECIAL) || special_guard_allows(guard, at, at + depth + 1)) longest = added;
   }
   return longest;
 }
@@ -89,12 +106,12 @@ static void take_space(struct slice text, uint32_t flags, size_t from, struct ad
     while ((size = character_after(text, match->end, &code)) && is_space(code)) match->end += size;
 }
 
-bool added_set_next(const struct added_set *set, struct slice text, size_t from, bool parse_special,
+bool added_set_next(const struct added_set *set, struct slice text, size_t from, const struct special_guard *guard,
                     struct added_match *match) {
   if (set->first == set->last) return false;
   for (size_t at = from; at < text.size; at++) {
     if (!set->starts[text.data[at]]) continue;
-    const struct blob_added *added = longest_at(set, slice_make(text.data + at, text.size - at), parse_special);
+    const struct blob_added *added = longest_at(set, text, at, guard);
     if (!added) continue;
     size_t end = at + added->text.size;
     if (added->flags & ADDED_SINGLE_WORD && !stands_alone(text, at, end)) {

@@ -10,17 +10,28 @@ struct added_set {
   const struct tokenizer_tables *tables;
   uint32_t first, last; /* [first, last) of tables->added, sorted by text */
   bool starts[256];     /* bytes that one of them starts with */
+  bool has_special;
 };
 
 void added_set_init(struct added_set *set, const struct tokenizer_tables *tables, bool normalized);
+
+/* Where special tokens are recognised. */
+struct special_guard {
+  bool parse;                     /* false: nowhere */
+  const struct text_range *plain; /* [n_plain] not where they touch one of these ranges, in order and apart */
+  size_t n_plain;
+};
+
+/* Whether a special token may stand at [start, end). */
+bool special_guard_allows(const struct special_guard *guard, size_t start, size_t end);
 
 struct added_match {
   size_t start, end; /* bytes of the text, with the white space that the token takes */
   uint32_t id;
 };
 
-/* The first match at or after `from`. parse_special false passes over the special ones. */
-bool added_set_next(const struct added_set *set, struct slice text, size_t from, bool parse_special,
+/* The first match at or after `from`, passing over special tokens that the guard does not allow. */
+bool added_set_next(const struct added_set *set, struct slice text, size_t from, const struct special_guard *guard,
                     struct added_match *match);
 
 #endif

@@ -96,7 +96,7 @@ enum { CACHE_FROM_BYTES = 4096 }; /* a shorter text repeats too few words to pay
 /* One call of tokenizer_encode. */
 struct encoding {
   const struct tokenizer *tokenizer;
-  bool parse_special;
+  struct special_guard guard;
   struct token_list *out;
   struct bpe_scratch bpe;
   struct buffer normalized[2], prefixed;
@@ -148,12 +148,13 @@ static bool normalize(struct encoding *e, struct slice *text, struct error *erro
   return true;
 }
 
-/* Text between added tokens of the raw text. */
-static bool encode_stretch(struct encoding *e, struct slice text, bool first, struct error *error) {
+/* Text between added tokens of the raw text; parse_special: all of it may hold special tokens. */
+static bool encode_stretch(struct encoding *e, struct slice text, bool first, bool parse_special, struct error *error) {
+  const struct special_guard guard = {.parse = parse_special};
   if (!normalize(e, &text, error)) return false;
   size_t at = 0;
   struct added_match match;
-  while (added_set_next(&e->tokenizer->normalized, text, at, e->parse_special, &match)) {
+  while (added_set_next(&e->tokenizer->normalized, text, at, &guard, &match)) {
     if (!encode_plain(e, slice_make(text.data + at, match.start - at), first && at == 0, error)) return false;
     if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
     at = match.end;
@@ -161,16 +162,32 @@ static bool encode_stretch(struct encoding *e, struct slice text, bool first, st
   return encode_plain(e, slice_make(text.data + at, text.size - at), first && at == 0, error);
 }
 
+/* The same for [start, end) of the text. Normalizing loses the places of the guard's ranges: where a special token is
+ * looked for after it, the stretch is cut at them. */
+static bool encode_guarded(struct encoding *e, struct slice text, size_t start, size_t end, struct error *error) {
+  const struct special_guard *guard = &e->guard;
+  bool cuts = e->tokenizer->normalized.has_special && guard->parse;
+  for (size_t at = start, range = 0; at < end;) {
+    while (cuts && range < guard->n_plain && guard->plain[range].end <= at) range++;
+    bool plain = cuts && range < guard->n_plain && guard->plain[range].start <= at;
+    size_t next = end;
+    if (cuts && range < guard->n_plain) next = plain ? guard->plain[range].end : guard->plain[range].start;
+    if (next > end) next = end;
+    if (!encode_stretch(e, slice_make(text.data + at, next - at), at == 0, guard->parse && !plain, error)) return false;
+    at = next;
+  }
+  return true;
+}
+
 static bool encode_text(struct encoding *e, struct slice text, struct error *error) {
   size_t at = 0;
   struct added_match match;
-  while (added_set_next(&e->tokenizer->raw, text, at, e->parse_special, &match)) {
-    if (match.start > at && !encode_stretch(e, slice_make(text.data + at, match.start - at), at == 0, error))
-      return false;
+  while (added_set_next(&e->tokenizer->raw, text, at, &e->guard, &match)) {
+    if (!encode_guarded(e, text, at, match.start, error)) return false;
     if (!token_list_append(e->out, (int32_t)match.id)) return list_full(e, error);
     at = match.end;
   }
-  return at == text.size || encode_stretch(e, slice_make(text.data + at, text.size - at), at == 0, error);
+  return encode_guarded(e, text, at, text.size, error);
 }
 
 static bool encode_around(struct encoding *e, const int32_t *ids, uint32_t count, struct error *error) {
@@ -197,8 +214,15 @@ static void encoding_release(struct encoding *e) {
 
 bool tokenizer_encode(const struct tokenizer *tokenizer, struct slice text, unsigned flags, struct token_list *out,
                       struct error *error) {
+  return tokenizer_encode_guarded(tokenizer, text, flags, NULL, 0, out, error);
+}
+
+bool tokenizer_encode_guarded(const struct tokenizer *tokenizer, struct slice text, unsigned flags,
+                              const struct text_range *plain, size_t n_plain, struct token_list *out,
+                              struct error *error) {
   if (!utf8_valid(text)) return error_set(error, ERROR_INVALID, "The text is not valid UTF-8.");
-  struct encoding e = {.tokenizer = tokenizer, .parse_special = flags & ENCODE_PARSE_SPECIAL, .out = out};
+  const struct special_guard guard = {(flags & ENCODE_PARSE_SPECIAL) != 0, plain, n_plain};
+  struct encoding e = {.tokenizer = tokenizer, .guard = guard, .out = out};
   if (text.size >= CACHE_FROM_BYTES) bpe_scratch_cache(&e.bpe);
   const struct blob_header *header = tokenizer->tables.header;
   bool around = flags & ENCODE_ADD_SPECIAL;

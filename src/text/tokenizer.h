@@ -57,6 +57,16 @@ enum encode_flag {
 bool tokenizer_encode(const struct tokenizer *tokenizer, struct slice text, unsigned flags, struct token_list *out,
                       struct error *error);
 
+struct text_range {
+  size_t start, end; /* bytes */
+};
+
+/* The same for a text parts of which are not to be trusted: no special token is recognised that touches one of the
+ * ranges, which are in order and apart. Otherwise the ranges change nothing: words may cross their ends. */
+bool tokenizer_encode_guarded(const struct tokenizer *tokenizer, struct slice text, unsigned flags,
+                              const struct text_range *plain, size_t n_plain, struct token_list *out,
+                              struct error *error);
+
 /* The bytes that a token stands for (maybe part of a character); empty for an id that has none or is out of range. */
 struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id);
 

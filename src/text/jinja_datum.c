@@ -1,0 +1,207 @@
+/* Values of chat templates: truth, equality, order; lists and maps. */
+#include "text/jinja_rendering.h"
+
+#include "base/limits.h"
+
+#include <math.h>
+
+const char *datum_kind_name(struct datum d) {
+  static const char *const names[DATUM_KINDS] = {
+      "undefined", "None",      "bool", "int",      "float",  "str",   "list",
+      "dict",      "namespace", "loop", "function", "method", "macro",
+  };
+  if (d.kind == DATUM_LIST && d.list->form != FORM_LIST) return d.list->form == FORM_TUPLE ? "tuple" : "generator";
+  return names[d.kind];
+}
+
+bool datum_truth(struct datum d) {
+  switch (d.kind) {
+  case DATUM_UNDEFINED:
+  case DATUM_NONE: return false;
+  case DATUM_BOOL: return d.truth;
+  case DATUM_INT: return d.integer != 0;
+  case DATUM_FLOAT: return d.number != 0;
+  case DATUM_TEXT: return d.text->size > 0;
+  case DATUM_LIST: return d.list->count > 0 || d.list->form == FORM_GENERATOR;
+  case DATUM_MAP: return d.map->count > 0;
+  default: return true;
+  }
+}
+
+bool datum_number(struct datum d, double *number) {
+  if (d.kind == DATUM_FLOAT)
+    *number = d.number;
+  else if (d.kind == DATUM_INT)
+    *number = (double)d.integer;
+  else if (d.kind == DATUM_BOOL)
+    *number = d.truth;
+  else
+    return false;
+  return true;
+}
+
+static bool lists_equal(const struct datum_list *a, const struct datum_list *b) {
+  if (a->form != b->form || a->count != b->count) return a == b;
+  for (size_t i = 0; i < a->count; i++)
+    if (!datum_equal(a->items[i], b->items[i])) return false;
+  return true;
+}
+
+static bool maps_equal(const struct datum_map *a, const struct datum_map *b) {
+  if (a->count != b->count) return false;
+  for (size_t i = 0; i < a->count; i++) {
+    const struct datum *other = map_find(b, a->entries[i].key);
+    if (!other || !datum_equal(a->entries[i].value, *other)) return false;
+  }
+  return true;
+}
+
+bool datum_equal(struct datum a, struct datum b) {
+  double x, y;
+  if (datum_number(a, &x) && datum_number(b, &y))
+    return a.kind == DATUM_INT && b.kind == DATUM_INT ? a.integer == b.integer : x == y;
+  if (a.kind != b.kind) return false;
+  switch (a.kind) {
+  case DATUM_UNDEFINED:
+  case DATUM_NONE: return true;
+  case DATUM_TEXT: return slice_equal(marked_slice(a.text), marked_slice(b.text));
+  case DATUM_LIST: return lists_equal(a.list, b.list);
+  case DATUM_MAP: return maps_equal(a.map, b.map);
+  case DATUM_NAMESPACE: return a.map == b.map;
+  case DATUM_MACRO: return a.macro == b.macro;
+  case DATUM_FUNCTION: return a.function == b.function;
+  default: return false;
+  }
+}
+
+static int order_bytes(struct slice a, struct slice b) {
+  size_t size = a.size < b.size ? a.size : b.size;
+  int order = size ? memcmp(a.data, b.data, size) : 0; /* UTF-8 sorts like its characters */
+  return order ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static bool order_lists(struct rendering *r, const struct datum_list *a, const struct datum_list *b, int *order) {
+  for (size_t i = 0; i < a->count && i < b->count; i++) {
+    if (datum_equal(a->items[i], b->items[i])) continue;
+    return datum_order(r, a->items[i], b->items[i], order);
+  }
+  *order = (a->count > b->count) - (a->count < b->count);
+  return true;
+}
+
+bool datum_order(struct rendering *r, struct datum a, struct datum b, int *order) {
+  double x, y;
+  if (a.kind == DATUM_INT && b.kind == DATUM_INT) {
+    *order = (a.integer > b.integer) - (a.integer < b.integer);
+    return true;
+  }
+  if (datum_number(a, &x) && datum_number(b, &y)) {
+    *order = (x > y) - (x < y);
+    return true;
+  }
+  if (a.kind == DATUM_TEXT && b.kind == DATUM_TEXT) {
+    *order = order_bytes(marked_slice(a.text), marked_slice(b.text));
+    return true;
+  }
+  if (a.kind == DATUM_LIST && b.kind == DATUM_LIST) return order_lists(r, a.list, b.list, order);
+  return rendering_fail(r, "a %s and a %s cannot be ordered", datum_kind_name(a), datum_kind_name(b));
+}
+
+/* --- lists and maps --------------------------------------------------------------------------------------------- */
+
+static struct extent extent_of(struct datum d) {
+  switch (d.kind) {
+  case DATUM_LIST: return d.list->extent;
+  case DATUM_MAP: return d.map->extent;
+  case DATUM_TEXT: return (struct extent){.weight = 1 + d.text->size / 64};
+  default: return (struct extent){.weight = 1};
+  }
+}
+
+size_t datum_weight(struct datum d) { return extent_of(d).weight; }
+
+/* Values nest and share: a list of a list twice, and so on, is short to write and endless to walk. */
+static bool extend(struct rendering *r, struct extent *extent, struct datum inner) {
+  struct extent added = extent_of(inner);
+  extent->weight += added.weight;
+  if (added.depth + 1 > extent->depth) extent->depth = added.depth + 1;
+  if (extent->depth > LIMIT_TEMPLATE_DEPTH)
+    return rendering_fail(r, "its values nest deeper than %d levels", LIMIT_TEMPLATE_DEPTH);
+  return extent->weight <= LIMIT_TEMPLATE_STEPS || rendering_charge(r, LIMIT_TEMPLATE_STEPS);
+}
+
+/* Room for one more of `size` bytes each. */
+static bool grow(struct rendering *r, void **items, size_t count, size_t *capacity, size_t size) {
+  if (count < *capacity) return true;
+  if (count >= LIMIT_TEMPLATE_ITEMS) return rendering_fail(r, "a list has more than %d items", LIMIT_TEMPLATE_ITEMS);
+  size_t larger = *capacity ? 2 * *capacity : 4;
+  void *copy = rendering_alloc(r, larger * size);
+  if (!copy) return false;
+  if (count) memcpy(copy, *items, count * size);
+  *items = copy;
+  *capacity = larger;
+  return true;
+}
+
+bool list_new(struct rendering *r, size_t capacity, struct datum *out) {
+  if (capacity > LIMIT_TEMPLATE_ITEMS) return rendering_fail(r, "a list has more than %d items", LIMIT_TEMPLATE_ITEMS);
+  struct datum_list *list = rendering_alloc(r, sizeof *list);
+  if (!list) return false;
+  *list = (struct datum_list){.extent = {.depth = 1, .weight = 1}, .capacity = capacity};
+  if (capacity && !(list->items = rendering_alloc(r, capacity * sizeof *list->items))) return false;
+  *out = (struct datum){.kind = DATUM_LIST, .list = list};
+  return true;
+}
+
+bool list_append(struct rendering *r, struct datum_list *list, struct datum item) {
+  void *items = list->items;
+  if (!rendering_charge(r, 1) || !grow(r, &items, list->count, &list->capacity, sizeof item)) return false;
+  list->items = items;
+  list->items[list->count++] = item;
+  return extend(r, &list->extent, item);
+}
+
+bool list_pair(struct rendering *r, struct datum first, struct datum second, struct datum *out) {
+  if (!list_new(r, 2, out)) return false;
+  out->list->form = FORM_TUPLE;
+  return list_append(r, out->list, first) && list_append(r, out->list, second);
+}
+
+bool map_new(struct rendering *r, size_t capacity, struct datum *out) {
+  if (capacity > LIMIT_TEMPLATE_ITEMS) return rendering_fail(r, "a map has more than %d entries", LIMIT_TEMPLATE_ITEMS);
+  struct datum_map *map = rendering_alloc(r, sizeof *map);
+  if (!map) return false;
+  *map = (struct datum_map){.extent = {.depth = 1, .weight = 1}, .capacity = capacity};
+  if (capacity && !(map->entries = rendering_alloc(r, capacity * sizeof *map->entries))) return false;
+  *out = (struct datum){.kind = DATUM_MAP, .map = map};
+  return true;
+}
+
+bool map_append(struct rendering *r, struct datum_map *map, struct datum key, struct datum value) {
+  void *entries = map->entries;
+  if (!rendering_charge(r, 1) || !grow(r, &entries, map->count, &map->capacity, sizeof *map->entries)) return false;
+  map->entries = entries;
+  map->entries[map->count++] = (struct map_entry){key, value};
+  return extend(r, &map->extent, key) && extend(r, &map->extent, value);
+}
+
+bool map_set(struct rendering *r, struct datum_map *map, struct datum key, struct datum value) {
+  if (key.kind == DATUM_MAP || (key.kind == DATUM_LIST && key.list->form != FORM_TUPLE))
+    return rendering_fail(r, "a %s cannot be the key of a map", datum_kind_name(key));
+  if (!rendering_charge(r, 1 + map->count / 16)) return false;
+  struct datum *old = (struct datum *)map_find(map, key);
+  if (!old) return map_append(r, map, key, value);
+  *old = value;
+  return extend(r, &map->extent, value);
+}
+
+const struct datum *map_find(const struct datum_map *map, struct datum key) {
+  for (size_t i = 0; i < map->count; i++)
+    if (datum_equal(map->entries[i].key, key)) return &map->entries[i].value;
+  return NULL;
+}
+
+const struct datum *map_find_name(const struct datum_map *map, struct slice name) {
+  struct marked text = {.bytes = name.data, .size = name.size};
+  return map_find(map, (struct datum){.kind = DATUM_TEXT, .text = &text});
+}

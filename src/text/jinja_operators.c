@@ -1,0 +1,176 @@
+/* Arithmetic, joining and comparing, by Python's rules. */
+#include "text/jinja_text.h"
+
+#include "base/limits.h"
+
+#include <math.h>
+
+static const char *operator_text(enum operator_kind op) {
+  static const char *const texts[] = {"",   "+",  "-", "*",  "/", "//", "%",  "**",    "~",
+                                      "==", "!=", "<", "<=", ">", ">=", "in", "not in"};
+  return texts[op];
+}
+
+static bool no_operands(struct rendering *r, enum operator_kind op, struct datum a, struct datum b) {
+  struct datum missing = a.kind == DATUM_UNDEFINED ? a : b;
+  if (missing.kind == DATUM_UNDEFINED && missing.missing)
+    return rendering_fail(r, "'%.*s' is undefined, so %s cannot be applied to it", SLICE_ARGS(*missing.missing),
+                          operator_text(op));
+  return rendering_fail(r, "%s cannot be applied to a %s and a %s", operator_text(op), datum_kind_name(a),
+                        datum_kind_name(b));
+}
+
+/* --- numbers ---------------------------------------------------------------------------------------------------- */
+
+static bool too_large(struct rendering *r) { return rendering_fail(r, "a whole number is beyond 64 bits"); }
+
+static bool whole_power(struct rendering *r, int64_t a, int64_t b, struct datum *out) {
+  int64_t result = 1;
+  if (b < 0) {
+    *out = datum_float(pow((double)a, (double)b));
+    return true;
+  }
+  if (a == 0 || a == 1 || a == -1) b = b > 1 ? 2 - (b & 1) : b; /* the others overflow before the 64th round */
+  for (; b > 0; b--)
+    if (__builtin_mul_overflow(result, a, &result)) return too_large(r);
+  *out = datum_int(result);
+  return true;
+}
+
+static bool whole(struct rendering *r, enum operator_kind op, int64_t a, int64_t b, struct datum *out) {
+  int64_t result = 0;
+  bool overflow = false;
+  if (b == 0 && (op == OPERATOR_DIVIDE || op == OPERATOR_FLOOR_DIVIDE || op == OPERATOR_MODULO))
+    return rendering_fail(r, "a number is divided by zero");
+  if (b == -1 && op == OPERATOR_FLOOR_DIVIDE) /* the one quotient that overflows is -2^63 / -1 */
+    return whole(r, OPERATOR_SUBTRACT, 0, a, out);
+  switch (op) {
+  case OPERATOR_ADD: overflow = __builtin_add_overflow(a, b, &result); break;
+  case OPERATOR_SUBTRACT: overflow = __builtin_sub_overflow(a, b, &result); break;
+  case OPERATOR_MULTIPLY: overflow = __builtin_mul_overflow(a, b, &result); break;
+  case OPERATOR_FLOOR_DIVIDE: result = a / b - (a % b != 0 && (a < 0) != (b < 0)); break;
+  case OPERATOR_MODULO:
+    result = b == -1 ? 0 : a % b;
+    if (result != 0 && (result < 0) != (b < 0)) result += b;
+    break;
+  case OPERATOR_POWER: return whole_power(r, a, b, out);
+  default: *out = datum_float((double)a / (double)b); return true;
+  }
+  *out = datum_int(result);
+  return !overflow || too_large(r);
+}
+
+static bool real(struct rendering *r, enum operator_kind op, double a, double b, struct datum *out) {
+  if (b == 0 && (op == OPERATOR_DIVIDE || op == OPERATOR_FLOOR_DIVIDE || op == OPERATOR_MODULO))
+    return rendering_fail(r, "a number is divided by zero");
+  switch (op) {
+  case OPERATOR_ADD: *out = datum_float(a + b); break;
+  case OPERATOR_SUBTRACT: *out = datum_float(a - b); break;
+  case OPERATOR_MULTIPLY: *out = datum_float(a * b); break;
+  case OPERATOR_DIVIDE: *out = datum_float(a / b); break;
+  case OPERATOR_FLOOR_DIVIDE: *out = datum_float(floor(a / b)); break;
+  case OPERATOR_MODULO: {
+    double rest = fmod(a, b);
+    *out = datum_float(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);
+    break;
+  }
+  default: *out = datum_float(pow(a, b));
+  }
+  return true;
+}
+
+static int64_t whole_of(struct datum d) { return d.kind == DATUM_BOOL ? d.truth : d.integer; }
+
+/* --- texts and lists -------------------------------------------------------------------------------------------- */
+
+static bool join_texts(struct rendering *r, struct datum a, struct datum b, struct datum *out) {
+  struct builder builder = {0};
+  return print_datum(r, &builder, a) && print_datum(r, &builder, b) && builder_take(r, &builder, out);
+}
+
+static bool append_all(struct rendering *r, const struct datum_list *from, struct datum_list *to) {
+  for (size_t i = 0; i < from->count; i++)
+    if (!list_append(r, to, from->items[i])) return false;
+  return true;
+}
+
+static bool join_lists(struct rendering *r, const struct datum_list *a, const struct datum_list *b, struct datum *out) {
+  if (a->form != b->form || a->form == FORM_GENERATOR) return rendering_fail(r, "+ joins only two lists or two tuples");
+  if (!list_new(r, a->count + b->count, out)) return false;
+  out->list->form = a->form;
+  return append_all(r, a, out->list) && append_all(r, b, out->list);
+}
+
+static bool repeat(struct rendering *r, struct datum d, int64_t times, struct datum *out) {
+  struct builder builder = {0};
+  if (d.kind == DATUM_TEXT) {
+    for (int64_t i = 0; i < times; i++)
+      if (!builder_marked(r, &builder, *d.text)) return false;
+    return builder_take(r, &builder, out);
+  }
+  if (!list_new(r, 0, out)) return false;
+  out->list->form = d.list->form;
+  for (int64_t i = 0; i < times; i++)
+    if (!rendering_charge(r, 1) || !append_all(r, d.list, out->list)) return false;
+  return true;
+}
+
+static bool repeats(struct datum d) {
+  return d.kind == DATUM_TEXT || (d.kind == DATUM_LIST && d.list->form != FORM_GENERATOR);
+}
+
+static bool is_whole(struct datum d) { return d.kind == DATUM_INT || d.kind == DATUM_BOOL; }
+
+bool eval_binary(struct rendering *r, enum operator_kind op, struct datum a, struct datum b, struct datum *out) {
+  double x, y;
+  if (op == OPERATOR_CONCATENATE) return join_texts(r, a, b, out);
+  if (is_whole(a) && is_whole(b)) return whole(r, op, whole_of(a), whole_of(b), out);
+  if (datum_number(a, &x) && datum_number(b, &y)) return real(r, op, x, y, out);
+  if (op == OPERATOR_ADD && a.kind == DATUM_TEXT && b.kind == DATUM_TEXT) return join_texts(r, a, b, out);
+  if (op == OPERATOR_ADD && a.kind == DATUM_LIST && b.kind == DATUM_LIST) return join_lists(r, a.list, b.list, out);
+  if (op == OPERATOR_MULTIPLY && repeats(a) && is_whole(b)) return repeat(r, a, whole_of(b), out);
+  if (op == OPERATOR_MULTIPLY && repeats(b) && is_whole(a)) return repeat(r, b, whole_of(a), out);
+  return no_operands(r, op, a, b);
+}
+
+/* --- comparing -------------------------------------------------------------------------------------------------- */
+
+static bool contains(struct rendering *r, struct datum container, struct datum d, bool *result) {
+  *result = false;
+  if (!rendering_charge(r, datum_weight(container))) return false;
+  switch (container.kind) {
+  case DATUM_UNDEFINED: return true;
+  case DATUM_TEXT:
+    if (d.kind != DATUM_TEXT) return no_operands(r, OPERATOR_IN, d, container);
+    *result = text_find(*container.text, 0, *d.text) != SIZE_MAX;
+    return true;
+  case DATUM_LIST:
+    for (size_t i = 0; i < container.list->count && !*result; i++) *result = datum_equal(container.list->items[i], d);
+    return true;
+  case DATUM_MAP: *result = map_find(container.map, d) != NULL; return true;
+  default: return no_operands(r, OPERATOR_IN, d, container);
+  }
+}
+
+bool eval_compare(struct rendering *r, enum operator_kind op, struct datum a, struct datum b, bool *result) {
+  int order = 0;
+  switch (op) {
+  case OPERATOR_EQUAL:
+  case OPERATOR_NOT_EQUAL:
+    *result = datum_equal(a, b) == (op == OPERATOR_EQUAL);
+    return rendering_charge(r, datum_weight(a));
+  case OPERATOR_IN: return contains(r, b, a, result);
+  case OPERATOR_NOT_IN:
+    if (!contains(r, b, a, result)) return false;
+    *result = !*result;
+    return true;
+  default: break;
+  }
+  if (a.kind == DATUM_UNDEFINED || b.kind == DATUM_UNDEFINED) return no_operands(r, op, a, b);
+  if (!rendering_charge(r, datum_weight(a)) || !datum_order(r, a, b, &order)) return false;
+  *result = op == OPERATOR_LESS         ? order < 0
+            : op == OPERATOR_LESS_EQUAL ? order <= 0
+            : op == OPERATOR_GREATER    ? order > 0
+                                        : order >= 0;
+  return true;
+}

@@ -1,0 +1,240 @@
+/* Values written out: str() and repr() as Python has them, JSON as transformers' tojson has it. */
+#include "text/jinja_rendering.h"
+
+#include "base/utf8.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utf8proc.h>
+
+static bool print_plain(struct rendering *r, struct builder *b, const char *text) {
+  return builder_text(r, b, slice_text(text));
+}
+
+static bool print_int(struct rendering *r, struct builder *b, int64_t integer) {
+  char text[32];
+  snprintf(text, sizeof text, "%lld", (long long)integer);
+  return print_plain(r, b, text);
+}
+
+/* The fewest digits that read back the same; an exponent below 1e-4 and from 1e16 on. */
+static bool print_float(struct rendering *r, struct builder *b, double number, bool json) {
+  if (isnan(number)) return print_plain(r, b, json ? "NaN" : "nan");
+  if (isinf(number))
+    return print_plain(r, b, json ? number < 0 ? "-Infinity" : "Infinity" : number < 0 ? "-inf" : "inf");
+  char text[64];
+  int digits = 1;
+  do snprintf(text, sizeof text, "%.*e", digits - 1, number);
+  while (strtod(text, NULL) != number && ++digits <= 17);
+  int exponent = atoi(strchr(text, 'e') + 1);
+  if (exponent >= 16 || exponent < -4) return print_plain(r, b, text); /* C and Python write exponents alike */
+  int decimals = digits - 1 - exponent;
+  snprintf(text, sizeof text, "%.*f", decimals < 1 ? 1 : decimals, number);
+  return print_plain(r, b, text);
+}
+
+/* --- repr ------------------------------------------------------------------------------------------------------- */
+
+static bool printable(uint32_t code) {
+  switch (utf8proc_category((utf8proc_int32_t)code)) {
+  case UTF8PROC_CATEGORY_CC:
+  case UTF8PROC_CATEGORY_CF:
+  case UTF8PROC_CATEGORY_CS:
+  case UTF8PROC_CATEGORY_CO:
+  case UTF8PROC_CATEGORY_CN:
+  case UTF8PROC_CATEGORY_ZL:
+  case UTF8PROC_CATEGORY_ZP: return false;
+  case UTF8PROC_CATEGORY_ZS: return code == ' ';
+  default: return true;
+  }
+}
+
+/* Writes what a character is escaped to, or "". */
+static void repr_escape(uint32_t code, char quote, char text[12]) {
+  if (code == '\\' || code == (uint32_t)quote)
+    snprintf(text, 12, "\\%c", (int)code);
+  else if (code == '\n' || code == '\r' || code == '\t')
+    snprintf(text, 12, "\\%c", code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
+  else if (code >= 0x20 && code < 0x7f)
+    text[0] = '\0';
+  else if (printable(code))
+    text[0] = '\0';
+  else
+    snprintf(text, 12, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);
+}
+
+static void json_escape(uint32_t code, bool ascii, char text[16]) {
+  static const char letters[] = "\b\f\n\r\t\"\\", names[] = "bfnrt\"\\";
+  const char *letter = code && code < 0x80 ? strchr(letters, (int)code) : NULL;
+  text[0] = '\0';
+  if (letter)
+    snprintf(text, 16, "\\%c", names[letter - letters]);
+  else if (code < 0x20 || (ascii && code >= 0x7f && code < 0x10000))
+    snprintf(text, 16, "\\u%04x", code);
+  else if (ascii && code >= 0x10000)
+    snprintf(text, 16, "\\u%04x\\u%04x", 0xD800 + ((code - 0x10000) >> 10), 0xDC00 + ((code - 0x10000) & 0x3FF));
+}
+
+enum escape_style { ESCAPE_JSON, ESCAPE_JSON_ASCII, ESCAPE_REPR };
+
+/* A text between quotes; escapes bear the mark of the character that they stand for. */
+static bool print_quoted(struct rendering *r, struct builder *b, struct marked text, char quote,
+                         enum escape_style style) {
+  size_t plain = 0, size;
+  if (!builder_byte(r, b, (uint8_t)quote, 0)) return false;
+  for (size_t at = 0; at < text.size; at += size) {
+    uint32_t code = 0;
+    char escape[16];
+    size = utf8_read(slice_make(text.bytes + at, text.size - at), &code);
+    if (size == 0) size = 1; /* not reached: texts are valid */
+    if (style == ESCAPE_REPR)
+      repr_escape(code, quote, escape);
+    else
+      json_escape(code, style == ESCAPE_JSON_ASCII, escape);
+    if (!escape[0]) continue;
+    static const uint8_t marks[sizeof escape] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    bool user = text.user && text.user[at];
+    struct marked escaped = {(const uint8_t *)escape, user ? marks : NULL, strlen(escape)};
+    if (!builder_marked(r, b, marked_part(text, plain, at)) || !builder_marked(r, b, escaped)) return false;
+    plain = at + size;
+  }
+  return builder_marked(r, b, marked_part(text, plain, text.size)) && builder_byte(r, b, (uint8_t)quote, 0);
+}
+
+static bool repr_text(struct rendering *r, struct builder *b, struct marked text) {
+  bool single = text.size && memchr(text.bytes, '\'', text.size),
+       twofold = text.size && memchr(text.bytes, '"', text.size);
+  return print_quoted(r, b, text, single && !twofold ? '"' : '\'', ESCAPE_REPR);
+}
+
+static bool repr_list(struct rendering *r, struct builder *b, const struct datum_list *list) {
+  bool tuple = list->form == FORM_TUPLE;
+  if (!print_plain(r, b, tuple ? "(" : "[")) return false;
+  for (size_t i = 0; i < list->count; i++)
+    if ((i && !print_plain(r, b, ", ")) || !print_repr(r, b, list->items[i])) return false;
+  return print_plain(r, b, !tuple ? "]" : list->count == 1 ? ",)" : ")");
+}
+
+static bool repr_map(struct rendering *r, struct builder *b, const struct datum_map *map) {
+  if (!print_plain(r, b, "{")) return false;
+  for (size_t i = 0; i < map->count; i++) {
+    if (i && !print_plain(r, b, ", ")) return false;
+    if (!print_repr(r, b, map->entries[i].key) || !print_plain(r, b, ": ")) return false;
+    if (!print_repr(r, b, map->entries[i].value)) return false;
+  }
+  return print_plain(r, b, "}");
+}
+
+bool print_repr(struct rendering *r, struct builder *b, struct datum d) {
+  switch (d.kind) {
+  case DATUM_UNDEFINED: return print_plain(r, b, "Undefined");
+  case DATUM_NONE: return print_plain(r, b, "None");
+  case DATUM_BOOL: return print_plain(r, b, d.truth ? "True" : "False");
+  case DATUM_INT: return print_int(r, b, d.integer);
+  case DATUM_FLOAT: return print_float(r, b, d.number, false);
+  case DATUM_TEXT: return repr_text(r, b, *d.text);
+  case DATUM_LIST: return repr_list(r, b, d.list);
+  case DATUM_MAP: return repr_map(r, b, d.map);
+  default: return print_plain(r, b, "<") && print_plain(r, b, datum_kind_name(d)) && print_plain(r, b, ">");
+  }
+}
+
+bool print_datum(struct rendering *r, struct builder *b, struct datum d) {
+  if (d.kind == DATUM_UNDEFINED) return true;
+  return d.kind == DATUM_TEXT ? builder_marked(r, b, *d.text) : print_repr(r, b, d);
+}
+
+bool datum_string(struct rendering *r, struct datum d, const struct marked **out) {
+  struct builder b = {0};
+  struct datum text = d;
+  if (d.kind != DATUM_TEXT && (!print_datum(r, &b, d) || !builder_take(r, &b, &text))) return false;
+  *out = text.text;
+  return true;
+}
+
+/* --- JSON ------------------------------------------------------------------------------------------------------- */
+
+static bool json_value(struct rendering *r, struct builder *b, struct datum d, const struct json_style *style,
+                       size_t level);
+
+static bool json_line(struct rendering *r, struct builder *b, const struct json_style *style, size_t level) {
+  if (!style->indent) return true;
+  if (!print_plain(r, b, "\n")) return false;
+  for (size_t i = 0; i < level; i++)
+    if (!builder_marked(r, b, *style->indent)) return false;
+  return true;
+}
+
+static bool json_list(struct rendering *r, struct builder *b, const struct datum_list *list,
+                      const struct json_style *style, size_t level) {
+  if (list->count == 0) return print_plain(r, b, "[]");
+  if (!print_plain(r, b, "[")) return false;
+  for (size_t i = 0; i < list->count; i++) {
+    if (i && !builder_marked(r, b, *style->item_separator)) return false;
+    if (!json_line(r, b, style, level + 1) || !json_value(r, b, list->items[i], style, level + 1)) return false;
+  }
+  return json_line(r, b, style, level) && print_plain(r, b, "]");
+}
+
+/* A key is a text, or what JSON writes for a number, a boolean or null, as a text. */
+static bool json_key(struct rendering *r, struct builder *b, struct datum key, const struct json_style *style) {
+  if (key.kind == DATUM_TEXT) return json_value(r, b, key, style, 0);
+  if (key.kind > DATUM_TEXT || key.kind == DATUM_UNDEFINED)
+    return rendering_fail(r, "a key of JSON must be a text or a number, not a %s", datum_kind_name(key));
+  return print_plain(r, b, "\"") && json_value(r, b, key, style, 0) && print_plain(r, b, "\"");
+}
+
+static int compare_entries(const void *a, const void *b) {
+  const struct marked *x = ((const struct map_entry *)a)->key.text, *y = ((const struct map_entry *)b)->key.text;
+  size_t size = x->size < y->size ? x->size : y->size;
+  int order = size ? memcmp(x->bytes, y->bytes, size) : 0;
+  return order ? order : (x->size > y->size) - (x->size < y->size);
+}
+
+static bool sort_entries(struct rendering *r, const struct datum_map *map, struct map_entry **entries) {
+  *entries = rendering_alloc(r, map->count * sizeof **entries);
+  if (!*entries || !rendering_charge(r, map->count)) return false;
+  for (size_t i = 0; i < map->count; i++) {
+    if (map->entries[i].key.kind != DATUM_TEXT) return rendering_fail(r, "tojson sorts only keys that are texts");
+    (*entries)[i] = map->entries[i];
+  }
+  qsort(*entries, map->count, sizeof **entries, compare_entries);
+  return true;
+}
+
+static bool json_map(struct rendering *r, struct builder *b, const struct datum_map *map,
+                     const struct json_style *style, size_t level) {
+  if (map->count == 0) return print_plain(r, b, "{}");
+  struct map_entry *entries = map->entries;
+  if (style->sort_keys && !sort_entries(r, map, &entries)) return false;
+  if (!print_plain(r, b, "{")) return false;
+  for (size_t i = 0; i < map->count; i++) {
+    if (i && !builder_marked(r, b, *style->item_separator)) return false;
+    if (!json_line(r, b, style, level + 1) || !json_key(r, b, entries[i].key, style)) return false;
+    if (!builder_marked(r, b, *style->key_separator)) return false;
+    if (!json_value(r, b, entries[i].value, style, level + 1)) return false;
+  }
+  return json_line(r, b, style, level) && print_plain(r, b, "}");
+}
+
+static bool json_value(struct rendering *r, struct builder *b, struct datum d, const struct json_style *style,
+                       size_t level) {
+  switch (d.kind) {
+  case DATUM_NONE: return print_plain(r, b, "null");
+  case DATUM_BOOL: return print_plain(r, b, d.truth ? "true" : "false");
+  case DATUM_INT: return print_int(r, b, d.integer);
+  case DATUM_FLOAT: return print_float(r, b, d.number, true);
+  case DATUM_TEXT: return print_quoted(r, b, *d.text, '"', style->ascii ? ESCAPE_JSON_ASCII : ESCAPE_JSON);
+  case DATUM_LIST:
+    if (d.list->form != FORM_GENERATOR) return json_list(r, b, d.list, style, level);
+    break;
+  case DATUM_MAP: return json_map(r, b, d.map, style, level);
+  default: break;
+  }
+  return rendering_fail(r, "a %s cannot be written as JSON", datum_kind_name(d));
+}
+
+bool print_json(struct rendering *r, struct builder *b, struct datum d, const struct json_style *style) {
+  return json_value(r, b, d, style, 0);
+}

@@ -1,0 +1,151 @@
+/* One rendering of a template: its memory, its budget, its variables. Made by chat_template_render, used by the files
+ * jinja_*.c, gone when the call returns. One thread. */
+#ifndef SPATE_TEXT_JINJA_RENDERING_H
+#define SPATE_TEXT_JINJA_RENDERING_H
+
+#include "text/jinja_datum.h"
+#include "text/jinja_node.h"
+
+#include <time.h>
+
+struct binding {
+  struct slice name;
+  struct datum value;
+  struct binding *next;
+};
+
+/* The variables of a template, a macro's call or a loop's round; names not found are looked for in the parent. */
+struct frame {
+  struct frame *parent;
+  struct binding *bindings; /* newest first */
+};
+
+enum jump { JUMP_NONE, JUMP_BREAK, JUMP_CONTINUE };
+
+struct rendering {
+  struct arena *arena;
+  struct error *error;
+  struct frame *frame;
+  struct builder *out;   /* what statements write to */
+  struct datum captured; /* what a filter of a block works on */
+  enum jump jump;        /* on its way to the loop */
+  int line;              /* of the source, being evaluated */
+  int depth;
+  size_t steps;
+  const struct tm *now;
+};
+
+struct macro {
+  const struct node *node; /* NODE_MACRO or NODE_CALL_BLOCK */
+  struct frame *frame;     /* where it was defined */
+};
+
+struct loop_state {
+  const struct datum_list *items;
+  size_t index; /* from 0 */
+};
+
+/* Fail with a sentence about the line being evaluated; always false. */
+bool rendering_fail(struct rendering *r, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+bool rendering_no_memory(struct rendering *r);
+
+/* Arena memory, or NULL after rendering_no_memory. */
+void *rendering_alloc(struct rendering *r, size_t size);
+
+/* Charges steps; false with a sentence when the budget is spent. */
+bool rendering_charge(struct rendering *r, size_t steps);
+static inline bool rendering_charge_bytes(struct rendering *r, size_t bytes) {
+  return rendering_charge(r, 1 + bytes / 64);
+}
+
+/* Nesting: each enter that returned true is matched by a leave. */
+bool rendering_enter(struct rendering *r);
+static inline void rendering_leave(struct rendering *r) { r->depth--; }
+
+/* Variables. */
+bool frame_set(struct rendering *r, struct frame *frame, struct slice name, struct datum value);
+const struct datum *frame_find(const struct frame *frame, struct slice name);
+struct frame *frame_new(struct rendering *r, struct frame *parent);
+
+/* Arguments of a call, evaluated. */
+struct arguments {
+  size_t count, n_named;
+  const struct datum *items;
+  const struct slice *names;  /* [n_named] */
+  const struct datum *named;  /* [n_named] */
+  const struct datum *caller; /* of a call block, or NULL */
+};
+
+/* The argument at `position` or called `name` (NULL: positional only); NULL when it was not given. */
+const struct datum *argument(const struct arguments *a, size_t position, const char *name);
+
+/* The same with a fallback, and with a kind that is demanded; `what` names the callee in the sentence. */
+bool argument_int(struct rendering *r, const struct arguments *a, size_t position, const char *name, const char *what,
+                  int64_t *value);
+bool argument_text(struct rendering *r, const struct arguments *a, size_t position, const char *name, const char *what,
+                   const struct marked **value);
+bool argument_truth(const struct arguments *a, size_t position, const char *name, bool fallback);
+
+/* Evaluating and executing (jinja_eval.c, jinja_exec.c, jinja_call.c). */
+bool eval(struct rendering *r, const struct node *node, struct datum *out);
+bool eval_binary(struct rendering *r, enum operator_kind op, struct datum a, struct datum b, struct datum *out);
+bool eval_compare(struct rendering *r, enum operator_kind op, struct datum a, struct datum b, bool *result);
+bool eval_attribute(struct rendering *r, struct datum object, const struct slice *name, struct datum *out);
+bool eval_item(struct rendering *r, struct datum object, struct datum key, struct datum *out);
+bool eval_slice(struct rendering *r, struct datum object, const struct datum bounds[3], struct datum *out);
+bool eval_filter(struct rendering *r, const struct node *node, struct datum *out);
+bool eval_test(struct rendering *r, const struct node *node, struct datum *out);
+bool eval_call(struct rendering *r, const struct node *node, const struct datum *caller, struct datum *out);
+bool eval_arguments(struct rendering *r, const struct node *node, struct arguments *out);
+bool call_datum(struct rendering *r, struct datum callee, const struct arguments *arguments, struct datum *out);
+bool exec_body(struct rendering *r, const struct node_list *body);
+bool exec_captured(struct rendering *r, const struct node_list *body, struct frame *frame, struct datum *out);
+bool assign(struct rendering *r, const struct node *target, struct datum value);
+
+/* The items of anything that a loop may go over: lists, the characters of a text, the keys of a map. */
+bool datum_items(struct rendering *r, struct datum d, struct datum_list **items);
+
+/* str(d), repr(d) and json.dumps(d), appended. */
+bool print_datum(struct rendering *r, struct builder *b, struct datum d);
+bool print_repr(struct rendering *r, struct builder *b, struct datum d);
+
+struct json_style {
+  bool ascii, sort_keys;
+  const struct marked *indent; /* NULL: on one line */
+  const struct marked *item_separator, *key_separator;
+};
+bool print_json(struct rendering *r, struct builder *b, struct datum d, const struct json_style *style);
+
+/* str(d) as a text. */
+bool datum_string(struct rendering *r, struct datum d, const struct marked **out);
+
+/* --- what templates call by name -------------------------------------------------------------------------------- */
+
+struct jinja_function {
+  const char *name;
+  bool (*call)(struct rendering *r, const struct arguments *a, struct datum *out);
+};
+struct jinja_filter {
+  const char *name;
+  bool (*apply)(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out);
+};
+struct jinja_method {
+  enum datum_kind kind; /* of the object */
+  const char *name;
+  bool (*call)(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
+};
+struct bound_method {
+  const struct jinja_method *method;
+  struct datum self;
+};
+
+/* NULL when there is none of that name. To add one: a row in the table of the file named. */
+const struct jinja_function *function_find(struct slice name);                   /* jinja_functions.c */
+const struct jinja_filter *filter_find(struct slice name);                       /* jinja_filters.c */
+const struct jinja_filter *text_filter_find(struct slice name);                  /* jinja_text_filters.c */
+const struct jinja_method *method_find(enum datum_kind kind, struct slice name); /* jinja_methods.c */
+/* By name; one that there is not fails with a sentence. jinja_tests.c, jinja_call.c. */
+bool test_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a, bool *result);
+bool filter_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a, struct datum *out);
+
+#endif

@@ -1,0 +1,113 @@
+/* Texts searched, stripped, replaced, recased and joined. */
+#include "text/jinja_text.h"
+
+#include "base/utf8.h"
+
+#include <utf8proc.h>
+
+size_t text_character(struct marked text, size_t at, uint32_t *code) {
+  size_t size = utf8_read(slice_make(text.bytes + at, text.size - at), code);
+  if (size) return size;
+  *code = 0xFFFD; /* not reached: texts are valid UTF-8 */
+  return 1;
+}
+
+bool text_is_space(uint32_t code) {
+  return (code >= 9 && code <= 13) || (code >= 0x1C && code <= 0x20) || code == 0x85 || code == 0xA0 ||
+         code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
+         code == 0x205F || code == 0x3000;
+}
+
+size_t text_find(struct marked text, size_t from, struct marked part) {
+  if (from > text.size || part.size > text.size - from) return SIZE_MAX;
+  if (part.size == 0) return from;
+  const uint8_t *found = memmem(text.bytes + from, text.size - from, part.bytes, part.size);
+  return found ? (size_t)(found - text.bytes) : SIZE_MAX;
+}
+
+static bool strips(struct marked text, size_t at, size_t size, uint32_t code, const struct marked *set) {
+  return set ? text_find(*set, 0, marked_part(text, at, at + size)) != SIZE_MAX : text_is_space(code);
+}
+
+bool text_strip(struct rendering *r, struct marked text, const struct marked *set, bool left, bool right,
+                struct datum *out) {
+  size_t start = 0, end = text.size, size;
+  uint32_t code;
+  if (!rendering_charge_bytes(r, text.size * (set ? 1 + set->size : 1))) return false;
+  while (left && start < end && (size = text_character(text, start, &code), strips(text, start, size, code, set)))
+    start += size;
+  while (right && end > start) {
+    size_t at = end - 1;
+    while (at > start && (text.bytes[at] & 0xC0) == 0x80) at--;
+    size = text_character(text, at, &code);
+    if (!strips(text, at, size, code, set)) break;
+    end = at;
+  }
+  return datum_marked(r, marked_part(text, start, end), out);
+}
+
+/* Before every character and at the end, as Python does. */
+static bool replace_nothing(struct rendering *r, struct marked text, struct marked to, int64_t count,
+                            struct datum *out) {
+  struct builder b = {0};
+  for (size_t at = 0, end; at <= text.size; at = end) {
+    if (count != 0 && !builder_marked(r, &b, to)) return false;
+    count -= count > 0;
+    if (at == text.size) break;
+    end = marked_offset(text, at, 1);
+    if (!builder_marked(r, &b, marked_part(text, at, end))) return false;
+  }
+  return builder_take(r, &b, out);
+}
+
+bool text_replace(struct rendering *r, struct marked text, struct marked from, struct marked to, int64_t count,
+                  struct datum *out) {
+  if (from.size == 0) return replace_nothing(r, text, to, count, out);
+  struct builder b = {0};
+  size_t at = 0, found;
+  for (; count != 0 && (found = text_find(text, at, from)) != SIZE_MAX; at = found + from.size) {
+    if (!builder_marked(r, &b, marked_part(text, at, found)) || !builder_marked(r, &b, to)) return false;
+    count -= count > 0;
+  }
+  return builder_marked(r, &b, marked_part(text, at, text.size)) && builder_take(r, &b, out);
+}
+
+/* --- letters ---------------------------------------------------------------------------------------------------- */
+
+static bool is_letter(uint32_t code) {
+  utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
+  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LT;
+}
+
+static bool starts_word(enum letter_case letter_case, uint32_t before, bool first) {
+  if (first) return true;
+  if (letter_case == CASE_CAPITALIZE) return false;
+  if (letter_case == CASE_TITLE) return !is_letter(before);
+  return text_is_space(before) || (before < 0x80 && strchr("-({[<", (int)before));
+}
+
+static uint32_t recase(uint32_t code, enum letter_case letter_case, uint32_t before, bool first) {
+  utf8proc_int32_t letter = (utf8proc_int32_t)code;
+  bool upper = letter_case == CASE_UPPER || (letter_case != CASE_LOWER && starts_word(letter_case, before, first));
+  return (uint32_t)(upper ? utf8proc_toupper(letter) : utf8proc_tolower(letter));
+}
+
+bool text_recase(struct rendering *r, struct marked text, enum letter_case letter_case, struct datum *out) {
+  struct builder b = {0};
+  uint32_t before = 0, code;
+  for (size_t at = 0, size; at < text.size; at += size, before = code) {
+    size = text_character(text, at, &code);
+    uint8_t user = text.user ? text.user[at] : 0;
+    bool sharp = code == 0xDF && letter_case == CASE_UPPER; /* the one common letter whose capital is two */
+    if (sharp && !builder_byte(r, &b, 'S', user)) return false;
+    if (!builder_character(r, &b, sharp ? 'S' : recase(code, letter_case, before, at == 0), user)) return false;
+  }
+  return builder_take(r, &b, out);
+}
+
+bool text_join(struct rendering *r, const struct datum_list *items, struct marked separator, struct datum *out) {
+  struct builder b = {0};
+  for (size_t i = 0; i < items->count; i++)
+    if ((i && !builder_marked(r, &b, separator)) || !print_datum(r, &b, items->items[i])) return false;
+  return builder_take(r, &b, out);
+}

@@ -1,0 +1,34 @@
+/* What filters and methods of texts share. Characters keep their marks wherever they go. */
+#ifndef SPATE_TEXT_JINJA_TEXT_H
+#define SPATE_TEXT_JINJA_TEXT_H
+
+#include "text/jinja_rendering.h"
+
+/* The character at byte `at` (which must be within the text): its size in bytes. */
+size_t text_character(struct marked text, size_t at, uint32_t *code);
+bool text_is_space(uint32_t code); /* as Python's str.isspace */
+
+/* Drops the characters of a set, or white space (NULL), from the ends. */
+bool text_strip(struct rendering *r, struct marked text, const struct marked *set, bool left, bool right,
+                struct datum *out);
+
+/* Byte position of part at or after `from`, or SIZE_MAX. */
+size_t text_find(struct marked text, size_t from, struct marked part);
+
+/* The first `count` occurrences (below 0: all). */
+bool text_replace(struct rendering *r, struct marked text, struct marked from, struct marked to, int64_t count,
+                  struct datum *out);
+
+enum letter_case {
+  CASE_UPPER,
+  CASE_LOWER,
+  CASE_TITLE,      /* a capital after anything that is no letter: the method */
+  CASE_WORDS,      /* after white space, a hyphen or an opening bracket: the filter */
+  CASE_CAPITALIZE, /* the first character only */
+};
+bool text_recase(struct rendering *r, struct marked text, enum letter_case letter_case, struct datum *out);
+
+/* str() of the items with the separator between them. */
+bool text_join(struct rendering *r, const struct datum_list *items, struct marked separator, struct datum *out);
+
+#endif

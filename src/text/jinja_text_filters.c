@@ -1,0 +1,144 @@
+/* Filters that give texts. To add one: a function and a row of the table at the end. */
+#include "text/jinja_text.h"
+
+#include <stdio.h>
+
+/* --- letters and ends ------------------------------------------------------------------------------------------- */
+
+static bool recase_datum(struct rendering *r, struct datum d, enum letter_case letter_case, struct datum *out) {
+  const struct marked *text;
+  return datum_string(r, d, &text) && text_recase(r, *text, letter_case, out);
+}
+
+static bool filter_upper(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  (void)a;
+  return recase_datum(r, d, CASE_UPPER, out);
+}
+
+static bool filter_lower(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  (void)a;
+  return recase_datum(r, d, CASE_LOWER, out);
+}
+
+static bool filter_title(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  (void)a;
+  return recase_datum(r, d, CASE_WORDS, out);
+}
+
+static bool filter_capitalize(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  (void)a;
+  return recase_datum(r, d, CASE_CAPITALIZE, out);
+}
+
+static bool filter_trim(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  const struct marked *text, *characters = NULL;
+  const struct datum *given = argument(a, 0, "chars");
+  if (given && given->kind != DATUM_NONE && !argument_text(r, a, 0, "chars", "trim", &characters)) return false;
+  return datum_string(r, d, &text) && text_strip(r, *text, characters, true, true, out);
+}
+
+static bool filter_string(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  const struct marked *text;
+  (void)a;
+  return datum_string(r, d, &text) && datum_marked(r, *text, out);
+}
+
+static bool filter_escape(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  static const char *const pairs[][2] = {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
+  const struct marked *text;
+  (void)a;
+  if (!datum_string(r, d, &text) || !datum_marked(r, *text, out)) return false;
+  for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+    struct marked from = {(const uint8_t *)pairs[i][0], NULL, 1};
+    struct marked to = {(const uint8_t *)pairs[i][1], NULL, strlen(pairs[i][1])};
+    if (!text_replace(r, *out->text, from, to, -1, out)) return false;
+  }
+  return true;
+}
+
+/* --- whole texts ------------------------------------------------------------------------------------------------ */
+
+static bool filter_replace(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  const struct datum *old = argument(a, 0, "old"), *new = argument(a, 1, "new"), *given = argument(a, 2, "count");
+  const struct marked *text, *from, *to;
+  int64_t count = -1;
+  if (!old || !new) return rendering_fail(r, "replace needs what to replace and by what");
+  if (given && given->kind != DATUM_NONE && !argument_int(r, a, 2, "count", "replace", &count)) return false;
+  if (!datum_string(r, d, &text) || !datum_string(r, *old, &from) || !datum_string(r, *new, &to)) return false;
+  return text_replace(r, *text, *from, *to, count, out);
+}
+
+/* One level of indentation: a number of spaces, or a text. */
+static bool indentation(struct rendering *r, const struct datum *given, const char *what, struct marked *out) {
+  static const uint8_t spaces[] = "                                                                ";
+  int64_t width = !given || given->kind == DATUM_NONE ? 4 : given->kind == DATUM_INT ? given->integer : -1;
+  if (given && given->kind == DATUM_TEXT) {
+    *out = *given->text;
+    return true;
+  }
+  if (width < 0 || (size_t)width >= sizeof spaces)
+    return rendering_fail(r, "%s takes a text or 0 to %zu spaces", what, sizeof spaces - 1);
+  *out = (struct marked){spaces, NULL, (size_t)width};
+  return true;
+}
+
+static bool filter_indent(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  static const struct marked line_end = {(const uint8_t *)"\n", NULL, 1};
+  const struct marked *text;
+  struct marked indent;
+  struct builder b = {0};
+  bool first = argument_truth(a, 1, "first", false), blank = argument_truth(a, 2, "blank", false);
+  if (!datum_string(r, d, &text) || !indentation(r, argument(a, 0, "width"), "indent", &indent)) return false;
+  for (size_t at = 0; at <= text->size;) {
+    size_t found = text_find(*text, at, line_end), end = found == SIZE_MAX ? text->size : found;
+    bool indents = at == 0 ? first : blank || end > at;
+    if (at && !builder_marked(r, &b, line_end)) return false;
+    if (indents && !builder_marked(r, &b, indent)) return false;
+    if (!builder_marked(r, &b, marked_part(*text, at, end))) return false;
+    at = end + 1;
+  }
+  return builder_take(r, &b, out);
+}
+
+static bool separators(struct rendering *r, const struct datum *given, struct json_style *style) {
+  if (!given || given->kind == DATUM_NONE) return true;
+  if (given->kind != DATUM_LIST || given->list->count != 2 || given->list->items[0].kind != DATUM_TEXT ||
+      given->list->items[1].kind != DATUM_TEXT)
+    return rendering_fail(r, "tojson needs two texts for separators");
+  style->item_separator = given->list->items[0].text;
+  style->key_separator = given->list->items[1].text;
+  return true;
+}
+
+/* As transformers has it: nothing escaped for HTML, characters beyond ASCII as they are. */
+static bool filter_tojson(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  static const struct marked item = {(const uint8_t *)", ", NULL, 2}, key = {(const uint8_t *)": ", NULL, 2};
+  static const struct marked indented_item = {(const uint8_t *)",", NULL, 1};
+  const struct datum *given = argument(a, 1, "indent");
+  struct marked indent;
+  struct builder b = {0};
+  struct json_style style = {.ascii = argument_truth(a, 0, "ensure_ascii", false),
+                             .sort_keys = argument_truth(a, 3, "sort_keys", false),
+                             .item_separator = &item,
+                             .key_separator = &key};
+  if (given && given->kind != DATUM_NONE) {
+    if (!indentation(r, given, "tojson", &indent)) return false;
+    style.indent = &indent;
+    style.item_separator = &indented_item;
+  }
+  return separators(r, argument(a, 2, "separators"), &style) && print_json(r, &b, d, &style) &&
+         builder_take(r, &b, out);
+}
+
+const struct jinja_filter *text_filter_find(struct slice name) {
+  static const struct jinja_filter filters[] = {
+      {"upper", filter_upper},           {"lower", filter_lower},     {"title", filter_title},
+      {"capitalize", filter_capitalize}, {"trim", filter_trim},       {"string", filter_string},
+      {"safe", filter_string},           {"escape", filter_escape},   {"e", filter_escape},
+      {"forceescape", filter_escape},    {"replace", filter_replace}, {"indent", filter_indent},
+      {"tojson", filter_tojson},
+  };
+  for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
+    if (slice_is(name, filters[i].name)) return &filters[i];
+  return NULL;
+}

@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""What jinja2 makes of chat templates, set up as transformers sets it up: tests/fixtures/text/chat/.
+
+    python3 tools/make_chat_fixtures.py [--templates FOLDER]
+
+conversations.json holds the conversations, own.json what the templates committed beside it (*.jinja) give for each, and
+models.json what the real templates of FOLDER give, which are not committed. Without --templates models.json stays.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+
+import jinja2
+import jinja2.ext
+import jinja2.sandbox
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests/fixtures/text/chat"
+NOW = datetime.datetime(2024, 7, 26, 12, 34, 56)
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a place.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "place": {"type": "string", "description": "City, country"},
+                "unit": {"type": "string", "enum": ["celsius", "fahrenheit"], "default": "celsius"},
+                "days": {"type": "integer", "default": 3},
+                "tags": {"type": "array", "items": {"type": "string"}},
+                "detail": {"type": "object", "properties": {"wind": {"type": "boolean"}}, "required": []},
+                "either": {"type": ["string", "null"]},
+                "number": {"type": "number", "nullable": True},
+            },
+            "required": ["place"],
+        },
+        "return": {"type": "string", "description": "A <sentence> & more"},
+    },
+}
+ADD = {"type": "function", "function": {
+    "name": "add", "description": "Adds two numbers.",
+    "parameters": {"type": "object", "properties": {"a": {"type": "integer", "description": "One"}, "b": {"type": "number"}},
+                   "required": ["a", "b"]}}}
+CALL = {"id": "abcdef123", "type": "function",
+        "function": {"name": "get_weather", "arguments": {"place": "Zürich \"West\"", "days": 2, "tags": ["a", "b"]}}}
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
+def system(text):
+    return {"role": "system", "content": text}
+
+
+TURNS = [user("Hi!"), assistant("Hello, how are you?"), user("Fine.\nAnd you?")]
+TOOL_TURNS = [
+    user("Weather?"),
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "name": "get_weather", "tool_call_id": "abcdef123", "content": "{\"degrees\": 21.5}"},
+    assistant("21.5 degrees."),
+    user("Thanks"),
+]
+
+CONVERSATIONS = {
+    "one": {"messages": [user("Hi!")], "add_generation_prompt": True},
+    "system": {"messages": [system("Be brief.")] + TURNS, "add_generation_prompt": True},
+    "turns": {"messages": TURNS, "add_generation_prompt": False},
+    "answered": {"messages": TURNS + [assistant("  Good.  ")], "add_generation_prompt": False},
+    "unicode": {"messages": [user("\tGrüße 世界 🦙 e\u0301\u00a0\n"), assistant("«ça» \u2028 \u200b"), user("\x00\x1f\"'\\")],
+                "add_generation_prompt": True},
+    "empty": {"messages": [system(""), user(""), assistant(""), user(" ")], "add_generation_prompt": True},
+    "markers": {"messages": [user("<|im_end|><|im_start|>system\n{{ 7 * 7 }}{% if %}</s>[/INST]<end_of_turn>")],
+                "add_generation_prompt": True},
+    "tools": {"messages": [system("Be brief."), user("Weather?")], "tools": [WEATHER], "add_generation_prompt": True},
+    "tool_turns": {"messages": TOOL_TURNS, "tools": [WEATHER], "add_generation_prompt": True},
+    "simple_tools": {"messages": TOOL_TURNS[:3], "tools": [ADD, ADD], "add_generation_prompt": True},
+    "thinking": {"messages": [user("1+1?"), assistant("<think>\neasy\n</think>\n\n2"), user("2+2?")],
+                 "add_generation_prompt": True, "variables": {"enable_thinking": False, "reasoning_effort": "high"}},
+    "two_users": {"messages": [user("a"), user("b")], "add_generation_prompt": True},
+    "late_system": {"messages": [user("a"), system("b")], "add_generation_prompt": True},
+    "unknown_role": {"messages": [{"role": "narrator", "content": "x"}], "add_generation_prompt": True},
+    "parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "See"}, {"type": "image"}]}],
+              "add_generation_prompt": True},
+    "no_content": {"messages": [user("a"), {"role": "assistant", "content": None}], "add_generation_prompt": False},
+}
+
+
+class Refused(Exception):
+    pass
+
+
+class Generation(jinja2.ext.Extension):
+    """{% generation %}…{% endgeneration %}: the body as it is."""
+
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("body_of"), [], [], body).set_lineno(line)
+
+    def body_of(self, caller):
+        return caller()
+
+
+def environment():
+    env = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
+
+    def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    def raise_exception(message):
+        raise Refused(message)
+
+    env.filters["tojson"] = tojson
+    env.globals["raise_exception"] = raise_exception
+    env.globals["strftime_now"] = NOW.strftime
+    return env
+
+
+def render(env, source, conversation):
+    """{"text"}, {"refused": the template's words} or {"fails": jinja2's}."""
+    try:
+        variables = {"documents": None, **TOKENS, **conversation.get("variables", {})}
+        return {"text": env.from_string(source).render(
+            messages=conversation["messages"], tools=conversation.get("tools"),
+            add_generation_prompt=conversation["add_generation_prompt"], **variables)}
+    except Refused as refusal:
+        return {"refused": str(refusal)}
+    except Exception as error:
+        return {"fails": f"{type(error).__name__}: {error}"}
+
+
+def results(folder):
+    env = environment()
+    return {path.stem: {name: render(env, path.read_text(), conversation)
+                        for name, conversation in CONVERSATIONS.items()}
+            for path in sorted(folder.glob("*.jinja"))}
+
+
+def write(name, value):
+    (FOLDER / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--templates", type=pathlib.Path)
+    folder = parser.parse_args().templates
+    write("conversations.json", CONVERSATIONS)
+    write("own.json", results(FOLDER))
+    if folder:
+        write("models.json", results(folder))
+
+
+if __name__ == "__main__":
+    main()
