@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -110,7 +111,8 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
                                    .port = settings->has_port ? settings->port : DEFAULT_PORT,
                                    .workers = settings->workers,
                                    .keep_alive = settings->has_keep_alive ? settings->keep_alive : DEFAULT_KEEP_ALIVE,
-                                   .limit_concurrency = connections_of(settings)};
+                                   .limit_concurrency = connections_of(settings),
+                                   .api_keys = settings->api_key ? settings->api_key : getenv("SPATE_API_KEY")};
   int shutdown = settings->has_shutdown_timeout ? settings->shutdown_timeout : DEFAULT_SHUTDOWN;
   spate_error error;
   if (shutdown < 0 || shutdown > SHUTDOWN_MAX)

@@ -83,6 +83,8 @@ static const struct option options[] = {
      "how long an idle connection stays open; 0: each response ends its connection (default 30)"},
     {"limit-concurrency", 0, OPTION_INT, FOR_SERVE, PLAIN(limit_concurrency), "N",
      "connections at once; more are answered 503 (default 1000)"},
+    {"api-key", 0, OPTION_TEXT, FOR_SERVE, PLAIN(api_key), "KEYS",
+     "asked for on every path but health; several with commas (default: $SPATE_API_KEY, or none is asked for)"},
     {"shutdown-timeout", 0, OPTION_INT, FOR_SERVE, MARKED(shutdown_timeout), "SECONDS",
      "what running requests get to finish after SIGTERM; a second signal ends them (default 30)"},
     {"log-level", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_level), "LEVEL", "error, warning, info (default) or debug"},

@@ -34,7 +34,7 @@ struct settings {
   uint64_t kv_cache_memory;
   const char *kv_cache_dtype, *backend, *cache_dir;
 
-  const char *host, *log_level;
+  const char *host, *log_level, *api_key;
   int port, workers, keep_alive, limit_concurrency, shutdown_timeout, tensor_parallel_size;
   bool has_port, has_keep_alive, has_shutdown_timeout;
 

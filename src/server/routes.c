@@ -11,14 +11,15 @@
 enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
 
 const struct route routes[ROUTE_COUNT] = {
-    {"/generate", 1u << METHOD_GET | 1u << METHOD_POST, "Generate text", JSON_CONTENT_TYPE, generate_handle},
-    {"/health", GET, "Whether the engine makes progress", JSON_CONTENT_TYPE, health_handle},
-    {"/ready", GET, "Whether new requests should come here: not while shutting down", JSON_CONTENT_TYPE, ready_handle},
-    {"/live", GET, "That the server answers", JSON_CONTENT_TYPE, live_handle},
-    {"/version", GET, "The version of the server", JSON_CONTENT_TYPE, version_handle},
-    {"/v1/models", GET, "The model that is served", JSON_CONTENT_TYPE, models_handle},
-    {"/metrics", GET, "Metrics in the Prometheus text format", METRICS_CONTENT_TYPE, metrics_handle},
-    {"/openapi.json", GET, "This description", JSON_CONTENT_TYPE, openapi_handle},
+    {"/generate", 1u << METHOD_GET | 1u << METHOD_POST, false, "Generate text", JSON_CONTENT_TYPE, generate_handle},
+    {"/health", GET, true, "Whether the engine makes progress", JSON_CONTENT_TYPE, health_handle},
+    {"/ready", GET, true, "Whether new requests should come here: not while shutting down", JSON_CONTENT_TYPE,
+     ready_handle},
+    {"/live", GET, true, "That the server answers", JSON_CONTENT_TYPE, live_handle},
+    {"/version", GET, false, "The version of the server", JSON_CONTENT_TYPE, version_handle},
+    {"/v1/models", GET, false, "The model that is served", JSON_CONTENT_TYPE, models_handle},
+    {"/metrics", GET, false, "Metrics in the Prometheus text format", METRICS_CONTENT_TYPE, metrics_handle},
+    {"/openapi.json", GET, false, "This description", JSON_CONTENT_TYPE, openapi_handle},
 };
 
 int route_find(struct slice path) {
@@ -69,9 +70,20 @@ static void refuse_method(struct http_request *request, const struct route *rout
   reply_error(request, 405, allow_header(route, allow), sentence);
 }
 
-size_t route_check(struct http_request *request) {
+/* Without a key not even which paths exist is told. */
+static bool may_ask(const struct server *server, const struct http_request *request, int route) {
+  return (route != ROUTE_NONE && routes[route].open) ||
+         access_check(&server->access, http_request_header(request, "authorization")) >= 0;
+}
+
+size_t route_check(const struct server *server, struct http_request *request) {
   int index = route_find(request->head.path);
   enum method method = method_find(request->head.method);
+  if (!may_ask(server, request, index)) {
+    reply_error(request, 401, "WWW-Authenticate: Bearer\r\n",
+                "This server asks for an API key: send it as Authorization: Bearer KEY.");
+    return 0;
+  }
   if (index == ROUTE_NONE) {
     refuse_path(request);
     return 0;

@@ -11,6 +11,7 @@ enum { ROUTE_COUNT = 8, ROUTE_NONE = ROUTE_COUNT };
 struct route {
   const char *path;
   unsigned methods;                   /* bits of 1 << enum method; OPTIONS is always answered */
+  bool open;                          /* answered without an API key too */
   const char *summary, *content_type; /* of what GET or POST returns, for /openapi.json */
   void (*handle)(struct server *server, struct http_request *request);
 };
@@ -23,8 +24,8 @@ int route_find(struct slice path);
 enum method method_find(struct slice name);
 const char *method_name(enum method method); /* "other" for METHOD_OTHER */
 
-/* The head has come: refuses what has no route, or returns the largest body to take. */
-size_t route_check(struct http_request *request);
+/* The head has come: refuses what has no route or no key, or returns the largest body to take. */
+size_t route_check(const struct server *server, struct http_request *request);
 
 /* The body has come. */
 void route_handle(struct server *server, struct http_request *request);

@@ -19,10 +19,7 @@ static void on_loop_stop(struct http_loop *loop, void *user) {
   server_loop_stop(loop);
 }
 
-static size_t on_head(struct http_request *request, void *user) {
-  (void)user;
-  return route_check(request);
-}
+static size_t on_head(struct http_request *request, void *user) { return route_check(user, request); }
 
 static void on_handle(struct http_request *request, void *user) { route_handle(user, request); }
 
@@ -78,7 +75,7 @@ static bool options_check(const struct server_options *options, struct error *er
 
 static bool server_start(struct server *server, const struct server_options *options, struct error *error) {
   if (!server) return error_set(error, ERROR_MEMORY, "Out of memory for the server.");
-  if (!options_check(options, error)) return false;
+  if (!options_check(options, error) || !access_init(&server->access, options->api_keys, error)) return false;
   server->info.size = sizeof server->info;
   spate_info(server->engine, &server->info);
   http_metrics_init(&server->metrics);

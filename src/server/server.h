@@ -10,6 +10,7 @@ struct server_options {
   int workers;           /* network threads; 0: 1 */
   int keep_alive;        /* seconds; 0: each response ends its connection */
   int limit_concurrency; /* connections; 0: 4096 */
+  const char *api_keys;  /* separated by commas; NULL: everybody may ask */
 };
 
 struct server;

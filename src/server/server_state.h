@@ -3,6 +3,7 @@
 #ifndef SPATE_SERVER_SERVER_STATE_H
 #define SPATE_SERVER_SERVER_STATE_H
 
+#include "server/access.h"
 #include "server/http_metrics.h"
 #include "server/server.h"
 
@@ -11,6 +12,7 @@
 struct server {
   spate_engine *engine; /* borrowed */
   spate_engine_info info;
+  struct access access;
   struct http_server *http;
   struct http_metrics metrics;
   atomic_bool draining;

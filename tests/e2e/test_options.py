@@ -53,6 +53,27 @@ class Options(spate_server.EngineCase):
             self.assertIn(f"usage: spate {command} ", self.output_of(command, "--help"))
         self.assertRegex(self.output_of("--version"), r"^spate \d+\.\d+\.\d+\n$")
 
+    def test_api_keys(self):
+        """Every path but health asks for a key; what is no key is refused at the start."""
+        for keys, which in (("", 1), ("good,", 2), ("with space", 1)):
+            self.refused(f"API key {which} is empty, longer than 512 characters, or holds a space or another character "
+                         "that a header cannot carry.",
+                         "serve", self.engine.path, "--port", "0", "--backend", "null", *SMALL_KV, "--api-key", keys)
+        with spate_server.Server(self.engine, "--api-key", "first,second") as server:
+            for path in ("/health", "/ready", "/live"):
+                self.assertEqual(server.get(path)[0], 200)
+            for path in ("/metrics", "/v1/models", "/version", "/openapi.json", "/generate?prompt=a", "/nowhere"):
+                for header in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer firs"}, {"Authorization": "first"},
+                               {"Authorization": "Bearer first,second"}, {"Authorization": "Basic first"}):
+                    status, headers, body = server.get(path, header)
+                    self.assertEqual((status, headers["WWW-Authenticate"]), (401, "Bearer"), (path, header))
+                    self.assertIn("Authorization: Bearer KEY", json.loads(body)["error"])
+            for key in ("first", "second"):
+                header = {"Authorization": f"bearer {key}"}
+                self.assertEqual(server.get("/version", header)[0], 200)
+                self.assertEqual(server.get("/nowhere", header)[0], 404)
+            self.assertEqual(server.post({"prompt": "a", "max_tokens": 1})[0], 401)
+
     # ---- building
 
     def test_build_config(self):
