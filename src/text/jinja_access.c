@@ -9,37 +9,32 @@ static struct datum loop_item(const struct loop_state *loop, size_t index) {
   return index < loop->items->count ? loop->items->items[index] : datum_undefined(NULL);
 }
 
-static bool loop_attribute(struct rendering *r, const struct loop_state *loop, const struct slice *name,
-                           struct datum *out) {
-  size_t count = loop->items->count, index = loop->index;
+/* Numbers, by name; false when there is none of it. */
+static bool loop_number(const struct loop_state *loop, struct slice name, struct datum *out) {
+  int64_t count = (int64_t)loop->items->count, index = (int64_t)loop->index;
   const struct {
     const char *name;
     int64_t value;
   } numbers[] = {
-      {"index0", (int64_t)index},
-      {"index", (int64_t)index + 1},
-      {"revindex0", (int64_t)(count - index) - 1},
-      {"revindex", (int64_t)(count - index)},
-      {"length", (int64_t)count},
-      {"depth0", 0}, /* of recursive loops, which there are none of */
+      {"index0", index}, {"index", index + 1}, {"revindex0", count - index - 1}, {"revindex", count - index},
+      {"length", count}, {"depth0", 0}, /* of recursive loops, which there are none of */
       {"depth", 1},
   };
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-    if (!slice_is(*name, numbers[i].name)) continue;
+    if (!slice_is(name, numbers[i].name)) continue;
     *out = datum_int(numbers[i].value);
     return true;
   }
-  if (slice_is(*name, "first"))
-    *out = datum_bool(index == 0);
-  else if (slice_is(*name, "last"))
-    *out = datum_bool(index + 1 == count);
-  else if (slice_is(*name, "previtem"))
-    *out = loop_item(loop, index - 1); /* SIZE_MAX is beyond every list */
-  else if (slice_is(*name, "nextitem"))
-    *out = loop_item(loop, index + 1);
-  else
-    *out = datum_undefined(name);
-  return rendering_charge(r, 1);
+  return false;
+}
+
+static struct datum loop_attribute(const struct loop_state *loop, const struct slice *name) {
+  struct datum number;
+  if (slice_is(*name, "first")) return datum_bool(loop->index == 0);
+  if (slice_is(*name, "last")) return datum_bool(loop->index + 1 == loop->items->count);
+  if (slice_is(*name, "previtem")) return loop_item(loop, loop->index - 1); /* SIZE_MAX is beyond every list */
+  if (slice_is(*name, "nextitem")) return loop_item(loop, loop->index + 1);
+  return loop_number(loop, *name, &number) ? number : datum_undefined(name);
 }
 
 static bool bind_method(struct rendering *r, struct datum self, struct slice name, struct datum *out, bool *found) {
@@ -64,12 +59,14 @@ bool eval_attribute(struct rendering *r, struct datum object, const struct slice
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
   if (!bind_method(r, object, *name, out, &found)) return false;
   if (found) return true;
-  if (object.kind == DATUM_LOOP) return loop_attribute(r, object.loop, name, out);
   if (object.kind == DATUM_MAP || object.kind == DATUM_NAMESPACE) {
     if (!rendering_charge(r, object.map->count / 16)) return false;
     entry = map_find_name(object.map, *name);
   }
-  *out = entry ? *entry : datum_undefined(name);
+  if (object.kind == DATUM_LOOP)
+    *out = loop_attribute(object.loop, name);
+  else
+    *out = entry ? *entry : datum_undefined(name);
   return true;
 }
 

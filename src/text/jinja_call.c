@@ -98,7 +98,6 @@ bool eval_call(struct rendering *r, const struct node *node, const struct datum 
 bool filter_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a,
                   struct datum *out) {
   const struct jinja_filter *filter = filter_find(name);
-  if (!filter) filter = text_filter_find(name);
   return filter ? filter->apply(r, d, a, out) : rendering_fail(r, "the filter %.*s is unknown", SLICE_ARGS(name));
 }
 

@@ -1,9 +1,9 @@
 /* The lexer of chat templates: one pass over the source, all lexemes in an array. */
 #include "text/jinja_lexer.h"
 
-#include "text/jinja_string.h"
+#include "text/jinja_literal.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 
 struct lexer {
   struct slice source;
@@ -68,57 +68,26 @@ static bool lex_string(struct lexer *lexer) {
     return error_set(lexer->error, ERROR_FORMAT, "Line %d of the chat template: a string has no closing %c.",
                      lexer->line, quote);
   struct slice text, written = slice_make(lexer->source.data + lexer->at + 1, size - 1);
-  if (!jinja_unescape(written, lexer->arena, &text)) return lexer_no_memory(lexer);
+  if (!literal_text(written, lexer->arena, &text)) return lexer_no_memory(lexer);
   if (!emit(lexer, LEXEME_STRING, text)) return false;
   advance(lexer, size + 1);
   return true;
 }
 
-static size_t digits(const struct lexer *lexer, size_t from) {
-  size_t end = from;
-  while (is_digit(peek(lexer, end)) || (peek(lexer, end) == '_' && is_digit(peek(lexer, end + 1)))) end++;
-  return end;
-}
-
-static size_t number_size(const struct lexer *lexer, bool *is_float) {
-  if (peek(lexer, 0) == '0' && (peek(lexer, 1) | 32) == 'x') {
-    size_t end = 2;
-    while (is_digit(peek(lexer, end)) || ((peek(lexer, end) | 32) >= 'a' && (peek(lexer, end) | 32) <= 'f')) end++;
-    return end;
-  }
-  size_t end = digits(lexer, 0);
-  bool after_dot = lexer->at > 0 && lexer->source.data[lexer->at - 1] == '.';
-  if (!after_dot && peek(lexer, end) == '.' && is_digit(peek(lexer, end + 1))) {
-    *is_float = true;
-    end = digits(lexer, end + 1);
-  }
-  size_t sign = peek(lexer, end + 1) == '+' || peek(lexer, end + 1) == '-';
-  if (!after_dot && (peek(lexer, end) | 32) == 'e' && is_digit(peek(lexer, end + 1 + sign))) {
-    *is_float = true;
-    end = digits(lexer, end + 1 + sign);
-  }
-  return end;
-}
-
 static bool lex_number(struct lexer *lexer) {
-  bool is_float = false;
-  size_t size = number_size(lexer, &is_float), used = 0;
-  char text[64];
-  for (size_t i = 0; i < size && used < sizeof text - 1; i++)
-    if (peek(lexer, i) != '_') text[used++] = (char)peek(lexer, i);
-  text[used] = '\0';
-  struct slice written = slice_make(lexer->source.data + lexer->at, size);
-  struct lexeme *lexeme = emit(lexer, is_float ? LEXEME_FLOAT : LEXEME_INTEGER, written);
+  struct literal_number number;
+  bool after_dot = lexer->at > 0 && lexer->source.data[lexer->at - 1] == '.';
+  struct slice rest = slice_make(lexer->source.data + lexer->at, lexer->source.size - lexer->at);
+  bool fits = literal_number(rest, after_dot, &number);
+  struct slice written = slice_make(rest.data, number.size);
+  if (!fits)
+    return error_set(lexer->error, ERROR_FORMAT, "Line %d of the chat template: the number %.*s has too many digits.",
+                     lexer->line, SLICE_ARGS(written));
+  struct lexeme *lexeme = emit(lexer, number.is_real ? LEXEME_FLOAT : LEXEME_INTEGER, written);
   if (!lexeme) return false;
-  bool hexadecimal = used > 1 && (text[1] | 32) == 'x';
-  if (is_float)
-    lexeme->number = strtod(text, NULL);
-  else if (used > 18)
-    return error_set(lexer->error, ERROR_FORMAT, "Line %d of the chat template: the number %s has too many digits.",
-                     lexer->line, text);
-  else
-    lexeme->integer = strtoll(text, NULL, hexadecimal ? 16 : 10);
-  advance(lexer, size);
+  lexeme->integer = number.integer;
+  lexeme->number = number.real;
+  advance(lexer, number.size);
   return true;
 }
 
@@ -265,11 +234,25 @@ static bool lex_next(struct lexer *lexer) {
 
 const struct lexeme *jinja_lex(struct slice source, struct arena *arena, struct error *error) {
   struct lexer lexer = {.source = source, .line = 1, .arena = arena, .error = error};
-  if (!jinja_unify_lines(&lexer.source, arena)) {
+  if (!source_unify_lines(&lexer.source, arena)) {
     lexer_no_memory(&lexer);
     return NULL;
   }
   while (lexer.at < lexer.source.size)
     if (!lex_next(&lexer)) return NULL;
   return emit(&lexer, LEXEME_END, slice_make("", 0)) ? lexer.items : NULL;
+}
+
+const char *lexeme_name(const struct lexeme *lexeme, char text[64]) {
+  switch (lexeme->kind) {
+  case LEXEME_END: return "the end of the template";
+  case LEXEME_DATA: return "text";
+  case LEXEME_BLOCK_BEGIN: return "{%";
+  case LEXEME_BLOCK_END: return "%}";
+  case LEXEME_PRINT_BEGIN: return "{{";
+  case LEXEME_PRINT_END: return "}}";
+  case LEXEME_STRING: return "a string";
+  default: snprintf(text, 64, "\"%.*s\"", lexeme->text.size > 40 ? 40 : (int)lexeme->text.size, lexeme->text.data);
+  }
+  return text;
 }

@@ -33,4 +33,7 @@ struct lexeme {
  * that names the line. */
 const struct lexeme *jinja_lex(struct slice source, struct arena *arena, struct error *error);
 
+/* What a sentence calls the lexeme; text is room for it. */
+const char *lexeme_name(const struct lexeme *lexeme, char text[64]);
+
 #endif

@@ -2,12 +2,12 @@
 #include "text/jinja_rendering.h"
 
 #include "base/limits.h"
-#include "text/jinja_string.h"
+#include "text/jinja_literal.h"
 
 bool datum_marked(struct rendering *r, struct marked text, struct datum *out) {
   struct marked *copy = rendering_alloc(r, sizeof *copy);
   if (!copy || !rendering_charge_bytes(r, text.size)) return false;
-  *copy = text;
+  *copy = text.size ? text : (struct marked){.bytes = (const uint8_t *)""};
   *out = (struct datum){.kind = DATUM_TEXT, .text = copy};
   return true;
 }

@@ -28,20 +28,6 @@ bool parser_accept(struct parser *p, enum lexeme_kind kind, const char *text) {
   return true;
 }
 
-static const char *lexeme_name(const struct lexeme *lexeme, char text[64]) {
-  switch (lexeme->kind) {
-  case LEXEME_END: return "the end of the template";
-  case LEXEME_DATA: return "text";
-  case LEXEME_BLOCK_BEGIN: return "{%";
-  case LEXEME_BLOCK_END: return "%}";
-  case LEXEME_PRINT_BEGIN: return "{{";
-  case LEXEME_PRINT_END: return "}}";
-  case LEXEME_STRING: return "a string";
-  default: snprintf(text, 64, "\"%.*s\"", lexeme->text.size > 40 ? 40 : (int)lexeme->text.size, lexeme->text.data);
-  }
-  return text;
-}
-
 bool parser_expect(struct parser *p, enum lexeme_kind kind, const char *text) {
   if (parser_accept(p, kind, text)) return true;
   char found[64], wanted[64];
@@ -178,6 +164,20 @@ static bool parse_called(struct parser *p, struct node *node, const char *end) {
   bool done = parse_block(p, end, &node->items);
   p->loops = loops;
   return done;
+}
+
+/* "(name, name=default…)" */
+static bool parse_signature(struct parser *p, struct node_list *parameters) {
+  if (!parser_expect(p, LEXEME_OPERATOR, "(")) return false;
+  while (!parser_accept(p, LEXEME_OPERATOR, ")")) {
+    if (parameters->count && !parser_expect(p, LEXEME_OPERATOR, ",")) return false;
+    if (parser_accept(p, LEXEME_OPERATOR, ")")) break;
+    struct node *parameter = node_new(p, NODE_KEYWORD);
+    if (!parameter || !parser_name(p, &parameter->name)) return false;
+    if (parser_accept(p, LEXEME_OPERATOR, "=") && !(parameter->a = parse_expression(p, true))) return false;
+    if (!node_list_add(p, parameters, parameter)) return false;
+  }
+  return true;
 }
 
 static bool parse_macro(struct parser *p, struct node *node) {

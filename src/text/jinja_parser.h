@@ -1,4 +1,5 @@
-/* The parser of chat templates: statements in jinja_parser.c, expressions in jinja_expression.c. */
+/* The parser of chat templates: statements in jinja_parser.c, operators in jinja_expression.c, what they apply to in
+ * jinja_operand.c. */
 #ifndef SPATE_TEXT_JINJA_PARSER_H
 #define SPATE_TEXT_JINJA_PARSER_H
 
@@ -8,7 +9,7 @@
 /* Parses a whole template into the arena; the source must live as long. NULL with a sentence that names the line. */
 const struct node_list *jinja_parse(struct slice source, struct arena *arena, struct error *error);
 
-/* --- between the two files -------------------------------------------------------------------------------------- */
+/* --- between the files ------------------------------------------------------------------------------------------ */
 
 struct parser {
   const struct lexeme *at; /* the current lexeme, never past LEXEME_END */
@@ -34,6 +35,7 @@ bool parser_expect(struct parser *p, enum lexeme_kind kind, const char *text); /
 bool parser_name(struct parser *p, struct slice *name);
 
 struct node *node_new(struct parser *p, enum node_kind kind);
+struct node *node_pair(struct parser *p, enum node_kind kind, struct node *a, struct node *b); /* NULL when one is */
 bool node_list_add(struct parser *p, struct node_list *list, struct node *node); /* false when node is NULL */
 
 /* An expression; with_choice: "a if b else c" may be one. */
@@ -43,10 +45,10 @@ struct node *parse_expression(struct parser *p, bool with_choice);
 struct node *parse_tuple(struct parser *p, bool with_choice, bool in_parentheses);
 struct node *parse_target(struct parser *p);
 
+/* A value with its sign and what stands behind it. */
+struct node *parse_unary(struct parser *p, bool with_filters);
+
 /* "|name(…)|name…" after subject; without_bar: the first has no bar before it. */
 struct node *parse_filters(struct parser *p, struct node *subject, bool without_bar);
-
-/* "(name, name=default…)" */
-bool parse_signature(struct parser *p, struct node_list *parameters);
 
 #endif

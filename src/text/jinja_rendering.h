@@ -139,11 +139,13 @@ struct bound_method {
   struct datum self;
 };
 
-/* NULL when there is none of that name. To add one: a row in the table of the file named. */
+/* NULL when there is none of that name. */
 const struct jinja_function *function_find(struct slice name);                   /* jinja_functions.c */
-const struct jinja_filter *filter_find(struct slice name);                       /* jinja_filters.c */
+const struct jinja_filter *filter_find(struct slice name);                       /* jinja_filters.c: any filter */
 const struct jinja_filter *text_filter_find(struct slice name);                  /* jinja_text_filters.c */
-const struct jinja_method *method_find(enum datum_kind kind, struct slice name); /* jinja_methods.c */
+const struct jinja_method *method_find(enum datum_kind kind, struct slice name); /* jinja_methods.c: any method */
+const struct jinja_method *text_method_find(struct slice name);                  /* jinja_text_methods.c */
+
 /* By name; one that there is not fails with a sentence. jinja_tests.c, jinja_call.c. */
 bool test_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a, bool *result);
 bool filter_apply(struct rendering *r, struct slice name, struct datum d, const struct arguments *a, struct datum *out);

@@ -1,5 +1,5 @@
 /* Picking items by attribute or test, and sorting them. */
-#include "text/jinja_select.h"
+#include "text/jinja_filters.h"
 
 #include "text/jinja_text.h"
 

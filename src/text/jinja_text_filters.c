@@ -130,14 +130,15 @@ static bool filter_tojson(struct rendering *r, struct datum d, const struct argu
          builder_take(r, &b, out);
 }
 
+static const struct jinja_filter filters[] = {
+    {"upper", filter_upper},           {"lower", filter_lower},     {"title", filter_title},
+    {"capitalize", filter_capitalize}, {"trim", filter_trim},       {"string", filter_string},
+    {"safe", filter_string},           {"escape", filter_escape},   {"e", filter_escape},
+    {"forceescape", filter_escape},    {"replace", filter_replace}, {"indent", filter_indent},
+    {"tojson", filter_tojson},
+};
+
 const struct jinja_filter *text_filter_find(struct slice name) {
-  static const struct jinja_filter filters[] = {
-      {"upper", filter_upper},           {"lower", filter_lower},     {"title", filter_title},
-      {"capitalize", filter_capitalize}, {"trim", filter_trim},       {"string", filter_string},
-      {"safe", filter_string},           {"escape", filter_escape},   {"e", filter_escape},
-      {"forceescape", filter_escape},    {"replace", filter_replace}, {"indent", filter_indent},
-      {"tojson", filter_tojson},
-  };
   for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
     if (slice_is(name, filters[i].name)) return &filters[i];
   return NULL;

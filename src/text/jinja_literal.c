@@ -1,0 +1,127 @@
+/* Line ends, string escapes and numbers of template sources. */
+#include "text/jinja_literal.h"
+
+#include <stdlib.h>
+
+size_t jinja_utf8_write(uint32_t code, uint8_t *out) {
+  if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) code = 0xFFFD;
+  if (code < 0x80) {
+    out[0] = (uint8_t)code;
+    return 1;
+  }
+  size_t size = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  for (size_t i = size - 1; i > 0; i--, code >>= 6) out[i] = (uint8_t)(0x80 | (code & 0x3F));
+  out[0] = (uint8_t)(0xF00u >> size | code);
+  return size;
+}
+
+bool source_unify_lines(struct slice *source, struct arena *arena) {
+  if (source->size && memchr(source->data, '\r', source->size)) {
+    uint8_t *copy = arena_alloc(arena, source->size);
+    if (!copy) return false;
+    size_t size = 0;
+    for (size_t i = 0; i < source->size; i++) {
+      uint8_t c = source->data[i];
+      if (c == '\n' && i > 0 && source->data[i - 1] == '\r') continue;
+      copy[size++] = c == '\r' ? '\n' : c;
+    }
+    *source = slice_make(copy, size);
+  }
+  if (source->size && source->data[source->size - 1] == '\n') source->size--;
+  return true;
+}
+
+static int digit_value(uint8_t c, int base) {
+  int value = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : 99;
+  return value < base ? value : -1;
+}
+
+/* Up to `most` digits of the base; returns how many there are. */
+static size_t read_digits(struct slice text, size_t most, int base, uint32_t *code) {
+  size_t count = 0;
+  *code = 0;
+  for (; count < most && count < text.size && digit_value(text.data[count], base) >= 0; count++)
+    *code = *code * (uint32_t)base + (uint32_t)digit_value(text.data[count], base);
+  return count;
+}
+
+/* \xNN, \uNNNN and \UNNNNNNNN have all their digits or are no escape; octal ones have one to three. */
+static size_t numeric_escape(struct slice escape, uint32_t *code) {
+  uint8_t c = escape.data[0];
+  size_t most = c == 'x' ? 2 : c == 'u' ? 4 : c == 'U' ? 8 : 0;
+  if (most) {
+    struct slice rest = slice_make(escape.data + 1, escape.size - 1);
+    return read_digits(rest, most, 16, code) == most ? most + 1 : 0;
+  }
+  return read_digits(escape, 3, 8, code);
+}
+
+/* What follows a backslash: appends its meaning to out and returns how many bytes it took. Python keeps the backslash
+ * of an escape that it does not know. */
+static size_t unescape_one(struct slice escape, uint8_t *out, size_t *size) {
+  static const char letters[] = "\\'\"abfnrtv", meanings[] = "\\'\"\a\b\f\n\r\t\v";
+  uint32_t code;
+  size_t used = numeric_escape(escape, &code);
+  const char *letter = memchr(letters, escape.data[0], sizeof letters - 1);
+  if (used) *size += jinja_utf8_write(code, out + *size);
+  if (used || escape.data[0] == '\n') return used ? used : 1;
+  out[(*size)++] = letter ? (uint8_t)meanings[letter - letters] : '\\';
+  return letter ? 1 : 0;
+}
+
+bool literal_text(struct slice written, struct arena *arena, struct slice *text) {
+  *text = written;
+  if (!written.size || !memchr(written.data, '\\', written.size)) return true;
+  uint8_t *out = arena_alloc(arena, written.size); /* no meaning is longer than its escape */
+  if (!out) return false;
+  size_t size = 0;
+  for (size_t i = 0; i < written.size;) {
+    if (written.data[i] == '\\' && i + 1 < written.size)
+      i += 1 + unescape_one(slice_make(written.data + i + 1, written.size - i - 1), out, &size);
+    else
+      out[size++] = written.data[i++];
+  }
+  *text = slice_make(out, size);
+  return true;
+}
+
+/* --- numbers ---------------------------------------------------------------------------------------------------- */
+
+static uint8_t byte_at(struct slice text, size_t at) { return at < text.size ? text.data[at] : 0; }
+
+/* The end of the digits (and underscores between them) from `at` on. */
+static size_t digits_end(struct slice text, size_t at, int base) {
+  while (digit_value(byte_at(text, at), base) >= 0 ||
+         (byte_at(text, at) == '_' && digit_value(byte_at(text, at + 1), base) >= 0))
+    at++;
+  return at;
+}
+
+static size_t number_end(struct slice text, bool after_dot, bool *is_real) {
+  size_t end = digits_end(text, 0, 10);
+  if (after_dot) return end;
+  if (byte_at(text, end) == '.' && digit_value(byte_at(text, end + 1), 10) >= 0) {
+    *is_real = true;
+    end = digits_end(text, end + 1, 10);
+  }
+  size_t sign = byte_at(text, end + 1) == '+' || byte_at(text, end + 1) == '-';
+  if ((byte_at(text, end) | 32) == 'e' && digit_value(byte_at(text, end + 1 + sign), 10) >= 0) {
+    *is_real = true;
+    end = digits_end(text, end + 1 + sign, 10);
+  }
+  return end;
+}
+
+bool literal_number(struct slice text, bool after_dot, struct literal_number *number) {
+  char copy[64];
+  size_t used = 0;
+  bool hexadecimal = byte_at(text, 0) == '0' && (byte_at(text, 1) | 32) == 'x';
+  *number = (struct literal_number){0};
+  number->size = hexadecimal ? digits_end(text, 2, 16) : number_end(text, after_dot, &number->is_real);
+  for (size_t i = 0; i < number->size && used < sizeof copy - 1; i++)
+    if (text.data[i] != '_') copy[used++] = (char)text.data[i];
+  copy[used] = '\0';
+  number->real = strtod(copy, NULL);
+  number->integer = strtoll(copy, NULL, hexadecimal ? 16 : 10);
+  return number->is_real || used <= 18;
+}

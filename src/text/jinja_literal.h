@@ -1,0 +1,29 @@
+/* The source's line ends, and what its literals mean. */
+#ifndef SPATE_TEXT_JINJA_LITERAL_H
+#define SPATE_TEXT_JINJA_LITERAL_H
+
+#include "base/arena.h"
+#include "base/slice.h"
+
+/* Writes code as UTF-8 (up to 4 bytes); returns the size. A surrogate or a code beyond U+10FFFF becomes U+FFFD. */
+size_t jinja_utf8_write(uint32_t code, uint8_t *out);
+
+/* "\r\n" and "\r" become "\n", and one at the very end is dropped: copied into the arena where that changes anything.
+ * False: no memory. */
+bool source_unify_lines(struct slice *source, struct arena *arena);
+
+/* What a literal between quotes means, by Python's escapes. False: no memory. */
+bool literal_text(struct slice written, struct arena *arena, struct slice *text);
+
+struct literal_number {
+  size_t size; /* bytes of the source */
+  bool is_real;
+  int64_t integer;
+  double real;
+};
+
+/* The number that text starts with a digit of; after_dot: it is an index, and has no fraction. False: more digits than
+ * an integer has. */
+bool literal_number(struct slice text, bool after_dot, struct literal_number *number);
+
+#endif
