@@ -26,7 +26,8 @@ struct embed_args {
 /* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of out].
  * in[1] is the residual (may be the same value as out) or −1.
  * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding).
- * A plain linear may fill only columns [column, column + rows) of out, beside others that fill the rest. */
+ * Plain linears may fill a value together, one right after the other and from left to right: each its columns
+ * [column, column + rows). */
 struct linear_args {
   uint8_t norm, post_norm; /* enum norm_kind */
   uint8_t act;             /* enum act_kind */

@@ -116,6 +116,20 @@ static bool linear_columns_fit(const struct op *op, const struct weight *w, cons
   return plain && args->column >= 0 && args->column <= out->cols - cols;
 }
 
+/* Nothing reads columns that no op has written: what is left of a linear's own is the op before it, already checked,
+ * and what is right of them is the op after it, whose own check goes on from there. */
+static bool linear_columns_filled(const struct op_context *c, const struct op *op, int first, int end, int cols) {
+  const struct op *before = op - 1, *after = op + 1;
+  bool left = first == 0, right = end == cols;
+  if (!left && c->index > 0 && before->kind == OP_LINEAR && before->out == op->out) {
+    const struct linear_args *args = &before->args.linear;
+    left = args->column + linear_cols(plan_weights(c->plan) + before->weight[0], args) == first;
+  }
+  if (!right && c->index + 1 < c->plan->n_op && after->kind == OP_LINEAR && after->out == op->out)
+    right = after->args.linear.column == end;
+  return left && right;
+}
+
 static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct plan *p = c->plan;
   const struct linear_args *args = &op->args.linear;
@@ -124,6 +138,8 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
   if (!w || !in || !out || in->rows != out->rows || in == out) return op_refuse(c, "lacks a weight, input or output");
   if (args->gated > 1 || args->gated != w->interleaved) return op_refuse(c, "is gated without an interleaved weight");
   if (in->cols != w->cols || !linear_columns_fit(op, w, out)) return op_refuse(c, "does not fit its weight's shape");
+  if (!linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols))
+    return op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
   if (!vector_fits(p, op->weight[1], w->rows) || !vector_fits(p, op->weight[2], w->cols) ||
       !vector_fits(p, op->weight[3], out->cols))
     return op_refuse(c, "has a bias or norm of the wrong length");

@@ -1,4 +1,4 @@
-/* Linears that share a value: each fills its columns of it and leaves those of the others alone, whatever the order. */
+/* Linears that share a value: each fills its columns of it and leaves those of the others alone. */
 #include "op/op_table.h"
 
 #include <math.h>
@@ -11,16 +11,16 @@ static const struct limits limits = {
     .seats = 1, .tokens = TOKENS, .outputs = TOKENS, .length = TOKENS, .opt_batch = 4, .block_size = 16};
 
 static void columns_make(struct op_model *model, const int order[PARTS]) {
-  int column[PARTS] = {0, part_rows[0], part_rows[0] + part_rows[1]};
   model_init(model, RESULT, 7);
   int in = model_embedded_value(model, COLS, 1), out = plan_add_value(&model->builder, RESULT, ROWS_TOKENS);
-  for (int i = 0; i < PARTS; i++) {
+  for (int i = 0, column = 0; i < PARTS; i++) {
     int part = order[i];
     struct op op = op_make(OP_LINEAR, 0);
     op.in[0] = in;
     op.out = out;
     op.weight[0] = model_matrix(model, op_schemes[2 + 2 * part], part_rows[part], COLS, 0.4f);
-    op.args.linear.column = column[part];
+    op.args.linear.column = column;
+    column += part_rows[part];
     plan_add_op(&model->builder, &op);
   }
   model_finish(model, out, false);

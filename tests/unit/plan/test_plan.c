@@ -133,6 +133,55 @@ static void test_refused(void **state) {
   }
 }
 
+/* embed → n linears of HIDDEN rows that start at these columns of one value three times as wide. */
+static bool columns_make(const int *column, int n, struct error *error) {
+  struct plan_builder b;
+  struct buffer block;
+  plan_builder_init(&b, PLAN_DECODER);
+  b.head.vocab = VOCAB, b.head.hidden = HIDDEN, b.head.max_position = 64;
+  int x = plan_add_value(&b, HIDDEN, ROWS_TOKENS), y = plan_add_value(&b, 3 * HIDDEN, ROWS_TOKENS);
+  struct op op = op_make(OP_EMBED, -1);
+  op.out = x;
+  op.weight[0] = plan_add_matrix(&b, "embed", (const char *[]){"embed"}, (int[]){VOCAB}, 1, HIDDEN, false);
+  plan_add_op(&b, &op);
+  for (int i = 0; i < n; i++) {
+    op = op_make(OP_LINEAR, 0);
+    op.in[0] = x, op.out = y, op.args.linear.column = column[i];
+    op.weight[0] = plan_add_matrix(&b, "part", (const char *[]){"part"}, (int[]){HIDDEN}, 1, HIDDEN, false);
+    plan_add_op(&b, &op);
+  }
+  buffer_init(&block, 1 << 20);
+  bool ok = plan_finish(&b, &block, error);
+  buffer_release(&block);
+  plan_builder_release(&b);
+  return ok;
+}
+
+/* Linears that share a value fill all of it. */
+static void test_columns(void **state) {
+  (void)state;
+#define PARTIAL " fills a part of its output, but the linears right before and after it do not fill the rest."
+  static const struct {
+    int n, column[3];
+    const char *sentence; /* NULL: valid */
+  } table[] = {
+      {3, {0, 8, 16}, NULL},
+      {2, {0, 8}, "Op 2 of the plan (linear, layer 0)" PARTIAL},
+      {2, {8, 16}, "Op 1 of the plan (linear, layer 0)" PARTIAL},
+      {3, {0, 7, 16}, "Op 1 of the plan (linear, layer 0)" PARTIAL},
+      {3, {0, 8, 15}, "Op 2 of the plan (linear, layer 0)" PARTIAL},
+      {3, {16, 8, 0}, "Op 1 of the plan (linear, layer 0)" PARTIAL},
+      {1, {17}, "Op 1 of the plan (linear, layer 0) does not fit its weight's shape."},
+      {1, {-8}, "Op 1 of the plan (linear, layer 0) does not fit its weight's shape."},
+  };
+#undef PARTIAL
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    struct error error = {0};
+    assert_int_equal(columns_make(table[i].column, table[i].n, &error), table[i].sentence == NULL);
+    if (table[i].sentence) assert_string_equal(error.text, table[i].sentence);
+  }
+}
+
 static void test_scheme_table(void **state) {
   (void)state;
   static const struct {
@@ -181,8 +230,9 @@ static void test_values(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_build),   cmocka_unit_test(test_rows),         cmocka_unit_test(test_tampered),
-      cmocka_unit_test(test_refused), cmocka_unit_test(test_scheme_table), cmocka_unit_test(test_values),
+      cmocka_unit_test(test_build),   cmocka_unit_test(test_rows),    cmocka_unit_test(test_tampered),
+      cmocka_unit_test(test_refused), cmocka_unit_test(test_columns), cmocka_unit_test(test_scheme_table),
+      cmocka_unit_test(test_values),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
