@@ -21,7 +21,7 @@ static void prepare_floats(const struct cpu_layout *layout, const float *x, floa
   memset(row + layout->cols, 0, (padded - layout->cols) * sizeof *x);
 }
 
-/* The largest magnitude; compared as integers, which order like the magnitudes do. */
+/* The largest magnitude, NaN above all; compared as integers, which order like the magnitudes do. */
 static float unit_peak(const float x[UNIT_COLS]) {
   uint32_t peak = 0;
   for (int i = 0; i < UNIT_COLS; i++) {
@@ -34,13 +34,14 @@ static float unit_peak(const float x[UNIT_COLS]) {
 static void prepare_unit(const float x[UNIT_COLS], bool centred, struct activation_unit *unit) {
   const float whole = 0x1.8p23f; /* adding it rounds to an integer, left in the low bits */
   float peak = unit_peak(x);
-  float inverse = peak > 1e-30f ? 127 / peak : 0;
+  bool nothing = peak <= 1e-30f; /* a NaN is not nothing: it goes on in the scale */
+  float inverse = nothing ? 0 : 127 / peak;
   int q[UNIT_COLS], half[2] = {0, 0};
   for (int i = 0; i < UNIT_COLS; i++) q[i] = (int8_t)float_bits(x[i] * inverse + whole);
   for (int i = 0; i < UNIT_COLS; i++) unit->q[i] = (int8_t)q[i];
   for (int i = 0; i < UNIT_COLS / 2; i++) half[0] += q[i];
   for (int i = UNIT_COLS / 2; i < UNIT_COLS; i++) half[1] += q[i];
-  unit->scale = peak > 1e-30f ? peak / 127 : 0;
+  unit->scale = nothing ? 0 : peak / 127;
   float factor = centred ? 128 : unit->scale;
   unit->half[0] = factor * (float)half[0];
   unit->half[1] = factor * (float)half[1];
@@ -48,7 +49,7 @@ static void prepare_unit(const float x[UNIT_COLS], bool centred, struct activati
 }
 
 #ifdef WORD_KERNELS
-/* q once more, as words for codes of eight bits. */
+/* q once more, as the words that words_template.h multiplies. */
 static void prepare_words(const struct cpu_layout *layout, void *row) {
   const struct activation_unit *unit = row;
   int16_t *word = (int16_t *)((uint8_t *)row + layout->words_at);

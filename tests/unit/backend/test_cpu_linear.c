@@ -266,6 +266,11 @@ static void check_case(const struct kernel_set *set, const struct scheme *scheme
   set->linear(&m.layout, m.packed, 0, (c->rows + TILE_ROWS - 1) / TILE_ROWS, &input, &tail, out, stride);
   check_outputs(&m, c, &input, &tail, before, out, stride);
   check_parts(set, &m, &input, &tail, out, stride);
+  if (c->residual) { /* the residual may be where the result goes */
+    set->linear(&m.layout, m.packed, 0, (c->rows + TILE_ROWS - 1) / TILE_ROWS, &input, &tail, before, stride);
+    for (int i = 0; i < c->n_row; i++)
+      assert_memory_equal(before + i * stride, out + i * stride, out_cols * sizeof *out);
+  }
   free(rows), free(bias), free(before), free(out);
   matrix_release(&m);
 }
@@ -279,6 +284,60 @@ static void check_scheme(const struct kernel_set *set, struct scheme scheme) {
     struct scheme integer = scheme;
     integer.activation = ACTIVATION_INT8;
     check_case(set, &integer, &cases[i]);
+  }
+}
+
+/* The greatest codes times the greatest activations: sums that are short of bits would overflow. One row holds
+ * `odd`, a NaN or an infinity, which must reach its results and no others. */
+static void check_extremes(const struct kernel_set *set, struct scheme scheme, float x, float odd, float softcap) {
+  enum { ROWS = 16, COLS = 64, N_ROW = 6, ODD_ROW = 4 };
+  struct matrix m;
+  matrix_init(&m, &scheme, ROWS, COLS);
+  if (m.code) memset(m.code, (1 << scheme_width(&scheme)) - 1, ROWS * COLS);
+  matrix_pack(&m);
+  float line[COLS], out[N_ROW * (ROWS + 1)], part[ROWS + 1];
+  for (int i = 0; i < N_ROW * (ROWS + 1); i++) out[i] = NAN;
+  uint8_t *rows = aligned_alloc(64, N_ROW * m.layout.row_bytes);
+  for (int i = 0; i < N_ROW; i++) {
+    for (int col = 0; col < COLS; col++) line[col] = i == ODD_ROW && col == 37 ? odd : x;
+    set->prepare(&m.layout, line, rows + i * m.layout.row_bytes);
+  }
+  struct linear_case c = {.rows = ROWS, .cols = COLS, .n_row = ODD_ROW, .scale = 1, .softcap = softcap};
+  struct linear_tail tail = {.scale = 1, .softcap = softcap, .out_cols = ROWS};
+  struct linear_input input = {.rows = rows, .row_bytes = m.layout.row_bytes, .n_row = N_ROW};
+  set->linear(&m.layout, m.packed, 0, 1, &input, &tail, out, ROWS + 1);
+  input.n_row = ODD_ROW;
+  check_outputs(&m, &c, &input, &tail, NULL, out, ROWS + 1);
+  for (int col = 0; col < ROWS; col++) {
+    assert_false(isfinite(out[ODD_ROW * (ROWS + 1) + col]));
+    assert_true(isfinite(out[(ODD_ROW + 1) * (ROWS + 1) + col]));
+  }
+  input.n_row = 1;
+  for (int i = 0; i < N_ROW; i++) {
+    input.rows = rows + i * m.layout.row_bytes;
+    set->linear(&m.layout, m.packed, 0, 1, &input, &tail, part, ROWS + 1);
+    for (int col = 0; col < ROWS; col++) {
+      if (i == ODD_ROW) assert_false(isfinite(part[col]));
+      if (i != ODD_ROW) assert_memory_equal(&part[col], &out[i * (ROWS + 1) + col], sizeof *part);
+    }
+  }
+  free(rows);
+  matrix_release(&m);
+}
+
+static void test_extremes(void **state) {
+  (void)state;
+  for (const struct kernel_set *const *set = kernel_sets; *set; set++) {
+    if (!(*set)->available()) continue;
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+      struct scheme scheme = schemes[i];
+      check_extremes(*set, scheme, 1, NAN, 0);
+      if (scheme.kind == SCHEME_INT) scheme.activation = ACTIVATION_INT8;
+      check_extremes(*set, scheme, 1, NAN, 0);
+      check_extremes(*set, scheme, -1, INFINITY, 0);
+      check_extremes(*set, scheme, 1, NAN, 30);
+      check_extremes(*set, scheme, 1, -INFINITY, 30);
+    }
   }
 }
 
@@ -343,10 +402,8 @@ static void test_choice(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_unpack),
-      cmocka_unit_test(test_linear),
-      cmocka_unit_test(test_rms_norm),
-      cmocka_unit_test(test_choice),
+      cmocka_unit_test(test_unpack),   cmocka_unit_test(test_linear), cmocka_unit_test(test_extremes),
+      cmocka_unit_test(test_rms_norm), cmocka_unit_test(test_choice),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
