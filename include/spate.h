@@ -196,6 +196,23 @@ SPATE_API int spate_inbox_descriptor(const spate_inbox *inbox);
  * inbox that is not emptied pauses its own sequences only. */
 SPATE_API int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeout_ms);
 
+/* ---- conversations ---------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  int32_t *ids; /* for a request's tokens */
+  size_t count;
+} spate_tokens;
+
+SPATE_API void spate_tokens_free(spate_tokens *tokens);
+
+/* A conversation as the model's chat template writes it, in token ids. json is an object with "messages", and perhaps
+ * "tools", "add_generation_prompt" (default true: the answer is what comes next) and "chat_template_kwargs", as
+ * OpenAI's clients send them; other members are ignored. Special tokens come from the template alone: what the messages
+ * contain stays text. SPATE_UNSUPPORTED when the model has no usable template, SPATE_INVALID when the template refuses
+ * the messages, SPATE_LIMIT when the ids are more than max_input_len. */
+SPATE_API bool spate_chat_tokens(const spate_engine *engine, const char *json, size_t size, spate_tokens *tokens,
+                                 spate_error *error);
+
 /* ---- tools ------------------------------------------------------------------------------------------------------ */
 
 /* Text that a function returns; free with spate_text_free. NUL-terminated. */

@@ -78,6 +78,7 @@ static bool runtime_options_read(const spate_open_options *from, struct runtime_
 static bool engine_start(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
   engine->tokenizer = tokenizer_open(engine->loaded->file.tokenizer, error);
   if (!engine->tokenizer) return false;
+  engine->chat = chat_template_open(engine->loaded->file.chat_template, &engine->chat_problem);
   size_t tokens = tokenizer_vocab(engine->tokenizer);
   if (tokens > (size_t)engine->loaded->plan->vocab)
     return error_set(error, ERROR_FORMAT, "The engine's tokenizer has %zu tokens, its network %d: build it again.",
@@ -104,6 +105,7 @@ spate_engine *spate_open(const spate_open_options *options, spate_error *error) 
 void spate_close(spate_engine *engine) {
   if (!engine) return;
   runtime_free(engine->runtime);
+  chat_template_close(engine->chat);
   tokenizer_close(engine->tokenizer);
   engine_close(engine->loaded);
   free(engine);

@@ -4,10 +4,13 @@
 
 #include "runtime/runtime.h"
 #include "spate.h"
+#include "text/chat_template.h"
 
 struct spate_engine {
   struct loaded_engine *loaded;
   struct tokenizer *tokenizer;
+  struct chat_template *chat; /* NULL: chat_problem says why */
+  struct error chat_problem;
   struct runtime *runtime;
 };
 
