@@ -1,31 +1,32 @@
-/* The line through recent steps. */
+/* The times of streams and prompts. */
 #include "schedule/pace.h"
 
-static const double decay = 0.97;       /* the last 30 steps or so count */
-static const double prompt_share = 0.8; /* of the time of a step's decode tokens */
+static const double prompt_share = 0.75; /* of the time of the streams' own step */
 static const double quick_step_us = 15000;
-static const double least_spread = 4; /* variance of the steps' tokens below which no slope can be told */
+static const double memory = 0.2; /* weight of a new step */
 
 enum { UNMEASURED_SHARE = 4, LEAST = 16 };
 
-void pace_observe(struct pace *pace, int tokens, uint64_t us) {
-  double x = tokens, y = (double)us;
-  pace->weight = pace->weight * decay + 1;
-  pace->x = pace->x * decay + x;
-  pace->y = pace->y * decay + y;
-  pace->xx = pace->xx * decay + x * x;
-  pace->xy = pace->xy * decay + x * y;
+static void average(double *mean, double value, double weight) {
+  *mean = *mean > 0 ? *mean + weight * (value - *mean) : value;
 }
 
-int pace_prompt_tokens(const struct pace *pace, int decoding, int max_tokens) {
-  double w = pace->weight, spread = w > 0 ? pace->xx / w - pace->x / w * (pace->x / w) : 0;
-  double per_token = spread >= least_spread ? (pace->xy / w - pace->x / w * (pace->y / w)) / spread : 0;
+/* Few prompt tokens say little about one. With many streams since the last step of streams alone, their tokens count
+ * as the prompts': chunks are too small then, never too large. */
+void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us) {
+  double prompts_us = streams > 0 ? (double)us - pace->stream_us : (double)us;
+  double certainty = prompt_tokens < LEAST ? (double)prompt_tokens / LEAST : 1;
+  if (prompt_tokens == 0)
+    average(&pace->stream_us, (double)us, memory);
+  else if (prompts_us > 0 && (streams == 0 || pace->stream_us > 0))
+    average(&pace->prompt_us, prompts_us / prompt_tokens, memory * certainty);
+}
+
+int pace_prompt_tokens(const struct pace *pace, int streams, int max_tokens) {
+  double own_us = pace->stream_us > quick_step_us ? pace->stream_us : quick_step_us;
   double tokens = (double)max_tokens / UNMEASURED_SHARE;
-  if (per_token > 0) {
-    double decode_us = pace->y / w + per_token * (decoding - pace->x / w);
-    tokens = prompt_share * (decode_us > quick_step_us ? decode_us : quick_step_us) / per_token;
-  }
-  int left = max_tokens - decoding;
+  int left = max_tokens - streams;
+  if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = prompt_share * own_us / pace->prompt_us;
   if (tokens < LEAST) tokens = LEAST;
   return tokens < left ? (int)tokens : left;
 }

@@ -1,22 +1,25 @@
 /* How many prompt tokens a step may carry while streams are running, so that they keep their pace.
  *
- * A line is fitted through the recent steps, microseconds = fixed + per_token × tokens, the older the lighter. The
- * prompt tokens of a step may then take 0.8 of what its decode tokens take: a stream's next token comes in less than
- * twice its idle time however long a prompt is. A stream that would get more than 66 tokens a second may be slowed
- * down to half of that: nobody reads so fast, and prompts would hardly advance beside one quick stream. As long as
- * nothing has been measured, it is a quarter of the step's tokens. */
+ * Prompt tokens may take three quarters of the time that the streams' own tokens take: a stream's next token comes in
+ * less than twice its idle time however long a prompt is. Both times are measured: steps of streams alone give the one,
+ * what prompt tokens add to them the other, which grows with a prompt's length. A stream that would get more than 66
+ * tokens a second may be slowed to 38: nobody reads so fast, and prompts would hardly advance beside one quick
+ * stream. As long as nothing has been measured, it is a quarter of the step's tokens. */
 #ifndef SPATE_SCHEDULE_PACE_H
 #define SPATE_SCHEDULE_PACE_H
 
 #include <stdint.h>
 
+/* Moving averages in microseconds; 0: not measured. */
 struct pace {
-  double weight, x, y, xx, xy; /* decaying sums over steps of tokens x and microseconds y */
+  double stream_us; /* a step of streams alone */
+  double prompt_us; /* a prompt token */
 };
 
-void pace_observe(struct pace *pace, int tokens, uint64_t us);
+/* A step of so many tokens of streams and prompts has taken so long. */
+void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us);
 
-/* Prompt tokens beside `decoding` decode tokens, of at most max_tokens in all. */
-int pace_prompt_tokens(const struct pace *pace, int decoding, int max_tokens);
+/* Prompt tokens beside so many streams, of at most max_tokens in all. */
+int pace_prompt_tokens(const struct pace *pace, int streams, int max_tokens);
 
 #endif

@@ -156,7 +156,8 @@ void schedule_done(struct schedule *s, const struct result *result, uint64_t now
     q->n_step--;
     if (sequence_settle(s, q)) s->events[count++] = (struct schedule_event){q, -1, 0};
   }
-  pace_observe(&s->pace, step->batch.n_token, now_us - (step->formed_us > s->done_us ? step->formed_us : s->done_us));
+  uint64_t began_us = step->formed_us > s->done_us ? step->formed_us : s->done_us;
+  pace_observe(&s->pace, step->n_stream, step->batch.n_token - step->n_stream, now_us - began_us);
   s->done_us = now_us;
   s->oldest = (s->oldest + 1) % s->n_step;
   s->n_out--;

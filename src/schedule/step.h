@@ -7,6 +7,7 @@
 struct step {
   struct batch batch;
   uint64_t formed_us;
+  int n_stream;                   /* the first rows, of one token each */
   struct row *row;                /* [limits.seats] */
   struct sequence **sequence;     /* [limits.seats] behind row i */
   int32_t *token;                 /* [limits.tokens] */

@@ -58,8 +58,9 @@ void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   step_clear(step);
   step->formed_us = now_us;
   streams_add(s, step);
-  int budget = s->limits.tokens - step->batch.n_token;
-  if (step->batch.n_row > 0) budget = pace_prompt_tokens(&s->pace, step->batch.n_row, s->limits.tokens);
+  step->n_stream = step->batch.n_row;
+  int budget = s->limits.tokens;
+  if (step->n_stream > 0) budget = pace_prompt_tokens(&s->pace, step->n_stream, s->limits.tokens);
   prompts_add(s, step, &budget);
   newcomers_add(s, step, &budget, now_us);
 }

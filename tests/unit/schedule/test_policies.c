@@ -112,17 +112,24 @@ static void test_tenants(void **state) {
   schedule_free(s);
 }
 
-/* A device whose steps take 2 ms and 100 µs a token: prompts get 0.8 of the time of the streams' own step. */
+/* Prompts get three quarters of the time of the streams' own step, which they themselves do not lengthen. */
 static void test_pace(void **state) {
   (void)state;
   struct pace pace = {0};
   assert_int_equal(pace_prompt_tokens(&pace, 4, 512), 128); /* nothing measured */
-  for (int i = 0; i < 100; i++) pace_observe(&pace, 16 + i % 7 * 20, (uint64_t)(2000 + (16 + i % 7 * 20) * 1000));
-  assert_int_equal(pace_prompt_tokens(&pace, 16, 512), 16); /* 0.8 × 18 ms, but 16 at least */
-  assert_int_equal(pace_prompt_tokens(&pace, 64, 512), 52);
-  assert_int_equal(pace_prompt_tokens(&pace, 64, 100), 36); /* the step is full */
-  for (int i = 0; i < 400; i++) pace_observe(&pace, 16 + i % 7 * 20, (uint64_t)(2000 + (16 + i % 7 * 20) * 100));
-  assert_true(abs(pace_prompt_tokens(&pace, 16, 512) - 120) <= 1); /* 0.8 × 15 ms, as the streams are quick */
+  pace_observe(&pace, 0, 512, 512000);
+  assert_int_equal(pace_prompt_tokens(&pace, 4, 512), 128); /* not how long streams take */
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 0, 48000);
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 512), 36); /* 36 ms at 1 ms a token */
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 36, 48000 + 36 * 1500);
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 512), 24); /* a long prompt's tokens take 1.5 ms */
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 24, 48000 + 24 * 9000);
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 512), 16); /* the least */
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 16, 48000 + 16 * 100);
+  assert_in_range(pace_prompt_tokens(&pace, 16, 512), 358, 360);
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 100), 84); /* the step is full */
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 1, 0, 3000);
+  assert_in_range(pace_prompt_tokens(&pace, 1, 512), 111, 112); /* a quick stream: as if it took 15 ms */
 }
 
 int main(void) {

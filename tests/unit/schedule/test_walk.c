@@ -82,6 +82,7 @@ static void blocks_check(const struct schedule *s) {
   for (uint32_t i = 0; i < b->n_total; i++) {
     assert_int_equal(b->holders[i], holders[i]);
     held += holders[i] > 0;
+    if (b->findable[i]) assert_int_equal(kv_blocks_find(b, b->index.hash[i]), i); /* and no other */
   }
   assert_int_equal(held + b->n_free + b->n_idle, b->n_total);
   for (uint32_t i = 0; i < b->n_free; i++) assert_true(!b->findable[b->free[i]] && holders[b->free[i]] == 0);
