@@ -136,7 +136,7 @@ static void *member_main(void *argument) {
   }
 }
 
-/* CPU number `index` of those allowed, which are more. */
+/* CPU number `index` (from 0) of those allowed, which are more than that. */
 static int cpu_at(const cpu_set_t *allowed, int index) {
   int cpu = 0;
   while (!CPU_ISSET(cpu, allowed) || index-- > 0) cpu++;
@@ -165,7 +165,7 @@ static bool members_start(struct team *team, struct error *error) {
   cpu_set_t allowed;
   bool known = sched_getaffinity(0, sizeof allowed, &allowed) == 0;
   int n = team_size(team);
-  bool pin = known && n == CPU_COUNT(&allowed);
+  bool pin = known && n > 1 && n == CPU_COUNT(&allowed);
   team->lead_cpu = pin ? cpu_at(&allowed, 0) : -1;
   for (int i = 1; i < n; i++) {
     struct member *member = &team->member[i];

@@ -14,7 +14,7 @@ struct range {
 };
 
 /* n_thread 0: cpu_share_count(). When the team fills all CPUs that the process may use, workers from 1 on are pinned,
- * one to a CPU; worker 0 is the caller's own thread and finds the CPU that is left. */
+ * one to a CPU; worker 0, the caller's own thread, is moved to the CPU that is left when a run finds it elsewhere. */
 struct team *team_open(int n_thread, struct error *error);
 void team_close(struct team *team);
 int team_size(const struct team *team);

@@ -3,6 +3,7 @@
 #include "backend/cpu/cpu_share.h"
 #include "backend/cpu/team.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,6 +47,8 @@ static void claims_work(void *context, int worker) {
   }
 }
 
+static void nothing_work(void *context, int worker) { (void)context, (void)worker; }
+
 static struct team *team_get(int n) {
   struct error error = {0};
   struct team *team = team_open(n, &error);
@@ -82,6 +85,26 @@ static void test_team_sleeps_and_wakes(void **state) {
     team_run(ledger.team, rounds_work, &ledger);
   }
   assert_int_equal(ledger.torn, 0);
+  team_close(ledger.team);
+}
+
+/* The thread is the caller's: a run may move it for once, and leaves it free to go where it could. */
+static void test_leader_stays_free(void **state) {
+  (void)state;
+  cpu_set_t before, after;
+  struct ledger ledger = {.team = team_get(0)};
+  assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) { /* wherever it comes from */
+    cpu_set_t one;
+    if (!CPU_ISSET(cpu, &before)) continue;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    team_run(ledger.team, nothing_work, &ledger);
+    assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+    assert_true(CPU_EQUAL(&before, &after));
+  }
   team_close(ledger.team);
 }
 
@@ -155,6 +178,7 @@ int main(void) {
       cmocka_unit_test(test_barriers_separate_rounds),
       cmocka_unit_test(test_claims_take_each_item_once),
       cmocka_unit_test(test_team_sleeps_and_wakes),
+      cmocka_unit_test(test_leader_stays_free),
       cmocka_unit_test(test_shares_cover_everything),
       cmocka_unit_test(test_absurd_sizes_are_refused),
       cmocka_unit_test(test_quota_is_the_tightest_of_a_group_and_its_parents),
