@@ -7,8 +7,8 @@
 #include "backend/cpu/cpu_layout.h"
 #include "plan/plan.h"
 
-/* Activation rows as a linear wants them: float rows as they are, or groups of 32 int8 with scale and sum. The size of
- * one prepared row depends on the columns and on whether the weight multiplies with int8. */
+/* Activation rows as the linear of the same kernel set wants them: floats, zeros after them to a whole unit, or units
+ * of 32 int8 with scale and sums, and words where the set multiplies those. The layout has the size of a row. */
 struct linear_input {
   const void *rows; /* n_row prepared rows */
   size_t row_bytes; /* multiple of 64 */
@@ -37,8 +37,7 @@ struct kernel_set {
 
   /* Tiles [first, first + count) of a packed weight times every prepared row; stores out[row][column], where out and
    * residual are of the whole matrix, whatever `first` is. For a gated weight tiles come in pairs (gate, up): first and
-   * count are even. Which sums are formed in which order depends on
-   * the row alone: never on n_row, first or count. */
+   * count are even. Which sums are formed in which order depends on the row alone: never on n_row, first or count. */
   void (*linear)(const struct cpu_layout *layout, const uint8_t *packed, int first, int count,
                  const struct linear_input *input, const struct linear_tail *tail, float *out, size_t out_stride);
 

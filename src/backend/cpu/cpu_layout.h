@@ -1,14 +1,16 @@
 /* The packed layout of matrices on a CPU, the same for every instruction set, so that one engine file runs on each.
  *
  * A matrix is tiles of 16 output rows, each complete in itself, so that shards are cut by tile. A tile is a run of
- * blocks; a block holds some columns of the 16 rows:
- *   floats:   32 columns. F32 and F16 go column by column, 16 rows each; BF16 by pairs of columns, so that a 32-bit
- * lane has a row's even column below and its odd column above. integers: low plane, high plane, scales, minima, supers.
- * A plane of b bits has b vectors of 64 bytes for each unit of 32 columns; byte 4r + j of a vector belongs to row r,
- * and its bits [b·i, b·i + b) to the vector's column 4i + j. So a shift and a mask leave four consecutive columns of
- * each row as bytes, which is what dot-product instructions take, and no sum ever crosses lanes. Scales and minima are
- * 16 rows for each group; two-level ones as their bytes, then the 16 super scales and super minima. Columns beyond the
- * last are zero codes with zero scales. */
+ * blocks; a block holds some columns of the 16 rows.
+ *
+ * Floats: 32 columns. F32 and F16 go column by column, 16 rows each; BF16 by pairs of columns, so that a 32-bit lane
+ * has a row's even column below and its odd column above.
+ *
+ * Integers: low plane, high plane, scales, minima, supers. A plane of b bits has b vectors of 64 bytes for each unit of
+ * 32 columns; byte 4r + j of a vector belongs to row r, and its bits [b·i, b·i + b) to the vector's column 4i + j. So a
+ * shift and a mask leave four consecutive columns of each row as bytes, which is what dot-product instructions take,
+ * and no sum ever crosses lanes. Scales and minima are 16 rows for each group; two-level ones as their bytes, then the
+ * 16 super scales and super minima. Columns beyond the last are zero codes with zero scales. */
 #ifndef SPATE_BACKEND_CPU_LAYOUT_H
 #define SPATE_BACKEND_CPU_LAYOUT_H
 
@@ -32,22 +34,24 @@ struct cpu_layout {
   size_t high_at, scale_at, min_at, super_at, super_min_at;
   size_t block_bytes; /* multiple of 64 */
   size_t tile_bytes;
-  size_t words_at;  /* in a prepared activation row: q once more as words, for codes of eight bits */
+  size_t words_at;  /* within a prepared activation row of int8: its words, if scheme_has_words */
   size_t row_bytes; /* of one prepared activation row */
 };
 
-/* One unit of a row of activations as integer kernels want it: x ≈ scale × q. The sums serve the minima of weights.
- * Where the layout says so, the units of a row are followed by q as 16-bit words, of each quad columns 0, 2, 1, 3: not
- * every instruction set multiplies bytes of full range. */
+/* One unit of a row of activations as integer kernels want it: x ≈ scale × q. The sums serve what is added to every
+ * code of a group: its minimum, or −128 for centred codes. */
 struct activation_unit {
   int8_t q[UNIT_COLS]; /* −127 … 127 */
   float scale;
   float sum, half[2]; /* scale (128 for centred codes) × the sum of all q, of the first and of the last 16 */
 };
 
-/* Codes of which 128 is taken when they are multiplied, and no minimum comes after: exact, however small they are. */
+/* Codes that are unsigned bytes 128 above what they stand for, with no minimum. 128 × the sum of q is taken from the
+ * integer product, before it is scaled: beside 128, small values would lose bits. */
 static inline bool scheme_is_centred(const struct scheme *s) { return !s->has_min && (s->bits == 8 || s->codebook); }
 
+/* Codes that take all eight bits of a byte, as entries of a codebook do. Not every instruction set multiplies such bytes:
+ * there, the units of a row are followed by q once more as 16-bit words, of each quad columns 0, 2, 1, 3. */
 static inline bool scheme_has_words(const struct scheme *s) { return s->bits == 8 || s->codebook != CODEBOOK_NONE; }
 
 struct cpu_layout cpu_layout_of(const struct weight *weight);

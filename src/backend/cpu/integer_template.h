@@ -156,7 +156,7 @@ static ALWAYS_INLINE void unit_floats(struct code_form form, struct unit_view un
 static ALWAYS_INLINE void tile_exact(struct code_form form, const struct cpu_layout *layout, const uint8_t *tile,
                                      struct row_view rows, tile_sums *sums) {
   uint8_t book[CODEBOOK_ENTRIES];
-  book_bytes(&layout->scheme, book);
+  if (form.codebook) book_bytes(&layout->scheme, book);
   for (int at = 0; at < layout->n_unit; at++, rows.first += UNIT_COLS * sizeof(float)) {
     float values[UNIT_COLS][TILE_ROWS];
     const uint8_t *block = tile + (size_t)(at / layout->block_units) * layout->block_bytes;

@@ -7,7 +7,8 @@
 
 /* A running sum of codes × q. Pairs of products are summed to 16 bits first: at most 2 × 127 × (2^width − 1), so 8
  * quads of 4 bits, 4 of 5 and 2 of 6 fit 32767 before they must be widened. Eight bits do not fit at all: `pairs` takes
- * the lower nibbles, `high` the upper ones, which weigh 16 when they are widened. */
+ * the lower nibbles, `high` the upper ones, which weigh 16 when they are widened. (So it is for a lone row. More rows
+ * multiply words, below.) */
 struct vdot {
   __m256i pairs, high, total;
 };

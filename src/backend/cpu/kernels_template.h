@@ -1,5 +1,6 @@
-/* A whole kernel set over the vector primitives of the file that includes this one (vector_*.h, vector_math_*.h and
- * struct vdot). No include guard: each instruction set's file includes it once and gets its own static functions. */
+/* A whole kernel set over the vector primitives of the file that includes this one: vector_*.h, vector_math_*.h, struct
+ * vdot, and those of words_template.h if it defines WORD_KERNELS. No include guard: each instruction set's file
+ * includes it once and gets its own static functions. */
 #include "backend/cpu/cpu_kernels.h"
 #include "base/half.h"
 

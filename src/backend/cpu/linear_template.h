@@ -1,11 +1,10 @@
 /* Linears over the packed layout, written once for all instruction sets on the primitives of vector_*.h.
  *
- * With many rows a kernel holds some weights in registers as the dot product wants them and adds their part to the sums
- * of all rows of a block, which stay in the first-level cache: unpacking is paid once for each block of rows. With one
- * row its sums stay in registers instead. Either way a row's sums are formed in the order of the columns, whatever runs
- * beside it. Integers: an exact dot for each unit (half a unit for groups of 16), then sum += min × the sum of
- * activations unless the codes are centred, sum += (scale × activation scale) × dot. Floats: one fused multiply-add for
- * each column. */
+ * With many rows a kernel takes one unit of a tile at a time and adds its part to the sums of all rows of a block,
+ * which stay in the first-level cache: the codes of integers are unpacked once for each block of rows. With one row its
+ * sums stay in registers instead. Either way a row's sums are formed in the order of the columns, whatever runs beside
+ * it. Integers: an exact dot for each unit (half a unit for groups of 16), then sum += min × the sum of activations
+ * unless the codes are centred, sum += (scale × activation scale) × dot. Floats: one multiply-add for each column. */
 
 static tile_kernel *tile_kernel_of(const struct scheme *s) {
   static tile_kernel *const floats[] = {float32, float16, bfloat16};

@@ -1,4 +1,5 @@
-/* What kernels of tiles share: sums, activation rows, the form of a kernel. Part of kernels_template.h. */
+/* What kernels of tiles share: sums, activation rows, the form of a kernel. Part of kernels_template.h, whose files
+ * call a vector of rows "vector" (VECTORS make a tile) and four columns "quad". */
 
 enum {
   VECTORS = TILE_ROWS / LANES, /* of a tile */
@@ -6,9 +7,11 @@ enum {
   SUM_ROWS = 128,              /* rows × tiles that sums are held for at a time */
   ROW_BLOCK_BYTES = 192 << 10, /* activation rows that should stay in the second-level cache */
   AHEAD_BYTES = 3072,          /* what one row asks the memory for in advance: hardware streams stop at 4 KiB pages */
-  PANEL_ROWS = 8,              /* of floats, at most: no FLOAT_ROWS is more */
+  PANEL_ROWS = 8,              /* rows of floats whose sums are in registers, at most */
   LONE_TILES = 4,              /* tiles side by side when there is one row of floats: independent chains of sums */
 };
+
+_Static_assert((int)FLOAT_ROWS <= PANEL_ROWS, "block_panel has no room for more rows");
 
 typedef float tile_sums[TILE_ROWS];
 

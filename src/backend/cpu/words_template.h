@@ -4,7 +4,12 @@
  * (vwords_even, vwords_odd, vwords_load, vwords_store, vwords_set_pair, vpairs_add, vpairs_float); part of
  * integer_template.h. */
 
-enum { WORD_ROWS = 4, UNIT_PAIRS = UNIT_COLS / 2 };
+enum {
+  WORD_ROWS = 4, /* rows whose dots with all vectors of a tile are in registers */
+  UNIT_PAIRS = UNIT_COLS / 2,
+};
+
+_Static_assert(TILES_TOGETHER == 1, "the words of one tile at a time are made and multiplied");
 
 typedef int16_t word_vector[2 * LANES]; /* two columns of each row of a vector */
 
