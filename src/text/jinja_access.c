@@ -175,8 +175,7 @@ bool eval_slice(struct rendering *r, struct datum object, const struct datum bou
   struct slice_range range;
   if (object.kind == DATUM_UNDEFINED) return undefined_object(r, object);
   if (object.kind == DATUM_TEXT) return slice_text_value(r, object.text, bounds, out);
-  if (object.kind != DATUM_LIST || object.list->form == FORM_GENERATOR)
-    return rendering_fail(r, "a %s has no slices", datum_kind_name(object));
+  if (object.kind != DATUM_LIST || object.list->form == FORM_GENERATOR) return missing_key(r, datum_none(), out);
   if (!slice_range(r, bounds, object.list->count, &range) || !list_new(r, range.count, out)) return false;
   out->list->form = object.list->form;
   for (size_t i = 0; i < range.count; i++)

@@ -68,8 +68,8 @@ bool filter_abs(struct rendering *r, struct datum d, const struct arguments *a, 
   double value;
   if (!datum_number(d, &value)) return rendering_fail(r, "abs needs a number, not a %s", datum_kind_name(d));
   *out = d.kind == DATUM_FLOAT ? datum_float(fabs(value)) : d;
-  if (d.kind == DATUM_FLOAT || value >= 0) return true;
-  return eval_binary(r, OPERATOR_SUBTRACT, datum_int(0), d, out);
+  if (d.kind == DATUM_FLOAT) return true;
+  return eval_binary(r, value < 0 ? OPERATOR_SUBTRACT : OPERATOR_ADD, datum_int(0), d, out); /* True is 1 */
 }
 
 bool filter_round(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
@@ -82,7 +82,7 @@ bool filter_round(struct rendering *r, struct datum d, const struct arguments *a
   if (!datum_number(d, &value)) return rendering_fail(r, "round needs a number, not a %s", datum_kind_name(d));
   if (precision < 0 || precision > 30) return rendering_fail(r, "round needs a precision from 0 to 30");
   double scale = pow(10, (double)precision);
-  *out = d;
+  *out = d.kind == DATUM_BOOL ? datum_int(d.truth) : d;
   if (method && slice_is(marked_slice(method), "ceil"))
     *out = datum_float(ceil(value * scale) / scale);
   else if (method && slice_is(marked_slice(method), "floor"))

@@ -41,6 +41,11 @@ bool select_attributes(struct rendering *r, const struct datum_list *items, stru
   return true;
 }
 
+/* What map, select and reject go over: anything false is as good as an empty list. */
+static bool items_or_none(struct rendering *r, struct datum d, struct datum_list **items) {
+  return datum_items(r, datum_truth(d) ? d : datum_undefined(NULL), items);
+}
+
 /* What follows the first `count` positional arguments. */
 static struct arguments arguments_after(const struct arguments *a, size_t count) {
   struct arguments rest = *a;
@@ -54,7 +59,7 @@ bool filter_map(struct rendering *r, struct datum d, const struct arguments *a, 
   const struct datum *path = argument(a, SIZE_MAX, "attribute"), *filter = argument(a, 0, NULL);
   struct arguments rest = arguments_after(a, 1);
   struct datum_list *items;
-  if (!datum_items(r, d, &items)) return false;
+  if (!items_or_none(r, d, &items)) return false;
   if (path) return select_attributes(r, items, *path, argument(a, SIZE_MAX, "default"), out);
   if (!filter || filter->kind != DATUM_TEXT) return rendering_fail(r, "map needs a filter or attribute=...");
   if (!list_new(r, items->count, out)) return false;
@@ -83,7 +88,7 @@ static bool holds(struct rendering *r, struct datum d, const struct arguments *a
 static bool keep(struct rendering *r, struct datum d, const struct datum *path, const struct arguments *a, bool wanted,
                  struct datum *out) {
   struct datum_list *items;
-  if (!datum_items(r, d, &items) || !list_new(r, 0, out)) return false;
+  if (!items_or_none(r, d, &items) || !list_new(r, 0, out)) return false;
   out->list->form = FORM_GENERATOR;
   for (size_t i = 0; i < items->count; i++) {
     struct datum value = items->items[i];

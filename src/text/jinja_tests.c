@@ -27,25 +27,8 @@ static bool is_sequence(struct datum d) {
 }
 
 static bool is_callable(struct datum d) {
-  return d.kind == DATUM_FUNCTION || d.kind == DATUM_METHOD || d.kind == DATUM_MACRO;
+  return d.kind == DATUM_UNDEFINED || d.kind == DATUM_FUNCTION || d.kind == DATUM_METHOD || d.kind == DATUM_MACRO;
 }
-
-/* Letters there are, all of them in the one case. */
-static bool all_letters(struct datum d, utf8proc_category_t wanted, utf8proc_category_t other) {
-  bool some = false;
-  if (d.kind != DATUM_TEXT) return false;
-  for (size_t at = 0; at < d.text->size;) {
-    uint32_t code;
-    at += text_character(*d.text, at, &code);
-    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
-    if (category == other || category == UTF8PROC_CATEGORY_LT) return false;
-    some |= category == wanted;
-  }
-  return some;
-}
-
-static bool is_lower(struct datum d) { return all_letters(d, UTF8PROC_CATEGORY_LL, UTF8PROC_CATEGORY_LU); }
-static bool is_upper(struct datum d) { return all_letters(d, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LL); }
 
 static const struct kind_test {
   const char *name;
@@ -54,8 +37,7 @@ static const struct kind_test {
     {"defined", is_defined},   {"undefined", is_undefined}, {"none", is_none},       {"boolean", is_boolean},
     {"true", is_true},         {"false", is_false},         {"integer", is_integer}, {"float", is_float},
     {"number", is_number},     {"string", is_string},       {"mapping", is_mapping}, {"iterable", is_iterable},
-    {"sequence", is_sequence}, {"callable", is_callable},   {"lower", is_lower},     {"upper", is_upper},
-    {"escaped", is_escaped},
+    {"sequence", is_sequence}, {"callable", is_callable},   {"escaped", is_escaped},
 };
 
 /* --- with an operand -------------------------------------------------------------------------------------------- */
@@ -91,6 +73,23 @@ static bool divides(struct rendering *r, struct datum d, int64_t divisor, int64_
   return true;
 }
 
+/* Of str(d): letters there are, all of them in the one case. */
+static bool all_letters(struct rendering *r, struct datum d, utf8proc_category_t wanted, bool *result) {
+  const struct marked *text;
+  if (!datum_string(r, d, &text)) return false;
+  *result = false;
+  for (size_t at = 0; at < text->size;) {
+    uint32_t code;
+    at += text_character(*text, at, &code);
+    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
+    bool letter = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LT;
+    if (!letter) continue;
+    *result = category == wanted;
+    if (!*result) break;
+  }
+  return rendering_charge_bytes(r, text->size);
+}
+
 /* --- finding one ------------------------------------------------------------------------------------------------ */
 
 static bool test_with_operand(struct rendering *r, struct slice name, struct datum d, const struct arguments *a,
@@ -101,6 +100,8 @@ static bool test_with_operand(struct rendering *r, struct slice name, struct dat
   if (slice_is(name, "even") || slice_is(name, "odd")) return divides(r, d, 2, slice_is(name, "odd"), result);
   if (slice_is(name, "divisibleby"))
     return argument_int(r, a, 0, "num", "divisibleby", &divisor) && divides(r, d, divisor, 0, result);
+  if (slice_is(name, "lower")) return all_letters(r, d, UTF8PROC_CATEGORY_LL, result);
+  if (slice_is(name, "upper")) return all_letters(r, d, UTF8PROC_CATEGORY_LU, result);
   if (!slice_is(name, "sameas")) return rendering_fail(r, "the test %.*s is unknown", SLICE_ARGS(name));
   const struct datum *other = argument(a, 0, "other");
   *result = other && is_same(d, *other);
