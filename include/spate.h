@@ -149,8 +149,9 @@ typedef struct {
   uint64_t seed;           /* any; HTTP and the command line take 0 to INT64_MAX */
   const char *const *stop; /* NUL-terminated strings; generation ends before the first that appears */
   int n_stop;
-  bool ignore_eos; /* benches: generate max_tokens whatever comes */
-  int priority;    /* lower runs first; default 0 */
+  bool ignore_eos;        /* benches: generate max_tokens whatever comes */
+  int priority;           /* lower runs first; default 0 */
+  const char *cache_salt; /* cached prefixes are shared among requests of one salt only; NULL: the common one */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */

@@ -1,6 +1,7 @@
 /* SipHash-2-4-128, from the paper's description. */
 #include "base/keyed_hash.h"
 
+#include <endian.h>
 #include <string.h>
 
 struct sip {
@@ -29,10 +30,10 @@ static void sip_word(struct sip *s, uint64_t word) {
 }
 
 /* Up to eight bytes, the first lowest. */
-static uint64_t word_load(const uint8_t *bytes, size_t count) {
+static uint64_t word_load(struct slice bytes, size_t first, size_t count) {
   uint64_t word = 0;
-  for (size_t i = 0; i < count; i++) word |= (uint64_t)bytes[i] << (8 * i);
-  return word;
+  if (count > 0) memcpy(&word, bytes.data + first, count);
+  return le64toh(word);
 }
 
 static uint64_t sip_finish(struct sip *s) {
@@ -44,8 +45,8 @@ struct hash128 keyed_hash(const struct hash_key *key, struct slice bytes) {
   struct sip s = {key->low ^ 0x736f6d6570736575u, key->high ^ 0x646f72616e646f6du ^ 0xee,
                   key->low ^ 0x6c7967656e657261u, key->high ^ 0x7465646279746573u};
   size_t whole = bytes.size & ~(size_t)7;
-  for (size_t i = 0; i < whole; i += 8) sip_word(&s, word_load(bytes.data + i, 8));
-  sip_word(&s, word_load(bytes.data + whole, bytes.size - whole) | (uint64_t)bytes.size << 56);
+  for (size_t i = 0; i < whole; i += 8) sip_word(&s, word_load(bytes, i, 8));
+  sip_word(&s, word_load(bytes, whole, bytes.size - whole) | (uint64_t)bytes.size << 56);
   struct hash128 hash;
   s.v2 ^= 0xee;
   hash.low = sip_finish(&s);

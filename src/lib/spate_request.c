@@ -56,7 +56,8 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                      .stop = stop,
                                      .n_stop = request->n_stop,
                                      .ignore_end = request->ignore_eos,
-                                     .priority = request->priority};
+                                     .priority = request->priority,
+                                     .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);
 }
 

@@ -25,6 +25,7 @@ struct generation *generation_new(const struct generation_params *params, struct
   g->last_token = -1;
   g->sequence.sampling = params->sampling;
   g->sequence.priority = params->priority;
+  g->sequence.tenant = params->tenant;
   g->sequence.owner = g;
   inbox_hold(inbox);
   g->inbox = inbox;

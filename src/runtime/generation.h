@@ -18,6 +18,8 @@ struct generation_params {
   int32_t n_stop;
   bool ignore_end;
   int32_t priority;
+  int32_t tenant;          /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
+  struct slice cache_salt; /* cached prefixes are shared among requests of one salt only */
 };
 
 /* Text on its way to the inbox: what two tokens (one in flight when it paused) and a stop matcher may add. */

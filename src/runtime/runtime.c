@@ -21,16 +21,14 @@ static bool threads_start(struct runtime *rt, struct error *error) {
   return error_set(error, ERROR_MEMORY, "The system refused to start a thread: raise its limit on threads.");
 }
 
-/* False when the system has no random bytes for the key of the blocks' hashes. */
 static bool schedule_start(struct runtime *rt, const struct runtime_options *options, struct error *error) {
   struct schedule_options schedule = {.limits = &rt->engine->limits,
                                       .n_group = rt->engine->plan->n_group,
                                       .run_ahead = rt->engine->backend->run_ahead,
                                       .policy = options->policy,
                                       .batch_delay_us = (uint32_t)options->batch_delay_ms * 1000u,
-                                      .no_reuse = options->no_block_reuse};
-  if (getrandom(&schedule.key, sizeof schedule.key, 0) != (ssize_t)sizeof schedule.key)
-    return error_set(error, ERROR_IO, "The system gave no random bytes: see getrandom(2).");
+                                      .no_reuse = options->no_block_reuse,
+                                      .key = rt->key};
   int32_t requests = options->max_queue + rt->engine->limits.seats;
   rt->schedule = schedule_new(&schedule);
   if (rt->schedule && request_table_init(&rt->table, requests)) return true;
@@ -54,7 +52,10 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
   pthread_mutex_init(&rt->failure_lock, NULL);
   runtime_metrics_init(&rt->metrics);
   atomic_store(&rt->progress_us, clock_us());
-  if (schedule_start(rt, options, error) && threads_start(rt, error)) return rt;
+  if (getrandom(&rt->key, sizeof rt->key, 0) != (ssize_t)sizeof rt->key)
+    error_set(error, ERROR_IO, "The system gave no random bytes: see getrandom(2).");
+  else if (schedule_start(rt, options, error) && threads_start(rt, error))
+    return rt;
   runtime_free(rt);
   return NULL;
 }
@@ -204,6 +205,7 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct ge
   if (!g) return request_refuse(rt);
   g->charge = params_charge(rt, &fitted);
   g->submitted_us = clock_us();
+  g->sequence.salt = keyed_hash(&rt->key, params->cache_salt);
   if (!request_table_enter(&rt->table, g, error)) {
     generation_free(g);
     return request_refuse(rt);

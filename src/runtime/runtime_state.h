@@ -11,6 +11,7 @@ struct runtime {
   const struct tokenizer *tokenizer;
   const struct engine_generation *defaults;
   struct request_table table;
+  struct hash_key key; /* drawn at the start: of salts, and of what the schedule hashes */
   struct runtime_metrics metrics;
 
   struct mailbox to_worker, to_step, to_watcher; /* no letters for the watcher, only the call to end */

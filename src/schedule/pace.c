@@ -5,7 +5,7 @@ static const double prompt_share = 0.75; /* of the time of the streams' own step
 static const double quick_step_us = 15000;
 static const double memory = 0.2; /* weight of a new step */
 
-enum { UNMEASURED_SHARE = 4, LEAST = 16 };
+enum { UNMEASURED_SHARE = 4, LEAST = 8, CERTAIN = 16 };
 
 static void average(double *mean, double value, double weight) {
   *mean = *mean > 0 ? *mean + weight * (value - *mean) : value;
@@ -15,7 +15,7 @@ static void average(double *mean, double value, double weight) {
  * as the prompts': chunks are too small then, never too large. */
 void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us) {
   double prompts_us = streams > 0 ? (double)us - pace->stream_us : (double)us;
-  double certainty = prompt_tokens < LEAST ? (double)prompt_tokens / LEAST : 1;
+  double certainty = prompt_tokens < CERTAIN ? (double)prompt_tokens / CERTAIN : 1;
   if (prompt_tokens == 0)
     average(&pace->stream_us, (double)us, memory);
   else if (prompts_us > 0 && (streams == 0 || pace->stream_us > 0))

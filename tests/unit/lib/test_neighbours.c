@@ -192,8 +192,39 @@ static void test_same_bytes(void **state) {
   }
 }
 
+static int cached_with(spate_engine *engine, spate_inbox *inbox, const char *salt) {
+  int32_t tokens[SHARED] = {1, 2, 3};
+  spate_error error = {0};
+  spate_request request;
+  spate_event event = {0};
+  spate_request_init(engine, &request);
+  request.tokens = tokens;
+  request.n_token = SHARED;
+  request.max_tokens = 1;
+  request.cache_salt = salt;
+  if (!spate_submit(engine, inbox, &request, &error)) fail_msg("%s", error.text);
+  while (event.kind != SPATE_DONE) assert_int_equal(spate_inbox_take(inbox, &event, 1, -1), 1);
+  return event.cached_tokens;
+}
+
+/* Requests of different salts cannot tell what the others have sent. */
+static void test_salt(void **state) {
+  (void)state;
+  spate_error error = {0};
+  engine_build(128);
+  spate_engine *engine = engine_open_with(&settings[3], 0);
+  spate_inbox *inbox = spate_inbox_new(engine, &error);
+  assert_int_equal(cached_with(engine, inbox, NULL), 0);
+  assert_int_equal(cached_with(engine, inbox, ""), SHARED - BLOCK);
+  assert_int_equal(cached_with(engine, inbox, "a"), 0);
+  assert_int_equal(cached_with(engine, inbox, "b"), 0);
+  assert_int_equal(cached_with(engine, inbox, "a"), SHARED - BLOCK);
+  spate_inbox_free(inbox);
+  spate_close(engine);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_salt)};
   engine_path_make();
   model = tiny_model;
   int failed = cmocka_run_group_tests_name("tiny fixture", tests, NULL, NULL);

@@ -124,7 +124,7 @@ static void test_pace(void **state) {
   for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 36, 48000 + 36 * 1500);
   assert_int_equal(pace_prompt_tokens(&pace, 16, 512), 24); /* a long prompt's tokens take 1.5 ms */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 24, 48000 + 24 * 9000);
-  assert_int_equal(pace_prompt_tokens(&pace, 16, 512), 16); /* the least */
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 512), 8); /* the least */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 16, 48000 + 16 * 100);
   assert_in_range(pace_prompt_tokens(&pace, 16, 512), 358, 360);
   assert_int_equal(pace_prompt_tokens(&pace, 16, 100), 84); /* the step is full */
