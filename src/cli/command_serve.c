@@ -1,5 +1,6 @@
 /* spate serve: opens the engine, serves it, and watches over both: signals drain the server, and so does an engine that
  * has stopped. */
+#include "base/clock.h"
 #include "base/log.h"
 #include "cli/command.h"
 #include "server/server.h"
@@ -21,6 +22,7 @@ enum {
   DEFAULT_CONNECTIONS = 1000,
   WATCH_MS = 200,         /* between two looks at the engine */
   DRAIN_WATCH_MS = 20,    /* between two looks at the connections of a drain */
+  FLUSH_MS = 2000,        /* for the last bytes of answers that are complete */
   FAILED_DRAIN_MS = 2000, /* to send the errors that a stopped engine leaves */
   SHUTDOWN_MAX = 86400,
   SPARE_DESCRIPTORS = 256, /* beside those of connections: files, loops, connections being refused */
@@ -81,6 +83,15 @@ static void welcome_print(const char *host, int port, const spate_engine *engine
   fflush(stdout);
 }
 
+/* Lets running requests finish while new ones are told to go elsewhere, on a port that is still open for whoever asks
+ * whether we are ready. */
+static void running_finish(struct server *server, int seconds) {
+  uint64_t end = clock_us() + (uint64_t)seconds * 1000000;
+  server_refuse(server);
+  while (server_running(server) > 0 && n_signal == 1 && clock_us() < end) signal_wait(DRAIN_WATCH_MS);
+  server_drain(server, server_running(server) > 0 ? 0 : FLUSH_MS);
+}
+
 /* Returns when the server has been told to drain: 0 after a signal, 1 when the engine has stopped. */
 static int engine_watch(struct server *server, const spate_engine *engine, int shutdown_seconds) {
   spate_error error;
@@ -90,9 +101,9 @@ static int engine_watch(struct server *server, const spate_engine *engine, int s
     server_drain(server, FAILED_DRAIN_MS);
     return command_fail(error.text);
   }
-  log_info("Stopping: %d connections may finish within %d seconds; a second signal ends them.",
-           server_connections(server), shutdown_seconds);
-  server_drain(server, shutdown_seconds * 1000);
+  log_info("Stopping: %d requests may finish within %d seconds; a second signal ends them.", server_running(server),
+           shutdown_seconds);
+  running_finish(server, shutdown_seconds);
   return 0;
 }
 

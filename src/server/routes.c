@@ -84,6 +84,10 @@ size_t route_check(const struct server *server, struct http_request *request) {
                 "This server asks for an API key: send it as Authorization: Bearer KEY.");
     return 0;
   }
+  if (atomic_load(&server->draining) && (index == ROUTE_NONE || !routes[index].open)) {
+    reply_error(request, 503, "Retry-After: 1\r\n", "The server is shutting down: send the request elsewhere.");
+    return 0;
+  }
   if (index == ROUTE_NONE) {
     refuse_path(request);
     return 0;

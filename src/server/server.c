@@ -10,8 +10,7 @@
 enum { KEEP_ALIVE_MAX = 86400 };
 
 static bool on_loop_start(struct http_loop *loop, void *user, struct error *error) {
-  const struct server *server = user;
-  return server_loop_start(loop, server->engine, error);
+  return server_loop_start(loop, user, error);
 }
 
 static void on_loop_stop(struct http_loop *loop, void *user) {
@@ -99,8 +98,12 @@ int server_port(const struct server *server) { return http_server_port(server->h
 
 int server_connections(const struct server *server) { return http_server_connections(server->http); }
 
+void server_refuse(struct server *server) { atomic_store(&server->draining, true); }
+
+int server_running(const struct server *server) { return atomic_load(&server->running); }
+
 void server_drain(struct server *server, int deadline_ms) {
-  atomic_store(&server->draining, true);
+  server_refuse(server);
   http_server_drain(server->http, deadline_ms);
 }
 

@@ -21,6 +21,10 @@ struct server *server_open(spate_engine *engine, const struct server_options *op
 int server_port(const struct server *server);
 int server_connections(const struct server *server); /* open now */
 
+/* From now on work is refused and /ready says so; what runs goes on. Any thread. */
+void server_refuse(struct server *server);
+int server_running(const struct server *server); /* requests whose answers are not complete */
+
 /* Stops accepting; running requests may finish within deadline_ms. Returns at once. Any thread. */
 void server_drain(struct server *server, int deadline_ms);
 void server_join(struct server *server);

@@ -14,7 +14,7 @@ enum {
 };
 
 struct server_loop {
-  spate_engine *engine;
+  struct server *server;
   spate_inbox *inbox;
   struct answer *bucket[N_BUCKET];
 };
@@ -33,6 +33,11 @@ static void table_add(struct server_loop *own, struct answer *answer) {
   *bucket = answer;
 }
 
+static void answer_end(struct server_loop *own, struct answer *answer) {
+  atomic_fetch_sub(&own->server->running, 1);
+  answer_free(answer);
+}
+
 /* --- events ------------------------------------------------------------------------------------------------------ */
 
 static void event_handle(struct http_loop *loop, struct server_loop *own, const spate_event *event) {
@@ -42,14 +47,14 @@ static void event_handle(struct http_loop *loop, struct server_loop *own, const 
   if (last) *place = answer->next;
   struct http_request *request = http_find(loop, answer->http_id);
   if (!request) {
-    if (last) answer_free(answer);
+    if (last) answer_end(own, answer);
     return;
   }
   enum answer_progress progress = answer_take(answer, request, event);
-  if (progress == ANSWER_TOO_SLOW && !last) spate_cancel(own->engine, event->id);
+  if (progress == ANSWER_TOO_SLOW && !last) spate_cancel(own->server->engine, event->id);
   if (progress != ANSWER_OVER) return;
   request->user = NULL;
-  answer_free(answer);
+  answer_end(own, answer);
 }
 
 static void inbox_readable(struct http_loop *loop, void *argument) {
@@ -64,13 +69,13 @@ static void inbox_readable(struct http_loop *loop, void *argument) {
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
-bool server_loop_start(struct http_loop *loop, spate_engine *engine, struct error *error) {
+bool server_loop_start(struct http_loop *loop, struct server *server, struct error *error) {
   struct server_loop *own = calloc(1, sizeof *own);
   if (!own) return error_set(error, ERROR_MEMORY, "Out of memory for a network loop.");
-  own->engine = engine;
+  own->server = server;
   http_loop_set_user(loop, own);
   spate_error reason;
-  own->inbox = spate_inbox_new(engine, &reason);
+  own->inbox = spate_inbox_new(server->engine, &reason);
   bool started = own->inbox ? http_loop_watch(loop, spate_inbox_descriptor(own->inbox), inbox_readable, own, error)
                             : error_set(error, (enum error_code)reason.code, "%s", reason.text);
   if (!started) server_loop_stop(loop);
@@ -84,7 +89,7 @@ void server_loop_stop(struct http_loop *loop) {
     while (own->bucket[i]) {
       struct answer *answer = own->bucket[i];
       own->bucket[i] = answer->next;
-      answer_free(answer);
+      answer_end(own, answer);
     }
   }
   free(own);
@@ -100,11 +105,12 @@ bool server_loop_submit(struct http_request *request, const spate_request *wante
     *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
     return false;
   }
-  answer->engine_id = spate_submit(own->engine, own->inbox, wanted, error);
+  answer->engine_id = spate_submit(own->server->engine, own->inbox, wanted, error);
   if (!answer->engine_id) {
     answer_free(answer);
     return false;
   }
+  atomic_fetch_add(&own->server->running, 1);
   table_add(own, answer);
   request->user = answer;
   return true;
@@ -114,7 +120,7 @@ void server_loop_drain(struct http_request *request) {
   struct answer *answer = request->user;
   if (!answer || answer_drain(answer, request) != ANSWER_OVER) return;
   request->user = NULL;
-  answer_free(answer);
+  answer_end(http_loop_user(request->loop), answer);
 }
 
 void server_loop_close(struct http_request *request) {
@@ -123,7 +129,7 @@ void server_loop_close(struct http_request *request) {
   request->user = NULL;
   if (!answer) return;
   if (answer->ended)
-    answer_free(answer);
+    answer_end(own, answer);
   else
-    spate_cancel(own->engine, answer->engine_id);
+    spate_cancel(own->server->engine, answer->engine_id);
 }

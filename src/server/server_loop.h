@@ -5,9 +5,10 @@
 
 #include "http/http_server.h"
 #include "server/answer_text.h"
+#include "server/server_state.h"
 
-/* First and last on the loop's thread. The engine is borrowed. */
-bool server_loop_start(struct http_loop *loop, spate_engine *engine, struct error *error);
+/* First and last on the loop's thread. The server is borrowed. */
+bool server_loop_start(struct http_loop *loop, struct server *server, struct error *error);
 void server_loop_stop(struct http_loop *loop);
 
 /* Submits a generation whose events will answer the request. False when the engine refuses it: nothing is answered. */

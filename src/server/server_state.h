@@ -16,6 +16,7 @@ struct server {
   struct http_server *http;
   struct http_metrics metrics;
   atomic_bool draining;
+  atomic_int running; /* answers that are not complete */
 };
 
 #endif

@@ -101,11 +101,15 @@ class Life(spate_server.EngineCase):
     # ---- the server
 
     def test_drain(self):
-        """SIGTERM: no new connections, the stream that runs ends as it would have, exit 0."""
+        """SIGTERM: not ready, no new work, the stream that runs ends as it would have, exit 0."""
         server = self.serve(backend="cpu")
         client = self.start_stream(server, max_tokens=400)
         server.stop()
-        wait_for(lambda: refuses(server.port), "new connections are refused")
+        wait_for(lambda: server.get("/ready")[0] == 503, "it is no longer ready")
+        self.assertEqual(server.get("/live")[0], 200)
+        status, headers, body = server.post({"prompt": "a", "max_tokens": 1})
+        self.assertEqual((status, headers["Retry-After"]), (503, "1"))
+        self.assertIn("shutting down", json.loads(body)["error"])
         rest = receive_all(client)
         self.assertIn(b'"finished":true,"generated_tokens":400', rest)
         self.assertEqual(server.exit_code(), 0)
@@ -128,7 +132,7 @@ class Life(spate_server.EngineCase):
         server = self.serve(backend="cpu")
         client = self.start_stream(server)
         server.stop()
-        wait_for(lambda: refuses(server.port), "new connections are refused")
+        wait_for(lambda: server.get("/ready")[0] == 503, "it is no longer ready")
         server.stop()
         self.assertEqual(server.exit_code(), 0)
         self.assertNotIn(b'"finished":true', receive_until_reset(client))
@@ -204,14 +208,6 @@ def flip_bit(path, place):
         byte = file.read(1)[0]
         file.seek(place)
         file.write(bytes([byte ^ 1]))
-
-
-def refuses(port):
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except ConnectionError:
-        return True
-    return False
 
 
 def receive_until_reset(client):
