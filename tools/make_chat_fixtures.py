@@ -4,6 +4,7 @@
     python3 tools/make_chat_fixtures.py [--templates FOLDER]
 
 conversations.json holds the conversations, own.json what the templates committed beside it (*.jinja) give for each, and
+random.json random templates with what they give for the conversation "answered", and
 models.json what the real templates of FOLDER give, which are not committed. Without --templates models.json stays.
 """
 
@@ -15,6 +16,8 @@ import pathlib
 import jinja2
 import jinja2.ext
 import jinja2.sandbox
+
+import random_templates
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests/fixtures/text/chat"
 NOW = datetime.datetime(2024, 7, 26, 12, 34, 56)
@@ -148,6 +151,16 @@ def results(folder):
             for path in sorted(folder.glob("*.jinja"))}
 
 
+def random_results(count):
+    """Those that render, but for what only Python prints: objects without a literal, and texts marked as HTML."""
+    env, rows = environment(), []
+    for source in random_templates.templates(1, 4 * count):
+        text = render(env, source, CONVERSATIONS["answered"]).get("text")
+        if text and not any(part in text for part in ("<bound", "<built-in", "<generator", "dict_", "Undefined")):
+            rows.append([source, text])
+    return rows[:count]
+
+
 def write(name, value):
     (FOLDER / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
@@ -158,6 +171,7 @@ def main():
     folder = parser.parse_args().templates
     write("conversations.json", CONVERSATIONS)
     write("own.json", results(FOLDER))
+    write("random.json", random_results(500))
     if folder:
         write("models.json", results(folder))
 

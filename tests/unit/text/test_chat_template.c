@@ -1,5 +1,5 @@
-/* Chat templates: own ones that use every construct, as jinja2 renders them; which bytes are the user's, through all
- * that a template can do to them; tokens; refusals with their sentences; bounds. */
+/* Chat templates: own ones that use every construct and random ones, as jinja2 renders them; which bytes are the
+ * user's, through all that a template can do to them; tokens; refusals with their sentences; bounds. */
 #include "chat_support.h"
 
 #include <stdlib.h>
@@ -7,6 +7,26 @@
 static void test_as_jinja2(void **state) {
   (void)state;
   assert_int_equal(chat_compare("own.json", CHAT_FIXTURES), 0);
+}
+
+static void test_random_as_jinja2(void **state) {
+  (void)state;
+  json_t *rows = chat_fixture("random.json"), *conversations = chat_fixture("conversations.json");
+  int wrong = 0;
+  for (size_t i = 0; i < json_array_size(rows); i++) {
+    const json_t *row = json_array_get(rows, i);
+    struct error error = {0};
+    struct chat_template *template = chat_template_open(json_slice(json_array_get(row, 0)), &error);
+    if (!template) fail_msg("%s: %s", json_string_value(json_array_get(row, 0)), error.text);
+    json_t *expected = json_pack("{s:O}", "text", json_array_get(row, 1));
+    wrong += !chat_agrees(template, json_object_get(conversations, "answered"), expected,
+                          json_string_value(json_array_get(row, 0)));
+    json_decref(expected);
+    chat_template_close(template);
+  }
+  json_decref(rows);
+  json_decref(conversations);
+  assert_int_equal(wrong, 0);
 }
 
 /* --- marks ------------------------------------------------------------------------------------------------------ */
@@ -290,6 +310,7 @@ static void test_messages_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_as_jinja2),
+      cmocka_unit_test(test_random_as_jinja2),
       cmocka_unit_test(test_marks),
       cmocka_unit_test(test_tokens),
       cmocka_unit_test(test_injection),

@@ -1,0 +1,88 @@
+"""Random chat templates for make_chat_fixtures.py: expressions and statements of every kind in unlikely neighbourhoods."""
+
+import random
+
+NUMBERS = ["0", "1", "2", "7", "-3", "1.5", "0.25", "2.0", "1e3"]
+TEXTS = ["'a'", "'Ab c'", "''", "'x,y,z'", "' p '", "'é🦙'", "'12'", "'3.5'", "'a\\nb'", '"it\'s"']
+NAMES = ["true", "false", "none", "undef", "x", "messages", "messages[0].role", "messages[1]['content']",
+         "messages|length", "messages[-1]"]
+FILTERS = ["trim", "upper", "lower", "title", "capitalize", "length", "string", "list", "first", "last", "join(',')",
+           "join", "reverse|list", "sort", "unique|list", "tojson", "tojson(indent=2)", "int", "float", "abs",
+           "default('D')", "default('D', true)", "replace('a', 'Z')", "indent(2)", "select|list", "reject('none')|list",
+           "map('string')|list", "map('upper')|join('-')", "items|list", "dictsort", "batch(2)|list", "round", "round(1)",
+           "min", "max", "sum", "count", "sort(reverse=true)"]
+TESTS = ["defined", "undefined", "none", "string", "number", "integer", "float", "mapping", "sequence", "iterable",
+         "boolean", "true", "false", "odd", "even", "lower", "upper", "eq(1)", "in([1, 'a'])", "divisibleby 2", "ne 'a'",
+         "gt 1", "sameas none", "callable"]
+METHODS = ["strip()", "split()", "split(',')", "upper()", "lower()", "title()", "capitalize()", "startswith('a')",
+           "endswith('c')", "replace('a', 'b')", "lstrip()", "rstrip('c ')", "splitlines()", "find('b')", "count('a')",
+           "isdigit()", "isalpha()", "islower()", "isupper()", "get('a')", "get('b', 1)", "items()|list", "keys()|list",
+           "values()|list", "role", "rsplit(',', 1)", "split(none, 1)", "a", "isspace()", "isalnum()",
+           "join(['a', 'b'])", "rfind('b')"]
+ITEMS = ["0", "-1", "1", "'a'", "1:", ":2", "::-1", "0:2", "-2:", "::2"]
+SPACES = ["", " ", "\n", "  ", "\n  ", "x", "\t", "\n\n"]
+
+
+class Maker:
+    def __init__(self, seed):
+        self.rng = random.Random(seed)
+
+    def pick(self, rows):
+        return self.rng.choice(rows)
+
+    def atom(self, depth):
+        inner = lambda most: [self.expression(depth - 1) for _ in range(self.rng.randint(0, most))]
+        kind = self.rng.randint(0, 5)
+        if kind == 0:
+            return "[" + ", ".join(inner(3)) + "]"
+        if kind == 1:
+            return "{" + ", ".join(f"{self.pick(TEXTS)}: {value}" for value in inner(2)) + "}"
+        return self.pick(self.pick([NUMBERS, TEXTS, NAMES]))
+
+    def expression(self, depth):
+        if depth <= 0:
+            return self.pick(NUMBERS + TEXTS + NAMES)
+        inner = lambda: self.expression(depth - 1)
+        return [
+            lambda: self.atom(depth),
+            lambda: f"({inner()} {self.pick(['+', '-', '*', '/', '//', '~', '~', '+'])} {inner()})",
+            lambda: f"({inner()})|{self.pick(FILTERS)}",
+            lambda: f"({inner()} is {self.pick(['', 'not '])}{self.pick(TESTS)})",
+            lambda: f"({inner()}).{self.pick(METHODS)}",
+            lambda: f"({inner()} {self.pick(['==', '!=', '<', '<=', '>', '>=', 'in', 'not in'])} {inner()})",
+            lambda: f"({inner()} {self.pick(['and', 'or'])} {inner()})",
+            lambda: f"({inner()} if {inner()} else {inner()})",
+            lambda: f"({inner()})[{self.pick(ITEMS)}]",
+            lambda: f"not {inner()}",
+            lambda: f"{inner()} {self.pick(['+', '-', '~', '*', '%', '**'])} {self.rng.randint(1, 3)}",
+        ][self.rng.randint(0, 10)]()
+
+    def tag(self, words):
+        begin, end = self.pick(["{%", "{%-", "{%+"]), self.pick(["%}", "-%}", "+%}"])
+        return f"{self.pick(SPACES)}{begin} {words} {end}{self.pick(SPACES)}"
+
+    def output(self, words):
+        begin, end = self.pick(["{{", "{{-"]), self.pick(["}}", "-}}"])
+        return f"{self.pick(SPACES)}{begin} {words} {end}{self.pick(SPACES)}"
+
+    def statement(self, depth):
+        kind = self.rng.randint(0, 7) if depth > 0 else 0
+        inner = lambda: self.statement(depth - 1)
+        if kind == 3:
+            return self.tag(f"if {self.expression(2)}") + inner() + self.tag("else") + inner() + self.tag("endif")
+        if kind == 4:
+            loop = self.output("loop.index ~ loop.last")
+            return self.tag(f"for x in {self.expression(2)}") + inner() + loop + self.tag("endfor")
+        if kind == 5:
+            return self.tag(f"set x = {self.expression(2)}") + inner()
+        if kind == 6:
+            return self.tag("set y") + inner() + self.tag("endset") + self.output("y")
+        if kind == 7:
+            macro = self.tag(f"macro m(x, y={self.expression(1)})") + inner() + self.tag("endmacro")
+            return macro + self.output(f"m({self.expression(1)})")
+        return self.output(self.expression(self.rng.randint(1, 3)))
+
+
+def templates(seed, count):
+    maker = Maker(seed)
+    return [maker.statement(3) + maker.statement(2) for _ in range(count)]
