@@ -131,14 +131,27 @@ static void answers_take(spate_inbox *inbox, const uint64_t *id, int count, stru
   }
 }
 
-static void answers_get(spate_engine *engine, bool together, struct answers *answers) {
+/* The order in which the requests are sent: another one for each seed; 0: as they are. */
+static void order_draw(int order[REQUESTS], unsigned seed) {
+  for (int i = 0; i < REQUESTS; i++) order[i] = i;
+  for (int i = REQUESTS - 1; seed && i > 0; i--) {
+    seed = seed * 1664525u + 1013904223u;
+    int other = (int)((seed >> 8) % (unsigned)(i + 1)), kept = order[i];
+    order[i] = order[other];
+    order[other] = kept;
+  }
+}
+
+static void answers_get(spate_engine *engine, bool together, unsigned seed, struct answers *answers) {
   spate_error error = {0};
   spate_inbox *inbox = spate_inbox_new(engine, &error);
   if (!inbox) fail_msg("%s", error.text);
   uint64_t id[REQUESTS] = {0};
+  int order[REQUESTS];
+  order_draw(order, seed);
   memset(answers, 0, sizeof *answers);
   for (int i = 0; i < REQUESTS; i++) {
-    id[i] = request_send(engine, inbox, i);
+    id[order[i]] = request_send(engine, inbox, order[i]);
     if (!together) answers_take(inbox, id, 1, answers);
   }
   if (together) answers_take(inbox, id, REQUESTS, answers);
@@ -173,22 +186,44 @@ static void counts_check(spate_engine *engine, const struct setting *setting, co
   if (setting->kv_blocks == 24) assert_true(preemptions > 0);
 }
 
+static struct answers first; /* what each request gives alone */
+
+static void answers_compare(const char *name, const struct answers *answers) {
+  for (int k = 0; k < REQUESTS; k++)
+    if (answers->size[k] != first.size[k] || memcmp(answers->text[k], first.text[k], first.size[k]) != 0 ||
+        answers->token[k] != first.token[k])
+      fail_msg("%s: request %d gives \"%.*s\", alone \"%.*s\"", name, k, (int)answers->size[k], answers->text[k],
+               (int)first.size[k], first.text[k]);
+}
+
 static void test_same_bytes(void **state) {
-  static struct answers first, answers;
+  static struct answers answers;
   (void)state;
   for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
     const struct setting *setting = &settings[i];
     engine_build(setting->max_num_tokens);
     spate_engine *engine = engine_for(setting);
-    answers_get(engine, setting->together, &answers);
+    answers_get(engine, setting->together, 0, &answers);
     counts_check(engine, setting, &answers);
     spate_close(engine);
     if (i == 0) first = answers;
-    for (int k = 0; k < REQUESTS; k++)
-      if (answers.size[k] != first.size[k] || memcmp(answers.text[k], first.text[k], first.size[k]) != 0 ||
-          answers.token[k] != first.token[k])
-        fail_msg("%s: request %d gives \"%.*s\", alone \"%.*s\"", setting->name, k, (int)answers.size[k],
-                 answers.text[k], (int)first.size[k], first.text[k]);
+    answers_compare(setting->name, &answers);
+  }
+}
+
+/* Many schedules: the requests in random order, with few blocks, on an engine that remembers the rounds before. */
+static void test_random_orders(void **state) {
+  static struct answers answers;
+  (void)state;
+  engine_build(40);
+  for (size_t i = 5; i < 10; i++) {
+    spate_engine *engine = engine_for(&settings[i]);
+    unsigned rounds = model == tiny_model ? 60 : 2;
+    for (unsigned seed = 1; seed <= rounds; seed++) {
+      answers_get(engine, true, seed, &answers);
+      answers_compare(settings[i].name, &answers);
+    }
+    spate_close(engine);
   }
 }
 
@@ -224,7 +259,8 @@ static void test_salt(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_salt)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_random_orders),
+                                     cmocka_unit_test(test_salt)};
   engine_path_make();
   model = tiny_model;
   int failed = cmocka_run_group_tests_name("tiny fixture", tests, NULL, NULL);
