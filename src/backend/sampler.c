@@ -1,37 +1,39 @@
-/* Sampling one row of logits. Passes over the vocabulary are plain loops over chunks that the compiler vectorizes; what
- * filters keep is a short list of candidates, found by partial selection: the vocabulary is never sorted.
+/* Sampling one row of logits: rules, then a short list of candidates, then the draw. The passes over the vocabulary are
+ * in row_passes_template.h.
  *
- * Scratch, in order: a double for each chunk (sums of weights), a float for each token (masked logits, then weights), a
- * candidate for each token. */
+ * Scratch, in order: three floats for each group (sums of weights, maxima of the raw and of the ruled logits); for each
+ * token of whole groups a float (logits under mask and rules), a float (weights) and a candidate. */
 #include "backend/sampler.h"
 
-#include "base/half.h"
+#include "backend/candidates.h"
+#include "backend/logit_rules.h"
 
+#include <float.h>
 #include <math.h>
+#include <string.h>
 
-enum { CHUNK = 256, LANES = 16 };
-
-struct candidate {
-  float key; /* logit or weight: what candidates are ordered by, greatest first, then lowest token */
-  int32_t token;
-};
+#define LOG2E 1.44269504f
 
 struct scratch {
-  double *sum;            /* [chunks] */
-  float *weight;          /* [vocab] */
-  struct candidate *list; /* [vocab] */
+  const struct row_passes *pass;
+  float *sum, *raw_group, *group; /* [groups] */
+  float *logit, *weight;          /* [vocab, rounded up to whole groups] */
+  struct candidate *list;         /* as many; rules count in its place */
 };
 
-static int chunk_count(int vocab) { return (vocab + CHUNK - 1) / CHUNK; }
-
 size_t sampler_scratch_bytes(int vocab) {
-  return (size_t)chunk_count(vocab) * sizeof(double) + (size_t)vocab * (sizeof(float) + sizeof(struct candidate));
+  size_t groups = (size_t)row_groups(vocab);
+  return groups * 3 * sizeof(float) + groups * ROW_GROUP * (2 * sizeof(float) + sizeof(struct candidate));
 }
 
 static struct scratch scratch_split(void *memory, int vocab) {
-  struct scratch s = {.sum = memory};
-  s.weight = (float *)(s.sum + chunk_count(vocab));
-  s.list = (struct candidate *)(s.weight + vocab);
+  size_t groups = (size_t)row_groups(vocab);
+  struct scratch s = {.pass = row_passes_choose(), .sum = memory};
+  s.raw_group = s.sum + groups;
+  s.group = s.raw_group + groups;
+  s.logit = s.group + groups;
+  s.weight = s.logit + groups * ROW_GROUP;
+  s.list = (struct candidate *)(s.weight + groups * ROW_GROUP);
   return s;
 }
 
@@ -54,227 +56,183 @@ double sampler_uniform(uint64_t seed, uint64_t index) {
   return (double)(((uint64_t)word[0] << 32 | word[1]) >> 11) * 0x1p-53;
 }
 
-/* --- passes over the vocabulary --------------------------------------------------------------------------------- */
+/* --- rules ------------------------------------------------------------------------------------------------------ */
 
-/* eˣ for x ≤ 0 within 3e-7 of its value, and 0 below −87: 2ⁿ times a Taylor series on |r| ≤ ln 2 / 2. No branch and no
- * call, so that loops over it vectorize; the same operations, hence the same bits, everywhere. */
-static inline float exp_negative(float x) {
-  float bounded = x > -87.0f ? x : -87.0f;
-  float n = (bounded * 1.44269504f + 12582912.0f) - 12582912.0f; /* 1.5 × 2²³: rounds to an integer */
-  float r = bounded - n * 0.693359375f + n * 2.12194440e-4f;     /* ln 2 in two parts: n times the first is exact */
-  float series = 1.0f / 5040;
-  series = series * r + 1.0f / 720;
-  series = series * r + 1.0f / 120;
-  series = series * r + 1.0f / 24;
-  series = series * r + 1.0f / 6;
-  series = series * r + 0.5f;
-  series = series * r + 1;
-  series = series * r + 1;
-  float power = float_from_bits((uint32_t)((int32_t)n + 127) << 23);
-  return x > -87.0f ? series * power : 0;
-}
-
-static float lanes_max(const float *x, int n, float max) {
-  for (int i = 0; i < n; i++) max = x[i] > max ? x[i] : max;
-  return max;
-}
-
-/* The greatest logit; false when one is NaN or +∞. */
-static bool row_max(const float *x, int n, float *max) {
-  float lane[LANES];
-  int bad[LANES] = {0};
-  for (int l = 0; l < LANES; l++) lane[l] = -INFINITY;
-  int i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    for (int l = 0; l < LANES; l++) {
-      bad[l] |= !(x[i + l] < INFINITY);
-      lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
-    }
+/* Puts the mask and the rules between the raw logits and the draw. False: the mask leaves no token. */
+static bool row_rule(struct logit_row *row, const struct sampling *sampling, const uint32_t *mask,
+                     const struct scratch *s) {
+  enum { WITH_BANS, WITHOUT_BANS, MASK_ALONE, N_STAGE };
+  const float *raw = row->x;
+  bool act = logit_rules_act(sampling);
+  if (!mask && !act) return true;
+  row->x = s->logit;
+  row->group_max = s->group;
+  for (int stage = act ? WITH_BANS : MASK_ALONE; stage < N_STAGE; stage++) {
+    if (mask)
+      s->pass->mask(raw, row->n, mask, s->logit);
+    else
+      memcpy(s->logit, raw, (size_t)row->n * sizeof *raw);
+    if (stage < MASK_ALONE)
+      logit_rules_apply(sampling, row->n, stage == WITH_BANS ? RULES_WITH_BANS : RULES_WITHOUT_BANS, s->logit, s->list);
+    s->pass->max(row);
+    if (row->max > -INFINITY) return true;
   }
-  *max = lanes_max(lane, LANES, lanes_max(x + i, n - i, -INFINITY));
-  int any = 0;
-  for (int l = 0; l < LANES; l++) any |= bad[l];
-  for (; i < n; i++) any |= !(x[i] < INFINITY);
-  return !any;
+  return false;
 }
 
-static float lanes_sum(const float *x, int n) {
-  float lane[LANES] = {0}, sum = 0;
-  int i = 0;
-  for (; i + LANES <= n; i += LANES)
-    for (int l = 0; l < LANES; l++) lane[l] += x[i + l];
-  for (int l = 0; l < LANES; l++) sum += lane[l];
-  for (; i < n; i++) sum += x[i];
-  return sum;
-}
-
-static void chunk_weigh(const float *x, int n, float max, float inverse_temperature, float *weight) {
-  for (int i = 0; i < n; i++) weight[i] = exp_negative((x[i] - max) * inverse_temperature);
-}
-
-/* Fills weight and sum of the scratch from logits (which may be the weights' own place) and returns the total. */
-static double row_weigh(const float *x, int vocab, float max, float inverse_temperature, const struct scratch *s) {
-  double total = 0;
-  for (int c = 0; c < chunk_count(vocab); c++) {
-    int first = c * CHUNK, n = vocab - first < CHUNK ? vocab - first : CHUNK;
-    chunk_weigh(x + first, n, max, inverse_temperature, s->weight + first);
-    s->sum[c] = lanes_sum(s->weight + first, n);
-    total += s->sum[c];
-  }
-  return total;
-}
-
-static void row_mask(const float *logits, int vocab, const uint32_t *mask, float *out) {
-  for (int i = 0; i < vocab; i++) out[i] = mask[i / 32] >> (i % 32) & 1 ? logits[i] : -INFINITY;
-}
-
-static int row_find(const float *x, float value) {
-  int i = 0;
-  while (x[i] != value) i++;
+static int row_find_max(const struct logit_row *row) {
+  int g = 0;
+  while (row->group_max[g] != row->max) g++;
+  int i = g * ROW_GROUP;
+  while (row->x[i] != row->max) i++;
   return i;
 }
 
-/* --- candidates ------------------------------------------------------------------------------------------------- */
+/* --- filters ---------------------------------------------------------------------------------------------------- */
 
-static bool candidate_before(struct candidate a, struct candidate b) {
-  return a.key > b.key || (a.key == b.key && a.token < b.token);
-}
+/* Candidates' keys are exponents of 2, (logit − max) × scale: they order as probabilities do and do not underflow. */
 
-static void candidate_swap(struct candidate *a, struct candidate *b) {
-  struct candidate kept = *a;
-  *a = *b, *b = kept;
-}
-
-/* Moves what goes before list[middle] to the front of [first, end) and it behind them; returns its place. */
-static int partition(struct candidate *list, int first, int end) {
-  candidate_swap(list + first + (end - first) / 2, list + end - 1);
-  int place = first;
-  for (int i = first; i < end - 1; i++)
-    if (candidate_before(list[i], list[end - 1])) candidate_swap(list + i, list + place++);
-  candidate_swap(list + place, list + end - 1);
-  return place;
-}
-
-static double measure(const struct candidate *list, int first, int end, bool by_mass) {
-  if (!by_mass) return end - first;
-  double mass = 0;
-  for (int i = first; i < end; i++) mass += list[i].key;
-  return mass;
-}
-
-/* Quickselect: moves to the front the fewest of the first candidates in order whose number (or mass of keys) reaches
- * the target, at least one; returns how many. All n ≥ 1 when the target is out of reach. */
-static int candidates_keep(struct candidate *list, int n, double target, bool by_mass) {
-  int first = 0, end = n; /* the last one kept is within */
-  double reached = 0;     /* by those before `first` */
-  while (end - first > 1) {
-    int place = partition(list, first, end);
-    double before = reached + measure(list, first, place, by_mass);
-    double with = before + measure(list, place, place + 1, by_mass);
-    if (place > first && before >= target) {
-      end = place;
-    } else if (with >= target || place + 1 == end) {
-      return place + 1;
-    } else {
-      first = place + 1;
-      reached = with;
-    }
+static int collect_top_k(const struct logit_row *row, int k, float scale, struct candidate *list) {
+  int n = candidates_top(row, k, list);
+  for (int i = 0; i < n; i++) {
+    list[i].key = (list[i].key - row->max) * scale;
+    list[i].weight = row_exp2(list[i].key);
   }
-  return end;
-}
-
-/* The k greatest logits. The list holds those that may be among them; when it is full, the k best of it raise the
- * threshold that later ones must pass. */
-static int collect_top_k(const float *x, int vocab, int k, struct candidate *list) {
-  int n = 0, room = k < (vocab - 64) / 2 ? 2 * k + 64 : vocab;
-  float threshold = -INFINITY;
-  for (int i = 0; i < vocab; i++) {
-    if (!(x[i] > threshold)) continue;
-    list[n++] = (struct candidate){x[i], i};
-    if (n < room) continue;
-    n = candidates_keep(list, n, k, false);
-    threshold = INFINITY;
-    for (int j = 0; j < n; j++) threshold = list[j].key < threshold ? list[j].key : threshold;
-  }
-  return n > k ? candidates_keep(list, n, k, false) : n;
-}
-
-/* All that top_p can keep: tokens below the floor have a mass of at most (1 − top_p) × total together. */
-static int collect_top_p(const float *weight, int vocab, double total, double top_p, struct candidate *list) {
-  float floor = (float)((1 - top_p) * total / vocab * (1 - 1e-6));
-  int n = 0;
-  for (int i = 0; i < vocab; i++)
-    if (weight[i] >= floor) list[n++] = (struct candidate){weight[i], i};
   return n;
+}
+
+/* A logit below which no weight is `floor`, with room for rounding. */
+static float logit_floor(const struct logit_row *row, float scale, float floor) {
+  return row->max + (log2f(floor) - 1e-3f) / scale - 1e-3f * fabsf(row->max);
+}
+
+/* Those with a weight of at least `floor`. */
+static int collect_weighed(const struct logit_row *row, float scale, float floor, const struct scratch *s) {
+  float x_floor = logit_floor(row, scale, floor);
+  int n = 0;
+  for (int g = 0; g < row_groups(row->n); g++) {
+    if (row->group_max[g] < x_floor) continue;
+    for (int i = g * ROW_GROUP; i < group_end(row->n, g); i++)
+      if (s->weight[i] >= floor) s->list[n++] = (struct candidate){(row->x[i] - row->max) * scale, s->weight[i], i};
+  }
+  return n;
+}
+
+/* A weight such that those that are no less have the wanted mass together, and not much more. It starts where the rest
+ * has at most (1 − top_p) × total, and halves its distance to the greatest weight, 1, a few times. */
+static float nucleus_floor(const struct logit_row *row, float scale, double top_p, double total,
+                           const struct scratch *s) {
+  enum { HALVINGS = 5 };
+  float low = fmaxf(FLT_MIN, (float)((1 - top_p) * total / row->n * (1 - 1e-6))), high = 1;
+  for (int i = 0; i < HALVINGS; i++) {
+    float middle = sqrtf(low * high);
+    if (s->pass->mass(row, s->weight, logit_floor(row, scale, middle), middle) >= top_p * total)
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+static int keep_min_p(struct candidate *list, int n, float min_p) {
+  int kept = 0;
+  for (int i = 0; i < n; i++)
+    if (list[i].weight >= min_p) list[kept++] = list[i];
+  return kept;
+}
+
+/* Those whose surprise −log p is nearest to its mean, the entropy. With p = 2ᵏ / Z, and as log Z is in both, their
+ * distance is |k − mean of k|. */
+static int keep_typical(struct candidate *list, int n, double mass) {
+  double total = candidates_weight(list, n), mean = 0;
+  for (int i = 0; i < n; i++)
+    if (list[i].weight > 0) mean += (double)list[i].weight * (double)list[i].key / total;
+  for (int i = 0; i < n; i++) list[i].key = -fabsf(list[i].key - (float)mean);
+  return candidates_keep(list, n, mass * total, BY_WEIGHT);
 }
 
 /* --- the draw --------------------------------------------------------------------------------------------------- */
 
 static int draw_candidate(const struct candidate *list, int n, double uniform) {
-  double left = uniform * measure(list, 0, n, true);
+  double left = uniform * candidates_weight(list, n);
   int last = list[0].token; /* with weight: where rounding at the end of the walk leads */
   for (int i = 0; i < n; i++) {
-    if (list[i].key > 0) last = list[i].token;
-    left -= list[i].key;
+    if (list[i].weight > 0) last = list[i].token;
+    left -= (double)list[i].weight;
     if (left < 0) break;
   }
   return last;
 }
 
-static int draw_weighted(const struct scratch *s, int vocab, double total, double uniform) {
+static int draw_weighed(const struct scratch *s, int vocab, double total, double uniform) {
   double left = uniform * total;
   int chunk = 0;
-  for (int c = 0; c < chunk_count(vocab); c++) {
+  for (int c = 0; c < row_chunks(vocab); c++) {
     if (s->sum[c] > 0) chunk = c;
-    if (left < s->sum[c]) break;
-    left -= s->sum[c];
+    if (left < (double)s->sum[c]) break;
+    left -= (double)s->sum[c];
   }
-  int last = 0, end = (chunk + 1) * CHUNK < vocab ? (chunk + 1) * CHUNK : vocab;
-  for (int i = chunk * CHUNK; i < end; i++) {
+  int last = 0, end = (chunk + 1) * ROW_CHUNK < vocab ? (chunk + 1) * ROW_CHUNK : vocab;
+  for (int i = chunk * ROW_CHUNK; i < end; i++) {
     if (s->weight[i] > 0) last = i;
-    left -= s->weight[i];
+    left -= (double)s->weight[i];
     if (left < 0) break;
   }
   return last;
 }
 
-/* x: logits after the mask, of which max is the greatest. */
-static int token_draw(const float *x, int vocab, float max, const struct sampling *sampling, const struct scratch *s) {
-  double uniform = sampler_uniform(sampling->seed, sampling->index);
-  float inverse = 1 / fminf(sampling->temperature, 1e30f);
-  bool filtered = sampling->top_p < 1;
-  double top_p = sampling->top_p > 0 ? sampling->top_p : 0, total;
+static int token_draw(const struct logit_row *row, const struct sampling *sampling, const struct scratch *s) {
+  double uniform = sampler_uniform(sampling->seed, sampling->index), total;
+  double top_p = sampling->top_p > 0 ? (double)sampling->top_p : 0;
+  float scale = LOG2E / fminf(sampling->temperature, 1e30f);
+  bool nucleus = top_p<1, typical = sampling->typical_p> 0 && sampling->typical_p < 1;
   int n;
-  if (sampling->top_k > 0 && sampling->top_k < vocab) {
-    n = collect_top_k(x, vocab, sampling->top_k, s->list);
-    for (int i = 0; i < n; i++) s->list[i].key = exp_negative((s->list[i].key - max) * inverse);
-    total = measure(s->list, 0, n, true);
+  if (sampling->top_k > 0 && sampling->top_k < row->n) {
+    n = collect_top_k(row, sampling->top_k, scale, s->list);
+    total = candidates_weight(s->list, n);
   } else {
-    total = row_weigh(x, vocab, max, inverse, s);
-    if (!filtered) return draw_weighted(s, vocab, total, uniform);
-    n = collect_top_p(s->weight, vocab, total, top_p, s->list);
+    total = s->pass->weigh(row, scale, s->weight, s->sum);
+    if (!nucleus && sampling->min_p <= 0 && !typical) return draw_weighed(s, row->n, total, uniform);
+    float floor = nucleus ? nucleus_floor(row, scale, top_p, total, s) : FLT_MIN;
+    n = collect_weighed(row, scale, fmaxf(floor, sampling->min_p), s);
   }
-  if (filtered) n = candidates_keep(s->list, n, top_p * total, true);
+  if (nucleus) n = candidates_keep(s->list, n, top_p * total, BY_WEIGHT);
+  if (sampling->min_p > 0) n = keep_min_p(s->list, n, sampling->min_p);
+  if (typical) n = keep_typical(s->list, n, (double)sampling->typical_p);
   return draw_candidate(s->list, n, uniform);
 }
+
+/* --- log-probabilities ------------------------------------------------------------------------------------------ */
+
+static void top_fill(const struct logit_row *row, int n_top, double log_total, struct candidate *list,
+                     struct token_logprob *top) {
+  int n = candidates_top(row, n_top, list);
+  for (int i = 0; i < n_top; i++) {
+    if (i < n) candidates_keep(list + i, n - i, 1, BY_COUNT); /* the next greatest to the front */
+    top[i] = i < n ? (struct token_logprob){list[i].token, (float)((double)list[i].key - log_total)}
+                   : (struct token_logprob){-1, -INFINITY};
+  }
+}
+
+static void logprobs_fill(const struct logit_row *raw, int n_top, const struct scratch *s, struct sample *sample) {
+  double log_total = (double)raw->max + log(s->pass->weigh(raw, LOG2E, s->weight, s->sum));
+  sample->logprob = (float)((double)raw->x[sample->token] - log_total);
+  if (n_top > 0) top_fill(raw, n_top, log_total, s->list, sample->top);
+}
+
+/* --- the whole -------------------------------------------------------------------------------------------------- */
 
 bool sampler_draw(const float *logits, int vocab, const struct sampling *sampling, const uint32_t *mask, void *memory,
                   struct sample *sample, struct error *error) {
   struct scratch s = scratch_split(memory, vocab);
-  float raw_max, max;
-  if (!row_max(logits, vocab, &raw_max) || raw_max == -INFINITY)
+  struct logit_row raw = {.x = logits, .n = vocab, .group_max = s.raw_group};
+  if (!s.pass->max(&raw) || raw.max == -INFINITY)
     return error_set(error, ERROR_DEVICE, "The step computed logits that are not finite: the weights may be damaged.");
-  double raw_total = row_weigh(logits, vocab, raw_max, 1, &s);
-  const float *x = logits;
-  max = raw_max;
-  if (mask) {
-    row_mask(logits, vocab, mask, s.weight);
-    x = s.weight;
-    row_max(x, vocab, &max);
-    if (max == -INFINITY) return error_set(error, ERROR_INTERNAL, "A mask leaves no token to choose.");
-  }
+  struct logit_row row = raw;
+  if (!row_rule(&row, sampling, mask, &s)) return error_set(error, ERROR_INTERNAL, "A mask leaves no token to choose.");
   bool greedy = !(sampling->temperature >= SAMPLER_GREEDY);
-  sample->token = greedy ? row_find(x, max) : token_draw(x, vocab, max, sampling, &s);
-  sample->logprob = (float)((double)logits[sample->token] - raw_max - log(raw_total));
+  sample->token = greedy ? row_find_max(&row) : token_draw(&row, sampling, &s);
+  sample->logprob = 0;
+  if (sampling->want_logprob) logprobs_fill(&raw, sampling->n_top, &s, sample);
   return true;
 }

@@ -1,9 +1,17 @@
 /* The tail of a step on backends that sample on the host: one row of logits in, one token out. Pure functions: no
  * state, no allocation, any thread; the same arguments give the same token on every machine that rounds as IEEE says.
  *
- * Filters act in the order that Hugging Face and vLLM use: temperature, then top_k, then top_p over what top_k left.
- * top_k keeps exactly k tokens; top_p keeps the smallest set whose mass reaches top_p, at least one token. Among equal
- * tokens the lower id goes first. Temperatures below SAMPLER_GREEDY are greedy. */
+ * The order of operations. Log-probabilities are of the raw logits (vLLM's default, `raw_logprobs`). Then the mask, and
+ * the rules in the order of vLLM's v1 sampler (vllm/v1/sample/sampler.py): allowed tokens, bad words, min_tokens,
+ * biases, then the penalties: repetition (over prompt and output), frequency, presence (both over the output). A bad
+ * word is matched against the prompt's end too, as Hugging Face's NoBadWordsLogitsProcessor does and vLLM does not.
+ * Where bad words and min_tokens leave no token they are lifted for this draw; where the rest does not either, all
+ * rules are: a request never stops the engine.
+ * Then the filters in the order of Hugging Face's logits warpers (transformers/generation/utils.py): temperature,
+ * top_k, top_p, min_p, typical_p, each over what the one before left. (vLLM has min_p before top_k and top_p; it has no
+ * typical_p.) top_k keeps exactly k tokens; top_p and typical_p keep the smallest set whose mass reaches them, at least
+ * one token; min_p keeps those at least min_p times as likely as the likeliest. Among equal tokens the lower id goes
+ * first. Temperatures below SAMPLER_GREEDY are greedy: filters do not matter, rules do. */
 #ifndef SPATE_BACKEND_SAMPLER_H
 #define SPATE_BACKEND_SAMPLER_H
 
@@ -13,7 +21,8 @@
 
 struct sample {
   int32_t token;
-  float logprob; /* natural log of its softmax over the raw logits: before mask, temperature and filters */
+  float logprob;                          /* natural log of its softmax over the raw logits; 0 when not wanted */
+  struct token_logprob top[TOP_LOGPROBS]; /* sampling->n_top of them, likeliest first; −1: there are no more */
 };
 
 /* Scratch that sampler_draw needs for a vocabulary, aligned to 8 bytes. */

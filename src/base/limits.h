@@ -36,7 +36,13 @@ enum limit {
   LIMIT_NORMALIZED_BYTES = 256 << 20, /* what one text may become by normalizing */
   LIMIT_UNSORTED_MARKS = 256,         /* combining marks on one character; Unicode asks for 30 */
   LIMIT_STOP_STRINGS = 16,
-  LIMIT_STOP_BYTES = 256, /* of one stop string */
+  LIMIT_STOP_BYTES = 256, /* of one stop string or bad word */
+  LIMIT_STOP_TOKENS = 64,
+  LIMIT_BAD_WORDS = 256,
+  LIMIT_LOGIT_BIASES = 1024,
+  LIMIT_LOGIT_BIAS = 100, /* either side of 0 */
+  LIMIT_TOP_LOGPROBS = 20,
+  LIMIT_ALLOWED_TOKENS = 1 << 14,
 
   /* chat templates */
   LIMIT_TEMPLATE_BYTES = 1 << 20,         /* of the source */

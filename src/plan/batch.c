@@ -51,6 +51,10 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
     if (b->out[i] < 0 || b->out[i] >= b->n_token || (i > 0 && b->out[i] <= b->out[i - 1]))
       return error_set(error, ERROR_INVALID, "Output %d names token %d of %d; outputs ascend.", i, b->out[i],
                        b->n_token);
+  for (int i = 0; i < b->n_out; i++)
+    if (b->sampling[i].n_top < 0 || b->sampling[i].n_top > TOP_LOGPROBS)
+      return error_set(error, ERROR_INVALID, "Output %d wants the %d likeliest tokens, expected 0 to %d.", i,
+                       b->sampling[i].n_top, TOP_LOGPROBS);
   for (int i = 0; i < b->n_copy; i++) {
     const struct kv_copy *copy = b->copy + i;
     if (copy->group < 0 || copy->group >= plan->n_group || copy->from >= limits->n_block[copy->group] ||

@@ -4,17 +4,46 @@
 #ifndef SPATE_PLAN_BATCH_H
 #define SPATE_PLAN_BATCH_H
 
+#include "base/limits.h"
 #include "plan/plan.h"
 
-enum { ROW_LORAS = 4 };
+enum { ROW_LORAS = 4, TOP_LOGPROBS = LIMIT_TOP_LOGPROBS };
 
-/* Draws depend on (seed, index) alone: not on the batch, the seat or the past of a generator. */
+struct token_bias {
+  int32_t token;
+  float bias;
+};
+
+/* What a request asks of its logits, the same at each of its steps: ids and counts alone, so that a device can copy it
+ * when the sequence takes its seat. Ids are in [0, vocab): whoever took the request has checked them. */
+struct logit_rules {
+  float repetition_penalty;                  /* of tokens in the prompt or generated; 0 and 1: off */
+  float frequency_penalty, presence_penalty; /* of tokens generated: for each time, for the first; 0: off */
+  int32_t min_tokens;                        /* no end is drawn before so many tokens are */
+  int32_t n_bias, n_allowed, n_end, n_bad;
+  const struct token_bias *bias; /* [n_bias] added to logits */
+  const int32_t *allowed;        /* [n_allowed] the only tokens drawn; none: all are */
+  const int32_t *end;            /* [n_end] tokens that end the sequence */
+  const int32_t *bad;            /* [n_bad] runs {count, ids…}: the last id is not drawn after the others */
+};
+
+/* Draws depend on (seed, index) and the row's own logits and history: not on the batch, the seat or the past of a
+ * generator. */
 struct sampling {
   float temperature; /* 0: greedy */
   float top_p;       /* 1: off */
+  float min_p;       /* 0: off */
+  float typical_p;   /* 0 and 1: off */
   int32_t top_k;     /* 0: off */
+  int32_t n_top;     /* likeliest tokens wanted beside the drawn one, at most TOP_LOGPROBS; needs want_logprob */
+  bool want_logprob; /* otherwise the result's logprob is 0: it costs a pass over the vocabulary */
   uint64_t seed;
-  uint64_t index; /* tokens this sequence has generated before */
+  uint64_t index;                  /* tokens this sequence has generated before */
+  const struct logit_rules *rules; /* NULL: none */
+  /* The sequence's tokens that are known, its prompt first: rules read them. A device that runs ahead adds those that
+   * it has drawn since, n_prompt + index − n_history of them. */
+  const int32_t *history; /* [n_history] */
+  int32_t n_history, n_prompt;
 };
 
 /* A run of tokens of one sequence. */
@@ -56,12 +85,18 @@ struct masks {
   const uint32_t *const *mask; /* [n_out] */
 };
 
+struct token_logprob {
+  int32_t token;
+  float logprob; /* natural log of its probability before rules, temperature and filters */
+};
+
 /* Owned by the program; valid until its next collect. */
 struct result {
   int32_t n_out;
-  const int32_t *token; /* [n_out] */
-  const float *logprob; /* [n_out] natural log of the token's probability before temperature and filters */
-  const float *logits;  /* [n_out][vocab], or NULL unless wanted */
+  const int32_t *token;            /* [n_out] */
+  const float *logprob;            /* [n_out] as in token_logprob; 0 where none was wanted */
+  const struct token_logprob *top; /* [n_out][TOP_LOGPROBS] the likeliest first, sampling[i].n_top of each row */
+  const float *logits;             /* [n_out][vocab], or NULL unless wanted */
 };
 
 #endif

@@ -139,7 +139,10 @@ static int tokens_take(struct schedule *s, const struct step *step, const struct
     if (q->leaving) continue;
     assert(q->n_token < q->n_prompt + q->max_tokens);
     q->tokens[q->n_token++] = result->token[i];
-    s->events[count++] = (struct schedule_event){q, result->token[i], result->logprob[i]};
+    s->events[count++] = (struct schedule_event){.sequence = q,
+                                                 .token = result->token[i],
+                                                 .logprob = result->logprob[i],
+                                                 .top = result->top ? result->top + i * TOP_LOGPROBS : NULL};
     s->stats.generated_tokens++;
   }
   return count;
@@ -154,7 +157,7 @@ void schedule_done(struct schedule *s, const struct result *result, uint64_t now
     row_count(&s->stats, q, &step->row[i]);
     prefix_publish(s, q, step->row[i].length + step->row[i].count);
     q->n_step--;
-    if (sequence_settle(s, q)) s->events[count++] = (struct schedule_event){q, -1, 0};
+    if (sequence_settle(s, q)) s->events[count++] = (struct schedule_event){.sequence = q, .token = -1};
   }
   uint64_t began_us = step->formed_us > s->done_us ? step->formed_us : s->done_us;
   pace_observe(&s->pace, step->n_stream, step->batch.n_token - step->n_stream, now_us - began_us);

@@ -34,10 +34,10 @@ struct sequence {
   int32_t *tokens;  /* [n_prompt + max_tokens]: the prompt; generated tokens are appended by schedule_done */
   int32_t n_prompt; /* at least 1 */
   int32_t max_tokens;
-  int32_t priority;    /* lower runs first */
-  int32_t tenant;      /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
-  struct hash128 salt; /* blocks are shared among sequences of equal salt only */
-  struct sampling sampling;
+  int32_t priority;         /* lower runs first */
+  int32_t tenant;           /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
+  struct hash128 salt;      /* blocks are shared among sequences of equal salt only */
+  struct sampling sampling; /* index and history are the schedule's */
   void *owner;
 
   /* the schedule's */
@@ -67,6 +67,7 @@ struct schedule_event {
   struct sequence *sequence;
   int32_t token; /* −1: a sequence that was removed while part of a step is out */
   float logprob;
+  const struct token_logprob *top; /* sequence->sampling.n_top of them; the backend's, until its next collect */
 };
 
 struct schedule_events {

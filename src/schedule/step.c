@@ -41,8 +41,12 @@ static void tokens_fill(int32_t *out, const struct sequence *q, int count) {
 static void output_add(struct step *step, struct sequence *q) {
   struct batch *batch = &step->batch;
   step->out[batch->n_out] = batch->n_token - 1;
-  step->sampling[batch->n_out] = q->sampling;
-  step->sampling[batch->n_out].index = (uint64_t)(sequence_expected(q) - q->n_prompt);
+  struct sampling *sampling = &step->sampling[batch->n_out];
+  *sampling = q->sampling;
+  sampling->index = (uint64_t)(sequence_expected(q) - q->n_prompt);
+  sampling->history = q->tokens;
+  sampling->n_history = q->n_token;
+  sampling->n_prompt = q->n_prompt;
   step->out_sequence[batch->n_out++] = q;
   q->n_out++;
 }

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TOKENS = 33, WIDTH_MAX = 320 };
 
@@ -88,6 +89,8 @@ static void sampling_make(struct tokens *t) {
     t->sampling[i] = (struct sampling){.temperature = (float)(i % 4) * 0.7f,
                                        .top_p = i % 3 ? 1 : 0.8f,
                                        .top_k = i % 5 ? 0 : 20,
+                                       .n_top = i % 4 * 5,
+                                       .want_logprob = true,
                                        .seed = 11,
                                        .index = (uint64_t)i};
 }
@@ -101,7 +104,8 @@ static bool samples_right(const struct result *result, const struct tokens *t, c
     struct error error = {0};
     const float *logits = result->logits + (size_t)i * (size_t)vocab;
     right = sampler_draw(logits, vocab, &t->sampling[i], masks->mask[i], scratch, &sample, &error) &&
-            sample.token == result->token[i] && fabsf(sample.logprob - result->logprob[i]) < 1e-5f;
+            sample.token == result->token[i] && fabsf(sample.logprob - result->logprob[i]) < 1e-5f &&
+            memcmp(sample.top, result->top + i * TOP_LOGPROBS, (size_t)t->sampling[i].n_top * sizeof *sample.top) == 0;
   }
   free(scratch);
   return right;

@@ -139,6 +139,7 @@ static void workspace_lay(struct program *program, int n_worker, struct cursor *
   program->token_row = cursor_take(cursor, tokens, sizeof *program->token_row);
   program->out_token = cursor_take(cursor, outputs, sizeof *program->out_token);
   program->out_logprob = cursor_take(cursor, outputs, sizeof *program->out_logprob);
+  program->out_top = cursor_take(cursor, outputs * TOP_LOGPROBS, sizeof *program->out_top);
 }
 
 /* The tables whose sizes follow from the plan alone. */

@@ -63,6 +63,7 @@ struct program {
   int32_t *token_row;
   int32_t *out_token;
   float *out_logprob;
+  struct token_logprob *out_top; /* [limits.outputs][TOP_LOGPROBS] */
 
   /* the step */
   const struct batch *batch;

@@ -38,16 +38,18 @@ static void call_sample(struct program *program, const struct call *call, int wo
   const struct masks *masks = program->masks;
   for (struct range item; team_claim(program->device->team, batch->n_out, 1, &item);) {
     int i = item.first;
+    const struct sampling *sampling = &batch->sampling[i];
     struct sample sample = {0};
     struct error error;
     const uint32_t *mask = masks ? masks->mask[i] : NULL;
-    if (!sampler_draw(value_row(program, call->op->in[0], i), program->plan->vocab, &batch->sampling[i], mask,
+    if (!sampler_draw(value_row(program, call->op->in[0], i), program->plan->vocab, sampling, mask,
                       worker_scratch(program, worker), &sample, &error)) {
       struct error *first = error_claim(program);
       if (first) *first = error;
     }
     program->out_token[i] = sample.token;
     program->out_logprob[i] = sample.logprob;
+    memcpy(program->out_top + i * TOP_LOGPROBS, sample.top, (size_t)sampling->n_top * sizeof *sample.top);
   }
 }
 
@@ -151,6 +153,7 @@ bool cpu_collect(struct program *program, struct result *result, struct error *e
   *result = (struct result){.n_out = program->batch->n_out,
                             .token = program->out_token,
                             .logprob = program->out_logprob,
+                            .top = program->out_top,
                             .logits = program->batch->want_logits ? program->value[logits] : NULL};
   program->batch = NULL;
   return true;

@@ -15,6 +15,7 @@ struct program {
   const struct batch *batch; /* of the step between submit and collect */
   int32_t *token;            /* [limits.outputs] */
   float *logprob;
+  struct token_logprob *top; /* [limits.outputs][TOP_LOGPROBS] */
 };
 
 static struct device *null_open(const struct device_options *options, struct error *error) {
@@ -60,6 +61,7 @@ static void null_release(struct program *program) {
   if (!program) return;
   free(program->token);
   free(program->logprob);
+  free(program->top);
   free(program);
 }
 
@@ -71,7 +73,8 @@ static struct program *null_compile(struct device *device, const struct plan *pl
     program->plan = plan;
     program->token = calloc((size_t)limits->outputs + 1, sizeof *program->token);
     program->logprob = calloc((size_t)limits->outputs + 1, sizeof *program->logprob);
-    if (program->token && program->logprob) return program;
+    program->top = calloc((size_t)limits->outputs * TOP_LOGPROBS + 1, sizeof *program->top);
+    if (program->token && program->logprob && program->top) return program;
   }
   null_release(program);
   error_set(error, ERROR_MEMORY, "Out of memory for a program of %d outputs.", limits->outputs);
@@ -115,7 +118,8 @@ static bool null_finish(struct program *program, const struct masks *masks, stru
 
 static bool null_collect(struct program *program, struct result *result, struct error *error) {
   (void)error;
-  *result = (struct result){.n_out = program->batch->n_out, .token = program->token, .logprob = program->logprob};
+  *result = (struct result){
+      .n_out = program->batch->n_out, .token = program->token, .logprob = program->logprob, .top = program->top};
   return true;
 }
 

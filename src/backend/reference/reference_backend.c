@@ -75,7 +75,8 @@ static bool reference_measure(const struct plan *plan, const struct limits *limi
   struct needs needs = needs_of(plan, limits);
   size_t numbers = needs.input + needs.product + needs.line + (size_t)limits->length;
   for (int i = 0; i < plan->n_value; i++) numbers += rows_at_most(plan, i, limits) * (size_t)plan_values(plan)[i].cols;
-  size_t output_bytes = (size_t)plan->vocab * sizeof(float) + sizeof(int32_t) + sizeof(float);
+  size_t output_bytes = (size_t)plan->vocab * sizeof(float) + sizeof(int32_t) + sizeof(float) +
+                        TOP_LOGPROBS * sizeof(struct token_logprob);
   footprint->workspace =
       numbers * sizeof(double) + (size_t)limits->outputs * output_bytes + sampler_scratch_bytes(plan->vocab);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = kv_block_bytes(plan, g, limits);
@@ -98,6 +99,7 @@ static void reference_release(struct program *program) {
   free(program->sampler);
   free(program->token);
   free(program->logprob);
+  free(program->top);
   free(program);
 }
 
@@ -122,6 +124,7 @@ static bool program_allocate(struct program *p, const struct plan *plan, const s
   p->sampler = take(sampler_scratch_bytes(plan->vocab), 1, &ok);
   p->token = take(outputs, sizeof *p->token, &ok);
   p->logprob = take(outputs, sizeof *p->logprob, &ok);
+  p->top = take(outputs * TOP_LOGPROBS, sizeof *p->top, &ok);
   for (int i = 0; p->value && i < plan->n_value; i++)
     p->value[i] = take(rows_at_most(plan, i, limits) * (size_t)plan_values(plan)[i].cols, sizeof(double), &ok);
   for (int g = 0; g < plan->n_group; g++) p->kv[g] = take(limits->n_block[g], kv_block_bytes(plan, g, limits), &ok);

@@ -21,6 +21,7 @@ struct program {
   void *sampler;             /* its scratch */
   int32_t *token;            /* [outputs] */
   float *logprob;            /* [outputs] */
+  struct token_logprob *top; /* [outputs][TOP_LOGPROBS] */
   const struct batch *batch; /* of the step between submit and collect */
 };
 

@@ -25,12 +25,13 @@ static bool sample_rows(struct program *program, const struct op *op, const stru
     const double *from = value_row(program, op->in[0], i);
     float *logits = program->logits + (size_t)i * (size_t)vocab;
     for (int v = 0; v < vocab; v++) logits[v] = (float)from[v];
+    const struct sampling *sampling = program->batch->sampling + i;
     struct sample sample;
-    if (!sampler_draw(logits, vocab, program->batch->sampling + i, masks ? masks->mask[i] : NULL, program->sampler,
-                      &sample, error))
+    if (!sampler_draw(logits, vocab, sampling, masks ? masks->mask[i] : NULL, program->sampler, &sample, error))
       return false;
     program->token[i] = sample.token;
     program->logprob[i] = sample.logprob;
+    memcpy(program->top + i * TOP_LOGPROBS, sample.top, (size_t)sampling->n_top * sizeof *sample.top);
   }
   return true;
 }
@@ -72,6 +73,7 @@ bool reference_collect(struct program *program, struct result *result, struct er
   *result = (struct result){.n_out = batch->n_out,
                             .token = program->token,
                             .logprob = program->logprob,
+                            .top = program->top,
                             .logits = batch->want_logits ? program->logits : NULL};
   return true;
 }

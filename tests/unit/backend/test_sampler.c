@@ -179,7 +179,7 @@ static void test_logprob(void **state) {
   uint32_t mask[(VOCAB + 31) / 32];
   for (int i = 0; i < (VOCAB + 31) / 32; i++) mask[i] = 0xF0F0F0F0;
   for (uint64_t i = 0; i < 200; i++) {
-    struct sampling s = {.temperature = 0.7f, .top_p = 0.95f, .top_k = (int32_t)i, .seed = i};
+    struct sampling s = {.temperature = 0.7f, .top_p = 0.95f, .top_k = (int32_t)i, .seed = i, .want_logprob = true};
     struct sample sample = draw(logits, VOCAB, s, i % 2 ? mask : NULL);
     assert_true(fabs(sample.logprob - (logits[sample.token] - log(total))) < 1e-5);
     assert_int_not_equal(sample.token, 5);
@@ -191,7 +191,8 @@ static void test_shifted_and_far(void **state) {
   float logits[40] = {0};
   for (int i = 0; i < 40; i++) logits[i] = i == 17 ? 3e38f : -3e38f;
   assert_int_equal(draw(logits, 40, (struct sampling){.temperature = 1, .top_p = 1}, NULL).token, 17);
-  assert_true(draw(logits, 40, (struct sampling){.temperature = 1, .top_p = 1}, NULL).logprob == 0);
+  assert_true(draw(logits, 40, (struct sampling){.temperature = 1, .top_p = 1, .want_logprob = true}, NULL).logprob ==
+              0);
   float one = -4;
   assert_int_equal(draw(&one, 1, (struct sampling){.temperature = 1, .top_p = 0.5f, .top_k = 1}, NULL).token, 0);
 }
