@@ -136,6 +136,11 @@ SPATE_API bool spate_metrics(const spate_engine *engine, void (*write)(void *use
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
+  int32_t token;
+  float bias; /* -100 to 100 */
+} spate_logit_bias;
+
+typedef struct {
   size_t size;
   const char *prompt; /* UTF-8; taken raw, with BOS as the tokenizer says */
   size_t prompt_size;
@@ -149,9 +154,25 @@ typedef struct {
   uint64_t seed;           /* any; HTTP and the command line take 0 to INT64_MAX */
   const char *const *stop; /* NUL-terminated strings; generation ends before the first that appears */
   int n_stop;
-  bool ignore_eos;        /* benches: generate max_tokens whatever comes */
-  int priority;           /* lower runs first; default 0 */
-  const char *cache_salt; /* cached prefixes are shared among requests of one salt only; NULL: the common one */
+  bool ignore_eos;          /* benches: generate max_tokens whatever comes */
+  int priority;             /* lower runs first; default 0 */
+  const char *cache_salt;   /* cached prefixes are shared among requests of one salt only; NULL: the common one */
+  float min_p;              /* [0, 1]: least probability, as a part of the likeliest token's; 0: off */
+  float typical_p;          /* [0, 1]: locally typical sampling; 0 and 1: off */
+  float repetition_penalty; /* [0, 100], of the prompt's tokens and generated ones; 0 and 1: off */
+  float frequency_penalty, presence_penalty; /* [-2, 2], of generated tokens */
+  int min_tokens;                            /* before an end token, a stop token or a stop string ends it */
+  const spate_logit_bias *logit_bias;        /* added to logits; at most 1024 */
+  int n_logit_bias;
+  const int32_t *allowed_token_ids; /* the only tokens generated, at most 16384; none: all are */
+  int n_allowed_token_ids;
+  const char *const *bad_words; /* texts never generated, also after a space; at most 256 of 256 bytes */
+  int n_bad_words;
+  const int32_t *stop_token_ids; /* end the generation as the model's own ends do; at most 64 */
+  int n_stop_token_ids;
+  bool include_stop_str_in_output; /* the text keeps the stop string, or the text of the stop token */
+  bool logprobs;                   /* events carry the log-probability of each token */
+  int top_logprobs;                /* and of so many likeliest tokens, 0 to 20 */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */
@@ -166,6 +187,11 @@ typedef enum { SPATE_TEXT, SPATE_DONE, SPATE_FAILED } spate_event_kind;
 typedef enum { SPATE_FINISH_NONE, SPATE_FINISH_STOP, SPATE_FINISH_LENGTH, SPATE_FINISH_CANCELLED } spate_finish;
 
 typedef struct {
+  int32_t token;
+  float logprob; /* natural log of its probability before penalties, temperature and filters */
+} spate_logprob;
+
+typedef struct {
   uint64_t id; /* of the request */
   spate_event_kind kind;
   spate_finish finish; /* SPATE_DONE */
@@ -176,6 +202,10 @@ typedef struct {
   int generated_tokens; /* so far */
   int prompt_tokens, cached_tokens;
   spate_code code; /* SPATE_FAILED */
+  int n_logprobs;  /* tokens since the last event, when logprobs are asked for */
+  int top_logprobs;
+  const spate_logprob *logprobs; /* [n_logprobs][1 + top_logprobs]: the token's, then those of the likeliest (token -1:
+                                    there are no more); valid as text is */
 } spate_event;
 
 /* Copies the request and queues it. The id is never 0 and never used again; its events go to the inbox, ending with one
@@ -196,6 +226,10 @@ SPATE_API int spate_inbox_descriptor(const spate_inbox *inbox);
 /* Takes up to max events; waits up to timeout_ms for the first (0: not at all, −1: for ever). Returns how many. An
  * inbox that is not emptied pauses its own sequences only. */
 SPATE_API int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeout_ms);
+
+/* The bytes that a token stands for, perhaps part of a character, while the engine is open; empty for an id that has
+ * none or is out of range. Not NUL-terminated. */
+SPATE_API const char *spate_token_text(const spate_engine *engine, int32_t token, size_t *size);
 
 /* ---- conversations ---------------------------------------------------------------------------------------------- */
 

@@ -28,7 +28,12 @@ void draft_release(struct draft *draft) {
 
 static void generation_copy(struct engine_generation *to, const struct checkpoint_generation *from) {
   _Static_assert((int)GENERATION_END_MAX == (int)CHECKPOINT_ENDS, "as many ends of text in a file as in a checkpoint");
-  *to = (struct engine_generation){.temperature = from->temperature, .top_p = from->top_p, .top_k = from->top_k};
+  *to = (struct engine_generation){.temperature = from->temperature,
+                                   .top_p = from->top_p,
+                                   .min_p = from->min_p,
+                                   .typical_p = from->typical_p,
+                                   .repetition_penalty = from->repetition_penalty,
+                                   .top_k = from->top_k};
   for (int i = 0; i < from->n_end; i++) to->end[to->n_end++] = from->end[i];
 }
 

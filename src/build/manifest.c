@@ -26,6 +26,12 @@ static void facts_write(const struct engine_facts *facts, struct buffer *json) {
   json_write_number(json, (double)g->temperature);
   buffer_text(json, ",\"top_p\":");
   json_write_number(json, (double)g->top_p);
+  buffer_text(json, ",\"min_p\":");
+  json_write_number(json, (double)g->min_p);
+  buffer_text(json, ",\"typical_p\":");
+  json_write_number(json, (double)g->typical_p);
+  buffer_text(json, ",\"repetition_penalty\":");
+  json_write_number(json, (double)g->repetition_penalty);
   buffer_print(json, ",\"top_k\":%d,\"end\":[", g->top_k);
   for (int i = 0; i < g->n_end; i++) buffer_print(json, "%s%d", i ? "," : "", g->end[i]);
   buffer_text(json, "]}");

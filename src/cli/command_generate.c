@@ -20,8 +20,18 @@ static void request_fill(const struct settings *s, spate_request *request) {
   if (s->has_top_k) request->top_k = s->top_k;
   request->has_seed = s->has_seed;
   request->seed = s->seed;
-  request->stop = s->stop;
-  request->n_stop = s->n_stop;
+  request->stop = s->stop.text;
+  request->n_stop = s->stop.count;
+  request->include_stop_str_in_output = s->include_stop;
+  if (s->has_min_p) request->min_p = (float)s->min_p;
+  if (s->has_typical_p) request->typical_p = (float)s->typical_p;
+  if (s->has_repetition_penalty) request->repetition_penalty = (float)s->repetition_penalty;
+  request->frequency_penalty = (float)s->frequency_penalty;
+  request->presence_penalty = (float)s->presence_penalty;
+  request->min_tokens = s->min_tokens;
+  request->ignore_eos = s->ignore_eos;
+  request->bad_words = s->bad_words.text;
+  request->n_bad_words = s->bad_words.count;
 }
 
 static void figures_print(const spate_event *event, uint64_t start, uint64_t first, uint64_t end) {

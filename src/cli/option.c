@@ -97,7 +97,22 @@ static const struct option options[] = {
     {"top-p", 0, OPTION_REAL, FOR_GENERATE, MARKED(top_p), "P",
      "draw from the likeliest tokens of mass P (default: off)"},
     {"seed", 0, OPTION_SEED, FOR_GENERATE, MARKED(seed), "N", "makes the draw repeatable (default: random)"},
+    {"min-p", 0, OPTION_REAL, FOR_GENERATE, MARKED(min_p), "P",
+     "draw from tokens at least P times as likely as the likeliest (default: off)"},
+    {"typical-p", 0, OPTION_REAL, FOR_GENERATE, MARKED(typical_p), "P",
+     "draw from the most typical tokens of mass P (default: off)"},
+    {"repetition-penalty", 0, OPTION_REAL, FOR_GENERATE, MARKED(repetition_penalty), "R",
+     "divides the logits of tokens that were there before (default: the model's, or 1)"},
+    {"frequency-penalty", 0, OPTION_REAL, FOR_GENERATE, PLAIN(frequency_penalty), "R",
+     "taken from a token's logit for each time it was generated (default 0)"},
+    {"presence-penalty", 0, OPTION_REAL, FOR_GENERATE, PLAIN(presence_penalty), "R",
+     "taken from the logit of a token that was generated (default 0)"},
+    {"min-tokens", 0, OPTION_INT, FOR_GENERATE, PLAIN(min_tokens), "N", "tokens to generate at least (default 0)"},
+    {"ignore-eos", 0, OPTION_FLAG, FOR_GENERATE, PLAIN(ignore_eos), 0, "go on when the model would end"},
     {"stop", 0, OPTION_LIST, FOR_GENERATE, PLAIN(stop), "TEXT", "end before this text; may be given 16 times"},
+    {"include-stop", 0, OPTION_FLAG, FOR_GENERATE, PLAIN(include_stop), 0, "print the text that ended it too"},
+    {"bad-word", 0, OPTION_LIST, FOR_GENERATE, PLAIN(bad_words), "TEXT",
+     "never generate this text; may be given 16 times"},
 
     {"batch", 0, OPTION_INT, FOR_BENCH, MARKED(batch), "N", "sequences decoded together (default 1)"},
     {"prompt-tokens", 0, OPTION_INT, FOR_BENCH, MARKED(prompt_tokens), "N", "of each sequence (default 512)"},
@@ -147,12 +162,12 @@ static bool bytes_parse(const char *given, uint64_t *bytes) {
   return *bytes >> shift == count;
 }
 
-static bool list_add(struct settings *settings, const char *given, char text[512]) {
-  if (settings->n_stop < STOP_STRINGS_MAX) {
-    settings->stop[settings->n_stop++] = given;
+static bool list_add(struct text_list *list, const struct option *option, const char *given, char text[512]) {
+  if (list->count < TEXT_LIST_MAX) {
+    list->text[list->count++] = given;
     return true;
   }
-  snprintf(text, 512, "--stop was given more than %d times.", STOP_STRINGS_MAX);
+  snprintf(text, 512, "--%s was given more than %d times.", option->name, TEXT_LIST_MAX);
   return false;
 }
 
@@ -172,7 +187,7 @@ static bool value_store(struct settings *settings, const struct option *option, 
   case OPTION_FLAG:
   case OPTION_UNSET: *(bool *)field = option->kind == OPTION_FLAG; return true;
   case OPTION_TEXT: *(const char **)field = given; return true;
-  case OPTION_LIST: return list_add(settings, given, text);
+  case OPTION_LIST: return list_add(field, option, given, text);
   case OPTION_INT: return int_store(field, option, given, text);
   case OPTION_REAL: return number_parse(given, field) || refuse(text, given, option, "a number");
   case OPTION_SEED:

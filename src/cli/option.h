@@ -18,7 +18,13 @@ enum {
   FOR_LIMITS = FOR_BUILD | FOR_ENGINE,               /* those that may build one */
 };
 
-enum { STOP_STRINGS_MAX = 16 };
+enum { TEXT_LIST_MAX = 16 };
+
+/* Of an option that may be given several times. */
+struct text_list {
+  const char *text[TEXT_LIST_MAX];
+  int count;
+};
 
 /* Every option's value; 0 or NULL when it was not given. Texts point into argv. */
 struct settings {
@@ -39,12 +45,12 @@ struct settings {
   bool has_port, has_keep_alive, has_shutdown_timeout;
 
   const char *prompt;
-  int max_tokens, top_k;
-  double temperature, top_p;
+  int max_tokens, top_k, min_tokens;
+  double temperature, top_p, min_p, typical_p, repetition_penalty, frequency_penalty, presence_penalty;
   uint64_t seed;
   bool has_max_tokens, has_temperature, has_top_p, has_top_k, has_seed;
-  const char *stop[STOP_STRINGS_MAX];
-  int n_stop;
+  bool has_min_p, has_typical_p, has_repetition_penalty, ignore_eos, include_stop;
+  struct text_list stop, bad_words;
 
   int batch, prompt_tokens, decode_tokens, repeat;
   bool has_batch, has_prompt_tokens, has_decode_tokens, has_repeat;

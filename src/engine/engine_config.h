@@ -37,8 +37,9 @@ enum { GENERATION_END_MAX = 16 };
 /* What a request gets when it does not say. Ends of generation from the checkpoint's configs come on top of those that
  * the tokenizer knows. */
 struct engine_generation {
-  float temperature, top_p; /* 1, 1 when the model does not say */
-  int32_t top_k;            /* 0: off */
+  float temperature, top_p;                   /* 1, 1 when the model does not say */
+  float min_p, typical_p, repetition_penalty; /* 0, 1, 1 */
+  int32_t top_k;                              /* 0: off */
   int32_t n_end;
   int32_t end[GENERATION_END_MAX]; /* token ids */
 };

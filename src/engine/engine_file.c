@@ -14,7 +14,7 @@
 
 /* These structs are the file's bytes (docs/engine-file.md): a change of theirs is a new format version. */
 _Static_assert(sizeof(struct engine_section) == 32 && sizeof(struct engine_weight) == 32, "table entries");
-_Static_assert(sizeof(struct engine_header) == 280 && sizeof(struct engine_facts) == 304, "header and facts");
+_Static_assert(sizeof(struct engine_header) == 280 && sizeof(struct engine_facts) == 320, "header and facts");
 
 #define REBUILD "build it again with: spate build MODEL -o %s"
 

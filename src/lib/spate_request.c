@@ -19,7 +19,10 @@ void spate_request_defaults(const spate_engine *engine, spate_request *request) 
                        .max_tokens = length < DEFAULT_MAX_TOKENS ? length : DEFAULT_MAX_TOKENS,
                        .temperature = defaults->temperature,
                        .top_p = defaults->top_p,
-                       .top_k = defaults->top_k};
+                       .top_k = defaults->top_k,
+                       .min_p = defaults->min_p,
+                       .typical_p = defaults->typical_p,
+                       .repetition_penalty = defaults->repetition_penalty};
   memcpy(request, &all, request->size < sizeof all ? request->size : sizeof all);
 }
 
@@ -30,32 +33,75 @@ static uint64_t seed_draw(void) {
   return seed;
 }
 
+static bool texts_check(const char *const *texts, int count, int most) {
+  bool good = count >= 0 && count <= most && (texts || !count);
+  for (int i = 0; good && i < count; i++) good = texts[i] != NULL;
+  return good;
+}
+
+/* What is read here; the runtime checks the rest. */
 static bool arrays_check(const spate_request *request, struct error *error) {
-  bool stop = request->n_stop >= 0 && request->n_stop <= LIMIT_STOP_STRINGS && (request->stop || !request->n_stop);
-  for (int i = 0; stop && i < request->n_stop; i++) stop = request->stop[i] != NULL;
-  if (stop && request->n_token >= 0 && (request->tokens || !request->n_token)) return true;
+  if (!texts_check(request->bad_words, request->n_bad_words, LIMIT_BAD_WORDS))
+    return error_set(error, ERROR_INVALID, "%d bad words were given; expected 0 to %d, and the texts.",
+                     request->n_bad_words, LIMIT_BAD_WORDS);
+  if (texts_check(request->stop, request->n_stop, LIMIT_STOP_STRINGS) && request->n_token >= 0 &&
+      (request->tokens || !request->n_token))
+    return true;
   return error_set(
       error, ERROR_INVALID,
       "%d stop strings and %d tokens were given; expected 0 to %d, 0 or more, and the arrays that hold them.",
       request->n_stop, request->n_token, LIMIT_STOP_STRINGS);
 }
 
+_Static_assert(sizeof(spate_logit_bias) == sizeof(struct token_bias) &&
+                   offsetof(spate_logit_bias, bias) == offsetof(struct token_bias, bias),
+               "one layout of biases");
+_Static_assert(sizeof(spate_logprob) == sizeof(struct token_logprob) &&
+                   offsetof(spate_logprob, logprob) == offsetof(struct token_logprob, logprob),
+               "one layout of log-probabilities");
+
+static struct sampling sampling_of(const spate_request *request) {
+  return (struct sampling){.temperature = request->temperature,
+                           .top_p = request->top_p,
+                           .min_p = request->min_p,
+                           .typical_p = request->typical_p,
+                           .top_k = request->top_k,
+                           .n_top = request->top_logprobs,
+                           .want_logprob = request->logprobs,
+                           .seed = request->has_seed ? request->seed : seed_draw()};
+}
+
+static struct rule_params rules_of(const spate_request *request, const struct slice *bad_words) {
+  return (struct rule_params){.rules = {.repetition_penalty = request->repetition_penalty,
+                                        .frequency_penalty = request->frequency_penalty,
+                                        .presence_penalty = request->presence_penalty,
+                                        .min_tokens = request->min_tokens,
+                                        .bias = (const struct token_bias *)request->logit_bias,
+                                        .n_bias = request->n_logit_bias,
+                                        .allowed = request->allowed_token_ids,
+                                        .n_allowed = request->n_allowed_token_ids},
+                              .bad_word = bad_words,
+                              .n_bad_word = request->n_bad_words,
+                              .stop_token = request->stop_token_ids,
+                              .n_stop_token = request->n_stop_token_ids,
+                              .ignore_end = request->ignore_eos};
+}
+
 static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
                                struct error *error) {
-  struct slice stop[LIMIT_STOP_STRINGS];
+  struct slice stop[LIMIT_STOP_STRINGS], bad_words[LIMIT_BAD_WORDS];
   if (!arrays_check(request, error)) return 0;
   for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
+  for (int i = 0; i < request->n_bad_words; i++) bad_words[i] = slice_text(request->bad_words[i]);
   struct generation_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
                                      .tokens = request->tokens,
                                      .n_token = request->n_token,
                                      .max_tokens = request->max_tokens,
-                                     .sampling = {.temperature = request->temperature,
-                                                  .top_p = request->top_p,
-                                                  .top_k = request->top_k,
-                                                  .seed = request->has_seed ? request->seed : seed_draw()},
+                                     .sampling = sampling_of(request),
+                                     .rules = rules_of(request, bad_words),
                                      .stop = stop,
                                      .n_stop = request->n_stop,
-                                     .ignore_end = request->ignore_eos,
+                                     .show_stop = request->include_stop_str_in_output,
                                      .priority = request->priority,
                                      .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);
@@ -109,7 +155,10 @@ static spate_event event_export(const struct inbox_event *event) {
                        .generated_tokens = event->generated,
                        .prompt_tokens = event->prompt,
                        .cached_tokens = event->cached,
-                       .code = (spate_code)event->code};
+                       .code = (spate_code)event->code,
+                       .n_logprobs = event->n_logprob,
+                       .top_logprobs = event->n_top,
+                       .logprobs = (const spate_logprob *)event->logprobs};
 }
 
 int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeout_ms) {
@@ -118,4 +167,10 @@ int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeo
   int count = inbox_take(inbox->inbox, taken, max < TAKE_AT_ONCE ? max : TAKE_AT_ONCE, timeout_ms);
   for (int i = 0; i < count; i++) events[i] = event_export(&taken[i]);
   return count;
+}
+
+const char *spate_token_text(const spate_engine *engine, int32_t token, size_t *size) {
+  struct slice piece = tokenizer_piece(engine->tokenizer, token);
+  *size = piece.size;
+  return (const char *)piece.data;
 }

@@ -3,6 +3,7 @@
 #include "model/checkpoint.h"
 
 #include "format/safetensors.h"
+#include "model/generation_defaults.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -40,72 +41,6 @@ static void name_from_path(struct checkpoint *c) {
   if (c->gguf && last.size > 5 && memcmp(last.data + last.size - 5, ".gguf", 5) == 0) last.size -= 5;
   if (last.size >= NAME_BYTES) last.size = NAME_BYTES - 1;
   text_copy(c->name, last);
-}
-
-/* --- generation defaults ------------------------------------------------------------------------------------------ */
-
-static bool generation_check(struct checkpoint_generation *g, double temperature, double top_p, int64_t top_k,
-                             const char *where, struct error *error) {
-  if (!(temperature >= 0 && temperature <= 100))
-    return error_set(error, ERROR_INVALID, "%s: temperature is %g, expected 0 to 100.", where, temperature);
-  if (!(top_p > 0 && top_p <= 1))
-    return error_set(error, ERROR_INVALID, "%s: top_p is %g, expected more than 0 and at most 1.", where, top_p);
-  if (top_k < -1 || top_k > LIMIT_VOCAB)
-    return error_set(error, ERROR_INVALID, "%s: top_k is %lld, expected 0 to %d.", where, (long long)top_k,
-                     LIMIT_VOCAB);
-  g->temperature = (float)temperature;
-  g->top_p = (float)top_p;
-  g->top_k = top_k < 0 ? 0 : (int32_t)top_k;
-  return true;
-}
-
-static bool end_add(struct checkpoint_generation *g, const json_t *id, const char *where, struct error *error) {
-  if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= LIMIT_VOCAB)
-    return error_set(error, ERROR_INVALID, "%s: eos_token_id is no token id or list of token ids.", where);
-  if (g->n_end == CHECKPOINT_ENDS)
-    return error_set(error, ERROR_LIMIT, "%s: eos_token_id lists more than %d ids.", where, CHECKPOINT_ENDS);
-  g->end[g->n_end++] = (int32_t)json_integer_value(id);
-  return true;
-}
-
-static bool ends_read(struct checkpoint_generation *g, const json_t *ids, const char *where, struct error *error) {
-  if (!ids || json_is_null(ids)) return true;
-  if (!json_is_array(ids)) return end_add(g, ids, where, error);
-  for (size_t i = 0; i < json_array_size(ids); i++)
-    if (!end_add(g, json_array_get(ids, i), where, error)) return false;
-  return true;
-}
-
-static bool number_or_null(const json_t *object, const char *key, double *number, struct error *error) {
-  const json_t *value = json_object_get(object, key);
-  if (!value || json_is_null(value)) return true;
-  if (!json_is_number(value))
-    return error_set(error, ERROR_INVALID, "generation_config.json: %s is not a number.", key);
-  *number = json_number_value(value);
-  return true;
-}
-
-static bool generation_from_json(struct checkpoint *c, const json_t *object, struct error *error) {
-  double temperature = 1, top_p = 1, top_k = 0;
-  const json_t *do_sample = json_object_get(object, "do_sample");
-  if (do_sample && !json_is_boolean(do_sample) && !json_is_null(do_sample))
-    return error_set(error, ERROR_INVALID, "generation_config.json: do_sample is not true or false.");
-  if (!number_or_null(object, "temperature", &temperature, error) || !number_or_null(object, "top_p", &top_p, error) ||
-      !number_or_null(object, "top_k", &top_k, error))
-    return false;
-  if (!(top_k >= -1 && top_k <= LIMIT_VOCAB)) top_k = LIMIT_VOCAB + 1.0; /* refused below */
-  if (json_is_false(do_sample)) temperature = 0;
-  return generation_check(&c->generation, temperature, top_p, (int64_t)top_k, "generation_config.json", error) &&
-         ends_read(&c->generation, json_object_get(object, "eos_token_id"), "generation_config.json", error);
-}
-
-static bool generation_from_gguf(struct checkpoint *c, struct error *error) {
-  double temperature = 1, top_p = 1;
-  int64_t top_k = 0;
-  return gguf_get_float(c->gguf, "general.sampling.temp", GGUF_OPTIONAL, &temperature, error) &&
-         gguf_get_float(c->gguf, "general.sampling.top_p", GGUF_OPTIONAL, &top_p, error) &&
-         gguf_get_i64(c->gguf, "general.sampling.top_k", GGUF_OPTIONAL, &top_k, error) &&
-         generation_check(&c->generation, temperature, top_p, top_k, "The metadata general.sampling", error);
 }
 
 /* --- a directory -------------------------------------------------------------------------------------------------- */
@@ -184,11 +119,11 @@ static bool config_open(struct checkpoint *c, struct error *error) {
 
 static bool generation_open(struct checkpoint *c, struct error *error) {
   json_t *object;
-  bool ok =
-      optional_json(c, "generation_config.json", &object, error) && (!object || generation_from_json(c, object, error));
+  bool ok = optional_json(c, "generation_config.json", &object, error) &&
+            (!object || generation_from_json(&c->generation, object, error));
   json_decref(object);
   if (ok && c->generation.n_end == 0)
-    ok = ends_read(&c->generation, json_object_get(c->config, "eos_token_id"), "config.json", error);
+    ok = generation_ends_read(&c->generation, json_object_get(c->config, "eos_token_id"), "config.json", error);
   return ok;
 }
 
@@ -210,7 +145,7 @@ static bool metadata_read(struct checkpoint *c, struct error *error) {
   if (!gguf_get_string(c->gguf, "general.architecture", GGUF_REQUIRED, &architecture, error) ||
       !gguf_get_string(c->gguf, "general.name", GGUF_OPTIONAL, &name, error) ||
       !gguf_get_string(c->gguf, "tokenizer.chat_template", GGUF_OPTIONAL, &c->chat_template, error) ||
-      !generation_from_gguf(c, error))
+      !generation_from_gguf(&c->generation, c->gguf, error))
     return error_prefix(error, "%s: ", c->path);
   if (!text_copy(c->architecture, architecture))
     return error_set(error, ERROR_FORMAT, "%s: general.architecture has %zu bytes, expected 1 to %d.", c->path,
@@ -246,7 +181,7 @@ struct checkpoint *checkpoint_open(const char *path, struct error *error) {
     return NULL;
   }
   c->tokenizer_json.descriptor = c->tokenizer_config.descriptor = c->template_file.descriptor = -1;
-  c->generation = (struct checkpoint_generation){.temperature = 1, .top_p = 1};
+  c->generation = generation_plain;
   if (path_open(c, path, error)) return c;
   checkpoint_close(c);
   return NULL;

@@ -55,9 +55,12 @@ struct slice checkpoint_chat_template(const struct checkpoint *checkpoint);
 enum { CHECKPOINT_ENDS = 16 };
 
 struct checkpoint_generation {
-  float temperature; /* 1 unless the model says otherwise; 0 where it says "do_sample": false */
-  float top_p;       /* 1: off */
-  int32_t top_k;     /* 0: off */
+  float temperature;        /* 1 unless the model says otherwise; 0 where it says "do_sample": false */
+  float top_p;              /* 1: off */
+  float min_p;              /* 0: off */
+  float typical_p;          /* 1: off */
+  float repetition_penalty; /* 1: off */
+  int32_t top_k;            /* 0: off */
   int32_t n_end;
   int32_t end[CHECKPOINT_ENDS]; /* token ids that end a text, besides those that the tokenizer knows */
 };

@@ -11,19 +11,24 @@ static bool params_copy(struct generation *g, const struct generation_params *pa
   if (!g->prompt) return error_set(error, ERROR_MEMORY, "Out of memory for a prompt of %zu bytes.", g->prompt_size);
   if (params->prompt.size) memcpy(g->prompt, params->prompt.data, params->prompt.size);
   if (!stop_matcher_init(&g->stop, params->stop, (size_t)params->n_stop, error)) return false;
+  g->stop.shown = params->show_stop;
   return params->n_token == 0 || generation_set_tokens(g, params->tokens, params->n_token, error);
 }
 
-struct generation *generation_new(const struct generation_params *params, struct inbox *inbox, struct error *error) {
+struct generation *generation_new(const struct generation_params *params, struct logit_rules *rules,
+                                  struct inbox *inbox, struct error *error) {
   struct generation *g = calloc(1, sizeof *g);
   if (!g) {
+    free(rules);
     error_set(error, ERROR_MEMORY, "Out of memory for a request.");
     return NULL;
   }
   g->max_tokens = params->max_tokens;
-  g->ignore_end = params->ignore_end;
+  g->rules = rules;
+  g->show_stop = params->show_stop;
   g->last_token = -1;
   g->sequence.sampling = params->sampling;
+  g->sequence.sampling.rules = rules;
   g->sequence.priority = params->priority;
   g->sequence.tenant = params->tenant;
   g->sequence.owner = g;
@@ -38,6 +43,7 @@ void generation_free(struct generation *g) {
   inbox_drop(g->inbox);
   free(g->sequence.tokens);
   free(g->prompt);
+  free(g->rules);
   free(g);
 }
 
@@ -74,29 +80,43 @@ void generation_fail(struct generation *g, const struct error *error) {
   if (g->ended) return;
   g->ended = true;
   g->n_text = 0;
+  g->n_logprob = 0;
   g->error = *error;
 }
 
-void generation_accept(struct generation *g, int32_t token, bool is_end) {
-  if (g->ended) return;
-  g->generated++;
-  g->last_token = token;
-  if (is_end && !g->ignore_end) {
-    generation_end(g, FINISH_STOP);
-    return;
-  }
+static void logprobs_keep(struct generation *g, const struct schedule_event *event) {
+  int32_t n_top = g->sequence.sampling.n_top;
+  struct token_logprob *place = &g->logprobs[g->n_logprob++ * (1 + n_top)];
+  assert(place + 1 + n_top <= g->logprobs + GENERATION_LOGPROBS_MAX);
+  *place = (struct token_logprob){event->token, event->logprob};
+  if (n_top > 0) memcpy(place + 1, event->top, (size_t)n_top * sizeof *place);
+}
+
+/* True when a stop string is complete. */
+static bool text_add(struct generation *g, int32_t token) {
   uint8_t piece[DETOKENIZER_OUT_MAX];
   size_t size = detokenizer_feed(&g->detokenizer, token, piece), written = 0;
+  g->stop.muted = g->generated <= g->rules->min_tokens;
   bool stopped = stop_matcher_feed(&g->stop, slice_make(piece, size), g->text + g->n_text, &written);
   g->n_text += written;
-  if (stopped)
+  return stopped;
+}
+
+void generation_accept(struct generation *g, const struct schedule_event *event) {
+  if (g->ended) return;
+  bool is_end = rules_is_end(g->rules, event->token);
+  g->generated++;
+  g->last_token = event->token;
+  if (g->sequence.sampling.want_logprob) logprobs_keep(g, event);
+  bool stopped = (!is_end || g->show_stop) && text_add(g, event->token);
+  if (stopped || is_end)
     generation_end(g, FINISH_STOP);
   else if (g->generated == g->max_tokens)
     generation_end(g, FINISH_LENGTH);
 }
 
 bool generation_deliver(struct generation *g) {
-  if (!g->ended && g->n_text == 0) return true;
+  if (!g->ended && g->n_text == 0 && g->n_logprob == 0) return true;
   struct inbox_event event = {.request = g->id,
                               .kind = g->error.code ? INBOX_FAILED
                                       : g->ended    ? INBOX_DONE
@@ -107,9 +127,13 @@ bool generation_deliver(struct generation *g) {
                               .generated = g->generated,
                               .prompt = g->sequence.n_prompt,
                               .cached = g->sequence.n_cached,
+                              .n_logprob = g->n_logprob,
+                              .n_top = g->sequence.sampling.n_top,
+                              .logprobs = g->logprobs,
                               .text = slice_make(g->text, g->n_text)};
   if (g->error.code) event.text = slice_text(g->error.text);
   if (!inbox_push(g->inbox, &event)) return false;
   g->n_text = 0;
+  g->n_logprob = 0;
   return true;
 }

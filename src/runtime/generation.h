@@ -3,6 +3,7 @@
 #ifndef SPATE_RUNTIME_GENERATION_H
 #define SPATE_RUNTIME_GENERATION_H
 
+#include "runtime/generation_rules.h"
 #include "runtime/inbox.h"
 #include "schedule/schedule.h"
 #include "text/detokenizer.h"
@@ -13,17 +14,21 @@ struct generation_params {
   const int32_t *tokens; /* instead of text */
   int32_t n_token;
   int32_t max_tokens;
-  struct sampling sampling; /* index is the schedule's */
+  struct sampling sampling; /* index and history are the schedule's, rules the generation's */
+  struct rule_params rules;
   const struct slice *stop;
   int32_t n_stop;
-  bool ignore_end;
+  bool show_stop; /* what stopped it is part of the text */
   int32_t priority;
   int32_t tenant;          /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
   struct slice cache_salt; /* cached prefixes are shared among requests of one salt only */
 };
 
-/* Text on its way to the inbox: what two tokens (one in flight when it paused) and a stop matcher may add. */
-enum { GENERATION_TEXT_MAX = 2 * (DETOKENIZER_OUT_MAX + LIMIT_STOP_BYTES) };
+/* On its way to the inbox: what two tokens (one in flight when it paused) and a stop matcher may add. */
+enum {
+  GENERATION_TEXT_MAX = 2 * (DETOKENIZER_OUT_MAX + LIMIT_STOP_BYTES),
+  GENERATION_LOGPROBS_MAX = 2 * (1 + TOP_LOGPROBS),
+};
 
 struct generation {
   struct letter letter; /* first: a letter is its generation */
@@ -36,7 +41,8 @@ struct generation {
   char *prompt; /* owned; freed once tokenized */
   size_t prompt_size;
   int32_t max_tokens;
-  bool ignore_end;
+  struct logit_rules *rules; /* owned */
+  bool show_stop;
   struct error error; /* code set: it ends with FAILED */
 
   struct detokenizer detokenizer;
@@ -47,19 +53,23 @@ struct generation {
   enum finish_reason finish;
   size_t n_text;
   uint8_t text[GENERATION_TEXT_MAX];
+  int32_t n_logprob; /* tokens whose log-probabilities wait: each the token's, then those of the likeliest */
+  struct token_logprob logprobs[GENERATION_LOGPROBS_MAX];
   uint64_t submitted_us, last_us;     /* for metrics */
   struct generation *previous, *next; /* the step thread's list of all it owns */
 };
 
-/* Copies everything; the inbox is held. NULL with a sentence when a stop string is refused or memory is short. */
-struct generation *generation_new(const struct generation_params *params, struct inbox *inbox, struct error *error);
+/* Copies everything; the inbox is held; rules (of rules_compile) become its own, on failure too. NULL with a sentence
+ * when a stop string is refused or memory is short. */
+struct generation *generation_new(const struct generation_params *params, struct logit_rules *rules,
+                                  struct inbox *inbox, struct error *error);
 void generation_free(struct generation *generation);
 
 /* Moves the prompt's ids into the sequence, with room for what will be generated. */
 bool generation_set_tokens(struct generation *generation, const int32_t *tokens, int32_t count, struct error *error);
 
 /* One more token: its text goes to `text`; sets `ended` and `finish` when it was the last. */
-void generation_accept(struct generation *generation, int32_t token, bool is_end);
+void generation_accept(struct generation *generation, const struct schedule_event *event);
 
 void generation_end(struct generation *generation, enum finish_reason finish);
 void generation_fail(struct generation *generation, const struct error *error);

@@ -16,7 +16,7 @@
 enum { RECORD_SKIP = -1 };
 
 struct record {
-  uint64_t bytes; /* this header, the text and padding */
+  uint64_t bytes; /* this header, log-probabilities, the text and padding */
   struct inbox_event event;
 };
 
@@ -69,7 +69,13 @@ static struct record *record_at(struct inbox *inbox, uint64_t position) {
   return (struct record *)(void *)(inbox->ring + position % LIMIT_INBOX_BYTES);
 }
 
-static uint64_t record_bytes(size_t text) { return (sizeof(struct record) + text + 15) & ~(uint64_t)15; }
+static size_t logprob_bytes(const struct inbox_event *event) {
+  return (size_t)event->n_logprob * (1 + (size_t)event->n_top) * sizeof *event->logprobs;
+}
+
+static uint64_t record_bytes(const struct inbox_event *event) {
+  return (sizeof(struct record) + logprob_bytes(event) + event->text.size + 15) & ~(uint64_t)15;
+}
 
 /* Where a record of `bytes` can start, after a SKIP if the rest of the ring is too short; false: no room. */
 static bool room_find(struct inbox *inbox, uint64_t bytes, uint64_t *position) {
@@ -96,7 +102,7 @@ static void consumer_signal(struct inbox *inbox) {
 
 bool inbox_push(struct inbox *inbox, const struct inbox_event *event) {
   if (atomic_load_explicit(&inbox->abandoned, memory_order_relaxed)) return true;
-  uint64_t bytes = record_bytes(event->text.size), position;
+  uint64_t bytes = record_bytes(event), position;
   if (!room_find(inbox, bytes, &position)) {
     atomic_store(&inbox->starved, true);
     if (!room_find(inbox, bytes, &position)) return false; /* again: room may have appeared before `starved` was seen */
@@ -104,7 +110,9 @@ bool inbox_push(struct inbox *inbox, const struct inbox_event *event) {
   struct record *record = record_at(inbox, position);
   record->bytes = bytes;
   record->event = *event;
-  if (event->text.size) memcpy(record + 1, event->text.data, event->text.size);
+  uint8_t *tail = (uint8_t *)(record + 1);
+  if (event->n_logprob) memcpy(tail, event->logprobs, logprob_bytes(event));
+  if (event->text.size) memcpy(tail + logprob_bytes(event), event->text.data, event->text.size);
   atomic_store_explicit(&inbox->head, position + bytes, memory_order_release);
   consumer_signal(inbox);
   return true;
@@ -131,8 +139,10 @@ static int records_read(struct inbox *inbox, struct inbox_event *events, int max
       continue;
     }
     struct record *record = record_at(inbox, inbox->taken);
-    events[count] = record->event;
-    events[count++].text.data = (const uint8_t *)(record + 1);
+    struct inbox_event *event = &events[count++];
+    *event = record->event;
+    event->logprobs = (const struct token_logprob *)(record + 1);
+    event->text.data = (const uint8_t *)event->logprobs + logprob_bytes(event);
     inbox->taken += record->bytes;
   }
   return count;

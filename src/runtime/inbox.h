@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/slice.h"
+#include "plan/batch.h"
 #include "runtime/mailbox.h"
 
 enum inbox_event_kind { INBOX_TEXT, INBOX_DONE, INBOX_FAILED };
@@ -18,7 +19,9 @@ struct inbox_event {
   enum error_code code;              /* FAILED; the text is then its sentence */
   int32_t token;                     /* the last the text came from; −1: none */
   int32_t generated, prompt, cached; /* tokens */
-  struct slice text;                 /* when taken: valid until the next take */
+  int32_t n_logprob, n_top;
+  const struct token_logprob *logprobs; /* [n_logprob][1 + n_top]: a token's own, then those of the likeliest */
+  struct slice text;                    /* this and logprobs, when taken: valid until the next take */
 };
 
 struct inbox;

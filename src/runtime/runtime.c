@@ -170,23 +170,18 @@ static bool tokens_check(const struct runtime *rt, struct generation_params *par
 }
 
 static bool params_check(const struct runtime *rt, struct generation_params *params, struct error *error) {
-  const struct sampling *s = &params->sampling;
-  int32_t length = rt->engine->limits.length;
+  int32_t length = rt->engine->limits.length, vocab = rt->engine->plan->vocab;
   if (params->max_tokens < 1 || params->max_tokens > length)
     return error_set(error, ERROR_INVALID, "max_tokens is %d, expected 1 to max_seq_len %d.", params->max_tokens,
                      length);
-  if (!(s->temperature >= 0 && s->temperature <= 100))
-    return error_set(error, ERROR_INVALID, "temperature is %g, expected 0 to 100.", (double)s->temperature);
-  if (!(s->top_p > 0 && s->top_p <= 1))
-    return error_set(error, ERROR_INVALID, "top_p is %g, expected more than 0 and at most 1.", (double)s->top_p);
-  if (s->top_k < 0) return error_set(error, ERROR_INVALID, "top_k is %d, expected 0 (off) or more.", s->top_k);
-  return tokens_check(rt, params, error);
+  return sampling_check(&params->sampling, vocab, error) &&
+         rule_params_check(&params->rules, params->max_tokens, vocab, error) && tokens_check(rt, params, error);
 }
 
 static size_t params_charge(const struct runtime *rt, const struct generation_params *params) {
   size_t tokens = params->n_token ? (size_t)params->n_token : params->prompt.size;
   size_t length = (size_t)rt->engine->limits.length;
-  return sizeof(struct generation) + params->prompt.size +
+  return sizeof(struct generation) + rules_charge(&params->rules) + params->prompt.size +
          ((tokens < length ? tokens : length) + (size_t)params->max_tokens) * sizeof(int32_t);
 }
 
@@ -201,7 +196,8 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct ge
   struct generation_params fitted = *params;
   if (failure.code) error_set(error, failure.code, "%s", failure.text);
   if (failure.code || !params_check(rt, &fitted, error)) return request_refuse(rt);
-  struct generation *g = generation_new(&fitted, inbox, error);
+  struct logit_rules *rules = rules_compile(&fitted.rules, rt->tokenizer, rt->defaults, rt->engine->plan->vocab, error);
+  struct generation *g = rules ? generation_new(&fitted, rules, inbox, error) : NULL;
   if (!g) return request_refuse(rt);
   g->charge = params_charge(rt, &fitted);
   g->submitted_us = clock_us();

@@ -91,12 +91,6 @@ static void live_review(struct runtime *rt, bool draining) {
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
-static bool is_end(const struct runtime *rt, int32_t token) {
-  for (int i = 0; i < rt->defaults->n_end; i++)
-    if (rt->defaults->end[i] == token) return true;
-  return tokenizer_is_end(rt->tokenizer, token);
-}
-
 static void token_time(struct runtime *rt, struct generation *g) {
   uint64_t now = clock_us();
   if (g->generated == 0)
@@ -109,12 +103,11 @@ static void token_time(struct runtime *rt, struct generation *g) {
 static void events_tell(struct runtime *rt, const struct schedule_events *events) {
   for (int i = 0; i < events->n_event; i++) {
     struct generation *g = events->event[i].sequence->owner;
-    int32_t token = events->event[i].token;
-    if (token < 0) {
+    if (events->event[i].token < 0) {
       g->scheduled = false;
     } else if (!g->ended) {
       token_time(rt, g);
-      generation_accept(g, token, is_end(rt, token));
+      generation_accept(g, &events->event[i]);
     }
     generation_settle(rt, g);
   }

@@ -3,6 +3,7 @@
 #include "server/answer.h"
 
 #include "base/limits.h"
+#include "server/answer_logprobs.h"
 #include "server/reply.h"
 
 #include <stdio.h>
@@ -16,13 +17,23 @@ struct answer *answer_new(enum answer_form form, uint64_t http_id) {
   answer->form = form;
   answer->http_id = http_id;
   buffer_init(&answer->text, LIMIT_RESPONSE_BYTES);
+  buffer_init(&answer->logprobs, LIMIT_RESPONSE_BYTES);
   return answer;
 }
 
 void answer_free(struct answer *answer) {
   if (!answer) return;
   buffer_release(&answer->text);
+  buffer_release(&answer->logprobs);
   free(answer);
+}
+
+void answer_want_logprobs(struct answer *answer, const spate_engine *engine) { answer->engine = engine; }
+
+/* With the text, all log-probabilities that wait. */
+static struct answer_part part_make(const struct answer *answer, struct slice text) {
+  return (struct answer_part){
+      .text = text, .has_logprobs = answer->engine != NULL, .logprobs = buffer_slice(&answer->logprobs)};
 }
 
 /* --- streams ----------------------------------------------------------------------------------------------------- */
@@ -42,17 +53,20 @@ static void stream_send(struct answer *answer, struct http_request *request, str
 static void stream_send_text(struct answer *answer, struct http_request *request, struct slice text) {
   struct buffer frame;
   buffer_init(&frame, LIMIT_RESPONSE_BYTES);
-  answer_write_piece(&frame, answer->form, text, answer->end.generated_tokens);
+  struct answer_part part = part_make(answer, text);
+  answer_write_piece(&frame, answer->form, &part, answer->end.generated_tokens);
+  buffer_clear(&answer->logprobs);
   stream_send(answer, request, &frame);
 }
 
 static enum answer_progress stream_finish(struct answer *answer, struct http_request *request, struct slice text) {
   struct buffer frame;
+  struct answer_part part = part_make(answer, text);
   buffer_init(&frame, LIMIT_RESPONSE_BYTES);
   if (answer->overflowed)
     answer_write_failure(&frame, answer->form, slice_text(too_slow), answer->end.generated_tokens);
   else
-    answer_write_last(&frame, answer->form, text, &answer->end);
+    answer_write_last(&frame, answer->form, &part, &answer->end);
   stream_send(answer, request, &frame);
   http_stream_end(request);
   return ANSWER_OVER;
@@ -61,7 +75,8 @@ static enum answer_progress stream_finish(struct answer *answer, struct http_req
 /* --- events ------------------------------------------------------------------------------------------------------ */
 
 static enum answer_progress text_keep(struct answer *answer, struct slice text) {
-  if (answer->overflowed || buffer_append(&answer->text, text.data, text.size)) return ANSWER_GOES_ON;
+  if (answer->overflowed) return ANSWER_GOES_ON;
+  if (buffer_append(&answer->text, text.data, text.size) && !answer->logprobs.failed) return ANSWER_GOES_ON;
   answer->overflowed = true;
   return ANSWER_TOO_SLOW;
 }
@@ -75,8 +90,9 @@ static enum answer_progress take_text(struct answer *answer, struct http_request
 static enum answer_progress whole_finish(struct answer *answer, struct http_request *request) {
   struct buffer body;
   buffer_init(&body, LIMIT_RESPONSE_BYTES);
+  struct answer_part part = part_make(answer, buffer_slice(&answer->text));
   bool cancelled = answer->end.finish == SPATE_FINISH_CANCELLED;
-  if (answer->overflowed || !answer_write_whole(&body, buffer_slice(&answer->text), &answer->end))
+  if (answer->overflowed || !answer_write_whole(&body, &part, &answer->end))
     reply_engine_error(request, SPATE_LIMIT, "The answer is larger than one response may be: stream it.");
   else if (cancelled)
     reply_engine_error(request, SPATE_CANCELLED, "The request was cancelled because the server is stopping.");
@@ -116,6 +132,7 @@ static enum answer_progress take_failure(struct answer *answer, struct http_requ
 
 enum answer_progress answer_take(struct answer *answer, struct http_request *request, const spate_event *event) {
   answer->end.generated_tokens = event->generated_tokens;
+  if (answer->engine) answer_logprobs_write(&answer->logprobs, answer->engine, event);
   switch (event->kind) {
   case SPATE_TEXT: return take_text(answer, request, slice_make(event->text, event->text_size));
   case SPATE_DONE: return take_done(answer, request, event);
@@ -131,7 +148,7 @@ enum answer_progress answer_drain(struct answer *answer, struct http_request *re
   enum answer_progress progress = ANSWER_GOES_ON;
   if (answer->ended)
     progress = stream_finish(answer, request, buffer_slice(&waited));
-  else if (waited.size)
+  else if (waited.size || answer->logprobs.size)
     stream_send_text(answer, request, buffer_slice(&waited));
   buffer_release(&waited);
   return progress;

@@ -12,16 +12,21 @@ struct answer {
   uint64_t engine_id;  /* of spate_submit */
   uint64_t http_id;    /* finds the request, while its client is there */
   enum answer_form form;
-  bool begun;            /* the stream's head is out */
-  bool stopped;          /* the client is slow: text waits */
-  bool ended;            /* the engine's last event has come */
-  bool overflowed;       /* more waited than may */
-  struct answer_end end; /* generated_tokens is kept up to date */
-  struct buffer text;    /* ANSWER_WHOLE: all so far; else what waits for a slow client */
+  bool begun;                 /* the stream's head is out */
+  bool stopped;               /* the client is slow: text waits */
+  bool ended;                 /* the engine's last event has come */
+  bool overflowed;            /* more waited than may */
+  struct answer_end end;      /* generated_tokens is kept up to date */
+  struct buffer text;         /* ANSWER_WHOLE: all so far; else what waits for a slow client */
+  const spate_engine *engine; /* tells tokens' texts, when log-probabilities are asked for; else NULL */
+  struct buffer logprobs;     /* those of the text that is not sent yet */
 };
 
 struct answer *answer_new(enum answer_form form, uint64_t http_id); /* NULL when out of memory */
 void answer_free(struct answer *answer);
+
+/* Before its first event: the client asked for log-probabilities; the engine tells tokens' texts. */
+void answer_want_logprobs(struct answer *answer, const spate_engine *engine);
 
 enum answer_progress {
   ANSWER_GOES_ON,

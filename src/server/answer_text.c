@@ -20,17 +20,25 @@ static void write_end(struct buffer *out, const struct answer_end *end) {
                end->prompt_tokens, end->generated_tokens, reason[end->finish]);
 }
 
-bool answer_write_whole(struct buffer *out, struct slice text, const struct answer_end *end) {
+/* The start of every object. */
+static void write_part(struct buffer *out, const struct answer_part *part) {
   buffer_text(out, "{\"text\":");
-  json_write_string(out, text);
+  json_write_string(out, part->text);
+  if (!part->has_logprobs) return;
+  buffer_text(out, ",\"logprobs\":[");
+  buffer_append(out, part->logprobs.data, part->logprobs.size);
+  buffer_text(out, "]");
+}
+
+bool answer_write_whole(struct buffer *out, const struct answer_part *part, const struct answer_end *end) {
+  write_part(out, part);
   write_end(out, end);
   return buffer_text(out, "}");
 }
 
 /* The start that all objects of a stream share. */
-static void write_object(struct buffer *out, struct slice text, bool finished, int generated_tokens) {
-  buffer_text(out, "{\"text\":");
-  json_write_string(out, text);
+static void write_object(struct buffer *out, const struct answer_part *part, bool finished, int generated_tokens) {
+  write_part(out, part);
   buffer_print(out, ",\"finished\":%s,\"generated_tokens\":%d", finished ? "true" : "false", generated_tokens);
 }
 
@@ -44,17 +52,19 @@ static bool write_framed(struct buffer *out, enum answer_form form, struct buffe
   return written;
 }
 
-bool answer_write_piece(struct buffer *out, enum answer_form form, struct slice text, int generated_tokens) {
+bool answer_write_piece(struct buffer *out, enum answer_form form, const struct answer_part *part,
+                        int generated_tokens) {
   struct buffer object;
   buffer_init(&object, LIMIT_RESPONSE_BYTES);
-  write_object(&object, text, false, generated_tokens);
+  write_object(&object, part, false, generated_tokens);
   return write_framed(out, form, &object);
 }
 
-bool answer_write_last(struct buffer *out, enum answer_form form, struct slice text, const struct answer_end *end) {
+bool answer_write_last(struct buffer *out, enum answer_form form, const struct answer_part *part,
+                       const struct answer_end *end) {
   struct buffer object;
   buffer_init(&object, LIMIT_RESPONSE_BYTES);
-  write_object(&object, text, true, end->generated_tokens);
+  write_object(&object, part, true, end->generated_tokens);
   write_end(&object, end);
   return write_framed(out, form, &object);
 }
@@ -62,7 +72,8 @@ bool answer_write_last(struct buffer *out, enum answer_form form, struct slice t
 bool answer_write_failure(struct buffer *out, enum answer_form form, struct slice sentence, int generated_tokens) {
   struct buffer object;
   buffer_init(&object, LIMIT_RESPONSE_BYTES);
-  write_object(&object, slice_text(""), true, generated_tokens);
+  const struct answer_part nothing = {.text = slice_text("")};
+  write_object(&object, &nothing, true, generated_tokens);
   buffer_text(&object, ",\"error\":");
   json_write_string(&object, sentence);
   return write_framed(out, form, &object);

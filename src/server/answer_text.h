@@ -18,16 +18,25 @@ struct answer_end {
   int prompt_tokens, generated_tokens;
 };
 
+/* What one object tells that those before it have not. */
+struct answer_part {
+  struct slice text;
+  bool has_logprobs;     /* they were asked for */
+  struct slice logprobs; /* objects of answer_logprobs.h */
+};
+
 const char *answer_content_type(enum answer_form form);
 
-/* {"text":…,"usage":{…},"finish_reason":…} */
-bool answer_write_whole(struct buffer *out, struct slice text, const struct answer_end *end);
+/* {"text":…,"usage":{…},"finish_reason":…}; "logprobs":[…] follows each text when asked for. */
+bool answer_write_whole(struct buffer *out, const struct answer_part *part, const struct answer_end *end);
 
 /* One framed object of a stream: {"text":…,"finished":false,"generated_tokens":…}. */
-bool answer_write_piece(struct buffer *out, enum answer_form form, struct slice text, int generated_tokens);
+bool answer_write_piece(struct buffer *out, enum answer_form form, const struct answer_part *part,
+                        int generated_tokens);
 
 /* The last one: finished is true, and usage and finish_reason are there as in a whole answer. */
-bool answer_write_last(struct buffer *out, enum answer_form form, struct slice text, const struct answer_end *end);
+bool answer_write_last(struct buffer *out, enum answer_form form, const struct answer_part *part,
+                       const struct answer_end *end);
 
 /* The last one of a stream that fails: finished is true and error says why. */
 bool answer_write_failure(struct buffer *out, enum answer_form form, struct slice sentence, int generated_tokens);

@@ -1,6 +1,7 @@
 /* From a request for text to a submitted generation; its events answer (server_loop.c). */
 #include "server/generate.h"
 
+#include "server/answer.h"
 #include "server/generate_request.h"
 #include "server/reply.h"
 #include "server/server_loop.h"
@@ -39,5 +40,7 @@ void generate_handle(struct server *server, struct http_request *request) {
     reply_error(request, 400, NULL, error.text);
   else if (!server_loop_submit(request, &wanted.engine, form_choose(request, wanted.streaming), &refusal))
     reply_engine_error(request, refusal.code, refusal.text);
+  else if (wanted.engine.logprobs)
+    answer_want_logprobs(request->user, server->engine);
   generate_request_release(&wanted);
 }

@@ -54,24 +54,70 @@ static bool store_seed(struct generate_request *request, const json_t *value) {
   return true;
 }
 
-static bool store_stop_string(struct generate_request *request, const json_t *value) {
-  if (!json_is_string(value) || request->engine.n_stop == LIMIT_STOP_STRINGS) return false;
+/* An array of `count` entries in the place of the field's pointer and count; NULL when there are more than may be. The
+ * arena is as large as all lists can be, so that it is only full when memory is short. */
+static void *list_make(struct generate_request *request, const struct request_field *field, size_t count, size_t size) {
+  if (count > (size_t)field->max) return NULL;
+  void *list = arena_array(&request->lists, count + 1, size);
+  *(void **)(void *)((char *)request + field->offset) = list;
+  *(int *)(void *)((char *)request + field->count_offset) = (int)count;
+  return list;
+}
+
+static bool store_text(const char **out, const json_t *value) {
+  if (!json_is_string(value)) return false;
   struct slice text = json_slice(value);
-  if (text.size < 1 || text.size > LIMIT_STOP_BYTES || memchr(text.data, 0, text.size)) return false;
-  request->stop[request->engine.n_stop++] = json_string_value(value);
-  return true;
+  *out = json_string_value(value);
+  return text.size >= 1 && text.size <= LIMIT_STOP_BYTES && !memchr(text.data, 0, text.size);
 }
 
-static bool store_stop(struct generate_request *request, const json_t *value) {
-  request->engine.n_stop = 0;
-  request->engine.stop = request->stop;
-  if (!json_is_array(value)) return store_stop_string(request, value);
+static bool store_texts(struct generate_request *request, const struct request_field *field, const json_t *value) {
+  bool one = !json_is_array(value);
+  const char **texts = list_make(request, field, one ? 1 : json_array_size(value), sizeof *texts);
+  if (!texts) return false;
+  if (one) return store_text(texts, value);
   for (size_t i = 0; i < json_array_size(value); i++)
-    if (!store_stop_string(request, json_array_get(value, i))) return false;
+    if (!store_text(&texts[i], json_array_get(value, i))) return false;
   return true;
 }
 
-static bool store(struct generate_request *request, const struct request_field *field, const json_t *value) {
+static bool store_tokens(struct generate_request *request, const struct request_field *field, const json_t *value) {
+  if (!json_is_array(value)) return false;
+  int32_t *tokens = list_make(request, field, json_array_size(value), sizeof *tokens);
+  for (size_t i = 0; tokens && i < json_array_size(value); i++) {
+    const json_t *id = json_array_get(value, i);
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX) return false;
+    tokens[i] = (int32_t)json_integer_value(id);
+  }
+  return tokens != NULL;
+}
+
+/* Digits alone, of an int32_t. */
+static bool token_parse(struct slice text, int32_t *token) {
+  int64_t number = 0;
+  for (size_t i = 0; i < text.size; i++) {
+    if (text.data[i] < '0' || text.data[i] > '9' || number > INT32_MAX) return false;
+    number = number * 10 + (text.data[i] - '0');
+  }
+  *token = (int32_t)number;
+  return text.size > 0 && number <= INT32_MAX;
+}
+
+static bool store_biases(struct generate_request *request, const struct request_field *field, json_t *value) {
+  if (!json_is_object(value)) return false;
+  spate_logit_bias *bias = list_make(request, field, json_object_size(value), sizeof *bias);
+  for (void *at = bias ? json_object_iter(value) : NULL; at; at = json_object_iter_next(value, at), bias++) {
+    double number = json_number_value(json_object_iter_value(at));
+    struct slice name = slice_make(json_object_iter_key(at), json_object_iter_key_len(at));
+    if (!json_is_number(json_object_iter_value(at)) || !(fabs(number) <= LIMIT_LOGIT_BIAS) ||
+        !token_parse(name, &bias->token))
+      return false;
+    bias->bias = (float)number;
+  }
+  return bias != NULL;
+}
+
+static bool store(struct generate_request *request, const struct request_field *field, json_t *value) {
   void *place = (char *)request + field->offset;
   switch (field->type) {
   case FIELD_PROMPT: return store_prompt(request, value);
@@ -79,7 +125,9 @@ static bool store(struct generate_request *request, const struct request_field *
   case FIELD_INT: return store_int(field, place, value);
   case FIELD_FLOAT: return store_float(field, place, value);
   case FIELD_SEED: return store_seed(request, value);
-  case FIELD_STOP: return store_stop(request, value);
+  case FIELD_TEXTS: return store_texts(request, field, value);
+  case FIELD_TOKENS: return store_tokens(request, field, value);
+  case FIELD_BIASES: return store_biases(request, field, value);
   case FIELD_ONE: return json_number_value(value) == 1;
   case FIELD_LATER: break;
   }
@@ -127,7 +175,7 @@ static bool refuse_unknown(struct slice name, struct error *error) {
 /* --- the whole --------------------------------------------------------------------------------------------------- */
 
 /* One member of the object. *seen has a bit for each field that was there, so that an alias is not a second value. */
-static bool read_member(struct generate_request *request, struct slice name, const json_t *value, uint32_t *seen,
+static bool read_member(struct generate_request *request, struct slice name, json_t *value, uint32_t *seen,
                         struct error *error) {
   int n_field;
   const struct request_field *field = request_field_find(name);
@@ -161,25 +209,35 @@ static bool read_object(struct generate_request *request, struct error *error) {
   }
   if (!check_required(seen, error)) return false;
   if (request->engine.top_k < 0) request->engine.top_k = 0; /* both switch it off */
-  return true;
+  if (request->engine.top_logprobs == 0 || request->engine.logprobs) return true;
+  return error_set(error, ERROR_INVALID, "top_logprobs is %d and logprobs is not true: set both.",
+                   request->engine.top_logprobs);
+}
+
+static void request_init(struct generate_request *request, const spate_request *defaults) {
+  *request = (struct generate_request){.engine = *defaults};
+  arena_init(&request->lists, LIMIT_BODY_BYTES);
 }
 
 bool generate_request_read_body(struct generate_request *request, const spate_request *defaults, struct slice body,
                                 struct error *error) {
-  *request = (struct generate_request){.engine = *defaults};
+  request_init(request, defaults);
   if (body.size == 0) return error_set(error, ERROR_INVALID, "The body is empty: send {\"prompt\": \"...\"}.");
   request->json = json_parse(body, error);
   return request->json && read_object(request, error);
 }
 
-void generate_request_release(struct generate_request *request) { json_decref(request->json); }
+void generate_request_release(struct generate_request *request) {
+  json_decref(request->json);
+  arena_release(&request->lists);
+}
 
 /* --- queries ----------------------------------------------------------------------------------------------------- */
 
 /* The JSON value that a query's text stands for: a string where the field takes strings, else what the text is when
  * read as JSON. NULL: the text is not UTF-8. */
 static json_t *value_of_text(const struct request_field *field, struct slice text) {
-  bool is_string = field->type == FIELD_PROMPT || field->type == FIELD_STOP;
+  bool is_string = field->type == FIELD_PROMPT || field->type == FIELD_TEXTS;
   json_t *value = is_string ? NULL : json_loadb((const char *)text.data, text.size, JSON_DECODE_ANY, NULL);
   return value ? value : json_stringn((const char *)text.data, text.size);
 }
@@ -187,7 +245,7 @@ static json_t *value_of_text(const struct request_field *field, struct slice tex
 /* Takes value over. A name given again adds to a list where the field takes one. */
 static bool object_add(json_t *object, const struct request_field *field, json_t *value, struct error *error) {
   json_t *earlier = json_object_get(object, field->name);
-  bool is_list = field->type == FIELD_STOP;
+  bool is_list = request_field_is_list(field);
   if (earlier && !is_list) {
     json_decref(value);
     return error_set(error, ERROR_INVALID, "The query has %s twice; send it once.", field->name);
@@ -219,7 +277,8 @@ static bool query_add(json_t *object, struct slice name, struct slice text, stru
 
 bool generate_request_read_query(struct generate_request *request, const spate_request *defaults, struct slice query,
                                  struct error *error) {
-  *request = (struct generate_request){.engine = *defaults, .json = json_object()};
+  request_init(request, defaults);
+  request->json = json_object();
   struct slice name, value;
   while (http_query_next(&query, &name, &value))
     if (!query_add(request->json, name, value, error)) return false;

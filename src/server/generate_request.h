@@ -2,6 +2,7 @@
 #ifndef SPATE_SERVER_GENERATE_REQUEST_H
 #define SPATE_SERVER_GENERATE_REQUEST_H
 
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/limits.h"
@@ -10,8 +11,8 @@
 struct generate_request {
   spate_request engine; /* goes to spate_submit; its strings lie in json */
   bool streaming;
-  const char *stop[LIMIT_STOP_STRINGS];
-  json_t *json; /* owned */
+  json_t *json;       /* owned */
+  struct arena lists; /* the engine request's arrays */
 };
 
 /* Each starts from the engine's defaults. False with a sentence for the client; release in both cases. */

@@ -17,6 +17,28 @@ static void write_range(const struct request_field *field, struct buffer *out) {
   json_write_number(out, field->max);
 }
 
+static void write_list_schema(const struct request_field *field, struct buffer *out) {
+  switch (field->type) {
+  case FIELD_TEXTS:
+    buffer_print(out,
+                 "\"oneOf\":[{\"type\":\"string\",\"minLength\":1},{\"type\":\"array\",\"items\":{\"type\":\"string\","
+                 "\"minLength\":1},\"maxItems\":%d}]",
+                 (int)field->max);
+    break;
+  case FIELD_TOKENS:
+    buffer_print(out, "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0},\"maxItems\":%d",
+                 (int)field->max);
+    break;
+  case FIELD_BIASES:
+    buffer_print(out,
+                 "\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[0-9]+$\"},\"maxProperties\":%d,"
+                 "\"additionalProperties\":{\"type\":\"number\",\"minimum\":-%d,\"maximum\":%d}",
+                 (int)field->max, LIMIT_LOGIT_BIAS, LIMIT_LOGIT_BIAS);
+    break;
+  default: break;
+  }
+}
+
 static void write_schema(const struct request_field *field, struct buffer *out) {
   switch (field->type) {
   case FIELD_PROMPT: buffer_text(out, "\"type\":\"string\""); break;
@@ -30,12 +52,9 @@ static void write_schema(const struct request_field *field, struct buffer *out) 
     write_range(field, out);
     break;
   case FIELD_SEED: buffer_text(out, "\"type\":\"integer\",\"format\":\"int64\",\"minimum\":0"); break;
-  case FIELD_STOP:
-    buffer_print(out,
-                 "\"oneOf\":[{\"type\":\"string\",\"minLength\":1},{\"type\":\"array\",\"items\":{\"type\":\"string\","
-                 "\"minLength\":1},\"maxItems\":%d}]",
-                 LIMIT_STOP_STRINGS);
-    break;
+  case FIELD_TEXTS:
+  case FIELD_TOKENS:
+  case FIELD_BIASES: write_list_schema(field, out); break;
   case FIELD_ONE: buffer_text(out, "\"type\":\"integer\",\"const\":1"); break;
   case FIELD_LATER: break;
   }
@@ -96,11 +115,18 @@ static void write_request_schema(struct buffer *out) {
 static const char answer_schemas[] =
     "\"Usage\":{\"type\":\"object\",\"properties\":{\"prompt_tokens\":{\"type\":\"integer\"},"
     "\"completion_tokens\":{\"type\":\"integer\"}}},"
+    "\"Logprob\":{\"type\":\"object\",\"properties\":{\"id\":{\"type\":\"integer\"},\"token\":{\"type\":\"string\"},"
+    "\"logprob\":{\"type\":\"number\"},\"top_logprobs\":{\"type\":\"array\",\"items\":"
+    "{\"$ref\":\"#/components/schemas/Logprob\"}}}},"
+    "\"Logprobs\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Logprob\"},\"description\":\"Of each "
+    "token, when asked for.\"},"
     "\"GenerateAnswer\":{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"},"
+    "\"logprobs\":{\"$ref\":\"#/components/schemas/Logprobs\"},"
     "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},"
     "\"finish_reason\":{\"enum\":[\"stop\",\"length\",\"cancelled\"]}}},"
     "\"GeneratePiece\":{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\",\"description\":\"New "
-    "text.\"},\"finished\":{\"type\":\"boolean\"},\"generated_tokens\":{\"type\":\"integer\"},"
+    "text.\"},\"logprobs\":{\"$ref\":\"#/components/schemas/"
+    "Logprobs\"},\"finished\":{\"type\":\"boolean\"},\"generated_tokens\":{\"type\":\"integer\"},"
     "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},\"finish_reason\":{\"type\":\"string\"},"
     "\"error\":{\"type\":\"string\"}}},"
     "\"Error\":{\"type\":\"object\",\"properties\":{\"error\":{\"type\":\"string\"}}}";

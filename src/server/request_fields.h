@@ -12,7 +12,9 @@ enum field_type {
   FIELD_INT,    /* int, from min to max */
   FIELD_FLOAT,  /* float, from min to max */
   FIELD_SEED,   /* a whole number from 0 to INT64_MAX, the largest that JSON is read into */
-  FIELD_STOP,   /* a string or a list of strings */
+  FIELD_TEXTS,  /* a string or a list of up to max strings */
+  FIELD_TOKENS, /* a list of up to max token ids */
+  FIELD_BIASES, /* an object of up to max token ids, as strings, each with a number from -100 to 100 */
   FIELD_ONE,    /* a number that can only be 1 until more than one of something exists; nothing is stored */
   FIELD_LATER,  /* known from other servers, refused here: the description says why */
 };
@@ -20,10 +22,11 @@ enum field_type {
 struct request_field {
   const char *name, *alias; /* alias may be NULL */
   enum field_type type;
-  size_t offset;            /* FIELD_BOOL, FIELD_INT, FIELD_FLOAT: of the value in struct generate_request */
+  size_t offset;            /* of the value in struct generate_request: bool, int, float, or a pointer to an array */
+  size_t count_offset;      /* FIELD_TEXTS, FIELD_TOKENS, FIELD_BIASES: of the int that counts it */
   bool required, above_min; /* above_min: min itself is not allowed */
-  double min, max;
-  const char *fallback; /* what holds when the field is left out; NULL when it is required */
+  double min, max;          /* lists: max is of their entries */
+  const char *fallback;     /* what holds when the field is left out; NULL when it is required */
   const char *description;
 };
 
@@ -35,6 +38,10 @@ const struct request_field *request_field_find(struct slice name);
 
 /* The field whose name is nearest to one that does not exist; NULL when none is near. */
 const struct request_field *request_field_nearest(struct slice name);
+
+static inline bool request_field_is_list(const struct request_field *field) {
+  return field->type == FIELD_TEXTS || field->type == FIELD_TOKENS;
+}
 
 /* Appends what a field's value may be: "a whole number from 1 to 9". */
 void request_field_expect(const struct request_field *field, struct buffer *out);

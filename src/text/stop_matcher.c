@@ -16,6 +16,7 @@ static void string_init(struct stop_string *string, struct slice text) {
 bool stop_matcher_init(struct stop_matcher *matcher, const struct slice *strings, size_t count, struct error *error) {
   matcher->n_string = 0;
   matcher->found = -1;
+  matcher->shown = matcher->muted = false;
   matcher->n_held = 0;
   if (count > LIMIT_STOP_STRINGS)
     return error_set(error, ERROR_LIMIT, "%zu stop strings were given; at most %d are allowed.", count,
@@ -30,7 +31,8 @@ bool stop_matcher_init(struct stop_matcher *matcher, const struct slice *strings
   return true;
 }
 
-/* Advances every string by one byte. Returns the longest that is complete now, or -1. */
+/* Advances every string by one byte. Returns the longest that is complete now, or -1; it goes on with what its end is
+ * the beginning of. */
 static int matcher_step(struct stop_matcher *matcher, uint8_t byte) {
   int complete = -1;
   for (int i = 0; i < matcher->n_string; i++) {
@@ -38,8 +40,9 @@ static int matcher_step(struct stop_matcher *matcher, uint8_t byte) {
     while (string->matched > 0 && string->text[string->matched] != byte)
       string->matched = string->border[string->matched - 1];
     if (string->text[string->matched] == byte) string->matched++;
-    if (string->matched == string->size && (complete < 0 || string->size > matcher->strings[complete].size))
-      complete = i;
+    if (string->matched < string->size) continue;
+    string->matched = string->border[string->size - 1];
+    if (complete < 0 || string->size > matcher->strings[complete].size) complete = i;
   }
   return complete;
 }
@@ -55,12 +58,16 @@ bool stop_matcher_feed(struct stop_matcher *matcher, struct slice text, uint8_t 
   *out_size = 0;
   if (matcher->found >= 0) return true;
   size_t taken = 0;
-  while (taken < text.size && matcher->found < 0) matcher->found = matcher_step(matcher, text.data[taken++]);
+  while (taken < text.size && matcher->found < 0) {
+    int complete = matcher_step(matcher, text.data[taken++]);
+    if (!matcher->muted) matcher->found = complete;
+  }
   if (matcher->n_held) memcpy(out, matcher->held, matcher->n_held);
   if (taken) memcpy(out + matcher->n_held, text.data, taken);
   size_t size = matcher->n_held + taken;
   bool stopped = matcher->found >= 0;
-  size_t kept = stopped ? matcher->strings[matcher->found].size : longest_match(matcher);
+  size_t kept = longest_match(matcher);
+  if (stopped) kept = matcher->shown ? 0 : matcher->strings[matcher->found].size;
   *out_size = size - kept;
   matcher->n_held = stopped ? 0 : kept;
   memcpy(matcher->held, out + *out_size, matcher->n_held);

@@ -17,18 +17,21 @@ struct stop_string {
 
 struct stop_matcher {
   int n_string;
-  int found; /* index of the string that stopped it, -1 before */
+  int found;  /* index of the string that stopped it, -1 before */
+  bool shown; /* the caller's to set: the string that stops it is written too */
+  bool muted; /* the caller's to change: a string that completes now does not stop it */
   size_t n_held;
   uint8_t held[LIMIT_STOP_BYTES];
   struct stop_string strings[LIMIT_STOP_STRINGS];
 };
 
-/* Copies the strings. Refuses empty ones, ones over LIMIT_STOP_BYTES and more than LIMIT_STOP_STRINGS. */
+/* Copies the strings; neither shown nor muted. Refuses empty ones, ones over LIMIT_STOP_BYTES and more than
+ * LIMIT_STOP_STRINGS. */
 bool stop_matcher_init(struct stop_matcher *matcher, const struct slice *strings, size_t count, struct error *error);
 
 /* Takes more text and writes to out what may be shown now (room for text.size + LIMIT_STOP_BYTES); *out_size is its
- * size. Returns true when a stop string is complete: it and what follows it are not written, and the matcher is done.
- */
+ * size. Returns true when a stop string is complete: it (unless `shown`) and what follows it are not written, and the
+ * matcher is done. */
 bool stop_matcher_feed(struct stop_matcher *matcher, struct slice text, uint8_t *out, size_t *out_size);
 
 /* The end of the text: writes what was held back (room for LIMIT_STOP_BYTES); returns its size. */

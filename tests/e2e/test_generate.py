@@ -44,6 +44,37 @@ class Generate(spate_server.ServerCase):
             self.assertEqual(answer["text"], plain[:plain.index(stop)])
             self.assertEqual(answer["finish_reason"], "stop")
 
+    def test_logprobs(self):
+        """Of each token; the same in a stream; the greedy token is the likeliest."""
+        wanted = self.WANTED | {"temperature": 0, "logprobs": True, "top_logprobs": 3}
+        whole = self.server.generate(**wanted)
+        self.assertEqual(len(whole["logprobs"]), 24)
+        for token in whole["logprobs"]:
+            top = [other["logprob"] for other in token["top_logprobs"]]
+            self.assertEqual((len(top), sorted(top, reverse=True)), (3, top))
+            self.assertEqual({name: token[name] for name in ("id", "token", "logprob")}, token["top_logprobs"][0])
+            self.assertLess(token["logprob"], 0)
+        objects = sse_objects(self.server.post(wanted | {"streaming": True})[2])
+        self.assertEqual([token for o in objects for token in o["logprobs"]], whole["logprobs"])
+        self.assertNotIn("top_logprobs", self.server.generate(**(wanted | {"top_logprobs": 0}))["logprobs"][0])
+
+    def test_rules(self):
+        greedy = self.WANTED | {"temperature": 0, "logprobs": True}
+        ids = [token["id"] for token in self.server.generate(**greedy)["logprobs"]]
+        for rule in ({"allowed_token_ids": [65, 66]}, {"logit_bias": {"65": 100}}, {"repetition_penalty": 50},
+                     {"frequency_penalty": 2}, {"presence_penalty": 2}):
+            ruled = [token["id"] for token in self.server.generate(**(greedy | rule))["logprobs"]]
+            self.assertNotEqual(ruled, ids, rule)
+            if "allowed_token_ids" in rule:
+                self.assertLessEqual(set(ruled), {65, 66})
+            if "logit_bias" in rule:
+                self.assertEqual(set(ruled), {65})
+        answer = self.server.generate(**(greedy | {"stop_token_ids": [ids[5]]}))
+        self.assertEqual((answer["finish_reason"], len(answer["logprobs"])), ("stop", ids.index(ids[5]) + 1))
+        answer = self.server.generate(**(greedy | {"stop_token_ids": [ids[5]], "min_tokens": 24}))
+        self.assertEqual(answer["usage"]["completion_tokens"], 24)
+        self.assertNotIn(ids[5], [token["id"] for token in answer["logprobs"]])
+
     def check_stream(self, objects):
         whole = self.server.generate(**self.WANTED)
         self.assertEqual("".join(o["text"] for o in objects), whole["text"])

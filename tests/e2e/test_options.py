@@ -224,9 +224,17 @@ class Options(spate_server.EngineCase):
         self.assertEqual(self.generate("--top-p", "1e-6"), greedy)
         self.assertEqual(self.generate("--seed", "3"), self.generate("--seed", "3"))
         self.assertNotEqual(self.generate("--seed", str((1 << 63) - 1)), self.generate("--seed", "3"))
+        self.assertEqual(self.generate("--min-p", "1"), greedy)
+        self.assertEqual(self.generate("--temperature", "0", "--typical-p", "0.5"), greedy)
+        for option, value in (("--repetition-penalty", "100"), ("--frequency-penalty", "2"), ("--presence-penalty", "2")):
+            self.assertNotEqual(self.generate("--temperature", "0", option, value), greedy, option)
+        self.assertEqual(self.generate("--temperature", "0", "--ignore-eos", "--min-tokens", "16"), greedy)
+        self.assertNotEqual(self.generate("--temperature", "0", "--bad-word", greedy[len(greedy) // 3]), greedy)
         stop = greedy[len(greedy) // 2]
         self.assertEqual(self.generate("--temperature", "0", "--stop", "\x01", "--stop", stop),
                          greedy[:greedy.index(stop)] + "\n")
+        self.assertEqual(self.generate("--temperature", "0", "--include-stop", "--stop", stop),
+                         greedy[:greedy.index(stop) + 1] + "\n")
 
     def test_no_special(self):
         model = self.folder / "model"

@@ -13,14 +13,18 @@ struct withheld {
   int n_out;
   int32_t *token; /* [limits.outputs] */
   float *logprob;
+  struct token_logprob *top; /* [limits.outputs][TOP_LOGPROBS] */
   const float *logits;
 };
 
 struct program {
   struct program *inner; /* the CPU's, of another layout */
   int32_t *last;         /* [limits.seats] last sampled token */
-  int32_t *token;        /* [limits.tokens] of the batch in hand, all known */
-  struct batch batch;
+  struct limits limits;
+  struct batch batch;        /* the one in hand, all of it known: */
+  int32_t *token;            /* [limits.tokens] */
+  struct sampling *sampling; /* [limits.outputs] */
+  int32_t *history;          /* [limits.seats][limits.length] */
   struct withheld withheld[RUN_AHEAD + 1];
   int oldest, n_withheld;
 };
@@ -31,21 +35,27 @@ static void late_release(struct program *program) {
   for (int i = 0; i <= RUN_AHEAD; i++) {
     free(program->withheld[i].token);
     free(program->withheld[i].logprob);
+    free(program->withheld[i].top);
   }
   free(program->last);
   free(program->token);
+  free(program->sampling);
+  free(program->history);
   free(program);
 }
 
 static bool buffers_init(struct program *program, const struct limits *limits) {
   program->last = calloc((size_t)limits->seats, sizeof *program->last);
   program->token = calloc((size_t)limits->tokens, sizeof *program->token);
-  bool ready = program->last && program->token;
+  program->sampling = calloc((size_t)limits->outputs + 1, sizeof *program->sampling);
+  program->history = calloc((size_t)limits->seats * (size_t)limits->length, sizeof *program->history);
+  bool ready = program->last && program->token && program->sampling && program->history;
   for (int i = 0; i <= RUN_AHEAD; i++) {
     struct withheld *w = &program->withheld[i];
     w->token = calloc((size_t)limits->outputs + 1, sizeof *w->token);
     w->logprob = calloc((size_t)limits->outputs + 1, sizeof *w->logprob);
-    ready = ready && w->token && w->logprob;
+    w->top = calloc((size_t)limits->outputs * TOP_LOGPROBS + 1, sizeof *w->top);
+    ready = ready && w->token && w->logprob && w->top;
   }
   return ready;
 }
@@ -56,6 +66,7 @@ static struct program *late_compile(struct device *device, const struct plan *pl
   struct program *program = inner ? calloc(1, sizeof *program) : NULL;
   if (program) {
     program->inner = inner;
+    program->limits = *limits;
     if (buffers_init(program, limits)) return program;
     late_release(program);
     error_set(error, ERROR_MEMORY, "Out of memory for a program of %d tokens.", limits->tokens);
@@ -70,9 +81,30 @@ static bool late_load(struct program *program, int weight, struct slice packed, 
   return backend_cpu.load(program->inner, weight, packed, error);
 }
 
+/* The history that rules read, with the token that the host does not know yet. */
+static void history_complete(struct program *program, struct sampling *sampling, int32_t seat) {
+  bool known = (uint64_t)(sampling->n_history - sampling->n_prompt) >= sampling->index;
+  if (known || !sampling->rules) return;
+  int32_t *history = program->history + (size_t)seat * (size_t)program->limits.length;
+  memcpy(history, sampling->history, (size_t)sampling->n_history * sizeof *history);
+  history[sampling->n_history++] = program->last[seat];
+  sampling->history = history;
+}
+
+static void sampling_complete(struct program *program, const struct batch *batch) {
+  const struct row *row = batch->row;
+  for (int i = 0; i < batch->n_out; i++) {
+    while (batch->out[i] >= row->first + row->count) row++;
+    program->sampling[i] = batch->sampling[i];
+    history_complete(program, &program->sampling[i], row->seat);
+  }
+}
+
 static bool late_submit(struct program *program, const struct batch *batch, struct error *error) {
   program->batch = *batch;
   program->batch.token = program->token;
+  program->batch.sampling = program->sampling;
+  sampling_complete(program, batch);
   for (int r = 0; r < batch->n_row; r++) {
     const struct row *row = batch->row + r;
     for (int i = row->first; i < row->first + row->count; i++)
@@ -91,6 +123,7 @@ static void result_withhold(struct program *program, const struct result *result
     program->last[row->seat] = w->token[i] = result->token[i];
     w->logprob[i] = result->logprob[i];
   }
+  memcpy(w->top, result->top, (size_t)result->n_out * TOP_LOGPROBS * sizeof *w->top);
 }
 
 static bool late_finish(struct program *program, const struct masks *masks, struct error *error) {
@@ -104,7 +137,7 @@ static bool late_finish(struct program *program, const struct masks *masks, stru
 static bool late_collect(struct program *program, struct result *result, struct error *error) {
   (void)error;
   const struct withheld *w = &program->withheld[program->oldest];
-  *result = (struct result){.n_out = w->n_out, .token = w->token, .logprob = w->logprob, .logits = w->logits};
+  *result = (struct result){.n_out = w->n_out, .token = w->token, .logprob = w->logprob, .top = w->top, .logits = w->logits};
   program->oldest = (program->oldest + 1) % (RUN_AHEAD + 1);
   program->n_withheld--;
   return true;

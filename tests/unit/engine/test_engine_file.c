@@ -153,7 +153,7 @@ static const struct damage {
     {magic, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {empty, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {header_cut, "FILE is truncated: it has 100 bytes, less than its header of 4096" AGAIN},
-    {version, "FILE has engine format 9 and this Spate reads 1" AGAIN},
+    {version, "FILE has engine format 9 and this Spate reads 2" AGAIN},
     {header_flip, "FILE is damaged: its header does not match its checksum" AGAIN},
     {cut,
      "FILE is truncated: it has 2109441 bytes and should have 2109442; copy it again, or build it again with: spate "
@@ -177,7 +177,7 @@ static const struct damage {
     {tokenizer_flip, "FILE is damaged: its section tokenizer does not match its checksum" AGAIN},
     {template_flip, "FILE is damaged: its section chat template does not match its checksum" AGAIN},
     {plan_wrong, "FILE is malformed: The plan has vocabulary 0, width 32, positions 100: out of range" AGAIN},
-    {facts_short, "FILE is malformed: its section facts has 300 bytes, expected 304" AGAIN},
+    {facts_short, "FILE is malformed: its section facts has 316 bytes, expected 320" AGAIN},
     {facts_name, "FILE is malformed: its section facts has a field out of range" AGAIN},
     {facts_config, "FILE is malformed: its build configuration is incomplete or contradicts itself" AGAIN},
     {facts_default, "FILE is malformed: its build configuration is incomplete or contradicts itself" AGAIN},

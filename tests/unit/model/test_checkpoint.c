@@ -49,6 +49,7 @@ static void test_plain(void **state) {
   assert_int_equal(checkpoint_chat_template(c).size, 0);
   const struct checkpoint_generation *g = checkpoint_generation(c);
   assert_true(g->temperature == 1 && g->top_p == 1 && g->top_k == 0);
+  assert_true(g->min_p == 0 && g->typical_p == 1 && g->repetition_penalty == 1);
   assert_int_equal(g->n_end, 1); /* config.json's eos_token_id */
   assert_int_equal(g->end[0], 2);
   checkpoint_close(c);
@@ -59,10 +60,12 @@ static void test_generation_defaults(void **state) {
   struct model_variant variant;
   variant_make(&variant, "llama2", NULL);
   text_write(&variant, "generation_config.json",
-             "{\"temperature\": 0.6, \"top_p\": 0.9, \"top_k\": 20, \"eos_token_id\": [7, 9], \"do_sample\": true}");
+             "{\"temperature\": 0.6, \"top_p\": 0.9, \"top_k\": 20, \"min_p\": 0.1, \"typical_p\": 0.8, "
+             "\"repetition_penalty\": 1.1, \"eos_token_id\": [7, 9], \"do_sample\": true}");
   struct checkpoint *c = variant_open(&variant);
   const struct checkpoint_generation *g = checkpoint_generation(c);
   assert_true(g->temperature == 0.6f && g->top_p == 0.9f && g->top_k == 20);
+  assert_true(g->min_p == 0.1f && g->typical_p == 0.8f && g->repetition_penalty == 1.1f);
   assert_int_equal(g->n_end, 2);
   assert_int_equal(g->end[1], 9);
   checkpoint_close(c);
@@ -77,6 +80,10 @@ static void test_generation_defaults(void **state) {
       {"{\"temperature\": -1}", "generation_config.json: temperature is -1, expected 0 to 100."},
       {"{\"temperature\": \"hot\"}", "generation_config.json: temperature is not a number."},
       {"{\"top_p\": 0}", "generation_config.json: top_p is 0, expected more than 0 and at most 1."},
+      {"{\"min_p\": 2}", "generation_config.json: min_p is 2, expected 0 to 1."},
+      {"{\"typical_p\": 0}", "generation_config.json: typical_p is 0, expected more than 0 and at most 1."},
+      {"{\"repetition_penalty\": 0}",
+       "generation_config.json: repetition_penalty is 0, expected more than 0 and at most 100."},
       {"{\"top_k\": 1e300}", "generation_config.json: top_k is 1048577, expected 0 to 1048576."},
       {"{\"do_sample\": 0}", "generation_config.json: do_sample is not true or false."},
       {"{\"eos_token_id\": [1, \"x\"]}", "generation_config.json: eos_token_id is no token id or list of token ids."},

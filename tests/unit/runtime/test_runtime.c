@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -90,22 +91,31 @@ static struct answer answer_take(struct inbox *inbox, uint64_t id) {
 static const struct {
   int max_tokens, end_index;
   bool ignore_end;
+  int min_tokens, stop_token;
+  bool show_stop;
   const char *stop;
   const char *text;
   enum finish_reason finish;
   int generated;
 } endings[] = {
-    {5, -1, false, NULL, "abcde", FINISH_LENGTH, 5},
-    {1, -1, false, NULL, "a", FINISH_LENGTH, 1},
-    {5, 3, false, NULL, "abc", FINISH_STOP, 4},
-    {4, 3, false, NULL, "abc", FINISH_STOP, 4}, /* the end at the last token */
-    {5, 0, false, NULL, "", FINISH_STOP, 1},
-    {6, 3, true, NULL, "abcef", FINISH_LENGTH, 6}, /* the end token has no text */
-    {30, -1, false, "de", "abc", FINISH_STOP, 5},
-    {30, -1, false, "a", "", FINISH_STOP, 1},
-    {6, -1, false, "fz", "abcdef", FINISH_LENGTH, 6}, /* what was held back comes in the end */
-    {6, 4, false, "dez", "abcd", FINISH_STOP, 5},
-    {100, -1, false, NULL, NULL, FINISH_LENGTH, TINY_LENGTH - 6}, /* cut to what max_seq_len leaves */
+    {5, -1, false, 0, 0, false, NULL, "abcde", FINISH_LENGTH, 5},
+    {1, -1, false, 0, 0, false, NULL, "a", FINISH_LENGTH, 1},
+    {5, 3, false, 0, 0, false, NULL, "abc", FINISH_STOP, 4},
+    {4, 3, false, 0, 0, false, NULL, "abc", FINISH_STOP, 4}, /* the end at the last token */
+    {5, 0, false, 0, 0, false, NULL, "", FINISH_STOP, 1},
+    {6, 3, true, 0, 0, false, NULL, "abcef", FINISH_LENGTH, 6}, /* the end token has no text */
+    {30, -1, false, 0, 0, false, "de", "abc", FINISH_STOP, 5},
+    {30, -1, false, 0, 0, false, "a", "", FINISH_STOP, 1},
+    {6, -1, false, 0, 0, false, "fz", "abcdef", FINISH_LENGTH, 6}, /* what was held back comes in the end */
+    {6, 4, false, 0, 0, false, "dez", "abcd", FINISH_STOP, 5},
+    {100, -1, false, 0, 0, false, NULL, NULL, FINISH_LENGTH, TINY_LENGTH - 6}, /* cut to what max_seq_len leaves */
+    {9, -1, false, 0, 'd', false, NULL, "abc", FINISH_STOP, 4},
+    {9, -1, true, 0, 'd', false, NULL, "abc", FINISH_STOP, 4}, /* ignore_eos is of the model's ends */
+    {9, -1, false, 0, 'd', true, NULL, "abcd", FINISH_STOP, 4},
+    {9, 3, false, 0, 0, true, NULL, "abc", FINISH_STOP, 4}, /* the end token has no text */
+    {9, -1, false, 0, 0, true, "cd", "abcd", FINISH_STOP, 4},
+    {9, -1, false, 4, 0, false, "cd", "abcdefghi", FINISH_LENGTH, 9},
+    {9, -1, false, 3, 0, false, "cd", "ab", FINISH_STOP, 4}, /* begun before min_tokens, complete after it */
 };
 
 static void test_endings(void **state) {
@@ -116,7 +126,11 @@ static void test_endings(void **state) {
     struct generation_params params = params_make("prompt", endings[i].max_tokens);
     struct slice stop = slice_text(endings[i].stop ? endings[i].stop : "");
     if (params.max_tokens > TINY_LENGTH) params.max_tokens = TINY_LENGTH;
-    params.ignore_end = endings[i].ignore_end;
+    params.rules.ignore_end = endings[i].ignore_end;
+    params.rules.rules.min_tokens = endings[i].min_tokens;
+    params.rules.stop_token = &endings[i].stop_token;
+    params.rules.n_stop_token = endings[i].stop_token != 0;
+    params.show_stop = endings[i].show_stop;
     params.stop = &stop;
     params.n_stop = endings[i].stop != NULL;
     atomic_store(&script.end_index, endings[i].end_index);
@@ -127,6 +141,31 @@ static void test_endings(void **state) {
     assert_int_equal(answer.last.generated, endings[i].generated);
     assert_int_equal(answer.last.prompt, 6);
   }
+  runtime_inbox_close(f->runtime, inbox);
+}
+
+/* Each token's come once and in order, those of tokens whose text is held back too. */
+static void test_logprobs(void **state) {
+  struct fixture *f = *state;
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct generation_params params = params_make("a", 9);
+  struct slice stop = slice_text("bcdz");
+  params.stop = &stop;
+  params.n_stop = 1;
+  params.sampling.want_logprob = true;
+  params.sampling.n_top = 2;
+  uint64_t id = submit(f, inbox, &params);
+  int n_token = 0;
+  struct inbox_event event;
+  do {
+    assert_int_equal(inbox_take(inbox, &event, 1, -1), 1);
+    assert_int_equal(event.request, id);
+    assert_int_equal(event.n_top, 2);
+    for (int i = 0; i < event.n_logprob; i++) assert_int_equal(event.logprobs[3 * i].token, 'a' + n_token++);
+    assert_int_equal(event.generated, n_token);
+  } while (event.kind == INBOX_TEXT);
+  assert_int_equal(n_token, 9);
   runtime_inbox_close(f->runtime, inbox);
 }
 
@@ -185,6 +224,62 @@ static void test_refusals(void **state) {
     assert_int_equal(runtime_submit(f->runtime, inbox, &params, &error), 0);
     assert_string_equal(error.text, refusals[i].sentence);
     assert_int_equal(error.code, refusals[i].code);
+  }
+  runtime_inbox_close(f->runtime, inbox);
+}
+
+static const int32_t ids_beyond[] = {5, 260}, ids_negative[] = {-1};
+static const struct token_bias biases_beyond[] = {{260, 1}}, biases_large[] = {{3, 100.5f}}, biases_nan[] = {{3, NAN}};
+
+#define SAMPLING(...)                                                                                                  \
+  {                                                                                                                    \
+    .sampling = {.top_p = 1, __VA_ARGS__ }                                                                             \
+  }
+#define RULES(...)                                                                                                     \
+  {                                                                                                                    \
+    .sampling = {.top_p = 1}, .rules = {.rules = {__VA_ARGS__} }                                                       \
+  }
+#define LISTS(...)                                                                                                     \
+  {                                                                                                                    \
+    .sampling = {.top_p = 1}, .rules = { __VA_ARGS__ }                                                                 \
+  }
+
+static const struct {
+  struct generation_params params;
+  const char *sentence;
+} rule_refusals[] = {
+    {SAMPLING(.temperature = NAN), "temperature is nan, expected 0 to 100."},
+    {SAMPLING(.min_p = -0.5f), "min_p is -0.5, expected 0 to 1."},
+    {SAMPLING(.typical_p = 1.5f), "typical_p is 1.5, expected 0 to 1."},
+    {SAMPLING(.n_top = 21, .want_logprob = true), "top_logprobs is 21, expected 0 to 20."},
+    {SAMPLING(.n_top = 1), "top_logprobs is 1 and logprobs is not true: set both."},
+    {RULES(.repetition_penalty = -1), "repetition_penalty is -1, expected 0 to 100."},
+    {RULES(.frequency_penalty = 3), "frequency_penalty is 3, expected -2 to 2."},
+    {RULES(.presence_penalty = -3), "presence_penalty is -3, expected -2 to 2."},
+    {RULES(.min_tokens = 6), "min_tokens is 6, expected 0 to max_tokens 5."},
+    {RULES(.bias = biases_beyond, .n_bias = 1), "logit_bias has token 260, expected 0 to 259."},
+    {RULES(.bias = biases_large, .n_bias = 1), "logit_bias of token 3 is 100.5, expected -100 to 100."},
+    {RULES(.bias = biases_nan, .n_bias = 1), "logit_bias of token 3 is nan, expected -100 to 100."},
+    {RULES(.n_bias = 1), "logit_bias has 1 entries, expected 0 to 1024 and the list that holds them."},
+    {RULES(.allowed = ids_beyond, .n_allowed = 2), "allowed_token_ids has token 260, expected 0 to 259."},
+    {LISTS(.stop_token = ids_negative, .n_stop_token = 1), "stop_token_ids has token -1, expected 0 to 259."},
+    {LISTS(.n_bad_word = 257), "bad_words has 257 entries, expected 0 to 256 and the list that holds them."},
+    {LISTS(.bad_word = &(struct slice){NULL, 0}, .n_bad_word = 1), "Bad word 0 has 0 bytes, expected 1 to 256."},
+    {LISTS(.bad_word = &(struct slice){(const uint8_t *)"\xff", 1}, .n_bad_word = 1), "The text is not valid UTF-8."},
+};
+
+static void test_rule_refusals(void **state) {
+  struct fixture *f = *state;
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  for (size_t i = 0; i < sizeof rule_refusals / sizeof *rule_refusals; i++) {
+    struct generation_params params = rule_refusals[i].params;
+    struct error error = {0};
+    params.prompt = slice_text("a");
+    params.max_tokens = 5;
+    assert_int_equal(runtime_submit(f->runtime, inbox, &params, &error), 0);
+    assert_string_equal(error.text, rule_refusals[i].sentence);
+    assert_int_equal(error.code, ERROR_INVALID);
   }
   runtime_inbox_close(f->runtime, inbox);
 }
@@ -497,8 +592,10 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_file_shrinks),
       cmocka_unit_test_setup_teardown(test_endings, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_logprobs, setup, teardown),
       cmocka_unit_test_setup_teardown(test_token_prompt, setup, teardown),
       cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_rule_refusals, setup, teardown),
       cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
       cmocka_unit_test_setup_teardown(test_queue_full, setup, teardown),
       cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),

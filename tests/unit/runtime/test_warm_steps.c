@@ -73,10 +73,15 @@ static void test_warm_steps(void **state) {
   struct inbox *inbox = inbox_make(&f);
   struct generation_params params = params_make("warm", LAST_STEP + 5);
   struct slice stop = slice_text("never said");
-  params.ignore_end = true;
+  struct slice bad = slice_text("no");
+  params.rules = (struct rule_params){.rules = {.repetition_penalty = 1.1f, .presence_penalty = 0.1f, .min_tokens = 30},
+                                      .bad_word = &bad,
+                                      .n_bad_word = 1,
+                                      .ignore_end = true};
   params.stop = &stop;
   params.n_stop = 1;
-  params.sampling = (struct sampling){.temperature = 1, .top_p = 0.9f, .top_k = 40, .seed = 7};
+  params.sampling =
+      (struct sampling){.temperature = 1, .top_p = 0.9f, .top_k = 40, .n_top = 5, .want_logprob = true, .seed = 7};
   submit(&f, inbox, &params);
   struct inbox_event event = {0};
   do {

@@ -42,6 +42,42 @@ static void test_all_fields(void **state) {
   }
 }
 
+/* Every kind of list, and each field once. */
+static void test_rules(void **state) {
+  (void)state;
+  static const char body[] =
+      "{\"prompt\":\"\",\"min_p\":0.5,\"typical_p\":0.25,\"repetition_penalty\":1.5,\"frequency_penalty\":-2,"
+      "\"presence_penalty\":2,\"logit_bias\":{\"5\":-100,\"70\":0.5},\"bad_words\":[\"x\",\"y z\"],"
+      "\"allowed_token_ids\":[1,2,3],\"min_tokens\":4,\"stop_token_ids\":[9],\"include_stop_str_in_output\":true,"
+      "\"ignore_eos\":true,\"logprobs\":true,\"top_logprobs\":20}";
+  static const char query[] =
+      "prompt=&min_p=0.5&typical_p=0.25&repetition_penalty=1.5&frequency_penalty=-2&presence_penalty=2&"
+      "logit_bias=%7B%225%22:-100,%2270%22:0.5%7D&bad_words=x&bad_words=y+z&allowed_token_ids=1&allowed_token_ids=2&"
+      "allowed_token_ids=3&min_tokens=4&stop_token_ids=9&include_stop_str_in_output=true&ignore_eos=true&logprobs=true&"
+      "top_logprobs=20";
+  for (int form = 0; form < 2; form++) {
+    struct generate_request request;
+    const spate_request *engine = &request.engine;
+    struct error error;
+    if (!(form ? read_query(&request, query, &error) : read_body(&request, body, &error))) fail_msg("%s", error.text);
+    assert_true(engine->min_p == 0.5f && engine->typical_p == 0.25f && engine->repetition_penalty == 1.5f);
+    assert_true(engine->frequency_penalty == -2 && engine->presence_penalty == 2);
+    assert_int_equal(engine->n_logit_bias, 2);
+    assert_int_equal(engine->logit_bias[0].token + engine->logit_bias[1].token, 75);
+    assert_true(engine->logit_bias[0].bias + engine->logit_bias[1].bias == -99.5f);
+    assert_int_equal(engine->n_bad_words, 2);
+    assert_string_equal(engine->bad_words[1], "y z");
+    assert_int_equal(engine->n_allowed_token_ids, 3);
+    assert_int_equal(engine->allowed_token_ids[2], 3);
+    assert_int_equal(engine->min_tokens, 4);
+    assert_int_equal(engine->n_stop_token_ids, 1);
+    assert_int_equal(engine->stop_token_ids[0], 9);
+    assert_true(engine->include_stop_str_in_output && engine->ignore_eos && engine->logprobs);
+    assert_int_equal(engine->top_logprobs, 20);
+    generate_request_release(&request);
+  }
+}
+
 static void assert_defaults(const struct generate_request *request) {
   assert_int_equal(request->engine.max_tokens, 256);
   assert_int_equal(request->engine.top_k, 40);
@@ -86,6 +122,7 @@ static void test_forms(void **state) {
 
 #define WHOLE "expected a whole number from 1 to 2147483647."
 #define SEED  "expected a whole number from 0 to 9223372036854775807."
+#define BIAS  "expected an object of up to 1024 token ids, each with a number from -100 to 100."
 #define STOP  "expected a string or a list of up to 16 strings, each of 1 to 256 bytes and without U+0000."
 
 static const struct {
@@ -121,6 +158,36 @@ static const struct {
     {"{\"prompt\":\"\",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\",\"a\",\"b\",\"c\",\"d\",\"e\","
      "\"f\",\"g\",\"h\"]}",
      "stop is a list, " STOP},
+    {"{\"prompt\":\"\",\"min_p\":-0.1}", "min_p is -0.1, expected a number from 0 to 1."},
+    {"{\"prompt\":\"\",\"min_p\":1.1}", "min_p is 1.1, expected a number from 0 to 1."},
+    {"{\"prompt\":\"\",\"typical_p\":0}", "typical_p is 0, expected a number above 0 and up to 1."},
+    {"{\"prompt\":\"\",\"repetition_penalty\":0}", "repetition_penalty is 0, expected a number above 0 and up to 100."},
+    {"{\"prompt\":\"\",\"repetition_penalty\":101}",
+     "repetition_penalty is 101, expected a number above 0 and up to 100."},
+    {"{\"prompt\":\"\",\"frequency_penalty\":2.1}", "frequency_penalty is 2.1, expected a number from -2 to 2."},
+    {"{\"prompt\":\"\",\"presence_penalty\":\"1\"}", "presence_penalty is a string, expected a number from -2 to 2."},
+    {"{\"prompt\":\"\",\"logit_bias\":[]}", "logit_bias is a list, " BIAS},
+    {"{\"prompt\":\"\",\"logit_bias\":{\"a\":1}}", "logit_bias is an object, " BIAS},
+    {"{\"prompt\":\"\",\"logit_bias\":{\"\":1}}", "logit_bias is an object, " BIAS},
+    {"{\"prompt\":\"\",\"logit_bias\":{\"-1\":1}}", "logit_bias is an object, " BIAS},
+    {"{\"prompt\":\"\",\"logit_bias\":{\"2147483648\":1}}", "logit_bias is an object, " BIAS},
+    {"{\"prompt\":\"\",\"logit_bias\":{\"99999999999999999999999\":1}}", "logit_bias is an object, " BIAS},
+    {"{\"prompt\":\"\",\"logit_bias\":{\"1\":100.5}}", "logit_bias is an object, " BIAS},
+    {"{\"prompt\":\"\",\"logit_bias\":{\"1\":true}}", "logit_bias is an object, " BIAS},
+    {"{\"prompt\":\"\",\"bad_words\":[\"\"]}", "bad_words is a list, expected a string or a list of up to 256 strings, "
+                                               "each of 1 to 256 bytes and without U+0000."},
+    {"{\"prompt\":\"\",\"allowed_token_ids\":3}", "allowed_token_ids is 3, expected a list of up to 16384 token ids."},
+    {"{\"prompt\":\"\",\"allowed_token_ids\":[-1]}",
+     "allowed_token_ids is a list, expected a list of up to 16384 token ids."},
+    {"{\"prompt\":\"\",\"stop_token_ids\":[1.5]}", "stop_token_ids is a list, expected a list of up to 64 token ids."},
+    {"{\"prompt\":\"\",\"stop_token_ids\":[2147483648]}",
+     "stop_token_ids is a list, expected a list of up to 64 token ids."},
+    {"{\"prompt\":\"\",\"min_tokens\":-1}", "min_tokens is -1, expected a whole number from 0 to 2147483647."},
+    {"{\"prompt\":\"\",\"ignore_eos\":0}", "ignore_eos is 0, expected true or false."},
+    {"{\"prompt\":\"\",\"logprobs\":5}", "logprobs is 5, expected true or false."},
+    {"{\"prompt\":\"\",\"logprobs\":true,\"top_logprobs\":21}",
+     "top_logprobs is 21, expected a whole number from 0 to 20."},
+    {"{\"prompt\":\"\",\"top_logprobs\":3}", "top_logprobs is 3 and logprobs is not true: set both."},
     {"{\"prompt\":\"\",\"tensor_parallel_size\":2}", "tensor_parallel_size is 2, expected 1: more does not exist yet."},
     {"{\"prompt\":\"\",\"tensor_parallel_size\":0}", "tensor_parallel_size is 0, expected 1: more does not exist yet."},
     {"{\"prompt\":\"\",\"tensor_parallel_size\":true}",
@@ -131,8 +198,7 @@ static const struct {
     {"{\"prompt\":\"\",\"max_new_tokens\":1}", "There is no field \"max_new_tokens\"; did you mean \"max_tokens\"?"},
     {"{\"prompt\":\"\",\"promt\":\"\"}", "There is no field \"promt\"; did you mean \"prompt\"?"},
     {"{\"prompt\":\"\",\"\":1}", "There is no field \"\": /openapi.json lists those that exist."},
-    {"{\"prompt\":\"\",\"presence_penalty\":1}",
-     "There is no field \"presence_penalty\": /openapi.json lists those that exist."},
+    {"{\"prompt\":\"\",\"penalty\":1}", "There is no field \"penalty\": /openapi.json lists those that exist."},
     {"{\"prompt\":\"\",\"stream\":true,\"streaming\":true}",
      "streaming is there twice: as \"streaming\" and as \"stream\"; send one."},
     {"{\"prompt\":\"\",\"prompt\":\"\"}",
@@ -186,8 +252,8 @@ static void test_bad_queries(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_fields), cmocka_unit_test(test_defaults),    cmocka_unit_test(test_forms),
-      cmocka_unit_test(test_bad_bodies), cmocka_unit_test(test_bad_queries),
+      cmocka_unit_test(test_all_fields), cmocka_unit_test(test_rules),      cmocka_unit_test(test_defaults),
+      cmocka_unit_test(test_forms),      cmocka_unit_test(test_bad_bodies), cmocka_unit_test(test_bad_queries),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

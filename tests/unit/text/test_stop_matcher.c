@@ -11,6 +11,40 @@ struct row {
   int found;
 };
 
+/* `muted` bytes stop nothing. */
+static void test_muted_and_shown(void **state) {
+  (void)state;
+  static const struct {
+    const char *string, *text;
+    size_t muted;
+    const char *hidden, *shown; /* what is written without and with `shown` */
+  } rows[] = {
+      {"stop", "a stop here", 0, "a ", "a stop"},
+      {"stop", "a stop here", 5, "a ", "a stop"},
+      {"stop", "a stop here", 6, "a stop here", "a stop here"},
+      {"aa", "aaaa", 2, "a", "aaa"},
+      {"aa", "aaaa", 3, "aa", "aaaa"},
+      {"abab", "ababab", 4, "ab", "ababab"},
+      {"x", "xxx", 2, "xx", "xxx"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    for (int shown = 0; shown < 2; shown++) {
+      struct stop_matcher matcher;
+      struct slice string = slice_text(rows[i].string), text = slice_text(rows[i].text);
+      uint8_t out[2 * LIMIT_STOP_BYTES + 64];
+      size_t total = 0, size;
+      assert_true(stop_matcher_init(&matcher, &string, 1, NULL));
+      matcher.shown = shown;
+      for (size_t at = 0; at < text.size && matcher.found < 0; at++) {
+        matcher.muted = at < rows[i].muted;
+        stop_matcher_feed(&matcher, slice_make(text.data + at, 1), out + total, &size);
+        total += size;
+      }
+      if (matcher.found < 0) total += stop_matcher_flush(&matcher, out + total);
+      assert_true(slice_is(slice_make(out, total), shown ? rows[i].shown : rows[i].hidden));
+    }
+}
+
 /* Feeds text in pieces that end at each position for which cut says so; returns what was shown. */
 static struct slice run(struct stop_matcher *matcher, struct slice text, unsigned cuts, uint8_t *out) {
   size_t total = 0, start = 0, size;
@@ -129,10 +163,8 @@ static void test_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_table),
-      cmocka_unit_test(test_holds_least),
-      cmocka_unit_test(test_random),
-      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_table),  cmocka_unit_test(test_muted_and_shown), cmocka_unit_test(test_holds_least),
+      cmocka_unit_test(test_random), cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
