@@ -50,8 +50,8 @@ struct activation_unit {
  * integer product, before it is scaled: beside 128, small values would lose bits. */
 static inline bool scheme_is_centred(const struct scheme *s) { return !s->has_min && (s->bits == 8 || s->codebook); }
 
-/* Codes that take all eight bits of a byte, as entries of a codebook do. Not every instruction set multiplies such bytes:
- * there, the units of a row are followed by q once more as 16-bit words, of each quad columns 0, 2, 1, 3. */
+/* Codes that take all eight bits of a byte, as entries of a codebook do. Not every instruction set multiplies such
+ * bytes: there, the units of a row are followed by q once more as 16-bit words, of each quad columns 0, 2, 1, 3. */
 static inline bool scheme_has_words(const struct scheme *s) { return s->bits == 8 || s->codebook != CODEBOOK_NONE; }
 
 struct cpu_layout cpu_layout_of(const struct weight *weight);
