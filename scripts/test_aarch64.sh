@@ -13,7 +13,7 @@ command -v ccache >/dev/null && compiler="ccache $compiler"
 
 flags="-std=gnu17 -O2 -D_GNU_SOURCE -Isrc -Iinclude -Itests -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Werror"
 objects=()
-for source in src/base/{error,buffer,arena}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,cpu}/*.c tests/op/*.c; do
+for source in src/base/{error,buffer,arena}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,late,cpu}/*.c tests/op/*.c; do
   case $source in
     */kernels_avx*.c) continue ;;
     */kernels_neon.c) extra="-O3 -march=armv8.2-a+dotprod" ;;

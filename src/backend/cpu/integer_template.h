@@ -46,6 +46,22 @@ static ALWAYS_INLINE void dots_add(struct code_form form, int n_part, int n_held
   }
 }
 
+/* Vectors [first, first + n) of a unit of tiles side by side: their codes and scales. */
+static ALWAYS_INLINE void vectors_take(struct code_form form, int n_part, struct unit_view unit, int first, int n,
+                                       vbytes codes[VECTORS_TOGETHER * UNIT_QUADS],
+                                       struct affine affine[VECTORS_TOGETHER * 2]) {
+  UNROLL(16)
+  for (int k = 0; k < n * UNIT_QUADS; k++) {
+    int vector = first + k / UNIT_QUADS;
+    codes[k] = unit_quad(form, unit_beside(unit, vector / VECTORS), k % UNIT_QUADS, vector % VECTORS);
+  }
+  UNROLL(4)
+  for (int k = 0; k < n * 2; k++) {
+    int vector = first + k / 2, group = part_group(unit, n_part, n_part == 2 ? k % 2 : 0);
+    affine[k] = affine_load(unit_beside(unit, vector / VECTORS), group, vector % VECTORS);
+  }
+}
+
 /* Adds a unit of one tile or of TILES_TOGETHER times each row to the sums: some rows at a time, so that their chains of
  * instructions overlap. */
 static ALWAYS_INLINE void unit_rows(struct code_form form, int n_part, int n_tile, struct unit_view unit,
@@ -57,16 +73,7 @@ static ALWAYS_INLINE void unit_rows(struct code_form form, int n_part, int n_til
     vbytes codes[VECTORS_TOGETHER * UNIT_QUADS];
     struct affine affine[VECTORS_TOGETHER * 2];
     float *at[VECTORS_TOGETHER];
-    UNROLL(16)
-    for (int k = 0; k < n_held * UNIT_QUADS; k++) {
-      int which = vector + k / UNIT_QUADS;
-      codes[k] = unit_quad(form, unit_beside(unit, which / VECTORS), k % UNIT_QUADS, which % VECTORS);
-    }
-    UNROLL(4)
-    for (int k = 0; k < n_held * 2; k++) {
-      int which = vector + k / 2, group = part_group(unit, n_part, n_part == 2 ? k % 2 : 0);
-      affine[k] = affine_load(unit_beside(unit, which / VECTORS), group, which % VECTORS);
-    }
+    vectors_take(form, n_part, unit, vector, n_held, codes, affine);
     UNROLL(2)
     for (int h = 0; h < n_held; h++) at[h] = sums[(vector + h) / VECTORS * rows.n] + (vector + h) % VECTORS * LANES;
     struct row_view left = rows;
