@@ -5,19 +5,23 @@
 
 conversations.json holds the conversations, own.json what the templates committed beside it (*.jinja) give for each, and
 random.json random templates with what they give for the conversation "answered", and
-models.json what the real templates of FOLDER give, which are not committed. Without --templates models.json stays.
+models.json size and FNV-1a of what the real templates of FOLDER give: neither they nor their words are committed. Without
+--templates models.json stays.
 """
 
 import argparse
 import datetime
 import json
 import pathlib
+import warnings
 
 import jinja2
 import jinja2.ext
 import jinja2.sandbox
 
 import random_templates
+
+warnings.simplefilter("ignore", SyntaxWarning)  # random templates compile to odd Python
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests/fixtures/text/chat"
 NOW = datetime.datetime(2024, 7, 26, 12, 34, 56)
@@ -151,6 +155,16 @@ def results(folder):
             for path in sorted(folder.glob("*.jinja"))}
 
 
+def digest(result):
+    """The text of a template that is somebody else's, as its size and 64 bits of FNV-1a."""
+    if "text" not in result:
+        return result
+    text, value = result["text"].encode(), 0xCBF29CE484222325
+    for byte in text:
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return {"digest": f"{len(text)} {value:016x}"}
+
+
 def random_results(count):
     """Those that render, but for what only Python prints: objects without a literal, and texts marked as HTML."""
     env, rows = environment(), []
@@ -173,7 +187,8 @@ def main():
     write("own.json", results(FOLDER))
     write("random.json", random_results(500))
     if folder:
-        write("models.json", results(folder))
+        write("models.json", {model: {name: digest(result) for name, result in made.items()}
+                              for model, made in results(folder).items()})
 
 
 if __name__ == "__main__":
