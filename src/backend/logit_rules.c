@@ -30,8 +30,9 @@ static void ban_words(const struct sampling *s, float *x) {
   for (; word < end; word += 1 + word[0]) {
     int before = word[0] - 1;
     if (before > s->n_history) continue;
-    const int32_t *last = s->history + s->n_history - before;
-    if (before == 0 || memcmp(last, word + 1, (size_t)before * sizeof *word) == 0) x[word[1 + before]] = -INFINITY;
+    size_t bytes = (size_t)before * sizeof *word;
+    bool follows = before == 0 || memcmp(s->history + s->n_history - before, word + 1, bytes) == 0;
+    if (follows) x[word[1 + before]] = -INFINITY;
   }
 }
 
