@@ -26,8 +26,8 @@ static void keep_allowed(const struct logit_rules *r, int vocab, float *x, float
 }
 
 static void ban_words(const struct sampling *s, float *x) {
-  const int32_t *word = s->rules->bad, *end = word + s->rules->n_bad;
-  for (; word < end; word += 1 + word[0]) {
+  for (int32_t at = 0; at < s->rules->n_bad; at += 1 + s->rules->bad[at]) {
+    const int32_t *word = s->rules->bad + at;
     int before = word[0] - 1;
     if (before > s->n_history) continue;
     size_t bytes = (size_t)before * sizeof *word;
