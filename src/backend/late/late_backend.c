@@ -137,7 +137,8 @@ static bool late_finish(struct program *program, const struct masks *masks, stru
 static bool late_collect(struct program *program, struct result *result, struct error *error) {
   (void)error;
   const struct withheld *w = &program->withheld[program->oldest];
-  *result = (struct result){.n_out = w->n_out, .token = w->token, .logprob = w->logprob, .top = w->top, .logits = w->logits};
+  *result =
+      (struct result){.n_out = w->n_out, .token = w->token, .logprob = w->logprob, .top = w->top, .logits = w->logits};
   program->oldest = (program->oldest + 1) % (RUN_AHEAD + 1);
   program->n_withheld--;
   return true;
