@@ -66,6 +66,7 @@ fi
 stage "build fuzz" build fuzz fuzzers
 stage "fuzz ($fuzz_seconds s each)" fuzz
 [ -x scripts/test_aarch64.sh ] && stage "aarch64 under qemu" scripts/test_aarch64.sh
+[ "$long" = 1 ] && stage "AVX-512 emulated" scripts/test_avx512.sh
 
 echo "=== all stages: $((SECONDS - start)) s"
 if [ ${#failed[@]} -gt 0 ]; then
