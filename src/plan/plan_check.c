@@ -208,6 +208,11 @@ static bool op_check(const struct plan *plan, int index, struct error *error) {
   return check[op->kind](&context, op);
 }
 
+static bool group_shape_valid(const struct kv_group *g) {
+  return g->n_head >= 1 && g->n_head <= HEAD_COUNT_MAX && g->dim_k >= 1 && g->dim_k <= HEAD_DIM_MAX && g->dim_v >= 1 &&
+         g->dim_v <= HEAD_DIM_MAX;
+}
+
 bool plan_check(struct slice block, struct error *error) {
   if (!head_check(block, error)) return false;
   const struct plan *p = (const void *)block.data;
@@ -220,9 +225,10 @@ bool plan_check(struct slice block, struct error *error) {
       return error_set(error, ERROR_FORMAT, "Value %d of the plan has %d columns.", i, plan_values(p)[i].cols);
   for (int i = 0; i < p->n_group; i++) {
     const struct kv_group *g = plan_groups(p) + i;
-    if (g->n_layer < 1 || g->n_layer > LIMIT_MODEL_LAYERS || g->window < 0)
-      return error_set(error, ERROR_FORMAT, "KV group %d of the plan has %d layers and window %d.", i, g->n_layer,
-                       g->window);
+    if (g->n_layer < 1 || g->n_layer > LIMIT_MODEL_LAYERS || g->window < 0 || !group_shape_valid(g))
+      return error_set(error, ERROR_FORMAT,
+                       "KV group %d of the plan has %d layers, %d heads of %d and %d, window %d: out of range.", i,
+                       g->n_layer, g->n_head, g->dim_k, g->dim_v, g->window);
   }
   for (int i = 0; i < p->n_weight; i++)
     if (!weight_check(p, i, error)) return false;

@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Seeds of the fuzz targets of engine files and plans: tests/fuzz/corpus/{engine_file,plan}/.
+
+    python3 tools/make_engine_corpus.py build/release/spate
+
+To be run again whenever the version of either format changes, or the seeds are refused at their first field.
+"""
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CORPUS = ROOT / "tests/fuzz/corpus"
+PLANS = {"gemma3": (), "llama3": (), "llama_bias_yarn": (), "qwen3": (),
+         "gemma3_int4": ("--quant-mode", "INT4_WEIGHT"), "llama3_int4": ("--quant-mode", "INT4_WEIGHT")}
+
+
+def build(spate, model, *options):
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "seed.spate"
+        subprocess.run((spate, "build", model, "-o", path, *options), check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        return path.read_bytes()
+
+
+def section(engine, index):
+    """docs/engine-file.md: 32 bytes for each section from byte 40 on, offset and size first."""
+    offset, size = struct.unpack_from("<QQ", engine, 40 + 32 * index)
+    return engine[offset:offset + size]
+
+
+def main(spate):
+    for name, options in PLANS.items():
+        model = ROOT / "tests/fixtures/model" / name.removesuffix("_int4")
+        (CORPUS / "plan" / name).write_bytes(section(build(spate, model, *options), 1))
+    engine = build(spate, ROOT / "tests/fixtures/build/tiny.gguf")
+    weights = struct.unpack_from("<Q", engine, 40 + 32 * 5)[0]
+    (CORPUS / "engine_file" / "tiny").write_bytes(engine[:weights].rstrip(b"\0"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
