@@ -29,10 +29,10 @@ LANES_FROM(lanes_u16, __m256i, uint16_t, __m512i, int32_t)
 LANES_FROM(lanes_i8, __m128i, int8_t, __m512i, int32_t)
 LANES_FROM(lanes_u8, __m128i, uint8_t, __m512i, int32_t)
 LANES_FROM(lanes_float, __m512i, int32_t, __m512, float)
-#define _mm512_cvtepu16_epi32             lanes_u16
-#define _mm512_cvtepi8_epi32              lanes_i8
-#define _mm512_cvtepu8_epi32              lanes_u8
-#define _mm512_cvtepi32_ps                lanes_float
+#define _mm512_cvtepu16_epi32         lanes_u16
+#define _mm512_cvtepi8_epi32          lanes_i8
+#define _mm512_cvtepu8_epi32          lanes_u8
+#define _mm512_cvtepi32_ps            lanes_float
 
 static inline __m512 half_lanes(__m256i half) {
   float lane[16];
@@ -40,7 +40,7 @@ static inline __m512 half_lanes(__m256i half) {
   _mm256_storeu_ps(lane + 8, _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)));
   return simde_mm512_loadu_ps(lane);
 }
-#define _mm512_cvtph_ps                   half_lanes
+#define _mm512_cvtph_ps               half_lanes
 
 static inline __m256i lanes_half(__m512 v) {
   float lane[16];
@@ -48,7 +48,7 @@ static inline __m256i lanes_half(__m512 v) {
   __m128i low = _mm256_cvtps_ph(_mm256_loadu_ps(lane), 0), high = _mm256_cvtps_ph(_mm256_loadu_ps(lane + 8), 0);
   return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
-#define _mm512_cvtps_ph(v, rounding)      lanes_half(v)
+#define _mm512_cvtps_ph(v, rounding)  lanes_half(v)
 
 static inline __mmask16 lanes_compare(__m512i a, __m512i b, bool not_less) {
   int32_t x[16], y[16];
@@ -58,8 +58,8 @@ static inline __mmask16 lanes_compare(__m512i a, __m512i b, bool not_less) {
   for (int i = 0; i < 16; i++) mask |= (unsigned)((x[i] < y[i]) != not_less) << i;
   return (__mmask16)mask;
 }
-#define _mm512_cmplt_epi32_mask(a, b)     lanes_compare(a, b, false)
-#define _mm512_cmpge_epi32_mask(a, b)     lanes_compare(a, b, true)
+#define _mm512_cmplt_epi32_mask(a, b) lanes_compare(a, b, false)
+#define _mm512_cmpge_epi32_mask(a, b) lanes_compare(a, b, true)
 
 static inline float lanes_max(__m512 v) {
   float lane[16];
@@ -67,6 +67,6 @@ static inline float lanes_max(__m512 v) {
   for (int i = 1; i < 16; i++) lane[0] = lane[i] > lane[0] ? lane[i] : lane[0];
   return lane[0];
 }
-#define _mm512_reduce_max_ps              lanes_max
+#define _mm512_reduce_max_ps          lanes_max
 
 #endif
