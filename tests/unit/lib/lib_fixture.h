@@ -47,4 +47,18 @@ static inline spate_engine *engine_start(int threads) {
   return engine;
 }
 
+/* Runs a table of tests on the tiny model, then on $SPATE_TEST_MODEL where there is one; `model` says which. Under a
+ * sanitizer the second would take minutes. */
+static inline int models_run(const struct CMUnitTest *tests, size_t count, const char **model) {
+  engine_path_make();
+  *model = tiny_model;
+  int failed = _cmocka_run_group_tests("tiny fixture", tests, count, NULL, NULL);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  *model = getenv("SPATE_TEST_MODEL");
+  if (*model) failed += _cmocka_run_group_tests("SPATE_TEST_MODEL", tests, count, NULL, NULL);
+#endif
+  unlink(engine_path);
+  return failed;
+}
+
 #endif

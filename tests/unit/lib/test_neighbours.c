@@ -261,13 +261,5 @@ static void test_salt(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_random_orders),
                                      cmocka_unit_test(test_salt)};
-  engine_path_make();
-  model = tiny_model;
-  int failed = cmocka_run_group_tests_name("tiny fixture", tests, NULL, NULL);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* minutes */
-  model = getenv("SPATE_TEST_MODEL");
-  if (model) failed += cmocka_run_group_tests_name("SPATE_TEST_MODEL", tests, NULL, NULL);
-#endif
-  unlink(engine_path);
-  return failed;
+  return models_run(tests, sizeof tests / sizeof *tests, &model);
 }
