@@ -1,0 +1,107 @@
+/* Spate: what is done with a model before and beside serving: build, inspect, tokenize, bench. Included by spate.h. */
+#ifndef SPATE_TOOLS_H
+#define SPATE_TOOLS_H
+
+#include "spate.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- build ------------------------------------------------------------------------------------------------------ */
+
+struct spate_build_options {
+  size_t size;
+  const char *model;         /* a Hugging Face directory or a .gguf */
+  const char *output;        /* the engine file; written under a temporary name and renamed */
+  const char *quant_mode;    /* "FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT"; NULL: as the file is */
+  const char *target;        /* "cpu" */
+  const char *kv_cache_type; /* "PAGED" or "CONTIGUOUS" */
+  int max_batch_size;        /* sequences in a step; 0 for each: a default from the model */
+  int opt_batch_size;        /* the batch that kernel choices are timed at */
+  int max_input_len;         /* tokens of a prompt */
+  int max_seq_len;           /* tokens of a prompt and its answer */
+  int max_num_tokens;        /* tokens of a step */
+  spate_progress progress;   /* may be NULL */
+  void *user;
+};
+
+static inline void spate_build_options_init(spate_build_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+}
+
+SPATE_API bool spate_build(const spate_build_options *options, spate_error *error);
+
+/* ---- tools ------------------------------------------------------------------------------------------------------ */
+
+/* Text that a function returns; free with spate_text_free. NUL-terminated. */
+typedef struct {
+  char *data;
+  size_t size;
+} spate_text;
+
+SPATE_API void spate_text_free(spate_text *text);
+
+/* What is in a model or engine file (tensors, types, sizes, config, tokenizer facts, memory needed), as JSON. Weights
+ * are not read. progress may be NULL; its stages are "open", for a model "plan" and "tokenizer", and "describe". */
+SPATE_API bool spate_inspect(const char *path, spate_progress progress, void *user, spate_text *json,
+                             spate_error *error);
+
+typedef struct {
+  size_t size;
+  const char *model; /* an engine file, or a model, whose tokenizer is compiled first */
+  const char *text;  /* UTF-8; special tokens in it are recognised */
+  size_t text_size;
+  bool no_special;         /* add no BOS or EOS; otherwise they are added as the tokenizer says */
+  spate_progress progress; /* may be NULL; the stages are "open", "tokenizer" and "encode" */
+  void *user;
+} spate_tokenize_options;
+
+static inline void spate_tokenize_options_init(spate_tokenize_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+}
+
+/* Token ids of a text as JSON: {"tokens":[{"id":1,"text":"…"},…]}. */
+SPATE_API bool spate_tokenize(const spate_tokenize_options *options, spate_text *json, spate_error *error);
+
+typedef struct {
+  size_t size;
+  int batch;         /* sequences decoded together */
+  int prompt_tokens; /* of each sequence */
+  int decode_tokens;
+  int repeat;       /* medians are over this many runs */
+  bool all_outputs; /* prefill computes the logits of every token */
+  spate_progress progress;
+  void *user;
+} spate_bench_options;
+
+static inline void spate_bench_options_init(spate_bench_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+  options->batch = 1;
+  options->prompt_tokens = 512;
+  options->decode_tokens = 128;
+  options->repeat = 3;
+}
+
+/* Prefill and decode rates through batches handed in directly, past the scheduler, with the floors that this machine's
+ * measured limits set and every op that runs on a slower path; as JSON. The engine must be idle. */
+SPATE_API bool spate_bench(spate_engine *engine, const spate_bench_options *options, spate_text *json,
+                           spate_error *error);
+
+/* This machine's limits: read bandwidth by working-set size, int8, BF16, FP16 and FP32 rates; as JSON. */
+SPATE_API bool spate_bench_machine(int threads, spate_progress progress, void *user, spate_text *json,
+                                   spate_error *error);
+
+/* Logits of every token of one sequence, through batches of at most chunk tokens (tests, evaluation):
+ * out[n_token][vocab_size]. The engine must be idle. */
+SPATE_API bool spate_logits(spate_engine *engine, const int32_t *tokens, int n_token, int chunk, float *out,
+                            spate_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
