@@ -1,4 +1,4 @@
-"""Makes tests/fixtures/build/tiny.gguf: one layer of a Llama with every kind of storage that a build must handle: joined
+"""Makes tests/fixtures/build/tiny.gguf: two layers of a Llama with every kind of storage that a build must handle: joined
 tensors of one type and of different types, two-level and one-level scales, a codebook, halves and floats. The numbers are
 random; only that they survive a build is tested.
 
@@ -42,7 +42,7 @@ def main(folder):
     writer.add_name("Tiny")
     writer.add_context_length(64)
     writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(1)
+    writer.add_block_count(2)
     writer.add_feed_forward_length(FFN)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(KV_HEADS)
@@ -69,15 +69,20 @@ def main(folder):
     matrix("token_embd.weight", len(tokens), HIDDEN, TYPE.Q8_0)
     plain("output.weight", len(tokens), HIDDEN, dtype=np.float16)
     plain("output_norm.weight", HIDDEN)
-    plain("blk.0.attn_norm.weight", HIDDEN)
-    matrix("blk.0.attn_q.weight", HEADS * DIM, HIDDEN, TYPE.Q4_K)
-    matrix("blk.0.attn_k.weight", KV_HEADS * DIM, HIDDEN, TYPE.Q4_K)
-    matrix("blk.0.attn_v.weight", KV_HEADS * DIM, HIDDEN, TYPE.Q5_0)
-    matrix("blk.0.attn_output.weight", HIDDEN, HEADS * DIM, TYPE.Q4_1)
-    plain("blk.0.ffn_norm.weight", HIDDEN)
-    matrix("blk.0.ffn_gate.weight", FFN, HIDDEN, TYPE.IQ4_XS)
-    matrix("blk.0.ffn_up.weight", FFN, HIDDEN, TYPE.Q6_K)
-    plain("blk.0.ffn_down.weight", HIDDEN, FFN)
+    def layer(index, v, up, down):
+        prefix = f"blk.{index}."
+        plain(prefix + "attn_norm.weight", HIDDEN)
+        matrix(prefix + "attn_q.weight", HEADS * DIM, HIDDEN, TYPE.Q4_K)
+        matrix(prefix + "attn_k.weight", KV_HEADS * DIM, HIDDEN, TYPE.Q4_K)
+        matrix(prefix + "attn_v.weight", KV_HEADS * DIM, HIDDEN, v)
+        matrix(prefix + "attn_output.weight", HIDDEN, HEADS * DIM, TYPE.Q4_1)
+        plain(prefix + "ffn_norm.weight", HIDDEN)
+        matrix(prefix + "ffn_gate.weight", FFN, HIDDEN, TYPE.IQ4_XS)
+        matrix(prefix + "ffn_up.weight", FFN, HIDDEN, up)
+        plain(prefix + "ffn_down.weight", HIDDEN, FFN, dtype=down)
+
+    layer(0, TYPE.Q5_0, TYPE.Q6_K, np.float32)  # types differ: weights of their own
+    layer(1, TYPE.Q4_K, TYPE.IQ4_XS, np.float16)  # one type: joined
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

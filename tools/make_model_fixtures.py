@@ -275,8 +275,9 @@ def write_gguf(folder, path, arch):
         if arch == "gemma3" and base.endswith("q_norm"):
             data = data * np.float32(ratio)
         target = prefix + names[base] + "." + kind
-        if data.ndim == 1:
-            writer.add_tensor(target, data.astype(np.float32))
+        mixed = arch == "qwen3" and target == "blk.1.ffn_up.weight"  # one layer's gate and up differ in type
+        if data.ndim == 1 or mixed:
+            writer.add_tensor(target, (data.astype(np.float16) if mixed else data).astype(np.float32))
         else:
             writer.add_tensor(target, data.astype(np.float16), raw_dtype=gguf.GGMLQuantizationType.F16)
     writer.write_header_to_file()

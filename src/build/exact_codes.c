@@ -32,28 +32,26 @@ struct scheme exact_scheme(enum tensor_type type) {
 }
 
 /* Bits of a code once it counts up from a minimum: a codebook's entries become codes of their own. */
-static int joint_bits(const struct ggml_code_form *form) { return form->codebook ? 8 : form->bits; }
+static int wide_bits(const struct ggml_code_form *form) { return form->codebook ? 8 : form->bits; }
 
-bool exact_scheme_joint(const enum tensor_type *types, int count, struct scheme *scheme) {
-  int bits = 0, group = 128;
-  for (int i = 0; i < count; i++) {
-    struct ggml_code_form form;
-    if (!ggml_code_form(types[i], &form)) return false;
-    if (joint_bits(&form) > bits) bits = joint_bits(&form);
-    if (form.group < group) group = form.group;
-  }
-  *scheme = (struct scheme){
-      .kind = SCHEME_INT, .scale = SCALE_F32, .has_min = true, .activation = ACTIVATION_INT8, .group = (uint16_t)group};
-  planes_set(scheme, bits);
+bool exact_scheme_wide(enum tensor_type type, struct scheme *scheme) {
+  struct ggml_code_form form;
+  if (!ggml_code_form(type, &form)) return false;
+  *scheme = (struct scheme){.kind = SCHEME_INT,
+                            .scale = SCALE_F32,
+                            .has_min = true,
+                            .activation = ACTIVATION_INT8,
+                            .group = (uint16_t)form.group};
+  planes_set(scheme, wide_bits(&form));
   return true;
 }
 
-static bool scheme_is_joint(const struct scheme *s) { return s->kind == SCHEME_INT && s->scale == SCALE_F32; }
+static bool scheme_is_wide(const struct scheme *s) { return s->kind == SCHEME_INT && s->scale == SCALE_F32; }
 
 bool exact_scheme_holds(const struct scheme *scheme, enum tensor_type type) {
   struct ggml_code_form form;
   if (scheme->kind != SCHEME_INT || !ggml_code_form(type, &form)) return false;
-  if (scheme_is_joint(scheme)) return joint_bits(&form) <= scheme_width(scheme) && form.group % scheme->group == 0;
+  if (scheme_is_wide(scheme)) return wide_bits(&form) <= scheme_width(scheme) && form.group % scheme->group == 0;
   struct scheme own = exact_scheme(type);
   return memcmp(&own, scheme, sizeof own) == 0;
 }
@@ -107,7 +105,7 @@ static void own_store(const struct ggml_code_form *form, const struct ggml_codes
   }
 }
 
-/* --- the joint scheme ------------------------------------------------------------------------------------------- */
+/* --- the wide scheme -------------------------------------------------------------------------------------------- */
 
 /* Scale and minimum of the group that a column lies in. Exact: at most 11 × 8 bits, and powers of two. */
 static void group_scale(const struct ggml_code_form *form, const struct ggml_codes *parts, int col, float *scale,
@@ -120,8 +118,8 @@ static void group_scale(const struct ggml_code_form *form, const struct ggml_cod
     *min = -*scale * (float)(form->codebook ? 128 : 1 << (form->bits - 1));
 }
 
-static void joint_store(const struct ggml_code_form *form, const struct ggml_codes *parts, struct code_rows *out,
-                        int at) {
+static void wide_store(const struct ggml_code_form *form, const struct ggml_codes *parts, struct code_rows *out,
+                       int at) {
   uint8_t *code = out->code + (size_t)at * (size_t)out->cols;
   const int8_t *book = form->codebook ? ggml_codebook(form->codebook) : NULL;
   for (int col = 0; col < out->cols; col++)
@@ -136,8 +134,8 @@ void exact_row_store(struct exact_row *row, enum tensor_type type, const uint8_t
   struct ggml_code_form form;
   if (!ggml_code_form(type, &form)) return;
   ggml_row_codes(type, source, (size_t)out->cols, &row->parts);
-  if (scheme_is_joint(&out->scheme))
-    joint_store(&form, &row->parts, out, at);
+  if (scheme_is_wide(&out->scheme))
+    wide_store(&form, &row->parts, out, at);
   else
     own_store(&form, &row->parts, out, at);
 }

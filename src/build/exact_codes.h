@@ -8,9 +8,9 @@
 /* The scheme of a type that loads: its own codes and scales, or its float kind. */
 struct scheme exact_scheme(enum tensor_type type);
 
-/* One integer scheme that holds rows of all the given types exactly: the widest codes and the finest groups of them,
- * with F32 scales and minima. False when one of them is no integer type. */
-bool exact_scheme_joint(const enum tensor_type *types, int count, struct scheme *scheme);
+/* A plainer scheme that holds rows of an integer type exactly, for backends without its own: no codebook and one level
+ * of scales, with F32 scales and minima. False for other types. */
+bool exact_scheme_wide(enum tensor_type type, struct scheme *scheme);
 
 /* Whether a row of the type can be stored in the scheme without arithmetic on floats. */
 bool exact_scheme_holds(const struct scheme *scheme, enum tensor_type type);

@@ -12,26 +12,15 @@ struct candidate {
   const char *note;
 };
 
-static bool types_equal(const enum tensor_type *types, int count) {
-  for (int i = 1; i < count; i++)
-    if (types[i] != types[0]) return false;
-  return true;
-}
-
 /* As the file is: every candidate holds the file's numbers exactly, the smallest first. */
 static int candidates_exact(const struct weight_source *source, struct candidate *out) {
-  enum tensor_type types[PLAN_PARTS];
-  int n_part = source->weight->n_part, count = 0;
-  for (int i = 0; i < n_part; i++) types[i] = source->part[i]->type;
-  bool equal = types_equal(types, n_part);
-  if (equal) out[count++] = (struct candidate){.scheme = exact_scheme(types[0])};
-  struct scheme joint;
-  if (exact_scheme_joint(types, n_part, &joint))
-    out[count++] = (struct candidate){joint, equal ? "the backend lacks the file's type: same numbers, wider scales"
-                                                   : "joins tensors of different types: same numbers, wider scales"};
-  out[count++] = (struct candidate){{.kind = SCHEME_F32},
-                                    equal ? "the backend lacks the file's type: dequantized to F32"
-                                          : "joins tensors of different types: dequantized to F32"};
+  enum tensor_type type = source->part[0]->type; /* families join tensors of one type only */
+  int count = 0;
+  out[count++] = (struct candidate){.scheme = exact_scheme(type)};
+  struct scheme wide;
+  if (exact_scheme_wide(type, &wide))
+    out[count++] = (struct candidate){wide, "the backend lacks the file's type: same numbers, wider scales"};
+  out[count++] = (struct candidate){{.kind = SCHEME_F32}, "the backend lacks the file's type: dequantized to F32"};
   return count;
 }
 

@@ -1,6 +1,7 @@
 /* A decoder's plan. A layer is LINEAR (norm, q, k, v; one for each run of the three that the file has in one type) →
- * ATTEND → LINEAR (out, added to the residual) → LINEAR (norm, gate and up, gated) → LINEAR (down, added); the tail is
- * SELECT → LINEAR (norm, head) → SAMPLE. The residual stream is one value that the ops add to in place. */
+ * ATTEND → LINEAR (out, added to the residual) → LINEAR (norm, gate and up, gated; two where their types differ) →
+ * LINEAR (down, added); the tail is SELECT → LINEAR (norm, head) → SAMPLE. The residual stream is one value that the
+ * ops add to in place. */
 #include "model/decoder.h"
 
 #include "format/tensor.h"
@@ -206,7 +207,12 @@ static void attention_add(struct decoder_maker *m) {
   plan_add_op(m->builder, &out);
 }
 
-static void feed_forward_add(struct decoder_maker *m) {
+static enum tensor_role mlp_norm_role(const struct decoder *d) {
+  return d->sandwich ? ROLE_SANDWICH_MLP_NORM : ROLE_MLP_NORM;
+}
+
+/* ff = act(gate) × up through one matrix, whose kernels take the two interleaved. */
+static void gate_up_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
   struct op gate = linear_make(m, m->x, m->ff,
                                &(struct matrix_spec){.name = "gate_up",
@@ -216,10 +222,43 @@ static void feed_forward_add(struct decoder_maker *m) {
                                                      .cols = d->hidden,
                                                      .interleaved = true,
                                                      .bias = d->mlp_bias});
-  linear_norm(&gate, m, norm_add(m, true, d->sandwich ? ROLE_SANDWICH_MLP_NORM : ROLE_MLP_NORM, d->hidden));
+  linear_norm(&gate, m, norm_add(m, true, mlp_norm_role(d), d->hidden));
   gate.args.linear.gated = 1;
   gate.args.linear.act = (uint8_t)d->act;
   plan_add_op(m->builder, &gate);
+}
+
+/* The same through two matrices, each of its own width: ff = act(gate), then ff ×= up. */
+static void gate_then_up_add(struct decoder_maker *m) {
+  const struct decoder *d = m->d;
+  static const struct {
+    const char *name;
+    enum tensor_role role;
+  } half[] = {{"gate", ROLE_GATE}, {"up", ROLE_UP}};
+  int norm = -1;
+  for (int i = 0; i < 2; i++) {
+    struct op op = linear_make(m, m->x, m->ff,
+                               &(struct matrix_spec){.name = half[i].name,
+                                                     .n_part = 1,
+                                                     .rows = {d->feed_forward},
+                                                     .part = {half[i].role},
+                                                     .cols = d->hidden,
+                                                     .bias = d->mlp_bias});
+    if (i == 0) norm = norm_add(m, true, mlp_norm_role(d), d->hidden);
+    linear_norm(&op, m, norm);
+    op.args.linear.act = i == 0 ? (uint8_t)d->act : ACT_NONE;
+    op.args.linear.multiply = i == 1;
+    if (i == 1) op.in[1] = m->ff;
+    plan_add_op(m->builder, &op);
+  }
+}
+
+static void feed_forward_add(struct decoder_maker *m) {
+  const struct decoder *d = m->d;
+  if (tensor_type_of(m, ROLE_GATE) == tensor_type_of(m, ROLE_UP))
+    gate_up_add(m);
+  else
+    gate_then_up_add(m);
   struct op down = linear_make(m, m->ff, m->x,
                                &(struct matrix_spec){.name = "down",
                                                      .n_part = 1,

@@ -7,7 +7,8 @@
 
 enum op_kind {
   OP_EMBED,  /* out[token] = scale × weight[0] row of the token's id (or a row of the embedding pool) */
-  OP_LINEAR, /* out = residual + post_norm(act(norm(in) · weight[0]ᵀ + bias)) and the fields below */
+  OP_LINEAR, /* out = residual + post_norm(act(norm(in) · weight[0]ᵀ + bias)), or × where `multiply`; and the fields
+                below */
   OP_ATTEND, /* out = attention over the KV cache after storing this batch's keys and values */
   OP_SELECT, /* out[i] = in[batch.out[i]]: tokens → outputs */
   OP_SAMPLE, /* the tail: logits in → one token a row, by the row's sampling parameters */
@@ -24,7 +25,7 @@ struct embed_args {
 };
 
 /* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of out].
- * in[1] is the residual (may be the same value as out) or −1.
+ * in[1] is the residual (may be the same value as out) or −1; with `multiply` the result is multiplied with it instead.
  * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding).
  * Plain linears may fill a value together, one right after the other and from left to right: each its columns
  * [column, column + rows). */
@@ -32,8 +33,10 @@ struct linear_args {
   uint8_t norm, post_norm; /* enum norm_kind */
   uint8_t act;             /* enum act_kind */
   uint8_t gated;
+  uint8_t multiply; /* in[1] is a factor: the other half of a gated feed-forward whose halves are stored differently */
+  uint8_t reserved[3];
   float eps, post_eps; /* of the norms */
-  float scale;         /* multiplies the product before the residual; 1 */
+  float scale;         /* multiplies the product before in[1] does its part; 1 */
   float softcap;       /* c·tanh(x/c) on the result; 0: none */
   int32_t column;      /* of out, where the result starts */
   int32_t lora_site;   /* which pair of adapter matrices applies here; −1: none */

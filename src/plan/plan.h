@@ -11,7 +11,7 @@
 
 enum {
   PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
-  PLAN_VERSION = 2,
+  PLAN_VERSION = 3,
   PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
   PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
   GATE_INTERLEAVE = 16, /* a gated weight alternates runs of this many gate rows and up rows, each part padded */

@@ -143,6 +143,8 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
   if (!vector_fits(p, op->weight[1], w->rows) || !vector_fits(p, op->weight[2], w->cols) ||
       !vector_fits(p, op->weight[3], out->cols))
     return op_refuse(c, "has a bias or norm of the wrong length");
+  if (args->multiply > 1 || (args->multiply && (op->in[1] == -1 || args->post_norm != NORM_NONE)))
+    return op_refuse(c, "multiplies without a factor, or after a norm");
   const struct value *residual = value_get(p, op->in[1]);
   if (op->in[1] != -1 && (!residual || residual->cols != out->cols || residual->rows != out->rows))
     return op_refuse(c, "has a residual of another shape");

@@ -9,6 +9,7 @@
 struct variant {
   const char *name;
   bool bias, gated, head; /* head: on selected outputs, as the network's last linear is */
+  bool multiply;          /* the residual is a factor */
   uint8_t norm, post_norm, act;
   enum { NO_RESIDUAL, RESIDUAL, RESIDUAL_IN_PLACE } residual;
   float scale, softcap;
@@ -19,6 +20,13 @@ static const struct variant variants[] = {
     {.name = "bias", .bias = true, .scale = 1},
     {.name = "residual", .residual = RESIDUAL, .scale = 1},
     {.name = "bias, scale, residual in place", .bias = true, .residual = RESIDUAL_IN_PLACE, .scale = 0.3f},
+    {.name = "norm, bias, factor in place",
+     .norm = NORM_RMS,
+     .bias = true,
+     .residual = RESIDUAL_IN_PLACE,
+     .multiply = true,
+     .scale = 1},
+    {.name = "scale, softcap, factor", .residual = RESIDUAL, .multiply = true, .scale = 0.5f, .softcap = 3},
     {.name = "norm", .norm = NORM_RMS, .scale = 1},
     {.name = "silu, bias", .act = ACT_SILU, .bias = true, .scale = 1},
     {.name = "gated silu, norm", .gated = true, .act = ACT_SILU, .norm = NORM_RMS, .scale = 1},
@@ -98,6 +106,7 @@ static void case_make(struct linear_case *c) {
                                         .post_norm = v->post_norm,
                                         .act = v->act,
                                         .gated = v->gated,
+                                        .multiply = v->multiply,
                                         .eps = eps,
                                         .post_eps = post_eps,
                                         .scale = v->scale,
@@ -247,7 +256,10 @@ static void token_tolerance(const struct linear_case *c, int token, const struct
   if (c->variant->post_norm) post_norm_of(c, result);
   for (int i = 0; i < rows; i++) {
     double residual = c->variant->residual ? codes_value(&c->model.codes[c->residual_table], token, i) : 0;
-    tolerance[i] = result[i].error + 2 * ROUNDOFF * fabs(result[i].value + residual) + 1e-37;
+    if (c->variant->multiply)
+      tolerance[i] = fabs(residual) * (result[i].error + 2 * ROUNDOFF * fabs(result[i].value)) + 1e-37;
+    else
+      tolerance[i] = result[i].error + 2 * ROUNDOFF * fabs(result[i].value + residual) + 1e-37;
   }
 }
 

@@ -71,6 +71,7 @@ static struct linear_output output_make(const struct program *program, const str
                                      .softcap = args->softcap,
                                      .act = args->act,
                                      .gated = args->gated,
+                                     .multiply = args->multiply,
                                      .out_cols = args->gated ? (int)cols : rows};
   if (op->in[1] >= 0 && !post) {
     output.tail.residual = program->value[op->in[1]];

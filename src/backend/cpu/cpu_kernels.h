@@ -15,15 +15,16 @@ struct linear_input {
   int n_row;
 };
 
-/* What happens to a product before it is stored, in this order: bias, act, × up if gated, scale, softcap, residual.
- * Indices are output columns (after gating), but for the bias. */
+/* What happens to a product before it is stored, in this order: bias, act, × up if gated, scale, softcap, × or +
+ * residual. Indices are output columns (after gating), but for the bias. */
 struct linear_tail {
   const float *bias;      /* [rows of the weight] in packed row order, or NULL */
-  const float *residual;  /* added last, or NULL; may alias out */
+  const float *residual;  /* added or multiplied last, or NULL; may alias out */
   size_t residual_stride; /* floats */
   float scale, softcap;   /* 1 and 0 change nothing */
   int out_cols;           /* columns of out: what a last tile has beyond them is not stored */
-  uint8_t act, gated;     /* enum act_kind */
+  uint8_t act;            /* enum act_kind */
+  bool gated, multiply;
 };
 
 struct kernel_set {

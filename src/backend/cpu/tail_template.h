@@ -26,7 +26,10 @@ static ALWAYS_INLINE void tail_vectors(const struct linear_tail *tail, struct ta
     }
     value = vfloat_mul(value, vfloat_set(tail->scale));
     if (tail->softcap > 0) value = vfloat_softcap(value, tail->softcap);
-    if (row.residual) value = vfloat_add(value, vfloat_load(row.residual + i));
+    if (row.residual) {
+      vfloat residual = vfloat_load(row.residual + i);
+      value = tail->multiply ? vfloat_mul(value, residual) : vfloat_add(value, residual);
+    }
     vfloat_store(row.out + i, value);
   }
 }

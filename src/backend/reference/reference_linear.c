@@ -90,6 +90,7 @@ void reference_linear(struct program *program, const struct op *op) {
     double *out = value_row(program, op->out, r) + op->args.linear.column;
     tail_apply(program, op, result, cols);
     const double *residual = op->in[1] >= 0 ? value_row(program, op->in[1], r) : NULL;
-    for (int c = 0; c < cols; c++) out[c] = result[c] + (residual ? residual[c] : 0);
+    for (int c = 0; c < cols; c++)
+      out[c] = op->args.linear.multiply ? result[c] * residual[c] : result[c] + (residual ? residual[c] : 0);
   }
 }

@@ -128,22 +128,25 @@ static void source_row(const struct gguf *gguf, const char *name, int row, int c
 
 /* Row r of the weight made of gate and up, in runs of 16, each padded with zeros; −1: padding. */
 static int gate_row(int row, const char **tensor) {
-  static const char *const names[] = {"blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"};
+  static const char *const names[] = {"blk.1.ffn_gate.weight", "blk.1.ffn_up.weight"};
   int within = row / 32 * 16 + row % 16;
   *tensor = names[row / 16 % 2];
   return within < 40 ? within : -1;
 }
 
-/* Row r of the weight made of q (64 rows) and k, which have one type; v has another and is a weight of its own. */
-static int qk_row(int row, const char **tensor) {
-  *tensor = row < 64 ? "blk.0.attn_q.weight" : "blk.0.attn_k.weight";
-  return row < 64 ? row : row - 64;
+/* Row r of the weight made of q (64 rows), k and v (32 each); in layer 0 v has another type and is its own weight. */
+static int qkv_row(int row, int layer, const char **tensor) {
+  static const char *const names[2][3] = {{"blk.0.attn_q.weight", "blk.0.attn_k.weight", NULL},
+                                          {"blk.1.attn_q.weight", "blk.1.attn_k.weight", "blk.1.attn_v.weight"}};
+  *tensor = names[layer][row < 64 ? 0 : row / 32 - 1];
+  return row < 64 ? row : row % 32;
 }
 
 static int row_find(const struct image *image, const struct weight *weight, int row, const char **tensor) {
   const char *name = plan_name(image->plan, weight->name);
-  if (strcmp(name, "gate_up.0") == 0) return gate_row(row, tensor);
-  if (strcmp(name, "qk.0") == 0) return qk_row(row, tensor);
+  if (strcmp(name, "gate_up.1") == 0) return gate_row(row, tensor);
+  if (strcmp(name, "qk.0") == 0) return qkv_row(row, 0, tensor);
+  if (strcmp(name, "qkv.1") == 0) return qkv_row(row, 1, tensor);
   *tensor = plan_name(image->plan, weight->part[0].tensor);
   return row;
 }
@@ -215,8 +218,11 @@ static const struct {
     {"qk.0", "int4 g32 two-level min a8", "int4 g32 f16 min a8"},
     {"v.0", "int5 g32 f16 a8", "int4 g32 f16 min a8"},
     {"out.0", "int4 g32 f16 min a8", "int4 g32 f16 min a8"},
-    {"gate_up.0", "int8 g16 f32 min a8", "int4 g32 f16 min a8"},
+    {"gate.0", "int4 g32 two-level iq4 a8", "int4 g32 f16 min a8"},
+    {"up.0", "int6 g16 two-level a8", "int4 g32 f16 min a8"},
     {"down.0", "F32", "int4 g32 f16 min a8"},
+    {"qkv.1", "int4 g32 two-level min a8", "int4 g32 f16 min a8"},
+    {"gate_up.1", "int4 g32 two-level iq4 a8", "int4 g32 f16 min a8"},
     {"head", "F16", "int8 g32 f16 a8"},
     {"blk.0.attn_norm.weight", "F32", "F32"},
 };
@@ -249,8 +255,7 @@ static void test_fallback(void **state) {
   build_done(&options);
   weights_compare(options.output, 0);
   char name[48];
-  assert_string_equal(scheme_of(options.output, "gate_up.0", name), "F32");
-  assert_true(manifest_has(options.output, "\"note\":\"joins tensors of different types: dequantized to F32\""));
+  assert_string_equal(scheme_of(options.output, "gate_up.1", name), "F32");
   assert_true(manifest_has(options.output, "\"note\":\"the backend lacks the file's type: dequantized to F32\""));
 }
 
@@ -455,7 +460,7 @@ static void test_inspect_model(void **state) {
   assert_string_equal(json_string_value(json_object_get(json, "kind")), "checkpoint");
   assert_string_equal(text_at(json, "model", "architecture"), "llama");
   assert_string_equal(text_at(json, "tokenizer", "kind"), "byte-level BPE (gpt-2)");
-  assert_int_equal(json_array_size(json_object_get(json, "tensors")), 12);
+  assert_int_equal(json_array_size(json_object_get(json, "tensors")), 21);
   assert_true(json_integer_value(json_object_get(json_object_get(json, "memory"), "kv_per_token")) > 0);
   assert_null(json_object_get(json, "problem"));
   json_decref(json);
@@ -468,7 +473,7 @@ static void test_inspect_engine(void **state) {
   assert_string_equal(json_string_value(json_object_get(json, "kind")), "engine");
   assert_int_equal(json_array_size(json_object_get(json, "sections")), SECTION_COUNT);
   assert_string_equal(text_at(manifest, "config", "quant_mode"), "AS_FILE");
-  assert_int_equal(json_array_size(json_object_get(manifest, "weights")), 10);
+  assert_int_equal(json_array_size(json_object_get(manifest, "weights")), 17);
   assert_string_equal(json_string_value(json_object_get(manifest, "name")), "Tiny");
   json_decref(json);
 }

@@ -74,11 +74,9 @@ static void test_every_type(void **state) {
       float values[COLS];
       uint8_t *source = row_make(type, values);
       row_check(type, &own, source, values);
-      for (int k = 0; k < TENSOR_TYPE_COUNT; k++) {
-        enum tensor_type pair[2] = {type, (enum tensor_type)k};
-        struct scheme joint;
-        if (exact_scheme_joint(pair, 2, &joint)) row_check(type, &joint, source, values);
-      }
+      struct scheme wide;
+      assert_true(exact_scheme_wide(type, &wide));
+      row_check(type, &wide, source, values);
       free(source);
     }
   }
@@ -116,17 +114,16 @@ static void test_names(void **state) {
   }
 }
 
-static void test_joint(void **state) {
+static void test_wide(void **state) {
   (void)state;
   char name[48];
   struct scheme scheme;
-  enum tensor_type mixed[] = {TENSOR_Q4_K, TENSOR_Q4_K, TENSOR_Q6_K}, plain[] = {TENSOR_Q4_K, TENSOR_F16};
-  assert_true(exact_scheme_joint(mixed, 3, &scheme));
+  assert_true(exact_scheme_wide(TENSOR_Q6_K, &scheme));
   assert_string_equal(scheme_name(&scheme, name), "int6 g16 f32 min a8");
-  assert_true(exact_scheme_joint(mixed, 2, &scheme));
+  assert_true(exact_scheme_wide(TENSOR_Q4_K, &scheme));
   assert_string_equal(scheme_name(&scheme, name), "int4 g32 f32 min a8");
   assert_false(exact_scheme_holds(&scheme, TENSOR_Q6_K));
-  assert_false(exact_scheme_joint(plain, 2, &scheme));
+  assert_false(exact_scheme_wide(TENSOR_F16, &scheme));
   struct scheme quantized = quantize_scheme(8);
   assert_false(exact_scheme_holds(&quantized, TENSOR_Q4_0));
   assert_false(exact_scheme_holds(&quantized, TENSOR_BF16));
@@ -136,7 +133,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_type),
       cmocka_unit_test(test_names),
-      cmocka_unit_test(test_joint),
+      cmocka_unit_test(test_wide),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,9 +64,8 @@ static const char *part_text(const struct plan *plan, int weight, int part) {
 
 static void test_shape_of_a_plan(void **state) {
   (void)state;
-  static const char *const names[] = {
-      "llama2", "llama3", "llama_bias_yarn",   "mistral",          "smollm2",          "qwen2",
-      "qwen3",  "gemma3", "llama3/model.gguf", "qwen3/model.gguf", "gemma3/model.gguf"};
+  static const char *const names[] = {"llama2", "llama3", "llama_bias_yarn", "mistral",           "smollm2",
+                                      "qwen2",  "qwen3",  "gemma3",          "llama3/model.gguf", "gemma3/model.gguf"};
   for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
     static const int kinds[] = {OP_LINEAR, OP_ATTEND, OP_LINEAR, OP_LINEAR, OP_LINEAR};
     struct planned p;
@@ -88,6 +87,25 @@ static void test_shape_of_a_plan(void **state) {
     }
     planned_close(&p);
   }
+}
+
+/* Layer 1 of this twin has gate and up of different types: two linears, the second times the first. */
+static void test_gate_and_up_apart(void **state) {
+  (void)state;
+  struct planned p;
+  planned_open(&p, "qwen3/model.gguf");
+  const struct op *gate = layer_op(p.plan, 1, 3), *up = layer_op(p.plan, 1, 4), *down = layer_op(p.plan, 1, 5);
+  assert_int_equal(p.plan->n_op, 1 + 5 * 3 + 1 + 3);
+  assert_string_equal(weight_text(p.plan, gate->weight[0]), "gate.1");
+  assert_string_equal(weight_text(p.plan, up->weight[0]), "up.1");
+  assert_string_equal(weight_text(p.plan, down->weight[0]), "down.1");
+  assert_int_equal(gate->args.linear.act, ACT_SILU);
+  assert_int_equal(up->args.linear.act, ACT_NONE);
+  assert_int_equal(up->args.linear.norm, NORM_RMS);
+  assert_int_equal(up->weight[2], gate->weight[2]);
+  assert_true(up->args.linear.multiply && !gate->args.linear.multiply);
+  assert_true(up->in[1] == gate->out && up->out == gate->out && down->in[0] == up->out);
+  planned_close(&p);
 }
 
 static void test_llama(void **state) {
@@ -281,10 +299,15 @@ static void test_facts(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_shape_of_a_plan), cmocka_unit_test(test_llama),
-      cmocka_unit_test(test_variants),        cmocka_unit_test(test_gemma3),
-      cmocka_unit_test(test_gguf_twins),      cmocka_unit_test(test_windows),
-      cmocka_unit_test(test_yarn_scales),     cmocka_unit_test(test_gguf_factor_alone),
+      cmocka_unit_test(test_shape_of_a_plan),
+      cmocka_unit_test(test_gate_and_up_apart),
+      cmocka_unit_test(test_llama),
+      cmocka_unit_test(test_variants),
+      cmocka_unit_test(test_gemma3),
+      cmocka_unit_test(test_gguf_twins),
+      cmocka_unit_test(test_windows),
+      cmocka_unit_test(test_yarn_scales),
+      cmocka_unit_test(test_gguf_factor_alone),
       cmocka_unit_test(test_facts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
