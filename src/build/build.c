@@ -107,8 +107,9 @@ static bool draft_complete(struct build *build, struct error *error) {
 }
 
 bool build_engine(const struct build_options *options, struct error *error) {
-  struct build build = {
-      .options = options, .progress = {.report = options->progress, .user = options->user}, .writer.descriptor = -1};
+  struct build build = {.options = options,
+                        .progress = {.report = options->progress, .user = options->user},
+                        .writer.file.descriptor = -1};
   draft_init(&build.draft);
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
   bool done = output_check(options->output, error) && draft_complete(&build, error) && file_write(&build, error);

@@ -7,17 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-static bool io_refuse(const struct engine_writer *writer, const char *what, struct error *error) {
-  enum error_code code = errno == ENOSPC || errno == EDQUOT ? ERROR_MEMORY : ERROR_IO;
-  return error_set(error, code, "%s cannot be %s: %s.", writer->temporary, what, strerror(errno));
-}
 
 /* Offsets in the order in which the plan reads its weights; returns the bytes of the section in *total. */
 static bool weights_place(struct engine_writer *writer, const struct plan *plan, uint64_t *total, struct error *error) {
@@ -33,49 +26,27 @@ static bool weights_place(struct engine_writer *writer, const struct plan *plan,
   }
   free(order);
   *total = at;
-  return fits || error_set(error, ERROR_MEMORY, "The weights of %s cannot be laid out.", writer->path);
+  return fits || error_set(error, ERROR_MEMORY, "The weights of the engine cannot be laid out.");
 }
 
 bool engine_writer_init(struct engine_writer *writer, const char *path, const struct plan *plan,
                         const struct backend *backend, struct error *error) {
   const struct target *target = target_get(backend->target);
-  *writer = (struct engine_writer){.descriptor = -1, .backend = backend, .n_weight = plan->n_weight};
+  *writer = (struct engine_writer){.file.descriptor = -1, .backend = backend, .n_weight = plan->n_weight};
   memcpy(writer->header.magic, engine_magic, sizeof engine_magic);
   writer->header.version = ENGINE_FILE_VERSION;
   writer->header.layout = target->layout;
   snprintf(writer->header.target, sizeof writer->header.target, "%s", target->name);
-  writer->path = strdup(path);
+  writer->path = path;
   writer->weights = calloc((size_t)plan->n_weight + 1, sizeof *writer->weights);
-  if (asprintf(&writer->temporary, "%s.part", path) < 0) writer->temporary = NULL;
-  if (!writer->path || !writer->temporary || !writer->weights)
-    return error_set(error, ERROR_MEMORY, "Out of memory for the weight table of %s.", path);
+  if (!writer->weights) return error_set(error, ERROR_MEMORY, "Out of memory for the weight table of %s.", path);
   return weights_place(writer, plan, &writer->header.section[SECTION_WEIGHTS].bytes, error);
 }
 
 void engine_writer_release(struct engine_writer *writer) {
-  if (writer->descriptor >= 0) {
-    if (!writer->committed) unlink(writer->temporary);
-    close(writer->descriptor); /* and with it the lock */
-  }
-  free(writer->path);
-  free(writer->temporary);
+  temporary_file_release(&writer->file);
   free(writer->weights);
-  *writer = (struct engine_writer){.descriptor = -1};
-}
-
-/* Opens and locks the temporary file; what an earlier build left there is emptied. A build that ended between the two
- * may have renamed or removed it. */
-static bool temporary_open(struct engine_writer *writer, struct error *error) {
-  int descriptor = open(writer->temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-  if (descriptor < 0) return io_refuse(writer, "created", error);
-  writer->descriptor = descriptor;
-  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 && file_named(descriptor, writer->temporary)) {
-    if (ftruncate(descriptor, 0) == 0) return true;
-    return io_refuse(writer, "emptied", error);
-  }
-  close(descriptor);
-  writer->descriptor = -1; /* another's: release must not remove it */
-  return error_set(error, ERROR_BUSY, "Another build is writing %s; wait for it to end.", writer->path);
+  *writer = (struct engine_writer){.file.descriptor = -1};
 }
 
 /* Where each section begins; the header's total follows. */
@@ -93,22 +64,23 @@ static void sections_place(struct engine_header *header) {
 static bool space_reserve(struct engine_writer *writer, struct error *error) {
   uint64_t need = writer->header.total;
   struct statvfs disk;
-  if (fstatvfs(writer->descriptor, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize < need)
+  if (fstatvfs(writer->file.descriptor, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize < need)
     return error_set(error, ERROR_MEMORY,
                      "%s needs %" PRIu64 " MiB and the disk has %" PRIu64
                      " MiB free; free some, write to another disk, "
                      "or choose a smaller quant_mode.",
                      writer->path, need >> 20, (uint64_t)disk.f_bavail * disk.f_frsize >> 20);
-  if (fallocate(writer->descriptor, 0, 0, (off_t)need) == 0) return true;
-  if (errno != EOPNOTSUPP) return io_refuse(writer, "given its size", error);
-  return ftruncate(writer->descriptor, (off_t)need) == 0 || io_refuse(writer, "given its size", error);
+  if (fallocate(writer->file.descriptor, 0, 0, (off_t)need) == 0) return true;
+  if (errno != EOPNOTSUPP) return temporary_file_refuse(&writer->file, "given its size", error);
+  return ftruncate(writer->file.descriptor, (off_t)need) == 0 ||
+         temporary_file_refuse(&writer->file, "given its size", error);
 }
 
 static bool bytes_write(struct engine_writer *writer, uint64_t offset, struct slice bytes, struct error *error) {
   while (bytes.size > 0) {
-    ssize_t written = pwrite(writer->descriptor, bytes.data, bytes.size, (off_t)offset);
+    ssize_t written = pwrite(writer->file.descriptor, bytes.data, bytes.size, (off_t)offset);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return io_refuse(writer, "written", error);
+    if (written <= 0) return temporary_file_refuse(&writer->file, "written", error);
     bytes = slice_make(bytes.data + written, bytes.size - (size_t)written);
     offset += (uint64_t)written;
   }
@@ -130,7 +102,7 @@ bool engine_writer_begin(struct engine_writer *writer, const struct engine_conte
   section[SECTION_TOKENIZER].bytes = contents->tokenizer.size;
   section[SECTION_TEMPLATE].bytes = contents->chat_template.size;
   sections_place(&writer->header);
-  return temporary_open(writer, error) && space_reserve(writer, error) &&
+  return temporary_file_open(&writer->file, writer->path, error) && space_reserve(writer, error) &&
          section_write(writer, SECTION_FACTS, contents->facts, error) &&
          section_write(writer, SECTION_PLAN, contents->plan, error) &&
          section_write(writer, SECTION_TOKENIZER, contents->tokenizer.data, error) &&
@@ -147,17 +119,6 @@ void engine_writer_hash(struct engine_writer *writer, int weight, struct hash128
   writer->weights[weight].hash = hash;
 }
 
-/* The rename itself survives a power cut only once the directory is on the disk; best effort. */
-static void directory_sync(const char *path) {
-  char *copy = strdup(path);
-  int directory = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-  if (directory >= 0) {
-    fsync(directory);
-    close(directory);
-  }
-  free(copy);
-}
-
 bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, struct error *error) {
   struct engine_header *header = &writer->header;
   header->section[SECTION_MANIFEST].bytes = manifest.size;
@@ -167,9 +128,5 @@ bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, s
     return false;
   header->hash = hash_bytes(slice_make(header, offsetof(struct engine_header, hash)), 0);
   if (!bytes_write(writer, 0, slice_make(header, sizeof *header), error)) return false;
-  if (fsync(writer->descriptor) != 0) return io_refuse(writer, "flushed to the disk", error);
-  if (rename(writer->temporary, writer->path) != 0) return io_refuse(writer, "renamed to its final name", error);
-  writer->committed = true;
-  directory_sync(writer->path);
-  return true;
+  return temporary_file_commit(&writer->file, error);
 }

@@ -1,10 +1,10 @@
-/* Writing an engine file: under the temporary name OUTPUT.part beside the output, renamed over it when complete. The
- * temporary file is locked while it is written: a second build of the same output is refused, and what a killed build
- * left is overwritten by the next. One thread. */
+/* Writing an engine file, which takes its place when it is complete (temporary_file.h). Of two builds of one output at
+ * the same time the last to end stays. One thread. */
 #ifndef SPATE_ENGINE_ENGINE_WRITER_H
 #define SPATE_ENGINE_ENGINE_WRITER_H
 
 #include "engine/engine_file.h"
+#include "engine/temporary_file.h"
 
 /* Everything but the weights and the manifest. Borrowed. */
 struct engine_contents {
@@ -14,9 +14,8 @@ struct engine_contents {
 };
 
 struct engine_writer {
-  char *path, *temporary; /* owned */
-  int descriptor;         /* of the temporary file; −1: none */
-  bool committed;
+  const char *path; /* the caller's */
+  struct temporary_file file;
   const struct backend *backend;
   struct engine_header header;
   struct engine_weight *weights; /* owned; [n_weight] places in SECTION_WEIGHTS */

@@ -5,53 +5,9 @@
 #include "model/decoder.h"
 
 #include "format/tensor.h"
+#include "model/decoder_names.h"
 
 #include <stdio.h>
-
-enum { TENSOR_NAME_BYTES = 160 };
-
-enum tensor_role {
-  ROLE_EMBED,
-  ROLE_HEAD,
-  ROLE_FINAL_NORM,
-  ROLE_ATTEND_NORM,
-  ROLE_Q,
-  ROLE_K,
-  ROLE_V,
-  ROLE_Q_NORM,
-  ROLE_K_NORM,
-  ROLE_OUT,
-  ROLE_MLP_NORM,
-  ROLE_GATE,
-  ROLE_UP,
-  ROLE_DOWN,
-  ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention, before and after the feed-forward */
-  ROLE_SANDWICH_MLP_NORM,
-  ROLE_SANDWICH_MLP_POST,
-};
-
-/* Names without "model." and "layers.3." or "blk.3.", and without ".weight". */
-static const struct {
-  const char *hf, *gguf;
-} tensor_names[] = {
-    [ROLE_EMBED] = {"embed_tokens", "token_embd"},
-    [ROLE_HEAD] = {"lm_head", "output"},
-    [ROLE_FINAL_NORM] = {"norm", "output_norm"},
-    [ROLE_ATTEND_NORM] = {"input_layernorm", "attn_norm"},
-    [ROLE_Q] = {"self_attn.q_proj", "attn_q"},
-    [ROLE_K] = {"self_attn.k_proj", "attn_k"},
-    [ROLE_V] = {"self_attn.v_proj", "attn_v"},
-    [ROLE_Q_NORM] = {"self_attn.q_norm", "attn_q_norm"},
-    [ROLE_K_NORM] = {"self_attn.k_norm", "attn_k_norm"},
-    [ROLE_OUT] = {"self_attn.o_proj", "attn_output"},
-    [ROLE_MLP_NORM] = {"post_attention_layernorm", "ffn_norm"},
-    [ROLE_GATE] = {"mlp.gate_proj", "ffn_gate"},
-    [ROLE_UP] = {"mlp.up_proj", "ffn_up"},
-    [ROLE_DOWN] = {"mlp.down_proj", "ffn_down"},
-    [ROLE_SANDWICH_ATTEND_POST] = {"post_attention_layernorm", "post_attention_norm"},
-    [ROLE_SANDWICH_MLP_NORM] = {"pre_feedforward_layernorm", "ffn_norm"},
-    [ROLE_SANDWICH_MLP_POST] = {"post_feedforward_layernorm", "post_ffw_norm"},
-};
 
 /* What the steps below share while a plan is made. */
 struct decoder_maker {
@@ -67,13 +23,7 @@ struct decoder_maker {
 
 static void tensor_name(const struct decoder_maker *m, enum tensor_role role, const char *suffix,
                         char out[TENSOR_NAME_BYTES]) {
-  bool hf = m->kind == CHECKPOINT_HF;
-  const char *base = hf ? tensor_names[role].hf : tensor_names[role].gguf;
-  const char *prefix = hf && role != ROLE_HEAD ? m->d->prefix : "";
-  if (m->layer < 0)
-    snprintf(out, TENSOR_NAME_BYTES, "%s%s.%s", prefix, base, suffix);
-  else
-    snprintf(out, TENSOR_NAME_BYTES, "%s%s.%d.%s.%s", prefix, hf ? "layers" : "blk", m->layer, base, suffix);
+  decoder_tensor_name(m->kind, m->d->prefix, m->layer, role, suffix, out);
 }
 
 /* A norm's weights, or −1 where the network has no such norm. */
