@@ -15,6 +15,7 @@ struct answer {
   bool begun;                 /* the stream's head is out */
   bool stopped;               /* the client is slow: text waits */
   bool ended;                 /* the engine's last event has come */
+  bool left;                  /* the client has gone: nobody else points here */
   bool overflowed;            /* more waited than may */
   struct answer_end end;      /* generated_tokens is kept up to date */
   struct buffer text;         /* ANSWER_WHOLE: all so far; else what waits for a slow client */

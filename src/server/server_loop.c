@@ -46,8 +46,11 @@ static void event_handle(struct http_loop *loop, struct server_loop *own, const 
   bool last = event->kind != SPATE_TEXT;
   if (last) *place = answer->next;
   struct http_request *request = http_find(loop, answer->http_id);
-  if (!request) {
-    if (last) answer_end(own, answer);
+  if (!request) { /* the client has left, or is leaving: then server_loop_close comes and finds it ended */
+    if (last && answer->left)
+      answer_end(own, answer);
+    else
+      answer->ended = last;
     return;
   }
   enum answer_progress progress = answer_take(answer, request, event);
@@ -128,8 +131,10 @@ void server_loop_close(struct http_request *request) {
   struct answer *answer = request->user;
   request->user = NULL;
   if (!answer) return;
-  if (answer->ended)
+  if (answer->ended) {
     answer_end(own, answer);
-  else
-    spate_cancel(own->server->engine, answer->engine_id);
+    return;
+  }
+  answer->left = true;
+  spate_cancel(own->server->engine, answer->engine_id);
 }

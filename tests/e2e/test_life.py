@@ -45,6 +45,17 @@ class Life(spate_server.EngineCase):
         wait_for(lambda: server.metric(CANCELLED) == 2, "the request of a client that left is cancelled")
         self.assertEqual(server.generate(prompt="a", max_tokens=2)["usage"]["completion_tokens"], 2)
 
+    def test_leaving_at_the_end(self):
+        """Clients that leave about when their last text comes: whoever lets go of an answer last frees it, once."""
+        server = self.serve(backend="null")
+        for i in range(400):
+            with server.socket() as client:
+                client.sendall(post_bytes({"prompt": "Once", "max_tokens": 1 + i % 40, "streaming": i % 2 == 0}))
+                if i % 3:
+                    client.recv(1 + i % 5)
+        wait_for(lambda: server.metric("llm_requests_running") == 0, "every request has ended")
+        self.assertEqual(server.generate(prompt="a", max_tokens=5)["usage"]["completion_tokens"], 5)
+
     def test_slow_client(self):
         """One client takes nothing; others are served; then it gets all of its text, merged where it lagged."""
         server = self.serve()
