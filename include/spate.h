@@ -151,6 +151,7 @@ typedef struct {
   bool include_stop_str_in_output; /* the text keeps the stop string, or the text of the stop token */
   bool logprobs;                   /* events carry the log-probability of each token */
   int top_logprobs;                /* and of so many likeliest tokens, 0 to 20 */
+  bool chat;                       /* prompt is a conversation, in JSON as spate_chat_tokens takes it */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */
@@ -209,7 +210,16 @@ SPATE_API int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max,
  * none or is out of range. Not NUL-terminated. */
 SPATE_API const char *spate_token_text(const spate_engine *engine, int32_t token, size_t *size);
 
-/* ---- conversations ---------------------------------------------------------------------------------------------- */
+/* ---- texts and tokens ----------------------------------------------------------------------------------------------
+ */
+
+/* Text that a function returns; free with spate_text_free. NUL-terminated. */
+typedef struct {
+  char *data;
+  size_t size;
+} spate_text;
+
+SPATE_API void spate_text_free(spate_text *text);
 
 typedef struct {
   int32_t *ids; /* for a request's tokens */
@@ -218,11 +228,21 @@ typedef struct {
 
 SPATE_API void spate_tokens_free(spate_tokens *tokens);
 
+/* The token ids of a text (UTF-8; special tokens written in it are recognised) without or with those that the tokenizer
+ * puts around a prompt. */
+SPATE_API bool spate_encode(const spate_engine *engine, const char *text, size_t size, bool add_special,
+                            spate_tokens *tokens, spate_error *error);
+
+/* The text of token ids, special tokens written out; free with spate_text_free. */
+SPATE_API bool spate_decode(const spate_engine *engine, const int32_t *tokens, size_t count, spate_text *text,
+                            spate_error *error);
+
 /* A conversation as the model's chat template writes it, in token ids. json is an object with "messages", and perhaps
  * "tools", "add_generation_prompt" (default true: the answer is what comes next) and "chat_template_kwargs", as
- * OpenAI's clients send them; other members are ignored. Special tokens come from the template alone: what the messages
- * contain stays text. SPATE_UNSUPPORTED when the model has no usable template, SPATE_INVALID when the template refuses
- * the messages, SPATE_LIMIT when the ids are more than max_input_len. */
+ * OpenAI's clients send them; other members are ignored. Contents may be lists of parts of type text. Special tokens
+ * come from the template alone: what the messages contain stays text. SPATE_UNSUPPORTED when the model has no usable
+ * template, SPATE_INVALID when the template refuses the messages, SPATE_LIMIT when the ids are more than max_input_len.
+ */
 SPATE_API bool spate_chat_tokens(const spate_engine *engine, const char *json, size_t size, spate_tokens *tokens,
                                  spate_error *error);
 

@@ -35,14 +35,6 @@ SPATE_API bool spate_build(const spate_build_options *options, spate_error *erro
 
 /* ---- tools ------------------------------------------------------------------------------------------------------ */
 
-/* Text that a function returns; free with spate_text_free. NUL-terminated. */
-typedef struct {
-  char *data;
-  size_t size;
-} spate_text;
-
-SPATE_API void spate_text_free(spate_text *text);
-
 /* What is in a model or engine file (tensors, types, sizes, config, tokenizer facts, memory needed), as JSON. Weights
  * are not read. progress may be NULL; its stages are "open", for a model "plan" and "tokenizer", and "describe". */
 SPATE_API bool spate_inspect(const char *path, spate_progress progress, void *user, spate_text *json,

@@ -83,7 +83,10 @@ static bool engine_start(struct spate_engine *engine, const spate_open_options *
   if (tokens > (size_t)engine->loaded->plan->vocab)
     return error_set(error, ERROR_FORMAT, "The engine's tokenizer has %zu tokens, its network %d: build it again.",
                      tokens, engine->loaded->plan->vocab);
-  struct runtime_options runtime = {.engine = engine->loaded, .tokenizer = engine->tokenizer};
+  struct runtime_options runtime = {.engine = engine->loaded,
+                                    .tokenizer = engine->tokenizer,
+                                    .chat = engine->chat,
+                                    .chat_problem = &engine->chat_problem};
   if (!runtime_options_read(options, &runtime, error)) return false;
   engine->runtime = runtime_new(&runtime, error);
   return engine->runtime != NULL;

@@ -94,6 +94,7 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
   for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
   for (int i = 0; i < request->n_bad_words; i++) bad_words[i] = slice_text(request->bad_words[i]);
   struct generation_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
+                                     .chat = request->chat,
                                      .tokens = request->tokens,
                                      .n_token = request->n_token,
                                      .max_tokens = request->max_tokens,

@@ -23,6 +23,7 @@ struct generation *generation_new(const struct generation_params *params, struct
     error_set(error, ERROR_MEMORY, "Out of memory for a request.");
     return NULL;
   }
+  g->chat = params->chat;
   g->max_tokens = params->max_tokens;
   g->rules = rules;
   g->show_stop = params->show_stop;

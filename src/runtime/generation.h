@@ -11,6 +11,7 @@
 
 struct generation_params {
   struct slice prompt;   /* text, when n_token is 0 */
+  bool chat;             /* the prompt is a conversation in JSON */
   const int32_t *tokens; /* instead of text */
   int32_t n_token;
   int32_t max_tokens;
@@ -40,6 +41,7 @@ struct generation {
 
   char *prompt; /* owned; freed once tokenized */
   size_t prompt_size;
+  bool chat; /* the prompt is a conversation in JSON */
   int32_t max_tokens;
   struct logit_rules *rules; /* owned */
   bool show_stop;

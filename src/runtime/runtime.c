@@ -43,6 +43,8 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
   }
   rt->engine = options->engine;
   rt->tokenizer = options->tokenizer;
+  rt->chat = options->chat;
+  rt->chat_problem = options->chat_problem;
   rt->defaults = &options->engine->file.facts->generation;
   mailbox_init(&rt->to_worker);
   mailbox_init(&rt->to_step);

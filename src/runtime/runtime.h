@@ -1,6 +1,6 @@
 /* The runtime: requests in, events out, one step thread between them that owns the program, the schedule and every
- * running generation. Threads: callers of submit and cancel (any), one worker that tokenizes, the step thread, and one
- * that hashes the engine file in the background and watches over it. */
+ * running generation. Threads: callers of submit and cancel (any), one worker that renders and tokenizes, the step
+ * thread, and one that hashes the engine file in the background and watches over it. */
 #ifndef SPATE_RUNTIME_RUNTIME_H
 #define SPATE_RUNTIME_RUNTIME_H
 
@@ -13,7 +13,9 @@ struct runtime;
 struct runtime_options {
   struct loaded_engine *engine;      /* borrowed until runtime_free */
   const struct tokenizer *tokenizer; /* borrowed */
-  int32_t max_queue;                 /* requests that may wait besides those that run */
+  const struct chat_template *chat;  /* borrowed; NULL: conversations are refused with *chat_problem */
+  const struct error *chat_problem;
+  int32_t max_queue; /* requests that may wait besides those that run */
   enum schedule_policy policy;
   int32_t batch_delay_ms; /* of SCHEDULE_DYNAMIC */
   bool no_block_reuse;

@@ -9,6 +9,8 @@
 struct runtime {
   struct loaded_engine *engine;
   const struct tokenizer *tokenizer;
+  const struct chat_template *chat; /* NULL: chat_problem says why */
+  const struct error *chat_problem;
   const struct engine_generation *defaults;
   struct request_table table;
   struct hash_key key; /* drawn at the start: of salts, and of what the schedule hashes */

@@ -2,15 +2,23 @@
  */
 #include "base/clock.h"
 #include "runtime/runtime_state.h"
+#include "text/conversation.h"
 
 #include <stdlib.h>
 
 enum { WORKER_WAIT_MS = 1000 };
 
+static bool prompt_encode(const struct runtime *rt, const struct generation *g, struct token_list *list,
+                          struct error *error) {
+  struct slice prompt = slice_make(g->prompt, g->prompt_size);
+  if (!g->chat) return tokenizer_encode(rt->tokenizer, prompt, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, list, error);
+  if (rt->chat) return conversation_encode(rt->chat, prompt, rt->tokenizer, list, error);
+  return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
+}
+
 static bool prompt_tokenize(struct runtime *rt, struct generation *g, struct token_list *list, struct error *error) {
   int32_t max = rt->engine->file.facts->config.max_input_len;
-  struct slice prompt = slice_make(g->prompt, g->prompt_size);
-  if (!tokenizer_encode(rt->tokenizer, prompt, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, list, error)) {
+  if (!prompt_encode(rt, g, list, error)) {
     if (error->code != ERROR_LIMIT) return false;
     return error_set(error, ERROR_LIMIT, "The prompt has more tokens than max_input_len %d: shorten it.", max);
   }

@@ -1,0 +1,14 @@
+/* A conversation as OpenAI's clients send it, to token ids. */
+#ifndef SPATE_TEXT_CONVERSATION_H
+#define SPATE_TEXT_CONVERSATION_H
+
+#include "text/chat_template.h"
+
+/* json: an object with "messages", and perhaps "tools", "add_generation_prompt" (default true) and
+ * "chat_template_kwargs"; other members are ignored. A message's content may be a list of parts of type text: they are
+ * joined, a line end between two. Any thread. ERROR_INVALID when a member is not what it must be or the template
+ * refuses the messages. */
+bool conversation_encode(const struct chat_template *template, struct slice json, const struct tokenizer *tokenizer,
+                         struct token_list *out, struct error *error);
+
+#endif
