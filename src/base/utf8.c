@@ -65,3 +65,9 @@ bool utf8_valid(struct slice text) {
   }
   return true;
 }
+
+size_t utf8_characters(struct slice text) {
+  size_t count = 0;
+  for (size_t i = 0; i < text.size; i++) count += (text.data[i] & 0xc0) != 0x80;
+  return count;
+}

@@ -16,4 +16,7 @@ size_t utf8_complete(struct slice text);
 
 bool utf8_valid(struct slice text);
 
+/* Characters that begin in the text. */
+size_t utf8_characters(struct slice text);
+
 #endif

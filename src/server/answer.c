@@ -3,7 +3,7 @@
 #include "server/answer.h"
 
 #include "base/limits.h"
-#include "server/answer_logprobs.h"
+#include "base/utf8.h"
 #include "server/reply.h"
 
 #include <stdio.h>
@@ -11,62 +11,79 @@
 
 static const char too_slow[] = "The client took its answer too slowly and the request was cancelled.";
 
-struct answer *answer_new(enum answer_form form, uint64_t http_id) {
-  struct answer *answer = calloc(1, sizeof *answer);
+struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int n_choice) {
+  struct answer *answer = calloc(1, sizeof *answer + (size_t)n_choice * sizeof answer->choice[0]);
   if (!answer) return NULL;
   answer->form = form;
   answer->http_id = http_id;
-  buffer_init(&answer->text, LIMIT_RESPONSE_BYTES);
-  buffer_init(&answer->logprobs, LIMIT_RESPONSE_BYTES);
+  answer->n_choice = n_choice;
+  for (int i = 0; i < n_choice; i++) {
+    answer->choice[i] = (struct choice){.answer = answer, .index = i};
+    buffer_init(&answer->choice[i].text, LIMIT_RESPONSE_BYTES);
+    buffer_init(&answer->choice[i].logprobs, LIMIT_RESPONSE_BYTES);
+  }
   return answer;
 }
 
 void answer_free(struct answer *answer) {
   if (!answer) return;
-  buffer_release(&answer->text);
-  buffer_release(&answer->logprobs);
+  for (int i = 0; i < answer->n_choice; i++) {
+    buffer_release(&answer->choice[i].text);
+    buffer_release(&answer->choice[i].logprobs);
+  }
   free(answer);
 }
 
-void answer_want_logprobs(struct answer *answer, const spate_engine *engine) { answer->engine = engine; }
-
-/* With the text, all log-probabilities that wait. */
-static struct answer_part part_make(const struct answer *answer, struct slice text) {
-  return (struct answer_part){
-      .text = text, .has_logprobs = answer->engine != NULL, .logprobs = buffer_slice(&answer->logprobs)};
+struct answer_usage answer_usage_of(const struct answer *answer) {
+  struct answer_usage usage = {0};
+  for (int i = 0; i < answer->n_choice; i++) {
+    usage.prompt_tokens += answer->choice[i].prompt_tokens;
+    usage.cached_tokens += answer->choice[i].cached_tokens;
+    usage.generated_tokens += answer->choice[i].generated_tokens;
+  }
+  return usage;
 }
 
 /* --- streams ----------------------------------------------------------------------------------------------------- */
 
-static void stream_begin(struct answer *answer, struct http_request *request) {
-  if (!answer->begun) reply_stream(request, answer_content_type(answer->form));
-  answer->begun = true;
-}
-
-/* Sends frame and notes whether the client keeps up. */
+/* Sends what was written and notes whether the client keeps up. */
 static void stream_send(struct answer *answer, struct http_request *request, struct buffer *frame) {
-  stream_begin(answer, request);
-  if (http_stream_write(request, buffer_slice(frame)) == HTTP_STOP) answer->stopped = true;
+  if (!answer->begun) reply_stream(request, answer->form->content_type);
+  answer->begun = true;
+  if (frame->size > 0 && http_stream_write(request, buffer_slice(frame)) == HTTP_STOP) answer->stopped = true;
   buffer_release(frame);
 }
 
-static void stream_send_text(struct answer *answer, struct http_request *request, struct slice text) {
+/* What waits of a choice, or nothing when there is nothing to tell. */
+static void choice_send(struct choice *choice, struct http_request *request) {
   struct buffer frame;
+  bool quiet = choice->text.size == 0 && choice->logprobs.size == 0 && !choice->ended;
+  if (choice->told || quiet) return;
   buffer_init(&frame, LIMIT_RESPONSE_BYTES);
-  struct answer_part part = part_make(answer, text);
-  answer_write_piece(&frame, answer->form, &part, answer->end.generated_tokens);
-  buffer_clear(&answer->logprobs);
-  stream_send(answer, request, &frame);
+  choice->answer->form->piece(&frame, choice);
+  choice->begun = true;
+  choice->told = choice->ended;
+  choice->told_characters += utf8_characters(buffer_slice(&choice->text));
+  buffer_clear(&choice->text);
+  buffer_clear(&choice->logprobs);
+  stream_send(choice->answer, request, &frame);
 }
 
-static enum answer_progress stream_finish(struct answer *answer, struct http_request *request, struct slice text) {
+static enum answer_progress stream_fail(struct answer *answer, struct http_request *request, spate_code code,
+                                        struct slice sentence) {
   struct buffer frame;
-  struct answer_part part = part_make(answer, text);
   buffer_init(&frame, LIMIT_RESPONSE_BYTES);
-  if (answer->overflowed)
-    answer_write_failure(&frame, answer->form, slice_text(too_slow), answer->end.generated_tokens);
-  else
-    answer_write_last(&frame, answer->form, &part, &answer->end);
+  answer->form->failure(&frame, answer, code, sentence);
+  stream_send(answer, request, &frame);
+  http_stream_end(request);
+  return ANSWER_OVER;
+}
+
+static enum answer_progress stream_close(struct answer *answer, struct http_request *request) {
+  struct buffer frame;
+  if (answer->n_ended < answer->n_choice) return ANSWER_GOES_ON;
+  buffer_init(&frame, LIMIT_RESPONSE_BYTES);
+  if (answer->form->close) answer->form->close(&frame, answer);
   stream_send(answer, request, &frame);
   http_stream_end(request);
   return ANSWER_OVER;
@@ -74,25 +91,21 @@ static enum answer_progress stream_finish(struct answer *answer, struct http_req
 
 /* --- events ------------------------------------------------------------------------------------------------------ */
 
-static enum answer_progress text_keep(struct answer *answer, struct slice text) {
-  if (answer->overflowed) return ANSWER_GOES_ON;
-  if (buffer_append(&answer->text, text.data, text.size) && !answer->logprobs.failed) return ANSWER_GOES_ON;
-  answer->overflowed = true;
-  return ANSWER_TOO_SLOW;
-}
-
-static enum answer_progress take_text(struct answer *answer, struct http_request *request, struct slice text) {
-  if (answer->form == ANSWER_WHOLE || answer->stopped) return text_keep(answer, text);
-  stream_send_text(answer, request, text);
-  return ANSWER_GOES_ON;
+/* Keeps an event's text and log-probabilities; false when more waits than may. */
+static bool event_keep(struct choice *choice, const spate_event *event) {
+  size_t row = sizeof(spate_logprob) * (size_t)(1 + event->top_logprobs);
+  return buffer_append(&choice->text, event->text, event->text_size) &&
+         buffer_append(&choice->logprobs, event->logprobs, (size_t)event->n_logprobs * row);
 }
 
 static enum answer_progress whole_finish(struct answer *answer, struct http_request *request) {
   struct buffer body;
+  bool cancelled = false;
+  if (answer->n_ended < answer->n_choice) return ANSWER_GOES_ON;
+  for (int i = 0; i < answer->n_choice; i++) cancelled |= answer->choice[i].finish == SPATE_FINISH_CANCELLED;
   buffer_init(&body, LIMIT_RESPONSE_BYTES);
-  struct answer_part part = part_make(answer, buffer_slice(&answer->text));
-  bool cancelled = answer->end.finish == SPATE_FINISH_CANCELLED;
-  if (answer->overflowed || !answer_write_whole(&body, &part, &answer->end))
+  if (!answer->overflowed) answer->form->whole(&body, answer);
+  if (answer->overflowed || body.failed)
     reply_engine_error(request, SPATE_LIMIT, "The answer is larger than one response may be: stream it.");
   else if (cancelled)
     reply_engine_error(request, SPATE_CANCELLED, "The request was cancelled because the server is stopping.");
@@ -102,54 +115,42 @@ static enum answer_progress whole_finish(struct answer *answer, struct http_requ
   return ANSWER_OVER;
 }
 
-static enum answer_progress take_done(struct answer *answer, struct http_request *request, const spate_event *event) {
-  struct slice text = slice_make(event->text, event->text_size);
-  answer->ended = true;
-  answer->end.finish = event->finish;
-  answer->end.prompt_tokens = event->prompt_tokens;
-  if (answer->form == ANSWER_WHOLE || answer->stopped) text_keep(answer, text);
-  if (answer->form == ANSWER_WHOLE) return whole_finish(answer, request);
-  return answer->stopped ? ANSWER_GOES_ON : stream_finish(answer, request, text);
+/* All that waits of all choices, and the end of the stream if that is all. */
+static enum answer_progress stream_go_on(struct answer *answer, struct http_request *request) {
+  if (answer->overflowed)
+    return answer->n_ended < answer->n_choice ? ANSWER_GOES_ON
+                                              : stream_fail(answer, request, SPATE_LIMIT, slice_text(too_slow));
+  for (int i = 0; i < answer->n_choice; i++) choice_send(&answer->choice[i], request);
+  return stream_close(answer, request);
 }
 
 static enum answer_progress take_failure(struct answer *answer, struct http_request *request,
                                          const spate_event *event) {
-  answer->ended = true;
-  if (answer->begun) {
-    struct buffer frame;
-    buffer_init(&frame, LIMIT_RESPONSE_BYTES);
-    struct slice sentence = slice_make(event->text, event->text_size);
-    answer_write_failure(&frame, answer->form, sentence, answer->end.generated_tokens);
-    stream_send(answer, request, &frame);
-    http_stream_end(request);
-  } else {
-    char sentence[512];
-    snprintf(sentence, sizeof sentence, "%.*s", (int)event->text_size, event->text);
-    reply_engine_error(request, event->code, sentence);
-  }
+  char sentence[512];
+  if (answer->begun) return stream_fail(answer, request, event->code, slice_make(event->text, event->text_size));
+  snprintf(sentence, sizeof sentence, "%.*s", (int)event->text_size, event->text);
+  reply_engine_error(request, event->code, sentence);
   return ANSWER_OVER;
 }
 
-enum answer_progress answer_take(struct answer *answer, struct http_request *request, const spate_event *event) {
-  answer->end.generated_tokens = event->generated_tokens;
-  if (answer->engine) answer_logprobs_write(&answer->logprobs, answer->engine, event);
-  switch (event->kind) {
-  case SPATE_TEXT: return take_text(answer, request, slice_make(event->text, event->text_size));
-  case SPATE_DONE: return take_done(answer, request, event);
-  case SPATE_FAILED: break;
-  }
-  return take_failure(answer, request, event);
+enum answer_progress answer_take(struct choice *choice, struct http_request *request, const spate_event *event) {
+  struct answer *answer = choice->answer;
+  if (event->kind == SPATE_FAILED) return take_failure(answer, request, event);
+  bool overflows = !answer->overflowed && !event_keep(choice, event);
+  choice->finish = event->finish;
+  choice->prompt_tokens = event->prompt_tokens;
+  choice->cached_tokens = event->cached_tokens;
+  choice->generated_tokens = event->generated_tokens;
+  if (overflows) answer->overflowed = true;
+  enum answer_progress progress = ANSWER_GOES_ON;
+  if (!answer->form->streams)
+    progress = whole_finish(answer, request);
+  else if (!answer->stopped)
+    progress = stream_go_on(answer, request);
+  return overflows && progress == ANSWER_GOES_ON ? ANSWER_TOO_SLOW : progress;
 }
 
 enum answer_progress answer_drain(struct answer *answer, struct http_request *request) {
   answer->stopped = false;
-  struct buffer waited = answer->text;
-  buffer_init(&answer->text, LIMIT_RESPONSE_BYTES);
-  enum answer_progress progress = ANSWER_GOES_ON;
-  if (answer->ended)
-    progress = stream_finish(answer, request, buffer_slice(&waited));
-  else if (waited.size || answer->logprobs.size)
-    stream_send_text(answer, request, buffer_slice(&waited));
-  buffer_release(&waited);
-  return progress;
+  return stream_go_on(answer, request);
 }

@@ -1,12 +1,18 @@
-/* Log-probabilities as JSON. */
+/* The log-probabilities that wait of a choice as JSON, in the shape of each API. Texts may be parts of characters,
+ * which become U+FFFD; ids and bytes are exact. */
 #ifndef SPATE_SERVER_ANSWER_LOGPROBS_H
 #define SPATE_SERVER_ANSWER_LOGPROBS_H
 
-#include "base/buffer.h"
-#include "spate.h"
+#include "server/answer_form.h"
 
-/* Appends one object for each token of an event, with a comma before it unless out is empty:
- * {"id":…,"token":…,"logprob":…,"top_logprobs":[…]}; the list is there when it was asked for. */
-bool answer_logprobs_write(struct buffer *out, const spate_engine *engine, const spate_event *event);
+/* [{"id":…,"token":…,"logprob":…,"top_logprobs":[…]},…]; the inner list is there when it was asked for. */
+void logprobs_write_native(struct buffer *out, const struct choice *choice);
+
+/* {"content":[{"token":…,"logprob":…,"bytes":[…],"top_logprobs":[…]},…]} */
+void logprobs_write_chat(struct buffer *out, const struct choice *choice);
+
+/* {"tokens":[…],"token_logprobs":[…],"top_logprobs":[{…},…],"text_offset":[…]}; text_start: where this text begins in
+ * the whole text of the choice, in characters. */
+void logprobs_write_completion(struct buffer *out, const struct choice *choice, size_t text_start);
 
 #endif

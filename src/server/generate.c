@@ -1,4 +1,4 @@
-/* From a request for text to a submitted generation; its events answer (server_loop.c). */
+/* From a request for text to submitted generations; their events answer (server_loop.c). */
 #include "server/generate.h"
 
 #include "server/answer.h"
@@ -6,41 +6,153 @@
 #include "server/reply.h"
 #include "server/server_loop.h"
 
+#include <stdio.h>
+#include <time.h>
+
+enum { COMPLETION_MAX_TOKENS = 16 };
+
 static bool accepts_lines(const struct http_request *request) {
   static const char type[] = "application/x-ndjson";
   struct slice accept = http_request_header(request, "accept");
   return accept.data && memmem(accept.data, accept.size, type, sizeof type - 1) != NULL;
 }
 
-static enum answer_form form_choose(const struct http_request *request, bool streaming) {
-  if (!streaming) return ANSWER_WHOLE;
-  return accepts_lines(request) ? ANSWER_NDJSON : ANSWER_SSE;
+static const struct answer_form *form_choose(const struct http_request *request,
+                                             const struct generate_request *wanted) {
+  bool streams = wanted->streaming;
+  switch (wanted->kind) {
+  case REQUEST_COMPLETION: return streams ? &completion_stream : &completion_whole;
+  case REQUEST_CHAT: return streams ? &chat_stream : &chat_whole;
+  default: break;
+  }
+  if (!streams) return &generate_whole;
+  return accepts_lines(request) ? &generate_ndjson : &generate_sse;
 }
 
-static bool request_read(const struct server *server, const struct http_request *request, struct generate_request *out,
-                         struct error *error) {
+static struct answer_facts facts_make(const struct server *server, const struct http_request *request,
+                                      const struct generate_request *wanted) {
+  struct answer_facts facts = {.engine = server->engine,
+                               .model = server->info.name,
+                               .created = (int64_t)time(NULL),
+                               .logprobs = wanted->engine.logprobs,
+                               .top_logprobs = wanted->engine.top_logprobs,
+                               .include_usage = wanted->include_usage};
+  snprintf(facts.id, sizeof facts.id, "%s-%08x%016llx", wanted->kind == REQUEST_CHAT ? "chatcmpl" : "cmpl",
+           server->nonce, (unsigned long long)request->id);
+  return facts;
+}
+
+/* --- choices ----------------------------------------------------------------------------------------------------- */
+
+/* The prompt at the start of a choice's text. */
+static bool prompt_echo(const struct server *server, const spate_request *wanted, struct choice *choice,
+                        spate_error *error) {
+  spate_text text;
+  if (wanted->n_token == 0) return buffer_append(&choice->text, wanted->prompt, wanted->prompt_size);
+  if (!spate_decode(server->engine, wanted->tokens, (size_t)wanted->n_token, &text, error)) return false;
+  buffer_append(&choice->text, text.data, text.size);
+  spate_text_free(&text);
+  return true;
+}
+
+static spate_request choice_request(const struct generate_request *wanted, int index) {
+  spate_request one = wanted->engine;
+  if (wanted->n_prompt == 0) return one;
+  const struct request_prompt *prompt = &wanted->prompt[index];
+  one.prompt = (const char *)prompt->text.data;
+  one.prompt_size = prompt->text.size;
+  one.tokens = prompt->tokens;
+  one.n_token = prompt->n_token;
+  return one;
+}
+
+static bool choices_submit(const struct server *server, struct http_request *request,
+                           const struct generate_request *wanted, spate_error *error) {
+  int n_choice = wanted->n_prompt ? wanted->n_prompt : 1;
+  struct answer *answer = answer_new(form_choose(request, wanted), request->id, n_choice);
+  if (!answer) {
+    *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
+    return false;
+  }
+  answer->facts = facts_make(server, request, wanted);
+  for (int i = 0; i < n_choice && wanted->echo; i++) {
+    spate_request one = choice_request(wanted, i);
+    if (prompt_echo(server, &one, &answer->choice[i], error)) continue;
+    answer_free(answer);
+    return false;
+  }
+  server_loop_begin(request, answer);
+  for (int i = 0; i < n_choice; i++) {
+    spate_request one = choice_request(wanted, i);
+    if (!server_loop_submit(request, i, &one, error)) return false;
+  }
+  return true;
+}
+
+/* --- routes ------------------------------------------------------------------------------------------------------ */
+
+/* OpenAI's clients name a model; there is one. */
+static bool model_known(const struct server *server, struct http_request *request,
+                        const struct generate_request *wanted) {
+  char sentence[320];
+  if (!wanted->model || strcmp(wanted->model, server->info.name) == 0) return true;
+  snprintf(sentence, sizeof sentence, "There is no model \"%.100s\" here; this server has \"%.100s\".", wanted->model,
+           server->info.name);
+  reply_field_error(request, 404, "model", sentence);
+  return false;
+}
+
+static void submit(struct server *server, struct http_request *request, const struct generate_request *wanted) {
+  spate_error refusal;
+  atomic_fetch_add_explicit(&server->metrics.ignored_fields, (unsigned)wanted->n_ignored, memory_order_relaxed);
+  if (model_known(server, request, wanted) && !choices_submit(server, request, wanted, &refusal))
+    reply_engine_error(request, refusal.code, refusal.text);
+}
+
+static spate_request defaults_of(const struct server *server, enum request_kind kind) {
   spate_request defaults;
   spate_request_init(server->engine, &defaults);
-  if (slice_is(request->head.method, "GET"))
-    return generate_request_read_query(out, &defaults, request->head.query, error);
-  return generate_request_read_body(out, &defaults, request->body, error);
+  if (kind == REQUEST_COMPLETION && defaults.max_tokens > COMPLETION_MAX_TOKENS)
+    defaults.max_tokens = COMPLETION_MAX_TOKENS;
+  if (kind == REQUEST_CHAT) defaults.max_tokens = server->info.max_seq_len; /* what the prompt leaves of it */
+  return defaults;
+}
+
+static void body_handle(struct server *server, struct http_request *request, enum request_kind kind) {
+  struct generate_request wanted;
+  struct error error;
+  spate_request defaults = defaults_of(server, kind);
+  if (generate_request_read_body(&wanted, kind, &defaults, request->body, &error))
+    submit(server, request, &wanted);
+  else
+    reply_field_error(request, 400, wanted.param, error.text);
+  generate_request_release(&wanted);
+}
+
+void completion_handle(struct server *server, struct http_request *request) {
+  body_handle(server, request, REQUEST_COMPLETION);
+}
+
+void chat_handle(struct server *server, struct http_request *request) { body_handle(server, request, REQUEST_CHAT); }
+
+static void query_handle(struct server *server, struct http_request *request) {
+  struct generate_request wanted;
+  struct error error;
+  spate_request defaults = defaults_of(server, REQUEST_GENERATE);
+  if (generate_request_read_query(&wanted, &defaults, request->head.query, &error))
+    submit(server, request, &wanted);
+  else
+    reply_error(request, 400, NULL, error.text);
+  generate_request_release(&wanted);
 }
 
 void generate_handle(struct server *server, struct http_request *request) {
   /* A browser's EventSource connects again when a stream ends; 204 tells it to stop, where an answer would generate the
    * text once more. */
-  if (http_request_header(request, "last-event-id").data) {
+  if (http_request_header(request, "last-event-id").data)
     reply(request, 204, NULL, NULL, slice_text(""));
-    return;
-  }
-  struct generate_request wanted;
-  struct error error;
-  spate_error refusal;
-  if (!request_read(server, request, &wanted, &error))
-    reply_error(request, 400, NULL, error.text);
-  else if (!server_loop_submit(request, &wanted.engine, form_choose(request, wanted.streaming), &refusal))
-    reply_engine_error(request, refusal.code, refusal.text);
-  else if (wanted.engine.logprobs)
-    answer_want_logprobs(request->user, server->engine);
-  generate_request_release(&wanted);
+  else if (slice_is(request->head.method, "GET"))
+    query_handle(server, request);
+  else
+    body_handle(server, request, REQUEST_GENERATE);
 }

@@ -1,4 +1,4 @@
-/* POST /generate and GET /generate. */
+/* The routes that generate: GET and POST /generate, POST /v1/completions, POST /v1/chat/completions. */
 #ifndef SPATE_SERVER_GENERATE_H
 #define SPATE_SERVER_GENERATE_H
 
@@ -6,5 +6,7 @@
 #include "server/server_state.h"
 
 void generate_handle(struct server *server, struct http_request *request);
+void completion_handle(struct server *server, struct http_request *request);
+void chat_handle(struct server *server, struct http_request *request);
 
 #endif

@@ -3,160 +3,20 @@
 #include "server/generate_request.h"
 
 #include "http/http_query.h"
-#include "server/request_fields.h"
-
-#include <math.h>
+#include "server/field_value.h"
 
 enum { SENTENCE_PART_MAX = 256 };
 
-/* --- values into the request ------------------------------------------------------------------------------------- */
-
-/* Whole numbers may be written as reals (1.0): JSON does not tell them apart. */
-static bool value_is_number(const json_t *value, bool whole, double *number) {
-  *number = json_number_value(value);
-  return json_is_number(value) && (!whole || *number == floor(*number));
-}
-
-static bool number_within(const struct request_field *field, double number) {
-  return (field->above_min ? number > field->min : number >= field->min) && number <= field->max;
-}
-
-static bool store_prompt(struct generate_request *request, const json_t *value) {
-  if (!json_is_string(value)) return false;
-  request->engine.prompt = json_string_value(value);
-  request->engine.prompt_size = json_string_length(value);
-  return true;
-}
-
-static bool store_bool(bool *out, const json_t *value) {
-  *out = json_is_true(value);
-  return json_is_boolean(value);
-}
-
-static bool store_int(const struct request_field *field, int *out, const json_t *value) {
-  double number;
-  if (!value_is_number(value, true, &number) || !number_within(field, number)) return false;
-  *out = (int)number;
-  return true;
-}
-
-static bool store_float(const struct request_field *field, float *out, const json_t *value) {
-  double number;
-  if (!value_is_number(value, false, &number) || !number_within(field, number)) return false;
-  *out = (float)number;
-  return *out > field->min || !field->above_min; /* a number above the minimum may round to it */
-}
-
-static bool store_seed(struct generate_request *request, const json_t *value) {
-  if (!json_is_integer(value) || json_integer_value(value) < 0) return false;
-  request->engine.has_seed = true;
-  request->engine.seed = (uint64_t)json_integer_value(value);
-  return true;
-}
-
-/* An array of `count` entries in the place of the field's pointer and count; NULL when there are more than may be. The
- * arena is as large as all lists can be, so that it is only full when memory is short. */
-static void *list_make(struct generate_request *request, const struct request_field *field, size_t count, size_t size) {
-  if (count > (size_t)field->max) return NULL;
-  void *list = arena_array(&request->lists, count + 1, size);
-  *(void **)(void *)((char *)request + field->offset) = list;
-  *(int *)(void *)((char *)request + field->count_offset) = (int)count;
-  return list;
-}
-
-static bool store_text(const char **out, const json_t *value) {
-  if (!json_is_string(value)) return false;
-  struct slice text = json_slice(value);
-  *out = json_string_value(value);
-  return text.size >= 1 && text.size <= LIMIT_STOP_BYTES && !memchr(text.data, 0, text.size);
-}
-
-static bool store_texts(struct generate_request *request, const struct request_field *field, const json_t *value) {
-  bool one = !json_is_array(value);
-  const char **texts = list_make(request, field, one ? 1 : json_array_size(value), sizeof *texts);
-  if (!texts) return false;
-  if (one) return store_text(texts, value);
-  for (size_t i = 0; i < json_array_size(value); i++)
-    if (!store_text(&texts[i], json_array_get(value, i))) return false;
-  return true;
-}
-
-static bool store_tokens(struct generate_request *request, const struct request_field *field, const json_t *value) {
-  if (!json_is_array(value)) return false;
-  int32_t *tokens = list_make(request, field, json_array_size(value), sizeof *tokens);
-  for (size_t i = 0; tokens && i < json_array_size(value); i++) {
-    const json_t *id = json_array_get(value, i);
-    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX) return false;
-    tokens[i] = (int32_t)json_integer_value(id);
-  }
-  return tokens != NULL;
-}
-
-/* Digits alone, of an int32_t. */
-static bool token_parse(struct slice text, int32_t *token) {
-  int64_t number = 0;
-  for (size_t i = 0; i < text.size; i++) {
-    if (text.data[i] < '0' || text.data[i] > '9' || number > INT32_MAX) return false;
-    number = number * 10 + (text.data[i] - '0');
-  }
-  *token = (int32_t)number;
-  return text.size > 0 && number <= INT32_MAX;
-}
-
-static bool store_biases(struct generate_request *request, const struct request_field *field, json_t *value) {
-  if (!json_is_object(value)) return false;
-  spate_logit_bias *bias = list_make(request, field, json_object_size(value), sizeof *bias);
-  for (void *at = bias ? json_object_iter(value) : NULL; at; at = json_object_iter_next(value, at), bias++) {
-    double number = json_number_value(json_object_iter_value(at));
-    struct slice name = slice_make(json_object_iter_key(at), json_object_iter_key_len(at));
-    if (!json_is_number(json_object_iter_value(at)) || !(fabs(number) <= LIMIT_LOGIT_BIAS) ||
-        !token_parse(name, &bias->token))
-      return false;
-    bias->bias = (float)number;
-  }
-  return bias != NULL;
-}
-
-static bool store(struct generate_request *request, const struct request_field *field, json_t *value) {
-  void *place = (char *)request + field->offset;
-  switch (field->type) {
-  case FIELD_PROMPT: return store_prompt(request, value);
-  case FIELD_BOOL: return store_bool(place, value);
-  case FIELD_INT: return store_int(field, place, value);
-  case FIELD_FLOAT: return store_float(field, place, value);
-  case FIELD_SEED: return store_seed(request, value);
-  case FIELD_TEXTS: return store_texts(request, field, value);
-  case FIELD_TOKENS: return store_tokens(request, field, value);
-  case FIELD_BIASES: return store_biases(request, field, value);
-  case FIELD_ONE: return json_number_value(value) == 1;
-  case FIELD_LATER: break;
-  }
-  return false;
-}
-
 /* --- sentences --------------------------------------------------------------------------------------------------- */
 
-/* Numbers and booleans by value, the rest by kind: a string may be a megabyte. */
-static void value_describe(const json_t *value, struct buffer *out) {
-  switch (json_typeof(value)) {
-  case JSON_OBJECT: buffer_text(out, "an object"); break;
-  case JSON_ARRAY: buffer_text(out, "a list"); break;
-  case JSON_STRING: buffer_text(out, "a string"); break;
-  case JSON_INTEGER: buffer_print(out, "%lld", (long long)json_integer_value(value)); break;
-  case JSON_REAL: json_write_number(out, json_real_value(value)); break;
-  case JSON_TRUE: buffer_text(out, "true"); break;
-  case JSON_FALSE: buffer_text(out, "false"); break;
-  case JSON_NULL: buffer_text(out, "null"); break;
-  }
-}
-
-static bool refuse_value(const struct request_field *field, const json_t *value, struct error *error) {
+static bool refuse_value(const struct request_field *field, const json_t *value, struct slice name,
+                         struct error *error) {
   struct buffer actual, expected;
   buffer_init(&actual, SENTENCE_PART_MAX);
   buffer_init(&expected, SENTENCE_PART_MAX);
-  value_describe(value, &actual);
+  field_value_describe(value, &actual);
   request_field_expect(field, &expected);
-  error_set(error, ERROR_INVALID, "%s is %.*s, expected %.*s.", field->name, SLICE_ARGS(buffer_slice(&actual)),
+  error_set(error, ERROR_INVALID, "%.*s is %.*s, expected %.*s.", SLICE_ARGS(name), SLICE_ARGS(buffer_slice(&actual)),
             SLICE_ARGS(buffer_slice(&expected)));
   buffer_release(&actual);
   buffer_release(&expected);
@@ -164,7 +24,7 @@ static bool refuse_value(const struct request_field *field, const json_t *value,
 }
 
 static bool refuse_unknown(struct slice name, struct error *error) {
-  const struct request_field *nearest = request_field_nearest(name);
+  const struct request_field *nearest = request_field_nearest(name, REQUEST_GENERATE);
   if (nearest)
     return error_set(error, ERROR_INVALID, "There is no field \"%.*s\"; did you mean \"%s\"?", SLICE_ARGS(name),
                      nearest->name);
@@ -172,59 +32,100 @@ static bool refuse_unknown(struct slice name, struct error *error) {
                    SLICE_ARGS(name));
 }
 
+static const char *example(enum request_kind kind) {
+  return kind == REQUEST_CHAT ? "{\"messages\": [{\"role\": \"user\", \"content\": \"...\"}]}"
+                              : "{\"prompt\": \"...\"}";
+}
+
 /* --- the whole --------------------------------------------------------------------------------------------------- */
 
+/* A field that does not exist: a mistake to tell at /generate, while OpenAI's clients send more than we know. */
+static bool read_unknown(struct generate_request *request, struct slice name, struct error *error) {
+  if (request->kind == REQUEST_GENERATE) return refuse_unknown(name, error);
+  request->n_ignored++;
+  return true;
+}
+
 /* One member of the object. *seen has a bit for each field that was there, so that an alias is not a second value. */
-static bool read_member(struct generate_request *request, struct slice name, json_t *value, uint32_t *seen,
+static bool read_member(struct generate_request *request, struct slice name, json_t *value, uint64_t *seen,
                         struct error *error) {
   int n_field;
-  const struct request_field *field = request_field_find(name);
-  if (!field) return refuse_unknown(name, error);
-  uint32_t bit = UINT32_C(1) << (field - request_fields(&n_field));
+  const struct request_field *field = request_field_find(name, request->kind);
+  if (!field) return read_unknown(request, name, error);
+  uint64_t bit = UINT64_C(1) << (field - request_fields(&n_field));
+  request->param = slice_is(name, field->name) ? field->name : field->alias;
   if (*seen & bit)
     return error_set(error, ERROR_INVALID, "%s is there twice: as \"%s\" and as \"%s\"; send one.", field->name,
                      field->name, field->alias);
   *seen |= bit;
-  if (field->type == FIELD_LATER) return error_set(error, ERROR_UNSUPPORTED, "%s", field->description);
   bool left_out = json_is_null(value) && !field->required; /* many clients send null for "not set" */
-  return left_out || store(request, field, value) || refuse_value(field, value, error);
+  if (field->type == FIELD_LATER && (!left_out || request->kind == REQUEST_GENERATE))
+    return error_set(error, ERROR_UNSUPPORTED, "%s", field->description);
+  return left_out || field_store(request, field, value) || refuse_value(field, value, name, error);
 }
 
-static bool check_required(uint32_t seen, struct error *error) {
+static bool check_required(struct generate_request *request, uint64_t seen, struct error *error) {
   int n_field;
   const struct request_field *fields = request_fields(&n_field);
-  for (int i = 0; i < n_field; i++)
-    if (fields[i].required && !(seen & UINT32_C(1) << i))
-      return error_set(error, ERROR_INVALID, "%s is missing: send it as a string.", fields[i].name);
+  for (int i = 0; i < n_field; i++) {
+    if (!fields[i].required || !(fields[i].kinds & (unsigned)request->kind) || seen & UINT64_C(1) << i) continue;
+    request->param = fields[i].name;
+    return error_set(error, ERROR_INVALID, "%s is missing: send it as a %s.", fields[i].name,
+                     fields[i].type == FIELD_MESSAGES ? "list" : "string");
+  }
+  return true;
+}
+
+/* What fields say together. */
+static bool check_together(struct generate_request *request, struct error *error) {
+  spate_request *engine = &request->engine;
+  if (engine->top_k < 0) engine->top_k = 0; /* both switch it off */
+  request->param = "top_logprobs";
+  if (engine->top_logprobs != 0 && !engine->logprobs)
+    return error_set(error, ERROR_INVALID, "top_logprobs is %d and logprobs is not true: set both.",
+                     engine->top_logprobs);
+  request->param = "stream_options";
+  if (request->has_stream_options && !request->streaming)
+    return error_set(error, ERROR_INVALID, "stream_options are for streams: set stream to true, or leave them out.");
+  request->param = "echo";
+  if (request->echo && request->completion_logprobs >= 0)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "echo with logprobs needs those of the prompt, which do not exist yet: leave one of them out.");
+  if (request->completion_logprobs >= 0) {
+    engine->logprobs = true;
+    engine->top_logprobs = request->completion_logprobs;
+  }
+  request->param = NULL;
   return true;
 }
 
 static bool read_object(struct generate_request *request, struct error *error) {
   if (!json_is_object(request->json))
-    return error_set(error, ERROR_INVALID, "The body is not a JSON object: send {\"prompt\": \"...\"}.");
-  uint32_t seen = 0;
+    return error_set(error, ERROR_INVALID, "The body is not a JSON object: send %s.", example(request->kind));
+  uint64_t seen = 0;
   for (void *at = json_object_iter(request->json); at; at = json_object_iter_next(request->json, at)) {
     struct slice name = slice_make(json_object_iter_key(at), json_object_iter_key_len(at));
     if (!read_member(request, name, json_object_iter_value(at), &seen, error)) return false;
   }
-  if (!check_required(seen, error)) return false;
-  if (request->engine.top_k < 0) request->engine.top_k = 0; /* both switch it off */
-  if (request->engine.top_logprobs == 0 || request->engine.logprobs) return true;
-  return error_set(error, ERROR_INVALID, "top_logprobs is %d and logprobs is not true: set both.",
-                   request->engine.top_logprobs);
+  return check_required(request, seen, error) && check_together(request, error);
 }
 
-static void request_init(struct generate_request *request, const spate_request *defaults) {
-  *request = (struct generate_request){.engine = *defaults};
-  arena_init(&request->lists, LIMIT_BODY_BYTES);
+static void request_init(struct generate_request *request, enum request_kind kind, const spate_request *defaults) {
+  *request = (struct generate_request){.engine = *defaults, .kind = kind, .completion_logprobs = -1};
+  arena_init(&request->lists, 4 * (size_t)LIMIT_BODY_BYTES); /* an entry takes at least two bytes of a body */
 }
 
-bool generate_request_read_body(struct generate_request *request, const spate_request *defaults, struct slice body,
-                                struct error *error) {
-  request_init(request, defaults);
-  if (body.size == 0) return error_set(error, ERROR_INVALID, "The body is empty: send {\"prompt\": \"...\"}.");
+bool generate_request_read_body(struct generate_request *request, enum request_kind kind, const spate_request *defaults,
+                                struct slice body, struct error *error) {
+  request_init(request, kind, defaults);
+  if (body.size == 0) return error_set(error, ERROR_INVALID, "The body is empty: send %s.", example(kind));
   request->json = json_parse(body, error);
-  return request->json && read_object(request, error);
+  if (!request->json || !read_object(request, error)) return false;
+  if (kind != REQUEST_CHAT) return true;
+  request->engine.chat = true;
+  request->engine.prompt = (const char *)body.data;
+  request->engine.prompt_size = body.size;
+  return true;
 }
 
 void generate_request_release(struct generate_request *request) {
@@ -237,7 +138,7 @@ void generate_request_release(struct generate_request *request) {
 /* The JSON value that a query's text stands for: a string where the field takes strings, else what the text is when
  * read as JSON. NULL: the text is not UTF-8. */
 static json_t *value_of_text(const struct request_field *field, struct slice text) {
-  bool is_string = field->type == FIELD_PROMPT || field->type == FIELD_TEXTS;
+  bool is_string = field->type == FIELD_PROMPT || field->type == FIELD_TEXTS || field->type == FIELD_NAME;
   json_t *value = is_string ? NULL : json_loadb((const char *)text.data, text.size, JSON_DECODE_ANY, NULL);
   return value ? value : json_stringn((const char *)text.data, text.size);
 }
@@ -256,7 +157,7 @@ static bool object_add(json_t *object, const struct request_field *field, json_t
 }
 
 static bool pair_read(json_t *object, struct slice name, struct slice text, struct error *error) {
-  const struct request_field *field = request_field_find(name);
+  const struct request_field *field = request_field_find(name, REQUEST_GENERATE);
   if (!field) return refuse_unknown(name, error);
   json_t *value = value_of_text(field, text);
   if (!value) return error_set(error, ERROR_INVALID, "%s is not valid UTF-8 in the query.", field->name);
@@ -277,7 +178,7 @@ static bool query_add(json_t *object, struct slice name, struct slice text, stru
 
 bool generate_request_read_query(struct generate_request *request, const spate_request *defaults, struct slice query,
                                  struct error *error) {
-  request_init(request, defaults);
+  request_init(request, REQUEST_GENERATE, defaults);
   request->json = json_object();
   struct slice name, value;
   while (http_query_next(&query, &name, &value))

@@ -79,5 +79,9 @@ static void requests_write(const struct http_metrics *metrics, struct buffer *ou
 
 bool http_metrics_write(const struct http_metrics *metrics, struct buffer *out) {
   requests_write(metrics, out);
+  buffer_print(out,
+               "# HELP http_ignored_fields_total Fields of OpenAI requests that are not known here.\n"
+               "# TYPE http_ignored_fields_total counter\nhttp_ignored_fields_total %llu\n",
+               (unsigned long long)atomic_load_explicit(&metrics->ignored_fields, memory_order_relaxed));
   return metric_write(&metrics->registry, out);
 }

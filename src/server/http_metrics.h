@@ -5,12 +5,13 @@
 #include "base/metric.h"
 #include "http/http_server.h"
 
-enum { METRIC_STATUSES = 17, METRIC_METHODS = 5, METRIC_HANDLERS = 9 };
+enum { METRIC_STATUSES = 17, METRIC_METHODS = 5, METRIC_HANDLERS = 14 };
 
 struct http_metrics {
   _Atomic uint64_t requests[METRIC_HANDLERS][METRIC_METHODS][METRIC_STATUSES];
   struct metric duration[METRIC_HANDLERS], size_in[METRIC_HANDLERS], size_out[METRIC_HANDLERS];
   char labels[METRIC_HANDLERS][48];
+  _Atomic uint64_t ignored_fields; /* of OpenAI requests: sent and not known here */
   struct metric_registry registry;
 };
 

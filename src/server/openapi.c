@@ -10,6 +10,10 @@
 
 /* --- fields ------------------------------------------------------------------------------------------------------ */
 
+static bool field_told(const struct request_field *field, enum request_kind kind) {
+  return (field->kinds & (unsigned)kind) && field->type != FIELD_LATER;
+}
+
 static void write_range(const struct request_field *field, struct buffer *out) {
   buffer_text(out, field->above_min ? ",\"exclusiveMinimum\":" : ",\"minimum\":");
   json_write_number(out, field->min);
@@ -17,31 +21,37 @@ static void write_range(const struct request_field *field, struct buffer *out) {
   json_write_number(out, field->max);
 }
 
+#define TOKEN_IDS "{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"integer\",\"minimum\":0}}"
+
+/* Of fields that hold more than one value; each %d is the field's max. */
+static const char *const list_schemas[] = {
+    [FIELD_PROMPTS] =
+        "\"oneOf\":[{\"type\":\"string\"}," TOKEN_IDS ",{\"type\":\"array\",\"minItems\":1,\"maxItems\":%d,"
+        "\"items\":{\"oneOf\":[{\"type\":\"string\"}," TOKEN_IDS "]}}]",
+    [FIELD_MESSAGES] = "\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"object\",\"properties\":{\"role\":{"
+                       "\"type\":\"string\"},\"content\":{}}}",
+    [FIELD_TEXTS] =
+        "\"oneOf\":[{\"type\":\"string\",\"minLength\":1},{\"type\":\"array\",\"items\":{\"type\":\"string\","
+        "\"minLength\":1},\"maxItems\":%d}]",
+    [FIELD_TOKENS] = "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0},\"maxItems\":%d",
+    [FIELD_BIASES] = "\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[0-9]+$\"},\"maxProperties\":%d,"
+                     "\"additionalProperties\":{\"type\":\"number\",\"minimum\":-100,\"maximum\":100}",
+    [FIELD_STREAM_OPTIONS] = "\"type\":\"object\",\"properties\":{\"include_usage\":{\"type\":\"boolean\"}}",
+    [FIELD_FORMAT] = "\"type\":\"object\",\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"text\"}}",
+};
+_Static_assert(LIMIT_LOGIT_BIAS == 100, "the schema above names the limit");
+
 static void write_list_schema(const struct request_field *field, struct buffer *out) {
-  switch (field->type) {
-  case FIELD_TEXTS:
-    buffer_print(out,
-                 "\"oneOf\":[{\"type\":\"string\",\"minLength\":1},{\"type\":\"array\",\"items\":{\"type\":\"string\","
-                 "\"minLength\":1},\"maxItems\":%d}]",
-                 (int)field->max);
-    break;
-  case FIELD_TOKENS:
-    buffer_print(out, "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0},\"maxItems\":%d",
-                 (int)field->max);
-    break;
-  case FIELD_BIASES:
-    buffer_print(out,
-                 "\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[0-9]+$\"},\"maxProperties\":%d,"
-                 "\"additionalProperties\":{\"type\":\"number\",\"minimum\":-%d,\"maximum\":%d}",
-                 (int)field->max, LIMIT_LOGIT_BIAS, LIMIT_LOGIT_BIAS);
-    break;
-  default: break;
-  }
+  const char *schema = list_schemas[field->type], *mark = strstr(schema, "%d");
+  size_t before = mark ? (size_t)(mark - schema) : strlen(schema);
+  buffer_append(out, schema, before);
+  if (mark) buffer_print(out, "%d%s", (int)field->max, mark + 2);
 }
 
 static void write_schema(const struct request_field *field, struct buffer *out) {
   switch (field->type) {
   case FIELD_PROMPT: buffer_text(out, "\"type\":\"string\""); break;
+  case FIELD_NAME: buffer_print(out, "\"type\":\"string\",\"minLength\":1,\"maxLength\":%d", (int)field->max); break;
   case FIELD_BOOL: buffer_text(out, "\"type\":\"boolean\""); break;
   case FIELD_INT:
     buffer_text(out, "\"type\":\"integer\"");
@@ -52,11 +62,9 @@ static void write_schema(const struct request_field *field, struct buffer *out) 
     write_range(field, out);
     break;
   case FIELD_SEED: buffer_text(out, "\"type\":\"integer\",\"format\":\"int64\",\"minimum\":0"); break;
-  case FIELD_TEXTS:
-  case FIELD_TOKENS:
-  case FIELD_BIASES: write_list_schema(field, out); break;
   case FIELD_ONE: buffer_text(out, "\"type\":\"integer\",\"const\":1"); break;
   case FIELD_LATER: break;
+  default: write_list_schema(field, out); break;
   }
 }
 
@@ -75,9 +83,9 @@ static void write_parameters(struct buffer *out) {
   int n_field;
   const struct request_field *fields = request_fields(&n_field);
   buffer_text(out, "\"parameters\":[");
-  for (int i = 0; i < n_field; i++) {
-    if (fields[i].type == FIELD_LATER) continue;
-    buffer_print(out, "%s{\"name\":\"%s\",\"in\":\"query\",\"required\":%s,", i ? "," : "", fields[i].name,
+  for (int i = 0, n = 0; i < n_field; i++) {
+    if (!field_told(&fields[i], REQUEST_GENERATE)) continue;
+    buffer_print(out, "%s{\"name\":\"%s\",\"in\":\"query\",\"required\":%s,", n++ ? "," : "", fields[i].name,
                  fields[i].required ? "true" : "false");
     write_description(&fields[i], out);
     buffer_text(out, ",\"schema\":{");
@@ -87,21 +95,37 @@ static void write_parameters(struct buffer *out) {
   buffer_text(out, "],");
 }
 
-static void write_body(struct buffer *out) {
-  buffer_text(out, "\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":"
-                   "{\"$ref\":\"#/components/schemas/GenerateRequest\"}}}},");
+static const char *schema_name(enum request_kind kind) {
+  if (kind == REQUEST_COMPLETION) return "Completion";
+  return kind == REQUEST_CHAT ? "ChatCompletion" : "Generate";
 }
 
-static void write_request_schema(struct buffer *out) {
+static void write_body(const struct route *route, struct buffer *out) {
+  buffer_text(out, "\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":");
+  if (route->kind)
+    buffer_print(out, "{\"$ref\":\"#/components/schemas/%sRequest\"}", schema_name(route->kind));
+  else
+    buffer_text(out, route->body_schema);
+  buffer_text(out, "}}},");
+}
+
+/* OpenAI's clients are taken by the names that they use: stream, not streaming. */
+static const char *name_for(const struct request_field *field, enum request_kind kind) {
+  return kind != REQUEST_GENERATE && field->alias ? field->alias : field->name;
+}
+
+static void write_request_schema(enum request_kind kind, struct buffer *out) {
   int n_field;
   const struct request_field *fields = request_fields(&n_field);
-  buffer_text(out, "\"GenerateRequest\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":[");
+  buffer_print(out, "\"%sRequest\":{\"type\":\"object\",\"additionalProperties\":%s,\"required\":[", schema_name(kind),
+               kind == REQUEST_GENERATE ? "false" : "true");
   for (int i = 0, n = 0; i < n_field; i++)
-    if (fields[i].required) buffer_print(out, "%s\"%s\"", n++ ? "," : "", fields[i].name);
+    if (fields[i].required && field_told(&fields[i], kind))
+      buffer_print(out, "%s\"%s\"", n++ ? "," : "", fields[i].name);
   buffer_text(out, "],\"properties\":{");
-  for (int i = 0; i < n_field; i++) {
-    if (fields[i].type == FIELD_LATER) continue;
-    buffer_print(out, "%s\"%s\":{", i ? "," : "", fields[i].name);
+  for (int i = 0, n = 0; i < n_field; i++) {
+    if (!field_told(&fields[i], kind)) continue;
+    buffer_print(out, "%s\"%s\":{", n++ ? "," : "", name_for(&fields[i], kind));
     write_schema(&fields[i], out);
     buffer_text(out, ",");
     write_description(&fields[i], out);
@@ -129,7 +153,7 @@ static const char answer_schemas[] =
     "Logprobs\"},\"finished\":{\"type\":\"boolean\"},\"generated_tokens\":{\"type\":\"integer\"},"
     "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},\"finish_reason\":{\"type\":\"string\"},"
     "\"error\":{\"type\":\"string\"}}},"
-    "\"Error\":{\"type\":\"object\",\"properties\":{\"error\":{\"type\":\"string\"}}}";
+    "\"Error\":{\"type\":\"object\",\"properties\":{\"error\":{\"type\":[\"string\",\"object\"]}}}";
 
 static const char answer_content[] =
     "\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/GenerateAnswer\"}},"
@@ -137,12 +161,16 @@ static const char answer_content[] =
     "\"application/x-ndjson\":{\"schema\":{\"$ref\":\"#/components/schemas/GeneratePiece\"}}";
 
 static void write_operation(const struct route *route, enum method method, bool first, struct buffer *out) {
-  bool takes_fields = (route->methods & 1u << METHOD_POST) != 0;
+  bool generates = route->kind == REQUEST_GENERATE;
   const char *name = method == METHOD_POST ? "post" : "get";
   buffer_print(out, "%s\"%s\":{\"summary\":\"%s\",", first ? "" : ",", name, route->summary);
-  if (takes_fields) method == METHOD_POST ? write_body(out) : write_parameters(out);
+  if (method == METHOD_POST) write_body(route, out);
+  if (generates && method == METHOD_GET) write_parameters(out);
+  if (strchr(route->path, '{'))
+    buffer_text(out, "\"parameters\":[{\"name\":\"model\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":"
+                     "\"string\"}}],");
   buffer_text(out, "\"responses\":{\"200\":{\"description\":\"OK\",\"content\":{");
-  if (takes_fields)
+  if (generates)
     buffer_text(out, answer_content);
   else
     buffer_print(out, "\"%s\":{}", route->content_type);
@@ -169,8 +197,24 @@ bool openapi_write(struct buffer *out) {
     write_path(&routes[i], out);
   }
   buffer_text(out, "},\"components\":{\"schemas\":{");
-  write_request_schema(out);
+  write_request_schema(REQUEST_GENERATE, out);
+  buffer_text(out, ",");
+  write_request_schema(REQUEST_COMPLETION, out);
+  buffer_text(out, ",");
+  write_request_schema(REQUEST_CHAT, out);
   return buffer_print(out, ",%s}}}", answer_schemas);
+}
+
+/* Where a field is taken, when not everywhere. */
+static const char *kinds_text(unsigned kinds) {
+  switch (kinds) {
+  case REQUEST_GENERATE: return " Only `/generate`.";
+  case REQUEST_COMPLETION: return " Only `/v1/completions`.";
+  case REQUEST_CHAT: return " Only `/v1/chat/completions`.";
+  case REQUEST_GENERATE | REQUEST_CHAT: return " Not `/v1/completions`.";
+  case REQUEST_COMPLETION | REQUEST_CHAT: return " Not `/generate`.";
+  default: return "";
+  }
 }
 
 bool request_fields_markdown(struct buffer *out) {
@@ -183,10 +227,13 @@ bool request_fields_markdown(struct buffer *out) {
     if (fields[i].alias) buffer_print(out, " or `%s`", fields[i].alias);
     buffer_text(out, " | ");
     request_field_expect(&fields[i], out);
-    buffer_print(out, " | %s | %s |\n", fields[i].fallback ? fields[i].fallback : "(required)", fields[i].description);
+    buffer_print(out, " | %s | %s%s |\n", fields[i].fallback ? fields[i].fallback : "(required)", fields[i].description,
+                 kinds_text(fields[i].kinds));
   }
   buffer_text(out, "\nKnown and refused with a sentence:");
   for (int i = 0; i < n_field; i++)
     if (fields[i].type == FIELD_LATER) buffer_print(out, " `%s`", fields[i].name);
-  return buffer_text(out, ". Any other field is an error that names the nearest one.\n");
+  return buffer_text(out,
+                     ". Any other field of `/generate` is an error that names the nearest one; OpenAI's paths ignore "
+                     "it and count it (`http_ignored_fields_total`).\n");
 }

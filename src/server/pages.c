@@ -56,13 +56,33 @@ void version_handle(struct server *server, struct http_request *request) {
   page_send(request, 200, JSON_CONTENT_TYPE, &page);
 }
 
+static void model_write(const struct server *server, struct buffer *page) {
+  buffer_text(page, "{\"id\":");
+  json_write_string(page, slice_text(server->info.name));
+  buffer_print(page, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"spate\",\"max_model_len\":%d}",
+               (long long)server->info.created, server->info.max_seq_len);
+}
+
 void models_handle(struct server *server, struct http_request *request) {
   struct buffer page;
   buffer_init(&page, PAGE_MAX);
-  buffer_text(&page, "{\"object\":\"list\",\"data\":[{\"id\":");
-  json_write_string(&page, slice_text(server->info.name));
-  buffer_print(&page, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"spate\",\"max_model_len\":%d}]}",
-               (long long)server->info.created, server->info.max_seq_len);
+  buffer_text(&page, "{\"object\":\"list\",\"data\":[");
+  model_write(server, &page);
+  buffer_text(&page, "]}");
+  page_send(request, 200, JSON_CONTENT_TYPE, &page);
+}
+
+void model_handle(struct server *server, struct http_request *request) {
+  static const char prefix[] = "/v1/models/";
+  struct slice path = request->head.path;
+  struct slice name = slice_make(path.data + sizeof prefix - 1, path.size - (sizeof prefix - 1));
+  struct buffer page;
+  if (!slice_is(name, server->info.name)) {
+    reply_field_error(request, 404, "model", "There is no such model here: /v1/models names the one that is served.");
+    return;
+  }
+  buffer_init(&page, PAGE_MAX);
+  model_write(server, &page);
   page_send(request, 200, JSON_CONTENT_TYPE, &page);
 }
 

@@ -12,6 +12,7 @@ void live_handle(struct server *server, struct http_request *request);
 void ready_handle(struct server *server, struct http_request *request);
 void version_handle(struct server *server, struct http_request *request);
 void models_handle(struct server *server, struct http_request *request);
+void model_handle(struct server *server, struct http_request *request);
 void metrics_handle(struct server *server, struct http_request *request);
 void openapi_handle(struct server *server, struct http_request *request);
 

@@ -1,7 +1,9 @@
 /* Answers, and the table from the engine's error codes to HTTP. */
 #include "server/reply.h"
 
+#include "base/limits.h"
 #include "http/head_gate.h"
+#include "server/openai_text.h"
 
 #include <stdio.h>
 
@@ -48,9 +50,28 @@ void reply(struct http_request *request, int status, const char *content_type, c
   http_respond(request, status, content_type, headers_join(request, headers, text), body);
 }
 
-void reply_error(struct http_request *request, int status, const char *headers, const char *sentence) {
+/* OpenAI's object on OpenAI's paths. */
+static void error_send(struct http_request *request, int status, const char *headers, const char *field,
+                       const char *sentence) {
   char text[HEADERS_MAX];
-  http_respond_error(request, status, headers_join(request, headers, text), sentence);
+  headers = headers_join(request, headers, text);
+  if (!slice_starts(request->head.path, "/v1/")) {
+    http_respond_error(request, status, headers, sentence);
+    return;
+  }
+  struct buffer body;
+  buffer_init(&body, LIMIT_RESPONSE_BYTES);
+  openai_write_error(&body, status, field, slice_text(sentence));
+  http_respond(request, status, JSON_CONTENT_TYPE, headers, buffer_slice(&body));
+  buffer_release(&body);
+}
+
+void reply_error(struct http_request *request, int status, const char *headers, const char *sentence) {
+  error_send(request, status, headers, NULL, sentence);
+}
+
+void reply_field_error(struct http_request *request, int status, const char *field, const char *sentence) {
+  error_send(request, status, NULL, field, sentence);
 }
 
 void reply_stream(struct http_request *request, const char *content_type) {

@@ -12,6 +12,10 @@ void reply(struct http_request *request, int status, const char *content_type, c
 void reply_error(struct http_request *request, int status, const char *headers, const char *sentence);
 void reply_stream(struct http_request *request, const char *content_type);
 
+/* The same of a client's mistake in a field (NULL: in none). On OpenAI's paths errors are OpenAI's objects, which name
+ * the field; elsewhere they are {"error": sentence}. */
+void reply_field_error(struct http_request *request, int status, const char *field, const char *sentence);
+
 /* Answers an engine's error: the status comes from the one table that maps codes to it. */
 void reply_engine_error(struct http_request *request, spate_code code, const char *sentence);
 

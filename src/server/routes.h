@@ -3,17 +3,20 @@
 #define SPATE_SERVER_ROUTES_H
 
 #include "http/http_request.h"
+#include "server/request_fields.h"
 #include "server/server_state.h"
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_OPTIONS, METHOD_OTHER, METHOD_COUNT };
-enum { ROUTE_COUNT = 8, ROUTE_NONE = ROUTE_COUNT };
+enum { ROUTE_COUNT = 13, ROUTE_NONE = ROUTE_COUNT };
 
 struct route {
-  const char *path;
+  const char *path;                   /* what follows a "{" stands for any text */
   unsigned methods;                   /* bits of 1 << enum method; OPTIONS is always answered */
   bool open;                          /* answered without an API key too */
   const char *summary, *content_type; /* of what GET or POST returns, for /openapi.json */
   void (*handle)(struct server *server, struct http_request *request);
+  enum request_kind kind;  /* of routes that generate; 0: none */
+  const char *body_schema; /* of POST, as JSON, where the table of fields does not tell it */
 };
 
 extern const struct route routes[ROUTE_COUNT];

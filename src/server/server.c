@@ -6,6 +6,7 @@
 #include "server/server_loop.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 enum { KEEP_ALIVE_MAX = 86400 };
 
@@ -78,6 +79,7 @@ static bool server_start(struct server *server, const struct server_options *opt
   server->info.size = sizeof server->info;
   spate_info(server->engine, &server->info);
   http_metrics_init(&server->metrics);
+  if (getrandom(&server->nonce, sizeof server->nonce, 0) < 0) server->nonce = 0; /* ids need not be secret */
   struct http_options http = http_options_of(options);
   server->http = http_server_open(&http, &callbacks, server, error);
   return server->http != NULL;

@@ -1,5 +1,6 @@
-/* From the inbox to the answers. An answer is in the table until the engine's last event; request->user points to it
- * until the response is complete or the client gone; whoever lets go last frees it. */
+/* From the inbox to the answers. A choice is in the table from its submission to the engine's last event; request->user
+ * points to its answer until the response is complete or the client gone (then the answer is detached). Whoever lets go
+ * last frees the answer. */
 #include "server/server_loop.h"
 
 #include "server/answer.h"
@@ -16,48 +17,64 @@ enum {
 struct server_loop {
   struct server *server;
   spate_inbox *inbox;
-  struct answer *bucket[N_BUCKET];
+  struct choice *bucket[N_BUCKET]; /* choices by engine id */
 };
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
 
-static struct answer **place_find(struct server_loop *own, uint64_t engine_id) {
-  struct answer **place = &own->bucket[engine_id % N_BUCKET];
+static struct choice **place_find(struct server_loop *own, uint64_t engine_id) {
+  struct choice **place = &own->bucket[engine_id % N_BUCKET];
   while (*place && (*place)->engine_id != engine_id) place = &(*place)->next;
   return place;
 }
 
-static void table_add(struct server_loop *own, struct answer *answer) {
-  struct answer **bucket = &own->bucket[answer->engine_id % N_BUCKET];
-  answer->next = *bucket;
-  *bucket = answer;
+static void table_add(struct server_loop *own, struct choice *choice) {
+  struct choice **bucket = &own->bucket[choice->engine_id % N_BUCKET];
+  choice->next = *bucket;
+  *bucket = choice;
 }
 
-static void answer_end(struct server_loop *own, struct answer *answer) {
+/* Frees an answer that nobody points to any more. */
+static void answer_settle(struct server_loop *own, struct answer *answer) {
+  if (!answer->detached || answer->n_ended < answer->n_choice) return;
   atomic_fetch_sub(&own->server->running, 1);
   answer_free(answer);
+}
+
+static void choices_cancel(struct server_loop *own, struct answer *answer) {
+  for (int i = 0; i < answer->n_choice; i++)
+    if (!answer->choice[i].ended) spate_cancel(own->server->engine, answer->choice[i].engine_id);
+}
+
+/* The response is complete, or nobody waits for it. */
+static void answer_detach(struct server_loop *own, struct answer *answer) {
+  answer->detached = true;
+  choices_cancel(own, answer);
+  answer_settle(own, answer);
 }
 
 /* --- events ------------------------------------------------------------------------------------------------------ */
 
 static void event_handle(struct http_loop *loop, struct server_loop *own, const spate_event *event) {
-  struct answer **place = place_find(own, event->id), *answer = *place;
-  assert(answer); /* it is there from submission to its last event */
-  bool last = event->kind != SPATE_TEXT;
-  if (last) *place = answer->next;
-  struct http_request *request = http_find(loop, answer->http_id);
-  if (!request) { /* the client has left, or is leaving: then server_loop_close comes and finds it ended */
-    if (last && answer->left)
-      answer_end(own, answer);
-    else
-      answer->ended = last;
+  struct choice **place = place_find(own, event->id), *choice = *place;
+  assert(choice); /* it is there from submission to its last event */
+  struct answer *answer = choice->answer;
+  if (event->kind != SPATE_TEXT) {
+    *place = choice->next;
+    choice->ended = true;
+    answer->n_ended++;
+  }
+  if (answer->detached) {
+    answer_settle(own, answer);
     return;
   }
-  enum answer_progress progress = answer_take(answer, request, event);
-  if (progress == ANSWER_TOO_SLOW && !last) spate_cancel(own->server->engine, event->id);
+  struct http_request *request = http_find(loop, answer->http_id);
+  if (!request) return; /* its connection is closing: server_loop_close comes */
+  enum answer_progress progress = answer_take(choice, request, event);
+  if (progress == ANSWER_TOO_SLOW) choices_cancel(own, answer);
   if (progress != ANSWER_OVER) return;
   request->user = NULL;
-  answer_end(own, answer);
+  answer_detach(own, answer);
 }
 
 static void inbox_readable(struct http_loop *loop, void *argument) {
@@ -90,9 +107,11 @@ void server_loop_stop(struct http_loop *loop) {
   spate_inbox_free(own->inbox);
   for (int i = 0; i < N_BUCKET; i++) {
     while (own->bucket[i]) {
-      struct answer *answer = own->bucket[i];
-      own->bucket[i] = answer->next;
-      answer_end(own, answer);
+      struct choice *choice = own->bucket[i];
+      own->bucket[i] = choice->next;
+      choice->answer->n_ended++;
+      choice->answer->detached = true; /* every connection is closed */
+      answer_settle(own, choice->answer);
     }
   }
   free(own);
@@ -100,41 +119,37 @@ void server_loop_stop(struct http_loop *loop) {
 
 /* --- requests ---------------------------------------------------------------------------------------------------- */
 
-bool server_loop_submit(struct http_request *request, const spate_request *wanted, enum answer_form form,
-                        spate_error *error) {
+void server_loop_begin(struct http_request *request, struct answer *answer) {
   struct server_loop *own = http_loop_user(request->loop);
-  struct answer *answer = answer_new(form, request->id);
-  if (!answer) {
-    *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
-    return false;
-  }
-  answer->engine_id = spate_submit(own->server->engine, own->inbox, wanted, error);
-  if (!answer->engine_id) {
-    answer_free(answer);
-    return false;
-  }
   atomic_fetch_add(&own->server->running, 1);
-  table_add(own, answer);
   request->user = answer;
-  return true;
+}
+
+bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error) {
+  struct server_loop *own = http_loop_user(request->loop);
+  struct answer *answer = request->user;
+  struct choice *choice = &answer->choice[index];
+  choice->engine_id = spate_submit(own->server->engine, own->inbox, wanted, error);
+  if (choice->engine_id) {
+    table_add(own, choice);
+    return true;
+  }
+  for (int i = index; i < answer->n_choice; i++) answer->choice[i].ended = true; /* they have never begun */
+  answer->n_ended += answer->n_choice - index;
+  request->user = NULL;
+  answer_detach(own, answer);
+  return false;
 }
 
 void server_loop_drain(struct http_request *request) {
   struct answer *answer = request->user;
   if (!answer || answer_drain(answer, request) != ANSWER_OVER) return;
   request->user = NULL;
-  answer_end(http_loop_user(request->loop), answer);
+  answer_detach(http_loop_user(request->loop), answer);
 }
 
 void server_loop_close(struct http_request *request) {
-  struct server_loop *own = http_loop_user(request->loop);
   struct answer *answer = request->user;
   request->user = NULL;
-  if (!answer) return;
-  if (answer->ended) {
-    answer_end(own, answer);
-    return;
-  }
-  answer->left = true;
-  spate_cancel(own->server->engine, answer->engine_id);
+  if (answer) answer_detach(http_loop_user(request->loop), answer);
 }

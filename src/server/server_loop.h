@@ -4,16 +4,20 @@
 #define SPATE_SERVER_SERVER_LOOP_H
 
 #include "http/http_server.h"
-#include "server/answer_text.h"
+#include "server/answer.h"
 #include "server/server_state.h"
 
 /* First and last on the loop's thread. The server is borrowed. */
 bool server_loop_start(struct http_loop *loop, struct server *server, struct error *error);
 void server_loop_stop(struct http_loop *loop);
 
-/* Submits a generation whose events will answer the request. False when the engine refuses it: nothing is answered. */
-bool server_loop_submit(struct http_request *request, const spate_request *wanted, enum answer_form form,
-                        spate_error *error);
+/* The request will be answered by this answer, which it owns from now on, as soon as all of its choices are submitted.
+ */
+void server_loop_begin(struct http_request *request, struct answer *answer);
+
+/* Submits the next choice of the request's answer. False when the engine refuses it: nothing is answered, the answer is
+ * gone, and what it has submitted is cancelled. */
+bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error);
 
 void server_loop_drain(struct http_request *request); /* its client has taken all output */
 void server_loop_close(struct http_request *request); /* its client is gone */

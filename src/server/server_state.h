@@ -15,6 +15,7 @@ struct server {
   struct access access;
   struct http_server *http;
   struct http_metrics metrics;
+  uint32_t nonce; /* in ids of answers, so that two servers' ids differ */
   atomic_bool draining;
   atomic_int running; /* answers that are not complete */
 };

@@ -67,7 +67,7 @@ class Options(spate_server.EngineCase):
                                {"Authorization": "Bearer first,second"}, {"Authorization": "Basic first"}):
                     status, headers, body = server.get(path, header)
                     self.assertEqual((status, headers["WWW-Authenticate"]), (401, "Bearer"), (path, header))
-                    self.assertIn("Authorization: Bearer KEY", json.loads(body)["error"])
+                    self.assertIn("Authorization: Bearer KEY", str(json.loads(body)["error"]))
             for key in ("first", "second"):
                 header = {"Authorization": f"bearer {key}"}
                 self.assertEqual(server.get("/version", header)[0], 200)

@@ -11,7 +11,7 @@ static const spate_request defaults = {
     .size = sizeof defaults, .max_tokens = 256, .temperature = 0.7f, .top_p = 0.9f, .top_k = 40};
 
 static bool read_body(struct generate_request *request, const char *body, struct error *error) {
-  return generate_request_read_body(request, &defaults, slice_text(body), error);
+  return generate_request_read_body(request, REQUEST_GENERATE, &defaults, slice_text(body), error);
 }
 
 static bool read_query(struct generate_request *request, const char *query, struct error *error) {

@@ -1,0 +1,78 @@
+/* How a route speaks: the bytes of whole answers, of the pieces of streams, and of failures in them. Forms are pure:
+ * they read the answer and append to a buffer. generate_form.c has those of /generate, completion_form.c and
+ * chat_form.c OpenAI's. */
+#ifndef SPATE_SERVER_ANSWER_FORM_H
+#define SPATE_SERVER_ANSWER_FORM_H
+
+#include "base/buffer.h"
+#include "spate.h"
+
+struct answer;
+
+/* One of the texts that answer a request. */
+struct choice {
+  struct choice *next;    /* in its loop's table */
+  struct answer *answer;  /* that it is part of */
+  uint64_t engine_id;     /* of spate_submit; 0: not submitted */
+  int index;              /* in the answer */
+  bool begun, ended;      /* a piece of it is out; the engine's last event has come */
+  bool told;              /* its last piece is out */
+  size_t told_characters; /* of its text, in earlier pieces */
+  struct buffer text;     /* not sent yet: all so far, of a whole answer */
+  struct buffer logprobs; /* spate_logprob [tokens of text][1 + top_logprobs] */
+  spate_finish finish;
+  int prompt_tokens, cached_tokens, generated_tokens;
+};
+
+struct answer_form {
+  const char *content_type;
+  bool streams;
+  /* All choices have ended. */
+  void (*whole)(struct buffer *out, const struct answer *answer);
+  /* The rest of a streaming form: a choice's waiting text (the last of it once it has ended) as a framed object, */
+  void (*piece)(struct buffer *out, const struct choice *choice);
+  /* what ends a stream that fails, */
+  void (*failure)(struct buffer *out, const struct answer *answer, spate_code code, struct slice sentence);
+  /* and what follows the last piece; NULL: nothing. */
+  void (*close)(struct buffer *out, const struct answer *answer);
+};
+
+/* What forms may tell beside the texts. Strings are borrowed from the server but for the id. */
+struct answer_facts {
+  const spate_engine *engine; /* tells tokens' texts */
+  const char *model;
+  char id[40];
+  int64_t created;
+  bool logprobs; /* were asked for */
+  int top_logprobs;
+  bool include_usage;
+};
+
+struct answer {
+  uint64_t http_id; /* finds the request, while its client is there */
+  const struct answer_form *form;
+  struct answer_facts facts;
+  bool begun;      /* the stream's head is out */
+  bool stopped;    /* the client is slow: text waits */
+  bool overflowed; /* more waited than may */
+  bool detached;   /* the response is complete or the client gone: nobody but the choices points here */
+  int n_choice, n_ended;
+  struct choice choice[];
+};
+
+extern const struct answer_form generate_whole, generate_sse, generate_ndjson;
+extern const struct answer_form completion_whole, completion_stream, chat_whole, chat_stream;
+
+/* Token counts over all choices: prompts and the part of them that was found in the cache, and generated ones. */
+struct answer_usage {
+  int prompt_tokens, cached_tokens, generated_tokens;
+};
+
+struct answer_usage answer_usage_of(const struct answer *answer);
+
+/* Tokens of a choice whose log-probabilities wait. */
+static inline size_t choice_logprobs(const struct choice *choice) {
+  return choice->logprobs.size / (sizeof(spate_logprob) * (size_t)(1 + choice->answer->facts.top_logprobs));
+}
+
+#endif

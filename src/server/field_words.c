@@ -1,0 +1,82 @@
+/* What the lines of the field table say in words, and which name a wrong one may mean. */
+#include "base/json.h"
+#include "base/limits.h"
+#include "server/request_fields.h"
+
+#include <inttypes.h>
+
+enum { NAME_MAX_COMPARED = 32 };
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Insertions, deletions and changes that turn one name into the other. */
+static size_t edit_distance(struct slice given, const char *name) {
+  size_t row[NAME_MAX_COMPARED + 1];
+  for (size_t i = 0; i <= given.size; i++) row[i] = i;
+  for (size_t n = 1; *name; name++, n++) {
+    size_t diagonal = row[0];
+    row[0] = n;
+    for (size_t i = 1; i <= given.size; i++) {
+      size_t changed = diagonal + (given.data[i - 1] != (uint8_t)*name);
+      diagonal = row[i];
+      row[i] = least(changed, least(row[i], row[i - 1]) + 1);
+    }
+  }
+  return row[given.size];
+}
+
+const struct request_field *request_field_nearest(struct slice name, enum request_kind kind) {
+  if (name.size > NAME_MAX_COMPARED) return NULL;
+  int n_field;
+  const struct request_field *fields = request_fields(&n_field), *nearest = NULL;
+  size_t least_distance = name.size / 2 + 1;
+  for (int i = 0; i < n_field; i++) {
+    if (!(fields[i].kinds & (unsigned)kind)) continue;
+    size_t distance = edit_distance(name, fields[i].name);
+    if (distance >= least_distance) continue;
+    least_distance = distance;
+    nearest = &fields[i];
+  }
+  return nearest;
+}
+
+static void expect_range(const struct request_field *field, struct buffer *out) {
+  buffer_text(out, field->above_min ? " above " : " from ");
+  json_write_number(out, field->min);
+  buffer_text(out, field->above_min ? " and up to " : " to ");
+  json_write_number(out, field->max);
+}
+
+void request_field_expect(const struct request_field *field, struct buffer *out) {
+  switch (field->type) {
+  case FIELD_PROMPT: buffer_text(out, "a string"); break;
+  case FIELD_PROMPTS:
+    buffer_print(out, "a string, a list of token ids, or a list of 1 to %d strings or such lists", (int)field->max);
+    break;
+  case FIELD_MESSAGES: buffer_text(out, "a list of objects, at least one"); break;
+  case FIELD_NAME: buffer_print(out, "a string of 1 to %d bytes without U+0000", (int)field->max); break;
+  case FIELD_STREAM_OPTIONS: buffer_text(out, "an object whose include_usage is true or false"); break;
+  case FIELD_FORMAT: buffer_text(out, "an object whose type is \"text\"; nothing else exists yet"); break;
+  case FIELD_BOOL: buffer_text(out, "true or false"); break;
+  case FIELD_INT:
+    buffer_text(out, "a whole number");
+    expect_range(field, out);
+    break;
+  case FIELD_FLOAT:
+    buffer_text(out, "a number");
+    expect_range(field, out);
+    break;
+  case FIELD_SEED: buffer_print(out, "a whole number from 0 to %" PRId64, INT64_MAX); break;
+  case FIELD_TEXTS:
+    buffer_print(out, "a string or a list of up to %d strings, each of 1 to %d bytes and without U+0000",
+                 (int)field->max, LIMIT_STOP_BYTES);
+    break;
+  case FIELD_TOKENS: buffer_print(out, "a list of up to %d token ids", (int)field->max); break;
+  case FIELD_BIASES:
+    buffer_print(out, "an object of up to %d token ids, each with a number from -%d to %d", (int)field->max,
+                 LIMIT_LOGIT_BIAS, LIMIT_LOGIT_BIAS);
+    break;
+  case FIELD_ONE: buffer_text(out, "1: more does not exist yet"); break;
+  case FIELD_LATER: buffer_text(out, "nothing"); break;
+  }
+}

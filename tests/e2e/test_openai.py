@@ -1,0 +1,186 @@
+"""OpenAI's routes as clients use them, and the sentence and field of each mistake."""
+import json
+
+import spate_server
+from spate_server import JSON, Server, sse_objects
+
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+
+
+class OpenAI(spate_server.EngineCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = Server(cls.engine, backend="cpu")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        super().tearDownClass()
+
+    def ask(self, path, **fields):
+        status, headers, body = self.server.request("POST", path, json.dumps(fields), JSON)
+        return status, headers, body
+
+    def answer(self, path, **fields):
+        status, _, body = self.ask(path, **fields)
+        self.assertEqual(status, 200, body)
+        return json.loads(body)
+
+    def stream(self, path, **fields):
+        status, headers, body = self.ask(path, stream=True, **fields)
+        self.assertEqual(status, 200, body)
+        self.assertTrue(headers["Content-Type"].startswith("text/event-stream"))
+        self.assertTrue(body.endswith(b"data: [DONE]\n\n"), body[-100:])
+        return sse_objects(body.removesuffix(b"data: [DONE]\n\n"))
+
+    # ---- completions
+
+    def test_completion_is_what_generate_gives(self):
+        native = self.server.generate(prompt="Once upon", max_tokens=12, seed=5)
+        whole = self.answer("/v1/completions", model="tiny", prompt="Once upon", max_tokens=12, seed=5)
+        self.assertEqual((whole["object"], whole["model"]), ("text_completion", "tiny"))
+        self.assertEqual(whole["choices"], [{"index": 0, "text": native["text"], "logprobs": None, "finish_reason": "length"}])
+        usage = whole["usage"]
+        self.assertEqual(usage["total_tokens"], usage["prompt_tokens"] + 12)
+        pieces = self.stream("/v1/completions", prompt="Once upon", max_tokens=12, seed=5)
+        self.assertEqual("".join(p["choices"][0]["text"] for p in pieces), native["text"])
+        self.assertEqual([p["choices"][0]["finish_reason"] for p in pieces][-1], "length")
+        self.assertEqual(self.answer("/v1/completions", prompt="a")["usage"]["completion_tokens"], 16)
+
+    def test_prompts_of_every_kind(self):
+        ids = [self.token_ids(text) for text in ("Once", "upon a")]
+        texts = [self.server.generate(prompt=p, max_tokens=6, temperature=0)["text"] for p in ("Once", "upon a")]
+        for prompt in (["Once", "upon a"], ids):
+            whole = self.answer("/v1/completions", prompt=prompt, max_tokens=6, temperature=0)
+            self.assertEqual([c["text"] for c in whole["choices"]], texts)
+            self.assertEqual([c["index"] for c in whole["choices"]], [0, 1])
+            self.assertEqual(whole["usage"]["completion_tokens"], 12)
+            merged = ["", ""]
+            for piece in self.stream("/v1/completions", prompt=prompt, max_tokens=6, temperature=0):
+                merged[piece["choices"][0]["index"]] += piece["choices"][0]["text"]
+            self.assertEqual(merged, texts)
+        one = self.answer("/v1/completions", prompt=ids[0], max_tokens=6, temperature=0, echo=True)
+        self.assertEqual(one["choices"][0]["text"], "Once" + texts[0])
+
+    def test_completion_logprobs(self):
+        choice = self.answer("/v1/completions", prompt="Once", max_tokens=5, temperature=0, logprobs=2)["choices"][0]
+        logprobs = choice["logprobs"]
+        self.assertEqual({len(logprobs[k]) for k in ("tokens", "token_logprobs", "top_logprobs", "text_offset")}, {5})
+        for token, value, top in zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"]):
+            self.assertEqual(max(top.values()), value)
+        pieces = self.stream("/v1/completions", prompt="Once", max_tokens=5, temperature=0, logprobs=2)
+        together = [o for p in pieces for o in p["choices"][0]["logprobs"]["text_offset"]]
+        self.assertEqual(together, logprobs["text_offset"])
+
+    def test_one_bad_prompt_of_many(self):
+        long = [1] * (spate_server.Engine.MAX_SEQ_LEN + 1)
+        status, _, body = self.ask("/v1/completions", prompt=[[1, 2], long, [3]], max_tokens=100)
+        self.assertEqual(status, 400, body)
+        spate_server.wait_for(lambda: self.server.metric("llm_requests_running") == 0, "the others are cancelled")
+
+    # ---- chat
+
+    def test_chat(self):
+        whole = self.answer("/v1/chat/completions", messages=CHAT, max_tokens=8, seed=3)
+        message = whole["choices"][0]["message"]
+        self.assertEqual((whole["object"], message["role"], whole["choices"][0]["finish_reason"]),
+                         ("chat.completion", "assistant", "length"))
+        pieces = self.stream("/v1/chat/completions", messages=CHAT, max_completion_tokens=8, seed=3,
+                             stream_options={"include_usage": True})
+        self.assertEqual(pieces[0]["choices"][0]["delta"]["role"], "assistant")
+        self.assertNotIn("role", pieces[1]["choices"][0]["delta"])
+        self.assertEqual("".join(p["choices"][0]["delta"]["content"] for p in pieces[:-1]), message["content"])
+        self.assertEqual(pieces[-1]["choices"], [])
+        self.assertEqual(pieces[-1]["usage"]["completion_tokens"], 8)
+        self.assertEqual(len({p["id"] for p in pieces}), 1)
+
+    def test_chat_is_its_template(self):
+        """The prompt is what /tokenize says of the messages, and parts are one content."""
+        tokens = json.loads(self.ask("/tokenize", messages=CHAT)[2])["tokens"]
+        raw = self.answer("/v1/completions", prompt=tokens, max_tokens=6, temperature=0)
+        parts = [CHAT[0], {"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
+        for messages in (CHAT, parts):
+            chat = self.answer("/v1/chat/completions", messages=messages, max_tokens=6, temperature=0)
+            self.assertEqual(chat["choices"][0]["message"]["content"], raw["choices"][0]["text"])
+            self.assertEqual(chat["usage"]["prompt_tokens"], len(tokens))
+
+    def test_chat_logprobs(self):
+        choice = self.answer("/v1/chat/completions", messages=CHAT, max_tokens=4, temperature=0, logprobs=True,
+                             top_logprobs=3)["choices"][0]
+        for token in choice["logprobs"]["content"]:
+            self.assertEqual(len(token["top_logprobs"]), 3)
+            self.assertEqual(token["top_logprobs"][0]["logprob"], token["logprob"])
+            self.assertEqual(bytes(token["bytes"]).decode(errors="replace"), token["token"])
+
+    # ---- tokens
+
+    def token_ids(self, text):
+        return json.loads(self.ask("/tokenize", prompt=text)[2])["tokens"]
+
+    def test_tokens_there_and_back(self):
+        for text in ("Once upon a time", "", "über 😀"):
+            ids = self.token_ids(text)
+            status, _, body = self.ask("/detokenize", tokens=ids)
+            self.assertEqual((status, json.loads(body)["prompt"]), (200, text))
+
+    # ---- mistakes
+
+    def test_refused(self):
+        chat, completion = "/v1/chat/completions", "/v1/completions"
+        user = [{"role": "user", "content": "a"}]
+        for path, fields, status, param, sentence in (
+            (completion, {}, 400, "prompt", "prompt is missing: send it as a string."),
+            (chat, {}, 400, "messages", "messages is missing: send it as a list."),
+            (chat, {"messages": []}, 400, "messages", "messages is a list, expected a list of objects, at least one."),
+            (chat, {"messages": ["a"]}, 400, "messages", "messages is a list, expected a list of objects, at least one."),
+            (completion, {"prompt": []}, 400, "prompt",
+             "prompt is a list, expected a string, a list of token ids, or a list of 1 to 64 strings or such lists."),
+            (completion, {"prompt": ["a", 5]}, 400, "prompt",
+             "prompt is a list, expected a string, a list of token ids, or a list of 1 to 64 strings or such lists."),
+            (completion, {"prompt": "a", "model": "gpt"}, 404, "model",
+             'There is no model "gpt" here; this server has "tiny".'),
+            (completion, {"prompt": "a", "temperature": "hot"}, 400, "temperature",
+             "temperature is a string, expected a number from 0 to 100."),
+            (chat, {"messages": user, "n": 2}, 400, "n", "n is 2, expected 1: more does not exist yet."),
+            (chat, {"messages": user, "tools": []}, 400, "tools", "Tools do not exist yet: leave tools out."),
+            (chat, {"messages": user, "stream_options": {}}, 400, "stream_options",
+             "stream_options are for streams: set stream to true, or leave them out."),
+            (chat, {"messages": user, "top_logprobs": 2}, 400, "top_logprobs",
+             "top_logprobs is 2 and logprobs is not true: set both."),
+            (chat, {"messages": user, "response_format": {"type": "json_object"}}, 400, "response_format",
+             'response_format is an object, expected an object whose type is "text"; nothing else exists yet.'),
+            (chat, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, None,
+             'messages[0].content[0] is of type "image_url"; only text exists yet.'),
+            (completion, {"prompt": "a", "echo": True, "logprobs": 1}, 400, "echo",
+             "echo with logprobs needs those of the prompt, which do not exist yet: leave one of them out."),
+            (completion, {"prompt": [-1]}, 400, "prompt",
+             "prompt is a list, expected a string, a list of token ids, or a list of 1 to 64 strings or such lists."),
+            ("/tokenize", {}, 400, None, "prompt is missing or no string: send it, or messages."),
+            ("/detokenize", {"tokens": [1.5]}, 400, None, "tokens is missing or no list of token ids."),
+        ):
+            with self.subTest(path=path, fields=fields):
+                got, _, body = self.ask(path, **fields)
+                error = json.loads(body)["error"]
+                if path.startswith("/v1/"):
+                    self.assertEqual((got, error["code"], error["param"], error["message"]), (status, status, param, sentence))
+                else:
+                    self.assertEqual((got, error), (status, sentence))
+
+    def test_unknown_fields_are_counted(self):
+        before = self.server.metric("http_ignored_fields_total")
+        self.answer("/v1/chat/completions", messages=CHAT, max_tokens=1, user="me", store=True, tools=None)
+        self.assertEqual(self.server.metric("http_ignored_fields_total"), before + 2)
+
+    def test_cached_tokens(self):
+        prompt = "the same long beginning of a prompt, " * 8
+        first = self.answer("/v1/completions", prompt=prompt, max_tokens=1)["usage"]
+        again = self.answer("/v1/completions", prompt=prompt, max_tokens=1)["usage"]
+        salted = self.answer("/v1/completions", prompt=prompt, max_tokens=1, cache_salt="other")["usage"]
+        cached = [u["prompt_tokens_details"]["cached_tokens"] for u in (first, again, salted)]
+        self.assertEqual((cached[0], cached[2]), (0, 0))
+        self.assertGreaterEqual(cached[1], again["prompt_tokens"] - 16)
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)

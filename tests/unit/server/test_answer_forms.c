@@ -1,0 +1,147 @@
+/* The bytes of answers, in the form of each route. */
+#include "server/answer.h"
+
+#include "base/limits.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+/* An answer of some choices that have waiting text, the last of it when ended. */
+static struct answer *answer_make(const struct answer_form *form, int n_choice, const char *const *text, bool ended) {
+  struct answer *answer = answer_new(form, 1, n_choice);
+  answer->facts = (struct answer_facts){.model = "m \"1\"", .id = "id-1", .created = 12};
+  for (int i = 0; i < n_choice; i++) {
+    struct choice *choice = &answer->choice[i];
+    buffer_text(&choice->text, text[i]);
+    choice->ended = ended;
+    choice->finish = i == 0 ? SPATE_FINISH_LENGTH : SPATE_FINISH_STOP;
+    choice->prompt_tokens = 3, choice->generated_tokens = 2, choice->cached_tokens = i;
+  }
+  return answer;
+}
+
+/* What a form writes of it is this; the answer is freed. */
+static void whole_check(struct answer *answer, const char *expected) {
+  struct buffer out;
+  buffer_init(&out, 4096);
+  answer->form->whole(&out, answer);
+  assert_false(out.failed);
+  buffer_append(&out, "", 1);
+  assert_string_equal(out.data, expected);
+  buffer_release(&out);
+  answer_free(answer);
+}
+
+static void piece_check(struct answer *answer, int index, const char *expected) {
+  struct buffer out;
+  buffer_init(&out, 4096);
+  answer->form->piece(&out, &answer->choice[index]);
+  assert_false(out.failed);
+  buffer_append(&out, "", 1);
+  assert_string_equal(out.data, expected);
+  buffer_release(&out);
+}
+
+static void end_check(struct answer *answer, bool fails, const char *expected) {
+  struct buffer out;
+  buffer_init(&out, 4096);
+  if (fails)
+    answer->form->failure(&out, answer, SPATE_DEVICE, slice_text("Why."));
+  else
+    answer->form->close(&out, answer);
+  buffer_append(&out, "", 1);
+  assert_string_equal(out.data, expected);
+  buffer_release(&out);
+}
+
+#define ONE(text) ((const char *const[]){text})
+#define USAGE     "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_tokens\":0}}"
+
+static void test_generate(void **state) {
+  (void)state;
+  whole_check(answer_make(&generate_whole, 1, ONE("a \"b\"\n\x1b\xff"), true),
+              "{\"text\":\"a \\\"b\\\"\\n\\u001b\xEF\xBF\xBD\"," USAGE ",\"finish_reason\":\"length\"}");
+  struct answer *answer = answer_make(&generate_sse, 1, ONE("a\r\n\nb"), false);
+  piece_check(answer, 0, "data: {\"text\":\"a\\r\\n\\nb\",\"finished\":false,\"generated_tokens\":2}\n\n");
+  end_check(answer, true, "data: {\"text\":\"\",\"finished\":true,\"generated_tokens\":2,\"error\":\"Why.\"}\n\n");
+  answer_free(answer);
+  answer = answer_make(&generate_ndjson, 1, ONE("a\n"), false);
+  piece_check(answer, 0, "{\"text\":\"a\\n\",\"finished\":false,\"generated_tokens\":2}\n");
+  answer->choice[0].ended = true;
+  buffer_clear(&answer->choice[0].text);
+  piece_check(answer, 0,
+              "{\"text\":\"\",\"finished\":true,\"generated_tokens\":2," USAGE ",\"finish_reason\":\"length\"}\n");
+  end_check(answer, true, "{\"text\":\"\",\"finished\":true,\"generated_tokens\":2,\"error\":\"Why.\"}\n");
+  answer_free(answer);
+}
+
+#define HEAD(object)                                                                                                   \
+  "{\"id\":\"id-1\",\"object\":\"" object "\",\"created\":12,\"model\":\"m "                                           \
+  "\\\"1\\\"\",\"system_fingerprint\":\"spate-"
+#define VERSION SPATE_VERSION "\""
+
+static void test_completion(void **state) {
+  (void)state;
+  whole_check(answer_make(&completion_whole, 2, (const char *const[]){"a", "b"}, true),
+              HEAD("text_completion") VERSION ",\"choices\":[{\"index\":0,\"text\":\"a\",\"logprobs\":null,"
+                                              "\"finish_reason\":\"length\"},{\"index\":1,\"text\":\"b\","
+                                              "\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{"
+                                              "\"prompt_tokens\":6,\"completion_tokens\":4,\"total_tokens\":10,"
+                                              "\"prompt_tokens_details\":{\"cached_tokens\":1}}}");
+  struct answer *answer = answer_make(&completion_stream, 1, ONE("a"), false);
+  piece_check(answer, 0,
+              "data: " HEAD("text_completion") VERSION ",\"choices\":[{\"index\":0,\"text\":\"a\",\"logprobs\":null,"
+                                                       "\"finish_reason\":null}]}\n\n");
+  end_check(answer, false, "data: [DONE]\n\n");
+  end_check(answer, true,
+            "data: {\"error\":{\"message\":\"Why.\",\"type\":\"ServiceUnavailableError\",\"param\":null,"
+            "\"code\":503}}\n\ndata: [DONE]\n\n");
+  answer_free(answer);
+}
+
+static void test_chat(void **state) {
+  (void)state;
+  whole_check(answer_make(&chat_whole, 1, ONE("a"), true),
+              HEAD("chat.completion") VERSION ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+                                              "\"content\":\"a\",\"refusal\":null},\"logprobs\":null,"
+                                              "\"finish_reason\":\"length\"}],\"usage\":{\"prompt_tokens\":3,"
+                                              "\"completion_tokens\":2,\"total_tokens\":5,"
+                                              "\"prompt_tokens_details\":{\"cached_tokens\":0}}}");
+  struct answer *answer = answer_make(&chat_stream, 1, ONE("a"), false);
+  answer->facts.include_usage = true;
+  piece_check(answer, 0,
+              "data: " HEAD("chat.completion.chunk") VERSION
+              ",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"a\"},"
+              "\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n");
+  answer->choice[0].begun = answer->choice[0].ended = true;
+  piece_check(answer, 0,
+              "data: " HEAD("chat.completion.chunk") VERSION
+              ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"logprobs\":null,"
+              "\"finish_reason\":\"length\"}],\"usage\":null}\n\n");
+  end_check(answer, false,
+            "data: " HEAD("chat.completion.chunk") VERSION
+            ",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,"
+            "\"total_tokens\":5,\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\ndata: [DONE]\n\n");
+  answer_free(answer);
+}
+
+/* A full buffer is marked, so that the answer is refused. */
+static void test_no_room(void **state) {
+  (void)state;
+  struct answer *answer = answer_make(&chat_stream, 1, ONE("a"), false);
+  struct buffer out;
+  buffer_init(&out, 8);
+  answer->form->piece(&out, &answer->choice[0]);
+  assert_true(out.failed);
+  buffer_release(&out);
+  answer_free(answer);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_generate), cmocka_unit_test(test_completion),
+                                     cmocka_unit_test(test_chat), cmocka_unit_test(test_no_room)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
