@@ -36,6 +36,7 @@ static void call_handler(struct http_connection *connection) {
   const struct http_shared *shared = connection->loop->shared;
   uv_timer_stop(&connection->deadline);
   connection->state = CONNECTION_ANSWER;
+  if (connection->input.size == 0) buffer_release(&connection->input); /* an answer may take long */
   connection->request->body = buffer_slice(&connection->body);
   connection->handled = true;
   shared->callbacks.handle(connection->request, shared->user);

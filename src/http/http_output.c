@@ -2,7 +2,8 @@
  * buffer that collects behind it. */
 #include "http/http_connection.h"
 
-/* A client that takes nothing for stall_ms is let go; one that takes something gets stall_ms more. */
+/* A client that takes less than LIMIT_STALL_BYTES (and not all) in stall_ms is let go; one that takes them gets
+ * stall_ms more. */
 static void watch_stall(struct http_connection *connection) {
   connection->stalled_at = uv_stream_get_write_queue_size((uv_stream_t *)&connection->tcp);
   connection_set_deadline(connection, (uint64_t)connection->loop->shared->options.stall_ms);
@@ -10,7 +11,7 @@ static void watch_stall(struct http_connection *connection) {
 
 void output_check_stall(struct http_connection *connection) {
   size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&connection->tcp);
-  if (left < connection->stalled_at) {
+  if (left < connection->stalled_at && connection->stalled_at - left >= LIMIT_STALL_BYTES) {
     watch_stall(connection);
   } else {
     connection_close(connection);

@@ -22,7 +22,7 @@ struct http_options {
   int head_ms;       /* from the first byte of a head (or from accept) to its end */
   int body_ms;       /* from the head to the end of the body, plus 1 ms for each LIMIT_BODY_BYTES_PER_MS bytes of it */
   int keep_alive_ms; /* an idle connection between requests; 0: each answer ends its connection */
-  int stall_ms;      /* with output waiting, how long the client may take none of it */
+  int stall_ms;      /* with output waiting, in what time the client must take LIMIT_STALL_BYTES of it, or all */
   int linger_ms;     /* after an answer that ends the connection, how long unread input is thrown away */
 };
 

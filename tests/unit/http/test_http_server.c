@@ -263,6 +263,10 @@ static void test_answers(void **state) {
       {"POST /echo HTTP/1.1\r\n" HOST "Content-Length: +2\r\n\r\nab",
        "{\"error\":\"Content-Length must be decimal digits.\"}"},
       {"POST /echo HTTP/1.1\r\n" HOST "Expect: magic\r\nContent-Length: 1\r\n\r\n", "HTTP/1.1 417 "},
+      /* a coding that libhttp-parser alone would overlook, and read its chunks as requests */
+      {"POST /echo HTTP/1.1\r\n" HOST "Connection: close, upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\t\r\n\r\n"
+       "3\r\nabc\r\n0\r\n\r\n",
+       "\r\n\r\nabc"},
       {"BREW / HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 501 "},
       {"GET / HTTP/2.0\r\n" HOST "\r\n", "HTTP/1.1 505 "},
       {"GET /%00 HTTP/1.1\r\n" HOST "\r\n", "The URL has a bad percent-encoding."},
