@@ -22,11 +22,12 @@ void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us
     average(&pace->prompt_us, prompts_us / prompt_tokens, memory * certainty);
 }
 
-int pace_prompt_tokens(const struct pace *pace, int streams, int max_tokens) {
+int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens) {
   double own_us = pace->stream_us > quick_step_us ? pace->stream_us : quick_step_us;
   double tokens = (double)max_tokens / UNMEASURED_SHARE;
   int left = max_tokens - streams;
   if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = prompt_share * own_us / pace->prompt_us;
+  tokens *= requests;
   if (tokens < LEAST) tokens = LEAST;
   return tokens < left ? (int)tokens : left;
 }

@@ -1,7 +1,9 @@
 /* How many prompt tokens a step may carry while streams are running, so that they keep their pace.
  *
- * Prompt tokens may take three quarters of the time that the streams' own tokens take: a stream's next token comes in
- * less than twice its idle time however long a prompt is. Both times are measured: steps of streams alone give the one,
+ * For each request that waits for its first token, prompt tokens may take three quarters of the time that the streams'
+ * own tokens take: beside one, a stream's next token comes in less than twice its idle time however long the prompt is;
+ * many may take as much as a whole step, or the last of them would wait for ever and the streams run in small batches.
+ * Both times are measured: steps of streams alone give the one,
  * what prompt tokens add to them the other, which grows with a prompt's length. A stream that would get more than 66
  * tokens a second may be slowed to 38: nobody reads so fast, and prompts would hardly advance beside one quick
  * stream. As long as nothing has been measured, it is a quarter of the step's tokens. */
@@ -19,7 +21,7 @@ struct pace {
 /* A step of so many tokens of streams and prompts has taken so long. */
 void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us);
 
-/* Prompt tokens beside so many streams, of at most max_tokens in all. */
-int pace_prompt_tokens(const struct pace *pace, int streams, int max_tokens);
+/* Prompt tokens of so many requests (1 or more) beside so many streams, of at most max_tokens in all. */
+int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens);
 
 #endif

@@ -52,6 +52,14 @@ static void newcomers_add(struct schedule *s, struct step *step, int *budget, ui
   while (*budget > 0 && (q = admission_next(s, now_us))) chunk_add(s, step, q, budget);
 }
 
+/* Requests that wait for their first token and could get it: prompts that run, and as many others as there are seats.
+ */
+static int requests_waiting(const struct schedule *s) {
+  int seats = s->limits.seats - s->n_running, count = least(s->waiting.count, seats);
+  for (int i = 0; i < s->n_running; i++) count += sequence_runnable(s->running[i]) && !sequence_decodes(s->running[i]);
+  return count > 1 ? count : 1;
+}
+
 void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   s->n_formed++;
   s->n_examined = 0;
@@ -60,7 +68,7 @@ void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   streams_add(s, step);
   step->n_stream = step->batch.n_row;
   int budget = s->limits.tokens;
-  if (step->n_stream > 0) budget = pace_prompt_tokens(&s->pace, step->n_stream, s->limits.tokens);
+  if (step->n_stream > 0) budget = pace_prompt_tokens(&s->pace, step->n_stream, requests_waiting(s), s->limits.tokens);
   prompts_add(s, step, &budget);
   newcomers_add(s, step, &budget, now_us);
 }

@@ -48,7 +48,7 @@ static void test_ragged(void **state) {
   TRACES(s, "0+5! 0+59", "5+1! 59+1!");
   schedule_add(s, &q[2], 0);
   schedule_add(s, &q[3], 0);
-  TRACES(s, "6+1! 60+1! 0+16", "7+1! 61+1! 16+16", "8+1! 62+1! 32+8! 0+3!", "9+1! 40+1!", "");
+  TRACES(s, "6+1! 60+1! 0+32", "7+1! 61+1! 32+8! 0+3!", "8+1! 62+1! 40+1!", "9+1!", "");
   assert_int_equal(stats_of(s).running, 0);
   schedule_free(s);
 }
