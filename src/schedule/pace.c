@@ -11,22 +11,38 @@ static void average(double *mean, double value, double weight) {
   *mean = *mean > 0 ? *mean + weight * (value - *mean) : value;
 }
 
-/* Few prompt tokens say little about one. With many streams since the last step of streams alone, their tokens count
- * as the prompts': chunks are too small then, never too large. */
+/* What the tokens of so many streams take. More streams than were measured cost their share, at most. */
+static double own_us(const struct pace *pace, int streams) {
+  return streams > pace->streams && pace->streams > 0 ? pace->stream_us * streams / pace->streams : pace->stream_us;
+}
+
+/* What prompt tokens add to a step. More streams than were measured may cost less than their share, which must not make
+ * prompts look free: then a prompt token costs a quarter of what a token of the step does, at least. */
+static double prompts_us(const struct pace *pace, int streams, int prompt_tokens, double us) {
+  if (streams == 0) return us;
+  double added = us - own_us(pace, streams), least = us * prompt_tokens / (4.0 * (streams + prompt_tokens));
+  return streams > pace->streams && added < least ? least : added;
+}
+
+/* Few prompt tokens say little about one. */
 void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us) {
-  double prompts_us = streams > 0 ? (double)us - pace->stream_us : (double)us;
   double certainty = prompt_tokens < CERTAIN ? (double)prompt_tokens / CERTAIN : 1;
-  if (prompt_tokens == 0)
+  if (prompt_tokens == 0) {
     average(&pace->stream_us, (double)us, memory);
-  else if (prompts_us > 0 && (streams == 0 || pace->stream_us > 0))
-    average(&pace->prompt_us, prompts_us / prompt_tokens, memory * certainty);
+    average(&pace->streams, streams, memory);
+    return;
+  }
+  double added = prompts_us(pace, streams, prompt_tokens, (double)us);
+  if (added > 0 && (streams == 0 || pace->stream_us > 0))
+    average(&pace->prompt_us, added / prompt_tokens, memory * certainty);
 }
 
 int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens) {
-  double own_us = pace->stream_us > quick_step_us ? pace->stream_us : quick_step_us;
+  double own = own_us(pace, streams);
+  if (own < quick_step_us) own = quick_step_us;
   double tokens = (double)max_tokens / UNMEASURED_SHARE;
   int left = max_tokens - streams;
-  if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = prompt_share * own_us / pace->prompt_us;
+  if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = prompt_share * own / pace->prompt_us;
   tokens *= requests;
   if (tokens < LEAST) tokens = LEAST;
   return tokens < left ? (int)tokens : left;

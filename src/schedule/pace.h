@@ -14,7 +14,8 @@
 
 /* Moving averages in microseconds; 0: not measured. */
 struct pace {
-  double stream_us; /* a step of streams alone */
+  double stream_us; /* a step of streams alone, */
+  double streams;   /* of so many */
   double prompt_us; /* a prompt token */
 };
 

@@ -130,7 +130,10 @@ static void test_pace(void **state) {
   for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 16, 48000 + 16 * 100);
   assert_in_range(pace_prompt_tokens(&pace, 16, 1, 512), 358, 360);
   assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 100), 84); /* the step is full */
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 16, 96000 + 16 * 1000); /* twice the streams that ran alone */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 1, 512), 71, 72); /* 72 ms at 1 ms, though 32 never ran alone */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 1, 0, 3000);
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 1, 16, 3000 + 16 * 100);
   assert_in_range(pace_prompt_tokens(&pace, 1, 1, 512), 111, 112); /* a quick stream: as if it took 15 ms */
 }
 
