@@ -70,16 +70,23 @@ static void descriptors_raise(int connections) {
   }
 }
 
-static void welcome_print(const char *host, int port, const spate_engine *engine) {
+static void welcome_print(const struct server_options *options, int port, const spate_engine *engine) {
   spate_engine_info info = {.size = sizeof info};
   spate_info(engine, &info);
+  const char *host = options->host, *scheme = options->tls_cert ? "https" : "http";
+  if (options->uds) {
+    printf("Serving %s on %s at %s (%s)\n\n  curl --unix-socket %s %s://localhost/health\n\n", info.name, scheme,
+           options->uds, info.device, options->uds, scheme);
+    fflush(stdout);
+    return;
+  }
   if (strcmp(host, "0.0.0.0") == 0) host = "127.0.0.1"; /* an address to connect to */
   if (strcmp(host, "::") == 0) host = "::1";
   const char *open = strchr(host, ':') ? "[" : "", *close = strchr(host, ':') ? "]" : "";
-  printf("Serving %s on http://%s%s%s:%d (%s)\n\n"
-         "  curl http://%s%s%s:%d/generate -H 'Content-Type: application/json' \\\n"
+  printf("Serving %s on %s://%s%s%s:%d (%s)\n\n"
+         "  curl %s://%s%s%s:%d/generate -H 'Content-Type: application/json' \\\n"
          "    -d '{\"prompt\": \"The capital of France is\", \"max_tokens\": 32}'\n\n",
-         info.name, open, host, close, port, info.device, open, host, close, port);
+         info.name, scheme, open, host, close, port, info.device, scheme, open, host, close, port);
   fflush(stdout);
 }
 
@@ -117,12 +124,25 @@ static int connections_of(const struct settings *settings) {
   return settings->limit_concurrency ? settings->limit_concurrency : DEFAULT_CONNECTIONS;
 }
 
+static struct cors_options cors_of(const struct settings *settings) {
+  return (struct cors_options){.origins = settings->allowed_origins,
+                               .methods = settings->allowed_methods,
+                               .headers = settings->allowed_headers,
+                               .credentials = settings->allow_credentials};
+}
+
 static int engine_serve(const struct settings *settings, spate_engine *engine) {
   struct server_options options = {.host = settings->host ? settings->host : "127.0.0.1",
                                    .port = settings->has_port ? settings->port : DEFAULT_PORT,
                                    .workers = settings->workers,
                                    .keep_alive = settings->has_keep_alive ? settings->keep_alive : DEFAULT_KEEP_ALIVE,
                                    .limit_concurrency = connections_of(settings),
+                                   .max_per_address = settings->max_connections_per_ip,
+                                   .uds = settings->uds,
+                                   .tls_cert = settings->tls_cert,
+                                   .tls_key = settings->tls_key,
+                                   .root_path = settings->root_path,
+                                   .cors = cors_of(settings),
                                    .api_keys = settings->api_key ? settings->api_key : getenv("SPATE_API_KEY")};
   int shutdown = settings->has_shutdown_timeout ? settings->shutdown_timeout : DEFAULT_SHUTDOWN;
   spate_error error;
@@ -131,7 +151,7 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
   if (!signals_catch()) return command_fail("The system refused a descriptor for signals.");
   struct server *server = server_open(engine, &options, &error);
   if (!server) return command_fail(error.text);
-  welcome_print(options.host, server_port(server), engine);
+  welcome_print(&options, server_port(server), engine);
   int code = engine_watch(server, engine, shutdown);
   drain_watch(server, code == 0 ? 1 : n_signal);
   server_close(server);

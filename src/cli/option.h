@@ -40,6 +40,10 @@ struct settings {
   uint64_t kv_cache_memory;
   const char *kv_cache_dtype, *backend, *cache_dir;
 
+  const char *uds, *tls_cert, *tls_key, *root_path;
+  const char *allowed_origins, *allowed_methods, *allowed_headers;
+  bool allow_credentials;
+  int max_connections_per_ip;
   const char *host, *log_level, *api_key;
   int port, workers, keep_alive, limit_concurrency, shutdown_timeout, tensor_parallel_size;
   bool has_port, has_keep_alive, has_shutdown_timeout;

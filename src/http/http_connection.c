@@ -1,4 +1,4 @@
-/* The receiving side of a connection and its life: accept, head, the handler's turn, keep-alive, deadlines, the
+/* The receiving side of a connection and its life: head, the handler's turn, keep-alive, deadlines, the
  * lingering close. Reading goes on while an answer is made, so that a client that leaves is noticed at once. */
 #include "http/http_connection.h"
 
@@ -12,7 +12,7 @@ static const struct http_options *options_of(const struct http_connection *conne
   return &connection->loop->shared->options;
 }
 
-static bool open_request(struct http_connection *connection) {
+bool connection_open_request(struct http_connection *connection) {
   connection->request = calloc(1, sizeof *connection->request);
   if (!connection->request) {
     connection_close(connection);
@@ -62,11 +62,8 @@ static void on_closed(uv_handle_t *handle) {
   buffer_release(&connection->input);
   buffer_release(&connection->flying);
   buffer_release(&connection->waiting);
-  if (connection->refused) {
-    loop->n_refused--;
-  } else {
-    atomic_fetch_sub(&loop->shared->n_connection, 1);
-  }
+  tls_session_free(connection->tls);
+  connection_discount(connection);
   int slot = connection->slot;
   free(connection);
   if (slot >= 0) http_loop_remove(loop, slot);
@@ -75,7 +72,7 @@ static void on_closed(uv_handle_t *handle) {
 void connection_close(struct http_connection *connection) {
   if (connection->state == CONNECTION_CLOSING) return;
   connection->state = CONNECTION_CLOSING;
-  uv_close((uv_handle_t *)&connection->tcp, on_closed);
+  uv_close(&connection->socket.handle, on_closed);
   uv_close((uv_handle_t *)&connection->deadline, on_closed);
 }
 
@@ -84,8 +81,13 @@ static void on_shutdown(uv_shutdown_t *shutdown, int status) { (void)shutdown, (
 /* Closing at once, with input unread, would make the kernel send a reset that can overtake the answer. */
 static void linger(struct http_connection *connection) {
   buffer_release(&connection->input);
+  if (connection->tls) {
+    tls_session_end(connection->tls);
+    output_send(connection, NULL, 0);
+    if (connection->state == CONNECTION_CLOSING) return;
+  }
   connection->state = CONNECTION_LINGER;
-  bool closed = connection->eof || uv_shutdown(&connection->shutdown, (uv_stream_t *)&connection->tcp, on_shutdown) < 0;
+  bool closed = connection->eof || uv_shutdown(&connection->shutdown, &connection->socket.stream, on_shutdown) < 0;
   if (closed) {
     connection_close(connection);
   } else {
@@ -103,7 +105,7 @@ static void on_deadline(uv_timer_t *timer) {
   struct http_connection *connection = timer->data;
   switch (connection->state) {
   case CONNECTION_HEAD:
-    if (open_request(connection))
+    if (connection_open_request(connection))
       connection_refuse(connection, 408, NULL, "The head of the request did not arrive in time.");
     break;
   case CONNECTION_BODY:
@@ -134,7 +136,7 @@ static void read_head(struct http_connection *connection) {
   size_t size = input.size;
   if (!head_gate_find_end(input, &connection->scanned, &size) && input.size <= LIMIT_HEAD_BYTES) return;
   struct head_verdict verdict = head_gate_check(slice_make(input.data, size));
-  if (!open_request(connection)) return;
+  if (!connection_open_request(connection)) return;
   if (!verdict.status) {
     connection->head_bytes = malloc(size);
     if (!connection->head_bytes) {
@@ -190,19 +192,17 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
 static void on_end(struct http_connection *connection, bool orderly) {
   if (orderly && connection->state == CONNECTION_FLUSH) {
     connection->eof = true; /* it asked for no more; it gets what it asked for */
-    uv_read_stop((uv_stream_t *)&connection->tcp);
+    uv_read_stop(&connection->socket.stream);
   } else {
     connection_close(connection);
   }
 }
 
-static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *bytes) {
-  struct http_connection *connection = stream->data;
-  if (size < 0) on_end(connection, size == UV_EOF);
-  if (size <= 0 || connection->state == CONNECTION_LINGER) return;
+/* Bytes of the client, in the clear. */
+static void receive(struct http_connection *connection, const char *bytes, size_t size) {
   bool answering = connection->state == CONNECTION_ANSWER || connection->state == CONNECTION_FLUSH;
   if (answering && connection->answer.status && !connection->answer.keep_alive) return;
-  bool kept = buffer_append(&connection->input, bytes->base, (size_t)size);
+  bool kept = buffer_append(&connection->input, bytes, size);
   /* Not reading on would hide a client that leaves: one that sends this far ahead is cut off. */
   if (!kept || (answering && connection->input.size > LIMIT_PIPELINED_BYTES)) {
     connection_close(connection);
@@ -211,49 +211,41 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *bytes) {
   }
 }
 
-/* Accepting. */
-
-static struct http_connection *new_connection(struct http_loop *loop) {
-  struct http_connection *connection = calloc(1, sizeof *connection);
-  if (!connection) return NULL;
-  connection->loop = loop;
-  connection->slot = -1;
-  uv_tcp_init(&loop->uv, &connection->tcp);
-  uv_timer_init(&loop->uv, &connection->deadline);
-  connection->n_handle = 2;
-  connection->tcp.data = connection->deadline.data = connection;
-  buffer_init(&connection->input, LIMIT_PIPELINED_BYTES + sizeof loop->bytes);
-  buffer_init(&connection->flying, LIMIT_RESPONSE_BYTES);
-  buffer_init(&connection->waiting, LIMIT_RESPONSE_BYTES);
-  return connection;
+static bool is_over(const struct http_connection *connection) {
+  return connection->state == CONNECTION_CLOSING || connection->state == CONNECTION_LINGER;
 }
 
-/* Counts the connection against the limit, or among the refused. */
-static void admit(struct http_connection *connection) {
-  struct http_shared *shared = connection->loop->shared;
-  connection->refused = atomic_fetch_add(&shared->n_connection, 1) >= shared->options.max_connections;
-  if (!connection->refused) return;
-  atomic_fetch_sub(&shared->n_connection, 1);
-  connection->loop->n_refused++;
-}
-
-void connection_accept(struct http_loop *loop) {
-  struct http_connection *connection = new_connection(loop);
-  if (!connection) return;
-  admit(connection);
-  bool accepted = uv_accept((uv_stream_t *)&loop->listener, (uv_stream_t *)&connection->tcp) == 0;
-  bool keep = accepted && loop->n_refused <= LIMIT_REFUSED_CONNECTIONS &&
-              http_loop_add(loop, connection, &connection->slot) &&
-              uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read) == 0;
-  if (!keep) {
-    connection_close(connection);
-    return;
+/* The session has copied what it was fed: the loop's bytes take what comes out of it. */
+static void receive_sealed(struct http_connection *connection, struct slice sealed) {
+  struct http_loop *loop = connection->loop;
+  bool was_ready = tls_session_ready(connection->tls);
+  int got = tls_session_feed(connection->tls, sealed) ? 1 : TLS_BROKEN;
+  while (got > 0 && !is_over(connection)) {
+    got = tls_session_read(connection->tls, loop->bytes, sizeof loop->bytes);
+    if (got > 0 && !connection->refused) receive(connection, loop->bytes, (size_t)got);
   }
-  uv_tcp_nodelay(&connection->tcp, true);
+  output_send(connection, NULL, 0);
+  if (got < 0 && !is_over(connection)) {
+    on_end(connection, got == TLS_END);
+  } else if (connection->refused && !was_ready && tls_session_ready(connection->tls)) {
+    connection_turn_away(connection);
+  }
+}
+
+static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *bytes) {
+  struct http_connection *connection = stream->data;
+  if (size < 0) on_end(connection, size == UV_EOF);
+  if (size <= 0 || is_over(connection)) return;
+  if (connection->tls) {
+    receive_sealed(connection, slice_make(bytes->base, (size_t)size));
+  } else {
+    receive(connection, bytes->base, (size_t)size);
+  }
+}
+
+bool connection_start(struct http_connection *connection) {
+  if (uv_read_start(&connection->socket.stream, on_alloc, on_read) < 0) return false;
   connection_set_deadline(connection, (uint64_t)options_of(connection)->head_ms);
   connection->started_us = clock_us();
-  if (connection->refused && open_request(connection)) {
-    connection_refuse(connection, 503, "Retry-After: 1\r\n",
-                      "The server has as many connections as it may have; try again later.");
-  }
+  return true;
 }

@@ -1,6 +1,6 @@
 /* Private to the room: one connection, its current request and its output. One request at a time: the next head is
- * looked at when the answer before it has gone to the kernel. http_connection.c and http_body.c read,
- * http_output.c writes, http_response.c formats answers. */
+ * looked at when the answer before it has gone to the kernel. http_accept.c makes it, http_connection.c and http_body.c
+ * read, http_output.c writes, http_response.c formats answers. */
 #ifndef SPATE_HTTP_HTTP_CONNECTION_H
 #define SPATE_HTTP_HTTP_CONNECTION_H
 
@@ -28,16 +28,19 @@ struct http_answer {
 
 struct http_connection {
   struct http_loop *loop;
-  uv_tcp_t tcp;
+  union http_socket socket;
+  struct tls_session *tls; /* NULL: in the clear */
+  uint64_t peer;           /* its address, when it is counted; 0: it is not */
   uv_timer_t deadline;
   uv_write_t write;
   uv_shutdown_t shutdown;
   int slot;
-  int n_handle; /* open ones of tcp and deadline */
+  int n_handle; /* open ones of socket and deadline */
   enum connection_state state;
   bool handled;  /* handle was called for this request */
   bool answered; /* its answer is complete */
-  bool refused;  /* over the connection limit */
+  bool refused;  /* over a limit of connections */
+  bool crowding; /* refused, for its address has too many */
   bool eof;      /* the client will send no more */
   bool in_turn;  /* on the loop's list */
   struct http_connection *next_turn;
@@ -58,8 +61,14 @@ struct http_connection {
   size_t stalled_at; /* bytes of flying that the kernel had not taken when the deadline was set */
 };
 
-/* http_connection.c */
+/* http_accept.c */
 void connection_accept(struct http_loop *loop);
+void connection_discount(struct http_connection *connection);  /* it is closed */
+void connection_turn_away(struct http_connection *connection); /* answers one that is over a limit */
+
+/* http_connection.c */
+bool connection_start(struct http_connection *connection); /* it has been accepted: starts to read */
+bool connection_open_request(struct http_connection *connection);
 void connection_turn(struct http_connection *connection); /* its answer is with the kernel: finish it, go on */
 void connection_drain(struct http_connection *connection);
 void connection_close(struct http_connection *connection);
@@ -76,6 +85,7 @@ void body_release(struct http_connection *connection);
 
 /* http_output.c */
 enum { OUTPUT_PIECES_MAX = 3 };
+/* With no pieces: what TLS itself has to say. */
 void output_send(struct http_connection *connection, const struct slice *pieces, int n_piece);
 size_t output_pending(const struct http_connection *connection);
 void output_end(struct http_connection *connection); /* the answer is complete: take a turn once all is sent */

@@ -6,13 +6,14 @@
 #include "http/http_connection.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* A request's id: its number in the loop, the loop's index, its connection's slot. */
 enum { ID_SLOT_BITS = 20, ID_LOOP_BITS = 6 };
-enum { LISTEN_BACKLOG = 4096 };
 
 struct http_watch {
   uv_poll_t poll;
@@ -149,7 +150,7 @@ static void on_wake(uv_async_t *async) {
   uv_timer_start(&loop->drain_timer, on_drain_deadline, at > now ? at - now : 0, 0);
   if (loop->draining) return;
   loop->draining = true;
-  uv_close((uv_handle_t *)&loop->listener, NULL);
+  uv_close(&loop->listener.handle, NULL);
   for (int i = 0; i < loop->n_slot; i++) {
     if (loop->slot[i]) connection_drain(loop->slot[i]);
   }
@@ -172,18 +173,29 @@ static void on_connection(uv_stream_t *listener, int status) {
   connection_accept(listener->data);
 }
 
+/* Every loop accepts from the one socket. */
+static bool listen_at_path(struct http_loop *loop, struct error *error) {
+  int code = uv_pipe_init(&loop->uv, &loop->listener.pipe, false);
+  loop->listener.handle.data = loop;
+  int fd = dup(loop->shared->unix_fd);
+  if (fd < 0) return fail_uv(error, "Cannot listen", uv_translate_sys_error(errno));
+  if (code == 0) code = uv_pipe_open(&loop->listener.pipe, fd);
+  if (code == 0) code = uv_listen(&loop->listener.stream, HTTP_LISTEN_BACKLOG, on_connection);
+  return code == 0 || fail_uv(error, "Cannot listen", code);
+}
+
 static bool listen_on(struct http_loop *loop, struct sockaddr_storage *address, struct error *error) {
   uv_os_fd_t fd = -1;
-  int code = uv_tcp_init_ex(&loop->uv, &loop->listener, address->ss_family);
-  loop->listener.data = loop;
-  if (code == 0) code = uv_fileno((uv_handle_t *)&loop->listener, &fd);
+  int code = uv_tcp_init_ex(&loop->uv, &loop->listener.tcp, address->ss_family);
+  loop->listener.handle.data = loop;
+  if (code == 0) code = uv_fileno(&loop->listener.handle, &fd);
   int one = 1;
   /* Each loop has a queue of its own and the kernel spreads connections over them. */
   if (code == 0 && loop->shared->options.loops > 1) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-  if (code == 0) code = uv_tcp_bind(&loop->listener, (struct sockaddr *)address, 0);
-  if (code == 0) code = uv_listen((uv_stream_t *)&loop->listener, LISTEN_BACKLOG, on_connection);
+  if (code == 0) code = uv_tcp_bind(&loop->listener.tcp, (struct sockaddr *)address, 0);
+  if (code == 0) code = uv_listen(&loop->listener.stream, HTTP_LISTEN_BACKLOG, on_connection);
   int size = sizeof *address;
-  if (code == 0) code = uv_tcp_getsockname(&loop->listener, (struct sockaddr *)address, &size);
+  if (code == 0) code = uv_tcp_getsockname(&loop->listener.tcp, (struct sockaddr *)address, &size);
   if (code == 0) return true;
   char where[300];
   snprintf(where, sizeof where, "%s port %d", loop->shared->options.host, loop->shared->options.port);
@@ -220,7 +232,8 @@ bool http_loop_init(struct http_loop *loop, struct http_shared *shared, int inde
   uv_sem_init(&loop->started, 0);
   init_handles(loop);
   if (!init_slots(loop)) error_set(error, ERROR_MEMORY, "No memory for the table of connections.");
-  bool opened = loop->slot && loop->free_slot && listen_on(loop, address, error);
+  bool opened = loop->slot && loop->free_slot &&
+                (shared->unix_fd >= 0 ? listen_at_path(loop, error) : listen_on(loop, address, error));
   if (!opened) http_loop_release(loop);
   return opened;
 }

@@ -4,18 +4,33 @@
 #define SPATE_HTTP_HTTP_LOOP_H
 
 #include "http/http_server.h"
+#include "http/peer_count.h"
+#include "http/tls.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <uv.h>
 
+enum { HTTP_LISTEN_BACKLOG = 4096 };
+
 struct http_watch;
+
+/* Of a listener or a connection. */
+union http_socket {
+  uv_handle_t handle;
+  uv_stream_t stream;
+  uv_tcp_t tcp;
+  uv_pipe_t pipe;
+};
 
 struct http_shared {
   struct http_options options;
   struct http_callbacks callbacks;
   void *user;
+  struct tls_context *tls;   /* NULL: in the clear */
+  int unix_fd;               /* listens at options.unix_path, for all loops; −1: they listen on an address */
+  struct peer_count peers;   /* counted when options.max_per_peer is set */
   atomic_int n_connection;   /* in all loops, without the refused ones */
   atomic_size_t n_body_byte; /* of the bodies that are arriving, in all loops */
   pthread_mutex_t lock;      /* guards drain_at_ms and each loop's ended */
@@ -32,7 +47,7 @@ struct http_loop {
   struct error start_error;
 
   uv_loop_t uv;
-  uv_tcp_t listener;
+  union http_socket listener;
   uv_async_t wake; /* other threads ask the loop to look at drain_at_ms */
   uv_timer_t drain_timer;
   uv_prepare_t before_poll; /* both take the turns that are due: what happened in this round is */

@@ -58,6 +58,8 @@ static void write_head(const struct http_connection *connection, struct buffer *
   write_date(out);
   if (content_type) buffer_print(out, "Content-Type: %s\r\n", content_type);
   if (headers) buffer_text(out, headers);
+  const struct http_shared *shared = connection->loop->shared;
+  if (shared->callbacks.answer_head) shared->callbacks.answer_head(connection->request, out, shared->user);
   if (answer->chunked) buffer_text(out, "Transfer-Encoding: chunked\r\n");
   buffer_text(out, answer->keep_alive ? "Connection: keep-alive\r\n" : "Connection: close\r\n");
 }

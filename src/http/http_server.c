@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "http/http_loop.h"
+#include "http/unix_socket.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -46,6 +47,14 @@ static bool check_options(const struct http_options *options, struct error *erro
   if (options->max_connections < 1 || options->max_connections > CONNECTIONS_MAX) {
     return error_set(error, ERROR_INVALID, "The connection limit is %d; it must be 1 to %d.", options->max_connections,
                      CONNECTIONS_MAX);
+  }
+  if (options->max_per_peer < 0) {
+    return error_set(error, ERROR_INVALID, "The connection limit of an address is %d; it must be 0 (none) or more.",
+                     options->max_per_peer);
+  }
+  if (!options->tls_certificate != !options->tls_key) {
+    return error_set(error, ERROR_INVALID, "A TLS %s is given without its %s: both or neither are needed.",
+                     options->tls_key ? "key" : "certificate", options->tls_key ? "certificate" : "key");
   }
   return true;
 }
@@ -92,7 +101,28 @@ static bool open_loops(struct http_server *server, struct sockaddr_storage *addr
   return false;
 }
 
+/* What all loops share and the address that they listen on. */
+static bool open_shared(struct http_server *server, struct sockaddr_storage *address, struct error *error) {
+  struct http_shared *shared = &server->shared;
+  const struct http_options *options = &shared->options;
+  if (options->tls_certificate) {
+    shared->tls = tls_context_open(options->tls_certificate, options->tls_key, error);
+    if (!shared->tls) return false;
+  }
+  if (options->unix_path) {
+    shared->unix_fd = unix_socket_listen(options->unix_path, HTTP_LISTEN_BACKLOG, error);
+    return shared->unix_fd >= 0;
+  }
+  return find_address(options, address, error) && (options->loops == 1 || check_port_free(options, address, error));
+}
+
 static void free_server(struct http_server *server) {
+  tls_context_free(server->shared.tls);
+  if (server->shared.unix_fd >= 0) {
+    unlink(server->shared.options.unix_path);
+    close(server->shared.unix_fd);
+  }
+  peer_count_release(&server->shared.peers);
   pthread_mutex_destroy(&server->shared.lock);
   free(server->loops);
   free(server);
@@ -101,8 +131,7 @@ static void free_server(struct http_server *server) {
 struct http_server *http_server_open(const struct http_options *options, const struct http_callbacks *callbacks,
                                      void *user, struct error *error) {
   struct sockaddr_storage address = {0};
-  if (!check_options(options, error) || !find_address(options, &address, error)) return NULL;
-  if (options->loops > 1 && !check_port_free(options, &address, error)) return NULL;
+  if (!check_options(options, error)) return NULL;
   struct http_server *server = calloc(1, sizeof *server);
   struct http_loop *loops = calloc((size_t)options->loops, sizeof *loops);
   if (!server || !loops) {
@@ -114,12 +143,15 @@ struct http_server *http_server_open(const struct http_options *options, const s
   server->shared.options = *options;
   server->shared.callbacks = *callbacks;
   server->shared.user = user;
+  server->shared.unix_fd = -1;
   pthread_mutex_init(&server->shared.lock, NULL);
+  peer_count_init(&server->shared.peers);
   server->loops = loops;
-  if (!open_loops(server, &address, error)) {
+  if (!open_shared(server, &address, error) || !open_loops(server, &address, error)) {
     free_server(server);
     return NULL;
   }
+  if (options->unix_path) return server;
   /* sin_port and sin6_port lie at the same place. */
   server->port = ntohs(((struct sockaddr_in *)&address)->sin_port);
   return server;

@@ -11,13 +11,19 @@
 #include <stdint.h>
 
 struct http_server;
+struct buffer;
+
+enum { HTTP_EXTRA_HEAD_BYTES = 4096 };
 
 struct http_options {
-  const char *host;    /* name or address to listen on */
-  int port;            /* 0: any free one, see http_server_port */
-  int loops;           /* network threads, ≥ 1 */
-  int max_connections; /* of all loops together; more are answered 503 */
-  size_t bodies_bytes; /* of the bodies that are arriving, all together; more are answered 503 */
+  const char *host;                      /* name or address to listen on */
+  int port;                              /* 0: any free one, see http_server_port */
+  int loops;                             /* network threads, ≥ 1 */
+  const char *unix_path;                 /* listen at this path, for this user alone, instead of on an address; NULL */
+  const char *tls_certificate, *tls_key; /* PEM files, both or neither */
+  int max_per_peer;                      /* connections of one address; more are answered 429; 0: any number */
+  int max_connections;                   /* of all loops together; more are answered 503 */
+  size_t bodies_bytes;                   /* of the bodies that are arriving, all together; more are answered 503 */
   /* Deadlines in milliseconds. Each is absolute: a byte now and then does not move it. */
   int head_ms;       /* from the first byte of a head (or from accept) to its end */
   int body_ms;       /* from the head to the end of the body, plus 1 ms for each LIMIT_BODY_BYTES_PER_MS bytes of it */
@@ -60,6 +66,9 @@ struct http_callbacks {
    * that shuts down its sending side counts as gone. */
   void (*close)(struct http_request *request, void *user);
 
+  /* An answer's head is being written: may add lines that each end in \r\n, HTTP_EXTRA_HEAD_BYTES at most. */
+  void (*answer_head)(struct http_request *request, struct buffer *out, void *user);
+
   /* The last call for each request, refused heads included (their method and path are then empty). */
   void (*finish)(struct http_request *request, const struct http_summary *summary, void *user);
 };
@@ -68,6 +77,7 @@ struct http_callbacks {
 struct http_server *http_server_open(const struct http_options *options, const struct http_callbacks *callbacks,
                                      void *user, struct error *error);
 
+/* 0 at a path. */
 int http_server_port(const struct http_server *server);
 
 /* Connections open now, in all loops, without those being refused. */

@@ -1,7 +1,9 @@
 /* The server: callbacks of src/http/ tied to the engine of spate.h. */
 #include "server/server.h"
 
+#include "base/limits.h"
 #include "base/log.h"
+#include "server/reply.h"
 #include "server/routes.h"
 #include "server/server_loop.h"
 
@@ -19,7 +21,25 @@ static void on_loop_stop(struct http_loop *loop, void *user) {
   server_loop_stop(loop);
 }
 
-static size_t on_head(struct http_request *request, void *user) { return route_check(user, request); }
+/* The path of a request without what a proxy has put before it. */
+static struct slice path_strip(struct slice path, struct slice root) {
+  bool below = root.size > 0 && path.size > root.size && memcmp(path.data, root.data, root.size) == 0 &&
+               path.data[root.size] == '/';
+  return below ? slice_make(path.data + root.size, path.size - root.size) : path;
+}
+
+static size_t on_head(struct http_request *request, void *user) {
+  const struct server *server = user;
+  request->head.path = path_strip(request->head.path, server->root_path);
+  if (!cors_is_preflight(&server->cors, request)) return route_check(server, request);
+  reply(request, 204, NULL, NULL, slice_text("")); /* browsers ask without the key */
+  return 0;
+}
+
+static void on_answer_head(struct http_request *request, struct buffer *out, void *user) {
+  const struct server *server = user;
+  cors_write_headers(&server->cors, request, out);
+}
 
 static void on_handle(struct http_request *request, void *user) { route_handle(user, request); }
 
@@ -50,6 +70,7 @@ static const struct http_callbacks callbacks = {
     .handle = on_handle,
     .drain = on_drain,
     .close = on_close,
+    .answer_head = on_answer_head,
     .finish = on_finish,
 };
 
@@ -59,8 +80,19 @@ static struct http_options http_options_of(const struct server_options *options)
   http.port = options->port;
   if (options->workers) http.loops = options->workers;
   http.keep_alive_ms = options->keep_alive * 1000;
+  http.unix_path = options->uds;
+  http.tls_certificate = options->tls_cert;
+  http.tls_key = options->tls_key;
+  http.max_per_peer = options->max_per_address;
   if (options->limit_concurrency) http.max_connections = options->limit_concurrency;
   return http;
+}
+
+static bool root_path_check(const char *path, struct error *error) {
+  size_t size = path ? strlen(path) : 0;
+  if (size == 0 || (path[0] == '/' && path[size - 1] != '/' && size <= LIMIT_URL_BYTES)) return true;
+  return error_set(error, ERROR_INVALID,
+                   "--root-path is \"%.100s\", expected a path such as /api, without a / at its end.", path);
 }
 
 static bool options_check(const struct server_options *options, struct error *error) {
@@ -70,12 +102,14 @@ static bool options_check(const struct server_options *options, struct error *er
   if (options->limit_concurrency < 0)
     return error_set(error, ERROR_INVALID, "The limit of connections is %d, expected 1 or more.",
                      options->limit_concurrency);
-  return true;
+  return root_path_check(options->root_path, error) && cors_check(&options->cors, error);
 }
 
 static bool server_start(struct server *server, const struct server_options *options, struct error *error) {
   if (!server) return error_set(error, ERROR_MEMORY, "Out of memory for the server.");
   if (!options_check(options, error) || !access_init(&server->access, options->api_keys, error)) return false;
+  server->cors = options->cors;
+  server->root_path = slice_text(options->root_path ? options->root_path : "");
   server->info.size = sizeof server->info;
   spate_info(server->engine, &server->info);
   http_metrics_init(&server->metrics);

@@ -2,15 +2,21 @@
 #ifndef SPATE_SERVER_SERVER_H
 #define SPATE_SERVER_SERVER_H
 
+#include "server/cors.h"
 #include "spate.h"
 
 struct server_options {
-  const char *host;      /* NULL: 127.0.0.1 */
-  int port;              /* 0: any free one */
-  int workers;           /* network threads; 0: 1 */
-  int keep_alive;        /* seconds; 0: each response ends its connection */
-  int limit_concurrency; /* connections; 0: 4096 */
-  const char *api_keys;  /* separated by commas; NULL: everybody may ask */
+  const char *host;               /* NULL: 127.0.0.1 */
+  int port;                       /* 0: any free one */
+  int workers;                    /* network threads; 0: 1 */
+  int keep_alive;                 /* seconds; 0: each response ends its connection */
+  int limit_concurrency;          /* connections; 0: 4096 */
+  int max_per_address;            /* connections of one client address; 0: any number */
+  const char *uds;                /* listen at this path instead; NULL: on host and port */
+  const char *tls_cert, *tls_key; /* PEM files; NULL: in the clear */
+  const char *root_path; /* what proxies put before our paths, which exist with and without it; NULL: nothing */
+  struct cors_options cors;
+  const char *api_keys; /* separated by commas; NULL: everybody may ask */
 };
 
 struct server;

@@ -13,6 +13,8 @@ struct server {
   spate_engine *engine; /* borrowed */
   spate_engine_info info;
   struct access access;
+  struct cors_options cors;
+  struct slice root_path; /* "/prefix", or empty */
   struct http_server *http;
   struct http_metrics metrics;
   uint32_t nonce; /* in ids of answers, so that two servers' ids differ */

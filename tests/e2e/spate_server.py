@@ -65,11 +65,12 @@ class Server:
                    "--kv-cache-memory", "256M", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.welcome = self.process.stdout.readline()
-        if "http://" not in self.welcome:
+        if not self.welcome.startswith("Serving "):
             sentence = self.errors()
             self.__exit__()
             raise AssertionError(sentence)
-        self.port = int(self.welcome.split("http://127.0.0.1:")[1].split()[0])
+        address = self.welcome.partition("://127.0.0.1:")[2]
+        self.port = int(address.split()[0]) if address else None  # a path has none
 
     def __enter__(self):
         return self

@@ -131,8 +131,13 @@ static bool on_loop_start(struct http_loop *loop, void *user, struct error *erro
   return !first || http_loop_watch(loop, fixture->event_fd, on_event, fixture, error);
 }
 
-static const struct http_callbacks callbacks = {on_loop_start, on_loop_stop, on_head,  on_handle,
-                                                on_drain,      on_close,     on_finish};
+static const struct http_callbacks callbacks = {.loop_start = on_loop_start,
+                                                .loop_stop = on_loop_stop,
+                                                .head = on_head,
+                                                .handle = on_handle,
+                                                .drain = on_drain,
+                                                .close = on_close,
+                                                .finish = on_finish};
 
 static void start(struct fixture *fixture, struct http_options options) {
   struct error error = {0};

@@ -1,0 +1,86 @@
+/* How a connection begins: accepted, counted, and turned away when it is one too many. */
+#include "http/http_connection.h"
+
+#include <stdlib.h>
+
+static struct http_connection *new_connection(struct http_loop *loop) {
+  struct http_connection *connection = calloc(1, sizeof *connection);
+  if (!connection) return NULL;
+  connection->loop = loop;
+  connection->slot = -1;
+  if (loop->shared->unix_fd >= 0) {
+    uv_pipe_init(&loop->uv, &connection->socket.pipe, false);
+  } else {
+    uv_tcp_init(&loop->uv, &connection->socket.tcp);
+  }
+  uv_timer_init(&loop->uv, &connection->deadline);
+  connection->n_handle = 2;
+  connection->socket.handle.data = connection->deadline.data = connection;
+  buffer_init(&connection->input, LIMIT_PIPELINED_BYTES + sizeof loop->bytes);
+  buffer_init(&connection->flying, LIMIT_RESPONSE_BYTES);
+  buffer_init(&connection->waiting, LIMIT_RESPONSE_BYTES);
+  return connection;
+}
+
+/* Its address has as many connections as one may have. Local sockets have no address. */
+static bool is_crowding(struct http_connection *connection) {
+  struct http_shared *shared = connection->loop->shared;
+  struct sockaddr_storage address;
+  int size = sizeof address;
+  if (shared->options.max_per_peer == 0 || shared->unix_fd >= 0) return false;
+  if (uv_tcp_getpeername(&connection->socket.tcp, (struct sockaddr *)&address, &size) < 0) return false;
+  uint64_t peer = peer_key(&address);
+  if (!peer) return false;
+  if (!peer_count_add(&shared->peers, peer, shared->options.max_per_peer)) return true;
+  connection->peer = peer;
+  return false;
+}
+
+/* Counts the connection against the limits, or among the refused. */
+static void count(struct http_connection *connection) {
+  struct http_shared *shared = connection->loop->shared;
+  connection->crowding = is_crowding(connection);
+  bool fits = atomic_fetch_add(&shared->n_connection, 1) < shared->options.max_connections;
+  connection->refused = connection->crowding || !fits;
+  if (!connection->refused) return;
+  atomic_fetch_sub(&shared->n_connection, 1);
+  connection->loop->n_refused++;
+}
+
+void connection_discount(struct http_connection *connection) {
+  struct http_shared *shared = connection->loop->shared;
+  if (connection->peer) peer_count_remove(&shared->peers, connection->peer);
+  if (connection->refused) {
+    connection->loop->n_refused--;
+  } else {
+    atomic_fetch_sub(&shared->n_connection, 1);
+  }
+}
+
+void connection_turn_away(struct http_connection *connection) {
+  if (!connection_open_request(connection)) return;
+  if (connection->crowding) {
+    connection_refuse(connection, 429, "Retry-After: 1\r\n",
+                      "This address has as many connections as one may have; use those that it has.");
+  } else {
+    connection_refuse(connection, 503, "Retry-After: 1\r\n",
+                      "The server has as many connections as it may have; try again later.");
+  }
+}
+
+void connection_accept(struct http_loop *loop) {
+  struct http_connection *connection = new_connection(loop);
+  if (!connection) return;
+  struct tls_context *tls = loop->shared->tls;
+  bool accepted = uv_accept(&loop->listener.stream, &connection->socket.stream) == 0;
+  count(connection);
+  if (tls) connection->tls = tls_session_new(tls);
+  bool keep = accepted && (!tls || connection->tls) && loop->n_refused <= LIMIT_REFUSED_CONNECTIONS &&
+              http_loop_add(loop, connection, &connection->slot) && connection_start(connection);
+  if (!keep) {
+    connection_close(connection);
+    return;
+  }
+  if (loop->shared->unix_fd < 0) uv_tcp_nodelay(&connection->socket.tcp, true);
+  if (connection->refused && !tls) connection_turn_away(connection); /* with TLS after the handshake */
+}
