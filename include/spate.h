@@ -152,6 +152,7 @@ typedef struct {
   bool logprobs;                   /* events carry the log-probability of each token */
   int top_logprobs;                /* and of so many likeliest tokens, 0 to 20 */
   bool chat;                       /* prompt is a conversation, in JSON as spate_chat_tokens takes it */
+  int tenant; /* 0 to 63: requests of one priority share by tokens between tenants, who share no cached prefixes */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */

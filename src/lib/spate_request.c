@@ -104,6 +104,7 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                      .n_stop = request->n_stop,
                                      .show_stop = request->include_stop_str_in_output,
                                      .priority = request->priority,
+                                     .tenant = request->tenant,
                                      .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);
 }

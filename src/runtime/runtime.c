@@ -171,11 +171,22 @@ static bool tokens_check(const struct runtime *rt, struct generation_params *par
   return params->n_token == 0 || runtime_answer_fit(rt, params->n_token, &params->max_tokens, error);
 }
 
+/* Blocks are shared among sequences of equal salt only: those of one tenant and one cache_salt. */
+static struct hash128 salt_of(const struct runtime *rt, const struct generation_params *params) {
+  struct {
+    struct hash128 given;
+    uint64_t tenant;
+  } salt = {keyed_hash(&rt->key, params->cache_salt), (uint64_t)params->tenant};
+  return keyed_hash(&rt->key, slice_make(&salt, sizeof salt));
+}
+
 static bool params_check(const struct runtime *rt, struct generation_params *params, struct error *error) {
   int32_t length = rt->engine->limits.length, vocab = rt->engine->plan->vocab;
   if (params->max_tokens < 1 || params->max_tokens > length)
     return error_set(error, ERROR_INVALID, "max_tokens is %d, expected 1 to max_seq_len %d.", params->max_tokens,
                      length);
+  if (params->tenant < 0 || params->tenant >= SCHEDULE_TENANTS)
+    return error_set(error, ERROR_INVALID, "tenant is %d, expected 0 to %d.", params->tenant, SCHEDULE_TENANTS - 1);
   return sampling_check(&params->sampling, vocab, error) &&
          rule_params_check(&params->rules, params->max_tokens, vocab, error) && tokens_check(rt, params, error);
 }
@@ -203,7 +214,7 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct ge
   if (!g) return request_refuse(rt);
   g->charge = params_charge(rt, &fitted);
   g->submitted_us = clock_us();
-  g->sequence.salt = keyed_hash(&rt->key, params->cache_salt);
+  g->sequence.salt = salt_of(rt, params);
   if (!request_table_enter(&rt->table, g, error)) {
     generation_free(g);
     return request_refuse(rt);

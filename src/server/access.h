@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/keyed_hash.h"
 
-enum { ACCESS_KEYS = 64 };
+enum { ACCESS_KEYS = 64 }; /* as many as the engine knows tenants */
 
 struct access {
   int n_key; /* 0: everybody may */

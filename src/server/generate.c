@@ -102,8 +102,10 @@ static bool model_known(const struct server *server, struct http_request *reques
   return false;
 }
 
-static void submit(struct server *server, struct http_request *request, const struct generate_request *wanted) {
+/* The holder of each API key is a tenant. */
+static void submit(struct server *server, struct http_request *request, struct generate_request *wanted) {
   spate_error refusal;
+  wanted->engine.tenant = access_check(&server->access, http_request_header(request, "authorization"));
   atomic_fetch_add_explicit(&server->metrics.ignored_fields, (unsigned)wanted->n_ignored, memory_order_relaxed);
   if (model_known(server, request, wanted) && !choices_submit(server, request, wanted, &refusal))
     reply_engine_error(request, refusal.code, refusal.text);

@@ -53,6 +53,19 @@ class Options(spate_server.EngineCase):
             self.assertIn(f"usage: spate {command} ", self.output_of(command, "--help"))
         self.assertRegex(self.output_of("--version"), r"^spate \d+\.\d+\.\d+\n$")
 
+    def test_keys_share_no_prefix(self):
+        """What one key's prompts have cached is not found by another's."""
+        prompt = "the same long beginning of a prompt, " * 8
+        with spate_server.Server(self.engine, "--api-key", "first,second", backend="cpu") as server:
+            cached = []
+            for key in ("first", "first", "second", "second"):
+                status, _, body = server.post({"prompt": prompt, "max_tokens": 1}, {"Authorization": f"Bearer {key}"})
+                self.assertEqual(status, 200, body)
+                cached.append(json.loads(body)["usage"]["prompt_tokens_details"]["cached_tokens"])
+            self.assertEqual((cached[0], cached[2]), (0, 0))
+            self.assertGreater(cached[1], 0)
+            self.assertEqual(cached[1], cached[3])
+
     def test_api_keys(self):
         """Every path but health asks for a key; what is no key is refused at the start."""
         for keys, which in (("", 1), ("good,", 2), ("with space", 1)):
