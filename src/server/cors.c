@@ -23,9 +23,11 @@ static bool list_check(const char *option, const char *list, struct error *error
   if (!list) return true;
   size_t size = strlen(list);
   for (size_t i = 0; i < size; i++)
-    if (list[i] < ' ' || list[i] > '~') size = 0;
+    if (list[i] < ' ' || list[i] > '~' || list[i] == '"') size = 0;
   return (size > 0 && size <= LIST_MAX) ||
-         error_set(error, ERROR_INVALID, "--%s is no list of 1 to %d printable characters.", option, LIST_MAX);
+         error_set(error, ERROR_INVALID,
+                   "--%s is no list of 1 to %d printable characters: separate its items with commas, without quotes.",
+                   option, LIST_MAX);
 }
 
 bool cors_check(const struct cors_options *options, struct error *error) {

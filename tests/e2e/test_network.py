@@ -193,7 +193,9 @@ class Network(spate_server.EngineCase):
         self.assertEqual((status, headers["Access-Control-Allow-Origin"], headers["Vary"]), (204, None, None))
         self.refused("--allowed-methods, --allowed-headers and --allow-credentials say what pages of other origins may do: "
                      "name these with --allowed-origins.", "--allow-credentials")
-        self.refused("--allowed-origins is no list of 1 to 1024 printable characters.", "--allowed-origins", "a\r\nb: c")
+        for origins in "a\r\nb: c", '["*"]', "", "x" * 1025:
+            self.refused("--allowed-origins is no list of 1 to 1024 printable characters: separate its items with commas, "
+                         "without quotes.", "--allowed-origins", origins)
 
     def test_root_path(self):
         server = self.serve("--root-path", "/llm/v2")
