@@ -189,9 +189,14 @@ static void write_path(const struct route *route, struct buffer *out) {
   buffer_text(out, "}");
 }
 
-bool openapi_write(struct buffer *out) {
-  buffer_print(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"Spate\",\"version\":\"%s\"},\"paths\":{",
-               spate_version());
+bool openapi_write(struct slice root_path, struct buffer *out) {
+  buffer_print(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"Spate\",\"version\":\"%s\"},", spate_version());
+  if (root_path.size) {
+    buffer_text(out, "\"servers\":[{\"url\":");
+    json_write_string(out, root_path);
+    buffer_text(out, "}],");
+  }
+  buffer_text(out, "\"paths\":{");
   for (int i = 0; i < ROUTE_COUNT; i++) {
     if (i) buffer_text(out, ",");
     write_path(&routes[i], out);

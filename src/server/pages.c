@@ -97,9 +97,8 @@ void metrics_handle(struct server *server, struct http_request *request) {
 }
 
 void openapi_handle(struct server *server, struct http_request *request) {
-  (void)server;
   struct buffer page;
   buffer_init(&page, PAGE_MAX);
-  openapi_write(&page);
+  openapi_write(server->root_path, &page);
   page_send(request, 200, JSON_CONTENT_TYPE, &page);
 }

@@ -202,6 +202,7 @@ class Network(spate_server.EngineCase):
         for path, status in (("/llm/v2/live", 200), ("/live", 200), ("/llm/live", 404), ("/llm/v2live", 404),
                              ("/llm/v2", 404), ("/llm/v2/llm/v2/live", 404)):
             self.assertEqual(server.get(path)[0], status, path)
+        self.assertEqual(json.loads(server.get("/openapi.json")[2])["servers"], [{"url": "/llm/v2"}])
         for path in "llm", "/llm/":
             self.refused(f'--root-path is "{path}", expected a path such as /api, without a / at its end.', "--root-path", path)
 
