@@ -44,6 +44,7 @@ typedef enum {
   SPATE_CANCELLED,
   SPATE_DEVICE, /* the engine has stopped: open it again */
   SPATE_INTERNAL,
+  SPATE_TIMEOUT, /* the request's timeout_s has passed */
 } spate_code;
 
 typedef struct {
@@ -76,9 +77,10 @@ typedef struct {
   int max_queue;                    /* waiting requests, more are refused as busy; 0: 1024 */
   spate_progress progress;
   void *user;
-  const char *scheduler; /* "continuous" (NULL), "dynamic" or "static" */
-  int batch_delay_ms;    /* in which a dynamic batch forms; 0: 10 */
-  bool no_block_reuse;   /* compute every prompt whole, whatever the KV cache holds (enable_block_reuse is false) */
+  const char *scheduler;  /* "continuous" (NULL), "dynamic" or "static" */
+  int batch_delay_ms;     /* in which a dynamic batch forms; 0: 10 */
+  bool no_block_reuse;    /* compute every prompt whole, whatever the KV cache holds (enable_block_reuse is false) */
+  double stall_timeout_s; /* work that waits so long without a step ending makes the engine unhealthy; 0: 60 */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {
@@ -152,7 +154,8 @@ typedef struct {
   bool logprobs;                   /* events carry the log-probability of each token */
   int top_logprobs;                /* and of so many likeliest tokens, 0 to 20 */
   bool chat;                       /* prompt is a conversation, in JSON as spate_chat_tokens takes it */
-  int tenant; /* 0 to 63: requests of one priority share by tokens between tenants, who share no cached prefixes */
+  int tenant;      /* 0 to 63: requests of one priority share by tokens between tenants, who share no cached prefixes */
+  float timeout_s; /* from submission to the last token, at most; 0: no limit */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */

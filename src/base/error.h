@@ -18,6 +18,7 @@ enum error_code {
   ERROR_CANCELLED,
   ERROR_DEVICE,   /* the device failed: the engine stops */
   ERROR_INTERNAL, /* an invariant of ours did not hold */
+  ERROR_TIMEOUT,  /* the caller's own limit of time has passed */
 };
 
 enum { ERROR_TEXT_MAX = 512 };

@@ -54,6 +54,7 @@ static void open_options_fill(const struct settings *s, const spate_build_option
   open->threads = s->threads;
   open->free_gpu_memory_fraction = s->memory_fraction;
   open->kv_cache_memory = s->kv_cache_memory;
+  open->stall_timeout_s = s->stall_timeout;
   open->kv_cache_dtype = s->kv_cache_dtype;
   open->block_size = s->block_size;
   open->max_queue = s->max_queue;

@@ -38,6 +38,7 @@ struct settings {
   const char *scheduler;
   double memory_fraction;
   uint64_t kv_cache_memory;
+  double stall_timeout;
   const char *kv_cache_dtype, *backend, *cache_dir;
 
   const char *uds, *tls_cert, *tls_key, *root_path;

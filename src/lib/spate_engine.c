@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DEFAULT_QUEUE = 1024, DEFAULT_BATCH_DELAY_MS = 10 };
+enum { DEFAULT_QUEUE = 1024, DEFAULT_BATCH_DELAY_MS = 10, DEFAULT_STALL_US = 60000000 };
 
 const char *spate_version(void) { return SPATE_VERSION; }
 
@@ -72,6 +72,10 @@ static bool runtime_options_read(const spate_open_options *from, struct runtime_
   to->max_queue = from->max_queue ? from->max_queue : DEFAULT_QUEUE;
   to->batch_delay_ms = from->batch_delay_ms ? from->batch_delay_ms : DEFAULT_BATCH_DELAY_MS;
   to->no_block_reuse = from->no_block_reuse;
+  if (!(from->stall_timeout_s >= 0 && from->stall_timeout_s <= LIMIT_TIMEOUT_SECONDS))
+    return error_set(error, ERROR_INVALID, "stall_timeout_s is %g, expected 0 to %d.", from->stall_timeout_s,
+                     LIMIT_TIMEOUT_SECONDS);
+  to->stall_us = from->stall_timeout_s > 0 ? (uint64_t)(from->stall_timeout_s * 1e6) : DEFAULT_STALL_US;
   return policy_parse(from->scheduler, &to->policy, error);
 }
 

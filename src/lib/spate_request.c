@@ -105,6 +105,7 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                      .show_stop = request->include_stop_str_in_output,
                                      .priority = request->priority,
                                      .tenant = request->tenant,
+                                     .timeout_s = request->timeout_s,
                                      .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);
 }

@@ -15,7 +15,7 @@ struct spate_engine {
 };
 
 /* The internal codes and the public ones are the same list. */
-_Static_assert((int)SPATE_INTERNAL == (int)ERROR_INTERNAL, "one list of codes");
+_Static_assert((int)SPATE_TIMEOUT == (int)ERROR_TIMEOUT, "one list of codes");
 _Static_assert(sizeof(((spate_error *)0)->text) == ERROR_TEXT_MAX, "one length of sentences");
 
 static inline bool error_export(const struct error *from, spate_error *to) {

@@ -21,6 +21,7 @@ struct generation_params {
   int32_t n_stop;
   bool show_stop; /* what stopped it is part of the text */
   int32_t priority;
+  float timeout_s;         /* from submission to the last token; 0: none */
   int32_t tenant;          /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
   struct slice cache_salt; /* cached prefixes are shared among requests of one salt only */
 };
@@ -57,7 +58,8 @@ struct generation {
   uint8_t text[GENERATION_TEXT_MAX];
   int32_t n_logprob; /* tokens whose log-probabilities wait: each the token's, then those of the likeliest */
   struct token_logprob logprobs[GENERATION_LOGPROBS_MAX];
-  uint64_t submitted_us, last_us;     /* for metrics */
+  uint64_t submitted_us, last_us;     /* of the submission and the last token */
+  uint64_t deadline_us;               /* UINT64_MAX: none */
   struct generation *previous, *next; /* the step thread's list of all it owns */
 };
 

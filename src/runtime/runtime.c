@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-enum { STALL_SECONDS = 60, WATCH_WAIT_MS = 500 };
+enum { WATCH_WAIT_MS = 500 };
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
@@ -45,6 +45,7 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
   rt->tokenizer = options->tokenizer;
   rt->chat = options->chat;
   rt->chat_problem = options->chat_problem;
+  rt->stall_us = options->stall_us;
   rt->defaults = &options->engine->file.facts->generation;
   mailbox_init(&rt->to_worker);
   mailbox_init(&rt->to_step);
@@ -117,10 +118,9 @@ bool runtime_healthy(struct runtime *rt, struct error *error) {
   struct error failure = runtime_failure(rt);
   if (failure.code) return error_set(error, failure.code, "%s", failure.text);
   uint64_t progress = atomic_load(&rt->progress_us), now = clock_us(); /* in this order: now is the later */
-  uint64_t seconds = (now - progress) / 1000000;
-  if (seconds <= STALL_SECONDS || request_table_live(&rt->table) == 0) return true;
-  return error_set(error, ERROR_DEVICE, "Requests wait and no step has ended for %llu seconds.",
-                   (unsigned long long)seconds);
+  uint64_t still = now - progress;
+  if (still <= rt->stall_us || request_table_live(&rt->table) == 0) return true;
+  return error_set(error, ERROR_DEVICE, "Requests wait and no step has ended for %.3g seconds.", (double)still * 1e-6);
 }
 
 /* The watcher: hashes the engine file once while serving goes on, then keeps an eye on its size. */
@@ -185,6 +185,9 @@ static bool params_check(const struct runtime *rt, struct generation_params *par
   if (params->max_tokens < 1 || params->max_tokens > length)
     return error_set(error, ERROR_INVALID, "max_tokens is %d, expected 1 to max_seq_len %d.", params->max_tokens,
                      length);
+  if (!(params->timeout_s >= 0 && params->timeout_s <= LIMIT_TIMEOUT_SECONDS))
+    return error_set(error, ERROR_INVALID, "timeout_s is %g, expected 0 to %d.", (double)params->timeout_s,
+                     LIMIT_TIMEOUT_SECONDS);
   if (params->tenant < 0 || params->tenant >= SCHEDULE_TENANTS)
     return error_set(error, ERROR_INVALID, "tenant is %d, expected 0 to %d.", params->tenant, SCHEDULE_TENANTS - 1);
   return sampling_check(&params->sampling, vocab, error) &&
@@ -214,6 +217,7 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct ge
   if (!g) return request_refuse(rt);
   g->charge = params_charge(rt, &fitted);
   g->submitted_us = clock_us();
+  g->deadline_us = params->timeout_s > 0 ? g->submitted_us + (uint64_t)((double)params->timeout_s * 1e6) : UINT64_MAX;
   g->sequence.salt = salt_of(rt, params);
   if (!request_table_enter(&rt->table, g, error)) {
     generation_free(g);

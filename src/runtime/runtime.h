@@ -19,6 +19,7 @@ struct runtime_options {
   enum schedule_policy policy;
   int32_t batch_delay_ms; /* of SCHEDULE_DYNAMIC */
   bool no_block_reuse;
+  uint64_t stall_us; /* work that waits so long without a step ending makes the engine unhealthy */
 };
 
 struct runtime *runtime_new(const struct runtime_options *options, struct error *error);

@@ -38,6 +38,7 @@ struct runtime {
   atomic_bool failed;
 
   struct engine_verify verify;
+  uint64_t stall_us;
   _Atomic uint64_t progress_us; /* when the last step ended, or when there was last nothing to do */
 };
 

@@ -77,13 +77,23 @@ static void letters_take(struct runtime *rt) {
   }
 }
 
-/* Cancelled, waiting to be told, failed with the engine: whatever is due for a generation outside of a step. */
+static void timeout_tell(struct generation *g) {
+  struct error error;
+  error_set(&error, ERROR_TIMEOUT, "The request has taken the %.3g seconds of its timeout_s; %d tokens were generated.",
+            (double)(g->deadline_us - g->submitted_us) * 1e-6, g->generated);
+  generation_fail(g, &error);
+}
+
+/* Cancelled, out of time, waiting to be told, failed with the engine: whatever is due for a generation outside of a
+ * step. */
 static void live_review(struct runtime *rt, bool draining) {
   struct error failure = runtime_failure(rt);
+  uint64_t now = clock_us();
   for (struct generation *g = rt->live, *next; g; g = next) {
     next = g->next;
     if (draining) inbox_abandon(g->inbox);
     if (failure.code) generation_fail(g, &failure);
+    if (now >= g->deadline_us && !g->ended) timeout_tell(g);
     if (draining || atomic_load_explicit(&g->cancelled, memory_order_relaxed)) generation_end(g, FINISH_CANCELLED);
     if (g->ended || g->sequence.paused) generation_settle(rt, g);
   }

@@ -25,6 +25,7 @@ static const struct {
     [SPATE_FORMAT] = {500, NULL},
     [SPATE_IO] = {500, NULL},
     [SPATE_INTERNAL] = {500, NULL},
+    [SPATE_TIMEOUT] = {504, NULL},
 };
 
 enum { N_ERROR_STATUS = sizeof error_statuses / sizeof *error_statuses };

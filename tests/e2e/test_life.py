@@ -56,6 +56,32 @@ class Life(spate_server.EngineCase):
         wait_for(lambda: server.metric("llm_requests_running") == 0, "every request has ended")
         self.assertEqual(server.generate(prompt="a", max_tokens=5)["usage"]["completion_tokens"], 5)
 
+    def test_timeout(self):
+        """A request's own limit of time ends it wherever it is: with 504, or in a stream with an error."""
+        server = self.serve(backend="cpu")
+        status, _, body = server.post(FOR_EVER | {"timeout_s": 0.05})
+        self.assertEqual(status, 504, body)
+        self.assertRegex(json.loads(body)["error"], r"^The request has taken the 0.05 seconds of its timeout_s; \d+ tokens "
+                                                    r"were generated.$")
+        _, _, body = server.post(FOR_EVER | {"timeout_s": 0.05, "streaming": True})
+        last = sse_objects(body)[-1] if body.startswith(b"data:") else json.loads(body)
+        self.assertIn("seconds of its timeout_s", last["error"])
+        wait_for(lambda: server.metric("llm_requests_running") == 0, "both have left")
+        self.assertEqual(server.generate(prompt="a", max_tokens=2, timeout_s=60)["usage"]["completion_tokens"], 2)
+
+    def test_stall(self):
+        """A step that takes longer than it may makes /health say so, and its end makes it healthy again. The reference
+        backend is slow enough."""
+        engine = Engine("--target", "reference")
+        self.addCleanup(engine.remove)
+        server = self.serve("--stall-timeout", "0.005", backend="reference", engine=engine)
+        with server.socket() as client:
+            client.sendall(post_bytes({"prompt": "word " * 4000, "max_tokens": 1}))
+            body = wait_for(lambda: next((b for s, _, b in [server.get("/health")] if s == 503), None), "the engine stalls")
+            self.assertRegex(json.loads(body)["error"], r"^Requests wait and no step has ended for [0-9.e-]+ seconds\.$")
+            self.assertEqual(server.get("/live")[0], 200)
+        wait_for(lambda: server.get("/health")[0] == 200, "the engine is healthy again")
+
     def test_slow_client(self):
         """One client takes nothing; others are served; then it gets all of its text, merged where it lagged."""
         server = self.serve()
