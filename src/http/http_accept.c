@@ -8,7 +8,7 @@ static struct http_connection *new_connection(struct http_loop *loop) {
   if (!connection) return NULL;
   connection->loop = loop;
   connection->slot = -1;
-  if (loop->shared->unix_fd >= 0) {
+  if (loop->shared->options.unix_path) {
     uv_pipe_init(&loop->uv, &connection->socket.pipe, false);
   } else {
     uv_tcp_init(&loop->uv, &connection->socket.tcp);
@@ -27,7 +27,7 @@ static bool is_crowding(struct http_connection *connection) {
   struct http_shared *shared = connection->loop->shared;
   struct sockaddr_storage address;
   int size = sizeof address;
-  if (shared->options.max_per_peer == 0 || shared->unix_fd >= 0) return false;
+  if (shared->options.max_per_peer == 0 || shared->options.unix_path) return false;
   if (uv_tcp_getpeername(&connection->socket.tcp, (struct sockaddr *)&address, &size) < 0) return false;
   uint64_t peer = peer_key(&address);
   if (!peer) return false;
@@ -81,6 +81,6 @@ void connection_accept(struct http_loop *loop) {
     connection_close(connection);
     return;
   }
-  if (loop->shared->unix_fd < 0) uv_tcp_nodelay(&connection->socket.tcp, true);
+  if (!loop->shared->options.unix_path) uv_tcp_nodelay(&connection->socket.tcp, true);
   if (connection->refused && !tls) connection_turn_away(connection); /* with TLS after the handshake */
 }

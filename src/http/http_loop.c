@@ -7,10 +7,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* A request's id: its number in the loop, the loop's index, its connection's slot. */
 enum { ID_SLOT_BITS = 20, ID_LOOP_BITS = 6 };
@@ -177,7 +177,7 @@ static void on_connection(uv_stream_t *listener, int status) {
 static bool listen_at_path(struct http_loop *loop, struct error *error) {
   int code = uv_pipe_init(&loop->uv, &loop->listener.pipe, false);
   loop->listener.handle.data = loop;
-  int fd = dup(loop->shared->unix_fd);
+  int fd = fcntl(loop->shared->unix_fd, F_DUPFD_CLOEXEC, 0);
   if (fd < 0) return fail_uv(error, "Cannot listen", uv_translate_sys_error(errno));
   if (code == 0) code = uv_pipe_open(&loop->listener.pipe, fd);
   if (code == 0) code = uv_listen(&loop->listener.stream, HTTP_LISTEN_BACKLOG, on_connection);
@@ -233,7 +233,7 @@ bool http_loop_init(struct http_loop *loop, struct http_shared *shared, int inde
   init_handles(loop);
   if (!init_slots(loop)) error_set(error, ERROR_MEMORY, "No memory for the table of connections.");
   bool opened = loop->slot && loop->free_slot &&
-                (shared->unix_fd >= 0 ? listen_at_path(loop, error) : listen_on(loop, address, error));
+                (shared->options.unix_path ? listen_at_path(loop, error) : listen_on(loop, address, error));
   if (!opened) http_loop_release(loop);
   return opened;
 }

@@ -29,7 +29,8 @@ struct http_shared {
   struct http_callbacks callbacks;
   void *user;
   struct tls_context *tls;   /* NULL: in the clear */
-  int unix_fd;               /* listens at options.unix_path, for all loops; −1: they listen on an address */
+  int unix_fd;               /* listens at options.unix_path until each loop has a copy, then −1 */
+  bool bound;                /* options.unix_path is ours to remove */
   struct peer_count peers;   /* counted when options.max_per_peer is set */
   atomic_int n_connection;   /* in all loops, without the refused ones */
   atomic_size_t n_body_byte; /* of the bodies that are arriving, in all loops */

@@ -111,49 +111,61 @@ static bool open_shared(struct http_server *server, struct sockaddr_storage *add
   }
   if (options->unix_path) {
     shared->unix_fd = unix_socket_listen(options->unix_path, HTTP_LISTEN_BACKLOG, error);
-    return shared->unix_fd >= 0;
+    shared->bound = shared->unix_fd >= 0;
+    return shared->bound;
   }
   return find_address(options, address, error) && (options->loops == 1 || check_port_free(options, address, error));
 }
 
+static void close_unix(struct http_shared *shared) {
+  if (shared->unix_fd >= 0) close(shared->unix_fd);
+  shared->unix_fd = -1;
+}
+
 static void free_server(struct http_server *server) {
   tls_context_free(server->shared.tls);
-  if (server->shared.unix_fd >= 0) {
-    unlink(server->shared.options.unix_path);
-    close(server->shared.unix_fd);
-  }
+  if (server->shared.bound) unlink(server->shared.options.unix_path);
+  close_unix(&server->shared);
   peer_count_release(&server->shared.peers);
   pthread_mutex_destroy(&server->shared.lock);
   free(server->loops);
   free(server);
 }
 
-struct http_server *http_server_open(const struct http_options *options, const struct http_callbacks *callbacks,
-                                     void *user, struct error *error) {
-  struct sockaddr_storage address = {0};
-  if (!check_options(options, error)) return NULL;
+static struct http_server *new_server(const struct http_options *options) {
   struct http_server *server = calloc(1, sizeof *server);
   struct http_loop *loops = calloc((size_t)options->loops, sizeof *loops);
   if (!server || !loops) {
     free(server);
     free(loops);
-    error_set(error, ERROR_MEMORY, "No memory for the HTTP server.");
     return NULL;
   }
   server->shared.options = *options;
-  server->shared.callbacks = *callbacks;
-  server->shared.user = user;
   server->shared.unix_fd = -1;
   pthread_mutex_init(&server->shared.lock, NULL);
   peer_count_init(&server->shared.peers);
   server->loops = loops;
+  return server;
+}
+
+struct http_server *http_server_open(const struct http_options *options, const struct http_callbacks *callbacks,
+                                     void *user, struct error *error) {
+  struct sockaddr_storage address = {0};
+  if (!check_options(options, error)) return NULL;
+  struct http_server *server = new_server(options);
+  if (!server) {
+    error_set(error, ERROR_MEMORY, "No memory for the HTTP server.");
+    return NULL;
+  }
+  server->shared.callbacks = *callbacks;
+  server->shared.user = user;
   if (!open_shared(server, &address, error) || !open_loops(server, &address, error)) {
     free_server(server);
     return NULL;
   }
-  if (options->unix_path) return server;
+  close_unix(&server->shared); /* the loops have theirs: when they stop listening, nobody does */
   /* sin_port and sin6_port lie at the same place. */
-  server->port = ntohs(((struct sockaddr_in *)&address)->sin_port);
+  if (!options->unix_path) server->port = ntohs(((struct sockaddr_in *)&address)->sin_port);
   return server;
 }
 
