@@ -106,7 +106,8 @@ typedef struct {
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */
 SPATE_API void spate_info(const spate_engine *engine, spate_engine_info *info);
 
-/* True while steps make progress; otherwise *error says what stopped the engine. */
+/* True while steps make progress. Otherwise *error says what stopped the engine, or with SPATE_TIMEOUT that a step
+ * takes longer than stall_timeout_s: it may still end. */
 SPATE_API bool spate_healthy(const spate_engine *engine, spate_error *error);
 
 /* The engine's metrics in the Prometheus text format, appended through write. */
@@ -196,7 +197,7 @@ typedef struct {
 SPATE_API uint64_t spate_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
                                 spate_error *error);
 
-/* Never blocks; an unknown or finished id is ignored. The request still ends with an event. */
+/* Never blocks; an unknown or finished id is ignored, and 0 means every request. Each still ends with an event. */
 SPATE_API void spate_cancel(spate_engine *engine, uint64_t id);
 
 SPATE_API spate_inbox *spate_inbox_new(spate_engine *engine, spate_error *error);

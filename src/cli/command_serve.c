@@ -92,28 +92,30 @@ static void welcome_print(const struct server_options *options, int port, const 
 
 /* Lets running requests finish while new ones are told to go elsewhere, on a port that is still open for whoever asks
  * whether we are ready. */
-static void running_finish(struct server *server, int seconds) {
+static void running_finish(struct server *server, spate_engine *engine, int seconds) {
   uint64_t end = clock_us() + (uint64_t)seconds * 1000000;
   server_refuse(server);
   while (server_running(server) > 0 && n_signal == 1 && clock_us() < end) signal_wait(DRAIN_WATCH_MS);
-  server_drain(server, server_running(server) > 0 ? 0 : FLUSH_MS);
+  if (server_running(server) > 0) spate_cancel(engine, 0); /* their answers say so */
+  server_drain(server, FLUSH_MS);
 }
 
 /* Returns when the server has been told to drain: 0 after a signal, 1 when the engine has stopped. */
-static int engine_watch(struct server *server, const spate_engine *engine, int shutdown_seconds) {
+static int engine_watch(struct server *server, spate_engine *engine, int shutdown_seconds) {
   spate_error error;
   while (n_signal == 0) {
     signal_wait(WATCH_MS);
-    if (spate_healthy(engine, &error)) continue;
+    if (spate_healthy(engine, &error) || error.code == SPATE_TIMEOUT) continue; /* a stall may pass: /health tells */
     server_drain(server, FAILED_DRAIN_MS);
     return command_fail(error.text);
   }
-  log_info("Stopping: %d requests may finish within %d seconds; a second signal ends them.", server_running(server),
+  log_info("Stopping: %d requests may finish within %d seconds; a second signal cancels them.", server_running(server),
            shutdown_seconds);
-  running_finish(server, shutdown_seconds);
+  running_finish(server, engine, shutdown_seconds);
   return 0;
 }
 
+/* The last bytes of the answers; one signal more and not even those. */
 static void drain_watch(struct server *server, int signals_before) {
   while (server_connections(server) > 0 && n_signal <= signals_before) signal_wait(DRAIN_WATCH_MS);
   if (n_signal > signals_before) server_drain(server, 0);
@@ -153,7 +155,7 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
   if (!server) return command_fail(error.text);
   welcome_print(&options, server_port(server), engine);
   int code = engine_watch(server, engine, shutdown);
-  drain_watch(server, code == 0 ? 1 : n_signal);
+  drain_watch(server, n_signal);
   server_close(server);
   return code;
 }

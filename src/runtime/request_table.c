@@ -79,7 +79,7 @@ void request_table_cancel_all(struct request_table *table, const struct inbox *i
   pthread_mutex_lock(&table->lock);
   for (int32_t i = 0; i < table->n_slot; i++) {
     struct generation *g = table->slot[i];
-    if (g && g->inbox == inbox) atomic_store(&g->cancelled, true);
+    if (g && (!inbox || g->inbox == inbox)) atomic_store(&g->cancelled, true);
   }
   pthread_mutex_unlock(&table->lock);
 }

@@ -29,7 +29,7 @@ int32_t request_table_live(struct request_table *table);
 /* Marks a live request as cancelled; false when there is none of that id. */
 bool request_table_cancel(struct request_table *table, uint64_t id);
 
-/* Marks all requests of an inbox as cancelled. */
+/* Marks all requests of an inbox as cancelled; NULL: of every inbox. */
 void request_table_cancel_all(struct request_table *table, const struct inbox *inbox);
 
 #endif

@@ -120,7 +120,7 @@ bool runtime_healthy(struct runtime *rt, struct error *error) {
   uint64_t progress = atomic_load(&rt->progress_us), now = clock_us(); /* in this order: now is the later */
   uint64_t still = now - progress;
   if (still <= rt->stall_us || request_table_live(&rt->table) == 0) return true;
-  return error_set(error, ERROR_DEVICE, "Requests wait and no step has ended for %.3g seconds.", (double)still * 1e-6);
+  return error_set(error, ERROR_TIMEOUT, "Requests wait and no step has ended for %.3g seconds.", (double)still * 1e-6);
 }
 
 /* The watcher: hashes the engine file once while serving goes on, then keeps an eye on its size. */
@@ -230,7 +230,8 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct ge
 }
 
 void runtime_cancel(struct runtime *rt, uint64_t id) {
-  if (request_table_cancel(&rt->table, id)) mailbox_wake(&rt->to_step);
+  if (id == 0) request_table_cancel_all(&rt->table, NULL);
+  if (id == 0 || request_table_cancel(&rt->table, id)) mailbox_wake(&rt->to_step);
 }
 
 /* --- parking ------------------------------------------------------------------------------------------------------ */

@@ -34,7 +34,7 @@ void runtime_inbox_close(struct runtime *runtime, struct inbox *inbox);
 /* The request's id, or 0 with ERROR_INVALID, ERROR_LIMIT, ERROR_BUSY, ERROR_DEVICE. */
 uint64_t runtime_submit(struct runtime *runtime, struct inbox *inbox, const struct generation_params *params,
                         struct error *error);
-void runtime_cancel(struct runtime *runtime, uint64_t id);
+void runtime_cancel(struct runtime *runtime, uint64_t id); /* 0: every request */
 
 /* False with the reason once the engine has stopped, or while work is queued and no step has ended for a long time. */
 bool runtime_healthy(struct runtime *runtime, struct error *error);

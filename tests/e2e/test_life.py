@@ -156,8 +156,8 @@ class Life(spate_server.EngineCase):
         server = self.serve("--shutdown-timeout", "0", backend="cpu")
         client = self.start_stream(server)
         server.stop()
+        self.assertIn(b'"finish_reason":"cancelled"', receive_all(client))
         self.assertEqual(server.exit_code(), 0)
-        self.assertNotIn(b'"finished":true', receive_until_reset(client))
 
     def test_interrupt_when_idle(self):
         server = self.serve()
@@ -166,13 +166,20 @@ class Life(spate_server.EngineCase):
             self.assertEqual(server.exit_code(), 0)
 
     def test_second_signal(self):
+        """It cancels what runs, and each client is told."""
         server = self.serve(backend="cpu")
-        client = self.start_stream(server)
-        server.stop()
-        wait_for(lambda: server.get("/ready")[0] == 503, "it is no longer ready")
-        server.stop()
+        stream = self.start_stream(server)
+        with server.socket() as whole:
+            whole.sendall(post_bytes(FOR_EVER))
+            wait_for(lambda: server.metric("llm_requests_running") == 2, "both run")
+            server.stop()
+            wait_for(lambda: server.get("/ready")[0] == 503, "it is no longer ready")
+            server.stop()
+            self.assertIn(b'"finish_reason":"cancelled"', receive_all(stream))
+            answer = receive_all(whole)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer[:80])
+        self.assertIn(b"The request was cancelled because the server is stopping.", answer)
         self.assertEqual(server.exit_code(), 0)
-        self.assertNotIn(b'"finished":true', receive_until_reset(client))
 
     def test_kill_and_serve_again(self):
         server = self.serve(backend="cpu")
