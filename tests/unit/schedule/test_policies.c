@@ -129,7 +129,7 @@ static void test_pace(void **state) {
   assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 512), 8); /* the least */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 16, 48000 + 16 * 100);
   assert_in_range(pace_prompt_tokens(&pace, 16, 1, 512), 358, 360);
-  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 100), 84); /* the step is full */
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 100), 84);                  /* the step is full */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 16, 96000 + 16 * 1000); /* twice the streams that ran alone */
   assert_in_range(pace_prompt_tokens(&pace, 32, 1, 512), 71, 72); /* 72 ms at 1 ms, though 32 never ran alone */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 1, 0, 3000);
