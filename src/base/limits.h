@@ -43,8 +43,9 @@ enum limit {
   LIMIT_LOGIT_BIAS = 100, /* either side of 0 */
   LIMIT_TOP_LOGPROBS = 20,
   LIMIT_ALLOWED_TOKENS = 1 << 14,
-  LIMIT_REQUEST_PROMPTS = 64, /* of one HTTP request */
-  LIMIT_NAME_BYTES = 512,     /* of a model's name in a request */
+  LIMIT_REQUEST_PROMPTS = 64,  /* of one HTTP request */
+  LIMIT_REQUEST_CHOICES = 128, /* of all its prompts together */
+  LIMIT_NAME_BYTES = 512,      /* of a model's name in a request */
   LIMIT_SALT_BYTES = 128,
 
   /* chat templates */

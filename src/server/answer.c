@@ -37,9 +37,10 @@ void answer_free(struct answer *answer) {
 struct answer_usage answer_usage_of(const struct answer *answer) {
   struct answer_usage usage = {0};
   for (int i = 0; i < answer->n_choice; i++) {
+    usage.generated_tokens += answer->choice[i].generated_tokens;
+    if (i % answer->facts.n > 0) continue;
     usage.prompt_tokens += answer->choice[i].prompt_tokens;
     usage.cached_tokens += answer->choice[i].cached_tokens;
-    usage.generated_tokens += answer->choice[i].generated_tokens;
   }
   return usage;
 }

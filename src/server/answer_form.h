@@ -46,6 +46,7 @@ struct answer_facts {
   bool logprobs; /* were asked for */
   int top_logprobs;
   bool include_usage;
+  int n; /* choices for each prompt, which is counted once */
 };
 
 struct answer {
@@ -63,7 +64,8 @@ struct answer {
 extern const struct answer_form generate_whole, generate_sse, generate_ndjson;
 extern const struct answer_form completion_whole, completion_stream, chat_whole, chat_stream;
 
-/* Token counts over all choices: prompts and the part of them that was found in the cache, and generated ones. */
+/* Token counts over all choices: prompts and the part of them that the first choice of each found in the cache, and
+ * generated ones. */
 struct answer_usage {
   int prompt_tokens, cached_tokens, generated_tokens;
 };

@@ -36,7 +36,8 @@ static struct answer_facts facts_make(const struct server *server, const struct 
                                .created = (int64_t)time(NULL),
                                .logprobs = wanted->engine.logprobs,
                                .top_logprobs = wanted->engine.top_logprobs,
-                               .include_usage = wanted->include_usage};
+                               .include_usage = wanted->include_usage,
+                               .n = wanted->n};
   snprintf(facts.id, sizeof facts.id, "%s-%08x%016llx", wanted->kind == REQUEST_CHAT ? "chatcmpl" : "cmpl",
            server->nonce, (unsigned long long)request->id);
   return facts;
@@ -55,10 +56,12 @@ static bool prompt_echo(const struct server *server, const spate_request *wanted
   return true;
 }
 
+/* Each choice is a request of its own: the cache computes what their prompts share once. */
 static spate_request choice_request(const struct generate_request *wanted, int index) {
   spate_request one = wanted->engine;
+  one.seed += (uint64_t)(index % wanted->n);
   if (wanted->n_prompt == 0) return one;
-  const struct request_prompt *prompt = &wanted->prompt[index];
+  const struct request_prompt *prompt = &wanted->prompt[index / wanted->n];
   one.prompt = (const char *)prompt->text.data;
   one.prompt_size = prompt->text.size;
   one.tokens = prompt->tokens;
@@ -68,7 +71,7 @@ static spate_request choice_request(const struct generate_request *wanted, int i
 
 static bool choices_submit(const struct server *server, struct http_request *request,
                            const struct generate_request *wanted, spate_error *error) {
-  int n_choice = wanted->n_prompt ? wanted->n_prompt : 1;
+  int n_choice = (wanted->n_prompt ? wanted->n_prompt : 1) * wanted->n;
   struct answer *answer = answer_new(form_choose(request, wanted), request->id, n_choice);
   if (!answer) {
     *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};

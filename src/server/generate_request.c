@@ -87,6 +87,10 @@ static bool check_together(struct generate_request *request, struct error *error
   request->param = "stream_options";
   if (request->has_stream_options && !request->streaming)
     return error_set(error, ERROR_INVALID, "stream_options are for streams: set stream to true, or leave them out.");
+  request->param = "n";
+  if (request->n_prompt * request->n > LIMIT_REQUEST_CHOICES)
+    return error_set(error, ERROR_LIMIT, "%d prompts with n %d make %d choices, expected at most %d: send fewer.",
+                     request->n_prompt, request->n, request->n_prompt * request->n, LIMIT_REQUEST_CHOICES);
   request->param = "echo";
   if (request->echo && request->completion_logprobs >= 0)
     return error_set(error, ERROR_UNSUPPORTED,
@@ -111,7 +115,7 @@ static bool read_object(struct generate_request *request, struct error *error) {
 }
 
 static void request_init(struct generate_request *request, enum request_kind kind, const spate_request *defaults) {
-  *request = (struct generate_request){.engine = *defaults, .kind = kind, .completion_logprobs = -1};
+  *request = (struct generate_request){.engine = *defaults, .kind = kind, .n = 1, .completion_logprobs = -1};
   arena_init(&request->lists, 4 * (size_t)LIMIT_BODY_BYTES); /* an entry takes at least two bytes of a body */
 }
 

@@ -63,6 +63,20 @@ class OpenAI(spate_server.EngineCase):
         one = self.answer("/v1/completions", prompt=ids[0], max_tokens=6, temperature=0, echo=True)
         self.assertEqual(one["choices"][0]["text"], "Once" + texts[0])
 
+    def test_n(self):
+        """Choice i is what seed + i gives alone; each prompt is counted once."""
+        fields = {"prompt": ["Once upon a time there was", "a"], "max_tokens": 8, "temperature": 1}
+        whole = self.answer("/v1/completions", n=3, seed=7, **fields)
+        alone = [self.answer("/v1/completions", seed=7 + i, **fields) for i in range(3)]
+        self.assertEqual([c["index"] for c in whole["choices"]], list(range(6)))
+        self.assertEqual([c["text"] for c in whole["choices"]],
+                         [alone[i]["choices"][p]["text"] for p in range(2) for i in range(3)])
+        self.assertEqual(len({c["text"] for c in whole["choices"][:3]}), 3)
+        self.assertEqual(whole["usage"]["prompt_tokens"], alone[0]["usage"]["prompt_tokens"])
+        self.assertEqual(whole["usage"]["completion_tokens"], 48)
+        chat = self.answer("/v1/chat/completions", messages=CHAT, n=2, max_tokens=4)
+        self.assertEqual([c["index"] for c in chat["choices"]], [0, 1])
+
     def test_completion_logprobs(self):
         choice = self.answer("/v1/completions", prompt="Once", max_tokens=5, temperature=0, logprobs=2)["choices"][0]
         logprobs = choice["logprobs"]
@@ -142,7 +156,9 @@ class OpenAI(spate_server.EngineCase):
              'There is no model "gpt" here; this server has "tiny".'),
             (completion, {"prompt": "a", "temperature": "hot"}, 400, "temperature",
              "temperature is a string, expected a number from 0 to 100."),
-            (chat, {"messages": user, "n": 2}, 400, "n", "n is 2, expected 1: more does not exist yet."),
+            (chat, {"messages": user, "n": 0}, 400, "n", "n is 0, expected a whole number from 1 to 128."),
+            (completion, {"prompt": ["a"] * 64, "n": 3}, 400, "n",
+             "64 prompts with n 3 make 192 choices, expected at most 128: send fewer."),
             (chat, {"messages": user, "tools": []}, 400, "tools", "Tools do not exist yet: leave tools out."),
             (chat, {"messages": user, "stream_options": {}}, 400, "stream_options",
              "stream_options are for streams: set stream to true, or leave them out."),

@@ -12,7 +12,7 @@
 /* An answer of some choices that have waiting text, the last of it when ended. */
 static struct answer *answer_make(const struct answer_form *form, int n_choice, const char *const *text, bool ended) {
   struct answer *answer = answer_new(form, 1, n_choice);
-  answer->facts = (struct answer_facts){.model = "m \"1\"", .id = "id-1", .created = 12};
+  answer->facts = (struct answer_facts){.model = "m \"1\"", .id = "id-1", .created = 12, .n = 1};
   for (int i = 0; i < n_choice; i++) {
     struct choice *choice = &answer->choice[i];
     buffer_text(&choice->text, text[i]);
