@@ -46,7 +46,6 @@ static void shape_bench(struct job *job, int n_token, int n_head) {
   int32_t first[TOKENS_MOST] = {0}, last[TOKENS_MOST];
   job->work.n_token = n_token, job->work.n_head = n_head;
   job->work.first = first, job->work.last = last;
-  job->work.out_stride = (size_t)n_head * DIM;
   printf("%2d x %d heads", n_token, n_head);
   for (int length = 256; length <= 4096; length *= 4) {
     for (int t = 0; t < n_token; t++) last[t] = length - n_token + t;
@@ -88,7 +87,10 @@ int main(int argc, char **argv) {
   blocks_scatter(&job);
   size_t queries = TOKENS_MOST * HEADS_MOST;
   job.work.query = calloc(queries * DIM, sizeof(float));
-  job.work.out = calloc(queries * DIM, sizeof(float));
+  float *out = calloc(queries * DIM, sizeof *out), *outs[TOKENS_MOST];
+  for (int t = 0; t < TOKENS_MOST; t++) outs[t] = out + (size_t)t * HEADS_MOST * DIM;
+  job.work.out = outs;
+  job.work.shared = SHARED_ALL;
   job.work.scratch = aligned_alloc(64, attend_scratch_floats(queries, DIM, DIM) * sizeof(float));
   printf("%s, head of %d, blocks of %d tokens\n", job.set->name, DIM, limits.block_size);
   static const int shapes[][2] = {{1, 1}, {1, 3}, {1, 4}, {1, 8}, {16, 3}};

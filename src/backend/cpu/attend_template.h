@@ -3,7 +3,8 @@
  * A query walks the tiles of 64 absolute positions that it sees, in ascending order, whatever the block size: scores =
  * q · keys with one fused multiply-add a dimension, then the online softmax, then the weighted values with one fused
  * multiply-add a key. Queries of a work share the loads of a tile and nothing else, and the keys that only another
- * query of the work sees weigh an exact zero, so chunks and neighbours do not change a query's bytes. */
+ * query of the work sees weigh an exact zero, so chunks and neighbours do not change a query's bytes. Tokens of several
+ * rows share the tiles that their rows have in common, then each goes on alone. */
 #include "backend/cpu/attend_work.h"
 
 #include <math.h>
@@ -136,9 +137,8 @@ struct attend_state {
   float *highest; /* [query] */
   float *shrink;  /* [query] what earlier tiles weigh after this one */
   float *key, *value;
-  ptrdiff_t *value_vector; /* of the values' side */
-  int value_cols;          /* dim_v in whole vectors: what results are computed for */
-  bool in_place;           /* keys and values are used where they lie */
+  ptrdiff_t *value_vector[2]; /* of the values' side: copied, in place */
+  int value_cols;             /* dim_v in whole vectors: what results are computed for */
 };
 
 /* The keys and values of a tile as the right sides of products. */
@@ -151,7 +151,7 @@ struct tile_view {
 /* Many queries are worth copying a tile for, as floats and side by side. */
 enum { IN_PLACE_QUERIES = 2 * PRODUCT_ROWS };
 
-static bool tiles_in_place(const struct kv_layout *layout, size_t n_query) {
+static bool tile_in_place(const struct kv_layout *layout, int n_query) {
   bool whole = layout->tile % LANES == 0 && layout->dim_v % LANES == 0; /* no vector reaches into what is not there */
   return whole && (layout->dtype == KV_F32 || n_query <= IN_PLACE_QUERIES);
 }
@@ -204,15 +204,16 @@ static void tile_view_copied(const struct kv_head *kv, int start, int low, int h
 }
 
 static void tile_view_init(const struct kv_head *kv, int start, int low, int high, const struct attend_state *state,
-                           struct tile_view *view) {
+                           int n_query, struct tile_view *view) {
+  bool in_place = tile_in_place(kv->layout, n_query);
   view->key.run = &view->key_run;
   view->key.first_rows = kv->layout->dim_k;
   view->key.run_rows = 0; /* there is one run */
   view->key.vector = view->key_vector;
   view->value.run = view->value_run;
   view->value.run_rows = kv->layout->tile;
-  view->value.vector = state->value_vector;
-  if (state->in_place)
+  view->value.vector = state->value_vector[in_place];
+  if (in_place)
     tile_view_in_place(kv, start, low, high, view);
   else
     tile_view_copied(kv, start, low, high, state, view);
@@ -259,9 +260,11 @@ static bool sees_tile(const struct attend_work *work, int token, int start) {
   return work->first[token] < start + KEY_TILE && work->last[token] >= start && work->first[token] <= work->last[token];
 }
 
-static void tile_attend(const struct attend_work *work, const struct attend_state *state, int start) {
-  const struct kv_layout *l = work->kv.layout;
-  int begin = 0, end = work->n_token, low = KEY_TILE, high = 0;
+/* Tokens [begin, end) against the tile at position `start` of a KV head that is theirs. */
+static void tile_attend(const struct attend_work *work, const struct attend_state *state, const struct kv_head *kv,
+                        int begin, int end, int start) {
+  const struct kv_layout *l = kv->layout;
+  int low = KEY_TILE, high = 0;
   while (begin < end && !sees_tile(work, begin, start)) begin++;
   while (end > begin && !sees_tile(work, end - 1, start)) end--;
   if (begin == end) return;
@@ -272,9 +275,9 @@ static void tile_attend(const struct attend_work *work, const struct attend_stat
   }
   struct tile_view view;
   struct grid query = state->query, score = state->score, result = state->result;
-  tile_view_init(&work->kv, start, low, high, state, &view);
   size_t first = (size_t)begin * (size_t)work->n_head;
   int n = (end - begin) * work->n_head, n_vector = (high + LANES - 1) / LANES;
+  tile_view_init(kv, start, low, high, state, n, &view);
   query.data += first * query.stride, score.data += first * score.stride, result.data += first * result.stride;
   product(n, low / LANES, n_vector, score, NULL, query, &view.key, l->dim_k);
   for (int t = begin; t < end; t++)
@@ -302,8 +305,7 @@ static struct attend_state state_start(const struct attend_work *work) {
   size_t n = (size_t)work->n_token * (size_t)work->n_head, dim_k = (size_t)l->dim_k;
   size_t cols = ((size_t)l->dim_v + LANES - 1) / LANES * LANES;
   float *scratch = work->scratch;
-  struct attend_state state = {
-      .query = {(float *)work->query, dim_k}, .value_cols = (int)cols, .in_place = tiles_in_place(l, n)};
+  struct attend_state state = {.query = {(float *)work->query, dim_k}, .value_cols = (int)cols};
   state.score = (struct grid){scratch_take(&scratch, n * KEY_TILE), KEY_TILE};
   state.result = (struct grid){scratch_take(&scratch, n * cols), cols};
   state.sum = scratch_take(&scratch, n * LANES);
@@ -311,9 +313,11 @@ static struct attend_state state_start(const struct attend_work *work) {
   state.shrink = scratch_take(&scratch, n);
   state.key = scratch_take(&scratch, KEY_TILE * dim_k);
   state.value = scratch_take(&scratch, KEY_TILE * cols);
-  state.value_vector = (ptrdiff_t *)scratch_take(&scratch, cols * sizeof(ptrdiff_t) / sizeof(float));
-  size_t element = state.in_place ? l->element : sizeof(float);
-  for (size_t v = 0; v < cols / LANES; v++) state.value_vector[v] = (ptrdiff_t)(v * LANES * element);
+  for (int in_place = 0; in_place < 2; in_place++) {
+    size_t element = in_place ? l->element : sizeof(float);
+    state.value_vector[in_place] = (ptrdiff_t *)scratch_take(&scratch, cols * sizeof(ptrdiff_t) / sizeof(float));
+    for (size_t v = 0; v < cols / LANES; v++) state.value_vector[in_place][v] = (ptrdiff_t)(v * LANES * element);
+  }
   memset(state.result.data, 0, n * cols * sizeof(float));
   memset(state.sum, 0, n * LANES * sizeof(float));
   for (size_t i = 0; i < n; i++) {
@@ -333,19 +337,32 @@ static void state_finish(const struct attend_work *work, const struct attend_sta
       for (int i = 0; i < LANES; i++) total += state->sum[index * LANES + i];
       float share = total > 0 ? 1 / total : 0;
       const float *result = state->result.data + index * state->result.stride;
-      float *out = work->out + (size_t)t * work->out_stride + (size_t)h * (size_t)dim_v;
+      float *out = work->out[t] + (size_t)h * (size_t)dim_v;
       for (int i = 0; i < dim_v; i++) out[i] = result[i] * share;
     }
 }
 
+/* Tokens [begin, end) against the positions that they see of [from, to) of a KV head that is theirs. */
+static void span_attend(const struct attend_work *work, const struct attend_state *state, const struct kv_head *kv,
+                        int begin, int end, int from, int to) {
+  int low = to, high = from;
+  for (int t = begin; t < end; t++) {
+    low = int_min(low, int_max(work->first[t], from));
+    high = int_max(high, int_min(work->last[t], to - 1) + 1);
+  }
+  for (int start = low / KEY_TILE * KEY_TILE; start < high; start += KEY_TILE)
+    tile_attend(work, state, kv, begin, end, start);
+}
+
 static void attend(const struct attend_work *work) {
   struct attend_state state = state_start(work);
-  int low = work->first[0], high = work->last[0];
-  for (int t = 1; t < work->n_token; t++) {
-    low = int_min(low, work->first[t]);
-    high = int_max(high, work->last[t]);
-  }
-  for (int start = low / KEY_TILE * KEY_TILE; start <= high; start += KEY_TILE) tile_attend(work, &state, start);
+  span_attend(work, &state, &work->kv, 0, work->n_token, 0, work->shared);
+  if (work->shared != SHARED_ALL)
+    for (int t = 0; t < work->n_token; t++) {
+      struct kv_head own = work->kv;
+      own.block = work->block[t];
+      span_attend(work, &state, &own, t, t + 1, work->shared, SHARED_ALL);
+    }
   state_finish(work, &state);
 }
 

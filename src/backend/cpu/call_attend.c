@@ -1,6 +1,7 @@
 /* The attention op on the team: every worker stores a share of the batch's keys and values, then, after a barrier,
- * takes query heads. Plenty of work (a prefill) is claimed by KV head and block of queries, the longest first, so that
- * a KV head's queries share its loads; little work (a decode step) is dealt out evenly by query head. */
+ * takes query heads. Plenty of work (a prefill) is claimed by KV head and block of queries, from the end of the list,
+ * so that a KV head's queries share its loads; little work (a decode step) is dealt out by query head, as evenly as the
+ * keys that they see allow. */
 #include "backend/cpu/cpu_program.h"
 #include "backend/cpu/rope.h"
 
@@ -10,12 +11,15 @@ enum { CLAIMS_PER_WORKER = 4 };
 
 static size_t round_lane(size_t n) { return (n + ATTEND_LANES - 1) / ATTEND_LANES * ATTEND_LANES; }
 
-/* Queries, the range that each token sees, and the kernels' own. Storing needs less: one key and value. */
+static size_t pointer_floats(size_t n) { return round_lane(n * sizeof(void *) / sizeof(float)); }
+
+/* Queries, for each token what it sees, its output and its blocks, and the kernels' own. Storing needs less: one key
+ * and value. */
 size_t call_attend_scratch(const struct attend_args *args, int query_tokens) {
   size_t tokens = (size_t)query_tokens, queries = tokens * (size_t)(args->n_head / args->n_kv_head);
   size_t dim_k = (size_t)args->dim_k, dim_v = (size_t)args->dim_v;
-  size_t attending =
-      round_lane(queries * dim_k) + 2 * round_lane(tokens) + attend_scratch_floats(queries, dim_k, dim_v);
+  size_t attending = round_lane(queries * dim_k) + 2 * round_lane(tokens) + 2 * pointer_floats(tokens) +
+                     attend_scratch_floats(queries, dim_k, dim_v);
   size_t storing = 2 * round_lane(dim_k) + round_lane(dim_v);
   return attending > storing ? attending : storing;
 }
@@ -70,16 +74,50 @@ static void batch_store(const struct program *program, const struct call *call, 
 
 /* --- attending ---------------------------------------------------------------------------------------------------- */
 
-/* The tokens of the row that each query of a block sees. */
-static void block_visible(const struct program *program, const struct query_block *block, int window, int32_t *first,
-                          int32_t *last) {
+/* For each token of a block: the tokens of its row that it sees, where its outputs go, the row's blocks. */
+struct token_views {
+  int32_t *first, *last;
+  float **out;
+  const uint32_t **block;
+};
+
+static struct token_views views_take(int count, float **scratch) {
+  struct token_views views = {.first = (int32_t *)*scratch};
+  size_t tokens = (size_t)count;
+  views.last = views.first + round_lane(tokens);
+  *scratch += 2 * round_lane(tokens);
+  views.out = (float **)*scratch;
+  views.block = (const uint32_t **)(*scratch + pointer_floats(tokens));
+  *scratch += 2 * pointer_floats(tokens);
+  return views;
+}
+
+static void views_fill(const struct program *program, const struct call *call, const struct query_block *block,
+                       int head, const struct token_views *views) {
+  const struct attend_args *args = &call->op->args.attend;
   const struct batch *batch = program->batch;
-  const struct row *row = batch->row + block->row;
+  int window = plan_groups(program->plan)[args->group].window;
   for (int i = 0; i < block->count; i++) {
-    int token = block->first + i, position = row->length + token - row->first;
-    last[i] = batch->see ? row->length + batch->see[token] : position;
-    if (last[i] >= row->length + row->count) last[i] = row->length + row->count - 1;
-    first[i] = window && position >= window ? position - window + 1 : 0;
+    int token = program->query_token[block->first + i];
+    const struct row *row = batch->row + program->token_row[token];
+    int position = row->length + token - row->first, last = batch->see ? row->length + batch->see[token] : position;
+    if (last >= row->length + row->count) last = row->length + row->count - 1;
+    views->last[i] = last;
+    views->first[i] = window && position >= window ? position - window + 1 : 0;
+    views->out[i] = value_row(program, call->op->out, token) + (size_t)head * (size_t)args->dim_v;
+    views->block[i] = row->block[args->group];
+  }
+}
+
+/* n_head query heads from `head` on of a token: normed, rotated and scaled. */
+static void query_prepare(const struct program *program, const struct call *call, int token, int head, int n_head,
+                          float *to) {
+  const struct attend_args *args = &call->op->args.attend;
+  size_t dim_k = (size_t)args->dim_k;
+  const float *from = value_row(program, call->op->in[0], token) + (size_t)head * dim_k;
+  for (int h = 0; h < n_head; h++, from += dim_k, to += dim_k) {
+    head_prepare(program, call, 0, token, from, to);
+    for (size_t d = 0; d < dim_k; d++) to[d] *= args->scale;
   }
 }
 
@@ -87,60 +125,76 @@ static void block_visible(const struct program *program, const struct query_bloc
 static void block_attend(const struct program *program, const struct call *call, const struct query_block *block,
                          int head, int n_head, float *scratch) {
   const struct attend_args *args = &call->op->args.attend;
-  const struct row *row = program->batch->row + block->row;
-  size_t dim_k = (size_t)args->dim_k, out_cols = value_cols(program, call->op->out);
   float *query = scratch;
-  scratch += round_lane((size_t)(block->count * n_head) * dim_k);
-  int32_t *first = (int32_t *)scratch, *last = first + round_lane((size_t)block->count);
-  scratch += 2 * round_lane((size_t)block->count);
-  block_visible(program, block, plan_groups(program->plan)[args->group].window, first, last);
+  size_t token_floats = (size_t)n_head * (size_t)args->dim_k;
+  scratch += round_lane((size_t)block->count * token_floats);
+  struct token_views views = views_take(block->count, &scratch);
+  views_fill(program, call, block, head, &views);
   for (int t = 0; t < block->count; t++)
-    for (int h = 0; h < n_head; h++) {
-      float *to = query + (size_t)(t * n_head + h) * dim_k;
-      int token = block->first + t;
-      head_prepare(program, call, 0, token, value_row(program, call->op->in[0], token) + (size_t)(head + h) * dim_k,
-                   to);
-      for (size_t d = 0; d < dim_k; d++) to[d] *= args->scale;
-    }
+    query_prepare(program, call, program->query_token[block->first + t], head, n_head,
+                  query + (size_t)t * token_floats);
   const float *sink = program_vector(program, call->op->weight[2]);
   int kv_head = head / (args->n_head / args->n_kv_head);
   struct attend_work work = {
-      .kv = kv_cache_head(&program->cache[args->group], args->layer, kv_head, row->block[args->group]),
+      .kv = kv_cache_head(&program->cache[args->group], args->layer, kv_head, views.block[0]),
+      .shared = block->shared,
+      .block = views.block,
       .n_token = block->count,
       .n_head = n_head,
       .query = query,
-      .first = first,
-      .last = last,
+      .first = views.first,
+      .last = views.last,
       .sink = sink ? sink + head : NULL,
       .softcap = args->softcap,
-      .out = value_row(program, call->op->out, block->first) + (size_t)head * (size_t)args->dim_v,
-      .out_stride = out_cols,
+      .out = views.out,
       .scratch = scratch,
   };
   program->device->kernels->attend.attend(&work);
+}
+
+/* Query heads [head, end) of a block, those of a KV head together. */
+static void heads_attend(const struct program *program, const struct call *call, const struct query_block *block,
+                         int head, int end, float *scratch) {
+  int shared = call->op->args.attend.n_head / call->op->args.attend.n_kv_head;
+  for (int n; head < end; head += n) {
+    n = shared - head % shared;
+    if (n > end - head) n = end - head;
+    block_attend(program, call, block, head, n, scratch);
+  }
+}
+
+/* How many of n heads that cost the same lie before `cost`. */
+static int heads_before(int64_t cost, int64_t one, int n) {
+  int64_t heads = cost <= 0 ? 0 : (cost + one - 1) / one;
+  return heads < n ? (int)heads : n;
+}
+
+/* This worker's part of the heads of all blocks, one after the other, by what they cost. */
+static void share_attend(const struct program *program, const struct call *call, int worker, float *scratch) {
+  int n_head = call->op->args.attend.n_head, n_worker = team_size(program->device->team);
+  int64_t total = program->query_cost * n_head, from = total * worker / n_worker, to = total * (worker + 1) / n_worker;
+  for (int i = 0; i < program->n_query_block; i++) {
+    const struct query_block *block = &program->query_block[i];
+    heads_attend(program, call, block, heads_before(from, block->cost, n_head), heads_before(to, block->cost, n_head),
+                 scratch);
+    from -= block->cost * n_head, to -= block->cost * n_head;
+  }
 }
 
 void call_attend(struct program *program, const struct call *call, int worker) {
   const struct attend_args *args = &call->op->args.attend;
   struct team *team = program->device->team;
   float *scratch = (float *)worker_scratch(program, worker);
-  int n_block = program->n_query_block, shared = args->n_head / args->n_kv_head;
+  int n_item = program->n_query_block * args->n_kv_head, shared = args->n_head / args->n_kv_head;
   batch_store(program, call, worker);
   team_barrier(team);
-  int n_group = n_block * args->n_kv_head;
-  if (n_group >= CLAIMS_PER_WORKER * team_size(team)) {
-    for (struct range item; team_claim(team, n_group, 1, &item);) {
-      int index = n_group - 1 - item.first; /* later blocks see more */
-      const struct query_block *block = &program->query_block[index / args->n_kv_head];
-      block_attend(program, call, block, index % args->n_kv_head * shared, shared, scratch);
-    }
+  if (n_item < CLAIMS_PER_WORKER * team_size(team)) {
+    share_attend(program, call, worker, scratch);
     return;
   }
-  struct range items = team_share(team, n_block * args->n_head, worker);
-  for (int i = items.first, end = items.first + items.count; i < end;) {
-    int head = i % args->n_head, n = shared - head % shared; /* up to the end of the KV head's */
-    if (n > end - i) n = end - i;
-    block_attend(program, call, &program->query_block[i / args->n_head], head, n, scratch);
-    i += n;
+  for (struct range item; team_claim(team, n_item, 1, &item);) {
+    int index = n_item - 1 - item.first; /* later blocks see more */
+    const struct query_block *block = &program->query_block[index / args->n_kv_head];
+    block_attend(program, call, block, index % args->n_kv_head * shared, shared, scratch);
   }
 }

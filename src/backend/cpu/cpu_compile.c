@@ -136,6 +136,8 @@ static void workspace_lay(struct program *program, int n_worker, struct cursor *
   program->unnormed = cursor_take(cursor, unnormed, 1);
   program->scratch = cursor_take(cursor, (size_t)n_worker * program->scratch_bytes, 1);
   program->query_block = cursor_take(cursor, tokens, sizeof *program->query_block);
+  program->query_token = cursor_take(cursor, tokens, sizeof *program->query_token);
+  program->single_row = cursor_take(cursor, tokens, sizeof *program->single_row);
   program->token_row = cursor_take(cursor, tokens, sizeof *program->token_row);
   program->out_token = cursor_take(cursor, outputs, sizeof *program->out_token);
   program->out_logprob = cursor_take(cursor, outputs, sizeof *program->out_logprob);

@@ -35,9 +35,11 @@ struct rope_table {
   float *angles; /* [limits.tokens][dim] */
 };
 
-/* Tokens that attention takes together, of one row. */
+/* Tokens that attention takes together: of one row, or the only tokens of rows that begin with the same blocks. */
 struct query_block {
-  int32_t row, first, count;
+  int32_t first, count; /* in query_token */
+  int32_t shared; /* leading tokens, whole tiles, that their rows have in the same blocks; SHARED_ALL: of one row */
+  int64_t cost;   /* keys that they see, about */
 };
 
 struct program {
@@ -60,6 +62,8 @@ struct program {
   uint8_t *scratch;  /* [workers][scratch_bytes] */
   size_t scratch_bytes;
   struct query_block *query_block;
+  int32_t *query_token; /* the batch's tokens in the order of the blocks */
+  int32_t *single_row;  /* rows of one token */
   int32_t *token_row;
   int32_t *out_token;
   float *out_logprob;
@@ -69,6 +73,7 @@ struct program {
   const struct batch *batch;
   const struct masks *masks;
   int n_query_block;
+  int64_t query_cost; /* of all blocks */
   atomic_bool failed;
   struct error *error; /* where the first worker that fails writes */
 };
@@ -80,6 +85,9 @@ struct program *cpu_compile(struct device *device, const struct plan *plan, cons
                             struct error *error);
 bool cpu_load(struct program *program, int weight, struct slice packed, struct error *error);
 void cpu_release(struct program *program);
+
+/* cpu_queries.c: the blocks of queries of program->batch. */
+void queries_cut(struct program *program);
 
 /* cpu_step.c */
 bool cpu_submit(struct program *program, const struct batch *batch, struct error *error);

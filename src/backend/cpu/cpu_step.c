@@ -103,25 +103,11 @@ static void body_run(void *context, int worker) {
   calls_run(program, 0, program->n_body, worker);
 }
 
-/* Cuts every row into blocks of queries. */
-static void rows_cut(struct program *program) {
-  const struct batch *batch = program->batch;
-  program->n_query_block = 0;
-  for (int r = 0; r < batch->n_row; r++) {
-    const struct row *row = batch->row + r;
-    for (int i = 0; i < row->count; i++) program->token_row[row->first + i] = r;
-    for (int i = 0; i < row->count; i += program->query_tokens) {
-      int count = row->count - i < program->query_tokens ? row->count - i : program->query_tokens;
-      program->query_block[program->n_query_block++] = (struct query_block){r, row->first + i, count};
-    }
-  }
-}
-
 bool cpu_submit(struct program *program, const struct batch *batch, struct error *error) {
   /* Always, not only in debug builds: it takes microseconds, and one wrong index would reach other sequences' KV. */
   if (!batch_check(batch, program->plan, &program->limits, error)) return false;
   program->batch = batch;
-  rows_cut(program);
+  queries_cut(program);
   team_run(program->device->team, body_run, program);
   return true;
 }

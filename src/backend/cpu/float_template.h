@@ -15,48 +15,55 @@ static ALWAYS_INLINE void float_column(enum scheme_kind kind, const uint8_t *blo
   }
 }
 
-/* Adds one block (32 columns) of floats times n rows, whose sums are in registers meanwhile, to the sums. */
-static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const uint8_t *block, struct row_view rows,
-                                      tile_sums *sums) {
-  vfloat sum[PANEL_ROWS][VECTORS];
+/* Adds one block (32 columns) of n_tile tiles of floats times n rows, whose sums are in registers meanwhile, to the
+ * sums, which for each tile are `all_rows` apart. Each broadcast of an activation serves the vectors of all tiles. */
+static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const int n_tile, const uint8_t *block,
+                                      size_t tile_bytes, struct row_view rows, int all_rows, tile_sums *sums) {
+  vfloat sum[PANEL_ROWS][TILES_TOGETHER * VECTORS];
   const void *row[PANEL_ROWS];
   rows_take(rows, n, row);
   UNROLL(8)
-  for (int i = 0; i < n; i++) UNROLL(VECTOR_UNROLL)
-  for (int v = 0; v < VECTORS; v++) sum[i][v] = vfloat_load(sums[i] + v * LANES);
+  for (int i = 0; i < n; i++) UNROLL(8)
+  for (int v = 0; v < n_tile * VECTORS; v++)
+    sum[i][v] = vfloat_load(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES);
   UNROLL(2)
   for (int col = 0; col < UNIT_COLS; col += 2) {
     UNROLL(2)
     for (int odd = 0; odd < 2; odd++) {
-      vfloat weights[VECTORS];
-      float_column(kind, block, col, odd, weights);
+      vfloat weights[TILES_TOGETHER * VECTORS];
+      UNROLL(2)
+      for (int t = 0; t < n_tile; t++) float_column(kind, block + t * tile_bytes, col, odd, weights + t * VECTORS);
       UNROLL(8)
       for (int i = 0; i < n; i++) {
         vfloat x = vfloat_set(((const float *)row[i])[col + odd]);
-        UNROLL(VECTOR_UNROLL)
-        for (int v = 0; v < VECTORS; v++) sum[i][v] = vfloat_fma(weights[v], x, sum[i][v]);
+        UNROLL(8)
+        for (int v = 0; v < n_tile * VECTORS; v++) sum[i][v] = vfloat_fma(weights[v], x, sum[i][v]);
       }
     }
   }
   UNROLL(8)
-  for (int i = 0; i < n; i++) UNROLL(VECTOR_UNROLL)
-  for (int v = 0; v < VECTORS; v++) vfloat_store(sums[i] + v * LANES, sum[i][v]);
+  for (int i = 0; i < n; i++) UNROLL(8)
+  for (int v = 0; v < n_tile * VECTORS; v++)
+    vfloat_store(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES, sum[i][v]);
 }
 
-static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const uint8_t *block, struct row_view rows,
-                                     tile_sums *sums) {
+static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const int n_tile, const uint8_t *block, size_t tile_bytes,
+                                     struct row_view rows, tile_sums *sums) {
+#define PANEL(n) block_panel(kind, n, n_tile, block, tile_bytes, rows, all_rows, sums)
+  int all_rows = rows.n;
   for (; rows.n >= FLOAT_ROWS; rows.n -= FLOAT_ROWS, sums += FLOAT_ROWS, rows.first += FLOAT_ROWS * rows.stride)
-    block_panel(kind, FLOAT_ROWS, block, rows, sums);
+    PANEL(FLOAT_ROWS);
   switch (rows.n) { /* below FLOAT_ROWS: the compiler drops the cases that cannot be */
-  case 7: block_panel(kind, 7, block, rows, sums); break;
-  case 6: block_panel(kind, 6, block, rows, sums); break;
-  case 5: block_panel(kind, 5, block, rows, sums); break;
-  case 4: block_panel(kind, 4, block, rows, sums); break;
-  case 3: block_panel(kind, 3, block, rows, sums); break;
-  case 2: block_panel(kind, 2, block, rows, sums); break;
-  case 1: block_panel(kind, 1, block, rows, sums); break;
+  case 7: PANEL(7); break;
+  case 6: PANEL(6); break;
+  case 5: PANEL(5); break;
+  case 4: PANEL(4); break;
+  case 3: PANEL(3); break;
+  case 2: PANEL(2); break;
+  case 1: PANEL(1); break;
   default: break;
   }
+#undef PANEL
 }
 
 /* One row times n tiles side by side. */
@@ -85,17 +92,26 @@ static ALWAYS_INLINE void tiles_lone(enum scheme_kind kind, const struct cpu_lay
   for (int v = 0; v < VECTORS; v++) vfloat_store(sums[t] + v * LANES, sum[t][v]);
 }
 
-/* A kernel for one float type: one row times four tiles, or one tile times any rows. */
+/* A kernel for one float type: one row times four tiles or one, or any rows times one tile or TILES_TOGETHER. */
+static ALWAYS_INLINE void float_kernel(enum scheme_kind kind, const struct cpu_layout *layout, const uint8_t *tile,
+                                       int n_tile, struct row_view rows, tile_sums *sums) {
+  if (rows.n == 1 && n_tile == LONE_TILES) {
+    tiles_lone(kind, layout, tile, LONE_TILES, (const void *)rows.first, sums);
+  } else if (rows.n == 1) {
+    tiles_lone(kind, layout, tile, 1, (const void *)rows.first, sums);
+  } else {
+    for (int i = 0; i < layout->n_block; i++, tile += layout->block_bytes, rows.first += UNIT_COLS * sizeof(float))
+      if (TILES_TOGETHER == 1 || n_tile == TILES_TOGETHER)
+        block_rows(kind, TILES_TOGETHER, tile, layout->tile_bytes, rows, sums);
+      else
+        block_rows(kind, 1, tile, layout->tile_bytes, rows, sums);
+  }
+}
+
 #define FLOAT_KERNEL(name, kind)                                                                                       \
   static void name(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,             \
                    tile_sums *sums) {                                                                                  \
-    if (n_tile == LONE_TILES)                                                                                          \
-      tiles_lone(kind, layout, tile, LONE_TILES, (const void *)rows.first, sums);                                      \
-    else if (rows.n == 1)                                                                                              \
-      tiles_lone(kind, layout, tile, 1, (const void *)rows.first, sums);                                               \
-    else                                                                                                               \
-      for (int i = 0; i < layout->n_block; i++, rows.first += UNIT_COLS * sizeof(float))                               \
-        block_rows(kind, tile + i * layout->block_bytes, rows, sums);                                                  \
+    float_kernel(kind, layout, tile, n_tile, rows, sums);                                                              \
   }
 
 FLOAT_KERNEL(float32, SCHEME_F32)

@@ -13,7 +13,7 @@ static tile_kernel *tile_kernel_of(const struct scheme *s) {
 
 /* Tiles that a kernel takes side by side, if there are as many. */
 static int tiles_at_once(const struct scheme *s, int n_row) {
-  if (s->kind != SCHEME_INT) return n_row == 1 ? LONE_TILES : 1;
+  if (s->kind != SCHEME_INT) return n_row == 1 ? LONE_TILES : TILES_TOGETHER;
   return n_row == 1 || s->activation == ACTIVATION_FLOAT ? 1 : TILES_TOGETHER;
 }
 

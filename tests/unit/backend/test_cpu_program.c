@@ -496,6 +496,65 @@ static void test_masks_and_copies(void **state) {
   network_release(&net);
 }
 
+/* Three sequences begin with the same 128 tokens in the same blocks; each then goes on with tokens of its own, a token
+ * a step, beside the others or alone. */
+enum { BEGINNING = 128, AFTER = LENGTH - BEGINNING };
+
+static struct step *beginning_store(struct program *program, const struct setting *set) {
+  struct step *s = step_new(set->block_size);
+  int32_t token[BEGINNING];
+  for (int i = 0; i < BEGINNING; i++) token[i] = (i * 13 + 5) % VOCAB;
+  for (int seat = 1; seat < 3; seat++)
+    memcpy(s->block[seat], s->block[0], (size_t)(BEGINNING / set->block_size) * sizeof **s->block);
+  struct result result;
+  for (int at = 0; at < BEGINNING; at += BEGINNING / 2) {
+    s->batch = (struct batch){0};
+    step_add(s, 0, at, token + at, BEGINNING / 2, NULL);
+    step_run(program, s, NULL, &result);
+  }
+  return s;
+}
+
+static void continue_run(const struct network *net, const struct setting *set, bool together,
+                         float logits[AFTER][3][VOCAB]) {
+  struct device *device;
+  struct program *program = program_open(net, set, &device);
+  struct step *s = beginning_store(program, set);
+  struct result result;
+  for (int i = 0; i < AFTER; i++) {
+    s->batch = (struct batch){0};
+    for (int seat = 0; seat < 3; seat++) {
+      int32_t token = (i * 7 + seat * 11) % VOCAB;
+      step_add(s, seat, BEGINNING + i, &token, 1, NULL);
+      if (together && seat < 2) continue;
+      step_run(program, s, NULL, &result);
+      memcpy(logits[i][together ? 0 : seat], result.logits, (size_t)s->batch.n_row * VOCAB * sizeof(float));
+      s->batch = (struct batch){0};
+    }
+  }
+  free(s);
+  backend_cpu.release(program);
+  backend_cpu.close(device);
+}
+
+static void test_rows_that_share_blocks(void **state) {
+  (void)state;
+  static float alone[AFTER][3][VOCAB], together[AFTER][3][VOCAB];
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    struct network net;
+    network_init(&net, &shapes[i]);
+    for (int k = 0; k < 8; k++) {
+      struct setting set = {
+          .n_thread = 1 + k / 2 % 2 * 2, .block_size = k < 4 ? 16 : 64, .kv_dtype = k % 2 ? KV_F16 : KV_F32};
+      continue_run(&net, &set, false, alone);
+      continue_run(&net, &set, true, together);
+      if (memcmp(alone, together, sizeof alone) != 0) fail_msg("%s: setting %d gives other bytes", net.shape.name, k);
+      assert_true(memcmp(alone[0][0], alone[0][1], sizeof alone[0][0]) != 0);
+    }
+    network_release(&net);
+  }
+}
+
 static void test_warm_steps_allocate_nothing(void **state) {
   (void)state;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -573,6 +632,7 @@ int main(void) {
       cmocka_unit_test(test_every_shape_is_right_and_always_the_same),
       cmocka_unit_test(test_spans_see_forward),
       cmocka_unit_test(test_masks_and_copies),
+      cmocka_unit_test(test_rows_that_share_blocks),
       cmocka_unit_test(test_warm_steps_allocate_nothing),
       cmocka_unit_test(test_limits_are_checked),
       cmocka_unit_test(test_measure_counts_blocks),
