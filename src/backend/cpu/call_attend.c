@@ -134,9 +134,9 @@ static void block_attend(const struct program *program, const struct call *call,
     query_prepare(program, call, program->query_token[block->first + t], head, n_head,
                   query + (size_t)t * token_floats);
   const float *sink = program_vector(program, call->op->weight[2]);
-  int kv_head = head / (args->n_head / args->n_kv_head);
-  struct attend_work work = {
-      .kv = kv_cache_head(&program->cache[args->group], args->layer, kv_head, views.block[0]),
+  program->device->kernels->attend.attend(&(struct attend_work){
+      .kv = kv_cache_head(&program->cache[args->group], args->layer, head / (args->n_head / args->n_kv_head),
+                          views.block[0]),
       .shared = block->shared,
       .block = views.block,
       .n_token = block->count,
@@ -148,8 +148,7 @@ static void block_attend(const struct program *program, const struct call *call,
       .softcap = args->softcap,
       .out = views.out,
       .scratch = scratch,
-  };
-  program->device->kernels->attend.attend(&work);
+  });
 }
 
 /* Query heads [head, end) of a block, those of a KV head together. */

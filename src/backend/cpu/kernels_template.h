@@ -15,6 +15,7 @@
 #include "backend/cpu/tail_template.h"
 #include "backend/cpu/linear_template.h"
 #include "backend/cpu/row_template.h"
+#include "backend/cpu/product_template.h"
 #include "backend/cpu/attend_template.h"
 
 #define KERNEL_SET(set_name, set_available)                                                                            \
