@@ -121,6 +121,10 @@ typedef struct {
   float bias; /* -100 to 100 */
 } spate_logit_bias;
 
+/* When a beam search ends that has beam_width texts: when what runs is unlikely to become better than the worst of them
+ * (false), at once (true), or when it cannot become better (never). */
+typedef enum { SPATE_EARLY_STOPPING_FALSE, SPATE_EARLY_STOPPING_TRUE, SPATE_EARLY_STOPPING_NEVER } spate_early_stopping;
+
 typedef struct {
   size_t size;
   const char *prompt; /* UTF-8; taken raw, with BOS as the tokenizer says */
@@ -157,6 +161,13 @@ typedef struct {
   bool chat;                       /* prompt is a conversation, in JSON as spate_chat_tokens takes it */
   int tenant;      /* 0 to 63: requests of one priority share by tokens between tenants, who share no cached prefixes */
   float timeout_s; /* from submission to the last token, at most; 0: no limit */
+  int n;           /* answers, 1 (also 0) to 128; answer i draws with seed + i */
+  bool use_beam_search; /* the n likeliest texts that a search finds, as transformers does; they come at its end */
+  int beam_width;       /* of the search, n (also 0) to 16 */
+  float length_penalty; /* texts are compared by log-probability ÷ length ^ length_penalty; default 1 */
+  spate_early_stopping early_stopping;
+  bool prompt_logprobs;    /* SPATE_PROMPT events come first; the prompt is computed whole, whatever the cache holds */
+  int top_prompt_logprobs; /* with so many likeliest tokens at each place, 0 to 20 */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */
@@ -167,7 +178,7 @@ static inline void spate_request_init(const spate_engine *engine, spate_request 
   spate_request_defaults(engine, request);
 }
 
-typedef enum { SPATE_TEXT, SPATE_DONE, SPATE_FAILED } spate_event_kind;
+typedef enum { SPATE_TEXT, SPATE_DONE, SPATE_FAILED, SPATE_PROMPT } spate_event_kind;
 typedef enum { SPATE_FINISH_NONE, SPATE_FINISH_STOP, SPATE_FINISH_LENGTH, SPATE_FINISH_CANCELLED } spate_finish;
 
 typedef struct {
@@ -188,12 +199,14 @@ typedef struct {
   spate_code code; /* SPATE_FAILED */
   int n_logprobs;  /* tokens since the last event, when logprobs are asked for */
   int top_logprobs;
-  const spate_logprob *logprobs; /* [n_logprobs][1 + top_logprobs]: the token's, then those of the likeliest (token -1:
-                                    there are no more); valid as text is */
+  const spate_logprob
+      *logprobs; /* [n_logprobs][1 + top_logprobs]: the token's, then those of the likeliest (token -1:
+                    there are no more); valid as text is. PROMPT: of the prompt's tokens but the first */
+  int answer;    /* whose text it is, 0 to n − 1 */
 } spate_event;
 
-/* Copies the request and queues it. The id is never 0 and never used again; its events go to the inbox, ending with one
- * DONE or FAILED. 0 on failure: SPATE_INVALID, SPATE_LIMIT, SPATE_BUSY, SPATE_DEVICE. */
+/* Copies the request and queues it. The id is never 0 and never used again; its events go to the inbox, ending with a
+ * DONE for each answer, or one FAILED. 0 on failure: SPATE_INVALID, SPATE_LIMIT, SPATE_BUSY, SPATE_DEVICE. */
 SPATE_API uint64_t spate_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
                                 spate_error *error);
 

@@ -214,10 +214,11 @@ static void top_fill(const struct logit_row *row, int n_top, double log_total, s
   }
 }
 
-static void logprobs_fill(const struct logit_row *raw, int n_top, const struct scratch *s, struct sample *sample) {
-  double log_total = (double)raw->max + log(s->pass->weigh(raw, LOG2E, s->weight, s->sum));
-  sample->logprob = (float)((double)raw->x[sample->token] - log_total);
-  if (n_top > 0) top_fill(raw, n_top, log_total, s->list, sample->top);
+/* Of sample->token and of the likeliest, in the softmax of this row. */
+static void logprobs_fill(const struct logit_row *row, int n_top, const struct scratch *s, struct sample *sample) {
+  double log_total = (double)row->max + log(s->pass->weigh(row, LOG2E, s->weight, s->sum));
+  sample->logprob = (float)((double)row->x[sample->token] - log_total);
+  if (n_top > 0) top_fill(row, n_top, log_total, s->list, sample->top);
 }
 
 /* --- the whole -------------------------------------------------------------------------------------------------- */
@@ -228,11 +229,16 @@ bool sampler_draw(const float *logits, int vocab, const struct sampling *samplin
   struct logit_row raw = {.x = logits, .n = vocab, .group_max = s.raw_group};
   if (!s.pass->max(&raw) || raw.max == -INFINITY)
     return error_set(error, ERROR_DEVICE, "The step computed logits that are not finite: the weights may be damaged.");
+  if (sampling->draw == DRAW_SCORE) {
+    sample->token = sampling->target;
+    logprobs_fill(&raw, sampling->n_top, &s, sample);
+    return true;
+  }
   struct logit_row row = raw;
   if (!row_rule(&row, sampling, mask, &s)) return error_set(error, ERROR_INTERNAL, "A mask leaves no token to choose.");
-  bool greedy = !(sampling->temperature >= SAMPLER_GREEDY);
+  bool greedy = sampling->draw == DRAW_BEAM || !(sampling->temperature >= SAMPLER_GREEDY);
   sample->token = greedy ? row_find_max(&row) : token_draw(&row, sampling, &s);
   sample->logprob = 0;
-  if (sampling->want_logprob) logprobs_fill(&raw, sampling->n_top, &s, sample);
+  if (sampling->want_logprob) logprobs_fill(sampling->draw == DRAW_BEAM ? &row : &raw, sampling->n_top, &s, sample);
   return true;
 }

@@ -11,7 +11,10 @@
  * top_k, top_p, min_p, typical_p, each over what the one before left. (vLLM has min_p before top_k and top_p; it has no
  * typical_p.) top_k keeps exactly k tokens; top_p and typical_p keep the smallest set whose mass reaches them, at least
  * one token; min_p keeps those at least min_p times as likely as the likeliest. Among equal tokens the lower id goes
- * first. Temperatures below SAMPLER_GREEDY are greedy: filters do not matter, rules do. */
+ * first. Temperatures below SAMPLER_GREEDY are greedy: filters do not matter, rules do.
+ *
+ * Two kinds of draw choose nothing (enum draw_kind): a prompt's token is scored in the raw logits; a beam search gets
+ * the likeliest tokens of the softmax under the rules, whatever temperature and filters say. */
 #ifndef SPATE_BACKEND_SAMPLER_H
 #define SPATE_BACKEND_SAMPLER_H
 
@@ -21,7 +24,7 @@
 
 struct sample {
   int32_t token;
-  float logprob;                          /* natural log of its softmax over the raw logits; 0 when not wanted */
+  float logprob; /* natural log of its softmax (over raw logits but for beams); 0: not wanted */
   struct token_logprob top[TOP_LOGPROBS]; /* sampling->n_top of them, likeliest first; −1: there are no more */
 };
 

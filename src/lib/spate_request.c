@@ -22,7 +22,9 @@ void spate_request_defaults(const spate_engine *engine, spate_request *request) 
                        .top_k = defaults->top_k,
                        .min_p = defaults->min_p,
                        .typical_p = defaults->typical_p,
-                       .repetition_penalty = defaults->repetition_penalty};
+                       .repetition_penalty = defaults->repetition_penalty,
+                       .n = 1,
+                       .length_penalty = 1};
   memcpy(request, &all, request->size < sizeof all ? request->size : sizeof all);
 }
 
@@ -87,26 +89,50 @@ static struct rule_params rules_of(const spate_request *request, const struct sl
                               .ignore_end = request->ignore_eos};
 }
 
+static int answers_of(const spate_request *request) { return request->n == 0 ? 1 : request->n; }
+
+static int beams_of(const spate_request *request) {
+  if (!request->use_beam_search) return 0;
+  return request->beam_width == 0 ? answers_of(request) : request->beam_width;
+}
+
+static bool early_stop_of(const spate_request *request, enum early_stop *stop, struct error *error) {
+  switch (request->early_stopping) {
+  case SPATE_EARLY_STOPPING_FALSE: *stop = EARLY_STOP_LIKELY; return true;
+  case SPATE_EARLY_STOPPING_TRUE: *stop = EARLY_STOP_AT_ONCE; return true;
+  case SPATE_EARLY_STOPPING_NEVER: *stop = EARLY_STOP_CERTAIN; return true;
+  }
+  return error_set(error, ERROR_INVALID, "early_stopping is %d, expected one of spate_early_stopping.",
+                   (int)request->early_stopping);
+}
+
 static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
                                struct error *error) {
   struct slice stop[LIMIT_STOP_STRINGS], bad_words[LIMIT_BAD_WORDS];
-  if (!arrays_check(request, error)) return 0;
+  enum early_stop early_stop = EARLY_STOP_LIKELY;
+  if (!arrays_check(request, error) || !early_stop_of(request, &early_stop, error)) return 0;
   for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
   for (int i = 0; i < request->n_bad_words; i++) bad_words[i] = slice_text(request->bad_words[i]);
-  struct generation_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
-                                     .chat = request->chat,
-                                     .tokens = request->tokens,
-                                     .n_token = request->n_token,
-                                     .max_tokens = request->max_tokens,
-                                     .sampling = sampling_of(request),
-                                     .rules = rules_of(request, bad_words),
-                                     .stop = stop,
-                                     .n_stop = request->n_stop,
-                                     .show_stop = request->include_stop_str_in_output,
-                                     .priority = request->priority,
-                                     .tenant = request->tenant,
-                                     .timeout_s = request->timeout_s,
-                                     .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
+  struct request_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
+                                  .chat = request->chat,
+                                  .tokens = request->tokens,
+                                  .n_token = request->n_token,
+                                  .n_answer = answers_of(request),
+                                  .max_tokens = request->max_tokens,
+                                  .n_beam = beams_of(request),
+                                  .length_penalty = request->length_penalty,
+                                  .early_stop = early_stop,
+                                  .sampling = sampling_of(request),
+                                  .rules = rules_of(request, bad_words),
+                                  .stop = stop,
+                                  .n_stop = request->n_stop,
+                                  .show_stop = request->include_stop_str_in_output,
+                                  .scores_prompt = request->prompt_logprobs,
+                                  .n_prompt_top = request->top_prompt_logprobs,
+                                  .priority = request->priority,
+                                  .tenant = request->tenant,
+                                  .timeout_s = request->timeout_s,
+                                  .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);
 }
 
@@ -143,14 +169,17 @@ void spate_inbox_free(spate_inbox *inbox) {
 int spate_inbox_descriptor(const spate_inbox *inbox) { return inbox_descriptor(inbox->inbox); }
 
 static spate_event event_export(const struct inbox_event *event) {
-  static const spate_event_kind kind[] = {
-      [INBOX_TEXT] = SPATE_TEXT, [INBOX_DONE] = SPATE_DONE, [INBOX_FAILED] = SPATE_FAILED};
+  static const spate_event_kind kind[] = {[INBOX_TEXT] = SPATE_TEXT,
+                                          [INBOX_DONE] = SPATE_DONE,
+                                          [INBOX_FAILED] = SPATE_FAILED,
+                                          [INBOX_PROMPT] = SPATE_PROMPT};
   static const spate_finish finish[] = {[FINISH_NONE] = SPATE_FINISH_NONE,
                                         [FINISH_STOP] = SPATE_FINISH_STOP,
                                         [FINISH_LENGTH] = SPATE_FINISH_LENGTH,
                                         [FINISH_CANCELLED] = SPATE_FINISH_CANCELLED};
   return (spate_event){.id = event->request,
                        .kind = kind[event->kind],
+                       .answer = event->answer,
                        .finish = finish[event->finish],
                        .text = (const char *)event->text.data,
                        .text_size = event->text.size,

@@ -52,6 +52,10 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
       return error_set(error, ERROR_INVALID, "Output %d names token %d of %d; outputs ascend.", i, b->out[i],
                        b->n_token);
   for (int i = 0; i < b->n_out; i++)
+    if (b->sampling[i].draw == DRAW_SCORE && (b->sampling[i].target < 0 || b->sampling[i].target >= plan->vocab))
+      return error_set(error, ERROR_INVALID, "Output %d scores token %d, expected 0 to %d.", i, b->sampling[i].target,
+                       plan->vocab - 1);
+  for (int i = 0; i < b->n_out; i++)
     if (b->sampling[i].n_top < 0 || b->sampling[i].n_top > TOP_LOGPROBS)
       return error_set(error, ERROR_INVALID, "Output %d wants the %d likeliest tokens, expected 0 to %d.", i,
                        b->sampling[i].n_top, TOP_LOGPROBS);

@@ -27,9 +27,17 @@ struct logit_rules {
   const int32_t *bad;            /* [n_bad] runs {count, ids…}: the last id is not drawn after the others */
 };
 
+enum draw_kind {
+  DRAW_TOKEN, /* one token, by the fields below; log-probabilities are of the raw logits */
+  DRAW_SCORE, /* nothing: the log-probability of `target`, and of the likeliest, in the raw logits */
+  DRAW_BEAM,  /* nothing: the likeliest under the rules, and their log-probabilities there, for a beam search */
+};
+
 /* Draws depend on (seed, index) and the row's own logits and history: not on the batch, the seat or the past of a
  * generator. */
 struct sampling {
+  uint8_t draw;      /* enum draw_kind; other than DRAW_TOKEN needs want_logprob */
+  int32_t target;    /* DRAW_SCORE: a token's id */
   float temperature; /* 0: greedy */
   float top_p;       /* 1: off */
   float min_p;       /* 0: off */
@@ -60,7 +68,8 @@ struct row {
   const uint32_t *block[PLAN_GROUPS]; /* block table of each KV group: block i holds tokens [i·size, (i+1)·size) */
 };
 
-/* Block copies done before the step (copy-on-write). */
+/* Block copies done before the step (copy-on-write), one after the other: one may copy what an earlier one has
+ * written, or write what an earlier one has copied. */
 struct kv_copy {
   int32_t group;
   uint32_t from, to;
@@ -93,7 +102,7 @@ struct token_logprob {
 /* Owned by the program; valid until its next collect. */
 struct result {
   int32_t n_out;
-  const int32_t *token;            /* [n_out] */
+  const int32_t *token;            /* [n_out] drawn; the target of a DRAW_SCORE, the likeliest of a DRAW_BEAM */
   const float *logprob;            /* [n_out] as in token_logprob; 0 where none was wanted */
   const struct token_logprob *top; /* [n_out][TOP_LOGPROBS] the likeliest first, sampling[i].n_top of each row */
   const float *logits;             /* [n_out][vocab], or NULL unless wanted */

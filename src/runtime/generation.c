@@ -1,63 +1,10 @@
 /* Generations: from tokens to events. */
 #include "runtime/generation.h"
 
+#include "runtime/request.h"
+
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
-
-static bool params_copy(struct generation *g, const struct generation_params *params, struct error *error) {
-  g->prompt_size = params->prompt.size;
-  g->prompt = malloc(params->prompt.size + 1);
-  if (!g->prompt) return error_set(error, ERROR_MEMORY, "Out of memory for a prompt of %zu bytes.", g->prompt_size);
-  if (params->prompt.size) memcpy(g->prompt, params->prompt.data, params->prompt.size);
-  if (!stop_matcher_init(&g->stop, params->stop, (size_t)params->n_stop, error)) return false;
-  g->stop.shown = params->show_stop;
-  return params->n_token == 0 || generation_set_tokens(g, params->tokens, params->n_token, error);
-}
-
-struct generation *generation_new(const struct generation_params *params, struct logit_rules *rules,
-                                  struct inbox *inbox, struct error *error) {
-  struct generation *g = calloc(1, sizeof *g);
-  if (!g) {
-    free(rules);
-    error_set(error, ERROR_MEMORY, "Out of memory for a request.");
-    return NULL;
-  }
-  g->chat = params->chat;
-  g->max_tokens = params->max_tokens;
-  g->rules = rules;
-  g->show_stop = params->show_stop;
-  g->last_token = -1;
-  g->sequence.sampling = params->sampling;
-  g->sequence.sampling.rules = rules;
-  g->sequence.priority = params->priority;
-  g->sequence.tenant = params->tenant;
-  g->sequence.owner = g;
-  inbox_hold(inbox);
-  g->inbox = inbox;
-  if (params_copy(g, params, error)) return g;
-  generation_free(g);
-  return NULL;
-}
-
-void generation_free(struct generation *g) {
-  inbox_drop(g->inbox);
-  free(g->sequence.tokens);
-  free(g->prompt);
-  free(g->rules);
-  free(g);
-}
-
-bool generation_set_tokens(struct generation *g, const int32_t *tokens, int32_t count, struct error *error) {
-  assert(count >= 1 && g->max_tokens >= 1);
-  size_t room = (size_t)count + (size_t)g->max_tokens;
-  g->sequence.tokens = calloc(room, sizeof *tokens);
-  if (!g->sequence.tokens) return error_set(error, ERROR_MEMORY, "Out of memory for %zu tokens.", room);
-  memcpy(g->sequence.tokens, tokens, (size_t)count * sizeof *tokens);
-  g->sequence.n_prompt = count;
-  g->sequence.max_tokens = g->max_tokens;
-  return true;
-}
 
 static void text_flush(struct generation *g) {
   uint8_t rest[4];
@@ -77,63 +24,92 @@ void generation_end(struct generation *g, enum finish_reason finish) {
   if (g->detokenizer.tokenizer && g->stop.found < 0) text_flush(g);
 }
 
-void generation_fail(struct generation *g, const struct error *error) {
-  if (g->ended) return;
-  g->ended = true;
-  g->n_text = 0;
-  g->n_logprob = 0;
-  g->error = *error;
-}
-
-static void logprobs_keep(struct generation *g, const struct schedule_event *event) {
-  int32_t n_top = g->sequence.sampling.n_top;
+static void logprobs_keep(struct generation *g, int32_t token, float logprob, const struct token_logprob *top) {
+  int32_t n_top = g->request->n_top;
   struct token_logprob *place = &g->logprobs[g->n_logprob++ * (1 + n_top)];
   assert(place + 1 + n_top <= g->logprobs + GENERATION_LOGPROBS_MAX);
-  *place = (struct token_logprob){event->token, event->logprob};
-  if (n_top > 0) memcpy(place + 1, event->top, (size_t)n_top * sizeof *place);
+  *place = (struct token_logprob){token, logprob};
+  if (n_top > 0) memcpy(place + 1, top, (size_t)n_top * sizeof *place);
 }
 
 /* True when a stop string is complete. */
 static bool text_add(struct generation *g, int32_t token) {
   uint8_t piece[DETOKENIZER_OUT_MAX];
   size_t size = detokenizer_feed(&g->detokenizer, token, piece), written = 0;
-  g->stop.muted = g->generated <= g->rules->min_tokens;
+  g->stop.muted = g->generated <= g->request->rules->min_tokens;
   bool stopped = stop_matcher_feed(&g->stop, slice_make(piece, size), g->text + g->n_text, &written);
   g->n_text += written;
   return stopped;
 }
 
-void generation_accept(struct generation *g, const struct schedule_event *event) {
+void generation_accept(struct generation *g, int32_t token, float logprob, const struct token_logprob *top) {
   if (g->ended) return;
-  bool is_end = rules_is_end(g->rules, event->token);
+  const struct request *r = g->request;
+  bool is_end = rules_is_end(r->rules, token);
   g->generated++;
-  g->last_token = event->token;
-  if (g->sequence.sampling.want_logprob) logprobs_keep(g, event);
-  bool stopped = (!is_end || g->show_stop) && text_add(g, event->token);
+  g->last_token = token;
+  if (r->want_logprob) logprobs_keep(g, token, logprob, top);
+  bool stopped = (!is_end || r->show_stop) && text_add(g, token);
   if (stopped || is_end)
     generation_end(g, FINISH_STOP);
-  else if (g->generated == g->max_tokens)
+  else if (g->generated == r->max_tokens)
     generation_end(g, FINISH_LENGTH);
 }
 
-bool generation_deliver(struct generation *g) {
-  if (!g->ended && g->n_text == 0 && g->n_logprob == 0) return true;
-  struct inbox_event event = {.request = g->id,
-                              .kind = g->error.code ? INBOX_FAILED
-                                      : g->ended    ? INBOX_DONE
-                                                    : INBOX_TEXT,
-                              .finish = g->finish,
-                              .code = g->error.code,
+/* --- beams: text is only looked at -------------------------------------------------------------------------------- */
+
+bool generation_would_stop(const struct generation *g, int32_t token) {
+  if (g->stop.n_string == 0) return false;
+  uint8_t piece[DETOKENIZER_OUT_MAX], shown[DETOKENIZER_OUT_MAX + LIMIT_STOP_BYTES];
+  struct detokenizer detokenizer = g->detokenizer;
+  struct stop_matcher stop = g->stop;
+  size_t size = detokenizer_feed(&detokenizer, token, piece), written;
+  stop.muted = g->generated + 1 <= g->request->rules->min_tokens;
+  return stop_matcher_feed(&stop, slice_make(piece, size), shown, &written);
+}
+
+void generation_skim(struct generation *g, int32_t token) {
+  g->generated++;
+  if (g->stop.n_string == 0) return;
+  text_add(g, token);
+  g->n_text = 0;
+}
+
+/* --- to the inbox ------------------------------------------------------------------------------------------------- */
+
+/* Of all generations of a request that fails, the last one says so. */
+static bool failure_deliver(struct generation *g) {
+  struct request *r = g->request;
+  if (r->n_over + 1 < r->n_generation) return true;
+  struct inbox_event event = {.request = r->id,
+                              .kind = INBOX_FAILED,
+                              .code = r->error.code,
                               .token = g->last_token,
                               .generated = g->generated,
                               .prompt = g->sequence.n_prompt,
-                              .cached = g->sequence.n_cached,
+                              .cached = r->generation[0].sequence.n_cached,
+                              .text = slice_text(r->error.text)};
+  return inbox_push(r->inbox, &event);
+}
+
+bool generation_deliver(struct generation *g) {
+  struct request *r = g->request;
+  if (r->error.code) return failure_deliver(g);
+  bool quiet = !g->ended && g->n_text == 0 && g->n_logprob == 0;
+  if (quiet || g->index >= r->n_answer) return true;
+  struct inbox_event event = {.request = r->id,
+                              .kind = g->ended ? INBOX_DONE : INBOX_TEXT,
+                              .answer = g->index,
+                              .finish = g->finish,
+                              .token = g->last_token,
+                              .generated = g->generated,
+                              .prompt = g->sequence.n_prompt,
+                              .cached = r->generation[0].sequence.n_cached,
                               .n_logprob = g->n_logprob,
-                              .n_top = g->sequence.sampling.n_top,
+                              .n_top = r->n_top,
                               .logprobs = g->logprobs,
                               .text = slice_make(g->text, g->n_text)};
-  if (g->error.code) event.text = slice_text(g->error.text);
-  if (!inbox_push(g->inbox, &event)) return false;
+  if (!inbox_push(r->inbox, &event)) return false;
   g->n_text = 0;
   g->n_logprob = 0;
   return true;

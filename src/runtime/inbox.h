@@ -9,18 +9,20 @@
 #include "plan/batch.h"
 #include "runtime/mailbox.h"
 
-enum inbox_event_kind { INBOX_TEXT, INBOX_DONE, INBOX_FAILED };
+enum inbox_event_kind { INBOX_TEXT, INBOX_DONE, INBOX_FAILED, INBOX_PROMPT };
 enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED };
 
 struct inbox_event {
   uint64_t request;
   enum inbox_event_kind kind;
+  int32_t answer;                    /* whose text it is */
   enum finish_reason finish;         /* DONE */
   enum error_code code;              /* FAILED; the text is then its sentence */
   int32_t token;                     /* the last the text came from; −1: none */
   int32_t generated, prompt, cached; /* tokens */
   int32_t n_logprob, n_top;
-  const struct token_logprob *logprobs; /* [n_logprob][1 + n_top]: a token's own, then those of the likeliest */
+  const struct token_logprob *logprobs; /* [n_logprob][1 + n_top]: a token's own (PROMPT: those of the prompt's tokens
+                                           but the first, in order), then those of the likeliest */
   struct slice text;                    /* this and logprobs, when taken: valid until the next take */
 };
 

@@ -12,7 +12,7 @@ _Static_assert(LIMIT_QUEUE_REQUESTS + LIMIT_BATCH_SIZE < 1 << ID_SLOT_BITS, "a s
 bool request_table_init(struct request_table *table, int32_t n_slot) {
   *table = (struct request_table){.n_slot = n_slot, .n_free = n_slot};
   pthread_mutex_init(&table->lock, NULL);
-  table->slot = calloc((size_t)n_slot, sizeof(struct generation *));
+  table->slot = calloc((size_t)n_slot, sizeof(struct request *));
   table->free = calloc((size_t)n_slot, sizeof *table->free);
   if (!table->slot || !table->free) return false;
   for (int32_t i = 0; i < n_slot; i++) table->free[i] = n_slot - 1 - i;
@@ -27,34 +27,34 @@ void request_table_release(struct request_table *table) {
 
 static int32_t slot_of(uint64_t id) { return (int32_t)(id & ((1u << ID_SLOT_BITS) - 1)); }
 
-bool request_table_enter(struct request_table *table, struct generation *g, struct error *error) {
+bool request_table_enter(struct request_table *table, struct request *r, struct error *error) {
   bool entered = false;
   pthread_mutex_lock(&table->lock);
-  if (g->charge > LIMIT_QUEUED_BYTES)
+  if (r->charge > LIMIT_QUEUED_BYTES)
     error_set(error, ERROR_LIMIT, "The request takes %zu bytes; all requests together may take %d: shorten it.",
-              g->charge, LIMIT_QUEUED_BYTES);
+              r->charge, LIMIT_QUEUED_BYTES);
   else if (table->n_free == 0)
     error_set(error, ERROR_BUSY, "%d requests are waiting or running, as many as allowed: try again later.",
               table->n_slot);
-  else if (g->charge > LIMIT_QUEUED_BYTES - table->charged)
+  else if (r->charge > LIMIT_QUEUED_BYTES - table->charged)
     error_set(error, ERROR_BUSY, "The waiting requests hold %zu bytes; %zu more would pass the limit: try again later.",
-              table->charged, g->charge);
+              table->charged, r->charge);
   else {
     int32_t slot = table->free[--table->n_free];
-    table->slot[slot] = g;
-    table->charged += g->charge;
-    g->id = ++table->serial << ID_SLOT_BITS | (uint64_t)slot;
+    table->slot[slot] = r;
+    table->charged += r->charge;
+    r->id = ++table->serial << ID_SLOT_BITS | (uint64_t)slot;
     entered = true;
   }
   pthread_mutex_unlock(&table->lock);
   return entered;
 }
 
-void request_table_leave(struct request_table *table, struct generation *g) {
+void request_table_leave(struct request_table *table, struct request *r) {
   pthread_mutex_lock(&table->lock);
-  table->slot[slot_of(g->id)] = NULL;
-  table->free[table->n_free++] = slot_of(g->id);
-  table->charged -= g->charge;
+  table->slot[slot_of(r->id)] = NULL;
+  table->free[table->n_free++] = slot_of(r->id);
+  table->charged -= r->charge;
   pthread_mutex_unlock(&table->lock);
 }
 
@@ -68,9 +68,9 @@ int32_t request_table_live(struct request_table *table) {
 bool request_table_cancel(struct request_table *table, uint64_t id) {
   int32_t slot = slot_of(id);
   pthread_mutex_lock(&table->lock);
-  struct generation *g = slot < table->n_slot ? table->slot[slot] : NULL;
-  bool live = g && g->id == id;
-  if (live) atomic_store(&g->cancelled, true);
+  struct request *r = slot < table->n_slot ? table->slot[slot] : NULL;
+  bool live = r && r->id == id;
+  if (live) atomic_store(&r->cancelled, true);
   pthread_mutex_unlock(&table->lock);
   return live;
 }
@@ -78,8 +78,8 @@ bool request_table_cancel(struct request_table *table, uint64_t id) {
 void request_table_cancel_all(struct request_table *table, const struct inbox *inbox) {
   pthread_mutex_lock(&table->lock);
   for (int32_t i = 0; i < table->n_slot; i++) {
-    struct generation *g = table->slot[i];
-    if (g && (!inbox || g->inbox == inbox)) atomic_store(&g->cancelled, true);
+    struct request *r = table->slot[i];
+    if (r && (!inbox || r->inbox == inbox)) atomic_store(&r->cancelled, true);
   }
   pthread_mutex_unlock(&table->lock);
 }

@@ -3,14 +3,14 @@
 #ifndef SPATE_RUNTIME_REQUEST_TABLE_H
 #define SPATE_RUNTIME_REQUEST_TABLE_H
 
-#include "runtime/generation.h"
+#include "runtime/request.h"
 
 #include <pthread.h>
 
 struct request_table {
   pthread_mutex_t lock;
-  struct generation **slot; /* [n_slot], NULL: free */
-  int32_t *free;            /* stack of free slots */
+  struct request **slot; /* [n_slot], NULL: free */
+  int32_t *free;         /* stack of free slots */
   int32_t n_slot, n_free;
   uint64_t serial;
   size_t charged; /* bytes of all live requests */
@@ -19,10 +19,10 @@ struct request_table {
 bool request_table_init(struct request_table *table, int32_t n_slot);
 void request_table_release(struct request_table *table);
 
-/* Gives the generation its id and counts its bytes; ERROR_BUSY when there are too many requests or bytes,
+/* Gives the request its id and counts its bytes; ERROR_BUSY when there are too many requests or bytes,
  * ERROR_LIMIT when there would be even if it were alone. */
-bool request_table_enter(struct request_table *table, struct generation *generation, struct error *error);
-void request_table_leave(struct request_table *table, struct generation *generation);
+bool request_table_enter(struct request_table *table, struct request *request, struct error *error);
+void request_table_leave(struct request_table *table, struct request *request);
 
 int32_t request_table_live(struct request_table *table);
 

@@ -1,12 +1,12 @@
 /* The runtime: requests in, events out, one step thread between them that owns the program, the schedule and every
- * running generation. Threads: callers of submit and cancel (any), one worker that renders and tokenizes, the step
+ * running request. Threads: callers of submit and cancel (any), one worker that renders and tokenizes, the step
  * thread, and one that hashes the engine file in the background and watches over it. */
 #ifndef SPATE_RUNTIME_RUNTIME_H
 #define SPATE_RUNTIME_RUNTIME_H
 
 #include "base/metric.h"
 #include "engine/loaded_engine.h"
-#include "runtime/generation.h"
+#include "runtime/request.h"
 
 struct runtime;
 
@@ -32,7 +32,7 @@ struct inbox *runtime_inbox(struct runtime *runtime, struct error *error);
 void runtime_inbox_close(struct runtime *runtime, struct inbox *inbox);
 
 /* The request's id, or 0 with ERROR_INVALID, ERROR_LIMIT, ERROR_BUSY, ERROR_DEVICE. */
-uint64_t runtime_submit(struct runtime *runtime, struct inbox *inbox, const struct generation_params *params,
+uint64_t runtime_submit(struct runtime *runtime, struct inbox *inbox, const struct request_params *params,
                         struct error *error);
 void runtime_cancel(struct runtime *runtime, uint64_t id); /* 0: every request */
 

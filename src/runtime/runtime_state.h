@@ -18,14 +18,14 @@ struct runtime {
 
   struct mailbox to_worker, to_step, to_watcher; /* no letters for the watcher, only the call to end */
   atomic_bool stopping;                          /* the worker ends when its mailbox is empty */
-  atomic_bool draining;                          /* the step thread ends when all generations have */
+  atomic_bool draining;                          /* the step thread ends when all requests have */
   pthread_t worker, stepper, watcher;
   bool worker_started, stepper_started, watcher_started;
 
   /* the step thread's alone */
   struct schedule *schedule;
-  int n_step_out;          /* submitted and not collected */
-  struct generation *live; /* list of all generations it owns */
+  int n_step_out;       /* submitted and not collected */
+  struct request *live; /* list of all requests it owns */
 
   /* parking: the caller holds the program while parked is true */
   pthread_mutex_t park_lock;
@@ -50,8 +50,9 @@ void *watch_thread(void *runtime);
 void runtime_stop(struct runtime *runtime, const struct error *error);
 
 /* An answer may not pass max_seq_len: a longer max_tokens is cut to what the prompt leaves. False when the prompt
- * leaves nothing, or could never run. */
-bool runtime_answer_fit(const struct runtime *runtime, int32_t n_prompt, int32_t *max_tokens, struct error *error);
+ * leaves nothing, or could never run, alone or with so many beams. */
+bool runtime_answer_fit(const struct runtime *runtime, int32_t n_prompt, int32_t *max_tokens, int32_t n_beam,
+                        struct error *error);
 
 /* The failure's sentence; ERROR_NONE while there is none. */
 struct error runtime_failure(struct runtime *runtime);

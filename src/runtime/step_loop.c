@@ -1,33 +1,36 @@
 /* The step thread: drain the mailbox, step, tell. After start-up it allocates nothing, and takes a lock only when a
  * request ends or the program is parked. */
 #include "base/clock.h"
+#include "runtime/request_search.h"
 #include "runtime/runtime_state.h"
 
 enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20 };
 
-/* --- the list of live generations --------------------------------------------------------------------------------- */
+/* --- the list of live requests ------------------------------------------------------------------------------------ */
 
-static void live_add(struct runtime *rt, struct generation *g) {
-  g->previous = NULL;
-  g->next = rt->live;
-  if (rt->live) rt->live->previous = g;
-  rt->live = g;
+static void live_add(struct runtime *rt, struct request *r) {
+  r->previous = NULL;
+  r->next = rt->live;
+  if (rt->live) rt->live->previous = r;
+  rt->live = r;
 }
 
-static void live_remove(struct runtime *rt, struct generation *g) {
-  *(g->previous ? &g->previous->next : &rt->live) = g->next;
-  if (g->next) g->next->previous = g->previous;
+static void live_remove(struct runtime *rt, struct request *r) {
+  *(r->previous ? &r->previous->next : &rt->live) = r->next;
+  if (r->next) r->next->previous = r->previous;
 }
 
 /* --- ends --------------------------------------------------------------------------------------------------------- */
 
 static void end_count(struct runtime_metrics *m, const struct generation *g) {
+  const struct request *r = g->request;
   struct metric *by_reason[] = {[FINISH_NONE] = &m->finished_failed,
                                 [FINISH_STOP] = &m->finished_stop,
                                 [FINISH_LENGTH] = &m->finished_length,
                                 [FINISH_CANCELLED] = &m->finished_cancelled};
-  metric_add(by_reason[g->finish], 1);
-  metric_observe(&m->generation_seconds, (double)(clock_us() - g->submitted_us) * 1e-6);
+  if (g->index >= r->n_answer) return;
+  metric_add(by_reason[r->error.code ? FINISH_NONE : g->finish], 1);
+  metric_observe(&m->generation_seconds, (double)(clock_us() - r->submitted_us) * 1e-6);
 }
 
 /* Takes an ended generation out of the schedule; true when no step holds it any more. An engine that has stopped runs
@@ -38,65 +41,87 @@ static bool unscheduled(struct runtime *rt, struct generation *g) {
   return !g->scheduled;
 }
 
-/* Tells what there is to tell. Frees the generation after its last event, which is told once, when no step holds it;
- * pauses it while its inbox is full. */
-static void generation_settle(struct runtime *rt, struct generation *g) {
-  if (g->ended && !unscheduled(rt, g)) return;
-  bool told = generation_deliver(g);
+/* Tells what there is to tell; pauses the generation while its inbox is full. It is over after its last event, which is
+ * told once, when no step holds it; its request is freed with the last of them: true. */
+static bool generation_settle(struct runtime *rt, struct generation *g) {
+  struct request *r = g->request;
+  if (g->over || (g->ended && !unscheduled(rt, g))) return false;
+  bool told = request_deliver_scores(r) && generation_deliver(g);
   if (g->scheduled && !g->ended) schedule_pause(rt->schedule, &g->sequence, !told);
-  if (!g->ended || !told) return;
+  if (!g->ended || !told) return false;
   end_count(&rt->metrics, g);
-  live_remove(rt, g);
-  request_table_leave(&rt->table, g);
-  generation_free(g);
+  g->over = true;
+  if (++r->n_over < r->n_generation) return false;
+  live_remove(rt, r);
+  request_table_leave(&rt->table, r);
+  request_free(r);
+  return true;
 }
 
 /* --- in ----------------------------------------------------------------------------------------------------------- */
 
-static void generation_start(struct runtime *rt, struct generation *g) {
-  if (g->error.code) {
-    struct error error = g->error;
-    generation_fail(g, &error);
-  } else if (atomic_load(&g->cancelled)) { /* perhaps before it had tokens */
-    generation_end(g, FINISH_CANCELLED);
-  } else {
-    detokenizer_init(&g->detokenizer, rt->tokenizer, 0);
-    schedule_add(rt->schedule, &g->sequence, clock_us());
-    g->scheduled = true;
+static void request_start(struct runtime *rt, struct request *r) {
+  if (r->error.code) {
+    struct error error = r->error;
+    request_fail(r, &error);
+    return;
   }
+  if (atomic_load(&r->cancelled)) { /* perhaps before it had tokens */
+    request_end(r, FINISH_CANCELLED);
+    return;
+  }
+  for (int i = 0; i < r->n_generation; i++) {
+    detokenizer_init(&r->generation[i].detokenizer, rt->tokenizer, 0);
+    r->generation[i].scheduled = true;
+  }
+  schedule_add(rt->schedule, &r->generation[0].sequence, clock_us());
 }
 
 static void letters_take(struct runtime *rt) {
   struct letter *letter = mailbox_take(&rt->to_step);
   while (letter) {
-    struct generation *g = (struct generation *)(void *)letter;
+    struct request *r = (struct request *)(void *)letter;
     letter = letter->next;
-    live_add(rt, g);
-    metric_observe(&rt->metrics.queue_seconds, (double)(clock_us() - g->submitted_us) * 1e-6);
-    generation_start(rt, g);
+    live_add(rt, r);
+    metric_observe(&rt->metrics.queue_seconds, (double)(clock_us() - r->submitted_us) * 1e-6);
+    request_start(rt, r);
   }
 }
 
-static void timeout_tell(struct generation *g) {
+static void timeout_tell(struct request *r) {
   struct error error;
+  int generated = 0;
+  for (int i = 0; i < r->n_generation; i++) generated += r->generation[i].generated;
   error_set(&error, ERROR_TIMEOUT, "The request has taken the %.3g seconds of its timeout_s; %d tokens were generated.",
-            (double)(g->deadline_us - g->submitted_us) * 1e-6, g->generated);
-  generation_fail(g, &error);
+            (double)(r->deadline_us - r->submitted_us) * 1e-6, generated);
+  request_fail(r, &error);
 }
 
-/* Cancelled, out of time, waiting to be told, failed with the engine: whatever is due for a generation outside of a
- * step. */
-static void live_review(struct runtime *rt, bool draining) {
+/* What is due for a request outside of a step: true when more is at once. */
+static bool request_review(struct runtime *rt, struct request *r) {
+  bool more = false;
+  for (int i = 0, n = r->n_generation; i < n; i++) {
+    struct generation *g = &r->generation[i];
+    if (r->searched) more |= !request_search_tell(g);
+    if ((g->ended || g->sequence.paused) && generation_settle(rt, g)) return more;
+  }
+  return more;
+}
+
+/* Cancelled, out of time, waiting to be told, failed with the engine. True when there is more to tell at once. */
+static bool live_review(struct runtime *rt, bool draining) {
   struct error failure = runtime_failure(rt);
   uint64_t now = clock_us();
-  for (struct generation *g = rt->live, *next; g; g = next) {
-    next = g->next;
-    if (draining) inbox_abandon(g->inbox);
-    if (failure.code) generation_fail(g, &failure);
-    if (now >= g->deadline_us && !g->ended) timeout_tell(g);
-    if (draining || atomic_load_explicit(&g->cancelled, memory_order_relaxed)) generation_end(g, FINISH_CANCELLED);
-    if (g->ended || g->sequence.paused) generation_settle(rt, g);
+  bool more = false;
+  for (struct request *r = rt->live, *next; r; r = next) {
+    next = r->next;
+    if (draining) inbox_abandon(r->inbox);
+    if (failure.code) request_fail(r, &failure);
+    if (now >= r->deadline_us && !request_ended(r)) timeout_tell(r);
+    if (draining || atomic_load_explicit(&r->cancelled, memory_order_relaxed)) request_end(r, FINISH_CANCELLED);
+    more |= request_review(rt, r);
   }
+  return more;
 }
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
@@ -104,22 +129,28 @@ static void live_review(struct runtime *rt, bool draining) {
 static void token_time(struct runtime *rt, struct generation *g) {
   uint64_t now = clock_us();
   if (g->generated == 0)
-    metric_observe(&rt->metrics.first_token_seconds, (double)(now - g->submitted_us) * 1e-6);
+    metric_observe(&rt->metrics.first_token_seconds, (double)(now - g->request->submitted_us) * 1e-6);
   else
     metric_observe(&rt->metrics.between_tokens_seconds, (double)(now - g->last_us) * 1e-6);
   g->last_us = now;
 }
 
+static void event_tell(struct runtime *rt, struct generation *g, const struct schedule_event *event) {
+  if (event->kind == EVENT_OUT) g->scheduled = false;
+  if (event->kind == EVENT_OUT || g->ended) return;
+  switch (event->kind) {
+  case EVENT_SCORE: request_score(g->request, event); break;
+  case EVENT_BEAM: request_search_hear(rt->schedule, g, event); break;
+  default: token_time(rt, g); generation_accept(g, event->token, event->logprob, event->top);
+  }
+}
+
 static void events_tell(struct runtime *rt, const struct schedule_events *events) {
   for (int i = 0; i < events->n_event; i++) {
-    struct generation *g = events->event[i].sequence->owner;
-    if (events->event[i].token < 0) {
-      g->scheduled = false;
-    } else if (!g->ended) {
-      token_time(rt, g);
-      generation_accept(g, &events->event[i]);
-    }
-    generation_settle(rt, g);
+    const struct sequence *sequence = events->event[i].sequence;
+    bool last = i + 1 == events->n_event || events->event[i + 1].sequence != sequence;
+    event_tell(rt, sequence->owner, &events->event[i]);
+    if (last) generation_settle(rt, sequence->owner);
   }
 }
 
@@ -205,8 +236,8 @@ void *step_thread(void *argument) {
   for (;;) {
     bool draining = atomic_load(&rt->draining); /* read before taking: by then nothing more can arrive */
     letters_take(rt);
-    live_review(rt, draining);
+    bool more = live_review(rt, draining);
     if (draining && !rt->live) return NULL;
-    if (!step_next(rt)) step_idle(rt);
+    if (!step_next(rt) && !more) step_idle(rt);
   }
 }

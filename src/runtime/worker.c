@@ -1,4 +1,4 @@
-/* The worker: what a request needs before it can be scheduled. It owns each generation it takes until it passes it on.
+/* The worker: what a request needs before it can be scheduled. It owns each request it takes until it passes it on.
  */
 #include "base/clock.h"
 #include "runtime/runtime_state.h"
@@ -8,17 +8,17 @@
 
 enum { WORKER_WAIT_MS = 1000 };
 
-static bool prompt_encode(const struct runtime *rt, const struct generation *g, struct token_list *list,
+static bool prompt_encode(const struct runtime *rt, const struct request *r, struct token_list *list,
                           struct error *error) {
-  struct slice prompt = slice_make(g->prompt, g->prompt_size);
-  if (!g->chat) return tokenizer_encode(rt->tokenizer, prompt, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, list, error);
+  struct slice prompt = slice_make(r->prompt, r->prompt_size);
+  if (!r->chat) return tokenizer_encode(rt->tokenizer, prompt, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, list, error);
   if (rt->chat) return conversation_encode(rt->chat, prompt, rt->tokenizer, list, error);
   return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
 }
 
-static bool prompt_tokenize(struct runtime *rt, struct generation *g, struct token_list *list, struct error *error) {
+static bool prompt_tokenize(struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
   int32_t max = rt->engine->file.facts->config.max_input_len;
-  if (!prompt_encode(rt, g, list, error)) {
+  if (!prompt_encode(rt, r, list, error)) {
     if (error->code != ERROR_LIMIT) return false;
     return error_set(error, ERROR_LIMIT, "The prompt has more tokens than max_input_len %d: shorten it.", max);
   }
@@ -26,15 +26,15 @@ static bool prompt_tokenize(struct runtime *rt, struct generation *g, struct tok
   return error_set(error, ERROR_INVALID, "The prompt is empty and the tokenizer adds nothing to it: send some text.");
 }
 
-static bool generation_prepare(struct runtime *rt, struct generation *g, struct error *error) {
+static bool request_prepare(struct runtime *rt, struct request *r, struct error *error) {
   struct token_list list;
   token_list_init(&list, (size_t)rt->engine->file.facts->config.max_input_len);
-  bool ready = prompt_tokenize(rt, g, &list, error) &&
-               runtime_answer_fit(rt, (int32_t)list.count, &g->max_tokens, error) &&
-               generation_set_tokens(g, list.ids, (int32_t)list.count, error);
+  bool ready = prompt_tokenize(rt, r, &list, error) &&
+               runtime_answer_fit(rt, (int32_t)list.count, &r->max_tokens, r->n_beam, error) &&
+               request_set_tokens(r, list.ids, (int32_t)list.count, error);
   token_list_release(&list);
-  free(g->prompt);
-  g->prompt = NULL;
+  free(r->prompt);
+  r->prompt = NULL;
   return ready;
 }
 
@@ -44,11 +44,11 @@ void *worker_thread(void *argument) {
     bool last = atomic_load(&rt->stopping); /* read before taking, so that nothing put before it is left behind */
     struct letter *letter = mailbox_take(&rt->to_worker);
     while (letter) {
-      struct generation *g = (struct generation *)(void *)letter;
+      struct request *r = (struct request *)(void *)letter;
       letter = letter->next;
       struct error error = {0};
-      if (!atomic_load(&g->cancelled) && !generation_prepare(rt, g, &error)) g->error = error;
-      mailbox_put(&rt->to_step, &g->letter);
+      if (!atomic_load(&r->cancelled) && !request_prepare(rt, r, &error)) r->error = error;
+      mailbox_put(&rt->to_step, &r->letter);
     }
     if (last) return NULL;
     mailbox_wait(&rt->to_worker, WORKER_WAIT_MS);

@@ -38,7 +38,8 @@ static bool policy_open(struct schedule *s, uint64_t now_us) {
 static bool paused_retire(struct schedule *s) {
   for (int i = s->n_running - 1; i >= 0; i--) {
     struct sequence *q = s->running[i];
-    if (!q->paused || q->n_step > 0 || q->leaving || s->n_formed - q->paused_step < PAUSE_PATIENCE) continue;
+    if (!q->paused || q->n_step > 0 || q->leaving || sequence_beams(q) || s->n_formed - q->paused_step < PAUSE_PATIENCE)
+      continue;
     sequence_preempt(s, q);
     return true;
   }
@@ -47,8 +48,10 @@ static bool paused_retire(struct schedule *s) {
 
 static uint32_t growing_count(const struct schedule *s) {
   uint32_t count = 0;
-  for (int i = 0; i < s->n_running; i++)
-    count += s->running[i]->n_block < blocks_for(s, s->running[i]->n_prompt + (int64_t)s->running[i]->max_tokens - 1);
+  for (int i = 0; i < s->n_running; i++) {
+    const struct sequence *q = s->running[i];
+    count += !sequence_beams(q) && q->n_block < blocks_for(s, q->n_prompt + (int64_t)q->max_tokens - 1);
+  }
   return count;
 }
 
@@ -56,7 +59,9 @@ static uint32_t growing_count(const struct schedule *s) {
  * fits into an empty cache may always enter it. */
 static bool room_for(const struct schedule *s, const struct sequence *q, const struct prefix_match *match) {
   if (s->n_running == 0) return true;
-  uint64_t need = blocks_for(s, q->n_token) - match->n_block + (uint64_t)growing_count(s);
+  uint64_t whole =
+      sequence_beams(q) ? beams_blocks(s, q->n_prompt, q->max_tokens, q->group->n) : blocks_for(s, q->n_token);
+  uint64_t need = whole - match->n_block + (uint64_t)growing_count(s);
   if (q->returning) need += s->blocks.n_total / RETURN_SHARE;
   return kv_blocks_available(&s->blocks) - match->n_idle >= need;
 }
@@ -92,11 +97,18 @@ static void admit(struct schedule *s, struct sequence *q, const struct prefix_ma
   q->length = (int32_t)match->n_block * s->limits.block_size;
   if (!q->returning) first_admission(s, q);
   if (q->reached < q->length) q->reached = q->length;
+  if (sequence_beams(q)) beams_enter(s, q);
 }
 
 /* The table of the seat that will be taken next. */
 static uint32_t *next_table(const struct schedule *s) {
   return s->tables + (size_t)s->free_seat[s->n_free_seat - 1] * s->table_size;
+}
+
+static bool seats_free(struct schedule *s, const struct sequence *q) {
+  while ((uint32_t)s->n_free_seat < group_seats(q))
+    if (!paused_retire(s)) return false;
+  return true;
 }
 
 struct sequence *admission_next(struct schedule *s, uint64_t now_us) {
@@ -105,7 +117,7 @@ struct sequence *admission_next(struct schedule *s, uint64_t now_us) {
   bool open = policy_open(s, now_us);
   while (s->n_examined++ < EXAMINED_MAX) {
     struct sequence *q = candidate_choose(s, open);
-    if (!q || (s->n_free_seat == 0 && !paused_retire(s))) return NULL;
+    if (!q || !seats_free(s, q)) return NULL;
     struct prefix_match match = prefix_find(s, q, next_table(s));
     if (match.coming) {
       q->passed_step = s->n_formed;

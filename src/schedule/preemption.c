@@ -36,10 +36,10 @@ bool sequence_settle(struct schedule *s, struct sequence *q) {
   return q->leaving;
 }
 
-/* The newest of the lowest priority; those that go anyway do not count. */
+/* The newest of the lowest priority; those that go anyway do not count, nor beams, whose blocks nobody else gets. */
 static struct sequence *victim_choose(const struct schedule *s) {
   for (int i = s->n_running - 1; i >= 0; i--)
-    if (!s->running[i]->leaving && !s->running[i]->retreating) return s->running[i];
+    if (!s->running[i]->leaving && !s->running[i]->retreating && !sequence_beams(s->running[i])) return s->running[i];
   return NULL;
 }
 
@@ -51,14 +51,18 @@ static bool room_make(struct schedule *s, const struct sequence *q) {
   return victim != q && victim->state == SEQUENCE_WAITING;
 }
 
+uint32_t block_reach(struct schedule *s, const struct sequence *q) {
+  uint32_t block = block_take(s, q);
+  while (block == NO_BLOCK && room_make(s, q)) block = block_take(s, q);
+  return block;
+}
+
 bool blocks_reach(struct schedule *s, struct sequence *q, int64_t tokens) {
   uint32_t need = blocks_for(s, tokens);
   while (q->n_block < need) {
-    uint32_t block = kv_blocks_take(&s->blocks);
-    if (block != NO_BLOCK)
-      sequence_table(s, q)[q->n_block++] = block;
-    else if (!room_make(s, q))
-      return false;
+    uint32_t block = block_reach(s, q);
+    if (block == NO_BLOCK) return false;
+    sequence_table(s, q)[q->n_block++] = block;
   }
   return true;
 }

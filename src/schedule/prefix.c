@@ -35,7 +35,8 @@ static bool block_coming(const struct schedule *s, const struct sequence *q, con
 
 struct prefix_match prefix_find(const struct schedule *s, const struct sequence *q, uint32_t *table) {
   struct prefix_match match = {.hash = q->salt};
-  if (!s->reuse) return match;
+  bool unscored = q->scores_prompt && q->n_scored < q->n_prompt - 1; /* what is not computed has no scores */
+  if (!s->reuse || unscored) return match;
   uint32_t most = (uint32_t)((q->n_token - 1) / s->limits.block_size); /* the last token is always computed */
   while (match.n_block < most) {
     struct hash128 hash = block_hash(s, match.hash, q->tokens + (size_t)match.n_block * (size_t)s->limits.block_size);
@@ -52,12 +53,15 @@ struct prefix_match prefix_find(const struct schedule *s, const struct sequence 
 void prefix_publish(struct schedule *s, struct sequence *q, int32_t length) {
   const uint32_t *table = sequence_table(s, q);
   int32_t size = s->limits.block_size;
+  if (sequence_beams(q) && length > q->n_prompt) length = q->n_prompt; /* the rest stays in the group's hands */
   while (s->reuse && q->chained && (int64_t)(q->n_findable + 1) * size <= length) {
     struct hash128 hash = block_hash(s, q->hash, q->tokens + (size_t)q->n_findable * (size_t)size);
     /* Of two equal blocks the first stays; what follows the second is not shared, or the tree would not be one. */
-    q->chained = kv_blocks_find(&s->blocks, hash) == NO_BLOCK;
+    uint32_t block = table[q->n_findable], found = kv_blocks_find(&s->blocks, hash);
+    q->chained = found == NO_BLOCK || found == block; /* which another of its group has published */
     if (!q->chained) return;
-    kv_blocks_publish(&s->blocks, table[q->n_findable++], hash);
+    if (found == NO_BLOCK) kv_blocks_publish(&s->blocks, block, hash);
+    q->n_findable++;
     q->hash = hash;
   }
 }

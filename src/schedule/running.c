@@ -13,9 +13,9 @@ void running_enter(struct schedule *s, struct sequence *q) {
   q->state = SEQUENCE_RUNNING;
 }
 
-static void blocks_drop(struct schedule *s, struct sequence *q) {
+void blocks_drop(struct schedule *s, struct sequence *q) {
   const uint32_t *table = sequence_table(s, q);
-  while (q->n_block > 0) kv_blocks_drop(&s->blocks, table[--q->n_block]);
+  while (q->n_block > 0) block_drop(s, q, table[--q->n_block]);
   q->n_findable = 0;
 }
 
@@ -25,6 +25,7 @@ void running_leave(struct schedule *s, struct sequence *q) {
   s->n_running--;
   memmove(s->running + at, s->running + at + 1, (size_t)(s->n_running - at) * sizeof(struct sequence *));
   blocks_drop(s, q);
+  if (sequence_beams(q)) beams_leave(s, q->group);
   s->free_seat[s->n_free_seat++] = q->seat;
   q->seat = -1;
   q->state = SEQUENCE_OUT;

@@ -31,7 +31,7 @@ static bool steps_init(struct schedule *s) {
   s->steps = calloc((size_t)s->n_step, sizeof *s->steps);
   s->events = calloc((size_t)(s->limits.seats + s->limits.outputs), sizeof *s->events);
   bool ready = s->steps && s->events;
-  for (int i = 0; ready && i < s->n_step; i++) ready = step_init(&s->steps[i], &s->limits);
+  for (int i = 0; ready && i < s->n_step; i++) ready = step_init(&s->steps[i], &s->limits, s->n_group);
   return ready;
 }
 
@@ -64,30 +64,50 @@ void schedule_free(struct schedule *s) {
 
 /* --- sequences ---------------------------------------------------------------------------------------------------- */
 
-bool schedule_fits(const struct schedule *s, int n_prompt, int max_tokens, struct error *error) {
+bool schedule_fits(const struct schedule *s, int n_prompt, int max_tokens, int n_beam, struct error *error) {
   int64_t total = (int64_t)n_prompt + max_tokens;
+  uint32_t need = n_beam > 0 ? beams_blocks(s, n_prompt, max_tokens, n_beam) : blocks_for(s, total);
   if (total > s->limits.length)
     return error_set(error, ERROR_LIMIT,
                      "The prompt has %d tokens and %d more are asked for: %lld, more than max_seq_len %d.", n_prompt,
                      max_tokens, (long long)total, s->limits.length);
-  if (blocks_for(s, total) <= s->blocks.n_total) return true;
+  if (n_beam > s->limits.seats)
+    return error_set(error, ERROR_LIMIT, "The search has %d beams, more than max_batch_size %d.", n_beam,
+                     s->limits.seats);
+  if (need <= s->blocks.n_total) return true;
+  if (n_beam == 0)
+    return error_set(error, ERROR_LIMIT,
+                     "%lld tokens need %u KV blocks; the cache has %u: ask for less or give it more memory.",
+                     (long long)total, need, s->blocks.n_total);
   return error_set(error, ERROR_LIMIT,
-                   "%lld tokens need %u KV blocks; the cache has %u: ask for less or give it more memory.",
-                   (long long)total, blocks_for(s, total), s->blocks.n_total);
+                   "%d beams of %lld tokens may need %u KV blocks; the cache has %u: ask for fewer or shorter ones.",
+                   n_beam, (long long)total, need, s->blocks.n_total);
+}
+
+static void sequence_enter(struct schedule *s, struct sequence *q, enum sequence_state state, uint64_t now_us) {
+  assert(q->tenant >= 0 && q->tenant < SCHEDULE_TENANTS);
+  q->state = state;
+  q->arrival = s->n_arrival;
+  q->arrived_us = now_us;
+  q->n_token = q->n_prompt;
+  q->length = q->reached = q->n_cached = q->n_step = q->n_out = q->n_scored = 0;
+  q->n_block = q->n_findable = 0;
+  q->paused = q->leaving = q->retreating = q->returning = q->held = q->chained = false;
+  q->paused_step = q->passed_step = 0;
+  tenant_enter(&s->waiting, q);
 }
 
 void schedule_add(struct schedule *s, struct sequence *q, uint64_t now_us) {
-  assert(q->tenant >= 0 && q->tenant < SCHEDULE_TENANTS);
-  q->state = SEQUENCE_WAITING;
-  q->arrival = s->n_arrival++;
-  q->arrived_us = now_us;
-  q->n_token = q->n_prompt;
-  q->length = q->reached = q->n_cached = q->n_step = q->n_out = 0;
-  q->n_block = q->n_findable = 0;
-  q->paused = q->leaving = q->retreating = q->returning = false;
-  q->paused_step = q->passed_step = 0;
+  sequence_enter(s, q, SEQUENCE_WAITING, now_us);
+  if (q->group) {
+    q->group->forked = false;
+    q->group->n_in = 0;
+    q->group->n_pool = 0;
+    for (struct sequence *other = q->sibling; other; other = other->sibling)
+      sequence_enter(s, other, SEQUENCE_COMING, now_us);
+  }
+  s->n_arrival++;
   waiting_add(&s->waiting, q);
-  tenant_enter(&s->waiting, q);
 }
 
 bool schedule_remove(struct schedule *s, struct sequence *q) {
@@ -95,7 +115,7 @@ bool schedule_remove(struct schedule *s, struct sequence *q) {
   q->leaving = true;
   if (q->n_step > 0) return false;
   if (q->state == SEQUENCE_RUNNING) return sequence_settle(s, q);
-  waiting_remove(&s->waiting, q);
+  if (q->state == SEQUENCE_WAITING) waiting_remove(&s->waiting, q);
   tenant_leave(&s->waiting, q);
   q->state = SEQUENCE_OUT;
   return true;
@@ -131,19 +151,31 @@ static void row_count(struct schedule_stats *stats, struct sequence *q, const st
   if (q->reached < end) q->reached = end;
 }
 
-static int tokens_take(struct schedule *s, const struct step *step, const struct result *result) {
+/* What an output of a step that is done says. */
+static struct schedule_event output_take(struct schedule *s, const struct step *step, int index,
+                                         const struct result *result) {
+  struct sequence *q = step->out_sequence[index];
+  enum draw_kind draw = step->sampling[index].draw;
+  struct schedule_event event = {.kind = draw == DRAW_SCORE  ? EVENT_SCORE
+                                         : draw == DRAW_BEAM ? EVENT_BEAM
+                                                             : EVENT_TOKEN,
+                                 .sequence = q,
+                                 .token = result->token[index],
+                                 .logprob = result->logprob[index],
+                                 .top = result->top ? result->top + index * TOP_LOGPROBS : NULL};
+  if (draw != DRAW_SCORE) q->n_out--;
+  if (draw != DRAW_TOKEN || q->leaving) return event;
+  assert(q->n_token < q->n_prompt + q->max_tokens);
+  q->tokens[q->n_token++] = event.token;
+  s->stats.generated_tokens++;
+  return event;
+}
+
+static int outputs_take(struct schedule *s, const struct step *step, const struct result *result) {
   int count = 0;
   for (int i = 0; i < step->batch.n_out; i++) {
-    struct sequence *q = step->out_sequence[i];
-    q->n_out--;
-    if (q->leaving) continue;
-    assert(q->n_token < q->n_prompt + q->max_tokens);
-    q->tokens[q->n_token++] = result->token[i];
-    s->events[count++] = (struct schedule_event){.sequence = q,
-                                                 .token = result->token[i],
-                                                 .logprob = result->logprob[i],
-                                                 .top = result->top ? result->top + i * TOP_LOGPROBS : NULL};
-    s->stats.generated_tokens++;
+    s->events[count] = output_take(s, step, i, result);
+    count += !step->out_sequence[i]->leaving;
   }
   return count;
 }
@@ -151,13 +183,13 @@ static int tokens_take(struct schedule *s, const struct step *step, const struct
 void schedule_done(struct schedule *s, const struct result *result, uint64_t now_us, struct schedule_events *events) {
   assert(s->n_out > 0);
   const struct step *step = &s->steps[s->oldest];
-  int count = tokens_take(s, step, result);
+  int count = outputs_take(s, step, result);
   for (int i = 0; i < step->batch.n_row; i++) {
     struct sequence *q = step->sequence[i];
     row_count(&s->stats, q, &step->row[i]);
     prefix_publish(s, q, step->row[i].length + step->row[i].count);
     q->n_step--;
-    if (sequence_settle(s, q)) s->events[count++] = (struct schedule_event){.sequence = q, .token = -1};
+    if (sequence_settle(s, q)) s->events[count++] = (struct schedule_event){.kind = EVENT_OUT, .sequence = q};
   }
   uint64_t began_us = step->formed_us > s->done_us ? step->formed_us : s->done_us;
   pace_observe(&s->pace, step->n_stream, step->batch.n_token - step->n_stream, now_us - began_us);

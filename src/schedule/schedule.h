@@ -1,7 +1,7 @@
 /* The schedule: a pure state machine that decides which tokens of which sequences make the next step. No thread, clock,
  * socket or device: sequences, time and results come in; batches and tokens go out. One caller at a time. The policy is
  * described in docs/scheduling.md: who is admitted in admission.c, what goes into a step in step_form.c, who gives up
- * blocks in preemption.c, what is reused in prefix.c. */
+ * blocks in preemption.c, what is reused in prefix.c, how the sequences of one prompt share it in group.c. */
 #ifndef SPATE_SCHEDULE_SCHEDULE_H
 #define SPATE_SCHEDULE_SCHEDULE_H
 
@@ -26,7 +26,23 @@ struct schedule_options {
   struct hash_key key;     /* of the blocks' hashes: secret, so that nobody can make two prefixes collide */
 };
 
-enum sequence_state { SEQUENCE_WAITING, SEQUENCE_RUNNING, SEQUENCE_OUT };
+/* COMING: its group's first sequence runs, and this one will continue what that has computed. */
+enum sequence_state { SEQUENCE_WAITING, SEQUENCE_RUNNING, SEQUENCE_OUT, SEQUENCE_COMING };
+
+/* Sequences of one prompt. The first computes it; the others share its blocks and copy one when they first write into
+ * it (group.c). In a beam search the owner chooses each token and what each sequence continues. */
+struct sequence_group {
+  /* set by the owner before schedule_add; the sequences are equal but for sampling.seed and owner */
+  struct sequence *first; /* the others follow by `sibling` */
+  int32_t n;              /* at least 1 */
+  bool beams;
+
+  /* the schedule's */
+  bool forked;     /* the others are no longer COMING */
+  int32_t n_in;    /* beams: sequences with a seat */
+  uint32_t n_pool; /* beams: blocks taken at admission, all that the group may ever need, and not used yet */
+  uint32_t pool;   /* the first of them */
+};
 
 /* A sequence belongs to whoever added it and must stay in place until it is out. */
 struct sequence {
@@ -34,10 +50,14 @@ struct sequence {
   int32_t *tokens;  /* [n_prompt + max_tokens]: the prompt; generated tokens are appended by schedule_done */
   int32_t n_prompt; /* at least 1 */
   int32_t max_tokens;
-  int32_t priority;         /* lower runs first */
-  int32_t tenant;           /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
-  struct hash128 salt;      /* blocks are shared among sequences of equal salt only */
-  struct sampling sampling; /* index and history are the schedule's */
+  int32_t priority;             /* lower runs first */
+  int32_t tenant;               /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
+  struct hash128 salt;          /* blocks are shared among sequences of equal salt only */
+  struct sampling sampling;     /* draw, target, index and history are the schedule's */
+  bool scores_prompt;           /* an event for each prompt token but the first, with its log-probability */
+  int32_t n_prompt_top;         /* and those of so many likeliest tokens */
+  struct sequence_group *group; /* NULL: it is alone; schedule_add takes the first of a group with all the others */
+  struct sequence *sibling;     /* the next of its group */
   void *owner;
 
   /* the schedule's */
@@ -54,6 +74,8 @@ struct sequence {
   bool retreating;                  /* preempted while part of a step */
   bool returning;                   /* has been preempted before: waits for more room than a new one */
   bool chained;                     /* all its full blocks so far are findable */
+  bool held;                        /* a beam that has nothing to continue yet */
+  int32_t n_scored;                 /* prompt tokens whose scores are computed or on their way */
   uint32_t n_block;                 /* in its table */
   uint32_t n_findable;              /* the first of them, which others may share */
   struct hash128 hash;              /* of the last findable one */
@@ -62,12 +84,20 @@ struct sequence {
   struct sequence *previous, *next; /* waiting list */
 };
 
-/* What a step produced: one token for each row that had an output. */
+enum schedule_event_kind {
+  EVENT_TOKEN, /* is appended to the sequence */
+  EVENT_SCORE, /* of a prompt token; they come in order, before the first token */
+  EVENT_BEAM,  /* the likeliest next tokens; schedule_extend and schedule_fork say how the group goes on */
+  EVENT_OUT,   /* a sequence that was removed while part of a step is out */
+};
+
+/* What a step produced, for each row that had an output. */
 struct schedule_event {
+  enum schedule_event_kind kind;
   struct sequence *sequence;
-  int32_t token; /* −1: a sequence that was removed while part of a step is out */
+  int32_t token; /* drawn; of the prompt; the likeliest */
   float logprob;
-  const struct token_logprob *top; /* sequence->sampling.n_top of them; the backend's, until its next collect */
+  const struct token_logprob *top; /* sampling.n_top or n_prompt_top of them; the backend's, until its next collect */
 };
 
 struct schedule_events {
@@ -93,17 +123,24 @@ struct schedule;
 struct schedule *schedule_new(const struct schedule_options *options);
 void schedule_free(struct schedule *schedule);
 
-/* Can a sequence of so many tokens ever run? The sentence says what is too small. */
-bool schedule_fits(const struct schedule *schedule, int n_prompt, int max_tokens, struct error *error);
+/* Can a sequence of so many tokens, or a search of so many beams (0: no search), ever run? The sentence says what is
+ * too small. */
+bool schedule_fits(const struct schedule *schedule, int n_prompt, int max_tokens, int n_beam, struct error *error);
 
-/* schedule_fits must hold. */
+/* schedule_fits must hold. Each sequence of a group is removed by itself, and all are when the first is. */
 void schedule_add(struct schedule *schedule, struct sequence *sequence, uint64_t now_us);
 
 /* Takes a sequence out in any state. True: it is out now. False: it is part of a step that is not done; it comes out
- * by itself with an event of token −1. */
+ * by itself with EVENT_OUT. */
 bool schedule_remove(struct schedule *schedule, struct sequence *sequence);
 
 void schedule_pause(struct schedule *schedule, struct sequence *sequence, bool paused);
+
+/* After an EVENT_BEAM: the sequence goes on with this token. */
+void schedule_extend(struct schedule *schedule, struct sequence *sequence, int32_t token);
+
+/* Makes one beam a copy of another of its group, tokens and all; neither is part of a step. */
+void schedule_fork(struct schedule *schedule, struct sequence *to, const struct sequence *from);
 
 /* The next step's batch, NULL when there is nothing to do now (or run_ahead + 1 steps are out). Valid until its done.
  * Steps are computed in the order in which they are given out. */

@@ -47,11 +47,14 @@ static inline uint32_t blocks_for(const struct schedule *s, int64_t tokens) {
   return (uint32_t)((tokens + s->limits.block_size - 1) / s->limits.block_size);
 }
 
+static inline bool sequence_beams(const struct sequence *q) { return q->group && q->group->beams; }
+
 /* Tokens that it will have when all that is out is done. */
 static inline int32_t sequence_expected(const struct sequence *q) { return q->n_token + q->n_out; }
 
-/* Has it tokens to compute now? */
+/* Has it tokens to compute now? A beam has none until its owner has chosen. */
 static inline bool sequence_runnable(const struct sequence *q) {
+  if (q->held || (sequence_beams(q) && q->n_out > 0)) return false;
   return !q->paused && !q->leaving && !q->retreating && q->length < sequence_expected(q) &&
          sequence_expected(q) < q->n_prompt + q->max_tokens;
 }
@@ -67,11 +70,14 @@ static inline bool sequence_decodes(const struct sequence *q) {
 void running_enter(struct schedule *s, struct sequence *q);
 /* Takes its seat and drops its blocks. */
 void running_leave(struct schedule *s, struct sequence *q);
+void blocks_drop(struct schedule *s, struct sequence *q);
 
 /* --- preemption.c ------------------------------------------------------------------------------------------------- */
 
-/* Blocks for `tokens` tokens of a running sequence. When none is left the newest of the lowest priority goes back to
- * wait, to be computed again; false when the blocks are not there yet, or when it is this sequence that had to go. */
+/* A block for a running sequence. When none is left the newest of the lowest priority goes back to wait, to be computed
+ * again; NO_BLOCK when it is not there yet, or when it is this sequence that had to go. */
+uint32_t block_reach(struct schedule *s, const struct sequence *q);
+/* The same for all that `tokens` tokens need. */
 bool blocks_reach(struct schedule *s, struct sequence *q, int64_t tokens);
 
 /* Sends a running sequence back to wait; at once, or when the steps that it is part of are done. */
@@ -94,6 +100,35 @@ struct prefix_match prefix_find(const struct schedule *s, const struct sequence 
 
 /* `length` tokens of a sequence are in the cache now: full blocks become findable. */
 void prefix_publish(struct schedule *s, struct sequence *q, int32_t length);
+
+/* --- group.c ------------------------------------------------------------------------------------------------------ */
+
+/* Seats that a sequence takes when it is admitted: a beam search's all together. */
+uint32_t group_seats(const struct sequence *q);
+
+/* Blocks that a beam search may ever use at once. */
+uint32_t beams_blocks(const struct schedule *s, int64_t n_prompt, int64_t max_tokens, int64_t n_beam);
+
+/* The first beam has been admitted: the others, and the blocks of all. One has left. */
+void beams_enter(struct schedule *s, struct sequence *first);
+void beams_leave(struct schedule *s, struct sequence_group *group);
+
+/* A block from where the sequence has its blocks (NO_BLOCK: none is left), and back. */
+uint32_t block_take(struct schedule *s, const struct sequence *q);
+void block_drop(struct schedule *s, const struct sequence *q, uint32_t block);
+
+/* Makes the block that the next token goes into its own: copied in this step if others hold it. False as
+ * blocks_reach. */
+bool block_own(struct schedule *s, struct step *step, struct sequence *q);
+
+/* Will others continue what this sequence computes of their prompt? */
+static inline bool group_forks(const struct sequence *q) {
+  return q->group && !q->group->forked && q->group->first == q;
+}
+
+/* Starts those of its group, or of all, whose prompt is computed. */
+void group_fork(struct schedule *s, struct sequence *first);
+void groups_fork(struct schedule *s);
 
 /* --- admission.c -------------------------------------------------------------------------------------------------- */
 

@@ -6,15 +6,17 @@
 #include <assert.h>
 #include <stdlib.h>
 
-bool step_init(struct step *step, const struct limits *limits) {
+bool step_init(struct step *step, const struct limits *limits, int n_group) {
   size_t seats = (size_t)limits->seats, outputs = (size_t)limits->outputs;
   *step = (struct step){.row = calloc(seats, sizeof *step->row),
                         .sequence = calloc(seats, sizeof(struct sequence *)),
                         .token = calloc((size_t)limits->tokens, sizeof *step->token),
                         .out = calloc(outputs, sizeof *step->out),
                         .sampling = calloc(outputs, sizeof *step->sampling),
-                        .out_sequence = calloc(outputs, sizeof(struct sequence *))};
-  if (step->row && step->sequence && step->token && step->out && step->sampling && step->out_sequence) return true;
+                        .out_sequence = calloc(outputs, sizeof(struct sequence *)),
+                        .copy = calloc(seats * (size_t)n_group + 1, sizeof *step->copy)};
+  if (step->row && step->sequence && step->token && step->out && step->sampling && step->out_sequence && step->copy)
+    return true;
   step_release(step);
   return false;
 }
@@ -26,11 +28,17 @@ void step_release(struct step *step) {
   free(step->out);
   free(step->sampling);
   free(step->out_sequence);
+  free(step->copy);
   *step = (struct step){0};
 }
 
 void step_clear(struct step *step) {
-  step->batch = (struct batch){.row = step->row, .token = step->token, .out = step->out, .sampling = step->sampling};
+  step->batch = (struct batch){
+      .row = step->row, .token = step->token, .out = step->out, .sampling = step->sampling, .copy = step->copy};
+}
+
+void step_copy(struct step *step, int n_group, uint32_t from, uint32_t to) {
+  for (int g = 0; g < n_group; g++) step->copy[step->batch.n_copy++] = (struct kv_copy){g, from, to};
 }
 
 /* A token that is not known yet is the seat's last. */
@@ -38,17 +46,34 @@ static void tokens_fill(int32_t *out, const struct sequence *q, int count) {
   for (int i = 0; i < count; i++) out[i] = q->length + i < q->n_token ? q->tokens[q->length + i] : -1;
 }
 
-static void output_add(struct step *step, struct sequence *q) {
+/* `token` of the batch is an output. */
+static struct sampling *output_add(struct step *step, struct sequence *q, int token) {
   struct batch *batch = &step->batch;
-  step->out[batch->n_out] = batch->n_token - 1;
-  struct sampling *sampling = &step->sampling[batch->n_out];
+  step->out[batch->n_out] = token;
+  step->out_sequence[batch->n_out] = q;
+  return &step->sampling[batch->n_out++];
+}
+
+static void draw_add(struct step *step, struct sequence *q) {
+  struct sampling *sampling = output_add(step, q, step->batch.n_token - 1);
   *sampling = q->sampling;
+  sampling->draw = q->group && q->group->beams ? DRAW_BEAM : DRAW_TOKEN;
   sampling->index = (uint64_t)(sequence_expected(q) - q->n_prompt);
   sampling->history = q->tokens;
   sampling->n_history = q->n_token;
   sampling->n_prompt = q->n_prompt;
-  step->out_sequence[batch->n_out++] = q;
   q->n_out++;
+}
+
+/* The first of count tokens, from `token` of the batch on, is the sequence's token q->length. */
+static void scores_add(struct step *step, struct sequence *q, int token, int count) {
+  for (int32_t i = q->n_scored > q->length ? q->n_scored : q->length; i < q->length + count; i++) {
+    if (i >= q->n_prompt - 1) return;
+    struct sampling *sampling = output_add(step, q, token + i - q->length);
+    *sampling = (struct sampling){
+        .draw = DRAW_SCORE, .target = q->tokens[i + 1], .n_top = q->n_prompt_top, .want_logprob = true};
+    q->n_scored = i + 1;
+  }
 }
 
 void step_add(struct step *step, struct sequence *q, int count, int n_group, const uint32_t *table) {
@@ -62,8 +87,9 @@ void step_add(struct step *step, struct sequence *q, int count, int n_group, con
   }
   tokens_fill(step->token + batch->n_token, q, count);
   step->sequence[batch->n_row++] = q;
+  if (q->scores_prompt) scores_add(step, q, batch->n_token, count);
   batch->n_token += count;
   q->length += count;
   q->n_step++;
-  if (q->length == sequence_expected(q)) output_add(step, q);
+  if (q->length == sequence_expected(q)) draw_add(step, q);
 }

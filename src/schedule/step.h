@@ -14,13 +14,18 @@ struct step {
   int32_t *out;                   /* [limits.outputs] */
   struct sampling *sampling;      /* [limits.outputs] */
   struct sequence **out_sequence; /* [limits.outputs] behind output i */
+  struct kv_copy *copy;           /* [limits.seats × n_group] */
 };
 
-bool step_init(struct step *step, const struct limits *limits);
+bool step_init(struct step *step, const struct limits *limits, int n_group);
 void step_release(struct step *step);
 void step_clear(struct step *step);
 
-/* Adds the next count tokens of a sequence, whose blocks are in the table; its last one is an output. */
+/* Before the step: a block in every group. */
+void step_copy(struct step *step, int n_group, uint32_t from, uint32_t to);
+
+/* Adds the next count tokens of a sequence, whose blocks are in the table; its last one is an output, and prompt tokens
+ * whose followers are to be scored are. */
 void step_add(struct step *step, struct sequence *q, int count, int n_group, const uint32_t *table);
 
 #endif

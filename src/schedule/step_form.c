@@ -6,7 +6,7 @@ static int least(int64_t a, int b) { return a < b ? (int)a : b; }
 
 /* The next count tokens of a sequence; false when there are no blocks for them. */
 static bool row_add(struct schedule *s, struct step *step, struct sequence *q, int count) {
-  if (!blocks_reach(s, q, (int64_t)q->length + count)) return false;
+  if (!blocks_reach(s, q, (int64_t)q->length + count) || !block_own(s, step, q)) return false;
   step_add(step, q, count, s->n_group, sequence_table(s, q));
   s->waiting.tenant[q->tenant].credit -= count;
   return true;
@@ -24,13 +24,26 @@ static void streams_add(struct schedule *s, struct step *step) {
   }
 }
 
+/* Tokens of a prompt that the outputs left in this step allow: its last one needs one, and each that is scored. */
+static int outputs_allow(const struct schedule *s, const struct step *step, const struct sequence *q) {
+  int pending = (group_forks(q) ? q->n_prompt - 1 : sequence_expected(q)) - q->length;
+  int left = s->limits.outputs - step->batch.n_out, scored = q->n_scored > q->length ? q->n_scored - q->length : 0;
+  if (left == 0 && q->length + pending == sequence_expected(q)) pending--;
+  bool scores = q->scores_prompt && q->n_scored < q->n_prompt - 1;
+  return scores ? least(pending, left + scored) : pending;
+}
+
+/* Tokens that the blocks that are there have room for. */
+static int64_t blocks_allow(const struct schedule *s, const struct sequence *q) {
+  uint32_t available = sequence_beams(q) ? q->group->n_pool : kv_blocks_available(&s->blocks);
+  return ((int64_t)q->n_block + available) * s->limits.block_size - q->length;
+}
+
 /* How many tokens of a prompt go into this step: within the budget, the outputs and the blocks that are there. With no
  * block left one token is asked for, and preemption decides. */
 static int chunk_size(const struct schedule *s, const struct step *step, const struct sequence *q, int budget) {
-  int pending = sequence_expected(q) - q->length;
-  int64_t room = ((int64_t)q->n_block + kv_blocks_available(&s->blocks)) * s->limits.block_size - q->length;
-  if (step->batch.n_out == s->limits.outputs) pending--;
-  return least(room > 0 ? room : 1, least(pending, budget));
+  int64_t room = blocks_allow(s, q);
+  return least(room > 0 ? room : 1, least(outputs_allow(s, step, q), budget));
 }
 
 static void chunk_add(struct schedule *s, struct step *step, struct sequence *q, int *budget) {
@@ -49,7 +62,10 @@ static void prompts_add(struct schedule *s, struct step *step, int *budget) {
 
 static void newcomers_add(struct schedule *s, struct step *step, int *budget, uint64_t now_us) {
   struct sequence *q;
-  while (*budget > 0 && (q = admission_next(s, now_us))) chunk_add(s, step, q, budget);
+  while (*budget > 0 && (q = admission_next(s, now_us))) {
+    group_fork(s, q); /* when all of its prompt that is shared was found */
+    chunk_add(s, step, q, budget);
+  }
 }
 
 /* Requests that wait for their first token and could get it: prompts that run, and as many others as there are seats.
@@ -65,6 +81,7 @@ void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   s->n_examined = 0;
   step_clear(step);
   step->formed_us = now_us;
+  groups_fork(s);
   streams_add(s, step);
   step->n_stream = step->batch.n_row;
   int budget = s->limits.tokens;

@@ -31,6 +31,12 @@ bool stop_matcher_init(struct stop_matcher *matcher, const struct slice *strings
   return true;
 }
 
+void stop_matcher_reset(struct stop_matcher *matcher) {
+  matcher->found = -1;
+  matcher->n_held = 0;
+  for (int i = 0; i < matcher->n_string; i++) matcher->strings[i].matched = 0;
+}
+
 /* Advances every string by one byte. Returns the longest that is complete now, or -1; it goes on with what its end is
  * the beginning of. */
 static int matcher_step(struct stop_matcher *matcher, uint8_t byte) {

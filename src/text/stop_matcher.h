@@ -29,6 +29,9 @@ struct stop_matcher {
  * LIMIT_STOP_STRINGS. */
 bool stop_matcher_init(struct stop_matcher *matcher, const struct slice *strings, size_t count, struct error *error);
 
+/* As before any text. */
+void stop_matcher_reset(struct stop_matcher *matcher);
+
 /* Takes more text and writes to out what may be shown now (room for text.size + LIMIT_STOP_BYTES); *out_size is its
  * size. Returns true when a stop string is complete: it (unless `shown`) and what follows it are not written, and the
  * matcher is done. */

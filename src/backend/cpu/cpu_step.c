@@ -72,13 +72,18 @@ static void calls_run(struct program *program, int first, int end, int worker) {
 
 /* --- the body ----------------------------------------------------------------------------------------------------- */
 
+enum { COPY_LINE = 64 }; /* bytes, of which KV blocks are multiples */
+
+/* Each worker copies its part of every block, so that copies of one place keep their order. */
 static void blocks_copy(const struct program *program, int worker) {
-  struct range copies = team_share(program->device->team, program->batch->n_copy, worker);
-  for (int i = copies.first; i < copies.first + copies.count; i++) {
+  for (int i = 0; i < program->batch->n_copy; i++) {
     const struct kv_copy *copy = program->batch->copy + i;
     const struct kv_cache *cache = &program->cache[copy->group];
-    size_t bytes = cache->layout.block_bytes;
-    memcpy(cache->data + copy->to * bytes, cache->data + copy->from * bytes, bytes);
+    size_t block = cache->layout.block_bytes; /* whole lines */
+    struct range lines = team_share(program->device->team, (int)(block / COPY_LINE), worker);
+    size_t first = (size_t)lines.first * COPY_LINE;
+    memcpy(cache->data + copy->to * block + first, cache->data + copy->from * block + first,
+           (size_t)lines.count * COPY_LINE);
   }
 }
 

@@ -61,9 +61,11 @@ static void fixture_close(struct fixture *f) {
   assert_int_equal(rmdir(f->folder), 0);
 }
 
-static struct generation_params params_make(const char *prompt, int max_tokens) {
-  return (struct generation_params){
-      .prompt = slice_text(prompt), .max_tokens = max_tokens, .sampling = {.temperature = 0, .top_p = 1}};
+static struct request_params params_make(const char *prompt, int max_tokens) {
+  return (struct request_params){.prompt = slice_text(prompt),
+                                 .n_answer = 1,
+                                 .max_tokens = max_tokens,
+                                 .sampling = {.temperature = 0, .top_p = 1}};
 }
 
 static struct inbox *inbox_make(struct fixture *f) {
@@ -73,7 +75,7 @@ static struct inbox *inbox_make(struct fixture *f) {
   return inbox;
 }
 
-static uint64_t submit(struct fixture *f, struct inbox *inbox, const struct generation_params *params) {
+static uint64_t submit(struct fixture *f, struct inbox *inbox, const struct request_params *params) {
   struct error error;
   uint64_t id = runtime_submit(f->runtime, inbox, params, &error);
   if (!id) fail_msg("%s", error.text);

@@ -123,7 +123,7 @@ static void test_endings(void **state) {
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
   for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-    struct generation_params params = params_make("prompt", endings[i].max_tokens);
+    struct request_params params = params_make("prompt", endings[i].max_tokens);
     struct slice stop = slice_text(endings[i].stop ? endings[i].stop : "");
     if (params.max_tokens > TINY_LENGTH) params.max_tokens = TINY_LENGTH;
     params.rules.ignore_end = endings[i].ignore_end;
@@ -149,7 +149,7 @@ static void test_logprobs(void **state) {
   struct fixture *f = *state;
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
-  struct generation_params params = params_make("a", 9);
+  struct request_params params = params_make("a", 9);
   struct slice stop = slice_text("bcdz");
   params.stop = &stop;
   params.n_stop = 1;
@@ -174,7 +174,7 @@ static void test_token_prompt(void **state) {
   static const int32_t tokens[TINY_LENGTH - 3] = {'x'};
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
-  struct generation_params params = params_make("", 10);
+  struct request_params params = params_make("", 10);
   params.tokens = tokens;
   params.n_token = TINY_LENGTH - 3;
   struct answer answer = answer_take(inbox, submit(f, inbox, &params));
@@ -214,7 +214,7 @@ static void test_refusals(void **state) {
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
   for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-    struct generation_params params = params_make(refusals[i].prompt, refusals[i].max_tokens);
+    struct request_params params = params_make(refusals[i].prompt, refusals[i].max_tokens);
     struct error error = {0};
     params.tokens = refusals[i].tokens;
     params.n_token = refusals[i].n_token;
@@ -245,7 +245,7 @@ static const struct token_bias biases_beyond[] = {{260, 1}}, biases_large[] = {{
   }
 
 static const struct {
-  struct generation_params params;
+  struct request_params params;
   const char *sentence;
 } rule_refusals[] = {
     {SAMPLING(.temperature = NAN), "temperature is nan, expected 0 to 100."},
@@ -273,9 +273,10 @@ static void test_rule_refusals(void **state) {
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
   for (size_t i = 0; i < sizeof rule_refusals / sizeof *rule_refusals; i++) {
-    struct generation_params params = rule_refusals[i].params;
+    struct request_params params = rule_refusals[i].params;
     struct error error = {0};
     params.prompt = slice_text("a");
+    params.n_answer = 1;
     params.max_tokens = 5;
     assert_int_equal(runtime_submit(f->runtime, inbox, &params, &error), 0);
     assert_string_equal(error.text, rule_refusals[i].sentence);
@@ -300,7 +301,7 @@ static void test_failures(void **state) {
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
   for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
-    struct generation_params params = params_make(failures[i].prompt, 5);
+    struct request_params params = params_make(failures[i].prompt, 5);
     struct answer answer = answer_take(inbox, submit(f, inbox, &params));
     assert_int_equal(answer.last.kind, INBOX_FAILED);
     assert_string_equal(answer.text, failures[i].sentence);
@@ -315,7 +316,7 @@ static void test_queue_full(void **state) {
   enum { ROOM = TINY_QUEUE + TINY_SEATS };
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
-  struct generation_params params = params_make("a", 1);
+  struct request_params params = params_make("a", 1);
   struct error error = {0};
   pthread_mutex_lock(&script.gate);
   for (int i = 0; i < ROOM; i++) submit(f, inbox, &params);
@@ -366,7 +367,7 @@ static void *client_main(void *argument) {
   struct inbox *inbox = runtime_inbox(f->runtime, &error);
   for (int sent = 0; inbox && c->finished < REQUESTS;) {
     if (sent < REQUESTS && sent - c->finished < IN_FLIGHT) {
-      struct generation_params params = params_make("many threads", 1 + sent % 40);
+      struct request_params params = params_make("many threads", 1 + sent % 40);
       c->id[sent] = runtime_submit(f->runtime, inbox, &params, &error);
       if (!c->id[sent]) c->wrong++;
       if ((sent + c->seed) % 3 == 0) runtime_cancel(f->runtime, c->id[sent]);
@@ -413,7 +414,7 @@ static void test_slow_consumer(void **state) {
   lengthen(f);
   fixture_start(f);
   struct inbox *slow = inbox_make(f), *quick = inbox_make(f);
-  struct generation_params endless = params_make("a", ENDLESS), brief = params_make("a", 3);
+  struct request_params endless = params_make("a", ENDLESS), brief = params_make("a", 3);
   uint64_t id = submit(f, slow, &endless), cancelled;
   for (int i = 0; i < 3; i++) assert_string_equal(answer_take(quick, submit(f, quick, &brief)).text, "abc");
   cancelled = submit(f, slow, &brief); /* has no room for its last event before the first one's are read */
@@ -440,7 +441,7 @@ static void test_cancel(void **state) {
   struct fixture *f = *state;
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
-  struct generation_params params = params_make("a", TINY_LENGTH);
+  struct request_params params = params_make("a", TINY_LENGTH);
   pthread_mutex_lock(&script.gate);
   uint64_t id = submit(f, inbox, &params);
   runtime_cancel(f->runtime, id);
@@ -468,7 +469,7 @@ static void test_inbox_closed(void **state) {
   struct fixture *f = *state;
   lengthen(f);
   fixture_start(f);
-  struct generation_params params = params_make("a", ENDLESS), brief = params_make("a", 3);
+  struct request_params params = params_make("a", ENDLESS), brief = params_make("a", 3);
   for (int round = 0; round < 3; round++) {
     struct inbox *inbox = inbox_make(f), *other = inbox_make(f);
     for (int i = 0; i < 2 * TINY_SEATS; i++) submit(f, inbox, &params);
@@ -485,7 +486,7 @@ static void test_engine_closed(void **state) {
   lengthen(f);
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
-  struct generation_params params = params_make("a", ENDLESS);
+  struct request_params params = params_make("a", ENDLESS);
   for (int i = 0; i < 2 * TINY_SEATS; i++) submit(f, inbox, &params);
   runtime_inbox_close(f->runtime, inbox);
 }
@@ -494,7 +495,7 @@ static void test_park(void **state) {
   struct fixture *f = *state;
   fixture_start(f);
   struct inbox *inbox = inbox_make(f);
-  struct generation_params params = params_make("a", 2);
+  struct request_params params = params_make("a", 2);
   struct inbox_event event;
   struct error error;
   for (int round = 0; round < 3; round++) {
@@ -514,7 +515,7 @@ static void test_park(void **state) {
 /* --- failures ----------------------------------------------------------------------------------------------------- */
 
 static void stopped_check(struct fixture *f, struct inbox *inbox, const char *sentence) {
-  struct generation_params params = params_make("a", 2);
+  struct request_params params = params_make("a", 2);
   struct error error;
   assert_int_equal(runtime_submit(f->runtime, inbox, &params, &error), 0);
   assert_int_equal(error.code, ERROR_DEVICE);
@@ -532,7 +533,7 @@ static void test_step_fails(void **state) {
   fixture_start(f);
   atomic_store(&script.fail_step, 10);
   struct inbox *inbox = inbox_make(f);
-  struct generation_params params = params_make("a", 20);
+  struct request_params params = params_make("a", 20);
   assert_true(runtime_healthy(f->runtime, &error));
   pthread_mutex_lock(&script.gate);
   for (int i = 0; i < 2 * TINY_SEATS; i++) submit(f, inbox, &params);
@@ -561,7 +562,7 @@ static int shrink_run(void) {
   lengthen(&f);
   fixture_start(&f);
   struct inbox *inbox = inbox_make(&f);
-  struct generation_params params = params_make("a", ENDLESS);
+  struct request_params params = params_make("a", ENDLESS);
   struct inbox_event event = {0};
   submit(&f, inbox, &params);
   int wrong = inbox_take(inbox, &event, 1, -1) != 1 || truncate(f.path, 4096) != 0;

@@ -71,7 +71,7 @@ static void test_warm_steps(void **state) {
   fixture_open(&f, &backend);
   fixture_start(&f);
   struct inbox *inbox = inbox_make(&f);
-  struct generation_params params = params_make("warm", LAST_STEP + 5);
+  struct request_params params = params_make("warm", LAST_STEP + 5);
   struct slice stop = slice_text("never said");
   struct slice bad = slice_text("no");
   params.rules = (struct rule_params){.rules = {.repetition_penalty = 1.1f, .presence_penalty = 0.1f, .min_tokens = 30},

@@ -149,7 +149,7 @@ static void test_remove_in_flight(void **state) {
   assert_int_equal(step_finish(s, batch).n_event, 0);
   struct schedule_events events = step_finish(s, second);
   assert_int_equal(events.n_event, 1);
-  assert_int_equal(events.event[0].token, -1);
+  assert_int_equal(events.event[0].kind, EVENT_OUT);
   assert_int_equal(q.state, SEQUENCE_OUT);
   assert_true(stats_of(s).kv_used == 0);
   schedule_free(s);
@@ -160,10 +160,10 @@ static void test_fits(void **state) {
   struct limits limits = limits_make(2, 8, 64, 8);
   struct schedule *s = schedule_make(&limits, 1, 0);
   struct error error;
-  assert_true(schedule_fits(s, 30, 2, &error));
-  assert_false(schedule_fits(s, 30, 3, &error));
+  assert_true(schedule_fits(s, 30, 2, 0, &error));
+  assert_false(schedule_fits(s, 30, 3, 0, &error));
   assert_string_equal(error.text, "33 tokens need 9 KV blocks; the cache has 8: ask for less or give it more memory.");
-  assert_false(schedule_fits(s, 60, 5, &error));
+  assert_false(schedule_fits(s, 60, 5, 0, &error));
   assert_string_equal(error.text, "The prompt has 60 tokens and 5 more are asked for: 65, more than max_seq_len 64.");
   schedule_free(s);
 }

@@ -1,18 +1,23 @@
 /* Random walks: sequences come, pause, leave; results come late; blocks are short. After every step: each block is
  * free, idle or held by just those that name it; no step is over a limit; what is written belongs to one sequence
  * alone. The device is simulated: a block remembers, for each of its tokens, a hash of all tokens up to it, and the
- * next token is a function of that hash. So a block that was shared, forgotten, moved or recomputed wrongly gives a
- * wrong answer, and every sequence must end with the answer that it would get alone. */
+ * next token is a function of that hash. So a block that was shared, copied, forgotten, moved or recomputed wrongly
+ * gives a wrong answer, and every sequence must end with the answer that it would get alone; a prompt's scores are
+ * such answers too. Walkers are requests of one sequence, of several answers, or beam searches that fork at random. */
 #include "schedule_fixture.h"
 
 #include "schedule/schedule_state.h"
 
-enum { WALKERS = 12, SEATS = 4, STEP_TOKENS = 8, LENGTH = 40, BLOCKS_MAX = 64, DRAIN_STEPS = 4000 };
+enum { WALKERS = 12, SEATS = 4, STEP_TOKENS = 8, LENGTH = 40, BLOCKS_MAX = 64, DRAIN_STEPS = 4000, TOGETHER = 3 };
 
 struct walker {
-  struct sequence sequence;
-  int32_t tokens[LENGTH];
-  bool in;
+  struct sequence sequence[TOGETHER];
+  int32_t tokens[TOGETHER][LENGTH];
+  struct sequence_group group;
+  bool in[TOGETHER];
+  bool search;
+  int n_beam, n_heard; /* a search's beams that go on, and those of them that have told their next token */
+  int n_scored;
 };
 
 struct world {
@@ -21,7 +26,7 @@ struct world {
   struct walker walkers[WALKERS];
   uint32_t seed;
   uint64_t now_us;
-  int n_finished;
+  int n_finished, n_searched, n_scored, n_copied;
   /* the device */
   uint64_t context[BLOCKS_MAX][BLOCK];
   int32_t last[SEATS];
@@ -50,33 +55,43 @@ static uint64_t *context_at(struct world *w, const struct row *row, int position
   return &w->context[row->block[0][position / BLOCK]][position % BLOCK];
 }
 
-/* Computes a row, and returns its next token. */
-static int32_t row_compute(struct world *w, const struct batch *batch, const struct row *row) {
+/* Computes a row, and the tokens that follow those of its own that are outputs, from *out on. A score is told as the
+ * likeliest answer. */
+static void row_compute(struct world *w, const struct batch *batch, const struct row *row, int32_t *answer, int *out) {
   uint64_t context = row->length > 0 ? *context_at(w, row, row->length - 1) : 0;
   for (int i = 0; i < row->count; i++) {
     int32_t token = batch->token[row->first + i];
     context = context_extend(context, token == -1 ? w->last[row->seat] : token);
     *context_at(w, row, row->length + i) = context;
+    if (*out == batch->n_out || batch->out[*out] != row->first + i) continue;
+    answer[(*out)++] = w->last[row->seat] = context_token(context);
   }
-  return context_token(context);
 }
 
 static void batch_compute(struct world *w, const struct batch *batch) {
   struct flight *flight = &w->flight[w->n_flight++];
   flight->batch = batch;
-  for (int r = 0, out = 0; r < batch->n_row; r++) {
-    const struct row *row = &batch->row[r];
-    int32_t token = row_compute(w, batch, row);
-    if (out == batch->n_out || batch->out[out] != row->first + row->count - 1) continue;
-    flight->token[out++] = w->last[row->seat] = token;
-  }
+  for (int i = 0; i < batch->n_copy; i++)
+    memcpy(w->context[batch->copy[i].to], w->context[batch->copy[i].from], sizeof w->context[0]);
+  w->n_copied += batch->n_copy;
+  for (int r = 0, out = 0; r < batch->n_row; r++) row_compute(w, batch, &batch->row[r], flight->token, &out);
 }
 
 /* --- what must always hold ---------------------------------------------------------------------------------------- */
 
+static void pools_count(const struct schedule *s, uint32_t holders[BLOCKS_MAX]) {
+  for (int i = 0; i < s->n_running; i++) {
+    const struct sequence *q = s->running[i];
+    if (!sequence_beams(q) || q->group->first != q) continue;
+    uint32_t block = q->group->pool;
+    for (uint32_t k = 0; k < q->group->n_pool; k++, block = s->blocks.older[block]) holders[block]++;
+  }
+}
+
 static void blocks_check(const struct schedule *s) {
   const struct kv_blocks *b = &s->blocks;
   uint32_t holders[BLOCKS_MAX] = {0}, held = 0;
+  pools_count(s, holders);
   for (int i = 0; i < s->n_running; i++)
     for (uint32_t k = 0; k < s->running[i]->n_block; k++) holders[sequence_table(s, s->running[i])[k]]++;
   for (uint32_t i = 0; i < b->n_total; i++) {
@@ -109,35 +124,103 @@ static void batch_check_limits(const struct world *w, const struct batch *batch)
 /* --- the walkers -------------------------------------------------------------------------------------------------- */
 
 /* Few kinds of prompt, so that prefixes meet; two salts, so that equal ones may not. */
+static void prompt_make(struct world *w, struct walker *walker, int n_prompt) {
+  int kind = (int)draw(w, 3), shared = (int)draw(w, 30);
+  for (int i = 0; i < n_prompt; i++) walker->tokens[0][i] = i < shared ? kind : (int)draw(w, 3);
+  for (int k = 1; k < TOGETHER; k++) memcpy(walker->tokens[k], walker->tokens[0], (size_t)n_prompt * sizeof(int32_t));
+}
+
 static void walker_start(struct world *w, struct walker *walker) {
-  struct sequence *q = &walker->sequence;
-  int kind = (int)draw(w, 3), n_prompt = 1 + (int)draw(w, 30), shared = (int)draw(w, 30);
-  *q = (struct sequence){.tokens = walker->tokens, .n_prompt = n_prompt, .max_tokens = 1 + (int)draw(w, 8)};
-  for (int i = 0; i < n_prompt; i++) walker->tokens[i] = i < shared ? kind : (int)draw(w, 3);
-  q->priority = (int32_t)draw(w, 3);
-  q->tenant = (int32_t)draw(w, 2);
-  q->salt.low = (uint64_t)q->tenant;
-  q->owner = walker;
-  walker->in = true;
-  schedule_add(w->schedule, q, w->now_us);
+  int n = draw(w, 3) ? 1 : 2 + (int)draw(w, TOGETHER - 1), n_prompt = 1 + (int)draw(w, 30);
+  struct sequence plain = {.n_prompt = n_prompt, .max_tokens = 1 + (int)draw(w, 8), .owner = walker};
+  prompt_make(w, walker, n_prompt);
+  plain.priority = (int32_t)draw(w, 3);
+  plain.tenant = (int32_t)draw(w, 2);
+  plain.salt.low = (uint64_t)plain.tenant;
+  walker->search = n > 1 && draw(w, 2);
+  if (walker->search && !schedule_fits(w->schedule, n_prompt, plain.max_tokens, n, NULL)) return;
+  walker->n_beam = walker->n_heard = walker->n_scored = 0;
+  walker->group = (struct sequence_group){.first = &walker->sequence[0], .n = n, .beams = walker->search};
+  for (int i = 0; i < n; i++) {
+    walker->sequence[i] = plain;
+    walker->sequence[i].tokens = walker->tokens[i];
+    walker->sequence[i].group = n > 1 ? &walker->group : NULL;
+    walker->sequence[i].sibling = i + 1 < n ? &walker->sequence[i + 1] : NULL;
+    walker->in[i] = true;
+  }
+  walker->sequence[0].scores_prompt = draw(w, 6) == 0;
+  schedule_add(w->schedule, &walker->sequence[0], w->now_us);
+}
+
+static bool walker_in(const struct walker *walker) {
+  bool in = false;
+  for (int i = 0; i < TOGETHER; i++) in |= walker->in[i];
+  return in;
+}
+
+static void walker_remove(struct world *w, struct walker *walker) {
+  for (int i = 0; i < TOGETHER; i++)
+    if (walker->in[i] && schedule_remove(w->schedule, &walker->sequence[i])) walker->in[i] = false;
+}
+
+static void walker_pause(struct world *w, struct walker *walker, bool paused) {
+  for (int i = 0; i < TOGETHER; i++)
+    if (walker->in[i] && !walker->sequence[i].leaving) schedule_pause(w->schedule, &walker->sequence[i], paused);
 }
 
 static void walker_poke(struct world *w, struct walker *walker) {
-  struct sequence *q = &walker->sequence;
-  if (!walker->in) {
+  if (!walker_in(walker))
     walker_start(w, walker);
-  } else if (draw(w, 8) == 0) {
-    if (schedule_remove(w->schedule, q)) walker->in = false;
-  } else if (!q->leaving) {
-    schedule_pause(w->schedule, q, draw(w, 4) == 0);
-  }
+  else if (draw(w, 8) == 0)
+    walker_remove(w, walker);
+  else
+    walker_pause(w, walker, draw(w, 4) == 0);
 }
 
-static void answer_check(const struct sequence *q) {
+/* The token that follows n of a sequence's. */
+static int32_t answer_of(const struct sequence *q, int n) {
   uint64_t context = 0;
-  for (int i = 0; i < q->n_token; i++) {
-    if (i >= q->n_prompt) assert_int_equal(q->tokens[i], context_token(context));
-    context = context_extend(context, q->tokens[i]);
+  for (int i = 0; i < n; i++) context = context_extend(context, q->tokens[i]);
+  return context_token(context);
+}
+
+static void answer_finish(struct world *w, struct sequence *q) {
+  struct walker *walker = q->owner;
+  if (q->n_token < q->n_prompt + q->max_tokens) return;
+  for (int i = q->n_prompt; i < q->n_token; i++) assert_int_equal(q->tokens[i], answer_of(q, i));
+  w->n_finished++;
+  if (schedule_remove(w->schedule, q)) walker->in[q - walker->sequence] = false;
+}
+
+/* All beams have spoken: some become copies of others, and each goes on with any token. */
+static void beams_choose(struct world *w, struct walker *walker) {
+  int n = walker->group.n;
+  for (int i = walker->n_beam; i < n; i++) schedule_fork(w->schedule, &walker->sequence[i], &walker->sequence[0]);
+  int to = (int)draw(w, (uint32_t)n), from = (int)draw(w, (uint32_t)n);
+  if (walker->n_beam == n && to != from) schedule_fork(w->schedule, &walker->sequence[to], &walker->sequence[from]);
+  for (int i = 0; i < n; i++) schedule_extend(w->schedule, &walker->sequence[i], (int32_t)draw(w, 3));
+  walker->n_beam = n;
+  walker->n_heard = 0;
+  if (walker->sequence[0].n_token < walker->sequence[0].n_prompt + walker->sequence[0].max_tokens) return;
+  walker_remove(w, walker);
+  w->n_searched++;
+}
+
+static void event_take(struct world *w, const struct schedule_event *event) {
+  struct sequence *q = event->sequence;
+  struct walker *walker = q->owner;
+  switch (event->kind) {
+  case EVENT_OUT: walker->in[q - walker->sequence] = false; break;
+  case EVENT_TOKEN: answer_finish(w, q); break;
+  case EVENT_SCORE:
+    assert_int_equal(event->token, answer_of(q, ++walker->n_scored));
+    w->n_scored++;
+    break;
+  case EVENT_BEAM:
+    assert_int_equal(event->token, answer_of(q, q->n_token));
+    if (walker->n_beam == 0) walker->n_beam = 1;
+    if (++walker->n_heard == walker->n_beam) beams_choose(w, walker);
+    break;
   }
 }
 
@@ -146,16 +229,8 @@ static void oldest_finish(struct world *w) {
   struct schedule_events events;
   struct result result = {.n_out = w->flight[0].batch->n_out, .token = w->flight[0].token, .logprob = logprob};
   schedule_done(w->schedule, &result, w->now_us, &events);
-  for (int i = 0; i < events.n_event; i++) {
-    struct sequence *q = events.event[i].sequence;
-    struct walker *walker = q->owner;
-    bool full = q->n_token == q->n_prompt + q->max_tokens;
-    if (full && events.event[i].token >= 0) {
-      answer_check(q);
-      w->n_finished++;
-    }
-    if (events.event[i].token < 0 || (full && schedule_remove(w->schedule, q))) walker->in = false;
-  }
+  for (int i = 0; i < events.n_event; i++)
+    if (events.event[i].kind == EVENT_OUT || !events.event[i].sequence->leaving) event_take(w, &events.event[i]);
   w->flight[0] = w->flight[1];
   w->n_flight--;
 }
@@ -176,10 +251,9 @@ static void world_step(struct world *w) {
 
 /* Nobody new comes, everybody reads: all must end. */
 static void drain(struct world *w) {
-  for (int i = 0; i < WALKERS; i++)
-    if (w->walkers[i].in) schedule_pause(w->schedule, &w->walkers[i].sequence, false);
+  for (int i = 0; i < WALKERS; i++) walker_pause(w, &w->walkers[i], false);
   for (int step = 0; step < DRAIN_STEPS; step++) world_step(w);
-  for (int i = 0; i < WALKERS; i++) assert_false(w->walkers[i].in);
+  for (int i = 0; i < WALKERS; i++) assert_false(walker_in(&w->walkers[i]));
   struct schedule_stats stats = stats_of(w->schedule);
   assert_true(stats.kv_used == 0 && stats.waiting == 0 && stats.running == 0 && w->n_flight == 0);
 }
@@ -200,7 +274,8 @@ static void walk(struct schedule_options options, uint32_t n_block, int n_step) 
   }
   drain(w);
   struct schedule_stats stats = stats_of(w->schedule);
-  assert_true(w->n_finished > n_step / 200);
+  assert_true(w->n_finished > n_step / 200 && w->n_searched > n_step / 2000 && w->n_scored > n_step / 200);
+  assert_true(w->n_copied > n_step / 500);
   assert_true(options.no_reuse ? stats.cached_tokens == 0 : stats.cached_tokens > 0);
   assert_true(stats.recomputed_tokens == 0 || stats.preemptions > 0);
   if (n_block <= 12 && options.policy == SCHEDULE_CONTINUOUS) assert_true(stats.preemptions > 0);

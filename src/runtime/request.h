@@ -1,0 +1,96 @@
+/* A request on its way through the runtime: submitted by any thread, then owned by a worker (which tokenizes), then by
+ * the step thread until its last event is in the inbox. Only `cancelled` is touched by others. It has a generation for
+ * each of its answers, or for each beam of its search. */
+#ifndef SPATE_RUNTIME_REQUEST_H
+#define SPATE_RUNTIME_REQUEST_H
+
+#include "runtime/beam_search.h"
+#include "runtime/generation.h"
+
+struct request_params {
+  struct slice prompt;   /* text, when n_token is 0 */
+  bool chat;             /* the prompt is a conversation in JSON */
+  const int32_t *tokens; /* instead of text */
+  int32_t n_token;
+  int32_t n_answer; /* 1 to LIMIT_REQUEST_CHOICES; answer i draws with seed + i */
+  int32_t max_tokens;
+  int32_t n_beam; /* 0: no beam search; otherwise at least n_answer, and the best beams are the answers */
+  float length_penalty;
+  enum early_stop early_stop;
+  struct sampling sampling; /* index and history are the schedule's, rules the request's */
+  struct rule_params rules;
+  const struct slice *stop;
+  int32_t n_stop;
+  bool show_stop;       /* what stopped it is part of the text */
+  bool scores_prompt;   /* events with the log-probabilities of the prompt's tokens */
+  int32_t n_prompt_top; /* and of so many likeliest at each place */
+  int32_t priority;
+  float timeout_s;         /* from submission to the last token; 0: none */
+  int32_t tenant;          /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
+  struct slice cache_salt; /* cached prefixes are shared among requests of one salt only */
+};
+
+/* Scores of prompt tokens on their way to the inbox. */
+struct prompt_scores {
+  int32_t n_row, max_row;
+  struct token_logprob row[]; /* [max_row][1 + n_prompt_top] */
+};
+
+struct request {
+  struct letter letter; /* first: a letter is its request */
+  uint64_t id;
+  struct inbox *inbox; /* held */
+  atomic_bool cancelled;
+  size_t charge; /* bytes counted against LIMIT_QUEUED_BYTES */
+
+  char *prompt; /* owned; freed once tokenized */
+  size_t prompt_size;
+  bool chat;
+  int32_t max_tokens;
+  struct logit_rules *rules; /* owned */
+  bool show_stop;
+  bool want_logprob;  /* of the answers' tokens, */
+  int32_t n_top;      /* and so many likeliest */
+  struct error error; /* code set: it ends with FAILED */
+  uint64_t submitted_us;
+  uint64_t deadline_us; /* UINT64_MAX: none */
+
+  struct prompt_scores *scores; /* owned; NULL: none wanted */
+  int32_t n_beam;               /* 0: no search */
+  float length_penalty;
+  enum early_stop early_stop;
+  struct beam_search *search; /* owned */
+  bool searched;              /* the search is over, its answers are being told */
+  struct sequence_group group;
+  int32_t n_answer;
+  int32_t n_over;                  /* generations that are */
+  struct request *previous, *next; /* the step thread's list of all it owns */
+  int32_t n_generation;            /* answers, or beams */
+  struct generation generation[];
+};
+
+/* Copies everything; the inbox is held; rules (of rules_compile) become its own, on failure too. max_score: rows of
+ * prompt scores that may wait. NULL with a sentence when a stop string is refused or memory is short. */
+struct request *request_new(const struct request_params *params, struct logit_rules *rules, int32_t max_score,
+                            struct inbox *inbox, struct error *error);
+void request_free(struct request *request);
+
+/* Bytes that request_new and request_set_tokens take, with a prompt of so many tokens at most, less rules' own. */
+size_t request_charge(const struct request_params *params, int32_t max_score, int32_t n_prompt);
+
+/* Moves the prompt's ids into the sequences, with room for what will be generated. */
+bool request_set_tokens(struct request *request, const int32_t *tokens, int32_t count, struct error *error);
+
+void request_end(struct request *request, enum finish_reason finish);
+void request_fail(struct request *request, const struct error *error);
+
+/* Has every generation ended? */
+bool request_ended(const struct request *request);
+
+/* A prompt token's score. */
+void request_score(struct request *request, const struct schedule_event *event);
+
+/* Pushes the scores that wait; true when none are left. */
+bool request_deliver_scores(struct request *request);
+
+#endif
