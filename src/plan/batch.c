@@ -30,6 +30,19 @@ static bool row_check(const struct batch *b, int index, const struct plan *plan,
   return true;
 }
 
+static bool output_check(const struct batch *b, int index, const struct plan *plan, struct error *error) {
+  const struct sampling *sampling = &b->sampling[index];
+  if (b->out[index] < 0 || b->out[index] >= b->n_token || (index > 0 && b->out[index] <= b->out[index - 1]))
+    return error_set(error, ERROR_INVALID, "Output %d names token %d of %d; outputs ascend.", index, b->out[index],
+                     b->n_token);
+  if (sampling->draw == DRAW_SCORE && (sampling->target < 0 || sampling->target >= plan->vocab))
+    return error_set(error, ERROR_INVALID, "Output %d scores token %d, expected 0 to %d.", index, sampling->target,
+                     plan->vocab - 1);
+  if (sampling->n_top >= 0 && sampling->n_top <= TOP_LOGPROBS) return true;
+  return error_set(error, ERROR_INVALID, "Output %d wants the %d likeliest tokens, expected 0 to %d.", index,
+                   sampling->n_top, TOP_LOGPROBS);
+}
+
 bool batch_check(const struct batch *b, const struct plan *plan, const struct limits *limits, struct error *error) {
   if (b->n_token < 1 || b->n_token > limits->tokens || b->n_row < 1 || b->n_row > limits->seats || b->n_out < 0 ||
       b->n_out > limits->outputs)
@@ -48,17 +61,7 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
     if (b->token[i] < 0 || b->token[i] >= plan->vocab)
       return error_set(error, ERROR_INVALID, "Token %d has id %d, expected 0 to %d.", i, b->token[i], plan->vocab - 1);
   for (int i = 0; i < b->n_out; i++)
-    if (b->out[i] < 0 || b->out[i] >= b->n_token || (i > 0 && b->out[i] <= b->out[i - 1]))
-      return error_set(error, ERROR_INVALID, "Output %d names token %d of %d; outputs ascend.", i, b->out[i],
-                       b->n_token);
-  for (int i = 0; i < b->n_out; i++)
-    if (b->sampling[i].draw == DRAW_SCORE && (b->sampling[i].target < 0 || b->sampling[i].target >= plan->vocab))
-      return error_set(error, ERROR_INVALID, "Output %d scores token %d, expected 0 to %d.", i, b->sampling[i].target,
-                       plan->vocab - 1);
-  for (int i = 0; i < b->n_out; i++)
-    if (b->sampling[i].n_top < 0 || b->sampling[i].n_top > TOP_LOGPROBS)
-      return error_set(error, ERROR_INVALID, "Output %d wants the %d likeliest tokens, expected 0 to %d.", i,
-                       b->sampling[i].n_top, TOP_LOGPROBS);
+    if (!output_check(b, i, plan, error)) return false;
   for (int i = 0; i < b->n_copy; i++) {
     const struct kv_copy *copy = b->copy + i;
     if (copy->group < 0 || copy->group >= plan->n_group || copy->from >= limits->n_block[copy->group] ||

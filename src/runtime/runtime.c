@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "runtime/runtime_state.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -160,19 +159,6 @@ bool runtime_answer_fit(const struct runtime *rt, int32_t n_prompt, int32_t *max
   return schedule_fits(rt->schedule, n_prompt, *max_tokens, n_beam, error);
 }
 
-/* Cuts max_tokens to what the prompt leaves. */
-static bool tokens_check(const struct runtime *rt, struct request_params *params, struct error *error) {
-  int32_t max = rt->engine->file.facts->config.max_input_len, vocab = rt->engine->plan->vocab;
-  if (params->n_token > max)
-    return error_set(error, ERROR_LIMIT, "The prompt has %d tokens, more than max_input_len %d: shorten it.",
-                     params->n_token, max);
-  for (int32_t i = 0; i < params->n_token; i++)
-    if (params->tokens[i] < 0 || params->tokens[i] >= vocab)
-      return error_set(error, ERROR_INVALID, "Token %d of the prompt is %d, expected 0 to %d.", i, params->tokens[i],
-                       vocab - 1);
-  return params->n_token == 0 || runtime_answer_fit(rt, params->n_token, &params->max_tokens, params->n_beam, error);
-}
-
 /* Blocks are shared among sequences of equal salt only: those of one tenant and one cache_salt. */
 static struct hash128 salt_of(const struct runtime *rt, const struct request_params *params) {
   struct {
@@ -180,48 +166,6 @@ static struct hash128 salt_of(const struct runtime *rt, const struct request_par
     uint64_t tenant;
   } salt = {keyed_hash(&rt->key, params->cache_salt), (uint64_t)params->tenant};
   return keyed_hash(&rt->key, slice_make(&salt, sizeof salt));
-}
-
-static bool search_check(const struct request_params *params, struct error *error) {
-  if (params->n_answer < 1 || params->n_answer > LIMIT_REQUEST_CHOICES)
-    return error_set(error, ERROR_INVALID, "n is %d, expected 1 to %d.", params->n_answer, LIMIT_REQUEST_CHOICES);
-  if (params->n_beam == 0) return true;
-  if (params->n_beam < params->n_answer || params->n_beam > LIMIT_BEAMS)
-    return error_set(error, ERROR_INVALID, "A search of %d beams for n = %d answers was asked for, expected n to %d.",
-                     params->n_beam, params->n_answer, LIMIT_BEAMS);
-  if (fabsf(params->length_penalty) <= LIMIT_LENGTH_PENALTY) return true;
-  return error_set(error, ERROR_INVALID, "length_penalty is %g, expected -%d to %d.", (double)params->length_penalty,
-                   LIMIT_LENGTH_PENALTY, LIMIT_LENGTH_PENALTY);
-}
-
-/* Each beam tells its likeliest tokens, of which all that end a text may be some. */
-static bool beams_check(const struct request_params *params, const struct logit_rules *rules, struct error *error) {
-  if (params->n_beam == 0 || beam_search_candidates(params->n_beam, rules->n_end) <= TOP_LOGPROBS) return true;
-  return error_set(error, ERROR_INVALID,
-                   "The search has %d beams and %d tokens that end a text, expected at most %d together: give fewer "
-                   "stop_token_ids.",
-                   params->n_beam, rules->n_end, TOP_LOGPROBS);
-}
-
-static bool scores_check(const struct request_params *params, int32_t vocab, struct error *error) {
-  int32_t most = vocab < TOP_LOGPROBS ? vocab : TOP_LOGPROBS;
-  if (params->n_prompt_top >= 0 && params->n_prompt_top <= most) return true;
-  return error_set(error, ERROR_INVALID, "prompt_logprobs is %d, expected 0 to %d.", params->n_prompt_top, most);
-}
-
-static bool params_check(const struct runtime *rt, struct request_params *params, struct error *error) {
-  int32_t length = rt->engine->limits.length, vocab = rt->engine->plan->vocab;
-  if (params->max_tokens < 1 || params->max_tokens > length)
-    return error_set(error, ERROR_INVALID, "max_tokens is %d, expected 1 to max_seq_len %d.", params->max_tokens,
-                     length);
-  if (!(params->timeout_s >= 0 && params->timeout_s <= LIMIT_TIMEOUT_SECONDS))
-    return error_set(error, ERROR_INVALID, "timeout_s is %g, expected 0 to %d.", (double)params->timeout_s,
-                     LIMIT_TIMEOUT_SECONDS);
-  if (params->tenant < 0 || params->tenant >= SCHEDULE_TENANTS)
-    return error_set(error, ERROR_INVALID, "tenant is %d, expected 0 to %d.", params->tenant, SCHEDULE_TENANTS - 1);
-  return search_check(params, error) && scores_check(params, vocab, error) &&
-         sampling_check(&params->sampling, vocab, error) &&
-         rule_params_check(&params->rules, params->max_tokens, vocab, error) && tokens_check(rt, params, error);
 }
 
 /* Rows of a prompt's scores that may wait: those of all steps that may be out. */
@@ -246,9 +190,9 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct re
   struct error failure = runtime_failure(rt);
   struct request_params fitted = *params;
   if (failure.code) error_set(error, failure.code, "%s", failure.text);
-  if (failure.code || !params_check(rt, &fitted, error)) return request_refuse(rt);
+  if (failure.code || !request_check(rt, &fitted, error)) return request_refuse(rt);
   struct logit_rules *rules = rules_compile(&fitted.rules, rt->tokenizer, rt->defaults, rt->engine->plan->vocab, error);
-  bool narrow = rules && beams_check(&fitted, rules, error);
+  bool narrow = rules && request_check_beams(&fitted, rules, error);
   if (rules && !narrow) free(rules);
   struct request *r = narrow ? request_new(&fitted, rules, scores_most(rt), inbox, error) : NULL;
   if (!r) return request_refuse(rt);

@@ -54,6 +54,11 @@ void runtime_stop(struct runtime *runtime, const struct error *error);
 bool runtime_answer_fit(const struct runtime *runtime, int32_t n_prompt, int32_t *max_tokens, int32_t n_beam,
                         struct error *error);
 
+/* request_check.c: may it be submitted? Cuts max_tokens to what the prompt leaves, if that is known. */
+bool request_check(const struct runtime *runtime, struct request_params *params, struct error *error);
+/* Each beam tells its likeliest tokens, of which all that end a text may be some: are they few enough? */
+bool request_check_beams(const struct request_params *params, const struct logit_rules *rules, struct error *error);
+
 /* The failure's sentence; ERROR_NONE while there is none. */
 struct error runtime_failure(struct runtime *runtime);
 
