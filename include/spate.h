@@ -199,10 +199,10 @@ typedef struct {
   spate_code code; /* SPATE_FAILED */
   int n_logprobs;  /* tokens since the last event, when logprobs are asked for */
   int top_logprobs;
-  const spate_logprob
-      *logprobs; /* [n_logprobs][1 + top_logprobs]: the token's, then those of the likeliest (token -1:
-                    there are no more); valid as text is. PROMPT: of the prompt's tokens but the first */
-  int answer;    /* whose text it is, 0 to n − 1 */
+  const spate_logprob *logprobs; /* [n_logprobs][1 + top_logprobs]: the token's, then those of the likeliest (token -1:
+                                    there are no more); valid as text is. PROMPT: of the prompt's tokens; the first
+                                                    follows nothing and has NaN */
+  int answer;                    /* whose text it is, 0 to n − 1 */
 } spate_event;
 
 /* Copies the request and queues it. The id is never 0 and never used again; its events go to the inbox, ending with a

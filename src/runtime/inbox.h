@@ -21,8 +21,8 @@ struct inbox_event {
   int32_t token;                     /* the last the text came from; −1: none */
   int32_t generated, prompt, cached; /* tokens */
   int32_t n_logprob, n_top;
-  const struct token_logprob *logprobs; /* [n_logprob][1 + n_top]: a token's own (PROMPT: those of the prompt's tokens
-                                           but the first, in order), then those of the likeliest */
+  const struct token_logprob *logprobs; /* [n_logprob][1 + n_top]: a token's own (PROMPT: those of the prompt's tokens,
+                                           of which the first has NaN), then those of the likeliest */
   struct slice text;                    /* this and logprobs, when taken: valid until the next take */
 };
 

@@ -2,6 +2,7 @@
 #include "runtime/request.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,14 @@ static bool scores_init(struct request *r, const struct request_params *params, 
   return true;
 }
 
+/* The first token of a prompt follows nothing: its row says so. */
+static void scores_begin(struct request *r, int32_t token) {
+  int32_t n_top = r->generation[0].sequence.n_prompt_top;
+  r->scores->row[0] = (struct token_logprob){token, NAN};
+  for (int i = 1; i <= n_top; i++) r->scores->row[i] = (struct token_logprob){-1, -INFINITY};
+  r->scores->n_row = 1;
+}
+
 static bool params_copy(struct request *r, const struct request_params *params, int32_t max_score,
                         struct error *error) {
   struct stop_matcher stop;
@@ -132,6 +141,7 @@ bool request_set_tokens(struct request *r, const int32_t *tokens, int32_t count,
     q->n_prompt = count;
     q->max_tokens = r->max_tokens;
   }
+  if (r->scores) scores_begin(r, tokens[0]);
   if (r->n_beam == 0) return true;
   struct beam_params params = beams_of(r);
   r->search = beam_search_new(&params);

@@ -168,9 +168,9 @@ static struct hash128 salt_of(const struct runtime *rt, const struct request_par
   return keyed_hash(&rt->key, slice_make(&salt, sizeof salt));
 }
 
-/* Rows of a prompt's scores that may wait: those of all steps that may be out. */
+/* Rows of a prompt's scores that may wait: the first token's, and those of all steps that may be out. */
 static int32_t scores_most(const struct runtime *rt) {
-  return rt->engine->limits.outputs * (rt->engine->backend->run_ahead + 1);
+  return 1 + rt->engine->limits.outputs * (rt->engine->backend->run_ahead + 1);
 }
 
 static size_t params_charge(const struct runtime *rt, const struct request_params *params) {

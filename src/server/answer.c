@@ -21,6 +21,7 @@ struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int 
     answer->choice[i] = (struct choice){.answer = answer, .index = i};
     buffer_init(&answer->choice[i].text, LIMIT_RESPONSE_BYTES);
     buffer_init(&answer->choice[i].logprobs, LIMIT_RESPONSE_BYTES);
+    buffer_init(&answer->choice[i].prompt_logprobs, LIMIT_RESPONSE_BYTES);
   }
   return answer;
 }
@@ -30,6 +31,7 @@ void answer_free(struct answer *answer) {
   for (int i = 0; i < answer->n_choice; i++) {
     buffer_release(&answer->choice[i].text);
     buffer_release(&answer->choice[i].logprobs);
+    buffer_release(&answer->choice[i].prompt_logprobs);
   }
   free(answer);
 }
@@ -67,6 +69,7 @@ static void choice_send(struct choice *choice, struct http_request *request) {
   choice->told_characters += utf8_characters(buffer_slice(&choice->text));
   buffer_clear(&choice->text);
   buffer_clear(&choice->logprobs);
+  buffer_clear(&choice->prompt_logprobs);
   stream_send(choice->answer, request, &frame);
 }
 
@@ -92,9 +95,19 @@ static enum answer_progress stream_close(struct answer *answer, struct http_requ
 
 /* --- events ------------------------------------------------------------------------------------------------------ */
 
+/* Those of a prompt stand before the first text: of each choice whose text begins with the prompt, or by themselves. */
+static bool prompt_keep(struct choice *first, const void *rows, size_t size) {
+  const struct answer_facts *facts = &first->answer->facts;
+  if (!facts->echo) return buffer_append(&first->prompt_logprobs, rows, size);
+  for (int i = 0; i < facts->n; i++)
+    if (!buffer_append(&first[i].logprobs, rows, size)) return false;
+  return true;
+}
+
 /* Keeps an event's text and log-probabilities; false when more waits than may. */
 static bool event_keep(struct choice *choice, const spate_event *event) {
   size_t row = sizeof(spate_logprob) * (size_t)(1 + event->top_logprobs);
+  if (event->kind == SPATE_PROMPT) return prompt_keep(choice, event->logprobs, (size_t)event->n_logprobs * row);
   return buffer_append(&choice->text, event->text, event->text_size) &&
          buffer_append(&choice->logprobs, event->logprobs, (size_t)event->n_logprobs * row);
 }

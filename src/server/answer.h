@@ -7,7 +7,7 @@
 #include "http/http_request.h"
 #include "server/answer_form.h"
 
-/* Choices beyond the first have requests of their own at the engine: a list of prompts. NULL when out of memory. */
+/* Each prompt is a request at the engine, with facts.n choices. NULL when out of memory. */
 struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int n_choice);
 void answer_free(struct answer *answer);
 

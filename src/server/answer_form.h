@@ -13,13 +13,16 @@ struct answer;
 struct choice {
   struct choice *next;    /* in its loop's table */
   struct answer *answer;  /* that it is part of */
-  uint64_t engine_id;     /* of spate_submit; 0: not submitted */
+  uint64_t engine_id;     /* of spate_submit, in the first of a prompt's facts.n choices; 0: not submitted */
+  int n_open;             /* there too: those of them that have not ended */
   int index;              /* in the answer */
   bool begun, ended;      /* a piece of it is out; the engine's last event has come */
   bool told;              /* its last piece is out */
   size_t told_characters; /* of its text, in earlier pieces */
   struct buffer text;     /* not sent yet: all so far, of a whole answer */
   struct buffer logprobs; /* spate_logprob [tokens of text][1 + top_logprobs] */
+  struct buffer
+      prompt_logprobs; /* in the first of a prompt's choices: [tokens of the prompt][1 + top_prompt_logprobs] */
   spate_finish finish;
   int prompt_tokens, cached_tokens, generated_tokens;
 };
@@ -45,7 +48,9 @@ struct answer_facts {
   int64_t created;
   bool logprobs; /* were asked for */
   int top_logprobs;
-  bool include_usage;
+  bool prompt_logprobs; /* were asked for; with echo they go with those of the text */
+  int top_prompt_logprobs;
+  bool echo, include_usage;
   int n; /* choices for each prompt, which is counted once */
 };
 
@@ -71,10 +76,5 @@ struct answer_usage {
 };
 
 struct answer_usage answer_usage_of(const struct answer *answer);
-
-/* Tokens of a choice whose log-probabilities wait. */
-static inline size_t choice_logprobs(const struct choice *choice) {
-  return choice->logprobs.size / (sizeof(spate_logprob) * (size_t)(1 + choice->answer->facts.top_logprobs));
-}
 
 #endif

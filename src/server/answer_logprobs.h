@@ -15,4 +15,9 @@ void logprobs_write_chat(struct buffer *out, const struct choice *choice);
  * the whole text of the choice, in characters. */
 void logprobs_write_completion(struct buffer *out, const struct choice *choice, size_t text_start);
 
+/* ,"prompt_logprobs":… where there are any: as of /generate's tokens, and as vLLM's servers have them:
+ * [null,{"id":{"logprob":…,"decoded_token":…},…},…]. */
+void prompt_logprobs_write_native(struct buffer *out, const struct choice *choice);
+void prompt_logprobs_write(struct buffer *out, const struct choice *choice);
+
 #endif

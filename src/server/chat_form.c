@@ -33,7 +33,9 @@ static void whole_write(struct buffer *out, const struct answer *answer) {
     if (i) buffer_text(out, ",");
     message_write(out, &answer->choice[i]);
   }
-  buffer_text(out, "],");
+  buffer_text(out, "]");
+  prompt_logprobs_write(out, &answer->choice[0]);
+  buffer_text(out, ",");
   openai_write_usage(out, answer);
   buffer_text(out, "}");
 }
@@ -50,6 +52,7 @@ static void piece_write(struct buffer *out, const struct choice *choice) {
   logprobs_write(&object, choice);
   openai_write_finish(&object, choice);
   buffer_text(&object, "}]");
+  prompt_logprobs_write(&object, choice);
   openai_frame(out, choice->answer, &object);
 }
 

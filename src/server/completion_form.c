@@ -16,6 +16,7 @@ static void choice_write(struct buffer *out, const struct choice *choice) {
     logprobs_write_completion(out, choice, choice->told_characters);
   else
     buffer_text(out, "null");
+  prompt_logprobs_write(out, choice);
   buffer_text(out, ",");
   openai_write_finish(out, choice);
   buffer_text(out, "}");

@@ -102,6 +102,14 @@ static bool store_float(const struct request_field *field, float *out, const jso
   return *out > field->min || !field->above_min; /* a number above the minimum may round to it */
 }
 
+static bool store_early(struct generate_request *request, const json_t *value) {
+  bool never = json_is_string(value) && slice_is(json_slice(value), "never");
+  request->engine.early_stopping = never                 ? SPATE_EARLY_STOPPING_NEVER
+                                   : json_is_true(value) ? SPATE_EARLY_STOPPING_TRUE
+                                                         : SPATE_EARLY_STOPPING_FALSE;
+  return never || json_is_boolean(value);
+}
+
 static bool store_seed(struct generate_request *request, const json_t *value) {
   if (!json_is_integer(value) || json_integer_value(value) < 0) return false;
   request->engine.has_seed = true;
@@ -185,6 +193,7 @@ bool field_store(struct generate_request *request, const struct request_field *f
   case FIELD_TEXTS: return store_texts(request, field, value);
   case FIELD_TOKENS: return store_tokens(request, field, value);
   case FIELD_BIASES: return store_biases(request, field, value);
+  case FIELD_EARLY: return store_early(request, value);
   case FIELD_ONE: return json_number_value(value) == 1;
   case FIELD_LATER: break;
   }

@@ -76,6 +76,7 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
     buffer_print(out, "an object of up to %d token ids, each with a number from -%d to %d", (int)field->max,
                  LIMIT_LOGIT_BIAS, LIMIT_LOGIT_BIAS);
     break;
+  case FIELD_EARLY: buffer_text(out, "true, false or \"never\""); break;
   case FIELD_ONE: buffer_text(out, "1: more does not exist yet"); break;
   case FIELD_LATER: buffer_text(out, "nothing"); break;
   }

@@ -36,6 +36,9 @@ static struct answer_facts facts_make(const struct server *server, const struct 
                                .created = (int64_t)time(NULL),
                                .logprobs = wanted->engine.logprobs,
                                .top_logprobs = wanted->engine.top_logprobs,
+                               .prompt_logprobs = wanted->engine.prompt_logprobs,
+                               .top_prompt_logprobs = wanted->engine.top_prompt_logprobs,
+                               .echo = wanted->echo,
                                .include_usage = wanted->include_usage,
                                .n = wanted->n};
   snprintf(facts.id, sizeof facts.id, "%s-%08x%016llx", wanted->kind == REQUEST_CHAT ? "chatcmpl" : "cmpl",
@@ -56,12 +59,11 @@ static bool prompt_echo(const struct server *server, const spate_request *wanted
   return true;
 }
 
-/* Each choice is a request of its own: the cache computes what their prompts share once. */
-static spate_request choice_request(const struct generate_request *wanted, int index) {
+static spate_request prompt_request(const struct generate_request *wanted, int index) {
   spate_request one = wanted->engine;
-  one.seed += (uint64_t)(index % wanted->n);
+  one.n = wanted->n;
   if (wanted->n_prompt == 0) return one;
-  const struct request_prompt *prompt = &wanted->prompt[index / wanted->n];
+  const struct request_prompt *prompt = &wanted->prompt[index];
   one.prompt = (const char *)prompt->text.data;
   one.prompt_size = prompt->text.size;
   one.tokens = prompt->tokens;
@@ -71,7 +73,7 @@ static spate_request choice_request(const struct generate_request *wanted, int i
 
 static bool choices_submit(const struct server *server, struct http_request *request,
                            const struct generate_request *wanted, spate_error *error) {
-  int n_choice = (wanted->n_prompt ? wanted->n_prompt : 1) * wanted->n;
+  int n_prompt = wanted->n_prompt ? wanted->n_prompt : 1, n_choice = n_prompt * wanted->n;
   struct answer *answer = answer_new(form_choose(request, wanted), request->id, n_choice);
   if (!answer) {
     *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
@@ -79,14 +81,14 @@ static bool choices_submit(const struct server *server, struct http_request *req
   }
   answer->facts = facts_make(server, request, wanted);
   for (int i = 0; i < n_choice && wanted->echo; i++) {
-    spate_request one = choice_request(wanted, i);
+    spate_request one = prompt_request(wanted, i / wanted->n);
     if (prompt_echo(server, &one, &answer->choice[i], error)) continue;
     answer_free(answer);
     return false;
   }
   server_loop_begin(request, answer);
-  for (int i = 0; i < n_choice; i++) {
-    spate_request one = choice_request(wanted, i);
+  for (int i = 0; i < n_prompt; i++) {
+    spate_request one = prompt_request(wanted, i);
     if (!server_loop_submit(request, i, &one, error)) return false;
   }
   return true;

@@ -23,6 +23,7 @@ static void write_end(struct buffer *out, const struct choice *choice) {
 static void write_text(struct buffer *out, const struct choice *choice) {
   buffer_text(out, "{\"text\":");
   json_write_string(out, buffer_slice(&choice->text));
+  prompt_logprobs_write_native(out, choice);
   if (!choice->answer->facts.logprobs) return;
   buffer_text(out, ",\"logprobs\":");
   logprobs_write_native(out, choice);

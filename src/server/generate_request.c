@@ -76,6 +76,18 @@ static bool check_required(struct generate_request *request, uint64_t seen, stru
   return true;
 }
 
+/* Completions ask for log-probabilities by a number; with echo for those of the prompt too. */
+static void logprobs_settle(struct generate_request *request) {
+  spate_request *engine = &request->engine;
+  if (request->completion_logprobs >= 0) {
+    engine->logprobs = true;
+    engine->top_logprobs = request->completion_logprobs;
+    if (request->echo) request->prompt_logprobs = request->completion_logprobs;
+  }
+  engine->prompt_logprobs = request->prompt_logprobs >= 0;
+  engine->top_prompt_logprobs = engine->prompt_logprobs ? request->prompt_logprobs : 0;
+}
+
 /* What fields say together. */
 static bool check_together(struct generate_request *request, struct error *error) {
   spate_request *engine = &request->engine;
@@ -91,14 +103,13 @@ static bool check_together(struct generate_request *request, struct error *error
   if (request->n_prompt * request->n > LIMIT_REQUEST_CHOICES)
     return error_set(error, ERROR_LIMIT, "%d prompts with n %d make %d choices, expected at most %d: send fewer.",
                      request->n_prompt, request->n, request->n_prompt * request->n, LIMIT_REQUEST_CHOICES);
-  request->param = "echo";
-  if (request->echo && request->completion_logprobs >= 0)
+  request->param = "best_of";
+  if (!engine->use_beam_search && engine->beam_width != 0 && engine->beam_width != request->n)
     return error_set(error, ERROR_UNSUPPORTED,
-                     "echo with logprobs needs those of the prompt, which do not exist yet: leave one of them out.");
-  if (request->completion_logprobs >= 0) {
-    engine->logprobs = true;
-    engine->top_logprobs = request->completion_logprobs;
-  }
+                     "best_of is %d and n is %d: only a beam search looks at more choices than it sends; set "
+                     "use_beam_search, or leave best_of out.",
+                     engine->beam_width, request->n);
+  logprobs_settle(request);
   request->param = NULL;
   return true;
 }
@@ -115,7 +126,8 @@ static bool read_object(struct generate_request *request, struct error *error) {
 }
 
 static void request_init(struct generate_request *request, enum request_kind kind, const spate_request *defaults) {
-  *request = (struct generate_request){.engine = *defaults, .kind = kind, .n = 1, .completion_logprobs = -1};
+  *request = (struct generate_request){
+      .engine = *defaults, .kind = kind, .n = 1, .completion_logprobs = -1, .prompt_logprobs = -1};
   arena_init(&request->lists, 4 * (size_t)LIMIT_BODY_BYTES); /* an entry takes at least two bytes of a body */
 }
 

@@ -25,6 +25,7 @@ struct generate_request {
   int n_prompt;
   int n;                   /* choices for each prompt */
   int completion_logprobs; /* the number that completions ask with; −1: none */
+  int prompt_logprobs;     /* the same for prompts */
   bool echo, has_stream_options, include_usage;
   int n_ignored;     /* fields that do not exist */
   const char *param; /* the field that a sentence is about; NULL: none */

@@ -62,6 +62,7 @@ static void write_schema(const struct request_field *field, struct buffer *out) 
     write_range(field, out);
     break;
   case FIELD_SEED: buffer_text(out, "\"type\":\"integer\",\"format\":\"int64\",\"minimum\":0"); break;
+  case FIELD_EARLY: buffer_text(out, "\"enum\":[true,false,\"never\"]"); break;
   case FIELD_ONE: buffer_text(out, "\"type\":\"integer\",\"const\":1"); break;
   case FIELD_LATER: break;
   default: write_list_schema(field, out); break;
@@ -146,6 +147,7 @@ static const char answer_schemas[] =
     "token, when asked for.\"},"
     "\"GenerateAnswer\":{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"},"
     "\"logprobs\":{\"$ref\":\"#/components/schemas/Logprobs\"},"
+    "\"prompt_logprobs\":{\"$ref\":\"#/components/schemas/Logprobs\"},"
     "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},"
     "\"finish_reason\":{\"enum\":[\"stop\",\"length\",\"cancelled\"]}}},"
     "\"GeneratePiece\":{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\",\"description\":\"New "

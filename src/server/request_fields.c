@@ -237,11 +237,45 @@ static const struct request_field fields[] = {
      .type = FIELD_ONE,
      .fallback = "1",
      .description = "An answer has one text; OpenAI's paths can send several choices."},
+    {.name = "use_beam_search",
+     .kinds = REQUEST_ANY,
+     .type = FIELD_BOOL,
+     .offset = AT(engine.use_beam_search),
+     .fallback = "false",
+     .description = "Search for the likeliest texts, as transformers' `generate` does with num_beams; temperature and "
+                    "filters do not matter, and a stream begins when the search has ended."},
     {.name = "best_of",
-     .kinds = REQUEST_COMPLETION,
-     .type = FIELD_ONE,
+     .kinds = REQUEST_ANY,
+     .alias = "beam_width",
+     .type = FIELD_INT,
+     .offset = AT(engine.beam_width),
+     .min = 1,
+     .max = LIMIT_REQUEST_CHOICES,
+     .fallback = "n",
+     .description = "How many beams a search has, n to 16; the n best texts are sent. Otherwise n."},
+    {.name = "length_penalty",
+     .kinds = REQUEST_ANY,
+     .type = FIELD_FLOAT,
+     .offset = AT(engine.length_penalty),
+     .min = -LIMIT_LENGTH_PENALTY,
+     .max = LIMIT_LENGTH_PENALTY,
      .fallback = "1",
-     .description = "How many choices to generate for a prompt, of which the best n are sent."},
+     .description = "Texts of a beam search are compared by log-probability divided by length to this power."},
+    {.name = "early_stopping",
+     .kinds = REQUEST_ANY,
+     .type = FIELD_EARLY,
+     .fallback = "false",
+     .description = "When a beam search with as many finished texts as beams ends: at once (true), when its beams are "
+                    "unlikely to become better (false), or when they cannot (\"never\")."},
+    {.name = "prompt_logprobs",
+     .kinds = REQUEST_ANY,
+     .type = FIELD_INT,
+     .offset = AT(prompt_logprobs),
+     .min = 0,
+     .max = LIMIT_TOP_LOGPROBS,
+     .fallback = "none",
+     .description = "Send the log-probability of each token of the prompt, and those of so many likeliest tokens; the "
+                    "prompt is computed whole, whatever the cache holds."},
     {.name = "priority",
      .kinds = REQUEST_ANY,
      .type = FIELD_INT,
@@ -300,6 +334,8 @@ static const struct request_field fields[] = {
 };
 
 enum { N_FIELD = sizeof fields / sizeof *fields };
+_Static_assert(N_FIELD <= 64, "a request notes its fields in 64 bits");
+_Static_assert(LIMIT_BEAMS == 16, "a description above names the limit");
 
 const struct request_field *request_fields(int *n) {
   *n = N_FIELD;

@@ -1,6 +1,6 @@
-/* From the inbox to the answers. A choice is in the table from its submission to the engine's last event; request->user
- * points to its answer until the response is complete or the client gone (then the answer is detached). Whoever lets go
- * last frees the answer. */
+/* From the inbox to the answers. The first choice of each prompt is in the table from its submission to the engine's
+ * last event; request->user points to its answer until the response is complete or the client gone (then the answer is
+ * detached). Whoever lets go last frees the answer. */
 #include "server/server_loop.h"
 
 #include "server/answer.h"
@@ -17,7 +17,7 @@ enum {
 struct server_loop {
   struct server *server;
   spate_inbox *inbox;
-  struct choice *bucket[N_BUCKET]; /* choices by engine id */
+  struct choice *bucket[N_BUCKET]; /* first choices by engine id */
 };
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
@@ -42,8 +42,8 @@ static void answer_settle(struct server_loop *own, struct answer *answer) {
 }
 
 static void choices_cancel(struct server_loop *own, struct answer *answer) {
-  for (int i = 0; i < answer->n_choice; i++)
-    if (!answer->choice[i].ended) spate_cancel(own->server->engine, answer->choice[i].engine_id);
+  for (int i = 0; i < answer->n_choice; i += answer->facts.n)
+    if (answer->choice[i].n_open > 0) spate_cancel(own->server->engine, answer->choice[i].engine_id);
 }
 
 /* The response is complete, or nobody waits for it. */
@@ -55,15 +55,25 @@ static void answer_detach(struct server_loop *own, struct answer *answer) {
 
 /* --- events ------------------------------------------------------------------------------------------------------ */
 
+static void choice_end(struct choice *choice, struct choice *first) {
+  if (choice->ended) return;
+  choice->ended = true;
+  choice->answer->n_ended++;
+  first->n_open--;
+}
+
+/* An answer is done, or all of a request's have failed: with the last of them it leaves the table. */
+static void ends_note(struct server_loop *own, struct choice *first, const spate_event *event) {
+  if (event->kind == SPATE_DONE) choice_end(first + event->answer, first);
+  for (int i = 0; i < first->answer->facts.n && event->kind == SPATE_FAILED; i++) choice_end(first + i, first);
+  if (first->n_open == 0) *place_find(own, event->id) = first->next;
+}
+
 static void event_handle(struct http_loop *loop, struct server_loop *own, const spate_event *event) {
-  struct choice **place = place_find(own, event->id), *choice = *place;
-  assert(choice); /* it is there from submission to its last event */
-  struct answer *answer = choice->answer;
-  if (event->kind != SPATE_TEXT) {
-    *place = choice->next;
-    choice->ended = true;
-    answer->n_ended++;
-  }
+  struct choice *first = *place_find(own, event->id), *choice = first + event->answer;
+  assert(first); /* it is there from submission to its last event */
+  struct answer *answer = first->answer;
+  ends_note(own, first, event);
   if (answer->detached) {
     answer_settle(own, answer);
     return;
@@ -109,7 +119,7 @@ void server_loop_stop(struct http_loop *loop) {
     while (own->bucket[i]) {
       struct choice *choice = own->bucket[i];
       own->bucket[i] = choice->next;
-      choice->answer->n_ended++;
+      choice->answer->n_ended += choice->n_open;
       choice->answer->detached = true; /* every connection is closed */
       answer_settle(own, choice->answer);
     }
@@ -128,14 +138,15 @@ void server_loop_begin(struct http_request *request, struct answer *answer) {
 bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error) {
   struct server_loop *own = http_loop_user(request->loop);
   struct answer *answer = request->user;
-  struct choice *choice = &answer->choice[index];
-  choice->engine_id = spate_submit(own->server->engine, own->inbox, wanted, error);
-  if (choice->engine_id) {
-    table_add(own, choice);
+  struct choice *first = &answer->choice[index * answer->facts.n];
+  first->engine_id = spate_submit(own->server->engine, own->inbox, wanted, error);
+  if (first->engine_id) {
+    first->n_open = answer->facts.n;
+    table_add(own, first);
     return true;
   }
-  for (int i = index; i < answer->n_choice; i++) answer->choice[i].ended = true; /* they have never begun */
-  answer->n_ended += answer->n_choice - index;
+  for (int i = first->index; i < answer->n_choice; i++) answer->choice[i].ended = true; /* they have never begun */
+  answer->n_ended += answer->n_choice - first->index;
   request->user = NULL;
   answer_detach(own, answer);
   return false;

@@ -15,8 +15,8 @@ void server_loop_stop(struct http_loop *loop);
  */
 void server_loop_begin(struct http_request *request, struct answer *answer);
 
-/* Submits the next choice of the request's answer. False when the engine refuses it: nothing is answered, the answer is
- * gone, and what it has submitted is cancelled. */
+/* Submits the next prompt of the request's answer, for facts.n choices. False when the engine refuses it: nothing is
+ * answered, the answer is gone, and what it has submitted is cancelled. */
 bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error);
 
 void server_loop_drain(struct http_request *request); /* its client has taken all output */

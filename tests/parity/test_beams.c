@@ -155,8 +155,11 @@ static int scores_read(spate_inbox *inbox, spate_logprob scores[SCORES_MAX][6]) 
 static void scores_check(const json_t *prompt, int n, spate_logprob scores[SCORES_MAX][6]) {
   const json_t *own = json_object_get(prompt, "logprobs"), *top = json_object_get(prompt, "top_logprobs");
   const json_t *tokens = json_object_get(prompt, "prompt"), *top_tokens = json_object_get(prompt, "top_tokens");
-  assert_int_equal(n, json_array_size(own));
-  for (size_t i = 0; i < (size_t)n; i++) {
+  assert_int_equal(n, json_array_size(tokens));
+  assert_true(scores[0][0].token == json_integer_value(json_array_get(tokens, 0)) && isnan(scores[0][0].logprob));
+  assert_int_equal(scores[0][1].token, -1);
+  scores++;
+  for (size_t i = 0; i + 1 < (size_t)n; i++) {
     assert_int_equal(scores[i][0].token, json_integer_value(json_array_get(tokens, i + 1)));
     assert_true(fabs((double)scores[i][0].logprob - json_number_value(json_array_get(own, i))) <= tolerance);
     for (size_t k = 0; k < 5; k++) {

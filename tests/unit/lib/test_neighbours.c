@@ -1,38 +1,43 @@
-/* A request's bytes do not depend on what runs beside it: alone, among sixteen others, in small chunks, preempted for
- * lack of KV blocks, with and without prefix reuse, on a device that runs ahead, under every policy. What was executed
- * is counted, so that a hit that is recomputed is seen. On the tiny fixture, and on the model that SPATE_TEST_MODEL
- * names. */
+/* A request's text and log-probabilities do not depend on what runs beside it: alone, among 64 others, in small chunks,
+ * preempted for lack of KV blocks, with and without prefix reuse, on a device that runs ahead, under every policy. What
+ * was executed is counted, so that a hit that is recomputed is seen. On the tiny fixture, and, among 16 others, on the
+ * model that SPATE_TEST_MODEL names. */
 #include "lib_fixture.h"
 
-enum { REQUESTS = 17, LENGTH = 64, SHARED = 24, TEXT_MAX = 1024, BLOCK = 4 };
+enum { REQUESTS = 65, FEW = 17, LENGTH = 64, SHARED = 24, TEXT_MAX = 1024, BLOCK = 4 };
 
 static const char *model;
+
+static int requests(void) { return model == tiny_model ? REQUESTS : FEW; }
+
+static int max_tokens(int request) { return 8 + request % FEW; }
 
 struct answers {
   char text[REQUESTS][TEXT_MAX];
   size_t size[REQUESTS];
-  int32_t token[REQUESTS]; /* the last */
+  int32_t token[REQUESTS];     /* the last */
+  uint64_t logprobs[REQUESTS]; /* a hash of them */
   long cached;
 };
 
 struct setting {
   const char *name;
   const char *backend, *scheduler;
-  int max_num_tokens;
+  int spare;     /* tokens of a step beyond one for each sequence */
   int kv_blocks; /* of BLOCK tokens; 0: enough for all */
   bool reuse, together;
 };
 
 /* --- an engine for a setting -------------------------------------------------------------------------------------- */
 
-static void engine_build(int max_num_tokens) {
+static void engine_build(int spare) {
   spate_error error = {0};
   spate_build_options build;
   spate_build_options_init(&build);
   build.model = model;
   build.output = engine_path;
-  build.max_batch_size = REQUESTS;
-  build.max_num_tokens = max_num_tokens;
+  build.max_batch_size = requests();
+  build.max_num_tokens = requests() + spare;
   build.max_seq_len = LENGTH;
   if (!spate_build(&build, &error)) fail_msg("%s", error.text);
 }
@@ -60,7 +65,7 @@ static spate_engine *engine_for(const struct setting *setting) {
   spate_engine_info info = {.size = sizeof info};
   spate_info(engine, &info);
   spate_close(engine);
-  uint64_t block = info.kv_bytes / (REQUESTS * LENGTH / BLOCK);
+  uint64_t block = info.kv_bytes / ((uint64_t)requests() * LENGTH / BLOCK);
   return engine_open_with(setting, block * (uint64_t)setting->kv_blocks);
 }
 
@@ -103,14 +108,22 @@ static uint64_t request_send(spate_engine *engine, spate_inbox *inbox, int i) {
   request.n_token = 2 + i * 37 % 39;
   for (int t = 0; t < request.n_token; t++)
     tokens[t] = ((i % 2 && t < SHARED ? 0 : i * 31) + t * 7919 + 13) % info.vocab_size;
-  request.max_tokens = 8 + i;
+  request.max_tokens = max_tokens(i);
   request.temperature = i % 3 ? 1 : 0;
   request.has_seed = true;
   request.seed = (uint64_t)i;
   request.ignore_eos = true;
+  request.logprobs = true;
+  request.top_logprobs = i % 4;
   uint64_t id = spate_submit(engine, inbox, &request, &error);
   if (!id) fail_msg("%s", error.text);
   return id;
+}
+
+/* FNV-1a. */
+static uint64_t hash_extend(uint64_t hash, const void *data, size_t size) {
+  for (size_t i = 0; i < size; i++) hash = (hash ^ ((const uint8_t *)data)[i]) * 0x100000001b3u;
+  return hash;
 }
 
 /* Takes events until `count` of the requests are done. */
@@ -123,8 +136,10 @@ static void answers_take(spate_inbox *inbox, const uint64_t *id, int count, stru
     assert_true(event.kind != SPATE_FAILED && answers->size[i] + event.text_size <= TEXT_MAX);
     if (event.text_size) memcpy(answers->text[i] + answers->size[i], event.text, event.text_size);
     answers->size[i] += event.text_size;
+    size_t rows = (size_t)event.n_logprobs * (size_t)(1 + event.top_logprobs) * sizeof *event.logprobs;
+    answers->logprobs[i] = hash_extend(answers->logprobs[i], event.logprobs, rows);
     if (event.kind != SPATE_DONE) continue;
-    assert_int_equal(event.generated_tokens, 8 + i);
+    assert_int_equal(event.generated_tokens, max_tokens(i));
     answers->token[i] = event.token;
     answers->cached += event.cached_tokens;
     count--;
@@ -133,8 +148,8 @@ static void answers_take(spate_inbox *inbox, const uint64_t *id, int count, stru
 
 /* The order in which the requests are sent: another one for each seed; 0: as they are. */
 static void order_draw(int order[REQUESTS], unsigned seed) {
-  for (int i = 0; i < REQUESTS; i++) order[i] = i;
-  for (int i = REQUESTS - 1; seed && i > 0; i--) {
+  for (int i = 0; i < requests(); i++) order[i] = i;
+  for (int i = requests() - 1; seed && i > 0; i--) {
     seed = seed * 1664525u + 1013904223u;
     int other = (int)((seed >> 8) % (unsigned)(i + 1)), kept = order[i];
     order[i] = order[other];
@@ -150,29 +165,29 @@ static void answers_get(spate_engine *engine, bool together, unsigned seed, stru
   int order[REQUESTS];
   order_draw(order, seed);
   memset(answers, 0, sizeof *answers);
-  for (int i = 0; i < REQUESTS; i++) {
+  for (int i = 0; i < requests(); i++) {
     id[order[i]] = request_send(engine, inbox, order[i]);
     if (!together) answers_take(inbox, id, 1, answers);
   }
-  if (together) answers_take(inbox, id, REQUESTS, answers);
+  if (together) answers_take(inbox, id, requests(), answers);
   spate_inbox_free(inbox);
 }
 
 /* --- the tests ---------------------------------------------------------------------------------------------------- */
 
 static const struct setting settings[] = {
-    {"alone", "cpu", NULL, 128, 0, false, false}, /* what the others are compared with */
-    {"alone, with reuse", "cpu", NULL, 128, 0, true, false},
-    {"together", "cpu", NULL, 128, 0, false, true},
-    {"together, with reuse", "cpu", NULL, 128, 0, true, true},
-    {"together, in small chunks", "cpu", NULL, 19, 0, true, true},
-    {"together, preempted", "cpu", NULL, 128, 24, false, true},
-    {"together, preempted, with reuse", "cpu", NULL, 64, 24, true, true},
-    {"running ahead", "late", NULL, 128, 0, true, true},
-    {"running ahead, preempted", "late", NULL, 40, 24, false, true},
-    {"running ahead, preempted, with reuse", "late", NULL, 40, 24, true, true},
-    {"dynamic", "cpu", "dynamic", 128, 0, true, true},
-    {"static", "cpu", "static", 128, 40, true, true},
+    {"alone", "cpu", NULL, 111, 0, false, false}, /* what the others are compared with */
+    {"alone, with reuse", "cpu", NULL, 111, 0, true, false},
+    {"together", "cpu", NULL, 111, 0, false, true},
+    {"together, with reuse", "cpu", NULL, 111, 0, true, true},
+    {"together, in small chunks", "cpu", NULL, 2, 0, true, true},
+    {"together, preempted", "cpu", NULL, 111, 24, false, true},
+    {"together, preempted, with reuse", "cpu", NULL, 47, 24, true, true},
+    {"running ahead", "late", NULL, 111, 0, true, true},
+    {"running ahead, preempted", "late", NULL, 23, 24, false, true},
+    {"running ahead, preempted, with reuse", "late", NULL, 23, 24, true, true},
+    {"dynamic", "cpu", "dynamic", 111, 0, true, true},
+    {"static", "cpu", "static", 111, 40, true, true},
 };
 
 static void counts_check(spate_engine *engine, const struct setting *setting, const struct answers *answers) {
@@ -189,9 +204,9 @@ static void counts_check(spate_engine *engine, const struct setting *setting, co
 static struct answers first; /* what each request gives alone */
 
 static void answers_compare(const char *name, const struct answers *answers) {
-  for (int k = 0; k < REQUESTS; k++)
-    if (answers->size[k] != first.size[k] || memcmp(answers->text[k], first.text[k], first.size[k]) != 0 ||
-        answers->token[k] != first.token[k])
+  for (int k = 0; k < requests(); k++)
+    if (answers->logprobs[k] != first.logprobs[k] || answers->size[k] != first.size[k] ||
+        memcmp(answers->text[k], first.text[k], first.size[k]) != 0 || answers->token[k] != first.token[k])
       fail_msg("%s: request %d gives \"%.*s\", alone \"%.*s\"", name, k, (int)answers->size[k], answers->text[k],
                (int)first.size[k], first.text[k]);
 }
@@ -201,7 +216,7 @@ static void test_same_bytes(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
     const struct setting *setting = &settings[i];
-    engine_build(setting->max_num_tokens);
+    engine_build(setting->spare);
     spate_engine *engine = engine_for(setting);
     answers_get(engine, setting->together, 0, &answers);
     counts_check(engine, setting, &answers);
@@ -215,7 +230,7 @@ static void test_same_bytes(void **state) {
 static void test_random_orders(void **state) {
   static struct answers answers;
   (void)state;
-  engine_build(40);
+  engine_build(23);
   for (size_t i = 5; i < 10; i++) {
     spate_engine *engine = engine_for(&settings[i]);
     unsigned rounds = model == tiny_model ? 60 : 2;
@@ -246,7 +261,7 @@ static int cached_with(spate_engine *engine, spate_inbox *inbox, const char *sal
 static void test_salt(void **state) {
   (void)state;
   spate_error error = {0};
-  engine_build(128);
+  engine_build(111);
   spate_engine *engine = engine_open_with(&settings[3], 0);
   spate_inbox *inbox = spate_inbox_new(engine, &error);
   assert_int_equal(cached_with(engine, inbox, NULL), 0);
