@@ -26,13 +26,15 @@ struct inbox {
   atomic_bool starved;   /* the producer found no room */
   atomic_bool signalled; /* the descriptor is readable */
   int descriptor;
-  struct mailbox *producer; /* borrowed */
+  struct inbox_producer *producer;
+  struct inbox *next_pushed; /* the producer's */
+  bool is_pushed;            /* in its list */
   _Atomic uint64_t head, tail;
   uint64_t taken; /* consumer: where reading goes on; bytes before it are given back at the next take */
   _Alignas(16) uint8_t ring[LIMIT_INBOX_BYTES];
 };
 
-struct inbox *inbox_new(struct mailbox *producer, struct error *error) {
+struct inbox *inbox_new(struct inbox_producer *producer, struct error *error) {
   struct inbox *inbox = aligned_alloc(_Alignof(struct inbox), sizeof *inbox);
   int descriptor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (!inbox || descriptor < 0) {
@@ -58,7 +60,7 @@ void inbox_drop(struct inbox *inbox) {
 
 void inbox_abandon(struct inbox *inbox) {
   atomic_store(&inbox->abandoned, true);
-  mailbox_wake(inbox->producer);
+  mailbox_wake(inbox->producer->mailbox);
 }
 
 int inbox_descriptor(const struct inbox *inbox) { return inbox->descriptor; }
@@ -114,15 +116,30 @@ bool inbox_push(struct inbox *inbox, const struct inbox_event *event) {
   if (event->n_logprob) memcpy(tail, event->logprobs, logprob_bytes(event));
   if (event->text.size) memcpy(tail + logprob_bytes(event), event->text.data, event->text.size);
   atomic_store_explicit(&inbox->head, position + bytes, memory_order_release);
-  consumer_signal(inbox);
+  if (!inbox->is_pushed) {
+    inbox_hold(inbox);
+    inbox->is_pushed = true;
+    inbox->next_pushed = inbox->producer->pushed;
+    inbox->producer->pushed = inbox;
+  }
   return true;
+}
+
+void inbox_signal(struct inbox_producer *producer) {
+  while (producer->pushed) {
+    struct inbox *inbox = producer->pushed;
+    producer->pushed = inbox->next_pushed;
+    inbox->is_pushed = false;
+    consumer_signal(inbox);
+    inbox_drop(inbox);
+  }
 }
 
 /* --- consumer ----------------------------------------------------------------------------------------------------- */
 
 static void room_give(struct inbox *inbox) {
   atomic_store(&inbox->tail, inbox->taken);
-  if (atomic_exchange(&inbox->starved, false)) mailbox_wake(inbox->producer);
+  if (atomic_exchange(&inbox->starved, false)) mailbox_wake(inbox->producer->mailbox);
 }
 
 static bool record_skipped(struct inbox *inbox, uint64_t rest) {

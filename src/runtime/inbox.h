@@ -1,6 +1,7 @@
 /* An inbox: the events of one client's requests, in order. A ring of bytes with one producer (the step thread) and one
  * consumer; events are copied in and read in place. When there is no room the producer is told so and pauses that
- * sequence; when the consumer makes room it wakes the producer. Lives as long as its client or a request holds it. */
+ * sequence; when the consumer makes room it wakes the producer. The consumer's descriptor is signalled once for all
+ * events of a step. Lives as long as its client or a request holds it. */
 #ifndef SPATE_RUNTIME_INBOX_H
 #define SPATE_RUNTIME_INBOX_H
 
@@ -28,8 +29,14 @@ struct inbox_event {
 
 struct inbox;
 
-/* Held once by the caller. `producer` is woken when room appears. */
-struct inbox *inbox_new(struct mailbox *producer, struct error *error);
+/* The producer's side of all its inboxes. */
+struct inbox_producer {
+  struct mailbox *mailbox; /* borrowed; woken when room appears */
+  struct inbox *pushed;    /* the producer's alone: inboxes with events whose consumers are not signalled yet, held */
+};
+
+/* Held once by the caller. The producer is borrowed. */
+struct inbox *inbox_new(struct inbox_producer *producer, struct error *error);
 void inbox_hold(struct inbox *inbox);
 void inbox_drop(struct inbox *inbox); /* the last one frees it */
 
@@ -40,6 +47,9 @@ int inbox_descriptor(const struct inbox *inbox);
 
 /* Producer. False: no room now. */
 bool inbox_push(struct inbox *inbox, const struct inbox_event *event);
+
+/* Producer, after pushing: signals the consumers of all inboxes that got events. */
+void inbox_signal(struct inbox_producer *producer);
 
 /* Consumer: up to max events; waits up to timeout_ms for the first (−1: for ever). */
 int inbox_take(struct inbox *inbox, struct inbox_event *events, int max, int timeout_ms);

@@ -50,6 +50,7 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
   mailbox_init(&rt->to_worker);
   mailbox_init(&rt->to_step);
   mailbox_init(&rt->to_watcher);
+  rt->inboxes.mailbox = &rt->to_step;
   pthread_mutex_init(&rt->park_lock, NULL);
   pthread_cond_init(&rt->park_changed, NULL);
   pthread_mutex_init(&rt->failure_lock, NULL);
@@ -142,7 +143,7 @@ bool runtime_metrics(struct runtime *rt, struct buffer *out) { return metric_wri
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
 struct inbox *runtime_inbox(struct runtime *rt, struct error *error) {
-  return inbox_new(&rt->to_step, error);
+  return inbox_new(&rt->inboxes, error);
 }
 
 void runtime_inbox_close(struct runtime *rt, struct inbox *inbox) {

@@ -16,6 +16,7 @@ struct runtime {
   struct hash_key key; /* drawn at the start: of salts, and of what the schedule hashes */
   struct runtime_metrics metrics;
 
+  struct inbox_producer inboxes;                 /* the step thread's side of them */
   struct mailbox to_worker, to_step, to_watcher; /* no letters for the watcher, only the call to end */
   atomic_bool stopping;                          /* the worker ends when its mailbox is empty */
   atomic_bool draining;                          /* the step thread ends when all requests have */

@@ -121,6 +121,7 @@ static bool live_review(struct runtime *rt, bool draining) {
     if (draining || atomic_load_explicit(&r->cancelled, memory_order_relaxed)) request_end(r, FINISH_CANCELLED);
     more |= request_review(rt, r);
   }
+  inbox_signal(&rt->inboxes);
   return more;
 }
 
@@ -152,6 +153,7 @@ static void events_tell(struct runtime *rt, const struct schedule_events *events
     event_tell(rt, sequence->owner, &events->event[i]);
     if (last) generation_settle(rt, sequence->owner);
   }
+  inbox_signal(&rt->inboxes);
 }
 
 static void metrics_update(struct runtime *rt) {

@@ -99,18 +99,13 @@ static uint64_t mix(uint64_t x) {
   return x ^ x >> 31;
 }
 
-static const struct row *row_of(const struct batch *batch, int token) {
-  const struct row *row = batch->row;
-  while (token < row->first || token >= row->first + row->count) row++;
-  return row;
-}
-
 static bool null_finish(struct program *program, const struct masks *masks, struct error *error) {
   (void)masks, (void)error;
   const struct batch *batch = program->batch;
+  const struct row *row = batch->row;
   for (int i = 0; i < batch->n_out; i++) {
-    uint64_t seat = (uint64_t)row_of(batch, batch->out[i])->seat;
-    uint64_t hash = mix(seat << 40 ^ (batch->sampling[i].index + 1));
+    while (batch->out[i] >= row->first + row->count) row++;
+    uint64_t hash = mix((uint64_t)row->seat << 40 ^ (batch->sampling[i].index + 1));
     program->token[i] = (int32_t)(hash % (uint64_t)program->plan->vocab);
   }
   return true;

@@ -72,16 +72,25 @@ static void test_wake(void **state) {
 /* Events of many sizes through a ring that is far too small for all of them at once. */
 static size_t event_size(int i) { return (size_t)(i * 7919 % 900); }
 
+struct pair {
+  struct inbox *inbox;
+  struct inbox_producer *producer;
+};
+
+/* Signals after some events, as after a step, and before it waits. */
 static void *produce(void *argument) {
-  struct inbox **pair = argument;
-  struct inbox *inbox = *pair;
+  const struct pair *pair = argument;
   static char text[1024];
   memset(text, 'a', sizeof text);
-  struct mailbox *mailbox = (struct mailbox *)(void *)pair[1];
   for (int i = 0; i < EVENTS; i++) {
     struct inbox_event event = {.request = (uint64_t)i, .text = slice_make(text, event_size(i))};
-    while (!inbox_push(inbox, &event)) mailbox_wait(mailbox, 1000);
+    while (!inbox_push(pair->inbox, &event)) {
+      inbox_signal(pair->producer);
+      mailbox_wait(pair->producer->mailbox, 1000);
+    }
+    if (i % 5 == 0) inbox_signal(pair->producer);
   }
+  inbox_signal(pair->producer);
   return NULL;
 }
 
@@ -90,10 +99,11 @@ static void test_ring(void **state) {
   struct mailbox mailbox;
   mailbox_init(&mailbox);
   struct error error;
-  struct inbox *inbox = inbox_new(&mailbox, &error);
-  void *pair[2] = {inbox, &mailbox};
+  struct inbox_producer producer = {.mailbox = &mailbox};
+  struct inbox *inbox = inbox_new(&producer, &error);
+  struct pair pair = {inbox, &producer};
   pthread_t thread;
-  pthread_create(&thread, NULL, produce, pair);
+  pthread_create(&thread, NULL, produce, &pair);
   int seen = 0;
   while (seen < EVENTS) {
     struct inbox_event events[7];
@@ -116,7 +126,8 @@ static void test_full(void **state) {
   struct mailbox mailbox;
   mailbox_init(&mailbox);
   struct error error;
-  struct inbox *inbox = inbox_new(&mailbox, &error);
+  struct inbox_producer producer = {.mailbox = &mailbox};
+  struct inbox *inbox = inbox_new(&producer, &error);
   static char text[10000];
   struct inbox_event event = {.text = slice_make(text, sizeof text)}, taken;
   int pushed = 0;
@@ -126,6 +137,7 @@ static void test_full(void **state) {
   assert_false(inbox_push(inbox, &event)); /* the taken event's text is still in use */
   assert_int_equal(inbox_take(inbox, &taken, 1, 0), 1);
   assert_true(inbox_push(inbox, &event));
+  inbox_signal(&producer);
   inbox_abandon(inbox);
   for (int i = 0; i < 1000; i++) assert_true(inbox_push(inbox, &event)); /* swallowed */
   inbox_drop(inbox);
