@@ -11,8 +11,8 @@
  *
  * Every function may be called from any thread, but an inbox has one consumer at a time. Functions that fail return
  * false, NULL or 0 and fill *error with a sentence. Each struct of options starts with its size, set by its _init
- * (which is inline, so that it is the size that the program was compiled with): programs compiled against an older
- * header keep working. examples/embed.c is a whole program. What is done with a model before
+ * (which is inline, as spate_inbox_take is, so that it is the size that the program was compiled with): programs
+ * compiled against an older header keep working. examples/embed.c is a whole program. What is done with a model before
  * and beside serving (build, inspect, tokenize, bench) is in spate_tools.h, which this header includes. */
 #ifndef SPATE_H
 #define SPATE_H
@@ -203,6 +203,8 @@ typedef struct {
                                     there are no more); valid as text is. PROMPT: of the prompt's tokens; the first
                                                     follows nothing and has NaN */
   int answer;                    /* whose text it is, 0 to n − 1 */
+  int stop_string;    /* SPATE_FINISH_STOP: index in the request's stop of the string that ended it; −1: none did */
+  int32_t stop_token; /* the one of its stop_token_ids that did; −1: none, as when the model ended by itself */
 } spate_event;
 
 /* Copies the request and queues it. The id is never 0 and never used again; its events go to the inbox, ending with a
@@ -220,9 +222,14 @@ SPATE_API void spate_inbox_free(spate_inbox *inbox);
 /* Readable (poll, epoll) while events wait. */
 SPATE_API int spate_inbox_descriptor(const spate_inbox *inbox);
 
+/* spate_inbox_take below, for events of which each is event_size bytes: those of the header it was compiled with. */
+SPATE_API int spate_inbox_take_sized(spate_inbox *inbox, void *events, size_t event_size, int max, int timeout_ms);
+
 /* Takes up to max events; waits up to timeout_ms for the first (0: not at all, −1: for ever). Returns how many. An
  * inbox that is not emptied pauses its own sequences only. */
-SPATE_API int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeout_ms);
+static inline int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeout_ms) {
+  return spate_inbox_take_sized(inbox, events, sizeof *events, max, timeout_ms);
+}
 
 /* The bytes that a token stands for, perhaps part of a character, while the engine is open; empty for an id that has
  * none or is out of range. Not NUL-terminated. */

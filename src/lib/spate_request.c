@@ -190,14 +190,19 @@ static spate_event event_export(const struct inbox_event *event) {
                        .code = (spate_code)event->code,
                        .n_logprobs = event->n_logprob,
                        .top_logprobs = event->n_top,
-                       .logprobs = (const spate_logprob *)event->logprobs};
+                       .logprobs = (const spate_logprob *)event->logprobs,
+                       .stop_string = event->stop_string,
+                       .stop_token = event->stop_token};
 }
 
-int spate_inbox_take(spate_inbox *inbox, spate_event *events, int max, int timeout_ms) {
+int spate_inbox_take_sized(spate_inbox *inbox, void *events, size_t event_size, int max, int timeout_ms) {
   enum { TAKE_AT_ONCE = 64 };
   struct inbox_event taken[TAKE_AT_ONCE];
   int count = inbox_take(inbox->inbox, taken, max < TAKE_AT_ONCE ? max : TAKE_AT_ONCE, timeout_ms);
-  for (int i = 0; i < count; i++) events[i] = event_export(&taken[i]);
+  for (int i = 0; i < count; i++) {
+    spate_event event = event_export(&taken[i]);
+    memcpy((char *)events + event_size * (size_t)i, &event, event_size < sizeof event ? event_size : sizeof event);
+  }
   return count;
 }
 

@@ -50,6 +50,7 @@ void generation_accept(struct generation *g, int32_t token, float logprob, const
   g->last_token = token;
   if (r->want_logprob) logprobs_keep(g, token, logprob, top);
   bool stopped = (!is_end || r->show_stop) && text_add(g, token);
+  if (is_end && !stopped && rules_is_stop(r->rules, r->n_stop_token, token)) g->stop_token = token;
   if (stopped || is_end)
     generation_end(g, FINISH_STOP);
   else if (g->generated == r->max_tokens)
@@ -107,6 +108,8 @@ bool generation_deliver(struct generation *g) {
                               .cached = r->generation[0].sequence.n_cached,
                               .n_logprob = g->n_logprob,
                               .n_top = r->n_top,
+                              .stop_string = g->stop.found,
+                              .stop_token = g->stop_token,
                               .logprobs = g->logprobs,
                               .text = slice_make(g->text, g->n_text)};
   if (!inbox_push(r->inbox, &event)) return false;

@@ -27,6 +27,7 @@ struct generation {
   bool ended;     /* no more tokens; the last event may still be on its way */
   bool over;      /* the last event is told, or another has spoken for the whole request */
   enum finish_reason finish;
+  int32_t stop_token; /* of the request's stop tokens, the one that ended it; −1: none */
   size_t n_text;
   uint8_t text[GENERATION_TEXT_MAX];
   int32_t n_logprob; /* tokens whose log-probabilities wait: each the token's, then those of the likeliest */

@@ -178,8 +178,10 @@ struct logit_rules *rules_compile(const struct rule_params *params, const struct
   return rules;
 }
 
-bool rules_is_end(const struct logit_rules *rules, int32_t token) {
-  for (int i = 0; i < rules->n_end; i++)
+bool rules_is_end(const struct logit_rules *rules, int32_t token) { return rules_is_stop(rules, rules->n_end, token); }
+
+bool rules_is_stop(const struct logit_rules *rules, int32_t n_stop_token, int32_t token) {
+  for (int i = rules->n_end - n_stop_token; i < rules->n_end; i++)
     if (rules->end[i] == token) return true;
   return false;
 }

@@ -29,6 +29,9 @@ struct logit_rules *rules_compile(const struct rule_params *params, const struct
 /* Does the token end the sequence? */
 bool rules_is_end(const struct logit_rules *rules, int32_t token);
 
+/* Is it among the n_stop_token that the request added to the model's own ends? They are the last of the rules' ends. */
+bool rules_is_stop(const struct logit_rules *rules, int32_t n_stop_token, int32_t token);
+
 /* Bytes that rules_compile may take, for the request's charge. */
 size_t rules_charge(const struct rule_params *params);
 

@@ -22,6 +22,8 @@ struct inbox_event {
   int32_t token;                     /* the last the text came from; −1: none */
   int32_t generated, prompt, cached; /* tokens */
   int32_t n_logprob, n_top;
+  int32_t stop_string;                  /* index of the request's stop string that ended it; −1: none */
+  int32_t stop_token;                   /* its stop token that did; −1: none */
   const struct token_logprob *logprobs; /* [n_logprob][1 + n_top]: a token's own (PROMPT: those of the prompt's tokens,
                                            of which the first has NaN), then those of the likeliest */
   struct slice text;                    /* this and logprobs, when taken: valid until the next take */

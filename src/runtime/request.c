@@ -34,7 +34,7 @@ static void generation_init(struct request *r, int index, const struct request_p
   struct generation *g = &r->generation[index];
   g->request = r;
   g->index = index;
-  g->last_token = -1;
+  g->last_token = g->stop_token = -1;
   g->stop = *stop;
   g->sequence = (struct sequence){.priority = params->priority,
                                   .tenant = params->tenant,
@@ -50,6 +50,7 @@ static void params_keep(struct request *r, const struct request_params *params) 
   r->chat = params->chat;
   r->max_tokens = params->max_tokens;
   r->show_stop = params->show_stop;
+  r->n_stop_token = params->rules.n_stop_token;
   r->want_logprob = params->sampling.want_logprob;
   r->n_top = params->sampling.n_top;
   r->n_answer = params->n_answer;

@@ -48,6 +48,7 @@ struct request {
   bool chat;
   int32_t max_tokens;
   struct logit_rules *rules; /* owned */
+  int32_t n_stop_token;      /* of its ends, those that the request asked for */
   bool show_stop;
   bool want_logprob;  /* of the answers' tokens, */
   int32_t n_top;      /* and so many likeliest */

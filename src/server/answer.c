@@ -18,7 +18,7 @@ struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int 
   answer->http_id = http_id;
   answer->n_choice = n_choice;
   for (int i = 0; i < n_choice; i++) {
-    answer->choice[i] = (struct choice){.answer = answer, .index = i};
+    answer->choice[i] = (struct choice){.answer = answer, .index = i, .stop_string = -1, .stop_token = -1};
     buffer_init(&answer->choice[i].text, LIMIT_RESPONSE_BYTES);
     buffer_init(&answer->choice[i].logprobs, LIMIT_RESPONSE_BYTES);
     buffer_init(&answer->choice[i].prompt_logprobs, LIMIT_RESPONSE_BYTES);
@@ -33,6 +33,7 @@ void answer_free(struct answer *answer) {
     buffer_release(&answer->choice[i].logprobs);
     buffer_release(&answer->choice[i].prompt_logprobs);
   }
+  json_decref(answer->facts.stop);
   free(answer);
 }
 
@@ -45,6 +46,19 @@ struct answer_usage answer_usage_of(const struct answer *answer) {
     usage.cached_tokens += answer->choice[i].cached_tokens;
   }
   return usage;
+}
+
+void answer_write_stop_reason(struct buffer *out, const struct choice *choice) {
+  const json_t *stop = choice->answer->facts.stop;
+  const json_t *string = json_is_array(stop) ? json_array_get(stop, (size_t)choice->stop_string) : stop;
+  bool stopped = choice->finish == SPATE_FINISH_STOP;
+  buffer_text(out, ",\"stop_reason\":");
+  if (stopped && choice->stop_string >= 0)
+    json_write_string(out, json_slice(string));
+  else if (stopped && choice->stop_token >= 0)
+    buffer_print(out, "%d", choice->stop_token);
+  else
+    buffer_text(out, "null");
 }
 
 /* --- streams ----------------------------------------------------------------------------------------------------- */
@@ -152,6 +166,8 @@ enum answer_progress answer_take(struct choice *choice, struct http_request *req
   if (event->kind == SPATE_FAILED) return take_failure(answer, request, event);
   bool overflows = !answer->overflowed && !event_keep(choice, event);
   choice->finish = event->finish;
+  choice->stop_string = event->stop_string;
+  choice->stop_token = event->stop_token;
   choice->prompt_tokens = event->prompt_tokens;
   choice->cached_tokens = event->cached_tokens;
   choice->generated_tokens = event->generated_tokens;

@@ -5,6 +5,7 @@
 #define SPATE_SERVER_ANSWER_FORM_H
 
 #include "base/buffer.h"
+#include "base/json.h"
 #include "spate.h"
 
 struct answer;
@@ -24,6 +25,8 @@ struct choice {
   struct buffer
       prompt_logprobs; /* in the first of a prompt's choices: [tokens of the prompt][1 + top_prompt_logprobs] */
   spate_finish finish;
+  int stop_string;    /* of facts.stop, the one that ended it; −1: none */
+  int32_t stop_token; /* −1: none */
   int prompt_tokens, cached_tokens, generated_tokens;
 };
 
@@ -51,7 +54,8 @@ struct answer_facts {
   bool prompt_logprobs; /* were asked for; with echo they go with those of the text */
   int top_prompt_logprobs;
   bool echo, include_usage;
-  int n; /* choices for each prompt, which is counted once */
+  int n;        /* choices for each prompt, which is counted once */
+  json_t *stop; /* as the client sent it: a string or a list of them; owned by the answer; NULL: none */
 };
 
 struct answer {
@@ -76,5 +80,8 @@ struct answer_usage {
 };
 
 struct answer_usage answer_usage_of(const struct answer *answer);
+
+/* ,"stop_reason": the stop string or the id of the stop token that ended the choice; null when neither did. */
+void answer_write_stop_reason(struct buffer *out, const struct choice *choice);
 
 #endif

@@ -40,7 +40,8 @@ static struct answer_facts facts_make(const struct server *server, const struct 
                                .top_prompt_logprobs = wanted->engine.top_prompt_logprobs,
                                .echo = wanted->echo,
                                .include_usage = wanted->include_usage,
-                               .n = wanted->n};
+                               .n = wanted->n,
+                               .stop = json_incref(json_object_get(wanted->json, "stop"))};
   snprintf(facts.id, sizeof facts.id, "%s-%08x%016llx", wanted->kind == REQUEST_CHAT ? "chatcmpl" : "cmpl",
            server->nonce, (unsigned long long)request->id);
   return facts;

@@ -17,6 +17,7 @@ static void write_end(struct buffer *out, const struct choice *choice) {
                ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"prompt_tokens_details\":{\"cached_tokens\":"
                "%d}},\"finish_reason\":\"%s\"",
                choice->prompt_tokens, choice->generated_tokens, choice->cached_tokens, reason[choice->finish]);
+  answer_write_stop_reason(out, choice);
 }
 
 /* The start of every object. */

@@ -19,10 +19,12 @@ void openai_write_finish(struct buffer *out, const struct choice *choice) {
                                        [SPATE_FINISH_STOP] = "stop",
                                        [SPATE_FINISH_LENGTH] = "length",
                                        [SPATE_FINISH_CANCELLED] = "abort"};
-  if (choice->ended)
-    buffer_print(out, "\"finish_reason\":\"%s\"", reason[choice->finish]);
-  else
+  if (!choice->ended) {
     buffer_text(out, "\"finish_reason\":null");
+    return;
+  }
+  buffer_print(out, "\"finish_reason\":\"%s\"", reason[choice->finish]);
+  answer_write_stop_reason(out, choice);
 }
 
 void openai_write_usage(struct buffer *out, const struct answer *answer) {

@@ -149,11 +149,13 @@ static const char answer_schemas[] =
     "\"logprobs\":{\"$ref\":\"#/components/schemas/Logprobs\"},"
     "\"prompt_logprobs\":{\"$ref\":\"#/components/schemas/Logprobs\"},"
     "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},"
-    "\"finish_reason\":{\"enum\":[\"stop\",\"length\",\"cancelled\"]}}},"
+    "\"finish_reason\":{\"enum\":[\"stop\",\"length\",\"cancelled\"]},"
+    "\"stop_reason\":{\"type\":[\"string\",\"integer\",\"null\"]}}},"
     "\"GeneratePiece\":{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\",\"description\":\"New "
     "text.\"},\"logprobs\":{\"$ref\":\"#/components/schemas/"
     "Logprobs\"},\"finished\":{\"type\":\"boolean\"},\"generated_tokens\":{\"type\":\"integer\"},"
     "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},\"finish_reason\":{\"type\":\"string\"},"
+    "\"stop_reason\":{\"type\":[\"string\",\"integer\",\"null\"]},"
     "\"error\":{\"type\":\"string\"}}},"
     "\"Error\":{\"type\":\"object\",\"properties\":{\"error\":{\"type\":[\"string\",\"object\"]}}}";
 

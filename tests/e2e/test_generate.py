@@ -13,7 +13,7 @@ class Generate(spate_server.ServerCase):
 
     def test_whole(self):
         answer = self.server.generate(**self.WANTED)
-        self.assertEqual(set(answer), {"text", "usage", "finish_reason"})
+        self.assertEqual(set(answer), {"text", "usage", "finish_reason", "stop_reason"})
         self.assertEqual(answer["usage"]["completion_tokens"], 24)
         self.assertGreater(answer["usage"]["prompt_tokens"], 0)
         self.assertEqual(answer["finish_reason"], "length")
@@ -42,7 +42,8 @@ class Generate(spate_server.ServerCase):
         for form in (stop, ["\x01never\x01", stop]):
             answer = self.server.generate(**(self.WANTED | {"stop": form}))
             self.assertEqual(answer["text"], plain[:plain.index(stop)])
-            self.assertEqual(answer["finish_reason"], "stop")
+            self.assertEqual((answer["finish_reason"], answer["stop_reason"]), ("stop", stop))
+        self.assertIsNone(self.server.generate(**self.WANTED)["stop_reason"])
 
     def test_logprobs(self):
         """Of each token; the same in a stream; the greedy token is the likeliest."""
@@ -71,6 +72,7 @@ class Generate(spate_server.ServerCase):
                 self.assertEqual(set(ruled), {65})
         answer = self.server.generate(**(greedy | {"stop_token_ids": [ids[5]]}))
         self.assertEqual((answer["finish_reason"], len(answer["logprobs"])), ("stop", ids.index(ids[5]) + 1))
+        self.assertEqual(answer["stop_reason"], ids[5])
         answer = self.server.generate(**(greedy | {"stop_token_ids": [ids[5]], "min_tokens": 24}))
         self.assertEqual(answer["usage"]["completion_tokens"], 24)
         self.assertNotIn(ids[5], [token["id"] for token in answer["logprobs"]])

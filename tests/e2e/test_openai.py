@@ -40,13 +40,31 @@ class OpenAI(spate_server.EngineCase):
         native = self.server.generate(prompt="Once upon", max_tokens=12, seed=5)
         whole = self.answer("/v1/completions", model="tiny", prompt="Once upon", max_tokens=12, seed=5)
         self.assertEqual((whole["object"], whole["model"]), ("text_completion", "tiny"))
-        self.assertEqual(whole["choices"], [{"index": 0, "text": native["text"], "logprobs": None, "finish_reason": "length"}])
+        self.assertEqual(whole["choices"], [{"index": 0, "text": native["text"], "logprobs": None, "finish_reason": "length",
+                                             "stop_reason": None}])
         usage = whole["usage"]
         self.assertEqual(usage["total_tokens"], usage["prompt_tokens"] + 12)
         pieces = self.stream("/v1/completions", prompt="Once upon", max_tokens=12, seed=5)
         self.assertEqual("".join(p["choices"][0]["text"] for p in pieces), native["text"])
         self.assertEqual([p["choices"][0]["finish_reason"] for p in pieces][-1], "length")
         self.assertEqual(self.answer("/v1/completions", prompt="a")["usage"]["completion_tokens"], 16)
+
+    def test_stop_reason(self):
+        """The string or the token that ended each choice, whole and in the last piece of a stream."""
+        for path, start in (("/v1/completions", {"prompt": ["Once", "upon a"]}),
+                            ("/v1/chat/completions", {"messages": CHAT})):
+            start = start | {"max_tokens": 12, "temperature": 0}
+            text_of = lambda choice: choice["text"] if "text" in choice else choice["message"]["content"]
+            stops = [text_of(choice)[3:5] for choice in self.answer(path, **start)["choices"]]
+            choices = self.answer(path, stop=["\x01never", *stops], **start)["choices"]
+            self.assertEqual([choice["finish_reason"] for choice in choices], ["stop"] * len(stops))
+            for choice in choices:
+                self.assertIn(choice["stop_reason"], stops)
+            last = {p["choices"][0]["index"]: p["choices"][0] for p in self.stream(path, stop=stops, **start)}
+            self.assertEqual([last[i]["stop_reason"] for i in range(len(stops))], [c["stop_reason"] for c in choices])
+        greedy = self.server.generate(prompt="Once", max_tokens=4, temperature=0, logprobs=True)["logprobs"]
+        stopped = self.answer("/v1/completions", prompt="Once", temperature=0, stop_token_ids=[greedy[0]["id"]])
+        self.assertEqual(stopped["choices"][0]["stop_reason"], greedy[0]["id"])
 
     def test_prompts_of_every_kind(self):
         ids = [self.token_ids(text) for text in ("Once", "upon a")]

@@ -103,6 +103,35 @@ static void test_short_answers(void **state) {
   assert_int_equal(request.n_stop, 0x78787878);
 }
 
+/* An older program's events are shorter: each is where that program looks for it, and nothing lies between them. */
+static void test_short_events(void **state) {
+  (void)state;
+  enum { OLD = offsetof(spate_event, stop_string), REQUESTS = 3 };
+  spate_error error = {0};
+  spate_request request;
+  spate_inbox *inbox = spate_inbox_new(engine, &error);
+  uint64_t id[REQUESTS];
+  spate_request_init(engine, &request);
+  request.prompt = "short";
+  request.prompt_size = 5;
+  request.max_tokens = 1;
+  for (int i = 0; i < REQUESTS; i++)
+    if (!(id[i] = spate_submit(engine, inbox, &request, &error))) fail_msg("%s", error.text);
+  for (int seen = 0; seen < REQUESTS;) {
+    uint8_t *events = calloc(REQUESTS, OLD); /* exactly as large as they are: a sanitizer sees one byte more */
+    int count = spate_inbox_take_sized(inbox, events, OLD, REQUESTS, -1);
+    for (int i = 0; i < count; i++) {
+      spate_event event;
+      memcpy(&event, events + (size_t)i * OLD, OLD);
+      assert_int_equal(event.id, id[seen++]);
+      assert_int_equal(event.kind, SPATE_DONE);
+      assert_int_equal(event.generated_tokens, 1);
+    }
+    free(events);
+  }
+  spate_inbox_free(inbox);
+}
+
 static void sentence_check(const char *name, size_t size, size_t known, const spate_error *error) {
   char sentence[256];
   snprintf(sentence, sizeof sentence,
@@ -184,9 +213,9 @@ static void test_no_logits(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_short_open),    cmocka_unit_test(test_short_build), cmocka_unit_test(test_short_request),
-      cmocka_unit_test(test_short_answers), cmocka_unit_test(test_wrong_sizes), cmocka_unit_test(test_arrays),
-      cmocka_unit_test(test_no_logits),
+      cmocka_unit_test(test_short_open),    cmocka_unit_test(test_short_build),  cmocka_unit_test(test_short_request),
+      cmocka_unit_test(test_short_answers), cmocka_unit_test(test_wrong_sizes),  cmocka_unit_test(test_arrays),
+      cmocka_unit_test(test_no_logits),     cmocka_unit_test(test_short_events),
   };
   engine_path_make();
   int failed = cmocka_run_group_tests(tests, setup, teardown);

@@ -139,6 +139,11 @@ static void test_endings(void **state) {
     assert_int_equal(answer.last.kind, INBOX_DONE);
     assert_int_equal(answer.last.finish, endings[i].finish);
     assert_int_equal(answer.last.generated, endings[i].generated);
+    if (endings[i].finish == FINISH_STOP) {
+      bool by_token = endings[i].stop_token != 0;
+      assert_int_equal(answer.last.stop_token, by_token ? endings[i].stop_token : -1);
+      assert_int_equal(answer.last.stop_string, by_token || endings[i].end_index >= 0 ? -1 : 0);
+    }
     assert_int_equal(answer.last.prompt, 6);
   }
   runtime_inbox_close(f->runtime, inbox);

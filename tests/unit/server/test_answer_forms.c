@@ -63,7 +63,8 @@ static void end_check(struct answer *answer, bool fails, const char *expected) {
 static void test_generate(void **state) {
   (void)state;
   whole_check(answer_make(&generate_whole, 1, ONE("a \"b\"\n\x1b\xff"), true),
-              "{\"text\":\"a \\\"b\\\"\\n\\u001b\xEF\xBF\xBD\"," USAGE ",\"finish_reason\":\"length\"}");
+              "{\"text\":\"a \\\"b\\\"\\n\\u001b\xEF\xBF\xBD\"," USAGE
+              ",\"finish_reason\":\"length\",\"stop_reason\":null}");
   struct answer *answer = answer_make(&generate_sse, 1, ONE("a\r\n\nb"), false);
   piece_check(answer, 0, "data: {\"text\":\"a\\r\\n\\nb\",\"finished\":false,\"generated_tokens\":2}\n\n");
   end_check(answer, true, "data: {\"text\":\"\",\"finished\":true,\"generated_tokens\":2,\"error\":\"Why.\"}\n\n");
@@ -73,7 +74,8 @@ static void test_generate(void **state) {
   answer->choice[0].ended = true;
   buffer_clear(&answer->choice[0].text);
   piece_check(answer, 0,
-              "{\"text\":\"\",\"finished\":true,\"generated_tokens\":2," USAGE ",\"finish_reason\":\"length\"}\n");
+              "{\"text\":\"\",\"finished\":true,\"generated_tokens\":2," USAGE
+              ",\"finish_reason\":\"length\",\"stop_reason\":null}\n");
   end_check(answer, true, "{\"text\":\"\",\"finished\":true,\"generated_tokens\":2,\"error\":\"Why.\"}\n");
   answer_free(answer);
 }
@@ -85,12 +87,12 @@ static void test_generate(void **state) {
 
 static void test_completion(void **state) {
   (void)state;
-  whole_check(answer_make(&completion_whole, 2, (const char *const[]){"a", "b"}, true),
-              HEAD("text_completion") VERSION ",\"choices\":[{\"index\":0,\"text\":\"a\",\"logprobs\":null,"
-                                              "\"finish_reason\":\"length\"},{\"index\":1,\"text\":\"b\","
-                                              "\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{"
-                                              "\"prompt_tokens\":6,\"completion_tokens\":4,\"total_tokens\":10,"
-                                              "\"prompt_tokens_details\":{\"cached_tokens\":1}}}");
+  whole_check(answer_make(&completion_whole, 2, (const char *const[]){"a", "b"}, true), HEAD("text_completion") VERSION
+              ",\"choices\":[{\"index\":0,\"text\":\"a\",\"logprobs\":null,"
+              "\"finish_reason\":\"length\",\"stop_reason\":null},{\"index\":1,\"text\":\"b\","
+              "\"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":null}],\"usage\":{"
+              "\"prompt_tokens\":6,\"completion_tokens\":4,\"total_tokens\":10,"
+              "\"prompt_tokens_details\":{\"cached_tokens\":1}}}");
   struct answer *answer = answer_make(&completion_stream, 1, ONE("a"), false);
   piece_check(answer, 0,
               "data: " HEAD("text_completion") VERSION ",\"choices\":[{\"index\":0,\"text\":\"a\",\"logprobs\":null,"
@@ -104,12 +106,12 @@ static void test_completion(void **state) {
 
 static void test_chat(void **state) {
   (void)state;
-  whole_check(answer_make(&chat_whole, 1, ONE("a"), true),
-              HEAD("chat.completion") VERSION ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
-                                              "\"content\":\"a\",\"refusal\":null},\"logprobs\":null,"
-                                              "\"finish_reason\":\"length\"}],\"usage\":{\"prompt_tokens\":3,"
-                                              "\"completion_tokens\":2,\"total_tokens\":5,"
-                                              "\"prompt_tokens_details\":{\"cached_tokens\":0}}}");
+  whole_check(answer_make(&chat_whole, 1, ONE("a"), true), HEAD("chat.completion") VERSION
+              ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+              "\"content\":\"a\",\"refusal\":null},\"logprobs\":null,"
+              "\"finish_reason\":\"length\",\"stop_reason\":null}],\"usage\":{\"prompt_tokens\":3,"
+              "\"completion_tokens\":2,\"total_tokens\":5,"
+              "\"prompt_tokens_details\":{\"cached_tokens\":0}}}");
   struct answer *answer = answer_make(&chat_stream, 1, ONE("a"), false);
   answer->facts.include_usage = true;
   piece_check(answer, 0,
@@ -120,12 +122,44 @@ static void test_chat(void **state) {
   piece_check(answer, 0,
               "data: " HEAD("chat.completion.chunk") VERSION
               ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"logprobs\":null,"
-              "\"finish_reason\":\"length\"}],\"usage\":null}\n\n");
+              "\"finish_reason\":\"length\",\"stop_reason\":null}],\"usage\":null}\n\n");
   end_check(answer, false,
             "data: " HEAD("chat.completion.chunk") VERSION
             ",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,"
             "\"total_tokens\":5,\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\ndata: [DONE]\n\n");
   answer_free(answer);
+}
+
+/* What ended a choice: a string of the list or the only one, a token, or neither. */
+static void test_stop_reason(void **state) {
+  (void)state;
+  static const struct {
+    const char *stop;
+    spate_finish finish;
+    int stop_string, stop_token;
+    const char *expected;
+  } cases[] = {
+      {"[\"a\",\"b\\n\"]", SPATE_FINISH_STOP, 1, -1, ",\"stop_reason\":\"b\\n\""},
+      {"\"a\"", SPATE_FINISH_STOP, 0, -1, ",\"stop_reason\":\"a\""},
+      {"\"a\"", SPATE_FINISH_STOP, -1, 7, ",\"stop_reason\":7"},
+      {"null", SPATE_FINISH_STOP, -1, 0, ",\"stop_reason\":0"},
+      {"\"a\"", SPATE_FINISH_STOP, -1, -1, ",\"stop_reason\":null"},
+      {"\"a\"", SPATE_FINISH_LENGTH, 0, -1, ",\"stop_reason\":null"}, /* complete in the bytes held back at the end */
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct answer *answer = answer_make(&generate_whole, 1, ONE("x"), true);
+    answer->facts.stop = json_loads(cases[i].stop, JSON_DECODE_ANY, NULL);
+    answer->choice[0].finish = cases[i].finish;
+    answer->choice[0].stop_string = cases[i].stop_string;
+    answer->choice[0].stop_token = cases[i].stop_token;
+    struct buffer out;
+    buffer_init(&out, 4096);
+    answer_write_stop_reason(&out, &answer->choice[0]);
+    buffer_append(&out, "", 1);
+    assert_string_equal(out.data, cases[i].expected);
+    buffer_release(&out);
+    answer_free(answer);
+  }
 }
 
 /* A full buffer is marked, so that the answer is refused. */
@@ -142,6 +176,7 @@ static void test_no_room(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_generate), cmocka_unit_test(test_completion),
-                                     cmocka_unit_test(test_chat), cmocka_unit_test(test_no_room)};
+                                     cmocka_unit_test(test_chat), cmocka_unit_test(test_stop_reason),
+                                     cmocka_unit_test(test_no_room)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
