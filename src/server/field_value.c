@@ -186,6 +186,7 @@ bool field_store(struct generate_request *request, const struct request_field *f
   case FIELD_NAME: return store_name(field, place, value);
   case FIELD_STREAM_OPTIONS: return store_stream_options(request, value);
   case FIELD_FORMAT: return format_is_text(value);
+  case FIELD_VARIABLES: return json_is_object(value);
   case FIELD_BOOL: return store_bool(place, value);
   case FIELD_INT: return store_int(field, place, value);
   case FIELD_FLOAT: return store_float(field, place, value);

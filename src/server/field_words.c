@@ -47,17 +47,25 @@ static void expect_range(const struct request_field *field, struct buffer *out) 
   json_write_number(out, field->max);
 }
 
+/* Of types that are always the same. */
+static const char *const type_words[] = {
+    [FIELD_PROMPT] = "a string",
+    [FIELD_MESSAGES] = "a list of objects, at least one",
+    [FIELD_STREAM_OPTIONS] = "an object whose include_usage is true or false",
+    [FIELD_FORMAT] = "an object whose type is \"text\"; nothing else exists yet",
+    [FIELD_VARIABLES] = "an object",
+    [FIELD_EARLY] = "true, false or \"never\"",
+    [FIELD_BOOL] = "true or false",
+    [FIELD_ONE] = "1: more does not exist yet",
+    [FIELD_LATER] = "nothing",
+};
+
 void request_field_expect(const struct request_field *field, struct buffer *out) {
   switch (field->type) {
-  case FIELD_PROMPT: buffer_text(out, "a string"); break;
   case FIELD_PROMPTS:
     buffer_print(out, "a string, a list of token ids, or a list of 1 to %d strings or such lists", (int)field->max);
     break;
-  case FIELD_MESSAGES: buffer_text(out, "a list of objects, at least one"); break;
   case FIELD_NAME: buffer_print(out, "a string of 1 to %d bytes without U+0000", (int)field->max); break;
-  case FIELD_STREAM_OPTIONS: buffer_text(out, "an object whose include_usage is true or false"); break;
-  case FIELD_FORMAT: buffer_text(out, "an object whose type is \"text\"; nothing else exists yet"); break;
-  case FIELD_BOOL: buffer_text(out, "true or false"); break;
   case FIELD_INT:
     buffer_text(out, "a whole number");
     expect_range(field, out);
@@ -76,8 +84,6 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
     buffer_print(out, "an object of up to %d token ids, each with a number from -%d to %d", (int)field->max,
                  LIMIT_LOGIT_BIAS, LIMIT_LOGIT_BIAS);
     break;
-  case FIELD_EARLY: buffer_text(out, "true, false or \"never\""); break;
-  case FIELD_ONE: buffer_text(out, "1: more does not exist yet"); break;
-  case FIELD_LATER: buffer_text(out, "nothing"); break;
+  default: buffer_text(out, type_words[field->type]); break;
   }
 }

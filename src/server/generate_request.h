@@ -23,9 +23,10 @@ struct generate_request {
   const char *model;             /* as the client named it; NULL: it did not */
   struct request_prompt *prompt; /* [n_prompt] of a completion, in lists */
   int n_prompt;
-  int n;                   /* choices for each prompt */
-  int completion_logprobs; /* the number that completions ask with; −1: none */
-  int prompt_logprobs;     /* the same for prompts */
+  int n;                      /* choices for each prompt */
+  int completion_logprobs;    /* the number that completions ask with; −1: none */
+  int prompt_logprobs;        /* the same for prompts */
+  bool add_generation_prompt; /* checked here; the template reads the body */
   bool echo, has_stream_options, include_usage;
   int n_ignored;     /* fields that do not exist */
   const char *param; /* the field that a sentence is about; NULL: none */

@@ -38,6 +38,7 @@ static const char *const list_schemas[] = {
                      "\"additionalProperties\":{\"type\":\"number\",\"minimum\":-100,\"maximum\":100}",
     [FIELD_STREAM_OPTIONS] = "\"type\":\"object\",\"properties\":{\"include_usage\":{\"type\":\"boolean\"}}",
     [FIELD_FORMAT] = "\"type\":\"object\",\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"text\"}}",
+    [FIELD_VARIABLES] = "\"type\":\"object\"",
 };
 _Static_assert(LIMIT_LOGIT_BIAS == 100, "the schema above names the limit");
 

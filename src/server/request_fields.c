@@ -306,6 +306,17 @@ static const struct request_field fields[] = {
      .type = FIELD_FORMAT,
      .fallback = "{\"type\": \"text\"}",
      .description = "The kind of text to generate; only text exists yet."},
+    {.name = "add_generation_prompt",
+     .kinds = REQUEST_CHAT,
+     .type = FIELD_BOOL,
+     .offset = AT(add_generation_prompt),
+     .fallback = "true",
+     .description = "The template begins the answer after the messages."},
+    {.name = "chat_template_kwargs",
+     .kinds = REQUEST_CHAT,
+     .type = FIELD_VARIABLES,
+     .fallback = "none",
+     .description = "Variables of the template, such as enable_thinking."},
     {.name = "tools",
      .kinds = REQUEST_CHAT,
      .type = FIELD_LATER,
@@ -336,6 +347,8 @@ static const struct request_field fields[] = {
 enum { N_FIELD = sizeof fields / sizeof *fields };
 _Static_assert(N_FIELD <= 64, "a request notes its fields in 64 bits");
 _Static_assert(LIMIT_BEAMS == 16, "a description above names the limit");
+
+_Static_assert(N_FIELD <= 64, "a reader notes in 64 bits which fields were there");
 
 const struct request_field *request_fields(int *n) {
   *n = N_FIELD;

@@ -25,6 +25,7 @@ enum field_type {
   FIELD_BIASES,         /* an object of up to max token ids, as strings, each with a number from -100 to 100 */
   FIELD_EARLY,          /* engine.early_stopping: a boolean or "never" */
   FIELD_ONE,            /* a number that can only be 1 until more than one of something exists; nothing is stored */
+  FIELD_VARIABLES,      /* an object that the template reads in the body */
   FIELD_LATER,          /* known from other servers, refused here: the description says why */
 };
 

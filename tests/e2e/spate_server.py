@@ -46,7 +46,7 @@ class Engine:
         (model / "config.json").write_text(json.dumps(config))
         tokenizer = (model / "tokenizer.json").read_text()
         (model / "tokenizer.json").write_text(tokenizer.replace("</s>", "<never>"))
-        template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+        template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ note }}{% if add_generation_prompt %}assistant:{% endif %}"
         (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
         self.path = self.folder / "tiny.spate"
         command = [SPATE, "build", model, "-o", self.path, "--max-seq-len", str(self.MAX_SEQ_LEN), *options]

@@ -137,6 +137,14 @@ class OpenAI(spate_server.EngineCase):
             self.assertEqual(chat["choices"][0]["message"]["content"], raw["choices"][0]["text"])
             self.assertEqual(chat["usage"]["prompt_tokens"], len(tokens))
 
+    def test_template_fields(self):
+        """What goes to the template changes the prompt: the generation prompt, and variables of its own."""
+        count = lambda **fields: self.answer("/v1/chat/completions", messages=CHAT, max_tokens=1, **fields)["usage"]["prompt_tokens"]
+        plain, without = count(), count(add_generation_prompt=False)
+        self.assertEqual(plain - without, len(self.token_ids("assistant:")))
+        self.assertEqual(count(add_generation_prompt=True, chat_template_kwargs={}), plain)
+        self.assertEqual(count(chat_template_kwargs={"note": "ab"}) - plain, len(self.token_ids("ab")))
+
     def test_chat_logprobs(self):
         choice = self.answer("/v1/chat/completions", messages=CHAT, max_tokens=4, temperature=0, logprobs=True,
                              top_logprobs=3)["choices"][0]
@@ -182,6 +190,10 @@ class OpenAI(spate_server.EngineCase):
              "stream_options are for streams: set stream to true, or leave them out."),
             (chat, {"messages": user, "top_logprobs": 2}, 400, "top_logprobs",
              "top_logprobs is 2 and logprobs is not true: set both."),
+            (chat, {"messages": user, "add_generation_prompt": 1}, 400, "add_generation_prompt",
+             "add_generation_prompt is 1, expected true or false."),
+            (chat, {"messages": user, "chat_template_kwargs": []}, 400, "chat_template_kwargs",
+             "chat_template_kwargs is a list, expected an object."),
             (chat, {"messages": user, "response_format": {"type": "json_object"}}, 400, "response_format",
              'response_format is an object, expected an object whose type is "text"; nothing else exists yet.'),
             (chat, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, None,
@@ -201,7 +213,8 @@ class OpenAI(spate_server.EngineCase):
 
     def test_unknown_fields_are_counted(self):
         before = self.server.metric("http_ignored_fields_total")
-        self.answer("/v1/chat/completions", messages=CHAT, max_tokens=1, user="me", store=True, tools=None)
+        self.answer("/v1/chat/completions", messages=CHAT, max_tokens=1, user="me", store=True, tools=None,
+                    add_generation_prompt=True, chat_template_kwargs={"enable_thinking": False})
         self.assertEqual(self.server.metric("http_ignored_fields_total"), before + 2)
 
     def test_cached_tokens(self):
