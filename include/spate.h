@@ -77,10 +77,12 @@ typedef struct {
   int max_queue;                    /* waiting requests, more are refused as busy; 0: 1024 */
   spate_progress progress;
   void *user;
-  const char *scheduler;  /* "continuous" (NULL), "dynamic" or "static" */
-  int batch_delay_ms;     /* in which a dynamic batch forms; 0: 10 */
-  bool no_block_reuse;    /* compute every prompt whole, whatever the KV cache holds (enable_block_reuse is false) */
-  double stall_timeout_s; /* work that waits so long without a step ending makes the engine unhealthy; 0: 60 */
+  const char *scheduler;    /* "continuous" (NULL), "dynamic" or "static" */
+  int batch_delay_ms;       /* in which a dynamic batch forms; 0: 10 */
+  bool no_block_reuse;      /* compute every prompt whole, whatever the KV cache holds (enable_block_reuse is false) */
+  double stall_timeout_s;   /* work that waits so long without a step ending makes the engine unhealthy; 0: 60 */
+  int64_t max_queue_tokens; /* of prompts and max_tokens of requests that have no token yet: more are refused as busy,
+                               unless nothing else waits; 0: 16 × max_batch_size × max_seq_len */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {

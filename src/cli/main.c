@@ -58,6 +58,7 @@ static void open_options_fill(const struct settings *s, const spate_build_option
   open->kv_cache_dtype = s->kv_cache_dtype;
   open->block_size = s->block_size;
   open->max_queue = s->max_queue;
+  open->max_queue_tokens = s->max_queue_tokens;
   open->scheduler = s->scheduler;
   open->batch_delay_ms = s->batch_delay_ms;
   open->no_block_reuse = s->no_block_reuse;

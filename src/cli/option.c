@@ -66,6 +66,8 @@ static const struct option options[] = {
      "where engines built from models are kept (default ~/.cache/spate)"},
     {"max-queue", 0, OPTION_INT, FOR_SERVE, PLAIN(max_queue), "N",
      "requests that may wait; more are answered 429 (default 1024)"},
+    {"max-queue-tokens", 0, OPTION_INT, FOR_SERVE, PLAIN(max_queue_tokens), "N",
+     "tokens of their prompts and answers; more are answered 429 (default 16 x max-batch-size x max-seq-len)"},
     {"stall-timeout", 0, OPTION_REAL, FOR_SERVE, PLAIN(stall_timeout), "SECONDS",
      "work that waits so long without a step ending makes /health answer 503 (default 60)"},
     {"scheduler", 0, OPTION_TEXT, FOR_SERVE, PLAIN(scheduler), "POLICY",

@@ -4,10 +4,11 @@
 #include "lib/public_options.h"
 #include "lib/spate_state.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DEFAULT_QUEUE = 1024, DEFAULT_BATCH_DELAY_MS = 10, DEFAULT_STALL_US = 60000000 };
+enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_BATCHES = 16, DEFAULT_BATCH_DELAY_MS = 10, DEFAULT_STALL_US = 60000000 };
 
 const char *spate_version(void) { return SPATE_VERSION; }
 
@@ -62,6 +63,14 @@ static bool policy_parse(const char *name, enum schedule_policy *policy, struct 
                             "scheduler is \"%s\", expected \"continuous\", \"dynamic\" or \"static\".", name);
 }
 
+/* By default several times what one full batch may take. */
+static bool queue_tokens_read(int64_t given, struct runtime_options *to, struct error *error) {
+  const struct limits *limits = &to->engine->limits;
+  if (given < 0) return error_set(error, ERROR_INVALID, "max_queue_tokens is %" PRId64 ", expected 0 or more.", given);
+  to->max_queue_tokens = given ? given : (int64_t)DEFAULT_QUEUE_BATCHES * limits->seats * limits->length;
+  return true;
+}
+
 /* What the runtime is told beyond the engine and its tokenizer. */
 static bool runtime_options_read(const spate_open_options *from, struct runtime_options *to, struct error *error) {
   if (from->max_queue < 0 || from->max_queue > LIMIT_QUEUE_REQUESTS)
@@ -76,7 +85,7 @@ static bool runtime_options_read(const spate_open_options *from, struct runtime_
     return error_set(error, ERROR_INVALID, "stall_timeout_s is %g, expected 0 to %d.", from->stall_timeout_s,
                      LIMIT_TIMEOUT_SECONDS);
   to->stall_us = from->stall_timeout_s > 0 ? (uint64_t)(from->stall_timeout_s * 1e6) : DEFAULT_STALL_US;
-  return policy_parse(from->scheduler, &to->policy, error);
+  return queue_tokens_read(from->max_queue_tokens, to, error) && policy_parse(from->scheduler, &to->policy, error);
 }
 
 static bool engine_start(struct spate_engine *engine, const spate_open_options *options, struct error *error) {

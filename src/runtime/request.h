@@ -41,7 +41,8 @@ struct request {
   uint64_t id;
   struct inbox *inbox; /* held */
   atomic_bool cancelled;
-  size_t charge; /* bytes counted against LIMIT_QUEUED_BYTES */
+  size_t charge;         /* bytes counted against LIMIT_QUEUED_BYTES */
+  int64_t queued_tokens; /* of prompt and answers, counted against max_queue_tokens until its first step's end */
 
   char *prompt; /* owned; freed once tokenized */
   size_t prompt_size;
@@ -78,6 +79,11 @@ void request_free(struct request *request);
 
 /* Bytes that request_new and request_set_tokens take, with a prompt of so many tokens at most, less rules' own. */
 size_t request_charge(const struct request_params *params, int32_t max_score, int32_t n_prompt);
+
+/* Tokens of the request with a prompt of so many, if each of its answers becomes as long as it may. */
+static inline int64_t request_tokens(const struct request *request, int32_t n_prompt) {
+  return n_prompt + (int64_t)request->max_tokens * request->n_generation;
+}
 
 /* Moves the prompt's ids into the sequences, with room for what will be generated. */
 bool request_set_tokens(struct request *request, const int32_t *tokens, int32_t count, struct error *error);

@@ -14,15 +14,20 @@ struct request_table {
   int32_t n_slot, n_free;
   uint64_t serial;
   size_t charged; /* bytes of all live requests */
+  int64_t max_queued_tokens;
+  _Atomic int64_t queued_tokens; /* of all live requests that have no token yet; grows under the lock alone */
 };
 
-bool request_table_init(struct request_table *table, int32_t n_slot);
+bool request_table_init(struct request_table *table, int32_t n_slot, int64_t max_queued_tokens);
 void request_table_release(struct request_table *table);
 
-/* Gives the request its id and counts its bytes; ERROR_BUSY when there are too many requests or bytes,
- * ERROR_LIMIT when there would be even if it were alone. */
+/* Gives the request its id and counts its bytes and tokens; ERROR_BUSY when there are too many requests, bytes or
+ * tokens, ERROR_LIMIT when there would be too many bytes even if it were alone. Tokens are never too many alone. */
 bool request_table_enter(struct request_table *table, struct request *request, struct error *error);
 void request_table_leave(struct request_table *table, struct request *request);
+
+/* By the request's owner, without the lock: so many of its tokens wait now, none once it has begun. */
+void request_table_recount(struct request_table *table, struct request *request, int64_t queued_tokens);
 
 int32_t request_table_live(struct request_table *table);
 

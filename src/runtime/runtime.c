@@ -31,7 +31,7 @@ static bool schedule_start(struct runtime *rt, const struct runtime_options *opt
                                       .key = rt->key};
   int32_t requests = options->max_queue + rt->engine->limits.seats;
   rt->schedule = schedule_new(&schedule);
-  if (rt->schedule && request_table_init(&rt->table, requests)) return true;
+  if (rt->schedule && request_table_init(&rt->table, requests, options->max_queue_tokens)) return true;
   return error_set(error, ERROR_MEMORY, "Out of memory for %d requests.", requests);
 }
 
@@ -174,11 +174,15 @@ static int32_t scores_most(const struct runtime *rt) {
   return 1 + rt->engine->limits.outputs * (rt->engine->backend->run_ahead + 1);
 }
 
-static size_t params_charge(const struct runtime *rt, const struct request_params *params) {
+/* Of a text no more is known at first than that a token is a byte at least; the worker tells the number. */
+static int32_t prompt_tokens_most(const struct runtime *rt, const struct request_params *params) {
   size_t tokens = params->n_token ? (size_t)params->n_token : params->prompt.size;
-  size_t length = (size_t)rt->engine->limits.length;
-  return rules_charge(&params->rules) +
-         request_charge(params, scores_most(rt), (int32_t)(tokens < length ? tokens : length));
+  size_t room = (size_t)(rt->engine->limits.length - params->max_tokens);
+  return (int32_t)(tokens < room ? tokens : room);
+}
+
+static size_t params_charge(const struct runtime *rt, const struct request_params *params) {
+  return rules_charge(&params->rules) + request_charge(params, scores_most(rt), prompt_tokens_most(rt, params));
 }
 
 static uint64_t request_refuse(struct runtime *rt) {
@@ -198,6 +202,7 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct re
   struct request *r = narrow ? request_new(&fitted, rules, scores_most(rt), inbox, error) : NULL;
   if (!r) return request_refuse(rt);
   r->charge = params_charge(rt, &fitted);
+  r->queued_tokens = request_tokens(r, prompt_tokens_most(rt, &fitted));
   r->submitted_us = clock_us();
   r->deadline_us = params->timeout_s > 0 ? r->submitted_us + (uint64_t)((double)params->timeout_s * 1e6) : UINT64_MAX;
   for (int i = 0; i < r->n_generation; i++) r->generation[i].sequence.salt = salt_of(rt, params);

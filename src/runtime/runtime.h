@@ -15,7 +15,8 @@ struct runtime_options {
   const struct tokenizer *tokenizer; /* borrowed */
   const struct chat_template *chat;  /* borrowed; NULL: conversations are refused with *chat_problem */
   const struct error *chat_problem;
-  int32_t max_queue; /* requests that may wait besides those that run */
+  int32_t max_queue;        /* requests that may wait besides those that run */
+  int64_t max_queue_tokens; /* prompt and max_tokens of all that have no token yet; more are refused as busy */
   enum schedule_policy policy;
   int32_t batch_delay_ms; /* of SCHEDULE_DYNAMIC */
   bool no_block_reuse;

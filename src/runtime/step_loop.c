@@ -139,6 +139,7 @@ static void token_time(struct runtime *rt, struct generation *g) {
 static void event_tell(struct runtime *rt, struct generation *g, const struct schedule_event *event) {
   if (event->kind == EVENT_OUT) g->scheduled = false;
   if (event->kind == EVENT_OUT || g->ended) return;
+  if (g->request->queued_tokens) request_table_recount(&rt->table, g->request, 0); /* it waits no longer */
   switch (event->kind) {
   case EVENT_SCORE: request_score(g->request, event); break;
   case EVENT_BEAM: request_search_hear(rt->schedule, g, event); break;

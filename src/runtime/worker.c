@@ -32,6 +32,7 @@ static bool request_prepare(struct runtime *rt, struct request *r, struct error 
   bool ready = prompt_tokenize(rt, r, &list, error) &&
                runtime_answer_fit(rt, (int32_t)list.count, &r->max_tokens, r->n_beam, error) &&
                request_set_tokens(r, list.ids, (int32_t)list.count, error);
+  if (ready) request_table_recount(&rt->table, r, request_tokens(r, (int32_t)list.count));
   token_list_release(&list);
   free(r->prompt);
   r->prompt = NULL;

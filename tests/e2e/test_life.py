@@ -127,6 +127,28 @@ class Life(spate_server.EngineCase):
         self.assertIn(b"\r\nRetry-After: 1\r\n", refusals[0])
         self.assertEqual(server.get("/health")[0], 200)
 
+    def test_full_queue_of_tokens(self):
+        """The same by tokens of prompts and answers; one request alone is never too many."""
+        engine = Engine("--max-batch-size", "1")
+        self.addCleanup(engine.remove)
+        server = self.serve("--max-queue-tokens", "100", backend="cpu", engine=engine)
+        running = self.start_stream(server)  # has its first token: waits no longer
+        waiting = server.socket()
+        self.addCleanup(waiting.close)
+        waiting.sendall(post_bytes(FOR_EVER))
+        wait_for(lambda: server.metric("llm_requests_total") == 2, "a request of more than 100 tokens waits")
+        for path, fields in (("/generate", {"prompt": "a", "max_tokens": 1}), ("/v1/completions", {"prompt": "a", "max_tokens": 1}),
+                             ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]})):
+            status, headers, body = server.request("POST", path, json.dumps(fields), spate_server.JSON)
+            self.assertEqual((status, headers["Retry-After"]), (429, "1"), body)
+            self.assertRegex(str(json.loads(body)["error"]), r"The waiting requests have \d+ tokens; \d+ more would pass "
+                                                             r"the limit of 100: try again later")
+        self.assertEqual(server.get("/health")[0], 200)
+        running.close()
+        waiting.close()
+        wait_for(lambda: server.metric("llm_requests_running") == 0, "both have left")
+        self.assertEqual(server.generate(prompt="a", max_tokens=2)["usage"]["completion_tokens"], 2)
+
     def test_too_many_connections(self):
         server = self.serve("--limit-concurrency", "2")
         idle = [server.socket() for _ in range(2)]

@@ -207,7 +207,8 @@ class Options(spate_server.EngineCase):
                 self.assertEqual(server.generate(prompt="a", max_tokens=3)["usage"]["completion_tokens"], 3)
         for options, sentence in (
                 (("--scheduler", "fair"), 'scheduler is "fair", expected "continuous", "dynamic" or "static".'),
-                (("--batch-delay-ms", "-1"), "batch_delay_ms is -1, expected 0 to 60000.")):
+                (("--batch-delay-ms", "-1"), "batch_delay_ms is -1, expected 0 to 60000."),
+                (("--max-queue-tokens", "-1"), "max_queue_tokens is -1, expected 0 or more.")):
             self.refused(sentence, "serve", self.engine.path, *SMALL_KV, *options)
 
     def test_host(self):

@@ -25,6 +25,7 @@ struct fixture {
   struct loaded_engine *engine;
   struct tokenizer *tokenizer;
   struct runtime *runtime;
+  int64_t max_queue_tokens; /* 0: any number */
 };
 
 /* Without a runtime yet, so that a test may change limits. */
@@ -48,7 +49,10 @@ static void fixture_open(struct fixture *f, const struct backend *backend) {
 
 static void fixture_start(struct fixture *f) {
   struct error error;
-  struct runtime_options options = {.engine = f->engine, .tokenizer = f->tokenizer, .max_queue = TINY_QUEUE};
+  struct runtime_options options = {.engine = f->engine,
+                                    .tokenizer = f->tokenizer,
+                                    .max_queue = TINY_QUEUE,
+                                    .max_queue_tokens = f->max_queue_tokens ? f->max_queue_tokens : INT64_MAX};
   f->runtime = runtime_new(&options, &error);
   if (!f->runtime) fail_msg("%s", error.text);
 }

@@ -338,6 +338,72 @@ static void test_queue_full(void **state) {
   runtime_inbox_close(f->runtime, inbox);
 }
 
+static void busy_check(struct fixture *f, struct inbox *inbox, const struct request_params *params,
+                       const char *sentence) {
+  struct error error;
+  assert_int_equal(runtime_submit(f->runtime, inbox, params, &error), 0);
+  assert_int_equal(error.code, ERROR_BUSY);
+  assert_string_equal(error.text, sentence);
+}
+
+/* Tokens of prompt and answer wait until the first one of the answer comes. One request is never too many. */
+static void test_queue_tokens(void **state) {
+  struct fixture *f = *state;
+  static const int32_t tokens[20] = {'x'};
+  f->max_queue_tokens = 24;
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct request_params large = params_make("", 30), small = params_make("", 4);
+  large.tokens = small.tokens = tokens;
+  large.n_token = 20;
+  small.n_token = 6;
+  pthread_mutex_lock(&script.gate);
+  uint64_t first = submit(f, inbox, &large);
+  busy_check(
+      f, inbox, &small,
+      "The waiting requests have 50 tokens; 10 more would pass the limit of 24: try again later, or ask for fewer "
+      "(max_tokens).");
+  pthread_mutex_unlock(&script.gate);
+  answer_take(inbox, first);
+  pthread_mutex_lock(&script.gate);
+  uint64_t id[2] = {submit(f, inbox, &small), submit(f, inbox, &small)}; /* 20 of 24: what has begun waits no longer */
+  busy_check(
+      f, inbox, &small,
+      "The waiting requests have 20 tokens; 10 more would pass the limit of 24: try again later, or ask for fewer "
+      "(max_tokens).");
+  runtime_cancel(f->runtime, id[0]);
+  pthread_mutex_unlock(&script.gate);
+  for (int ended = 0; ended < 2;) {
+    struct inbox_event event;
+    assert_int_equal(inbox_take(inbox, &event, 1, -1), 1);
+    ended += event.kind == INBOX_DONE;
+  }
+  runtime_inbox_close(f->runtime, inbox);
+}
+
+/* A text counts as its bytes until the worker has made tokens of it. */
+static void test_queue_text(void **state) {
+  struct fixture *f = *state;
+  static const int32_t tokens[10] = {'x'};
+  struct error error;
+  f->max_queue_tokens = 24;
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct request_params text = params_make("<|begin|><|begin|>", 2), after = params_make("", 10);
+  after.tokens = tokens;
+  after.n_token = 10;
+  pthread_mutex_lock(&script.gate);
+  submit(f, inbox, &text);
+  uint64_t id;
+  while (!(id = runtime_submit(f->runtime, inbox, &after, &error))) assert_int_equal(error.code, ERROR_BUSY);
+  busy_check(
+      f, inbox, &after,
+      "The waiting requests have 24 tokens; 20 more would pass the limit of 24: try again later, or ask for fewer "
+      "(max_tokens).");
+  pthread_mutex_unlock(&script.gate);
+  runtime_inbox_close(f->runtime, inbox);
+}
+
 /* --- many threads ------------------------------------------------------------------------------------------------- */
 
 enum { CLIENTS = 4, REQUESTS = 60, IN_FLIGHT = 10 };
@@ -604,6 +670,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_rule_refusals, setup, teardown),
       cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
       cmocka_unit_test_setup_teardown(test_queue_full, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_queue_tokens, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_queue_text, setup, teardown),
       cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),
       cmocka_unit_test_setup_teardown(test_slow_consumer, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
