@@ -17,6 +17,7 @@ struct command {
 static const struct command commands[] = {
     {"serve", "MODEL|ENGINE", "serve a model over HTTP", FOR_SERVE, command_serve},
     {"generate", "MODEL|ENGINE", "generate text on the terminal", FOR_GENERATE, command_generate},
+    {"chat", "MODEL|ENGINE", "hold a conversation on the terminal", FOR_CHAT, command_chat},
     {"build", "MODEL", "build an engine file from a model", FOR_BUILD, command_build},
     {"inspect", "FILE", "show what is in a model or an engine file", FOR_INSPECT, command_inspect},
     {"bench", "[MODEL|ENGINE]", "measure a model, or the machine with --machine", FOR_BENCH, command_bench},

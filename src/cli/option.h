@@ -14,7 +14,9 @@ enum {
   FOR_INSPECT = 8,
   FOR_BENCH = 16,
   FOR_TOKENIZE = 32,
-  FOR_ENGINE = FOR_SERVE | FOR_GENERATE | FOR_BENCH, /* those that open an engine */
+  FOR_CHAT = 64,
+  FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,            /* those that answer on the terminal */
+  FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH, /* those that open an engine */
   FOR_LIMITS = FOR_BUILD | FOR_ENGINE,               /* those that may build one */
 };
 
@@ -49,7 +51,7 @@ struct settings {
   int port, workers, keep_alive, limit_concurrency, shutdown_timeout, tensor_parallel_size;
   bool has_port, has_keep_alive, has_shutdown_timeout;
 
-  const char *prompt;
+  const char *prompt, *system;
   int max_tokens, top_k, min_tokens;
   double temperature, top_p, min_p, typical_p, repetition_penalty, frequency_penalty, presence_penalty;
   uint64_t seed;

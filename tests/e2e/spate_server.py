@@ -36,8 +36,10 @@ class Engine:
     """An engine file of a tiny random model whose sequences may be long and never end by themselves."""
 
     MAX_SEQ_LEN = 65536
+    TEMPLATE = ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ note }}"
+                "{% if add_generation_prompt %}assistant:{% endif %}")
 
-    def __init__(self, *options):
+    def __init__(self, *options, template=TEMPLATE):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-e2e-"))
         model = self.folder / "tiny"
         shutil.copytree(ROOT / "tests/fixtures/model/smollm2", model)
@@ -46,8 +48,8 @@ class Engine:
         (model / "config.json").write_text(json.dumps(config))
         tokenizer = (model / "tokenizer.json").read_text()
         (model / "tokenizer.json").write_text(tokenizer.replace("</s>", "<never>"))
-        template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ note }}{% if add_generation_prompt %}assistant:{% endif %}"
-        (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+        if template:
+            (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
         self.path = self.folder / "tiny.spate"
         command = [SPATE, "build", model, "-o", self.path, "--max-seq-len", str(self.MAX_SEQ_LEN), *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
