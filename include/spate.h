@@ -12,8 +12,9 @@
  * Every function may be called from any thread, but an inbox has one consumer at a time. Functions that fail return
  * false, NULL or 0 and fill *error with a sentence. Each struct of options starts with its size, set by its _init
  * (which is inline, as spate_inbox_take is, so that it is the size that the program was compiled with): programs
- * compiled against an older header keep working. examples/embed.c is a whole program. What is done with a model before
- * and beside serving (build, inspect, tokenize, bench) is in spate_tools.h, which this header includes. */
+ * compiled against an older header keep working. examples/embed.c is a whole program, examples/many_prompts.c one of
+ * many requests. What is done with a model before and beside serving (build, inspect, tokenize, bench) is in
+ * spate_tools.h, which this header includes. */
 #ifndef SPATE_H
 #define SPATE_H
 

@@ -1,12 +1,17 @@
-"""examples/embed.c says what spate generate says, and the tools print what they promise."""
+"""The examples say what spate generate says, the library shows what its header does, and the tools print what they
+promise."""
 import json
 import os
+import pathlib
+import re
+import shutil
 import subprocess
 
 import spate_server
 from spate_server import ROOT, SPATE
 
-EMBED = os.environ.get("EMBED", str(ROOT / "build/release/embed"))
+EXAMPLES = pathlib.Path(os.environ.get("EXAMPLES", ROOT / "build/release"))
+EMBED = EXAMPLES / "embed"
 
 
 def run(*command):
@@ -24,6 +29,33 @@ class Tools(spate_server.EngineCase):
         answer = run(EMBED, "/nowhere", "Once")
         self.assertEqual(answer.returncode, 1)
         self.assertRegex(answer.stderr, r"^embed: .*/nowhere.*\.\n$")
+
+    def test_many_prompts(self):
+        """Eight at once, each with the answer that it has alone."""
+        prompts = [f"{word} upon a" for word in ("Once", "Twice", "", "a", "über", "1", "b b", "Once upon a time there")]
+        answer = run(EXAMPLES / "many_prompts", self.engine.path, *prompts)
+        alone = [f"{p}|" + run(SPATE, "generate", self.engine.path, "-p", p, "-n", "32", "--temperature", "0").stdout
+                 for p in prompts]
+        self.assertEqual((answer.returncode, answer.stderr), (0, ""))
+        self.assertEqual(len(answer.stdout), len("".join(alone)))
+        for one in alone:
+            self.assertIn(one, answer.stdout)
+        self.assertEqual(run(EXAMPLES / "many_prompts", self.engine.path).returncode, 0)
+        self.assertLessEqual(len((ROOT / "examples/many_prompts.c").read_text().splitlines()), 100)
+        self.assertEqual(run(EXAMPLES / "many_prompts", "/nowhere").returncode, 1)
+
+    def test_exported_symbols(self):
+        """libspate.so shows the functions of the public headers, as include/spate.symbols lists them, and nothing else. A
+        line that goes from the list breaks programs."""
+        listed = (ROOT / "include/spate.symbols").read_text().split()
+        self.assertEqual(listed, sorted(set(listed)))
+        headers = "".join((ROOT / "include" / name).read_text() for name in ("spate.h", "spate_tools.h"))
+        self.assertEqual(sorted(re.findall(r"^SPATE_API [^;]*?\b(spate_\w+)\(", headers, re.M)), listed)
+        if not shutil.which("nm"):
+            self.skipTest("SKIPPED: there is no nm to list the symbols of libspate.so with")
+        lines = run("nm", "-D", "--defined-only", EXAMPLES / "libspate.so").stdout.splitlines()
+        shown = {line.split()[-1] for line in lines}
+        self.assertEqual({name for name in shown if not name.startswith("__")}, set(listed))  # __: a sanitizer's
 
     def test_tokenize(self):
         lines = run(SPATE, "tokenize", self.engine.path, "-p", "a b\n").stdout.splitlines()
