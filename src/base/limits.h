@@ -63,9 +63,10 @@ enum limit {
   LIMIT_HEADERS = 100,
   LIMIT_HEADER_BYTES = 8 << 10, /* of one header line */
   LIMIT_URL_BYTES = 8 << 10,
-  LIMIT_BODY_BYTES = 1 << 20,     /* of a text request */
-  LIMIT_BODIES_BYTES = 256 << 20, /* of those that are arriving, of all connections together */
-  LIMIT_BODY_BYTES_PER_MS = 64,   /* the slowest upload waited for */
+  LIMIT_BODY_BYTES = 1 << 20,       /* of a text request */
+  LIMIT_BODIES_BYTES = 256 << 20,   /* of those that are arriving, of all connections together */
+  LIMIT_BODY_BYTES_PER_MS = 64,     /* the slowest upload waited for */
+  LIMIT_TOKEN_JOB_BYTES = 16 << 20, /* of bodies of /tokenize and /detokenize that wait, all together */
   LIMIT_CHUNK_EXTENSION_BYTES = 256,
   LIMIT_TRAILER_BYTES = 4 << 10,
   LIMIT_PIPELINED_BYTES = 64 << 10, /* sent ahead while a request is being answered */

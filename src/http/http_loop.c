@@ -79,6 +79,7 @@ static void end_when_empty(struct http_loop *loop) {
   uv_close((uv_handle_t *)&loop->after_poll, NULL);
   for (struct http_watch *watch = loop->watches; watch; watch = watch->next)
     uv_close((uv_handle_t *)&watch->poll, NULL);
+  http_works_cancel(loop);
 }
 
 void http_loop_remove(struct http_loop *loop, int slot) {

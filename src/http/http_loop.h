@@ -15,6 +15,7 @@
 enum { HTTP_LISTEN_BACKLOG = 4096 };
 
 struct http_watch;
+struct http_work;
 
 /* Of a listener or a connection. */
 union http_socket {
@@ -54,6 +55,7 @@ struct http_loop {
   uv_prepare_t before_poll; /* both take the turns that are due: what happened in this round is */
   uv_check_t after_poll;    /* dealt with before the loop sleeps, without another system call */
   struct http_watch *watches;
+  struct http_work *works; /* given to the pool and not done */
 
   struct http_connection **slot; /* open connections by the low bits of their requests' ids */
   int n_slot, n_slot_used;
@@ -71,6 +73,10 @@ bool http_loop_init(struct http_loop *loop, struct http_shared *shared, int inde
 bool http_loop_start(struct http_loop *loop, struct error *error); /* starts the thread, waits for loop_start */
 void http_loop_wake(struct http_loop *loop);                       /* any thread */
 void http_loop_release(struct http_loop *loop); /* after its thread has ended, or was never started */
+
+/* http_work.c: sizes the pool, before its first work; gives up what the loop's works have not begun. */
+void http_work_prepare(void);
+void http_works_cancel(struct http_loop *loop);
 
 /* For connections. */
 bool http_loop_add(struct http_loop *loop, struct http_connection *connection, int *slot);

@@ -159,6 +159,7 @@ struct http_server *http_server_open(const struct http_options *options, const s
   }
   server->shared.callbacks = *callbacks;
   server->shared.user = user;
+  http_work_prepare();
   if (!open_shared(server, &address, error) || !open_loops(server, &address, error)) {
     free_server(server);
     return NULL;

@@ -101,6 +101,12 @@ void http_loop_set_user(struct http_loop *loop, void *user);
 bool http_loop_watch(struct http_loop *loop, int fd, void (*readable)(struct http_loop *loop, void *argument),
                      void *argument, struct error *error);
 
+/* Calls work on a thread beside the loops, one at a time, then done on the loop's. Work that has not begun when the
+ * loop ends is left out; done is called in any case, perhaps after the loop's connections have gone. False: no memory.
+ */
+bool http_loop_work(struct http_loop *loop, void (*work)(void *argument),
+                    void (*done)(struct http_loop *loop, void *argument), void *argument);
+
 /* The request of this id if it is still unanswered and its client still there, else NULL. */
 struct http_request *http_find(struct http_loop *loop, uint64_t id);
 

@@ -19,7 +19,8 @@ struct server {
   struct http_metrics metrics;
   uint32_t nonce; /* in ids of answers, so that two servers' ids differ */
   atomic_bool draining;
-  atomic_int running; /* answers that are not complete */
+  atomic_int running;            /* answers that are not complete */
+  atomic_size_t token_job_bytes; /* bodies that wait for their tokens, or texts */
 };
 
 #endif

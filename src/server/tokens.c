@@ -1,76 +1,65 @@
-/* Texts to tokens and back, on the network loop: bodies are small and both are linear. */
+/* Texts to tokens and back. A hostile megabyte takes a tokenizer a fifth of a second, and a template its own time, so
+ * that neither is done on a network loop: a job takes the body, work beside the loops makes a page or a sentence of it,
+ * and the loop sends that to whoever is still there. */
 #include "server/tokens.h"
 
 #include "base/json.h"
 #include "base/limits.h"
+#include "http/http_server.h"
 #include "server/reply.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-/* The body as an object, or NULL after an answer that says what is wrong. The caller releases it. */
-static json_t *object_read(struct http_request *request) {
-  struct error error;
-  json_t *root = json_parse(request->body, &error);
-  if (root && json_is_object(root)) return root;
-  reply_error(request, 400, NULL, root ? "The body is not a JSON object." : error.text);
-  json_decref(root);
-  return NULL;
-}
-
-static void page_send(struct http_request *request, struct buffer *page) {
-  if (page->failed)
-    reply_error(request, 500, NULL, "There is no memory for this answer.");
-  else
-    reply(request, 200, JSON_CONTENT_TYPE, NULL, buffer_slice(page));
-  buffer_release(page);
-}
-
-/* --- /tokenize --------------------------------------------------------------------------------------------------- */
-
-static void tokens_send(const struct server *server, struct http_request *request, const spate_tokens *tokens) {
+struct token_job {
+  struct server *server;
+  uint64_t http_id;
+  void (*make)(struct token_job *job, const json_t *root);
+  struct buffer body;
+  /* what came of it: a page, or a sentence */
   struct buffer page;
-  buffer_init(&page, LIMIT_RESPONSE_BYTES);
-  buffer_print(&page, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":[", tokens->count, server->info.max_seq_len);
-  for (size_t i = 0; i < tokens->count; i++) buffer_print(&page, i ? ",%d" : "%d", tokens->ids[i]);
-  buffer_text(&page, "]}");
-  page_send(request, &page);
-}
-
-/* True when the tokens are there; else the request is answered. */
-static bool tokens_make(const struct server *server, struct http_request *request, const json_t *root,
-                        spate_tokens *tokens) {
-  const json_t *prompt = json_object_get(root, "prompt"), *special = json_object_get(root, "add_special_tokens");
-  struct slice body = request->body;
   spate_error error;
-  bool made = false;
+  const char *field; /* that the sentence is about; NULL: none */
+};
+
+static void job_fail(struct token_job *job, spate_code code, const char *field, const char *sentence) {
+  job->field = field;
+  job->error.code = code;
+  snprintf(job->error.text, sizeof job->error.text, "%s", sentence);
+}
+
+/* --- /tokenize -----------------------------------------------------------------------------------------------------
+ */
+
+/* True when the tokens are there. */
+static bool tokens_make(struct token_job *job, const json_t *root, spate_tokens *tokens) {
+  const spate_engine *engine = job->server->engine;
+  const json_t *prompt = json_object_get(root, "prompt"), *special = json_object_get(root, "add_special_tokens");
   if (special && !json_is_boolean(special)) {
-    reply_field_error(request, 400, "add_special_tokens", "add_special_tokens must be true or false.");
+    job_fail(job, SPATE_INVALID, "add_special_tokens", "add_special_tokens must be true or false.");
     return false;
   }
-  if (json_object_get(root, "messages")) {
-    made = spate_chat_tokens(server->engine, (const char *)body.data, body.size, tokens, &error);
-  } else if (json_is_string(prompt)) {
-    made = spate_encode(server->engine, json_string_value(prompt), json_string_length(prompt),
-                        !special || json_is_true(special), tokens, &error);
-  } else {
-    reply_field_error(request, 400, "prompt", "prompt is missing or no string: send it, or messages.");
-    return false;
-  }
-  if (!made) reply_engine_error(request, error.code, error.text);
-  return made;
+  if (json_object_get(root, "messages"))
+    return spate_chat_tokens(engine, job->body.data, job->body.size, tokens, &job->error);
+  if (json_is_string(prompt))
+    return spate_encode(engine, json_string_value(prompt), json_string_length(prompt),
+                        !special || json_is_true(special), tokens, &job->error);
+  job_fail(job, SPATE_INVALID, "prompt", "prompt is missing or no string: send it, or messages.");
+  return false;
 }
 
-void tokenize_handle(struct server *server, struct http_request *request) {
+static void tokenize(struct token_job *job, const json_t *root) {
   spate_tokens tokens;
-  json_t *root = object_read(request);
-  if (root && tokens_make(server, request, root, &tokens)) {
-    tokens_send(server, request, &tokens);
-    spate_tokens_free(&tokens);
-  }
-  json_decref(root);
+  if (!tokens_make(job, root, &tokens)) return;
+  buffer_print(&job->page, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":[", tokens.count,
+               job->server->info.max_seq_len);
+  for (size_t i = 0; i < tokens.count; i++) buffer_print(&job->page, i ? ",%d" : "%d", tokens.ids[i]);
+  buffer_text(&job->page, "]}");
+  spate_tokens_free(&tokens);
 }
 
-/* --- /detokenize ------------------------------------------------------------------------------------------------- */
+/* --- /detokenize ---------------------------------------------------------------------------------------------------
+ */
 
 /* The ids of the list; NULL when it is no list of them, or memory is short. */
 static int32_t *ids_read(const json_t *list) {
@@ -89,29 +78,85 @@ static int32_t *ids_read(const json_t *list) {
   return ids;
 }
 
-static void text_send(struct http_request *request, const spate_text *text) {
-  struct buffer page;
-  buffer_init(&page, LIMIT_RESPONSE_BYTES);
-  buffer_text(&page, "{\"prompt\":");
-  json_write_string(&page, slice_make(text->data, text->size));
-  buffer_text(&page, "}");
-  page_send(request, &page);
-}
-
-void detokenize_handle(struct server *server, struct http_request *request) {
-  json_t *root = object_read(request);
+static void detokenize(struct token_job *job, const json_t *root) {
   const json_t *list = json_object_get(root, "tokens");
   int32_t *ids = ids_read(list);
   spate_text text;
-  spate_error error;
-  if (root && !ids)
-    reply_field_error(request, 400, "tokens", "tokens is missing or no list of token ids.");
-  else if (root && !spate_decode(server->engine, ids, json_array_size(list), &text, &error))
-    reply_engine_error(request, error.code, error.text);
-  else if (root) {
-    text_send(request, &text);
+  if (!ids) {
+    job_fail(job, SPATE_INVALID, "tokens", "tokens is missing or no list of token ids.");
+  } else if (spate_decode(job->server->engine, ids, json_array_size(list), &text, &job->error)) {
+    buffer_text(&job->page, "{\"prompt\":");
+    json_write_string(&job->page, slice_make(text.data, text.size));
+    buffer_text(&job->page, "}");
     spate_text_free(&text);
   }
   free(ids);
+}
+
+/* --- jobs ----------------------------------------------------------------------------------------------------------
+ */
+
+static void job_work(void *argument) {
+  struct token_job *job = argument;
+  struct error error;
+  json_t *root = json_parse(buffer_slice(&job->body), &error);
+  if (json_is_object(root))
+    job->make(job, root);
+  else
+    job_fail(job, SPATE_INVALID, NULL, root ? "The body is not a JSON object." : error.text);
+  if (job->page.failed) job_fail(job, SPATE_INTERNAL, NULL, "There is no memory for this answer.");
   json_decref(root);
 }
+
+static void job_answer(const struct token_job *job, struct http_request *request) {
+  if (job->error.code == SPATE_OK)
+    reply(request, 200, JSON_CONTENT_TYPE, NULL, buffer_slice(&job->page));
+  else if (job->field)
+    reply_field_error(request, 400, job->field, job->error.text);
+  else
+    reply_engine_error(request, job->error.code, job->error.text);
+}
+
+static void job_free(struct token_job *job) {
+  atomic_fetch_sub(&job->server->token_job_bytes, job->body.size);
+  buffer_release(&job->body);
+  buffer_release(&job->page);
+  free(job);
+}
+
+static void job_done(struct http_loop *loop, void *argument) {
+  struct token_job *job = argument;
+  struct http_request *request = http_find(loop, job->http_id);
+  if (request) job_answer(job, request);
+  job_free(job);
+}
+
+static struct token_job *job_new(struct server *server, const struct http_request *request,
+                                 void (*make)(struct token_job *job, const json_t *root)) {
+  struct token_job *job = calloc(1, sizeof *job);
+  if (!job) return NULL;
+  *job = (struct token_job){.server = server, .http_id = request->id, .make = make};
+  buffer_init(&job->body, LIMIT_BODY_BYTES);
+  buffer_init(&job->page, LIMIT_RESPONSE_BYTES);
+  buffer_append(&job->body, request->body.data, request->body.size);
+  atomic_fetch_add(&server->token_job_bytes, job->body.size);
+  if (!job->body.failed) return job;
+  job_free(job);
+  return NULL;
+}
+
+static void job_start(struct server *server, struct http_request *request,
+                      void (*make)(struct token_job *job, const json_t *root)) {
+  if (atomic_load(&server->token_job_bytes) + request->body.size > LIMIT_TOKEN_JOB_BYTES) {
+    reply_engine_error(request, SPATE_BUSY, "Too many texts wait for their tokens: try again later.");
+    return;
+  }
+  struct token_job *job = job_new(server, request, make);
+  if (job && http_loop_work(request->loop, job_work, job_done, job)) return;
+  if (job) job_free(job);
+  reply_engine_error(request, SPATE_MEMORY, "Out of memory for a request.");
+}
+
+void tokenize_handle(struct server *server, struct http_request *request) { job_start(server, request, tokenize); }
+
+void detokenize_handle(struct server *server, struct http_request *request) { job_start(server, request, detokenize); }

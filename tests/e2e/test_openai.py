@@ -164,6 +164,33 @@ class OpenAI(spate_server.EngineCase):
             status, _, body = self.ask("/detokenize", tokens=ids)
             self.assertEqual((status, json.loads(body)["prompt"]), (200, text))
 
+    def test_texts_that_wait(self):
+        """So many large texts at once that some are told to come back; the others have their tokens."""
+        body = json.dumps({"prompt": " " * (1 << 19)})
+        wanted = self.ask("/tokenize", prompt=" " * (1 << 19))
+        self.assertEqual((wanted[0], json.loads(wanted[2])["count"]), (200, len(json.loads(wanted[2])["tokens"])))
+
+        def burst():
+            clients = [self.server.connect() for _ in range(40)]
+            for client in clients:
+                client.request("POST", "/tokenize", body, JSON)
+            self.assertEqual(self.server.get("/live")[0], 200)
+            answers = [client.getresponse() for client in clients]
+            found = [(answer.status, answer.headers["Retry-After"], answer.read()) for answer in answers]
+            for client in clients:
+                client.close()
+            return found
+
+        def refused():
+            answers = burst()
+            self.assertTrue(all(a[2] == wanted[2] for a in answers if a[0] == 200))
+            return [a for a in answers if a[0] != 200]
+
+        status, again, answer = spate_server.wait_for(refused, "one is refused")[0]
+        self.assertEqual((status, again), (429, "1"))
+        self.assertEqual(json.loads(answer)["error"], "Too many texts wait for their tokens: try again later.")
+        self.assertEqual(self.ask("/tokenize", prompt=" " * (1 << 19))[2], wanted[2])
+
     # ---- mistakes
 
     def test_refused(self):

@@ -26,8 +26,10 @@ struct fixture {
   struct http_server *server;
   atomic_int n_handled, n_closed, n_finished, n_aborted, n_stopped, n_drained, last_status, n_loop_started,
       n_loop_stopped;
-  atomic_ullong last_id, bytes_in, bytes_out;
-  int event_fd; /* wakes the first loop to answer last_id */
+  atomic_ullong last_id, work_id, bytes_in, bytes_out;
+  int event_fd;         /* wakes the first loop to answer last_id */
+  pthread_mutex_t gate; /* work waits while a test holds it */
+  atomic_int n_worked, n_work_done;
   int n_flooded;
 };
 
@@ -70,6 +72,21 @@ static void stream_two(struct http_request *request) {
   buffer_release(&event);
 }
 
+static void work(void *argument) {
+  struct fixture *fixture = argument;
+  pthread_mutex_lock(&fixture->gate);
+  pthread_mutex_unlock(&fixture->gate);
+  atomic_fetch_add(&fixture->n_worked, 1);
+}
+
+static void work_done(struct http_loop *loop, void *argument) {
+  struct fixture *fixture = argument;
+  assert(http_loop_user(loop) == fixture);
+  struct http_request *request = http_find(loop, atomic_load(&fixture->work_id));
+  if (request) http_respond(request, 200, "text/plain", NULL, slice_text("worked"));
+  atomic_fetch_add(&fixture->n_work_done, 1);
+}
+
 static void on_handle(struct http_request *request, void *user) {
   struct fixture *fixture = user;
   struct slice path = request->head.path;
@@ -87,6 +104,10 @@ static void on_handle(struct http_request *request, void *user) {
     http_stream_begin(request, 200, SSE_CONTENT_TYPE, NULL);
   } else if (slice_is(path, "/none")) {
     http_respond(request, 204, NULL, NULL, slice_text(""));
+  } else if (slice_is(path, "/work")) {
+    atomic_store(&fixture->work_id, request->id);
+    bool begun = http_loop_work(request->loop, work, work_done, fixture);
+    assert(begun), (void)begun;
   } else if (!slice_is(path, "/later")) {
     http_respond(request, 200, "text/plain", NULL, slice_text("hello"));
   }
@@ -142,7 +163,7 @@ static const struct http_callbacks callbacks = {.loop_start = on_loop_start,
 static void start(struct fixture *fixture, struct http_options options) {
   struct error error = {0};
   options.port = 0;
-  *fixture = (struct fixture){.event_fd = eventfd(0, EFD_CLOEXEC)};
+  *fixture = (struct fixture){.event_fd = eventfd(0, EFD_CLOEXEC), .gate = PTHREAD_MUTEX_INITIALIZER};
   fixture->server = http_server_open(&options, &callbacks, fixture, &error);
   if (!fixture->server) fail_msg("%s", error.text);
 }
@@ -287,6 +308,40 @@ static void test_answers(void **state) {
   }
   wait_for(&fixture.n_finished, n);
   stop(&fixture);
+}
+
+/* The loop answers others meanwhile. A client that leaves, and a server that ends, are waited for by nobody: what has
+ * begun ends, the rest is left out, and each is given back. */
+static void test_work(void **state) {
+  (void)state;
+  struct fixture fixture;
+  char answer[4096];
+  start(&fixture, http_options_default());
+  pthread_mutex_lock(&fixture.gate);
+  int fd = dial(&fixture);
+  say(fd, "GET /work HTTP/1.1\r\n" LAST "\r\n");
+  wait_for(&fixture.n_handled, 1);
+  ask(&fixture, "GET / HTTP/1.1\r\n" LAST "\r\n", answer, sizeof answer);
+  assert_true(has(answer, "hello"));
+  assert_int_equal(atomic_load(&fixture.n_work_done), 0);
+  pthread_mutex_unlock(&fixture.gate);
+  assert_true(hear(fd, answer, sizeof answer, NULL));
+  assert_true(has(answer, "worked"));
+  close(fd);
+  pthread_mutex_lock(&fixture.gate);
+  for (int i = 0; i < 3; i++) {
+    fd = dial(&fixture);
+    say(fd, "GET /work HTTP/1.1\r\n" LAST "\r\n");
+    wait_for(&fixture.n_handled, 3 + i);
+    close(fd);
+    wait_for(&fixture.n_closed, 1 + i);
+  }
+  http_server_drain(fixture.server, 0);
+  wait_for(&fixture.n_work_done, 3); /* two of three were cancelled while the first waits */
+  pthread_mutex_unlock(&fixture.gate);
+  stop(&fixture);
+  assert_int_equal(atomic_load(&fixture.n_work_done), 4);
+  assert_int_equal(atomic_load(&fixture.n_worked), 2);
 }
 
 static void test_expect_continue(void **state) {
@@ -634,23 +689,15 @@ static void test_open_errors(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_keep_alive),
-      cmocka_unit_test(test_pipelining),
-      cmocka_unit_test(test_answers),
-      cmocka_unit_test(test_expect_continue),
-      cmocka_unit_test(test_large_body),
-      cmocka_unit_test(test_bodies_together),
-      cmocka_unit_test(test_answer_from_another_thread),
-      cmocka_unit_test(test_slow_clients),
-      cmocka_unit_test(test_drip_does_not_move_deadline),
-      cmocka_unit_test(test_client_leaves),
-      cmocka_unit_test(test_back_pressure),
-      cmocka_unit_test(test_stalled_client),
-      cmocka_unit_test(test_sends_too_far_ahead),
-      cmocka_unit_test(test_connection_limit),
-      cmocka_unit_test(test_drain),
-      cmocka_unit_test(test_drain_deadline),
-      cmocka_unit_test(test_several_loops),
+      cmocka_unit_test(test_keep_alive),       cmocka_unit_test(test_pipelining),
+      cmocka_unit_test(test_answers),          cmocka_unit_test(test_work),
+      cmocka_unit_test(test_expect_continue),  cmocka_unit_test(test_large_body),
+      cmocka_unit_test(test_bodies_together),  cmocka_unit_test(test_answer_from_another_thread),
+      cmocka_unit_test(test_slow_clients),     cmocka_unit_test(test_drip_does_not_move_deadline),
+      cmocka_unit_test(test_client_leaves),    cmocka_unit_test(test_back_pressure),
+      cmocka_unit_test(test_stalled_client),   cmocka_unit_test(test_sends_too_far_ahead),
+      cmocka_unit_test(test_connection_limit), cmocka_unit_test(test_drain),
+      cmocka_unit_test(test_drain_deadline),   cmocka_unit_test(test_several_loops),
       cmocka_unit_test(test_open_errors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
