@@ -1,6 +1,7 @@
 /* The stages of a build: draft (checkpoint, plan, schemes, tokenizer), pack, commit. */
 #include "build/build.h"
 
+#include "base/cpu_share.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "build/draft.h"
@@ -11,7 +12,6 @@
 #include "text/chat_template.h"
 
 #include <inttypes.h>
-#include <sched.h>
 #include <sys/stat.h>
 
 struct build {
@@ -23,9 +23,7 @@ struct build {
 };
 
 static int thread_count(int wanted) {
-  cpu_set_t set;
-  int count = wanted;
-  if (count <= 0) count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  int count = wanted > 0 ? wanted : cpu_share_count();
   return count < LIMIT_BUILD_THREADS ? count : LIMIT_BUILD_THREADS;
 }
 

@@ -2,7 +2,7 @@
  * walk over the workspace counts it (measure) and deals it out (compile). */
 #include "backend/backends.h"
 #include "backend/cpu/cpu_program.h"
-#include "backend/cpu/cpu_share.h"
+#include "base/cpu_share.h"
 #include "backend/cpu/tactic.h"
 #include "backend/sampler.h"
 

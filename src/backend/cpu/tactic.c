@@ -3,7 +3,7 @@
 #include "backend/cpu/tactic.h"
 
 #include "backend/backends.h"
-#include "backend/cpu/cpu_share.h"
+#include "base/cpu_share.h"
 #include "backend/cpu/tactic_cache.h"
 #include "base/clock.h"
 

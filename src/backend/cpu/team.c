@@ -2,7 +2,7 @@
  * inside are all the same wait. Every field is atomic or written only between runs. */
 #include "backend/cpu/team.h"
 
-#include "backend/cpu/cpu_share.h"
+#include "base/cpu_share.h"
 #include "base/clock.h"
 
 #include <errno.h>

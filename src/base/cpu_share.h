@@ -1,6 +1,6 @@
 /* How many CPUs this process may really use. */
-#ifndef SPATE_BACKEND_CPU_SHARE_H
-#define SPATE_BACKEND_CPU_SHARE_H
+#ifndef SPATE_BASE_CPU_SHARE_H
+#define SPATE_BASE_CPU_SHARE_H
 
 /* CPUs of the affinity mask, or fewer when a cgroup's quota allows less; at least 1. */
 int cpu_share_count(void);

@@ -1,5 +1,5 @@
 /* CPUs by affinity and cgroup quota, read from files of the kernel. Any thread; at start-up only. */
-#include "backend/cpu/cpu_share.h"
+#include "base/cpu_share.h"
 
 #include <limits.h>
 #include <sched.h>
