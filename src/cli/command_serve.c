@@ -169,6 +169,9 @@ int command_serve(const struct settings *settings) {
     return command_fail(text);
   }
   log_level_set(level);
+  if (settings->uds && (settings->host || settings->has_port))
+    return command_fail(
+        "--uds was given with --host or --port, and a server listens on one or the other: leave one out.");
   spate_engine *engine = command_open(settings);
   if (!engine) return 1;
   descriptors_raise(connections_of(settings));

@@ -63,8 +63,9 @@ class Server:
 
     def __init__(self, engine, *options, backend="null", port=0):
         self.log = tempfile.TemporaryFile()
-        command = [SPATE, "serve", engine.path, "--port", str(port), "--backend", backend, "--threads", "1",
-                   "--kv-cache-memory", "256M", *options]
+        place = () if "--uds" in options else ("--port", str(port))
+        command = [SPATE, "serve", engine.path, *place, "--backend", backend, "--threads", "1", "--kv-cache-memory", "256M",
+                   *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.welcome = self.process.stdout.readline()
         if not self.welcome.startswith("Serving "):

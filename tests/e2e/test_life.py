@@ -234,6 +234,11 @@ class Life(spate_server.EngineCase):
         last = receive_all(stream)
         self.assertIn(b'"finished":true', last)
         self.assertIn(json.dumps(sentence).encode(), last)
+        for path in ("/health", "/ready", "/generate?prompt=a"):  # until the port has closed
+            try:
+                self.assertEqual(server.get(path)[0], 503)
+            except OSError:
+                pass
         self.assertEqual(server.exit_code(), 1)
         self.assertIn(f"spate: {sentence}", server.errors())
 

@@ -57,7 +57,8 @@ class Network(spate_server.EngineCase):
         return server
 
     def refused(self, sentence, *options):
-        answer = subprocess.run([SPATE, "serve", self.engine.path, "--port", "0", "--backend", "null", "--kv-cache-memory", "64M",
+        place = () if "--uds" in options else ("--port", "0")
+        answer = subprocess.run([SPATE, "serve", self.engine.path, *place, "--backend", "null", "--kv-cache-memory", "64M",
                                  *map(str, options)], capture_output=True, text=True, timeout=WAIT_SECONDS)
         self.assertEqual((answer.returncode, answer.stderr), (1, f"spate: {sentence}\n"))
 
@@ -153,6 +154,9 @@ class Network(spate_server.EngineCase):
         path.write_text("mine")
         self.refused(f'Cannot listen on "{path}": a file that is no socket is there.', "--uds", path)
         self.refused("The path of the socket has 200 bytes, expected 1 to 107.", "--uds", "x" * 200)
+        for place in (("--port", "0"), ("--host", "127.0.0.1")):
+            self.refused("--uds was given with --host or --port, and a server listens on one or the other: leave one out.",
+                         "--uds", path, *place)
 
     # ---- pages of other origins, a proxy's path
 

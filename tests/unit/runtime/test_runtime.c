@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -623,6 +624,46 @@ static void test_step_fails(void **state) {
   runtime_inbox_close(f->runtime, inbox);
 }
 
+/* A bit of a weight turned over in the file that is mapped. */
+static void weight_flip(struct fixture *f) {
+  const struct engine_file *file = &f->engine->file;
+  uint64_t place = file->header->section[SECTION_WEIGHTS].offset + file->weights[0].offset;
+  int descriptor = open(f->path, O_RDWR | O_CLOEXEC);
+  uint8_t byte;
+  assert_int_equal(pread(descriptor, &byte, 1, (off_t)place), 1);
+  byte ^= 1;
+  assert_int_equal(pwrite(descriptor, &byte, 1, (off_t)place), 1);
+  close(descriptor);
+}
+
+/* The watcher's hash does not match: what it finds running is answered, and what comes after. */
+static void test_damaged_weight(void **state) {
+  struct fixture *f = *state;
+  struct error error;
+  char sentence[512];
+  weight_flip(f);
+  pthread_mutex_lock(&script.gate);
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct request_params params = params_make("a", 20);
+  uint64_t id = runtime_submit(f->runtime, inbox, &params, &error); /* refused, when the watcher is faster */
+  while (runtime_healthy(f->runtime, &error) || error.code != ERROR_DEVICE) usleep(1000); /* a stall is none */
+  pthread_mutex_unlock(&script.gate);
+  snprintf(
+      sentence, sizeof sentence,
+      "%s is damaged: the weight %s does not match its checksum; copy it again, or build it again with: spate build "
+      "MODEL -o %s.",
+      f->path, plan_name(f->engine->plan, plan_weights(f->engine->plan)[0].name), f->path);
+  if (id) {
+    struct answer answer = answer_take(inbox, id);
+    assert_int_equal(answer.last.kind, INBOX_FAILED);
+    assert_int_equal(answer.last.code, ERROR_DEVICE);
+    assert_true(slice_equal(answer.last.text, slice_text(sentence)));
+  }
+  stopped_check(f, inbox, sentence);
+  runtime_inbox_close(f->runtime, inbox);
+}
+
 /* Whether a step or the watcher notices first. 0 when all is as it should be. */
 static int shrink_run(void) {
   static const char sentence[] =
@@ -679,6 +720,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_engine_closed, setup, teardown),
       cmocka_unit_test_setup_teardown(test_park, setup, teardown),
       cmocka_unit_test_setup_teardown(test_step_fails, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_damaged_weight, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
