@@ -18,11 +18,6 @@ from spate_server import Engine, Server, post_bytes  # noqa: E402
 GET = b"GET /live HTTP/1.1\r\nHost: bench\r\n\r\n"
 
 
-def resident_bytes(server):
-    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
-
-
 def cpu_seconds(server):
     fields = pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -56,7 +51,7 @@ def hold_streams(server, count, seconds):
                 raise SystemExit("A stream has ended before its time.")
             if b'"text"' in received:
                 begun.add(key.fileobj)
-    return clients, resident_bytes(server), len(begun)
+    return clients, server.resident_bytes(), len(begun)
 
 
 def main():
@@ -76,9 +71,9 @@ def main():
         warm, _, _ = hold_streams(server, min(8, given.streams), 1)  # what the first ones bring is no connection's
         for client in warm:
             client.close()
-        before = resident_bytes(server)
+        before = server.resident_bytes()
         idle = open_idle(server, given.idle)
-        with_idle, cpu = resident_bytes(server), cpu_seconds(server)
+        with_idle, cpu = server.resident_bytes(), cpu_seconds(server)
         time.sleep(given.seconds)
         cpu = cpu_seconds(server) - cpu
         streams, with_streams, begun = hold_streams(server, given.streams, given.seconds)

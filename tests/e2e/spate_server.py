@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,10 @@ import unittest
 WAIT_SECONDS = 60
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SPATE = os.environ.get("SPATE", str(ROOT / "build/release/spate"))
+CPU = os.environ.get("SPATE_TEST_BACKEND", "cpu")  # what runs where a test asks for cpu: late is the CPU a step behind
 JSON = {"Content-Type": "application/json"}
+SANITIZED = os.path.exists(SPATE) and re.search(rb"__[at]san_init", pathlib.Path(SPATE).read_bytes()) is not None
+FINDING = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|runtime error:")
 
 
 def wait_for(condition, what):
@@ -64,8 +68,8 @@ class Server:
     def __init__(self, engine, *options, backend="null", port=0):
         self.log = tempfile.TemporaryFile()
         place = () if "--uds" in options else ("--port", str(port))
-        command = [SPATE, "serve", engine.path, *place, "--backend", backend, "--threads", "1", "--kv-cache-memory", "256M",
-                   *options]
+        command = [SPATE, "serve", engine.path, *place, "--backend", CPU if backend == "cpu" else backend, "--threads", "1",
+                   "--kv-cache-memory", "256M", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.welcome = self.process.stdout.readline()
         if not self.welcome.startswith("Serving "):
@@ -79,10 +83,27 @@ class Server:
         return self
 
     def __exit__(self, *_):
+        if self.log.closed:
+            return
+        if SANITIZED:
+            self.end_in_order()
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
+        said = self.errors()
         self.log.close()
+        assert not FINDING.search(said), said
+
+    def end_in_order(self):
+        """A sanitizer looks for leaks at an orderly exit; the second signal cancels what still runs."""
+        for _ in range(2):
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=1)
+            except subprocess.TimeoutExpired:
+                continue
+        if self.process.poll() is None:
+            self.exit_code()
 
     def errors(self):
         self.log.seek(0)
@@ -135,6 +156,10 @@ class Server:
             client.sendall(head)
             return receive_all(client)
 
+    def resident_bytes(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
     # ---- metrics
 
     def metric(self, name):
@@ -155,6 +180,21 @@ class EngineCase(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.engine.remove()
+
+
+class ClientCase(EngineCase):
+    """Tests with public clients, which SPATE_TEST_CLIENTS has: the Python that scripts/get_clients.sh prints."""
+
+    @classmethod
+    def setUpClass(cls):
+        if not os.environ.get("SPATE_TEST_CLIENTS"):
+            raise unittest.SkipTest("SKIPPED: SPATE_TEST_CLIENTS is not set to what scripts/get_clients.sh prints")
+        super().setUpClass()
+
+    def client(self, module, *arguments):
+        """Runs a module of the clients in a folder where it may leave what it likes."""
+        return subprocess.run([os.environ["SPATE_TEST_CLIENTS"], "-m", module, *map(str, arguments)], capture_output=True,
+                              text=True, cwd=self.engine.folder)
 
 
 class ServerCase(EngineCase):
@@ -180,10 +220,22 @@ def receive_all(client):
     return b"".join(pieces)
 
 
-def post_bytes(fields, headers=""):
-    """The bytes of a POST /generate whose connection ends after the answer."""
+def unchunked(answer):
+    """The body of an answer in chunks."""
+    at, pieces = answer.index(b"\r\n\r\n") + 4, []
+    while True:
+        end = answer.index(b"\r\n", at)
+        size = int(answer[at:end], 16)
+        if size == 0:
+            return b"".join(pieces)
+        pieces.append(answer[end + 2:end + 2 + size])
+        at = end + 2 + size + 2
+
+
+def post_bytes(fields, headers="", path="/generate"):
+    """The bytes of a POST whose connection ends after the answer."""
     body = json.dumps(fields)
-    return (f"POST /generate HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nConnection: close\r\n{headers}"
+    return (f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nConnection: close\r\n{headers}"
             f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
 
 
@@ -199,4 +251,8 @@ def main(module):
     if not os.path.exists(SPATE):
         print(f"SKIPPED: there is no {SPATE}")
         sys.exit(77)
-    unittest.main(module)
+    result = unittest.main(module, exit=False).result
+    if result.testsRun == 0 and result.skipped:
+        print(result.skipped[0][1])
+        sys.exit(77)
+    sys.exit(not result.wasSuccessful())

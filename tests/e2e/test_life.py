@@ -10,7 +10,7 @@ import tempfile
 import types
 
 import spate_server
-from spate_server import Engine, Server, post_bytes, receive_all, sse_objects, wait_for
+from spate_server import Engine, Server, post_bytes, receive_all, sse_objects, unchunked, wait_for
 
 FOR_EVER = {"prompt": "Once", "max_tokens": Engine.MAX_SEQ_LEN - 64}
 CANCELLED = 'llm_requests_finished_total{reason="cancelled"}'
@@ -286,18 +286,6 @@ def receive_until_reset(client):
         return receive_all(client)
     except ConnectionError:
         return b""
-
-
-def unchunked(answer):
-    """The body of an answer in chunks."""
-    at, pieces = answer.index(b"\r\n\r\n") + 4, []
-    while True:
-        end = answer.index(b"\r\n", at)
-        size = int(answer[at:end], 16)
-        if size == 0:
-            return b"".join(pieces)
-        pieces.append(answer[end + 2:end + 2 + size])
-        at = end + 2 + size + 2
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ static inline spate_engine *engine_start(int threads) {
   spate_open_options_init(&open);
   open.model = engine_path;
   open.threads = threads;
+  open.backend = getenv("SPATE_TEST_BACKEND"); /* late, when ctest runs the suite unit_late */
   spate_engine *engine = spate_open(&open, &error);
   if (!engine) fail_msg("%s", error.text);
   return engine;
