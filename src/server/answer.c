@@ -17,11 +17,12 @@ struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int 
   answer->form = form;
   answer->http_id = http_id;
   answer->n_choice = n_choice;
+  size_t share = LIMIT_RESPONSE_BYTES / (size_t)n_choice; /* the limit is of what waits for one client */
   for (int i = 0; i < n_choice; i++) {
     answer->choice[i] = (struct choice){.answer = answer, .index = i, .stop_string = -1, .stop_token = -1};
-    buffer_init(&answer->choice[i].text, LIMIT_RESPONSE_BYTES);
-    buffer_init(&answer->choice[i].logprobs, LIMIT_RESPONSE_BYTES);
-    buffer_init(&answer->choice[i].prompt_logprobs, LIMIT_RESPONSE_BYTES);
+    buffer_init(&answer->choice[i].text, share);
+    buffer_init(&answer->choice[i].logprobs, share);
+    buffer_init(&answer->choice[i].prompt_logprobs, share);
   }
   return answer;
 }

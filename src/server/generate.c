@@ -52,12 +52,14 @@ static struct answer_facts facts_make(const struct server *server, const struct 
 /* The prompt at the start of a choice's text. */
 static bool prompt_echo(const struct server *server, const spate_request *wanted, struct choice *choice,
                         spate_error *error) {
-  spate_text text;
-  if (wanted->n_token == 0) return buffer_append(&choice->text, wanted->prompt, wanted->prompt_size);
-  if (!spate_decode(server->engine, wanted->tokens, (size_t)wanted->n_token, &text, error)) return false;
-  buffer_append(&choice->text, text.data, text.size);
+  spate_text text = {0};
+  if (wanted->n_token && !spate_decode(server->engine, wanted->tokens, (size_t)wanted->n_token, &text, error))
+    return false;
+  bool kept = wanted->n_token ? buffer_append(&choice->text, text.data, text.size)
+                              : buffer_append(&choice->text, wanted->prompt, wanted->prompt_size);
   spate_text_free(&text);
-  return true;
+  if (!kept) *error = (spate_error){SPATE_LIMIT, "The echo is larger than one response may be: leave echo out."};
+  return kept;
 }
 
 static spate_request prompt_request(const struct generate_request *wanted, int index) {
