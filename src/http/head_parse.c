@@ -47,7 +47,6 @@ static int on_head(http_parser *parser) {
   struct parse *parse = parser->data;
   struct http_head *head = parse->head;
   parse->complete = true;
-  head->method = slice_text(http_method_str((enum http_method)parser->method));
   head->minor_version = parser->http_minor;
   head->keep_alive = http_should_keep_alive(parser);
   head->chunked = is_chunked(head);
@@ -75,18 +74,22 @@ static struct head_verdict split_url(struct slice url, char *bytes, struct http_
   return (struct head_verdict){0};
 }
 
+/* What a method means is the handler's matter (it may say which others a path takes), and the parser knows only some:
+ * it gets GET for all of them, which changes nothing about the rest. */
 struct head_verdict head_parse(char *bytes, size_t size, struct http_head *out) {
   static const http_parser_settings settings = {
       .on_url = on_url, .on_header_field = on_name, .on_header_value = on_value, .on_headers_complete = on_head};
-  *out = (struct http_head){0};
+  const char *space = memchr(bytes, ' ', size);
+  size_t method_size = space ? (size_t)(space - bytes) : 0;
+  *out = (struct http_head){.method = slice_make(bytes, method_size)};
   struct parse parse = {.head = out};
   http_parser parser;
   http_parser_init(&parser, HTTP_REQUEST);
   parser.data = &parse;
-  http_parser_execute(&parser, &settings, bytes, size);
-  enum http_errno fault = HTTP_PARSER_ERRNO(&parser);
-  if (fault == HPE_INVALID_METHOD) return (struct head_verdict){501, "The method is not one that this server knows."};
-  if (fault != HPE_OK || !parse.complete) return (struct head_verdict){400, "The head is malformed."};
+  http_parser_execute(&parser, &settings, "GET", 3);
+  http_parser_execute(&parser, &settings, bytes + method_size, size - method_size);
+  bool sound = method_size > 0 && HTTP_PARSER_ERRNO(&parser) == HPE_OK && parse.complete;
+  if (!sound) return (struct head_verdict){400, "The head is malformed."};
   return split_url(parse.url, bytes, out);
 }
 

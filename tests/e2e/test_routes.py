@@ -53,10 +53,10 @@ class Routes(spate_server.ServerCase):
 
     def test_methods(self):
         for path, allowed in (("/generate", "OPTIONS, GET, POST"), ("/health", "OPTIONS, GET, HEAD")):
-            answer = self.server.request("DELETE", path)
-            sentence = f"{path} does not take DELETE: see the Allow header."
-            self.assertEqual(self.error_of(answer), (405, sentence))
-            self.assertEqual(answer[1]["Allow"], allowed)
+            for method in "DELETE", "QUERY", "get", "X!":
+                answer = self.server.request(method, path)
+                self.assertEqual(self.error_of(answer), (405, f"{path} does not take {method}: see the Allow header."))
+                self.assertEqual(answer[1]["Allow"], allowed)
             status, headers, body = self.server.request("OPTIONS", path)
             self.assertEqual((status, headers["Allow"], body), (204, allowed, b""))
 
