@@ -53,6 +53,8 @@ stage "build release" build release
 stage "kernels" scripts/count_kernels.sh
 stage "model" scripts/get_model.sh
 export SPATE_TEST_MODEL=${SPATE_TEST_MODEL:-$(scripts/get_model.sh 2>/dev/null)}
+stage "clients" scripts/get_clients.sh
+export SPATE_TEST_CLIENTS=${SPATE_TEST_CLIENTS:-$(scripts/get_clients.sh 2>/dev/null)}
 stage "test release" tests release
 stage "build asan" build asan
 stage "test asan" tests_without_model asan

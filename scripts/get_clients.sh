@@ -1,0 +1,20 @@
+#!/bin/sh
+# Prints the Python that has the public clients of the load tests; fetches them from PyPI first if need be. They live in
+# a virtual environment in the user's cache.
+set -eu
+
+wanted="locust==2.47.0 openai==3.57.0 schemathesis==4.32.5"
+version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+folder=${XDG_CACHE_HOME:-$HOME/.cache}/spate/clients-$version-$(echo "$wanted" | cksum | cut -d ' ' -f 1)
+
+if [ ! -d "$folder" ]; then
+  mkdir -p "$(dirname "$folder")"
+  work=$(mktemp -d "$folder.XXXXXX")
+  trap 'rm -rf "$work"' EXIT INT TERM
+  echo "Fetching $wanted ..." >&2
+  python3 -m venv --without-pip "$work" >&2 # Debian's python3 alone cannot put pip there; the one outside can
+  # shellcheck disable=SC2086 # a word for each package
+  python3 -m pip --python "$work/bin/python" install --quiet --disable-pip-version-check $wanted >&2
+  mv -T "$work" "$folder"
+fi
+echo "$folder/bin/python"
