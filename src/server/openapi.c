@@ -178,7 +178,7 @@ static void write_operation(const struct route *route, enum method method, bool 
   if (generates)
     buffer_text(out, answer_content);
   else
-    buffer_print(out, "\"%s\":{}", route->content_type);
+    buffer_print(out, "\"%s\":{}%s", route->content_type, route->kind ? ",\"text/event-stream\":{}" : "");
   buffer_text(out, "}},\"default\":{\"description\":\"An error, as a sentence.\",\"content\":{\"application/json\":"
                    "{\"schema\":{\"$ref\":\"#/components/schemas/Error\"}}}}}}");
 }

@@ -20,11 +20,11 @@ const struct route routes[ROUTE_COUNT] = {
      chat_handle, REQUEST_CHAT, NULL},
     {"/tokenize", 1u << METHOD_POST, false, "The tokens of a text or a conversation", JSON_CONTENT_TYPE,
      tokenize_handle, 0,
-     "{\"type\":\"object\",\"properties\":{\"prompt\":{\"type\":\"string\"},\"messages\":{\"type\":\"array\"},"
-     "\"add_special_tokens\":{\"type\":\"boolean\",\"default\":true}}}"},
+     "{\"type\":\"object\",\"properties\":{\"prompt\":{\"type\":\"string\"},\"messages\":{\"type\":\"array\","
+     "\"items\":{\"type\":\"object\"}},\"add_special_tokens\":{\"type\":\"boolean\",\"default\":true}}}"},
     {"/detokenize", 1u << METHOD_POST, false, "The text of tokens", JSON_CONTENT_TYPE, detokenize_handle, 0,
      "{\"type\":\"object\",\"required\":[\"tokens\"],\"properties\":{\"tokens\":{\"type\":\"array\","
-     "\"items\":{\"type\":\"integer\",\"minimum\":0}}}}"},
+     "\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2147483647}}}}"},
     {"/health", GET, true, "Whether the engine makes progress", JSON_CONTENT_TYPE, health_handle, 0, NULL},
     {"/ready", GET, true, "Whether new requests should come here: not while shutting down", JSON_CONTENT_TYPE,
      ready_handle, 0, NULL},
