@@ -17,7 +17,8 @@ struct metric {
   const char *labels;   /* "method=\"GET\",status=\"200\"" already escaped, or NULL */
   const double *bounds; /* histogram: ascending upper bounds, n_bound of them; +Inf is implied */
   int n_bound;
-  _Atomic uint64_t count;                          /* counter: whole units; histogram: observations */
+  bool sparse;                                     /* histogram: not shown before its first observation */
+  _Atomic uint64_t count;                          /* counter: whole units */
   _Atomic uint64_t bits;                           /* gauge: the value; histogram: the sum; a double's bits */
   _Atomic uint64_t bucket[METRIC_BUCKETS_MAX + 1]; /* histogram: not cumulative */
 };
@@ -36,5 +37,19 @@ void metric_observe(struct metric *histogram, double value);
 
 /* Appends the whole exposition (text format 0.0.4). */
 bool metric_write(const struct metric_registry *registry, struct buffer *out);
+
+/* What readers that know a metric by another name find: its value, help and kind under that name. */
+struct metric_alias {
+  const struct metric *metric;
+  const char *name;
+  const char *common; /* labels, written before the others; NULL: none */
+  const char *labels; /* NULL: the metric's own */
+};
+
+/* Appends aliases; those of one name must follow one another. */
+bool metric_write_aliases(const struct metric_alias *alias, int n_alias, struct buffer *out);
+
+/* Appends name="value" with the value escaped; what is no UTF-8 in it becomes U+FFFD. */
+bool metric_write_label(struct buffer *out, const char *name, struct slice value);
 
 #endif

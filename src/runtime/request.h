@@ -55,7 +55,8 @@ struct request {
   int32_t n_top;      /* and so many likeliest */
   struct error error; /* code set: it ends with FAILED */
   uint64_t submitted_us;
-  uint64_t deadline_us; /* UINT64_MAX: none */
+  uint64_t first_us, last_us; /* of its first and its last token; 0: none yet */
+  uint64_t deadline_us;       /* UINT64_MAX: none */
 
   struct prompt_scores *scores; /* owned; NULL: none wanted */
   int32_t n_beam;               /* 0: no search */
@@ -66,6 +67,7 @@ struct request {
   struct sequence_group group;
   int32_t n_answer;
   int32_t n_over;                  /* generations that are */
+  bool counted;                    /* in the metrics, as ended */
   struct request *previous, *next; /* the step thread's list of all it owns */
   int32_t n_generation;            /* answers, or beams */
   struct generation generation[];

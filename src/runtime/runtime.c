@@ -54,11 +54,11 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
   pthread_mutex_init(&rt->park_lock, NULL);
   pthread_cond_init(&rt->park_changed, NULL);
   pthread_mutex_init(&rt->failure_lock, NULL);
-  runtime_metrics_init(&rt->metrics);
   atomic_store(&rt->progress_us, clock_us());
   if (getrandom(&rt->key, sizeof rt->key, 0) != (ssize_t)sizeof rt->key)
     error_set(error, ERROR_IO, "The system gave no random bytes: see getrandom(2).");
-  else if (schedule_start(rt, options, error) && threads_start(rt, error))
+  else if (runtime_metrics_init(&rt->metrics, rt->engine, !options->no_block_reuse, error) &&
+           schedule_start(rt, options, error) && threads_start(rt, error))
     return rt;
   runtime_free(rt);
   return NULL;
@@ -81,6 +81,7 @@ void runtime_free(struct runtime *rt) {
   if (!rt) return;
   threads_end(rt);
   schedule_free(rt->schedule);
+  runtime_metrics_release(&rt->metrics);
   request_table_release(&rt->table);
   mailbox_release(&rt->to_worker);
   mailbox_release(&rt->to_step);
@@ -138,7 +139,7 @@ void *watch_thread(void *argument) {
   return NULL;
 }
 
-bool runtime_metrics(struct runtime *rt, struct buffer *out) { return metric_write(&rt->metrics.registry, out); }
+bool runtime_metrics(struct runtime *rt, struct buffer *out) { return runtime_metrics_write(&rt->metrics, out); }
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
@@ -212,6 +213,7 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct re
   }
   uint64_t id = r->id; /* once put, the request is no longer ours */
   metric_add(&rt->metrics.requests, 1);
+  atomic_fetch_add(&rt->metrics.arriving, 1);
   mailbox_put(params->n_token ? &rt->to_step : &rt->to_worker, &r->letter);
   return id;
 }

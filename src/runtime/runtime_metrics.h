@@ -1,8 +1,11 @@
-/* The runtime's metrics. Updated from the step thread and from submit, read by /metrics. */
+/* The runtime's metrics: what there is of them stands in two tables, their own names and the names under which routers
+ * look for vLLM's (docs/metrics.md). Updated from the step thread and from submit, read by /metrics. */
 #ifndef SPATE_RUNTIME_RUNTIME_METRICS_H
 #define SPATE_RUNTIME_RUNTIME_METRICS_H
 
 #include "base/metric.h"
+#include "engine/loaded_engine.h"
+#include "runtime/request.h"
 #include "schedule/schedule.h"
 
 struct runtime_metrics {
@@ -10,13 +13,32 @@ struct runtime_metrics {
   struct metric requests, refused, finished_stop, finished_length, finished_cancelled, finished_failed;
   struct metric prompt_tokens, generation_tokens, steps;
   struct metric queried_tokens, cached_tokens, recomputed_tokens, preemptions;
-  struct metric waiting, running, kv_usage;
-  struct metric generation_seconds, first_token_seconds, between_tokens_seconds, queue_seconds;
+  struct metric waiting, running, kv_usage, kv_blocks, cache_config;
+  struct metric generation_seconds, first_token_seconds, between_tokens_seconds;
+  struct metric queue_seconds, prefill_seconds, decode_seconds;
+  struct metric request_prompt_tokens, request_cached_tokens, request_generation_tokens, request_preemptions;
+  struct metric step_sequences, step_tokens, step_kv_usage;
+  _Atomic int arriving;       /* submitted, and not yet taken by the step thread */
+  _Atomic int queued;         /* waiting in the schedule */
+  struct buffer model_labels; /* of the aliases; NUL-terminated */
+  struct buffer cache_labels; /* of cache_config */
 };
 
-void runtime_metrics_init(struct runtime_metrics *metrics);
+/* The labels tell of the engine, and whether prefixes are found again. */
+bool runtime_metrics_init(struct runtime_metrics *metrics, const struct loaded_engine *engine, bool reuse,
+                          struct error *error);
+void runtime_metrics_release(struct runtime_metrics *metrics);
 
 /* Takes over the schedule's counters and gauges. */
 void runtime_metrics_update(struct runtime_metrics *metrics, const struct schedule_stats *stats);
+
+/* A step starts; a generation gets one more token (and has not accepted it yet); all generations of a request have
+ * ended, which counts once. */
+void runtime_metrics_step(struct runtime_metrics *metrics, const struct batch *batch, double kv_used);
+void runtime_metrics_token(struct runtime_metrics *metrics, struct generation *generation, uint64_t now_us);
+void runtime_metrics_end(struct runtime_metrics *metrics, struct request *request, uint64_t now_us);
+
+/* Appends the exposition. */
+bool runtime_metrics_write(struct runtime_metrics *metrics, struct buffer *out);
 
 #endif

@@ -22,17 +22,6 @@ static void live_remove(struct runtime *rt, struct request *r) {
 
 /* --- ends --------------------------------------------------------------------------------------------------------- */
 
-static void end_count(struct runtime_metrics *m, const struct generation *g) {
-  const struct request *r = g->request;
-  struct metric *by_reason[] = {[FINISH_NONE] = &m->finished_failed,
-                                [FINISH_STOP] = &m->finished_stop,
-                                [FINISH_LENGTH] = &m->finished_length,
-                                [FINISH_CANCELLED] = &m->finished_cancelled};
-  if (g->index >= r->n_answer) return;
-  metric_add(by_reason[r->error.code ? FINISH_NONE : g->finish], 1);
-  metric_observe(&m->generation_seconds, (double)(clock_us() - r->submitted_us) * 1e-6);
-}
-
 /* Takes an ended generation out of the schedule; true when no step holds it any more. An engine that has stopped runs
  * none, and asks the schedule for none. */
 static bool unscheduled(struct runtime *rt, struct generation *g) {
@@ -46,10 +35,11 @@ static bool unscheduled(struct runtime *rt, struct generation *g) {
 static bool generation_settle(struct runtime *rt, struct generation *g) {
   struct request *r = g->request;
   if (g->over || (g->ended && !unscheduled(rt, g))) return false;
+  if (g->ended && request_ended(r))
+    runtime_metrics_end(&rt->metrics, r, clock_us()); /* who reads it finds it counted */
   bool told = request_deliver_scores(r) && generation_deliver(g);
   if (g->scheduled && !g->ended) schedule_pause(rt->schedule, &g->sequence, !told);
   if (!g->ended || !told) return false;
-  end_count(&rt->metrics, g);
   g->over = true;
   if (++r->n_over < r->n_generation) return false;
   live_remove(rt, r);
@@ -83,7 +73,7 @@ static void letters_take(struct runtime *rt) {
     struct request *r = (struct request *)(void *)letter;
     letter = letter->next;
     live_add(rt, r);
-    metric_observe(&rt->metrics.queue_seconds, (double)(clock_us() - r->submitted_us) * 1e-6);
+    atomic_fetch_sub(&rt->metrics.arriving, 1);
     request_start(rt, r);
   }
 }
@@ -127,15 +117,6 @@ static bool live_review(struct runtime *rt, bool draining) {
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
-static void token_time(struct runtime *rt, struct generation *g) {
-  uint64_t now = clock_us();
-  if (g->generated == 0)
-    metric_observe(&rt->metrics.first_token_seconds, (double)(now - g->request->submitted_us) * 1e-6);
-  else
-    metric_observe(&rt->metrics.between_tokens_seconds, (double)(now - g->last_us) * 1e-6);
-  g->last_us = now;
-}
-
 static void event_tell(struct runtime *rt, struct generation *g, const struct schedule_event *event) {
   if (event->kind == EVENT_OUT) g->scheduled = false;
   if (event->kind == EVENT_OUT || g->ended) return;
@@ -143,7 +124,9 @@ static void event_tell(struct runtime *rt, struct generation *g, const struct sc
   switch (event->kind) {
   case EVENT_SCORE: request_score(g->request, event); break;
   case EVENT_BEAM: request_search_hear(rt->schedule, g, event); break;
-  default: token_time(rt, g); generation_accept(g, event->token, event->logprob, event->top);
+  default:
+    runtime_metrics_token(&rt->metrics, g, clock_us());
+    generation_accept(g, event->token, event->logprob, event->top);
   }
 }
 
@@ -157,15 +140,17 @@ static void events_tell(struct runtime *rt, const struct schedule_events *events
   inbox_signal(&rt->inboxes);
 }
 
-static void metrics_update(struct runtime *rt) {
+static double metrics_update(struct runtime *rt) {
   struct schedule_stats stats;
   schedule_stats(rt->schedule, &stats);
   runtime_metrics_update(&rt->metrics, &stats);
+  return stats.kv_used;
 }
 
 static bool step_start(struct runtime *rt, const struct batch *batch, struct error *error) {
   const struct backend *backend = rt->engine->backend;
   rt->n_step_out++;
+  runtime_metrics_step(&rt->metrics, batch, metrics_update(rt)); /* a long step shows while it runs */
   return backend->submit(rt->engine->program, batch, error) && backend->finish(rt->engine->program, NULL, error);
 }
 

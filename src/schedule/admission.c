@@ -80,14 +80,15 @@ static struct sequence *candidate_choose(struct schedule *s, bool open) {
   return waiting_choose(&s->waiting, candidate);
 }
 
-static void first_admission(struct schedule *s, struct sequence *q) {
+static void first_admission(struct schedule *s, struct sequence *q, uint64_t now_us) {
   if (s->batch_left > 0) s->batch_left--;
   q->n_cached = q->length;
+  q->started_us = now_us;
   s->stats.queried_tokens += (uint64_t)q->n_prompt;
   s->stats.cached_tokens += (uint64_t)q->length;
 }
 
-static void admit(struct schedule *s, struct sequence *q, const struct prefix_match *match) {
+static void admit(struct schedule *s, struct sequence *q, const struct prefix_match *match, uint64_t now_us) {
   waiting_remove(&s->waiting, q);
   running_enter(s, q);
   for (uint32_t i = 0; i < match->n_block; i++) kv_blocks_hold(&s->blocks, sequence_table(s, q)[i]);
@@ -95,7 +96,7 @@ static void admit(struct schedule *s, struct sequence *q, const struct prefix_ma
   q->hash = match->hash;
   q->chained = true;
   q->length = (int32_t)match->n_block * s->limits.block_size;
-  if (!q->returning) first_admission(s, q);
+  if (!q->returning) first_admission(s, q, now_us);
   if (q->reached < q->length) q->reached = q->length;
   if (sequence_beams(q)) beams_enter(s, q);
 }
@@ -124,7 +125,7 @@ struct sequence *admission_next(struct schedule *s, uint64_t now_us) {
       continue;
     }
     if (room_for(s, q, &match)) {
-      admit(s, q, &match);
+      admit(s, q, &match, now_us);
       return q;
     }
     if (!paused_retire(s)) return NULL;

@@ -8,6 +8,7 @@ static void sequence_retreat(struct schedule *s, struct sequence *q) {
   running_leave(s, q);
   q->retreating = false;
   q->returning = true;
+  q->n_preempted++;
   q->length = 0;
   q->state = SEQUENCE_WAITING;
   waiting_add(&s->waiting, q);

@@ -67,6 +67,8 @@ struct sequence {
   int32_t length;                   /* tokens in the KV cache, once the submitted steps are done */
   int32_t reached;                  /* the longest that the cache has ever held of it: what is below is recomputed */
   int32_t n_cached;                 /* prompt tokens that its first admission found in the cache */
+  uint64_t started_us;              /* when that was; 0: not yet */
+  int32_t n_preempted;              /* how often it was sent back to wait */
   int32_t n_step, n_out;            /* steps and outputs of it that are not done */
   int32_t seat;                     /* while running */
   bool paused;                      /* its owner has no room for more tokens */

@@ -26,7 +26,8 @@ static void histogram_add(struct http_metrics *metrics, struct metric histogram[
                                    .help = help,
                                    .labels = metrics->labels[i],
                                    .bounds = bounds,
-                                   .n_bound = n_bound};
+                                   .n_bound = n_bound,
+                                   .sparse = true};
     metric_register(&metrics->registry, &histogram[i]);
   }
 }

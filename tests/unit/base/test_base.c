@@ -144,6 +144,21 @@ static void test_metrics(void **state) {
                                          "# HELP t_seconds Times.\n# TYPE t_seconds histogram\n"
                                          "t_seconds_bucket{le=\"0.1\"} 1\nt_seconds_bucket{le=\"1\"} 2\n"
                                          "t_seconds_bucket{le=\"+Inf\"} 3\nt_seconds_sum 5.55\nt_seconds_count 3\n"));
+  buffer_clear(&b);
+  const struct metric_alias alias[] = {{&count, "v:c_total", "m=\"x\"", "r=\"a\""},
+                                       {&count, "v:c_total", "m=\"x\"", NULL},
+                                       {&time, "v:t_seconds", "m=\"x\"", NULL}};
+  assert_true(metric_write_aliases(alias, 3, &b));
+  assert_true(slice_is(buffer_slice(&b), "# HELP v:c_total Counts.\n# TYPE v:c_total counter\n"
+                                         "v:c_total{m=\"x\",r=\"a\"} 3\nv:c_total{m=\"x\",k=\"v\"} 3\n"
+                                         "# HELP v:t_seconds Times.\n# TYPE v:t_seconds histogram\n"
+                                         "v:t_seconds_bucket{m=\"x\",le=\"0.1\"} 1\n"
+                                         "v:t_seconds_bucket{m=\"x\",le=\"1\"} 2\n"
+                                         "v:t_seconds_bucket{m=\"x\",le=\"+Inf\"} 3\n"
+                                         "v:t_seconds_sum{m=\"x\"} 5.55\nv:t_seconds_count{m=\"x\"} 3\n"));
+  buffer_clear(&b);
+  assert_true(metric_write_label(&b, "l", slice_text("a\"b\\c\nd\xffé")));
+  assert_true(slice_is(buffer_slice(&b), "l=\"a\\\"b\\\\c\\nd\xEF\xBF\xBDé\""));
   buffer_release(&b);
 }
 
