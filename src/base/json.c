@@ -68,7 +68,8 @@ static bool write_escaped(struct buffer *out, uint32_t code, struct slice raw) {
   case '\t': return buffer_text(out, "\\t");
   default: break;
   }
-  if (code < 0x20 || code == 0x7f) return buffer_print(out, "\\u%04x", code);
+  bool control = code < 0x20 || (code >= 0x7f && code < 0xa0), line = code == 0x2028 || code == 0x2029;
+  if (control || line) return buffer_print(out, "\\u%04x", code);
   return buffer_append(out, raw.data, raw.size);
 }
 

@@ -19,7 +19,8 @@ json_t *json_read(const char *path, size_t max, struct error *error);
 /* The string's bytes, U+0000 included. The value must be a string. */
 struct slice json_slice(const json_t *string);
 
-/* Appends "text" quoted and escaped (valid UTF-8 passes through; invalid bytes become U+FFFD). */
+/* Appends "text" quoted and escaped: what some reader takes for the end of a line or for a command to a terminal too.
+ * Other valid UTF-8 passes through; invalid bytes become U+FFFD. */
 bool json_write_string(struct buffer *out, struct slice text);
 
 /* Appends a finite number in the shortest form that reads back the same; NaN and infinities become null. */

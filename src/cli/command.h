@@ -15,7 +15,7 @@ int command_tokenize(const struct settings *settings);
 
 /* --- what several commands need ----------------------------------------------------------------------------------- */
 
-/* Prints "spate: sentence" on standard error; returns 1. */
+/* Prints "spate: sentence" on standard error, or logs it where the log is JSON; returns 1. */
 int command_fail(const char *sentence);
 
 /* Opens the operand's engine with progress shown; NULL after printing the sentence. */

@@ -145,6 +145,7 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
                                    .tls_key = settings->tls_key,
                                    .root_path = settings->root_path,
                                    .cors = cors_of(settings),
+                                   .log_prompts = settings->log_prompts,
                                    .api_keys = settings->api_key ? settings->api_key : getenv("SPATE_API_KEY")};
   int shutdown = settings->has_shutdown_timeout ? settings->shutdown_timeout : DEFAULT_SHUTDOWN;
   spate_error error;
@@ -160,15 +161,25 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
   return code;
 }
 
-int command_serve(const struct settings *settings) {
+static bool log_set_up(const struct settings *settings, char problem[256]) {
   enum log_level level = LOG_INFO;
+  enum log_format format = LOG_TEXT;
   if (settings->log_level && !log_level_parse(settings->log_level, &level)) {
-    char text[256];
-    snprintf(text, sizeof text, "--log-level is \"%.100s\", expected error, warning, info or debug.",
-             settings->log_level);
-    return command_fail(text);
+    snprintf(problem, 256, "--log-level is \"%.100s\", expected error, warning, info or debug.", settings->log_level);
+    return false;
+  }
+  if (settings->log_format && !log_format_parse(settings->log_format, &format)) {
+    snprintf(problem, 256, "--log-format is \"%.100s\", expected text or json.", settings->log_format);
+    return false;
   }
   log_level_set(level);
+  log_format_set(format);
+  return true;
+}
+
+int command_serve(const struct settings *settings) {
+  char problem[256];
+  if (!log_set_up(settings, problem)) return command_fail(problem);
   if (settings->uds && (settings->host || settings->has_port))
     return command_fail(
         "--uds was given with --host or --port, and a server listens on one or the other: leave one out.");

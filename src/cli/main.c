@@ -1,4 +1,5 @@
 /* spate: the command table, and what commands share. */
+#include "base/log.h"
 #include "cli/command.h"
 #include "cli/progress.h"
 
@@ -27,7 +28,10 @@ static const struct command commands[] = {
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
 int command_fail(const char *sentence) {
-  fprintf(stderr, "spate: %s\n", sentence);
+  if (log_format_get() == LOG_JSON)
+    log_error("%s", sentence);
+  else
+    fprintf(stderr, "spate: %s\n", sentence);
   return 1;
 }
 

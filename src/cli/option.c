@@ -109,6 +109,9 @@ static const struct option options[] = {
     {"shutdown-timeout", 0, OPTION_INT, FOR_SERVE, MARKED(shutdown_timeout), "SECONDS",
      "what running requests get to finish after SIGTERM; a second signal ends them (default 30)"},
     {"log-level", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_level), "LEVEL", "error, warning, info (default) or debug"},
+    {"log-format", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_format), "FORMAT", "text (default) or json: an object a line"},
+    {"log-prompts", 0, OPTION_FLAG, FOR_SERVE, PLAIN(log_prompts), 0,
+     "write the beginning of each prompt to the log, which holds none otherwise"},
 
     {"prompt", 'p', OPTION_TEXT, FOR_GENERATE | FOR_TOKENIZE, PLAIN(prompt), "TEXT",
      "the prompt, taken as it is; without it, standard input is read"},

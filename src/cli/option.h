@@ -47,7 +47,8 @@ struct settings {
   const char *allowed_origins, *allowed_methods, *allowed_headers;
   bool allow_credentials;
   int max_connections_per_ip;
-  const char *host, *log_level, *api_key;
+  const char *host, *log_level, *log_format, *api_key;
+  bool log_prompts;
   int port, workers, keep_alive, limit_concurrency, shutdown_timeout, tensor_parallel_size;
   bool has_port, has_keep_alive, has_shutdown_timeout;
 

@@ -2,6 +2,7 @@
 #include "cli/progress.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,10 +34,16 @@ struct progress progress_quiet(void) {
   return (struct progress){.quiet_until_us = clock_us() + QUIET_US};
 }
 
+/* A bar is for eyes: elsewhere each stage is a line. */
+static bool bar_wanted(void) { return isatty(STDERR_FILENO) && log_format_get() == LOG_TEXT; }
+
 static void stage_begin(struct progress *p, const char *stage) {
   snprintf(p->stage, sizeof p->stage, "%s", stage);
   p->start_us = p->last_us ? p->last_us : clock_us();
-  if (!isatty(STDERR_FILENO)) fprintf(stderr, "%s ...\n", stage);
+  if (log_format_get() == LOG_JSON)
+    log_info("%s", stage);
+  else if (!bar_wanted())
+    fprintf(stderr, "%s ...\n", stage);
 }
 
 /* Totals below LEAST_BYTES are counts of something. */
@@ -64,7 +71,7 @@ bool progress_show(void *user, const char *stage, uint64_t done, uint64_t total)
   struct progress *p = user;
   if (clock_us() < p->quiet_until_us) return !interrupted;
   if (strncmp(p->stage, stage, sizeof p->stage - 1) != 0) stage_begin(p, stage);
-  if (isatty(STDERR_FILENO)) bar_print(p, done, total);
+  if (bar_wanted()) bar_print(p, done, total);
   p->last_us = clock_us();
   return !interrupted;
 }

@@ -38,6 +38,7 @@ struct http_request {
   struct http_head head;
   struct slice body; /* whole while handle runs, then gone */
   void *user;        /* the handler's own */
+  void *note;        /* the same, for the finish callback, which frees it */
 };
 
 /* The value of the first header of this name (in any case), or a slice whose data is NULL. */

@@ -1,10 +1,7 @@
 /* Names, help and buckets of the runtime's metrics, and the moments at which they are observed. */
 #include "runtime/runtime_metrics.h"
 
-#include "base/limits.h"
-
 #include <stddef.h>
-#include <string.h>
 
 /* --- buckets ------------------------------------------------------------------------------------------------------ */
 
@@ -139,10 +136,9 @@ enum { LABELS_MAX = 4096 };
 
 static bool labels_write(struct runtime_metrics *m, const struct loaded_engine *engine, bool reuse) {
   const struct limits *limits = &engine->limits;
-  const char *model = engine->file.facts->name;
   buffer_init(&m->model_labels, LABELS_MAX);
   buffer_init(&m->cache_labels, LABELS_MAX);
-  metric_write_label(&m->model_labels, "model_name", slice_make(model, strnlen(model, LIMIT_NAME_BYTES)));
+  metric_write_label(&m->model_labels, "model_name", slice_text(engine->file.facts->name));
   buffer_text(&m->model_labels, ",engine=\"0\"");
   buffer_append(&m->model_labels, "", 1);
   buffer_print(

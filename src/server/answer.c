@@ -139,7 +139,7 @@ static enum answer_progress whole_finish(struct answer *answer, struct http_requ
   else if (cancelled)
     reply_engine_error(request, SPATE_CANCELLED, "The request was cancelled because the server is stopping.");
   else
-    reply(request, 200, JSON_CONTENT_TYPE, NULL, buffer_slice(&body));
+    http_respond(request, 200, JSON_CONTENT_TYPE, NULL, buffer_slice(&body));
   buffer_release(&body);
   return ANSWER_OVER;
 }
@@ -164,14 +164,14 @@ static enum answer_progress take_failure(struct answer *answer, struct http_requ
 
 enum answer_progress answer_take(struct choice *choice, struct http_request *request, const spate_event *event) {
   struct answer *answer = choice->answer;
-  if (event->kind == SPATE_FAILED) return take_failure(answer, request, event);
-  bool overflows = !answer->overflowed && !event_keep(choice, event);
   choice->finish = event->finish;
   choice->stop_string = event->stop_string;
   choice->stop_token = event->stop_token;
   choice->prompt_tokens = event->prompt_tokens;
   choice->cached_tokens = event->cached_tokens;
   choice->generated_tokens = event->generated_tokens;
+  if (event->kind == SPATE_FAILED) return take_failure(answer, request, event);
+  bool overflows = !answer->overflowed && !event_keep(choice, event);
   if (overflows) answer->overflowed = true;
   enum answer_progress progress = ANSWER_GOES_ON;
   if (!answer->form->streams)

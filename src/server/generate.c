@@ -4,6 +4,7 @@
 #include "server/answer.h"
 #include "server/generate_request.h"
 #include "server/reply.h"
+#include "server/request_log.h"
 #include "server/server_loop.h"
 
 #include <stdio.h>
@@ -115,6 +116,7 @@ static void submit(struct server *server, struct http_request *request, struct g
   spate_error refusal;
   wanted->engine.tenant = access_check(&server->access, http_request_header(request, "authorization"));
   atomic_fetch_add_explicit(&server->metrics.ignored_fields, (unsigned)wanted->n_ignored, memory_order_relaxed);
+  if (server->log_prompts) request_log_prompt(server, request, wanted);
   if (model_known(server, request, wanted) && !choices_submit(server, request, wanted, &refusal))
     reply_engine_error(request, refusal.code, refusal.text);
 }
@@ -160,7 +162,7 @@ void generate_handle(struct server *server, struct http_request *request) {
   /* A browser's EventSource connects again when a stream ends; 204 tells it to stop, where an answer would generate the
    * text once more. */
   if (http_request_header(request, "last-event-id").data)
-    reply(request, 204, NULL, NULL, slice_text(""));
+    http_respond(request, 204, NULL, NULL, slice_text(""));
   else if (slice_is(request->head.method, "GET"))
     query_handle(server, request);
   else

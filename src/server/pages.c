@@ -12,7 +12,7 @@ static void page_send(struct http_request *request, int status, const char *cont
   if (page->failed)
     reply_error(request, 500, NULL, "There is no memory for this page.");
   else
-    reply(request, status, content_type, NULL, buffer_slice(page));
+    http_respond(request, status, content_type, NULL, buffer_slice(page));
   buffer_release(page);
 }
 
@@ -34,7 +34,7 @@ void health_handle(struct server *server, struct http_request *request) {
 /* Somebody answers: whether anything else works is for the other two to say. */
 void live_handle(struct server *server, struct http_request *request) {
   (void)server;
-  reply(request, 200, JSON_CONTENT_TYPE, NULL, slice_text("{\"status\":\"live\"}"));
+  http_respond(request, 200, JSON_CONTENT_TYPE, NULL, slice_text("{\"status\":\"live\"}"));
 }
 
 /* Whether new requests should come here. */
@@ -45,7 +45,7 @@ void ready_handle(struct server *server, struct http_request *request) {
   else if (!spate_healthy(server->engine, &error))
     reply_error(request, 503, NULL, error.text);
   else
-    reply(request, 200, JSON_CONTENT_TYPE, NULL, slice_text("{\"status\":\"ready\"}"));
+    http_respond(request, 200, JSON_CONTENT_TYPE, NULL, slice_text("{\"status\":\"ready\"}"));
 }
 
 void version_handle(struct server *server, struct http_request *request) {

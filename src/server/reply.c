@@ -2,12 +2,7 @@
 #include "server/reply.h"
 
 #include "base/limits.h"
-#include "http/head_gate.h"
 #include "server/openai_text.h"
-
-#include <stdio.h>
-
-enum { REQUEST_ID_MAX = 128, HEADERS_MAX = 512 };
 
 static const struct {
   int status;
@@ -30,32 +25,9 @@ static const struct {
 
 enum { N_ERROR_STATUS = sizeof error_statuses / sizeof *error_statuses };
 
-/* What may be echoed into a header: nothing that could end it. */
-static bool id_is_sound(struct slice id) {
-  if (id.size < 1 || id.size > REQUEST_ID_MAX) return false;
-  for (size_t i = 0; i < id.size; i++)
-    if (!head_gate_is_token(id.data[i])) return false;
-  return true;
-}
-
-/* headers and the echoed id in text; NULL when there is neither. */
-static const char *headers_join(const struct http_request *request, const char *headers, char text[HEADERS_MAX]) {
-  struct slice id = http_request_header(request, "x-request-id");
-  if (!id_is_sound(id)) return headers;
-  snprintf(text, HEADERS_MAX, "%sX-Request-ID: %.*s\r\n", headers ? headers : "", (int)id.size, (const char *)id.data);
-  return text;
-}
-
-void reply(struct http_request *request, int status, const char *content_type, const char *headers, struct slice body) {
-  char text[HEADERS_MAX];
-  http_respond(request, status, content_type, headers_join(request, headers, text), body);
-}
-
 /* OpenAI's object on OpenAI's paths. */
 static void error_send(struct http_request *request, int status, const char *headers, const char *field,
                        const char *sentence) {
-  char text[HEADERS_MAX];
-  headers = headers_join(request, headers, text);
   if (!slice_starts(request->head.path, "/v1/")) {
     http_respond_error(request, status, headers, sentence);
     return;
@@ -78,8 +50,7 @@ void reply_field_error(struct http_request *request, int status, const char *fie
 void reply_stream(struct http_request *request, const char *content_type) {
   /* Proxies must neither keep the stream nor collect it before they pass it on. */
   static const char headers[] = "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n";
-  char text[HEADERS_MAX];
-  http_stream_begin(request, 200, content_type, headers_join(request, headers, text));
+  http_stream_begin(request, 200, content_type, headers);
 }
 
 int reply_status(spate_code code) { return (int)code < N_ERROR_STATUS ? error_statuses[code].status : 500; }

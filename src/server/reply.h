@@ -1,4 +1,4 @@
-/* Answering a request with what every answer of this server carries: the client's X-Request-ID. */
+/* Errors and streams, as every route of this server answers them. */
 #ifndef SPATE_SERVER_REPLY_H
 #define SPATE_SERVER_REPLY_H
 
@@ -7,8 +7,7 @@
 
 #define JSON_CONTENT_TYPE "application/json"
 
-/* As http_respond, http_respond_error and http_stream_begin; headers may be NULL. */
-void reply(struct http_request *request, int status, const char *content_type, const char *headers, struct slice body);
+/* As http_respond_error and http_stream_begin; headers may be NULL. */
 void reply_error(struct http_request *request, int status, const char *headers, const char *sentence);
 void reply_stream(struct http_request *request, const char *content_type);
 

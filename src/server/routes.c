@@ -115,7 +115,7 @@ size_t route_check(const struct server *server, struct http_request *request) {
   const struct route *route = &routes[index];
   char allow[ALLOW_MAX];
   if (method == METHOD_OPTIONS)
-    reply(request, 204, NULL, allow_header(route, allow), slice_text(""));
+    http_respond(request, 204, NULL, allow_header(route, allow), slice_text(""));
   else if (!(route->methods & 1u << method))
     refuse_method(request, route);
   else if (method == METHOD_POST && !is_json(http_request_header(request, "content-type")))

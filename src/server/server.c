@@ -2,8 +2,7 @@
 #include "server/server.h"
 
 #include "base/limits.h"
-#include "base/log.h"
-#include "server/reply.h"
+#include "server/request_log.h"
 #include "server/routes.h"
 #include "server/server_loop.h"
 
@@ -32,12 +31,13 @@ static size_t on_head(struct http_request *request, void *user) {
   const struct server *server = user;
   request->head.path = path_strip(request->head.path, server->root_path);
   if (!cors_is_preflight(&server->cors, request)) return route_check(server, request);
-  reply(request, 204, NULL, NULL, slice_text("")); /* browsers ask without the key */
+  http_respond(request, 204, NULL, NULL, slice_text("")); /* browsers ask without the key */
   return 0;
 }
 
 static void on_answer_head(struct http_request *request, struct buffer *out, void *user) {
   const struct server *server = user;
+  request_id_write(server, request, out);
   cors_write_headers(&server->cors, request, out);
 }
 
@@ -56,11 +56,7 @@ static void on_close(struct http_request *request, void *user) {
 static void on_finish(struct http_request *request, const struct http_summary *summary, void *user) {
   struct server *server = user;
   http_metrics_count(&server->metrics, request, summary);
-  int route = route_find(request->head.path); /* the path as sent may hold anything: it stays out of the log */
-  log_debug("%s %s %d, %llu bytes in, %llu out, %.1f ms%s", method_name(method_find(request->head.method)),
-            route == ROUTE_NONE ? "(no route)" : routes[route].path, summary->status,
-            (unsigned long long)summary->bytes_in, (unsigned long long)summary->bytes_out,
-            (double)summary->duration_us * 1e-3, summary->aborted ? ", cut short" : "");
+  request_log(server, request, summary);
 }
 
 static const struct http_callbacks callbacks = {
@@ -110,6 +106,7 @@ static bool server_start(struct server *server, const struct server_options *opt
   if (!options_check(options, error) || !access_init(&server->access, options->api_keys, error)) return false;
   server->cors = options->cors;
   server->root_path = slice_text(options->root_path ? options->root_path : "");
+  server->log_prompts = options->log_prompts;
   server->info.size = sizeof server->info;
   spate_info(server->engine, &server->info);
   http_metrics_init(&server->metrics);

@@ -17,6 +17,7 @@ struct server_options {
   const char *root_path; /* what proxies put before our paths, which exist with and without it; NULL: nothing */
   struct cors_options cors;
   const char *api_keys; /* separated by commas; NULL: everybody may ask */
+  bool log_prompts;     /* the beginning of each goes to the log */
 };
 
 struct server;

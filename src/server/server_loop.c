@@ -4,6 +4,7 @@
 #include "server/server_loop.h"
 
 #include "server/answer.h"
+#include "server/request_log.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -80,9 +81,11 @@ static void event_handle(struct http_loop *loop, struct server_loop *own, const 
   }
   struct http_request *request = http_find(loop, answer->http_id);
   if (!request) return; /* its connection is closing: server_loop_close comes */
+  request_note_event(request);
   enum answer_progress progress = answer_take(choice, request, event);
   if (progress == ANSWER_TOO_SLOW) choices_cancel(own, answer);
   if (progress != ANSWER_OVER) return;
+  request_note_end(request, answer, "failed");
   request->user = NULL;
   answer_detach(own, answer);
 }
@@ -133,6 +136,7 @@ void server_loop_begin(struct http_request *request, struct answer *answer) {
   struct server_loop *own = http_loop_user(request->loop);
   atomic_fetch_add(&own->server->running, 1);
   request->user = answer;
+  request_note_begin(request);
 }
 
 bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error) {
@@ -155,6 +159,7 @@ bool server_loop_submit(struct http_request *request, int index, const spate_req
 void server_loop_drain(struct http_request *request) {
   struct answer *answer = request->user;
   if (!answer || answer_drain(answer, request) != ANSWER_OVER) return;
+  request_note_end(request, answer, "failed");
   request->user = NULL;
   answer_detach(http_loop_user(request->loop), answer);
 }
@@ -162,5 +167,7 @@ void server_loop_drain(struct http_request *request) {
 void server_loop_close(struct http_request *request) {
   struct answer *answer = request->user;
   request->user = NULL;
-  if (answer) answer_detach(http_loop_user(request->loop), answer);
+  if (!answer) return;
+  request_note_end(request, answer, "cancelled");
+  answer_detach(http_loop_user(request->loop), answer);
 }

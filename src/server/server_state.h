@@ -18,6 +18,7 @@ struct server {
   struct http_server *http;
   struct http_metrics metrics;
   uint32_t nonce; /* in ids of answers, so that two servers' ids differ */
+  bool log_prompts;
   atomic_bool draining;
   atomic_int running;            /* answers that are not complete */
   atomic_size_t token_job_bytes; /* bodies that wait for their tokens, or texts */

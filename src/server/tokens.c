@@ -110,7 +110,7 @@ static void job_work(void *argument) {
 
 static void job_answer(const struct token_job *job, struct http_request *request) {
   if (job->error.code == SPATE_OK)
-    reply(request, 200, JSON_CONTENT_TYPE, NULL, buffer_slice(&job->page));
+    http_respond(request, 200, JSON_CONTENT_TYPE, NULL, buffer_slice(&job->page));
   else if (job->field)
     reply_field_error(request, 400, job->field, job->error.text);
   else

@@ -106,8 +106,8 @@ class Server:
             self.exit_code()
 
     def errors(self):
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")
+        log = self.log.fileno()  # a seek would move the place where the server writes
+        return os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace")
 
     def exit_code(self):
         return self.process.wait(timeout=WAIT_SECONDS)

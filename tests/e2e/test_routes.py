@@ -100,8 +100,12 @@ class Routes(spate_server.ServerCase):
         self.assertEqual(self.server.post({"prompt": "a"}, {"X-Request-ID": "p"})[1]["X-Request-ID"], "p")
         stream = self.server.post({"prompt": "a", "streaming": True}, {"X-Request-ID": "s"})
         self.assertEqual(stream[1]["X-Request-ID"], "s")
-        for unsound in ("with space", "x" * 129, "a:b"):
-            self.assertIsNone(self.server.get("/health", {"X-Request-ID": unsound})[1]["X-Request-ID"])
+        made = [self.server.get("/health", {"X-Request-ID": unsound} if unsound else {})[1]["X-Request-ID"]
+                for unsound in ("with space", "x" * 129, "a:b", "\u00e9".encode(), None, None)]
+        made.append(self.server.raw(b"no head\r\n\r\n").decode().partition("X-Request-ID: ")[2].partition("\r\n")[0])
+        self.assertEqual(len(set(made)), len(made))
+        for identity in made:
+            self.assertRegex(identity, r"^req-[0-9a-f]{24}$")
 
     def test_keep_alive(self):
         connection = self.server.connect()

@@ -96,6 +96,7 @@ class Tools(spate_server.EngineCase):
     def test_serve_refuses_options(self):
         for options, sentence in (
                 (("--log-level", "loud"), 'spate: --log-level is "loud", expected error, warning, info or debug.\n'),
+                (("--log-format", "xml"), 'spate: --log-format is "xml", expected text or json.\n'),
                 (("--tensor-parallel-size", "2"), "spate: --tensor-parallel-size above 1 does not exist yet: "
                                                   "one device serves a model. Leave it out.\n"),
                 (("--max-seq-len", "64"), f"spate: max_seq_len was given with {self.engine.path}, an engine file, whose "
