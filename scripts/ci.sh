@@ -52,6 +52,8 @@ stage "style" style
 stage "build release" build release
 stage "kernels" scripts/count_kernels.sh
 stage "model" scripts/get_model.sh
+stage "promtool" scripts/get_prometheus.sh
+export SPATE_TEST_PROMETHEUS=${SPATE_TEST_PROMETHEUS:-$(scripts/get_prometheus.sh 2>/dev/null)}
 export SPATE_TEST_MODEL=${SPATE_TEST_MODEL:-$(scripts/get_model.sh 2>/dev/null)}
 stage "clients" scripts/get_clients.sh
 export SPATE_TEST_CLIENTS=${SPATE_TEST_CLIENTS:-$(scripts/get_clients.sh 2>/dev/null)}

@@ -11,11 +11,16 @@ static void test_newest_goes(void **state) {
   struct sequence a = sequence_make(tokens[0], 8, 6), b = sequence_make(tokens[1], 8, 6);
   schedule_add(s, &a, 0);
   schedule_add(s, &b, 0);
-  TRACES(s, "0+8! 0+8!", "8+1! 8+1!", "9+1! 9+1!", "10+1! 10+1!", "11+1! 11+1!");
+  assert_int_equal(b.started_us, 0);
+  assert_string_equal(step_run(s, 5), "0+8! 0+8!");
+  TRACES(s, "8+1! 8+1!", "9+1! 9+1!", "10+1! 10+1!", "11+1! 11+1!");
   TRACES(s, "12+1!"); /* b has gone, and waits until there is room for all it knows */
   assert_int_equal(b.state, SEQUENCE_WAITING);
   assert_int_equal(b.n_token, 13);
-  TRACES(s, "0+13!", "");
+  assert_string_equal(step_run(s, 9), "0+13!");
+  assert_int_equal(b.started_us, 5);
+  assert_true(a.n_preempted == 0 && b.n_preempted == 1);
+  TRACES(s, "");
   assert_int_equal(b.n_token, 14);
   struct schedule_stats stats = stats_of(s);
   assert_int_equal(stats.preemptions, 1);
