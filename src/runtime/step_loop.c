@@ -117,7 +117,7 @@ static bool live_review(struct runtime *rt, bool draining) {
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
-static void event_tell(struct runtime *rt, struct generation *g, const struct schedule_event *event) {
+static void event_tell(struct runtime *rt, struct generation *g, const struct schedule_event *event, uint64_t now_us) {
   if (event->kind == EVENT_OUT) g->scheduled = false;
   if (event->kind == EVENT_OUT || g->ended) return;
   if (g->request->queued_tokens) request_table_recount(&rt->table, g->request, 0); /* it waits no longer */
@@ -125,16 +125,16 @@ static void event_tell(struct runtime *rt, struct generation *g, const struct sc
   case EVENT_SCORE: request_score(g->request, event); break;
   case EVENT_BEAM: request_search_hear(rt->schedule, g, event); break;
   default:
-    runtime_metrics_token(&rt->metrics, g, clock_us());
+    runtime_metrics_token(&rt->metrics, g, now_us);
     generation_accept(g, event->token, event->logprob, event->top);
   }
 }
 
-static void events_tell(struct runtime *rt, const struct schedule_events *events) {
+static void events_tell(struct runtime *rt, const struct schedule_events *events, uint64_t now_us) {
   for (int i = 0; i < events->n_event; i++) {
     const struct sequence *sequence = events->event[i].sequence;
     bool last = i + 1 == events->n_event || events->event[i + 1].sequence != sequence;
-    event_tell(rt, sequence->owner, &events->event[i]);
+    event_tell(rt, sequence->owner, &events->event[i], now_us);
     if (last) generation_settle(rt, sequence->owner);
   }
   inbox_signal(&rt->inboxes);
@@ -160,10 +160,11 @@ static bool oldest_collect(struct runtime *rt, struct error *error) {
   /* Asked before anything is told: weights that were gone in between have made the result wrong. */
   if (!engine_file_intact(&rt->engine->file, error)) return false;
   struct schedule_events events;
+  uint64_t now = clock_us();
   rt->n_step_out--;
-  schedule_done(rt->schedule, &result, clock_us(), &events);
+  schedule_done(rt->schedule, &result, now, &events);
   metrics_update(rt); /* before the events are told: who has read an answer finds it counted */
-  events_tell(rt, &events);
+  events_tell(rt, &events, now);
   return true;
 }
 
