@@ -12,7 +12,7 @@
 enum { REQUEST_ID_MAX = 128, CLIENT_LEFT = 499 };
 
 struct note {
-  uint64_t begun_us, first_us; /* of the submission and the first event; 0: none came */
+  uint64_t begun_us, first_us; /* of the submission and the first token; 0: none came */
   const char *finish;          /* NULL: not over */
   struct answer_usage usage;
 };
@@ -49,9 +49,9 @@ void request_note_begin(struct http_request *request) {
   request->note = note; /* without memory the log knows less */
 }
 
-void request_note_event(struct http_request *request) {
+void request_note_event(struct http_request *request, const spate_event *event) {
   struct note *note = request->note;
-  if (note && note->first_us == 0) note->first_us = clock_us();
+  if (note && note->first_us == 0 && event->generated_tokens > 0) note->first_us = clock_us();
 }
 
 /* Of several choices, the one that ended least as it should. */
@@ -81,7 +81,7 @@ static void note_log(struct log_line *line, const struct note *note) {
   log_count(line, "cached_tokens", (uint64_t)note->usage.cached_tokens);
   log_count(line, "generated_tokens", (uint64_t)note->usage.generated_tokens);
   log_text(line, "finish_reason", slice_text(note->finish));
-  if (note->usage.generated_tokens > 0) log_milliseconds(line, "ttft_ms", note->first_us - note->begun_us);
+  if (note->first_us > 0) log_milliseconds(line, "ttft_ms", note->first_us - note->begun_us);
 }
 
 void request_log(const struct server *server, struct http_request *request, const struct http_summary *summary) {

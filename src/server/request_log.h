@@ -16,7 +16,7 @@ void request_id_write(const struct server *server, const struct http_request *re
 /* The note of a request that generates: begun at its submission; an event of the engine has come; its answer is over or
  * its client gone. `otherwise` is why, for choices that had not ended by themselves. */
 void request_note_begin(struct http_request *request);
-void request_note_event(struct http_request *request);
+void request_note_event(struct http_request *request, const spate_event *event);
 void request_note_end(struct http_request *request, const struct answer *answer, const char *otherwise);
 
 /* The request is over: logs it, at the level info if its route generates and debug if not, and frees its note. */

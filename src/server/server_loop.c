@@ -81,7 +81,7 @@ static void event_handle(struct http_loop *loop, struct server_loop *own, const 
   }
   struct http_request *request = http_find(loop, answer->http_id);
   if (!request) return; /* its connection is closing: server_loop_close comes */
-  request_note_event(request);
+  request_note_event(request, event);
   enum answer_progress progress = answer_take(choice, request, event);
   if (progress == ANSWER_TOO_SLOW) choices_cancel(own, answer);
   if (progress != ANSWER_OVER) return;

@@ -111,6 +111,27 @@ class Prometheus(spate_server.EngineCase):
         self.assertAlmostEqual(parts[0] + parts[1], parts[2])
         self.assertAlmostEqual(parts[3], parts[4])
 
+    def test_answers(self):
+        """n answers and a beam search are one request each."""
+        server = self.serve("--no-enable-block-reuse")
+        self.assertEqual(self.completions(server, 20, 5, n=3)[0], 200)
+        scrape = self.check(server)
+        for name, wanted in (("llm_requests_total", 1), ("llm_generation_seconds_count", 1), ("llm_queue_seconds_count", 1),
+                             ("llm_time_to_first_token_seconds_count", 1), ("llm_time_between_tokens_seconds_count", 12),
+                             ("llm_request_prompt_tokens_sum", 20), ("llm_request_generation_tokens_sum", 15),
+                             ("llm_generation_tokens_total", 15)):
+            self.assertEqual(scrape.value(name), wanted, name)
+        self.assertEqual(scrape.value("llm_requests_finished_total", reason="length"), 1)
+        status, _, body = self.completions(server, 20, 5, n=2, use_beam_search=True)
+        self.assertEqual(status, 200, body)
+        wait_for(lambda: server.metric("llm_requests_running") == 0, "the seats are free")
+        scrape = self.check(server)
+        told = json.loads(body)["usage"]["completion_tokens"]
+        for name, wanted in (("llm_requests_total", 2), ("llm_generation_seconds_count", 2), ("llm_queue_seconds_count", 2),
+                             ("llm_time_to_first_token_seconds_count", 1), ("llm_request_generation_tokens_sum", 15 + told),
+                             ("llm_requests_waiting", 0), ("llm_kv_cache_usage_ratio", 0)):
+            self.assertEqual(scrape.value(name), wanted, name)
+
     def test_cache(self):
         """The same prompt three times: what is found is in the counters, the histogram and under vLLM's names."""
         server = self.serve()
