@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/limits.h"
+#include "server/answer_table.h"
 #include "server/request_fields.h"
 #include "server/routes.h"
 
@@ -138,32 +139,23 @@ static void write_request_schema(enum request_kind kind, struct buffer *out) {
 
 /* --- the whole --------------------------------------------------------------------------------------------------- */
 
-static const char answer_schemas[] =
-    "\"Usage\":{\"type\":\"object\",\"properties\":{\"prompt_tokens\":{\"type\":\"integer\"},"
-    "\"completion_tokens\":{\"type\":\"integer\"}}},"
-    "\"Logprob\":{\"type\":\"object\",\"properties\":{\"id\":{\"type\":\"integer\"},\"token\":{\"type\":\"string\"},"
-    "\"logprob\":{\"type\":\"number\"},\"top_logprobs\":{\"type\":\"array\",\"items\":"
-    "{\"$ref\":\"#/components/schemas/Logprob\"}}}},"
-    "\"Logprobs\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/Logprob\"},\"description\":\"Of each "
-    "token, when asked for.\"},"
-    "\"GenerateAnswer\":{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"},"
-    "\"logprobs\":{\"$ref\":\"#/components/schemas/Logprobs\"},"
-    "\"prompt_logprobs\":{\"$ref\":\"#/components/schemas/Logprobs\"},"
-    "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},"
-    "\"finish_reason\":{\"enum\":[\"stop\",\"length\",\"cancelled\"]},"
-    "\"stop_reason\":{\"type\":[\"string\",\"integer\",\"null\"]}}},"
-    "\"GeneratePiece\":{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\",\"description\":\"New "
-    "text.\"},\"logprobs\":{\"$ref\":\"#/components/schemas/"
-    "Logprobs\"},\"finished\":{\"type\":\"boolean\"},\"generated_tokens\":{\"type\":\"integer\"},"
-    "\"usage\":{\"$ref\":\"#/components/schemas/Usage\"},\"finish_reason\":{\"type\":\"string\"},"
-    "\"stop_reason\":{\"type\":[\"string\",\"integer\",\"null\"]},"
-    "\"error\":{\"type\":\"string\"}}},"
-    "\"Error\":{\"type\":\"object\",\"properties\":{\"error\":{\"type\":[\"string\",\"object\"]}}}";
+static void write_content(const char *type, const char *object, bool first, struct buffer *out) {
+  buffer_print(out, "%s\"%s\":{", first ? "" : ",", type);
+  if (object) buffer_print(out, "\"schema\":{\"$ref\":\"#/components/schemas/%s\"}", object);
+  buffer_text(out, "}");
+}
 
-static const char answer_content[] =
-    "\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/GenerateAnswer\"}},"
-    "\"text/event-stream\":{\"schema\":{\"$ref\":\"#/components/schemas/GeneratePiece\"}},"
-    "\"application/x-ndjson\":{\"schema\":{\"$ref\":\"#/components/schemas/GeneratePiece\"}}";
+/* Streams of OpenAI's paths are made of the objects that whole answers are. */
+static void write_responses(const struct route *route, enum method method, struct buffer *out) {
+  const char *piece = route->kind == REQUEST_GENERATE ? "GeneratePiece" : route->answer;
+  buffer_text(out, "\"responses\":{\"200\":{\"description\":\"OK\",\"content\":{");
+  write_content(route->content_type, route->answer, true, out);
+  if (route->kind) write_content("text/event-stream", piece, false, out);
+  if (route->kind == REQUEST_GENERATE) write_content("application/x-ndjson", piece, false, out);
+  buffer_text(out, "}}");
+  answer_statuses_write(route, method, out);
+  buffer_text(out, "}");
+}
 
 static void write_operation(const struct route *route, enum method method, bool first, struct buffer *out) {
   bool generates = route->kind == REQUEST_GENERATE;
@@ -174,13 +166,8 @@ static void write_operation(const struct route *route, enum method method, bool 
   if (strchr(route->path, '{'))
     buffer_text(out, "\"parameters\":[{\"name\":\"model\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":"
                      "\"string\"}}],");
-  buffer_text(out, "\"responses\":{\"200\":{\"description\":\"OK\",\"content\":{");
-  if (generates)
-    buffer_text(out, answer_content);
-  else
-    buffer_print(out, "\"%s\":{}%s", route->content_type, route->kind ? ",\"text/event-stream\":{}" : "");
-  buffer_text(out, "}},\"default\":{\"description\":\"An error, as a sentence.\",\"content\":{\"application/json\":"
-                   "{\"schema\":{\"$ref\":\"#/components/schemas/Error\"}}}}}}");
+  write_responses(route, method, out);
+  buffer_text(out, "}");
 }
 
 static void write_path(const struct route *route, struct buffer *out) {
@@ -212,7 +199,11 @@ bool openapi_write(struct slice root_path, struct buffer *out) {
   write_request_schema(REQUEST_COMPLETION, out);
   buffer_text(out, ",");
   write_request_schema(REQUEST_CHAT, out);
-  return buffer_print(out, ",%s}}}", answer_schemas);
+  buffer_text(out, ",");
+  answer_schemas_write(out);
+  buffer_text(out, "},\"responses\":{");
+  answer_errors_write(out);
+  return buffer_text(out, "}}}");
 }
 
 /* Where a field is taken, when not everywhere. */

@@ -13,27 +13,30 @@ enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
 
 const struct route routes[ROUTE_COUNT] = {
     {"/generate", 1u << METHOD_GET | 1u << METHOD_POST, false, "Generate text", JSON_CONTENT_TYPE, generate_handle,
-     REQUEST_GENERATE, NULL},
+     REQUEST_GENERATE, NULL, "GenerateAnswer"},
     {"/v1/completions", 1u << METHOD_POST, false, "Generate text, as OpenAI's API", JSON_CONTENT_TYPE,
-     completion_handle, REQUEST_COMPLETION, NULL},
+     completion_handle, REQUEST_COMPLETION, NULL, "Completion"},
     {"/v1/chat/completions", 1u << METHOD_POST, false, "Answer a conversation, as OpenAI's API", JSON_CONTENT_TYPE,
-     chat_handle, REQUEST_CHAT, NULL},
+     chat_handle, REQUEST_CHAT, NULL, "ChatCompletion"},
     {"/tokenize", 1u << METHOD_POST, false, "The tokens of a text or a conversation", JSON_CONTENT_TYPE,
      tokenize_handle, 0,
      "{\"type\":\"object\",\"properties\":{\"prompt\":{\"type\":\"string\"},\"messages\":{\"type\":\"array\","
-     "\"items\":{\"type\":\"object\"}},\"add_special_tokens\":{\"type\":\"boolean\",\"default\":true}}}"},
+     "\"items\":{\"type\":\"object\"}},\"add_special_tokens\":{\"type\":\"boolean\",\"default\":true}}}",
+     "Tokens"},
     {"/detokenize", 1u << METHOD_POST, false, "The text of tokens", JSON_CONTENT_TYPE, detokenize_handle, 0,
      "{\"type\":\"object\",\"required\":[\"tokens\"],\"properties\":{\"tokens\":{\"type\":\"array\","
-     "\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2147483647}}}}"},
-    {"/health", GET, true, "Whether the engine makes progress", JSON_CONTENT_TYPE, health_handle, 0, NULL},
+     "\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2147483647}}}}",
+     "Text"},
+    {"/health", GET, true, "Whether the engine makes progress", JSON_CONTENT_TYPE, health_handle, 0, NULL, "Health"},
     {"/ready", GET, true, "Whether new requests should come here: not while shutting down", JSON_CONTENT_TYPE,
-     ready_handle, 0, NULL},
-    {"/live", GET, true, "That the server answers", JSON_CONTENT_TYPE, live_handle, 0, NULL},
-    {"/version", GET, false, "The version of the server", JSON_CONTENT_TYPE, version_handle, 0, NULL},
-    {"/v1/models", GET, false, "The model that is served", JSON_CONTENT_TYPE, models_handle, 0, NULL},
-    {"/v1/models/{model}", GET, false, "One model", JSON_CONTENT_TYPE, model_handle, 0, NULL},
-    {"/metrics", GET, false, "Metrics in the Prometheus text format", METRICS_CONTENT_TYPE, metrics_handle, 0, NULL},
-    {"/openapi.json", GET, false, "This description", JSON_CONTENT_TYPE, openapi_handle, 0, NULL},
+     ready_handle, 0, NULL, "State"},
+    {"/live", GET, true, "That the server answers", JSON_CONTENT_TYPE, live_handle, 0, NULL, "State"},
+    {"/version", GET, false, "The version of the server", JSON_CONTENT_TYPE, version_handle, 0, NULL, "Version"},
+    {"/v1/models", GET, false, "The model that is served", JSON_CONTENT_TYPE, models_handle, 0, NULL, "Models"},
+    {"/v1/models/{model}", GET, false, "One model", JSON_CONTENT_TYPE, model_handle, 0, NULL, "Model"},
+    {"/metrics", GET, false, "Metrics in the Prometheus text format", METRICS_CONTENT_TYPE, metrics_handle, 0, NULL,
+     NULL},
+    {"/openapi.json", GET, false, "This description", JSON_CONTENT_TYPE, openapi_handle, 0, NULL, NULL},
 };
 
 static bool path_matches(struct slice path, const char *pattern) {

@@ -17,6 +17,7 @@ struct route {
   void (*handle)(struct server *server, struct http_request *request);
   enum request_kind kind;  /* of routes that generate; 0: none */
   const char *body_schema; /* of POST, as JSON, where the table of fields does not tell it */
+  const char *answer;      /* the object of answer_table.c that it answers with; NULL: no JSON of ours */
 };
 
 extern const struct route routes[ROUTE_COUNT];

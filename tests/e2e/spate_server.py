@@ -247,6 +247,35 @@ def sse_objects(body):
     return [json.loads(event[len("data: "):]) for event in events]
 
 
+class Schemas:
+    """The objects of /openapi.json. Checks that values have the types that it tells, and no field that it does not."""
+
+    TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None), "array": list,
+             "object": dict}
+
+    def __init__(self, server):
+        self.schemas = json.loads(server.get("/openapi.json")[2])["components"]["schemas"]
+        self.seen = set()  # "Object.field" of all that was met
+
+    def check(self, name, value):
+        assert self.fits({"$ref": "/" + name}, value), f"this is no {name}: {value}"
+
+    def fits(self, schema, value):
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            return isinstance(value, dict) and self.object_fits(name, self.schemas[name]["properties"], value)
+        if "oneOf" in schema:
+            return any(self.fits(one, value) for one in schema["oneOf"])
+        if not isinstance(value, self.TYPES[schema["type"]]) or (value is True and schema["type"] == "integer"):
+            return False
+        items = value if schema["type"] == "array" else value.values() if schema["type"] == "object" else ()
+        return all(self.fits(schema.get("items", schema.get("additionalProperties")), item) for item in items)
+
+    def object_fits(self, name, fields, value):
+        self.seen |= {f"{name}.{field}" for field in value}
+        return all(field in fields and self.fits(fields[field], item) for field, item in value.items())
+
+
 def main(module):
     if not os.path.exists(SPATE):
         print(f"SKIPPED: there is no {SPATE}")

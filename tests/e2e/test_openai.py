@@ -153,6 +153,32 @@ class OpenAI(spate_server.EngineCase):
             self.assertEqual(token["top_logprobs"][0]["logprob"], token["logprob"])
             self.assertEqual(bytes(token["bytes"]).decode(errors="replace"), token["token"])
 
+    # ---- the description
+
+    def test_answers_are_as_described(self):
+        """Every object of every route has the fields that /openapi.json tells, and each of those is somewhere."""
+        schemas = spate_server.Schemas(self.server)
+        scores = {"max_tokens": 3, "prompt_logprobs": 1}
+        natively = {"prompt": "Once", "logprobs": True, "top_logprobs": 1} | scores
+        schemas.check("GenerateAnswer", self.server.generate(**natively))
+        for piece in sse_objects(self.server.post(natively | {"streaming": True})[2]):
+            schemas.check("GeneratePiece", piece)
+        for path, name, fields in (("/v1/completions", "Completion", {"prompt": "Once", "logprobs": 1}),
+                                   ("/v1/chat/completions", "ChatCompletion",
+                                    {"messages": CHAT, "logprobs": True, "top_logprobs": 1})):
+            schemas.check(name, self.answer(path, **fields, **scores))
+            schemas.check(name, self.answer(path, max_tokens=3, **{k: v for k, v in fields.items() if "logprobs" not in k}))
+            for piece in self.stream(path, stream_options={"include_usage": True}, **fields, **scores):
+                schemas.check(name, piece)
+        schemas.check("Tokens", json.loads(self.ask("/tokenize", prompt="a")[2]))
+        schemas.check("Text", json.loads(self.ask("/detokenize", tokens=[1])[2]))
+        for path, name in (("/health", "Health"), ("/ready", "State"), ("/live", "State"), ("/version", "Version"),
+                           ("/v1/models", "Models"), ("/v1/models/tiny", "Model"), ("/nowhere", "Error"), ("/v1/nowhere", "Error")):
+            schemas.check(name, json.loads(self.server.get(path)[2]))
+        told = {f"{name}.{field}" for name, schema in schemas.schemas.items() if not name.endswith("Request")
+                for field in schema["properties"]}
+        self.assertEqual(told - schemas.seen, {"GeneratePiece.error", "Health.error"})  # of failures
+
     # ---- tokens
 
     def token_ids(self, text):
