@@ -43,7 +43,7 @@ class Engine:
     TEMPLATE = ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{{ note }}"
                 "{% if add_generation_prompt %}assistant:{% endif %}")
 
-    def __init__(self, *options, template=TEMPLATE):
+    def __init__(self, *options, template=TEMPLATE, generation=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-e2e-"))
         model = self.folder / "tiny"
         shutil.copytree(ROOT / "tests/fixtures/model/smollm2", model)
@@ -54,6 +54,8 @@ class Engine:
         (model / "tokenizer.json").write_text(tokenizer.replace("</s>", "<never>"))
         if template:
             (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+        if generation:
+            (model / "generation_config.json").write_text(json.dumps(generation))
         self.path = self.folder / "tiny.spate"
         command = [SPATE, "build", model, "-o", self.path, "--max-seq-len", str(self.MAX_SEQ_LEN), *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
