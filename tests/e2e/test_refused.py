@@ -63,7 +63,54 @@ BAD_QUERIES = {
 }
 
 
+WRONG_TYPES = {"integer": ("x", 1.5, True, [], {}), "number": ("x", True, [], {}), "boolean": (1, "true", [], {}),
+               "string": (1, True, [], {}), "array": (1, True, "x", {}), "object": (1, True, "x", [])}
+STARTS = {"/generate": {"prompt": "a"}, "/v1/completions": {"prompt": "a"},
+          "/v1/chat/completions": {"messages": [{"role": "user", "content": "a"}]}}
+
+
+def wrong_values(schema):
+    """Values that a field's schema does not allow: of other types, and just outside of its ranges."""
+    types = {one.get("type") for one in schema.get("oneOf", [schema])}
+    wrong = [value for kind in types & set(WRONG_TYPES) for value in WRONG_TYPES[kind]]
+    if "array" in types and "string" in types:  # a list or one text
+        wrong = [1, True, {}, "" if "minLength" in str(schema) else None]
+    if "const" in schema:
+        wrong += [0, 2]
+    if "enum" in schema:
+        wrong = [1, "x", [], {}]
+    for bound, step in (("minimum", -1), ("maximum", 1), ("exclusiveMinimum", 0)):
+        if bound in schema:
+            wrong.append(schema[bound] + step)
+    if "maximum" in schema:
+        wrong += [2 ** 63 - 1, -2 ** 63]
+    if "maxLength" in schema:
+        wrong += ["", "x" * (schema["maxLength"] + 1), "a\0b"]
+    return [value for value in wrong if value is not None]
+
+
 class Refused(spate_server.ServerCase):
+    def test_each_field(self):
+        """Every field of every request refuses what its description does not allow, and is named."""
+        schemas = json.loads(self.server.get("/openapi.json")[2])["components"]["schemas"]
+        count = 0
+        for path, name in (("/generate", "GenerateRequest"), ("/v1/completions", "CompletionRequest"),
+                           ("/v1/chat/completions", "ChatCompletionRequest")):
+            for field, schema in schemas[name]["properties"].items():
+                values = wrong_values(schema)
+                self.assertGreaterEqual(len(values), 3, (path, field, schema))
+                for value in values:
+                    body = json.dumps(STARTS[path] | {field: value})
+                    status, _, answer = self.server.request("POST", path, body, spate_server.JSON)
+                    error = json.loads(answer)["error"]
+                    self.assertEqual(status, 400, (path, field, value, error))
+                    sentence = error if path == "/generate" else error["message"]
+                    self.assertTrue(sentence.startswith(f"{field} is "), (path, field, value, error))
+                    if path != "/generate":
+                        self.assertEqual((error["type"], error["param"], error["code"]), ("BadRequestError", field, 400))
+                    count += 1
+        self.assertGreater(count, 400)
+
     def test_heads(self):
         for name, head in BAD_HEADS.items():
             with self.subTest(name):
