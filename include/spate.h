@@ -139,7 +139,7 @@ typedef struct {
   float top_p;             /* (0, 1] */
   int top_k;               /* 0: off */
   bool has_seed;           /* otherwise a seed is drawn */
-  uint64_t seed;           /* any; HTTP and the command line take 0 to INT64_MAX */
+  uint64_t seed;           /* any; HTTP takes 64 signed bits, the command line 0 to INT64_MAX */
   const char *const *stop; /* NUL-terminated strings; generation ends before the first that appears */
   int n_stop;
   bool ignore_eos;          /* benches: generate max_tokens whatever comes */

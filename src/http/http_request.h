@@ -49,7 +49,7 @@ struct slice http_request_header(const struct http_request *request, const char 
 void http_respond(struct http_request *request, int status, const char *content_type, const char *headers,
                   struct slice body);
 
-/* Answers {"error": sentence}. */
+/* Answers {"error": sentence}, or what the error_body callback writes. */
 void http_respond_error(struct http_request *request, int status, const char *headers, const char *sentence);
 
 enum http_flow {

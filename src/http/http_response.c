@@ -82,11 +82,16 @@ void http_respond(struct http_request *request, int status, const char *content_
 }
 
 void http_respond_error(struct http_request *request, int status, const char *headers, const char *sentence) {
+  const struct http_shared *shared = request->loop->shared;
   struct buffer body;
   buffer_init(&body, LIMIT_RESPONSE_BYTES);
-  buffer_text(&body, "{\"error\":");
-  json_write_string(&body, slice_text(sentence));
-  buffer_text(&body, "}");
+  if (shared->callbacks.error_body) {
+    shared->callbacks.error_body(request, status, sentence, &body, shared->user);
+  } else {
+    buffer_text(&body, "{\"error\":");
+    json_write_string(&body, slice_text(sentence));
+    buffer_text(&body, "}");
+  }
   http_respond(request, status, "application/json", headers, buffer_slice(&body));
   buffer_release(&body);
 }

@@ -66,6 +66,9 @@ struct http_callbacks {
    * that shuts down its sending side counts as gone. */
   void (*close)(struct http_request *request, void *user);
 
+  /* The JSON of an answer to a mistake. Absent: {"error": sentence}. The path is empty when the head was refused. */
+  void (*error_body)(struct http_request *request, int status, const char *sentence, struct buffer *out, void *user);
+
   /* An answer's head is being written: may add lines that each end in \r\n, HTTP_EXTRA_HEAD_BYTES at most. */
   void (*answer_head)(struct http_request *request, struct buffer *out, void *user);
 

@@ -111,8 +111,8 @@ static bool store_early(struct generate_request *request, const json_t *value) {
 }
 
 static bool store_seed(struct generate_request *request, const json_t *value) {
-  if (!json_is_integer(value) || json_integer_value(value) < 0) return false;
-  request->engine.has_seed = true;
+  if (!json_is_integer(value)) return false;
+  request->engine.has_seed = json_integer_value(value) != -1;
   request->engine.seed = (uint64_t)json_integer_value(value);
   return true;
 }
@@ -196,6 +196,7 @@ bool field_store(struct generate_request *request, const struct request_field *f
   case FIELD_BIASES: return store_biases(request, field, value);
   case FIELD_EARLY: return store_early(request, value);
   case FIELD_ONE: return json_number_value(value) == 1;
+  case FIELD_FALSE: return json_is_false(value);
   case FIELD_LATER: break;
   }
   return false;

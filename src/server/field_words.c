@@ -57,6 +57,7 @@ static const char *const type_words[] = {
     [FIELD_EARLY] = "true, false or \"never\"",
     [FIELD_BOOL] = "true or false",
     [FIELD_ONE] = "1: more does not exist yet",
+    [FIELD_FALSE] = "false: more does not exist yet",
     [FIELD_LATER] = "nothing",
 };
 
@@ -74,7 +75,7 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
     buffer_text(out, "a number");
     expect_range(field, out);
     break;
-  case FIELD_SEED: buffer_print(out, "a whole number from 0 to %" PRId64, INT64_MAX); break;
+  case FIELD_SEED: buffer_print(out, "a whole number from %" PRId64 " to %" PRId64, INT64_MIN, INT64_MAX); break;
   case FIELD_TEXTS:
     buffer_print(out, "a string or a list of up to %d strings, each of 1 to %d bytes and without U+0000",
                  (int)field->max, LIMIT_STOP_BYTES);

@@ -63,8 +63,9 @@ static void write_schema(const struct request_field *field, struct buffer *out) 
     buffer_text(out, "\"type\":\"number\"");
     write_range(field, out);
     break;
-  case FIELD_SEED: buffer_text(out, "\"type\":\"integer\",\"format\":\"int64\",\"minimum\":0"); break;
+  case FIELD_SEED: buffer_text(out, "\"type\":\"integer\",\"format\":\"int64\""); break;
   case FIELD_EARLY: buffer_text(out, "\"enum\":[true,false,\"never\"]"); break;
+  case FIELD_FALSE: buffer_text(out, "\"const\":false"); break;
   case FIELD_ONE: buffer_text(out, "\"type\":\"integer\",\"const\":1"); break;
   case FIELD_LATER: break;
   default: write_list_schema(field, out); break;

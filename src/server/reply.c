@@ -1,6 +1,7 @@
 /* Answers, and the table from the engine's error codes to HTTP. */
 #include "server/reply.h"
 
+#include "base/json.h"
 #include "base/limits.h"
 #include "server/openai_text.h"
 
@@ -25,26 +26,27 @@ static const struct {
 
 enum { N_ERROR_STATUS = sizeof error_statuses / sizeof *error_statuses };
 
-/* OpenAI's object on OpenAI's paths. */
-static void error_send(struct http_request *request, int status, const char *headers, const char *field,
+void reply_write_error(struct buffer *out, const struct http_request *request, int status, const char *field,
                        const char *sentence) {
-  if (!slice_starts(request->head.path, "/v1/")) {
-    http_respond_error(request, status, headers, sentence);
+  if (slice_starts(request->head.path, "/v1/")) {
+    openai_write_error(out, status, field, slice_text(sentence));
     return;
   }
-  struct buffer body;
-  buffer_init(&body, LIMIT_RESPONSE_BYTES);
-  openai_write_error(&body, status, field, slice_text(sentence));
-  http_respond(request, status, JSON_CONTENT_TYPE, headers, buffer_slice(&body));
-  buffer_release(&body);
+  buffer_text(out, "{\"error\":");
+  json_write_string(out, slice_text(sentence));
+  buffer_text(out, "}");
 }
 
 void reply_error(struct http_request *request, int status, const char *headers, const char *sentence) {
-  error_send(request, status, headers, NULL, sentence);
+  http_respond_error(request, status, headers, sentence); /* which comes back to reply_write_error */
 }
 
 void reply_field_error(struct http_request *request, int status, const char *field, const char *sentence) {
-  error_send(request, status, NULL, field, sentence);
+  struct buffer body;
+  buffer_init(&body, LIMIT_RESPONSE_BYTES);
+  reply_write_error(&body, request, status, field, sentence);
+  http_respond(request, status, JSON_CONTENT_TYPE, NULL, buffer_slice(&body));
+  buffer_release(&body);
 }
 
 void reply_stream(struct http_request *request, const char *content_type) {

@@ -19,13 +19,14 @@ enum field_type {
   FIELD_BOOL,           /* bool */
   FIELD_INT,            /* int, from min to max */
   FIELD_FLOAT,          /* float, from min to max */
-  FIELD_SEED,           /* a whole number from 0 to INT64_MAX, the largest that JSON is read into */
+  FIELD_SEED,           /* a whole number of 64 bits, as JSON is read into */
   FIELD_TEXTS,          /* a string or a list of up to max strings */
   FIELD_TOKENS,         /* a list of up to max token ids */
   FIELD_BIASES,         /* an object of up to max token ids, as strings, each with a number from -100 to 100 */
   FIELD_EARLY,          /* engine.early_stopping: a boolean or "never" */
   FIELD_ONE,            /* a number that can only be 1 until more than one of something exists; nothing is stored */
   FIELD_VARIABLES,      /* an object that the template reads in the body */
+  FIELD_FALSE,          /* false, until what it switches on exists; nothing is stored */
   FIELD_LATER,          /* known from other servers, refused here: the description says why */
 };
 

@@ -2,6 +2,7 @@
 #include "server/server.h"
 
 #include "base/limits.h"
+#include "server/reply.h"
 #include "server/request_log.h"
 #include "server/routes.h"
 #include "server/server_loop.h"
@@ -35,6 +36,12 @@ static size_t on_head(struct http_request *request, void *user) {
   return 0;
 }
 
+static void on_error_body(struct http_request *request, int status, const char *sentence, struct buffer *out,
+                          void *user) {
+  (void)user;
+  reply_write_error(out, request, status, NULL, sentence);
+}
+
 static void on_answer_head(struct http_request *request, struct buffer *out, void *user) {
   const struct server *server = user;
   request_id_write(server, request, out);
@@ -66,6 +73,7 @@ static const struct http_callbacks callbacks = {
     .handle = on_handle,
     .drain = on_drain,
     .close = on_close,
+    .error_body = on_error_body,
     .answer_head = on_answer_head,
     .finish = on_finish,
 };

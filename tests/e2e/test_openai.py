@@ -238,6 +238,12 @@ class OpenAI(spate_server.EngineCase):
             (chat, {"messages": user, "n": 0}, 400, "n", "n is 0, expected a whole number from 1 to 128."),
             (completion, {"prompt": ["a"] * 64, "n": 3}, 400, "n",
              "64 prompts with n 3 make 192 choices, expected at most 128: send fewer."),
+            (chat, {"messages": user, "chat_template": "{{ 1 }}"}, 400, "chat_template",
+             "The model's own template is the only one that is trusted: leave chat_template out."),
+            (completion, {"prompt": "a", "structured_outputs": {"regex": "a*"}}, 400, "structured_outputs",
+             "Structured output does not exist yet: leave structured_outputs out."),
+            (chat, {"messages": user, "continue_final_message": True}, 400, "continue_final_message",
+             "continue_final_message is true, expected false: more does not exist yet."),
             (chat, {"messages": user, "tools": []}, 400, "tools", "Tools do not exist yet: leave tools out."),
             (chat, {"messages": user, "stream_options": {}}, 400, "stream_options",
              "stream_options are for streams: set stream to true, or leave them out."),
@@ -264,10 +270,30 @@ class OpenAI(spate_server.EngineCase):
                 else:
                     self.assertEqual((got, error), (status, sentence))
 
+    def test_early_mistakes(self):
+        """Mistakes that are told before a route is asked have the form of the path too."""
+        for path, form in (("/v1/completions", dict), ("/generate", str)):
+            for status, headers, body in ((413, {}, b"x" * ((1 << 20) + 1)), (417, {"Expect": "more"}, b"{}"),
+                                          (415, {"Content-Type": "text/plain"}, b"{}"), (400, {}, b"{")):
+                got, _, answer = self.server.request("POST", path, body, JSON | headers)
+                error = json.loads(answer)["error"]
+                self.assertEqual((got, type(error)), (status, form), (path, answer))
+                if form is dict:
+                    self.assertEqual((error["code"], error["type"], error["param"]), (status, "BadRequestError", None))
+        got, headers, answer = self.server.request("DELETE", "/v1/completions")
+        self.assertEqual((got, json.loads(answer)["error"]["code"], headers["Allow"]), (405, 405, "OPTIONS, POST"))
+
+    def test_seed(self):
+        """Any number of 64 bits; -1 draws one, as none does."""
+        text = lambda **more: self.answer("/v1/completions", prompt="Once", max_tokens=12, **more)["choices"][0]["text"]
+        for seed in (0, -2, 2 ** 63 - 1, -2 ** 63):
+            self.assertEqual(text(seed=seed), text(seed=seed))
+        self.assertGreater(len({text(seed=-1) for _ in range(3)} | {text() for _ in range(3)}), 2)
+
     def test_unknown_fields_are_counted(self):
         before = self.server.metric("http_ignored_fields_total")
         self.answer("/v1/chat/completions", messages=CHAT, max_tokens=1, user="me", store=True, tools=None,
-                    add_generation_prompt=True, chat_template_kwargs={"enable_thinking": False})
+                    add_generation_prompt=True, chat_template_kwargs={"enable_thinking": False}, continue_final_message=False)
         self.assertEqual(self.server.metric("http_ignored_fields_total"), before + 2)
 
     def test_cached_tokens(self):

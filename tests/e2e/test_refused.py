@@ -76,7 +76,7 @@ def wrong_values(schema):
     if "array" in types and "string" in types:  # a list or one text
         wrong = [1, True, {}, "" if "minLength" in str(schema) else None]
     if "const" in schema:
-        wrong += [0, 2]
+        wrong += [0, 2, True]
     if "enum" in schema:
         wrong = [1, "x", [], {}]
     for bound, step in (("minimum", -1), ("maximum", 1), ("exclusiveMinimum", 0)):

@@ -121,7 +121,7 @@ static void test_forms(void **state) {
 }
 
 #define WHOLE "expected a whole number from 1 to 2147483647."
-#define SEED  "expected a whole number from 0 to 9223372036854775807."
+#define SEED  "expected a whole number from -9223372036854775808 to 9223372036854775807."
 #define BIAS  "expected an object of up to 1024 token ids, each with a number from -100 to 100."
 #define STOP  "expected a string or a list of up to 16 strings, each of 1 to 256 bytes and without U+0000."
 
@@ -148,7 +148,7 @@ static const struct {
     {"{\"prompt\":\"\",\"top_p\":0}", "top_p is 0, expected a number above 0 and up to 1."},
     {"{\"prompt\":\"\",\"top_p\":1e-60}", "top_p is 1e-60, expected a number above 0 and up to 1."},
     {"{\"prompt\":\"\",\"top_p\":1.01}", "top_p is 1.01, expected a number above 0 and up to 1."},
-    {"{\"prompt\":\"\",\"seed\":-1}", "seed is -1, " SEED},
+    {"{\"prompt\":\"\",\"seed\":true}", "seed is true, " SEED},
     {"{\"prompt\":\"\",\"seed\":1.0}", "seed is 1, " SEED},
     {"{\"prompt\":\"\",\"seed\":9223372036854775808}",
      "Not valid JSON at line 1, column 39: too big integer near '9223372036854775808'."},
