@@ -84,6 +84,7 @@ typedef struct {
   double stall_timeout_s;   /* work that waits so long without a step ending makes the engine unhealthy; 0: 60 */
   int64_t max_queue_tokens; /* of prompts and max_tokens of requests that have no token yet: more are refused as busy,
                                unless nothing else waits; 0: 16 × max_batch_size × max_seq_len */
+  uint64_t cache_limit;     /* bytes of engines in the cache: those used longest ago are removed; 0: any number */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {

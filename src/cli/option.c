@@ -64,6 +64,8 @@ static const struct option options[] = {
      "cpu (default), reference (slow, exact), null (no arithmetic) or late (cpu, results a step late)"},
     {"cache-dir", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(cache_dir), "DIR",
      "where engines built from models are kept (default ~/.cache/spate)"},
+    {"cache-limit", 0, OPTION_BYTES, FOR_ENGINE, PLAIN(cache_limit), "BYTES",
+     "what they may take together; those used longest ago are removed (default: any number)"},
     {"max-queue", 0, OPTION_INT, FOR_SERVE, PLAIN(max_queue), "N",
      "requests that may wait; more are answered 429 (default 1024)"},
     {"max-queue-tokens", 0, OPTION_INT, FOR_SERVE, PLAIN(max_queue_tokens), "N",

@@ -39,7 +39,7 @@ struct settings {
   bool no_block_reuse;
   const char *scheduler;
   double memory_fraction;
-  uint64_t kv_cache_memory;
+  uint64_t kv_cache_memory, cache_limit;
   double stall_timeout;
   const char *kv_cache_dtype, *backend, *cache_dir;
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "build/build.h"
 #include "engine/engine_file.h"
+#include "lib/cache_limit.h"
 #include "lib/public_options.h"
 
 #include <dirent.h>
@@ -176,7 +177,9 @@ static bool cached_resolve(const spate_open_options *options, spate_build_option
   build->output = place->path;
   build->progress = options->progress;
   build->user = options->user;
-  return found || engine_build(build, error);
+  if (!found && !engine_build(build, error)) return false;
+  cache_keep(place->path, options->cache_limit);
+  return true;
 }
 
 bool engine_cache_resolve(const spate_open_options *options, struct engine_place *place, struct error *error) {

@@ -148,6 +148,26 @@ class Options(spate_server.EngineCase):
         self.output_of(*command, "--max-seq-len", "64")
         self.assertEqual(len(list(self.folder.glob("*.spate"))), 2)
 
+    def test_cache_limit(self):
+        """The engines used longest ago go, whenever they were built; the one in use stays, however large."""
+        def cached(length, limit):
+            before = set(self.folder.glob("*.spate"))
+            self.output_of("generate", MODEL, "--prompt", "a", "--max-tokens", "1", *SMALL_KV, "--cache-dir", self.folder,
+                           "--max-seq-len", str(length), "--cache-limit", str(limit))
+            return set(self.folder.glob("*.spate")), before
+
+        engines = []
+        for length in (32, 48, 64):
+            after, before = cached(length, 0)
+            engines += after - before
+        self.assertEqual(len(engines), 3)
+        size = engines[0].stat().st_size
+        (self.folder / "mine.txt").write_text("x" * 100)
+        cached(32, 0)  # the first is now the last used
+        self.assertEqual(cached(64, 2 * size + 4096)[0], {engines[0], engines[2]})
+        self.assertEqual(cached(32, 1)[0], {engines[0]})
+        self.assertTrue((self.folder / "mine.txt").exists())
+
     def test_cache_heals(self):
         """An engine of the cache that cannot be opened is built again, and the log says so."""
         command = ("generate", MODEL, "--prompt", "a", "--max-tokens", "2", "--temperature", "0", *SMALL_KV,
