@@ -10,6 +10,8 @@
 #include <stdlib.h>
 
 static const char too_slow[] = "The client took its answer too slowly and the request was cancelled.";
+static const char too_large[] = "The next event is larger than one response may be and the request was cancelled: take "
+                                "the answer faster, or ask for fewer log-probabilities.";
 
 struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int n_choice) {
   struct answer *answer = calloc(1, sizeof *answer + (size_t)n_choice * sizeof answer->choice[0]);
@@ -72,13 +74,17 @@ static void stream_send(struct answer *answer, struct http_request *request, str
   buffer_release(frame);
 }
 
-/* What waits of a choice, or nothing when there is nothing to tell. */
-static void choice_send(struct choice *choice, struct http_request *request) {
+/* What waits of a choice, or nothing when there is nothing to tell. False: as JSON it is more than may wait. */
+static bool choice_send(struct choice *choice, struct http_request *request) {
   struct buffer frame;
   bool quiet = choice->text.size == 0 && choice->logprobs.size == 0 && !choice->ended;
-  if (choice->told || quiet) return;
+  if (choice->told || quiet) return true;
   buffer_init(&frame, LIMIT_RESPONSE_BYTES);
   choice->answer->form->piece(&frame, choice);
+  if (frame.failed) {
+    buffer_release(&frame);
+    return false;
+  }
   choice->begun = true;
   choice->told = choice->ended;
   choice->told_characters += utf8_characters(buffer_slice(&choice->text));
@@ -86,6 +92,7 @@ static void choice_send(struct choice *choice, struct http_request *request) {
   buffer_clear(&choice->logprobs);
   buffer_clear(&choice->prompt_logprobs);
   stream_send(choice->answer, request, &frame);
+  return true;
 }
 
 static enum answer_progress stream_fail(struct answer *answer, struct http_request *request, spate_code code,
@@ -95,6 +102,16 @@ static enum answer_progress stream_fail(struct answer *answer, struct http_reque
   answer->form->failure(&frame, answer, code, sentence);
   stream_send(answer, request, &frame);
   http_stream_end(request);
+  return ANSWER_OVER;
+}
+
+/* Before the stream has begun there is still a status to tell it by. */
+static enum answer_progress answer_fail(struct answer *answer, struct http_request *request, spate_code code,
+                                        struct slice reason) {
+  char sentence[512];
+  if (answer->begun) return stream_fail(answer, request, code, reason);
+  snprintf(sentence, sizeof sentence, "%.*s", SLICE_ARGS(reason));
+  reply_engine_error(request, code, sentence);
   return ANSWER_OVER;
 }
 
@@ -149,17 +166,14 @@ static enum answer_progress stream_go_on(struct answer *answer, struct http_requ
   if (answer->overflowed)
     return answer->n_ended < answer->n_choice ? ANSWER_GOES_ON
                                               : stream_fail(answer, request, SPATE_LIMIT, slice_text(too_slow));
-  for (int i = 0; i < answer->n_choice; i++) choice_send(&answer->choice[i], request);
+  for (int i = 0; i < answer->n_choice; i++) {
+    if (answer->stopped) return ANSWER_GOES_ON; /* the rest is merged until the client has taken what it has */
+    int turn = answer->turn;
+    answer->turn = (turn + 1) % answer->n_choice;
+    if (!choice_send(&answer->choice[turn], request))
+      return answer_fail(answer, request, SPATE_LIMIT, slice_text(too_large));
+  }
   return stream_close(answer, request);
-}
-
-static enum answer_progress take_failure(struct answer *answer, struct http_request *request,
-                                         const spate_event *event) {
-  char sentence[512];
-  if (answer->begun) return stream_fail(answer, request, event->code, slice_make(event->text, event->text_size));
-  snprintf(sentence, sizeof sentence, "%.*s", (int)event->text_size, event->text);
-  reply_engine_error(request, event->code, sentence);
-  return ANSWER_OVER;
 }
 
 enum answer_progress answer_take(struct choice *choice, struct http_request *request, const spate_event *event) {
@@ -170,7 +184,8 @@ enum answer_progress answer_take(struct choice *choice, struct http_request *req
   choice->prompt_tokens = event->prompt_tokens;
   choice->cached_tokens = event->cached_tokens;
   choice->generated_tokens = event->generated_tokens;
-  if (event->kind == SPATE_FAILED) return take_failure(answer, request, event);
+  if (event->kind == SPATE_FAILED)
+    return answer_fail(answer, request, event->code, slice_make(event->text, event->text_size));
   bool overflows = !answer->overflowed && !event_keep(choice, event);
   if (overflows) answer->overflowed = true;
   enum answer_progress progress = ANSWER_GOES_ON;

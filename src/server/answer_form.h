@@ -67,6 +67,7 @@ struct answer {
   bool overflowed; /* more waited than may */
   bool detached;   /* the response is complete or the client gone: nobody but the choices points here */
   int n_choice, n_ended;
+  int turn; /* the choice that is sent first when a slow client can take more */
   struct choice choice[];
 };
 

@@ -11,7 +11,7 @@ import threading
 import time
 
 import spate_server
-from spate_server import JSON, SANITIZED, Engine, Server, post_bytes, receive_all, unchunked, wait_for
+from spate_server import JSON, SANITIZED, Engine, Server, post_bytes, receive_all, sse_objects, unchunked, wait_for
 
 FOR_EVER = {"prompt": "Once", "max_tokens": Engine.MAX_SEQ_LEN - 64}
 LONG = {"prompt": "word " * 12000, "max_tokens": 8}
@@ -138,6 +138,38 @@ class Faults(spate_server.EngineCase):
             end = receive_all(client)[-1000:]
         self.assertIn(b"The client took its answer too slowly and the request was cancelled.", end)
         self.assertTrue(end.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n"), end)
+        self.wait_empty(server)
+
+    def test_each_choice_gets_its_turn(self):
+        """A client that is slow for a while gets all of each text. Those of the null backend go by the seat, which may be
+        another choice's the second time."""
+        server = self.serve(backend="null")
+        fields = {"prompt": ["a", "b"], "n": 8, "max_tokens": 8000}
+        whole = json.loads(server.request("POST", "/v1/completions", json.dumps(fields), JSON)[2])
+        with server.socket(receive_bytes=4096) as client:
+            client.sendall(post_bytes(fields | {"stream": True}, path="/v1/completions"))
+            wait_for(lambda: server.metric('llm_requests_finished_total{reason="length"}') == 4, "all is generated")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            stream = unchunked(receive_all(client))
+        texts = [""] * 16
+        for event in sse_objects(stream.removesuffix(b"data: [DONE]\n\n")):
+            texts[event["choices"][0]["index"]] += event["choices"][0]["text"]
+        self.assertTrue(sorted(texts) == sorted(choice["text"] for choice in whole["choices"]), "a text is not whole")
+
+    def test_an_event_is_whole_or_told(self):
+        """Log-probabilities are many times as large in an event as where they wait: one that would be over the limit is
+        not sent in part, and an error says so."""
+        server = self.serve(backend="null")
+        fields = {"messages": [{"role": "user", "content": "Once"}], "max_tokens": FOR_EVER["max_tokens"], "stream": True,
+                  "logprobs": True, "top_logprobs": 20}
+        with server.socket(receive_bytes=4096) as client:
+            client.sendall(post_bytes(fields, path="/v1/chat/completions"))
+            wait_for(lambda: server.metric('llm_requests_finished_total{reason="length"}') == 1, "all is generated")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            stream = unchunked(receive_all(client))
+        events = sse_objects(stream.removesuffix(b"data: [DONE]\n\n"))
+        self.assertIn("The next event is larger than one response may be", events[-1]["error"]["message"])
+        self.assertTrue(all(event["choices"][0]["logprobs"]["content"] for event in events[:-1]))
         self.wait_empty(server)
 
     def test_echo_is_bounded(self):
