@@ -74,6 +74,7 @@ enum limit {
   LIMIT_STALL_BYTES = 16 << 10,     /* the least that a client takes in the time that a stall may last */
   LIMIT_CONNECTION_OUTPUT_BYTES = 256 << 10,
   LIMIT_RESPONSE_BYTES = 32 << 20, /* waiting for one client */
+  LIMIT_ANSWERS_BYTES = 1 << 30,   /* of texts and log-probabilities, waiting for all clients together */
 
   /* runtime */
   LIMIT_QUEUE_REQUESTS = 4096,

@@ -13,12 +13,13 @@ static const char too_slow[] = "The client took its answer too slowly and the re
 static const char too_large[] = "The next event is larger than one response may be and the request was cancelled: take "
                                 "the answer faster, or ask for fewer log-probabilities.";
 
-struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int n_choice) {
+struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int n_choice, atomic_size_t *kept_by_all) {
   struct answer *answer = calloc(1, sizeof *answer + (size_t)n_choice * sizeof answer->choice[0]);
   if (!answer) return NULL;
   answer->form = form;
   answer->http_id = http_id;
   answer->n_choice = n_choice;
+  answer->kept_by_all = kept_by_all;
   size_t share = LIMIT_RESPONSE_BYTES / (size_t)n_choice; /* the limit is of what waits for one client */
   for (int i = 0; i < n_choice; i++) {
     answer->choice[i] = (struct choice){.answer = answer, .index = i, .stop_string = -1, .stop_token = -1};
@@ -36,8 +37,30 @@ void answer_free(struct answer *answer) {
     buffer_release(&answer->choice[i].logprobs);
     buffer_release(&answer->choice[i].prompt_logprobs);
   }
+  atomic_fetch_sub_explicit(answer->kept_by_all, answer->kept, memory_order_relaxed);
   json_decref(answer->facts.stop);
   free(answer);
+}
+
+bool answer_keep(struct choice *choice, struct buffer *place, const void *bytes, size_t size) {
+  struct answer *answer = choice->answer;
+  size_t others = atomic_fetch_add_explicit(answer->kept_by_all, size, memory_order_relaxed);
+  answer->kept += size;
+  if (size <= LIMIT_ANSWERS_BYTES && others <= LIMIT_ANSWERS_BYTES - size && buffer_append(place, bytes, size))
+    return true;
+  answer->kept -= size;
+  atomic_fetch_sub_explicit(answer->kept_by_all, size, memory_order_relaxed);
+  return false;
+}
+
+/* A buffer that has become large while its client was slow does not stay so. */
+static void kept_drop(struct answer *answer, struct buffer *place) {
+  answer->kept -= place->size;
+  atomic_fetch_sub_explicit(answer->kept_by_all, place->size, memory_order_relaxed);
+  if (place->capacity > LIMIT_CONNECTION_OUTPUT_BYTES)
+    buffer_release(place);
+  else
+    buffer_clear(place);
 }
 
 struct answer_usage answer_usage_of(const struct answer *answer) {
@@ -88,9 +111,9 @@ static bool choice_send(struct choice *choice, struct http_request *request) {
   choice->begun = true;
   choice->told = choice->ended;
   choice->told_characters += utf8_characters(buffer_slice(&choice->text));
-  buffer_clear(&choice->text);
-  buffer_clear(&choice->logprobs);
-  buffer_clear(&choice->prompt_logprobs);
+  kept_drop(choice->answer, &choice->text);
+  kept_drop(choice->answer, &choice->logprobs);
+  kept_drop(choice->answer, &choice->prompt_logprobs);
   stream_send(choice->answer, request, &frame);
   return true;
 }
@@ -130,9 +153,9 @@ static enum answer_progress stream_close(struct answer *answer, struct http_requ
 /* Those of a prompt stand before the first text: of each choice whose text begins with the prompt, or by themselves. */
 static bool prompt_keep(struct choice *first, const void *rows, size_t size) {
   const struct answer_facts *facts = &first->answer->facts;
-  if (!facts->echo) return buffer_append(&first->prompt_logprobs, rows, size);
+  if (!facts->echo) return answer_keep(first, &first->prompt_logprobs, rows, size);
   for (int i = 0; i < facts->n; i++)
-    if (!buffer_append(&first[i].logprobs, rows, size)) return false;
+    if (!answer_keep(&first[i], &first[i].logprobs, rows, size)) return false;
   return true;
 }
 
@@ -140,8 +163,8 @@ static bool prompt_keep(struct choice *first, const void *rows, size_t size) {
 static bool event_keep(struct choice *choice, const spate_event *event) {
   size_t row = sizeof(spate_logprob) * (size_t)(1 + event->top_logprobs);
   if (event->kind == SPATE_PROMPT) return prompt_keep(choice, event->logprobs, (size_t)event->n_logprobs * row);
-  return buffer_append(&choice->text, event->text, event->text_size) &&
-         buffer_append(&choice->logprobs, event->logprobs, (size_t)event->n_logprobs * row);
+  return answer_keep(choice, &choice->text, event->text, event->text_size) &&
+         answer_keep(choice, &choice->logprobs, event->logprobs, (size_t)event->n_logprobs * row);
 }
 
 static enum answer_progress whole_finish(struct answer *answer, struct http_request *request) {

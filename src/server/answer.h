@@ -7,9 +7,13 @@
 #include "http/http_request.h"
 #include "server/answer_form.h"
 
-/* Each prompt is a request at the engine, with facts.n choices. NULL when out of memory. */
-struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int n_choice);
+/* Each prompt is a request at the engine, with facts.n choices. What waits in it is counted in *kept_by_all too. NULL
+ * when out of memory. */
+struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int n_choice, atomic_size_t *kept_by_all);
 void answer_free(struct answer *answer);
+
+/* Keeps bytes in one of the choice's buffers until they are sent; false when more waits than may. */
+bool answer_keep(struct choice *choice, struct buffer *place, const void *bytes, size_t size);
 
 enum answer_progress {
   ANSWER_GOES_ON,

@@ -8,6 +8,8 @@
 #include "base/json.h"
 #include "spate.h"
 
+#include <stdatomic.h>
+
 struct answer;
 
 /* One of the texts that answer a request. */
@@ -67,7 +69,9 @@ struct answer {
   bool overflowed; /* more waited than may */
   bool detached;   /* the response is complete or the client gone: nobody but the choices points here */
   int n_choice, n_ended;
-  int turn; /* the choice that is sent first when a slow client can take more */
+  int turn;                   /* the choice that is sent first when a slow client can take more */
+  size_t kept;                /* bytes that wait in the choices */
+  atomic_size_t *kept_by_all; /* and in all answers of the server */
   struct choice choice[];
 };
 

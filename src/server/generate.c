@@ -56,8 +56,8 @@ static bool prompt_echo(const struct server *server, const spate_request *wanted
   spate_text text = {0};
   if (wanted->n_token && !spate_decode(server->engine, wanted->tokens, (size_t)wanted->n_token, &text, error))
     return false;
-  bool kept = wanted->n_token ? buffer_append(&choice->text, text.data, text.size)
-                              : buffer_append(&choice->text, wanted->prompt, wanted->prompt_size);
+  bool kept = wanted->n_token ? answer_keep(choice, &choice->text, text.data, text.size)
+                              : answer_keep(choice, &choice->text, wanted->prompt, wanted->prompt_size);
   spate_text_free(&text);
   if (!kept) *error = (spate_error){SPATE_LIMIT, "The echo is larger than one response may be: leave echo out."};
   return kept;
@@ -75,10 +75,10 @@ static spate_request prompt_request(const struct generate_request *wanted, int i
   return one;
 }
 
-static bool choices_submit(const struct server *server, struct http_request *request,
-                           const struct generate_request *wanted, spate_error *error) {
+static bool choices_submit(struct server *server, struct http_request *request, const struct generate_request *wanted,
+                           spate_error *error) {
   int n_prompt = wanted->n_prompt ? wanted->n_prompt : 1, n_choice = n_prompt * wanted->n;
-  struct answer *answer = answer_new(form_choose(request, wanted), request->id, n_choice);
+  struct answer *answer = answer_new(form_choose(request, wanted), request->id, n_choice, &server->answer_bytes);
   if (!answer) {
     *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
     return false;

@@ -21,6 +21,7 @@ struct server {
   bool log_prompts;
   atomic_bool draining;
   atomic_int running;            /* answers that are not complete */
+  atomic_size_t answer_bytes;    /* that wait in them */
   atomic_size_t token_job_bytes; /* bodies that wait for their tokens, or texts */
 };
 

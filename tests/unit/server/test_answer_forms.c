@@ -9,13 +9,15 @@
 
 #include <cmocka.h>
 
+static atomic_size_t kept_by_all;
+
 /* An answer of some choices that have waiting text, the last of it when ended. */
 static struct answer *answer_make(const struct answer_form *form, int n_choice, const char *const *text, bool ended) {
-  struct answer *answer = answer_new(form, 1, n_choice);
+  struct answer *answer = answer_new(form, 1, n_choice, &kept_by_all);
   answer->facts = (struct answer_facts){.model = "m \"1\"", .id = "id-1", .created = 12, .n = 1};
   for (int i = 0; i < n_choice; i++) {
     struct choice *choice = &answer->choice[i];
-    buffer_text(&choice->text, text[i]);
+    assert_true(answer_keep(choice, &choice->text, text[i], strlen(text[i])));
     choice->ended = ended;
     choice->finish = i == 0 ? SPATE_FINISH_LENGTH : SPATE_FINISH_STOP;
     choice->prompt_tokens = 3, choice->generated_tokens = 2, choice->cached_tokens = i;
@@ -174,9 +176,30 @@ static void test_no_room(void **state) {
   answer_free(answer);
 }
 
+/* What waits for all clients is bounded, and what was sent or given up no longer counts. A stream whose client is slow
+ * asks for nothing of its request. */
+static void test_room_of_all(void **state) {
+  (void)state;
+  static const char text[] = "0123456789";
+  spate_event event = {.kind = SPATE_TEXT, .text = text, .text_size = 10};
+  struct answer *one = answer_make(&chat_stream, 1, ONE("a"), false);
+  struct answer *two = answer_make(&chat_stream, 1, ONE("b"), false);
+  one->stopped = two->stopped = true;
+  assert_int_equal(answer_take(&one->choice[0], NULL, &event), ANSWER_GOES_ON);
+  assert_int_equal(atomic_load(&kept_by_all), 12);
+  const size_t others = LIMIT_ANSWERS_BYTES - 12 - 10;
+  atomic_fetch_add(&kept_by_all, others);
+  assert_int_equal(answer_take(&two->choice[0], NULL, &event), ANSWER_GOES_ON);
+  assert_int_equal(answer_take(&one->choice[0], NULL, &event), ANSWER_TOO_SLOW);
+  answer_free(one);
+  assert_int_equal(answer_take(&two->choice[0], NULL, &event), ANSWER_GOES_ON);
+  answer_free(two);
+  assert_int_equal(atomic_load(&kept_by_all), others);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_generate), cmocka_unit_test(test_completion),
-                                     cmocka_unit_test(test_chat), cmocka_unit_test(test_stop_reason),
-                                     cmocka_unit_test(test_no_room)};
+                                     cmocka_unit_test(test_chat),     cmocka_unit_test(test_stop_reason),
+                                     cmocka_unit_test(test_no_room),  cmocka_unit_test(test_room_of_all)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
