@@ -163,6 +163,7 @@ static bool prompt_keep(struct choice *first, const void *rows, size_t size) {
 static bool event_keep(struct choice *choice, const spate_event *event) {
   size_t row = sizeof(spate_logprob) * (size_t)(1 + event->top_logprobs);
   if (event->kind == SPATE_PROMPT) return prompt_keep(choice, event->logprobs, (size_t)event->n_logprobs * row);
+  if (choice->answer->facts.only_echo) return true;
   return answer_keep(choice, &choice->text, event->text, event->text_size) &&
          answer_keep(choice, &choice->logprobs, event->logprobs, (size_t)event->n_logprobs * row);
 }
@@ -199,14 +200,19 @@ static enum answer_progress stream_go_on(struct answer *answer, struct http_requ
   return stream_close(answer, request);
 }
 
-enum answer_progress answer_take(struct choice *choice, struct http_request *request, const spate_event *event) {
-  struct answer *answer = choice->answer;
-  choice->finish = event->finish;
+static void event_note(struct choice *choice, const spate_event *event) {
+  bool only_echo = choice->answer->facts.only_echo;
+  choice->finish = only_echo && event->finish == SPATE_FINISH_STOP ? SPATE_FINISH_LENGTH : event->finish;
   choice->stop_string = event->stop_string;
   choice->stop_token = event->stop_token;
   choice->prompt_tokens = event->prompt_tokens;
   choice->cached_tokens = event->cached_tokens;
-  choice->generated_tokens = event->generated_tokens;
+  choice->generated_tokens = only_echo ? 0 : event->generated_tokens;
+}
+
+enum answer_progress answer_take(struct choice *choice, struct http_request *request, const spate_event *event) {
+  struct answer *answer = choice->answer;
+  event_note(choice, event);
   if (event->kind == SPATE_FAILED)
     return answer_fail(answer, request, event->code, slice_make(event->text, event->text_size));
   bool overflows = !answer->overflowed && !event_keep(choice, event);

@@ -40,6 +40,7 @@ static struct answer_facts facts_make(const struct server *server, const struct 
                                .prompt_logprobs = wanted->engine.prompt_logprobs,
                                .top_prompt_logprobs = wanted->engine.top_prompt_logprobs,
                                .echo = wanted->echo,
+                               .only_echo = wanted->only_echo,
                                .include_usage = wanted->include_usage,
                                .n = wanted->n,
                                .stop = json_incref(json_object_get(wanted->json, "stop"))};

@@ -88,6 +88,17 @@ static void logprobs_settle(struct generate_request *request) {
   engine->top_prompt_logprobs = engine->prompt_logprobs ? request->prompt_logprobs : 0;
 }
 
+/* An engine generates a token at least; where only the prompt is wanted it is not told. */
+static bool echo_settle(struct generate_request *request, struct error *error) {
+  if (request->engine.max_tokens > 0) return true;
+  request->param = "max_tokens";
+  if (!request->echo)
+    return error_set(error, ERROR_INVALID, "max_tokens is 0, which is for echo alone: set echo, or ask for a token.");
+  request->only_echo = true;
+  request->engine.max_tokens = 1;
+  return true;
+}
+
 /* What fields say together. */
 static bool check_together(struct generate_request *request, struct error *error) {
   spate_request *engine = &request->engine;
@@ -110,6 +121,7 @@ static bool check_together(struct generate_request *request, struct error *error
                      "use_beam_search, or leave best_of out.",
                      engine->beam_width, request->n);
   logprobs_settle(request);
+  if (!echo_settle(request, error)) return false;
   request->param = NULL;
   return true;
 }

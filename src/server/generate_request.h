@@ -28,6 +28,7 @@ struct generate_request {
   int prompt_logprobs;        /* the same for prompts */
   bool add_generation_prompt; /* checked here; the template reads the body */
   bool echo, has_stream_options, include_usage;
+  bool only_echo;    /* max_tokens was 0 */
   int n_ignored;     /* fields that do not exist */
   const char *param; /* the field that a sentence is about; NULL: none */
   json_t *json;      /* owned */

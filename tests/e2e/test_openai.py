@@ -81,6 +81,24 @@ class OpenAI(spate_server.EngineCase):
         one = self.answer("/v1/completions", prompt=ids[0], max_tokens=6, temperature=0, echo=True)
         self.assertEqual(one["choices"][0]["text"], "Once" + texts[0])
 
+    def test_only_echo(self):
+        """max_tokens 0 tells of the prompt alone what more tokens tell of it, as evaluations ask it."""
+        prompts = ["Once upon a time", "a b"]
+        fields = {"prompt": prompts, "echo": True, "logprobs": 2, "temperature": 0}
+        more = self.answer("/v1/completions", max_tokens=1, **fields)["choices"]
+        only = self.answer("/v1/completions", max_tokens=0, **fields)
+        self.assertEqual([(c["text"], c["finish_reason"], c["stop_reason"]) for c in only["choices"]],
+                         [(prompt, "length", None) for prompt in prompts])
+        self.assertEqual(only["usage"]["completion_tokens"], 0)
+        for one, other, prompt in zip(only["choices"], more, prompts):
+            self.assertEqual(len(one["logprobs"]["tokens"]), len(self.token_ids(prompt)))
+            for name, values in one["logprobs"].items():
+                self.assertEqual(values, other["logprobs"][name][:-1], name)
+        pieces = self.stream("/v1/completions", max_tokens=0, **fields | {"prompt": prompts[0]})
+        self.assertEqual("".join(p["choices"][0]["text"] for p in pieces), prompts[0])
+        self.assertEqual([t for p in pieces for t in p["choices"][0]["logprobs"]["tokens"]],
+                         only["choices"][0]["logprobs"]["tokens"])
+
     def test_n(self):
         """Choice i is what seed + i gives alone; each prompt is counted once."""
         fields = {"prompt": ["Once upon a time there was", "a"], "max_tokens": 8, "temperature": 1}
@@ -240,6 +258,8 @@ class OpenAI(spate_server.EngineCase):
              "64 prompts with n 3 make 192 choices, expected at most 128: send fewer."),
             (chat, {"messages": user, "chat_template": "{{ 1 }}"}, 400, "chat_template",
              "The model's own template is the only one that is trusted: leave chat_template out."),
+            (completion, {"prompt": "a", "max_tokens": 0}, 400, "max_tokens",
+             "max_tokens is 0, which is for echo alone: set echo, or ask for a token."),
             (completion, {"prompt": "a", "structured_outputs": {"regex": "a*"}}, 400, "structured_outputs",
              "Structured output does not exist yet: leave structured_outputs out."),
             (chat, {"messages": user, "continue_final_message": True}, 400, "continue_final_message",
