@@ -3,7 +3,7 @@
 #include "server/answer.h"
 
 #include "base/limits.h"
-#include "base/utf8.h"
+#include "server/answer_logprobs.h"
 #include "server/reply.h"
 
 #include <stdio.h>
@@ -110,7 +110,7 @@ static bool choice_send(struct choice *choice, struct http_request *request) {
   }
   choice->begun = true;
   choice->told = choice->ended;
-  choice->told_characters += utf8_characters(buffer_slice(&choice->text));
+  choice->told_characters += logprobs_characters(choice);
   kept_drop(choice->answer, &choice->text);
   kept_drop(choice->answer, &choice->logprobs);
   kept_drop(choice->answer, &choice->prompt_logprobs);

@@ -21,7 +21,7 @@ struct choice {
   int index;              /* in the answer */
   bool begun, ended;      /* a piece of it is out; the engine's last event has come */
   bool told;              /* its last piece is out */
-  size_t told_characters; /* of its text, in earlier pieces */
+  size_t told_characters; /* of the tokens whose log-probabilities are in earlier pieces */
   struct buffer text;     /* not sent yet: all so far, of a whole answer */
   struct buffer logprobs; /* spate_logprob [tokens of text][1 + top_logprobs] */
   struct buffer

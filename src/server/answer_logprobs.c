@@ -182,9 +182,16 @@ static void completion_tops(struct buffer *out, const struct logprob_rows *rows,
   buffer_text(out, "}");
 }
 
-void logprobs_write_completion(struct buffer *out, const struct choice *choice, size_t text_start) {
+size_t logprobs_characters(const struct choice *choice) {
   struct logprob_rows rows = text_rows(choice);
-  size_t at = text_start;
+  size_t characters = 0;
+  for (size_t i = 0; i < rows.count; i++) characters += utf8_characters(token_text(&rows, row_at(&rows, i)->token));
+  return characters;
+}
+
+void logprobs_write_completion(struct buffer *out, const struct choice *choice) {
+  struct logprob_rows rows = text_rows(choice);
+  size_t at = choice->told_characters;
   buffer_text(out, "{\"tokens\":[");
   for (size_t i = 0; i < rows.count; i++) {
     if (i) buffer_text(out, ",");

@@ -11,9 +11,12 @@ void logprobs_write_native(struct buffer *out, const struct choice *choice);
 /* {"content":[{"token":…,"logprob":…,"bytes":[…],"top_logprobs":[…]},…]} */
 void logprobs_write_chat(struct buffer *out, const struct choice *choice);
 
-/* {"tokens":[…],"token_logprobs":[…],"top_logprobs":[{…},…],"text_offset":[…]}; text_start: where this text begins in
- * the whole text of the choice, in characters. */
-void logprobs_write_completion(struct buffer *out, const struct choice *choice, size_t text_start);
+/* {"tokens":[…],"token_logprobs":[…],"top_logprobs":[{…},…],"text_offset":[…]}; offsets go on from the characters of
+ * the tokens that were told before, whose text may still be held back. */
+void logprobs_write_completion(struct buffer *out, const struct choice *choice);
+
+/* Characters of the tokens that wait. */
+size_t logprobs_characters(const struct choice *choice);
 
 /* ,"prompt_logprobs":… where there are any: as of /generate's tokens, and as vLLM's servers have them:
  * [null,{"id":{"logprob":…,"decoded_token":…},…},…]. */

@@ -13,7 +13,7 @@ static void choice_write(struct buffer *out, const struct choice *choice) {
   json_write_string(out, buffer_slice(&choice->text));
   buffer_text(out, ",\"logprobs\":");
   if (choice->answer->facts.logprobs)
-    logprobs_write_completion(out, choice, choice->told_characters);
+    logprobs_write_completion(out, choice);
   else
     buffer_text(out, "null");
   prompt_logprobs_write(out, choice);

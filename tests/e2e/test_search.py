@@ -132,10 +132,25 @@ class Search(spate_server.EngineCase):
             self.assertEqual([logprobs["token_logprobs"][0], logprobs["top_logprobs"][0]], [None, None])
             for token, row, value in zip(ids[1:], rows[1:], logprobs["token_logprobs"][1:]):
                 self.assertEqual(row[str(token)]["logprob"], value)
-        streamed = [[], []]
-        for piece in self.stream(COMPLETION, **asked):
-            streamed[piece["choices"][0]["index"]] += piece["choices"][0]["logprobs"]["token_logprobs"]
-        self.assertEqual(streamed, [choice["logprobs"]["token_logprobs"] for choice in whole["choices"]])
+        self.assertEqual(self.streamed_logprobs(asked), [choice["logprobs"] for choice in whole["choices"]])
+
+    def streamed_logprobs(self, fields):
+        """Those of each choice, its pieces put together."""
+        streamed = [{} for _ in range(fields.get("n", 1))]
+        for piece in self.stream(COMPLETION, **fields):
+            choice = piece["choices"][0]
+            for name, values in choice["logprobs"].items():
+                streamed[choice["index"]].setdefault(name, []).extend(values)
+        return streamed
+
+    def test_offsets_in_streams(self):
+        """A prompt whose scores come in many pieces, and text that is held back as a stop string may come."""
+        held = self.answer(COMPLETION, prompt=PROMPT, max_tokens=12, temperature=0, ignore_eos=True)["choices"][0]["text"]
+        for fields in ({"prompt": PROMPT * 20, "echo": True, "max_tokens": 3},
+                       {"prompt": PROMPT, "stop": held[2:6] + "\x7f", "max_tokens": 12}):
+            asked = {"temperature": 0, "ignore_eos": True, "logprobs": 0, **fields}
+            whole = self.answer(COMPLETION, **asked)["choices"][0]["logprobs"]
+            self.assertEqual(self.streamed_logprobs(asked), [whole])
 
     def test_prompt_logprobs_of_every_route(self):
         one = self.answer("/generate", prompt="a", max_tokens=1, prompt_logprobs=1)
