@@ -150,10 +150,11 @@ static enum answer_progress stream_close(struct answer *answer, struct http_requ
 
 /* --- events ------------------------------------------------------------------------------------------------------ */
 
-/* Those of a prompt stand before the first text: of each choice whose text begins with the prompt, or by themselves. */
+/* Those of a prompt stand before the first text: of each choice that tells its tokens from the prompt on, or by
+ * themselves. */
 static bool prompt_keep(struct choice *first, const void *rows, size_t size) {
   const struct answer_facts *facts = &first->answer->facts;
-  if (!facts->echo) return answer_keep(first, &first->prompt_logprobs, rows, size);
+  if (!facts->echo || !facts->logprobs) return answer_keep(first, &first->prompt_logprobs, rows, size);
   for (int i = 0; i < facts->n; i++)
     if (!answer_keep(&first[i], &first[i].logprobs, rows, size)) return false;
   return true;

@@ -53,7 +53,7 @@ struct answer_facts {
   int64_t created;
   bool logprobs; /* were asked for */
   int top_logprobs;
-  bool prompt_logprobs; /* were asked for; with echo they go with those of the text */
+  bool prompt_logprobs; /* were asked for; with echo and logprobs they go with those of the text */
   int top_prompt_logprobs;
   bool echo, include_usage;
   bool only_echo; /* what is generated is not told */

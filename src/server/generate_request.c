@@ -120,9 +120,13 @@ static bool check_together(struct generate_request *request, struct error *error
                      "best_of is %d and n is %d: only a beam search looks at more choices than it sends; set "
                      "use_beam_search, or leave best_of out.",
                      engine->beam_width, request->n);
-  logprobs_settle(request);
+  request->param = "prompt_logprobs";
+  if (request->echo && request->completion_logprobs >= 0 && request->prompt_logprobs >= 0)
+    return error_set(error, ERROR_INVALID,
+                     "echo with logprobs tells those of the prompt already: leave prompt_logprobs out, or echo.");
   if (!echo_settle(request, error)) return false;
   request->param = NULL;
+  logprobs_settle(request);
   return true;
 }
 

@@ -95,6 +95,8 @@ class Search(spate_server.EngineCase):
              "stop_token_ids."),
             ({"early_stopping": "soon"}, "early_stopping", 'early_stopping is a string, expected true, false or "never".'),
             ({"length_penalty": 11}, "length_penalty", "length_penalty is 11, expected a number from -10 to 10."),
+            ({"echo": True, "logprobs": 1, "prompt_logprobs": 2}, "prompt_logprobs",
+             "echo with logprobs tells those of the prompt already: leave prompt_logprobs out, or echo."),
             ({"prompt_logprobs": 21}, "prompt_logprobs", "prompt_logprobs is 21, expected a whole number from 0 to 20."),
         ):
             with self.subTest(fields=fields):
@@ -133,6 +135,13 @@ class Search(spate_server.EngineCase):
             for token, row, value in zip(ids[1:], rows[1:], logprobs["token_logprobs"][1:]):
                 self.assertEqual(row[str(token)]["logprob"], value)
         self.assertEqual(self.streamed_logprobs(asked), [choice["logprobs"] for choice in whole["choices"]])
+
+    def test_echo_without_logprobs(self):
+        """Then the scores of the prompt stand by themselves, as without echo."""
+        asked = {"prompt": PROMPT, "max_tokens": 2, "temperature": 0, "prompt_logprobs": 1}
+        plain, echoed = (self.answer(COMPLETION, echo=echo, **asked)["choices"][0] for echo in (False, True))
+        self.assertEqual(echoed, {**plain, "text": PROMPT + plain["text"]})
+        self.assertEqual(len(plain["prompt_logprobs"]), len(self.answer("/tokenize", prompt=PROMPT)["tokens"]))
 
     def streamed_logprobs(self, fields):
         """Those of each choice, its pieces put together."""
