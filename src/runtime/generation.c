@@ -17,11 +17,16 @@ static void text_flush(struct generation *g) {
   g->n_text += stop_matcher_flush(&g->stop, g->text + g->n_text);
 }
 
+/* What a beam has gone through is nobody's answer as long as the search goes on. */
 void generation_end(struct generation *g, enum finish_reason finish) {
+  const struct request *r = g->request;
   if (g->ended) return;
   g->ended = true;
   g->finish = finish;
-  if (g->detokenizer.tokenizer && g->stop.found < 0) text_flush(g);
+  if (r->n_beam > 0 && !r->searched)
+    g->generated = 0;
+  else if (g->detokenizer.tokenizer && g->stop.found < 0)
+    text_flush(g);
 }
 
 static void logprobs_keep(struct generation *g, int32_t token, float logprob, const struct token_logprob *top) {

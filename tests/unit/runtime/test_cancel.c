@@ -1,6 +1,8 @@
-/* Cancelling in each phase of a request: within a step it is over, and its seat and its blocks are free, as the metrics
- * tell. Steps pass a gate one by one, so that the phase is known. On a backend that answers at once, and on one that is
- * a step late. */
+/* Ends from outside in each phase of a request, be it of one answer, of several, or a beam search: cancelled, it is
+ * over within a step, and its seats and its blocks are free, as the metrics tell; when the device fails it says so
+ * once. Steps pass a gate one by one, so that the phase is known. On a backend that answers at once, and on one that is
+ * a step late.
+ */
 #include "runtime_fixture.h"
 
 #include "base/buffer.h"
@@ -14,6 +16,7 @@ static struct {
   pthread_mutex_t lock;
   pthread_cond_t changed;
   int arrived, allowed; /* steps that were submitted so far, and how many may go on */
+  int failing;          /* that one fails; 0: none */
   const struct backend *base;
 } gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -22,7 +25,9 @@ static bool gated_submit(struct program *program, const struct batch *batch, str
   gate.arrived++;
   pthread_cond_broadcast(&gate.changed);
   while (gate.arrived > gate.allowed) pthread_cond_wait(&gate.changed, &gate.lock);
+  bool fails = gate.arrived == gate.failing;
   pthread_mutex_unlock(&gate.lock);
+  if (fails) return error_set(error, ERROR_DEVICE, "The device is on fire.");
   return gate.base->submit(program, batch, error);
 }
 
@@ -53,7 +58,7 @@ static struct backend backend;
 
 static void gated_open(struct fixture *f, const struct backend *base) {
   gate.base = base;
-  gate.arrived = gate.allowed = 0;
+  gate.arrived = gate.allowed = gate.failing = 0;
   backend = *base;
   backend.submit = gated_submit;
   fixture_open(f, &backend);
@@ -87,32 +92,62 @@ static void all_free(struct fixture *f) {
   metric_await(f, "llm_kv_cache_usage_ratio", 0);
 }
 
-static void cancelled_take(struct inbox *inbox, uint64_t id, int generated) {
+/* The last event of one of the request's answers. */
+static struct inbox_event last_take(struct inbox *inbox, uint64_t id) {
   struct inbox_event event;
-  do assert_int_equal(inbox_take(inbox, &event, 1, -1), 1);
-  while (event.request == id && event.kind == INBOX_TEXT);
-  assert_true(event.request == id && event.kind == INBOX_DONE);
+  do {
+    assert_int_equal(inbox_take(inbox, &event, 1, -1), 1);
+    assert_int_equal(event.request, id);
+  } while (event.kind == INBOX_TEXT || event.kind == INBOX_PROMPT);
+  return event;
+}
+
+static void cancelled_take(struct inbox *inbox, uint64_t id, int generated) {
+  struct inbox_event event = last_take(inbox, id);
+  assert_int_equal(event.kind, INBOX_DONE);
   assert_int_equal(event.finish, FINISH_CANCELLED);
   if (generated >= 0) assert_int_equal(event.generated, generated);
 }
 
 /* --- phases ------------------------------------------------------------------------------------------------------- */
 
-/* With `steps` of its steps begun and one more at the gate: a prompt of PROMPT tokens in chunks, then its answer. */
-static void cancel_after(const struct backend *base, int steps) {
-  struct fixture f = {0};
+static const struct shape {
+  int n_answer, n_beam;
+  bool scores;
+} shapes[] = {{1, 0, false}, {3, 0, false}, {TINY_SEATS + 2, 0, true}, {2, 3, false}, {1, 2, true}};
+
+enum { N_SHAPE = sizeof shapes / sizeof *shapes, STEPS = PROMPT / TINY_TOKENS + 5 };
+
+/* A prompt of PROMPT tokens in chunks, then its answers. The first bytes of the stop string are what `null` answers. */
+static uint64_t shape_submit(struct fixture *f, struct inbox *inbox, const struct shape *shape) {
+  static const struct slice stop = {(const uint8_t *)"\0\0x", 3};
   char prompt[PROMPT + 1] = {0};
+  memset(prompt, 'a', PROMPT);
+  struct request_params params = params_make(prompt, TINY_LENGTH);
+  params.n_answer = shape->n_answer;
+  params.n_beam = shape->n_beam;
+  params.scores_prompt = shape->scores;
+  params.stop = &stop;
+  params.n_stop = 1;
+  return submit(f, inbox, &params);
+}
+
+/* With `steps` of its steps begun and one more at the gate. Of a search that is not over there is nothing to tell. */
+static void cancel_after(const struct backend *base, const struct shape *shape, int steps) {
+  struct fixture f = {0};
   gated_open(&f, base);
   fixture_start(&f);
-  memset(prompt, 'a', PROMPT);
   struct inbox *inbox = inbox_make(&f);
-  struct request_params params = params_make(prompt, TINY_LENGTH);
-  uint64_t id = submit(&f, inbox, &params);
+  uint64_t id = shape_submit(&f, inbox, shape);
   steps_allow(steps);
   steps_await(steps + 1);
   runtime_cancel(f.runtime, id);
   steps_allow(INT_MAX);
-  cancelled_take(inbox, id, -1);
+  for (int i = 0; i < shape->n_answer; i++) {
+    struct inbox_event event = last_take(inbox, id);
+    assert_true(event.kind == INBOX_DONE && event.finish == FINISH_CANCELLED);
+    if (shape->n_beam > 0) assert_true(event.generated == 0 && event.text.size == 0);
+  }
   all_free(&f);
   assert_int_equal(steps_arrived(), steps + 1);
   assert_true(metric_of(&f, "llm_prompt_tokens_total") <= TINY_TOKENS * (steps + 1));
@@ -122,9 +157,34 @@ static void cancel_after(const struct backend *base, int steps) {
 
 static void test_prefilling_and_decoding(void **state) {
   (void)state;
-  for (int steps = 0; steps <= PROMPT / TINY_TOKENS + 3; steps++) {
-    cancel_after(&backend_null, steps);
-    cancel_after(&backend_late, steps);
+  for (int i = 0; i < N_SHAPE * STEPS; i++) {
+    cancel_after(&backend_null, &shapes[i % N_SHAPE], i / N_SHAPE);
+    cancel_after(&backend_late, &shapes[i % N_SHAPE], i / N_SHAPE);
+  }
+}
+
+/* The step after so many fails: one event says so, however many answers are wanted. */
+static void fail_after(const struct backend *base, const struct shape *shape, int steps) {
+  struct fixture f = {0};
+  gated_open(&f, base);
+  gate.failing = steps + 1;
+  fixture_start(&f);
+  struct inbox *inbox = inbox_make(&f);
+  uint64_t id = shape_submit(&f, inbox, shape);
+  steps_allow(INT_MAX);
+  struct inbox_event event = last_take(inbox, id);
+  assert_true(event.kind == INBOX_FAILED && event.code == ERROR_DEVICE);
+  assert_true(slice_equal(event.text, slice_text("The device is on fire.")));
+  assert_int_equal(inbox_take(inbox, &event, 1, 0), 0);
+  runtime_inbox_close(f.runtime, inbox);
+  gated_close(&f);
+}
+
+static void test_failing(void **state) {
+  (void)state;
+  for (int i = 0; i < N_SHAPE * STEPS; i++) {
+    fail_after(&backend_null, &shapes[i % N_SHAPE], i / N_SHAPE);
+    fail_after(&backend_late, &shapes[i % N_SHAPE], i / N_SHAPE);
   }
 }
 
@@ -206,6 +266,7 @@ static void test_paused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_prefilling_and_decoding),
+      cmocka_unit_test(test_failing),
       cmocka_unit_test(test_queued),
       cmocka_unit_test(test_paused),
   };
