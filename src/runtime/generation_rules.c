@@ -119,10 +119,19 @@ static bool bad_words_encode(const struct rule_params *params, const struct toke
 
 enum { ENDS_MOST = GENERATION_END_MAX + TOKENIZER_END_MAX + LIMIT_STOP_TOKENS };
 
-/* Adds those that the network has. */
-static void ends_add(const int32_t *from, int count, int32_t vocab, int32_t ends[ENDS_MOST], int *n_end) {
+static bool ids_have(const int32_t *ids, int count, int32_t id) {
   for (int i = 0; i < count; i++)
-    if (from[i] >= 0 && from[i] < vocab) ends[(*n_end)++] = from[i];
+    if (ids[i] == id) return true;
+  return false;
+}
+
+/* The model's own, once each: those that the network has and the request does not name. */
+static void ends_add(const struct rule_params *params, const int32_t *from, int count, int32_t vocab,
+                     int32_t ends[ENDS_MOST], int *n_end) {
+  for (int i = 0; i < count; i++) {
+    bool named = ids_have(ends, *n_end, from[i]) || ids_have(params->stop_token, params->n_stop_token, from[i]);
+    if (from[i] >= 0 && from[i] < vocab && !named) ends[(*n_end)++] = from[i];
+  }
 }
 
 static int ends_collect(const struct rule_params *params, const struct tokenizer *tokenizer,
@@ -130,11 +139,11 @@ static int ends_collect(const struct rule_params *params, const struct tokenizer
   const struct tokenizer_facts *facts = tokenizer_facts(tokenizer);
   int n_end = 0;
   if (!params->ignore_end) {
-    ends_add(defaults->end, defaults->n_end, vocab, ends, &n_end);
-    ends_add(facts->end, facts->n_end, vocab, ends, &n_end);
+    ends_add(params, defaults->end, defaults->n_end, vocab, ends, &n_end);
+    ends_add(params, facts->end, facts->n_end, vocab, ends, &n_end);
   }
-  ends_add(params->stop_token, params->n_stop_token, vocab, ends, &n_end);
-  return n_end;
+  if (params->n_stop_token) memcpy(ends + n_end, params->stop_token, (size_t)params->n_stop_token * sizeof *ends);
+  return n_end + params->n_stop_token;
 }
 
 /* Copies count elements to *cursor and moves it. */
@@ -181,9 +190,7 @@ struct logit_rules *rules_compile(const struct rule_params *params, const struct
 bool rules_is_end(const struct logit_rules *rules, int32_t token) { return rules_is_stop(rules, rules->n_end, token); }
 
 bool rules_is_stop(const struct logit_rules *rules, int32_t n_stop_token, int32_t token) {
-  for (int i = rules->n_end - n_stop_token; i < rules->n_end; i++)
-    if (rules->end[i] == token) return true;
-  return false;
+  return ids_have(rules->end + rules->n_end - n_stop_token, n_stop_token, token);
 }
 
 /* A word has at most a token for each byte, twice, with a few for the space and the count. */

@@ -291,6 +291,26 @@ static void test_rule_refusals(void **state) {
   runtime_inbox_close(f->runtime, inbox);
 }
 
+/* An end of the model's that the request names too is one end: 16 beams leave room for four. */
+static void test_ends_of_a_search(void **state) {
+  static const int32_t stops[] = {TINY_END, 'a', 'b', 'c', 'd'};
+  struct fixture *f = *state;
+  struct error error;
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct request_params params = params_make("prompt", 5);
+  params.n_beam = 16;
+  params.rules.stop_token = stops;
+  params.rules.n_stop_token = 4;
+  struct answer answer = answer_take(inbox, submit(f, inbox, &params));
+  assert_string_equal(answer.text, "The search has 16 beams, more than max_batch_size 4.");
+  params.rules.n_stop_token = 5;
+  assert_int_equal(runtime_submit(f->runtime, inbox, &params, &error), 0);
+  assert_string_equal(error.text, "The search has 16 beams and 5 tokens that end a text, expected at most 20 together: "
+                                  "give fewer stop_token_ids.");
+  runtime_inbox_close(f->runtime, inbox);
+}
+
 /* What only the tokenizer can tell comes as an event. */
 static const struct {
   const char *prompt;
@@ -709,6 +729,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_token_prompt, setup, teardown),
       cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
       cmocka_unit_test_setup_teardown(test_rule_refusals, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_ends_of_a_search, setup, teardown),
       cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
       cmocka_unit_test_setup_teardown(test_queue_full, setup, teardown),
       cmocka_unit_test_setup_teardown(test_queue_tokens, setup, teardown),
