@@ -369,8 +369,6 @@ enum { N_FIELD = sizeof fields / sizeof *fields };
 _Static_assert(N_FIELD <= 64, "a request notes its fields in 64 bits");
 _Static_assert(LIMIT_BEAMS == 16, "a description above names the limit");
 
-_Static_assert(N_FIELD <= 64, "a reader notes in 64 bits which fields were there");
-
 const struct request_field *request_fields(int *n) {
   *n = N_FIELD;
   return fields;
