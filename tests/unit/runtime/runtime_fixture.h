@@ -47,7 +47,7 @@ static void fixture_open(struct fixture *f, const struct backend *backend) {
   if (!f->tokenizer) fail_msg("%s", error.text);
 }
 
-static void fixture_start(struct fixture *f) {
+static inline void fixture_start(struct fixture *f) {
   struct error error;
   struct runtime_options options = {.engine = f->engine,
                                     .tokenizer = f->tokenizer,
