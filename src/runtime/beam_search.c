@@ -20,10 +20,10 @@ struct beam {
 struct beam_search {
   struct beam_params params;
   int32_t n_token; /* of each beam that lives */
-  int32_t n_live, n_heard, n_finished, n_continuation;
+  int32_t n_live, n_heard, n_finished;
   struct beam *beam;                 /* [n_beam] */
   struct beam_path *finished;        /* [n_beam + 1]: one more to build the next in */
-  struct continuation *continuation; /* [n_beam × TOP_LOGPROBS] */
+  struct continuation *continuation; /* [n_beam]: those that go on */
 };
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
@@ -38,7 +38,7 @@ static size_t path_bytes(const struct beam_params *params) {
 
 size_t beam_search_bytes(const struct beam_params *params) {
   size_t n = (size_t)params->n_beam;
-  return sizeof(struct beam_search) + n * (sizeof(struct beam) + TOP_LOGPROBS * sizeof(struct continuation)) +
+  return sizeof(struct beam_search) + n * (sizeof(struct beam) + sizeof(struct continuation)) +
          (n + 1) * sizeof(struct beam_path) + (2 * n + 1) * path_bytes(params);
 }
 
@@ -61,7 +61,7 @@ struct beam_search *beam_search_new(const struct beam_params *params) {
   search->n_live = 1;
   search->beam = calloc(n, sizeof *search->beam);
   search->finished = calloc(n + 1, sizeof *search->finished);
-  search->continuation = calloc(n * TOP_LOGPROBS, sizeof *search->continuation);
+  search->continuation = calloc(n, sizeof *search->continuation);
   bool ready = search->beam && search->finished && search->continuation;
   for (size_t i = 0; ready && i < n; i++) ready = path_init(&search->beam[i].path, params);
   for (size_t i = 0; ready && i <= n; i++) ready = path_init(&search->finished[i], params);
@@ -124,26 +124,20 @@ bool beam_search_hear(struct beam_search *search, int32_t beam, const struct tok
   return ++search->n_heard == search->n_live;
 }
 
-static int continuation_order(const void *left, const void *right) {
-  const struct continuation *a = left, *b = right;
-  if (a->score != b->score) return a->score > b->score ? -1 : 1;
-  return a->beam != b->beam ? a->beam - b->beam : a->place - b->place;
-}
-
-/* All that the beams have told, the likeliest first. Insertion keeps qsort, which may allocate, off the token path. */
-static void continuations_collect(struct beam_search *search) {
-  int n = 0, wanted = beam_search_candidates(search->params.n_beam, search->params.n_end);
+/* The likeliest that the beams have told and not yet given here; of equal ones that of the first beam. place: for each
+ * beam, how many it has given. False: there are no more. */
+static bool continuation_next(const struct beam_search *search, int32_t place[LIMIT_BEAMS],
+                              struct continuation *likeliest) {
+  int32_t wanted = beam_search_candidates(search->params.n_beam, search->params.n_end);
+  likeliest->beam = -1;
   for (int i = 0; i < search->params.n_beam; i++) {
-    struct beam *b = &search->beam[i];
-    for (int k = 0; b->lives && k < wanted && b->likely[k].token >= 0; k++) {
-      struct continuation c = {.score = b->path.score + (double)b->likely[k].logprob, .beam = i, .place = k};
-      int at = n++;
-      for (; at > 0 && continuation_order(&c, &search->continuation[at - 1]) < 0; at--)
-        search->continuation[at] = search->continuation[at - 1];
-      search->continuation[at] = c;
-    }
+    const struct beam *b = &search->beam[i];
+    if (!b->lives || place[i] == wanted || b->likely[place[i]].token < 0) continue;
+    double score = b->path.score + (double)b->likely[place[i]].logprob;
+    if (likeliest->beam < 0 || score > likeliest->score) *likeliest = (struct continuation){score, i, place[i]};
   }
-  search->n_continuation = n;
+  if (likeliest->beam >= 0) place[likeliest->beam]++;
+  return likeliest->beam >= 0;
 }
 
 static bool all_finished(const struct beam_search *search) { return search->n_finished == search->params.n_beam; }
@@ -166,13 +160,14 @@ static void finished_add(struct beam_search *search, const struct continuation *
 
 typedef bool ends_function(void *context, int32_t beam, int32_t token);
 
-/* Sorts out what ends and what goes on, which is moved to the front; how many do. */
+/* Sorts out what ends and what goes on, which is kept; how many do. */
 static int continuations_sift(struct beam_search *search, ends_function *ends, void *context) {
   int n_beam = search->params.n_beam, n = 0;
+  int32_t place[LIMIT_BEAMS] = {0};
+  struct continuation c;
   bool last = search->n_token + 1 == search->params.max_tokens;
   bool closed = all_finished(search) && search->params.early_stop == EARLY_STOP_AT_ONCE;
-  for (int i = 0; i < search->n_continuation && (i < n_beam || n < n_beam); i++) {
-    struct continuation c = search->continuation[i];
+  for (int i = 0; (i < n_beam || n < n_beam) && continuation_next(search, place, &c); i++) {
     bool ended = last || ends(context, c.beam, search->beam[c.beam].likely[c.place].token);
     if (!ended)
       search->continuation[n++] = c;
@@ -231,7 +226,6 @@ static void moves_apply(struct beam_search *search, int n, const struct beam_mov
 
 int32_t beam_search_choose(struct beam_search *search, bool (*ends)(void *context, int32_t beam, int32_t token),
                            void *context, struct beam_move *moves) {
-  continuations_collect(search);
   int n = continuations_sift(search, ends, context);
   if (n == 0 || search_over(search, search->continuation[0].score)) return 0;
   moves_make(search, n, moves);
