@@ -187,7 +187,8 @@ typedef enum { SPATE_FINISH_NONE, SPATE_FINISH_STOP, SPATE_FINISH_LENGTH, SPATE_
 
 typedef struct {
   int32_t token;
-  float logprob; /* natural log of its probability before penalties, temperature and filters */
+  float logprob; /* natural log of its probability before penalties, temperature and filters; of a beam search after
+                    penalties and bans */
 } spate_logprob;
 
 typedef struct {

@@ -14,7 +14,9 @@
  * first. Temperatures below SAMPLER_GREEDY are greedy: filters do not matter, rules do.
  *
  * Two kinds of draw choose nothing (enum draw_kind): a prompt's token is scored in the raw logits; a beam search gets
- * the likeliest tokens of the softmax under the rules, whatever temperature and filters say. */
+ * the likeliest tokens of the softmax under the rules, whatever temperature and filters say. (transformers lets rules
+ * act on log-probabilities after the softmax and does not normalize them again: its beams differ where there are any.)
+ */
 #ifndef SPATE_BACKEND_SAMPLER_H
 #define SPATE_BACKEND_SAMPLER_H
 

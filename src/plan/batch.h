@@ -96,7 +96,7 @@ struct masks {
 
 struct token_logprob {
   int32_t token;
-  float logprob; /* natural log of its probability before rules, temperature and filters */
+  float logprob; /* natural log of its probability before rules, temperature and filters; of a DRAW_BEAM under rules */
 };
 
 /* Owned by the program; valid until its next collect. */
