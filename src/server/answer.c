@@ -133,7 +133,7 @@ static enum answer_progress answer_fail(struct answer *answer, struct http_reque
                                         struct slice reason) {
   char sentence[512];
   if (answer->begun) return stream_fail(answer, request, code, reason);
-  snprintf(sentence, sizeof sentence, "%.*s", SLICE_ARGS(reason));
+  snprintf(sentence, sizeof sentence, "%.*s", (int)reason.size, (const char *)reason.data);
   reply_engine_error(request, code, sentence);
   return ANSWER_OVER;
 }

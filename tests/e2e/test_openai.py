@@ -310,6 +310,18 @@ class OpenAI(spate_server.EngineCase):
             self.assertEqual(text(seed=seed), text(seed=seed))
         self.assertGreater(len({text(seed=-1) for _ in range(3)} | {text() for _ in range(3)}), 2)
 
+    def test_long_sentences(self):
+        """What a template says against a conversation comes whole, on a stream that has not begun too."""
+        reason = "word " * 50 + "and no more"
+        engine = spate_server.Engine(template="{{ raise_exception('" + reason + "') }}")
+        self.addCleanup(engine.remove)
+        with Server(engine) as server:
+            for stream in (False, True):
+                fields = json.dumps({"messages": CHAT, "stream": stream})
+                status, _, body = server.request("POST", "/v1/chat/completions", fields, JSON)
+                self.assertEqual((status, json.loads(body)["error"]["message"]),
+                                 (400, "The model's chat template refuses these messages: " + reason))
+
     def test_unknown_fields_are_counted(self):
         before = self.server.metric("http_ignored_fields_total")
         self.answer("/v1/chat/completions", messages=CHAT, max_tokens=1, user="me", store=True, tools=None,
