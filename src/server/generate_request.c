@@ -99,32 +99,40 @@ static bool echo_settle(struct generate_request *request, struct error *error) {
   return true;
 }
 
-/* What fields say together. */
-static bool check_together(struct generate_request *request, struct error *error) {
-  spate_request *engine = &request->engine;
-  if (engine->top_k < 0) engine->top_k = 0; /* both switch it off */
-  request->param = "top_logprobs";
-  if (engine->top_logprobs != 0 && !engine->logprobs)
-    return error_set(error, ERROR_INVALID, "top_logprobs is %d and logprobs is not true: set both.",
-                     engine->top_logprobs);
-  request->param = "stream_options";
-  if (request->has_stream_options && !request->streaming)
-    return error_set(error, ERROR_INVALID, "stream_options are for streams: set stream to true, or leave them out.");
+static bool check_choices(struct generate_request *request, struct error *error) {
+  const spate_request *engine = &request->engine;
   request->param = "n";
   if (request->n_prompt * request->n > LIMIT_REQUEST_CHOICES)
     return error_set(error, ERROR_LIMIT, "%d prompts with n %d make %d choices, expected at most %d: send fewer.",
                      request->n_prompt, request->n, request->n_prompt * request->n, LIMIT_REQUEST_CHOICES);
   request->param = "best_of";
-  if (!engine->use_beam_search && engine->beam_width != 0 && engine->beam_width != request->n)
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "best_of is %d and n is %d: only a beam search looks at more choices than it sends; set "
-                     "use_beam_search, or leave best_of out.",
-                     engine->beam_width, request->n);
+  if (engine->use_beam_search || engine->beam_width == 0 || engine->beam_width == request->n) return true;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "best_of is %d and n is %d: only a beam search looks at more choices than it sends; set "
+                   "use_beam_search, or leave best_of out.",
+                   engine->beam_width, request->n);
+}
+
+static bool check_logprobs(struct generate_request *request, struct error *error) {
+  const spate_request *engine = &request->engine;
+  request->param = "top_logprobs";
+  if (engine->top_logprobs != 0 && !engine->logprobs)
+    return error_set(error, ERROR_INVALID, "top_logprobs is %d and logprobs is not true: set both.",
+                     engine->top_logprobs);
   request->param = "prompt_logprobs";
-  if (request->echo && request->completion_logprobs >= 0 && request->prompt_logprobs >= 0)
-    return error_set(error, ERROR_INVALID,
-                     "echo with logprobs tells those of the prompt already: leave prompt_logprobs out, or echo.");
-  if (!echo_settle(request, error)) return false;
+  if (!request->echo || request->completion_logprobs < 0 || request->prompt_logprobs < 0) return true;
+  return error_set(error, ERROR_INVALID,
+                   "echo with logprobs tells those of the prompt already: leave prompt_logprobs out, or echo.");
+}
+
+/* What fields say together. */
+static bool check_together(struct generate_request *request, struct error *error) {
+  spate_request *engine = &request->engine;
+  if (engine->top_k < 0) engine->top_k = 0; /* both switch it off */
+  request->param = "stream_options";
+  if (request->has_stream_options && !request->streaming)
+    return error_set(error, ERROR_INVALID, "stream_options are for streams: set stream to true, or leave them out.");
+  if (!check_logprobs(request, error) || !check_choices(request, error) || !echo_settle(request, error)) return false;
   request->param = NULL;
   logprobs_settle(request);
   return true;
