@@ -5,8 +5,9 @@
 
 enum {
   ALONE_FLOATS = 4096, /* inputs up to so many numbers are prepared by every worker by itself */
-  CLAIMS_PER_WORKER = 8,
-  PART_ROWS = 32, /* rows are split too when there are fewer units than claims, in parts of at least so many */
+  CLAIMS_PER_WORKER = 4,
+  CLAIM_TILES = 16, /* some kernels arrange the rows anew for each claim: it should be worth that */
+  PART_ROWS = 64,   /* rows are split too when that leaves few claims, in parts of at least so many */
 };
 
 static bool prepared_alone(const struct cpu_layout *layout, int n_row) {
@@ -95,15 +96,15 @@ static void part_run(const struct program *program, const struct call *call, str
 
 static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-/* Large batches: claims over units, and over parts of the rows where units alone are too few for the team. */
+/* Large batches: claims over runs of units, as many for each worker, and over parts of the rows. */
 static void product_run_large(struct program *program, const struct call *call, const struct linear_input *input,
                               const struct linear_output *output) {
   struct team *team = program->device->team;
-  int claims = CLAIMS_PER_WORKER * team_size(team), n_part = 1;
-  int chunk = call->n_unit / claims > 0 ? call->n_unit / claims : 1;
-  int n_chunk = ceil_div(call->n_unit, chunk);
-  if (n_chunk < claims / 2) n_part = ceil_div(claims / 2, n_chunk);
-  if (n_part > input->n_row / PART_ROWS) n_part = input->n_row < PART_ROWS ? 1 : input->n_row / PART_ROWS;
+  int n_worker = team_size(team), claims = CLAIMS_PER_WORKER * n_worker;
+  int runs = ceil_div(call->n_unit * call->unit_tiles / CLAIM_TILES + 1, n_worker) * n_worker;
+  int chunk = ceil_div(call->n_unit, runs < claims ? runs : claims), n_chunk = ceil_div(call->n_unit, chunk);
+  int n_part = ceil_div(claims, n_chunk), most = input->n_row / PART_ROWS;
+  if (n_part > most) n_part = most > 0 ? most : 1;
   int part_rows = ceil_div(input->n_row, n_part);
   n_part = ceil_div(input->n_row, part_rows);
   for (struct range item; team_claim(team, n_chunk * n_part, 1, &item);) {

@@ -2,6 +2,7 @@
  * carry their own target attribute, so that one file holds every instruction set. */
 #include "backend/cpu/cpu_rates.h"
 
+#include "backend/cpu/cpu_kernels.h"
 #include "base/clock.h"
 
 #include <stdatomic.h>
@@ -39,7 +40,10 @@ struct unit {
   }
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
+
+extern const struct kernel_set kernel_set_amx; /* knows whether this process may use the matrix unit */
 
 __attribute__((target("avx2,fma"))) static void run_fp32_avx2(void) {
   __m256 x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(1e-3f);
@@ -68,7 +72,44 @@ __attribute__((target("avx512f,avx512bf16"))) static void run_bf16_avx512(void) 
   CHAIN_LOOP(__m512, zero, _mm512_dpbf16_ps(chain[c], x, x));
 }
 
+#define AMX __attribute__((target("amx-tile,amx-int8,amx-bf16")))
+
+/* All registers of the matrix unit of full size; six of them are sums. */
+AMX static void amx_configure(void) {
+  struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+  } config = {.palette = 1};
+  for (int i = 0; i < 8; i++) config.row_bytes[i] = 64, config.rows[i] = 16;
+  __asm__ volatile("" : : "r"(&config) : "memory");
+  _tile_loadconfig(&config);
+}
+
+#define AMX_RUN(name, product)                                                                                         \
+  AMX static void name(void) {                                                                                         \
+    amx_configure();                                                                                                   \
+    for (int i = 0; i < ROUNDS * CHAINS / 6; i++) {                                                                    \
+      product(0, 6, 7);                                                                                                \
+      product(1, 6, 7);                                                                                                \
+      product(2, 6, 7);                                                                                                \
+      product(3, 6, 7);                                                                                                \
+      product(4, 6, 7);                                                                                                \
+      product(5, 6, 7);                                                                                                \
+    }                                                                                                                  \
+    _tile_release();                                                                                                   \
+  }
+
+AMX_RUN(run_int8_amx, _tile_dpbssd)
+AMX_RUN(run_bf16_amx, _tile_dpbf16ps)
+
+static bool amx_has_bf16(void) {
+  unsigned a, b, c, d;
+  return kernel_set_amx.available() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
+}
+
 static struct unit unit_int8(void) {
+  if (kernel_set_amx.available()) return (struct unit){2 * 16 * 16 * 64, run_int8_amx};
   if (__builtin_cpu_supports("avx512vnni")) return (struct unit){128, run_int8_avx512};
   if (__builtin_cpu_supports("avx2")) return (struct unit){64, run_int8_avx2};
   return (struct unit){0};
@@ -81,6 +122,7 @@ static struct unit unit_fp32(void) {
 }
 
 static struct unit unit_bf16(void) {
+  if (amx_has_bf16()) return (struct unit){2 * 16 * 16 * 32, run_bf16_amx};
   if (__builtin_cpu_supports("avx512bf16")) return (struct unit){64, run_bf16_avx512};
   return (struct unit){0};
 }
@@ -134,7 +176,7 @@ static double unit_rate(struct team *team, struct unit unit) {
 
 /* Bytes read in a turn of the loop: sums enough for every load to be under way at once. They are asked for AHEAD_BYTES
  * early, as hardware prefetchers stop at the end of a page. */
-enum { TURN_BYTES = 256, LINE_BYTES = 64, AHEAD_BYTES = 2048 };
+enum { TURN_BYTES = 256, AHEAD_BYTES = 2048 };
 
 typedef uint64_t bytes_reader(const uint8_t *bytes, size_t n_turn);
 

@@ -48,7 +48,7 @@ static void linear(const struct cpu_layout *layout, const uint8_t *packed, int f
       n = end - tile < run ? end - tile : run;
       tiles_sums(layout, packed + tile * layout->tile_bytes, n, rows, sums);
       for (int t = 0; t < n; t += pair)
-        tail_store(layout, tail, tile + t, sums + t * rows.n, row, rows.n, out, out_stride);
+        tail_store(layout, tail, tile + t, sums + t * rows.n, rows.n, row, rows.n, out, out_stride);
     }
   }
 }

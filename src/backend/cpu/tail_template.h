@@ -39,9 +39,10 @@ static void tile_bias(const struct cpu_layout *layout, const float *bias, int ti
   for (int i = 0; i < TILE_ROWS; i++) out[i] = tile * TILE_ROWS + i < layout->rows ? bias[tile * TILE_ROWS + i] : 0;
 }
 
-/* A tile's sums (and after them its partner's, if gated) of rows [first, first + n) through the tail. */
-static void tail_store(const struct cpu_layout *layout, const struct linear_tail *tail, int tile, tile_sums *sums,
-                       int first, int n, float *out, size_t out_stride) {
+/* A tile's sums (and its partner's `partner` further on, if gated) of rows [first, first + n) through the tail. */
+static void tail_store(const struct cpu_layout *layout, const struct linear_tail *shared, int tile, tile_sums *sums,
+                       int partner, int first, int n, float *out, size_t out_stride) {
+  const struct linear_tail own = *shared, *tail = &own; /* no store into out can change it: it stays in registers */
   int column = (tail->gated ? tile / 2 : tile) * TILE_ROWS, n_col = tail->out_cols - column;
   float bias[TILE_ROWS], up_bias[TILE_ROWS], last_residual[TILE_ROWS] = {0}, last[TILE_ROWS];
   struct tail_row row = {.bias = tail->bias ? bias : NULL, .up_bias = tail->bias ? up_bias : NULL};
@@ -50,7 +51,7 @@ static void tail_store(const struct cpu_layout *layout, const struct linear_tail
   if (tail->bias && tail->gated) tile_bias(layout, tail->bias, tile + 1, up_bias);
   for (int i = 0; i < n; i++) {
     row.sum = sums[i];
-    row.up = tail->gated ? sums[n + i] : NULL;
+    row.up = tail->gated ? sums[partner + i] : NULL;
     row.out = out + (first + i) * out_stride + column;
     row.residual = tail->residual ? tail->residual + (first + i) * tail->residual_stride + column : NULL;
     if (n_col >= TILE_ROWS) {
