@@ -25,6 +25,7 @@ struct job {
   size_t matrix_bytes;
   int n_copy, repeat;
   struct linear_input input;
+  uint8_t *arranged;
   float *out;
   double seconds[MAX_THREADS];
 };
@@ -57,6 +58,12 @@ static double job_pass(struct job *job) {
 static double job_seconds(struct job *job, size_t bytes, int m) {
   job->n_copy = bytes < job->matrix_bytes ? 1 : (int)(bytes / job->matrix_bytes);
   job->input.n_row = m;
+  bool arrange = job->set->arrange && job->layout.arranged_bytes && m >= job->set->arrange_from;
+  job->input.arranged = arrange ? job->arranged : NULL;
+  for (int i = 0; arrange && i < m; i += ARRANGED_ROWS)
+    job->set->arrange(&job->layout, (const uint8_t *)job->input.rows + (size_t)i * job->layout.row_bytes,
+                      m - i < ARRANGED_ROWS ? m - i : ARRANGED_ROWS,
+                      job->arranged + (size_t)(i / ARRANGED_ROWS) * job->layout.arranged_bytes);
   job->repeat = 1;
   double best = job_pass(job);
   job->repeat = (int)(PASS_SECONDS / (best * job->n_copy)) + 1;
@@ -91,6 +98,7 @@ static void scheme_bench(struct job *job, const char *name, struct scheme scheme
   float x[COLS];
   for (int i = 0; i < COLS; i++) x[i] = (float)(i % 17) - 8;
   for (int i = 0; i < MAX_M; i++) job->set->prepare(&job->layout, x, rows + i * job->layout.row_bytes);
+  job->arranged = aligned_alloc(LINE_BYTES, MAX_M / ARRANGED_ROWS * job->layout.arranged_bytes + LINE_BYTES);
   job->input = (struct linear_input){.rows = rows, .row_bytes = job->layout.row_bytes};
   printf("%-10s", name);
   double gigabytes = (double)job->matrix_bytes * 1e-9;
@@ -104,7 +112,7 @@ static void scheme_bench(struct job *job, const char *name, struct scheme scheme
   }
   printf("\n");
   fflush(stdout);
-  free(rows);
+  free(rows), free(job->arranged);
 }
 
 #define INT(low, up, kind_of_scale, min, group_cols)                                                                   \

@@ -5,9 +5,8 @@
 
 enum {
   ALONE_FLOATS = 4096, /* inputs up to so many numbers are prepared by every worker by itself */
-  CLAIMS_PER_WORKER = 4,
-  CLAIM_TILES = 16, /* some kernels arrange the rows anew for each claim: it should be worth that */
-  PART_ROWS = 64,   /* rows are split too when that leaves few claims, in parts of at least so many */
+  CLAIMS_PER_WORKER = 8,
+  PART_ROWS = 32, /* rows are split too when there are fewer units than claims, in parts of at least so many */
 };
 
 static bool prepared_alone(const struct cpu_layout *layout, int n_row) {
@@ -37,8 +36,27 @@ static void rows_prepare(const struct program *program, const struct call *call,
   }
 }
 
+static int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+/* This worker's share of the rows prepared, in whole blocks, and arranged if the kernels take so many that way. */
+static void share_prepare(struct program *program, const struct call *call, int n_row, int worker, float *normed,
+                          struct linear_input *input) {
+  const struct kernel_set *kernels = program->device->kernels;
+  const struct cpu_layout *layout = &call->layout;
+  struct range blocks = team_share(program->device->team, ceil_div(n_row, ARRANGED_ROWS), worker);
+  bool arrange = kernels->arrange && layout->arranged_bytes && n_row >= kernels->arrange_from;
+  if (arrange) input->arranged = program->arranged;
+  for (int i = blocks.first; i < blocks.first + blocks.count; i++) {
+    struct range rows = {i * ARRANGED_ROWS, ARRANGED_ROWS};
+    if (rows.count > n_row - rows.first) rows.count = n_row - rows.first;
+    rows_prepare(program, call, rows, normed, program->prepared);
+    if (arrange)
+      kernels->arrange(layout, program->prepared + (size_t)rows.first * layout->row_bytes, rows.count,
+                       program->arranged + (size_t)i * layout->arranged_bytes);
+  }
+}
+
 static struct linear_input input_prepare(struct program *program, const struct call *call, int n_row, int worker) {
-  struct team *team = program->device->team;
   float *normed = (float *)worker_scratch(program, worker);
   struct linear_input input = {.rows = program->prepared, .row_bytes = call->layout.row_bytes, .n_row = n_row};
   if (prepared_alone(&call->layout, n_row)) {
@@ -46,8 +64,8 @@ static struct linear_input input_prepare(struct program *program, const struct c
     rows_prepare(program, call, (struct range){0, n_row}, normed, rows);
     input.rows = rows;
   } else {
-    rows_prepare(program, call, team_share(team, n_row, worker), normed, program->prepared);
-    team_barrier(team);
+    share_prepare(program, call, n_row, worker, normed, &input);
+    team_barrier(program->device->team);
   }
   return input;
 }
@@ -88,24 +106,23 @@ static void part_run(const struct program *program, const struct call *call, str
   struct linear_tail tail = output->tail;
   part.rows = (const uint8_t *)input->rows + (size_t)rows.first * input->row_bytes;
   part.n_row = rows.count;
+  if (part.arranged) part.arranged += (size_t)(rows.first / ARRANGED_ROWS) * call->layout.arranged_bytes;
   if (tail.residual) tail.residual += (size_t)rows.first * tail.residual_stride;
   program->device->kernels->linear(&call->layout, program->weight[call->op->weight[0]], units.first * call->unit_tiles,
                                    units.count * call->unit_tiles, &part, &tail,
                                    output->out + (size_t)rows.first * output->stride, output->stride);
 }
 
-static int ceil_div(int a, int b) { return (a + b - 1) / b; }
-
-/* Large batches: claims over runs of units, as many for each worker, and over parts of the rows. */
+/* Large batches: claims over units, and over parts of the rows where units alone are too few for the team. */
 static void product_run_large(struct program *program, const struct call *call, const struct linear_input *input,
                               const struct linear_output *output) {
   struct team *team = program->device->team;
-  int n_worker = team_size(team), claims = CLAIMS_PER_WORKER * n_worker;
-  int runs = ceil_div(call->n_unit * call->unit_tiles / CLAIM_TILES + 1, n_worker) * n_worker;
-  int chunk = ceil_div(call->n_unit, runs < claims ? runs : claims), n_chunk = ceil_div(call->n_unit, chunk);
-  int n_part = ceil_div(claims, n_chunk), most = input->n_row / PART_ROWS;
-  if (n_part > most) n_part = most > 0 ? most : 1;
-  int part_rows = ceil_div(input->n_row, n_part);
+  int claims = CLAIMS_PER_WORKER * team_size(team), n_part = 1;
+  int chunk = call->n_unit / claims > 0 ? call->n_unit / claims : 1;
+  int n_chunk = ceil_div(call->n_unit, chunk);
+  if (n_chunk < claims / 2) n_part = ceil_div(claims / 2, n_chunk);
+  if (n_part > input->n_row / PART_ROWS) n_part = input->n_row < PART_ROWS ? 1 : input->n_row / PART_ROWS;
+  int part_rows = ceil_div(ceil_div(input->n_row, n_part), ARRANGED_ROWS) * ARRANGED_ROWS;
   n_part = ceil_div(input->n_row, part_rows);
   for (struct range item; team_claim(team, n_chunk * n_part, 1, &item);) {
     struct range units = {item.first / n_part * chunk, chunk}, rows = {item.first % n_part * part_rows, part_rows};

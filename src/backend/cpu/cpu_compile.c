@@ -61,15 +61,17 @@ static size_t rows_limit(const struct plan *plan, const struct limits *limits, i
   return (size_t)(plan_values(plan)[value].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
 }
 
-/* Bytes of the largest prepared input, and of the largest result that waits for its post norm. */
-static void linear_extent(const struct plan *plan, const struct limits *limits, size_t *prepared, size_t *unnormed) {
-  *prepared = *unnormed = 0;
+/* Bytes of the largest prepared input, of the same arranged, and of the largest result that waits for its post norm. */
+static void linear_extent(const struct plan *plan, const struct limits *limits, size_t *prepared, size_t *arranged,
+                          size_t *unnormed) {
+  *prepared = *arranged = *unnormed = 0;
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind != OP_LINEAR) continue;
     size_t rows = rows_limit(plan, limits, op->in[0]);
     struct cpu_layout layout = cpu_layout_of(plan_weights(plan) + op->weight[0]);
     *prepared = size_max(*prepared, rows * layout.row_bytes);
+    *arranged = size_max(*arranged, (rows + ARRANGED_ROWS - 1) / ARRANGED_ROWS * layout.arranged_bytes);
     if (op->args.linear.post_norm != NORM_NONE)
       *unnormed = size_max(*unnormed, rows * (size_t)plan_values(plan)[op->out].cols * sizeof(float));
   }
@@ -125,14 +127,15 @@ static bool body_find(const struct plan *plan, int *n_body, struct error *error)
 static void workspace_lay(struct program *program, int n_worker, struct cursor *cursor) {
   const struct plan *plan = program->plan;
   const struct limits *limits = &program->limits;
-  size_t prepared, unnormed, tokens = (size_t)limits->tokens, outputs = (size_t)limits->outputs;
-  linear_extent(plan, limits, &prepared, &unnormed);
+  size_t prepared, arranged, unnormed, tokens = (size_t)limits->tokens, outputs = (size_t)limits->outputs;
+  linear_extent(plan, limits, &prepared, &arranged, &unnormed);
   for (int i = 0; i < plan->n_value; i++)
     program->value[i] =
         cursor_take(cursor, rows_limit(plan, limits, i) * (size_t)plan_values(plan)[i].cols, sizeof(float));
   for (int i = 0; i < program->n_rope; i++)
     program->rope[i].angles = cursor_take(cursor, tokens * (size_t)program->rope[i].dim, sizeof(float));
   program->prepared = cursor_take(cursor, prepared, 1);
+  program->arranged = cursor_take(cursor, arranged, 1);
   program->unnormed = cursor_take(cursor, unnormed, 1);
   program->scratch = cursor_take(cursor, (size_t)n_worker * program->scratch_bytes, 1);
   program->query_block = cursor_take(cursor, tokens, sizeof *program->query_block);

@@ -13,6 +13,7 @@ struct linear_input {
   const void *rows; /* n_row prepared rows */
   size_t row_bytes; /* multiple of 64 */
   int n_row;
+  const uint8_t *arranged; /* the rows once more, in blocks of ARRANGED_ROWS; NULL: only as they are */
 };
 
 /* What happens to a product before it is stored, in this order: bias, act, × up if gated, scale, softcap, × or +
@@ -35,6 +36,11 @@ struct kernel_set {
   void (*rms_norm)(const float *x, const float *weight, int cols, float eps, float *y);
   /* One row of floats into its prepared form. */
   void (*prepare)(const struct cpu_layout *layout, const float *x, void *row);
+
+  /* Up to ARRANGED_ROWS prepared rows into a block of the form that this set multiplies faster when there are at least
+   * arrange_from rows, to layout->arranged_bytes at a multiple of 64; NULL: none. */
+  void (*arrange)(const struct cpu_layout *layout, const void *rows, int n_row, void *block);
+  int arrange_from;
 
   /* Tiles [first, first + count) of a packed weight times every prepared row; stores out[row][column], where out and
    * residual are of the whole matrix, whatever `first` is. For a gated weight tiles come in pairs (gate, up): first and

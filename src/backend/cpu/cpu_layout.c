@@ -35,6 +35,7 @@ static void row_layout(struct cpu_layout *layout) {
   if (s->kind == SCHEME_INT && s->activation == ACTIVATION_INT8) {
     layout->words_at = round_up(layout->n_unit * sizeof(struct activation_unit), LINE_BYTES);
     layout->row_bytes = layout->words_at + (scheme_has_words(s) ? layout->n_unit * UNIT_COLS * sizeof(int16_t) : 0);
+    layout->arranged_bytes = (size_t)(layout->n_unit * scheme_parts(s)) * sizeof(struct arranged_part);
   } else {
     layout->row_bytes = round_up(layout->n_unit * UNIT_COLS * sizeof(float), LINE_BYTES);
   }

@@ -34,8 +34,9 @@ struct cpu_layout {
   size_t high_at, scale_at, min_at, super_at, super_min_at;
   size_t block_bytes; /* multiple of 64 */
   size_t tile_bytes;
-  size_t words_at;  /* within a prepared activation row of int8: its words, if scheme_has_words */
-  size_t row_bytes; /* of one prepared activation row */
+  size_t words_at;       /* within a prepared activation row of int8: its words, if scheme_has_words */
+  size_t row_bytes;      /* of one prepared activation row */
+  size_t arranged_bytes; /* of ARRANGED_ROWS prepared rows of int8 arranged; 0: these are not int8 */
 };
 
 /* One unit of a row of activations as integer kernels want it: x ≈ scale × q. The sums serve what is added to every
@@ -45,6 +46,18 @@ struct activation_unit {
   float scale;
   float sum, half[2]; /* scale (128 for centred codes) × the sum of all q, of the first and of the last 16 */
 };
+
+/* The part of 16 rows that has one scale in each: the columns of a unit, or half of them where the weight's groups are
+ * that short. Prepared rows arranged so, one part of the depth after the other, are what a matrix unit takes; base is
+ * what the minima of the weight are multiplied with. */
+enum { ARRANGED_ROWS = 16 };
+struct arranged_part {
+  int8_t q[ARRANGED_ROWS * UNIT_COLS]; /* row after row */
+  float scale[ARRANGED_ROWS], base[ARRANGED_ROWS];
+};
+
+/* Parts of a unit. */
+static inline int scheme_parts(const struct scheme *s) { return s->group < UNIT_COLS ? 2 : 1; }
 
 /* Codes that are unsigned bytes 128 above what they stand for, with no minimum. 128 × the sum of q is taken from the
  * integer product, before it is scaled: beside 128, small values would lose bits. */

@@ -58,6 +58,7 @@ struct program {
   size_t workspace_bytes;
   float **value;     /* [n_value] */
   uint8_t *prepared; /* a batch's rows as its linear wants them */
+  uint8_t *arranged; /* the same in blocks, for kernels that take many rows so */
   float *unnormed;   /* a linear's result before its post norm */
   uint8_t *scratch;  /* [workers][scratch_bytes] */
   size_t scratch_bytes;

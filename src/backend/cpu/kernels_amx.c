@@ -28,19 +28,13 @@ extern const struct kernel_set kernel_set_avx512;
 #define DOTS        2
 
 enum {
-  BLOCK_ROWS = 16,              /* activation rows of a register */
-  GROUP_ROWS = 64,              /* activation rows that are arranged at a time */
-  GROUP_SUMS = 24 * GROUP_ROWS, /* rows × tiles of the weight whose sums are held meanwhile */
-  DEPTH_PARTS = 32,             /* parts of units that are arranged at a time */
   LEAST_ROWS = 14,              /* fewer rows are faster without the unit */
+  GROUP_ROWS = 64,              /* rows that the parts of a tile are arranged for at a time */
+  GROUP_SUMS = 24 * GROUP_ROWS, /* rows × tiles whose sums are held meanwhile */
+  DEPTH_PARTS = 32,             /* parts of a tile that are arranged at a time; even */
 };
 
-/* A part (the columns of one scale in a unit) of a block of rows and of a tile, as the unit and the scaling take them.
- * base is what the minima are multiplied with. */
-struct row_part {
-  int8_t q[BLOCK_ROWS * UNIT_COLS];
-  float scale[BLOCK_ROWS], base[BLOCK_ROWS];
-};
+/* A part of a tile of the weight, beside the arranged_part of the rows. */
 struct tile_part {
   uint8_t codes[UNIT_QUADS][PLANE_BYTES]; /* signed for centred forms */
   float scale[TILE_ROWS], min[TILE_ROWS];
@@ -48,9 +42,8 @@ struct tile_part {
 
 /* Everything that a product arranges; on the stack of the thread. */
 struct workplace {
-  struct row_part row[GROUP_ROWS / BLOCK_ROWS][DEPTH_PARTS];
   struct tile_part tile[DEPTH_PARTS];
-  uint32_t dots[2][BLOCK_ROWS][TILE_ROWS];
+  uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS];
   tile_sums sums[GROUP_SUMS];
 } __attribute__((aligned(LINE_BYTES)));
 
@@ -69,16 +62,18 @@ struct ahead {
 /* --- arranging ---------------------------------------------------------------------------------------------------- */
 
 /* Rows beyond the last are copies of the first: their sums are not used. */
-static void rows_arrange(struct row_view rows, struct depth depth, struct row_part *to) {
-  int part_cols = UNIT_COLS / depth.n_part;
-  for (int part = depth.first; part < depth.first + depth.count; part++, to++) {
-    const uint8_t *row = rows.first + part / depth.n_part * sizeof(struct activation_unit);
-    int half = part % depth.n_part;
-    for (int r = 0; r < BLOCK_ROWS; r++) {
-      const struct activation_unit *x = (const void *)(row + (r < rows.n ? r * rows.stride : 0));
-      memcpy(to->q + r * part_cols, x->q + half * part_cols, part_cols);
+static void arrange(const struct cpu_layout *layout, const void *rows, int n_row, void *block) {
+  struct arranged_part *to = block;
+  int n_part = unit_parts(layout), part_cols = UNIT_COLS / n_part;
+  for (int part = 0; part < layout->n_unit * n_part; part++, to++) {
+    const struct activation_unit *first = (const struct activation_unit *)rows + part / n_part;
+    int half = part % n_part;
+    for (int r = 0; r < ARRANGED_ROWS; r++) {
+      const struct activation_unit *x =
+          (const void *)((const uint8_t *)first + (r < n_row ? (size_t)r * layout->row_bytes : 0));
+      memcpy(to->q + r * part_cols, x->q + half * part_cols, (size_t)part_cols);
       to->scale[r] = x->scale;
-      to->base[r] = depth.n_part == 2 ? x->half[half] : x->sum;
+      to->base[r] = n_part == 2 ? x->half[half] : x->sum;
     }
   }
 }
@@ -140,7 +135,7 @@ static tile_arrange *tile_arrange_of(const struct scheme *s) {
 
 #define ZERO_DOT 12582912.0f /* 1.5 × 2²³: an integer of up to 22 bits added to its bits is added to its value */
 
-static const float zero_dots[BLOCK_ROWS][TILE_ROWS] = {
+static const float zero_dots[ARRANGED_ROWS][TILE_ROWS] = {
 #define ROW                                                                                                            \
   {                                                                                                                    \
     ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT,      \
@@ -150,7 +145,7 @@ static const float zero_dots[BLOCK_ROWS][TILE_ROWS] = {
 #undef ROW
 };
 
-static ALWAYS_INLINE void dots_start(bool centred, int part_cols, const struct row_part *row,
+static ALWAYS_INLINE void dots_start(bool centred, int part_cols, const struct arranged_part *row,
                                      const struct tile_part *tile) {
   _tile_loadd(ACTIVATIONS, row->q, part_cols);
   _tile_loadd(CODES, tile->codes, PLANE_BYTES);
@@ -163,11 +158,11 @@ static ALWAYS_INLINE void dots_start(bool centred, int part_cols, const struct r
 
 /* The first n of a block of rows times the parts of a tile, added to sums. Meanwhile the memory is asked for what is
  * arranged next. */
-static ALWAYS_INLINE void block_multiply(bool centred, const int n, struct depth depth, const struct row_part *row,
-                                         const struct tile_part *tile, uint32_t dots[2][BLOCK_ROWS][TILE_ROWS],
-                                         struct ahead ahead, tile_sums *sums) {
+static ALWAYS_INLINE void rows_multiply(bool centred, const int n, struct depth depth, const struct arranged_part *row,
+                                        const struct tile_part *tile, uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS],
+                                        struct ahead ahead, tile_sums *sums) {
   const int part_cols = UNIT_COLS / depth.n_part;
-  vfloat sum[BLOCK_ROWS];
+  vfloat sum[ARRANGED_ROWS];
   UNROLL(16)
   for (int r = 0; r < n; r++) sum[r] = depth.first ? vfloat_load(sums[r]) : vfloat_set(0);
   dots_start(centred, part_cols, row, tile);
@@ -177,7 +172,7 @@ static ALWAYS_INLINE void block_multiply(bool centred, const int n, struct depth
     for (size_t line = 0; line < ahead.part_bytes; line += LINE_BYTES) __builtin_prefetch(ahead.next + line);
     ahead.next += ahead.part_bytes;
     if (p == 0) continue;
-    const struct row_part *x = row + p - 1;
+    const struct arranged_part *x = row + p - 1;
     vfloat scale = vfloat_load(tile[p - 1].scale), min = vfloat_load(tile[p - 1].min);
     UNROLL(16)
     for (int r = 0; r < n; r++) {
@@ -190,10 +185,13 @@ static ALWAYS_INLINE void block_multiply(bool centred, const int n, struct depth
   for (int r = 0; r < n; r++) vfloat_store(sums[r], sum[r]);
 }
 
+typedef void block_multiply(struct depth depth, const struct arranged_part *row, const struct tile_part *tile,
+                            uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums);
+
 #define MULTIPLY(name, centred, n)                                                                                     \
-  static void name(struct depth depth, const struct row_part *row, const struct tile_part *tile,                       \
-                   uint32_t dots[2][BLOCK_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums) {                     \
-    block_multiply(centred, n, depth, row, tile, dots, ahead, sums);                                                   \
+  static void name(struct depth depth, const struct arranged_part *row, const struct tile_part *tile,                  \
+                   uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums) {                  \
+    rows_multiply(centred, n, depth, row, tile, dots, ahead, sums);                                                    \
   }
 MULTIPLY(multiply_centred_8, true, 8)
 MULTIPLY(multiply_centred_16, true, 16)
@@ -211,7 +209,7 @@ static void unit_configure(int n_part) {
   struct tile_config config = {
       .palette = 1,
       .row_bytes = {[CODES] = PLANE_BYTES, [ACTIVATIONS] = (uint16_t)(UNIT_COLS / n_part), [DOTS] = sizeof *zero_dots},
-      .rows = {[CODES] = (uint8_t)(UNIT_QUADS / n_part), [ACTIVATIONS] = BLOCK_ROWS, [DOTS] = BLOCK_ROWS}};
+      .rows = {[CODES] = (uint8_t)(UNIT_QUADS / n_part), [ACTIVATIONS] = ARRANGED_ROWS, [DOTS] = ARRANGED_ROWS}};
   __asm__ volatile("" : : "r"(&config) : "memory"); /* the intrinsics tell compilers little of what they read */
   _tile_loadconfig(&config);
 }
@@ -221,84 +219,82 @@ struct product {
   const struct cpu_layout *layout;
   const struct linear_tail *tail;
   tile_arrange *arrange;
-  bool centred;
-  int n_part, parts; /* of a unit, of the depth */
+  block_multiply *multiply[2]; /* a whole block of rows, half of one */
+  int n_part, parts;           /* of a unit, of the depth */
   size_t part_bytes;
   float *out;
   size_t out_stride;
   struct workplace *work;
 };
 
-static int whole_blocks(int n_row) { return (n_row + BLOCK_ROWS - 1) / BLOCK_ROWS * BLOCK_ROWS; }
+static int whole_blocks(int n_row) { return (n_row + ARRANGED_ROWS - 1) / ARRANGED_ROWS * ARRANGED_ROWS; }
 
-/* A tile times all arranged rows. */
-static void tile_multiply(const struct product *p, const uint8_t *tile, int n_row, struct depth depth,
+/* Rows of a product whose sums are held at a time. */
+struct rows {
+  const uint8_t *arranged;
+  int first, n; /* of all, for the output */
+};
+
+/* A tile times some rows. */
+static void tile_multiply(const struct product *p, const uint8_t *tile, struct rows rows, struct depth depth,
                           tile_sums *sums) {
   struct workplace *work = p->work;
   p->arrange(p->layout, tile, depth, work->tile);
   __asm__ volatile("" : : "r"(work) : "memory");
   struct ahead ahead = {tile + p->layout->tile_bytes + (size_t)depth.first * p->part_bytes, p->part_bytes};
-  for (int row = 0; row < n_row; row += BLOCK_ROWS) {
-    bool few = n_row - row <= BLOCK_ROWS / 2;
-    (p->centred ? few ? multiply_centred_8 : multiply_centred_16
-     : few      ? multiply_8
-                : multiply_16)(depth, work->row[row / BLOCK_ROWS], work->tile, work->dots, ahead, sums + row);
+  for (int row = 0; row < rows.n; row += ARRANGED_ROWS, rows.arranged += p->layout->arranged_bytes) {
+    bool few = rows.n - row <= ARRANGED_ROWS / 2;
+    block_multiply *multiply = p->multiply[few];
+    multiply(depth, (const struct arranged_part *)(const void *)rows.arranged + depth.first, work->tile, work->dots,
+             ahead, sums + row);
     ahead.part_bytes = 0;
   }
 }
 
-/* Tiles [first, end) times rows from first_row on. The sums of each tile wait for the next part of the depth; where
- * there is only one, they are stored at once, while they are in the first-level cache. */
-static void group_multiply(const struct product *p, const uint8_t *packed, int first, int end, struct row_view rows,
-                           int first_row) {
+/* Tiles [first, end) times some rows. The sums of each tile wait for the next part of the depth; where there is only
+ * one, they are stored at once, while they are in the first-level cache. */
+static void group_multiply(const struct product *p, const uint8_t *packed, int first, int end, struct rows rows) {
   int pair = p->tail->gated ? 2 : 1, places = whole_blocks(rows.n);
   bool whole = p->parts <= DEPTH_PARTS;
   for (struct depth depth = {.n_part = p->n_part}; depth.first < p->parts; depth.first += DEPTH_PARTS) {
     depth.count = p->parts - depth.first < DEPTH_PARTS ? p->parts - depth.first : DEPTH_PARTS;
-    for (int row = 0; row < rows.n; row += BLOCK_ROWS)
-      rows_arrange((struct row_view){rows.first + row * rows.stride, rows.stride, rows.n - row}, depth,
-                   p->work->row[row / BLOCK_ROWS]);
     for (int tile = first; tile < end; tile++) {
       int in_pair = (tile - first) % pair;
       tile_sums *sums = p->work->sums + (whole ? 0 : tile - first - in_pair) * places;
-      tile_multiply(p, packed + tile * p->layout->tile_bytes, rows.n, depth, sums + in_pair * places);
+      tile_multiply(p, packed + tile * p->layout->tile_bytes, rows, depth, sums + in_pair * places);
       if (depth.first + depth.count == p->parts && in_pair == pair - 1)
-        tail_store(p->layout, p->tail, tile - in_pair, sums, places, first_row, rows.n, p->out, p->out_stride);
+        tail_store(p->layout, p->tail, tile - in_pair, sums, places, rows.first, rows.n, p->out, p->out_stride);
     }
   }
 }
 
-static bool unit_multiplies(const struct cpu_layout *layout, int n_row) {
-  return layout->scheme.kind == SCHEME_INT && layout->scheme.activation == ACTIVATION_INT8 && n_row >= LEAST_ROWS;
-}
-
 static void linear(const struct cpu_layout *layout, const uint8_t *packed, int first, int count,
                    const struct linear_input *input, const struct linear_tail *tail, float *out, size_t out_stride) {
-  if (!unit_multiplies(layout, input->n_row)) {
+  if (!input->arranged) {
     kernel_set_avx512.linear(layout, packed, first, count, input, tail, out, out_stride);
     return;
   }
   struct workplace work;
   int n_part = unit_parts(layout), end = first + count;
-  const struct product product = {.layout = layout,
-                                  .tail = tail,
-                                  .arrange = tile_arrange_of(&layout->scheme),
-                                  .centred = scheme_is_centred(&layout->scheme),
-                                  .n_part = n_part,
-                                  .parts = layout->n_unit * n_part,
-                                  .part_bytes = layout->block_bytes / (size_t)(layout->block_units * n_part),
-                                  .out = out,
-                                  .out_stride = out_stride,
-                                  .work = &work};
+  bool centred = scheme_is_centred(&layout->scheme);
+  const struct product product = {
+      .layout = layout,
+      .tail = tail,
+      .arrange = tile_arrange_of(&layout->scheme),
+      .multiply = {centred ? multiply_centred_16 : multiply_16, centred ? multiply_centred_8 : multiply_8},
+      .n_part = n_part,
+      .parts = layout->n_unit * n_part,
+      .part_bytes = layout->block_bytes / (size_t)(layout->block_units * n_part),
+      .out = out,
+      .out_stride = out_stride,
+      .work = &work};
   unit_configure(n_part);
   for (int row = 0; row < input->n_row; row += GROUP_ROWS) {
-    int left = input->n_row - row;
-    struct row_view rows = {.first = (const uint8_t *)input->rows + row * input->row_bytes,
-                            .stride = input->row_bytes,
-                            .n = left < GROUP_ROWS ? left : GROUP_ROWS};
+    struct rows rows = {input->arranged + (size_t)(row / ARRANGED_ROWS) * layout->arranged_bytes, row, GROUP_ROWS};
+    if (rows.n > input->n_row - row) rows.n = input->n_row - row;
     int step = GROUP_SUMS / whole_blocks(rows.n); /* even, so that pairs stay together */
     for (int tile = first; tile < end; tile += step)
-      group_multiply(&product, packed, tile, end - tile < step ? end : tile + step, rows, row);
+      group_multiply(&product, packed, tile, end - tile < step ? end : tile + step, rows);
   }
   _tile_release();
 }
@@ -331,6 +327,8 @@ const struct kernel_set kernel_set_amx = {
     .available = amx_available,
     .rms_norm = rms_norm,
     .prepare = prepare,
+    .arrange = arrange,
+    .arrange_from = LEAST_ROWS,
     .linear = linear,
     .attend = {attend, narrow},
 };

@@ -84,9 +84,7 @@ static ALWAYS_INLINE struct affine affine_load(struct unit_view unit, int group,
 }
 
 /* A unit is one part of 32 columns, or two of 16 where groups are that short: the columns of one scale. */
-static ALWAYS_INLINE int unit_parts(const struct cpu_layout *layout) {
-  return layout->scheme.group < UNIT_COLS ? 2 : 1;
-}
+static ALWAYS_INLINE int unit_parts(const struct cpu_layout *layout) { return scheme_parts(&layout->scheme); }
 
 static ALWAYS_INLINE int part_group(struct unit_view unit, int n_part, int part) {
   return n_part == 2 ? 2 * unit.index + part : unit.index * UNIT_COLS / unit.layout->scheme.group;

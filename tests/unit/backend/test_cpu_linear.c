@@ -224,7 +224,7 @@ static void check_outputs(const struct matrix *m, const struct linear_case *c, c
   }
 }
 
-/* Splits and single rows must give the same bytes as the whole. */
+/* Splits and single rows (which are never arranged) must give the same bytes as the whole. */
 static void check_parts(const struct kernel_set *set, const struct matrix *m, const struct linear_input *input,
                         const struct linear_tail *tail, const float *out, size_t stride) {
   int n_tile = (m->codes.rows + TILE_ROWS - 1) / TILE_ROWS, step = tail->gated ? 2 : 1;
@@ -234,13 +234,24 @@ static void check_parts(const struct kernel_set *set, const struct matrix *m, co
   for (int i = 0; i < input->n_row; i++)
     assert_memory_equal(part + i * stride, out + i * stride, tail->out_cols * sizeof *out);
   for (int i = 0; i < input->n_row; i++) {
-    struct linear_input one = {(const char *)input->rows + i * input->row_bytes, input->row_bytes, 1};
+    struct linear_input one = {(const char *)input->rows + i * input->row_bytes, input->row_bytes, 1, NULL};
     struct linear_tail its = *tail;
     if (its.residual) its.residual += i * its.residual_stride;
     set->linear(&m->layout, m->packed, 0, n_tile, &one, &its, part, stride);
     assert_memory_equal(part, out + i * stride, tail->out_cols * sizeof *out);
   }
   free(part);
+}
+
+/* The rows in blocks, if the set takes any such; NULL if not. */
+static uint8_t *rows_arrange(const struct kernel_set *set, const struct cpu_layout *layout, const void *rows, int n) {
+  if (!set->arrange || !layout->arranged_bytes) return NULL;
+  uint8_t *blocks = aligned_alloc(64, (size_t)(n / ARRANGED_ROWS + 1) * layout->arranged_bytes);
+  for (int i = 0; i < n; i += ARRANGED_ROWS)
+    set->arrange(layout, (const uint8_t *)rows + (size_t)i * layout->row_bytes,
+                 n - i < ARRANGED_ROWS ? n - i : ARRANGED_ROWS,
+                 blocks + (size_t)(i / ARRANGED_ROWS) * layout->arranged_bytes);
+  return blocks;
 }
 
 static void check_case(const struct kernel_set *set, const struct scheme *scheme, const struct linear_case *c) {
@@ -254,7 +265,8 @@ static void check_case(const struct kernel_set *set, const struct scheme *scheme
   for (int i = 0; i < c->rows; i++) bias[i] = random_float();
   for (size_t i = 0; i < c->n_row * stride; i++) before[i] = random_float(), out[i] = NAN;
   void *rows = rows_prepare(set, &m.layout, c->n_row);
-  struct linear_input input = {.rows = rows, .row_bytes = m.layout.row_bytes, .n_row = c->n_row};
+  uint8_t *arranged = rows_arrange(set, &m.layout, rows, c->n_row);
+  struct linear_input input = {.rows = rows, .row_bytes = m.layout.row_bytes, .n_row = c->n_row, .arranged = arranged};
   struct linear_tail tail = {.bias = c->bias ? bias : NULL,
                              .residual = c->residual ? before : NULL,
                              .residual_stride = stride,
@@ -271,7 +283,7 @@ static void check_case(const struct kernel_set *set, const struct scheme *scheme
     for (int i = 0; i < c->n_row; i++)
       assert_memory_equal(before + i * stride, out + i * stride, out_cols * sizeof *out);
   }
-  free(rows), free(bias), free(before), free(out);
+  free(arranged), free(rows), free(bias), free(before), free(out);
   matrix_release(&m);
 }
 
