@@ -79,11 +79,11 @@ static void arrange(const struct cpu_layout *layout, const void *rows, int n_row
 }
 
 static ALWAYS_INLINE void parts_arrange(struct code_form form, int n_part, const struct cpu_layout *layout,
-                                        const uint8_t *tile, struct depth depth, struct tile_part *to) {
+                                        const uint8_t *tile, const struct depth *depth, struct tile_part *to) {
   const int part_quads = UNIT_QUADS / n_part;
   uint8_t book[CODEBOOK_ENTRIES];
   if (form.codebook) book_bytes(&layout->scheme, book);
-  for (int at = depth.first / n_part, end = (depth.first + depth.count) / n_part; at < end; at++) {
+  for (int at = depth->first / n_part, end = (depth->first + depth->count) / n_part; at < end; at++) {
     const uint8_t *block = tile + (size_t)(at / layout->block_units) * layout->block_bytes;
     struct unit_view unit = {layout, book, block, at % layout->block_units};
     UNROLL(2)
@@ -101,14 +101,15 @@ static ALWAYS_INLINE void parts_arrange(struct code_form form, int n_part, const
   }
 }
 
-typedef void tile_arrange(const struct cpu_layout *layout, const uint8_t *tile, struct depth depth,
+typedef void tile_arrange(const struct cpu_layout *layout, const uint8_t *tile, const struct depth *depth,
                           struct tile_part *to);
 
 #define ARRANGE(name, low_bits, up_bits, book, whether_centred)                                                        \
-  static void name(const struct cpu_layout *layout, const uint8_t *tile, struct depth depth, struct tile_part *to) {   \
+  static void name(const struct cpu_layout *layout, const uint8_t *tile, const struct depth *depth,                    \
+                   struct tile_part *to) {                                                                             \
     const struct code_form form = {                                                                                    \
         .bits = low_bits, .high_bits = up_bits, .codebook = book, .centred = whether_centred};                         \
-    if (depth.n_part == 2)                                                                                             \
+    if (depth->n_part == 2)                                                                                            \
       parts_arrange(form, 2, layout, tile, depth, to);                                                                 \
     else                                                                                                               \
       parts_arrange(form, 1, layout, tile, depth, to);                                                                 \
@@ -158,17 +159,18 @@ static ALWAYS_INLINE void dots_start(bool centred, int part_cols, const struct a
 
 /* The first n of a block of rows times the parts of a tile, added to sums. Meanwhile the memory is asked for what is
  * arranged next. */
-static ALWAYS_INLINE void rows_multiply(bool centred, const int n, struct depth depth, const struct arranged_part *row,
-                                        const struct tile_part *tile, uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS],
-                                        struct ahead ahead, tile_sums *sums) {
-  const int part_cols = UNIT_COLS / depth.n_part;
+static ALWAYS_INLINE void rows_multiply(bool centred, const int n, const struct depth *depth,
+                                        const struct arranged_part *row, const struct tile_part *tile,
+                                        uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead,
+                                        tile_sums *sums) {
+  const int part_cols = UNIT_COLS / depth->n_part;
   vfloat sum[ARRANGED_ROWS];
   UNROLL(16)
-  for (int r = 0; r < n; r++) sum[r] = depth.first ? vfloat_load(sums[r]) : vfloat_set(0);
+  for (int r = 0; r < n; r++) sum[r] = depth->first ? vfloat_load(sums[r]) : vfloat_set(0);
   dots_start(centred, part_cols, row, tile);
-  for (int p = 0; p <= depth.count; p++) {
-    if (p < depth.count) _tile_stored(DOTS, dots[p & 1], sizeof **dots);
-    if (p + 1 < depth.count) dots_start(centred, part_cols, row + p + 1, tile + p + 1);
+  for (int p = 0; p <= depth->count; p++) {
+    if (p < depth->count) _tile_stored(DOTS, dots[p & 1], sizeof **dots);
+    if (p + 1 < depth->count) dots_start(centred, part_cols, row + p + 1, tile + p + 1);
     for (size_t line = 0; line < ahead.part_bytes; line += LINE_BYTES) __builtin_prefetch(ahead.next + line);
     ahead.next += ahead.part_bytes;
     if (p == 0) continue;
@@ -185,11 +187,11 @@ static ALWAYS_INLINE void rows_multiply(bool centred, const int n, struct depth 
   for (int r = 0; r < n; r++) vfloat_store(sums[r], sum[r]);
 }
 
-typedef void block_multiply(struct depth depth, const struct arranged_part *row, const struct tile_part *tile,
+typedef void block_multiply(const struct depth *depth, const struct arranged_part *row, const struct tile_part *tile,
                             uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums);
 
 #define MULTIPLY(name, centred, n)                                                                                     \
-  static void name(struct depth depth, const struct arranged_part *row, const struct tile_part *tile,                  \
+  static void name(const struct depth *depth, const struct arranged_part *row, const struct tile_part *tile,           \
                    uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums) {                  \
     rows_multiply(centred, n, depth, row, tile, dots, ahead, sums);                                                    \
   }
@@ -236,16 +238,16 @@ struct rows {
 };
 
 /* A tile times some rows. */
-static void tile_multiply(const struct product *p, const uint8_t *tile, struct rows rows, struct depth depth,
+static void tile_multiply(const struct product *p, const uint8_t *tile, struct rows rows, const struct depth *depth,
                           tile_sums *sums) {
   struct workplace *work = p->work;
   p->arrange(p->layout, tile, depth, work->tile);
   __asm__ volatile("" : : "r"(work) : "memory");
-  struct ahead ahead = {tile + p->layout->tile_bytes + (size_t)depth.first * p->part_bytes, p->part_bytes};
+  struct ahead ahead = {tile + p->layout->tile_bytes + (size_t)depth->first * p->part_bytes, p->part_bytes};
   for (int row = 0; row < rows.n; row += ARRANGED_ROWS, rows.arranged += p->layout->arranged_bytes) {
     bool few = rows.n - row <= ARRANGED_ROWS / 2;
     block_multiply *multiply = p->multiply[few];
-    multiply(depth, (const struct arranged_part *)(const void *)rows.arranged + depth.first, work->tile, work->dots,
+    multiply(depth, (const struct arranged_part *)(const void *)rows.arranged + depth->first, work->tile, work->dots,
              ahead, sums + row);
     ahead.part_bytes = 0;
   }
@@ -261,7 +263,7 @@ static void group_multiply(const struct product *p, const uint8_t *packed, int f
     for (int tile = first; tile < end; tile++) {
       int in_pair = (tile - first) % pair;
       tile_sums *sums = p->work->sums + (whole ? 0 : tile - first - in_pair) * places;
-      tile_multiply(p, packed + tile * p->layout->tile_bytes, rows, depth, sums + in_pair * places);
+      tile_multiply(p, packed + tile * p->layout->tile_bytes, rows, &depth, sums + in_pair * places);
       if (depth.first + depth.count == p->parts && in_pair == pair - 1)
         tail_store(p->layout, p->tail, tile - in_pair, sums, places, rows.first, rows.n, p->out, p->out_stride);
     }

@@ -37,7 +37,7 @@ static void prepare_unit(const float x[UNIT_COLS], bool centred, struct activati
   bool nothing = peak <= 1e-30f; /* a NaN is not nothing: it goes on in the scale */
   float inverse = nothing ? 0 : 127 / peak;
   int q[UNIT_COLS], half[2] = {0, 0};
-  for (int i = 0; i < UNIT_COLS; i++) q[i] = (int8_t)float_bits(x[i] * inverse + whole);
+  for (int i = 0; i < UNIT_COLS; i++) q[i] = (int)(float_bits(x[i] * inverse + whole) - float_bits(whole));
   for (int i = 0; i < UNIT_COLS; i++) unit->q[i] = (int8_t)q[i];
   for (int i = 0; i < UNIT_COLS / 2; i++) half[0] += q[i];
   for (int i = UNIT_COLS / 2; i < UNIT_COLS; i++) half[1] += q[i];
