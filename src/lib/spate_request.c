@@ -201,7 +201,9 @@ int spate_inbox_take_sized(spate_inbox *inbox, void *events, size_t event_size, 
   int count = inbox_take(inbox->inbox, taken, max < TAKE_AT_ONCE ? max : TAKE_AT_ONCE, timeout_ms);
   for (int i = 0; i < count; i++) {
     spate_event event = event_export(&taken[i]);
-    memcpy((char *)events + event_size * (size_t)i, &event, event_size < sizeof event ? event_size : sizeof event);
+    char *place = (char *)events + event_size * (size_t)i;
+    if (event_size > sizeof event) memset(place, 0, event_size); /* of a program with a newer header */
+    memcpy(place, &event, event_size < sizeof event ? event_size : sizeof event);
   }
   return count;
 }

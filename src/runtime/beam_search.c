@@ -1,4 +1,4 @@
-/* Beam search. Paths are copied when a beam takes over from another: some KB a step, beside a step of the network. */
+/* Beam search. The texts are a tree: a node for each beam and step, which knows the beam that it went on from. */
 #include "runtime/beam_search.h"
 
 #include <assert.h>
@@ -13,8 +13,23 @@ struct continuation {
 
 struct beam {
   bool lives, heard;
-  struct beam_path path;
+  double score; /* sum of log-probabilities */
   struct token_logprob likely[TOP_LOGPROBS];
+};
+
+struct node {
+  int32_t token;
+  uint8_t parent; /* beam of the step before; of the first token none */
+};
+
+_Static_assert(LIMIT_BEAMS <= UINT8_MAX, "a beam's number must fit in a node");
+
+/* A text that has ended: its last node, which has no place in the tree. */
+struct finished {
+  double score; /* with the length penalty */
+  int32_t n_token;
+  struct node last;
+  struct token_logprob *row; /* [1 + n_top] */
 };
 
 struct beam_search {
@@ -22,50 +37,47 @@ struct beam_search {
   int32_t n_token; /* of each beam that lives */
   int32_t n_live, n_heard, n_finished;
   struct beam *beam;                 /* [n_beam] */
-  struct beam_path *finished;        /* [n_beam + 1]: one more to build the next in */
+  struct node *node;                 /* [max_tokens][n_beam] */
+  struct token_logprob *row;         /* [max_tokens][n_beam][1 + n_top], or NULL */
+  struct finished *finished;         /* [n_beam + 1]: one more to build the next in */
+  struct token_logprob *last_row;    /* [n_beam + 1][1 + n_top]: theirs */
+  uint8_t *trail;                    /* [n_beam][max_tokens]: the beams that a finished text went through, once over */
   struct continuation *continuation; /* [n_beam]: those that go on */
 };
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
-static size_t row_size(const struct beam_params *params) {
-  return (size_t)(1 + params->n_top) * sizeof(struct token_logprob);
-}
-
-static size_t path_bytes(const struct beam_params *params) {
-  return (size_t)params->max_tokens * (sizeof(int32_t) + row_size(params));
-}
+static size_t row_count(const struct beam_params *params) { return (size_t)(1 + params->n_top); }
 
 size_t beam_search_bytes(const struct beam_params *params) {
-  size_t n = (size_t)params->n_beam;
+  size_t n = (size_t)params->n_beam, row = row_count(params) * sizeof(struct token_logprob);
+  size_t each = sizeof(struct node) + row + sizeof(uint8_t);
   return sizeof(struct beam_search) + n * (sizeof(struct beam) + sizeof(struct continuation)) +
-         (n + 1) * sizeof(struct beam_path) + (2 * n + 1) * path_bytes(params);
+         (n + 1) * (sizeof(struct finished) + row) + n * (size_t)params->max_tokens * each;
 }
 
-static bool path_init(struct beam_path *path, const struct beam_params *params) {
-  path->token = calloc((size_t)params->max_tokens, sizeof *path->token);
-  if (params->n_top >= 0) path->row = calloc((size_t)params->max_tokens, row_size(params));
-  return path->token && (params->n_top < 0 || path->row);
-}
-
-static void path_release(struct beam_path *path) {
-  free(path->token);
-  free(path->row);
+static bool rows_init(struct beam_search *search) {
+  size_t n = (size_t)search->params.n_beam, row = row_count(&search->params);
+  if (row == 0) return true;
+  search->row = calloc((size_t)search->params.max_tokens * n * row, sizeof *search->row);
+  search->last_row = calloc((n + 1) * row, sizeof *search->last_row);
+  if (!search->row || !search->last_row) return false;
+  for (size_t i = 0; i <= n; i++) search->finished[i].row = search->last_row + i * row;
+  return true;
 }
 
 struct beam_search *beam_search_new(const struct beam_params *params) {
   struct beam_search *search = calloc(1, sizeof *search);
   if (!search) return NULL;
-  size_t n = (size_t)params->n_beam;
+  size_t n = (size_t)params->n_beam, n_node = n * (size_t)params->max_tokens;
   search->params = *params;
   search->n_live = 1;
   search->beam = calloc(n, sizeof *search->beam);
+  search->node = calloc(n_node, sizeof *search->node);
+  search->trail = calloc(n_node, sizeof *search->trail);
   search->finished = calloc(n + 1, sizeof *search->finished);
   search->continuation = calloc(n, sizeof *search->continuation);
-  bool ready = search->beam && search->finished && search->continuation;
-  for (size_t i = 0; ready && i < n; i++) ready = path_init(&search->beam[i].path, params);
-  for (size_t i = 0; ready && i <= n; i++) ready = path_init(&search->finished[i], params);
-  if (ready) {
+  if (search->beam && search->node && search->trail && search->finished && search->continuation && rows_init(search)) {
     search->beam[0].lives = true;
     return search;
   }
@@ -75,40 +87,61 @@ struct beam_search *beam_search_new(const struct beam_params *params) {
 
 void beam_search_free(struct beam_search *search) {
   if (!search) return;
-  for (int i = 0; search->beam && i < search->params.n_beam; i++) path_release(&search->beam[i].path);
-  for (int i = 0; search->finished && i <= search->params.n_beam; i++) path_release(&search->finished[i]);
   free(search->beam);
+  free(search->node);
+  free(search->row);
+  free(search->trail);
   free(search->finished);
+  free(search->last_row);
   free(search->continuation);
   free(search);
 }
 
+/* --- texts -------------------------------------------------------------------------------------------------------- */
+
+static struct node *node_at(const struct beam_search *search, int32_t step, int32_t beam) {
+  return &search->node[(size_t)step * (size_t)search->params.n_beam + (size_t)beam];
+}
+
+static struct token_logprob *row_at(const struct beam_search *search, int32_t step, int32_t beam) {
+  if (!search->row) return NULL;
+  return search->row + ((size_t)step * (size_t)search->params.n_beam + (size_t)beam) * row_count(&search->params);
+}
+
+/* The node of a continuation, and what it tells. */
+static struct node node_make(const struct beam_search *search, const struct continuation *c,
+                             struct token_logprob *row) {
+  const struct token_logprob *likely = search->beam[c->beam].likely;
+  int32_t n_top = search->params.n_top;
+  if (row) row[0] = likely[c->place];
+  if (row && n_top > 0) memcpy(row + 1, likely, (size_t)n_top * sizeof *row);
+  return (struct node){.token = likely[c->place].token, .parent = (uint8_t)c->beam};
+}
+
+/* From the ends of the finished texts back to their beginnings. */
+static void trails_follow(struct beam_search *search) {
+  for (int32_t i = 0; i < search->n_finished; i++) {
+    uint8_t *trail = search->trail + (size_t)i * (size_t)search->params.max_tokens;
+    uint8_t beam = search->finished[i].last.parent;
+    for (int32_t step = search->finished[i].n_token - 2; step >= 0; step--) {
+      trail[step] = beam;
+      beam = node_at(search, step, beam)->parent;
+    }
+  }
+}
+
 int32_t beam_search_finished(const struct beam_search *search) { return search->n_finished; }
 
-const struct beam_path *beam_search_path(const struct beam_search *search, int32_t index) {
-  return &search->finished[index];
-}
+int32_t beam_search_length(const struct beam_search *search, int32_t index) { return search->finished[index].n_token; }
 
-/* --- paths -------------------------------------------------------------------------------------------------------- */
-
-static void path_copy(const struct beam_params *params, struct beam_path *to, const struct beam_path *from) {
-  size_t n = (size_t)from->n_token;
-  to->n_token = from->n_token;
-  to->score = from->score;
-  memcpy(to->token, from->token, n * sizeof *to->token);
-  if (to->row) memcpy(to->row, from->row, n * row_size(params));
-}
-
-/* One token more: `place` of the likeliest that follow. */
-static void path_extend(const struct beam_params *params, struct beam_path *path, const struct token_logprob *likely,
-                        int32_t place, double score) {
-  if (path->row) {
-    struct token_logprob *row = path->row + (size_t)path->n_token * (size_t)(1 + params->n_top);
-    row[0] = likely[place];
-    if (params->n_top > 0) memcpy(row + 1, likely, (size_t)params->n_top * sizeof *row);
-  }
-  path->token[path->n_token++] = likely[place].token;
-  path->score = score;
+int32_t beam_search_token(const struct beam_search *search, int32_t index, int32_t at,
+                          const struct token_logprob **row) {
+  const struct finished *text = &search->finished[index];
+  *row = text->row;
+  if (at == text->n_token - 1) return text->last.token;
+  uint8_t beam = search->trail[(size_t)index * (size_t)search->params.max_tokens + (size_t)at];
+  *row = row_at(search, at, beam);
+  return node_at(search, at, beam)->token;
 }
 
 /* --- a step ------------------------------------------------------------------------------------------------------- */
@@ -133,7 +166,7 @@ static bool continuation_next(const struct beam_search *search, int32_t place[LI
   for (int i = 0; i < search->params.n_beam; i++) {
     const struct beam *b = &search->beam[i];
     if (!b->lives || place[i] == wanted || b->likely[place[i]].token < 0) continue;
-    double score = b->path.score + (double)b->likely[place[i]].logprob;
+    double score = b->score + (double)b->likely[place[i]].logprob;
     if (likeliest->beam < 0 || score > likeliest->score) *likeliest = (struct continuation){score, i, place[i]};
   }
   if (likeliest->beam >= 0) place[likeliest->beam]++;
@@ -142,19 +175,18 @@ static bool continuation_next(const struct beam_search *search, int32_t place[LI
 
 static bool all_finished(const struct beam_search *search) { return search->n_finished == search->params.n_beam; }
 
-/* Puts a path among the finished ones if it is good enough, with the place after the last as scratch. */
+/* Puts a text among the finished ones if it is good enough, with the place after the last as scratch. */
 static void finished_add(struct beam_search *search, const struct continuation *c) {
-  const struct beam *b = &search->beam[c->beam];
   double score = c->score / pow(search->n_token + 1, search->params.length_penalty);
-  int at = search->n_finished;
+  int at = search->n_finished, n_beam = search->params.n_beam;
   while (at > 0 && score > search->finished[at - 1].score) at--;
-  if (at == search->params.n_beam) return;
-  struct beam_path path = search->finished[search->params.n_beam];
-  path_copy(&search->params, &path, &b->path);
-  path_extend(&search->params, &path, b->likely, c->place, score);
-  memmove(search->finished + at + 1, search->finished + at,
-          (size_t)(search->params.n_beam - at) * sizeof *search->finished);
-  search->finished[at] = path;
+  if (at == n_beam) return;
+  struct finished text = search->finished[n_beam];
+  text.score = score;
+  text.n_token = search->n_token + 1;
+  text.last = node_make(search, c, text.row);
+  memmove(search->finished + at + 1, search->finished + at, (size_t)(n_beam - at) * sizeof text);
+  search->finished[at] = text;
   if (!all_finished(search)) search->n_finished++;
 }
 
@@ -203,21 +235,14 @@ static void moves_make(const struct beam_search *search, int n, struct beam_move
   }
 }
 
-/* Copies first, as what is copied must not have grown yet. */
 static void moves_apply(struct beam_search *search, int n, const struct beam_move *moves) {
-  const struct beam_params *params = &search->params;
-  for (int i = 0; i < params->n_beam; i++) search->beam[i].lives = search->beam[i].heard = false;
+  for (int i = 0; i < search->params.n_beam; i++) search->beam[i].lives = search->beam[i].heard = false;
   for (int i = 0; i < n; i++) {
-    struct beam *to = &search->beam[moves[i].to];
-    const struct beam *from = &search->beam[moves[i].from];
-    to->lives = true;
-    if (to == from) continue;
-    path_copy(params, &to->path, &from->path);
-    memcpy(to->likely, from->likely, sizeof to->likely);
-  }
-  for (int i = 0; i < n; i++) {
-    struct beam *to = &search->beam[moves[i].to];
-    path_extend(params, &to->path, to->likely, search->continuation[i].place, search->continuation[i].score);
+    int32_t to = moves[i].to;
+    *node_at(search, search->n_token, to) =
+        node_make(search, &search->continuation[i], row_at(search, search->n_token, to));
+    search->beam[to].lives = true;
+    search->beam[to].score = search->continuation[i].score;
   }
   search->n_live = n;
   search->n_heard = 0;
@@ -227,7 +252,10 @@ static void moves_apply(struct beam_search *search, int n, const struct beam_mov
 int32_t beam_search_choose(struct beam_search *search, bool (*ends)(void *context, int32_t beam, int32_t token),
                            void *context, struct beam_move *moves) {
   int n = continuations_sift(search, ends, context);
-  if (n == 0 || search_over(search, search->continuation[0].score)) return 0;
+  if (n == 0 || search_over(search, search->continuation[0].score)) {
+    trails_follow(search);
+    return 0;
+  }
   moves_make(search, n, moves);
   moves_apply(search, n, moves);
   return n;

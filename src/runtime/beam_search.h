@@ -21,17 +21,9 @@ struct beam_params {
   int32_t n_beam;
   int32_t n_end; /* tokens that end a text */
   int32_t max_tokens;
-  int32_t n_top; /* likeliest tokens whose log-probabilities each path keeps; −1: not even those of its own */
+  int32_t n_top; /* likeliest tokens whose log-probabilities are kept with each token; −1: not even its own */
   double length_penalty;
   enum early_stop early_stop;
-};
-
-/* A text so far: tokens, and for each the rows that an answer tells. */
-struct beam_path {
-  int32_t n_token;
-  double score;              /* sum of log-probabilities; of a finished one: with the length penalty */
-  int32_t *token;            /* [max_tokens] */
-  struct token_logprob *row; /* [max_tokens][1 + n_top], or NULL */
 };
 
 struct beam_move {
@@ -59,8 +51,11 @@ bool beam_search_hear(struct beam_search *search, int32_t beam, const struct tok
 int32_t beam_search_choose(struct beam_search *search, bool (*ends)(void *context, int32_t beam, int32_t token),
                            void *context, struct beam_move *moves);
 
-/* Finished ones, the best first. */
+/* When it is over: the finished texts, the best first, their tokens, and of each token its log-probability with those
+ * of the likeliest ([1 + n_top]; NULL: none are kept). */
 int32_t beam_search_finished(const struct beam_search *search);
-const struct beam_path *beam_search_path(const struct beam_search *search, int32_t index);
+int32_t beam_search_length(const struct beam_search *search, int32_t index);
+int32_t beam_search_token(const struct beam_search *search, int32_t index, int32_t at,
+                          const struct token_logprob **row);
 
 #endif

@@ -68,13 +68,13 @@ bool request_search_tell(struct generation *g) {
     generation_end(g, FINISH_LENGTH);
     return true;
   }
-  const struct beam_path *path = beam_search_path(r->search, g->index);
   for (int told = 0; !g->ended; told++) {
     if (!generation_deliver(g)) return true;
     if (told == TELL_AT_ONCE) return false;
-    const struct token_logprob *row = path->row ? path->row + (size_t)g->generated * (size_t)(1 + r->n_top) : NULL;
-    generation_accept(g, path->token[g->generated], row ? row->logprob : 0, row ? row + 1 : NULL);
-    if (g->generated == path->n_token) generation_end(g, FINISH_LENGTH);
+    const struct token_logprob *row;
+    int32_t token = beam_search_token(r->search, g->index, g->generated, &row);
+    generation_accept(g, token, row ? row->logprob : 0, row ? row + 1 : NULL);
+    if (g->generated == beam_search_length(r->search, g->index)) generation_end(g, FINISH_LENGTH);
   }
   return true;
 }

@@ -30,7 +30,7 @@ static int outputs_allow(const struct schedule *s, const struct step *step, cons
   int left = s->limits.outputs - step->batch.n_out, scored = q->n_scored > q->length ? q->n_scored - q->length : 0;
   if (left == 0 && q->length + pending == sequence_expected(q)) pending--;
   bool scores = q->scores_prompt && q->n_scored < q->n_prompt - 1;
-  return scores ? least(pending, left + scored) : pending;
+  return scores ? least(pending, (left + 1) / 2 + scored) : pending; /* others want theirs for their first tokens */
 }
 
 /* Tokens that the blocks that are there have room for. */

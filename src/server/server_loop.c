@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 enum {
-  N_BUCKET = 1024, /* a power of two; ids ascend, so they spread evenly */
+  N_BUCKET = 1024, /* a power of two; an id ends with the number of its slot, so that live ones differ */
   TAKE_AT_ONCE = 64,
   TAKE_ROUNDS = 16, /* then sockets get their turn; what is left keeps the descriptor readable */
 };
