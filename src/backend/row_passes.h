@@ -1,5 +1,5 @@
 /* Passes over a row of logits or weights: the part of sampling that is proportional to the vocabulary. Made from one
- * template (row_passes_template.h) for the baseline instruction set and for AVX2; both give the same bits. */
+ * template (row_passes_template.h) for the baseline instruction set, AVX2 and AVX-512; all give the same bits. */
 #ifndef SPATE_BACKEND_ROW_PASSES_H
 #define SPATE_BACKEND_ROW_PASSES_H
 
