@@ -11,14 +11,12 @@ endif()
 set(CMAKE_C_FLAGS_RELEASE "-O2 -g1") # asserts stay on: they guard programming errors only
 
 add_compile_definitions(_GNU_SOURCE SPATE_VERSION="${PROJECT_VERSION}")
-add_compile_options(-Wall -Wextra -Wshadow -Wvla -Wconversion -Wno-sign-conversion
-                    -Wstrict-prototypes -Wmissing-prototypes -fno-strict-aliasing -fvisibility=hidden
-                    -ffp-contract=off -fno-math-errno)
+add_compile_options("$<$<COMPILE_LANGUAGE:C>:-Wall;-Wextra;-Wshadow;-Wvla;-Wconversion;-Wno-sign-conversion;-Wstrict-prototypes;-Wmissing-prototypes;-fno-strict-aliasing;-fvisibility=hidden;-ffp-contract=off;-fno-math-errno>")
 if(SPATE_WERROR)
-  add_compile_options(-Werror)
+  add_compile_options($<$<COMPILE_LANGUAGE:C>:-Werror>)
 endif()
 
-add_compile_options(-fstack-protector-strong)
+add_compile_options($<$<COMPILE_LANGUAGE:C>:-fstack-protector-strong>)
 add_link_options(-Wl,-z,relro,-z,now)
 if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT SPATE_SANITIZE)
   add_compile_definitions(_FORTIFY_SOURCE=2)

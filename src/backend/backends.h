@@ -4,9 +4,9 @@
 
 #include "plan/backend.h"
 
-extern const struct backend backend_cpu, backend_reference, backend_null, backend_late;
+extern const struct backend backend_cpu, backend_cuda, backend_reference, backend_null, backend_late;
 
-/* By name ("cpu", "reference", "null", "late"), or NULL. */
+/* By name ("cpu", "cuda", "reference", "null", "late"), or NULL. */
 const struct backend *backend_find(const char *name);
 
 #endif

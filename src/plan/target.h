@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum target_kind { TARGET_CPU, TARGET_REFERENCE, TARGET_COUNT };
+enum target_kind { TARGET_CPU, TARGET_REFERENCE, TARGET_CUDA, TARGET_COUNT };
 
 struct target {
   const char *name;

@@ -3,7 +3,8 @@
  * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
  *   op_table [linear|embed|sample|attend]
- *   SPATE_ISA=NAME     only that kernel set */
+ *   SPATE_ISA=NAME       only that kernel set
+ *   SPATE_BACKEND=NAME   that backend instead of the CPU's */
 #include "op/op_table.h"
 
 #include "backend/backends.h"
@@ -95,12 +96,15 @@ static struct device *device_open(const struct backend *backend, const char *isa
 
 static void table_open(struct table *table) {
   const char *forced = getenv("SPATE_ISA");
-  *table = (struct table){.oracle = backend_find("reference"), .tested = backend_find("cpu")};
-  if (!table->tested) {
-    printf("SKIPPED: this binary has no CPU backend\n");
-    exit(77);
-  }
+  const char *tested = getenv("SPATE_BACKEND");
+  *table = (struct table){.oracle = backend_find("reference"), .tested = backend_find(tested ? tested : "cpu")};
+  if (!table->tested) op_die("SPATE_BACKEND", &(struct error){.text = "there is no such backend"});
   table->oracle_device = device_open(table->oracle, NULL, 1);
+  if (table->tested != backend_find("cpu")) {
+    table->subject[table->n_subject++] = (struct subject){
+        table->tested->name, {device_open(table->tested, NULL, 1), device_open(table->tested, NULL, 2)}};
+    return;
+  }
   for (int i = 0; kernel_sets[i]; i++) {
     const char *name = kernel_sets[i]->name;
     if (forced && *forced && strcmp(forced, name) != 0) continue;

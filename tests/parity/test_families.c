@@ -1,5 +1,6 @@
 /* The tiny checkpoints of each family (tools/make_model_fixtures.py): FP32 logits against those of transformers, on
- * each backend, block size and chunking; and each feature switched off in config.json must be refused or show. */
+ * each backend (SPATE_BACKEND names another than the CPU's), block size and chunking; and each feature switched off in
+ * config.json must be refused or show. */
 #include "../unit/model/model_variant.h"
 #include "parity_support.h"
 
@@ -34,17 +35,19 @@ static struct expected_logits fixture_expected(const char *name) {
 /* `file` is "" for the directory itself. */
 static void model_check(const char *name, const char *file) {
   static const struct {
-    const char *backend;
+    const char *backend; /* NULL: the one to test */
     int block_size, chunk;
-  } ways[] = {{"reference", 16, 72}, {"reference", 32, 7}, {"cpu", 16, 72}, {"cpu", 16, 1}, {"cpu", 32, 23}};
+  } ways[] = {{"reference", 16, 72}, {"reference", 32, 7}, {NULL, 16, 72}, {NULL, 16, 1}, {NULL, 32, 23}};
+  const char *tested = getenv("SPATE_BACKEND");
   char model[512];
   spate_error error = {0};
   struct expected_logits expected = fixture_expected(name);
   snprintf(model, sizeof model, "%s/model/%s%s", FIXTURES, name, file);
   for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-    if (!engine_make(model, ways[i].backend, engine_path, &error)) fail_msg("%s: %s", model, error.text);
-    double difference = engine_difference(&expected, ways[i].backend, ways[i].block_size, ways[i].chunk);
-    printf("%s%s, %s, blocks of %d, chunks of %d: %.1e of the range\n", name, file, ways[i].backend, ways[i].block_size,
+    const char *backend = ways[i].backend ? ways[i].backend : tested ? tested : "cpu";
+    if (!engine_make(model, backend, engine_path, &error)) fail_msg("%s: %s", model, error.text);
+    double difference = engine_difference(&expected, backend, ways[i].block_size, ways[i].chunk);
+    printf("%s%s, %s, blocks of %d, chunks of %d: %.1e of the range\n", name, file, backend, ways[i].block_size,
            ways[i].chunk, difference);
     if (!(difference <= tolerance)) fail_msg("more than %g", tolerance);
   }

@@ -1,0 +1,6 @@
+# The CUDA compiler and its flags. Host warnings are for C; nvcc compiles for Hopper alone.
+find_program(CMAKE_CUDA_COMPILER nvcc HINTS /usr/local/cuda/bin REQUIRED)
+set(CMAKE_CUDA_ARCHITECTURES OFF)
+set(CMAKE_CUDA_FLAGS "-gencode=arch=compute_90a,code=sm_90a -lineinfo")
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)

@@ -1,0 +1,135 @@
+/* Plain attention: any head size and variant, in float arithmetic. Keys and values of the batch go to the paged cache
+ * first; then a block takes one head of one token through all that it sees, a tile of keys at a time, with the softmax
+ * rescaled as its maximum grows (Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018). */
+#include "backend/cuda/cuda_kernels.h"
+
+#include <cuda_fp16.h>
+
+namespace {
+
+enum { THREADS = 128, WARPS = THREADS / 32, KEYS = 64, HEAD_MAX = 1024 };
+
+__device__ float warp_sum(float value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
+}
+
+/* Where a number of the cache is: 0 the keys', 1 the values'. */
+__device__ size_t cache_index(const struct cuda_attend &a, const uint32_t *table, int token, int head, int which) {
+  size_t block = table[token / a.block_size];
+  size_t per_head = (size_t)a.block_size * (a.dim_k + a.dim_v);
+  size_t at = ((block * a.n_layer + a.layer) * a.n_kv_head + head) * per_head;
+  if (which) at += (size_t)a.block_size * a.dim_k;
+  return at + (size_t)(token % a.block_size) * (which ? a.dim_v : a.dim_k);
+}
+
+__device__ float cache_get(const struct cuda_attend &a, size_t at) {
+  return a.half ? __half2float(((const __half *)a.cache)[at]) : ((const float *)a.cache)[at];
+}
+
+__device__ void cache_put(const struct cuda_attend &a, size_t at, float value) {
+  if (a.half)
+    ((__half *)a.cache)[at] = __float2half_rn(value);
+  else
+    ((float *)a.cache)[at] = value;
+}
+
+__device__ const uint32_t *table_of(const struct cuda_attend &a, const struct cuda_batch &batch, int row) {
+  return batch.tables + ((size_t)row * a.n_group + a.group) * batch.table_size;
+}
+
+/* A head of q or k into shared memory: normed, rotated. All threads of the block. */
+__device__ void head_prepare(const struct cuda_attend &a, const float *from, const float *norm, int position,
+                             float *head) {
+  __shared__ float squares[WARPS];
+  float sum = 0, scale = 1;
+  for (int i = threadIdx.x; i < a.dim_k; i += THREADS) sum += from[i] * from[i];
+  sum = warp_sum(sum);
+  if (threadIdx.x % 32 == 0) squares[threadIdx.x / 32] = sum;
+  __syncthreads();
+  if (norm) {
+    sum = 0;
+    for (int i = 0; i < WARPS; i++) sum += squares[i];
+    scale = rsqrtf(sum / a.dim_k + a.eps);
+  }
+  for (int i = threadIdx.x; i < a.dim_k; i += THREADS) head[i] = norm ? from[i] * scale * norm[i] : from[i];
+  __syncthreads();
+  for (int i = threadIdx.x; a.rope_style && i < a.rope_dim / 2; i += THREADS) {
+    double sine, cosine;
+    sincos((double)position * (double)a.frequency[i], &sine, &cosine);
+    float c = (float)(cosine * a.rope_scale), s = (float)(sine * a.rope_scale);
+    int low = a.rope_style == 2 ? 2 * i : i, high = a.rope_style == 2 ? low + 1 : i + a.rope_dim / 2;
+    float x = head[low], y = head[high];
+    head[low] = x * c - y * s;
+    head[high] = x * s + y * c;
+  }
+  __syncthreads();
+}
+
+/* A block for each token and KV head. */
+__global__ void store(struct cuda_attend a, struct cuda_batch batch) {
+  __shared__ float head[HEAD_MAX];
+  int token = blockIdx.x, h = blockIdx.y, row = batch.token_row[token];
+  struct cuda_row r = batch.row[row];
+  int position = r.length + token - r.first;
+  const float *key = a.in + (size_t)token * a.in_cols + a.n_head * a.dim_k + h * a.dim_k;
+  const float *value = a.in + (size_t)token * a.in_cols + (a.n_head + a.n_kv_head) * a.dim_k + h * a.dim_v;
+  const uint32_t *table = table_of(a, batch, row);
+  head_prepare(a, key, a.norm_k, position, head);
+  size_t at = cache_index(a, table, position, h, 0);
+  for (int i = threadIdx.x; i < a.dim_k; i += THREADS) cache_put(a, at + i, head[i]);
+  at = cache_index(a, table, position, h, 1);
+  for (int i = threadIdx.x; i < a.dim_v; i += THREADS) cache_put(a, at + i, value[i]);
+}
+
+/* Scores of up to KEYS keys from `first` on; a warp for each key in turn. */
+__device__ void scores_make(const struct cuda_attend &a, const uint32_t *table, int h, const float *query, int first,
+                            int count, float *score) {
+  for (int k = threadIdx.x / 32; k < count; k += WARPS) {
+    size_t at = cache_index(a, table, first + k, h, 0);
+    float sum = 0;
+    for (int i = threadIdx.x % 32; i < a.dim_k; i += 32) sum += query[i] * cache_get(a, at + i);
+    sum = warp_sum(sum) * a.scale;
+    if (threadIdx.x % 32 == 0) score[k] = a.softcap > 0 ? a.softcap * tanhf(sum / a.softcap) : sum;
+  }
+}
+
+/* A block for each token and head. */
+__global__ void attend(struct cuda_attend a, struct cuda_batch batch) {
+  __shared__ float query[HEAD_MAX], sum[HEAD_MAX], score[KEYS];
+  int token = blockIdx.x, h = blockIdx.y, row = batch.token_row[token], kv_head = h / (a.n_head / a.n_kv_head);
+  struct cuda_row r = batch.row[row];
+  int position = r.length + token - r.first, last = batch.see ? r.length + batch.see[token] : position;
+  int begin = a.window && position >= a.window ? position - a.window + 1 : 0;
+  const uint32_t *table = table_of(a, batch, row);
+  head_prepare(a, a.in + (size_t)token * a.in_cols + h * a.dim_k, a.norm_q, position, query);
+  for (int i = threadIdx.x; i < a.dim_v; i += THREADS) sum[i] = 0;
+  float highest = a.sink ? a.sink[h] : -INFINITY, total = a.sink ? 1 : 0;
+  for (int first = begin; first <= last; first += KEYS) {
+    int count = min(KEYS, last + 1 - first);
+    __syncthreads();
+    scores_make(a, table, kv_head, query, first, count, score);
+    __syncthreads();
+    float before = highest;
+    for (int k = 0; k < count; k++) highest = fmaxf(highest, score[k]);
+    float shrink = before > -INFINITY ? expf(before - highest) : 0;
+    total *= shrink;
+    for (int k = 0; k < count; k++) total += expf(score[k] - highest);
+    for (int i = threadIdx.x; i < a.dim_v; i += THREADS) {
+      float x = sum[i] * shrink;
+      for (int k = 0; k < count; k++)
+        x += expf(score[k] - highest) * cache_get(a, cache_index(a, table, first + k, kv_head, 1) + i);
+      sum[i] = x;
+    }
+  }
+  float *out = a.out + ((size_t)token * a.n_head + h) * a.dim_v;
+  for (int i = threadIdx.x; i < a.dim_v; i += THREADS) out[i] = total > 0 ? sum[i] / total : 0; /* 0: it sees nothing */
+}
+
+} // namespace
+
+void cuda_attend_plain(const struct cuda_attend *attend_args, const struct cuda_batch *batch, cuda_stream stream) {
+  const struct cuda_attend &a = *attend_args;
+  store<<<dim3(batch->n_token, a.n_kv_head), THREADS, 0, stream>>>(a, *batch);
+  attend<<<dim3(batch->n_token, a.n_head), THREADS, 0, stream>>>(a, *batch);
+}

@@ -1,0 +1,43 @@
+/* In place of a GPU's programs, where the binary was built without CUDA: nothing opens, so nothing else is called. */
+#include "backend/cuda/cuda_program.h"
+
+#include <assert.h>
+
+struct device *cuda_open(const struct device_options *options, struct error *error) {
+  (void)options;
+  error_set(
+      error, ERROR_UNSUPPORTED,
+      "This binary was built without CUDA: build it where nvcc is (-DSPATE_CUDA=ON), or use --backend cpu with an "
+      "engine that is packed for the CPU.");
+  return NULL;
+}
+
+void cuda_close(struct device *device) { assert(!device); }
+
+struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
+                             struct error *error) {
+  (void)device, (void)plan, (void)limits, (void)error;
+  return NULL;
+}
+
+bool cuda_load(struct program *program, int weight, struct slice packed, struct error *error) {
+  (void)program, (void)weight, (void)packed, (void)error;
+  return false;
+}
+
+void cuda_release(struct program *program) { assert(!program); }
+
+bool cuda_submit(struct program *program, const struct batch *batch, struct error *error) {
+  (void)program, (void)batch, (void)error;
+  return false;
+}
+
+bool cuda_finish(struct program *program, const struct masks *masks, struct error *error) {
+  (void)program, (void)masks, (void)error;
+  return false;
+}
+
+bool cuda_collect(struct program *program, struct result *result, struct error *error) {
+  (void)program, (void)result, (void)error;
+  return false;
+}

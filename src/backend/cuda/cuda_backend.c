@@ -1,0 +1,62 @@
+/* The CUDA backend's table, and what it says about plans. All of this is host code, in every binary: engines for a GPU
+ * are built without one. */
+#include "backend/backends.h"
+#include "backend/cuda/cuda_program.h"
+
+enum { HEAD_MOST = 1024 }; /* dimensions of a head that attention's shared memory has room for */
+
+static const char *cuda_describe(const struct device *device) { return device->description; }
+
+static bool op_unsupported(const struct plan *plan, int index, const char *what, struct error *error) {
+  const struct op *op = plan_ops(plan) + index;
+  return error_set(error, ERROR_UNSUPPORTED, "The cuda backend cannot run op %d (%s, layer %d): %s.", index,
+                   op_kind_name(op->kind), op->layer, what);
+}
+
+static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
+  const struct op *op = plan_ops(plan) + index;
+  if (op->kind == OP_EMBED || op->kind == OP_LINEAR) {
+    struct error why;
+    if (!scheme_check(&plan_weights(plan)[op->weight[0]].scheme, &why))
+      return op_unsupported(plan, index, why.text, error);
+  }
+  if (op->kind == OP_LINEAR && op->args.linear.norm != NORM_NONE && op->weight[2] < 0)
+    return op_unsupported(plan, index, "its norm has no weight", error);
+  if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && op->weight[3] < 0)
+    return op_unsupported(plan, index, "its post norm has no weight", error);
+  if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
+    return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
+  return true;
+}
+
+static void cuda_fallbacks(const struct device *device, const struct plan *plan, struct buffer *out) {
+  (void)device;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_LINEAR || op->kind == OP_ATTEND)
+      buffer_print(out, "op %d (%s, layer %d): plain kernels\n", i, op_kind_name(op->kind), op->layer);
+  }
+}
+
+static size_t cuda_strip_bytes(const struct weight *weight) { return cuda_layout_of(weight).strip_bytes; }
+
+const struct backend backend_cuda = {
+    .name = "cuda",
+    .target = TARGET_CUDA,
+    .run_ahead = 0,
+    .pack_rows = STRIP_ROWS,
+    .open = cuda_open,
+    .close = cuda_close,
+    .describe = cuda_describe,
+    .supports = cuda_supports,
+    .fallbacks = cuda_fallbacks,
+    .strip_bytes = cuda_strip_bytes,
+    .pack = cuda_pack_strip,
+    .measure = cuda_measure,
+    .compile = cuda_compile,
+    .load = cuda_load,
+    .release = cuda_release,
+    .submit = cuda_submit,
+    .finish = cuda_finish,
+    .collect = cuda_collect,
+};

@@ -1,0 +1,77 @@
+/* What the host side (C) and the kernels (CUDA C) of the CUDA backend share: arguments as plain structs of device
+ * pointers, and a function for each op that puts its kernels into a stream. Launches fail by the runtime's last error.
+ */
+#ifndef SPATE_BACKEND_CUDA_KERNELS_H
+#define SPATE_BACKEND_CUDA_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct CUstream_st *cuda_stream;
+
+/* How a matrix's bytes become numbers: cuda_layout and its scheme, flat. */
+struct cuda_matrix {
+  const uint8_t *data;
+  int32_t rows, cols;
+  uint64_t strip_bytes; /* of 16 rows */
+  uint8_t kind;         /* enum scheme_kind; the fields below are of SCHEME_INT, as in cpu_layout.h */
+  uint8_t pieces;       /* 16-bit floats in swizzled pieces */
+  uint8_t bits, high_bits, scale, has_min, codebook, activation;
+  int32_t group, block_cols, offset;
+  uint32_t high_at, scale_at, min_at, super_at, super_min_at, block_bytes;
+};
+
+/* A row of the batch: of struct row what kernels want. */
+struct cuda_row {
+  int32_t first, count, length;
+};
+
+/* A step's batch on the device. */
+struct cuda_batch {
+  int32_t n_row, n_token, n_out, table_size; /* table_size: blocks of a row in each group */
+  const struct cuda_row *row;                /* [n_row] */
+  const int32_t *token, *token_row, *see;    /* [n_token]; see: NULL where causal */
+  const int32_t *out;                        /* [n_out] */
+  const uint32_t *tables;                    /* [n_row][n_group][table_size] */
+};
+
+struct cuda_linear {
+  struct cuda_matrix matrix;
+  const float *bias, *norm, *post_norm; /* NULL: none */
+  const float *in, *residual;           /* [n_row][in_cols], [n_row][residual_cols] or NULL */
+  float *prepared;                      /* [n_row][cols]: what is multiplied */
+  float *product;                       /* [n_row][rows] */
+  float *out;                           /* [n_row][out_cols], at the result's first column */
+  int32_t n_row, in_cols, out_cols, residual_cols, result_cols;
+  uint8_t act, gated, multiply, has_norm, has_post_norm;
+  float eps, post_eps, factor, softcap;
+};
+
+struct cuda_attend {
+  const float *in; /* [n_token][in_cols]: q, k, v */
+  float *out;      /* [n_token][n_head × dim_v] */
+  const float *norm_q, *norm_k, *sink, *frequency;
+  uint8_t *cache; /* of the group: [block][layer][kv head][K, V][token][dim] */
+  int32_t n_head, n_kv_head, dim_k, dim_v, in_cols;
+  int32_t group, n_group, layer, n_layer, block_size, window, rope_style, rope_dim;
+  float rope_scale, eps, scale, softcap;
+  uint8_t half; /* the cache holds fp16, otherwise fp32 */
+};
+
+void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch, float scale, float *out, int out_cols,
+                cuda_stream stream);
+void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
+void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+/* out[i] = in[batch.out[i]] */
+void cuda_select(const float *in, float *out, int cols, const struct cuda_batch *batch, cuda_stream stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

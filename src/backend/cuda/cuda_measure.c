@@ -1,0 +1,64 @@
+/* Sizes of a program on a GPU. Host code without a device. */
+#include "backend/backends.h"
+#include "backend/cuda/cuda_program.h"
+
+enum { SLAB_ALIGN = 256 };
+
+size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value) {
+  return (size_t)(plan_values(plan)[value].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
+}
+
+static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
+
+void cuda_linear_most(const struct plan *plan, const struct limits *limits, size_t *prepared, size_t *product) {
+  *prepared = *product = 1;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind != OP_LINEAR) continue;
+    const struct weight *weight = plan_weights(plan) + op->weight[0];
+    size_t rows = cuda_rows_most(plan, limits, op->in[0]);
+    *prepared = size_max(*prepared, rows * (size_t)weight->cols);
+    *product = size_max(*product, rows * (size_t)weight->rows);
+  }
+}
+
+size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group) {
+  const struct kv_group *g = plan_groups(plan) + group;
+  size_t element = limits->kv_dtype == KV_F16 ? 2 : 4;
+  return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * (size_t)(g->dim_k + g->dim_v) * element;
+}
+
+static const void *take(uint8_t *base, size_t *used, size_t count, size_t size) {
+  const void *at = base + *used;
+  *used += (count * size + SLAB_ALIGN - 1) / SLAB_ALIGN * SLAB_ALIGN;
+  return at;
+}
+
+size_t cuda_slab_lay(const struct plan *plan, const struct limits *limits, uint8_t *device, struct cuda_batch *batch) {
+  size_t used = 0, seats = (size_t)limits->seats, tokens = (size_t)limits->tokens;
+  int32_t table_size = (limits->length + limits->block_size - 1) / limits->block_size;
+  *batch = (struct cuda_batch){.table_size = table_size};
+  batch->row = take(device, &used, seats, sizeof *batch->row);
+  batch->token = take(device, &used, tokens, sizeof *batch->token);
+  batch->token_row = take(device, &used, tokens, sizeof *batch->token_row);
+  batch->see = take(device, &used, tokens, sizeof *batch->see);
+  batch->out = take(device, &used, (size_t)limits->outputs, sizeof *batch->out);
+  batch->tables = take(device, &used, seats * (size_t)plan->n_group * (size_t)table_size, sizeof *batch->tables);
+  return used;
+}
+
+bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
+                  struct error *error) {
+  (void)error;
+  size_t prepared, product;
+  struct cuda_batch batch;
+  *footprint = (struct footprint){0};
+  for (int i = 0; i < plan->n_weight; i++)
+    footprint->weights += backend_packed_bytes(&backend_cuda, plan_weights(plan) + i);
+  cuda_linear_most(plan, limits, &prepared, &product);
+  footprint->workspace = (prepared + product) * sizeof(float) + cuda_slab_lay(plan, limits, NULL, &batch);
+  for (int i = 0; i < plan->n_value; i++)
+    footprint->workspace += cuda_rows_most(plan, limits, i) * (size_t)plan_values(plan)[i].cols * sizeof(float);
+  for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = cuda_block_bytes(plan, limits, g);
+  return true;
+}

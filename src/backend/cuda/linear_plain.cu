@@ -1,0 +1,110 @@
+/* The plain linear: any scheme, shape and variant in float arithmetic, element by element. It is the path of weights
+ * that have no kernel made for them, and the check of those that have. */
+#include "backend/cuda/matrix_read.cuh"
+
+namespace {
+
+enum { PREPARE_THREADS = 256, PRODUCT_WARPS = 8, PRODUCT_ROWS = 8, TAIL_THREADS = 256, ROUND_GROUP = 32 };
+
+/* Sum over a block of any number of warps; every thread gets it. */
+__device__ float block_sum(float value) {
+  __shared__ float part[32];
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  __syncthreads(); /* of an earlier sum */
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = value;
+  __syncthreads();
+  float sum = 0;
+  for (int i = 0; i < (int)blockDim.x / 32; i++) sum += part[i];
+  return sum;
+}
+
+/* int8 activations: per group of 32 columns scale = peak / 127, rounded to nearest even; one warp a group. */
+__device__ void row_round(float *x, int cols) {
+  int lane = threadIdx.x % 32;
+  for (int first = threadIdx.x / 32 * ROUND_GROUP; first < cols; first += blockDim.x / 32 * ROUND_GROUP) {
+    float value = first + lane < cols ? x[first + lane] : 0, peak = fabsf(value);
+    for (int step = 16; step > 0; step /= 2) peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
+    float inverse = peak > 1e-30f ? __fdiv_rn(127.0f, peak) : 0, scale = peak > 1e-30f ? __fdiv_rn(peak, 127.0f) : 0;
+    if (first + lane < cols) x[first + lane] = rintf(value * inverse) * scale;
+  }
+}
+
+/* One block a row: norm, and rounding where the scheme wants it. */
+__global__ void prepare(struct cuda_linear a) {
+  const float *in = a.in + (size_t)blockIdx.x * a.in_cols;
+  float *out = a.prepared + (size_t)blockIdx.x * a.matrix.cols;
+  float scale = 1;
+  if (a.has_norm) {
+    float squares = 0;
+    for (int c = threadIdx.x; c < a.matrix.cols; c += blockDim.x) squares += in[c] * in[c];
+    scale = rsqrtf(block_sum(squares) / a.matrix.cols + a.eps);
+  }
+  for (int c = threadIdx.x; c < a.matrix.cols; c += blockDim.x) out[c] = a.has_norm ? in[c] * scale * a.norm[c] : in[c];
+  __syncthreads();
+  if (a.matrix.activation) row_round(out, a.matrix.cols);
+}
+
+/* A warp multiplies one row of the matrix with some rows of the batch. */
+__global__ void product(struct cuda_linear a) {
+  int row = blockIdx.x * PRODUCT_WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+  int first = blockIdx.y * PRODUCT_ROWS, count = min(PRODUCT_ROWS, a.n_row - first);
+  if (row >= a.matrix.rows) return;
+  float sum[PRODUCT_ROWS] = {0};
+  for (int c = lane; c < a.matrix.cols; c += 32) {
+    float weight = matrix_at(a.matrix, row, c);
+#pragma unroll
+    for (int r = 0; r < PRODUCT_ROWS; r++)
+      if (r < count) sum[r] += weight * a.prepared[(size_t)(first + r) * a.matrix.cols + c];
+  }
+#pragma unroll
+  for (int r = 0; r < PRODUCT_ROWS; r++) {
+    for (int step = 16; step > 0; step /= 2) sum[r] += __shfl_xor_sync(0xffffffffu, sum[r], step);
+    if (lane == 0 && r < count)
+      a.product[(size_t)(first + r) * a.matrix.rows + row] = sum[r] + (a.bias ? a.bias[row] : 0);
+  }
+}
+
+__device__ float act_of(int act, float x) {
+  if (act == 1) return x / (1 + expf(-x));
+  if (act == 2) return 0.5f * x * (1 + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
+  return x;
+}
+
+/* What the products of a row become before the post norm. */
+__device__ float result_of(const struct cuda_linear &a, const float *products, int c) {
+  const float *gate = a.gated ? products + c / 16 * 32 + c % 16 : products + c;
+  float x = act_of(a.act, *gate);
+  if (a.gated) x *= gate[16];
+  x *= a.factor;
+  return a.softcap > 0 ? a.softcap * tanhf(x / a.softcap) : x;
+}
+
+/* One block a row. */
+__global__ void tail(struct cuda_linear a) {
+  const float *products = a.product + (size_t)blockIdx.x * a.matrix.rows;
+  const float *residual = a.residual ? a.residual + (size_t)blockIdx.x * a.residual_cols : nullptr;
+  float *out = a.out + (size_t)blockIdx.x * a.out_cols, scale = 1;
+  if (a.has_post_norm) {
+    float squares = 0;
+    for (int c = threadIdx.x; c < a.result_cols; c += blockDim.x) {
+      float x = result_of(a, products, c);
+      squares += x * x;
+    }
+    scale = rsqrtf(block_sum(squares) / a.result_cols + a.post_eps);
+  }
+  for (int c = threadIdx.x; c < a.result_cols; c += blockDim.x) {
+    float x = result_of(a, products, c);
+    if (a.has_post_norm) x = x * scale * a.post_norm[c];
+    out[c] = a.multiply ? x * residual[c] : residual ? x + residual[c] : x;
+  }
+}
+
+} // namespace
+
+void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream) {
+  const struct cuda_linear &a = *linear;
+  dim3 grid((a.matrix.rows + PRODUCT_WARPS - 1) / PRODUCT_WARPS, (a.n_row + PRODUCT_ROWS - 1) / PRODUCT_ROWS);
+  prepare<<<a.n_row, PREPARE_THREADS, 0, stream>>>(a);
+  product<<<grid, PRODUCT_WARPS * 32, 0, stream>>>(a);
+  tail<<<a.n_row, TAIL_THREADS, 0, stream>>>(a);
+}

@@ -1,0 +1,70 @@
+/* Single elements of a packed matrix as floats, of any scheme: what the plain kernels read by, and the definition that
+ * fast ones are held against. The device's counterpart of cpu_unpack_row. */
+#ifndef SPATE_BACKEND_CUDA_MATRIX_READ_CUH
+#define SPATE_BACKEND_CUDA_MATRIX_READ_CUH
+
+#include "backend/cuda/cuda_kernels.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+/* Values of enum scheme_kind, scale_kind and codebook (plan/scheme.h, which is C alone). */
+enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT };
+enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };
+
+__constant__ int8_t codebooks[3][16] = {
+    {0},
+    {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}, /* IQ4 */
+    {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},                  /* E2M1, doubled */
+};
+
+static __device__ __forceinline__ float half_at(const uint8_t *from, int index) {
+  return __half2float(((const __half *)from)[index]);
+}
+
+static __device__ __forceinline__ float bfloat_at(const uint8_t *from, int index) {
+  return __bfloat162float(((const __nv_bfloat16 *)from)[index]);
+}
+
+static __device__ __forceinline__ int plane_code(const uint8_t *plane, int bits, int row, int col) {
+  int per_vector = 4 * (8 / bits), within = col % per_vector;
+  uint8_t byte = plane[(col / per_vector) * 64 + 4 * row + within % 4];
+  return byte >> bits * (within / 4) & ((1 << bits) - 1);
+}
+
+static __device__ float level_at(const struct cuda_matrix &m, const uint8_t *from, const uint8_t *super, int at,
+                                 int row) {
+  switch (m.scale) {
+  case LEVEL_F32: return ((const float *)from)[at];
+  case LEVEL_F16: return half_at(from, at);
+  case LEVEL_BF16: return bfloat_at(from, at);
+  default: return half_at(super, row) * (float)(int8_t)from[at];
+  }
+}
+
+static __device__ float integer_at(const struct cuda_matrix &m, const uint8_t *block, int row, int col) {
+  int code = plane_code(block, m.bits, row, col), at = col / m.group * 16 + row;
+  if (m.high_bits) code |= plane_code(block + m.high_at, m.high_bits, row, col) << m.bits;
+  float scale = level_at(m, block + m.scale_at, block + m.super_at, at, row);
+  if (m.codebook) return scale * (float)codebooks[m.codebook][code];
+  if (!m.has_min) return scale * (float)(code - m.offset);
+  const uint8_t *min = block + m.min_at;
+  if (m.scale != LEVEL_TWO) return scale * (float)code + level_at(m, min, nullptr, at, row);
+  return scale * (float)code - half_at(block + m.super_min_at, row) * (float)min[at];
+}
+
+static __device__ __forceinline__ float piece_at(const struct cuda_matrix &m, const uint8_t *strip, int row, int col) {
+  int within = col % 64, chunk = within / 8 ^ row % 8;
+  const uint8_t *at = strip + (size_t)(col / 64) * 2048 + row / 8 * 1024 + row % 8 * 128 + chunk * 16 + within % 8 * 2;
+  return m.kind == KIND_F16 ? half_at(at, 0) : bfloat_at(at, 0);
+}
+
+static __device__ __forceinline__ float matrix_at(const struct cuda_matrix &m, int row, int col) {
+  const uint8_t *strip = m.data + (size_t)(row / 16) * m.strip_bytes;
+  if (m.pieces) return piece_at(m, strip, row % 16, col);
+  const uint8_t *block = strip + (size_t)(col / m.block_cols) * m.block_bytes;
+  if (m.kind == KIND_INT) return integer_at(m, block, row % 16, col % m.block_cols);
+  return ((const float *)block)[col % m.block_cols * 16 + row % 16];
+}
+
+#endif
