@@ -15,7 +15,7 @@ struct spate_build_options {
   const char *model;         /* a Hugging Face directory or a .gguf */
   const char *output;        /* the engine file; written under a temporary name and renamed */
   const char *quant_mode;    /* "FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT"; NULL: as the file is */
-  const char *target;        /* "cpu" */
+  const char *target;        /* "cpu" (NULL) or "cuda" */
   const char *kv_cache_type; /* "PAGED" or "CONTIGUOUS" */
   int max_batch_size;        /* sequences in a step; 0 for each: a default from the model */
   int opt_batch_size;        /* the batch that kernel choices are timed at */

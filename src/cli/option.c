@@ -48,7 +48,7 @@ static const struct option options[] = {
     {"max-num-tokens", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_num_tokens), "N",
      "tokens of one step (default 512, at least max-batch-size)"},
     {"kv-cache-type", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(kv_cache_type), "TYPE", "PAGED (default) or CONTIGUOUS"},
-    {"target", 0, OPTION_TEXT, FOR_BUILD, PLAIN(target), "NAME", "what to pack for: cpu (default)"},
+    {"target", 0, OPTION_TEXT, FOR_BUILD, PLAIN(target), "NAME", "what to pack for: cpu (default) or cuda"},
 
     {"threads", 't', OPTION_INT, FOR_ENGINE, PLAIN(threads), "N",
      "compute threads (default: what affinity and the cgroup's quota allow)"},

@@ -22,7 +22,8 @@ bool engine_build(const spate_build_options *options, struct error *error) {
   const char *target = options->target ? options->target : "cpu";
   int kind;
   if (!target_find(target, &kind))
-    return error_set(error, ERROR_UNSUPPORTED, "There is no target \"%s\"; this binary builds for \"cpu\".", target);
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "There is no target \"%s\"; this binary builds for \"cpu\" and \"cuda\".", target);
   struct build_options build = {.model = options->model,
                                 .output = options->output,
                                 .backend = backend_find(target),
@@ -84,8 +85,9 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   hash_text(hasher, build->quant_mode);
   hash_text(hasher, build->kv_cache_type);
   hash_text(hasher, build->target);
-  const struct target *target = target_get(TARGET_CPU);
-  uint32_t layout[2] = {target->layout, ENGINE_FILE_VERSION};
+  int kind;
+  const struct target *target = target_find(build->target ? build->target : "cpu", &kind);
+  uint32_t layout[2] = {target ? target->layout : 0, ENGINE_FILE_VERSION}; /* an unknown one is refused by the build */
   hasher_update(hasher, slice_make(layout, sizeof layout));
   *digest = hasher_finish(hasher);
   return true;

@@ -112,7 +112,7 @@ class Options(spate_server.EngineCase):
                 (("--max-seq-len", "9", "--max-input-len", "9"),
                  "max_input_len is 9; it must be from 1 to 8: max_seq_len is 9 and an answer needs a token."),
                 (("--kv-cache-type", "ring"), 'kv_cache_type is "ring"; it must be PAGED or CONTIGUOUS.'),
-                (("--target", "abacus"), 'There is no target "abacus"; this binary builds for "cpu".')):
+                (("--target", "abacus"), 'There is no target "abacus"; this binary builds for "cpu" and "cuda".')):
             self.refused(sentence, "build", MODEL, "-o", self.folder / "a.spate", *options)
         self.assertEqual(os.listdir(self.folder), [])
 
