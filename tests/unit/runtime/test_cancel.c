@@ -203,7 +203,10 @@ static void cancel_queued(const struct backend *base) {
   gated_open(&f, base);
   fixture_start(&f);
   struct inbox *inbox = inbox_make(&f), *other = inbox_make(&f);
-  struct request_params params = params_make("a", TINY_LENGTH);
+  static const int32_t token = 'a'; /* needs no worker: once submitted a request is the step thread's */
+  struct request_params params = params_make("", TINY_LENGTH);
+  params.tokens = &token;
+  params.n_token = 1;
   for (int i = 0; i < TINY_SEATS; i++) submit(&f, other, &params);
   int allowed = steps_until(&f, "llm_requests_running", TINY_SEATS, 0);
   uint64_t id = submit(&f, inbox, &params);
