@@ -82,34 +82,22 @@ static tile_arrange *tile_arrange_of(const struct scheme *s) {
 
 /* --- multiplying -------------------------------------------------------------------------------------------------- */
 
-#define ZERO_DOT 12582912.0f /* 1.5 × 2²³: an integer of up to 22 bits added to its bits is added to its value */
-
-static const float zero_dots[ARRANGED_ROWS][TILE_ROWS] = {
-#define ROW                                                                                                            \
-  {                                                                                                                    \
-    ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT,      \
-        ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT, ZERO_DOT                                                               \
-  }
-    ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW, ROW,
-#undef ROW
-};
-
 static ALWAYS_INLINE void dots_start(bool centred, int part_cols, const struct arranged_part *row,
                                      const struct tile_part *tile) {
   _tile_loadd(ACTIVATIONS, row->q, part_cols);
   _tile_loadd(CODES, tile->codes, PLANE_BYTES);
-  _tile_loadd(DOTS, zero_dots, sizeof *zero_dots);
+  _tile_zero(DOTS);
   if (centred)
     _tile_dpbssd(DOTS, ACTIVATIONS, CODES);
   else
     _tile_dpbsud(DOTS, ACTIVATIONS, CODES);
 }
 
-/* The first n of a block of rows times the parts of a tile, added to sums. Meanwhile the memory is asked for what is
- * arranged next. */
+/* The first n of a block of rows times the parts of a tile, added to sums. The unit works on a part while the one
+ * before is stored and the one before that is scaled; meanwhile the memory is asked for what is arranged next. */
 static ALWAYS_INLINE void rows_multiply(bool centred, const int n, const struct depth *depth,
                                         const struct arranged_part *row, const struct tile_part *tile,
-                                        uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead,
+                                        int32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead,
                                         tile_sums *sums) {
   const int part_cols = UNIT_COLS / depth->n_part;
   vfloat sum[ARRANGED_ROWS];
@@ -126,7 +114,7 @@ static ALWAYS_INLINE void rows_multiply(bool centred, const int n, const struct 
     vfloat scale = vfloat_load(tile[p - 1].scale), min = vfloat_load(tile[p - 1].min);
     UNROLL(16)
     for (int r = 0; r < n; r++) {
-      vfloat dot = vfloat_sub(vfloat_load((const float *)dots[(p - 1) & 1][r]), vfloat_set(ZERO_DOT));
+      vfloat dot = _mm512_cvtepi32_ps(_mm512_load_si512(dots[(p - 1) & 1][r]));
       if (!centred) sum[r] = vfloat_fma(min, vfloat_set(x->base[r]), sum[r]);
       sum[r] = vfloat_fma(vfloat_mul(scale, vfloat_set(x->scale[r])), dot, sum[r]);
     }
@@ -136,11 +124,11 @@ static ALWAYS_INLINE void rows_multiply(bool centred, const int n, const struct 
 }
 
 typedef void block_multiply(const struct depth *depth, const struct arranged_part *row, const struct tile_part *tile,
-                            uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums);
+                            int32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums);
 
 #define MULTIPLY(name, centred, n)                                                                                     \
   static void name(const struct depth *depth, const struct arranged_part *row, const struct tile_part *tile,           \
-                   uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums) {                  \
+                   int32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums) {                   \
     rows_multiply(centred, n, depth, row, tile, dots, ahead, sums);                                                    \
   }
 MULTIPLY(multiply_centred_8, true, 8)
@@ -158,7 +146,8 @@ struct tile_config {
 static void unit_configure(int n_part) {
   struct tile_config config = {
       .palette = 1,
-      .row_bytes = {[CODES] = PLANE_BYTES, [ACTIVATIONS] = (uint16_t)(UNIT_COLS / n_part), [DOTS] = sizeof *zero_dots},
+      .row_bytes =
+          {[CODES] = PLANE_BYTES, [ACTIVATIONS] = (uint16_t)(UNIT_COLS / n_part), [DOTS] = TILE_ROWS * sizeof(int32_t)},
       .rows = {[CODES] = (uint8_t)(UNIT_QUADS / n_part), [ACTIVATIONS] = ARRANGED_ROWS, [DOTS] = ARRANGED_ROWS}};
   __asm__ volatile("" : : "r"(&config) : "memory"); /* the intrinsics tell compilers little of what they read */
   _tile_loadconfig(&config);

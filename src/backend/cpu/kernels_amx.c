@@ -2,9 +2,8 @@
  * × 16 columns; all else is the AVX-512 set's. Dots are exact there too and are scaled in the same order, so a row's
  * bytes are those of the AVX-512 set, whichever of the two multiplied it.
  *
- * While the matrix unit is in use, floats are multiplied by one port instead of two, but still added by another: so a
- * dot starts from the bits of 1.5 × 2^23 and is a float as soon as that is subtracted, without a conversion, and the
- * unit works on a part of the depth while the part before is stored and the one before that is scaled. */
+ * What bounds it is the scaling: while the matrix unit is in use, one port multiplies floats and converts to them,
+ * where otherwise two do (SPEED.md). */
 #include "backend/cpu/kernel_macros.h"
 #include "backend/cpu/vector_math_avx512.h"
 
@@ -24,7 +23,7 @@
 extern const struct kernel_set kernel_set_avx512;
 
 enum {
-  LEAST_ROWS = 14,              /* fewer rows are faster without the unit */
+  LEAST_ROWS = 12,              /* fewer rows are faster without the unit */
   GROUP_ROWS = 64,              /* rows that the parts of a tile are arranged for at a time */
   GROUP_SUMS = 24 * GROUP_ROWS, /* rows × tiles whose sums are held meanwhile */
   DEPTH_PARTS = 32,             /* parts of a tile that are arranged at a time; even */
@@ -33,7 +32,7 @@ enum {
 /* Everything that a product arranges; on the stack of the thread. */
 struct workplace {
   struct tile_part tile[DEPTH_PARTS];
-  uint32_t dots[2][ARRANGED_ROWS][TILE_ROWS];
+  int32_t dots[2][ARRANGED_ROWS][TILE_ROWS];
   tile_sums sums[GROUP_SUMS];
 } __attribute__((aligned(LINE_BYTES)));
 
