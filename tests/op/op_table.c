@@ -109,7 +109,7 @@ static void table_open(struct table *table) {
     const char *name = kernel_sets[i]->name;
     if (forced && *forced && strcmp(forced, name) != 0) continue;
     if (!kernel_sets[i]->available()) {
-      printf("this machine cannot run the %s kernels\n", name);
+      printf("SKIPPED %s: this machine cannot run these kernels\n", name);
       continue;
     }
     struct subject *subject = &table->subject[table->n_subject++];
