@@ -36,16 +36,16 @@ static void prepare_unit(const float x[UNIT_COLS], bool centred, struct activati
   float peak = unit_peak(x);
   bool nothing = peak <= 1e-30f; /* a NaN is not nothing: it goes on in the scale */
   float inverse = nothing ? 0 : 127 / peak;
-  int q[UNIT_COLS], half[2] = {0, 0};
-  for (int i = 0; i < UNIT_COLS; i++) q[i] = (int)(float_bits(x[i] * inverse + whole) - float_bits(whole));
+  uint32_t q[UNIT_COLS], half[2] = {0, 0}; /* unsigned: what a NaN leaves may overflow, and its scale is NaN */
+  for (int i = 0; i < UNIT_COLS; i++) q[i] = float_bits(x[i] * inverse + whole) - float_bits(whole);
   for (int i = 0; i < UNIT_COLS; i++) unit->q[i] = (int8_t)q[i];
   for (int i = 0; i < UNIT_COLS / 2; i++) half[0] += q[i];
   for (int i = UNIT_COLS / 2; i < UNIT_COLS; i++) half[1] += q[i];
   unit->scale = nothing ? 0 : peak / 127;
   float factor = centred ? 128 : unit->scale;
-  unit->half[0] = factor * (float)half[0];
-  unit->half[1] = factor * (float)half[1];
-  unit->sum = factor * (float)(half[0] + half[1]);
+  unit->half[0] = factor * (float)(int32_t)half[0];
+  unit->half[1] = factor * (float)(int32_t)half[1];
+  unit->sum = factor * (float)(int32_t)(half[0] + half[1]);
 }
 
 #ifdef WORD_KERNELS
