@@ -66,6 +66,7 @@ struct linear_case {
   const struct variant *variant;
   const struct shape *shape;
   struct scheme scheme;
+  double input_roundoff;           /* of activations that are rounded for a matrix unit; 0: they are not */
   int input_table, residual_table; /* weights that the inputs are rows of */
   int matrix, bias, norm, post_norm;
 };
@@ -195,7 +196,7 @@ static struct bounded product_of(const struct linear_case *c, const struct input
     sum += in->magnitude[k] * magnitude[k];
     largest = fabs(value[k]) > largest ? fabs(value[k]) : largest;
   }
-  p.error = roundings(c) * ROUNDOFF * sum;
+  p.error = roundings(c) * ROUNDOFF * sum + c->input_roundoff * sum;
   if (c->variant->norm) p.error += FLIPS * in->flip * largest;
   if (c->bias >= 0) {
     p.value += codes_value(&c->model.codes[c->bias], 0, row);
@@ -367,7 +368,10 @@ void linear_cases(struct table *table) {
     snprintf(family.name, sizeof family.name, "linear %s", scheme_name(&op_schemes[s], name));
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
       for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
-        struct linear_case c = {.variant = &variants[v], .shape = &shapes[i], .scheme = op_schemes[s]};
+        struct linear_case c = {.variant = &variants[v],
+                                .shape = &shapes[i],
+                                .scheme = op_schemes[s],
+                                .input_roundoff = input_roundoff(table, &op_schemes[s])};
         case_run(table, &c, &family);
       }
     family_end(table, &family);

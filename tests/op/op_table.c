@@ -85,6 +85,10 @@ void family_end(struct table *table, const struct family *family) {
   table->failed += family->failed;
 }
 
+double input_roundoff(const struct table *table, const struct scheme *scheme) {
+  return table->tested->target == TARGET_CUDA && scheme->kind == SCHEME_BF16 ? 0x1p-8 : 0;
+}
+
 /* --- what is tested --------------------------------------------------------------------------------------------- */
 
 static struct device *device_open(const struct backend *backend, const char *isa, int n_thread) {

@@ -39,6 +39,10 @@ void family_end(struct table *table, const struct family *family);
 /* Unit roundoff of float: a sum of n products has an error of at most n × ROUNDOFF × the sum of their magnitudes. */
 #define ROUNDOFF 0x1p-24
 
+/* Unit roundoff of a linear's activations where the tested backend rounds them for its matrix units: a GPU's take bf16
+ * on both sides, 8 significant bits. 0: it does not. */
+double input_roundoff(const struct table *table, const struct scheme *scheme);
+
 void linear_cases(struct table *table);
 void column_cases(struct table *table);
 void embed_cases(struct table *table);

@@ -33,7 +33,7 @@ static void cuda_fallbacks(const struct device *device, const struct plan *plan,
   (void)device;
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
-    if (op->kind == OP_LINEAR || op->kind == OP_ATTEND)
+    if ((op->kind == OP_LINEAR && !cuda_linear_fast(plan, op)) || op->kind == OP_ATTEND)
       buffer_print(out, "op %d (%s, layer %d): plain kernels\n", i, op_kind_name(op->kind), op->layer);
   }
 }

@@ -15,14 +15,14 @@ static bool device_alloc(void *place, size_t bytes, const char *what, struct err
 }
 
 static bool values_alloc(struct program *p, struct error *error) {
-  size_t prepared, product;
+  struct cuda_linear_needs needs = cuda_linear_most(p->plan, &p->limits);
   for (int i = 0; i < p->plan->n_value; i++) {
     size_t count = cuda_rows_most(p->plan, &p->limits, i) * (size_t)plan_values(p->plan)[i].cols;
     if (!device_alloc(&p->value[i], count * sizeof(float), "allocating the workspace", error)) return false;
   }
-  cuda_linear_most(p->plan, &p->limits, &prepared, &product);
-  return device_alloc(&p->prepared, prepared * sizeof(float), "allocating the workspace", error) &&
-         device_alloc(&p->product, product * sizeof(float), "allocating the workspace", error);
+  return device_alloc(&p->prepared, needs.prepared * sizeof(float), "allocating the workspace", error) &&
+         device_alloc(&p->product, needs.product * sizeof(float), "allocating the workspace", error) &&
+         device_alloc(&p->fragments, needs.fragments, "allocating the workspace", error);
 }
 
 static bool caches_alloc(struct program *p, struct error *error) {
@@ -106,6 +106,7 @@ void cuda_release(struct program *p) {
   for (int g = 0; g < PLAN_GROUPS; g++) cudaFree(p->cache[g]);
   cudaFree(p->prepared);
   cudaFree(p->product);
+  cudaFree(p->fragments);
   cudaFree(p->frequency);
   cudaFree(p->slab.device);
   cudaFreeHost(p->slab.host);

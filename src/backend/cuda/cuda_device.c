@@ -24,7 +24,7 @@ static bool device_describe(struct device *device, struct error *error) {
         error, ERROR_UNSUPPORTED,
         "The GPU %s has compute capability %d.%d, and kernels are built for 9.0 (H100, H200): use the CPU.", p.name,
         p.major, p.minor);
-  device->memory = p.totalGlobalMem;
+  device->multiprocessors = p.multiProcessorCount;
   snprintf(device->description, sizeof device->description, "cuda: %s, %d multiprocessors, %.0f GiB", p.name,
            p.multiProcessorCount, (double)p.totalGlobalMem / (1 << 30));
   return true;

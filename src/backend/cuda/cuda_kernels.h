@@ -44,7 +44,8 @@ struct cuda_linear {
   struct cuda_matrix matrix;
   const float *bias, *norm, *post_norm; /* NULL: none */
   const float *in, *residual;           /* [n_row][in_cols], [n_row][residual_cols] or NULL */
-  float *prepared;                      /* [n_row][cols]: what is multiplied */
+  float *prepared;                      /* [n_row][cols]: what is multiplied, */
+  void *fragments;                      /* or bf16 in whole runs of 64 rows and 64 columns (linear_few.cu) */
   float *product;                       /* [n_row][rows] */
   float *out;                           /* [n_row][out_cols], at the result's first column */
   int32_t n_row, in_cols, out_cols, residual_cols, result_cols;
@@ -66,6 +67,10 @@ struct cuda_attend {
 void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch, float scale, float *out, int out_cols,
                 cuda_stream stream);
 void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
+/* bf16 weights alone. */
+void cuda_linear_few(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* What both end with: from products to results. */
+void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 /* out[i] = in[batch.out[i]] */
 void cuda_select(const float *in, float *out, int cols, const struct cuda_batch *batch, cuda_stream stream);

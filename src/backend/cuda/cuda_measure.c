@@ -10,16 +10,24 @@ size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int 
 
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
-void cuda_linear_most(const struct plan *plan, const struct limits *limits, size_t *prepared, size_t *product) {
-  *prepared = *product = 1;
+bool cuda_linear_fast(const struct plan *plan, const struct op *op) {
+  return op->kind == OP_LINEAR && plan_weights(plan)[op->weight[0]].scheme.kind == SCHEME_BF16;
+}
+
+struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {
+  struct cuda_linear_needs most = {1, 1, 1};
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind != OP_LINEAR) continue;
     const struct weight *weight = plan_weights(plan) + op->weight[0];
-    size_t rows = cuda_rows_most(plan, limits, op->in[0]);
-    *prepared = size_max(*prepared, rows * (size_t)weight->cols);
-    *product = size_max(*product, rows * (size_t)weight->rows);
+    size_t rows = cuda_rows_most(plan, limits, op->in[0]), cols = (size_t)weight->cols;
+    most.product = size_max(most.product, rows * (size_t)weight->rows);
+    if (cuda_linear_fast(plan, op))
+      most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 63) / 64 * 64) * 2);
+    else
+      most.prepared = size_max(most.prepared, rows * cols);
   }
+  return most;
 }
 
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group) {
@@ -50,13 +58,13 @@ size_t cuda_slab_lay(const struct plan *plan, const struct limits *limits, uint8
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error) {
   (void)error;
-  size_t prepared, product;
+  struct cuda_linear_needs needs = cuda_linear_most(plan, limits);
   struct cuda_batch batch;
   *footprint = (struct footprint){0};
   for (int i = 0; i < plan->n_weight; i++)
     footprint->weights += backend_packed_bytes(&backend_cuda, plan_weights(plan) + i);
-  cuda_linear_most(plan, limits, &prepared, &product);
-  footprint->workspace = (prepared + product) * sizeof(float) + cuda_slab_lay(plan, limits, NULL, &batch);
+  footprint->workspace =
+      (needs.prepared + needs.product) * sizeof(float) + needs.fragments + cuda_slab_lay(plan, limits, NULL, &batch);
   for (int i = 0; i < plan->n_value; i++)
     footprint->workspace += cuda_rows_most(plan, limits, i) * (size_t)plan_values(plan)[i].cols * sizeof(float);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = cuda_block_bytes(plan, limits, g);

@@ -9,7 +9,7 @@
 struct device {
   int ordinal;
   cuda_stream stream;
-  uint64_t memory; /* bytes */
+  int multiprocessors;
   char description[384];
 };
 
@@ -29,6 +29,7 @@ struct program {
   uint8_t **weight;            /* [n_weight] on the device */
   float **value;               /* [n_value] on the device */
   float *prepared, *product;   /* a linear's rows before the product and after it */
+  void *fragments;             /* before it, as matrix units want them */
   float *frequency;            /* the plan's floats */
   uint8_t *cache[PLAN_GROUPS]; /* KV memory */
   size_t block_bytes[PLAN_GROUPS];
@@ -64,8 +65,13 @@ bool cuda_collect(struct program *program, struct result *result, struct error *
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error);
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
-/* Floats of the largest prepared input and of the largest product. */
-void cuda_linear_most(const struct plan *plan, const struct limits *limits, size_t *prepared, size_t *product);
+/* What linears need at most: floats of prepared inputs and of products, bytes of fragments. */
+struct cuda_linear_needs {
+  size_t prepared, product, fragments;
+};
+struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
+/* Does the linear run on the matrix units? */
+bool cuda_linear_fast(const struct plan *plan, const struct op *op);
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group);
 /* Where the arrays of the largest batch lie in a slab; its bytes. device: the slab's place there. */
 size_t cuda_slab_lay(const struct plan *plan, const struct limits *limits, uint8_t *device, struct cuda_batch *batch);

@@ -106,6 +106,7 @@ static void run_linear(struct program *p, const struct op *op) {
                           .in = p->value[op->in[0]],
                           .residual = op->in[1] >= 0 ? p->value[op->in[1]] : NULL,
                           .prepared = p->prepared,
+                          .fragments = p->fragments,
                           .product = p->product,
                           .out = p->value[op->out] + args->column,
                           .n_row = rows_of(p, op->in[0]),
@@ -122,7 +123,10 @@ static void run_linear(struct program *p, const struct op *op) {
                           .factor = args->scale,
                           .softcap = args->softcap};
   a.result_cols = args->gated ? a.out_cols : a.matrix.rows;
-  cuda_linear_plain(&a, p->device->stream);
+  if (cuda_linear_fast(p->plan, op))
+    cuda_linear_few(&a, p->device->multiprocessors, p->device->stream);
+  else
+    cuda_linear_plain(&a, p->device->stream);
 }
 
 static void run_attend(struct program *p, const struct op *op) {

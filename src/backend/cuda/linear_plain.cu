@@ -1,22 +1,11 @@
 /* The plain linear: any scheme, shape and variant in float arithmetic, element by element. It is the path of weights
  * that have no kernel made for them, and the check of those that have. */
 #include "backend/cuda/matrix_read.cuh"
+#include "backend/cuda/row_sum.cuh"
 
 namespace {
 
 enum { PREPARE_THREADS = 256, PRODUCT_WARPS = 8, PRODUCT_ROWS = 8, TAIL_THREADS = 256, ROUND_GROUP = 32 };
-
-/* Sum over a block of any number of warps; every thread gets it. */
-__device__ float block_sum(float value) {
-  __shared__ float part[32];
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
-  __syncthreads(); /* of an earlier sum */
-  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = value;
-  __syncthreads();
-  float sum = 0;
-  for (int i = 0; i < (int)blockDim.x / 32; i++) sum += part[i];
-  return sum;
-}
 
 /* int8 activations: per group of 32 columns scale = peak / 127, rounded to nearest even; one warp a group. */
 __device__ void row_round(float *x, int cols) {
@@ -106,5 +95,9 @@ void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream) {
   dim3 grid((a.matrix.rows + PRODUCT_WARPS - 1) / PRODUCT_WARPS, (a.n_row + PRODUCT_ROWS - 1) / PRODUCT_ROWS);
   prepare<<<a.n_row, PREPARE_THREADS, 0, stream>>>(a);
   product<<<grid, PRODUCT_WARPS * 32, 0, stream>>>(a);
-  tail<<<a.n_row, TAIL_THREADS, 0, stream>>>(a);
+  cuda_linear_tail(linear, stream);
+}
+
+void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream) {
+  tail<<<linear->n_row, TAIL_THREADS, 0, stream>>>(*linear);
 }

@@ -1,0 +1,81 @@
+/* Single instructions of Hopper under names of their own (PTX ISA 9.0). */
+#ifndef SPATE_BACKEND_CUDA_INSTRUCTIONS_CUH
+#define SPATE_BACKEND_CUDA_INSTRUCTIONS_CUH
+
+#include <cstdint>
+
+static __device__ __forceinline__ uint32_t shared_address(const void *p) {
+  return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+/* --- barriers in shared memory: phases of arrivals and of bytes that have come -------------------------------------
+ */
+
+static __device__ __forceinline__ void barrier_init(uint64_t *bar, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(bar)), "r"(arrivals));
+}
+
+/* Makes initialised barriers visible to the copy engine. */
+static __device__ __forceinline__ void barriers_publish() { asm volatile("fence.mbarrier_init.release.cluster;"); }
+
+/* Arrives, and lets the phase wait for so many bytes. */
+static __device__ __forceinline__ void barrier_expect(uint64_t *bar, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(bar)), "r"(bytes)
+               : "memory");
+}
+
+static __device__ __forceinline__ void barrier_arrive(uint64_t *bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(bar)) : "memory");
+}
+
+static __device__ __forceinline__ void barrier_wait(uint64_t *bar, uint32_t phase) {
+  asm volatile("{\n.reg .pred p;\nAGAIN: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra DONE;\nbra "
+               "AGAIN;\nDONE:\n}" ::"r"(shared_address(bar)),
+               "r"(phase)
+               : "memory");
+}
+
+/* --- copies ------------------------------------------------------------------------------------------------------- */
+
+/* What is read once leaves the second-level cache first. */
+static __device__ __forceinline__ uint64_t policy_evict_first() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+/* Contiguous bytes, a multiple of 16, by the copy engine; the barrier counts them when they are there. */
+static __device__ __forceinline__ void bulk_copy(void *to, const void *from, uint32_t bytes, uint64_t *bar,
+                                                 uint64_t policy) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
+               "%4;" ::"r"(shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(bar)), "l"(policy)
+               : "memory");
+}
+
+/* --- matrices ----------------------------------------------------------------------------------------------------- */
+
+/* Four 8 × 8 matrices of 16 bits, each lane giving the address of a row: the A operand of 16 × 16. */
+static __device__ __forceinline__ void matrices_load(uint32_t a[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+               : "r"(address));
+}
+
+/* d[16 × 8] += a[16 × 16] · b[16 × 8], bf16 in, float sums. */
+static __device__ __forceinline__ void multiply_bf16(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* --- dependent launches ------------------------------------------------------------------------------------------- */
+
+/* The next kernel in the stream may start, and do what needs nothing of this one. */
+static __device__ __forceinline__ void dependents_launch() { asm volatile("griddepcontrol.launch_dependents;"); }
+
+/* All that the kernels before have written is there. */
+static __device__ __forceinline__ void dependencies_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+#endif
