@@ -35,9 +35,20 @@ void metric_set(struct metric *gauge, double value) {
   atomic_store_explicit(&gauge->bits, bits_of(value), memory_order_relaxed);
 }
 
+static uint64_t relaxed_get(const _Atomic uint64_t *from) { return atomic_load_explicit(from, memory_order_relaxed); }
+
+static void relaxed_set(_Atomic uint64_t *to, uint64_t value) {
+  atomic_store_explicit(to, value, memory_order_relaxed);
+}
+
 void metric_observe(struct metric *histogram, double value) {
   int slot = 0;
   while (slot < histogram->n_bound && value > histogram->bounds[slot]) slot++;
+  if (histogram->one_writer) {
+    relaxed_set(&histogram->bucket[slot], relaxed_get(&histogram->bucket[slot]) + 1);
+    relaxed_set(&histogram->bits, bits_of(double_of(relaxed_get(&histogram->bits)) + value));
+    return;
+  }
   atomic_fetch_add_explicit(&histogram->bucket[slot], 1, memory_order_relaxed);
   uint64_t old = atomic_load_explicit(&histogram->bits, memory_order_relaxed);
   while (!atomic_compare_exchange_weak_explicit(&histogram->bits, &old, bits_of(double_of(old) + value),

@@ -17,6 +17,7 @@ struct metric {
   const char *labels;   /* "method=\"GET\",status=\"200\"" already escaped, or NULL */
   const double *bounds; /* histogram: ascending upper bounds, n_bound of them; +Inf is implied */
   int n_bound;
+  bool one_writer;                                 /* histogram: one thread alone observes, so that none has to wait */
   bool sparse;                                     /* histogram: not shown before its first observation */
   _Atomic uint64_t count;                          /* counter: whole units */
   _Atomic uint64_t bits;                           /* gauge: the value; histogram: the sum; a double's bits */

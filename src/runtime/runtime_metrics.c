@@ -29,6 +29,7 @@ bool runtime_metrics_init(struct runtime_metrics *m, const struct loaded_engine 
     if (d->bounds) {
       metric->bounds = d->bounds->at;
       metric->n_bound = d->bounds->count;
+      metric->one_writer = true; /* the step thread */
     }
     metric_register(&m->registry, metric);
   }
