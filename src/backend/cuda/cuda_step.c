@@ -97,32 +97,36 @@ static int32_t rows_of(const struct program *p, int value) {
   return plan_values(p->plan)[value].rows == ROWS_OUTPUTS ? p->batch->n_out : p->batch->n_token;
 }
 
-static void run_linear(struct program *p, const struct op *op) {
+static struct cuda_linear linear_of(const struct program *p, const struct op *op) {
   const struct linear_args *args = &op->args.linear;
-  struct cuda_linear a = {.matrix = matrix_of(p, op->weight[0]),
-                          .bias = vector_of(p, op->weight[1]),
-                          .norm = vector_of(p, op->weight[2]),
-                          .post_norm = vector_of(p, op->weight[3]),
-                          .in = p->value[op->in[0]],
-                          .residual = op->in[1] >= 0 ? p->value[op->in[1]] : NULL,
-                          .prepared = p->prepared,
-                          .fragments = p->fragments,
-                          .product = p->product,
-                          .out = p->value[op->out] + args->column,
-                          .n_row = rows_of(p, op->in[0]),
-                          .in_cols = cols_of(p, op->in[0]),
-                          .out_cols = cols_of(p, op->out),
-                          .residual_cols = op->in[1] >= 0 ? cols_of(p, op->in[1]) : 0,
-                          .act = args->act,
-                          .gated = args->gated,
-                          .multiply = args->multiply,
-                          .has_norm = args->norm != NORM_NONE,
-                          .has_post_norm = args->post_norm != NORM_NONE,
-                          .eps = args->eps,
-                          .post_eps = args->post_eps,
-                          .factor = args->scale,
-                          .softcap = args->softcap};
-  a.result_cols = args->gated ? a.out_cols : a.matrix.rows;
+  return (struct cuda_linear){.matrix = matrix_of(p, op->weight[0]),
+                              .bias = vector_of(p, op->weight[1]),
+                              .norm = vector_of(p, op->weight[2]),
+                              .post_norm = vector_of(p, op->weight[3]),
+                              .in = p->value[op->in[0]],
+                              .residual = op->in[1] >= 0 ? p->value[op->in[1]] : NULL,
+                              .prepared = p->prepared,
+                              .fragments = p->fragments,
+                              .product = p->product,
+                              .out = p->value[op->out] + args->column,
+                              .n_row = rows_of(p, op->in[0]),
+                              .in_cols = cols_of(p, op->in[0]),
+                              .out_cols = cols_of(p, op->out),
+                              .residual_cols = op->in[1] >= 0 ? cols_of(p, op->in[1]) : 0,
+                              .act = args->act,
+                              .gated = args->gated,
+                              .multiply = args->multiply,
+                              .has_norm = args->norm != NORM_NONE,
+                              .has_post_norm = args->post_norm != NORM_NONE,
+                              .eps = args->eps,
+                              .post_eps = args->post_eps,
+                              .factor = args->scale,
+                              .softcap = args->softcap};
+}
+
+static void run_linear(struct program *p, const struct op *op) {
+  struct cuda_linear a = linear_of(p, op);
+  a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
   if (cuda_linear_fast(p->plan, op))
     cuda_linear_few(&a, p->device->multiprocessors, p->device->stream);
   else
