@@ -13,9 +13,10 @@ command -v ccache >/dev/null && compiler="ccache $compiler"
 
 flags="-std=gnu17 -O2 -D_GNU_SOURCE -Isrc -Iinclude -Itests -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Werror"
 objects=()
-for source in src/base/{error,buffer,arena}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,late,cpu}/*.c tests/op/*.c; do
+for source in src/base/{error,buffer,arena,cpu_share}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,late,cpu,cuda}/*.c tests/op/*.c; do
   case $source in
-    */kernels_avx*.c) continue ;;
+    */kernels_avx*.c | */row_passes_avx*.c | */kernels_amx.c) continue ;;
+    */cuda_device.c | */cuda_compile.c | */cuda_step.c) continue ;; # cuda_absent.c stands for them
     */kernels_neon.c) extra="-O3 -march=armv8.2-a+dotprod" ;;
     *) extra="" ;;
   esac
