@@ -7,16 +7,8 @@ from spate_server import JSON, Server, sse_objects
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
 
 
-class OpenAI(spate_server.EngineCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.server = Server(cls.engine, backend="cpu")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        super().tearDownClass()
+class OpenAI(spate_server.ServerCase):
+    backend = "cpu"
 
     def ask(self, path, **fields):
         status, headers, body = self.server.request("POST", path, json.dumps(fields), JSON)

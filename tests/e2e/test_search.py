@@ -4,23 +4,15 @@ import json
 import math
 
 import spate_server
-from spate_server import JSON, Server, sse_objects
+from spate_server import JSON, sse_objects
 
 PROMPT = "Once upon a time there was"
 COMPLETION, CHAT = "/v1/completions", "/v1/chat/completions"
 SEARCH = {"prompt": PROMPT, "max_tokens": 10, "use_beam_search": True, "ignore_eos": True}
 
 
-class Search(spate_server.EngineCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.server = Server(cls.engine, backend="cpu")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.__exit__()
-        super().tearDownClass()
+class Search(spate_server.ServerCase):
+    backend = "cpu"
 
     def ask(self, path, **fields):
         status, _, body = self.server.request("POST", path, json.dumps(fields), JSON)
