@@ -61,7 +61,7 @@ static const struct option options[] = {
     {"block-size", 0, OPTION_INT, FOR_ENGINE, PLAIN(block_size), "N",
      "tokens of a KV block, a power of two up to 256 (default 16)"},
     {"backend", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(backend), "NAME",
-     "cpu (default), reference (slow, exact), null (no arithmetic) or late (cpu, results a step late)"},
+     "the engine's target (default: cpu or cuda), reference (exact), null (no arithmetic) or late (cpu, a step late)"},
     {"cache-dir", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(cache_dir), "DIR",
      "where engines built from models are kept (default ~/.cache/spate)"},
     {"cache-limit", 0, OPTION_BYTES, FOR_ENGINE, PLAIN(cache_limit), "BYTES",

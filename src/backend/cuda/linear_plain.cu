@@ -1,5 +1,5 @@
 /* The plain linear: any scheme, shape and variant in float arithmetic, element by element. It is the path of weights
- * that have no kernel made for them, and the check of those that have. */
+ * that have no kernel made for them. */
 #include "backend/cuda/matrix_read.cuh"
 #include "backend/cuda/row_sum.cuh"
 

@@ -1,5 +1,5 @@
-/* Single elements of a packed matrix as floats, of any scheme: what the plain kernels read by, and the definition that
- * fast ones are held against. The device's counterpart of cpu_unpack_row. */
+/* Single elements of a packed matrix as floats, of any scheme: what the plain kernels read by. The device's counterpart
+ * of cpu_unpack_row. */
 #ifndef SPATE_BACKEND_CUDA_MATRIX_READ_CUH
 #define SPATE_BACKEND_CUDA_MATRIX_READ_CUH
 
