@@ -10,7 +10,7 @@
 struct device;
 struct program;
 
-enum kv_dtype { KV_F32, KV_F16 };
+enum kv_dtype { KV_F32, KV_F16, KV_BF16 };
 
 struct device_options {
   int n_thread;             /* 0: as many as affinity and the cgroup quota allow */

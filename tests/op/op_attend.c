@@ -38,7 +38,8 @@ struct attend_case {
   int rope_style, rope_dim; /* 0: the whole head */
   int window;
   float rope_scale, softcap;
-  bool norms, sinks, half, see;
+  bool norms, sinks, see;
+  uint8_t kv; /* enum kv_dtype */
 };
 
 static const struct attend_case cases[] = {
@@ -85,7 +86,7 @@ static const struct attend_case cases[] = {
     {.name = "values wider than keys", .n_head = 4, .n_kv_head = 2, .dim_k = 24, .dim_v = 40},
     {.name = "odd dimensions", .n_head = 2, .n_kv_head = 2, .dim_k = 7, .dim_v = 19},
     {.name = "head of 256", .n_head = 2, .n_kv_head = 1, .dim_k = 256, .dim_v = 256, .rope_style = ROPE_HALF},
-    {.name = "halves", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .half = true},
+    {.name = "halves", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .kv = KV_F16},
     {.name = "halves, all at once",
      .n_head = 6,
      .n_kv_head = 2,
@@ -97,7 +98,36 @@ static const struct attend_case cases[] = {
      .softcap = 8,
      .norms = true,
      .sinks = true,
-     .half = true},
+     .kv = KV_F16},
+    {.name = "bf16", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .kv = KV_BF16},
+    {.name = "bf16, odd dimensions", .n_head = 2, .n_kv_head = 2, .dim_k = 7, .dim_v = 19, .kv = KV_BF16},
+    {.name = "bf16, head of 256",
+     .n_head = 2,
+     .n_kv_head = 1,
+     .dim_k = 256,
+     .dim_v = 256,
+     .rope_style = ROPE_HALF,
+     .kv = KV_BF16},
+    {.name = "bf16, all at once",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 80,
+     .dim_v = 80,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 40,
+     .window = 90,
+     .softcap = 8,
+     .norms = true,
+     .sinks = true,
+     .kv = KV_BF16},
+    {.name = "bf16, spans that see ahead",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .rope_style = ROPE_HALF,
+     .see = true,
+     .kv = KV_BF16},
     {.name = "spans that see ahead",
      .n_head = 4,
      .n_kv_head = 2,
@@ -165,8 +195,9 @@ static double head_length(const struct attend_case *c, const struct op_model *m,
 
 /* One number for the whole case. A score is a dot product of dim_k terms whose magnitudes sum to at most |q| |k|; n
  * roundings of either sign add up to four times √n, seldom more (Higham and Mary, "A new approach to probabilistic
- * rounding error analysis", 2019). q and k are off by their norms' and rotations' roundings; a key stored as a half
- * may, when it lies on the border between two, become the other: one such element a key is allowed for. A weight
+ * rounding error analysis", 2019). q and k are off by their norms' and rotations' roundings; a key stored in
+ * 16 bits may, when it lies on the border between two, become the other: one such element a key is allowed for. Beside
+ * keys in bf16 a matrix unit takes queries and weights in two parts, which leave 2^-17 of them. A weight
  * e^(score − highest) is off by the score's absolute error as a relative one, the result by twice the weights' and the
  * sums' roundings, all times the largest value. */
 static double case_tolerance(const struct attend_case *c, const struct op_model *m) {
@@ -174,11 +205,13 @@ static double case_tolerance(const struct attend_case *c, const struct op_model 
   double k = head_length(c, m, c->n_head * c->dim_k, c->n_kv_head), magnitude = scale * q * k;
   double prepared = (c->norms ? 4 * sqrt(c->dim_k / 32.0 + 10) : 0) + (c->rope_style ? 6 : 0);
   double score = magnitude * (4 * sqrt(c->dim_k + 4) + 2 * prepared) * ROUNDOFF;
-  if (c->half && (c->norms || c->rope_style)) score += magnitude * 0x1p-10 * 2 / sqrt(c->dim_k);
+  double border = c->kv == KV_BF16 ? 0x1p-7 : c->kv == KV_F16 ? 0x1p-10 : 0, parts = c->kv == KV_BF16 ? 0x1p-17 : 0;
+  if (c->norms || c->rope_style) score += magnitude * border * 2 / sqrt(c->dim_k);
+  score += magnitude * parts;
   if (c->softcap > 0) score += 12 * ROUNDOFF * c->softcap;
   double weight = score + (2 * (c->softcap > 0 ? (double)c->softcap : magnitude) + 6) * ROUNDOFF;
   int keys = c->window ? c->window : prompt[0];
-  return input_size * (2 * weight + 2 * 4 * sqrt(keys + 8) * ROUNDOFF);
+  return input_size * (2 * weight + parts + 2 * 4 * sqrt(keys + 8) * ROUNDOFF);
 }
 
 /* --- running ---------------------------------------------------------------------------------------------------- */
@@ -189,14 +222,14 @@ struct sequences {
   int done[SEQUENCES];
 };
 
-static struct limits limits_make(int block_size, bool half) {
+static struct limits limits_make(int block_size, uint8_t kv) {
   return (struct limits){.seats = SEQUENCES,
                          .tokens = TOKENS,
                          .outputs = TOKENS,
                          .length = LENGTH,
                          .opt_batch = 2,
                          .block_size = block_size,
-                         .kv_dtype = half ? KV_F16 : KV_F32,
+                         .kv_dtype = kv,
                          .n_block = {(uint32_t)(SEQUENCES * LENGTH / block_size)}};
 }
 
@@ -252,7 +285,7 @@ static void sequences_step(struct sequences *s, const struct attend_case *c, con
 
 static void schedule_run(const struct schedule *schedule, const struct attend_case *c, const struct op_packed *packed,
                          struct device *device, int block_size, float *result) {
-  struct limits limits = limits_make(block_size, c->half);
+  struct limits limits = limits_make(block_size, c->kv);
   struct program *program = packed_compile(packed, device, &limits);
   struct sequences s;
   sequences_init(&s, block_size);
@@ -276,7 +309,8 @@ static void subject_run(const struct attend_case *c, const struct op_packed *pac
   for (size_t b = 0; b < sizeof block_sizes / sizeof *block_sizes; b++)
     for (size_t s = 0; s < sizeof schedules / sizeof *schedules; s++)
       for (int k = 0; k < 2; k++) {
-        if (c->see && s > 0) continue; /* a span is not cut */
+        if (c->see && s > 0) continue;                         /* a span is not cut */
+        if (c->kv == KV_BF16 && block_sizes[b] < 16) continue; /* bf16 has no smaller ones */
         char what[160];
         snprintf(what, sizeof what, "%s, %s, blocks of %d, %s, %d threads", c->name, schedules[s].name, block_sizes[b],
                  subject->name, k + 1);
@@ -316,7 +350,7 @@ static void case_run(struct table *table, const struct attend_case *c) {
 static void fork_run(const struct attend_case *c, const struct op_packed *packed, struct device *device,
                      float *result) {
   static float first[TOKENS * WIDTH_MAX];
-  struct limits limits = limits_make(16, c->half);
+  struct limits limits = limits_make(16, c->kv);
   struct program *program = packed_compile(packed, device, &limits);
   struct sequences s;
   sequences_init(&s, 16);
@@ -341,7 +375,7 @@ static void fork_run(const struct attend_case *c, const struct op_packed *packed
 
 static void copy_cases(struct table *table) {
   struct family family = {.name = "attend after copying blocks"};
-  const struct attend_case c = {.name = "fork", .n_head = 4, .n_kv_head = 2, .dim_k = 32, .dim_v = 32, .half = true};
+  const struct attend_case c = {.name = "fork", .n_head = 4, .n_kv_head = 2, .dim_k = 32, .dim_v = 32, .kv = KV_F16};
   float expected[WIDTH_MAX], got[WIDTH_MAX];
   double tolerance[WIDTH_MAX];
   struct op_model model;

@@ -143,12 +143,16 @@ struct tile_config {
   uint8_t rows[16];
 };
 
+static void unit_load_config(const struct tile_config *config) {
+  __asm__ volatile("" : : "r"(config) : "memory"); /* the intrinsics tell compilers little of what they read */
+  _tile_loadconfig(config);
+}
+
 static void unit_configure(int n_part) {
   struct tile_config config = {
       .palette = 1,
       .row_bytes =
           {[CODES] = PLANE_BYTES, [ACTIVATIONS] = (uint16_t)(UNIT_COLS / n_part), [DOTS] = TILE_ROWS * sizeof(int32_t)},
       .rows = {[CODES] = (uint8_t)(UNIT_QUADS / n_part), [ACTIVATIONS] = ARRANGED_ROWS, [DOTS] = ARRANGED_ROWS}};
-  __asm__ volatile("" : : "r"(&config) : "memory"); /* the intrinsics tell compilers little of what they read */
-  _tile_loadconfig(&config);
+  unit_load_config(&config);
 }

@@ -6,6 +6,12 @@
 
 enum { SHARED_ALL = INT32_MAX };
 
+/* A row-major matrix of floats. */
+struct grid {
+  float *data;
+  size_t stride;
+};
+
 /* Some neighbouring tokens of one row, or tokens of rows that begin alike, against one KV head, for n_head of the query
  * heads that share it. A query's result depends on the query alone, never on what else is in its work. */
 struct attend_work {
@@ -23,17 +29,24 @@ struct attend_work {
 
 struct attend_kernels {
   void (*attend)(const struct attend_work *work);
-  /* Floats to half floats, as the cache keeps them. */
-  void (*narrow)(const float *from, int n, uint16_t *to);
+  /* Floats to the 16-bit type that the cache keeps: enum kv_dtype. */
+  void (*narrow)(const float *from, int n, uint8_t dtype, uint16_t *to);
+  bool pairs; /* bf16 keys and values are multiplied as they lie: the faster 16-bit type here */
 };
 
-enum { ATTEND_LANES = 16 }; /* of the widest kernel */
+enum {
+  ATTEND_LANES = 16, /* of the widest kernel */
+  ATTEND_ROWS = 16,  /* queries that a matrix unit takes at once: it may write that many beyond the last */
+};
 
-/* Room for the scores, sums, results of n_query queries and one tile of keys and values. */
+/* Room for the scores, sums, results of n_query queries, one tile of keys and values, and, for a matrix unit, queries
+ * and weights once more in two parts of 16 bits. */
 static inline size_t attend_scratch_floats(size_t n_query, size_t dim_k, size_t dim_v) {
-  size_t pad = ATTEND_LANES, cols = (dim_v + pad - 1) / pad * pad, per_query = KEY_TILE + ATTEND_LANES + cols + 2;
+  size_t pad = ATTEND_LANES, rows = n_query + ATTEND_ROWS, cols = (dim_v + pad - 1) / pad * pad;
+  size_t depth = (dim_k + KV_PAIRED_DIMS - 1) / KV_PAIRED_DIMS * KV_PAIRED_DIMS;
+  size_t per_query = KEY_TILE + ATTEND_LANES + cols + 2 + depth + KEY_TILE;
   size_t offsets = 2 * cols * sizeof(ptrdiff_t) / sizeof(float);
-  return n_query * per_query + KEY_TILE * (dim_k + cols) + offsets + 9 * pad;
+  return rows * per_query + KEY_TILE * (dim_k + cols) + offsets + 12 * pad;
 }
 
 #endif

@@ -59,8 +59,8 @@ static void head_store(const struct program *program, const struct call *call, i
   uint16_t *key_half = (uint16_t *)(prepared + round_lane((size_t)args->dim_k));
   uint16_t *value_half = key_half + round_lane((size_t)args->dim_k);
   const struct attend_kernels *kernels = &program->device->kernels->attend;
-  kernels->narrow(prepared, args->dim_k, key_half);
-  kernels->narrow(value, args->dim_v, value_half);
+  kernels->narrow(prepared, args->dim_k, kv.layout->dtype, key_half);
+  kernels->narrow(value, args->dim_v, kv.layout->dtype, value_half);
   kv_head_store(&kv, position, key_half, value_half);
 }
 

@@ -174,9 +174,12 @@ static bool limits_check(const struct limits *limits, struct error *error) {
   if (limits->block_size < 1 || (limits->block_size & (limits->block_size - 1)))
     return error_set(error, ERROR_INVALID, "KV blocks of %d tokens were asked for, expected a power of two.",
                      limits->block_size);
-  if (limits->kv_dtype > KV_F16)
-    return error_set(error, ERROR_INVALID, "KV type %d was asked for, expected 0 (fp32) or 1 (fp16).",
+  if (limits->kv_dtype > KV_BF16)
+    return error_set(error, ERROR_INVALID, "KV type %d was asked for, expected 0 (fp32), 1 (fp16) or 2 (bf16).",
                      limits->kv_dtype);
+  if (limits->kv_dtype == KV_BF16 && limits->block_size < KV_PAIRED_COLS)
+    return error_set(error, ERROR_INVALID, "bf16 KV needs blocks of at least %d tokens, not %d: use fp16.",
+                     KV_PAIRED_COLS, limits->block_size);
   return true;
 }
 

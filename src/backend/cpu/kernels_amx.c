@@ -11,6 +11,7 @@
 #include "base/half.h"
 
 #include <cpuid.h>
+#include <math.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,6 +20,9 @@
 #include "backend/cpu/unit_template.h"
 #include "backend/cpu/tail_template.h"
 #include "backend/cpu/amx_template.h"
+#include "backend/cpu/attend_state_template.h"
+#include "backend/cpu/attend_amx_template.h"
+#include "backend/cpu/attend_template.h"
 
 extern const struct kernel_set kernel_set_avx512;
 
@@ -154,17 +158,28 @@ static void prepare(const struct cpu_layout *layout, const float *x, void *row) 
   kernel_set_avx512.prepare(layout, x, row);
 }
 
-static void attend(const struct attend_work *work) { kernel_set_avx512.attend.attend(work); }
+static void attend_paired(const struct attend_work *work) {
+  if (work->kv.layout->dtype != KV_BF16) {
+    kernel_set_avx512.attend.attend(work);
+    return;
+  }
+  attend_configure();
+  attend(work);
+  _tile_release();
+}
 
-static void narrow(const float *from, int n, uint16_t *to) { kernel_set_avx512.attend.narrow(from, n, to); }
+static void narrow(const float *from, int n, uint8_t dtype, uint16_t *to) {
+  kernel_set_avx512.attend.narrow(from, n, dtype, to);
+}
 
 /* The CPU has the unit, and the kernel lets this process use it: its registers are saved only for those who ask. */
 static bool amx_available(void) {
   enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
   unsigned a, b, c, d;
   if (!kernel_set_avx512.available() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-  bool has_tiles = d >> 24 & 1, has_int8 = d >> 25 & 1;
-  return has_tiles && has_int8 && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+  bool has_tiles = d >> 24 & 1, has_int8 = d >> 25 & 1, has_bf16 = d >> 22 & 1;
+  return has_tiles && has_int8 && has_bf16 && __builtin_cpu_supports("avx512bf16") &&
+         syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
 const struct kernel_set kernel_set_amx = {
@@ -175,5 +190,5 @@ const struct kernel_set kernel_set_amx = {
     .arrange = arrange,
     .arrange_from = LEAST_ROWS,
     .linear = linear,
-    .attend = {attend, narrow},
+    .attend = {attend_paired, narrow, .pairs = true},
 };

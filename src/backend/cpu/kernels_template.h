@@ -16,13 +16,15 @@
 #include "backend/cpu/linear_template.h"
 #include "backend/cpu/row_template.h"
 #include "backend/cpu/product_template.h"
+#include "backend/cpu/attend_state_template.h"
+#include "backend/cpu/attend_vectors_template.h"
 #include "backend/cpu/attend_template.h"
 
 #define KERNEL_SET(set_name, set_available)                                                                            \
   {                                                                                                                    \
     .name = set_name, .available = set_available, .rms_norm = rms_norm, .prepare = prepare, .linear = linear,          \
     .attend = {                                                                                                        \
-      attend,                                                                                                          \
-      narrow                                                                                                           \
+      .attend = attend,                                                                                                \
+      .narrow = narrow                                                                                                 \
     }                                                                                                                  \
   }

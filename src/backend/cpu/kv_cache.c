@@ -11,6 +11,8 @@ enum { HUGE_PAGE = 2 << 20, CACHE_LINE = 64 };
 
 static size_t line_align(size_t bytes) { return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE; }
 
+static int32_t round_up(int32_t n, int32_t unit) { return (n + unit - 1) / unit * unit; }
+
 struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits *limits) {
   struct kv_layout l = {.n_layer = group->n_layer,
                         .n_head = group->n_head,
@@ -18,10 +20,13 @@ struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits 
                         .dim_v = group->dim_v,
                         .block_size = limits->block_size,
                         .dtype = limits->kv_dtype};
+  bool paired = l.dtype == KV_BF16;
   l.tile = l.block_size < KEY_TILE ? l.block_size : KEY_TILE;
-  l.element = l.dtype == KV_F16 ? 2 : 4;
-  l.keys_bytes = line_align((size_t)l.block_size * (size_t)l.dim_k * l.element);
-  l.head_bytes = l.keys_bytes + line_align((size_t)l.block_size * (size_t)l.dim_v * l.element);
+  l.element = l.dtype == KV_F32 ? 4 : 2;
+  l.stored_k = paired ? round_up(l.dim_k, KV_PAIRED_DIMS) : l.dim_k;
+  l.stored_v = paired ? round_up(l.dim_v, KV_PAIRED_COLS) : l.dim_v;
+  l.keys_bytes = line_align((size_t)l.block_size * (size_t)l.stored_k * l.element);
+  l.head_bytes = l.keys_bytes + line_align((size_t)l.block_size * (size_t)l.stored_v * l.element);
   l.block_bytes = l.head_bytes * (size_t)l.n_layer * (size_t)l.n_head;
   return l;
 }
@@ -52,14 +57,25 @@ struct kv_head kv_cache_head(const struct kv_cache *cache, int layer, int head, 
   return (struct kv_head){&cache->layout, cache->data + index * cache->layout.head_bytes, block};
 }
 
+static void pairs_store(const struct kv_layout *l, size_t column, const uint16_t *key, const uint16_t *value,
+                        uint16_t *keys, uint16_t *values) {
+  size_t tile = (size_t)l->tile;
+  for (size_t d = 0; d < (size_t)l->dim_k; d++) keys[(d / 2 * tile + column) * 2 + d % 2] = key[d];
+  for (size_t d = 0; d < (size_t)l->dim_v; d++) values[d * 2 + column % 2] = value[d];
+}
+
 void kv_head_store(const struct kv_head *head, int token, const void *key, const void *value) {
   const struct kv_layout *l = head->layout;
-  uint8_t *keys = kv_head_keys(head, token);
+  uint8_t *keys = kv_head_keys(head, token), *values = kv_head_value(head, token);
   size_t tile = (size_t)l->tile, column = (size_t)(token % l->tile);
+  if (l->dtype == KV_BF16) {
+    pairs_store(l, column, key, value, (uint16_t *)keys, (uint16_t *)values);
+    return;
+  }
   if (l->dtype == KV_F16) {
     for (size_t d = 0; d < (size_t)l->dim_k; d++) ((uint16_t *)keys)[d * tile + column] = ((const uint16_t *)key)[d];
   } else {
     for (size_t d = 0; d < (size_t)l->dim_k; d++) ((float *)keys)[d * tile + column] = ((const float *)key)[d];
   }
-  memcpy(kv_head_value(head, token), value, (size_t)l->dim_v * l->element);
+  memcpy(values, value, (size_t)l->dim_v * l->element);
 }

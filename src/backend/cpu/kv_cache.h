@@ -1,15 +1,23 @@
 /* The memory of one KV group on the CPU: blocks of limits.block_size tokens of all its layers. Within a block, for each
  * layer and head: the keys in tiles of at most 64 tokens, transposed (dimension-major, so that scores are computed for
- * neighbouring keys at once), then the values token by token. Pages that no sequence has written cost nothing. */
+ * neighbouring keys at once), then the values token by token. Pages that no sequence has written cost nothing.
+ *
+ * bf16 lies in pairs, as matrix units take their right side: of a key two neighbouring dimensions together, of the
+ * values two neighbouring tokens' of each dimension; and in whole tiles of such a unit, zeros behind the last. */
 #ifndef SPATE_BACKEND_KV_CACHE_H
 #define SPATE_BACKEND_KV_CACHE_H
 
 #include "plan/backend.h"
 
-enum { KEY_TILE = 64 }; /* tokens that attention takes at once, at absolute positions */
+enum {
+  KEY_TILE = 64,       /* tokens that attention takes at once, at absolute positions */
+  KV_PAIRED_DIMS = 32, /* of a key in a tile of a matrix unit, */
+  KV_PAIRED_COLS = 16, /* of values, and tokens of keys */
+};
 
 struct kv_layout {
   int32_t n_layer, n_head, dim_k, dim_v;
+  int32_t stored_k, stored_v; /* dimensions in memory */
   int32_t block_size;
   int32_t tile; /* tokens of a key tile in memory: min(KEY_TILE, block_size) */
   uint8_t dtype;
@@ -40,18 +48,23 @@ void kv_cache_close(struct kv_cache *cache);
 
 struct kv_head kv_cache_head(const struct kv_cache *cache, int layer, int head, const uint32_t *block);
 
-/* Where the keys of the tile that holds token `token` start; dimension d of tile token j is element d × tile + j. */
+/* Numbers that lie together: 1, or 2 of neighbouring dimensions (keys) or tokens (values). */
+static inline int kv_pair(const struct kv_layout *layout) { return layout->dtype == KV_BF16 ? 2 : 1; }
+
+/* Where the keys of the tile that holds token `token` start; dimension d of tile token j is element d × tile + j, or,
+ * in pairs, (d / 2 × tile + j) × 2 + d % 2. */
 static inline uint8_t *kv_head_keys(const struct kv_head *head, int token) {
   const struct kv_layout *l = head->layout;
   size_t within = (size_t)(token % l->block_size) / (size_t)l->tile;
   return head->data + head->block[token / l->block_size] * l->block_bytes +
-         within * (size_t)l->tile * (size_t)l->dim_k * l->element;
+         within * (size_t)l->tile * (size_t)l->stored_k * l->element;
 }
 
+/* The value of a token; in pairs, that of the pair it is in: dimension d of token j is element d × 2 + j % 2. */
 static inline uint8_t *kv_head_value(const struct kv_head *head, int token) {
   const struct kv_layout *l = head->layout;
   return head->data + head->block[token / l->block_size] * l->block_bytes + l->keys_bytes +
-         (size_t)(token % l->block_size) * (size_t)l->dim_v * l->element;
+         (size_t)(token % l->block_size / kv_pair(l) * kv_pair(l)) * (size_t)l->stored_v * l->element;
 }
 
 /* Stores one token's key and value (dim_k and dim_v numbers in the cache's type). */

@@ -3,12 +3,6 @@
  * out = scale × out + left · right in panels of rows × vectors that stay in registers over the depth: one fused
  * multiply-add for each number and step of the depth, in its order, whatever the panel. */
 
-/* A row-major matrix of floats. */
-struct grid {
-  float *data;
-  size_t stride;
-};
-
 /* The right side of a product where it lies, as floats or half floats: rows in runs, each run somewhere else, and the
  * vectors of a row anywhere relative to its start. */
 struct side {

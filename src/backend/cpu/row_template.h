@@ -78,3 +78,14 @@ static void prepare(const struct cpu_layout *layout, const float *x, void *row) 
   if (scheme_has_words(s)) prepare_words(layout, row);
 #endif
 }
+
+/* Floats to the 16-bit type of a cache. */
+static void narrow(const float *from, int n, uint8_t dtype, uint16_t *to) {
+  int i = 0;
+  if (dtype == KV_BF16) {
+    for (; i < n; i++) to[i] = bfloat_from_float(from[i]);
+    return;
+  }
+  for (; i + LANES <= n; i += LANES) vfloat_to_half(vfloat_load(from + i), to + i);
+  for (; i < n; i++) to[i] = half_from_float(from[i]);
+}

@@ -25,7 +25,11 @@ static float *cache_at(const struct attend *a, const struct row *row, int token,
 
 static float cache_round(const struct attend *a, double x) {
   float value = (float)x;
-  return a->program->limits.kv_dtype == KV_F16 ? half_to_float(half_from_float(value)) : value;
+  switch (a->program->limits.kv_dtype) {
+  case KV_F16: return half_to_float(half_from_float(value));
+  case KV_BF16: return bfloat_to_float(bfloat_from_float(value));
+  default: return value;
+  }
 }
 
 static void rope_rotate(const struct attend *a, int position, double *head) {

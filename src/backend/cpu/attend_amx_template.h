@@ -1,0 +1,242 @@
+/* Attention's two products of a tile on the matrix unit, over bf16 keys and values where they lie: what kernels_amx.c
+ * gives attend_template.h. Queries and weights are split into two bf16 numbers each, whose sum is off by 2⁻¹⁷ at most,
+ * and both parts are multiplied: beside the rounding of the cache itself nothing is lost. Sums are FP32.
+ *
+ * 16 queries × 64 keys take 32 products of 16 cycles at dim 64; the softmax between them takes more. */
+
+/* Registers of the unit: sums in 0 to 3. */
+#define PART_HIGH 4
+#define PART_LOW  5
+#define RIGHT     6
+
+enum { UNIT_QUERIES = ATTEND_ROWS, UNIT_DEPTH = KV_PAIRED_DIMS, UNIT_BYTES = 64, KEY_GROUPS = KEY_TILE / LANES };
+
+static void attend_configure(void) {
+  struct tile_config config = {.palette = 1};
+  for (int i = 0; i <= RIGHT; i++) config.row_bytes[i] = UNIT_BYTES, config.rows[i] = UNIT_QUERIES;
+  unit_load_config(&config);
+}
+
+/* Two bf16 parts of rows of floats: the second is what the first leaves. */
+struct parts {
+  uint16_t *high, *low;
+  size_t stride; /* numbers from row to row */
+};
+
+struct tile_operands {
+  struct parts query, weight;
+  uint8_t *value; /* a tile's values, [pair of keys][stored_v][2] */
+};
+
+/* A tile's keys in groups of 16, and its values. */
+struct tile_view {
+  const uint8_t *key[KEY_GROUPS];
+  size_t key_stride;
+  const uint8_t *value;
+  size_t value_stride;
+  bool in_place;
+};
+
+static struct parts parts_take(float **scratch, size_t rows, size_t cols) {
+  uint16_t *high = (uint16_t *)scratch_take(scratch, rows * cols);
+  return (struct parts){high, high + rows * cols, cols};
+}
+
+/* 32 floats. */
+static ALWAYS_INLINE void parts_split(vfloat first, vfloat second, uint16_t *high, uint16_t *low) {
+  __m512i rounded = (__m512i)_mm512_cvtne2ps_pbh(second, first);
+  _mm512_storeu_si512(high, rounded);
+  __m512i wide[2] = {_mm512_cvtepu16_epi32(_mm512_castsi512_si256(rounded)),
+                     _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(rounded, 1))};
+  vfloat kept[2] = {_mm512_castsi512_ps(_mm512_slli_epi32(wide[0], 16)),
+                    _mm512_castsi512_ps(_mm512_slli_epi32(wide[1], 16))};
+  __m512bh rest = _mm512_cvtne2ps_pbh(vfloat_sub(second, kept[1]), vfloat_sub(first, kept[0]));
+  _mm512_storeu_si512(low, (__m512i)rest);
+}
+
+static void queries_split(const struct attend_work *work, const struct parts *parts) {
+  size_t dim = (size_t)work->kv.layout->dim_k, n = (size_t)work->n_token * (size_t)work->n_head;
+  for (size_t q = 0; q < n; q++)
+    for (size_t d = 0; d < parts->stride; d += UNIT_DEPTH) {
+      float x[UNIT_DEPTH] = {0};
+      memcpy(x, work->query + q * dim + d, (dim - d < UNIT_DEPTH ? dim - d : UNIT_DEPTH) * sizeof *x);
+      size_t at = q * parts->stride + d;
+      parts_split(vfloat_load(x), vfloat_load(x + LANES), parts->high + at, parts->low + at);
+    }
+}
+
+static struct tile_operands operands_start(const struct attend_work *work, const struct attend_state *state,
+                                           float **scratch) {
+  const struct kv_layout *l = work->kv.layout;
+  size_t rows = (size_t)work->n_token * (size_t)work->n_head + UNIT_QUERIES;
+  (void)state;
+  struct tile_operands o = {.query = parts_take(scratch, rows, (size_t)l->stored_k),
+                            .weight = parts_take(scratch, rows, KEY_TILE),
+                            .value = (uint8_t *)scratch_take(scratch, KEY_TILE / 2 * (size_t)l->stored_v)};
+  queries_split(work, &o.query);
+  return o;
+}
+
+/* --- a tile's keys and values ------------------------------------------------------------------------------------- */
+
+/* Which halves of a pair of tokens are seen. */
+static uint32_t pair_mask(const struct tile_span *span, int token) {
+  bool first = token >= span->low && token < span->high, second = token + 1 >= span->low && token + 1 < span->high;
+  return (first ? 0xFFFFu : 0) | (second ? 0xFFFF0000u : 0);
+}
+
+/* Side by side, with zeros for those that are not seen: what lies there may be anything. */
+static void values_copy(const struct tile_span *span, uint8_t *to) {
+  const struct kv_layout *l = span->kv->layout;
+  size_t bytes = (size_t)l->stored_v * 2 * l->element;
+  for (int token = 0; token < KEY_TILE; token += 2, to += bytes) {
+    uint32_t mask = pair_mask(span, token);
+    if (!mask) {
+      memset(to, 0, bytes);
+      continue;
+    }
+    const uint8_t *from = kv_head_value(span->kv, span->start + token);
+    for (size_t i = 0; i < bytes; i += UNIT_BYTES)
+      _mm512_store_si512(to + i, _mm512_and_si512(_mm512_loadu_si512(from + i), _mm512_set1_epi32((int)mask)));
+  }
+}
+
+static void lines_ask(const uint8_t *from, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += UNIT_BYTES) __builtin_prefetch(from + i);
+}
+
+/* While scores are made, the values come; and the keys of the next tile. */
+static void tile_ask(const struct tile_span *span) {
+  const struct kv_layout *l = span->kv->layout;
+  size_t value_bytes = (size_t)l->tile * (size_t)l->stored_v * l->element;
+  size_t key_bytes = (size_t)l->tile * (size_t)l->stored_k * l->element;
+  for (int run = span->low / l->tile * l->tile; run < span->high; run += l->tile)
+    lines_ask(kv_head_value(span->kv, span->start + run), value_bytes);
+  for (int run = KEY_TILE; run < span->ahead; run += l->tile)
+    lines_ask(kv_head_keys(span->kv, span->start + run), key_bytes);
+}
+
+static void tile_view_init(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
+  const struct kv_layout *l = span->kv->layout;
+  view->key_stride = (size_t)l->tile * 2 * l->element;
+  view->value_stride = (size_t)l->stored_v * 2 * l->element;
+  for (int group = 0; group < KEY_GROUPS; group++) {
+    int token = group * LANES,
+        seen = token < span->high && token + LANES > span->low ? token : span->low / LANES * LANES;
+    view->key[group] = kv_head_keys(span->kv, span->start + seen) + (size_t)(seen % l->tile) * 2 * l->element;
+  }
+  view->in_place = l->tile == KEY_TILE && span->low == 0 && span->high == KEY_TILE;
+  view->value = view->in_place ? kv_head_value(span->kv, span->start) : o->value;
+  tile_ask(span);
+}
+
+/* --- products ----------------------------------------------------------------------------------------------------- */
+
+/* The unit's intrinsics do not tell compilers what they read. */
+static ALWAYS_INLINE void memory_settle(void) { __asm__ volatile("" : : : "memory"); }
+
+static ALWAYS_INLINE void left_load(const struct parts *left, size_t at) {
+  _tile_loadd(PART_HIGH, left->high + at, left->stride * sizeof *left->high);
+  _tile_loadd(PART_LOW, left->low + at, left->stride * sizeof *left->low);
+}
+
+#define SUM_STEP(sum, right, stride)                                                                                   \
+  do {                                                                                                                 \
+    _tile_loadd(RIGHT, right, stride);                                                                                 \
+    _tile_dpbf16ps(sum, PART_HIGH, RIGHT);                                                                             \
+    _tile_dpbf16ps(sum, PART_LOW, RIGHT);                                                                              \
+  } while (0)
+
+static void tile_scores(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                        const struct tile_view *view) {
+  size_t end = span->first + (size_t)span->n_query, bytes = state->score.stride * sizeof(float);
+  memory_settle();
+  for (size_t q = span->first; q < end; q += UNIT_QUERIES) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t d = 0; d < o->query.stride; d += UNIT_DEPTH) {
+      size_t at = d / 2 * view->key_stride;
+      left_load(&o->query, q * o->query.stride + d);
+      SUM_STEP(0, view->key[0] + at, view->key_stride);
+      SUM_STEP(1, view->key[1] + at, view->key_stride);
+      SUM_STEP(2, view->key[2] + at, view->key_stride);
+      SUM_STEP(3, view->key[3] + at, view->key_stride);
+    }
+    float *score = state->score.data + q * state->score.stride;
+    _tile_stored(0, score, bytes);
+    _tile_stored(1, score + LANES, bytes);
+    _tile_stored(2, score + 2 * LANES, bytes);
+    _tile_stored(3, score + 3 * LANES, bytes);
+  }
+}
+
+/* The weights of the softmax, zeros for keys and queries beyond those of the span. */
+static void weights_split(const struct tile_operands *o, const struct attend_state *state,
+                          const struct tile_span *span) {
+  size_t end = span->first + (size_t)span->n_query;
+  int n_vector = (span->high + LANES - 1) / LANES;
+  for (size_t q = span->first; (q - span->first) % UNIT_QUERIES || q < end; q++)
+    for (int v = 0; v < KEY_GROUPS; v += 2) {
+      const float *weight = state->score.data + q * state->score.stride + v * LANES;
+      vfloat zero = vfloat_set(0);
+      vfloat first = q < end && v < n_vector ? vfloat_load(weight) : zero;
+      vfloat second = q < end && v + 1 < n_vector ? vfloat_load(weight + LANES) : zero;
+      size_t at = q * KEY_TILE + (size_t)v * LANES;
+      parts_split(first, second, o->weight.high + at, o->weight.low + at);
+    }
+}
+
+static void results_shrink(const struct attend_state *state, const struct tile_span *span) {
+  for (size_t q = span->first; q < span->first + (size_t)span->n_query; q++) {
+    if (state->shrink[q] == 1) continue;
+    float *result = state->result.data + q * state->result.stride;
+    for (int i = 0; i < state->value_cols; i += LANES)
+      vfloat_store(result + i, vfloat_mul(vfloat_load(result + i), vfloat_set(state->shrink[q])));
+  }
+}
+
+/* 16 queries' results, 64 or 16 dimensions of them. */
+static ALWAYS_INLINE void results_add(const struct parts *weight, size_t at, const uint8_t *value, size_t stride,
+                                      const bool four, float *result, size_t bytes) {
+  const size_t depth_bytes = UNIT_DEPTH / 2 * stride;
+  _tile_loadd(0, result, bytes);
+  if (four) {
+    _tile_loadd(1, result + LANES, bytes);
+    _tile_loadd(2, result + 2 * LANES, bytes);
+    _tile_loadd(3, result + 3 * LANES, bytes);
+  }
+  for (size_t key = 0; key < KEY_TILE; key += UNIT_DEPTH, value += depth_bytes) {
+    left_load(weight, at + key);
+    SUM_STEP(0, value, stride);
+    if (!four) continue;
+    SUM_STEP(1, value + UNIT_BYTES, stride);
+    SUM_STEP(2, value + 2 * UNIT_BYTES, stride);
+    SUM_STEP(3, value + 3 * UNIT_BYTES, stride);
+  }
+  _tile_stored(0, result, bytes);
+  if (!four) return;
+  _tile_stored(1, result + LANES, bytes);
+  _tile_stored(2, result + 2 * LANES, bytes);
+  _tile_stored(3, result + 3 * LANES, bytes);
+}
+
+static void tile_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                        const struct tile_view *view) {
+  size_t end = span->first + (size_t)span->n_query, bytes = state->result.stride * sizeof(float);
+  if (!view->in_place) values_copy(span, o->value);
+  weights_split(o, state, span);
+  results_shrink(state, span);
+  memory_settle();
+  for (size_t q = span->first; q < end; q += UNIT_QUERIES) {
+    float *result = state->result.data + q * state->result.stride;
+    const uint8_t *value = view->value;
+    int group = 0, groups = state->value_cols / LANES;
+    for (; group + 4 <= groups; group += 4, value += 4 * UNIT_BYTES)
+      results_add(&o->weight, q * KEY_TILE, value, view->value_stride, true, result + group * LANES, bytes);
+    for (; group < groups; group++, value += UNIT_BYTES)
+      results_add(&o->weight, q * KEY_TILE, value, view->value_stride, false, result + group * LANES, bytes);
+  }
+  memory_settle();
+}

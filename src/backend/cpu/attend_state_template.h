@@ -1,0 +1,95 @@
+/* What attention keeps for each query of a work while it walks the tiles: the online softmax (Milakov, Gimelshein,
+ * "Online normalizer calculation for softmax", 2018). Part of the kernel templates. */
+
+/* Where a work's scratch holds what. */
+struct attend_state {
+  struct grid score, result; /* [query][KEY_TILE], [query][value_cols] */
+  float *sum;                /* [query][LANES] partial sums of the softmax */
+  float *highest;            /* [query] */
+  float *shrink;             /* [query] what earlier tiles weigh after this one */
+  int value_cols;            /* dim_v in whole vectors: what results are computed for */
+};
+
+/* Queries [first, first + n_query) against keys [low, high) of the tile at position `start` of a KV head; keys up to
+ * `ahead` from its start will be wanted by the next. */
+struct tile_span {
+  const struct kv_head *kv;
+  int start, low, high, ahead, n_query;
+  size_t first;
+};
+
+static float *scratch_take(float **scratch, size_t n) {
+  float *taken = *scratch;
+  *scratch += (n + ATTEND_LANES - 1) / ATTEND_LANES * ATTEND_LANES;
+  return taken;
+}
+
+static struct attend_state state_start(const struct attend_work *work, float **scratch) {
+  size_t n = (size_t)work->n_token * (size_t)work->n_head, rows = n + ATTEND_ROWS;
+  size_t cols = ((size_t)work->kv.layout->dim_v + LANES - 1) / LANES * LANES;
+  struct attend_state state = {.value_cols = (int)cols};
+  state.score = (struct grid){scratch_take(scratch, rows * KEY_TILE), KEY_TILE};
+  state.result = (struct grid){scratch_take(scratch, rows * cols), cols};
+  state.sum = scratch_take(scratch, n * LANES);
+  state.highest = scratch_take(scratch, n);
+  state.shrink = scratch_take(scratch, n);
+  memset(state.result.data, 0, n * cols * sizeof(float));
+  memset(state.sum, 0, n * LANES * sizeof(float));
+  for (size_t i = 0; i < n; i++) {
+    float sink = work->sink ? work->sink[i % (size_t)work->n_head] : -INFINITY;
+    state.highest[i] = sink;
+    if (work->sink) state.sum[i * LANES] = 1; /* exp(sink − highest) */
+  }
+  return state;
+}
+
+static void state_finish(const struct attend_work *work, const struct attend_state *state) {
+  int dim_v = work->kv.layout->dim_v;
+  for (int t = 0; t < work->n_token; t++)
+    for (int h = 0; h < work->n_head; h++) {
+      size_t index = (size_t)t * (size_t)work->n_head + (size_t)h;
+      float total = 0;
+      for (int i = 0; i < LANES; i++) total += state->sum[index * LANES + i];
+      float share = total > 0 ? 1 / total : 0;
+      const float *result = state->result.data + index * state->result.stride;
+      float *out = work->out[t] + (size_t)h * (size_t)dim_v;
+      for (int i = 0; i < dim_v; i++) out[i] = result[i] * share;
+    }
+}
+
+/* Scores of the n_vector leading vectors become weights relative to the highest score so far; those outside of
+ * [low, high) become zero; whole: there are none such. */
+static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_t query, const bool whole, int n_vector,
+                                         int low, int high, float softcap) {
+  float *score = state->score.data + query * state->score.stride, *sums = state->sum + query * LANES;
+  vfloat top = vfloat_set(-INFINITY);
+  UNROLL(4)
+  for (int v = 0; v < n_vector; v++) {
+    vfloat x = vfloat_load(score + v * LANES);
+    if (softcap != 0) x = vfloat_softcap(x, softcap);
+    if (!whole) x = vfloat_clip(x, low - v * LANES, high - v * LANES);
+    top = vfloat_max(top, x);
+    vfloat_store(score + v * LANES, x);
+  }
+  float before = state->highest[query], reached = vfloat_max_lanes(top);
+  float highest = reached > before ? reached : before;
+  vfloat shift = vfloat_set(highest), shrink = vfloat_exp(vfloat_sub(vfloat_set(before), shift));
+  vfloat sum = vfloat_mul(vfloat_load(sums), shrink);
+  UNROLL(4)
+  for (int v = 0; v < n_vector; v++) {
+    vfloat weight = vfloat_exp(vfloat_sub(vfloat_load(score + v * LANES), shift));
+    sum = vfloat_add(sum, weight);
+    vfloat_store(score + v * LANES, weight);
+  }
+  vfloat_store(sums, sum);
+  float all[LANES];
+  vfloat_store(all, shrink);
+  state->highest[query] = highest;
+  state->shrink[query] = all[0];
+}
+
+/* A query that sees nothing of the tile, between others that do. */
+static void softmax_skip(const struct attend_state *state, size_t query, int n_vector) {
+  memset(state->score.data + query * state->score.stride, 0, (size_t)(n_vector * LANES) * sizeof(float));
+  state->shrink[query] = 1;
+}
