@@ -73,7 +73,8 @@ typedef struct {
   int threads;                      /* 0: what affinity and the cgroup allow */
   double free_gpu_memory_fraction;  /* of available memory (or the cgroup's limit) for the KV cache; 0: 0.3 */
   uint64_t kv_cache_memory;         /* bytes; overrides the fraction; 0: not set */
-  const char *kv_cache_dtype;       /* "fp32" or "fp16"; NULL: fp16 (fp32 for an FP32 engine) */
+  const char *kv_cache_dtype;       /* "fp32", "fp16", "bf16"; NULL: fp32 for an FP32 engine, else what
+                                       attention is fastest with: bf16 on AMX, fp16 elsewhere */
   int block_size;                   /* tokens of a KV block, a power of two up to 256; 0: 16 */
   int max_queue;                    /* waiting requests, more are refused as busy; 0: 1024 */
   spate_progress progress;

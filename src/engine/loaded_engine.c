@@ -38,7 +38,8 @@ struct limits engine_limits(const struct engine_config *config, const struct eng
                           .opt_batch = config->opt_batch_size};
   limits.block_size = options->block_size ? options->block_size : DEFAULT_BLOCK;
   if (contiguous) limits.block_size = power_above(config->max_seq_len);
-  limits.kv_dtype = options->kv == KV_CHOICE_F32 || (options->kv == KV_CHOICE_DEFAULT && full) ? KV_F32 : KV_F16;
+  static const uint8_t chosen[] = {[KV_CHOICE_F16] = KV_F16, [KV_CHOICE_BF16] = KV_BF16, [KV_CHOICE_F32] = KV_F32};
+  limits.kv_dtype = options->kv != KV_CHOICE_DEFAULT ? chosen[options->kv] : full ? KV_F32 : KV_F16;
   return limits;
 }
 
@@ -158,18 +159,24 @@ static void weights_prefetch(const struct engine_file *file) {
   madvise((void *)(uintptr_t)file->file.data, file->file.size, MADV_WILLNEED);
 }
 
+/* Of the 16-bit types that which attention is fastest with, unless one was asked for. */
+static void kv_prefer(struct loaded_engine *engine, const struct engine_options *options) {
+  if (options->kv == KV_CHOICE_DEFAULT && engine->limits.kv_dtype == KV_F16 && engine->backend->kv_half)
+    engine->limits.kv_dtype = engine->backend->kv_half(engine->device, engine->limits.block_size);
+}
+
 static bool engine_load(struct loaded_engine *engine, const char *path, const struct engine_options *options,
                         struct error *error) {
   if (!options_check(options, error) || !engine_file_open(&engine->file, path, error)) return false;
   engine->file.disposable = options->disposable;
   engine->plan = engine->file.plan;
   engine->limits = engine_limits(&engine->file.facts->config, options);
-  if (!backend_choose(engine, options, error) || !ops_supported(engine, error) ||
-      !memory_plan(engine, options, machine_memory_available(""), error))
-    return false;
-  weights_prefetch(&engine->file);
+  if (!backend_choose(engine, options, error) || !ops_supported(engine, error)) return false;
   engine->device = engine->backend->open(&options->device, error);
   if (!engine->device) return false;
+  kv_prefer(engine, options);
+  if (!memory_plan(engine, options, machine_memory_available(""), error)) return false;
+  weights_prefetch(&engine->file);
   engine->program = engine->backend->compile(engine->device, engine->plan, &engine->limits, error);
   return engine->program && weights_load(engine, error);
 }

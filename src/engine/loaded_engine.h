@@ -5,7 +5,7 @@
 
 #include "engine/engine_file.h"
 
-enum kv_choice { KV_CHOICE_DEFAULT, KV_CHOICE_F16, KV_CHOICE_F32 };
+enum kv_choice { KV_CHOICE_DEFAULT, KV_CHOICE_F16, KV_CHOICE_BF16, KV_CHOICE_F32 };
 
 struct engine_options {
   const struct backend *backend; /* NULL: the one that the file is packed for; another must read the same layout, or no
@@ -13,7 +13,7 @@ struct engine_options {
   struct device_options device;
   double memory_fraction; /* of what is available after the weights and the workspace, for the KV cache; 0: 0.3 */
   uint64_t kv_bytes;      /* of the KV cache; overrides the fraction; 0: not set */
-  enum kv_choice kv;      /* default: F16, but F32 for an FP32 engine */
+  enum kv_choice kv;      /* default: F32 for an FP32 engine, else the device's 16 bits */
   int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
   bool disposable;        /* the caller can build the file again: it is removed when hashing finds it damaged */
 };
@@ -29,7 +29,8 @@ struct loaded_engine {
   uint64_t kv_bytes; /* of all blocks of all groups */
 };
 
-/* What a program for this configuration is compiled for, all but the numbers of blocks. */
+/* What a program for this configuration is compiled for, all but the numbers of blocks; KV by default in fp16, before a
+ * device says otherwise. */
 struct limits engine_limits(const struct engine_config *config, const struct engine_options *options);
 
 /* Could such an engine be opened with so many bytes of memory, if the KV cache may have all that the rest leaves? False

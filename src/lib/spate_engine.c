@@ -20,9 +20,13 @@ bool spate_build(const spate_build_options *options, spate_error *error) {
 }
 
 static bool kv_choice_parse(const char *name, enum kv_choice *choice, struct error *error) {
-  *choice = !name ? KV_CHOICE_DEFAULT : strcmp(name, "fp16") == 0 ? KV_CHOICE_F16 : KV_CHOICE_F32;
-  if (!name || strcmp(name, "fp16") == 0 || strcmp(name, "fp32") == 0) return true;
-  return error_set(error, ERROR_INVALID, "kv_cache_dtype is \"%s\", expected \"fp16\" or \"fp32\".", name);
+  static const char *const names[] = {[KV_CHOICE_F16] = "fp16", [KV_CHOICE_BF16] = "bf16", [KV_CHOICE_F32] = "fp32"};
+  *choice = KV_CHOICE_DEFAULT;
+  if (!name) return true;
+  for (enum kv_choice i = KV_CHOICE_F16; i <= KV_CHOICE_F32; i++)
+    if (strcmp(name, names[i]) == 0) *choice = i;
+  return *choice != KV_CHOICE_DEFAULT ||
+         error_set(error, ERROR_INVALID, "kv_cache_dtype is \"%s\", expected \"fp16\", \"bf16\" or \"fp32\".", name);
 }
 
 /* Beside the engine: timed choices are the device's, and engines come and go. */

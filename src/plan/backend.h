@@ -59,6 +59,9 @@ struct backend {
   /* One line for people: kernel set, threads. Valid while the device is. */
   const char *(*describe)(const struct device *device);
 
+  /* The 16-bit type of keys and values that attention is fastest with, in blocks of so many tokens. NULL: fp16. */
+  uint8_t (*kv_half)(const struct device *device, int32_t block_size);
+
   /* Can op i of the plan run, with the schemes of its weights? The sentence says which part cannot. Needs no device. */
   bool (*supports)(const struct plan *plan, int op, struct error *error);
   /* Measures for a second or two on all threads of the device. NULL: cannot. */

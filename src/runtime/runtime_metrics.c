@@ -8,15 +8,16 @@
 enum { LABELS_MAX = 4096 };
 
 static bool labels_write(struct runtime_metrics *m, const struct loaded_engine *engine, bool reuse) {
+  static const char *const dtype[] = {[KV_F32] = "fp32", [KV_F16] = "fp16", [KV_BF16] = "bf16"};
   const struct limits *limits = &engine->limits;
   buffer_init(&m->model_labels, LABELS_MAX);
   buffer_init(&m->cache_labels, LABELS_MAX);
   metric_write_label(&m->model_labels, "model_name", slice_text(engine->file.facts->name));
   buffer_text(&m->model_labels, ",engine=\"0\"");
   buffer_append(&m->model_labels, "", 1);
-  buffer_print(
-      &m->cache_labels, "block_size=\"%d\",num_gpu_blocks=\"%u\",cache_dtype=\"%s\",enable_prefix_caching=\"%s\"",
-      limits->block_size, limits->n_block[0], limits->kv_dtype == KV_F32 ? "fp32" : "fp16", reuse ? "True" : "False");
+  buffer_print(&m->cache_labels,
+               "block_size=\"%d\",num_gpu_blocks=\"%u\",cache_dtype=\"%s\",enable_prefix_caching=\"%s\"",
+               limits->block_size, limits->n_block[0], dtype[limits->kv_dtype], reuse ? "True" : "False");
   return buffer_append(&m->cache_labels, "", 1) && !m->model_labels.failed;
 }
 

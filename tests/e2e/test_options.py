@@ -203,7 +203,7 @@ class Options(spate_server.EngineCase):
     def test_engine_options_refused(self):
         for options, sentence in (
                 (("--block-size", "3"), "block_size is 3; it must be a power of two up to 256."),
-                (("--kv-cache-dtype", "fp8"), 'kv_cache_dtype is "fp8", expected "fp16" or "fp32".'),
+                (("--kv-cache-dtype", "fp8"), 'kv_cache_dtype is "fp8", expected "fp16", "bf16" or "fp32".'),
                 (("--free-gpu-memory-fraction", "2"),
                  "free_gpu_memory_fraction is 2; it must be more than 0 and at most 1."),
                 (("--threads", "x"), '--threads is "x", expected a whole number.')):

@@ -5,15 +5,15 @@
  * 16 queries × 64 keys take 32 products of 16 cycles at dim 64; the softmax between them takes more. */
 
 /* Registers of the unit: sums in 0 to 3. */
-#define PART_HIGH 4
-#define PART_LOW  5
-#define RIGHT     6
+#define LEFT       4
+#define RIGHT      5
+#define RIGHT_NEXT 6
 
 enum { UNIT_QUERIES = ATTEND_ROWS, UNIT_DEPTH = KV_PAIRED_DIMS, UNIT_BYTES = 64, KEY_GROUPS = KEY_TILE / LANES };
 
 static void attend_configure(void) {
   struct tile_config config = {.palette = 1};
-  for (int i = 0; i <= RIGHT; i++) config.row_bytes[i] = UNIT_BYTES, config.rows[i] = UNIT_QUERIES;
+  for (int i = 0; i <= RIGHT_NEXT; i++) config.row_bytes[i] = UNIT_BYTES, config.rows[i] = UNIT_QUERIES;
   unit_load_config(&config);
 }
 
@@ -105,15 +105,19 @@ static void lines_ask(const uint8_t *from, size_t bytes) {
   for (size_t i = 0; i < bytes; i += UNIT_BYTES) __builtin_prefetch(from + i);
 }
 
-/* While scores are made, the values come; and the keys of the next tile. */
-static void tile_ask(const struct tile_span *span) {
+/* The values while scores are made, then the next tile's keys. */
+static void values_ask(const struct tile_span *span) {
   const struct kv_layout *l = span->kv->layout;
-  size_t value_bytes = (size_t)l->tile * (size_t)l->stored_v * l->element;
-  size_t key_bytes = (size_t)l->tile * (size_t)l->stored_k * l->element;
+  size_t bytes = (size_t)l->tile * (size_t)l->stored_v * l->element;
   for (int run = span->low / l->tile * l->tile; run < span->high; run += l->tile)
-    lines_ask(kv_head_value(span->kv, span->start + run), value_bytes);
+    lines_ask(kv_head_value(span->kv, span->start + run), bytes);
+}
+
+static void next_keys_ask(const struct tile_span *span) {
+  const struct kv_layout *l = span->kv->layout;
+  size_t bytes = (size_t)l->tile * (size_t)l->stored_k * l->element;
   for (int run = KEY_TILE; run < span->ahead; run += l->tile)
-    lines_ask(kv_head_keys(span->kv, span->start + run), key_bytes);
+    lines_ask(kv_head_keys(span->kv, span->start + run), bytes);
 }
 
 static void tile_view_init(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
@@ -127,7 +131,7 @@ static void tile_view_init(const struct tile_operands *o, const struct tile_span
   }
   view->in_place = l->tile == KEY_TILE && span->low == 0 && span->high == KEY_TILE;
   view->value = view->in_place ? kv_head_value(span->kv, span->start) : o->value;
-  tile_ask(span);
+  values_ask(span);
 }
 
 /* --- products ----------------------------------------------------------------------------------------------------- */
@@ -135,21 +139,25 @@ static void tile_view_init(const struct tile_operands *o, const struct tile_span
 /* The unit's intrinsics do not tell compilers what they read. */
 static ALWAYS_INLINE void memory_settle(void) { __asm__ volatile("" : : : "memory"); }
 
-static ALWAYS_INLINE void left_load(const struct parts *left, size_t at) {
-  _tile_loadd(PART_HIGH, left->high + at, left->stride * sizeof *left->high);
-  _tile_loadd(PART_LOW, left->low + at, left->stride * sizeof *left->low);
-}
-
-#define SUM_STEP(sum, right, stride)                                                                                   \
+/* Sums 0 to 3 take 16 rows × one part of 32 numbers of `left`, times four neighbours of `right`. A sum waits for four
+ * products: as long as one takes. */
+#define FOUR_SUMS(left, left_stride, right, stride)                                                                    \
   do {                                                                                                                 \
-    _tile_loadd(RIGHT, right, stride);                                                                                 \
-    _tile_dpbf16ps(sum, PART_HIGH, RIGHT);                                                                             \
-    _tile_dpbf16ps(sum, PART_LOW, RIGHT);                                                                              \
+    _tile_loadd(LEFT, left, left_stride);                                                                              \
+    _tile_loadd(RIGHT, (right)[0], stride);                                                                            \
+    _tile_dpbf16ps(0, LEFT, RIGHT);                                                                                    \
+    _tile_loadd(RIGHT_NEXT, (right)[1], stride);                                                                       \
+    _tile_dpbf16ps(1, LEFT, RIGHT_NEXT);                                                                               \
+    _tile_loadd(RIGHT, (right)[2], stride);                                                                            \
+    _tile_dpbf16ps(2, LEFT, RIGHT);                                                                                    \
+    _tile_loadd(RIGHT_NEXT, (right)[3], stride);                                                                       \
+    _tile_dpbf16ps(3, LEFT, RIGHT_NEXT);                                                                               \
   } while (0)
 
 static void tile_scores(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
                         const struct tile_view *view) {
   size_t end = span->first + (size_t)span->n_query, bytes = state->score.stride * sizeof(float);
+  size_t stride = o->query.stride * sizeof *o->query.high;
   memory_settle();
   for (size_t q = span->first; q < end; q += UNIT_QUERIES) {
     _tile_zero(0);
@@ -157,12 +165,12 @@ static void tile_scores(const struct tile_operands *o, const struct attend_state
     _tile_zero(2);
     _tile_zero(3);
     for (size_t d = 0; d < o->query.stride; d += UNIT_DEPTH) {
-      size_t at = d / 2 * view->key_stride;
-      left_load(&o->query, q * o->query.stride + d);
-      SUM_STEP(0, view->key[0] + at, view->key_stride);
-      SUM_STEP(1, view->key[1] + at, view->key_stride);
-      SUM_STEP(2, view->key[2] + at, view->key_stride);
-      SUM_STEP(3, view->key[3] + at, view->key_stride);
+      size_t at = q * o->query.stride + d;
+      const uint8_t *key[KEY_GROUPS];
+      UNROLL(4)
+      for (int g = 0; g < KEY_GROUPS; g++) key[g] = view->key[g] + d / 2 * view->key_stride;
+      FOUR_SUMS(o->query.high + at, stride, key, view->key_stride);
+      FOUR_SUMS(o->query.low + at, stride, key, view->key_stride);
     }
     float *score = state->score.data + q * state->score.stride;
     _tile_stored(0, score, bytes);
@@ -197,35 +205,45 @@ static void results_shrink(const struct attend_state *state, const struct tile_s
   }
 }
 
-/* 16 queries' results, 64 or 16 dimensions of them. */
-static ALWAYS_INLINE void results_add(const struct parts *weight, size_t at, const uint8_t *value, size_t stride,
-                                      const bool four, float *result, size_t bytes) {
-  const size_t depth_bytes = UNIT_DEPTH / 2 * stride;
+/* 16 queries' results, 64 dimensions of them. */
+static ALWAYS_INLINE void results_add_four(const struct parts *weight, size_t at, const uint8_t *value, size_t stride,
+                                           float *result, size_t bytes) {
+  const size_t depth_bytes = UNIT_DEPTH / 2 * stride, weight_bytes = KEY_TILE * sizeof *weight->high;
   _tile_loadd(0, result, bytes);
-  if (four) {
-    _tile_loadd(1, result + LANES, bytes);
-    _tile_loadd(2, result + 2 * LANES, bytes);
-    _tile_loadd(3, result + 3 * LANES, bytes);
-  }
+  _tile_loadd(1, result + LANES, bytes);
+  _tile_loadd(2, result + 2 * LANES, bytes);
+  _tile_loadd(3, result + 3 * LANES, bytes);
   for (size_t key = 0; key < KEY_TILE; key += UNIT_DEPTH, value += depth_bytes) {
-    left_load(weight, at + key);
-    SUM_STEP(0, value, stride);
-    if (!four) continue;
-    SUM_STEP(1, value + UNIT_BYTES, stride);
-    SUM_STEP(2, value + 2 * UNIT_BYTES, stride);
-    SUM_STEP(3, value + 3 * UNIT_BYTES, stride);
+    const uint8_t *four[] = {value, value + UNIT_BYTES, value + 2 * UNIT_BYTES, value + 3 * UNIT_BYTES};
+    FOUR_SUMS(weight->high + at + key, weight_bytes, four, stride);
+    FOUR_SUMS(weight->low + at + key, weight_bytes, four, stride);
   }
   _tile_stored(0, result, bytes);
-  if (!four) return;
   _tile_stored(1, result + LANES, bytes);
   _tile_stored(2, result + 2 * LANES, bytes);
   _tile_stored(3, result + 3 * LANES, bytes);
+}
+
+/* 16 dimensions of them, in the same order. */
+static ALWAYS_INLINE void results_add(const struct parts *weight, size_t at, const uint8_t *value, size_t stride,
+                                      float *result, size_t bytes) {
+  const size_t depth_bytes = UNIT_DEPTH / 2 * stride, weight_bytes = KEY_TILE * sizeof *weight->high;
+  _tile_loadd(0, result, bytes);
+  for (size_t key = 0; key < KEY_TILE; key += UNIT_DEPTH, value += depth_bytes) {
+    _tile_loadd(RIGHT, value, stride);
+    _tile_loadd(LEFT, weight->high + at + key, weight_bytes);
+    _tile_dpbf16ps(0, LEFT, RIGHT);
+    _tile_loadd(LEFT, weight->low + at + key, weight_bytes);
+    _tile_dpbf16ps(0, LEFT, RIGHT);
+  }
+  _tile_stored(0, result, bytes);
 }
 
 static void tile_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
                         const struct tile_view *view) {
   size_t end = span->first + (size_t)span->n_query, bytes = state->result.stride * sizeof(float);
   if (!view->in_place) values_copy(span, o->value);
+  next_keys_ask(span);
   weights_split(o, state, span);
   results_shrink(state, span);
   memory_settle();
@@ -234,9 +252,9 @@ static void tile_values(const struct tile_operands *o, const struct attend_state
     const uint8_t *value = view->value;
     int group = 0, groups = state->value_cols / LANES;
     for (; group + 4 <= groups; group += 4, value += 4 * UNIT_BYTES)
-      results_add(&o->weight, q * KEY_TILE, value, view->value_stride, true, result + group * LANES, bytes);
+      results_add_four(&o->weight, q * KEY_TILE, value, view->value_stride, result + group * LANES, bytes);
     for (; group < groups; group++, value += UNIT_BYTES)
-      results_add(&o->weight, q * KEY_TILE, value, view->value_stride, false, result + group * LANES, bytes);
+      results_add(&o->weight, q * KEY_TILE, value, view->value_stride, result + group * LANES, bytes);
   }
   memory_settle();
 }

@@ -71,10 +71,18 @@ static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_
     top = vfloat_max(top, x);
     vfloat_store(score + v * LANES, x);
   }
-  float before = state->highest[query], reached = vfloat_max_lanes(top);
-  float highest = reached > before ? reached : before;
-  vfloat shift = vfloat_set(highest), shrink = vfloat_exp(vfloat_sub(vfloat_set(before), shift));
-  vfloat sum = vfloat_mul(vfloat_load(sums), shrink);
+  float reached = vfloat_max_lanes(top);
+  vfloat sum = vfloat_load(sums);
+  state->shrink[query] = 1;
+  if (reached > state->highest[query]) { /* ever more seldom */
+    vfloat shrink = vfloat_exp(vfloat_sub(vfloat_set(state->highest[query]), vfloat_set(reached)));
+    float all[LANES];
+    vfloat_store(all, shrink);
+    sum = vfloat_mul(sum, shrink);
+    state->shrink[query] = all[0];
+    state->highest[query] = reached;
+  }
+  vfloat shift = vfloat_set(state->highest[query]);
   UNROLL(4)
   for (int v = 0; v < n_vector; v++) {
     vfloat weight = vfloat_exp(vfloat_sub(vfloat_load(score + v * LANES), shift));
@@ -82,10 +90,6 @@ static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_
     vfloat_store(score + v * LANES, weight);
   }
   vfloat_store(sums, sum);
-  float all[LANES];
-  vfloat_store(all, shrink);
-  state->highest[query] = highest;
-  state->shrink[query] = all[0];
 }
 
 /* A query that sees nothing of the tile, between others that do. */

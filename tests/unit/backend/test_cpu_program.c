@@ -597,7 +597,7 @@ static void test_limits_are_checked(void **state) {
       {{.seats = 1, .tokens = 1, .outputs = 1, .length = 1, .opt_batch = 1, .block_size = 24},
        "KV blocks of 24 tokens were asked for, expected a power of two."},
       {{.seats = 1, .tokens = 1, .outputs = 1, .length = 1, .opt_batch = 1, .block_size = 16, .kv_dtype = 9},
-       "KV type 9 was asked for, expected 0 (fp32) or 1 (fp16)."},
+       "KV type 9 was asked for, expected 0 (fp32), 1 (fp16) or 2 (bf16)."},
   };
   struct network net;
   network_init(&net, &shapes[0]);
