@@ -11,9 +11,13 @@
 
 enum { UNIT_QUERIES = ATTEND_ROWS, UNIT_DEPTH = KV_PAIRED_DIMS, UNIT_BYTES = 64, KEY_GROUPS = KEY_TILE / LANES };
 
-static void attend_configure(void) {
+/* A product takes as long as it has queries. */
+static void attend_configure(int n_query) {
   struct tile_config config = {.palette = 1};
-  for (int i = 0; i <= RIGHT_NEXT; i++) config.row_bytes[i] = UNIT_BYTES, config.rows[i] = UNIT_QUERIES;
+  for (int i = 0; i <= RIGHT_NEXT; i++) {
+    config.row_bytes[i] = UNIT_BYTES;
+    config.rows[i] = (uint8_t)(i <= LEFT && n_query < UNIT_QUERIES ? n_query : UNIT_QUERIES);
+  }
   unit_load_config(&config);
 }
 
@@ -25,6 +29,7 @@ struct parts {
 
 struct tile_operands {
   struct parts query, weight;
+  size_t rows;    /* of a product */
   uint8_t *value; /* a tile's values, [pair of keys][stored_v][2] */
 };
 
@@ -73,6 +78,7 @@ static struct tile_operands operands_start(const struct attend_work *work, const
   struct tile_operands o = {.query = parts_take(scratch, rows, (size_t)l->stored_k),
                             .weight = parts_take(scratch, rows, KEY_TILE),
                             .value = (uint8_t *)scratch_take(scratch, KEY_TILE / 2 * (size_t)l->stored_v)};
+  o.rows = rows - UNIT_QUERIES < UNIT_QUERIES ? rows - UNIT_QUERIES : UNIT_QUERIES;
   queries_split(work, &o.query);
   return o;
 }
@@ -159,7 +165,7 @@ static void tile_scores(const struct tile_operands *o, const struct attend_state
   size_t end = span->first + (size_t)span->n_query, bytes = state->score.stride * sizeof(float);
   size_t stride = o->query.stride * sizeof *o->query.high;
   memory_settle();
-  for (size_t q = span->first; q < end; q += UNIT_QUERIES) {
+  for (size_t q = span->first; q < end; q += o->rows) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -185,7 +191,7 @@ static void weights_split(const struct tile_operands *o, const struct attend_sta
                           const struct tile_span *span) {
   size_t end = span->first + (size_t)span->n_query;
   int n_vector = (span->high + LANES - 1) / LANES;
-  for (size_t q = span->first; (q - span->first) % UNIT_QUERIES || q < end; q++)
+  for (size_t q = span->first; (q - span->first) % o->rows || q < end; q++)
     for (int v = 0; v < KEY_GROUPS; v += 2) {
       const float *weight = state->score.data + q * state->score.stride + v * LANES;
       vfloat zero = vfloat_set(0);
@@ -247,7 +253,7 @@ static void tile_values(const struct tile_operands *o, const struct attend_state
   weights_split(o, state, span);
   results_shrink(state, span);
   memory_settle();
-  for (size_t q = span->first; q < end; q += UNIT_QUERIES) {
+  for (size_t q = span->first; q < end; q += o->rows) {
     float *result = state->result.data + q * state->result.stride;
     const uint8_t *value = view->value;
     int group = 0, groups = state->value_cols / LANES;

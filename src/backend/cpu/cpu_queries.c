@@ -63,12 +63,10 @@ static void block_add(struct program *program, int first, int count, int shared)
   program->query_cost += block->cost;
 }
 
-/* The rows of several tokens, each cut by itself. Returns how many tokens that were. */
-static int long_rows_cut(struct program *program) {
-  int at = 0;
+/* The rows of several tokens, each cut by itself; their queries go from `at` on. */
+static void long_rows_cut(struct program *program, int at) {
   for (int r = 0; r < program->batch->n_row; r++) {
     const struct row *row = program->batch->row + r;
-    for (int i = 0; i < row->count; i++) program->token_row[row->first + i] = r;
     if (row->count == 1) continue;
     for (int i = 0; i < row->count; i++) program->query_token[at + i] = row->first + i;
     for (int i = 0, count; i < row->count; i += count, at += count) {
@@ -76,7 +74,6 @@ static int long_rows_cut(struct program *program) {
       block_add(program, at, count, SHARED_ALL);
     }
   }
-  return at;
 }
 
 /* How many of the n sorted rows go together, as long as each of them makes more loads unnecessary than it costs. */
@@ -92,10 +89,10 @@ static int rows_together(const struct program *program, const int32_t *rows, int
   return count;
 }
 
-/* Rows of one token, at most so many together that each worker gets some. */
-static void single_rows_cut(struct program *program, int at) {
+/* Rows of one token, at most so many together that each worker gets some. Returns how many there are. */
+static int single_rows_cut(struct program *program) {
   const struct batch *batch = program->batch;
-  int n = 0, n_worker = team_size(program->device->team);
+  int n = 0, at = 0, n_worker = team_size(program->device->team);
   int32_t *rows = program->single_row;
   for (int r = 0; r < batch->n_row; r++)
     if (batch->row[r].count == 1) rows[n++] = r;
@@ -108,10 +105,16 @@ static void single_rows_cut(struct program *program, int at) {
     for (int k = 0; k < count; k++) program->query_token[at + k] = batch->row[rows[i + k]].first;
     block_add(program, at, count, shared);
   }
+  return at;
 }
 
+/* What takes longest, the ends of long rows, comes last: blocks are claimed from the end. */
 void queries_cut(struct program *program) {
   program->n_query_block = 0;
   program->query_cost = 0;
-  single_rows_cut(program, long_rows_cut(program));
+  for (int r = 0; r < program->batch->n_row; r++) {
+    const struct row *row = program->batch->row + r;
+    for (int i = 0; i < row->count; i++) program->token_row[row->first + i] = r;
+  }
+  long_rows_cut(program, single_rows_cut(program));
 }

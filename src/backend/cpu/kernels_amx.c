@@ -163,7 +163,7 @@ static void attend_paired(const struct attend_work *work) {
     kernel_set_avx512.attend.attend(work);
     return;
   }
-  attend_configure();
+  attend_configure(work->n_token * work->n_head);
   attend(work);
   _tile_release();
 }
