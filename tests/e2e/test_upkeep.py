@@ -19,7 +19,7 @@ class Upkeep(spate_server.EngineCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.short = Engine("--max-seq-len", "1024")
-        cls.server = Server(cls.short, "--kv-cache-memory", "1M", backend="cpu")  # soon all of it has been used
+        cls.server = Server(cls.short, "--kv-cache-memory", "2M", backend="cpu")  # soon all of it has been used
 
     @classmethod
     def tearDownClass(cls):
