@@ -12,8 +12,6 @@
 #include <math.h>
 #include <string.h>
 
-#define LOG2E 1.44269504f
-
 struct scratch {
   const struct row_passes *pass;
   float *sum, *raw_group, *group; /* [groups] */
@@ -153,15 +151,13 @@ static int keep_typical(struct candidate *list, int n, double mass) {
 
 /* --- the draw --------------------------------------------------------------------------------------------------- */
 
-static int draw_candidate(const struct candidate *list, int n, double uniform) {
+/* Candidates in the order of tokens, whatever order selection has left them in: a device that selects otherwise draws
+ * the same. */
+static int draw_candidate(struct candidate *list, int n, double uniform) {
   double left = uniform * candidates_weight(list, n);
-  int last = list[0].token; /* with weight: where rounding at the end of the walk leads */
-  for (int i = 0; i < n; i++) {
-    if (list[i].weight > 0) last = list[i].token;
-    left -= (double)list[i].weight;
-    if (left < 0) break;
-  }
-  return last;
+  for (int i = 0; i < n; i++) list[i].key = (float)-list[i].token; /* exact: vocabularies are below 2²⁴ */
+  n = candidates_keep(list, n, fmax(left, DBL_TRUE_MIN), BY_WEIGHT);
+  return list[n - 1].token;
 }
 
 static int draw_weighed(const struct scratch *s, int vocab, double total, double uniform) {
@@ -184,7 +180,7 @@ static int draw_weighed(const struct scratch *s, int vocab, double total, double
 static int token_draw(const struct logit_row *row, const struct sampling *sampling, const struct scratch *s) {
   double uniform = sampler_uniform(sampling->seed, sampling->index), total;
   double top_p = sampling->top_p > 0 ? (double)sampling->top_p : 0;
-  float scale = LOG2E / fminf(sampling->temperature, 1e30f);
+  float scale = SAMPLER_LOG2E / fminf(sampling->temperature, 1e30f);
   bool nucleus = top_p<1, typical = sampling->typical_p> 0 && sampling->typical_p < 1;
   int n;
   if (sampling->top_k > 0 && sampling->top_k < row->n) {
@@ -216,7 +212,7 @@ static void top_fill(const struct logit_row *row, int n_top, double log_total, s
 
 /* Of sample->token and of the likeliest, in the softmax of this row. */
 static void logprobs_fill(const struct logit_row *row, int n_top, const struct scratch *s, struct sample *sample) {
-  double log_total = (double)row->max + log(s->pass->weigh(row, LOG2E, s->weight, s->sum));
+  double log_total = (double)row->max + log(s->pass->weigh(row, SAMPLER_LOG2E, s->weight, s->sum));
   sample->logprob = (float)((double)row->x[sample->token] - log_total);
   if (n_top > 0) top_fill(row, n_top, log_total, s->list, sample->top);
 }

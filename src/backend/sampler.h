@@ -23,6 +23,7 @@
 #include "plan/batch.h"
 
 #define SAMPLER_GREEDY 1e-5f
+#define SAMPLER_LOG2E  1.44269504f /* logits are weighed as powers of 2 */
 
 struct sample {
   int32_t token;
