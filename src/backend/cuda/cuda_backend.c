@@ -43,7 +43,7 @@ static size_t cuda_strip_bytes(const struct weight *weight) { return cuda_layout
 const struct backend backend_cuda = {
     .name = "cuda",
     .target = TARGET_CUDA,
-    .run_ahead = 0,
+    .run_ahead = CUDA_RUN_AHEAD,
     .pack_rows = STRIP_ROWS,
     .open = cuda_open,
     .close = cuda_close,

@@ -5,6 +5,7 @@
 #include "backend/sampler.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static bool op_of_head(const struct plan *plan, const struct op *op) {
   return op->kind == OP_SAMPLE || plan_values(plan)[op->out].rows == ROWS_OUTPUTS;
@@ -34,14 +35,39 @@ static bool caches_alloc(struct program *p, struct error *error) {
   return true;
 }
 
-static bool slab_alloc(struct program *p, struct error *error) {
-  struct cuda_batch largest;
-  p->slab.bytes = cuda_slab_lay(p->plan, &p->limits, NULL, &largest);
-  if (!device_alloc(&p->slab.device, p->slab.bytes, "allocating the batch", error) ||
-      !cuda_check(cudaMallocHost((void **)&p->slab.host, p->slab.bytes), "allocating pinned memory", error))
-    return false;
-  cuda_slab_lay(p->plan, &p->limits, p->slab.device, &p->on_device);
+static bool pinned_alloc(void *place, size_t bytes, struct error *error) {
+  if (!cuda_check(cudaMallocHost(place, bytes ? bytes : 1), "allocating pinned memory", error)) return false;
+  memset(*(void **)place, 0, bytes);
   return true;
+}
+
+static bool slot_alloc(struct program *p, struct cuda_slot *slot, struct error *error) {
+  size_t outputs = (size_t)p->limits.outputs;
+  return pinned_alloc(&slot->slab, p->slab_bytes, error) &&
+         pinned_alloc(&slot->results.token, outputs * sizeof *slot->results.token, error) &&
+         pinned_alloc(&slot->results.logprob, outputs * sizeof *slot->results.logprob, error) &&
+         pinned_alloc(&slot->results.top, outputs * TOP_LOGPROBS * sizeof *slot->results.top, error) &&
+         cuda_check(cudaEventCreateWithFlags(&slot->done, cudaEventDisableTiming), "making an event", error);
+}
+
+static bool slots_alloc(struct program *p, struct error *error) {
+  size_t seats = (size_t)p->limits.seats, logits = (size_t)p->limits.outputs * (size_t)p->plan->vocab;
+  p->slab_bytes = cuda_slab_most(p->plan, &p->limits);
+  for (int i = 0; i <= CUDA_RUN_AHEAD; i++)
+    if (!slot_alloc(p, &p->slot[i], error)) return false;
+  return pinned_alloc(&p->logits, logits * sizeof *p->logits, error) &&
+         pinned_alloc(&p->last_seen, seats * sizeof *p->last_seen, error) &&
+         device_alloc(&p->slab, p->slab_bytes, "allocating the batch", error) &&
+         device_alloc(&p->last, seats * sizeof *p->last, "allocating the seats", error) &&
+         cuda_check(cudaMemsetAsync(p->last, 0, seats * sizeof *p->last, p->device->stream), "clearing the seats",
+                    error);
+}
+
+static bool sampler_init(struct program *p, struct error *error) {
+  p->chunks = cuda_sample_chunks(p->plan->vocab);
+  p->rules = cuda_sample_rules(p->plan->vocab);
+  if (p->chunks == 0 || cuda_sample_prepare(p->plan->vocab)) return true;
+  return cuda_check(cudaGetLastError(), "preparing to draw tokens", error);
 }
 
 /* In the order of the stream that steps run in: a plain cudaMemcpy returns when pageable bytes are staged, before they
@@ -59,17 +85,16 @@ static bool floats_copy(struct program *p, struct error *error) {
 }
 
 static bool host_alloc(struct program *p, struct error *error) {
-  size_t outputs = (size_t)p->limits.outputs;
+  size_t seats = (size_t)p->limits.seats;
   p->weight = calloc((size_t)p->plan->n_weight + 1, sizeof *p->weight);
   p->value = calloc((size_t)p->plan->n_value + 1, sizeof *p->value);
   p->sampler = malloc(sampler_scratch_bytes(p->plan->vocab));
-  p->token = calloc(outputs + 1, sizeof *p->token);
-  p->logprob = calloc(outputs + 1, sizeof *p->logprob);
-  p->top = calloc(outputs * TOP_LOGPROBS + 1, sizeof *p->top);
-  if (!p->weight || !p->value || !p->sampler || !p->token || !p->logprob || !p->top)
+  p->history = calloc((size_t)p->limits.length + 1, sizeof *p->history);
+  p->seat_token = malloc((seats + 1) * sizeof *p->seat_token);
+  if (!p->weight || !p->value || !p->sampler || !p->history || !p->seat_token)
     return error_set(error, ERROR_MEMORY, "There is no memory for the tables of a plan of %d ops.", p->plan->n_op);
-  return cuda_check(cudaMallocHost((void **)&p->logits, (outputs + 1) * (size_t)p->plan->vocab * sizeof(float)),
-                    "allocating pinned memory for logits", error);
+  for (size_t i = 0; i < seats; i++) p->seat_token[i] = -1;
+  return true;
 }
 
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
@@ -81,9 +106,8 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
   }
   *p = (struct program){.device = device, .plan = plan, .limits = *limits};
   while (p->n_body < plan->n_op && !op_of_head(plan, plan_ops(plan) + p->n_body)) p->n_body++;
-  p->table_size = (limits->length + limits->block_size - 1) / limits->block_size;
-  if (host_alloc(p, error) && values_alloc(p, error) && caches_alloc(p, error) && slab_alloc(p, error) &&
-      floats_copy(p, error))
+  if (host_alloc(p, error) && values_alloc(p, error) && caches_alloc(p, error) && slots_alloc(p, error) &&
+      floats_copy(p, error) && sampler_init(p, error))
     return p;
   cuda_release(p);
   return NULL;
@@ -99,23 +123,34 @@ bool cuda_load(struct program *p, int weight, struct slice packed, struct error 
          device_copy(p, p->weight[weight], packed.data, packed.size, "copying weights to the GPU", error);
 }
 
+static void slot_release(struct cuda_slot *slot) {
+  cudaFreeHost(slot->slab);
+  cudaFreeHost(slot->results.token);
+  cudaFreeHost(slot->results.logprob);
+  cudaFreeHost(slot->results.top);
+  if (slot->done) cudaEventDestroy(slot->done);
+}
+
+/* Steps may still be out where the engine has stopped. */
 void cuda_release(struct program *p) {
   if (!p) return;
+  cudaStreamSynchronize(p->device->stream);
   for (int i = 0; p->weight && i < p->plan->n_weight; i++) cudaFree(p->weight[i]);
   for (int i = 0; p->value && i < p->plan->n_value; i++) cudaFree(p->value[i]);
   for (int g = 0; g < PLAN_GROUPS; g++) cudaFree(p->cache[g]);
+  for (int i = 0; i <= CUDA_RUN_AHEAD; i++) slot_release(&p->slot[i]);
   cudaFree(p->prepared);
   cudaFree(p->product);
   cudaFree(p->fragments);
   cudaFree(p->frequency);
-  cudaFree(p->slab.device);
-  cudaFreeHost(p->slab.host);
+  cudaFree(p->slab);
+  cudaFree(p->last);
   cudaFreeHost(p->logits);
+  cudaFreeHost(p->last_seen);
   free(p->weight);
   free(p->value);
   free(p->sampler);
-  free(p->token);
-  free(p->logprob);
-  free(p->top);
+  free(p->history);
+  free(p->seat_token);
   free(p);
 }

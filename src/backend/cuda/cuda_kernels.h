@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -28,7 +30,7 @@ struct cuda_matrix {
 
 /* A row of the batch: of struct row what kernels want. */
 struct cuda_row {
-  int32_t first, count, length;
+  int32_t first, count, length, seat;
 };
 
 /* A step's batch on the device. */
@@ -38,6 +40,64 @@ struct cuda_batch {
   const int32_t *token, *token_row, *see;    /* [n_token]; see: NULL where causal */
   const int32_t *out;                        /* [n_out] */
   const uint32_t *tables;                    /* [n_row][n_group][table_size] */
+  const struct cuda_draw *draw;              /* [n_out] */
+  const struct cuda_rules *rules;            /* [n_out], or NULL: none */
+  const struct cuda_results *results;
+  const int32_t *last; /* [seats] the token drawn last, which a token of −1 stands for */
+};
+
+struct cuda_bias { /* struct token_bias, which C++ cannot include; nor those below */
+  int32_t token;
+  float bias;
+};
+
+/* Not drawn: a token, always (−1) or after one. */
+struct cuda_ban {
+  int32_t after, token;
+};
+
+/* An output's rules (struct logit_rules), with its history. */
+struct cuda_rules {
+  float repetition, frequency, presence;
+  int32_t n_history; /* −1: nothing is penalized */
+  int32_t n_prompt, n_bias, n_allowed, n_ban;
+  int32_t late_seat, late_token; /* the token after the history: the seat's last if ≥ 0, unless late_token is known */
+  const int32_t *history, *allowed;
+  const struct cuda_bias *bias;
+  const struct cuda_ban *ban;
+};
+
+/* How an output's token is drawn: of struct sampling what the kernel wants. */
+struct cuda_draw {
+  uint64_t seed, index;
+  float scale, top_p, min_p; /* scale: of logits to exponents of 2 */
+  int32_t top_k, n_top, target;
+  int32_t seat;            /* that remembers the token; −1: none */
+  bool scored, greedy;     /* the target; the greatest; neither: drawn */
+  bool want_logprob, beam; /* beam: log-probabilities are of the logits under the rules */
+  bool by_host;            /* the kernel leaves it out */
+  bool ruled;
+};
+
+struct cuda_logprob {
+  int32_t token;
+  float logprob;
+};
+
+/* Where the kernel writes: memory of the host. */
+struct cuda_results {
+  int32_t *token;           /* [n_out] −1: the logits are not finite */
+  float *logprob;           /* [n_out] */
+  struct cuda_logprob *top; /* [n_out][LIMIT_TOP_LOGPROBS] */
+};
+
+struct cuda_sample {
+  const float *logits;            /* [n_out][vocab] */
+  const struct cuda_draw *draw;   /* [n_out] */
+  const struct cuda_rules *rules; /* [n_out], or NULL: none */
+  const struct cuda_results *results;
+  int32_t *last;               /* [seats] */
+  int32_t vocab, block_chunks; /* block_chunks: cuda_sample_chunks(vocab) */
 };
 
 struct cuda_linear {
@@ -74,6 +134,13 @@ void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 /* out[i] = in[batch.out[i]] */
 void cuda_select(const float *in, float *out, int cols, const struct cuda_batch *batch, cuda_stream stream);
+/* Chunks of a row of logits that each block holds; 0: there is no room for so many tokens, and the host draws. */
+int cuda_sample_chunks(int vocab);
+/* Is there room for counts of tokens beside the logits, which rules need? */
+bool cuda_sample_rules(int vocab);
+/* Before the first draw. */
+bool cuda_sample_prepare(int vocab);
+void cuda_sample(const struct cuda_sample *sample, int n_out, cuda_stream stream);
 
 #ifdef __cplusplus
 }

@@ -2,7 +2,7 @@
 #include "backend/backends.h"
 #include "backend/cuda/cuda_program.h"
 
-enum { SLAB_ALIGN = 256 };
+enum { SLAB_ALIGN = 64, RULES_LEAST = 256 << 10, RULES_MOST = 8 << 20 };
 
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value) {
   return (size_t)(plan_values(plan)[value].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
@@ -42,29 +42,42 @@ static const void *take(uint8_t *base, size_t *used, size_t count, size_t size) 
   return at;
 }
 
-size_t cuda_slab_lay(const struct plan *plan, const struct limits *limits, uint8_t *device, struct cuda_batch *batch) {
-  size_t used = 0, seats = (size_t)limits->seats, tokens = (size_t)limits->tokens;
-  int32_t table_size = (limits->length + limits->block_size - 1) / limits->block_size;
-  *batch = (struct cuda_batch){.table_size = table_size};
-  batch->row = take(device, &used, seats, sizeof *batch->row);
-  batch->token = take(device, &used, tokens, sizeof *batch->token);
-  batch->token_row = take(device, &used, tokens, sizeof *batch->token_row);
-  batch->see = take(device, &used, tokens, sizeof *batch->see);
-  batch->out = take(device, &used, (size_t)limits->outputs, sizeof *batch->out);
-  batch->tables = take(device, &used, seats * (size_t)plan->n_group * (size_t)table_size, sizeof *batch->tables);
+size_t cuda_slab_lay(const struct plan *plan, bool sees, bool ruled, uint8_t *slab, struct cuda_batch *batch) {
+  size_t used = 0, rows = (size_t)batch->n_row, tokens = (size_t)batch->n_token, outputs = (size_t)batch->n_out;
+  batch->results = take(slab, &used, 1, sizeof *batch->results);
+  batch->draw = take(slab, &used, outputs, sizeof *batch->draw);
+  batch->out = take(slab, &used, outputs, sizeof *batch->out);
+  batch->row = take(slab, &used, rows, sizeof *batch->row);
+  batch->token = take(slab, &used, tokens, sizeof *batch->token);
+  batch->token_row = take(slab, &used, tokens, sizeof *batch->token_row);
+  batch->see = take(slab, &used, sees ? tokens : 0, sizeof *batch->see);
+  batch->tables = take(slab, &used, rows * (size_t)plan->n_group * (size_t)batch->table_size, sizeof *batch->tables);
+  batch->rules = take(slab, &used, ruled ? outputs : 0, sizeof *batch->rules);
+  if (!sees) batch->see = NULL;
+  if (!ruled) batch->rules = NULL;
   return used;
+}
+
+size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
+  int32_t blocks = (limits->length + limits->block_size - 1) / limits->block_size;
+  struct cuda_batch largest = {.n_row = limits->seats,
+                               .n_token = limits->tokens,
+                               .n_out = limits->outputs,
+                               .table_size = 2 * blocks + TABLE_LEAST};
+  size_t histories = (size_t)limits->outputs * (size_t)limits->length * sizeof(int32_t);
+  return cuda_slab_lay(plan, true, true, NULL, &largest) + (histories < RULES_MOST ? histories : RULES_MOST) +
+         RULES_LEAST;
 }
 
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error) {
   (void)error;
   struct cuda_linear_needs needs = cuda_linear_most(plan, limits);
-  struct cuda_batch batch;
   *footprint = (struct footprint){0};
   for (int i = 0; i < plan->n_weight; i++)
     footprint->weights += backend_packed_bytes(&backend_cuda, plan_weights(plan) + i);
   footprint->workspace =
-      (needs.prepared + needs.product) * sizeof(float) + needs.fragments + cuda_slab_lay(plan, limits, NULL, &batch);
+      (needs.prepared + needs.product) * sizeof(float) + needs.fragments + cuda_slab_most(plan, limits);
   for (int i = 0; i < plan->n_value; i++)
     footprint->workspace += cuda_rows_most(plan, limits, i) * (size_t)plan_values(plan)[i].cols * sizeof(float);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = cuda_block_bytes(plan, limits, g);

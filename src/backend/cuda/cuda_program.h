@@ -13,18 +13,33 @@ struct device {
   char description[384];
 };
 
-/* A batch's arrays, one after the other in one allocation on either side: copied as one. */
-struct cuda_slab {
-  uint8_t *host, *device;
-  size_t bytes;
+enum {
+  CUDA_RUN_AHEAD = 1,
+  TABLE_LEAST = 16, /* blocks of a row's table in a slab; others have twice as many, and so on */
+};
+
+/* The rest of a slab: room for what has no fixed size. */
+struct cuda_room {
+  uint8_t *host;
+  const uint8_t *device;
+  size_t bytes, used;
+};
+
+/* A step that is out, or is being made: pinned memory of the host. */
+struct cuda_slot {
+  uint8_t *slab;               /* the batch's arrays, one after the other, as they go to the device */
+  struct cuda_results results; /* [outputs]; written by the device */
+  struct CUevent_st *done;
+  int32_t n_out;
+  bool by_host;     /* the kernel leaves some outputs out */
+  bool want_logits; /* in the program's logits, which no step may overwrite that runs ahead */
 };
 
 struct program {
   struct device *device;
   const struct plan *plan;
   struct limits limits;
-  int n_body;         /* ops [0, n_body) are the body, the rest the head */
-  int32_t table_size; /* blocks of the longest sequence */
+  int n_body; /* ops [0, n_body) are the body, the rest the head */
 
   uint8_t **weight;            /* [n_weight] on the device */
   float **value;               /* [n_value] on the device */
@@ -33,13 +48,20 @@ struct program {
   float *frequency;            /* the plan's floats */
   uint8_t *cache[PLAN_GROUPS]; /* KV memory */
   size_t block_bytes[PLAN_GROUPS];
-  struct cuda_slab slab;
+  uint8_t *slab; /* the batch of the step that runs */
+  size_t slab_bytes;
+  int32_t *last;  /* [seats] the token that the device has drawn last */
+  int32_t chunks; /* of a row of logits in each block; 0: the host draws */
+  bool rules;     /* the device applies rules */
 
-  float *logits; /* [outputs][vocab] pinned, on the host, which samples */
+  /* on the host */
+  struct cuda_slot slot[CUDA_RUN_AHEAD + 1];
+  int oldest, n_slot;  /* those that are out */
+  float *logits;       /* [outputs][vocab] pinned: of outputs that the host draws, or wanted */
+  int32_t *last_seen;  /* [seats] pinned copy of `last` */
+  int32_t *seat_token; /* [seats] drawn last, by the host; −1: by the device */
+  int32_t *history;    /* [length] of an output that the host draws */
   void *sampler;
-  int32_t *token;            /* [outputs] */
-  float *logprob;            /* [outputs] */
-  struct token_logprob *top; /* [outputs][TOP_LOGPROBS] */
 
   /* the step */
   const struct batch *batch;
@@ -61,6 +83,19 @@ bool cuda_submit(struct program *program, const struct batch *batch, struct erro
 bool cuda_finish(struct program *program, const struct masks *masks, struct error *error);
 bool cuda_collect(struct program *program, struct result *result, struct error *error);
 
+/* cuda_send.c: into the slot's slab and on its way to the device; on_device is where it will be. */
+bool cuda_send(struct program *program, struct cuda_slot *slot, const struct batch *batch, struct error *error);
+
+/* cuda_rules.c: does the output have rules that act; their arrays into the room, false when they do not fit.
+ * seat_token: the seat's last if the host knows it, otherwise −1. */
+bool cuda_rules_act(const struct sampling *sampling);
+bool cuda_rules_fill(struct cuda_room *room, const struct sampling *sampling, int32_t seat, int32_t seat_token,
+                     struct cuda_rules *rules);
+
+/* cuda_draw.c: waits for the step's logits, if there are outputs that the kernel leaves out, and draws those. */
+bool cuda_draw_rest(struct program *program, struct cuda_slot *slot, const struct masks *masks, const float *logits,
+                    struct error *error);
+
 /* cuda_measure.c: sizes that follow from plan and limits, in host code. */
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error);
@@ -73,7 +108,9 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
 /* Does the linear run on the matrix units? */
 bool cuda_linear_fast(const struct plan *plan, const struct op *op);
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group);
-/* Where the arrays of the largest batch lie in a slab; its bytes. device: the slab's place there. */
-size_t cuda_slab_lay(const struct plan *plan, const struct limits *limits, uint8_t *device, struct cuda_batch *batch);
+/* Where the arrays of a batch of these counts and this table_size lie in a slab; bytes that they take. */
+size_t cuda_slab_lay(const struct plan *plan, bool sees, bool ruled, uint8_t *slab, struct cuda_batch *batch);
+/* Bytes of the largest, with room for the arrays of its rules. */
+size_t cuda_slab_most(const struct plan *plan, const struct limits *limits);
 
 #endif

@@ -1,48 +1,7 @@
-/* A step on a GPU: the batch goes over in one copy, the ops follow one another in the stream, logits come back and are
- * sampled on the host. */
+/* A step on a GPU: the batch goes over in one copy, the ops follow one another in the stream, the last draws tokens and
+ * writes them into the host's memory. Submitting waits for nothing, collecting for the oldest step's event. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
-#include "backend/sampler.h"
-
-#include <string.h>
-
-/* --- the batch ---------------------------------------------------------------------------------------------------- */
-
-/* The host's side of an array of the slab. */
-static void *on_host(const struct program *p, const void *device) {
-  return p->slab.host + ((const uint8_t *)device - p->slab.device);
-}
-
-static void rows_fill(struct program *p, const struct batch *batch) {
-  struct cuda_row *row = on_host(p, p->on_device.row);
-  int32_t *token_row = on_host(p, p->on_device.token_row);
-  uint32_t *table = on_host(p, p->on_device.tables);
-  for (int r = 0; r < batch->n_row; r++) {
-    const struct row *from = batch->row + r;
-    row[r] = (struct cuda_row){from->first, from->count, from->length};
-    for (int t = from->first; t < from->first + from->count; t++) token_row[t] = r;
-    for (int g = 0; g < p->plan->n_group; g++, table += p->table_size)
-      memcpy(table, from->block[g], (size_t)from->n_block[g] * sizeof *table);
-  }
-}
-
-static bool batch_send(struct program *p, const struct batch *batch, struct error *error) {
-  struct cuda_batch *on_device = &p->on_device;
-  cuda_slab_lay(p->plan, &p->limits, p->slab.device, on_device);
-  on_device->n_row = batch->n_row;
-  on_device->n_token = batch->n_token;
-  on_device->n_out = batch->n_out;
-  rows_fill(p, batch);
-  memcpy(on_host(p, on_device->token), batch->token, (size_t)batch->n_token * sizeof *batch->token);
-  memcpy(on_host(p, on_device->out), batch->out, (size_t)batch->n_out * sizeof *batch->out);
-  if (batch->see)
-    memcpy(on_host(p, on_device->see), batch->see, (size_t)batch->n_token * sizeof *batch->see);
-  else
-    on_device->see = NULL;
-  return cuda_check(
-      cudaMemcpyAsync(p->slab.device, p->slab.host, p->slab.bytes, cudaMemcpyHostToDevice, p->device->stream),
-      "copying a batch to the GPU", error);
-}
 
 /* In order: one may copy what an earlier one has written. */
 static bool blocks_copy(struct program *p, const struct batch *batch, struct error *error) {
@@ -164,6 +123,17 @@ static void run_attend(struct program *p, const struct op *op) {
   cuda_attend_plain(&a, &p->on_device, p->device->stream);
 }
 
+static void run_sample(struct program *p, const struct op *op) {
+  struct cuda_sample a = {.logits = p->value[op->in[0]],
+                          .draw = p->on_device.draw,
+                          .rules = p->on_device.rules,
+                          .results = p->on_device.results,
+                          .last = p->last,
+                          .vocab = p->plan->vocab,
+                          .block_chunks = p->chunks};
+  if (p->chunks > 0) cuda_sample(&a, p->on_device.n_out, p->device->stream);
+}
+
 static void op_run(struct program *p, const struct op *op) {
   struct cuda_matrix table;
   switch (op->kind) {
@@ -176,7 +146,7 @@ static void op_run(struct program *p, const struct op *op) {
   case OP_SELECT:
     cuda_select(p->value[op->in[0]], p->value[op->out], cols_of(p, op->out), &p->on_device, p->device->stream);
     break;
-  case OP_SAMPLE: break; /* on the host */
+  case OP_SAMPLE: run_sample(p, op); break;
   }
 }
 
@@ -190,50 +160,61 @@ static bool ops_run(struct program *p, int first, int end, struct error *error) 
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
+/* The slot that is free next: `submit` begins with it, `finish` ends. */
+static struct cuda_slot *slot_next(struct program *p) {
+  return &p->slot[(p->oldest + p->n_slot) % (CUDA_RUN_AHEAD + 1)];
+}
+
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
-  if (!batch_check(batch, p->plan, &p->limits, error)) return false;
+  struct cuda_slot *slot = slot_next(p);
   p->batch = batch;
-  return batch_send(p, batch, error) && blocks_copy(p, batch, error) && ops_run(p, 0, p->n_body, error);
+  slot->n_out = batch->n_out;
+  slot->want_logits = batch->want_logits;
+  return cuda_send(p, slot, batch, error) && blocks_copy(p, batch, error) && ops_run(p, 0, p->n_body, error);
 }
 
 /* Logits are what the last op over outputs took (sampling) or made. */
-static int logits_value(const struct program *p) {
+static const float *logits_of(const struct program *p) {
   const struct op *last = plan_ops(p->plan) + p->plan->n_op - 1;
-  return last->kind == OP_SAMPLE ? last->in[0] : last->out;
+  return p->value[last->kind == OP_SAMPLE ? last->in[0] : last->out];
 }
 
-static bool outputs_sample(struct program *p, const struct masks *masks, struct error *error) {
-  for (int i = 0; i < p->batch->n_out; i++) {
-    struct sample sample = {0};
-    const struct sampling *sampling = &p->batch->sampling[i];
-    if (!sampler_draw(p->logits + (size_t)i * (size_t)p->plan->vocab, p->plan->vocab, sampling,
-                      masks ? masks->mask[i] : NULL, p->sampler, &sample, error))
-      return false;
-    p->token[i] = sample.token;
-    p->logprob[i] = sample.logprob;
-    memcpy(p->top + i * TOP_LOGPROBS, sample.top, (size_t)sampling->n_top * sizeof *sample.top);
-  }
-  return true;
+static bool logits_copy(struct program *p, struct error *error) {
+  size_t bytes = (size_t)p->batch->n_out * (size_t)p->plan->vocab * sizeof(float);
+  return cuda_check(cudaMemcpyAsync(p->logits, logits_of(p), bytes, cudaMemcpyDeviceToHost, p->device->stream),
+                    "copying logits from the GPU", error);
+}
+
+static bool head_run(struct program *p, struct cuda_slot *slot, const struct masks *masks, struct error *error) {
+  if (!ops_run(p, p->n_body, p->plan->n_op, error) || (slot->want_logits && !logits_copy(p, error))) return false;
+  bool draws = plan_ops(p->plan)[p->plan->n_op - 1].kind == OP_SAMPLE;
+  return !draws || cuda_draw_rest(p, slot, masks, logits_of(p), error);
 }
 
 bool cuda_finish(struct program *p, const struct masks *masks, struct error *error) {
-  size_t bytes = (size_t)p->batch->n_out * (size_t)p->plan->vocab * sizeof(float);
-  if (p->batch->n_out > 0 && !ops_run(p, p->n_body, p->plan->n_op, error)) return false;
-  if (!cuda_check(
-          cudaMemcpyAsync(p->logits, p->value[logits_value(p)], bytes, cudaMemcpyDeviceToHost, p->device->stream),
-          "copying logits from the GPU", error) ||
-      !cuda_check(cudaStreamSynchronize(p->device->stream), "a step", error))
-    return false;
-  return plan_ops(p->plan)[p->plan->n_op - 1].kind != OP_SAMPLE || outputs_sample(p, masks, error);
+  struct cuda_slot *slot = slot_next(p);
+  if (p->batch->n_out > 0 && !head_run(p, slot, masks, error)) return false;
+  p->batch = NULL;
+  p->n_slot++;
+  return cuda_check(cudaEventRecord(slot->done, p->device->stream), "marking a step's end", error);
+}
+
+static bool logits_finite(const struct cuda_slot *slot, struct error *error) {
+  for (int i = 0; i < slot->n_out; i++)
+    if (slot->results.token[i] < 0)
+      return error_set(error, ERROR_DEVICE,
+                       "The step computed logits that are not finite: the weights may be damaged.");
+  return true;
 }
 
 bool cuda_collect(struct program *p, struct result *result, struct error *error) {
-  (void)error;
-  *result = (struct result){.n_out = p->batch->n_out,
-                            .token = p->token,
-                            .logprob = p->logprob,
-                            .top = p->top,
-                            .logits = p->batch->want_logits ? p->logits : NULL};
-  p->batch = NULL;
-  return true;
+  const struct cuda_slot *slot = &p->slot[p->oldest];
+  p->oldest = (p->oldest + 1) % (CUDA_RUN_AHEAD + 1);
+  p->n_slot--;
+  *result = (struct result){.n_out = slot->n_out,
+                            .token = slot->results.token,
+                            .logprob = slot->results.logprob,
+                            .top = (const struct token_logprob *)slot->results.top,
+                            .logits = slot->want_logits ? p->logits : NULL};
+  return cuda_check(cudaEventSynchronize(slot->done), "a step", error) && logits_finite(slot, error);
 }

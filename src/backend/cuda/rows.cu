@@ -5,9 +5,15 @@ namespace {
 
 enum { ROW_THREADS = 256 };
 
+/* The token, or its seat's last. */
+__device__ int token_of(const struct cuda_batch &batch, int i) {
+  int token = batch.token[i];
+  return token >= 0 ? token : batch.last[batch.row[batch.token_row[i]].seat];
+}
+
 /* One block a token. */
 __global__ void embed(struct cuda_matrix table, struct cuda_batch batch, float scale, float *out, int out_cols) {
-  int id = batch.token[blockIdx.x];
+  int id = token_of(batch, blockIdx.x);
   for (int c = threadIdx.x; c < table.cols; c += blockDim.x)
     out[(size_t)blockIdx.x * out_cols + c] = matrix_at(table, id, c) * scale;
 }

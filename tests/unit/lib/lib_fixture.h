@@ -25,12 +25,20 @@ static void engine_path_make(void) {
   close(descriptor);
 }
 
+/* SPATE_TEST_BACKEND: late, when ctest runs the suite unit_late; cuda, by hand where there is a GPU, for engines of its
+ * layout. */
+static inline const char *engine_target(void) {
+  const char *backend = getenv("SPATE_TEST_BACKEND");
+  return backend && strcmp(backend, "cuda") == 0 ? backend : NULL;
+}
+
 static inline void engine_make(const char *model, int max_batch_size, int max_num_tokens) {
   spate_error error = {0};
   spate_build_options build;
   spate_build_options_init(&build);
   build.model = model;
   build.output = engine_path;
+  build.target = engine_target();
   build.max_batch_size = max_batch_size;
   build.max_num_tokens = max_num_tokens;
   if (!spate_build(&build, &error)) fail_msg("%s", error.text);
@@ -42,7 +50,7 @@ static inline spate_engine *engine_start(int threads) {
   spate_open_options_init(&open);
   open.model = engine_path;
   open.threads = threads;
-  open.backend = getenv("SPATE_TEST_BACKEND"); /* late, when ctest runs the suite unit_late */
+  open.backend = getenv("SPATE_TEST_BACKEND");
   spate_engine *engine = spate_open(&open, &error);
   if (!engine) fail_msg("%s", error.text);
   return engine;

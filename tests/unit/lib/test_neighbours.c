@@ -36,6 +36,7 @@ static void engine_build(int spare) {
   spate_build_options_init(&build);
   build.model = model;
   build.output = engine_path;
+  build.target = engine_target();
   build.max_batch_size = requests();
   build.max_num_tokens = requests() + spare;
   build.max_seq_len = LENGTH;
@@ -49,7 +50,7 @@ static spate_engine *engine_open_with(const struct setting *setting, uint64_t kv
   open.model = engine_path;
   open.threads = 2;
   open.block_size = BLOCK;
-  open.backend = setting->backend;
+  open.backend = engine_target() ? engine_target() : setting->backend;
   open.scheduler = setting->scheduler;
   open.no_block_reuse = !setting->reuse;
   open.kv_cache_memory = kv_bytes;
@@ -96,7 +97,7 @@ static long metric_of(spate_engine *engine, const char *name) {
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
-/* Prompts of many lengths, every other with the same beginning, drawn and greedy. */
+/* Prompts of many lengths, every other with the same beginning, drawn and greedy, some with filters or rules. */
 static uint64_t request_send(spate_engine *engine, spate_inbox *inbox, int i) {
   int32_t tokens[LENGTH];
   spate_error error = {0};
@@ -110,6 +111,9 @@ static uint64_t request_send(spate_engine *engine, spate_inbox *inbox, int i) {
     tokens[t] = ((i % 2 && t < SHARED ? 0 : i * 31) + t * 7919 + 13) % info.vocab_size;
   request.max_tokens = max_tokens(i);
   request.temperature = i % 3 ? 1 : 0;
+  request.top_p = i % 5 ? 1 : 0.9f;
+  request.top_k = i % 7 ? 0 : 30;
+  request.repetition_penalty = i % 11 ? 1 : 1.2f;
   request.has_seed = true;
   request.seed = (uint64_t)i;
   request.ignore_eos = true;

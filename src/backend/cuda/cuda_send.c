@@ -1,0 +1,125 @@
+/* A batch's way to the device: packed into the pinned slab of a step that is not out, as much as it is, and copied as
+ * one. The copy waits in the stream for the step before, so that the device needs one slab however many steps are out.
+ */
+#include "backend/cuda/cuda_check.h"
+#include "backend/cuda/cuda_program.h"
+#include "backend/sampler.h"
+
+#include <math.h>
+#include <string.h>
+
+_Static_assert(sizeof(struct cuda_logprob) == sizeof(struct token_logprob), "the kernel writes a result's likeliest");
+
+/* The host's side of an array of the slab. */
+static void *on_host(const struct program *p, const struct cuda_slot *slot, const void *device) {
+  return slot->slab + ((const uint8_t *)device - p->slab);
+}
+
+/* Few different sizes, so that what depends on them repeats. */
+static int32_t table_size(const struct program *p, const struct batch *batch) {
+  int32_t most = 1, size = TABLE_LEAST;
+  for (int r = 0; r < batch->n_row; r++)
+    for (int g = 0; g < p->plan->n_group; g++)
+      if (batch->row[r].n_block[g] > most) most = batch->row[r].n_block[g];
+  while (size < most) size *= 2;
+  return size;
+}
+
+static void rows_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch) {
+  struct cuda_row *row = on_host(p, slot, p->on_device.row);
+  int32_t *token_row = on_host(p, slot, p->on_device.token_row);
+  uint32_t *table = on_host(p, slot, p->on_device.tables);
+  for (int r = 0; r < batch->n_row; r++) {
+    const struct row *from = batch->row + r;
+    row[r] = (struct cuda_row){from->first, from->count, from->length, from->seat};
+    for (int t = from->first; t < from->first + from->count; t++) token_row[t] = r;
+    for (int g = 0; g < p->plan->n_group; g++, table += p->on_device.table_size)
+      memcpy(table, from->block[g], (size_t)from->n_block[g] * sizeof *table);
+  }
+}
+
+/* A seat's last token stays −1 and is taken from the device, unless the host has drawn it. */
+static void tokens_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch) {
+  int32_t *token = on_host(p, slot, p->on_device.token);
+  memcpy(token, batch->token, (size_t)batch->n_token * sizeof *token);
+  for (int r = 0; r < batch->n_row; r++) {
+    const struct row *row = batch->row + r;
+    int32_t *last = token + row->first + row->count - 1;
+    if (*last < 0) *last = p->seat_token[row->seat];
+  }
+}
+
+/* --- outputs ------------------------------------------------------------------------------------------------------ */
+
+static bool drawn_by_host(const struct program *p, const struct sampling *s) {
+  bool typical = s->draw == DRAW_TOKEN && s->typical_p > 0 && s->typical_p < 1;
+  return p->chunks == 0 || typical || (cuda_rules_act(s) && !p->rules);
+}
+
+static bool rules_wanted(const struct program *p, const struct batch *batch) {
+  for (int i = 0; i < batch->n_out; i++)
+    if (cuda_rules_act(&batch->sampling[i]) && !drawn_by_host(p, &batch->sampling[i])) return true;
+  return false;
+}
+
+static struct cuda_draw draw_of(const struct program *p, const struct sampling *s, int32_t seat) {
+  return (struct cuda_draw){.seed = s->seed,
+                            .index = s->index,
+                            .scale = SAMPLER_LOG2E / fminf(s->temperature, 1e30f),
+                            .top_p = fmaxf(s->top_p, 0),
+                            .min_p = s->min_p,
+                            .top_k = s->top_k,
+                            .n_top = s->n_top,
+                            .target = s->target,
+                            .seat = seat,
+                            .scored = s->draw == DRAW_SCORE,
+                            .greedy = s->draw == DRAW_BEAM || !(s->temperature >= SAMPLER_GREEDY),
+                            .want_logprob = s->want_logprob,
+                            .beam = s->draw == DRAW_BEAM,
+                            .by_host = drawn_by_host(p, s)};
+}
+
+/* Only a row's last token is what its seat goes on with. */
+static void output_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch, int output,
+                        const struct row *row, struct cuda_room *room) {
+  const struct sampling *s = &batch->sampling[output];
+  bool goes_on = s->draw == DRAW_TOKEN && batch->out[output] == row->first + row->count - 1;
+  struct cuda_draw *draw = (struct cuda_draw *)on_host(p, slot, p->on_device.draw) + output;
+  *draw = draw_of(p, s, goes_on ? row->seat : -1);
+  if (p->on_device.rules && !draw->by_host && cuda_rules_act(s)) {
+    struct cuda_rules *rules = on_host(p, slot, p->on_device.rules);
+    draw->ruled = cuda_rules_fill(room, s, row->seat, p->seat_token[row->seat], rules + output);
+    draw->by_host = !draw->ruled;
+  }
+  if (goes_on && !draw->by_host) p->seat_token[row->seat] = -1;
+}
+
+static void outputs_fill(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct cuda_room *room) {
+  const struct row *row = batch->row;
+  memcpy(on_host(p, slot, p->on_device.out), batch->out, (size_t)batch->n_out * sizeof *batch->out);
+  *(struct cuda_results *)on_host(p, slot, p->on_device.results) = slot->results;
+  slot->by_host = false;
+  for (int i = 0; i < batch->n_out; i++) {
+    while (batch->out[i] >= row->first + row->count) row++;
+    output_fill(p, slot, batch, i, row, room);
+    slot->by_host |= ((const struct cuda_draw *)on_host(p, slot, p->on_device.draw))[i].by_host;
+  }
+}
+
+bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
+  struct cuda_batch *on_device = &p->on_device;
+  memset(on_device, 0, sizeof *on_device);
+  on_device->n_row = batch->n_row;
+  on_device->n_token = batch->n_token;
+  on_device->n_out = batch->n_out;
+  on_device->table_size = table_size(p, batch);
+  on_device->last = p->last;
+  size_t bytes = cuda_slab_lay(p->plan, batch->see != NULL, rules_wanted(p, batch), p->slab, on_device);
+  struct cuda_room room = {.host = slot->slab, .device = p->slab, .bytes = p->slab_bytes, .used = bytes};
+  rows_fill(p, slot, batch);
+  tokens_fill(p, slot, batch);
+  outputs_fill(p, slot, batch, &room);
+  if (batch->see) memcpy(on_host(p, slot, on_device->see), batch->see, (size_t)batch->n_token * sizeof *batch->see);
+  return cuda_check(cudaMemcpyAsync(p->slab, slot->slab, room.used, cudaMemcpyHostToDevice, p->device->stream),
+                    "copying a batch to the GPU", error);
+}
