@@ -135,6 +135,7 @@ static void slot_release(struct cuda_slot *slot) {
 void cuda_release(struct program *p) {
   if (!p) return;
   cudaStreamSynchronize(p->device->stream);
+  cuda_graphs_release(p);
   for (int i = 0; p->weight && i < p->plan->n_weight; i++) cudaFree(p->weight[i]);
   for (int i = 0; p->value && i < p->plan->n_value; i++) cudaFree(p->value[i]);
   for (int g = 0; g < PLAN_GROUPS; g++) cudaFree(p->cache[g]);

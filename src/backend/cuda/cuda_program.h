@@ -15,7 +15,8 @@ struct device {
 
 enum {
   CUDA_RUN_AHEAD = 1,
-  TABLE_LEAST = 16, /* blocks of a row's table in a slab; others have twice as many, and so on */
+  CUDA_GRAPHS = 128, /* kept: two of each batch size, and of each size of its tables */
+  TABLE_LEAST = 16,  /* blocks of a row's table in a slab; others have twice as many, and so on */
 };
 
 /* The rest of a slab: room for what has no fixed size. */
@@ -33,6 +34,14 @@ struct cuda_slot {
   int32_t n_out;
   bool by_host;     /* the kernel leaves some outputs out */
   bool want_logits; /* in the program's logits, which no step may overwrite that runs ahead */
+};
+
+/* Launches of ops [first, …) for steps of an equal batch. */
+struct cuda_graph {
+  struct cuda_batch batch;
+  int first;
+  struct CUgraphExec_st *exec; /* NULL: such a step has come once */
+  uint64_t used;               /* by the program's clock; 0: never */
 };
 
 struct program {
@@ -56,7 +65,9 @@ struct program {
 
   /* on the host */
   struct cuda_slot slot[CUDA_RUN_AHEAD + 1];
-  int oldest, n_slot;  /* those that are out */
+  int oldest, n_slot; /* those that are out */
+  struct cuda_graph graph[CUDA_GRAPHS];
+  uint64_t graph_clock;
   float *logits;       /* [outputs][vocab] pinned: of outputs that the host draws, or wanted */
   int32_t *last_seen;  /* [seats] pinned copy of `last` */
   int32_t *seat_token; /* [seats] drawn last, by the host; −1: by the device */
@@ -82,6 +93,13 @@ void cuda_release(struct program *program);
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);
 bool cuda_finish(struct program *program, const struct masks *masks, struct error *error);
 bool cuda_collect(struct program *program, struct result *result, struct error *error);
+/* Puts the kernels of ops [first, end) into the stream. */
+bool cuda_ops_run(struct program *program, int first, int end, struct error *error);
+
+/* cuda_graph.c: the same, as a graph where there is one. Everything that a launch depends on and that differs between
+ * steps must be in program->on_device. */
+bool cuda_graph_run(struct program *program, int first, int end, struct error *error);
+void cuda_graphs_release(struct program *program);
 
 /* cuda_send.c: into the slot's slab and on its way to the device; on_device is where it will be. */
 bool cuda_send(struct program *program, struct cuda_slot *slot, const struct batch *batch, struct error *error);

@@ -108,7 +108,7 @@ static void outputs_fill(struct program *p, struct cuda_slot *slot, const struct
 
 bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
   struct cuda_batch *on_device = &p->on_device;
-  memset(on_device, 0, sizeof *on_device);
+  memset(on_device, 0, sizeof *on_device); /* graphs are found by its bytes */
   on_device->n_row = batch->n_row;
   on_device->n_token = batch->n_token;
   on_device->n_out = batch->n_out;

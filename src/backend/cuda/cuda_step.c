@@ -150,7 +150,7 @@ static void op_run(struct program *p, const struct op *op) {
   }
 }
 
-static bool ops_run(struct program *p, int first, int end, struct error *error) {
+bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
   for (int i = first; i < end; i++) {
     op_run(p, plan_ops(p->plan) + i);
     if (!cuda_check(cudaGetLastError(), op_kind_name(plan_ops(p->plan)[i].kind), error)) return false;
@@ -170,7 +170,7 @@ bool cuda_submit(struct program *p, const struct batch *batch, struct error *err
   p->batch = batch;
   slot->n_out = batch->n_out;
   slot->want_logits = batch->want_logits;
-  return cuda_send(p, slot, batch, error) && blocks_copy(p, batch, error) && ops_run(p, 0, p->n_body, error);
+  return cuda_send(p, slot, batch, error) && blocks_copy(p, batch, error) && cuda_graph_run(p, 0, p->n_body, error);
 }
 
 /* Logits are what the last op over outputs took (sampling) or made. */
@@ -186,7 +186,8 @@ static bool logits_copy(struct program *p, struct error *error) {
 }
 
 static bool head_run(struct program *p, struct cuda_slot *slot, const struct masks *masks, struct error *error) {
-  if (!ops_run(p, p->n_body, p->plan->n_op, error) || (slot->want_logits && !logits_copy(p, error))) return false;
+  if (!cuda_graph_run(p, p->n_body, p->plan->n_op, error) || (slot->want_logits && !logits_copy(p, error)))
+    return false;
   bool draws = plan_ops(p->plan)[p->plan->n_op - 1].kind == OP_SAMPLE;
   return !draws || cuda_draw_rest(p, slot, masks, logits_of(p), error);
 }
