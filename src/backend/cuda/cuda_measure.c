@@ -71,7 +71,10 @@ size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
 
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error) {
-  (void)error;
+  if (limits->kv_dtype == KV_BF16)
+    return error_set(
+        error, ERROR_UNSUPPORTED,
+        "The cuda backend keeps keys and values in fp16 or fp32, not in bf16: give another kv_cache_dtype.");
   struct cuda_linear_needs needs = cuda_linear_most(plan, limits);
   *footprint = (struct footprint){0};
   for (int i = 0; i < plan->n_weight; i++)
