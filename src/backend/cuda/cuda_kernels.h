@@ -127,9 +127,13 @@ struct cuda_attend {
 void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch, float scale, float *out, int out_cols,
                 cuda_stream stream);
 void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
-/* bf16 weights alone. */
+/* bf16 tokens into `fragments`: swizzled tiles (linear_many.cu), or B fragments (linear_few.cu). */
+void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stream stream);
+/* bf16 weights alone; few: at most LINEAR_FEW tokens. */
+enum { LINEAR_FEW = 32 };
 void cuda_linear_few(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
-/* What both end with: from products to results. */
+void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 /* out[i] = in[batch.out[i]] */

@@ -21,8 +21,10 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     if (op->kind != OP_LINEAR) continue;
     const struct weight *weight = plan_weights(plan) + op->weight[0];
     size_t rows = cuda_rows_most(plan, limits, op->in[0]), cols = (size_t)weight->cols;
-    most.product = size_max(most.product, rows * (size_t)weight->rows);
-    if (cuda_linear_fast(plan, op))
+    bool fast = cuda_linear_fast(plan, op);
+    if (!fast || op->args.linear.post_norm != NORM_NONE)
+      most.product = size_max(most.product, rows * (size_t)weight->rows);
+    if (fast)
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 63) / 64 * 64) * 2);
     else
       most.prepared = size_max(most.prepared, rows * cols);

@@ -86,8 +86,10 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
 static void run_linear(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
-  if (cuda_linear_fast(p->plan, op))
+  if (cuda_linear_fast(p->plan, op) && a.n_row <= LINEAR_FEW)
     cuda_linear_few(&a, p->device->multiprocessors, p->device->stream);
+  else if (cuda_linear_fast(p->plan, op))
+    cuda_linear_many(&a, p->device->multiprocessors, p->device->stream);
   else
     cuda_linear_plain(&a, p->device->stream);
 }

@@ -53,6 +53,55 @@ static __device__ __forceinline__ void bulk_copy(void *to, const void *from, uin
                : "memory");
 }
 
+/* The same of what is read again. */
+static __device__ __forceinline__ void bulk_copy_kept(void *to, const void *from, uint32_t bytes, uint64_t *bar) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(bar))
+               : "memory");
+}
+
+/* The same into that place of each block of the cluster that the mask names, each block's barrier counting its own. */
+static __device__ __forceinline__ void bulk_copy_cluster(void *to, const void *from, uint32_t bytes, uint64_t *bar,
+                                                         uint16_t blocks) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, "
+               "[%3], %4;" ::"r"(shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(bar)), "h"(blocks)
+               : "memory");
+}
+
+/* --- clusters of blocks ------------------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ uint32_t cluster_rank() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+/* All threads of all blocks of the cluster. */
+static __device__ __forceinline__ void cluster_meet() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/* A shared address of this block as that of another block of the cluster. */
+static __device__ __forceinline__ uint32_t address_in(uint32_t address, uint32_t rank) {
+  uint32_t there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+  return there;
+}
+
+static __device__ __forceinline__ void barrier_arrive_in(uint64_t *bar, uint32_t rank) {
+  asm volatile(
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(address_in(shared_address(bar), rank))
+      : "memory");
+}
+
+static __device__ __forceinline__ void store_in(uint32_t address, float4 value) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(value.x), "f"(value.y),
+               "f"(value.z), "f"(value.w)
+               : "memory");
+}
+
 /* --- matrices ----------------------------------------------------------------------------------------------------- */
 
 /* Four 8 × 8 matrices of 16 bits, each lane giving the address of a row: the A operand of 16 × 16. */
@@ -68,6 +117,16 @@ static __device__ __forceinline__ void multiply_bf16(float d[4], const uint32_t 
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* --- registers: warpgroups that copy leave theirs to those that multiply ------------------------------------------ */
+
+template <int COUNT> static __device__ __forceinline__ void registers_release() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+
+template <int COUNT> static __device__ __forceinline__ void registers_claim() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 }
 
 /* --- dependent launches ------------------------------------------------------------------------------------------- */

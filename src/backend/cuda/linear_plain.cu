@@ -1,5 +1,6 @@
 /* The plain linear: any scheme, shape and variant in float arithmetic, element by element. It is the path of weights
  * that have no kernel made for them. */
+#include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/matrix_read.cuh"
 #include "backend/cuda/row_sum.cuh"
 
@@ -53,19 +54,10 @@ __global__ void product(struct cuda_linear a) {
   }
 }
 
-__device__ float act_of(int act, float x) {
-  if (act == 1) return x / (1 + expf(-x));
-  if (act == 2) return 0.5f * x * (1 + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
-  return x;
-}
-
 /* What the products of a row become before the post norm. */
-__device__ float result_of(const struct cuda_linear &a, const float *products, int c) {
-  const float *gate = a.gated ? products + c / 16 * 32 + c % 16 : products + c;
-  float x = act_of(a.act, *gate);
-  if (a.gated) x *= gate[16];
-  x *= a.factor;
-  return a.softcap > 0 ? a.softcap * tanhf(x / a.softcap) : x;
+__device__ float result_at(const struct cuda_linear &a, const float *products, int c) {
+  const float *gate = a.gated ? products + c / GATE_RUN * 2 * GATE_RUN + c % GATE_RUN : products + c;
+  return result_of(a, *gate, a.gated ? gate[GATE_RUN] : 0);
 }
 
 /* One block a row. */
@@ -76,15 +68,15 @@ __global__ void tail(struct cuda_linear a) {
   if (a.has_post_norm) {
     float squares = 0;
     for (int c = threadIdx.x; c < a.result_cols; c += blockDim.x) {
-      float x = result_of(a, products, c);
+      float x = result_at(a, products, c);
       squares += x * x;
     }
     scale = rsqrtf(block_sum(squares) / a.result_cols + a.post_eps);
   }
   for (int c = threadIdx.x; c < a.result_cols; c += blockDim.x) {
-    float x = result_of(a, products, c);
+    float x = result_at(a, products, c);
     if (a.has_post_norm) x = x * scale * a.post_norm[c];
-    out[c] = a.multiply ? x * residual[c] : residual ? x + residual[c] : x;
+    out[c] = residual ? residual_add(a, x, residual[c]) : x;
   }
 }
 

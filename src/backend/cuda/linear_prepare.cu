@@ -1,0 +1,105 @@
+/* What goes before a linear on the matrix units: a token's row is normed and rounded to bf16, in the order in which the
+ * product's kernel wants it. A block a token; the row is read twice, the second time from the first-level cache. */
+#include "backend/cuda/instructions.cuh"
+#include "backend/cuda/launch.cuh"
+#include "backend/cuda/row_sum.cuh"
+
+#include <cuda_bf16.h>
+
+namespace {
+
+enum { PREPARE_THREADS = 512, UNIT = 8 /* columns that make 16 bytes */ };
+
+struct prepare {
+  const float *in, *norm; /* [token][in_cols], [cols] or NULL */
+  uint4 *out;
+  int in_cols, cols, n_piece, whole; /* whole: rows are multiples of 4 floats */
+  float eps;
+};
+
+__device__ __forceinline__ void unit_load(float x[UNIT], const float *row, int col, const prepare &a) {
+  if (a.whole && col + UNIT <= a.cols) {
+    *(float4 *)x = *(const float4 *)(row + col);
+    *(float4 *)(x + 4) = *(const float4 *)(row + col + 4);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < UNIT; i++) x[i] = col + i < a.cols ? row[col + i] : 0;
+}
+
+__device__ float row_scale(const prepare &a, const float *row) {
+  float squares = 0, x[UNIT];
+  for (int col = threadIdx.x * UNIT; col < a.cols; col += PREPARE_THREADS * UNIT) {
+    unit_load(x, row, col, a);
+#pragma unroll
+    for (int i = 0; i < UNIT; i++) squares += x[i] * x[i];
+  }
+  return rsqrtf(block_sum(squares) / a.cols + a.eps);
+}
+
+__device__ __forceinline__ uint32_t pair_round(float low, float high) {
+  __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *(uint32_t *)&pair;
+}
+
+/* Swizzled tiles of 64 tokens × 64 columns, [tile][piece], as weights lie in pieces of 16 rows (cuda_layout.h). */
+__global__ void __launch_bounds__(PREPARE_THREADS) prepare_tiles(prepare a) {
+  dependents_launch();
+  dependencies_wait();
+  int token = blockIdx.x;
+  const float *row = a.in + (size_t)token * a.in_cols;
+  float scale = a.norm ? row_scale(a, row) : 1, x[UNIT], n[UNIT];
+  uint4 *tile = a.out + (size_t)(token / 64) * a.n_piece * 512 + token % 64 * 8;
+  for (int unit = threadIdx.x; unit < a.n_piece * 8; unit += PREPARE_THREADS) {
+    unit_load(x, row, unit * UNIT, a);
+    if (a.norm) {
+      unit_load(n, a.norm, unit * UNIT, a);
+#pragma unroll
+      for (int i = 0; i < UNIT; i++) x[i] = x[i] * scale * n[i];
+    }
+    tile[unit / 8 * 512 + (unit % 8 ^ token % 8)] =
+        make_uint4(pair_round(x[0], x[1]), pair_round(x[2], x[3]), pair_round(x[4], x[5]), pair_round(x[6], x[7]));
+  }
+}
+
+__device__ __forceinline__ uint32_t normed_pair(const prepare &a, const float *row, float scale, int col) {
+  float x[2];
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    x[i] = col + i < a.cols ? row[col + i] : 0;
+    if (a.norm && col + i < a.cols) x[i] = x[i] * scale * a.norm[col + i];
+  }
+  return pair_round(x[0], x[1]);
+}
+
+/* B fragments of mma.m16n8k16, [tile of 8 tokens][piece][2][lane]: lane % 32 has of token lane / 4, in each of two
+ * steps of 16 columns, those at lane % 4 × 2, + 1, + 8 and + 9. */
+__global__ void __launch_bounds__(PREPARE_THREADS) prepare_fragments(prepare a) {
+  dependents_launch();
+  dependencies_wait();
+  int token = blockIdx.x;
+  const float *row = a.in + (size_t)token * a.in_cols;
+  float scale = a.norm ? row_scale(a, row) : 1;
+  uint4 *tile = a.out + (size_t)(token / 8) * a.n_piece * 64 + token % 8 * 4;
+  for (int unit = threadIdx.x; unit < a.n_piece * 8; unit += PREPARE_THREADS) {
+    int col = unit / 4 * 32 + unit % 4 * 2;
+    tile[unit / 4 * 32 + unit % 4] =
+        make_uint4(normed_pair(a, row, scale, col), normed_pair(a, row, scale, col + 8),
+                   normed_pair(a, row, scale, col + 16), normed_pair(a, row, scale, col + 24));
+  }
+}
+
+} // namespace
+
+void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stream stream) {
+  prepare a = {.in = linear->in,
+               .norm = linear->has_norm ? linear->norm : nullptr,
+               .out = (uint4 *)linear->fragments,
+               .in_cols = linear->in_cols,
+               .cols = linear->matrix.cols,
+               .n_piece = (linear->matrix.cols + 63) / 64,
+               .whole = linear->in_cols % 4 == 0,
+               .eps = linear->eps};
+  launch_shape shape = {linear->n_row, PREPARE_THREADS, 0, 1};
+  early_launch(tiles ? prepare_tiles : prepare_fragments, shape, stream, a);
+}

@@ -1,0 +1,67 @@
+/* Matrix products of a warpgroup (four warps): wgmma, PTX ISA 9.0. Both operands lie in shared memory as rows of 64
+ * bf16 columns in the 128-byte swizzle of cuda_layout.h; the sums are in registers: lane l of warp w has, of each 8
+ * columns j, rows w × 16 + l / 4 (d[4j], d[4j + 1]) and 8 further (d[4j + 2], d[4j + 3]), columns l % 4 × 2 and + 1. */
+#ifndef SPATE_BACKEND_CUDA_MATRIX_GROUP_CUH
+#define SPATE_BACKEND_CUDA_MATRIX_GROUP_CUH
+
+#include "backend/cuda/instructions.cuh"
+
+/* What tells the matrix units where an operand is: address, 1024 bytes from 8 rows to the next 8, swizzle of 128. A
+ * step of 16 columns is 32 bytes, 2 in units of the address. */
+static __device__ __forceinline__ uint64_t operand_at(uint32_t address) {
+  return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+}
+
+/* Before the first product: registers and shared memory are as the program says. */
+static __device__ __forceinline__ void group_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+static __device__ __forceinline__ void group_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+/* All but the last `pending` committed products are done. */
+template <int PENDING> static __device__ __forceinline__ void group_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+#define TEN(t)   "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9, "
+#define FIRST_60 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " TEN(1) TEN(2) TEN(3) TEN(4) TEN(5)
+#define EIGHT(i)                                                                                                       \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]),          \
+      "+f"(d[i + 7])
+#define THIRTY_TWO(i) EIGHT(i), EIGHT(i + 8), EIGHT(i + 16), EIGHT(i + 24)
+/* The numbers of the operands after the sums: a, b, and whether d is added to. */
+#define MULTIPLY(n, sums, a, b, add, ...)                                                                              \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " add ", 0;\nwgmma.mma_async.sync.aligned.m64n" n                     \
+               "k16.f32.bf16.bf16 {" sums "}, " a ", " b ", p, 1, 1, 0, 0;\n}"                                         \
+               : __VA_ARGS__                                                                                           \
+               : "l"(x), "l"(w), "r"(more))
+
+/* d[64 × COLS] (+)= x[64 × 16] · w[COLS × 16]ᵀ; more: 0 for the first. */
+template <int COLS>
+static __device__ __forceinline__ void group_multiply(float (&d)[COLS / 2], uint64_t x, uint64_t w, int more);
+
+template <> __device__ __forceinline__ void group_multiply<64>(float (&d)[32], uint64_t x, uint64_t w, int more) {
+  MULTIPLY("64", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " TEN(1) TEN(2) "%30, %31", "%32", "%33", "%34",
+           THIRTY_TWO(0));
+}
+
+template <> __device__ __forceinline__ void group_multiply<128>(float (&d)[64], uint64_t x, uint64_t w, int more) {
+  MULTIPLY("128", FIRST_60 "%60, %61, %62, %63", "%64", "%65", "%66", THIRTY_TWO(0), THIRTY_TWO(32));
+}
+
+template <> __device__ __forceinline__ void group_multiply<192>(float (&d)[96], uint64_t x, uint64_t w, int more) {
+  MULTIPLY("192", FIRST_60 TEN(6) TEN(7) TEN(8) "%90, %91, %92, %93, %94, %95", "%96", "%97", "%98", THIRTY_TWO(0),
+           THIRTY_TWO(32), THIRTY_TWO(64));
+}
+
+template <> __device__ __forceinline__ void group_multiply<256>(float (&d)[128], uint64_t x, uint64_t w, int more) {
+  MULTIPLY("256", FIRST_60 TEN(6) TEN(7) TEN(8) TEN(9) TEN(10) TEN(11) "%120, %121, %122, %123, %124, %125, %126, %127",
+           "%128", "%129", "%130", THIRTY_TWO(0), THIRTY_TWO(32), THIRTY_TWO(64), THIRTY_TWO(96));
+}
+
+#undef MULTIPLY
+#undef THIRTY_TWO
+#undef EIGHT
+#undef FIRST_60
+#undef TEN
+
+#endif
