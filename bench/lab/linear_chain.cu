@@ -10,6 +10,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -69,8 +70,12 @@ static size_t bytes_of(int rows, int cols) { return (size_t)rows * cols * 2; }
 struct network {
   uint8_t *weights;
   float *hidden, *qkv, *head, *inner, *norm;
-  void *fragments;
+  void *fragments[2];
+  float *squares[2];
 };
+
+static int turn;
+static bool ready, fuse = true; /* inputs left by the linear before; are they? */
 
 static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int cols, const float *in, float *out, int n) {
   struct cuda_linear a = {};
@@ -81,8 +86,19 @@ static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int col
   return a;
 }
 
-static void linear_run(struct cuda_linear a, const network &net, int multiprocessors, cudaStream_t stream) {
-  a.fragments = net.fragments;
+/* leave: for the next one, which has a norm or not. */
+enum leave { NOTHING, PLAIN, NORMED };
+static void linear_run(struct cuda_linear a, const network &net, enum leave leave, int multiprocessors,
+                       cudaStream_t stream) {
+  bool few = fuse && a.n_row <= LINEAR_FEW;
+  a.fragments = net.fragments[turn], a.ready = ready;
+  if (ready && a.has_norm) a.squares = net.squares[turn], a.n_square = a.matrix.cols / 32;
+  ready = few && leave != NOTHING;
+  if (ready) {
+    turn ^= 1;
+    a.next_fragments = net.fragments[turn];
+    if (leave == NORMED) a.next_norm = net.norm, a.next_squares = net.squares[turn];
+  }
   if (a.n_row <= LINEAR_FEW)
     cuda_linear_few(&a, multiprocessors, stream);
   else
@@ -94,17 +110,44 @@ static void layers_run(const network &net, int n, int multiprocessors, cudaStrea
   for (int i = 0; i < LAYERS; i++) {
     struct cuda_linear a = linear_make(w, QKV, WIDTH, net.hidden, net.qkv, n);
     a.norm = net.norm, a.has_norm = 1;
-    linear_run(a, net, multiprocessors, stream);
+    linear_run(a, net, NOTHING, multiprocessors, stream);
     a = linear_make(w, WIDTH, WIDTH, net.head, net.hidden, n);
     a.residual = net.hidden, a.residual_cols = WIDTH;
-    linear_run(a, net, multiprocessors, stream);
+    linear_run(a, net, NORMED, multiprocessors, stream);
     a = linear_make(w, 2 * INNER, WIDTH, net.hidden, net.inner, n);
     a.norm = net.norm, a.has_norm = 1, a.gated = 1, a.act = 1, a.out_cols = a.result_cols = INNER;
-    linear_run(a, net, multiprocessors, stream);
+    linear_run(a, net, PLAIN, multiprocessors, stream);
     a = linear_make(w, WIDTH, INNER, net.inner, net.hidden, n);
     a.residual = net.hidden, a.residual_cols = WIDTH;
-    linear_run(a, net, multiprocessors, stream);
+    linear_run(a, net, i + 1 < LAYERS ? NORMED : NOTHING, multiprocessors, stream);
   }
+}
+
+static void inputs_fill(const network &net) {
+  fill<<<64, 256>>>((uint32_t *)net.hidden, (size_t)TOKENS_MOST * WIDTH, 0x807fffff, 0x3f000000);
+  fill<<<64, 256>>>((uint32_t *)net.head, (size_t)TOKENS_MOST * WIDTH, 0x807fffff, 0x3f000000);
+  CHECK(cudaDeviceSynchronize());
+}
+
+/* With inputs prepared by the linear before against those prepared by a kernel of their own. */
+static void check(const network &net, int n, int multiprocessors, cudaStream_t stream) {
+  std::vector<float> hidden[3];
+  for (int i = 0; i < 3; i++) {
+    inputs_fill(net);
+    fuse = i > 0;
+    layers_run(net, n, multiprocessors, stream);
+    CHECK(cudaStreamSynchronize(stream));
+    hidden[i].resize((size_t)n * WIDTH);
+    CHECK(cudaMemcpy(hidden[i].data(), net.hidden, hidden[i].size() * 4, cudaMemcpyDeviceToHost));
+  }
+  double error = 0, size = 0;
+  for (size_t i = 0; i < hidden[0].size(); i++) {
+    error += (hidden[1][i] - hidden[0][i]) * (double)(hidden[1][i] - hidden[0][i]);
+    size += (double)hidden[0][i] * hidden[0][i];
+  }
+  bool same = memcmp(hidden[1].data(), hidden[2].data(), hidden[1].size() * 4) == 0;
+  printf("check %d tokens: difference %.1e of %.1e%s%s\n", n, std::sqrt(error / size),
+         std::sqrt(size / hidden[0].size()), same ? "" : "  NOT THE SAME TWICE", error / size < 1e-4 ? "" : "  WRONG");
 }
 
 int main() {
@@ -120,10 +163,11 @@ int main() {
   CHECK(cudaMalloc(&net.head, (size_t)TOKENS_MOST * WIDTH * 4));
   CHECK(cudaMalloc(&net.inner, (size_t)TOKENS_MOST * INNER * 4));
   CHECK(cudaMalloc(&net.norm, WIDTH * 4));
-  CHECK(cudaMalloc(&net.fragments, (size_t)TOKENS_MOST * INNER * 2));
+  for (int i = 0; i < 2; i++) {
+    CHECK(cudaMalloc(&net.fragments[i], (size_t)TOKENS_MOST * INNER * 2));
+    CHECK(cudaMalloc(&net.squares[i], (size_t)LINEAR_FEW * INNER / 8));
+  }
   fill<<<4096, 256>>>((uint32_t *)net.weights, layer * LAYERS / 4, 0x807f807f, 0x3c003c00); /* ± 2⁻⁷ */
-  fill<<<64, 256>>>((uint32_t *)net.hidden, (size_t)TOKENS_MOST * WIDTH, 0x807fffff, 0x3f000000);
-  fill<<<64, 256>>>((uint32_t *)net.head, (size_t)TOKENS_MOST * WIDTH, 0x807fffff, 0x3f000000);
   fill<<<64, 256>>>((uint32_t *)net.norm, WIDTH, 0x007fffff, 0x3f000000);
   CHECK(cudaDeviceSynchronize());
   float us = median_us(
@@ -133,6 +177,7 @@ int main() {
       10);
   double bandwidth = layer * LAYERS / us * 1e-3;
   printf("%s: read %.0f GB/s\n", p.name, bandwidth);
+  for (int n : {1, 7, 8, 13, 27, 32}) check(net, n, p.multiProcessorCount, stream);
   for (int n : {1, 8, 16, 32, 33, 64, 65, 128, 256, 512, 1024, 2048}) {
     /* As a graph, so that the host's launches are not what is measured. */
     cudaGraph_t graph;

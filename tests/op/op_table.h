@@ -45,6 +45,7 @@ double input_roundoff(const struct table *table, const struct scheme *scheme);
 
 void linear_cases(struct table *table);
 void column_cases(struct table *table);
+void chain_cases(struct table *table);
 void embed_cases(struct table *table);
 void sample_cases(struct table *table);
 void attend_cases(struct table *table);

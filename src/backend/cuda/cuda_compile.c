@@ -23,7 +23,10 @@ static bool values_alloc(struct program *p, struct error *error) {
   }
   return device_alloc(&p->prepared, needs.prepared * sizeof(float), "allocating the workspace", error) &&
          device_alloc(&p->product, needs.product * sizeof(float), "allocating the workspace", error) &&
-         device_alloc(&p->fragments, needs.fragments, "allocating the workspace", error);
+         device_alloc(&p->fragments[0], needs.fragments, "allocating the workspace", error) &&
+         device_alloc(&p->fragments[1], needs.fragments, "allocating the workspace", error) &&
+         device_alloc(&p->squares[0], needs.squares * sizeof(float), "allocating the workspace", error) &&
+         device_alloc(&p->squares[1], needs.squares * sizeof(float), "allocating the workspace", error);
 }
 
 static bool caches_alloc(struct program *p, struct error *error) {
@@ -142,7 +145,7 @@ void cuda_release(struct program *p) {
   for (int i = 0; i <= CUDA_RUN_AHEAD; i++) slot_release(&p->slot[i]);
   cudaFree(p->prepared);
   cudaFree(p->product);
-  cudaFree(p->fragments);
+  for (int i = 0; i < 2; i++) cudaFree(p->fragments[i]), cudaFree(p->squares[i]);
   cudaFree(p->frequency);
   cudaFree(p->slab);
   cudaFree(p->last);

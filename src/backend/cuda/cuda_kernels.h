@@ -111,6 +111,15 @@ struct cuda_linear {
   int32_t n_row, in_cols, out_cols, residual_cols, result_cols;
   uint8_t act, gated, multiply, has_norm, has_post_norm;
   float eps, post_eps, factor, softcap;
+
+  /* Of few tokens alone. An input that the linear before has left in `fragments`: with its norm's weights, without the
+   * scale, which is to follow from squares [n_row][n_square] of a row's parts (NULL: no norm). And the same for the
+   * next one, which takes result_cols, a multiple of 64. */
+  uint8_t ready;
+  int32_t n_square;
+  const float *squares, *next_norm;
+  void *next_fragments;
+  float *next_squares;
 };
 
 struct cuda_attend {

@@ -15,7 +15,7 @@ bool cuda_linear_fast(const struct plan *plan, const struct op *op) {
 }
 
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {
-  struct cuda_linear_needs most = {1, 1, 1};
+  struct cuda_linear_needs most = {1, 1, 1, 1};
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind != OP_LINEAR) continue;
@@ -28,6 +28,7 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 63) / 64 * 64) * 2);
     else
       most.prepared = size_max(most.prepared, rows * cols);
+    most.squares = size_max(most.squares, LINEAR_FEW * (cols / 32));
   }
   return most;
 }
@@ -81,8 +82,8 @@ bool cuda_measure(const struct plan *plan, const struct limits *limits, struct f
   *footprint = (struct footprint){0};
   for (int i = 0; i < plan->n_weight; i++)
     footprint->weights += backend_packed_bytes(&backend_cuda, plan_weights(plan) + i);
-  footprint->workspace =
-      (needs.prepared + needs.product) * sizeof(float) + needs.fragments + cuda_slab_most(plan, limits);
+  footprint->workspace = (needs.prepared + needs.product + 2 * needs.squares) * sizeof(float) + 2 * needs.fragments +
+                         cuda_slab_most(plan, limits);
   for (int i = 0; i < plan->n_value; i++)
     footprint->workspace += cuda_rows_most(plan, limits, i) * (size_t)plan_values(plan)[i].cols * sizeof(float);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = cuda_block_bytes(plan, limits, g);

@@ -53,7 +53,10 @@ struct program {
   uint8_t **weight;            /* [n_weight] on the device */
   float **value;               /* [n_value] on the device */
   float *prepared, *product;   /* a linear's rows before the product and after it */
-  void *fragments;             /* before it, as matrix units want them */
+  void *fragments[2];          /* before it, as matrix units want them: of a linear and of the next */
+  float *squares[2];           /* and sums of their squares */
+  int turn;                    /* which of the two */
+  const struct op *ready;      /* the linear whose input is there, left by the one before */
   float *frequency;            /* the plan's floats */
   uint8_t *cache[PLAN_GROUPS]; /* KV memory */
   size_t block_bytes[PLAN_GROUPS];
@@ -118,9 +121,9 @@ bool cuda_draw_rest(struct program *program, struct cuda_slot *slot, const struc
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error);
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
-/* What linears need at most: floats of prepared inputs and of products, bytes of fragments. */
+/* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments. */
 struct cuda_linear_needs {
-  size_t prepared, product, fragments;
+  size_t prepared, product, squares, fragments;
 };
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
 /* Does the linear run on the matrix units? */

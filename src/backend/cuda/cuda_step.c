@@ -65,7 +65,7 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
                               .in = p->value[op->in[0]],
                               .residual = op->in[1] >= 0 ? p->value[op->in[1]] : NULL,
                               .prepared = p->prepared,
-                              .fragments = p->fragments,
+                              .fragments = p->fragments[p->turn],
                               .product = p->product,
                               .out = p->value[op->out] + args->column,
                               .n_row = rows_of(p, op->in[0]),
@@ -83,12 +83,44 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
                               .softcap = args->softcap};
 }
 
+/* The linear that follows and takes what this one makes, whole and alone; NULL: there is none. It can then be left its
+ * input as the matrix units want it. */
+static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  const struct op *next = op + 1;
+  int index = (int)(next - plan_ops(p->plan));
+  if (index == p->n_body || index >= p->plan->n_op || !cuda_linear_fast(p->plan, next)) return NULL;
+  bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
+               plan_weights(p->plan)[next->weight[0]].cols == a->result_cols;
+  if (next->in[0] != op->out || !whole || a->has_post_norm) return NULL;
+  return a->gated && next->args.linear.norm != NORM_NONE ? NULL : next;
+}
+
+static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const struct op *next = next_linear(p, op, a);
+  a->ready = p->ready == op;
+  if (a->ready && a->has_norm) {
+    a->squares = p->squares[p->turn];
+    a->n_square = a->matrix.cols / 32;
+  }
+  p->ready = next;
+  if (next) {
+    p->turn ^= 1;
+    a->next_fragments = p->fragments[p->turn];
+    a->next_norm = vector_of(p, next->weight[2]);
+    a->next_squares = next->args.linear.norm != NORM_NONE ? p->squares[p->turn] : NULL;
+  }
+  cuda_linear_few(a, p->device->multiprocessors, p->device->stream);
+}
+
 static void run_linear(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
-  if (cuda_linear_fast(p->plan, op) && a.n_row <= LINEAR_FEW)
-    cuda_linear_few(&a, p->device->multiprocessors, p->device->stream);
-  else if (cuda_linear_fast(p->plan, op))
+  if (cuda_linear_fast(p->plan, op) && a.n_row <= LINEAR_FEW) {
+    run_few(p, op, &a);
+    return;
+  }
+  p->ready = NULL;
+  if (cuda_linear_fast(p->plan, op))
     cuda_linear_many(&a, p->device->multiprocessors, p->device->stream);
   else
     cuda_linear_plain(&a, p->device->stream);

@@ -90,10 +90,10 @@ static __device__ __forceinline__ uint32_t address_in(uint32_t address, uint32_t
   return there;
 }
 
+/* Orders nothing beyond the block: for who has only read, by matrix units. (A release for the cluster would wait for
+ * all that the thread has in flight.) */
 static __device__ __forceinline__ void barrier_arrive_in(uint64_t *bar, uint32_t rank) {
-  asm volatile(
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(address_in(shared_address(bar), rank))
-      : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_in(shared_address(bar), rank)) : "memory");
 }
 
 static __device__ __forceinline__ void store_in(uint32_t address, float4 value) {

@@ -15,6 +15,8 @@
 #include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/instructions.cuh"
 
+#include <cuda_bf16.h>
+
 namespace {
 
 enum {
@@ -22,7 +24,9 @@ enum {
   STRIPS = 2,
   PIECE = 2048,        /* bytes of 16 rows × 64 columns */
   RUN = WARPS * PIECE, /* of a strip in a stage */
-  THREADS = WARPS * 32 + 32,
+  COPIER = WARPS,      /* the warps after those that multiply: one asks for weights, one adds up the tokens' norms */
+  SCALER,
+  THREADS = (WARPS + 2) * 32,
   TOKEN_STRIDE = STRIPS * 16 + 4, /* sums of a token: its distance to the next keeps lanes on banks of their own */
 };
 
@@ -31,12 +35,13 @@ __host__ __device__ constexpr int sums_of(int tiles) { return tiles * 8 * TOKEN_
 
 /* Stages that fit beside the sums and the barriers. */
 __host__ __device__ constexpr int stages_of(int tiles) {
-  return (227 * 1024 - 256 - WARPS * sums_of(tiles) * 4) / (STRIPS * RUN);
+  return (227 * 1024 - 512 - WARPS * sums_of(tiles) * 4) / (STRIPS * RUN);
 }
 
 __host__ __device__ constexpr int shared_bytes(int tiles) {
-  return stages_of(tiles) * STRIPS * RUN + WARPS * sums_of(tiles) * 4 + 2 * stages_of(tiles) * 8;
+  return stages_of(tiles) * STRIPS * RUN + (WARPS * sums_of(tiles) + tiles * 8) * 4 + (2 * stages_of(tiles) + 1) * 8;
 }
+
 struct few {
   struct cuda_linear linear;
   const uint4 *tokens; /* [tile of 8][piece][2][lane]: B fragments of two 16-column steps each */
@@ -44,6 +49,28 @@ struct few {
 };
 
 /* --- tokens ------------------------------------------------------------------------------------------------------- */
+
+/* Where column `col` of a token is among the fragments. A lane has of token lane / 4, in each 16 columns, those at
+ * lane % 4 × 2, + 1, + 8 and + 9 (PTX ISA, "Matrix fragments for mma.m16n8k16"). */
+__device__ __forceinline__ size_t fragment_index(int token, int col, int n_piece) {
+  int step = col % 64 / 16, within = col % 16, lane = token % 8 * 4 + within % 8 / 2;
+  size_t run = ((size_t)(token / 8) * n_piece + col / 64) * 2 + step / 2;
+  return (run * 32 + lane) * 8 + step % 2 * 4 + within / 8 * 2 + col % 2;
+}
+
+/* A warp: the scales of all tokens, of sums of squares that the linear before has left; four lanes a token, or fewer.
+ */
+template <int TILES> __device__ void scales_add(const struct cuda_linear &a, float *scale) {
+  constexpr int lanes = 4 / TILES;
+  int token = threadIdx.x % 32 / lanes;
+  float sum = 0;
+  if (a.squares && token < a.n_row)
+#pragma unroll 16
+    for (int i = threadIdx.x % lanes; i < a.n_square; i += lanes) sum += a.squares[token * a.n_square + i];
+#pragma unroll
+  for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
+  scale[token] = a.squares ? rsqrtf(sum / a.matrix.cols + a.eps) : 1;
+}
 
 template <int TILES> struct fragments { uint4 low[TILES], high[TILES]; };
 
@@ -64,15 +91,19 @@ template <int TILES> struct ring {
   static constexpr int stages = stages_of(TILES);
   uint8_t *bytes;         /* [stages][STRIPS][RUN] */
   float *sums;            /* [WARPS][token][TOKEN_STRIDE] */
+  float *scale;           /* [token]: what products are multiplied by: of a norm that the input still lacks */
   uint64_t *full, *empty; /* [stages] */
+  uint64_t *scaled;       /* once */
 };
 
 template <int TILES> __device__ ring<TILES> ring_lay(uint8_t *shared) {
   ring<TILES> r;
   r.bytes = shared;
   r.sums = (float *)(shared + r.stages * STRIPS * RUN);
-  r.full = (uint64_t *)(r.sums + WARPS * sums_of(TILES));
+  r.scale = r.sums + WARPS * sums_of(TILES);
+  r.full = (uint64_t *)(r.scale + TILES * 8);
   r.empty = r.full + r.stages;
+  r.scaled = r.empty + r.stages;
   return r;
 }
 
@@ -122,6 +153,16 @@ template <int TILES> __device__ __forceinline__ float total_of(const ring<TILES>
   return total;
 }
 
+/* A result as the next linear takes it. A warp has 32 columns of a token where squares are wanted. */
+__device__ __forceinline__ void next_prepare(const struct cuda_linear &a, float x, int token, int col) {
+  float y = a.next_norm ? x * a.next_norm[col] : x, square = x * x;
+  ((__nv_bfloat16 *)a.next_fragments)[fragment_index(token, col, a.result_cols / 64)] = __float2bfloat16_rn(y);
+  if (!a.next_squares) return;
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) square += __shfl_xor_sync(~0u, square, step);
+  if (threadIdx.x % 32 == 0) a.next_squares[token * (a.result_cols / 32) + col / 32] = square;
+}
+
 /* From the warps' sums of a pair of strips, always added in the order of the warps, to results. */
 template <int TILES>
 __device__ void sums_finish(const few &f, const ring<TILES> &r, int strip, const float sum[STRIPS][TILES][4]) {
@@ -132,15 +173,17 @@ __device__ void sums_finish(const few &f, const ring<TILES> &r, int strip, const
   for (int i = 0; i < STRIPS * TILES * 4; i++)
     mine[(i / 4 % TILES * 8 + i % 2) * TOKEN_STRIDE + i / (TILES * 4) * 16 + i / 2 % 2 * 8] =
         sum[i / (TILES * 4)][i / 4 % TILES][i % 4];
+  barrier_wait(r.scaled, 0);
   warps_meet();
   for (int i = threadIdx.x; i < a.n_row * width; i += WARPS * 32) {
     int token = i / width, row = i % width, at = strip * 16 + row, col = result_col(a, at);
     if (col >= a.result_cols) continue;
-    float gate = total_of<TILES>(r, token, row) + (a.bias ? a.bias[at] : 0), up = 0;
-    if (a.gated) up = total_of<TILES>(r, token, row + GATE_RUN) + (a.bias ? a.bias[at + GATE_RUN] : 0);
+    float scale = r.scale[token], gate = total_of<TILES>(r, token, row) * scale + (a.bias ? a.bias[at] : 0), up = 0;
+    if (a.gated) up = total_of<TILES>(r, token, row + GATE_RUN) * scale + (a.bias ? a.bias[at + GATE_RUN] : 0);
     float x = result_of(a, gate, up);
     if (a.residual) x = residual_add(a, x, a.residual[(size_t)token * a.residual_cols + col]);
     a.out[(size_t)token * a.out_cols + col] = x;
+    if (a.next_fragments) next_prepare(a, x, token, col);
   }
   warps_meet();
 }
@@ -170,13 +213,20 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) linear_few(co
   ring<TILES> r = ring_lay<TILES>(shared);
   if (threadIdx.x == 0) {
     for (int i = 0; i < r.stages; i++) barrier_init(&r.full[i], 1), barrier_init(&r.empty[i], WARPS);
+    barrier_init(r.scaled, 32);
     barriers_publish();
   }
   __syncthreads();
   dependents_launch();
-  if (threadIdx.x == WARPS * 32) weights_stream<TILES>(a, r);
-  if (threadIdx.x >= WARPS * 32) return;
+  int warp = threadIdx.x / 32;
+  if (warp == COPIER && threadIdx.x % 32 == 0) weights_stream<TILES>(a, r);
+  if (warp == COPIER) return;
   dependencies_wait();
+  if (warp == SCALER) {
+    scales_add<TILES>(a.linear, r.scale);
+    barrier_arrive(r.scaled);
+    return;
+  }
   weights_multiply<TILES>(a, r);
 }
 
@@ -192,7 +242,7 @@ void cuda_linear_few(const struct cuda_linear *linear, int multiprocessors, cuda
            .tokens = (const uint4 *)linear->fragments,
            .n_strip = (linear->matrix.rows + 15) / 16,
            .n_piece = (linear->matrix.cols + 63) / 64};
-  cuda_linear_prepare(linear, false, stream);
+  if (!linear->ready) cuda_linear_prepare(linear, false, stream);
   if (linear->n_row <= 8)
     few_launch<1>(a, multiprocessors, stream);
   else if (linear->n_row <= 16)
