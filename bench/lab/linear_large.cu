@@ -194,6 +194,7 @@ int main() {
   printf("%s\n", p.name);
   check(1536, 1088, 700);
   check(1000, 500, 129);
+  check(1000, 500, 300);
   check(4096, 4096, 256);
   shape_run(6144, 4096, 4096);
   shape_run(4096, 4096, 4096);

@@ -201,8 +201,10 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     return m.fours ? *(const float4 *)from : four_at(from, 0, a.result_cols - col);
   }
 
-  /* A warp: results of 16 tokens × 32 rows of the matrix, whose sums are in shared memory. */
-  template <bool GATED> __device__ __forceinline__ void piece_finish(const float *sums, int token, int row) const {
+  /* A warp: results of 16 tokens × 32 rows of the matrix, whose sums are in shared memory. CURVED: there is an
+   * activation or a softcap; even a branch around them costs where each thread has 128 results. */
+  template <bool GATED, bool CURVED>
+  __device__ __forceinline__ void piece_finish(const float *sums, int token, int row) const {
     constexpr int lanes = GATED ? 4 : 8, rows = 32 / lanes, n = 16 / rows;
     const struct cuda_linear &a = m.linear;
     int lane = threadIdx.x % 32, within = lane % lanes * 4, col = result_col(a, row + within);
@@ -217,7 +219,7 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     for (int i = 0; i < n; i++) {
       float4 x = *(const float4 *)(sums + i * rows * SUMS_STRIDE) + bias;
       if (GATED) up = *(const float4 *)(sums + i * rows * SUMS_STRIDE + GATE_RUN) + up_bias;
-      x = result_of(a, x, up);
+      x = CURVED ? result_of(a, x, up) : make_float4(x.x * a.factor, x.y * a.factor, x.z * a.factor, x.w * a.factor);
       if (a.residual) x = residual_add(a, x, residual[i]);
       if (token + i * rows < a.n_row) results_store(x, token + i * rows, col);
     }
@@ -237,9 +239,11 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
           *(float2 *)(mine + i / 2 % 2 * 8 * SUMS_STRIDE + i % 16 / 4 * 8) = make_float2(sum[i], sum[i + 1]);
       __syncwarp();
       if (m.linear.gated)
-        piece_finish<true>(sums, token, row + piece * 32);
+        piece_finish<true, true>(sums, token, row + piece * 32);
+      else if (m.linear.act || m.linear.softcap > 0)
+        piece_finish<false, true>(sums, token, row + piece * 32);
       else
-        piece_finish<false>(sums, token, row + piece * 32);
+        piece_finish<false, false>(sums, token, row + piece * 32);
       __syncwarp();
     }
   }
@@ -315,15 +319,17 @@ struct version {
   { groups, cols, pair, split, step, many_launch<groups, cols, pair, split> }
 const version versions[] = {
     VERSION(1, 64, 1, 1, 0.36f),  VERSION(1, 64, 1, 2, 0.36f),  VERSION(2, 128, 1, 1, 0.48f),
-    VERSION(2, 128, 1, 2, 0.48f), VERSION(2, 192, 1, 1, 0.60f), VERSION(2, 192, 1, 2, 0.60f),
-    VERSION(2, 256, 1, 1, 0.78f), VERSION(2, 256, 1, 2, 0.78f),
+    VERSION(2, 128, 1, 2, 0.48f), VERSION(2, 192, 1, 1, 0.62f), VERSION(2, 192, 1, 2, 0.62f),
+    VERSION(2, 256, 1, 1, 0.80f), VERSION(2, 256, 1, 2, 0.80f), VERSION(2, 192, 2, 1, 0.58f),
+    VERSION(2, 256, 2, 1, 0.75f),
 };
 
 /* µs that a version would take: what begins and ends a tile, and the steps between or the read of the weights. */
 float time_of(const version &v, const many &m, int multiprocessors) {
   const float bytes_us = 3.1e6f, ends = (2 + (float)(v.groups * v.cols) / 100) * (float)v.split;
   int tokens = v.groups * 64, strips = v.cols / 16, slots = multiprocessors * (v.groups == 1 ? 2 : 1);
-  int blocks = (m.linear.n_row + tokens - 1) / tokens * ((m.n_strip + strips - 1) / strips) * v.split;
+  int tall = (m.linear.n_row + tokens - 1) / tokens, wide = (m.n_strip + strips - 1) / strips;
+  int blocks = (tall + v.pair - 1) / v.pair * v.pair * wide * v.split;
   float rounds = (float)((blocks + slots - 1) / slots);
   float steps = rounds * (float)m.n_piece / (float)v.split * v.step;
   float read = (float)m.n_strip * (float)m.n_piece * PIECE / bytes_us;
