@@ -6,7 +6,9 @@
  * that are its own with the tokens' fragments, which it reads in the order in which registers want them. At the end of
  * a pair the warps' sums are added in the order of the warps, and become results: a gate's strip and its up's are a
  * pair. So a result depends on its row and token alone, not on how many tokens there are. Weights are asked for before
- * the kernel before this one has ended (programmatic dependent launch).
+ * the kernel before this one has ended (programmatic dependent launch). A result can be left to the linear that takes
+ * it in the form that it wants, so that no kernel stands between the two: with the weights of its norm, whose scale is
+ * a factor of the products that follows from sums of squares.
  *
  * Bound: the read of the weights; the tokens' fragments, which come from the second-level cache anew for each pair,
  * are a quarter of the weights' bytes at 8 tokens and as many at 32. Measured in bench/lab/linear_small.cu, version 4.
@@ -59,14 +61,18 @@ __device__ __forceinline__ size_t fragment_index(int token, int col, int n_piece
 }
 
 /* A warp: the scales of all tokens, of sums of squares that the linear before has left; four lanes a token, or fewer.
- */
+ * Every fourth is added up, and then the four sums, in the same order however many lanes there are. */
 template <int TILES> __device__ void scales_add(const struct cuda_linear &a, float *scale) {
   constexpr int lanes = 4 / TILES;
-  int token = threadIdx.x % 32 / lanes;
-  float sum = 0;
-  if (a.squares && token < a.n_row)
-#pragma unroll 16
-    for (int i = threadIdx.x % lanes; i < a.n_square; i += lanes) sum += a.squares[token * a.n_square + i];
+  int token = threadIdx.x % 32 / lanes, lane = threadIdx.x % lanes;
+  float part[TILES] = {};
+#pragma unroll 8
+  for (int i = lane; a.squares && token < a.n_row && i < a.n_square; i += 4)
+#pragma unroll
+    for (int k = 0; k < TILES; k++)
+      if (i + k * lanes < a.n_square) part[k] += a.squares[token * a.n_square + i + k * lanes];
+  float sum = TILES == 4 ? (part[0] + part[TILES / 2]) + (part[TILES / 4] + part[TILES - 1])
+                         : part[0] + (TILES == 2 ? part[TILES - 1] : 0);
 #pragma unroll
   for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
   scale[token] = a.squares ? rsqrtf(sum / a.matrix.cols + a.eps) : 1;
