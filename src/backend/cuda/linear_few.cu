@@ -24,13 +24,14 @@ namespace {
 enum {
   WARPS = 8,
   STRIPS = 2,
-  PIECE = 2048,        /* bytes of 16 rows × 64 columns */
-  RUN = WARPS * PIECE, /* of a strip in a stage */
-  COPIER = WARPS,      /* the warps after those that multiply: one asks for weights, one adds up the tokens' norms */
-  SCALER,
-  THREADS = (WARPS + 2) * 32,
+  PIECE = 2048,                   /* bytes of 16 rows × 64 columns */
+  RUN = WARPS * PIECE,            /* of a strip in a stage */
+  COPIER = WARPS,                 /* the warps after those that multiply: one asks for weights, */
+  SCALERS,                        /* others add up tokens' norms, 8 tokens each */
   TOKEN_STRIDE = STRIPS * 16 + 4, /* sums of a token: its distance to the next keeps lanes on banks of their own */
 };
+
+__host__ __device__ constexpr int threads_of(int tiles) { return (SCALERS + tiles) * 32; }
 
 /* Floats of a warp's sums of so many tiles of 8 tokens. */
 __host__ __device__ constexpr int sums_of(int tiles) { return tiles * 8 * TOKEN_STRIDE; }
@@ -60,21 +61,15 @@ __device__ __forceinline__ size_t fragment_index(int token, int col, int n_piece
   return (run * 32 + lane) * 8 + step % 2 * 4 + within / 8 * 2 + col % 2;
 }
 
-/* A warp: the scales of all tokens, of sums of squares that the linear before has left; four lanes a token, or fewer.
- * Every fourth is added up, and then the four sums, in the same order however many lanes there are. */
-template <int TILES> __device__ void scales_add(const struct cuda_linear &a, float *scale) {
-  constexpr int lanes = 4 / TILES;
-  int token = threadIdx.x % 32 / lanes, lane = threadIdx.x % lanes;
-  float part[TILES] = {};
-#pragma unroll 8
-  for (int i = lane; a.squares && token < a.n_row && i < a.n_square; i += 4)
-#pragma unroll
-    for (int k = 0; k < TILES; k++)
-      if (i + k * lanes < a.n_square) part[k] += a.squares[token * a.n_square + i + k * lanes];
-  float sum = TILES == 4 ? (part[0] + part[TILES / 2]) + (part[TILES / 4] + part[TILES - 1])
-                         : part[0] + (TILES == 2 ? part[TILES - 1] : 0);
-#pragma unroll
-  for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
+/* A warp: the scales of 8 tokens, of sums of squares that the linear before has left; four lanes a token. */
+__device__ __forceinline__ void scales_add(const struct cuda_linear &a, float *scale, int first) {
+  int token = first + threadIdx.x % 32 / 4;
+  float sum = 0;
+  if (a.squares && token < a.n_row)
+#pragma unroll 16
+    for (int i = threadIdx.x % 4; i < a.n_square; i += 4) sum += a.squares[token * a.n_square + i];
+  sum += __shfl_xor_sync(~0u, sum, 2);
+  sum += __shfl_xor_sync(~0u, sum, 1);
   scale[token] = a.squares ? rsqrtf(sum / a.matrix.cols + a.eps) : 1;
 }
 
@@ -214,12 +209,12 @@ template <int TILES> __device__ void weights_multiply(const few &a, const ring<T
   }
 }
 
-template <int TILES> __global__ void __launch_bounds__(THREADS, 1) linear_few(const __grid_constant__ few a) {
+template <int TILES> __global__ void __launch_bounds__(threads_of(TILES), 1) linear_few(const __grid_constant__ few a) {
   extern __shared__ __align__(1024) uint8_t shared[];
   ring<TILES> r = ring_lay<TILES>(shared);
   if (threadIdx.x == 0) {
     for (int i = 0; i < r.stages; i++) barrier_init(&r.full[i], 1), barrier_init(&r.empty[i], WARPS);
-    barrier_init(r.scaled, 32);
+    barrier_init(r.scaled, TILES * 32);
     barriers_publish();
   }
   __syncthreads();
@@ -228,8 +223,8 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) linear_few(co
   if (warp == COPIER && threadIdx.x % 32 == 0) weights_stream<TILES>(a, r);
   if (warp == COPIER) return;
   dependencies_wait();
-  if (warp == SCALER) {
-    scales_add<TILES>(a.linear, r.scale);
+  if (warp >= SCALERS) {
+    scales_add(a.linear, r.scale, (warp - SCALERS) * 8);
     barrier_arrive(r.scaled);
     return;
   }
@@ -238,7 +233,7 @@ template <int TILES> __global__ void __launch_bounds__(THREADS, 1) linear_few(co
 
 template <int TILES> void few_launch(const few &a, int multiprocessors, cuda_stream stream) {
   int pairs = (a.n_strip + STRIPS - 1) / STRIPS, blocks = pairs < multiprocessors ? pairs : multiprocessors;
-  early_launch(linear_few<TILES>, {blocks, THREADS, shared_bytes(TILES), 1}, stream, a);
+  early_launch(linear_few<TILES>, {blocks, threads_of(TILES), shared_bytes(TILES), 1}, stream, a);
 }
 
 } // namespace
