@@ -83,9 +83,10 @@ static inline void spate_bench_options_init(spate_bench_options *options) {
 SPATE_API bool spate_bench(spate_engine *engine, const spate_bench_options *options, spate_text *json,
                            spate_error *error);
 
-/* This machine's limits: read bandwidth by working-set size, int8, BF16, FP16 and FP32 rates; as JSON. */
-SPATE_API bool spate_bench_machine(int threads, spate_progress progress, void *user, spate_text *json,
-                                   spate_error *error);
+/* A device's limits: read bandwidth by working-set size, int8, BF16, FP16 and FP32 rates, and of a GPU its copies, its
+ * link to the host and the gaps between kernels; as JSON. device: as in spate_open_options. */
+SPATE_API bool spate_bench_machine(const char *device, int threads, spate_progress progress, void *user,
+                                   spate_text *json, spate_error *error);
 
 /* Logits of every token of one sequence, through batches of at most chunk tokens (tests, evaluation):
  * out[n_token][vocab_size]. The engine must be idle. */

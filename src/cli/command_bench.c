@@ -33,6 +33,20 @@ static void machine_print(const json_t *machine) {
   }
 }
 
+/* What only a device with memory of its own has. */
+static void device_print(const json_t *machine) {
+  static const struct {
+    const char *name, *text, *unit;
+  } line[] = {{"copy_gbs", "copies", "GB/s"},
+              {"link_gbs", "from the host", "GB/s"},
+              {"launch_gap_us", "gap between kernels", "us"},
+              {"graph_gap_us", "the same in a graph", "us"}};
+  if (number_of(machine, "link_gbs") <= 0) return;
+  printf("\n%-22s%12s\n", "device", "");
+  for (size_t i = 0; i < sizeof line / sizeof *line; i++)
+    printf("%-22s%12.2f %s\n", line[i].text, number_of(machine, line[i].name), line[i].unit);
+}
+
 static void phase_print(const char *name, const json_t *phase, double gbs) {
   printf("%-10s%12.1f%12.1f%10.0f %%", name, number_of(phase, "tokens_per_second"), number_of(phase, "seconds") * 1e3,
          number_of(phase, "fraction_of_floor") * 100);
@@ -70,6 +84,7 @@ static int report_print(const struct settings *settings, spate_text *json) {
   else if (settings->machine) {
     printf("%s\n", text_of(root, "device"));
     machine_print(json_object_get(root, "machine"));
+    device_print(json_object_get(root, "machine"));
   } else
     bench_print(root);
   json_decref(root);
@@ -81,7 +96,8 @@ static int machine_bench(const struct settings *settings) {
   struct progress progress = {0};
   spate_error error;
   spate_text json;
-  if (!spate_bench_machine(settings->threads, progress_show, &progress, &json, &error)) return command_fail(error.text);
+  if (!spate_bench_machine(settings->device, settings->threads, progress_show, &progress, &json, &error))
+    return command_fail(error.text);
   return report_print(settings, &json);
 }
 

@@ -41,7 +41,7 @@ struct settings {
   double memory_fraction;
   uint64_t kv_cache_memory, cache_limit;
   double stall_timeout;
-  const char *kv_cache_dtype, *backend, *cache_dir;
+  const char *kv_cache_dtype, *backend, *device, *cache_dir;
 
   const char *uds, *tls_cert, *tls_key, *root_path;
   const char *allowed_origins, *allowed_methods, *allowed_headers;

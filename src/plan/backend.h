@@ -45,6 +45,10 @@ struct machine_rates {
     double gbs;                                            /* 10⁹ bytes read per second */
   } read[RATE_SIZES];                                      /* ascending */
   double int8_gops, bf16_gflops, fp16_gflops, fp32_gflops; /* 10⁹ operations; a multiply-add is two */
+  double linear_gflops;                                    /* that of them at which linears of float weights can run */
+  double copy_gbs;                                         /* bytes read and written */
+  double link_gbs;                                         /* from the host's pinned memory to the device's */
+  double launch_gap_us, graph_gap_us;                      /* between the end of a kernel and the start of the next */
 };
 
 struct backend {
@@ -53,6 +57,8 @@ struct backend {
   int run_ahead;           /* steps that may be submitted before the results of the first are collected */
   int pack_rows;           /* weights are packed in strips of this many rows */
 
+  /* Is there a device of this kind that can be used? ERROR_NOT_FOUND: there is none. NULL: always. */
+  bool (*present)(struct error *error);
   /* NULL on failure. One device may compile several programs. */
   struct device *(*open)(const struct device_options *options, struct error *error);
   void (*close)(struct device *device);

@@ -80,8 +80,12 @@ struct program {
 };
 
 /* cuda_device.c; cuda_absent.c where the binary has no CUDA: it can pack, and says so when it is to open a device. */
+bool cuda_present(struct error *error);
 struct device *cuda_open(const struct device_options *options, struct error *error);
 void cuda_close(struct device *device);
+
+/* cuda_rates.c */
+bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error);
 
 /* cuda_compile.c */
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
