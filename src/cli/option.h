@@ -60,8 +60,9 @@ struct settings {
   bool has_min_p, has_typical_p, has_repetition_penalty, ignore_eos, include_stop;
   struct text_list stop, bad_words;
 
-  int batch, prompt_tokens, decode_tokens, repeat;
-  bool has_batch, has_prompt_tokens, has_decode_tokens, has_repeat;
+  const char *batch, *random;
+  int context, prompt_tokens, decode_tokens, repeat;
+  bool has_context, has_prompt_tokens, has_decode_tokens, has_repeat;
   bool machine, all_outputs, json, no_special, help;
 };
 

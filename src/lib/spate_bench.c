@@ -89,21 +89,20 @@ static void setting_write(const struct bench *bench, struct buffer *out) {
 
 static void bench_write(struct bench *bench, const struct machine_rates *rates, struct buffer *out) {
   const spate_bench_options *o = bench->options;
-  struct work work = work_of(bench->engine);
   double batch = o->batch, prompt = o->prompt_tokens, generated = o->decode_tokens;
   double prefill = bench_median(bench->prefill, o->repeat), decode = bench_median(bench->decode, o->repeat);
   double outputs = o->all_outputs ? batch * prompt : batch, context = prompt + generated / 2;
-  double step_floor = floor_seconds(&work, rates, batch, batch, batch * context);
-  double step_bytes = work.weight_bytes + batch * context * work.kv_token_bytes;
+  struct step_shape step = {.sequences = batch, .tokens = batch, .outputs = batch, .context = context};
+  struct step_shape whole = {.sequences = batch, .tokens = batch * prompt, .outputs = outputs};
+  double bytes = step_bytes(bench->engine, &step);
   buffer_text(out, "{");
   setting_write(bench, out);
-  number_write(out, "step_bytes", step_bytes);
-  number_write(out, "decode_gbs", decode > 0 ? step_bytes * generated / decode * 1e-9 : 0);
-  number_write(out, "bandwidth_gbs", rates_bandwidth(rates, step_bytes));
-  phase_write(out, "prefill", prefill, batch * prompt,
-              floor_seconds(&work, rates, batch * prompt, outputs, batch * prompt));
+  number_write(out, "step_bytes", bytes);
+  number_write(out, "decode_gbs", decode > 0 ? bytes * generated / decode * 1e-9 : 0);
+  number_write(out, "bandwidth_gbs", rates_bandwidth(rates, bytes));
+  phase_write(out, "prefill", prefill, batch * prompt, step_floor(bench->engine, rates, &whole));
   buffer_text(out, ",");
-  phase_write(out, "decode", decode, batch * generated, step_floor * generated);
+  phase_write(out, "decode", decode, batch * generated, step_floor(bench->engine, rates, &step) * generated);
   buffer_text(out, ",");
   fallbacks_write(out, bench->engine);
   buffer_text(out, ",\"machine\":");

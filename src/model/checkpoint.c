@@ -242,7 +242,8 @@ bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error)
 }
 
 static const struct tensor_table *tensor_table(const struct checkpoint *c) {
-  static const struct tensor_table none;
+  static const struct tensor *no_tensor[1];
+  static const struct tensor_table none = {.by_name = no_tensor};
   return c->gguf ? &c->gguf->tensors : c->safetensors ? &c->safetensors->tensors : &none;
 }
 

@@ -18,6 +18,11 @@ struct device *cuda_open(const struct device_options *options, struct error *err
 
 void cuda_close(struct device *device) { assert(!device); }
 
+uint64_t cuda_memory(const struct device *device) {
+  (void)device;
+  return 0;
+}
+
 bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error) {
   (void)device, (void)rates, (void)error;
   return false;
@@ -31,6 +36,16 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
 
 bool cuda_load(struct program *program, int weight, struct slice packed, struct error *error) {
   (void)program, (void)weight, (void)packed, (void)error;
+  return false;
+}
+
+bool cuda_load_random(struct program *program, int weight, struct error *error) {
+  (void)program, (void)weight, (void)error;
+  return false;
+}
+
+bool cuda_fill_cache(struct program *program, struct error *error) {
+  (void)program, (void)error;
   return false;
 }
 
