@@ -7,7 +7,7 @@
 #include "build/build.h"
 #include "engine/engine_file.h"
 #include "lib/cache_limit.h"
-#include "lib/device_choice.h"
+#include "backend/device_choice.h"
 #include "lib/public_options.h"
 
 #include <dirent.h>

@@ -1,6 +1,6 @@
 /* spate.h: what a device can do at most. */
 #include "lib/bench_report.h"
-#include "lib/device_choice.h"
+#include "backend/device_choice.h"
 #include "lib/spate_state.h"
 
 #include "base/json.h"

@@ -3,7 +3,7 @@
 #include "base/json.h"
 #include "lib/bench_floor.h"
 #include "lib/bench_report.h"
-#include "lib/device_choice.h"
+#include "backend/device_choice.h"
 #include "lib/direct_steps.h"
 #include "lib/public_options.h"
 #include "lib/random_engine.h"

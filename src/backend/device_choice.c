@@ -1,5 +1,5 @@
 /* Choosing a device. */
-#include "lib/device_choice.h"
+#include "backend/device_choice.h"
 
 #include "backend/backends.h"
 

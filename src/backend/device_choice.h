@@ -1,6 +1,6 @@
 /* Which device a model runs on when the caller leaves it open. */
-#ifndef SPATE_LIB_DEVICE_CHOICE_H
-#define SPATE_LIB_DEVICE_CHOICE_H
+#ifndef SPATE_BACKEND_DEVICE_CHOICE_H
+#define SPATE_BACKEND_DEVICE_CHOICE_H
 
 #include "plan/backend.h"
 
