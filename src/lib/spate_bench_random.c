@@ -73,21 +73,42 @@ static bool context_make(struct random_bench *b, struct direct_steps *steps, int
   return true;
 }
 
+/* The same step again and again, as many of them under way as the backend runs ahead: seconds from one result to the
+ * next. The first few warm up. */
+static bool decode_time(struct random_bench *b, const struct batch *batch, double *seconds, struct error *error) {
+  const struct backend *backend = b->engine->backend;
+  struct program *program = b->engine->program;
+  struct result result;
+  int under_way = 0, warm = 2 + backend->run_ahead, left = warm + b->options->repeat;
+  uint64_t before = clock_ns();
+  for (int done = 0; left > 0 || under_way > 0;) {
+    if (left > 0) {
+      if (!backend->submit(program, batch, error) || !backend->finish(program, NULL, error)) return false;
+      left--, under_way++;
+      if (under_way <= backend->run_ahead) continue;
+    }
+    if (!backend->collect(program, &result, error)) return false;
+    uint64_t now = clock_ns();
+    if (done >= warm) seconds[done - warm] = (double)(now - before) * 1e-9;
+    before = now;
+    done++, under_way--;
+  }
+  return true;
+}
+
 static bool decode_run(struct random_bench *b, struct direct_steps *steps, int32_t *token, struct error *error) {
   double seconds[RUNS_MAX];
   struct result result;
+  struct batch step;
   int context = b->options->context, batch = steps->count;
   if (!context_make(b, steps, token, error)) return false;
   tokens_fill(b, token, batch);
-  for (int run = -2; run < b->options->repeat; run++) { /* the first two warm up, and the first shows its logits */
-    steps->length = context;
-    uint64_t start = clock_ns();
-    if (!direct_step(steps, token, 1, OUTPUT_LAST, run == -2, &result, error)) return false;
-    if (run >= 0) seconds[run] = (double)(clock_ns() - start) * 1e-9;
-    if (run > -2) continue;
-    buffer_print(b->out, "{\"work\":\"decode\",\"batch\":%d,\"context\":%d,", batch, context);
-    if (result.logits) logits_write(b, result.logits);
-  }
+  if (!direct_step(steps, token, 1, OUTPUT_LAST, true, &result, error)) return false;
+  buffer_print(b->out, "{\"work\":\"decode\",\"batch\":%d,\"context\":%d,", batch, context);
+  if (result.logits) logits_write(b, result.logits);
+  steps->length = context;
+  if (!direct_batch(steps, token, 1, OUTPUT_LAST, false, &step, error) || !decode_time(b, &step, seconds, error))
+    return false;
   struct step_shape shape = {.sequences = batch, .tokens = batch, .outputs = batch, .context = context};
   work_write(b, &shape, seconds, b->options->repeat);
   return true;
