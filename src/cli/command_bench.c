@@ -57,10 +57,33 @@ static void phase_print(const char *name, const json_t *phase, double gbs) {
   printf("\n");
 }
 
+/* Of "op 7 (attend, layer 1): why" the kind and the reason, which many layers share. */
+static void fallback_split(const json_t *line, char text[160]) {
+  char kind[32] = "", why[112] = "";
+  const char *whole = json_string_value(line);
+  if (sscanf(whole, "op %*d (%31[^,], layer %*d): %111[^\n]", kind, why) == 2)
+    snprintf(text, 160, "%s: %s", kind, why);
+  else
+    snprintf(text, 160, "%s", whole);
+}
+
+/* One line for each kind of op and reason, with the number of ops that share it. */
+static void fallback_print(const json_t *fallbacks, size_t index) {
+  char text[160], other[160];
+  int count = 0;
+  fallback_split(json_array_get(fallbacks, index), text);
+  for (size_t i = 0; i < json_array_size(fallbacks); i++) {
+    fallback_split(json_array_get(fallbacks, i), other);
+    if (strcmp(text, other) != 0) continue;
+    if (i < index) return;
+    count++;
+  }
+  printf("  %s (%d of them)\n", text, count);
+}
+
 static void fallbacks_print(const json_t *fallbacks) {
   printf("\n%s\n", json_array_size(fallbacks) ? "On a slower path:" : "Every op runs on its fast path.");
-  for (size_t i = 0; i < json_array_size(fallbacks); i++)
-    printf("  %s\n", json_string_value(json_array_get(fallbacks, i)));
+  for (size_t i = 0; i < json_array_size(fallbacks); i++) fallback_print(fallbacks, i);
 }
 
 static void bench_print(const json_t *root) {
