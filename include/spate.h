@@ -86,6 +86,8 @@ typedef struct {
   int64_t max_queue_tokens; /* of prompts and max_tokens of requests that have no token yet: more are refused as busy,
                                unless nothing else waits; 0: 16 × max_batch_size × max_seq_len */
   uint64_t cache_limit;     /* bytes of engines in the cache: those used longest ago are removed; 0: any number */
+  const char *device; /* that a model's engine is built for: "cpu", "cuda", or "auto" (NULL), which is the GPU when
+                         there is one; an engine file has its own */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {

@@ -83,9 +83,37 @@ static inline void spate_bench_options_init(spate_bench_options *options) {
 SPATE_API bool spate_bench(spate_engine *engine, const spate_bench_options *options, spate_text *json,
                            spate_error *error);
 
-/* This machine's limits: read bandwidth by working-set size, int8, BF16, FP16 and FP32 rates; as JSON. */
-SPATE_API bool spate_bench_machine(int threads, spate_progress progress, void *user, spate_text *json,
-                                   spate_error *error);
+typedef struct {
+  size_t size;
+  const char *model;  /* a known network: "llama-3.1-8b"; an unknown name's error lists them */
+  const char *device; /* as in spate_open_options */
+  const int *batch;   /* [n_batch] sequences decoded together, one bench after the other */
+  int n_batch;
+  int context;       /* tokens of each sequence in the cache at a decode step */
+  int prompt_tokens; /* of the one sequence that is prefilled in one step; 0: none is */
+  int repeat;        /* medians are over so many steps, of prefill at most 5 */
+  int threads;
+  spate_progress progress;
+  void *user;
+} spate_random_options;
+
+static inline void spate_random_options_init(spate_random_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+  options->context = 1024;
+  options->prompt_tokens = 2048;
+  options->repeat = 20;
+}
+
+/* Steps of a network with random BF16 weights, made where they are used, each beside its floor: the sum over its ops
+ * of bytes ÷ read bandwidth or operations ÷ matrix rate, both measured in the same run; with the ops that run on a
+ * slower path, and how the first sequence's logits compare between the batches; as JSON. */
+SPATE_API bool spate_bench_random(const spate_random_options *options, spate_text *json, spate_error *error);
+
+/* A device's limits: read bandwidth by working-set size, int8, BF16, FP16 and FP32 rates, and of a GPU its copies, its
+ * link to the host and the gaps between kernels; as JSON. device: as in spate_open_options. */
+SPATE_API bool spate_bench_machine(const char *device, int threads, spate_progress progress, void *user,
+                                   spate_text *json, spate_error *error);
 
 /* Logits of every token of one sequence, through batches of at most chunk tokens (tests, evaluation):
  * out[n_token][vocab_size]. The engine must be idle. */

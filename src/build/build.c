@@ -49,6 +49,7 @@ static bool memory_fit(struct pack_job *job, struct error *error) {
 
 /* An engine may be built for another machine: what this one cannot serve is no error, but better known before. */
 static void serving_check(const struct build *build) {
+  if (build->options->backend->memory) return; /* it is not this machine's memory that counts */
   const struct draft *draft = &build->draft;
   struct error problem;
   if (!engine_fits(draft_plan(draft), build->options->backend, &draft->facts.config, machine_memory_available(""),

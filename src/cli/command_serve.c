@@ -70,6 +70,14 @@ static void descriptors_raise(int connections) {
   }
 }
 
+/* What runs where, in the log: a GPU's memory is not the machine's. */
+static void memory_log(const spate_engine *engine) {
+  spate_engine_info info = {.size = sizeof info};
+  spate_info(engine, &info);
+  log_info("Runs on %s: %llu MiB of weights, %llu MiB of KV cache.", info.device,
+           (unsigned long long)(info.weight_bytes >> 20), (unsigned long long)(info.kv_bytes >> 20));
+}
+
 static void welcome_print(const struct server_options *options, int port, const spate_engine *engine) {
   spate_engine_info info = {.size = sizeof info};
   spate_info(engine, &info);
@@ -154,6 +162,7 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
   if (!signals_catch()) return command_fail("The system refused a descriptor for signals.");
   struct server *server = server_open(engine, &options, &error);
   if (!server) return command_fail(error.text);
+  memory_log(engine);
   welcome_print(&options, server_port(server), engine);
   int code = engine_watch(server, engine, shutdown);
   drain_watch(server, n_signal);

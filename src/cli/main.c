@@ -57,6 +57,7 @@ static void open_options_fill(const struct settings *s, const spate_build_option
   open->cache_dir = s->cache_dir;
   open->cache_limit = s->cache_limit;
   open->backend = s->backend;
+  open->device = s->device;
   open->threads = s->threads;
   open->free_gpu_memory_fraction = s->memory_fraction;
   open->kv_cache_memory = s->kv_cache_memory;

@@ -41,7 +41,7 @@ struct settings {
   double memory_fraction;
   uint64_t kv_cache_memory, cache_limit;
   double stall_timeout;
-  const char *kv_cache_dtype, *backend, *cache_dir;
+  const char *kv_cache_dtype, *backend, *device, *cache_dir;
 
   const char *uds, *tls_cert, *tls_key, *root_path;
   const char *allowed_origins, *allowed_methods, *allowed_headers;
@@ -60,8 +60,9 @@ struct settings {
   bool has_min_p, has_typical_p, has_repetition_penalty, ignore_eos, include_stop;
   struct text_list stop, bad_words;
 
-  int batch, prompt_tokens, decode_tokens, repeat;
-  bool has_batch, has_prompt_tokens, has_decode_tokens, has_repeat;
+  const char *batch, *random;
+  int context, prompt_tokens, decode_tokens, repeat;
+  bool has_context, has_prompt_tokens, has_decode_tokens, has_repeat;
   bool machine, all_outputs, json, no_special, help;
 };
 

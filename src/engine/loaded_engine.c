@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 
 enum { DEFAULT_BLOCK = 16, MAX_BLOCK = 256 };
-static const double default_fraction = 0.3;
+static const double host_fraction = 0.3, device_fraction = 0.9; /* a device's own memory is for nothing else */
 
 static bool options_check(const struct engine_options *options, struct error *error) {
   int size = options->block_size;
@@ -75,10 +75,12 @@ static bool refuse_fixed(const struct plan *plan, const struct footprint *footpr
 }
 
 /* Bytes that the KV cache may take. */
-static bool kv_budget(const struct engine_options *options, const struct plan *plan, const struct footprint *footprint,
-                      uint64_t available, uint64_t *budget, struct error *error) {
+static bool kv_budget(const struct loaded_engine *engine, const struct engine_options *options, uint64_t available,
+                      uint64_t *budget, struct error *error) {
+  const struct footprint *footprint = &engine->footprint;
   uint64_t fixed = footprint->weights + footprint->workspace;
-  if (fixed > available) return refuse_fixed(plan, footprint, available, error);
+  double default_fraction = engine->backend->memory ? device_fraction : host_fraction;
+  if (fixed > available) return refuse_fixed(engine->plan, footprint, available, error);
   uint64_t rest = available - fixed;
   double fraction = options->memory_fraction > 0 ? options->memory_fraction : default_fraction;
   *budget = options->kv_bytes ? options->kv_bytes : fraction < 1 ? (uint64_t)(fraction * (double)rest) : rest;
@@ -115,7 +117,7 @@ static bool memory_plan(struct loaded_engine *engine, const struct engine_option
                         struct error *error) {
   uint64_t budget = 0;
   if (!engine->backend->measure(engine->plan, &engine->limits, &engine->footprint, error) ||
-      !kv_budget(options, engine->plan, &engine->footprint, available, &budget, error) ||
+      !kv_budget(engine, options, available, &budget, error) ||
       !blocks_share(&engine->limits, &engine->footprint, engine->plan->n_group, budget, error))
     return false;
   for (int i = 0; i < engine->plan->n_group; i++)
@@ -156,7 +158,7 @@ static bool weights_load(struct loaded_engine *engine, struct error *error) {
 
 /* Starts reading the weights from the disk while the program is being compiled; free when they are cached. */
 static void weights_prefetch(const struct engine_file *file) {
-  madvise((void *)(uintptr_t)file->file.data, file->file.size, MADV_WILLNEED);
+  if (file->file.data) madvise((void *)(uintptr_t)file->file.data, file->file.size, MADV_WILLNEED);
 }
 
 /* Of the 16-bit types that which attention is fastest with, unless one was asked for. */
@@ -165,30 +167,52 @@ static void kv_prefer(struct loaded_engine *engine, const struct engine_options 
     engine->limits.kv_dtype = engine->backend->kv_half(engine->device, engine->limits.block_size);
 }
 
+/* From an engine file's head to a program without weights. */
+static bool program_make(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
+  engine->plan = engine->file.plan;
+  engine->limits = engine_limits(&engine->file.facts->config, options);
+  if (!ops_supported(engine, error)) return false;
+  engine->device = engine->backend->open(&options->device, error);
+  if (!engine->device) return false;
+  kv_prefer(engine, options);
+  uint64_t available = engine->backend->memory ? engine->backend->memory(engine->device) : machine_memory_available("");
+  if (!memory_plan(engine, options, available, error)) return false;
+  weights_prefetch(&engine->file);
+  engine->program = engine->backend->compile(engine->device, engine->plan, &engine->limits, error);
+  return engine->program != NULL;
+}
+
 static bool engine_load(struct loaded_engine *engine, const char *path, const struct engine_options *options,
                         struct error *error) {
   if (!options_check(options, error) || !engine_file_open(&engine->file, path, error)) return false;
   engine->file.disposable = options->disposable;
-  engine->plan = engine->file.plan;
-  engine->limits = engine_limits(&engine->file.facts->config, options);
-  if (!backend_choose(engine, options, error) || !ops_supported(engine, error)) return false;
-  engine->device = engine->backend->open(&options->device, error);
-  if (!engine->device) return false;
-  kv_prefer(engine, options);
-  if (!memory_plan(engine, options, machine_memory_available(""), error)) return false;
-  weights_prefetch(&engine->file);
-  engine->program = engine->backend->compile(engine->device, engine->plan, &engine->limits, error);
-  return engine->program && weights_load(engine, error);
+  return backend_choose(engine, options, error) && program_make(engine, options, error) && weights_load(engine, error);
+}
+
+static struct loaded_engine *engine_new(struct error *error) {
+  struct loaded_engine *engine = calloc(1, sizeof *engine);
+  if (engine)
+    engine->file.file.descriptor = -1;
+  else
+    error_set(error, ERROR_MEMORY, "Out of memory for an engine.");
+  return engine;
 }
 
 struct loaded_engine *engine_open(const char *path, const struct engine_options *options, struct error *error) {
-  struct loaded_engine *engine = calloc(1, sizeof *engine);
-  if (!engine) {
-    error_set(error, ERROR_MEMORY, "Out of memory for an engine.");
-    return NULL;
-  }
-  engine->file.file.descriptor = -1;
-  if (engine_load(engine, path, options, error)) return engine;
+  struct loaded_engine *engine = engine_new(error);
+  if (engine && engine_load(engine, path, options, error)) return engine;
+  engine_close(engine);
+  return NULL;
+}
+
+struct loaded_engine *engine_open_made(const struct engine_facts *facts, const struct plan *plan,
+                                       const struct engine_options *options, struct error *error) {
+  struct loaded_engine *engine = engine_new(error);
+  if (!engine) return NULL;
+  engine->file.facts = facts;
+  engine->file.plan = plan;
+  engine->file.backend = engine->backend = options->backend;
+  if (options_check(options, error) && program_make(engine, options, error)) return engine;
   engine_close(engine);
   return NULL;
 }

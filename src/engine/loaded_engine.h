@@ -11,7 +11,8 @@ struct engine_options {
   const struct backend *backend; /* NULL: the one that the file is packed for; another must read the same layout, or no
                                     weights at all */
   struct device_options device;
-  double memory_fraction; /* of what is available after the weights and the workspace, for the KV cache; 0: 0.3 */
+  double memory_fraction; /* of what is available after the weights and the workspace, for the KV cache; 0: 0.3, or
+                             0.9 of a device's own memory */
   uint64_t kv_bytes;      /* of the KV cache; overrides the fraction; 0: not set */
   enum kv_choice kv;      /* default: F32 for an FP32 engine, else the device's 16 bits */
   int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
@@ -39,6 +40,11 @@ bool engine_fits(const struct plan *plan, const struct backend *backend, const s
                  uint64_t available, struct error *error);
 
 struct loaded_engine *engine_open(const char *path, const struct engine_options *options, struct error *error);
+
+/* Without a file: facts and plan are the caller's and outlive the engine, options->backend is given, and so are the
+ * weights, afterwards, by the caller to the program. */
+struct loaded_engine *engine_open_made(const struct engine_facts *facts, const struct plan *plan,
+                                       const struct engine_options *options, struct error *error);
 void engine_close(struct loaded_engine *engine); /* NULL is allowed; no step may be in flight */
 
 #endif

@@ -1,22 +1,44 @@
 /* Floors. */
 #include "lib/bench_floor.h"
 
-static void linear_count(const struct loaded_engine *engine, const struct op *op, struct work *work) {
+struct work {
+  double bytes, operations;
+  bool int8; /* multiplied as integers */
+};
+
+/* The embedding of a few tokens is as good as nothing: a matrix is read by those that multiply with it. */
+static struct work linear_work(const struct loaded_engine *engine, const struct op *op,
+                               const struct step_shape *shape) {
   const struct weight *w = plan_weights(engine->plan) + op->weight[0];
   bool head = plan_values(engine->plan)[op->out].rows == ROWS_OUTPUTS;
-  bool int8 = w->scheme.activation == ACTIVATION_INT8;
-  double ops = 2.0 * w->rows * w->cols;
-  work->weight_bytes += (double)backend_packed_bytes(engine->backend, w);
-  *(head ? int8 ? &work->head_int8_ops : &work->head_float_ops : int8 ? &work->int8_ops : &work->float_ops) += ops;
+  return (struct work){.bytes = (double)backend_packed_bytes(engine->backend, w),
+                       .operations = 2.0 * w->rows * w->cols * (head ? shape->outputs : shape->tokens),
+                       .int8 = w->scheme.activation == ACTIVATION_INT8};
 }
 
-struct work work_of(const struct loaded_engine *engine) {
-  struct work work = {0};
-  for (int i = 0; i < engine->plan->n_op; i++)
-    if (plan_ops(engine->plan)[i].kind == OP_LINEAR) linear_count(engine, plan_ops(engine->plan) + i, &work);
-  for (int g = 0; g < engine->plan->n_group; g++)
-    work.kv_token_bytes += (double)engine->footprint.kv_block[g] / engine->limits.block_size;
-  return work;
+/* Tokens that the queries of one sequence see, all together, in a window (0: none). */
+static double tokens_seen(double context, double count, double window) {
+  double full = window > 0 ? window - context : count; /* queries that see all there is */
+  if (full > count) full = count;
+  if (full < 0) full = 0;
+  return full * (context + (full + 1) / 2) + (count - full) * window;
+}
+
+static struct work attend_work(const struct loaded_engine *engine, const struct op *op,
+                               const struct step_shape *shape) {
+  const struct attend_args *a = &op->args.attend;
+  const struct kv_group *group = plan_groups(engine->plan) + a->group;
+  double count = shape->tokens / shape->sequences, kept = shape->context + count;
+  double token_bytes = (double)engine->footprint.kv_block[a->group] / engine->limits.block_size / group->n_layer;
+  if (group->window > 0 && kept > group->window + count) kept = group->window + count;
+  return (struct work){.bytes = shape->sequences * kept * token_bytes,
+                       .operations = 2.0 * a->n_head * (a->dim_k + a->dim_v) * shape->sequences *
+                                     tokens_seen(shape->context, count, group->window)};
+}
+
+static struct work op_work(const struct loaded_engine *engine, const struct op *op, const struct step_shape *shape) {
+  if (op->kind == OP_LINEAR) return linear_work(engine, op, shape);
+  return op->kind == OP_ATTEND ? attend_work(engine, op, shape) : (struct work){0};
 }
 
 bool rates_measure(const struct loaded_engine *engine, struct machine_rates *rates, struct error *error) {
@@ -30,14 +52,21 @@ double rates_bandwidth(const struct machine_rates *rates, double bytes) {
   return rates->n_size ? rates->read[rates->n_size - 1].gbs : 0;
 }
 
-double floor_seconds(const struct work *work, const struct machine_rates *rates, double tokens, double outputs,
-                     double kv_tokens) {
-  double bytes = work->weight_bytes + kv_tokens * work->kv_token_bytes;
-  double gbs = rates_bandwidth(rates, bytes);
-  double int8 = work->int8_ops * tokens + work->head_int8_ops * outputs;
-  double floats = work->float_ops * tokens + work->head_float_ops * outputs;
-  double int8_rate = rates->int8_gops > 0 ? rates->int8_gops : rates->fp32_gflops;
-  if (gbs <= 0 || rates->fp32_gflops <= 0) return 0;
-  double compute = int8 / (int8_rate * 1e9) + floats / (rates->fp32_gflops * 1e9), memory = bytes / (gbs * 1e9);
-  return compute > memory ? compute : memory;
+double step_bytes(const struct loaded_engine *engine, const struct step_shape *shape) {
+  double bytes = 0;
+  for (int i = 0; i < engine->plan->n_op; i++) bytes += op_work(engine, plan_ops(engine->plan) + i, shape).bytes;
+  return bytes;
+}
+
+double step_floor(const struct loaded_engine *engine, const struct machine_rates *rates,
+                  const struct step_shape *shape) {
+  double gbs = rates_bandwidth(rates, step_bytes(engine, shape)), seconds = 0;
+  double int8 = rates->int8_gops > 0 ? rates->int8_gops : rates->linear_gflops;
+  if (gbs <= 0 || rates->linear_gflops <= 0) return 0;
+  for (int i = 0; i < engine->plan->n_op; i++) {
+    struct work work = op_work(engine, plan_ops(engine->plan) + i, shape);
+    double memory = work.bytes / gbs, compute = work.operations / (work.int8 ? int8 : rates->linear_gflops);
+    seconds += (memory > compute ? memory : compute) * 1e-9;
+  }
+  return seconds;
 }

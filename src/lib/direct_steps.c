@@ -63,8 +63,8 @@ static int outputs_fill(struct direct_steps *steps, int n, enum direct_outputs o
   return count;
 }
 
-bool direct_step(struct direct_steps *steps, const int32_t *tokens, int n, enum direct_outputs outputs,
-                 bool want_logits, struct result *result, struct error *error) {
+bool direct_batch(struct direct_steps *steps, const int32_t *tokens, int n, enum direct_outputs outputs,
+                  bool want_logits, struct batch *batch, struct error *error) {
   const struct loaded_engine *engine = steps->engine;
   if (n < 1 || (int64_t)n * steps->count > engine->limits.tokens)
     return error_set(error, ERROR_LIMIT, "A step of %d × %d tokens; the engine allows %d (max_num_tokens).",
@@ -76,15 +76,22 @@ bool direct_step(struct direct_steps *steps, const int32_t *tokens, int n, enum 
     steps->row[i].count = n;
     steps->row[i].length = steps->length;
   }
-  struct batch batch = {.n_row = steps->count,
-                        .n_token = total,
-                        .n_out = outputs_fill(steps, n, outputs),
-                        .row = steps->row,
-                        .token = steps->token,
-                        .out = steps->out,
-                        .sampling = steps->sampling,
-                        .want_logits = want_logits};
-  if (!batch_check(&batch, engine->plan, &engine->limits, error)) return false;
+  *batch = (struct batch){.n_row = steps->count,
+                          .n_token = total,
+                          .n_out = outputs_fill(steps, n, outputs),
+                          .row = steps->row,
+                          .token = steps->token,
+                          .out = steps->out,
+                          .sampling = steps->sampling,
+                          .want_logits = want_logits};
+  return batch_check(batch, engine->plan, &engine->limits, error);
+}
+
+bool direct_step(struct direct_steps *steps, const int32_t *tokens, int n, enum direct_outputs outputs,
+                 bool want_logits, struct result *result, struct error *error) {
+  const struct loaded_engine *engine = steps->engine;
+  struct batch batch;
+  if (!direct_batch(steps, tokens, n, outputs, want_logits, &batch, error)) return false;
   steps->length += n;
   bool computed = engine->backend->submit(engine->program, &batch, error) &&
                   engine->backend->finish(engine->program, NULL, error) &&

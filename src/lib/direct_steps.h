@@ -25,6 +25,10 @@ void direct_restart(struct direct_steps *steps);
 
 enum direct_outputs { OUTPUT_NONE, OUTPUT_LAST, OUTPUT_ALL };
 
+/* The batch of such a step, whose arrays are the steps'; nothing is run. False: the engine's limits forbid it. */
+bool direct_batch(struct direct_steps *steps, const int32_t *tokens, int n, enum direct_outputs outputs,
+                  bool want_logits, struct batch *batch, struct error *error);
+
 /* One step: n more tokens of each sequence ([count][n]); count × n may not pass limits.tokens. `result` as collect
  * gives it: outputs in the order of the tokens. */
 bool direct_step(struct direct_steps *steps, const int32_t *tokens, int n, enum direct_outputs outputs,

@@ -7,6 +7,7 @@
 #include "build/build.h"
 #include "engine/engine_file.h"
 #include "lib/cache_limit.h"
+#include "backend/device_choice.h"
 #include "lib/public_options.h"
 
 #include <dirent.h>
@@ -170,11 +171,24 @@ static bool cached_find(const char *path, bool *found, struct error *error) {
   return true;
 }
 
+/* A model is built for the device that it will run on; a backend that was named has its own target. */
+static bool target_choose(const spate_open_options *options, spate_build_options *build, struct error *error) {
+  const struct backend *backend = options->backend ? backend_find(options->backend) : NULL;
+  if (build->target) return true;
+  if (options->backend)
+    build->target = backend && backend->target == TARGET_CUDA ? "cuda" : "cpu";
+  else if (device_choose(options->device, &backend, error))
+    build->target = backend->name;
+  return build->target != NULL;
+}
+
 static bool cached_resolve(const spate_open_options *options, spate_build_options *build, struct engine_place *place,
                            struct error *error) {
   bool found;
   place->cached = true;
-  if (!cache_path(options, build, place->path, error) || !cached_find(place->path, &found, error)) return false;
+  if (!target_choose(options, build, error) || !cache_path(options, build, place->path, error) ||
+      !cached_find(place->path, &found, error))
+    return false;
   build->model = options->model;
   build->output = place->path;
   build->progress = options->progress;

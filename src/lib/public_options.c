@@ -43,3 +43,8 @@ bool bench_options_read(const spate_bench_options *from, spate_bench_options *to
   spate_bench_options_init(to);
   return options_read(to, from, "spate_bench_options", error);
 }
+
+bool random_options_read(const spate_random_options *from, spate_random_options *to, struct error *error) {
+  spate_random_options_init(to);
+  return options_read(to, from, "spate_random_options", error);
+}

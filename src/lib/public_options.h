@@ -10,6 +10,7 @@ bool build_options_read(const spate_build_options *from, spate_build_options *to
 bool open_options_read(const spate_open_options *from, spate_open_options *to, struct error *error);
 bool request_read(const spate_engine *engine, const spate_request *from, spate_request *to, struct error *error);
 bool tokenize_options_read(const spate_tokenize_options *from, spate_tokenize_options *to, struct error *error);
+bool random_options_read(const spate_random_options *from, spate_random_options *to, struct error *error);
 bool bench_options_read(const spate_bench_options *from, spate_bench_options *to, struct error *error);
 
 #endif

@@ -1,8 +1,8 @@
 /* spate.h: benches and logits, through direct steps while the runtime is parked. */
-#include "backend/backends.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "lib/bench_floor.h"
+#include "lib/bench_report.h"
 #include "lib/direct_steps.h"
 #include "lib/public_options.h"
 #include "lib/spate_state.h"
@@ -10,7 +10,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-enum { BENCH_REPEAT_MAX = 100, BENCH_TEXT_MAX = 1 << 20 };
+enum { BENCH_REPEAT_MAX = 100 };
 
 struct bench {
   const struct loaded_engine *engine;
@@ -66,21 +66,7 @@ static bool bench_once(struct bench *bench, int run, struct error *error) {
   return true;
 }
 
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *values, int count) {
-  qsort(values, (size_t)count, sizeof *values, ascending);
-  return (values[(count - 1) / 2] + values[count / 2]) / 2;
-}
-
 /* --- the report --------------------------------------------------------------------------------------------------- */
-
-static void number_write(struct buffer *out, const char *name, double value) {
-  buffer_print(out, "\"%s\":%.6g,", name, value);
-}
 
 static void phase_write(struct buffer *out, const char *name, double seconds, double tokens, double floor) {
   buffer_print(out, "\"%s\":{", name);
@@ -88,33 +74,6 @@ static void phase_write(struct buffer *out, const char *name, double seconds, do
   number_write(out, "floor_seconds", floor);
   number_write(out, "fraction_of_floor", seconds > 0 ? floor / seconds : 0);
   buffer_print(out, "\"tokens_per_second\":%.6g}", seconds > 0 ? tokens / seconds : 0);
-}
-
-static void rates_write(struct buffer *out, const struct machine_rates *rates) {
-  buffer_text(out, "{\"read\":[");
-  for (int i = 0; i < rates->n_size; i++)
-    buffer_print(out, "%s{\"bytes\":%llu,\"gbs\":%.4g}", i ? "," : "", (unsigned long long)rates->read[i].bytes,
-                 rates->read[i].gbs);
-  buffer_text(out, "],");
-  number_write(out, "int8_gops", rates->int8_gops);
-  number_write(out, "bf16_gflops", rates->bf16_gflops);
-  number_write(out, "fp16_gflops", rates->fp16_gflops);
-  buffer_print(out, "\"fp32_gflops\":%.6g}", rates->fp32_gflops);
-}
-
-static void fallbacks_write(struct buffer *out, const struct loaded_engine *engine) {
-  struct buffer lines;
-  buffer_init(&lines, BENCH_TEXT_MAX);
-  if (engine->backend->fallbacks) engine->backend->fallbacks(engine->device, engine->plan, &lines);
-  buffer_text(out, "\"fallbacks\":[");
-  for (size_t at = 0, first = 0; at < lines.size; at++) {
-    if (lines.data[at] != '\n') continue;
-    if (first) buffer_text(out, ",");
-    json_write_string(out, slice_make(lines.data + first, at - first));
-    first = at + 1;
-  }
-  buffer_text(out, "]");
-  buffer_release(&lines);
 }
 
 /* `"model":…,"device":…,` and the options, each followed by a comma. */
@@ -130,21 +89,20 @@ static void setting_write(const struct bench *bench, struct buffer *out) {
 
 static void bench_write(struct bench *bench, const struct machine_rates *rates, struct buffer *out) {
   const spate_bench_options *o = bench->options;
-  struct work work = work_of(bench->engine);
   double batch = o->batch, prompt = o->prompt_tokens, generated = o->decode_tokens;
-  double prefill = median(bench->prefill, o->repeat), decode = median(bench->decode, o->repeat);
+  double prefill = bench_median(bench->prefill, o->repeat), decode = bench_median(bench->decode, o->repeat);
   double outputs = o->all_outputs ? batch * prompt : batch, context = prompt + generated / 2;
-  double step_floor = floor_seconds(&work, rates, batch, batch, batch * context);
-  double step_bytes = work.weight_bytes + batch * context * work.kv_token_bytes;
+  struct step_shape step = {.sequences = batch, .tokens = batch, .outputs = batch, .context = context};
+  struct step_shape whole = {.sequences = batch, .tokens = batch * prompt, .outputs = outputs};
+  double bytes = step_bytes(bench->engine, &step);
   buffer_text(out, "{");
   setting_write(bench, out);
-  number_write(out, "step_bytes", step_bytes);
-  number_write(out, "decode_gbs", decode > 0 ? step_bytes * generated / decode * 1e-9 : 0);
-  number_write(out, "bandwidth_gbs", rates_bandwidth(rates, step_bytes));
-  phase_write(out, "prefill", prefill, batch * prompt,
-              floor_seconds(&work, rates, batch * prompt, outputs, batch * prompt));
+  number_write(out, "step_bytes", bytes);
+  number_write(out, "decode_gbs", decode > 0 ? bytes * generated / decode * 1e-9 : 0);
+  number_write(out, "bandwidth_gbs", rates_bandwidth(rates, bytes));
+  phase_write(out, "prefill", prefill, batch * prompt, step_floor(bench->engine, rates, &whole));
   buffer_text(out, ",");
-  phase_write(out, "decode", decode, batch * generated, step_floor * generated);
+  phase_write(out, "decode", decode, batch * generated, step_floor(bench->engine, rates, &step) * generated);
   buffer_text(out, ",");
   fallbacks_write(out, bench->engine);
   buffer_text(out, ",\"machine\":");
@@ -206,30 +164,6 @@ bool spate_bench(spate_engine *engine, const spate_bench_options *options, spate
   free(bench);
   runtime_resume(engine->runtime);
   return done || error_export(&detail, error);
-}
-
-bool spate_bench_machine(int threads, spate_progress progress, void *user, spate_text *json, spate_error *error) {
-  struct error detail = {0};
-  const struct backend *backend = backend_find("cpu");
-  struct device *device = backend->open(&(struct device_options){.n_thread = threads}, &detail);
-  if (!device) return error_export(&detail, error);
-  struct machine_rates rates;
-  bool done = backend->rates ? backend->rates(device, &rates, &detail)
-                             : error_set(&detail, ERROR_UNSUPPORTED, "This backend cannot measure its machine.");
-  struct buffer out;
-  buffer_init(&out, BENCH_TEXT_MAX);
-  if (done) {
-    buffer_text(&out, "{\"device\":");
-    json_write_string(&out, slice_text(backend->describe(device)));
-    buffer_text(&out, ",\"machine\":");
-    rates_write(&out, &rates);
-    buffer_text(&out, "}");
-    if (progress) progress(user, "measure", 1, 1);
-  }
-  backend->close(device);
-  if (done && text_export(&out, json, &detail)) return true;
-  buffer_release(&out);
-  return error_export(&detail, error);
 }
 
 /* --- logits ------------------------------------------------------------------------------------------------------- */

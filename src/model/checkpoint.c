@@ -174,7 +174,7 @@ static bool path_open(struct checkpoint *c, const char *path, struct error *erro
   return S_ISDIR(status.st_mode) ? directory_open(c, error) : model_file_open(c, error);
 }
 
-struct checkpoint *checkpoint_open(const char *path, struct error *error) {
+static struct checkpoint *checkpoint_new(const char *path, struct error *error) {
   struct checkpoint *c = calloc(1, sizeof *c);
   if (!c) {
     error_set(error, ERROR_MEMORY, "No memory is left to open %s.", path);
@@ -182,7 +182,22 @@ struct checkpoint *checkpoint_open(const char *path, struct error *error) {
   }
   c->tokenizer_json.descriptor = c->tokenizer_config.descriptor = c->template_file.descriptor = -1;
   c->generation = generation_plain;
-  if (path_open(c, path, error)) return c;
+  return c;
+}
+
+struct checkpoint *checkpoint_open(const char *path, struct error *error) {
+  struct checkpoint *c = checkpoint_new(path, error);
+  if (c && path_open(c, path, error)) return c;
+  checkpoint_close(c);
+  return NULL;
+}
+
+struct checkpoint *checkpoint_of_config(const char *name, struct slice config, struct error *error) {
+  struct checkpoint *c = checkpoint_new(name, error);
+  if (c && (c->config = json_parse(config, error)) && architecture_from_config(c, error)) {
+    snprintf(c->name, sizeof c->name, "%s", name);
+    return c;
+  }
   checkpoint_close(c);
   return NULL;
 }
@@ -223,11 +238,13 @@ struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint) {
 
 bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error) {
   if (checkpoint->safetensors) return safetensors_intact(checkpoint->safetensors, error);
-  return gguf_intact(checkpoint->gguf, error) || error_prefix(error, "%s: ", checkpoint->path);
+  return !checkpoint->gguf || gguf_intact(checkpoint->gguf, error) || error_prefix(error, "%s: ", checkpoint->path);
 }
 
 static const struct tensor_table *tensor_table(const struct checkpoint *c) {
-  return c->gguf ? &c->gguf->tensors : &c->safetensors->tensors;
+  static const struct tensor *no_tensor[1];
+  static const struct tensor_table none = {.by_name = no_tensor};
+  return c->gguf ? &c->gguf->tensors : c->safetensors ? &c->safetensors->tensors : &none;
 }
 
 int checkpoint_tensor_count(const struct checkpoint *checkpoint) { return tensor_table(checkpoint)->n_tensor; }

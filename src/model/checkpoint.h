@@ -19,6 +19,8 @@ enum checkpoint_kind { CHECKPOINT_HF, CHECKPOINT_GGUF };
 
 /* Maps the files and checks their structure; no tensor data is read. A path that is neither is refused. */
 struct checkpoint *checkpoint_open(const char *path, struct error *error);
+/* One that has a config.json and no tensors: enough for a plan (family_outline). */
+struct checkpoint *checkpoint_of_config(const char *name, struct slice config, struct error *error);
 void checkpoint_close(struct checkpoint *checkpoint); /* NULL is allowed */
 
 enum checkpoint_kind checkpoint_kind(const struct checkpoint *checkpoint);

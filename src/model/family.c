@@ -95,11 +95,17 @@ static bool tensors_check(const struct family *family, const struct checkpoint *
   return ok;
 }
 
-bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
-                 struct error *error) {
+bool family_outline(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+                    struct error *error) {
   struct plan_builder builder;
   plan_builder_init(&builder, PLAN_DECODER);
   bool ok = family->build(checkpoint, &builder, error) && plan_finish(&builder, block, error);
   plan_builder_release(&builder);
-  return ok && tensors_check(family, checkpoint, (const struct plan *)(const void *)block->data, error);
+  return ok;
+}
+
+bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+                 struct error *error) {
+  return family_outline(family, checkpoint, block, error) &&
+         tensors_check(family, checkpoint, (const struct plan *)(const void *)block->data, error);
 }

@@ -26,4 +26,8 @@ const struct family *family_find(const struct checkpoint *checkpoint, struct err
 bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
                  struct error *error);
 
+/* The same from the config alone, of a checkpoint without tensors. */
+bool family_outline(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+                    struct error *error);
+
 #endif

@@ -45,6 +45,10 @@ struct machine_rates {
     double gbs;                                            /* 10⁹ bytes read per second */
   } read[RATE_SIZES];                                      /* ascending */
   double int8_gops, bf16_gflops, fp16_gflops, fp32_gflops; /* 10⁹ operations; a multiply-add is two */
+  double linear_gflops;                                    /* that of them at which linears of float weights can run */
+  double copy_gbs;                                         /* bytes read and written */
+  double link_gbs;                                         /* from the host's pinned memory to the device's */
+  double launch_gap_us, graph_gap_us;                      /* between the end of a kernel and the start of the next */
 };
 
 struct backend {
@@ -53,9 +57,13 @@ struct backend {
   int run_ahead;           /* steps that may be submitted before the results of the first are collected */
   int pack_rows;           /* weights are packed in strips of this many rows */
 
+  /* Is there a device of this kind that can be used? ERROR_NOT_FOUND: there is none. NULL: always. */
+  bool (*present)(struct error *error);
   /* NULL on failure. One device may compile several programs. */
   struct device *(*open)(const struct device_options *options, struct error *error);
   void (*close)(struct device *device);
+  /* Bytes of its own memory that a program may still take. NULL: it uses the host's. */
+  uint64_t (*memory)(const struct device *device);
   /* One line for people: kernel set, threads. Valid while the device is. */
   const char *(*describe)(const struct device *device);
 
@@ -84,6 +92,11 @@ struct backend {
   /* Packed bytes of weight i; may keep pointing at them (mapped file), so they must outlive the program. */
   bool (*load)(struct program *program, int weight, struct slice packed, struct error *error);
   void (*release)(struct program *program);
+  /* For benches of networks without files. Makes the matrix i of 16-bit floats on the device, of the numbers of
+   * backend/random_number.h. NULL: the host makes them. */
+  bool (*load_random)(struct program *program, int weight, struct error *error);
+  /* Fills the whole KV cache with such numbers. NULL: cannot. */
+  bool (*fill_cache)(struct program *program, struct error *error);
 
   /* A step: submit runs the body, finish the head and sampling (a grammar's masks may arrive between the two; NULL:
    * none), collect waits for the oldest submitted step. One thread calls all three, in that order. */

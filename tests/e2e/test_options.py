@@ -288,6 +288,25 @@ class Options(spate_server.EngineCase):
         for name in ("step_bytes", "decode_gbs", "bandwidth_gbs", "prefill", "decode", "fallbacks", "machine"):
             self.assertIn(name, report)
 
+    def test_bench_random(self):
+        report = json.loads(self.output_of(
+            "bench", "--random", "smollm2-135m", "--device", "cpu", "--json", "--batch", "1,2", "--context", "5",
+            "--prompt-tokens", "12", "--repeat", "2", "--threads", "1"))
+        self.assertEqual([(step["work"], step["batch"], step["context"]) for step in report["steps"]],
+                         [("decode", 1, 5), ("decode", 2, 5), ("prefill", 1, 12)])
+        for step in report["steps"]:
+            self.assertGreater(step["floor_seconds"], 0)
+        for step in report["steps"][:2]:
+            self.assertTrue(step["finite"] and step["same_argmax"])
+            self.assertLess(step["difference"], 1e-3)
+        for options, sentence in (
+                (("--random", "abacus"), 'There is no known model "abacus"; these are: llama-3.1-8b, '),
+                (("--random", "qwen3-8b", "--batch", "1,x"), "--batch is no list of up to 16 whole numbers"),
+                (("--machine", "--device", "abacus"), 'device is "abacus", expected "auto", "cpu" or "cuda".')):
+            result = subprocess.run([spate_server.SPATE, "bench", *options], capture_output=True, text=True)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(sentence, result.stderr)
+
     def test_bench_machine(self):
         machine = json.loads(self.output_of("bench", "--machine", "--json", "--threads", "1"))["machine"]
         self.assertGreater(machine["fp32_gflops"], 0)

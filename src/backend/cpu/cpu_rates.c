@@ -252,6 +252,7 @@ bool cpu_rates_measure(struct team *team, struct machine_rates *rates, struct er
                                   .bf16_gflops = unit_rate(team, unit_bf16()),
                                   .fp16_gflops = unit_rate(team, unit_fp16()),
                                   .fp32_gflops = unit_rate(team, unit_fp32())};
+  rates->linear_gflops = rates->fp32_gflops;
   for (int i = 0; i < N_SIZE; i++) {
     rates->read[i].bytes = sizes[i];
     rates->read[i].gbs = read_rate(team, memory, sizes[i]);

@@ -3,16 +3,30 @@
 
 #include <assert.h>
 
+bool cuda_present(struct error *error) {
+  return error_set(
+      error, ERROR_NOT_FOUND,
+      "This binary was built without CUDA: build it where nvcc is (-DSPATE_CUDA=ON), or use --device cpu with a model "
+      "or an engine that is packed for the CPU.");
+}
+
 struct device *cuda_open(const struct device_options *options, struct error *error) {
   (void)options;
-  error_set(
-      error, ERROR_UNSUPPORTED,
-      "This binary was built without CUDA: build it where nvcc is (-DSPATE_CUDA=ON), or use --backend cpu with an "
-      "engine that is packed for the CPU.");
+  cuda_present(error);
   return NULL;
 }
 
 void cuda_close(struct device *device) { assert(!device); }
+
+uint64_t cuda_memory(const struct device *device) {
+  (void)device;
+  return 0;
+}
+
+bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error) {
+  (void)device, (void)rates, (void)error;
+  return false;
+}
 
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
                              struct error *error) {
@@ -22,6 +36,16 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
 
 bool cuda_load(struct program *program, int weight, struct slice packed, struct error *error) {
   (void)program, (void)weight, (void)packed, (void)error;
+  return false;
+}
+
+bool cuda_load_random(struct program *program, int weight, struct error *error) {
+  (void)program, (void)weight, (void)error;
+  return false;
+}
+
+bool cuda_fill_cache(struct program *program, struct error *error) {
+  (void)program, (void)error;
   return false;
 }
 

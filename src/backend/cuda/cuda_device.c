@@ -16,28 +16,40 @@ bool cuda_check(cudaError_t status, const char *what, struct error *error) {
                    memory ? ": allow less KV memory or fewer tokens a step" : "");
 }
 
-static bool device_describe(struct device *device, struct error *error) {
+static bool device_supported(const struct cudaDeviceProp *p, struct error *error) {
+  if (p->major == LEAST_MAJOR) return true;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "The GPU %s has compute capability %d.%d, and kernels are built for 9.0 (H100, H200): use "
+                   "--device cpu.",
+                   p->name, p->major, p->minor);
+}
+
+static bool device_find(int ordinal, struct cudaDeviceProp *p, struct error *error) {
+  int count = 0;
+  cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorNoDevice || status == cudaErrorInsufficientDriver || (status == cudaSuccess && count == 0))
+    return error_set(error, ERROR_NOT_FOUND, "There is no GPU here (%s): use --device cpu, or look at nvidia-smi.",
+                     status == cudaSuccess ? "the driver counts 0" : cudaGetErrorString(status));
+  return cuda_check(status, "looking for GPUs", error) &&
+         cuda_check(cudaGetDeviceProperties(p, ordinal), "reading the device's properties", error) &&
+         device_supported(p, error);
+}
+
+bool cuda_present(struct error *error) {
   struct cudaDeviceProp p;
-  if (!cuda_check(cudaGetDeviceProperties(&p, device->ordinal), "reading the device's properties", error)) return false;
-  if (p.major != LEAST_MAJOR)
-    return error_set(
-        error, ERROR_UNSUPPORTED,
-        "The GPU %s has compute capability %d.%d, and kernels are built for 9.0 (H100, H200): use the CPU.", p.name,
-        p.major, p.minor);
+  return device_find(0, &p, error);
+}
+
+static bool device_init(struct device *device, struct error *error) {
+  struct cudaDeviceProp p;
+  if (!device_find(device->ordinal, &p, error) ||
+      !cuda_check(cudaSetDevice(device->ordinal), "choosing the device", error) ||
+      !cuda_check(cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "making a stream", error))
+    return false;
   device->multiprocessors = p.multiProcessorCount;
   snprintf(device->description, sizeof device->description, "cuda: %s, %d multiprocessors, %.0f GiB", p.name,
            p.multiProcessorCount, (double)p.totalGlobalMem / (1 << 30));
   return true;
-}
-
-static bool device_init(struct device *device, struct error *error) {
-  int count = 0;
-  cudaError_t status = cudaGetDeviceCount(&count);
-  if (status != cudaSuccess || count == 0)
-    return error_set(error, ERROR_NOT_FOUND, "There is no GPU here (%s): use the CPU, or look at nvidia-smi.",
-                     status == cudaSuccess ? "the driver counts 0" : cudaGetErrorString(status));
-  return cuda_check(cudaSetDevice(device->ordinal), "choosing the device", error) && device_describe(device, error) &&
-         cuda_check(cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "making a stream", error);
 }
 
 struct device *cuda_open(const struct device_options *options, struct error *error) {
@@ -56,4 +68,13 @@ void cuda_close(struct device *device) {
   if (!device) return;
   cudaStreamDestroy(device->stream);
   free(device);
+}
+
+/* What the runtime takes for itself while kernels are loaded is left over. */
+uint64_t cuda_memory(const struct device *device) {
+  enum { KERNELS_BYTES = 256 << 20 };
+  size_t available = 0, total = 0;
+  (void)device;
+  if (cudaMemGetInfo(&available, &total) != cudaSuccess) return 0;
+  return available > KERNELS_BYTES ? available - KERNELS_BYTES : 0;
 }

@@ -83,14 +83,23 @@ struct program {
 };
 
 /* cuda_device.c; cuda_absent.c where the binary has no CUDA: it can pack, and says so when it is to open a device. */
+bool cuda_present(struct error *error);
 struct device *cuda_open(const struct device_options *options, struct error *error);
 void cuda_close(struct device *device);
+uint64_t cuda_memory(const struct device *device);
+
+/* cuda_rates.c */
+bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error);
 
 /* cuda_compile.c */
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
                              struct error *error);
 bool cuda_load(struct program *program, int weight, struct slice packed, struct error *error);
 void cuda_release(struct program *program);
+
+/* cuda_random.c */
+bool cuda_load_random(struct program *program, int weight, struct error *error);
+bool cuda_fill_cache(struct program *program, struct error *error);
 
 /* cuda_step.c */
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);

@@ -1,0 +1,36 @@
+/* A program whose weights and cache are random numbers. */
+#include "backend/backends.h"
+#include "backend/cuda/cuda_check.h"
+#include "backend/cuda/cuda_program.h"
+#include "backend/cuda/random_kernels.h"
+#include "backend/random_number.h"
+
+bool cuda_load_random(struct program *p, int weight, struct error *error) {
+  const struct weight *w = plan_weights(p->plan) + weight;
+  struct cuda_layout layout = cuda_layout_of(w);
+  size_t bytes = backend_packed_bytes(&backend_cuda, w);
+  if (!layout.pieces)
+    return error_set(error, ERROR_UNSUPPORTED, "Random weights on a GPU are BF16 or FP16, and %s is neither.",
+                     plan_name(p->plan, w->name));
+  if (!cuda_check(cudaMalloc((void **)&p->weight[weight], bytes), "allocating weights", error)) return false;
+  struct random_matrix matrix = {.data = p->weight[weight],
+                                 .rows = w->rows,
+                                 .cols = w->cols,
+                                 .strip_bytes = layout.strip_bytes,
+                                 .bytes = bytes,
+                                 .stream = (uint64_t)weight,
+                                 .spread = RANDOM_WEIGHT_SPREAD,
+                                 .bf16 = w->scheme.kind == SCHEME_BF16};
+  random_weight_make(&matrix, p->device->stream);
+  return cuda_check(cudaGetLastError(), "making random weights", error);
+}
+
+bool cuda_fill_cache(struct program *p, struct error *error) {
+  static const enum random_type types[] = {[KV_F32] = RANDOM_F32, [KV_F16] = RANDOM_F16, [KV_BF16] = RANDOM_BF16};
+  enum random_type type = types[p->limits.kv_dtype];
+  for (int g = 0; g < p->plan->n_group; g++) {
+    size_t bytes = p->block_bytes[g] * p->limits.n_block[g];
+    random_cache_fill(p->cache[g], bytes / (type == RANDOM_F32 ? 4 : 2), type, (uint64_t)g, p->device->stream);
+  }
+  return cuda_check(cudaGetLastError(), "filling the KV cache", error);
+}

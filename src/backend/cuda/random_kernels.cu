@@ -1,0 +1,50 @@
+/* Random weights and keys and values, made where they are used: 16 GB of them take no link and no host memory. */
+#include "backend/cuda/random_kernels.h"
+#include "backend/random_number.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+namespace {
+
+enum { THREADS = 256, BLOCKS = 132 * 16, STRIP = 16, PIECE = 2048, PIECE_COLUMNS = 64 }; /* of cuda_layout.h */
+
+__device__ uint16_t half_of(float x, bool bf16) {
+  return bf16 ? __bfloat16_as_ushort(__float2bfloat16_rn(x)) : __half_as_ushort(__float2half_rn(x));
+}
+
+/* A thread makes 16 bytes of the packed matrix, eight neighbours of a row, at a time. */
+__global__ void __launch_bounds__(THREADS) weight_make(struct random_matrix m) {
+  for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < m.bytes / 16; i += (size_t)gridDim.x * THREADS) {
+    size_t strip = i * 16 / m.strip_bytes, at = i * 16 % m.strip_bytes;
+    int r = (int)(at % PIECE) / 128, row = (int)strip * STRIP + r;
+    int col = (int)(at / PIECE) * PIECE_COLUMNS + ((int)(at / 16 % 8) ^ r % 8) * 8;
+    __align__(16) uint16_t eight[8];
+    for (int k = 0; k < 8; k++) {
+      bool there = row < m.rows && col + k < m.cols;
+      float x = there ? random_normal(m.stream, (uint64_t)row * m.cols + col + k) * m.spread : 0;
+      eight[k] = half_of(x, m.bf16);
+    }
+    *(uint4 *)(m.data + i * 16) = *(const uint4 *)eight;
+  }
+}
+
+__global__ void __launch_bounds__(THREADS) cache_fill(void *cache, size_t n, int type, uint64_t numbers) {
+  for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS) {
+    float x = random_normal(numbers, i);
+    if (type == RANDOM_F32)
+      ((float *)cache)[i] = x;
+    else
+      ((uint16_t *)cache)[i] = half_of(x, type == RANDOM_BF16);
+  }
+}
+
+} // namespace
+
+void random_weight_make(const struct random_matrix *matrix, cuda_stream stream) {
+  weight_make<<<BLOCKS, THREADS, 0, stream>>>(*matrix);
+}
+
+void random_cache_fill(void *cache, size_t count, enum random_type type, uint64_t numbers, cuda_stream stream) {
+  cache_fill<<<BLOCKS, THREADS, 0, stream>>>(cache, count, (int)type, numbers);
+}

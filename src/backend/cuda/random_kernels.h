@@ -1,0 +1,30 @@
+/* Random weights and caches, made on the device. Launches fail by the runtime's last error. */
+#ifndef SPATE_BACKEND_CUDA_RANDOM_KERNELS_H
+#define SPATE_BACKEND_CUDA_RANDOM_KERNELS_H
+
+#include "backend/cuda/cuda_kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum random_type { RANDOM_F32, RANDOM_F16, RANDOM_BF16 };
+
+/* A matrix in strips of pieces (cuda_layout.h). */
+struct random_matrix {
+  uint8_t *data;
+  int32_t rows, cols;
+  uint64_t strip_bytes, bytes;
+  uint64_t stream; /* of random_number.h */
+  float spread;
+  uint8_t bf16; /* otherwise fp16 */
+};
+
+void random_weight_make(const struct random_matrix *matrix, cuda_stream stream);
+void random_cache_fill(void *cache, size_t count, enum random_type type, uint64_t numbers, cuda_stream stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
