@@ -99,6 +99,37 @@ static const struct attend_case cases[] = {
      .norms = true,
      .sinks = true,
      .kv = KV_F16},
+    {.name = "halves, head of 96, 4 to 1",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 96,
+     .dim_v = 96,
+     .rope_style = ROPE_HALF,
+     .kv = KV_F16},
+    {.name = "halves, head of 128, window 16",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 128,
+     .dim_v = 128,
+     .rope_style = ROPE_PAIRS,
+     .window = 16,
+     .kv = KV_F16},
+    {.name = "halves, head of 256, sinks",
+     .n_head = 2,
+     .n_kv_head = 2,
+     .dim_k = 256,
+     .dim_v = 256,
+     .rope_style = ROPE_HALF,
+     .sinks = true,
+     .kv = KV_F16},
+    {.name = "halves, spans that see ahead",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .rope_style = ROPE_HALF,
+     .see = true,
+     .kv = KV_F16},
     {.name = "bf16", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .kv = KV_BF16},
     {.name = "bf16, odd dimensions", .n_head = 2, .n_kv_head = 2, .dim_k = 7, .dim_v = 19, .kv = KV_BF16},
     {.name = "bf16, head of 256",
@@ -199,13 +230,16 @@ static double head_length(const struct attend_case *c, const struct op_model *m,
  * 16 bits may, when it lies on the border between two, become the other: one such element a key is allowed for. Beside
  * keys in bf16 a matrix unit takes queries and weights in two parts, which leave 2^-17 of them. A weight
  * e^(score − highest) is off by the score's absolute error as a relative one, the result by twice the weights' and the
- * sums' roundings, all times the largest value. */
-static double case_tolerance(const struct attend_case *c, const struct op_model *m) {
+ * sums' roundings, all times the largest value. A GPU's matrix units
+ * multiply halves: queries and weights are rounded to 2^-11 of them. */
+static double case_tolerance(const struct table *table, const struct attend_case *c, const struct op_model *m) {
   double scale = 1 / sqrt(c->dim_k), q = head_length(c, m, 0, c->n_head);
   double k = head_length(c, m, c->n_head * c->dim_k, c->n_kv_head), magnitude = scale * q * k;
   double prepared = (c->norms ? 4 * sqrt(c->dim_k / 32.0 + 10) : 0) + (c->rope_style ? 6 : 0);
   double score = magnitude * (4 * sqrt(c->dim_k + 4) + 2 * prepared) * ROUNDOFF;
-  double border = c->kv == KV_BF16 ? 0x1p-7 : c->kv == KV_F16 ? 0x1p-10 : 0, parts = c->kv == KV_BF16 ? 0x1p-17 : 0;
+  bool units = c->kv == KV_F16 && table->tested->target == TARGET_CUDA;
+  double border = c->kv == KV_BF16 ? 0x1p-7 : c->kv == KV_F16 ? 0x1p-10 : 0;
+  double parts = c->kv == KV_BF16 ? 0x1p-17 : units ? 0x1p-11 : 0;
   if (c->norms || c->rope_style) score += magnitude * border * 2 / sqrt(c->dim_k);
   score += magnitude * parts;
   if (c->softcap > 0) score += 12 * ROUNDOFF * c->softcap;
@@ -335,7 +369,7 @@ static void case_run(struct table *table, const struct attend_case *c) {
     return;
   }
   case_make(c, &model);
-  tolerance[0] = case_tolerance(c, &model);
+  tolerance[0] = case_tolerance(table, c, &model);
   for (size_t i = 1; i < TOKENS * WIDTH_MAX; i++) tolerance[i] = tolerance[0];
   packed_init(&packed, table->oracle, &model);
   schedule_run(&schedules[0], c, &packed, table->oracle_device, 16, expected);
@@ -385,7 +419,7 @@ static void copy_cases(struct table *table) {
   struct op_model model;
   struct op_packed packed;
   case_make(&c, &model);
-  tolerance[0] = case_tolerance(&c, &model);
+  tolerance[0] = case_tolerance(table, &c, &model);
   for (int i = 1; i < WIDTH_MAX; i++) tolerance[i] = tolerance[0];
   packed_init(&packed, table->oracle, &model);
   fork_run(&c, &packed, table->oracle_device, expected);
@@ -402,6 +436,10 @@ static void copy_cases(struct table *table) {
 }
 
 void attend_cases(struct table *table) {
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) case_run(table, &cases[i]);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    if (cases[i].kv == KV_BF16 && table->tested->target == TARGET_CUDA)
+      printf("SKIPPED attend %s: a GPU's cache is in fp32 or fp16\n", cases[i].name);
+    else
+      case_run(table, &cases[i]);
   copy_cases(table);
 }

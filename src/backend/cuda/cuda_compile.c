@@ -38,6 +38,19 @@ static bool caches_alloc(struct program *p, struct error *error) {
   return true;
 }
 
+static bool attention_alloc(struct program *p, struct error *error) {
+  struct cuda_attention *a = &p->attention;
+  struct cuda_attend_needs needs = cuda_attend_most(p->plan, &p->limits);
+  for (int g = 0; g < p->plan->n_group; g++) a->fast[g] = cuda_attend_fast(p->plan, &p->limits, g, &a->heads[g]);
+  a->n_angle = needs.angle > 0 ? (int32_t)p->plan->n_float : 0;
+  return device_alloc(&a->angle, needs.angle * sizeof *a->angle, "allocating the workspace", error) &&
+         device_alloc(&a->parts, needs.parts * sizeof *a->parts, "allocating the workspace", error) &&
+         device_alloc(&a->query, needs.query * sizeof *a->query, "allocating the workspace", error) &&
+         device_alloc(&a->arrived, needs.arrived * sizeof *a->arrived, "allocating the workspace", error) &&
+         cuda_check(cudaMemsetAsync(a->arrived, 0, needs.arrived * sizeof *a->arrived, p->device->stream),
+                    "clearing the workspace", error);
+}
+
 static bool pinned_alloc(void *place, size_t bytes, struct error *error) {
   if (!cuda_check(cudaMallocHost(place, bytes ? bytes : 1), "allocating pinned memory", error)) return false;
   memset(*(void **)place, 0, bytes);
@@ -109,8 +122,8 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
   }
   *p = (struct program){.device = device, .plan = plan, .limits = *limits};
   while (p->n_body < plan->n_op && !op_of_head(plan, plan_ops(plan) + p->n_body)) p->n_body++;
-  if (host_alloc(p, error) && values_alloc(p, error) && caches_alloc(p, error) && slots_alloc(p, error) &&
-      floats_copy(p, error) && sampler_init(p, error))
+  if (host_alloc(p, error) && values_alloc(p, error) && caches_alloc(p, error) && attention_alloc(p, error) &&
+      slots_alloc(p, error) && floats_copy(p, error) && sampler_init(p, error))
     return p;
   cuda_release(p);
   return NULL;
@@ -149,6 +162,10 @@ void cuda_release(struct program *p) {
   cudaFree(p->frequency);
   cudaFree(p->slab);
   cudaFree(p->last);
+  cudaFree(p->attention.angle);
+  cudaFree(p->attention.parts);
+  cudaFree(p->attention.query);
+  cudaFree(p->attention.arrived);
   cudaFreeHost(p->logits);
   cudaFreeHost(p->last_seen);
   free(p->weight);

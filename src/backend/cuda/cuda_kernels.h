@@ -43,7 +43,11 @@ struct cuda_batch {
   const struct cuda_draw *draw;              /* [n_out] */
   const struct cuda_rules *rules;            /* [n_out], or NULL: none */
   const struct cuda_results *results;
-  const int32_t *last; /* [seats] the token drawn last, which a token of −1 stands for */
+  const int32_t *last;            /* [seats] the token drawn last, which a token of −1 stands for */
+  const struct cuda_cut *cut;     /* [n_group][ATTEND_SHARES + 1] */
+  const struct cuda_chunk *chunk; /* [n_group][n_chunk] */
+  int32_t n_chunk;                /* room for those of a group */
+  int32_t shares[4], chunks[4];   /* of each group; 0: its decode or prefill kernel has nothing to do */
 };
 
 struct cuda_bias { /* struct token_bias, which C++ cannot include; nor those below */
@@ -122,6 +126,35 @@ struct cuda_linear {
   float *next_squares;
 };
 
+/* Attention on the matrix units goes through keys in tiles, whose softmax is one step, and in pieces, each with sums of
+ * its own that are joined in order: whoever computes a token, alone or among others, has the same bytes. Queries of one
+ * KV head are packed: token t's query head g of its G is packed row t × G + g. */
+enum {
+  ATTEND_TILE = 128,
+  ATTEND_PIECE = 256,
+  ATTEND_PACKED = 16,     /* packed rows of a unit of decode attention: the matrix units' A operand */
+  ATTEND_FEW = 64,        /* rows of the batch with so many packed rows at most are split over all multiprocessors */
+  ATTEND_CHUNK = 128,     /* packed rows of a unit of prefill attention */
+  ATTEND_SHARES = 320,    /* of a launch of decode attention, at most */
+  ATTEND_PARTS = 1 << 16, /* rows of parts */
+  ATTEND_BLOCK_LEAST = 8, /* tokens of a KV block that panels can be made of */
+};
+
+/* Where a share of decode attention begins: in a unit (row, chunk of packed rows, KV head; in this order), before its
+ * piece. The unit is cut where piece is not 0: then its pieces' sums go to rows of `parts`, and who comes last of those
+ * that hold some of it joins them. */
+struct cuda_cut {
+  int32_t row, chunk, head, piece; /* piece: from the row's first one that is seen */
+  int32_t part;                    /* the unit's first row of parts */
+  int32_t owner, holders;          /* the share that has the unit's first piece; how many have some */
+  int32_t reserved;
+};
+
+/* A chunk of packed rows of prefill attention. */
+struct cuda_chunk {
+  int32_t row, chunk;
+};
+
 struct cuda_attend {
   const float *in; /* [n_token][in_cols]: q, k, v */
   float *out;      /* [n_token][n_head × dim_v] */
@@ -131,6 +164,14 @@ struct cuda_attend {
   int32_t group, n_group, layer, n_layer, block_size, window, rope_style, rope_dim;
   float rope_scale, eps, scale, softcap;
   uint8_t half; /* the cache holds fp16, otherwise fp32 */
+  /* of attention on the matrix units, whose cache is in panels (attend.cuh) */
+  const float *angle;                         /* [n_token][n_angle] cosine and sine, from this op's first on */
+  uint16_t *query;                            /* [n_token][n_head × dim] fp16, scaled */
+  float *parts;                               /* [n_part][dim + 8]: sums, their maximum, four partial totals */
+  uint32_t *arrived;                          /* [n_share][2], 0 between launches */
+  const struct cuda_cut *cut;                 /* [n_share + 1] */
+  const struct cuda_chunk *chunk;             /* [n_chunk], long ones first */
+  int32_t n_angle, n_share, n_chunk, n_block; /* n_block: of a launch, one a multiprocessor */
 };
 
 void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch, float scale, float *out, int out_cols,
@@ -145,6 +186,13 @@ void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cud
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+/* Cosines and sines of all tokens' angles. */
+void cuda_angles(const float *frequency, int n_angle, const struct cuda_batch *batch, float *angle, cuda_stream stream);
+/* Of an fp16 cache in panels: queries, keys and values to where they are read; rows with few packed rows; the others.
+ */
+void cuda_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+void cuda_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+void cuda_attend_prefill(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 /* out[i] = in[batch.out[i]] */
 void cuda_select(const float *in, float *out, int cols, const struct cuda_batch *batch, cuda_stream stream);
 /* Chunks of a row of logits that each block holds; 0: there is no room for so many tokens, and the host draws. */

@@ -33,6 +33,38 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
   return most;
 }
 
+/* As the plain kernels' cache is in rows, all layers of a group run in the same kernels. */
+bool cuda_attend_fast(const struct plan *plan, const struct limits *limits, int group, struct attend_heads *heads) {
+  const struct kv_group *g = plan_groups(plan) + group;
+  static const int dims[] = {64, 80, 96, 128, 256};
+  bool fast = false;
+  *heads = (struct attend_heads){.n_kv_head = g->n_head, .window = g->window};
+  for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) fast = fast || g->dim_k == dims[i];
+  if (!fast || g->dim_v != g->dim_k || limits->kv_dtype != KV_F16 || limits->block_size < ATTEND_BLOCK_LEAST)
+    return false;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct attend_args *args = &plan_ops(plan)[i].args.attend;
+    if (plan_ops(plan)[i].kind != OP_ATTEND || args->group != group) continue;
+    if (heads->queries && heads->queries != args->n_head / args->n_kv_head) return false;
+    heads->queries = args->n_head / args->n_kv_head;
+  }
+  return heads->queries > 0;
+}
+
+struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct limits *limits) {
+  struct cuda_attend_needs most = {0};
+  struct attend_heads heads;
+  for (int g = 0; g < plan->n_group; g++) {
+    size_t dim = (size_t)plan_groups(plan)[g].dim_k;
+    if (!cuda_attend_fast(plan, limits, g, &heads)) continue;
+    most.angle = (size_t)limits->tokens * plan->n_float * 2;
+    most.arrived = (size_t)ATTEND_SHARES * 2;
+    most.parts = size_max(most.parts, ATTEND_PARTS * (dim + 8));
+    most.query = size_max(most.query, (size_t)limits->tokens * (size_t)heads.queries * (size_t)heads.n_kv_head * dim);
+  }
+  return most;
+}
+
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group) {
   const struct kv_group *g = plan_groups(plan) + group;
   size_t element = limits->kv_dtype == KV_F16 ? 2 : 4;
@@ -45,6 +77,16 @@ static const void *take(uint8_t *base, size_t *used, size_t count, size_t size) 
   return at;
 }
 
+int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows) {
+  int most = 0;
+  struct attend_heads heads;
+  for (int g = 0; g < plan->n_group; g++) {
+    int chunks = cuda_attend_fast(plan, limits, g, &heads) ? attend_chunks_most(&heads, tokens, rows) : 0;
+    if (chunks > most) most = chunks;
+  }
+  return most;
+}
+
 size_t cuda_slab_lay(const struct plan *plan, bool sees, bool ruled, uint8_t *slab, struct cuda_batch *batch) {
   size_t used = 0, rows = (size_t)batch->n_row, tokens = (size_t)batch->n_token, outputs = (size_t)batch->n_out;
   batch->results = take(slab, &used, 1, sizeof *batch->results);
@@ -55,6 +97,8 @@ size_t cuda_slab_lay(const struct plan *plan, bool sees, bool ruled, uint8_t *sl
   batch->token_row = take(slab, &used, tokens, sizeof *batch->token_row);
   batch->see = take(slab, &used, sees ? tokens : 0, sizeof *batch->see);
   batch->tables = take(slab, &used, rows * (size_t)plan->n_group * (size_t)batch->table_size, sizeof *batch->tables);
+  batch->cut = take(slab, &used, (size_t)plan->n_group * (ATTEND_SHARES + 1), sizeof *batch->cut);
+  batch->chunk = take(slab, &used, (size_t)plan->n_group * (size_t)batch->n_chunk, sizeof *batch->chunk);
   batch->rules = take(slab, &used, ruled ? outputs : 0, sizeof *batch->rules);
   if (!sees) batch->see = NULL;
   if (!ruled) batch->rules = NULL;
@@ -66,7 +110,8 @@ size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
   struct cuda_batch largest = {.n_row = limits->seats,
                                .n_token = limits->tokens,
                                .n_out = limits->outputs,
-                               .table_size = 2 * blocks + TABLE_LEAST};
+                               .table_size = 2 * blocks + TABLE_LEAST,
+                               .n_chunk = cuda_chunks_most(plan, limits, limits->tokens, limits->seats)};
   size_t histories = (size_t)limits->outputs * (size_t)limits->length * sizeof(int32_t);
   return cuda_slab_lay(plan, true, true, NULL, &largest) + (histories < RULES_MOST ? histories : RULES_MOST) +
          RULES_LEAST;
@@ -79,11 +124,14 @@ bool cuda_measure(const struct plan *plan, const struct limits *limits, struct f
         error, ERROR_UNSUPPORTED,
         "The cuda backend keeps keys and values in fp16 or fp32, not in bf16: give another kv_cache_dtype.");
   struct cuda_linear_needs needs = cuda_linear_most(plan, limits);
+  struct cuda_attend_needs attend = cuda_attend_most(plan, limits);
   *footprint = (struct footprint){0};
   for (int i = 0; i < plan->n_weight; i++)
     footprint->weights += backend_packed_bytes(&backend_cuda, plan_weights(plan) + i);
   footprint->workspace = (needs.prepared + needs.product + 2 * needs.squares) * sizeof(float) + 2 * needs.fragments +
                          cuda_slab_most(plan, limits);
+  footprint->workspace += (attend.angle + attend.parts) * sizeof(float) + attend.query * sizeof(uint16_t) +
+                          attend.arrived * sizeof(uint32_t);
   for (int i = 0; i < plan->n_value; i++)
     footprint->workspace += cuda_rows_most(plan, limits, i) * (size_t)plan_values(plan)[i].cols * sizeof(float);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = cuda_block_bytes(plan, limits, g);

@@ -3,7 +3,7 @@
 #ifndef SPATE_BACKEND_CUDA_PROGRAM_H
 #define SPATE_BACKEND_CUDA_PROGRAM_H
 
-#include "backend/cuda/cuda_kernels.h"
+#include "backend/cuda/attend_split.h"
 #include "backend/cuda/cuda_layout.h"
 
 struct device {
@@ -44,6 +44,16 @@ struct cuda_graph {
   uint64_t used;               /* by the program's clock; 0: never */
 };
 
+/* Attention on the matrix units: of each group what its layers have in common. */
+struct cuda_attention {
+  bool fast[PLAN_GROUPS];
+  struct attend_heads heads[PLAN_GROUPS];
+  int32_t n_angle;      /* of a token; 0 where no group is fast */
+  float *angle, *parts; /* on the device */
+  uint16_t *query;
+  uint32_t *arrived;
+};
+
 struct program {
   struct device *device;
   const struct plan *plan;
@@ -65,6 +75,7 @@ struct program {
   int32_t *last;  /* [seats] the token that the device has drawn last */
   int32_t chunks; /* of a row of logits in each block; 0: the host draws */
   bool rules;     /* the device applies rules */
+  struct cuda_attention attention;
 
   /* on the host */
   struct cuda_slot slot[CUDA_RUN_AHEAD + 1];
@@ -126,6 +137,12 @@ bool cuda_rules_fill(struct cuda_room *room, const struct sampling *sampling, in
 bool cuda_draw_rest(struct program *program, struct cuda_slot *slot, const struct masks *masks, const float *logits,
                     struct error *error);
 
+/* cuda_attention.c: fills the lists of attention in the host's slab; before the first op; an op. */
+void cuda_attention_fill(struct program *program, const struct cuda_row *row, struct cuda_cut *cut,
+                         struct cuda_chunk *chunk);
+void cuda_attention_begin(struct program *program);
+void cuda_attention_run(struct program *program, const struct op *op);
+
 /* cuda_measure.c: sizes that follow from plan and limits, in host code. */
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error);
@@ -137,6 +154,15 @@ struct cuda_linear_needs {
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
 /* Does the linear run on the matrix units? */
 bool cuda_linear_fast(const struct plan *plan, const struct op *op);
+/* Do a KV group's layers run on the matrix units? Then what they have in common. */
+bool cuda_attend_fast(const struct plan *plan, const struct limits *limits, int group, struct attend_heads *heads);
+/* Numbers of the buffers of attention; 0 where no group is fast. */
+struct cuda_attend_needs {
+  size_t angle, parts, query, arrived;
+};
+struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct limits *limits);
+/* Chunks of prefill attention that any group may have. */
+int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows);
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group);
 /* Where the arrays of a batch of these counts and this table_size lie in a slab; bytes that they take. */
 size_t cuda_slab_lay(const struct plan *plan, bool sees, bool ruled, uint8_t *slab, struct cuda_batch *batch);

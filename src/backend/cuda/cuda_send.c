@@ -113,10 +113,13 @@ bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *ba
   on_device->n_token = batch->n_token;
   on_device->n_out = batch->n_out;
   on_device->table_size = table_size(p, batch);
+  on_device->n_chunk = cuda_chunks_most(p->plan, &p->limits, batch->n_token, batch->n_row);
   on_device->last = p->last;
   size_t bytes = cuda_slab_lay(p->plan, batch->see != NULL, rules_wanted(p, batch), p->slab, on_device);
   struct cuda_room room = {.host = slot->slab, .device = p->slab, .bytes = p->slab_bytes, .used = bytes};
   rows_fill(p, slot, batch);
+  cuda_attention_fill(p, on_host(p, slot, on_device->row), on_host(p, slot, on_device->cut),
+                      on_host(p, slot, on_device->chunk));
   tokens_fill(p, slot, batch);
   outputs_fill(p, slot, batch, &room);
   if (batch->see) memcpy(on_host(p, slot, on_device->see), batch->see, (size_t)batch->n_token * sizeof *batch->see);

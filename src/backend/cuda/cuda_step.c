@@ -126,37 +126,6 @@ static void run_linear(struct program *p, const struct op *op) {
     cuda_linear_plain(&a, p->device->stream);
 }
 
-static void run_attend(struct program *p, const struct op *op) {
-  const struct attend_args *args = &op->args.attend;
-  const struct kv_group *group = plan_groups(p->plan) + args->group;
-  struct cuda_attend a = {.in = p->value[op->in[0]],
-                          .out = p->value[op->out],
-                          .norm_q = vector_of(p, op->weight[0]),
-                          .norm_k = vector_of(p, op->weight[1]),
-                          .sink = vector_of(p, op->weight[2]),
-                          .frequency = p->frequency + args->rope_freq,
-                          .cache = p->cache[args->group],
-                          .n_head = args->n_head,
-                          .n_kv_head = args->n_kv_head,
-                          .dim_k = args->dim_k,
-                          .dim_v = args->dim_v,
-                          .in_cols = cols_of(p, op->in[0]),
-                          .group = args->group,
-                          .n_group = p->plan->n_group,
-                          .layer = args->layer,
-                          .n_layer = group->n_layer,
-                          .block_size = p->limits.block_size,
-                          .window = group->window,
-                          .rope_style = args->rope_style,
-                          .rope_dim = args->rope_dim,
-                          .rope_scale = args->rope_scale,
-                          .eps = args->eps,
-                          .scale = args->scale,
-                          .softcap = args->softcap,
-                          .half = p->limits.kv_dtype == KV_F16};
-  cuda_attend_plain(&a, &p->on_device, p->device->stream);
-}
-
 static void run_sample(struct program *p, const struct op *op) {
   struct cuda_sample a = {.logits = p->value[op->in[0]],
                           .draw = p->on_device.draw,
@@ -176,7 +145,7 @@ static void op_run(struct program *p, const struct op *op) {
     cuda_embed(&table, &p->on_device, op->args.embed.scale, p->value[op->out], cols_of(p, op->out), p->device->stream);
     break;
   case OP_LINEAR: run_linear(p, op); break;
-  case OP_ATTEND: run_attend(p, op); break;
+  case OP_ATTEND: cuda_attention_run(p, op); break;
   case OP_SELECT:
     cuda_select(p->value[op->in[0]], p->value[op->out], cols_of(p, op->out), &p->on_device, p->device->stream);
     break;
@@ -185,6 +154,7 @@ static void op_run(struct program *p, const struct op *op) {
 }
 
 bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
+  if (first == 0) cuda_attention_begin(p);
   for (int i = first; i < end; i++) {
     op_run(p, plan_ops(p->plan) + i);
     if (!cuda_check(cudaGetLastError(), op_kind_name(plan_ops(p->plan)[i].kind), error)) return false;

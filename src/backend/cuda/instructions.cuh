@@ -44,6 +44,13 @@ static __device__ __forceinline__ uint64_t policy_evict_first() {
   return policy;
 }
 
+/* What is read again and again leaves it last. */
+static __device__ __forceinline__ uint64_t policy_evict_last() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 /* Contiguous bytes, a multiple of 16, by the copy engine; the barrier counts them when they are there. */
 static __device__ __forceinline__ void bulk_copy(void *to, const void *from, uint32_t bytes, uint64_t *bar,
                                                  uint64_t policy) {
@@ -127,6 +134,33 @@ template <int COUNT> static __device__ __forceinline__ void registers_release() 
 
 template <int COUNT> static __device__ __forceinline__ void registers_claim() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+
+/* The same four, each transposed. */
+static __device__ __forceinline__ void matrices_load_turned(uint32_t a[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+               : "r"(address)
+               : "memory");
+}
+
+/* d[16 × 8] += a[16 × 16] · b[16 × 8], fp16 in, float sums. */
+static __device__ __forceinline__ void multiply_f16(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* 2 to the x; 0 for −∞. */
+static __device__ __forceinline__ float exp2_of(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/* What threads have written to shared memory comes before what the copy engine writes there. */
+static __device__ __forceinline__ void shared_writes_publish() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 /* --- dependent launches ------------------------------------------------------------------------------------------- */

@@ -1,0 +1,457 @@
+/* Decode attention over an fp16 cache in panels: rows of the batch with few tokens, whose packed queries (all heads of
+ * a KV head, token by token) are 16 rows of the matrix units' A operand, so that keys and values stream from device
+ * memory once. Memory bounds it: arithmetic takes a fifth of the time of a tile's bytes.
+ *
+ * Each of two blocks a multiprocessor (heads of 256: one) takes its share of the work list. Two warps keep bulk copies
+ * in flight into a ring of 96 KiB, a stage being a tile's keys or its values. Of its 128 keys each of 8 warps scores
+ * 16; maxima and weights meet in shared memory; then each warp sums 8 of every 64 dimensions over all 128. So sums run
+ * in the order in which prefill attention has them (attend_prefill.cu). Pieces of 256 keys have sums of their own,
+ * which are joined in order, here or, where blocks share a unit, in attend_parts.cuh (flash-decoding: Dao et al.,
+ * 2023). Bytes depend on the token alone. */
+#include "backend/cuda/attend_parts.cuh"
+
+#include <climits>
+
+namespace {
+
+enum {
+  COPIERS = 2, /* warps */
+  THREADS = (WARPS + COPIERS) * 32,
+  WEIGHT_STRIDE = ATTEND_TILE + 8, /* without bank conflicts */
+};
+
+template <int D> struct shape {
+  static constexpr int blocks = D <= 128 ? 2 : 1;   /* a multiprocessor */
+  static constexpr int bytes = ATTEND_TILE * D * 2; /* of a stage: a tile's keys, or its values */
+  static constexpr int stages = 192 * 1024 / blocks / bytes;
+  static constexpr int panels = panels_of(D);
+  static_assert(D % 64 == 0 || D % 64 == 16 || D % 64 == 32, "a last panel of 16 or 32 dimensions");
+  static_assert(stages > 2, "a tile being worked on and more in flight");
+  static_assert(stages * bytes >= JOIN_PIECES * (32 + PART_TAIL) * 4, "joining stages its rows of parts in the ring");
+};
+
+/* --- shared memory --------------------------------------------------------------------------------------------------
+ */
+
+/* What warps exchange about a tile. */
+struct exchange {
+  float highest[ATTEND_PACKED][WARPS];
+  float total[WARPS][ATTEND_PACKED][4];
+  __half weight[ATTEND_PACKED][WEIGHT_STRIDE];
+};
+
+/* What the warps work on; thread 0 writes it. */
+struct work {
+  segment s;
+  bool more;
+  int n_cut;
+  held cut[2];
+};
+
+template <int D> struct shared {
+  uint8_t *ring, *query; /* [stages]; a panelled matrix of 16 rows */
+  exchange *meet;
+  work *now;
+  uint64_t *full, *empty; /* [stages] */
+  static constexpr int bytes =
+      shape<D>::stages * (shape<D>::bytes + 16) + ATTEND_PACKED * D * 2 + (int)(sizeof(exchange) + sizeof(work));
+  static_assert(shape<D>::blocks * (bytes + 1024) <= 228 * 1024, "a multiprocessor's shared memory");
+};
+
+template <int D> __device__ shared<D> shared_lay(uint8_t *base) {
+  shared<D> s;
+  s.ring = base;
+  s.query = base + shape<D>::stages * shape<D>::bytes;
+  s.full = (uint64_t *)(s.query + ATTEND_PACKED * D * 2);
+  s.empty = s.full + shape<D>::stages;
+  s.meet = (exchange *)(s.empty + shape<D>::stages);
+  s.now = (work *)(s.meet + 1);
+  return s;
+}
+
+/* A place in the ring: its stage, and how often the ring has been gone round, modulo 2. */
+struct turn {
+  int slot;
+  uint32_t phase;
+};
+
+template <int D> __device__ __forceinline__ turn turn_next(turn t) {
+  return t.slot + 1 < shape<D>::stages ? turn{t.slot + 1, t.phase} : turn{0, t.phase ^ 1};
+}
+
+/* --- copies ------------------------------------------------------------------------------------------------------- */
+
+/* One stage: the keys (which 0) or values (1) from `key` on that are in sight, block by block and panel by panel. */
+template <int D>
+__device__ void stage_copy(const cuda_attend &a, const segment &s, const uint32_t *table, int key, int which,
+                           uint8_t *to, uint64_t *full, uint64_t policy) {
+  constexpr int panels = shape<D>::panels;
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32 - WARPS, run = min(a.block_size, (int)ATTEND_TILE);
+  int begin = max(0, s.seen.begin - key) / run, end = (min((int)ATTEND_TILE, s.seen.end - key) + run - 1) / run;
+  if (lane == 0 && warp == 0) barrier_expect(full, (end - begin) * run * D * 2);
+  if (lane == 0 && warp > 0) barrier_arrive(full); /* so that no copier falls behind by a round of the ring */
+  __syncwarp();
+  for (int i = warp + COPIERS * lane; i < (end - begin) * panels; i += COPIERS * 32) {
+    int at = begin + i / panels, panel = i % panels, width = panel_width(D, panel),
+        token = (key + at * run) % a.block_size;
+    const __half *from =
+        (const __half *)a.cache + block_index(a, table[(key + at * run) / a.block_size], s.head, which);
+    bulk_copy(to + panel * 128 * ATTEND_TILE + at * run * width * 2, from + panel * 64 * a.block_size + token * width,
+              run * width * 2, full, policy);
+  }
+}
+
+/* Tile by tile, keys before values. */
+template <int D>
+__device__ void keys_stream(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, walk w) {
+  uint64_t policy = policy_evict_first();
+  bool waited = false;
+  turn at = {0, 1}; /* of a barrier's first phase the one before is over */
+  for (segment s; segment_next(a, batch, &w, &s);) {
+    const uint32_t *table = table_of(a, batch, s.row);
+    for (int i = 0; i < s.tiles * 2; i++, at = turn_next<D>(at)) {
+      int key = (s.first_tile + i / 2) * ATTEND_TILE;
+      if (!waited && key + ATTEND_TILE > s.r.length) dependencies_wait(), waited = true; /* this step's own keys */
+      barrier_wait(&m.empty[at.slot], at.phase);
+      stage_copy<D>(a, s, table, key, i % 2, m.ring + at.slot * shape<D>::bytes, &m.full[at.slot], policy);
+    }
+  }
+}
+
+/* --- a tile ------------------------------------------------------------------------------------------------------- */
+
+/* The unit's queries; zeros where there are no more. */
+template <int D> __device__ void queries_load(const cuda_attend &a, const segment &s, const shared<D> &m) {
+  int g = queries_of(a);
+  for (int i = threadIdx.x; i < ATTEND_PACKED * D / 8; i += WARPS * 32) {
+    int row = i / (D / 8), d = i % (D / 8) * 8, packed = s.chunk * ATTEND_PACKED + row, token = packed / g;
+    uint4 x = make_uint4(0, 0, 0, 0);
+    if (token < s.r.count)
+      x = *(const uint4 *)(a.query + ((size_t)(s.r.first + token) * a.n_head + s.head * g + packed % g) * D + d);
+    *(uint4 *)((__half *)m.query + panel_index(D, ATTEND_PACKED, row, d)) = x;
+  }
+  warps_meet();
+}
+
+/* Scores of the tile's 16 keys from `key` on. */
+template <int D>
+__device__ __forceinline__ void keys_multiply(float score[2][4], uint32_t query, uint32_t stage, int key) {
+  int lane = threadIdx.x % 32, r = key + lane / 16 * 8 + lane % 8, half = lane / 8 % 2;
+#pragma unroll
+  for (int k = 0; k < D / 16; k++) {
+    int panel = k / 4, width = panel_width(D, panel), chunk = k % 4 * 2;
+    uint32_t q[4], b[4];
+    matrices_load(q, query + panel * 128 * ATTEND_PACKED + lane % 16 * width * 2 +
+                         ((chunk + lane / 16 ^ panel_swizzle(width, lane % 16)) << 4));
+    matrices_load(b,
+                  stage + panel * 128 * ATTEND_TILE + r * width * 2 + ((chunk + half ^ panel_swizzle(width, r)) << 4));
+    multiply_f16(score[0], q, b[0], b[1]);
+    multiply_f16(score[1], q, b[2], b[3]);
+  }
+}
+
+/* What a lane knows about its two rows. */
+struct rows {
+  span seen[2], inner;         /* inner: what all of the warp's rows see */
+  float highest[2], shrink[2]; /* of the piece; by what sums before the tile are multiplied */
+};
+
+__device__ __forceinline__ void scores_mask(const rows &r, int key, float score[2][4]) {
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    int k = key + i / 4 * 8 + i % 2;
+    const span &seen = r.seen[i % 4 / 2];
+    if (k < seen.begin || k >= seen.end) score[i / 4][i % 4] = -INFINITY;
+  }
+}
+
+/* The tile's maxima for all warps. */
+__device__ __forceinline__ void highest_meet(exchange *meet, rows *r, const float score[2][4]) {
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    float x = fmaxf(fmaxf(score[0][2 * i], score[0][2 * i + 1]), fmaxf(score[1][2 * i], score[1][2 * i + 1]));
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+    if (lane % 4 == 0) meet->highest[lane / 4 + i * 8][warp] = x;
+  }
+  warps_meet();
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const float4 *all = (const float4 *)meet->highest[lane / 4 + i * 8];
+    float4 x = all[0], y = all[1];
+    float before = r->highest[i];
+    r->highest[i] =
+        fmaxf(before, fmaxf(fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w)), fmaxf(fmaxf(y.x, y.y), fmaxf(y.z, y.w))));
+    r->shrink[i] = exp2_of(before - base_of(r->highest[i]));
+  }
+}
+
+/* Weights of the warp's 16 keys, for all warps. */
+__device__ __forceinline__ void weights_store(exchange *meet, const rows &r, const float score[2][4]) {
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    float base = base_of(r.highest[i]);
+    float x0 = exp2_of(score[0][2 * i] - base), x1 = exp2_of(score[0][2 * i + 1] - base);
+    float x2 = exp2_of(score[1][2 * i] - base), x3 = exp2_of(score[1][2 * i + 1] - base);
+    __half2 *to = (__half2 *)&meet->weight[lane / 4 + i * 8][warp * 16 + lane % 4 * 2];
+    to[0] = __floats2half2_rn(x0, x1);
+    to[4] = __floats2half2_rn(x2, x3);
+    meet->total[warp][lane / 4 + i * 8][lane % 4] = (x0 + x1) + (x2 + x3);
+  }
+}
+
+/* One warp keeps the totals. */
+__device__ __forceinline__ void totals_add(const exchange *meet, const rows &r, float total[2]) {
+  int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    float t[WARPS];
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) t[w] = meet->total[w][lane / 4 + i * 8][lane % 4];
+    float tile = ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]));
+    total[i] = __fmaf_rn(total[i], r.shrink[i], tile);
+  }
+}
+
+/* Values that nobody sees may be anything, which 0 does not cancel. */
+template <int D> __device__ void values_clear(const span &seen, uint8_t *stage, int key) {
+  for (int i = threadIdx.x; i < ATTEND_TILE * D / 8; i += WARPS * 32) {
+    int token = i / (D / 8), d = i % (D / 8) * 8;
+    if (key + token < seen.begin || key + token >= seen.end)
+      *(uint4 *)((__half *)stage + panel_index(D, ATTEND_TILE, token, d)) = make_uint4(0, 0, 0, 0);
+  }
+  shared_writes_publish();
+}
+
+/* Adds weights × values of the warp's dimensions: 8 of each panel. */
+template <int D> __device__ __forceinline__ void values_multiply(const exchange *meet, uint32_t stage, float sum[][4]) {
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  uint32_t weight = shared_address(&meet->weight[lane % 16][lane / 16 * 8]);
+#pragma unroll
+  for (int k = 0; k < ATTEND_TILE / 32; k++) {
+    uint32_t w[2][4], v[4];
+    matrices_load(w[0], weight + k * 64);
+    matrices_load(w[1], weight + k * 64 + 32);
+    int r = k * 32 + lane;
+#pragma unroll
+    for (int p = 0; p < shape<D>::panels; p++) {
+      int width = panel_width(D, p);
+      if (warp * 8 >= width) continue;
+      matrices_load_turned(v,
+                           stage + p * 128 * ATTEND_TILE + r * width * 2 + ((warp ^ panel_swizzle(width, lane)) << 4));
+      multiply_f16(sum[p], w[0], v[0], v[1]);
+      multiply_f16(sum[p], w[1], v[2], v[3]);
+    }
+  }
+}
+
+/* --- pieces ------------------------------------------------------------------------------------------------------- */
+
+/* A unit's sums so far: [panel][4] as the matrix units have them, rows lane / 4 and + 8. */
+template <int D> struct sums { float highest[2], total[2], sum[shape<D>::panels][4]; };
+
+template <int D> __device__ void sums_clear(sums<D> *s) {
+  s->highest[0] = s->highest[1] = -INFINITY;
+  s->total[0] = s->total[1] = 0;
+#pragma unroll
+  for (int i = 0; i < shape<D>::panels * 4; i++) s->sum[i / 4][i % 4] = 0;
+}
+
+__device__ __forceinline__ void stage_free(uint64_t *empty) {
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) barrier_arrive(empty);
+}
+
+/* The tile's keys are in the ring at `at`, its values next to them. */
+template <int D>
+__device__ void tile_add(const cuda_attend &a, const shared<D> &m, const span &seen, int tile, turn at, rows *r,
+                         sums<D> *piece) {
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, key = tile * ATTEND_TILE;
+  turn values = turn_next<D>(at);
+  uint8_t *stage = m.ring + values.slot * shape<D>::bytes;
+  float score[2][4] = {};
+  barrier_wait(&m.full[at.slot], at.phase);
+  keys_multiply<D>(score, shared_address(m.query), shared_address(m.ring + at.slot * shape<D>::bytes), warp * 16);
+  stage_free(&m.empty[at.slot]);
+  if (a.softcap > 0) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) score[i / 4][i % 4] = score_cap(score[i / 4][i % 4], a.softcap);
+  }
+  if (key < r->inner.begin || key + ATTEND_TILE > r->inner.end) scores_mask(*r, key + warp * 16 + lane % 4 * 2, score);
+  highest_meet(m.meet, r, score);
+  weights_store(m.meet, *r, score);
+#pragma unroll
+  for (int i = 0; i < shape<D>::panels * 4; i++)
+    piece->sum[i / 4][i % 4] = __fmul_rn(piece->sum[i / 4][i % 4], r->shrink[i % 4 / 2]);
+  barrier_wait(&m.full[values.slot], values.phase);
+  if (key < seen.begin || key + ATTEND_TILE > seen.end) values_clear<D>(seen, stage, key);
+  warps_meet();
+  values_multiply<D>(m.meet, shared_address(stage), piece->sum);
+  stage_free(&m.empty[values.slot]);
+  if (warp == 0) totals_add(m.meet, *r, piece->total);
+}
+
+template <int D> __device__ void sums_join(sums<D> *all, const sums<D> &piece) {
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    float2 factor = join_factors(&all->highest[i], piece.highest[i]);
+    all->total[i] = join(all->total[i], piece.total[i], factor);
+#pragma unroll
+    for (int p = 0; p < shape<D>::panels * 2; p++)
+      all->sum[p / 2][2 * i + p % 2] = join(all->sum[p / 2][2 * i + p % 2], piece.sum[p / 2][2 * i + p % 2], factor);
+  }
+}
+
+/* A cut unit's piece to its rows of parts. */
+template <int D> __device__ void piece_put(const cuda_attend &a, const segment &s, float *parts, const sums<D> &piece) {
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n = packed_rows(a, s);
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    int row = lane / 4 + i * 8;
+    if (row >= n) continue;
+    float *to = parts + (size_t)row * (D + PART_TAIL);
+#pragma unroll
+    for (int p = 0; p < shape<D>::panels; p++)
+      if (warp * 8 < panel_width(D, p))
+        *(float2 *)(to + p * 64 + warp * 8 + lane % 4 * 2) = make_float2(piece.sum[p][2 * i], piece.sum[p][2 * i + 1]);
+    if (warp == 0) to[D + 4 + lane % 4] = piece.total[i];
+    if (warp == 0 && lane % 4 == 0) to[D] = piece.highest[i];
+  }
+}
+
+template <int D> __device__ void sums_put(const cuda_attend &a, const segment &s, exchange *meet, const sums<D> &all) {
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n = packed_rows(a, s);
+  if (warp == 0)
+    meet->total[0][lane / 4][lane % 4] = all.total[0], meet->total[0][lane / 4 + 8][lane % 4] = all.total[1];
+  warps_meet();
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    int row = lane / 4 + i * 8, head;
+    if (row >= n) continue;
+    float4 t = *(const float4 *)meet->total[0][row];
+    float total = (t.x + t.y) + (t.z + t.w);
+    float *to = result_of(a, s, row, &head), factor = row_factor(a, head, all.highest[i], total);
+#pragma unroll
+    for (int p = 0; p < shape<D>::panels; p++)
+      if (warp * 8 < panel_width(D, p))
+        *(float2 *)(to + p * 64 + warp * 8 + lane % 4 * 2) =
+            make_float2(__fmul_rn(all.sum[p][2 * i], factor), __fmul_rn(all.sum[p][2 * i + 1], factor));
+  }
+}
+
+/* --- the kernel --------------------------------------------------------------------------------------------------- */
+
+/* Rows that there are not see everything: what becomes of them nobody asks. */
+__device__ void rows_fill(const cuda_attend &a, const cuda_batch &batch, const segment &s, rows *r) {
+  int begin = 0, end = INT_MAX;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    int token = (s.chunk * ATTEND_PACKED + threadIdx.x % 32 / 4 + i * 8) / queries_of(a);
+    r->seen[i] = token < s.r.count ? token_span(a, batch, s.r, token) : span{0, INT_MAX};
+    begin = max(begin, r->seen[i].begin);
+    end = min(end, r->seen[i].end);
+  }
+  r->inner = span{__reduce_max_sync(0xffffffffu, begin), __reduce_min_sync(0xffffffffu, end)};
+}
+
+/* Of a whole unit the results; otherwise its pieces' sums. */
+template <int D>
+__device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, const segment &s,
+                            const cuda_cut &cut, turn *at) {
+  constexpr int per_piece = ATTEND_PIECE / ATTEND_TILE;
+  bool whole = s.begin == 0 && s.end == s.pieces;
+  int n = packed_rows(a, s), tile = s.first_tile, last = tile + s.tiles, pieces = s.end, first_piece = s.first_piece;
+  span seen = s.seen;
+  float *parts = a.parts + (size_t)cut.part * (D + PART_TAIL);
+  sums<D> all, piece;
+  rows r;
+  rows_fill(a, batch, s, &r);
+  queries_load<D>(a, s, m);
+  sums_clear(&all);
+  for (int p = s.begin; p < pieces; p++) {
+    sums_clear(&piece);
+    r.highest[0] = r.highest[1] = -INFINITY;
+    for (int end = min(last, (first_piece + p + 1) * per_piece); tile < end; tile++) {
+      tile_add<D>(a, m, seen, tile, *at, &r, &piece);
+      *at = turn_next<D>(turn_next<D>(*at));
+    }
+    piece.highest[0] = r.highest[0], piece.highest[1] = r.highest[1];
+    if (whole)
+      sums_join(&all, piece);
+    else
+      piece_put<D>(a, s, parts + (size_t)p * n * (D + PART_TAIL), piece);
+  }
+  if (whole) sums_put<D>(a, s, m.meet, all);
+}
+
+template <int D> __device__ void share_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, walk w) {
+  work *now = m.now;
+  turn at = {0, 0};
+  if (threadIdx.x == 0) now->n_cut = 0;
+  for (;;) {
+    if (threadIdx.x == 0) now->more = segment_next(a, batch, &w, &now->s);
+    warps_meet();
+    if (!now->more) break;
+    const cuda_cut &cut = a.cut[blockIdx.x + (now->s.begin == 0)];
+    segment_run<D>(a, batch, m, now->s, cut, &at);
+    if (now->s.begin > 0 || now->s.end < now->s.pieces) {
+      unit_arrive(a, now->s, cut, now->cut + now->n_cut);
+      if (threadIdx.x == 0) now->n_cut++;
+    }
+    warps_meet();
+  }
+  for (int i = 0; i < now->n_cut; i++) {
+    unit_await(a, now->cut[i].cut);
+    unit_join<D>(a, m.ring, now->cut[i]);
+    warps_meet();
+  }
+}
+
+template <int D> __global__ void __launch_bounds__(THREADS, shape<D>::blocks) decode(cuda_attend a, cuda_batch batch) {
+  extern __shared__ __align__(1024) uint8_t base[];
+  shared<D> m = shared_lay<D>(base);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < shape<D>::stages; i++) barrier_init(&m.full[i], COPIERS), barrier_init(&m.empty[i], WARPS);
+    barriers_publish();
+  }
+  __syncthreads();
+  dependents_launch();
+  walk w = {a.cut[blockIdx.x], a.cut[blockIdx.x + 1]};
+  if (threadIdx.x >= WARPS * 32) {
+    keys_stream<D>(a, batch, m, w);
+    return;
+  }
+  dependencies_wait();
+  share_run<D>(a, batch, m, w);
+}
+
+template <int D> void decode_launch(const cuda_attend &a, const cuda_batch &batch, cuda_stream stream) {
+  static bool once =
+      cudaFuncSetAttribute(decode<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared<D>::bytes) == cudaSuccess;
+  (void)once;
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = a.n_share;
+  config.blockDim = THREADS;
+  config.dynamicSmemBytes = shared<D>::bytes;
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = 1;
+  cudaLaunchKernelEx(&config, decode<D>, a, batch);
+}
+
+} // namespace
+
+void cuda_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream) {
+  switch (attend->dim_k) {
+  case 64: decode_launch<64>(*attend, *batch, stream); break;
+  case 80: decode_launch<80>(*attend, *batch, stream); break;
+  case 96: decode_launch<96>(*attend, *batch, stream); break;
+  case 128: decode_launch<128>(*attend, *batch, stream); break;
+  default: decode_launch<256>(*attend, *batch, stream); break;
+  }
+}

@@ -1,0 +1,98 @@
+/* Units of decode attention that several blocks share: each leaves its pieces' sums in rows of parts, and when all are
+ * there each joins some of the dimensions. A row of parts has a row's sums of a piece, their maximum, 3 numbers unused,
+ * and the totals of 4 lanes. */
+#ifndef SPATE_BACKEND_CUDA_ATTEND_PARTS_CUH
+#define SPATE_BACKEND_CUDA_ATTEND_PARTS_CUH
+
+#include "backend/cuda/attend_walk.cuh"
+
+enum { WARPS = 8, PART_TAIL = 8, JOIN_PIECES = 128 }; /* warps that calculate; pieces joined at a time */
+
+static __device__ __forceinline__ void warps_meet() { asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory"); }
+
+/* A cut unit of which this block holds pieces: the share's first or its last. */
+struct held {
+  segment s;
+  cuda_cut cut;
+  uint32_t rank; /* among its holders */
+};
+
+/* This block's pieces of a cut unit are among the parts. */
+static __device__ void unit_arrive(const cuda_attend &a, const segment &s, const cuda_cut &cut, held *to) {
+  __threadfence();
+  warps_meet();
+  if (threadIdx.x == 0) *to = held{s, cut, atomicAdd(&a.arrived[2 * cut.owner], 1)};
+}
+
+/* Until all holders' pieces are there. All blocks run at once; who leaves last clears the counts. */
+static __device__ void unit_await(const cuda_attend &a, const cuda_cut &cut) {
+  volatile uint32_t *arrived = a.arrived + 2 * cut.owner;
+  if (threadIdx.x == 0) {
+    while (*arrived < (uint32_t)cut.holders) {
+    }
+    __threadfence();
+    if (atomicAdd(&a.arrived[2 * cut.owner + 1], 1) == (uint32_t)cut.holders - 1) arrived[0] = arrived[1] = 0;
+  }
+  warps_meet();
+}
+
+/* Of 32 dimensions of a row of a unit (a slice): sums of each piece, and the row's maximum and totals. */
+struct staged {
+  float sum[JOIN_PIECES][32], tail[JOIN_PIECES][PART_TAIL];
+};
+
+/* Slices that a block joins at a time, of so many pieces: together they fit a staged. */
+static __device__ __forceinline__ int slices_together(int pieces) {
+  return pieces <= JOIN_PIECES / 8 ? 8 : pieces <= JOIN_PIECES / 4 ? 4 : pieces <= JOIN_PIECES / 2 ? 2 : 1;
+}
+
+/* Fetches a slice's pieces [first, first + count) to rows `at` on: by every `step`-th warp from `turn` on. */
+template <int D>
+static __device__ void slice_fetch(const float *parts, int n, int slice, int first, int count, int at, int turn,
+                                   int step, staged *to) {
+  constexpr int per_row = (D + 31) / 32;
+  int lane = threadIdx.x % 32, d = slice % per_row * 32 + lane;
+  const float *row = parts + ((size_t)first * n + slice / per_row) * (D + PART_TAIL);
+  size_t piece = (size_t)n * (D + PART_TAIL);
+#pragma unroll 8
+  for (int p = turn; p < count; p += step) to->sum[at + p][lane] = d < D ? __ldcg(row + p * piece + d) : 0;
+#pragma unroll 4
+  for (int i = turn * 32 + lane; i < count * PART_TAIL; i += step * 32)
+    to->tail[at + i / PART_TAIL][i % PART_TAIL] = __ldcg(row + i / PART_TAIL * piece + D + i % PART_TAIL);
+}
+
+/* The holder's slices of the unit: every holders-th from its rank on. All threads fetch; a warp joins a slice, piece by
+ * piece. */
+template <int D> static __device__ void unit_join(const cuda_attend &a, uint8_t *ring, const held &h) {
+  constexpr int per_row = (D + 31) / 32;
+  const segment &s = h.s;
+  staged *stage = (staged *)ring;
+  int n = packed_rows(a, s), warp = threadIdx.x / 32, lane = threadIdx.x % 32, together = slices_together(s.pieces);
+  const float *parts = a.parts + (size_t)h.cut.part * (D + PART_TAIL);
+  for (int base = h.rank; base < n * per_row; base += together * h.cut.holders) {
+    int fetched = base + warp % together * h.cut.holders, own = base + warp * h.cut.holders, head;
+    bool mine = warp < together && own < n * per_row;
+    float highest = -INFINITY, total = 0, sum = 0;
+    for (int p = 0; p < s.pieces; p += JOIN_PIECES) {
+      int count = min((int)JOIN_PIECES, s.pieces - p), room = JOIN_PIECES / together;
+      warps_meet();
+      if (fetched < n * per_row)
+        slice_fetch<D>(parts, n, fetched, p, count, warp % together * room, warp / together, WARPS / together, stage);
+      warps_meet();
+#pragma unroll 8
+      for (int i = warp * room; mine && i < warp * room + count; i++) {
+        float2 factor = join_factors(&highest, stage->tail[i][0]);
+        sum = join(sum, stage->sum[i][lane], factor);
+        total = join(total, stage->tail[i][4 + lane % 4], factor);
+      }
+    }
+    total += __shfl_xor_sync(0xffffffffu, total, 1);
+    total += __shfl_xor_sync(0xffffffffu, total, 2);
+    int d = own % per_row * 32 + lane;
+    if (!mine || d >= D) continue;
+    float *to = result_of(a, s, own / per_row, &head);
+    to[d] = __fmul_rn(sum, row_factor(a, head, highest, total));
+  }
+}
+
+#endif

@@ -1,0 +1,118 @@
+/* Work lists of attention. A unit is a chunk of packed rows of one KV head; its cost is the keys that it reads, and
+ * something for its beginning and end. Shares are runs of equal cost through all units, cut between pieces, so that a
+ * token's sums do not depend on what else is in the batch (flash-decoding: Dao et al., 2023, with pieces of one size).
+ */
+#include "backend/cuda/attend_split.h"
+
+enum {
+  UNIT_COST = 64,   /* keys that could be read while a unit begins and ends */
+  SMALL_UNITS = 16, /* of which a share holds so many: they are not cut */
+};
+
+/* The units of a row of the batch. */
+struct units {
+  int64_t count, cost; /* of one */
+  int32_t pieces;
+};
+
+static bool row_is_few(const struct attend_heads *heads, const struct cuda_row *row) {
+  return (int64_t)row->count * heads->queries <= ATTEND_FEW;
+}
+
+static struct units units_of(const struct attend_heads *heads, const struct cuda_row *row) {
+  int32_t end = row->length + row->count, begin = 0;
+  if (!row_is_few(heads, row)) return (struct units){0};
+  if (heads->window > 0 && row->length >= heads->window) begin = row->length - heads->window + 1;
+  int32_t chunks = (row->count * heads->queries + ATTEND_PACKED - 1) / ATTEND_PACKED;
+  return (struct units){.count = (int64_t)chunks * heads->n_kv_head,
+                        .cost = end - begin + UNIT_COST,
+                        .pieces = (end + ATTEND_PIECE - 1) / ATTEND_PIECE - begin / ATTEND_PIECE};
+}
+
+/* The boundary nearest to `rest` keys into the row; its piece may be the row's end. */
+static void cut_place(const struct units *u, int64_t rest, bool whole, int n_kv_head, struct cuda_cut *cut) {
+  int64_t unit = whole ? (rest + u->cost / 2) / u->cost : rest / u->cost;
+  int64_t piece = whole ? 0 : ((rest - unit * u->cost) * u->pieces + u->cost / 2) / u->cost;
+  if (piece == u->pieces) unit++, piece = 0;
+  cut->chunk = (int32_t)(unit / n_kv_head);
+  cut->head = (int32_t)(unit % n_kv_head);
+  cut->piece = (int32_t)piece;
+  if (unit == u->count) cut->row++, cut->chunk = cut->head = 0;
+}
+
+/* Rows without units are skipped: each place has one name. */
+static void row_settle(const struct attend_heads *heads, const struct cuda_row *row, int n_row, struct cuda_cut *cut) {
+  while (cut->row < n_row && !row_is_few(heads, row + cut->row)) cut->row++;
+}
+
+static void places_make(const struct attend_heads *heads, const struct cuda_row *row, int n_row, int n_share,
+                        int64_t total, bool whole, struct cuda_cut *cut) {
+  int64_t before = 0; /* cost of the rows before r */
+  int r = 0;
+  for (int i = 0; i < n_share; i++) {
+    int64_t target = total / n_share * i + total % n_share * i / n_share;
+    struct units u = units_of(heads, row + r);
+    while (target >= before + u.count * u.cost) {
+      before += u.count * u.cost;
+      u = units_of(heads, row + ++r);
+    }
+    cut[i] = (struct cuda_cut){.row = r};
+    bool small = u.cost * SMALL_UNITS < total / n_share;
+    cut_place(&u, target - before, whole || small || u.pieces == 1, heads->n_kv_head, cut + i);
+    row_settle(heads, row, n_row, cut + i);
+  }
+  cut[n_share] = (struct cuda_cut){.row = n_row};
+}
+
+static bool same_unit(const struct cuda_cut *a, const struct cuda_cut *b) {
+  return a->row == b->row && a->chunk == b->chunk && a->head == b->head;
+}
+
+/* Cuts within the same unit, from `first` on: who holds some of it, and its rows of parts. Returns the cut after. */
+static int unit_join(int32_t part, int first, struct cuda_cut *cut) {
+  int end = first, holders = 1;
+  for (; same_unit(cut + end, cut + first); end++) holders += end == first || cut[end].piece != cut[end - 1].piece;
+  for (int i = first; i < end; i++) cut[i].part = part, cut[i].owner = first - 1, cut[i].holders = holders;
+  return end;
+}
+
+/* Rows of parts that the cut units need. */
+static int64_t units_join(const struct attend_heads *heads, const struct cuda_row *row, int n_share,
+                          struct cuda_cut *cut) {
+  int64_t parts = 0;
+  for (int i = 1; i < n_share;) {
+    if (cut[i].piece == 0) {
+      i++;
+      continue;
+    }
+    const struct cuda_row *r = row + cut[i].row;
+    int packed = r->count * heads->queries - cut[i].chunk * ATTEND_PACKED;
+    int next = unit_join((int32_t)parts, i, cut);
+    parts += (int64_t)units_of(heads, r).pieces * (packed < ATTEND_PACKED ? packed : ATTEND_PACKED);
+    i = next;
+  }
+  return parts;
+}
+
+bool attend_split(const struct attend_heads *heads, const struct cuda_row *row, int n_row, int n_share, int n_part,
+                  struct cuda_cut *cut) {
+  int64_t total = 0;
+  for (int r = 0; r < n_row; r++) {
+    struct units u = units_of(heads, row + r);
+    total += u.count * u.cost;
+  }
+  if (total == 0) return false;
+  places_make(heads, row, n_row, n_share, total, false, cut);
+  if (units_join(heads, row, n_share, cut) > n_part) places_make(heads, row, n_row, n_share, total, true, cut);
+  return true;
+}
+
+int attend_chunks(const struct attend_heads *heads, const struct cuda_row *row, int n_row, struct cuda_chunk *chunk) {
+  int n = 0;
+  for (int r = 0; r < n_row; r++) {
+    if (row_is_few(heads, row + r)) continue;
+    int chunks = (row[r].count * heads->queries + ATTEND_CHUNK - 1) / ATTEND_CHUNK;
+    for (int c = chunks - 1; c >= 0; c--) chunk[n++] = (struct cuda_chunk){r, c};
+  }
+  return n;
+}

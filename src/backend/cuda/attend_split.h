@@ -1,0 +1,41 @@
+/* How a step's attention is shared out. Host code: made when a batch is sent, read by kernels. */
+#ifndef SPATE_BACKEND_CUDA_ATTEND_SPLIT_H
+#define SPATE_BACKEND_CUDA_ATTEND_SPLIT_H
+
+#include "backend/cuda/cuda_kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Heads and window of the layers that share a block table. */
+struct attend_heads {
+  int32_t queries; /* query heads of a KV head */
+  int32_t n_kv_head, window;
+};
+
+/* Blocks of decode attention that run at once, each with a share. */
+static inline int attend_shares(int dim, int multiprocessors) {
+  int shares = dim <= 128 ? 2 * multiprocessors : multiprocessors;
+  return shares < ATTEND_SHARES ? shares : ATTEND_SHARES;
+}
+
+/* Equal shares of the rows with few packed rows: cut[n_share + 1], of which the first is the start and the last the
+ * end. Units are cut between pieces as long as the cut ones have no more than n_part rows of parts. False where no row
+ * is of this kind. */
+bool attend_split(const struct attend_heads *heads, const struct cuda_row *row, int n_row, int n_share, int n_part,
+                  struct cuda_cut *cut);
+
+/* Chunks of the other rows: the last of a row, which see most, first. Returns how many. */
+int attend_chunks(const struct attend_heads *heads, const struct cuda_row *row, int n_row, struct cuda_chunk *chunk);
+
+/* At most so many for `tokens` tokens in `rows` rows. */
+static inline int attend_chunks_most(const struct attend_heads *heads, int tokens, int rows) {
+  return (int)(((int64_t)tokens * heads->queries + ATTEND_CHUNK - 1) / ATTEND_CHUNK) + rows;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,73 @@
+/* The way of a block of decode attention through its share of the work list (attend_split.h). */
+#ifndef SPATE_BACKEND_CUDA_ATTEND_WALK_CUH
+#define SPATE_BACKEND_CUDA_ATTEND_WALK_CUH
+
+#include "backend/cuda/attend.cuh"
+
+/* A run of pieces of a unit. */
+struct segment {
+  int row, chunk, head;
+  int begin, end, pieces; /* of the unit's pieces */
+  int first_tile, tiles;  /* tiles of the run that hold keys in sight */
+  int first_piece;
+  cuda_row r;
+  span seen; /* by any of the unit's tokens */
+};
+
+struct walk {
+  cuda_cut at, to;
+};
+
+static __device__ __forceinline__ int queries_of(const cuda_attend &a) { return a.n_head / a.n_kv_head; }
+
+static __device__ __forceinline__ void segment_fill(const cuda_attend &a, const cuda_batch &batch, segment *s) {
+  int g = queries_of(a), last = s->r.count - 1;
+  span row = {token_span(a, batch, s->r, 0).begin, s->r.length + s->r.count};
+  s->first_piece = row.begin / ATTEND_PIECE;
+  s->pieces = (row.end + ATTEND_PIECE - 1) / ATTEND_PIECE - s->first_piece;
+  s->seen = tokens_span(a, batch, s->r, s->chunk * ATTEND_PACKED / g,
+                        min(last, (s->chunk * ATTEND_PACKED + ATTEND_PACKED - 1) / g));
+}
+
+static __device__ __forceinline__ void tiles_fill(segment *s) {
+  constexpr int per_piece = ATTEND_PIECE / ATTEND_TILE;
+  s->first_tile = max(s->seen.begin / ATTEND_TILE, (s->first_piece + s->begin) * per_piece);
+  s->tiles = min((s->seen.end + ATTEND_TILE - 1) / ATTEND_TILE, (s->first_piece + s->end) * per_piece) - s->first_tile;
+}
+
+/* The next segment of a share; false at its end. All roles of a block go the same way. */
+static __device__ bool segment_next(const cuda_attend &a, const cuda_batch &batch, walk *w, segment *s) {
+  if (w->at.row == w->to.row && w->at.chunk == w->to.chunk && w->at.head == w->to.head && w->at.piece == w->to.piece)
+    return false;
+  *s = segment{w->at.row, w->at.chunk, w->at.head, w->at.piece};
+  s->r = batch.row[s->row];
+  segment_fill(a, batch, s);
+  bool last = s->row == w->to.row && s->chunk == w->to.chunk && s->head == w->to.head;
+  s->end = last ? w->to.piece : s->pieces;
+  tiles_fill(s);
+  if (last) {
+    w->at = w->to;
+    return true;
+  }
+  int g = queries_of(a);
+  w->at.piece = 0;
+  if (++w->at.head < a.n_kv_head) return true;
+  w->at.head = 0;
+  if (++w->at.chunk * ATTEND_PACKED < s->r.count * g) return true;
+  w->at.chunk = 0;
+  do w->at.row++;
+  while (w->at.row < w->to.row && batch.row[w->at.row].count * g > ATTEND_FEW);
+  return true;
+}
+
+static __device__ __forceinline__ int packed_rows(const cuda_attend &a, const segment &s) {
+  return min((int)ATTEND_PACKED, s.r.count * queries_of(a) - s.chunk * ATTEND_PACKED);
+}
+
+static __device__ __forceinline__ float *result_of(const cuda_attend &a, const segment &s, int row, int *head) {
+  int g = queries_of(a), packed = s.chunk * ATTEND_PACKED + row;
+  *head = s.head * g + packed % g;
+  return a.out + ((size_t)(s.r.first + packed / g) * a.n_head + *head) * a.dim_v;
+}
+
+#endif

@@ -1,0 +1,82 @@
+/* A step's attention on the host's side: the lists that a batch brings along, and which kernels an op runs in. */
+#include "backend/cuda/cuda_program.h"
+
+_Static_assert(sizeof((struct cuda_batch *)0)->shares / sizeof(int32_t) == PLAN_GROUPS, "a number for each group");
+
+void cuda_attention_fill(struct program *p, const struct cuda_row *row, struct cuda_cut *cut,
+                         struct cuda_chunk *chunk) {
+  const struct cuda_attention *a = &p->attention;
+  struct cuda_batch *batch = &p->on_device;
+  for (int g = 0; g < p->plan->n_group; g++, cut += ATTEND_SHARES + 1, chunk += batch->n_chunk) {
+    if (!a->fast[g]) continue;
+    int shares = attend_shares(plan_groups(p->plan)[g].dim_k, p->device->multiprocessors);
+    batch->shares[g] = attend_split(&a->heads[g], row, batch->n_row, shares, ATTEND_PARTS, cut) ? shares : 0;
+    batch->chunks[g] = attend_chunks(&a->heads[g], row, batch->n_row, chunk);
+  }
+}
+
+void cuda_attention_begin(struct program *p) {
+  const struct cuda_attention *a = &p->attention;
+  if (a->n_angle > 0) cuda_angles(p->frequency, a->n_angle, &p->on_device, a->angle, p->device->stream);
+}
+
+static const float *vector_of(const struct program *p, int weight) {
+  return weight < 0 ? NULL : (const float *)(const void *)p->weight[weight];
+}
+
+static struct cuda_attend attend_of(const struct program *p, const struct op *op) {
+  const struct attend_args *args = &op->args.attend;
+  const struct kv_group *group = plan_groups(p->plan) + args->group;
+  return (struct cuda_attend){.in = p->value[op->in[0]],
+                              .out = p->value[op->out],
+                              .norm_q = vector_of(p, op->weight[0]),
+                              .norm_k = vector_of(p, op->weight[1]),
+                              .sink = vector_of(p, op->weight[2]),
+                              .frequency = p->frequency + args->rope_freq,
+                              .cache = p->cache[args->group],
+                              .n_head = args->n_head,
+                              .n_kv_head = args->n_kv_head,
+                              .dim_k = args->dim_k,
+                              .dim_v = args->dim_v,
+                              .in_cols = plan_values(p->plan)[op->in[0]].cols,
+                              .group = args->group,
+                              .n_group = p->plan->n_group,
+                              .layer = args->layer,
+                              .n_layer = group->n_layer,
+                              .block_size = p->limits.block_size,
+                              .window = group->window,
+                              .rope_style = args->rope_style,
+                              .rope_dim = args->rope_dim,
+                              .rope_scale = args->rope_scale,
+                              .eps = args->eps,
+                              .scale = args->scale,
+                              .softcap = args->softcap,
+                              .half = p->limits.kv_dtype == KV_F16};
+}
+
+/* What attention on the matrix units wants beside. */
+static void buffers_fill(const struct program *p, const struct op *op, struct cuda_attend *a) {
+  const struct cuda_attention *attention = &p->attention;
+  a->angle = attention->angle + (size_t)op->args.attend.rope_freq * 2;
+  a->n_angle = attention->n_angle;
+  a->query = attention->query;
+  a->parts = attention->parts;
+  a->arrived = attention->arrived;
+  a->cut = p->on_device.cut + a->group * (ATTEND_SHARES + 1);
+  a->chunk = p->on_device.chunk + a->group * p->on_device.n_chunk;
+  a->n_share = p->on_device.shares[a->group];
+  a->n_chunk = p->on_device.chunks[a->group];
+  a->n_block = p->device->multiprocessors;
+}
+
+void cuda_attention_run(struct program *p, const struct op *op) {
+  struct cuda_attend a = attend_of(p, op);
+  if (!p->attention.fast[a.group]) {
+    cuda_attend_plain(&a, &p->on_device, p->device->stream);
+    return;
+  }
+  buffers_fill(p, op, &a);
+  cuda_attend_store(&a, &p->on_device, p->device->stream);
+  if (a.n_share > 0) cuda_attend_decode(&a, &p->on_device, p->device->stream);
+  if (a.n_chunk > 0) cuda_attend_prefill(&a, &p->on_device, p->device->stream);
+}
