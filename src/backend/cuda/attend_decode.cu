@@ -88,8 +88,8 @@ __device__ void stage_copy(const cuda_attend &a, const segment &s, const uint32_
   constexpr int panels = shape<D>::panels;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32 - WARPS, run = min(a.block_size, (int)ATTEND_TILE);
   int begin = max(0, s.seen.begin - key) / run, end = (min((int)ATTEND_TILE, s.seen.end - key) + run - 1) / run;
-  if (lane == 0 && warp == 0) barrier_expect(full, (end - begin) * run * D * 2);
-  if (lane == 0 && warp > 0) barrier_arrive(full); /* so that no copier falls behind by a round of the ring */
+  /* Each copier arrives, so that none falls behind by a round. */
+  if (lane == 0) barrier_expect(full, warp == 0 ? (end - begin) * run * D * 2 : 0);
   __syncwarp();
   for (int i = warp + COPIERS * lane; i < (end - begin) * panels; i += COPIERS * 32) {
     int at = begin + i / panels, panel = i % panels, width = panel_width(D, panel),

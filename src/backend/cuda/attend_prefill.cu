@@ -86,8 +86,8 @@ __device__ void tile_copy(const cuda_attend &a, const unit &u, const uint32_t *t
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % COPIERS, run = min(a.block_size, (int)ATTEND_TILE);
   int begin = max(0, u.seen.begin - key) / run, end = (min((int)ATTEND_TILE, u.seen.end - key) + run - 1) / run;
   int n = end - begin;
-  if (lane == 0 && warp == 0) barrier_expect(full, n * run * D * 2);
-  if (lane == 0 && warp > 0) barrier_arrive(full); /* so that no copier falls behind by a round of the slots */
+  /* Each copier arrives, so that none falls behind by a round. */
+  if (lane == 0) barrier_expect(full, warp == 0 ? n * run * D * 2 : 0);
   __syncwarp();
   for (int i = warp + COPIERS * lane; i < n * S::panels; i += COPIERS * 32) {
     int at = begin + i / S::panels, panel = i % S::panels;

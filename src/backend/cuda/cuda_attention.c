@@ -1,17 +1,15 @@
 /* A step's attention on the host's side: the lists that a batch brings along, and which kernels an op runs in. */
 #include "backend/cuda/cuda_program.h"
 
-_Static_assert(sizeof((struct cuda_batch *)0)->shares / sizeof(int32_t) == PLAN_GROUPS, "a number for each group");
-
 void cuda_attention_fill(struct program *p, const struct cuda_row *row, struct cuda_cut *cut,
                          struct cuda_chunk *chunk) {
-  const struct cuda_attention *a = &p->attention;
-  struct cuda_batch *batch = &p->on_device;
+  struct cuda_attention *a = &p->attention;
+  const struct cuda_batch *batch = &p->on_device;
   for (int g = 0; g < p->plan->n_group; g++, cut += ATTEND_SHARES + 1, chunk += batch->n_chunk) {
     if (!a->fast[g]) continue;
     int shares = attend_shares(plan_groups(p->plan)[g].dim_k, p->device->multiprocessors);
-    batch->shares[g] = attend_split(&a->heads[g], row, batch->n_row, shares, ATTEND_PARTS, cut) ? shares : 0;
-    batch->chunks[g] = attend_chunks(&a->heads[g], row, batch->n_row, chunk);
+    a->n_share[g] = attend_split(&a->heads[g], row, batch->n_row, shares, ATTEND_PARTS, cut) ? shares : 0;
+    a->n_chunk[g] = attend_chunks(&a->heads[g], row, batch->n_row, chunk);
   }
 }
 
@@ -64,8 +62,8 @@ static void buffers_fill(const struct program *p, const struct op *op, struct cu
   a->arrived = attention->arrived;
   a->cut = p->on_device.cut + a->group * (ATTEND_SHARES + 1);
   a->chunk = p->on_device.chunk + a->group * p->on_device.n_chunk;
-  a->n_share = p->on_device.shares[a->group];
-  a->n_chunk = p->on_device.chunks[a->group];
+  a->n_share = attention->n_share[a->group];
+  a->n_chunk = attention->n_chunk[a->group];
   a->n_block = p->device->multiprocessors;
 }
 

@@ -47,7 +47,6 @@ struct cuda_batch {
   const struct cuda_cut *cut;     /* [n_group][ATTEND_SHARES + 1] */
   const struct cuda_chunk *chunk; /* [n_group][n_chunk] */
   int32_t n_chunk;                /* room for those of a group */
-  int32_t shares[4], chunks[4];   /* of each group; 0: its decode or prefill kernel has nothing to do */
 };
 
 struct cuda_bias { /* struct token_bias, which C++ cannot include; nor those below */

@@ -44,10 +44,12 @@ struct cuda_graph {
   uint64_t used;               /* by the program's clock; 0: never */
 };
 
-/* Attention on the matrix units: of each group what its layers have in common. */
+/* Attention on the matrix units: of each group what its layers have in common, and lengths of the step's lists, which
+ * are the same in all decode steps of as many rows. */
 struct cuda_attention {
   bool fast[PLAN_GROUPS];
   struct attend_heads heads[PLAN_GROUPS];
+  int32_t n_share[PLAN_GROUPS], n_chunk[PLAN_GROUPS];
   int32_t n_angle;      /* of a token; 0 where no group is fast */
   float *angle, *parts; /* on the device */
   uint16_t *query;
