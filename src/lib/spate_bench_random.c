@@ -192,7 +192,8 @@ static struct engine_config config_of(const spate_random_options *o) {
 static bool random_run(const spate_random_options *o, struct buffer *out, struct error *error) {
   struct random_engine engine = {0};
   struct engine_config config = config_of(o);
-  struct engine_options options = {.device = {.n_thread = o->threads}, .memory_fraction = 1};
+  /* Measuring the machine wants some memory too. */
+  struct engine_options options = {.device = {.n_thread = o->threads}, .memory_fraction = 0.9};
   if (!options_check(o, error) || !device_choose(o->device, &options.backend, error)) return false;
   struct random_bench bench = {.options = o, .out = out};
   bool done = random_engine_open(&engine, o->model, &config, &options, error);
