@@ -126,16 +126,6 @@ static __device__ __forceinline__ void multiply_bf16(float d[4], const uint32_t 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* --- registers: warpgroups that copy leave theirs to those that multiply ------------------------------------------ */
-
-template <int COUNT> static __device__ __forceinline__ void registers_release() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
-}
-
-template <int COUNT> static __device__ __forceinline__ void registers_claim() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
-}
-
 /* The same four, each transposed. */
 static __device__ __forceinline__ void matrices_load_turned(uint32_t a[4], uint32_t address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -161,6 +151,16 @@ static __device__ __forceinline__ float exp2_of(float x) {
 /* What threads have written to shared memory comes before what the copy engine writes there. */
 static __device__ __forceinline__ void shared_writes_publish() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/* --- registers: warpgroups that copy leave theirs to those that multiply ------------------------------------------ */
+
+template <int COUNT> static __device__ __forceinline__ void registers_release() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+
+template <int COUNT> static __device__ __forceinline__ void registers_claim() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 }
 
 /* --- dependent launches ------------------------------------------------------------------------------------------- */
