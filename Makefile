@@ -5,7 +5,7 @@ MODEL ?=
 ARGS ?=
 JOBS := $(shell nproc)
 
-.PHONY: serve test build asan tsan fuzz check check-all bench format clean
+.PHONY: serve test build asan tsan fuzz check check-all bench gpu-bundle format clean
 
 build: build/release/spate
 
@@ -30,6 +30,9 @@ check-all: # the long ones: longer fuzzing, all sanitizers over everything, cros
 
 bench: build
 	@bench/cpu_vs_llamacpp.sh
+
+gpu-bundle: # a folder for a machine with a GPU; needs nvcc 13
+	@scripts/gpu_bundle.sh
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

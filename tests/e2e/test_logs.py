@@ -69,7 +69,9 @@ class Logs(spate_server.EngineCase):
         quiet = self.serve("--log-format", "json")
         quiet.get("/health")
         self.post(quiet, "/generate", {"prompt": "a", "max_tokens": 1})
-        self.assertEqual([o["route"] for o in self.lines(quiet)], ["/generate"])
+        first, *rest = self.lines(quiet)
+        self.assertRegex(first["message"], r"^Runs on .*: \d+ MiB of weights, \d+ MiB of KV cache\.$")
+        self.assertEqual([o["route"] for o in rest], ["/generate"])
 
     def test_ends(self):
         """Out of time, and a client that leaves before or within its answer."""
@@ -126,7 +128,7 @@ class Logs(spate_server.EngineCase):
             server.stop()
             self.assertEqual(server.exit_code(), 0)
             log = server.errors()
-            self.assertEqual(log.count("\n"), 20, log)
+            self.assertEqual(log.count("\n"), 1 + 20, log)  # the first says what it runs on
             for text in [SECRET] + texts:
                 self.assertGreater(len(text), 10)
                 self.assertNotIn(text, log)
@@ -151,7 +153,7 @@ class Logs(spate_server.EngineCase):
         text = self.serve("--log-format", "text", "--log-prompts")
         text.post({"prompt": evil, "max_tokens": 1})
         wait_for(lambda: " request " in text.errors(), "it is logged")
-        for line in text.errors().splitlines():
+        for line in text.errors().splitlines()[1:]:
             self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info (prompt|request) request_id=\"")
 
     def test_start(self):

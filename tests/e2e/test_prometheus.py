@@ -200,7 +200,7 @@ class Prometheus(spate_server.EngineCase):
     def test_preemptions(self):
         """More streams than the cache can hold: what is preempted is counted, and so is what is computed again."""
         engine = self.build("--max-seq-len", "128", "--max-batch-size", "8")
-        server = self.serve("--kv-cache-memory", "64K", backend="cpu", engine=engine)
+        server = self.serve("--kv-cache-memory", "64K", "--kv-cache-dtype", "fp16", backend="cpu", engine=engine)
         fields = {"prompt": [[i + 3] * (i + 5) for i in range(8)], "max_tokens": 90}
         self.assertEqual(server.request("POST", "/v1/completions", json.dumps(fields), JSON)[0], 200)
         scrape = self.check(server)

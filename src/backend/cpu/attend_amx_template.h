@@ -1,6 +1,6 @@
 /* Attention's two products of a tile on the matrix unit, over bf16 keys and values where they lie: what kernels_amx.c
  * gives attend_template.h. Queries and weights are split into two bf16 numbers each, whose sum is off by 2⁻¹⁷ at most,
- * and both parts are multiplied: beside the rounding of the cache itself nothing is lost. Sums are FP32.
+ * and both parts are multiplied: what is lost is far below the rounding of the cache itself, 2⁻⁹. Sums are FP32.
  *
  * 16 queries × 64 keys take 32 products of 16 cycles at dim 64; the softmax between them takes more. */
 
@@ -31,6 +31,7 @@ struct tile_operands {
   struct parts query, weight;
   size_t rows;    /* of a product */
   uint8_t *value; /* a tile's values, [pair of keys][stored_v][2] */
+  float *stage;   /* [UNIT_QUERIES][value_cols] results of a product that is not full */
 };
 
 /* A tile's keys in groups of 16, and its values. */
@@ -74,10 +75,10 @@ static struct tile_operands operands_start(const struct attend_work *work, const
                                            float **scratch) {
   const struct kv_layout *l = work->kv.layout;
   size_t rows = (size_t)work->n_token * (size_t)work->n_head + UNIT_QUERIES;
-  (void)state;
   struct tile_operands o = {.query = parts_take(scratch, rows, (size_t)l->stored_k),
                             .weight = parts_take(scratch, rows, KEY_TILE),
-                            .value = (uint8_t *)scratch_take(scratch, KEY_TILE / 2 * (size_t)l->stored_v)};
+                            .value = (uint8_t *)scratch_take(scratch, KEY_TILE / 2 * (size_t)l->stored_v),
+                            .stage = scratch_take(scratch, UNIT_QUERIES * (size_t)state->value_cols)};
   o.rows = rows - UNIT_QUERIES < UNIT_QUERIES ? rows - UNIT_QUERIES : UNIT_QUERIES;
   queries_split(work, &o.query);
   return o;
@@ -135,6 +136,7 @@ static void tile_view_init(const struct tile_operands *o, const struct tile_span
         seen = token < span->high && token + LANES > span->low ? token : span->low / LANES * LANES;
     view->key[group] = kv_head_keys(span->kv, span->start + seen) + (size_t)(seen % l->tile) * 2 * l->element;
   }
+  /* unwritten values may be anything, NaN too: only those of a whole tile are multiplied where they are */
   view->in_place = l->tile == KEY_TILE && span->low == 0 && span->high == KEY_TILE;
   view->value = view->in_place ? kv_head_value(span->kv, span->start) : o->value;
   values_ask(span);
@@ -145,8 +147,8 @@ static void tile_view_init(const struct tile_operands *o, const struct tile_span
 /* The unit's intrinsics do not tell compilers what they read. */
 static ALWAYS_INLINE void memory_settle(void) { __asm__ volatile("" : : : "memory"); }
 
-/* Sums 0 to 3 take 16 rows × one part of 32 numbers of `left`, times four neighbours of `right`. A sum waits for four
- * products: as long as one takes. */
+/* Sums 0 to 3 take 16 rows × one part of 32 numbers of `left`, times four neighbours of `right`: four products that do
+ * not wait for one another, which is what it takes to hide how long one needs. */
 #define FOUR_SUMS(left, left_stride, right, stride)                                                                    \
   do {                                                                                                                 \
     _tile_loadd(LEFT, left, left_stride);                                                                              \
@@ -245,22 +247,38 @@ static ALWAYS_INLINE void results_add(const struct parts *weight, size_t at, con
   _tile_stored(0, result, bytes);
 }
 
+/* All dimensions of the results of the queries from q on. */
+static void product_add(const struct tile_operands *o, const struct tile_view *view, size_t q, struct grid result) {
+  const uint8_t *value = view->value;
+  size_t at = q * KEY_TILE, bytes = result.stride * sizeof(float);
+  int group = 0, groups = (int)result.stride / LANES;
+  for (; group + 4 <= groups; group += 4, value += 4 * UNIT_BYTES)
+    results_add_four(&o->weight, at, value, view->value_stride, result.data + group * LANES, bytes);
+  for (; group < groups; group++, value += UNIT_BYTES)
+    results_add(&o->weight, at, value, view->value_stride, result.data + group * LANES, bytes);
+}
+
+/* A product that is not full goes by way of the stage: what comes after the span's queries is others', whose results no
+ * value that only these see may touch, not even with a weight of zero (it may be infinite). */
 static void tile_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
                         const struct tile_view *view) {
-  size_t end = span->first + (size_t)span->n_query, bytes = state->result.stride * sizeof(float);
+  size_t end = span->first + (size_t)span->n_query, row_bytes = state->result.stride * sizeof(float);
   if (!view->in_place) values_copy(span, o->value);
   next_keys_ask(span);
   weights_split(o, state, span);
   results_shrink(state, span);
   memory_settle();
   for (size_t q = span->first; q < end; q += o->rows) {
-    float *result = state->result.data + q * state->result.stride;
-    const uint8_t *value = view->value;
-    int group = 0, groups = state->value_cols / LANES;
-    for (; group + 4 <= groups; group += 4, value += 4 * UNIT_BYTES)
-      results_add_four(&o->weight, q * KEY_TILE, value, view->value_stride, result + group * LANES, bytes);
-    for (; group < groups; group++, value += UNIT_BYTES)
-      results_add(&o->weight, q * KEY_TILE, value, view->value_stride, result + group * LANES, bytes);
+    struct grid result = {state->result.data + q * state->result.stride, state->result.stride};
+    if (end - q >= o->rows) {
+      product_add(o, view, q, result);
+      continue;
+    }
+    memcpy(o->stage, result.data, (end - q) * row_bytes);
+    memory_settle();
+    product_add(o, view, q, (struct grid){o->stage, result.stride});
+    memory_settle();
+    memcpy(result.data, o->stage, (end - q) * row_bytes);
   }
   memory_settle();
 }

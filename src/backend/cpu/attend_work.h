@@ -46,7 +46,7 @@ static inline size_t attend_scratch_floats(size_t n_query, size_t dim_k, size_t 
   size_t depth = (dim_k + KV_PAIRED_DIMS - 1) / KV_PAIRED_DIMS * KV_PAIRED_DIMS;
   size_t per_query = KEY_TILE + ATTEND_LANES + cols + 2 + depth + KEY_TILE;
   size_t offsets = 2 * cols * sizeof(ptrdiff_t) / sizeof(float);
-  return rows * per_query + KEY_TILE * (dim_k + cols) + offsets + 12 * pad;
+  return rows * per_query + (KEY_TILE * (dim_k + cols) + ATTEND_ROWS * cols) + offsets + 13 * pad;
 }
 
 #endif

@@ -108,7 +108,7 @@ static int single_rows_cut(struct program *program) {
   return at;
 }
 
-/* What takes longest, the ends of long rows, comes last: blocks are claimed from the end. */
+/* What takes longest as a rule, the ends of rows of many tokens, comes last: blocks are claimed from the end. */
 void queries_cut(struct program *program) {
   program->n_query_block = 0;
   program->query_cost = 0;

@@ -1,8 +1,9 @@
 /* The kernel set for x86-64 with AMX: integer weights times several rows go through the matrix unit as tiles of 16 rows
- * × 16 columns; all else is the AVX-512 set's. Dots are exact there too and are scaled in the same order, so a row's
- * bytes are those of the AVX-512 set, whichever of the two multiplied it.
+ * × 16 columns, and so does attention over a cache in bf16; all else is the AVX-512 set's. Dots of integers are exact
+ * there too and are scaled in the same order, so a row's bytes are those of the AVX-512 set, whichever of the two
+ * multiplied it. Attention over bf16 has bytes of its own, the same for any number of queries.
  *
- * What bounds it is the scaling: while the matrix unit is in use, one port multiplies floats and converts to them,
+ * What bounds linears is the scaling: while the matrix unit is in use, one port multiplies floats and converts to them,
  * where otherwise two do (SPEED.md). */
 #include "backend/cpu/kernel_macros.h"
 #include "backend/cpu/vector_math_avx512.h"

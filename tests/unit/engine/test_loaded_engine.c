@@ -123,6 +123,37 @@ static void test_options(void **state) {
   assert_int_equal(kv_bytes, 32 * 2 * 1000);
 }
 
+/* What the device's attention is fastest with, unless something was asked for. */
+static uint8_t fake_kv_half(const struct device *device, int32_t block_size) {
+  assert_non_null(device);
+  return block_size >= 16 ? KV_BF16 : KV_F16;
+}
+
+static uint8_t kv_type_of(struct engine_fixture *f, const struct engine_options *options) {
+  uint64_t kv_bytes;
+  fake.n_load = 0;
+  return limits_of(f, options, &kv_bytes).kv_dtype;
+}
+
+static void test_kv_type(void **state) {
+  struct engine_fixture *f = *state;
+  struct backend backend = fake_backend;
+  struct engine_options options = options_make();
+  backend.kv_half = fake_kv_half;
+  options.backend = &backend;
+  assert_int_equal(kv_type_of(f, &options), KV_BF16);
+  options.block_size = 8;
+  assert_int_equal(kv_type_of(f, &options), KV_F16);
+  options.kv = KV_CHOICE_F16, options.block_size = 16;
+  assert_int_equal(kv_type_of(f, &options), KV_F16);
+  options.kv = KV_CHOICE_DEFAULT;
+  f->facts.config.quant_mode = QUANT_FP32;
+  fixture_write(f);
+  assert_int_equal(kv_type_of(f, &options), KV_F32);
+  options.backend = &fake_backend, options.kv = KV_CHOICE_BF16;
+  assert_int_equal(kv_type_of(f, &options), KV_BF16);
+}
+
 static void test_contiguous(void **state) {
   struct engine_fixture *f = *state;
   struct engine_options options = options_make();
@@ -234,6 +265,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
       cmocka_unit_test_setup_teardown(test_options, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_kv_type, setup, teardown),
       cmocka_unit_test_setup_teardown(test_contiguous, setup, teardown),
       cmocka_unit_test_setup_teardown(test_fraction, setup, teardown),
       cmocka_unit_test_setup_teardown(test_memory_refused, setup, teardown),

@@ -1,0 +1,108 @@
+/* Attention's kernels: works of tokens of several rows. What one row alone sees must not reach another that shares its
+ * beginning, be it infinite. */
+#include "backend/cpu/cpu_kernels.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum {
+  ROWS = 2,
+  HEADS = 4,
+  DIM = 48,
+  BLOCK = 16,
+  SHARED = 2 * KEY_TILE,
+  LENGTH = SHARED + 24,
+  BLOCKS = LENGTH / BLOCK + 1
+};
+
+struct scene {
+  const struct kernel_set *set;
+  struct kv_layout layout;
+  uint8_t *data;
+  uint32_t block[ROWS][BLOCKS];
+  float query[ROWS][HEADS][DIM], out[ROWS][HEADS * DIM];
+  float *scratch;
+};
+
+static float number(int i) { return (float)(i * 7919 % 1000) / 500 - 1; }
+
+/* Row 0 has blocks of its own behind those that all share, row 1 others. */
+static void scene_init(struct scene *s, const struct kernel_set *set, uint8_t dtype) {
+  const struct kv_group group = {.n_layer = 1, .n_head = 1, .dim_k = DIM, .dim_v = DIM};
+  const struct limits limits = {.block_size = BLOCK, .kv_dtype = dtype};
+  *s = (struct scene){.set = set, .layout = kv_layout_of(&group, &limits)};
+  s->data = calloc(ROWS * BLOCKS, s->layout.block_bytes);
+  s->scratch = aligned_alloc(64, (attend_scratch_floats(ROWS * HEADS, DIM, DIM) + 16) / 16 * 64);
+  for (int r = 0; r < ROWS; r++) {
+    for (int b = 0; b < BLOCKS; b++) s->block[r][b] = (uint32_t)(b < SHARED / BLOCK ? b : r * BLOCKS + b);
+    for (int i = 0; i < HEADS * DIM; i++) s->query[r][i / DIM][i % DIM] = number(i + 31 * r) / 8;
+  }
+}
+
+static void scene_release(struct scene *s) {
+  free(s->data);
+  free(s->scratch);
+}
+
+static void token_store(struct scene *s, int row, int token, float value) {
+  float key[DIM], values[DIM];
+  uint16_t key_half[DIM], value_half[DIM];
+  struct kv_head kv = {&s->layout, s->data, s->block[row]};
+  for (int d = 0; d < DIM; d++) key[d] = number(token * DIM + d), values[d] = number(token * DIM + d + 7) + value;
+  if (s->layout.dtype == KV_F32) {
+    kv_head_store(&kv, token, key, values);
+    return;
+  }
+  s->set->attend.narrow(key, DIM, s->layout.dtype, key_half);
+  s->set->attend.narrow(values, DIM, s->layout.dtype, value_half);
+  kv_head_store(&kv, token, key_half, value_half);
+}
+
+/* The last token of n rows from `first` on. */
+static void rows_attend(struct scene *s, int first, int n) {
+  int32_t from[ROWS] = {0}, last[ROWS] = {LENGTH - 1, LENGTH - 1};
+  const uint32_t *block[ROWS] = {s->block[first], s->block[ROWS - 1]};
+  float *out[ROWS] = {s->out[first], s->out[ROWS - 1]};
+  s->set->attend.attend(&(struct attend_work){.kv = {&s->layout, s->data, s->block[first]},
+                                              .shared = SHARED,
+                                              .block = block,
+                                              .n_token = n,
+                                              .n_head = HEADS,
+                                              .query = s->query[first][0],
+                                              .first = from,
+                                              .last = last,
+                                              .out = out,
+                                              .scratch = s->scratch});
+}
+
+static void rows_check(const struct kernel_set *set, uint8_t dtype) {
+  struct scene s;
+  float alone[HEADS * DIM];
+  scene_init(&s, set, dtype);
+  for (int r = 0; r < ROWS; r++)
+    for (int t = 0; t < LENGTH; t++) token_store(&s, r, t, t == LENGTH - 3 && r == 0 ? INFINITY : 0);
+  rows_attend(&s, 1, 1);
+  memcpy(alone, s.out[1], sizeof alone);
+  rows_attend(&s, 0, ROWS);
+  assert_false(isfinite(s.out[0][0]));
+  if (memcmp(alone, s.out[1], sizeof alone) != 0)
+    fail_msg("%s, type %d: %g beside another row, %g alone", set->name, dtype, (double)s.out[1][0], (double)alone[0]);
+  scene_release(&s);
+}
+
+static void test_rows_do_not_touch_each_other(void **state) {
+  (void)state;
+  for (int i = 0; kernel_sets[i]; i++)
+    for (uint8_t dtype = KV_F32; dtype <= KV_BF16; dtype++)
+      if (kernel_sets[i]->available()) rows_check(kernel_sets[i], dtype);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows_do_not_touch_each_other)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
