@@ -4,3 +4,8 @@ set(CMAKE_CUDA_ARCHITECTURES OFF)
 set(CMAKE_CUDA_FLAGS "-gencode=arch=compute_90a,code=sm_90a -lineinfo")
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
+if(SPATE_STATIC) # nvcc's host code guards static variables by the C++ library's functions
+  list(TRANSFORM CMAKE_CUDA_IMPLICIT_LINK_LIBRARIES REPLACE "^stdc\\+\\+$" "-l:libstdc++.a")
+  list(REMOVE_ITEM CMAKE_CUDA_IMPLICIT_LINK_LIBRARIES gcc_s)
+  add_link_options(-static-libgcc -static-libstdc++)
+endif()

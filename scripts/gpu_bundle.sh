@@ -15,6 +15,7 @@ cp "${programs[@]/#/$build/}" bench/gpu.sh scripts/gpu_bundle_run.sh $out
 mv $out/gpu_bundle_run.sh $out/run.sh
 strip $out/spate $out/op_table $out/cuda_sampler $out/cuda_lost $out/test_families $out/test_beams
 cp $build/tests/op/libcuda_fault.so $out/lib
-cp -L "$(ldd $build/tests/parity/test_families | awk '/cmocka/ { print $3 }')" $out/lib
+# what tests want beside the C library
+ldd $build/tests/parity/test_families | awk '/=> \// && !/lib[cm]\.so/ { print $3 }' | xargs -I{} cp -L {} $out/lib
 cp -r tests/fixtures $out/fixtures
 du -sh $out
