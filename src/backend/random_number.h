@@ -1,5 +1,6 @@
-/* Numbers that are normally distributed, or nearly, each from its place alone (a hash of a counter): any thread makes
- * any of them, and host and device make the same. For weights of networks without files. */
+/* Random numbers, each from its place alone (a function of a counter): any thread makes any of them, and host and
+ * device make the same. Uniform ones are what sampling draws with, normal ones the weights of networks without files.
+ */
 #ifndef SPATE_BACKEND_RANDOM_NUMBER_H
 #define SPATE_BACKEND_RANDOM_NUMBER_H
 
@@ -10,6 +11,23 @@
 #else
 #define RANDOM_FUNCTION static inline
 #endif
+
+/* Philox 4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. A bijection of
+ * the counter under a key: any draw is found without the draws before it. */
+RANDOM_FUNCTION double random_uniform(uint64_t seed, uint64_t index) {
+  uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+  uint32_t word[4] = {(uint32_t)index, (uint32_t)(index >> 32), 0, 0};
+  for (int round = 0; round < 10; round++) {
+    uint64_t a = (uint64_t)0xD2511F53u * word[0], b = (uint64_t)0xCD9E8D57u * word[2];
+    word[0] = (uint32_t)(b >> 32) ^ word[1] ^ key[0];
+    word[1] = (uint32_t)b;
+    word[2] = (uint32_t)(a >> 32) ^ word[3] ^ key[1];
+    word[3] = (uint32_t)a;
+    key[0] += 0x9E3779B9u;
+    key[1] += 0xBB67AE85u;
+  }
+  return (double)(((uint64_t)word[0] << 32 | word[1]) >> 11) * 0x1p-53;
+}
 
 /* The spread of weights: that of networks before they are trained. */
 #define RANDOM_WEIGHT_SPREAD 0.02f

@@ -7,6 +7,7 @@
 
 #include "backend/candidates.h"
 #include "backend/logit_rules.h"
+#include "backend/random_number.h"
 
 #include <float.h>
 #include <math.h>
@@ -37,22 +38,7 @@ static struct scratch scratch_split(void *memory, int vocab) {
 
 /* --- random numbers --------------------------------------------------------------------------------------------- */
 
-/* Philox 4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. A bijection of
- * the counter under a key: any draw is found without the draws before it. */
-double sampler_uniform(uint64_t seed, uint64_t index) {
-  uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-  uint32_t word[4] = {(uint32_t)index, (uint32_t)(index >> 32), 0, 0};
-  for (int round = 0; round < 10; round++) {
-    uint64_t a = (uint64_t)0xD2511F53u * word[0], b = (uint64_t)0xCD9E8D57u * word[2];
-    word[0] = (uint32_t)(b >> 32) ^ word[1] ^ key[0];
-    word[1] = (uint32_t)b;
-    word[2] = (uint32_t)(a >> 32) ^ word[3] ^ key[1];
-    word[3] = (uint32_t)a;
-    key[0] += 0x9E3779B9u;
-    key[1] += 0xBB67AE85u;
-  }
-  return (double)(((uint64_t)word[0] << 32 | word[1]) >> 11) * 0x1p-53;
-}
+double sampler_uniform(uint64_t seed, uint64_t index) { return random_uniform(seed, index); }
 
 /* --- rules ------------------------------------------------------------------------------------------------------ */
 

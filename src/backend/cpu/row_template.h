@@ -1,5 +1,5 @@
-/* Work on one activation row: the norm before a linear, and the row as the linear wants it. Plain loops that the
- * compiler vectorises for the including file's instruction set. */
+/* Work on one activation row: the norm before a linear, the row as the linear wants it, and keys and values as a cache
+ * keeps them. Plain loops that the compiler vectorises for the including file's instruction set. */
 
 enum { NORM_LANES = 32 }; /* partial sums of squares: their number, and so the result, is the same everywhere */
 

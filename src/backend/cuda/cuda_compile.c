@@ -1,4 +1,4 @@
-/* From a plan to a program on a GPU: all memory is taken here, none later. */
+/* From a plan to a program on a GPU: all memory is taken here, none later but what the driver wants for graphs. */
 #include "backend/backends.h"
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"

@@ -32,6 +32,7 @@ static bool graph_make(struct program *p, struct cuda_graph *g, int end, struct 
   return made;
 }
 
+/* Only steps of single tokens: of those, equal batches have attention lists of equal lengths too. */
 bool cuda_graph_run(struct program *p, int first, int end, struct error *error) {
   if (first == end) return true;
   if (p->on_device.n_token != p->on_device.n_row) return cuda_ops_run(p, first, end, error);

@@ -6,26 +6,11 @@
  * microsecond each: 1 for greedy, 2 for temperature alone, some 6 for each of top_k and top_p. */
 #include "backend/cuda/row_keep.cuh"
 #include "backend/cuda/row_rules.cuh"
+#include "backend/random_number.h"
 
 using namespace row_cluster;
 
 namespace {
-
-/* Philox 4x32-10, as sampler_uniform. */
-__device__ double uniform_of(uint64_t seed, uint64_t index) {
-  uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-  uint32_t word[4] = {(uint32_t)index, (uint32_t)(index >> 32), 0, 0};
-  for (int round = 0; round < 10; round++) {
-    uint64_t a = (uint64_t)0xD2511F53u * word[0], b = (uint64_t)0xCD9E8D57u * word[2];
-    word[0] = (uint32_t)(b >> 32) ^ word[1] ^ key[0];
-    word[1] = (uint32_t)b;
-    word[2] = (uint32_t)(a >> 32) ^ word[3] ^ key[1];
-    word[3] = (uint32_t)a;
-    key[0] += 0x9E3779B9u;
-    key[1] += 0xBB67AE85u;
-  }
-  return (double)(((uint64_t)word[0] << 32 | word[1]) >> 11) * 0x1p-53;
-}
 
 /* --- the row ------------------------------------------------------------------------------------------------------ */
 
@@ -186,7 +171,7 @@ __device__ int row_choose(struct row_share &row, const struct cuda_draw &d, int 
   if (nucleus) keep_most<true>(row, &k, vocab, fmax((double)d.top_p * total, 1e-300));
   if (d.min_p > 0) k.least = d.min_p;
   if (!all) total = row_weigh<double>(row, k);
-  return row_draw(row, k, total, uniform_of(d.seed, d.index), all);
+  return row_draw(row, k, total, random_uniform(d.seed, d.index), all);
 }
 
 /* --- rules -------------------------------------------------------------------------------------------------------- */
