@@ -88,6 +88,8 @@ typedef struct {
   uint64_t cache_limit;     /* bytes of engines in the cache: those used longest ago are removed; 0: any number */
   const char *device; /* that a model's engine is built for: "cpu", "cuda", or "auto" (NULL), which is the GPU when
                          there is one; an engine file has its own */
+  bool no_fuse;       /* run every op alone, by its definition in double precision on one thread: slow, and what to
+                         compare with when an answer looks wrong */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {

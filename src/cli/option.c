@@ -62,6 +62,8 @@ static const struct option options[] = {
      "tokens of a KV block, a power of two up to 256 (default 16)"},
     {"backend", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(backend), "NAME",
      "the engine's target (default: cpu or cuda), reference (exact), null (no arithmetic) or late (cpu, a step late)"},
+    {"no-fuse", 0, OPTION_FLAG, FOR_ENGINE, PLAIN(no_fuse), 0,
+     "run every op alone, by its definition in double precision: slow, to compare with when an answer looks wrong"},
     {"device", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(device), "NAME",
      "cpu, cuda or auto (default): the GPU when there is one; an engine file has its own"},
     {"cache-dir", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(cache_dir), "DIR",

@@ -2,6 +2,7 @@
  * over. */
 #include "engine/loaded_engine.h"
 
+#include "backend/backends.h"
 #include "engine/machine_memory.h"
 
 #include <inttypes.h>
@@ -137,8 +138,11 @@ bool engine_fits(const struct plan *plan, const struct backend *backend, const s
 /* --- opening ----------------------------------------------------------------------------------------------------- */
 
 static bool backend_choose(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
-  engine->backend = options->backend ? options->backend : engine->file.backend;
-  if (engine->backend->target == engine->file.backend->target) return true;
+  engine->backend = options->no_fuse ? &backend_reference : options->backend ? options->backend : engine->file.backend;
+  if (options->no_fuse && options->backend)
+    return error_set(error, ERROR_INVALID, "no_fuse and the backend %s were asked for; no_fuse has its own: name none.",
+                     options->backend->name);
+  if (options->no_fuse || engine->backend->target == engine->file.backend->target) return true;
   return error_set(error, ERROR_INVALID,
                    "The engine is packed for %s, which the backend %s does not read; build it with "
                    "--target %s.",
@@ -174,7 +178,9 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   engine->plan = engine->file.plan;
   engine->limits = engine_limits(&engine->file.facts->config, options);
   if (!ops_supported(engine, error)) return false;
-  engine->device = engine->backend->open(&options->device, error);
+  struct device_options device = options->device;
+  if (options->no_fuse) device.packer = engine->file.backend;
+  engine->device = engine->backend->open(&device, error);
   if (!engine->device) return false;
   kv_prefer(engine, options);
   uint64_t available = engine->backend->memory ? engine->backend->memory(engine->device) : machine_memory_available("");

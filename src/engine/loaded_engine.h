@@ -16,6 +16,7 @@ struct engine_options {
   uint64_t kv_bytes;      /* of the KV cache; overrides the fraction; 0: not set */
   enum kv_choice kv;      /* default: F32 for an FP32 engine, else the device's 16 bits */
   int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
+  bool no_fuse;           /* each op by its definition, unfused, on the reference backend; backend is NULL then */
   bool disposable;        /* the caller can build the file again: it is removed when hashing finds it damaged */
 };
 

@@ -13,9 +13,10 @@ struct program;
 enum kv_dtype { KV_F32, KV_F16, KV_BF16 };
 
 struct device_options {
-  int n_thread;             /* 0: as many as affinity and the cgroup quota allow */
-  const char *isa;          /* force a kernel set by name; NULL: the best the machine has */
-  const char *tactic_cache; /* file that remembers timed choices for this device; NULL: time anew */
+  int n_thread;                 /* 0: as many as affinity and the cgroup quota allow */
+  const char *isa;              /* force a kernel set by name; NULL: the best the machine has */
+  const char *tactic_cache;     /* file that remembers timed choices for this device; NULL: time anew */
+  const struct backend *packer; /* whose packed weights the reference reads; NULL: its own */
 };
 
 struct limits {
@@ -81,6 +82,8 @@ struct backend {
    * at the end) into out. Host code without a device. Strip i starts at i × strip_bytes. */
   size_t (*strip_bytes)(const struct weight *weight);
   void (*pack)(const struct weight *weight, const struct codes *codes, void *out);
+  /* One row of a packed matrix as its cols numbers. NULL: packed weights are its own business. */
+  void (*unpack_row)(const struct weight *weight, struct slice packed, int row, float *out);
 
   /* Memory, before anything is allocated. */
   bool (*measure)(const struct plan *plan, const struct limits *limits, struct footprint *footprint,

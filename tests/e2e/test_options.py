@@ -200,6 +200,17 @@ class Options(spate_server.EngineCase):
             self.assertEqual(self.generate("--temperature", "0", *options), greedy, options)
         self.assertNotEqual(self.generate("--kv-cache-dtype", "fp32"), "")
 
+    def test_no_fuse(self):
+        """Op by op in double: another program's answer from the same engine file."""
+        for mode in ("FP32", "INT4_WEIGHT"):
+            engine = spate_server.Engine("--quant-mode", mode)
+            self.addCleanup(engine.remove)
+            options = "generate", engine.path, "-p", "Once upon", "--temperature", "0", "-n", "12", "--kv-cache-dtype", "fp32"
+            fused, unfused = run(*options), run(*options, "--no-fuse")
+            self.assertEqual((unfused.returncode, unfused.stdout), (0, fused.stdout), unfused.stderr)
+        self.refused("no_fuse and the backend cpu were asked for; no_fuse has its own: name none.",
+                     "generate", self.engine.path, "-p", "a", "--no-fuse", "--backend", "cpu")
+
     def test_engine_options_refused(self):
         for options, sentence in (
                 (("--block-size", "3"), "block_size is 3; it must be a power of two up to 256."),

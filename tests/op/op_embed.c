@@ -39,6 +39,21 @@ static void embed_model(struct op_model *m, struct scheme scheme, int width, flo
   model_finish(m, op.out, false);
 }
 
+/* The packed table's rows as the backend unpacks them are those that a step looks up. */
+static void unpack_case(const struct op_packed *packed, const struct tokens *tokens, struct family *family,
+                        const double *tolerance) {
+  static float expected[TOKENS * WIDTH_MAX], got[TOKENS * WIDTH_MAX];
+  const struct codes *codes = &packed->model->codes[0];
+  const struct weight *weight = plan_weights(packed->model->plan);
+  int n_out = tokens->batch.n_out;
+  for (int i = 0; i < n_out; i++) {
+    int token = tokens->token[tokens->out[i]];
+    packed->backend->unpack_row(weight, packed->weight[0], token, got + (size_t)i * (size_t)codes->cols);
+    for (int c = 0; c < codes->cols; c++) expected[i * codes->cols + c] = (float)codes_value(codes, token, c);
+  }
+  family_compare(family, "unpacked", expected, tolerance, got, (size_t)n_out * (size_t)codes->cols);
+}
+
 static void embed_case(const struct table *table, struct scheme scheme, int width, struct family *family) {
   static float expected[TOKENS * WIDTH_MAX], got[TOKENS * WIDTH_MAX];
   static double tolerance[TOKENS * WIDTH_MAX];
@@ -66,6 +81,7 @@ static void embed_case(const struct table *table, struct scheme scheme, int widt
     family_compare(family, what, expected, tolerance, got, count);
     table->tested->release(program);
   }
+  unpack_case(&packed, &tokens, family, tolerance);
   packed_release(&packed);
   model_release(&model);
 }

@@ -98,6 +98,11 @@ static void cpu_fallbacks(const struct device *device, const struct plan *plan, 
 
 static size_t cpu_strip_bytes(const struct weight *weight) { return cpu_layout_of(weight).tile_bytes; }
 
+static void cpu_weight_row(const struct weight *weight, struct slice packed, int row, float *out) {
+  struct cpu_layout layout = cpu_layout_of(weight);
+  cpu_unpack_row(&layout, packed.data, row, out);
+}
+
 const struct backend backend_cpu = {
     .name = "cpu",
     .target = TARGET_CPU,
@@ -112,6 +117,7 @@ const struct backend backend_cpu = {
     .fallbacks = cpu_fallbacks,
     .strip_bytes = cpu_strip_bytes,
     .pack = cpu_pack_tile,
+    .unpack_row = cpu_weight_row,
     .measure = cpu_measure,
     .compile = cpu_compile,
     .load = cpu_load,

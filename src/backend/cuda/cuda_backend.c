@@ -63,6 +63,7 @@ const struct backend backend_cuda = {
     .fallbacks = cuda_fallbacks,
     .strip_bytes = cuda_strip_bytes,
     .pack = cuda_pack_strip,
+    .unpack_row = cuda_unpack_row,
     .measure = cuda_measure,
     .compile = cuda_compile,
     .load = cuda_load,

@@ -1,6 +1,8 @@
 /* Packing for GPUs. */
 #include "backend/cuda/cuda_layout.h"
 
+#include "base/half.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -27,4 +29,16 @@ void cuda_pack_strip(const struct weight *weight, const struct codes *codes, voi
   for (int row = 0; row < codes->rows; row++)
     for (int col = 0; col < layout.cols; col++)
       memcpy((uint8_t *)out + piece_offset(row, col), element + (size_t)row * (size_t)layout.cols + col, 2);
+}
+
+void cuda_unpack_row(const struct weight *weight, struct slice packed, int row, float *out) {
+  struct cuda_layout layout = cuda_layout_of(weight);
+  const uint8_t *strip = packed.data + (size_t)(row / STRIP_ROWS) * layout.strip_bytes;
+  bool bfloat = weight->scheme.kind == SCHEME_BF16;
+  if (!layout.pieces) cpu_unpack_row(&layout.cpu, packed.data, row, out);
+  for (int col = 0; col < layout.cols && layout.pieces; col++) {
+    uint16_t bits;
+    memcpy(&bits, strip + piece_offset(row % STRIP_ROWS, col), sizeof bits);
+    out[col] = bfloat ? bfloat_to_float(bits) : half_to_float(bits);
+  }
 }

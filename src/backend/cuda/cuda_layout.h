@@ -32,6 +32,9 @@ struct cuda_layout cuda_layout_of(const struct weight *weight);
 /* backend.pack: one strip. */
 void cuda_pack_strip(const struct weight *weight, const struct codes *codes, void *out);
 
+/* backend.unpack_row. */
+void cuda_unpack_row(const struct weight *weight, struct slice packed, int row, float *out);
+
 /* Byte offset of an element within its strip. */
 static inline size_t piece_offset(int row, int col) {
   int within = col % PIECE_COLS, chunk = within / 8 ^ row % ATOM_ROWS;

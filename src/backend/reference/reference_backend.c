@@ -6,13 +6,15 @@
 #include <stdlib.h>
 
 struct device {
-  char unused; /* nothing is shared between programs */
+  const struct backend *packer; /* whose packed weights its programs read */
 };
 
 static struct device *reference_open(const struct device_options *options, struct error *error) {
-  (void)options;
   struct device *device = calloc(1, sizeof *device);
-  if (!device) error_set(error, ERROR_MEMORY, "Out of memory for the reference device.");
+  if (!device)
+    error_set(error, ERROR_MEMORY, "Out of memory for the reference device.");
+  else
+    device->packer = options->packer ? options->packer : &backend_reference;
   return device;
 }
 
@@ -46,9 +48,9 @@ static size_t rows_at_most(const struct plan *plan, int value, const struct limi
 
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
-/* Doubles that linears and heads need, the most of any op. */
+/* Doubles that linears and heads need, the most of any op, and floats of a weight's row. */
 struct needs {
-  size_t input, product, line;
+  size_t input, product, line, row;
 };
 
 static struct needs needs_of(const struct plan *plan, const struct limits *limits) {
@@ -56,12 +58,14 @@ static struct needs needs_of(const struct plan *plan, const struct limits *limit
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind == OP_ATTEND) n.line = size_max(n.line, (size_t)op->args.attend.dim_k);
+    if (op->kind == OP_EMBED) n.row = size_max(n.row, (size_t)plan_weights(plan)[op->weight[0]].cols);
     if (op->kind != OP_LINEAR) continue;
     const struct weight *w = plan_weights(plan) + op->weight[0];
     size_t rows = rows_at_most(plan, op->in[0], limits);
     n.input = size_max(n.input, rows * (size_t)w->cols);
     n.product = size_max(n.product, rows * (size_t)w->rows);
     n.line = size_max(n.line, (size_t)w->cols);
+    n.row = size_max(n.row, (size_t)w->cols);
   }
   return n;
 }
@@ -73,7 +77,7 @@ static bool reference_measure(const struct plan *plan, const struct limits *limi
   for (int i = 0; i < plan->n_weight; i++)
     footprint->weights += backend_packed_bytes(&backend_reference, plan_weights(plan) + i);
   struct needs needs = needs_of(plan, limits);
-  size_t numbers = needs.input + needs.product + needs.line + (size_t)limits->length;
+  size_t numbers = needs.input + needs.product + needs.line + needs.row + (size_t)limits->length;
   for (int i = 0; i < plan->n_value; i++) numbers += rows_at_most(plan, i, limits) * (size_t)plan_values(plan)[i].cols;
   size_t output_bytes = (size_t)plan->vocab * sizeof(float) + sizeof(int32_t) + sizeof(float) +
                         TOP_LOGPROBS * sizeof(struct token_logprob);
@@ -94,6 +98,7 @@ static void reference_release(struct program *program) {
   free(program->input);
   free(program->product);
   free(program->line);
+  free(program->unpacked);
   free(program->scores);
   free(program->logits);
   free(program->sampler);
@@ -119,6 +124,7 @@ static bool program_allocate(struct program *p, const struct plan *plan, const s
   p->input = take(needs.input, sizeof(double), &ok);
   p->product = take(needs.product, sizeof(double), &ok);
   p->line = take(needs.line, sizeof(double), &ok);
+  p->unpacked = take(needs.row, sizeof(float), &ok);
   p->scores = take((size_t)limits->length, sizeof(double), &ok);
   p->logits = take(outputs * (size_t)plan->vocab, sizeof(float), &ok);
   p->sampler = take(sampler_scratch_bytes(plan->vocab), 1, &ok);
@@ -133,9 +139,8 @@ static bool program_allocate(struct program *p, const struct plan *plan, const s
 
 static struct program *reference_compile(struct device *device, const struct plan *plan, const struct limits *limits,
                                          struct error *error) {
-  (void)device;
   struct program *program = calloc(1, sizeof *program);
-  if (program) *program = (struct program){.plan = plan, .limits = *limits};
+  if (program) *program = (struct program){.plan = plan, .packer = device->packer, .limits = *limits};
   if (program && program_allocate(program, plan, limits)) return program;
   reference_release(program);
   error_set(error, ERROR_MEMORY, "Out of memory for a program of %d tokens, %d outputs and length %d.", limits->tokens,
@@ -145,7 +150,7 @@ static struct program *reference_compile(struct device *device, const struct pla
 
 static bool reference_load(struct program *program, int weight, struct slice packed, struct error *error) {
   const struct weight *w = plan_weights(program->plan) + weight;
-  size_t expected = backend_packed_bytes(&backend_reference, w);
+  size_t expected = backend_packed_bytes(program->packer, w);
   if (packed.size != expected)
     return error_set(error, ERROR_FORMAT, "Weight %s has %zu packed bytes, expected %zu: build the engine again.",
                      plan_name(program->plan, w->name), packed.size, expected);
@@ -164,6 +169,7 @@ const struct backend backend_reference = {
     .fallbacks = reference_fallbacks,
     .strip_bytes = reference_strip_bytes,
     .pack = reference_pack,
+    .unpack_row = reference_unpack_row,
     .measure = reference_measure,
     .compile = reference_compile,
     .load = reference_load,

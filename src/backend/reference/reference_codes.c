@@ -1,4 +1,5 @@
 /* Packing for the reference: struct codes as it is, its arrays one after the other. */
+#include "backend/backends.h"
 #include "backend/reference/reference_program.h"
 
 enum { ARRAY_COUNT = 8, ARRAY_ALIGN = 8 };
@@ -66,8 +67,22 @@ static struct codes strip_codes(const struct weight *weight, const uint8_t *stri
                         .super_min = array[7]};
 }
 
-void reference_weight_row(const struct weight *weight, struct slice packed, int row, double *out) {
-  const uint8_t *strip = packed.data + (size_t)(row / REFERENCE_PACK_ROWS) * reference_strip_bytes(weight);
-  struct codes codes = strip_codes(weight, strip);
-  for (int col = 0; col < weight->cols; col++) out[col] = codes_value(&codes, row % REFERENCE_PACK_ROWS, col);
+static struct codes row_codes(const struct weight *weight, struct slice packed, int row) {
+  return strip_codes(weight, packed.data + (size_t)(row / REFERENCE_PACK_ROWS) * reference_strip_bytes(weight));
+}
+
+void reference_unpack_row(const struct weight *weight, struct slice packed, int row, float *out) {
+  struct codes codes = row_codes(weight, packed, row);
+  for (int col = 0; col < weight->cols; col++) out[col] = (float)codes_value(&codes, row % REFERENCE_PACK_ROWS, col);
+}
+
+void reference_weight_row(const struct program *program, int index, int row, double *out) {
+  const struct weight *weight = plan_weights(program->plan) + index;
+  if (program->packer == &backend_reference) {
+    struct codes codes = row_codes(weight, program->packed[index], row);
+    for (int col = 0; col < weight->cols; col++) out[col] = codes_value(&codes, row % REFERENCE_PACK_ROWS, col);
+    return;
+  }
+  program->packer->unpack_row(weight, program->packed[index], row, program->unpacked);
+  for (int col = 0; col < weight->cols; col++) out[col] = program->unpacked[col];
 }

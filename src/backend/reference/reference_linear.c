@@ -9,7 +9,7 @@ void reference_embed(struct program *program, const struct op *op) {
   const struct weight *table = plan_weights(program->plan) + op->weight[0];
   for (int t = 0; t < program->batch->n_token; t++) {
     double *out = value_row(program, op->out, t);
-    reference_weight_row(table, program->packed[op->weight[0]], program->batch->token[t], out);
+    reference_weight_row(program, op->weight[0], program->batch->token[t], out);
     for (int i = 0; i < table->cols; i++) out[i] *= op->args.embed.scale;
   }
 }
@@ -47,7 +47,7 @@ static void input_prepare(struct program *program, const struct op *op, const st
 static void product_compute(struct program *program, const struct op *op, const struct weight *weight, int n_row) {
   const float *bias = vector_get(program, op->weight[1]);
   for (int row = 0; row < weight->rows; row++) {
-    reference_weight_row(weight, program->packed[op->weight[0]], row, program->line);
+    reference_weight_row(program, op->weight[0], row, program->line);
     for (int r = 0; r < n_row; r++) {
       const double *x = program->input + (size_t)r * (size_t)weight->cols;
       double sum = 0;

@@ -1,6 +1,6 @@
 /* The reference backend: every op as its definition in plan/op.h reads, in double, one element after the other. It is
- * the oracle of the op tests and serves no one. A program owns its buffers and KV memory; the packed weights stay the
- * caller's. One thread. */
+ * the oracle of the op tests, and what --no-fuse runs an engine with. A program owns its buffers and KV memory; the
+ * packed weights stay the caller's. One thread. */
 #ifndef SPATE_BACKEND_REFERENCE_PROGRAM_H
 #define SPATE_BACKEND_REFERENCE_PROGRAM_H
 
@@ -10,12 +10,14 @@ enum { REFERENCE_PACK_ROWS = 16 };
 
 struct program {
   const struct plan *plan;
+  const struct backend *packer; /* whose layout the weights have */
   struct limits limits;
   struct slice *packed;      /* [n_weight] not owned */
   double **value;            /* [n_value], each rows × cols */
   float *kv[PLAN_GROUPS];    /* [block][layer][head][token of the block][dim_k + dim_v]; halves are kept as floats */
   double *input, *product;   /* a linear's rows before the product (normed, quantized) and after it */
   double *line;              /* a weight's row, or a head */
+  float *unpacked;           /* a weight's row out of another backend's layout */
   double *scores;            /* of one query: [limits.length] */
   float *logits;             /* [outputs][vocab] */
   void *sampler;             /* its scratch */
@@ -43,8 +45,9 @@ static inline const float *vector_get(const struct program *program, int weight)
 /* reference_codes.c: a strip is the arrays of struct codes for 16 rows, one after the other. */
 size_t reference_strip_bytes(const struct weight *weight);
 void reference_pack(const struct weight *weight, const struct codes *codes, void *out);
-/* Row `row` of a packed matrix as cols values. */
-void reference_weight_row(const struct weight *weight, struct slice packed, int row, double *out);
+void reference_unpack_row(const struct weight *weight, struct slice packed, int row, float *out);
+/* Row `row` of a matrix of the program as cols values. */
+void reference_weight_row(const struct program *program, int weight, int row, double *out);
 
 /* y = x / rms(x) × weight (1 if NULL). y may be x. */
 void reference_rms_norm(const double *x, const float *weight, int cols, double eps, double *y);
