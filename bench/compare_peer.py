@@ -8,6 +8,7 @@ import statistics
 import subprocess
 
 PREFILL, DECODE = 512, 128
+FILES = ("Q4_1", "Q4_0", "Q5_0", "Q8_0", "BF16", "1B-Q4_K_M", "1B-Q5_K_M", "1B-Q6_K")
 
 
 def run(command):
@@ -60,14 +61,16 @@ def main():
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--files", nargs="+", default=FILES)
     args = parser.parse_args()
     print(f"{args.threads} threads, {args.rounds} rounds, prefill {PREFILL} tokens, decode {DECODE} from empty\n")
     print("| file | phase | Spate tok/s | llama.cpp tok/s | ratio | range | of our floor |\n|---|---|---|---|---|---|---|")
-    engines = {kind: engine_of(args, kind) for kind in ("Q4_1", "Q4_0", "Q8_0", "BF16")}
+    engines = {kind: engine_of(args, kind) for kind in args.files}
     for phase in ("prefill", "decode"):
         for kind, engine in engines.items():
             compare(args, phase, kind, engine)
-    batch_rows(args, engines["Q4_1"])
+    if "Q4_1" in engines:
+        batch_rows(args, engines["Q4_1"])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,16 @@ peer_build() {
   cmake --build "$work/peer" --target llama-bench llama-quantize llama-server >>"$work/peer.log"
 }
 
+# The same of random weights in the shape of Llama-3.2-1B, whose width allows the K types: "1B-Q4_K_M", ...
+peer_random_files() {
+  local type source=$work/random-1b.gguf python=$work/venv/bin/python
+  [ -x "$python" ] || { python3 -m venv "$work/venv" && "$work/venv/bin/pip" install --quiet gguf numpy; }
+  [ -f "$source" ] || { "$python" bench/random_gguf.py "$work/Q4_1.gguf" "$source.part" && mv "$source.part" "$source"; }
+  for type in "$@"; do
+    [ -f "$work/1B-$type.gguf" ] || "$PEER/bin/llama-quantize" "$source" "$work/1B-$type.gguf" "$type" >/dev/null 2>&1
+  done
+}
+
 # TYPE...: the default model as Q4_1 (as it is) and as each of these.
 peer_files() {
   local model=${MODEL:-$(scripts/get_model.sh)} type
