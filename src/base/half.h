@@ -1,5 +1,6 @@
-/* Half floats (IEEE binary16) and bfloats to and from float, in portable C. Widening is exact; narrowing rounds to
- * nearest, ties to even; overflow becomes infinity; a NaN stays a NaN (quiet, with the upper bits of its payload). */
+/* Half floats (IEEE binary16), bfloats and E4M3 to and from float, in portable C. Widening is exact; narrowing rounds
+ * to nearest, ties to even; overflow becomes infinity, of E4M3, which has none, the greatest number; a NaN stays a NaN
+ * (quiet, with the upper bits of its payload). */
 #ifndef SPATE_BASE_HALF_H
 #define SPATE_BASE_HALF_H
 
@@ -58,6 +59,27 @@ static inline uint16_t bfloat_from_float(float value) {
   uint32_t bits = float_bits(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)(bits >> 16 | 0x40); /* NaN: keep it one */
   return (uint16_t)shift_round_even(bits, 16);
+}
+
+/* Eight bits: sign, 4 of exponent (bias 7), 3 of fraction; all ones is NaN ("E4M3FN", arXiv 2209.05433). */
+#define E4M3_MAX 448.0f
+
+static inline float e4m3_to_float(uint8_t e4m3) {
+  uint32_t sign = (uint32_t)(e4m3 & 0x80) << 24, exponent = e4m3 >> 3 & 15, fraction = e4m3 & 7u;
+  if ((e4m3 & 0x7F) == 0x7F) return float_from_bits(sign | 0x7FC00000u);
+  if (exponent == 0) return float_from_bits(sign | float_bits((float)fraction * 0x1p-9f));
+  return float_from_bits(sign | (exponent + 120) << 23 | fraction << 20);
+}
+
+static inline uint8_t e4m3_from_float(float value) {
+  uint32_t bits = float_bits(value), magnitude = bits & 0x7FFFFFFFu;
+  uint8_t sign = (uint8_t)(bits >> 24 & 0x80);
+  if (magnitude > 0x7F800000u) return (uint8_t)(sign | 0x7F);
+  if (magnitude >= 0x43E00000u) return (uint8_t)(sign | 0x7E);               /* 448 and above */
+  if (magnitude >= 0x3C800000u)                                              /* normal: 2^-6 and above */
+    return (uint8_t)(sign | shift_round_even(magnitude - (120u << 23), 20)); /* a carry ends at 448 at most */
+  if (magnitude < 0x3A800000u) return sign;                                  /* below 2^-10: zero */
+  return (uint8_t)(sign | shift_round_even((magnitude & 0x7FFFFFu) | 0x800000u, 141 - (magnitude >> 23)));
 }
 
 #endif

@@ -4,7 +4,7 @@
 static void arrays_alloc(struct code_rows *r) {
   const struct scheme *s = &r->scheme;
   size_t rows = (size_t)r->capacity, elements = rows * (size_t)r->cols;
-  if (s->kind != SCHEME_INT) {
+  if (scheme_is_plain(s)) {
     r->dense = arena_array(&r->arena, elements, (size_t)scheme_element(s));
     return;
   }
@@ -23,7 +23,7 @@ static void arrays_alloc(struct code_rows *r) {
 
 static bool arrays_complete(const struct code_rows *r) {
   const struct scheme *s = &r->scheme;
-  if (s->kind != SCHEME_INT) return r->dense;
+  if (scheme_is_plain(s)) return r->dense;
   if (s->scale == SCALE_TWO_LEVEL)
     return r->code && r->sub && r->super && (!s->has_min || (r->sub_min && r->super_min));
   return r->code && r->scale && (!s->has_min || r->min);
@@ -47,7 +47,7 @@ static void row_clear(void *array, int row, int count, size_t size) {
 
 void code_rows_clear(struct code_rows *r, int row) {
   row_clear(r->dense, row, r->cols, (size_t)scheme_element(&r->scheme));
-  if (r->scheme.kind != SCHEME_INT) return;
+  if (scheme_is_plain(&r->scheme)) return;
   int groups = code_rows_groups(r), supers = code_rows_supers(r);
   row_clear(r->code, row, r->cols, 1);
   row_clear(r->scale, row, groups, sizeof *r->scale);

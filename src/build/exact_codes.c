@@ -46,7 +46,9 @@ bool exact_scheme_wide(enum tensor_type type, struct scheme *scheme) {
   return true;
 }
 
-static bool scheme_is_wide(const struct scheme *s) { return s->kind == SCHEME_INT && s->scale == SCALE_F32; }
+static bool scheme_is_wide(const struct scheme *s) {
+  return s->kind == SCHEME_INT && s->scale == SCALE_F32 && s->group;
+}
 
 bool exact_scheme_holds(const struct scheme *scheme, enum tensor_type type) {
   struct ggml_code_form form;

@@ -20,7 +20,10 @@ struct scheme quantize_scheme(int bits) {
                          .group = QUANTIZE_GROUP};
 }
 
-static float half_round(float value) { return half_to_float(half_from_float(value)); }
+/* As the scheme stores scales and minima. */
+static float scale_round(const struct scheme *s, float value) {
+  return s->scale == SCALE_F32 ? value : half_to_float(half_from_float(value));
+}
 
 /* value ≈ scale × code + min, code from 0 to top. A scheme without a minimum has min = −scale × middle code. */
 struct affine {
@@ -56,11 +59,11 @@ static struct affine affine_clipped(const struct scheme *s, float low, float hig
   struct affine a = {.top = (float)((1 << scheme_width(s)) - 1)};
   if (s->has_min) {
     float middle = (low + high) / 2, reach = (high - low) / 2 * ratio;
-    a.scale = half_round(2 * reach / a.top);
-    a.min = half_round(middle - reach);
+    a.scale = scale_round(s, 2 * reach / a.top);
+    a.min = scale_round(s, middle - reach);
   } else {
     float steps = (float)((1 << (scheme_width(s) - 1)) - 1), reach = fmaxf(-low, high) * ratio;
-    a.scale = half_round(reach / steps);
+    a.scale = scale_round(s, reach / steps);
     a.min = -a.scale * (steps + 1);
   }
   return a;
@@ -93,13 +96,13 @@ static struct affine affine_search(const struct scheme *s, const float *x, int c
 
 static bool integers_fill(const float *row, struct code_rows *out, int at, struct error *error) {
   const struct scheme *s = &out->scheme;
-  int groups = code_rows_groups(out);
+  int groups = code_rows_groups(out), width = s->group ? s->group : out->cols;
   for (int g = 0; g < groups; g++) {
-    int first = g * s->group, count = out->cols - first < s->group ? out->cols - first : s->group;
+    int first = g * width, count = out->cols - first < width ? out->cols - first : width;
     struct affine a = affine_search(s, row + first, count);
     if (!affine_finite(&a))
       return error_set(error, ERROR_UNSUPPORTED,
-                       "has numbers in columns %d to %d that are not finite or too large for 16-bit scales; choose "
+                       "has numbers in columns %d to %d that are not finite or too large for their scales; choose "
                        "quant_mode BF16 or FP32.",
                        first, first + count - 1);
     float inverse = affine_inverse(&a);
@@ -107,6 +110,26 @@ static bool integers_fill(const float *row, struct code_rows *out, int at, struc
     for (int i = 0; i < count; i++) code[i] = (uint8_t)code_of(&a, inverse, row[first + i]);
     out->scale[at * groups + g] = a.scale;
     if (s->has_min) out->min[at * groups + g] = a.min;
+  }
+  return true;
+}
+
+/* No clip search: the greatest number of a group is E4M3's greatest, and small ones keep their bits. */
+static bool e4m3_fill(const float *row, struct code_rows *out, int at, struct error *error) {
+  int groups = code_rows_groups(out), width = out->scheme.group ? out->scheme.group : out->cols;
+  uint8_t *code = out->code + (size_t)at * (size_t)out->cols;
+  for (int g = 0; g < groups; g++) {
+    int first = g * width, end = out->cols - first < width ? out->cols : first + width;
+    float peak = 0;
+    for (int i = first; i < end; i++) {
+      if (!isfinite(row[i]))
+        return error_set(error, ERROR_UNSUPPORTED, "has a number in column %d that is not finite; repair the model.",
+                         i);
+      peak = fmaxf(peak, fabsf(row[i]));
+    }
+    float scale = peak / E4M3_MAX, inverse = scale > 0 ? 1 / scale : 0;
+    for (int i = first; i < end; i++) code[i] = isfinite(inverse) ? e4m3_from_float(row[i] * inverse) : 0;
+    out->scale[at * groups + g] = scale;
   }
   return true;
 }
@@ -131,6 +154,7 @@ bool quantize_row(const float *row, struct code_rows *out, int at, struct error 
   case SCHEME_BF16:
     for (size_t i = 0; i < cols; i++) words[first + i] = bfloat_from_float(row[i]);
     return true;
+  case SCHEME_F8: return e4m3_fill(row, out, at, error);
   default: return integers_fill(row, out, at, error);
   }
 }

@@ -22,13 +22,25 @@ static bool planes_valid(const struct scheme *s) {
   return (s->bits == 2 || s->bits == 4) && s->high_bits <= 2;
 }
 
+/* All fields between the kind and the activation. */
+static bool integer_fields_clear(const struct scheme *s) {
+  return !s->bits && !s->high_bits && !s->scale && !s->has_min && !s->codebook;
+}
+
+static bool float_check(const struct scheme *s, struct error *error) {
+  if (!integer_fields_clear(s)) return scheme_refuse("integer fields set for float kind", s->kind, "all zero", error);
+  bool scaled = s->kind == SCHEME_F8;
+  if (s->group && !(scaled && s->group == 128))
+    return scheme_refuse("group", s->group, scaled ? "0 or 128" : "0, as its kind has no scales", error);
+  if (s->activation && !(scaled && s->activation == ACTIVATION_E4M3_TOKEN))
+    return scheme_refuse("activation", s->activation, scaled ? "0 or 3" : "0 for its kind", error);
+  return true;
+}
+
 bool scheme_check(const struct scheme *s, struct error *error) {
-  if (s->kind > SCHEME_INT) return scheme_refuse("kind", s->kind, "0 to 3", error);
-  if (s->activation > ACTIVATION_INT8) return scheme_refuse("activation", s->activation, "0 or 1", error);
-  if (s->kind != SCHEME_INT) {
-    bool plain = !s->bits && !s->high_bits && !s->scale && !s->has_min && !s->codebook && !s->group && !s->activation;
-    return plain || scheme_refuse("integer fields set for float kind", s->kind, "all zero", error);
-  }
+  if (s->kind > SCHEME_F8) return scheme_refuse("kind", s->kind, "0 to 4", error);
+  if (s->kind != SCHEME_INT) return float_check(s, error);
+  if (s->activation > ACTIVATION_INT8_TOKEN) return scheme_refuse("activation", s->activation, "0 to 2", error);
   if (!planes_valid(s))
     return scheme_refuse("code planes of low bits", s->bits, "2 or 4 with 0 to 2 high, or 8", error);
   if (s->scale > SCALE_TWO_LEVEL) return scheme_refuse("scale kind", s->scale, "0 to 3", error);
@@ -36,18 +48,27 @@ bool scheme_check(const struct scheme *s, struct error *error) {
   if (s->codebook > CODEBOOK_E2M1) return scheme_refuse("codebook", s->codebook, "0 to 2", error);
   if (s->codebook && (scheme_width(s) != 4 || s->has_min))
     return scheme_refuse("codebook with width", scheme_width(s), "4 bits and no minimum", error);
-  if (s->group != 16 && s->group != 32 && s->group != 64 && s->group != 128)
-    return scheme_refuse("group", s->group, "16, 32, 64 or 128", error);
+  if (s->group == 0 && (s->scale != SCALE_F32 || s->has_min || s->codebook))
+    return scheme_refuse("one scale a row and scale kind", s->scale, "0, no minimum and no codebook", error);
+  if (s->group && s->group != 16 && s->group != 32 && s->group != 64 && s->group != 128)
+    return scheme_refuse("group", s->group, "0, 16, 32, 64 or 128", error);
+  if (s->activation == ACTIVATION_INT8_TOKEN && s->group)
+    return scheme_refuse("one scale a token and group", s->group, "0: one scale a row", error);
   return true;
 }
 
 const char *scheme_name(const struct scheme *s, char out[48]) {
-  static const char *const kind[] = {"F32", "F16", "BF16"};
+  static const char *const kind[] = {"F32", "F16", "BF16", "", "F8"};
   static const char *const scale[] = {"f32", "f16", "bf16", "two-level"};
   static const char *const book[] = {"", " iq4", " e2m1"};
+  static const char *const activation[] = {"", " a8", " a8 token", " a8 token"};
+  char group[8] = "row";
+  if (s->group) snprintf(group, sizeof group, "g%u", s->group & 0xFFu);
   if (s->kind == SCHEME_INT)
-    snprintf(out, 48, "int%d g%d %s%s%s%s", scheme_width(s), s->group, scale[s->scale & 3], s->has_min ? " min" : "",
-             book[s->codebook % 3], s->activation == ACTIVATION_INT8 ? " a8" : "");
+    snprintf(out, 48, "int%d %s %s%s%s%s", scheme_width(s), group, scale[s->scale & 3], s->has_min ? " min" : "",
+             book[s->codebook % 3], activation[s->activation & 3]);
+  else if (s->kind == SCHEME_F8)
+    snprintf(out, 48, "F8 %s%s", group, activation[s->activation & 3]);
   else
     snprintf(out, 48, "%s", kind[s->kind % 3]);
   return out;
@@ -64,8 +85,8 @@ static double dense_value(const struct codes *codes, size_t at) {
 double codes_value(const struct codes *codes, int row, int col) {
   const struct scheme *s = &codes->scheme;
   size_t at = (size_t)row * codes->cols + col;
-  if (s->kind != SCHEME_INT) return dense_value(codes, at);
-  size_t group = (size_t)row * scheme_groups(s, codes->cols) + col / s->group;
+  if (scheme_is_plain(s)) return dense_value(codes, at);
+  size_t group = (size_t)row * scheme_groups(s, codes->cols) + scheme_group_of(s, col);
   double scale, min = 0;
   if (s->scale == SCALE_TWO_LEVEL) {
     size_t super = (size_t)row * ((codes->cols + SCHEME_SUPER - 1) / SCHEME_SUPER) + col / SCHEME_SUPER;
@@ -76,6 +97,7 @@ double codes_value(const struct codes *codes, int row, int col) {
     if (s->has_min) min = codes->min[group];
   }
   int code = codes->code[at];
+  if (s->kind == SCHEME_F8) return scale * e4m3_to_float((uint8_t)code);
   if (s->codebook) return scale * codebooks[s->codebook][code];
   return s->has_min ? scale * code + min : scale * (code - (1 << (scheme_width(s) - 1)));
 }

@@ -17,8 +17,10 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
   const struct op *op = plan_ops(plan) + index;
   if (op->kind == OP_EMBED || op->kind == OP_LINEAR) {
     struct error why;
-    if (!scheme_check(&plan_weights(plan)[op->weight[0]].scheme, &why))
-      return op_unsupported(plan, index, why.text, error);
+    const struct scheme *scheme = &plan_weights(plan)[op->weight[0]].scheme;
+    if (!scheme_check(scheme, &why)) return op_unsupported(plan, index, why.text, error);
+    if (scheme->kind == SCHEME_F8 || (scheme->kind == SCHEME_INT && scheme->group == 0))
+      return op_unsupported(plan, index, "it has no kernel for one scale a row and none for E4M3", error);
   }
   if (op->kind == OP_LINEAR && op->args.linear.norm != NORM_NONE && op->weight[2] < 0)
     return op_unsupported(plan, index, "its norm has no weight", error);

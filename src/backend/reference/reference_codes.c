@@ -7,7 +7,7 @@ enum { ARRAY_COUNT = 8, ARRAY_ALIGN = 8 };
 /* The arrays of a strip: bytes of one row of each, 0 when the scheme has no such array. */
 static void row_bytes(const struct scheme *s, int cols, size_t bytes[ARRAY_COUNT]) {
   memset(bytes, 0, ARRAY_COUNT * sizeof *bytes);
-  if (s->kind != SCHEME_INT) {
+  if (scheme_is_plain(s)) {
     bytes[0] = (size_t)cols * (size_t)scheme_element(s);
     return;
   }

@@ -3,6 +3,8 @@
  */
 #include "backend/reference/reference_program.h"
 
+#include "base/half.h"
+
 #include <math.h>
 
 void reference_embed(struct program *program, const struct op *op) {
@@ -21,15 +23,18 @@ void reference_rms_norm(const double *x, const float *weight, int cols, double e
   for (int i = 0; i < cols; i++) y[i] = x[i] / rms * (weight ? weight[i] : 1.0);
 }
 
-/* What int8 activations are: per group of 32 columns, scale = peak / 127 and codes rounded to nearest, ties to even,
- * all in float arithmetic. Groups that are zero but for denormals become zero. */
-static void activation_round(double *x, int cols) {
-  for (int first = 0; first < cols; first += ACTIVATION_GROUP) {
-    int end = first + ACTIVATION_GROUP < cols ? first + ACTIVATION_GROUP : cols;
+static float code_round(float x, bool e4m3) { return e4m3 ? e4m3_to_float(e4m3_from_float(x)) : rintf(x); }
+
+/* What rounded activations are: for each run of `group` columns, scale = peak / 127 (E4M3: / 448) and codes rounded to
+ * nearest, ties to even, all in float arithmetic. Runs that are zero but for denormals become zero. */
+static void activation_round(double *x, int cols, int group, bool e4m3) {
+  float top = e4m3 ? E4M3_MAX : 127;
+  for (int first = 0; first < cols; first += group) {
+    int end = first + group < cols ? first + group : cols;
     float peak = 0;
     for (int i = first; i < end; i++) peak = fmaxf(peak, fabsf((float)x[i]));
-    float inverse = peak > 1e-30f ? 127 / peak : 0, scale = peak > 1e-30f ? peak / 127 : 0;
-    for (int i = first; i < end; i++) x[i] = (double)rintf((float)x[i] * inverse) * scale;
+    float inverse = peak > 1e-30f ? top / peak : 0, scale = peak > 1e-30f ? peak / top : 0;
+    for (int i = first; i < end; i++) x[i] = (double)code_round((float)x[i] * inverse, e4m3) * scale;
   }
 }
 
@@ -39,7 +44,9 @@ static void input_prepare(struct program *program, const struct op *op, const st
     double *x = program->input + (size_t)r * (size_t)weight->cols;
     memcpy(x, value_row(program, op->in[0], r), (size_t)weight->cols * sizeof *x);
     if (args->norm == NORM_RMS) reference_rms_norm(x, vector_get(program, op->weight[2]), weight->cols, args->eps, x);
-    if (weight->scheme.activation == ACTIVATION_INT8) activation_round(x, weight->cols);
+    if (weight->scheme.activation != ACTIVATION_FLOAT)
+      activation_round(x, weight->cols, weight->scheme.activation == ACTIVATION_INT8 ? ACTIVATION_GROUP : weight->cols,
+                       weight->scheme.activation == ACTIVATION_E4M3_TOKEN);
   }
 }
 

@@ -1,4 +1,4 @@
-/* Half and bfloat conversions over all 65,536 patterns, and their roundings at the edges. */
+/* Half, bfloat and E4M3 conversions over all their patterns, and their roundings at the edges. */
 #include "base/half.h"
 
 #include <math.h>
@@ -70,11 +70,45 @@ static void test_bfloat_edges(void **state) {
   assert_true(isnan(bfloat_to_float(bfloat_from_float(float_from_bits(0x7F800001)))));
 }
 
+/* The values of the paper's table: 2^-9 × fraction below 2^-6, (8 + fraction) × 2^(exponent − 10) above, 448 at most.
+ */
+static void test_every_e4m3(void **state) {
+  (void)state;
+  for (int bits = 0; bits < 0x7F; bits++) {
+    int exponent = bits >> 3, fraction = bits & 7;
+    double expected = exponent ? ldexp(8 + fraction, exponent - 10) : ldexp(fraction, -9);
+    assert_true((double)e4m3_to_float((uint8_t)bits) == expected);
+    assert_true((double)e4m3_to_float((uint8_t)(bits | 0x80)) == -expected);
+    assert_int_equal(e4m3_from_float((float)expected), bits);
+    assert_int_equal(e4m3_from_float((float)-expected), bits | 0x80);
+  }
+  assert_true(isnan(e4m3_to_float(0x7F)) && isnan(e4m3_to_float(0xFF)));
+}
+
+static void test_e4m3_rounds_to_nearest_even(void **state) {
+  (void)state;
+  for (int bits = 0; bits < 0x7E; bits++) {
+    float middle = (e4m3_to_float((uint8_t)bits) + e4m3_to_float((uint8_t)(bits + 1))) / 2;
+    assert_int_equal(e4m3_from_float(middle), (bits + 1) & ~1);
+    assert_int_equal(e4m3_from_float(nextafterf(middle, 0)), bits);
+    assert_int_equal(e4m3_from_float(nextafterf(middle, INFINITY)), bits + 1);
+  }
+  assert_int_equal(e4m3_from_float(E4M3_MAX), 0x7E);
+  assert_int_equal(e4m3_from_float(1e9f), 0x7E);
+  assert_int_equal(e4m3_from_float(-INFINITY), 0xFE);
+  assert_int_equal(e4m3_from_float(NAN) & 0x7F, 0x7F);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_half_round_trips),      cmocka_unit_test(test_every_half_has_its_value),
-      cmocka_unit_test(test_half_rounds_to_nearest_even), cmocka_unit_test(test_half_edges),
-      cmocka_unit_test(test_every_bfloat_round_trips),    cmocka_unit_test(test_bfloat_edges),
+      cmocka_unit_test(test_every_half_round_trips),
+      cmocka_unit_test(test_every_half_has_its_value),
+      cmocka_unit_test(test_half_rounds_to_nearest_even),
+      cmocka_unit_test(test_half_edges),
+      cmocka_unit_test(test_every_bfloat_round_trips),
+      cmocka_unit_test(test_bfloat_edges),
+      cmocka_unit_test(test_every_e4m3),
+      cmocka_unit_test(test_e4m3_rounds_to_nearest_even),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,16 +140,16 @@ static const struct {
     {0, -1e30f, "has the value -1e+30 in column 34, and FP16 ends at 65504; choose quant_mode BF16 or FP32."},
     {8, 8e6f, NULL},
     {8, 1e9f,
-     "has numbers in columns 32 to 63 that are not finite or too large for 16-bit scales; choose quant_mode BF16 "
+     "has numbers in columns 32 to 63 that are not finite or too large for their scales; choose quant_mode BF16 "
      "or FP32."},
     {8, NAN,
-     "has numbers in columns 32 to 63 that are not finite or too large for 16-bit scales; choose quant_mode BF16 "
+     "has numbers in columns 32 to 63 that are not finite or too large for their scales; choose quant_mode BF16 "
      "or FP32."},
     {4, -INFINITY,
-     "has numbers in columns 32 to 63 that are not finite or too large for 16-bit scales; choose quant_mode "
+     "has numbers in columns 32 to 63 that are not finite or too large for their scales; choose quant_mode "
      "BF16 or FP32."},
     {4, -7e4f,
-     "has numbers in columns 32 to 63 that are not finite or too large for 16-bit scales; choose quant_mode BF16 "
+     "has numbers in columns 32 to 63 that are not finite or too large for their scales; choose quant_mode BF16 "
      "or FP32."},
 };
 
@@ -169,10 +169,49 @@ static void test_refused(void **state) {
   }
 }
 
+/* E4M3: the greatest number is exact, the others within half a step of their exponent. One scale a row, or 128 columns.
+ */
+static void test_e4m3(void **state) {
+  (void)state;
+  enum { COLS = 200 };
+  for (int group = 0; group <= 128; group += 128) {
+    struct scheme scheme = {.kind = SCHEME_F8, .group = (uint16_t)group};
+    struct code_rows rows;
+    struct error error;
+    float x[COLS];
+    for (int i = 0; i < COLS; i++) x[i] = 0.02f * random_normal();
+    x[70] = -0.5f;
+    assert_true(code_rows_init(&rows, &scheme, 1, COLS, &error) && quantize_row(x, &rows, 0, &error));
+    struct codes codes = code_rows_view(&rows, 1);
+    assert_float_equal(codes_value(&codes, 0, 70), -0.5, 1e-7);
+    for (int i = 0; i < COLS; i++) {
+      double scale = (double)rows.scale[scheme_group_of(&scheme, i)];
+      assert_true(fabs(codes_value(&codes, 0, i) - (double)x[i]) <=
+                  fmax(fabs((double)x[i]) / 16, scale * 0x1p-10) * 1.001);
+    }
+    x[3] = NAN;
+    assert_false(quantize_row(x, &rows, 0, &error));
+    assert_string_equal(error.text, "has a number in column 3 that is not finite; repair the model.");
+    code_rows_release(&rows);
+  }
+}
+
+/* One scale a row: as good as a group of that width. */
+static void test_row_scale(void **state) {
+  (void)state;
+  enum { COLS = 576 };
+  struct scheme scheme = {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN};
+  float x[COLS], greatest = 0;
+  for (int i = 0; i < COLS; i++) x[i] = 0.02f * random_normal(), greatest = fmaxf(greatest, fabsf(x[i]));
+  double step = (double)greatest / 127;
+  assert_true(row_error(&scheme, x, COLS) <= COLS * step * step / 12 * 1.2);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_int4),  cmocka_unit_test(test_int8),   cmocka_unit_test(test_int8_bound),
-      cmocka_unit_test(test_exact), cmocka_unit_test(test_floats), cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_e4m3),   cmocka_unit_test(test_row_scale),  cmocka_unit_test(test_int4),
+      cmocka_unit_test(test_int8),   cmocka_unit_test(test_int8_bound), cmocka_unit_test(test_exact),
+      cmocka_unit_test(test_floats), cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

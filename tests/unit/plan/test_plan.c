@@ -196,14 +196,26 @@ static void test_scheme_table(void **state) {
       {{.kind = SCHEME_F32}, NULL},
       {{.kind = SCHEME_INT, .bits = 4, .group = 32, .scale = SCALE_F16, .has_min = 1}, NULL},
       {{.kind = SCHEME_INT, .bits = 4, .high_bits = 2, .group = 16, .scale = SCALE_TWO_LEVEL}, NULL},
-      {{.kind = 9}, "A weight's scheme has kind 9; expected 0 to 3."},
+      {{.kind = 9}, "A weight's scheme has kind 9; expected 0 to 4."},
       {{.kind = SCHEME_F16, .bits = 4},
        "A weight's scheme has integer fields set for float kind 1; expected all zero."},
       {{.kind = SCHEME_INT, .bits = 3, .group = 32},
        "A weight's scheme has code planes of low bits 3; expected 2 or 4 with 0 to 2 high, or 8."},
-      {{.kind = SCHEME_INT, .bits = 4, .group = 33}, "A weight's scheme has group 33; expected 16, 32, 64 or 128."},
+      {{.kind = SCHEME_INT, .bits = 4, .group = 33}, "A weight's scheme has group 33; expected 0, 16, 32, 64 or 128."},
       {{.kind = SCHEME_INT, .bits = 8, .group = 32, .codebook = CODEBOOK_IQ4},
        "A weight's scheme has codebook with width 8; expected 4 bits and no minimum."},
+      {{.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN}, NULL},
+      {{.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16},
+       "A weight's scheme has one scale a row and scale kind 1; expected 0, no minimum and no codebook."},
+      {{.kind = SCHEME_INT, .bits = 8, .group = 32, .activation = ACTIVATION_INT8_TOKEN},
+       "A weight's scheme has one scale a token and group 32; expected 0: one scale a row."},
+      {{.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_E4M3_TOKEN},
+       "A weight's scheme has activation 3; expected 0 to 2."},
+      {{.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN}, NULL},
+      {{.kind = SCHEME_F8, .group = 128}, NULL},
+      {{.kind = SCHEME_F8, .group = 32}, "A weight's scheme has group 32; expected 0 or 128."},
+      {{.kind = SCHEME_F8, .activation = ACTIVATION_INT8}, "A weight's scheme has activation 1; expected 0 or 3."},
+      {{.kind = SCHEME_BF16, .group = 128}, "A weight's scheme has group 128; expected 0, as its kind has no scales."},
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
     struct error error = {0};
@@ -231,13 +243,28 @@ static void test_values(void **state) {
   codes.sub = (int8_t[]){3}, codes.sub_min = (uint8_t[]){5};
   codes.super = (uint16_t[]){0x3C00}, codes.super_min = (uint16_t[]){0x4000}; /* 1 and 2 */
   assert_float_equal(codes_value(&codes, 0, 1), 3 * 15 - 2 * 5, 0);
+  codes.scheme = (struct scheme){.kind = SCHEME_INT, .bits = 8};
+  assert_float_equal(codes_value(&codes, 0, 1), 0.5 * (15 - 128), 0);
+  codes.scheme = (struct scheme){.kind = SCHEME_F8};
+  assert_float_equal(codes_value(&codes, 0, 1), 0.5 * 15 * 0x1p-9, 0);
+}
+
+static void test_scheme_names(void **state) {
+  (void)state;
+  char name[48];
+  struct scheme scheme = {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN};
+  assert_string_equal(scheme_name(&scheme, name), "int8 row f32 a8 token");
+  scheme = (struct scheme){.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1};
+  assert_string_equal(scheme_name(&scheme, name), "int4 g128 f16 min");
+  scheme = (struct scheme){.kind = SCHEME_F8, .group = 128};
+  assert_string_equal(scheme_name(&scheme, name), "F8 g128");
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_build),   cmocka_unit_test(test_rows),    cmocka_unit_test(test_tampered),
-      cmocka_unit_test(test_refused), cmocka_unit_test(test_columns), cmocka_unit_test(test_scheme_table),
-      cmocka_unit_test(test_values),
+      cmocka_unit_test(test_build),   cmocka_unit_test(test_rows),         cmocka_unit_test(test_tampered),
+      cmocka_unit_test(test_refused), cmocka_unit_test(test_columns),      cmocka_unit_test(test_scheme_table),
+      cmocka_unit_test(test_values),  cmocka_unit_test(test_scheme_names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
