@@ -111,11 +111,10 @@ static void head_run(const struct network *network, const struct network_walk *w
   free(matrix), free(norm);
 }
 
-static void test_walk(void **state) {
-  (void)state;
+static void models_walk(const struct backend *backend) {
   struct float_device device;
   struct error error;
-  assert_true(float_device_open(&device, &backend_cpu, THREADS, &error));
+  assert_true(float_device_open(&device, backend, THREADS, &error));
   for (int i = 0; i < MODELS; i++) {
     struct network network;
     network_open(&network, models[i]);
@@ -127,13 +126,22 @@ static void test_walk(void **state) {
     sites_walk(&network, &walk);
     head_run(&network, &walk, logits);
     double difference = logits_difference(&network.expected, logits);
-    printf("%s, site by site: %.1e of the range\n", models[i], difference);
+    printf("%s, site by site on %s: %.1e of the range\n", models[i], device.backend->name, difference);
     assert_true(difference <= tolerance);
     network_walk_release(&walk);
     network_close(&network);
     free(logits);
   }
   float_device_close(&device);
+}
+
+/* Where there is a GPU SPATE_BACKEND=cuda has it tested too. */
+static void test_walk(void **state) {
+  (void)state;
+  const char *name = getenv("SPATE_BACKEND");
+  models_walk(&backend_cpu);
+  models_walk(&backend_reference);
+  if (name) models_walk(backend_find(name));
 }
 
 /* --- factors that are folded away -----------------------------------------------------------------------------------
