@@ -26,6 +26,7 @@ enum limit {
   LIMIT_STEP_TOKENS = 1 << 16, /* max_num_tokens */
   LIMIT_MANIFEST_BYTES = 64 << 20,
   LIMIT_BUILD_THREADS = 64,
+  LIMIT_CALIBRATION_BYTES = 64 << 20, /* of a text that a build is calibrated with */
 
   /* text */
   LIMIT_VOCAB = 1 << 20,

@@ -4,6 +4,7 @@
 #include "base/cpu_share.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "build/calibrate.h"
 #include "build/draft.h"
 #include "build/manifest.h"
 #include "build/pack.h"
@@ -20,6 +21,8 @@ struct build {
   struct draft draft;
   struct engine_writer writer;
   struct buffer manifest;
+  struct calibration_data calibration_data;
+  struct calibration calibration;
 };
 
 static int thread_count(int wanted) {
@@ -34,6 +37,35 @@ static bool output_check(const char *path, struct error *error) {
   if (stat(path, &status) != 0 || (S_ISREG(status.st_mode) && status.st_size == 0) || engine_file_detect(path))
     return true;
   return error_set(error, ERROR_INVALID, "%s exists and is no engine file; remove it or name another output.", path);
+}
+
+static bool calibration_fits(const struct calibration_job *job, struct error *error) {
+  uint64_t need = calibration_memory(job), available = machine_memory_available("");
+  if (need <= available) return true;
+  return error_set(error, ERROR_MEMORY,
+                   "Calibrating needs about %" PRIu64 " MiB of memory and %" PRIu64
+                   " MiB are available; free some, give a shorter calibration text, or choose quant_algo RTN.",
+                   (need >> 20) + 1, available >> 20);
+}
+
+/* Watches the network and leaves in the packing job what came of it. */
+static bool calibrate(struct build *build, struct pack_job *pack, struct error *error) {
+  const struct draft *draft = &build->draft;
+  struct calibration_job job = {.plan = pack->plan,
+                                .checkpoint = pack->checkpoint,
+                                .data = &build->calibration_data,
+                                .writer = pack->writer,
+                                .progress = pack->progress,
+                                .method = draft->facts.config.quant_method,
+                                .n_thread = pack->n_thread};
+  if (!quant_method_calibrates(job.method)) return true;
+  if (!calibration_data_read(&build->calibration_data, build->options->calib_data, draft->tokenizer,
+                             pack->plan->max_position, error) ||
+      !calibration_fits(&job, error) || !calibration_run(&build->calibration, &job, error))
+    return false;
+  pack->transforms = build->calibration.transforms;
+  pack->written = build->calibration.written;
+  return true;
 }
 
 /* Takes fewer threads where memory is short; refuses what does not fit with one. */
@@ -91,7 +123,8 @@ static bool file_write(struct build *build, struct error *error) {
   chat_check(draft);
   bool written = engine_writer_init(&build->writer, options->output, draft_plan(draft), options->backend, error) &&
                  memory_fit(&job, error) && engine_writer_begin(&build->writer, &contents, error) &&
-                 pack_weights(&job, &digest, error) && manifest_make(build, digest, error) &&
+                 calibrate(build, &job, error) && pack_weights(&job, &digest, error) &&
+                 manifest_make(build, digest, error) &&
                  engine_writer_commit(&build->writer, buffer_slice(&build->manifest), error);
   if (written) progress_report(&build->progress, "flush", 1, 1, NULL); /* nothing is left to cancel */
   return written;
@@ -113,6 +146,8 @@ bool build_engine(const struct build_options *options, struct error *error) {
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
   bool done = output_check(options->output, error) && draft_complete(&build, error) && file_write(&build, error);
   engine_writer_release(&build.writer);
+  calibration_release(&build.calibration);
+  calibration_data_release(&build.calibration_data);
   draft_release(&build.draft);
   buffer_release(&build.manifest);
   return done;

@@ -71,3 +71,18 @@ struct codes code_rows_view(const struct code_rows *r, int count) {
                         .super = r->super,
                         .super_min = r->super_min};
 }
+
+void code_rows_floats(const struct code_rows *r, int row, float *out) {
+  const struct scheme *s = &r->scheme;
+  struct codes codes = code_rows_view(r, r->capacity);
+  if (s->kind != SCHEME_INT || s->scale == SCALE_TWO_LEVEL || s->codebook) {
+    for (int i = 0; i < r->cols; i++) out[i] = (float)codes_value(&codes, row, i);
+    return;
+  }
+  const uint8_t *code = r->code + (size_t)row * (size_t)r->cols;
+  for (int i = 0; i < r->cols; i++) {
+    size_t group = (size_t)row * (size_t)code_rows_groups(r) + (size_t)(i / s->group);
+    float min = s->has_min ? r->min[group] : -r->scale[group] * (float)(1 << (scheme_width(s) - 1));
+    out[i] = r->scale[group] * (float)code[i] + min;
+  }
+}

@@ -28,6 +28,9 @@ void code_rows_clear(struct code_rows *rows, int row);
 /* The first `count` rows, as packers take them. */
 struct codes code_rows_view(const struct code_rows *rows, int count);
 
+/* The values of a row of one-level integers or floats. */
+void code_rows_floats(const struct code_rows *rows, int row, float *out);
+
 static inline int code_rows_groups(const struct code_rows *rows) { return scheme_groups(&rows->scheme, rows->cols); }
 static inline int code_rows_supers(const struct code_rows *rows) {
   return (rows->cols + SCHEME_SUPER - 1) / SCHEME_SUPER;

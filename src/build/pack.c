@@ -136,6 +136,11 @@ static bool weight_pack(struct packing *packing, int index, struct error *error)
       !checkpoint_intact(job->checkpoint, error))
     return false;
   for (int i = 0; i < source.weight->n_part; i++) hasher_update(packing->source, weight_source_bytes(&source, i));
+  if (job->written && job->written[index]) {
+    packing->done += job->writer->weights[index].bytes;
+    return progress_report(job->progress, "pack", packing->done, packing->total, error);
+  }
+  if (job->transforms) source.transform = &job->transforms[index];
   struct hasher *hasher = hasher_new(0);
   if (!hasher) return error_set(error, ERROR_MEMORY, "Out of memory for a hash.");
   bool done = source.weight->use == WEIGHT_VECTOR ? vector_pack(packing, index, &source, hasher, error)

@@ -4,6 +4,7 @@
 #define SPATE_BUILD_PACK_H
 
 #include "build/build_progress.h"
+#include "build/weight_transform.h"
 #include "engine/engine_writer.h"
 #include "model/checkpoint.h"
 
@@ -13,6 +14,8 @@ struct pack_job {
   struct engine_writer *writer;
   struct build_progress *progress;
   int n_thread;
+  const struct weight_transform *transforms; /* [n_weight], or NULL */
+  const bool *written;                       /* [n_weight] matrices that are in the file already; NULL: none */
 };
 
 /* Bytes of memory that pack_weights takes at most, besides the mapped source. */

@@ -60,17 +60,32 @@ void weight_reader_release(struct weight_reader *reader) {
   free(reader->floats);
 }
 
+static const uint8_t *row_bytes_of(const struct tensor *tensor, int row) {
+  return tensor->data.data + (size_t)row * row_bytes(tensor);
+}
+
+/* A row's numbers as floats: the file's, with what is added to them and what they are multiplied with. */
+static void row_floats(const struct weight_source *source, int part, int tensor_row, float *out) {
+  const struct weight *w = source->weight;
+  const struct weight_transform *t = source->transform;
+  const struct tensor *tensor = source->part[part];
+  tensor_dequantize(tensor->type, row_bytes_of(tensor, tensor_row), (size_t)w->cols, out);
+  for (int i = 0; w->part[part].add != 0 && i < w->cols; i++) out[i] += w->part[part].add;
+  for (int i = 0; t && t->column && i < w->cols; i++) out[i] *= t->column[i];
+  for (int i = 0; t && t->row[part] && i < w->cols; i++) out[i] *= t->row[part][tensor_row - w->part[part].first];
+}
+
 static bool row_read(struct weight_reader *reader, int part, int tensor_row, int at, struct error *error) {
-  const struct weight *w = reader->source->weight;
-  const struct tensor *tensor = reader->source->part[part];
-  const uint8_t *bytes = tensor->data.data + (size_t)tensor_row * row_bytes(tensor);
-  if (exact_scheme_holds(&w->scheme, tensor->type) && w->part[part].add == 0) {
-    exact_row_store(&reader->exact, tensor->type, bytes, &reader->rows, at);
+  const struct weight_source *source = reader->source;
+  const struct weight *w = source->weight;
+  const struct tensor *tensor = source->part[part];
+  bool changed = w->part[part].add != 0 || weight_transform_acts(source->transform);
+  if (!changed && exact_scheme_holds(&w->scheme, tensor->type)) {
+    exact_row_store(&reader->exact, tensor->type, row_bytes_of(tensor, tensor_row), &reader->rows, at);
     return true;
   }
-  tensor_dequantize(tensor->type, bytes, (size_t)w->cols, reader->floats);
-  for (int i = 0; w->part[part].add != 0 && i < w->cols; i++) reader->floats[i] += w->part[part].add;
-  return quantize_row(reader->floats, &reader->rows, at, error) ||
+  row_floats(source, part, tensor_row, reader->floats);
+  return quantize_row(reader->floats, source->transform ? source->transform->metric : NULL, &reader->rows, at, error) ||
          error_prefix(error, "Row %d of tensor %s ", tensor_row, tensor->name);
 }
 
@@ -85,6 +100,17 @@ bool weight_reader_read(struct weight_reader *reader, int first, int count, stru
   return true;
 }
 
+void weight_source_floats(const struct weight_source *source, float *out) {
+  const struct weight *w = source->weight;
+  for (int i = 0; i < w->rows; i++, out += w->cols) {
+    int part, tensor_row;
+    if (weight_row_source(w, i, &part, &tensor_row))
+      row_floats(source, part, tensor_row, out);
+    else
+      memset(out, 0, (size_t)w->cols * sizeof *out);
+  }
+}
+
 bool weight_source_vector(const struct weight_source *source, float *out, struct error *error) {
   const struct weight *w = source->weight;
   float *values[PLAN_PARTS] = {0};
@@ -97,7 +123,9 @@ bool weight_source_vector(const struct weight_source *source, float *out, struct
   for (int i = 0; i < w->cols && done; i++) {
     int part, element;
     bool real = weight_row_source(w, i, &part, &element);
+    const float *factor = real && source->transform ? source->transform->row[part] : NULL;
     out[i] = real ? values[part][element] + w->part[part].add : 0;
+    if (factor) out[i] *= factor[element - w->part[part].first];
   }
   for (int i = 0; i < w->n_part; i++) free(values[i]);
   return done || error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);

@@ -3,6 +3,7 @@
 #define SPATE_BUILD_WEIGHT_SOURCE_H
 
 #include "build/exact_codes.h"
+#include "build/weight_transform.h"
 #include "format/tensor.h"
 #include "model/checkpoint.h"
 #include "plan/plan.h"
@@ -11,6 +12,7 @@ struct weight_source {
   const struct weight *weight;
   const char *name;
   const struct tensor *part[PLAN_PARTS];
+  const struct weight_transform *transform; /* the caller may set it; NULL: none */
 };
 
 /* Finds the tensors of a weight and checks that they hold the rows it wants and have a type that loads. */
@@ -32,6 +34,9 @@ void weight_reader_release(struct weight_reader *reader);
 
 /* Rows [first, first + count) into reader->rows; padding rows become zeros. */
 bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error);
+
+/* All rows of a matrix as floats, transformed, row-major; padding rows are zeros. */
+void weight_source_floats(const struct weight_source *source, float *out);
 
 /* All cols numbers of a vector. */
 bool weight_source_vector(const struct weight_source *source, float *out, struct error *error);

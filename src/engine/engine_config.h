@@ -21,6 +21,14 @@ enum quant_mode {
   QUANT_INT4_WEIGHT, /* scale and minimum, groups of 32; the embedding and the head stay INT8 */
 };
 
+/* How the numbers of a quant_mode are found. */
+enum quant_method {
+  QUANT_ROUND = 1, /* to nearest */
+  QUANT_AWQ,
+  QUANT_GPTQ,
+  QUANT_SMOOTH,
+};
+
 struct engine_config {
   int32_t max_batch_size; /* sequences in a step; default 32 */
   int32_t opt_batch_size; /* the decode batch that kernel choices are timed at; default min(16, max_batch_size) */
@@ -29,7 +37,8 @@ struct engine_config {
   int32_t max_num_tokens; /* tokens of a step; default max(512, max_batch_size) */
   uint8_t kv_cache_type;  /* enum kv_cache_type; default paged */
   uint8_t quant_mode;     /* enum quant_mode; default as the file is */
-  uint8_t reserved[2];
+  uint8_t quant_method;   /* enum quant_method */
+  uint8_t reserved;
 };
 
 enum { GENERATION_END_MAX = 16 };

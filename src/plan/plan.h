@@ -79,6 +79,14 @@ static inline const struct kv_group *plan_groups(const struct plan *p) {
 static inline const float *plan_floats(const struct plan *p) { return (const void *)((const char *)p + p->floats); }
 static inline const char *plan_name(const struct plan *p, uint32_t name) { return (const char *)p + p->names + name; }
 
+/* The value that a step's result is: the logits that the sample takes or, in a plan without one, what the last op
+ * makes.
+ */
+static inline int plan_result(const struct plan *p) {
+  const struct op *last = plan_ops(p) + p->n_op - 1;
+  return last->kind == OP_SAMPLE ? last->in[0] : last->out;
+}
+
 /* Checks a block from a file (8-byte aligned) completely: bounds, op arguments, shapes of values against weights.
  * After true, no field of it can lead a backend out of bounds. The sentence names the op or weight. */
 bool plan_check(struct slice block, struct error *error);

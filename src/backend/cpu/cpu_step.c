@@ -136,16 +136,13 @@ bool cpu_finish(struct program *program, const struct masks *masks, struct error
   return !atomic_load(&program->failed);
 }
 
-/* Logits are what the last op over outputs took (sampling) or made. */
 bool cpu_collect(struct program *program, struct result *result, struct error *error) {
   (void)error;
-  const struct op *last = program->calls[program->n_call - 1].op;
-  int logits = last->kind == OP_SAMPLE ? last->in[0] : last->out;
   *result = (struct result){.n_out = program->batch->n_out,
                             .token = program->out_token,
                             .logprob = program->out_logprob,
                             .top = program->out_top,
-                            .logits = program->batch->want_logits ? program->value[logits] : NULL};
+                            .logits = program->batch->want_logits ? program->value[plan_result(program->plan)] : NULL};
   program->batch = NULL;
   return true;
 }

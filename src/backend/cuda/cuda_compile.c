@@ -67,7 +67,8 @@ static bool slot_alloc(struct program *p, struct cuda_slot *slot, struct error *
 }
 
 static bool slots_alloc(struct program *p, struct error *error) {
-  size_t seats = (size_t)p->limits.seats, logits = (size_t)p->limits.outputs * (size_t)p->plan->vocab;
+  size_t cols = (size_t)plan_values(p->plan)[plan_result(p->plan)].cols;
+  size_t seats = (size_t)p->limits.seats, logits = (size_t)p->limits.outputs * cols;
   p->slab_bytes = cuda_slab_most(p->plan, &p->limits);
   for (int i = 0; i <= CUDA_RUN_AHEAD; i++)
     if (!slot_alloc(p, &p->slot[i], error)) return false;

@@ -177,14 +177,12 @@ bool cuda_submit(struct program *p, const struct batch *batch, struct error *err
   return cuda_send(p, slot, batch, error) && blocks_copy(p, batch, error) && cuda_graph_run(p, 0, p->n_body, error);
 }
 
-/* Logits are what the last op over outputs took (sampling) or made. */
-static const float *logits_of(const struct program *p) {
-  const struct op *last = plan_ops(p->plan) + p->plan->n_op - 1;
-  return p->value[last->kind == OP_SAMPLE ? last->in[0] : last->out];
-}
+static const float *logits_of(const struct program *p) { return p->value[plan_result(p->plan)]; }
+
+static bool samples(const struct program *p) { return plan_ops(p->plan)[p->plan->n_op - 1].kind == OP_SAMPLE; }
 
 static bool logits_copy(struct program *p, struct error *error) {
-  size_t bytes = (size_t)p->batch->n_out * (size_t)p->plan->vocab * sizeof(float);
+  size_t bytes = (size_t)p->batch->n_out * (size_t)plan_values(p->plan)[plan_result(p->plan)].cols * sizeof(float);
   return cuda_check(cudaMemcpyAsync(p->logits, logits_of(p), bytes, cudaMemcpyDeviceToHost, p->device->stream),
                     "copying logits from the GPU", error);
 }
@@ -192,8 +190,7 @@ static bool logits_copy(struct program *p, struct error *error) {
 static bool head_run(struct program *p, struct cuda_slot *slot, const struct masks *masks, struct error *error) {
   if (!cuda_graph_run(p, p->n_body, p->plan->n_op, error) || (slot->want_logits && !logits_copy(p, error)))
     return false;
-  bool draws = plan_ops(p->plan)[p->plan->n_op - 1].kind == OP_SAMPLE;
-  return !draws || cuda_draw_rest(p, slot, masks, logits_of(p), error);
+  return !samples(p) || cuda_draw_rest(p, slot, masks, logits_of(p), error);
 }
 
 bool cuda_finish(struct program *p, const struct masks *masks, struct error *error) {
@@ -221,5 +218,5 @@ bool cuda_collect(struct program *p, struct result *result, struct error *error)
                             .logprob = slot->results.logprob,
                             .top = (const struct token_logprob *)slot->results.top,
                             .logits = slot->want_logits ? p->logits : NULL};
-  return cuda_check(cudaEventSynchronize(slot->done), "a step", error) && logits_finite(slot, error);
+  return cuda_check(cudaEventSynchronize(slot->done), "a step", error) && (!samples(p) || logits_finite(slot, error));
 }

@@ -48,6 +48,11 @@ static size_t rows_at_most(const struct plan *plan, int value, const struct limi
 
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
+/* Numbers of one output's result. */
+static size_t result_cols(const struct plan *plan) {
+  return size_max((size_t)plan->vocab, (size_t)plan_values(plan)[plan_result(plan)].cols);
+}
+
 /* Doubles that linears and heads need, the most of any op, and floats of a weight's row. */
 struct needs {
   size_t input, product, line, row;
@@ -79,8 +84,8 @@ static bool reference_measure(const struct plan *plan, const struct limits *limi
   struct needs needs = needs_of(plan, limits);
   size_t numbers = needs.input + needs.product + needs.line + needs.row + (size_t)limits->length;
   for (int i = 0; i < plan->n_value; i++) numbers += rows_at_most(plan, i, limits) * (size_t)plan_values(plan)[i].cols;
-  size_t output_bytes = (size_t)plan->vocab * sizeof(float) + sizeof(int32_t) + sizeof(float) +
-                        TOP_LOGPROBS * sizeof(struct token_logprob);
+  size_t output_bytes =
+      result_cols(plan) * sizeof(float) + sizeof(int32_t) + sizeof(float) + TOP_LOGPROBS * sizeof(struct token_logprob);
   footprint->workspace =
       numbers * sizeof(double) + (size_t)limits->outputs * output_bytes + sampler_scratch_bytes(plan->vocab);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = kv_block_bytes(plan, g, limits);
@@ -126,7 +131,7 @@ static bool program_allocate(struct program *p, const struct plan *plan, const s
   p->line = take(needs.line, sizeof(double), &ok);
   p->unpacked = take(needs.row, sizeof(float), &ok);
   p->scores = take((size_t)limits->length, sizeof(double), &ok);
-  p->logits = take(outputs * (size_t)plan->vocab, sizeof(float), &ok);
+  p->logits = take(outputs * result_cols(plan), sizeof(float), &ok);
   p->sampler = take(sampler_scratch_bytes(plan->vocab), 1, &ok);
   p->token = take(outputs, sizeof *p->token, &ok);
   p->logprob = take(outputs, sizeof *p->logprob, &ok);

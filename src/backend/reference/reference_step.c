@@ -61,9 +61,18 @@ bool reference_submit(struct program *program, const struct batch *batch, struct
   return true;
 }
 
+/* The result of a plan that does not sample. */
+static void result_copy(struct program *program) {
+  int value = plan_result(program->plan);
+  size_t cols = (size_t)plan_values(program->plan)[value].cols;
+  for (int i = 0; i < program->batch->n_out; i++)
+    for (size_t c = 0; c < cols; c++) program->logits[(size_t)i * cols + c] = (float)value_row(program, value, i)[c];
+}
+
 bool reference_finish(struct program *program, const struct masks *masks, struct error *error) {
   for (int i = head_first(program->plan); i < program->plan->n_op; i++)
     if (!op_run(program, plan_ops(program->plan) + i, masks, error)) return false;
+  if (plan_ops(program->plan)[program->plan->n_op - 1].kind != OP_SAMPLE) result_copy(program);
   return true;
 }
 

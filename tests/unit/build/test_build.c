@@ -276,6 +276,41 @@ static void test_threads(void **state) {
   file_close(&two.file);
 }
 
+static const enum quant_method methods[] = {QUANT_AWQ, QUANT_GPTQ, QUANT_SMOOTH};
+enum { METHODS = sizeof methods / sizeof *methods };
+
+/* Calibrated builds: the numbers stay near the file's where no factors are folded, the schemes are those of the mode,
+ * and bytes do not depend on the number of threads. */
+static void test_methods(void **state) {
+  struct place *place = *state;
+  for (int i = 0; i < METHODS; i++) {
+    struct build_options options = options_make(place);
+    char name[48];
+    options.config.quant_mode = QUANT_INT4_WEIGHT;
+    options.config.quant_method = (uint8_t)methods[i];
+    build_done(&options);
+    for (size_t k = 0; k < sizeof schemes / sizeof *schemes; k++)
+      assert_string_equal(scheme_of(options.output, schemes[k].weight, name), schemes[k].int4);
+    struct image two = image_open(place->path);
+    unlink(place->path);
+    options.n_thread = 1;
+    build_done(&options);
+    struct image one = image_open(place->path);
+    for (int w = 0; w < one.plan->n_weight; w++)
+      assert_memory_equal(&one.weights[w], &two.weights[w], sizeof *one.weights);
+    file_close(&one.file);
+    file_close(&two.file);
+    unlink(place->path);
+  }
+  struct build_options options = options_make(place);
+  refused_kind = (enum scheme_kind) - 1;
+  options.backend = &plain_backend; /* has no device: the CPU's is used */
+  options.config.quant_mode = QUANT_INT4_WEIGHT;
+  options.config.quant_method = QUANT_GPTQ;
+  build_done(&options);
+  weights_compare(options.output, 0.5);
+}
+
 /* Hugging Face directories, sharded or not, of every family. */
 static void test_directories(void **state) {
   static const char *const families[] = {"llama2", "llama3", "mistral", "smollm2", "qwen2", "qwen3", "gemma3"};
@@ -314,6 +349,21 @@ static void test_refused(void **state) {
   options.config.quant_mode = QUANT_BF16;
   refused_kind = SCHEME_BF16;
   build_refused(&options, ERROR_UNSUPPORTED, "embed: No kernel for it.");
+}
+
+static void test_calibration_refused(void **state) {
+  struct build_options options = options_make(*state);
+  char text[64] = "/tmp/spate-test-XXXXXX", sentence[256];
+  int descriptor = mkstemp(text);
+  assert_true(descriptor >= 0 && write(descriptor, "too short", 9) == 9);
+  close(descriptor);
+  options.config.quant_mode = QUANT_INT4_WEIGHT;
+  options.config.quant_method = QUANT_AWQ;
+  options.calib_data = text;
+  snprintf(sentence, sizeof sentence,
+           "%s has 9 tokens; calibration needs at least 64, and some thousands to be of use.", text);
+  build_refused(&options, ERROR_INVALID, sentence);
+  unlink(text);
 }
 
 static size_t vast_strip(const struct weight *weight) {
@@ -400,10 +450,12 @@ static bool progress_cancel(void *user, const char *stage, uint64_t done, uint64
 }
 
 static void test_cancelled(void **state) {
-  static const char *const stages[] = {"plan", "tokenizer", "pack"};
+  static const char *const stages[] = {"plan", "tokenizer", "calibrate", "pack"};
   struct build_options options = options_make(*state);
   options.progress = progress_cancel;
-  for (int i = 0; i < 3; i++) {
+  options.config.quant_mode = QUANT_INT4_WEIGHT;
+  options.config.quant_method = QUANT_GPTQ;
+  for (int i = 0; i < 4; i++) {
     char sentence[128];
     snprintf(sentence, sizeof sentence, "Cancelled by the caller in the stage \"%s\".", stages[i]);
     options.user = (void *)(uintptr_t)stages[i];
@@ -494,8 +546,10 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_schemes, setup, teardown),
       cmocka_unit_test_setup_teardown(test_fallback, setup, teardown),
       cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_methods, setup, teardown),
       cmocka_unit_test_setup_teardown(test_directories, setup, teardown),
       cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_calibration_refused, setup, teardown),
       cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
       cmocka_unit_test_setup_teardown(test_output_in_use, setup, teardown),
       cmocka_unit_test_setup_teardown(test_too_large_to_serve, setup, teardown),

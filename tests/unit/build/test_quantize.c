@@ -30,7 +30,7 @@ static float random_normal(void) {
 static double row_error(const struct scheme *scheme, const float *row, int cols) {
   struct code_rows rows;
   struct error error;
-  if (!code_rows_init(&rows, scheme, 1, cols, &error) || !quantize_row(row, &rows, 0, &error))
+  if (!code_rows_init(&rows, scheme, 1, cols, &error) || !quantize_row(row, NULL, &rows, 0, &error))
     fail_msg("%s", error.text);
   struct codes codes = code_rows_view(&rows, 1);
   double sum = 0;
@@ -162,7 +162,7 @@ static void test_refused(void **state) {
     struct code_rows rows;
     struct error error = {0};
     assert_true(code_rows_init(&rows, &scheme, 1, 2 * GROUP, &error));
-    bool done = quantize_row(x, &rows, 0, &error);
+    bool done = quantize_row(x, NULL, &rows, 0, &error);
     code_rows_release(&rows);
     assert_int_equal(done, refused[i].sentence == NULL);
     if (!done) assert_string_equal(error.text, refused[i].sentence);

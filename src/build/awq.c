@@ -1,0 +1,18 @@
+/* AWQ's rule: the mean size of a channel's inputs, to a power, spread evenly around 1. */
+#include "build/channel_scale.h"
+
+#include <math.h>
+
+void awq_scale(const float *mean, const float *peak, const float *weight_peak, int n_channel, float strength,
+               float *scale) {
+  (void)peak, (void)weight_peak;
+  static const float least = 1e-4f;
+  float low = INFINITY, high = 0;
+  for (int i = 0; i < n_channel; i++) {
+    scale[i] = fmaxf(powf(mean[i], strength), least);
+    low = fminf(low, scale[i]);
+    high = fmaxf(high, scale[i]);
+  }
+  float middle = sqrtf(low * high);
+  for (int i = 0; i < n_channel; i++) scale[i] /= middle;
+}

@@ -1,0 +1,233 @@
+/* From site to site. */
+#include "build/calibrate.h"
+
+#include "build/channel_scale.h"
+#include "build/gptq_site.h"
+
+#include <stdlib.h>
+
+/* What calibration_run holds. */
+struct calibrating {
+  const struct calibration_job *job;
+  struct calibration *result;
+  struct float_device device;
+  struct network_walk walk;
+  uint64_t done, total; /* bytes of the layers' packed matrices */
+};
+
+/* The site's matrices as floats. */
+struct site_matrices {
+  int n;
+  int index[WALK_SITE_LINEARS]; /* in the plan's weights */
+  const struct weight *weight[WALK_SITE_LINEARS];
+  float *matrix[WALK_SITE_LINEARS]; /* owned */
+};
+
+bool quant_method_calibrates(enum quant_method method) {
+  return method == QUANT_AWQ || method == QUANT_GPTQ || method == QUANT_SMOOTH;
+}
+
+/* --- a site's matrices ----------------------------------------------------------------------------------------------
+ */
+
+static void matrices_release(struct site_matrices *m) {
+  for (int i = 0; i < m->n; i++) free(m->matrix[i]);
+  m->n = 0;
+}
+
+static bool matrices_read(const struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
+                          struct error *error) {
+  const struct plan *plan = c->job->plan;
+  *m = (struct site_matrices){0};
+  for (int i = 0; i < site->count; i++) {
+    struct weight_source source;
+    int index = walk_site_op(plan, site, i)->weight[0];
+    const struct weight *weight = plan_weights(plan) + index;
+    float *matrix = malloc((size_t)weight->rows * (size_t)weight->cols * sizeof *matrix);
+    m->index[m->n] = index;
+    m->weight[m->n] = weight;
+    m->matrix[m->n++] = matrix;
+    if (!matrix) return error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %d rows.", weight->rows);
+    if (!weight_source_init(&source, plan, index, c->job->checkpoint, error)) return false;
+    weight_source_floats(&source, matrix);
+  }
+  return checkpoint_intact(c->job->checkpoint, error);
+}
+
+/* --- GPTQ -----------------------------------------------------------------------------------------------------------
+ */
+
+/* Rounds those of the matrices that have the given group, and marks them. */
+static bool group_round(struct calibrating *c, struct site_matrices *m, const float *sums, int group,
+                        struct error *error) {
+  struct gptq gptq;
+  bool done = gptq_init(&gptq, sums, m->weight[0]->cols, group, c->job->n_thread, error);
+  for (int i = 0; i < m->n && done; i++) {
+    bool takes = gptq_takes(&m->weight[i]->scheme) && m->weight[i]->scheme.group == group;
+    if (!takes || c->result->written[m->index[i]]) continue;
+    done = gptq_write(&gptq, c->job->plan, m->index[i], m->matrix[i], c->job->writer, c->job->n_thread, error);
+    c->result->written[m->index[i]] = true;
+  }
+  gptq_release(&gptq);
+  return done;
+}
+
+static bool site_round(struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
+                       struct error *error) {
+  float *sums = NULL;
+  bool done = true;
+  for (int i = 0; i < m->n && done; i++) {
+    const struct scheme *scheme = &m->weight[i]->scheme;
+    if (!gptq_takes(scheme) || c->result->written[m->index[i]]) continue;
+    if (!sums) sums = input_sums_make(&c->walk, site, error);
+    done = sums && group_round(c, m, sums, scheme->group, error);
+  }
+  free(sums);
+  return done;
+}
+
+/* --- factors --------------------------------------------------------------------------------------------------------
+ */
+
+static float *floats_take(struct calibrating *c, size_t count) {
+  return arena_array(&c->result->arena, count, sizeof(float));
+}
+
+/* The metric of the inputs as the factors leave them. */
+static float *metric_scale(struct calibrating *c, const struct input_record *record, const float *column) {
+  size_t count = ((size_t)record->cols + (size_t)record->group) * (size_t)record->group;
+  float *metric = floats_take(c, count);
+  if (!metric) return NULL;
+  memcpy(metric, record->metric, count * sizeof *metric);
+  for (int i = 0; i < record->cols && column; i++)
+    for (int k = 0, first = i / record->group * record->group; k < record->group && first + k < record->cols; k++)
+      metric[(size_t)i * (size_t)record->group + (size_t)k] /= column[i] * column[first + k];
+  return metric;
+}
+
+static void fold_set(struct calibrating *c, const struct scale_fold *fold, const float *inverse) {
+  for (int i = 0; i < fold->n_target; i++)
+    c->result->transforms[fold->target[i].weight].row[fold->target[i].part] = inverse;
+}
+
+static bool site_scale(struct calibrating *c, const struct scale_site *site, const struct site_matrices *m,
+                       struct error *error) {
+  const struct scale_fold *fold = site->fold;
+  float *column = floats_take(c, (size_t)site->record->cols), *channel = floats_take(c, (size_t)fold->n_channel);
+  if (!column || !channel) return error_set(error, ERROR_MEMORY, "Out of memory for a site's factors.");
+  if (!channel_scale_search(site, c->job->method == QUANT_AWQ ? awq_scale : smooth_scale, channel, column, error))
+    return false;
+  for (int i = 0; i < fold->n_channel; i++) channel[i] = 1 / channel[i];
+  for (int i = 0; i < m->n; i++) c->result->transforms[m->index[i]].column = column;
+  fold_set(c, fold, channel);
+  return true;
+}
+
+/* The group of the site's integer matrices; 0 when they have none, or several. */
+static int group_of(const struct site_matrices *m) {
+  int group = -1;
+  for (int i = 0; i < m->n; i++) {
+    const struct scheme *s = &m->weight[i]->scheme;
+    int own = s->kind == SCHEME_INT ? s->group : 0;
+    group = group < 0 || group == own ? own : 0;
+  }
+  return group;
+}
+
+static bool site_transform(struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
+                           struct error *error) {
+  struct scale_fold fold;
+  struct input_record record;
+  scale_fold_find(&fold, c->job->plan, site);
+  int group = c->job->method == QUANT_AWQ ? group_of(m) : 0;
+  struct scale_site scale = {.fold = &fold,
+                             .record = &record,
+                             .device = &c->device,
+                             .n_matrix = m->n,
+                             .n_thread = c->job->n_thread,
+                             .weight = m->weight,
+                             .matrix = m->matrix};
+  bool done = input_record_make(&record, &c->walk, site, group, c->job->n_thread, error) &&
+              (fold.n_target == 0 || site_scale(c, &scale, m, error));
+  if (done && record.metric) {
+    const float *metric = metric_scale(c, &record, c->result->transforms[m->index[0]].column);
+    done = metric || error_set(error, ERROR_MEMORY, "Out of memory for a site's metric.");
+    for (int i = 0; i < m->n; i++) c->result->transforms[m->index[i]].metric = metric;
+  }
+  input_record_release(&record);
+  return done;
+}
+
+/* --- all sites ------------------------------------------------------------------------------------------------------
+ */
+
+static bool site_rounds(const struct site_matrices *m) {
+  for (int i = 0; i < m->n; i++)
+    if (m->weight[i]->scheme.kind == SCHEME_INT) return true;
+  return false;
+}
+
+static bool site_run(struct calibrating *c, const struct walk_site *site, struct error *error) {
+  struct site_matrices m;
+  bool done = matrices_read(c, site, &m, error);
+  if (done && site_rounds(&m))
+    done = c->job->method == QUANT_GPTQ ? site_round(c, site, &m, error) : site_transform(c, site, &m, error);
+  done = done && network_walk_run(&c->walk, site, m.matrix, error);
+  for (int i = 0; i < m.n; i++) c->done += c->job->writer->weights[m.index[i]].bytes;
+  matrices_release(&m);
+  return done && progress_report(c->job->progress, "calibrate", c->done, c->total, error);
+}
+
+static bool sites_run(struct calibrating *c, struct error *error) {
+  const struct plan *plan = c->job->plan;
+  struct walk_site site;
+  for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op)
+    for (int i = 0; i < site.count; i++)
+      c->total += c->job->writer->weights[walk_site_op(plan, &site, i)->weight[0]].bytes;
+  for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op)
+    if (!site_run(c, &site, error)) return false;
+  return true;
+}
+
+bool calibration_run(struct calibration *calibration, const struct calibration_job *job, struct error *error) {
+  struct calibrating c = {.job = job, .result = calibration};
+  size_t count = (size_t)job->plan->n_weight + 1;
+  *calibration = (struct calibration){0};
+  arena_init(&calibration->arena, SIZE_MAX);
+  calibration->transforms = calloc(count, sizeof *calibration->transforms);
+  calibration->written = calloc(count, sizeof *calibration->written);
+  if (!calibration->transforms || !calibration->written)
+    return error_set(error, ERROR_MEMORY, "Out of memory for a calibration of %d weights.", job->plan->n_weight);
+  c.walk =
+      (struct network_walk){.plan = job->plan, .checkpoint = job->checkpoint, .data = job->data, .device = &c.device};
+  bool done = float_device_open(&c.device, job->writer->backend, job->n_thread, error) &&
+              network_walk_init(&c.walk, error) && sites_run(&c, error);
+  network_walk_release(&c.walk);
+  float_device_close(&c.device);
+  return done;
+}
+
+void calibration_release(struct calibration *calibration) {
+  free(calibration->transforms);
+  free(calibration->written);
+  arena_release(&calibration->arena);
+  *calibration = (struct calibration){0};
+}
+
+/* --- memory ---------------------------------------------------------------------------------------------------------
+ */
+
+uint64_t calibration_memory(const struct calibration_job *job) {
+  enum { COPIES = 5, SQUARES = 4, ROWS_COPIES = 8 }; /* of a site's matrices, of its sums, of a window's rows */
+  uint64_t most = 0, length = (uint64_t)job->data->length;
+  struct walk_site site;
+  for (int from = 0; walk_site_find(job->plan, from, &site); from = site.first + site.n_op) {
+    uint64_t cols = (uint64_t)walk_site_cols(job->plan, &site), rows = 0;
+    for (int i = 0; i < site.count; i++)
+      rows += (uint64_t)plan_weights(job->plan)[walk_site_op(job->plan, &site, i)->weight[0]].rows;
+    uint64_t need = COPIES * rows * cols + ROWS_COPIES * length * (rows + cols);
+    if (job->method == QUANT_GPTQ) need += SQUARES * cols * cols;
+    if (need > most) most = need;
+  }
+  return most * sizeof(float) + network_walk_memory(job->plan, job->data);
+}

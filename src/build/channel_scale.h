@@ -1,0 +1,36 @@
+/* Factors on the input columns of a site's matrices, whose inverses are folded away: found among those that a rule
+ * makes for strengths from 0 (none) to 1, as the ones with which the rounded matrices' products are nearest to the
+ * true. */
+#ifndef SPATE_BUILD_CHANNEL_SCALE_H
+#define SPATE_BUILD_CHANNEL_SCALE_H
+
+#include "build/input_record.h"
+#include "build/scale_fold.h"
+
+/* Fills scale[n_channel] for a strength. mean and peak are of |x|, weight_peak of |w|, each over what shares a channel.
+ */
+typedef void (*scale_rule)(const float *mean, const float *peak, const float *weight_peak, int n_channel,
+                           float strength, float *scale);
+
+/* awq.c: AWQ (Lin et al., 2023): columns that large inputs meet are enlarged. smooth.c: SmoothQuant (Xiao et al.,
+ * 2022): inputs' peaks are moved into the weights. */
+void awq_scale(const float *mean, const float *peak, const float *weight_peak, int n_channel, float strength,
+               float *scale);
+void smooth_scale(const float *mean, const float *peak, const float *weight_peak, int n_channel, float strength,
+                  float *scale);
+
+/* The matrices of a site. */
+struct scale_site {
+  const struct scale_fold *fold;
+  const struct input_record *record;
+  const struct float_device *device;
+  int n_matrix, n_thread;
+  const struct weight *const *weight; /* [n_matrix] with the schemes that they get */
+  float *const *matrix;               /* [n_matrix][rows][cols] */
+};
+
+/* The best scales into channel[fold->n_channel], the same for each input column into column[cols]. */
+bool channel_scale_search(const struct scale_site *site, scale_rule rule, float *channel, float *column,
+                          struct error *error);
+
+#endif

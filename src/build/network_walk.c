@@ -1,0 +1,190 @@
+/* Values between sites, and the sites as plans of their own. */
+#include "build/network_walk.h"
+
+#include "build/plan_cut.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static size_t tokens_of(const struct calibration_data *data) { return (size_t)data->n_window * (size_t)data->length; }
+
+/* --- sites ---------------------------------------------------------------------------------------------------------
+ */
+
+static bool site_same(const struct op *a, const struct op *b) {
+  return b->kind == OP_LINEAR && b->layer == a->layer && b->in[0] == a->in[0] && b->weight[2] == a->weight[2] &&
+         b->args.linear.norm == a->args.linear.norm;
+}
+
+bool walk_site_find(const struct plan *plan, int from, struct walk_site *site) {
+  const struct op *ops = plan_ops(plan);
+  int i = from;
+  while (i < plan->n_op && ops[i].kind != OP_LINEAR && ops[i].kind != OP_SELECT) i++;
+  if (i == plan->n_op || ops[i].kind == OP_SELECT) return false;
+  *site = (struct walk_site){.first = i};
+  for (; i < plan->n_op && site->count < WALK_SITE_LINEARS && site_same(&ops[site->first], &ops[i]); i++) site->count++;
+  while (i < plan->n_op && ops[i].kind != OP_LINEAR && ops[i].kind != OP_SELECT) i++;
+  site->n_op = i - site->first;
+  return true;
+}
+
+int walk_site_cols(const struct plan *plan, const struct walk_site *site) {
+  return plan_values(plan)[walk_site_op(plan, site, 0)->in[0]].cols;
+}
+
+/* --- values --------------------------------------------------------------------------------------------------------
+ */
+
+/* Marks the values that pass between sites. */
+static void values_mark(const struct plan *plan, bool *passes) {
+  for (int i = 0; i < plan->n_op; i++)
+    if (plan_ops(plan)[i].kind == OP_EMBED) passes[plan_ops(plan)[i].out] = true;
+  struct walk_site site;
+  for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op)
+    passes[plan_ops(plan)[site.first + site.n_op - 1].out] = true;
+}
+
+uint64_t network_walk_memory(const struct plan *plan, const struct calibration_data *data) {
+  bool *passes = calloc((size_t)plan->n_value + 1, sizeof *passes);
+  uint64_t cols = 0;
+  if (!passes) return 0;
+  values_mark(plan, passes);
+  for (int i = 0; i < plan->n_value; i++) cols += passes[i] ? (uint64_t)plan_values(plan)[i].cols : 0;
+  free(passes);
+  return cols * tokens_of(data) * sizeof(float);
+}
+
+static bool values_alloc(struct network_walk *walk) {
+  const struct plan *plan = walk->plan;
+  bool *passes = calloc((size_t)plan->n_value + 1, sizeof *passes), got = passes != NULL;
+  walk->value = calloc((size_t)plan->n_value + 1, sizeof *walk->value);
+  if (got) values_mark(plan, passes);
+  for (int i = 0; i < plan->n_value && got && walk->value; i++) {
+    if (passes[i]) walk->value[i] = malloc(tokens_of(walk->data) * (size_t)plan_values(plan)[i].cols * sizeof(float));
+    got = !passes[i] || walk->value[i];
+  }
+  free(passes);
+  return got && walk->value;
+}
+
+/* A weight's numbers as the file has them. */
+static bool source_init(const struct network_walk *walk, int weight, struct weight *as_floats,
+                        struct weight_source *source, struct error *error) {
+  if (!weight_source_init(source, walk->plan, weight, walk->checkpoint, error)) return false;
+  *as_floats = *source->weight;
+  as_floats->scheme = (struct scheme){.kind = SCHEME_F32};
+  source->weight = as_floats;
+  return true;
+}
+
+static bool tokens_embed(struct network_walk *walk, const struct op *op, struct error *error) {
+  struct weight table;
+  struct weight_source source;
+  struct weight_reader reader = {0};
+  if (!source_init(walk, op->weight[0], &table, &source, error)) return false;
+  bool done = weight_reader_init(&reader, &source, 1, error);
+  size_t cols = (size_t)table.cols;
+  for (size_t i = 0; i < tokens_of(walk->data) && done; i++) {
+    float *out = walk->value[op->out] + i * cols;
+    done = weight_reader_read(&reader, walk->data->token[i], 1, error);
+    if (done) memcpy(out, reader.rows.dense, cols * sizeof *out);
+    for (size_t k = 0; k < cols && done; k++) out[k] *= op->args.embed.scale;
+  }
+  weight_reader_release(&reader);
+  return done;
+}
+
+bool network_walk_init(struct network_walk *walk, struct error *error) {
+  if (!values_alloc(walk))
+    return error_set(error, ERROR_MEMORY, "Out of memory for %zu calibration tokens.", tokens_of(walk->data));
+  for (int i = 0; i < walk->plan->n_op; i++)
+    if (plan_ops(walk->plan)[i].kind == OP_EMBED && !tokens_embed(walk, plan_ops(walk->plan) + i, error)) return false;
+  return true;
+}
+
+void network_walk_release(struct network_walk *walk) {
+  for (int i = 0; walk->value && i < walk->plan->n_value; i++) free(walk->value[i]);
+  free(walk->value);
+  walk->value = NULL;
+}
+
+/* --- inputs --------------------------------------------------------------------------------------------------------
+ */
+
+static float *vector_read(const struct network_walk *walk, int weight, struct error *error) {
+  struct weight_source source;
+  float *out = malloc((size_t)plan_weights(walk->plan)[weight].cols * sizeof *out);
+  if (!out) {
+    error_set(error, ERROR_MEMORY, "Out of memory for a vector.");
+    return NULL;
+  }
+  if (weight_source_init(&source, walk->plan, weight, walk->checkpoint, error) &&
+      weight_source_vector(&source, out, error))
+    return out;
+  free(out);
+  return NULL;
+}
+
+static void row_norm(float *x, const float *weight, size_t cols, float eps) {
+  double squares = 0;
+  for (size_t i = 0; i < cols; i++) squares += (double)x[i] * (double)x[i];
+  float inverse = (float)(1 / sqrt(squares / (double)cols + (double)eps));
+  for (size_t i = 0; i < cols; i++) x[i] *= inverse * (weight ? weight[i] : 1);
+}
+
+bool network_walk_inputs(const struct network_walk *walk, const struct walk_site *site, int window, float *out,
+                         struct error *error) {
+  const struct op *op = walk_site_op(walk->plan, site, 0);
+  size_t cols = (size_t)walk_site_cols(walk->plan, site), rows = (size_t)walk->data->length;
+  memcpy(out, walk->value[op->in[0]] + (size_t)window * rows * cols, rows * cols * sizeof *out);
+  if (op->args.linear.norm == NORM_NONE) return true;
+  float *norm = op->weight[2] >= 0 ? vector_read(walk, op->weight[2], error) : NULL;
+  if (op->weight[2] >= 0 && !norm) return false;
+  for (size_t i = 0; i < rows; i++) row_norm(out + i * cols, norm, cols, op->args.linear.eps);
+  free(norm);
+  return true;
+}
+
+/* --- running -------------------------------------------------------------------------------------------------------
+ */
+
+/* The numbers of a weight of the site: of its linears' matrices the given ones, of vectors the file's. */
+static bool weight_store(const struct network_walk *walk, const struct walk_site *site, const struct plan_cut *cut,
+                         int index, float *const *matrix, struct float_program *program, struct error *error) {
+  int origin = cut->origin[index];
+  if (origin < 0) return true;
+  for (int i = 0; i < site->count; i++)
+    if (walk_site_op(walk->plan, site, i)->weight[0] == origin)
+      return float_program_store(program, index, matrix[i], error);
+  float *vector = vector_read(walk, origin, error);
+  bool stored = vector && float_program_store(program, index, vector, error);
+  free(vector);
+  return stored;
+}
+
+static bool window_run(struct network_walk *walk, const struct plan_cut *cut, struct float_program *program, int window,
+                       struct error *error) {
+  size_t rows = (size_t)walk->data->length, first = (size_t)window * rows;
+  for (int i = 0; i < cut->n_in; i++) {
+    size_t cols = (size_t)plan_values(walk->plan)[cut->value[i]].cols;
+    if (!float_program_store(program, i, walk->value[cut->value[i]] + first * cols, error)) return false;
+  }
+  const float *result = float_program_run(program, 0, walk->data->length, error);
+  size_t cols = (size_t)plan_values(walk->plan)[cut->out].cols;
+  if (result) memcpy(walk->value[cut->out] + first * cols, result, rows * cols * sizeof *result);
+  return result != NULL;
+}
+
+bool network_walk_run(struct network_walk *walk, const struct walk_site *site, float *const *matrix,
+                      struct error *error) {
+  struct plan_cut cut;
+  struct float_program program = {0};
+  bool done = plan_cut_make(&cut, walk->plan, site->first, site->n_op, walk->data->length, error) &&
+              float_program_open(&program, walk->device, plan_cut_plan(&cut), walk->data->length, error);
+  for (int i = 0; done && i < plan_cut_plan(&cut)->n_weight; i++)
+    done = weight_store(walk, site, &cut, i, matrix, &program, error);
+  for (int i = 0; done && i < walk->data->n_window; i++) done = window_run(walk, &cut, &program, i, error);
+  if (program.plan) float_program_close(&program);
+  plan_cut_release(&cut);
+  return done;
+}
