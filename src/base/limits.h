@@ -27,6 +27,9 @@ enum limit {
   LIMIT_MANIFEST_BYTES = 64 << 20,
   LIMIT_BUILD_THREADS = 64,
 
+  /* evaluations */
+  LIMIT_EVAL_TOKENS = 1 << 26, /* of one text */
+
   /* text */
   LIMIT_VOCAB = 1 << 20,
   LIMIT_MERGES = 1 << 22,
