@@ -90,6 +90,8 @@ typedef struct {
                          there is one; an engine file has its own */
   bool no_fuse;       /* run every op alone, by its definition in double precision on one thread: slow, and what to
                          compare with when an answer looks wrong */
+  int max_outputs;    /* tokens of a step whose logits can be had at once: evaluation is faster with 128 than with 0,
+                         which is max_batch_size */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {

@@ -115,6 +115,28 @@ SPATE_API bool spate_bench_random(const spate_random_options *options, spate_tex
 SPATE_API bool spate_bench_machine(const char *device, int threads, spate_progress progress, void *user,
                                    spate_text *json, spate_error *error);
 
+typedef struct {
+  size_t size;
+  const char *text;               /* a file of UTF-8 text to predict; NULL: none */
+  int window;                     /* tokens that see each other; 0: 1024 or what the engines allow */
+  int max_tokens;                 /* of the text, from its start; 0: all */
+  const char *against;            /* compare with this engine file, or the FP32 engine of this model; NULL: with none */
+  const spate_open_options *open; /* how it is opened; model, build and max_outputs are ignored; NULL: defaults */
+  spate_progress progress;        /* the stage "text" counts tokens */
+  void *user;
+} spate_eval_options;
+
+static inline void spate_eval_options_init(spate_eval_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+}
+
+/* What an engine's answers are worth, as JSON: perplexity over a text in windows that do not overlap, each token
+ * predicted once, as lm-evaluation-harness does it (loglikelihood_rolling); the divergence from another engine of the
+ * same vocabulary on the same tokens. The engine must be idle. */
+SPATE_API bool spate_eval(spate_engine *engine, const spate_eval_options *options, spate_text *json,
+                          spate_error *error);
+
 /* Logits of every token of one sequence, through batches of at most chunk tokens (tests, evaluation):
  * out[n_token][vocab_size]. The engine must be idle. */
 SPATE_API bool spate_logits(spate_engine *engine, const int32_t *tokens, int n_token, int chunk, float *out,

@@ -28,6 +28,9 @@ enum limit {
   LIMIT_BUILD_THREADS = 64,
   LIMIT_CALIBRATION_BYTES = 64 << 20, /* of a text that a build is calibrated with */
 
+  /* evaluations */
+  LIMIT_EVAL_TOKENS = 1 << 26, /* of one text */
+
   /* text */
   LIMIT_VOCAB = 1 << 20,
   LIMIT_MERGES = 1 << 22,

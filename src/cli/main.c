@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPT_BYTES_MAX = 16 << 20 };
+enum { PROMPT_BYTES_MAX = 16 << 20, EVAL_OUTPUTS = 128 };
 
 struct command {
   const char *name, *operand, *help;
@@ -22,6 +22,7 @@ static const struct command commands[] = {
     {"build", "MODEL", "build an engine file from a model", FOR_BUILD, command_build},
     {"inspect", "FILE", "show what is in a model or an engine file", FOR_INSPECT, command_inspect},
     {"bench", "[MODEL|ENGINE]", "measure a model, or the machine with --machine", FOR_BENCH, command_bench},
+    {"eval", "MODEL|ENGINE", "measure how well a model predicts and answers", FOR_EVAL, command_eval},
     {"tokenize", "MODEL|ENGINE", "show the tokens of a text", FOR_TOKENIZE, command_tokenize},
 };
 
@@ -70,6 +71,7 @@ static void open_options_fill(const struct settings *s, const spate_build_option
   open->scheduler = s->scheduler;
   open->batch_delay_ms = s->batch_delay_ms;
   open->no_block_reuse = s->no_block_reuse;
+  open->max_outputs = s->text ? EVAL_OUTPUTS : 0;
   open->progress = progress_show;
   open->user = progress;
 }

@@ -146,6 +146,14 @@ static const struct option options[] = {
     {"bad-word", 0, OPTION_LIST, FOR_SAMPLING, PLAIN(bad_words), "TEXT",
      "never generate this text; may be given 16 times"},
 
+    {"text", 0, OPTION_TEXT, FOR_EVAL, PLAIN(text), "FILE", "a text to predict: perplexity"},
+    {"window", 0, OPTION_INT, FOR_EVAL, PLAIN(window), "N",
+     "tokens of it that see each other (default 1024, at most max-seq-len)"},
+    {"tokens", 0, OPTION_INT, FOR_EVAL, PLAIN(eval_tokens), "N", "of it, from its start (default: all)"},
+    {"against", 0, OPTION_TEXT, FOR_EVAL, PLAIN(against), "ENGINE",
+     "compare with this engine, or with the FP32 engine of this model: KL divergence, same first choices"},
+    {"json", 0, OPTION_TEXT, FOR_EVAL, PLAIN(json_file), "FILE", "write the results there, as JSON"},
+
     {"batch", 0, OPTION_TEXT, FOR_BENCH, PLAIN(batch), "N",
      "sequences decoded together (default 1); --random: several"},
     {"random", 0, OPTION_TEXT, FOR_BENCH, PLAIN(random), "NAME",

@@ -15,9 +15,10 @@ enum {
   FOR_BENCH = 16,
   FOR_TOKENIZE = 32,
   FOR_CHAT = 64,
-  FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,            /* those that answer on the terminal */
-  FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH, /* those that open an engine */
-  FOR_LIMITS = FOR_BUILD | FOR_ENGINE,               /* those that may build one */
+  FOR_EVAL = 128,
+  FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
+  FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */
+  FOR_LIMITS = FOR_BUILD | FOR_ENGINE,                          /* those that may build one */
 };
 
 enum { TEXT_LIST_MAX = 16 };
@@ -59,6 +60,9 @@ struct settings {
   bool has_max_tokens, has_temperature, has_top_p, has_top_k, has_seed;
   bool has_min_p, has_typical_p, has_repetition_penalty, ignore_eos, include_stop;
   struct text_list stop, bad_words;
+
+  const char *text, *against, *json_file;
+  int window, eval_tokens;
 
   const char *batch, *random;
   int context, prompt_tokens, decode_tokens, repeat;

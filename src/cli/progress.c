@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BAR_WIDTH = 30, LEAST_BYTES = 4096, QUIET_US = 1000000 };
+enum { BAR_WIDTH = 30, QUIET_US = 1000000 };
 
 static volatile sig_atomic_t interrupted;
 
@@ -46,14 +46,15 @@ static void stage_begin(struct progress *p, const char *stage) {
     fprintf(stderr, "%s ...\n", stage);
 }
 
-/* Totals below LEAST_BYTES are counts of something. */
-static void amount_print(uint64_t done, uint64_t total, double seconds) {
+/* Other stages count something of their own: tokens, items, steps. */
+static bool counts_bytes(const char *stage) { return strcmp(stage, "pack") == 0 || strcmp(stage, "encode") == 0; }
+
+static void amount_print(const char *stage, uint64_t done, uint64_t total, double seconds) {
   double rate = seconds > 0 ? (double)done / seconds : 0;
-  if (total < LEAST_BYTES) {
+  if (counts_bytes(stage))
+    fprintf(stderr, " %.1f/%.1f MB  %.0f MB/s", (double)done / 1e6, (double)total / 1e6, rate / 1e6);
+  else
     fprintf(stderr, " %llu/%llu", (unsigned long long)done, (unsigned long long)total);
-    return;
-  }
-  fprintf(stderr, " %.1f/%.1f MB  %.0f MB/s", (double)done / 1e6, (double)total / 1e6, rate / 1e6);
   if (rate > 0 && done < total) fprintf(stderr, "  %.0f s left", (double)(total - done) / rate);
 }
 
@@ -62,7 +63,7 @@ static void bar_print(const struct progress *p, uint64_t done, uint64_t total) {
   fprintf(stderr, "\r\033[K%-10s [", p->stage);
   for (int i = 0; i < BAR_WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
   fputc(']', stderr);
-  amount_print(done, total, (double)(clock_us() - p->start_us) * 1e-6);
+  amount_print(p->stage, done, total, (double)(clock_us() - p->start_us) * 1e-6);
   if (done >= total) fputc('\n', stderr);
   fflush(stderr);
 }

@@ -39,6 +39,8 @@ struct limits engine_limits(const struct engine_config *config, const struct eng
                           .opt_batch = config->opt_batch_size};
   limits.block_size = options->block_size ? options->block_size : DEFAULT_BLOCK;
   if (contiguous) limits.block_size = power_above(config->max_seq_len);
+  if (options->outputs > limits.outputs)
+    limits.outputs = options->outputs < limits.tokens ? options->outputs : limits.tokens;
   static const uint8_t chosen[] = {[KV_CHOICE_F16] = KV_F16, [KV_CHOICE_BF16] = KV_BF16, [KV_CHOICE_F32] = KV_F32};
   limits.kv_dtype = options->kv != KV_CHOICE_DEFAULT ? chosen[options->kv] : full ? KV_F32 : KV_F16;
   return limits;

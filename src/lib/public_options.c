@@ -48,3 +48,8 @@ bool random_options_read(const spate_random_options *from, spate_random_options 
   spate_random_options_init(to);
   return options_read(to, from, "spate_random_options", error);
 }
+
+bool eval_options_read(const spate_eval_options *from, spate_eval_options *to, struct error *error) {
+  spate_eval_options_init(to);
+  return options_read(to, from, "spate_eval_options", error);
+}

@@ -46,6 +46,7 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .kv_bytes = options->kv_cache_memory,
                                 .block_size = options->block_size,
                                 .no_fuse = options->no_fuse,
+                                .outputs = options->max_outputs,
                                 .disposable = place.cached};
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED,

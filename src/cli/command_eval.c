@@ -1,0 +1,87 @@
+/* spate eval: what an engine's answers are worth, from the library's JSON. */
+#include "base/json.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+
+#include <stdio.h>
+
+static double number_of(const json_t *object, const char *name) {
+  return json_number_value(json_object_get(object, name));
+}
+
+static const char *text_of(const json_t *object, const char *name) {
+  const char *text = json_string_value(json_object_get(object, name));
+  return text ? text : "";
+}
+
+static void text_print(const json_t *root) {
+  const json_t *text = json_object_get(root, "text"), *against = json_object_get(root, "against");
+  if (!text) return;
+  printf("\n%.0f tokens in windows of %.0f\n%-24s%12.4f\n%-24s%12.4f\n%-24s%12.1f\n", number_of(text, "tokens"),
+         number_of(text, "window"), "perplexity", number_of(text, "perplexity"), "bits per byte",
+         number_of(text, "bits_per_byte"), "tokens/s", number_of(text, "tokens_per_second"));
+  if (!against) return;
+  printf("\nagainst %s %s\n%-24s%12.4f\n%-24s%12.6f\n%-24s%12.6f\n%-24s%12.6f\n%-24s%10.2f %%\n",
+         text_of(against, "model"), text_of(against, "quant_mode"), "its perplexity", number_of(against, "perplexity"),
+         "mean KL, nats", number_of(against, "mean_kl"), "p99.9 KL", number_of(against, "p999_kl"), "largest KL",
+         number_of(against, "most_kl"), "same first choice", 100 * number_of(against, "same_top"));
+}
+
+static int report_print(const char *json, size_t size) {
+  struct error error;
+  json_t *root = json_parse(slice_make(json, size), &error);
+  if (!root) return command_fail(error.text);
+  printf("%s %s on %s, %.1f MB of weights\n", text_of(root, "model"), text_of(root, "quant_mode"),
+         text_of(root, "device"), number_of(root, "weight_bytes") / 1e6);
+  text_print(root);
+  json_decref(root);
+  return 0;
+}
+
+static bool file_write(const char *path, const spate_text *text) {
+  FILE *file = fopen(path, "wb");
+  bool written = file && fwrite(text->data, 1, text->size, file) == text->size;
+  return (file ? fclose(file) == 0 : false) && written;
+}
+
+static int report_give(const struct settings *settings, const spate_text *json) {
+  char sentence[512];
+  if (!settings->json_file || file_write(settings->json_file, json)) return report_print(json->data, json->size);
+  snprintf(sentence, sizeof sentence, "%.400s cannot be written.", settings->json_file);
+  return command_fail(sentence);
+}
+
+static void eval_options_fill(const struct settings *s, const spate_open_options *open, struct progress *progress,
+                              spate_eval_options *options) {
+  spate_eval_options_init(options);
+  options->text = s->text;
+  options->window = s->window;
+  options->max_tokens = s->eval_tokens;
+  options->against = s->against;
+  options->open = open;
+  options->progress = progress_show;
+  options->user = progress;
+}
+
+int command_eval(const struct settings *settings) {
+  struct progress progress;
+  spate_eval_options options;
+  spate_open_options open;
+  spate_error error;
+  spate_text json;
+  spate_engine *engine = command_open(settings);
+  if (!engine) return 1;
+  spate_open_options_init(&open);
+  open.cache_dir = settings->cache_dir;
+  open.threads = settings->threads;
+  open.device = settings->device;
+  eval_options_fill(settings, &open, &progress, &options);
+  progress_begin(&progress);
+  bool done = spate_eval(engine, &options, &json, &error);
+  progress_end(&progress);
+  spate_close(engine);
+  if (!done) return command_fail(error.text);
+  int code = report_give(settings, &json);
+  spate_text_free(&json);
+  return code;
+}

@@ -1,0 +1,115 @@
+/* spate.h: evaluation. */
+#include "base/file.h"
+#include "lib/eval_report.h"
+#include "lib/public_options.h"
+#include "lib/spate_state.h"
+
+enum { EVAL_TEXT_MAX = 16 << 20 };
+
+struct evaluation {
+  spate_engine *engine, *against; /* against: owned; NULL: none */
+  spate_eval_options options;
+  struct build_progress progress;
+  struct buffer *out;
+};
+
+/* --- the other engine --------------------------------------------------------------------------------------------- */
+
+/* A model is compared with as what its file says: everything in FP32, within the same limits. */
+static spate_engine *against_open(const struct evaluation *evaluation, struct error *error) {
+  const spate_eval_options *o = &evaluation->options;
+  const struct engine_config *config = &evaluation->engine->loaded->file.facts->config;
+  spate_build_options build;
+  spate_open_options open;
+  spate_error problem;
+  if (!o->open)
+    spate_open_options_init(&open);
+  else if (!open_options_read(o->open, &open, error))
+    return NULL;
+  spate_build_options_init(&build);
+  build.quant_mode = "FP32";
+  build.max_batch_size = config->max_batch_size;
+  build.max_seq_len = config->max_seq_len;
+  build.max_num_tokens = config->max_num_tokens;
+  open.model = o->against;
+  open.build = engine_file_detect(o->against) ? NULL : &build;
+  open.max_outputs = evaluation->engine->loaded->limits.outputs;
+  open.progress = o->progress;
+  open.user = o->user;
+  spate_engine *against = spate_open(&open, &problem);
+  if (!against) error_set(error, (enum error_code)problem.code, "%s", problem.text);
+  return against;
+}
+
+static bool against_prepare(struct evaluation *evaluation, struct error *error) {
+  const spate_engine *engine = evaluation->engine;
+  if (!evaluation->options.against) return true;
+  if (!evaluation->options.text)
+    return error_set(error, ERROR_INVALID, "Two engines are compared on a text: name one, or leave against out.");
+  evaluation->against = against_open(evaluation, error);
+  return evaluation->against && vocabularies_match(engine->loaded, engine->tokenizer, evaluation->against->loaded,
+                                                   evaluation->against->tokenizer, error);
+}
+
+/* --- the text ----------------------------------------------------------------------------------------------------- */
+
+static bool text_run(struct evaluation *evaluation, struct slice text, struct error *error) {
+  spate_engine *engine = evaluation->engine, *against = evaluation->against;
+  struct text_eval eval = {.engine = engine->loaded,
+                           .against = against ? against->loaded : NULL,
+                           .tokenizer = engine->tokenizer,
+                           .text = text,
+                           .window = evaluation->options.window,
+                           .max_tokens = evaluation->options.max_tokens,
+                           .progress = &evaluation->progress};
+  struct text_loss loss;
+  if (!runtime_park(engine->runtime, error)) return false;
+  bool done = !against || runtime_park(against->runtime, error);
+  if (done) {
+    done = text_eval_run(&eval, &loss, error);
+    if (against) runtime_resume(against->runtime);
+  }
+  runtime_resume(engine->runtime);
+  if (!done) return false;
+  buffer_text(evaluation->out, ",");
+  text_loss_write(evaluation->out, &eval, &loss);
+  return true;
+}
+
+static bool text_evaluate(struct evaluation *evaluation, struct error *error) {
+  struct file file;
+  if (!evaluation->options.text) return true;
+  if (!file_open(&file, evaluation->options.text, error)) return false;
+  bool done = text_run(evaluation, slice_make(file.data, file.size), error);
+  file_close(&file);
+  return done;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+static bool evaluation_run(struct evaluation *evaluation, struct error *error) {
+  const spate_eval_options *o = &evaluation->options;
+  if (!o->text && !o->against) return error_set(error, ERROR_INVALID, "An evaluation needs a text.");
+  if (o->window < 0 || o->max_tokens < 0)
+    return error_set(error, ERROR_INVALID, "A window of %d tokens and %d tokens at most; expected 0 or more.",
+                     o->window, o->max_tokens);
+  evaluation->progress = (struct build_progress){.report = o->progress, .user = o->user};
+  if (!against_prepare(evaluation, error)) return false;
+  buffer_text(evaluation->out, "{");
+  engine_write(evaluation->out, evaluation->engine->loaded);
+  if (!text_evaluate(evaluation, error)) return false;
+  buffer_text(evaluation->out, "}");
+  return true;
+}
+
+bool spate_eval(spate_engine *engine, const spate_eval_options *options, spate_text *json, spate_error *error) {
+  struct error detail = {0};
+  struct buffer out;
+  struct evaluation evaluation = {.engine = engine, .out = &out};
+  buffer_init(&out, EVAL_TEXT_MAX);
+  bool done = eval_options_read(options, &evaluation.options, &detail) && evaluation_run(&evaluation, &detail);
+  spate_close(evaluation.against);
+  if (done && text_export(&out, json, &detail)) return true;
+  if (!done) buffer_release(&out);
+  return error_export(&detail, error);
+}

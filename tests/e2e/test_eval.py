@@ -1,0 +1,51 @@
+"""spate eval on the terminal: its figures, its files, its refusals."""
+import json
+import subprocess
+
+import spate_server
+from spate_server import ROOT, SPATE
+
+TEXT = str(ROOT / "tests/fixtures/eval/text.txt")
+
+
+def run(*command):
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                          timeout=spate_server.WAIT_SECONDS)
+
+
+class Eval(spate_server.EngineCase):
+    OPTIONS = ("--threads", "1", "--kv-cache-memory", "256M")
+
+    def evaluate(self, *options):
+        path = self.engine.folder / "results.json"
+        answer = run(SPATE, "eval", self.engine.path, *self.OPTIONS, "--json", path, *options)
+        self.assertEqual((answer.returncode, answer.stderr.count("spate:")), (0, 0), answer.stderr)
+        return answer.stdout, json.loads(path.read_text())
+
+    def test_text(self):
+        """Against itself nothing is lost; what is printed is what the file has."""
+        text, result = self.evaluate("--text", TEXT, "--window", "64", "--tokens", "100", "--against", self.engine.path)
+        self.assertEqual((result["text"]["tokens"], result["text"]["window"]), (100, 64))
+        self.assertEqual((result["against"]["mean_kl"], result["against"]["same_top"]), (0, 1))
+        self.assertIn(f"{result['text']['perplexity']:.4f}", text)
+        self.assertRegex(text, r"tokens/s +[\d.]+\n")
+
+    def test_model(self):
+        """A model to compare with is built in FP32."""
+        _, result = self.evaluate("--text", TEXT, "--tokens", "20", "--against", self.engine.folder / "tiny",
+                                  "--cache-dir", self.engine.folder / "cache")
+        self.assertEqual(result["against"]["quant_mode"], "FP32")
+        self.assertLess(result["against"]["mean_kl"], 1e-2)
+
+    def test_refused(self):
+        for options, sentence in (
+                ((), "An evaluation needs a text."),
+                (("--text", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
+                (("--text", TEXT, "--json", "/nowhere/x"), "/nowhere/x cannot be written."),
+                (("--text", TEXT, "--window", "-1"), "A window of -1 tokens and 0 tokens at most; expected 0 or more.")):
+            answer = run(SPATE, "eval", self.engine.path, *self.OPTIONS, *options)
+            self.assertEqual((answer.returncode, answer.stderr.splitlines()[-1]), (1, f"spate: {sentence}"))
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)
