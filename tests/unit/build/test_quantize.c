@@ -181,7 +181,7 @@ static void test_e4m3(void **state) {
     float x[COLS];
     for (int i = 0; i < COLS; i++) x[i] = 0.02f * random_normal();
     x[70] = -0.5f;
-    assert_true(code_rows_init(&rows, &scheme, 1, COLS, &error) && quantize_row(x, &rows, 0, &error));
+    assert_true(code_rows_init(&rows, &scheme, 1, COLS, &error) && quantize_row(x, NULL, &rows, 0, &error));
     struct codes codes = code_rows_view(&rows, 1);
     assert_float_equal(codes_value(&codes, 0, 70), -0.5, 1e-7);
     for (int i = 0; i < COLS; i++) {
@@ -190,7 +190,7 @@ static void test_e4m3(void **state) {
                   fmax(fabs((double)x[i]) / 16, scale * 0x1p-10) * 1.001);
     }
     x[3] = NAN;
-    assert_false(quantize_row(x, &rows, 0, &error));
+    assert_false(quantize_row(x, NULL, &rows, 0, &error));
     assert_string_equal(error.text, "has a number in column 3 that is not finite; repair the model.");
     code_rows_release(&rows);
   }
