@@ -69,7 +69,7 @@ static void embed_case(const struct table *table, struct scheme scheme, int widt
     expected[i] = (float)value;
     /* a scale (itself a product, perhaps) times a code, plus a minimum, times the op's scale: the parts are at most
      * twice the size that the weights were made with */
-    tolerance[i] = ROUNDOFF * (fabs(value) + (scheme.kind == SCHEME_INT ? 5 * 2 * (double)scale : 1e-30));
+    tolerance[i] = ROUNDOFF * (fabs(value) + (scheme_is_plain(&scheme) ? 1e-30 : 5 * 2 * (double)scale));
   }
   struct op_packed packed;
   packed_init(&packed, table->tested, &model);

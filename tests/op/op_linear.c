@@ -132,7 +132,7 @@ struct bounded {
 static double element_magnitude(const struct codes *codes, int row, int col) {
   const struct scheme *s = &codes->scheme;
   if (s->kind != SCHEME_INT) return fabs(codes_value(codes, row, col));
-  size_t group = (size_t)row * (size_t)scheme_groups(s, codes->cols) + (size_t)(col / s->group);
+  size_t group = (size_t)row * (size_t)scheme_groups(s, codes->cols) + (size_t)scheme_group_of(s, col);
   size_t super = (size_t)row * (size_t)((codes->cols + SCHEME_SUPER - 1) / SCHEME_SUPER) + (size_t)(col / SCHEME_SUPER);
   bool two = s->scale == SCALE_TWO_LEVEL;
   double scale = two ? (double)half_to_float(codes->super[super]) * codes->sub[group] : (double)codes->scale[group];
@@ -148,6 +148,19 @@ struct input {
   double flip;           /* one step of the coarsest group */
 };
 
+/* Columns that share a scale. A step of E4M3's greatest numbers is a fourteenth of them. */
+static void input_round(const struct linear_case *c, struct input *in, int first, int end) {
+  bool e4m3 = c->scheme.activation == ACTIVATION_E4M3_TOKEN;
+  double peak = 0, top = e4m3 ? (double)E4M3_MAX : 127, step = e4m3 ? 32 : 1;
+  for (int k = first; k < end; k++) peak = fmax(peak, in->magnitude[k]);
+  for (int k = first; k < end; k++) {
+    double code = in->x[k] * top / peak;
+    in->x[k] = (e4m3 ? (double)e4m3_to_float(e4m3_from_float((float)code)) : rint(code)) * peak / top;
+    in->magnitude[k] += step * peak / (2 * top);
+  }
+  in->flip = fmax(in->flip, step * peak / top);
+}
+
 static void input_fill(const struct linear_case *c, int token, struct input *in) {
   int cols = c->shape->cols;
   double squares = 0;
@@ -160,15 +173,10 @@ static void input_fill(const struct linear_case *c, int token, struct input *in)
   for (int k = 0; c->variant->norm && k < cols; k++)
     in->x[k] = in->x[k] / rms * codes_value(&c->model.codes[c->norm], 0, k);
   for (int k = 0; k < cols; k++) in->magnitude[k] = fabs(in->x[k]);
-  if (c->scheme.activation != ACTIVATION_INT8) return;
-  for (int first = 0; first < cols; first += ACTIVATION_GROUP) {
-    int end = first + ACTIVATION_GROUP < cols ? first + ACTIVATION_GROUP : cols;
-    double peak = 0;
-    for (int k = first; k < end; k++) peak = fmax(peak, in->magnitude[k]);
-    for (int k = first; k < end; k++) in->x[k] = rint(in->x[k] * 127 / peak) * peak / 127;
-    for (int k = first; k < end; k++) in->magnitude[k] += peak / 254;
-    in->flip = fmax(in->flip, peak / 127);
-  }
+  if (c->scheme.activation == ACTIVATION_FLOAT) return;
+  int group = c->scheme.activation == ACTIVATION_INT8 ? ACTIVATION_GROUP : cols;
+  for (int first = 0; first < cols; first += group)
+    input_round(c, in, first, first + group < cols ? first + group : cols);
 }
 
 /* Float operations that a product's error grows with. Exact integer dots of 32 (or 16) columns are then scaled, offset
@@ -176,7 +184,7 @@ static void input_fill(const struct linear_case *c, int token, struct input *in)
 static double roundings(const struct linear_case *c) {
   int cols = c->shape->cols;
   double norm = c->variant->norm ? cols / 32.0 + 10 : 0;
-  if (c->scheme.activation == ACTIVATION_INT8) return cols / 32.0 + 10 + norm;
+  if (c->scheme.kind == SCHEME_INT && c->scheme.activation != ACTIVATION_FLOAT) return cols / 32.0 + 10 + norm;
   return cols + 6 + norm; /* 6: a code times its scale plus its minimum, in the exact mode of integers */
 }
 

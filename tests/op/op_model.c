@@ -135,6 +135,16 @@ static void two_level_fill(struct op_model *model, struct codes *codes, float un
   if (codes->scheme.has_min) codes->sub_min = sub_min, codes->super_min = super_min;
 }
 
+/* Every number of E4M3 but NaN. */
+static void e4m3_fill(struct op_model *model, struct codes *codes, float size) {
+  size_t count = (size_t)codes->rows * (size_t)codes->cols;
+  uint8_t *code = model_array(model, count, 1);
+  for (size_t i = 0; i < count; i++)
+    code[i] = (uint8_t)((int)random_between(model, 0, 126.99f) | (random_uniform(&model->random) < 0.5 ? 0x80 : 0));
+  codes->code = code;
+  one_level_fill(model, codes, size / E4M3_MAX, size);
+}
+
 static void integer_fill(struct op_model *model, struct codes *codes, float size) {
   const struct scheme *s = &codes->scheme;
   size_t count = (size_t)codes->rows * (size_t)codes->cols;
@@ -168,6 +178,8 @@ void model_finish(struct op_model *model, int value, bool selected) {
     model->codes[i] = (struct codes){.scheme = w->scheme, .rows = w->rows, .cols = w->cols};
     if (w->scheme.kind == SCHEME_INT)
       integer_fill(model, &model->codes[i], model->high[i]);
+    else if (w->scheme.kind == SCHEME_F8)
+      e4m3_fill(model, &model->codes[i], model->high[i]);
     else
       dense_fill(model, &model->codes[i], model->low[i], model->high[i]);
   }
@@ -181,7 +193,7 @@ static struct codes codes_rows(const struct codes *all, int first, int rows) {
   struct codes part = *all;
   size_t at = (size_t)first, cols = (size_t)all->cols;
   part.rows = rows;
-  if (all->scheme.kind != SCHEME_INT) {
+  if (scheme_is_plain(&all->scheme)) {
     part.dense = (const uint8_t *)all->dense + at * cols * (size_t)scheme_element(&all->scheme);
     return part;
   }

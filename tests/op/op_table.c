@@ -44,6 +44,13 @@ const struct scheme op_schemes[] = {
     EXACT(.bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1),
     EXACT(.bits = 4, .high_bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16),
     EXACT(.bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1),
+    INTEGER(.bits = 8, .scale = SCALE_F32),
+    INTEGER(.bits = 4, .scale = SCALE_F32),
+    {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32, .activation = ACTIVATION_INT8_TOKEN}, /* W8A8 */
+    EXACT(.bits = 8, .scale = SCALE_F32),
+    {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN}, /* FP8 */
+    {.kind = SCHEME_F8},
+    {.kind = SCHEME_F8, .group = 128},
 };
 const int op_scheme_count = sizeof op_schemes / sizeof *op_schemes;
 

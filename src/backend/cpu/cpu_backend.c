@@ -64,8 +64,6 @@ static bool cpu_supports(const struct plan *plan, int index, struct error *error
     const struct weight *weight = plan_weights(plan) + op->weight[0];
     struct error why;
     if (!scheme_check(&weight->scheme, &why)) return op_unsupported(plan, index, why.text, error);
-    if (weight->scheme.kind == SCHEME_F8 || (weight->scheme.kind == SCHEME_INT && weight->scheme.group == 0))
-      return op_unsupported(plan, index, "it has no kernel for one scale a row and none for E4M3", error);
   }
   if (op->kind == OP_LINEAR) {
     const struct linear_args *args = &op->args.linear;
@@ -85,6 +83,7 @@ static const char *op_fallback(const struct device *device, const struct plan *p
     const struct scheme *scheme = &plan_weights(plan)[op->weight[0]].scheme;
     if (scheme->kind == SCHEME_INT && scheme->activation == ACTIVATION_FLOAT)
       return "integer weights with float activations";
+    if (scheme->kind == SCHEME_F8) return "E4M3 emulated in single precision";
   }
   if (op->kind == OP_ATTEND && op->args.attend.dim_v % ATTEND_LANES) return "head size that fills no vector";
   return NULL;

@@ -9,7 +9,7 @@ static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / 
 static size_t integer_block(struct cpu_layout *layout, int units) {
   const struct scheme *s = &layout->scheme;
   static const size_t scale_bytes[] = {[SCALE_F32] = 4, [SCALE_F16] = 2, [SCALE_BF16] = 2, [SCALE_TWO_LEVEL] = 1};
-  size_t scales = (size_t)TILE_ROWS * (units * UNIT_COLS / s->group) * scale_bytes[s->scale];
+  size_t scales = (size_t)TILE_ROWS * (s->group ? units * UNIT_COLS / s->group : 1) * scale_bytes[s->scale];
   size_t supers = s->scale == SCALE_TWO_LEVEL ? TILE_ROWS * sizeof(uint16_t) : 0;
   layout->block_units = units;
   layout->high_at = (size_t)units * PLANE_BYTES * s->bits;
@@ -20,19 +20,31 @@ static size_t integer_block(struct cpu_layout *layout, int units) {
   return layout->super_min_at + (s->has_min ? supers : 0);
 }
 
+/* Units that share a scale, at least one. */
+static int group_units(const struct cpu_layout *layout) {
+  int group = layout->scheme.group;
+  return group == 0 ? layout->n_unit : group > UNIT_COLS ? group / UNIT_COLS : 1;
+}
+
 /* Two-level blocks span a super scale; others are the shortest run of whole groups and units whose bytes fill whole
  * cache lines, so that no scheme pays for alignment. */
 static void integer_layout(struct cpu_layout *layout) {
   const struct scheme *s = &layout->scheme;
-  int units = s->scale == SCALE_TWO_LEVEL ? SCHEME_SUPER / UNIT_COLS : s->group > UNIT_COLS ? s->group / UNIT_COLS : 1;
+  int units = s->scale == SCALE_TWO_LEVEL ? SCHEME_SUPER / UNIT_COLS : group_units(layout);
   size_t bytes = integer_block(layout, units);
-  if (bytes % LINE_BYTES && s->scale != SCALE_TWO_LEVEL) bytes = integer_block(layout, 2 * units);
+  if (bytes % LINE_BYTES && s->scale != SCALE_TWO_LEVEL && s->group) bytes = integer_block(layout, 2 * units);
   layout->block_bytes = round_up(bytes, LINE_BYTES);
+}
+
+static void e4m3_layout(struct cpu_layout *layout) {
+  layout->block_units = group_units(layout);
+  layout->scale_at = (size_t)layout->block_units * E4M3_UNIT_BYTES;
+  layout->block_bytes = layout->scale_at + TILE_ROWS * sizeof(float);
 }
 
 static void row_layout(struct cpu_layout *layout) {
   const struct scheme *s = &layout->scheme;
-  if (s->kind == SCHEME_INT && s->activation == ACTIVATION_INT8) {
+  if (s->kind == SCHEME_INT && s->activation != ACTIVATION_FLOAT) {
     layout->words_at = round_up(layout->n_unit * sizeof(struct activation_unit), LINE_BYTES);
     layout->row_bytes = layout->words_at + (scheme_has_words(s) ? layout->n_unit * UNIT_COLS * sizeof(int16_t) : 0);
     layout->arranged_bytes = (size_t)(layout->n_unit * scheme_parts(s)) * sizeof(struct arranged_part);
@@ -49,6 +61,8 @@ struct cpu_layout cpu_layout_of(const struct weight *weight) {
   layout.n_unit = (weight->cols + UNIT_COLS - 1) / UNIT_COLS;
   if (s->kind == SCHEME_INT) {
     integer_layout(&layout);
+  } else if (s->kind == SCHEME_F8) {
+    e4m3_layout(&layout);
   } else {
     layout.block_units = 1;
     layout.block_bytes = (size_t)TILE_ROWS * UNIT_COLS * scheme_element(s);
@@ -101,7 +115,7 @@ static float min_at(const struct cpu_layout *layout, const uint8_t *block, int a
 
 static float integer_value(const struct cpu_layout *layout, const uint8_t *block, int row, int col) {
   const struct scheme *s = &layout->scheme;
-  int at = col / s->group * TILE_ROWS + row, code = code_at(layout, block, row, col);
+  int at = scheme_group_of(s, col) * TILE_ROWS + row, code = code_at(layout, block, row, col);
   float scale = scale_at(layout, block + layout->scale_at, block + layout->super_at, at, row);
   if (s->has_min) return scale * (float)code + min_at(layout, block, at, row);
   if (s->codebook) return scale * (float)codebook_entries(s->codebook)[code];
@@ -112,6 +126,8 @@ static float float_value(const struct cpu_layout *layout, const uint8_t *block, 
   switch (layout->scheme.kind) {
   case SCHEME_F32: return load_f32(block, col * TILE_ROWS + row);
   case SCHEME_F16: return half_to_float(load_u16(block, col * TILE_ROWS + row));
+  case SCHEME_F8:
+    return load_f32(block + layout->scale_at, row) / E4M3_UNIT * e4m3_to_float(block[col * TILE_ROWS + row]);
   default: return bfloat_to_float(load_u16(block, (col / 2 * TILE_ROWS + row) * 2 + col % 2));
   }
 }

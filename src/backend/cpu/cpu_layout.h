@@ -4,13 +4,15 @@
  * blocks; a block holds some columns of the 16 rows.
  *
  * Floats: 32 columns. F32 and F16 go column by column, 16 rows each; BF16 by pairs of columns, so that a 32-bit lane
- * has a row's even column below and its odd column above.
+ * has a row's even column below and its odd column above. E4M3 too goes column by column, but a block is all columns of
+ * a scale, and its 16 scales follow, multiplied with E4M3_UNIT.
  *
  * Integers: low plane, high plane, scales, minima, supers. A plane of b bits has b vectors of 64 bytes for each unit of
  * 32 columns; byte 4r + j of a vector belongs to row r, and its bits [b·i, b·i + b) to the vector's column 4i + j. So a
  * shift and a mask leave four consecutive columns of each row as bytes, which is what dot-product instructions take,
  * and no sum ever crosses lanes. Scales and minima are 16 rows for each group; two-level ones as their bytes, then the
- * 16 super scales and super minima. Columns beyond the last are zero codes with zero scales. */
+ * 16 super scales and super minima. Columns beyond the last are zero codes with zero scales. With one scale a row, a
+ * block is all columns. */
 #ifndef SPATE_BACKEND_CPU_LAYOUT_H
 #define SPATE_BACKEND_CPU_LAYOUT_H
 
@@ -22,7 +24,11 @@ enum {
   UNIT_QUADS = 8,   /* runs of four columns in a unit */
   PLANE_BYTES = 64, /* a vector of a plane: 4 bytes for each row of a tile */
   LINE_BYTES = 64,
+  E4M3_UNIT_BYTES = UNIT_COLS * TILE_ROWS,
 };
+
+/* Bits of an E4M3 number are those of a half float that is smaller by so much, but for where they lie. */
+#define E4M3_UNIT 256.0f
 
 struct cpu_layout {
   struct scheme scheme;
@@ -57,7 +63,7 @@ struct arranged_part {
 };
 
 /* Parts of a unit. */
-static inline int scheme_parts(const struct scheme *s) { return s->group < UNIT_COLS ? 2 : 1; }
+static inline int scheme_parts(const struct scheme *s) { return s->group && s->group < UNIT_COLS ? 2 : 1; }
 
 /* Codes that are unsigned bytes 128 above what they stand for, with no minimum. 128 × the sum of q is taken from the
  * integer product, before it is scaled: beside 128, small values would lose bits. */

@@ -33,7 +33,8 @@ static void pack_codes(const struct cpu_layout *layout, const struct codes *code
 
 static void pack_scales(const struct cpu_layout *layout, const struct codes *codes, int row, uint8_t *tile) {
   const struct scheme *s = &layout->scheme;
-  int n_group = scheme_groups(s, layout->cols), block_groups = layout->block_units * UNIT_COLS / s->group;
+  int n_group = scheme_groups(s, layout->cols),
+      block_groups = s->group ? layout->block_units * UNIT_COLS / s->group : 1;
   for (int group = 0; group < n_group; group++) {
     uint8_t *block = tile + (size_t)(group / block_groups) * layout->block_bytes;
     size_t from = (size_t)row * n_group + group, at = (size_t)(group % block_groups) * TILE_ROWS + row;
@@ -56,6 +57,16 @@ static void pack_supers(const struct cpu_layout *layout, const struct codes *cod
   }
 }
 
+static void pack_e4m3(const struct cpu_layout *layout, const struct codes *codes, int row, uint8_t *tile) {
+  int n_group = scheme_groups(&layout->scheme, layout->cols), block_cols = layout->block_units * UNIT_COLS;
+  for (int col = 0; col < layout->cols; col++)
+    tile[(size_t)(col / block_cols) * layout->block_bytes + (size_t)(col % block_cols) * TILE_ROWS + (size_t)row] =
+        codes->code[(size_t)row * (size_t)layout->cols + (size_t)col];
+  for (int group = 0; group < n_group; group++)
+    store_scale(tile + (size_t)group * layout->block_bytes + layout->scale_at, (size_t)row, SCALE_F32,
+                codes->scale[(size_t)row * (size_t)n_group + (size_t)group] * E4M3_UNIT);
+}
+
 static void pack_floats(const struct cpu_layout *layout, const struct codes *codes, int row, uint8_t *tile) {
   size_t size = scheme_element(&layout->scheme);
   for (int col = 0; col < layout->cols; col++) {
@@ -69,6 +80,10 @@ void cpu_pack_tile(const struct weight *weight, const struct codes *codes, void 
   assert(codes->rows <= TILE_ROWS && codes->cols == layout.cols);
   memset(out, 0, layout.tile_bytes);
   for (int row = 0; row < codes->rows; row++) {
+    if (layout.scheme.kind == SCHEME_F8) {
+      pack_e4m3(&layout, codes, row, out);
+      continue;
+    }
     if (layout.scheme.kind != SCHEME_INT) {
       pack_floats(&layout, codes, row, out);
       continue;

@@ -1,8 +1,25 @@
 /* Tiles of floats times activation rows. Part of kernels_template.h. */
 
-/* Column col + odd of a block of floats, all rows of the tile; col is even. */
-static ALWAYS_INLINE void float_column(enum scheme_kind kind, const uint8_t *block, int col, int odd,
+/* 32 columns of a tile of floats, and their scales if they have any. */
+struct float_unit {
+  const uint8_t *block, *scale;
+};
+
+static ALWAYS_INLINE struct float_unit float_unit_at(enum scheme_kind kind, const struct cpu_layout *layout,
+                                                     const uint8_t *tile, int unit) {
+  if (kind != SCHEME_F8) return (struct float_unit){tile + (size_t)unit * layout->block_bytes, NULL};
+  const uint8_t *block = tile + (size_t)(unit / layout->block_units) * layout->block_bytes;
+  return (struct float_unit){block + (size_t)(unit % layout->block_units) * E4M3_UNIT_BYTES, block + layout->scale_at};
+}
+
+static ALWAYS_INLINE struct float_unit float_unit_beside(enum scheme_kind kind, struct float_unit unit, size_t bytes) {
+  return (struct float_unit){unit.block + bytes, kind == SCHEME_F8 ? unit.scale + bytes : NULL};
+}
+
+/* Column col + odd of a unit, all rows of the tile; col is even. */
+static ALWAYS_INLINE void float_column(enum scheme_kind kind, struct float_unit unit, int col, int odd,
                                        vfloat weights[VECTORS]) {
+  const uint8_t *block = unit.block;
   UNROLL(VECTOR_UNROLL)
   for (int v = 0; v < VECTORS; v++) {
     size_t at = (size_t)(col + odd) * TILE_ROWS + v * LANES;
@@ -10,14 +27,17 @@ static ALWAYS_INLINE void float_column(enum scheme_kind kind, const uint8_t *blo
       weights[v] = vfloat_from_pairs(block + 2 * ((size_t)col * TILE_ROWS + 2 * v * LANES), odd);
     else if (kind == SCHEME_F16)
       weights[v] = vfloat_from_half(block + 2 * at);
+    else if (kind == SCHEME_F8)
+      weights[v] =
+          vfloat_mul(vfloat_from_e4m3(block + at), vfloat_load((const float *)(const void *)unit.scale + v * LANES));
     else
       weights[v] = vfloat_load((const float *)(const void *)block + at);
   }
 }
 
-/* Adds one block (32 columns) of n_tile tiles of floats times n rows, whose sums are in registers meanwhile, to the
+/* Adds one unit of n_tile tiles of floats times n rows, whose sums are in registers meanwhile, to the
  * sums, which for each tile are `all_rows` apart. Each broadcast of an activation serves the vectors of all tiles. */
-static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const int n_tile, const uint8_t *block,
+static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const int n_tile, struct float_unit unit,
                                       size_t tile_bytes, struct row_view rows, int all_rows, tile_sums *sums) {
   vfloat sum[PANEL_ROWS][TILES_TOGETHER * VECTORS];
   const void *row[PANEL_ROWS];
@@ -32,7 +52,8 @@ static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const 
     for (int odd = 0; odd < 2; odd++) {
       vfloat weights[TILES_TOGETHER * VECTORS];
       UNROLL(2)
-      for (int t = 0; t < n_tile; t++) float_column(kind, block + t * tile_bytes, col, odd, weights + t * VECTORS);
+      for (int t = 0; t < n_tile; t++)
+        float_column(kind, float_unit_beside(kind, unit, t * tile_bytes), col, odd, weights + t * VECTORS);
       UNROLL(8)
       for (int i = 0; i < n; i++) {
         vfloat x = vfloat_set(((const float *)row[i])[col + odd]);
@@ -47,9 +68,9 @@ static ALWAYS_INLINE void block_panel(enum scheme_kind kind, const int n, const 
     vfloat_store(sums[v / VECTORS * all_rows + i] + v % VECTORS * LANES, sum[i][v]);
 }
 
-static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const int n_tile, const uint8_t *block, size_t tile_bytes,
+static ALWAYS_INLINE void block_rows(enum scheme_kind kind, const int n_tile, struct float_unit unit, size_t tile_bytes,
                                      struct row_view rows, tile_sums *sums) {
-#define PANEL(n) block_panel(kind, n, n_tile, block, tile_bytes, rows, all_rows, sums)
+#define PANEL(n) block_panel(kind, n, n_tile, unit, tile_bytes, rows, all_rows, sums)
   int all_rows = rows.n;
   for (; rows.n >= FLOAT_ROWS; rows.n -= FLOAT_ROWS, sums += FLOAT_ROWS, rows.first += FLOAT_ROWS * rows.stride)
     PANEL(FLOAT_ROWS);
@@ -73,14 +94,16 @@ static ALWAYS_INLINE void tiles_lone(enum scheme_kind kind, const struct cpu_lay
   UNROLL(4)
   for (int t = 0; t < n; t++) UNROLL(VECTOR_UNROLL)
   for (int v = 0; v < VECTORS; v++) sum[t][v] = vfloat_set(0);
-  for (int block = 0; block < layout->n_block; block++, tile += layout->block_bytes, x += UNIT_COLS) {
+  for (int at = 0; at < layout->n_unit; at++, x += UNIT_COLS) {
+    struct float_unit unit = float_unit_at(kind, layout, tile, at);
     for (int col = 0; col < UNIT_COLS; col += 2) {
       vfloat x0 = vfloat_set(x[col]), x1 = vfloat_set(x[col + 1]);
       UNROLL(4)
       for (int t = 0; t < n; t++) {
         vfloat weights[2][VECTORS];
-        float_column(kind, tile + t * layout->tile_bytes, col, 0, weights[0]);
-        float_column(kind, tile + t * layout->tile_bytes, col, 1, weights[1]);
+        struct float_unit beside = float_unit_beside(kind, unit, t * layout->tile_bytes);
+        float_column(kind, beside, col, 0, weights[0]);
+        float_column(kind, beside, col, 1, weights[1]);
         UNROLL(VECTOR_UNROLL)
         for (int v = 0; v < VECTORS; v++)
           sum[t][v] = vfloat_fma(weights[1][v], x1, vfloat_fma(weights[0][v], x0, sum[t][v]));
@@ -100,11 +123,13 @@ static ALWAYS_INLINE void float_kernel(enum scheme_kind kind, const struct cpu_l
   } else if (rows.n == 1) {
     tiles_lone(kind, layout, tile, 1, (const void *)rows.first, sums);
   } else {
-    for (int i = 0; i < layout->n_block; i++, tile += layout->block_bytes, rows.first += UNIT_COLS * sizeof(float))
+    for (int i = 0; i < layout->n_unit; i++, rows.first += UNIT_COLS * sizeof(float)) {
+      struct float_unit unit = float_unit_at(kind, layout, tile, i);
       if (TILES_TOGETHER == 1 || n_tile == TILES_TOGETHER)
-        block_rows(kind, TILES_TOGETHER, tile, layout->tile_bytes, rows, sums);
+        block_rows(kind, TILES_TOGETHER, unit, layout->tile_bytes, rows, sums);
       else
-        block_rows(kind, 1, tile, layout->tile_bytes, rows, sums);
+        block_rows(kind, 1, unit, layout->tile_bytes, rows, sums);
+    }
   }
 }
 
@@ -117,3 +142,4 @@ static ALWAYS_INLINE void float_kernel(enum scheme_kind kind, const struct cpu_l
 FLOAT_KERNEL(float32, SCHEME_F32)
 FLOAT_KERNEL(float16, SCHEME_F16)
 FLOAT_KERNEL(bfloat16, SCHEME_BF16)
+FLOAT_KERNEL(e4m3, SCHEME_F8)

@@ -128,6 +128,11 @@ static ALWAYS_INLINE void tiles_integers(struct code_form form, int n_part, int 
   }
 }
 
+/* Past the end of the weights it asks for nothing. */
+static ALWAYS_INLINE void lines_ask(const uint8_t *from, size_t bytes) {
+  for (size_t line = 0; line < bytes; line += PLANE_BYTES) __builtin_prefetch(from + line);
+}
+
 static ALWAYS_INLINE void tile_lone(struct code_form form, int n_part, const struct cpu_layout *layout,
                                     const uint8_t *tile, const struct activation_unit *x, float sums[TILE_ROWS]) {
   uint8_t book[CODEBOOK_ENTRIES];
@@ -135,11 +140,14 @@ static ALWAYS_INLINE void tile_lone(struct code_form form, int n_part, const str
   vfloat sum[VECTORS];
   UNROLL(VECTOR_UNROLL)
   for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_set(0);
+  const size_t plane_bytes = (size_t)(form.bits + form.high_bits) * PLANE_BYTES;
+  const bool whole = layout->scheme.group != 0; /* blocks are short enough to be asked for as a whole */
   for (int at = 0; at < layout->n_unit; tile += layout->block_bytes) {
-    for (size_t line = 0; line < layout->block_bytes; line += PLANE_BYTES)
-      __builtin_prefetch(tile + AHEAD_BYTES + line); /* past the end of the weights it asks for nothing */
-    for (int u = 0; u < layout->block_units && at < layout->n_unit; u++, at++)
+    if (whole) lines_ask(tile + AHEAD_BYTES, layout->block_bytes);
+    for (int u = 0; u < layout->block_units && at < layout->n_unit; u++, at++) {
+      if (!whole) lines_ask(tile + AHEAD_BYTES + u * plane_bytes, plane_bytes);
       unit_lone(form, n_part, (struct unit_view){layout, book, tile, u}, x++, sum);
+    }
   }
   UNROLL(VECTOR_UNROLL)
   for (int v = 0; v < VECTORS; v++) vfloat_store(sums + v * LANES, sum[v]);
@@ -152,7 +160,8 @@ static ALWAYS_INLINE void unit_floats(struct code_form form, struct unit_view un
     UNROLL(8)
     for (int quad = 0; quad < UNIT_QUADS; quad++) {
       vbytes codes = unit_quad(form, unit, quad, v);
-      struct affine group = affine_load(unit, (unit.index * UNIT_COLS + 4 * quad) / unit.layout->scheme.group, v);
+      struct affine group =
+          affine_load(unit, scheme_group_of(&unit.layout->scheme, unit.index * UNIT_COLS + 4 * quad), v);
       UNROLL(4)
       for (int j = 0; j < 4; j++)
         vfloat_store(values[4 * quad + j] + v * LANES, vfloat_fma(group.scale, vfloat_from_byte(codes, j), group.min));
@@ -168,7 +177,7 @@ static ALWAYS_INLINE void tile_exact(struct code_form form, const struct cpu_lay
     float values[UNIT_COLS][TILE_ROWS];
     const uint8_t *block = tile + (size_t)(at / layout->block_units) * layout->block_bytes;
     unit_floats(form, (struct unit_view){layout, book, block, at % layout->block_units}, values);
-    block_rows(SCHEME_F32, 1, (const uint8_t *)values, 0, rows, sums);
+    block_rows(SCHEME_F32, 1, (struct float_unit){(const uint8_t *)values, NULL}, 0, rows, sums);
   }
 }
 

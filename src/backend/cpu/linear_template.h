@@ -7,7 +7,8 @@
  * unless the codes are centred, sum += (scale × activation scale) × dot. Floats: one multiply-add for each column. */
 
 static tile_kernel *tile_kernel_of(const struct scheme *s) {
-  static tile_kernel *const floats[] = {float32, float16, bfloat16};
+  static tile_kernel *const floats[] = {
+      [SCHEME_F32] = float32, [SCHEME_F16] = float16, [SCHEME_BF16] = bfloat16, [SCHEME_F8] = e4m3};
   return s->kind == SCHEME_INT ? integer_kernel_of(s) : floats[s->kind];
 }
 

@@ -15,26 +15,44 @@ static void rms_norm(const float *x, const float *weight, int cols, float eps, f
   for (col = 0; col < cols; col++) y[col] = x[col] * scale * weight[col];
 }
 
-static void prepare_floats(const struct cpu_layout *layout, const float *x, float *row) {
-  int padded = layout->n_unit * UNIT_COLS;
-  memcpy(row, x, layout->cols * sizeof *x);
-  memset(row + layout->cols, 0, (padded - layout->cols) * sizeof *x);
-}
-
 /* The largest magnitude, NaN above all; compared as integers, which order like the magnitudes do. */
-static float unit_peak(const float x[UNIT_COLS]) {
+static ALWAYS_INLINE float peak_of(const float *x, int count) {
   uint32_t peak = 0;
-  for (int i = 0; i < UNIT_COLS; i++) {
+  for (int i = 0; i < count; i++) {
     uint32_t magnitude = float_bits(x[i]) & 0x7FFFFFFFu;
     peak = magnitude > peak ? magnitude : peak;
   }
   return float_from_bits(peak);
 }
 
-static void prepare_unit(const float x[UNIT_COLS], bool centred, struct activation_unit *unit) {
+static bool peak_is_nothing(float peak) { return peak <= 1e-30f; } /* a NaN is not nothing: it goes on in the scale */
+
+/* Each number to the nearest multiple of its last place in E4M3: adding 1.5 × 2^20 times its power of two, 2^-6 at
+ * least, leaves it four significant bits. */
+static void round_e4m3(float *x, int cols) {
+  float peak = peak_of(x, cols);
+  bool nothing = peak_is_nothing(peak);
+  float inverse = nothing ? 0 : E4M3_MAX / peak, scale = nothing ? 0 : peak / E4M3_MAX;
+  for (int i = 0; i < cols; i++) {
+    float code = x[i] * inverse;
+    uint32_t power = float_bits(code) & 0x7F800000u, least = float_bits(0x1p-6f);
+    float whole = float_from_bits(power > least ? power : least) * 0x1.8p20f;
+    x[i] = (code + whole - whole) * scale;
+  }
+}
+
+static void prepare_floats(const struct cpu_layout *layout, const float *x, float *row) {
+  int padded = layout->n_unit * UNIT_COLS;
+  memcpy(row, x, layout->cols * sizeof *x);
+  memset(row + layout->cols, 0, (padded - layout->cols) * sizeof *x);
+  if (layout->scheme.activation == ACTIVATION_E4M3_TOKEN) round_e4m3(row, layout->cols);
+}
+
+/* peak: the greatest magnitude of those that share a scale. */
+static ALWAYS_INLINE void prepare_unit(const float x[UNIT_COLS], float peak, bool centred,
+                                       struct activation_unit *unit) {
   const float whole = 0x1.8p23f; /* adding it rounds to an integer, left in the low bits */
-  float peak = unit_peak(x);
-  bool nothing = peak <= 1e-30f; /* a NaN is not nothing: it goes on in the scale */
+  bool nothing = peak_is_nothing(peak);
   float inverse = nothing ? 0 : 127 / peak;
   uint32_t q[UNIT_COLS], half[2] = {0, 0}; /* unsigned: what a NaN leaves may overflow, and its scale is NaN */
   for (int i = 0; i < UNIT_COLS; i++) q[i] = float_bits(x[i] * inverse + whole) - float_bits(whole);
@@ -66,13 +84,15 @@ static void prepare(const struct cpu_layout *layout, const float *x, void *row) 
     return;
   }
   struct activation_unit *unit = row;
-  bool centred = scheme_is_centred(s);
+  bool centred = scheme_is_centred(s), token = s->activation == ACTIVATION_INT8_TOKEN;
+  float peak = token ? peak_of(x, layout->cols) : 0;
   int col = 0;
-  for (; col + UNIT_COLS <= layout->cols; col += UNIT_COLS) prepare_unit(x + col, centred, unit++);
+  for (; col + UNIT_COLS <= layout->cols; col += UNIT_COLS)
+    prepare_unit(x + col, token ? peak : peak_of(x + col, UNIT_COLS), centred, unit++);
   if (col < layout->cols) {
     float last[UNIT_COLS] = {0};
     memcpy(last, x + col, (layout->cols - col) * sizeof *x);
-    prepare_unit(last, centred, unit);
+    prepare_unit(last, token ? peak : peak_of(last, UNIT_COLS), centred, unit);
   }
 #ifdef WORD_KERNELS
   if (scheme_has_words(s)) prepare_words(layout, row);

@@ -87,5 +87,5 @@ static ALWAYS_INLINE struct affine affine_load(struct unit_view unit, int group,
 static ALWAYS_INLINE int unit_parts(const struct cpu_layout *layout) { return scheme_parts(&layout->scheme); }
 
 static ALWAYS_INLINE int part_group(struct unit_view unit, int n_part, int part) {
-  return n_part == 2 ? 2 * unit.index + part : unit.index * UNIT_COLS / unit.layout->scheme.group;
+  return n_part == 2 ? 2 * unit.index + part : scheme_group_of(&unit.layout->scheme, unit.index * UNIT_COLS);
 }
