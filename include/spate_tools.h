@@ -24,6 +24,8 @@ struct spate_build_options {
   int max_num_tokens;        /* tokens of a step */
   spate_progress progress;   /* may be NULL */
   void *user;
+  const char *quant_algo; /* of INT8_WEIGHT and INT4_WEIGHT: "RTN" (NULL), "AWQ", "GPTQ", "SMOOTHQUANT" */
+  const char *calib_data; /* a text file that all but RTN watch the network read; NULL: a text that comes with Spate */
 };
 
 static inline void spate_build_options_init(spate_build_options *options) {

@@ -50,19 +50,15 @@ static bool calibration_fits(const struct calibration_job *job, struct error *er
 
 /* Watches the network and leaves in the packing job what came of it. */
 static bool calibrate(struct build *build, struct pack_job *pack, struct error *error) {
-  const struct draft *draft = &build->draft;
   struct calibration_job job = {.plan = pack->plan,
                                 .checkpoint = pack->checkpoint,
                                 .data = &build->calibration_data,
                                 .writer = pack->writer,
                                 .progress = pack->progress,
-                                .method = draft->facts.config.quant_method,
+                                .method = build->draft.facts.config.quant_method,
                                 .n_thread = pack->n_thread};
   if (!quant_method_calibrates(job.method)) return true;
-  if (!calibration_data_read(&build->calibration_data, build->options->calib_data, draft->tokenizer,
-                             pack->plan->max_position, error) ||
-      !calibration_fits(&job, error) || !calibration_run(&build->calibration, &job, error))
-    return false;
+  if (!calibration_fits(&job, error) || !calibration_run(&build->calibration, &job, error)) return false;
   pack->transforms = build->calibration.transforms;
   pack->written = build->calibration.written;
   return true;
@@ -130,6 +126,13 @@ static bool file_write(struct build *build, struct error *error) {
   return written;
 }
 
+static bool calibration_read(struct build *build, struct error *error) {
+  const struct draft *draft = &build->draft;
+  if (!quant_method_calibrates(draft->facts.config.quant_method)) return true;
+  return calibration_data_read(&build->calibration_data, build->options->calib_data, draft->tokenizer,
+                               draft_plan(draft)->max_position, error);
+}
+
 static bool draft_complete(struct build *build, struct error *error) {
   const struct build_options *options = build->options;
   struct draft *draft = &build->draft;
@@ -144,7 +147,8 @@ bool build_engine(const struct build_options *options, struct error *error) {
                         .writer.file.descriptor = -1};
   draft_init(&build.draft);
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
-  bool done = output_check(options->output, error) && draft_complete(&build, error) && file_write(&build, error);
+  bool done = output_check(options->output, error) && draft_complete(&build, error) &&
+              calibration_read(&build, error) && file_write(&build, error);
   engine_writer_release(&build.writer);
   calibration_release(&build.calibration);
   calibration_data_release(&build.calibration_data);

@@ -81,7 +81,7 @@ void code_rows_floats(const struct code_rows *r, int row, float *out) {
   }
   const uint8_t *code = r->code + (size_t)row * (size_t)r->cols;
   for (int i = 0; i < r->cols; i++) {
-    size_t group = (size_t)row * (size_t)code_rows_groups(r) + (size_t)(i / s->group);
+    size_t group = (size_t)row * (size_t)code_rows_groups(r) + (size_t)scheme_group_of(s, i);
     float min = s->has_min ? r->min[group] : -r->scale[group] * (float)(1 << (scheme_width(s) - 1));
     out[i] = r->scale[group] * (float)code[i] + min;
   }

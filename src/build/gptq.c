@@ -111,7 +111,7 @@ size_t gptq_scratch(int count, int cols) { return (size_t)count * (factor_stride
 
 static struct affine affine_at(const struct code_rows *out, int row, int col) {
   const struct scheme *s = &out->scheme;
-  size_t at = (size_t)row * (size_t)code_rows_groups(out) + (size_t)(s->group ? col / s->group : 0);
+  size_t at = (size_t)row * (size_t)code_rows_groups(out) + (size_t)scheme_group_of(s, col);
   struct affine a = {.scale = out->scale[at], .top = (float)((1 << scheme_width(s)) - 1)};
   a.min = s->has_min ? out->min[at] : -a.scale * (float)(1 << (scheme_width(s) - 1));
   return a;

@@ -19,9 +19,11 @@ static void facts_write(const struct engine_facts *facts, struct buffer *json) {
   text_write(json, "architecture", facts->architecture);
   buffer_print(json,
                ",\"created\":%" PRId64 ",\"config\":{\"max_batch_size\":%d,\"opt_batch_size\":%d,\"max_input_len\":%d,"
-               "\"max_seq_len\":%d,\"max_num_tokens\":%d,\"kv_cache_type\":\"%s\",\"quant_mode\":\"%s\"}",
+               "\"max_seq_len\":%d,\"max_num_tokens\":%d,\"kv_cache_type\":\"%s\",\"quant_mode\":\"%s\","
+               "\"quant_algo\":\"%s\"}",
                facts->created, c->max_batch_size, c->opt_batch_size, c->max_input_len, c->max_seq_len,
-               c->max_num_tokens, kv_cache_type_name(c->kv_cache_type), quant_mode_name(c->quant_mode));
+               c->max_num_tokens, kv_cache_type_name(c->kv_cache_type), quant_mode_name(c->quant_mode),
+               quant_method_name(c->quant_method));
   buffer_text(json, ",\"generation\":{\"temperature\":");
   json_write_number(json, (double)g->temperature);
   buffer_text(json, ",\"top_p\":");

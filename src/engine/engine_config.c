@@ -19,11 +19,18 @@ static const char *const quant_modes[] = {
     [QUANT_INT4_WEIGHT] = "INT4_WEIGHT",
 };
 
+static const char *const quant_methods[] = {
+    [QUANT_ROUND] = "RTN", [QUANT_AWQ] = "AWQ", [QUANT_GPTQ] = "GPTQ", [QUANT_SMOOTH] = "SMOOTHQUANT"};
+
+enum { N_QUANT_METHOD = sizeof quant_methods / sizeof quant_methods[0] };
 enum { N_KV_TYPE = sizeof kv_cache_types / sizeof kv_cache_types[0] };
 enum { N_QUANT_MODE = sizeof quant_modes / sizeof quant_modes[0] };
 
 const char *kv_cache_type_name(int type) { return type > 0 && type < N_KV_TYPE ? kv_cache_types[type] : NULL; }
 const char *quant_mode_name(int mode) { return mode > 0 && mode < N_QUANT_MODE ? quant_modes[mode] : NULL; }
+const char *quant_method_name(int method) {
+  return method > 0 && method < N_QUANT_METHOD ? quant_methods[method] : NULL;
+}
 
 /* The index of name in names (from 1), or 0. */
 static uint8_t name_find(const char *name, const char *const *names, int count) {
@@ -48,6 +55,12 @@ bool quant_mode_parse(const char *name, uint8_t *mode, struct error *error) {
       name);
 }
 
+bool quant_method_parse(const char *name, uint8_t *method, struct error *error) {
+  *method = name ? name_find(name, quant_methods, N_QUANT_METHOD) : QUANT_ROUND;
+  if (*method) return true;
+  return error_set(error, ERROR_INVALID, "quant_algo is \"%.40s\"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT.", name);
+}
+
 static int32_t min_of(int32_t a, int32_t b) { return a < b ? a : b; }
 static int32_t max_of(int32_t a, int32_t b) { return a > b ? a : b; }
 
@@ -59,12 +72,27 @@ static void config_default(struct engine_config *c, int max_position) {
   if (c->max_num_tokens == 0) c->max_num_tokens = max_of(DEFAULT_STEP_TOKENS, c->max_batch_size);
   if (c->kv_cache_type == 0) c->kv_cache_type = KV_CACHE_PAGED;
   if (c->quant_mode == 0) c->quant_mode = QUANT_AS_FILE;
+  if (c->quant_method == 0) c->quant_method = QUANT_ROUND;
 }
 
 /* Is value within [1, most]? `why` ends the sentence. */
 static bool option_within(const char *option, int value, int most, const char *why, struct error *error) {
   if (value >= 1 && value <= most) return true;
   return error_set(error, ERROR_INVALID, "%s is %d; it must be from 1 to %d%s.", option, value, most, why);
+}
+
+/* Methods that calibrate find integers. */
+static bool quantization_check(const struct engine_config *c, struct error *error) {
+  if (!quant_mode_name(c->quant_mode))
+    return error_set(error, ERROR_INVALID, "quant_mode %d is not known.", c->quant_mode);
+  if (!quant_method_name(c->quant_method))
+    return error_set(error, ERROR_INVALID, "quant_algo %d is not known.", c->quant_method);
+  if (c->quant_method == QUANT_ROUND || c->quant_mode == QUANT_INT8_WEIGHT || c->quant_mode == QUANT_INT4_WEIGHT)
+    return true;
+  return error_set(error, ERROR_INVALID,
+                   "quant_algo is %s and quant_mode is %s; it finds integers: choose quant_mode INT8_WEIGHT or "
+                   "INT4_WEIGHT, or leave quant_algo out.",
+                   quant_method_name(c->quant_method), quant_mode_name(c->quant_mode));
 }
 
 bool engine_config_complete(struct engine_config *c, int max_position, struct error *error) {
@@ -87,7 +115,5 @@ bool engine_config_complete(struct engine_config *c, int max_position, struct er
                      c->max_num_tokens, c->max_batch_size);
   if (!kv_cache_type_name(c->kv_cache_type))
     return error_set(error, ERROR_INVALID, "kv_cache_type %d is not known.", c->kv_cache_type);
-  if (!quant_mode_name(c->quant_mode))
-    return error_set(error, ERROR_INVALID, "quant_mode %d is not known.", c->quant_mode);
-  return true;
+  return quantization_check(c, error);
 }

@@ -21,12 +21,12 @@ enum quant_mode {
   QUANT_INT4_WEIGHT, /* scale and minimum, groups of 32; the embedding and the head stay INT8 */
 };
 
-/* How the numbers of a quant_mode are found. */
+/* How the numbers of an integer quant_mode are found. All but the first watch the network read a text. */
 enum quant_method {
   QUANT_ROUND = 1, /* to nearest */
-  QUANT_AWQ,
-  QUANT_GPTQ,
-  QUANT_SMOOTH,
+  QUANT_AWQ,       /* with factors on columns that large inputs meet */
+  QUANT_GPTQ,      /* each column's error made up for by later columns */
+  QUANT_SMOOTH,    /* SmoothQuant: inputs' peaks moved into the weights */
 };
 
 struct engine_config {
@@ -37,7 +37,7 @@ struct engine_config {
   int32_t max_num_tokens; /* tokens of a step; default max(512, max_batch_size) */
   uint8_t kv_cache_type;  /* enum kv_cache_type; default paged */
   uint8_t quant_mode;     /* enum quant_mode; default as the file is */
-  uint8_t quant_method;   /* enum quant_method */
+  uint8_t quant_method;   /* enum quant_method; default to nearest */
   uint8_t reserved;
 };
 
@@ -57,10 +57,12 @@ struct engine_generation {
  * made for. Each sentence names the option, what was given, what is possible and what to change. */
 bool engine_config_complete(struct engine_config *config, int max_position, struct error *error);
 
-/* "PAGED", "CONTIGUOUS"; "FP32", "INT8_WEIGHT", …; "AS_FILE". Parsing accepts NULL as the default (0 / AS_FILE). */
+/* "PAGED", "CONTIGUOUS"; "FP32", "INT8_WEIGHT", …; "AS_FILE"; "RTN", "AWQ", … Parsing accepts NULL as the default. */
 const char *kv_cache_type_name(int type);
 const char *quant_mode_name(int mode);
+const char *quant_method_name(int method);
 bool kv_cache_type_parse(const char *name, uint8_t *type, struct error *error);
 bool quant_mode_parse(const char *name, uint8_t *mode, struct error *error);
+bool quant_method_parse(const char *name, uint8_t *method, struct error *error);
 
 #endif

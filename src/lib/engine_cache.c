@@ -33,11 +33,13 @@ bool engine_build(const spate_build_options *options, struct error *error) {
                                            .max_input_len = options->max_input_len,
                                            .max_seq_len = options->max_seq_len,
                                            .max_num_tokens = options->max_num_tokens},
+                                .calib_data = options->calib_data,
                                 .progress = options->progress,
                                 .user = options->user};
   if (!build.model || !build.output) return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
   return kv_cache_type_parse(options->kv_cache_type, &build.config.kv_cache_type, error) &&
-         quant_mode_parse(options->quant_mode, &build.config.quant_mode, error) && build_engine(&build, error);
+         quant_mode_parse(options->quant_mode, &build.config.quant_mode, error) &&
+         quant_method_parse(options->quant_algo, &build.config.quant_method, error) && build_engine(&build, error);
 }
 
 /* --- names -------------------------------------------------------------------------------------------------------- */
@@ -84,6 +86,9 @@ static bool model_digest(const char *model, const spate_build_options *build, st
                    build->max_num_tokens};
   hasher_update(hasher, slice_make(numbers, sizeof numbers));
   hash_text(hasher, build->quant_mode);
+  hash_text(hasher, build->quant_algo);
+  hash_text(hasher, build->calib_data);
+  if (build->calib_data && stat(build->calib_data, &status) == 0) hash_status(hasher, build->calib_data, &status);
   hash_text(hasher, build->kv_cache_type);
   hash_text(hasher, build->target);
   int kind;
@@ -144,10 +149,11 @@ static bool build_options_absent(const spate_build_options *build, const char *p
   const struct {
     const char *name;
     bool given;
-  } options[] = {{"max_batch_size", build->max_batch_size != 0}, {"opt_batch_size", build->opt_batch_size != 0},
-                 {"max_input_len", build->max_input_len != 0},   {"max_seq_len", build->max_seq_len != 0},
-                 {"max_num_tokens", build->max_num_tokens != 0}, {"quant_mode", build->quant_mode != NULL},
-                 {"kv_cache_type", build->kv_cache_type != NULL}};
+  } options[] = {{"max_batch_size", build->max_batch_size != 0},  {"opt_batch_size", build->opt_batch_size != 0},
+                 {"max_input_len", build->max_input_len != 0},    {"max_seq_len", build->max_seq_len != 0},
+                 {"max_num_tokens", build->max_num_tokens != 0},  {"quant_mode", build->quant_mode != NULL},
+                 {"kv_cache_type", build->kv_cache_type != NULL}, {"quant_algo", build->quant_algo != NULL},
+                 {"calib_data", build->calib_data != NULL}};
   for (size_t i = 0; i < sizeof options / sizeof *options; i++)
     if (options[i].given)
       return error_set(error, ERROR_INVALID,

@@ -91,14 +91,17 @@ class Options(spate_server.EngineCase):
 
     def test_build_config(self):
         config = {"max_batch_size": 6, "opt_batch_size": 3, "max_input_len": 40, "max_seq_len": 50,
-                  "max_num_tokens": 24, "kv_cache_type": "CONTIGUOUS", "quant_mode": "INT8_WEIGHT"}
-        wanted = self.folder / "a.spate"
+                  "max_num_tokens": 24, "kv_cache_type": "CONTIGUOUS", "quant_mode": "INT8_WEIGHT",
+                  "quant_algo": "GPTQ"}
+        wanted, text = self.folder / "a.spate", self.folder / "text"
+        text.write_text("One morning the river was high and the boats lay still. " * 20)
         self.output_of("build", MODEL, "--output", wanted, "--target", "cpu", "--max-batch-size", "6",
                        "--opt-batch-size", "3", "--max-input-len", "40", "--max-seq-len", "50", "--max-num-tokens", "24",
-                       "--kv-cache-type", "contiguous", "--quant-mode", "int8_weight")
+                       "--kv-cache-type", "contiguous", "--quant-mode", "int8_weight", "--quant-algo", "gptq",
+                       "--calib-data", text)
         facts = json.loads(self.output_of("inspect", wanted, "--json"))
         self.assertEqual(facts["manifest"]["config"], config)
-        self.assertEqual(os.listdir(self.folder), ["a.spate"])
+        self.assertEqual(sorted(os.listdir(self.folder)), ["a.spate", "text"])
         long_prompt = run("generate", wanted, "-p", "one two three " * 30)
         self.assertRegex(long_prompt.stderr, r"max_input_len 40: shorten it\.\n$")
 
@@ -111,9 +114,16 @@ class Options(spate_server.EngineCase):
                  "max_num_tokens or lower max_batch_size."),
                 (("--max-seq-len", "9", "--max-input-len", "9"),
                  "max_input_len is 9; it must be from 1 to 8: max_seq_len is 9 and an answer needs a token."),
+                (("--quant-algo", "GUESS"), 'quant_algo is "GUESS"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT.'),
+                (("--quant-algo", "AWQ", "--quant-mode", "FP16"),
+                 "quant_algo is AWQ and quant_mode is FP16; it finds integers: choose quant_mode INT8_WEIGHT or "
+                 "INT4_WEIGHT, or leave quant_algo out."),
                 (("--kv-cache-type", "ring"), 'kv_cache_type is "ring"; it must be PAGED or CONTIGUOUS.'),
                 (("--target", "abacus"), 'There is no target "abacus"; this binary builds for "cpu" and "cuda".')):
             self.refused(sentence, "build", MODEL, "-o", self.folder / "a.spate", *options)
+        absent = run("build", MODEL, "-o", self.folder / "a.spate", "--quant-mode", "INT4_WEIGHT", "--quant-algo", "AWQ",
+                     "--calib-data", self.folder / "absent")
+        self.assertRegex(absent.stderr, r"\nspate: \S+/absent cannot be opened: No such file or directory\.\n$")
         self.assertEqual(os.listdir(self.folder), [])
 
     def test_progress(self):

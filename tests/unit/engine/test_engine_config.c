@@ -51,6 +51,10 @@ static const struct {
      "max_batch_size."},
     {{.kv_cache_type = 9}, "kv_cache_type 9 is not known."},
     {{.quant_mode = 200}, "quant_mode 200 is not known."},
+    {{.quant_method = 200}, "quant_algo 200 is not known."},
+    {{.quant_method = QUANT_AWQ},
+     "quant_algo is AWQ and quant_mode is AS_FILE; it finds integers: choose quant_mode INT8_WEIGHT or INT4_WEIGHT, or "
+     "leave quant_algo out."},
 };
 
 static void test_refused(void **state) {
@@ -72,6 +76,11 @@ static void test_names(void **state) {
     assert_true(kv_cache_type_parse(kv_cache_type_name(i), &value, &error) && value == i);
   for (int i = QUANT_AS_FILE; i <= QUANT_INT4_WEIGHT; i++)
     assert_true(quant_mode_parse(quant_mode_name(i), &value, &error) && value == i);
+  for (int i = QUANT_ROUND; i <= QUANT_SMOOTH; i++)
+    assert_true(quant_method_parse(quant_method_name(i), &value, &error) && value == i);
+  assert_true(quant_method_parse(NULL, &value, &error) && value == QUANT_ROUND);
+  assert_false(quant_method_parse("AWQ2", &value, &error));
+  assert_string_equal(error.text, "quant_algo is \"AWQ2\"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT.");
   assert_true(quant_mode_parse("int8_weight", &value, &error) && value == QUANT_INT8_WEIGHT);
   assert_true(quant_mode_parse(NULL, &value, &error) && value == QUANT_AS_FILE);
   assert_true(kv_cache_type_parse(NULL, &value, &error) && value == KV_CACHE_PAGED);
