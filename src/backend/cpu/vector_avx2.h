@@ -30,6 +30,13 @@ static inline vfloat vfloat_from_uint8(const void *p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p)));
 }
 
+/* Eight bits of E4M3 are a half float's upper ones but for the exponent, whose bias is 8 less: 2⁻⁸ of the numbers. NaN
+ * has no place here. */
+static inline vfloat vfloat_from_e4m3(const void *p) {
+  __m128i shifted = _mm_slli_epi16(_mm_cvtepi8_epi16(_mm_loadl_epi64(p)), 7);
+  return _mm256_cvtph_ps(_mm_and_si128(shifted, _mm_set1_epi16((short)0xBFFF)));
+}
+
 /* The lower or the upper half of each pair. */
 static inline vfloat vfloat_from_pairs(const void *p, int upper) {
   __m256i pair = _mm256_loadu_si256(p), mask = _mm256_set1_epi32((int)0xFFFF0000);

@@ -31,6 +31,13 @@ static inline vfloat vfloat_from_uint8(const void *p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p)));
 }
 
+/* Eight bits of E4M3 are a half float's upper ones but for the exponent, whose bias is 8 less: 2⁻⁸ of the numbers. NaN
+ * has no place here. */
+static inline vfloat vfloat_from_e4m3(const void *p) {
+  __m256i shifted = _mm256_slli_epi16(_mm256_cvtepi8_epi16(_mm_loadu_si128(p)), 7);
+  return _mm512_cvtph_ps(_mm256_and_si256(shifted, _mm256_set1_epi16((short)0xBFFF)));
+}
+
 /* vdpbf16ps would take the pairs as they are, but where it was measured it is slower than widening to float. */
 static inline vfloat vfloat_from_pairs(const void *p, int upper) { /* the lower or the upper half of each */
   __m512i pair = _mm512_loadu_si512(p), mask = _mm512_set1_epi32((int)0xFFFF0000);

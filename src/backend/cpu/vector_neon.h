@@ -36,6 +36,14 @@ static inline vfloat vfloat_from_uint8(const void *p) {
   return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four_bytes(p)))));
 }
 
+/* Eight bits of E4M3 are a half float's upper ones but for the exponent, whose bias is 8 less: 2⁻⁸ of the numbers. NaN
+ * has no place here. */
+static inline vfloat vfloat_from_e4m3(const void *p) {
+  int16x4_t wide = vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four_bytes(p))));
+  uint16x4_t half = vand_u16(vreinterpret_u16_s16(vshl_n_s16(wide, 7)), vdup_n_u16(0xBFFF));
+  return vcvt_f32_f16(vreinterpret_f16_u16(half));
+}
+
 /* The lower or the upper half of each pair. */
 static inline vfloat vfloat_from_pairs(const void *p, int upper) {
   uint32x4_t pair = vreinterpretq_u32_u8(vld1q_u8(p));

@@ -26,6 +26,13 @@ static inline vfloat vfloat_from_bfloat(const void *p) { return bfloat_to_float(
 static inline vfloat vfloat_from_int8(const void *p) { return *(const int8_t *)p; }
 static inline vfloat vfloat_from_uint8(const void *p) { return *(const uint8_t *)p; }
 
+/* Eight bits of E4M3 are a half float's upper ones but for the exponent, whose bias is 8 less: 2⁻⁸ of the number. NaN
+ * has no place here. */
+static inline vfloat vfloat_from_e4m3(const void *p) {
+  uint8_t bits = *(const uint8_t *)p;
+  return half_to_float((uint16_t)((bits & 0x80) << 8 | (bits & 0x7F) << 7));
+}
+
 /* The lower or the upper half of each pair. */
 static inline vfloat vfloat_from_pairs(const void *p, int upper) {
   return bfloat_to_float(load_u16((const uint8_t *)p + 2 * upper));
