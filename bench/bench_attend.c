@@ -1,6 +1,6 @@
 /* The lab bench of CPU attention: one layer's KV head against its query heads, one token (a decode step; GB/s of keys
  * and values, found in memory) and a block of them (a prefill; GFLOP/s), at several lengths.
- *   bench_attend [block size [bf16]]      SPATE_ISA chooses the kernel set
+ *   bench_attend [block size [KV type]]      SPATE_ISA chooses the kernel set
  * Times are of the thread's processor, the best of many passes, so that a busy machine disturbs less. */
 #include "backend/cpu/cpu_kernels.h"
 
@@ -77,8 +77,9 @@ int main(int argc, char **argv) {
   struct job job = {.set = kernel_set_choose(NULL, &error)};
   if (!job.set) return fprintf(stderr, "%s\n", error.text), 1;
   const struct kv_group group = {.n_layer = LAYERS, .n_head = KV_HEADS, .dim_k = DIM, .dim_v = DIM};
-  bool bf16 = argc > 2 && strcmp(argv[2], "bf16") == 0;
-  const struct limits limits = {.block_size = argc > 1 ? atoi(argv[1]) : 16, .kv_dtype = bf16 ? KV_BF16 : KV_F16};
+  struct limits limits = {.block_size = argc > 1 ? atoi(argv[1]) : 16, .kv_dtype = KV_F16};
+  for (uint8_t i = 0; argc > 2 && kv_dtype_name(i); i++)
+    if (strcmp(argv[2], kv_dtype_name(i)) == 0) limits.kv_dtype = i;
   job.layout = kv_layout_of(&group, &limits);
   job.n_block = (int)(KV_BYTES / job.layout.block_bytes);
   size_t bytes = (size_t)job.n_block * job.layout.block_bytes;
@@ -93,7 +94,8 @@ int main(int argc, char **argv) {
   job.work.out = outs;
   job.work.shared = SHARED_ALL;
   job.work.scratch = aligned_alloc(64, attend_scratch_floats(queries, DIM, DIM) * sizeof(float));
-  printf("%s, head of %d, blocks of %d tokens, %s\n", job.set->name, DIM, limits.block_size, bf16 ? "bf16" : "fp16");
+  printf("%s, head of %d, blocks of %d tokens, %s\n", job.set->name, DIM, limits.block_size,
+         kv_dtype_name(limits.kv_dtype));
   static const int shapes[][2] = {{1, 1}, {1, 3}, {1, 4}, {1, 8}, {16, 3}};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) shape_bench(&job, shapes[i][0], shapes[i][1]);
   return 0;

@@ -73,8 +73,9 @@ typedef struct {
   int threads;                      /* 0: what affinity and the cgroup allow */
   double free_gpu_memory_fraction;  /* of available memory (or the cgroup's limit) for the KV cache; 0: 0.3 */
   uint64_t kv_cache_memory;         /* bytes; overrides the fraction; 0: not set */
-  const char *kv_cache_dtype;       /* "fp32", "fp16", "bf16"; NULL: fp32 for an FP32 engine, else what
-                                       attention is fastest with: bf16 on AMX, fp16 elsewhere */
+  const char *kv_cache_dtype;       /* "fp32", "fp16", "bf16", "fp8" (E4M3), "int8"; "auto" or NULL: fp32 for an FP32
+                                       engine, else the 16 bits that attention is fastest with: bf16 on AMX, fp16
+                                       elsewhere */
   int block_size;                   /* tokens of a KV block, a power of two up to 256; 0: 16 */
   int max_queue;                    /* waiting requests, more are refused as busy; 0: 1024 */
   spate_progress progress;
@@ -111,7 +112,8 @@ typedef struct {
   const char *device; /* backend, kernel set, threads */
   int vocab_size, max_batch_size, max_input_len, max_seq_len, max_num_tokens;
   uint64_t weight_bytes, kv_bytes;
-  int64_t created; /* seconds since 1970: when the engine was built */
+  int64_t created;      /* seconds since 1970: when the engine was built */
+  const char *kv_dtype; /* of the KV cache, as kv_cache_dtype names it */
 } spate_engine_info;
 
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */

@@ -64,6 +64,9 @@ static inline uint16_t bfloat_from_float(float value) {
 /* Eight bits: sign, 4 of exponent (bias 7), 3 of fraction; all ones is NaN ("E4M3FN", arXiv 2209.05433). */
 #define E4M3_MAX 448.0f
 
+/* Its bits, but for where they lie, are those of a half float that is smaller by so much. */
+#define E4M3_UNIT 256.0f
+
 static inline float e4m3_to_float(uint8_t e4m3) {
   uint32_t sign = (uint32_t)(e4m3 & 0x80) << 24, exponent = e4m3 >> 3 & 15, fraction = e4m3 & 7u;
   if ((e4m3 & 0x7F) == 0x7F) return float_from_bits(sign | 0x7FC00000u);

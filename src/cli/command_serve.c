@@ -74,8 +74,8 @@ static void descriptors_raise(int connections) {
 static void memory_log(const spate_engine *engine) {
   spate_engine_info info = {.size = sizeof info};
   spate_info(engine, &info);
-  log_info("Runs on %s: %llu MiB of weights, %llu MiB of KV cache.", info.device,
-           (unsigned long long)(info.weight_bytes >> 20), (unsigned long long)(info.kv_bytes >> 20));
+  log_info("Runs on %s: %llu MiB of weights, %llu MiB of KV cache in %s.", info.device,
+           (unsigned long long)(info.weight_bytes >> 20), (unsigned long long)(info.kv_bytes >> 20), info.kv_dtype);
 }
 
 static void welcome_print(const struct server_options *options, int port, const spate_engine *engine) {

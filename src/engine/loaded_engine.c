@@ -41,8 +41,7 @@ struct limits engine_limits(const struct engine_config *config, const struct eng
   if (contiguous) limits.block_size = power_above(config->max_seq_len);
   if (options->outputs > limits.outputs)
     limits.outputs = options->outputs < limits.tokens ? options->outputs : limits.tokens;
-  static const uint8_t chosen[] = {[KV_CHOICE_F16] = KV_F16, [KV_CHOICE_BF16] = KV_BF16, [KV_CHOICE_F32] = KV_F32};
-  limits.kv_dtype = options->kv != KV_CHOICE_DEFAULT ? chosen[options->kv] : full ? KV_F32 : KV_F16;
+  limits.kv_dtype = options->kv ? (uint8_t)(options->kv - 1) : full ? KV_F32 : KV_F16;
   return limits;
 }
 
@@ -171,7 +170,7 @@ static void weights_prefetch(const struct engine_file *file) {
 
 /* Of the 16-bit types that which attention is fastest with, unless one was asked for. */
 static void kv_prefer(struct loaded_engine *engine, const struct engine_options *options) {
-  if (options->kv == KV_CHOICE_DEFAULT && engine->limits.kv_dtype == KV_F16 && engine->backend->kv_half)
+  if (!options->kv && engine->limits.kv_dtype == KV_F16 && engine->backend->kv_half)
     engine->limits.kv_dtype = engine->backend->kv_half(engine->device, engine->limits.block_size);
 }
 

@@ -5,8 +5,6 @@
 
 #include "engine/engine_file.h"
 
-enum kv_choice { KV_CHOICE_DEFAULT, KV_CHOICE_F16, KV_CHOICE_BF16, KV_CHOICE_F32 };
-
 struct engine_options {
   const struct backend *backend; /* NULL: the one that the file is packed for; another must read the same layout, or no
                                     weights at all */
@@ -14,7 +12,7 @@ struct engine_options {
   double memory_fraction; /* of what is available after the weights and the workspace, for the KV cache; 0: 0.3, or
                              0.9 of a device's own memory */
   uint64_t kv_bytes;      /* of the KV cache; overrides the fraction; 0: not set */
-  enum kv_choice kv;      /* default: F32 for an FP32 engine, else the device's 16 bits */
+  int kv;                 /* 0: F32 for an FP32 engine, else the device's 16 bits; else 1 + enum kv_dtype */
   int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
   bool no_fuse;           /* each op by its definition, unfused, on the reference backend; backend is NULL then */
   int outputs;            /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */

@@ -19,14 +19,15 @@ bool spate_build(const spate_build_options *options, spate_error *error) {
   return done || error_export(&detail, error);
 }
 
-static bool kv_choice_parse(const char *name, enum kv_choice *choice, struct error *error) {
-  static const char *const names[] = {[KV_CHOICE_F16] = "fp16", [KV_CHOICE_BF16] = "bf16", [KV_CHOICE_F32] = "fp32"};
-  *choice = KV_CHOICE_DEFAULT;
-  if (!name) return true;
-  for (enum kv_choice i = KV_CHOICE_F16; i <= KV_CHOICE_F32; i++)
-    if (strcmp(name, names[i]) == 0) *choice = i;
-  return *choice != KV_CHOICE_DEFAULT ||
-         error_set(error, ERROR_INVALID, "kv_cache_dtype is \"%s\", expected \"fp16\", \"bf16\" or \"fp32\".", name);
+static bool kv_choice_parse(const char *name, int *choice, struct error *error) {
+  *choice = 0;
+  if (!name || strcmp(name, "auto") == 0) return true;
+  for (int i = 0; kv_dtype_name(i); i++)
+    if (strcmp(name, kv_dtype_name(i)) == 0) *choice = i + 1;
+  return *choice || error_set(error, ERROR_INVALID,
+                              "kv_cache_dtype is \"%s\", expected \"auto\", \"fp16\", \"bf16\", \"fp32\", "
+                              "\"fp8\" or \"int8\".",
+                              name);
 }
 
 /* Beside the engine: timed choices are the device's, and engines come and go. */
@@ -147,6 +148,7 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .max_num_tokens = facts->config.max_num_tokens,
                            .weight_bytes = loaded->footprint.weights,
                            .kv_bytes = loaded->kv_bytes,
+                           .kv_dtype = kv_dtype_name(loaded->limits.kv_dtype),
                            .created = facts->created};
   memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
 }

@@ -10,7 +10,15 @@
 struct device;
 struct program;
 
-enum kv_dtype { KV_F32, KV_F16, KV_BF16 };
+/* What keys and values are rounded to. E4M3 and int8 are codes with one scale for each token's key and one for its
+ * value, of each KV head: peak / 448 and peak / 127, and codes x × (448 / peak) and x × (127 / peak), rounded to
+ * nearest even; zeros where the peak is KV_PEAK_LEAST or less. */
+enum kv_dtype { KV_F32, KV_F16, KV_BF16, KV_E4M3, KV_INT8 };
+
+#define KV_PEAK_LEAST 1e-30f
+
+/* "fp32", "fp16", "bf16", "fp8", "int8"; NULL behind the last. */
+const char *kv_dtype_name(int dtype);
 
 struct device_options {
   int n_thread;                 /* 0: as many as affinity and the cgroup quota allow */

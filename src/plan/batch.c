@@ -1,5 +1,11 @@
-/* Checking a batch, and sizes that follow from a backend's table. */
+/* Names of KV types, checking a batch, and sizes that follow from a backend's table. */
 #include "plan/backend.h"
+
+const char *kv_dtype_name(int dtype) {
+  static const char *const names[] = {
+      [KV_F32] = "fp32", [KV_F16] = "fp16", [KV_BF16] = "bf16", [KV_E4M3] = "fp8", [KV_INT8] = "int8"};
+  return dtype >= 0 && dtype <= KV_INT8 ? names[dtype] : NULL;
+}
 
 static bool row_check(const struct batch *b, int index, const struct plan *plan, const struct limits *limits,
                       struct error *error) {

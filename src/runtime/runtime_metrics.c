@@ -8,7 +8,6 @@
 enum { LABELS_MAX = 4096 };
 
 static bool labels_write(struct runtime_metrics *m, const struct loaded_engine *engine, bool reuse) {
-  static const char *const dtype[] = {[KV_F32] = "fp32", [KV_F16] = "fp16", [KV_BF16] = "bf16"};
   const struct limits *limits = &engine->limits;
   buffer_init(&m->model_labels, LABELS_MAX);
   buffer_init(&m->cache_labels, LABELS_MAX);
@@ -17,7 +16,7 @@ static bool labels_write(struct runtime_metrics *m, const struct loaded_engine *
   buffer_append(&m->model_labels, "", 1);
   buffer_print(&m->cache_labels,
                "block_size=\"%d\",num_gpu_blocks=\"%u\",cache_dtype=\"%s\",enable_prefix_caching=\"%s\"",
-               limits->block_size, limits->n_block[0], dtype[limits->kv_dtype], reuse ? "True" : "False");
+               limits->block_size, limits->n_block[0], kv_dtype_name(limits->kv_dtype), reuse ? "True" : "False");
   return buffer_append(&m->cache_labels, "", 1) && !m->model_labels.failed;
 }
 

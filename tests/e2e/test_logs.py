@@ -70,7 +70,7 @@ class Logs(spate_server.EngineCase):
         quiet.get("/health")
         self.post(quiet, "/generate", {"prompt": "a", "max_tokens": 1})
         first, *rest = self.lines(quiet)
-        self.assertRegex(first["message"], r"^Runs on .*: \d+ MiB of weights, \d+ MiB of KV cache\.$")
+        self.assertRegex(first["message"], r"^Runs on .*: \d+ MiB of weights, \d+ MiB of KV cache in \w+\.$")
         self.assertEqual([o["route"] for o in rest], ["/generate"])
 
     def test_ends(self):

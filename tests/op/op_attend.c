@@ -152,6 +152,78 @@ static const struct attend_case cases[] = {
      .dim_v = 64,
      .see = true,
      .kv = KV_BF16},
+    {.name = "int8", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .kv = KV_INT8},
+    {.name = "int8, odd dimensions", .n_head = 2, .n_kv_head = 2, .dim_k = 7, .dim_v = 19, .kv = KV_INT8},
+    {.name = "int8, head of 96, window 16",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 96,
+     .dim_v = 96,
+     .window = 16,
+     .kv = KV_INT8},
+    {.name = "int8, head of 128, sinks",
+     .n_head = 3,
+     .n_kv_head = 1,
+     .dim_k = 128,
+     .dim_v = 128,
+     .sinks = true,
+     .kv = KV_INT8},
+    {.name = "int8, head of 256", .n_head = 2, .n_kv_head = 1, .dim_k = 256, .dim_v = 256, .kv = KV_INT8},
+    {.name = "int8, all at once",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 80,
+     .dim_v = 80,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 40,
+     .window = 90,
+     .softcap = 8,
+     .norms = true,
+     .sinks = true,
+     .kv = KV_INT8},
+    {.name = "int8, spans that see ahead",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .see = true,
+     .kv = KV_INT8},
+    {.name = "fp8", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .kv = KV_E4M3},
+    {.name = "fp8, odd dimensions", .n_head = 2, .n_kv_head = 2, .dim_k = 7, .dim_v = 19, .kv = KV_E4M3},
+    {.name = "fp8, head of 96, window 16",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 96,
+     .dim_v = 96,
+     .window = 16,
+     .kv = KV_E4M3},
+    {.name = "fp8, head of 128, sinks",
+     .n_head = 3,
+     .n_kv_head = 1,
+     .dim_k = 128,
+     .dim_v = 128,
+     .sinks = true,
+     .kv = KV_E4M3},
+    {.name = "fp8, head of 256", .n_head = 2, .n_kv_head = 1, .dim_k = 256, .dim_v = 256, .kv = KV_E4M3},
+    {.name = "fp8, all at once",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 80,
+     .dim_v = 80,
+     .rope_style = ROPE_HALF,
+     .rope_dim = 40,
+     .window = 90,
+     .softcap = 8,
+     .norms = true,
+     .sinks = true,
+     .kv = KV_E4M3},
+    {.name = "fp8, spans that see ahead",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .see = true,
+     .kv = KV_E4M3},
     {.name = "spans that see ahead",
      .n_head = 4,
      .n_kv_head = 2,
@@ -231,8 +303,9 @@ static double case_tolerance(const struct table *table, const struct attend_case
   double prepared = (c->norms ? 4 * sqrt(c->dim_k / 32.0 + 10) : 0) + (c->rope_style ? 6 : 0);
   double score = magnitude * (4 * sqrt(c->dim_k + 4) + 2 * prepared) * ROUNDOFF;
   bool units = c->kv == KV_F16 && table->tested->target == TARGET_CUDA;
-  double border = c->kv == KV_BF16 ? 0x1p-7 : c->kv == KV_F16 ? 0x1p-10 : 0;
-  double parts = c->kv == KV_BF16 ? 0x1p-17 : units ? 0x1p-11 : 0;
+  static const double borders[] = {[KV_F16] = 0x1p-10, [KV_BF16] = 0x1p-7, [KV_E4M3] = 0x1p-3, [KV_INT8] = 0x1p-5};
+  double border = borders[c->kv];
+  double parts = c->kv >= KV_BF16 ? 0x1p-17 : units ? 0x1p-11 : 0;
   if (c->norms || c->rope_style) score += magnitude * border * 2 / sqrt(c->dim_k);
   score += magnitude * parts;
   if (c->softcap > 0) score += 12 * ROUNDOFF * c->softcap;
@@ -337,7 +410,7 @@ static void subject_run(const struct attend_case *c, const struct op_packed *pac
     for (size_t s = 0; s < sizeof schedules / sizeof *schedules; s++)
       for (int k = 0; k < 2; k++) {
         if (c->see && s > 0) continue;                         /* a span is not cut */
-        if (c->kv == KV_BF16 && block_sizes[b] < 16) continue; /* bf16 has no smaller ones */
+        if (c->kv >= KV_BF16 && block_sizes[b] < 16) continue; /* they have no smaller ones */
         char what[160];
         snprintf(what, sizeof what, "%s, %s, blocks of %d, %s, %d threads", c->name, schedules[s].name, block_sizes[b],
                  subject->name, k + 1);
@@ -403,7 +476,8 @@ static void fork_run(const struct attend_case *c, const struct op_packed *packed
 static void copy_case(struct table *table, uint8_t kv) {
   struct family family = {0};
   const struct attend_case c = {.name = "fork", .n_head = 4, .n_kv_head = 2, .dim_k = 24, .dim_v = 24, .kv = kv};
-  snprintf(family.name, sizeof family.name, "attend after copying blocks%s", kv == KV_BF16 ? " of bf16" : "");
+  snprintf(family.name, sizeof family.name, "attend after copying blocks%s%s", kv == KV_F16 ? "" : " of ",
+           kv == KV_F16 ? "" : kv_dtype_name(kv));
   float expected[WIDTH_MAX], got[WIDTH_MAX];
   double tolerance[WIDTH_MAX];
   struct op_model model;
@@ -426,7 +500,7 @@ static void copy_case(struct table *table, uint8_t kv) {
 }
 
 static bool kept(const struct table *table, uint8_t kv, const char *what) {
-  if (kv != KV_BF16 || table->tested->target != TARGET_CUDA) return true;
+  if (kv <= KV_F16 || table->tested->target != TARGET_CUDA) return true;
   printf("SKIPPED attend %s: a GPU's cache is in fp32 or fp16\n", what);
   return false;
 }
@@ -434,6 +508,6 @@ static bool kept(const struct table *table, uint8_t kv, const char *what) {
 void attend_cases(struct table *table) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     if (kept(table, cases[i].kv, cases[i].name)) case_run(table, &cases[i]);
-  copy_case(table, KV_F16);
-  if (kept(table, KV_BF16, "after copying blocks of bf16")) copy_case(table, KV_BF16);
+  for (uint8_t kv = KV_F16; kv <= KV_INT8; kv++)
+    if (kept(table, kv, "after copying blocks")) copy_case(table, kv);
 }

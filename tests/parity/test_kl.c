@@ -1,6 +1,6 @@
-/* How far the packed path of a quantized model (the file as it is, integer activations, KV in FP16) is from the FP32
- * engine of the same file, which test_smollm2 ties to another implementation: mean KL divergence over 2,000 tokens of
- * English prose, in windows. SPATE_TEST_MODEL names the model. */
+/* How far the packed path of a quantized model (the file as it is, integer activations, KV in 16 bits), and each type
+ * of KV cache alone, is from the FP32 engine of the same file, which test_smollm2 ties to another implementation: mean
+ * KL divergence over 2,000 tokens of English prose, in windows. SPATE_TEST_MODEL names the model. */
 #include "parity_support.h"
 
 #include <jansson.h>
@@ -42,7 +42,7 @@ static int32_t *tokens_read(void) {
 }
 
 /* Batches as large as a chunk, so that each chunk has the logits of all its tokens. */
-static spate_engine *engine_of(const char *quant_mode) {
+static spate_engine *engine_of(const char *quant_mode, const char *kv) {
   spate_error error = {0};
   spate_build_options build;
   spate_build_options_init(&build);
@@ -58,6 +58,7 @@ static spate_engine *engine_of(const char *quant_mode) {
   spate_open_options_init(&open);
   open.model = path;
   open.kv_cache_memory = 64 << 20;
+  open.kv_cache_dtype = kv;
   spate_engine *engine = spate_open(&open, &error);
   if (!engine) fail_msg("%s", error.text);
   return engine;
@@ -95,40 +96,73 @@ static void row_add(struct sums *sums, const float *exact, const float *packed, 
   sums->count++;
 }
 
+/* Logits of WINDOWS windows as log-probabilities. */
+static float *log_probabilities(spate_engine *engine, const int32_t *tokens, int vocab) {
+  spate_error error = {0};
+  size_t window = (size_t)WINDOW * (size_t)vocab;
+  float *all = calloc(WINDOWS * window, sizeof *all);
+  for (int w = 0; w < WINDOWS; w++)
+    if (!spate_logits(engine, tokens + w * WINDOW, WINDOW, CHUNK, all + (size_t)w * window, &error))
+      fail_msg("%s", error.text);
+  for (size_t i = 0; i < WINDOWS * WINDOW; i++) normalize(all + i * (size_t)vocab, vocab);
+  return all;
+}
+
+static int vocab_size;
+static int32_t *tokens;
+static float *exact; /* of the FP32 engine with its FP32 cache */
+
+static int exact_make(void **state) {
+  (void)state;
+  spate_engine_info info = {.size = sizeof info};
+  spate_engine *engine = engine_of("FP32", NULL);
+  tokens = tokens_read();
+  spate_info(engine, &info);
+  vocab_size = info.vocab_size;
+  exact = log_probabilities(engine, tokens, vocab_size);
+  spate_close(engine);
+  return 0;
+}
+
+static int exact_free(void **state) {
+  (void)state;
+  free(exact);
+  free(tokens);
+  return 0;
+}
+
+static void engine_check(const char *what, spate_engine *engine, double most) {
+  struct sums sums = {0};
+  float *packed = log_probabilities(engine, tokens, vocab_size);
+  spate_close(engine);
+  for (size_t i = 0; i < WINDOWS * WINDOW; i++) {
+    size_t at = i * (size_t)vocab_size;
+    row_add(&sums, exact + at, packed + at, vocab_size, tokens[i + 1]);
+  }
+  free(packed);
+  double n = sums.count;
+  printf("%s, over %d tokens: KL %.6f nats, the same first choice %.2f %%, perplexity %.3f exact, %.3f packed\n", what,
+         sums.count, sums.kl / n, 100 * sums.agree / n, exp(sums.exact_loss / n), exp(sums.packed_loss / n));
+  assert_true(sums.kl / n <= most);
+}
+
 static void test_kl(void **state) {
   (void)state;
-  spate_error error = {0};
-  spate_engine_info info = {.size = sizeof info};
-  spate_engine *exact_engine = engine_of("FP32"), *packed_engine = engine_of(NULL);
-  int32_t *tokens = tokens_read();
-  spate_info(packed_engine, &info);
-  size_t vocab = (size_t)info.vocab_size;
-  float *exact = calloc(WINDOW * vocab, sizeof *exact), *packed = calloc(WINDOW * vocab, sizeof *packed);
-  struct sums sums = {0};
-  for (int w = 0; w < WINDOWS; w++) {
-    const int32_t *window = tokens + w * WINDOW;
-    if (!spate_logits(exact_engine, window, WINDOW, CHUNK, exact, &error) ||
-        !spate_logits(packed_engine, window, WINDOW, CHUNK, packed, &error))
-      fail_msg("%s", error.text);
-    for (size_t i = 0; i < WINDOW; i++) {
-      normalize(exact + i * vocab, (int)vocab);
-      normalize(packed + i * vocab, (int)vocab);
-      row_add(&sums, exact + i * vocab, packed + i * vocab, (int)vocab, window[i + 1]);
-    }
-  }
-  double n = sums.count;
-  printf("over %d tokens: KL %.5f nats, the same first choice %.2f %%, perplexity %.3f exact, %.3f packed\n",
-         sums.count, sums.kl / n, 100 * sums.agree / n, exp(sums.exact_loss / n), exp(sums.packed_loss / n));
-  assert_true(sums.kl / n <= most_nats);
-  free(exact);
-  free(packed);
-  free(tokens);
-  spate_close(exact_engine);
-  spate_close(packed_engine);
+  engine_check("as packed", engine_of(NULL, NULL), most_nats);
+}
+
+static void test_kv_types_alone(void **state) {
+  (void)state;
+  static const struct {
+    const char *name;
+    double most; /* nats */
+  } types[] = {{"fp16", 0.001}, {"bf16", 0.001}, {"int8", 0.1}, {"fp8", 0.1}};
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    engine_check(types[i].name, engine_of("FP32", types[i].name), types[i].most);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_kl)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_kl), cmocka_unit_test(test_kv_types_alone)};
   model = getenv("SPATE_TEST_MODEL");
   if (!model) {
     printf("SKIPPED: SPATE_TEST_MODEL does not name the default model (scripts/get_model.sh prints its path)\n");
@@ -141,7 +175,7 @@ int main(void) {
   int descriptor = mkstemp(path);
   if (descriptor < 0) return 1;
   close(descriptor);
-  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  int failed = cmocka_run_group_tests(tests, exact_make, exact_free);
   unlink(path);
   return failed;
 }

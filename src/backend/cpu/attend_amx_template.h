@@ -1,6 +1,7 @@
-/* Attention's two products of a tile on the matrix unit, over bf16 keys and values where they lie: what kernels_amx.c
- * gives attend_template.h. Queries and weights are split into two bf16 numbers each, whose sum is off by 2⁻¹⁷ at most,
- * and both parts are multiplied: what is lost is far below the rounding of the cache itself, 2⁻⁹. Sums are FP32.
+/* Attention's two products of a tile on the matrix unit, over bf16 keys and values where they lie, or expanded from
+ * codes: what kernels_amx.c gives attend_template.h. Queries and weights are split into two bf16 numbers each, whose
+ * sum is off by 2⁻¹⁷ at most, and both parts are multiplied: what is lost is far below the rounding of the cache
+ * itself, 2⁻⁹. Sums are FP32.
  *
  * 16 queries × 64 keys take 32 products of 16 cycles at dim 64; the softmax between them takes more. */
 
@@ -9,7 +10,7 @@
 #define RIGHT      5
 #define RIGHT_NEXT 6
 
-enum { UNIT_QUERIES = ATTEND_ROWS, UNIT_DEPTH = KV_PAIRED_DIMS, UNIT_BYTES = 64, KEY_GROUPS = KEY_TILE / LANES };
+enum { UNIT_QUERIES = ATTEND_ROWS, UNIT_DEPTH = KV_PAIRED_DIMS, KEY_GROUPS = KEY_TILE / LANES };
 
 /* A product takes as long as it has queries. */
 static void attend_configure(int n_query) {
@@ -29,9 +30,12 @@ struct parts {
 
 struct tile_operands {
   struct parts query, weight;
-  size_t rows;    /* of a product */
-  uint8_t *value; /* a tile's values, [pair of keys][stored_v][2] */
-  float *stage;   /* [UNIT_QUERIES][value_cols] results of a product that is not full */
+  size_t rows;              /* of a product */
+  uint8_t *key;             /* a tile's keys from codes, [pair of dimensions][KEY_TILE][2] */
+  uint8_t *value;           /* a tile's values, [pair of keys][value_bytes] */
+  size_t value_bytes;       /* of a pair of keys */
+  float *stage;             /* [UNIT_QUERIES][value_cols] results of a product that is not full */
+  struct expander expander; /* of codes */
 };
 
 /* A tile's keys in groups of 16, and its values. */
@@ -71,14 +75,25 @@ static void queries_split(const struct attend_work *work, const struct parts *pa
     }
 }
 
+static size_t whole_units(size_t numbers) { return (numbers + UNIT_DEPTH - 1) / UNIT_DEPTH * UNIT_DEPTH; }
+
 static struct tile_operands operands_start(const struct attend_work *work, const struct attend_state *state,
                                            float **scratch) {
   const struct kv_layout *l = work->kv.layout;
   size_t rows = (size_t)work->n_token * (size_t)work->n_head + UNIT_QUERIES;
-  struct tile_operands o = {.query = parts_take(scratch, rows, (size_t)l->stored_k),
+  bool coded = kv_is_coded(l->dtype);
+  size_t depth = whole_units((size_t)l->dim_k), cols = coded ? whole_units((size_t)l->dim_v) : (size_t)l->stored_v;
+  struct tile_operands o = {.query = parts_take(scratch, rows, depth),
                             .weight = parts_take(scratch, rows, KEY_TILE),
-                            .value = (uint8_t *)scratch_take(scratch, KEY_TILE / 2 * (size_t)l->stored_v),
+                            .value = (uint8_t *)scratch_take(scratch, KEY_TILE / 2 * cols),
+                            .value_bytes = cols * 2 * sizeof(uint16_t),
                             .stage = scratch_take(scratch, UNIT_QUERIES * (size_t)state->value_cols)};
+  if (coded) {
+    size_t bytes = KEY_TILE * depth * sizeof(uint16_t), stored = KEY_TILE * (size_t)l->stored_k * sizeof(uint16_t);
+    o.expander = expander_make(l->dtype);
+    o.key = (uint8_t *)scratch_take(scratch, bytes / sizeof(float));
+    memset(o.key + stored, 0, bytes - stored);
+  }
   o.rows = rows - UNIT_QUERIES < UNIT_QUERIES ? rows - UNIT_QUERIES : UNIT_QUERIES;
   queries_split(work, &o.query);
   return o;
@@ -125,10 +140,29 @@ static void next_keys_ask(const struct tile_span *span) {
   size_t bytes = (size_t)l->tile * (size_t)l->stored_k * l->element;
   for (int run = KEY_TILE; run < span->ahead; run += l->tile)
     lines_ask(kv_head_keys(span->kv, span->start + run), bytes);
+  for (int run = KEY_TILE; run < span->ahead && kv_is_coded(l->dtype); run += l->tile) {
+    const float *scales = kv_head_scales(span->kv, span->start + run);
+    lines_ask((const uint8_t *)scales, (size_t)l->tile * sizeof *scales);
+    lines_ask((const uint8_t *)(scales + l->block_size), (size_t)l->tile * sizeof *scales);
+  }
+}
+
+static void tile_view_expand(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
+  for (int group = 0; group < KEY_GROUPS; group++) view->key[group] = o->key + group * UNIT_BYTES;
+  view->key_stride = KEY_GROUPS * UNIT_BYTES;
+  view->in_place = false;
+  view->value = o->value;
+  view->value_stride = o->value_bytes;
+  values_ask(span);
+  keys_expand(&o->expander, span, o->key);
 }
 
 static void tile_view_init(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
   const struct kv_layout *l = span->kv->layout;
+  if (kv_is_coded(l->dtype)) {
+    tile_view_expand(o, span, view);
+    return;
+  }
   view->key_stride = (size_t)l->tile * 2 * l->element;
   view->value_stride = (size_t)l->stored_v * 2 * l->element;
   for (int group = 0; group < KEY_GROUPS; group++) {
@@ -263,7 +297,10 @@ static void product_add(const struct tile_operands *o, const struct tile_view *v
 static void tile_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
                         const struct tile_view *view) {
   size_t end = span->first + (size_t)span->n_query, row_bytes = state->result.stride * sizeof(float);
-  if (!view->in_place) values_copy(span, o->value);
+  if (kv_is_coded(span->kv->layout->dtype))
+    values_expand(&o->expander, span, o->value, o->value_bytes);
+  else if (!view->in_place)
+    values_copy(span, o->value);
   next_keys_ask(span);
   weights_split(o, state, span);
   results_shrink(state, span);

@@ -10,6 +10,22 @@ struct attend_state {
   int value_cols;            /* dim_v in whole vectors: what results are computed for */
 };
 
+/* Of a tile in codes: what scores and weights are multiplied with for each key and value; 0 where none is seen. */
+struct tile_scales {
+  float key[KEY_TILE], value[KEY_TILE];
+};
+
+static void scales_read(const struct kv_head *kv, int start, int low, int high, struct tile_scales *scales) {
+  *scales = (struct tile_scales){0};
+  for (int n; low < high; low += n) {
+    const float *key = kv_head_scales(kv, start + low), *value = key + kv->layout->block_size;
+    n = kv->layout->tile - low % kv->layout->tile;
+    if (n > high - low) n = high - low;
+    memcpy(scales->key + low, key, (size_t)n * sizeof *key);
+    memcpy(scales->value + low, value, (size_t)n * sizeof *value);
+  }
+}
+
 /* Queries [first, first + n_query) against keys [low, high) of the tile at position `start` of a KV head; keys up to
  * `ahead` from its start will be wanted by the next. */
 struct tile_span {
@@ -58,14 +74,16 @@ static void state_finish(const struct attend_work *work, const struct attend_sta
 }
 
 /* Scores of the n_vector leading vectors become weights relative to the highest score so far; those outside of
- * [low, high) become zero; whole: there are none such. */
+ * [low, high) become zero; whole: there are none such. scales: of codes, whose weights stand for weighted values; NULL:
+ * none. */
 static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_t query, const bool whole, int n_vector,
-                                         int low, int high, float softcap) {
+                                         int low, int high, float softcap, const struct tile_scales *scales) {
   float *score = state->score.data + query * state->score.stride, *sums = state->sum + query * LANES;
   vfloat top = vfloat_set(-INFINITY);
   UNROLL(4)
   for (int v = 0; v < n_vector; v++) {
     vfloat x = vfloat_load(score + v * LANES);
+    if (scales) x = vfloat_mul(x, vfloat_load(scales->key + v * LANES));
     if (softcap != 0) x = vfloat_softcap(x, softcap);
     if (!whole) x = vfloat_clip(x, low - v * LANES, high - v * LANES);
     top = vfloat_max(top, x);
@@ -87,6 +105,7 @@ static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_
   for (int v = 0; v < n_vector; v++) {
     vfloat weight = vfloat_exp(vfloat_sub(vfloat_load(score + v * LANES), shift));
     sum = vfloat_add(sum, weight);
+    if (scales) weight = vfloat_mul(weight, vfloat_load(scales->value + v * LANES));
     vfloat_store(score + v * LANES, weight);
   }
   vfloat_store(sums, sum);

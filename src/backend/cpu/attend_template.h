@@ -38,16 +38,16 @@ static bool tile_tokens(const struct attend_work *work, int *begin, int *end, st
 
 /* What a token sees of the tile becomes weights. */
 static void token_softmax(const struct attend_work *work, const struct attend_state *state, int token, int start,
-                          int n_vector) {
+                          int n_vector, const struct tile_scales *scales) {
   int low = work->first[token] - start, high = work->last[token] - start + 1;
   for (int h = 0; h < work->n_head; h++) {
     size_t query = (size_t)token * (size_t)work->n_head + (size_t)h;
     if (!sees_tile(work, token, start))
       softmax_skip(state, query, n_vector);
     else if (low <= 0 && high >= KEY_TILE)
-      softmax_update(state, query, true, KEY_TILE / LANES, 0, KEY_TILE, work->softcap);
+      softmax_update(state, query, true, KEY_TILE / LANES, 0, KEY_TILE, work->softcap, scales);
     else
-      softmax_update(state, query, false, n_vector, low, high, work->softcap);
+      softmax_update(state, query, false, n_vector, low, high, work->softcap, scales);
   }
 }
 
@@ -56,10 +56,14 @@ static void token_softmax(const struct attend_work *work, const struct attend_st
 static void tile_attend(const struct attention *a, const struct kv_head *kv, int begin, int end, int start, int left) {
   struct tile_span span = {.kv = kv, .start = start, .ahead = int_min(left, 2 * KEY_TILE)};
   struct tile_view view;
+  struct tile_scales scales;
+  bool coded = kv_is_coded(kv->layout->dtype);
   if (!tile_tokens(a->work, &begin, &end, &span)) return;
   tile_view_init(&a->operands, &span, &view);
+  if (coded) scales_read(kv, start, span.low, span.high, &scales);
   tile_scores(&a->operands, &a->state, &span, &view);
-  for (int t = begin; t < end; t++) token_softmax(a->work, &a->state, t, start, (span.high + LANES - 1) / LANES);
+  for (int t = begin; t < end; t++)
+    token_softmax(a->work, &a->state, t, start, (span.high + LANES - 1) / LANES, coded ? &scales : NULL);
   tile_values(&a->operands, &a->state, &span, &view);
 }
 

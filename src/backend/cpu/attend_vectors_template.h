@@ -36,7 +36,7 @@ enum { IN_PLACE_QUERIES = 2 * PRODUCT_ROWS };
 
 static bool tile_in_place(const struct kv_layout *layout, int n_query) {
   bool whole = layout->tile % LANES == 0 && layout->dim_v % LANES == 0; /* no vector reaches into what is not there */
-  return whole && (layout->dtype == KV_F32 || (layout->dtype == KV_F16 && n_query <= IN_PLACE_QUERIES));
+  return whole && (layout->dtype == KV_F32 || (layout->dtype != KV_BF16 && n_query <= IN_PLACE_QUERIES));
 }
 
 static void tile_view_in_place(const struct tile_span *span, struct tile_view *view) {
@@ -50,12 +50,19 @@ static void tile_view_in_place(const struct tile_span *span, struct tile_view *v
     view->value_run[n_run++] = kv_head_value(span->kv, start + (run > low ? run : low));
   }
   view->key.stride = (size_t)l->tile * l->element;
-  view->value.stride = (size_t)l->dim_v * l->element;
+  view->value.stride = (size_t)l->stored_v * l->element;
   view->value.first_rows = l->tile - low % l->tile;
-  view->key.half = view->value.half = l->dtype == KV_F16;
+  view->key.type = view->value.type = l->dtype;
 }
 
-/* n floats; of pairs the lower halves or the upper ones. */
+static void codes_widen(bool e4m3, const uint8_t *code, int n, float *to) {
+  int i = 0;
+  for (; i + LANES <= n; i += LANES)
+    vfloat_store(to + i, e4m3 ? vfloat_from_e4m3(code + i) : vfloat_from_int8(code + i));
+  for (; i < n; i++) to[i] = e4m3 ? e4m3_to_float(code[i]) * (1 / E4M3_UNIT) : (float)(int8_t)code[i];
+}
+
+/* n floats; of pairs the lower halves or the upper ones; of codes without their scale. */
 static void widen(const struct kv_layout *layout, const void *from, int n, int upper, float *to) {
   int i = 0;
   if (layout->dtype == KV_F32) {
@@ -64,6 +71,8 @@ static void widen(const struct kv_layout *layout, const void *from, int n, int u
     const uint16_t *half = from;
     for (; i + LANES <= n; i += LANES) vfloat_store(to + i, vfloat_from_half(half + i));
     for (; i < n; i++) to[i] = half_to_float(half[i]);
+  } else if (kv_is_coded(layout->dtype)) {
+    codes_widen(layout->dtype == KV_E4M3, from, n, to);
   } else {
     const uint16_t *pair = from;
     for (; i + LANES <= n; i += LANES) vfloat_store(to + i, vfloat_from_pairs(pair + 2 * i, upper));
@@ -88,7 +97,7 @@ static void tile_view_copied(const struct tile_operands *o, const struct tile_sp
   view->value_run[0] = (const uint8_t *)o->value;
   view->value.stride = (size_t)o->value_cols * sizeof(float);
   view->value.first_rows = KEY_TILE;
-  view->key.half = view->value.half = false;
+  view->key.type = view->value.type = KV_F32;
 }
 
 static void tile_view_init(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {

@@ -29,8 +29,8 @@ struct attend_work {
 
 struct attend_kernels {
   void (*attend)(const struct attend_work *work);
-  /* Floats to the 16-bit type that the cache keeps: enum kv_dtype. */
-  void (*narrow)(const float *from, int n, uint8_t dtype, uint16_t *to);
+  /* Floats to the type of less than 32 bits that the cache keeps, enum kv_dtype. Returns the scale of codes. */
+  float (*narrow)(const float *from, int n, uint8_t dtype, void *to);
   bool pairs; /* bf16 keys and values are multiplied as they lie: the faster 16-bit type here */
 };
 
@@ -46,7 +46,7 @@ static inline size_t attend_scratch_floats(size_t n_query, size_t dim_k, size_t 
   size_t depth = (dim_k + KV_PAIRED_DIMS - 1) / KV_PAIRED_DIMS * KV_PAIRED_DIMS;
   size_t per_query = KEY_TILE + ATTEND_LANES + cols + 2 + depth + KEY_TILE;
   size_t offsets = 2 * cols * sizeof(ptrdiff_t) / sizeof(float);
-  return rows * per_query + (KEY_TILE * (dim_k + cols) + ATTEND_ROWS * cols) + offsets + 13 * pad;
+  return rows * per_query + (KEY_TILE * (depth + cols) + ATTEND_ROWS * cols) + offsets + 13 * pad;
 }
 
 #endif

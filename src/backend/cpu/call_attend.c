@@ -52,16 +52,15 @@ static void head_store(const struct program *program, const struct call *call, i
   int position = row->length + token - row->first;
   float *prepared = scratch;
   head_prepare(program, call, 1, token, key, prepared);
-  if (kv.layout->dtype == KV_F32) {
-    kv_head_store(&kv, position, prepared, value);
-    return;
+  struct kv_numbers keys = {prepared, 1}, values = {value, 1};
+  if (kv.layout->dtype != KV_F32) {
+    uint16_t *key_narrow = (uint16_t *)(prepared + round_lane((size_t)args->dim_k));
+    uint16_t *value_narrow = key_narrow + round_lane((size_t)args->dim_k);
+    const struct attend_kernels *kernels = &program->device->kernels->attend;
+    keys = (struct kv_numbers){key_narrow, kernels->narrow(prepared, args->dim_k, kv.layout->dtype, key_narrow)};
+    values = (struct kv_numbers){value_narrow, kernels->narrow(value, args->dim_v, kv.layout->dtype, value_narrow)};
   }
-  uint16_t *key_half = (uint16_t *)(prepared + round_lane((size_t)args->dim_k));
-  uint16_t *value_half = key_half + round_lane((size_t)args->dim_k);
-  const struct attend_kernels *kernels = &program->device->kernels->attend;
-  kernels->narrow(prepared, args->dim_k, kv.layout->dtype, key_half);
-  kernels->narrow(value, args->dim_v, kv.layout->dtype, value_half);
-  kv_head_store(&kv, position, key_half, value_half);
+  kv_head_store(&kv, position, keys, values);
 }
 
 static void batch_store(const struct program *program, const struct call *call, int worker) {

@@ -174,12 +174,13 @@ static bool limits_check(const struct limits *limits, struct error *error) {
   if (limits->block_size < 1 || (limits->block_size & (limits->block_size - 1)))
     return error_set(error, ERROR_INVALID, "KV blocks of %d tokens were asked for, expected a power of two.",
                      limits->block_size);
-  if (limits->kv_dtype > KV_BF16)
-    return error_set(error, ERROR_INVALID, "KV type %d was asked for, expected 0 (fp32), 1 (fp16) or 2 (bf16).",
+  if (limits->kv_dtype > KV_INT8)
+    return error_set(error, ERROR_INVALID,
+                     "KV type %d was asked for, expected 0 (fp32), 1 (fp16), 2 (bf16), 3 (fp8) or 4 (int8).",
                      limits->kv_dtype);
-  if (limits->kv_dtype == KV_BF16 && limits->block_size < KV_PAIRED_COLS)
-    return error_set(error, ERROR_INVALID, "bf16 KV needs blocks of at least %d tokens, not %d: use fp16.",
-                     KV_PAIRED_COLS, limits->block_size);
+  if (limits->kv_dtype >= KV_BF16 && limits->block_size < KV_PAIRED_COLS)
+    return error_set(error, ERROR_INVALID, "%s KV needs blocks of at least %d tokens, not %d: use fp16.",
+                     kv_dtype_name(limits->kv_dtype), KV_PAIRED_COLS, limits->block_size);
   return true;
 }
 

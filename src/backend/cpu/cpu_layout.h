@@ -27,9 +27,6 @@ enum {
   E4M3_UNIT_BYTES = UNIT_COLS * TILE_ROWS,
 };
 
-/* Bits of an E4M3 number are those of a half float that is smaller by so much, but for where they lie. */
-#define E4M3_UNIT 256.0f
-
 struct cpu_layout {
   struct scheme scheme;
   int rows, cols;

@@ -1,7 +1,7 @@
 /* The kernel set for x86-64 with AMX: integer weights times several rows go through the matrix unit as tiles of 16 rows
- * × 16 columns, and so does attention over a cache in bf16; all else is the AVX-512 set's. Dots of integers are exact
- * there too and are scaled in the same order, so a row's bytes are those of the AVX-512 set, whichever of the two
- * multiplied it. Attention over bf16 has bytes of its own, the same for any number of queries.
+ * × 16 columns, and so does attention over a cache in bf16 or in codes; all else is the AVX-512 set's. Dots of integers
+ * are exact there too and are scaled in the same order, so a row's bytes are those of the AVX-512 set, whichever of the
+ * two multiplied it. Such attention has bytes of its own, the same for any number of queries.
  *
  * What bounds linears is the scaling: while the matrix unit is in use, one port multiplies floats and converts to them,
  * where otherwise two do (SPEED.md). */
@@ -22,6 +22,7 @@
 #include "backend/cpu/tail_template.h"
 #include "backend/cpu/amx_template.h"
 #include "backend/cpu/attend_state_template.h"
+#include "backend/cpu/attend_codes_amx_template.h"
 #include "backend/cpu/attend_amx_template.h"
 #include "backend/cpu/attend_template.h"
 
@@ -159,8 +160,8 @@ static void prepare(const struct cpu_layout *layout, const float *x, void *row) 
   kernel_set_avx512.prepare(layout, x, row);
 }
 
-static void attend_paired(const struct attend_work *work) {
-  if (work->kv.layout->dtype != KV_BF16) {
+static void attend_units(const struct attend_work *work) {
+  if (work->kv.layout->dtype <= KV_F16) {
     kernel_set_avx512.attend.attend(work);
     return;
   }
@@ -169,8 +170,8 @@ static void attend_paired(const struct attend_work *work) {
   _tile_release();
 }
 
-static void narrow(const float *from, int n, uint8_t dtype, uint16_t *to) {
-  kernel_set_avx512.attend.narrow(from, n, dtype, to);
+static float narrow(const float *from, int n, uint8_t dtype, void *to) {
+  return kernel_set_avx512.attend.narrow(from, n, dtype, to);
 }
 
 /* The CPU has the unit, and the kernel lets this process use it: its registers are saved only for those who ask. */
@@ -180,7 +181,7 @@ static bool amx_available(void) {
   if (!kernel_set_avx512.available() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   bool has_tiles = d >> 24 & 1, has_int8 = d >> 25 & 1, has_bf16 = d >> 22 & 1;
   return has_tiles && has_int8 && has_bf16 && __builtin_cpu_supports("avx512bf16") &&
-         syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+         __builtin_cpu_supports("avx512vbmi") && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
 const struct kernel_set kernel_set_amx = {
@@ -191,5 +192,5 @@ const struct kernel_set kernel_set_amx = {
     .arrange = arrange,
     .arrange_from = LEAST_ROWS,
     .linear = linear,
-    .attend = {attend_paired, narrow, .pairs = true},
+    .attend = {attend_units, narrow, .pairs = true},
 };

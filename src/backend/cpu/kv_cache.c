@@ -20,13 +20,14 @@ struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits 
                         .dim_v = group->dim_v,
                         .block_size = limits->block_size,
                         .dtype = limits->kv_dtype};
-  bool paired = l.dtype == KV_BF16;
+  bool paired = l.dtype == KV_BF16, coded = kv_is_coded(l.dtype);
   l.tile = l.block_size < KEY_TILE ? l.block_size : KEY_TILE;
-  l.element = l.dtype == KV_F32 ? 4 : 2;
-  l.stored_k = paired ? round_up(l.dim_k, KV_PAIRED_DIMS) : l.dim_k;
+  l.element = coded ? 1 : l.dtype == KV_F32 ? 4 : 2;
+  l.stored_k = paired ? round_up(l.dim_k, KV_PAIRED_DIMS) : coded ? round_up(l.dim_k, KV_CODED_DIMS) : l.dim_k;
   l.stored_v = paired ? round_up(l.dim_v, KV_PAIRED_COLS) : l.dim_v;
   l.keys_bytes = line_align((size_t)l.block_size * (size_t)l.stored_k * l.element);
-  l.head_bytes = l.keys_bytes + line_align((size_t)l.block_size * (size_t)l.stored_v * l.element);
+  l.scales_at = l.keys_bytes + line_align((size_t)l.block_size * (size_t)l.stored_v * l.element);
+  l.head_bytes = l.scales_at + (coded ? line_align(2 * (size_t)l.block_size * sizeof(float)) : 0);
   l.block_bytes = l.head_bytes * (size_t)l.n_layer * (size_t)l.n_head;
   return l;
 }
@@ -64,18 +65,34 @@ static void pairs_store(const struct kv_layout *l, size_t column, const uint16_t
   for (size_t d = 0; d < (size_t)l->dim_v; d++) values[d * 2 + column % 2] = value[d];
 }
 
-void kv_head_store(const struct kv_head *head, int token, const void *key, const void *value) {
+static void codes_store(const struct kv_head *head, int token, struct kv_numbers key, struct kv_numbers value) {
   const struct kv_layout *l = head->layout;
+  uint8_t *keys = kv_head_keys(head, token) + token % l->tile;
+  float *scales = kv_head_scales(head, token);
+  for (int d = 0; d < l->dim_k; d++) keys[(ptrdiff_t)d * l->tile] = ((const uint8_t *)key.number)[d];
+  memcpy(kv_head_value(head, token), value.number, (size_t)l->dim_v);
+  scales[0] = key.scale;
+  scales[l->block_size] = value.scale;
+}
+
+void kv_head_store(const struct kv_head *head, int token, struct kv_numbers key, struct kv_numbers value) {
+  const struct kv_layout *l = head->layout;
+  if (kv_is_coded(l->dtype)) {
+    codes_store(head, token, key, value);
+    return;
+  }
   uint8_t *keys = kv_head_keys(head, token), *values = kv_head_value(head, token);
   size_t tile = (size_t)l->tile, column = (size_t)(token % l->tile);
   if (l->dtype == KV_BF16) {
-    pairs_store(l, column, key, value, (uint16_t *)keys, (uint16_t *)values);
+    pairs_store(l, column, key.number, value.number, (uint16_t *)keys, (uint16_t *)values);
     return;
   }
   if (l->dtype == KV_F16) {
-    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((uint16_t *)keys)[d * tile + column] = ((const uint16_t *)key)[d];
+    const uint16_t *half = key.number;
+    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((uint16_t *)keys)[d * tile + column] = half[d];
   } else {
-    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((float *)keys)[d * tile + column] = ((const float *)key)[d];
+    const float *full = key.number;
+    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((float *)keys)[d * tile + column] = full[d];
   }
-  memcpy(values, value, (size_t)l->dim_v * l->element);
+  memcpy(values, value.number, (size_t)l->dim_v * l->element);
 }

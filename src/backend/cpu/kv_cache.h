@@ -3,7 +3,9 @@
  * neighbouring keys at once), then the values token by token. Pages that no sequence has written cost nothing.
  *
  * bf16 lies in pairs, as matrix units take their right side: of a key two neighbouring dimensions together, of the
- * values two neighbouring tokens' of each dimension; and in whole tiles of such a unit, zeros behind the last. */
+ * values two neighbouring tokens' of each dimension; and in whole tiles of such a unit, zeros behind the last.
+ *
+ * Codes of eight bits (int8, E4M3) are followed by their scales, floats: of the block's keys, then of its values. */
 #ifndef SPATE_BACKEND_KV_CACHE_H
 #define SPATE_BACKEND_KV_CACHE_H
 
@@ -13,7 +15,10 @@ enum {
   KEY_TILE = 64,       /* tokens that attention takes at once, at absolute positions */
   KV_PAIRED_DIMS = 32, /* of a key in a tile of a matrix unit, */
   KV_PAIRED_COLS = 16, /* of values, and tokens of keys */
+  KV_CODED_DIMS = 4,   /* of a key in codes there is a multiple */
 };
+
+static inline bool kv_is_coded(uint8_t dtype) { return dtype == KV_INT8 || dtype == KV_E4M3; }
 
 struct kv_layout {
   int32_t n_layer, n_head, dim_k, dim_v;
@@ -23,7 +28,8 @@ struct kv_layout {
   uint8_t dtype;
   size_t element;     /* bytes of one number */
   size_t keys_bytes;  /* of one head's keys in a block: where its values start */
-  size_t head_bytes;  /* keys and values */
+  size_t scales_at;   /* where the scales of its codes start */
+  size_t head_bytes;  /* keys, values and scales */
   size_t block_bytes; /* all layers */
 };
 
@@ -67,7 +73,20 @@ static inline uint8_t *kv_head_value(const struct kv_head *head, int token) {
          (size_t)(token % l->block_size / kv_pair(l) * kv_pair(l)) * (size_t)l->stored_v * l->element;
 }
 
-/* Stores one token's key and value (dim_k and dim_v numbers in the cache's type). */
-void kv_head_store(const struct kv_head *head, int token, const void *key, const void *value);
+/* The scale of a token's key; that of its value lies block_size floats on. */
+static inline float *kv_head_scales(const struct kv_head *head, int token) {
+  const struct kv_layout *l = head->layout;
+  uint8_t *block = head->data + head->block[token / l->block_size] * l->block_bytes;
+  return (float *)(void *)(block + l->scales_at) + token % l->block_size;
+}
+
+/* dim_k numbers of a key or dim_v of a value in the cache's type; scale: what codes are multiplied with. */
+struct kv_numbers {
+  const void *number;
+  float scale;
+};
+
+/* Stores one token's key and value. */
+void kv_head_store(const struct kv_head *head, int token, struct kv_numbers key, struct kv_numbers value);
 
 #endif

@@ -99,13 +99,43 @@ static void prepare(const struct cpu_layout *layout, const float *x, void *row) 
 #endif
 }
 
-/* Floats to the 16-bit type of a cache. */
-static void narrow(const float *from, int n, uint8_t dtype, uint16_t *to) {
+/* What is no number is so in the scale. */
+static float narrow_int8(const float *from, int n, uint8_t *to) {
+  const float whole = 0x1.8p23f; /* adding it rounds to an integer, left in the low bits */
+  float peak = peak_of(from, n);
+  bool nothing = peak <= KV_PEAK_LEAST;
+  float inverse = nothing ? 0 : 127 / peak;
+  for (int i = 0; i < n; i++) to[i] = (uint8_t)(float_bits(from[i] * inverse + whole) - float_bits(whole));
+  return nothing ? 0 : peak / 127;
+}
+
+/* Without branches, as compilers vectorise it. */
+static inline uint8_t e4m3_narrow(float x) {
+  const float least = 0x1p-6f, units = 0x1.8p14f; /* the least normal number; adding it rounds to multiples of 2⁻⁹ */
+  uint32_t bits = float_bits(x), magnitude = bits & 0x7FFFFFFFu, sign = bits >> 24 & 0x80;
+  magnitude = magnitude < float_bits(E4M3_MAX) ? magnitude : float_bits(E4M3_MAX);
+  uint32_t small = float_bits(float_from_bits(magnitude) + units) - float_bits(units);
+  uint32_t normal = ((magnitude + 0x7FFFF + (magnitude >> 20 & 1)) >> 20) - (120u << 3);
+  return (uint8_t)(sign | (magnitude < float_bits(least) ? small : normal));
+}
+
+static float narrow_e4m3(const float *from, int n, uint8_t *to) {
+  float peak = peak_of(from, n);
+  bool nothing = peak <= KV_PEAK_LEAST;
+  float inverse = nothing ? 0 : E4M3_MAX / peak;
+  for (int i = 0; i < n; i++) to[i] = e4m3_narrow(from[i] * inverse);
+  return nothing ? 0 : peak / E4M3_MAX * E4M3_UNIT;
+}
+
+/* Floats to the type of a cache of less than 32 bits; the scale of codes. */
+static float narrow(const float *from, int n, uint8_t dtype, void *to) {
+  if (dtype == KV_INT8) return narrow_int8(from, n, to);
+  if (dtype == KV_E4M3) return narrow_e4m3(from, n, to);
+  uint16_t *half = to;
   int i = 0;
-  if (dtype == KV_BF16) {
-    for (; i < n; i++) to[i] = bfloat_from_float(from[i]);
-    return;
-  }
-  for (; i + LANES <= n; i += LANES) vfloat_to_half(vfloat_load(from + i), to + i);
-  for (; i < n; i++) to[i] = half_from_float(from[i]);
+  if (dtype == KV_BF16)
+    for (; i < n; i++) half[i] = bfloat_from_float(from[i]);
+  for (; i + LANES <= n; i += LANES) vfloat_to_half(vfloat_load(from + i), half + i);
+  for (; i < n; i++) half[i] = half_from_float(from[i]);
+  return 1;
 }

@@ -30,7 +30,7 @@ static inline vfloat vfloat_from_uint8(const void *p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p)));
 }
 
-/* Of E4M3 numbers, divided by E4M3_UNIT. */
+/* Of E4M3 numbers, divided by E4M3_UNIT (half.h). NaN has no place here. */
 static inline vfloat vfloat_from_e4m3(const void *p) {
   __m128i byte = _mm_cvtepi8_epi16(_mm_loadl_epi64(p)), half = _mm_slli_epi16(byte, 7);
   return _mm256_cvtph_ps(_mm_and_si128(half, _mm_set1_epi16((short)0xBFFF)));

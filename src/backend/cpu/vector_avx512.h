@@ -31,7 +31,7 @@ static inline vfloat vfloat_from_uint8(const void *p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p)));
 }
 
-/* Of E4M3 numbers, divided by E4M3_UNIT. */
+/* Of E4M3 numbers, divided by E4M3_UNIT (half.h). NaN has no place here. */
 static inline vfloat vfloat_from_e4m3(const void *p) {
   __m256i byte = _mm256_cvtepi8_epi16(_mm_loadu_si128(p)), half = _mm256_slli_epi16(byte, 7);
   return _mm512_cvtph_ps(_mm256_and_si256(half, _mm256_set1_epi16((short)0xBFFF)));

@@ -36,7 +36,7 @@ static inline vfloat vfloat_from_uint8(const void *p) {
   return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four_bytes(p)))));
 }
 
-/* Of E4M3 numbers, divided by E4M3_UNIT. */
+/* Of E4M3 numbers, divided by E4M3_UNIT (half.h). NaN has no place here. */
 static inline vfloat vfloat_from_e4m3(const void *p) {
   int16x4_t byte = vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four_bytes(p))));
   uint16x4_t half = vand_u16(vreinterpret_u16_s16(vshl_n_s16(byte, 7)), vdup_n_u16(0xBFFF));

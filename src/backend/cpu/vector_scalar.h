@@ -26,7 +26,7 @@ static inline vfloat vfloat_from_bfloat(const void *p) { return bfloat_to_float(
 static inline vfloat vfloat_from_int8(const void *p) { return *(const int8_t *)p; }
 static inline vfloat vfloat_from_uint8(const void *p) { return *(const uint8_t *)p; }
 
-/* Of an E4M3 number, divided by E4M3_UNIT. */
+/* Of an E4M3 number, divided by E4M3_UNIT (half.h). NaN has no place here. */
 static inline vfloat vfloat_from_e4m3(const void *p) {
   uint32_t byte = *(const uint8_t *)p;
   return half_to_float((uint16_t)((byte & 0x80) << 8 | (byte & 0x7F) << 7));

@@ -119,10 +119,10 @@ size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
 
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error) {
-  if (limits->kv_dtype == KV_BF16)
-    return error_set(
-        error, ERROR_UNSUPPORTED,
-        "The cuda backend keeps keys and values in fp16 or fp32, not in bf16: give another kv_cache_dtype.");
+  if (limits->kv_dtype > KV_F16)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The cuda backend keeps keys and values in fp16 or fp32, not in %s: give another kv_cache_dtype.",
+                     kv_dtype_name(limits->kv_dtype));
   struct cuda_linear_needs needs = cuda_linear_most(plan, limits);
   struct cuda_attend_needs attend = cuda_attend_most(plan, limits);
   *footprint = (struct footprint){0};

@@ -52,7 +52,8 @@ static bool null_measure(const struct plan *plan, const struct limits *limits, s
   for (int g = 0; g < plan->n_group; g++) { /* as if tokens were kept: the block budget works as with a real one */
     const struct kv_group *group = plan_groups(plan) + g;
     uint64_t token = (uint64_t)group->n_layer * (uint64_t)group->n_head * (uint64_t)(group->dim_k + group->dim_v);
-    footprint->kv_block[g] = token * (uint64_t)limits->block_size * (limits->kv_dtype == KV_F32 ? 4 : 2);
+    uint64_t bytes = limits->kv_dtype == KV_F32 ? 4 : limits->kv_dtype <= KV_BF16 ? 2 : 1;
+    footprint->kv_block[g] = token * (uint64_t)limits->block_size * bytes;
   }
   return true;
 }

@@ -23,12 +23,28 @@ static float *cache_at(const struct attend *a, const struct row *row, int token,
   return a->program->kv[a->args->group] + index * (size_t)(a->args->dim_k + a->args->dim_v);
 }
 
-static float cache_round(const struct attend *a, double x) {
-  float value = (float)x;
-  switch (a->program->limits.kv_dtype) {
-  case KV_F16: return half_to_float(half_from_float(value));
-  case KV_BF16: return bfloat_to_float(bfloat_from_float(value));
-  default: return value;
+/* n numbers as codes times their scale. */
+static void codes_round(const double *from, int n, bool e4m3, float *to) {
+  float most = e4m3 ? E4M3_MAX : 127, peak = 0;
+  for (int i = 0; i < n; i++) peak = fmaxf(peak, fabsf((float)from[i]));
+  bool nothing = peak <= KV_PEAK_LEAST;
+  for (int i = 0; i < n; i++) {
+    float scaled = nothing ? 0 : (float)from[i] * (most / peak);
+    to[i] = (e4m3 ? e4m3_to_float(e4m3_from_float(scaled)) : rintf(scaled)) * (nothing ? 0 : peak / most);
+  }
+}
+
+static void cache_round(const struct attend *a, const double *from, int n, float *to) {
+  uint8_t dtype = a->program->limits.kv_dtype;
+  if (dtype == KV_E4M3 || dtype == KV_INT8) {
+    codes_round(from, n, dtype == KV_E4M3, to);
+    return;
+  }
+  for (int i = 0; i < n; i++) {
+    float value = (float)from[i];
+    to[i] = dtype == KV_F16    ? half_to_float(half_from_float(value))
+            : dtype == KV_BF16 ? bfloat_to_float(bfloat_from_float(value))
+                               : value;
   }
 }
 
@@ -63,9 +79,8 @@ static void token_store(const struct attend *a, const struct row *row, int token
   const double *value = key + args->n_kv_head * args->dim_k;
   for (int h = 0; h < args->n_kv_head; h++, key += args->dim_k, value += args->dim_v) {
     float *cached = cache_at(a, row, position, h);
-    const double *prepared = head_prepare(a, 1, position, key);
-    for (int i = 0; i < args->dim_k; i++) cached[i] = cache_round(a, prepared[i]);
-    for (int i = 0; i < args->dim_v; i++) cached[args->dim_k + i] = cache_round(a, value[i]);
+    cache_round(a, head_prepare(a, 1, position, key), args->dim_k, cached);
+    cache_round(a, value, args->dim_v, cached + args->dim_k);
   }
 }
 

@@ -14,7 +14,8 @@ struct program {
   struct limits limits;
   struct slice *packed;      /* [n_weight] not owned */
   double **value;            /* [n_value], each rows × cols */
-  float *kv[PLAN_GROUPS];    /* [block][layer][head][token of the block][dim_k + dim_v]; halves are kept as floats */
+  float *kv[PLAN_GROUPS];    /* [block][layer][head][token of the block][dim_k + dim_v]; kept as floats, rounded to its
+                                type */
   double *input, *product;   /* a linear's rows before the product (normed, quantized) and after it */
   double *line;              /* a weight's row, or a head */
   float *unpacked;           /* a weight's row out of another backend's layout */

@@ -418,7 +418,7 @@ static void bytes_check(const struct network *net, uint8_t kv_dtype, const char 
     struct setting set = settings[i];
     set.kv_dtype = kv_dtype;
     set.isa = isa;
-    if (kv_dtype == KV_BF16 && set.block_size < 16) continue; /* it has no smaller blocks */
+    if (kv_dtype >= KV_BF16 && set.block_size < 16) continue; /* they have no smaller blocks */
     network_run(net, &set, token, NULL, i ? logits : first);
     if (i == 0) {
       double away = distance(first, exact);
@@ -444,6 +444,10 @@ static void test_every_shape_is_right_and_always_the_same(void **state) {
     bytes_check(&net, KV_BF16, NULL, token, exact, 3e-2);
     bytes_check(&net, KV_BF16, "scalar", token, exact, 3e-2);
     bytes_check(&net, KV_F32, "scalar", token, exact, 1e-5);
+    bytes_check(&net, KV_INT8, NULL, token, exact, 1e-1);
+    bytes_check(&net, KV_INT8, "scalar", token, exact, 1e-1);
+    bytes_check(&net, KV_E4M3, NULL, token, exact, 3e-1);
+    bytes_check(&net, KV_E4M3, "scalar", token, exact, 3e-1);
     network_release(&net);
   }
   free(exact);
@@ -546,8 +550,9 @@ static void test_rows_that_share_blocks(void **state) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     struct network net;
     network_init(&net, &shapes[i]);
-    for (int k = 0; k < 12; k++) {
-      struct setting set = {.n_thread = 1 + k / 3 % 2 * 2, .block_size = k < 6 ? 16 : 64, .kv_dtype = (uint8_t)(k % 3)};
+    for (int k = 0; k < 20; k++) {
+      struct setting set = {
+          .n_thread = 1 + k / 5 % 2 * 2, .block_size = k < 10 ? 16 : 64, .kv_dtype = (uint8_t)(k % 5)};
       continue_run(&net, &set, false, alone);
       continue_run(&net, &set, true, together);
       if (memcmp(alone, together, sizeof alone) != 0) fail_msg("%s: setting %d gives other bytes", net.shape.name, k);
@@ -599,9 +604,11 @@ static void test_limits_are_checked(void **state) {
       {{.seats = 1, .tokens = 1, .outputs = 1, .length = 1, .opt_batch = 1, .block_size = 24},
        "KV blocks of 24 tokens were asked for, expected a power of two."},
       {{.seats = 1, .tokens = 1, .outputs = 1, .length = 1, .opt_batch = 1, .block_size = 16, .kv_dtype = 9},
-       "KV type 9 was asked for, expected 0 (fp32), 1 (fp16) or 2 (bf16)."},
+       "KV type 9 was asked for, expected 0 (fp32), 1 (fp16), 2 (bf16), 3 (fp8) or 4 (int8)."},
       {{.seats = 1, .tokens = 1, .outputs = 1, .length = 1, .opt_batch = 1, .block_size = 8, .kv_dtype = KV_BF16},
        "bf16 KV needs blocks of at least 16 tokens, not 8: use fp16."},
+      {{.seats = 1, .tokens = 1, .outputs = 1, .length = 1, .opt_batch = 1, .block_size = 8, .kv_dtype = KV_INT8},
+       "int8 KV needs blocks of at least 16 tokens, not 8: use fp16."},
   };
   struct network net;
   network_init(&net, &shapes[0]);

@@ -114,7 +114,7 @@ static void test_options(void **state) {
   struct engine_options options = options_make();
   uint64_t kv_bytes;
   options.block_size = 64;
-  options.kv = KV_CHOICE_F32;
+  options.kv = 1 + KV_F32;
   fake.footprint.kv_block[0] = 1000; /* more fit than all seats can use */
   struct limits limits = limits_of(*state, &options, &kv_bytes);
   assert_int_equal(limits.block_size, 64);
@@ -144,13 +144,13 @@ static void test_kv_type(void **state) {
   assert_int_equal(kv_type_of(f, &options), KV_BF16);
   options.block_size = 8;
   assert_int_equal(kv_type_of(f, &options), KV_F16);
-  options.kv = KV_CHOICE_F16, options.block_size = 16;
+  options.kv = 1 + KV_F16, options.block_size = 16;
   assert_int_equal(kv_type_of(f, &options), KV_F16);
-  options.kv = KV_CHOICE_DEFAULT;
+  options.kv = 0;
   f->facts.config.quant_mode = QUANT_FP32;
   fixture_write(f);
   assert_int_equal(kv_type_of(f, &options), KV_F32);
-  options.backend = &fake_backend, options.kv = KV_CHOICE_BF16;
+  options.backend = &fake_backend, options.kv = 1 + KV_BF16;
   assert_int_equal(kv_type_of(f, &options), KV_BF16);
 }
 
