@@ -152,6 +152,10 @@ static const struct option options[] = {
     {"tokens", 0, OPTION_INT, FOR_EVAL, PLAIN(eval_tokens), "N", "of it, from its start (default: all)"},
     {"against", 0, OPTION_TEXT, FOR_EVAL, PLAIN(against), "ENGINE",
      "compare with this engine, or with the FP32 engine of this model: KL divergence, same first choices"},
+    {"task", 0, OPTION_TEXT, FOR_EVAL, PLAIN(task), "FILE",
+     "questions in JSON lines, in the layout of MMLU, ARC or GSM8K: accuracy"},
+    {"shots", 0, OPTION_TEXT, FOR_EVAL, PLAIN(shots), "FILE", "such questions that stand answered before each"},
+    {"limit", 0, OPTION_INT, FOR_EVAL, PLAIN(max_items), "N", "questions of the task, from its start (default: all)"},
     {"json", 0, OPTION_TEXT, FOR_EVAL, PLAIN(json_file), "FILE", "write the results there, as JSON"},
 
     {"batch", 0, OPTION_TEXT, FOR_BENCH, PLAIN(batch), "N",

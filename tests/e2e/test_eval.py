@@ -5,7 +5,8 @@ import subprocess
 import spate_server
 from spate_server import ROOT, SPATE
 
-TEXT = str(ROOT / "tests/fixtures/eval/text.txt")
+FILES = ROOT / "tests/fixtures/eval"
+TEXT = str(FILES / "text.txt")
 
 
 def run(*command):
@@ -37,12 +38,33 @@ class Eval(spate_server.EngineCase):
         self.assertEqual(result["against"]["quant_mode"], "FP32")
         self.assertLess(result["against"]["mean_kl"], 1e-2)
 
+    def test_choices(self):
+        text, result = self.evaluate("--task", FILES / "mmlu.jsonl", "--shots", FILES / "mmlu.jsonl", "--limit", "3")
+        task = result["task"]
+        self.assertEqual((task["layout"], task["items"], len(task["samples"])), ("mmlu", 3, 3))
+        self.assertRegex(text, rf"acc_norm +{task['acc_norm']:.4f} ")
+
+    def test_answers(self):
+        """Each answer is what spate generate says; what it says is compared with the file."""
+        text, result = self.evaluate("--task", FILES / "gsm8k.jsonl")
+        for line, sample in zip((FILES / "gsm8k.jsonl").read_text().splitlines(), result["task"]["samples"]):
+            prompt = f"Question: {json.loads(line)['question']}\nAnswer:"
+            alone = run(SPATE, "generate", self.engine.path, *self.OPTIONS, "-p", prompt, "--temperature", "0",
+                        "--repetition-penalty", "1", "--stop", "Question:").stdout
+            self.assertEqual(sample["text"], alone[:-1])
+        self.assertRegex(text, r"exact_match_strict +0\.0000 ")
+
     def test_refused(self):
+        bad = self.engine.folder / "bad.jsonl"
+        bad.write_text('{"question": "q", "answer": "#### 1"}\n{"question": "q", "answer": "1"}\n')
         for options, sentence in (
-                ((), "An evaluation needs a text."),
+                ((), "An evaluation needs a text or a task."),
                 (("--text", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
                 (("--text", TEXT, "--json", "/nowhere/x"), "/nowhere/x cannot be written."),
-                (("--text", TEXT, "--window", "-1"), "A window of -1 tokens and 0 tokens at most; expected 0 or more.")):
+                (("--text", TEXT, "--window", "-1"),
+                 "A window of -1 tokens, at most 0 tokens and 0 questions; expected 0 or more of each."),
+                (("--task", bad), f"{bad}, line 2: The \"answer\" does not end in \"#### \" and a number, as those of "
+                                  "GSM8K do.")):
             answer = run(SPATE, "eval", self.engine.path, *self.OPTIONS, *options)
             self.assertEqual((answer.returncode, answer.stderr.splitlines()[-1]), (1, f"spate: {sentence}"))
 
