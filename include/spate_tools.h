@@ -24,6 +24,8 @@ struct spate_build_options {
   int max_num_tokens;        /* tokens of a step */
   spate_progress progress;   /* may be NULL */
   void *user;
+  const char *eval_text;    /* a file of text: the manifest tells how well the engine predicts it (spate_eval) */
+  const char *eval_against; /* and how far it is from this engine file, or the FP32 engine of this model */
 };
 
 static inline void spate_build_options_init(spate_build_options *options) {

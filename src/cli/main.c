@@ -48,6 +48,8 @@ void build_options_fill(const struct settings *s, spate_build_options *build) {
   build->max_input_len = s->max_input_len;
   build->max_seq_len = s->max_seq_len;
   build->max_num_tokens = s->max_num_tokens;
+  build->eval_text = s->eval_text;
+  build->eval_against = s->eval_against;
 }
 
 static void open_options_fill(const struct settings *s, const spate_build_options *build, struct progress *progress,

@@ -146,6 +146,10 @@ static const struct option options[] = {
     {"bad-word", 0, OPTION_LIST, FOR_SAMPLING, PLAIN(bad_words), "TEXT",
      "never generate this text; may be given 16 times"},
 
+    {"eval", 0, OPTION_TEXT, FOR_BUILD, PLAIN(eval_text), "FILE",
+     "write into the manifest how well the engine predicts this text"},
+    {"eval-against", 0, OPTION_TEXT, FOR_BUILD, PLAIN(eval_against), "ENGINE",
+     "and how far it is from this engine, or from the FP32 engine of this model"},
     {"text", 0, OPTION_TEXT, FOR_EVAL, PLAIN(text), "FILE", "a text to predict: perplexity"},
     {"window", 0, OPTION_INT, FOR_EVAL, PLAIN(window), "N",
      "tokens of it that see each other (default 1024, at most max-seq-len)"},

@@ -54,6 +54,28 @@ class Eval(spate_server.EngineCase):
             self.assertEqual(sample["text"], alone[:-1])
         self.assertRegex(text, r"exact_match_strict +0\.0000 ")
 
+    def test_build(self):
+        """What a build writes of its engine is what spate eval measures of it, and inspect shows it."""
+        path = self.engine.folder / "measured.spate"
+        command = (SPATE, "build", self.engine.folder / "tiny", "-o", path, "--quant-mode", "INT8_WEIGHT")
+        answer = run(*command, "--eval", TEXT, "--eval-against", self.engine.path)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        manifest = json.loads(run(SPATE, "inspect", path, "--json").stdout)["manifest"]
+        result = self.engine.folder / "again.json"
+        again = run(SPATE, "eval", path, *self.OPTIONS, "--text", TEXT, "--against", self.engine.path, "--json", result)
+        self.assertEqual(again.returncode, 0, again.stderr)
+        for part, figure in (("text", "perplexity"), ("text", "tokens"), ("against", "mean_kl"), ("against", "same_top")):
+            self.assertEqual(manifest["evaluation"][part][figure], json.loads(result.read_text())[part][figure])
+        self.assertRegex(run(SPATE, "inspect", path).stdout, r"(?m)^ *mean_kl +[\d.]+$")
+        self.assertEqual(run(SPATE, "generate", path, *self.OPTIONS, "-p", "a", "-n", "4").returncode, 0)
+        for options, sentence in (
+                (("--eval", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
+                (("--eval", TEXT, "--eval-against", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
+                (("--eval-against", self.engine.path),
+                 "Two engines are compared on a text: name one for eval, or leave eval_against out.")):
+            answer = run(*command, *options)
+            self.assertEqual((answer.returncode, answer.stderr.splitlines()[-1]), (1, f"spate: {sentence}"))
+
     def test_refused(self):
         bad = self.engine.folder / "bad.jsonl"
         bad.write_text('{"question": "q", "answer": "#### 1"}\n{"question": "q", "answer": "1"}\n')
