@@ -26,6 +26,8 @@ struct spate_build_options {
   void *user;
   const char *quant_algo; /* of INT8_WEIGHT and INT4_WEIGHT: "RTN" (NULL), "AWQ", "GPTQ", "SMOOTHQUANT" */
   const char *calib_data; /* a text file that all but RTN watch the network read; NULL: a text that comes with Spate */
+  const char *eval_text;  /* a file of text: the manifest tells how well the engine predicts it (spate_eval) */
+  const char *eval_against; /* and how far it is from this engine file, or the FP32 engine of this model */
 };
 
 static inline void spate_build_options_init(spate_build_options *options) {
@@ -124,8 +126,11 @@ typedef struct {
   int max_tokens;                 /* of the text, from its start; 0: all */
   const char *against;            /* compare with this engine file, or the FP32 engine of this model; NULL: with none */
   const spate_open_options *open; /* how it is opened; model, build and max_outputs are ignored; NULL: defaults */
-  spate_progress progress;        /* the stage "text" counts tokens */
+  spate_progress progress;        /* the stage "text" counts tokens, "choices" and "answers" questions */
   void *user;
+  const char *task;  /* a file of questions in JSON lines, in the layout of MMLU, ARC or GSM8K; NULL: none */
+  const char *shots; /* a file of the same layout, whose questions stand answered before each; NULL: none */
+  int max_items;     /* of the task, from its start; 0: all */
 } spate_eval_options;
 
 static inline void spate_eval_options_init(spate_eval_options *options) {
@@ -135,7 +140,9 @@ static inline void spate_eval_options_init(spate_eval_options *options) {
 
 /* What an engine's answers are worth, as JSON: perplexity over a text in windows that do not overlap, each token
  * predicted once, as lm-evaluation-harness does it (loglikelihood_rolling); the divergence from another engine of the
- * same vocabulary on the same tokens. The engine must be idle. */
+ * same vocabulary on the same tokens; the share of a task's questions that it gets right, by the likelihood of their
+ * choices (acc, acc_norm) or by a generated answer (exact_match), with that harness's prompts. The engine must be idle.
+ */
 SPATE_API bool spate_eval(spate_engine *engine, const spate_eval_options *options, spate_text *json,
                           spate_error *error);
 

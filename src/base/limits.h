@@ -29,7 +29,11 @@ enum limit {
   LIMIT_CALIBRATION_BYTES = 64 << 20, /* of a text that a build is calibrated with */
 
   /* evaluations */
-  LIMIT_EVAL_TOKENS = 1 << 26, /* of one text */
+  LIMIT_EVAL_TOKENS = 1 << 26,       /* of one text */
+  LIMIT_EVAL_LINE_BYTES = 1 << 20,   /* of a task's file of JSON lines */
+  LIMIT_EVAL_CHOICES = 26,           /* of one question */
+  LIMIT_EVAL_PROMPT_BYTES = 4 << 20, /* of one question with the answered ones before it */
+  LIMIT_EVAL_TASK_BYTES = 1 << 30,   /* of all prompts of one task */
 
   /* text */
   LIMIT_VOCAB = 1 << 20,

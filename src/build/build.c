@@ -20,7 +20,7 @@ struct build {
   struct build_progress progress;
   struct draft draft;
   struct engine_writer writer;
-  struct buffer manifest;
+  struct buffer manifest, evaluation;
   struct calibration_data calibration_data;
   struct calibration calibration;
 };
@@ -96,10 +96,27 @@ static void chat_check(const struct draft *draft) {
 }
 
 static bool manifest_make(struct build *build, struct hash128 digest, struct error *error) {
-  struct manifest manifest = {.draft = &build->draft, .writer = &build->writer, .source = digest};
+  struct manifest manifest = {.draft = &build->draft,
+                              .writer = &build->writer,
+                              .source = digest,
+                              .evaluation = buffer_slice(&build->evaluation)};
+  buffer_clear(&build->manifest);
   manifest_write(&manifest, &build->manifest);
   if (!build->manifest.failed) return true;
   return error_set(error, ERROR_LIMIT, "The manifest is larger than %d bytes.", LIMIT_MANIFEST_BYTES);
+}
+
+/* The manifest with the figures of the engine that it belongs to, which is opened for them before it has its name. */
+static bool figures_add(struct build *build, struct hash128 digest, struct error *error) {
+  const struct build_options *options = build->options;
+  char path[64];
+  if (!options->evaluate) return true;
+  if (!engine_writer_seal(&build->writer, buffer_slice(&build->manifest), path, error) ||
+      !options->evaluate(options->evaluate_user, path, &build->evaluation, error))
+    return false;
+  if (build->evaluation.failed)
+    return error_set(error, ERROR_LIMIT, "The figures do not fit in %d bytes.", LIMIT_MANIFEST_BYTES);
+  return manifest_make(build, digest, error);
 }
 
 static bool file_write(struct build *build, struct error *error) {
@@ -120,7 +137,7 @@ static bool file_write(struct build *build, struct error *error) {
   bool written = engine_writer_init(&build->writer, options->output, draft_plan(draft), options->backend, error) &&
                  memory_fit(&job, error) && engine_writer_begin(&build->writer, &contents, error) &&
                  calibrate(build, &job, error) && pack_weights(&job, &digest, error) &&
-                 manifest_make(build, digest, error) &&
+                 manifest_make(build, digest, error) && figures_add(build, digest, error) &&
                  engine_writer_commit(&build->writer, buffer_slice(&build->manifest), error);
   if (written) progress_report(&build->progress, "flush", 1, 1, NULL); /* nothing is left to cancel */
   return written;
@@ -147,6 +164,7 @@ bool build_engine(const struct build_options *options, struct error *error) {
                         .writer.file.descriptor = -1};
   draft_init(&build.draft);
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
+  buffer_init(&build.evaluation, LIMIT_MANIFEST_BYTES);
   bool done = output_check(options->output, error) && draft_complete(&build, error) &&
               calibration_read(&build, error) && file_write(&build, error);
   engine_writer_release(&build.writer);
@@ -154,5 +172,6 @@ bool build_engine(const struct build_options *options, struct error *error) {
   calibration_data_release(&build.calibration_data);
   draft_release(&build.draft);
   buffer_release(&build.manifest);
+  buffer_release(&build.evaluation);
   return done;
 }

@@ -18,6 +18,10 @@ struct build_options {
    * the last stage, "flush", which is reported when the file is there. */
   bool (*progress)(void *user, const char *stage, uint64_t done, uint64_t total);
   void *user;
+  /* NULL: no figures in the manifest. Called when the engine is complete but for its name, which `path` stands for
+   * meanwhile; appends an object. */
+  bool (*evaluate)(void *user, const char *path, struct buffer *json, struct error *error);
+  void *evaluate_user;
 };
 
 bool build_engine(const struct build_options *options, struct error *error);

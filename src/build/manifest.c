@@ -92,6 +92,10 @@ void manifest_write(const struct manifest *m, struct buffer *json) {
   checkpoint_facts(m->draft->checkpoint, json);
   buffer_text(json, "},\"tokenizer\":");
   manifest_write_tokenizer(m->draft->tokenizer, json);
+  if (m->evaluation.size > 0) {
+    buffer_text(json, ",\"evaluation\":");
+    buffer_append(json, m->evaluation.data, m->evaluation.size);
+  }
   buffer_text(json, ",\"weights\":[");
   for (int i = 0; i < draft_plan(m->draft)->n_weight; i++) {
     if (i) buffer_text(json, ",");

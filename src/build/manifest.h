@@ -9,7 +9,8 @@
 struct manifest {
   const struct draft *draft;
   const struct engine_writer *writer;
-  struct hash128 source; /* of the source bytes that were packed */
+  struct hash128 source;   /* of the source bytes that were packed */
+  struct slice evaluation; /* an object of figures; empty: there are none */
 };
 
 /* Appends the object; json->failed tells of no room. */

@@ -27,6 +27,20 @@ static void text_print(const json_t *root) {
          number_of(against, "most_kl"), "same first choice", 100 * number_of(against, "same_top"));
 }
 
+static void task_print(const json_t *root) {
+  static const char *const figures[] = {"acc", "acc_norm", "exact_match_strict", "exact_match_flexible"};
+  const json_t *task = json_object_get(root, "task");
+  if (!task) return;
+  printf("\n%s: %.0f questions in the layout of %s, %.1f s\n", text_of(task, "file"), number_of(task, "items"),
+         text_of(task, "layout"), number_of(task, "seconds"));
+  for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+    char error[64];
+    snprintf(error, sizeof error, "%s_stderr", figures[i]);
+    if (json_object_get(task, figures[i]))
+      printf("%-24s%12.4f +- %.4f\n", figures[i], number_of(task, figures[i]), number_of(task, error));
+  }
+}
+
 static int report_print(const char *json, size_t size) {
   struct error error;
   json_t *root = json_parse(slice_make(json, size), &error);
@@ -34,6 +48,7 @@ static int report_print(const char *json, size_t size) {
   printf("%s %s on %s, %.1f MB of weights\n", text_of(root, "model"), text_of(root, "quant_mode"),
          text_of(root, "device"), number_of(root, "weight_bytes") / 1e6);
   text_print(root);
+  task_print(root);
   json_decref(root);
   return 0;
 }
@@ -58,6 +73,9 @@ static void eval_options_fill(const struct settings *s, const spate_open_options
   options->window = s->window;
   options->max_tokens = s->eval_tokens;
   options->against = s->against;
+  options->task = s->task;
+  options->shots = s->shots;
+  options->max_items = s->max_items;
   options->open = open;
   options->progress = progress_show;
   options->user = progress;

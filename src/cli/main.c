@@ -50,6 +50,8 @@ void build_options_fill(const struct settings *s, spate_build_options *build) {
   build->max_input_len = s->max_input_len;
   build->max_seq_len = s->max_seq_len;
   build->max_num_tokens = s->max_num_tokens;
+  build->eval_text = s->eval_text;
+  build->eval_against = s->eval_against;
 }
 
 static void open_options_fill(const struct settings *s, const spate_build_options *build, struct progress *progress,
@@ -73,7 +75,7 @@ static void open_options_fill(const struct settings *s, const spate_build_option
   open->scheduler = s->scheduler;
   open->batch_delay_ms = s->batch_delay_ms;
   open->no_block_reuse = s->no_block_reuse;
-  open->max_outputs = s->text ? EVAL_OUTPUTS : 0;
+  open->max_outputs = s->text || s->task ? EVAL_OUTPUTS : 0;
   open->progress = progress_show;
   open->user = progress;
 }

@@ -61,8 +61,9 @@ struct settings {
   bool has_min_p, has_typical_p, has_repetition_penalty, ignore_eos, include_stop;
   struct text_list stop, bad_words;
 
-  const char *text, *against, *json_file;
-  int window, eval_tokens;
+  const char *eval_text, *eval_against;
+  const char *text, *against, *task, *shots, *json_file;
+  int window, eval_tokens, max_items;
 
   const char *batch, *random;
   int context, prompt_tokens, decode_tokens, repeat;

@@ -119,7 +119,7 @@ void engine_writer_hash(struct engine_writer *writer, int weight, struct hash128
   writer->weights[weight].hash = hash;
 }
 
-bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, struct error *error) {
+static bool ends_write(struct engine_writer *writer, struct slice manifest, struct error *error) {
   struct engine_header *header = &writer->header;
   header->section[SECTION_MANIFEST].bytes = manifest.size;
   sections_place(header);
@@ -127,6 +127,14 @@ bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, s
       !section_write(writer, SECTION_WEIGHT_TABLE, writer->weights, error))
     return false;
   header->hash = hash_bytes(slice_make(header, offsetof(struct engine_header, hash)), 0);
-  if (!bytes_write(writer, 0, slice_make(header, sizeof *header), error)) return false;
-  return temporary_file_commit(&writer->file, error);
+  return bytes_write(writer, 0, slice_make(header, sizeof *header), error);
+}
+
+bool engine_writer_seal(struct engine_writer *writer, struct slice manifest, char path[64], struct error *error) {
+  snprintf(path, 64, "/proc/self/fd/%d", writer->file.descriptor);
+  return ends_write(writer, manifest, error);
+}
+
+bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, struct error *error) {
+  return ends_write(writer, manifest, error) && temporary_file_commit(&writer->file, error);
 }

@@ -36,6 +36,10 @@ bool engine_writer_weight(struct engine_writer *writer, int weight, uint64_t at,
                           struct error *error);
 void engine_writer_hash(struct engine_writer *writer, int weight, struct hash128 hash);
 
+/* Writes manifest, weight table and header: the whole engine, which `path` opens before it has its name. Another,
+ * longer manifest may be committed afterwards. */
+bool engine_writer_seal(struct engine_writer *writer, struct slice manifest, char path[64], struct error *error);
+
 /* Writes manifest, weight table and header, flushes to the disk and gives the file its name. */
 bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, struct error *error);
 

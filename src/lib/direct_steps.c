@@ -53,7 +53,7 @@ void direct_release(struct direct_steps *steps) {
   *steps = (struct direct_steps){0};
 }
 
-void direct_restart(struct direct_steps *steps) { steps->length = 0; }
+void direct_rewind(struct direct_steps *steps, int length) { steps->length = length; }
 
 static int outputs_fill(struct direct_steps *steps, int n, enum direct_outputs outputs) {
   int total = steps->count * n, count = 0;

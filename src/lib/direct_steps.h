@@ -20,8 +20,8 @@ bool direct_init(struct direct_steps *steps, const struct loaded_engine *engine,
                  struct error *error);
 void direct_release(struct direct_steps *steps);
 
-/* Forgets the sequences' tokens. */
-void direct_restart(struct direct_steps *steps);
+/* Forgets the sequences' tokens after the first `length`. */
+void direct_rewind(struct direct_steps *steps, int length);
 
 enum direct_outputs { OUTPUT_NONE, OUTPUT_LAST, OUTPUT_ALL };
 

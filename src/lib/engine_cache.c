@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "build/build.h"
 #include "engine/engine_file.h"
+#include "lib/build_eval.h"
 #include "lib/cache_limit.h"
 #include "backend/device_choice.h"
 #include "lib/public_options.h"
@@ -39,7 +40,8 @@ bool engine_build(const spate_build_options *options, struct error *error) {
   if (!build.model || !build.output) return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
   return kv_cache_type_parse(options->kv_cache_type, &build.config.kv_cache_type, error) &&
          quant_mode_parse(options->quant_mode, &build.config.quant_mode, error) &&
-         quant_method_parse(options->quant_algo, &build.config.quant_method, error) && build_engine(&build, error);
+         quant_method_parse(options->quant_algo, &build.config.quant_method, error) &&
+         build_eval_prepare(options, &build, error) && build_engine(&build, error);
 }
 
 /* --- names -------------------------------------------------------------------------------------------------------- */

@@ -44,3 +44,17 @@ void engine_write(struct buffer *out, const struct loaded_engine *engine) {
   json_write_string(out, slice_text(engine->backend->describe(engine->device)));
   buffer_print(out, ",\"weight_bytes\":%" PRIu64, engine->footprint.weights);
 }
+
+void share_write(struct buffer *out, const char *name, size_t right, size_t n) {
+  double share = (double)right / (double)n;
+  figure_write(out, name, share);
+  buffer_print(out, ",\"%s_stderr\":", name);
+  json_write_number(out, sqrt(share * (1 - share) / ((double)n - 1)));
+}
+
+void samples_write(struct buffer *out, const struct buffer *samples) {
+  buffer_text(out, ",\"samples\":[");
+  buffer_append(out, samples->data, samples->size);
+  buffer_text(out, "]");
+  out->failed = out->failed || samples->failed;
+}

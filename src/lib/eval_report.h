@@ -10,4 +10,10 @@ void text_loss_write(struct buffer *out, const struct text_eval *eval, const str
 /* `"model":…,"quant_mode":…,"device":…,"weight_bytes":…` */
 void engine_write(struct buffer *out, const struct loaded_engine *engine);
 
+/* `,"name":…,"name_stderr":…`: the share of n that is right, and the standard error of that mean (null for n = 1). */
+void share_write(struct buffer *out, const char *name, size_t right, size_t n);
+
+/* `,"samples":[…]` */
+void samples_write(struct buffer *out, const struct buffer *samples);
+
 #endif

@@ -96,7 +96,7 @@ static bool chunk_step(struct text_run *run, const int32_t *tokens, int n, bool 
 
 /* A window that takes the tokens [from, to) of the stream in, and predicts those from `first` to the one after `to`. */
 static bool window_run(struct text_run *run, size_t from, size_t to, size_t first, struct error *error) {
-  for (int e = 0; e < run->n_engine; e++) direct_restart(&run->steps[e]);
+  for (int e = 0; e < run->n_engine; e++) direct_rewind(&run->steps[e], 0);
   for (size_t at = from; at < to;) {
     struct result result[2];
     int n = to - at < (size_t)run->chunk ? (int)(to - at) : run->chunk;

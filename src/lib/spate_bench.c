@@ -56,7 +56,7 @@ static bool decode_run(struct bench *bench, struct result *result, struct error 
 static bool bench_once(struct bench *bench, int run, struct error *error) {
   struct result result;
   tokens_fill(bench);
-  direct_restart(&bench->steps);
+  direct_rewind(&bench->steps, 0);
   uint64_t start = clock_ns();
   if (!prefill_run(bench, &result, error)) return false;
   uint64_t middle = clock_ns();

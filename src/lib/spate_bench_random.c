@@ -121,7 +121,7 @@ static bool prefill_run(struct random_bench *b, struct direct_steps *steps, int3
   int n = b->options->prompt_tokens, runs = b->options->repeat < 5 ? b->options->repeat : 5;
   tokens_fill(b, token, n);
   for (int run = -1; run < runs; run++) {
-    direct_restart(steps);
+    direct_rewind(steps, 0);
     uint64_t start = clock_ns();
     if (!direct_step(steps, token, n, OUTPUT_LAST, false, &result, error)) return false;
     if (run >= 0) seconds[run] = (double)(clock_ns() - start) * 1e-9;

@@ -1,10 +1,14 @@
 /* spate.h: evaluation. */
 #include "base/file.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "lib/eval_answer.h"
+#include "lib/eval_choice.h"
 #include "lib/eval_report.h"
 #include "lib/public_options.h"
 #include "lib/spate_state.h"
 
-enum { EVAL_TEXT_MAX = 16 << 20 };
+enum { EVAL_REPORT_MAX = 256 << 20 };
 
 struct evaluation {
   spate_engine *engine, *against; /* against: owned; NULL: none */
@@ -44,8 +48,6 @@ static spate_engine *against_open(const struct evaluation *evaluation, struct er
 static bool against_prepare(struct evaluation *evaluation, struct error *error) {
   const spate_engine *engine = evaluation->engine;
   if (!evaluation->options.against) return true;
-  if (!evaluation->options.text)
-    return error_set(error, ERROR_INVALID, "Two engines are compared on a text: name one, or leave against out.");
   evaluation->against = against_open(evaluation, error);
   return evaluation->against && vocabularies_match(engine->loaded, engine->tokenizer, evaluation->against->loaded,
                                                    evaluation->against->tokenizer, error);
@@ -85,19 +87,56 @@ static bool text_evaluate(struct evaluation *evaluation, struct error *error) {
   return done;
 }
 
+/* --- the task ----------------------------------------------------------------------------------------------------- */
+
+static bool task_run(struct evaluation *evaluation, const struct eval_task *task, struct error *error) {
+  spate_engine *engine = evaluation->engine;
+  if (task->layout == LAYOUT_GSM8K)
+    return answers_evaluate(engine, task, &evaluation->progress, evaluation->out, error);
+  if (!runtime_park(engine->runtime, error)) return false;
+  bool done = choices_evaluate(engine->loaded, engine->tokenizer, task, &evaluation->progress, evaluation->out, error);
+  runtime_resume(engine->runtime);
+  return done;
+}
+
+static bool task_evaluate(struct evaluation *evaluation, struct error *error) {
+  const spate_eval_options *o = &evaluation->options;
+  struct eval_task task;
+  if (!o->task) return true;
+  if (!eval_task_read(&task, o->task, o->shots, o->max_items, error)) return false;
+  uint64_t start = clock_ns();
+  buffer_text(evaluation->out, ",\"task\":{\"file\":");
+  json_write_string(evaluation->out, slice_text(o->task));
+  buffer_print(evaluation->out, ",\"layout\":\"%s\",\"items\":%zu", eval_layout_name(task.layout), task.n_item);
+  bool done = task_run(evaluation, &task, error);
+  buffer_print(evaluation->out, ",\"seconds\":%.6g}", (double)(clock_ns() - start) * 1e-9);
+  eval_task_release(&task);
+  return done;
+}
+
 /* ------------------------------------------------------------------------------------------------------------------ */
+
+static bool options_check(const spate_eval_options *o, struct error *error) {
+  if (o->against && !o->text)
+    return error_set(error, ERROR_INVALID, "Two engines are compared on a text: name one, or leave against out.");
+  if (!o->text && !o->task) return error_set(error, ERROR_INVALID, "An evaluation needs a text or a task.");
+  if (o->shots && !o->task)
+    return error_set(error, ERROR_INVALID, "Answered questions (shots) were given without a task.");
+  if (o->window < 0 || o->max_tokens < 0 || o->max_items < 0)
+    return error_set(error, ERROR_INVALID,
+                     "A window of %d tokens, at most %d tokens and %d questions; expected 0 or more of each.",
+                     o->window, o->max_tokens, o->max_items);
+  return true;
+}
 
 static bool evaluation_run(struct evaluation *evaluation, struct error *error) {
   const spate_eval_options *o = &evaluation->options;
-  if (!o->text && !o->against) return error_set(error, ERROR_INVALID, "An evaluation needs a text.");
-  if (o->window < 0 || o->max_tokens < 0)
-    return error_set(error, ERROR_INVALID, "A window of %d tokens and %d tokens at most; expected 0 or more.",
-                     o->window, o->max_tokens);
+  if (!options_check(o, error)) return false;
   evaluation->progress = (struct build_progress){.report = o->progress, .user = o->user};
   if (!against_prepare(evaluation, error)) return false;
   buffer_text(evaluation->out, "{");
   engine_write(evaluation->out, evaluation->engine->loaded);
-  if (!text_evaluate(evaluation, error)) return false;
+  if (!text_evaluate(evaluation, error) || !task_evaluate(evaluation, error)) return false;
   buffer_text(evaluation->out, "}");
   return true;
 }
@@ -106,7 +145,7 @@ bool spate_eval(spate_engine *engine, const spate_eval_options *options, spate_t
   struct error detail = {0};
   struct buffer out;
   struct evaluation evaluation = {.engine = engine, .out = &out};
-  buffer_init(&out, EVAL_TEXT_MAX);
+  buffer_init(&out, EVAL_REPORT_MAX);
   bool done = eval_options_read(options, &evaluation.options, &detail) && evaluation_run(&evaluation, &detail);
   spate_close(evaluation.against);
   if (done && text_export(&out, json, &detail)) return true;

@@ -5,7 +5,8 @@ import subprocess
 import spate_server
 from spate_server import ROOT, SPATE
 
-TEXT = str(ROOT / "tests/fixtures/eval/text.txt")
+FILES = ROOT / "tests/fixtures/eval"
+TEXT = str(FILES / "text.txt")
 
 
 def run(*command):
@@ -37,12 +38,55 @@ class Eval(spate_server.EngineCase):
         self.assertEqual(result["against"]["quant_mode"], "FP32")
         self.assertLess(result["against"]["mean_kl"], 1e-2)
 
-    def test_refused(self):
+    def test_choices(self):
+        text, result = self.evaluate("--task", FILES / "mmlu.jsonl", "--shots", FILES / "mmlu.jsonl", "--limit", "3")
+        task = result["task"]
+        self.assertEqual((task["layout"], task["items"], len(task["samples"])), ("mmlu", 3, 3))
+        self.assertRegex(text, rf"acc_norm +{task['acc_norm']:.4f} ")
+
+    def test_answers(self):
+        """Each answer is what spate generate says; what it says is compared with the file."""
+        text, result = self.evaluate("--task", FILES / "gsm8k.jsonl")
+        for line, sample in zip((FILES / "gsm8k.jsonl").read_text().splitlines(), result["task"]["samples"]):
+            prompt = f"Question: {json.loads(line)['question']}\nAnswer:"
+            alone = run(SPATE, "generate", self.engine.path, *self.OPTIONS, "-p", prompt, "--temperature", "0",
+                        "--repetition-penalty", "1", "--stop", "Question:").stdout
+            self.assertEqual(sample["text"], alone[:-1])
+        self.assertRegex(text, r"exact_match_strict +0\.0000 ")
+
+    def test_build(self):
+        """What a build writes of its engine is what spate eval measures of it, and inspect shows it."""
+        path = self.engine.folder / "measured.spate"
+        command = (SPATE, "build", self.engine.folder / "tiny", "-o", path, "--quant-mode", "INT8_WEIGHT")
+        answer = run(*command, "--eval", TEXT, "--eval-against", self.engine.path)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        manifest = json.loads(run(SPATE, "inspect", path, "--json").stdout)["manifest"]
+        result = self.engine.folder / "again.json"
+        again = run(SPATE, "eval", path, *self.OPTIONS, "--text", TEXT, "--against", self.engine.path, "--json", result)
+        self.assertEqual(again.returncode, 0, again.stderr)
+        for part, figure in (("text", "perplexity"), ("text", "tokens"), ("against", "mean_kl"), ("against", "same_top")):
+            self.assertEqual(manifest["evaluation"][part][figure], json.loads(result.read_text())[part][figure])
+        self.assertRegex(run(SPATE, "inspect", path).stdout, r"(?m)^ *mean_kl +[\d.]+$")
+        self.assertEqual(run(SPATE, "generate", path, *self.OPTIONS, "-p", "a", "-n", "4").returncode, 0)
         for options, sentence in (
-                ((), "An evaluation needs a text."),
+                (("--eval", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
+                (("--eval", TEXT, "--eval-against", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
+                (("--eval-against", self.engine.path),
+                 "Two engines are compared on a text: name one for eval, or leave eval_against out.")):
+            answer = run(*command, *options)
+            self.assertEqual((answer.returncode, answer.stderr.splitlines()[-1]), (1, f"spate: {sentence}"))
+
+    def test_refused(self):
+        bad = self.engine.folder / "bad.jsonl"
+        bad.write_text('{"question": "q", "answer": "#### 1"}\n{"question": "q", "answer": "1"}\n')
+        for options, sentence in (
+                ((), "An evaluation needs a text or a task."),
                 (("--text", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
                 (("--text", TEXT, "--json", "/nowhere/x"), "/nowhere/x cannot be written."),
-                (("--text", TEXT, "--window", "-1"), "A window of -1 tokens and 0 tokens at most; expected 0 or more.")):
+                (("--text", TEXT, "--window", "-1"),
+                 "A window of -1 tokens, at most 0 tokens and 0 questions; expected 0 or more of each."),
+                (("--task", bad), f"{bad}, line 2: The \"answer\" does not end in \"#### \" and a number, as those of "
+                                  "GSM8K do.")):
             answer = run(SPATE, "eval", self.engine.path, *self.OPTIONS, *options)
             self.assertEqual((answer.returncode, answer.stderr.splitlines()[-1]), (1, f"spate: {sentence}"))
 

@@ -1,5 +1,5 @@
 /* spate_eval against lm-evaluation-harness over the numpy forward (tools/make_eval_fixture.py): perplexity and KL
- * divergence of two tiny networks, in windows that the text fills and that it does not. */
+ * divergence of two tiny networks, in windows that the text fills and that it does not; scores of choices. */
 #include "../unit/model/model_variant.h"
 #include "parity_support.h"
 
@@ -90,6 +90,49 @@ static void test_against(void **state) {
   spate_close(engine);
 }
 
+/* --- tasks -------------------------------------------------------------------------------------------------------- */
+
+static void choices_check(spate_engine *engine, const char *name, bool shots, const json_t *want) {
+  spate_eval_options options;
+  char path[256], first[] = "/tmp/spate-shots-XXXXXX", line[1024];
+  snprintf(path, sizeof path, "%s/eval/%s.jsonl", FIXTURES, name);
+  FILE *from = fopen(path, "rb"), *to = fdopen(mkstemp(first), "wb");
+  if (!from || !to || !fgets(line, sizeof line, from) || fputs(line, to) < 0) abort();
+  fclose(from);
+  fclose(to);
+  spate_eval_options_init(&options);
+  options.task = path;
+  options.shots = shots ? first : NULL;
+  json_t *root = evaluate(engine, &options), *task = json_object_get(root, "task"), *scores;
+  size_t i, k;
+  json_t *value;
+  number_check(task, "acc", number_of(want, "acc"));
+  number_check(task, "acc_norm", number_of(want, "acc_norm"));
+  json_array_foreach(json_object_get(want, "loglikelihoods"), i, scores) {
+    const json_t *sample = json_array_get(json_object_get(task, "samples"), i);
+    json_array_foreach(scores, k, value) {
+      double actual = json_number_value(json_array_get(json_object_get(sample, "loglikelihoods"), k));
+      double wanted = json_number_value(value);
+      if (!(fabs(actual - wanted) <= tolerance * fabs(wanted)))
+        fail_msg("%s, question %zu, choice %zu: %.9g, expected %.9g", name, i, k, actual, wanted);
+    }
+  }
+  json_decref(root);
+  unlink(first);
+}
+
+static void test_choices(void **state) {
+  static const char *const names[] = {"mmlu", "arc"};
+  (void)state;
+  spate_engine *engine = engine_start(engine_path, "cpu", 16, 1);
+  for (int i = 0; i < 2; i++)
+    for (int shots = 0; shots < 2; shots++)
+      choices_check(engine, names[i], shots, json_array_get(json_object_get(expected, names[i]), (size_t)shots));
+  spate_close(engine);
+}
+
+/* --- refusals ----------------------------------------------------------------------------------------------------- */
+
 /* What a cancelled evaluation leaves behind must not hold up the next. */
 static bool cancel(void *user, const char *stage, uint64_t done, uint64_t total) {
   (void)user, (void)done, (void)total;
@@ -151,6 +194,6 @@ static int engines_remove(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_text), cmocka_unit_test(test_against),
-                                     cmocka_unit_test(test_refused)};
+                                     cmocka_unit_test(test_choices), cmocka_unit_test(test_refused)};
   return cmocka_run_group_tests(tests, engines_make, engines_remove);
 }
