@@ -163,6 +163,8 @@ bool build_engine(const struct build_options *options, struct error *error) {
                         .progress = {.report = options->progress, .user = options->user},
                         .writer.file.descriptor = -1};
   draft_init(&build.draft);
+  build.draft.overrides = options->overrides;
+  build.draft.emulate = options->emulate;
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
   buffer_init(&build.evaluation, LIMIT_MANIFEST_BYTES);
   bool done = output_check(options->output, error) && draft_complete(&build, error) &&

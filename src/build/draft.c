@@ -59,8 +59,9 @@ bool draft_settle(struct draft *draft, const struct engine_config *config, const
   draft->facts.config = *config;
   draft->notes = calloc((size_t)plan->n_weight + 1, sizeof *draft->notes);
   if (!draft->notes) return error_set(error, ERROR_MEMORY, "Out of memory for %d weights.", plan->n_weight);
-  return engine_config_complete(&draft->facts.config, plan->max_position, error) &&
-         scheme_choose(plan, draft->checkpoint, draft->facts.config.quant_mode, backend, draft->notes, error) &&
+  if (!engine_config_complete(&draft->facts.config, plan->max_position, error)) return false;
+  struct scheme_wish wish = {(enum quant_mode)draft->facts.config.quant_mode, draft->overrides, draft->emulate};
+  return scheme_choose(plan, draft->checkpoint, &wish, backend, draft->notes, error) &&
          plan_check(buffer_slice(&draft->plan_block), error);
 }
 

@@ -9,6 +9,8 @@
 #include "text/tokenizer.h"
 
 struct draft {
+  const char *overrides; /* as in struct scheme_wish: set before it is settled */
+  bool emulate;
   struct checkpoint *checkpoint;
   struct engine_facts facts;
   struct buffer plan_block; /* empty until settled */

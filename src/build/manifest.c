@@ -11,7 +11,8 @@ static void text_write(struct buffer *json, const char *key, const char *text) {
   json_write_string(json, slice_text(text));
 }
 
-static void facts_write(const struct engine_facts *facts, struct buffer *json) {
+static void facts_write(const struct draft *draft, struct buffer *json) {
+  const struct engine_facts *facts = &draft->facts;
   const struct engine_config *c = &facts->config;
   const struct engine_generation *g = &facts->generation;
   text_write(json, "name", facts->name);
@@ -20,10 +21,13 @@ static void facts_write(const struct engine_facts *facts, struct buffer *json) {
   buffer_print(json,
                ",\"created\":%" PRId64 ",\"config\":{\"max_batch_size\":%d,\"opt_batch_size\":%d,\"max_input_len\":%d,"
                "\"max_seq_len\":%d,\"max_num_tokens\":%d,\"kv_cache_type\":\"%s\",\"quant_mode\":\"%s\","
-               "\"quant_algo\":\"%s\"}",
+               "\"quant_algo\":\"%s\"",
                facts->created, c->max_batch_size, c->opt_batch_size, c->max_input_len, c->max_seq_len,
                c->max_num_tokens, kv_cache_type_name(c->kv_cache_type), quant_mode_name(c->quant_mode),
                quant_method_name(c->quant_method));
+  buffer_text(json, ",");
+  text_write(json, "quant_override", draft->overrides ? draft->overrides : "");
+  buffer_text(json, "}");
   buffer_text(json, ",\"generation\":{\"temperature\":");
   json_write_number(json, (double)g->temperature);
   buffer_text(json, ",\"top_p\":");
@@ -87,7 +91,7 @@ void manifest_write(const struct manifest *m, struct buffer *json) {
   hash_format(m->source, digest);
   buffer_print(json, "{\"format\":%d,\"target\":\"%s\",\"layout\":%" PRIu32 ",\"spate\":\"" SPATE_VERSION "\",",
                ENGINE_FILE_VERSION, m->writer->header.target, m->writer->header.layout);
-  facts_write(&m->draft->facts, json);
+  facts_write(m->draft, json);
   buffer_print(json, ",\"source\":{\"digest\":\"%s\",\"model\":", digest);
   checkpoint_facts(m->draft->checkpoint, json);
   buffer_text(json, "},\"tokenizer\":");

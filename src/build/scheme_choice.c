@@ -2,6 +2,7 @@
 #include "build/scheme_choice.h"
 
 #include "build/exact_codes.h"
+#include "build/quant_override.h"
 #include "build/quantize.h"
 #include "build/weight_source.h"
 
@@ -31,14 +32,21 @@ static bool weight_is_vocabulary(const struct plan *plan, const struct weight *w
 
 static int candidates_of(const struct plan *plan, const struct weight_source *source, enum quant_mode mode,
                          struct candidate *out) {
+  static const struct scheme bf16 = {.kind = SCHEME_BF16},
+                             w8a8 = {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN};
   struct scheme scheme = {.kind = SCHEME_F32};
+  bool vocabulary = weight_is_vocabulary(plan, source->weight);
   switch (mode) {
   case QUANT_AS_FILE: return candidates_exact(source, out);
   case QUANT_FP32: break;
   case QUANT_FP16: scheme.kind = SCHEME_F16; break;
   case QUANT_BF16: scheme.kind = SCHEME_BF16; break;
   case QUANT_INT8_WEIGHT: scheme = quantize_scheme(8); break;
-  case QUANT_INT4_WEIGHT: scheme = quantize_scheme(weight_is_vocabulary(plan, source->weight) ? 8 : 4); break;
+  case QUANT_INT4_WEIGHT: scheme = quantize_scheme(vocabulary ? 8 : 4); break;
+  case QUANT_FP8:
+    scheme = vocabulary ? bf16 : (struct scheme){.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN};
+    break;
+  case QUANT_W8A8: scheme = vocabulary ? bf16 : w8a8; break;
   }
   out[0] = (struct candidate){.scheme = scheme};
   return 1;
@@ -58,14 +66,27 @@ static bool weight_supported(const struct plan *plan, int weight, const struct b
   return true;
 }
 
-static bool weight_choose(struct plan *plan, int index, const struct checkpoint *checkpoint, enum quant_mode mode,
-                          const struct backend *backend, const char **note, struct error *error) {
+/* FP8 was asked for, not found in a file, and the backend has no such arithmetic. */
+static bool emulation_refuse(const struct plan *plan, const struct weight *weight, const struct backend *backend,
+                             struct error *error) {
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "%s: FP8 has no arithmetic of its own on %s and would run as floats, at their speed; choose "
+                   "quant_mode W8A8 or INT8_WEIGHT, or allow it with emulate.",
+                   plan_name(plan, weight->name), backend->name);
+}
+
+static bool weight_choose(struct plan *plan, int index, const struct checkpoint *checkpoint,
+                          const struct scheme_wish *wish, const struct backend *backend, const char **note,
+                          struct error *error) {
   struct weight_source source;
   if (!weight_source_init(&source, plan, index, checkpoint, error)) return false;
   if (source.weight->use == WEIGHT_VECTOR) return true;
   struct weight *weight = (struct weight *)((char *)plan + plan->weights) + index;
   struct candidate candidate[CANDIDATES];
+  enum quant_mode mode = quant_override_find(wish->overrides, plan, weight, wish->mode);
   int count = candidates_of(plan, &source, mode, candidate);
+  if (mode == QUANT_FP8 && !wish->emulate && backend->emulates && backend->emulates(&candidate[0].scheme))
+    return emulation_refuse(plan, weight, backend, error);
   struct error refusal = {0};
   for (int i = 0; i < count; i++) {
     weight->scheme = candidate[i].scheme;
@@ -75,11 +96,12 @@ static bool weight_choose(struct plan *plan, int index, const struct checkpoint 
   return error_set(error, refusal.code, "%s", refusal.text);
 }
 
-bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, enum quant_mode mode,
+bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, const struct scheme_wish *wish,
                    const struct backend *backend, const char **notes, struct error *error) {
+  if (!quant_overrides_check(wish->overrides, plan, error)) return false;
   for (int i = 0; i < plan->n_weight; i++) {
     notes[i] = NULL;
-    if (!weight_choose(plan, i, checkpoint, mode, backend, &notes[i], error)) return false;
+    if (!weight_choose(plan, i, checkpoint, wish, backend, &notes[i], error)) return false;
   }
   for (int i = 0; i < plan->n_op; i++)
     if (!op_supported(plan, i, backend, error)) return false;

@@ -6,10 +6,16 @@
 #include "model/checkpoint.h"
 #include "plan/backend.h"
 
+struct scheme_wish {
+  enum quant_mode mode;
+  const char *overrides; /* quant_override.h; NULL: none */
+  bool emulate;          /* FP8 may run where there is no such arithmetic, as floats */
+};
+
 /* Sets the scheme of every weight of the plan. notes[n_weight] tells, as static text, why a weight is stored wider than
  * its file has it; NULL: it is not. Fails when the backend cannot run an op with any scheme that the mode allows, with
  * the backend's sentence and the layer. */
-bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, enum quant_mode mode,
+bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, const struct scheme_wish *wish,
                    const struct backend *backend, const char **notes, struct error *error);
 
 #endif

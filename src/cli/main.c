@@ -43,6 +43,8 @@ void build_options_fill(const struct settings *s, spate_build_options *build) {
   build->quant_mode = s->quant_mode;
   build->quant_algo = s->quant_algo;
   build->calib_data = s->calib_data;
+  build->quant_override = s->quant_override;
+  build->emulate = s->emulate;
   build->target = s->target;
   build->kv_cache_type = s->kv_cache_type;
   build->max_batch_size = s->max_batch_size;

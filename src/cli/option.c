@@ -37,9 +37,12 @@ struct option {
 static const struct option options[] = {
     {"output", 'o', OPTION_TEXT, FOR_BUILD, PLAIN(output), "FILE", "the engine file to write"},
     {"quant-mode", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(quant_mode), "MODE",
-     "FP32, FP16, BF16, INT8_WEIGHT or INT4_WEIGHT (default: as the model's file is)"},
+     "FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or W8A8 (default: as the model's file is)"},
     {"quant-algo", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(quant_algo), "NAME",
      "how integers are found: RTN (to nearest, default), AWQ, GPTQ or SMOOTHQUANT"},
+    {"quant-override", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(quant_override), "LIST",
+     "modes of single weights, such as lm_head=INT8_WEIGHT,*.down_proj=BF16; the last that matches wins"},
+    {"emulate", 0, OPTION_FLAG, FOR_LIMITS, PLAIN(emulate), 0, "run FP8 as floats where there is no such arithmetic"},
     {"calib-data", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(calib_data), "FILE",
      "text that AWQ, GPTQ and SMOOTHQUANT watch the model read (default: one that comes with Spate)"},
     {"max-batch-size", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_batch_size), "N", "sequences in one step (default 32)"},

@@ -33,11 +33,11 @@ struct text_list {
 struct settings {
   const char *operand; /* MODEL, ENGINE or FILE */
 
-  const char *output, *quant_mode, *quant_algo, *calib_data, *kv_cache_type, *target;
+  const char *output, *quant_mode, *quant_algo, *calib_data, *quant_override, *kv_cache_type, *target;
   int max_batch_size, opt_batch_size, max_input_len, max_seq_len, max_num_tokens;
 
   int threads, block_size, max_queue, max_queue_tokens, batch_delay_ms;
-  bool no_block_reuse, no_fuse;
+  bool no_block_reuse, no_fuse, emulate;
   const char *scheduler;
   double memory_fraction;
   uint64_t kv_cache_memory, cache_limit;

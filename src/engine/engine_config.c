@@ -17,6 +17,8 @@ static const char *const quant_modes[] = {
     [QUANT_BF16] = "BF16",
     [QUANT_INT8_WEIGHT] = "INT8_WEIGHT",
     [QUANT_INT4_WEIGHT] = "INT4_WEIGHT",
+    [QUANT_FP8] = "FP8",
+    [QUANT_W8A8] = "W8A8",
 };
 
 static const char *const quant_methods[] = {
@@ -50,15 +52,43 @@ bool quant_mode_parse(const char *name, uint8_t *mode, struct error *error) {
   if (*mode) return true;
   return error_set(
       error, ERROR_INVALID,
-      "quant_mode is \"%.40s\"; it must be FP32, FP16, BF16, INT8_WEIGHT or INT4_WEIGHT, or be left out to "
+      "quant_mode is \"%.40s\"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or W8A8, or be left out to "
       "keep the weights as the file has them.",
       name);
 }
 
-bool quant_method_parse(const char *name, uint8_t *method, struct error *error) {
+/* Names that say what is quantized too: TensorRT-LLM's. With 4- and 8-bit weights W8A8 asks for activations of 8 bits,
+ * which those modes have. */
+static const struct algorithm {
+  const char *name;
+  uint8_t mode, method;
+  bool any_integer; /* it goes with any mode of integers */
+} algorithms[] = {{"W8A8", QUANT_W8A8, QUANT_ROUND, true},
+                  {"W8A8_SQ_PER_CHANNEL", QUANT_W8A8, QUANT_SMOOTH, false},
+                  {"FP8", QUANT_FP8, QUANT_ROUND, false}};
+
+static bool mode_is_integer(int mode) {
+  return mode == QUANT_INT8_WEIGHT || mode == QUANT_INT4_WEIGHT || mode == QUANT_W8A8;
+}
+
+static bool algorithm_apply(const struct algorithm *algorithm, uint8_t *mode, uint8_t *method, struct error *error) {
+  *method = algorithm->method;
+  if (*mode == QUANT_AS_FILE) *mode = algorithm->mode;
+  if (*mode == algorithm->mode || (algorithm->any_integer && mode_is_integer(*mode))) return true;
+  return error_set(error, ERROR_INVALID,
+                   "quant_mode is %s and quant_algo is %s, which rounds weights and activations to 8 bits; choose "
+                   "quant_mode %s, or leave quant_algo out.",
+                   quant_mode_name(*mode), algorithm->name, quant_mode_name(algorithm->mode));
+}
+
+bool quant_algo_parse(const char *name, uint8_t *mode, uint8_t *method, struct error *error) {
+  for (size_t i = 0; name && i < sizeof algorithms / sizeof *algorithms; i++)
+    if (strcasecmp(name, algorithms[i].name) == 0) return algorithm_apply(&algorithms[i], mode, method, error);
   *method = name ? name_find(name, quant_methods, N_QUANT_METHOD) : QUANT_ROUND;
   if (*method) return true;
-  return error_set(error, ERROR_INVALID, "quant_algo is \"%.40s\"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT.", name);
+  return error_set(error, ERROR_INVALID,
+                   "quant_algo is \"%.40s\"; it must be RTN, AWQ, GPTQ, SMOOTHQUANT, W8A8, W8A8_SQ_PER_CHANNEL or FP8.",
+                   name);
 }
 
 static int32_t min_of(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -87,11 +117,10 @@ static bool quantization_check(const struct engine_config *c, struct error *erro
     return error_set(error, ERROR_INVALID, "quant_mode %d is not known.", c->quant_mode);
   if (!quant_method_name(c->quant_method))
     return error_set(error, ERROR_INVALID, "quant_algo %d is not known.", c->quant_method);
-  if (c->quant_method == QUANT_ROUND || c->quant_mode == QUANT_INT8_WEIGHT || c->quant_mode == QUANT_INT4_WEIGHT)
-    return true;
+  if (c->quant_method == QUANT_ROUND || mode_is_integer(c->quant_mode)) return true;
   return error_set(error, ERROR_INVALID,
-                   "quant_algo is %s and quant_mode is %s; it finds integers: choose quant_mode INT8_WEIGHT or "
-                   "INT4_WEIGHT, or leave quant_algo out.",
+                   "quant_algo is %s and quant_mode is %s; it finds integers: choose quant_mode INT8_WEIGHT, "
+                   "INT4_WEIGHT or W8A8, or leave quant_algo out.",
                    quant_method_name(c->quant_method), quant_mode_name(c->quant_mode));
 }
 

@@ -19,6 +19,8 @@ enum quant_mode {
   QUANT_BF16,
   QUANT_INT8_WEIGHT, /* symmetric, groups of 32 */
   QUANT_INT4_WEIGHT, /* scale and minimum, groups of 32; the embedding and the head stay INT8 */
+  QUANT_FP8,         /* E4M3, a scale for each row and for each token; the embedding and the head are BF16 */
+  QUANT_W8A8,        /* the same with 8-bit integers */
 };
 
 /* How the numbers of an integer quant_mode are found. All but the first watch the network read a text. */
@@ -63,6 +65,7 @@ const char *quant_mode_name(int mode);
 const char *quant_method_name(int method);
 bool kv_cache_type_parse(const char *name, uint8_t *type, struct error *error);
 bool quant_mode_parse(const char *name, uint8_t *mode, struct error *error);
-bool quant_method_parse(const char *name, uint8_t *method, struct error *error);
+/* The method that an algorithm's name means, and the mode where it names one and *mode leaves it open (AS_FILE). */
+bool quant_algo_parse(const char *name, uint8_t *mode, uint8_t *method, struct error *error);
 
 #endif

@@ -35,12 +35,14 @@ bool engine_build(const spate_build_options *options, struct error *error) {
                                            .max_seq_len = options->max_seq_len,
                                            .max_num_tokens = options->max_num_tokens},
                                 .calib_data = options->calib_data,
+                                .overrides = options->quant_override,
+                                .emulate = options->emulate,
                                 .progress = options->progress,
                                 .user = options->user};
   if (!build.model || !build.output) return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
   return kv_cache_type_parse(options->kv_cache_type, &build.config.kv_cache_type, error) &&
          quant_mode_parse(options->quant_mode, &build.config.quant_mode, error) &&
-         quant_method_parse(options->quant_algo, &build.config.quant_method, error) &&
+         quant_algo_parse(options->quant_algo, &build.config.quant_mode, &build.config.quant_method, error) &&
          build_eval_prepare(options, &build, error) && build_engine(&build, error);
 }
 
@@ -89,6 +91,7 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   hasher_update(hasher, slice_make(numbers, sizeof numbers));
   hash_text(hasher, build->quant_mode);
   hash_text(hasher, build->quant_algo);
+  hash_text(hasher, build->quant_override);
   hash_text(hasher, build->calib_data);
   if (build->calib_data && stat(build->calib_data, &status) == 0) hash_status(hasher, build->calib_data, &status);
   hash_text(hasher, build->kv_cache_type);
@@ -151,11 +154,17 @@ static bool build_options_absent(const spate_build_options *build, const char *p
   const struct {
     const char *name;
     bool given;
-  } options[] = {{"max_batch_size", build->max_batch_size != 0},  {"opt_batch_size", build->opt_batch_size != 0},
-                 {"max_input_len", build->max_input_len != 0},    {"max_seq_len", build->max_seq_len != 0},
-                 {"max_num_tokens", build->max_num_tokens != 0},  {"quant_mode", build->quant_mode != NULL},
-                 {"kv_cache_type", build->kv_cache_type != NULL}, {"quant_algo", build->quant_algo != NULL},
-                 {"calib_data", build->calib_data != NULL}};
+  } options[] = {{"max_batch_size", build->max_batch_size != 0},
+                 {"opt_batch_size", build->opt_batch_size != 0},
+                 {"max_input_len", build->max_input_len != 0},
+                 {"max_seq_len", build->max_seq_len != 0},
+                 {"max_num_tokens", build->max_num_tokens != 0},
+                 {"quant_mode", build->quant_mode != NULL},
+                 {"kv_cache_type", build->kv_cache_type != NULL},
+                 {"quant_algo", build->quant_algo != NULL},
+                 {"calib_data", build->calib_data != NULL},
+                 {"quant_override", build->quant_override != NULL},
+                 {"emulate", build->emulate}};
   for (size_t i = 0; i < sizeof options / sizeof *options; i++)
     if (options[i].given)
       return error_set(error, ERROR_INVALID,

@@ -81,6 +81,8 @@ struct backend {
 
   /* Can op i of the plan run, with the schemes of its weights? The sentence says which part cannot. Needs no device. */
   bool (*supports)(const struct plan *plan, int op, struct error *error);
+  /* Do linears of the scheme run in another arithmetic than its own? NULL: none does. */
+  bool (*emulates)(const struct scheme *scheme);
   /* Measures for a second or two on all threads of the device. NULL: cannot. */
   bool (*rates)(struct device *device, struct machine_rates *rates, struct error *error);
   /* Appends the names of ops that run on a slower path than the scheme's best, one a line. */

@@ -92,15 +92,18 @@ class Options(spate_server.EngineCase):
     def test_build_config(self):
         config = {"max_batch_size": 6, "opt_batch_size": 3, "max_input_len": 40, "max_seq_len": 50,
                   "max_num_tokens": 24, "kv_cache_type": "CONTIGUOUS", "quant_mode": "INT8_WEIGHT",
-                  "quant_algo": "GPTQ"}
+                  "quant_algo": "GPTQ", "quant_override": "*.q_proj=BF16,*down*=INT4_WEIGHT"}
         wanted, text = self.folder / "a.spate", self.folder / "text"
         text.write_text("One morning the river was high and the boats lay still. " * 20)
         self.output_of("build", MODEL, "--output", wanted, "--target", "cpu", "--max-batch-size", "6",
                        "--opt-batch-size", "3", "--max-input-len", "40", "--max-seq-len", "50", "--max-num-tokens", "24",
                        "--kv-cache-type", "contiguous", "--quant-mode", "int8_weight", "--quant-algo", "gptq",
-                       "--calib-data", text)
+                       "--calib-data", text, "--quant-override", config["quant_override"])
         facts = json.loads(self.output_of("inspect", wanted, "--json"))
         self.assertEqual(facts["manifest"]["config"], config)
+        schemes = {weight["name"]: weight["scheme"] for weight in facts["manifest"]["weights"]}
+        self.assertEqual((schemes["qkv.0"], schemes["gate_up.0"]), ("BF16", "int8 g32 f16 a8"))
+        self.assertEqual({scheme for name, scheme in schemes.items() if "down" in name}, {"int4 g32 f16 min a8"})
         self.assertEqual(sorted(os.listdir(self.folder)), ["a.spate", "text"])
         long_prompt = run("generate", wanted, "-p", "one two three " * 30)
         self.assertRegex(long_prompt.stderr, r"max_input_len 40: shorten it\.\n$")
@@ -114,10 +117,26 @@ class Options(spate_server.EngineCase):
                  "max_num_tokens or lower max_batch_size."),
                 (("--max-seq-len", "9", "--max-input-len", "9"),
                  "max_input_len is 9; it must be from 1 to 8: max_seq_len is 9 and an answer needs a token."),
-                (("--quant-algo", "GUESS"), 'quant_algo is "GUESS"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT.'),
+                (("--quant-algo", "GUESS"), 'quant_algo is "GUESS"; it must be RTN, AWQ, GPTQ, SMOOTHQUANT, W8A8, '
+                 "W8A8_SQ_PER_CHANNEL or FP8."),
                 (("--quant-algo", "AWQ", "--quant-mode", "FP16"),
-                 "quant_algo is AWQ and quant_mode is FP16; it finds integers: choose quant_mode INT8_WEIGHT or "
-                 "INT4_WEIGHT, or leave quant_algo out."),
+                 "quant_algo is AWQ and quant_mode is FP16; it finds integers: choose quant_mode INT8_WEIGHT, "
+                 "INT4_WEIGHT or W8A8, or leave quant_algo out."),
+                (("--quant-algo", "W8A8", "--quant-mode", "FP32"),
+                 "quant_mode is FP32 and quant_algo is W8A8, which rounds weights and activations to 8 bits; choose "
+                 "quant_mode W8A8, or leave quant_algo out."),
+                (("--quant-mode", "FP8"),
+                 "qkv.0: FP8 has no arithmetic of its own on cpu and would run as floats, at their speed; choose "
+                 "quant_mode W8A8 or INT8_WEIGHT, or allow it with emulate."),
+                (("--quant-override", "lm_head"),
+                 'quant_override has "lm_head"; expected NAME=MODE, with commas between, such as '
+                 "lm_head=INT8_WEIGHT,*.down_proj=BF16."),
+                (("--quant-override", "*.down_proj=BF16,q_proj=INT9"),
+                 'quant_override: quant_mode is "INT9"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or '
+                 "W8A8, or be left out to keep the weights as the file has them."),
+                (("--quant-override", "model.layers.0.mlp.down_prj=BF16"),
+                 'quant_override\'s "model.layers.0.mlp.down_prj" matches no matrix of the model; the nearest is '
+                 '"model.layers.0.mlp.down_proj".'),
                 (("--kv-cache-type", "ring"), 'kv_cache_type is "ring"; it must be PAGED or CONTIGUOUS.'),
                 (("--target", "abacus"), 'There is no target "abacus"; this binary builds for "cpu" and "cuda".')):
             self.refused(sentence, "build", MODEL, "-o", self.folder / "a.spate", *options)
@@ -212,8 +231,8 @@ class Options(spate_server.EngineCase):
 
     def test_no_fuse(self):
         """Op by op in double: another program's answer from the same engine file."""
-        for mode in ("FP32", "INT4_WEIGHT"):
-            engine = spate_server.Engine("--quant-mode", mode)
+        for mode in ("FP32", "INT4_WEIGHT", "W8A8", "FP8"):
+            engine = spate_server.Engine("--quant-mode", mode, "--emulate")
             self.addCleanup(engine.remove)
             options = "generate", engine.path, "-p", "Once upon", "--temperature", "0", "-n", "12", "--kv-cache-dtype", "fp32"
             fused, unfused = run(*options), run(*options, "--no-fuse")
@@ -224,7 +243,8 @@ class Options(spate_server.EngineCase):
     def test_engine_options_refused(self):
         for options, sentence in (
                 (("--block-size", "3"), "block_size is 3; it must be a power of two up to 256."),
-                (("--kv-cache-dtype", "fp8"), 'kv_cache_dtype is "fp8", expected "fp16", "bf16" or "fp32".'),
+                (("--kv-cache-dtype", "fp4"),
+                 'kv_cache_dtype is "fp4", expected "auto", "fp16", "bf16", "fp32", "fp8" or "int8".'),
                 (("--free-gpu-memory-fraction", "2"),
                  "free_gpu_memory_fraction is 2; it must be more than 0 and at most 1."),
                 (("--threads", "x"), '--threads is "x", expected a whole number.')):

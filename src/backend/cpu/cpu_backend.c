@@ -75,6 +75,8 @@ static bool cpu_supports(const struct plan *plan, int index, struct error *error
   return true;
 }
 
+static bool cpu_emulates(const struct scheme *scheme) { return scheme->kind == SCHEME_F8; }
+
 /* Why an op is slower than it could be; NULL when it is not. */
 static const char *op_fallback(const struct device *device, const struct plan *plan, const struct op *op) {
   if (strcmp(device->kernels->name, "scalar") == 0 && (op->kind == OP_LINEAR || op->kind == OP_ATTEND))
@@ -83,7 +85,7 @@ static const char *op_fallback(const struct device *device, const struct plan *p
     const struct scheme *scheme = &plan_weights(plan)[op->weight[0]].scheme;
     if (scheme->kind == SCHEME_INT && scheme->activation == ACTIVATION_FLOAT)
       return "integer weights with float activations";
-    if (scheme->kind == SCHEME_F8) return "E4M3 emulated in single precision";
+    if (cpu_emulates(scheme)) return "E4M3 emulated in single precision";
   }
   if (op->kind == OP_ATTEND && op->args.attend.dim_v % ATTEND_LANES) return "head size that fills no vector";
   return NULL;
@@ -115,6 +117,7 @@ const struct backend backend_cpu = {
     .kv_half = cpu_kv_half,
     .rates = cpu_rates,
     .supports = cpu_supports,
+    .emulates = cpu_emulates,
     .fallbacks = cpu_fallbacks,
     .strip_bytes = cpu_strip_bytes,
     .pack = cpu_pack_tile,

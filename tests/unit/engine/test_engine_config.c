@@ -53,7 +53,8 @@ static const struct {
     {{.quant_mode = 200}, "quant_mode 200 is not known."},
     {{.quant_method = 200}, "quant_algo 200 is not known."},
     {{.quant_method = QUANT_AWQ},
-     "quant_algo is AWQ and quant_mode is AS_FILE; it finds integers: choose quant_mode INT8_WEIGHT or INT4_WEIGHT, or "
+     "quant_algo is AWQ and quant_mode is AS_FILE; it finds integers: choose quant_mode INT8_WEIGHT, INT4_WEIGHT or "
+     "W8A8, or "
      "leave quant_algo out."},
 };
 
@@ -74,21 +75,46 @@ static void test_names(void **state) {
   uint8_t value;
   for (int i = KV_CACHE_PAGED; i <= KV_CACHE_CONTIGUOUS; i++)
     assert_true(kv_cache_type_parse(kv_cache_type_name(i), &value, &error) && value == i);
-  for (int i = QUANT_AS_FILE; i <= QUANT_INT4_WEIGHT; i++)
+  for (int i = QUANT_AS_FILE; i <= QUANT_W8A8; i++)
     assert_true(quant_mode_parse(quant_mode_name(i), &value, &error) && value == i);
-  for (int i = QUANT_ROUND; i <= QUANT_SMOOTH; i++)
-    assert_true(quant_method_parse(quant_method_name(i), &value, &error) && value == i);
-  assert_true(quant_method_parse(NULL, &value, &error) && value == QUANT_ROUND);
-  assert_false(quant_method_parse("AWQ2", &value, &error));
-  assert_string_equal(error.text, "quant_algo is \"AWQ2\"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT.");
   assert_true(quant_mode_parse("int8_weight", &value, &error) && value == QUANT_INT8_WEIGHT);
   assert_true(quant_mode_parse(NULL, &value, &error) && value == QUANT_AS_FILE);
   assert_true(kv_cache_type_parse(NULL, &value, &error) && value == KV_CACHE_PAGED);
   assert_false(quant_mode_parse("INT3", &value, &error));
-  assert_string_equal(error.text, "quant_mode is \"INT3\"; it must be FP32, FP16, BF16, INT8_WEIGHT or INT4_WEIGHT, or "
-                                  "be left out to keep the weights as the file has them.");
+  assert_string_equal(error.text,
+                      "quant_mode is \"INT3\"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or W8A8, or "
+                      "be left out to keep the weights as the file has them.");
   assert_false(kv_cache_type_parse("", &value, &error));
   assert_string_equal(error.text, "kv_cache_type is \"\"; it must be PAGED or CONTIGUOUS.");
+}
+
+/* Algorithms, alone and with a mode. */
+static void test_algorithms(void **state) {
+  (void)state;
+  static const struct {
+    const char *name;
+    uint8_t given, mode, method; /* method 0: refused */
+  } table[] = {
+      {NULL, QUANT_AS_FILE, QUANT_AS_FILE, QUANT_ROUND},
+      {"gptq", QUANT_INT4_WEIGHT, QUANT_INT4_WEIGHT, QUANT_GPTQ},
+      {"AWQ", QUANT_AS_FILE, QUANT_AS_FILE, QUANT_AWQ}, /* refused when the configuration is whole */
+      {"W8A8", QUANT_AS_FILE, QUANT_W8A8, QUANT_ROUND},
+      {"W8A8", QUANT_INT4_WEIGHT, QUANT_INT4_WEIGHT, QUANT_ROUND},
+      {"W8A8_SQ_PER_CHANNEL", QUANT_AS_FILE, QUANT_W8A8, QUANT_SMOOTH},
+      {"W8A8_SQ_PER_CHANNEL", QUANT_INT4_WEIGHT, 0, 0},
+      {"FP8", QUANT_AS_FILE, QUANT_FP8, QUANT_ROUND},
+      {"FP8", QUANT_W8A8, 0, 0},
+      {"AWQ2", QUANT_AS_FILE, 0, 0},
+  };
+  struct error error;
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    uint8_t mode = table[i].given, method = 0;
+    assert_int_equal(quant_algo_parse(table[i].name, &mode, &method, &error), table[i].method != 0);
+    if (table[i].method) assert_int_equal(mode, table[i].mode);
+    if (table[i].method) assert_int_equal(method, table[i].method);
+  }
+  assert_string_equal(error.text, "quant_algo is \"AWQ2\"; it must be RTN, AWQ, GPTQ, SMOOTHQUANT, W8A8, "
+                                  "W8A8_SQ_PER_CHANNEL or FP8.");
 }
 
 int main(void) {
@@ -96,6 +122,7 @@ int main(void) {
       cmocka_unit_test(test_defaults),
       cmocka_unit_test(test_refused),
       cmocka_unit_test(test_names),
+      cmocka_unit_test(test_algorithms),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
