@@ -116,12 +116,13 @@ def gptq(rng, scheme):
 
 
 def awq_scale(mean, peak, weight_peak, strength):
-    s = np.maximum(mean**strength, 1e-4)
+    s = np.maximum(mean, 1e-4 * mean.max()) ** strength
     return s / np.sqrt(s.min() * s.max())
 
 
 def smooth_scale(mean, peak, weight_peak, strength):
-    return np.ones_like(peak) if strength == 0 else peak**strength / weight_peak ** (1 - strength)
+    x, w = (np.maximum(values, 1e-4 * values.max()) for values in (peak, weight_peak))
+    return np.ones_like(x) if strength == 0 else x**strength / w ** (1 - strength)
 
 
 def scaled(rng, rule, scheme, shared, dim):
