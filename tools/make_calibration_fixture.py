@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-GROUP = 32
 RATIOS = np.array([1.0, 0.97, 0.94, 0.91, 0.88, 0.84, 0.80, 0.75], np.float32)
 STRENGTHS = 21
 
@@ -22,19 +21,39 @@ class Tie(Exception):
     pass
 
 
-def half(x):
-    return np.float32(np.float16(x))
+class Scheme:
+    """4 bits above a minimum or 8 around zero; groups with half-precision scales, or one float scale a row (group 0), whose
+    inputs have one scale a row too."""
+
+    def __init__(self, bits, group):
+        self.bits, self.group = bits, group
+
+    def parts(self, cols):
+        step = self.group or cols
+        return [slice(first, min(first + step, cols)) for first in range(0, cols, step)]
+
+    def stored(self, x):
+        return np.float32(np.float16(x)) if self.group else np.float32(x)
+
+    def inputs(self, x):
+        """As linears round them: int8, the greatest of a part is 127."""
+        out = np.empty(x.shape)
+        for part in self.parts(x.shape[1]):
+            scale = np.abs(x[:, part]).max(1, keepdims=True) / 127
+            out[:, part] = np.rint(x[:, part] / scale) * scale
+        return out
 
 
-def candidates(x, bits):
-    """(scale, minimum) of a group for each ratio of its range; with 8 bits around zero."""
+def candidates(x, scheme):
+    """(scale, minimum) of a group for each ratio of its range."""
     low, high = np.float32(x.min()), np.float32(x.max())
     for ratio in RATIOS:
-        if bits < 8:
+        if scheme.bits < 8:
             reach = (high - low) / np.float32(2) * ratio
-            yield half(np.float32(2) * reach / np.float32(2**bits - 1)), half((low + high) / np.float32(2) - reach)
+            yield (scheme.stored(np.float32(2) * reach / np.float32(2**scheme.bits - 1)),
+                   scheme.stored((low + high) / np.float32(2) - reach))
         else:
-            scale = half(max(-low, high) * ratio / np.float32(127))
+            scale = scheme.stored(max(-low, high) * ratio / np.float32(127))
             yield scale, -scale * np.float32(128)
 
 
@@ -45,11 +64,11 @@ def round_to(x, scale, low, bits, ties=False):
     return np.rint(exact)
 
 
-def fit(x, bits, metric=None, ties=False):
+def fit(x, scheme, metric=None, ties=False):
     """The candidate of least error: of squares, or of products with inputs whose sums of products are the metric."""
-    losses, found = [], list(candidates(x, bits))
+    losses, found = [], list(candidates(x, scheme))
     for scale, low in found:
-        d = np.float64(scale) * round_to(x, scale, low, bits) + low - np.float64(x)
+        d = np.float64(scale) * round_to(x, scale, low, scheme.bits) + low - np.float64(x)
         losses.append(d @ d if metric is None else d @ metric @ d)
     best = int(np.argmin(losses))
     if ties and any(abs(loss / losses[best] - 1) < 1e-5 and found[i] != found[best] for i, loss in enumerate(losses)):
@@ -57,14 +76,14 @@ def fit(x, bits, metric=None, ties=False):
     return found[best]
 
 
-def rounded(w, bits):
+def rounded(w, scheme):
     """Every group to nearest, with the clip of least squares."""
     out = np.empty(w.shape)
     for r in range(w.shape[0]):
-        for first in range(0, w.shape[1], GROUP):
-            x = w[r, first : first + GROUP].astype(np.float32)
-            scale, low = fit(x, bits)
-            out[r, first : first + GROUP] = np.float64(scale) * round_to(x, scale, low, bits) + low
+        for part in scheme.parts(w.shape[1]):
+            x = w[r, part].astype(np.float32)
+            scale, low = fit(x, scheme)
+            out[r, part] = np.float64(scale) * round_to(x, scale, low, scheme.bits) + low
     return out
 
 
@@ -75,49 +94,38 @@ def inputs(rng, tokens, cols):
     return x.astype(np.float32).round(3)
 
 
-def gptq(rng):
-    rows, cols, bits = 8, 80, 4
+def gptq(rng, scheme):
+    rows, cols = 8, 80
     w = rng.normal(size=(rows, cols)).astype(np.float32).round(3)
     x = inputs(rng, 128, cols)
-    sums = (x.T.astype(np.float64) @ x).astype(np.float32)
+    sums = (x.T.astype(np.float64) @ x).astype(np.float32).astype(np.float64)
     order = np.argsort(-np.diag(sums), kind="stable")
-    damped = sums.astype(np.float64) + 0.01 * np.diag(sums.astype(np.float64)).mean() * np.eye(cols)
+    damped = sums + 0.01 * np.diag(sums).mean() * np.eye(cols)
     upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
-    groups = (cols + GROUP - 1) // GROUP
-    scale, low = np.empty((rows, groups)), np.empty((rows, groups))
-    for r in range(rows):
-        for g in range(groups):
-            part = slice(g * GROUP, min((g + 1) * GROUP, cols))
-            scale[r, g], low[r, g] = fit(w[r, part], bits, sums[part, part].astype(np.float64), ties=True)
+    parts = scheme.parts(cols)
+    metric = [sums[part, part] if scheme.group else None for part in parts]
+    found = [[fit(w[r, part], scheme, m, ties=True) for part, m in zip(parts, metric)] for r in range(rows)]
     left, code = w[:, order].astype(np.float64), np.empty((rows, cols), int)
     for i, col in enumerate(order):
         for r in range(rows):
-            s, m = scale[r, col // GROUP], low[r, col // GROUP]
-            code[r, col] = round_to(left[r, i], s, m, bits, ties=True)
-            left[r, i:] -= (left[r, i] - (s * code[r, col] + m)) / upper[i, i] * upper[i, i:]
-    return {"rows": rows, "cols": cols, "weights": w, "inputs": x, "code": code, "scale": scale, "min": low}
-
-
-def inputs_rounded(x):
-    """As linears of these schemes round them: int8, one scale for 32 columns."""
-    out = np.empty(x.shape)
-    for first in range(0, x.shape[1], GROUP):
-        part = x[:, first : first + GROUP]
-        scale = np.abs(part).max(1, keepdims=True) / 127
-        out[:, first : first + GROUP] = np.rint(part / scale) * scale
-    return out
+            scale, low = map(np.float64, found[r][col // scheme.group if scheme.group else 0])
+            code[r, col] = round_to(left[r, i], scale, low, scheme.bits, ties=True)
+            left[r, i:] -= (left[r, i] - (scale * code[r, col] + low)) / upper[i, i] * upper[i, i:]
+    return {"rows": rows, "cols": cols, "bits": scheme.bits, "group": scheme.group, "weights": w, "inputs": x, "code": code,
+            "scale": [s for row in found for s, _ in row], "min": [m for row in found for _, m in row]}
 
 
 def awq_scale(mean, peak, weight_peak, strength):
-    s = np.maximum(mean**strength, 1e-4)
+    s = np.maximum(mean, 1e-4 * mean.max()) ** strength
     return s / np.sqrt(s.min() * s.max())
 
 
 def smooth_scale(mean, peak, weight_peak, strength):
-    return np.ones_like(peak) if strength == 0 else peak**strength / weight_peak ** (1 - strength)
+    x, w = (np.maximum(values, 1e-4 * values.max()) for values in (peak, weight_peak))
+    return np.ones_like(x) if strength == 0 else x**strength / w ** (1 - strength)
 
 
-def scaled(rng, rule, bits, shared, dim):
+def scaled(rng, rule, scheme, shared, dim):
     cols, rows = 64, (8, 16)
     channel = np.arange(cols) if shared == 1 else np.arange(cols) // (shared * dim) * dim + np.arange(cols) % dim
     n_channel = channel.max() + 1
@@ -129,13 +137,14 @@ def scaled(rng, rule, bits, shared, dim):
     losses = []
     for i in range(STRENGTHS):
         s = rule(mean, peak, weight_peak, i / (STRENGTHS - 1))[channel]
-        losses.append(sum(((inputs_rounded(x / s) @ rounded(m * s, bits).T - x.astype(np.float64) @ m.T) ** 2).sum() for m in w))
+        errors = [scheme.inputs(x / s) @ rounded(m * s, scheme).T - x.astype(np.float64) @ m.T for m in w]
+        losses.append(sum((error**2).sum() for error in errors))
     best = int(np.argmin(losses))
     if sorted(losses)[1] < 1.002 * losses[best] or best in (0, STRENGTHS - 1):
         raise Tie
     scale = rule(mean, peak, weight_peak, best / (STRENGTHS - 1))
-    return {"cols": cols, "shared": shared, "dim": dim, "bits": bits, "matrices": w, "inputs": x, "scale": scale,
-            "losses": [losses[best], losses[0]]}
+    return {"cols": cols, "shared": shared, "dim": dim, "bits": scheme.bits, "group": scheme.group, "matrices": w,
+            "inputs": x, "scale": scale}
 
 
 def draw(make, *args):
@@ -160,8 +169,10 @@ def plain(value):
 
 
 def main(folder):
-    cases = {"gptq": draw(gptq), "awq": draw(scaled, awq_scale, 4, 1, 1), "awq_shared": draw(scaled, awq_scale, 4, 2, 8),
-             "smooth": draw(scaled, smooth_scale, 8, 1, 1)}
+    int4, int8, w8a8 = Scheme(4, 32), Scheme(8, 32), Scheme(8, 0)
+    cases = {"gptq": draw(gptq, int4), "gptq_row": draw(gptq, w8a8), "awq": draw(scaled, awq_scale, int4, 1, 1),
+             "awq_shared": draw(scaled, awq_scale, int4, 2, 8), "smooth": draw(scaled, smooth_scale, int8, 1, 1),
+             "smooth_row": draw(scaled, smooth_scale, w8a8, 1, 1)}
     (folder / "calibration.json").write_text(json.dumps(plain(cases), separators=(",", ":")) + "\n")
 
 

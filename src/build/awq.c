@@ -6,10 +6,9 @@
 void awq_scale(const float *mean, const float *peak, const float *weight_peak, int n_channel, float strength,
                float *scale) {
   (void)peak, (void)weight_peak;
-  static const float least = 1e-4f;
-  float low = INFINITY, high = 0;
+  float least = channel_least(mean, n_channel), low = INFINITY, high = 0;
   for (int i = 0; i < n_channel; i++) {
-    scale[i] = fmaxf(powf(mean[i], strength), least);
+    scale[i] = powf(fmaxf(mean[i], least), strength);
     low = fminf(low, scale[i]);
     high = fmaxf(high, scale[i]);
   }

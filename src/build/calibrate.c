@@ -10,9 +10,8 @@
 struct calibrating {
   const struct calibration_job *job;
   struct calibration *result;
-  struct float_device device;
+  struct float_device device; /* its progress counts the bytes of the layers' packed matrices */
   struct network_walk walk;
-  uint64_t done, total; /* bytes of the layers' packed matrices */
 };
 
 /* The site's matrices as floats. */
@@ -173,9 +172,9 @@ static bool site_run(struct calibrating *c, const struct walk_site *site, struct
   if (done && site_rounds(&m))
     done = c->job->method == QUANT_GPTQ ? site_round(c, site, &m, error) : site_transform(c, site, &m, error);
   done = done && network_walk_run(&c->walk, site, m.matrix, error);
-  for (int i = 0; i < m.n; i++) c->done += c->job->writer->weights[m.index[i]].bytes;
+  for (int i = 0; i < m.n; i++) c->device.done += c->job->writer->weights[m.index[i]].bytes;
   matrices_release(&m);
-  return done && progress_report(c->job->progress, "calibrate", c->done, c->total, error);
+  return done && progress_report(c->job->progress, "calibrate", c->device.done, c->device.total, error);
 }
 
 static bool sites_run(struct calibrating *c, struct error *error) {
@@ -183,7 +182,7 @@ static bool sites_run(struct calibrating *c, struct error *error) {
   struct walk_site site;
   for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op)
     for (int i = 0; i < site.count; i++)
-      c->total += c->job->writer->weights[walk_site_op(plan, &site, i)->weight[0]].bytes;
+      c->device.total += c->job->writer->weights[walk_site_op(plan, &site, i)->weight[0]].bytes;
   for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op)
     if (!site_run(c, &site, error)) return false;
   return true;
@@ -200,8 +199,9 @@ bool calibration_run(struct calibration *calibration, const struct calibration_j
     return error_set(error, ERROR_MEMORY, "Out of memory for a calibration of %d weights.", job->plan->n_weight);
   c.walk =
       (struct network_walk){.plan = job->plan, .checkpoint = job->checkpoint, .data = job->data, .device = &c.device};
-  bool done = float_device_open(&c.device, job->writer->backend, job->n_thread, error) &&
-              network_walk_init(&c.walk, error) && sites_run(&c, error);
+  bool done = float_device_open(&c.device, job->writer->backend, job->n_thread, error);
+  c.device.progress = job->progress;
+  done = done && network_walk_init(&c.walk, error) && sites_run(&c, error);
   network_walk_release(&c.walk);
   float_device_close(&c.device);
   return done;

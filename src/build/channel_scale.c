@@ -13,6 +13,13 @@ enum { STRENGTHS = 21 }; /* 0, 0.05, …, 1 */
 
 static float strength_of(int index) { return (float)index / (STRENGTHS - 1); }
 
+float channel_least(const float *numbers, int n_channel) {
+  static const float part = 1e-4f;
+  float most = 0;
+  for (int i = 0; i < n_channel; i++) most = fmaxf(most, numbers[i]);
+  return most > 0 ? most * part : 1;
+}
+
 /* --- statistics of channels -----------------------------------------------------------------------------------------
  */
 

@@ -12,6 +12,10 @@
 typedef void (*scale_rule)(const float *mean, const float *peak, const float *weight_peak, int n_channel,
                            float strength, float *scale);
 
+/* What a smaller number of a channel counts as: a channel that the calibration text hardly used is not for that made
+ * ten thousand times larger or smaller than others. */
+float channel_least(const float *numbers, int n_channel);
+
 /* awq.c: AWQ (Lin et al., 2023): columns that large inputs meet are enlarged. smooth.c: SmoothQuant (Xiao et al.,
  * 2022): inputs' peaks are moved into the weights. */
 void awq_scale(const float *mean, const float *peak, const float *weight_peak, int n_channel, float strength,

@@ -105,8 +105,13 @@ bool float_program_store(struct float_program *program, int index, const float *
   return backend->load(program->program, index, slice_make(*packed, bytes), error);
 }
 
+static bool device_report(const struct float_device *device, struct error *error) {
+  return !device->progress || progress_report(device->progress, "calibrate", device->done, device->total, error);
+}
+
 const float *float_program_run(struct float_program *program, int first, int count, struct error *error) {
   const struct backend *backend = program->device->backend;
+  if (!device_report(program->device, error)) return NULL;
   struct result result = {0};
   struct batch batch = {.n_row = 1,
                         .n_token = count,

@@ -3,12 +3,16 @@
 #ifndef SPATE_BUILD_FLOAT_PROGRAM_H
 #define SPATE_BUILD_FLOAT_PROGRAM_H
 
+#include "build/build_progress.h"
 #include "plan/backend.h"
 
 /* Where such programs run. */
 struct float_device {
   const struct backend *backend;
   struct device *device;
+  /* Each step tells that the build has come so far, and may be cancelled then. NULL: it does not. */
+  struct build_progress *progress;
+  uint64_t done, total;
 };
 
 /* Opens the backend's device, or that of the CPU where the backend has none on this machine. */

@@ -36,6 +36,16 @@ static int teardown(void **state) {
   return 0;
 }
 
+/* The groups of the quant_modes, or W8A8. */
+static struct scheme scheme_of(const json_t *layer) {
+  struct scheme scheme = quantize_scheme((int)json_integer_value(json_object_get(layer, "bits")));
+  scheme.group = (uint16_t)json_integer_value(json_object_get(layer, "group"));
+  if (scheme.group) return scheme;
+  scheme.scale = SCALE_F32;
+  scheme.activation = ACTIVATION_INT8_TOKEN;
+  return scheme;
+}
+
 static int integer_of(const json_t *object, const char *key) {
   return (int)json_integer_value(json_object_get(object, key));
 }
@@ -125,16 +135,15 @@ static float *sums_make(const float *inputs, size_t tokens, int cols) {
   return sums;
 }
 
-static void test_gptq(void **state) {
-  (void)state;
-  const json_t *layer = json_object_get(fixture, "gptq");
+static void codes_check(const char *name) {
+  const json_t *layer = json_object_get(fixture, name);
   int rows = integer_of(layer, "rows"), cols = integer_of(layer, "cols");
   size_t n, tokens, groups;
   float *weights = numbers_of(layer, "weights", &n), *inputs = numbers_of(layer, "inputs", &tokens);
   float *code = numbers_of(layer, "code", &n);
   float *scale = numbers_of(layer, "scale", &groups), *min = numbers_of(layer, "min", &groups);
   float *sums = sums_make(inputs, tokens / (size_t)cols, cols);
-  struct scheme scheme = quantize_scheme(4);
+  struct scheme scheme = scheme_of(layer);
   struct gptq gptq;
   struct code_rows out;
   struct error error;
@@ -144,18 +153,25 @@ static void test_gptq(void **state) {
   assert_true(gptq_round(&gptq, weights, rows, &out, scratch, &error));
   for (size_t i = 0; i < groups; i++) {
     assert_float_equal(out.scale[i], scale[i], 1e-9);
-    assert_float_equal(out.min[i], min[i], 1e-9);
+    if (scheme.has_min) assert_float_equal(out.min[i], min[i], 1e-9);
   }
   struct codes codes = code_rows_view(&out, rows);
   for (int r = 0; r < rows; r++)
     for (int c = 0; c < cols; c++) {
       int at = r * cols + c;
-      if (out.code[at] != (int)code[at]) fail_msg("[%d][%d]: %d, expected %g", r, c, out.code[at], (double)code[at]);
+      if (out.code[at] != (int)code[at])
+        fail_msg("%s [%d][%d]: %d, expected %g", name, r, c, out.code[at], (double)code[at]);
       assert_float_equal(weights[at], codes_value(&codes, r, c), 1e-6);
     }
   free(weights), free(inputs), free(code), free(scale), free(min), free(sums), free(scratch);
   code_rows_release(&out);
   gptq_release(&gptq);
+}
+
+static void test_gptq(void **state) {
+  (void)state;
+  codes_check("gptq");
+  codes_check("gptq_row");
 }
 
 /* --- factors --------------------------------------------------------------------------------------------------------
@@ -194,7 +210,7 @@ static void factors_check(const char *name, scale_rule rule) {
   for (int i = 0; i < MATRICES; i++) {
     matrix[i] = numbers_read(json_array_get(matrices, (size_t)i), &count);
     weight[i] = (struct weight){.rows = (int)count / cols, .cols = cols};
-    weight[i].scheme = quantize_scheme(integer_of(layer, "bits"));
+    weight[i].scheme = scheme_of(layer);
   }
   struct scale_fold fold = {
       .n_channel = (int)n_channel, .shared = integer_of(layer, "shared"), .dim = integer_of(layer, "dim")};
@@ -227,6 +243,7 @@ static void test_awq(void **state) {
 static void test_smooth(void **state) {
   (void)state;
   factors_check("smooth", smooth_scale);
+  factors_check("smooth_row", smooth_scale);
 }
 
 int main(void) {

@@ -1,0 +1,86 @@
+/* What calibration is worth: mean KL divergence from the FP32 engine over 4,000 tokens held apart from the calibration
+ * text, of INT4_WEIGHT rounded to nearest, by AWQ and by GPTQ. SPATE_TEST_PERMUTED names a model without quantized
+ * groups of its own (tools/permute_model.py of the default model). Takes some minutes. */
+#include "parity_support.h"
+
+#include <jansson.h>
+
+enum { WINDOW = 500, TOKENS = 4000, BATCH = 125 };
+
+static const char text_path[] = "/usr/share/common-licenses/GPL-3";
+static const double most_share = 0.7; /* of what rounding to nearest loses */
+
+static char exact_path[] = "/tmp/spate-exact-XXXXXX", path[] = "/tmp/spate-method-XXXXXX";
+static const char *model;
+
+static void engine_build(const char *mode, const char *algo, const char *output) {
+  spate_error error = {0};
+  spate_build_options build;
+  spate_build_options_init(&build);
+  build.model = model;
+  build.output = output;
+  build.quant_mode = mode;
+  build.quant_algo = algo;
+  build.max_batch_size = BATCH;
+  build.opt_batch_size = 1;
+  build.max_num_tokens = BATCH;
+  build.max_seq_len = WINDOW;
+  if (!spate_build(&build, &error)) fail_msg("%s", error.text);
+}
+
+static double divergence(const char *algo) {
+  spate_error error = {0};
+  spate_text json;
+  spate_open_options open;
+  spate_eval_options eval;
+  engine_build("INT4_WEIGHT", algo, path);
+  spate_open_options_init(&open);
+  open.model = path;
+  open.kv_cache_memory = 64 << 20;
+  open.max_outputs = BATCH;
+  spate_engine *engine = spate_open(&open, &error);
+  if (!engine) fail_msg("%s", error.text);
+  spate_eval_options_init(&eval);
+  eval.text = text_path;
+  eval.window = WINDOW;
+  eval.max_tokens = TOKENS;
+  eval.against = exact_path;
+  eval.open = &open;
+  if (!spate_eval(engine, &eval, &json, &error)) fail_msg("%s", error.text);
+  json_t *root = json_loads(json.data, 0, NULL), *against = json_object_get(root, "against");
+  double kl = json_number_value(json_object_get(against, "mean_kl"));
+  printf("INT4_WEIGHT %s: KL %.4f nats, the same first choice %.2f %%, perplexity %.3f, of FP32 %.3f\n", algo, kl,
+         100 * json_number_value(json_object_get(against, "same_top")),
+         json_number_value(json_object_get(json_object_get(root, "text"), "perplexity")),
+         json_number_value(json_object_get(against, "perplexity")));
+  json_decref(root);
+  spate_text_free(&json);
+  spate_close(engine);
+  return kl;
+}
+
+static void test_methods(void **state) {
+  (void)state;
+  engine_build("FP32", NULL, exact_path);
+  double nearest = divergence("RTN");
+  assert_true(divergence("AWQ") <= most_share * nearest);
+  assert_true(divergence("GPTQ") <= most_share * nearest);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_methods)};
+  model = getenv("SPATE_TEST_PERMUTED");
+  if (!model || access(text_path, R_OK) != 0) {
+    printf("SKIPPED: %s\n", model ? "there is no /usr/share/common-licenses/GPL-3"
+                                  : "SPATE_TEST_PERMUTED does not name a model made by tools/permute_model.py");
+    return 77;
+  }
+  int exact = mkstemp(exact_path), other = mkstemp(path);
+  if (exact < 0 || other < 0) return 1;
+  close(exact);
+  close(other);
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  unlink(exact_path);
+  unlink(path);
+  return failed;
+}
