@@ -80,7 +80,7 @@ int main(int argc, char **argv) {
   struct limits limits = {.block_size = argc > 1 ? atoi(argv[1]) : 16, .kv_dtype = KV_F16};
   for (uint8_t i = 0; argc > 2 && kv_dtype_name(i); i++)
     if (strcmp(argv[2], kv_dtype_name(i)) == 0) limits.kv_dtype = i;
-  job.layout = kv_layout_of(&group, &limits);
+  job.layout = kv_layout_of(&group, &limits, job.set->attend.quads);
   job.n_block = (int)(KV_BYTES / job.layout.block_bytes);
   size_t bytes = (size_t)job.n_block * job.layout.block_bytes;
   job.data = aligned_alloc(2 << 20, (bytes + (2 << 20) - 1) / (2 << 20) * (2 << 20));

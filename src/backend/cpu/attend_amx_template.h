@@ -5,23 +5,6 @@
  *
  * 16 queries × 64 keys take 32 products of 16 cycles at dim 64; the softmax between them takes more. */
 
-/* Registers of the unit: sums in 0 to 3. */
-#define LEFT       4
-#define RIGHT      5
-#define RIGHT_NEXT 6
-
-enum { UNIT_QUERIES = ATTEND_ROWS, UNIT_DEPTH = KV_PAIRED_DIMS, KEY_GROUPS = KEY_TILE / LANES };
-
-/* A product takes as long as it has queries. */
-static void attend_configure(int n_query) {
-  struct tile_config config = {.palette = 1};
-  for (int i = 0; i <= RIGHT_NEXT; i++) {
-    config.row_bytes[i] = UNIT_BYTES;
-    config.rows[i] = (uint8_t)(i <= LEFT && n_query < UNIT_QUERIES ? n_query : UNIT_QUERIES);
-  }
-  unit_load_config(&config);
-}
-
 /* Two bf16 parts of rows of floats: the second is what the first leaves. */
 struct parts {
   uint16_t *high, *low;
@@ -36,15 +19,7 @@ struct tile_operands {
   size_t value_bytes;       /* of a pair of keys */
   float *stage;             /* [UNIT_QUERIES][value_cols] results of a product that is not full */
   struct expander expander; /* of codes */
-};
-
-/* A tile's keys in groups of 16, and its values. */
-struct tile_view {
-  const uint8_t *key[KEY_GROUPS];
-  size_t key_stride;
-  const uint8_t *value;
-  size_t value_stride;
-  bool in_place;
+  struct quad_operands quads;
 };
 
 static struct parts parts_take(float **scratch, size_t rows, size_t cols) {
@@ -82,6 +57,7 @@ static struct tile_operands operands_start(const struct attend_work *work, const
   const struct kv_layout *l = work->kv.layout;
   size_t rows = (size_t)work->n_token * (size_t)work->n_head + UNIT_QUERIES;
   bool coded = kv_is_coded(l->dtype);
+  if (l->together == QUAD) return (struct tile_operands){.quads = quads_start(work, state, scratch)};
   size_t depth = whole_units((size_t)l->dim_k), cols = coded ? whole_units((size_t)l->dim_v) : (size_t)l->stored_v;
   struct tile_operands o = {.query = parts_take(scratch, rows, depth),
                             .weight = parts_take(scratch, rows, KEY_TILE),
@@ -123,46 +99,17 @@ static void values_copy(const struct tile_span *span, uint8_t *to) {
   }
 }
 
-static void lines_ask(const uint8_t *from, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += UNIT_BYTES) __builtin_prefetch(from + i);
-}
-
-/* The values while scores are made, then the next tile's keys. */
-static void values_ask(const struct tile_span *span) {
-  const struct kv_layout *l = span->kv->layout;
-  size_t bytes = (size_t)l->tile * (size_t)l->stored_v * l->element;
-  for (int run = span->low / l->tile * l->tile; run < span->high; run += l->tile)
-    lines_ask(kv_head_value(span->kv, span->start + run), bytes);
-}
-
-static void next_keys_ask(const struct tile_span *span) {
-  const struct kv_layout *l = span->kv->layout;
-  size_t bytes = (size_t)l->tile * (size_t)l->stored_k * l->element;
-  for (int run = KEY_TILE; run < span->ahead; run += l->tile)
-    lines_ask(kv_head_keys(span->kv, span->start + run), bytes);
-  for (int run = KEY_TILE; run < span->ahead && kv_is_coded(l->dtype); run += l->tile) {
-    const float *scales = kv_head_scales(span->kv, span->start + run);
-    lines_ask((const uint8_t *)scales, (size_t)l->tile * sizeof *scales);
-    lines_ask((const uint8_t *)(scales + l->block_size), (size_t)l->tile * sizeof *scales);
-  }
-}
-
-static void tile_view_expand(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
+static void expanded_view_init(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
   for (int group = 0; group < KEY_GROUPS; group++) view->key[group] = o->key + group * UNIT_BYTES;
   view->key_stride = KEY_GROUPS * UNIT_BYTES;
   view->in_place = false;
   view->value = o->value;
   view->value_stride = o->value_bytes;
-  values_ask(span);
   keys_expand(&o->expander, span, o->key);
 }
 
-static void tile_view_init(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
+static void pairs_view_init(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
   const struct kv_layout *l = span->kv->layout;
-  if (kv_is_coded(l->dtype)) {
-    tile_view_expand(o, span, view);
-    return;
-  }
   view->key_stride = (size_t)l->tile * 2 * l->element;
   view->value_stride = (size_t)l->stored_v * 2 * l->element;
   for (int group = 0; group < KEY_GROUPS; group++) {
@@ -173,13 +120,20 @@ static void tile_view_init(const struct tile_operands *o, const struct tile_span
   /* unwritten values may be anything, NaN too: only those of a whole tile are multiplied where they are */
   view->in_place = l->tile == KEY_TILE && span->low == 0 && span->high == KEY_TILE;
   view->value = view->in_place ? kv_head_value(span->kv, span->start) : o->value;
+}
+
+static void tile_view_init(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
+  const struct kv_layout *l = span->kv->layout;
   values_ask(span);
+  if (l->together == QUAD)
+    quad_view_init(&o->quads, span, view);
+  else if (kv_is_coded(l->dtype))
+    expanded_view_init(o, span, view);
+  else
+    pairs_view_init(o, span, view);
 }
 
 /* --- products ----------------------------------------------------------------------------------------------------- */
-
-/* The unit's intrinsics do not tell compilers what they read. */
-static ALWAYS_INLINE void memory_settle(void) { __asm__ volatile("" : : : "memory"); }
 
 /* Sums 0 to 3 take 16 rows × one part of 32 numbers of `left`, times four neighbours of `right`: four products that do
  * not wait for one another, which is what it takes to hide how long one needs. */
@@ -198,6 +152,10 @@ static ALWAYS_INLINE void memory_settle(void) { __asm__ volatile("" : : : "memor
 
 static void tile_scores(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
                         const struct tile_view *view) {
+  if (span->kv->layout->together == QUAD) {
+    quad_scores(&o->quads, state, span, view);
+    return;
+  }
   size_t end = span->first + (size_t)span->n_query, bytes = state->score.stride * sizeof(float);
   size_t stride = o->query.stride * sizeof *o->query.high;
   memory_settle();
@@ -296,12 +254,16 @@ static void product_add(const struct tile_operands *o, const struct tile_view *v
  * value that only these see may touch, not even with a weight of zero (it may be infinite). */
 static void tile_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
                         const struct tile_view *view) {
+  next_keys_ask(span);
+  if (span->kv->layout->together == QUAD) {
+    quad_values(&o->quads, state, span, view);
+    return;
+  }
   size_t end = span->first + (size_t)span->n_query, row_bytes = state->result.stride * sizeof(float);
   if (kv_is_coded(span->kv->layout->dtype))
     values_expand(&o->expander, span, o->value, o->value_bytes);
   else if (!view->in_place)
     values_copy(span, o->value);
-  next_keys_ask(span);
   weights_split(o, state, span);
   results_shrink(state, span);
   memory_settle();

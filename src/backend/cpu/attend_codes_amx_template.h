@@ -3,8 +3,6 @@
  *
  * A number's two bytes are looked up by the code's lower seven bits, 64 codes at a time. */
 
-enum { UNIT_BYTES = 64 }; /* of a row of the unit's registers, and of a vector */
-
 /* How codes become pairs. */
 struct expander {
   __m512i low[2], high[2]; /* the bytes of bf16, by magnitude */

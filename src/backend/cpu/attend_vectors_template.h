@@ -82,7 +82,7 @@ static void widen(const struct kv_layout *layout, const void *from, int n, int u
 
 static void tile_view_copied(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
   const struct kv_layout *l = span->kv->layout;
-  int pair = kv_pair(l);
+  int pair = l->together;
   float *value = o->value;
   for (int run = span->low / l->tile * l->tile; run < span->high; run += l->tile) {
     const uint8_t *from = kv_head_keys(span->kv, span->start + run);

@@ -208,7 +208,7 @@ bool cpu_measure(const struct plan *plan, const struct limits *limits, struct fo
     for (int i = 0; i < plan->n_weight; i++)
       footprint->weights += backend_packed_bytes(&backend_cpu, plan_weights(plan) + i);
     for (int i = 0; i < plan->n_group; i++)
-      footprint->kv_block[i] = kv_layout_of(plan_groups(plan) + i, limits).block_bytes;
+      footprint->kv_block[i] = kv_layout_of(plan_groups(plan) + i, limits, false).block_bytes;
   }
   tables_free(&program);
   return ok;
@@ -231,7 +231,8 @@ static bool workspace_alloc(struct program *program, struct error *error) {
 
 static bool caches_open(struct program *program, struct error *error) {
   for (int i = 0; i < program->plan->n_group; i++) {
-    struct kv_layout layout = kv_layout_of(plan_groups(program->plan) + i, &program->limits);
+    struct kv_layout layout =
+        kv_layout_of(plan_groups(program->plan) + i, &program->limits, program->device->kernels->attend.quads);
     if (!kv_cache_open(&program->cache[i], &layout, program->limits.n_block[i], error)) return false;
   }
   return true;

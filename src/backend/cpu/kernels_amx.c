@@ -22,7 +22,9 @@
 #include "backend/cpu/tail_template.h"
 #include "backend/cpu/amx_template.h"
 #include "backend/cpu/attend_state_template.h"
+#include "backend/cpu/attend_unit_template.h"
 #include "backend/cpu/attend_codes_amx_template.h"
+#include "backend/cpu/attend_quads_amx_template.h"
 #include "backend/cpu/attend_amx_template.h"
 #include "backend/cpu/attend_template.h"
 
@@ -165,7 +167,8 @@ static void attend_units(const struct attend_work *work) {
     kernel_set_avx512.attend.attend(work);
     return;
   }
-  attend_configure(work->n_token * work->n_head);
+  int n_query = work->n_token * work->n_head;
+  attend_configure(work->kv.layout->together == QUAD ? 2 * n_query : n_query);
   attend(work);
   _tile_release();
 }
@@ -192,5 +195,5 @@ const struct kernel_set kernel_set_amx = {
     .arrange = arrange,
     .arrange_from = LEAST_ROWS,
     .linear = linear,
-    .attend = {attend_units, narrow, .pairs = true},
+    .attend = {attend_units, narrow, .quads = true, .pairs = true},
 };

@@ -13,7 +13,7 @@ static size_t line_align(size_t bytes) { return (bytes + CACHE_LINE - 1) / CACHE
 
 static int32_t round_up(int32_t n, int32_t unit) { return (n + unit - 1) / unit * unit; }
 
-struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits *limits) {
+struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits *limits, bool quads) {
   struct kv_layout l = {.n_layer = group->n_layer,
                         .n_head = group->n_head,
                         .dim_k = group->dim_k,
@@ -24,7 +24,8 @@ struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits 
   l.tile = l.block_size < KEY_TILE ? l.block_size : KEY_TILE;
   l.element = coded ? 1 : l.dtype == KV_F32 ? 4 : 2;
   l.stored_k = paired ? round_up(l.dim_k, KV_PAIRED_DIMS) : coded ? round_up(l.dim_k, KV_CODED_DIMS) : l.dim_k;
-  l.stored_v = paired ? round_up(l.dim_v, KV_PAIRED_COLS) : l.dim_v;
+  l.stored_v = paired || coded ? round_up(l.dim_v, KV_PAIRED_COLS) : l.dim_v;
+  l.together = paired ? 2 : quads && l.dtype == KV_INT8 ? 4 : 1;
   l.keys_bytes = line_align((size_t)l.block_size * (size_t)l.stored_k * l.element);
   l.scales_at = l.keys_bytes + line_align((size_t)l.block_size * (size_t)l.stored_v * l.element);
   l.head_bytes = l.scales_at + (coded ? line_align(2 * (size_t)l.block_size * sizeof(float)) : 0);
@@ -67,10 +68,12 @@ static void pairs_store(const struct kv_layout *l, size_t column, const uint16_t
 
 static void codes_store(const struct kv_head *head, int token, struct kv_numbers key, struct kv_numbers value) {
   const struct kv_layout *l = head->layout;
-  uint8_t *keys = kv_head_keys(head, token) + token % l->tile;
+  uint8_t *keys = kv_head_keys(head, token), *values = kv_head_value(head, token);
+  const uint8_t *key_code = key.number, *value_code = value.number;
   float *scales = kv_head_scales(head, token);
-  for (int d = 0; d < l->dim_k; d++) keys[(ptrdiff_t)d * l->tile] = ((const uint8_t *)key.number)[d];
-  memcpy(kv_head_value(head, token), value.number, (size_t)l->dim_v);
+  int n = l->together;
+  for (int d = 0; d < l->dim_k; d++) keys[(d / n * l->tile + token % l->tile) * n + d % n] = key_code[d];
+  for (int d = 0; d < l->dim_v; d++) values[d * n + token % n] = value_code[d];
   scales[0] = key.scale;
   scales[l->block_size] = value.scale;
 }

@@ -5,7 +5,8 @@
  * bf16 lies in pairs, as matrix units take their right side: of a key two neighbouring dimensions together, of the
  * values two neighbouring tokens' of each dimension; and in whole tiles of such a unit, zeros behind the last.
  *
- * Codes of eight bits (int8, E4M3) are followed by their scales, floats: of the block's keys, then of its values. */
+ * int8 lies in quads in the same way where the matrix unit multiplies it. Codes of eight bits (int8, E4M3) are followed
+ * by their scales, floats: of the block's keys, then of its values. */
 #ifndef SPATE_BACKEND_KV_CACHE_H
 #define SPATE_BACKEND_KV_CACHE_H
 
@@ -15,7 +16,7 @@ enum {
   KEY_TILE = 64,       /* tokens that attention takes at once, at absolute positions */
   KV_PAIRED_DIMS = 32, /* of a key in a tile of a matrix unit, */
   KV_PAIRED_COLS = 16, /* of values, and tokens of keys */
-  KV_CODED_DIMS = 4,   /* of a key in codes there is a multiple */
+  KV_CODED_DIMS = 4,   /* of a key in codes there is a multiple of these */
 };
 
 static inline bool kv_is_coded(uint8_t dtype) { return dtype == KV_INT8 || dtype == KV_E4M3; }
@@ -24,7 +25,8 @@ struct kv_layout {
   int32_t n_layer, n_head, dim_k, dim_v;
   int32_t stored_k, stored_v; /* dimensions in memory */
   int32_t block_size;
-  int32_t tile; /* tokens of a key tile in memory: min(KEY_TILE, block_size) */
+  int32_t tile;     /* tokens of a key tile in memory: min(KEY_TILE, block_size) */
+  int32_t together; /* numbers that lie together: of neighbouring dimensions of a key, of neighbouring tokens' values */
   uint8_t dtype;
   size_t element;     /* bytes of one number */
   size_t keys_bytes;  /* of one head's keys in a block: where its values start */
@@ -47,18 +49,16 @@ struct kv_head {
   const uint32_t *block;
 };
 
-struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits *limits);
+/* quads: int8 lies in quads. Blocks are as large either way. */
+struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits *limits, bool quads);
 
 bool kv_cache_open(struct kv_cache *cache, const struct kv_layout *layout, uint32_t n_block, struct error *error);
 void kv_cache_close(struct kv_cache *cache);
 
 struct kv_head kv_cache_head(const struct kv_cache *cache, int layer, int head, const uint32_t *block);
 
-/* Numbers that lie together: 1, or 2 of neighbouring dimensions (keys) or tokens (values). */
-static inline int kv_pair(const struct kv_layout *layout) { return layout->dtype == KV_BF16 ? 2 : 1; }
-
-/* Where the keys of the tile that holds token `token` start; dimension d of tile token j is element d × tile + j, or,
- * in pairs, (d / 2 × tile + j) × 2 + d % 2. */
+/* Where the keys of the tile that holds token `token` start; dimension d of tile token j is, of n that lie together,
+ * element (d / n × tile + j) × n + d % n. */
 static inline uint8_t *kv_head_keys(const struct kv_head *head, int token) {
   const struct kv_layout *l = head->layout;
   size_t within = (size_t)(token % l->block_size) / (size_t)l->tile;
@@ -66,11 +66,11 @@ static inline uint8_t *kv_head_keys(const struct kv_head *head, int token) {
          within * (size_t)l->tile * (size_t)l->stored_k * l->element;
 }
 
-/* The value of a token; in pairs, that of the pair it is in: dimension d of token j is element d × 2 + j % 2. */
+/* The value of a token, or of the n together that it is in: dimension d of token j is element d × n + j % n. */
 static inline uint8_t *kv_head_value(const struct kv_head *head, int token) {
   const struct kv_layout *l = head->layout;
   return head->data + head->block[token / l->block_size] * l->block_bytes + l->keys_bytes +
-         (size_t)(token % l->block_size / kv_pair(l) * kv_pair(l)) * (size_t)l->stored_v * l->element;
+         (size_t)(token % l->block_size / l->together * l->together) * (size_t)l->stored_v * l->element;
 }
 
 /* The scale of a token's key; that of its value lies block_size floats on. */

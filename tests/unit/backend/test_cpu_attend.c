@@ -35,7 +35,7 @@ static float number(int i) { return (float)(i * 7919 % 1000) / 500 - 1; }
 static void scene_init(struct scene *s, const struct kernel_set *set, uint8_t dtype) {
   const struct kv_group group = {.n_layer = 1, .n_head = 1, .dim_k = DIM, .dim_v = DIM};
   const struct limits limits = {.block_size = BLOCK, .kv_dtype = dtype};
-  *s = (struct scene){.set = set, .layout = kv_layout_of(&group, &limits)};
+  *s = (struct scene){.set = set, .layout = kv_layout_of(&group, &limits, set->attend.quads)};
   s->data = calloc(ROWS * BLOCKS, s->layout.block_bytes);
   s->scratch = aligned_alloc(64, (attend_scratch_floats(ROWS * HEADS, DIM, DIM) + 16) / 16 * 64);
   for (int r = 0; r < ROWS; r++) {
