@@ -153,7 +153,7 @@ static const struct damage {
     {magic, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {empty, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {header_cut, "FILE is truncated: it has 100 bytes, less than its header of 4096" AGAIN},
-    {version, "FILE has engine format 9 and this Spate reads 2" AGAIN},
+    {version, "FILE has engine format 9 and this Spate reads 3" AGAIN},
     {header_flip, "FILE is damaged: its header does not match its checksum" AGAIN},
     {cut,
      "FILE is truncated: it has 2109441 bytes and should have 2109442; copy it again, or build it again with: spate "
