@@ -276,6 +276,16 @@ static void test_threads(void **state) {
   file_close(&two.file);
 }
 
+/* Opens, and every section and weight has its hash. */
+static void file_verified(const char *path) {
+  struct engine_file file;
+  struct engine_verify verify = {0};
+  struct error error = {0};
+  if (!engine_file_open(&file, path, &error) || !engine_file_verify(&file, &verify, &error))
+    fail_msg("%s: %s", path, error.text);
+  engine_file_close(&file);
+}
+
 static const enum quant_method methods[] = {QUANT_AWQ, QUANT_GPTQ, QUANT_SMOOTH};
 enum { METHODS = sizeof methods / sizeof *methods };
 
@@ -291,6 +301,7 @@ static void test_methods(void **state) {
     build_done(&options);
     for (size_t k = 0; k < sizeof schemes / sizeof *schemes; k++)
       assert_string_equal(scheme_of(options.output, schemes[k].weight, name), schemes[k].int4);
+    file_verified(place->path);
     struct image two = image_open(place->path);
     unlink(place->path);
     options.n_thread = 1;
@@ -317,15 +328,10 @@ static void test_directories(void **state) {
   struct build_options options = options_make(*state);
   for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
     char path[256];
-    struct engine_file file;
-    struct engine_verify verify = {0};
-    struct error error = {0};
     snprintf(path, sizeof path, FIXTURES "/model/%s", families[i]);
     options.model = path;
     build_done(&options);
-    bool sound = engine_file_open(&file, options.output, &error) && engine_file_verify(&file, &verify, &error);
-    if (!sound) fail_msg("%s: %s", families[i], error.text);
-    engine_file_close(&file);
+    file_verified(options.output);
   }
 }
 
