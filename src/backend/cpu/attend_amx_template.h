@@ -5,12 +5,6 @@
  *
  * 16 queries × 64 keys take 32 products of 16 cycles at dim 64; the softmax between them takes more. */
 
-/* Two bf16 parts of rows of floats: the second is what the first leaves. */
-struct parts {
-  uint16_t *high, *low;
-  size_t stride; /* numbers from row to row */
-};
-
 struct tile_operands {
   struct parts query, weight;
   size_t rows;              /* of a product */
@@ -21,23 +15,6 @@ struct tile_operands {
   struct expander expander; /* of codes */
   struct quad_operands quads;
 };
-
-static struct parts parts_take(float **scratch, size_t rows, size_t cols) {
-  uint16_t *high = (uint16_t *)scratch_take(scratch, rows * cols);
-  return (struct parts){high, high + rows * cols, cols};
-}
-
-/* 32 floats. */
-static ALWAYS_INLINE void parts_split(vfloat first, vfloat second, uint16_t *high, uint16_t *low) {
-  __m512i rounded = (__m512i)_mm512_cvtne2ps_pbh(second, first);
-  _mm512_storeu_si512(high, rounded);
-  __m512i wide[2] = {_mm512_cvtepu16_epi32(_mm512_castsi512_si256(rounded)),
-                     _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(rounded, 1))};
-  vfloat kept[2] = {_mm512_castsi512_ps(_mm512_slli_epi32(wide[0], 16)),
-                    _mm512_castsi512_ps(_mm512_slli_epi32(wide[1], 16))};
-  __m512bh rest = _mm512_cvtne2ps_pbh(vfloat_sub(second, kept[1]), vfloat_sub(first, kept[0]));
-  _mm512_storeu_si512(low, (__m512i)rest);
-}
 
 static void queries_split(const struct attend_work *work, const struct parts *parts) {
   size_t dim = (size_t)work->kv.layout->dim_k, n = (size_t)work->n_token * (size_t)work->n_head;
@@ -150,12 +127,8 @@ static void tile_view_init(const struct tile_operands *o, const struct tile_span
     _tile_dpbf16ps(3, LEFT, RIGHT_NEXT);                                                                               \
   } while (0)
 
-static void tile_scores(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
-                        const struct tile_view *view) {
-  if (span->kv->layout->together == QUAD) {
-    quad_scores(&o->quads, state, span, view);
-    return;
-  }
+static void pairs_scores(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                         const struct tile_view *view) {
   size_t end = span->first + (size_t)span->n_query, bytes = state->score.stride * sizeof(float);
   size_t stride = o->query.stride * sizeof *o->query.high;
   memory_settle();
@@ -252,13 +225,8 @@ static void product_add(const struct tile_operands *o, const struct tile_view *v
 
 /* A product that is not full goes by way of the stage: what comes after the span's queries is others', whose results no
  * value that only these see may touch, not even with a weight of zero (it may be infinite). */
-static void tile_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
-                        const struct tile_view *view) {
-  next_keys_ask(span);
-  if (span->kv->layout->together == QUAD) {
-    quad_values(&o->quads, state, span, view);
-    return;
-  }
+static void pairs_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                         const struct tile_view *view) {
   size_t end = span->first + (size_t)span->n_query, row_bytes = state->result.stride * sizeof(float);
   if (kv_is_coded(span->kv->layout->dtype))
     values_expand(&o->expander, span, o->value, o->value_bytes);
@@ -280,4 +248,23 @@ static void tile_values(const struct tile_operands *o, const struct attend_state
     memcpy(result.data, o->stage, (end - q) * row_bytes);
   }
   memory_settle();
+}
+
+/* --- for attend_template.h ---------------------------------------------------------------------------------------- */
+
+static void tile_scores(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                        const struct tile_view *view) {
+  if (span->kv->layout->together == QUAD)
+    quad_scores(&o->quads, state, span, view);
+  else
+    pairs_scores(o, state, span, view);
+}
+
+static void tile_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                        const struct tile_view *view) {
+  next_keys_ask(span);
+  if (span->kv->layout->together == QUAD)
+    quad_values(&o->quads, state, span, view);
+  else
+    pairs_values(o, state, span, view);
 }
