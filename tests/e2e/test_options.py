@@ -224,7 +224,7 @@ class Options(spate_server.EngineCase):
     def test_engine_options(self):
         greedy = self.generate("--temperature", "0")
         for options in (("--threads", "2"), ("--block-size", "64"), ("--backend", "cpu"), ("--kv-cache-dtype", "fp16"),
-                        ("--backend", "late"), ("--tensor-parallel-size", "1"), ("--enable-block-reuse",),
+                        ("--kv-cache-dtype", "auto"), ("--backend", "late"), ("--tensor-parallel-size", "1"), ("--enable-block-reuse",),
                         ("--no-enable-block-reuse",)):
             self.assertEqual(self.generate("--temperature", "0", *options), greedy, options)
         self.assertNotEqual(self.generate("--kv-cache-dtype", "fp32"), "")
@@ -245,6 +245,8 @@ class Options(spate_server.EngineCase):
                 (("--block-size", "3"), "block_size is 3; it must be a power of two up to 256."),
                 (("--kv-cache-dtype", "fp4"),
                  'kv_cache_dtype is "fp4", expected "auto", "fp16", "bf16", "fp32", "fp8" or "int8".'),
+                (("--kv-cache-dtype", "int8", "--block-size", "8"),
+                 "int8 KV needs blocks of at least 16 tokens, not 8: use fp16."),
                 (("--free-gpu-memory-fraction", "2"),
                  "free_gpu_memory_fraction is 2; it must be more than 0 and at most 1."),
                 (("--threads", "x"), '--threads is "x", expected a whole number.')):

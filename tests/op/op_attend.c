@@ -292,8 +292,9 @@ static double head_length(const struct attend_case *c, const struct op_model *m,
 /* One number for the whole case. A score is a dot product of dim_k terms whose magnitudes sum to at most |q| |k|; n
  * roundings of either sign add up to four times √n, seldom more (Higham and Mary, "A new approach to probabilistic
  * rounding error analysis", 2019). q and k are off by their norms' and rotations' roundings; a key stored in
- * 16 bits may, when it lies on the border between two, become the other: one such element a key is allowed for. Beside
- * keys in bf16 a matrix unit takes queries and weights in two parts, which leave 2^-17 of them. A weight
+ * 16 bits or 8 may, when it lies on the border between two, become the other: one such element a key is allowed for.
+ * Beside keys in bf16 or E4M3 a matrix unit takes queries and weights in two parts, which leave 2^-17 of them, beside
+ * int8 in two digits, which leave 2^-16 of their row's peak. A weight
  * e^(score − highest) is off by the score's absolute error as a relative one, the result by twice the weights' and the
  * sums' roundings, all times the largest value. A GPU's matrix units
  * multiply halves: queries and weights are rounded to 2^-11 of them. */
@@ -305,7 +306,7 @@ static double case_tolerance(const struct table *table, const struct attend_case
   bool units = c->kv == KV_F16 && table->tested->target == TARGET_CUDA;
   static const double borders[] = {[KV_F16] = 0x1p-10, [KV_BF16] = 0x1p-7, [KV_E4M3] = 0x1p-3, [KV_INT8] = 0x1p-5};
   double border = borders[c->kv];
-  double parts = c->kv >= KV_BF16 ? 0x1p-17 : units ? 0x1p-11 : 0;
+  double parts = c->kv == KV_INT8 ? 0x1p-15 : c->kv >= KV_BF16 ? 0x1p-17 : units ? 0x1p-11 : 0;
   if (c->norms || c->rope_style) score += magnitude * border * 2 / sqrt(c->dim_k);
   score += magnitude * parts;
   if (c->softcap > 0) score += 12 * ROUNDOFF * c->softcap;

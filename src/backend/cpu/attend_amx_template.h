@@ -1,52 +1,32 @@
 /* Attention's two products of a tile on the matrix unit, over bf16 keys and values where they lie, or expanded from
- * codes: what kernels_amx.c gives attend_template.h. Queries and weights are split into two bf16 numbers each, whose
+ * E4M3: what kernels_amx.c gives attend_template.h. Queries and weights are split into two bf16 numbers each, whose
  * sum is off by 2⁻¹⁷ at most, and both parts are multiplied: what is lost is far below the rounding of the cache
  * itself, 2⁻⁹. Sums are FP32.
  *
  * 16 queries × 64 keys take 32 products of 16 cycles at dim 64; the softmax between them takes more. */
 
-/* Two bf16 parts of rows of floats: the second is what the first leaves. */
-struct parts {
-  uint16_t *high, *low;
-  size_t stride; /* numbers from row to row */
-};
-
 struct tile_operands {
   struct parts query, weight;
-  size_t rows;              /* of a product */
-  uint8_t *key;             /* a tile's keys from codes, [pair of dimensions][KEY_TILE][2] */
-  uint8_t *value;           /* a tile's values, [pair of keys][value_bytes] */
-  size_t value_bytes;       /* of a pair of keys */
-  float *stage;             /* [UNIT_QUERIES][value_cols] results of a product that is not full */
-  struct expander expander; /* of codes */
-  struct quad_operands quads;
+  size_t rows;                /* of a product */
+  uint8_t *key;               /* a tile's keys from E4M3, [pair of dimensions][KEY_TILE][2] */
+  uint8_t *value;             /* a tile's values, [pair of keys][value_bytes] */
+  size_t value_bytes;         /* of a pair of keys */
+  float *stage;               /* [UNIT_QUERIES][value_cols] results of a product that is not full */
+  struct expander expander;   /* of E4M3, whose quads give pairs another order: */
+  bool ordered;               /* queries and weights are in it */
+  struct quad_operands quads; /* of int8, in place of all these */
 };
 
-static struct parts parts_take(float **scratch, size_t rows, size_t cols) {
-  uint16_t *high = (uint16_t *)scratch_take(scratch, rows * cols);
-  return (struct parts){high, high + rows * cols, cols};
-}
-
-/* 32 floats. */
-static ALWAYS_INLINE void parts_split(vfloat first, vfloat second, uint16_t *high, uint16_t *low) {
-  __m512i rounded = (__m512i)_mm512_cvtne2ps_pbh(second, first);
-  _mm512_storeu_si512(high, rounded);
-  __m512i wide[2] = {_mm512_cvtepu16_epi32(_mm512_castsi512_si256(rounded)),
-                     _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(rounded, 1))};
-  vfloat kept[2] = {_mm512_castsi512_ps(_mm512_slli_epi32(wide[0], 16)),
-                    _mm512_castsi512_ps(_mm512_slli_epi32(wide[1], 16))};
-  __m512bh rest = _mm512_cvtne2ps_pbh(vfloat_sub(second, kept[1]), vfloat_sub(first, kept[0]));
-  _mm512_storeu_si512(low, (__m512i)rest);
-}
-
-static void queries_split(const struct attend_work *work, const struct parts *parts) {
+static void queries_split(const struct attend_work *work, const struct parts *parts, bool ordered) {
   size_t dim = (size_t)work->kv.layout->dim_k, n = (size_t)work->n_token * (size_t)work->n_head;
   for (size_t q = 0; q < n; q++)
     for (size_t d = 0; d < parts->stride; d += UNIT_DEPTH) {
       float x[UNIT_DEPTH] = {0};
       memcpy(x, work->query + q * dim + d, (dim - d < UNIT_DEPTH ? dim - d : UNIT_DEPTH) * sizeof *x);
       size_t at = q * parts->stride + d;
-      parts_split(vfloat_load(x), vfloat_load(x + LANES), parts->high + at, parts->low + at);
+      vfloat first = vfloat_load(x), second = vfloat_load(x + LANES);
+      if (ordered) first = quads_ordered(first), second = quads_ordered(second);
+      parts_split(first, second, parts->high + at, parts->low + at);
     }
 }
 
@@ -56,22 +36,22 @@ static struct tile_operands operands_start(const struct attend_work *work, const
                                            float **scratch) {
   const struct kv_layout *l = work->kv.layout;
   size_t rows = (size_t)work->n_token * (size_t)work->n_head + UNIT_QUERIES;
-  bool coded = kv_is_coded(l->dtype);
-  if (l->together == QUAD) return (struct tile_operands){.quads = quads_start(work, state, scratch)};
-  size_t depth = whole_units((size_t)l->dim_k), cols = coded ? whole_units((size_t)l->dim_v) : (size_t)l->stored_v;
+  if (l->dtype == KV_INT8) return (struct tile_operands){.quads = quads_start(work, state, scratch)};
+  size_t depth = whole_units((size_t)l->dim_k), cols = (size_t)l->stored_v;
   struct tile_operands o = {.query = parts_take(scratch, rows, depth),
                             .weight = parts_take(scratch, rows, KEY_TILE),
                             .value = (uint8_t *)scratch_take(scratch, KEY_TILE / 2 * cols),
                             .value_bytes = cols * 2 * sizeof(uint16_t),
-                            .stage = scratch_take(scratch, UNIT_QUERIES * (size_t)state->value_cols)};
-  if (coded) {
+                            .stage = scratch_take(scratch, UNIT_QUERIES * (size_t)state->value_cols),
+                            .ordered = l->dtype == KV_E4M3};
+  if (l->dtype == KV_E4M3) {
     size_t bytes = KEY_TILE * depth * sizeof(uint16_t), stored = KEY_TILE * (size_t)l->stored_k * sizeof(uint16_t);
-    o.expander = expander_make(l->dtype);
+    o.expander = expander_make();
     o.key = (uint8_t *)scratch_take(scratch, bytes / sizeof(float));
     memset(o.key + stored, 0, bytes - stored);
   }
   o.rows = rows - UNIT_QUERIES < UNIT_QUERIES ? rows - UNIT_QUERIES : UNIT_QUERIES;
-  queries_split(work, &o.query);
+  queries_split(work, &o.query, o.ordered);
   return o;
 }
 
@@ -125,9 +105,9 @@ static void pairs_view_init(const struct tile_operands *o, const struct tile_spa
 static void tile_view_init(const struct tile_operands *o, const struct tile_span *span, struct tile_view *view) {
   const struct kv_layout *l = span->kv->layout;
   values_ask(span);
-  if (l->together == QUAD)
+  if (l->dtype == KV_INT8)
     quad_view_init(&o->quads, span, view);
-  else if (kv_is_coded(l->dtype))
+  else if (l->dtype == KV_E4M3)
     expanded_view_init(o, span, view);
   else
     pairs_view_init(o, span, view);
@@ -150,12 +130,8 @@ static void tile_view_init(const struct tile_operands *o, const struct tile_span
     _tile_dpbf16ps(3, LEFT, RIGHT_NEXT);                                                                               \
   } while (0)
 
-static void tile_scores(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
-                        const struct tile_view *view) {
-  if (span->kv->layout->together == QUAD) {
-    quad_scores(&o->quads, state, span, view);
-    return;
-  }
+static void pairs_scores(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                         const struct tile_view *view) {
   size_t end = span->first + (size_t)span->n_query, bytes = state->score.stride * sizeof(float);
   size_t stride = o->query.stride * sizeof *o->query.high;
   memory_settle();
@@ -192,6 +168,7 @@ static void weights_split(const struct tile_operands *o, const struct attend_sta
       vfloat first = q < end && v < n_vector ? vfloat_load(weight) : zero;
       vfloat second = q < end && v + 1 < n_vector ? vfloat_load(weight + LANES) : zero;
       size_t at = q * KEY_TILE + (size_t)v * LANES;
+      if (o->ordered) first = quads_ordered(first), second = quads_ordered(second);
       parts_split(first, second, o->weight.high + at, o->weight.low + at);
     }
 }
@@ -252,15 +229,10 @@ static void product_add(const struct tile_operands *o, const struct tile_view *v
 
 /* A product that is not full goes by way of the stage: what comes after the span's queries is others', whose results no
  * value that only these see may touch, not even with a weight of zero (it may be infinite). */
-static void tile_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
-                        const struct tile_view *view) {
-  next_keys_ask(span);
-  if (span->kv->layout->together == QUAD) {
-    quad_values(&o->quads, state, span, view);
-    return;
-  }
+static void pairs_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                         const struct tile_view *view) {
   size_t end = span->first + (size_t)span->n_query, row_bytes = state->result.stride * sizeof(float);
-  if (kv_is_coded(span->kv->layout->dtype))
+  if (o->ordered)
     values_expand(&o->expander, span, o->value, o->value_bytes);
   else if (!view->in_place)
     values_copy(span, o->value);
@@ -280,4 +252,23 @@ static void tile_values(const struct tile_operands *o, const struct attend_state
     memcpy(result.data, o->stage, (end - q) * row_bytes);
   }
   memory_settle();
+}
+
+/* --- for attend_template.h ---------------------------------------------------------------------------------------- */
+
+static void tile_scores(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                        const struct tile_view *view) {
+  if (span->kv->layout->dtype == KV_INT8)
+    quad_scores(&o->quads, state, span, view);
+  else
+    pairs_scores(o, state, span, view);
+}
+
+static void tile_values(const struct tile_operands *o, const struct attend_state *state, const struct tile_span *span,
+                        const struct tile_view *view) {
+  next_keys_ask(span);
+  if (span->kv->layout->dtype == KV_INT8)
+    quad_values(&o->quads, state, span, view);
+  else
+    pairs_values(o, state, span, view);
 }

@@ -2,7 +2,7 @@
  * and weights become two digits of eight bits each, off by 2⁻¹⁶ of their row's peak at most. Sums are exact, so what is
  * not seen is only multiplied with zeros, whatever lies there. Part of kernels_amx.c. */
 
-enum { QUAD = 4, DIGIT_BASE = 128, DIGITS_MOST = 127 * DIGIT_BASE };
+enum { DIGIT_BASE = 128, DIGITS_MOST = 127 * DIGIT_BASE };
 
 /* Rows of numbers, scale × (DIGIT_BASE × high + low): row 2 i has the high digits, row 2 i + 1 the low ones. */
 struct digits {

@@ -73,6 +73,10 @@ static void state_finish(const struct attend_work *work, const struct attend_sta
     }
 }
 
+static ALWAYS_INLINE vfloat scaled_load(const float *x, const float *scale) {
+  return scale ? vfloat_mul(vfloat_load(x), vfloat_load(scale)) : vfloat_load(x);
+}
+
 /* Scores of the n_vector leading vectors become weights relative to the highest score so far; those outside of
  * [low, high) become zero; whole: there are none such. scales: of codes, whose weights stand for weighted values; NULL:
  * none. */
@@ -82,8 +86,7 @@ static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_
   vfloat top = vfloat_set(-INFINITY);
   UNROLL(4)
   for (int v = 0; v < n_vector; v++) {
-    vfloat x = vfloat_load(score + v * LANES);
-    if (scales) x = vfloat_mul(x, vfloat_load(scales->key + v * LANES));
+    vfloat x = scaled_load(score + v * LANES, scales ? scales->key + v * LANES : NULL);
     if (softcap != 0) x = vfloat_softcap(x, softcap);
     if (!whole) x = vfloat_clip(x, low - v * LANES, high - v * LANES);
     top = vfloat_max(top, x);
@@ -105,8 +108,7 @@ static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_
   for (int v = 0; v < n_vector; v++) {
     vfloat weight = vfloat_exp(vfloat_sub(vfloat_load(score + v * LANES), shift));
     sum = vfloat_add(sum, weight);
-    if (scales) weight = vfloat_mul(weight, vfloat_load(scales->value + v * LANES));
-    vfloat_store(score + v * LANES, weight);
+    vfloat_store(score + v * LANES, scales ? vfloat_mul(weight, vfloat_load(scales->value + v * LANES)) : weight);
   }
   vfloat_store(sums, sum);
 }

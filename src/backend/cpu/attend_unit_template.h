@@ -1,14 +1,17 @@
 /* What attention's products on the matrix unit share: its registers, the view of a tile, what is asked of the memory in
- * advance. Part of kernels_amx.c. */
+ * advance, floats in two parts of bf16. Part of kernels_amx.c. */
 
 /* Registers of the unit: sums in 0 to 3. */
 #define LEFT       4
 #define RIGHT      5
 #define RIGHT_NEXT 6
 
-enum { UNIT_BYTES = 64 }; /* of a row of a register, and of a vector */
-
-enum { UNIT_QUERIES = ATTEND_ROWS, UNIT_DEPTH = KV_PAIRED_DIMS, KEY_GROUPS = KEY_TILE / LANES };
+enum {
+  UNIT_QUERIES = ATTEND_ROWS,
+  UNIT_BYTES = 64, /* of a row of a register, and of a vector */
+  UNIT_DEPTH = KV_PAIRED_DIMS,
+  KEY_GROUPS = KEY_TILE / LANES,
+};
 
 /* A product takes as long as it has queries. */
 static void attend_configure(int n_query) {
@@ -54,4 +57,27 @@ static void next_keys_ask(const struct tile_span *span) {
     lines_ask((const uint8_t *)scales, (size_t)l->tile * sizeof *scales);
     lines_ask((const uint8_t *)(scales + l->block_size), (size_t)l->tile * sizeof *scales);
   }
+}
+
+/* Two bf16 parts of rows of floats: the second is what the first leaves. */
+struct parts {
+  uint16_t *high, *low;
+  size_t stride; /* numbers from row to row */
+};
+
+static struct parts parts_take(float **scratch, size_t rows, size_t cols) {
+  uint16_t *high = (uint16_t *)scratch_take(scratch, rows * cols);
+  return (struct parts){high, high + rows * cols, cols};
+}
+
+/* 32 floats. */
+static ALWAYS_INLINE void parts_split(vfloat first, vfloat second, uint16_t *high, uint16_t *low) {
+  __m512i rounded = (__m512i)_mm512_cvtne2ps_pbh(second, first);
+  _mm512_storeu_si512(high, rounded);
+  __m512i wide[2] = {_mm512_cvtepu16_epi32(_mm512_castsi512_si256(rounded)),
+                     _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(rounded, 1))};
+  vfloat kept[2] = {_mm512_castsi512_ps(_mm512_slli_epi32(wide[0], 16)),
+                    _mm512_castsi512_ps(_mm512_slli_epi32(wide[1], 16))};
+  __m512bh rest = _mm512_cvtne2ps_pbh(vfloat_sub(second, kept[1]), vfloat_sub(first, kept[0]));
+  _mm512_storeu_si512(low, (__m512i)rest);
 }

@@ -31,7 +31,7 @@ struct attend_kernels {
   void (*attend)(const struct attend_work *work);
   /* Floats to the type of less than 32 bits that the cache keeps, enum kv_dtype. Returns the scale of codes. */
   float (*narrow)(const float *from, int n, uint8_t dtype, void *to);
-  bool quads; /* int8 keys and values are multiplied in quads */
+  bool quads; /* keys and values of eight bits are to lie in quads */
   bool pairs; /* bf16 keys and values are multiplied as they lie: the faster 16-bit type here */
 };
 

@@ -230,9 +230,9 @@ static bool workspace_alloc(struct program *program, struct error *error) {
 }
 
 static bool caches_open(struct program *program, struct error *error) {
+  bool quads = program->device->kernels->attend.quads;
   for (int i = 0; i < program->plan->n_group; i++) {
-    struct kv_layout layout =
-        kv_layout_of(plan_groups(program->plan) + i, &program->limits, program->device->kernels->attend.quads);
+    struct kv_layout layout = kv_layout_of(plan_groups(program->plan) + i, &program->limits, quads);
     if (!kv_cache_open(&program->cache[i], &layout, program->limits.n_block[i], error)) return false;
   }
   return true;

@@ -168,7 +168,7 @@ static void attend_units(const struct attend_work *work) {
     return;
   }
   int n_query = work->n_token * work->n_head;
-  attend_configure(work->kv.layout->together == QUAD ? 2 * n_query : n_query);
+  attend_configure(work->kv.layout->dtype == KV_INT8 ? 2 * n_query : n_query);
   attend(work);
   _tile_release();
 }

@@ -25,7 +25,7 @@ struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits 
   l.element = coded ? 1 : l.dtype == KV_F32 ? 4 : 2;
   l.stored_k = paired ? round_up(l.dim_k, KV_PAIRED_DIMS) : coded ? round_up(l.dim_k, KV_CODED_DIMS) : l.dim_k;
   l.stored_v = paired || coded ? round_up(l.dim_v, KV_PAIRED_COLS) : l.dim_v;
-  l.together = paired ? 2 : quads && l.dtype == KV_INT8 ? 4 : 1;
+  l.together = paired ? 2 : quads && coded ? 4 : 1;
   l.keys_bytes = line_align((size_t)l.block_size * (size_t)l.stored_k * l.element);
   l.scales_at = l.keys_bytes + line_align((size_t)l.block_size * (size_t)l.stored_v * l.element);
   l.head_bytes = l.scales_at + (coded ? line_align(2 * (size_t)l.block_size * sizeof(float)) : 0);

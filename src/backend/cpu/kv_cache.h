@@ -5,7 +5,7 @@
  * bf16 lies in pairs, as matrix units take their right side: of a key two neighbouring dimensions together, of the
  * values two neighbouring tokens' of each dimension; and in whole tiles of such a unit, zeros behind the last.
  *
- * int8 lies in quads in the same way where the matrix unit multiplies it. Codes of eight bits (int8, E4M3) are followed
+ * Codes of eight bits (int8, E4M3) lie in quads in the same way where a matrix unit takes them, and are followed
  * by their scales, floats: of the block's keys, then of its values. */
 #ifndef SPATE_BACKEND_KV_CACHE_H
 #define SPATE_BACKEND_KV_CACHE_H
@@ -49,7 +49,7 @@ struct kv_head {
   const uint32_t *block;
 };
 
-/* quads: int8 lies in quads. Blocks are as large either way. */
+/* quads: codes lie in quads. Blocks are as large either way. */
 struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits *limits, bool quads);
 
 bool kv_cache_open(struct kv_cache *cache, const struct kv_layout *layout, uint32_t n_block, struct error *error);

@@ -634,6 +634,9 @@ static void test_measure_counts_blocks(void **state) {
   limits.kv_dtype = KV_F16;
   assert_true(backend_cpu.measure(net.plan, &limits, &footprint, &error));
   assert_int_equal(footprint.kv_block[0], LAYERS * 3 * 16 * (64 + 64) * 2);
+  limits.kv_dtype = KV_INT8; /* codes, and a scale for each key and value */
+  assert_true(backend_cpu.measure(net.plan, &limits, &footprint, &error));
+  assert_int_equal(footprint.kv_block[0], LAYERS * 3 * 16 * (64 + 64 + 2 * sizeof(float)));
   for (int i = 0; i < net.plan->n_op; i++) assert_true(backend_cpu.supports(net.plan, i, &error));
   network_release(&net);
 }

@@ -44,6 +44,8 @@ static inline void engine_make(const char *model, int max_batch_size, int max_nu
   if (!spate_build(&build, &error)) fail_msg("%s", error.text);
 }
 
+static const char *engine_kv_dtype; /* of engines that are started; NULL: the default */
+
 static inline spate_engine *engine_start(int threads) {
   spate_error error = {0};
   spate_open_options open;
@@ -51,6 +53,7 @@ static inline spate_engine *engine_start(int threads) {
   open.model = engine_path;
   open.threads = threads;
   open.backend = getenv("SPATE_TEST_BACKEND");
+  open.kv_cache_dtype = engine_kv_dtype;
   spate_engine *engine = spate_open(&open, &error);
   if (!engine) fail_msg("%s", error.text);
   return engine;

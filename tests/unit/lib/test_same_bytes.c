@@ -1,5 +1,5 @@
 /* The same prompt gives the same bytes with one and two threads and on each chunking of its prefill: logits, and drawn
- * texts. On the tiny fixture, and on the model that SPATE_TEST_MODEL names. */
+ * texts; with each KV cache. On the tiny fixture, and on the model that SPATE_TEST_MODEL names. */
 #include "lib_fixture.h"
 
 enum { PROMPT = 37, ANSWER = 20 };
@@ -20,11 +20,10 @@ static float *logits_of(spate_engine *engine, int chunk, size_t *count) {
   return logits;
 }
 
-static void test_logits(void **state) {
+static void logits_check(void) {
   static const int chunks[] = {PROMPT, 1, 7, 16, 36};
   float *first = NULL;
   size_t count;
-  (void)state;
   engine_make(model, PROMPT, PROMPT);
   for (int threads = 1; threads <= 2; threads++) {
     spate_engine *engine = engine_start(threads);
@@ -70,11 +69,10 @@ static size_t text_of(spate_engine *engine, char *text, size_t room) {
   return size;
 }
 
-static void test_texts(void **state) {
+static void texts_check(void) {
   static const int chunks[] = {64, 5, 1};
   char first[1024], text[1024];
   size_t first_size = 0;
-  (void)state;
   for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
     engine_make(model, 1, chunks[i]);
     for (int threads = 1; threads <= 2; threads++) {
@@ -90,6 +88,28 @@ static void test_texts(void **state) {
     }
   }
   assert_true(first_size > 0);
+}
+
+/* --- with each cache ---------------------------------------------------------------------------------------------- */
+
+static const char *const kv_dtypes[] = {NULL, "fp16", "int8", "fp8"};
+
+static void each_cache(void (*check)(void)) {
+  for (size_t i = 0; i < sizeof kv_dtypes / sizeof *kv_dtypes; i++) {
+    engine_kv_dtype = kv_dtypes[i];
+    check();
+  }
+  engine_kv_dtype = NULL;
+}
+
+static void test_logits(void **state) {
+  (void)state;
+  each_cache(logits_check);
+}
+
+static void test_texts(void **state) {
+  (void)state;
+  each_cache(texts_check);
 }
 
 int main(void) {
