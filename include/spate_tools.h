@@ -151,6 +151,38 @@ static inline void spate_eval_options_init(spate_eval_options *options) {
 SPATE_API bool spate_eval(spate_engine *engine, const spate_eval_options *options, spate_text *json,
                           spate_error *error);
 
+/* Loss against speed and against size, a point for each engine, as SVG: of results of spate_eval with a text, and of
+ * spate_quantize_table. */
+SPATE_API bool spate_eval_plot(const spate_text *results, size_t count, spate_text *svg, spate_error *error);
+
+typedef struct {
+  size_t size;
+  const char *model;  /* a Hugging Face directory or a .gguf */
+  const char *text;   /* a file of text that losses are measured on */
+  int window;         /* as in spate_eval_options */
+  int max_tokens;     /* of the text, from its start; 0: all */
+  const char *device; /* as in spate_open_options */
+  int threads;
+  const char *folder; /* in which engines are built, the FP32 one and one other at a time; NULL: $TMPDIR or /tmp */
+  int prompt_tokens;  /* of each sequence whose speed is measured */
+  int decode_tokens;
+  int repeat; /* medians are over so many runs */
+  spate_progress progress;
+  void *user;
+} spate_table_options;
+
+static inline void spate_table_options_init(spate_table_options *options) {
+  memset(options, 0, sizeof *options);
+  options->size = sizeof *options;
+  options->prompt_tokens = 128;
+  options->decode_tokens = 64;
+  options->repeat = 3;
+}
+
+/* Builds a model in every quant_mode and measures each: tokens a second at batch 1 and 16, bytes, perplexity, and the
+ * divergence from FP32; as JSON. A mode that cannot be measured has a "problem" instead. */
+SPATE_API bool spate_quantize_table(const spate_table_options *options, spate_text *json, spate_error *error);
+
 /* Logits of every token of one sequence, through batches of at most chunk tokens (tests, evaluation):
  * out[n_token][vocab_size]. The engine must be idle. */
 SPATE_API bool spate_logits(spate_engine *engine, const int32_t *tokens, int n_token, int chunk, float *out,

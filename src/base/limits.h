@@ -34,6 +34,7 @@ enum limit {
   LIMIT_EVAL_CHOICES = 26,           /* of one question */
   LIMIT_EVAL_PROMPT_BYTES = 4 << 20, /* of one question with the answered ones before it */
   LIMIT_EVAL_TASK_BYTES = 1 << 30,   /* of all prompts of one task */
+  LIMIT_PLOT_POINTS = 64,
 
   /* text */
   LIMIT_VOCAB = 1 << 20,

@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "cli/result_file.h"
 
 #include <stdio.h>
 
@@ -41,29 +42,16 @@ static void task_print(const json_t *root) {
   }
 }
 
-static int report_print(const char *json, size_t size) {
+static int report_print(const spate_text *json) {
   struct error error;
-  json_t *root = json_parse(slice_make(json, size), &error);
+  json_t *root = json_parse(slice_make(json->data, json->size), &error);
   if (!root) return command_fail(error.text);
-  printf("%s %s on %s, %.1f MB of weights\n", text_of(root, "model"), text_of(root, "quant_mode"),
-         text_of(root, "device"), number_of(root, "weight_bytes") / 1e6);
+  printf("%s %s %s on %s, %.1f MB of weights\n", text_of(root, "model"), text_of(root, "quant_mode"),
+         text_of(root, "quant_algo"), text_of(root, "device"), number_of(root, "weight_bytes") / 1e6);
   text_print(root);
   task_print(root);
   json_decref(root);
   return 0;
-}
-
-static bool file_write(const char *path, const spate_text *text) {
-  FILE *file = fopen(path, "wb");
-  bool written = file && fwrite(text->data, 1, text->size, file) == text->size;
-  return (file ? fclose(file) == 0 : false) && written;
-}
-
-static int report_give(const struct settings *settings, const spate_text *json) {
-  char sentence[512];
-  if (!settings->json_file || file_write(settings->json_file, json)) return report_print(json->data, json->size);
-  snprintf(sentence, sizeof sentence, "%.400s cannot be written.", settings->json_file);
-  return command_fail(sentence);
 }
 
 static void eval_options_fill(const struct settings *s, const spate_open_options *open, struct progress *progress,
@@ -87,6 +75,8 @@ int command_eval(const struct settings *settings) {
   spate_open_options open;
   spate_error error;
   spate_text json;
+  if (!settings->operand && settings->plot) return results_write(settings, NULL);
+  if (!settings->operand) return command_fail("spate eval needs MODEL or ENGINE, or --plot FILE and --result FILE.");
   spate_engine *engine = command_open(settings);
   if (!engine) return 1;
   spate_open_options_init(&open);
@@ -99,7 +89,7 @@ int command_eval(const struct settings *settings) {
   progress_end(&progress);
   spate_close(engine);
   if (!done) return command_fail(error.text);
-  int code = report_give(settings, &json);
+  int code = report_print(&json), written = results_write(settings, &json);
   spate_text_free(&json);
-  return code;
+  return code ? code : written;
 }

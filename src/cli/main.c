@@ -22,7 +22,8 @@ static const struct command commands[] = {
     {"build", "MODEL", "build an engine file from a model", FOR_BUILD, command_build},
     {"inspect", "FILE", "show what is in a model or an engine file", FOR_INSPECT, command_inspect},
     {"bench", "[MODEL|ENGINE]", "measure a model, or the machine with --machine", FOR_BENCH, command_bench},
-    {"eval", "MODEL|ENGINE", "measure how well a model predicts and answers", FOR_EVAL, command_eval},
+    {"eval", "[MODEL|ENGINE]", "measure how well a model predicts and answers", FOR_EVAL, command_eval},
+    {"quantize-table", "MODEL", "measure what each quant mode gains and loses here", FOR_TABLE, command_quantize_table},
     {"tokenize", "MODEL|ENGINE", "show the tokens of a text", FOR_TOKENIZE, command_tokenize},
 };
 
@@ -118,7 +119,7 @@ char *prompt_read(const struct settings *settings, size_t *size) {
 static int usage_print(void) {
   printf("spate %s: LLM inference on one machine\n\nusage: spate COMMAND ...\n\n", spate_version());
   for (int i = 0; i < COMMAND_COUNT; i++)
-    printf("  %-10s%-16s%s\n", commands[i].name, commands[i].operand, commands[i].help);
+    printf("  %-15s%-16s%s\n", commands[i].name, commands[i].operand, commands[i].help);
   printf("\nspate COMMAND --help lists a command's options. MODEL is a Hugging Face directory or a .gguf file;\n"
          "ENGINE is a file that spate build wrote.\n");
   return 0;

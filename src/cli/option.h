@@ -16,6 +16,8 @@ enum {
   FOR_TOKENIZE = 32,
   FOR_CHAT = 64,
   FOR_EVAL = 128,
+  FOR_TABLE = 256,
+  FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */
   FOR_LIMITS = FOR_BUILD | FOR_ENGINE,                          /* those that may build one */
@@ -62,7 +64,8 @@ struct settings {
   struct text_list stop, bad_words;
 
   const char *eval_text, *eval_against;
-  const char *text, *against, *task, *shots, *json_file;
+  const char *text, *against, *task, *shots, *json_file, *plot;
+  struct text_list results;
   int window, eval_tokens, max_items;
 
   const char *batch, *random;

@@ -40,7 +40,9 @@ void engine_write(struct buffer *out, const struct loaded_engine *engine) {
   const struct engine_facts *facts = engine->file.facts;
   buffer_text(out, "\"model\":");
   json_write_string(out, slice_text(facts->name));
-  buffer_print(out, ",\"quant_mode\":\"%s\",\"device\":", quant_mode_name(facts->config.quant_mode));
+  buffer_print(out,
+               ",\"quant_mode\":\"%s\",\"quant_algo\":\"%s\",\"device\":", quant_mode_name(facts->config.quant_mode),
+               quant_method_name(facts->config.quant_method));
   json_write_string(out, slice_text(engine->backend->describe(engine->device)));
   buffer_print(out, ",\"weight_bytes\":%" PRIu64, engine->footprint.weights);
 }

@@ -53,3 +53,8 @@ bool eval_options_read(const spate_eval_options *from, spate_eval_options *to, s
   spate_eval_options_init(to);
   return options_read(to, from, "spate_eval_options", error);
 }
+
+bool table_options_read(const spate_table_options *from, spate_table_options *to, struct error *error) {
+  spate_table_options_init(to);
+  return options_read(to, from, "spate_table_options", error);
+}

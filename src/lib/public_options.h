@@ -12,6 +12,7 @@ bool request_read(const spate_engine *engine, const spate_request *from, spate_r
 bool tokenize_options_read(const spate_tokenize_options *from, spate_tokenize_options *to, struct error *error);
 bool random_options_read(const spate_random_options *from, spate_random_options *to, struct error *error);
 bool bench_options_read(const spate_bench_options *from, spate_bench_options *to, struct error *error);
+bool table_options_read(const spate_table_options *from, spate_table_options *to, struct error *error);
 bool eval_options_read(const spate_eval_options *from, spate_eval_options *to, struct error *error);
 
 #endif

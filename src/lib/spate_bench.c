@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "lib/bench_floor.h"
 #include "lib/bench_report.h"
+#include "lib/bench_speed.h"
 #include "lib/direct_steps.h"
 #include "lib/public_options.h"
 #include "lib/spate_state.h"
@@ -131,18 +132,41 @@ static bool bench_runs(struct bench *bench, struct error *error) {
   return true;
 }
 
-static bool bench_run(struct bench *bench, struct buffer *out, struct error *error) {
-  const spate_bench_options *o = bench->options;
-  struct machine_rates rates;
-  if (!bench_options_check(o, error) ||
-      !direct_init(&bench->steps, bench->engine, o->batch, o->prompt_tokens + o->decode_tokens, error))
-    return false;
-  bench->tokens = calloc((size_t)o->batch * (size_t)o->prompt_tokens, sizeof *bench->tokens);
-  bool done = bench->tokens ? rates_measure(bench->engine, &rates, error) && bench_runs(bench, error)
-                            : error_set(error, ERROR_MEMORY, "Out of memory for the prompts.");
-  if (done) bench_write(bench, &rates, out);
+static void bench_release(struct bench *bench) {
+  if (!bench) return;
   direct_release(&bench->steps);
   free(bench->tokens);
+  free(bench);
+}
+
+/* NULL on failure. The options outlive the bench. */
+static struct bench *bench_new(const struct loaded_engine *engine, const spate_bench_options *o, struct error *error) {
+  if (!bench_options_check(o, error)) return NULL;
+  struct bench *bench = calloc(1, sizeof *bench);
+  if (bench) {
+    bench->engine = engine;
+    bench->options = o;
+    bench->tokens = calloc((size_t)o->batch * (size_t)o->prompt_tokens, sizeof *bench->tokens);
+  }
+  bool made = bench && bench->tokens
+                  ? direct_init(&bench->steps, engine, o->batch, o->prompt_tokens + o->decode_tokens, error)
+                  : error_set(error, ERROR_MEMORY, "Out of memory for the prompts.");
+  if (made) return bench;
+  bench_release(bench);
+  return NULL;
+}
+
+bool bench_speed_measure(spate_engine *engine, const spate_bench_options *o, struct bench_speed *speed,
+                         struct error *error) {
+  if (!runtime_park(engine->runtime, error)) return false;
+  struct bench *bench = bench_new(engine->loaded, o, error);
+  bool done = bench && bench_runs(bench, error);
+  if (done) {
+    speed->prefill = o->batch * o->prompt_tokens / bench_median(bench->prefill, o->repeat);
+    speed->decode = o->batch * o->decode_tokens / bench_median(bench->decode, o->repeat);
+  }
+  bench_release(bench);
+  runtime_resume(engine->runtime);
   return done;
 }
 
@@ -151,19 +175,17 @@ bool spate_bench(spate_engine *engine, const spate_bench_options *options, spate
   spate_bench_options read;
   if (!bench_options_read(options, &read, &detail) || !runtime_park(engine->runtime, &detail))
     return error_export(&detail, error);
-  struct bench *bench = calloc(1, sizeof *bench);
+  struct machine_rates rates;
   struct buffer out;
   buffer_init(&out, BENCH_TEXT_MAX);
-  bool done = bench || error_set(&detail, ERROR_MEMORY, "Out of memory.");
-  if (done) {
-    bench->engine = engine->loaded;
-    bench->options = &read;
-    done = bench_run(bench, &out, &detail) && text_export(&out, json, &detail);
-  }
-  if (!done) buffer_release(&out);
-  free(bench);
+  struct bench *bench = bench_new(engine->loaded, &read, &detail);
+  bool done = bench && rates_measure(engine->loaded, &rates, &detail) && bench_runs(bench, &detail);
+  if (done) bench_write(bench, &rates, &out);
+  bench_release(bench);
   runtime_resume(engine->runtime);
-  return done || error_export(&detail, error);
+  if (done && text_export(&out, json, &detail)) return true;
+  if (!done) buffer_release(&out);
+  return error_export(&detail, error);
 }
 
 /* --- logits ------------------------------------------------------------------------------------------------------- */

@@ -2,13 +2,16 @@
 #include "base/file.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "build/eval_plot.h"
 #include "lib/eval_answer.h"
 #include "lib/eval_choice.h"
 #include "lib/eval_report.h"
 #include "lib/public_options.h"
 #include "lib/spate_state.h"
 
-enum { EVAL_REPORT_MAX = 256 << 20 };
+#include <stdlib.h>
+
+enum { EVAL_REPORT_MAX = 256 << 20, PLOT_MAX = 4 << 20 };
 
 struct evaluation {
   spate_engine *engine, *against; /* against: owned; NULL: none */
@@ -149,6 +152,19 @@ bool spate_eval(spate_engine *engine, const spate_eval_options *options, spate_t
   bool done = eval_options_read(options, &evaluation.options, &detail) && evaluation_run(&evaluation, &detail);
   spate_close(evaluation.against);
   if (done && text_export(&out, json, &detail)) return true;
+  if (!done) buffer_release(&out);
+  return error_export(&detail, error);
+}
+
+bool spate_eval_plot(const spate_text *results, size_t count, spate_text *svg, spate_error *error) {
+  struct error detail = {0};
+  struct buffer out;
+  struct slice *texts = calloc(count + 1, sizeof *texts);
+  buffer_init(&out, PLOT_MAX);
+  for (size_t i = 0; texts && i < count; i++) texts[i] = slice_make(results[i].data, results[i].size);
+  bool done = texts ? eval_plot(texts, count, &out, &detail) : error_set(&detail, ERROR_MEMORY, "Out of memory.");
+  free(texts);
+  if (done && text_export(&out, svg, &detail)) return true;
   if (!done) buffer_release(&out);
   return error_export(&detail, error);
 }

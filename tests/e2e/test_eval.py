@@ -1,6 +1,8 @@
-"""spate eval on the terminal: its figures, its files, its refusals."""
+"""spate eval and spate quantize-table on the terminal: their figures, their files, their refusals."""
 import json
+import os
 import subprocess
+import xml.etree.ElementTree
 
 import spate_server
 from spate_server import ROOT, SPATE
@@ -9,9 +11,9 @@ FILES = ROOT / "tests/fixtures/eval"
 TEXT = str(FILES / "text.txt")
 
 
-def run(*command):
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True,
-                          timeout=spate_server.WAIT_SECONDS)
+def run(*command, env=()):
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, env=os.environ | dict(env),
+                          timeout=10 * spate_server.WAIT_SECONDS)
 
 
 class Eval(spate_server.EngineCase):
@@ -75,6 +77,50 @@ class Eval(spate_server.EngineCase):
                  "Two engines are compared on a text: name one for eval, or leave eval_against out.")):
             answer = run(*command, *options)
             self.assertEqual((answer.returncode, answer.stderr.splitlines()[-1]), (1, f"spate: {sentence}"))
+
+    def test_plot(self):
+        """A picture of this result and of another's, which an XML parser reads; or of files alone."""
+        first, plot = self.engine.folder / "first.json", self.engine.folder / "plot.svg"
+        self.evaluate("--text", TEXT, "--tokens", "30", "--against", self.engine.path)
+        (self.engine.folder / "results.json").rename(first)
+        self.evaluate("--text", TEXT, "--tokens", "30", "--plot", plot, "--result", first)
+        svg = xml.etree.ElementTree.parse(plot).getroot()
+        self.assertEqual(len(svg.findall("{http://www.w3.org/2000/svg}circle")), 4)
+        alone = run(SPATE, "eval", "--plot", plot, "--result", first)
+        self.assertEqual((alone.returncode, alone.stderr), (0, ""))
+        svg = xml.etree.ElementTree.parse(plot).getroot()
+        self.assertEqual(len(svg.findall("{http://www.w3.org/2000/svg}circle")), 2)
+
+    def test_table(self):
+        """Every mode is measured or says why not; the engines are gone afterwards."""
+        table, plot = self.engine.folder / "table.json", self.engine.folder / "table.svg"
+        place = self.engine.folder / "engines"
+        place.mkdir()
+        answer = run(SPATE, "quantize-table", self.engine.folder / "tiny", "--text", TEXT, "--tokens", "40", "--window",
+                     "32", "--threads", "1", "--device", "cpu", "--json", table, "--plot", plot, env={"TMPDIR": str(place)})
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        modes = {mode["name"]: mode for mode in json.loads(table.read_text())["modes"]}
+        for name in ("FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT"):
+            self.assertNotIn("problem", modes[name])
+            self.assertEqual([one["batch"] for one in modes[name]["decode"]], [1, 16])
+            self.assertRegex(answer.stdout, rf"(?m)^\| {name} \| .*\d % \|$" if name != "FP32" else r"(?m)^\| FP32 \| 1 ")
+        self.assertNotIn("against", modes["FP32"]["evaluation"])
+        self.assertLess(modes["FP16"]["evaluation"]["against"]["mean_kl"],
+                        modes["INT4_WEIGHT"]["evaluation"]["against"]["mean_kl"])
+        xml.etree.ElementTree.parse(plot)
+        self.assertEqual(list(place.iterdir()), [])
+
+    def test_refused_tables(self):
+        tiny = self.engine.folder / "tiny"
+        for options, sentence in (
+                ((tiny,), "spate quantize-table needs --text FILE: what losses are measured on."),
+                ((tiny, "--text", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
+                ((self.engine.path, "--text", TEXT),
+                 f"{self.engine.path} is an engine file, whose mode is decided; name the model.")):
+            answer = run(SPATE, "quantize-table", *options)
+            self.assertEqual((answer.returncode, answer.stderr.splitlines()[-1]), (1, f"spate: {sentence}"))
+        answer = run(SPATE, "eval")
+        self.assertEqual(answer.stderr, "spate: spate eval needs MODEL or ENGINE, or --plot FILE and --result FILE.\n")
 
     def test_refused(self):
         bad = self.engine.folder / "bad.jsonl"
