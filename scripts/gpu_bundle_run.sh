@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs what is in this folder on this machine's GPU: first whether it is right, then how fast. Needs no Python. The tables
 # of the last part are for SPEED.md.  usage: run.sh
-set -u
+set -uo pipefail
 cd "$(dirname "$0")"
 export LD_LIBRARY_PATH=$PWD/lib SPATE_BACKEND=cuda
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || { echo "run.sh: there is no GPU here, or no driver."; exit 1; }
@@ -17,5 +17,5 @@ part draws ./cuda_sampler
 part families ./test_families
 part beams ./test_beams
 part lost ./cuda_lost
-bash gpu.sh ./spate | tee table.md
+bash gpu.sh ./spate | tee table.md || failed=1
 exit $failed
