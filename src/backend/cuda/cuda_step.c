@@ -3,6 +3,18 @@
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
+#define SAME(ours, plans) _Static_assert((int)(ours) == (int)(plans), "kernels know the plan's numbers by other names")
+SAME(KIND_F32, SCHEME_F32);
+SAME(KIND_F16, SCHEME_F16);
+SAME(KIND_BF16, SCHEME_BF16);
+SAME(KIND_INT, SCHEME_INT);
+SAME(LEVEL_F32, SCALE_F32);
+SAME(LEVEL_F16, SCALE_F16);
+SAME(LEVEL_BF16, SCALE_BF16);
+SAME(LEVEL_TWO, SCALE_TWO_LEVEL);
+SAME(CURVE_GELU, ACT_GELU_TANH);
+SAME(ROTATE_PAIRS, ROPE_PAIRS);
+
 /* In order: one may copy what an earlier one has written. */
 static bool blocks_copy(struct program *p, const struct batch *batch, struct error *error) {
   for (int i = 0; i < batch->n_copy; i++) {
