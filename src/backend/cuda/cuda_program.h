@@ -95,6 +95,11 @@ struct program {
   struct cuda_batch on_device;
 };
 
+/* A weight that is a vector; NULL for −1: none. */
+static inline const float *cuda_vector(const struct program *program, int weight) {
+  return weight < 0 ? NULL : (const float *)(const void *)program->weight[weight];
+}
+
 /* cuda_device.c; cuda_absent.c where the binary has no CUDA: it can pack, and says so when it is to open a device. */
 bool cuda_present(struct error *error);
 struct device *cuda_open(const struct device_options *options, struct error *error);
