@@ -114,8 +114,9 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   if (next) {
     p->turn ^= 1;
     a->next_fragments = p->fragments[p->turn];
-    a->next_norm = cuda_vector(p, next->weight[2]);
-    a->next_squares = next->args.linear.norm != NORM_NONE ? p->squares[p->turn] : NULL;
+    bool normed = next->args.linear.norm != NORM_NONE;
+    a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
+    a->next_squares = normed ? p->squares[p->turn] : NULL;
   }
   cuda_linear_few(a, p->device->multiprocessors, p->device->stream);
 }
