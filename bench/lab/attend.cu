@@ -14,6 +14,7 @@ struct problem {
   float softcap;
   bool sinks;
   std::vector<cuda_row> row; /* first is filled in */
+  size_t before;             /* bytes of the cache that no row has a block in, before all that do */
 };
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
@@ -42,6 +43,12 @@ __global__ void noise_f16(__half *x, size_t n, uint32_t seed) {
     x[i] = __float2half(noise(i, seed));
 }
 
+/* Numbers of [0, n) that are not NaN. */
+__global__ void numbers_count(const __half *x, size_t n, unsigned long long *count) {
+  for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+    if (!__hisnan(x[i])) atomicAdd(count, 1ull);
+}
+
 __global__ void noise_f32(float *x, size_t n, uint32_t seed) {
   for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
     x[i] = noise(i, seed);
@@ -54,6 +61,7 @@ struct bench {
   std::vector<cuda_row> row;
   std::vector<cuda_cut> cut;
   std::vector<void *> memory;
+  size_t before = 0; /* elements of the cache in whole blocks that nobody has: NaN */
   double kv_bytes = 0, operations = 0;
 };
 
@@ -76,7 +84,9 @@ static void batch_fill(bench *b, const problem &p) {
   int table_size = (longest + p.block_size - 1) / p.block_size;
   std::vector<uint32_t> table(b->row.size() * table_size), order;
   for (auto &r : b->row) blocks += (r.length + r.count + p.block_size - 1) / p.block_size;
-  for (int i = 0; i < blocks; i++) order.push_back(i);
+  size_t per_block = (size_t)p.n_layer * p.n_kv_head * p.block_size * p.dim * 2;
+  uint32_t unused = (uint32_t)(p.before / (per_block * sizeof(__half)));
+  for (int i = 0; i < blocks; i++) order.push_back(unused + i);
   srand(7);
   for (int i = blocks - 1; i > 0; i--) std::swap(order[i], order[rand() % (i + 1)]);
   std::vector<int32_t> token_row;
@@ -90,9 +100,11 @@ static void batch_fill(bench *b, const problem &p) {
   b->batch.row = take(b, b->row.size(), b->row.data());
   b->batch.token_row = take(b, token_row.size(), token_row.data());
   b->batch.tables = take(b, table.size(), table.data());
-  size_t elements = (size_t)blocks * p.n_layer * p.n_kv_head * p.block_size * p.dim * 2;
-  b->a.cache = (uint8_t *)take<__half>(b, elements);
-  noise_f16<<<4096, 256>>>((__half *)b->a.cache, elements, 1);
+  b->before = unused * per_block;
+  __half *cache = take<__half>(b, b->before + blocks * per_block);
+  b->a.cache = (uint8_t *)cache;
+  CHECK(cudaMemset(cache, 0xff, b->before * sizeof *cache));
+  noise_f16<<<4096, 256>>>(cache + b->before, blocks * per_block, 1);
 }
 
 static void work_fill(bench *b, const problem &p) {
@@ -206,6 +218,15 @@ static size_t alone_differ(const bench &b, const problem &p, const std::vector<f
   return differ;
 }
 
+/* Are the blocks that nobody has as they were? A place that lost its high bits would be in one of them. */
+static bool unused_intact(const bench &b) {
+  unsigned long long *count = on_device<unsigned long long>(1), changed;
+  numbers_count<<<4096, 256>>>((const __half *)b.a.cache, b.before, count);
+  CHECK(cudaMemcpy(&changed, count, sizeof changed, cudaMemcpyDeviceToHost));
+  CHECK(cudaFree(count));
+  return changed == 0;
+}
+
 static void check(const char *name, const problem &p, int longest) {
   bench b = bench_make(p);
   attend_run(b, true);
@@ -226,9 +247,10 @@ static void check(const char *name, const problem &p, int longest) {
     bad += !(e < 4e-3);
   }
   size_t differ = alone_differ(b, p, got);
-  bool same = memcmp(got.data(), again.data(), got.size() * sizeof got[0]) == 0;
-  printf("%-34s dim %3d, blocks of %3d: max error %.1e of %.2f; again: %s; alone: %zu differ%s\n", name, p.dim,
-         p.block_size, error, size, same ? "the same" : "DIFFERENT", differ, verdict(same && !bad && !differ));
+  bool same = memcmp(got.data(), again.data(), got.size() * sizeof got[0]) == 0, intact = unused_intact(b);
+  printf("%-34s dim %3d, blocks of %3d: max error %.1e of %.2f; again: %s; alone: %zu differ%s%s\n", name, p.dim,
+         p.block_size, error, size, same ? "the same" : "DIFFERENT", differ, intact ? "" : "; WRITTEN ELSEWHERE",
+         verdict(same && !bad && !differ && intact));
   if (bad)
     printf("    %zu bad; number %zu (token %zu, head %zu, dim %zu) is %g, expected %g\n", bad, worst,
            worst / (p.n_head * p.dim), worst / p.dim % p.n_head, worst % p.dim, got[worst], want[worst]);
@@ -248,11 +270,13 @@ static void checks(bool prefill) {
   check("softcap, sinks", {8, 2, 128, 16, 2, 0, 5, true, some}, 1024);
   check("as many KV heads", {4, 4, 128, 16, 2, 0, 0, false, some}, 1024);
   check("24 to 1", {24, 1, 80, 16, 2, 0, 0, false, some}, 1024);
+  check("beyond 9 GB", {8, 2, 128, 16, 2, 0, 0, false, some, (size_t)9 << 30}, 1024);
   if (!prefill) return;
   for (int dim : dims) check("many tokens", {8, 2, dim, 16, 2, 0, 0, false, many}, 1024);
   for (int block : blocks) check("many tokens", {8, 2, 128, block, 2, 0, 0, false, many}, 1024);
   check("many tokens, window", {8, 2, 64, 16, 2, 300, 0, false, many}, 1024);
   check("many tokens, softcap, sinks", {8, 2, 128, 16, 2, 0, 5, true, many}, 1024);
+  check("many tokens, beyond 9 GB", {8, 2, 128, 16, 2, 0, 0, false, many, (size_t)9 << 30}, 1024);
   check("many tokens, as many KV heads", {4, 4, 128, 16, 2, 0, 0, false, many}, 1024);
 }
 
