@@ -112,8 +112,9 @@ typedef struct {
   const char *device; /* backend, kernel set, threads */
   int vocab_size, max_batch_size, max_input_len, max_seq_len, max_num_tokens;
   uint64_t weight_bytes, kv_bytes;
-  int64_t created;      /* seconds since 1970: when the engine was built */
-  const char *kv_dtype; /* of the KV cache, as kv_cache_dtype names it */
+  int64_t created;        /* seconds since 1970: when the engine was built */
+  const char *kv_dtype;   /* of the KV cache, as kv_cache_dtype names it */
+  double weights_seconds; /* that copying the weights to the device took; 0: they are read where they are mapped */
 } spate_engine_info;
 
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */

@@ -68,7 +68,7 @@ if [ "$long" = 1 ]; then
   stage "test tsan" tests_without_model tsan
 else
   stage "build tsan" build tsan thread_tests
-  stage "test tsan (runtime, http, team)" tests_without_model tsan -R 'unit/(runtime|http|backend/test_team)'
+  stage "test tsan (runtime, http, team, upload)" tests_without_model tsan -R 'unit/(runtime|http|backend/test_(team|upload))'
 fi
 stage "build fuzz" build fuzz fuzzers
 stage "fuzz ($fuzz_seconds s each)" fuzz

@@ -1,21 +1,45 @@
 #!/bin/bash
-# Runs what is in this folder on this machine's GPU: first whether it is right, then how fast. Needs no Python. The tables
-# of the last part are for SPEED.md.  usage: run.sh
-set -u
+# Runs what is in this folder on this machine's GPU: whether it is right, what changed last first, then how fast it is,
+# then again under compute-sanitizer where there is one. Needs no Python. A part that takes longer than its share is
+# ended and fails; parts for which no time is left are named, and fail the run too. Logs, and the tables of the benches
+# for SPEED.md, go to $OUT (results/ unless set).  usage: run.sh [SECONDS], 480 unless given
+set -uo pipefail
 cd "$(dirname "$0")"
+limit=${1:-480} out=${OUT:-$PWD/results} failed=0
 export LD_LIBRARY_PATH=$PWD/lib SPATE_BACKEND=cuda
+mkdir -p "$out"
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || { echo "run.sh: there is no GPU here, or no driver."; exit 1; }
-failed=0
-part() { # NAME COMMAND...: its last lines; 77 is a skip
-  local name=$1 status; shift
-  "$@" >"$name.log" 2>&1; status=$?
-  tail -n 1 "$name.log"
-  case $status in 0) echo "ok $name" ;; 77) echo "SKIPPED $name" ;; *) echo "FAILED $name ($name.log)"; failed=1 ;; esac
+
+part() { # NAME SECONDS COMMAND...: the last line of its log; 77 is a skip, 124 the end of its time
+  local name=$1 share=$2 start=$SECONDS left=$((limit - SECONDS)) status; shift 2
+  if [ "$left" -le 0 ]; then echo "NOT RUN $name: $limit s are over"; failed=1; return; fi
+  timeout -k 5 $((share < left ? share : left)) "$@" >"$out/$name.log" 2>&1; status=$?
+  tail -n 1 "$out/$name.log"
+  case $status in
+    0) echo "ok $name ($((SECONDS - start)) s)" ;;
+    77) echo "SKIPPED $name" ;;
+    124 | 137) echo "FAILED $name: it took longer than $((SECONDS - start)) s ($out/$name.log)"; failed=1 ;;
+    *) echo "FAILED $name ($out/$name.log)"; failed=1 ;;
+  esac
 }
-part ops ./op_table
-part draws ./cuda_sampler
-part families ./test_families
-part beams ./test_beams
-part lost ./cuda_lost
-bash gpu.sh ./spate | tee table.md
+
+part attention 60 ./op_table attend
+part attention-alone 60 ./attend all
+part linears 90 ./op_table linear
+for family in columns chain embed sample; do part $family 30 ./op_table $family; done
+part draws 60 ./cuda_sampler
+part families 60 ./test_families
+part beams 30 ./test_beams
+SPATE_TEST_BACKEND=cuda part neighbours 60 ./test_neighbours
+part lost 30 ./cuda_lost
+part speed 240 bash gpu.sh ./spate
+cp "$out/speed.log" "$out/table.md" && cat "$out/table.md"
+if command -v compute-sanitizer >/dev/null; then
+  part memory-attention 60 compute-sanitizer --error-exitcode 1 ./attend quick
+  part memory-linears 60 compute-sanitizer --error-exitcode 1 ./op_table chain
+  part races-attention 90 compute-sanitizer --tool racecheck --racecheck-report all --error-exitcode 1 ./attend quick
+  part races-linears 60 compute-sanitizer --tool racecheck --error-exitcode 1 ./op_table chain
+else
+  echo "SKIPPED memory and races: there is no compute-sanitizer"
+fi
 exit $failed

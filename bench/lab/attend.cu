@@ -3,31 +3,18 @@
  * of prefill, operations.
  *
  *   nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o attend bench/lab/attend.cu \
- *     src/backend/cuda/attend_{store,decode,prefill}.cu attend_split.o    (the last by a C compiler)
+ *     build/cuda/src/backend/libroom_backend.a
  *   ./attend [check|all|decode|prefill|profile|quick] */
 #include "backend/cuda/attend.cuh"
 #include "backend/cuda/attend_split.h"
-
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <vector>
-
-#define CHECK(x)                                                                                                       \
-  do {                                                                                                                 \
-    cudaError_t e = (x);                                                                                               \
-    if (e != cudaSuccess) printf("%s: %s\n", #x, cudaGetErrorString(e)), exit(1);                                      \
-  } while (0)
-
-enum { PARTS = 1 << 16, GUARD = 64 };
+#include "lab.cuh"
 
 struct problem {
   int n_head, n_kv_head, dim, block_size, n_layer, window;
   float softcap;
   bool sinks;
   std::vector<cuda_row> row; /* first is filled in */
+  size_t before;             /* bytes of the cache that no row has a block in, before all that do */
 };
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
@@ -56,6 +43,12 @@ __global__ void noise_f16(__half *x, size_t n, uint32_t seed) {
     x[i] = __float2half(noise(i, seed));
 }
 
+/* Numbers of [0, n) that are not NaN. */
+__global__ void numbers_count(const __half *x, size_t n, unsigned long long *count) {
+  for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+    if (!__hisnan(x[i])) atomicAdd(count, 1ull);
+}
+
 __global__ void noise_f32(float *x, size_t n, uint32_t seed) {
   for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
     x[i] = noise(i, seed);
@@ -68,6 +61,7 @@ struct bench {
   std::vector<cuda_row> row;
   std::vector<cuda_cut> cut;
   std::vector<void *> memory;
+  size_t before = 0; /* elements of the cache in whole blocks that nobody has: NaN */
   double kv_bytes = 0, operations = 0;
 };
 
@@ -90,7 +84,9 @@ static void batch_fill(bench *b, const problem &p) {
   int table_size = (longest + p.block_size - 1) / p.block_size;
   std::vector<uint32_t> table(b->row.size() * table_size), order;
   for (auto &r : b->row) blocks += (r.length + r.count + p.block_size - 1) / p.block_size;
-  for (int i = 0; i < blocks; i++) order.push_back(i);
+  size_t per_block = (size_t)p.n_layer * p.n_kv_head * p.block_size * p.dim * 2;
+  uint32_t unused = (uint32_t)(p.before / (per_block * sizeof(__half)));
+  for (int i = 0; i < blocks; i++) order.push_back(unused + i);
   srand(7);
   for (int i = blocks - 1; i > 0; i--) std::swap(order[i], order[rand() % (i + 1)]);
   std::vector<int32_t> token_row;
@@ -104,9 +100,11 @@ static void batch_fill(bench *b, const problem &p) {
   b->batch.row = take(b, b->row.size(), b->row.data());
   b->batch.token_row = take(b, token_row.size(), token_row.data());
   b->batch.tables = take(b, table.size(), table.data());
-  size_t elements = (size_t)blocks * p.n_layer * p.n_kv_head * p.block_size * p.dim * 2;
-  b->a.cache = (uint8_t *)take<__half>(b, elements);
-  noise_f16<<<4096, 256>>>((__half *)b->a.cache, elements, 1);
+  b->before = unused * per_block;
+  __half *cache = take<__half>(b, b->before + blocks * per_block);
+  b->a.cache = (uint8_t *)cache;
+  CHECK(cudaMemset(cache, 0xff, b->before * sizeof *cache));
+  noise_f16<<<4096, 256>>>(cache + b->before, blocks * per_block, 1);
 }
 
 static void work_fill(bench *b, const problem &p) {
@@ -114,7 +112,7 @@ static void work_fill(bench *b, const problem &p) {
   int n_share = attend_shares(p.dim, multiprocessors);
   b->cut.resize(n_share + 1);
   std::vector<cuda_chunk> chunk(attend_chunks_most(&heads, b->batch.n_token, b->batch.n_row));
-  b->a.n_share = attend_split(&heads, b->row.data(), (int)b->row.size(), n_share, PARTS, b->cut.data()) ? n_share : 0;
+  b->a.n_share = attend_split(&heads, b->row.data(), (int)b->row.size(), n_share, ATTEND_PARTS, b->cut.data()) ? n_share : 0;
   b->a.n_chunk = attend_chunks(&heads, b->row.data(), (int)b->row.size(), chunk.data());
   b->a.cut = take(b, b->cut.size(), b->cut.data());
   b->a.chunk = take(b, chunk.size(), chunk.data());
@@ -134,7 +132,7 @@ static bench bench_make(const problem &p) {
   b.a.in = in, b.a.sink = p.sinks ? sink : nullptr;
   b.a.out = take<float>(&b, (size_t)b.batch.n_token * p.n_head * p.dim);
   b.a.query = take<uint16_t>(&b, (size_t)b.batch.n_token * p.n_head * p.dim);
-  b.a.parts = take<float>(&b, (size_t)PARTS * (p.dim + 8));
+  b.a.parts = take<float>(&b, (size_t)ATTEND_PARTS * (p.dim + 8));
   b.a.arrived = take<uint32_t>(&b, 4 * multiprocessors);
   for (auto &r : b.row) {
     double end = r.length + r.count, seen = p.window ? std::min<double>(end, p.window + r.count) : end;
@@ -205,7 +203,7 @@ static size_t alone_differ(const bench &b, const problem &p, const std::vector<f
       one.memory.clear();
       one.a.n_share = attend_shares(p.dim, multiprocessors), one.a.n_chunk = 0;
       one.cut.assign(one.a.n_share + 1, {});
-      attend_split(&heads, &row, 1, one.a.n_share, PARTS, one.cut.data());
+      attend_split(&heads, &row, 1, one.a.n_share, ATTEND_PARTS, one.cut.data());
       one.batch.n_row = one.batch.n_token = 1;
       one.batch.row = take(&one, 1, &row);
       one.batch.tables = b.batch.tables + r * b.batch.table_size;
@@ -218,6 +216,15 @@ static size_t alone_differ(const bench &b, const problem &p, const std::vector<f
       bench_free(&one);
     }
   return differ;
+}
+
+/* Are the blocks that nobody has as they were? A place that lost its high bits would be in one of them. */
+static bool unused_intact(const bench &b) {
+  unsigned long long *count = on_device<unsigned long long>(1), changed;
+  numbers_count<<<4096, 256>>>((const __half *)b.a.cache, b.before, count);
+  CHECK(cudaMemcpy(&changed, count, sizeof changed, cudaMemcpyDeviceToHost));
+  CHECK(cudaFree(count));
+  return changed == 0;
 }
 
 static void check(const char *name, const problem &p, int longest) {
@@ -240,8 +247,10 @@ static void check(const char *name, const problem &p, int longest) {
     bad += !(e < 4e-3);
   }
   size_t differ = alone_differ(b, p, got);
-  printf("%-34s dim %3d, blocks of %3d: max error %.1e of %.2f; again: %s; alone: %zu differ%s\n", name, p.dim,
-         p.block_size, error, size, got == again ? "the same" : "DIFFERENT", differ, bad || differ ? "  WRONG" : "");
+  bool same = memcmp(got.data(), again.data(), got.size() * sizeof got[0]) == 0, intact = unused_intact(b);
+  printf("%-34s dim %3d, blocks of %3d: max error %.1e of %.2f; again: %s; alone: %zu differ%s%s\n", name, p.dim,
+         p.block_size, error, size, same ? "the same" : "DIFFERENT", differ, intact ? "" : "; WRITTEN ELSEWHERE",
+         verdict(same && !bad && !differ && intact));
   if (bad)
     printf("    %zu bad; number %zu (token %zu, head %zu, dim %zu) is %g, expected %g\n", bad, worst,
            worst / (p.n_head * p.dim), worst / p.dim % p.n_head, worst % p.dim, got[worst], want[worst]);
@@ -261,57 +270,25 @@ static void checks(bool prefill) {
   check("softcap, sinks", {8, 2, 128, 16, 2, 0, 5, true, some}, 1024);
   check("as many KV heads", {4, 4, 128, 16, 2, 0, 0, false, some}, 1024);
   check("24 to 1", {24, 1, 80, 16, 2, 0, 0, false, some}, 1024);
+  check("beyond 9 GB", {8, 2, 128, 16, 2, 0, 0, false, some, (size_t)9 << 30}, 1024);
   if (!prefill) return;
   for (int dim : dims) check("many tokens", {8, 2, dim, 16, 2, 0, 0, false, many}, 1024);
   for (int block : blocks) check("many tokens", {8, 2, 128, block, 2, 0, 0, false, many}, 1024);
   check("many tokens, window", {8, 2, 64, 16, 2, 300, 0, false, many}, 1024);
   check("many tokens, softcap, sinks", {8, 2, 128, 16, 2, 0, 5, true, many}, 1024);
+  check("many tokens, beyond 9 GB", {8, 2, 128, 16, 2, 0, 0, false, many, (size_t)9 << 30}, 1024);
   check("many tokens, as many KV heads", {4, 4, 128, 16, 2, 0, 0, false, many}, 1024);
 }
 
 /* --- times -------------------------------------------------------------------------------------------------------- */
 
-__global__ void read_all(const uint4 *from, size_t n, uint32_t *out) {
-  uint32_t x = 0;
-  size_t step = (size_t)gridDim.x * blockDim.x, i = blockIdx.x * (size_t)blockDim.x + threadIdx.x;
-  for (; i + 7 * step < n; i += 8 * step) {
-    uint4 v[8];
-#pragma unroll
-    for (int k = 0; k < 8; k++) v[k] = __ldcs(from + i + k * step);
-#pragma unroll
-    for (int k = 0; k < 8; k++) x ^= v[k].x ^ v[k].y ^ v[k].z ^ v[k].w;
-  }
-  if (x == 0x12345) *out = x;
-}
-
-template <typename F> static float median_us(F run, int repeat) {
-  cudaEvent_t a, b;
-  CHECK(cudaEventCreate(&a));
-  CHECK(cudaEventCreate(&b));
-  std::vector<float> times;
-  for (int i = 0; i < repeat + 3; i++) {
-    CHECK(cudaEventRecord(a));
-    run(i);
-    CHECK(cudaEventRecord(b));
-    CHECK(cudaEventSynchronize(b));
-    float ms;
-    CHECK(cudaEventElapsedTime(&ms, a, b));
-    if (i >= 3) times.push_back(ms * 1000);
-  }
-  CHECK(cudaGetLastError());
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
-}
-
 static double bandwidth_measure() {
   size_t n = (size_t)4 << 30;
   uint8_t *big = on_device<uint8_t>(n);
-  uint32_t *sink = on_device<uint32_t>(1);
   noise_f16<<<4096, 256>>>((__half *)big, n / 2, 5);
-  float us = median_us([&](int) { read_all<<<multiprocessors * 8, 512>>>((const uint4 *)big, n / 16, sink); }, 10);
+  double rate = read_rate(big, n, multiprocessors);
   CHECK(cudaFree(big));
-  CHECK(cudaFree(sink));
-  return n / us * 1e-3;
+  return rate;
 }
 
 /* As the layers of a step do: back to back, each over a cache of its own. */
@@ -418,12 +395,12 @@ int main(int argc, char **argv) {
   CHECK(cudaGetDeviceProperties(&p, 0));
   multiprocessors = p.multiProcessorCount;
   if (strcmp(only, "profile") == 0) return profile_run(), 0;
-  if (strcmp(only, "quick") == 0) return quick_checks(), 0;
+  if (strcmp(only, "quick") == 0) return quick_checks(), wrong > 0;
   double bandwidth = bandwidth_measure();
   printf("%s: read %.0f GB/s\n", p.name, bandwidth);
   if (strstr("check", only)) checks(false);
   if (strcmp(only, "all") == 0) checks(true);
   if (strstr("decode", only)) decode_times(bandwidth);
   if (strstr("prefill", only)) prefill_times();
-  return 0;
+  return wrong > 0;
 }

@@ -2,28 +2,10 @@
  * attention: norms, conversion, activation, gate and residual included. The floor is the weights' bytes ÷ the read
  * bandwidth, which is measured first.
  *
- *   cd src/backend/cuda
- *   nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -I../.. ../../../bench/lab/linear_chain.cu linear_few.cu
- * \ linear_many.cu linear_plain.cu linear_prepare.cu -o linear_chain */
+ *   nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o linear_chain bench/lab/linear_chain.cu \
+ *     build/cuda/src/backend/libroom_backend.a */
 #include "backend/cuda/cuda_kernels.h"
-
-#include <cuda_runtime.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <vector>
-
-#define CHECK(call)                                                                                                    \
-  do {                                                                                                                 \
-    cudaError_t status = (call);                                                                                       \
-    if (status != cudaSuccess) {                                                                                       \
-      printf("%s: %s\n", #call, cudaGetErrorString(status));                                                           \
-      exit(1);                                                                                                         \
-    }                                                                                                                  \
-  } while (0)
+#include "lab.cuh"
 
 enum { LAYERS = 6, TOKENS_MOST = 2048, WIDTH = 4096, QKV = 6144, INNER = 14336 };
 
@@ -32,37 +14,6 @@ __global__ void fill(uint32_t *x, size_t n, uint32_t mask, uint32_t set) {
     uint64_t h = i * 0x9E3779B97F4A7C15ull;
     x[i] = ((uint32_t)(h >> 20) & mask) | set;
   }
-}
-
-__global__ void read_all(const uint4 *from, size_t n, uint32_t *out) {
-  uint32_t x = 0;
-  size_t step = (size_t)gridDim.x * blockDim.x, i = blockIdx.x * (size_t)blockDim.x + threadIdx.x;
-  for (; i + 7 * step < n; i += 8 * step) {
-    uint4 v[8];
-#pragma unroll
-    for (int k = 0; k < 8; k++) v[k] = __ldcs(from + i + k * step);
-#pragma unroll
-    for (int k = 0; k < 8; k++) x ^= v[k].x ^ v[k].y ^ v[k].z ^ v[k].w;
-  }
-  if (x == 0x12345) *out = x;
-}
-
-template <typename F> static float median_us(F run, int repeat) {
-  cudaEvent_t a, b;
-  CHECK(cudaEventCreate(&a));
-  CHECK(cudaEventCreate(&b));
-  std::vector<float> times;
-  for (int i = 0; i < repeat + 2; i++) {
-    CHECK(cudaEventRecord(a));
-    run();
-    CHECK(cudaEventRecord(b));
-    CHECK(cudaEventSynchronize(b));
-    float ms;
-    CHECK(cudaEventElapsedTime(&ms, a, b));
-    if (i >= 2) times.push_back(ms * 1000);
-  }
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
 }
 
 static size_t bytes_of(int rows, int cols) { return (size_t)rows * cols * 2; }
@@ -147,16 +98,11 @@ static void check(const network &net, int n, int multiprocessors, cudaStream_t s
   }
   bool same = memcmp(hidden[1].data(), hidden[2].data(), hidden[1].size() * 4) == 0;
   printf("check %d tokens: difference %.1e of %.1e%s%s\n", n, std::sqrt(error / size),
-         std::sqrt(size / hidden[0].size()), same ? "" : "  NOT THE SAME TWICE", error / size < 1e-4 ? "" : "  WRONG");
+         std::sqrt(size / hidden[0].size()), same ? "" : "  NOT THE SAME TWICE", verdict(same && error / size < 1e-4));
 }
 
-int main() {
-  cudaDeviceProp p;
-  CHECK(cudaGetDeviceProperties(&p, 0));
-  size_t layer = bytes_of(QKV, WIDTH) + bytes_of(WIDTH, WIDTH) + bytes_of(2 * INNER, WIDTH) + bytes_of(WIDTH, INNER);
+static network network_make(size_t layer) {
   network net;
-  cudaStream_t stream;
-  CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   CHECK(cudaMalloc(&net.weights, layer * LAYERS));
   CHECK(cudaMalloc(&net.hidden, (size_t)TOKENS_MOST * WIDTH * 4));
   CHECK(cudaMalloc(&net.qkv, (size_t)TOKENS_MOST * QKV * 4));
@@ -170,46 +116,58 @@ int main() {
   fill<<<4096, 256>>>((uint32_t *)net.weights, layer * LAYERS / 4, 0x807f807f, 0x3c003c00); /* ± 2⁻⁷ */
   fill<<<64, 256>>>((uint32_t *)net.norm, WIDTH, 0x007fffff, 0x3f000000);
   CHECK(cudaDeviceSynchronize());
-  float us = median_us(
-      [&] {
-        read_all<<<p.multiProcessorCount * 8, 512>>>((uint4 *)net.weights, layer * LAYERS / 16, (uint32_t *)net.qkv);
-      },
-      10);
-  double bandwidth = layer * LAYERS / us * 1e-3;
+  return net;
+}
+
+/* By turns as a graph, so that the host's launches are not what is measured, and as launches: µs a layer of either. */
+static void layers_time(const network &net, int n, int multiprocessors, cudaStream_t stream, float us[2]) {
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  layers_run(net, n, multiprocessors, stream);
+  CHECK(cudaStreamEndCapture(stream, &graph));
+  CHECK(cudaGraphInstantiate(&exec, graph, 0));
+  cudaEvent_t a, b;
+  CHECK(cudaEventCreate(&a));
+  CHECK(cudaEventCreate(&b));
+  std::vector<float> times[2];
+  for (int i = 0; i < 24; i++) {
+    CHECK(cudaEventRecord(a, stream));
+    if (i % 2)
+      layers_run(net, n, multiprocessors, stream);
+    else
+      CHECK(cudaGraphLaunch(exec, stream));
+    CHECK(cudaEventRecord(b, stream));
+    CHECK(cudaEventSynchronize(b));
+    float ms;
+    CHECK(cudaEventElapsedTime(&ms, a, b));
+    if (i >= 4) times[i % 2].push_back(ms * 1000 / LAYERS);
+  }
+  CHECK(cudaGetLastError());
+  for (int i = 0; i < 2; i++) us[i] = median_of(times[i]);
+  CHECK(cudaEventDestroy(a));
+  CHECK(cudaEventDestroy(b));
+  CHECK(cudaGraphExecDestroy(exec));
+  CHECK(cudaGraphDestroy(graph));
+}
+
+int main() {
+  cudaDeviceProp p;
+  cudaStream_t stream;
+  CHECK(cudaGetDeviceProperties(&p, 0));
+  CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  size_t layer = bytes_of(QKV, WIDTH) + bytes_of(WIDTH, WIDTH) + bytes_of(2 * INNER, WIDTH) + bytes_of(WIDTH, INNER);
+  network net = network_make(layer);
+  double bandwidth = read_rate(net.weights, layer * LAYERS, p.multiProcessorCount);
   printf("%s: read %.0f GB/s\n", p.name, bandwidth);
   for (int n : {1, 7, 8, 13, 27, 32}) check(net, n, p.multiProcessorCount, stream);
   for (int n : {1, 8, 16, 32, 33, 64, 65, 128, 256, 512, 1024, 2048}) {
-    /* As a graph, so that the host's launches are not what is measured. */
-    cudaGraph_t graph;
-    cudaGraphExec_t exec;
-    CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    layers_run(net, n, p.multiProcessorCount, stream);
-    CHECK(cudaStreamEndCapture(stream, &graph));
-    CHECK(cudaGraphInstantiate(&exec, graph, 0));
-    cudaEvent_t a, b;
-    CHECK(cudaEventCreate(&a));
-    CHECK(cudaEventCreate(&b));
-    std::vector<float> times[2];
-    for (int i = 0; i < 24; i++) {
-      CHECK(cudaEventRecord(a, stream));
-      if (i % 2)
-        layers_run(net, n, p.multiProcessorCount, stream);
-      else
-        CHECK(cudaGraphLaunch(exec, stream));
-      CHECK(cudaEventRecord(b, stream));
-      CHECK(cudaEventSynchronize(b));
-      float ms;
-      CHECK(cudaEventElapsedTime(&ms, a, b));
-      if (i >= 4) times[i % 2].push_back(ms * 1000 / LAYERS);
-    }
-    CHECK(cudaGetLastError());
-    for (auto &t : times) std::sort(t.begin(), t.end());
-    double floor_us = layer / bandwidth * 1e-3, flops = (double)layer * n, best = times[0][times[0].size() / 2];
+    float us[2];
+    layers_time(net, n, p.multiProcessorCount, stream, us);
+    double floor_us = layer / bandwidth * 1e-3, flops = (double)layer * n;
     printf("%4d tokens: %.1f us a layer as a graph, %.1f as launches; weights' floor %.1f us: %.0f %%; %.0f TFLOP/s\n",
-           n, best, times[1][times[1].size() / 2], floor_us, 100 * floor_us / best, flops / best * 1e-6);
+           n, us[0], us[1], floor_us, 100 * floor_us / us[0], flops / us[0] * 1e-6);
     fflush(stdout);
-    CHECK(cudaGraphExecDestroy(exec));
-    CHECK(cudaGraphDestroy(graph));
   }
-  return 0;
+  return wrong > 0;
 }

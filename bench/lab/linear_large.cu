@@ -6,21 +6,7 @@
  *     src/backend/cuda/linear_plain.cu -o linear_large */
 #include "../../src/backend/cuda/linear_many.cu"
 #include "../../src/backend/cuda/linear_prepare.cu"
-
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <vector>
-
-#define CHECK(call)                                                                                                    \
-  do {                                                                                                                 \
-    cudaError_t status = (call);                                                                                       \
-    if (status != cudaSuccess) {                                                                                       \
-      printf("%s: %s\n", #call, cudaGetErrorString(status));                                                           \
-      exit(1);                                                                                                         \
-    }                                                                                                                  \
-  } while (0)
+#include "lab.cuh"
 
 static int multiprocessors;
 
@@ -118,27 +104,9 @@ static void check(int rows, int cols, int tokens) {
     double e = 0, s = 0;
     for (size_t i = 0; i < n; i++) e += (g[i] - v[i]) * (double)(g[i] - v[i]), s += (double)v[i] * v[i];
     printf("check %d x %d, %d tokens, %s: error %.1e%s\n", rows, cols, tokens, name_of(version).text, sqrt(e / s),
-           e / s < 1e-9 ? "" : "  WRONG");
+           verdict(e / s < 1e-9));
   }
   cudaFree(w), cudaFree(packed), cudaFree(x), cudaFree(prepared), cudaFree(out), cudaFree(want);
-}
-
-template <typename F> static float median_us(F run, int repeat, int chain) {
-  cudaEvent_t a, b;
-  CHECK(cudaEventCreate(&a));
-  CHECK(cudaEventCreate(&b));
-  std::vector<float> times;
-  for (int i = 0; i < repeat + 1; i++) {
-    CHECK(cudaEventRecord(a));
-    for (int k = 0; k < chain; k++) run(i * chain + k);
-    CHECK(cudaEventRecord(b));
-    CHECK(cudaEventSynchronize(b));
-    float ms;
-    CHECK(cudaEventElapsedTime(&ms, a, b));
-    if (i >= 1) times.push_back(ms * 1000 / chain);
-  }
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
 }
 
 static void shape_run(int rows, int cols, int most) {
@@ -200,5 +168,5 @@ int main() {
   shape_run(4096, 4096, 4096);
   shape_run(28672, 4096, 4096);
   shape_run(4096, 14336, 4096);
-  return 0;
+  return wrong > 0;
 }

@@ -10,78 +10,12 @@
  *   4  the same with two strips side by side, which share the tokens' fragments
  *
  *   nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a bench/lab/linear_small.cu -o linear_small */
+#include "../../src/backend/cuda/instructions.cuh"
+#include "lab.cuh"
+
 #include <cuda_bf16.h>
-#include <cuda_runtime.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <vector>
-
-#define CHECK(call)                                                                                                    \
-  do {                                                                                                                 \
-    cudaError_t status = (call);                                                                                       \
-    if (status != cudaSuccess) {                                                                                       \
-      printf("%s: %s\n", #call, cudaGetErrorString(status));                                                           \
-      exit(1);                                                                                                         \
-    }                                                                                                                  \
-  } while (0)
 
 enum { WARPS = 8, PIECE = 2048, RUN = WARPS * PIECE, THREADS = WARPS * 32 + 32 };
-
-/* --- one instruction each ----------------------------------------------------------------------------------------- */
-
-__device__ __forceinline__ uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
-
-__device__ __forceinline__ void barrier_init(uint64_t *bar, int count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(bar)), "r"(count));
-}
-
-__device__ __forceinline__ void barrier_expect(uint64_t *bar, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(bar)), "r"(bytes)
-               : "memory");
-}
-
-__device__ __forceinline__ void barrier_arrive(uint64_t *bar) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(bar)) : "memory");
-}
-
-__device__ __forceinline__ void barrier_wait(uint64_t *bar, uint32_t phase) {
-  asm volatile("{\n.reg .pred p;\nWAIT: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra DONE;\nbra "
-               "WAIT;\nDONE:\n}" ::"r"(shared_address(bar)),
-               "r"(phase)
-               : "memory");
-}
-
-/* Weights are read once: they leave the second-level cache first. */
-__device__ __forceinline__ void bulk_copy(void *to, const void *from, uint32_t bytes, uint64_t *bar, uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
-          "r"(shared_address(to)),
-      "l"(from), "r"(bytes), "r"(shared_address(bar)), "l"(policy)
-      : "memory");
-}
-
-__device__ __forceinline__ uint64_t evict_first() {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-
-__device__ __forceinline__ void matrices_load(uint32_t a[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-               : "r"(address));
-}
-
-__device__ __forceinline__ void multiply(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 /* --- the kernel --------------------------------------------------------------------------------------------------- */
 
@@ -100,7 +34,7 @@ __device__ __forceinline__ uint32_t run_bytes(const linear &a, int s) {
 /* Units are STRIPS strips; a stage has a run of pieces of each. */
 template <int STRIPS, int STAGES>
 __device__ void weights_stream(const linear &a, uint8_t *ring, uint64_t *full, uint64_t *empty) {
-  uint64_t policy = evict_first();
+  uint64_t policy = policy_evict_first();
   int n_stage = (a.n_piece + WARPS - 1) / WARPS, at = 0;
   for (int unit = blockIdx.x; unit * STRIPS < a.n_strip; unit += gridDim.x) {
     int n = min(STRIPS, a.n_strip - unit * STRIPS);
@@ -141,7 +75,7 @@ __device__ __forceinline__ void piece_multiply(float sum[TILES][4], const uint8_
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
       const uint32_t *x = k < 2 ? &b.low[t].x : &b.high[t].x;
-      multiply(sum[t], w, x[k % 2 * 2], x[k % 2 * 2 + 1]);
+      multiply_bf16(sum[t], w, x[k % 2 * 2], x[k % 2 * 2 + 1]);
     }
   }
 }
@@ -155,15 +89,15 @@ __global__ void __launch_bounds__(THREADS, 1) linear_small(linear a) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; i++) barrier_init(&full[i], 1), barrier_init(&empty[i], WARPS);
-    asm volatile("fence.mbarrier_init.release.cluster;");
+    barriers_publish();
   }
   __syncthreads();
-  if (DEPENDENT) asm volatile("griddepcontrol.launch_dependents;");
+  if (DEPENDENT) dependents_launch();
   if (warp == WARPS) {
     if (lane == 0) weights_stream<STRIPS, STAGES>(a, ring, full, empty);
     return;
   }
-  if (DEPENDENT) asm volatile("griddepcontrol.wait;" ::: "memory");
+  if (DEPENDENT) dependencies_wait();
   int n_stage = (a.n_piece + WARPS - 1) / WARPS, at = 0;
   for (int unit = blockIdx.x; unit * STRIPS < a.n_strip; unit += gridDim.x) {
     float sum[STRIPS][TILES][4] = {};
@@ -239,37 +173,6 @@ __global__ void pack_tokens(const __nv_bfloat16 *x, __nv_bfloat16 *out, int n_to
     int col = piece * 64 + k * 16 + lane % 4 * 2 + pair * 8 + element % 2;
     out[i] = token < n_token && col < cols ? x[(size_t)token * cols + col] : __float2bfloat16(0);
   }
-}
-
-__global__ void read_all(const uint4 *from, size_t n, uint32_t *out) {
-  uint32_t x = 0;
-  size_t step = (size_t)gridDim.x * blockDim.x, i = blockIdx.x * (size_t)blockDim.x + threadIdx.x;
-  for (; i + 7 * step < n; i += 8 * step) {
-    uint4 v[8];
-#pragma unroll
-    for (int k = 0; k < 8; k++) v[k] = __ldcs(from + i + k * step);
-#pragma unroll
-    for (int k = 0; k < 8; k++) x ^= v[k].x ^ v[k].y ^ v[k].z ^ v[k].w;
-  }
-  if (x == 0x12345) *out = x;
-}
-
-template <typename F> static float median_us(F run, int repeat) {
-  cudaEvent_t a, b;
-  CHECK(cudaEventCreate(&a));
-  CHECK(cudaEventCreate(&b));
-  std::vector<float> times;
-  for (int i = 0; i < repeat + 3; i++) {
-    CHECK(cudaEventRecord(a));
-    run(i);
-    CHECK(cudaEventRecord(b));
-    CHECK(cudaEventSynchronize(b));
-    float ms;
-    CHECK(cudaEventElapsedTime(&ms, a, b));
-    if (i >= 3) times.push_back(ms * 1000);
-  }
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
 }
 
 template <int TILES, int STRIPS, int STAGES, bool EARLY, bool DEPENDENT>
@@ -348,7 +251,7 @@ static void shape_run(int rows, int cols, double bandwidth, int blocks) {
     printf("%6d x %6d, %2d tokens: floor %6.1f us; 1 alone %3.0f %%; back to back 1 %3.0f %%, 2 %3.0f %%, 3 %3.0f %%, "
            "4 %3.0f %%; error %.1e%s\n",
            rows, cols, count, floor_us, 100 * floor_us / us[0], 100 * floor_us / us[1], 100 * floor_us / us[2],
-           100 * floor_us / us[3], 100 * floor_us / us[4], error, error < 1e-3 ? "" : "  WRONG");
+           100 * floor_us / us[3], 100 * floor_us / us[4], error, verdict(error < 1e-3));
   }
   cudaFree(w), cudaFree(x), cudaFree(frag), cudaFree(out), cudaFree(want), cudaFree(packed);
 }
@@ -358,17 +261,13 @@ int main() {
   CHECK(cudaGetDeviceProperties(&p, 0));
   size_t n = (size_t)4 << 30;
   uint8_t *big;
-  uint32_t *sink;
   CHECK(cudaMalloc(&big, n));
-  CHECK(cudaMalloc(&sink, 4));
   fill<<<4096, 256>>>((__nv_bfloat16 *)big, n / 2, 5);
-  float us =
-      median_us([&](int) { read_all<<<p.multiProcessorCount * 8, 512>>>((const uint4 *)big, n / 16, sink); }, 10);
-  double bandwidth = n / us * 1e-3;
+  double bandwidth = read_rate(big, n, p.multiProcessorCount);
   printf("%s: read %.0f GB/s\n", p.name, bandwidth);
   cudaFree(big);
   static const int shapes[][2] = {{6144, 4096},   {4096, 4096}, {28672, 4096}, {4096, 14336},
                                   {128256, 4096}, {3072, 2048}, {16384, 2048}};
   for (auto &s : shapes) shape_run(s[0], s[1], bandwidth, p.multiProcessorCount);
-  return 0;
+  return wrong > 0;
 }

@@ -3,6 +3,7 @@
 #include "engine/loaded_engine.h"
 
 #include "backend/backends.h"
+#include "base/clock.h"
 #include "engine/machine_memory.h"
 
 #include <inttypes.h>
@@ -158,8 +159,10 @@ static bool ops_supported(const struct loaded_engine *engine, struct error *erro
 }
 
 static bool weights_load(struct loaded_engine *engine, struct error *error) {
+  uint64_t start = clock_ns();
   for (int i = 0; i < engine->plan->n_weight; i++)
     if (!engine->backend->load(engine->program, i, engine_file_weight(&engine->file, i), error)) return false;
+  engine->weights_seconds = (double)(clock_ns() - start) * 1e-9;
   return true;
 }
 

@@ -27,7 +27,8 @@ struct loaded_engine {
   struct program *program;
   struct limits limits; /* what the program was compiled for */
   struct footprint footprint;
-  uint64_t kv_bytes; /* of all blocks of all groups */
+  uint64_t kv_bytes;      /* of all blocks of all groups */
+  double weights_seconds; /* that handing over the weights took */
 };
 
 /* What a program for this configuration is compiled for, all but the numbers of blocks; KV by default in fp16, before a

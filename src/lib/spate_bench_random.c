@@ -9,6 +9,7 @@
 #include "lib/random_engine.h"
 #include "lib/spate_state.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -169,8 +170,8 @@ static bool parts_run(struct random_bench *b, struct error *error) {
 }
 
 static bool options_check(const spate_random_options *o, struct error *error) {
-  bool ok =
-      o->model && o->n_batch > 0 && o->context > 0 && o->prompt_tokens >= 0 && o->repeat > 0 && o->repeat <= RUNS_MAX;
+  bool ok = o->model && o->n_batch > 0 && o->context > 0 && o->context < INT_MAX && o->prompt_tokens >= 0 &&
+            o->repeat > 0 && o->repeat <= RUNS_MAX;
   for (int i = 0; ok && i < o->n_batch; i++) ok = o->batch[i] > 0;
   return ok || error_set(error, ERROR_INVALID,
                          "A bench of a random network needs its name, batches and a context of at least 1, 0 or more "
@@ -191,10 +192,10 @@ static struct engine_config config_of(const spate_random_options *o) {
 
 static bool random_run(const spate_random_options *o, struct buffer *out, struct error *error) {
   struct random_engine engine = {0};
-  struct engine_config config = config_of(o);
   /* Measuring the machine wants some memory too. */
   struct engine_options options = {.device = {.n_thread = o->threads}, .memory_fraction = 0.9};
   if (!options_check(o, error) || !device_choose(o->device, &options.backend, error)) return false;
+  struct engine_config config = config_of(o);
   struct random_bench bench = {.options = o, .out = out};
   bool done = random_engine_open(&engine, o->model, &config, &options, error);
   bench.engine = engine.loaded;

@@ -149,7 +149,8 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .weight_bytes = loaded->footprint.weights,
                            .kv_bytes = loaded->kv_bytes,
                            .kv_dtype = kv_dtype_name(loaded->limits.kv_dtype),
-                           .created = facts->created};
+                           .created = facts->created,
+                           .weights_seconds = loaded->backend->memory ? loaded->weights_seconds : 0};
   memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
 }
 

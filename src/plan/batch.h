@@ -99,7 +99,7 @@ struct token_logprob {
   float logprob; /* natural log of its probability before rules, temperature and filters; of a DRAW_BEAM under rules */
 };
 
-/* Owned by the program; valid until its next collect. */
+/* Owned by the program; valid until its next submit. */
 struct result {
   int32_t n_out;
   const int32_t *token;            /* [n_out] drawn; the target of a DRAW_SCORE, the likeliest of a DRAW_BEAM */

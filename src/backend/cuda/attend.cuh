@@ -31,6 +31,9 @@ static __device__ __forceinline__ int panel_index(int dim, int tokens, int token
   return panel * 64 * tokens + token * width + (chunk ^ panel_swizzle(width, token)) * 8 + d % 8;
 }
 
+/* Query heads of a KV head. */
+static __device__ __forceinline__ int queries_of(const cuda_attend &a) { return a.n_head / a.n_kv_head; }
+
 static __device__ __forceinline__ const uint32_t *table_of(const cuda_attend &a, const cuda_batch &batch, int row) {
   return batch.tables + ((size_t)row * a.n_group + a.group) * batch.table_size;
 }

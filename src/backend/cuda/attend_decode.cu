@@ -259,11 +259,6 @@ template <int D> __device__ void sums_clear(sums<D> *s) {
   for (int i = 0; i < shape<D>::panels * 4; i++) s->sum[i / 4][i % 4] = 0;
 }
 
-__device__ __forceinline__ void stage_free(uint64_t *empty) {
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) barrier_arrive(empty);
-}
-
 /* The tile's keys are in the ring at `at`, its values next to them. */
 template <int D>
 __device__ void tile_add(const cuda_attend &a, const shared<D> &m, const span &seen, int tile, turn at, rows *r,
@@ -274,7 +269,7 @@ __device__ void tile_add(const cuda_attend &a, const shared<D> &m, const span &s
   float score[2][4] = {};
   barrier_wait(&m.full[at.slot], at.phase);
   keys_multiply<D>(score, shared_address(m.query), shared_address(m.ring + at.slot * shape<D>::bytes), warp * 16);
-  stage_free(&m.empty[at.slot]);
+  warp_arrive(&m.empty[at.slot]);
   if (a.softcap > 0) {
 #pragma unroll
     for (int i = 0; i < 8; i++) score[i / 4][i % 4] = score_cap(score[i / 4][i % 4], a.softcap);
@@ -289,7 +284,7 @@ __device__ void tile_add(const cuda_attend &a, const shared<D> &m, const span &s
   if (key < seen.begin || key + ATTEND_TILE > seen.end) values_clear<D>(seen, stage, key);
   warps_meet();
   values_multiply<D>(m.meet, shared_address(stage), piece->sum);
-  stage_free(&m.empty[values.slot]);
+  warp_arrive(&m.empty[values.slot]);
   if (warp == 0) totals_add(m.meet, *r, piece->total);
 }
 

@@ -58,7 +58,8 @@ __device__ void head_prepare(const struct cuda_attend &a, const float *from, con
     double sine, cosine;
     sincos((double)position * (double)a.frequency[i], &sine, &cosine);
     float c = (float)(cosine * a.rope_scale), s = (float)(sine * a.rope_scale);
-    int low = a.rope_style == 2 ? 2 * i : i, high = a.rope_style == 2 ? low + 1 : i + a.rope_dim / 2;
+    int low = a.rope_style == ROTATE_PAIRS ? 2 * i : i,
+        high = a.rope_style == ROTATE_PAIRS ? low + 1 : i + a.rope_dim / 2;
     float x = head[low], y = head[high];
     head[low] = x * c - y * s;
     head[high] = x * s + y * c;

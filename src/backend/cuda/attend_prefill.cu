@@ -54,8 +54,6 @@ struct unit {
   span seen; /* by any of the unit's tokens */
 };
 
-__device__ __forceinline__ int queries_of(const cuda_attend &a) { return a.n_head / a.n_kv_head; }
-
 /* The block's n-th unit: to and fro through the list, which begins with the longest. False when there are no more. */
 template <int D> __device__ bool unit_find(const cuda_attend &a, const cuda_batch &batch, int n, unit *u) {
   using S = shape<D>;
@@ -315,11 +313,6 @@ template <int D> __device__ void values_clear(const unit &u, uint8_t *values, in
   group_meet(group);
 }
 
-__device__ __forceinline__ void slot_free(uint64_t *empty) {
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) barrier_arrive(empty);
-}
-
 /* Starts a tile's scores. */
 template <int D>
 __device__ __forceinline__ void scores_start(const shared<D> &m, int at, int group, float (&score)[64]) {
@@ -371,7 +364,7 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
   scores_start<D>(m, at, group, score);
   products_wait<0>();
   registers_settle(score);
-  slot_free(&m.keys_empty[at % S::slots]);
+  warp_arrive(&m.keys_empty[at % S::slots]);
   softmax_step(a, &r, u.tile, score, shrink);
   weights_pack(weight, score);
   int end = u.tile + u.tiles;
@@ -384,12 +377,12 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
     piece done = piece_take(&r, fresh);
     products_wait<1>();
     registers_settle(score);
-    slot_free(&m.keys_empty[(at + 1) % S::slots]);
+    warp_arrive(&m.keys_empty[(at + 1) % S::slots]);
     softmax_step(a, &r, tile, score, shrink);
     weights_settle(r);
     products_wait<0>();
     sums_settle(s);
-    slot_free(&m.values_empty[at % S::slots]);
+    warp_arrive(&m.values_empty[at % S::slots]);
     if (fresh) {
       piece_join<D>(all, &r, done, s, first);
       first = false;
@@ -404,7 +397,7 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
   products_group();
   products_wait<0>();
   sums_settle(s);
-  slot_free(&m.values_empty[at % S::slots]);
+  warp_arrive(&m.values_empty[at % S::slots]);
   piece_join<D>(all, &r, piece_take(&r, true), s, first);
   sums_put<D>(a, u, all, r, group);
 }

@@ -42,7 +42,8 @@ __device__ void head_prepare(const cuda_attend &a, const float *from, const floa
   __syncwarp();
 #pragma unroll
   for (int j = 0; j < each / 2; j++) {
-    int i = lane + 32 * j, low = a.rope_style == 2 ? 2 * i : i, high = a.rope_style == 2 ? low + 1 : i + pairs;
+    int i = lane + 32 * j, low = a.rope_style == ROTATE_PAIRS ? 2 * i : i,
+        high = a.rope_style == ROTATE_PAIRS ? low + 1 : i + pairs;
     if (i >= pairs) continue;
     float c = turn[j].x * a.rope_scale, sine = turn[j].y * a.rope_scale, y = head[low], z = head[high];
     head[low] = y * c - z * sine;

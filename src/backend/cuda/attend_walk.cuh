@@ -18,8 +18,6 @@ struct walk {
   cuda_cut at, to;
 };
 
-static __device__ __forceinline__ int queries_of(const cuda_attend &a) { return a.n_head / a.n_kv_head; }
-
 static __device__ __forceinline__ void segment_fill(const cuda_attend &a, const cuda_batch &batch, segment *s) {
   int g = queries_of(a), last = s->r.count - 1;
   span row = {token_span(a, batch, s->r, 0).begin, s->r.length + s->r.count};

@@ -18,18 +18,14 @@ void cuda_attention_begin(struct program *p) {
   if (a->n_angle > 0) cuda_angles(p->frequency, a->n_angle, &p->on_device, a->angle, p->device->stream);
 }
 
-static const float *vector_of(const struct program *p, int weight) {
-  return weight < 0 ? NULL : (const float *)(const void *)p->weight[weight];
-}
-
 static struct cuda_attend attend_of(const struct program *p, const struct op *op) {
   const struct attend_args *args = &op->args.attend;
   const struct kv_group *group = plan_groups(p->plan) + args->group;
   return (struct cuda_attend){.in = p->value[op->in[0]],
                               .out = p->value[op->out],
-                              .norm_q = vector_of(p, op->weight[0]),
-                              .norm_k = vector_of(p, op->weight[1]),
-                              .sink = vector_of(p, op->weight[2]),
+                              .norm_q = cuda_vector(p, op->weight[0]),
+                              .norm_k = cuda_vector(p, op->weight[1]),
+                              .sink = cuda_vector(p, op->weight[2]),
                               .frequency = p->frequency + args->rope_freq,
                               .cache = p->cache[args->group],
                               .n_head = args->n_head,

@@ -130,6 +130,14 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
   return NULL;
 }
 
+/* Most of a model is in large matrices. */
+static bool weight_copy(struct program *p, uint8_t *to, struct slice packed, struct error *error) {
+  if (packed.size <= UPLOAD_BYTES)
+    return device_copy(p, to, packed.data, packed.size, "copying weights to the GPU", error);
+  if (!p->upload) p->upload = cuda_upload_open(p->device, error);
+  return p->upload && cuda_upload_run(p->upload, to, packed, error);
+}
+
 bool cuda_load(struct program *p, int weight, struct slice packed, struct error *error) {
   const struct weight *w = plan_weights(p->plan) + weight;
   size_t expected = backend_packed_bytes(&backend_cuda, w);
@@ -137,7 +145,14 @@ bool cuda_load(struct program *p, int weight, struct slice packed, struct error 
     return error_set(error, ERROR_FORMAT, "Weight %s has %zu packed bytes, expected %zu: build the engine again.",
                      plan_name(p->plan, w->name), packed.size, expected);
   return device_alloc(&p->weight[weight], packed.size, "allocating weights", error) &&
-         device_copy(p, p->weight[weight], packed.data, packed.size, "copying weights to the GPU", error);
+         weight_copy(p, p->weight[weight], packed, error) && cuda_loaded(p, error);
+}
+
+bool cuda_loaded(struct program *p, struct error *error) {
+  if (++p->n_loaded < p->plan->n_weight) return true;
+  struct cuda_upload *upload = p->upload;
+  p->upload = NULL;
+  return cuda_upload_close(upload, error);
 }
 
 static void slot_release(struct cuda_slot *slot) {
@@ -152,6 +167,7 @@ static void slot_release(struct cuda_slot *slot) {
 void cuda_release(struct program *p) {
   if (!p) return;
   cudaStreamSynchronize(p->device->stream);
+  cuda_upload_close(p->upload, NULL);
   cuda_graphs_release(p);
   for (int i = 0; p->weight && i < p->plan->n_weight; i++) cudaFree(p->weight[i]);
   for (int i = 0; p->value && i < p->plan->n_value; i++) cudaFree(p->value[i]);

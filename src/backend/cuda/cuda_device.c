@@ -8,8 +8,10 @@
 
 enum { LEAST_MAJOR = 9 }; /* compute capability that kernels are built for */
 
+/* The runtime remembers an error until it is asked for: told here, it must not be told again for the next launch. */
 bool cuda_check(cudaError_t status, const char *what, struct error *error) {
   if (status == cudaSuccess) return true;
+  cudaGetLastError();
   bool memory = status == cudaErrorMemoryAllocation;
   return error_set(error, memory ? ERROR_MEMORY : ERROR_DEVICE, "The GPU failed at %s: %s (%s)%s.", what,
                    cudaGetErrorString(status), cudaGetErrorName(status),
@@ -24,12 +26,19 @@ static bool device_supported(const struct cudaDeviceProp *p, struct error *error
                    p->name, p->major, p->minor);
 }
 
+/* The runtime says the same of no driver and of one that is too old; only where there is none is its version 0. */
+static bool driver_missing(cudaError_t status) {
+  int version = 0;
+  return status == cudaErrorInsufficientDriver && cudaDriverGetVersion(&version) == cudaSuccess && version == 0;
+}
+
 static bool device_find(int ordinal, struct cudaDeviceProp *p, struct error *error) {
   int count = 0;
   cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaErrorNoDevice || status == cudaErrorInsufficientDriver || (status == cudaSuccess && count == 0))
+  bool undriven = driver_missing(status);
+  if (undriven || status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
     return error_set(error, ERROR_NOT_FOUND, "There is no GPU here (%s): use --device cpu, or look at nvidia-smi.",
-                     status == cudaSuccess ? "the driver counts 0" : cudaGetErrorString(status));
+                     undriven ? "no driver" : "the driver counts none");
   return cuda_check(status, "looking for GPUs", error) &&
          cuda_check(cudaGetDeviceProperties(p, ordinal), "reading the device's properties", error) &&
          device_supported(p, error);

@@ -16,7 +16,8 @@ static struct cuda_graph *graph_find(struct program *p, int first) {
     if (g->used < oldest->used) oldest = g;
   }
   if (oldest->exec) cudaGraphExecDestroy(oldest->exec); /* one that runs is freed when it has ended */
-  *oldest = (struct cuda_graph){.batch = p->on_device, .first = first};
+  *oldest = (struct cuda_graph){.first = first};
+  memcpy(&oldest->batch, &p->on_device, sizeof oldest->batch); /* an assignment may leave out the padding */
   return oldest;
 }
 

@@ -16,6 +16,13 @@ extern "C" {
 
 typedef struct CUstream_st *cuda_stream;
 
+/* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_step.c holds them
+ * against each other. */
+enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT };     /* enum scheme_kind */
+enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO }; /* enum scale_kind */
+enum { CURVE_GELU = 2 };                              /* enum act_kind; any other but 0 is SiLU */
+enum { ROTATE_PAIRS = 2 };                            /* enum rope_style; any other but 0 turns halves */
+
 /* How a matrix's bytes become numbers: cuda_layout and its scheme, flat. */
 struct cuda_matrix {
   const uint8_t *data;

@@ -5,6 +5,7 @@
 
 #include "backend/cuda/attend_split.h"
 #include "backend/cuda/cuda_layout.h"
+#include "backend/cuda/upload.h"
 
 struct device {
   int ordinal;
@@ -63,6 +64,8 @@ struct program {
   int n_body; /* ops [0, n_body) are the body, the rest the head */
 
   uint8_t **weight;            /* [n_weight] on the device */
+  int n_loaded;                /* of them */
+  struct cuda_upload *upload;  /* between the first large weight and the last; otherwise NULL */
   float **value;               /* [n_value] on the device */
   float *prepared, *product;   /* a linear's rows before the product and after it */
   void *fragments[2];          /* before it, as matrix units want them: of a linear and of the next */
@@ -95,6 +98,11 @@ struct program {
   struct cuda_batch on_device;
 };
 
+/* A weight that is a vector; NULL for −1: none. */
+static inline const float *cuda_vector(const struct program *program, int weight) {
+  return weight < 0 ? NULL : (const float *)(const void *)program->weight[weight];
+}
+
 /* cuda_device.c; cuda_absent.c where the binary has no CUDA: it can pack, and says so when it is to open a device. */
 bool cuda_present(struct error *error);
 struct device *cuda_open(const struct device_options *options, struct error *error);
@@ -108,7 +116,14 @@ bool cuda_rates(struct device *device, struct machine_rates *rates, struct error
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
                              struct error *error);
 bool cuda_load(struct program *program, int weight, struct slice packed, struct error *error);
+/* One more is there. */
+bool cuda_loaded(struct program *program, struct error *error);
 void cuda_release(struct program *program);
+
+/* cuda_upload.c. Bytes may be on their way when `run` returns, none are when `close` does; NULL is allowed there. */
+struct cuda_upload *cuda_upload_open(const struct device *device, struct error *error);
+bool cuda_upload_run(struct cuda_upload *upload, uint8_t *to, struct slice from, struct error *error);
+bool cuda_upload_close(struct cuda_upload *upload, struct error *error);
 
 /* cuda_random.c */
 bool cuda_load_random(struct program *program, int weight, struct error *error);

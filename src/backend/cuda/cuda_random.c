@@ -22,7 +22,7 @@ bool cuda_load_random(struct program *p, int weight, struct error *error) {
                                  .spread = RANDOM_WEIGHT_SPREAD,
                                  .bf16 = w->scheme.kind == SCHEME_BF16};
   random_weight_make(&matrix, p->device->stream);
-  return cuda_check(cudaGetLastError(), "making random weights", error);
+  return cuda_check(cudaGetLastError(), "making random weights", error) && cuda_loaded(p, error);
 }
 
 bool cuda_fill_cache(struct program *p, struct error *error) {

@@ -15,12 +15,16 @@ static void *on_host(const struct program *p, const struct cuda_slot *slot, cons
   return slot->slab + ((const uint8_t *)device - p->slab);
 }
 
+/* Blocks that a row's tokens take. Its table may name more, for which the slab has no room. */
+static int32_t row_blocks(const struct program *p, const struct row *row) {
+  return (row->length + row->count + p->limits.block_size - 1) / p->limits.block_size;
+}
+
 /* Few different sizes, so that what depends on them repeats. */
 static int32_t table_size(const struct program *p, const struct batch *batch) {
   int32_t most = 1, size = TABLE_LEAST;
   for (int r = 0; r < batch->n_row; r++)
-    for (int g = 0; g < p->plan->n_group; g++)
-      if (batch->row[r].n_block[g] > most) most = batch->row[r].n_block[g];
+    if (row_blocks(p, batch->row + r) > most) most = row_blocks(p, batch->row + r);
   while (size < most) size *= 2;
   return size;
 }
@@ -34,7 +38,7 @@ static void rows_fill(struct program *p, const struct cuda_slot *slot, const str
     row[r] = (struct cuda_row){from->first, from->count, from->length, from->seat};
     for (int t = from->first; t < from->first + from->count; t++) token_row[t] = r;
     for (int g = 0; g < p->plan->n_group; g++, table += p->on_device.table_size)
-      memcpy(table, from->block[g], (size_t)from->n_block[g] * sizeof *table);
+      memcpy(table, from->block[g], (size_t)row_blocks(p, from) * sizeof *table);
   }
 }
 

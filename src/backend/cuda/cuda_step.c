@@ -3,6 +3,18 @@
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
+#define SAME(ours, plans) _Static_assert((int)(ours) == (int)(plans), "kernels know the plan's numbers by other names")
+SAME(KIND_F32, SCHEME_F32);
+SAME(KIND_F16, SCHEME_F16);
+SAME(KIND_BF16, SCHEME_BF16);
+SAME(KIND_INT, SCHEME_INT);
+SAME(LEVEL_F32, SCALE_F32);
+SAME(LEVEL_F16, SCALE_F16);
+SAME(LEVEL_BF16, SCALE_BF16);
+SAME(LEVEL_TWO, SCALE_TWO_LEVEL);
+SAME(CURVE_GELU, ACT_GELU_TANH);
+SAME(ROTATE_PAIRS, ROPE_PAIRS);
+
 /* In order: one may copy what an earlier one has written. */
 static bool blocks_copy(struct program *p, const struct batch *batch, struct error *error) {
   for (int i = 0; i < batch->n_copy; i++) {
@@ -46,10 +58,6 @@ static struct cuda_matrix matrix_of(const struct program *p, int weight) {
                               .block_bytes = (uint32_t)c->block_bytes};
 }
 
-static const float *vector_of(const struct program *p, int weight) {
-  return weight < 0 ? NULL : (const float *)(const void *)p->weight[weight];
-}
-
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
 
 static int32_t rows_of(const struct program *p, int value) {
@@ -59,9 +67,9 @@ static int32_t rows_of(const struct program *p, int value) {
 static struct cuda_linear linear_of(const struct program *p, const struct op *op) {
   const struct linear_args *args = &op->args.linear;
   return (struct cuda_linear){.matrix = matrix_of(p, op->weight[0]),
-                              .bias = vector_of(p, op->weight[1]),
-                              .norm = vector_of(p, op->weight[2]),
-                              .post_norm = vector_of(p, op->weight[3]),
+                              .bias = cuda_vector(p, op->weight[1]),
+                              .norm = cuda_vector(p, op->weight[2]),
+                              .post_norm = cuda_vector(p, op->weight[3]),
                               .in = p->value[op->in[0]],
                               .residual = op->in[1] >= 0 ? p->value[op->in[1]] : NULL,
                               .prepared = p->prepared,
@@ -106,8 +114,9 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   if (next) {
     p->turn ^= 1;
     a->next_fragments = p->fragments[p->turn];
-    a->next_norm = vector_of(p, next->weight[2]);
-    a->next_squares = next->args.linear.norm != NORM_NONE ? p->squares[p->turn] : NULL;
+    bool normed = next->args.linear.norm != NORM_NONE;
+    a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
+    a->next_squares = normed ? p->squares[p->turn] : NULL;
   }
   cuda_linear_few(a, p->device->multiprocessors, p->device->stream);
 }

@@ -28,6 +28,12 @@ static __device__ __forceinline__ void barrier_arrive(uint64_t *bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(bar)) : "memory");
 }
 
+/* One arrival for the warp, after all that its lanes have read. */
+static __device__ __forceinline__ void warp_arrive(uint64_t *bar) {
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) barrier_arrive(bar);
+}
+
 static __device__ __forceinline__ void barrier_wait(uint64_t *bar, uint32_t phase) {
   asm volatile("{\n.reg .pred p;\nAGAIN: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra DONE;\nbra "
                "AGAIN;\nDONE:\n}" ::"r"(shared_address(bar)),
@@ -151,6 +157,31 @@ static __device__ __forceinline__ float exp2_of(float x) {
 /* What threads have written to shared memory comes before what the copy engine writes there. */
 static __device__ __forceinline__ void shared_writes_publish() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/* --- matrices of a warpgroup --------------------------------------------------------------------------------------
+ */
+
+/* An operand in shared memory, in rows of 128, 64 or 32 bytes under the swizzle of that width. groups: bytes from 8
+ * rows to the next 8; panels: from a row's panel to the next (of operands whose rows are the sum's depth). */
+static __device__ __forceinline__ uint64_t operand(uint32_t address, int width, int groups, int panels) {
+  uint64_t mode = width == 64 ? 1 : width == 32 ? 2 : 3;
+  return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(panels >> 4) << 16 | (uint64_t)(groups >> 4) << 32 |
+         mode << 62;
+}
+
+/* One whose rows, of 64 columns, are the sum's rows or columns. */
+static __device__ __forceinline__ uint64_t rows_operand(uint32_t address) { return operand(address, 64, 1024, 16); }
+
+/* Registers written before may be read. */
+static __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+/* All products since the last one are a group. */
+static __device__ __forceinline__ void products_group() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+/* Until at most N groups are on their way. */
+template <int N> static __device__ __forceinline__ void products_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
 
 /* --- registers: warpgroups that copy leave theirs to those that multiply ------------------------------------------ */

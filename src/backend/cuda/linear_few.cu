@@ -202,8 +202,7 @@ template <int TILES> __device__ void weights_multiply(const few &a, const ring<T
 #pragma unroll
       for (int i = 0; i < STRIPS; i++)
         if (has) piece_multiply<TILES>(sum[i], r.bytes + (slot * STRIPS + i) * RUN + warp * PIECE, b, lane);
-      __syncwarp();
-      if (lane == 0) barrier_arrive(&r.empty[slot]);
+      warp_arrive(&r.empty[slot]);
     }
     sums_finish<TILES>(a, r, strip, sum);
   }

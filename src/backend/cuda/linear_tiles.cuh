@@ -143,16 +143,16 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
   __device__ __forceinline__ void tile_multiply(float (&sum)[COLS / 2], int group, int &at) const {
     for (int k = k_first; k < k_end; k++, at++) {
       uint32_t stage = shared_address(r.stage + at % S::stages * S::stage_bytes);
-      uint64_t x = operand_at(stage + group * TOKENS_BYTES), w = operand_at(stage + GROUPS * TOKENS_BYTES);
+      uint64_t x = rows_operand(stage + group * TOKENS_BYTES), w = rows_operand(stage + GROUPS * TOKENS_BYTES);
       barrier_wait(&r.full[at % S::stages], at / S::stages & 1);
-      group_begin();
+      products_begin();
 #pragma unroll
       for (int i = 0; i < 4; i++) group_multiply<COLS>(sum, x + 2 * i, w + 2 * i, k > k_first || i > 0);
-      group_commit();
-      group_wait<1>();
+      products_group();
+      products_wait<1>();
       if (k > k_first) slot_release(at - 1);
     }
-    group_wait<0>();
+    products_wait<0>();
     slot_release(at - 1);
   }
 

@@ -6,22 +6,6 @@
 
 #include "backend/cuda/instructions.cuh"
 
-/* What tells the matrix units where an operand is: address, 1024 bytes from 8 rows to the next 8, swizzle of 128. A
- * step of 16 columns is 32 bytes, 2 in units of the address. */
-static __device__ __forceinline__ uint64_t operand_at(uint32_t address) {
-  return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
-}
-
-/* Before the first product: registers and shared memory are as the program says. */
-static __device__ __forceinline__ void group_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-
-static __device__ __forceinline__ void group_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-
-/* All but the last `pending` committed products are done. */
-template <int PENDING> static __device__ __forceinline__ void group_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
-}
-
 #define TEN(t)   "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9, "
 #define FIRST_60 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " TEN(1) TEN(2) TEN(3) TEN(4) TEN(5)
 #define EIGHT(i)                                                                                                       \

@@ -8,11 +8,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-/* Values of enum scheme_kind, scale_kind and codebook (plan/scheme.h, which is C alone). */
-enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT };
-enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };
-
-__constant__ int8_t codebooks[3][16] = {
+__constant__ int8_t codebooks[3][16] = { /* by enum codebook */
     {0},
     {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}, /* IQ4 */
     {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},                  /* E2M1, doubled */

@@ -81,11 +81,6 @@ __global__ void fill(uint32_t *to, size_t n) {
 
 /* --- products ----------------------------------------------------------------------------------------------------- */
 
-/* An operand in 128-byte swizzle, rows of 64 16-bit numbers, 8 rows 1 KiB apart (PTX ISA, "Matrix-descriptor"). */
-__device__ uint64_t descriptor(const void *shared) {
-  return (uint64_t)(shared_address(shared) >> 4 & 0x3FFF) | 1ull << 16 | 64ull << 32 | 1ull << 62;
-}
-
 #define D8(i) D(i), D(i + 1), D(i + 2), D(i + 3), D(i + 4), D(i + 5), D(i + 6), D(i + 7)
 #define D64(i) D8(i), D8(i + 8), D8(i + 16), D8(i + 24), D8(i + 32), D8(i + 40), D8(i + 48), D8(i + 56)
 #define NAMES                                                                                                          \
@@ -122,18 +117,19 @@ template <> struct sums<RATE_INT8> {
 template <int UNIT> __global__ void __launch_bounds__(MULTIPLY_THREADS, 1) multiply(int rounds, uint32_t *sink) {
   extern __shared__ __align__(1024) uint8_t shared[];
   for (int i = threadIdx.x; i < MULTIPLY_SHARED / 4; i += MULTIPLY_THREADS) ((uint32_t *)shared)[i] = numbers(i);
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  shared_writes_publish();
   __syncthreads();
-  uint64_t a = descriptor(shared + threadIdx.x / 128 * A_BYTES), b = descriptor(shared + 2 * A_BYTES);
+  uint64_t a = rows_operand(shared_address(shared + threadIdx.x / 128 * A_BYTES));
+  uint64_t b = rows_operand(shared_address(shared + 2 * A_BYTES));
   sums<UNIT> sum = {};
   for (int round = 0; round < rounds; round++) {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+    products_begin();
 #pragma unroll
     for (int k = 0; k < STEPS; k++) sum.multiply(a + 2 * k, b + 2 * k); /* 32 bytes on */
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+    products_group();
+    products_wait<1>();
   }
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  products_wait<0>();
   float all = 0;
 #pragma unroll
   for (int i = 0; i < 128; i++) all += (float)sum.d[i];

@@ -5,25 +5,6 @@
 
 #include "backend/cuda/instructions.cuh"
 
-/* An operand in shared memory, in rows of 128, 64 or 32 bytes under the swizzle of that width. groups: bytes from 8
- * rows to the next 8; panels: from a row's panel to the next (of operands whose rows are the sum's depth). */
-static __device__ __forceinline__ uint64_t operand(uint32_t address, int width, int groups, int panels) {
-  uint64_t mode = width == 64 ? 1 : width == 32 ? 2 : 3;
-  return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(panels >> 4) << 16 | (uint64_t)(groups >> 4) << 32 |
-         mode << 62;
-}
-
-/* Registers written before may be read. */
-static __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-/* All products since the last one are a group. */
-static __device__ __forceinline__ void products_group() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-/* Until at most N groups are on their way. */
-template <int N> static __device__ __forceinline__ void products_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
-}
-
 /* Computed by here, and not before: products and waits are in the compiler's eyes no use of the registers. */
 template <int N> static __device__ __forceinline__ void registers_settle(float (&x)[N]) {
 #pragma unroll
