@@ -156,7 +156,7 @@ static void test_kv_types_alone(void **state) {
   static const struct {
     const char *name;
     double most; /* nats */
-  } types[] = {{"fp16", 0.001}, {"bf16", 0.001}, {"int8", 0.1}, {"fp8", 0.1}};
+  } types[] = {{"fp16", 0.001}, {"bf16", 0.001}, {"int8", 0.003}, {"fp8", 0.02}};
   for (size_t i = 0; i < sizeof types / sizeof *types; i++)
     engine_check(types[i].name, engine_of("FP32", types[i].name), types[i].most);
 }
