@@ -57,21 +57,28 @@ static int report_print(const spate_text *json) {
   return 0;
 }
 
+static void table_options_fill(const struct settings *s, struct progress *progress, spate_table_options *options) {
+  spate_table_options_init(options);
+  options->model = s->operand;
+  options->text = s->text;
+  options->window = s->window;
+  options->max_tokens = s->eval_tokens;
+  options->device = s->device;
+  options->threads = s->threads;
+  if (s->has_prompt_tokens) options->prompt_tokens = s->prompt_tokens;
+  if (s->has_decode_tokens) options->decode_tokens = s->decode_tokens;
+  if (s->has_repeat) options->repeat = s->repeat;
+  options->progress = progress_show;
+  options->user = progress;
+}
+
 int command_quantize_table(const struct settings *s) {
   struct progress progress;
   spate_table_options options;
   spate_error error;
   spate_text json;
   if (!s->text) return command_fail("spate quantize-table needs --text FILE: what losses are measured on.");
-  spate_table_options_init(&options);
-  options.model = s->operand;
-  options.text = s->text;
-  options.window = s->window;
-  options.max_tokens = s->eval_tokens;
-  options.device = s->device;
-  options.threads = s->threads;
-  options.progress = progress_show;
-  options.user = &progress;
+  table_options_fill(s, &progress, &options);
   progress_begin(&progress);
   bool done = spate_quantize_table(&options, &json, &error);
   progress_end(&progress);

@@ -70,6 +70,12 @@ class Eval(spate_server.EngineCase):
             self.assertEqual(manifest["evaluation"][part][figure], json.loads(result.read_text())[part][figure])
         self.assertRegex(run(SPATE, "inspect", path).stdout, r"(?m)^ *mean_kl +[\d.]+$")
         self.assertEqual(run(SPATE, "generate", path, *self.OPTIONS, "-p", "a", "-n", "4").returncode, 0)
+        foreign = self.engine.folder / "foreign.spate"
+        self.assertEqual(run(SPATE, "build", ROOT / "tests/fixtures/model/qwen2", "-o", foreign).returncode, 0)
+        late = run(*command[:4], self.engine.folder / "never.spate", "--eval", TEXT, "--eval-against", foreign)
+        self.assertEqual(late.returncode, 1)
+        self.assertIn("The engine cannot be evaluated: ", late.stderr)
+        self.assertFalse((self.engine.folder / "never.spate").exists())
         for options, sentence in (
                 (("--eval", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
                 (("--eval", TEXT, "--eval-against", "/nowhere"), "/nowhere cannot be opened: No such file or directory."),
@@ -97,7 +103,9 @@ class Eval(spate_server.EngineCase):
         place = self.engine.folder / "engines"
         place.mkdir()
         answer = run(SPATE, "quantize-table", self.engine.folder / "tiny", "--text", TEXT, "--tokens", "40", "--window",
-                     "32", "--threads", "1", "--device", "cpu", "--json", table, "--plot", plot, env={"TMPDIR": str(place)})
+                     "32", "--threads", "1", "--device", "cpu", "--repeat", "1", "--prompt-tokens", "16", "--decode-tokens",
+                     "4", "--json", table, "--plot", plot, env={"TMPDIR": str(place)})
+        self.assertEqual([json.loads(table.read_text())[name] for name in ("prompt_tokens", "decode_tokens")], [16, 4])
         self.assertEqual(answer.returncode, 0, answer.stderr)
         modes = {mode["name"]: mode for mode in json.loads(table.read_text())["modes"]}
         for name in ("FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT"):
