@@ -107,7 +107,8 @@ static void scheme_bench(struct job *job, const char *name, struct scheme scheme
   static const int many[] = {8, 32, 128, 512};
   for (int i = 0; i < 4; i++) {
     double gigaops = 2e-9 * ROWS * COLS * many[i];
-    double floor = scheme.activation == ACTIVATION_INT8 ? rates->int8_gops : rates->fp32_gflops;
+    bool int8 = scheme.activation == ACTIVATION_INT8 || scheme.activation == ACTIVATION_INT8_TOKEN;
+    double floor = int8 ? rates->int8_gops : rates->fp32_gflops;
     figure_print(gigaops / job_seconds(job, (size_t)4 << 20, many[i]), floor);
   }
   printf("\n");
@@ -121,7 +122,7 @@ static void scheme_bench(struct job *job, const char *name, struct scheme scheme
     .activation = ACTIVATION_INT8                                                                                      \
   }
 static const struct {
-  const char *name; /* as GGUF calls it */
+  const char *name; /* as GGUF calls it, or quant_mode */
   struct scheme scheme;
 } schemes[] = {
     {"Q4_1", INT(4, 0, SCALE_F16, 1, 32)},
@@ -133,6 +134,9 @@ static const struct {
     {"Q2_K", INT(2, 0, SCALE_TWO_LEVEL, 1, 16)},
     {"IQ4_NL",
      {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .codebook = CODEBOOK_IQ4, .group = 32, .activation = 1}},
+    {"W8A8", {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32, .activation = ACTIVATION_INT8_TOKEN}},
+    {"FP8", {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN}},
+    {"FP8weight", {.kind = SCHEME_F8}},
     {"BF16", {.kind = SCHEME_BF16}},
     {"F16", {.kind = SCHEME_F16}},
     {"F32", {.kind = SCHEME_F32}},
