@@ -5,7 +5,8 @@
 /* Registers of the unit, as macros because their intrinsics paste the numbers. */
 #define CODES       0 /* 4 columns × 16 rows of the weight in each row */
 #define ACTIVATIONS 1
-#define DOTS        2
+#define DOTS        2 /* and the three after it */
+enum { DOT_TILES = 4 };
 
 /* A part of a tile of the weight, beside the arranged_part of the rows. */
 struct tile_part {
@@ -97,7 +98,7 @@ static ALWAYS_INLINE void dots_start(bool centred, int part_cols, const struct a
  * before is stored and the one before that is scaled; meanwhile the memory is asked for what is arranged next. */
 static ALWAYS_INLINE void rows_multiply(bool centred, const int n, const struct depth *depth,
                                         const struct arranged_part *row, const struct tile_part *tile,
-                                        int32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead,
+                                        int32_t dots[DOT_TILES][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead,
                                         tile_sums *sums) {
   const int part_cols = UNIT_COLS / depth->n_part;
   vfloat sum[ARRANGED_ROWS];
@@ -123,12 +124,57 @@ static ALWAYS_INLINE void rows_multiply(bool centred, const int n, const struct 
   for (int r = 0; r < n; r++) vfloat_store(sums[r], sum[r]);
 }
 
+#define DOTS_ADD(dots, part)                                                                                           \
+  _tile_loadd(ACTIVATIONS, row[part].q, UNIT_COLS);                                                                    \
+  _tile_loadd(CODES, tile[part].codes, PLANE_BYTES);                                                                   \
+  _tile_dpbssd(dots, ACTIVATIONS, CODES)
+
+/* The dots of some parts, in four sums, as each product waits for the one before it in its sum. */
+static ALWAYS_INLINE void segment_dots(int count, const struct arranged_part *row, const struct tile_part *tile,
+                                       int32_t dots[DOT_TILES][ARRANGED_ROWS][TILE_ROWS]) {
+  int p = 0;
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  for (; p + DOT_TILES <= count; p += DOT_TILES) {
+    DOTS_ADD(2, p);
+    DOTS_ADD(3, p + 1);
+    DOTS_ADD(4, p + 2);
+    DOTS_ADD(5, p + 3);
+  }
+  for (; p < count; p++) {
+    DOTS_ADD(2, p);
+  }
+  _tile_stored(2, dots[0], sizeof **dots);
+  _tile_stored(3, dots[1], sizeof **dots);
+  _tile_stored(4, dots[2], sizeof **dots);
+  _tile_stored(5, dots[3], sizeof **dots);
+}
+
+/* rows_multiply where a whole segment has one scale (scheme_has_segments), which is all of the depth that is arranged.
+ */
+static void multiply_segment(const struct depth *depth, const struct arranged_part *row, const struct tile_part *tile,
+                             int32_t dots[DOT_TILES][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums) {
+  segment_dots(depth->count, row, tile, dots);
+  for (size_t line = 0; line < ahead.part_bytes * depth->count; line += LINE_BYTES)
+    __builtin_prefetch(ahead.next + line);
+  vfloat scale = vfloat_load(tile->scale);
+  for (int r = 0; r < ARRANGED_ROWS; r++) {
+    __m512i pair = _mm512_add_epi32(_mm512_load_si512(dots[0][r]), _mm512_load_si512(dots[1][r]));
+    __m512i other = _mm512_add_epi32(_mm512_load_si512(dots[2][r]), _mm512_load_si512(dots[3][r]));
+    vfloat dot = _mm512_cvtepi32_ps(_mm512_add_epi32(pair, other));
+    vfloat sum = depth->first ? vfloat_load(sums[r]) : vfloat_set(0);
+    vfloat_store(sums[r], vfloat_fma(vfloat_mul(scale, vfloat_set(row->scale[r])), dot, sum));
+  }
+}
+
 typedef void block_multiply(const struct depth *depth, const struct arranged_part *row, const struct tile_part *tile,
-                            int32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums);
+                            int32_t dots[DOT_TILES][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums);
 
 #define MULTIPLY(name, centred, n)                                                                                     \
   static void name(const struct depth *depth, const struct arranged_part *row, const struct tile_part *tile,           \
-                   int32_t dots[2][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums) {                   \
+                   int32_t dots[DOT_TILES][ARRANGED_ROWS][TILE_ROWS], struct ahead ahead, tile_sums *sums) {           \
     rows_multiply(centred, n, depth, row, tile, dots, ahead, sums);                                                    \
   }
 MULTIPLY(multiply_centred_8, true, 8)
@@ -149,10 +195,12 @@ static void unit_load_config(const struct tile_config *config) {
 }
 
 static void unit_configure(int n_part) {
-  struct tile_config config = {
-      .palette = 1,
-      .row_bytes =
-          {[CODES] = PLANE_BYTES, [ACTIVATIONS] = (uint16_t)(UNIT_COLS / n_part), [DOTS] = TILE_ROWS * sizeof(int32_t)},
-      .rows = {[CODES] = (uint8_t)(UNIT_QUADS / n_part), [ACTIVATIONS] = ARRANGED_ROWS, [DOTS] = ARRANGED_ROWS}};
+  struct tile_config config = {.palette = 1,
+                               .row_bytes = {[CODES] = PLANE_BYTES, [ACTIVATIONS] = (uint16_t)(UNIT_COLS / n_part)},
+                               .rows = {[CODES] = (uint8_t)(UNIT_QUADS / n_part), [ACTIVATIONS] = ARRANGED_ROWS}};
+  for (int i = DOTS; i < DOTS + DOT_TILES; i++) {
+    config.row_bytes[i] = TILE_ROWS * sizeof(int32_t);
+    config.rows[i] = ARRANGED_ROWS;
+  }
   unit_load_config(&config);
 }

@@ -25,6 +25,7 @@ enum {
   PLANE_BYTES = 64, /* a vector of a plane: 4 bytes for each row of a tile */
   LINE_BYTES = 64,
   E4M3_UNIT_BYTES = UNIT_COLS * TILE_ROWS,
+  SEGMENT_UNITS = 32, /* whose dots of int8 are below 2^24 in all */
 };
 
 struct cpu_layout {
@@ -65,6 +66,12 @@ static inline int scheme_parts(const struct scheme *s) { return s->group && s->g
 /* Codes that are unsigned bytes 128 above what they stand for, with no minimum. 128 × the sum of q is taken from the
  * integer product, before it is scaled: beside 128, small values would lose bits. */
 static inline bool scheme_is_centred(const struct scheme *s) { return !s->has_min && (s->bits == 8 || s->codebook); }
+
+/* Weights of eight bits whose row and whose activations have one scale each: dots are summed over SEGMENT_UNITS units
+ * before they are scaled. Such sums are exact in floats, whatever their order. */
+static inline bool scheme_has_segments(const struct scheme *s) {
+  return s->bits == 8 && s->group == 0 && s->activation == ACTIVATION_INT8_TOKEN;
+}
 
 /* Codes that take all eight bits of a byte, as entries of a codebook do. Not every instruction set multiplies such
  * bytes: there, the units of a row are followed by q once more as 16-bit words, of each quad columns 0, 2, 1, 3. */

@@ -12,7 +12,7 @@ static ALWAYS_INLINE vfloat part_add(struct code_form form, vfloat sum, struct a
     dot = vfloat_sub(dot, base);
   else
     sum = vfloat_fma(group.min, base, sum);
-  return scaled_add(sum, group.scale, dot, x);
+  return form.segments ? vfloat_add(sum, dot) : scaled_add(sum, group.scale, dot, x);
 }
 
 /* Adds some vectors of a unit times n rows to their sums. Dot k is of row k / n_held and vector k % n_held. */
@@ -110,19 +110,44 @@ static ALWAYS_INLINE void unit_lone(struct code_form form, int n_part, struct un
 #include "backend/cpu/words_template.h"
 #endif
 
+/* Adds what dots have come to since the last segment, scaled, to the sums of n_tile tiles, and begins the next. block
+ * is of the first tile; rows are at any unit. */
+static ALWAYS_INLINE void segment_end(int n_tile, const struct cpu_layout *layout, const uint8_t *block,
+                                      struct row_view rows, tile_sums *segment, tile_sums *sums) {
+  for (int t = 0; t < n_tile; t++, segment += rows.n, sums += rows.n) {
+    UNROLL(VECTOR_UNROLL)
+    for (int v = 0; v < VECTORS; v++) {
+      vfloat scale = affine_load((struct unit_view){layout, NULL, block + t * layout->tile_bytes, 0}, 0, v).scale;
+      for (int i = 0; i < rows.n; i++) {
+        const struct activation_unit *x = (const void *)(rows.first + i * rows.stride);
+        float *sum = sums[i] + v * LANES, *dot = segment[i] + v * LANES;
+        vfloat_store(sum, scaled_add(vfloat_load(sum), scale, vfloat_load(dot), x));
+        vfloat_store(dot, vfloat_set(0));
+      }
+    }
+  }
+}
+
+static ALWAYS_INLINE bool segment_ends(struct code_form form, const struct cpu_layout *layout, int unit) {
+  return form.segments && ((unit + 1) % SEGMENT_UNITS == 0 || unit + 1 == layout->n_unit);
+}
+
 static ALWAYS_INLINE void tiles_integers(struct code_form form, int n_part, int n_tile, const struct cpu_layout *layout,
                                          const uint8_t *tile, struct row_view rows, tile_sums *sums) {
   uint8_t book[CODEBOOK_ENTRIES];
   if (form.codebook) book_bytes(&layout->scheme, book);
+  tile_sums segment[SUM_ROWS], *to = form.segments ? segment : sums;
+  if (form.segments) memset(segment, 0, (size_t)n_tile * rows.n * sizeof *segment);
   for (int at = 0; at < layout->n_unit; tile += layout->block_bytes) {
     for (int u = 0; u < layout->block_units && at < layout->n_unit; u++, at++) {
       struct unit_view unit = {layout, book, tile, u};
 #ifdef WORD_KERNELS
       if (form_width(form) == 8)
-        unit_rows_words(form, n_part, unit, at, rows, sums);
+        unit_rows_words(form, n_part, unit, at, rows, to);
       else
 #endif
-        unit_rows(form, n_part, n_tile, unit, rows, sums);
+        unit_rows(form, n_part, n_tile, unit, rows, to);
+      if (segment_ends(form, layout, at)) segment_end(n_tile, layout, tile, rows, segment, sums);
       rows.first += sizeof(struct activation_unit);
     }
   }
@@ -133,24 +158,37 @@ static ALWAYS_INLINE void lines_ask(const uint8_t *from, size_t bytes) {
   for (size_t line = 0; line < bytes; line += PLANE_BYTES) __builtin_prefetch(from + line);
 }
 
+/* The same for one row, whose sums are in registers. */
+static ALWAYS_INLINE void segment_end_lone(struct unit_view unit, const struct activation_unit *x,
+                                           vfloat segment[VECTORS], vfloat sum[VECTORS]) {
+  UNROLL(VECTOR_UNROLL)
+  for (int v = 0; v < VECTORS; v++) {
+    sum[v] = scaled_add(sum[v], affine_load(unit, 0, v).scale, segment[v], x);
+    segment[v] = vfloat_set(0);
+  }
+}
+
 static ALWAYS_INLINE void tile_lone(struct code_form form, int n_part, const struct cpu_layout *layout,
                                     const uint8_t *tile, const struct activation_unit *x, float sums[TILE_ROWS]) {
   uint8_t book[CODEBOOK_ENTRIES];
   if (form.codebook) book_bytes(&layout->scheme, book);
-  vfloat sum[VECTORS];
+  vfloat sum[VECTORS], whole_sum[VECTORS];
   UNROLL(VECTOR_UNROLL)
-  for (int v = 0; v < VECTORS; v++) sum[v] = vfloat_set(0);
+  for (int v = 0; v < VECTORS; v++) sum[v] = whole_sum[v] = vfloat_set(0);
   const size_t plane_bytes = (size_t)(form.bits + form.high_bits) * PLANE_BYTES;
   const bool whole = layout->scheme.group != 0; /* blocks are short enough to be asked for as a whole */
   for (int at = 0; at < layout->n_unit; tile += layout->block_bytes) {
     if (whole) lines_ask(tile + AHEAD_BYTES, layout->block_bytes);
     for (int u = 0; u < layout->block_units && at < layout->n_unit; u++, at++) {
       if (!whole) lines_ask(tile + AHEAD_BYTES + u * plane_bytes, plane_bytes);
-      unit_lone(form, n_part, (struct unit_view){layout, book, tile, u}, x++, sum);
+      struct unit_view unit = {layout, book, tile, u};
+      unit_lone(form, n_part, unit, x, sum);
+      if (segment_ends(form, layout, at)) segment_end_lone(unit, x, sum, whole_sum);
+      x++;
     }
   }
   UNROLL(VECTOR_UNROLL)
-  for (int v = 0; v < VECTORS; v++) vfloat_store(sums + v * LANES, sum[v]);
+  for (int v = 0; v < VECTORS; v++) vfloat_store(sums + v * LANES, form.segments ? whole_sum[v] : sum[v]);
 }
 
 /* The exact mode of integer weights: each unit to floats first. Slow; for measuring what int8 activations lose. */
@@ -215,8 +253,14 @@ INTEGER_KERNEL(int4_book, 4, 0, true, true)
 INTEGER_KERNEL(int8, 8, 0, false, true)
 INTEGER_KERNEL(int8_min, 8, 0, false, false)
 
+static void int8_segments(const struct cpu_layout *layout, const uint8_t *tile, int n_tile, struct row_view rows,
+                          tile_sums *sums) {
+  integer_kernel((struct code_form){.bits = 8, .centred = true, .segments = true}, 1, layout, tile, n_tile, rows, sums);
+}
+
 static tile_kernel *integer_kernel_of(const struct scheme *s) {
   static tile_kernel *const low2[] = {int2, int2_1, int2_2}, *const low4[] = {int4, int4_1, int4_2};
+  if (scheme_has_segments(s)) return int8_segments;
   if (s->bits == 8) return s->has_min ? int8_min : int8;
   if (s->codebook) return int4_book;
   return s->bits == 4 ? low4[s->high_bits] : low2[s->high_bits];

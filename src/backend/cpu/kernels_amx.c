@@ -34,13 +34,13 @@ enum {
   LEAST_ROWS = 12,              /* fewer rows are faster without the unit */
   GROUP_ROWS = 64,              /* rows that the parts of a tile are arranged for at a time */
   GROUP_SUMS = 24 * GROUP_ROWS, /* rows × tiles whose sums are held meanwhile */
-  DEPTH_PARTS = 32,             /* parts of a tile that are arranged at a time; even */
+  DEPTH_PARTS = SEGMENT_UNITS,  /* parts of a tile that are arranged at a time; even */
 };
 
 /* Everything that a product arranges; on the stack of the thread. */
 struct workplace {
   struct tile_part tile[DEPTH_PARTS];
-  int32_t dots[2][ARRANGED_ROWS][TILE_ROWS];
+  int32_t dots[DOT_TILES][ARRANGED_ROWS][TILE_ROWS];
   tile_sums sums[GROUP_SUMS];
 } __attribute__((aligned(LINE_BYTES)));
 
@@ -80,7 +80,7 @@ static struct product product_make(const struct cpu_layout *layout, const struct
                                    struct workplace *work) {
   int n_part = unit_parts(layout);
   bool centred = scheme_is_centred(&layout->scheme);
-  return (struct product){
+  struct product product = {
       .layout = layout,
       .tail = tail,
       .arrange = tile_arrange_of(&layout->scheme),
@@ -90,6 +90,8 @@ static struct product product_make(const struct cpu_layout *layout, const struct
       .part_bytes = layout->block_bytes / (size_t)(layout->block_units * n_part),
       .work = work,
   };
+  if (scheme_has_segments(&layout->scheme)) product.multiply[0] = product.multiply[1] = multiply_segment;
+  return product;
 }
 
 /* Rows of a product whose sums are held at a time. */

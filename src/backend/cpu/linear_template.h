@@ -4,7 +4,8 @@
  * which stay in the first-level cache: the codes of integers are unpacked once for each block of rows. With one row its
  * sums stay in registers instead. Either way a row's sums are formed in the order of the columns, whatever runs beside
  * it. Integers: an exact dot for each unit (half a unit for groups of 16), then sum += min × the sum of activations
- * unless the codes are centred, sum += (scale × activation scale) × dot. Floats: one multiply-add for each column. */
+ * unless the codes are centred, sum += (scale × activation scale) × dot; with one scale a row and token, dots of a
+ * segment of units are added up exactly and scaled once. Floats: one multiply-add for each column. */
 
 static tile_kernel *tile_kernel_of(const struct scheme *s) {
   static tile_kernel *const floats[] = {

@@ -5,6 +5,7 @@
 struct code_form {
   int bits, high_bits;
   bool codebook, centred;
+  bool segments; /* scheme_has_segments */
 };
 
 /* Bits of the unsigned bytes that the dot product sees. */

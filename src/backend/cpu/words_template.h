@@ -59,7 +59,9 @@ static ALWAYS_INLINE void words_add(struct code_form form, int n_part, const int
       int r = k / VECTORS, v = k % VECTORS;
       float *at = sums[r] + v * LANES;
       vfloat sum = vfloat_load(at), product = vpairs_float(dot[r][v]);
-      if (form.centred)
+      if (form.segments)
+        sum = vfloat_add(sum, product);
+      else if (form.centred)
         sum = scaled_add(sum, affine[v][part].scale, product, row[r]);
       else
         sum = part_add(form, sum, affine[v][part], product, row[r], n_part, part);

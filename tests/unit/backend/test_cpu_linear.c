@@ -41,6 +41,7 @@ static const struct scheme schemes[] = {
     INT(8, 0, SCALE_F16, 0, 32),
     INT(8, 0, SCALE_F32, 1, 128),
     INT(8, 0, SCALE_F32, 0, 16),
+    INT(8, 0, SCALE_F32, 0, 0),
     INT(2, 0, SCALE_TWO_LEVEL, 1, 16),
     INT(2, 0, SCALE_F16, 0, 64),
     INT(2, 1, SCALE_TWO_LEVEL, 0, 16),
@@ -180,6 +181,7 @@ static const struct linear_case cases[] = {
     {.rows = 64, .cols = 320, .n_row = 1, .scale = 1, .act = ACT_SILU, .gated = 1},
     {.rows = 64, .cols = 512, .n_row = 70, .scale = 1, .act = ACT_SILU, .gated = 1, .bias = true},
     {.rows = 24, .cols = 7, .n_row = 150, .scale = 1, .softcap = 30},
+    {.rows = 48, .cols = 2100, .n_row = 37, .scale = 1, .residual = true},
 };
 
 static void *rows_prepare(const struct kernel_set *set, const struct cpu_layout *layout, int n_row) {
@@ -287,6 +289,10 @@ static void check_case(const struct kernel_set *set, const struct scheme *scheme
   matrix_release(&m);
 }
 
+static uint8_t integer_activation(const struct scheme *scheme) {
+  return scheme->group ? ACTIVATION_INT8 : ACTIVATION_INT8_TOKEN;
+}
+
 static void check_scheme(const struct kernel_set *set, struct scheme scheme) {
   struct error error;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -294,7 +300,7 @@ static void check_scheme(const struct kernel_set *set, struct scheme scheme) {
     check_case(set, &scheme, &cases[i]);
     if (scheme.kind != SCHEME_INT) continue;
     struct scheme integer = scheme;
-    integer.activation = ACTIVATION_INT8;
+    integer.activation = integer_activation(&scheme);
     check_case(set, &integer, &cases[i]);
   }
 }
@@ -344,7 +350,7 @@ static void test_extremes(void **state) {
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
       struct scheme scheme = schemes[i];
       check_extremes(*set, scheme, 1, NAN, 0);
-      if (scheme.kind == SCHEME_INT) scheme.activation = ACTIVATION_INT8;
+      if (scheme.kind == SCHEME_INT) scheme.activation = integer_activation(&scheme);
       check_extremes(*set, scheme, 1, NAN, 0);
       check_extremes(*set, scheme, -1, INFINITY, 0);
       check_extremes(*set, scheme, 1, NAN, 30);
