@@ -5,6 +5,8 @@ static ALWAYS_INLINE vfloat scaled_add(vfloat sum, vfloat scale, vfloat dot, con
   return vfloat_fma(vfloat_mul(scale, vfloat_set(x->scale)), dot, sum);
 }
 
+#include "backend/cpu/segment_template.h"
+
 static ALWAYS_INLINE vfloat part_add(struct code_form form, vfloat sum, struct affine group, vfloat dot,
                                      const struct activation_unit *x, int n_part, int part) {
   vfloat base = vfloat_set(n_part == 2 ? x->half[part] : x->sum);
@@ -110,28 +112,6 @@ static ALWAYS_INLINE void unit_lone(struct code_form form, int n_part, struct un
 #include "backend/cpu/words_template.h"
 #endif
 
-/* Adds what dots have come to since the last segment, scaled, to the sums of n_tile tiles, and begins the next. block
- * is of the first tile; rows are at any unit. */
-static ALWAYS_INLINE void segment_end(int n_tile, const struct cpu_layout *layout, const uint8_t *block,
-                                      struct row_view rows, tile_sums *segment, tile_sums *sums) {
-  for (int t = 0; t < n_tile; t++, segment += rows.n, sums += rows.n) {
-    UNROLL(VECTOR_UNROLL)
-    for (int v = 0; v < VECTORS; v++) {
-      vfloat scale = affine_load((struct unit_view){layout, NULL, block + t * layout->tile_bytes, 0}, 0, v).scale;
-      for (int i = 0; i < rows.n; i++) {
-        const struct activation_unit *x = (const void *)(rows.first + i * rows.stride);
-        float *sum = sums[i] + v * LANES, *dot = segment[i] + v * LANES;
-        vfloat_store(sum, scaled_add(vfloat_load(sum), scale, vfloat_load(dot), x));
-        vfloat_store(dot, vfloat_set(0));
-      }
-    }
-  }
-}
-
-static ALWAYS_INLINE bool segment_ends(struct code_form form, const struct cpu_layout *layout, int unit) {
-  return form.segments && ((unit + 1) % SEGMENT_UNITS == 0 || unit + 1 == layout->n_unit);
-}
-
 static ALWAYS_INLINE void tiles_integers(struct code_form form, int n_part, int n_tile, const struct cpu_layout *layout,
                                          const uint8_t *tile, struct row_view rows, tile_sums *sums) {
   uint8_t book[CODEBOOK_ENTRIES];
@@ -156,16 +136,6 @@ static ALWAYS_INLINE void tiles_integers(struct code_form form, int n_part, int 
 /* Past the end of the weights it asks for nothing. */
 static ALWAYS_INLINE void lines_ask(const uint8_t *from, size_t bytes) {
   for (size_t line = 0; line < bytes; line += PLANE_BYTES) __builtin_prefetch(from + line);
-}
-
-/* The same for one row, whose sums are in registers. */
-static ALWAYS_INLINE void segment_end_lone(struct unit_view unit, const struct activation_unit *x,
-                                           vfloat segment[VECTORS], vfloat sum[VECTORS]) {
-  UNROLL(VECTOR_UNROLL)
-  for (int v = 0; v < VECTORS; v++) {
-    sum[v] = scaled_add(sum[v], affine_load(unit, 0, v).scale, segment[v], x);
-    segment[v] = vfloat_set(0);
-  }
 }
 
 static ALWAYS_INLINE void tile_lone(struct code_form form, int n_part, const struct cpu_layout *layout,
