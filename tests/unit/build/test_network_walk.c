@@ -2,6 +2,7 @@
  * transformers computes of the tiny checkpoint of each family (tools/make_model_fixtures.py). */
 #include "../../parity/parity_support.h"
 
+#include "base/arena.h"
 #include "backend/backends.h"
 #include "build/draft.h"
 #include "build/input_record.h"
@@ -148,14 +149,14 @@ static void test_walk(void **state) {
  */
 
 /* Numbers from ¼ to 4 that differ from channel to channel. */
-static float *factors_make(int count, int seed) {
-  float *out = calloc((size_t)count, sizeof *out);
+static float *factors_make(struct arena *arena, int count, int seed) {
+  float *out = arena_array(arena, (size_t)count, sizeof *out);
   for (int i = 0; i < count; i++) out[i] = exp2f((float)((i * 37 + seed * 11) % 41) / 10 - 2);
   return out;
 }
 
 /* Factors on the input columns of all sites, each folded to where it can be. Returns the sites that have none. */
-static int factors_set(const struct plan *plan, struct weight_transform *transforms) {
+static int factors_set(const struct plan *plan, struct weight_transform *transforms, struct arena *arena) {
   struct walk_site site;
   int missed = 0, seed = 0;
   for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op) {
@@ -166,7 +167,8 @@ static int factors_set(const struct plan *plan, struct weight_transform *transfo
       missed++;
       continue;
     }
-    float *channel = factors_make(fold.n_channel, seed++), *column = calloc((size_t)cols, sizeof *column);
+    float *channel = factors_make(arena, fold.n_channel, seed++);
+    float *column = arena_array(arena, (size_t)cols, sizeof *column);
     for (int i = 0; i < cols; i++) column[i] = channel[scale_fold_channel(&fold, i)];
     for (int i = 0; i < fold.n_channel; i++) channel[i] = 1 / channel[i];
     for (int i = 0; i < site.count; i++) transforms[walk_site_op(plan, &site, i)->weight[0]].column = column;
@@ -238,12 +240,15 @@ static void test_folds(void **state) {
     struct network network;
     network_open(&network, models[i]);
     struct weight_transform *transforms = calloc((size_t)draft_plan(&network.draft)->n_weight, sizeof *transforms);
-    assert_int_equal(factors_set(draft_plan(&network.draft), transforms), 0);
+    struct arena factors;
+    arena_init(&factors, SIZE_MAX);
+    assert_int_equal(factors_set(draft_plan(&network.draft), transforms, &factors), 0);
     engine_write(&network, transforms, path);
     double difference = engine_difference(&network.expected, path);
     printf("%s, with factors folded away: %.1e of the range\n", models[i], difference);
     assert_true(difference <= tolerance);
-    free(transforms); /* the factors themselves live as long as the test */
+    free(transforms);
+    arena_release(&factors);
     network_close(&network);
   }
   unlink(path);
