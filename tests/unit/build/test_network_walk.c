@@ -2,8 +2,8 @@
  * transformers computes of the tiny checkpoint of each family (tools/make_model_fixtures.py). */
 #include "../../parity/parity_support.h"
 
-#include "base/arena.h"
 #include "backend/backends.h"
+#include "base/arena.h"
 #include "build/draft.h"
 #include "build/input_record.h"
 #include "build/pack.h"
