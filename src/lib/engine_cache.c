@@ -87,7 +87,7 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   uint64_t files = S_ISDIR(status.st_mode) ? directory_digest(real) : 0;
   hasher_update(hasher, slice_make(&files, sizeof files));
   int numbers[] = {build->max_batch_size, build->opt_batch_size, build->max_input_len, build->max_seq_len,
-                   build->max_num_tokens};
+                   build->max_num_tokens, build->emulate}; /* what was allowed once is not allowed for all */
   hasher_update(hasher, slice_make(numbers, sizeof numbers));
   hash_text(hasher, build->quant_mode);
   hash_text(hasher, build->quant_algo);

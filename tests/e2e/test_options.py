@@ -240,6 +240,13 @@ class Options(spate_server.EngineCase):
         self.refused("no_fuse and the backend cpu were asked for; no_fuse has its own: name none.",
                      "generate", self.engine.path, "-p", "a", "--no-fuse", "--backend", "cpu")
 
+    def test_emulation_is_asked_for_each_time(self):
+        """An engine in the cache that was allowed to emulate does not stand for one that was not."""
+        options = "generate", MODEL, "-p", "a", "-n", "2", "--cache-dir", self.folder, "--quant-mode", "FP8", *SMALL_KV
+        self.output_of(*options, "--emulate")
+        self.refused("qkv.0: FP8 has no arithmetic of its own on cpu and would run as floats, at their speed; choose "
+                     "quant_mode W8A8 or INT8_WEIGHT, or allow it with emulate.", *options)
+
     def test_engine_options_refused(self):
         for options, sentence in (
                 (("--block-size", "3"), "block_size is 3; it must be a power of two up to 256."),
