@@ -3,9 +3,9 @@
 #include "build/pack.h"
 
 #include "base/limits.h"
+#include "build/parallel.h"
 #include "build/weight_source.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -18,7 +18,6 @@ struct matrix_work {
   size_t strip_bytes;
   int first, count; /* strips of the chunk */
   uint8_t *out;     /* the chunk */
-  _Atomic int next; /* strip of the chunk to take */
   atomic_bool failed;
 };
 
@@ -26,8 +25,6 @@ struct pack_worker {
   struct matrix_work *work;
   struct weight_reader reader;
   struct error error;
-  pthread_t thread;
-  bool started;
 };
 
 /* What pack_weights holds. */
@@ -55,26 +52,17 @@ static bool strip_pack(struct pack_worker *worker, int strip, struct error *erro
   return true;
 }
 
-static void *worker_run(void *argument) {
-  struct pack_worker *worker = argument;
+static void strip_work(void *context, int index, int strip) {
+  struct packing *packing = context;
+  struct pack_worker *worker = &packing->worker[index];
   struct matrix_work *work = worker->work;
-  int strip;
-  while (!work->failed && (strip = atomic_fetch_add(&work->next, 1)) < work->count)
-    if (!strip_pack(worker, strip, &worker->error)) work->failed = true;
-  return NULL;
+  if (!work->failed && !strip_pack(worker, strip, &worker->error)) work->failed = true;
 }
 
-/* Packs the strips of one chunk on all threads. A thread that cannot be started is done without. */
+/* Packs the strips of one chunk on all threads. */
 static bool chunk_pack(struct packing *packing, struct matrix_work *work, struct error *error) {
   int n_thread = packing->job->n_thread;
-  atomic_store(&work->next, 0);
-  for (int i = 1; i < n_thread && i < work->count; i++)
-    packing->worker[i].started = pthread_create(&packing->worker[i].thread, NULL, worker_run, &packing->worker[i]) == 0;
-  worker_run(&packing->worker[0]);
-  for (int i = 1; i < n_thread; i++) {
-    if (packing->worker[i].started) pthread_join(packing->worker[i].thread, NULL);
-    packing->worker[i].started = false;
-  }
+  parallel_run(n_thread, work->count, strip_work, packing);
   for (int i = 0; i < n_thread && work->failed; i++)
     if (packing->worker[i].error.code)
       return error_set(error, packing->worker[i].error.code, "%s", packing->worker[i].error.text);
