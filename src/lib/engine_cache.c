@@ -2,13 +2,13 @@
 #include "lib/engine_cache.h"
 
 #include "backend/backends.h"
+#include "backend/device_choice.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "build/build.h"
 #include "engine/engine_file.h"
 #include "lib/build_eval.h"
 #include "lib/cache_limit.h"
-#include "backend/device_choice.h"
 #include "lib/public_options.h"
 
 #include <dirent.h>
