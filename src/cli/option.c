@@ -64,8 +64,7 @@ static const struct option options[] = {
     {"kv-cache-memory", 0, OPTION_BYTES, FOR_ENGINE, PLAIN(kv_cache_memory), "BYTES",
      "KV cache in bytes, with an optional K, M or G; overrides the fraction"},
     {"kv-cache-dtype", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(kv_cache_dtype), "TYPE",
-     "fp16, bf16, fp32, fp8, int8 (half the memory) or auto (default: fp32 for an FP32 engine, else bf16 on AMX, fp16 "
-     "elsewhere)"},
+     "fp16, bf16, fp32, fp8, int8 or auto (default: fp32 for an FP32 engine, else bf16 on AMX, fp16 elsewhere)"},
     {"block-size", 0, OPTION_INT, FOR_ENGINE, PLAIN(block_size), "N",
      "tokens of a KV block, a power of two up to 256 (default 16)"},
     {"backend", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(backend), "NAME",
