@@ -1,11 +1,15 @@
 /* The times of streams and prompts. */
 #include "schedule/pace.h"
 
+#include <stdbool.h>
+
 static const double prompt_share = 0.75; /* of the time of the streams' own step */
 static const double quick_step_us = 15000;
 static const double memory = 0.2; /* weight of a new step */
 
 enum { UNMEASURED_SHARE = 4, LEAST = 8, CERTAIN = 16 };
+
+static double least_of(double a, double b) { return a < b ? a : b; }
 
 static void average(double *mean, double value, double weight) {
   *mean = *mean > 0 ? *mean + weight * (value - *mean) : value;
@@ -39,11 +43,12 @@ void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us
 
 int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens) {
   double own = own_us(pace, streams);
-  if (own < quick_step_us) own = quick_step_us;
-  double tokens = (double)max_tokens / UNMEASURED_SHARE;
+  bool quick = own < quick_step_us;
+  double each = prompt_share * (quick ? quick_step_us : own), all = each * requests;
+  if (quick && streams >= requests) all = least_of(all, quick_step_us + each - own);
+  double tokens = (double)max_tokens / UNMEASURED_SHARE * requests;
   int left = max_tokens - streams;
-  if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = prompt_share * own / pace->prompt_us;
-  tokens *= requests;
+  if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = all / pace->prompt_us;
   if (tokens < LEAST) tokens = LEAST;
   return tokens < left ? (int)tokens : left;
 }

@@ -3,10 +3,12 @@
  * For each request that waits for its first token, prompt tokens may take three quarters of the time that the streams'
  * own tokens take: beside one, a stream's next token comes in less than twice its idle time however long the prompt is;
  * many may take as much as a whole step, or the last of them would wait for ever and the streams run in small batches.
- * Both times are measured: steps of streams alone give the one,
- * what prompt tokens add to them the other, which grows with a prompt's length. A stream that would get more than 66
- * tokens a second may be slowed to 38: nobody reads so fast, and prompts would hardly advance beside one quick
- * stream. As long as nothing has been measured, it is a quarter of the step's tokens. */
+ * Both times are measured: steps of streams alone give the one, what prompt tokens add to them the other, which grows
+ * with a prompt's length. A stream that would get more than 66 tokens a second may be slowed to 38: nobody reads so
+ * fast, and prompts would hardly advance beside one quick stream. But no further, however many wait, as soon as more
+ * are streaming than wait: then steps are full enough, and the rest is served as the streams go on. As long as nothing
+ * has been measured, a request may have a quarter of the step's tokens.
+ */
 #ifndef SPATE_SCHEDULE_PACE_H
 #define SPATE_SCHEDULE_PACE_H
 

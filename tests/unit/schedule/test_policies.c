@@ -135,6 +135,11 @@ static void test_pace(void **state) {
   for (int i = 0; i < 100; i++) pace_observe(&pace, 1, 0, 3000);
   for (int i = 0; i < 100; i++) pace_observe(&pace, 1, 16, 3000 + 16 * 100);
   assert_in_range(pace_prompt_tokens(&pace, 1, 1, 512), 111, 112); /* a quick stream: as if it took 15 ms */
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 0, 6000);
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 256, 6000 + 256 * 25);
+  assert_in_range(pace_prompt_tokens(&pace, 32, 1, 4096), 448, 450);    /* 11.25 ms at 25 us */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 8, 4096), 808, 810);    /* a step of 26.25 ms in all */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 40, 4096), 4063, 4064); /* more wait than stream: a whole step */
 }
 
 int main(void) {
