@@ -2,6 +2,8 @@
 what the client itself costs is the same for all; it looks at the text of an event only where a request ends."""
 import http.client
 import json
+import multiprocessing
+import random
 import threading
 import time
 
@@ -75,10 +77,8 @@ def percentile(values, p):
     return values[min(len(values) - 1, int(len(values) * p))] if values else float("nan")
 
 
-def run_load(port, dialect, jobs):
-    """jobs: for each client its list of (at, prompt, n_token). Returns rates in tokens a second and times in
-    milliseconds; every request must have ended well."""
-    begin = time.monotonic() + 0.05
+def clients_run(port, dialect, begin, jobs):
+    """What the clients' requests saw; every one must have ended well."""
     clients = [Client(port, dialect, begin, job) for job in jobs]
     for client in clients:
         client.start()
@@ -87,7 +87,35 @@ def run_load(port, dialect, jobs):
     for client in clients:
         if client.failure:
             raise SystemExit(f"A client failed: {client.failure}")
-    seen = [s for client in clients for s in client.seen]
+    return [s for client in clients for s in client.seen]
+
+
+def processes_run(port, dialect, begin, jobs, processes):
+    """The same, with the clients dealt out among processes: for loads that are too much for one."""
+    fork, shares, seen = multiprocessing.get_context("fork"), [], []
+    for i in range(processes):
+        ours, theirs = fork.Pipe(duplex=False)
+        share = fork.Process(target=lambda: theirs.send(clients_run(port, dialect, begin, jobs[i::processes])))
+        share.start()
+        theirs.close()
+        shares.append((share, ours))
+    for share, ours in shares:
+        try:
+            seen += ours.recv()
+        except EOFError:
+            raise SystemExit("A process of clients failed.") from None
+        share.join()
+    return seen
+
+
+def run_load(port, dialect, jobs, processes=1):
+    """jobs: for each client its list of (at, prompt, n_token). Returns rates in tokens a second and times in
+    milliseconds."""
+    begin = time.monotonic() + 0.05 * processes
+    if processes == 1:
+        seen = clients_run(port, dialect, begin, jobs)
+    else:
+        seen = processes_run(port, dialect, begin, jobs, processes)
     span = max(s.ended for s in seen) - min(s.asked for s in seen)
     first = [1000 * (s.first - s.asked) for s in seen]
     gaps = [1000 * gap for s in seen for gap in s.gaps]
@@ -112,3 +140,12 @@ def text(n_word, seed):
         state = (1103515245 * state + 12345) % 2**31
         out.append(WORDS[(state >> 16) % len(WORDS)])
     return " ".join(out)
+
+
+SYLLABLES = [c + v for c in "bcdfghjklmnpqrstvwxyz" for v in "aeiou"]
+
+
+def random_text(n_word, seed):
+    """Words of two syllables, a token each to the tokenizer of random_model.py, another order for each seed."""
+    draw = random.Random(seed)
+    return "".join(f" {draw.choice(SYLLABLES)}{draw.choice(SYLLABLES)}" for _ in range(n_word))

@@ -11,6 +11,6 @@ threads=${1:-$(nproc)} rounds=${2:-3}
 [ -x "$PEER/bin/llama-server" ] || peer_build
 [ -x build/release/bench/bench_serving ] || cmake --build --preset release --target bench_serving spate
 peer_files Q4_0
-build/release/bench/bench_serving "$work/Q4_1.gguf" "$threads"
+build/release/bench/bench_serving "$work/Q4_1.gguf" -t "$threads"
 exec python3 bench/compare_serving.py --spate build/release/spate --peer "$PEER/bin/llama-server" --models "$work" \
   --threads "$threads" --rounds "$rounds"

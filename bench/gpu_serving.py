@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Serving on a GPU with random weights: an engine is built from a folder that random_model.py writes, its start is timed,
+then requests come through spate.h and over HTTP. A table in markdown, beside what vLLM 0.26 reached on an H200 (single runs
+of random weights, greedy, its prefix cache off). Needs the package numpy, and 40 GB under FOLDER.
+usage: gpu_serving.py FOLDER --spate BINARY --bench-serving BINARY [--model llama-3.1-8b] [--share 1]"""
+import argparse
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+import first_token
+from server_process import Spate
+from serving_load import SPATE, random_text, run_load
+
+HERE = pathlib.Path(__file__).parent
+PROCESSES = 8  # of clients
+OFFLINE = {(128, 128): (2048, 16646), (2048, 128): (512, 2064), (128, 2048): (400, 13754), (2048, 2048): (200, 6299)}
+# prompt, answer, clients: rounds; vLLM's tokens a second, p99 of the first token and of the gap between tokens in ms
+HTTP = {
+    (128, 128, 1): (4, 195, 31, 6.2),
+    (128, 128, 32): (4, 4908, 147, 12.6),
+    (128, 128, 64): (4, 8310, 255, 27.8),
+    (128, 128, 256): (6, 11478, 848, 135),
+    (2048, 128, 32): (4, 1677, 1574, 194),
+}
+
+
+def timed(*command):
+    begin = time.monotonic()
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise SystemExit(f"{command[0]} failed: {done.stdout[-500:]}")
+    return time.monotonic() - begin, done.stdout
+
+
+def engine_build(options):
+    """Makes what is not there yet."""
+    folder, engine = options.folder / options.model, options.folder / f"{options.model}.spate"
+    if not folder.exists():
+        print(f"random weights: {timed(sys.executable, HERE / 'random_model.py', folder, options.model)[0]:.0f} s", flush=True)
+    if not engine.exists():
+        seconds, _ = timed(options.spate, "build", folder, "-o", engine, "--target", options.target, "--max-batch-size", 512,
+                           "--max-num-tokens", 4096, "--max-seq-len", 4224)
+        print(f"built in {seconds:.0f} s: {engine.stat().st_size / 1e9:.1f} GB", flush=True)
+    return engine
+
+
+def start_time(options, engine):
+    times = [first_token.once([options.spate, "serve", str(engine), "--port", str(first_token.PORT)]) for _ in range(3)]
+    print(f"process start to the first token over HTTP: median {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})",
+          flush=True)
+
+
+def offline(options, engine):
+    print("\n| without HTTP: prompt/answer | requests | tok/s | vLLM | ratio |\n|---|---|---|---|---|")
+    for (prompt, answer), (requests, peer) in OFFLINE.items():
+        requests = max(1, int(requests * options.share))
+        _, text = timed(options.bench_serving, engine, "-p", prompt, "-a", answer, "-n", requests, "-c", requests)
+        rate = float(re.search(r"([0-9.]+) tok/s", text)[1])
+        print(f"| {prompt}/{answer} | {requests} | {rate:.0f} | {peer} | {rate / peer:.2f} |", flush=True)
+        print(text.strip(), file=sys.stderr, flush=True)
+
+
+def closed_loop(prompt, answer, clients, rounds):
+    return [[(0, random_text(prompt, seed), answer) for seed in range(c * rounds, (c + 1) * rounds)] for c in range(clients)]
+
+
+def over_http(options, engine):
+    print("\n| over HTTP: prompt/answer, clients | tok/s | vLLM | ratio | first token p50, p99 ms | vLLM p99 | gap p50, p99 ms | vLLM p99 |"
+          "\n|---|---|---|---|---|---|---|---|")
+    with Spate(options.spate, str(engine), "--no-enable-block-reuse") as server:
+        run_load(server.port, SPATE, closed_loop(128, 16, 4, 1))
+        for (prompt, answer, clients), (rounds, peer, peer_first, peer_gap) in HTTP.items():
+            r = run_load(server.port, SPATE, closed_loop(prompt, answer, clients, rounds), min(PROCESSES, clients))
+            print(f"| {prompt}/{answer}, {clients} | {r['tok_s']:.0f} | {peer} | {r['tok_s'] / peer:.2f} | {r['ttft_p50']:.1f}, "
+                  f"{r['ttft_p99']:.1f} | {peer_first} | {r['gap_p50']:.2f}, {r['gap_p99']:.2f} | {peer_gap} |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--spate", required=True)
+    parser.add_argument("--bench-serving", required=True)
+    parser.add_argument("--model", default="llama-3.1-8b")
+    parser.add_argument("--target", default="cuda")
+    parser.add_argument("--share", type=float, default=1, help="of the requests without HTTP")
+    options = parser.parse_args()
+    engine = engine_build(options)
+    start_time(options, engine)
+    over_http(options, engine)
+    offline(options, engine)
+
+
+if __name__ == "__main__":
+    main()
