@@ -12,11 +12,11 @@ extern "C" {
 
 struct spate_build_options {
   size_t size;
-  const char *model;         /* a Hugging Face directory or a .gguf */
-  const char *output;        /* the engine file; written under a temporary name and renamed */
-  const char *quant_mode;    /* "FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT", "FP8", "W8A8"; NULL: as the file
-                                is */
-  const char *target;        /* "cpu" (NULL) or "cuda" */
+  const char *model;      /* a Hugging Face directory or a .gguf */
+  const char *output;     /* the engine file; written under a temporary name and renamed */
+  const char *quant_mode; /* "FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT", "FP8", "W8A8", "auto"; NULL: as the
+                             file is */
+  const char *target;     /* "cpu" (NULL) or "cuda" */
   const char *kv_cache_type; /* "PAGED" or "CONTIGUOUS" */
   int max_batch_size;        /* sequences in a step; 0 for each: a default from the model */
   int opt_batch_size;        /* the batch that kernel choices are timed at */
@@ -26,13 +26,15 @@ struct spate_build_options {
   spate_progress progress;   /* may be NULL */
   void *user;
   const char *quant_algo; /* how integers are found: "RTN" (NULL), "AWQ", "GPTQ", "SMOOTHQUANT"; TensorRT-LLM's "W8A8",
-                             "W8A8_SQ_PER_CHANNEL" and "FP8" name a mode too */
+                             "W8A8_SQ_PER_CHANNEL", "W4A16_AWQ", "FP8", ... name a mode too */
   const char *calib_data; /* a text file that all but RTN watch the network read; NULL: a text that comes with Spate */
   const char *eval_text;  /* a file of text: the manifest tells how well the engine predicts it (spate_eval) */
   const char *quant_override; /* modes of single weights: "lm_head=INT8_WEIGHT,*.down_proj=BF16"; the last that matches
                                  a weight's name, or a tensor's that it is joined from, wins */
   bool emulate;               /* FP8 may run as floats where there is no such arithmetic */
   const char *eval_against;   /* and how far it is from this engine file, or the FP32 engine of this model */
+  double target_bits; /* of quant_mode auto, from 2 to 16: what a number of the matrices may take on average, scales
+                         and padding included */
 };
 
 static inline void spate_build_options_init(spate_build_options *options) {

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "build/calibrate.h"
 #include "build/draft.h"
+#include "build/fitting_modes.h"
 #include "build/manifest.h"
 #include "build/pack.h"
 #include "engine/loaded_engine.h"
@@ -80,9 +81,11 @@ static void serving_check(const struct build *build) {
   if (build->options->backend->memory) return; /* it is not this machine's memory that counts */
   const struct draft *draft = &build->draft;
   struct error problem;
-  if (!engine_fits(draft_plan(draft), build->options->backend, &draft->facts.config, machine_memory_available(""),
-                   &problem))
-    log_warning("The engine of %s cannot be served on this machine as it is now. %s", draft->facts.name, problem.text);
+  uint64_t available = machine_memory_available("");
+  char remedy[FITTING_TEXT];
+  if (!engine_fits(draft_plan(draft), build->options->backend, &draft->facts.config, available, &problem))
+    log_warning("The engine of %s cannot be served on this machine as it is now. %s %s", draft->facts.name,
+                problem.text, fitting_modes(draft, build->options->backend, available, remedy));
 }
 
 /* An engine without a usable chat template serves prompts. */
@@ -165,6 +168,7 @@ bool build_engine(const struct build_options *options, struct error *error) {
   draft_init(&build.draft);
   build.draft.overrides = options->overrides;
   build.draft.emulate = options->emulate;
+  build.draft.target_bits = options->target_bits;
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
   buffer_init(&build.evaluation, LIMIT_MANIFEST_BYTES);
   bool done = output_check(options->output, error) && draft_complete(&build, error) &&

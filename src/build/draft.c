@@ -60,7 +60,8 @@ bool draft_settle(struct draft *draft, const struct engine_config *config, const
   draft->notes = calloc((size_t)plan->n_weight + 1, sizeof *draft->notes);
   if (!draft->notes) return error_set(error, ERROR_MEMORY, "Out of memory for %d weights.", plan->n_weight);
   if (!engine_config_complete(&draft->facts.config, plan->max_position, error)) return false;
-  struct scheme_wish wish = {(enum quant_mode)draft->facts.config.quant_mode, draft->overrides, draft->emulate};
+  struct scheme_wish wish = {(enum quant_mode)draft->facts.config.quant_mode, draft->overrides, draft->emulate,
+                             draft->target_bits};
   return scheme_choose(plan, draft->checkpoint, &wish, backend, draft->notes, error) &&
          plan_check(buffer_slice(&draft->plan_block), error);
 }

@@ -11,6 +11,7 @@
 struct draft {
   const char *overrides; /* as in struct scheme_wish: set before it is settled */
   bool emulate;
+  double target_bits;
   struct checkpoint *checkpoint;
   struct engine_facts facts;
   struct buffer plan_block; /* empty until settled */

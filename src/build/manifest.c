@@ -2,6 +2,7 @@
 #include "build/manifest.h"
 
 #include "base/json.h"
+#include "build/auto_choice.h"
 #include "format/tensor.h"
 
 #include <inttypes.h>
@@ -11,22 +12,29 @@ static void text_write(struct buffer *json, const char *key, const char *text) {
   json_write_string(json, slice_text(text));
 }
 
+/* What was asked for, in the names of the build's options. */
+static void config_write(const struct draft *draft, struct buffer *json) {
+  const struct engine_config *c = &draft->facts.config;
+  buffer_print(json,
+               "\"max_batch_size\":%d,\"opt_batch_size\":%d,\"max_input_len\":%d,\"max_seq_len\":%d,"
+               "\"max_num_tokens\":%d,\"kv_cache_type\":\"%s\",\"quant_mode\":\"%s\",\"quant_algo\":\"%s\",",
+               c->max_batch_size, c->opt_batch_size, c->max_input_len, c->max_seq_len, c->max_num_tokens,
+               kv_cache_type_name(c->kv_cache_type), quant_mode_name(c->quant_mode),
+               quant_method_name(c->quant_method));
+  text_write(json, "quant_override", draft->overrides ? draft->overrides : "");
+  if (draft->target_bits == 0) return;
+  buffer_text(json, ",\"target_bits\":");
+  json_write_number(json, draft->target_bits);
+}
+
 static void facts_write(const struct draft *draft, struct buffer *json) {
   const struct engine_facts *facts = &draft->facts;
-  const struct engine_config *c = &facts->config;
   const struct engine_generation *g = &facts->generation;
   text_write(json, "name", facts->name);
   buffer_text(json, ",");
   text_write(json, "architecture", facts->architecture);
-  buffer_print(json,
-               ",\"created\":%" PRId64 ",\"config\":{\"max_batch_size\":%d,\"opt_batch_size\":%d,\"max_input_len\":%d,"
-               "\"max_seq_len\":%d,\"max_num_tokens\":%d,\"kv_cache_type\":\"%s\",\"quant_mode\":\"%s\","
-               "\"quant_algo\":\"%s\"",
-               facts->created, c->max_batch_size, c->opt_batch_size, c->max_input_len, c->max_seq_len,
-               c->max_num_tokens, kv_cache_type_name(c->kv_cache_type), quant_mode_name(c->quant_mode),
-               quant_method_name(c->quant_method));
-  buffer_text(json, ",");
-  text_write(json, "quant_override", draft->overrides ? draft->overrides : "");
+  buffer_print(json, ",\"created\":%" PRId64 ",\"config\":{", facts->created);
+  config_write(draft, json);
   buffer_text(json, "}");
   buffer_text(json, ",\"generation\":{\"temperature\":");
   json_write_number(json, (double)g->temperature);
@@ -100,6 +108,8 @@ void manifest_write(const struct manifest *m, struct buffer *json) {
     buffer_text(json, ",\"evaluation\":");
     buffer_append(json, m->evaluation.data, m->evaluation.size);
   }
+  buffer_text(json, ",\"average_bits\":");
+  json_write_number(json, auto_average(draft_plan(m->draft), m->writer->backend));
   buffer_text(json, ",\"weights\":[");
   for (int i = 0; i < draft_plan(m->draft)->n_weight; i++) {
     if (i) buffer_text(json, ",");

@@ -80,7 +80,12 @@ static bool refuse_unmatched(const char *pattern, const struct plan *plan, struc
 
 static bool mode_check(const struct override *override, struct error *error) {
   uint8_t mode;
-  return quant_mode_parse(override->mode, &mode, error) || error_prefix(error, "quant_override: ");
+  if (!quant_mode_parse(override->mode, &mode, error)) return error_prefix(error, "quant_override: ");
+  if (mode != QUANT_AUTO) return true;
+  return error_set(error, ERROR_INVALID,
+                   "quant_override gives \"%s\" auto, which chooses for all weights that no override names; make it "
+                   "the quant_mode.",
+                   override->pattern);
 }
 
 bool quant_overrides_check(const char *text, const struct plan *plan, struct error *error) {

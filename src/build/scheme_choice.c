@@ -1,6 +1,7 @@
 /* Candidates per weight, the first that the backend supports. */
 #include "build/scheme_choice.h"
 
+#include "build/auto_choice.h"
 #include "build/exact_codes.h"
 #include "build/quant_override.h"
 #include "build/quantize.h"
@@ -47,6 +48,7 @@ static int candidates_of(const struct plan *plan, const struct weight_source *so
     scheme = vocabulary ? bf16 : (struct scheme){.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN};
     break;
   case QUANT_W8A8: scheme = vocabulary ? bf16 : w8a8; break;
+  case QUANT_AUTO: scheme = bf16; break; /* until all are weighed against each other */
   }
   out[0] = (struct candidate){.scheme = scheme};
   return 1;
@@ -60,7 +62,7 @@ static bool op_supported(const struct plan *plan, int index, const struct backen
   return op->layer >= 0 ? error_prefix(error, "Layer %d, ", op->layer) : false;
 }
 
-static bool weight_supported(const struct plan *plan, int weight, const struct backend *backend, struct error *error) {
+bool scheme_supported(const struct plan *plan, int weight, const struct backend *backend, struct error *error) {
   for (int i = 0; i < plan->n_op; i++)
     if (plan_ops(plan)[i].weight[0] == weight && !op_supported(plan, i, backend, error)) return false;
   return true;
@@ -91,18 +93,21 @@ static bool weight_choose(struct plan *plan, int index, const struct checkpoint 
   for (int i = 0; i < count; i++) {
     weight->scheme = candidate[i].scheme;
     *note = candidate[i].note;
-    if (weight_supported(plan, index, backend, i == 0 ? &refusal : NULL)) return true;
+    if (scheme_supported(plan, index, backend, i == 0 ? &refusal : NULL)) return true;
   }
-  return error_set(error, refusal.code, "%s", refusal.text);
+  if (mode == QUANT_AS_FILE) return error_set(error, refusal.code, "%s", refusal.text);
+  return error_set(error, refusal.code, "%s Choose another quant_mode, or one for this weight with quant_override.",
+                   refusal.text);
 }
 
 bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, const struct scheme_wish *wish,
                    const struct backend *backend, const char **notes, struct error *error) {
-  if (!quant_overrides_check(wish->overrides, plan, error)) return false;
+  if (!auto_check(wish, error) || !quant_overrides_check(wish->overrides, plan, error)) return false;
   for (int i = 0; i < plan->n_weight; i++) {
     notes[i] = NULL;
     if (!weight_choose(plan, i, checkpoint, wish, backend, &notes[i], error)) return false;
   }
+  if (wish->mode == QUANT_AUTO && !auto_choose(plan, checkpoint, wish, backend, error)) return false;
   for (int i = 0; i < plan->n_op; i++)
     if (!op_supported(plan, i, backend, error)) return false;
   return true;

@@ -10,6 +10,7 @@ struct scheme_wish {
   enum quant_mode mode;
   const char *overrides; /* quant_override.h; NULL: none */
   bool emulate;          /* FP8 may run where there is no such arithmetic, as floats */
+  double target_bits;    /* of QUANT_AUTO; 0: not given */
 };
 
 /* Sets the scheme of every weight of the plan. notes[n_weight] tells, as static text, why a weight is stored wider than
@@ -17,5 +18,8 @@ struct scheme_wish {
  * the backend's sentence and the layer. */
 bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, const struct scheme_wish *wish,
                    const struct backend *backend, const char **notes, struct error *error);
+
+/* Can the ops that use the weight as a matrix run as its scheme now is? The sentence names the layer and the weight. */
+bool scheme_supported(const struct plan *plan, int weight, const struct backend *backend, struct error *error);
 
 #endif

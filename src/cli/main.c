@@ -46,6 +46,7 @@ void build_options_fill(const struct settings *s, spate_build_options *build) {
   build->calib_data = s->calib_data;
   build->quant_override = s->quant_override;
   build->emulate = s->emulate;
+  build->target_bits = s->target_bits;
   build->target = s->target;
   build->kv_cache_type = s->kv_cache_type;
   build->max_batch_size = s->max_batch_size;

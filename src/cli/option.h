@@ -41,7 +41,7 @@ struct settings {
   int threads, block_size, max_queue, max_queue_tokens, batch_delay_ms;
   bool no_block_reuse, no_fuse, emulate;
   const char *scheduler;
-  double memory_fraction;
+  double memory_fraction, target_bits;
   uint64_t kv_cache_memory, cache_limit;
   double stall_timeout;
   const char *kv_cache_dtype, *backend, *device, *cache_dir;

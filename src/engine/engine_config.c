@@ -19,6 +19,7 @@ static const char *const quant_modes[] = {
     [QUANT_INT4_WEIGHT] = "INT4_WEIGHT",
     [QUANT_FP8] = "FP8",
     [QUANT_W8A8] = "W8A8",
+    [QUANT_AUTO] = "AUTO",
 };
 
 static const char *const quant_methods[] = {
@@ -50,25 +51,31 @@ bool kv_cache_type_parse(const char *name, uint8_t *type, struct error *error) {
 bool quant_mode_parse(const char *name, uint8_t *mode, struct error *error) {
   *mode = name ? name_find(name, quant_modes, N_QUANT_MODE) : QUANT_AS_FILE;
   if (*mode) return true;
-  return error_set(
-      error, ERROR_INVALID,
-      "quant_mode is \"%.40s\"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or W8A8, or be left out to "
-      "keep the weights as the file has them.",
-      name);
+  return error_set(error, ERROR_INVALID,
+                   "quant_mode is \"%.40s\"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8, W8A8 or auto, "
+                   "or be left out "
+                   "to keep the weights as the file has them.",
+                   name);
 }
 
 /* Names that say what is quantized too: TensorRT-LLM's. With 4- and 8-bit weights W8A8 asks for activations of 8 bits,
- * which those modes have. */
+ * which those modes have; A16 promises no more than that activations may keep 16. */
 static const struct algorithm {
   const char *name;
   uint8_t mode, method;
   bool any_integer; /* it goes with any mode of integers */
 } algorithms[] = {{"W8A8", QUANT_W8A8, QUANT_ROUND, true},
                   {"W8A8_SQ_PER_CHANNEL", QUANT_W8A8, QUANT_SMOOTH, false},
-                  {"FP8", QUANT_FP8, QUANT_ROUND, false}};
+                  {"FP8", QUANT_FP8, QUANT_ROUND, false},
+                  {"W8A16", QUANT_INT8_WEIGHT, QUANT_ROUND, false},
+                  {"W8A16_GPTQ", QUANT_INT8_WEIGHT, QUANT_GPTQ, false},
+                  {"W4A16", QUANT_INT4_WEIGHT, QUANT_ROUND, false},
+                  {"W4A16_AWQ", QUANT_INT4_WEIGHT, QUANT_AWQ, false},
+                  {"W4A8_AWQ", QUANT_INT4_WEIGHT, QUANT_AWQ, false},
+                  {"W4A16_GPTQ", QUANT_INT4_WEIGHT, QUANT_GPTQ, false}};
 
 static bool mode_is_integer(int mode) {
-  return mode == QUANT_INT8_WEIGHT || mode == QUANT_INT4_WEIGHT || mode == QUANT_W8A8;
+  return mode == QUANT_INT8_WEIGHT || mode == QUANT_INT4_WEIGHT || mode == QUANT_W8A8 || mode == QUANT_AUTO;
 }
 
 static bool algorithm_apply(const struct algorithm *algorithm, uint8_t *mode, uint8_t *method, struct error *error) {
@@ -76,8 +83,8 @@ static bool algorithm_apply(const struct algorithm *algorithm, uint8_t *mode, ui
   if (*mode == QUANT_AS_FILE) *mode = algorithm->mode;
   if (*mode == algorithm->mode || (algorithm->any_integer && mode_is_integer(*mode))) return true;
   return error_set(error, ERROR_INVALID,
-                   "quant_mode is %s and quant_algo is %s, which rounds weights and activations to 8 bits; choose "
-                   "quant_mode %s, or leave quant_algo out.",
+                   "quant_mode is %s and quant_algo is %s, which belongs to quant_mode %s; choose that, or leave "
+                   "quant_algo out.",
                    quant_mode_name(*mode), algorithm->name, quant_mode_name(algorithm->mode));
 }
 
@@ -87,7 +94,8 @@ bool quant_algo_parse(const char *name, uint8_t *mode, uint8_t *method, struct e
   *method = name ? name_find(name, quant_methods, N_QUANT_METHOD) : QUANT_ROUND;
   if (*method) return true;
   return error_set(error, ERROR_INVALID,
-                   "quant_algo is \"%.40s\"; it must be RTN, AWQ, GPTQ, SMOOTHQUANT, W8A8, W8A8_SQ_PER_CHANNEL or FP8.",
+                   "quant_algo is \"%.40s\"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT, or a name of TensorRT-LLM's: "
+                   "W8A8, W8A8_SQ_PER_CHANNEL, W8A16, W8A16_GPTQ, W4A16, W4A16_AWQ, W4A8_AWQ, W4A16_GPTQ or FP8.",
                    name);
 }
 
@@ -120,7 +128,7 @@ static bool quantization_check(const struct engine_config *c, struct error *erro
   if (c->quant_method == QUANT_ROUND || mode_is_integer(c->quant_mode)) return true;
   return error_set(error, ERROR_INVALID,
                    "quant_algo is %s and quant_mode is %s; it finds integers: choose quant_mode INT8_WEIGHT, "
-                   "INT4_WEIGHT or W8A8, or leave quant_algo out.",
+                   "INT4_WEIGHT, W8A8 or auto, or leave quant_algo out.",
                    quant_method_name(c->quant_method), quant_mode_name(c->quant_mode));
 }
 

@@ -21,6 +21,7 @@ enum quant_mode {
   QUANT_INT4_WEIGHT, /* scale and minimum, groups of 32; the embedding and the head stay INT8 */
   QUANT_FP8,         /* E4M3, a scale for each row and for each token; the embedding and the head are BF16 */
   QUANT_W8A8,        /* the same with 8-bit integers */
+  QUANT_AUTO,        /* each matrix by what it would lose, within an average of bits (build/auto_choice.h) */
 };
 
 /* How the numbers of an integer quant_mode are found. All but the first watch the network read a text. */

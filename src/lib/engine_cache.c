@@ -37,6 +37,7 @@ bool engine_build(const spate_build_options *options, struct error *error) {
                                 .calib_data = options->calib_data,
                                 .overrides = options->quant_override,
                                 .emulate = options->emulate,
+                                .target_bits = options->target_bits,
                                 .progress = options->progress,
                                 .user = options->user};
   if (!build.model || !build.output) return error_set(error, ERROR_INVALID, "A build needs a model and an output.");
@@ -74,6 +75,14 @@ static uint64_t directory_digest(const char *path) {
   return sum;
 }
 
+static void hash_quantization(struct hasher *hasher, const spate_build_options *build) {
+  hash_text(hasher, build->quant_mode);
+  hash_text(hasher, build->quant_algo);
+  hash_text(hasher, build->quant_override);
+  hash_text(hasher, build->calib_data);
+  hasher_update(hasher, slice_make(&build->target_bits, sizeof build->target_bits));
+}
+
 static bool model_digest(const char *model, const spate_build_options *build, struct hash128 *digest,
                          struct error *error) {
   char real[PATH_MAX];
@@ -89,10 +98,7 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   int numbers[] = {build->max_batch_size, build->opt_batch_size, build->max_input_len, build->max_seq_len,
                    build->max_num_tokens, build->emulate}; /* what was allowed once is not allowed for all */
   hasher_update(hasher, slice_make(numbers, sizeof numbers));
-  hash_text(hasher, build->quant_mode);
-  hash_text(hasher, build->quant_algo);
-  hash_text(hasher, build->quant_override);
-  hash_text(hasher, build->calib_data);
+  hash_quantization(hasher, build);
   if (build->calib_data && stat(build->calib_data, &status) == 0) hash_status(hasher, build->calib_data, &status);
   hash_text(hasher, build->kv_cache_type);
   hash_text(hasher, build->target);
@@ -164,7 +170,8 @@ static bool build_options_absent(const spate_build_options *build, const char *p
                  {"quant_algo", build->quant_algo != NULL},
                  {"calib_data", build->calib_data != NULL},
                  {"quant_override", build->quant_override != NULL},
-                 {"emulate", build->emulate}};
+                 {"emulate", build->emulate},
+                 {"target_bits", build->target_bits != 0}};
   for (size_t i = 0; i < sizeof options / sizeof *options; i++)
     if (options[i].given)
       return error_set(error, ERROR_INVALID,

@@ -108,6 +108,26 @@ class Options(spate_server.EngineCase):
         long_prompt = run("generate", wanted, "-p", "one two three " * 30)
         self.assertRegex(long_prompt.stderr, r"max_input_len 40: shorten it\.\n$")
 
+    def test_build_auto(self):
+        """The average that inspect tells is within the bits asked for; the table adds up to it."""
+        wanted = self.folder / "a.spate"
+        shown = self.output_of("build", MODEL, "-o", wanted, "--quant-mode", "auto", "--target-bits", "7.5",
+                               "--quant-override", "*.q_proj=BF16")
+        manifest = json.loads(self.output_of("inspect", wanted, "--json"))["manifest"]
+        matrices = [weight for weight in manifest["weights"] if weight["rows"] > 1]
+        numbers = sum(weight["rows"] * weight["cols"] for weight in matrices)
+        average = 8 * sum(weight["bytes"] for weight in matrices) / numbers
+        self.assertAlmostEqual(manifest["average_bits"], average, 9)
+        self.assertLessEqual(average, 7.5)
+        self.assertEqual((manifest["config"]["quant_mode"], manifest["config"]["target_bits"]), ("AUTO", 7.5))
+        self.assertEqual({weight["scheme"] for weight in matrices if weight["name"].startswith("qkv")}, {"BF16"})
+        lines = shown.splitlines()
+        self.assertEqual(lines[-1], f"On average {average:.3f} bits of 7.5.")
+        rows = [line.rsplit(maxsplit=3) for line in lines[2:-1]]
+        self.assertEqual({row[0] for row in rows}, {weight["scheme"] for weight in matrices})
+        self.assertEqual(sum(int(row[1]) for row in rows), len(matrices))
+        self.assertNotEqual(self.output_of("generate", wanted, "-p", "Once", "-n", "8", *SMALL_KV), "")
+
     def test_build_refuses(self):
         for options, sentence in (
                 (("--opt-batch-size", "9", "--max-batch-size", "8"),
@@ -117,26 +137,38 @@ class Options(spate_server.EngineCase):
                  "max_num_tokens or lower max_batch_size."),
                 (("--max-seq-len", "9", "--max-input-len", "9"),
                  "max_input_len is 9; it must be from 1 to 8: max_seq_len is 9 and an answer needs a token."),
-                (("--quant-algo", "GUESS"), 'quant_algo is "GUESS"; it must be RTN, AWQ, GPTQ, SMOOTHQUANT, W8A8, '
-                 "W8A8_SQ_PER_CHANNEL or FP8."),
+                (("--quant-algo", "GUESS"), 'quant_algo is "GUESS"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT, or a name of '
+                 "TensorRT-LLM's: W8A8, W8A8_SQ_PER_CHANNEL, W8A16, W8A16_GPTQ, W4A16, W4A16_AWQ, W4A8_AWQ, W4A16_GPTQ or FP8."),
                 (("--quant-algo", "AWQ", "--quant-mode", "FP16"),
                  "quant_algo is AWQ and quant_mode is FP16; it finds integers: choose quant_mode INT8_WEIGHT, "
-                 "INT4_WEIGHT or W8A8, or leave quant_algo out."),
+                 "INT4_WEIGHT, W8A8 or auto, or leave quant_algo out."),
                 (("--quant-algo", "W8A8", "--quant-mode", "FP32"),
-                 "quant_mode is FP32 and quant_algo is W8A8, which rounds weights and activations to 8 bits; choose "
-                 "quant_mode W8A8, or leave quant_algo out."),
+                 "quant_mode is FP32 and quant_algo is W8A8, which belongs to quant_mode W8A8; choose that, or "
+                 "leave quant_algo out."),
                 (("--quant-mode", "FP8"),
                  "qkv.0: FP8 has no arithmetic of its own on cpu and would run as floats, at their speed; choose "
                  "quant_mode W8A8 or INT8_WEIGHT, or allow it with emulate."),
+                (("--quant-mode", "auto"),
+                 "target_bits is 0; with quant_mode auto it must be from 2 to 16, the bits that a number of the matrices "
+                 "may take on average, such as 4.5."),
+                (("--quant-mode", "BF16", "--target-bits", "4.5"),
+                 "target_bits is 4.5 and quant_mode is BF16; it belongs to quant_mode auto: choose that, or leave "
+                 "target_bits out."),
                 (("--quant-override", "lm_head"),
                  'quant_override has "lm_head"; expected NAME=MODE, with commas between, such as '
                  "lm_head=INT8_WEIGHT,*.down_proj=BF16."),
                 (("--quant-override", "*.down_proj=BF16,q_proj=INT9"),
-                 'quant_override: quant_mode is "INT9"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or '
-                 "W8A8, or be left out to keep the weights as the file has them."),
+                 'quant_override: quant_mode is "INT9"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8, '
+                 "W8A8 or auto, or be left out to keep the weights as the file has them."),
                 (("--quant-override", "model.layers.0.mlp.down_prj=BF16"),
                  'quant_override\'s "model.layers.0.mlp.down_prj" matches no matrix of the model; the nearest is '
                  '"model.layers.0.mlp.down_proj".'),
+                (("--quant-mode", "W8A8", "--target", "cuda"),
+                 "Layer 0, qkv.0: The cuda backend cannot run op 1 (linear, layer 0): it has no kernel for one scale a row "
+                 "and none for E4M3. Choose another quant_mode, or one for this weight with quant_override."),
+                (("--quant-mode", "INT4_WEIGHT", "--quant-algo", "FP8"),
+                 "quant_mode is INT4_WEIGHT and quant_algo is FP8, which belongs to quant_mode FP8; choose that, or leave "
+                 "quant_algo out."),
                 (("--kv-cache-type", "ring"), 'kv_cache_type is "ring"; it must be PAGED or CONTIGUOUS.'),
                 (("--target", "abacus"), 'There is no target "abacus"; this binary builds for "cpu" and "cuda".')):
             self.refused(sentence, "build", MODEL, "-o", self.folder / "a.spate", *options)

@@ -354,7 +354,8 @@ static void test_refused(void **state) {
   options.backend = &plain_backend;
   options.config.quant_mode = QUANT_BF16;
   refused_kind = SCHEME_BF16;
-  build_refused(&options, ERROR_UNSUPPORTED, "embed: No kernel for it.");
+  build_refused(&options, ERROR_UNSUPPORTED,
+                "embed: No kernel for it. Choose another quant_mode, or one for this weight with quant_override.");
 }
 
 static void test_calibration_refused(void **state) {
@@ -443,6 +444,8 @@ static void test_too_large_to_serve(void **state) {
   plain_footprint = (struct footprint){.kv_block = {(uint64_t)1 << 58}};
   assert_non_null(strstr(text, " warning The engine of Tiny cannot be served on this machine as it is now. The engine "
                                "needs 1099511627776 MiB for its weights "));
+  assert_non_null(strstr(text, "It would fit with no quant_mode: lower max_seq_len, max_batch_size or max_num_tokens, "
+                               "free memory, or choose a smaller model."));
   build_logged(&options, text, sizeof text);
   plain_footprint = (struct footprint){0};
   assert_non_null(strstr(text,

@@ -78,8 +78,10 @@ static void test_refused(void **state) {
                        "lm_head=INT8_WEIGHT,*.down_proj=BF16."},
       {"qkv.0=", "quant_override has \"qkv.0=\"; expected NAME=MODE, with commas between, such as "
                  "lm_head=INT8_WEIGHT,*.down_proj=BF16."},
-      {"qkv.0=FP9", "quant_override: quant_mode is \"FP9\"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 "
-                    "or W8A8, or be left out to keep the weights as the file has them."},
+      {"qkv.0=FP9", "quant_override: quant_mode is \"FP9\"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, "
+                    "FP8, W8A8 or auto, or be left out to keep the weights as the file has them."},
+      {"qkv.0=auto", "quant_override gives \"qkv.0\" auto, which chooses for all weights that no override names; make "
+                     "it the quant_mode."},
       {"*.norm=BF16", "quant_override's \"*.norm\" matches no matrix of the model; the nearest is \"lm_head\"."},
       {"model.layers.1.mlp.upproj=BF16", "quant_override's \"model.layers.1.mlp.upproj\" matches no matrix of the "
                                          "model; the nearest is \"model.layers.1.mlp.up_proj\"."},

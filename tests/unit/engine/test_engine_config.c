@@ -53,9 +53,8 @@ static const struct {
     {{.quant_mode = 200}, "quant_mode 200 is not known."},
     {{.quant_method = 200}, "quant_algo 200 is not known."},
     {{.quant_method = QUANT_AWQ},
-     "quant_algo is AWQ and quant_mode is AS_FILE; it finds integers: choose quant_mode INT8_WEIGHT, INT4_WEIGHT or "
-     "W8A8, or "
-     "leave quant_algo out."},
+     "quant_algo is AWQ and quant_mode is AS_FILE; it finds integers: choose quant_mode INT8_WEIGHT, INT4_WEIGHT, "
+     "W8A8 or auto, or leave quant_algo out."},
 };
 
 static void test_refused(void **state) {
@@ -75,15 +74,15 @@ static void test_names(void **state) {
   uint8_t value;
   for (int i = KV_CACHE_PAGED; i <= KV_CACHE_CONTIGUOUS; i++)
     assert_true(kv_cache_type_parse(kv_cache_type_name(i), &value, &error) && value == i);
-  for (int i = QUANT_AS_FILE; i <= QUANT_W8A8; i++)
+  for (int i = QUANT_AS_FILE; i <= QUANT_AUTO; i++)
     assert_true(quant_mode_parse(quant_mode_name(i), &value, &error) && value == i);
   assert_true(quant_mode_parse("int8_weight", &value, &error) && value == QUANT_INT8_WEIGHT);
   assert_true(quant_mode_parse(NULL, &value, &error) && value == QUANT_AS_FILE);
   assert_true(kv_cache_type_parse(NULL, &value, &error) && value == KV_CACHE_PAGED);
   assert_false(quant_mode_parse("INT3", &value, &error));
-  assert_string_equal(error.text,
-                      "quant_mode is \"INT3\"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or W8A8, or "
-                      "be left out to keep the weights as the file has them.");
+  assert_string_equal(
+      error.text, "quant_mode is \"INT3\"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8, W8A8 or auto, "
+                  "or be left out to keep the weights as the file has them.");
   assert_false(kv_cache_type_parse("", &value, &error));
   assert_string_equal(error.text, "kv_cache_type is \"\"; it must be PAGED or CONTIGUOUS.");
 }
@@ -104,6 +103,14 @@ static void test_algorithms(void **state) {
       {"W8A8_SQ_PER_CHANNEL", QUANT_INT4_WEIGHT, 0, 0},
       {"FP8", QUANT_AS_FILE, QUANT_FP8, QUANT_ROUND},
       {"FP8", QUANT_W8A8, 0, 0},
+      {"W8A8", QUANT_AUTO, QUANT_AUTO, QUANT_ROUND},
+      {"W8A16", QUANT_AS_FILE, QUANT_INT8_WEIGHT, QUANT_ROUND},
+      {"W8A16_GPTQ", QUANT_AS_FILE, QUANT_INT8_WEIGHT, QUANT_GPTQ},
+      {"W4A16", QUANT_AS_FILE, QUANT_INT4_WEIGHT, QUANT_ROUND},
+      {"w4a16_awq", QUANT_INT4_WEIGHT, QUANT_INT4_WEIGHT, QUANT_AWQ},
+      {"W4A8_AWQ", QUANT_AS_FILE, QUANT_INT4_WEIGHT, QUANT_AWQ},
+      {"W4A16_GPTQ", QUANT_INT8_WEIGHT, 0, 0},
+      {"W4A16_GPTQ", QUANT_AS_FILE, QUANT_INT4_WEIGHT, QUANT_GPTQ},
       {"AWQ2", QUANT_AS_FILE, 0, 0},
   };
   struct error error;
@@ -113,8 +120,9 @@ static void test_algorithms(void **state) {
     if (table[i].method) assert_int_equal(mode, table[i].mode);
     if (table[i].method) assert_int_equal(method, table[i].method);
   }
-  assert_string_equal(error.text, "quant_algo is \"AWQ2\"; it must be RTN, AWQ, GPTQ, SMOOTHQUANT, W8A8, "
-                                  "W8A8_SQ_PER_CHANNEL or FP8.");
+  assert_string_equal(error.text, "quant_algo is \"AWQ2\"; it must be RTN, AWQ, GPTQ or SMOOTHQUANT, or a name of "
+                                  "TensorRT-LLM's: W8A8, W8A8_SQ_PER_CHANNEL, W8A16, W8A16_GPTQ, W4A16, W4A16_AWQ, "
+                                  "W4A8_AWQ, W4A16_GPTQ or FP8.");
 }
 
 int main(void) {
