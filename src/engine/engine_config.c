@@ -53,8 +53,7 @@ bool quant_mode_parse(const char *name, uint8_t *mode, struct error *error) {
   if (*mode) return true;
   return error_set(error, ERROR_INVALID,
                    "quant_mode is \"%.40s\"; it must be FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8, W8A8 or auto, "
-                   "or be left out "
-                   "to keep the weights as the file has them.",
+                   "or be left out to keep the weights as the file has them.",
                    name);
 }
 
