@@ -104,11 +104,12 @@ static bool floats_copy(struct program *p, struct error *error) {
 static bool host_alloc(struct program *p, struct error *error) {
   size_t seats = (size_t)p->limits.seats;
   p->weight = calloc((size_t)p->plan->n_weight + 1, sizeof *p->weight);
+  p->upload = calloc((size_t)p->plan->n_weight + 1, sizeof *p->upload);
   p->value = calloc((size_t)p->plan->n_value + 1, sizeof *p->value);
   p->sampler = malloc(sampler_scratch_bytes(p->plan->vocab));
   p->history = calloc((size_t)p->limits.length + 1, sizeof *p->history);
   p->seat_token = malloc((seats + 1) * sizeof *p->seat_token);
-  if (!p->weight || !p->value || !p->sampler || !p->history || !p->seat_token)
+  if (!p->weight || !p->upload || !p->value || !p->sampler || !p->history || !p->seat_token)
     return error_set(error, ERROR_MEMORY, "There is no memory for the tables of a plan of %d ops.", p->plan->n_op);
   for (size_t i = 0; i < seats; i++) p->seat_token[i] = -1;
   return true;
@@ -130,29 +131,35 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
   return NULL;
 }
 
-/* Most of a model is in large matrices. */
-static bool weight_copy(struct program *p, uint8_t *to, struct slice packed, struct error *error) {
+/* Most of a model is in large matrices, which wait for the last weight: their bytes outlive the program. */
+static bool weight_copy(struct program *p, int weight, struct slice packed, bool first, struct error *error) {
+  uint8_t *to = p->weight[weight];
+  struct upload_job job = {.to = to, .from = packed};
   if (packed.size <= UPLOAD_BYTES)
     return device_copy(p, to, packed.data, packed.size, "copying weights to the GPU", error);
-  if (!p->upload) p->upload = cuda_upload_open(p->device, error);
-  return p->upload && cuda_upload_run(p->upload, to, packed, error);
+  if (!p->upload || !first) return cuda_upload(p->device, &job, 1, error);
+  p->upload[p->n_upload++] = job;
+  return true;
 }
 
+/* A weight that is there already gets other numbers, as calibration does. */
 bool cuda_load(struct program *p, int weight, struct slice packed, struct error *error) {
   const struct weight *w = plan_weights(p->plan) + weight;
   size_t expected = backend_packed_bytes(&backend_cuda, w);
   if (packed.size != expected)
     return error_set(error, ERROR_FORMAT, "Weight %s has %zu packed bytes, expected %zu: build the engine again.",
                      plan_name(p->plan, w->name), packed.size, expected);
+  if (p->weight[weight]) return weight_copy(p, weight, packed, false, error);
   return device_alloc(&p->weight[weight], packed.size, "allocating weights", error) &&
-         weight_copy(p, p->weight[weight], packed, error) && cuda_loaded(p, error);
+         weight_copy(p, weight, packed, true, error) && cuda_loaded(p, error);
 }
 
 bool cuda_loaded(struct program *p, struct error *error) {
   if (++p->n_loaded < p->plan->n_weight) return true;
-  struct cuda_upload *upload = p->upload;
+  bool there = p->n_upload == 0 || cuda_upload(p->device, p->upload, p->n_upload, error);
+  free(p->upload);
   p->upload = NULL;
-  return cuda_upload_close(upload, error);
+  return there;
 }
 
 static void slot_release(struct cuda_slot *slot) {
@@ -167,7 +174,6 @@ static void slot_release(struct cuda_slot *slot) {
 void cuda_release(struct program *p) {
   if (!p) return;
   cudaStreamSynchronize(p->device->stream);
-  cuda_upload_close(p->upload, NULL);
   cuda_graphs_release(p);
   for (int i = 0; p->weight && i < p->plan->n_weight; i++) cudaFree(p->weight[i]);
   for (int i = 0; p->value && i < p->plan->n_value; i++) cudaFree(p->value[i]);
@@ -186,6 +192,7 @@ void cuda_release(struct program *p) {
   cudaFreeHost(p->logits);
   cudaFreeHost(p->last_seen);
   free(p->weight);
+  free(p->upload);
   free(p->value);
   free(p->sampler);
   free(p->history);

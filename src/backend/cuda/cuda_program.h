@@ -63,9 +63,10 @@ struct program {
   struct limits limits;
   int n_body; /* ops [0, n_body) are the body, the rest the head */
 
-  uint8_t **weight;            /* [n_weight] on the device */
-  int n_loaded;                /* of them */
-  struct cuda_upload *upload;  /* between the first large weight and the last; otherwise NULL */
+  uint8_t **weight;          /* [n_weight] on the device */
+  int n_loaded;              /* of them */
+  struct upload_job *upload; /* [n_upload] large ones, which go over together with the last; then NULL */
+  int n_upload;
   float **value;               /* [n_value] on the device */
   float *prepared, *product;   /* a linear's rows before the product and after it */
   void *fragments[2];          /* before it, as matrix units want them: of a linear and of the next */
@@ -120,10 +121,8 @@ bool cuda_load(struct program *program, int weight, struct slice packed, struct 
 bool cuda_loaded(struct program *program, struct error *error);
 void cuda_release(struct program *program);
 
-/* cuda_upload.c. Bytes may be on their way when `run` returns, none are when `close` does; NULL is allowed there. */
-struct cuda_upload *cuda_upload_open(const struct device *device, struct error *error);
-bool cuda_upload_run(struct cuda_upload *upload, uint8_t *to, struct slice from, struct error *error);
-bool cuda_upload_close(struct cuda_upload *upload, struct error *error);
+/* cuda_upload.c: all of it is there when it returns. */
+bool cuda_upload(const struct device *device, const struct upload_job *jobs, int n_job, struct error *error);
 
 /* cuda_random.c */
 bool cuda_load_random(struct program *program, int weight, struct error *error);

@@ -35,7 +35,17 @@ static bool buffers_make(struct cuda_upload *u, struct error *error) {
   return true;
 }
 
-struct cuda_upload *cuda_upload_open(const struct device *device, struct error *error) {
+static bool upload_close(struct cuda_upload *u, struct error *error) {
+  bool done = cuda_check(cudaStreamSynchronize(u->device->stream), "copying weights to the GPU", error);
+  for (int i = 0; i < UPLOAD_BUFFERS; i++) {
+    cudaFreeHost(u->link.buffer[i]);
+    if (u->left[i]) cudaEventDestroy(u->left[i]);
+  }
+  free(u);
+  return done;
+}
+
+static struct cuda_upload *upload_open(const struct device *device, struct error *error) {
   struct cuda_upload *u = calloc(1, sizeof *u);
   if (!u) {
     error_set(error, ERROR_MEMORY, "There is no memory for the copy of weights.");
@@ -45,21 +55,13 @@ struct cuda_upload *cuda_upload_open(const struct device *device, struct error *
   *u = (struct cuda_upload){.device = device, .n_thread = cpus < UPLOAD_THREADS ? cpus : UPLOAD_THREADS};
   u->link.user = u, u->link.send = buffer_send, u->link.await = buffer_await;
   if (buffers_make(u, error)) return u;
-  cuda_upload_close(u, NULL);
+  upload_close(u, NULL);
   return NULL;
 }
 
-bool cuda_upload_run(struct cuda_upload *u, uint8_t *to, struct slice from, struct error *error) {
-  return upload_run(&u->link, u->n_thread, to, from, error);
-}
-
-bool cuda_upload_close(struct cuda_upload *u, struct error *error) {
-  if (!u) return true;
-  bool done = cuda_check(cudaStreamSynchronize(u->device->stream), "copying weights to the GPU", error);
-  for (int i = 0; i < UPLOAD_BUFFERS; i++) {
-    cudaFreeHost(u->link.buffer[i]);
-    if (u->left[i]) cudaEventDestroy(u->left[i]);
-  }
-  free(u);
-  return done;
+bool cuda_upload(const struct device *device, const struct upload_job *jobs, int n_job, struct error *error) {
+  struct cuda_upload *u = upload_open(device, error);
+  if (!u) return false;
+  bool sent = upload_run(&u->link, u->n_thread, jobs, n_job, error);
+  return upload_close(u, sent ? error : NULL) && sent;
 }

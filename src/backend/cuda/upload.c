@@ -1,15 +1,16 @@
-/* The copy of a weight, in pieces of a buffer, by threads that take the next piece in turn. */
+/* The copy of weights, in pieces of a buffer, by threads that take the next piece in turn. */
 #include "backend/cuda/upload.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct upload {
   struct upload_link *link;
-  uint8_t *to; /* on the device */
-  struct slice from;
-  atomic_size_t next; /* piece that nobody has taken */
+  const struct upload_job *jobs;
+  int n_job;
+  atomic_size_t next; /* piece that nobody has taken, counted through all jobs */
   atomic_bool failed;
 };
 
@@ -21,39 +22,55 @@ struct uploader {
   struct error error;
 };
 
-static bool piece_copy(const struct uploader *u, size_t at, struct error *error) {
-  const struct upload *upload = u->upload;
-  struct upload_link *link = upload->link;
+static size_t pieces_of(const struct upload_job *job) { return (job->from.size + UPLOAD_BYTES - 1) / UPLOAD_BYTES; }
+
+/* Maps what is about to be read, all at once, where the bytes are a file's: a fault for some pages at a time costs as
+ * much as the copy. Older kernels cannot, and fault. */
+static void bytes_map(const uint8_t *from, size_t bytes) {
+#ifdef MADV_POPULATE_READ
+  uintptr_t page = 4096, first = (uintptr_t)from / page * page;
+  madvise((void *)first, (uintptr_t)from + bytes - first, MADV_POPULATE_READ);
+#else
+  (void)from, (void)bytes;
+#endif
+}
+
+static bool piece_copy(const struct uploader *u, const struct upload_job *job, size_t at, struct error *error) {
+  struct upload_link *link = u->upload->link;
   int buffer = 2 * u->index + link->turn[u->index];
-  size_t rest = upload->from.size - at, bytes = rest < UPLOAD_BYTES ? rest : UPLOAD_BYTES;
+  size_t rest = job->from.size - at, bytes = rest < UPLOAD_BYTES ? rest : UPLOAD_BYTES;
   link->turn[u->index] ^= 1;
   if (!link->await(link->user, buffer, error)) return false;
-  memcpy(link->buffer[buffer], upload->from.data + at, bytes);
-  return link->send(link->user, buffer, upload->to + at, bytes, error);
+  bytes_map(job->from.data + at, bytes);
+  memcpy(link->buffer[buffer], job->from.data + at, bytes);
+  return link->send(link->user, buffer, job->to + at, bytes, error);
 }
 
 static void *uploader_run(void *argument) {
   struct uploader *u = argument;
   struct upload *upload = u->upload;
+  size_t first = 0; /* piece of the job */
+  int job = 0;
   while (!atomic_load(&upload->failed)) {
-    size_t at = atomic_fetch_add(&upload->next, 1) * UPLOAD_BYTES;
-    if (at >= upload->from.size) break;
-    if (!piece_copy(u, at, &u->error)) atomic_store(&upload->failed, true);
+    size_t piece = atomic_fetch_add(&upload->next, 1);
+    while (job < upload->n_job && piece - first >= pieces_of(&upload->jobs[job]))
+      first += pieces_of(&upload->jobs[job++]);
+    if (job == upload->n_job) break;
+    if (!piece_copy(u, &upload->jobs[job], (piece - first) * UPLOAD_BYTES, &u->error))
+      atomic_store(&upload->failed, true);
   }
   return NULL;
 }
 
 /* A thread that cannot be started is done without. */
-bool upload_run(struct upload_link *link, int n_thread, uint8_t *to, struct slice from, struct error *error) {
-  struct upload upload = {.link = link, .to = to, .from = from};
+bool upload_run(struct upload_link *link, int n_thread, const struct upload_job *jobs, int n_job, struct error *error) {
+  struct upload upload = {.link = link, .jobs = jobs, .n_job = n_job};
   struct uploader uploader[UPLOAD_THREADS];
-  size_t pieces = (from.size + UPLOAD_BYTES - 1) / UPLOAD_BYTES;
   if (n_thread > UPLOAD_THREADS) n_thread = UPLOAD_THREADS;
-  if (pieces < (size_t)n_thread) n_thread = (int)pieces;
   for (int i = 0; i < n_thread; i++) uploader[i] = (struct uploader){.upload = &upload, .index = i};
   for (int i = 1; i < n_thread; i++)
     uploader[i].started = pthread_create(&uploader[i].thread, NULL, uploader_run, &uploader[i]) == 0;
-  if (n_thread > 0) uploader_run(&uploader[0]);
+  uploader_run(&uploader[0]);
   for (int i = 1; i < n_thread; i++)
     if (uploader[i].started) pthread_join(uploader[i].thread, NULL);
   for (int i = 0; i < n_thread; i++)

@@ -67,7 +67,7 @@ static uint8_t *noise_make(size_t size) {
   return bytes;
 }
 
-/* Weights one after the other, as a program takes them, by any number of threads. */
+/* All weights together, by any number of threads. */
 static void test_arrives(void **state) {
   (void)state;
   static const size_t sizes[] = {0,   1, UPLOAD_BYTES - 1, UPLOAD_BYTES, UPLOAD_BYTES + 1, 3 * UPLOAD_BYTES + 12345,
@@ -75,14 +75,16 @@ static void test_arrives(void **state) {
   static const int threads[] = {1, 2, 3, UPLOAD_THREADS, UPLOAD_THREADS + 5};
   enum { SIZES = sizeof sizes / sizeof *sizes };
   uint8_t *from = noise_make(MOST), *to[SIZES];
+  struct upload_job jobs[SIZES];
   for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
     struct late_link *late = link_make();
     struct error error = {0};
     for (int i = 0; i < SIZES; i++) {
       to[i] = calloc(1, sizes[i] + 1);
       assert_non_null(to[i]);
-      assert_true(upload_run(&late->link, threads[t], to[i], slice_make(from, sizes[i]), &error));
+      jobs[i] = (struct upload_job){.to = to[i], .from = slice_make(from, sizes[i])};
     }
+    assert_true(upload_run(&late->link, threads[t], jobs, SIZES, &error));
     for (int i = 0; i < UPLOAD_BUFFERS; i++) buffer_empty(late, i);
     for (int i = 0; i < SIZES; i++) {
       assert_memory_equal(to[i], from, sizes[i]);
@@ -99,12 +101,13 @@ static void test_fails(void **state) {
   (void)state;
   uint8_t *from = noise_make(MOST), *to = malloc(MOST);
   assert_non_null(to);
+  struct upload_job job = {.to = to, .from = slice_make(from, MOST)};
   for (int run = 0; run < 2 * PIECES; run++) {
     struct late_link *late = link_make();
     struct error error = {0};
     int at = run / 2, n_thread = run % 2 ? 3 : 1;
     late->fail_at = at;
-    assert_false(upload_run(&late->link, n_thread, to, slice_make(from, MOST), &error));
+    assert_false(upload_run(&late->link, n_thread, &job, 1, &error));
     assert_int_equal(error.code, ERROR_DEVICE);
     assert_string_equal(error.text, "The link is cut.");
     if (n_thread == 1) assert_int_equal(late->sends, at + 1);
