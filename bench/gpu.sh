@@ -13,6 +13,8 @@ echo "## $(date -u +%Y-%m-%d), $(nvidia-smi --query-gpu=name --format=csv,nohead
 part --machine | sed 's/^/    /' || failed=1
 random llama-3.1-8b --batch 1 --context 512 --prompt-tokens 0
 random llama-3.1-8b --batch 8,32,64,256 --context 1024 --prompt-tokens 2048
+printf "\nThe same with --batch-invariant:\n"
+random llama-3.1-8b --batch 1,8,32,64,256 --context 1024 --prompt-tokens 2048 --batch-invariant
 random llama-3.1-8b --batch 1 --context 32768 --prompt-tokens 0
 random llama-2-7b --batch 1 --context 512 --prompt-tokens 0
 random llama-2-7b --batch 16 --context 2047 --prompt-tokens 0

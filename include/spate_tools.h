@@ -106,6 +106,7 @@ typedef struct {
   int threads;
   spate_progress progress;
   void *user;
+  bool batch_invariant; /* as in spate_open_options */
 } spate_random_options;
 
 static inline void spate_random_options_init(spate_random_options *options) {

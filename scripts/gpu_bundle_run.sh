@@ -31,6 +31,7 @@ part draws 60 ./cuda_sampler
 part families 60 ./test_families
 part beams 30 ./test_beams
 SPATE_TEST_BACKEND=cuda part neighbours 60 ./test_neighbours
+SPATE_TEST_BACKEND=cuda SPATE_TEST_BATCH_INVARIANT=1 part neighbours-invariant 60 ./test_neighbours
 part lost 30 ./cuda_lost
 part speed 240 bash gpu.sh ./spate
 cp "$out/speed.log" "$out/table.md" && cat "$out/table.md"

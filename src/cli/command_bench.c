@@ -185,6 +185,7 @@ static int random_bench(const struct settings *s, const int *batch, int n_batch)
   spate_text json;
   spate_random_options_init(&options);
   options.model = s->random;
+  options.batch_invariant = s->batch_invariant;
   options.device = s->device;
   options.batch = batch;
   options.n_batch = n_batch;

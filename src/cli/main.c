@@ -73,6 +73,7 @@ static void open_options_fill(const struct settings *s, const spate_build_option
   open->stall_timeout_s = s->stall_timeout;
   open->kv_cache_dtype = s->kv_cache_dtype;
   open->no_fuse = s->no_fuse;
+  open->batch_invariant = s->batch_invariant;
   open->block_size = s->block_size;
   open->max_queue = s->max_queue;
   open->max_queue_tokens = s->max_queue_tokens;

@@ -73,6 +73,8 @@ static const struct option options[] = {
      "the engine's target (default: cpu or cuda), reference (exact), null (no arithmetic) or late (cpu, a step late)"},
     {"no-fuse", 0, OPTION_FLAG, FOR_ENGINE, PLAIN(no_fuse), 0,
      "run every op alone, by its definition in double precision: slow, to compare with when an answer looks wrong"},
+    {"batch-invariant", 0, OPTION_FLAG, FOR_ENGINE, PLAIN(batch_invariant), 0,
+     "an answer's bytes depend on nothing else in its steps: always so on a CPU, slower on a GPU"},
     {"device", 0, OPTION_TEXT, FOR_ENGINE | FOR_TABLE, PLAIN(device), "NAME",
      "cpu, cuda or auto (default): the GPU when there is one; an engine file has its own"},
     {"cache-dir", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(cache_dir), "DIR",

@@ -39,7 +39,7 @@ struct settings {
   int max_batch_size, opt_batch_size, max_input_len, max_seq_len, max_num_tokens;
 
   int threads, block_size, max_queue, max_queue_tokens, batch_delay_ms;
-  bool no_block_reuse, no_fuse, emulate;
+  bool no_block_reuse, no_fuse, emulate, batch_invariant;
   const char *scheduler;
   double memory_fraction, target_bits;
   uint64_t kv_cache_memory, cache_limit;

@@ -37,7 +37,8 @@ struct limits engine_limits(const struct engine_config *config, const struct eng
                           .tokens = config->max_num_tokens,
                           .outputs = config->max_batch_size,
                           .length = config->max_seq_len,
-                          .opt_batch = config->opt_batch_size};
+                          .opt_batch = config->opt_batch_size,
+                          .batch_invariant = options->batch_invariant};
   limits.block_size = options->block_size ? options->block_size : DEFAULT_BLOCK;
   if (contiguous) limits.block_size = power_above(config->max_seq_len);
   if (options->outputs > limits.outputs)

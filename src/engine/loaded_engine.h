@@ -15,6 +15,7 @@ struct engine_options {
   int kv;                 /* 0: F32 for an FP32 engine, else the device's 16 bits; else 1 + enum kv_dtype */
   int block_size;         /* tokens, a power of two up to 256; 0: 16. Ignored by CONTIGUOUS */
   bool no_fuse;           /* each op by its definition, unfused, on the reference backend; backend is NULL then */
+  bool batch_invariant;   /* of struct limits */
   int outputs;            /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
   bool disposable;        /* the caller can build the file again: it is removed when hashing finds it damaged */
 };

@@ -193,7 +193,8 @@ static struct engine_config config_of(const spate_random_options *o) {
 static bool random_run(const spate_random_options *o, struct buffer *out, struct error *error) {
   struct random_engine engine = {0};
   /* Measuring the machine wants some memory too. */
-  struct engine_options options = {.device = {.n_thread = o->threads}, .memory_fraction = 0.9};
+  struct engine_options options = {
+      .device = {.n_thread = o->threads}, .memory_fraction = 0.9, .batch_invariant = o->batch_invariant};
   if (!options_check(o, error) || !device_choose(o->device, &options.backend, error)) return false;
   struct engine_config config = config_of(o);
   struct random_bench bench = {.options = o, .out = out};

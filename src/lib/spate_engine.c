@@ -47,6 +47,7 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .kv_bytes = options->kv_cache_memory,
                                 .block_size = options->block_size,
                                 .no_fuse = options->no_fuse,
+                                .batch_invariant = options->batch_invariant,
                                 .outputs = options->max_outputs,
                                 .disposable = place.cached};
   if (options->backend && !(load.backend = backend_find(options->backend)))

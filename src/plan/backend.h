@@ -28,13 +28,15 @@ struct device_options {
 };
 
 struct limits {
-  int32_t seats;      /* sequences that may have state at once (max_batch_size) */
-  int32_t tokens;     /* of one step (max_num_tokens) */
-  int32_t outputs;    /* of one step */
-  int32_t length;     /* of one sequence (max_seq_len) */
-  int32_t opt_batch;  /* decode batch that tactics are timed at (opt_batch_size) */
-  int32_t block_size; /* tokens of a KV block, a power of two */
-  uint8_t kv_dtype;   /* enum kv_dtype */
+  int32_t seats;        /* sequences that may have state at once (max_batch_size) */
+  int32_t tokens;       /* of one step (max_num_tokens) */
+  int32_t outputs;      /* of one step */
+  int32_t length;       /* of one sequence (max_seq_len) */
+  int32_t opt_batch;    /* decode batch that tactics are timed at (opt_batch_size) */
+  int32_t block_size;   /* tokens of a KV block, a power of two */
+  uint8_t kv_dtype;     /* enum kv_dtype */
+  bool batch_invariant; /* no token's bytes depend on what else a step holds; a backend where they do takes slower ways
+                         */
   uint32_t n_block[PLAN_GROUPS];
 };
 

@@ -257,7 +257,7 @@ class Options(spate_server.EngineCase):
         greedy = self.generate("--temperature", "0")
         for options in (("--threads", "2"), ("--block-size", "64"), ("--backend", "cpu"), ("--kv-cache-dtype", "fp16"),
                         ("--kv-cache-dtype", "auto"), ("--backend", "late"), ("--tensor-parallel-size", "1"), ("--enable-block-reuse",),
-                        ("--no-enable-block-reuse",)):
+                        ("--no-enable-block-reuse",), ("--batch-invariant",)):
             self.assertEqual(self.generate("--temperature", "0", *options), greedy, options)
         self.assertNotEqual(self.generate("--kv-cache-dtype", "fp32"), "")
 

@@ -1,12 +1,14 @@
-/* Linears one after the other, as in a layer: each may leave its result to the next in the form that it wants. */
+/* Linears one after the other, as in a layer: each may leave its result to the next in the form that it wants. A
+ * token's result has the same bytes in the company of a few others, and where the batch_invariant limit says so of any.
+ */
 #include "op/op_table.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { IN = 128, WIDTH = 192, INNER = 128, TOKENS = 40, FEW = 32 /* which all kernels multiply alike */ };
+enum { IN = 128, WIDTH = 192, INNER = 128, TOKENS = 300, FEW = 32 /* which all kernels multiply alike */ };
 
-static const struct limits limits = {
+static const struct limits chain_limits = {
     .seats = 1, .tokens = TOKENS, .outputs = TOKENS, .length = TOKENS, .opt_batch = 4, .block_size = 16};
 
 static int linear_add(struct op_model *m, struct op *op, int matrix, int cols, int norm_cols, struct linear_args args) {
@@ -38,14 +40,15 @@ static void chain_make(struct op_model *m, struct scheme scheme) {
   model_finish(m, hidden, false);
 }
 
-static void chain_step(const struct op_packed *packed, struct program *program, int n, float *result) {
+static void chain_step(const struct op_packed *packed, struct program *program, const struct limits *limits, int n,
+                       float *result) {
   int32_t token[TOKENS], out[TOKENS];
   struct sampling sampling[TOKENS] = {0};
   struct row row = {.count = n};
-  for (int i = 0; i < n; i++) token[i] = out[i] = i;
+  for (int i = 0; i < n; i++) token[i] = i % WIDTH, out[i] = i;
   struct batch batch = {
       .n_row = 1, .n_token = n, .n_out = n, .row = &row, .token = token, .out = out, .sampling = sampling};
-  program_step(packed, program, &limits, batch, NULL, result);
+  program_step(packed, program, limits, batch, NULL, result);
 }
 
 /* Roundings of activations are independent of one another: three linears' are together some 1.2 roundoffs of a
@@ -56,34 +59,56 @@ static double tolerance_of(const struct table *table, const struct scheme *schem
   return 1e-5 + 8 * input_roundoff(table, scheme) * sqrt(squares / (TOKENS * WIDTH));
 }
 
-void chain_cases(struct table *table) {
-  static float expected[TOKENS * WIDTH], got[TOKENS * WIDTH], few[TOKENS * WIDTH];
-  static double tolerance[TOKENS * WIDTH];
-  static const int tokens[] = {TOKENS, FEW, 9, 1, 2};
-  const struct scheme scheme = {.kind = SCHEME_BF16};
+struct chain_oracle {
+  float expected[TOKENS * WIDTH];
+  double tolerance[TOKENS * WIDTH];
+};
+
+static void oracle_run(struct table *table, const struct op_model *model, const struct scheme *scheme,
+                       struct chain_oracle *oracle) {
+  struct op_packed packed;
+  packed_init(&packed, table->oracle, model);
+  struct program *program = packed_compile(&packed, table->oracle_device, &chain_limits);
+  chain_step(&packed, program, &chain_limits, TOKENS, oracle->expected);
+  table->oracle->release(program);
+  packed_release(&packed);
+  double allowed = tolerance_of(table, scheme, oracle->expected);
+  for (int i = 0; i < TOKENS * WIDTH; i++) oracle->tolerance[i] = allowed + 1e-5 * fabs((double)oracle->expected[i]);
+}
+
+/* Batches of `most` tokens and fewer have the same bytes. */
+static void subject_run(struct table *table, const struct subject *subject, const struct op_packed *packed,
+                        const struct limits *limits, int most, const struct chain_oracle *oracle) {
+  static float got[TOKENS * WIDTH], same[TOKENS * WIDTH];
+  static const int tokens[] = {TOKENS, 257, 129, 65, 64, 40, FEW, 17, 9, 2, 1};
   struct family family = {.name = "linears one after the other"};
+  if (limits->batch_invariant) strcat(family.name, ", batch invariant");
+  struct program *program = packed_compile(packed, subject->device[1], limits);
+  for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++) {
+    size_t count = (size_t)tokens[t] * WIDTH;
+    chain_step(packed, program, limits, tokens[t], got);
+    family_compare(&family, subject->name, oracle->expected, oracle->tolerance, got, count);
+    if (tokens[t] == most) memcpy(same, got, count * sizeof *got);
+    if (tokens[t] < most) family_same(&family, subject->name, same, got, count);
+  }
+  table->tested->release(program);
+  family_end(table, &family);
+}
+
+void chain_cases(struct table *table) {
+  static struct chain_oracle oracle;
+  const struct scheme scheme = {.kind = SCHEME_BF16};
+  struct limits invariant = chain_limits;
   struct op_model model;
   struct op_packed packed;
+  invariant.batch_invariant = true;
   chain_make(&model, scheme);
-  packed_init(&packed, table->oracle, &model);
-  struct program *oracle = packed_compile(&packed, table->oracle_device, &limits);
-  chain_step(&packed, oracle, TOKENS, expected);
-  table->oracle->release(oracle);
-  packed_release(&packed);
-  double allowed = tolerance_of(table, &scheme, expected);
-  for (int i = 0; i < TOKENS * WIDTH; i++) tolerance[i] = allowed + 1e-5 * fabs((double)expected[i]);
+  oracle_run(table, &model, &scheme, &oracle);
   packed_init(&packed, table->tested, &model);
   for (int s = 0; s < table->n_subject; s++) {
-    struct program *program = packed_compile(&packed, table->subject[s].device[1], &limits);
-    for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++) {
-      chain_step(&packed, program, tokens[t], got);
-      family_compare(&family, table->subject[s].name, expected, tolerance, got, (size_t)tokens[t] * WIDTH);
-      if (tokens[t] == FEW) memcpy(few, got, sizeof few);
-      if (tokens[t] < FEW) family_same(&family, table->subject[s].name, few, got, (size_t)tokens[t] * WIDTH);
-    }
-    table->tested->release(program);
+    subject_run(table, &table->subject[s], &packed, &chain_limits, FEW, &oracle);
+    subject_run(table, &table->subject[s], &packed, &invariant, TOKENS, &oracle);
   }
   packed_release(&packed);
   model_release(&model);
-  family_end(table, &family);
 }

@@ -120,6 +120,7 @@ struct cuda_linear {
   float *out;                           /* [n_row][out_cols], at the result's first column */
   int32_t n_row, in_cols, out_cols, residual_cols, result_cols;
   uint8_t act, gated, multiply, has_norm, has_post_norm;
+  uint8_t one_order; /* sums are added in one order, however many tokens there are */
   float eps, post_eps, factor, softcap;
 
   /* Of few tokens alone. An input that the linear before has left in `fragments`: with its norm's weights, without the

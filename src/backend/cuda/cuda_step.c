@@ -85,6 +85,7 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
                               .multiply = args->multiply,
                               .has_norm = args->norm != NORM_NONE,
                               .has_post_norm = args->post_norm != NORM_NONE,
+                              .one_order = p->limits.batch_invariant,
                               .eps = args->eps,
                               .post_eps = args->post_eps,
                               .factor = args->scale,
@@ -124,7 +125,7 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
 static void run_linear(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
-  if (cuda_linear_fast(p->plan, op) && a.n_row <= LINEAR_FEW) {
+  if (cuda_linear_fast(p->plan, op) && a.n_row <= LINEAR_FEW && !a.one_order) {
     run_few(p, op, &a);
     return;
   }

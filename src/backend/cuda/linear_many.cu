@@ -45,10 +45,12 @@ float time_of(const version &v, const many &m, int multiprocessors) {
   return rounds * ends + (steps > read ? steps : read);
 }
 
+/* Whole columns are added in one order by all tiles; parts of them are not. */
 const version *version_choose(const many &m, int multiprocessors) {
   const version *best = versions;
+  int most = m.linear.one_order ? 1 : m.n_piece;
   for (const version &v : versions)
-    if (v.split <= m.n_piece && time_of(v, m, multiprocessors) < time_of(*best, m, multiprocessors)) best = &v;
+    if (v.split <= most && time_of(v, m, multiprocessors) < time_of(*best, m, multiprocessors)) best = &v;
   return best;
 }
 
