@@ -61,6 +61,10 @@ static void embed_case(const struct table *table, struct scheme scheme, int widt
   struct op_model model;
   struct tokens tokens;
   embed_model(&model, scheme, width, scale);
+  if (family_skips(family, table, &model)) {
+    model_release(&model);
+    return;
+  }
   tokens_make(&tokens, width, 2);
   size_t count = (size_t)tokens.batch.n_out * (size_t)width;
   for (size_t i = 0; i < count; i++) {

@@ -361,6 +361,10 @@ static void subject_run(const struct linear_case *c, const struct op_packed *pac
 
 static void case_run(const struct table *table, struct linear_case *c, struct family *family) {
   case_make(c);
+  if (family_skips(family, table, &c->model)) {
+    model_release(&c->model);
+    return;
+  }
   float *expected = array_new((size_t)c->shape->tokens * (size_t)c->shape->rows, sizeof *expected);
   double *tolerance = case_tolerance(c);
   struct op_packed packed;

@@ -17,14 +17,15 @@ struct table {
   struct device *oracle_device;
   int n_subject;
   struct subject subject[TABLE_SUBJECTS];
-  int passed, failed;
+  int passed, failed, skipped;
 };
 
 /* Cases reported in one line. A case is one run of one plan compared whole. */
 struct family {
   char name[80];
-  int cases, failed;
-  double error, share; /* the greatest difference, and the greatest as a share of its tolerance */
+  int cases, failed, skipped;
+  struct error refusal; /* why the last was skipped */
+  double error, share;  /* the greatest difference, and the greatest as a share of its tolerance */
 };
 
 /* One case: got and bytes-equal twin against expected, with a tolerance for each number. Failures are printed. */
@@ -32,6 +33,8 @@ void family_compare(struct family *family, const char *what, const float *expect
                     const float *got, size_t count);
 /* One case: the same bytes, whatever the threads, the batch or the chunks. */
 void family_same(struct family *family, const char *what, const float *one, const float *other, size_t count);
+/* Does the tested backend refuse the model's plan, in a sentence? Then its cases count as skipped. */
+bool family_skips(struct family *family, const struct table *table, const struct op_model *model);
 /* One case that is simply right or wrong. */
 void family_note(struct family *family, const char *what, bool right);
 void family_end(struct table *table, const struct family *family);
