@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # The limits of this machine's GPU, and decode and prefill of networks with random weights as a fraction of the floor
-# that these limits set: tables in markdown, for SPEED.md. Fails when one of them does.  usage: bench/gpu.sh SPATE
+# that these limits set; then, given a folder with room for 40 GB, serving beside vLLM's figures (gpu_serving.py): tables
+# in markdown, for SPEED.md. Fails when one of them does.  usage: bench/gpu.sh SPATE [BENCH_SERVING FOLDER]
 set -euo pipefail
-spate=${1:?usage: bench/gpu.sh SPATE}
+usage="usage: bench/gpu.sh SPATE [BENCH_SERVING FOLDER]"
+spate=${1:?$usage}
 failed=0 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
 part() { # its table, or the sentence that there was instead of it
@@ -19,4 +21,8 @@ random llama-3.1-8b --batch 1 --context 32768 --prompt-tokens 0
 random llama-2-7b --batch 1 --context 512 --prompt-tokens 0
 random llama-2-7b --batch 16 --context 2047 --prompt-tokens 0
 random llama-3.2-1b --batch 1 --context 512 --prompt-tokens 0
+if [ $# -gt 1 ]; then
+  echo
+  python3 "$(dirname "$0")/gpu_serving.py" "${3:?$usage}" --spate "$spate" --bench-serving "$2" || failed=1
+fi
 exit $failed

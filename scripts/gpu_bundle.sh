@@ -10,14 +10,15 @@ tests=(op/op_table op/cuda_sampler op/cuda_lost parity/test_families parity/test
 names=("${tests[@]##*/}")
 
 cmake --preset gpu-bundle "${launcher[@]}" >/dev/null
-cmake --build $build --target spate "${names[@]}" -- --quiet
+cmake --build $build --target spate bench_serving "${names[@]}" -- --quiet
 rm -rf $out
 mkdir -p $out/lib
-cp $build/spate "${tests[@]/#/$build/tests/}" bench/gpu.sh $out
+cp $build/spate $build/bench/bench_serving "${tests[@]/#/$build/tests/}" bench/gpu.sh $out
+cp bench/{gpu_serving,random_model,serving_load,server_process,first_token}.py $out
 cp scripts/gpu_bundle_run.sh $out/run.sh
 PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o $out/attend \
   bench/lab/attend.cu $build/src/backend/libroom_backend.a
-strip $out/attend $out/spate "${names[@]/#/$out/}"
+strip $out/attend $out/spate $out/bench_serving "${names[@]/#/$out/}"
 cp $build/tests/op/libcuda_fault.so $out/lib
 # what tests want beside the C library
 for test in "${tests[@]}"; do ldd $build/tests/$test; done |

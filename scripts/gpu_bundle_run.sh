@@ -2,7 +2,7 @@
 # Runs what is in this folder on this machine's GPU: whether it is right, what changed last first, then how fast it is,
 # then again under compute-sanitizer where there is one. Needs no Python. A part that takes longer than its share is
 # ended and fails; parts for which no time is left are named, and fail the run too. Logs, and the tables of the benches
-# for SPEED.md, go to $OUT (results/ unless set).  usage: run.sh [SECONDS], 480 unless given
+# for SPEED.md, go to $OUT (results/ unless set).  usage: [SERVING=FOLDER] run.sh [SECONDS], 480 unless given
 set -uo pipefail
 cd "$(dirname "$0")"
 limit=${1:-480} out=${OUT:-$PWD/results} failed=0
@@ -35,6 +35,12 @@ SPATE_TEST_BACKEND=cuda SPATE_TEST_BATCH_INVARIANT=1 part neighbours-invariant 6
 part lost 30 ./cuda_lost
 part speed 240 bash gpu.sh ./spate
 cp "$out/speed.log" "$out/table.md" && cat "$out/table.md"
+if [ -n "${SERVING:-}" ]; then
+  part serving 400 python3 gpu_serving.py "$SERVING" --spate ./spate --bench-serving ./bench_serving
+  cat "$out/serving.log"
+else
+  echo "SKIPPED serving: SERVING names no folder with room for 40 GB (and python3 with numpy)"
+fi
 if command -v compute-sanitizer >/dev/null; then
   part memory-attention 60 compute-sanitizer --error-exitcode 1 ./attend quick
   part memory-linears 60 compute-sanitizer --error-exitcode 1 ./op_table chain
