@@ -71,6 +71,8 @@ struct bench {
   int32_t *last;
   struct cuda_rules *rules;
   uint8_t *room; /* [ROOM] */
+  const struct cuda_path *path;
+  float *rows; /* on the device: room for rows of logits */
   void *scratch;
 };
 
@@ -166,13 +168,15 @@ static float run(struct bench *b, bool rules, int rows, int vocab, int times) {
                           .results = b->results,
                           .last = b->last,
                           .vocab = vocab,
-                          .block_chunks = cuda_sample_chunks(vocab)};
+                          .block_chunks = b->path->sample_chunks(vocab),
+                          .room = b->rows,
+                          .rows = CUDA_ROOM_ROWS};
   cudaEvent_t start, end;
   float ms;
   cudaEventCreate(&start);
   cudaEventCreate(&end);
   cudaEventRecord(start, NULL);
-  for (int i = 0; i < times; i++) cuda_sample(&a, rows, NULL);
+  for (int i = 0; i < times; i++) b->path->sample(&a, rows, NULL);
   cudaEventRecord(end, NULL);
   check(cudaGetLastError(), "launch");
   check(cudaEventSynchronize(end), "run");
@@ -253,8 +257,16 @@ int main(int argc, char **argv) {
     printf("SKIPPED: there is no GPU\n");
     return 77;
   }
+  struct error error = {0};
+  struct device *device = cuda_open(NULL, &error);
+  if (!device) {
+    printf("cuda_sampler: %s\n", error.text);
+    return 1;
+  }
+  printf("%s\n", device->description);
   if (argc > 2 && atoi(argv[2]) < MOST_ROWS) n_row = atoi(argv[2]);
-  struct bench b = {.logits = malloc((size_t)MOST_ROWS * MOST_VOCAB * sizeof(float)),
+  struct bench b = {.path = device->path,
+                    .logits = malloc((size_t)MOST_ROWS * MOST_VOCAB * sizeof(float)),
                     .scratch = aligned_alloc(64, (sampler_scratch_bytes(MOST_VOCAB) + 63) / 64 * 64),
                     .draw = managed(MOST_ROWS * sizeof *b.draw),
                     .results = managed(sizeof *b.results),
@@ -264,14 +276,15 @@ int main(int argc, char **argv) {
   *b.results =
       (struct cuda_results){managed(MOST_ROWS * 4), managed(MOST_ROWS * 4), managed(MOST_ROWS * TOP_LOGPROBS * 8)};
   check(cudaMalloc((void **)&b.on_device, (size_t)MOST_ROWS * MOST_VOCAB * sizeof(float)), "memory");
+  check(cudaMalloc((void **)&b.rows, (size_t)CUDA_ROOM_ROWS * 2 * MOST_VOCAB * sizeof(float)), "memory");
   for (size_t v = 0; v < sizeof vocabs / sizeof *vocabs && vocabs[v] <= most; v++) {
     int vocab = vocabs[v], wrong = 0;
     logits_fill(b.logits, n_row, vocab);
     check(cudaMemcpy(b.on_device, b.logits, (size_t)n_row * (size_t)vocab * sizeof(float), cudaMemcpyHostToDevice),
           "copy");
-    if (!cuda_sample_prepare(vocab)) die("prepare", cudaGetLastError());
+    if (!b.path->sample_prepare(vocab)) die("prepare", cudaGetLastError());
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
-      if (cases[c].sampling.target < vocab && (cases[c].rules == NO_RULES || cuda_sample_rules(vocab)))
+      if (cases[c].sampling.target < vocab && (cases[c].rules == NO_RULES || b.path->sample_rules(vocab)))
         wrong += case_run(&b, (int)c, vocab);
     if (vocab == 128256) times_print(&b, vocab);
     wrong += vocab >= 1000 && n_row >= 4 ? bad_run(&b, vocab) : 0;
@@ -279,5 +292,6 @@ int main(int argc, char **argv) {
            n_row * (int)(sizeof cases / sizeof *cases));
     failed += wrong;
   }
+  cuda_close(device);
   return failed > 0;
 }

@@ -104,7 +104,8 @@ void family_end(struct table *table, const struct family *family) {
 }
 
 double input_roundoff(const struct table *table, const struct scheme *scheme) {
-  return table->tested->target == TARGET_CUDA && scheme->kind == SCHEME_BF16 ? 0x1p-8 : 0;
+  if (table->tested->target != TARGET_CUDA) return 0;
+  return scheme->kind == SCHEME_BF16 ? 0x1p-8 : scheme->kind == SCHEME_F16 ? 0x1p-11 : 0;
 }
 
 /* --- what is tested --------------------------------------------------------------------------------------------- */

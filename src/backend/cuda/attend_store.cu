@@ -2,6 +2,7 @@
  * panels, queries to a buffer of their own, scaled, all in fp16. A warp for each head of each token. Angles depend on
  * token and frequency alone: their cosines and sines are made once a step. */
 #include "backend/cuda/attend.cuh"
+#include "backend/cuda/cuda_paths.h"
 
 namespace {
 
@@ -93,6 +94,11 @@ __global__ void __launch_bounds__(WARPS * 32) store(cuda_attend a, cuda_batch ba
 void cuda_angles(const float *frequency, int n_angle, const struct cuda_batch *batch, float *angle,
                  cuda_stream stream) {
   if (n_angle > 0) angles<<<batch->n_token, ANGLE_THREADS, 0, stream>>>(frequency, n_angle, *batch, (float2 *)angle);
+}
+
+void portable_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream) {
+  int heads = attend->n_head + attend->n_kv_head;
+  store<<<dim3(batch->n_token, (heads + WARPS - 1) / WARPS), WARPS * 32, 0, stream>>>(*attend, *batch);
 }
 
 void cuda_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream) {

@@ -7,7 +7,7 @@ void cuda_attention_fill(struct program *p, const struct cuda_row *row, struct c
   const struct cuda_batch *batch = &p->on_device;
   for (int g = 0; g < p->plan->n_group; g++, cut += ATTEND_SHARES + 1, chunk += batch->n_chunk) {
     if (!a->fast[g]) continue;
-    int shares = attend_shares(plan_groups(p->plan)[g].dim_k, p->device->multiprocessors);
+    int shares = a->most_share[g];
     a->n_share[g] = attend_split(&a->heads[g], row, batch->n_row, shares, ATTEND_PARTS, cut) ? shares : 0;
     a->n_chunk[g] = attend_chunks(&a->heads[g], row, batch->n_row, chunk);
   }
@@ -70,7 +70,8 @@ void cuda_attention_run(struct program *p, const struct op *op) {
     return;
   }
   buffers_fill(p, op, &a);
-  cuda_attend_store(&a, &p->on_device, p->device->stream);
-  if (a.n_share > 0) cuda_attend_decode(&a, &p->on_device, p->device->stream);
-  if (a.n_chunk > 0) cuda_attend_prefill(&a, &p->on_device, p->device->stream);
+  const struct cuda_path *path = p->device->path;
+  path->attend_store(&a, &p->on_device, p->device->stream);
+  if (a.n_share > 0) path->attend_decode(&a, &p->on_device, p->device->stream);
+  if (a.n_chunk > 0) path->attend_prefill(&a, &p->on_device, p->device->stream);
 }

@@ -32,18 +32,17 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
 }
 
 /* With the cache as it is unless told otherwise. */
-static bool op_fast(const struct plan *plan, const struct op *op) {
+static bool op_fast(const struct device *device, const struct plan *plan, const struct op *op) {
   static const struct limits usual = {.kv_dtype = KV_F16, .block_size = 16};
   struct attend_heads heads;
-  if (op->kind == OP_LINEAR) return cuda_linear_fast(plan, op);
+  if (op->kind == OP_LINEAR) return cuda_linear_fast(device ? device->path : NULL, plan, op);
   return op->kind != OP_ATTEND || cuda_attend_fast(plan, &usual, op->args.attend.group, &heads);
 }
 
 static void cuda_fallbacks(const struct device *device, const struct plan *plan, struct buffer *out) {
-  (void)device;
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
-    if (!op_fast(plan, op))
+    if (!op_fast(device, plan, op))
       buffer_print(out, "op %d (%s, layer %d): plain kernels\n", i, op_kind_name(op->kind), op->layer);
   }
 }

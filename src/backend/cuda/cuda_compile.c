@@ -38,12 +38,26 @@ static bool caches_alloc(struct program *p, struct error *error) {
   return true;
 }
 
+/* All blocks of decode attention run at once. */
+static bool shares_count(struct program *p, struct error *error) {
+  struct cuda_attention *a = &p->attention;
+  for (int g = 0; g < p->plan->n_group; g++) {
+    a->fast[g] = cuda_attend_fast(p->plan, &p->limits, g, &a->heads[g]);
+    if (!a->fast[g]) continue;
+    int shares = p->device->path->attend_blocks(plan_groups(p->plan)[g].dim_k) * p->device->multiprocessors;
+    a->most_share[g] = shares < ATTEND_SHARES ? shares : ATTEND_SHARES;
+    if (shares == 0 && !cuda_check(cudaGetLastError(), "preparing attention", error)) return false;
+    if (shares == 0) return error_set(error, ERROR_DEVICE, "The GPU has too little shared memory for attention.");
+  }
+  return true;
+}
+
 static bool attention_alloc(struct program *p, struct error *error) {
   struct cuda_attention *a = &p->attention;
   struct cuda_attend_needs needs = cuda_attend_most(p->plan, &p->limits);
-  for (int g = 0; g < p->plan->n_group; g++) a->fast[g] = cuda_attend_fast(p->plan, &p->limits, g, &a->heads[g]);
   a->n_angle = needs.angle > 0 ? (int32_t)p->plan->n_float : 0;
-  return device_alloc(&a->angle, needs.angle * sizeof *a->angle, "allocating the workspace", error) &&
+  return shares_count(p, error) &&
+         device_alloc(&a->angle, needs.angle * sizeof *a->angle, "allocating the workspace", error) &&
          device_alloc(&a->parts, needs.parts * sizeof *a->parts, "allocating the workspace", error) &&
          device_alloc(&a->query, needs.query * sizeof *a->query, "allocating the workspace", error) &&
          device_alloc(&a->arrived, needs.arrived * sizeof *a->arrived, "allocating the workspace", error) &&
@@ -81,10 +95,13 @@ static bool slots_alloc(struct program *p, struct error *error) {
 }
 
 static bool sampler_init(struct program *p, struct error *error) {
-  p->chunks = cuda_sample_chunks(p->plan->vocab);
-  p->rules = cuda_sample_rules(p->plan->vocab);
-  if (p->chunks == 0 || cuda_sample_prepare(p->plan->vocab)) return true;
-  return cuda_check(cudaGetLastError(), "preparing to draw tokens", error);
+  const struct cuda_path *path = p->device->path;
+  size_t room = path->draws_in_room ? cuda_room_most(p->plan, &p->limits) : 0;
+  p->chunks = path->sample_chunks(p->plan->vocab);
+  p->rules = path->sample_rules(p->plan->vocab);
+  if (p->chunks > 0 && !path->sample_prepare(p->plan->vocab))
+    return cuda_check(cudaGetLastError(), "preparing to draw tokens", error);
+  return device_alloc(&p->room, room * sizeof *p->room, "allocating the workspace", error);
 }
 
 /* In the order of the stream that steps run in: a plain cudaMemcpy returns when pageable bytes are staged, before they
@@ -105,11 +122,12 @@ static bool host_alloc(struct program *p, struct error *error) {
   size_t seats = (size_t)p->limits.seats;
   p->weight = calloc((size_t)p->plan->n_weight + 1, sizeof *p->weight);
   p->upload = calloc((size_t)p->plan->n_weight + 1, sizeof *p->upload);
+  p->exponent = calloc((size_t)p->plan->n_weight + 1, sizeof *p->exponent);
   p->value = calloc((size_t)p->plan->n_value + 1, sizeof *p->value);
   p->sampler = malloc(sampler_scratch_bytes(p->plan->vocab));
   p->history = calloc((size_t)p->limits.length + 1, sizeof *p->history);
   p->seat_token = malloc((seats + 1) * sizeof *p->seat_token);
-  if (!p->weight || !p->upload || !p->value || !p->sampler || !p->history || !p->seat_token)
+  if (!p->weight || !p->upload || !p->exponent || !p->value || !p->sampler || !p->history || !p->seat_token)
     return error_set(error, ERROR_MEMORY, "There is no memory for the tables of a plan of %d ops.", p->plan->n_op);
   for (size_t i = 0; i < seats; i++) p->seat_token[i] = -1;
   return true;
@@ -142,6 +160,18 @@ static bool weight_copy(struct program *p, int weight, struct slice packed, bool
   return true;
 }
 
+/* What the path's linears want to know of a weight that is there. */
+static bool exponents_find(struct program *p, int weight, struct error *error) {
+  size_t count = cuda_exponents_of(plan_weights(p->plan) + weight);
+  struct cuda_matrix matrix = cuda_matrix_of(p, weight);
+  if (!p->device->path->exponents || count == 0) return true;
+  if (!p->exponent[weight] &&
+      !device_alloc(&p->exponent[weight], count * sizeof **p->exponent, "allocating the workspace", error))
+    return false;
+  p->device->path->exponents(&matrix, p->exponent[weight], p->device->stream);
+  return cuda_check(cudaGetLastError(), "looking through weights", error);
+}
+
 /* A weight that is there already gets other numbers, as calibration does. */
 bool cuda_load(struct program *p, int weight, struct slice packed, struct error *error) {
   const struct weight *w = plan_weights(p->plan) + weight;
@@ -149,7 +179,7 @@ bool cuda_load(struct program *p, int weight, struct slice packed, struct error 
   if (packed.size != expected)
     return error_set(error, ERROR_FORMAT, "Weight %s has %zu packed bytes, expected %zu: build the engine again.",
                      plan_name(p->plan, w->name), packed.size, expected);
-  if (p->weight[weight]) return weight_copy(p, weight, packed, false, error);
+  if (p->weight[weight]) return weight_copy(p, weight, packed, false, error) && exponents_find(p, weight, error);
   return device_alloc(&p->weight[weight], packed.size, "allocating weights", error) &&
          weight_copy(p, weight, packed, true, error) && cuda_loaded(p, error);
 }
@@ -159,6 +189,7 @@ bool cuda_loaded(struct program *p, struct error *error) {
   bool there = p->n_upload == 0 || cuda_upload(p->device, p->upload, p->n_upload, error);
   free(p->upload);
   p->upload = NULL;
+  for (int i = 0; there && i < p->plan->n_weight; i++) there = exponents_find(p, i, error);
   return there;
 }
 
@@ -170,12 +201,19 @@ static void slot_release(struct cuda_slot *slot) {
   if (slot->done) cudaEventDestroy(slot->done);
 }
 
+static void weights_release(struct program *p) {
+  for (int i = 0; p->weight && i < p->plan->n_weight; i++) cudaFree(p->weight[i]);
+  for (int i = 0; p->exponent && i < p->plan->n_weight; i++) cudaFree(p->exponent[i]);
+  free(p->weight);
+  free(p->exponent);
+}
+
 /* Steps may still be out where the engine has stopped. */
 void cuda_release(struct program *p) {
   if (!p) return;
   cudaStreamSynchronize(p->device->stream);
   cuda_graphs_release(p);
-  for (int i = 0; p->weight && i < p->plan->n_weight; i++) cudaFree(p->weight[i]);
+  weights_release(p);
   for (int i = 0; p->value && i < p->plan->n_value; i++) cudaFree(p->value[i]);
   for (int g = 0; g < PLAN_GROUPS; g++) cudaFree(p->cache[g]);
   for (int i = 0; i <= CUDA_RUN_AHEAD; i++) slot_release(&p->slot[i]);
@@ -185,13 +223,13 @@ void cuda_release(struct program *p) {
   cudaFree(p->frequency);
   cudaFree(p->slab);
   cudaFree(p->last);
+  cudaFree(p->room);
   cudaFree(p->attention.angle);
   cudaFree(p->attention.parts);
   cudaFree(p->attention.query);
   cudaFree(p->attention.arrived);
   cudaFreeHost(p->logits);
   cudaFreeHost(p->last_seen);
-  free(p->weight);
   free(p->upload);
   free(p->value);
   free(p->sampler);

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LEAST_MAJOR = 9 }; /* compute capability that kernels are built for */
-
 /* The runtime remembers an error until it is asked for: told here, it must not be told again for the next launch. */
 bool cuda_check(cudaError_t status, const char *what, struct error *error) {
   if (status == cudaSuccess) return true;
@@ -18,57 +16,52 @@ bool cuda_check(cudaError_t status, const char *what, struct error *error) {
                    memory ? ": allow less KV memory or fewer tokens a step" : "");
 }
 
-static bool device_supported(const struct cudaDeviceProp *p, struct error *error) {
-  if (p->major == LEAST_MAJOR) return true;
-  return error_set(error, ERROR_UNSUPPORTED,
-                   "The GPU %s has compute capability %d.%d, and kernels are built for 9.0 (H100, H200): use "
-                   "--device cpu.",
-                   p->name, p->major, p->minor);
-}
-
 /* The runtime says the same of no driver and of one that is too old; only where there is none is its version 0. */
 static bool driver_missing(cudaError_t status) {
   int version = 0;
   return status == cudaErrorInsufficientDriver && cudaDriverGetVersion(&version) == cudaSuccess && version == 0;
 }
 
-static bool device_find(int ordinal, struct cudaDeviceProp *p, struct error *error) {
+static const struct cuda_path *device_find(int ordinal, const char *isa, struct cudaDeviceProp *p,
+                                           struct error *error) {
   int count = 0;
   cudaError_t status = cudaGetDeviceCount(&count);
   bool undriven = driver_missing(status);
-  if (undriven || status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
-    return error_set(error, ERROR_NOT_FOUND, "There is no GPU here (%s): use --device cpu, or look at nvidia-smi.",
-                     undriven ? "no driver" : "the driver counts none");
-  return cuda_check(status, "looking for GPUs", error) &&
-         cuda_check(cudaGetDeviceProperties(p, ordinal), "reading the device's properties", error) &&
-         device_supported(p, error);
+  if (undriven || status == cudaErrorNoDevice || (status == cudaSuccess && count == 0)) {
+    error_set(error, ERROR_NOT_FOUND, "There is no GPU here (%s): use --device cpu, or look at nvidia-smi.",
+              undriven ? "no driver" : "the driver counts none");
+    return NULL;
+  }
+  if (!cuda_check(status, "looking for GPUs", error) ||
+      !cuda_check(cudaGetDeviceProperties(p, ordinal), "reading the device's properties", error))
+    return NULL;
+  return cuda_path_choose(isa, p->major * 10 + p->minor, p->name, error);
 }
 
 bool cuda_present(struct error *error) {
   struct cudaDeviceProp p;
-  return device_find(0, &p, error);
+  return device_find(0, NULL, &p, error) != NULL;
 }
 
-static bool device_init(struct device *device, struct error *error) {
+static bool device_init(struct device *device, const char *isa, struct error *error) {
   struct cudaDeviceProp p;
-  if (!device_find(device->ordinal, &p, error) ||
-      !cuda_check(cudaSetDevice(device->ordinal), "choosing the device", error) ||
+  device->path = device_find(device->ordinal, isa, &p, error);
+  if (!device->path || !cuda_check(cudaSetDevice(device->ordinal), "choosing the device", error) ||
       !cuda_check(cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking), "making a stream", error))
     return false;
   device->multiprocessors = p.multiProcessorCount;
-  snprintf(device->description, sizeof device->description, "cuda: %s, %d multiprocessors, %.0f GiB", p.name,
-           p.multiProcessorCount, (double)p.totalGlobalMem / (1 << 30));
+  snprintf(device->description, sizeof device->description, "cuda: %s (%s), %d multiprocessors, %.0f GiB", p.name,
+           device->path->name, p.multiProcessorCount, (double)p.totalGlobalMem / (1 << 30));
   return true;
 }
 
 struct device *cuda_open(const struct device_options *options, struct error *error) {
-  (void)options;
   struct device *device = calloc(1, sizeof *device);
   if (!device) {
     error_set(error, ERROR_MEMORY, "There is no memory for a device.");
     return NULL;
   }
-  if (device_init(device, error)) return device;
+  if (device_init(device, options ? options->isa : NULL, error)) return device;
   free(device);
   return NULL;
 }

@@ -33,6 +33,7 @@ struct cuda_matrix {
   uint8_t bits, high_bits, scale, has_min, codebook, activation;
   int32_t group, block_cols, offset;
   uint32_t high_at, scale_at, min_at, super_at, super_min_at, block_bytes;
+  const int32_t *exponent; /* [strip] the greatest, of bf16 where linears want it (portable/linear.cuh) */
 };
 
 /* A row of the batch: of struct row what kernels want. */
@@ -108,6 +109,8 @@ struct cuda_sample {
   const struct cuda_results *results;
   int32_t *last;               /* [seats] */
   int32_t vocab, block_chunks; /* block_chunks: cuda_sample_chunks(vocab) */
+  float *room; /* [rows][2][block_chunks × CHUNK]: for as many rows at once, where shared memory has none */
+  int32_t rows;
 };
 
 struct cuda_linear {
@@ -115,7 +118,8 @@ struct cuda_linear {
   const float *bias, *norm, *post_norm; /* NULL: none */
   const float *in, *residual;           /* [n_row][in_cols], [n_row][residual_cols] or NULL */
   float *prepared;                      /* [n_row][cols]: what is multiplied, */
-  void *fragments;                      /* or bf16 in whole runs of 64 rows and 64 columns (linear_few.cu) */
+  void *fragments;                      /* or 16-bit floats in whole runs of 64 rows and 64 columns */
+  float *scales;                        /* [n_row] beside them, where they are scaled (portable/linear.cuh) */
   float *product;                       /* [n_row][rows] */
   float *out;                           /* [n_row][out_cols], at the result's first column */
   int32_t n_row, in_cols, out_cols, residual_cols, result_cols;

@@ -1,6 +1,7 @@
 /* Sizes of a program on a GPU. Host code without a device. */
 #include "backend/backends.h"
 #include "backend/cuda/cuda_program.h"
+#include "backend/row_passes.h"
 
 enum { SLAB_ALIGN = 64, RULES_LEAST = 256 << 10, RULES_MOST = 8 << 20 };
 
@@ -10,8 +11,20 @@ size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int 
 
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
-bool cuda_linear_fast(const struct plan *plan, const struct op *op) {
-  return op->kind == OP_LINEAR && plan_weights(plan)[op->weight[0]].scheme.kind == SCHEME_BF16;
+bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
+  if (op->kind != OP_LINEAR) return false;
+  enum scheme_kind kind = plan_weights(plan)[op->weight[0]].scheme.kind;
+  return kind == SCHEME_BF16 || (kind == SCHEME_F16 && (!path || path->half_weights));
+}
+
+/* In whole chunks; twice, for counts. */
+size_t cuda_room_most(const struct plan *plan, const struct limits *limits) {
+  size_t rows = (size_t)(limits->outputs < CUDA_ROOM_ROWS ? limits->outputs : CUDA_ROOM_ROWS);
+  return rows * 2 * (((size_t)plan->vocab + ROW_CHUNK - 1) / ROW_CHUNK * ROW_CHUNK);
+}
+
+size_t cuda_exponents_of(const struct weight *weight) {
+  return weight->scheme.kind == SCHEME_BF16 ? ((size_t)weight->rows + STRIP_ROWS - 1) / STRIP_ROWS : 0;
 }
 
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {
@@ -21,14 +34,13 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     if (op->kind != OP_LINEAR) continue;
     const struct weight *weight = plan_weights(plan) + op->weight[0];
     size_t rows = cuda_rows_most(plan, limits, op->in[0]), cols = (size_t)weight->cols;
-    bool fast = cuda_linear_fast(plan, op);
-    if (!fast || op->args.linear.post_norm != NORM_NONE)
+    bool always = weight->scheme.kind == SCHEME_BF16; /* fp16 by the path */
+    if (!always || op->args.linear.post_norm != NORM_NONE)
       most.product = size_max(most.product, rows * (size_t)weight->rows);
-    if (fast)
+    if (cuda_linear_fast(NULL, plan, op))
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 63) / 64 * 64) * 2);
-    else
-      most.prepared = size_max(most.prepared, rows * cols);
-    most.squares = size_max(most.squares, LINEAR_FEW * (cols / 32));
+    if (!always) most.prepared = size_max(most.prepared, rows * cols);
+    most.squares = size_max(most.squares, size_max(LINEAR_FEW * (cols / 32), rows)); /* or scales of rows */
   }
   return most;
 }
@@ -125,11 +137,13 @@ bool cuda_measure(const struct plan *plan, const struct limits *limits, struct f
                      kv_dtype_name(limits->kv_dtype));
   struct cuda_linear_needs needs = cuda_linear_most(plan, limits);
   struct cuda_attend_needs attend = cuda_attend_most(plan, limits);
-  *footprint = (struct footprint){0};
-  for (int i = 0; i < plan->n_weight; i++)
+  *footprint = (struct footprint){.workspace = cuda_room_most(plan, limits) * sizeof(float)};
+  for (int i = 0; i < plan->n_weight; i++) {
     footprint->weights += backend_packed_bytes(&backend_cuda, plan_weights(plan) + i);
-  footprint->workspace = (needs.prepared + needs.product + 2 * needs.squares) * sizeof(float) + 2 * needs.fragments +
-                         cuda_slab_most(plan, limits);
+    footprint->workspace += cuda_exponents_of(plan_weights(plan) + i) * sizeof(int32_t);
+  }
+  footprint->workspace += (needs.prepared + needs.product + 2 * needs.squares) * sizeof(float) + 2 * needs.fragments +
+                          cuda_slab_most(plan, limits);
   footprint->workspace += (attend.angle + attend.parts) * sizeof(float) + attend.query * sizeof(uint16_t) +
                           attend.arrived * sizeof(uint32_t);
   for (int i = 0; i < plan->n_value; i++)

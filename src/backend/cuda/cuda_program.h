@@ -5,19 +5,22 @@
 
 #include "backend/cuda/attend_split.h"
 #include "backend/cuda/cuda_layout.h"
+#include "backend/cuda/cuda_paths.h"
 #include "backend/cuda/upload.h"
 
 struct device {
   int ordinal;
   cuda_stream stream;
   int multiprocessors;
+  const struct cuda_path *path; /* the kernels that it runs */
   char description[384];
 };
 
 enum {
   CUDA_RUN_AHEAD = 1,
-  CUDA_GRAPHS = 128, /* kept: two of each batch size, and of each size of its tables */
-  TABLE_LEAST = 16,  /* blocks of a row's table in a slab; others have twice as many, and so on */
+  CUDA_GRAPHS = 128,   /* kept: two of each batch size, and of each size of its tables */
+  CUDA_ROOM_ROWS = 32, /* of logits, which draw at once where shared memory holds none */
+  TABLE_LEAST = 16,    /* blocks of a row's table in a slab; others have twice as many, and so on */
 };
 
 /* The rest of a slab: room for what has no fixed size. */
@@ -50,6 +53,7 @@ struct cuda_graph {
 struct cuda_attention {
   bool fast[PLAN_GROUPS];
   struct attend_heads heads[PLAN_GROUPS];
+  int32_t most_share[PLAN_GROUPS]; /* blocks of decode attention that run at once */
   int32_t n_share[PLAN_GROUPS], n_chunk[PLAN_GROUPS];
   int32_t n_angle;      /* of a token; 0 where no group is fast */
   float *angle, *parts; /* on the device */
@@ -64,6 +68,7 @@ struct program {
   int n_body; /* ops [0, n_body) are the body, the rest the head */
 
   uint8_t **weight;          /* [n_weight] on the device */
+  int32_t **exponent;        /* [n_weight] of strips, on the device, where the path wants them */
   int n_loaded;              /* of them */
   struct upload_job *upload; /* [n_upload] large ones, which go over together with the last; then NULL */
   int n_upload;
@@ -79,6 +84,7 @@ struct program {
   uint8_t *slab; /* the batch of the step that runs */
   size_t slab_bytes;
   int32_t *last;  /* [seats] the token that the device has drawn last */
+  float *room;    /* of rows of logits that draw, where the path wants it */
   int32_t chunks; /* of a row of logits in each block; 0: the host draws */
   bool rules;     /* the device applies rules */
   struct cuda_attention attention;
@@ -132,6 +138,8 @@ bool cuda_fill_cache(struct program *program, struct error *error);
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);
 bool cuda_finish(struct program *program, const struct masks *masks, struct error *error);
 bool cuda_collect(struct program *program, struct result *result, struct error *error);
+/* A weight that is a matrix, as kernels see it. */
+struct cuda_matrix cuda_matrix_of(const struct program *program, int weight);
 /* Puts the kernels of ops [first, end) into the stream. */
 bool cuda_ops_run(struct program *program, int first, int end, struct error *error);
 
@@ -168,8 +176,11 @@ struct cuda_linear_needs {
   size_t prepared, product, squares, fragments;
 };
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
-/* Does the linear run on the matrix units? */
-bool cuda_linear_fast(const struct plan *plan, const struct op *op);
+/* Does the linear run on the matrix units? path NULL: on any path's? */
+bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, const struct op *op);
+/* Floats of room for rows that draw, and of strips' exponents, on paths that want them. */
+size_t cuda_room_most(const struct plan *plan, const struct limits *limits);
+size_t cuda_exponents_of(const struct weight *weight);
 /* Do a KV group's layers run on the matrix units? Then what they have in common. */
 bool cuda_attend_fast(const struct plan *plan, const struct limits *limits, int group, struct attend_heads *heads);
 /* Numbers of the buffers of attention; 0 where no group is fast. */

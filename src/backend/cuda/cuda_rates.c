@@ -67,7 +67,7 @@ static void read_by_loads(const struct measuring *m, uint64_t bytes) {
 
 static void read_by_bulk(const struct measuring *m, uint64_t bytes) {
   for (uint64_t i = 0; i < passes_of(bytes); i++)
-    rate_read_bulk(m->memory, bytes, m->device->multiprocessors, m->device->stream);
+    m->device->path->rate_read_bulk(m->memory, bytes, m->device->multiprocessors, m->device->stream);
 }
 
 static void copy_half(const struct measuring *m, uint64_t half) {
@@ -82,7 +82,7 @@ static void memory_measure(const struct measuring *m, struct machine_rates *rate
   for (int i = 0; i < N_READ && read_sizes[i] <= m->bytes; i++) {
     double amount = (double)(read_sizes[i] * passes_of(read_sizes[i]));
     double loads = rate(amount, work_time(m, read_by_loads, read_sizes[i]));
-    double bulk = rate(amount, work_time(m, read_by_bulk, read_sizes[i]));
+    double bulk = m->device->path->rate_read_bulk ? rate(amount, work_time(m, read_by_bulk, read_sizes[i])) : 0;
     rates->read[i].bytes = read_sizes[i];
     rates->read[i].gbs = loads > bulk ? loads : bulk;
     rates->n_size = i + 1;
@@ -95,12 +95,13 @@ static void memory_measure(const struct measuring *m, struct machine_rates *rate
 
 static void unit_run(const struct measuring *m, uint64_t unit) {
   int rounds = unit == RATE_FP32 ? FMA_ROUNDS : MULTIPLY_ROUNDS;
-  rate_multiply((enum rate_unit)unit, m->device->multiprocessors, rounds, m->sink, m->device->stream);
+  m->device->path->rate_multiply((enum rate_unit)unit, m->device->multiprocessors, rounds, m->sink, m->device->stream);
 }
 
 static double unit_rate(const struct measuring *m, enum rate_unit unit) {
   double rounds = unit == RATE_FP32 ? FMA_ROUNDS : MULTIPLY_ROUNDS;
-  return rate(rate_operations(unit) * rounds * m->device->multiprocessors, work_time(m, unit_run, unit));
+  return rate(m->device->path->rate_operations(unit) * rounds * m->device->multiprocessors,
+              work_time(m, unit_run, unit));
 }
 
 /* --- gaps --------------------------------------------------------------------------------------------------------- */

@@ -31,7 +31,7 @@ static bool blocks_copy(struct program *p, const struct batch *batch, struct err
 
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
 
-static struct cuda_matrix matrix_of(const struct program *p, int weight) {
+struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
   struct cuda_layout layout = cuda_layout_of(plan_weights(p->plan) + weight);
   const struct cpu_layout *c = &layout.cpu;
   const struct scheme *s = &c->scheme;
@@ -55,7 +55,8 @@ static struct cuda_matrix matrix_of(const struct program *p, int weight) {
                               .min_at = (uint32_t)c->min_at,
                               .super_at = (uint32_t)c->super_at,
                               .super_min_at = (uint32_t)c->super_min_at,
-                              .block_bytes = (uint32_t)c->block_bytes};
+                              .block_bytes = (uint32_t)c->block_bytes,
+                              .exponent = p->exponent[weight]};
 }
 
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
@@ -66,7 +67,7 @@ static int32_t rows_of(const struct program *p, int value) {
 
 static struct cuda_linear linear_of(const struct program *p, const struct op *op) {
   const struct linear_args *args = &op->args.linear;
-  return (struct cuda_linear){.matrix = matrix_of(p, op->weight[0]),
+  return (struct cuda_linear){.matrix = cuda_matrix_of(p, op->weight[0]),
                               .bias = cuda_vector(p, op->weight[1]),
                               .norm = cuda_vector(p, op->weight[2]),
                               .post_norm = cuda_vector(p, op->weight[3]),
@@ -74,6 +75,7 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
                               .residual = op->in[1] >= 0 ? p->value[op->in[1]] : NULL,
                               .prepared = p->prepared,
                               .fragments = p->fragments[p->turn],
+                              .scales = p->squares[p->turn],
                               .product = p->product,
                               .out = p->value[op->out] + args->column,
                               .n_row = rows_of(p, op->in[0]),
@@ -97,7 +99,7 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a) {
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
-  if (index == p->n_body || index >= p->plan->n_op || !cuda_linear_fast(p->plan, next)) return NULL;
+  if (index == p->n_body || index >= p->plan->n_op || !cuda_linear_fast(p->device->path, p->plan, next)) return NULL;
   bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
                plan_weights(p->plan)[next->weight[0]].cols == a->result_cols;
   if (next->in[0] != op->out || !whole || a->has_post_norm) return NULL;
@@ -105,7 +107,7 @@ static const struct op *next_linear(const struct program *p, const struct op *op
 }
 
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
-  const struct op *next = next_linear(p, op, a);
+  const struct op *next = p->device->path->chained ? next_linear(p, op, a) : NULL;
   a->ready = p->ready == op;
   if (a->ready && a->has_norm) {
     a->squares = p->squares[p->turn];
@@ -119,19 +121,20 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
     a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
     a->next_squares = normed ? p->squares[p->turn] : NULL;
   }
-  cuda_linear_few(a, p->device->multiprocessors, p->device->stream);
+  p->device->path->linear_few(a, p->device->multiprocessors, p->device->stream);
 }
 
 static void run_linear(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
+  bool fast = cuda_linear_fast(p->device->path, p->plan, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
-  if (cuda_linear_fast(p->plan, op) && a.n_row <= LINEAR_FEW && !a.one_order) {
+  if (fast && a.n_row <= LINEAR_FEW && !a.one_order) {
     run_few(p, op, &a);
     return;
   }
   p->ready = NULL;
-  if (cuda_linear_fast(p->plan, op))
-    cuda_linear_many(&a, p->device->multiprocessors, p->device->stream);
+  if (fast)
+    p->device->path->linear_many(&a, p->device->multiprocessors, p->device->stream);
   else
     cuda_linear_plain(&a, p->device->stream);
 }
@@ -143,15 +146,17 @@ static void run_sample(struct program *p, const struct op *op) {
                           .results = p->on_device.results,
                           .last = p->last,
                           .vocab = p->plan->vocab,
-                          .block_chunks = p->chunks};
-  if (p->chunks > 0) cuda_sample(&a, p->on_device.n_out, p->device->stream);
+                          .block_chunks = p->chunks,
+                          .room = p->room,
+                          .rows = CUDA_ROOM_ROWS};
+  if (p->chunks > 0) p->device->path->sample(&a, p->on_device.n_out, p->device->stream);
 }
 
 static void op_run(struct program *p, const struct op *op) {
   struct cuda_matrix table;
   switch (op->kind) {
   case OP_EMBED:
-    table = matrix_of(p, op->weight[0]);
+    table = cuda_matrix_of(p, op->weight[0]);
     cuda_embed(&table, &p->on_device, op->args.embed.scale, p->value[op->out], cols_of(p, op->out), p->device->stream);
     break;
   case OP_LINEAR: run_linear(p, op); break;

@@ -194,12 +194,20 @@ template <int COUNT> static __device__ __forceinline__ void registers_claim() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
 }
 
-/* --- dependent launches ------------------------------------------------------------------------------------------- */
+/* --- dependent launches: before 9.0 there are none ---------------------------------------------------------------- */
 
 /* The next kernel in the stream may start, and do what needs nothing of this one. */
-static __device__ __forceinline__ void dependents_launch() { asm volatile("griddepcontrol.launch_dependents;"); }
+static __device__ __forceinline__ void dependents_launch() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
 
 /* All that the kernels before have written is there. */
-static __device__ __forceinline__ void dependencies_wait() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+static __device__ __forceinline__ void dependencies_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 #endif

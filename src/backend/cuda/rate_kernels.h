@@ -12,7 +12,7 @@ extern "C" {
 enum rate_unit { RATE_BF16, RATE_FP16, RATE_INT8, RATE_FP32, RATE_UNITS };
 
 /* Reads all bytes once (a multiple of 1 MiB), by loads into registers or by bulk copies into shared memory. `sink` has
- * room for a word that is never written. */
+ * room for a word that is never written. Bulk copies, and the matrix units below: Hopper's. */
 void rate_read_loads(const void *from, size_t bytes, uint32_t *sink, cuda_stream stream);
 void rate_read_bulk(const void *from, size_t bytes, int blocks, cuda_stream stream);
 void rate_copy(void *to, const void *from, size_t bytes, cuda_stream stream);
@@ -24,6 +24,10 @@ void rate_fill(void *to, size_t bytes, cuda_stream stream);
  * rate_operations. */
 void rate_multiply(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
 double rate_operations(enum rate_unit unit);
+
+/* What rate_multiply and rate_operations come to for RATE_FP32, on any device. */
+void rate_multiply_fp32(int blocks, int rounds, uint32_t *sink, cuda_stream stream);
+double rate_operations_fp32(void);
 
 /* Every block waits for so many cycles. */
 void rate_wait(int blocks, long long cycles, cuda_stream stream);

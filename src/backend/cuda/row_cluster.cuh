@@ -1,7 +1,12 @@
 /* A row of logits in the shared memory of a cluster of blocks: each holds a run of whole chunks, padded with −∞. Sums
- * and maxima over the row are made in a fixed order, and every thread of the cluster gets them. */
+ * and maxima over the row are made in a fixed order, and every thread of the cluster gets them. Where there are no
+ * clusters (ROW_BLOCKS 1) one block holds the row in device memory. */
 #ifndef SPATE_BACKEND_CUDA_ROW_CLUSTER_CUH
 #define SPATE_BACKEND_CUDA_ROW_CLUSTER_CUH
+
+#ifndef ROW_BLOCKS
+#define ROW_BLOCKS 8
+#endif
 
 #include <cooperative_groups.h>
 #include <math_constants.h>
@@ -10,12 +15,12 @@
 namespace row_cluster {
 
 enum {
-  CLUSTER = 8, /* blocks of a row */
-  THREADS = 512,
+  CLUSTER = ROW_BLOCKS, /* blocks of a row */
+  THREADS = CLUSTER > 1 ? 512 : 1024,
   WARPS = THREADS / 32,
-  CHUNK = 1024,     /* as ROW_CHUNK of row_passes.h: its sums are made again here, bit for bit */
-  LANES = 16,       /* partial sums of a chunk */
-  MOST_CHUNKS = 54, /* of a block: what its shared memory has room for */
+  CHUNK = 1024,                     /* as ROW_CHUNK of row_passes.h: its sums are made again here, bit for bit */
+  LANES = 16,                       /* partial sums of a chunk */
+  MOST_CHUNKS = 54 * (8 / CLUSTER), /* of a block: what the shared memory of one of 8 has room for */
   MOST_VALUES = 8,
   MOST_LISTED = 1024, /* of a row, in a list of each block */
 };
@@ -29,7 +34,7 @@ struct exchange {
 };
 
 struct row_share {
-  float *x;           /* [n] of this block, shared */
+  float *x;           /* [n] of this block */
   int n, first, rank; /* entries, the token of the first */
   int turn;
   struct exchange *exchange;
@@ -42,11 +47,28 @@ struct most_of {
   template <typename T> __device__ T operator()(T a, T b) const { return a > b ? a : b; }
 };
 
+/* All threads of the cluster; and the place in another of its blocks that has this one's name. */
+#if ROW_BLOCKS > 1
+__device__ inline void blocks_arrive() { cooperative_groups::this_cluster().barrier_arrive(); }
+__device__ inline void blocks_wait() { cooperative_groups::this_cluster().barrier_wait(); }
+template <typename T> __device__ T *place_in(T *here, int rank) {
+  return cooperative_groups::this_cluster().map_shared_rank(here, rank);
+}
+#else
+__device__ inline void blocks_arrive() {}
+__device__ inline void blocks_wait() { __syncthreads(); }
+template <typename T> __device__ T *place_in(T *here, int) { return here; }
+#endif
+
+__device__ inline void blocks_meet() {
+  blocks_arrive();
+  blocks_wait();
+}
+
 /* All threads of the cluster; T has 8 bytes. */
 template <int N, typename T, typename F> __device__ void reduce(struct row_share &row, T (&value)[N], F combine) {
   static_assert(N <= MOST_VALUES && sizeof(T) == 8, "there is room for a few numbers of 8 bytes");
   struct exchange *e = row.exchange;
-  auto cluster = cooperative_groups::this_cluster();
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   for (int i = 0; i < N; i++) {
     for (int step = 16; step > 0; step /= 2) value[i] = combine(value[i], __shfl_xor_sync(0xffffffffu, value[i], step));
@@ -57,9 +79,9 @@ template <int N, typename T, typename F> __device__ void reduce(struct row_share
     T part = ((T *)e->warp[0])[threadIdx.x];
     for (int w = 1; w < WARPS; w++) part = combine(part, ((T *)e->warp[w])[threadIdx.x]);
     T *mine = (T *)e->part[row.turn][row.rank] + threadIdx.x;
-    for (int r = 0; r < CLUSTER; r++) *cluster.map_shared_rank(mine, r) = part;
+    for (int r = 0; r < CLUSTER; r++) *place_in(mine, r) = part;
   }
-  cluster.sync();
+  blocks_meet();
   if (threadIdx.x < N) {
     T total = ((T *)e->part[row.turn][0])[threadIdx.x];
     for (int r = 1; r < CLUSTER; r++) total = combine(total, ((T *)e->part[row.turn][r])[threadIdx.x]);

@@ -97,7 +97,7 @@ __device__ inline void range_list(struct row_share &row, const struct keep &k, s
   float low = unordered(range->low), high = unordered(range->high);
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n = 0, at = 0;
   for (int i = threadIdx.x; i < row.n; i += THREADS) n += in_range(row, k, low, high, i);
-  n = __reduce_add_sync(0xffffffffu, n);
+  for (int step = 16; step > 0; step /= 2) n += __shfl_xor_sync(0xffffffffu, n, step);
   if (lane == 0) e->warp[warp][0] = n;
   __syncthreads();
   range->n = 0;

@@ -1,4 +1,4 @@
-/* A request's rules applied to a row of logits in shared memory, as logit_rules.c does and to the same bits. The host
+/* A request's rules applied to a row of logits as logit_rules.c does and to the same bits. The host
  * has matched bad words; tokens are counted here. */
 #ifndef SPATE_BACKEND_CUDA_ROW_RULES_CUH
 #define SPATE_BACKEND_CUDA_ROW_RULES_CUH
@@ -11,7 +11,7 @@ namespace row_cluster {
 /* Of a token: times that it was generated, and */
 enum { TOKEN_ALLOWED = 1 << 30, TOKEN_SEEN = 1u << 31 };
 
-/* count[row.n], shared. late: the token that only the device knows; −1: none. */
+/* count[row.n], beside the row. late: the token that only the device knows; −1: none. */
 __device__ inline void tokens_count(const struct row_share &row, const struct cuda_rules &r, int late,
                                     uint32_t *count) {
   bool repeats = r.repetition > 0 && r.repetition != 1;

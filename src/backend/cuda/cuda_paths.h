@@ -1,0 +1,72 @@
+/* Paths: sets of kernels for some compute capabilities each. What a path has of its own is in its table; everything
+ * else is kernels that every GPU runs. */
+#ifndef SPATE_BACKEND_CUDA_PATHS_H
+#define SPATE_BACKEND_CUDA_PATHS_H
+
+#include "backend/cuda/cuda_kernels.h"
+#include "backend/cuda/rate_kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct error;
+
+struct cuda_path {
+  const char *name;   /* for SPATE_ISA and people */
+  int least, most;    /* compute capabilities, × 10 */
+  bool chained;       /* linears of few tokens can leave their result to the next */
+  bool half_weights;  /* linears of fp16 weights, too, run on the matrix units */
+  bool draws_in_room; /* drawing wants room in device memory (struct cuda_sample) */
+  void (*linear_few)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+  void (*linear_many)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+  /* The greatest exponent of each strip of a bf16 matrix, which its linears want; NULL: they do not. */
+  void (*exponents)(const struct cuda_matrix *matrix, int32_t *exponent, cuda_stream stream);
+  /* Blocks of decode attention that run on a multiprocessor at once; before the first launch. 0: it cannot run. */
+  int (*attend_blocks)(int dim);
+  void (*attend_store)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+  void (*attend_decode)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+  void (*attend_prefill)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+  int (*sample_chunks)(int vocab);
+  bool (*sample_rules)(int vocab);
+  bool (*sample_prepare)(int vocab);
+  void (*sample)(const struct cuda_sample *sample, int n_out, cuda_stream stream);
+  void (*rate_read_bulk)(const void *from, size_t bytes, int blocks, cuda_stream stream); /* or NULL */
+  void (*rate_multiply)(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
+  double (*rate_operations)(enum rate_unit unit);
+};
+
+/* The best for a compute capability (× 10); `isa`: that one, by name, or an error (NULL: not forced, nor where
+ * SPATE_ISA in the environment names a set of the CPU's). `device`: its name, for the sentence. */
+const struct cuda_path *cuda_path_choose(const char *isa, int capability, const char *device, struct error *error);
+
+/* portable/ */
+void sm80_linear_few(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+void sm80_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+int sm80_attend_blocks(int dim);
+void sm80_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+void sm80_attend_prefill(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+void sm80_rate_multiply(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
+double sm80_rate_operations(enum rate_unit unit);
+
+void sm75_linear_few(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+void sm75_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+void sm75_exponents(const struct cuda_matrix *matrix, int32_t *exponent, cuda_stream stream);
+int sm75_attend_blocks(int dim);
+void sm75_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+void sm75_attend_prefill(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+void sm75_rate_multiply(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
+double sm75_rate_operations(enum rate_unit unit);
+
+/* Of both. */
+void portable_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
+int portable_sample_chunks(int vocab);
+bool portable_sample_rules(int vocab);
+bool portable_sample_prepare(int vocab);
+void portable_sample(const struct cuda_sample *sample, int n_out, cuda_stream stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
