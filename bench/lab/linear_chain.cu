@@ -26,7 +26,9 @@ struct network {
 };
 
 static int turn;
-static bool ready, fuse = true; /* inputs left by the linear before; are they? */
+static bool ready, fuse = true;        /* inputs left by the linear before; are they? */
+static std::vector<cuda_linear> chain; /* not launched yet */
+static uint32_t *arrived;
 
 static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int cols, const float *in, float *out, int n) {
   struct cuda_linear a = {};
@@ -43,17 +45,21 @@ static void linear_run(struct cuda_linear a, const network &net, enum leave leav
                        cudaStream_t stream) {
   bool few = fuse && a.n_row <= LINEAR_FEW;
   a.fragments = net.fragments[turn], a.ready = ready;
-  if (ready && a.has_norm) a.squares = net.squares[turn], a.n_square = a.matrix.cols / 32;
+  if (ready && a.has_norm) a.squares = net.squares[turn], a.n_square = a.matrix.cols / 16;
   ready = few && leave != NOTHING;
   if (ready) {
     turn ^= 1;
     a.next_fragments = net.fragments[turn];
     if (leave == NORMED) a.next_norm = net.norm, a.next_squares = net.squares[turn];
   }
-  if (a.n_row <= LINEAR_FEW)
-    cuda_linear_few(&a, multiprocessors, stream);
-  else
+  if (a.n_row > LINEAR_FEW) {
     cuda_linear_many(&a, multiprocessors, stream);
+    return;
+  }
+  chain.push_back(a);
+  if (ready && chain.size() < LINEAR_CHAIN) return;
+  cuda_linear_few(chain.data(), (int)chain.size(), arrived, multiprocessors, stream);
+  chain.clear();
 }
 
 static void layers_run(const network &net, int n, int multiprocessors, cudaStream_t stream) {
@@ -104,6 +110,8 @@ static void check(const network &net, int n, int multiprocessors, cudaStream_t s
 static network network_make(size_t layer) {
   network net;
   CHECK(cudaMalloc(&net.weights, layer * LAYERS));
+  CHECK(cudaMalloc(&arrived, 8));
+  CHECK(cudaMemset(arrived, 0, 8));
   CHECK(cudaMalloc(&net.hidden, (size_t)TOKENS_MOST * WIDTH * 4));
   CHECK(cudaMalloc(&net.qkv, (size_t)TOKENS_MOST * QKV * 4));
   CHECK(cudaMalloc(&net.head, (size_t)TOKENS_MOST * WIDTH * 4));

@@ -330,9 +330,13 @@ template <int D> __device__ void sums_put(const cuda_attend &a, const segment &s
     float *to = result_of(a, s, row, &head), factor = row_factor(a, head, all.highest[i], total);
 #pragma unroll
     for (int p = 0; p < shape<D>::panels; p++)
-      if (warp * 8 < panel_width(D, p))
-        *(float2 *)(to + p * 64 + warp * 8 + lane % 4 * 2) =
-            make_float2(__fmul_rn(all.sum[p][2 * i], factor), __fmul_rn(all.sum[p][2 * i + 1], factor));
+      if (warp * 8 < panel_width(D, p)) {
+        int d = p * 64 + warp * 8 + lane % 4 * 2;
+        float2 x = make_float2(__fmul_rn(all.sum[p][2 * i], factor), __fmul_rn(all.sum[p][2 * i + 1], factor));
+        *(float2 *)(to + d) = x;
+        next_put(a, s, row, d, x.x);
+        next_put(a, s, row, d + 1, x.y);
+      }
   }
 }
 

@@ -91,7 +91,9 @@ template <int D> static __device__ void unit_join(const cuda_attend &a, uint8_t 
     int d = own % per_row * 32 + lane;
     if (!mine || d >= D) continue;
     float *to = result_of(a, s, own / per_row, &head);
-    to[d] = __fmul_rn(sum, row_factor(a, head, highest, total));
+    float x = __fmul_rn(sum, row_factor(a, head, highest, total));
+    to[d] = x;
+    next_put(a, s, own / per_row, d, x);
   }
 }
 

@@ -3,6 +3,9 @@
 #define SPATE_BACKEND_CUDA_ATTEND_WALK_CUH
 
 #include "backend/cuda/attend.cuh"
+#include "backend/cuda/linear_fragments.cuh"
+
+#include <cuda_bf16.h>
 
 /* A run of pieces of a unit. */
 struct segment {
@@ -66,6 +69,14 @@ static __device__ __forceinline__ float *result_of(const cuda_attend &a, const s
   int g = queries_of(a), packed = s.chunk * ATTEND_PACKED + row;
   *head = s.head * g + packed % g;
   return a.out + ((size_t)(s.r.first + packed / g) * a.n_head + *head) * a.dim_v;
+}
+
+/* A result to where the next linear reads it. */
+static __device__ __forceinline__ void next_put(const cuda_attend &a, const segment &s, int row, int d, float x) {
+  if (!a.next_fragments) return;
+  int g = queries_of(a), packed = s.chunk * ATTEND_PACKED + row, col = (s.head * g + packed % g) * a.dim_v + d;
+  size_t at = fragment_index(s.r.first + packed / g, col, a.n_head * a.dim_v / 64);
+  ((__nv_bfloat16 *)a.next_fragments)[at] = __float2bfloat16_rn(x);
 }
 
 #endif

@@ -26,7 +26,10 @@ static bool values_alloc(struct program *p, struct error *error) {
          device_alloc(&p->fragments[0], needs.fragments, "allocating the workspace", error) &&
          device_alloc(&p->fragments[1], needs.fragments, "allocating the workspace", error) &&
          device_alloc(&p->squares[0], needs.squares * sizeof(float), "allocating the workspace", error) &&
-         device_alloc(&p->squares[1], needs.squares * sizeof(float), "allocating the workspace", error);
+         device_alloc(&p->squares[1], needs.squares * sizeof(float), "allocating the workspace", error) &&
+         device_alloc(&p->arrived, 2 * sizeof *p->arrived, "allocating the workspace", error) &&
+         cuda_check(cudaMemsetAsync(p->arrived, 0, 2 * sizeof *p->arrived, p->device->stream), "clearing the workspace",
+                    error);
 }
 
 static bool caches_alloc(struct program *p, struct error *error) {
@@ -220,6 +223,7 @@ void cuda_release(struct program *p) {
   cudaFree(p->prepared);
   cudaFree(p->product);
   for (int i = 0; i < 2; i++) cudaFree(p->fragments[i]), cudaFree(p->squares[i]);
+  cudaFree(p->arrived);
   cudaFree(p->frequency);
   cudaFree(p->slab);
   cudaFree(p->last);

@@ -183,6 +183,7 @@ struct cuda_attend {
   const struct cuda_cut *cut;                 /* [n_share + 1] */
   const struct cuda_chunk *chunk;             /* [n_chunk], long ones first */
   int32_t n_angle, n_share, n_chunk, n_block; /* n_block: of a launch, one a multiprocessor */
+  void *next_fragments;                       /* of decode: results as linear_few.cu takes them, too; or NULL */
 };
 
 void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch, float scale, float *out, int out_cols,
@@ -190,9 +191,11 @@ void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch,
 void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
 /* bf16 tokens into `fragments`: swizzled tiles (linear_many.cu), or B fragments (linear_few.cu). */
 void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stream stream);
-/* bf16 weights alone; few: at most LINEAR_FEW tokens. */
-enum { LINEAR_FEW = 32 };
-void cuda_linear_few(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* bf16 weights alone; few: at most LINEAR_FEW tokens, and up to LINEAR_CHAIN linears, each of which takes what the one
+ * before it leaves. arrived: two counts, 0 between launches. */
+enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4 };
+void cuda_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+                     cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);

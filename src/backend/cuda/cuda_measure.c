@@ -40,7 +40,7 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     if (cuda_linear_fast(NULL, plan, op))
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 63) / 64 * 64) * 2);
     if (!always) most.prepared = size_max(most.prepared, rows * cols);
-    most.squares = size_max(most.squares, size_max(LINEAR_FEW * (cols / 32), rows)); /* or scales of rows */
+    most.squares = size_max(most.squares, size_max(LINEAR_FEW * (cols / 16), rows)); /* or scales of rows */
   }
   return most;
 }
@@ -143,7 +143,7 @@ bool cuda_measure(const struct plan *plan, const struct limits *limits, struct f
     footprint->workspace += cuda_exponents_of(plan_weights(plan) + i) * sizeof(int32_t);
   }
   footprint->workspace += (needs.prepared + needs.product + 2 * needs.squares) * sizeof(float) + 2 * needs.fragments +
-                          cuda_slab_most(plan, limits);
+                          cuda_slab_most(plan, limits) + 2 * sizeof(uint32_t);
   footprint->workspace += (attend.angle + attend.parts) * sizeof(float) + attend.query * sizeof(uint16_t) +
                           attend.arrived * sizeof(uint32_t);
   for (int i = 0; i < plan->n_value; i++)

@@ -18,7 +18,9 @@ struct cuda_path {
   bool chained;       /* linears of few tokens can leave their result to the next */
   bool half_weights;  /* linears of fp16 weights, too, run on the matrix units */
   bool draws_in_room; /* drawing wants room in device memory (struct cuda_sample) */
-  void (*linear_few)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+  /* As cuda_linear_few; those that are not chained get one linear. */
+  void (*linear_few)(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+                     cuda_stream stream);
   void (*linear_many)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
   /* The greatest exponent of each strip of a bf16 matrix, which its linears want; NULL: they do not. */
   void (*exponents)(const struct cuda_matrix *matrix, int32_t *exponent, cuda_stream stream);
@@ -41,7 +43,8 @@ struct cuda_path {
 const struct cuda_path *cuda_path_choose(const char *isa, int capability, const char *device, struct error *error);
 
 /* portable/ */
-void sm80_linear_few(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+void sm80_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+                     cuda_stream stream);
 void sm80_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 int sm80_attend_blocks(int dim);
 void sm80_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
@@ -49,7 +52,8 @@ void sm80_attend_prefill(const struct cuda_attend *attend, const struct cuda_bat
 void sm80_rate_multiply(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
 double sm80_rate_operations(enum rate_unit unit);
 
-void sm75_linear_few(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+void sm75_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+                     cuda_stream stream);
 void sm75_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 void sm75_exponents(const struct cuda_matrix *matrix, int32_t *exponent, cuda_stream stream);
 int sm75_attend_blocks(int dim);

@@ -72,12 +72,15 @@ struct program {
   int n_loaded;              /* of them */
   struct upload_job *upload; /* [n_upload] large ones, which go over together with the last; then NULL */
   int n_upload;
-  float **value;               /* [n_value] on the device */
-  float *prepared, *product;   /* a linear's rows before the product and after it */
-  void *fragments[2];          /* before it, as matrix units want them: of a linear and of the next */
-  float *squares[2];           /* and sums of their squares */
-  int turn;                    /* which of the two */
-  const struct op *ready;      /* the linear whose input is there, left by the one before */
+  float **value;                          /* [n_value] on the device */
+  float *prepared, *product;              /* a linear's rows before the product and after it */
+  void *fragments[2];                     /* before it, as matrix units want them: of a linear and of the next */
+  float *squares[2];                      /* and sums of their squares */
+  int turn;                               /* which of the two */
+  const struct op *ready;                 /* the linear whose input is there, left by the one before */
+  struct cuda_linear chain[LINEAR_CHAIN]; /* [n_chain] each leaving the next its input; not launched yet */
+  int n_chain;
+  uint32_t *arrived;           /* two counts of theirs */
   float *frequency;            /* the plan's floats */
   uint8_t *cache[PLAN_GROUPS]; /* KV memory */
   size_t block_bytes[PLAN_GROUPS];

@@ -111,7 +111,7 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   a->ready = p->ready == op;
   if (a->ready && a->has_norm) {
     a->squares = p->squares[p->turn];
-    a->n_square = a->matrix.cols / 32;
+    a->n_square = a->matrix.cols / 16;
   }
   p->ready = next;
   if (next) {
@@ -121,7 +121,10 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
     a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
     a->next_squares = normed ? p->squares[p->turn] : NULL;
   }
-  p->device->path->linear_few(a, p->device->multiprocessors, p->device->stream);
+  p->chain[p->n_chain++] = *a;
+  if (next && p->n_chain < LINEAR_CHAIN) return;
+  p->device->path->linear_few(p->chain, p->n_chain, p->arrived, p->device->multiprocessors, p->device->stream);
+  p->n_chain = 0;
 }
 
 static void run_linear(struct program *p, const struct op *op) {
@@ -169,6 +172,7 @@ static void op_run(struct program *p, const struct op *op) {
 }
 
 bool cuda_ops_run(struct program *p, int first, int end, struct error *error) {
+  p->n_chain = 0;
   if (first == 0) cuda_attention_begin(p);
   for (int i = first; i < end; i++) {
     op_run(p, plan_ops(p->plan) + i);

@@ -83,6 +83,19 @@ static __device__ __forceinline__ void bulk_copy_cluster(void *to, const void *f
                : "memory");
 }
 
+/* --- counts in device memory: what the arrivals' threads have seen is seen by who has seen the count ----------------
+ */
+
+static __device__ __forceinline__ void count_release(uint32_t *count) {
+  asm volatile("fence.acq_rel.gpu;\nred.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+}
+
+static __device__ __forceinline__ uint32_t count_acquire(const uint32_t *count) {
+  uint32_t value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(count) : "memory");
+  return value;
+}
+
 /* --- clusters of blocks ------------------------------------------------------------------------------------------- */
 
 static __device__ __forceinline__ uint32_t cluster_rank() {

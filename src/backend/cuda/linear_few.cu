@@ -14,6 +14,7 @@
  * are a quarter of the weights' bytes at 8 tokens and as many at 32. Measured in bench/lab/linear_small.cu, version 4.
  */
 #include "backend/cuda/launch.cuh"
+#include "backend/cuda/linear_fragments.cuh"
 #include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/instructions.cuh"
 
@@ -23,9 +24,10 @@ namespace {
 
 enum {
   WARPS = 8,
-  STRIPS = 2,
+  STRIPS = 3,                     /* at most, that share the tokens' fragments */
   PIECE = 2048,                   /* bytes of 16 rows × 64 columns */
-  RUN = WARPS * PIECE,            /* of a strip in a stage */
+  RUN = WARPS * PIECE,            /* of a stage */
+  IN_FLIGHT = 3,                  /* runs: more, and near multiprocessors get more than far ones, and all wait */
   COPIER = WARPS,                 /* the warps after those that multiply: one asks for weights, */
   SCALERS,                        /* others add up tokens' norms, 8 tokens each */
   TOKEN_STRIDE = STRIPS * 16 + 4, /* sums of a token: its distance to the next keeps lanes on banks of their own */
@@ -37,37 +39,65 @@ __host__ __device__ constexpr int threads_of(int tiles) { return (SCALERS + tile
 __host__ __device__ constexpr int sums_of(int tiles) { return tiles * 8 * TOKEN_STRIDE; }
 
 /* Stages that fit beside the sums and the barriers. */
-__host__ __device__ constexpr int stages_of(int tiles) {
-  return (227 * 1024 - 512 - WARPS * sums_of(tiles) * 4) / (STRIPS * RUN);
-}
+__host__ __device__ constexpr int stages_of(int tiles) { return (227 * 1024 - 512 - WARPS * sums_of(tiles) * 4) / RUN; }
 
 __host__ __device__ constexpr int shared_bytes(int tiles) {
-  return stages_of(tiles) * STRIPS * RUN + (WARPS * sums_of(tiles) + tiles * 8) * 4 + (2 * stages_of(tiles) + 1) * 8;
+  return stages_of(tiles) * RUN + (WARPS * sums_of(tiles) + tiles * 8) * 4 + (2 * stages_of(tiles) + 1) * 8;
 }
+
+/* Pieces whose fragments a warp has asked for ahead. */
+__host__ __device__ constexpr int depth_of(int tiles) { return 4 / tiles; }
+
+/* A matrix as blocks take it. */
+struct streamed {
+  const uint8_t *data;
+  int n_strip, n_piece, unit, blocks; /* unit: strips that a block must have together: a gate's and its up's */
+};
 
 struct few {
   struct cuda_linear linear;
   const uint4 *tokens; /* [tile of 8][piece][2][lane]: B fragments of two 16-column steps each */
-  int n_strip, n_piece;
+  streamed weights;
 };
 
-/* --- tokens ------------------------------------------------------------------------------------------------------- */
+/* Linears one after the other, each taking what the one before it has left. */
+struct chain {
+  few part[LINEAR_CHAIN];
+  int n;
+  uint32_t *arrived; /* blocks, at all ends of parts so far; and those that have left; 0 between launches */
+};
 
-/* Where column `col` of a token is among the fragments. A lane has of token lane / 4, in each 16 columns, those at
- * lane % 4 × 2, + 1, + 8 and + 9 (PTX ISA, "Matrix fragments for mma.m16n8k16"). */
-__device__ __forceinline__ size_t fragment_index(int token, int col, int n_piece) {
-  int step = col % 64 / 16, within = col % 16, lane = token % 8 * 4 + within % 8 / 2;
-  size_t run = ((size_t)(token / 8) * n_piece + col / 64) * 2 + step / 2;
-  return (run * 32 + lane) * 8 + step % 2 * 4 + within / 8 * 2 + col % 2;
+/* Strips that a block multiplies together. */
+struct group {
+  int strip, n;
+};
+
+/* A block's group of a round; n 0: there is none any more. In a round the blocks read side by side, and all have as
+ * many units in the end, give or take one. */
+__device__ __forceinline__ group group_of(const streamed &w, int round) {
+  int most = STRIPS / w.unit, count = w.n_strip / w.unit, each = count / w.blocks, more = count % w.blocks;
+  int block = blockIdx.x, whole = each / most, rest = each % most;
+  if (block >= w.blocks) return {0, 0};
+  if (round < whole) return {(round * w.blocks + block) * most * w.unit, most * w.unit};
+  if (round > whole) return {0, 0};
+  int unit = whole * most * w.blocks + block * rest + min(block, more);
+  return {unit * w.unit, (rest + (block < more)) * w.unit};
 }
+
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
 
 /* A warp: the scales of 8 tokens, of sums of squares that the linear before has left; four lanes a token. */
 __device__ __forceinline__ void scales_add(const struct cuda_linear &a, float *scale, int first) {
   int token = first + threadIdx.x % 32 / 4;
   float sum = 0;
-  if (a.squares && token < a.n_row)
+  if (a.squares && token < a.n_row) {
+    const float4 *from = (const float4 *)(a.squares + token * a.n_square);
 #pragma unroll 16
-    for (int i = threadIdx.x % 4; i < a.n_square; i += 4) sum += a.squares[token * a.n_square + i];
+    for (int i = threadIdx.x % 4; i < a.n_square / 4; i += 4) {
+      float4 x = from[i];
+      sum += (x.x + x.y) + (x.z + x.w);
+    }
+  }
   sum += __shfl_xor_sync(~0u, sum, 2);
   sum += __shfl_xor_sync(~0u, sum, 1);
   scale[token] = a.squares ? rsqrtf(sum / a.matrix.cols + a.eps) : 1;
@@ -75,13 +105,15 @@ __device__ __forceinline__ void scales_add(const struct cuda_linear &a, float *s
 
 template <int TILES> struct fragments { uint4 low[TILES], high[TILES]; };
 
+/* Of tokens that there are. */
 template <int TILES>
 __device__ __forceinline__ void fragments_load(fragments<TILES> &b, const few &a, int piece, int lane) {
 #pragma unroll
   for (int t = 0; t < TILES; t++) {
-    const uint4 *from = a.tokens + ((size_t)t * a.n_piece + piece) * 64;
-    b.low[t] = from[lane];
-    b.high[t] = from[32 + lane];
+    const uint4 *from = a.tokens + ((size_t)t * a.weights.n_piece + piece) * 64;
+    bool has = piece < a.weights.n_piece && t * 8 + lane / 4 < a.linear.n_row;
+    b.low[t] = has ? from[lane] : make_uint4(0, 0, 0, 0);
+    b.high[t] = has ? from[32 + lane] : make_uint4(0, 0, 0, 0);
   }
 }
 
@@ -90,7 +122,7 @@ __device__ __forceinline__ void fragments_load(fragments<TILES> &b, const few &a
 /* The ring of stages: what the copying thread and the warps share. */
 template <int TILES> struct ring {
   static constexpr int stages = stages_of(TILES);
-  uint8_t *bytes;         /* [stages][STRIPS][RUN] */
+  uint8_t *bytes;         /* [stages][RUN] */
   float *sums;            /* [WARPS][token][TOKEN_STRIDE] */
   float *scale;           /* [token]: what products are multiplied by: of a norm that the input still lacks */
   uint64_t *full, *empty; /* [stages] */
@@ -100,7 +132,7 @@ template <int TILES> struct ring {
 template <int TILES> __device__ ring<TILES> ring_lay(uint8_t *shared) {
   ring<TILES> r;
   r.bytes = shared;
-  r.sums = (float *)(shared + r.stages * STRIPS * RUN);
+  r.sums = (float *)(shared + r.stages * RUN);
   r.scale = r.sums + WARPS * sums_of(TILES);
   r.full = (uint64_t *)(r.scale + TILES * 8);
   r.empty = r.full + r.stages;
@@ -108,20 +140,37 @@ template <int TILES> __device__ ring<TILES> ring_lay(uint8_t *shared) {
   return r;
 }
 
-template <int TILES> __device__ void weights_stream(const few &a, const ring<TILES> &r) {
+/* A place in the ring: its stage, and how often the ring has been gone round, modulo 2. */
+struct turn {
+  int slot;
+  uint32_t phase;
+};
+
+template <int TILES> __device__ __forceinline__ turn turn_next(turn t) {
+  return t.slot + 1 < stages_of(TILES) ? turn{t.slot + 1, t.phase} : turn{0, t.phase ^ 1};
+}
+
+/* The copying thread's places: where the next run goes, and the last one that it has seen land. */
+struct copier {
+  turn at, landed;
+  int out;
+};
+
+template <int TILES> __device__ void weights_stream(const streamed &w, const ring<TILES> &r, copier *c) {
   uint64_t policy = policy_evict_first();
-  int at = 0;
-  for (int strip = blockIdx.x * STRIPS; strip < a.n_strip; strip += gridDim.x * STRIPS) {
-    int n = min(STRIPS, a.n_strip - strip);
-    const uint8_t *from = a.linear.matrix.data + (size_t)strip * a.n_piece * PIECE;
-    for (int piece = 0; piece < a.n_piece; piece += WARPS, at++) {
-      int slot = at % r.stages;
-      if (at >= r.stages) barrier_wait(&r.empty[slot], (at / r.stages - 1) & 1);
-      uint32_t bytes = min(WARPS, a.n_piece - piece) * PIECE;
-      barrier_expect(&r.full[slot], bytes * n);
-      for (int i = 0; i < n; i++)
-        bulk_copy(r.bytes + (slot * STRIPS + i) * RUN, from + ((size_t)i * a.n_piece + piece) * PIECE, bytes,
-                  &r.full[slot], policy);
+  group g;
+  for (int round = 0; (g = group_of(w, round)).n > 0; round++) {
+    const uint8_t *from = w.data + (size_t)g.strip * w.n_piece * PIECE;
+    for (int piece = 0; piece < w.n_piece; piece += WARPS) {
+      uint32_t bytes = min(WARPS, w.n_piece - piece) * PIECE;
+      for (int i = 0; i < g.n; i++, c->at = turn_next<TILES>(c->at)) {
+        if (c->out++ >= IN_FLIGHT)
+          barrier_wait(&r.full[c->landed.slot], c->landed.phase), c->landed = turn_next<TILES>(c->landed);
+        barrier_wait(&r.empty[c->at.slot], c->at.phase);
+        barrier_expect(&r.full[c->at.slot], bytes);
+        bulk_copy(r.bytes + c->at.slot * RUN, from + ((size_t)i * w.n_piece + piece) * PIECE, bytes,
+                  &r.full[c->at.slot], policy);
+      }
     }
   }
 }
@@ -133,16 +182,16 @@ __device__ __forceinline__ void piece_multiply(float sum[TILES][4], const uint8_
                                                int lane) {
   int row = lane % 16, half = lane / 16;
   uint32_t base = shared_address(piece) + row / 8 * 1024 + row % 8 * 128;
+  uint32_t w[4][4];
 #pragma unroll
-  for (int k = 0; k < 4; k++) {
-    uint32_t w[4];
-    matrices_load(w, base + (((2 * k + half) ^ (row % 8)) << 4)); /* the swizzle of cuda_layout.h */
+  for (int k = 0; k < 4; k++) matrices_load(w[k], base + (((2 * k + half) ^ (row % 8)) << 4)); /* cuda_layout.h */
+#pragma unroll
+  for (int k = 0; k < 4; k++)
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
       const uint32_t *x = k < 2 ? &b.low[t].x : &b.high[t].x;
-      multiply_bf16(sum[t], w, x[k % 2 * 2], x[k % 2 * 2 + 1]);
+      multiply_bf16(sum[t], w[k], x[k % 2 * 2], x[k % 2 * 2 + 1]);
     }
-  }
 }
 
 __device__ __forceinline__ void warps_meet() { asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory"); }
@@ -154,61 +203,148 @@ template <int TILES> __device__ __forceinline__ float total_of(const ring<TILES>
   return total;
 }
 
-/* A result as the next linear takes it. A warp has 32 columns of a token where squares are wanted. */
-__device__ __forceinline__ void next_prepare(const struct cuda_linear &a, float x, int token, int col) {
-  float y = a.next_norm ? x * a.next_norm[col] : x, square = x * x;
+/* A result as the next linear takes it. Half a warp has 16 columns of a token. */
+__device__ __forceinline__ void next_prepare(const struct cuda_linear &a, float x, float norm, int token, int col) {
+  float y = x * norm, square = x * x;
   ((__nv_bfloat16 *)a.next_fragments)[fragment_index(token, col, a.result_cols / 64)] = __float2bfloat16_rn(y);
   if (!a.next_squares) return;
 #pragma unroll
-  for (int step = 16; step > 0; step /= 2) square += __shfl_xor_sync(~0u, square, step);
-  if (threadIdx.x % 32 == 0) a.next_squares[token * (a.result_cols / 32) + col / 32] = square;
+  for (int step = 8; step > 0; step /= 2)
+    square += __shfl_xor_sync(0xffffu << threadIdx.x % 32 / 16 * 16, square, step);
+  if (threadIdx.x % 16 == 0) a.next_squares[token * (a.result_cols / 16) + col / 16] = square;
 }
 
-/* From the warps' sums of a pair of strips, always added in the order of the warps, to results. */
+/* What a result of a group takes beside its products. */
+struct extras {
+  float bias, bias_up, residual, next_norm;
+};
+
+/* The group's results are token by token. */
+__device__ __forceinline__ int width_of(const struct cuda_linear &a, const group &g) {
+  return a.gated ? GATE_RUN : g.n * 16;
+}
+
+__device__ __forceinline__ extras extras_load(const struct cuda_linear &a, const group &g, int i) {
+  int width = width_of(a, g), token = i / width, at = g.strip * 16 + i % width, col = result_col(a, at);
+  extras e = {0, 0, 0, 1};
+  if (token >= a.n_row || col >= a.result_cols) return e;
+  if (a.bias) e.bias = a.bias[at];
+  if (a.bias && a.gated) e.bias_up = a.bias[at + GATE_RUN];
+  if (a.residual) e.residual = a.residual[(size_t)token * a.residual_cols + col];
+  if (a.next_norm) e.next_norm = a.next_norm[col];
+  return e;
+}
+
+/* From the warps' sums of a group, always added in the order of the warps, to results. extras: of the thread's first
+ * one. */
 template <int TILES>
-__device__ void sums_finish(const few &f, const ring<TILES> &r, int strip, const float sum[STRIPS][TILES][4]) {
+__device__ void sums_finish(const few &f, const ring<TILES> &r, const group &g, extras e, int phase,
+                            const float sum[STRIPS][TILES][4]) {
   const struct cuda_linear &a = f.linear;
-  int lane = threadIdx.x % 32, width = a.gated ? GATE_RUN : STRIPS * 16;
+  int lane = threadIdx.x % 32, width = width_of(a, g), strip = g.strip;
   float *mine = r.sums + threadIdx.x / 32 * sums_of(TILES) + lane % 4 * 2 * TOKEN_STRIDE + lane / 4;
 #pragma unroll
   for (int i = 0; i < STRIPS * TILES * 4; i++)
     mine[(i / 4 % TILES * 8 + i % 2) * TOKEN_STRIDE + i / (TILES * 4) * 16 + i / 2 % 2 * 8] =
         sum[i / (TILES * 4)][i / 4 % TILES][i % 4];
-  barrier_wait(r.scaled, 0);
+  barrier_wait(r.scaled, phase);
   warps_meet();
-  for (int i = threadIdx.x; i < a.n_row * width; i += WARPS * 32) {
+  for (int i = threadIdx.x; i < a.n_row * width; i += WARPS * 32, e = extras_load(a, g, i)) {
     int token = i / width, row = i % width, at = strip * 16 + row, col = result_col(a, at);
     if (col >= a.result_cols) continue;
-    float scale = r.scale[token], gate = total_of<TILES>(r, token, row) * scale + (a.bias ? a.bias[at] : 0), up = 0;
-    if (a.gated) up = total_of<TILES>(r, token, row + GATE_RUN) * scale + (a.bias ? a.bias[at + GATE_RUN] : 0);
+    float scale = r.scale[token], gate = total_of<TILES>(r, token, row) * scale + e.bias, up = 0;
+    if (a.gated) up = total_of<TILES>(r, token, row + GATE_RUN) * scale + e.bias_up;
     float x = result_of(a, gate, up);
-    if (a.residual) x = residual_add(a, x, a.residual[(size_t)token * a.residual_cols + col]);
+    if (a.residual) x = residual_add(a, x, e.residual);
     a.out[(size_t)token * a.out_cols + col] = x;
-    if (a.next_fragments) next_prepare(a, x, token, col);
+    if (a.next_fragments) next_prepare(a, x, e.next_norm, token, col);
   }
   warps_meet();
 }
 
-template <int TILES> __device__ void weights_multiply(const few &a, const ring<TILES> &r) {
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, at = 0;
-  for (int strip = blockIdx.x * STRIPS; strip < a.n_strip; strip += gridDim.x * STRIPS) {
-    float sum[STRIPS][TILES][4] = {};
-    for (int piece = warp; piece - warp < a.n_piece; piece += WARPS, at++) {
-      int slot = at % r.stages;
-      fragments<TILES> b;
-      bool has = piece < a.n_piece;
-      if (has) fragments_load<TILES>(b, a, piece, lane);
-      barrier_wait(&r.full[slot], at / r.stages & 1);
+/* A piece of each of n strips. */
+template <int TILES>
+__device__ __forceinline__ void strips_multiply(const ring<TILES> &r, float sum[STRIPS][TILES][4], int n, bool has,
+                                                const fragments<TILES> &b, turn *at) {
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
-      for (int i = 0; i < STRIPS; i++)
-        if (has) piece_multiply<TILES>(sum[i], r.bytes + (slot * STRIPS + i) * RUN + warp * PIECE, b, lane);
-      warp_arrive(&r.empty[slot]);
-    }
-    sums_finish<TILES>(a, r, strip, sum);
+  for (int i = 0; i < STRIPS; i++) {
+    if (i >= n) break;
+    barrier_wait(&r.full[at->slot], at->phase);
+    if (has) piece_multiply<TILES>(sum[i], r.bytes + at->slot * RUN + warp * PIECE, b, lane);
+    warp_arrive(&r.empty[at->slot]);
+    *at = turn_next<TILES>(*at);
   }
 }
 
-template <int TILES> __global__ void __launch_bounds__(threads_of(TILES), 1) linear_few(const __grid_constant__ few a) {
+/* Fragments come some pieces ahead, at the end of strips those of the next ones' first pieces. */
+template <int TILES> __device__ void weights_multiply(const few &a, const ring<TILES> &r, int phase, turn *at) {
+  constexpr int depth = depth_of(TILES), step = WARPS * depth;
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  int n_piece = a.weights.n_piece;
+  fragments<TILES> b[depth];
+  group g;
+#pragma unroll
+  for (int d = 0; d < depth; d++) fragments_load<TILES>(b[d], a, warp + d * WARPS, lane);
+  for (int round = 0; (g = group_of(a.weights, round)).n > 0; round++) {
+    float sum[STRIPS][TILES][4] = {};
+    extras e = extras_load(a.linear, g, threadIdx.x);
+    for (int run = 0; run < n_piece; run += step)
+#pragma unroll
+      for (int d = 0; d < depth; d++) {
+        int first = run + d * WARPS, piece = first + warp;
+        if (first >= n_piece) break;
+        strips_multiply<TILES>(r, sum, g.n, piece < n_piece, b[d], at);
+        fragments_load<TILES>(b[d], a, first + step < n_piece ? piece + step : warp + d * WARPS, lane);
+      }
+    sums_finish<TILES>(a, r, g, e, phase, sum);
+  }
+}
+
+/* --- the chain ---------------------------------------------------------------------------------------------------- */
+
+/* Until all blocks have ended i parts. All run at once. */
+__device__ __forceinline__ void parts_await(const chain &c, int i) {
+  while (count_acquire(c.arrived) < (uint32_t)i * gridDim.x) {
+  }
+}
+
+/* This block has ended i parts. */
+__device__ __forceinline__ void parts_meet(const chain &c, int i) {
+  warps_meet();
+  if (threadIdx.x == 0) {
+    count_release(c.arrived);
+    parts_await(c, i);
+  }
+  warps_meet();
+}
+
+/* Who leaves last clears the counts. */
+__device__ __forceinline__ void chain_leave(const chain &c) {
+  if (c.n > 1 && threadIdx.x == 0 && atomicAdd(&c.arrived[1], 1) == gridDim.x - 1) c.arrived[0] = c.arrived[1] = 0;
+}
+
+template <int TILES> __device__ void scales_make(const chain &c, const ring<TILES> &r) {
+  for (int i = 0; i < c.n; i++) {
+    if (threadIdx.x % 32 == 0) parts_await(c, i);
+    __syncwarp();
+    scales_add(c.part[i].linear, r.scale, (threadIdx.x / 32 - SCALERS) * 8);
+    barrier_arrive(r.scaled);
+  }
+}
+
+template <int TILES> __device__ void parts_multiply(const chain &c, const ring<TILES> &r) {
+  turn at = {0, 0};
+  for (int i = 0; i < c.n; i++) {
+    if (i > 0) parts_meet(c, i);
+    weights_multiply<TILES>(c.part[i], r, i & 1, &at);
+    barrier_wait(r.scaled, i & 1); /* also of a block that has no strip */
+  }
+  chain_leave(c);
+}
+
+template <int TILES>
+__global__ void __launch_bounds__(threads_of(TILES), 1) linear_few(const __grid_constant__ chain c) {
   extern __shared__ __align__(1024) uint8_t shared[];
   ring<TILES> r = ring_lay<TILES>(shared);
   if (threadIdx.x == 0) {
@@ -219,35 +355,48 @@ template <int TILES> __global__ void __launch_bounds__(threads_of(TILES), 1) lin
   __syncthreads();
   dependents_launch();
   int warp = threadIdx.x / 32;
-  if (warp == COPIER && threadIdx.x % 32 == 0) weights_stream<TILES>(a, r);
+  if (warp == COPIER && threadIdx.x % 32 == 0) {
+    copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
+    for (int i = 0; i < c.n; i++) weights_stream<TILES>(c.part[i].weights, r, &copies);
+  }
   if (warp == COPIER) return;
   dependencies_wait();
-  if (warp >= SCALERS) {
-    scales_add(a.linear, r.scale, (warp - SCALERS) * 8);
-    barrier_arrive(r.scaled);
-    return;
-  }
-  weights_multiply<TILES>(a, r);
+  if (warp >= SCALERS)
+    scales_make<TILES>(c, r);
+  else
+    parts_multiply<TILES>(c, r);
 }
 
-template <int TILES> void few_launch(const few &a, int multiprocessors, cuda_stream stream) {
-  int pairs = (a.n_strip + STRIPS - 1) / STRIPS, blocks = pairs < multiprocessors ? pairs : multiprocessors;
-  early_launch(linear_few<TILES>, {blocks, threads_of(TILES), shared_bytes(TILES), 1}, stream, a);
+template <int TILES> void chain_launch(chain c, cuda_stream stream) {
+  int blocks = 1;
+  for (int i = 0; i < c.n; i++) blocks = blocks > c.part[i].weights.blocks ? blocks : c.part[i].weights.blocks;
+  early_launch(linear_few<TILES>, {blocks, threads_of(TILES), shared_bytes(TILES), 1}, stream, c);
+}
+
+streamed streamed_of(const uint8_t *data, int rows, int cols, bool gated, int multiprocessors) {
+  streamed w = {data, (rows + 15) / 16, (cols + 63) / 64, gated ? 2 : 1};
+  w.blocks = w.n_strip / w.unit < multiprocessors ? w.n_strip / w.unit : multiprocessors;
+  return w;
 }
 
 } // namespace
 
-void cuda_linear_few(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream) {
-  few a = {.linear = linear->has_post_norm ? products_alone(linear) : *linear,
-           .tokens = (const uint4 *)linear->fragments,
-           .n_strip = (linear->matrix.rows + 15) / 16,
-           .n_piece = (linear->matrix.cols + 63) / 64};
+void cuda_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+                     cuda_stream stream) {
+  chain c = {.n = n, .arrived = arrived};
+  for (int i = 0; i < n; i++) {
+    const struct cuda_linear &l = linear[i];
+    c.part[i] = {.linear = l.has_post_norm ? products_alone(&l) : l,
+                 .tokens = (const uint4 *)l.fragments,
+                 .weights = streamed_of(l.matrix.data, l.matrix.rows, l.matrix.cols, l.gated && !l.has_post_norm,
+                                        multiprocessors)};
+  }
   if (!linear->ready) cuda_linear_prepare(linear, false, stream);
   if (linear->n_row <= 8)
-    few_launch<1>(a, multiprocessors, stream);
+    chain_launch<1>(c, stream);
   else if (linear->n_row <= 16)
-    few_launch<2>(a, multiprocessors, stream);
+    chain_launch<2>(c, stream);
   else
-    few_launch<4>(a, multiprocessors, stream);
-  if (linear->has_post_norm) cuda_linear_tail(linear, stream);
+    chain_launch<4>(c, stream);
+  if (linear[n - 1].has_post_norm) cuda_linear_tail(linear + n - 1, stream);
 }

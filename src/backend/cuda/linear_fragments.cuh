@@ -1,0 +1,15 @@
+/* Where tokens lie as the B operand of mma.m16n8k16, in the order in which registers want them. */
+#ifndef SPATE_BACKEND_CUDA_LINEAR_FRAGMENTS_CUH
+#define SPATE_BACKEND_CUDA_LINEAR_FRAGMENTS_CUH
+
+#include <cstddef>
+
+/* Of column `col` of a token, among fragments of n_piece pieces of 64 columns. A lane has of token lane / 4, in each 16
+ * columns, those at lane % 4 × 2, + 1, + 8 and + 9 (PTX ISA, "Matrix fragments for mma.m16n8k16"). */
+static __device__ __forceinline__ size_t fragment_index(int token, int col, int n_piece) {
+  int step = col % 64 / 16, within = col % 16, lane = token % 8 * 4 + within % 8 / 2;
+  size_t run = ((size_t)(token / 8) * n_piece + col / 64) * 2 + step / 2;
+  return (run * 32 + lane) * 8 + step % 2 * 4 + within / 8 * 2 + col % 2;
+}
+
+#endif
