@@ -192,8 +192,9 @@ void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
 /* bf16 tokens into `fragments`: swizzled tiles (linear_many.cu), or B fragments (linear_few.cu). */
 void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stream stream);
 /* bf16 weights alone; few: at most LINEAR_FEW tokens, and up to LINEAR_CHAIN linears, each of which takes what the one
- * before it leaves. arrived: two counts, 0 between launches. */
-enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4 };
+ * before it leaves. arrived: two counts, 0 between launches. A gated linear of LINEAR_TILED tokens or more can leave
+ * its results as next_fragments in tiles, and then leaves none in `out`. */
+enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4, LINEAR_TILED = 512 };
 void cuda_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);

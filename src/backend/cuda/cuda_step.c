@@ -127,6 +127,30 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   p->n_chain = 0;
 }
 
+/* Does any op but the next read what this one makes, before another overwrites it? */
+static bool read_later(const struct program *p, const struct op *op) {
+  for (const struct op *o = op + 2; o < plan_ops(p->plan) + p->plan->n_op; o++) {
+    if (o->in[0] == op->out || o->in[1] == op->out) return true;
+    if (o->out == op->out) return false;
+  }
+  return plan_result(p->plan) == op->out;
+}
+
+/* A gated linear of many tokens leaves what it makes to the next one alone, in bf16 tiles. */
+static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
+  bool plain = p->device->path->chained && a->gated && a->act && a->act != CURVE_GELU && !a->bias && !a->residual &&
+               !(a->softcap > 0);
+  const struct op *next = plain && a->n_row >= LINEAR_TILED ? next_linear(p, op, a) : NULL;
+  a->ready = p->ready == op;
+  if (next && (next->in[1] == op->out || read_later(p, op))) next = NULL;
+  p->ready = next;
+  if (next) {
+    p->turn ^= 1;
+    a->next_fragments = p->fragments[p->turn];
+  }
+  p->device->path->linear_many(a, p->device->multiprocessors, p->device->stream);
+}
+
 static void run_linear(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
   bool fast = cuda_linear_fast(p->device->path, p->plan, op);
@@ -135,11 +159,12 @@ static void run_linear(struct program *p, const struct op *op) {
     run_few(p, op, &a);
     return;
   }
+  if (fast) {
+    run_many(p, op, &a);
+    return;
+  }
   p->ready = NULL;
-  if (fast)
-    p->device->path->linear_many(&a, p->device->multiprocessors, p->device->stream);
-  else
-    cuda_linear_plain(&a, p->device->stream);
+  cuda_linear_plain(&a, p->device->stream);
 }
 
 static void run_sample(struct program *p, const struct op *op) {

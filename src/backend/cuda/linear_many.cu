@@ -45,13 +45,23 @@ float time_of(const version &v, const many &m, int multiprocessors) {
   return rounds * ends + (steps > read ? steps : read);
 }
 
-/* Whole columns are added in one order by all tiles; parts of them are not. */
+/* Whole columns are added in one order by all tiles; parts of them are not. Not all know how to finish as FINISH_GATED.
+ */
 const version *version_choose(const many &m, int multiprocessors) {
-  const version *best = versions;
+  const version *best = nullptr;
   int most = m.linear.one_order ? 1 : m.n_piece;
-  for (const version &v : versions)
-    if (v.split <= most && time_of(v, m, multiprocessors) < time_of(*best, m, multiprocessors)) best = &v;
+  for (const version &v : versions) {
+    if (v.split > most || (m.finish == FINISH_GATED && (v.groups < 2 || v.split > 1))) continue;
+    if (!best || time_of(v, m, multiprocessors) < time_of(*best, m, multiprocessors)) best = &v;
+  }
   return best;
+}
+
+enum finish finish_of(const many &m) {
+  const struct cuda_linear &a = m.linear;
+  if (a.next_fragments) return FINISH_GATED;
+  bool sums = !a.gated && !a.act && !(a.softcap > 0) && !a.bias && !a.multiply;
+  return sums && m.fours && a.matrix.rows % 64 == 0 ? FINISH_ROWS : FINISH_ANY;
 }
 
 } // namespace
@@ -64,7 +74,8 @@ void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cud
   m.n_piece = (linear->matrix.cols + 63) / 64;
   m.fours = m.linear.result_cols % 4 == 0 && fours_aligned(m.linear.out, m.linear.out_cols) &&
             fours_aligned(m.linear.residual, m.linear.residual_cols);
-  cuda_linear_prepare(linear, true, stream);
+  m.finish = finish_of(m);
+  if (!linear->ready) cuda_linear_prepare(linear, true, stream);
   version_choose(m, multiprocessors)->launch(m, multiprocessors, stream);
   if (linear->has_post_norm) cuda_linear_tail(linear, stream);
 }

@@ -2,9 +2,8 @@
  * product's kernel wants it. A block a token; the row is read twice, the second time from the first-level cache. */
 #include "backend/cuda/instructions.cuh"
 #include "backend/cuda/launch.cuh"
+#include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/row_sum.cuh"
-
-#include <cuda_bf16.h>
 
 namespace {
 
@@ -35,11 +34,6 @@ __device__ float row_scale(const prepare &a, const float *row) {
     for (int i = 0; i < UNIT; i++) squares += x[i] * x[i];
   }
   return rsqrtf(block_sum(squares) / a.cols + a.eps);
-}
-
-__device__ __forceinline__ uint32_t pair_round(float low, float high) {
-  __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *(uint32_t *)&pair;
 }
 
 /* Swizzled tiles of 64 tokens × 64 columns, [tile][piece], as weights lie in pieces of 16 rows (cuda_layout.h). */

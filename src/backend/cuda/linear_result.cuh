@@ -4,6 +4,8 @@
 
 #include "backend/cuda/cuda_kernels.h"
 
+#include <cuda_bf16.h>
+
 enum { GATE_RUN = 16 }; /* rows of gate and of up alternate in such runs */
 
 /* SiLU, or GELU by tanh: both are x ÷ (1 + e⁻ᵏ). */
@@ -20,6 +22,16 @@ static __device__ __forceinline__ float result_of(const struct cuda_linear &a, f
   if (a.gated) x *= up;
   x *= a.factor;
   return a.softcap > 0 ? a.softcap * tanh_of(x / a.softcap) : x;
+}
+
+/* The same of a linear that is gated by SiLU and has no softcap. */
+static __device__ __forceinline__ float gated_of(const struct cuda_linear &a, float gate, float up) {
+  return act_of(1, gate) * up * a.factor;
+}
+
+static __device__ __forceinline__ uint32_t pair_round(float low, float high) {
+  __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *(uint32_t *)&pair;
 }
 
 static __device__ __forceinline__ float residual_add(const struct cuda_linear &a, float x, float residual) {

@@ -1,16 +1,19 @@
 /* The kernel of linear_many.cu: a GEMM over bf16 weights on Hopper's warpgroup matrix units.
  *
  * A block makes tiles of GROUPS × 64 tokens × COLS weight rows. One warp keeps bulk copies of weights in flight, one
- * those of tokens, into a ring of stages of 64 columns; warpgroups multiply 64 tokens each, and end with bias,
- * activation, gate and residual, by way of shared memory, so that whole lines are stored. Where there are few tiles, a
- * cluster of SPLIT blocks shares the columns of a tile and adds the parts in the order of the blocks through each
+ * those of tokens, into a ring of stages of 64 columns; warpgroups multiply 64 tokens each. Where there are few tiles,
+ * a cluster of SPLIT blocks shares the columns of a tile and adds the parts in the order of the blocks through each
  * other's shared memory. Where there are many, blocks stay and take one tile after the other, and a PAIR of neighbours
  * in tokens copies weights for both.
  *
- * Bounds: the matrix units from some 300 tokens on, below that the read of the weights, which are asked for while the
- * kernel before ends. Sums run over columns in order within a part: the same bytes each run, but other ones than
- * linear_few.cu's and those of another SPLIT. After CUTLASS's "cooperative" kernel. Measured in
- * bench/lab/linear_large.cu. */
+ * A tile ends while its block's matrix units idle, so that must be short: what networks are made of is unrolled over
+ * the registers (FINISH_ROWS, by way of shared memory, so that whole lines are stored; FINISH_GATED, whose results go
+ * to the next linear as it wants them, and nowhere else); all else is a loop over 32 rows of the matrix.
+ *
+ * Bounds: the matrix units from some 300 tokens on, and then the power that they may draw: an H200 runs at 1.3 to 1.4
+ * of its 1.98 GHz. Below that the read of the weights, which are asked for while the kernel before ends. Sums run over
+ * columns in order within a part: the same bytes each run, but other ones than linear_few.cu's and those of another
+ * SPLIT. After CUTLASS's "cooperative" kernel. Measured in bench/lab/linear_large.cu. */
 #ifndef SPATE_BACKEND_CUDA_LINEAR_TILES_CUH
 #define SPATE_BACKEND_CUDA_LINEAR_TILES_CUH
 
@@ -27,18 +30,30 @@ enum {
   BAND = 2048,             /* tokens that share weights in the second-level cache */
 };
 
+/* What becomes of a tile's sums. ANY is right for all linears; the others are what whole networks are made of, unrolled
+ * so that sums stay in the registers in which they are. */
+enum finish {
+  FINISH_ANY,
+  FINISH_ROWS /* times a factor, plus a residual */,
+  FINISH_GATED /* bf16 for the next linear */
+};
+
 struct many {
   struct cuda_linear linear;
   const uint8_t *tokens; /* [64 tokens][piece][TOKENS_BYTES] */
   int n_strip, n_piece, n_tall, n_wide;
   bool fours; /* results can be stored four at once */
+  enum finish finish;
 };
 
 template <int GROUPS, int COLS, int PAIR, int SPLIT> struct shape {
   static constexpr int strips = COLS / 16, cluster = PAIR * SPLIT, tokens = GROUPS * 64, threads = (GROUPS + 1) * 128;
   static constexpr int resident = GROUPS == 1 ? 2 : 1; /* blocks on a multiprocessor */
   static constexpr int weight_bytes = strips * PIECE, stage_bytes = GROUPS * TOKENS_BYTES + weight_bytes;
-  static constexpr int sums_bytes = GROUPS * GROUP_WARPS * 16 * SUMS_STRIDE * 4;
+  static constexpr bool large = GROUPS == 2 && SPLIT == 1; /* such tiles know all ways to finish */
+  static constexpr int run = COLS == 256 ? 64 : 32;        /* rows of the matrix that FINISH_ROWS takes at once */
+  static constexpr int stride = COLS == 256 && large ? run : SUMS_STRIDE;
+  static constexpr int sums_bytes = GROUPS * GROUP_WARPS * 16 * stride * 4;
   static constexpr int stages = ((228 / resident - 1) * 1024 - 1024 - sums_bytes) / stage_bytes;
   static constexpr int shared_bytes = 1024 + stages * stage_bytes + sums_bytes;
   static_assert(stages >= 4 && 16 * stages <= 1024, "stages enough to hide a copy, and room for their barriers");
@@ -132,11 +147,11 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     }
   }
 
-  /* A warp is done with a slot. Of a pair, either block fills a part of both: the other hears it of one thread of the
-   * warpgroup, whose warps multiply in step; arrivals at another block are slow. */
+  /* A warpgroup, whose warps multiply in step, is done with a slot: one thread tells the block, another the other of a
+   * pair, of which either fills a part of both. */
   __device__ __forceinline__ void slot_release(int at) const {
-    if (threadIdx.x % 32 == 0) barrier_arrive(&r.empty[at % S::stages]);
-    if (PAIR > 1 && threadIdx.x % 128 == 0) barrier_arrive_in(&r.empty[at % S::stages], rank ^ 1);
+    if (threadIdx.x % 128 == 0) barrier_arrive(&r.empty[at % S::stages]);
+    if (PAIR > 1 && threadIdx.x % 128 == 32) barrier_arrive_in(&r.empty[at % S::stages], rank ^ 1);
   }
 
   /* A warpgroup: its 64 tokens' sums of a tile. */
@@ -232,7 +247,7 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
    * lines, and the code is a loop that fits the instruction cache. */
   template <int N> __device__ __forceinline__ void tile_finish(const float (&sum)[N / 2], int token, int row) const {
     int lane = threadIdx.x % 32;
-    float *sums = r.sums + (threadIdx.x / 32 - 4) * 16 * SUMS_STRIDE,
+    float *sums = r.sums + (threadIdx.x / 32 - 4) * 16 * S::stride,
           *mine = sums + lane / 4 * SUMS_STRIDE + lane % 4 * 2;
 #pragma unroll 1
     for (int piece = 0; piece < N / 32; piece++) {
@@ -251,6 +266,76 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     }
   }
 
+  /* FINISH_ROWS, a warp: by way of shared memory, so that whole lines are stored; `run` rows of the matrix at once, in
+   * runs of 8 that are permuted by the token, so that lanes meet banks of their own. The next residuals are asked for
+   * before results are stored. */
+  template <bool RESIDUAL>
+  __device__ __forceinline__ void rows_finish(const float (&sum)[COLS / 2], int token, int row) const {
+    constexpr int run = S::run, lanes = run / 4, step = 32 / lanes, n = 16 / step;
+    const struct cuda_linear &a = m.linear;
+    int lane = threadIdx.x % 32, mine = lane / lanes, within = lane % lanes;
+    float *sums = r.sums + (threadIdx.x / 32 - 4) * 16 * run;
+    float *out = a.out + (size_t)(token + mine) * a.out_cols + row + within * 4;
+    const float *from = RESIDUAL ? a.residual + (size_t)(token + mine) * a.residual_cols + row + within * 4 : nullptr;
+    int there = a.n_row - token - mine; /* tokens from the lane's first on */
+    float4 residual[n] = {};
+#pragma unroll
+    for (int i = 0; RESIDUAL && i < n; i++)
+      if (i * step < there) residual[i] = *(const float4 *)(from + (size_t)i * step * a.residual_cols);
+#pragma unroll
+    for (int at = 0; at < COLS; at += run) {
+      if (row + at >= a.matrix.rows) break;
+#pragma unroll
+      for (int j = 0; j < run / 8; j++) {
+        const float *x = &sum[(at / 8 + j) * 4];
+        float *to = sums + lane / 4 * run + (j ^ lane / 4 % (run / 8)) * 8 + lane % 4 * 2;
+        *(float2 *)to = make_float2(x[0], x[1]);
+        *(float2 *)(to + 8 * run) = make_float2(x[2], x[3]);
+      }
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < n; i++) {
+        int t = i * step + mine;
+        float4 x = *(const float4 *)(sums + t * run + (within / 2 ^ t % (run / 8)) * 8 + within % 2 * 4);
+        x.x *= a.factor, x.y *= a.factor, x.z *= a.factor, x.w *= a.factor;
+        if (RESIDUAL) x = x + residual[i];
+        if (RESIDUAL && at + run < COLS && row + at + run < a.matrix.rows && i * step < there)
+          residual[i] = *(const float4 *)(from + (size_t)i * step * a.residual_cols + at + run);
+        if (i * step < there) *(float4 *)(out + (size_t)i * step * a.out_cols + at) = x;
+      }
+      __syncwarp();
+    }
+  }
+
+  /* FINISH_GATED: runs of 16 rows of the gate and of up, which a thread has side by side, become 32 bytes of a token in
+   * the tiles that cuda_linear_prepare would make. Of two neighbours one stores of the first chunk of 16 bytes, the
+   * other of the second. */
+  __device__ __forceinline__ void gated_finish(const float (&sum)[COLS / 2], int token, int row) const {
+    const struct cuda_linear &a = m.linear;
+    int lane = threadIdx.x % 32, odd = lane % 2, n_piece = a.result_cols / 64;
+    token += lane / 4;
+    uint8_t *tile = (uint8_t *)a.next_fragments + (size_t)(token / 64) * n_piece * TOKENS_BYTES + token % 64 * 128 +
+                    lane % 4 / 2 * 8;
+#pragma unroll
+    for (int at = 0; at < COLS; at += 2 * GATE_RUN) {
+      if (row + at >= a.matrix.rows) break;
+      int col = (row + at) / 2;
+      uint8_t *to = tile + (size_t)(col / 64) * TOKENS_BYTES + ((col % 64 / 8 + odd) ^ token % 8) * 16;
+#pragma unroll
+      for (int half = 0; half < 2; half++) { /* tokens, and those 8 further */
+        uint32_t chunk[2];
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          const float *gate = &sum[(at / 8 + i) * 4 + half * 2], *up = gate + GATE_RUN / 8 * 4;
+          chunk[i] = pair_round(gated_of(a, gate[0], up[0]), gated_of(a, gate[1], up[1]));
+        }
+        uint32_t other = __shfl_xor_sync(~0u, odd ? chunk[0] : chunk[1], 1);
+        uint2 both = odd ? make_uint2(other, chunk[1]) : make_uint2(chunk[0], other);
+        if (token + half * 8 < a.n_row) *(uint2 *)(to + half * 1024) = both;
+      }
+    }
+  }
+
   __device__ void tiles_multiply() const {
     int group = threadIdx.x / 128 - 1, at = 0;
     dependencies_wait(); /* for residuals, and for who still reads what is written here */
@@ -263,6 +348,13 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
         float share[COLS / SPLIT / 2];
         parts_add(share, sum);
         tile_finish<COLS / SPLIT>(share, token, p.strip * 16 + rank * (COLS / SPLIT));
+      } else if (S::large && m.finish == FINISH_GATED) {
+        gated_finish(sum, token, p.strip * 16);
+      } else if (S::large && m.finish == FINISH_ROWS) {
+        if (m.linear.residual)
+          rows_finish<true>(sum, token, p.strip * 16);
+        else
+          rows_finish<false>(sum, token, p.strip * 16);
       } else {
         tile_finish<COLS>(sum, token, p.strip * 16);
       }
@@ -276,8 +368,7 @@ __global__ void __launch_bounds__((GROUPS + 1) * 128, GROUPS == 1 ? 2 : 1) linea
   using S = shape<GROUPS, COLS, PAIR, SPLIT>;
   worker<GROUPS, COLS, PAIR, SPLIT> w(m, shared);
   if (threadIdx.x == 0) {
-    for (int i = 0; i < S::stages; i++)
-      barrier_init(&w.r.full[i], 2), barrier_init(&w.r.empty[i], GROUPS * (GROUP_WARPS + PAIR - 1));
+    for (int i = 0; i < S::stages; i++) barrier_init(&w.r.full[i], 2), barrier_init(&w.r.empty[i], GROUPS * PAIR);
     barriers_publish();
   }
   if (S::cluster > 1)

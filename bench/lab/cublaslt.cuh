@@ -1,0 +1,92 @@
+/* cuBLASLt beside a kernel of one's own, opened at run time: a machine that has a driver alone goes without. */
+#ifndef SPATE_BENCH_CUBLASLT_CUH
+#define SPATE_BENCH_CUBLASLT_CUH
+
+#include "lab.cuh"
+
+#include <cublasLt.h>
+#include <dlfcn.h>
+
+struct cublaslt {
+  void *library;
+  cublasLtHandle_t handle;
+  decltype(&cublasLtMatmul) matmul;
+  decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic;
+  decltype(&cublasLtMatmulDescCreate) desc_create;
+  decltype(&cublasLtMatmulDescSetAttribute) desc_set;
+  decltype(&cublasLtMatrixLayoutCreate) layout_create;
+  decltype(&cublasLtMatmulPreferenceCreate) preference_create;
+  decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set;
+  void *workspace;
+};
+
+enum { CUBLASLT_WORKSPACE = 32 << 20, CUBLASLT_CHOICES = 8 };
+
+#define CUBLASLT_CHECK(call)                                                                                           \
+  do {                                                                                                                 \
+    int status = (int)(call);                                                                                          \
+    if (status != 0) {                                                                                                 \
+      printf("%s: status %d\n", #call, status);                                                                        \
+      exit(1);                                                                                                         \
+    }                                                                                                                  \
+  } while (0)
+
+template <typename F> static void cublaslt_symbol(const cublaslt &lt, F *function, const char *name) {
+  *(void **)function = dlsym(lt.library, name);
+  if (!*function) printf("cuBLASLt without %s\n", name), exit(1);
+}
+
+/* False where there is no such library. CUBLASLT in the environment names it. */
+static bool cublaslt_open(cublaslt *lt) {
+  const char *names[] = {getenv("CUBLASLT"), "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so",
+                         "/usr/local/cuda/lib64/libcublasLt.so"};
+  for (const char *name : names)
+    if (name && !lt->library) lt->library = dlopen(name, RTLD_NOW);
+  if (!lt->library) return false;
+  decltype(&cublasLtCreate) create;
+  cublaslt_symbol(*lt, &create, "cublasLtCreate");
+  cublaslt_symbol(*lt, &lt->matmul, "cublasLtMatmul");
+  cublaslt_symbol(*lt, &lt->heuristic, "cublasLtMatmulAlgoGetHeuristic");
+  cublaslt_symbol(*lt, &lt->desc_create, "cublasLtMatmulDescCreate");
+  cublaslt_symbol(*lt, &lt->desc_set, "cublasLtMatmulDescSetAttribute");
+  cublaslt_symbol(*lt, &lt->layout_create, "cublasLtMatrixLayoutCreate");
+  cublaslt_symbol(*lt, &lt->preference_create, "cublasLtMatmulPreferenceCreate");
+  cublaslt_symbol(*lt, &lt->preference_set, "cublasLtMatmulPreferenceSetAttribute");
+  CUBLASLT_CHECK(create(&lt->handle));
+  CHECK(cudaMalloc(&lt->workspace, CUBLASLT_WORKSPACE));
+  return true;
+}
+
+/* out[token][row] = in[token][col] · weights[row][col]ᵀ, all in bf16, sums in float: what linears of a network are. */
+struct cublaslt_product {
+  cublasLtMatmulDesc_t desc;
+  cublasLtMatrixLayout_t weights, in, out;
+  cublasLtMatmulHeuristicResult_t choice[CUBLASLT_CHOICES];
+  int n_choice;
+};
+
+static cublaslt_product cublaslt_prepare(const cublaslt &lt, int rows, int cols, int tokens) {
+  cublaslt_product p = {};
+  cublasLtMatmulPreference_t preference;
+  cublasOperation_t turned = CUBLAS_OP_T;
+  size_t workspace = CUBLASLT_WORKSPACE;
+  CUBLASLT_CHECK(lt.desc_create(&p.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  CUBLASLT_CHECK(lt.desc_set(p.desc, CUBLASLT_MATMUL_DESC_TRANSA, &turned, sizeof turned));
+  CUBLASLT_CHECK(lt.layout_create(&p.weights, CUDA_R_16BF, cols, rows, cols));
+  CUBLASLT_CHECK(lt.layout_create(&p.in, CUDA_R_16BF, cols, tokens, cols));
+  CUBLASLT_CHECK(lt.layout_create(&p.out, CUDA_R_16BF, rows, tokens, rows));
+  CUBLASLT_CHECK(lt.preference_create(&preference));
+  CUBLASLT_CHECK(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
+  CUBLASLT_CHECK(lt.heuristic(lt.handle, p.desc, p.weights, p.in, p.out, p.out, preference, CUBLASLT_CHOICES, p.choice,
+                              &p.n_choice));
+  return p;
+}
+
+static void cublaslt_run(const cublaslt &lt, const cublaslt_product &p, int choice, const void *weights, const void *in,
+                         void *out) {
+  float one = 1, zero = 0;
+  CUBLASLT_CHECK(lt.matmul(lt.handle, p.desc, &one, weights, p.weights, in, p.in, &zero, out, p.out, out, p.out,
+                           &p.choice[choice].algo, lt.workspace, CUBLASLT_WORKSPACE, 0));
+}
+
+#endif
