@@ -47,8 +47,9 @@ static bool matrices_read(const struct calibrating *c, const struct walk_site *s
     m->weight[m->n] = weight;
     m->matrix[m->n++] = matrix;
     if (!matrix) return error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %d rows.", weight->rows);
-    if (!weight_source_init(&source, plan, index, c->job->checkpoint, error)) return false;
-    weight_source_floats(&source, matrix);
+    if (!weight_source_init(&source, plan, index, c->job->checkpoint, error) ||
+        !weight_source_floats(&source, matrix, error))
+      return false;
   }
   return checkpoint_intact(c->job->checkpoint, error);
 }

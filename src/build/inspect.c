@@ -64,9 +64,10 @@ static void tensors_write(const struct checkpoint *checkpoint, struct buffer *js
   buffer_text(json, ",\"tensors\":[");
   for (int i = 0; i < checkpoint_tensor_count(checkpoint); i++) {
     const struct tensor *tensor = checkpoint_tensor(checkpoint, i);
+    char storage[TENSOR_STORAGE_TEXT];
     buffer_print(json, "%s{\"name\":", i ? "," : "");
     json_write_string(json, slice_text(tensor->name));
-    buffer_print(json, ",\"type\":\"%s\",\"shape\":[", tensor_type_name(tensor->type));
+    buffer_print(json, ",\"type\":\"%s\",\"shape\":[", tensor_storage(tensor, storage));
     for (int d = 0; d < tensor->n_dim; d++) buffer_print(json, "%s%" PRId64, d ? "," : "", tensor->dim[d]);
     buffer_print(json, "],\"bytes\":%zu}", tensor->data.size);
   }

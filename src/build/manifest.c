@@ -67,9 +67,10 @@ void manifest_write_tokenizer(const struct tokenizer *tokenizer, struct buffer *
 static void part_write(const struct manifest *m, const struct weight_part *part, struct buffer *json) {
   const char *name = plan_name(draft_plan(m->draft), part->tensor);
   const struct tensor *tensor = checkpoint_find(m->draft->checkpoint, name);
+  char storage[TENSOR_STORAGE_TEXT];
   buffer_text(json, "{");
   text_write(json, "tensor", name);
-  buffer_print(json, ",\"type\":\"%s\",\"first\":%d,\"rows\":%d}", tensor ? tensor_type_name(tensor->type) : "",
+  buffer_print(json, ",\"type\":\"%s\",\"first\":%d,\"rows\":%d}", tensor ? tensor_storage(tensor, storage) : "",
                part->first, part->rows);
 }
 

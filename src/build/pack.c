@@ -123,7 +123,7 @@ static bool weight_pack(struct packing *packing, int index, struct error *error)
   if (!weight_source_init(&source, job->plan, index, job->checkpoint, error) ||
       !checkpoint_intact(job->checkpoint, error))
     return false;
-  for (int i = 0; i < source.weight->n_part; i++) hasher_update(packing->source, weight_source_bytes(&source, i));
+  for (int i = 0; i < source.weight->n_part; i++) weight_source_hash(&source, i, packing->source);
   if (job->written && job->written[index]) {
     packing->done += job->writer->weights[index].bytes;
     return progress_report(job->progress, "pack", packing->done, packing->total, error);

@@ -16,8 +16,16 @@ struct candidate {
 
 /* As the file is: every candidate holds the file's numbers exactly, the smallest first. */
 static int candidates_exact(const struct weight_source *source, struct candidate *out) {
+  const struct packed_matrix *packed = source->part[0]->packed;
   enum tensor_type type = source->part[0]->type; /* families join tensors of one type only */
   int count = 0;
+  if (packed) {
+    out[count].scheme = packed_scheme(packed, &out[count].note);
+    count++;
+    out[count++] =
+        (struct candidate){{.kind = SCHEME_F32}, "the backend lacks the file's codes: multiplied out to F32"};
+    return count;
+  }
   out[count++] = (struct candidate){.scheme = exact_scheme(type)};
   struct scheme wide;
   if (exact_scheme_wide(type, &wide))

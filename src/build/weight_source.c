@@ -48,7 +48,7 @@ bool weight_reader_init(struct weight_reader *reader, const struct weight_source
   const struct weight *w = source->weight;
   *reader = (struct weight_reader){.source = source};
   if (!code_rows_init(&reader->rows, &w->scheme, capacity, w->cols, error) ||
-      !exact_row_init(&reader->exact, w->cols, error))
+      !exact_row_init(&reader->exact, w->cols, error) || !packed_buffer_init(&reader->packed, w->cols, error))
     return false;
   reader->floats = malloc((size_t)w->cols * sizeof *reader->floats);
   return reader->floats || error_set(error, ERROR_MEMORY, "Out of memory for a row of %d columns.", w->cols);
@@ -57,6 +57,7 @@ bool weight_reader_init(struct weight_reader *reader, const struct weight_source
 void weight_reader_release(struct weight_reader *reader) {
   code_rows_release(&reader->rows);
   exact_row_release(&reader->exact);
+  packed_buffer_release(&reader->packed);
   free(reader->floats);
 }
 
@@ -65,26 +66,38 @@ static const uint8_t *row_bytes_of(const struct tensor *tensor, int row) {
 }
 
 /* A row's numbers as floats: the file's, with what is added to them and what they are multiplied with. */
-static void row_floats(const struct weight_source *source, int part, int tensor_row, float *out) {
+static void row_floats(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
+                       float *out) {
   const struct weight *w = source->weight;
   const struct weight_transform *t = source->transform;
   const struct tensor *tensor = source->part[part];
-  tensor_dequantize(tensor->type, row_bytes_of(tensor, tensor_row), (size_t)w->cols, out);
+  if (tensor->packed)
+    packed_row_floats(packed, tensor->packed, tensor_row, out);
+  else
+    tensor_dequantize(tensor->type, row_bytes_of(tensor, tensor_row), (size_t)w->cols, out);
   for (int i = 0; w->part[part].add != 0 && i < w->cols; i++) out[i] += w->part[part].add;
   for (int i = 0; t && t->column && i < w->cols; i++) out[i] *= t->column[i];
   for (int i = 0; t && t->row[part] && i < w->cols; i++) out[i] *= t->row[part][tensor_row - w->part[part].first];
 }
 
+/* Stores the row as the file has it, without arithmetic on floats; false where the scheme does not hold it. */
+static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, int tensor_row, int at) {
+  const struct scheme *scheme = &reader->source->weight->scheme;
+  if (tensor->packed ? !packed_scheme_holds(scheme, tensor->packed) : !exact_scheme_holds(scheme, tensor->type))
+    return false;
+  if (tensor->packed)
+    packed_row_store(&reader->packed, tensor->packed, tensor_row, &reader->rows, at);
+  else
+    exact_row_store(&reader->exact, tensor->type, row_bytes_of(tensor, tensor_row), &reader->rows, at);
+  return true;
+}
+
 static bool row_read(struct weight_reader *reader, int part, int tensor_row, int at, struct error *error) {
   const struct weight_source *source = reader->source;
-  const struct weight *w = source->weight;
   const struct tensor *tensor = source->part[part];
-  bool changed = w->part[part].add != 0 || weight_transform_acts(source->transform);
-  if (!changed && exact_scheme_holds(&w->scheme, tensor->type)) {
-    exact_row_store(&reader->exact, tensor->type, row_bytes_of(tensor, tensor_row), &reader->rows, at);
-    return true;
-  }
-  row_floats(source, part, tensor_row, reader->floats);
+  bool changed = source->weight->part[part].add != 0 || weight_transform_acts(source->transform);
+  if (!changed && row_copy(reader, tensor, tensor_row, at)) return true;
+  row_floats(source, &reader->packed, part, tensor_row, reader->floats);
   return quantize_row(reader->floats, source->transform ? source->transform->metric : NULL, &reader->rows, at, error) ||
          error_prefix(error, "Row %d of tensor %s ", tensor_row, tensor->name);
 }
@@ -100,15 +113,19 @@ bool weight_reader_read(struct weight_reader *reader, int first, int count, stru
   return true;
 }
 
-void weight_source_floats(const struct weight_source *source, float *out) {
+bool weight_source_floats(const struct weight_source *source, float *out, struct error *error) {
   const struct weight *w = source->weight;
+  struct packed_buffer packed;
+  if (!packed_buffer_init(&packed, w->cols, error)) return false;
   for (int i = 0; i < w->rows; i++, out += w->cols) {
     int part, tensor_row;
     if (weight_row_source(w, i, &part, &tensor_row))
-      row_floats(source, part, tensor_row, out);
+      row_floats(source, &packed, part, tensor_row, out);
     else
       memset(out, 0, (size_t)w->cols * sizeof *out);
   }
+  packed_buffer_release(&packed);
+  return true;
 }
 
 bool weight_source_vector(const struct weight_source *source, float *out, struct error *error) {
@@ -131,10 +148,21 @@ bool weight_source_vector(const struct weight_source *source, float *out, struct
   return done || error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);
 }
 
-struct slice weight_source_bytes(const struct weight_source *source, int part) {
+static void parts_hash(const struct packed_parts *parts, struct hasher *hasher) {
+  const struct tensor *all[] = {parts->codes, parts->scale, parts->zero, parts->index};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if (all[i]) hasher_update(hasher, all[i]->data);
+}
+
+void weight_source_hash(const struct weight_source *source, int part, struct hasher *hasher) {
   const struct weight *w = source->weight;
   const struct tensor *tensor = source->part[part];
-  if (w->use == WEIGHT_VECTOR) return tensor->data;
+  if (tensor->packed) {
+    parts_hash(&tensor->packed->parts, hasher);
+    return;
+  }
   size_t bytes = row_bytes(tensor);
-  return slice_make(tensor->data.data + (size_t)w->part[part].first * bytes, (size_t)w->part[part].rows * bytes);
+  hasher_update(hasher, w->use == WEIGHT_VECTOR ? tensor->data
+                                                : slice_make(tensor->data.data + (size_t)w->part[part].first * bytes,
+                                                             (size_t)w->part[part].rows * bytes));
 }

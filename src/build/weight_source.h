@@ -2,7 +2,9 @@
 #ifndef SPATE_BUILD_WEIGHT_SOURCE_H
 #define SPATE_BUILD_WEIGHT_SOURCE_H
 
+#include "base/hash.h"
 #include "build/exact_codes.h"
+#include "build/packed_codes.h"
 #include "build/weight_transform.h"
 #include "format/tensor.h"
 #include "model/checkpoint.h"
@@ -24,6 +26,7 @@ struct weight_reader {
   const struct weight_source *source;
   struct code_rows rows;
   struct exact_row exact;
+  struct packed_buffer packed;
   float *floats; /* [cols] */
 };
 
@@ -36,12 +39,12 @@ void weight_reader_release(struct weight_reader *reader);
 bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error);
 
 /* All rows of a matrix as floats, transformed, row-major; padding rows are zeros. */
-void weight_source_floats(const struct weight_source *source, float *out);
+bool weight_source_floats(const struct weight_source *source, float *out, struct error *error);
 
 /* All cols numbers of a vector. */
 bool weight_source_vector(const struct weight_source *source, float *out, struct error *error);
 
-/* The bytes of the file that a part's rows are. */
-struct slice weight_source_bytes(const struct weight_source *source, int part);
+/* Hashes the bytes of the file that a part's rows are made of. */
+void weight_source_hash(const struct weight_source *source, int part, struct hasher *hasher);
 
 #endif

@@ -94,7 +94,7 @@ bool tensor_type_loads(enum tensor_type type) {
 }
 
 bool tensor_check_loads(const struct tensor *tensor, struct error *error) {
-  if (tensor_type_loads(tensor->type)) return true;
+  if (tensor->packed || tensor_type_loads(tensor->type)) return true;
   struct buffer names;
   buffer_init(&names, ERROR_TEXT_MAX);
   for (int type = 0; type < TENSOR_TYPE_COUNT; type++)

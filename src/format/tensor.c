@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "base/utf8.h"
+#include "format/packed_matrix.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,6 +26,18 @@ const char *tensor_name_copy(struct slice name, const char *subject, struct aren
   else if (!(copy = arena_text(arena, name)))
     error_set(error, ERROR_MEMORY, "There is no memory for the name of %s.", subject);
   return copy;
+}
+
+bool tensor_alike(const struct tensor *a, const struct tensor *b) {
+  if (!a || !b) return a == b;
+  if (!a->packed || !b->packed) return a->type == b->type;
+  return memcmp(&a->packed->form, &b->packed->form, sizeof a->packed->form) == 0;
+}
+
+const char *tensor_storage(const struct tensor *tensor, char out[TENSOR_STORAGE_TEXT]) {
+  if (tensor->packed) return packed_matrix_name(tensor->packed, out);
+  snprintf(out, TENSOR_STORAGE_TEXT, "%s", tensor_type_name(tensor->type));
+  return out;
 }
 
 const char *tensor_shape_text(const struct tensor *tensor, char out[TENSOR_SHAPE_TEXT]) {

@@ -9,14 +9,17 @@
 #include "base/slice.h"
 #include "format/tensor_type.h"
 
+struct packed_matrix;
+
 struct tensor {
   const char *name; /* NUL-terminated, printable UTF-8; owned by the reader's arena */
   enum tensor_type type;
-  int n_dim;                      /* 0: a scalar, one element */
-  int64_t dim[LIMIT_TENSOR_DIMS]; /* outermost first; the last is the length of a row */
-  size_t count;                   /* elements: the product of the dims */
-  size_t at;                      /* byte position of data in its file */
-  struct slice data;              /* exactly the tensor's bytes, in the mapping */
+  int n_dim;                          /* 0: a scalar, one element */
+  int64_t dim[LIMIT_TENSOR_DIMS];     /* outermost first; the last is the length of a row */
+  size_t count;                       /* elements: the product of the dims */
+  size_t at;                          /* byte position of data in its file */
+  struct slice data;                  /* exactly the tensor's bytes, in the mapping */
+  const struct packed_matrix *packed; /* TENSOR_PACKED: what the matrix is made of; data is that of its codes */
 };
 
 /* The tensors of one file, or of all shards of a checkpoint. */
@@ -28,6 +31,14 @@ struct tensor_table {
 
 /* NULL when there is none of that name. O(log n). */
 const struct tensor *tensor_find(const struct tensor_table *table, const char *name);
+
+/* Whether one scheme can hold the rows of both as they are. Two that are absent (NULL) are alike. */
+bool tensor_alike(const struct tensor *a, const struct tensor *b);
+
+enum { TENSOR_STORAGE_TEXT = 48 };
+
+/* "BF16", "Q4_K", "GPTQ int4 g128": how the elements are stored, for people. */
+const char *tensor_storage(const struct tensor *tensor, char out[TENSOR_STORAGE_TEXT]);
 
 enum { TENSOR_SHAPE_TEXT = 160 }; /* holds any shape */
 

@@ -53,6 +53,7 @@ static const struct tensor_type_info types[TENSOR_TYPE_COUNT] = {
     [TENSOR_MXFP4] = {"MXFP4", 32, 17, 39, false},
     [TENSOR_NVFP4] = {"NVFP4", 64, 36, 40, false},
     [TENSOR_Q1_0] = {"Q1_0", 128, 18, 41, false},
+    [TENSOR_PACKED] = {"packed", 1, 1, NO_GGML, false},
 };
 
 const struct tensor_type_info *tensor_type_info(enum tensor_type type) {

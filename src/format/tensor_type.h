@@ -54,6 +54,7 @@ enum tensor_type {
   TENSOR_MXFP4,
   TENSOR_NVFP4,
   TENSOR_Q1_0,
+  TENSOR_PACKED, /* several tensors that are one matrix (packed_matrix.h): no file names it */
   TENSOR_TYPE_COUNT,
 };
 

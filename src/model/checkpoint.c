@@ -4,6 +4,7 @@
 
 #include "format/safetensors.h"
 #include "model/generation_defaults.h"
+#include "model/packed_tensors.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -18,6 +19,7 @@ struct checkpoint {
   char name[NAME_BYTES], architecture[NAME_BYTES];
   struct gguf *gguf;               /* NULL for a directory */
   struct safetensors *safetensors; /* NULL for GGUF, as is all below */
+  struct packed_tensors packed;    /* the tensors of a quantized directory */
   json_t *config;
   struct file tokenizer_json, tokenizer_config, template_file;
   json_t *template_json; /* tokenizer_config.json, which chat_template may point into; or NULL */
@@ -132,10 +134,9 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
       !optional_open(c, "tokenizer.json", LIMIT_TOKENIZER_BYTES, &c->tokenizer_json, error) ||
       !optional_open(c, "tokenizer_config.json", LIMIT_CONFIG_BYTES, &c->tokenizer_config, error))
     return false;
-  c->safetensors = safetensors_open_directory(c->path, error);
-  if (!c->safetensors) return false;
   name_from_path(c);
-  return true;
+  c->safetensors = safetensors_open_directory(c->path, error);
+  return c->safetensors && packed_tensors_open(&c->packed, &c->safetensors->tensors, c->config, error);
 }
 
 /* --- a GGUF file -------------------------------------------------------------------------------------------------- */
@@ -207,6 +208,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   if (!c) return;
   gguf_close(c->gguf);
   safetensors_close(c->safetensors);
+  packed_tensors_release(&c->packed);
   json_decref(c->config);
   json_decref(c->template_json);
   file_close(&c->tokenizer_json);
@@ -244,6 +246,7 @@ bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error)
 static const struct tensor_table *tensor_table(const struct checkpoint *c) {
   static const struct tensor *no_tensor[1];
   static const struct tensor_table none = {.by_name = no_tensor};
+  if (c->packed.table.by_name) return &c->packed.table;
   return c->gguf ? &c->gguf->tensors : c->safetensors ? &c->safetensors->tensors : &none;
 }
 

@@ -17,7 +17,8 @@ struct checkpoint;
 
 enum checkpoint_kind { CHECKPOINT_HF, CHECKPOINT_GGUF };
 
-/* Maps the files and checks their structure; no tensor data is read. A path that is neither is refused. */
+/* Maps the files and checks their structure; no tensor data is read but zero points and group numbers of matrices that
+ * were quantized elsewhere, which become one tensor each (packed_tensors.h). A path that is neither is refused. */
 struct checkpoint *checkpoint_open(const char *path, struct error *error);
 /* One that has a config.json and no tensors: enough for a plan (family_outline). */
 struct checkpoint *checkpoint_of_config(const char *name, struct slice config, struct error *error);

@@ -107,12 +107,12 @@ static void attend_add(struct decoder_maker *m) {
   plan_add_op(m->builder, &op);
 }
 
-/* The type of a tensor; −1 when there is none, which the build tells later. */
-static int tensor_type_of(const struct decoder_maker *m, enum tensor_role role) {
-  char name[TENSOR_NAME_BYTES];
-  tensor_name(m, role, "weight", name);
-  const struct tensor *tensor = checkpoint_find(m->checkpoint, name);
-  return tensor ? (int)tensor->type : -1;
+/* Whether two matrices can be one weight. One that is missing, the build tells later. */
+static bool matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b) {
+  char name_a[TENSOR_NAME_BYTES], name_b[TENSOR_NAME_BYTES];
+  tensor_name(m, a, "weight", name_a);
+  tensor_name(m, b, "weight", name_b);
+  return tensor_alike(checkpoint_find(m->checkpoint, name_a), checkpoint_find(m->checkpoint, name_b));
 }
 
 /* q, k and v, side by side in one value. Those of one type are one matrix: each keeps the width that its file gives. */
@@ -125,8 +125,7 @@ static void project_add(struct decoder_maker *m) {
   for (int first = 0, column = 0, n; first < 3; first += n) {
     char name[] = "qkv";
     struct matrix_spec spec = {.name = name, .cols = d->hidden, .bias = d->qkv_bias};
-    for (n = 0; first + n < 3 && (n == 0 || tensor_type_of(m, role[first + n]) == tensor_type_of(m, role[first]));
-         n++) {
+    for (n = 0; first + n < 3 && (n == 0 || matrices_alike(m, role[first + n], role[first])); n++) {
       spec.part[n] = role[first + n];
       spec.rows[n] = rows[first + n];
     }
@@ -205,7 +204,7 @@ static void gate_then_up_add(struct decoder_maker *m) {
 
 static void feed_forward_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
-  if (tensor_type_of(m, ROLE_GATE) == tensor_type_of(m, ROLE_UP))
+  if (matrices_alike(m, ROLE_GATE, ROLE_UP))
     gate_up_add(m);
   else
     gate_then_up_add(m);

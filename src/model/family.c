@@ -51,8 +51,18 @@ static bool tensor_computed(const char *name) {
   return strcmp(name, "rope_freqs.weight") == 0 || strstr(name, ".rotary_emb.inv_freq") != NULL;
 }
 
-static bool tensor_ignored(const struct family *family, const struct plan *plan, const char *name) {
-  if (tensor_computed(name)) return true;
+/* Quantizers give every matrix a bias, of zeros where the network has none. */
+static bool bias_of_zeros(const struct tensor *tensor) {
+  size_t size = strlen(tensor->name);
+  if (size < 5 || strcmp(tensor->name + size - 5, ".bias") != 0) return false;
+  for (size_t i = 0; i < tensor->data.size; i++)
+    if (tensor->data.data[i] != 0) return false;
+  return true;
+}
+
+static bool tensor_ignored(const struct family *family, const struct plan *plan, const struct tensor *tensor) {
+  const char *name = tensor->name;
+  if (tensor_computed(name) || bias_of_zeros(tensor)) return true;
   for (const char *const *start = family->ignored; start && *start; start++)
     if (strncmp(name, *start, strlen(*start)) == 0) return true;
   /* A tied head that the file stores all the same. */
@@ -70,7 +80,7 @@ static bool leftover_check(const struct family *family, const struct checkpoint 
   int count = 0;
   for (int i = 0; i < checkpoint_tensor_count(checkpoint); i++) {
     const char *name = checkpoint_tensor(checkpoint, i)->name;
-    if (used[i] || tensor_ignored(family, plan, name)) continue;
+    if (used[i] || tensor_ignored(family, plan, checkpoint_tensor(checkpoint, i))) continue;
     if (count++ < 3) at += (size_t)snprintf(list + at, sizeof list - at, "%s%.60s", at ? ", " : "", name);
   }
   if (count == 0) return true;

@@ -46,7 +46,7 @@ static float *matrix_read(const struct network *network, int weight) {
   const struct weight *w = plan_weights(draft_plan(&network->draft)) + weight;
   float *out = calloc((size_t)w->rows * (size_t)w->cols, sizeof *out);
   assert_true(weight_source_init(&source, draft_plan(&network->draft), weight, network->draft.checkpoint, NULL));
-  weight_source_floats(&source, out);
+  assert_true(weight_source_floats(&source, out, NULL));
   return out;
 }
 

@@ -1,0 +1,144 @@
+/* Random packed matrices of every layout: the scheme that is chosen holds the numbers that packed_value defines. */
+#include "build/packed_codes.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+/* cmocka wants the above */
+#include <cmocka.h>
+
+enum { ROWS = 40, COLS = 192, BYTES = 4 * ROWS * COLS };
+
+static struct tensor tensor_make(enum tensor_type type, int rows, int cols) {
+  struct tensor tensor = {.name = "x", .type = type, .n_dim = 2, .dim = {rows, cols}};
+  uint8_t *bytes = malloc(BYTES);
+  assert_non_null(bytes);
+  for (int i = 0; i < BYTES; i++) bytes[i] = (uint8_t)rand();
+  for (int i = 3; type == TENSOR_F32 && i < BYTES; i += 4) bytes[i] = 0x3c; /* moderate scales */
+  for (int i = 1; type == TENSOR_F16 && i < BYTES; i += 2) bytes[i] = 0x20;
+  for (int i = 0; type == TENSOR_F8_E4M3 && i < BYTES; i++) bytes[i] &= 0xbf; /* no NaN */
+  tensor.count = (size_t)rows * (size_t)cols;
+  tensor.data = slice_make(bytes, BYTES);
+  return tensor;
+}
+
+static const struct {
+  struct packed_spec spec;
+  enum tensor_type codes, scale;
+  int rows, cols; /* of the tensor of codes */
+  bool zero;
+  const char *scheme;
+} cases[] = {
+    {{.layout = PACKED_AWQ, .bits = 4, .group = 32, .scale_rows = 1, .zero_add = 0, .needs_zero = true},
+     TENSOR_I32,
+     TENSOR_F16,
+     COLS,
+     ROWS / 8,
+     true,
+     "int4 g32 f32 min a8"},
+    {{.layout = PACKED_GPTQ, .bits = 4, .group = 0, .scale_rows = 1, .zero_add = 0x11111111},
+     TENSOR_I32,
+     TENSOR_F16,
+     COLS / 8,
+     ROWS,
+     true,
+     "int4 g128 f32 min a8"},
+    {{.layout = PACKED_GPTQ, .bits = 8, .group = 64, .scale_rows = 1, .zero_add = 0x01010101},
+     TENSOR_I32,
+     TENSOR_F16,
+     COLS / 4,
+     ROWS,
+     true,
+     "int8 g64 f32 min a8"},
+    {{.layout = PACKED_GPTQ, .bits = 2, .group = 48, .scale_rows = 1, .zero_add = 0},
+     TENSOR_I32,
+     TENSOR_F16,
+     COLS / 16,
+     ROWS,
+     true,
+     "int2 g16 f32 min a8"},
+    {{.layout = PACKED_ROWS, .bits = 4, .group = 128, .scale_rows = 1, .zero_add = 0},
+     TENSOR_I32,
+     TENSOR_F32,
+     ROWS,
+     COLS / 8,
+     false,
+     "int4 g128 f32 a8"},
+    {{.layout = PACKED_INT8, .bits = 8, .group = 0, .scale_rows = 0, .zero_add = 0},
+     TENSOR_I8,
+     TENSOR_F32,
+     ROWS,
+     COLS,
+     false,
+     "int8 g128 f32 a8"},
+    {{.layout = PACKED_E4M3, .bits = 8, .group = 128, .scale_rows = 16, .zero_add = 0},
+     TENSOR_F8_E4M3,
+     TENSOR_F32,
+     ROWS,
+     COLS,
+     false,
+     "F8 g128"},
+    {{.layout = PACKED_E4M3, .bits = 8, .group = 0, .scale_rows = 1, .zero_add = 0},
+     TENSOR_F8_E4M3,
+     TENSOR_F32,
+     ROWS,
+     COLS,
+     false,
+     "F8 row"},
+};
+
+static void rows_compare(const struct packed_matrix *matrix, const char *name) {
+  const char *note;
+  char text[48];
+  float values[COLS];
+  struct error error;
+  struct code_rows rows;
+  struct packed_buffer buffer;
+  struct scheme scheme = packed_scheme(matrix, &note);
+  assert_string_equal(scheme_name(&scheme, text), name);
+  if (!scheme_check(&scheme, &error)) fail_msg("%s", error.text);
+  assert_true(packed_scheme_holds(&scheme, matrix));
+  assert_true(code_rows_init(&rows, &scheme, 2, COLS, &error) && packed_buffer_init(&buffer, COLS, &error));
+  for (int row = 0; row < ROWS; row++) {
+    packed_row_store(&buffer, matrix, row, &rows, 1);
+    packed_row_floats(&buffer, matrix, row, values);
+    struct codes codes = code_rows_view(&rows, 2);
+    for (int col = 0; col < COLS; col++) {
+      double value = codes_value(&codes, 1, col), sum = (double)values[col] - value;
+      if (!(sum <= 1e-6 * (value < 0 ? -value : value) && -sum <= 1e-6 * (value < 0 ? -value : value)))
+        fail_msg("%s [%d][%d]: %.9g, expected %.9g", name, row, col, value, (double)values[col]);
+    }
+  }
+  packed_buffer_release(&buffer);
+  code_rows_release(&rows);
+}
+
+static void test_schemes_hold_the_numbers(void **state) {
+  (void)state;
+  srand(7);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const struct packed_spec *spec = &cases[i].spec;
+    struct error error;
+    struct packed_matrix matrix;
+    bool words_first = spec->layout == PACKED_AWQ || spec->layout == PACKED_GPTQ;
+    int groups = spec->group ? (COLS - 1) / spec->group + 1 : 1;
+    int scale_rows = spec->scale_rows ? (ROWS - 1) / spec->scale_rows + 1 : 1;
+    struct tensor codes = tensor_make(cases[i].codes, cases[i].rows, cases[i].cols);
+    struct tensor scale = tensor_make(cases[i].scale, words_first ? groups : scale_rows, words_first ? ROWS : groups);
+    struct tensor zero = tensor_make(TENSOR_I32, groups, (ROWS * spec->bits - 1) / 32 + 1);
+    struct packed_parts parts = {.codes = &codes, .scale = &scale, .zero = cases[i].zero ? &zero : NULL};
+    if (!packed_matrix_init(&matrix, spec, &parts, &error)) fail_msg("%s", error.text);
+    assert_int_equal(matrix.rows, ROWS);
+    assert_int_equal(matrix.cols, COLS);
+    rows_compare(&matrix, cases[i].scheme);
+    free((void *)(uintptr_t)codes.data.data);
+    free((void *)(uintptr_t)scale.data.data);
+    free((void *)(uintptr_t)zero.data.data);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_schemes_hold_the_numbers)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
