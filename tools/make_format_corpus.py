@@ -64,11 +64,20 @@ def config_seeds(folder):
         (folder / family).write_bytes(bytes([index]) + b"\0".join(text.encode() for text in texts))
 
 
+def packed_seeds(folder):
+    """The settings and, after a NUL byte, the tensors of each matrix that was quantized elsewhere; fp8_block is large."""
+    for model in sorted((FIXTURES.parent / "checkpoint").iterdir()):
+        if model.name != "fp8_block":
+            config = json.dumps(json.loads((model / "config.json").read_text()), separators=(",", ":")).encode()
+            (folder / model.name).write_bytes(config + b"\0" + (model / "model.safetensors").read_bytes())
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
-    for name in ("gguf", "safetensors", "config"):
+    for name in ("gguf", "safetensors", "config", "packed"):
         (root / name).mkdir(parents=True, exist_ok=True)
     config_seeds(root / "config")
+    packed_seeds(root / "packed")
     for fill in (every_value, few_tensors, super_blocks):
         write_gguf(root / "gguf" / fill.__name__, fill)
     safetensors.numpy.save_file({}, root / "safetensors" / "empty")

@@ -111,12 +111,10 @@ float packed_value(const struct packed_matrix *matrix, const struct packed_row *
 
 /* --- checks ------------------------------------------------------------------------------------------------------- */
 
-static bool type_check(const struct tensor *tensor, enum tensor_type a, enum tensor_type b, enum tensor_type c,
-                       struct error *error) {
-  if (tensor->type == a || tensor->type == b || tensor->type == c) return true;
-  return error_set(error, ERROR_UNSUPPORTED, "Tensor %s is of type %s, expected %s%s%s.", tensor->name,
-                   tensor_type_name(tensor->type), tensor_type_name(a), b == a ? "" : " or ",
-                   b == a ? "" : tensor_type_name(b));
+static bool type_check(const struct tensor *tensor, enum tensor_type wanted, struct error *error) {
+  if (tensor->type == wanted) return true;
+  return error_set(error, ERROR_UNSUPPORTED, "Tensor %s is of type %s, expected %s.", tensor->name,
+                   tensor_type_name(tensor->type), tensor_type_name(wanted));
 }
 
 static bool shape_check(const struct tensor *tensor, int rows, int cols, struct error *error) {
@@ -132,7 +130,7 @@ static bool stated_shape(struct packed_matrix *m, struct error *error) {
   const struct tensor *shape = m->parts.shape;
   if (!shape) return true;
   bool wide = shape->type == TENSOR_I64;
-  if (!type_check(shape, TENSOR_I64, TENSOR_I32, TENSOR_I32, error)) return false;
+  if (shape->type != TENSOR_I32 && !type_check(shape, TENSOR_I64, error)) return false;
   if (shape->count == 2) {
     const uint8_t *data = shape->data.data;
     int64_t value[2] = {0};
@@ -163,7 +161,7 @@ static bool codes_check(struct packed_matrix *m, struct error *error) {
   const struct tensor *codes = m->parts.codes;
   char shape[TENSOR_SHAPE_TEXT];
   enum tensor_type wanted = type[m->spec.layout];
-  if (!type_check(codes, wanted, wanted, wanted, error)) return false;
+  if (!type_check(codes, wanted, error)) return false;
   int packed = m->spec.layout == PACKED_GPTQ ? 0 : 1; /* the dimension that words run along */
   bool fits = codes->n_dim == 2;
   int64_t dim[2] = {0};
@@ -184,7 +182,9 @@ static bool scales_check(const struct packed_matrix *m, struct error *error) {
   const struct tensor *scale = m->parts.scale;
   if (!scale)
     return error_set(error, ERROR_FORMAT, "The scales that belong to tensor %s are missing.", m->parts.codes->name);
-  if (!type_check(scale, TENSOR_F16, TENSOR_BF16, TENSOR_F32, error)) return false;
+  if (scale->type != TENSOR_F16 && scale->type != TENSOR_BF16 && scale->type != TENSOR_F32)
+    return error_set(error, ERROR_UNSUPPORTED, "Tensor %s is of type %s, expected F16, BF16 or F32.", scale->name,
+                     tensor_type_name(scale->type));
   int scale_rows = m->spec.scale_rows ? ceil_div(m->rows, m->spec.scale_rows) : 1;
   return groups_first(m) ? shape_check(scale, m->n_group, m->rows, error)
                          : shape_check(scale, scale_rows, m->n_group, error);
@@ -197,9 +197,8 @@ static bool zeros_check(const struct packed_matrix *m, struct error *error) {
                      m->parts.codes->name);
   if (!zero || m->spec.layout == PACKED_E4M3) return true;
   int words = ceil_div(m->rows, WORD_BITS / m->spec.bits);
-  if (groups_first(m))
-    return type_check(zero, TENSOR_I32, TENSOR_I32, TENSOR_I32, error) && shape_check(zero, m->n_group, words, error);
-  if (!type_check(zero, TENSOR_I32, TENSOR_I8, TENSOR_I8, error)) return false;
+  if (groups_first(m)) return type_check(zero, TENSOR_I32, error) && shape_check(zero, m->n_group, words, error);
+  if (zero->type != TENSOR_I8 && !type_check(zero, TENSOR_I32, error)) return false;
   int scale_rows = m->spec.scale_rows ? ceil_div(m->rows, m->spec.scale_rows) : 1;
   return shape_check(zero, zero->type == TENSOR_I8 ? scale_rows : words, m->n_group, error);
 }
@@ -215,8 +214,7 @@ static bool index_check(const struct packed_matrix *m, bool *scattered, struct e
                      "apart.",
                      m->parts.codes->name);
   if (!index) return true;
-  if (!type_check(index, TENSOR_I32, TENSOR_I32, TENSOR_I32, error) || !shape_check(index, m->cols, 1, error))
-    return false;
+  if (!type_check(index, TENSOR_I32, error) || !shape_check(index, m->cols, 1, error)) return false;
   if ((int32_t)load_word(index, 0) == -1 && !m->spec.needs_index) return true;
   for (int col = 0; col < m->cols; col++) {
     int32_t group = (int32_t)load_word(index, (size_t)col);
