@@ -25,5 +25,6 @@ bool portable_sample_rules(int vocab) { return portable_sample_chunks(vocab) > 0
 bool portable_sample_prepare(int) { return true; }
 
 void portable_sample(const struct cuda_sample *a, int n_out, cuda_stream stream) {
-  sample < <<n_out<a->rows ? n_out : a->rows, THREADS, 0, stream>>>(*a, n_out);
+  int blocks = n_out < a->rows ? n_out : a->rows;
+  sample<<<blocks, THREADS, 0, stream>>>(*a, n_out);
 }
