@@ -18,7 +18,9 @@ cp bench/{gpu_serving,random_model,serving_load,server_process,first_token}.py $
 cp scripts/gpu_bundle_run.sh $out/run.sh
 PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o $out/attend \
   bench/lab/attend.cu $build/src/backend/libroom_backend.a
-strip $out/attend $out/spate $out/bench_serving "${names[@]/#/$out/}"
+PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o $out/linear_large \
+  bench/lab/linear_large.cu src/backend/cuda/linear_plain.cu -ldl
+strip $out/attend $out/linear_large $out/spate $out/bench_serving "${names[@]/#/$out/}"
 cp $build/tests/op/libcuda_fault.so $out/lib
 # what tests want beside the C library
 for test in "${tests[@]}"; do ldd $build/tests/$test; done |

@@ -33,7 +33,7 @@ part beams 30 ./test_beams
 SPATE_TEST_BACKEND=cuda part neighbours 60 ./test_neighbours
 SPATE_TEST_BACKEND=cuda SPATE_TEST_BATCH_INVARIANT=1 part neighbours-invariant 60 ./test_neighbours
 part lost 30 ./cuda_lost
-part speed 240 bash gpu.sh ./spate
+LINEAR_LARGE=./linear_large part speed 260 bash gpu.sh ./spate
 cp "$out/speed.log" "$out/table.md" && cat "$out/table.md"
 if [ -n "${SERVING:-}" ]; then
   part serving 400 python3 gpu_serving.py "$SERVING" --spate ./spate --bench-serving ./bench_serving

@@ -1,12 +1,15 @@
-/* Lab: the linear of many tokens, the kernels of the backend themselves. Each shape of tile is checked against a plain
- * kernel and timed back to back over weights larger than the second-level cache; bench/lab/linear_large.py prints
- * cuBLASLt's times (by way of torch) for the same products.
+/* Lab: the linear of many tokens, the kernels of the backend themselves, beside cuBLASLt (whose results are bf16, half
+ * as long) where it is there. Each shape of tile is checked against a plain kernel. Then the tiles that the backend
+ * chooses and cuBLASLt's three first choices are timed in turn, over weights larger than the second-level cache, each
+ * after as long of its own work: power bounds both, so what ran before counts. At last what a prefill of 8B would take
+ * of cuBLASLt's linears and of attention at FlashAttention-3's published rate.  `rates`: no checks; `all`:
+ * all tiles, fewer tokens too, for time_of().
  *
  *   nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc bench/lab/linear_large.cu \
- *     src/backend/cuda/linear_plain.cu -o linear_large */
+ *     src/backend/cuda/linear_plain.cu -o linear_large -ldl */
 #include "../../src/backend/cuda/linear_many.cu"
 #include "../../src/backend/cuda/linear_prepare.cu"
-#include "lab.cuh"
+#include "cublaslt.cuh"
 
 static int multiprocessors;
 
@@ -47,13 +50,6 @@ __global__ void fill_weights(__nv_bfloat16 *w, uint8_t *out, int rows, int cols,
   }
 }
 
-/* The backend's and rejected ones. */
-#define CANDIDATE(groups, cols, pair, split) VERSION(groups, cols, pair, split, 0)
-static const version candidates[] = {CANDIDATE(1, 64, 1, 1),  CANDIDATE(1, 64, 1, 2),  CANDIDATE(1, 128, 1, 4),
-                                     CANDIDATE(2, 128, 1, 1), CANDIDATE(2, 128, 1, 2), CANDIDATE(2, 192, 1, 1),
-                                     CANDIDATE(2, 192, 1, 2), CANDIDATE(2, 256, 1, 1), CANDIDATE(2, 256, 1, 2),
-                                     CANDIDATE(2, 128, 2, 1), CANDIDATE(2, 192, 2, 1), CANDIDATE(2, 256, 2, 1)};
-
 struct name {
   char text[32];
 };
@@ -64,11 +60,13 @@ static name name_of(const version &v) {
 }
 
 static many many_of(const struct cuda_linear &a) {
-  return {.linear = a,
-          .tokens = (const uint8_t *)a.fragments,
-          .n_strip = (a.matrix.rows + 15) / 16,
-          .n_piece = (a.matrix.cols + 63) / 64,
-          .fours = a.out_cols % 4 == 0};
+  many m = {.linear = a,
+            .tokens = (const uint8_t *)a.fragments,
+            .n_strip = (a.matrix.rows + 15) / 16,
+            .n_piece = (a.matrix.cols + 63) / 64,
+            .fours = a.out_cols % 4 == 0};
+  m.finish = finish_of(m);
+  return m;
 }
 
 static void check(int rows, int cols, int tokens) {
@@ -93,7 +91,7 @@ static void check(int rows, int cols, int tokens) {
   a.fragments = prepared, a.factor = 1;
   std::vector<float> g(n), v(n);
   CHECK(cudaMemcpy(v.data(), want, n * 4, cudaMemcpyDeviceToHost));
-  for (auto &version : candidates) {
+  for (auto &version : versions) {
     if (version.split > n_piece) continue;
     CHECK(cudaMemset(out, 0xff, n * 4));
     CHECK(cudaMemset(prepared, 0xff, (size_t)(tokens + 63) / 64 * n_piece * TOKENS_BYTES));
@@ -109,64 +107,172 @@ static void check(int rows, int cols, int tokens) {
   cudaFree(w), cudaFree(packed), cudaFree(x), cudaFree(prepared), cudaFree(out), cudaFree(want);
 }
 
-static void shape_run(int rows, int cols, int most) {
-  int n_piece = (cols + 63) / 64;
-  size_t bytes = (size_t)rows / 16 * n_piece * PIECE;
-  int n_copy = (int)std::max<size_t>(2, (200u << 20) / bytes + 1);
-  uint8_t *packed;
-  float *x, *out;
-  void *prepared;
-  CHECK(cudaMalloc(&packed, bytes * n_copy));
-  CHECK(cudaMalloc(&x, (size_t)most * cols * 4));
-  CHECK(cudaMalloc(&prepared, (size_t)most * n_piece * 128));
-  CHECK(cudaMalloc(&out, (size_t)most * rows * 4));
-  for (int i = 0; i < n_copy; i++) fill_weights<<<1024, 256>>>(NULL, packed + i * bytes, rows, cols, n_piece, i);
-  fill<<<1024, 256>>>(x, (size_t)most * cols, 99);
-  for (int tokens : {64, 128, 256, 512, 1024, 2048, 4096}) {
-    if (tokens > most) continue;
-    struct cuda_linear a = {};
-    a.matrix.rows = rows, a.matrix.cols = cols, a.in = x, a.in_cols = cols, a.n_row = tokens;
-    a.out = out, a.out_cols = rows, a.result_cols = rows, a.fragments = prepared, a.factor = 1;
-    cuda_linear_prepare(&a, true, 0);
-    double flops = 2.0 * rows * cols * tokens;
-    int chain = (int)std::min(20.0, std::max(3.0, 3e12 / flops));
-    std::vector<std::pair<float, const version *>> times;
-    for (auto &version : candidates) {
-      int tall = (tokens + version.groups * 64 - 1) / (version.groups * 64),
-          wide = (rows + version.cols - 1) / version.cols;
-      if (version.split > 1 && (tall * wide * version.split > 2 * multiprocessors)) continue;
-      if (version.groups == 1 && tokens > 256) continue;
-      auto run = [&](int i) {
-        a.matrix.data = packed + i % n_copy * bytes;
-        version.launch(many_of(a), multiprocessors, 0);
-      };
-      times.push_back({median_us(run, 5, chain), &version});
-    }
-    std::sort(times.begin(), times.end());
-    printf("%6d x %6d, %4d tokens, us:", rows, cols, tokens);
-    for (size_t i = 0; i < times.size() && i < 4; i++)
-      printf("  %s %.1f", name_of(*times[i].second).text, times[i].first);
-    a.matrix.data = packed;
-    printf("; best %.0f TF; chosen %s\n", flops / times[0].first * 1e-6,
-           name_of(*version_choose(many_of(a), multiprocessors)).text);
-    CHECK(cudaDeviceSynchronize());
-    fflush(stdout);
-  }
-  cudaFree(packed), cudaFree(x), cudaFree(prepared), cudaFree(out);
+/* --- rates -------------------------------------------------------------------------------------------------------- */
+
+enum { MOST_TOKENS = 8192, ROUNDS = 5, CUBLASLT_TRIED = 3 };
+
+/* Weights of a shape, in several copies, and tokens, in the backend's order and plainly. */
+struct operands {
+  int rows, cols, n_copy;
+  size_t bytes; /* of a copy */
+  uint8_t *packed, *tokens;
+  __nv_bfloat16 *plain, *plain_tokens;
+  float *out;
+};
+
+__global__ void tokens_round(const float *x, __nv_bfloat16 *out, size_t n) {
+  for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+    out[i] = __float2bfloat16(x[i]);
 }
 
-int main() {
+static struct cuda_linear linear_of(const operands &o, int tokens, int copy) {
+  struct cuda_linear a = {};
+  a.matrix.data = o.packed + copy % o.n_copy * o.bytes, a.matrix.rows = o.rows, a.matrix.cols = o.cols;
+  a.in_cols = o.cols, a.n_row = tokens, a.out = o.out, a.out_cols = a.result_cols = o.rows;
+  a.fragments = o.tokens, a.factor = 1;
+  return a;
+}
+
+static operands operands_make(int rows, int cols) {
+  operands o = {.rows = rows, .cols = cols};
+  float *x;
+  size_t n = (size_t)MOST_TOKENS * cols;
+  o.bytes = (size_t)rows * cols * 2;
+  o.n_copy = (int)std::max<size_t>(2, (200u << 20) / o.bytes + 1);
+  CHECK(cudaMalloc(&o.packed, o.bytes * o.n_copy));
+  CHECK(cudaMalloc(&o.plain, o.bytes * o.n_copy));
+  CHECK(cudaMalloc(&o.tokens, n * 2));
+  CHECK(cudaMalloc(&o.plain_tokens, n * 2));
+  CHECK(cudaMalloc(&o.out, (size_t)MOST_TOKENS * rows * 4));
+  CHECK(cudaMalloc(&x, n * 4));
+  for (int i = 0; i < o.n_copy; i++)
+    fill_weights<<<1024, 256>>>(o.plain + i * (o.bytes / 2), o.packed + i * o.bytes, rows, cols, cols / 64, i);
+  fill<<<1024, 256>>>(x, n, 99);
+  tokens_round<<<1024, 256>>>(x, o.plain_tokens, n);
+  struct cuda_linear a = linear_of(o, MOST_TOKENS, 0);
+  a.in = x;
+  cuda_linear_prepare(&a, true, 0);
+  CHECK(cudaDeviceSynchronize());
+  CHECK(cudaFree(x));
+  return o;
+}
+
+static void operands_free(operands &o) {
+  cudaFree(o.packed), cudaFree(o.plain), cudaFree(o.tokens), cudaFree(o.plain_tokens), cudaFree(o.out);
+}
+
+/* One that is timed: a version, or a choice of cuBLASLt's. */
+struct runner {
+  const version *v;
+  int choice;
+  std::vector<float> times;
+};
+
+/* µs of a product, once the clock is what this work leaves it. */
+template <typename F> static float steady_us(F run, int chain) {
+  cudaEvent_t a, b;
+  float ms;
+  CHECK(cudaEventCreate(&a));
+  CHECK(cudaEventCreate(&b));
+  for (int i = 0; i < chain; i++) run(i);
+  CHECK(cudaEventRecord(a));
+  for (int i = 0; i < chain; i++) run(chain + i);
+  CHECK(cudaEventRecord(b));
+  CHECK(cudaEventSynchronize(b));
+  CHECK(cudaEventElapsedTime(&ms, a, b));
+  CHECK(cudaEventDestroy(a));
+  CHECK(cudaEventDestroy(b));
+  return ms * 1000 / chain;
+}
+
+/* µs of cuBLASLt's fastest choice. */
+static float cublaslt_best(std::vector<runner> &runners) {
+  float least = INFINITY;
+  for (auto &r : runners)
+    if (!r.v) least = std::min(least, median_of(r.times));
+  return least;
+}
+
+static bool version_fits(const version &v, const operands &o, int tokens) {
+  int tall = (tokens + v.groups * 64 - 1) / (v.groups * 64), wide = (o.rows + v.cols - 1) / v.cols;
+  return v.split == 1 || tall * wide * v.split <= 2 * multiprocessors;
+}
+
+struct rates {
+  float own, cublaslt; /* µs */
+};
+
+static rates tokens_run(const operands &o, const cublaslt &lt, int tokens, bool all) {
+  cublaslt_product product = {};
+  std::vector<runner> runners;
+  const version *chosen = version_choose(many_of(linear_of(o, tokens, 0)), multiprocessors);
+  if (lt.library) product = cublaslt_prepare(lt, o.rows, o.cols, tokens);
+  for (int i = 0; i < std::min(product.n_choice, (int)CUBLASLT_TRIED); i++) runners.push_back({nullptr, i, {}});
+  for (auto &v : versions)
+    if (&v == chosen || (all && version_fits(v, o, tokens))) runners.push_back({&v, 0, {}});
+  int chain = (int)std::max(4.0, (all ? 2e12 : 6e12) / (2.0 * o.rows * o.cols * tokens));
+  for (int round = 0; round < ROUNDS; round++)
+    for (auto &r : runners)
+      r.times.push_back(steady_us(
+          [&](int i) {
+            if (r.v)
+              r.v->launch(many_of(linear_of(o, tokens, i)), multiprocessors, 0);
+            else
+              cublaslt_run(lt, product, r.choice, o.plain + i % o.n_copy * (o.bytes / 2), o.plain_tokens, o.out);
+          },
+          chain));
+  rates t = {0, cublaslt_best(runners)};
+  for (auto &r : runners)
+    if (r.v == chosen) t.own = median_of(r.times);
+  double tera = 2e-6 * o.rows * o.cols * tokens;
+  printf("| %d × %d | %d | %s, %.1f | %.0f | %.1f | %.3f |", o.rows, o.cols, tokens, name_of(*chosen).text, t.own,
+         tera / t.own, t.cublaslt, t.cublaslt / t.own);
+  for (auto &r : runners)
+    if (all && r.v) printf(" %s %.1f", name_of(*r.v).text, median_of(r.times));
+  printf("\n");
+  fflush(stdout);
+  return t;
+}
+
+/* Prefill of 2,048 tokens of 8B: 32 layers of these linears, and of causal attention of 32 heads of 128 dimensions. */
+static void rates_print(const cublaslt &lt, bool all) {
+  enum { LAYERS = 32, PREFILL = 2048, HEADS = 32, DIM = 128 };
+  const double fa3 = 521e6; /* operations a µs (Shah et al., 2024: H100, causal, 2k) */
+  double linears = 0, attention = LAYERS * 4.0 * HEADS * DIM * PREFILL * PREFILL / 2 / fa3;
+  std::vector<float> ratios;
+  printf("| rows × columns | tokens | tiles, µs | TFLOP/s | cuBLASLt, µs | of its rate |\n|---|---|---|---|---|---|\n");
+  const int shapes[][2] = {{6144, 4096}, {4096, 4096}, {28672, 4096}, {4096, 14336}};
+  for (auto &shape : shapes) {
+    operands o = operands_make(shape[0], shape[1]);
+    for (int tokens : {64, 128, 256, 512, 1024, 2048, 4096, (int)MOST_TOKENS}) {
+      if (tokens < 1024 && !all) continue;
+      rates t = tokens_run(o, lt, tokens, all);
+      if (tokens >= 1024) ratios.push_back(t.cublaslt / t.own);
+      if (tokens == PREFILL) linears += LAYERS * t.cublaslt;
+    }
+    operands_free(o);
+  }
+  if (!lt.library) {
+    printf("SKIPPED: there is no libcublasLt (CUBLASLT=PATH names one)\n");
+    return;
+  }
+  printf("\nOf cuBLASLt's rate from 1,024 tokens on: median %.3f (wanted 0.95)\n", median_of(ratios));
+  printf("8B, %d tokens, cuBLASLt's linears and attention at 521 TFLOP/s: %.1f ms\n", PREFILL,
+         (linears + attention) * 1e-3);
+}
+
+int main(int argc, char **argv) {
   cudaDeviceProp p;
+  cublaslt lt = {};
   CHECK(cudaGetDeviceProperties(&p, 0));
   multiprocessors = p.multiProcessorCount;
-  printf("%s\n", p.name);
-  check(1536, 1088, 700);
-  check(1000, 500, 129);
-  check(1000, 500, 300);
-  check(4096, 4096, 256);
-  shape_run(6144, 4096, 4096);
-  shape_run(4096, 4096, 4096);
-  shape_run(28672, 4096, 4096);
-  shape_run(4096, 14336, 4096);
+  if (argc < 2 || strcmp(argv[1], "rates") != 0) {
+    check(1536, 1088, 700);
+    check(1000, 500, 129);
+    check(1000, 500, 300);
+    check(4096, 4096, 256);
+  }
+  cublaslt_open(&lt);
+  rates_print(lt, argc > 1 && strcmp(argv[1], "all") == 0);
   return wrong > 0;
 }

@@ -3,9 +3,10 @@
  *
  * A block per multiprocessor takes units in turn, long ones first. A warpgroup keeps bulk copies of tiles of 128 keys
  * and values in flight; each of two others has 64 queries. While the units multiply a tile's weights with its values,
- * and the next tile's keys with the queries, the warpgroup makes the next tile's weights (Shah et al.,
- * "FlashAttention-3", 2024). The arithmetic is decode attention's, to the byte: one step of the softmax for a tile, and
- * after each piece of 256 keys its sums are joined to those of the pieces before, which lie in shared memory. */
+ * and the next tile's keys with the queries, the warpgroup makes the next tile's weights, and the two take turns (Shah
+ * et al., "FlashAttention-3", 2024). The arithmetic is decode attention's, to the byte: one step of the softmax for a
+ * tile, and after each piece of 256 keys its sums are joined to those of the pieces before, which lie in shared memory.
+ */
 #include "backend/cuda/attend.cuh"
 #include "backend/cuda/warpgroup.cuh"
 
@@ -348,6 +349,16 @@ __device__ __forceinline__ void softmax_step(const cuda_attend &a, rows *r, int 
   weights_make(r, score, shrink);
 }
 
+/* The warpgroups give their products to the units in turn, so that one makes weights while the other's are multiplied.
+ * Both have as many tiles. */
+template <int D> __device__ __forceinline__ void turn_await(int group) {
+  if (shape<D>::groups == 2) asm volatile("bar.sync %0, 256;" ::"r"(group + 3) : "memory");
+}
+
+template <int D> __device__ __forceinline__ void turn_pass(int group) {
+  if (shape<D>::groups == 2) asm volatile("bar.arrive %0, 256;" ::"r"(4 - group) : "memory");
+}
+
 template <int D>
 __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, const unit &u, int group,
                          int at) {
@@ -370,9 +381,11 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
   int end = u.tile + u.tiles;
   for (int tile = u.tile + 1; tile < end; tile++, at++) {
     uint32_t values = values_await<D>(u, m, tile - 1, at, group);
+    turn_await<D>(group);
     scores_start<D>(m, at + 1, group, score);
     values_multiply<D>(s, weight, values, !fresh);
     products_group();
+    turn_pass<D>(group);
     fresh = tile % per_piece == 0;
     piece done = piece_take(&r, fresh);
     products_wait<1>();
@@ -423,6 +436,7 @@ template <int D> __global__ void __launch_bounds__(shape<D>::threads, 1) prefill
   if constexpr (S::groups == 2) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
   unit u;
   int at = 0, group = threadIdx.x / 128;
+  if (group == 1) turn_pass<D>(group);
   for (int n = 0; unit_find<D>(a, batch, n, &u); n++)
     if (u.tiles > 0) unit_run<D>(a, batch, m, u, group, at), at += u.tiles;
 }
