@@ -21,7 +21,7 @@ HALF_SCALES = {
     Type.F32: [], Type.F16: [], Type.BF16: [], Type.MXFP4: [],
     Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0], Type.Q5_1: [0, 2], Type.Q8_0: [0],
     Type.Q2_K: [80, 82], Type.Q3_K: [108], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2], Type.Q6_K: [208],
-    Type.IQ4_NL: [0], Type.IQ4_XS: [0],
+    Type.IQ4_NL: [0], Type.IQ4_XS: [0], Type.TQ1_0: [52], Type.TQ2_0: [64], Type.NVFP4: [],
 }
 
 
@@ -37,9 +37,13 @@ def random_blocks(rng, kind):
     for at in HALF_SCALES[kind]:
         scales = (rng.standard_normal(len(blocks)) * np.exp2(rng.integers(-12, 4, len(blocks)))).astype(np.float16)
         scales[0], scales[1] = 0, np.float16(-3e-7)
+        if kind == Type.TQ2_0:  # positive as in any file: otherwise gguf's zeros have a sign
+            scales = np.maximum(np.abs(scales), np.float16(3e-7))
         blocks[:, at:at + 2] = scales.view(np.uint8).reshape(-1, 2)
     if kind == Type.MXFP4:
         blocks[:, 0] = np.resize(np.array([0, 1, 2, 3, 100, 126, 127, 128, 129, 140, 250], dtype=np.uint8), len(blocks))
+    if kind == Type.NVFP4:  # every scale: 128 bytes in 12 blocks of four do not hold all, so the low ones and some
+        blocks[:, :4] = np.resize(np.concatenate([np.arange(24), np.arange(24, 127, 5), [127]]).astype(np.uint8), (12, 4))
     return blocks.reshape(-1)
 
 

@@ -59,6 +59,25 @@ static void split_mxfp4(const uint8_t *bytes, size_t block, struct ggml_codes *o
   plane_add(block32_codes(out, block), 32, bytes + 1, 16, 4, 0);
 }
 
+/* Half an unsigned E4M3 as bf16: the lowest seven are subnormal there. 0x7f is no number but 0, and bit 7 has no
+ * meaning. */
+static uint16_t half_e4m3(uint8_t scale) {
+  unsigned bits = scale & 0x7f, exponent = bits >> 3;
+  if (bits == 0x7f) return 0;
+  if (exponent) return (uint16_t)((exponent + 119) << 7 | (bits & 7) << 4);
+  static const uint16_t subnormal[8] = {0, 0x3a80, 0x3b00, 0x3b40, 0x3b80, 0x3ba0, 0x3bc0, 0x3be0};
+  return subnormal[bits];
+}
+
+/* Four groups of 16, their scales before their codes. */
+static void split_nvfp4(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  uint8_t *code = memset(out->code + 64 * block, 0, 64);
+  for (size_t group = 0; group < 4; group++) {
+    out->scale[4 * block + group] = half_e4m3(bytes[group]);
+    plane_add(code + 16 * group, 16, bytes + 4 + 8 * group, 8, 4, 0);
+  }
+}
+
 /* --- super blocks of 256 weights, two levels ---------------------------------------------------------------------- */
 
 static uint8_t *super_codes(const struct ggml_codes *out, size_t block) {
@@ -133,6 +152,35 @@ static void split_iq4_xs(const uint8_t *bytes, size_t block, struct ggml_codes *
   plane_add(super_codes(out, block), GGML_SUPER, bytes + 8, 16, 4, 0);
 }
 
+/* --- ternary blocks of 256 weights, one scale --------------------------------------------------------------------- */
+
+static void ternary_scale(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  out->scale[2 * block] = out->scale[2 * block + 1] = load_u16(bytes);
+}
+
+/* Its fourth code, which no quantizer writes, means 2: codes count up from −scale. */
+static void split_tq2_0(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  ternary_scale(bytes + 64, block, out);
+  out->min[2 * block] = out->min[2 * block + 1] = load_u16(bytes + 64) ^ 0x8000;
+  plane_add(super_codes(out, block), GGML_SUPER, bytes, 32, 2, 0);
+}
+
+/* Each byte is a fraction of 256ths whose ternary digits are codes, 0 for −1; the first digits of `run` bytes come
+ * before their second ones. */
+static uint8_t *ternary_read(uint8_t *code, const uint8_t *bytes, int run, int digits) {
+  unsigned power = 1;
+  for (int digit = 0; digit < digits; digit++, power *= 3)
+    for (int i = 0; i < run; i++) *code++ = (uint8_t)(((bytes[i] * power & 255) * 3 >> 8) + 1);
+  return code;
+}
+
+static void split_tq1_0(const uint8_t *bytes, size_t block, struct ggml_codes *out) {
+  ternary_scale(bytes + 52, block, out);
+  uint8_t *code = ternary_read(out->code + GGML_SUPER * block, bytes, 32, 5);
+  code = ternary_read(code, bytes + 32, 16, 5);
+  ternary_read(code, bytes + 48, 4, 4);
+}
+
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
 struct layout {
@@ -153,6 +201,9 @@ static const struct layout layouts[TENSOR_TYPE_COUNT] = {
     [TENSOR_Q6_K] = {{.bits = 6, .group = 16, .two_level = true}, split_q6_k},
     [TENSOR_IQ4_NL] = {{.bits = 4, .group = 32, .codebook = GGML_CODEBOOK_IQ4}, split_q4_0},
     [TENSOR_IQ4_XS] = {{.bits = 4, .group = 32, .two_level = true, .codebook = GGML_CODEBOOK_IQ4}, split_iq4_xs},
+    [TENSOR_TQ1_0] = {{.bits = 2, .group = 128}, split_tq1_0},
+    [TENSOR_TQ2_0] = {{.bits = 2, .group = 128, .has_min = true}, split_tq2_0},
+    [TENSOR_NVFP4] = {{.bits = 4, .group = 16, .scale_bfloat = true, .codebook = GGML_CODEBOOK_E2M1}, split_nvfp4},
     [TENSOR_MXFP4] = {{.bits = 4, .group = 32, .scale_bfloat = true, .codebook = GGML_CODEBOOK_E2M1}, split_mxfp4},
 };
 

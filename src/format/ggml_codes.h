@@ -21,7 +21,7 @@ enum ggml_codebook { GGML_CODEBOOK_NONE, GGML_CODEBOOK_IQ4, GGML_CODEBOOK_E2M1 }
 
 struct ggml_code_form {
   int bits;     /* of a code: 2, 3, 4, 5, 6 or 8 */
-  int group;    /* weights per scale: 16 or 32 */
+  int group;    /* weights per scale: 16, 32 or 128 */
   bool has_min; /* codes count up from a minimum, otherwise they are centred or looked up */
   bool two_level;
   bool scale_bfloat;           /* one level: scales are bf16 bits, otherwise fp16 bits */

@@ -36,6 +36,9 @@ const struct scheme op_schemes[] = {
     INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .codebook = CODEBOOK_IQ4),           /* IQ4_NL */
     INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .codebook = CODEBOOK_IQ4),     /* IQ4_XS */
     INTEGER(.bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1),         /* MXFP4 */
+    INTEGER(.bits = 4, .scale = SCALE_BF16, .group = 16, .codebook = CODEBOOK_E2M1),         /* NVFP4 */
+    INTEGER(.bits = 2, .scale = SCALE_F16, .group = 128),                                    /* TQ1_0 */
+    INTEGER(.bits = 2, .scale = SCALE_F16, .group = 128, .has_min = 1),                      /* TQ2_0 */
     INTEGER(.bits = 4, .scale = SCALE_F16, .group = 64),
     INTEGER(.bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1),
     INTEGER(.bits = 8, .scale = SCALE_F32, .group = 128, .has_min = 1),

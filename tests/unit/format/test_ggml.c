@@ -137,7 +137,7 @@ static void test_others_are_refused_by_name(void **state) {
   assert_int_equal(error.code, ERROR_UNSUPPORTED);
   assert_string_equal(error.text, "Tensor \"blk.0.ffn_up.weight\" is of type IQ2_XS, which does not load; these do: "
                                   "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, "
-                                  "IQ4_XS, MXFP4.");
+                                  "IQ4_XS, TQ1_0, TQ2_0, MXFP4, NVFP4.");
   tensor.type = TENSOR_Q6_K;
   assert_true(tensor_check_loads(&tensor, &error));
 }
