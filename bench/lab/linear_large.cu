@@ -1,9 +1,9 @@
 /* Lab: the linear of many tokens, the kernels of the backend themselves, beside cuBLASLt (whose results are bf16, half
  * as long) where it is there. Each shape of tile is checked against a plain kernel. Then the tiles that the backend
- * chooses and cuBLASLt's three first choices are timed in turn, over weights larger than the second-level cache, each
- * after as long of its own work: power bounds both, so what ran before counts. At last what a prefill of 8B would take
- * of cuBLASLt's linears and of attention at FlashAttention-3's published rate.  `rates`: no checks; `all`:
- * all tiles, fewer tokens too, for time_of().
+ * chooses and the fastest of cuBLASLt's first choices are timed in turn, over weights larger than the second-level
+ * cache, each after as long of its own work: power bounds both, so what ran before counts. At last what a prefill of 8B
+ * would take of cuBLASLt's linears and of attention at FlashAttention-3's published rate.
+ * linear_large [rates|all]: without the checks; all tiles, fewer tokens too, in short runs, for time_of().
  *
  *   nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc bench/lab/linear_large.cu \
  *     src/backend/cuda/linear_plain.cu -o linear_large -ldl */
@@ -109,7 +109,9 @@ static void check(int rows, int cols, int tokens) {
 
 /* --- rates -------------------------------------------------------------------------------------------------------- */
 
-enum { MOST_TOKENS = 8192, ROUNDS = 5, CUBLASLT_TRIED = 3 };
+/* LONG_TERA: 10¹² operations before a timing and in it, some 50 ms each: the clock follows power with a delay. GATED:
+ * rows of the shape that is made as networks have it, results multiplied and rounded for the next linear. */
+enum { MOST_TOKENS = 8192, ROUNDS = 3, CUBLASLT_TRIED = 3, LONG_TERA = 32, GATED = 28672 };
 
 /* Weights of a shape, in several copies, and tokens, in the backend's order and plainly. */
 struct operands {
@@ -130,6 +132,8 @@ static struct cuda_linear linear_of(const operands &o, int tokens, int copy) {
   a.matrix.data = o.packed + copy % o.n_copy * o.bytes, a.matrix.rows = o.rows, a.matrix.cols = o.cols;
   a.in_cols = o.cols, a.n_row = tokens, a.out = o.out, a.out_cols = a.result_cols = o.rows;
   a.fragments = o.tokens, a.factor = 1;
+  if (o.rows == GATED && tokens >= LINEAR_TILED)
+    a.gated = a.act = 1, a.next_fragments = o.out, a.out_cols = a.result_cols = o.rows / 2;
   return a;
 }
 
@@ -185,12 +189,8 @@ template <typename F> static float steady_us(F run, int chain) {
   return ms * 1000 / chain;
 }
 
-/* µs of cuBLASLt's fastest choice. */
-static float cublaslt_best(std::vector<runner> &runners) {
-  float least = INFINITY;
-  for (auto &r : runners)
-    if (!r.v) least = std::min(least, median_of(r.times));
-  return least;
+static void cublaslt_go(const operands &o, const cublaslt &lt, const cublaslt_product &product, int choice, int copy) {
+  cublaslt_run(lt, product, choice, o.plain + copy % o.n_copy * (o.bytes / 2), o.plain_tokens, o.out);
 }
 
 static bool version_fits(const version &v, const operands &o, int tokens) {
@@ -202,15 +202,29 @@ struct rates {
   float own, cublaslt; /* µs */
 };
 
+/* Of cuBLASLt's first choices, the fastest. */
+static int choice_find(const operands &o, const cublaslt &lt, const cublaslt_product &product, int chain) {
+  int best = 0;
+  float least = INFINITY;
+  for (int i = 0; i < std::min(product.n_choice, (int)CUBLASLT_TRIED); i++) {
+    float us = steady_us([&](int k) { cublaslt_go(o, lt, product, i, k); }, chain);
+    if (us < least) least = us, best = i;
+  }
+  return best;
+}
+
 static rates tokens_run(const operands &o, const cublaslt &lt, int tokens, bool all) {
   cublaslt_product product = {};
   std::vector<runner> runners;
+  double tera = 2e-6 * o.rows * o.cols * tokens;
+  int chain = (int)std::max(4.0, (all ? 2e6 : LONG_TERA * 1e6) / tera);
   const version *chosen = version_choose(many_of(linear_of(o, tokens, 0)), multiprocessors);
-  if (lt.library) product = cublaslt_prepare(lt, o.rows, o.cols, tokens);
-  for (int i = 0; i < std::min(product.n_choice, (int)CUBLASLT_TRIED); i++) runners.push_back({nullptr, i, {}});
+  if (lt.library) {
+    product = cublaslt_prepare(lt, o.rows, o.cols, tokens);
+    runners.push_back({nullptr, choice_find(o, lt, product, chain / 4 + 1), {}});
+  }
   for (auto &v : versions)
     if (&v == chosen || (all && version_fits(v, o, tokens))) runners.push_back({&v, 0, {}});
-  int chain = (int)std::max(4.0, (all ? 2e12 : 6e12) / (2.0 * o.rows * o.cols * tokens));
   for (int round = 0; round < ROUNDS; round++)
     for (auto &r : runners)
       r.times.push_back(steady_us(
@@ -218,15 +232,16 @@ static rates tokens_run(const operands &o, const cublaslt &lt, int tokens, bool 
             if (r.v)
               r.v->launch(many_of(linear_of(o, tokens, i)), multiprocessors, 0);
             else
-              cublaslt_run(lt, product, r.choice, o.plain + i % o.n_copy * (o.bytes / 2), o.plain_tokens, o.out);
+              cublaslt_go(o, lt, product, r.choice, i);
           },
           chain));
-  rates t = {0, cublaslt_best(runners)};
-  for (auto &r : runners)
+  rates t = {0, INFINITY};
+  for (auto &r : runners) {
+    if (!r.v) t.cublaslt = median_of(r.times);
     if (r.v == chosen) t.own = median_of(r.times);
-  double tera = 2e-6 * o.rows * o.cols * tokens;
-  printf("| %d × %d | %d | %s, %.1f | %.0f | %.1f | %.3f |", o.rows, o.cols, tokens, name_of(*chosen).text, t.own,
-         tera / t.own, t.cublaslt, t.cublaslt / t.own);
+  }
+  printf("| %d × %d%s | %d | %s, %.1f | %.0f | %.1f | %.3f |", o.rows, o.cols, o.rows == GATED ? ", gated" : "", tokens,
+         name_of(*chosen).text, t.own, tera / t.own, t.cublaslt, t.cublaslt / t.own);
   for (auto &r : runners)
     if (all && r.v) printf(" %s %.1f", name_of(*r.v).text, median_of(r.times));
   printf("\n");
@@ -245,7 +260,7 @@ static void rates_print(const cublaslt &lt, bool all) {
   for (auto &shape : shapes) {
     operands o = operands_make(shape[0], shape[1]);
     for (int tokens : {64, 128, 256, 512, 1024, 2048, 4096, (int)MOST_TOKENS}) {
-      if (tokens < 1024 && !all) continue;
+      if (tokens < 512 && !all) continue;
       rates t = tokens_run(o, lt, tokens, all);
       if (tokens >= 1024) ratios.push_back(t.cublaslt / t.own);
       if (tokens == PREFILL) linears += LAYERS * t.cublaslt;
