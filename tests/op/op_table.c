@@ -2,7 +2,7 @@
  * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
  * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
- *   op_table [linear|columns|chain|embed|sample|attend]
+ *   op_table [linear|columns|chain|range|embed|sample|attend]
  *   SPATE_ISA=NAME       only that kernel set
  *   SPATE_BACKEND=NAME   that backend instead of the CPU's */
 #include "op/op_table.h"
@@ -157,6 +157,7 @@ int main(int argc, char **argv) {
   if (strstr("linear", only)) linear_cases(&table);
   if (strstr("columns", only)) column_cases(&table);
   if (strstr("chain", only)) chain_cases(&table);
+  if (strstr("range", only)) range_cases(&table);
   if (strstr("embed", only)) embed_cases(&table);
   if (strstr("sample", only)) sample_cases(&table);
   if (strstr("attend", only)) attend_cases(&table);

@@ -43,12 +43,13 @@ void family_end(struct table *table, const struct family *family);
 #define ROUNDOFF 0x1p-24
 
 /* Unit roundoff of a linear's activations where the tested backend rounds them for its matrix units: a GPU's take bf16
- * on both sides, 8 significant bits. 0: it does not. */
+ * on both sides, 8 significant bits; or fp16, 11. 0: it does not. */
 double input_roundoff(const struct table *table, const struct scheme *scheme);
 
 void linear_cases(struct table *table);
 void column_cases(struct table *table);
 void chain_cases(struct table *table);
+void range_cases(struct table *table);
 void embed_cases(struct table *table);
 void sample_cases(struct table *table);
 void attend_cases(struct table *table);

@@ -18,6 +18,7 @@ struct cuda_path {
   bool chained;       /* linears of few tokens can leave their result to the next */
   bool half_weights;  /* linears of fp16 weights, too, run on the matrix units */
   bool draws_in_room; /* drawing wants room in device memory (struct cuda_sample) */
+  int few;            /* tokens that linear_few takes at most */
   /* As cuda_linear_few; those that are not chained get one linear. */
   void (*linear_few)(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
                      cuda_stream stream);
@@ -43,6 +44,7 @@ struct cuda_path {
 const struct cuda_path *cuda_path_choose(const char *isa, int capability, const char *device, struct error *error);
 
 /* portable/ */
+enum { PORTABLE_FEW = 64 };
 void sm80_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
                      cuda_stream stream);
 void sm80_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);

@@ -155,7 +155,7 @@ static void run_linear(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
   bool fast = cuda_linear_fast(p->device->path, p->plan, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
-  if (fast && a.n_row <= LINEAR_FEW && !a.one_order) {
+  if (fast && a.n_row <= p->device->path->few && !a.one_order) {
     run_few(p, op, &a);
     return;
   }

@@ -27,8 +27,9 @@ static inline void variant_link(const char *from, const char *to, const char *na
 /* A folder with links to the files of the fixture FIXTURES/model/NAME, but for config.json, whose keys are replaced by
  * those of the JSON object `change` (null removes one). */
 static inline void variant_make(struct model_variant *variant, const char *name, const json_t *change) {
-  char source[PATH_MAX - 256], target[PATH_MAX];
-  snprintf(source, sizeof source, "%s/model/%.100s", FIXTURES, name);
+  char named[PATH_MAX], source[PATH_MAX + 16], target[PATH_MAX];
+  snprintf(named, sizeof named, "%s/model/%.100s", FIXTURES, name);
+  if (!realpath(named, source)) abort(); /* links lie elsewhere than a relative path begins */
   snprintf(variant->path, sizeof variant->path, "/tmp/spate-variant-XXXXXX");
   if (!mkdtemp(variant->path)) abort();
   DIR *folder = opendir(source);
