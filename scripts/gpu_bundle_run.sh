@@ -33,7 +33,6 @@ part beams 30 ./test_beams
 SPATE_TEST_BACKEND=cuda part neighbours 60 ./test_neighbours
 SPATE_TEST_BACKEND=cuda SPATE_TEST_BATCH_INVARIANT=1 part neighbours-invariant 60 ./test_neighbours
 part lost 30 ./cuda_lost
-part choice 10 ./cuda_choice
 # What older GPUs run, compiled here from PTX by the driver.
 for path in 80 75; do
   export SPATE_ISA=sm$path CUDA_FORCE_PTX_JIT=1
