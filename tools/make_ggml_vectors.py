@@ -22,6 +22,8 @@ HALF_SCALES = {
     Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0], Type.Q5_1: [0, 2], Type.Q8_0: [0],
     Type.Q2_K: [80, 82], Type.Q3_K: [108], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2], Type.Q6_K: [208],
     Type.IQ4_NL: [0], Type.IQ4_XS: [0], Type.TQ1_0: [52], Type.TQ2_0: [64], Type.NVFP4: [],
+    Type.IQ1_S: [0], Type.IQ1_M: [], Type.IQ2_XXS: [0], Type.IQ2_XS: [0], Type.IQ2_S: [0], Type.IQ3_XXS: [0],
+    Type.IQ3_S: [0],
 }
 
 
@@ -42,6 +44,8 @@ def random_blocks(rng, kind):
         blocks[:, at:at + 2] = scales.view(np.uint8).reshape(-1, 2)
     if kind == Type.MXFP4:
         blocks[:, 0] = np.resize(np.array([0, 1, 2, 3, 100, 126, 127, 128, 129, 140, 250], dtype=np.uint8), len(blocks))
+    if kind == Type.IQ1_M:  # the fp16 scale lies in the top bits of four words: exponents that are finite
+        blocks[:, 55] &= 0xBF
     if kind == Type.NVFP4:  # every scale: 128 bytes in 12 blocks of four do not hold all, so the low ones and some
         blocks[:, :4] = np.resize(np.concatenate([np.arange(24), np.arange(24, 127, 5), [127]]).astype(np.uint8), (12, 4))
     return blocks.reshape(-1)

@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "base/half.h"
 #include "format/ggml_codes.h"
+#include "format/ggml_lattice.h"
 
 #include <string.h>
 
@@ -82,6 +83,8 @@ bool tensor_dequantize(enum tensor_type type, const uint8_t *src, size_t count, 
     dequantize_u16(bfloat_to_float, src, count, out);
   } else if (ggml_code_form(type, &form)) {
     dequantize_codes(type, &form, src, count, out);
+  } else if (ggml_is_lattice(type)) {
+    ggml_lattice_dequantize(type, src, count, out);
   } else {
     return false;
   }
@@ -90,7 +93,8 @@ bool tensor_dequantize(enum tensor_type type, const uint8_t *src, size_t count, 
 
 bool tensor_type_loads(enum tensor_type type) {
   struct ggml_code_form form;
-  return type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_BF16 || ggml_code_form(type, &form);
+  return type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_BF16 || ggml_is_lattice(type) ||
+         ggml_code_form(type, &form);
 }
 
 bool tensor_check_loads(const struct tensor *tensor, struct error *error) {
