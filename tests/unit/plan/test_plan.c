@@ -111,6 +111,7 @@ static void test_tampered(void **state) {
 static void positions_many(struct plan *p) { p->max_position = LIMIT_MODEL_POSITIONS + 1; }
 static void positions_none(struct plan *p) { p->max_position = 0; }
 static void vocab_wide(struct plan *p) { p->vocab = LIMIT_MODEL_WIDTH + 1; }
+static void ops_none(struct plan *p) { p->n_op = 0; }
 static void factor_absent(struct plan *p) {
   struct op *op = (struct op *)((char *)p + p->ops) + 1;
   op->args.linear.multiply = 1, op->in[1] = -1;
@@ -125,6 +126,7 @@ static void test_refused(void **state) {
       {positions_many, "The plan has vocabulary 20, width 8, positions 16777217: out of range."},
       {positions_none, "The plan has vocabulary 20, width 8, positions 0: out of range."},
       {vocab_wide, "The plan has vocabulary 1048577, width 8, positions 64: out of range."},
+      {ops_none, "The plan has 0 ops, 4 weights, 4 values, 0 groups: out of range."},
       {factor_absent, "Op 1 of the plan (linear, layer 0) multiplies without a factor, or after a norm."},
   };
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
