@@ -1,58 +1,32 @@
-/* The linear of few tokens over bf16 weights, which stream once from device memory at its full rate: up to 32 tokens,
- * weights as the matrix units' A operand and tokens as B ("swap AB").
+/* Linears of few tokens over bf16 weights, which stream once from device memory at its full rate: up to 32 tokens,
+ * weights as the matrix units' A operand and tokens as B ("swap AB"). Linears each of which takes what the one before
+ * it makes are the parts of one launch.
  *
- * A block per multiprocessor takes pairs of strips (32 weight rows) in turn. One thread keeps bulk copies in flight
- * into a ring of stages; a stage has 8 pieces of each strip, and each of 8 warps multiplies the pieces of 64 columns
- * that are its own with the tokens' fragments, which it reads in the order in which registers want them. At the end of
- * a pair the warps' sums are added in the order of the warps, and become results: a gate's strip and its up's are a
- * pair. So a result depends on its row and token alone, not on how many tokens there are. Weights are asked for before
- * the kernel before this one has ended (programmatic dependent launch). A result can be left to the linear that takes
- * it in the form that it wants, so that no kernel stands between the two: with the weights of its norm, whose scale is
- * a factor of the products that follows from sums of squares.
+ * A block per multiprocessor takes up to three strips of 16 weight rows in turn. One thread keeps bulk copies in flight
+ * into a ring of stages; a stage has 8 pieces of a strip, and each of 8 warps multiplies the pieces of 64 columns that
+ * are its own with the tokens' fragments, which it reads in the order in which registers want them, some pieces ahead.
+ * At the end of the strips the warps' sums are added in the order of the warps, and become results: a gate's strip and
+ * its up's go together. So a result depends on its row and token alone, not on how many tokens there are.
  *
- * Bound: the read of the weights; the tokens' fragments, which come from the second-level cache anew for each pair,
- * are a quarter of the weights' bytes at 8 tokens and as many at 32. Measured in bench/lab/linear_small.cu, version 4.
+ * At the end of a part a block waits for all others: a count in device memory, 2 to 3 µs with all that memory is asked
+ * for meanwhile. The copying thread does not wait: it fills the ring with the next part's weights, and before the first
+ * part does so while the kernel before this one ends (programmatic dependent launch). What a part leaves to the next
+ * has the weights of its norm, whose scale is a factor of the products that follows from sums of squares.
+ *
+ * Bound: the read of the weights (92 % of its rate over the linears of an 8B, bench/lab/linear_chain.cu); small parts
+ * by what a part's end takes, 5 to 7 µs from the last weights to the next products, of which the ring covers 5.6. From
+ * 17 tokens on, the tokens' fragments, which come from the second-level cache anew for each group of strips.
  */
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_fragments.cuh"
 #include "backend/cuda/linear_result.cuh"
-#include "backend/cuda/instructions.cuh"
+#include "backend/cuda/linear_ring.cuh"
 
 #include <cuda_bf16.h>
 
 namespace {
 
-enum {
-  WARPS = 8,
-  STRIPS = 3,                     /* at most, that share the tokens' fragments */
-  PIECE = 2048,                   /* bytes of 16 rows × 64 columns */
-  RUN = WARPS * PIECE,            /* of a stage */
-  IN_FLIGHT = 3,                  /* runs: more, and near multiprocessors get more than far ones, and all wait */
-  COPIER = WARPS,                 /* the warps after those that multiply: one asks for weights, */
-  SCALERS,                        /* others add up tokens' norms, 8 tokens each */
-  TOKEN_STRIDE = STRIPS * 16 + 4, /* sums of a token: its distance to the next keeps lanes on banks of their own */
-};
-
-__host__ __device__ constexpr int threads_of(int tiles) { return (SCALERS + tiles) * 32; }
-
-/* Floats of a warp's sums of so many tiles of 8 tokens. */
-__host__ __device__ constexpr int sums_of(int tiles) { return tiles * 8 * TOKEN_STRIDE; }
-
-/* Stages that fit beside the sums and the barriers. */
-__host__ __device__ constexpr int stages_of(int tiles) { return (227 * 1024 - 512 - WARPS * sums_of(tiles) * 4) / RUN; }
-
-__host__ __device__ constexpr int shared_bytes(int tiles) {
-  return stages_of(tiles) * RUN + (WARPS * sums_of(tiles) + tiles * 8) * 4 + (2 * stages_of(tiles) + 1) * 8;
-}
-
-/* Pieces whose fragments a warp has asked for ahead. */
-__host__ __device__ constexpr int depth_of(int tiles) { return 4 / tiles; }
-
-/* A matrix as blocks take it. */
-struct streamed {
-  const uint8_t *data;
-  int n_strip, n_piece, unit, blocks; /* unit: strips that a block must have together: a gate's and its up's */
-};
+using namespace linear_ring;
 
 struct few {
   struct cuda_linear linear;
@@ -66,23 +40,6 @@ struct chain {
   int n;
   uint32_t *arrived; /* blocks, at all ends of parts so far; and those that have left; 0 between launches */
 };
-
-/* Strips that a block multiplies together. */
-struct group {
-  int strip, n;
-};
-
-/* A block's group of a round; n 0: there is none any more. In a round the blocks read side by side, and all have as
- * many units in the end, give or take one. */
-__device__ __forceinline__ group group_of(const streamed &w, int round) {
-  int most = STRIPS / w.unit, count = w.n_strip / w.unit, each = count / w.blocks, more = count % w.blocks;
-  int block = blockIdx.x, whole = each / most, rest = each % most;
-  if (block >= w.blocks) return {0, 0};
-  if (round < whole) return {(round * w.blocks + block) * most * w.unit, most * w.unit};
-  if (round > whole) return {0, 0};
-  int unit = whole * most * w.blocks + block * rest + min(block, more);
-  return {unit * w.unit, (rest + (block < more)) * w.unit};
-}
 
 /* --- tokens ------------------------------------------------------------------------------------------------------- */
 
@@ -114,64 +71,6 @@ __device__ __forceinline__ void fragments_load(fragments<TILES> &b, const few &a
     bool has = piece < a.weights.n_piece && t * 8 + lane / 4 < a.linear.n_row;
     b.low[t] = has ? from[lane] : make_uint4(0, 0, 0, 0);
     b.high[t] = has ? from[32 + lane] : make_uint4(0, 0, 0, 0);
-  }
-}
-
-/* --- weights ------------------------------------------------------------------------------------------------------ */
-
-/* The ring of stages: what the copying thread and the warps share. */
-template <int TILES> struct ring {
-  static constexpr int stages = stages_of(TILES);
-  uint8_t *bytes;         /* [stages][RUN] */
-  float *sums;            /* [WARPS][token][TOKEN_STRIDE] */
-  float *scale;           /* [token]: what products are multiplied by: of a norm that the input still lacks */
-  uint64_t *full, *empty; /* [stages] */
-  uint64_t *scaled;       /* once */
-};
-
-template <int TILES> __device__ ring<TILES> ring_lay(uint8_t *shared) {
-  ring<TILES> r;
-  r.bytes = shared;
-  r.sums = (float *)(shared + r.stages * RUN);
-  r.scale = r.sums + WARPS * sums_of(TILES);
-  r.full = (uint64_t *)(r.scale + TILES * 8);
-  r.empty = r.full + r.stages;
-  r.scaled = r.empty + r.stages;
-  return r;
-}
-
-/* A place in the ring: its stage, and how often the ring has been gone round, modulo 2. */
-struct turn {
-  int slot;
-  uint32_t phase;
-};
-
-template <int TILES> __device__ __forceinline__ turn turn_next(turn t) {
-  return t.slot + 1 < stages_of(TILES) ? turn{t.slot + 1, t.phase} : turn{0, t.phase ^ 1};
-}
-
-/* The copying thread's places: where the next run goes, and the last one that it has seen land. */
-struct copier {
-  turn at, landed;
-  int out;
-};
-
-template <int TILES> __device__ void weights_stream(const streamed &w, const ring<TILES> &r, copier *c) {
-  uint64_t policy = policy_evict_first();
-  group g;
-  for (int round = 0; (g = group_of(w, round)).n > 0; round++) {
-    const uint8_t *from = w.data + (size_t)g.strip * w.n_piece * PIECE;
-    for (int piece = 0; piece < w.n_piece; piece += WARPS) {
-      uint32_t bytes = min(WARPS, w.n_piece - piece) * PIECE;
-      for (int i = 0; i < g.n; i++, c->at = turn_next<TILES>(c->at)) {
-        if (c->out++ >= IN_FLIGHT)
-          barrier_wait(&r.full[c->landed.slot], c->landed.phase), c->landed = turn_next<TILES>(c->landed);
-        barrier_wait(&r.empty[c->at.slot], c->at.phase);
-        barrier_expect(&r.full[c->at.slot], bytes);
-        bulk_copy(r.bytes + c->at.slot * RUN, from + ((size_t)i * w.n_piece + piece) * PIECE, bytes,
-                  &r.full[c->at.slot], policy);
-      }
-    }
   }
 }
 
@@ -303,20 +202,20 @@ template <int TILES> __device__ void weights_multiply(const few &a, const ring<T
 
 /* --- the chain ---------------------------------------------------------------------------------------------------- */
 
-/* Until all blocks have ended i parts. All run at once. */
-__device__ __forceinline__ void parts_await(const chain &c, int i) {
-  while (count_acquire(c.arrived) < (uint32_t)i * gridDim.x) {
-  }
+/* The warps that multiply and those that scale. */
+template <int TILES> __device__ __forceinline__ void part_begins() {
+  asm volatile("bar.sync 2, %0;" ::"n"((WARPS + scalers_of(TILES)) * 32) : "memory");
 }
 
-/* This block has ended i parts. */
-__device__ __forceinline__ void parts_meet(const chain &c, int i) {
+/* Until all blocks, which run at once, have ended i parts. */
+template <int TILES> __device__ __forceinline__ void parts_meet(const chain &c, int i) {
   warps_meet();
   if (threadIdx.x == 0) {
     count_release(c.arrived);
-    parts_await(c, i);
+    while (count_acquire(c.arrived) < (uint32_t)i * gridDim.x) {
+    }
   }
-  warps_meet();
+  part_begins<TILES>();
 }
 
 /* Who leaves last clears the counts. */
@@ -326,9 +225,9 @@ __device__ __forceinline__ void chain_leave(const chain &c) {
 
 template <int TILES> __device__ void scales_make(const chain &c, const ring<TILES> &r) {
   for (int i = 0; i < c.n; i++) {
-    if (threadIdx.x % 32 == 0) parts_await(c, i);
-    __syncwarp();
-    scales_add(c.part[i].linear, r.scale, (threadIdx.x / 32 - SCALERS) * 8);
+    if (i > 0) part_begins<TILES>();
+    for (int t = threadIdx.x / 32 - SCALERS; t < TILES; t += scalers_of(TILES))
+      scales_add(c.part[i].linear, r.scale, t * 8);
     barrier_arrive(r.scaled);
   }
 }
@@ -336,7 +235,7 @@ template <int TILES> __device__ void scales_make(const chain &c, const ring<TILE
 template <int TILES> __device__ void parts_multiply(const chain &c, const ring<TILES> &r) {
   turn at = {0, 0};
   for (int i = 0; i < c.n; i++) {
-    if (i > 0) parts_meet(c, i);
+    if (i > 0) parts_meet<TILES>(c, i);
     weights_multiply<TILES>(c.part[i], r, i & 1, &at);
     barrier_wait(r.scaled, i & 1); /* also of a block that has no strip */
   }
@@ -349,7 +248,7 @@ __global__ void __launch_bounds__(threads_of(TILES), 1) linear_few(const __grid_
   ring<TILES> r = ring_lay<TILES>(shared);
   if (threadIdx.x == 0) {
     for (int i = 0; i < r.stages; i++) barrier_init(&r.full[i], 1), barrier_init(&r.empty[i], WARPS);
-    barrier_init(r.scaled, TILES * 32);
+    barrier_init(r.scaled, scalers_of(TILES) * 32);
     barriers_publish();
   }
   __syncthreads();
