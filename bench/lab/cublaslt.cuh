@@ -8,7 +8,7 @@
 #include <dlfcn.h>
 
 struct cublaslt {
-  void *library;
+  void *opened;
   cublasLtHandle_t handle;
   decltype(&cublasLtMatmul) matmul;
   decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic;
@@ -32,7 +32,7 @@ enum { CUBLASLT_WORKSPACE = 32 << 20, CUBLASLT_CHOICES = 8 };
   } while (0)
 
 template <typename F> static void cublaslt_symbol(const cublaslt &lt, F *function, const char *name) {
-  *(void **)function = dlsym(lt.library, name);
+  *(void **)function = dlsym(lt.opened, name);
   if (!*function) printf("cuBLASLt without %s\n", name), exit(1);
 }
 
@@ -41,8 +41,8 @@ static bool cublaslt_open(cublaslt *lt) {
   const char *names[] = {getenv("CUBLASLT"), "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so",
                          "/usr/local/cuda/lib64/libcublasLt.so"};
   for (const char *name : names)
-    if (name && !lt->library) lt->library = dlopen(name, RTLD_NOW);
-  if (!lt->library) return false;
+    if (name && !lt->opened) lt->opened = dlopen(name, RTLD_NOW);
+  if (!lt->opened) return false;
   decltype(&cublasLtCreate) create;
   cublaslt_symbol(*lt, &create, "cublasLtCreate");
   cublaslt_symbol(*lt, &lt->matmul, "cublasLtMatmul");

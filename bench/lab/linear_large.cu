@@ -219,7 +219,7 @@ static rates tokens_run(const operands &o, const cublaslt &lt, int tokens, bool 
   double tera = 2e-6 * o.rows * o.cols * tokens;
   int chain = (int)std::max(4.0, (all ? 2e6 : LONG_TERA * 1e6) / tera);
   const version *chosen = version_choose(many_of(linear_of(o, tokens, 0)), multiprocessors);
-  if (lt.library) {
+  if (lt.opened) {
     product = cublaslt_prepare(lt, o.rows, o.cols, tokens);
     runners.push_back({nullptr, choice_find(o, lt, product, chain / 4 + 1), {}});
   }
@@ -267,7 +267,7 @@ static void rates_print(const cublaslt &lt, bool all) {
     }
     operands_free(o);
   }
-  if (!lt.library) {
+  if (!lt.opened) {
     printf("SKIPPED: there is no libcublasLt (CUBLASLT=PATH names one)\n");
     return;
   }

@@ -40,17 +40,6 @@ static void chain_make(struct op_model *m, struct scheme scheme) {
   model_finish(m, hidden, false);
 }
 
-static void chain_step(const struct op_packed *packed, struct program *program, const struct limits *limits, int n,
-                       float *result) {
-  int32_t token[TOKENS], out[TOKENS];
-  struct sampling sampling[TOKENS] = {0};
-  struct row row = {.count = n};
-  for (int i = 0; i < n; i++) token[i] = i % WIDTH, out[i] = i;
-  struct batch batch = {
-      .n_row = 1, .n_token = n, .n_out = n, .row = &row, .token = token, .out = out, .sampling = sampling};
-  program_step(packed, program, limits, batch, NULL, result);
-}
-
 /* Roundings of activations are independent of one another: three linears' are together some 1.2 roundoffs of a
  * result's usual size, and eight are allowed for. */
 static double tolerance_of(const struct table *table, const struct scheme *scheme, const float *expected) {
@@ -69,7 +58,7 @@ static void oracle_run(struct table *table, const struct op_model *model, const 
   struct op_packed packed;
   packed_init(&packed, table->oracle, model);
   struct program *program = packed_compile(&packed, table->oracle_device, &chain_limits);
-  chain_step(&packed, program, &chain_limits, TOKENS, oracle->expected);
+  program_tokens(&packed, program, &chain_limits, TOKENS, oracle->expected);
   table->oracle->release(program);
   packed_release(&packed);
   double allowed = tolerance_of(table, scheme, oracle->expected);
@@ -86,7 +75,7 @@ static void subject_run(struct table *table, const struct subject *subject, cons
   struct program *program = packed_compile(packed, subject->device[1], limits);
   for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++) {
     size_t count = (size_t)tokens[t] * WIDTH;
-    chain_step(packed, program, limits, tokens[t], got);
+    program_tokens(packed, program, limits, tokens[t], got);
     family_compare(&family, subject->name, oracle->expected, oracle->tolerance, got, count);
     if (tokens[t] == most) memcpy(same, got, count * sizeof *got);
     if (tokens[t] < most) family_same(&family, subject->name, same, got, count);

@@ -28,16 +28,6 @@ static void columns_make(struct op_model *model, const int order[PARTS]) {
   model_finish(model, out, false);
 }
 
-static void columns_step(const struct op_packed *packed, struct program *program, int n, float *result) {
-  int32_t token[TOKENS], out[TOKENS];
-  struct sampling sampling[TOKENS] = {0};
-  struct row row = {.count = n};
-  for (int i = 0; i < n; i++) token[i] = out[i] = i;
-  struct batch batch = {
-      .n_row = 1, .n_token = n, .n_out = n, .row = &row, .token = token, .out = out, .sampling = sampling};
-  program_step(packed, program, &limits, batch, NULL, result);
-}
-
 static void order_run(const struct table *table, const int order[PARTS], struct family *family) {
   static float expected[TOKENS * RESULT], got[TOKENS * RESULT];
   static double tolerance[TOKENS * RESULT];
@@ -47,7 +37,7 @@ static void order_run(const struct table *table, const int order[PARTS], struct 
   columns_make(&model, order);
   packed_init(&packed, table->oracle, &model);
   struct program *oracle = packed_compile(&packed, table->oracle_device, &limits);
-  columns_step(&packed, oracle, TOKENS, expected);
+  program_tokens(&packed, oracle, &limits, TOKENS, expected);
   table->oracle->release(oracle);
   packed_release(&packed);
   double rounding = input_roundoff(table, &(struct scheme){.kind = SCHEME_BF16}) * COLS * (double)size;
@@ -57,7 +47,7 @@ static void order_run(const struct table *table, const int order[PARTS], struct 
     for (int k = 0; k < 2; k++) {
       struct program *program = packed_compile(&packed, table->subject[s].device[k], &limits);
       for (int t = 0; t < 2; t++) {
-        columns_step(&packed, program, tokens[t], got);
+        program_tokens(&packed, program, &limits, tokens[t], got);
         family_compare(family, table->subject[s].name, expected, tolerance, got, (size_t)tokens[t] * RESULT);
       }
       table->tested->release(program);

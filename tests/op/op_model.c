@@ -2,6 +2,7 @@
 
 #include "base/half.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,4 +255,17 @@ struct result program_step(const struct op_packed *packed, struct program *progr
   size_t count = (size_t)result.n_out * (size_t)packed->model->plan->vocab;
   if (logits) memcpy(logits, result.logits, count * sizeof *logits);
   return result;
+}
+
+void program_tokens(const struct op_packed *packed, struct program *program, const struct limits *limits, int n,
+                    float *logits) {
+  enum { MOST = 1024 };
+  static const struct sampling sampling[MOST];
+  int32_t token[MOST], out[MOST];
+  struct row row = {.count = n};
+  assert(n <= MOST);
+  for (int i = 0; i < n; i++) token[i] = i % packed->model->plan->vocab, out[i] = i;
+  struct batch batch = {
+      .n_row = 1, .n_token = n, .n_out = n, .row = &row, .token = token, .out = out, .sampling = sampling};
+  program_step(packed, program, limits, batch, NULL, logits);
 }

@@ -49,6 +49,10 @@ struct program *packed_compile(const struct op_packed *packed, struct device *de
 struct result program_step(const struct op_packed *packed, struct program *program, const struct limits *limits,
                            struct batch batch, const struct masks *masks, float *logits);
 
+/* A step of the first n ids (below vocab, over again) as one sequence, with the logits of each. */
+void program_tokens(const struct op_packed *packed, struct program *program, const struct limits *limits, int n,
+                    float *logits);
+
 /* Ends the program with a sentence. */
 _Noreturn void op_die(const char *what, const struct error *error);
 

@@ -28,16 +28,6 @@ static void model_make(struct op_model *model, int i) {
   model_finish(model, op.out, false);
 }
 
-static void model_step(const struct op_packed *packed, struct program *program, int n, float *result) {
-  int32_t token[TOKENS], out[TOKENS];
-  struct sampling sampling[TOKENS] = {0};
-  struct row row = {.count = n};
-  for (int i = 0; i < n; i++) token[i] = out[i] = i;
-  struct batch batch = {
-      .n_row = 1, .n_token = n, .n_out = n, .row = &row, .token = token, .out = out, .sampling = sampling};
-  program_step(packed, program, &limits, batch, NULL, result);
-}
-
 static void size_run(const struct table *table, int i, struct family *family) {
   static float expected[TOKENS * ROWS], got[TOKENS * ROWS];
   static double tolerance[TOKENS * ROWS];
@@ -50,7 +40,7 @@ static void size_run(const struct table *table, int i, struct family *family) {
   model_make(&model, i);
   packed_init(&packed, table->oracle, &model);
   struct program *oracle = packed_compile(&packed, table->oracle_device, &limits);
-  model_step(&packed, oracle, TOKENS, expected);
+  program_tokens(&packed, oracle, &limits, TOKENS, expected);
   table->oracle->release(oracle);
   packed_release(&packed);
   for (int k = 0; k < TOKENS * ROWS; k++) tolerance[k] = rounding * most;
@@ -60,7 +50,7 @@ static void size_run(const struct table *table, int i, struct family *family) {
     for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++) {
       snprintf(what, sizeof what, "%s, inputs below %g, weights below %g, %d rows", table->subject[s].name,
                (double)sizes[i].in, (double)sizes[i].matrix, tokens[t]);
-      model_step(&packed, program, tokens[t], got);
+      program_tokens(&packed, program, &limits, tokens[t], got);
       family_compare(family, what, expected, tolerance, got, (size_t)tokens[t] * ROWS);
     }
     table->tested->release(program);
