@@ -74,32 +74,28 @@ template <typename T> static T *take(bench *b, size_t n, const T *from = nullptr
 }
 
 static void batch_fill(bench *b, const problem &p) {
-  int n_token = 0, longest = 0, blocks = 0;
+  int n_token = 0, blocks = 0;
   b->row = p.row;
   for (auto &r : b->row) {
     r.first = n_token;
     n_token += r.count;
-    longest = std::max(longest, r.length + r.count);
+    r.table = blocks;
+    r.table_size = (r.length + r.count + p.block_size - 1) / p.block_size;
+    blocks += r.table_size;
   }
-  int table_size = (longest + p.block_size - 1) / p.block_size;
-  std::vector<uint32_t> table(b->row.size() * table_size), order;
-  for (auto &r : b->row) blocks += (r.length + r.count + p.block_size - 1) / p.block_size;
+  std::vector<uint32_t> order;
   size_t per_block = (size_t)p.n_layer * p.n_kv_head * p.block_size * p.dim * 2;
   uint32_t unused = (uint32_t)(p.before / (per_block * sizeof(__half)));
   for (int i = 0; i < blocks; i++) order.push_back(unused + i);
   srand(7);
   for (int i = blocks - 1; i > 0; i--) std::swap(order[i], order[rand() % (i + 1)]);
   std::vector<int32_t> token_row;
-  int at = 0;
-  for (size_t r = 0; r < b->row.size(); r++) {
+  for (size_t r = 0; r < b->row.size(); r++)
     for (int i = 0; i < b->row[r].count; i++) token_row.push_back((int)r);
-    for (int i = 0; i < (b->row[r].length + b->row[r].count + p.block_size - 1) / p.block_size; i++)
-      table[r * table_size + i] = order[at++];
-  }
-  b->batch = {.n_row = (int)b->row.size(), .n_token = n_token, .n_out = 0, .table_size = table_size};
+  b->batch = {.n_row = (int)b->row.size(), .n_token = n_token, .n_out = 0};
   b->batch.row = take(b, b->row.size(), b->row.data());
   b->batch.token_row = take(b, token_row.size(), token_row.data());
-  b->batch.tables = take(b, table.size(), table.data());
+  b->batch.tables = take(b, order.size(), order.data());
   b->before = unused * per_block;
   __half *cache = take<__half>(b, b->before + blocks * per_block);
   b->a.cache = (uint8_t *)cache;
@@ -112,7 +108,8 @@ static void work_fill(bench *b, const problem &p) {
   int n_share = attend_shares(p.dim, multiprocessors);
   b->cut.resize(n_share + 1);
   std::vector<cuda_chunk> chunk(attend_chunks_most(&heads, b->batch.n_token, b->batch.n_row));
-  b->a.n_share = attend_split(&heads, b->row.data(), (int)b->row.size(), n_share, ATTEND_PARTS, b->cut.data()) ? n_share : 0;
+  b->a.n_share =
+      attend_split(&heads, b->row.data(), (int)b->row.size(), n_share, ATTEND_PARTS, b->cut.data()) ? n_share : 0;
   b->a.n_chunk = attend_chunks(&heads, b->row.data(), (int)b->row.size(), chunk.data());
   b->a.cut = take(b, b->cut.size(), b->cut.data());
   b->a.chunk = take(b, chunk.size(), chunk.data());
@@ -162,7 +159,7 @@ __global__ void reference(cuda_attend a, cuda_batch batch, float *scratch, int l
   span s = token_span(a, batch, r, token - r.first);
   float *score = scratch + ((size_t)token * a.n_head + h) * longest;
   const __half *q = (const __half *)a.query + ((size_t)token * a.n_head + h) * d, *cache = (const __half *)a.cache;
-  const uint32_t *table = table_of(a, batch, row);
+  const uint32_t *table = table_of(a, batch, r);
   for (int k = s.begin + threadIdx.x; k < s.end; k += blockDim.x) {
     float sum = 0;
     const __half *key = cache + block_index(a, table[k / a.block_size], kv, 0);
@@ -199,14 +196,13 @@ static size_t alone_differ(const bench &b, const problem &p, const std::vector<f
   for (size_t r = 0; r < b.row.size(); r++)
     for (int t = 0; t < b.row[r].count; t += std::max(1, b.row[r].count / 7)) {
       bench one = b;
-      cuda_row row = {0, 1, b.row[r].length + t};
+      cuda_row row = {0, 1, b.row[r].length + t, 0, b.row[r].table, b.row[r].table_size};
       one.memory.clear();
       one.a.n_share = attend_shares(p.dim, multiprocessors), one.a.n_chunk = 0;
       one.cut.assign(one.a.n_share + 1, {});
       attend_split(&heads, &row, 1, one.a.n_share, ATTEND_PARTS, one.cut.data());
       one.batch.n_row = one.batch.n_token = 1;
       one.batch.row = take(&one, 1, &row);
-      one.batch.tables = b.batch.tables + r * b.batch.table_size;
       one.a.cut = take(&one, one.cut.size(), one.cut.data());
       one.a.query = b.a.query + (b.row[r].first + t) * per_token;
       attend_run(one, false);

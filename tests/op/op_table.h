@@ -53,6 +53,7 @@ void range_cases(struct table *table);
 void embed_cases(struct table *table);
 void sample_cases(struct table *table);
 void attend_cases(struct table *table);
+void decode_cases(struct table *table);
 
 /* The schemes of weights, shared by linear and embed. */
 extern const struct scheme op_schemes[];

@@ -34,8 +34,9 @@ static __device__ __forceinline__ int panel_index(int dim, int tokens, int token
 /* Query heads of a KV head. */
 static __device__ __forceinline__ int queries_of(const cuda_attend &a) { return a.n_head / a.n_kv_head; }
 
-static __device__ __forceinline__ const uint32_t *table_of(const cuda_attend &a, const cuda_batch &batch, int row) {
-  return batch.tables + ((size_t)row * a.n_group + a.group) * batch.table_size;
+static __device__ __forceinline__ const uint32_t *table_of(const cuda_attend &a, const cuda_batch &batch,
+                                                           const cuda_row &r) {
+  return batch.tables + r.table + (size_t)a.group * r.table_size;
 }
 
 /* First number of a block's keys (0) or values (1). */

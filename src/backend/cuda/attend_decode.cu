@@ -108,7 +108,7 @@ __device__ void keys_stream(const cuda_attend &a, const cuda_batch &batch, const
   bool waited = false;
   turn at = {0, 1}; /* of a barrier's first phase the one before is over */
   for (segment s; segment_next(a, batch, &w, &s);) {
-    const uint32_t *table = table_of(a, batch, s.row);
+    const uint32_t *table = table_of(a, batch, s.r);
     for (int i = 0; i < s.tiles * 2; i++, at = turn_next<D>(at)) {
       int key = (s.first_tile + i / 2) * ATTEND_TILE;
       if (!waited && key + ATTEND_TILE > s.r.length) dependencies_wait(), waited = true; /* this step's own keys */

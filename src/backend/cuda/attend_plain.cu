@@ -34,8 +34,9 @@ __device__ void cache_put(const struct cuda_attend &a, size_t at, float value) {
     ((float *)a.cache)[at] = value;
 }
 
-__device__ const uint32_t *table_of(const struct cuda_attend &a, const struct cuda_batch &batch, int row) {
-  return batch.tables + ((size_t)row * a.n_group + a.group) * batch.table_size;
+__device__ const uint32_t *table_of(const struct cuda_attend &a, const struct cuda_batch &batch,
+                                    const struct cuda_row &r) {
+  return batch.tables + r.table + (size_t)a.group * r.table_size;
 }
 
 /* A head of q or k into shared memory: normed, rotated. All threads of the block. */
@@ -72,10 +73,11 @@ __global__ void store(struct cuda_attend a, struct cuda_batch batch) {
   __shared__ float head[HEAD_MAX];
   int token = blockIdx.x, h = blockIdx.y, row = batch.token_row[token];
   struct cuda_row r = batch.row[row];
+  if (r.count == 0) return;
   int position = r.length + token - r.first;
   const float *key = a.in + (size_t)token * a.in_cols + a.n_head * a.dim_k + h * a.dim_k;
   const float *value = a.in + (size_t)token * a.in_cols + (a.n_head + a.n_kv_head) * a.dim_k + h * a.dim_v;
-  const uint32_t *table = table_of(a, batch, row);
+  const uint32_t *table = table_of(a, batch, r);
   head_prepare(a, key, a.norm_k, position, head);
   size_t at = cache_index(a, table, position, h, 0);
   for (int i = threadIdx.x; i < a.dim_k; i += THREADS) cache_put(a, at + i, head[i]);
@@ -100,9 +102,10 @@ __global__ void attend(struct cuda_attend a, struct cuda_batch batch) {
   __shared__ float query[HEAD_MAX], sum[HEAD_MAX], score[KEYS];
   int token = blockIdx.x, h = blockIdx.y, row = batch.token_row[token], kv_head = h / (a.n_head / a.n_kv_head);
   struct cuda_row r = batch.row[row];
+  if (r.count == 0) return;
   int position = r.length + token - r.first, last = batch.see ? r.length + batch.see[token] : position;
   int begin = a.window && position >= a.window ? position - a.window + 1 : 0;
-  const uint32_t *table = table_of(a, batch, row);
+  const uint32_t *table = table_of(a, batch, r);
   head_prepare(a, a.in + (size_t)token * a.in_cols + h * a.dim_k, a.norm_q, position, query);
   for (int i = threadIdx.x; i < a.dim_v; i += THREADS) sum[i] = 0;
   float highest = a.sink ? a.sink[h] : -INFINITY, total = a.sink ? 1 : 0;

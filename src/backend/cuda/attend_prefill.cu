@@ -61,6 +61,7 @@ template <int D> __device__ bool unit_find(const cuda_attend &a, const cuda_batc
   int index = n * gridDim.x + (n % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x), g = queries_of(a);
   if (n * gridDim.x >= a.n_chunk * S::per_chunk * a.n_kv_head) return false;
   u->tile = u->tiles = 0;
+  u->r = {};
   if (index >= a.n_chunk * S::per_chunk * a.n_kv_head) return true;
   int part = index / a.n_kv_head;
   cuda_chunk chunk = a.chunk[part / S::per_chunk];
@@ -104,7 +105,7 @@ template <int D> __device__ void tiles_stream(const cuda_attend &a, const cuda_b
   unit u;
   int at = 0;
   for (int n = 0; unit_find<D>(a, batch, n, &u); n++) {
-    const uint32_t *table = table_of(a, batch, u.tiles ? u.row : 0);
+    const uint32_t *table = table_of(a, batch, u.r);
     for (int i = 0; i < u.tiles; i++, at++) {
       int slot = at % S::slots, key = (u.tile + i) * ATTEND_TILE;
       if (at >= S::slots) barrier_wait(&m.keys_empty[slot], (at / S::slots - 1) & 1);

@@ -75,8 +75,9 @@ __global__ void __launch_bounds__(WARPS * 32) store(cuda_attend a, cuda_batch ba
   if (kv >= a.n_kv_head) return;
   int row = batch.token_row[token];
   cuda_row r = batch.row[row];
+  if (r.count == 0) return;
   int position = r.length + token - r.first;
-  uint32_t block = kv < 0 ? 0 : table_of(a, batch, row)[position / a.block_size];
+  uint32_t block = kv < 0 ? 0 : table_of(a, batch, r)[position / a.block_size];
   dependencies_wait();
   const float *from = a.in + (size_t)token * a.in_cols + (size_t)h * a.dim_k;
   head_prepare(a, from, kv < 0 ? a.norm_q : a.norm_k, (const float2 *)a.angle + (size_t)token * a.n_angle, head);

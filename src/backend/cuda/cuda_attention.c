@@ -1,15 +1,31 @@
 /* A step's attention on the host's side: the lists that a batch brings along, and which kernels an op runs in. */
 #include "backend/cuda/cuda_program.h"
 
-void cuda_attention_fill(struct program *p, const struct cuda_row *row, struct cuda_cut *cut,
+static int shares_of(const struct program *p, int group) { return p->attention.most_share[group]; }
+
+/* Of a row with one token; 0: it is one of few packed rows. */
+static int32_t chunks_of(const struct attend_heads *heads) {
+  return heads->queries > ATTEND_FEW ? (heads->queries + ATTEND_CHUNK - 1) / ATTEND_CHUNK : 0;
+}
+
+void cuda_attention_decode(struct program *p, int32_t rows) {
+  struct cuda_attention *a = &p->attention;
+  for (int g = 0; g < p->plan->n_group; g++) {
+    a->n_chunk[g] = rows * chunks_of(&a->heads[g]);
+    a->n_share[g] = a->n_chunk[g] ? 0 : shares_of(p, g);
+  }
+}
+
+void cuda_attention_fill(struct program *p, const struct cuda_row *row, int32_t n_row, struct cuda_cut *cut,
                          struct cuda_chunk *chunk) {
   struct cuda_attention *a = &p->attention;
   const struct cuda_batch *batch = &p->on_device;
   for (int g = 0; g < p->plan->n_group; g++, cut += ATTEND_SHARES + 1, chunk += batch->n_chunk) {
     if (!a->fast[g]) continue;
-    int shares = a->most_share[g];
-    a->n_share[g] = attend_split(&a->heads[g], row, batch->n_row, shares, ATTEND_PARTS, cut) ? shares : 0;
-    a->n_chunk[g] = attend_chunks(&a->heads[g], row, batch->n_row, chunk);
+    a->n_share[g] = attend_split(&a->heads[g], row, n_row, shares_of(p, g), ATTEND_PARTS, cut) ? shares_of(p, g) : 0;
+    a->n_chunk[g] = attend_chunks(&a->heads[g], row, n_row, chunk);
+    for (int32_t i = chunks_of(&a->heads[g]) * (batch->n_row - n_row); i > 0; i--)
+      chunk[a->n_chunk[g]++] = (struct cuda_chunk){batch->n_row - 1, 0};
   }
 }
 

@@ -1,4 +1,5 @@
-/* From a plan to a program on a GPU: all memory is taken here, none later but what the driver wants for graphs. */
+/* From a plan to a program on a GPU: all memory is taken here, kernels are loaded and graphs made, nothing of it later.
+ */
 #include "backend/backends.h"
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
@@ -13,6 +14,27 @@ static bool op_of_head(const struct plan *plan, const struct op *op) {
 
 static bool device_alloc(void *place, size_t bytes, const char *what, struct error *error) {
   return cuda_check(cudaMalloc(place, bytes ? bytes : 1), what, error);
+}
+
+/* One allocation for all. */
+static bool weights_alloc(struct program *p, struct error *error) {
+  size_t used = 0;
+  if (!device_alloc(&p->weights, cuda_weights_bytes(p->plan), "allocating weights", error)) return false;
+  for (int i = 0; i < p->plan->n_weight; i++) {
+    p->weight[i] = p->weights + used;
+    used += cuda_weight_room(plan_weights(p->plan) + i);
+  }
+  return true;
+}
+
+/* Graphs fix where they are. */
+static bool exponents_alloc(struct program *p, struct error *error) {
+  for (int i = 0; p->device->path->exponents && i < p->plan->n_weight; i++) {
+    size_t count = cuda_exponents_of(plan_weights(p->plan) + i);
+    if (count > 0 && !device_alloc(&p->exponent[i], count * sizeof **p->exponent, "allocating the workspace", error))
+      return false;
+  }
+  return true;
 }
 
 static bool values_alloc(struct program *p, struct error *error) {
@@ -124,13 +146,15 @@ static bool floats_copy(struct program *p, struct error *error) {
 static bool host_alloc(struct program *p, struct error *error) {
   size_t seats = (size_t)p->limits.seats;
   p->weight = calloc((size_t)p->plan->n_weight + 1, sizeof *p->weight);
+  p->loaded = calloc((size_t)p->plan->n_weight + 1, sizeof *p->loaded);
   p->upload = calloc((size_t)p->plan->n_weight + 1, sizeof *p->upload);
   p->exponent = calloc((size_t)p->plan->n_weight + 1, sizeof *p->exponent);
   p->value = calloc((size_t)p->plan->n_value + 1, sizeof *p->value);
   p->sampler = malloc(sampler_scratch_bytes(p->plan->vocab));
   p->history = calloc((size_t)p->limits.length + 1, sizeof *p->history);
   p->seat_token = malloc((seats + 1) * sizeof *p->seat_token);
-  if (!p->weight || !p->upload || !p->exponent || !p->value || !p->sampler || !p->history || !p->seat_token)
+  if (!p->weight || !p->loaded || !p->upload || !p->exponent || !p->value || !p->sampler || !p->history ||
+      !p->seat_token)
     return error_set(error, ERROR_MEMORY, "There is no memory for the tables of a plan of %d ops.", p->plan->n_op);
   for (size_t i = 0; i < seats; i++) p->seat_token[i] = -1;
   return true;
@@ -145,20 +169,22 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
   }
   *p = (struct program){.device = device, .plan = plan, .limits = *limits};
   while (p->n_body < plan->n_op && !op_of_head(plan, plan_ops(plan) + p->n_body)) p->n_body++;
-  if (host_alloc(p, error) && values_alloc(p, error) && caches_alloc(p, error) && attention_alloc(p, error) &&
-      slots_alloc(p, error) && floats_copy(p, error) && sampler_init(p, error))
+  if (host_alloc(p, error) && weights_alloc(p, error) && exponents_alloc(p, error) && values_alloc(p, error) &&
+      caches_alloc(p, error) && attention_alloc(p, error) && slots_alloc(p, error) && floats_copy(p, error) &&
+      sampler_init(p, error) && cuda_graphs_make(p, error))
     return p;
   cuda_release(p);
   return NULL;
 }
 
-/* Most of a model is in large matrices, which wait for the last weight: their bytes outlive the program. */
-static bool weight_copy(struct program *p, int weight, struct slice packed, bool first, struct error *error) {
+/* Most of a model is in large matrices, which wait for the last weight: their bytes outlive the program. A weight that
+ * is there already gets other numbers, as calibration does. */
+static bool weight_copy(struct program *p, int weight, struct slice packed, struct error *error) {
   uint8_t *to = p->weight[weight];
   struct upload_job job = {.to = to, .from = packed};
   if (packed.size <= UPLOAD_BYTES)
     return device_copy(p, to, packed.data, packed.size, "copying weights to the GPU", error);
-  if (!p->upload || !first) return cuda_upload(p->device, &job, 1, error);
+  if (!p->upload || p->loaded[weight]) return cuda_upload(p->device, &job, 1, error);
   p->upload[p->n_upload++] = job;
   return true;
 }
@@ -168,26 +194,24 @@ static bool exponents_find(struct program *p, int weight, struct error *error) {
   size_t count = cuda_exponents_of(plan_weights(p->plan) + weight);
   struct cuda_matrix matrix = cuda_matrix_of(p, weight);
   if (!p->device->path->exponents || count == 0) return true;
-  if (!p->exponent[weight] &&
-      !device_alloc(&p->exponent[weight], count * sizeof **p->exponent, "allocating the workspace", error))
-    return false;
   p->device->path->exponents(&matrix, p->exponent[weight], p->device->stream);
   return cuda_check(cudaGetLastError(), "looking through weights", error);
 }
 
-/* A weight that is there already gets other numbers, as calibration does. */
 bool cuda_load(struct program *p, int weight, struct slice packed, struct error *error) {
   const struct weight *w = plan_weights(p->plan) + weight;
   size_t expected = backend_packed_bytes(&backend_cuda, w);
   if (packed.size != expected)
     return error_set(error, ERROR_FORMAT, "Weight %s has %zu packed bytes, expected %zu: build the engine again.",
                      plan_name(p->plan, w->name), packed.size, expected);
-  if (p->weight[weight]) return weight_copy(p, weight, packed, false, error) && exponents_find(p, weight, error);
-  return device_alloc(&p->weight[weight], packed.size, "allocating weights", error) &&
-         weight_copy(p, weight, packed, true, error) && cuda_loaded(p, error);
+  bool again = p->loaded[weight];
+  return weight_copy(p, weight, packed, error) &&
+         (again ? exponents_find(p, weight, error) : cuda_loaded(p, weight, error));
 }
 
-bool cuda_loaded(struct program *p, struct error *error) {
+bool cuda_loaded(struct program *p, int weight, struct error *error) {
+  if (p->loaded[weight]) return true;
+  p->loaded[weight] = true;
   if (++p->n_loaded < p->plan->n_weight) return true;
   bool there = p->n_upload == 0 || cuda_upload(p->device, p->upload, p->n_upload, error);
   free(p->upload);
@@ -205,7 +229,7 @@ static void slot_release(struct cuda_slot *slot) {
 }
 
 static void weights_release(struct program *p) {
-  for (int i = 0; p->weight && i < p->plan->n_weight; i++) cudaFree(p->weight[i]);
+  cudaFree(p->weights);
   for (int i = 0; p->exponent && i < p->plan->n_weight; i++) cudaFree(p->exponent[i]);
   free(p->weight);
   free(p->exponent);
@@ -234,6 +258,7 @@ void cuda_release(struct program *p) {
   cudaFree(p->attention.arrived);
   cudaFreeHost(p->logits);
   cudaFreeHost(p->last_seen);
+  free(p->loaded);
   free(p->upload);
   free(p->value);
   free(p->sampler);

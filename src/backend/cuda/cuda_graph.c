@@ -1,51 +1,65 @@
-/* Steps that come again and again, decoding above all, as CUDA graphs: one launch in place of some hundreds. A graph
- * holds the launches of a part of the plan as they were when it was made, so it serves steps that differ in nothing but
- * what kernels read from memory: those of an equal struct cuda_batch. It is made when such a step comes for the second
- * time; those used longest ago are given up. */
+/* Decode steps as CUDA graphs: one launch in place of some hundreds. A graph holds launches as they were when it was
+ * made, so it serves all steps that differ in nothing but what kernels read from memory: those of as many rows. They
+ * are made before the first step, for some sizes; a step's rows are rounded up to the next, which costs nothing where
+ * kernels work on as many at a time, and no row's numbers depend on how many there are. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
-#include <string.h>
-
-/* The graph of a step like this, or the place for one. */
-static struct cuda_graph *graph_find(struct program *p, int first) {
-  struct cuda_graph *oldest = p->graph;
-  for (int i = 0; i < CUDA_GRAPHS; i++) {
-    struct cuda_graph *g = &p->graph[i];
-    if (g->used && g->first == first && memcmp(&g->batch, &p->on_device, sizeof g->batch) == 0) return g;
-    if (g->used < oldest->used) oldest = g;
-  }
-  if (oldest->exec) cudaGraphExecDestroy(oldest->exec); /* one that runs is freed when it has ended */
-  *oldest = (struct cuda_graph){.first = first};
-  memcpy(&oldest->batch, &p->on_device, sizeof oldest->batch); /* an assignment may leave out the padding */
-  return oldest;
+/* Every size up to 8, then steps in which kernels of few rows go, then about an eighth. */
+static int32_t rows_next(int32_t rows) {
+  int32_t step = rows < 8 ? 1 : rows < 64 ? 8 : rows < 128 ? 16 : rows < 256 ? 32 : rows < 512 ? 64 : 128;
+  return (rows / step + 1) * step;
 }
 
-static bool graph_make(struct program *p, struct cuda_graph *g, int end, struct error *error) {
+static int32_t rows_most(const struct limits *limits) {
+  int32_t most = limits->tokens < limits->outputs ? limits->tokens : limits->outputs;
+  return limits->seats < most ? limits->seats : most;
+}
+
+static bool part_launch(struct program *p, enum cuda_part part, struct error *error) {
+  return part == CUDA_BODY ? cuda_ops_run(p, 0, p->n_body, error) : cuda_ops_run(p, p->n_body, p->plan->n_op, error);
+}
+
+static bool part_make(struct program *p, enum cuda_part part, cudaGraphExec_t *exec, struct error *error) {
   cudaGraph_t graph = NULL;
+  p->ruled = part == CUDA_HEAD_RULED;
   if (!cuda_check(cudaStreamBeginCapture(p->device->stream, cudaStreamCaptureModeThreadLocal), "making a graph", error))
     return false;
-  bool captured = cuda_ops_run(p, g->first, end, error);
+  bool captured = part_launch(p, part, error);
   cudaError_t ended = cudaStreamEndCapture(p->device->stream, &graph);
   bool made = captured && cuda_check(ended, "making a graph", error) &&
-              cuda_check(cudaGraphInstantiate(&g->exec, graph, 0), "making a graph", error);
+              cuda_check(cudaGraphInstantiate(exec, graph, 0), "making a graph", error) &&
+              cuda_check(cudaGraphUpload(*exec, p->device->stream), "making a graph", error);
   if (graph) cudaGraphDestroy(graph);
   return made;
 }
 
-/* Only steps of single tokens: of those, equal batches have attention lists of equal lengths too. */
-bool cuda_graph_run(struct program *p, int first, int end, struct error *error) {
-  if (first == end) return true;
-  if (p->on_device.n_token != p->on_device.n_row) return cuda_ops_run(p, first, end, error);
-  struct cuda_graph *g = graph_find(p, first);
-  bool again = g->used > 0;
-  g->used = ++p->graph_clock;
-  if (!again) return cuda_ops_run(p, first, end, error);
-  if (!g->exec && !graph_make(p, g, end, error)) return false;
-  return cuda_check(cudaGraphLaunch(g->exec, p->device->stream), "launching a step", error);
+bool cuda_graphs_make(struct program *p, struct error *error) {
+  int32_t most = rows_most(&p->limits);
+  for (int32_t rows = 0; rows < most && p->n_graph < CUDA_GRAPHS;) {
+    struct cuda_graph *graph = &p->graph[p->n_graph++];
+    graph->rows = rows = rows_next(rows) < most ? rows_next(rows) : most;
+    cuda_batch_lay(p, (struct cuda_batch){.n_row = rows, .n_token = rows, .n_out = rows}, false, 0);
+    cuda_attention_decode(p, rows);
+    for (int part = 0; part < CUDA_PARTS; part++)
+      if (!part_make(p, part, &graph->part[part], error)) return false;
+  }
+  return true;
+}
+
+const struct cuda_graph *cuda_graph_find(const struct program *p, int32_t rows) {
+  for (int i = 0; i < p->n_graph; i++)
+    if (p->graph[i].rows >= rows) return &p->graph[i];
+  return NULL;
+}
+
+bool cuda_part_run(struct program *p, enum cuda_part part, struct error *error) {
+  if (!p->decode) return part_launch(p, part, error);
+  return cuda_check(cudaGraphLaunch(p->decode->part[part], p->device->stream), "launching a step", error);
 }
 
 void cuda_graphs_release(struct program *p) {
-  for (int i = 0; i < CUDA_GRAPHS; i++)
-    if (p->graph[i].exec) cudaGraphExecDestroy(p->graph[i].exec);
+  for (int i = 0; i < p->n_graph; i++)
+    for (int part = 0; part < CUDA_PARTS; part++)
+      if (p->graph[i].part[part]) cudaGraphExecDestroy(p->graph[i].part[part]);
 }

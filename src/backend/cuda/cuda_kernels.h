@@ -36,20 +36,22 @@ struct cuda_matrix {
   const int32_t *exponent; /* [strip] the greatest, of bf16 where linears want it (portable/linear.cuh) */
 };
 
-/* A row of the batch: of struct row what kernels want. */
+/* A row of the batch: of struct row what kernels want. A decode step is rounded up to a graph's rows by some that have
+ * a place among the tokens and a count of 0. */
 struct cuda_row {
   int32_t first, count, length, seat;
+  uint32_t table, table_size; /* blocks of group g: tables[table + g × table_size], so many */
 };
 
 /* A step's batch on the device. */
 struct cuda_batch {
-  int32_t n_row, n_token, n_out, table_size; /* table_size: blocks of a row in each group */
-  const struct cuda_row *row;                /* [n_row] */
-  const int32_t *token, *token_row, *see;    /* [n_token]; see: NULL where causal */
-  const int32_t *out;                        /* [n_out] */
-  const uint32_t *tables;                    /* [n_row][n_group][table_size] */
-  const struct cuda_draw *draw;              /* [n_out] */
-  const struct cuda_rules *rules;            /* [n_out], or NULL: none */
+  int32_t n_row, n_token, n_out;
+  const struct cuda_row *row;             /* [n_row] */
+  const int32_t *token, *token_row, *see; /* [n_token]; see: NULL where causal */
+  const int32_t *out;                     /* [n_out] */
+  const uint32_t *tables;
+  const struct cuda_draw *draw;   /* [n_out] */
+  const struct cuda_rules *rules; /* [n_out] of those that have some */
   const struct cuda_results *results;
   const int32_t *last;            /* [seats] the token drawn last, which a token of −1 stands for */
   const struct cuda_cut *cut;     /* [n_group][ATTEND_SHARES + 1] */

@@ -3,10 +3,20 @@
 #include "backend/cuda/cuda_program.h"
 #include "backend/row_passes.h"
 
-enum { SLAB_ALIGN = 64, RULES_LEAST = 256 << 10, RULES_MOST = 8 << 20 };
+enum { WEIGHT_ALIGN = 512, SLAB_ALIGN = 64, RULES_LEAST = 256 << 10, RULES_MOST = 8 << 20 };
 
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value) {
   return (size_t)(plan_values(plan)[value].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
+}
+
+size_t cuda_weight_room(const struct weight *weight) {
+  return (backend_packed_bytes(&backend_cuda, weight) + WEIGHT_ALIGN - 1) / WEIGHT_ALIGN * WEIGHT_ALIGN;
+}
+
+size_t cuda_weights_bytes(const struct plan *plan) {
+  size_t bytes = 0;
+  for (int i = 0; i < plan->n_weight; i++) bytes += cuda_weight_room(plan_weights(plan) + i);
+  return bytes;
 }
 
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
@@ -99,7 +109,7 @@ int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, i
   return most;
 }
 
-size_t cuda_slab_lay(const struct plan *plan, bool sees, bool ruled, uint8_t *slab, struct cuda_batch *batch) {
+size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch) {
   size_t used = 0, rows = (size_t)batch->n_row, tokens = (size_t)batch->n_token, outputs = (size_t)batch->n_out;
   batch->results = take(slab, &used, 1, sizeof *batch->results);
   batch->draw = take(slab, &used, outputs, sizeof *batch->draw);
@@ -108,24 +118,23 @@ size_t cuda_slab_lay(const struct plan *plan, bool sees, bool ruled, uint8_t *sl
   batch->token = take(slab, &used, tokens, sizeof *batch->token);
   batch->token_row = take(slab, &used, tokens, sizeof *batch->token_row);
   batch->see = take(slab, &used, sees ? tokens : 0, sizeof *batch->see);
-  batch->tables = take(slab, &used, rows * (size_t)plan->n_group * (size_t)batch->table_size, sizeof *batch->tables);
   batch->cut = take(slab, &used, (size_t)plan->n_group * (ATTEND_SHARES + 1), sizeof *batch->cut);
   batch->chunk = take(slab, &used, (size_t)plan->n_group * (size_t)batch->n_chunk, sizeof *batch->chunk);
-  batch->rules = take(slab, &used, ruled ? outputs : 0, sizeof *batch->rules);
+  batch->rules = take(slab, &used, outputs, sizeof *batch->rules);
+  batch->tables = take(slab, &used, n_table, sizeof *batch->tables); /* last: graphs fix where the others are */
   if (!sees) batch->see = NULL;
-  if (!ruled) batch->rules = NULL;
   return used;
 }
 
 size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
-  int32_t blocks = (limits->length + limits->block_size - 1) / limits->block_size;
+  size_t blocks = (size_t)((limits->length + limits->block_size - 1) / limits->block_size);
+  size_t n_table = (size_t)limits->seats * (size_t)plan->n_group * blocks;
   struct cuda_batch largest = {.n_row = limits->seats,
                                .n_token = limits->tokens,
                                .n_out = limits->outputs,
-                               .table_size = 2 * blocks + TABLE_LEAST,
                                .n_chunk = cuda_chunks_most(plan, limits, limits->tokens, limits->seats)};
   size_t histories = (size_t)limits->outputs * (size_t)limits->length * sizeof(int32_t);
-  return cuda_slab_lay(plan, true, true, NULL, &largest) + (histories < RULES_MOST ? histories : RULES_MOST) +
+  return cuda_slab_lay(plan, true, n_table, NULL, &largest) + (histories < RULES_MOST ? histories : RULES_MOST) +
          RULES_LEAST;
 }
 
@@ -137,11 +146,10 @@ bool cuda_measure(const struct plan *plan, const struct limits *limits, struct f
                      kv_dtype_name(limits->kv_dtype));
   struct cuda_linear_needs needs = cuda_linear_most(plan, limits);
   struct cuda_attend_needs attend = cuda_attend_most(plan, limits);
-  *footprint = (struct footprint){.workspace = cuda_room_most(plan, limits) * sizeof(float)};
-  for (int i = 0; i < plan->n_weight; i++) {
-    footprint->weights += backend_packed_bytes(&backend_cuda, plan_weights(plan) + i);
+  *footprint = (struct footprint){.weights = cuda_weights_bytes(plan),
+                                  .workspace = cuda_room_most(plan, limits) * sizeof(float)};
+  for (int i = 0; i < plan->n_weight; i++)
     footprint->workspace += cuda_exponents_of(plan_weights(plan) + i) * sizeof(int32_t);
-  }
   footprint->workspace += (needs.prepared + needs.product + 2 * needs.squares) * sizeof(float) + 2 * needs.fragments +
                           cuda_slab_most(plan, limits) + 2 * sizeof(uint32_t);
   footprint->workspace += (attend.angle + attend.parts) * sizeof(float) + attend.query * sizeof(uint16_t) +

@@ -18,9 +18,8 @@ struct device {
 
 enum {
   CUDA_RUN_AHEAD = 1,
-  CUDA_GRAPHS = 128,   /* kept: two of each batch size, and of each size of its tables */
+  CUDA_GRAPHS = 64,    /* sizes of decode steps */
   CUDA_ROOM_ROWS = 32, /* of logits, which draw at once where shared memory holds none */
-  TABLE_LEAST = 16,    /* blocks of a row's table in a slab; others have twice as many, and so on */
 };
 
 /* The rest of a slab: room for what has no fixed size. */
@@ -40,12 +39,13 @@ struct cuda_slot {
   bool want_logits; /* in the program's logits, which no step may overwrite that runs ahead */
 };
 
-/* Launches of ops [first, …) for steps of an equal batch. */
+/* Of a plan's ops, what is launched as one. */
+enum cuda_part { CUDA_BODY, CUDA_HEAD, CUDA_HEAD_RULED, CUDA_PARTS }; /* ruled: some output has rules */
+
+/* Launches of a decode step of so many rows. */
 struct cuda_graph {
-  struct cuda_batch batch;
-  int first;
-  struct CUgraphExec_st *exec; /* NULL: such a step has come once */
-  uint64_t used;               /* by the program's clock; 0: never */
+  int32_t rows;
+  struct CUgraphExec_st *part[CUDA_PARTS];
 };
 
 /* Attention on the matrix units: of each group what its layers have in common, and lengths of the step's lists, which
@@ -67,10 +67,11 @@ struct program {
   struct limits limits;
   int n_body; /* ops [0, n_body) are the body, the rest the head */
 
-  uint8_t **weight;          /* [n_weight] on the device */
-  int32_t **exponent;        /* [n_weight] of strips, on the device, where the path wants them */
-  int n_loaded;              /* of them */
-  struct upload_job *upload; /* [n_upload] large ones, which go over together with the last; then NULL */
+  uint8_t *weights, **weight; /* on the device; [n_weight] where they are in there */
+  int32_t **exponent;         /* [n_weight] of strips, on the device, where the path wants them */
+  bool *loaded;               /* [n_weight] */
+  int n_loaded;               /* of them */
+  struct upload_job *upload;  /* [n_upload] large ones, which go over together with the last; then NULL */
   int n_upload;
   float **value;                          /* [n_value] on the device */
   float *prepared, *product;              /* a linear's rows before the product and after it */
@@ -94,9 +95,9 @@ struct program {
 
   /* on the host */
   struct cuda_slot slot[CUDA_RUN_AHEAD + 1];
-  int oldest, n_slot; /* those that are out */
-  struct cuda_graph graph[CUDA_GRAPHS];
-  uint64_t graph_clock;
+  int oldest, n_slot;                   /* those that are out */
+  struct cuda_graph graph[CUDA_GRAPHS]; /* by rows */
+  int n_graph;
   float *logits;       /* [outputs][vocab] pinned: of outputs that the host draws, or wanted */
   int32_t *last_seen;  /* [seats] pinned copy of `last` */
   int32_t *seat_token; /* [seats] drawn last, by the host; −1: by the device */
@@ -105,6 +106,8 @@ struct program {
 
   /* the step */
   const struct batch *batch;
+  const struct cuda_graph *decode; /* that it is launched by; NULL: kernel by kernel */
+  bool ruled;                      /* some of its outputs have rules, by the device */
   struct cuda_batch on_device;
 };
 
@@ -126,8 +129,8 @@ bool cuda_rates(struct device *device, struct machine_rates *rates, struct error
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
                              struct error *error);
 bool cuda_load(struct program *program, int weight, struct slice packed, struct error *error);
-/* One more is there. */
-bool cuda_loaded(struct program *program, struct error *error);
+/* The weight is there. */
+bool cuda_loaded(struct program *program, int weight, struct error *error);
 void cuda_release(struct program *program);
 
 /* cuda_upload.c: all of it is there when it returns. */
@@ -146,12 +149,17 @@ struct cuda_matrix cuda_matrix_of(const struct program *program, int weight);
 /* Puts the kernels of ops [first, end) into the stream. */
 bool cuda_ops_run(struct program *program, int first, int end, struct error *error);
 
-/* cuda_graph.c: the same, as a graph where there is one. Everything that a launch depends on and that differs between
- * steps must be in program->on_device. */
-bool cuda_graph_run(struct program *program, int first, int end, struct error *error);
+/* cuda_graph.c: for all sizes of decode steps, once the weights have places. */
+bool cuda_graphs_make(struct program *program, struct error *error);
 void cuda_graphs_release(struct program *program);
+/* The smallest graph that has room for the rows; NULL: there is none. */
+const struct cuda_graph *cuda_graph_find(const struct program *program, int32_t rows);
+/* Puts a part of the step into the stream, by its graph or kernel by kernel. */
+bool cuda_part_run(struct program *program, enum cuda_part part, struct error *error);
 
-/* cuda_send.c: into the slot's slab and on its way to the device; on_device is where it will be. */
+/* cuda_send.c: on_device of a batch of these counts; bytes of the slab. */
+size_t cuda_batch_lay(struct program *program, struct cuda_batch counts, bool sees, size_t n_table);
+/* Into the slot's slab and on its way to the device; on_device is where it will be. */
 bool cuda_send(struct program *program, struct cuda_slot *slot, const struct batch *batch, struct error *error);
 
 /* cuda_rules.c: does the output have rules that act; their arrays into the room, false when they do not fit.
@@ -164,8 +172,10 @@ bool cuda_rules_fill(struct cuda_room *room, const struct sampling *sampling, in
 bool cuda_draw_rest(struct program *program, struct cuda_slot *slot, const struct masks *masks, const float *logits,
                     struct error *error);
 
-/* cuda_attention.c: fills the lists of attention in the host's slab; before the first op; an op. */
-void cuda_attention_fill(struct program *program, const struct cuda_row *row, struct cuda_cut *cut,
+/* cuda_attention.c: lengths of the lists in a decode step of so many rows; fills the lists in the host's slab, of n_row
+ * rows, the rest of the batch's have nothing to attend to; before the first op; an op. */
+void cuda_attention_decode(struct program *program, int32_t rows);
+void cuda_attention_fill(struct program *program, const struct cuda_row *row, int32_t n_row, struct cuda_cut *cut,
                          struct cuda_chunk *chunk);
 void cuda_attention_begin(struct program *program);
 void cuda_attention_run(struct program *program, const struct op *op);
@@ -173,6 +183,8 @@ void cuda_attention_run(struct program *program, const struct op *op);
 /* cuda_measure.c: sizes that follow from plan and limits, in host code. */
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error);
+size_t cuda_weights_bytes(const struct plan *plan);
+size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
 /* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments. */
 struct cuda_linear_needs {
@@ -194,8 +206,8 @@ struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct 
 /* Chunks of prefill attention that any group may have. */
 int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows);
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group);
-/* Where the arrays of a batch of these counts and this table_size lie in a slab; bytes that they take. */
-size_t cuda_slab_lay(const struct plan *plan, bool sees, bool ruled, uint8_t *slab, struct cuda_batch *batch);
+/* Where the arrays of a batch of these counts and so many blocks in its tables lie in a slab; bytes that they take. */
+size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch);
 /* Bytes of the largest, with room for the arrays of its rules. */
 size_t cuda_slab_most(const struct plan *plan, const struct limits *limits);
 

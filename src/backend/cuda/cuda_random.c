@@ -8,21 +8,19 @@
 bool cuda_load_random(struct program *p, int weight, struct error *error) {
   const struct weight *w = plan_weights(p->plan) + weight;
   struct cuda_layout layout = cuda_layout_of(w);
-  size_t bytes = backend_packed_bytes(&backend_cuda, w);
   if (!layout.pieces)
     return error_set(error, ERROR_UNSUPPORTED, "Random weights on a GPU are BF16 or FP16, and %s is neither.",
                      plan_name(p->plan, w->name));
-  if (!cuda_check(cudaMalloc((void **)&p->weight[weight], bytes), "allocating weights", error)) return false;
   struct random_matrix matrix = {.data = p->weight[weight],
                                  .rows = w->rows,
                                  .cols = w->cols,
                                  .strip_bytes = layout.strip_bytes,
-                                 .bytes = bytes,
+                                 .bytes = backend_packed_bytes(&backend_cuda, w),
                                  .stream = (uint64_t)weight,
                                  .spread = RANDOM_WEIGHT_SPREAD,
                                  .bf16 = w->scheme.kind == SCHEME_BF16};
   random_weight_make(&matrix, p->device->stream);
-  return cuda_check(cudaGetLastError(), "making random weights", error) && cuda_loaded(p, error);
+  return cuda_check(cudaGetLastError(), "making random weights", error) && cuda_loaded(p, weight, error);
 }
 
 bool cuda_fill_cache(struct program *p, struct error *error) {

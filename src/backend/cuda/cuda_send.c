@@ -20,25 +20,39 @@ static int32_t row_blocks(const struct program *p, const struct row *row) {
   return (row->length + row->count + p->limits.block_size - 1) / p->limits.block_size;
 }
 
-/* Few different sizes, so that what depends on them repeats. */
-static int32_t table_size(const struct program *p, const struct batch *batch) {
-  int32_t most = 1, size = TABLE_LEAST;
-  for (int r = 0; r < batch->n_row; r++)
-    if (row_blocks(p, batch->row + r) > most) most = row_blocks(p, batch->row + r);
-  while (size < most) size *= 2;
-  return size;
+static size_t tables_size(const struct program *p, const struct batch *batch) {
+  size_t blocks = 0;
+  for (int r = 0; r < batch->n_row; r++) blocks += (size_t)row_blocks(p, batch->row + r);
+  return blocks * (size_t)p->plan->n_group;
 }
 
 static void rows_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch) {
   struct cuda_row *row = on_host(p, slot, p->on_device.row);
   int32_t *token_row = on_host(p, slot, p->on_device.token_row);
-  uint32_t *table = on_host(p, slot, p->on_device.tables);
+  uint32_t *table = on_host(p, slot, p->on_device.tables), at = 0;
   for (int r = 0; r < batch->n_row; r++) {
     const struct row *from = batch->row + r;
-    row[r] = (struct cuda_row){from->first, from->count, from->length, from->seat};
+    uint32_t blocks = (uint32_t)row_blocks(p, from);
+    row[r] = (struct cuda_row){from->first, from->count, from->length, from->seat, at, blocks};
     for (int t = from->first; t < from->first + from->count; t++) token_row[t] = r;
-    for (int g = 0; g < p->plan->n_group; g++, table += p->on_device.table_size)
-      memcpy(table, from->block[g], (size_t)row_blocks(p, from) * sizeof *table);
+    for (int g = 0; g < p->plan->n_group; g++, at += blocks) memcpy(table + at, from->block[g], blocks * sizeof *table);
+  }
+}
+
+/* What a decode step has more than the batch, up to its graph's rows. */
+static void rest_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch) {
+  struct cuda_row *row = on_host(p, slot, p->on_device.row);
+  int32_t *token_row = on_host(p, slot, p->on_device.token_row), *token = on_host(p, slot, p->on_device.token);
+  int32_t *out = on_host(p, slot, p->on_device.out);
+  struct cuda_draw *draw = on_host(p, slot, p->on_device.draw);
+  for (int r = batch->n_row; r < p->on_device.n_row; r++) {
+    row[r] = (struct cuda_row){.first = r};
+    token_row[r] = r;
+    token[r] = 0;
+  }
+  for (int i = batch->n_out; i < p->on_device.n_out; i++) {
+    out[i] = i;
+    draw[i] = (struct cuda_draw){.by_host = true};
   }
 }
 
@@ -90,7 +104,7 @@ static void output_fill(struct program *p, const struct cuda_slot *slot, const s
   bool goes_on = s->draw == DRAW_TOKEN && batch->out[output] == row->first + row->count - 1;
   struct cuda_draw *draw = (struct cuda_draw *)on_host(p, slot, p->on_device.draw) + output;
   *draw = draw_of(p, s, goes_on ? row->seat : -1);
-  if (p->on_device.rules && !draw->by_host && cuda_rules_act(s)) {
+  if (!draw->by_host && cuda_rules_act(s)) {
     struct cuda_rules *rules = on_host(p, slot, p->on_device.rules);
     draw->ruled = cuda_rules_fill(room, s, row->seat, p->seat_token[row->seat], rules + output);
     draw->by_host = !draw->ruled;
@@ -110,19 +124,30 @@ static void outputs_fill(struct program *p, struct cuda_slot *slot, const struct
   }
 }
 
+size_t cuda_batch_lay(struct program *p, struct cuda_batch counts, bool sees, size_t n_table) {
+  p->on_device = counts;
+  p->on_device.n_chunk = cuda_chunks_most(p->plan, &p->limits, counts.n_token, counts.n_row);
+  p->on_device.last = p->last;
+  return cuda_slab_lay(p->plan, sees, n_table, p->slab, &p->on_device);
+}
+
+/* A step of one token a row has the counts of its graph. */
+static size_t batch_lay(struct program *p, const struct batch *batch) {
+  struct cuda_batch counts = {.n_row = batch->n_row, .n_token = batch->n_token, .n_out = batch->n_out};
+  bool single = batch->n_token == batch->n_row && !batch->see;
+  p->decode = single ? cuda_graph_find(p, batch->n_row) : NULL;
+  if (p->decode) counts.n_row = counts.n_token = counts.n_out = p->decode->rows;
+  return cuda_batch_lay(p, counts, batch->see != NULL, tables_size(p, batch));
+}
+
 bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
-  struct cuda_batch *on_device = &p->on_device;
-  memset(on_device, 0, sizeof *on_device); /* graphs are found by its bytes */
-  on_device->n_row = batch->n_row;
-  on_device->n_token = batch->n_token;
-  on_device->n_out = batch->n_out;
-  on_device->table_size = table_size(p, batch);
-  on_device->n_chunk = cuda_chunks_most(p->plan, &p->limits, batch->n_token, batch->n_row);
-  on_device->last = p->last;
-  size_t bytes = cuda_slab_lay(p->plan, batch->see != NULL, rules_wanted(p, batch), p->slab, on_device);
+  size_t bytes = batch_lay(p, batch);
+  const struct cuda_batch *on_device = &p->on_device;
   struct cuda_room room = {.host = slot->slab, .device = p->slab, .bytes = p->slab_bytes, .used = bytes};
+  p->ruled = rules_wanted(p, batch);
   rows_fill(p, slot, batch);
-  cuda_attention_fill(p, on_host(p, slot, on_device->row), on_host(p, slot, on_device->cut),
+  rest_fill(p, slot, batch);
+  cuda_attention_fill(p, on_host(p, slot, on_device->row), batch->n_row, on_host(p, slot, on_device->cut),
                       on_host(p, slot, on_device->chunk));
   tokens_fill(p, slot, batch);
   outputs_fill(p, slot, batch, &room);

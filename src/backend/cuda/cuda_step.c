@@ -62,7 +62,7 @@ struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
 
 static int32_t rows_of(const struct program *p, int value) {
-  return plan_values(p->plan)[value].rows == ROWS_OUTPUTS ? p->batch->n_out : p->batch->n_token;
+  return plan_values(p->plan)[value].rows == ROWS_OUTPUTS ? p->on_device.n_out : p->on_device.n_token;
 }
 
 static struct cuda_linear linear_of(const struct program *p, const struct op *op) {
@@ -170,7 +170,7 @@ static void run_linear(struct program *p, const struct op *op) {
 static void run_sample(struct program *p, const struct op *op) {
   struct cuda_sample a = {.logits = p->value[op->in[0]],
                           .draw = p->on_device.draw,
-                          .rules = p->on_device.rules,
+                          .rules = p->ruled ? p->on_device.rules : NULL,
                           .results = p->on_device.results,
                           .last = p->last,
                           .vocab = p->plan->vocab,
@@ -218,7 +218,7 @@ bool cuda_submit(struct program *p, const struct batch *batch, struct error *err
   p->batch = batch;
   slot->n_out = batch->n_out;
   slot->want_logits = batch->want_logits;
-  return cuda_send(p, slot, batch, error) && blocks_copy(p, batch, error) && cuda_graph_run(p, 0, p->n_body, error);
+  return cuda_send(p, slot, batch, error) && blocks_copy(p, batch, error) && cuda_part_run(p, CUDA_BODY, error);
 }
 
 static const float *logits_of(const struct program *p) { return p->value[plan_result(p->plan)]; }
@@ -232,7 +232,7 @@ static bool logits_copy(struct program *p, struct error *error) {
 }
 
 static bool head_run(struct program *p, struct cuda_slot *slot, const struct masks *masks, struct error *error) {
-  if (!cuda_graph_run(p, p->n_body, p->plan->n_op, error) || (slot->want_logits && !logits_copy(p, error)))
+  if (!cuda_part_run(p, p->ruled ? CUDA_HEAD_RULED : CUDA_HEAD, error) || (slot->want_logits && !logits_copy(p, error)))
     return false;
   return !samples(p) || cuda_draw_rest(p, slot, masks, logits_of(p), error);
 }

@@ -9,10 +9,19 @@ struct launch_shape {
   int blocks, threads, shared_bytes, cluster; /* blocks: whole clusters */
 };
 
+/* Lets a kernel have so much shared memory, which the runtime takes 0.35 µs to be told: once each. */
+template <typename Args> static void shared_allow(void (*kernel)(Args), int bytes) {
+  static void (*allowed[32])(Args);
+  static int n_allowed;
+  for (int i = 0; i < n_allowed; i++)
+    if (allowed[i] == kernel) return;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (n_allowed < 32) allowed[n_allowed++] = kernel;
+}
+
 template <typename Args>
 static void early_launch(void (*kernel)(Args), const launch_shape &shape, cuda_stream stream, const Args &args) {
-  if (shape.shared_bytes > 48 * 1024)
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shape.shared_bytes);
+  if (shape.shared_bytes > 48 * 1024) shared_allow(kernel, shape.shared_bytes);
   cudaLaunchAttribute attribute[2] = {};
   attribute[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute[0].val.programmaticStreamSerializationAllowed = 1;

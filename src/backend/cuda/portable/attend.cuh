@@ -115,7 +115,7 @@ static __device__ void segment_run(const cuda_attend &a, const cuda_batch &batch
   constexpr int per_piece = ATTEND_PIECE / ATTEND_TILE;
   bool whole = s.begin == 0 && s.end == s.pieces;
   int tile = s.first_tile, last = tile + s.tiles, shift = 31 - __clz(a.block_size);
-  const uint32_t *table = table_of(a, batch, s.row);
+  const uint32_t *table = table_of(a, batch, batch.row[s.row]);
   auto ask = [&](int i, int slot) {
     if (i < s.tiles * 2 * S::parts) stage_copy<ISA, D, GROUPS>(a, s, table, shift, i, m.ring + slot * S::stage_bytes);
   };
