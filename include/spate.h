@@ -117,6 +117,7 @@ typedef struct {
   int64_t created;        /* seconds since 1970: when the engine was built */
   const char *kv_dtype;   /* of the KV cache, as kv_cache_dtype names it */
   double weights_seconds; /* that copying the weights to the device took; 0: they are read where they are mapped */
+  double file_seconds, device_seconds, program_seconds; /* that opening took: file, device, memory and kernels */
 } spate_engine_info;
 
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */

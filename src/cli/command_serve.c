@@ -76,6 +76,8 @@ static void memory_log(const spate_engine *engine) {
   spate_info(engine, &info);
   log_info("Runs on %s: %llu MiB of weights, %llu MiB of KV cache in %s.", info.device,
            (unsigned long long)(info.weight_bytes >> 20), (unsigned long long)(info.kv_bytes >> 20), info.kv_dtype);
+  log_info("Opening took %.3f s for the file, %.3f s for the device, %.3f s for memory and kernels.", info.file_seconds,
+           info.device_seconds, info.program_seconds);
   if (info.weights_seconds > 0)
     log_info("The weights were copied to the device in %.2f s (%.1f GB/s).", info.weights_seconds,
              (double)info.weight_bytes / info.weights_seconds * 1e-9);

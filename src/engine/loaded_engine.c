@@ -159,11 +159,13 @@ static bool ops_supported(const struct loaded_engine *engine, struct error *erro
   return true;
 }
 
+static double seconds_since(uint64_t start) { return (double)(clock_ns() - start) * 1e-9; }
+
 static bool weights_load(struct loaded_engine *engine, struct error *error) {
   uint64_t start = clock_ns();
   for (int i = 0; i < engine->plan->n_weight; i++)
     if (!engine->backend->load(engine->program, i, engine_file_weight(&engine->file, i), error)) return false;
-  engine->weights_seconds = (double)(clock_ns() - start) * 1e-9;
+  engine->weights_seconds = seconds_since(start);
   return true;
 }
 
@@ -185,19 +187,25 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   if (!ops_supported(engine, error)) return false;
   struct device_options device = options->device;
   if (options->no_fuse) device.packer = engine->file.backend;
+  uint64_t start = clock_ns();
   engine->device = engine->backend->open(&device, error);
+  engine->device_seconds = seconds_since(start);
   if (!engine->device) return false;
   kv_prefer(engine, options);
   uint64_t available = engine->backend->memory ? engine->backend->memory(engine->device) : machine_memory_available("");
   if (!memory_plan(engine, options, available, error)) return false;
   weights_prefetch(&engine->file);
+  start = clock_ns();
   engine->program = engine->backend->compile(engine->device, engine->plan, &engine->limits, error);
+  engine->program_seconds = seconds_since(start);
   return engine->program != NULL;
 }
 
 static bool engine_load(struct loaded_engine *engine, const char *path, const struct engine_options *options,
                         struct error *error) {
+  uint64_t start = clock_ns();
   if (!options_check(options, error) || !engine_file_open(&engine->file, path, error)) return false;
+  engine->file_seconds = seconds_since(start);
   engine->file.disposable = options->disposable;
   return backend_choose(engine, options, error) && program_make(engine, options, error) && weights_load(engine, error);
 }

@@ -28,8 +28,10 @@ struct loaded_engine {
   struct program *program;
   struct limits limits; /* what the program was compiled for */
   struct footprint footprint;
-  uint64_t kv_bytes;      /* of all blocks of all groups */
-  double weights_seconds; /* that handing over the weights took */
+  uint64_t kv_bytes; /* of all blocks of all groups */
+  /* What opening took: the file, the device, memory and kernels and whatever else a program has, and handing over the
+   * weights. */
+  double file_seconds, device_seconds, program_seconds, weights_seconds;
 };
 
 /* What a program for this configuration is compiled for, all but the numbers of blocks; KV by default in fp16, before a

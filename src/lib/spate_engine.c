@@ -151,7 +151,10 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .kv_bytes = loaded->kv_bytes,
                            .kv_dtype = kv_dtype_name(loaded->limits.kv_dtype),
                            .created = facts->created,
-                           .weights_seconds = loaded->backend->memory ? loaded->weights_seconds : 0};
+                           .weights_seconds = loaded->backend->memory ? loaded->weights_seconds : 0,
+                           .file_seconds = loaded->file_seconds,
+                           .device_seconds = loaded->device_seconds,
+                           .program_seconds = loaded->program_seconds};
   memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
 }
 
