@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 
 import first_token
 from server_process import Spate
@@ -42,8 +43,8 @@ def engine_build(options):
     if not folder.exists():
         print(f"random weights: {timed(sys.executable, HERE / 'random_model.py', folder, options.model)[0]:.0f} s", flush=True)
     if not engine.exists():
-        seconds, _ = timed(options.spate, "build", folder, "-o", engine, "--target", options.target, "--max-batch-size", 512,
-                           "--max-num-tokens", 4096, "--max-seq-len", 4224)
+        seconds, _ = timed(options.spate, "build", folder, "-o", engine, "--target", options.target, "--max-batch-size", 1024,
+                           "--max-num-tokens", 8192, "--max-seq-len", 4224)
         print(f"built in {seconds:.0f} s: {engine.stat().st_size / 1e9:.1f} GB", flush=True)
     return engine
 
@@ -68,15 +69,25 @@ def closed_loop(prompt, answer, clients, rounds):
     return [[(0, random_text(prompt, seed), answer) for seed in range(c * rounds, (c + 1) * rounds)] for c in range(clients)]
 
 
+def steps_seen(port):
+    """Steps so far, and the tokens in them."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = [line.split() for line in answer.read().decode().splitlines() if line and line[0] != "#"]
+    value = {name: float(number) for name, number in lines if name in ("llm_steps_total", "llm_step_tokens_sum")}
+    return value["llm_steps_total"], value["llm_step_tokens_sum"]
+
+
 def over_http(options, engine):
-    print("\n| over HTTP: prompt/answer, clients | tok/s | vLLM | ratio | first token p50, p99, p99 after each client's first ms | vLLM p99 | gap p50, p99 ms | vLLM p99 |"
-          "\n|---|---|---|---|---|---|---|---|")
+    print("\n| over HTTP: prompt/answer, clients | tok/s | vLLM | ratio | first token p50, p99, p99 after each client's first ms | vLLM p99 | gap p50, p99 ms | vLLM p99 "
+          "| steps, tokens in each |\n|---|---|---|---|---|---|---|---|---|")
     with Spate(options.spate, str(engine), "--no-enable-block-reuse") as server:
         run_load(server.port, SPATE, closed_loop(128, 16, 4, 1))
         for (prompt, answer, clients), (rounds, peer, peer_first, peer_gap) in HTTP.items():
+            before = steps_seen(server.port)
             r = run_load(server.port, SPATE, closed_loop(prompt, answer, clients, rounds), min(PROCESSES, clients))
+            steps, tokens = (after - at for after, at in zip(steps_seen(server.port), before))
             print(f"| {prompt}/{answer}, {clients} | {r['tok_s']:.0f} | {peer} | {r['tok_s'] / peer:.2f} | {r['ttft_p50']:.1f}, "
-                  f"{r['ttft_p99']:.1f}, {r['later_p99']:.1f} | {peer_first} | {r['gap_p50']:.2f}, {r['gap_p99']:.2f} | {peer_gap} |", flush=True)
+                  f"{r['ttft_p99']:.1f}, {r['later_p99']:.1f} | {peer_first} | {r['gap_p50']:.2f}, {r['gap_p99']:.2f} | {peer_gap} | {steps:.0f}, {tokens / steps:.0f} |", flush=True)
 
 
 def main():

@@ -101,6 +101,7 @@ typedef struct {
   const int *batch;   /* [n_batch] sequences decoded together, one bench after the other */
   int n_batch;
   int context;       /* tokens of each sequence in the cache at a decode step */
+  int beside;        /* tokens of a prompt with the same context in one more step of each batch; 0: no such step */
   int prompt_tokens; /* of the one sequence that is prefilled in one step; 0: none is */
   int repeat;        /* medians are over so many steps, of prefill at most 5 */
   int threads;

@@ -106,10 +106,12 @@ static void random_print(const json_t *root) {
   printf("| work | ms | floor, ms | of floor | tokens/s | logits |\n|---|---|---|---|---|---|\n");
   for (size_t i = 0; i < json_array_size(steps); i++) {
     const json_t *step = json_array_get(steps, i);
-    bool decode = json_object_get(step, "batch") && strcmp(text_of(step, "work"), "decode") == 0;
-    printf("| %s, %s %.0f", text_of(step, "work"), decode ? "batch" : "tokens",
-           number_of(step, decode ? "batch" : "context"));
-    if (decode) printf(", context %.0f", number_of(step, "context"));
+    bool prefill = strcmp(text_of(step, "work"), "prefill") == 0;
+    printf("| %s, %s %.0f", text_of(step, "work"), prefill ? "tokens" : "batch",
+           number_of(step, prefill ? "context" : "batch"));
+    if (!prefill) printf(", context %.0f", number_of(step, "context"));
+    if (!prefill && json_object_get(step, "prompt_tokens"))
+      printf(", beside %.0f of a prompt", number_of(step, "prompt_tokens"));
     printf(" | %.3f | %.3f | %.1f %% | %.0f |", number_of(step, "seconds") * 1e3,
            number_of(step, "floor_seconds") * 1e3, number_of(step, "fraction_of_floor") * 100,
            number_of(step, "tokens_per_second"));
@@ -191,6 +193,7 @@ static int random_bench(const struct settings *s, const int *batch, int n_batch)
   options.n_batch = n_batch;
   if (s->has_context) options.context = s->context;
   if (s->has_prompt_tokens) options.prompt_tokens = s->prompt_tokens;
+  options.beside = s->beside;
   if (s->has_repeat) options.repeat = s->repeat;
   options.threads = s->threads;
   options.progress = progress_show;

@@ -182,6 +182,8 @@ static const struct option options[] = {
      "a known network with random weights: llama-3.1-8b, llama-2-7b, llama-3.2-1b, qwen3-8b, ..."},
     {"context", 0, OPTION_INT, FOR_BENCH, MARKED(context), "N",
      "tokens in the cache of each sequence of a random network (default 1024)"},
+    {"beside", 0, OPTION_INT, FOR_BENCH, PLAIN(beside), "N",
+     "--random: a step of each batch with so many tokens of a prompt beside it, too"},
     {"prompt-tokens", 0, OPTION_INT, FOR_BENCH | FOR_TABLE, MARKED(prompt_tokens), "N",
      "of each sequence (default 512; --random: 2048, or 0 for none)"},
     {"decode-tokens", 0, OPTION_INT, FOR_BENCH | FOR_TABLE, MARKED(decode_tokens), "N",

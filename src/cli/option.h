@@ -69,7 +69,7 @@ struct settings {
   int window, eval_tokens, max_items;
 
   const char *batch, *random;
-  int context, prompt_tokens, decode_tokens, repeat;
+  int context, beside, prompt_tokens, decode_tokens, repeat;
   bool has_context, has_prompt_tokens, has_decode_tokens, has_repeat;
   bool machine, all_outputs, json, no_special, help;
 };

@@ -12,7 +12,7 @@ static struct work linear_work(const struct loaded_engine *engine, const struct 
   const struct weight *w = plan_weights(engine->plan) + op->weight[0];
   bool head = plan_values(engine->plan)[op->out].rows == ROWS_OUTPUTS;
   return (struct work){.bytes = (double)backend_packed_bytes(engine->backend, w),
-                       .operations = 2.0 * w->rows * w->cols * (head ? shape->outputs : shape->tokens),
+                       .operations = 2.0 * w->rows * w->cols * (head ? shape->outputs : shape->tokens + shape->chunk),
                        .int8 = w->scheme.activation == ACTIVATION_INT8};
 }
 
@@ -24,16 +24,26 @@ static double tokens_seen(double context, double count, double window) {
   return full * (context + (full + 1) / 2) + (count - full) * window;
 }
 
-static struct work attend_work(const struct loaded_engine *engine, const struct op *op,
-                               const struct step_shape *shape) {
+/* Of sequences with so many tokens each. */
+static struct work sequences_attend(const struct loaded_engine *engine, const struct op *op, double sequences,
+                                    double count, double context) {
   const struct attend_args *a = &op->args.attend;
   const struct kv_group *group = plan_groups(engine->plan) + a->group;
-  double count = shape->tokens / shape->sequences, kept = shape->context + count;
   double token_bytes = (double)engine->footprint.kv_block[a->group] / engine->limits.block_size / group->n_layer;
+  double kept = context + count;
   if (group->window > 0 && kept > group->window + count) kept = group->window + count;
-  return (struct work){.bytes = shape->sequences * kept * token_bytes,
-                       .operations = 2.0 * a->n_head * (a->dim_k + a->dim_v) * shape->sequences *
-                                     tokens_seen(shape->context, count, group->window)};
+  return (struct work){.bytes = sequences * kept * token_bytes,
+                       .operations = 2.0 * a->n_head * (a->dim_k + a->dim_v) * sequences *
+                                     tokens_seen(context, count, group->window)};
+}
+
+static struct work attend_work(const struct loaded_engine *engine, const struct op *op,
+                               const struct step_shape *shape) {
+  struct work work =
+      sequences_attend(engine, op, shape->sequences, shape->tokens / shape->sequences, shape->context);
+  if (shape->chunk == 0) return work;
+  struct work chunk = sequences_attend(engine, op, 1, shape->chunk, shape->context);
+  return (struct work){.bytes = work.bytes + chunk.bytes, .operations = work.operations + chunk.operations};
 }
 
 static struct work op_work(const struct loaded_engine *engine, const struct op *op, const struct step_shape *shape) {

@@ -55,10 +55,26 @@ void direct_release(struct direct_steps *steps) {
 
 void direct_rewind(struct direct_steps *steps, int length) { steps->length = length; }
 
-static int outputs_fill(struct direct_steps *steps, int n, enum direct_outputs outputs) {
-  int total = steps->count * n, count = 0;
-  for (int i = 0; i < total; i++)
-    if (outputs == OUTPUT_ALL || (outputs == OUTPUT_LAST && i % n == n - 1)) steps->out[count++] = i;
+static int row_tokens(const struct direct_steps *steps, int row, int n) {
+  return steps->chunk > 0 && row == steps->count - 1 ? steps->chunk : n;
+}
+
+static void rows_fill(struct direct_steps *steps, int n) {
+  for (int i = 0; i < steps->count; i++) {
+    steps->row[i].first = i * n;
+    steps->row[i].count = row_tokens(steps, i, n);
+    steps->row[i].length = steps->length;
+  }
+}
+
+/* A chunk is a prompt's beginning: no token follows it. */
+static int outputs_fill(struct direct_steps *steps, enum direct_outputs outputs) {
+  int count = 0;
+  for (int r = 0; r < steps->count - (steps->chunk > 0); r++) {
+    int last = steps->row[r].first + steps->row[r].count - 1;
+    for (int i = outputs == OUTPUT_ALL ? steps->row[r].first : last; outputs != OUTPUT_NONE && i <= last; i++)
+      steps->out[count++] = i;
+  }
   for (int i = 0; i < count; i++) steps->sampling[i] = (struct sampling){.top_p = 1};
   return count;
 }
@@ -66,19 +82,15 @@ static int outputs_fill(struct direct_steps *steps, int n, enum direct_outputs o
 bool direct_batch(struct direct_steps *steps, const int32_t *tokens, int n, enum direct_outputs outputs,
                   bool want_logits, struct batch *batch, struct error *error) {
   const struct loaded_engine *engine = steps->engine;
-  if (n < 1 || (int64_t)n * steps->count > engine->limits.tokens)
-    return error_set(error, ERROR_LIMIT, "A step of %d × %d tokens; the engine allows %d (max_num_tokens).",
-                     steps->count, n, engine->limits.tokens);
-  int total = n * steps->count;
+  int64_t total = (int64_t)n * (steps->count - 1) + row_tokens(steps, steps->count - 1, n);
+  if (n < 1 || total > engine->limits.tokens)
+    return error_set(error, ERROR_LIMIT, "A step of %lld tokens; the engine allows %d (max_num_tokens).",
+                     (long long)total, engine->limits.tokens);
+  rows_fill(steps, n);
   memcpy(steps->token, tokens, (size_t)total * sizeof *tokens);
-  for (int i = 0; i < steps->count; i++) {
-    steps->row[i].first = i * n;
-    steps->row[i].count = n;
-    steps->row[i].length = steps->length;
-  }
   *batch = (struct batch){.n_row = steps->count,
-                          .n_token = total,
-                          .n_out = outputs_fill(steps, n, outputs),
+                          .n_token = (int32_t)total,
+                          .n_out = outputs_fill(steps, outputs),
                           .row = steps->row,
                           .token = steps->token,
                           .out = steps->out,

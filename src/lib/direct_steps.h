@@ -8,6 +8,7 @@
 struct direct_steps {
   const struct loaded_engine *engine;
   int count, length; /* sequences; tokens of each in the cache */
+  int chunk;         /* tokens that a step takes of the last one, as of a prompt; 0: as many as of the others */
   struct row *row;   /* [count] */
   int32_t *token;    /* [limits.tokens] */
   int32_t *out;
@@ -25,7 +26,8 @@ void direct_rewind(struct direct_steps *steps, int length);
 
 enum direct_outputs { OUTPUT_NONE, OUTPUT_LAST, OUTPUT_ALL };
 
-/* The batch of such a step, whose arrays are the steps'; nothing is run. False: the engine's limits forbid it. */
+/* The batch of such a step, whose arrays are the steps'; nothing is run. False: the engine's limits forbid it. tokens:
+ * those of the first sequence, of the second, ... */
 bool direct_batch(struct direct_steps *steps, const int32_t *tokens, int n, enum direct_outputs outputs,
                   bool want_logits, struct batch *batch, struct error *error);
 

@@ -97,22 +97,38 @@ static bool decode_time(struct random_bench *b, const struct batch *batch, doubl
   return true;
 }
 
-static bool decode_run(struct random_bench *b, struct direct_steps *steps, int32_t *token, struct error *error) {
+/* Streams beside a prompt's chunk, which the last sequence is, if one was asked for. */
+static bool streams_time(struct random_bench *b, struct direct_steps *steps, const int32_t *token,
+                         struct error *error) {
   double seconds[RUNS_MAX];
-  struct result result;
   struct batch step;
+  struct step_shape shape = {.context = b->options->context, .chunk = steps->chunk};
+  shape.sequences = shape.tokens = shape.outputs = steps->count - (steps->chunk > 0);
+  steps->length = b->options->context;
+  if (!direct_batch(steps, token, 1, OUTPUT_LAST, false, &step, error) || !decode_time(b, &step, seconds, error))
+    return false;
+  work_write(b, &shape, seconds, b->options->repeat);
+  return true;
+}
+
+static bool beside_run(struct random_bench *b, struct direct_steps *steps, int32_t *token, struct error *error) {
+  if (!context_make(b, steps, token, error)) return false;
+  steps->chunk = b->options->beside;
+  tokens_fill(b, token, steps->count - 1 + steps->chunk);
+  buffer_print(b->out, ",{\"work\":\"mixed\",\"batch\":%d,\"context\":%d,\"prompt_tokens\":%d,", steps->count - 1,
+               b->options->context, steps->chunk);
+  return streams_time(b, steps, token, error);
+}
+
+static bool decode_run(struct random_bench *b, struct direct_steps *steps, int32_t *token, struct error *error) {
+  struct result result;
   int context = b->options->context, batch = steps->count;
   if (!context_make(b, steps, token, error)) return false;
   tokens_fill(b, token, batch);
   if (!direct_step(steps, token, 1, OUTPUT_LAST, true, &result, error)) return false;
   buffer_print(b->out, "{\"work\":\"decode\",\"batch\":%d,\"context\":%d,", batch, context);
   if (result.logits) logits_write(b, result.logits);
-  steps->length = context;
-  if (!direct_batch(steps, token, 1, OUTPUT_LAST, false, &step, error) || !decode_time(b, &step, seconds, error))
-    return false;
-  struct step_shape shape = {.sequences = batch, .tokens = batch, .outputs = batch, .context = context};
-  work_write(b, &shape, seconds, b->options->repeat);
-  return true;
+  return streams_time(b, steps, token, error);
 }
 
 /* One sequence, in one step. */
@@ -157,6 +173,7 @@ static bool parts_run(struct random_bench *b, struct error *error) {
   for (int i = 0; i < o->n_batch; i++) {
     if (i) buffer_text(b->out, ",");
     if (!part_run(b, decode_run, o->batch[i], o->context + 1, error)) return false;
+    if (o->beside && !part_run(b, beside_run, o->batch[i] + 1, o->context + o->beside, error)) return false;
     if (o->progress && !o->progress(o->user, "decode", (uint64_t)i + 1, (uint64_t)o->n_batch))
       return error_set(error, ERROR_CANCELLED, "The bench was cancelled.");
   }
@@ -171,7 +188,7 @@ static bool parts_run(struct random_bench *b, struct error *error) {
 
 static bool options_check(const spate_random_options *o, struct error *error) {
   bool ok = o->model && o->n_batch > 0 && o->context > 0 && o->context < INT_MAX && o->prompt_tokens >= 0 &&
-            o->repeat > 0 && o->repeat <= RUNS_MAX;
+            o->beside >= 0 && o->repeat > 0 && o->repeat <= RUNS_MAX;
   for (int i = 0; ok && i < o->n_batch; i++) ok = o->batch[i] > 0;
   return ok || error_set(error, ERROR_INVALID,
                          "A bench of a random network needs its name, batches and a context of at least 1, 0 or more "
@@ -179,14 +196,15 @@ static bool options_check(const spate_random_options *o, struct error *error) {
                          RUNS_MAX);
 }
 
+static int larger(int a, int b) { return a > b ? a : b; }
+
 /* Just what the parts need: the cache of the largest. */
 static struct engine_config config_of(const spate_random_options *o) {
-  struct engine_config c = {.max_batch_size = 1, .max_seq_len = o->context + 1};
-  for (int i = 0; i < o->n_batch; i++)
-    if (o->batch[i] > c.max_batch_size) c.max_batch_size = o->batch[i];
-  if (o->prompt_tokens > c.max_seq_len) c.max_seq_len = o->prompt_tokens;
-  c.max_num_tokens = o->prompt_tokens > STEP_TOKENS_LEAST ? o->prompt_tokens : STEP_TOKENS_LEAST;
-  if (c.max_batch_size > c.max_num_tokens) c.max_num_tokens = c.max_batch_size;
+  struct engine_config c = {.max_batch_size = 1, .max_seq_len = o->context + (o->beside ? o->beside : 1)};
+  for (int i = 0; i < o->n_batch; i++) c.max_batch_size = larger(c.max_batch_size, o->batch[i]);
+  if (o->beside) c.max_batch_size++;
+  c.max_seq_len = larger(c.max_seq_len, o->prompt_tokens);
+  c.max_num_tokens = larger(larger(o->prompt_tokens, STEP_TOKENS_LEAST), c.max_batch_size + o->beside);
   return c;
 }
 
