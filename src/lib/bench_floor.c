@@ -39,8 +39,7 @@ static struct work sequences_attend(const struct loaded_engine *engine, const st
 
 static struct work attend_work(const struct loaded_engine *engine, const struct op *op,
                                const struct step_shape *shape) {
-  struct work work =
-      sequences_attend(engine, op, shape->sequences, shape->tokens / shape->sequences, shape->context);
+  struct work work = sequences_attend(engine, op, shape->sequences, shape->tokens / shape->sequences, shape->context);
   if (shape->chunk == 0) return work;
   struct work chunk = sequences_attend(engine, op, 1, shape->chunk, shape->context);
   return (struct work){.bytes = work.bytes + chunk.bytes, .operations = work.operations + chunk.operations};

@@ -67,6 +67,7 @@ struct backend {
   enum target_kind target; /* whose packed layout it reads */
   int run_ahead;           /* steps that may be submitted before the results of the first are collected */
   int pack_rows;           /* weights are packed in strips of this many rows */
+  int step_tile;           /* tokens that it takes together: a step costs as much as its next multiple; 0: one by one */
 
   /* Is there a device of this kind that can be used? ERROR_NOT_FOUND: there is none. NULL: always. */
   bool (*present)(struct error *error);

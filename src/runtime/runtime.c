@@ -25,6 +25,7 @@ static bool schedule_start(struct runtime *rt, const struct runtime_options *opt
   struct schedule_options schedule = {.limits = &rt->engine->limits,
                                       .n_group = rt->engine->plan->n_group,
                                       .run_ahead = rt->engine->backend->run_ahead,
+                                      .step_tile = rt->engine->backend->step_tile,
                                       .policy = options->policy,
                                       .batch_delay_us = (uint32_t)options->batch_delay_ms * 1000u,
                                       .no_reuse = options->no_block_reuse,

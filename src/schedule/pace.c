@@ -1,6 +1,7 @@
 /* The times of streams and prompts. */
 #include "schedule/pace.h"
 
+#include <math.h>
 #include <stdbool.h>
 
 static const double prompt_share = 0.75; /* of the time of the streams' own step */
@@ -41,7 +42,7 @@ void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us
     average(&pace->prompt_us, added / prompt_tokens, memory * certainty);
 }
 
-int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens) {
+int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens, int tile) {
   double own = own_us(pace, streams);
   bool quick = own < quick_step_us;
   double each = prompt_share * (quick ? quick_step_us : own), all = each * requests;
@@ -50,5 +51,6 @@ int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int m
   int left = max_tokens - streams;
   if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = all / pace->prompt_us;
   if (tokens < LEAST) tokens = LEAST;
+  if (tile > 0) tokens = ceil((streams + tokens) / tile) * tile - streams;
   return tokens < left ? (int)tokens : left;
 }

@@ -24,7 +24,8 @@ struct pace {
 /* A step of so many tokens of streams and prompts has taken so long. */
 void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us);
 
-/* Prompt tokens of so many requests (1 or more) beside so many streams, of at most max_tokens in all. */
-int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens);
+/* Prompt tokens of so many requests (1 or more) beside so many streams, of at most max_tokens in all. Tile: as in
+ * struct backend; what a step has beyond a multiple of it costs as much as the next, so the next it is. */
+int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens, int tile);
 
 #endif

@@ -41,6 +41,7 @@ struct schedule *schedule_new(const struct schedule_options *options) {
   *s = (struct schedule){.limits = *options->limits,
                          .n_group = options->n_group,
                          .n_step = options->run_ahead + 1,
+                         .step_tile = options->step_tile,
                          .policy = options->policy,
                          .batch_delay_us = options->batch_delay_us,
                          .reuse = !options->no_reuse && options->limits->block_size <= REUSE_BLOCK_MAX,

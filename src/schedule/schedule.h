@@ -20,6 +20,7 @@ struct schedule_options {
   const struct limits *limits; /* copied */
   int n_group;
   int run_ahead; /* steps that may be out before the first is done */
+  int step_tile; /* of the backend */
   enum schedule_policy policy;
   uint32_t batch_delay_us; /* of SCHEDULE_DYNAMIC */
   bool no_reuse;           /* no block is found again by its tokens */

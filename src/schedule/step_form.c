@@ -85,7 +85,8 @@ void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   streams_add(s, step);
   step->n_stream = step->batch.n_row;
   int budget = s->limits.tokens;
-  if (step->n_stream > 0) budget = pace_prompt_tokens(&s->pace, step->n_stream, requests_waiting(s), s->limits.tokens);
+  if (step->n_stream > 0)
+    budget = pace_prompt_tokens(&s->pace, step->n_stream, requests_waiting(s), s->limits.tokens, s->step_tile);
   prompts_add(s, step, &budget);
   newcomers_add(s, step, &budget, now_us);
 }

@@ -54,6 +54,7 @@ const struct backend backend_cuda = {
     .target = TARGET_CUDA,
     .run_ahead = CUDA_RUN_AHEAD,
     .pack_rows = STRIP_ROWS,
+    .step_tile = CUDA_STEP_TILE,
     .present = cuda_present,
     .open = cuda_open,
     .close = cuda_close,

@@ -18,8 +18,9 @@ struct device {
 
 enum {
   CUDA_RUN_AHEAD = 1,
-  CUDA_GRAPHS = 64,    /* sizes of decode steps */
-  CUDA_ROOM_ROWS = 32, /* of logits, which draw at once where shared memory holds none */
+  CUDA_STEP_TILE = 128, /* of linear_tiles.cuh */
+  CUDA_GRAPHS = 64,     /* sizes of decode steps */
+  CUDA_ROOM_ROWS = 32,  /* of logits, which draw at once where shared memory holds none */
 };
 
 /* The rest of a slab: room for what has no fixed size. */
