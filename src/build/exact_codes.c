@@ -10,8 +10,11 @@ static void planes_set(struct scheme *scheme, int bits) {
 }
 
 static enum codebook codebook_of(const struct ggml_code_form *form) {
-  if (form->codebook == GGML_CODEBOOK_IQ4) return CODEBOOK_IQ4;
-  return form->codebook == GGML_CODEBOOK_E2M1 ? CODEBOOK_E2M1 : CODEBOOK_NONE;
+  static const enum codebook codebook[] = {
+      [GGML_CODEBOOK_NONE] = CODEBOOK_NONE, [GGML_CODEBOOK_IQ4] = CODEBOOK_IQ4, [GGML_CODEBOOK_E2M1] = CODEBOOK_E2M1,
+      [GGML_CODEBOOK_IQ1] = CODEBOOK_IQ1,   [GGML_CODEBOOK_IQ2] = CODEBOOK_IQ2, [GGML_CODEBOOK_IQ3] = CODEBOOK_IQ3,
+      [GGML_CODEBOOK_ODD] = CODEBOOK_ODD};
+  return codebook[form->codebook];
 }
 
 struct scheme exact_scheme(enum tensor_type type) {
@@ -114,6 +117,7 @@ static void group_scale(const struct ggml_code_form *form, const struct ggml_cod
                         float *min) {
   int g = col / form->group, s = col / GGML_SUPER;
   *scale = form->two_level ? half_to_float(parts->super[s]) * parts->sub_scale[g] : scale_value(form, parts->scale[g]);
+  if (form->codebook) *scale *= ggml_unit(form->codebook);
   if (form->has_min)
     *min = form->two_level ? -(half_to_float(parts->super_min[s]) * parts->sub_min[g]) : half_to_float(parts->min[g]);
   else

@@ -1,6 +1,6 @@
 /* Every GGML block layout that Spate loads, once: a form and a function that takes one block apart.
  * To add a type: its line in tensor_type.c, its split function and its line in `layouts` here, its vectors. */
-#include "format/ggml_codes.h"
+#include "format/ggml_lattice.h"
 
 #include <assert.h>
 #include <string.h>
@@ -188,6 +188,8 @@ struct layout {
   void (*split)(const uint8_t *bytes, size_t block, struct ggml_codes *out); /* NULL: the type has no codes */
 };
 
+#define LATTICE(width, columns, book) {.bits = width, .group = columns, .two_level = true, .codebook = book}
+
 static const struct layout layouts[TENSOR_TYPE_COUNT] = {
     [TENSOR_Q4_0] = {{.bits = 4, .group = 32}, split_q4_0},
     [TENSOR_Q4_1] = {{.bits = 4, .group = 32, .has_min = true}, split_q4_1},
@@ -201,6 +203,13 @@ static const struct layout layouts[TENSOR_TYPE_COUNT] = {
     [TENSOR_Q6_K] = {{.bits = 6, .group = 16, .two_level = true}, split_q6_k},
     [TENSOR_IQ4_NL] = {{.bits = 4, .group = 32, .codebook = GGML_CODEBOOK_IQ4}, split_q4_0},
     [TENSOR_IQ4_XS] = {{.bits = 4, .group = 32, .two_level = true, .codebook = GGML_CODEBOOK_IQ4}, split_iq4_xs},
+    [TENSOR_IQ1_S] = {LATTICE(3, 32, GGML_CODEBOOK_IQ1), ggml_split_iq1_s},
+    [TENSOR_IQ1_M] = {LATTICE(3, 16, GGML_CODEBOOK_IQ1), ggml_split_iq1_m},
+    [TENSOR_IQ2_XXS] = {LATTICE(3, 32, GGML_CODEBOOK_IQ2), ggml_split_iq2_xxs},
+    [TENSOR_IQ2_XS] = {LATTICE(3, 16, GGML_CODEBOOK_IQ2), ggml_split_iq2_xs},
+    [TENSOR_IQ2_S] = {LATTICE(3, 16, GGML_CODEBOOK_IQ2), ggml_split_iq2_s},
+    [TENSOR_IQ3_XXS] = {LATTICE(4, 32, GGML_CODEBOOK_IQ3), ggml_split_iq3_xxs},
+    [TENSOR_IQ3_S] = {LATTICE(4, 32, GGML_CODEBOOK_ODD), ggml_split_iq3_s},
     [TENSOR_TQ1_0] = {{.bits = 2, .group = 128}, split_tq1_0},
     [TENSOR_TQ2_0] = {{.bits = 2, .group = 128, .has_min = true}, split_tq2_0},
     [TENSOR_NVFP4] = {{.bits = 4, .group = 16, .scale_bfloat = true, .codebook = GGML_CODEBOOK_E2M1}, split_nvfp4},
@@ -224,7 +233,16 @@ const int8_t *ggml_codebook(enum ggml_codebook codebook) {
   static const int8_t entries[][16] = {
       [GGML_CODEBOOK_IQ4] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
       [GGML_CODEBOOK_E2M1] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},
+      [GGML_CODEBOOK_IQ1] = {-7, 1, 9, 0, -9, -1, 7, 0},
+      [GGML_CODEBOOK_IQ2] = {8, 25, 43, 0, -8, -25, -43, 0},
+      [GGML_CODEBOOK_IQ3] = {4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62},
+      [GGML_CODEBOOK_ODD] = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15},
   };
-  assert(codebook == GGML_CODEBOOK_IQ4 || codebook == GGML_CODEBOOK_E2M1);
+  assert(codebook > GGML_CODEBOOK_NONE && codebook <= GGML_CODEBOOK_ODD);
   return entries[codebook];
+}
+
+float ggml_unit(enum ggml_codebook codebook) {
+  if (codebook == GGML_CODEBOOK_IQ1 || codebook == GGML_CODEBOOK_IQ2) return 0.125f;
+  return codebook == GGML_CODEBOOK_IQ3 ? 0.25f : 1;
 }

@@ -4,7 +4,7 @@
  * How a value is rebuilt. Weight i of a row lies in group g = i / group and, with two levels, super block s = i / 256:
  *   one level:  S = scale[g],               M = min[g]
  *   two levels: S = super[s] × sub_scale[g], M = −(super_min[s] × sub_min[g])
- *   codebook:   value = S × ggml_codebook(form.codebook)[code[i]]
+ *   codebook:   value = S × ggml_unit(form.codebook) × ggml_codebook(form.codebook)[code[i]]
  *   has_min:    value = S × code[i] + M
  *   otherwise:  value = S × (code[i] − 2^(bits − 1))
  * Evaluated in float in just this order (each product and the sum rounded once) this is ggml_dequant.h bit for bit: S
@@ -17,7 +17,15 @@
 
 enum { GGML_SUPER = 256 }; /* weights per super scale */
 
-enum ggml_codebook { GGML_CODEBOOK_NONE, GGML_CODEBOOK_IQ4, GGML_CODEBOOK_E2M1 };
+enum ggml_codebook {
+  GGML_CODEBOOK_NONE,
+  GGML_CODEBOOK_IQ4,
+  GGML_CODEBOOK_E2M1, /* twice its values: the scales are stored halved */
+  GGML_CODEBOOK_IQ1,
+  GGML_CODEBOOK_IQ2,
+  GGML_CODEBOOK_IQ3,
+  GGML_CODEBOOK_ODD,
+};
 
 struct ggml_code_form {
   int bits;     /* of a code: 2, 3, 4, 5, 6 or 8 */
@@ -25,7 +33,7 @@ struct ggml_code_form {
   bool has_min; /* codes count up from a minimum, otherwise they are centred or looked up */
   bool two_level;
   bool scale_bfloat;           /* one level: scales are bf16 bits, otherwise fp16 bits */
-  enum ggml_codebook codebook; /* E2M1's integers are twice its values: the scales are stored halved */
+  enum ggml_codebook codebook;
 };
 
 /* False for the types that have no such codes: plain ones and the quantized ones that do not load. */
@@ -43,7 +51,8 @@ struct ggml_codes {
 /* The row's parts. type has a form; cols is a multiple of its block. */
 void ggml_row_codes(enum tensor_type type, const uint8_t *row, size_t cols, struct ggml_codes *out);
 
-/* The 16 integers of a codebook. */
+/* The 16 integers of a codebook, and what one of them stands for. */
 const int8_t *ggml_codebook(enum ggml_codebook codebook);
+float ggml_unit(enum ggml_codebook codebook);
 
 #endif

@@ -5,7 +5,6 @@
 #include "base/buffer.h"
 #include "base/half.h"
 #include "format/ggml_codes.h"
-#include "format/ggml_lattice.h"
 
 #include <string.h>
 
@@ -35,7 +34,8 @@ static void group_rebuild(const struct ggml_code_form *form, const struct piece 
   float scale = group_scale(form, piece, group);
   if (form->codebook) {
     const int8_t *entry = ggml_codebook(form->codebook);
-    for (int i = 0; i < form->group; i++) out[i] = scale * (float)entry[code[i]];
+    float unit = scale * ggml_unit(form->codebook);
+    for (int i = 0; i < form->group; i++) out[i] = unit * (float)entry[code[i]];
   } else if (form->has_min) {
     float min = group_min(form, piece, group);
     for (int i = 0; i < form->group; i++) out[i] = scale * (float)code[i] + min;
@@ -83,8 +83,6 @@ bool tensor_dequantize(enum tensor_type type, const uint8_t *src, size_t count, 
     dequantize_u16(bfloat_to_float, src, count, out);
   } else if (ggml_code_form(type, &form)) {
     dequantize_codes(type, &form, src, count, out);
-  } else if (ggml_is_lattice(type)) {
-    ggml_lattice_dequantize(type, src, count, out);
   } else {
     return false;
   }
@@ -93,8 +91,7 @@ bool tensor_dequantize(enum tensor_type type, const uint8_t *src, size_t count, 
 
 bool tensor_type_loads(enum tensor_type type) {
   struct ggml_code_form form;
-  return type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_BF16 || ggml_is_lattice(type) ||
-         ggml_code_form(type, &form);
+  return type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_BF16 || ggml_code_form(type, &form);
 }
 
 bool tensor_check_loads(const struct tensor *tensor, struct error *error) {

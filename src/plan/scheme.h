@@ -3,7 +3,7 @@
  * An integer weight has codes of bits + high_bits bits in two planes (low: 2, 4 or 8 bits; high: 0, 1 or 2 bits above
  * them) and one scale for each run of `group` columns of a row:
  *   has_min:   value = scale × code + min
- *   codebook:  value = scale × entry[code]
+ *   codebook:  value = scale × unit × entry[code], the unit being the codebook's
  *   otherwise: value = scale × (code − 2^(width − 1))
  * Group 0 is one scale for a whole row. An E4M3 weight (SCHEME_F8) has eight-bit floats and F32 scales likewise:
  * value = scale × e4m3(code).
@@ -19,7 +19,16 @@
 
 enum scheme_kind { SCHEME_F32, SCHEME_F16, SCHEME_BF16, SCHEME_INT, SCHEME_F8 };
 enum scale_kind { SCALE_F32, SCALE_F16, SCALE_BF16, SCALE_TWO_LEVEL };
-enum codebook { CODEBOOK_NONE, CODEBOOK_IQ4, CODEBOOK_E2M1 };
+enum codebook {
+  CODEBOOK_NONE,
+  CODEBOOK_IQ4,
+  CODEBOOK_E2M1, /* twice its values, so that they are integers: such scales are stored halved */
+  CODEBOOK_IQ1,  /* codes of 3 bits: ±1 and 0, an eighth above or below; in eighths */
+  CODEBOOK_IQ2,  /* codes of 3 bits: ±8, 25, 43; in eighths */
+  CODEBOOK_IQ3,  /* ±4, 12, 20, 28, 36, 44, 52, 62; in quarters */
+  CODEBOOK_ODD,  /* odd numbers from −15 to 15 */
+  CODEBOOK_COUNT,
+};
 
 /* What a linear multiplies with. The other three are rounded from the input first:
  *   INT8         in groups of 32 columns, scale = greatest magnitude / 127
@@ -56,8 +65,9 @@ static inline int scheme_groups(const struct scheme *s, int cols) {
 }
 static inline int scheme_group_of(const struct scheme *s, int col) { return s->group ? col / s->group : 0; }
 
-/* The 16 integers of a codebook. */
+/* The 16 integers of a codebook, of which codes of 3 bits reach 8, and what one of them stands for. */
 const int8_t *codebook_entries(enum codebook codebook);
+float codebook_unit(enum codebook codebook);
 
 /* Plain numbers of some rows of a weight, before packing: what quantizers produce and packers consume. Row-major; the
  * unused pointers are NULL. */

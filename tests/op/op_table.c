@@ -23,22 +23,26 @@ const struct scheme op_schemes[] = {
     {.kind = SCHEME_F32},
     {.kind = SCHEME_F16},
     {.kind = SCHEME_BF16},
-    INTEGER(.bits = 8, .scale = SCALE_F16, .group = 32),                                     /* Q8_0 */
-    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32),                                     /* Q4_0 */
-    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1),                       /* Q4_1 */
-    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32),                     /* Q5_0 */
-    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32, .has_min = 1),       /* Q5_1 */
-    INTEGER(.bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16, .has_min = 1),                 /* Q2_K */
-    INTEGER(.bits = 2, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 16),               /* Q3_K */
-    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .has_min = 1),                 /* Q4_K */
-    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 32, .has_min = 1), /* Q5_K */
-    INTEGER(.bits = 4, .high_bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16),               /* Q6_K */
-    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .codebook = CODEBOOK_IQ4),           /* IQ4_NL */
-    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .codebook = CODEBOOK_IQ4),     /* IQ4_XS */
-    INTEGER(.bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1),         /* MXFP4 */
-    INTEGER(.bits = 4, .scale = SCALE_BF16, .group = 16, .codebook = CODEBOOK_E2M1),         /* NVFP4 */
-    INTEGER(.bits = 2, .scale = SCALE_F16, .group = 128),                                    /* TQ1_0 */
-    INTEGER(.bits = 2, .scale = SCALE_F16, .group = 128, .has_min = 1),                      /* TQ2_0 */
+    INTEGER(.bits = 8, .scale = SCALE_F16, .group = 32),                                                 /* Q8_0 */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32),                                                 /* Q4_0 */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1),                                   /* Q4_1 */
+    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32),                                 /* Q5_0 */
+    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_F16, .group = 32, .has_min = 1),                   /* Q5_1 */
+    INTEGER(.bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16, .has_min = 1),                             /* Q2_K */
+    INTEGER(.bits = 2, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 16),                           /* Q3_K */
+    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .has_min = 1),                             /* Q4_K */
+    INTEGER(.bits = 4, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 32, .has_min = 1),             /* Q5_K */
+    INTEGER(.bits = 4, .high_bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16),                           /* Q6_K */
+    INTEGER(.bits = 4, .scale = SCALE_F16, .group = 32, .codebook = CODEBOOK_IQ4),                       /* IQ4_NL */
+    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .codebook = CODEBOOK_IQ4),                 /* IQ4_XS */
+    INTEGER(.bits = 4, .scale = SCALE_BF16, .group = 32, .codebook = CODEBOOK_E2M1),                     /* MXFP4 */
+    INTEGER(.bits = 4, .scale = SCALE_BF16, .group = 16, .codebook = CODEBOOK_E2M1),                     /* NVFP4 */
+    INTEGER(.bits = 2, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 16, .codebook = CODEBOOK_IQ1), /* IQ1_M */
+    INTEGER(.bits = 2, .high_bits = 1, .scale = SCALE_TWO_LEVEL, .group = 32, .codebook = CODEBOOK_IQ2), /* IQ2_XXS */
+    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .codebook = CODEBOOK_IQ3),                 /* IQ3_XXS */
+    INTEGER(.bits = 4, .scale = SCALE_TWO_LEVEL, .group = 32, .codebook = CODEBOOK_ODD),                 /* IQ3_S */
+    INTEGER(.bits = 2, .scale = SCALE_F16, .group = 128),                                                /* TQ1_0 */
+    INTEGER(.bits = 2, .scale = SCALE_F16, .group = 128, .has_min = 1),                                  /* TQ2_0 */
     INTEGER(.bits = 4, .scale = SCALE_F16, .group = 64),
     INTEGER(.bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1),
     INTEGER(.bits = 8, .scale = SCALE_F32, .group = 128, .has_min = 1),

@@ -70,6 +70,7 @@ ARRANGE(int2_2, 2, 2, false, false)
 ARRANGE(int4, 4, 0, false, false)
 ARRANGE(int4_1, 4, 1, false, false)
 ARRANGE(int4_2, 4, 2, false, false)
+ARRANGE(int2_1_book, 2, 1, true, true)
 ARRANGE(int4_book, 4, 0, true, true)
 ARRANGE(int8, 8, 0, false, true)
 ARRANGE(int8_min, 8, 0, false, false)
@@ -77,7 +78,7 @@ ARRANGE(int8_min, 8, 0, false, false)
 static tile_arrange *tile_arrange_of(const struct scheme *s) {
   static tile_arrange *const low2[] = {int2, int2_1, int2_2}, *const low4[] = {int4, int4_1, int4_2};
   if (s->bits == 8) return s->has_min ? int8_min : int8;
-  if (s->codebook) return int4_book;
+  if (s->codebook) return s->bits == 4 ? int4_book : int2_1_book;
   return s->bits == 4 ? low4[s->high_bits] : low2[s->high_bits];
 }
 

@@ -118,7 +118,7 @@ static float integer_value(const struct cpu_layout *layout, const uint8_t *block
   int at = scheme_group_of(s, col) * TILE_ROWS + row, code = code_at(layout, block, row, col);
   float scale = scale_at(layout, block + layout->scale_at, block + layout->super_at, at, row);
   if (s->has_min) return scale * (float)code + min_at(layout, block, at, row);
-  if (s->codebook) return scale * (float)codebook_entries(s->codebook)[code];
+  if (s->codebook) return scale * codebook_unit(s->codebook) * (float)codebook_entries(s->codebook)[code];
   return scale * (float)(code - scheme_offset(s));
 }
 

@@ -219,6 +219,7 @@ INTEGER_KERNEL(int2_2, 2, 2, false, false)
 INTEGER_KERNEL(int4, 4, 0, false, false)
 INTEGER_KERNEL(int4_1, 4, 1, false, false)
 INTEGER_KERNEL(int4_2, 4, 2, false, false)
+INTEGER_KERNEL(int2_1_book, 2, 1, true, true)
 INTEGER_KERNEL(int4_book, 4, 0, true, true)
 INTEGER_KERNEL(int8, 8, 0, false, true)
 INTEGER_KERNEL(int8_min, 8, 0, false, false)
@@ -232,6 +233,6 @@ static tile_kernel *integer_kernel_of(const struct scheme *s) {
   static tile_kernel *const low2[] = {int2, int2_1, int2_2}, *const low4[] = {int4, int4_1, int4_2};
   if (scheme_has_segments(s)) return int8_segments;
   if (s->bits == 8) return s->has_min ? int8_min : int8;
-  if (s->codebook) return int4_book;
+  if (s->codebook) return s->bits == 4 ? int4_book : int2_1_book;
   return s->bits == 4 ? low4[s->high_bits] : low2[s->high_bits];
 }

@@ -69,6 +69,7 @@ static ALWAYS_INLINE struct affine affine_load(struct unit_view unit, int group,
   if (s->scale == SCALE_TWO_LEVEL) {
     vfloat super = vfloat_from_half(block + layout->super_at + 2 * v * LANES);
     affine.scale = vfloat_mul(super, vfloat_from_int8(block + layout->scale_at + at));
+    if (s->codebook) affine.scale = vfloat_mul(affine.scale, vfloat_set(codebook_unit(s->codebook)));
   } else {
     affine.scale = level_load(s->scale, block + layout->scale_at, at);
   }

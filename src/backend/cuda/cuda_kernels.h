@@ -32,6 +32,7 @@ struct cuda_matrix {
   uint8_t pieces;       /* 16-bit floats in swizzled pieces */
   uint8_t bits, high_bits, scale, has_min, codebook, activation;
   int32_t group, block_cols, offset;
+  float unit; /* of the codebook */
   uint32_t high_at, scale_at, min_at, super_at, super_min_at, block_bytes;
   const int32_t *exponent; /* [strip] the greatest, of bf16 where linears want it (portable/linear.cuh) */
 };

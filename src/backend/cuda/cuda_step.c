@@ -46,6 +46,7 @@ struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
                               .scale = s->scale,
                               .has_min = s->has_min,
                               .codebook = s->codebook,
+                              .unit = codebook_unit(s->codebook),
                               .activation = s->activation,
                               .group = s->group,
                               .block_cols = c->block_units * UNIT_COLS,

@@ -8,10 +8,14 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-__constant__ int8_t codebooks[3][16] = { /* by enum codebook */
+__constant__ int8_t codebooks[7][16] = { /* by enum codebook */
     {0},
     {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}, /* IQ4 */
     {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},                  /* E2M1, doubled */
+    {-7, 1, 9, 0, -9, -1, 7, 0},                                                /* IQ1 */
+    {8, 25, 43, 0, -8, -25, -43, 0},                                            /* IQ2 */
+    {4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62},     /* IQ3 */
+    {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15},             /* ODD */
 };
 
 static __device__ __forceinline__ float half_at(const uint8_t *from, int index) {
@@ -42,7 +46,7 @@ static __device__ float integer_at(const struct cuda_matrix &m, const uint8_t *b
   int code = plane_code(block, m.bits, row, col), at = col / m.group * 16 + row;
   if (m.high_bits) code |= plane_code(block + m.high_at, m.high_bits, row, col) << m.bits;
   float scale = level_at(m, block + m.scale_at, block + m.super_at, at, row);
-  if (m.codebook) return scale * (float)codebooks[m.codebook][code];
+  if (m.codebook) return scale * m.unit * (float)codebooks[m.codebook][code];
   if (!m.has_min) return scale * (float)(code - m.offset);
   const uint8_t *min = block + m.min_at;
   if (m.scale != LEVEL_TWO) return scale * (float)code + level_at(m, min, nullptr, at, row);

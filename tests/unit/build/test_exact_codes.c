@@ -80,7 +80,7 @@ static void test_every_type(void **state) {
       free(source);
     }
   }
-  assert_int_equal(n_type, 16); /* Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K … Q6_K IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4 NVFP4 */
+  assert_int_equal(n_type, 23); /* Q4_0 … Q5_1 Q8_0 Q2_K … Q6_K IQ1_S … IQ4_XS TQ1_0 TQ2_0 MXFP4 NVFP4 */
 }
 
 static const struct {
@@ -102,6 +102,13 @@ static const struct {
     {TENSOR_Q6_K, "int6 g16 two-level a8"},
     {TENSOR_IQ4_NL, "int4 g32 f16 iq4 a8"},
     {TENSOR_IQ4_XS, "int4 g32 two-level iq4 a8"},
+    {TENSOR_IQ1_S, "int3 g32 two-level iq1 a8"},
+    {TENSOR_IQ1_M, "int3 g16 two-level iq1 a8"},
+    {TENSOR_IQ2_XXS, "int3 g32 two-level iq2 a8"},
+    {TENSOR_IQ2_XS, "int3 g16 two-level iq2 a8"},
+    {TENSOR_IQ2_S, "int3 g16 two-level iq2 a8"},
+    {TENSOR_IQ3_XXS, "int4 g32 two-level iq3 a8"},
+    {TENSOR_IQ3_S, "int4 g32 two-level odd a8"},
     {TENSOR_MXFP4, "int4 g32 bf16 e2m1 a8"},
     {TENSOR_TQ1_0, "int2 g128 f16 a8"},
     {TENSOR_TQ2_0, "int2 g128 f16 min a8"},

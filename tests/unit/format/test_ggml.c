@@ -96,7 +96,7 @@ static double code_value(const struct ggml_code_form *form, const struct ggml_co
     scale = form->scale_bfloat ? bfloat_to_float(codes->scale[group]) : half_to_float(codes->scale[group]);
     if (form->has_min) min = half_to_float(codes->min[group]);
   }
-  if (form->codebook) return scale * ggml_codebook(form->codebook)[codes->code[i]];
+  if (form->codebook) return scale * ggml_unit(form->codebook) * ggml_codebook(form->codebook)[codes->code[i]];
   if (form->has_min) return (float)(scale * codes->code[i]) + min;
   return scale * (codes->code[i] - (1 << (form->bits - 1)));
 }
