@@ -8,7 +8,7 @@ static const double prompt_share = 0.75; /* of the time of the streams' own step
 static const double quick_step_us = 15000;
 static const double memory = 0.2; /* weight of a new step */
 
-enum { UNMEASURED_SHARE = 4, LEAST = 8, CERTAIN = 16 };
+enum { UNMEASURED_SHARE = 4, LEAST = 8, CERTAIN = 16, FULL_CHUNK = 256 };
 
 static double least_of(double a, double b) { return a < b ? a : b; }
 
@@ -46,7 +46,8 @@ int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int m
   double own = own_us(pace, streams);
   bool quick = own < quick_step_us;
   double each = prompt_share * (quick ? quick_step_us : own), all = each * requests;
-  if (quick && streams >= requests) all = least_of(all, quick_step_us + each - own);
+  double limited = quick_step_us + each - own;
+  if (quick && (streams >= requests || limited >= FULL_CHUNK * pace->prompt_us)) all = least_of(all, limited);
   double tokens = (double)max_tokens / UNMEASURED_SHARE * requests;
   int left = max_tokens - streams;
   if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = all / pace->prompt_us;

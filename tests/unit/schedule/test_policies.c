@@ -137,12 +137,15 @@ static void test_pace(void **state) {
   assert_in_range(pace_prompt_tokens(&pace, 1, 1, 512, 0), 111, 112); /* a quick stream: as if it took 15 ms */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 0, 6000);
   for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 256, 6000 + 256 * 25);
-  assert_in_range(pace_prompt_tokens(&pace, 32, 1, 4096, 0), 448, 450);    /* 11.25 ms at 25 us */
-  assert_in_range(pace_prompt_tokens(&pace, 32, 8, 4096, 0), 808, 810);    /* a step of 26.25 ms in all */
-  assert_in_range(pace_prompt_tokens(&pace, 32, 40, 4096, 0), 4063, 4064); /* more wait than stream: a whole step */
-  assert_int_equal(pace_prompt_tokens(&pace, 32, 1, 4096, 128), 480);      /* 512 tokens cost what 481 do */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 1, 4096, 0), 448, 450);  /* 11.25 ms at 25 us */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 8, 4096, 0), 808, 810);  /* a step of 26.25 ms in all */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 40, 4096, 0), 808, 810); /* however many wait */
+  assert_int_equal(pace_prompt_tokens(&pace, 32, 1, 4096, 128), 480);    /* 512 tokens cost what 481 do */
   assert_int_equal(pace_prompt_tokens(&pace, 32, 8, 4096, 128), 864);
   assert_int_equal(pace_prompt_tokens(&pace, 32, 8, 850, 128), 818);
+  for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 64, 6000 + 64 * 250);
+  assert_in_range(pace_prompt_tokens(&pace, 32, 8, 4096, 0), 80, 82);      /* prompts are slow: 20.25 ms */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 40, 4096, 0), 1799, 1801); /* unless more wait than stream */
 }
 
 int main(void) {
