@@ -43,7 +43,7 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .norm_k = cuda_vector(p, op->weight[1]),
                               .sink = cuda_vector(p, op->weight[2]),
                               .frequency = p->frequency + args->rope_freq,
-                              .cache = p->cache[args->group],
+                              .cache = p->cache[args->group].base,
                               .n_head = args->n_head,
                               .n_kv_head = args->n_kv_head,
                               .dim_k = args->dim_k,

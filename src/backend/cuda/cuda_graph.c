@@ -5,17 +5,6 @@
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
-/* Every size up to 8, then steps in which kernels of few rows go, then about an eighth. */
-static int32_t rows_next(int32_t rows) {
-  int32_t step = rows < 8 ? 1 : rows < 64 ? 8 : rows < 128 ? 16 : rows < 256 ? 32 : rows < 512 ? 64 : 128;
-  return (rows / step + 1) * step;
-}
-
-static int32_t rows_most(const struct limits *limits) {
-  int32_t most = limits->tokens < limits->outputs ? limits->tokens : limits->outputs;
-  return limits->seats < most ? limits->seats : most;
-}
-
 static bool part_launch(struct program *p, enum cuda_part part, struct error *error) {
   return part == CUDA_BODY ? cuda_ops_run(p, 0, p->n_body, error) : cuda_ops_run(p, p->n_body, p->plan->n_op, error);
 }
@@ -35,10 +24,10 @@ static bool part_make(struct program *p, enum cuda_part part, cudaGraphExec_t *e
 }
 
 bool cuda_graphs_make(struct program *p, struct error *error) {
-  int32_t most = rows_most(&p->limits);
-  for (int32_t rows = 0; rows < most && p->n_graph < CUDA_GRAPHS;) {
+  int32_t sizes[CUDA_GRAPHS];
+  for (int i = 0, n = cuda_graph_sizes(&p->limits, sizes); i < n; i++) {
     struct cuda_graph *graph = &p->graph[p->n_graph++];
-    graph->rows = rows = rows_next(rows) < most ? rows_next(rows) : most;
+    int32_t rows = graph->rows = sizes[i];
     cuda_batch_lay(p, (struct cuda_batch){.n_row = rows, .n_token = rows, .n_out = rows}, false, 0);
     cuda_attention_decode(p, rows);
     for (int part = 0; part < CUDA_PARTS; part++)

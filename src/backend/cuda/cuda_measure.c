@@ -138,24 +138,52 @@ size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
          RULES_LEAST;
 }
 
+/* --- graphs --------------------------------------------------------------------------------------------------------
+ */
+
+/* Every size up to 8, then steps in which kernels of few rows go, then about an eighth. */
+static int32_t rows_next(int32_t rows) {
+  int32_t step = rows < 8 ? 1 : rows < 64 ? 8 : rows < 128 ? 16 : rows < 256 ? 32 : rows < 512 ? 64 : 128;
+  return (rows / step + 1) * step;
+}
+
+static int32_t rows_most(const struct limits *limits) {
+  int32_t most = limits->tokens < limits->outputs ? limits->tokens : limits->outputs;
+  return limits->seats < most ? limits->seats : most;
+}
+
+int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]) {
+  int32_t most = rows_most(limits), last = 0;
+  int n = 0;
+  for (; last < most && n < CUDA_GRAPHS; last = rows[n++]) rows[n] = rows_next(last) < most ? rows_next(last) : most;
+  return n;
+}
+
+/* What the driver keeps of a launch, as measured; an op is one at most, and the head is in two of the graphs. */
+static uint64_t graphs_bytes(const struct plan *plan, const struct limits *limits) {
+  enum { LAUNCH_BYTES = 3 << 10 };
+  int32_t rows[CUDA_GRAPHS];
+  return (uint64_t)cuda_graph_sizes(limits, rows) * (uint64_t)(plan->n_op + 4) * LAUNCH_BYTES;
+}
+
+static bool bytes_add(void *user, void *place, size_t bytes) {
+  uint64_t *sum = user;
+  (void)place;
+  *sum += bytes;
+  return true;
+}
+
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error) {
   if (limits->kv_dtype > KV_F16)
     return error_set(error, ERROR_UNSUPPORTED,
                      "The cuda backend keeps keys and values in fp16 or fp32, not in %s: give another kv_cache_dtype.",
                      kv_dtype_name(limits->kv_dtype));
-  struct cuda_linear_needs needs = cuda_linear_most(plan, limits);
-  struct cuda_attend_needs attend = cuda_attend_most(plan, limits);
-  *footprint = (struct footprint){.weights = cuda_weights_bytes(plan),
-                                  .workspace = cuda_room_most(plan, limits) * sizeof(float)};
-  for (int i = 0; i < plan->n_weight; i++)
-    footprint->workspace += cuda_exponents_of(plan_weights(plan) + i) * sizeof(int32_t);
-  footprint->workspace += (needs.prepared + needs.product + 2 * needs.squares) * sizeof(float) + 2 * needs.fragments +
-                          cuda_slab_most(plan, limits) + 2 * sizeof(uint32_t);
-  footprint->workspace += (attend.angle + attend.parts) * sizeof(float) + attend.query * sizeof(uint16_t) +
-                          attend.arrived * sizeof(uint32_t);
-  for (int i = 0; i < plan->n_value; i++)
-    footprint->workspace += cuda_rows_most(plan, limits, i) * (size_t)plan_values(plan)[i].cols * sizeof(float);
+  struct program measured = {.plan = plan, .limits = *limits};
+  uint64_t buffers = 0;
+  cuda_buffers_visit(&measured, bytes_add, &buffers);
+  *footprint = (struct footprint){.weights = cuda_weights_bytes(plan)};
+  footprint->workspace = buffers - footprint->weights + graphs_bytes(plan, limits);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = cuda_block_bytes(plan, limits, g);
   return true;
 }

@@ -21,6 +21,7 @@ enum {
   CUDA_STEP_TILE = 128, /* of linear_tiles.cuh */
   CUDA_GRAPHS = 64,     /* sizes of decode steps */
   CUDA_ROOM_ROWS = 32,  /* of logits, which draw at once where shared memory holds none */
+  CUDA_LINEAR_COUNTS = 2,
 };
 
 /* The rest of a slab: room for what has no fixed size. */
@@ -62,6 +63,14 @@ struct cuda_attention {
   uint32_t *arrived;
 };
 
+/* A group's KV cache: addresses of all blocks, and memory for the first bytes of them. */
+struct cuda_pool {
+  uint8_t *base;
+  size_t bytes, backed;
+  unsigned long long *run; /* [n_run] the driver's handles */
+  int n_run, ordinal;
+};
+
 struct program {
   struct device *device;
   const struct plan *plan;
@@ -82,9 +91,9 @@ struct program {
   const struct op *ready;                 /* the linear whose input is there, left by the one before */
   struct cuda_linear chain[LINEAR_CHAIN]; /* [n_chain] each leaving the next its input; not launched yet */
   int n_chain;
-  uint32_t *arrived;           /* two counts of theirs */
-  float *frequency;            /* the plan's floats */
-  uint8_t *cache[PLAN_GROUPS]; /* KV memory */
+  uint32_t *arrived; /* [CUDA_LINEAR_COUNTS] counts of theirs, 0 between launches */
+  float *frequency;  /* the plan's floats */
+  struct cuda_pool cache[PLAN_GROUPS];
   size_t block_bytes[PLAN_GROUPS];
   uint8_t *slab; /* the batch of the step that runs */
   size_t slab_bytes;
@@ -99,7 +108,7 @@ struct program {
   int oldest, n_slot;                   /* those that are out */
   struct cuda_graph graph[CUDA_GRAPHS]; /* by rows */
   int n_graph;
-  float *logits;       /* [outputs][vocab] pinned: of outputs that the host draws, or wanted */
+  float *logits;       /* [outputs][vocab] of outputs that the host draws, or wanted */
   int32_t *last_seen;  /* [seats] pinned copy of `last` */
   int32_t *seat_token; /* [seats] drawn last, by the host; −1: by the device */
   int32_t *history;    /* [length] of an output that the host draws */
@@ -133,6 +142,15 @@ bool cuda_load(struct program *program, int weight, struct slice packed, struct 
 /* The weight is there. */
 bool cuda_loaded(struct program *program, int weight, struct error *error);
 void cuda_release(struct program *program);
+
+/* cuda_memory.c: all that a program has, or none of it; what was taken, of a program that lacks some too. */
+bool cuda_memory_take(struct program *program, struct error *error);
+void cuda_memory_release(struct program *program);
+
+/* cuda_pool.c. Reserves addresses for so many bytes; gives the first ones memory, as many as have none yet. */
+bool cuda_pool_reserve(struct cuda_pool *pool, int ordinal, size_t bytes, struct error *error);
+bool cuda_pool_back(struct cuda_pool *pool, size_t bytes, struct error *error);
+void cuda_pool_release(struct cuda_pool *pool);
 
 /* cuda_upload.c: all of it is there when it returns. */
 bool cuda_upload(const struct device *device, const struct upload_job *jobs, int n_job, struct error *error);
@@ -181,9 +199,16 @@ void cuda_attention_fill(struct program *program, const struct cuda_row *row, in
 void cuda_attention_begin(struct program *program);
 void cuda_attention_run(struct program *program, const struct op *op);
 
+/* cuda_buffers.c: calls for each buffer on the device with its place (of a program that only measures it may be NULL)
+ * and bytes, until one call is false. */
+typedef bool cuda_buffer_visit(void *user, void *place, size_t bytes);
+bool cuda_buffers_visit(struct program *program, cuda_buffer_visit *one, void *user);
+
 /* cuda_measure.c: sizes that follow from plan and limits, in host code. */
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error);
+/* Rows of the decode steps for which graphs are made, ascending; returns how many. */
+int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]);
 size_t cuda_weights_bytes(const struct plan *plan);
 size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);

@@ -140,10 +140,25 @@ static size_t batch_lay(struct program *p, const struct batch *batch) {
   return cuda_batch_lay(p, counts, batch->see != NULL, tables_size(p, batch));
 }
 
+/* Memory for the blocks that the step writes: no others can be new. */
+static bool blocks_back(struct program *p, const struct batch *batch, struct error *error) {
+  uint32_t end[PLAN_GROUPS] = {0};
+  for (int r = 0; r < batch->n_row; r++) {
+    const struct row *row = batch->row + r;
+    for (int32_t b = row->length / p->limits.block_size; b < row_blocks(p, row); b++)
+      for (int g = 0; g < p->plan->n_group; g++)
+        if (row->block[g][b] >= end[g]) end[g] = row->block[g][b] + 1;
+  }
+  for (int g = 0; g < p->plan->n_group; g++)
+    if (!cuda_pool_back(&p->cache[g], end[g] * p->block_bytes[g], error)) return false;
+  return true;
+}
+
 bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
   size_t bytes = batch_lay(p, batch);
   const struct cuda_batch *on_device = &p->on_device;
   struct cuda_room room = {.host = slot->slab, .device = p->slab, .bytes = p->slab_bytes, .used = bytes};
+  if (!blocks_back(p, batch, error)) return false;
   p->ruled = rules_wanted(p, batch);
   rows_fill(p, slot, batch);
   rest_fill(p, slot, batch);

@@ -20,7 +20,7 @@ static bool blocks_copy(struct program *p, const struct batch *batch, struct err
   for (int i = 0; i < batch->n_copy; i++) {
     const struct kv_copy *copy = batch->copy + i;
     size_t bytes = p->block_bytes[copy->group];
-    uint8_t *cache = p->cache[copy->group];
+    uint8_t *cache = p->cache[copy->group].base;
     if (!cuda_check(cudaMemcpyAsync(cache + copy->to * bytes, cache + copy->from * bytes, bytes,
                                     cudaMemcpyDeviceToDevice, p->device->stream),
                     "copying KV blocks", error))

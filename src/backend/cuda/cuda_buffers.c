@@ -1,0 +1,59 @@
+/* Which buffers a program has on the device beside weights and KV cache, and how large each is: what is counted before
+ * is what is allocated. Host code without a device. */
+#include "backend/cuda/cuda_program.h"
+
+/* The state of a walk over all buffers. */
+struct visit {
+  cuda_buffer_visit *one;
+  void *user;
+};
+
+static bool numbers(const struct visit *v, void *place, size_t count, size_t size) {
+  return v->one(v->user, place, count * size);
+}
+
+static bool values_visit(struct program *p, const struct visit *v) {
+  bool go_on = true;
+  for (int i = 0; go_on && i < p->plan->n_value; i++) {
+    size_t count = cuda_rows_most(p->plan, &p->limits, i) * (size_t)plan_values(p->plan)[i].cols;
+    go_on = numbers(v, p->value ? &p->value[i] : NULL, count, sizeof(float));
+  }
+  return go_on;
+}
+
+/* Of strips, for paths that want them (cuda_paths.h). */
+static bool exponents_visit(struct program *p, const struct visit *v) {
+  bool go_on = true;
+  for (int i = 0; go_on && i < p->plan->n_weight; i++)
+    go_on = numbers(v, p->exponent ? &p->exponent[i] : NULL, cuda_exponents_of(plan_weights(p->plan) + i),
+                    sizeof **p->exponent);
+  return go_on;
+}
+
+static bool linears_visit(struct program *p, const struct visit *v) {
+  struct cuda_linear_needs needs = cuda_linear_most(p->plan, &p->limits);
+  return numbers(v, &p->prepared, needs.prepared, sizeof *p->prepared) &&
+         numbers(v, &p->product, needs.product, sizeof *p->product) &&
+         numbers(v, &p->fragments[0], needs.fragments, 1) && numbers(v, &p->fragments[1], needs.fragments, 1) &&
+         numbers(v, &p->squares[0], needs.squares, sizeof *p->squares[0]) &&
+         numbers(v, &p->squares[1], needs.squares, sizeof *p->squares[1]) &&
+         numbers(v, &p->arrived, CUDA_LINEAR_COUNTS, sizeof *p->arrived);
+}
+
+static bool attention_visit(struct program *p, const struct visit *v) {
+  struct cuda_attention *a = &p->attention;
+  struct cuda_attend_needs needs = cuda_attend_most(p->plan, &p->limits);
+  return numbers(v, &a->angle, needs.angle, sizeof *a->angle) && numbers(v, &a->parts, needs.parts, sizeof *a->parts) &&
+         numbers(v, &a->query, needs.query, sizeof *a->query) &&
+         numbers(v, &a->arrived, needs.arrived, sizeof *a->arrived);
+}
+
+bool cuda_buffers_visit(struct program *p, cuda_buffer_visit *one, void *user) {
+  struct visit v = {one, user};
+  return numbers(&v, &p->weights, cuda_weights_bytes(p->plan), 1) && values_visit(p, &v) && linears_visit(p, &v) &&
+         attention_visit(p, &v) && exponents_visit(p, &v) &&
+         numbers(&v, &p->slab, cuda_slab_most(p->plan, &p->limits), 1) &&
+         numbers(&v, &p->last, (size_t)p->limits.seats, sizeof *p->last) &&
+         numbers(&v, &p->frequency, p->plan->n_float, sizeof *p->frequency) &&
+         numbers(&v, &p->room, cuda_room_most(p->plan, &p->limits), sizeof *p->room);
+}
