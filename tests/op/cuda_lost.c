@@ -27,6 +27,7 @@ void test_lost(void **state) {
   spate_error error = {0};
   spate_event event = {0};
   engine_make(tiny_model, SEATS, 64);
+  engine_queue_tokens = 64 * REQUESTS;
   spate_engine *engine = engine_start(1);
   spate_inbox *inbox = spate_inbox_new(engine, &error);
   for (int i = 0; i < REQUESTS; i++)

@@ -45,6 +45,7 @@ static inline void engine_make(const char *model, int max_batch_size, int max_nu
 }
 
 static const char *engine_kv_dtype; /* of engines that are started; NULL: the default */
+static int64_t engine_queue_tokens; /* 0: the default */
 
 static inline spate_engine *engine_start(int threads) {
   spate_error error = {0};
@@ -55,6 +56,7 @@ static inline spate_engine *engine_start(int threads) {
   open.backend = getenv("SPATE_TEST_BACKEND");
   open.batch_invariant = getenv("SPATE_TEST_BATCH_INVARIANT") != NULL;
   open.kv_cache_dtype = engine_kv_dtype;
+  open.max_queue_tokens = engine_queue_tokens;
   spate_engine *engine = spate_open(&open, &error);
   if (!engine) fail_msg("%s", error.text);
   return engine;
