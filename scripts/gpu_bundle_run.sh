@@ -8,6 +8,7 @@ cd "$(dirname "$0")"
 limit=${1:-480} out=${OUT:-$PWD/results} failed=0
 export LD_LIBRARY_PATH=$PWD/lib SPATE_BACKEND=cuda
 mkdir -p "$out"
+[ ! -f tests.tar.gz ] || tar xzf tests.tar.gz || exit 1
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || { echo "run.sh: there is no GPU here, or no driver."; exit 1; }
 
 part() { # NAME SECONDS COMMAND...: the last line of its log; 77 is a skip, 124 the end of its time
