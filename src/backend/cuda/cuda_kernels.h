@@ -18,7 +18,7 @@ typedef struct CUstream_st *cuda_stream;
 
 /* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_step.c holds them
  * against each other. */
-enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT };     /* enum scheme_kind */
+enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 }; /* enum scheme_kind */
 enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO }; /* enum scale_kind */
 enum { CURVE_GELU = 2 };                              /* enum act_kind; any other but 0 is SiLU */
 enum { ROTATE_PAIRS = 2 };                            /* enum rope_style; any other but 0 turns halves */
@@ -201,6 +201,10 @@ enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4, LINEAR_TILED = 512 };
 void cuda_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* Eight-bit weights and tokens. prepare: from rows, or from bf16 tiles that a gated linear has left, to bytes in
+ * `fragments` and their scales. */
+void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream);
+void cuda_bytes_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
