@@ -78,8 +78,8 @@ static cublaslt_product cublaslt_prepare(const cublaslt &lt, int rows, int cols,
   int8_t fast = kind == CUBLASLT_E4M3_FAST;
   cudaDataType_t in = whole ? CUDA_R_8I : kind == CUBLASLT_BF16 ? CUDA_R_16BF : CUDA_R_8F_E4M3;
   cudaDataType_t out = whole ? CUDA_R_32I : CUDA_R_16BF;
-  CUBLASLT_CHECK(lt.desc_create(&p.desc, whole ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F,
-                                whole ? CUDA_R_32I : CUDA_R_32F));
+  CUBLASLT_CHECK(
+      lt.desc_create(&p.desc, whole ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F, whole ? CUDA_R_32I : CUDA_R_32F));
   if (fast) CUBLASLT_CHECK(lt.desc_set(p.desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast));
   CUBLASLT_CHECK(lt.desc_set(p.desc, CUBLASLT_MATMUL_DESC_TRANSA, &turned, sizeof turned));
   CUBLASLT_CHECK(lt.layout_create(&p.weights, in, cols, rows, cols));
@@ -96,8 +96,8 @@ static void cublaslt_run(const cublaslt &lt, const cublaslt_product &p, int choi
                          void *out) {
   float one = 1, zero = 0;
   int32_t whole_one = 1;
-  CUBLASLT_CHECK(lt.matmul(lt.handle, p.desc, p.whole ? (const void *)&whole_one : &one, weights, p.weights, in, p.in, &zero, out, p.out, out, p.out,
-                           &p.choice[choice].algo, lt.workspace, CUBLASLT_WORKSPACE, 0));
+  CUBLASLT_CHECK(lt.matmul(lt.handle, p.desc, p.whole ? (const void *)&whole_one : &one, weights, p.weights, in, p.in,
+                           &zero, out, p.out, out, p.out, &p.choice[choice].algo, lt.workspace, CUBLASLT_WORKSPACE, 0));
 }
 
 #endif

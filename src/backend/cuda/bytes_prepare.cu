@@ -1,6 +1,6 @@
 /* What goes before a linear of eight-bit weights and tokens: a token's row is normed and rounded to E4M3 or int8 with
- * one scale, in the order in which bytes_tiles.cuh wants it. A block a token; the row is read twice, the second time from
- * the first-level cache. Of the norm, squares and the greatest magnitude are found in the first reading. */
+ * one scale, in the order in which bytes_tiles.cuh wants it. A block a token; the row is read twice, the second time
+ * from the first-level cache. Of the norm, squares and the greatest magnitude are found in the first reading. */
 #include "backend/cuda/bytes_prepare.cuh"
 #include "backend/cuda/instructions.cuh"
 #include "backend/cuda/launch.cuh"
@@ -13,7 +13,7 @@ enum { PREPARE_THREADS = 256, UNIT = 16 /* columns that make 16 bytes */ };
 
 struct prepare {
   const float *in, *norm; /* [token][in_cols], [cols] or NULL */
-  const uint4 *tiles;     /* or bf16 tiles of 64 tokens × 64 columns, as gated_finish of linear_tiles.cuh leaves them */
+  const uint4 *tiles; /* or bf16 tiles of 64 tokens × 64 columns, as gated_finish of linear_tiles.cuh leaves them */
   uint4 *out;
   float *scales;
   int in_cols, cols, n_piece, whole; /* whole: rows are multiples of 4 floats */
@@ -35,8 +35,8 @@ template <bool TILES> __device__ __forceinline__ void unit_load(float x[UNIT], c
   const float *row = a.in + (size_t)token * a.in_cols;
 #pragma unroll
   for (int i = 0; i < UNIT; i += 4)
-    *(float4 *)(x + i) = a.whole && col + i + 4 <= a.cols ? *(const float4 *)(row + col + i)
-                                                           : four_at(row + col, i, a.cols - col);
+    *(float4 *)(x + i) =
+        a.whole && col + i + 4 <= a.cols ? *(const float4 *)(row + col + i) : four_at(row + col, i, a.cols - col);
 }
 
 __device__ __forceinline__ void norm_apply(float x[UNIT], const prepare &a, int col, float scale) {
@@ -92,8 +92,8 @@ void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cud
                .eps = linear->eps};
   launch_shape shape = {linear->n_row, PREPARE_THREADS, 0, 1};
   bool e4m3 = linear->matrix.kind == KIND_F8;
-  early_launch(e4m3 ? tiles ? prepare_bytes<true, true> : prepare_bytes<true, false>
-                    : tiles ? prepare_bytes<false, true>
-                            : prepare_bytes<false, false>,
+  early_launch(e4m3    ? tiles ? prepare_bytes<true, true> : prepare_bytes<true, false>
+                  : tiles ? prepare_bytes<false, true>
+                       : prepare_bytes<false, false>,
                shape, stream, a);
 }
