@@ -107,7 +107,8 @@ typedef struct {
   int threads;
   spate_progress progress;
   void *user;
-  bool batch_invariant; /* as in spate_open_options */
+  bool batch_invariant;   /* as in spate_open_options */
+  const char *quant_mode; /* "BF16", "FP8", "W8A8"; NULL: BF16 */
 } spate_random_options;
 
 static inline void spate_random_options_init(spate_random_options *options) {
@@ -118,7 +119,7 @@ static inline void spate_random_options_init(spate_random_options *options) {
   options->repeat = 20;
 }
 
-/* Steps of a network with random BF16 weights, made where they are used, each beside its floor: the sum over its ops
+/* Steps of a network with random weights, made where they are used, each beside its floor: the sum over its ops
  * of bytes ÷ read bandwidth or operations ÷ matrix rate, both measured in the same run; with the ops that run on a
  * slower path, and how the first sequence's logits compare between the batches; as JSON. */
 SPATE_API bool spate_bench_random(const spate_random_options *options, spate_text *json, spate_error *error);

@@ -57,24 +57,34 @@ static bool cublaslt_open(cublaslt *lt) {
   return true;
 }
 
-/* out[token][row] = in[token][col] · weights[row][col]ᵀ, all in bf16, sums in float: what linears of a network are. */
+/* out[token][row] = in[token][col] · weights[row][col]ᵀ, all in bf16, sums in float: what linears of a network are. Or
+ * weights and tokens in E4M3, fast: without promotion of sums; or in int8, to int32. */
+enum cublaslt_kind { CUBLASLT_BF16, CUBLASLT_E4M3, CUBLASLT_E4M3_FAST, CUBLASLT_INT8 };
 struct cublaslt_product {
   cublasLtMatmulDesc_t desc;
   cublasLtMatrixLayout_t weights, in, out;
   cublasLtMatmulHeuristicResult_t choice[CUBLASLT_CHOICES];
   int n_choice;
+  bool whole;
 };
 
-static cublaslt_product cublaslt_prepare(const cublaslt &lt, int rows, int cols, int tokens) {
+static cublaslt_product cublaslt_prepare(const cublaslt &lt, int rows, int cols, int tokens,
+                                         enum cublaslt_kind kind = CUBLASLT_BF16) {
   cublaslt_product p = {};
   cublasLtMatmulPreference_t preference;
   cublasOperation_t turned = CUBLAS_OP_T;
   size_t workspace = CUBLASLT_WORKSPACE;
-  CUBLASLT_CHECK(lt.desc_create(&p.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  bool whole = p.whole = kind == CUBLASLT_INT8;
+  int8_t fast = kind == CUBLASLT_E4M3_FAST;
+  cudaDataType_t in = whole ? CUDA_R_8I : kind == CUBLASLT_BF16 ? CUDA_R_16BF : CUDA_R_8F_E4M3;
+  cudaDataType_t out = whole ? CUDA_R_32I : CUDA_R_16BF;
+  CUBLASLT_CHECK(
+      lt.desc_create(&p.desc, whole ? CUBLAS_COMPUTE_32I : CUBLAS_COMPUTE_32F, whole ? CUDA_R_32I : CUDA_R_32F));
+  if (fast) CUBLASLT_CHECK(lt.desc_set(p.desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast));
   CUBLASLT_CHECK(lt.desc_set(p.desc, CUBLASLT_MATMUL_DESC_TRANSA, &turned, sizeof turned));
-  CUBLASLT_CHECK(lt.layout_create(&p.weights, CUDA_R_16BF, cols, rows, cols));
-  CUBLASLT_CHECK(lt.layout_create(&p.in, CUDA_R_16BF, cols, tokens, cols));
-  CUBLASLT_CHECK(lt.layout_create(&p.out, CUDA_R_16BF, rows, tokens, rows));
+  CUBLASLT_CHECK(lt.layout_create(&p.weights, in, cols, rows, cols));
+  CUBLASLT_CHECK(lt.layout_create(&p.in, in, cols, tokens, cols));
+  CUBLASLT_CHECK(lt.layout_create(&p.out, out, rows, tokens, rows));
   CUBLASLT_CHECK(lt.preference_create(&preference));
   CUBLASLT_CHECK(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
   CUBLASLT_CHECK(lt.heuristic(lt.handle, p.desc, p.weights, p.in, p.out, p.out, preference, CUBLASLT_CHOICES, p.choice,
@@ -85,8 +95,9 @@ static cublaslt_product cublaslt_prepare(const cublaslt &lt, int rows, int cols,
 static void cublaslt_run(const cublaslt &lt, const cublaslt_product &p, int choice, const void *weights, const void *in,
                          void *out) {
   float one = 1, zero = 0;
-  CUBLASLT_CHECK(lt.matmul(lt.handle, p.desc, &one, weights, p.weights, in, p.in, &zero, out, p.out, out, p.out,
-                           &p.choice[choice].algo, lt.workspace, CUBLASLT_WORKSPACE, 0));
+  int32_t whole_one = 1;
+  CUBLASLT_CHECK(lt.matmul(lt.handle, p.desc, p.whole ? (const void *)&whole_one : &one, weights, p.weights, in, p.in,
+                           &zero, out, p.out, out, p.out, &p.choice[choice].algo, lt.workspace, CUBLASLT_WORKSPACE, 0));
 }
 
 #endif

@@ -101,8 +101,8 @@ static void bench_print(const json_t *root) {
 /* A table in markdown, for SPEED.md. */
 static void random_print(const json_t *root) {
   const json_t *steps = json_object_get(root, "steps");
-  printf("%s, random BF16 weights, on %s; the cache is %s; medians of %.0f steps\n\n", text_of(root, "model"),
-         text_of(root, "device"), text_of(root, "cache"), number_of(root, "repeat"));
+  printf("%s, random %s weights, on %s; the cache is %s; medians of %.0f steps\n\n", text_of(root, "model"),
+         text_of(root, "quant_mode"), text_of(root, "device"), text_of(root, "cache"), number_of(root, "repeat"));
   printf("| work | ms | floor, ms | of floor | tokens/s | logits |\n|---|---|---|---|---|---|\n");
   for (size_t i = 0; i < json_array_size(steps); i++) {
     const json_t *step = json_array_get(steps, i);
@@ -188,6 +188,7 @@ static int random_bench(const struct settings *s, const int *batch, int n_batch)
   spate_random_options_init(&options);
   options.model = s->random;
   options.batch_invariant = s->batch_invariant;
+  options.quant_mode = s->quant_mode;
   options.device = s->device;
   options.batch = batch;
   options.n_batch = n_batch;

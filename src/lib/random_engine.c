@@ -1,4 +1,5 @@
-/* Random engines. Matrices are BF16: normal numbers, different in each layer; norms are near 1. */
+/* Random engines. Matrices are normal numbers, different in each layer, in BF16 or, where the backend makes them, in
+ * the bytes of FP8 and W8A8; norms are near 1. */
 #include "lib/random_engine.h"
 
 #include "backend/random_number.h"
@@ -11,6 +12,19 @@
 #include <time.h>
 
 enum { PLAN_BYTES_MAX = 256 << 20, WEIGHT_ALIGN = 4096 };
+
+static bool scheme_of(const struct plan *plan, const struct weight *weight, enum quant_mode mode, struct scheme *scheme,
+                      struct error *error) {
+  *scheme = (struct scheme){.kind = SCHEME_BF16};
+  if (mode == QUANT_AS_FILE || mode == QUANT_BF16) return true;
+  if (mode != QUANT_FP8 && mode != QUANT_W8A8)
+    return error_set(error, ERROR_UNSUPPORTED, "A network with random weights runs in BF16, FP8 or W8A8, not in %s.",
+                     quant_mode_name(mode));
+  if (weight->rows == plan->vocab) return true;
+  *scheme = mode == QUANT_FP8 ? (struct scheme){.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN}
+                              : (struct scheme){.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN};
+  return true;
+}
 
 static bool plan_make(struct random_engine *engine, const char *model, const struct engine_config *config,
                       struct error *error) {
@@ -25,11 +39,13 @@ static bool plan_make(struct random_engine *engine, const char *model, const str
   if (!done) return false;
   struct plan *plan = (struct plan *)(void *)engine->plan.data;
   struct weight *weights = (struct weight *)(void *)((char *)plan + plan->weights);
-  for (int i = 0; i < plan->n_weight; i++)
-    if (weights[i].use == WEIGHT_MATRIX) weights[i].scheme.kind = SCHEME_BF16;
   engine->facts.created = (int64_t)time(NULL);
   engine->facts.config = *config;
-  return engine_config_complete(&engine->facts.config, plan->max_position, error);
+  done = engine_config_complete(&engine->facts.config, plan->max_position, error);
+  for (int i = 0; done && i < plan->n_weight; i++)
+    if (weights[i].use == WEIGHT_MATRIX)
+      done = scheme_of(plan, weights + i, engine->facts.config.quant_mode, &weights[i].scheme, error);
+  return done;
 }
 
 /* --- weights that the host makes ---------------------------------------------------------------------------------- */
@@ -78,6 +94,10 @@ static bool weights_make(struct random_engine *engine, struct error *error) {
   engine->packed = calloc((size_t)loaded->plan->n_weight + 1, sizeof *engine->packed);
   if (!engine->packed) return error_set(error, ERROR_MEMORY, "Out of memory for a table of weights.");
   for (int i = 0; i < loaded->plan->n_weight; i++) {
+    bool floats = scheme_is_plain(&plan_weights(loaded->plan)[i].scheme);
+    if (!floats && !loaded->backend->load_random)
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "Random weights of this quant_mode are made on a GPU: use --device cuda.");
     bool device = loaded->backend->load_random && plan_weights(loaded->plan)[i].use == WEIGHT_MATRIX;
     if (!(device ? loaded->backend->load_random(loaded->program, i, error) : host_load(engine, i, error))) return false;
   }

@@ -166,6 +166,8 @@ static bool parts_run(struct random_bench *b, struct error *error) {
   if (!rates_measure(b->engine, &b->rates, error)) return false;
   buffer_text(b->out, "{\"model\":");
   json_write_string(b->out, slice_text(b->engine->file.facts->name));
+  enum quant_mode mode = b->engine->file.facts->config.quant_mode;
+  buffer_print(b->out, ",\"quant_mode\":\"%s\"", mode == QUANT_AS_FILE ? "BF16" : quant_mode_name(mode));
   buffer_text(b->out, ",\"device\":");
   json_write_string(b->out, slice_text(b->engine->backend->describe(b->engine->device)));
   buffer_print(b->out, ",\"cache\":\"%s\",\"repeat\":%d,\"steps\":[",
@@ -215,6 +217,7 @@ static bool random_run(const spate_random_options *o, struct buffer *out, struct
       .device = {.n_thread = o->threads}, .memory_fraction = 0.9, .batch_invariant = o->batch_invariant};
   if (!options_check(o, error) || !device_choose(o->device, &options.backend, error)) return false;
   struct engine_config config = config_of(o);
+  if (!quant_mode_parse(o->quant_mode, &config.quant_mode, error)) return false;
   struct random_bench bench = {.options = o, .out = out};
   bool done = random_engine_open(&engine, o->model, &config, &options, error);
   bench.engine = engine.loaded;

@@ -163,9 +163,6 @@ class Options(spate_server.EngineCase):
                 (("--quant-override", "model.layers.0.mlp.down_prj=BF16"),
                  'quant_override\'s "model.layers.0.mlp.down_prj" matches no matrix of the model; the nearest is '
                  '"model.layers.0.mlp.down_proj".'),
-                (("--quant-mode", "W8A8", "--target", "cuda"),
-                 "Layer 0, qkv.0: The cuda backend cannot run op 1 (linear, layer 0): it has no kernel for one scale a row "
-                 "and none for E4M3. Choose another quant_mode, or one for this weight with quant_override."),
                 (("--quant-mode", "INT4_WEIGHT", "--quant-algo", "FP8"),
                  "quant_mode is INT4_WEIGHT and quant_algo is FP8, which belongs to quant_mode FP8; choose that, or leave "
                  "quant_algo out."),
@@ -384,6 +381,10 @@ class Options(spate_server.EngineCase):
         for options, sentence in (
                 (("--random", "abacus"), 'There is no known model "abacus"; these are: llama-3.1-8b, '),
                 (("--random", "qwen3-8b", "--batch", "1,x"), "--batch is no list of up to 16 whole numbers"),
+                (("--random", "smollm2-135m", "--quant-mode", "INT4_WEIGHT", "--device", "cpu"),
+                 "A network with random weights runs in BF16, FP8 or W8A8, not in INT4_WEIGHT."),
+                (("--random", "smollm2-135m", "--quant-mode", "W8A8", "--device", "cpu"),
+                 "Random weights of this quant_mode are made on a GPU: use --device cuda."),
                 (("--machine", "--device", "abacus"), 'device is "abacus", expected "auto", "cpu" or "cuda".')):
             result = subprocess.run([spate_server.SPATE, "bench", *options], capture_output=True, text=True)
             self.assertEqual(result.returncode, 1)

@@ -18,6 +18,7 @@ struct table {
   int n_subject;
   struct subject subject[TABLE_SUBJECTS];
   int passed, failed, skipped;
+  const char *scheme; /* in the name of those that linears are tested with */
 };
 
 /* Cases reported in one line. A case is one run of one plan compared whole. */

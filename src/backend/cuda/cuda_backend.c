@@ -19,8 +19,10 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     struct error why;
     const struct scheme *scheme = &plan_weights(plan)[op->weight[0]].scheme;
     if (!scheme_check(scheme, &why)) return op_unsupported(plan, index, why.text, error);
-    if (scheme->kind == SCHEME_F8 || (scheme->kind == SCHEME_INT && scheme->group == 0))
-      return op_unsupported(plan, index, "it has no kernel for one scale a row and none for E4M3", error);
+    if (scheme->kind == SCHEME_F8 && scheme->group)
+      return op_unsupported(plan, index, "it has no kernel for E4M3 in groups", error);
+    if (scheme->kind == SCHEME_INT && scheme->group == 0 && scheme_width(scheme) < 8)
+      return op_unsupported(plan, index, "it has no kernel for one scale a row of less than 8 bits", error);
   }
   if (op->kind == OP_LINEAR && op->args.linear.norm != NORM_NONE && op->weight[2] < 0)
     return op_unsupported(plan, index, "its norm has no weight", error);
@@ -35,7 +37,8 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
 static bool op_fast(const struct device *device, const struct plan *plan, const struct op *op) {
   static const struct limits usual = {.kv_dtype = KV_F16, .block_size = 16};
   struct attend_heads heads;
-  if (op->kind == OP_LINEAR) return cuda_linear_fast(device ? device->path : NULL, plan, op);
+  const struct cuda_path *path = device ? device->path : NULL;
+  if (op->kind == OP_LINEAR) return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op);
   return op->kind != OP_ATTEND || cuda_attend_fast(plan, &usual, op->args.attend.group, &heads);
 }
 

@@ -16,12 +16,13 @@ extern "C" {
 
 typedef struct CUstream_st *cuda_stream;
 
-/* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_step.c holds them
+/* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_matrix.c holds them
  * against each other. */
-enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT };     /* enum scheme_kind */
-enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO }; /* enum scale_kind */
-enum { CURVE_GELU = 2 };                              /* enum act_kind; any other but 0 is SiLU */
-enum { ROTATE_PAIRS = 2 };                            /* enum rope_style; any other but 0 turns halves */
+enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 };   /* enum scheme_kind */
+enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };        /* enum scale_kind */
+enum { ROUND_INT8 = 1, ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN }; /* enum activation */
+enum { CURVE_GELU = 2 };                                     /* enum act_kind; any other but 0 is SiLU */
+enum { ROTATE_PAIRS = 2 };                                   /* enum rope_style; any other but 0 turns halves */
 
 /* How a matrix's bytes become numbers: cuda_layout and its scheme, flat. */
 struct cuda_matrix {
@@ -30,6 +31,7 @@ struct cuda_matrix {
   uint64_t strip_bytes; /* of 16 rows */
   uint8_t kind;         /* enum scheme_kind; the fields below are of SCHEME_INT, as in cpu_layout.h */
   uint8_t pieces;       /* 16-bit floats in swizzled pieces */
+  uint8_t bytes;        /* E4M3 or int8 in swizzled pieces, after one scale a row */
   uint8_t bits, high_bits, scale, has_min, codebook, activation;
   int32_t group, block_cols, offset;
   float unit; /* of the codebook */
@@ -202,6 +204,12 @@ enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4, LINEAR_TILED = 512 };
 void cuda_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* Eight-bit weights and tokens. prepare: from rows, or from bf16 tiles that a gated linear has left, to bytes in
+ * `fragments` and their scales. */
+void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream);
+/* tiles: as above, or NULL. A gated linear of LINEAR_TILED tokens or more can leave next_fragments as the one of bf16
+ * can. */
+void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);

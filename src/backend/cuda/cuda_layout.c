@@ -9,16 +9,50 @@
 _Static_assert((int)STRIP_ROWS == (int)TILE_ROWS && (int)STRIP_ROWS == (int)GATE_INTERLEAVE,
                "a strip is a tile of the CPU's, and a run of gate or up rows");
 
+static bool scheme_is_bytes(const struct scheme *s) {
+  return s->group == 0 && (s->kind == SCHEME_F8 || (s->kind == SCHEME_INT && scheme_width(s) == 8));
+}
+
+static size_t pieces_bytes(int cols, int of_piece) { return (size_t)((cols + of_piece - 1) / of_piece) * PIECE_BYTES; }
+
 struct cuda_layout cuda_layout_of(const struct weight *weight) {
   struct cuda_layout layout = {.cpu = cpu_layout_of(weight), .rows = weight->rows, .cols = weight->cols};
   layout.pieces = weight->scheme.kind == SCHEME_F16 || weight->scheme.kind == SCHEME_BF16;
+  layout.bytes = scheme_is_bytes(&weight->scheme);
   layout.strip_bytes = layout.cpu.tile_bytes;
-  if (layout.pieces) layout.strip_bytes = (size_t)((weight->cols + PIECE_COLS - 1) / PIECE_COLS) * PIECE_BYTES;
+  if (layout.pieces) layout.strip_bytes = pieces_bytes(weight->cols, PIECE_COLS);
+  if (layout.bytes) layout.strip_bytes = SCALES_BYTES + pieces_bytes(weight->cols, BYTE_COLS);
   return layout;
+}
+
+/* Codes of int8 are unsigned, from the middle on. */
+static uint8_t code_sign(const struct scheme *s) { return s->kind == SCHEME_INT ? 0x80 : 0; }
+
+static void pack_bytes(const struct cuda_layout *layout, const struct codes *codes, uint8_t *out) {
+  uint8_t sign = code_sign(&codes->scheme);
+  memset(out, 0, layout->strip_bytes);
+  memcpy(out, codes->scale, (size_t)codes->rows * sizeof *codes->scale);
+  for (int row = 0; row < codes->rows; row++)
+    for (int col = 0; col < layout->cols; col++)
+      out[byte_offset(row, col)] = codes->code[(size_t)row * (size_t)layout->cols + (size_t)col] ^ sign;
+}
+
+static void unpack_bytes(const struct cuda_layout *layout, const uint8_t *strip, int row, float *out) {
+  bool e4m3 = layout->cpu.scheme.kind == SCHEME_F8;
+  float scale;
+  memcpy(&scale, strip + (size_t)row * sizeof scale, sizeof scale);
+  for (int col = 0; col < layout->cols; col++) {
+    uint8_t code = strip[byte_offset(row, col)];
+    out[col] = scale * (e4m3 ? e4m3_to_float(code) : (float)(int8_t)code);
+  }
 }
 
 void cuda_pack_strip(const struct weight *weight, const struct codes *codes, void *out) {
   struct cuda_layout layout = cuda_layout_of(weight);
+  if (layout.bytes) {
+    pack_bytes(&layout, codes, out);
+    return;
+  }
   if (!layout.pieces) {
     cpu_pack_tile(weight, codes, out);
     return;
@@ -35,7 +69,10 @@ void cuda_unpack_row(const struct weight *weight, struct slice packed, int row, 
   struct cuda_layout layout = cuda_layout_of(weight);
   const uint8_t *strip = packed.data + (size_t)(row / STRIP_ROWS) * layout.strip_bytes;
   bool bfloat = weight->scheme.kind == SCHEME_BF16;
-  if (!layout.pieces) cpu_unpack_row(&layout.cpu, packed.data, row, out);
+  if (layout.bytes)
+    unpack_bytes(&layout, strip, row % STRIP_ROWS, out);
+  else if (!layout.pieces)
+    cpu_unpack_row(&layout.cpu, packed.data, row, out);
   for (int col = 0; col < layout.cols && layout.pieces; col++) {
     uint16_t bits;
     memcpy(&bits, strip + piece_offset(row % STRIP_ROWS, col), sizeof bits);

@@ -6,6 +6,11 @@
  * strips to where a matrix unit reads them, `ldmatrix` meets no bank conflict, and a thread that multiplies by itself
  * reads 16 bytes at a time. Columns beyond the last are zero.
  *
+ * Bytes with one scale a row, E4M3 or int8, are the same with pieces of 128 columns, after the strip's 16 F32 scales.
+ * Within each 16 columns byte 4q + (0, 1, 2, 3) is column 2q + (0, 8, 1, 9): so a matrix unit's fragment of 16-bit
+ * columns is made of one lane's own four bytes, and a product of bytes, whose tokens are permuted alike, adds up the
+ * same. int8 is in two's complement.
+ *
  * Everything else is packed as on the CPU (cpu_layout.h): correct, and not meant to be fast. */
 #ifndef SPATE_BACKEND_CUDA_LAYOUT_H
 #define SPATE_BACKEND_CUDA_LAYOUT_H
@@ -18,12 +23,15 @@ enum {
   PIECE_BYTES = STRIP_ROWS * PIECE_COLS * 2,
   ATOM_ROWS = 8,
   ATOM_BYTES = ATOM_ROWS * 128,
+  BYTE_COLS = 128, /* of a piece of bytes */
+  SCALES_BYTES = STRIP_ROWS * 4,
 };
 
 struct cuda_layout {
   struct cpu_layout cpu; /* of what is packed as there */
   int rows, cols;
   bool pieces; /* strips of pieces */
+  bool bytes;  /* the same of bytes, after scales */
   size_t strip_bytes;
 };
 
@@ -40,6 +48,13 @@ static inline size_t piece_offset(int row, int col) {
   int within = col % PIECE_COLS, chunk = within / 8 ^ row % ATOM_ROWS;
   return (size_t)(col / PIECE_COLS) * PIECE_BYTES + (size_t)(row / ATOM_ROWS) * ATOM_BYTES +
          (size_t)(row % ATOM_ROWS * 128 + chunk * 16 + within % 8 * 2);
+}
+
+/* The same of a byte. */
+static inline size_t byte_offset(int row, int col) {
+  int within = col % BYTE_COLS, chunk = within / 16 ^ row % ATOM_ROWS, c = within % 16;
+  return SCALES_BYTES + (size_t)(col / BYTE_COLS) * PIECE_BYTES + (size_t)(row / ATOM_ROWS) * ATOM_BYTES +
+         (size_t)(row % ATOM_ROWS * 128 + chunk * 16 + c % 8 / 2 * 4 + c % 2 * 2 + c / 8);
 }
 
 #endif

@@ -159,12 +159,13 @@ bool cuda_upload(const struct device *device, const struct upload_job *jobs, int
 bool cuda_load_random(struct program *program, int weight, struct error *error);
 bool cuda_fill_cache(struct program *program, struct error *error);
 
+/* cuda_matrix.c: a weight that is a matrix. */
+struct cuda_matrix cuda_matrix_of(const struct program *program, int weight);
+
 /* cuda_step.c */
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);
 bool cuda_finish(struct program *program, const struct masks *masks, struct error *error);
 bool cuda_collect(struct program *program, struct result *result, struct error *error);
-/* A weight that is a matrix, as kernels see it. */
-struct cuda_matrix cuda_matrix_of(const struct program *program, int weight);
 /* Puts the kernels of ops [first, end) into the stream. */
 bool cuda_ops_run(struct program *program, int first, int end, struct error *error);
 
@@ -219,6 +220,8 @@ struct cuda_linear_needs {
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
 /* Does the linear run on the matrix units? path NULL: on any path's? */
 bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, const struct op *op);
+/* The same of a linear of eight-bit weights and tokens. */
+bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op);
 /* Floats of room for rows that draw, and of strips' exponents, on paths that want them. */
 size_t cuda_room_most(const struct plan *plan, const struct limits *limits);
 size_t cuda_exponents_of(const struct weight *weight);

@@ -3,18 +3,6 @@
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
-#define SAME(ours, plans) _Static_assert((int)(ours) == (int)(plans), "kernels know the plan's numbers by other names")
-SAME(KIND_F32, SCHEME_F32);
-SAME(KIND_F16, SCHEME_F16);
-SAME(KIND_BF16, SCHEME_BF16);
-SAME(KIND_INT, SCHEME_INT);
-SAME(LEVEL_F32, SCALE_F32);
-SAME(LEVEL_F16, SCALE_F16);
-SAME(LEVEL_BF16, SCALE_BF16);
-SAME(LEVEL_TWO, SCALE_TWO_LEVEL);
-SAME(CURVE_GELU, ACT_GELU_TANH);
-SAME(ROTATE_PAIRS, ROPE_PAIRS);
-
 /* In order: one may copy what an earlier one has written. */
 static bool blocks_copy(struct program *p, const struct batch *batch, struct error *error) {
   for (int i = 0; i < batch->n_copy; i++) {
@@ -30,35 +18,6 @@ static bool blocks_copy(struct program *p, const struct batch *batch, struct err
 }
 
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
-
-struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
-  struct cuda_layout layout = cuda_layout_of(plan_weights(p->plan) + weight);
-  const struct cpu_layout *c = &layout.cpu;
-  const struct scheme *s = &c->scheme;
-  return (struct cuda_matrix){.data = p->weight[weight],
-                              .rows = layout.rows,
-                              .cols = layout.cols,
-                              .strip_bytes = layout.strip_bytes,
-                              .kind = s->kind,
-                              .pieces = layout.pieces,
-                              .bits = s->bits,
-                              .high_bits = s->high_bits,
-                              .scale = s->scale,
-                              .has_min = s->has_min,
-                              .codebook = s->codebook,
-                              .unit = codebook_unit(s->codebook),
-                              .activation = s->activation,
-                              .group = s->group,
-                              .block_cols = c->block_units * UNIT_COLS,
-                              .offset = s->kind == SCHEME_INT ? scheme_offset(s) : 0,
-                              .high_at = (uint32_t)c->high_at,
-                              .scale_at = (uint32_t)c->scale_at,
-                              .min_at = (uint32_t)c->min_at,
-                              .super_at = (uint32_t)c->super_at,
-                              .super_min_at = (uint32_t)c->super_min_at,
-                              .block_bytes = (uint32_t)c->block_bytes,
-                              .exponent = p->exponent[weight]};
-}
 
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
 
@@ -100,7 +59,7 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a) {
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
-  if (index == p->n_body || index >= p->plan->n_op || !cuda_linear_fast(p->device->path, p->plan, next)) return NULL;
+  if (index == p->n_body || index >= p->plan->n_op || next->kind != OP_LINEAR) return NULL;
   bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
                plan_weights(p->plan)[next->weight[0]].cols == a->result_cols;
   if (next->in[0] != op->out || !whole || a->has_post_norm) return NULL;
@@ -109,6 +68,7 @@ static const struct op *next_linear(const struct program *p, const struct op *op
 
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct op *next = p->device->path->chained ? next_linear(p, op, a) : NULL;
+  if (next && !cuda_linear_fast(p->device->path, p->plan, next)) next = NULL;
   a->ready = p->ready == op;
   if (a->ready && a->has_norm) {
     a->squares = p->squares[p->turn];
@@ -138,18 +98,40 @@ static bool read_later(const struct program *p, const struct op *op) {
 }
 
 /* A gated linear of many tokens leaves what it makes to the next one alone, in bf16 tiles. */
-static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
-  bool plain = p->device->path->chained && a->gated && a->act && a->act != CURVE_GELU && !a->bias && !a->residual &&
-               !(a->softcap > 0);
+static const struct op *next_gated(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  const struct cuda_path *path = p->device->path;
+  bool plain =
+      path->chained && a->gated && a->act && a->act != CURVE_GELU && !a->bias && !a->residual && !(a->softcap > 0);
   const struct op *next = plain && a->n_row >= LINEAR_TILED ? next_linear(p, op, a) : NULL;
+  if (!next || next->in[1] == op->out || read_later(p, op)) return NULL;
+  return cuda_linear_fast(path, p->plan, next) || cuda_linear_bytes_fit(path, p->plan, next) ? next : NULL;
+}
+
+static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const struct op *next = next_gated(p, op, a);
   a->ready = p->ready == op;
-  if (next && (next->in[1] == op->out || read_later(p, op))) next = NULL;
   p->ready = next;
   if (next) {
     p->turn ^= 1;
     a->next_fragments = p->fragments[p->turn];
   }
   p->device->path->linear_many(a, p->device->multiprocessors, p->device->stream);
+}
+
+/* Its own input may be bf16 tiles, of which its bytes are made in the other fragments. With batch_invariant a row has
+ * the same bytes as among few, which are not rounded on their way. */
+static void run_bytes(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const void *tiles = p->ready == op ? a->fragments : NULL;
+  if (tiles) {
+    p->turn ^= 1;
+    a->fragments = p->fragments[p->turn], a->scales = p->squares[p->turn];
+  }
+  p->ready = a->one_order ? NULL : next_gated(p, op, a);
+  if (p->ready) {
+    p->turn ^= 1;
+    a->next_fragments = p->fragments[p->turn];
+  }
+  p->device->path->linear_bytes(a, tiles, p->device->multiprocessors, p->device->stream);
 }
 
 static void run_linear(struct program *p, const struct op *op) {
@@ -162,6 +144,10 @@ static void run_linear(struct program *p, const struct op *op) {
   }
   if (fast) {
     run_many(p, op, &a);
+    return;
+  }
+  if (cuda_linear_bytes_fit(p->device->path, p->plan, op)) {
+    run_bytes(p, op, &a);
     return;
   }
   p->ready = NULL;

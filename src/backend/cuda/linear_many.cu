@@ -14,8 +14,6 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> void many_launch(many m, in
                stream, m);
 }
 
-bool fours_aligned(const float *rows, int cols) { return (uintptr_t)rows % 16 == 0 && cols % 4 == 0; }
-
 /* --- which tiles -------------------------------------------------------------------------------------------------- */
 
 struct version {
@@ -57,13 +55,6 @@ const version *version_choose(const many &m, int multiprocessors) {
   return best;
 }
 
-enum finish finish_of(const many &m) {
-  const struct cuda_linear &a = m.linear;
-  if (a.next_fragments) return FINISH_GATED;
-  bool sums = !a.gated && !a.act && !(a.softcap > 0) && !a.bias && !a.multiply;
-  return sums && m.fours && a.matrix.rows % 64 == 0 ? FINISH_ROWS : FINISH_ANY;
-}
-
 } // namespace
 
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream) {
@@ -72,8 +63,7 @@ void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cud
   m.tokens = (const uint8_t *)linear->fragments;
   m.n_strip = (linear->matrix.rows + 15) / 16;
   m.n_piece = (linear->matrix.cols + 63) / 64;
-  m.fours = m.linear.result_cols % 4 == 0 && fours_aligned(m.linear.out, m.linear.out_cols) &&
-            fours_aligned(m.linear.residual, m.linear.residual_cols);
+  m.fours = fours_of(m.linear);
   m.finish = finish_of(m);
   if (!linear->ready) cuda_linear_prepare(linear, true, stream);
   version_choose(m, multiprocessors)->launch(m, multiprocessors, stream);

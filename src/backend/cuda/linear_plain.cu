@@ -9,7 +9,7 @@ namespace {
 enum { PREPARE_THREADS = 256, PRODUCT_WARPS = 8, PRODUCT_ROWS = 8, TAIL_THREADS = 256, ROUND_GROUP = 32 };
 
 /* int8 activations: per group of 32 columns scale = peak / 127, rounded to nearest even; one warp a group. */
-__device__ void row_round(float *x, int cols) {
+__device__ void groups_round(float *x, int cols) {
   int lane = threadIdx.x % 32;
   for (int first = threadIdx.x / 32 * ROUND_GROUP; first < cols; first += blockDim.x / 32 * ROUND_GROUP) {
     float value = first + lane < cols ? x[first + lane] : 0, peak = fabsf(value);
@@ -17,6 +17,20 @@ __device__ void row_round(float *x, int cols) {
     float inverse = peak > 1e-30f ? __fdiv_rn(127.0f, peak) : 0, scale = peak > 1e-30f ? __fdiv_rn(peak, 127.0f) : 0;
     if (first + lane < cols) x[first + lane] = rintf(value * inverse) * scale;
   }
+}
+
+__device__ float e4m3_round(float x) {
+  return __half2float(__half(__nv_cvt_fp8_to_halfraw(__nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3), __NV_E4M3)));
+}
+
+/* One scale for the row; int8, or E4M3. */
+__device__ void row_round(float *x, int cols, bool e4m3) {
+  float peak = 0, top = e4m3 ? 448 : 127;
+  for (int c = threadIdx.x; c < cols; c += blockDim.x) peak = fmaxf(peak, fabsf(x[c]));
+  peak = block_most(peak);
+  float inverse = peak > 1e-30f ? __fdiv_rn(top, peak) : 0, scale = peak > 1e-30f ? __fdiv_rn(peak, top) : 0;
+  for (int c = threadIdx.x; c < cols; c += blockDim.x)
+    x[c] = (e4m3 ? e4m3_round(x[c] * inverse) : rintf(x[c] * inverse)) * scale;
 }
 
 /* One block a row: norm, and rounding where the scheme wants it. */
@@ -31,7 +45,8 @@ __global__ void prepare(struct cuda_linear a) {
   }
   for (int c = threadIdx.x; c < a.matrix.cols; c += blockDim.x) out[c] = a.has_norm ? in[c] * scale * a.norm[c] : in[c];
   __syncthreads();
-  if (a.matrix.activation) row_round(out, a.matrix.cols);
+  if (a.matrix.activation == ROUND_INT8) groups_round(out, a.matrix.cols);
+  if (a.matrix.activation > ROUND_INT8) row_round(out, a.matrix.cols, a.matrix.activation == ROUND_E4M3_TOKEN);
 }
 
 /* A warp multiplies one row of the matrix with some rows of the batch. */

@@ -11,7 +11,7 @@ enum { GATE_RUN = 16 }; /* rows of gate and of up alternate in such runs */
 /* SiLU, or GELU by tanh: both are x ÷ (1 + e⁻ᵏ). */
 static __device__ __forceinline__ float act_of(int act, float x) {
   float k = act == CURVE_GELU ? 1.5957691216f * (x + 0.044715f * x * x * x) : x;
-  return act ? __fdividef(x, 1 + expf(-k)) : x;
+  return act ? __fdividef(x, 1 + __expf(-k)) : x;
 }
 
 static __device__ __forceinline__ float tanh_of(float x) { return 1 - __fdividef(2, 1 + expf(2 * x)); }

@@ -389,6 +389,19 @@ __global__ void __launch_bounds__((GROUPS + 1) * 128, GROUPS == 1 ? 2 : 1) linea
   if (S::cluster > 1) cluster_meet(); /* nobody leaves whom others still write to */
 }
 
+inline bool fours_aligned(const float *rows, int cols) { return (uintptr_t)rows % 16 == 0 && cols % 4 == 0; }
+
+inline bool fours_of(const struct cuda_linear &a) {
+  return a.result_cols % 4 == 0 && fours_aligned(a.out, a.out_cols) && fours_aligned(a.residual, a.residual_cols);
+}
+
+inline enum finish finish_of(const many &m) {
+  const struct cuda_linear &a = m.linear;
+  if (a.next_fragments) return FINISH_GATED;
+  bool sums = !a.gated && !a.act && !(a.softcap > 0) && !a.bias && !a.multiply;
+  return sums && m.fours && a.matrix.rows % 64 == 0 ? FINISH_ROWS : FINISH_ANY;
+}
+
 } // namespace
 
 #endif

@@ -7,8 +7,10 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
-__constant__ int8_t codebooks[7][16] = { /* by enum codebook */
+__constant__ int8_t codebooks[7][16] = {
+    /* by enum codebook */
     {0},
     {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}, /* IQ4 */
     {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},                  /* E2M1, doubled */
@@ -59,9 +61,18 @@ static __device__ __forceinline__ float piece_at(const struct cuda_matrix &m, co
   return m.kind == KIND_F16 ? half_at(at, 0) : bfloat_at(at, 0);
 }
 
+static __device__ __forceinline__ float byte_at(const struct cuda_matrix &m, const uint8_t *strip, int row, int col) {
+  int chunk = col % 128 / 16 ^ row % 8, c = col % 16;
+  uint8_t code = strip[64 + (size_t)(col / 128) * 2048 + row / 8 * 1024 + row % 8 * 128 + chunk * 16 + c % 8 / 2 * 4 +
+                       c % 2 * 2 + c / 8];
+  __half_raw half = __nv_cvt_fp8_to_halfraw(code, __NV_E4M3);
+  return ((const float *)strip)[row] * (m.kind == KIND_F8 ? __half2float(half) : (float)(int8_t)code);
+}
+
 static __device__ __forceinline__ float matrix_at(const struct cuda_matrix &m, int row, int col) {
   const uint8_t *strip = m.data + (size_t)(row / 16) * m.strip_bytes;
   if (m.pieces) return piece_at(m, strip, row % 16, col);
+  if (m.bytes) return byte_at(m, strip, row % 16, col);
   const uint8_t *block = strip + (size_t)(col / m.block_cols) * m.block_bytes;
   if (m.kind == KIND_INT) return integer_at(m, block, row % 16, col % m.block_cols);
   return ((const float *)block)[col % m.block_cols * 16 + row % 16];

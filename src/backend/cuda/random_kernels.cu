@@ -1,5 +1,6 @@
 /* Random weights and keys and values, made where they are used: 16 GB of them take no link and no host memory. */
 #include "backend/cuda/random_kernels.h"
+#include "backend/cuda/bytes_prepare.cuh"
 #include "backend/random_number.h"
 
 #include <cuda_bf16.h>
@@ -8,6 +9,9 @@
 namespace {
 
 enum { THREADS = 256, BLOCKS = 132 * 16, STRIP = 16, PIECE = 2048, PIECE_COLUMNS = 64 }; /* of cuda_layout.h */
+
+/* The greatest of random_normal(). */
+#define NORMAL_MOST 3.5f
 
 __device__ uint16_t half_of(float x, bool bf16) {
   return bf16 ? __bfloat16_as_ushort(__float2bfloat16_rn(x)) : __half_as_ushort(__float2half_rn(x));
@@ -23,9 +27,31 @@ __global__ void __launch_bounds__(THREADS) weight_make(struct random_matrix m) {
     for (int k = 0; k < 8; k++) {
       bool there = row < m.rows && col + k < m.cols;
       float x = there ? random_normal(m.stream, (uint64_t)row * m.cols + col + k) * m.spread : 0;
-      eight[k] = half_of(x, m.bf16);
+      eight[k] = half_of(x, m.type == RANDOM_BF16);
     }
     *(uint4 *)(m.data + i * 16) = *(const uint4 *)eight;
+  }
+}
+
+/* A thread makes a chunk of 16 columns, or four of the strip's scales. */
+template <bool E4M3> __global__ void __launch_bounds__(THREADS) bytes_make(struct random_matrix m) {
+  float unit = NORMAL_MOST / (E4M3 ? 448 : 127);
+  for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < m.bytes / 16; i += (size_t)gridDim.x * THREADS) {
+    size_t strip = i * 16 / m.strip_bytes, at = i * 16 % m.strip_bytes;
+    if (at < STRIP * 4) {
+      float scale = m.spread * unit;
+      *(float4 *)(m.data + i * 16) = make_float4(scale, scale, scale, scale);
+      continue;
+    }
+    at -= STRIP * 4;
+    int r = (int)(at % PIECE) / 128, row = (int)strip * STRIP + r;
+    int col = (int)(at / PIECE) * 2 * PIECE_COLUMNS + ((int)(at / 16 % 8) ^ r % 8) * 16;
+    float x[16];
+    for (int k = 0; k < 16; k++) {
+      bool there = row < m.rows && col + k < m.cols;
+      x[k] = there ? random_normal(m.stream, (uint64_t)row * m.cols + col + k) / unit : 0;
+    }
+    *(uint4 *)(m.data + i * 16) = bytes_of<E4M3>(x);
   }
 }
 
@@ -42,7 +68,10 @@ __global__ void __launch_bounds__(THREADS) cache_fill(void *cache, size_t n, int
 } // namespace
 
 void random_weight_make(const struct random_matrix *matrix, cuda_stream stream) {
-  weight_make<<<BLOCKS, THREADS, 0, stream>>>(*matrix);
+  auto make = matrix->type == RANDOM_E4M3   ? bytes_make<true>
+              : matrix->type == RANDOM_INT8 ? bytes_make<false>
+                                            : weight_make;
+  make<<<BLOCKS, THREADS, 0, stream>>>(*matrix);
 }
 
 void random_cache_fill(void *cache, size_t count, enum random_type type, uint64_t numbers, cuda_stream stream) {

@@ -1,4 +1,4 @@
-/* Sums over the threads of a block. */
+/* Sums and greatest over the threads of a block. */
 #ifndef SPATE_BACKEND_CUDA_ROW_SUM_CUH
 #define SPATE_BACKEND_CUDA_ROW_SUM_CUH
 
@@ -14,6 +14,17 @@ static __device__ float block_sum(float value) {
   float sum = 0;
   for (int i = 0; i < (int)blockDim.x / 32; i++) sum += part[i];
   return sum;
+}
+
+/* The same of the greatest; not below 0. */
+static __device__ __forceinline__ float block_most(float value) {
+  __shared__ float part[32];
+  for (int step = 16; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, step));
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = value;
+  __syncthreads();
+  float most = 0;
+  for (int i = 0; i < (int)blockDim.x / 32; i++) most = fmaxf(most, part[i]);
+  return most;
 }
 
 #endif

@@ -1,8 +1,9 @@
-/* Packing for GPUs: where each element of a 16-bit matrix lies, against the definition of the 128-byte swizzle (PTX
- * ISA, "Swizzling modes": bits 4 to 6 of an address are crossed with bits 7 to 9); and what the backend says where it
- * is not. */
+/* Packing for GPUs: where each element of a matrix of 16 or 8 bits lies, against the definition of the 128-byte swizzle
+ * (PTX ISA, "Swizzling modes": bits 4 to 6 of an address are crossed with bits 7 to 9); what the backend refuses; and
+ * what it says where it is not. */
 #include "backend/backends.h"
 #include "backend/cuda/cuda_layout.h"
+#include "plan/plan_builder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,7 +46,75 @@ static void test_pieces(void **state) {
   }
 }
 
-/* What is not of 16 bits is packed as on the CPU. */
+/* Bytes in the order in which lanes take columns: 0 and 1, then those 8 further, a byte of each in turn. */
+static size_t byte_defined(int row, int col) {
+  int lane = col % 8 / 2, byte = lane * 4 + col % 2 * 2 + col % 16 / 8;
+  size_t plain = (size_t)row * 128 + (size_t)(col % 128 / 16 * 16 + byte);
+  return 64 + (size_t)(col / 128) * 2048 + (plain ^ (plain >> 7 & 7) << 4);
+}
+
+/* E4M3 keeps its code; int8 is in two's complement. Unpacked they are what they were. */
+static void bytes_check(struct scheme scheme, int rows, int cols, uint8_t sign) {
+  struct weight weight = {.rows = rows, .cols = cols, .use = WEIGHT_MATRIX, .scheme = scheme};
+  size_t bytes = cuda_layout_of(&weight).strip_bytes, count = (size_t)rows * (size_t)cols;
+  assert_int_equal(bytes, 64 + (cols + 127) / 128 * 2048);
+  float scale[16], *row = malloc((size_t)cols * sizeof *row);
+  uint8_t *code = malloc(count), *out = malloc(bytes), *expected = calloc(bytes, 1);
+  for (int r = 0; r < rows; r++) scale[r] = 0.5f + (float)r;
+  for (size_t i = 0; i < count; i++) code[i] = (uint8_t)(i * 7 % 255); /* 255 is E4M3's NaN */
+  memcpy(expected, scale, (size_t)rows * sizeof *scale);
+  for (int r = 0; r < rows; r++)
+    for (int c = 0; c < cols; c++) expected[byte_defined(r, c)] = code[r * cols + c] ^ sign;
+  struct codes codes = {.scheme = scheme, .rows = rows, .cols = cols, .code = code, .scale = scale};
+  backend_cuda.pack(&weight, &codes, out);
+  assert_memory_equal(out, expected, bytes);
+  for (int r = 0; r < rows; r++) {
+    backend_cuda.unpack_row(&weight, slice_make(out, bytes), r, row);
+    for (int c = 0; c < cols; c++)
+      if ((code[r * cols + c] & 0x7F) != 0x7F || sign) assert_true((double)row[c] == codes_value(&codes, r, c));
+  }
+  free(code);
+  free(out);
+  free(expected);
+  free(row);
+}
+
+static void test_bytes(void **state) {
+  (void)state;
+  static const struct { int rows, cols; } shapes[] = {{16, 128}, {16, 200}, {5, 72}, {1, 8}};
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    bytes_check((struct scheme){.kind = SCHEME_F8}, shapes[s].rows, shapes[s].cols, 0);
+    bytes_check((struct scheme){.kind = SCHEME_INT, .bits = 8}, shapes[s].rows, shapes[s].cols, 0x80);
+  }
+}
+
+static void refusal_check(struct scheme scheme, const char *sentence) {
+  struct {
+    struct plan plan;
+    struct op op;
+    struct weight weight;
+  } made = {.weight = {.rows = 16, .cols = 64, .use = WEIGHT_MATRIX, .scheme = scheme}};
+  struct error error = {0};
+  made.plan.n_op = made.plan.n_weight = 1;
+  made.plan.ops = (uint32_t)((char *)&made.op - (char *)&made);
+  made.plan.weights = (uint32_t)((char *)&made.weight - (char *)&made);
+  made.op = op_make(OP_LINEAR, 0);
+  made.op.weight[0] = 0;
+  assert_int_equal(backend_cuda.supports(&made.plan, 0, &error), sentence == NULL);
+  if (sentence) assert_non_null(strstr(error.text, sentence));
+}
+
+static void test_refusals(void **state) {
+  (void)state;
+  refusal_check((struct scheme){.kind = SCHEME_F8}, NULL);
+  refusal_check((struct scheme){.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN}, NULL);
+  refusal_check((struct scheme){.kind = SCHEME_F8, .group = 128},
+                "(linear, layer 0): it has no kernel for E4M3 in groups");
+  refusal_check((struct scheme){.kind = SCHEME_INT, .bits = 4},
+                "(linear, layer 0): it has no kernel for one scale a row of less than 8 bits");
+}
+
+/* What is of neither is packed as on the CPU. */
 static void test_others(void **state) {
   (void)state;
   struct weight weight = weight_of(16, 96);
@@ -63,7 +132,8 @@ static void test_open(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces), cmocka_unit_test(test_others),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces), cmocka_unit_test(test_bytes),
+                                     cmocka_unit_test(test_refusals), cmocka_unit_test(test_others),
                                      cmocka_unit_test(test_open)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

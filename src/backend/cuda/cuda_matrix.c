@@ -1,0 +1,48 @@
+/* A packed matrix as kernels see it, and the numbers that they know by names of their own. */
+#include "backend/cuda/cuda_program.h"
+
+#define SAME(ours, plans) _Static_assert((int)(ours) == (int)(plans), "kernels know the plan's numbers by other names")
+SAME(KIND_F32, SCHEME_F32);
+SAME(KIND_F16, SCHEME_F16);
+SAME(KIND_BF16, SCHEME_BF16);
+SAME(KIND_INT, SCHEME_INT);
+SAME(KIND_F8, SCHEME_F8);
+SAME(ROUND_INT8, ACTIVATION_INT8);
+SAME(ROUND_INT8_TOKEN, ACTIVATION_INT8_TOKEN);
+SAME(ROUND_E4M3_TOKEN, ACTIVATION_E4M3_TOKEN);
+SAME(LEVEL_F32, SCALE_F32);
+SAME(LEVEL_F16, SCALE_F16);
+SAME(LEVEL_BF16, SCALE_BF16);
+SAME(LEVEL_TWO, SCALE_TWO_LEVEL);
+SAME(CURVE_GELU, ACT_GELU_TANH);
+SAME(ROTATE_PAIRS, ROPE_PAIRS);
+
+struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
+  struct cuda_layout layout = cuda_layout_of(plan_weights(p->plan) + weight);
+  const struct cpu_layout *c = &layout.cpu;
+  const struct scheme *s = &c->scheme;
+  return (struct cuda_matrix){.data = p->weight[weight],
+                              .rows = layout.rows,
+                              .cols = layout.cols,
+                              .strip_bytes = layout.strip_bytes,
+                              .kind = s->kind,
+                              .pieces = layout.pieces,
+                              .bytes = layout.bytes,
+                              .bits = s->bits,
+                              .high_bits = s->high_bits,
+                              .scale = s->scale,
+                              .has_min = s->has_min,
+                              .codebook = s->codebook,
+                              .unit = codebook_unit(s->codebook),
+                              .activation = s->activation,
+                              .group = s->group,
+                              .block_cols = c->block_units * UNIT_COLS,
+                              .offset = s->kind == SCHEME_INT ? scheme_offset(s) : 0,
+                              .high_at = (uint32_t)c->high_at,
+                              .scale_at = (uint32_t)c->scale_at,
+                              .min_at = (uint32_t)c->min_at,
+                              .super_at = (uint32_t)c->super_at,
+                              .super_min_at = (uint32_t)c->super_min_at,
+                              .block_bytes = (uint32_t)c->block_bytes,
+                              .exponent = p->exponent[weight]};
+}
