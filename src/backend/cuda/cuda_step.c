@@ -107,21 +107,25 @@ static const struct op *next_linear(const struct program *p, const struct op *op
   return a->gated && next->args.linear.norm != NORM_NONE ? NULL : next;
 }
 
-static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
-  const struct op *next = p->device->path->chained ? next_linear(p, op, a) : NULL;
+/* Takes what the linear before has left, and leaves the next one its input; NULL: none. */
+static void inputs_hand_over(struct program *p, const struct op *op, const struct op *next, struct cuda_linear *a) {
   a->ready = p->ready == op;
   if (a->ready && a->has_norm) {
     a->squares = p->squares[p->turn];
     a->n_square = a->matrix.cols / 16;
   }
   p->ready = next;
-  if (next) {
-    p->turn ^= 1;
-    a->next_fragments = p->fragments[p->turn];
-    bool normed = next->args.linear.norm != NORM_NONE;
-    a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
-    a->next_squares = normed ? p->squares[p->turn] : NULL;
-  }
+  if (!next) return;
+  bool normed = next->args.linear.norm != NORM_NONE;
+  p->turn ^= 1;
+  a->next_fragments = p->fragments[p->turn];
+  a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
+  a->next_squares = normed ? p->squares[p->turn] : NULL;
+}
+
+static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const struct op *next = p->device->path->chained ? next_linear(p, op, a) : NULL;
+  inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && p->n_chain < LINEAR_CHAIN) return;
   p->device->path->linear_few(p->chain, p->n_chain, p->arrived, p->device->multiprocessors, p->device->stream);
@@ -137,18 +141,18 @@ static bool read_later(const struct program *p, const struct op *op) {
   return plan_result(p->plan) == op->out;
 }
 
-/* A gated linear of many tokens leaves what it makes to the next one alone, in bf16 tiles. */
+/* Of many tokens: a gated linear leaves what it makes to the next one alone, in bf16 tiles; one that only adds leaves
+ * it to both. */
+static const struct op *next_of_many(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  const struct op *next = p->device->path->chained && !a->bias && !(a->softcap > 0) ? next_linear(p, op, a) : NULL;
+  bool gated = a->gated && a->act && a->act != CURVE_GELU && !a->residual;
+  bool sums = !a->gated && !a->act && !a->multiply && a->residual && a->residual_cols % 4 == 0;
+  if (!next || sums) return next;
+  return gated && next->in[1] != op->out && !read_later(p, op) ? next : NULL;
+}
+
 static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
-  bool plain = p->device->path->chained && a->gated && a->act && a->act != CURVE_GELU && !a->bias && !a->residual &&
-               !(a->softcap > 0);
-  const struct op *next = plain && a->n_row >= LINEAR_TILED ? next_linear(p, op, a) : NULL;
-  a->ready = p->ready == op;
-  if (next && (next->in[1] == op->out || read_later(p, op))) next = NULL;
-  p->ready = next;
-  if (next) {
-    p->turn ^= 1;
-    a->next_fragments = p->fragments[p->turn];
-  }
+  inputs_hand_over(p, op, next_of_many(p, op, a), a);
   p->device->path->linear_many(a, p->device->multiprocessors, p->device->stream);
 }
 
