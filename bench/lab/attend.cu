@@ -123,7 +123,13 @@ static bench bench_make(const problem &p) {
   b.a.n_head = p.n_head, b.a.n_kv_head = p.n_kv_head, b.a.dim_k = b.a.dim_v = p.dim, b.a.in_cols = cols;
   b.a.n_group = 1, b.a.n_layer = p.n_layer, b.a.block_size = p.block_size, b.a.window = p.window;
   b.a.scale = (float)(1 / sqrt(p.dim)), b.a.softcap = p.softcap, b.a.half = 1, b.a.n_block = multiprocessors;
+  b.a.eps = 1e-6f, b.a.rope_scale = 1, b.a.rope_dim = p.dim, b.a.rope_style = p.sinks ? ROTATE_PAIRS : 1;
+  b.a.n_angle = p.dim / 2;
   float *in = take<float>(&b, (size_t)b.batch.n_token * cols), *sink = take<float>(&b, p.n_head);
+  float *norm = take<float>(&b, 2 * p.dim), *angle = take<float>(&b, (size_t)b.batch.n_token * p.dim);
+  noise_f32<<<1, 256>>>(norm, 2 * p.dim, 4);
+  noise_f32<<<64, 256>>>(angle, (size_t)b.batch.n_token * p.dim, 6);
+  b.a.norm_q = norm, b.a.norm_k = norm + p.dim, b.a.angle = angle;
   noise_f32<<<1024, 256>>>(in, (size_t)b.batch.n_token * cols, 2);
   noise_f32<<<1, 256>>>(sink, p.n_head, 3);
   b.a.in = in, b.a.sink = p.sinks ? sink : nullptr;
@@ -144,9 +150,14 @@ static void bench_free(bench *b) {
   for (void *p : b->memory) CHECK(cudaFree(p));
 }
 
-static void attend_run(const bench &b, bool store, cudaStream_t stream = 0) {
-  if (store) cuda_attend_store(&b.a, &b.batch, stream);
-  if (b.a.n_share) cuda_attend_decode(&b.a, &b.batch, stream);
+/* What runs: what tokens bring is there; is stored first; is made by decode attention. */
+enum way { ALONE, STORED, FRESH };
+
+static void attend_run(const bench &b, way how, cudaStream_t stream = 0) {
+  cuda_attend a = b.a;
+  a.fresh = how == FRESH;
+  if (how == STORED) cuda_attend_store(&a, &b.batch, stream);
+  if (a.n_share) cuda_attend_decode(&a, &b.batch, stream);
   if (b.a.n_chunk) cuda_attend_prefill(&b.a, &b.batch, stream);
 }
 
@@ -205,7 +216,7 @@ static size_t alone_differ(const bench &b, const problem &p, const std::vector<f
       one.batch.row = take(&one, 1, &row);
       one.a.cut = take(&one, one.cut.size(), one.cut.data());
       one.a.query = b.a.query + (b.row[r].first + t) * per_token;
-      attend_run(one, false);
+      attend_run(one, ALONE);
       std::vector<float> got = result_of(one);
       for (size_t i = 0; i < per_token; i++)
         differ += memcmp(&got[i], &whole[(b.row[r].first + t) * per_token + i], 4) != 0;
@@ -223,11 +234,35 @@ static bool unused_intact(const bench &b) {
   return changed == 0;
 }
 
+/* Rows of a token each. */
+static bool decodes(const problem &p) {
+  for (auto &r : p.row)
+    if (r.count != 1) return false;
+  return p.n_head / p.n_kv_head <= ATTEND_FEW;
+}
+
+/* The same rows without the launch before: results and cache should be the same. */
+static size_t fresh_differ(const bench &b, const problem &p, const std::vector<float> &whole) {
+  size_t differ = 0, each = (size_t)p.n_layer * p.n_kv_head * p.block_size * p.dim * 2, n = 0;
+  if (!decodes(p)) return 0;
+  bench one = bench_make(p);
+  for (int again = 0; again < 3; again++) attend_run(one, FRESH);
+  std::vector<float> got = result_of(one);
+  for (size_t i = 0; i < got.size(); i++) differ += memcmp(&got[i], &whole[i], 4) != 0;
+  for (auto &r : b.row) n += r.table_size * each;
+  std::vector<uint16_t> want(n), have(n);
+  CHECK(cudaMemcpy(want.data(), (__half *)b.a.cache + b.before, n * 2, cudaMemcpyDeviceToHost));
+  CHECK(cudaMemcpy(have.data(), (__half *)one.a.cache + one.before, n * 2, cudaMemcpyDeviceToHost));
+  for (size_t i = 0; i < n; i++) differ += want[i] != have[i];
+  bench_free(&one);
+  return differ;
+}
+
 static void check(const char *name, const problem &p, int longest) {
   bench b = bench_make(p);
-  attend_run(b, true);
+  attend_run(b, STORED);
   std::vector<float> got = result_of(b);
-  attend_run(b, true);
+  attend_run(b, STORED);
   std::vector<float> again = result_of(b);
   float *scratch = on_device<float>((size_t)b.batch.n_token * p.n_head * longest), *out = on_device<float>(got.size());
   reference<<<dim3(b.batch.n_token, p.n_head), 256>>>(b.a, b.batch, scratch, longest, out);
@@ -242,11 +277,13 @@ static void check(const char *name, const problem &p, int longest) {
     size = std::max(size, (double)fabs(want[i]));
     bad += !(e < 4e-3);
   }
-  size_t differ = alone_differ(b, p, got);
+  size_t differ = alone_differ(b, p, got), fresh = fresh_differ(b, p, got);
   bool same = memcmp(got.data(), again.data(), got.size() * sizeof got[0]) == 0, intact = unused_intact(b);
-  printf("%-34s dim %3d, blocks of %3d: max error %.1e of %.2f; again: %s; alone: %zu differ%s%s\n", name, p.dim,
-         p.block_size, error, size, same ? "the same" : "DIFFERENT", differ, intact ? "" : "; WRITTEN ELSEWHERE",
-         verdict(same && !bad && !differ && intact));
+  printf(
+      "%-34s dim %3d, blocks of %3d: max error %.1e of %.2f; again: %s; differ: alone %zu, in one launch %zu%s%s%s\n",
+      name, p.dim, p.block_size, error, size, same ? "the same" : "DIFFERENT", differ, fresh,
+      decodes(p) ? "" : " (not run)", intact ? "" : "; WRITTEN ELSEWHERE",
+      verdict(same && !bad && !differ && !fresh && intact));
   if (bad)
     printf("    %zu bad; number %zu (token %zu, head %zu, dim %zu) is %g, expected %g\n", bad, worst,
            worst / (p.n_head * p.dim), worst / p.dim % p.n_head, worst % p.dim, got[worst], want[worst]);
@@ -267,6 +304,14 @@ static void checks(bool prefill) {
   check("as many KV heads", {4, 4, 128, 16, 2, 0, 0, false, some}, 1024);
   check("24 to 1", {24, 1, 80, 16, 2, 0, 0, false, some}, 1024);
   check("beyond 9 GB", {8, 2, 128, 16, 2, 0, 0, false, some, (size_t)9 << 30}, 1024);
+  std::vector<cuda_row> single = {{0, 1, 0},   {0, 1, 1000}, {0, 1, 127}, {0, 1, 128},  {0, 1, 255},
+                                  {0, 1, 256}, {0, 1, 512},  {0, 1, 700}, {0, 1, 1023}, {0, 1, 383}};
+  for (int dim : dims) check("a token each", {8, 2, dim, 16, 2, 0, 0, false, single}, 1024);
+  for (int block : blocks) check("a token each", {14, 2, 128, block, 2, 0, 0, false, single}, 1024);
+  for (int queries : {1, 5}) check("a token each", {queries * 2, 2, 128, 16, 2, 0, 0, true, single}, 1024);
+  check("a token each, window", {8, 2, 64, 16, 2, 300, 0, false, single}, 1024);
+  check("a token each, softcap, sinks", {8, 2, 128, 16, 2, 0, 5, true, single}, 1024);
+  check("a token each, 24 to 1", {24, 1, 80, 16, 2, 0, 0, false, single}, 1024);
   if (!prefill) return;
   for (int dim : dims) check("many tokens", {8, 2, dim, 16, 2, 0, 0, false, many}, 1024);
   for (int block : blocks) check("many tokens", {8, 2, 128, block, 2, 0, 0, false, many}, 1024);
@@ -288,7 +333,7 @@ static double bandwidth_measure() {
 }
 
 /* As the layers of a step do: back to back, each over a cache of its own. */
-static float chain_time(bench *b, int chain, bool store) {
+static float chain_time(bench *b, int chain, way how) {
   cudaStream_t stream;
   cudaGraph_t graph;
   cudaGraphExec_t whole;
@@ -296,7 +341,7 @@ static float chain_time(bench *b, int chain, bool store) {
   CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
   for (int k = 0; k < chain; k++) {
     b->a.layer = k % b->a.n_layer;
-    attend_run(*b, store, stream);
+    attend_run(*b, how, stream);
   }
   CHECK(cudaStreamEndCapture(stream, &graph));
   CHECK(cudaGraphInstantiate(&whole, graph, 0));
@@ -312,22 +357,24 @@ static void decode_time(const char *name, problem p, double bandwidth) {
   for (auto &r : p.row) layer_bytes += (double)(r.length + r.count) * p.n_kv_head * p.dim * 4;
   p.n_layer = (int)std::min(32., std::max(2., 300e6 / layer_bytes + 1));
   bench b = bench_make(p);
-  attend_run(b, true);
+  attend_run(b, STORED);
   int n = std::max(8, p.n_layer);
-  float one = chain_time(&b, 1, false), many = chain_time(&b, n, false), both = chain_time(&b, n, true);
+  float one = chain_time(&b, 1, ALONE), many = chain_time(&b, n, ALONE), both = chain_time(&b, n, STORED);
   double floor_us = b.kv_bytes / bandwidth * 1e-3;
   printf("%-34s blocks of %3d: floor %7.1f us; alone %7.1f (%3.0f %%), back to back %7.1f (%3.0f %%), with store %7.1f "
-         "(%3.0f %%)\n",
+         "(%3.0f %%)",
          name, p.block_size, floor_us, one, 100 * floor_us / one, many, 100 * floor_us / many, both,
          100 * floor_us / both);
+  if (decodes(p)) printf(", in one launch %7.1f", chain_time(&b, n, FRESH));
+  printf("\n");
   bench_free(&b);
 }
 
 static void prefill_time(const char *name, problem p) {
   p.n_layer = 2;
   bench b = bench_make(p);
-  attend_run(b, true);
-  float us = chain_time(&b, 8, false), both = chain_time(&b, 8, true);
+  attend_run(b, STORED);
+  float us = chain_time(&b, 8, ALONE), both = chain_time(&b, 8, STORED);
   printf("%-34s blocks of %3d: %8.1f us, %5.0f TFLOP/s; with store %8.1f us\n", name, p.block_size, us,
          b.operations / us * 1e-6, both);
   bench_free(&b);
@@ -337,6 +384,11 @@ static void decode_times(double bandwidth) {
   for (int block : {16, 32, 64})
     decode_time("8B, 1 × 32k", {32, 8, 128, block, 2, 0, 0, false, {{0, 1, 32767}}}, bandwidth);
   decode_time("8B, 1 × 128k", {32, 8, 128, 16, 2, 0, 0, false, {{0, 1, 131071}}}, bandwidth);
+  for (int n : {1, 2, 4}) {
+    decode_time("8B, rows of 512", {32, 8, 128, 16, 2, 0, 0, false, std::vector<cuda_row>(n, {0, 1, 527})}, bandwidth);
+  }
+  decode_time("7B, 1 × 512", {32, 32, 128, 16, 2, 0, 0, false, {{0, 1, 527}}}, bandwidth);
+  decode_time("1B (dim 64), 1 × 512", {32, 8, 64, 16, 2, 0, 0, false, {{0, 1, 527}}}, bandwidth);
   for (int n : {1, 8, 32, 64, 256}) {
     std::vector<cuda_row> rows(n, {0, 1, 1023});
     char name[64];
@@ -373,7 +425,7 @@ static void profile_run() {
                               {32, 8, 128, 16, 2, 0, 0, false, {{0, 4096, 0}}}};
   for (auto &p : problems) {
     bench b = bench_make(p);
-    attend_run(b, true);
+    attend_run(b, STORED);
     CHECK(cudaDeviceSynchronize());
     bench_free(&b);
   }

@@ -8,6 +8,7 @@
  * in the order in which prefill attention has them (attend_prefill.cu). Pieces of 256 keys have sums of their own,
  * which are joined in order, here or, where blocks share a unit, in attend_parts.cuh (flash-decoding: Dao et al.,
  * 2023). Bytes depend on the token alone. */
+#include "backend/cuda/attend_fresh.cuh"
 #include "backend/cuda/attend_parts.cuh"
 
 #include <climits>
@@ -40,6 +41,12 @@ struct exchange {
   __half weight[ATTEND_PACKED][WEIGHT_STRIDE];
 };
 
+/* The key and value of a step's own token, and room for heads that are being made. */
+template <int D> struct fresh {
+  float head[WARPS][head_room(D)];
+  __half key[D], value[D]; /* in panels of one token */
+};
+
 /* What the warps work on; thread 0 writes it. */
 struct work {
   segment s;
@@ -51,10 +58,11 @@ struct work {
 template <int D> struct shared {
   uint8_t *ring, *query; /* [stages]; a panelled matrix of 16 rows */
   exchange *meet;
+  fresh<D> *own;
   work *now;
   uint64_t *full, *empty; /* [stages] */
-  static constexpr int bytes =
-      shape<D>::stages * (shape<D>::bytes + 16) + ATTEND_PACKED * D * 2 + (int)(sizeof(exchange) + sizeof(work));
+  static constexpr int bytes = shape<D>::stages * (shape<D>::bytes + 16) + ATTEND_PACKED * D * 2 +
+                               (int)(sizeof(exchange) + sizeof(fresh<D>) + sizeof(work));
   static_assert(shape<D>::blocks * (bytes + 1024) <= 228 * 1024, "a multiprocessor's shared memory");
 };
 
@@ -65,7 +73,8 @@ template <int D> __device__ shared<D> shared_lay(uint8_t *base) {
   s.full = (uint64_t *)(s.query + ATTEND_PACKED * D * 2);
   s.empty = s.full + shape<D>::stages;
   s.meet = (exchange *)(s.empty + shape<D>::stages);
-  s.now = (work *)(s.meet + 1);
+  s.own = (fresh<D> *)(s.meet + 1);
+  s.now = (work *)(s.own + 1);
   return s;
 }
 
@@ -105,8 +114,8 @@ __device__ void stage_copy(const cuda_attend &a, const segment &s, const uint32_
 template <int D>
 __device__ void keys_stream(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, walk w) {
   uint64_t policy = policy_evict_first();
-  bool waited = false;
-  turn at = {0, 1}; /* of a barrier's first phase the one before is over */
+  bool waited = a.fresh; /* then this step's keys are not read */
+  turn at = {0, 1};      /* of a barrier's first phase the one before is over */
   for (segment s; segment_next(a, batch, &w, &s);) {
     const uint32_t *table = table_of(a, batch, s.r);
     for (int i = 0; i < s.tiles * 2; i++, at = turn_next<D>(at)) {
@@ -130,7 +139,47 @@ template <int D> __device__ void queries_load(const cuda_attend &a, const segmen
       x = *(const uint4 *)(a.query + ((size_t)(s.r.first + token) * a.n_head + s.head * g + packed % g) * D + d);
     *(uint4 *)((__half *)m.query + panel_index(D, ATTEND_PACKED, row, d)) = x;
   }
-  warps_meet();
+}
+
+/* A query of the unit's row, scaled. */
+template <int D>
+__device__ __forceinline__ void query_put(const cuda_attend &a, uint8_t *to, int row, const float *head) {
+  float scale = query_scale(a);
+  for (int i = threadIdx.x % 32; i < D / 2; i += 32)
+    *(__half2 *)((__half *)to + panel_index(D, ATTEND_PACKED, row, 2 * i)) =
+        __floats2half2_rn(head[2 * i] * scale, head[2 * i + 1] * scale);
+}
+
+/* The same of a token that this step brings; and who has the unit's last keys makes its key and value, too. */
+template <int D>
+__device__ void queries_make(const cuda_attend &a, const cuda_batch &batch, const segment &s, const shared<D> &m) {
+  int n = packed_rows(a, s), first = s.head * queries_of(a) + s.chunk * ATTEND_PACKED, token = s.r.first,
+      warp = threadIdx.x / 32;
+  bool last = s.end == s.pieces, stores = last && s.chunk == 0;
+  float *head = m.own->head[warp];
+  __half *cache = (__half *)a.cache;
+  int place = s.r.length % a.block_size;
+  uint32_t block = stores ? table_of(a, batch, s.r)[s.r.length / a.block_size] : 0;
+  for (int i = warp; i < n + 2 * last; i += WARPS) {
+    if (i <= n)
+      head_prepare<head_room(D)>(a, fresh_head(a, token, i < n ? first + i : a.n_head + s.head),
+                                 i < n ? a.norm_q : a.norm_k, fresh_angle(a, token), head);
+    const float *from = i <= n ? head : fresh_head(a, token, a.n_head + a.n_kv_head + s.head);
+    if (i < n) query_put<D>(a, m.query, i, head);
+    if (i >= n) panel_store(D, 1, i == n ? m.own->key : m.own->value, 0, from);
+    if (i >= n && stores) panel_store(D, a.block_size, cache + block_index(a, block, s.head, i - n), place, from);
+  }
+  for (int i = threadIdx.x; i < (ATTEND_PACKED - n) * D / 8; i += WARPS * 32)
+    *(uint4 *)((__half *)m.query + panel_index(D, ATTEND_PACKED, n + i / (D / 8), i % (D / 8) * 8)) =
+        make_uint4(0, 0, 0, 0);
+}
+
+/* The token's own key or value to its place in a tile. */
+template <int D> __device__ __forceinline__ void fresh_put(const __half *from, uint8_t *stage, int place) {
+  int d = threadIdx.x * 8;
+  if (d >= D) return;
+  *(uint4 *)((__half *)stage + panel_index(D, ATTEND_TILE, place, d)) = *(const uint4 *)(from + d);
+  shared_writes_publish();
 }
 
 /* Scores of the tile's 16 keys from `key` on. */
@@ -267,7 +316,9 @@ __device__ void tile_add(const cuda_attend &a, const shared<D> &m, const span &s
   turn values = turn_next<D>(at);
   uint8_t *stage = m.ring + values.slot * shape<D>::bytes;
   float score[2][4] = {};
+  bool own = a.fresh && key + ATTEND_TILE >= seen.end;
   barrier_wait(&m.full[at.slot], at.phase);
+  if (own) fresh_put<D>(m.own->key, m.ring + at.slot * shape<D>::bytes, seen.end - 1 - key), warps_meet();
   keys_multiply<D>(score, shared_address(m.query), shared_address(m.ring + at.slot * shape<D>::bytes), warp * 16);
   warp_arrive(&m.empty[at.slot]);
   if (a.softcap > 0) {
@@ -282,6 +333,7 @@ __device__ void tile_add(const cuda_attend &a, const shared<D> &m, const span &s
     piece->sum[i / 4][i % 4] = __fmul_rn(piece->sum[i / 4][i % 4], r->shrink[i % 4 / 2]);
   barrier_wait(&m.full[values.slot], values.phase);
   if (key < seen.begin || key + ATTEND_TILE > seen.end) values_clear<D>(seen, stage, key);
+  if (own) fresh_put<D>(m.own->value, stage, seen.end - 1 - key);
   warps_meet();
   values_multiply<D>(m.meet, shared_address(stage), piece->sum);
   warp_arrive(&m.empty[values.slot]);
@@ -367,7 +419,12 @@ __device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const
   sums<D> all, piece;
   rows r;
   rows_fill(a, batch, s, &r);
-  queries_load<D>(a, s, m);
+  dependencies_wait();
+  if (a.fresh)
+    queries_make<D>(a, batch, s, m);
+  else
+    queries_load<D>(a, s, m);
+  warps_meet();
   sums_clear(&all);
   for (int p = s.begin; p < pieces; p++) {
     sums_clear(&piece);
@@ -422,7 +479,6 @@ template <int D> __global__ void __launch_bounds__(THREADS, shape<D>::blocks) de
     keys_stream<D>(a, batch, m, w);
     return;
   }
-  dependencies_wait();
   share_run<D>(a, batch, m, w);
 }
 

@@ -1,7 +1,7 @@
-/* Before attention on the matrix units: queries and keys are normed and rotated, keys and values go to the cache's
- * panels, queries to a buffer of their own, scaled, all in fp16. A warp for each head of each token. Angles depend on
- * token and frequency alone: their cosines and sines are made once a step. */
-#include "backend/cuda/attend.cuh"
+/* Before attention on the matrix units, but in decode steps, whose kernel does it itself: what tokens bring
+ * (attend_fresh.cuh), keys and values to the cache's panels, queries to a buffer of their own. A warp for each head of
+ * each token. */
+#include "backend/cuda/attend_fresh.cuh"
 #include "backend/cuda/cuda_paths.h"
 
 namespace {
@@ -19,51 +19,11 @@ __global__ void angles(const float *frequency, int n_angle, cuda_batch batch, fl
   }
 }
 
-/* A head of q or k into `head`: normed, rotated. All lanes of a warp; all that memory has is asked for at once. */
-__device__ void head_prepare(const cuda_attend &a, const float *from, const float *norm, const float2 *angle,
-                             float *head) {
-  constexpr int each = DIM_MOST / 32;
-  int lane = threadIdx.x % 32, pairs = a.rope_style ? a.rope_dim / 2 : 0;
-  float x[each], squares = 0;
-  float2 turn[each / 2];
-#pragma unroll
-  for (int j = 0; j < each; j++) x[j] = lane + 32 * j < a.dim_k ? from[lane + 32 * j] : 0;
-#pragma unroll
-  for (int j = 0; j < each / 2; j++) turn[j] = lane + 32 * j < pairs ? angle[lane + 32 * j] : make_float2(1, 0);
-  if (norm) {
-#pragma unroll
-    for (int j = 0; j < each; j++) squares += x[j] * x[j];
-    for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, step);
-    float scale = rsqrtf(squares / a.dim_k + a.eps);
-#pragma unroll
-    for (int j = 0; j < each; j++) x[j] = lane + 32 * j < a.dim_k ? x[j] * scale * norm[lane + 32 * j] : 0;
-  }
-#pragma unroll
-  for (int j = 0; j < each; j++) head[lane + 32 * j] = x[j];
-  __syncwarp();
-#pragma unroll
-  for (int j = 0; j < each / 2; j++) {
-    int i = lane + 32 * j, low = a.rope_style == ROTATE_PAIRS ? 2 * i : i,
-        high = a.rope_style == ROTATE_PAIRS ? low + 1 : i + pairs;
-    if (i >= pairs) continue;
-    float c = turn[j].x * a.rope_scale, sine = turn[j].y * a.rope_scale, y = head[low], z = head[high];
-    head[low] = y * c - z * sine;
-    head[high] = y * sine + z * c;
-  }
-  __syncwarp();
-}
-
 __device__ void query_store(const cuda_attend &a, int token, int h, const float *head) {
-  float scale = a.softcap > 0 ? a.scale : a.scale * LOG2_E;
+  float scale = query_scale(a);
   __half2 *to = (__half2 *)(a.query + ((size_t)token * a.n_head + h) * a.dim_k);
   for (int i = threadIdx.x % 32; i < a.dim_k / 2; i += 32)
     to[i] = __floats2half2_rn(head[2 * i] * scale, head[2 * i + 1] * scale);
-}
-
-__device__ void cache_store(const cuda_attend &a, __half *to, int token, const float *head) {
-  for (int i = threadIdx.x % 32; i < a.dim_k / 2; i += 32)
-    *(__half2 *)(to + panel_index(a.dim_k, a.block_size, token, 2 * i)) =
-        __floats2half2_rn(head[2 * i], head[2 * i + 1]);
 }
 
 /* Heads of queries, then of keys with their values. */
@@ -79,15 +39,16 @@ __global__ void __launch_bounds__(WARPS * 32) store(cuda_attend a, cuda_batch ba
   int position = r.length + token - r.first;
   uint32_t block = kv < 0 ? 0 : table_of(a, batch, r)[position / a.block_size];
   dependencies_wait();
-  const float *from = a.in + (size_t)token * a.in_cols + (size_t)h * a.dim_k;
-  head_prepare(a, from, kv < 0 ? a.norm_q : a.norm_k, (const float2 *)a.angle + (size_t)token * a.n_angle, head);
+  const float *from = fresh_head(a, token, h);
+  head_prepare<DIM_MOST>(a, from, kv < 0 ? a.norm_q : a.norm_k, fresh_angle(a, token), head);
   if (kv < 0) {
     query_store(a, token, h, head);
     return;
   }
   __half *cache = (__half *)a.cache;
-  cache_store(a, cache + block_index(a, block, kv, 0), position % a.block_size, head);
-  cache_store(a, cache + block_index(a, block, kv, 1), position % a.block_size, from + (size_t)a.n_kv_head * a.dim_k);
+  int dim = a.dim_k, tokens = a.block_size, at = position % tokens;
+  panel_store(dim, tokens, cache + block_index(a, block, kv, 0), at, head);
+  panel_store(dim, tokens, cache + block_index(a, block, kv, 1), at, from + (size_t)a.n_kv_head * dim);
 }
 
 } // namespace

@@ -89,6 +89,11 @@ static const struct op *next_linear(const struct program *p, const struct op *op
   return next->in[0] == op->out && whole && next->args.linear.norm == NORM_NONE ? next : NULL;
 }
 
+/* Rows have a token each, all of them in decode attention. */
+static bool decodes(const struct cuda_batch *batch, const struct cuda_attend *a) {
+  return a->n_chunk == 0 && batch->n_token == batch->n_row && !batch->see;
+}
+
 void cuda_attention_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
   if (!p->attention.fast[a.group]) {
@@ -99,7 +104,8 @@ void cuda_attention_run(struct program *p, const struct op *op) {
   const struct cuda_path *path = p->device->path;
   p->ready = path->chained ? next_linear(p, op, &a) : NULL;
   if (p->ready) a.next_fragments = p->fragments[p->turn ^= 1];
-  path->attend_store(&a, &p->on_device, p->device->stream);
+  a.fresh = path->fresh && decodes(&p->on_device, &a);
+  if (!a.fresh) path->attend_store(&a, &p->on_device, p->device->stream);
   if (a.n_share > 0) path->attend_decode(&a, &p->on_device, p->device->stream);
   if (a.n_chunk > 0) path->attend_prefill(&a, &p->on_device, p->device->stream);
 }

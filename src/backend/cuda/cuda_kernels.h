@@ -177,7 +177,8 @@ struct cuda_attend {
   int32_t n_head, n_kv_head, dim_k, dim_v, in_cols;
   int32_t group, n_group, layer, n_layer, block_size, window, rope_style, rope_dim;
   float rope_scale, eps, scale, softcap;
-  uint8_t half; /* the cache holds fp16, otherwise fp32 */
+  uint8_t half;  /* the cache holds fp16, otherwise fp32 */
+  uint8_t fresh; /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
   /* of attention on the matrix units, whose cache is in panels (attend.cuh) */
   const float *angle;                         /* [n_token][n_angle] cosine and sine, from this op's first on */
   uint16_t *query;                            /* [n_token][n_head × dim] fp16, scaled */

@@ -14,6 +14,7 @@ static const struct cuda_path paths[] = {
      .least = 90,
      .most = 90,
      .chained = true,
+     .fresh = true,
      .few = LINEAR_FEW,
      .linear_few = cuda_linear_few,
      .linear_many = cuda_linear_many,

@@ -16,6 +16,7 @@ struct cuda_path {
   const char *name;   /* for SPATE_ISA and people */
   int least, most;    /* compute capabilities, × 10 */
   bool chained;       /* linears of few tokens can leave their result to the next */
+  bool fresh;         /* decode attention makes queries, keys and values itself (struct cuda_attend) */
   bool half_weights;  /* linears of fp16 weights, too, run on the matrix units */
   bool draws_in_room; /* drawing wants room in device memory (struct cuda_sample) */
   int few;            /* tokens that linear_few takes at most */
