@@ -16,10 +16,8 @@ struct version {
 
 #define BYTES(sum, groups, cols, pair)                                                                                 \
   { #groups "x" #cols "/" #pair, sizeof(sum) && (sum)0.5f != 0, bytes_launch < sum, groups, cols, pair> }
-static const version versions[] = {
-    BYTES(float, 2, 128, 1), BYTES(float, 2, 256, 1), BYTES(float, 2, 256, 2),
-    BYTES(int, 2, 128, 1),   BYTES(int, 2, 256, 1),   BYTES(int, 2, 256, 2),
-};
+static const version versions[] = {BYTES(float, 2, 128, 1), BYTES(float, 2, 256, 2), BYTES(int, 2, 128, 1),
+                                   BYTES(int, 2, 256, 2)};
 
 __device__ float noise(size_t i, uint32_t seed) {
   uint64_t h = (i + seed * 0x51ed270bull) * 0x9E3779B97F4A7C15ull;

@@ -51,26 +51,6 @@ BYTES_MULTIPLY(64, ALL_64)
 BYTES_MULTIPLY(128, ALL_128)
 BYTES_MULTIPLY(256, ALL_256)
 
-/* The same with x in registers, of a lane: rows lane / 4 and 8 further, bytes lane % 4 × 4 to + 3, and of both 16
- * further. */
-#define REGISTER_MULTIPLY(cols, ...)                                                                                   \
-  static __device__ __forceinline__ void bytes_multiply_kept(float(&d)[cols / 2], const uint32_t(&x)[4], uint64_t w,   \
-                                                             int more) {                                               \
-    REGISTER_WITH(#cols, KEPT_##cols, __VA_ARGS__(A_FLOAT));                                                           \
-  }
-#define REGISTER_WITH(...) REGISTER(__VA_ARGS__)
-#define REGISTER(n, sums, a0, a1, a2, a3, b, add, ...)                                                                 \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " add ", 0;\nwgmma.mma_async.sync.aligned.m64n" n                     \
-               "k32.f32.e4m3.e4m3 {" sums "}, {" a0 ", " a1 ", " a2 ", " a3 "}, " b ", p, 1, 1;\n}"                    \
-               : __VA_ARGS__                                                                                           \
-               : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "l"(w), "r"(more))
-#define KEPT_128 FIRST_60 "%60, %61, %62, %63", "%64", "%65", "%66", "%67", "%68", "%69"
-REGISTER_MULTIPLY(128, ALL_128)
-
-#undef KEPT_128
-#undef REGISTER
-#undef REGISTER_WITH
-#undef REGISTER_MULTIPLY
 #undef ALL_256
 #undef ALL_128
 #undef ALL_64

@@ -18,8 +18,10 @@ struct version {
         bytes_resident<int, groups, cols, pair>                                                                        \
   }
 const version versions[] = {
-    VERSION(1, 32, 1, 0.30f, 0.30f),  VERSION(1, 64, 1, 0.34f, 0.36f),  VERSION(2, 128, 1, 0.46f, 0.48f),
-    VERSION(2, 256, 1, 0.80f, 0.84f), VERSION(2, 256, 2, 0.76f, 0.86f),
+    VERSION(1, 32, 1, 0.30f, 0.30f),
+    VERSION(1, 64, 1, 0.34f, 0.36f),
+    VERSION(2, 128, 1, 0.50f, 0.56f),
+    VERSION(2, 256, 2, 0.64f, 0.76f),
 };
 
 /* µs that a version would take: what begins and ends a tile, and the steps between or the read of the weights. */

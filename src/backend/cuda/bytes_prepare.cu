@@ -126,9 +126,10 @@ __global__ void __launch_bounds__(PREPARE_THREADS, TILES &&HELD ? 3 : 4) prepare
   }
 }
 
-template <bool E4M3> kernel *kernel_of(bool tiles, int units) {
-  if (tiles) return units <= 4 * PREPARE_THREADS ? prepare_bytes<E4M3, true, 4> : prepare_bytes<E4M3, true, 0>;
-  return units <= PREPARE_THREADS ? prepare_bytes<E4M3, false, 1> : prepare_bytes<E4M3, false, 0>;
+template <bool E4M3, bool TILES> kernel *kernel_of(int units) {
+  if (units <= PREPARE_THREADS) return prepare_bytes<E4M3, TILES, 1>;
+  return TILES && units <= 4 * PREPARE_THREADS ? prepare_bytes < E4M3, TILES,
+         TILES ? 4 : 0 > : prepare_bytes<E4M3, TILES, 0>;
 }
 
 } // namespace
@@ -147,5 +148,8 @@ void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cud
   launch_shape shape = {linear->n_row, PREPARE_THREADS, 0, 1};
   int units = a.n_piece * 8;
   bool e4m3 = linear->matrix.kind == KIND_F8;
-  early_launch(e4m3 ? kernel_of<true>(tiles, units) : kernel_of<false>(tiles, units), shape, stream, a);
+  early_launch(e4m3    ? tiles ? kernel_of<true, true>(units) : kernel_of<true, false>(units)
+                  : tiles ? kernel_of<false, true>(units)
+                       : kernel_of<false, false>(units),
+               shape, stream, a);
 }

@@ -2,7 +2,7 @@
  * E4M3 or int8, one scale a row of weights and one a token.
  *
  * A piece of 16 rows × 128 bytes is to the copy engine what a piece of 64 bf16 columns is, so tiles, ring, pairs and
- * what becomes of sums are those of linear_tiles.cuh. What differs is how sums are made: E4M3's of 128 columns of WIDTH
+ * what becomes of sums are those of linear_tiles.cuh. What differs is how sums are made: E4M3's of 256 columns of WIDTH
  * rows in registers of their own, then added to the tile's in full floats, while the other warpgroup's products run;
  * int8's are exact, and become floats at the end. Then they are scaled. So a token's sums have one order, whatever the
  * tiles.
@@ -22,7 +22,6 @@ enum { STRIP_SCALES = 64 /* bytes, before a strip's pieces */, BYTES_COLS = 128 
 
 template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : worker<GROUPS, COLS, PAIR, 1> {
   static constexpr int WIDTH = COLS < 128 ? COLS : 128; /* of E4M3's rows that are summed at once */
-  static constexpr bool turns = sizeof(SUM) && (SUM)0.5f != 0 && COLS > WIDTH; /* two warpgroups' parts take turns */
   using W = worker<GROUPS, COLS, PAIR, 1>;
   using S = typename W::S;
   using W::m, W::r, W::first, W::step, W::n_tile, W::k_first, W::k_end;
@@ -37,54 +36,22 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
     token_scales = (float *)(shared + 512);
   }
 
-  /* Products of 128 columns, of WIDTH rows from `at` on. */
-  __device__ __forceinline__ void part_multiply(float (&part)[WIDTH / 2], uint64_t x, uint64_t w, int at) const {
+  /* Products of a stage's 128 columns, of WIDTH rows from `at` on. */
+  __device__ __forceinline__ void part_multiply(float (&part)[WIDTH / 2], uint32_t stage, int group, int at,
+                                                bool more) const {
+    uint64_t x = rows_operand(stage + group * TOKENS_BYTES);
+    uint64_t w = rows_operand(stage + GROUPS * TOKENS_BYTES + at * 128);
     products_begin();
 #pragma unroll
-    for (int i = 0; i < 4; i++) bytes_multiply<WIDTH>(part, x + 2 * i, w + at * 128 / 16 + 2 * i, i > 0);
+    for (int i = 0; i < 4; i++) bytes_multiply<WIDTH>(part, x + 2 * i, w + 2 * i, more || i > 0);
     products_group();
   }
 
   __device__ __forceinline__ void part_add(float (&sum)[COLS / 2], float (&part)[WIDTH / 2], int at) const {
+    products_wait<0>();
     registers_settle(part);
 #pragma unroll
     for (int i = 0; i < WIDTH / 2; i++) sum[at / 2 + i] += part[i];
-  }
-
-  /* Of the stage's 64 tokens, what a lane of the warp multiplies: once for all parts, so that shared memory, which
-   * the copies fill, too, is read less. */
-  __device__ __forceinline__ void tokens_keep(uint32_t (&x)[4][4], uint32_t tokens) const {
-    int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane % 16;
-#pragma unroll
-    for (int i = 0; i < 4; i++) matrices_load(x[i], tokens + row * 128 + ((2 * i + lane / 16) ^ row % 8) * 16);
-  }
-
-  __device__ __forceinline__ void stage_multiply_kept(float (&sum)[COLS / 2], uint32_t tokens, uint64_t w,
-                                                      int group) const {
-    uint32_t x[4][4];
-    tokens_keep(x, tokens);
-#pragma unroll
-    for (int at = 0; at < COLS; at += WIDTH) {
-      float part[WIDTH / 2];
-      turn_await(group);
-      products_begin();
-#pragma unroll
-      for (int i = 0; i < 4; i++) bytes_multiply_kept(part, x[i], w + at * 128 / 16 + 2 * i, i > 0);
-      products_group();
-      turn_give(group ^ 1);
-      products_wait<0>();
-      part_add(sum, part, at);
-    }
-  }
-
-  __device__ __forceinline__ void stage_multiply(float (&sum)[COLS / 2], uint64_t x, uint64_t w, int group) const {
-#pragma unroll
-    for (int at = 0; at < COLS; at += WIDTH) {
-      float part[WIDTH / 2];
-      part_multiply(part, x, w, at);
-      products_wait<0>();
-      part_add(sum, part, at);
-    }
   }
 
   __device__ __forceinline__ uint32_t stage_await(const turn *at) const {
@@ -93,18 +60,27 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
     return shared_address(r.stage) + at->slot * S::stage_bytes;
   }
 
-  /* A warpgroup: its 64 tokens' sums of a tile. */
+  /* A warpgroup: its 64 tokens' sums of a tile, two stages at a time. */
   __device__ __forceinline__ void tile_multiply(float (&sum)[COLS / 2], int group, turn *at) const {
 #pragma unroll
     for (int i = 0; i < COLS / 2; i++) sum[i] = 0;
-    for (int k = k_first; k < k_end; k++, *at = turn_next<S>(*at)) {
-      uint32_t stage = stage_await(at);
-      uint64_t x = rows_operand(stage + group * TOKENS_BYTES), w = rows_operand(stage + GROUPS * TOKENS_BYTES);
-      if constexpr (turns)
-        stage_multiply_kept(sum, stage + group * TOKENS_BYTES, w, group);
-      else
-        stage_multiply(sum, x, w, group);
-      this->slot_release(at->slot);
+    for (int k = k_first; k < k_end; k += 2) {
+      bool both = k + 1 < k_end;
+      turn now = *at, next = turn_next<S>(now);
+      uint32_t stage = stage_await(&now), second = 0;
+#pragma unroll
+      for (int row = 0; row < COLS; row += WIDTH) {
+        float part[WIDTH / 2];
+        part_multiply(part, stage, group, row, false);
+        if (both) {
+          if (row == 0) second = stage_await(&next);
+          part_multiply(part, second, group, row, true);
+        }
+        part_add(sum, part, row);
+      }
+      this->slot_release(now.slot);
+      if (both) this->slot_release(next.slot);
+      *at = both ? turn_next<S>(next) : next;
     }
   }
 
@@ -156,7 +132,6 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
     int group = threadIdx.x / 128 - 1;
     turn at = {0, 0};
     dependencies_wait();
-    if (turns && group == 1) turn_give(0);
     for (int tile = first; tile < n_tile; tile += step) {
       place p = this->place_at(tile);
       int token = p.tall * S::tokens + group * 64;
@@ -189,14 +164,6 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
                  : "memory");
   }
   __device__ __forceinline__ void words_wait() const { asm volatile("cp.async.wait_all;" ::: "memory"); }
-
-  /* The two warpgroups' parts follow one another, so that one is multiplied while the other is added. */
-  __device__ __forceinline__ void turn_await(int group) const {
-    asm volatile("bar.sync %0, 256;" ::"r"(group + 4) : "memory");
-  }
-  __device__ __forceinline__ void turn_give(int group) const {
-    asm volatile("bar.arrive %0, 256;" ::"r"(group + 4) : "memory");
-  }
 
   /* The warpgroup's own barrier. */
   __device__ __forceinline__ void group_meet(int barrier) const {
