@@ -46,6 +46,15 @@ class Options(spate_server.EngineCase):
         answer = run(*command)
         self.assertEqual((answer.returncode, answer.stderr), (1, f"spate: {sentence}\n"))
 
+    def test_sentences_do_not_command_the_terminal(self):
+        config = {"architectures": ["LlamaForCausalLM"], "quantization_config": {
+            "quant_method": "compressed-tensors", "format": "pack-quantized",
+            "config_groups": {"\x1b[2J": {"weights": {"num_bits": 3}}}}}
+        (self.folder / "config.json").write_text(json.dumps(config))
+        shutil.copy(MODEL / "model.safetensors", self.folder)
+        self.refused("config.json: quantization_config.config_groups. [2J.weights.num_bits is 3; expected 2, 4 or 8.",
+                     "inspect", self.folder)
+
     def test_help(self):
         usage = self.output_of("--help")
         for command in COMMANDS:

@@ -138,7 +138,58 @@ static void test_schemes_hold_the_numbers(void **state) {
   }
 }
 
+static bool shape_accepted(enum packed_layout layout, int bits, int64_t cols) {
+  const struct packed_spec spec = {.layout = layout, .bits = bits, .scale_rows = 1};
+  bool words = layout == PACKED_ROWS;
+  int64_t stated[2] = {ROWS, cols};
+  struct tensor codes = tensor_make(words ? TENSOR_I32 : TENSOR_I8, ROWS, words ? COLS * bits / 32 : COLS);
+  struct tensor scale = tensor_make(TENSOR_F32, ROWS, 1);
+  struct tensor shape = {.name = "s", .type = TENSOR_I64, .n_dim = 1, .dim = {2}, .count = 2};
+  shape.data = slice_make((const uint8_t *)stated, sizeof stated);
+  struct packed_parts parts = {.codes = &codes, .scale = &scale, .shape = &shape};
+  struct packed_matrix matrix;
+  struct error error;
+  bool accepted = packed_matrix_init(&matrix, &spec, &parts, &error);
+  if (accepted) assert_int_equal(matrix.cols, cols);
+  free((void *)(uintptr_t)codes.data.data);
+  free((void *)(uintptr_t)scale.data.data);
+  return accepted;
+}
+
+/* The last word of a row may be partly empty; a byte is a column. */
+static void test_stated_shape(void **state) {
+  (void)state;
+  assert_true(shape_accepted(PACKED_ROWS, 4, COLS));
+  assert_true(shape_accepted(PACKED_ROWS, 4, COLS - 7));
+  assert_false(shape_accepted(PACKED_ROWS, 4, COLS - 8));
+  assert_true(shape_accepted(PACKED_INT8, 8, COLS));
+  assert_false(shape_accepted(PACKED_INT8, 8, COLS - 1));
+}
+
+/* Group numbers that another program changes in the mapped file after they were checked are not followed. */
+static void test_changed_index(void **state) {
+  (void)state;
+  const struct packed_spec spec = {.layout = PACKED_GPTQ, .bits = 4, .group = 32, .scale_rows = 1};
+  int32_t group[COLS];
+  struct tensor codes = tensor_make(TENSOR_I32, COLS / 8, ROWS), scale = tensor_make(TENSOR_F16, COLS / 32, ROWS);
+  struct tensor index = {.name = "i", .type = TENSOR_I32, .n_dim = 1, .dim = {COLS}, .count = COLS};
+  index.data = slice_make((const uint8_t *)group, sizeof group);
+  struct packed_parts parts = {.codes = &codes, .scale = &scale, .index = &index};
+  struct packed_matrix matrix;
+  struct error error;
+  for (int i = 0; i < COLS; i++) group[i] = i % (COLS / 32);
+  if (!packed_matrix_init(&matrix, &spec, &parts, &error)) fail_msg("%s", error.text);
+  assert_int_equal(packed_group(&matrix, 5), 5);
+  group[4] = COLS / 32;
+  group[5] = -1;
+  assert_int_equal(packed_group(&matrix, 4), 0);
+  assert_int_equal(packed_group(&matrix, 5), 0);
+  free((void *)(uintptr_t)codes.data.data);
+  free((void *)(uintptr_t)scale.data.data);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_schemes_hold_the_numbers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_schemes_hold_the_numbers),
+                                     cmocka_unit_test(test_stated_shape), cmocka_unit_test(test_changed_index)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
