@@ -10,6 +10,7 @@
 #include "backend/backends.h"
 #include "build/calibration_fit.h"
 #include "build/draft.h"
+#include "build/network_walk.h"
 
 struct fixture {
   struct draft draft;
@@ -83,14 +84,24 @@ static void test_refusals(void **state) {
   method_check(QUANT_SMOOTH);
 }
 
-/* GPTQ holds a site's sums as well. */
+/* Beside what all hold, SmoothQuant keeps two factors a column of each site until the end, and AWQ a metric of the
+ * columns within each group as well. */
 static void test_methods_differ(void **state) {
   struct fixture f;
+  struct walk_site site;
+  uint64_t cols = 0, metrics = 0;
   (void)state;
-  fixture_make(&f, QUANT_GPTQ);
-  uint64_t with_sums = calibration_memory(&f.job);
+  fixture_make(&f, QUANT_SMOOTH);
+  for (int from = 0; walk_site_find(f.job.plan, from, &site); from = site.first + site.n_op) {
+    uint64_t own = (uint64_t)walk_site_cols(f.job.plan, &site);
+    cols += own;
+    metrics += (own + 32) * 32;
+  }
+  uint64_t smooth = calibration_memory(&f.job);
   f.job.method = QUANT_AWQ;
-  assert_true(calibration_memory(&f.job) < with_sums);
+  assert_int_equal(calibration_memory(&f.job) - smooth, metrics * sizeof(float));
+  f.job.method = QUANT_GPTQ;
+  assert_true(calibration_memory(&f.job) > smooth - 2 * cols * sizeof(float)); /* a site's sums */
   fixture_release(&f);
 }
 
