@@ -390,6 +390,12 @@ class Options(spate_server.EngineCase):
         for step in report["steps"][:2]:
             self.assertTrue(step["finite"] and step["same_argmax"])
             self.assertLess(step["difference"], 1e-3)
+        mixed = json.loads(self.output_of(
+            "bench", "--random", "smollm2-135m", "--device", "cpu", "--json", "--batch", "2", "--context", "5",
+            "--beside", "7", "--prompt-tokens", "12", "--repeat", "1", "--threads", "1"))
+        self.assertEqual([(step["work"], step["batch"], step.get("prompt_tokens")) for step in mixed["steps"]],
+                         [("decode", 2, None), ("mixed", 2, 7), ("prefill", 1, None)])
+        self.assertGreaterEqual(mixed["steps"][1]["floor_seconds"], mixed["steps"][0]["floor_seconds"])
         for options, sentence in (
                 (("--random", "abacus"), 'There is no known model "abacus"; these are: llama-3.1-8b, '),
                 (("--random", "qwen3-8b", "--batch", "1,x"), "--batch is no list of up to 16 whole numbers"),
