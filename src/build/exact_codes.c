@@ -50,7 +50,7 @@ bool exact_scheme_wide(enum tensor_type type, struct scheme *scheme) {
 }
 
 static bool scheme_is_wide(const struct scheme *s) {
-  return s->kind == SCHEME_INT && s->scale == SCALE_F32 && s->group;
+  return s->kind == SCHEME_INT && s->scale == SCALE_F32 && s->has_min && s->group;
 }
 
 bool exact_scheme_holds(const struct scheme *scheme, enum tensor_type type) {

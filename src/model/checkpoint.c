@@ -27,9 +27,11 @@ struct checkpoint {
   struct checkpoint_generation generation;
 };
 
+/* Names are printed: what would command a terminal is left out of them. */
 static bool text_copy(char out[NAME_BYTES], struct slice text) {
   if (text.size == 0 || text.size >= NAME_BYTES || memchr(text.data, 0, text.size)) return false;
-  memcpy(out, text.data, text.size);
+  for (size_t i = 0; i < text.size; i++)
+    out[i] = (char)(text.data[i] < 0x20 || text.data[i] == 0x7f ? '?' : text.data[i]);
   out[text.size] = '\0';
   return true;
 }
