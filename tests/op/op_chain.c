@@ -4,6 +4,7 @@
 #include "op/op_table.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { IN = 128, WIDTH = 192, INNER = 128, TOKENS = 577, FEW = 32 /* which all kernels multiply alike */ };
@@ -49,6 +50,7 @@ static double tolerance_of(const struct table *table, const struct scheme *schem
 }
 
 struct chain_oracle {
+  const char *name; /* of the matrices' scheme */
   float expected[TOKENS * WIDTH];
   double tolerance[TOKENS * WIDTH];
 };
@@ -70,8 +72,9 @@ static void subject_run(struct table *table, const struct subject *subject, cons
                         const struct limits *limits, int most, const struct chain_oracle *oracle) {
   static float got[TOKENS * WIDTH], same[TOKENS * WIDTH];
   static const int tokens[] = {TOKENS, 512, 257, 129, 65, 64, 40, FEW, 17, 9, 2, 1};
-  struct family family = {.name = "linears one after the other"};
-  if (limits->batch_invariant) strcat(family.name, ", batch invariant");
+  struct family family = {0};
+  snprintf(family.name, sizeof family.name, "linears one after the other, %s%s", oracle->name,
+           limits->batch_invariant ? ", batch invariant" : "");
   struct program *program = packed_compile(packed, subject->device[1], limits);
   for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++) {
     size_t count = (size_t)tokens[t] * WIDTH;
@@ -84,13 +87,13 @@ static void subject_run(struct table *table, const struct subject *subject, cons
   family_end(table, &family);
 }
 
-void chain_cases(struct table *table) {
+static void scheme_run(struct table *table, const struct scheme scheme, const char *name) {
   static struct chain_oracle oracle;
-  const struct scheme scheme = {.kind = SCHEME_BF16};
   struct limits invariant = chain_limits;
   struct op_model model;
   struct op_packed packed;
   invariant.batch_invariant = true;
+  oracle.name = name;
   chain_make(&model, scheme);
   oracle_run(table, &model, &scheme, &oracle);
   packed_init(&packed, table->tested, &model);
@@ -100,4 +103,9 @@ void chain_cases(struct table *table) {
   }
   packed_release(&packed);
   model_release(&model);
+}
+
+void chain_cases(struct table *table) {
+  scheme_run(table, (struct scheme){.kind = SCHEME_BF16}, "bf16");
+  scheme_run(table, (struct scheme){.kind = SCHEME_F16}, "fp16");
 }
