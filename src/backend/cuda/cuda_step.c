@@ -15,20 +15,6 @@ SAME(LEVEL_TWO, SCALE_TWO_LEVEL);
 SAME(CURVE_GELU, ACT_GELU_TANH);
 SAME(ROTATE_PAIRS, ROPE_PAIRS);
 
-/* In order: one may copy what an earlier one has written. */
-static bool blocks_copy(struct program *p, const struct batch *batch, struct error *error) {
-  for (int i = 0; i < batch->n_copy; i++) {
-    const struct kv_copy *copy = batch->copy + i;
-    size_t bytes = p->block_bytes[copy->group];
-    uint8_t *cache = p->cache[copy->group].base;
-    if (!cuda_check(cudaMemcpyAsync(cache + copy->to * bytes, cache + copy->from * bytes, bytes,
-                                    cudaMemcpyDeviceToDevice, p->device->stream),
-                    "copying KV blocks", error))
-      return false;
-  }
-  return true;
-}
-
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
 
 struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
@@ -219,7 +205,7 @@ bool cuda_submit(struct program *p, const struct batch *batch, struct error *err
   p->batch = batch;
   slot->n_out = batch->n_out;
   slot->want_logits = batch->want_logits;
-  return cuda_send(p, slot, batch, error) && blocks_copy(p, batch, error) && cuda_part_run(p, CUDA_BODY, error);
+  return cuda_send(p, slot, batch, error) && cuda_part_run(p, CUDA_BODY, error);
 }
 
 static const float *logits_of(const struct program *p) { return p->value[plan_result(p->plan)]; }
