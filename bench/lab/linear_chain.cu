@@ -43,10 +43,9 @@ static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int col
 enum leave { NOTHING, PLAIN, NORMED };
 static void linear_run(struct cuda_linear a, const network &net, enum leave leave, int multiprocessors,
                        cudaStream_t stream) {
-  bool few = fuse && a.n_row <= LINEAR_FEW;
   a.fragments = net.fragments[turn], a.ready = ready;
   if (ready && a.has_norm) a.squares = net.squares[turn], a.n_square = a.matrix.cols / 16;
-  ready = few && leave != NOTHING;
+  ready = fuse && leave != NOTHING;
   if (ready) {
     turn ^= 1;
     a.next_fragments = net.fragments[turn];
@@ -119,7 +118,7 @@ static network network_make(size_t layer) {
   CHECK(cudaMalloc(&net.norm, WIDTH * 4));
   for (int i = 0; i < 2; i++) {
     CHECK(cudaMalloc(&net.fragments[i], (size_t)TOKENS_MOST * INNER * 2));
-    CHECK(cudaMalloc(&net.squares[i], (size_t)LINEAR_FEW * INNER / 8));
+    CHECK(cudaMalloc(&net.squares[i], (size_t)TOKENS_MOST * WIDTH / 4));
   }
   fill<<<4096, 256>>>((uint32_t *)net.weights, layer * LAYERS / 4, 0x807f807f, 0x3c003c00); /* ± 2⁻⁷ */
   fill<<<64, 256>>>((uint32_t *)net.norm, WIDTH, 0x007fffff, 0x3f000000);
@@ -168,7 +167,7 @@ int main() {
   network net = network_make(layer);
   double bandwidth = read_rate(net.weights, layer * LAYERS, p.multiProcessorCount);
   printf("%s: read %.0f GB/s\n", p.name, bandwidth);
-  for (int n : {1, 7, 8, 13, 27, 32}) check(net, n, p.multiProcessorCount, stream);
+  for (int n : {1, 7, 8, 13, 27, 32, 50, 128, 200, 300}) check(net, n, p.multiProcessorCount, stream);
   for (int n : {1, 8, 16, 32, 33, 64, 65, 128, 256, 512, 1024, 2048}) {
     float us[2];
     layers_time(net, n, p.multiProcessorCount, stream, us);

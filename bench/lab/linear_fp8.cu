@@ -8,12 +8,10 @@
 #include "../../src/backend/cuda/bytes_tiles.cuh"
 #include "cublaslt.cuh"
 
-static int multiprocessors;
-
 struct version {
   const char *name;
   bool e4m3;
-  void (*launch)(many, int, cuda_stream);
+  void (*launch)(many, cuda_stream);
 };
 
 #define BYTES(sum, groups, cols, pair)                                                                                 \
@@ -109,8 +107,8 @@ static many many_of(const struct cuda_linear &a) {
             .tokens = (const uint8_t *)a.fragments,
             .n_strip = (a.matrix.rows + 15) / 16,
             .n_piece = (a.matrix.cols + 127) / 128,
-            .fours = a.out_cols % 4 == 0};
-  m.finish = a.next_fragments ? FINISH_GATED : m.fours && a.matrix.rows % 64 == 0 ? FINISH_ROWS : FINISH_ANY;
+            .fours = fours_of(a)};
+  m.finish = finish_of(m);
   return m;
 }
 
@@ -155,7 +153,7 @@ static void check(int rows, int cols, int tokens, bool e4m3) {
   for (auto &version : versions) {
     if (version.e4m3 != e4m3) continue;
     CHECK(cudaMemset(o.out, 0xff, n * 4));
-    version.launch(many_of(linear_of(o, tokens, 0, e4m3)), multiprocessors, 0);
+    version.launch(many_of(linear_of(o, tokens, 0, e4m3)), 0);
     CHECK(cudaGetLastError());
     CHECK(cudaMemcpy(g.data(), o.out, n * 4, cudaMemcpyDeviceToHost));
     double e = 0, s = 0, most = 0;
@@ -219,7 +217,7 @@ static void rates_run(const cublaslt &lt, int rows, int cols, int tokens, bool e
             [&](int k) {
               struct cuda_linear a = linear_of(o, tokens, k, e4m3);
               if (rows == GATED) a.gated = a.act = 1, a.next_fragments = o.out, a.out_cols = a.result_cols = rows / 2;
-              versions[i].launch(many_of(a), multiprocessors, 0);
+              versions[i].launch(many_of(a), 0);
             },
             chain));
   }
@@ -243,10 +241,7 @@ static void rates_run(const cublaslt &lt, int rows, int cols, int tokens, bool e
 }
 
 int main(int argc, char **argv) {
-  cudaDeviceProp p;
   cublaslt lt = {};
-  CHECK(cudaGetDeviceProperties(&p, 0));
-  multiprocessors = p.multiProcessorCount;
   if (argc < 2 || strcmp(argv[1], "rates") != 0) {
     for (bool e4m3 : {true, false}) {
       check(1536, 1088, 700, e4m3);

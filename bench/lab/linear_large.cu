@@ -96,7 +96,7 @@ static void check(int rows, int cols, int tokens) {
     CHECK(cudaMemset(out, 0xff, n * 4));
     CHECK(cudaMemset(prepared, 0xff, (size_t)(tokens + 63) / 64 * n_piece * TOKENS_BYTES));
     cuda_linear_prepare(&a, true, 0);
-    version.launch(many_of(a), multiprocessors, 0);
+    version.launch(many_of(a), 0);
     CHECK(cudaGetLastError());
     CHECK(cudaMemcpy(g.data(), out, n * 4, cudaMemcpyDeviceToHost));
     double e = 0, s = 0;
@@ -132,8 +132,7 @@ static struct cuda_linear linear_of(const operands &o, int tokens, int copy) {
   a.matrix.data = o.packed + copy % o.n_copy * o.bytes, a.matrix.rows = o.rows, a.matrix.cols = o.cols;
   a.in_cols = o.cols, a.n_row = tokens, a.out = o.out, a.out_cols = a.result_cols = o.rows;
   a.fragments = o.tokens, a.factor = 1;
-  if (o.rows == GATED && tokens >= LINEAR_TILED)
-    a.gated = a.act = 1, a.next_fragments = o.out, a.out_cols = a.result_cols = o.rows / 2;
+  if (o.rows == GATED) a.gated = a.act = 1, a.next_fragments = o.out, a.out_cols = a.result_cols = o.rows / 2;
   return a;
 }
 
@@ -193,7 +192,7 @@ static void cublaslt_go(const operands &o, const cublaslt &lt, const cublaslt_pr
   cublaslt_run(lt, product, choice, o.plain + copy % o.n_copy * (o.bytes / 2), o.plain_tokens, o.out);
 }
 
-static bool version_fits(const version &v, const operands &o, int tokens) {
+static bool version_worth(const version &v, const operands &o, int tokens) {
   int tall = (tokens + v.groups * 64 - 1) / (v.groups * 64), wide = (o.rows + v.cols - 1) / v.cols;
   return v.split == 1 || tall * wide * v.split <= 2 * multiprocessors;
 }
@@ -218,19 +217,20 @@ static rates tokens_run(const operands &o, const cublaslt &lt, int tokens, bool 
   std::vector<runner> runners;
   double tera = 2e-6 * o.rows * o.cols * tokens;
   int chain = (int)std::max(4.0, (all ? 2e6 : LONG_TERA * 1e6) / tera);
-  const version *chosen = version_choose(many_of(linear_of(o, tokens, 0)), multiprocessors);
+  const version *chosen = version_choose(many_of(linear_of(o, tokens, 0)));
   if (lt.opened) {
     product = cublaslt_prepare(lt, o.rows, o.cols, tokens);
     runners.push_back({nullptr, choice_find(o, lt, product, chain / 4 + 1), {}});
   }
   for (auto &v : versions)
-    if (&v == chosen || (all && version_fits(v, o, tokens))) runners.push_back({&v, 0, {}});
+    if (&v == chosen || (all && version_worth(v, o, tokens) && version_fits(v, many_of(linear_of(o, tokens, 0)))))
+      runners.push_back({&v, 0, {}});
   for (int round = 0; round < ROUNDS; round++)
     for (auto &r : runners)
       r.times.push_back(steady_us(
           [&](int i) {
             if (r.v)
-              r.v->launch(many_of(linear_of(o, tokens, i)), multiprocessors, 0);
+              r.v->launch(many_of(linear_of(o, tokens, i)), 0);
             else
               cublaslt_go(o, lt, product, r.choice, i);
           },

@@ -1,11 +1,10 @@
 /* What goes before a linear of eight-bit weights and tokens: a token's row is normed and rounded to E4M3 or int8 with
- * one scale, in the order in which bytes_tiles.cuh wants it. A block a token; the row is read twice, the second time
- * from the first-level cache. Of the norm, squares and the greatest magnitude are found in the first reading. */
+ * one scale, in the order in which bytes_tiles.cuh wants it. A block a token, which keeps the row in registers; squares
+ * of the norm and the greatest magnitude are found at once. Bounds: what is read and written. */
 #include "backend/cuda/bytes_prepare.cuh"
 #include "backend/cuda/instructions.cuh"
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_result.cuh"
-#include "backend/cuda/row_sum.cuh"
 
 namespace {
 
@@ -20,61 +19,116 @@ struct prepare {
   float eps;
 };
 
-template <bool TILES> __device__ __forceinline__ void unit_load(float x[UNIT], const prepare &a, int token, int col) {
+typedef void kernel(prepare);
+
+/* A unit as it lies in memory: floats of a row, or bf16 of tiles, half as long. */
+template <bool TILES> struct raw_unit { uint4 part[TILES ? 2 : 4]; };
+
+/* Beyond the columns there are zeros. */
+template <bool TILES> __device__ __forceinline__ raw_unit<TILES> unit_load(const prepare &a, int token, int col) {
+  raw_unit<TILES> unit = {};
   if (TILES) {
+    if (col >= a.cols) return unit;
     const uint4 *row = a.tiles + ((size_t)(token / 64) * (a.cols / 64) + col / 64) * 512 + token % 64 * 8;
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      uint4 chunk = row[(col % 64 / 8 + half) ^ token % 8];
-      const __nv_bfloat162 *pair = (const __nv_bfloat162 *)&chunk;
-#pragma unroll
-      for (int i = 0; i < 4; i++) *(float2 *)(x + half * 8 + i * 2) = __bfloat1622float2(pair[i]);
-    }
-    return;
+    for (int half = 0; half < 2; half++) unit.part[half] = row[(col % 64 / 8 + half) ^ token % 8];
+    return unit;
   }
   const float *row = a.in + (size_t)token * a.in_cols;
 #pragma unroll
-  for (int i = 0; i < UNIT; i += 4)
-    *(float4 *)(x + i) =
-        a.whole && col + i + 4 <= a.cols ? *(const float4 *)(row + col + i) : four_at(row + col, i, a.cols - col);
-}
-
-__device__ __forceinline__ void norm_apply(float x[UNIT], const prepare &a, int col, float scale) {
-#pragma unroll
-  for (int i = 0; i < UNIT; i++) x[i] = x[i] * scale * (col + i < a.cols ? a.norm[col + i] : 0);
-}
-
-/* Scales of the row: of its norm, and of its greatest magnitude once normed. */
-template <bool TILES> __device__ __forceinline__ float2 row_scales(const prepare &a, int token) {
-  float squares = 0, peak = 0, x[UNIT];
-  for (int col = threadIdx.x * UNIT; col < a.cols; col += PREPARE_THREADS * UNIT) {
-    unit_load<TILES>(x, a, token, col);
-#pragma unroll
-    for (int i = 0; i < UNIT; i++) squares += x[i] * x[i];
-    if (a.norm) norm_apply(x, a, col, 1);
-#pragma unroll
-    for (int i = 0; i < UNIT; i++) peak = fmaxf(peak, fabsf(x[i]));
+  for (int i = 0; i < UNIT / 4; i++) {
+    int at = col + i * 4;
+    *(float4 *)&unit.part[i % (TILES ? 2 : 4)] =
+        a.whole && at + 4 <= a.cols ? *(const float4 *)(row + at) : four_at(row + col, i * 4, a.cols - col);
   }
-  float scale = a.norm ? rsqrtf(block_sum(squares) / a.cols + a.eps) : 1;
-  return {scale, block_most(peak) * scale};
+  return unit;
 }
 
-template <bool E4M3, bool TILES> __global__ void __launch_bounds__(PREPARE_THREADS) prepare_bytes(prepare a) {
+template <bool TILES> __device__ __forceinline__ void unit_floats(float x[UNIT], const raw_unit<TILES> &unit) {
+#pragma unroll
+  for (int i = 0; i < UNIT; i += 2)
+    *(float2 *)(x + i) = TILES ? __bfloat1622float2(((const __nv_bfloat162 *)unit.part)[i / 2])
+                               : ((const float2 *)unit.part)[i / 2 % (TILES ? 4 : 8)];
+}
+
+/* Of the row's squares, and of what is greatest once it has the norm's weights, not yet its scale. */
+template <bool TILES>
+__device__ __forceinline__ void unit_measure(const raw_unit<TILES> &unit, const prepare &a, int col, float &squares,
+                                             float &peak) {
+  float x[UNIT];
+  unit_floats(x, unit);
+#pragma unroll
+  for (int i = 0; i < UNIT; i++) squares += x[i] * x[i];
+#pragma unroll
+  for (int i = 0; i < UNIT; i++) peak = fmaxf(peak, fabsf(a.norm && col + i < a.cols ? x[i] * a.norm[col + i] : x[i]));
+}
+
+template <bool E4M3, bool TILES>
+__device__ __forceinline__ uint4 unit_round(const raw_unit<TILES> &unit, const prepare &a, int col, float scale,
+                                            float inverse) {
+  float x[UNIT];
+  unit_floats(x, unit);
+#pragma unroll
+  for (int i = 0; i < UNIT; i++) {
+    if (a.norm && col + i < a.cols) x[i] = x[i] * scale * a.norm[col + i];
+    x[i] *= inverse;
+  }
+  return bytes_of<E4M3>(x);
+}
+
+/* Sums of one and greatest of the other, over the block. */
+__device__ __forceinline__ float2 block_both(float sum, float most) {
+  __shared__ float2 part[PREPARE_THREADS / 32];
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    sum += __shfl_xor_sync(~0u, sum, step);
+    most = fmaxf(most, __shfl_xor_sync(~0u, most, step));
+  }
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = {sum, most};
+  __syncthreads();
+  float2 both = part[0];
+#pragma unroll
+  for (int i = 1; i < PREPARE_THREADS / 32; i++) both = {both.x + part[i].x, fmaxf(both.y, part[i].y)};
+  return both;
+}
+
+/* HELD: units that a thread keeps in registers, between finding the scales and using them; 0: it reads them again. */
+template <bool E4M3, bool TILES, int HELD>
+__global__ void __launch_bounds__(PREPARE_THREADS, TILES &&HELD ? 3 : 4) prepare_bytes(prepare a) {
+  constexpr int n = HELD ? HELD : 1, stride = PREPARE_THREADS;
+  raw_unit<TILES> unit[n];
+  float squares = 0, peak = 0;
+  int token = blockIdx.x, units = a.n_piece * 8;
   dependents_launch();
   dependencies_wait();
-  int token = blockIdx.x;
-  float2 scales = row_scales<TILES>(a, token);
-  float top = E4M3 ? 448 : 127, inverse = scales.y > 1e-30f ? top / scales.y : 0, x[UNIT];
-  if (threadIdx.x == 0) a.scales[token] = scales.y > 1e-30f ? scales.y / top : 0;
-  uint4 *tile = a.out + (size_t)(token / 64) * a.n_piece * 512 + token % 64 * 8;
-  for (int unit = threadIdx.x; unit < a.n_piece * 8; unit += PREPARE_THREADS) {
-    if (TILES && unit * UNIT >= a.cols) break;
-    unit_load<TILES>(x, a, token, unit * UNIT);
-    if (a.norm) norm_apply(x, a, unit * UNIT, scales.x);
+  for (int first = threadIdx.x; first < units; first += n * stride) {
 #pragma unroll
-    for (int i = 0; i < UNIT; i++) x[i] *= inverse;
-    tile[unit / 8 * 512 + (unit % 8 ^ token % 8)] = bytes_of<E4M3>(x);
+    for (int i = 0; i < n; i++)
+      if (first + i * stride < units) unit[i] = unit_load<TILES>(a, token, (first + i * stride) * UNIT);
+#pragma unroll
+    for (int i = 0; i < n; i++)
+      if (first + i * stride < units) unit_measure(unit[i], a, (first + i * stride) * UNIT, squares, peak);
   }
+  float2 both = block_both(squares, peak);
+  float scale = a.norm ? rsqrtf(both.x / a.cols + a.eps) : 1, top = E4M3 ? 448 : 127;
+  peak = both.y * scale;
+  float inverse = peak > 1e-30f ? __fdiv_rn(top, peak) : 0;
+  if (threadIdx.x == 0) a.scales[token] = peak > 1e-30f ? __fdiv_rn(peak, top) : 0;
+  uint4 *tile = a.out + (size_t)(token / 64) * a.n_piece * 512 + token % 64 * 8;
+  for (int first = threadIdx.x; first < units; first += n * stride) {
+#pragma unroll
+    for (int i = 0; i < n; i++) {
+      int at = first + i * stride;
+      if (at >= units) break;
+      if (!HELD) unit[i] = unit_load<TILES>(a, token, at * UNIT);
+      tile[at / 8 * 512 + (at % 8 ^ token % 8)] = unit_round<E4M3>(unit[i], a, at * UNIT, scale, inverse);
+    }
+  }
+}
+
+template <bool E4M3> kernel *kernel_of(bool tiles, int units) {
+  if (tiles) return units <= 4 * PREPARE_THREADS ? prepare_bytes<E4M3, true, 4> : prepare_bytes<E4M3, true, 0>;
+  return units <= PREPARE_THREADS ? prepare_bytes<E4M3, false, 1> : prepare_bytes<E4M3, false, 0>;
 }
 
 } // namespace
@@ -91,9 +145,7 @@ void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cud
                .whole = linear->in_cols % 4 == 0,
                .eps = linear->eps};
   launch_shape shape = {linear->n_row, PREPARE_THREADS, 0, 1};
+  int units = a.n_piece * 8;
   bool e4m3 = linear->matrix.kind == KIND_F8;
-  early_launch(e4m3    ? tiles ? prepare_bytes<true, true> : prepare_bytes<true, false>
-                  : tiles ? prepare_bytes<false, true>
-                       : prepare_bytes<false, false>,
-               shape, stream, a);
+  early_launch(e4m3 ? kernel_of<true>(tiles, units) : kernel_of<false>(tiles, units), shape, stream, a);
 }

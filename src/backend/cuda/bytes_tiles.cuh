@@ -12,6 +12,7 @@
 #define SPATE_BACKEND_CUDA_BYTES_TILES_CUH
 
 #include "backend/cuda/bytes_group.cuh"
+#include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_tiles.cuh"
 #include "backend/cuda/warpgroup.cuh"
 
@@ -24,39 +25,16 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
   static constexpr bool turns = sizeof(SUM) && (SUM)0.5f != 0 && COLS > WIDTH; /* two warpgroups' parts take turns */
   using W = worker<GROUPS, COLS, PAIR, 1>;
   using S = typename W::S;
-  using W::m, W::r, W::rank, W::first, W::step, W::n_tile, W::k_first, W::k_end;
-  float *scales, *token_scales; /* [group][COLS] of the tile's rows, [group][64] of its tokens, beside the barriers */
-  static_assert(S::stages * 16 <= 512, "room for them");
+  using W::m, W::r, W::first, W::step, W::n_tile, W::k_first, W::k_end;
+  /* [group][COLS] of the tile's rows, [group][64] of its tokens: where the shape has room for scales of norms, which
+   * bytes have had. */
+  float *scales, *token_scales;
+  static constexpr int shared_bytes = S::shared_bytes - S::scale_bytes + GROUPS * COLS * 4;
 
   __device__ byte_worker(const many &m, uint8_t *shared) : W(m, shared) {
-    scales = (float *)(shared + S::shared_bytes);
+    this->head = STRIP_SCALES;
+    scales = (float *)(shared + S::shared_bytes - S::scale_bytes);
     token_scales = (float *)(shared + 512);
-  }
-
-  __device__ __forceinline__ const uint8_t *strip_at(int strip) const {
-    return m.linear.matrix.data + (size_t)strip * (STRIP_SCALES + (size_t)m.n_piece * PIECE);
-  }
-
-  /* A warp: as in linear_tiles.cuh, but for where strips begin. */
-  __device__ void weights_stream() const {
-    int lane = threadIdx.x % 32, at = 0;
-    for (int tile = first; tile < n_tile; tile += step) {
-      int strip = this->place_at(tile).strip, mine = (PAIR > 1 ? rank * (S::strips / PAIR) : 0) + lane;
-      int n = min(S::strips, m.n_strip - strip);
-      const uint8_t *from = strip_at(strip + mine) + STRIP_SCALES;
-      for (int k = k_first; k < k_end; k++, at++) {
-        int slot = at % S::stages;
-        this->slot_claim(at);
-        if (lane == 0) barrier_expect(&r.full[slot], n * PIECE);
-        __syncwarp();
-        if (lane >= S::strips / PAIR || mine >= n) continue;
-        uint8_t *to = r.stage + slot * S::stage_bytes + GROUPS * TOKENS_BYTES + mine * PIECE;
-        if (PAIR > 1)
-          bulk_copy_cluster(to, from + (size_t)k * PIECE, PIECE, &r.full[slot], (1 << PAIR) - 1);
-        else
-          bulk_copy_kept(to, from + (size_t)k * PIECE, PIECE, &r.full[slot]);
-      }
-    }
   }
 
   /* Products of 128 columns, of WIDTH rows from `at` on. */
@@ -109,45 +87,52 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
     }
   }
 
+  __device__ __forceinline__ uint32_t stage_await(const turn *at) const {
+    barrier_wait(&r.weights[at->slot], at->phase);
+    barrier_wait(&r.tokens[at->slot], at->phase);
+    return shared_address(r.stage) + at->slot * S::stage_bytes;
+  }
+
   /* A warpgroup: its 64 tokens' sums of a tile. */
-  __device__ __forceinline__ void tile_multiply(float (&sum)[COLS / 2], int group, int &at) const {
+  __device__ __forceinline__ void tile_multiply(float (&sum)[COLS / 2], int group, turn *at) const {
 #pragma unroll
     for (int i = 0; i < COLS / 2; i++) sum[i] = 0;
-    for (int k = k_first; k < k_end; k++, at++) {
-      uint32_t stage = shared_address(r.stage + at % S::stages * S::stage_bytes);
-      barrier_wait(&r.full[at % S::stages], at / S::stages & 1);
+    for (int k = k_first; k < k_end; k++, *at = turn_next<S>(*at)) {
+      uint32_t stage = stage_await(at);
       uint64_t x = rows_operand(stage + group * TOKENS_BYTES), w = rows_operand(stage + GROUPS * TOKENS_BYTES);
       if constexpr (turns)
         stage_multiply_kept(sum, stage + group * TOKENS_BYTES, w, group);
       else
         stage_multiply(sum, x, w, group);
-      this->slot_release(at);
+      this->slot_release(at->slot);
     }
   }
 
-  __device__ __forceinline__ void tile_multiply(int (&sum)[COLS / 2], int group, int &at) const {
+  __device__ __forceinline__ void tile_multiply(int (&sum)[COLS / 2], int group, turn *at) const {
+    int before = 0;
 #pragma unroll
     for (int i = 0; i < COLS / 2; i++) sum[i] = 0;
-    for (int k = k_first; k < k_end; k++, at++) {
-      uint32_t stage = shared_address(r.stage + at % S::stages * S::stage_bytes);
+    for (int k = k_first; k < k_end; k++, *at = turn_next<S>(*at)) {
+      uint32_t stage = stage_await(at);
       uint64_t x = rows_operand(stage + group * TOKENS_BYTES), w = rows_operand(stage + GROUPS * TOKENS_BYTES);
-      barrier_wait(&r.full[at % S::stages], at / S::stages & 1);
       products_begin();
 #pragma unroll
       for (int i = 0; i < 4; i++) bytes_multiply<COLS>(sum, x + 2 * i, w + 2 * i, 1);
       products_group();
       products_wait<1>();
-      if (k > k_first) this->slot_release(at - 1);
+      if (k > k_first) this->slot_release(before);
+      before = at->slot;
     }
     products_wait<0>();
-    this->slot_release(at - 1);
+    this->slot_release(before);
   }
 
   /* A warpgroup asks for its tile's scales, of COLS rows and then of 64 tokens, before it multiplies. */
   __device__ __forceinline__ void scales_load(int group, int strip, int token) const {
     float *to = scales + group * COLS;
     for (int i = threadIdx.x % 128; i < COLS; i += 128)
-      word_copy(to + i, (const float *)strip_at(strip + i / 16) + i % 16, strip + i / 16 < m.n_strip);
+      word_copy(to + i, (const float *)(m.linear.matrix.data + (strip + i / 16) * this->strip_bytes()) + i % 16,
+                strip + i / 16 < m.n_strip);
     int i = threadIdx.x % 128;
     if (i < 64) word_copy(token_scales + group * 64 + i, m.linear.scales + token + i, token + i < m.linear.n_row);
   }
@@ -167,21 +152,9 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
     }
   }
 
-  __device__ __forceinline__ void tile_finish_any(float (&sum)[COLS / 2], int token, int strip) const {
-    if (S::large && m.finish == FINISH_GATED) {
-      this->gated_finish(sum, token, strip * 16);
-    } else if (S::large && m.finish == FINISH_ROWS) {
-      if (m.linear.residual)
-        this->template rows_finish<true>(sum, token, strip * 16);
-      else
-        this->template rows_finish<false>(sum, token, strip * 16);
-    } else {
-      this->template tile_finish<COLS>(sum, token, strip * 16);
-    }
-  }
-
   __device__ void tiles_multiply() const {
-    int group = threadIdx.x / 128 - 1, at = 0;
+    int group = threadIdx.x / 128 - 1;
+    turn at = {0, 0};
     dependencies_wait();
     if (turns && group == 1) turn_give(0);
     for (int tile = first; tile < n_tile; tile += step) {
@@ -189,13 +162,23 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
       int token = p.tall * S::tokens + group * 64;
       scales_load(group, p.strip, token);
       SUM raw[COLS / 2];
-      tile_multiply(raw, group, at);
+      tile_multiply(raw, group, &at);
       words_wait();
       group_meet(group + 1);
       float sum[COLS / 2];
       sums_scale(raw, sum, group);
       token += threadIdx.x / 32 % 4 * 16;
-      tile_finish_any(sum, token, p.strip);
+      ending<S::run> ends = this->ending_of(p.strip + S::strips);
+      typename ending<S::run>::template extras<COLS> extras;
+      if (m.finish == FINISH_ROWS) ends.template extras_begin<COLS>(extras, token, p.strip * 16);
+      if (S::even && m.finish == FINISH_GATED)
+        ends.template gated_finish<COLS>(sum, token, p.strip * 16);
+      else if (m.finish == FINISH_ROWS && m.linear.residual)
+        ends.template rows_finish<COLS, true, false>(sum, extras, token, p.strip * 16);
+      else if (m.finish == FINISH_ROWS)
+        ends.template rows_finish<COLS, false, false>(sum, extras, token, p.strip * 16);
+      else
+        ends.template any_finish<COLS>(sum, token, p.strip * 16);
       group_meet(group + 1);
     }
   }
@@ -222,40 +205,52 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
 };
 
 template <typename SUM, int GROUPS, int COLS, int PAIR>
-__global__ void __launch_bounds__((GROUPS + 1) * 128, GROUPS == 1 ? 2 : 1) bytes_many(const __grid_constant__ many m) {
+__global__ void __launch_bounds__((GROUPS + 1) * 128, shape<GROUPS, COLS, PAIR, 1>::resident)
+    bytes_many(const __grid_constant__ many m) {
   extern __shared__ __align__(1024) uint8_t shared[];
   byte_worker<SUM, GROUPS, COLS, PAIR> w(m, shared);
   using S = typename decltype(w)::S;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < S::stages; i++) barrier_init(&w.r.full[i], 2), barrier_init(&w.r.empty[i], GROUPS * PAIR);
+    for (int i = 0; i < S::stages; i++)
+      barrier_init(&w.r.weights[i], 1), barrier_init(&w.r.tokens[i], 1), barrier_init(&w.r.empty[i], GROUPS * PAIR);
     barriers_publish();
   }
-  if (S::cluster > 1)
+  if (PAIR > 1)
     cluster_meet();
   else
     __syncthreads();
   dependents_launch();
   if (threadIdx.x < 128) {
     if (GROUPS > 1) registers_release<40>();
-    if (threadIdx.x < 32) w.weights_stream();
+    if (threadIdx.x == 0) w.weights_stream();
     if (threadIdx.x == 32) w.tokens_stream();
     __syncwarp();
   } else {
     if (GROUPS > 1) registers_claim<232>();
     w.tiles_multiply();
   }
-  if (S::cluster > 1) cluster_meet(); /* nobody leaves whom others still write to */
+  if (PAIR > 1) cluster_meet(); /* nobody leaves whom others still write to */
 }
 
-template <typename SUM, int GROUPS, int COLS, int PAIR>
-void bytes_launch(many m, int multiprocessors, cuda_stream stream) {
+template <typename SUM, int GROUPS, int COLS, int PAIR> launch_shape bytes_shape(int clusters) {
+  using S = shape<GROUPS, COLS, PAIR, 1>;
+  return {clusters * PAIR, S::threads, byte_worker<SUM, GROUPS, COLS, PAIR>::shared_bytes, PAIR};
+}
+
+template <typename SUM, int GROUPS, int COLS, int PAIR> int bytes_resident() {
+  static int count;
+  if (count == 0)
+    count = clusters_resident(bytes_many<SUM, GROUPS, COLS, PAIR>, bytes_shape<SUM, GROUPS, COLS, PAIR>(1));
+  return count;
+}
+
+template <typename SUM, int GROUPS, int COLS, int PAIR> void bytes_launch(many m, cuda_stream stream) {
   using S = shape<GROUPS, COLS, PAIR, 1>;
   m.n_tall = (m.linear.n_row + S::tokens - 1) / S::tokens;
   m.n_wide = (m.n_strip + S::strips - 1) / S::strips;
-  int clusters = (m.n_tall + PAIR - 1) / PAIR * m.n_wide, most = multiprocessors * S::resident / S::cluster;
+  int clusters = (m.n_tall + PAIR - 1) / PAIR * m.n_wide, most = bytes_resident<SUM, GROUPS, COLS, PAIR>();
   if (clusters > most) clusters = most;
-  int shared = S::shared_bytes + GROUPS * COLS * (int)sizeof(float);
-  early_launch(bytes_many<SUM, GROUPS, COLS, PAIR>, {clusters * S::cluster, S::threads, shared, S::cluster}, stream, m);
+  early_launch(bytes_many<SUM, GROUPS, COLS, PAIR>, bytes_shape<SUM, GROUPS, COLS, PAIR>(clusters), stream, m);
 }
 
 } // namespace

@@ -132,9 +132,9 @@ struct cuda_linear {
   uint8_t one_order; /* sums are added in one order, however many tokens there are */
   float eps, post_eps, factor, softcap;
 
-  /* Of few tokens alone. An input that the linear before has left in `fragments`: with its norm's weights, without the
-   * scale, which is to follow from squares [n_row][n_square] of a row's parts (NULL: no norm). And the same for the
-   * next one, which takes result_cols, a multiple of 64. */
+  /* An input that the linear before has left in `fragments`: with its norm's weights, without the scale, which is to
+   * follow from squares [n_row][n_square] of a row's parts (NULL: no norm). And the same for the next one, which takes
+   * result_cols, a multiple of 64. */
   uint8_t ready;
   int32_t n_square;
   const float *squares, *next_norm;
@@ -198,17 +198,17 @@ void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
 /* bf16 tokens into `fragments`: swizzled tiles (linear_many.cu), or B fragments (linear_few.cu). */
 void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stream stream);
 /* bf16 weights alone; few: at most LINEAR_FEW tokens, and up to LINEAR_CHAIN linears, each of which takes what the one
- * before it leaves. arrived: two counts, 0 between launches. A gated linear of LINEAR_TILED tokens or more can leave
- * its results as next_fragments in tiles, and then leaves none in `out`. */
-enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4, LINEAR_TILED = 512 };
+ * before it leaves. arrived: two counts, 0 between launches. Of many tokens, a gated linear can leave its results as
+ * next_fragments in tiles, and then leaves none in `out`; one that adds a residual, and nothing else but a factor, can
+ * leave them in both. */
+enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4 };
 void cuda_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* Eight-bit weights and tokens. prepare: from rows, or from bf16 tiles that a gated linear has left, to bytes in
  * `fragments` and their scales. */
 void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream);
-/* tiles: as above, or NULL. A gated linear of LINEAR_TILED tokens or more can leave next_fragments as the one of bf16
- * can. */
+/* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);

@@ -56,7 +56,7 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     if (cuda_linear_fast(NULL, plan, op) || cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
     if (!always) most.prepared = size_max(most.prepared, rows * cols);
-    most.squares = size_max(most.squares, size_max(LINEAR_FEW * (cols / 16), rows)); /* or scales of rows */
+    most.squares = size_max(most.squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */
   }
   return most;
 }

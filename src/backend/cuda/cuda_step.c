@@ -43,31 +43,42 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
 /* The linear that follows and takes what this one makes, whole and alone; NULL: there is none. It can then be left its
  * input as the matrix units want it. */
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  const struct cuda_path *path = p->device->path;
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
-  if (index == p->n_body || index >= p->plan->n_op || next->kind != OP_LINEAR) return NULL;
+  if (index == p->n_body || index >= p->plan->n_op) return NULL;
+  if (!cuda_linear_fast(path, p->plan, next) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;
   bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
                plan_weights(p->plan)[next->weight[0]].cols == a->result_cols;
   if (next->in[0] != op->out || !whole || a->has_post_norm) return NULL;
   return a->gated && next->args.linear.norm != NORM_NONE ? NULL : next;
 }
 
-static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
-  const struct op *next = p->device->path->chained ? next_linear(p, op, a) : NULL;
-  if (next && !cuda_linear_fast(p->device->path, p->plan, next)) next = NULL;
+/* The same of 16-bit weights. */
+static const struct op *next_fast(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  const struct op *next = next_linear(p, op, a);
+  return next && cuda_linear_fast(p->device->path, p->plan, next) ? next : NULL;
+}
+
+/* Takes what the linear before has left, and leaves the next one its input; NULL: none. */
+static void inputs_hand_over(struct program *p, const struct op *op, const struct op *next, struct cuda_linear *a) {
   a->ready = p->ready == op;
   if (a->ready && a->has_norm) {
     a->squares = p->squares[p->turn];
     a->n_square = a->matrix.cols / 16;
   }
   p->ready = next;
-  if (next) {
-    p->turn ^= 1;
-    a->next_fragments = p->fragments[p->turn];
-    bool normed = next->args.linear.norm != NORM_NONE;
-    a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
-    a->next_squares = normed ? p->squares[p->turn] : NULL;
-  }
+  if (!next) return;
+  bool normed = next->args.linear.norm != NORM_NONE;
+  p->turn ^= 1;
+  a->next_fragments = p->fragments[p->turn];
+  a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
+  a->next_squares = normed ? p->squares[p->turn] : NULL;
+}
+
+static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const struct op *next = p->device->path->chained ? next_fast(p, op, a) : NULL;
+  inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && p->n_chain < LINEAR_CHAIN) return;
   p->device->path->linear_few(p->chain, p->n_chain, p->arrived, p->device->multiprocessors, p->device->stream);
@@ -83,36 +94,35 @@ static bool read_later(const struct program *p, const struct op *op) {
   return plan_result(p->plan) == op->out;
 }
 
-/* A gated linear of many tokens leaves what it makes to the next one alone, in bf16 tiles. */
-static const struct op *next_gated(const struct program *p, const struct op *op, const struct cuda_linear *a) {
-  const struct cuda_path *path = p->device->path;
-  bool plain =
-      path->chained && a->gated && a->act && a->act != CURVE_GELU && !a->bias && !a->residual && !(a->softcap > 0);
-  const struct op *next = plain && a->n_row >= LINEAR_TILED ? next_linear(p, op, a) : NULL;
-  if (!next || next->in[1] == op->out || read_later(p, op)) return NULL;
-  return cuda_linear_fast(path, p->plan, next) || cuda_linear_bytes_fit(path, p->plan, next) ? next : NULL;
+/* A gated linear of many tokens can leave what it makes to the next one alone, in bf16 tiles, which one of bytes takes
+ * as well. */
+static const struct op *next_of_gated(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  bool plain = a->gated && a->act && a->act != CURVE_GELU && !a->residual && !a->bias && !(a->softcap > 0);
+  const struct op *next = plain && p->device->path->chained ? next_linear(p, op, a) : NULL;
+  return next && next->in[1] != op->out && !read_later(p, op) ? next : NULL;
+}
+
+/* And one that only adds can leave it to both. */
+static const struct op *next_of_many(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  bool sums = !a->gated && !a->act && !a->multiply && a->residual && a->residual_cols % 4 == 0;
+  if (!sums) return next_of_gated(p, op, a);
+  return p->device->path->chained && !a->bias && !(a->softcap > 0) ? next_fast(p, op, a) : NULL;
 }
 
 static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
-  const struct op *next = next_gated(p, op, a);
-  a->ready = p->ready == op;
-  p->ready = next;
-  if (next) {
-    p->turn ^= 1;
-    a->next_fragments = p->fragments[p->turn];
-  }
+  inputs_hand_over(p, op, next_of_many(p, op, a), a);
   p->device->path->linear_many(a, p->device->multiprocessors, p->device->stream);
 }
 
-/* Its own input may be bf16 tiles, of which its bytes are made in the other fragments. With batch_invariant a row has
- * the same bytes as among few, which are not rounded on their way. */
+/* Its own input may be bf16 tiles, of which its bytes are made in the other fragments. */
 static void run_bytes(struct program *p, const struct op *op, struct cuda_linear *a) {
   const void *tiles = p->ready == op ? a->fragments : NULL;
   if (tiles) {
     p->turn ^= 1;
     a->fragments = p->fragments[p->turn], a->scales = p->squares[p->turn];
   }
-  p->ready = a->one_order ? NULL : next_gated(p, op, a);
+  const struct op *next = next_of_gated(p, op, a);
+  p->ready = next && cuda_linear_bytes_fit(p->device->path, p->plan, next) ? next : NULL;
   if (p->ready) {
     p->turn ^= 1;
     a->next_fragments = p->fragments[p->turn];

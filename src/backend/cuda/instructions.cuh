@@ -50,6 +50,12 @@ static __device__ __forceinline__ uint64_t policy_evict_first() {
   return policy;
 }
 
+static __device__ __forceinline__ uint64_t policy_evict_normal() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 /* What is read again and again leaves it last. */
 static __device__ __forceinline__ uint64_t policy_evict_last() {
   uint64_t policy;

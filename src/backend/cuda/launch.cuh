@@ -38,4 +38,21 @@ static void early_launch(void (*kernel)(Args), const launch_shape &shape, cuda_s
   cudaLaunchKernelEx(&config, kernel, args);
 }
 
+/* Clusters of so many blocks that run on the device at once. */
+template <typename Args> static int clusters_resident(void (*kernel)(Args), const launch_shape &shape) {
+  int count = 0;
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = shape.cluster;
+  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = shape.blocks;
+  config.blockDim = shape.threads;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  if (shape.shared_bytes > 48 * 1024) shared_allow(kernel, shape.shared_bytes);
+  return cudaOccupancyMaxActiveClusters(&count, kernel, &config) == cudaSuccess && count > 0 ? count : 1;
+}
+
 #endif

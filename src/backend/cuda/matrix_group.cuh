@@ -28,13 +28,33 @@ template <> __device__ __forceinline__ void group_multiply<64>(float (&d)[32], u
            THIRTY_TWO(0));
 }
 
+template <> __device__ __forceinline__ void group_multiply<96>(float (&d)[48], uint64_t x, uint64_t w, int more) {
+  MULTIPLY("96",
+           "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " TEN(1) TEN(2) TEN(3) "%40, %41, %42, %43, %44, %45, %46, %47",
+           "%48", "%49", "%50", THIRTY_TWO(0), EIGHT(32), EIGHT(40));
+}
+
 template <> __device__ __forceinline__ void group_multiply<128>(float (&d)[64], uint64_t x, uint64_t w, int more) {
   MULTIPLY("128", FIRST_60 "%60, %61, %62, %63", "%64", "%65", "%66", THIRTY_TWO(0), THIRTY_TWO(32));
+}
+
+template <> __device__ __forceinline__ void group_multiply<144>(float (&d)[72], uint64_t x, uint64_t w, int more) {
+  MULTIPLY("144", FIRST_60 TEN(6) "%70, %71", "%72", "%73", "%74", THIRTY_TWO(0), THIRTY_TWO(32), EIGHT(64));
 }
 
 template <> __device__ __forceinline__ void group_multiply<192>(float (&d)[96], uint64_t x, uint64_t w, int more) {
   MULTIPLY("192", FIRST_60 TEN(6) TEN(7) TEN(8) "%90, %91, %92, %93, %94, %95", "%96", "%97", "%98", THIRTY_TWO(0),
            THIRTY_TWO(32), THIRTY_TWO(64));
+}
+
+template <> __device__ __forceinline__ void group_multiply<208>(float (&d)[104], uint64_t x, uint64_t w, int more) {
+  MULTIPLY("208", FIRST_60 TEN(6) TEN(7) TEN(8) TEN(9) "%100, %101, %102, %103", "%104", "%105", "%106", THIRTY_TWO(0),
+           THIRTY_TWO(32), THIRTY_TWO(64), EIGHT(96));
+}
+
+template <> __device__ __forceinline__ void group_multiply<224>(float (&d)[112], uint64_t x, uint64_t w, int more) {
+  MULTIPLY("224", FIRST_60 TEN(6) TEN(7) TEN(8) TEN(9) TEN(10) "%110, %111", "%112", "%113", "%114", THIRTY_TWO(0),
+           THIRTY_TWO(32), THIRTY_TWO(64), EIGHT(96), EIGHT(104));
 }
 
 template <> __device__ __forceinline__ void group_multiply<256>(float (&d)[128], uint64_t x, uint64_t w, int more) {
