@@ -151,25 +151,18 @@ static const struct op *next_of_many(const struct program *p, const struct op *o
   return gated && next->in[1] != op->out && !read_later(p, op) ? next : NULL;
 }
 
-static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
-  inputs_hand_over(p, op, next_of_many(p, op, a), a);
-  p->device->path->linear_many(a, p->device->multiprocessors, p->device->stream);
-}
-
 static void run_linear(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
-  bool fast = cuda_linear_fast(p->device->path, p->plan, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
-  if (fast && a.n_row <= p->device->path->few && !a.one_order) {
+  if (!cuda_linear_fast(p->device->path, p->plan, op)) {
+    p->ready = NULL;
+    cuda_linear_plain(&a, p->device->stream);
+  } else if (a.n_row <= p->device->path->few && !a.one_order) {
     run_few(p, op, &a);
-    return;
+  } else {
+    inputs_hand_over(p, op, next_of_many(p, op, &a), &a);
+    p->device->path->linear_many(&a, p->device->multiprocessors, p->device->stream);
   }
-  if (fast) {
-    run_many(p, op, &a);
-    return;
-  }
-  p->ready = NULL;
-  cuda_linear_plain(&a, p->device->stream);
 }
 
 static void run_sample(struct program *p, const struct op *op) {
