@@ -75,6 +75,12 @@ static int file_row(const struct weight_source *source, int part, int tensor_row
   return source->row_order ? first + source->row_order[tensor_row - first] : tensor_row;
 }
 
+static float factor_of(const struct tensor *tensor) {
+  float factor = 1;
+  if (tensor->factor) memcpy(&factor, tensor->factor->data.data, sizeof factor);
+  return factor;
+}
+
 /* A row's numbers as floats: the file's, with what is added to them and what they are multiplied with. */
 static void row_floats(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
                        float *out) {
@@ -86,9 +92,19 @@ static void row_floats(const struct weight_source *source, struct packed_buffer 
     packed_row_floats(packed, tensor->packed, source->column_order, row, out);
   else
     tensor_dequantize(tensor->type, row_bytes_of(tensor, row), (size_t)w->cols, out);
+  for (int i = 0; tensor->factor && i < w->cols; i++) out[i] *= factor_of(tensor);
   for (int i = 0; w->part[part].add != 0 && i < w->cols; i++) out[i] += w->part[part].add;
   for (int i = 0; t && t->column && i < w->cols; i++) out[i] *= t->column[i];
   for (int i = 0; t && t->row[part] && i < w->cols; i++) out[i] *= t->row[part][tensor_row - w->part[part].first];
+}
+
+/* Multiplies what the codes of a row stand for. */
+static void row_multiply(struct code_rows *rows, int at, float factor) {
+  int groups = code_rows_groups(rows);
+  for (int g = at * groups; g < (at + 1) * groups; g++) {
+    rows->scale[g] *= factor;
+    if (rows->scheme.has_min) rows->min[g] *= factor;
+  }
 }
 
 /* Stores the row as the file has it, without arithmetic on floats; false where the scheme does not hold it. */
@@ -97,10 +113,12 @@ static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, 
   const int *order = reader->source->column_order;
   if (tensor->packed ? !packed_scheme_holds(scheme, tensor->packed, order) : !exact_scheme_holds(scheme, tensor->type))
     return false;
+  if (tensor->factor && scheme->scale != SCALE_F32) return false;
   if (tensor->packed)
     packed_row_store(&reader->packed, tensor->packed, order, row, &reader->rows, at);
   else
     exact_row_store(&reader->exact, tensor->type, row_bytes_of(tensor, row), &reader->rows, at);
+  if (tensor->factor) row_multiply(&reader->rows, at, factor_of(tensor));
   return true;
 }
 
@@ -175,6 +193,7 @@ void weight_source_hash(const struct weight_source *source, int part, struct has
     return;
   }
   size_t bytes = row_bytes(tensor);
+  if (tensor->factor) hasher_update(hasher, tensor->factor->data);
   hasher_update(hasher, w->use == WEIGHT_VECTOR ? tensor->data
                                                 : slice_make(tensor->data.data + (size_t)w->part[part].first * bytes,
                                                              (size_t)w->part[part].rows * bytes));

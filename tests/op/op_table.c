@@ -48,6 +48,7 @@ const struct scheme op_schemes[] = {
     INTEGER(.bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1),
     INTEGER(.bits = 8, .scale = SCALE_F32, .group = 128, .has_min = 1),
     INTEGER(.bits = 2, .high_bits = 2, .scale = SCALE_F32, .group = 16),
+    INTEGER(.bits = 4, .scale = SCALE_F32, .group = 16, .codebook = CODEBOOK_E2M1),
     EXACT(.bits = 8, .scale = SCALE_F16, .group = 32),
     EXACT(.bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1),
     EXACT(.bits = 4, .high_bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16),

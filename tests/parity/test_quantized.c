@@ -39,23 +39,25 @@ static const struct form forms[] = {
 };
 
 static char folder[] = "/tmp/spate-quantized-XXXXXX", engine_path[64];
+static const char *model = folder;
+static int vocab = VOCAB; /* of the model, at most VOCAB */
 
 static void logits_of(const char *quant_mode, const char *quant_algo, const char *backend, float *logits) {
   spate_error error = {0};
   spate_build_options build;
   int32_t tokens[TOKENS];
   spate_build_options_init(&build);
-  build.model = folder;
+  build.model = model;
   build.target = backend;
   build.output = engine_path;
   build.quant_mode = quant_mode;
   build.quant_algo = quant_algo;
   build.max_batch_size = 2;
   build.max_num_tokens = 128;
-  build.max_seq_len = 128;
+  build.max_seq_len = 64;
   if (!spate_build(&build, &error)) fail_msg("%s", error.text);
   spate_engine *engine = engine_start(engine_path, backend, 16, 2);
-  for (int i = 0; i < TOKENS; i++) tokens[i] = (i * 7919 + 13) % VOCAB;
+  for (int i = 0; i < TOKENS; i++) tokens[i] = (i * 7919 + 13) % vocab;
   if (!spate_logits(engine, tokens, TOKENS, TOKENS, logits, &error)) fail_msg("%s", error.text);
   spate_close(engine);
 }
@@ -65,7 +67,7 @@ static float twin[TOKENS * VOCAB], same[TOKENS * VOCAB], codes[TOKENS * VOCAB];
 static double twin_difference(const float *logits) {
   int32_t position[TOKENS];
   const struct expected_logits expected = {
-      .n_token = TOKENS, .vocab = VOCAB, .n_row = TOKENS, .position = position, .logits = twin};
+      .n_token = TOKENS, .vocab = vocab, .n_row = TOKENS, .position = position, .logits = twin};
   for (int i = 0; i < TOKENS; i++) position[i] = i;
   return logits_difference(&expected, logits);
 }
@@ -104,6 +106,26 @@ static void test_calibrated_again(void **state) {
   if (!(difference <= rounded)) fail_msg("more than %g", rounded);
 }
 
+/* NVFP4 with scales of whole matrices, against what gguf makes of the blocks times these (make_nvfp4_fixture.py). */
+static void test_nvfp4(void **state) {
+  static const char *const backends[] = {"reference", "cpu"};
+  (void)state;
+  vocab = 260;
+  for (int i = 0; i < 2; i++) {
+    model = FIXTURES "/build/nvfp4_f32.gguf";
+    logits_of("FP32", NULL, backends[i], twin);
+    model = FIXTURES "/build/nvfp4.gguf";
+    logits_of("FP32", NULL, backends[i], same);
+    logits_of(NULL, NULL, backends[i], codes);
+    double difference = twin_difference(codes);
+    printf("GGUF's NVFP4, %s: %.1e of the range\n", backends[i], difference);
+    assert_memory_equal(twin, same, (size_t)TOKENS * (size_t)vocab * sizeof *twin);
+    if (!(difference <= rounded)) fail_msg("more than %g", rounded);
+  }
+  vocab = VOCAB;
+  model = folder;
+}
+
 static void folder_remove(void) {
   static const char *const names[] = {"tokenizer.json", "model.safetensors", "config.json", "engine.spate"};
   char path[96];
@@ -115,7 +137,8 @@ static void folder_remove(void) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_calibrated_again)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_calibrated_again),
+                                     cmocka_unit_test(test_nvfp4)};
   char link[64], tokenizer[PATH_MAX];
   if (!mkdtemp(folder) || !realpath(FIXTURES "/model/llama3/tokenizer.json", tokenizer)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
