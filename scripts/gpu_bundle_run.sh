@@ -27,17 +27,17 @@ part() { # NAME SECONDS COMMAND...: the last line of its log; 77 is a skip, 124 
 part attention 60 ./op_table attend
 part attention-alone 60 ./attend all
 part linears 90 ./op_table linear
-for family in columns chain range embed sample decode; do part $family 30 ./op_table $family; done
+for family in columns chain range embed sample decode far; do part $family 30 ./op_table $family; done
 part draws 60 ./cuda_sampler
 part families 60 ./test_families
 part beams 30 ./test_beams
 SPATE_TEST_BACKEND=cuda part neighbours 60 ./test_neighbours
-SPATE_TEST_BACKEND=cuda SPATE_TEST_BATCH_INVARIANT=1 part neighbours-invariant 60 ./test_neighbours
 part engine 60 ./cuda_engine
 # What older GPUs run, compiled here from PTX by the driver.
 for path in 80 75; do
   export SPATE_ISA=sm$path CUDA_FORCE_PTX_JIT=1
   part portable-$path 120 bash -c './op_table && ./test_families && ./cuda_sampler 5000'
+  SPATE_TEST_BACKEND=cuda part neighbours-$path 60 ./test_neighbours
   unset SPATE_ISA CUDA_FORCE_PTX_JIT
 done
 LINEAR_LARGE=./linear_large part speed 260 bash gpu.sh ./spate

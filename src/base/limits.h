@@ -20,6 +20,7 @@ enum limit {
   LIMIT_MODEL_LAYERS = 1024,
   LIMIT_MODEL_WIDTH = 1 << 20,     /* hidden, intermediate and vocabulary sizes */
   LIMIT_MODEL_POSITIONS = 1 << 24, /* tokens of the longest sequence that a network states */
+  LIMIT_QUANTIZATION_GROUPS = 8,   /* ways of storing matrices within one quantized checkpoint */
 
   /* engines */
   LIMIT_BATCH_SIZE = 1024,     /* max_batch_size */
@@ -34,6 +35,7 @@ enum limit {
   LIMIT_EVAL_CHOICES = 26,           /* of one question */
   LIMIT_EVAL_PROMPT_BYTES = 4 << 20, /* of one question with the answered ones before it */
   LIMIT_EVAL_TASK_BYTES = 1 << 30,   /* of all prompts of one task */
+  LIMIT_EVAL_ANSWER_BYTES = 1 << 20, /* of one generated answer, and of what it is compared with */
   LIMIT_PLOT_POINTS = 64,
 
   /* text */

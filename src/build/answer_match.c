@@ -2,8 +2,7 @@
 #include "build/answer_match.h"
 
 #include "base/buffer.h"
-
-enum { ANSWER_BYTES_MAX = 1 << 20 };
+#include "base/limits.h"
 
 static const char *const filters[FILTER_COUNT] = {
     [FILTER_STRICT] = "#### (-?[0-9.,]+)", [FILTER_FLEXIBLE] = "(-?[$0-9.,]{2,})|(-?[0-9]+)"};
@@ -75,8 +74,8 @@ bool answer_matches(const struct answer_match *match, enum answer_filter filter,
   struct slice found;
   struct buffer given, wanted;
   if (!answer_find(match, filter, answer, &found)) return false;
-  buffer_init(&given, ANSWER_BYTES_MAX);
-  buffer_init(&wanted, ANSWER_BYTES_MAX);
+  buffer_init(&given, LIMIT_EVAL_ANSWER_BYTES);
+  buffer_init(&wanted, LIMIT_EVAL_ANSWER_BYTES);
   answer_reduce(match, found, &given);
   answer_reduce(match, reference, &wanted);
   bool same = !given.failed && !wanted.failed && slice_equal(buffer_slice(&given), buffer_slice(&wanted));

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "build/calibrate.h"
+#include "build/calibration_fit.h"
 #include "build/draft.h"
 #include "build/fitting_modes.h"
 #include "build/manifest.h"
@@ -40,37 +41,34 @@ static bool output_check(const char *path, struct error *error) {
   return error_set(error, ERROR_INVALID, "%s exists and is no engine file; remove it or name another output.", path);
 }
 
-static bool calibration_fits(const struct calibration_job *job, struct error *error) {
-  uint64_t need = calibration_memory(job), available = machine_memory_available("");
-  if (need <= available) return true;
-  return error_set(error, ERROR_MEMORY,
-                   "Calibrating needs about %" PRIu64 " MiB of memory and %" PRIu64
-                   " MiB are available; free some, give a shorter calibration text, or choose quant_algo RTN.",
-                   (need >> 20) + 1, available >> 20);
+static struct calibration_job calibration_job_of(const struct build *build, const struct pack_job *pack) {
+  return (struct calibration_job){.plan = pack->plan,
+                                  .checkpoint = pack->checkpoint,
+                                  .data = &build->calibration_data,
+                                  .writer = pack->writer,
+                                  .progress = pack->progress,
+                                  .method = build->draft.facts.config.quant_method,
+                                  .n_thread = pack->n_thread};
 }
 
 /* Watches the network and leaves in the packing job what came of it. */
 static bool calibrate(struct build *build, struct pack_job *pack, struct error *error) {
-  struct calibration_job job = {.plan = pack->plan,
-                                .checkpoint = pack->checkpoint,
-                                .data = &build->calibration_data,
-                                .writer = pack->writer,
-                                .progress = pack->progress,
-                                .method = build->draft.facts.config.quant_method,
-                                .n_thread = pack->n_thread};
+  struct calibration_job job = calibration_job_of(build, pack);
   if (!quant_method_calibrates(job.method)) return true;
-  if (!calibration_fits(&job, error) || !calibration_run(&build->calibration, &job, error)) return false;
+  if (!calibration_run(&build->calibration, &job, error)) return false;
   pack->transforms = build->calibration.transforms;
   pack->written = build->calibration.written;
   return true;
 }
 
 /* Takes fewer threads where memory is short; refuses what does not fit with one. */
-static bool memory_fit(struct pack_job *job, struct error *error) {
+static bool memory_fit(const struct build *build, struct pack_job *job, struct error *error) {
   uint64_t available = machine_memory_available("");
   while (job->n_thread > 1 && pack_memory(job) > available) job->n_thread--;
   uint64_t need = pack_memory(job);
-  if (need <= available) return true;
+  struct calibration_job calibration = calibration_job_of(build, job);
+  if (need <= available)
+    return !quant_method_calibrates(calibration.method) || calibration_fit(&calibration, available, error);
   return error_set(error, ERROR_MEMORY,
                    "Packing needs %" PRIu64 " MiB of memory and %" PRIu64 " MiB are available; free some.",
                    (need >> 20) + 1, available >> 20);
@@ -138,7 +136,7 @@ static bool file_write(struct build *build, struct error *error) {
   serving_check(build);
   chat_check(draft);
   bool written = engine_writer_init(&build->writer, options->output, draft_plan(draft), options->backend, error) &&
-                 memory_fit(&job, error) && engine_writer_begin(&build->writer, &contents, error) &&
+                 memory_fit(build, &job, error) && engine_writer_begin(&build->writer, &contents, error) &&
                  calibrate(build, &job, error) && pack_weights(&job, &digest, error) &&
                  manifest_make(build, digest, error) && figures_add(build, digest, error) &&
                  engine_writer_commit(&build->writer, buffer_slice(&build->manifest), error);

@@ -218,17 +218,28 @@ void calibration_release(struct calibration *calibration) {
 /* --- memory ---------------------------------------------------------------------------------------------------------
  */
 
-uint64_t calibration_memory(const struct calibration_job *job) {
+/* Numbers held while a site is looked at, and those kept of it until its matrices are packed. */
+static uint64_t site_numbers(const struct calibration_job *job, const struct walk_site *site, uint64_t *kept) {
   enum { COPIES = 5, SQUARES = 4, ROWS_COPIES = 8 }; /* of a site's matrices, of its sums, of a window's rows */
-  uint64_t most = 0, length = (uint64_t)job->data->length;
+  uint64_t cols = (uint64_t)walk_site_cols(job->plan, site), rows = 0, group = 0;
+  for (int i = 0; i < site->count; i++) {
+    const struct weight *weight = &plan_weights(job->plan)[walk_site_op(job->plan, site, i)->weight[0]];
+    rows += (uint64_t)weight->rows;
+    if (weight->scheme.group > group) group = weight->scheme.group;
+  }
+  *kept = job->method == QUANT_GPTQ ? 0 : 2 * cols; /* factors of columns and channels */
+  if (job->method == QUANT_AWQ) *kept += (cols + group) * group;
+  uint64_t sums = job->method == QUANT_GPTQ ? SQUARES * cols * cols : 0;
+  return COPIES * rows * cols + ROWS_COPIES * (uint64_t)job->data->length * (rows + cols) + sums;
+}
+
+uint64_t calibration_memory(const struct calibration_job *job) {
+  uint64_t most = 0, all_kept = 0;
   struct walk_site site;
   for (int from = 0; walk_site_find(job->plan, from, &site); from = site.first + site.n_op) {
-    uint64_t cols = (uint64_t)walk_site_cols(job->plan, &site), rows = 0;
-    for (int i = 0; i < site.count; i++)
-      rows += (uint64_t)plan_weights(job->plan)[walk_site_op(job->plan, &site, i)->weight[0]].rows;
-    uint64_t need = COPIES * rows * cols + ROWS_COPIES * length * (rows + cols);
-    if (job->method == QUANT_GPTQ) need += SQUARES * cols * cols;
-    if (need > most) most = need;
+    uint64_t kept, numbers = site_numbers(job, &site, &kept);
+    all_kept += kept;
+    if (numbers > most) most = numbers;
   }
-  return most * sizeof(float) + network_walk_memory(job->plan, job->data);
+  return (most + all_kept) * sizeof(float) + network_walk_memory(job->plan, job->data);
 }

@@ -161,7 +161,7 @@ static bool item_keep(struct eval_task *task, const struct line *line, struct sl
   struct eval_item item = {.n_choice = line->n_choice, .answer = line->answer};
   bool kept = (item.context = text_keep(&task->arena, context)).data &&
               (item.reference = text_keep(&task->arena, line->reference)).data &&
-              (item.choices = arena_array(&task->arena, LIMIT_EVAL_CHOICES, sizeof *item.choices));
+              (item.choices = arena_array(&task->arena, (size_t)line->n_choice, sizeof *item.choices));
   for (int i = 0; kept && i < line->n_choice; i++) {
     bool letter = line->layout == LAYOUT_MMLU;
     item.choices[i] = letter ? slice_make(&letters[i], 1) : text_keep(&task->arena, line->choice[i]);
@@ -182,9 +182,19 @@ static bool item_make(struct reading *reading, const struct line *line, struct e
   description_write(&reading->prompt, line);
   slice_write(&reading->prompt, buffer_slice(&reading->shots));
   question_write(&reading->prompt, line);
-  if (reading->prompt.failed || reading->shots.failed)
+  if (reading->prompt.failed)
     return error_set(error, ERROR_LIMIT, "The prompt is longer than %d bytes.", LIMIT_EVAL_PROMPT_BYTES);
   return item_keep(reading->task, line, buffer_slice(&reading->prompt), error);
+}
+
+/* An answered question, for all prompts. */
+static bool shot_make(struct reading *reading, const struct line *line, struct error *error) {
+  shot_write(&reading->shots, line);
+  return !reading->shots.failed ||
+         error_set(error, ERROR_LIMIT,
+                   "The answered questions up to here are longer than %d bytes, which are all that a prompt may have; "
+                   "give fewer.",
+                   LIMIT_EVAL_PROMPT_BYTES);
 }
 
 static bool line_take(struct reading *reading, struct slice text, bool is_shot, struct error *error) {
@@ -200,10 +210,7 @@ static bool line_take(struct reading *reading, struct slice text, bool is_shot, 
                       eval_layout_name(line.layout), eval_layout_name(task->layout));
   if (taken) {
     task->layout = line.layout;
-    if (is_shot)
-      shot_write(&reading->shots, &line);
-    else
-      taken = item_make(reading, &line, error);
+    taken = is_shot ? shot_make(reading, &line, error) : item_make(reading, &line, error);
   }
   json_decref(root);
   return taken;
@@ -227,13 +234,19 @@ static bool lines_take(struct reading *reading, const char *path, bool is_shot, 
   return taken || error_prefix(error, "%s, line %zu: ", path, number);
 }
 
+static bool shots_take(struct reading *reading, const char *path, struct error *error) {
+  return lines_take(reading, path, true, error) &&
+         (reading->shots.size > 0 ||
+          error_set(error, ERROR_FORMAT, "%s has no lines of JSON: there are no answered questions.", path));
+}
+
 bool eval_task_read(struct eval_task *task, const char *path, const char *shots, int max_items, struct error *error) {
   struct reading reading = {.task = task, .most = max_items > 0 ? (size_t)max_items : SIZE_MAX};
   *task = (struct eval_task){0};
   arena_init(&task->arena, LIMIT_EVAL_TASK_BYTES);
   buffer_init(&reading.shots, LIMIT_EVAL_PROMPT_BYTES);
   buffer_init(&reading.prompt, LIMIT_EVAL_PROMPT_BYTES);
-  bool done = (!shots || lines_take(&reading, shots, true, error)) && lines_take(&reading, path, false, error) &&
+  bool done = (!shots || shots_take(&reading, shots, error)) && lines_take(&reading, path, false, error) &&
               (task->n_item > 0 || error_set(error, ERROR_FORMAT, "%s has no lines of JSON: there is no task.", path));
   buffer_release(&reading.shots);
   buffer_release(&reading.prompt);

@@ -50,7 +50,7 @@ bool exact_scheme_wide(enum tensor_type type, struct scheme *scheme) {
 }
 
 static bool scheme_is_wide(const struct scheme *s) {
-  return s->kind == SCHEME_INT && s->scale == SCALE_F32 && s->group;
+  return s->kind == SCHEME_INT && s->scale == SCALE_F32 && s->has_min && s->group;
 }
 
 bool exact_scheme_holds(const struct scheme *scheme, enum tensor_type type) {
@@ -58,6 +58,7 @@ bool exact_scheme_holds(const struct scheme *scheme, enum tensor_type type) {
   if (scheme->kind != SCHEME_INT || !ggml_code_form(type, &form)) return false;
   if (scheme_is_wide(scheme)) return wide_bits(&form) <= scheme_width(scheme) && form.group % scheme->group == 0;
   struct scheme own = exact_scheme(type);
+  if (scheme->scale == SCALE_F32 && !form.two_level) own.scale = SCALE_F32;
   return memcmp(&own, scheme, sizeof own) == 0;
 }
 

@@ -5,7 +5,8 @@
 #include "build/code_rows.h"
 #include "format/ggml_codes.h"
 
-/* The scheme of a type that loads: its own codes and scales, or its float kind. */
+/* The scheme of a type that loads: its own codes and scales, or its float kind. It may have F32 scales in place of its
+ * own ones of 16 bits. */
 struct scheme exact_scheme(enum tensor_type type);
 
 /* A plainer scheme that holds rows of an integer type exactly, for backends without its own: no codebook and one level

@@ -23,10 +23,10 @@ static struct scheme integer_scheme(const struct packed_form *form) {
                          .group = (uint16_t)scheme_group_within(form)};
 }
 
-struct scheme packed_scheme(const struct packed_matrix *matrix, const char **note) {
+struct scheme packed_scheme(const struct packed_matrix *matrix, const int *order, const char **note) {
   const struct packed_form *form = &matrix->form;
   *note = matrix->spec.note;
-  if (form->scattered) {
+  if (form->scattered && !order) {
     *note = "the columns of its groups lie apart (g_idx): multiplied out, as the format's own kernels do";
     return (struct scheme){.kind = form->scale_type == TENSOR_F16 ? SCHEME_F16 : SCHEME_F32};
   }
@@ -37,9 +37,9 @@ struct scheme packed_scheme(const struct packed_matrix *matrix, const char **not
   return (struct scheme){.kind = SCHEME_F32};
 }
 
-bool packed_scheme_holds(const struct scheme *scheme, const struct packed_matrix *matrix) {
+bool packed_scheme_holds(const struct scheme *scheme, const struct packed_matrix *matrix, const int *order) {
   const char *note;
-  struct scheme own = packed_scheme(matrix, &note);
+  struct scheme own = packed_scheme(matrix, order, &note);
   return !scheme_is_plain(&own) && memcmp(&own, scheme, sizeof own) == 0;
 }
 
@@ -56,20 +56,25 @@ bool packed_buffer_init(struct packed_buffer *buffer, int cols, struct error *er
 
 void packed_buffer_release(struct packed_buffer *buffer) { arena_release(&buffer->arena); }
 
-void packed_row_store(struct packed_buffer *buffer, const struct packed_matrix *matrix, int row, struct code_rows *out,
-                      int at) {
+/* The column of the matrix that stands at a place. */
+static int column_at(const int *order, int place) { return order ? order[place] : place; }
+
+void packed_row_store(struct packed_buffer *buffer, const struct packed_matrix *matrix, const int *order, int row,
+                      struct code_rows *out, int at) {
   packed_row_read(matrix, row, &buffer->row);
-  memcpy(out->code + (size_t)at * (size_t)out->cols, buffer->row.code, (size_t)out->cols);
+  uint8_t *code = out->code + (size_t)at * (size_t)out->cols;
+  for (int i = 0; i < out->cols; i++) code[i] = buffer->row.code[column_at(order, i)];
   int groups = code_rows_groups(out);
   for (int g = 0; g < groups; g++) {
-    int from = packed_group(matrix, g * out->scheme.group);
+    int from = packed_group(matrix, column_at(order, g * out->scheme.group));
     float scale = buffer->row.scale[from];
     out->scale[at * groups + g] = scale;
     if (out->scheme.has_min) out->min[at * groups + g] = -scale * (float)buffer->row.zero[from];
   }
 }
 
-void packed_row_floats(struct packed_buffer *buffer, const struct packed_matrix *matrix, int row, float *out) {
+void packed_row_floats(struct packed_buffer *buffer, const struct packed_matrix *matrix, const int *order, int row,
+                       float *out) {
   packed_row_read(matrix, row, &buffer->row);
-  for (int col = 0; col < matrix->cols; col++) out[col] = packed_value(matrix, &buffer->row, col);
+  for (int i = 0; i < matrix->cols; i++) out[i] = packed_value(matrix, &buffer->row, column_at(order, i));
 }

@@ -20,13 +20,15 @@ static int candidates_exact(const struct weight_source *source, struct candidate
   enum tensor_type type = source->part[0]->type; /* families join tensors of one type only */
   int count = 0;
   if (packed) {
-    out[count].scheme = packed_scheme(packed, &out[count].note);
+    out[count].scheme = packed_scheme(packed, source->column_order, &out[count].note);
     count++;
     out[count++] =
         (struct candidate){{.kind = SCHEME_F32}, "the backend lacks the file's codes: multiplied out to F32"};
     return count;
   }
-  out[count++] = (struct candidate){.scheme = exact_scheme(type)};
+  out[count].scheme = exact_scheme(type);
+  if (source->part[0]->factor) out[count].scheme.scale = SCALE_F32;
+  out[count++].note = NULL;
   struct scheme wide;
   if (exact_scheme_wide(type, &wide))
     out[count++] = (struct candidate){wide, "the backend lacks the file's type: same numbers, wider scales"};

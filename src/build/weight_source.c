@@ -1,6 +1,7 @@
 /* From checkpoint tensors to rows of codes. */
 #include "build/weight_source.h"
 
+#include "build/act_order.h"
 #include "build/quantize.h"
 #include "format/ggml_dequant.h"
 
@@ -26,7 +27,10 @@ static bool part_fits(const struct weight *weight, const struct weight_part *par
 bool weight_source_init(struct weight_source *source, const struct plan *plan, int weight,
                         const struct checkpoint *checkpoint, struct error *error) {
   const struct weight *w = &plan_weights(plan)[weight];
-  *source = (struct weight_source){.weight = w, .name = plan_name(plan, w->name)};
+  *source = (struct weight_source){.weight = w,
+                                   .name = plan_name(plan, w->name),
+                                   .column_order = act_order_columns(plan, weight, checkpoint),
+                                   .row_order = act_order_rows(plan, weight, checkpoint)};
   for (int i = 0; i < w->n_part; i++) {
     const char *name = plan_name(plan, w->part[i].tensor);
     char shape[TENSOR_SHAPE_TEXT];
@@ -65,30 +69,56 @@ static const uint8_t *row_bytes_of(const struct tensor *tensor, int row) {
   return tensor->data.data + (size_t)row * row_bytes(tensor);
 }
 
+/* The tensor's row that stands where the plan has `tensor_row`. */
+static int file_row(const struct weight_source *source, int part, int tensor_row) {
+  int first = source->weight->part[part].first;
+  return source->row_order ? first + source->row_order[tensor_row - first] : tensor_row;
+}
+
+static float factor_of(const struct tensor *tensor) {
+  float factor = 1;
+  if (tensor->factor) memcpy(&factor, tensor->factor->data.data, sizeof factor);
+  return factor;
+}
+
 /* A row's numbers as floats: the file's, with what is added to them and what they are multiplied with. */
 static void row_floats(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
                        float *out) {
   const struct weight *w = source->weight;
+  int row = file_row(source, part, tensor_row);
   const struct weight_transform *t = source->transform;
   const struct tensor *tensor = source->part[part];
   if (tensor->packed)
-    packed_row_floats(packed, tensor->packed, tensor_row, out);
+    packed_row_floats(packed, tensor->packed, source->column_order, row, out);
   else
-    tensor_dequantize(tensor->type, row_bytes_of(tensor, tensor_row), (size_t)w->cols, out);
+    tensor_dequantize(tensor->type, row_bytes_of(tensor, row), (size_t)w->cols, out);
+  for (int i = 0; tensor->factor && i < w->cols; i++) out[i] *= factor_of(tensor);
   for (int i = 0; w->part[part].add != 0 && i < w->cols; i++) out[i] += w->part[part].add;
   for (int i = 0; t && t->column && i < w->cols; i++) out[i] *= t->column[i];
   for (int i = 0; t && t->row[part] && i < w->cols; i++) out[i] *= t->row[part][tensor_row - w->part[part].first];
 }
 
+/* Multiplies what the codes of a row stand for. */
+static void row_multiply(struct code_rows *rows, int at, float factor) {
+  int groups = code_rows_groups(rows);
+  for (int g = at * groups; g < (at + 1) * groups; g++) {
+    rows->scale[g] *= factor;
+    if (rows->scheme.has_min) rows->min[g] *= factor;
+  }
+}
+
 /* Stores the row as the file has it, without arithmetic on floats; false where the scheme does not hold it. */
-static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, int tensor_row, int at) {
+static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, int row, int at) {
   const struct scheme *scheme = &reader->source->weight->scheme;
-  if (tensor->packed ? !packed_scheme_holds(scheme, tensor->packed) : !exact_scheme_holds(scheme, tensor->type))
+  const int *order = reader->source->column_order;
+  if (tensor->packed ? !packed_scheme_holds(scheme, tensor->packed, order) : !exact_scheme_holds(scheme, tensor->type))
     return false;
+  if (tensor->factor && scheme->scale != SCALE_F32) return false;
   if (tensor->packed)
-    packed_row_store(&reader->packed, tensor->packed, tensor_row, &reader->rows, at);
+    packed_row_store(&reader->packed, tensor->packed, order, row, &reader->rows, at);
   else
-    exact_row_store(&reader->exact, tensor->type, row_bytes_of(tensor, tensor_row), &reader->rows, at);
+    exact_row_store(&reader->exact, tensor->type, row_bytes_of(tensor, row), &reader->rows, at);
+  if (tensor->factor) row_multiply(&reader->rows, at, factor_of(tensor));
   return true;
 }
 
@@ -96,10 +126,11 @@ static bool row_read(struct weight_reader *reader, int part, int tensor_row, int
   const struct weight_source *source = reader->source;
   const struct tensor *tensor = source->part[part];
   bool changed = source->weight->part[part].add != 0 || weight_transform_acts(source->transform);
-  if (!changed && row_copy(reader, tensor, tensor_row, at)) return true;
+  int row = file_row(source, part, tensor_row);
+  if (!changed && row_copy(reader, tensor, row, at)) return true;
   row_floats(source, &reader->packed, part, tensor_row, reader->floats);
   return quantize_row(reader->floats, source->transform ? source->transform->metric : NULL, &reader->rows, at, error) ||
-         error_prefix(error, "Row %d of tensor %s ", tensor_row, tensor->name);
+         error_prefix(error, "Row %d of tensor %s ", row, tensor->name);
 }
 
 bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error) {
@@ -162,6 +193,7 @@ void weight_source_hash(const struct weight_source *source, int part, struct has
     return;
   }
   size_t bytes = row_bytes(tensor);
+  if (tensor->factor) hasher_update(hasher, tensor->factor->data);
   hasher_update(hasher, w->use == WEIGHT_VECTOR ? tensor->data
                                                 : slice_make(tensor->data.data + (size_t)w->part[part].first * bytes,
                                                              (size_t)w->part[part].rows * bytes));

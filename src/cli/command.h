@@ -5,6 +5,8 @@
 #include "cli/option.h"
 #include "spate.h"
 
+#include <stdio.h>
+
 int command_build(const struct settings *settings);
 int command_serve(const struct settings *settings);
 int command_generate(const struct settings *settings);
@@ -16,6 +18,9 @@ int command_eval(const struct settings *settings);
 int command_tokenize(const struct settings *settings);
 
 /* --- what several commands need ----------------------------------------------------------------------------------- */
+
+/* A line "who: sentence". It may quote a file: what would command a terminal is left out. */
+void sentence_print(FILE *stream, const char *who, const char *sentence);
 
 /* Prints "spate: sentence" on standard error, or logs it where the log is JSON; returns 1. */
 int command_fail(const char *sentence);

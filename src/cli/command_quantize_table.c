@@ -44,7 +44,9 @@ static void table_print(const json_t *root) {
     if (json_object_get(json_array_get(modes, i), "evaluation")) mode_print(json_array_get(modes, i), base);
   for (size_t i = 0; i < json_array_size(modes); i++) {
     const json_t *mode = json_array_get(modes, i), *problem = json_object_get(mode, "problem");
-    if (problem) printf("\n%s: %s\n", json_string_value(json_object_get(mode, "name")), json_string_value(problem));
+    if (!problem) continue;
+    putchar('\n');
+    sentence_print(stdout, json_string_value(json_object_get(mode, "name")), json_string_value(problem));
   }
 }
 

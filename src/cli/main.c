@@ -29,11 +29,17 @@ static const struct command commands[] = {
 
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
+void sentence_print(FILE *stream, const char *who, const char *sentence) {
+  fprintf(stream, "%s: ", who);
+  for (; *sentence; sentence++) putc((unsigned char)*sentence < 0x20 || *sentence == 0x7f ? ' ' : *sentence, stream);
+  putc('\n', stream);
+}
+
 int command_fail(const char *sentence) {
   if (log_format_get() == LOG_JSON)
     log_error("%s", sentence);
   else
-    fprintf(stderr, "spate: %s\n", sentence);
+    sentence_print(stderr, "spate", sentence);
   return 1;
 }
 

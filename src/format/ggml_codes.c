@@ -188,7 +188,8 @@ struct layout {
   void (*split)(const uint8_t *bytes, size_t block, struct ggml_codes *out); /* NULL: the type has no codes */
 };
 
-#define LATTICE(width, columns, book) {.bits = width, .group = columns, .two_level = true, .codebook = book}
+#define LATTICE(width, columns, book)                                                                                  \
+  { .bits = width, .group = columns, .two_level = true, .codebook = book }
 
 static const struct layout layouts[TENSOR_TYPE_COUNT] = {
     [TENSOR_Q4_0] = {{.bits = 4, .group = 32}, split_q4_0},

@@ -32,7 +32,7 @@ struct ggml_code_form {
   int group;    /* weights per scale: 16, 32 or 128 */
   bool has_min; /* codes count up from a minimum, otherwise they are centred or looked up */
   bool two_level;
-  bool scale_bfloat;           /* one level: scales are bf16 bits, otherwise fp16 bits */
+  bool scale_bfloat; /* one level: scales are bf16 bits, otherwise fp16 bits */
   enum ggml_codebook codebook;
 };
 

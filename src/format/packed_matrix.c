@@ -47,8 +47,8 @@ static void codes_words(const struct packed_matrix *m, size_t first, size_t stri
 }
 
 static void codes_read(const struct packed_matrix *m, int row, uint8_t *code) {
-  size_t cols = (size_t)m->cols;
-  const uint8_t *bytes = m->parts.codes->data.data + (size_t)row * cols;
+  size_t cols = (size_t)m->cols, first = (size_t)row * cols; /* where codes are bytes */
+  const uint8_t *bytes = m->parts.codes->data.data;
   switch (m->spec.layout) {
   case PACKED_AWQ: codes_awq(m, row, code); break;
   case PACKED_GPTQ: codes_words(m, (size_t)row, (size_t)m->rows, code); break;
@@ -58,9 +58,9 @@ static void codes_read(const struct packed_matrix *m, int row, uint8_t *code) {
     break;
   }
   case PACKED_INT8:
-    for (size_t i = 0; i < cols; i++) code[i] = bytes[i] ^ 0x80; /* + 128 */
+    for (size_t i = 0; i < cols; i++) code[i] = bytes[first + i] ^ 0x80; /* + 128 */
     break;
-  default: memcpy(code, bytes, cols);
+  default: memcpy(code, bytes + first, cols);
   }
 }
 
@@ -99,7 +99,10 @@ void packed_row_read(const struct packed_matrix *matrix, int row, const struct p
 }
 
 int packed_group(const struct packed_matrix *matrix, int col) {
-  if (matrix->form.scattered) return (int)load_word(matrix->parts.index, (size_t)col);
+  if (matrix->form.scattered) { /* the file may be another by now than when its numbers were checked */
+    uint32_t group = load_word(matrix->parts.index, (size_t)col);
+    return group < (uint32_t)matrix->n_group ? (int)group : 0;
+  }
   return matrix->spec.group ? col / matrix->spec.group : 0;
 }
 
@@ -125,23 +128,17 @@ static bool shape_check(const struct tensor *tensor, int rows, int cols, struct 
                    tensor->name, tensor_shape_text(tensor, shape), rows, cols);
 }
 
-/* The rows and columns that a tensor states, which its codes must fill. */
+/* The rows and columns that a tensor states, which its codes must fill: only words can have columns to spare. */
 static bool stated_shape(struct packed_matrix *m, struct error *error) {
   const struct tensor *shape = m->parts.shape;
   if (!shape) return true;
   bool wide = shape->type == TENSOR_I64;
   if (shape->type != TENSOR_I32 && !type_check(shape, TENSOR_I64, error)) return false;
   if (shape->count == 2) {
-    const uint8_t *data = shape->data.data;
-    int64_t value[2] = {0};
-    for (int i = 0; i < 2; i++) {
-      int32_t narrow = wide ? 0 : (int32_t)load_word(shape, (size_t)i);
-      if (wide)
-        memcpy(&value[i], data + (size_t)i * sizeof value[i], sizeof value[i]);
-      else
-        value[i] = narrow;
-    }
-    int per_word = WORD_BITS / m->spec.bits;
+    int64_t value[2];
+    memcpy(value, shape->data.data, wide ? sizeof value : 0);
+    for (int i = 0; i < 2 && !wide; i++) value[i] = (int32_t)load_word(shape, (size_t)i);
+    int per_word = m->spec.layout == PACKED_ROWS ? WORD_BITS / m->spec.bits : 1;
     if (value[0] == m->rows && value[1] <= m->cols && value[1] > m->cols - per_word) {
       m->cols = (int)value[1];
       return true;

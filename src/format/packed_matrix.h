@@ -53,12 +53,16 @@ struct packed_matrix {
   struct packed_parts parts;
   struct packed_form form;
   int rows, cols, n_group; /* groups of a row */
+  const int *order;        /* [cols] the columns with those of a group side by side; NULL: as they are, or not known */
 };
 
 /* Checks the shapes and types of the parts against each other and reads the zero points and the group numbers, which
  * are few; the sentence names the tensor. After true, packed_row_read reads within bounds for every row. */
 bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *spec, const struct packed_parts *parts,
                         struct error *error);
+
+/* Fills order, for a matrix whose groups' columns lie apart. False: the groups are not all as long as the first. */
+bool packed_matrix_order(const struct packed_matrix *matrix, int *order);
 
 /* "GPTQ int4 g128 zero", "E4M3 128x128": for people. Returns out. */
 const char *packed_matrix_name(const struct packed_matrix *matrix, char out[48]);

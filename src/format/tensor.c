@@ -30,7 +30,7 @@ const char *tensor_name_copy(struct slice name, const char *subject, struct aren
 
 bool tensor_alike(const struct tensor *a, const struct tensor *b) {
   if (!a || !b) return a == b;
-  if (!a->packed || !b->packed) return a->type == b->type;
+  if (!a->packed || !b->packed) return a->type == b->type && !a->factor == !b->factor;
   return memcmp(&a->packed->form, &b->packed->form, sizeof a->packed->form) == 0;
 }
 

@@ -20,6 +20,7 @@ struct tensor {
   size_t at;                          /* byte position of data in its file */
   struct slice data;                  /* exactly the tensor's bytes, in the mapping */
   const struct packed_matrix *packed; /* TENSOR_PACKED: what the matrix is made of; data is that of its codes */
+  const struct tensor *factor;        /* one F32 that all elements are multiplied with as well; NULL: none */
 };
 
 /* The tensors of one file, or of all shards of a checkpoint. */

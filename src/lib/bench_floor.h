@@ -8,7 +8,7 @@
 /* A step of equal sequences. Context: tokens of each in the cache before. */
 struct step_shape {
   double sequences, tokens, outputs, context; /* tokens, outputs: of all together */
-  double chunk; /* tokens of one more sequence, with the same context */
+  double chunk;                               /* tokens of one more sequence, with the same context */
 };
 
 /* Measured rates of the engine's device; all zero when its backend cannot measure. */

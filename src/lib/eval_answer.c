@@ -2,13 +2,14 @@
 #include "lib/eval_answer.h"
 
 #include "base/json.h"
+#include "base/limits.h"
 #include "build/answer_match.h"
 #include "lib/eval_report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ANSWER_TOKENS = 256, ANSWER_TEXT_MAX = 1 << 20, TAKE_MS = 100, TAKE_MAX = 16 };
+enum { ANSWER_TOKENS = 256, TAKE_MS = 100, TAKE_MAX = 16 };
 
 struct answer {
   uint64_t id; /* 0: not asked for yet */
@@ -44,7 +45,7 @@ static bool answer_ask(struct answer_run *run, struct error *error) {
   request.n_stop = sizeof ends / sizeof *ends;
   uint64_t id = spate_submit(run->engine, run->inbox, &request, &problem);
   if (!id) return failed(&problem, run->asked, error);
-  buffer_init(&run->answers[run->asked].text, ANSWER_TEXT_MAX);
+  buffer_init(&run->answers[run->asked].text, LIMIT_EVAL_ANSWER_BYTES);
   run->answers[run->asked++].id = id;
   return true;
 }

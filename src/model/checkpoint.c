@@ -5,6 +5,7 @@
 #include "format/safetensors.h"
 #include "model/generation_defaults.h"
 #include "model/packed_tensors.h"
+#include "model/tensor_factors.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,7 +20,7 @@ struct checkpoint {
   char name[NAME_BYTES], architecture[NAME_BYTES];
   struct gguf *gguf;               /* NULL for a directory */
   struct safetensors *safetensors; /* NULL for GGUF, as is all below */
-  struct packed_tensors packed;    /* the tensors of a quantized directory */
+  struct packed_tensors packed;    /* the tensors of a quantized model, joined; none where they are as they are */
   json_t *config;
   struct file tokenizer_json, tokenizer_config, template_file;
   json_t *template_json; /* tokenizer_config.json, which chat_template may point into; or NULL */
@@ -27,9 +28,11 @@ struct checkpoint {
   struct checkpoint_generation generation;
 };
 
+/* Names are printed: what would command a terminal is left out of them. */
 static bool text_copy(char out[NAME_BYTES], struct slice text) {
   if (text.size == 0 || text.size >= NAME_BYTES || memchr(text.data, 0, text.size)) return false;
-  memcpy(out, text.data, text.size);
+  for (size_t i = 0; i < text.size; i++)
+    out[i] = (char)(text.data[i] < 0x20 || text.data[i] == 0x7f ? '?' : text.data[i]);
   out[text.size] = '\0';
   return true;
 }
@@ -160,7 +163,7 @@ static bool model_file_open(struct checkpoint *c, struct error *error) {
   if (dot && (strcmp(dot, ".safetensors") == 0 || strcmp(dot, ".json") == 0))
     return error_set(error, ERROR_INVALID, "%s is one file of a model; give the directory that holds it.", c->path);
   c->gguf = gguf_open(c->path, error);
-  return c->gguf && metadata_read(c, error);
+  return c->gguf && metadata_read(c, error) && tensor_factors_open(&c->packed, &c->gguf->tensors, error);
 }
 
 /* --- both --------------------------------------------------------------------------------------------------------- */

@@ -97,6 +97,11 @@ static bool matrix_join(const struct joining *j, const struct tensor *codes, str
   char *name = arena_alloc(j->arena, module.size + sizeof ".weight");
   if (!matrix || !name) return error_set(error, ERROR_MEMORY, "There is no memory for a list of tensors.");
   if (!matrix_init(j, matrix, &parts, error)) return false;
+  if (matrix->form.scattered) {
+    int *order = arena_array(j->arena, (size_t)matrix->cols, sizeof *order);
+    if (!order) return error_set(error, ERROR_MEMORY, "There is no memory for the order of columns.");
+    if (packed_matrix_order(matrix, order)) matrix->order = order;
+  }
   sprintf(name, "%.*s.weight", SLICE_ARGS(module));
   j->out->tensors[j->out->n_tensor++] = (struct tensor){.name = name,
                                                         .type = TENSOR_PACKED,

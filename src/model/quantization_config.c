@@ -204,8 +204,9 @@ static bool compressed_read(struct quantization_config *q, const struct node *co
   json_object_foreach((json_t *)(uintptr_t)groups.object, name, object) {
     struct node group = node_below(&groups, name);
     if (!node_get(&group, "weights")) continue;
-    if (q->n_spec == QUANTIZATION_SPECS)
-      return error_set(error, ERROR_LIMIT, "config.json: %s has more than %d groups.", groups.path, QUANTIZATION_SPECS);
+    if (q->n_spec == LIMIT_QUANTIZATION_GROUPS)
+      return error_set(error, ERROR_LIMIT, "config.json: %s has more than %d groups with weights; more do not load.",
+                       groups.path, LIMIT_QUANTIZATION_GROUPS);
     if (!group_spec_read(&q->spec[q->n_spec++], &group, config, error)) return false;
   }
   return q->n_spec > 0 || node_refuse(config, "config_groups", "at least one group with weights", error);

@@ -5,8 +5,6 @@
 #include "base/json.h"
 #include "format/packed_matrix.h"
 
-enum { QUANTIZATION_SPECS = 8 }; /* ways of storing within one checkpoint, at most */
-
 /* What the tensors of a matrix are called. */
 enum quantization_naming {
   NAMING_NONE,       /* nothing is packed */
@@ -18,7 +16,7 @@ enum quantization_naming {
 struct quantization_config {
   enum quantization_naming naming;
   int n_spec;
-  struct packed_spec spec[QUANTIZATION_SPECS]; /* a matrix is stored in the first that its tensors fit */
+  struct packed_spec spec[LIMIT_QUANTIZATION_GROUPS]; /* a matrix is stored in the first that its tensors fit */
 };
 
 /* Refuses what would not be read rightly: the sentence names the field, its value and the values that load. */

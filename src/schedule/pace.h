@@ -6,9 +6,9 @@
  * Both times are measured: steps of streams alone give the one, what prompt tokens add to them the other, which grows
  * with a prompt's length. A stream that would get more than 66 tokens a second may be slowed to 38: nobody reads so
  * fast, and prompts would hardly advance beside one quick stream. But no further, however many wait, as soon as more
- * are streaming than wait, or prompts have FULL_CHUNK tokens even so: then steps are full enough, and the rest is served
- * as the streams go on. (A device that takes a crowd's prompts in one long step has them all end together, too, and the
- * next crowd wait.) As long as nothing has been measured, a request may have a quarter of the step's tokens.
+ * are streaming than wait, or prompts have FULL_CHUNK tokens even so: then steps are full enough, and the rest is
+ * served as the streams go on. (A device that takes a crowd's prompts in one long step has them all end together, too,
+ * and the next crowd wait.) As long as nothing has been measured, a request may have a quarter of the step's tokens.
  */
 #ifndef SPATE_SCHEDULE_PACE_H
 #define SPATE_SCHEDULE_PACE_H

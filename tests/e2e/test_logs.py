@@ -69,8 +69,9 @@ class Logs(spate_server.EngineCase):
         quiet = self.serve("--log-format", "json")
         quiet.get("/health")
         self.post(quiet, "/generate", {"prompt": "a", "max_tokens": 1})
-        first, *rest = self.lines(quiet)
+        first, second, *rest = self.lines(quiet)
         self.assertRegex(first["message"], r"^Runs on .*: \d+ MiB of weights, \d+ MiB of KV cache in \w+\.$")
+        self.assertRegex(second["message"], r"^Opening took \d+\.\d+ s for the file, ")
         self.assertEqual([o["route"] for o in rest], ["/generate"])
 
     def test_ends(self):
@@ -128,7 +129,7 @@ class Logs(spate_server.EngineCase):
             server.stop()
             self.assertEqual(server.exit_code(), 0)
             log = server.errors()
-            self.assertEqual(log.count("\n"), 1 + 20, log)  # the first says what it runs on
+            self.assertEqual(log.count("\n"), 2 + 20, log)  # the first two say what it runs on and how long opening took
             for text in [SECRET] + texts:
                 self.assertGreater(len(text), 10)
                 self.assertNotIn(text, log)
@@ -153,7 +154,7 @@ class Logs(spate_server.EngineCase):
         text = self.serve("--log-format", "text", "--log-prompts")
         text.post({"prompt": evil, "max_tokens": 1})
         wait_for(lambda: " request " in text.errors(), "it is logged")
-        for line in text.errors().splitlines()[1:]:
+        for line in text.errors().splitlines()[2:]:
             self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info (prompt|request) request_id=\"")
 
     def test_start(self):

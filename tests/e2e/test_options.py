@@ -46,6 +46,15 @@ class Options(spate_server.EngineCase):
         answer = run(*command)
         self.assertEqual((answer.returncode, answer.stderr), (1, f"spate: {sentence}\n"))
 
+    def test_sentences_do_not_command_the_terminal(self):
+        config = {"architectures": ["LlamaForCausalLM"], "quantization_config": {
+            "quant_method": "compressed-tensors", "format": "pack-quantized",
+            "config_groups": {"\x1b[2J": {"weights": {"num_bits": 3}}}}}
+        (self.folder / "config.json").write_text(json.dumps(config))
+        shutil.copy(MODEL / "model.safetensors", self.folder)
+        self.refused("config.json: quantization_config.config_groups. [2J.weights.num_bits is 3; expected 2, 4 or 8.",
+                     "inspect", self.folder)
+
     def test_help(self):
         usage = self.output_of("--help")
         for command in COMMANDS:
@@ -378,6 +387,12 @@ class Options(spate_server.EngineCase):
         for step in report["steps"][:2]:
             self.assertTrue(step["finite"] and step["same_argmax"])
             self.assertLess(step["difference"], 1e-3)
+        mixed = json.loads(self.output_of(
+            "bench", "--random", "smollm2-135m", "--device", "cpu", "--json", "--batch", "2", "--context", "5",
+            "--beside", "7", "--prompt-tokens", "12", "--repeat", "1", "--threads", "1"))
+        self.assertEqual([(step["work"], step["batch"], step.get("prompt_tokens")) for step in mixed["steps"]],
+                         [("decode", 2, None), ("mixed", 2, 7), ("prefill", 1, None)])
+        self.assertGreaterEqual(mixed["steps"][1]["floor_seconds"], mixed["steps"][0]["floor_seconds"])
         for options, sentence in (
                 (("--random", "abacus"), 'There is no known model "abacus"; these are: llama-3.1-8b, '),
                 (("--random", "qwen3-8b", "--batch", "1,x"), "--batch is no list of up to 16 whole numbers"),

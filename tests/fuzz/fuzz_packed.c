@@ -32,19 +32,19 @@ static void file_write(const char *name, struct slice bytes) {
   if (!stream || fwrite(bytes.data, 1, bytes.size, stream) != bytes.size || fclose(stream) != 0) abort();
 }
 
-static void matrix_read(const struct packed_matrix *matrix) {
+static void matrix_read(const struct packed_matrix *matrix, const int *order) {
   const char *note;
   struct error error;
   struct packed_buffer buffer;
   struct code_rows rows;
-  struct scheme scheme = packed_scheme(matrix, &note);
+  struct scheme scheme = packed_scheme(matrix, order, &note);
   float *row = malloc((size_t)matrix->cols * sizeof *row);
-  bool coded = packed_scheme_holds(&scheme, matrix);
+  bool coded = packed_scheme_holds(&scheme, matrix, order);
   if (!row || !scheme_check(&scheme, &error) || !packed_buffer_init(&buffer, matrix->cols, &error)) abort();
   if (coded && !code_rows_init(&rows, &scheme, 1, matrix->cols, &error)) abort();
   for (int i = 0; i < matrix->rows; i++) {
-    packed_row_floats(&buffer, matrix, i, row);
-    if (coded) packed_row_store(&buffer, matrix, i, &rows, 0);
+    packed_row_floats(&buffer, matrix, order, i, row);
+    if (coded) packed_row_store(&buffer, matrix, order, i, &rows, 0);
   }
   if (coded) code_rows_release(&rows);
   packed_buffer_release(&buffer);
@@ -63,7 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct checkpoint *checkpoint = checkpoint_open(folder, &error);
   for (int i = 0; checkpoint && i < checkpoint_tensor_count(checkpoint); i++) {
     const struct tensor *tensor = checkpoint_tensor(checkpoint, i);
-    if (tensor->packed) matrix_read(tensor->packed);
+    if (tensor->packed) matrix_read(tensor->packed, NULL);
+    if (tensor->packed && tensor->packed->order) matrix_read(tensor->packed, tensor->packed->order);
   }
   checkpoint_close(checkpoint);
   return 0;

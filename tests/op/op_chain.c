@@ -115,6 +115,7 @@ static void scheme_cases(struct table *table, const struct scheme *scheme) {
 void chain_cases(struct table *table) {
   static const struct scheme schemes[] = {
       {.kind = SCHEME_BF16},
+      {.kind = SCHEME_F16},
       {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN},
       {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN},
   };

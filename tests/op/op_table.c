@@ -2,7 +2,7 @@
  * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
  * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
- *   op_table [linear|columns|chain|range|embed|sample|attend|decode]
+ *   op_table [linear|columns|chain|range|embed|sample|attend|decode|far]
  *   op_table linear TEXT  those schemes alone whose names have it
  *   SPATE_ISA=NAME       only that kernel set
  *   SPATE_BACKEND=NAME   that backend instead of the CPU's */
@@ -48,6 +48,7 @@ const struct scheme op_schemes[] = {
     INTEGER(.bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1),
     INTEGER(.bits = 8, .scale = SCALE_F32, .group = 128, .has_min = 1),
     INTEGER(.bits = 2, .high_bits = 2, .scale = SCALE_F32, .group = 16),
+    INTEGER(.bits = 4, .scale = SCALE_F32, .group = 16, .codebook = CODEBOOK_E2M1),
     EXACT(.bits = 8, .scale = SCALE_F16, .group = 32),
     EXACT(.bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1),
     EXACT(.bits = 4, .high_bits = 2, .scale = SCALE_TWO_LEVEL, .group = 16),
@@ -170,6 +171,7 @@ int main(int argc, char **argv) {
   if (strstr("sample", only)) sample_cases(&table);
   if (strstr("attend", only)) attend_cases(&table);
   if (strstr("decode", only)) decode_cases(&table);
+  if (strstr("far", only)) far_cases(&table);
   if (table.skipped) printf("%d plans skipped\n", table.skipped);
   printf("%d passed, %d failed\n", table.passed, table.failed);
   table_close(&table);

@@ -83,7 +83,7 @@ static void buffers_fill(const struct program *p, const struct op *op, struct cu
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_attend *a) {
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan)), cols = a->n_head * a->dim_v;
-  if (a->n_chunk > 0 || p->on_device.n_token > LINEAR_FEW || p->limits.batch_invariant) return NULL;
+  if (a->n_chunk > 0) return NULL;
   if (index == p->n_body || index >= p->plan->n_op || !cuda_linear_fast(p->device->path, p->plan, next)) return NULL;
   bool whole = cols % 64 == 0 && plan_weights(p->plan)[next->weight[0]].cols == cols;
   return next->in[0] == op->out && whole && next->args.linear.norm == NORM_NONE ? next : NULL;
@@ -104,6 +104,7 @@ void cuda_attention_run(struct program *p, const struct op *op) {
   const struct cuda_path *path = p->device->path;
   p->ready = path->chained ? next_linear(p, op, &a) : NULL;
   if (p->ready) a.next_fragments = p->fragments[p->turn ^= 1];
+  a.next_tiles = p->on_device.n_token > LINEAR_FEW || p->limits.batch_invariant;
   a.fresh = path->fresh && decodes(&p->on_device, &a);
   if (!a.fresh) path->attend_store(&a, &p->on_device, p->device->stream);
   if (a.n_share > 0) path->attend_decode(&a, &p->on_device, p->device->stream);

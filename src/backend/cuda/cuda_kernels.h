@@ -189,7 +189,8 @@ struct cuda_attend {
   const struct cuda_cut *cut;                 /* [n_share + 1] */
   const struct cuda_chunk *chunk;             /* [n_chunk], long ones first */
   int32_t n_angle, n_share, n_chunk, n_block; /* n_block: of a launch, one a multiprocessor */
-  void *next_fragments;                       /* of decode: results as linear_few.cu takes them, too; or NULL */
+  void *next_fragments;                       /* of decode: results as the next linear takes them, too; or NULL */
+  uint8_t next_tiles;                         /* in tiles: it has many tokens */
 };
 
 void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch, float scale, float *out, int out_cols,

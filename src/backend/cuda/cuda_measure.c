@@ -165,17 +165,24 @@ int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]) {
   return n;
 }
 
-/* What the driver keeps of a launch, as measured; an op is one at most, and the head is in two of the graphs. */
+/* What the driver keeps of a launch, as measured; an op is two as a rule, and the head is in two of the graphs. */
 static uint64_t graphs_bytes(const struct plan *plan, const struct limits *limits) {
-  enum { LAUNCH_BYTES = 3 << 10 };
+  enum { LAUNCH_BYTES = 3 << 10, OP_LAUNCHES = 2 };
   int32_t rows[CUDA_GRAPHS];
-  return (uint64_t)cuda_graph_sizes(limits, rows) * (uint64_t)(plan->n_op + 4) * LAUNCH_BYTES;
+  return (uint64_t)cuda_graph_sizes(limits, rows) * (uint64_t)(plan->n_op + 4) * OP_LAUNCHES * LAUNCH_BYTES;
+}
+
+/* Large ones have pages of their own, small ones share some. */
+static uint64_t buffer_room(size_t bytes) {
+  enum { PAGE = 2 << 20, SHARE = 512 };
+  size_t unit = bytes > PAGE / 2 ? PAGE : SHARE;
+  return (bytes + unit - 1) / unit * unit;
 }
 
 static bool bytes_add(void *user, void *place, size_t bytes) {
   uint64_t *sum = user;
   (void)place;
-  *sum += bytes;
+  *sum += buffer_room(bytes);
   return true;
 }
 

@@ -1,5 +1,5 @@
-/* A program's memory: buffers on the device, pinned ones of the host, tables. All of it is taken here, before the first
- * step, but for the KV cache's, which cuda_pool.c backs as blocks come into use. */
+/* A program's memory: buffers and the KV cache on the device, pinned buffers of the host, tables. All of it is taken
+ * here, before the first step. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 #include "backend/sampler.h"
@@ -28,15 +28,21 @@ static bool device_alloc(struct program *p, struct error *error) {
     p->weight[i] = p->weights + used;
     used += cuda_weight_room(plan_weights(p->plan) + i);
   }
-  for (int g = 0; g < p->plan->n_group; g++) {
-    p->block_bytes[g] = cuda_block_bytes(p->plan, &p->limits, g);
-    if (!cuda_pool_reserve(&p->cache[g], p->device->ordinal, p->block_bytes[g] * p->limits.n_block[g], error))
-      return false;
-  }
   struct cuda_attend_needs needs = cuda_attend_most(p->plan, &p->limits);
   return zeros(p, p->arrived, CUDA_LINEAR_COUNTS * sizeof *p->arrived, error) &&
          (needs.arrived == 0 || zeros(p, p->attention.arrived, needs.arrived * sizeof *p->attention.arrived, error)) &&
          zeros(p, p->last, (size_t)p->limits.seats * sizeof *p->last, error);
+}
+
+static bool caches_open(struct program *p, struct error *error) {
+  const struct limits *limits = &p->limits;
+  uint64_t sequence = (uint64_t)((limits->length + limits->block_size - 1) / limits->block_size);
+  for (int g = 0; g < p->plan->n_group; g++) {
+    uint64_t block = p->block_bytes[g] = cuda_block_bytes(p->plan, limits, g);
+    uint64_t wanted = block * sequence * (uint64_t)limits->seats;
+    if (!cuda_pool_open(&p->cache[g], p->device->ordinal, block * limits->n_block[g], wanted, error)) return false;
+  }
+  return true;
 }
 
 static bool pinned_alloc(void *place, size_t bytes, struct error *error) {
@@ -82,7 +88,7 @@ static bool tables_alloc(struct program *p, struct error *error) {
 }
 
 bool cuda_memory_take(struct program *p, struct error *error) {
-  return tables_alloc(p, error) && device_alloc(p, error) && slots_alloc(p, error);
+  return tables_alloc(p, error) && device_alloc(p, error) && slots_alloc(p, error) && caches_open(p, error);
 }
 
 static void slot_release(struct cuda_slot *slot) {
@@ -95,7 +101,7 @@ static void slot_release(struct cuda_slot *slot) {
 
 void cuda_memory_release(struct program *p) {
   if (p->value && p->exponent) cuda_buffers_visit(p, buffer_free, NULL);
-  for (int g = 0; g < PLAN_GROUPS; g++) cuda_pool_release(&p->cache[g]);
+  for (int g = 0; g < PLAN_GROUPS; g++) cuda_pool_close(&p->cache[g]);
   for (int i = 0; i <= CUDA_RUN_AHEAD; i++) slot_release(&p->slot[i]);
   cudaFreeHost(p->last_seen);
   free(p->weight);

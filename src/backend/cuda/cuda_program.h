@@ -63,12 +63,10 @@ struct cuda_attention {
   uint32_t *arrived;
 };
 
-/* A group's KV cache: addresses of all blocks, and memory for the first bytes of them. */
+/* A group's KV cache: addresses, of which the first have memory. */
 struct cuda_pool {
   uint8_t *base;
-  size_t bytes, backed;
-  unsigned long long *run; /* [n_run] the driver's handles */
-  int n_run, ordinal;
+  uint64_t reserved, backed; /* bytes */
 };
 
 struct program {
@@ -147,10 +145,10 @@ void cuda_release(struct program *program);
 bool cuda_memory_take(struct program *program, struct error *error);
 void cuda_memory_release(struct program *program);
 
-/* cuda_pool.c. Reserves addresses for so many bytes; gives the first ones memory, as many as have none yet. */
-bool cuda_pool_reserve(struct cuda_pool *pool, int ordinal, size_t bytes, struct error *error);
-bool cuda_pool_back(struct cuda_pool *pool, size_t bytes, struct error *error);
-void cuda_pool_release(struct cuda_pool *pool);
+/* cuda_pool.c: memory for so many bytes, and addresses for those that are wanted. After a failure, too, it is closed.
+ */
+bool cuda_pool_open(struct cuda_pool *pool, int ordinal, uint64_t bytes, uint64_t wanted, struct error *error);
+void cuda_pool_close(struct cuda_pool *pool);
 
 /* cuda_upload.c: all of it is there when it returns. */
 bool cuda_upload(const struct device *device, const struct upload_job *jobs, int n_job, struct error *error);

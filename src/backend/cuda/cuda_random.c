@@ -34,7 +34,6 @@ bool cuda_fill_cache(struct program *p, struct error *error) {
   enum random_type type = p->limits.kv_dtype == KV_F32 ? RANDOM_F32 : RANDOM_F16; /* cuda_measure refuses others */
   for (int g = 0; g < p->plan->n_group; g++) {
     size_t bytes = p->block_bytes[g] * p->limits.n_block[g];
-    if (!cuda_pool_back(&p->cache[g], bytes, error)) return false;
     random_cache_fill(p->cache[g].base, bytes / (type == RANDOM_F32 ? 4 : 2), type, (uint64_t)g, p->device->stream);
   }
   return cuda_check(cudaGetLastError(), "filling the KV cache", error);

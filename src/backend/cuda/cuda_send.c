@@ -1,6 +1,6 @@
 /* A batch's way to the device: packed into the pinned slab of a step that is not out, as much as it is, and copied as
  * one. The copy waits in the stream for the step before, so that the device needs one slab however many steps are out.
- */
+ * After it KV blocks are copied. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 #include "backend/sampler.h"
@@ -140,17 +140,17 @@ static size_t batch_lay(struct program *p, const struct batch *batch) {
   return cuda_batch_lay(p, counts, batch->see != NULL, tables_size(p, batch));
 }
 
-/* Memory for the blocks that the step writes: no others can be new. */
-static bool blocks_back(struct program *p, const struct batch *batch, struct error *error) {
-  uint32_t end[PLAN_GROUPS] = {0};
-  for (int r = 0; r < batch->n_row; r++) {
-    const struct row *row = batch->row + r;
-    for (int32_t b = row->length / p->limits.block_size; b < row_blocks(p, row); b++)
-      for (int g = 0; g < p->plan->n_group; g++)
-        if (row->block[g][b] >= end[g]) end[g] = row->block[g][b] + 1;
+/* In order: one may copy what an earlier one has written. */
+static bool blocks_copy(struct program *p, const struct batch *batch, struct error *error) {
+  for (int i = 0; i < batch->n_copy; i++) {
+    const struct kv_copy *copy = batch->copy + i;
+    size_t bytes = p->block_bytes[copy->group];
+    uint8_t *cache = p->cache[copy->group].base;
+    if (!cuda_check(cudaMemcpyAsync(cache + copy->to * bytes, cache + copy->from * bytes, bytes,
+                                    cudaMemcpyDeviceToDevice, p->device->stream),
+                    "copying KV blocks", error))
+      return false;
   }
-  for (int g = 0; g < p->plan->n_group; g++)
-    if (!cuda_pool_back(&p->cache[g], end[g] * p->block_bytes[g], error)) return false;
   return true;
 }
 
@@ -158,7 +158,6 @@ bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *ba
   size_t bytes = batch_lay(p, batch);
   const struct cuda_batch *on_device = &p->on_device;
   struct cuda_room room = {.host = slot->slab, .device = p->slab, .bytes = p->slab_bytes, .used = bytes};
-  if (!blocks_back(p, batch, error)) return false;
   p->ruled = rules_wanted(p, batch);
   rows_fill(p, slot, batch);
   rest_fill(p, slot, batch);
@@ -168,5 +167,6 @@ bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *ba
   outputs_fill(p, slot, batch, &room);
   if (batch->see) memcpy(on_host(p, slot, on_device->see), batch->see, (size_t)batch->n_token * sizeof *batch->see);
   return cuda_check(cudaMemcpyAsync(p->slab, slot->slab, room.used, cudaMemcpyHostToDevice, p->device->stream),
-                    "copying a batch to the GPU", error);
+                    "copying a batch to the GPU", error) &&
+         blocks_copy(p, batch, error);
 }

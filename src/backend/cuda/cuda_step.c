@@ -3,20 +3,6 @@
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
-/* In order: one may copy what an earlier one has written. */
-static bool blocks_copy(struct program *p, const struct batch *batch, struct error *error) {
-  for (int i = 0; i < batch->n_copy; i++) {
-    const struct kv_copy *copy = batch->copy + i;
-    size_t bytes = p->block_bytes[copy->group];
-    uint8_t *cache = p->cache[copy->group].base;
-    if (!cuda_check(cudaMemcpyAsync(cache + copy->to * bytes, cache + copy->from * bytes, bytes,
-                                    cudaMemcpyDeviceToDevice, p->device->stream),
-                    "copying KV blocks", error))
-      return false;
-  }
-  return true;
-}
-
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
 
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
@@ -215,7 +201,7 @@ bool cuda_submit(struct program *p, const struct batch *batch, struct error *err
   p->batch = batch;
   slot->n_out = batch->n_out;
   slot->want_logits = batch->want_logits;
-  return cuda_send(p, slot, batch, error) && blocks_copy(p, batch, error) && cuda_part_run(p, CUDA_BODY, error);
+  return cuda_send(p, slot, batch, error) && cuda_part_run(p, CUDA_BODY, error);
 }
 
 static const float *logits_of(const struct program *p) { return p->value[plan_result(p->plan)]; }

@@ -54,9 +54,9 @@ float time_of(const version &v, const many &m) {
   return rounds * ends + (steps > read ? steps : read);
 }
 
-/* Whole columns are added in one order by all tiles; parts of them are not. A gate needs its up. */
+/* A sum's order is that of its parts. A gate needs its up. */
 bool version_fits(const version &v, const many &m) {
-  if (v.split > (m.linear.one_order ? 1 : m.n_piece)) return false;
+  if (v.split > m.n_piece || (m.parts > 0 && v.split != m.parts)) return false;
   return !m.linear.gated || v.cols / 16 % (2 * v.split) == 0;
 }
 
@@ -67,9 +67,17 @@ const version *version_choose(const many &m) {
   return best;
 }
 
+/* In one order, however many tokens there are: of a matrix too narrow for a whole tile a multiprocessor, in two parts.
+ */
+int parts_of(const many &m, int multiprocessors) {
+  const int narrow = 4; /* strips of the narrowest tile */
+  if (!m.linear.one_order) return 0;
+  return m.n_strip < narrow * multiprocessors && m.n_piece > 1 ? 2 : 1;
+}
+
 } // namespace
 
-void cuda_linear_many(const struct cuda_linear *linear, int, cuda_stream stream) {
+void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream) {
   many m = {};
   m.linear = linear->has_post_norm ? products_alone(linear) : *linear;
   m.tokens = (const uint8_t *)linear->fragments;
@@ -77,6 +85,7 @@ void cuda_linear_many(const struct cuda_linear *linear, int, cuda_stream stream)
   m.n_piece = (linear->matrix.cols + 63) / 64;
   m.fours = fours_of(m.linear);
   m.finish = finish_of(m);
+  m.parts = parts_of(m, multiprocessors);
   if (!linear->ready) cuda_linear_prepare(linear, true, stream);
   version_choose(m)->launch(m, stream);
   if (linear->has_post_norm) cuda_linear_tail(linear, stream);

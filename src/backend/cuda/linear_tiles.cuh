@@ -28,6 +28,7 @@ struct many {
   struct cuda_linear linear;
   const uint8_t *tokens; /* [64 tokens][piece][TOKENS_BYTES] */
   int n_strip, n_piece, n_tall, n_wide;
+  int parts;  /* of columns that are summed apart; 0: as many as is fast */
   bool fours; /* results can be stored four at once */
   enum finish finish;
 };

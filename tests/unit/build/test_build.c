@@ -322,6 +322,43 @@ static void test_methods(void **state) {
   weights_compare(options.output, 0.5);
 }
 
+/* The plan and every weight of a file, by its hash. */
+static void files_alike(const struct image *one, const struct image *two) {
+  const struct engine_section *a = &one->header->section[SECTION_PLAN], *b = &two->header->section[SECTION_PLAN];
+  assert_int_equal(a->bytes, b->bytes);
+  assert_memory_equal(one->plan, two->plan, a->bytes);
+  for (int w = 0; w < one->plan->n_weight; w++)
+    assert_memory_equal(&one->weights[w], &two->weights[w], sizeof *one->weights);
+}
+
+/* FP8 and W8A8 with each method that they have: the same input makes the same bytes, with as many threads or fewer. */
+static void test_twice(void **state) {
+  static const struct {
+    enum quant_mode mode;
+    enum quant_method method;
+  } ways[] = {
+      {QUANT_FP8, QUANT_ROUND}, {QUANT_W8A8, QUANT_ROUND}, {QUANT_W8A8, QUANT_SMOOTH}, {QUANT_W8A8, QUANT_GPTQ}};
+  struct place *place = *state;
+  for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    struct build_options options = options_make(place);
+    options.emulate = true;
+    options.config.quant_mode = (uint8_t)ways[i].mode;
+    options.config.quant_method = (uint8_t)ways[i].method;
+    build_done(&options);
+    struct image first = image_open(place->path);
+    for (int threads = 2; threads > 0; threads--) {
+      unlink(place->path);
+      options.n_thread = threads;
+      build_done(&options);
+      struct image again = image_open(place->path);
+      files_alike(&first, &again);
+      file_close(&again.file);
+    }
+    file_close(&first.file);
+    unlink(place->path);
+  }
+}
+
 /* Hugging Face directories, sharded or not, of every family. */
 static void test_directories(void **state) {
   static const char *const families[] = {"llama2", "llama3", "mistral", "smollm2", "qwen2", "qwen3", "gemma3"};
@@ -556,6 +593,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_fallback, setup, teardown),
       cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
       cmocka_unit_test_setup_teardown(test_methods, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_twice, setup, teardown),
       cmocka_unit_test_setup_teardown(test_directories, setup, teardown),
       cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
       cmocka_unit_test_setup_teardown(test_calibration_refused, setup, teardown),

@@ -47,7 +47,7 @@ static void rows_compare(const struct packed_matrix *matrix, const char *name) {
   assert_int_equal(expected.size, bytes * ((size_t)(matrix->rows - 1) / ROW_STEP + 1));
   assert_true(packed_buffer_init(&buffer, matrix->cols, &error));
   for (int r = 0; r < matrix->rows; r += ROW_STEP) {
-    packed_row_floats(&buffer, matrix, r, row);
+    packed_row_floats(&buffer, matrix, NULL, r, row);
     for (int c = 0; c < matrix->cols; c++) {
       float wanted;
       memcpy(&wanted, expected.data + (size_t)(r / ROW_STEP) * bytes + (size_t)c * sizeof wanted, sizeof wanted);
@@ -72,7 +72,7 @@ static void test_every_fixture(void **state) {
     assert_int_equal(checkpoint_tensor_count(checkpoint), 1);
     assert_true(tensor && tensor->packed);
     assert_string_equal(packed_matrix_name(tensor->packed, text), fixtures[i].storage);
-    struct scheme scheme = packed_scheme(tensor->packed, &note);
+    struct scheme scheme = packed_scheme(tensor->packed, NULL, &note);
     assert_string_equal(scheme_name(&scheme, text), fixtures[i].scheme);
     rows_compare(tensor->packed, fixtures[i].name);
     checkpoint_close(checkpoint);

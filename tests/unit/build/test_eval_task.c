@@ -113,6 +113,34 @@ static void test_long_line(void **state) {
   free(text);
 }
 
+/* Answered questions that are none, and more than a prompt can have, told where they are too many. */
+static void test_refused_shots(void **state) {
+  struct eval_task task;
+  struct error error = {0};
+  char expected[ERROR_TEXT_MAX];
+  size_t half = LIMIT_EVAL_LINE_BYTES - 64;
+  const char *questions = FIXTURES "/eval/gsm8k.jsonl";
+  (void)state;
+  file_fill(" \n", 2);
+  assert_false(eval_task_read(&task, questions, path, 0, &error));
+  snprintf(expected, sizeof expected, "%s has no lines of JSON: there are no answered questions.", path);
+  assert_string_equal(error.text, expected);
+  FILE *file = fopen(path, "wb");
+  assert_non_null(file);
+  for (int i = 0; i < 6; i++) {
+    fputs("{\"answer\":\"#### 1\",\"question\":\"", file);
+    for (size_t k = 0; k < half; k++) putc('q', file);
+    fputs("\"}\n", file);
+  }
+  assert_int_equal(fclose(file), 0);
+  assert_false(eval_task_read(&task, questions, path, 0, &error));
+  snprintf(expected, sizeof expected,
+           "%s, line 5: The answered questions up to here are longer than 4194304 bytes, which are all that a prompt "
+           "may have; give fewer.",
+           path);
+  assert_string_equal(error.text, expected);
+}
+
 /* --- prompts ------------------------------------------------------------------------------------------------------ */
 
 static void context_check(const struct eval_task *task, size_t item, const char *expected) {
@@ -205,10 +233,10 @@ static void test_long_answer(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused),    cmocka_unit_test(test_no_json),
-                                     cmocka_unit_test(test_long_line),  cmocka_unit_test(test_prompts),
-                                     cmocka_unit_test(test_gsm8k),      cmocka_unit_test(test_answers),
-                                     cmocka_unit_test(test_long_answer)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused),   cmocka_unit_test(test_no_json),
+                                     cmocka_unit_test(test_long_line), cmocka_unit_test(test_refused_shots),
+                                     cmocka_unit_test(test_prompts),   cmocka_unit_test(test_gsm8k),
+                                     cmocka_unit_test(test_answers),   cmocka_unit_test(test_long_answer)};
   int descriptor = mkstemp(path);
   if (descriptor < 0) return 1;
   close(descriptor);

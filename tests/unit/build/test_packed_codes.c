@@ -95,14 +95,14 @@ static void rows_compare(const struct packed_matrix *matrix, const char *name) {
   struct error error;
   struct code_rows rows;
   struct packed_buffer buffer;
-  struct scheme scheme = packed_scheme(matrix, &note);
+  struct scheme scheme = packed_scheme(matrix, NULL, &note);
   assert_string_equal(scheme_name(&scheme, text), name);
   if (!scheme_check(&scheme, &error)) fail_msg("%s", error.text);
-  assert_true(packed_scheme_holds(&scheme, matrix));
+  assert_true(packed_scheme_holds(&scheme, matrix, NULL));
   assert_true(code_rows_init(&rows, &scheme, 2, COLS, &error) && packed_buffer_init(&buffer, COLS, &error));
   for (int row = 0; row < ROWS; row++) {
-    packed_row_store(&buffer, matrix, row, &rows, 1);
-    packed_row_floats(&buffer, matrix, row, values);
+    packed_row_store(&buffer, matrix, NULL, row, &rows, 1);
+    packed_row_floats(&buffer, matrix, NULL, row, values);
     struct codes codes = code_rows_view(&rows, 2);
     for (int col = 0; col < COLS; col++) {
       double value = codes_value(&codes, 1, col), sum = (double)values[col] - value;
@@ -138,7 +138,97 @@ static void test_schemes_hold_the_numbers(void **state) {
   }
 }
 
+static bool shape_accepted(enum packed_layout layout, int bits, int64_t cols) {
+  const struct packed_spec spec = {.layout = layout, .bits = bits, .scale_rows = 1};
+  bool words = layout == PACKED_ROWS;
+  int64_t stated[2] = {ROWS, cols};
+  struct tensor codes = tensor_make(words ? TENSOR_I32 : TENSOR_I8, ROWS, words ? COLS * bits / 32 : COLS);
+  struct tensor scale = tensor_make(TENSOR_F32, ROWS, 1);
+  struct tensor shape = {.name = "s", .type = TENSOR_I64, .n_dim = 1, .dim = {2}, .count = 2};
+  shape.data = slice_make((const uint8_t *)stated, sizeof stated);
+  struct packed_parts parts = {.codes = &codes, .scale = &scale, .shape = &shape};
+  struct packed_matrix matrix;
+  struct error error;
+  bool accepted = packed_matrix_init(&matrix, &spec, &parts, &error);
+  if (accepted) assert_int_equal(matrix.cols, cols);
+  free((void *)(uintptr_t)codes.data.data);
+  free((void *)(uintptr_t)scale.data.data);
+  return accepted;
+}
+
+/* The last word of a row may be partly empty; a byte is a column. */
+static void test_stated_shape(void **state) {
+  (void)state;
+  assert_true(shape_accepted(PACKED_ROWS, 4, COLS));
+  assert_true(shape_accepted(PACKED_ROWS, 4, COLS - 7));
+  assert_false(shape_accepted(PACKED_ROWS, 4, COLS - 8));
+  assert_true(shape_accepted(PACKED_INT8, 8, COLS));
+  assert_false(shape_accepted(PACKED_INT8, 8, COLS - 1));
+}
+
+/* Group numbers that another program changes in the mapped file after they were checked are not followed. */
+static void test_changed_index(void **state) {
+  (void)state;
+  const struct packed_spec spec = {.layout = PACKED_GPTQ, .bits = 4, .group = 32, .scale_rows = 1};
+  int32_t group[COLS];
+  struct tensor codes = tensor_make(TENSOR_I32, COLS / 8, ROWS), scale = tensor_make(TENSOR_F16, COLS / 32, ROWS);
+  struct tensor index = {.name = "i", .type = TENSOR_I32, .n_dim = 1, .dim = {COLS}, .count = COLS};
+  index.data = slice_make((const uint8_t *)group, sizeof group);
+  struct packed_parts parts = {.codes = &codes, .scale = &scale, .index = &index};
+  struct packed_matrix matrix;
+  struct error error;
+  for (int i = 0; i < COLS; i++) group[i] = i % (COLS / 32);
+  if (!packed_matrix_init(&matrix, &spec, &parts, &error)) fail_msg("%s", error.text);
+  assert_int_equal(packed_group(&matrix, 5), 5);
+  group[4] = COLS / 32;
+  group[5] = -1;
+  assert_int_equal(packed_group(&matrix, 4), 0);
+  assert_int_equal(packed_group(&matrix, 5), 0);
+  free((void *)(uintptr_t)codes.data.data);
+  free((void *)(uintptr_t)scale.data.data);
+}
+
+/* Columns of a group side by side: the codes' scheme holds them, each number at the place of its column. */
+static void test_order(void **state) {
+  (void)state;
+  const struct packed_spec spec = {.layout = PACKED_GPTQ, .bits = 4, .group = 80, .scale_rows = 1};
+  enum { GROUPS = (COLS - 1) / 80 + 1 };
+  int32_t group[COLS];
+  int order[COLS], seen[COLS] = {0};
+  struct tensor codes = tensor_make(TENSOR_I32, COLS / 8, ROWS), scale = tensor_make(TENSOR_F16, GROUPS, ROWS);
+  struct tensor index = {.name = "i", .type = TENSOR_I32, .n_dim = 1, .dim = {COLS}, .count = COLS};
+  index.data = slice_make((const uint8_t *)group, sizeof group);
+  struct packed_parts parts = {.codes = &codes, .scale = &scale, .index = &index};
+  struct packed_matrix matrix;
+  struct packed_buffer buffer;
+  struct code_rows rows;
+  struct error error;
+  float values[COLS];
+  const char *note;
+  for (int i = 0; i < COLS; i++) group[i] = i * 7 % COLS / 80; /* 7 and 192 have no common divisor */
+  assert_true(packed_matrix_init(&matrix, &spec, &parts, &error) && packed_matrix_order(&matrix, order));
+  for (int i = 0; i < COLS; i++) {
+    assert_int_equal(group[order[i]], i / 80);
+    assert_int_equal(seen[order[i]]++, 0);
+  }
+  struct scheme scheme = packed_scheme(&matrix, order, &note);
+  assert_true(packed_scheme_holds(&scheme, &matrix, order) && !packed_scheme_holds(&scheme, &matrix, NULL));
+  assert_true(code_rows_init(&rows, &scheme, 1, COLS, &error) && packed_buffer_init(&buffer, COLS, &error));
+  packed_row_store(&buffer, &matrix, order, 3, &rows, 0);
+  packed_row_floats(&buffer, &matrix, NULL, 3, values);
+  struct codes stored = code_rows_view(&rows, 1);
+  for (int i = 0; i < COLS; i++) assert_true((float)codes_value(&stored, 0, i) == values[order[i]]);
+  group[0] = 1 - group[0]; /* one group longer than its share */
+  assert_false(packed_matrix_order(&matrix, order));
+  packed_buffer_release(&buffer);
+  code_rows_release(&rows);
+  free((void *)(uintptr_t)codes.data.data);
+  free((void *)(uintptr_t)scale.data.data);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_schemes_hold_the_numbers)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_schemes_hold_the_numbers),
+                                     cmocka_unit_test(test_stated_shape), cmocka_unit_test(test_changed_index),
+                                     cmocka_unit_test(test_order)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,7 @@ static void engine_path_make(void) {
 }
 
 /* SPATE_TEST_BACKEND: late, when ctest runs the suite unit_late; cuda, by hand where there is a GPU, for engines of its
- * layout, there also with SPATE_TEST_BATCH_INVARIANT=1. */
+ * layout. */
 static inline const char *engine_target(void) {
   const char *backend = getenv("SPATE_TEST_BACKEND");
   return backend && strcmp(backend, "cuda") == 0 ? backend : NULL;
@@ -54,7 +54,6 @@ static inline spate_engine *engine_start(int threads) {
   open.model = engine_path;
   open.threads = threads;
   open.backend = getenv("SPATE_TEST_BACKEND");
-  open.batch_invariant = getenv("SPATE_TEST_BATCH_INVARIANT") != NULL;
   open.kv_cache_dtype = engine_kv_dtype;
   open.max_queue_tokens = engine_queue_tokens;
   spate_engine *engine = spate_open(&open, &error);

@@ -54,6 +54,7 @@ static spate_engine *engine_open_with(const struct setting *setting, uint64_t kv
   open.scheduler = setting->scheduler;
   open.no_block_reuse = !setting->reuse;
   open.kv_cache_memory = kv_bytes;
+  open.batch_invariant = engine_target() != NULL; /* a GPU promises this of no other */
   spate_engine *engine = spate_open(&open, &error);
   if (!engine) fail_msg("%s: %s", setting->name, error.text);
   return engine;

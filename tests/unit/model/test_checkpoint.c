@@ -151,6 +151,18 @@ static void tensors_rename(const struct model_variant *variant, const char *pref
 }
 
 /* Gemma 3 that sees images: its text network is one of several, in the config and in the tensors. */
+static void test_names_do_not_command_the_terminal(void **state) {
+  (void)state;
+  struct model_variant variant;
+  json_t *change = json_pack("{s: [s]}", "architectures", "\x1b[2JL\x7f");
+  variant_make(&variant, "llama2", change);
+  struct checkpoint *checkpoint = variant_open(&variant);
+  assert_string_equal(checkpoint_architecture(checkpoint), "?[2JL?");
+  checkpoint_close(checkpoint);
+  variant_remove(&variant);
+  json_decref(change);
+}
+
 static void test_text_config(void **state) {
   (void)state;
   struct error error = {0};
@@ -224,8 +236,11 @@ static void test_cut_while_open(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_cut_while_open), /* first: its children set the handler of SIGBUS, once in a process */
-      cmocka_unit_test(test_plain),          cmocka_unit_test(test_generation_defaults),
-      cmocka_unit_test(test_chat_template),  cmocka_unit_test(test_text_config),
+      cmocka_unit_test(test_plain),
+      cmocka_unit_test(test_generation_defaults),
+      cmocka_unit_test(test_chat_template),
+      cmocka_unit_test(test_text_config),
+      cmocka_unit_test(test_names_do_not_command_the_terminal),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

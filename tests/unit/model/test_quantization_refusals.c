@@ -66,6 +66,8 @@ static bool checkpoint_opens(const char *settings, const char *tensors, int fill
 #define W8 "\"num_bits\": 8, \"type\": \"int\", \"strategy\": \"channel\""
 #define F8 "\"num_bits\": 8, \"type\": \"float\", \"strategy\": \"channel\""
 
+#define GROUP(name) "\"" name "\": {\"weights\": {" W8 "}}, "
+
 static const struct {
   const char *settings, *tensors;
   int fill; /* every byte of the tensors */
@@ -125,6 +127,9 @@ static const struct {
      "config.json: quantization_config.config_groups.a.output_activations is {\"num_bits\":8}; expected null."},
     {"{\"quant_method\": \"compressed-tensors\", \"config_groups\": {}}", "", 0,
      "config.json: quantization_config.config_groups is {}; expected at least one group with weights."},
+    {"{\"quant_method\": \"compressed-tensors\", \"format\": \"int-quantized\", \"config_groups\": {" GROUP("a") GROUP(
+         "b") GROUP("c") GROUP("d") GROUP("e") GROUP("f") GROUP("g") GROUP("h") "\"i\": {\"weights\": {" W8 "}}}}",
+     "", 0, "config.json: quantization_config.config_groups has more than 8 groups with weights; more do not load."},
     {"{\"quant_method\": \"compressed-tensors\", \"quantization_status\": \"frozen\"}", "", 0,
      "config.json: quantization_config.quantization_status is \"frozen\"; expected \"compressed\"."},
     {"{\"quant_method\": \"compressed-tensors\", \"sparsity_config\": {\"format\": \"sparse-24-bitmask\"}}", "", 0,
