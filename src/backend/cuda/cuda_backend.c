@@ -38,7 +38,9 @@ static bool op_fast(const struct device *device, const struct plan *plan, const 
   static const struct limits usual = {.kv_dtype = KV_F16, .block_size = 16};
   struct attend_heads heads;
   const struct cuda_path *path = device ? device->path : NULL;
-  if (op->kind == OP_LINEAR) return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op);
+  if (op->kind == OP_LINEAR)
+    return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op) ||
+           cuda_linear_coded_fit(path, plan, op);
   return op->kind != OP_ATTEND || cuda_attend_fast(plan, &usual, op->args.attend.group, &heads);
 }
 

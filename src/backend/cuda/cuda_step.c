@@ -66,9 +66,11 @@ static const struct op *next_linear(const struct program *p, const struct op *op
   return a->gated && next->args.linear.norm != NORM_NONE ? NULL : next;
 }
 
-static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
-  const struct op *next = p->device->path->chained ? next_linear(p, op, a) : NULL;
-  if (next && !cuda_linear_fast(p->device->path, p->plan, next)) next = NULL;
+/* What few tokens' linears leave each other. */
+static const struct op *few_link(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const struct cuda_path *path = p->device->path;
+  const struct op *next = path->chained ? next_linear(p, op, a) : NULL;
+  if (next && !cuda_linear_fast(path, p->plan, next) && !cuda_linear_coded_fit(path, p->plan, next)) next = NULL;
   a->ready = p->ready == op;
   if (a->ready && a->has_norm) {
     a->squares = p->squares[p->turn];
@@ -82,10 +84,24 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
     a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
     a->next_squares = normed ? p->squares[p->turn] : NULL;
   }
+  return next;
+}
+
+static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const struct op *next = few_link(p, op, a);
   p->chain[p->n_chain++] = *a;
-  if (next && p->n_chain < LINEAR_CHAIN) return;
+  if (next && cuda_linear_fast(p->device->path, p->plan, next) && p->n_chain < LINEAR_CHAIN) return;
   p->device->path->linear_few(p->chain, p->n_chain, p->arrived, p->device->multiprocessors, p->device->stream);
   p->n_chain = 0;
+}
+
+/* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. */
+static void run_coded(struct program *p, const struct op *op, struct cuda_linear *a) {
+  if (a->n_row <= LINEAR_FEW && !a->one_order)
+    few_link(p, op, a);
+  else
+    p->ready = NULL;
+  p->device->path->linear_coded(a, p->device->multiprocessors, p->device->stream);
 }
 
 /* Does any op but the next read what this one makes, before another overwrites it? */
@@ -144,6 +160,10 @@ static void run_linear(struct program *p, const struct op *op) {
   }
   if (fast) {
     run_many(p, op, &a);
+    return;
+  }
+  if (cuda_linear_coded_fit(p->device->path, p->plan, op)) {
+    run_coded(p, op, &a);
     return;
   }
   if (cuda_linear_bytes_fit(p->device->path, p->plan, op)) {
