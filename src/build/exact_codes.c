@@ -58,6 +58,7 @@ bool exact_scheme_holds(const struct scheme *scheme, enum tensor_type type) {
   if (scheme->kind != SCHEME_INT || !ggml_code_form(type, &form)) return false;
   if (scheme_is_wide(scheme)) return wide_bits(&form) <= scheme_width(scheme) && form.group % scheme->group == 0;
   struct scheme own = exact_scheme(type);
+  own.activation = scheme->activation; /* the backend's choice */
   return memcmp(&own, scheme, sizeof own) == 0;
 }
 

@@ -18,6 +18,8 @@ static bool scheme_is_nibbles(const struct scheme *s) {
          (s->group == 32 || s->group == 128);
 }
 
+bool cuda_scheme_coded(const struct scheme *s) { return scheme_is_bytes(s) || scheme_is_nibbles(s); }
+
 static size_t pieces_bytes(int cols, int of_piece) { return (size_t)((cols + of_piece - 1) / of_piece) * PIECE_BYTES; }
 
 struct cuda_layout cuda_layout_of(const struct weight *weight) {

@@ -42,6 +42,9 @@ struct cuda_layout {
   size_t strip_bytes;
 };
 
+/* Is it packed as bytes or nibbles? */
+bool cuda_scheme_coded(const struct scheme *scheme);
+
 struct cuda_layout cuda_layout_of(const struct weight *weight);
 
 /* backend.pack: one strip. */

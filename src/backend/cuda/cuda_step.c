@@ -95,9 +95,10 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   p->n_chain = 0;
 }
 
-/* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. */
+/* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. Nor do those that
+ * round tokens, whose scale is of a whole row. */
 static void run_coded(struct program *p, const struct op *op, struct cuda_linear *a) {
-  if (a->n_row <= LINEAR_FEW && !a->one_order)
+  if (a->n_row <= LINEAR_FEW && !a->one_order && !a->matrix.activation)
     few_link(p, op, a);
   else
     p->ready = NULL;
@@ -167,7 +168,10 @@ static void run_linear(struct program *p, const struct op *op) {
     return;
   }
   if (cuda_linear_bytes_fit(p->device->path, p->plan, op)) {
-    run_bytes(p, op, &a);
+    if (a.n_row <= LINEAR_FEW && !a.one_order)
+      run_coded(p, op, &a);
+    else
+      run_bytes(p, op, &a);
     return;
   }
   p->ready = NULL;
