@@ -108,7 +108,7 @@ typedef struct {
   spate_progress progress;
   void *user;
   bool batch_invariant;   /* as in spate_open_options */
-  const char *quant_mode; /* "BF16", "FP8", "W8A8"; NULL: BF16 */
+  const char *quant_mode; /* "BF16", "INT8_WEIGHT", "INT4_WEIGHT", "FP8", "W8A8"; NULL: BF16 */
 } spate_random_options;
 
 static inline void spate_random_options_init(spate_random_options *options) {

@@ -14,7 +14,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* From 3.5 to 8.5 bits with their scales and minima; integers multiply with activations of 8 bits. */
+/* From 3.5 to 8.5 bits with their scales and minima; integers multiply with activations of 8 bits, unless a
+ * backend prefers others. */
 static int candidates_list(struct scheme *out) {
   static const struct {
     uint8_t bits, high_bits;
@@ -92,6 +93,7 @@ static bool free_fill(struct plan *plan, int index, const struct checkpoint *che
   int n = candidates_list(all);
   *out = (struct budget_weight){0};
   for (int i = 0; i < n; i++) {
+    if (backend->prefer) backend->prefer(&all[i], all[i].bits < 8); /* the ladder has its own groups of 4 bits */
     weight->scheme = all[i];
     if (!scheme_supported(plan, index, backend, error)) continue;
     out->bits[out->n] = bits_of(weight, backend);

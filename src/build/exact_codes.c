@@ -59,6 +59,7 @@ bool exact_scheme_holds(const struct scheme *scheme, enum tensor_type type) {
   if (scheme_is_wide(scheme)) return wide_bits(&form) <= scheme_width(scheme) && form.group % scheme->group == 0;
   struct scheme own = exact_scheme(type);
   if (scheme->scale == SCALE_F32 && !form.two_level) own.scale = SCALE_F32;
+  own.activation = scheme->activation; /* the backend's choice */
   return memcmp(&own, scheme, sizeof own) == 0;
 }
 

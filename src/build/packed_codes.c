@@ -40,6 +40,7 @@ struct scheme packed_scheme(const struct packed_matrix *matrix, const int *order
 bool packed_scheme_holds(const struct scheme *scheme, const struct packed_matrix *matrix, const int *order) {
   const char *note;
   struct scheme own = packed_scheme(matrix, order, &note);
+  if (own.kind == SCHEME_INT) own.activation = scheme->activation; /* the backend's choice */
   return !scheme_is_plain(&own) && memcmp(&own, scheme, sizeof own) == 0;
 }
 

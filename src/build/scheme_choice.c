@@ -64,6 +64,11 @@ static int candidates_of(const struct plan *plan, const struct weight_source *so
   return 1;
 }
 
+static void candidates_prefer(struct candidate *candidate, int count, enum quant_mode mode,
+                              const struct backend *backend) {
+  for (int i = 0; backend->prefer && i < count; i++) backend->prefer(&candidate[i].scheme, mode == QUANT_AS_FILE);
+}
+
 /* Can op i run as its weight's scheme now is? The sentence names the layer and the weight. */
 static bool op_supported(const struct plan *plan, int index, const struct backend *backend, struct error *error) {
   const struct op *op = &plan_ops(plan)[index];
@@ -97,6 +102,7 @@ static bool weight_choose(struct plan *plan, int index, const struct checkpoint 
   struct candidate candidate[CANDIDATES];
   enum quant_mode mode = quant_override_find(wish->overrides, plan, weight, wish->mode);
   int count = candidates_of(plan, &source, mode, candidate);
+  candidates_prefer(candidate, count, mode, backend);
   if (mode == QUANT_FP8 && !wish->emulate && backend->emulates && backend->emulates(&candidate[0].scheme))
     return emulation_refuse(plan, weight, backend, error);
   struct error refusal = {0};

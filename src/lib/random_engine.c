@@ -17,10 +17,18 @@ static bool scheme_of(const struct plan *plan, const struct weight *weight, enum
                       struct error *error) {
   *scheme = (struct scheme){.kind = SCHEME_BF16};
   if (mode == QUANT_AS_FILE || mode == QUANT_BF16) return true;
+  bool vocabulary = weight->rows == plan->vocab;
+  if (mode == QUANT_INT8_WEIGHT || mode == QUANT_INT4_WEIGHT) {
+    *scheme = mode == QUANT_INT8_WEIGHT || vocabulary
+                  ? (struct scheme){.kind = SCHEME_INT, .bits = 8}
+                  : (struct scheme){.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 128};
+    return true;
+  }
   if (mode != QUANT_FP8 && mode != QUANT_W8A8)
-    return error_set(error, ERROR_UNSUPPORTED, "A network with random weights runs in BF16, FP8 or W8A8, not in %s.",
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "A network with random weights runs in BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or W8A8, not in %s.",
                      quant_mode_name(mode));
-  if (weight->rows == plan->vocab) return true;
+  if (vocabulary) return true;
   *scheme = mode == QUANT_FP8 ? (struct scheme){.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN}
                               : (struct scheme){.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN};
   return true;

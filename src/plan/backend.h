@@ -119,6 +119,9 @@ struct backend {
   bool (*submit)(struct program *program, const struct batch *batch, struct error *error);
   bool (*finish)(struct program *program, const struct masks *masks, struct error *error);
   bool (*collect)(struct program *program, struct result *result, struct error *error);
+  /* Makes of an integer scheme, as CPUs want it, what it runs faster; exact: one that holds the same codes. NULL: there
+   * is none. */
+  void (*prefer)(struct scheme *scheme, bool exact);
 };
 
 /* Packed bytes of a whole weight. */

@@ -396,8 +396,8 @@ class Options(spate_server.EngineCase):
         for options, sentence in (
                 (("--random", "abacus"), 'There is no known model "abacus"; these are: llama-3.1-8b, '),
                 (("--random", "qwen3-8b", "--batch", "1,x"), "--batch is no list of up to 16 whole numbers"),
-                (("--random", "smollm2-135m", "--quant-mode", "INT4_WEIGHT", "--device", "cpu"),
-                 "A network with random weights runs in BF16, FP8 or W8A8, not in INT4_WEIGHT."),
+                (("--random", "smollm2-135m", "--quant-mode", "FP32", "--device", "cpu"),
+                 "A network with random weights runs in BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or W8A8, not in FP32."),
                 (("--random", "smollm2-135m", "--quant-mode", "W8A8", "--device", "cpu"),
                  "Random weights of this quant_mode are made on a GPU: use --device cuda."),
                 (("--machine", "--device", "abacus"), 'device is "abacus", expected "auto", "cpu" or "cuda".')):

@@ -118,6 +118,9 @@ void chain_cases(struct table *table) {
       {.kind = SCHEME_F16},
       {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN},
       {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN},
+      {.kind = SCHEME_F8},
+      {.kind = SCHEME_INT, .bits = 8},
+      {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 128},
   };
   for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++) scheme_cases(table, &schemes[s]);
 }

@@ -57,6 +57,8 @@ const struct scheme op_schemes[] = {
     INTEGER(.bits = 4, .scale = SCALE_F32),
     {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32, .activation = ACTIVATION_INT8_TOKEN}, /* W8A8 */
     EXACT(.bits = 8, .scale = SCALE_F32),
+    EXACT(.bits = 4, .scale = SCALE_F16, .group = 32),
+    EXACT(.bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1),
     {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN}, /* FP8 */
     {.kind = SCHEME_F8},
     {.kind = SCHEME_F8, .group = 128},
@@ -116,6 +118,7 @@ void family_end(struct table *table, const struct family *family) {
 double input_roundoff(const struct table *table, const struct scheme *scheme) {
   if (table->tested->target != TARGET_CUDA) return 0;
   if (scheme->kind == SCHEME_F8 && scheme->activation) return 0x1p-11;
+  if (!scheme->activation && scheme->kind >= SCHEME_INT) return 0x1p-8; /* tokens in bf16 */
   return scheme->kind == SCHEME_BF16 ? 0x1p-8 : scheme->kind == SCHEME_F16 ? 0x1p-11 : 0;
 }
 

@@ -33,12 +33,24 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
   return true;
 }
 
+/* Kernels of 4 and 8 bits take tokens in bf16, and scales for 128 columns or a whole row. */
+static void cuda_prefer(struct scheme *s, bool exact) {
+  if (s->kind != SCHEME_INT || s->activation != ACTIVATION_INT8) return;
+  struct scheme wanted = *s;
+  if (!exact && wanted.bits == 4 && wanted.high_bits == 0) wanted.group = 128;
+  if (!exact && wanted.bits == 8) wanted = (struct scheme){.kind = SCHEME_INT, .bits = 8};
+  wanted.activation = ACTIVATION_FLOAT;
+  if (cuda_scheme_coded(&wanted)) *s = wanted;
+}
+
 /* With the cache as it is unless told otherwise. */
 static bool op_fast(const struct device *device, const struct plan *plan, const struct op *op) {
   static const struct limits usual = {.kv_dtype = KV_F16, .block_size = 16};
   struct attend_heads heads;
   const struct cuda_path *path = device ? device->path : NULL;
-  if (op->kind == OP_LINEAR) return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op);
+  if (op->kind == OP_LINEAR)
+    return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op) ||
+           cuda_linear_coded_fit(path, plan, op);
   return op->kind != OP_ATTEND || cuda_attend_fast(plan, &usual, op->args.attend.group, &heads);
 }
 
@@ -65,6 +77,7 @@ const struct backend backend_cuda = {
     .describe = cuda_describe,
     .rates = cuda_rates,
     .supports = cuda_supports,
+    .prefer = cuda_prefer,
     .fallbacks = cuda_fallbacks,
     .strip_bytes = cuda_strip_bytes,
     .pack = cuda_pack_strip,

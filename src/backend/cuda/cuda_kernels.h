@@ -33,6 +33,7 @@ struct cuda_matrix {
   uint8_t pieces;       /* 16-bit floats in swizzled pieces */
   uint8_t bytes;        /* E4M3 or int8 in swizzled pieces, after one scale a row */
   uint8_t bits, high_bits, scale, has_min, codebook, activation;
+  uint8_t nibbles; /* four bits in pieces with fp16 scales */
   int32_t group, block_cols, offset;
   float unit; /* of the codebook */
   uint32_t high_at, scale_at, min_at, super_at, super_min_at, block_bytes;
@@ -211,6 +212,11 @@ void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cud
 void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream);
 /* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
+/* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are LINEAR_FEW
+ * at most. */
+/* prepare: of tokens that the scheme rounds to 8 bits, the codes and their scales. */
+void cuda_coded_prepare(const struct cuda_linear *linear, cuda_stream stream);
+void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);

@@ -13,15 +13,25 @@ static bool scheme_is_bytes(const struct scheme *s) {
   return s->group == 0 && (s->kind == SCHEME_F8 || (s->kind == SCHEME_INT && scheme_width(s) == 8));
 }
 
+static bool scheme_is_nibbles(const struct scheme *s) {
+  return s->kind == SCHEME_INT && scheme_width(s) == 4 && s->bits == 4 && !s->codebook && s->scale == SCALE_F16 &&
+         (s->group == 32 || s->group == 128);
+}
+
+bool cuda_scheme_coded(const struct scheme *s) { return scheme_is_bytes(s) || scheme_is_nibbles(s); }
+
 static size_t pieces_bytes(int cols, int of_piece) { return (size_t)((cols + of_piece - 1) / of_piece) * PIECE_BYTES; }
 
 struct cuda_layout cuda_layout_of(const struct weight *weight) {
   struct cuda_layout layout = {.cpu = cpu_layout_of(weight), .rows = weight->rows, .cols = weight->cols};
   layout.pieces = weight->scheme.kind == SCHEME_F16 || weight->scheme.kind == SCHEME_BF16;
   layout.bytes = scheme_is_bytes(&weight->scheme);
+  layout.nibbles = scheme_is_nibbles(&weight->scheme);
   layout.strip_bytes = layout.cpu.tile_bytes;
   if (layout.pieces) layout.strip_bytes = pieces_bytes(weight->cols, PIECE_COLS);
   if (layout.bytes) layout.strip_bytes = SCALES_BYTES + pieces_bytes(weight->cols, BYTE_COLS);
+  if (layout.nibbles)
+    layout.strip_bytes = (size_t)((weight->cols + BYTE_COLS - 1) / BYTE_COLS) * nibbles_piece(&weight->scheme);
   return layout;
 }
 
@@ -47,10 +57,56 @@ static void unpack_bytes(const struct cuda_layout *layout, const uint8_t *strip,
   }
 }
 
+static void half_put(uint8_t *to, float value) {
+  uint16_t half = half_from_float(value);
+  memcpy(to, &half, sizeof half);
+}
+
+static float half_get(const uint8_t *from) {
+  uint16_t half;
+  memcpy(&half, from, sizeof half);
+  return half_to_float(half);
+}
+
+static void pack_nibbles(const struct cuda_layout *layout, const struct codes *codes, uint8_t *out) {
+  const struct scheme *s = &codes->scheme;
+  int groups = scheme_groups(s, layout->cols);
+  bool high;
+  memset(out, 0, layout->strip_bytes);
+  for (int row = 0; row < codes->rows; row++) {
+    for (int col = 0; col < layout->cols; col++) {
+      uint8_t *byte = out + (size_t)(col / BYTE_COLS) * nibbles_piece(s) + nibble_offset(row, col % BYTE_COLS, &high);
+      *byte |= (uint8_t)(codes->code[(size_t)row * (size_t)layout->cols + (size_t)col] << (high ? 4 : 0));
+    }
+    for (int g = 0; g < groups; g++) {
+      int col = g * s->group;
+      uint8_t *at = out + (size_t)(col / BYTE_COLS) * nibbles_piece(s) +
+                    nibble_scale(row, col % BYTE_COLS / s->group, s->has_min);
+      half_put(at, codes->scale[row * groups + g]);
+      if (s->has_min) half_put(at + 2, codes->min[row * groups + g]);
+    }
+  }
+}
+
+static void unpack_nibbles(const struct cuda_layout *layout, const uint8_t *strip, int row, float *out) {
+  const struct scheme *s = &layout->cpu.scheme;
+  for (int col = 0; col < layout->cols; col++) {
+    const uint8_t *piece = strip + (size_t)(col / BYTE_COLS) * nibbles_piece(s);
+    bool high;
+    int at = nibble_offset(row, col % BYTE_COLS, &high), code = piece[at] >> (high ? 4 : 0) & 15;
+    const uint8_t *scale = piece + nibble_scale(row, col % BYTE_COLS / s->group, s->has_min);
+    out[col] = s->has_min ? half_get(scale) * (float)code + half_get(scale + 2) : half_get(scale) * (float)(code - 8);
+  }
+}
+
 void cuda_pack_strip(const struct weight *weight, const struct codes *codes, void *out) {
   struct cuda_layout layout = cuda_layout_of(weight);
   if (layout.bytes) {
     pack_bytes(&layout, codes, out);
+    return;
+  }
+  if (layout.nibbles) {
+    pack_nibbles(&layout, codes, out);
     return;
   }
   if (!layout.pieces) {
@@ -71,6 +127,8 @@ void cuda_unpack_row(const struct weight *weight, struct slice packed, int row, 
   bool bfloat = weight->scheme.kind == SCHEME_BF16;
   if (layout.bytes)
     unpack_bytes(&layout, strip, row % STRIP_ROWS, out);
+  else if (layout.nibbles)
+    unpack_nibbles(&layout, strip, row % STRIP_ROWS, out);
   else if (!layout.pieces)
     cpu_unpack_row(&layout.cpu, packed.data, row, out);
   for (int col = 0; col < layout.cols && layout.pieces; col++) {

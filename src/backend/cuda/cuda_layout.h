@@ -11,6 +11,11 @@
  * columns is made of one lane's own four bytes, and a product of bytes, whose tokens are permuted alike, adds up the
  * same. int8 is in two's complement.
  *
+ * Four bits with fp16 scales for each 32 or 128 columns are strips of pieces of 128 columns too: codes, then scales. The
+ * codes are in the order of a matrix unit's fragments: 16 bytes a lane for each four steps of 16 columns, four a step,
+ * whose nibbles i and i + 4 are the lane's pair i. Scales of a group go by rows r: of r, then of r + 8, each with its
+ * minimum where there are minima.
+ *
  * Everything else is packed as on the CPU (cpu_layout.h): correct, and not meant to be fast. */
 #ifndef SPATE_BACKEND_CUDA_LAYOUT_H
 #define SPATE_BACKEND_CUDA_LAYOUT_H
@@ -25,6 +30,7 @@ enum {
   ATOM_BYTES = ATOM_ROWS * 128,
   BYTE_COLS = 128, /* of a piece of bytes */
   SCALES_BYTES = STRIP_ROWS * 4,
+  NIBBLES_BYTES = STRIP_ROWS * BYTE_COLS / 2, /* codes of a piece of four bits */
 };
 
 struct cuda_layout {
@@ -32,8 +38,12 @@ struct cuda_layout {
   int rows, cols;
   bool pieces; /* strips of pieces */
   bool bytes;  /* the same of bytes, after scales */
+  bool nibbles; /* pieces of four bits and scales */
   size_t strip_bytes;
 };
+
+/* Is it packed as bytes or nibbles? */
+bool cuda_scheme_coded(const struct scheme *scheme);
 
 struct cuda_layout cuda_layout_of(const struct weight *weight);
 
@@ -55,6 +65,22 @@ static inline size_t byte_offset(int row, int col) {
   int within = col % BYTE_COLS, chunk = within / 16 ^ row % ATOM_ROWS, c = within % 16;
   return SCALES_BYTES + (size_t)(col / BYTE_COLS) * PIECE_BYTES + (size_t)(row / ATOM_ROWS) * ATOM_BYTES +
          (size_t)(row % ATOM_ROWS * 128 + chunk * 16 + c % 8 / 2 * 4 + c % 2 * 2 + c / 8);
+}
+
+/* Four bits: the byte of a column within its piece, and whether it is the byte's upper half. */
+static inline int nibble_offset(int row, int col, bool *high) {
+  int step = col / 16, k = col % 16, lane = row % 8 * 4 + k % 8 / 2, nibble = row / 8 + k / 8 * 2 + k % 2 * 4;
+  *high = nibble % 2;
+  return step / 4 * 512 + lane * 16 + step % 4 * 4 + nibble / 2;
+}
+
+/* The fp16 scale of a row and group within its piece; its minimum is the next one. */
+static inline int nibble_scale(int row, int group, bool has_min) {
+  return NIBBLES_BYTES + (group * STRIP_ROWS + row % 8 * 2 + row / 8) * (has_min ? 4 : 2);
+}
+
+static inline size_t nibbles_piece(const struct scheme *s) {
+  return NIBBLES_BYTES + (size_t)(BYTE_COLS / s->group * STRIP_ROWS) * (s->has_min ? 4 : 2);
 }
 
 #endif

@@ -28,6 +28,7 @@ struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
                               .kind = s->kind,
                               .pieces = layout.pieces,
                               .bytes = layout.bytes,
+                              .nibbles = layout.nibbles,
                               .bits = s->bits,
                               .high_bits = s->high_bits,
                               .scale = s->scale,

@@ -33,6 +33,14 @@ bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan
   return cuda_layout_of(weight).bytes && weight->scheme.activation > ACTIVATION_INT8 && (!path || path->linear_bytes);
 }
 
+bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
+  if (op->kind != OP_LINEAR) return false;
+  const struct weight *weight = plan_weights(plan) + op->weight[0];
+  struct cuda_layout layout = cuda_layout_of(weight);
+  return (layout.bytes || layout.nibbles) && weight->scheme.activation == ACTIVATION_FLOAT &&
+         (!path || path->linear_coded);
+}
+
 /* In whole chunks; twice, for counts. */
 size_t cuda_room_most(const struct plan *plan, const struct limits *limits) {
   size_t rows = (size_t)(limits->outputs < CUDA_ROOM_ROWS ? limits->outputs : CUDA_ROOM_ROWS);
@@ -53,7 +61,8 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     bool always = weight->scheme.kind == SCHEME_BF16; /* fp16 by the path */
     if (!always || op->args.linear.post_norm != NORM_NONE)
       most.product = size_max(most.product, rows * (size_t)weight->rows);
-    if (cuda_linear_fast(NULL, plan, op) || cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
+    if (cuda_linear_fast(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op) ||
+        cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
     if (!always) most.prepared = size_max(most.prepared, rows * cols);
     most.squares = size_max(most.squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */

@@ -40,6 +40,8 @@ struct cuda_path {
   void (*rate_read_bulk)(const void *from, size_t bytes, int blocks, cuda_stream stream); /* or NULL */
   void (*rate_multiply)(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
   double (*rate_operations)(enum rate_unit unit);
+  /* As cuda_linear_coded; NULL: such linears run in plain kernels. */
+  void (*linear_coded)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 };
 
 /* The best for a compute capability (× 10); `isa`: that one, by name, or an error (NULL: not forced, nor where

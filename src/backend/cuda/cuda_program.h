@@ -220,6 +220,8 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
 bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, const struct op *op);
 /* The same of a linear of eight-bit weights and tokens. */
 bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op);
+/* The same of weights of 4 and 8 bits and 16-bit tokens. */
+bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op);
 /* Floats of room for rows that draw, and of strips' exponents, on paths that want them. */
 size_t cuda_room_most(const struct plan *plan, const struct limits *limits);
 size_t cuda_exponents_of(const struct weight *weight);

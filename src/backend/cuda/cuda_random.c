@@ -5,18 +5,19 @@
 #include "backend/cuda/random_kernels.h"
 #include "backend/random_number.h"
 
-static enum random_type type_of(enum scheme_kind kind) {
+static enum random_type type_of(enum scheme_kind kind, bool nibbles) {
   if (kind == SCHEME_F8) return RANDOM_E4M3;
-  if (kind == SCHEME_INT) return RANDOM_INT8;
+  if (kind == SCHEME_INT) return nibbles ? RANDOM_INT4 : RANDOM_INT8;
   return kind == SCHEME_BF16 ? RANDOM_BF16 : RANDOM_F16;
 }
 
 bool cuda_load_random(struct program *p, int weight, struct error *error) {
   const struct weight *w = plan_weights(p->plan) + weight;
   struct cuda_layout layout = cuda_layout_of(w);
-  if (!layout.pieces && !layout.bytes)
+  if (!layout.pieces && !layout.bytes && !layout.nibbles)
     return error_set(error, ERROR_UNSUPPORTED,
-                     "Random weights on a GPU are BF16, FP16, or bytes with one scale a row, and %s is none of them.",
+                     "Random weights on a GPU are BF16, FP16, bytes with one scale a row or four bits in groups, and %s "
+                     "is none of them.",
                      plan_name(p->plan, w->name));
   struct random_matrix matrix = {.data = p->weight[weight],
                                  .rows = w->rows,
@@ -25,7 +26,8 @@ bool cuda_load_random(struct program *p, int weight, struct error *error) {
                                  .bytes = backend_packed_bytes(&backend_cuda, w),
                                  .stream = (uint64_t)weight,
                                  .spread = RANDOM_WEIGHT_SPREAD,
-                                 .type = (uint8_t)type_of((enum scheme_kind)w->scheme.kind)};
+                                 .type = (uint8_t)type_of((enum scheme_kind)w->scheme.kind, layout.nibbles),
+                                 .has_min = w->scheme.has_min};
   random_weight_make(&matrix, p->device->stream);
   return cuda_check(cudaGetLastError(), "making random weights", error) && cuda_loaded(p, weight, error);
 }

@@ -43,21 +43,21 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
 /* The linear that follows and takes what this one makes, whole and alone; NULL: there is none. It can then be left its
  * input as the matrix units want it. */
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a) {
-  const struct cuda_path *path = p->device->path;
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
-  if (index == p->n_body || index >= p->plan->n_op) return NULL;
-  if (!cuda_linear_fast(path, p->plan, next) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;
+  if (!p->device->path->chained || index == p->n_body || index >= p->plan->n_op || next->kind != OP_LINEAR) return NULL;
   bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
                plan_weights(p->plan)[next->weight[0]].cols == a->result_cols;
   if (next->in[0] != op->out || !whole || a->has_post_norm) return NULL;
   return a->gated && next->args.linear.norm != NORM_NONE ? NULL : next;
 }
 
-/* The same of 16-bit weights. */
-static const struct op *next_fast(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+/* The same of weights that few tokens' linears stream. */
+static const struct op *next_of_few(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  const struct cuda_path *path = p->device->path;
   const struct op *next = next_linear(p, op, a);
-  return next && cuda_linear_fast(p->device->path, p->plan, next) ? next : NULL;
+  bool streams = next && (cuda_linear_fast(path, p->plan, next) || cuda_linear_coded_fit(path, p->plan, next));
+  return streams ? next : NULL;
 }
 
 /* Takes what the linear before has left, and leaves the next one its input; NULL: none. */
@@ -77,12 +77,22 @@ static void inputs_hand_over(struct program *p, const struct op *op, const struc
 }
 
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
-  const struct op *next = p->device->path->chained ? next_fast(p, op, a) : NULL;
+  const struct op *next = next_of_few(p, op, a);
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
-  if (next && p->n_chain < LINEAR_CHAIN) return;
+  if (next && cuda_linear_fast(p->device->path, p->plan, next) && p->n_chain < LINEAR_CHAIN) return;
   p->device->path->linear_few(p->chain, p->n_chain, p->arrived, p->device->multiprocessors, p->device->stream);
   p->n_chain = 0;
+}
+
+/* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. Nor do those that
+ * round tokens, whose scale is of a whole row. */
+static void run_coded(struct program *p, const struct op *op, struct cuda_linear *a) {
+  if (a->n_row <= LINEAR_FEW && !a->one_order && !a->matrix.activation)
+    inputs_hand_over(p, op, next_of_few(p, op, a), a);
+  else
+    p->ready = NULL;
+  p->device->path->linear_coded(a, p->device->multiprocessors, p->device->stream);
 }
 
 /* Does any op but the next read what this one makes, before another overwrites it? */
@@ -98,15 +108,18 @@ static bool read_later(const struct program *p, const struct op *op) {
  * as well. */
 static const struct op *next_of_gated(const struct program *p, const struct op *op, const struct cuda_linear *a) {
   bool plain = a->gated && a->act && a->act != CURVE_GELU && !a->residual && !a->bias && !(a->softcap > 0);
-  const struct op *next = plain && p->device->path->chained ? next_linear(p, op, a) : NULL;
-  return next && next->in[1] != op->out && !read_later(p, op) ? next : NULL;
+  const struct cuda_path *path = p->device->path;
+  const struct op *next = plain ? next_linear(p, op, a) : NULL;
+  if (!next || next->in[1] == op->out || read_later(p, op)) return NULL;
+  return cuda_linear_fast(path, p->plan, next) || cuda_linear_bytes_fit(path, p->plan, next) ? next : NULL;
 }
 
 /* And one that only adds can leave it to both. */
 static const struct op *next_of_many(const struct program *p, const struct op *op, const struct cuda_linear *a) {
   bool sums = !a->gated && !a->act && !a->multiply && a->residual && a->residual_cols % 4 == 0;
   if (!sums) return next_of_gated(p, op, a);
-  return p->device->path->chained && !a->bias && !(a->softcap > 0) ? next_fast(p, op, a) : NULL;
+  const struct op *next = !a->bias && !(a->softcap > 0) ? next_linear(p, op, a) : NULL;
+  return next && cuda_linear_fast(p->device->path, p->plan, next) ? next : NULL;
 }
 
 static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
@@ -142,8 +155,15 @@ static void run_linear(struct program *p, const struct op *op) {
     run_many(p, op, &a);
     return;
   }
+  if (cuda_linear_coded_fit(p->device->path, p->plan, op)) {
+    run_coded(p, op, &a);
+    return;
+  }
   if (cuda_linear_bytes_fit(p->device->path, p->plan, op)) {
-    run_bytes(p, op, &a);
+    if (a.n_row <= LINEAR_FEW && !a.one_order)
+      run_coded(p, op, &a);
+    else
+      run_bytes(p, op, &a);
     return;
   }
   p->ready = NULL;

@@ -69,9 +69,20 @@ static __device__ __forceinline__ float byte_at(const struct cuda_matrix &m, con
   return ((const float *)strip)[row] * (m.kind == KIND_F8 ? __half2float(half) : (float)(int8_t)code);
 }
 
+static __device__ __forceinline__ float nibble_at(const struct cuda_matrix &m, const uint8_t *strip, int row, int col) {
+  int groups = 128 / m.group, within = col % 128, step = within / 16, k = within % 16;
+  int nibble = row / 8 + k / 8 * 2 + k % 2 * 4, width = m.has_min ? 2 : 1;
+  const uint8_t *piece = strip + (size_t)(col / 128) * (1024 + groups * 32 * width);
+  uint8_t byte = piece[step / 4 * 512 + (row % 8 * 4 + k % 8 / 2) * 16 + step % 4 * 4 + nibble / 2];
+  int code = byte >> nibble % 2 * 4 & 15, at = (within / m.group * 16 + row % 8 * 2 + row / 8) * width;
+  float scale = half_at(piece + 1024, at);
+  return m.has_min ? scale * (float)code + half_at(piece + 1024, at + 1) : scale * (float)(code - 8);
+}
+
 static __device__ __forceinline__ float matrix_at(const struct cuda_matrix &m, int row, int col) {
   const uint8_t *strip = m.data + (size_t)(row / 16) * m.strip_bytes;
   if (m.pieces) return piece_at(m, strip, row % 16, col);
+  if (m.nibbles) return nibble_at(m, strip, row % 16, col);
   if (m.bytes) return byte_at(m, strip, row % 16, col);
   const uint8_t *block = strip + (size_t)(col / m.block_cols) * m.block_bytes;
   if (m.kind == KIND_INT) return integer_at(m, block, row % 16, col % m.block_cols);

@@ -55,6 +55,19 @@ template <bool E4M3> __global__ void __launch_bounds__(THREADS) bytes_make(struc
   }
 }
 
+/* A thread makes 16 bytes: 32 codes, which are uniform, or scales, with minima or without. */
+__global__ void __launch_bounds__(THREADS) nibbles_make(struct random_matrix m) {
+  size_t piece = 1024 + (m.has_min ? 64 : 32);
+  float scale = m.spread * sqrtf(12) / 16; /* whose codes deviate as much */
+  __half2 pair = m.has_min ? __floats2half2_rn(scale, -7.5f * scale) : __floats2half2_rn(scale, scale);
+  for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < m.bytes / 16; i += (size_t)gridDim.x * THREADS) {
+    uint32_t word[4];
+    for (int k = 0; k < 4; k++)
+      word[k] = i * 16 % piece < 1024 ? (uint32_t)(random_uniform(m.stream, i * 4 + k) * 0x1p32) : *(uint32_t *)&pair;
+    *(uint4 *)(m.data + i * 16) = make_uint4(word[0], word[1], word[2], word[3]);
+  }
+}
+
 __global__ void __launch_bounds__(THREADS) cache_fill(void *cache, size_t n, int type, uint64_t numbers) {
   for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS) {
     float x = random_normal(numbers, i);
@@ -70,6 +83,7 @@ __global__ void __launch_bounds__(THREADS) cache_fill(void *cache, size_t n, int
 void random_weight_make(const struct random_matrix *matrix, cuda_stream stream) {
   auto make = matrix->type == RANDOM_E4M3   ? bytes_make<true>
               : matrix->type == RANDOM_INT8 ? bytes_make<false>
+              : matrix->type == RANDOM_INT4 ? nibbles_make
                                             : weight_make;
   make<<<BLOCKS, THREADS, 0, stream>>>(*matrix);
 }

@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-enum random_type { RANDOM_F32, RANDOM_F16, RANDOM_BF16, RANDOM_E4M3, RANDOM_INT8 };
+enum random_type { RANDOM_F32, RANDOM_F16, RANDOM_BF16, RANDOM_E4M3, RANDOM_INT8, RANDOM_INT4 };
 
 /* A matrix in strips of pieces (cuda_layout.h). */
 struct random_matrix {
@@ -17,7 +17,8 @@ struct random_matrix {
   uint64_t strip_bytes, bytes;
   uint64_t stream; /* of random_number.h */
   float spread;
-  uint8_t type; /* enum random_type; those of bytes come after scales */
+  uint8_t type;    /* enum random_type; those of bytes come after scales */
+  uint8_t has_min; /* of four bits, which have a scale for each 128 columns */
 };
 
 void random_weight_make(const struct random_matrix *matrix, cuda_stream stream);
