@@ -193,6 +193,8 @@ bool cuda_draw_rest(struct program *program, struct cuda_slot *slot, const struc
 /* cuda_attention.c: lengths of the lists in a decode step of so many rows; fills the lists in the host's slab, of n_row
  * rows, the rest of the batch's have nothing to attend to; before the first op; an op. */
 void cuda_attention_decode(struct program *program, int32_t rows);
+/* As in a step that has all kinds of rows. */
+void cuda_attention_all(struct program *program);
 void cuda_attention_fill(struct program *program, const struct cuda_row *row, int32_t n_row, struct cuda_cut *cut,
                          struct cuda_chunk *chunk);
 void cuda_attention_begin(struct program *program);
