@@ -142,12 +142,14 @@ static bool read_later(const struct program *p, const struct op *op) {
 }
 
 /* Of many tokens: a gated linear leaves what it makes to the next one alone, in bf16 tiles; one that only adds leaves
- * it to both. */
+ * it to both where there are not so many that norms, at the end of each tile, take longer than a kernel of their own.
+ */
+enum { NORMED_MOST = 256 };
 static const struct op *next_of_many(const struct program *p, const struct op *op, const struct cuda_linear *a) {
   const struct op *next = p->device->path->chained && !a->bias && !(a->softcap > 0) ? next_linear(p, op, a) : NULL;
   bool gated = a->gated && a->act && a->act != CURVE_GELU && !a->residual;
   bool sums = !a->gated && !a->act && !a->multiply && a->residual && a->residual_cols % 4 == 0;
-  if (!next || sums) return next;
+  if (!next || (sums && (a->n_row <= NORMED_MOST || a->one_order))) return next;
   return gated && next->in[1] != op->out && !read_later(p, op) ? next : NULL;
 }
 
