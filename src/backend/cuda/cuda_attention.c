@@ -66,7 +66,7 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .eps = args->eps,
                               .scale = args->scale,
                               .softcap = args->softcap,
-                              .half = p->limits.kv_dtype == KV_F16};
+                              .kv = p->limits.kv_dtype};
 }
 
 /* What attention on the matrix units wants beside. */

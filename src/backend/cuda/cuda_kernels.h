@@ -16,13 +16,14 @@ extern "C" {
 
 typedef struct CUstream_st *cuda_stream;
 
-/* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_matrix.c holds them
- * against each other. */
-enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 };   /* enum scheme_kind */
-enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };        /* enum scale_kind */
-enum { ROUND_INT8 = 1, ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN }; /* enum activation */
-enum { CURVE_GELU = 2 };                                     /* enum act_kind; any other but 0 is SiLU */
-enum { ROTATE_PAIRS = 2 };                                   /* enum rope_style; any other but 0 turns halves */
+/* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_matrix.c holds
+ * them against each other. */
+enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 };         /* enum scheme_kind */
+enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };              /* enum scale_kind */
+enum { ROUND_INT8 = 1, ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN };       /* enum activation */
+enum { CURVE_GELU = 2 };                                           /* enum act_kind; any other but 0 is SiLU */
+enum { ROTATE_PAIRS = 2 };                                         /* enum rope_style; any other but 0 turns halves */
+enum { CACHE_F32, CACHE_F16, CACHE_BF16, CACHE_E4M3, CACHE_INT8 }; /* enum kv_dtype */
 
 /* How a matrix's bytes become numbers: cuda_layout and its scheme, flat. */
 struct cuda_matrix {
@@ -154,7 +155,8 @@ enum {
   ATTEND_CHUNK = 128,     /* packed rows of a unit of prefill attention */
   ATTEND_SHARES = 320,    /* of a launch of decode attention, at most */
   ATTEND_PARTS = 1 << 16, /* rows of parts */
-  ATTEND_BLOCK_LEAST = 8, /* tokens of a KV block that panels can be made of */
+  ATTEND_BLOCK_LEAST = 8, /* tokens of a KV block that panels can be made of, */
+  CODE_TOKENS = 16,       /* and codes */
 };
 
 /* Where a share of decode attention begins: in a unit (row, chunk of packed rows, KV head; in this order), before its
@@ -180,11 +182,11 @@ struct cuda_attend {
   int32_t n_head, n_kv_head, dim_k, dim_v, in_cols;
   int32_t group, n_group, layer, n_layer, block_size, window, rope_style, rope_dim;
   float rope_scale, eps, scale, softcap;
-  uint8_t half;  /* the cache holds fp16, otherwise fp32 */
+  uint8_t kv;    /* what the cache holds: CACHE_… */
   uint8_t fresh; /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
   /* of attention on the matrix units, whose cache is in panels (attend.cuh) */
   const float *angle;                         /* [n_token][n_angle] cosine and sine, from this op's first on */
-  uint16_t *query;                            /* [n_token][n_head × dim] fp16, scaled */
+  uint16_t *query;                            /* [n_token][n_head × dim] scaled, of the cache's 16 bits */
   float *parts;                               /* [n_part][dim + 8]: sums, their maximum, four partial totals */
   uint32_t *arrived;                          /* [n_share][2], 0 between launches */
   const struct cuda_cut *cut;                 /* [n_share + 1] */
@@ -222,7 +224,8 @@ void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 /* Cosines and sines of all tokens' angles. */
 void cuda_angles(const float *frequency, int n_angle, const struct cuda_batch *batch, float *angle, cuda_stream stream);
-/* Of an fp16 cache in panels: queries, keys and values to where they are read; rows with few packed rows; the others.
+/* Of a cache of 16 bits in panels: queries, keys and values to where they are read; rows with few packed rows; the
+ * others.
  */
 void cuda_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 void cuda_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);

@@ -227,8 +227,9 @@ bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan
 /* Floats of room for rows that draw, and of strips' exponents, on paths that want them. */
 size_t cuda_room_most(const struct plan *plan, const struct limits *limits);
 size_t cuda_exponents_of(const struct weight *weight);
-/* Do a KV group's layers run on the matrix units? Then what they have in common. */
-bool cuda_attend_fast(const struct plan *plan, const struct limits *limits, int group, struct attend_heads *heads);
+/* Do a KV group's layers run on the matrix units? Then what they have in common. path NULL: on any path's? */
+bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits, int group,
+                      struct attend_heads *heads);
 /* Numbers of the buffers of attention; 0 where no group is fast. */
 struct cuda_attend_needs {
   size_t angle, parts, query, arrived;
