@@ -201,12 +201,24 @@ void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch,
 void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
 /* bf16 tokens into `fragments`: swizzled tiles (linear_many.cu), or B fragments (linear_few.cu). */
 void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stream stream);
+/* What linears of a chain leave each other, and how far they are. state: four words, 0 at first; sets: two of so many
+ * units of 16 bytes, all ones at first (linear_between.cuh). */
+enum { BETWEEN_WORDS = 4, BETWEEN_UNIT = 16 };
+struct cuda_between {
+  uint32_t *state;
+  void *sets;
+  uint32_t units;
+};
 /* bf16 weights alone; few: at most LINEAR_FEW tokens, and up to LINEAR_CHAIN linears, each of which takes what the one
- * before it leaves. arrived: two counts, 0 between launches. Of many tokens, a gated linear can leave its results as
+ * before it leaves. Of many tokens, a gated linear can leave its results as
  * next_fragments in tiles, and then leaves none in `out`; one that adds a residual, and nothing else but a factor, can
  * leave them in both. */
 enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4 };
-void cuda_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+/* Units of a set that chains of linears of so many columns need: bf16 tokens, and a square for 16 columns. */
+static inline uint32_t cuda_between_units(int cols) {
+  return (LINEAR_CHAIN - 1) * LINEAR_FEW * 9 * (((uint32_t)cols + 63) / 64);
+}
+void cuda_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* Eight-bit weights and tokens. prepare: from rows, or from bf16 tiles that a gated linear has left, to bytes in
@@ -214,8 +226,8 @@ void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cud
 void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream);
 /* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
-/* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are LINEAR_FEW
- * at most. */
+/* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are
+ * LINEAR_FEW at most. */
 /* prepare: of tokens that the scheme rounds to 8 bits, the codes and their scales. */
 void cuda_coded_prepare(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);

@@ -52,7 +52,7 @@ size_t cuda_exponents_of(const struct weight *weight) {
 }
 
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {
-  struct cuda_linear_needs most = {1, 1, 1, 1};
+  struct cuda_linear_needs most = {1, 1, 1, 1, 1};
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind != OP_LINEAR) continue;
@@ -61,6 +61,8 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     bool always = weight->scheme.kind == SCHEME_BF16; /* fp16 by the path */
     if (!always || op->args.linear.post_norm != NORM_NONE)
       most.product = size_max(most.product, rows * (size_t)weight->rows);
+    uint32_t between = cuda_between_units(weight->cols);
+    if (always && between > most.between) most.between = between;
     if (cuda_linear_fast(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op) ||
         cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);

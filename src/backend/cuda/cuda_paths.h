@@ -22,7 +22,7 @@ struct cuda_path {
   int few;            /* tokens that linear_few takes at most */
   uint8_t kv_most;    /* of CACHE_F16 and what follows, the last type that attention takes on the matrix units */
   /* As cuda_linear_few; those that are not chained get one linear. */
-  void (*linear_few)(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+  void (*linear_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
   void (*linear_many)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
   /* As cuda_linear_bytes; NULL: such linears run in plain kernels. */
@@ -51,7 +51,7 @@ const struct cuda_path *cuda_path_choose(const char *isa, int capability, const 
 
 /* portable/ */
 enum { PORTABLE_FEW = 64 };
-void sm80_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+void sm80_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
 void sm80_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 int sm80_attend_blocks(int dim, uint8_t kv);
@@ -60,7 +60,7 @@ void sm80_attend_prefill(const struct cuda_attend *attend, const struct cuda_bat
 void sm80_rate_multiply(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
 double sm80_rate_operations(enum rate_unit unit);
 
-void sm75_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+void sm75_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
 void sm75_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 void sm75_exponents(const struct cuda_matrix *matrix, int32_t *exponent, cuda_stream stream);

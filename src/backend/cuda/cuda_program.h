@@ -21,7 +21,6 @@ enum {
   CUDA_STEP_TILE = 128, /* of linear_tiles.cuh */
   CUDA_GRAPHS = 64,     /* sizes of decode steps */
   CUDA_ROOM_ROWS = 32,  /* of logits, which draw at once where shared memory holds none */
-  CUDA_LINEAR_COUNTS = 2,
 };
 
 /* The rest of a slab: room for what has no fixed size. */
@@ -89,8 +88,8 @@ struct program {
   const struct op *ready;                 /* the linear whose input is there, left by the one before */
   struct cuda_linear chain[LINEAR_CHAIN]; /* [n_chain] each leaving the next its input; not launched yet */
   int n_chain;
-  uint32_t *arrived; /* [CUDA_LINEAR_COUNTS] counts of theirs, 0 between launches */
-  float *frequency;  /* the plan's floats */
+  struct cuda_between between; /* theirs */
+  float *frequency;            /* the plan's floats */
   struct cuda_pool cache[PLAN_GROUPS];
   size_t block_bytes[PLAN_GROUPS];
   uint8_t *slab; /* the batch of the step that runs */
@@ -213,9 +212,11 @@ int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]);
 size_t cuda_weights_bytes(const struct plan *plan);
 size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
-/* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments. */
+/* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments,
+ * units of what lies between those of a chain. */
 struct cuda_linear_needs {
   size_t prepared, product, squares, fragments;
+  uint32_t between;
 };
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
 /* Does the linear run on the matrix units? path NULL: on any path's? */

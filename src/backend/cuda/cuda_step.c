@@ -83,7 +83,7 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && cuda_linear_fast(p->device->path, p->plan, next) && p->n_chain < LINEAR_CHAIN) return;
-  p->device->path->linear_few(p->chain, p->n_chain, p->arrived, p->device->multiprocessors, p->device->stream);
+  p->device->path->linear_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
   p->n_chain = 0;
 }
 
