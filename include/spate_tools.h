@@ -107,8 +107,9 @@ typedef struct {
   int threads;
   spate_progress progress;
   void *user;
-  bool batch_invariant;   /* as in spate_open_options */
-  const char *quant_mode; /* "BF16", "INT8_WEIGHT", "INT4_WEIGHT", "FP8", "W8A8"; NULL: BF16 */
+  bool batch_invariant;       /* as in spate_open_options */
+  const char *quant_mode;     /* "BF16", "INT8_WEIGHT", "INT4_WEIGHT", "FP8", "W8A8"; NULL: BF16 */
+  const char *kv_cache_dtype; /* as in spate_open_options */
 } spate_random_options;
 
 static inline void spate_random_options_init(spate_random_options *options) {

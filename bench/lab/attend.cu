@@ -122,7 +122,7 @@ static bench bench_make(const problem &p) {
   work_fill(&b, p);
   b.a.n_head = p.n_head, b.a.n_kv_head = p.n_kv_head, b.a.dim_k = b.a.dim_v = p.dim, b.a.in_cols = cols;
   b.a.n_group = 1, b.a.n_layer = p.n_layer, b.a.block_size = p.block_size, b.a.window = p.window;
-  b.a.scale = (float)(1 / sqrt(p.dim)), b.a.softcap = p.softcap, b.a.half = 1, b.a.n_block = multiprocessors;
+  b.a.scale = (float)(1 / sqrt(p.dim)), b.a.softcap = p.softcap, b.a.kv = CACHE_F16, b.a.n_block = multiprocessors;
   b.a.eps = 1e-6f, b.a.rope_scale = 1, b.a.rope_dim = p.dim, b.a.rope_style = p.sinks ? ROTATE_PAIRS : 1;
   b.a.n_angle = p.dim / 2;
   float *in = take<float>(&b, (size_t)b.batch.n_token * cols), *sink = take<float>(&b, p.n_head);

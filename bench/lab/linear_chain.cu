@@ -28,7 +28,7 @@ struct network {
 static int turn;
 static bool ready, fuse = true;        /* inputs left by the linear before; are they? */
 static std::vector<cuda_linear> chain; /* not launched yet */
-static uint32_t *arrived;
+static struct cuda_between between;
 
 static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int cols, const float *in, float *out, int n) {
   struct cuda_linear a = {};
@@ -57,7 +57,7 @@ static void linear_run(struct cuda_linear a, const network &net, enum leave leav
   }
   chain.push_back(a);
   if (ready && chain.size() < LINEAR_CHAIN) return;
-  cuda_linear_few(chain.data(), (int)chain.size(), arrived, multiprocessors, stream);
+  cuda_linear_few(chain.data(), (int)chain.size(), &between, multiprocessors, stream);
   chain.clear();
 }
 
@@ -85,8 +85,10 @@ static void inputs_fill(const network &net) {
   CHECK(cudaDeviceSynchronize());
 }
 
-/* With inputs prepared by the linear before against those prepared by a kernel of their own. */
+/* With inputs prepared by the linear before against those prepared by a kernel of their own; and a token's bytes do not
+ * tell how many others there are. */
 static void check(const network &net, int n, int multiprocessors, cudaStream_t stream) {
+  static std::vector<float> alone;
   std::vector<float> hidden[3];
   for (int i = 0; i < 3; i++) {
     inputs_fill(net);
@@ -102,6 +104,8 @@ static void check(const network &net, int n, int multiprocessors, cudaStream_t s
     size += (double)hidden[0][i] * hidden[0][i];
   }
   bool same = memcmp(hidden[1].data(), hidden[2].data(), hidden[1].size() * 4) == 0;
+  if (alone.empty()) alone.assign(hidden[1].begin(), hidden[1].begin() + WIDTH);
+  if (memcmp(alone.data(), hidden[1].data(), alone.size() * 4) != 0) same = false, printf("token 0 is another: ");
   printf("check %d tokens: difference %.1e of %.1e%s%s\n", n, std::sqrt(error / size),
          std::sqrt(size / hidden[0].size()), same ? "" : "  NOT THE SAME TWICE", verdict(same && error / size < 1e-4));
 }
@@ -109,8 +113,11 @@ static void check(const network &net, int n, int multiprocessors, cudaStream_t s
 static network network_make(size_t layer) {
   network net;
   CHECK(cudaMalloc(&net.weights, layer * LAYERS));
-  CHECK(cudaMalloc(&arrived, 8));
-  CHECK(cudaMemset(arrived, 0, 8));
+  between.units = cuda_between_units(INNER);
+  CHECK(cudaMalloc(&between.state, 16));
+  CHECK(cudaMemset(between.state, 0, 16));
+  CHECK(cudaMalloc(&between.sets, between.units * 32));
+  CHECK(cudaMemset(between.sets, 0xff, between.units * 32));
   CHECK(cudaMalloc(&net.hidden, (size_t)TOKENS_MOST * WIDTH * 4));
   CHECK(cudaMalloc(&net.qkv, (size_t)TOKENS_MOST * QKV * 4));
   CHECK(cudaMalloc(&net.head, (size_t)TOKENS_MOST * WIDTH * 4));

@@ -189,6 +189,7 @@ static int random_bench(const struct settings *s, const int *batch, int n_batch)
   options.model = s->random;
   options.batch_invariant = s->batch_invariant;
   options.quant_mode = s->quant_mode;
+  options.kv_cache_dtype = s->kv_cache_dtype;
   options.device = s->device;
   options.batch = batch;
   options.n_batch = n_batch;

@@ -38,7 +38,7 @@ void rates_write(struct buffer *out, const struct machine_rates *rates) {
 void fallbacks_write(struct buffer *out, const struct loaded_engine *engine) {
   struct buffer lines;
   buffer_init(&lines, BENCH_TEXT_MAX);
-  if (engine->backend->fallbacks) engine->backend->fallbacks(engine->device, engine->plan, &lines);
+  if (engine->backend->fallbacks) engine->backend->fallbacks(engine->device, engine->plan, &engine->limits, &lines);
   buffer_text(out, "\"fallbacks\":[");
   for (size_t at = 0, first = 0; at < lines.size; at++) {
     if (lines.data[at] != '\n') continue;

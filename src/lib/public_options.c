@@ -1,6 +1,8 @@
 /* Options of programs older than this library. */
 #include "lib/public_options.h"
 
+#include "plan/backend.h"
+
 #include <string.h>
 
 /* `to` holds the defaults and its own size. */
@@ -57,4 +59,15 @@ bool eval_options_read(const spate_eval_options *from, spate_eval_options *to, s
 bool table_options_read(const spate_table_options *from, spate_table_options *to, struct error *error) {
   spate_table_options_init(to);
   return options_read(to, from, "spate_table_options", error);
+}
+
+bool kv_choice_parse(const char *name, int *choice, struct error *error) {
+  *choice = 0;
+  if (!name || strcmp(name, "auto") == 0) return true;
+  for (int i = 0; kv_dtype_name(i); i++)
+    if (strcmp(name, kv_dtype_name(i)) == 0) *choice = i + 1;
+  return *choice || error_set(error, ERROR_INVALID,
+                              "kv_cache_dtype is \"%s\", expected \"auto\", \"fp16\", \"bf16\", \"fp32\", "
+                              "\"fp8\" or \"int8\".",
+                              name);
 }

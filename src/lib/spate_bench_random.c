@@ -170,8 +170,9 @@ static bool parts_run(struct random_bench *b, struct error *error) {
   buffer_print(b->out, ",\"quant_mode\":\"%s\"", mode == QUANT_AS_FILE ? "BF16" : quant_mode_name(mode));
   buffer_text(b->out, ",\"device\":");
   json_write_string(b->out, slice_text(b->engine->backend->describe(b->engine->device)));
-  buffer_print(b->out, ",\"cache\":\"%s\",\"repeat\":%d,\"steps\":[",
-               b->engine->backend->fill_cache ? "random" : "computed", o->repeat);
+  buffer_print(b->out, ",\"cache\":\"%s %s\",\"repeat\":%d,\"steps\":[",
+               b->engine->backend->fill_cache ? "random" : "computed", kv_dtype_name(b->engine->limits.kv_dtype),
+               o->repeat);
   for (int i = 0; i < o->n_batch; i++) {
     if (i) buffer_text(b->out, ",");
     if (!part_run(b, decode_run, o->batch[i], o->context + 1, error)) return false;
@@ -215,7 +216,9 @@ static bool random_run(const spate_random_options *o, struct buffer *out, struct
   /* Measuring the machine wants some memory too. */
   struct engine_options options = {
       .device = {.n_thread = o->threads}, .memory_fraction = 0.9, .batch_invariant = o->batch_invariant};
-  if (!options_check(o, error) || !device_choose(o->device, &options.backend, error)) return false;
+  if (!options_check(o, error) || !kv_choice_parse(o->kv_cache_dtype, &options.kv, error) ||
+      !device_choose(o->device, &options.backend, error))
+    return false;
   struct engine_config config = config_of(o);
   if (!quant_mode_parse(o->quant_mode, &config.quant_mode, error)) return false;
   struct random_bench bench = {.options = o, .out = out};

@@ -19,17 +19,6 @@ bool spate_build(const spate_build_options *options, spate_error *error) {
   return done || error_export(&detail, error);
 }
 
-static bool kv_choice_parse(const char *name, int *choice, struct error *error) {
-  *choice = 0;
-  if (!name || strcmp(name, "auto") == 0) return true;
-  for (int i = 0; kv_dtype_name(i); i++)
-    if (strcmp(name, kv_dtype_name(i)) == 0) *choice = i + 1;
-  return *choice || error_set(error, ERROR_INVALID,
-                              "kv_cache_dtype is \"%s\", expected \"auto\", \"fp16\", \"bf16\", \"fp32\", "
-                              "\"fp8\" or \"int8\".",
-                              name);
-}
-
 /* Beside the engine: timed choices are the device's, and engines come and go. */
 static void tactic_path(const char *engine, char path[PATH_MAX]) {
   const char *slash = strrchr(engine, '/');

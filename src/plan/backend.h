@@ -89,7 +89,8 @@ struct backend {
   /* Measures for a second or two on all threads of the device. NULL: cannot. */
   bool (*rates)(struct device *device, struct machine_rates *rates, struct error *error);
   /* Appends the names of ops that run on a slower path than the scheme's best, one a line. */
-  void (*fallbacks)(const struct device *device, const struct plan *plan, struct buffer *out);
+  void (*fallbacks)(const struct device *device, const struct plan *plan, const struct limits *limits,
+                    struct buffer *out);
 
   /* Bytes of a packed matrix (all strips) or vector; packing of one strip of codes->rows ≤ pack_rows rows (fewer only
    * at the end) into out. Host code without a device. Strip i starts at i × strip_bytes. */

@@ -1,5 +1,6 @@
 /* Memory of a GPU as it is counted before an engine opens, beside what the driver says is gone then: for some shapes of
- * a network and limits. Steps take none, and closing gives it all back. */
+ * a network and limits. Steps take none, a cache that finds less than was counted on is refused before the first, and
+ * closing gives all back. */
 #include "cuda_engine.h"
 
 #include "backend/backends.h"
@@ -10,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -44,6 +46,21 @@ static void step_run(const struct loaded_engine *engine, int length, int count) 
     fail_msg("%s", error.text);
 }
 
+/* As if another process took what was free: a program whose cache is larger than the GPU. */
+static void refusal_check(const struct loaded_engine *engine) {
+  struct error error = {0};
+  struct limits limits = engine->limits;
+  size_t available = 0, total = 0;
+  double before = free_mib();
+  assert_int_equal(cudaMemGetInfo(&available, &total), cudaSuccess);
+  limits.n_block[0] = (uint32_t)(total / engine->footprint.kv_block[0]) + 1;
+  assert_null(engine->backend->compile(engine->device, engine->plan, &limits, &error));
+  printf("%s\n", error.text);
+  assert_int_equal(error.code, ERROR_MEMORY);
+  assert_non_null(strstr(error.text, "kv_cache_memory"));
+  assert_true(before - free_mib() < 1);
+}
+
 static void engine_check(const char *model, const struct engine_config *config, uint64_t kv_bytes) {
   struct error error = {0};
   struct random_engine engine = {0};
@@ -53,11 +70,12 @@ static void engine_check(const char *model, const struct engine_config *config, 
   const struct loaded_engine *loaded = engine.loaded;
   double fixed = (double)(loaded->footprint.weights + loaded->footprint.workspace) / MIB;
   double kv = (double)loaded->kv_bytes / MIB, taken = before - free_mib();
-  printf("%s, %d sequences, %d tokens a step: counted %.0f MiB and %.0f of KV cache, taken %.0f\n", model,
-         config->max_batch_size, config->max_num_tokens, fixed, kv, taken);
+  printf("%s, %d sequences, %d tokens a step: counted %.0f MiB and %.0f of KV cache, taken %.0f in %.2f s\n", model,
+         config->max_batch_size, config->max_num_tokens, fixed, kv, taken, loaded->program_seconds);
   step_run(loaded, 0, 500);
   step_run(loaded, 500, 1);
   double stepped = before - free_mib();
+  refusal_check(loaded);
   random_engine_release(&engine);
   double left = before - free_mib();
   printf("  after steps %.0f MiB, closed %.0f\n", stepped, left);

@@ -91,7 +91,9 @@ static const char *op_fallback(const struct device *device, const struct plan *p
   return NULL;
 }
 
-static void cpu_fallbacks(const struct device *device, const struct plan *plan, struct buffer *out) {
+static void cpu_fallbacks(const struct device *device, const struct plan *plan, const struct limits *limits,
+                          struct buffer *out) {
+  (void)limits; /* all types of caches have kernels of their own */
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     const char *why = op_fallback(device, plan, op);

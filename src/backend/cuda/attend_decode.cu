@@ -1,6 +1,6 @@
-/* Decode attention over an fp16 cache in panels: rows of the batch with few tokens, whose packed queries (all heads of
- * a KV head, token by token) are 16 rows of the matrix units' A operand, so that keys and values stream from device
- * memory once. Memory bounds it: arithmetic takes a fifth of the time of a tile's bytes.
+/* Decode attention over a cache of any 16 or 8 bits (attend_type.cuh): rows of the batch with few tokens, whose packed
+ * queries (all heads of a KV head, token by token) are 16 rows of the matrix units' A operand, so that keys and values
+ * stream from device memory once. Memory bounds it: arithmetic takes a fifth of the time of a tile's bytes.
  *
  * Each of two blocks a multiprocessor (heads of 256: one) takes its share of the work list. Two warps keep bulk copies
  * in flight into a ring of 96 KiB, a stage being a tile's keys or its values. Of its 128 keys each of 8 warps scores
@@ -8,6 +8,7 @@
  * in the order in which prefill attention has them (attend_prefill.cu). Pieces of 256 keys have sums of their own,
  * which are joined in order, here or, where blocks share a unit, in attend_parts.cuh (flash-decoding: Dao et al.,
  * 2023). Bytes depend on the token alone. */
+#include "backend/cuda/attend_codes.cuh"
 #include "backend/cuda/attend_fresh.cuh"
 #include "backend/cuda/attend_parts.cuh"
 
@@ -21,11 +22,12 @@ enum {
   WEIGHT_STRIDE = ATTEND_TILE + 8, /* without bank conflicts */
 };
 
-template <int D> struct shape {
-  static constexpr int blocks = D <= 128 ? 2 : 1;   /* a multiprocessor */
-  static constexpr int bytes = ATTEND_TILE * D * 2; /* of a stage: a tile's keys, or its values */
+template <typename T, int D> struct shape {
+  static constexpr int blocks = D <= 128 ? 2 : 1;               /* a multiprocessor */
+  static constexpr int bytes = ATTEND_TILE * T::token_bytes(D); /* of a stage: a tile's keys, or its values */
   static constexpr int stages = 192 * 1024 / blocks / bytes;
-  static constexpr int panels = panels_of(D);
+  static constexpr int eights =
+      T::coded ? (D / 16 + WARPS - 1) / WARPS * 2 : panels_of(D); /* of dimensions, a warp's */
   static_assert(D % 64 == 0 || D % 64 == 16 || D % 64 == 32, "a last panel of 16 or 32 dimensions");
   static_assert(stages > 2, "a tile being worked on and more in flight");
   static_assert(stages * bytes >= JOIN_PIECES * (32 + PART_TAIL) * 4, "joining stages its rows of parts in the ring");
@@ -38,13 +40,14 @@ template <int D> struct shape {
 struct exchange {
   float highest[ATTEND_PACKED][WARPS];
   float total[WARPS][ATTEND_PACKED][4];
-  __half weight[ATTEND_PACKED][WEIGHT_STRIDE];
+  uint16_t weight[ATTEND_PACKED][WEIGHT_STRIDE];
 };
 
 /* The key and value of a step's own token, and room for heads that are being made. */
-template <int D> struct fresh {
+template <typename T, int D> struct fresh {
   float head[WARPS][head_room(D)];
-  __half key[D], value[D]; /* in panels of one token */
+  static constexpr int bytes = T::coded ? CODE_TOKENS * T::token_bytes(D) : T::token_bytes(D);
+  __align__(16) uint8_t key[bytes], value[bytes]; /* in panels of one token, or the first of a group */
 };
 
 /* What the warps work on; thread 0 writes it. */
@@ -55,25 +58,25 @@ struct work {
   held cut[2];
 };
 
-template <int D> struct shared {
+template <typename T, int D> struct shared {
   uint8_t *ring, *query; /* [stages]; a panelled matrix of 16 rows */
   exchange *meet;
-  fresh<D> *own;
+  fresh<T, D> *own;
   work *now;
   uint64_t *full, *empty; /* [stages] */
-  static constexpr int bytes = shape<D>::stages * (shape<D>::bytes + 16) + ATTEND_PACKED * D * 2 +
-                               (int)(sizeof(exchange) + sizeof(fresh<D>) + sizeof(work));
-  static_assert(shape<D>::blocks * (bytes + 1024) <= 228 * 1024, "a multiprocessor's shared memory");
+  static constexpr int bytes = shape<T, D>::stages * (shape<T, D>::bytes + 16) + ATTEND_PACKED * D * 2 +
+                               (int)(sizeof(exchange) + sizeof(fresh<T, D>) + sizeof(work));
+  static_assert(shape<T, D>::blocks * (bytes + 1024) <= 228 * 1024, "a multiprocessor's shared memory");
 };
 
-template <int D> __device__ shared<D> shared_lay(uint8_t *base) {
-  shared<D> s;
+template <typename T, int D> __device__ shared<T, D> shared_lay(uint8_t *base) {
+  shared<T, D> s;
   s.ring = base;
-  s.query = base + shape<D>::stages * shape<D>::bytes;
+  s.query = base + shape<T, D>::stages * shape<T, D>::bytes;
   s.full = (uint64_t *)(s.query + ATTEND_PACKED * D * 2);
-  s.empty = s.full + shape<D>::stages;
-  s.meet = (exchange *)(s.empty + shape<D>::stages);
-  s.own = (fresh<D> *)(s.meet + 1);
+  s.empty = s.full + shape<T, D>::stages;
+  s.meet = (exchange *)(s.empty + shape<T, D>::stages);
+  s.own = (fresh<T, D> *)(s.meet + 1);
   s.now = (work *)(s.own + 1);
   return s;
 }
@@ -84,45 +87,50 @@ struct turn {
   uint32_t phase;
 };
 
-template <int D> __device__ __forceinline__ turn turn_next(turn t) {
-  return t.slot + 1 < shape<D>::stages ? turn{t.slot + 1, t.phase} : turn{0, t.phase ^ 1};
+template <typename T, int D> __device__ __forceinline__ turn turn_next(turn t) {
+  return t.slot + 1 < shape<T, D>::stages ? turn{t.slot + 1, t.phase} : turn{0, t.phase ^ 1};
+}
+
+/* First of the warp's i-th eight dimensions; from D on there are none. */
+template <typename T> __device__ __forceinline__ int eight_of(int i) {
+  int warp = threadIdx.x / 32;
+  return T::coded ? (i / 2 * WARPS + warp) * 16 + i % 2 * 8 : i * 64 + warp * 8;
 }
 
 /* --- copies ------------------------------------------------------------------------------------------------------- */
 
 /* One stage: the keys (which 0) or values (1) from `key` on that are in sight, block by block and panel by panel. */
-template <int D>
+template <typename T, int D>
 __device__ void stage_copy(const cuda_attend &a, const segment &s, const uint32_t *table, int key, int which,
                            uint8_t *to, uint64_t *full, uint64_t policy) {
-  constexpr int panels = shape<D>::panels;
+  constexpr int panels = T::coded ? 1 : panels_of(D), each = T::token_bytes(D);
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32 - WARPS, run = min(a.block_size, (int)ATTEND_TILE);
   int begin = max(0, s.seen.begin - key) / run, end = (min((int)ATTEND_TILE, s.seen.end - key) + run - 1) / run;
   /* Each copier arrives, so that none falls behind by a round. */
-  if (lane == 0) barrier_expect(full, warp == 0 ? (end - begin) * run * D * 2 : 0);
+  if (lane == 0) barrier_expect(full, warp == 0 ? (end - begin) * run * each : 0);
   __syncwarp();
   for (int i = warp + COPIERS * lane; i < (end - begin) * panels; i += COPIERS * 32) {
-    int at = begin + i / panels, panel = i % panels, width = panel_width(D, panel),
-        token = (key + at * run) % a.block_size;
-    const __half *from =
-        (const __half *)a.cache + block_index(a, table[(key + at * run) / a.block_size], s.head, which);
-    bulk_copy(to + panel * 128 * ATTEND_TILE + at * run * width * 2, from + panel * 64 * a.block_size + token * width,
-              run * width * 2, full, policy);
+    int at = begin + i / panels, panel = i % panels, token = (key + at * run) % a.block_size;
+    int width = T::coded ? each : panel_width(D, panel) * 2; /* bytes of a token */
+    const uint8_t *from = block_at<T>(a, table[(key + at * run) / a.block_size], s.head, which);
+    bulk_copy(to + panel * 128 * ATTEND_TILE + at * run * width, from + panel * 128 * a.block_size + token * width,
+              run * width, full, policy);
   }
 }
 
 /* Tile by tile, keys before values. */
-template <int D>
-__device__ void keys_stream(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, walk w) {
+template <typename T, int D>
+__device__ void keys_stream(const cuda_attend &a, const cuda_batch &batch, const shared<T, D> &m, walk w) {
   uint64_t policy = policy_evict_first();
   bool waited = a.fresh; /* then this step's keys are not read */
   turn at = {0, 1};      /* of a barrier's first phase the one before is over */
   for (segment s; segment_next(a, batch, &w, &s);) {
     const uint32_t *table = table_of(a, batch, s.r);
-    for (int i = 0; i < s.tiles * 2; i++, at = turn_next<D>(at)) {
+    for (int i = 0; i < s.tiles * 2; i++, at = turn_next<T, D>(at)) {
       int key = (s.first_tile + i / 2) * ATTEND_TILE;
       if (!waited && key + ATTEND_TILE > s.r.length) dependencies_wait(), waited = true; /* this step's own keys */
       barrier_wait(&m.empty[at.slot], at.phase);
-      stage_copy<D>(a, s, table, key, i % 2, m.ring + at.slot * shape<D>::bytes, &m.full[at.slot], policy);
+      stage_copy<T, D>(a, s, table, key, i % 2, m.ring + at.slot * shape<T, D>::bytes, &m.full[at.slot], policy);
     }
   }
 }
@@ -130,34 +138,34 @@ __device__ void keys_stream(const cuda_attend &a, const cuda_batch &batch, const
 /* --- a tile ------------------------------------------------------------------------------------------------------- */
 
 /* The unit's queries; zeros where there are no more. */
-template <int D> __device__ void queries_load(const cuda_attend &a, const segment &s, const shared<D> &m) {
+template <typename T, int D>
+__device__ void queries_load(const cuda_attend &a, const segment &s, const shared<T, D> &m) {
   int g = queries_of(a);
   for (int i = threadIdx.x; i < ATTEND_PACKED * D / 8; i += WARPS * 32) {
     int row = i / (D / 8), d = i % (D / 8) * 8, packed = s.chunk * ATTEND_PACKED + row, token = packed / g;
     uint4 x = make_uint4(0, 0, 0, 0);
     if (token < s.r.count)
       x = *(const uint4 *)(a.query + ((size_t)(s.r.first + token) * a.n_head + s.head * g + packed % g) * D + d);
-    *(uint4 *)((__half *)m.query + panel_index(D, ATTEND_PACKED, row, d)) = x;
+    *(uint4 *)((uint16_t *)m.query + panel_index(D, ATTEND_PACKED, row, d)) = x;
   }
 }
 
 /* A query of the unit's row, scaled. */
-template <int D>
+template <typename T, int D>
 __device__ __forceinline__ void query_put(const cuda_attend &a, uint8_t *to, int row, const float *head) {
   float scale = query_scale(a);
   for (int i = threadIdx.x % 32; i < D / 2; i += 32)
-    *(__half2 *)((__half *)to + panel_index(D, ATTEND_PACKED, row, 2 * i)) =
-        __floats2half2_rn(head[2 * i] * scale, head[2 * i + 1] * scale);
+    *(uint32_t *)((uint16_t *)to + panel_index(D, ATTEND_PACKED, row, 2 * i)) =
+        T::pair(head[2 * i] * scale, head[2 * i + 1] * scale);
 }
 
 /* The same of a token that this step brings; and who has the unit's last keys makes its key and value, too. */
-template <int D>
-__device__ void queries_make(const cuda_attend &a, const cuda_batch &batch, const segment &s, const shared<D> &m) {
+template <typename T, int D>
+__device__ void queries_make(const cuda_attend &a, const cuda_batch &batch, const segment &s, const shared<T, D> &m) {
   int n = packed_rows(a, s), first = s.head * queries_of(a) + s.chunk * ATTEND_PACKED, token = s.r.first,
       warp = threadIdx.x / 32;
   bool last = s.end == s.pieces, stores = last && s.chunk == 0;
   float *head = m.own->head[warp];
-  __half *cache = (__half *)a.cache;
   int place = s.r.length % a.block_size;
   uint32_t block = stores ? table_of(a, batch, s.r)[s.r.length / a.block_size] : 0;
   for (int i = warp; i < n + 2 * last; i += WARPS) {
@@ -165,25 +173,30 @@ __device__ void queries_make(const cuda_attend &a, const cuda_batch &batch, cons
       head_prepare<head_room(D)>(a, fresh_head(a, token, i < n ? first + i : a.n_head + s.head),
                                  i < n ? a.norm_q : a.norm_k, fresh_angle(a, token), head);
     const float *from = i <= n ? head : fresh_head(a, token, a.n_head + a.n_kv_head + s.head);
-    if (i < n) query_put<D>(a, m.query, i, head);
-    if (i >= n) panel_store(D, 1, i == n ? m.own->key : m.own->value, 0, from);
-    if (i >= n && stores) panel_store(D, a.block_size, cache + block_index(a, block, s.head, i - n), place, from);
+    if (i < n) query_put<T, D>(a, m.query, i, head);
+    if (i >= n) head_store<T>(D, 1, i == n ? m.own->key : m.own->value, 0, from);
+    if (i >= n && stores) head_store<T>(D, a.block_size, block_at<T>(a, block, s.head, i - n), place, from);
   }
   for (int i = threadIdx.x; i < (ATTEND_PACKED - n) * D / 8; i += WARPS * 32)
-    *(uint4 *)((__half *)m.query + panel_index(D, ATTEND_PACKED, n + i / (D / 8), i % (D / 8) * 8)) =
+    *(uint4 *)((uint16_t *)m.query + panel_index(D, ATTEND_PACKED, n + i / (D / 8), i % (D / 8) * 8)) =
         make_uint4(0, 0, 0, 0);
 }
 
 /* The token's own key or value to its place in a tile. */
-template <int D> __device__ __forceinline__ void fresh_put(const __half *from, uint8_t *stage, int place) {
-  int d = threadIdx.x * 8;
-  if (d >= D) return;
-  *(uint4 *)((__half *)stage + panel_index(D, ATTEND_TILE, place, d)) = *(const uint4 *)(from + d);
-  shared_writes_publish();
+template <typename T, int D> __device__ __forceinline__ void fresh_put(const uint8_t *from, uint8_t *stage, int place) {
+  int i = threadIdx.x;
+  if constexpr (T::coded) {
+    if (i < D / 16) *(uint4 *)code_at(D, stage, place, i) = *(const uint4 *)code_at(D, from, 0, i);
+    if (i == D / 16) *scale_at(D, stage, place) = *scale_at(D, from, 0);
+  } else {
+    if (i < D / 8)
+      *(uint4 *)((uint16_t *)stage + panel_index(D, ATTEND_TILE, place, i * 8)) = *(const uint4 *)(from + i * 16);
+  }
+  if (i <= D / 8) shared_writes_publish();
 }
 
 /* Scores of the tile's 16 keys from `key` on. */
-template <int D>
+template <typename T, int D>
 __device__ __forceinline__ void keys_multiply(float score[2][4], uint32_t query, uint32_t stage, int key) {
   int lane = threadIdx.x % 32, r = key + lane / 16 * 8 + lane % 8, half = lane / 8 % 2;
 #pragma unroll
@@ -194,8 +207,8 @@ __device__ __forceinline__ void keys_multiply(float score[2][4], uint32_t query,
                          ((chunk + lane / 16 ^ panel_swizzle(width, lane % 16)) << 4));
     matrices_load(b,
                   stage + panel * 128 * ATTEND_TILE + r * width * 2 + ((chunk + half ^ panel_swizzle(width, r)) << 4));
-    multiply_f16(score[0], q, b[0], b[1]);
-    multiply_f16(score[1], q, b[2], b[3]);
+    T::multiply(score[0], q, b[0], b[1]);
+    T::multiply(score[1], q, b[2], b[3]);
   }
 }
 
@@ -237,6 +250,7 @@ __device__ __forceinline__ void highest_meet(exchange *meet, rows *r, const floa
 }
 
 /* Weights of the warp's 16 keys, for all warps. */
+template <typename T>
 __device__ __forceinline__ void weights_store(exchange *meet, const rows &r, const float score[2][4]) {
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
@@ -244,9 +258,9 @@ __device__ __forceinline__ void weights_store(exchange *meet, const rows &r, con
     float base = base_of(r.highest[i]);
     float x0 = exp2_of(score[0][2 * i] - base), x1 = exp2_of(score[0][2 * i + 1] - base);
     float x2 = exp2_of(score[1][2 * i] - base), x3 = exp2_of(score[1][2 * i + 1] - base);
-    __half2 *to = (__half2 *)&meet->weight[lane / 4 + i * 8][warp * 16 + lane % 4 * 2];
-    to[0] = __floats2half2_rn(x0, x1);
-    to[4] = __floats2half2_rn(x2, x3);
+    uint32_t *to = (uint32_t *)&meet->weight[lane / 4 + i * 8][warp * 16 + lane % 4 * 2];
+    to[0] = T::pair(x0, x1);
+    to[4] = T::pair(x2, x3);
     meet->total[warp][lane / 4 + i * 8][lane % 4] = (x0 + x1) + (x2 + x3);
   }
 }
@@ -265,17 +279,22 @@ __device__ __forceinline__ void totals_add(const exchange *meet, const rows &r, 
 }
 
 /* Values that nobody sees may be anything, which 0 does not cancel. */
-template <int D> __device__ void values_clear(const span &seen, uint8_t *stage, int key) {
-  for (int i = threadIdx.x; i < ATTEND_TILE * D / 8; i += WARPS * 32) {
-    int token = i / (D / 8), d = i % (D / 8) * 8;
-    if (key + token < seen.begin || key + token >= seen.end)
-      *(uint4 *)((__half *)stage + panel_index(D, ATTEND_TILE, token, d)) = make_uint4(0, 0, 0, 0);
+template <typename T, int D> __device__ void values_clear(const span &seen, uint8_t *stage, int key) {
+  constexpr int each = T::coded ? D / 16 : D / 8; /* times 16 bytes */
+  for (int i = threadIdx.x; i < ATTEND_TILE * each; i += WARPS * 32) {
+    int token = i / each, chunk = i % each;
+    if (key + token >= seen.begin && key + token < seen.end) continue;
+    uint8_t *at = T::coded ? code_at(D, stage, token, chunk)
+                           : (uint8_t *)((uint16_t *)stage + panel_index(D, ATTEND_TILE, token, chunk * 8));
+    *(uint4 *)at = make_uint4(0, 0, 0, 0);
+    if (T::coded && chunk == 0) *scale_at(D, stage, token) = 0;
   }
   shared_writes_publish();
 }
 
 /* Adds weights × values of the warp's dimensions: 8 of each panel. */
-template <int D> __device__ __forceinline__ void values_multiply(const exchange *meet, uint32_t stage, float sum[][4]) {
+template <typename T, int D>
+__device__ __forceinline__ void values_multiply(const exchange *meet, uint32_t stage, float sum[][4]) {
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   uint32_t weight = shared_address(&meet->weight[lane % 16][lane / 16 * 8]);
 #pragma unroll
@@ -285,13 +304,13 @@ template <int D> __device__ __forceinline__ void values_multiply(const exchange 
     matrices_load(w[1], weight + k * 64 + 32);
     int r = k * 32 + lane;
 #pragma unroll
-    for (int p = 0; p < shape<D>::panels; p++) {
+    for (int p = 0; p < panels_of(D); p++) {
       int width = panel_width(D, p);
       if (warp * 8 >= width) continue;
       matrices_load_turned(v,
                            stage + p * 128 * ATTEND_TILE + r * width * 2 + ((warp ^ panel_swizzle(width, lane)) << 4));
-      multiply_f16(sum[p], w[0], v[0], v[1]);
-      multiply_f16(sum[p], w[1], v[2], v[3]);
+      T::multiply(sum[p], w[0], v[0], v[1]);
+      T::multiply(sum[p], w[1], v[2], v[3]);
     }
   }
 }
@@ -299,27 +318,32 @@ template <int D> __device__ __forceinline__ void values_multiply(const exchange 
 /* --- pieces ------------------------------------------------------------------------------------------------------- */
 
 /* A unit's sums so far: [panel][4] as the matrix units have them, rows lane / 4 and + 8. */
-template <int D> struct sums { float highest[2], total[2], sum[shape<D>::panels][4]; };
+template <typename T, int D> struct sums { float highest[2], total[2], sum[shape<T, D>::eights][4]; };
 
-template <int D> __device__ void sums_clear(sums<D> *s) {
+template <typename T, int D> __device__ void sums_clear(sums<T, D> *s) {
   s->highest[0] = s->highest[1] = -INFINITY;
   s->total[0] = s->total[1] = 0;
 #pragma unroll
-  for (int i = 0; i < shape<D>::panels * 4; i++) s->sum[i / 4][i % 4] = 0;
+  for (int i = 0; i < shape<T, D>::eights * 4; i++) s->sum[i / 4][i % 4] = 0;
 }
 
 /* The tile's keys are in the ring at `at`, its values next to them. */
-template <int D>
-__device__ void tile_add(const cuda_attend &a, const shared<D> &m, const span &seen, int tile, turn at, rows *r,
-                         sums<D> *piece) {
+template <typename T, int D>
+__device__ void tile_add(const cuda_attend &a, const shared<T, D> &m, const span &seen, int tile, turn at, rows *r,
+                         sums<T, D> *piece) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, key = tile * ATTEND_TILE;
-  turn values = turn_next<D>(at);
-  uint8_t *stage = m.ring + values.slot * shape<D>::bytes;
+  turn values = turn_next<T, D>(at);
+  uint8_t *stage = m.ring + values.slot * shape<T, D>::bytes;
   float score[2][4] = {};
   bool own = a.fresh && key + ATTEND_TILE >= seen.end;
   barrier_wait(&m.full[at.slot], at.phase);
-  if (own) fresh_put<D>(m.own->key, m.ring + at.slot * shape<D>::bytes, seen.end - 1 - key), warps_meet();
-  keys_multiply<D>(score, shared_address(m.query), shared_address(m.ring + at.slot * shape<D>::bytes), warp * 16);
+  if (own) fresh_put<T, D>(m.own->key, m.ring + at.slot * shape<T, D>::bytes, seen.end - 1 - key), warps_meet();
+  if constexpr (T::coded)
+    codes_multiply<T, D>(score, shared_address(m.query),
+                         m.ring + at.slot * shape<T, D>::bytes + group_index(D, warp * 16));
+  else
+    keys_multiply<T, D>(score, shared_address(m.query), shared_address(m.ring + at.slot * shape<T, D>::bytes),
+                        warp * 16);
   warp_arrive(&m.empty[at.slot]);
   if (a.softcap > 0) {
 #pragma unroll
@@ -327,32 +351,36 @@ __device__ void tile_add(const cuda_attend &a, const shared<D> &m, const span &s
   }
   if (key < r->inner.begin || key + ATTEND_TILE > r->inner.end) scores_mask(*r, key + warp * 16 + lane % 4 * 2, score);
   highest_meet(m.meet, r, score);
-  weights_store(m.meet, *r, score);
+  weights_store<T>(m.meet, *r, score);
 #pragma unroll
-  for (int i = 0; i < shape<D>::panels * 4; i++)
+  for (int i = 0; i < shape<T, D>::eights * 4; i++)
     piece->sum[i / 4][i % 4] = __fmul_rn(piece->sum[i / 4][i % 4], r->shrink[i % 4 / 2]);
   barrier_wait(&m.full[values.slot], values.phase);
-  if (key < seen.begin || key + ATTEND_TILE > seen.end) values_clear<D>(seen, stage, key);
-  if (own) fresh_put<D>(m.own->value, stage, seen.end - 1 - key);
+  if (key < seen.begin || key + ATTEND_TILE > seen.end) values_clear<T, D>(seen, stage, key);
+  if (own) fresh_put<T, D>(m.own->value, stage, seen.end - 1 - key);
   warps_meet();
-  values_multiply<D>(m.meet, shared_address(stage), piece->sum);
+  if constexpr (T::coded)
+    codes_add<T, D>(&m.meet->weight[lane % 16][lane / 16 * 8], stage, piece->sum);
+  else
+    values_multiply<T, D>(m.meet, shared_address(stage), piece->sum);
   warp_arrive(&m.empty[values.slot]);
   if (warp == 0) totals_add(m.meet, *r, piece->total);
 }
 
-template <int D> __device__ void sums_join(sums<D> *all, const sums<D> &piece) {
+template <typename T, int D> __device__ void sums_join(sums<T, D> *all, const sums<T, D> &piece) {
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     float2 factor = join_factors(&all->highest[i], piece.highest[i]);
     all->total[i] = join(all->total[i], piece.total[i], factor);
 #pragma unroll
-    for (int p = 0; p < shape<D>::panels * 2; p++)
+    for (int p = 0; p < shape<T, D>::eights * 2; p++)
       all->sum[p / 2][2 * i + p % 2] = join(all->sum[p / 2][2 * i + p % 2], piece.sum[p / 2][2 * i + p % 2], factor);
   }
 }
 
 /* A cut unit's piece to its rows of parts. */
-template <int D> __device__ void piece_put(const cuda_attend &a, const segment &s, float *parts, const sums<D> &piece) {
+template <typename T, int D>
+__device__ void piece_put(const cuda_attend &a, const segment &s, float *parts, const sums<T, D> &piece) {
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n = packed_rows(a, s);
 #pragma unroll
   for (int i = 0; i < 2; i++) {
@@ -360,15 +388,16 @@ template <int D> __device__ void piece_put(const cuda_attend &a, const segment &
     if (row >= n) continue;
     float *to = parts + (size_t)row * (D + PART_TAIL);
 #pragma unroll
-    for (int p = 0; p < shape<D>::panels; p++)
-      if (warp * 8 < panel_width(D, p))
-        *(float2 *)(to + p * 64 + warp * 8 + lane % 4 * 2) = make_float2(piece.sum[p][2 * i], piece.sum[p][2 * i + 1]);
+    for (int p = 0; p < shape<T, D>::eights; p++)
+      if (eight_of<T>(p) < D)
+        *(float2 *)(to + eight_of<T>(p) + lane % 4 * 2) = make_float2(piece.sum[p][2 * i], piece.sum[p][2 * i + 1]);
     if (warp == 0) to[D + 4 + lane % 4] = piece.total[i];
     if (warp == 0 && lane % 4 == 0) to[D] = piece.highest[i];
   }
 }
 
-template <int D> __device__ void sums_put(const cuda_attend &a, const segment &s, exchange *meet, const sums<D> &all) {
+template <typename T, int D>
+__device__ void sums_put(const cuda_attend &a, const segment &s, exchange *meet, const sums<T, D> &all) {
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n = packed_rows(a, s);
   if (warp == 0)
     meet->total[0][lane / 4][lane % 4] = all.total[0], meet->total[0][lane / 4 + 8][lane % 4] = all.total[1];
@@ -381,9 +410,9 @@ template <int D> __device__ void sums_put(const cuda_attend &a, const segment &s
     float total = (t.x + t.y) + (t.z + t.w);
     float *to = result_of(a, s, row, &head), factor = row_factor(a, head, all.highest[i], total);
 #pragma unroll
-    for (int p = 0; p < shape<D>::panels; p++)
-      if (warp * 8 < panel_width(D, p)) {
-        int d = p * 64 + warp * 8 + lane % 4 * 2;
+    for (int p = 0; p < shape<T, D>::eights; p++)
+      if (eight_of<T>(p) < D) {
+        int d = eight_of<T>(p) + lane % 4 * 2;
         float2 x = make_float2(__fmul_rn(all.sum[p][2 * i], factor), __fmul_rn(all.sum[p][2 * i + 1], factor));
         *(float2 *)(to + d) = x;
         next_put(a, s, row, d, x.x);
@@ -408,41 +437,42 @@ __device__ void rows_fill(const cuda_attend &a, const cuda_batch &batch, const s
 }
 
 /* Of a whole unit the results; otherwise its pieces' sums. */
-template <int D>
-__device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, const segment &s,
+template <typename T, int D>
+__device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const shared<T, D> &m, const segment &s,
                             const cuda_cut &cut, turn *at) {
   constexpr int per_piece = ATTEND_PIECE / ATTEND_TILE;
   bool whole = s.begin == 0 && s.end == s.pieces;
   int n = packed_rows(a, s), tile = s.first_tile, last = tile + s.tiles, pieces = s.end, first_piece = s.first_piece;
   span seen = s.seen;
   float *parts = a.parts + (size_t)cut.part * (D + PART_TAIL);
-  sums<D> all, piece;
+  sums<T, D> all, piece;
   rows r;
   rows_fill(a, batch, s, &r);
   dependencies_wait();
   if (a.fresh)
-    queries_make<D>(a, batch, s, m);
+    queries_make<T, D>(a, batch, s, m);
   else
-    queries_load<D>(a, s, m);
+    queries_load<T, D>(a, s, m);
   warps_meet();
   sums_clear(&all);
   for (int p = s.begin; p < pieces; p++) {
     sums_clear(&piece);
     r.highest[0] = r.highest[1] = -INFINITY;
     for (int end = min(last, (first_piece + p + 1) * per_piece); tile < end; tile++) {
-      tile_add<D>(a, m, seen, tile, *at, &r, &piece);
-      *at = turn_next<D>(turn_next<D>(*at));
+      tile_add<T, D>(a, m, seen, tile, *at, &r, &piece);
+      *at = turn_next<T, D>(turn_next<T, D>(*at));
     }
     piece.highest[0] = r.highest[0], piece.highest[1] = r.highest[1];
     if (whole)
       sums_join(&all, piece);
     else
-      piece_put<D>(a, s, parts + (size_t)p * n * (D + PART_TAIL), piece);
+      piece_put<T, D>(a, s, parts + (size_t)p * n * (D + PART_TAIL), piece);
   }
-  if (whole) sums_put<D>(a, s, m.meet, all);
+  if (whole) sums_put<T, D>(a, s, m.meet, all);
 }
 
-template <int D> __device__ void share_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, walk w) {
+template <typename T, int D>
+__device__ void share_run(const cuda_attend &a, const cuda_batch &batch, const shared<T, D> &m, walk w) {
   work *now = m.now;
   turn at = {0, 0};
   if (threadIdx.x == 0) now->n_cut = 0;
@@ -451,7 +481,7 @@ template <int D> __device__ void share_run(const cuda_attend &a, const cuda_batc
     warps_meet();
     if (!now->more) break;
     const cuda_cut &cut = a.cut[blockIdx.x + (now->s.begin == 0)];
-    segment_run<D>(a, batch, m, now->s, cut, &at);
+    segment_run<T, D>(a, batch, m, now->s, cut, &at);
     if (now->s.begin > 0 || now->s.end < now->s.pieces) {
       unit_arrive(a, now->s, cut, now->cut + now->n_cut);
       if (threadIdx.x == 0) now->n_cut++;
@@ -465,26 +495,27 @@ template <int D> __device__ void share_run(const cuda_attend &a, const cuda_batc
   }
 }
 
-template <int D> __global__ void __launch_bounds__(THREADS, shape<D>::blocks) decode(cuda_attend a, cuda_batch batch) {
+template <typename T, int D>
+__global__ void __launch_bounds__(THREADS, shape<T, D>::blocks) decode(cuda_attend a, cuda_batch batch) {
   extern __shared__ __align__(1024) uint8_t base[];
-  shared<D> m = shared_lay<D>(base);
+  shared<T, D> m = shared_lay<T, D>(base);
   if (threadIdx.x == 0) {
-    for (int i = 0; i < shape<D>::stages; i++) barrier_init(&m.full[i], COPIERS), barrier_init(&m.empty[i], WARPS);
+    for (int i = 0; i < shape<T, D>::stages; i++) barrier_init(&m.full[i], COPIERS), barrier_init(&m.empty[i], WARPS);
     barriers_publish();
   }
   __syncthreads();
   dependents_launch();
   walk w = {a.cut[blockIdx.x], a.cut[blockIdx.x + 1]};
   if (threadIdx.x >= WARPS * 32) {
-    keys_stream<D>(a, batch, m, w);
+    keys_stream<T, D>(a, batch, m, w);
     return;
   }
-  share_run<D>(a, batch, m, w);
+  share_run<T, D>(a, batch, m, w);
 }
 
-template <int D> void decode_launch(const cuda_attend &a, const cuda_batch &batch, cuda_stream stream) {
-  static bool once =
-      cudaFuncSetAttribute(decode<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared<D>::bytes) == cudaSuccess;
+template <typename T, int D> void decode_launch(const cuda_attend &a, const cuda_batch &batch, cuda_stream stream) {
+  static bool once = cudaFuncSetAttribute(decode<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          shared<T, D>::bytes) == cudaSuccess;
   (void)once;
   cudaLaunchAttribute early = {};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -492,21 +523,30 @@ template <int D> void decode_launch(const cuda_attend &a, const cuda_batch &batc
   cudaLaunchConfig_t config = {};
   config.gridDim = a.n_share;
   config.blockDim = THREADS;
-  config.dynamicSmemBytes = shared<D>::bytes;
+  config.dynamicSmemBytes = shared<T, D>::bytes;
   config.stream = stream;
   config.attrs = &early;
   config.numAttrs = 1;
-  cudaLaunchKernelEx(&config, decode<D>, a, batch);
+  cudaLaunchKernelEx(&config, decode<T, D>, a, batch);
+}
+
+template <typename T> void decode_of(const cuda_attend &a, const cuda_batch &batch, cuda_stream stream) {
+  switch (a.dim_k) {
+  case 64: decode_launch<T, 64>(a, batch, stream); break;
+  case 80: decode_launch<T, 80>(a, batch, stream); break;
+  case 96: decode_launch<T, 96>(a, batch, stream); break;
+  case 128: decode_launch<T, 128>(a, batch, stream); break;
+  default: decode_launch<T, 256>(a, batch, stream); break;
+  }
 }
 
 } // namespace
 
 void cuda_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream) {
-  switch (attend->dim_k) {
-  case 64: decode_launch<64>(*attend, *batch, stream); break;
-  case 80: decode_launch<80>(*attend, *batch, stream); break;
-  case 96: decode_launch<96>(*attend, *batch, stream); break;
-  case 128: decode_launch<128>(*attend, *batch, stream); break;
-  default: decode_launch<256>(*attend, *batch, stream); break;
+  switch (attend->kv) {
+  case CACHE_BF16: decode_of<cache_bf16>(*attend, *batch, stream); break;
+  case CACHE_E4M3: decode_of<cache_e4m3>(*attend, *batch, stream); break;
+  case CACHE_INT8: decode_of<cache_int8>(*attend, *batch, stream); break;
+  default: decode_of<cache_f16>(*attend, *batch, stream); break;
   }
 }

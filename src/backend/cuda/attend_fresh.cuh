@@ -1,11 +1,12 @@
 /* What a token brings to attention on the matrix units: its queries, normed, rotated and scaled, its key, normed and
- * rotated, and its value, in fp16. Whichever kernel makes them, they are the same to the byte: multiplications and
- * additions are joined as written. Angles depend on token and frequency alone: cosines and sines are made once a step.
+ * rotated, and its value, as the cache has them. Whichever kernel makes them, they are the same to the byte:
+ * multiplications and additions are joined as written. Angles depend on token and frequency alone: cosines and sines
+ * are made once a step.
  */
 #ifndef SPATE_BACKEND_CUDA_ATTEND_FRESH_CUH
 #define SPATE_BACKEND_CUDA_ATTEND_FRESH_CUH
 
-#include "backend/cuda/attend.cuh"
+#include "backend/cuda/attend_codes.cuh"
 
 /* Floats of a warp's room for a head. */
 static __host__ __device__ constexpr int head_room(int dim) { return (dim + 31) / 32 * 32; }
@@ -49,12 +50,6 @@ static __device__ __forceinline__ void head_prepare(const cuda_attend &a, const 
 /* What queries are multiplied by: scores are logarithms to base 2, but under a softcap. */
 static __device__ __forceinline__ float query_scale(const cuda_attend &a) {
   return a.softcap > 0 ? a.scale : a.scale * LOG2_E;
-}
-
-/* A head of a key or a value to its place in a panelled matrix of so many tokens. A warp. */
-static __device__ __forceinline__ void panel_store(int dim, int tokens, __half *to, int token, const float *head) {
-  for (int i = threadIdx.x % 32; i < dim / 2; i += 32)
-    *(__half2 *)(to + panel_index(dim, tokens, token, 2 * i)) = __floats2half2_rn(head[2 * i], head[2 * i + 1]);
 }
 
 /* The token's floats of q, k and v, head after head; the first of its angles. */

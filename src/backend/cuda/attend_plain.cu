@@ -1,9 +1,7 @@
 /* Plain attention: any head size and variant, in float arithmetic. Keys and values of the batch go to the paged cache
  * first; then a block takes one head of one token through all that it sees, a tile of keys at a time, with the softmax
  * rescaled as its maximum grows (Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018). */
-#include "backend/cuda/cuda_kernels.h"
-
-#include <cuda_fp16.h>
+#include "backend/cuda/attend_codes.cuh"
 
 namespace {
 
@@ -14,29 +12,61 @@ __device__ float warp_sum(float value) {
   return value;
 }
 
-/* Where a number of the cache is: 0 the keys', 1 the values'. */
-__device__ size_t cache_index(const struct cuda_attend &a, const uint32_t *table, int token, int head, int which) {
-  size_t block = table[token / a.block_size];
-  size_t per_head = (size_t)a.block_size * (a.dim_k + a.dim_v);
-  size_t at = ((block * a.n_layer + a.layer) * a.n_kv_head + head) * per_head;
-  if (which) at += (size_t)a.block_size * a.dim_k;
-  return at + (size_t)(token % a.block_size) * (which ? a.dim_v : a.dim_k);
+/* A token's key (which 0) or value (1). Codes of a block's keys are followed by its values', their scales by those. */
+struct place {
+  uint8_t *numbers;
+  float *scale;
+};
+
+__device__ place cache_place(const struct cuda_attend &a, const uint32_t *table, int token, int head, int which) {
+  bool coded = a.kv >= CACHE_E4M3;
+  size_t block = ((size_t)table[token / a.block_size] * a.n_layer + a.layer) * a.n_kv_head + head;
+  int each = coded               ? 1
+             : a.kv == CACHE_F32 ? 4
+                                 : 2,
+      at = token % a.block_size, codes = a.block_size * (a.dim_k + a.dim_v);
+  uint8_t *base = a.cache + block * ((size_t)codes * each + (coded ? 8 * a.block_size : 0));
+  return place{base + (size_t)each * (which ? a.block_size * a.dim_k + at * a.dim_v : at * a.dim_k),
+               (float *)(base + codes) + which * a.block_size + at};
 }
 
-__device__ float cache_get(const struct cuda_attend &a, size_t at) {
-  return a.half ? __half2float(((const __half *)a.cache)[at]) : ((const float *)a.cache)[at];
+__device__ float cache_get(const struct cuda_attend &a, const place &p, int i) {
+  switch (a.kv) {
+  case CACHE_F32: return ((const float *)p.numbers)[i];
+  case CACHE_F16: return __half2float(((const __half *)p.numbers)[i]);
+  case CACHE_BF16: return __bfloat162float(((const __nv_bfloat16 *)p.numbers)[i]);
+  case CACHE_E4M3: return __half2float(__nv_cvt_fp8_to_halfraw(p.numbers[i], __NV_E4M3)) * *p.scale;
+  default: return (float)(int8_t)p.numbers[i] * *p.scale;
+  }
 }
 
-__device__ void cache_put(const struct cuda_attend &a, size_t at, float value) {
-  if (a.half)
-    ((__half *)a.cache)[at] = __float2half_rn(value);
-  else
-    ((float *)a.cache)[at] = value;
+/* x: of codes, divided by the scale. */
+__device__ void number_put(const struct cuda_attend &a, const place &p, int i, float x) {
+  switch (a.kv) {
+  case CACHE_F32: ((float *)p.numbers)[i] = x; break;
+  case CACHE_F16: ((__half *)p.numbers)[i] = __float2half_rn(x); break;
+  case CACHE_BF16: ((__nv_bfloat16 *)p.numbers)[i] = __float2bfloat16_rn(x); break;
+  case CACHE_E4M3: p.numbers[i] = __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3); break;
+  default: p.numbers[i] = (uint8_t)__float2int_rn(x); break;
+  }
 }
 
-__device__ const uint32_t *table_of(const struct cuda_attend &a, const struct cuda_batch &batch,
-                                    const struct cuda_row &r) {
-  return batch.tables + r.table + (size_t)a.group * r.table_size;
+/* All threads of the block. */
+__device__ void cache_put(const struct cuda_attend &a, const place &p, int dim, const float *from) {
+  __shared__ float peaks[WARPS];
+  float peak = 0, inverse = 1, most = a.kv == CACHE_E4M3 ? 448 : 127;
+  if (a.kv >= CACHE_E4M3) {
+    for (int i = threadIdx.x; i < dim; i += THREADS) peak = fmaxf(peak, fabsf(from[i]));
+    for (int step = 16; step > 0; step /= 2) peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) peaks[threadIdx.x / 32] = peak;
+    __syncthreads();
+    for (int i = 0; i < WARPS; i++) peak = fmaxf(peak, peaks[i]);
+    bool nothing = peak <= PEAK_LEAST;
+    inverse = nothing ? 0 : most / peak;
+    if (threadIdx.x == 0) *p.scale = nothing ? 0 : peak / most;
+  }
+  for (int i = threadIdx.x; i < dim; i += THREADS) number_put(a, p, i, from[i] * inverse);
 }
 
 /* A head of q or k into shared memory: normed, rotated. All threads of the block. */
@@ -79,19 +109,17 @@ __global__ void store(struct cuda_attend a, struct cuda_batch batch) {
   const float *value = a.in + (size_t)token * a.in_cols + (a.n_head + a.n_kv_head) * a.dim_k + h * a.dim_v;
   const uint32_t *table = table_of(a, batch, r);
   head_prepare(a, key, a.norm_k, position, head);
-  size_t at = cache_index(a, table, position, h, 0);
-  for (int i = threadIdx.x; i < a.dim_k; i += THREADS) cache_put(a, at + i, head[i]);
-  at = cache_index(a, table, position, h, 1);
-  for (int i = threadIdx.x; i < a.dim_v; i += THREADS) cache_put(a, at + i, value[i]);
+  cache_put(a, cache_place(a, table, position, h, 0), a.dim_k, head);
+  cache_put(a, cache_place(a, table, position, h, 1), a.dim_v, value);
 }
 
 /* Scores of up to KEYS keys from `first` on; a warp for each key in turn. */
 __device__ void scores_make(const struct cuda_attend &a, const uint32_t *table, int h, const float *query, int first,
                             int count, float *score) {
   for (int k = threadIdx.x / 32; k < count; k += WARPS) {
-    size_t at = cache_index(a, table, first + k, h, 0);
+    place key = cache_place(a, table, first + k, h, 0);
     float sum = 0;
-    for (int i = threadIdx.x % 32; i < a.dim_k; i += 32) sum += query[i] * cache_get(a, at + i);
+    for (int i = threadIdx.x % 32; i < a.dim_k; i += 32) sum += query[i] * cache_get(a, key, i);
     sum = warp_sum(sum) * a.scale;
     if (threadIdx.x % 32 == 0) score[k] = a.softcap > 0 ? a.softcap * tanhf(sum / a.softcap) : sum;
   }
@@ -122,7 +150,7 @@ __global__ void attend(struct cuda_attend a, struct cuda_batch batch) {
     for (int i = threadIdx.x; i < a.dim_v; i += THREADS) {
       float x = sum[i] * shrink;
       for (int k = 0; k < count; k++)
-        x += expf(score[k] - highest) * cache_get(a, cache_index(a, table, first + k, kv_head, 1) + i);
+        x += expf(score[k] - highest) * cache_get(a, cache_place(a, table, first + k, kv_head, 1), i);
       sum[i] = x;
     }
   }

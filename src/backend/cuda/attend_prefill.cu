@@ -1,13 +1,15 @@
-/* Prefill attention over an fp16 cache in panels, for rows of the batch with many tokens: 128 packed queries of a KV
- * head (heads of 256: 64) on Hopper's asynchronous matrix units, which bound it.
+/* Prefill attention over a cache of any 16 or 8 bits (attend_type.cuh), for rows of the batch with many tokens: 128
+ * packed queries of a KV head (heads of 256: 64) on Hopper's asynchronous matrix units, which bound it.
  *
  * A block per multiprocessor takes units in turn, long ones first. A warpgroup keeps bulk copies of tiles of 128 keys
  * and values in flight; each of two others has 64 queries. While the units multiply a tile's weights with its values,
  * and the next tile's keys with the queries, the warpgroup makes the next tile's weights, and the two take turns (Shah
  * et al., "FlashAttention-3", 2024). The arithmetic is decode attention's, to the byte: one step of the softmax for a
  * tile, and after each piece of 256 keys its sums are joined to those of the pieces before, which lie in shared memory.
+ *
+ * Codes come into the end of the place that they are widened in, by the warps that copy: two for keys, two for values.
  */
-#include "backend/cuda/attend.cuh"
+#include "backend/cuda/attend_codes.cuh"
 #include "backend/cuda/warpgroup.cuh"
 
 namespace {
@@ -22,15 +24,18 @@ template <int D> struct shape {
   /* for tiles of keys, and as many for values: more are no faster */
   static constexpr int room = (226 * 1024 - query_bytes - sums_bytes) / (2 * tile_bytes), slots = room < 2 ? room : 2;
   static constexpr int panels = panels_of(D);
-  static constexpr int bytes = query_bytes + 2 * slots * tile_bytes + sums_bytes + 4 * slots * 8;
+  static constexpr int codes_bytes = D < 128 ? 2 * slots * ATTEND_TILE * cache_e4m3::token_bytes(D) : 0;
+  static constexpr int bytes = query_bytes + 2 * slots * tile_bytes + sums_bytes + codes_bytes + 6 * slots * 8;
   static constexpr int per_chunk = ATTEND_CHUNK / rows;
   static_assert(bytes <= 227 * 1024, "a block's shared memory");
 };
 
 template <int D> struct shared {
   uint8_t *query, *keys, *values;                                /* panels of `rows` and of 128 tokens */
+  uint8_t *codes;                                                /* of 8-bit caches, where they have room beside */
   float4 *sums;                                                  /* [group][D / 8][128 threads]: a thread's own */
   uint64_t *keys_full, *keys_empty, *values_full, *values_empty; /* [slots] */
+  uint64_t *come;                                                /* [keys, values][slots]: codes are there */
 };
 
 template <int D> __device__ shared<D> shared_lay(uint8_t *base) {
@@ -40,10 +45,12 @@ template <int D> __device__ shared<D> shared_lay(uint8_t *base) {
   m.keys = m.query + S::query_bytes;
   m.values = m.keys + S::slots * S::tile_bytes;
   m.sums = (float4 *)(m.values + S::slots * S::tile_bytes);
-  m.keys_full = (uint64_t *)((uint8_t *)m.sums + S::sums_bytes);
+  m.codes = (uint8_t *)m.sums + S::sums_bytes;
+  m.keys_full = (uint64_t *)(m.codes + S::codes_bytes);
   m.keys_empty = m.keys_full + S::slots;
   m.values_full = m.keys_empty + S::slots;
   m.values_empty = m.values_full + S::slots;
+  m.come = m.values_empty + S::slots;
   return m;
 }
 
@@ -56,7 +63,8 @@ struct unit {
 };
 
 /* The block's n-th unit: to and fro through the list, which begins with the longest. False when there are no more. */
-template <int D> __device__ bool unit_find(const cuda_attend &a, const cuda_batch &batch, int n, unit *u) {
+template <int D>
+__device__ __forceinline__ bool unit_find(const cuda_attend &a, const cuda_batch &batch, int n, unit *u) {
   using S = shape<D>;
   int index = n * gridDim.x + (n % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x), g = queries_of(a);
   if (n * gridDim.x >= a.n_chunk * S::per_chunk * a.n_kv_head) return false;
@@ -78,24 +86,32 @@ template <int D> __device__ bool unit_find(const cuda_attend &a, const cuda_batc
 
 /* --- copies ------------------------------------------------------------------------------------------------------- */
 
-/* The keys (which 0) or values (1) from `key` on that are in sight, block by block and panel by panel. */
+/* What is in sight of a tile's keys (which 0) or values (1), from key `key` on: blocks, or parts of one. */
+struct stretch {
+  int run, begin, n; /* tokens of each; the first; their number */
+};
+
+__device__ __forceinline__ stretch stretch_of(const cuda_attend &a, const unit &u, int key) {
+  int run = min(a.block_size, (int)ATTEND_TILE), begin = max(0, u.seen.begin - key) / run;
+  return stretch{run, begin, (min((int)ATTEND_TILE, u.seen.end - key) + run - 1) / run - begin};
+}
+
+/* Block by block and panel by panel. */
 template <int D>
 __device__ void tile_copy(const cuda_attend &a, const unit &u, const uint32_t *table, int key, int which, uint8_t *to,
                           uint64_t *full, uint64_t policy) {
   using S = shape<D>;
-  int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % COPIERS, run = min(a.block_size, (int)ATTEND_TILE);
-  int begin = max(0, u.seen.begin - key) / run, end = (min((int)ATTEND_TILE, u.seen.end - key) + run - 1) / run;
-  int n = end - begin;
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % COPIERS;
+  stretch s = stretch_of(a, u, key);
   /* Each copier arrives, so that none falls behind by a round. */
-  if (lane == 0) barrier_expect(full, warp == 0 ? n * run * D * 2 : 0);
+  if (lane == 0) barrier_expect(full, warp == 0 ? s.n * s.run * D * 2 : 0);
   __syncwarp();
-  for (int i = warp + COPIERS * lane; i < n * S::panels; i += COPIERS * 32) {
-    int at = begin + i / S::panels, panel = i % S::panels;
-    int width = panel_width(D, panel), token = (key + at * run) % a.block_size;
-    const __half *from =
-        (const __half *)a.cache + block_index(a, table[(key + at * run) / a.block_size], u.head, which);
-    bulk_copy(to + panel * 128 * ATTEND_TILE + at * run * width * 2, from + panel * 64 * a.block_size + token * width,
-              run * width * 2, full, policy);
+  for (int i = warp + COPIERS * lane; i < s.n * S::panels; i += COPIERS * 32) {
+    int at = s.begin + i / S::panels, panel = i % S::panels;
+    int width = panel_width(D, panel) * 2, token = (key + at * s.run) % a.block_size; /* bytes of a token */
+    const uint8_t *from = block_at<cache_f16>(a, table[(key + at * s.run) / a.block_size], u.head, which);
+    bulk_copy(to + panel * 128 * ATTEND_TILE + at * s.run * width, from + panel * 128 * a.block_size + token * width,
+              s.run * width, full, policy);
   }
 }
 
@@ -113,6 +129,60 @@ template <int D> __device__ void tiles_stream(const cuda_attend &a, const cuda_b
       if (at >= S::slots) barrier_wait(&m.values_empty[slot], (at / S::slots - 1) & 1);
       tile_copy<D>(a, u, table, key, 1, m.values + slot * S::tile_bytes, &m.values_full[slot], policy);
     }
+  }
+}
+
+/* --- codes -------------------------------------------------------------------------------------------------------- */
+
+/* Where a tile's come: narrow heads have room beside, wide ones leave the last bytes of the tile's own place. */
+template <typename T, int D> __device__ __forceinline__ uint8_t *codes_place(const shared<D> &m, int which, int slot) {
+  using S = shape<D>;
+  if constexpr (S::codes_bytes > 0) return m.codes + (which * S::slots + slot) * ATTEND_TILE * T::token_bytes(D);
+  return (which ? m.values : m.keys) + (slot + 1) * S::tile_bytes - ATTEND_TILE * T::token_bytes(D);
+}
+
+/* A warp copies a tile's. */
+template <typename T, int D>
+__device__ void codes_copy(const cuda_attend &a, const unit &u, const uint32_t *table, int key, int which, uint8_t *to,
+                           uint64_t *come, uint64_t policy) {
+  constexpr int each = T::token_bytes(D);
+  stretch s = stretch_of(a, u, key);
+  if (threadIdx.x % 32 == 0) barrier_expect(come, s.n * s.run * each);
+  __syncwarp();
+  for (int i = s.begin + threadIdx.x % 32; i < s.begin + s.n; i += 32) {
+    int token = (key + i * s.run) % a.block_size;
+    const uint8_t *from = block_at<T>(a, table[(key + i * s.run) / a.block_size], u.head, which);
+    bulk_copy(to + i * s.run * each, from + token * each, s.run * each, come, policy);
+  }
+}
+
+/* Keys (which 0) or values (1) of all tiles, in turn: while one is widened the next one's codes come. */
+template <typename T, int D>
+__device__ __forceinline__ void codes_stream(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m,
+                                             int which) {
+  using S = shape<D>;
+  uint64_t policy = policy_evict_last(), *come = m.come + which * S::slots;
+  uint64_t *full = which ? m.values_full : m.keys_full, *empty = which ? m.values_empty : m.keys_empty;
+  uint8_t *tiles = which ? m.values : m.keys;
+  unit u;
+  int n = 0, i = 0, at = 0; /* the next unit, and its next tile, which is the at-th of all */
+  bool more = unit_find<D>(a, batch, n++, &u);
+  for (bool last = false; more || last; at++) {
+    while (more && i == u.tiles) i = 0, more = unit_find<D>(a, batch, n++, &u);
+    if (last) {
+      int slot = (at - 1) % S::slots;
+      barrier_wait(&come[slot], (at - 1) / S::slots & 1);
+      tile_widen<T, D, S::codes_bytes == 0>(codes_place<T>(m, which, slot), tiles + slot * S::tile_bytes, which + 5);
+      warp_arrive(&full[slot]);
+    }
+    last = more;
+    if (more && threadIdx.x / 32 % 2 == 0) {
+      int slot = at % S::slots;
+      if (at >= S::slots) barrier_wait(&empty[slot], (at / S::slots - 1) & 1);
+      codes_copy<T, D>(a, u, table_of(a, batch, u.r), (u.tile + i) * ATTEND_TILE, which, codes_place<T>(m, which, slot),
+                       &come[slot], policy);
+    }
+    i++;
   }
 }
 
@@ -136,14 +206,14 @@ template <int D> __device__ void queries_load(const cuda_attend &a, const unit &
   group_meet(group);
 }
 
-template <int D>
+template <typename T, int D>
 __device__ __forceinline__ void keys_multiply(float (&score)[64], uint32_t query, uint32_t keys, int group) {
 #pragma unroll
   for (int k = 0; k < D / 16; k++) {
     int panel = k / 4, width = panel_width(D, panel), at = k % 4 * 32;
-    product_scores(score,
-                   operand(query + panel * 128 * shape<D>::rows + group * 64 * width * 2 + at, width, width * 16, 16),
-                   operand(keys + panel * 128 * ATTEND_TILE + at, width, width * 16, 16), k > 0);
+    product_scores<T>(
+        score, operand(query + panel * 128 * shape<D>::rows + group * 64 * width * 2 + at, width, width * 16, 16),
+        operand(keys + panel * 128 * ATTEND_TILE + at, width, width * 16, 16), k > 0);
   }
 }
 
@@ -161,19 +231,20 @@ template <int D> __device__ __forceinline__ void sums_settle(sums<D> &s) {
   registers_settle(s.tail);
 }
 
-template <int D>
+template <typename T, int D>
 __device__ __forceinline__ void values_multiply(sums<D> &s, const uint32_t weight[8][4], uint32_t values, int add) {
   constexpr int wide = sums<D>::wide, rest = sums<D>::rest;
 #pragma unroll
   for (int k = 0; k < ATTEND_TILE / 16; k++) {
 #pragma unroll
     for (int i = 0; i < sums<D>::count; i++)
-      product_values(s.sum[i], weight[k],
-                     operand(values + i * wide * 2 * ATTEND_TILE + k * 2048, 64, 1024, 128 * ATTEND_TILE),
-                     add || k > 0);
+      product_values<T>(s.sum[i], weight[k],
+                        operand(values + i * wide * 2 * ATTEND_TILE + k * 2048, 64, 1024, 128 * ATTEND_TILE),
+                        add || k > 0);
     if constexpr (rest > 0)
-      product_values(s.tail, weight[k],
-                     operand(values + D / 64 * 128 * ATTEND_TILE + k * rest * 32, rest, rest * 16, 16), add || k > 0);
+      product_values<T>(s.tail, weight[k],
+                        operand(values + D / 64 * 128 * ATTEND_TILE + k * rest * 32, rest, rest * 16, 16),
+                        add || k > 0);
   }
 }
 
@@ -241,12 +312,9 @@ __device__ __forceinline__ void weights_settle(const rows &r) {
 }
 
 /* As the A operand of 16 keys each. */
-__device__ __forceinline__ void weights_pack(uint32_t weight[8][4], const float (&score)[64]) {
+template <typename T> __device__ __forceinline__ void weights_pack(uint32_t weight[8][4], const float (&score)[64]) {
 #pragma unroll
-  for (int i = 0; i < 32; i++) {
-    __half2 x = __floats2half2_rn(score[2 * i], score[2 * i + 1]);
-    weight[i / 4][i % 4] = *(uint32_t *)&x;
-  }
+  for (int i = 0; i < 32; i++) weight[i / 4][i % 4] = T::pair(score[2 * i], score[2 * i + 1]);
 }
 
 struct piece {
@@ -316,13 +384,13 @@ template <int D> __device__ void values_clear(const unit &u, uint8_t *values, in
 }
 
 /* Starts a tile's scores. */
-template <int D>
+template <typename T, int D>
 __device__ __forceinline__ void scores_start(const shared<D> &m, int at, int group, float (&score)[64]) {
   using S = shape<D>;
   int slot = at % S::slots;
   barrier_wait(&m.keys_full[slot], at / S::slots & 1);
   products_begin();
-  keys_multiply<D>(score, shared_address(m.query), shared_address(m.keys + slot * S::tile_bytes), group);
+  keys_multiply<T, D>(score, shared_address(m.query), shared_address(m.keys + slot * S::tile_bytes), group);
   products_group();
 }
 
@@ -360,7 +428,7 @@ template <int D> __device__ __forceinline__ void turn_pass(int group) {
   if (shape<D>::groups == 2) asm volatile("bar.arrive %0, 256;" ::"r"(4 - group) : "memory");
 }
 
-template <int D>
+template <typename T, int D>
 __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, const unit &u, int group,
                          int at) {
   using S = shape<D>;
@@ -373,18 +441,18 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
   bool fresh = true, first = true; /* the piece's first tile; no piece has been joined */
   rows_fill(a, batch, u, group, &r);
   queries_load<D>(a, u, m, group);
-  scores_start<D>(m, at, group, score);
+  scores_start<T, D>(m, at, group, score);
   products_wait<0>();
   registers_settle(score);
   warp_arrive(&m.keys_empty[at % S::slots]);
   softmax_step(a, &r, u.tile, score, shrink);
-  weights_pack(weight, score);
+  weights_pack<T>(weight, score);
   int end = u.tile + u.tiles;
   for (int tile = u.tile + 1; tile < end; tile++, at++) {
     uint32_t values = values_await<D>(u, m, tile - 1, at, group);
     turn_await<D>(group);
-    scores_start<D>(m, at + 1, group, score);
-    values_multiply<D>(s, weight, values, !fresh);
+    scores_start<T, D>(m, at + 1, group, score);
+    values_multiply<T, D>(s, weight, values, !fresh);
     products_group();
     turn_pass<D>(group);
     fresh = tile % per_piece == 0;
@@ -403,11 +471,11 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
     } else {
       sums_shrink<D>(s, shrink);
     }
-    weights_pack(weight, score);
+    weights_pack<T>(weight, score);
   }
   uint32_t values = values_await<D>(u, m, end - 1, at, group);
   products_begin();
-  values_multiply<D>(s, weight, values, !fresh);
+  values_multiply<T, D>(s, weight, values, !fresh);
   products_group();
   products_wait<0>();
   sums_settle(s);
@@ -416,47 +484,81 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
   sums_put<D>(a, u, all, r, group);
 }
 
-template <int D> __global__ void __launch_bounds__(shape<D>::threads, 1) prefill(cuda_attend a, cuda_batch batch) {
+template <typename T, int D>
+__device__ __forceinline__ void tiles_fill(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m) {
+  if constexpr (shape<D>::groups == 2) registers_release<T::coded ? 56 : 40>();
+  if constexpr (T::coded)
+    codes_stream<T, D>(a, batch, m, threadIdx.x / 64 % 2);
+  else
+    tiles_stream<D>(a, batch, m);
+}
+
+template <typename T, int D>
+__device__ __forceinline__ void units_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m) {
+  if constexpr (shape<D>::groups == 2) registers_claim<T::coded ? 224 : 232>();
+  unit u;
+  int at = 0, group = threadIdx.x / 128;
+  if (group == 1) turn_pass<D>(group);
+  for (int n = 0; unit_find<D>(a, batch, n, &u); n++)
+    if (u.tiles > 0) unit_run<T, D>(a, batch, m, u, group, at), at += u.tiles;
+}
+
+template <typename T, int D>
+__global__ void __launch_bounds__(shape<D>::threads, 1) prefill(cuda_attend a, cuda_batch batch) {
   using S = shape<D>;
   extern __shared__ __align__(1024) uint8_t base[];
   shared<D> m = shared_lay<D>(base);
   if (threadIdx.x == 0) {
     for (int i = 0; i < S::slots; i++) {
-      barrier_init(&m.keys_full[i], COPIERS), barrier_init(&m.keys_empty[i], S::groups * 4);
-      barrier_init(&m.values_full[i], COPIERS), barrier_init(&m.values_empty[i], S::groups * 4);
+      constexpr int fillers = T::coded ? COPIERS / 2 : COPIERS;
+      barrier_init(&m.keys_full[i], fillers), barrier_init(&m.keys_empty[i], S::groups * 4);
+      barrier_init(&m.values_full[i], fillers), barrier_init(&m.values_empty[i], S::groups * 4);
+      barrier_init(&m.come[i], 1), barrier_init(&m.come[S::slots + i], 1);
     }
     barriers_publish();
   }
   __syncthreads();
   dependencies_wait();
-  if (threadIdx.x >= S::groups * 128) {
-    if constexpr (S::groups == 2) asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-    tiles_stream<D>(a, batch, m);
-    return;
+  /* Codes' warps that copy have so much to do that, with their branch first, the compiler would give the others' no
+   * more registers than an even share. */
+  bool multiplies = threadIdx.x < S::groups * 128;
+  if constexpr (T::coded && S::groups == 2) {
+    if (multiplies)
+      units_run<T, D>(a, batch, m);
+    else
+      tiles_fill<T, D>(a, batch, m);
+  } else {
+    if (!multiplies)
+      tiles_fill<T, D>(a, batch, m);
+    else
+      units_run<T, D>(a, batch, m);
   }
-  if constexpr (S::groups == 2) asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-  unit u;
-  int at = 0, group = threadIdx.x / 128;
-  if (group == 1) turn_pass<D>(group);
-  for (int n = 0; unit_find<D>(a, batch, n, &u); n++)
-    if (u.tiles > 0) unit_run<D>(a, batch, m, u, group, at), at += u.tiles;
 }
 
-template <int D> void prefill_launch(const cuda_attend &a, const cuda_batch &batch, cuda_stream stream) {
+template <typename T, int D> void prefill_launch(const cuda_attend &a, const cuda_batch &batch, cuda_stream stream) {
   using S = shape<D>;
-  cudaFuncSetAttribute(prefill<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::bytes);
+  cudaFuncSetAttribute(prefill<T, D>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::bytes);
   int units = a.n_chunk * S::per_chunk * a.n_kv_head, blocks = units < a.n_block ? units : a.n_block;
-  prefill<D><<<blocks, S::threads, S::bytes, stream>>>(a, batch);
+  prefill<T, D><<<blocks, S::threads, S::bytes, stream>>>(a, batch);
+}
+
+template <typename T> void prefill_of(const cuda_attend &a, const cuda_batch &batch, cuda_stream stream) {
+  switch (a.dim_k) {
+  case 64: prefill_launch<T, 64>(a, batch, stream); break;
+  case 80: prefill_launch<T, 80>(a, batch, stream); break;
+  case 96: prefill_launch<T, 96>(a, batch, stream); break;
+  case 128: prefill_launch<T, 128>(a, batch, stream); break;
+  default: prefill_launch<T, 256>(a, batch, stream); break;
+  }
 }
 
 } // namespace
 
 void cuda_attend_prefill(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream) {
-  switch (attend->dim_k) {
-  case 64: prefill_launch<64>(*attend, *batch, stream); break;
-  case 80: prefill_launch<80>(*attend, *batch, stream); break;
-  case 96: prefill_launch<96>(*attend, *batch, stream); break;
-  case 128: prefill_launch<128>(*attend, *batch, stream); break;
-  default: prefill_launch<256>(*attend, *batch, stream); break;
+  switch (attend->kv) {
+  case CACHE_BF16: prefill_of<cache_bf16>(*attend, *batch, stream); break;
+  case CACHE_E4M3: prefill_of<cache_e4m3>(*attend, *batch, stream); break;
+  case CACHE_INT8: prefill_of<cache_int8>(*attend, *batch, stream); break;
+  default: prefill_of<cache_f16>(*attend, *batch, stream); break;
   }
 }

@@ -7,6 +7,8 @@
 enum {
   UNIT_COST = 64,   /* keys that could be read while a unit begins and ends */
   SMALL_UNITS = 16, /* of which a share holds so many: they are not cut */
+  SHORT_PIECES = 3, /* of units that are not cut where there are MANY_UNITS: joining takes as long as reading */
+  MANY_UNITS = 40,  /* for 100 shares */
 };
 
 /* The units of a row of the batch. */
@@ -45,20 +47,39 @@ static void row_settle(const struct attend_heads *heads, const struct cuda_row *
   while (cut->row < n_row && !row_is_few(heads, row + cut->row)) cut->row++;
 }
 
+/* All units' costs and how many they are. */
+struct work {
+  int64_t cost, count;
+};
+
+static struct work work_of(const struct attend_heads *heads, const struct cuda_row *row, int n_row) {
+  struct work w = {0};
+  for (int r = 0; r < n_row; r++) {
+    struct units u = units_of(heads, row + r);
+    w.cost += u.count * u.cost, w.count += u.count;
+  }
+  return w;
+}
+
+static bool unit_whole(const struct units *u, const struct work *w, int n_share) {
+  bool small = u->cost * SMALL_UNITS < w->cost / n_share;
+  bool brief = u->pieces <= SHORT_PIECES && w->count * 100 >= (int64_t)n_share * MANY_UNITS;
+  return small || brief || u->pieces == 1;
+}
+
 static void places_make(const struct attend_heads *heads, const struct cuda_row *row, int n_row, int n_share,
-                        int64_t total, bool whole, struct cuda_cut *cut) {
+                        struct work work, bool whole, struct cuda_cut *cut) {
   int64_t before = 0; /* cost of the rows before r */
   int r = 0;
   for (int i = 0; i < n_share; i++) {
-    int64_t target = total / n_share * i + total % n_share * i / n_share;
+    int64_t target = work.cost / n_share * i + work.cost % n_share * i / n_share;
     struct units u = units_of(heads, row + r);
     while (target >= before + u.count * u.cost) {
       before += u.count * u.cost;
       u = units_of(heads, row + ++r);
     }
     cut[i] = (struct cuda_cut){.row = r};
-    bool small = u.cost * SMALL_UNITS < total / n_share;
-    cut_place(&u, target - before, whole || small || u.pieces == 1, heads->n_kv_head, cut + i);
+    cut_place(&u, target - before, whole || unit_whole(&u, &work, n_share), heads->n_kv_head, cut + i);
     row_settle(heads, row, n_row, cut + i);
   }
   cut[n_share] = (struct cuda_cut){.row = n_row};
@@ -96,14 +117,10 @@ static int64_t units_join(const struct attend_heads *heads, const struct cuda_ro
 
 bool attend_split(const struct attend_heads *heads, const struct cuda_row *row, int n_row, int n_share, int n_part,
                   struct cuda_cut *cut) {
-  int64_t total = 0;
-  for (int r = 0; r < n_row; r++) {
-    struct units u = units_of(heads, row + r);
-    total += u.count * u.cost;
-  }
-  if (total == 0) return false;
-  places_make(heads, row, n_row, n_share, total, false, cut);
-  if (units_join(heads, row, n_share, cut) > n_part) places_make(heads, row, n_row, n_share, total, true, cut);
+  struct work work = work_of(heads, row, n_row);
+  if (work.cost == 0) return false;
+  places_make(heads, row, n_row, n_share, work, false, cut);
+  if (units_join(heads, row, n_share, cut) > n_part) places_make(heads, row, n_row, n_share, work, true, cut);
   return true;
 }
 

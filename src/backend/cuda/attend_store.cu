@@ -19,15 +19,15 @@ __global__ void angles(const float *frequency, int n_angle, cuda_batch batch, fl
   }
 }
 
-__device__ void query_store(const cuda_attend &a, int token, int h, const float *head) {
+template <typename T> __device__ void query_store(const cuda_attend &a, int token, int h, const float *head) {
   float scale = query_scale(a);
-  __half2 *to = (__half2 *)(a.query + ((size_t)token * a.n_head + h) * a.dim_k);
+  uint32_t *to = (uint32_t *)(a.query + ((size_t)token * a.n_head + h) * a.dim_k);
   for (int i = threadIdx.x % 32; i < a.dim_k / 2; i += 32)
-    to[i] = __floats2half2_rn(head[2 * i] * scale, head[2 * i + 1] * scale);
+    to[i] = T::pair(head[2 * i] * scale, head[2 * i + 1] * scale);
 }
 
 /* Heads of queries, then of keys with their values. */
-__global__ void __launch_bounds__(WARPS * 32) store(cuda_attend a, cuda_batch batch) {
+template <typename T> __global__ void __launch_bounds__(WARPS * 32) store(cuda_attend a, cuda_batch batch) {
   __shared__ float heads[WARPS][DIM_MOST];
   int token = blockIdx.x, h = blockIdx.y * WARPS + threadIdx.x / 32, kv = h - a.n_head;
   float *head = heads[threadIdx.x / 32];
@@ -42,13 +42,12 @@ __global__ void __launch_bounds__(WARPS * 32) store(cuda_attend a, cuda_batch ba
   const float *from = fresh_head(a, token, h);
   head_prepare<DIM_MOST>(a, from, kv < 0 ? a.norm_q : a.norm_k, fresh_angle(a, token), head);
   if (kv < 0) {
-    query_store(a, token, h, head);
+    query_store<T>(a, token, h, head);
     return;
   }
-  __half *cache = (__half *)a.cache;
   int dim = a.dim_k, tokens = a.block_size, at = position % tokens;
-  panel_store(dim, tokens, cache + block_index(a, block, kv, 0), at, head);
-  panel_store(dim, tokens, cache + block_index(a, block, kv, 1), at, from + (size_t)a.n_kv_head * dim);
+  head_store<T>(dim, tokens, block_at<T>(a, block, kv, 0), at, head);
+  head_store<T>(dim, tokens, block_at<T>(a, block, kv, 1), at, from + (size_t)a.n_kv_head * dim);
 }
 
 } // namespace
@@ -60,10 +59,13 @@ void cuda_angles(const float *frequency, int n_angle, const struct cuda_batch *b
 
 void portable_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream) {
   int heads = attend->n_head + attend->n_kv_head;
-  store<<<dim3(batch->n_token, (heads + WARPS - 1) / WARPS), WARPS * 32, 0, stream>>>(*attend, *batch);
+  dim3 grid(batch->n_token, (heads + WARPS - 1) / WARPS);
+  (attend->kv == CACHE_BF16 ? store<cache_bf16> : store<cache_f16>)<<<grid, WARPS * 32, 0, stream>>>(*attend, *batch);
 }
 
 void cuda_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream) {
+  static void (*const stores[])(cuda_attend, cuda_batch) = {nullptr, store<cache_f16>, store<cache_bf16>,
+                                                            store<cache_e4m3>, store<cache_int8>}; /* CACHE_… */
   int heads = attend->n_head + attend->n_kv_head;
   cudaLaunchAttribute early = {};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -74,5 +76,5 @@ void cuda_attend_store(const struct cuda_attend *attend, const struct cuda_batch
   config.stream = stream;
   config.attrs = &early;
   config.numAttrs = 1;
-  cudaLaunchKernelEx(&config, store, *attend, *batch);
+  cudaLaunchKernelEx(&config, stores[attend->kv], *attend, *batch);
 }

@@ -16,6 +16,11 @@ void cuda_attention_decode(struct program *p, int32_t rows) {
   }
 }
 
+void cuda_attention_all(struct program *p) {
+  struct cuda_attention *a = &p->attention;
+  for (int g = 0; g < p->plan->n_group; g++) a->n_chunk[g] = 1, a->n_share[g] = shares_of(p, g);
+}
+
 void cuda_attention_fill(struct program *p, const struct cuda_row *row, int32_t n_row, struct cuda_cut *cut,
                          struct cuda_chunk *chunk) {
   struct cuda_attention *a = &p->attention;
@@ -61,7 +66,7 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .eps = args->eps,
                               .scale = args->scale,
                               .softcap = args->softcap,
-                              .half = p->limits.kv_dtype == KV_F16};
+                              .kv = p->limits.kv_dtype};
 }
 
 /* What attention on the matrix units wants beside. */

@@ -43,21 +43,20 @@ static void cuda_prefer(struct scheme *s, bool exact) {
   if (cuda_scheme_coded(&wanted)) *s = wanted;
 }
 
-/* With the cache as it is unless told otherwise. */
-static bool op_fast(const struct device *device, const struct plan *plan, const struct op *op) {
-  static const struct limits usual = {.kv_dtype = KV_F16, .block_size = 16};
+static bool op_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits,
+                    const struct op *op) {
   struct attend_heads heads;
-  const struct cuda_path *path = device ? device->path : NULL;
   if (op->kind == OP_LINEAR)
     return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op) ||
            cuda_linear_coded_fit(path, plan, op);
-  return op->kind != OP_ATTEND || cuda_attend_fast(plan, &usual, op->args.attend.group, &heads);
+  return op->kind != OP_ATTEND || cuda_attend_fast(path, plan, limits, op->args.attend.group, &heads);
 }
 
-static void cuda_fallbacks(const struct device *device, const struct plan *plan, struct buffer *out) {
+static void cuda_fallbacks(const struct device *device, const struct plan *plan, const struct limits *limits,
+                           struct buffer *out) {
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
-    if (!op_fast(device, plan, op))
+    if (!op_fast(device ? device->path : NULL, plan, limits, op))
       buffer_print(out, "op %d (%s, layer %d): plain kernels\n", i, op_kind_name(op->kind), op->layer);
   }
 }

@@ -37,7 +37,8 @@ static bool linears_visit(struct program *p, const struct visit *v) {
          numbers(v, &p->fragments[0], needs.fragments, 1) && numbers(v, &p->fragments[1], needs.fragments, 1) &&
          numbers(v, &p->squares[0], needs.squares, sizeof *p->squares[0]) &&
          numbers(v, &p->squares[1], needs.squares, sizeof *p->squares[1]) &&
-         numbers(v, &p->arrived, CUDA_LINEAR_COUNTS, sizeof *p->arrived);
+         numbers(v, &p->between.state, BETWEEN_WORDS, sizeof *p->between.state) &&
+         numbers(v, &p->between.sets, 2 * (size_t)needs.between, BETWEEN_UNIT);
 }
 
 static bool attention_visit(struct program *p, const struct visit *v) {

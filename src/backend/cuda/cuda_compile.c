@@ -15,9 +15,10 @@ static bool shares_count(struct program *p, struct error *error) {
   struct cuda_attention *a = &p->attention;
   a->n_angle = cuda_attend_most(p->plan, &p->limits).angle > 0 ? (int32_t)p->plan->n_float : 0;
   for (int g = 0; g < p->plan->n_group; g++) {
-    a->fast[g] = cuda_attend_fast(p->plan, &p->limits, g, &a->heads[g]);
+    a->fast[g] = cuda_attend_fast(p->device->path, p->plan, &p->limits, g, &a->heads[g]);
     if (!a->fast[g]) continue;
-    int shares = p->device->path->attend_blocks(plan_groups(p->plan)[g].dim_k) * p->device->multiprocessors;
+    int shares = p->device->path->attend_blocks(plan_groups(p->plan)[g].dim_k, p->limits.kv_dtype);
+    shares *= p->device->multiprocessors;
     a->most_share[g] = shares < ATTEND_SHARES ? shares : ATTEND_SHARES;
     if (shares == 0 && !cuda_check(cudaGetLastError(), "preparing attention", error)) return false;
     if (shares == 0) return error_set(error, ERROR_DEVICE, "The GPU has too little shared memory for attention.");

@@ -22,14 +22,14 @@ static bool driver_missing(cudaError_t status) {
   return status == cudaErrorInsufficientDriver && cudaDriverGetVersion(&version) == cudaSuccess && version == 0;
 }
 
-/* Kernels are loaded now, all of them (about 10 ms), and not each at the step that wants it first: the runtime reads
- * this when it is first called. */
-static void kernels_load_early(void) { setenv("CUDA_MODULE_LOADING", "EAGER", 0); }
+/* Only kernels that are asked for (cuda_graph.c): all would be those of other paths, too, which the driver compiles
+ * from PTX, ten seconds on a machine that is new to them. The runtime reads this when it is first called. */
+static void kernels_load_late(void) { setenv("CUDA_MODULE_LOADING", "LAZY", 0); }
 
 static const struct cuda_path *device_find(int ordinal, const char *isa, struct cudaDeviceProp *p,
                                            struct error *error) {
   int count = 0;
-  kernels_load_early();
+  kernels_load_late();
   cudaError_t status = cudaGetDeviceCount(&count);
   bool undriven = driver_missing(status);
   if (undriven || status == cudaErrorNoDevice || (status == cudaSuccess && count == 0)) {

@@ -12,7 +12,8 @@ static bool part_launch(struct program *p, enum cuda_part part, struct error *er
 static bool part_make(struct program *p, enum cuda_part part, cudaGraphExec_t *exec, struct error *error) {
   cudaGraph_t graph = NULL;
   p->ruled = part == CUDA_HEAD_RULED;
-  if (!cuda_check(cudaStreamBeginCapture(p->device->stream, cudaStreamCaptureModeThreadLocal), "making a graph", error))
+  /* Relaxed: kernels are loaded meanwhile. */
+  if (!cuda_check(cudaStreamBeginCapture(p->device->stream, cudaStreamCaptureModeRelaxed), "making a graph", error))
     return false;
   bool captured = part_launch(p, part, error);
   cudaError_t ended = cudaStreamEndCapture(p->device->stream, &graph);
@@ -21,6 +22,22 @@ static bool part_make(struct program *p, enum cuda_part part, cudaGraphExec_t *e
               cuda_check(cudaGraphUpload(*exec, p->device->stream), "making a graph", error);
   if (graph) cudaGraphDestroy(graph);
   return made;
+}
+
+/* Kernels are loaded when they are first asked for. Those of steps with prompts are asked for by graphs that nobody
+ * keeps, so that no step waits for them: they differ by numbers of tokens, and attention has all of its own. */
+static bool prompts_load(struct program *p, struct error *error) {
+  for (int32_t tokens = 0; tokens < p->limits.tokens;) {
+    cudaGraphExec_t exec = NULL;
+    tokens = tokens < 512 ? tokens + 64 : tokens * 2;
+    if (tokens > p->limits.tokens) tokens = p->limits.tokens;
+    cuda_batch_lay(p, (struct cuda_batch){.n_row = 1, .n_token = tokens, .n_out = 1}, false, 0);
+    cuda_attention_all(p);
+    bool made = part_make(p, CUDA_BODY, &exec, error);
+    if (exec) cudaGraphExecDestroy(exec);
+    if (!made) return false;
+  }
+  return true;
 }
 
 bool cuda_graphs_make(struct program *p, struct error *error) {
@@ -33,7 +50,7 @@ bool cuda_graphs_make(struct program *p, struct error *error) {
     for (int part = 0; part < CUDA_PARTS; part++)
       if (!part_make(p, part, &graph->part[part], error)) return false;
   }
-  return true;
+  return prompts_load(p, error);
 }
 
 const struct cuda_graph *cuda_graph_find(const struct program *p, int32_t rows) {

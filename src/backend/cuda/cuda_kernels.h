@@ -16,13 +16,14 @@ extern "C" {
 
 typedef struct CUstream_st *cuda_stream;
 
-/* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_matrix.c holds them
- * against each other. */
-enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 };   /* enum scheme_kind */
-enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };        /* enum scale_kind */
-enum { ROUND_INT8 = 1, ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN }; /* enum activation */
-enum { CURVE_GELU = 2 };                                     /* enum act_kind; any other but 0 is SiLU */
-enum { ROTATE_PAIRS = 2 };                                   /* enum rope_style; any other but 0 turns halves */
+/* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_matrix.c holds
+ * them against each other. */
+enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 };         /* enum scheme_kind */
+enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };              /* enum scale_kind */
+enum { ROUND_INT8 = 1, ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN };       /* enum activation */
+enum { CURVE_GELU = 2 };                                           /* enum act_kind; any other but 0 is SiLU */
+enum { ROTATE_PAIRS = 2 };                                         /* enum rope_style; any other but 0 turns halves */
+enum { CACHE_F32, CACHE_F16, CACHE_BF16, CACHE_E4M3, CACHE_INT8 }; /* enum kv_dtype */
 
 /* How a matrix's bytes become numbers: cuda_layout and its scheme, flat. */
 struct cuda_matrix {
@@ -154,7 +155,8 @@ enum {
   ATTEND_CHUNK = 128,     /* packed rows of a unit of prefill attention */
   ATTEND_SHARES = 320,    /* of a launch of decode attention, at most */
   ATTEND_PARTS = 1 << 16, /* rows of parts */
-  ATTEND_BLOCK_LEAST = 8, /* tokens of a KV block that panels can be made of */
+  ATTEND_BLOCK_LEAST = 8, /* tokens of a KV block that panels can be made of, */
+  CODE_TOKENS = 16,       /* and codes */
 };
 
 /* Where a share of decode attention begins: in a unit (row, chunk of packed rows, KV head; in this order), before its
@@ -180,11 +182,11 @@ struct cuda_attend {
   int32_t n_head, n_kv_head, dim_k, dim_v, in_cols;
   int32_t group, n_group, layer, n_layer, block_size, window, rope_style, rope_dim;
   float rope_scale, eps, scale, softcap;
-  uint8_t half;  /* the cache holds fp16, otherwise fp32 */
+  uint8_t kv;    /* what the cache holds: CACHE_… */
   uint8_t fresh; /* of decode: rows have a token each, whose queries, key and value it makes and stores itself */
   /* of attention on the matrix units, whose cache is in panels (attend.cuh) */
   const float *angle;                         /* [n_token][n_angle] cosine and sine, from this op's first on */
-  uint16_t *query;                            /* [n_token][n_head × dim] fp16, scaled */
+  uint16_t *query;                            /* [n_token][n_head × dim] scaled, of the cache's 16 bits */
   float *parts;                               /* [n_part][dim + 8]: sums, their maximum, four partial totals */
   uint32_t *arrived;                          /* [n_share][2], 0 between launches */
   const struct cuda_cut *cut;                 /* [n_share + 1] */
@@ -199,12 +201,24 @@ void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch,
 void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
 /* bf16 tokens into `fragments`: swizzled tiles (linear_many.cu), or B fragments (linear_few.cu). */
 void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stream stream);
+/* What linears of a chain leave each other, and how far they are. state: four words, 0 at first; sets: two of so many
+ * units of 16 bytes, all ones at first (linear_between.cuh). */
+enum { BETWEEN_WORDS = 4, BETWEEN_UNIT = 16 };
+struct cuda_between {
+  uint32_t *state;
+  void *sets;
+  uint32_t units;
+};
 /* bf16 weights alone; few: at most LINEAR_FEW tokens, and up to LINEAR_CHAIN linears, each of which takes what the one
- * before it leaves. arrived: two counts, 0 between launches. Of many tokens, a gated linear can leave its results as
+ * before it leaves. Of many tokens, a gated linear can leave its results as
  * next_fragments in tiles, and then leaves none in `out`; one that adds a residual, and nothing else but a factor, can
  * leave them in both. */
 enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4 };
-void cuda_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+/* Units of a set that chains of linears of so many columns need: bf16 tokens, and a square for 16 columns. */
+static inline uint32_t cuda_between_units(int cols) {
+  return (LINEAR_CHAIN - 1) * LINEAR_FEW * 9 * (((uint32_t)cols + 63) / 64);
+}
+void cuda_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* Eight-bit weights and tokens. prepare: from rows, or from bf16 tiles that a gated linear has left, to bytes in
@@ -212,8 +226,8 @@ void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cud
 void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream);
 /* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
-/* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are LINEAR_FEW
- * at most. */
+/* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are
+ * LINEAR_FEW at most. */
 /* prepare: of tokens that the scheme rounds to 8 bits, the codes and their scales. */
 void cuda_coded_prepare(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
@@ -222,7 +236,8 @@ void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 /* Cosines and sines of all tokens' angles. */
 void cuda_angles(const float *frequency, int n_angle, const struct cuda_batch *batch, float *angle, cuda_stream stream);
-/* Of an fp16 cache in panels: queries, keys and values to where they are read; rows with few packed rows; the others.
+/* Of a cache of 16 bits in panels: queries, keys and values to where they are read; rows with few packed rows; the
+ * others.
  */
 void cuda_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 void cuda_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);

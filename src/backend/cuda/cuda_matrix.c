@@ -16,6 +16,11 @@ SAME(LEVEL_BF16, SCALE_BF16);
 SAME(LEVEL_TWO, SCALE_TWO_LEVEL);
 SAME(CURVE_GELU, ACT_GELU_TANH);
 SAME(ROTATE_PAIRS, ROPE_PAIRS);
+SAME(CACHE_F32, KV_F32);
+SAME(CACHE_F16, KV_F16);
+SAME(CACHE_BF16, KV_BF16);
+SAME(CACHE_E4M3, KV_E4M3);
+SAME(CACHE_INT8, KV_INT8);
 
 struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
   struct cuda_layout layout = cuda_layout_of(plan_weights(p->plan) + weight);

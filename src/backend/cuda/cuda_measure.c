@@ -52,7 +52,7 @@ size_t cuda_exponents_of(const struct weight *weight) {
 }
 
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {
-  struct cuda_linear_needs most = {1, 1, 1, 1};
+  struct cuda_linear_needs most = {1, 1, 1, 1, 1};
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind != OP_LINEAR) continue;
@@ -61,6 +61,8 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     bool always = weight->scheme.kind == SCHEME_BF16; /* fp16 by the path */
     if (!always || op->args.linear.post_norm != NORM_NONE)
       most.product = size_max(most.product, rows * (size_t)weight->rows);
+    uint32_t between = cuda_between_units(weight->cols);
+    if (always && between > most.between) most.between = between;
     if (cuda_linear_fast(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op) ||
         cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
@@ -71,14 +73,14 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
 }
 
 /* As the plain kernels' cache is in rows, all layers of a group run in the same kernels. */
-bool cuda_attend_fast(const struct plan *plan, const struct limits *limits, int group, struct attend_heads *heads) {
+bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits, int group,
+                      struct attend_heads *heads) {
   const struct kv_group *g = plan_groups(plan) + group;
   static const int dims[] = {64, 80, 96, 128, 256};
-  bool fast = false;
+  bool fast = false, typed = limits->kv_dtype >= KV_F16 && (!path || limits->kv_dtype <= path->kv_most);
   *heads = (struct attend_heads){.n_kv_head = g->n_head, .window = g->window};
   for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) fast = fast || g->dim_k == dims[i];
-  if (!fast || g->dim_v != g->dim_k || limits->kv_dtype != KV_F16 || limits->block_size < ATTEND_BLOCK_LEAST)
-    return false;
+  if (!fast || !typed || g->dim_v != g->dim_k || limits->block_size < ATTEND_BLOCK_LEAST) return false;
   for (int i = 0; i < plan->n_op; i++) {
     const struct attend_args *args = &plan_ops(plan)[i].args.attend;
     if (plan_ops(plan)[i].kind != OP_ATTEND || args->group != group) continue;
@@ -93,7 +95,7 @@ struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct 
   struct attend_heads heads;
   for (int g = 0; g < plan->n_group; g++) {
     size_t dim = (size_t)plan_groups(plan)[g].dim_k;
-    if (!cuda_attend_fast(plan, limits, g, &heads)) continue;
+    if (!cuda_attend_fast(NULL, plan, limits, g, &heads)) continue;
     most.angle = (size_t)limits->tokens * plan->n_float * 2;
     most.arrived = (size_t)ATTEND_SHARES * 2;
     most.parts = size_max(most.parts, ATTEND_PARTS * (dim + 8));
@@ -104,8 +106,10 @@ struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct 
 
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group) {
   const struct kv_group *g = plan_groups(plan) + group;
-  size_t element = limits->kv_dtype == KV_F16 ? 2 : 4;
-  return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * (size_t)(g->dim_k + g->dim_v) * element;
+  size_t numbers = (size_t)(g->dim_k + g->dim_v), token = numbers * (limits->kv_dtype == KV_F32 ? 4 : 2);
+  if (limits->kv_dtype >= KV_E4M3)
+    token = numbers + 2 * sizeof(float); /* codes, and a scale of the key's and the value's */
+  return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * token;
 }
 
 static const void *take(uint8_t *base, size_t *used, size_t count, size_t size) {
@@ -118,7 +122,7 @@ int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, i
   int most = 0;
   struct attend_heads heads;
   for (int g = 0; g < plan->n_group; g++) {
-    int chunks = cuda_attend_fast(plan, limits, g, &heads) ? attend_chunks_most(&heads, tokens, rows) : 0;
+    int chunks = cuda_attend_fast(NULL, plan, limits, g, &heads) ? attend_chunks_most(&heads, tokens, rows) : 0;
     if (chunks > most) most = chunks;
   }
   return most;
@@ -197,10 +201,10 @@ static bool bytes_add(void *user, void *place, size_t bytes) {
 
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error) {
-  if (limits->kv_dtype > KV_F16)
+  if (limits->kv_dtype >= KV_E4M3 && limits->block_size < CODE_TOKENS)
     return error_set(error, ERROR_UNSUPPORTED,
-                     "The cuda backend keeps keys and values in fp16 or fp32, not in %s: give another kv_cache_dtype.",
-                     kv_dtype_name(limits->kv_dtype));
+                     "A KV cache in %s has blocks of %d tokens or more, not of %d: give another block_size.",
+                     kv_dtype_name(limits->kv_dtype), CODE_TOKENS, limits->block_size);
   struct program measured = {.plan = plan, .limits = *limits};
   uint64_t buffers = 0;
   cuda_buffers_visit(&measured, bytes_add, &buffers);

@@ -21,6 +21,13 @@ static bool zeros(const struct program *p, void *to, size_t bytes, struct error 
   return cuda_check(cudaMemsetAsync(to, 0, bytes, p->device->stream), "clearing the workspace", error);
 }
 
+static bool between_clear(struct program *p, struct error *error) {
+  struct cuda_between *b = &p->between;
+  size_t bytes = 2 * (size_t)b->units * BETWEEN_UNIT;
+  return zeros(p, b->state, BETWEEN_WORDS * sizeof *b->state, error) &&
+         cuda_check(cudaMemsetAsync(b->sets, 0xff, bytes, p->device->stream), "clearing the workspace", error);
+}
+
 static bool device_alloc(struct program *p, struct error *error) {
   size_t used = 0;
   if (!cuda_buffers_visit(p, buffer_alloc, error)) return false;
@@ -28,8 +35,9 @@ static bool device_alloc(struct program *p, struct error *error) {
     p->weight[i] = p->weights + used;
     used += cuda_weight_room(plan_weights(p->plan) + i);
   }
+  p->between.units = cuda_linear_most(p->plan, &p->limits).between;
   struct cuda_attend_needs needs = cuda_attend_most(p->plan, &p->limits);
-  return zeros(p, p->arrived, CUDA_LINEAR_COUNTS * sizeof *p->arrived, error) &&
+  return between_clear(p, error) &&
          (needs.arrived == 0 || zeros(p, p->attention.arrived, needs.arrived * sizeof *p->attention.arrived, error)) &&
          zeros(p, p->last, (size_t)p->limits.seats * sizeof *p->last, error);
 }

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int hopper_attend_blocks(int dim) { return dim <= 128 ? 2 : 1; }
+static int hopper_attend_blocks(int dim, uint8_t kv) {
+  (void)kv;
+  return dim <= 128 ? 2 : 1;
+}
 
 static const struct cuda_path paths[] = {
     {.name = "sm90",
@@ -16,6 +19,7 @@ static const struct cuda_path paths[] = {
      .chained = true,
      .fresh = true,
      .few = LINEAR_FEW,
+     .kv_most = CACHE_INT8,
      .linear_few = cuda_linear_few,
      .linear_many = cuda_linear_many,
      .linear_bytes = cuda_linear_bytes,
@@ -36,6 +40,7 @@ static const struct cuda_path paths[] = {
      .most = 999,
      .half_weights = true,
      .few = PORTABLE_FEW,
+     .kv_most = CACHE_BF16,
      .draws_in_room = true,
      .linear_few = sm80_linear_few,
      .linear_many = sm80_linear_many,
@@ -54,6 +59,7 @@ static const struct cuda_path paths[] = {
      .most = 999,
      .half_weights = true,
      .few = PORTABLE_FEW,
+     .kv_most = CACHE_F16,
      .draws_in_room = true,
      .linear_few = sm75_linear_few,
      .linear_many = sm75_linear_many,

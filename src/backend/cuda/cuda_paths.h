@@ -20,8 +20,9 @@ struct cuda_path {
   bool half_weights;  /* linears of fp16 weights, too, run on the matrix units */
   bool draws_in_room; /* drawing wants room in device memory (struct cuda_sample) */
   int few;            /* tokens that linear_few takes at most */
+  uint8_t kv_most;    /* of CACHE_F16 and what follows, the last type that attention takes on the matrix units */
   /* As cuda_linear_few; those that are not chained get one linear. */
-  void (*linear_few)(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+  void (*linear_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
   void (*linear_many)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
   /* As cuda_linear_bytes; NULL: such linears run in plain kernels. */
@@ -29,7 +30,7 @@ struct cuda_path {
   /* The greatest exponent of each strip of a bf16 matrix, which its linears want; NULL: they do not. */
   void (*exponents)(const struct cuda_matrix *matrix, int32_t *exponent, cuda_stream stream);
   /* Blocks of decode attention that run on a multiprocessor at once; before the first launch. 0: it cannot run. */
-  int (*attend_blocks)(int dim);
+  int (*attend_blocks)(int dim, uint8_t kv);
   void (*attend_store)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
   void (*attend_decode)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
   void (*attend_prefill)(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
@@ -50,20 +51,20 @@ const struct cuda_path *cuda_path_choose(const char *isa, int capability, const 
 
 /* portable/ */
 enum { PORTABLE_FEW = 64 };
-void sm80_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+void sm80_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
 void sm80_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
-int sm80_attend_blocks(int dim);
+int sm80_attend_blocks(int dim, uint8_t kv);
 void sm80_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 void sm80_attend_prefill(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 void sm80_rate_multiply(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
 double sm80_rate_operations(enum rate_unit unit);
 
-void sm75_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+void sm75_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
 void sm75_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 void sm75_exponents(const struct cuda_matrix *matrix, int32_t *exponent, cuda_stream stream);
-int sm75_attend_blocks(int dim);
+int sm75_attend_blocks(int dim, uint8_t kv);
 void sm75_attend_decode(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 void sm75_attend_prefill(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 void sm75_rate_multiply(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);

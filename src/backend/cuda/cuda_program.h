@@ -21,7 +21,6 @@ enum {
   CUDA_STEP_TILE = 128, /* of linear_tiles.cuh */
   CUDA_GRAPHS = 64,     /* sizes of decode steps */
   CUDA_ROOM_ROWS = 32,  /* of logits, which draw at once where shared memory holds none */
-  CUDA_LINEAR_COUNTS = 2,
 };
 
 /* The rest of a slab: room for what has no fixed size. */
@@ -89,8 +88,8 @@ struct program {
   const struct op *ready;                 /* the linear whose input is there, left by the one before */
   struct cuda_linear chain[LINEAR_CHAIN]; /* [n_chain] each leaving the next its input; not launched yet */
   int n_chain;
-  uint32_t *arrived; /* [CUDA_LINEAR_COUNTS] counts of theirs, 0 between launches */
-  float *frequency;  /* the plan's floats */
+  struct cuda_between between; /* theirs */
+  float *frequency;            /* the plan's floats */
   struct cuda_pool cache[PLAN_GROUPS];
   size_t block_bytes[PLAN_GROUPS];
   uint8_t *slab; /* the batch of the step that runs */
@@ -193,6 +192,8 @@ bool cuda_draw_rest(struct program *program, struct cuda_slot *slot, const struc
 /* cuda_attention.c: lengths of the lists in a decode step of so many rows; fills the lists in the host's slab, of n_row
  * rows, the rest of the batch's have nothing to attend to; before the first op; an op. */
 void cuda_attention_decode(struct program *program, int32_t rows);
+/* As in a step that has all kinds of rows. */
+void cuda_attention_all(struct program *program);
 void cuda_attention_fill(struct program *program, const struct cuda_row *row, int32_t n_row, struct cuda_cut *cut,
                          struct cuda_chunk *chunk);
 void cuda_attention_begin(struct program *program);
@@ -211,9 +212,11 @@ int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]);
 size_t cuda_weights_bytes(const struct plan *plan);
 size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
-/* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments. */
+/* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments,
+ * units of what lies between those of a chain. */
 struct cuda_linear_needs {
   size_t prepared, product, squares, fragments;
+  uint32_t between;
 };
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
 /* Does the linear run on the matrix units? path NULL: on any path's? */
@@ -225,8 +228,9 @@ bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan
 /* Floats of room for rows that draw, and of strips' exponents, on paths that want them. */
 size_t cuda_room_most(const struct plan *plan, const struct limits *limits);
 size_t cuda_exponents_of(const struct weight *weight);
-/* Do a KV group's layers run on the matrix units? Then what they have in common. */
-bool cuda_attend_fast(const struct plan *plan, const struct limits *limits, int group, struct attend_heads *heads);
+/* Do a KV group's layers run on the matrix units? Then what they have in common. path NULL: on any path's? */
+bool cuda_attend_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits, int group,
+                      struct attend_heads *heads);
 /* Numbers of the buffers of attention; 0 where no group is fast. */
 struct cuda_attend_needs {
   size_t angle, parts, query, arrived;

@@ -32,11 +32,32 @@ bool cuda_load_random(struct program *p, int weight, struct error *error) {
   return cuda_check(cudaGetLastError(), "making random weights", error) && cuda_loaded(p, weight, error);
 }
 
+/* Codes of the matrix units' kernels have their scales after each 16 tokens of a head, those of plain ones after a
+ * block.
+ */
+static void codes_fill(struct program *p, int group, enum random_type type, size_t bytes) {
+  const struct kv_group *g = plan_groups(p->plan) + group;
+  bool fast = p->attention.fast[group];
+  size_t codes =
+      fast ? (size_t)CODE_TOKENS * (size_t)g->dim_k : (size_t)p->limits.block_size * (size_t)(g->dim_k + g->dim_v);
+  size_t scales = fast ? CODE_TOKENS : 2 * (size_t)p->limits.block_size;
+  random_codes_fill(p->cache[group].base, bytes, codes, codes + scales * sizeof(float), type, (uint64_t)group,
+                    p->device->stream);
+}
+
 bool cuda_fill_cache(struct program *p, struct error *error) {
-  enum random_type type = p->limits.kv_dtype == KV_F32 ? RANDOM_F32 : RANDOM_F16; /* cuda_measure refuses others */
+  static const enum random_type types[] = {[KV_F32] = RANDOM_F32,
+                                           [KV_F16] = RANDOM_F16,
+                                           [KV_BF16] = RANDOM_BF16,
+                                           [KV_E4M3] = RANDOM_E4M3,
+                                           [KV_INT8] = RANDOM_INT8};
+  enum random_type type = types[p->limits.kv_dtype];
   for (int g = 0; g < p->plan->n_group; g++) {
     size_t bytes = p->block_bytes[g] * p->limits.n_block[g];
-    random_cache_fill(p->cache[g].base, bytes / (type == RANDOM_F32 ? 4 : 2), type, (uint64_t)g, p->device->stream);
+    if (type >= RANDOM_E4M3)
+      codes_fill(p, g, type, bytes);
+    else
+      random_cache_fill(p->cache[g].base, bytes / (type == RANDOM_F32 ? 4 : 2), type, (uint64_t)g, p->device->stream);
   }
   return cuda_check(cudaGetLastError(), "filling the KV cache", error);
 }

@@ -3,6 +3,8 @@
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
+enum { NORMED_MOST = 256 };
+
 /* --- ops ---------------------------------------------------------------------------------------------------------- */
 
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
@@ -81,7 +83,7 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && cuda_linear_fast(p->device->path, p->plan, next) && p->n_chain < LINEAR_CHAIN) return;
-  p->device->path->linear_few(p->chain, p->n_chain, p->arrived, p->device->multiprocessors, p->device->stream);
+  p->device->path->linear_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
   p->n_chain = 0;
 }
 
@@ -114,10 +116,12 @@ static const struct op *next_of_gated(const struct program *p, const struct op *
   return cuda_linear_fast(path, p->plan, next) || cuda_linear_bytes_fit(path, p->plan, next) ? next : NULL;
 }
 
-/* And one that only adds can leave it to both. */
+/* And one that only adds can leave it to both, where there are not so many tokens that norms, at the end of each tile,
+ * take longer than a kernel of their own. */
 static const struct op *next_of_many(const struct program *p, const struct op *op, const struct cuda_linear *a) {
   bool sums = !a->gated && !a->act && !a->multiply && a->residual && a->residual_cols % 4 == 0;
   if (!sums) return next_of_gated(p, op, a);
+  if (a->n_row > NORMED_MOST && !a->one_order) return NULL;
   const struct op *next = !a->bias && !(a->softcap > 0) ? next_linear(p, op, a) : NULL;
   return next && cuda_linear_fast(p->device->path, p->plan, next) ? next : NULL;
 }

@@ -89,17 +89,37 @@ static __device__ __forceinline__ void bulk_copy_cluster(void *to, const void *f
                : "memory");
 }
 
-/* --- counts in device memory: what the arrivals' threads have seen is seen by who has seen the count ----------------
+/* --- words of device memory that others write meanwhile, each for itself -------------------------------------------
  */
 
-static __device__ __forceinline__ void count_release(uint32_t *count) {
-  asm volatile("fence.acq_rel.gpu;\nred.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+static __device__ __forceinline__ uint32_t strong_load(const uint32_t *from) {
+  uint32_t value;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
 }
 
-static __device__ __forceinline__ uint32_t count_acquire(const uint32_t *count) {
-  uint32_t value;
-  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(count) : "memory");
-  return value;
+static __device__ __forceinline__ uint4 strong_load(const uint4 *from) {
+  uint4 v;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from)
+               : "memory");
+  return v;
+}
+
+/* Zeros where there is nothing. */
+static __device__ __forceinline__ uint4 strong_load_if(const uint4 *from, bool has) {
+  uint4 v;
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %5, 0;\nmov.b32 %0, 0;\nmov.b32 %1, 0;\nmov.b32 %2, 0;\nmov.b32 %3, 0;\n"
+      "@p ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
+      : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+      : "l"(from), "r"((int)has));
+  return v;
+}
+
+static __device__ __forceinline__ void strong_store(uint32_t *to, uint32_t value) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
 }
 
 /* --- clusters of blocks ------------------------------------------------------------------------------------------- */
@@ -113,6 +133,15 @@ static __device__ __forceinline__ uint32_t cluster_rank() {
 /* All threads of all blocks of the cluster. */
 static __device__ __forceinline__ void cluster_meet() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/* The same in two steps. */
+static __device__ __forceinline__ void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+
+static __device__ __forceinline__ void cluster_wait() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 /* A shared address of this block as that of another block of the cluster. */
@@ -132,6 +161,14 @@ static __device__ __forceinline__ void store_in(uint32_t address, float4 value) 
   asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(value.x), "f"(value.y),
                "f"(value.z), "f"(value.w)
                : "memory");
+}
+
+/* Nothing waits for it but that block's barrier, which counts the bytes when they are there. */
+static __device__ __forceinline__ void store_async_in(uint32_t address, float4 value, uint32_t bar) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(address),
+      "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(bar)
+      : "memory");
 }
 
 /* --- matrices ----------------------------------------------------------------------------------------------------- */

@@ -2,77 +2,28 @@
  * weights as the matrix units' A operand and tokens as B ("swap AB"). Linears each of which takes what the one before
  * it makes are the parts of one launch.
  *
- * A block per multiprocessor takes up to three strips of 16 weight rows in turn. One thread keeps bulk copies in flight
- * into a ring of stages; a stage has 8 pieces of a strip, and each of 8 warps multiplies the pieces of 64 columns that
- * are its own with the tokens' fragments, which it reads in the order in which registers want them, some pieces ahead.
- * At the end of the strips the warps' sums are added in the order of the warps, and become results: a gate's strip and
- * its up's go together. So a result depends on its row and token alone, not on how many tokens there are.
+ * A block per multiprocessor, from 9 tokens on a team of two, takes up to four strips of 16 weight rows in turn. One
+ * thread keeps bulk copies in flight into a ring of stages; a stage has 8 pieces of a strip, and each of 8 warps
+ * multiplies the pieces of 64 columns that are its own with the tokens' fragments, which it reads in the order in which
+ * registers want them, some pieces ahead. At the end of the strips the sums are added in one order (linear_sums.cuh),
+ * and become results: a gate's strip and its up's go together. So a result depends on its row and token alone, not on
+ * how many tokens there are.
  *
- * At the end of a part a block waits for all others: a count in device memory, 2 to 3 µs with all that memory is asked
- * for meanwhile. The copying thread does not wait: it fills the ring with the next part's weights, and before the first
- * part does so while the kernel before this one ends (programmatic dependent launch). What a part leaves to the next
- * has the weights of its norm, whose scale is a factor of the products that follows from sums of squares.
+ * What a part leaves to the next goes by words that tell themselves whether they are there (linear_between.cuh): no
+ * fence, no count. The copying thread does not wait at all: it fills the ring with the next part's weights, and before
+ * the first part does so while the kernel before this one ends (programmatic dependent launch). What is left has the
+ * weights of its norm, whose scale is a factor of the products that follows from sums of squares.
  *
- * Bound: the read of the weights (92 % of its rate over the linears of an 8B, bench/lab/linear_chain.cu); small parts
- * by what a part's end takes, 5 to 7 µs from the last weights to the next products, of which the ring covers 5.6. From
- * 17 tokens on, the tokens' fragments, which come from the second-level cache anew for each group of strips.
+ * Bound: the read of the weights (bench/lab/linear_chain.cu); small parts by what a part's end takes, from the last
+ * weights to the next products, of which the ring covers 5.6 µs. From 17 tokens on also the tokens' fragments, which
+ * come from the second-level cache anew for each group of strips.
  */
 #include "backend/cuda/launch.cuh"
-#include "backend/cuda/linear_fragments.cuh"
-#include "backend/cuda/linear_result.cuh"
-#include "backend/cuda/linear_ring.cuh"
-
-#include <cuda_bf16.h>
+#include "backend/cuda/linear_finish.cuh"
 
 namespace {
 
-using namespace linear_ring;
-
-struct few {
-  struct cuda_linear linear;
-  const uint4 *tokens; /* [tile of 8][piece][2][lane]: B fragments of two 16-column steps each */
-  streamed weights;
-};
-
-/* Linears one after the other, each taking what the one before it has left. */
-struct chain {
-  few part[LINEAR_CHAIN];
-  int n;
-  uint32_t *arrived; /* blocks, at all ends of parts so far; and those that have left; 0 between launches */
-};
-
-/* --- tokens ------------------------------------------------------------------------------------------------------- */
-
-/* A warp: the scales of 8 tokens, of sums of squares that the linear before has left; four lanes a token. */
-__device__ __forceinline__ void scales_add(const struct cuda_linear &a, float *scale, int first) {
-  int token = first + threadIdx.x % 32 / 4;
-  float sum = 0;
-  if (a.squares && token < a.n_row) {
-    const float4 *from = (const float4 *)(a.squares + token * a.n_square);
-#pragma unroll 16
-    for (int i = threadIdx.x % 4; i < a.n_square / 4; i += 4) {
-      float4 x = from[i];
-      sum += (x.x + x.y) + (x.z + x.w);
-    }
-  }
-  sum += __shfl_xor_sync(~0u, sum, 2);
-  sum += __shfl_xor_sync(~0u, sum, 1);
-  scale[token] = a.squares ? rsqrtf(sum / a.matrix.cols + a.eps) : 1;
-}
-
-template <int TILES> struct fragments { uint4 low[TILES], high[TILES]; };
-
-/* Of tokens that there are. */
-template <int TILES>
-__device__ __forceinline__ void fragments_load(fragments<TILES> &b, const few &a, int piece, int lane) {
-#pragma unroll
-  for (int t = 0; t < TILES; t++) {
-    const uint4 *from = a.tokens + ((size_t)t * a.weights.n_piece + piece) * 64;
-    bool has = piece < a.weights.n_piece && t * 8 + lane / 4 < a.linear.n_row;
-    b.low[t] = has ? from[lane] : make_uint4(0, 0, 0, 0);
-    b.high[t] = has ? from[32 + lane] : make_uint4(0, 0, 0, 0);
-  }
-}
+using namespace linear_chain;
 
 /* --- products ----------------------------------------------------------------------------------------------------- */
 
@@ -93,81 +44,13 @@ __device__ __forceinline__ void piece_multiply(float sum[TILES][4], const uint8_
     }
 }
 
-__device__ __forceinline__ void warps_meet() { asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory"); }
-
-template <int TILES> __device__ __forceinline__ float total_of(const ring<TILES> &r, int token, int row) {
-  float total = 0;
-#pragma unroll
-  for (int w = 0; w < WARPS; w++) total += r.sums[w * sums_of(TILES) + token * TOKEN_STRIDE + row];
-  return total;
-}
-
-/* A result as the next linear takes it. Half a warp has 16 columns of a token. */
-__device__ __forceinline__ void next_prepare(const struct cuda_linear &a, float x, float norm, int token, int col) {
-  float y = x * norm, square = x * x;
-  ((__nv_bfloat16 *)a.next_fragments)[fragment_index(token, col, a.result_cols / 64)] = __float2bfloat16_rn(y);
-  if (!a.next_squares) return;
-#pragma unroll
-  for (int step = 8; step > 0; step /= 2)
-    square += __shfl_xor_sync(0xffffu << threadIdx.x % 32 / 16 * 16, square, step);
-  if (threadIdx.x % 16 == 0) a.next_squares[token * (a.result_cols / 16) + col / 16] = square;
-}
-
-/* What a result of a group takes beside its products. */
-struct extras {
-  float bias, bias_up, residual, next_norm;
-};
-
-/* The group's results are token by token. */
-__device__ __forceinline__ int width_of(const struct cuda_linear &a, const group &g) {
-  return a.gated ? GATE_RUN : g.n * 16;
-}
-
-__device__ __forceinline__ extras extras_load(const struct cuda_linear &a, const group &g, int i) {
-  int width = width_of(a, g), token = i / width, at = g.strip * 16 + i % width, col = result_col(a, at);
-  extras e = {0, 0, 0, 1};
-  if (token >= a.n_row || col >= a.result_cols) return e;
-  if (a.bias) e.bias = a.bias[at];
-  if (a.bias && a.gated) e.bias_up = a.bias[at + GATE_RUN];
-  if (a.residual) e.residual = a.residual[(size_t)token * a.residual_cols + col];
-  if (a.next_norm) e.next_norm = a.next_norm[col];
-  return e;
-}
-
-/* From the warps' sums of a group, always added in the order of the warps, to results. extras: of the thread's first
- * one. */
-template <int TILES>
-__device__ void sums_finish(const few &f, const ring<TILES> &r, const group &g, extras e, int phase,
-                            const float sum[STRIPS][TILES][4]) {
-  const struct cuda_linear &a = f.linear;
-  int lane = threadIdx.x % 32, width = width_of(a, g), strip = g.strip;
-  float *mine = r.sums + threadIdx.x / 32 * sums_of(TILES) + lane % 4 * 2 * TOKEN_STRIDE + lane / 4;
-#pragma unroll
-  for (int i = 0; i < STRIPS * TILES * 4; i++)
-    mine[(i / 4 % TILES * 8 + i % 2) * TOKEN_STRIDE + i / (TILES * 4) * 16 + i / 2 % 2 * 8] =
-        sum[i / (TILES * 4)][i / 4 % TILES][i % 4];
-  barrier_wait(r.scaled, phase);
-  warps_meet();
-  for (int i = threadIdx.x; i < a.n_row * width; i += WARPS * 32, e = extras_load(a, g, i)) {
-    int token = i / width, row = i % width, at = strip * 16 + row, col = result_col(a, at);
-    if (col >= a.result_cols) continue;
-    float scale = r.scale[token], gate = total_of<TILES>(r, token, row) * scale + e.bias, up = 0;
-    if (a.gated) up = total_of<TILES>(r, token, row + GATE_RUN) * scale + e.bias_up;
-    float x = result_of(a, gate, up);
-    if (a.residual) x = residual_add(a, x, e.residual);
-    a.out[(size_t)token * a.out_cols + col] = x;
-    if (a.next_fragments) next_prepare(a, x, e.next_norm, token, col);
-  }
-  warps_meet();
-}
-
 /* A piece of each of n strips. */
 template <int TILES>
-__device__ __forceinline__ void strips_multiply(const ring<TILES> &r, float sum[STRIPS][TILES][4], int n, bool has,
-                                                const fragments<TILES> &b, turn *at) {
+__device__ __forceinline__ void strips_multiply(const ring<TILES> &r, float sum[strips_of(TILES)][TILES][4], int n,
+                                                bool has, const fragments<TILES> &b, turn *at) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
-  for (int i = 0; i < STRIPS; i++) {
+  for (int i = 0; i < strips_of(TILES); i++) {
     if (i >= n) break;
     barrier_wait(&r.full[at->slot], at->phase);
     if (has) piece_multiply<TILES>(sum[i], r.bytes + at->slot * RUN + warp * PIECE, b, lane);
@@ -176,126 +59,202 @@ __device__ __forceinline__ void strips_multiply(const ring<TILES> &r, float sum[
   }
 }
 
-/* Fragments come some pieces ahead, at the end of strips those of the next ones' first pieces. */
-template <int TILES> __device__ void weights_multiply(const few &a, const ring<TILES> &r, int phase, turn *at) {
+/* The sums of the first half of the columns are put by, */
+template <int TILES> __device__ __forceinline__ void half_keep(float (*half)[TILES][4], float (*sum)[TILES][4]) {
+#pragma unroll
+  for (int i = 0; i < strips_of(TILES) * TILES * 4; i++)
+    half[i / (TILES * 4)][i / 4 % TILES][i % 4] = sum[i / (TILES * 4)][i / 4 % TILES][i % 4],
+                                             sum[i / (TILES * 4)][i / 4 % TILES][i % 4] = 0;
+}
+
+/* and those of the second added. */
+template <int TILES> __device__ __forceinline__ void half_add(float (*half)[TILES][4], float (*sum)[TILES][4]) {
+#pragma unroll
+  for (int i = 0; i < strips_of(TILES) * TILES * 4; i++)
+    sum[i / (TILES * 4)][i / 4 % TILES][i % 4] += half[i / (TILES * 4)][i / 4 % TILES][i % 4];
+}
+
+/* fresh: the fragments may still be on their way. They come some pieces ahead, at the end of strips those of the next
+ * ones' first pieces. */
+template <int TILES>
+__device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens, bool fresh, const ring<TILES> &r,
+                                               int n, fragments<TILES> *b, float sum[strips_of(TILES)][TILES][4],
+                                               turn *at) {
   constexpr int depth = depth_of(TILES), step = WARPS * depth;
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  int n_piece = a.weights.n_piece;
-  fragments<TILES> b[depth];
-  group g;
+  constexpr bool alone = team_of(TILES) == 1;
+  int warp = threadIdx.x / 32, middle = middle_of(a.weights);
+  span s = span_of<TILES>(a.weights);
+  float half[strips_of(TILES)][TILES][4] = {};
+  for (int run = s.begin; run < s.end; run += step)
 #pragma unroll
-  for (int d = 0; d < depth; d++) fragments_load<TILES>(b[d], a, warp + d * WARPS, lane);
-  for (int round = 0; (g = group_of(a.weights, round)).n > 0; round++) {
-    float sum[STRIPS][TILES][4] = {};
-    extras e = extras_load(a.linear, g, threadIdx.x);
-    for (int run = 0; run < n_piece; run += step)
-#pragma unroll
-      for (int d = 0; d < depth; d++) {
-        int first = run + d * WARPS, piece = first + warp;
-        if (first >= n_piece) break;
-        strips_multiply<TILES>(r, sum, g.n, piece < n_piece, b[d], at);
-        fragments_load<TILES>(b[d], a, first + step < n_piece ? piece + step : warp + d * WARPS, lane);
-      }
-    sums_finish<TILES>(a, r, g, e, phase, sum);
-  }
+    for (int d = 0; d < depth; d++) {
+      int first = run + d * WARPS, piece = first + warp;
+      if (first >= s.end) break;
+      if (alone && first == middle) half_keep<TILES>(half, sum);
+      while (fresh && !fragments_there<TILES>(b[d])) fragments_load<TILES>(b[d], a, tokens, piece);
+      strips_multiply<TILES>(r, sum, n, piece < s.end, b[d], at);
+      fragments_load<TILES>(b[d], a, tokens, first + step < s.end ? piece + step : s.begin + warp + d * WARPS);
+    }
+  if (alone) half_add<TILES>(half, sum);
 }
 
 /* --- the chain ---------------------------------------------------------------------------------------------------- */
 
-/* The warps that multiply and those that scale. */
+/* The warps that scale begin a part when its input is as good as there. */
 template <int TILES> __device__ __forceinline__ void part_begins() {
+  asm volatile("bar.arrive 2, %0;" ::"n"((WARPS + scalers_of(TILES)) * 32) : "memory");
+}
+
+template <int TILES> __device__ __forceinline__ void part_await() {
   asm volatile("bar.sync 2, %0;" ::"n"((WARPS + scalers_of(TILES)) * 32) : "memory");
 }
 
-/* Until all blocks, which run at once, have ended i parts. */
-template <int TILES> __device__ __forceinline__ void parts_meet(const chain &c, int i) {
-  warps_meet();
-  if (threadIdx.x == 0) {
-    count_release(c.arrived);
-    while (count_acquire(c.arrived) < (uint32_t)i * gridDim.x) {
-    }
+template <int TILES>
+__device__ void part_multiply(const chain &c, const uint4 *set, int part, const ring<TILES> &r, turn *at,
+                              uint32_t *turns) {
+  const few &f = c.part[part];
+  const uint4 *tokens = input_of<TILES>(c, set, part).tokens;
+  int first = span_of<TILES>(f.weights).begin + threadIdx.x / 32;
+  fragments<TILES> b[depth_of(TILES)];
+  extras e[turns_of(TILES)];
+  group g = group_of<TILES>(f.weights, 0);
+  group_extras<TILES>(f, g, c.shift, e);
+  if (g.n > 0 && part > 0)
+    fragments_await<TILES>(b, f, tokens, first);
+  else
+    fragments_begin<TILES>(b, f, tokens, first);
+  if (part > 0) part_begins<TILES>();
+  for (int round = 0; g.n > 0;) {
+    float sum[strips_of(TILES)][TILES][4] = {};
+    group_multiply<TILES>(f, tokens, part > 0 && round == 0, r, g.n, b, sum, at);
+    sums_meet<TILES>(r, g.n, sum, *turns);
+    barrier_wait(r.scaled, part & 1);
+    group_finish<TILES>(f, r, output_of<TILES>(c, set, part), g, c.shift, e);
+    sums_free<TILES>(r);
+    *turns ^= 1;
+    g = group_of<TILES>(f.weights, ++round);
+    group_extras<TILES>(f, g, c.shift, e);
   }
-  part_begins<TILES>();
+  barrier_wait(r.scaled, part & 1); /* also of a block that has no strip */
 }
 
-/* Who leaves last clears the counts. */
-__device__ __forceinline__ void chain_leave(const chain &c) {
-  if (c.n > 1 && threadIdx.x == 0 && atomicAdd(&c.arrived[1], 1) == gridDim.x - 1) c.arrived[0] = c.arrived[1] = 0;
+__device__ __forceinline__ uint4 *set_of(const chain &c) {
+  return set_at((uint4 *)c.between.sets, c.between.units, c.n > 1 ? strong_load(c.between.state + SET) : 0);
+}
+
+template <int TILES> __device__ void parts_multiply(const chain &c, const ring<TILES> &r) {
+  const uint4 *set = set_of(c);
+  turn at = {0, 0};
+  uint32_t turns = 0;
+  for (int i = 0; i < c.n; i++) part_multiply<TILES>(c, set, i, r, &at, &turns);
+  if (c.n > 1 && threadIdx.x == 0) set_leave(c.between.state, c.used);
 }
 
 template <int TILES> __device__ void scales_make(const chain &c, const ring<TILES> &r) {
+  constexpr int n = scalers_of(TILES);
+  const uint4 *set = set_of(c);
+  if (c.n > 1) set_clear(c.between.state, (uint4 *)c.between.sets, c.between.units, threadIdx.x - SCALERS * 32, n * 32);
   for (int i = 0; i < c.n; i++) {
-    if (i > 0) part_begins<TILES>();
-    for (int t = threadIdx.x / 32 - SCALERS; t < TILES; t += scalers_of(TILES))
-      scales_add(c.part[i].linear, r.scale, t * 8);
+    const float *squares = input_of<TILES>(c, set, i).squares;
+    if (i > 0) part_await<TILES>();
+    for (int t = threadIdx.x / 32 - SCALERS; t < own_of(TILES); t += n)
+      scales_add(c.part[i].linear, squares, r.scale, (team_rank<TILES>() * own_of(TILES) + t) * 8);
     barrier_arrive(r.scaled);
   }
 }
 
-template <int TILES> __device__ void parts_multiply(const chain &c, const ring<TILES> &r) {
-  turn at = {0, 0};
-  for (int i = 0; i < c.n; i++) {
-    if (i > 0) parts_meet<TILES>(c, i);
-    weights_multiply<TILES>(c.part[i], r, i & 1, &at);
-    barrier_wait(r.scaled, i & 1); /* also of a block that has no strip */
-  }
-  chain_leave(c);
+template <int TILES> __device__ void chain_stream(const chain &c, const ring<TILES> &r) {
+  copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
+  for (int i = 0; i < c.n; i++) weights_stream<TILES>(c.part[i].weights, r, &copies);
 }
 
-template <int TILES>
-__global__ void __launch_bounds__(threads_of(TILES), 1) linear_few(const __grid_constant__ chain c) {
+template <int TILES> __global__ void __launch_bounds__(THREADS, 1) linear_few(const __grid_constant__ chain c) {
   extern __shared__ __align__(1024) uint8_t shared[];
   ring<TILES> r = ring_lay<TILES>(shared);
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < r.stages; i++) barrier_init(&r.full[i], 1), barrier_init(&r.empty[i], WARPS);
-    barrier_init(r.scaled, scalers_of(TILES) * 32);
-    barriers_publish();
-  }
-  __syncthreads();
+  ring_begin<TILES>(r);
+  if (team_of(TILES) == 2) cluster_arrive();
   dependents_launch();
   int warp = threadIdx.x / 32;
-  if (warp == COPIER && threadIdx.x % 32 == 0) {
-    copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
-    for (int i = 0; i < c.n; i++) weights_stream<TILES>(c.part[i].weights, r, &copies);
-  }
-  if (warp == COPIER) return;
-  dependencies_wait();
-  if (warp >= SCALERS)
-    scales_make<TILES>(c, r);
-  else
+  if (warp < WARPS) {
+    registers_claim<MULTIPLIER_REGISTERS>();
+    if (team_of(TILES) == 2) cluster_wait(); /* the other is there */
+    dependencies_wait();
     parts_multiply<TILES>(c, r);
+  } else {
+    registers_release<COPIER_REGISTERS>();
+    if (threadIdx.x == COPIER * 32) chain_stream<TILES>(c, r);
+    __syncwarp();
+    if (team_of(TILES) == 2) cluster_wait();
+    dependencies_wait();
+    if (warp >= SCALERS && warp < SCALERS + scalers_of(TILES)) scales_make<TILES>(c, r);
+  }
+  __syncwarp();
+  if (team_of(TILES) == 2) cluster_meet(); /* neither leaves while the other may write to it */
 }
 
-template <int TILES> void chain_launch(chain c, cuda_stream stream) {
-  int blocks = 1;
-  for (int i = 0; i < c.n; i++) blocks = blocks > c.part[i].weights.blocks ? blocks : c.part[i].weights.blocks;
-  early_launch(linear_few<TILES>, {blocks, threads_of(TILES), shared_bytes(TILES), 1}, stream, c);
+/* Teams that run at once. */
+template <int TILES> int teams_most(int multiprocessors) {
+  static int most;
+  if (team_of(TILES) == 1) return multiprocessors;
+  if (most > 0) return most;
+  shared_allow(linear_few<TILES>, shared_bytes(TILES));
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = team_of(TILES), attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = multiprocessors / team_of(TILES) * team_of(TILES);
+  config.blockDim = THREADS;
+  config.dynamicSmemBytes = shared_bytes(TILES);
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  cudaOccupancyMaxActiveClusters(&most, linear_few<TILES>, &config);
+  return most = most < multiprocessors / team_of(TILES) ? most : multiprocessors / team_of(TILES);
 }
 
-streamed streamed_of(const uint8_t *data, int rows, int cols, bool gated, int multiprocessors) {
-  streamed w = {data, (rows + 15) / 16, (cols + 63) / 64, gated ? 2 : 1};
-  w.blocks = w.n_strip / w.unit < multiprocessors ? w.n_strip / w.unit : multiprocessors;
-  return w;
+template <int TILES> void chain_launch(chain c, int multiprocessors, cuda_stream stream) {
+  int most = teams_most<TILES>(multiprocessors), teams = 1;
+  while (1 << c.shift < own_of(TILES) * 8 && 1 << c.shift < c.part[0].linear.n_row) c.shift++;
+  for (int i = 0; i < c.n; i++) {
+    streamed *w = &c.part[i].weights;
+    w->teams = w->n_unit < most ? w->n_unit : most;
+    teams = teams > w->teams ? teams : w->teams;
+    if (i == 0) continue;
+    c.part[i].place = c.used;
+    c.used += TILES * w->n_piece * 64 + (c.part[i].linear.squares ? TILES * w->n_piece * 8 : 0);
+  }
+  early_launch(linear_few<TILES>, {teams * team_of(TILES), THREADS, shared_bytes(TILES), team_of(TILES)}, stream, c);
+}
+
+few part_of(const struct cuda_linear &l) {
+  few f = {.linear = l.has_post_norm ? products_alone(&l) : l, .tokens = (const uint4 *)l.fragments};
+  int unit = f.linear.gated ? 2 : 1;
+  f.weights = {l.matrix.data, (l.matrix.cols + 63) / 64, (l.matrix.rows + 15) / 16 / unit, unit};
+  return f;
+}
+
+/* Results of a chain's parts are seen as a residual by the thread that has made them alone. */
+bool residual_far(const struct cuda_linear *linear, int i) {
+  for (int j = 0; j < i; j++)
+    if (linear[j].out == linear[i].residual &&
+        (linear[j].matrix.rows != linear[i].matrix.rows || linear[j].gated || linear[i].gated))
+      return true;
+  return false;
 }
 
 } // namespace
 
-void cuda_linear_few(const struct cuda_linear *linear, int n, uint32_t *arrived, int multiprocessors,
+void cuda_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream) {
-  chain c = {.n = n, .arrived = arrived};
-  for (int i = 0; i < n; i++) {
-    const struct cuda_linear &l = linear[i];
-    c.part[i] = {.linear = l.has_post_norm ? products_alone(&l) : l,
-                 .tokens = (const uint4 *)l.fragments,
-                 .weights = streamed_of(l.matrix.data, l.matrix.rows, l.matrix.cols, l.gated && !l.has_post_norm,
-                                        multiprocessors)};
-  }
+  chain c = {.n = 1, .between = *between};
+  c.part[0] = part_of(linear[0]);
+  for (; c.n < n && !residual_far(linear, c.n); c.n++) c.part[c.n] = part_of(linear[c.n]);
   if (!linear->ready) cuda_linear_prepare(linear, false, stream);
   if (linear->n_row <= 8)
-    chain_launch<1>(c, stream);
+    chain_launch<1>(c, multiprocessors, stream);
   else if (linear->n_row <= 16)
-    chain_launch<2>(c, stream);
+    chain_launch<2>(c, multiprocessors, stream);
   else
-    chain_launch<4>(c, stream);
-  if (linear[n - 1].has_post_norm) cuda_linear_tail(linear + n - 1, stream);
+    chain_launch<4>(c, multiprocessors, stream);
+  if (linear[c.n - 1].has_post_norm) cuda_linear_tail(linear + c.n - 1, stream);
+  if (c.n < n) cuda_linear_few(linear + c.n, n - c.n, between, multiprocessors, stream);
 }

@@ -9,75 +9,122 @@ namespace linear_ring {
 
 enum {
   WARPS = 8,
-  STRIPS = 3,                     /* at most, that share the tokens' fragments */
-  PIECE = 2048,                   /* bytes of 16 rows × 64 columns */
-  RUN = WARPS * PIECE,            /* of a stage */
-  IN_FLIGHT = 3,                  /* runs: more, and near multiprocessors get more than far ones, and all wait */
-  COPIER = WARPS,                 /* the warps after those that multiply: one asks for weights, */
-  SCALERS,                        /* others add up tokens' norms */
-  TOKEN_STRIDE = STRIPS * 16 + 4, /* sums of a token: its distance to the next keeps lanes on banks of their own */
+  PIECE = 2048,        /* bytes of 16 rows × 64 columns */
+  RUN = WARPS * PIECE, /* of a stage */
+  IN_FLIGHT = 3,       /* runs: more, and near multiprocessors get more than far ones, and all wait */
+  COPIER = WARPS,      /* the warps after those that multiply: one asks for weights, */
+  SCALERS,             /* others add up tokens' norms */
+  THREADS = 384,       /* whole warpgroups, which give each other registers */
+  MULTIPLIER_REGISTERS = 216,
+  COPIER_REGISTERS = 72,
 };
 
-/* With more, a thread would have too few registers. */
+/* Blocks that share strips, each with half of the columns and the results of half of the tokens: the fragments of many
+ * tokens are as many bytes as the weights. */
+__host__ __device__ constexpr int team_of(int tiles) { return tiles >= 2 ? 2 : 1; }
+
+/* Tiles of 8 tokens whose results a block makes. */
+__host__ __device__ constexpr int own_of(int tiles) { return tiles / team_of(tiles); }
+
 __host__ __device__ constexpr int scalers_of(int tiles) { return tiles == 1 ? 1 : 2; }
 
-__host__ __device__ constexpr int threads_of(int tiles) { return (SCALERS + scalers_of(tiles)) * 32; }
+/* Strips at most that share the tokens' fragments: the more, the fewer bytes of those, and the longer a group's end. */
+__host__ __device__ constexpr int strips_of(int tiles) { return tiles == 1 ? 3 : 4; }
 
-/* Floats of a warp's sums of so many tiles of 8 tokens. */
-__host__ __device__ constexpr int sums_of(int tiles) { return tiles * 8 * TOKEN_STRIDE; }
+/* A warp's sums, in fours as the matrix units leave them: [strips_of()][own_of()][32]. */
+__host__ __device__ constexpr int sums_of(int tiles) { return strips_of(tiles) * own_of(tiles) * 32; }
+
+/* Bytes of the sums of a team's warps. */
+__host__ __device__ constexpr int sum_bytes(int tiles) { return team_of(tiles) * WARPS * sums_of(tiles) * 16; }
 
 /* Stages that fit beside the sums and the barriers. */
-__host__ __device__ constexpr int stages_of(int tiles) { return (227 * 1024 - 512 - WARPS * sums_of(tiles) * 4) / RUN; }
+__host__ __device__ constexpr int stages_of(int tiles) { return (227 * 1024 - 512 - sum_bytes(tiles)) / RUN; }
 
 __host__ __device__ constexpr int shared_bytes(int tiles) {
-  return stages_of(tiles) * RUN + (WARPS * sums_of(tiles) + tiles * 8) * 4 + (2 * stages_of(tiles) + 1) * 8;
+  return stages_of(tiles) * RUN + sum_bytes(tiles) + tiles * 8 * 4 + (2 * stages_of(tiles) + 3) * 8;
 }
 
 /* Pieces whose fragments a warp has asked for ahead. */
 __host__ __device__ constexpr int depth_of(int tiles) { return tiles == 1 ? 4 : 2; }
 
-/* A matrix as blocks take it. */
+/* A matrix as teams take it. */
 struct streamed {
   const uint8_t *data;
-  int n_strip, n_piece, unit, blocks; /* unit: strips that a block must have together: a gate's and its up's */
+  int n_piece, n_unit, unit, teams; /* unit: strips that a team must have together: a gate's and its up's */
 };
 
-/* Strips that a block multiplies together. */
+/* Where the second half of the columns begins, whose sums are always added to those of the first: in whole runs. */
+__device__ __forceinline__ int middle_of(const streamed &w) {
+  return min((w.n_piece + 2 * WARPS - 1) / (2 * WARPS) * WARPS, w.n_piece);
+}
+
+template <int TILES> __device__ __forceinline__ int team_rank() { return team_of(TILES) == 1 ? 0 : blockIdx.x % 2; }
+
+/* Pieces. */
+struct span {
+  int begin, end;
+};
+
+/* A block's columns. */
+template <int TILES> __device__ __forceinline__ span span_of(const streamed &w) {
+  if (team_of(TILES) == 1) return {0, w.n_piece};
+  return team_rank<TILES>() ? span{middle_of(w), w.n_piece} : span{0, middle_of(w)};
+}
+
+/* Strips that a team multiplies together: of every teams-th unit from `first` on, so that teams read side by side. */
 struct group {
-  int strip, n;
+  int first, n; /* n: strips; 0: there are none any more */
 };
 
-/* A block's group of a round; n 0: there is none any more. In a round the blocks read side by side, and all have as
- * many units in the end, give or take one. */
-__device__ __forceinline__ group group_of(const streamed &w, int round) {
-  int most = STRIPS / w.unit, count = w.n_strip / w.unit, each = count / w.blocks, more = count % w.blocks;
-  int block = blockIdx.x, whole = each / most, rest = each % most;
-  if (block >= w.blocks) return {0, 0};
-  if (round < whole) return {(round * w.blocks + block) * most * w.unit, most * w.unit};
-  if (round > whole) return {0, 0};
-  int unit = whole * most * w.blocks + block * rest + min(block, more);
-  return {unit * w.unit, (rest + (block < more)) * w.unit};
+template <int TILES> __device__ __forceinline__ int most_of(const streamed &w) {
+  return w.unit == 1 ? strips_of(TILES) : strips_of(TILES) / 2;
+}
+
+template <int TILES> __device__ __forceinline__ group group_of(const streamed &w, int round) {
+  int most = most_of<TILES>(w), team = blockIdx.x / team_of(TILES), units = 0;
+  group g = {round * most * w.teams + team, 0};
+  if (team >= w.teams) return g;
+  while (units < most && g.first + units * w.teams < w.n_unit) units++;
+  g.n = units * w.unit;
+  return g;
+}
+
+/* The i-th strip of a group. */
+__device__ __forceinline__ int strip_of(const streamed &w, const group &g, int i) {
+  return w.unit == 1 ? g.first + i * w.teams : (g.first + i / 2 * w.teams) * 2 + i % 2;
 }
 
 /* The ring of stages: what the copying thread and the warps share. */
 template <int TILES> struct ring {
   static constexpr int stages = stages_of(TILES);
   uint8_t *bytes;         /* [stages][RUN] */
-  float *sums;            /* [WARPS][token][TOKEN_STRIDE] */
+  float4 *sums;           /* [of the block, of the other of its team][WARPS][sums_of()] */
   float *scale;           /* [token]: what products are multiplied by: of a norm that the input still lacks */
   uint64_t *full, *empty; /* [stages] */
-  uint64_t *scaled;       /* once */
+  uint64_t *scaled;       /* once a part */
+  uint64_t *came, *taken; /* the other's sums, and this block's by the other */
 };
 
 template <int TILES> __device__ ring<TILES> ring_lay(uint8_t *shared) {
   ring<TILES> r;
   r.bytes = shared;
-  r.sums = (float *)(shared + r.stages * RUN);
-  r.scale = r.sums + WARPS * sums_of(TILES);
+  r.sums = (float4 *)(shared + r.stages * RUN);
+  r.scale = (float *)(r.sums + team_of(TILES) * WARPS * sums_of(TILES));
   r.full = (uint64_t *)(r.scale + TILES * 8);
   r.empty = r.full + r.stages;
   r.scaled = r.empty + r.stages;
+  r.came = r.scaled + 1, r.taken = r.scaled + 2;
   return r;
+}
+
+template <int TILES> __device__ __forceinline__ void ring_begin(const ring<TILES> &r) {
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < r.stages; i++) barrier_init(&r.full[i], 1), barrier_init(&r.empty[i], WARPS);
+    barrier_init(r.scaled, scalers_of(TILES) * 32);
+    barrier_init(r.came, 1), barrier_init(r.taken, 1);
+    barriers_publish();
+  }
+  __syncthreads();
 }
 
 /* A place in the ring: its stage, and how often the ring has been gone round, modulo 2. */
@@ -96,23 +143,26 @@ struct copier {
   int out;
 };
 
+template <int TILES>
+__device__ __forceinline__ void run_stream(const uint8_t *from, uint32_t bytes, uint64_t policy, const ring<TILES> &r,
+                                           copier *c) {
+  if (c->out++ >= IN_FLIGHT)
+    barrier_wait(&r.full[c->landed.slot], c->landed.phase), c->landed = turn_next<TILES>(c->landed);
+  barrier_wait(&r.empty[c->at.slot], c->at.phase);
+  barrier_expect(&r.full[c->at.slot], bytes);
+  bulk_copy(r.bytes + c->at.slot * RUN, from, bytes, &r.full[c->at.slot], policy);
+  c->at = turn_next<TILES>(c->at);
+}
+
 template <int TILES> __device__ void weights_stream(const streamed &w, const ring<TILES> &r, copier *c) {
   uint64_t policy = policy_evict_first();
+  span s = span_of<TILES>(w);
   group g;
-  for (int round = 0; (g = group_of(w, round)).n > 0; round++) {
-    const uint8_t *from = w.data + (size_t)g.strip * w.n_piece * PIECE;
-    for (int piece = 0; piece < w.n_piece; piece += WARPS) {
-      uint32_t bytes = min(WARPS, w.n_piece - piece) * PIECE;
-      for (int i = 0; i < g.n; i++, c->at = turn_next<TILES>(c->at)) {
-        if (c->out++ >= IN_FLIGHT)
-          barrier_wait(&r.full[c->landed.slot], c->landed.phase), c->landed = turn_next<TILES>(c->landed);
-        barrier_wait(&r.empty[c->at.slot], c->at.phase);
-        barrier_expect(&r.full[c->at.slot], bytes);
-        bulk_copy(r.bytes + c->at.slot * RUN, from + ((size_t)i * w.n_piece + piece) * PIECE, bytes,
-                  &r.full[c->at.slot], policy);
-      }
-    }
-  }
+  for (int round = 0; (g = group_of<TILES>(w, round)).n > 0; round++)
+    for (int piece = s.begin; piece < s.end; piece += WARPS)
+      for (int i = 0; i < g.n; i++)
+        run_stream<TILES>(w.data + ((size_t)strip_of(w, g, i) * w.n_piece + piece) * PIECE,
+                          min(WARPS, s.end - piece) * PIECE, policy, r, c);
 }
 
 } // namespace linear_ring

@@ -14,72 +14,10 @@
 #ifndef SPATE_BACKEND_CUDA_LINEAR_TILES_CUH
 #define SPATE_BACKEND_CUDA_LINEAR_TILES_CUH
 
-#include "backend/cuda/linear_ends.cuh"
+#include "backend/cuda/linear_shape.cuh"
 #include "backend/cuda/matrix_group.cuh"
 
 namespace {
-
-enum {
-  GROUP_WARPS = 4,
-  BAND = 2048, /* tokens that share weights in the second-level cache */
-};
-
-struct many {
-  struct cuda_linear linear;
-  const uint8_t *tokens; /* [64 tokens][piece][TOKENS_BYTES] */
-  int n_strip, n_piece, n_tall, n_wide;
-  int parts;  /* of columns that are summed apart; 0: as many as is fast */
-  bool fours; /* results can be stored four at once */
-  enum finish finish;
-};
-
-template <int GROUPS, int COLS, int PAIR, int SPLIT> struct shape {
-  static constexpr int strips = COLS / 16, cluster = PAIR * SPLIT, tokens = GROUPS * 64, threads = (GROUPS + 1) * 128;
-  static constexpr int resident = GROUPS == 1 && COLS == 64 ? 2 : 1; /* blocks on a multiprocessor */
-  static constexpr int half = (strips + PAIR - 1) / PAIR;            /* strips that a block copies */
-  static constexpr int share = (strips + SPLIT - 1) / SPLIT;         /* strips that a block makes results of, at most */
-  static constexpr int weight_bytes = strips * PIECE, stage_bytes = GROUPS * TOKENS_BYTES + weight_bytes;
-  static constexpr bool large = GROUPS == 2 && SPLIT == 1;
-  static constexpr bool even = strips % (2 * SPLIT) == 0;                /* shares of whole gates and ups */
-  static constexpr int run = large && COLS == 256 ? 64 : even ? 32 : 16; /* rows that FINISH_ROWS takes at once */
-  static constexpr int sums_bytes = GROUPS * GROUP_WARPS * 16 * sums_stride(run) * 4;
-  static constexpr int scale_bytes = GROUPS > 1 ? 2 * tokens * 4 : 0; /* of one group's tokens: beside the barriers */
-  static constexpr int fixed_bytes = 1024 + sums_bytes + scale_bytes;
-  static constexpr int stages = ((228 / resident - 1) * 1024 - fixed_bytes) / stage_bytes;
-  static constexpr int shared_bytes = fixed_bytes + stages * stage_bytes;
-  static_assert(stages >= 4 && 24 * stages + 32 <= 512, "stages enough to hide a copy, and room for their barriers");
-  static_assert(SPLIT == 1 || SPLIT * share * 16 * tokens * 4 <= stages * stage_bytes, "parts lie in the ring");
-};
-
-template <typename S> struct ring {
-  uint8_t *stage;                     /* [stages]: tokens, then weights */
-  uint64_t *weights, *tokens, *empty; /* [stages]: these are there; nobody reads them any more */
-  uint64_t *scaled, *used;            /* [2]: a tile's scales are there; have been applied */
-  float *scale;                       /* [2][tokens]: what products are multiplied by: of a norm that the input lacks */
-  float *sums;                        /* [warp][16 tokens][sums_stride]: on their way to results */
-};
-
-/* A place in the ring: its stage, and how often the ring has been gone round, modulo 2. */
-struct turn {
-  int slot;
-  uint32_t phase;
-};
-
-template <typename S> __device__ __forceinline__ turn turn_next(turn t) {
-  return t.slot + 1 < S::stages ? turn{t.slot + 1, t.phase} : turn{0, t.phase ^ 1};
-}
-
-/* A tile's place: of 128 tokens, and of COLS rows of the matrix. */
-struct place {
-  int tall, strip;
-};
-
-/* Tiles in the order in which they are made: bands of tokens, in which neighbours share weights. */
-template <typename S> __device__ __forceinline__ place place_of(const many &m, int tile, int pair, int rank) {
-  int tall = (m.n_tall + pair - 1) / pair, band = BAND / S::tokens / pair, first = tile / (band * m.n_wide) * band;
-  int height = min(band, tall - first), within = tile - first * m.n_wide;
-  return {(first + within % height) * pair + rank, within / height * S::strips};
-}
 
 template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
   using S = shape<GROUPS, COLS, PAIR, SPLIT>;
@@ -186,16 +124,18 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     slot_release(before);
   }
 
-  /* Two warps beside the others: the scales of each tile's tokens, of sums of squares that the linear before has left.
-   * Much is asked for at once: short tiles would wait for it. */
+  /* Two warps beside the others: scales of tiles' tokens, of sums of squares that the linear before has left; tiles of
+   * the same tokens one after the other share theirs. Much is asked for at once: short tiles would wait for it. */
   __device__ void scales_make() const {
     constexpr int each = GROUPS == 1 ? 8 : 4; /* as registers allow */
     const struct cuda_linear &a = m.linear;
-    int lane = threadIdx.x % 32, n = a.n_square / 4, count = 0;
+    int lane = threadIdx.x % 32, n = a.n_square / 4, count = 0, tall = -1;
     if (!a.squares) return;
     dependencies_wait();
-    for (int tile = first; tile < n_tile; tile += step, count++) {
-      int token = place_at(tile).tall * S::tokens;
+    for (int tile = first; tile < n_tile; tile += step) {
+      if (place_at(tile).tall == tall) continue;
+      tall = place_at(tile).tall;
+      int token = tall * S::tokens;
       barrier_wait(&r.used[count % 2], (count / 2 & 1) ^ 1); /* of its first phase the one before is over */
       for (int t = (threadIdx.x / 32 - 2) * each; t < S::tokens; t += 2 * each) {
         const float4 *from = (const float4 *)a.squares + (size_t)(token + t) * n;
@@ -220,17 +160,16 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
           if (lane == 0) r.scale[count % 2 * S::tokens + t + i] = rsqrtf(sum[i] / a.matrix.cols + a.eps);
         }
       }
-      warp_arrive(&r.scaled[count % 2]);
+      warp_arrive(&r.scaled[count++ % 2]);
     }
   }
 
-  /* Of the count-th of the block's tiles, a warp's sums from a token of the tile on. */
+  /* With the count-th scales, a warp's sums from a token of the tile on. */
   template <int N> __device__ __forceinline__ void sums_scale(float (&sum)[N], int token, int count) const {
     if (!m.linear.squares) return;
     barrier_wait(&r.scaled[count % 2], count / 2 & 1);
     const float *from = r.scale + count % 2 * S::tokens + token + threadIdx.x % 32 / 4;
     float scale[2] = {from[0], from[8]};
-    warp_arrive(&r.used[count % 2]);
 #pragma unroll
     for (int i = 0; i < N; i++) sum[i] *= scale[i / 2 % 2];
   }
@@ -286,11 +225,15 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
 
   __device__ void tiles_multiply() const {
     constexpr int N = S::share * 16;
-    int group = threadIdx.x / 128 - 1, within = (threadIdx.x / 32 - 4) * 16, count = 0;
+    int group = threadIdx.x / 128 - 1, within = (threadIdx.x / 32 - 4) * 16, count = -1, tall = -1;
     turn at = {0, 0};
     dependencies_wait(); /* for residuals, and for who still reads what is written here */
-    for (int tile = first; tile < n_tile; tile += step, count++) {
+    for (int tile = first; tile < n_tile; tile += step) {
       place p = place_at(tile);
+      if (p.tall != tall) {
+        if (m.linear.squares && count >= 0) warp_arrive(&r.used[count % 2]);
+        tall = p.tall, count++;
+      }
       float sum[COLS / 2];
       int token = p.tall * S::tokens + within, row = (p.strip + share_of(part)) * 16;
       ending<S::run> ends = ending_of(p.strip + share_of(part + 1));

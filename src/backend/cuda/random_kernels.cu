@@ -5,6 +5,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 namespace {
 
@@ -78,7 +79,28 @@ __global__ void __launch_bounds__(THREADS) cache_fill(void *cache, size_t n, int
   }
 }
 
+/* Four bytes at a time, as attend_type.cuh has them: integers plus 128. */
+__global__ void __launch_bounds__(THREADS)
+    codes_fill(uint32_t *cache, size_t n, size_t codes, size_t period, int type, uint64_t numbers) {
+  constexpr float peak = 4; /* of a head, about */
+  for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < n; i += (size_t)gridDim.x * THREADS) {
+    uint32_t word = 0;
+    for (int k = 0; k < 4; k++) {
+      float x = random_normal(numbers, i * 4 + k) / peak;
+      uint32_t code = type == RANDOM_E4M3 ? (uint32_t)__nv_cvt_float_to_fp8(x * 448, __NV_SATFINITE, __NV_E4M3)
+                                          : (uint32_t)(__float2int_rn(fminf(fmaxf(x, -1), 1) * 127) + 128);
+      word |= code << 8 * k;
+    }
+    cache[i] = i * 4 % period < codes ? word : __float_as_uint(type == RANDOM_E4M3 ? peak / 448 : peak);
+  }
+}
+
 } // namespace
+
+void random_codes_fill(void *cache, size_t bytes, size_t codes, size_t period, enum random_type type, uint64_t numbers,
+                       cuda_stream stream) {
+  codes_fill<<<BLOCKS, THREADS, 0, stream>>>((uint32_t *)cache, bytes / 4, codes, period, (int)type, numbers);
+}
 
 void random_weight_make(const struct random_matrix *matrix, cuda_stream stream) {
   auto make = matrix->type == RANDOM_E4M3   ? bytes_make<true>

@@ -23,6 +23,9 @@ struct random_matrix {
 
 void random_weight_make(const struct random_matrix *matrix, cuda_stream stream);
 void random_cache_fill(void *cache, size_t count, enum random_type type, uint64_t numbers, cuda_stream stream);
+/* Codes, and after `codes` bytes of each `period` floats that are a scale. */
+void random_codes_fill(void *cache, size_t bytes, size_t codes, size_t period, enum random_type type, uint64_t numbers,
+                       cuda_stream stream);
 
 #ifdef __cplusplus
 }

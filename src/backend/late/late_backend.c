@@ -160,8 +160,9 @@ static bool late_supports(const struct plan *plan, int op, struct error *error) 
   return backend_cpu.supports(plan, op, error);
 }
 
-static void late_fallbacks(const struct device *device, const struct plan *plan, struct buffer *out) {
-  backend_cpu.fallbacks(device, plan, out);
+static void late_fallbacks(const struct device *device, const struct plan *plan, const struct limits *limits,
+                           struct buffer *out) {
+  backend_cpu.fallbacks(device, plan, limits, out);
 }
 
 static size_t late_strip_bytes(const struct weight *weight) { return backend_cpu.strip_bytes(weight); }

@@ -37,8 +37,9 @@ static bool null_supports(const struct plan *plan, int op, struct error *error) 
   return true;
 }
 
-static void null_fallbacks(const struct device *device, const struct plan *plan, struct buffer *out) {
-  (void)device, (void)plan, (void)out;
+static void null_fallbacks(const struct device *device, const struct plan *plan, const struct limits *limits,
+                           struct buffer *out) {
+  (void)device, (void)plan, (void)limits, (void)out;
 }
 
 static size_t null_strip_bytes(const struct weight *weight) { return cpu_layout_of(weight).tile_bytes; }

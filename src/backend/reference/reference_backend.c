@@ -30,8 +30,9 @@ static bool reference_supports(const struct plan *plan, int op, struct error *er
   return true;
 }
 
-static void reference_fallbacks(const struct device *device, const struct plan *plan, struct buffer *out) {
-  (void)device, (void)plan, (void)out; /* it has one path */
+static void reference_fallbacks(const struct device *device, const struct plan *plan, const struct limits *limits,
+                                struct buffer *out) {
+  (void)device, (void)plan, (void)limits, (void)out; /* it has one path */
 }
 
 /* --- sizes ------------------------------------------------------------------------------------------------------ */

@@ -92,7 +92,7 @@ static double split_check(const struct attend_heads *h, const struct cuda_row *r
 
 static void test_one_long_row(void **state) {
   (void)state;
-  struct cuda_row row = {0, 1, 32767, 0};
+  struct cuda_row row = {0, 1, 32767, 0, 0, 0};
   assert_true(split_check(&(struct attend_heads){4, 8, 0}, &row, 1, ATTEND_PARTS) < 1.01);
 }
 
@@ -100,8 +100,22 @@ static void test_short_rows(void **state) {
   (void)state;
   struct cuda_row row[ROWS];
   for (int n = 1; n <= ROWS; n *= 2) {
-    for (int i = 0; i < n; i++) row[i] = (struct cuda_row){i, 1, 1023, 0};
+    for (int i = 0; i < n; i++) row[i] = (struct cuda_row){i, 1, 1023, 0, 0, 0};
     assert_true(split_check(&(struct attend_heads){4, 8, 0}, row, n, ATTEND_PARTS) < 4);
+  }
+}
+
+/* Units of few pieces are whole where there are enough of them to go round, and cut where there are not. */
+static void test_brief_units(void **state) {
+  (void)state;
+  struct cuda_row row[16];
+  struct cuda_cut cut[SHARES + 1];
+  for (int i = 0; i < 16; i++) row[i] = (struct cuda_row){i, 1, 600, 0, 0, 0};
+  for (int n = 1; n <= 16; n *= 2) {
+    int cuts = 0;
+    assert_true(attend_split(&(struct attend_heads){4, 8, 0}, row, n, SHARES, ATTEND_PARTS, cut));
+    for (int i = 0; i < SHARES; i++) cuts += cut[i].piece != 0;
+    assert_int_equal(cuts > 0, n * 8 * 100 < SHARES * 40);
   }
 }
 
@@ -114,7 +128,8 @@ static void test_any_rows(void **state) {
     struct attend_heads heads = {1 + rand() % 24, 1 + rand() % 8, rand() % 3 ? 0 : 1 + rand() % 3000};
     int n = 1 + rand() % 40, first = 0;
     for (int i = 0; i < n; i++) {
-      row[i] = (struct cuda_row){first, rand() % 4 ? 1 : 1 + rand() % 70, rand() % (rand() % 8 ? 2000 : 20000), 0};
+      row[i] =
+          (struct cuda_row){first, rand() % 4 ? 1 : 1 + rand() % 70, rand() % (rand() % 8 ? 2000 : 20000), 0, 0, 0};
       first += row[i].count;
     }
     split_check(&heads, row, n, turn % 2 ? ATTEND_PARTS : 100);
@@ -124,7 +139,8 @@ static void test_any_rows(void **state) {
 static void test_chunks(void **state) {
   (void)state;
   const struct attend_heads heads = {4, 8, 0};
-  const struct cuda_row row[] = {{0, 1, 500, 0}, {1, 100, 0, 0}, {101, 16, 9, 0}, {117, 17, 0, 0}};
+  const struct cuda_row row[] = {
+      {0, 1, 500, 0, 0, 0}, {1, 100, 0, 0, 0, 0}, {101, 16, 9, 0, 0, 0}, {117, 17, 0, 0, 0, 0}};
   struct cuda_chunk chunk[8];
   assert_in_range(attend_chunks(&heads, row, 4, chunk), 5, attend_chunks_most(&heads, 134, 4));
   static const int expected[][2] = {{1, 3}, {1, 2}, {1, 1}, {1, 0}, {3, 0}};
@@ -136,10 +152,8 @@ static void test_chunks(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_one_long_row),
-      cmocka_unit_test(test_short_rows),
-      cmocka_unit_test(test_any_rows),
-      cmocka_unit_test(test_chunks),
+      cmocka_unit_test(test_one_long_row), cmocka_unit_test(test_short_rows), cmocka_unit_test(test_brief_units),
+      cmocka_unit_test(test_any_rows),     cmocka_unit_test(test_chunks),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@
 
 using portable::sm75;
 
-int sm75_attend_blocks(int dim) {
+int sm75_attend_blocks(int dim, uint8_t) {
 #define BLOCKS(d) return portable::decode_blocks<sm75, d>()
   PORTABLE_BY_DIM(dim, BLOCKS)
 }

@@ -1,5 +1,5 @@
 /* The arithmetic of the portable attention kernels, decode and prefill alike: packed queries of a KV head, in groups of
- * 16 rows, against tiles of 128 keys of an fp16 cache in panels (attend.cuh).
+ * 16 rows, against tiles of 128 keys of a cache of 16 bits in panels (attend.cuh).
  *
  * Of 8 warps, each group of rows has 8 / GROUPS side by side. They share a tile's keys, 16 at a time in turn, when they
  * score them; maxima and weights meet in shared memory; then they share the head's dimensions, 8 at a time in turn,
@@ -43,9 +43,9 @@ template <typename ISA, int D, int GROUPS> struct shape {
 };
 
 template <typename ISA, int D, int GROUPS> struct shared {
-  uint8_t *ring, *query;           /* [stages]; a panelled matrix of `rows` */
-  float (*total)[4], *highest;     /* [columns × rows] of each quad; [rows][columns] */
-  __half (*weight)[WEIGHT_STRIDE]; /* [rows] */
+  uint8_t *ring, *query;             /* [stages]; a panelled matrix of `rows` */
+  float (*total)[4], *highest;       /* [columns × rows] of each quad; [rows][columns] */
+  uint16_t (*weight)[WEIGHT_STRIDE]; /* [rows] */
   work *now;
 };
 
@@ -54,7 +54,7 @@ static __device__ __forceinline__ shared<ISA, D, GROUPS> shared_lay(uint8_t *bas
   shared<ISA, D, GROUPS> m;
   m.ring = base;
   m.query = base + S::stages * S::stage_bytes;
-  m.weight = (__half(*)[WEIGHT_STRIDE])(m.query + S::query_bytes);
+  m.weight = (uint16_t(*)[WEIGHT_STRIDE])(m.query + S::query_bytes);
   m.total = (float(*)[4])((uint8_t *)m.weight + S::weight_bytes);
   m.highest = (float *)(m.total + S::columns * S::rows);
   m.now = (work *)(m.highest + S::rows * S::columns);
@@ -217,9 +217,9 @@ static __device__ __forceinline__ void weights_store(const shared<ISA, D, GROUPS
     for (int k = 0; k < S::steps; k++) {
       float x0 = exp2_of(score[k][0][2 * i] - base), x1 = exp2_of(score[k][0][2 * i + 1] - base);
       float x2 = exp2_of(score[k][1][2 * i] - base), x3 = exp2_of(score[k][1][2 * i + 1] - base);
-      __half2 *to = (__half2 *)&m.weight[row + i * 8][(k * S::columns + column) * STEP + lane % 4 * 2];
-      to[0] = __floats2half2_rn(x0, x1);
-      to[4] = __floats2half2_rn(x2, x3);
+      uint32_t *to = (uint32_t *)&m.weight[row + i * 8][(k * S::columns + column) * STEP + lane % 4 * 2];
+      to[0] = ISA::cache::pair(x0, x1);
+      to[4] = ISA::cache::pair(x2, x3);
       total[k] = (x0 + x1) + (x2 + x3);
     }
     m.total[column * S::rows + row + i * 8][lane % 4] = halves_sum<S::steps>(total);

@@ -4,8 +4,8 @@
 #ifndef SPATE_BACKEND_CUDA_PORTABLE_INSTRUCTIONS_CUH
 #define SPATE_BACKEND_CUDA_PORTABLE_INSTRUCTIONS_CUH
 
+#include "backend/cuda/attend_type.cuh"
 #include "backend/cuda/cuda_kernels.h"
-#include "backend/cuda/instructions.cuh"
 
 namespace portable {
 
@@ -13,6 +13,7 @@ namespace portable {
 struct sm80 {
   static constexpr int shared_most = 99 * 1024; /* of a block: what 8.6 and 8.9 have */
   static constexpr bool bfloat = true;
+  typedef cache_f16 cache;
 
   /* 16 bytes, or zeros. */
   static __device__ __forceinline__ void copy(void *to, const void *from, bool there) {
@@ -37,10 +38,20 @@ struct sm80 {
   }
 };
 
+/* The same where what is multiplied is bf16. */
+struct sm80_bf16 : sm80 {
+  typedef cache_bf16 cache;
+
+  static __device__ __forceinline__ void multiply(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+    multiply_bf16(d, a, b0, b1);
+  }
+};
+
 /* Copies go through registers, so a thread waits for its own; the depth of a product is 8; there is no bf16. */
 struct sm75 {
   static constexpr int shared_most = 64 * 1024;
   static constexpr bool bfloat = false;
+  typedef cache_f16 cache;
 
   static __device__ __forceinline__ void copy(void *to, const void *from, bool there) {
     uint4 x = make_uint4(0, 0, 0, 0);

@@ -5,7 +5,8 @@
 
 using portable::sm75;
 
-void sm75_linear_few(const struct cuda_linear *linear, int, uint32_t *, int multiprocessors, cuda_stream stream) {
+void sm75_linear_few(const struct cuda_linear *linear, int, const struct cuda_between *, int multiprocessors,
+                     cuda_stream stream) {
   (void)multiprocessors;
   if (linear->matrix.kind == KIND_BF16)
     portable::few_run<sm75, KIND_BF16>(linear, stream);

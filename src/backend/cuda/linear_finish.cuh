@@ -1,0 +1,101 @@
+/* From sums to results in linear_few.cu: half a warp makes those of 16 columns of a token. */
+#ifndef SPATE_BACKEND_CUDA_LINEAR_FINISH_CUH
+#define SPATE_BACKEND_CUDA_LINEAR_FINISH_CUH
+
+#include "backend/cuda/linear_chain.cuh"
+#include "backend/cuda/linear_fragments.cuh"
+#include "backend/cuda/linear_result.cuh"
+#include "backend/cuda/linear_sums.cuh"
+
+namespace linear_chain {
+
+/* One that a thread makes: half a warp has 16 columns of a token. */
+struct place {
+  int own, token; /* among the block's, and among all */
+  int row, col;   /* of the group's sums (of a gate), of the results */
+  bool has;
+};
+
+template <int TILES> __device__ __forceinline__ place place_of(const few &f, const group &g, int shift, int i) {
+  const streamed &w = f.weights;
+  int unit = i / 16 >> shift, within = i % 16;
+  place p = {i / 16 & ((1 << shift) - 1)};
+  p.token = team_rank<TILES>() * own_of(TILES) * 8 + p.own;
+  p.row = unit * w.unit * 16 + within;
+  p.col = (g.first + unit * w.teams) * 16 + within;
+  p.has = unit * w.unit < g.n && p.token < f.linear.n_row && p.col < f.linear.result_cols;
+  return p;
+}
+
+/* Most that a thread makes of a group. */
+__host__ __device__ constexpr int turns_of(int tiles) {
+  return (own_of(tiles) * 8 * strips_of(tiles) * 16 + WARPS * 32 - 1) / (WARPS * 32);
+}
+
+/* What a result takes beside its products. */
+struct extras {
+  float bias, bias_up, residual, next_norm;
+};
+
+__device__ __forceinline__ extras extras_load(const struct cuda_linear &a, const place &p) {
+  extras e = {0, 0, 0, 1};
+  if (!p.has) return e;
+  int at = a.gated ? p.col / GATE_RUN * 2 * GATE_RUN + p.col % GATE_RUN : p.col;
+  if (a.bias) e.bias = a.bias[at];
+  if (a.bias && a.gated) e.bias_up = a.bias[at + GATE_RUN];
+  if (a.residual) e.residual = a.residual[(size_t)p.token * a.residual_cols + p.col];
+  if (a.next_norm) e.next_norm = a.next_norm[p.col];
+  return e;
+}
+
+/* Has a group results for the threads' k-th turn? */
+__device__ __forceinline__ bool turn_has(const few &f, const group &g, int shift, int k) {
+  return (k * WARPS * 2 >> shift) * f.weights.unit < g.n;
+}
+
+template <int TILES> __device__ __forceinline__ void group_extras(const few &f, const group &g, int shift, extras *e) {
+#pragma unroll
+  for (int k = 0; k < turns_of(TILES); k++)
+    if (turn_has(f, g, shift, k))
+      e[k] = extras_load(f.linear, place_of<TILES>(f, g, shift, threadIdx.x + k * WARPS * 32));
+}
+
+/* A result as the next linear takes it: two columns are a word. */
+__device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const input &to, float x, float norm,
+                                             const place &p) {
+  uint32_t half = 0xffffu << threadIdx.x % 32 / 16 * 16;
+  float y = x * norm, beside = __shfl_xor_sync(half, y, 1), square = x * x;
+  if (p.col % 2 == 0)
+    strong_store((uint32_t *)to.tokens + fragment_index(p.token, p.col, a.result_cols / 64) / 2, pair_round(y, beside));
+  if (!to.squares) return;
+#pragma unroll
+  for (int step = 8; step > 0; step /= 2) square += __shfl_xor_sync(half, square, step);
+  if (p.col % 16 == 0)
+    strong_store((uint32_t *)to.squares + p.token * (a.result_cols / 16) + p.col / 16, __float_as_uint(square));
+}
+
+template <int TILES>
+__device__ __forceinline__ void result_make(const struct cuda_linear &a, const ring<TILES> &r, const input &to,
+                                            const extras &e, const place &p) {
+  float scale = r.scale[p.token], gate = total_of<TILES>(r, p.own, p.row) * scale + e.bias, up = 0;
+  if (a.gated) up = total_of<TILES>(r, p.own, p.row + GATE_RUN) * scale + e.bias_up;
+  float x = result_of(a, gate, up);
+  if (a.residual) x = residual_add(a, x, e.residual);
+  if (to.tokens) next_prepare(a, to, x, e.next_norm, p);
+  a.out[(size_t)p.token * a.out_cols + p.col] = x;
+}
+
+template <int TILES>
+__device__ void group_finish(const few &f, const ring<TILES> &r, const input &to, const group &g, int shift,
+                             const extras *e) {
+#pragma unroll
+  for (int k = 0; k < turns_of(TILES); k++) {
+    if (!turn_has(f, g, shift, k)) break;
+    place p = place_of<TILES>(f, g, shift, threadIdx.x + k * WARPS * 32);
+    if (p.has) result_make<TILES>(f.linear, r, to, e[k], p);
+  }
+}
+
+} // namespace linear_chain
+
+#endif

@@ -1,0 +1,68 @@
+/* How the sums of linear_few.cu's warps, and of the two blocks of a team, come together in shared memory. */
+#ifndef SPATE_BACKEND_CUDA_LINEAR_SUMS_CUH
+#define SPATE_BACKEND_CUDA_LINEAR_SUMS_CUH
+
+#include "backend/cuda/linear_ring.cuh"
+
+namespace linear_ring {
+
+__device__ __forceinline__ void warps_meet() { asm volatile("bar.sync 1, %0;" ::"n"(WARPS * 32) : "memory"); }
+
+/* Where a lane's four sums of 2 rows × 2 tokens lie among 32: this way neither who leaves them nor who takes those of a
+ * token meets another on its banks. */
+__device__ __forceinline__ int four_at(int row, int pair) { return pair * 8 + (row ^ pair * 2); }
+
+/* A product's sum: of the warps in order, of the columns' halves in each. row and token: among the block's own. */
+template <int TILES> __device__ __forceinline__ float total_of(const ring<TILES> &r, int token, int row) {
+  const float *from =
+      (const float *)(r.sums + (row / 16 * own_of(TILES) + token / 8) * 32 + four_at(row % 8, token % 8 / 2));
+  float total = 0;
+  from += row % 16 / 8 * 2 + token % 2;
+#pragma unroll
+  for (int w = 0; w < WARPS; w++, from += sums_of(TILES) * 4)
+    total += team_of(TILES) == 1 ? *from : *from + from[WARPS * sums_of(TILES) * 4];
+  return total;
+}
+
+/* A warp's sums of n strips to where the block takes them, and those of the other half of the tokens to the other. */
+template <int TILES>
+__device__ __forceinline__ void sums_leave(const ring<TILES> &r, int n, const float sum[strips_of(TILES)][TILES][4]) {
+  constexpr int own = own_of(TILES);
+  int lane = threadIdx.x % 32, rank = team_rank<TILES>(), warp = threadIdx.x / 32;
+  float4 *mine = r.sums + warp * sums_of(TILES) + four_at(lane / 4, lane % 4);
+  uint32_t there = 0, came = 0;
+  if (team_of(TILES) == 2) {
+    there = address_in(shared_address(mine + WARPS * sums_of(TILES)), rank ^ 1);
+    came = address_in(shared_address(r.came), rank ^ 1);
+  }
+#pragma unroll
+  for (int i = 0; i < strips_of(TILES); i++)
+#pragma unroll
+    for (int t = 0; t < own && i < n; t++) {
+      const float *x = sum[i][t], *y = sum[i][TILES - own + t];
+      float4 low = make_float4(x[0], x[1], x[2], x[3]), high = make_float4(y[0], y[1], y[2], y[3]);
+      mine[(i * own + t) * 32] = rank ? high : low;
+      if (team_of(TILES) == 2) store_async_in(there + (i * own + t) * 512, rank ? low : high, came);
+    }
+}
+
+/* Of n strips, until all are there. turn: how many groups there were, modulo 2. */
+template <int TILES>
+__device__ __forceinline__ void sums_meet(const ring<TILES> &r, int n, const float sum[strips_of(TILES)][TILES][4],
+                                          uint32_t turn) {
+  if (team_of(TILES) == 2) barrier_wait(r.taken, turn ^ 1);
+  sums_leave<TILES>(r, n, sum);
+  if (team_of(TILES) == 2 && threadIdx.x == 0) barrier_expect(r.came, WARPS * n * own_of(TILES) * 512);
+  warps_meet();
+  if (team_of(TILES) == 2) barrier_wait(r.came, turn);
+}
+
+/* All have taken them. */
+template <int TILES> __device__ __forceinline__ void sums_free(const ring<TILES> &r) {
+  warps_meet();
+  if (team_of(TILES) == 2 && threadIdx.x == 0) barrier_arrive_in(r.taken, team_rank<TILES>() ^ 1);
+}
+
+} // namespace linear_ring
+
+#endif
