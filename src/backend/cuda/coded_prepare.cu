@@ -1,6 +1,6 @@
 /* What goes before a linear of few tokens that are rounded to E4M3 or int8 with one scale a token: their codes, which
- * bf16 holds, as the fragments that cuda_linear_prepare makes. The codes are those of bytes_prepare.cu. A block a token;
- * the row is read twice, the second time from the first-level cache. */
+ * bf16 holds, as the fragments that cuda_linear_prepare makes. The codes are those of bytes_prepare.cu. A block a
+ * token; the row is read twice, the second time from the first-level cache. */
 #include "backend/cuda/bytes_prepare.cuh"
 #include "backend/cuda/instructions.cuh"
 #include "backend/cuda/launch.cuh"
