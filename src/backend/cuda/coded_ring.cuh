@@ -20,7 +20,6 @@ struct few {
   const uint4 *tokens; /* [tile of 8][half piece][2][lane]: B fragments of two 16-column steps each */
   int n_strip, n_piece, n_half, unit;
   int piece_bytes, head_bytes; /* head: a strip's F32 scales of rows */
-  const float *scales;         /* of tokens that are codes; NULL: they are not */
   bool has_min;
 };
 

@@ -91,10 +91,9 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   p->n_chain = 0;
 }
 
-/* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. Nor do those that
- * round tokens, whose scale is of a whole row. */
+/* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. */
 static void run_coded(struct program *p, const struct op *op, struct cuda_linear *a) {
-  if (a->n_row <= LINEAR_FEW && !a->one_order && !a->matrix.activation)
+  if (a->n_row <= LINEAR_FEW && !a->one_order)
     inputs_hand_over(p, op, next_halves(p, op, a), a);
   else
     p->ready = NULL;
@@ -181,10 +180,7 @@ void cuda_linear_run(struct program *p, const struct op *op) {
     return;
   }
   if (cuda_linear_bytes_fit(p->device->path, p->plan, op)) {
-    if (a.n_row <= LINEAR_FEW && !a.one_order)
-      run_coded(p, op, &a);
-    else
-      run_bytes(p, op, &a);
+    run_bytes(p, op, &a);
     return;
   }
   p->ready = NULL;

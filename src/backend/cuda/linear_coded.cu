@@ -24,11 +24,9 @@ using namespace coded;
 
 /* --- tokens ------------------------------------------------------------------------------------------------------- */
 
-/* A warp: the scale of a token, its codes' or of sums of squares that the linear before has left. */
-__device__ __forceinline__ float scale_of(const few &f, int token) {
-  const struct cuda_linear &a = f.linear;
+/* A warp: the scale of a token, of sums of squares that the linear before has left. */
+__device__ __forceinline__ float scale_of(const struct cuda_linear &a, int token) {
   float sum = 0;
-  if (f.scales) return token < a.n_row ? f.scales[token] : 0;
   if (a.squares && token < a.n_row)
     for (int i = threadIdx.x % 32; i < a.n_square; i += 32) sum += a.squares[token * a.n_square + i];
 #pragma unroll
@@ -170,7 +168,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) linear_coded(cons
   fragments_load<TILES>(b, f, first, lane);
 #pragma unroll
   for (int t = 0; t < TILES; t++) {
-    float scale = scale_of(f, t * 8 + warp);
+    float scale = scale_of(f.linear, t * 8 + warp);
     if (lane == 0) r.scale[t * 8 + warp] = scale;
   }
   share mine = share_of(f);
@@ -230,7 +228,6 @@ few few_of(const struct cuda_linear *linear) {
   f.head_bytes = m.bytes ? 64 : 0;
   f.piece_bytes = (int)(m.strip_bytes - f.head_bytes) / f.n_piece;
   f.has_min = m.has_min;
-  f.scales = m.activation ? linear->scales : nullptr;
   return f;
 }
 
@@ -239,15 +236,11 @@ few few_of(const struct cuda_linear *linear) {
 void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream) {
   few f = few_of(linear);
   int n_row = linear->n_row;
-  if (f.scales)
-    cuda_coded_prepare(linear, stream);
-  else if (!linear->ready)
-    cuda_linear_prepare(linear, false, stream);
+  if (!linear->ready) cuda_linear_prepare(linear, false, stream);
   for (int first = 0; first < n_row; first += LINEAR_FEW) {
     f.linear.n_row = n_row - first < LINEAR_FEW ? n_row - first : LINEAR_FEW;
     chunk_launch(f, multiprocessors, stream);
     f.tokens += (size_t)LINEAR_FEW / 8 * f.n_half * 64;
-    if (f.scales) f.scales += LINEAR_FEW;
     f.linear.out += (size_t)LINEAR_FEW * f.linear.out_cols;
     if (f.linear.residual) f.linear.residual += (size_t)LINEAR_FEW * f.linear.residual_cols;
   }
