@@ -86,6 +86,9 @@ struct backend {
   bool (*supports)(const struct plan *plan, int op, struct error *error);
   /* Do linears of the scheme run in another arithmetic than its own? NULL: none does. */
   bool (*emulates)(const struct scheme *scheme);
+  /* Makes of an integer scheme, as CPUs want it, what it runs faster; exact: one that holds the same codes. NULL: there
+   * is none. */
+  void (*prefer)(struct scheme *scheme, bool exact);
   /* Measures for a second or two on all threads of the device. NULL: cannot. */
   bool (*rates)(struct device *device, struct machine_rates *rates, struct error *error);
   /* Appends the names of ops that run on a slower path than the scheme's best, one a line. */
@@ -120,9 +123,6 @@ struct backend {
   bool (*submit)(struct program *program, const struct batch *batch, struct error *error);
   bool (*finish)(struct program *program, const struct masks *masks, struct error *error);
   bool (*collect)(struct program *program, struct result *result, struct error *error);
-  /* Makes of an integer scheme, as CPUs want it, what it runs faster; exact: one that holds the same codes. NULL: there
-   * is none. */
-  void (*prefer)(struct scheme *scheme, bool exact);
 };
 
 /* Packed bytes of a whole weight. */

@@ -329,13 +329,12 @@ static void case_step(const struct linear_case *c, const struct op_packed *packe
 }
 
 /* One kernel set: each number of rows against the reference; the same bytes with 2 threads and beside other rows.
- * Matrix units have another kernel, whose sums have another order, for more rows: there only the same number of rows
- * must give the same bytes. */
+ * Matrix units have another kernel of 16-bit tokens, whose sums have another order, for more rows: there only the same
+ * number of rows must give the same bytes. */
 static void subject_run(const struct linear_case *c, const struct op_packed *packed, const struct subject *subject,
                         const float *expected, const double *tolerance, struct family *family) {
   size_t cols = (size_t)c->shape->rows, count = (size_t)c->shape->tokens * cols;
-  bool token = c->scheme.activation > ACTIVATION_INT8 && packed->backend->target == TARGET_CUDA;
-  bool kinds = c->input_roundoff > 0 || token;
+  bool kinds = c->input_roundoff > 0 && c->scheme.activation == ACTIVATION_FLOAT;
   float *all = array_new(BATCHES * count, sizeof *all), *got = array_new(count, sizeof *got);
   char what[160];
   for (int k = 0; k < 2; k++) {

@@ -62,23 +62,23 @@ template <typename CODE> struct bytes {
   static constexpr int slot_bytes = 2048;
   template <int TILES> struct helpers {};
 
-  template <int TILES>
-  static __device__ __forceinline__ void prepare(helpers<TILES> &, const fragments<TILES> &) {}
+  template <int TILES> static __device__ __forceinline__ void prepare(helpers<TILES> &, const fragments<TILES> &) {}
 
-  template <int TILES>
-  static __device__ __forceinline__ void multiply(float sum[TILES][4], const uint8_t *piece, bool,
+  template <int TILES, int N>
+  static __device__ __forceinline__ void multiply(float (*sum)[TILES][4], const uint8_t *const piece[N], bool,
                                                   const fragments<TILES> &b, const helpers<TILES> &, int lane) {
     int row = lane % 16;
-    uint32_t base = shared_address(piece) + row / 8 * 1024 + row % 8 * 128;
+    uint32_t at = row / 8 * 1024 + row % 8 * 128, w[N][4];
 #pragma unroll
     for (int k = 0; k < STEPS / 2; k++) {
-      uint32_t w[4];
-      matrices_load(w, base + (((2 * k + lane / 16) ^ (row % 8)) << 4));
 #pragma unroll
-      for (int s = 0; s < 2; s++) {
-        const uint32_t *half = w + 2 * s;
+      for (int n = 0; n < N; n++)
+        matrices_load(w[n], shared_address(piece[n]) + at + (((2 * k + lane / 16) ^ (row % 8)) << 4));
+#pragma unroll
+      for (int i = 0; i < 2 * N; i++) {
+        const uint32_t *half = w[i % N] + i / N * 2;
         uint32_t a[4] = {CODE::even(half[0]), CODE::even(half[1]), CODE::odd(half[0]), CODE::odd(half[1])};
-        step_multiply<TILES>(sum, a, b, 2 * k + s);
+        step_multiply<TILES>(sum[i % N], a, b, 2 * k + i / N);
       }
     }
   }
@@ -91,8 +91,7 @@ template <int GROUPS> struct nibbles {
   /* Of a lane's two tokens, the sums of their columns. */
   template <int TILES> struct helpers { float sum[GROUPS][TILES][2]; };
 
-  template <int TILES>
-  static __device__ __forceinline__ void prepare(helpers<TILES> &h, const fragments<TILES> &b) {
+  template <int TILES> static __device__ __forceinline__ void prepare(helpers<TILES> &h, const fragments<TILES> &b) {
     const uint32_t ones[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
 #pragma unroll
     for (int g = 0; g < GROUPS; g++) {
@@ -116,25 +115,37 @@ template <int GROUPS> struct nibbles {
   }
 
   template <int TILES>
-  static __device__ __forceinline__ void multiply(float total[TILES][4], const uint8_t *piece, bool has_min,
+  static __device__ __forceinline__ void scales_apply(float total[TILES][4], const float sum[TILES][4], float4 scale,
+                                                      const float (*tokens)[2]) {
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        total[t][i] += (i < 2 ? scale.x : scale.z) * sum[t][i] + (i < 2 ? scale.y : scale.w) * tokens[t][i % 2];
+  }
+
+  template <int TILES, int N>
+  static __device__ __forceinline__ void multiply(float (*total)[TILES][4], const uint8_t *const piece[N], bool has_min,
                                                   const fragments<TILES> &b, const helpers<TILES> &h, int lane) {
-    uint4 word[2] = {((const uint4 *)piece)[lane], ((const uint4 *)piece)[32 + lane]};
+    uint4 word[N][2];
+#pragma unroll
+    for (int i = 0; i < 2 * N; i++) word[i / 2][i % 2] = ((const uint4 *)piece[i / 2])[i % 2 * 32 + lane];
 #pragma unroll
     for (int g = 0; g < GROUPS; g++) {
-      float sum[TILES][4] = {};
-      float4 scale = scales_load(piece, g, has_min, lane);
+      float sum[N][TILES][4] = {};
+      float4 scale[N];
 #pragma unroll
-      for (int s = g * (STEPS / GROUPS); s < (g + 1) * (STEPS / GROUPS); s++) {
-        uint32_t w = (&word[s / 4].x)[s % 4], a[4];
+      for (int n = 0; n < N; n++) scale[n] = scales_load(piece[n], g, has_min, lane);
 #pragma unroll
-        for (int i = 0; i < 4; i++) a[i] = (w >> 4 * i & 0x000f000f) | 0x43004300;
-        step_multiply<TILES>(sum, a, b, s);
+      for (int i = g * (STEPS / GROUPS) * N; i < (g + 1) * (STEPS / GROUPS) * N; i++) {
+        int n = i % N, s = i / N;
+        uint32_t w = (&word[n][s / 4].x)[s % 4], a[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) a[k] = (w >> 4 * k & 0x000f000f) | 0x43004300;
+        step_multiply<TILES>(sum[n], a, b, s);
       }
 #pragma unroll
-      for (int t = 0; t < TILES; t++)
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-          total[t][i] += (i < 2 ? scale.x : scale.z) * sum[t][i] + (i < 2 ? scale.y : scale.w) * h.sum[g][t][i % 2];
+      for (int n = 0; n < N; n++) scales_apply<TILES>(total[n], sum[n], scale[n], h.sum[g]);
     }
   }
 };

@@ -228,9 +228,10 @@ void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cud
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
 /* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are
  * LINEAR_FEW at most. */
-/* prepare: of tokens that the scheme rounds to 8 bits, the codes and their scales. */
-void cuda_coded_prepare(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* The matrix as bf16 in pieces, for linears of more than LINEAR_CODED tokens. */
+enum { LINEAR_CODED = 192 };
+void cuda_coded_expand(const struct cuda_matrix *matrix, void *out, cuda_stream stream);
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);

@@ -11,10 +11,10 @@
  * columns is made of one lane's own four bytes, and a product of bytes, whose tokens are permuted alike, adds up the
  * same. int8 is in two's complement.
  *
- * Four bits with fp16 scales for each 32 or 128 columns are strips of pieces of 128 columns too: codes, then scales. The
- * codes are in the order of a matrix unit's fragments: 16 bytes a lane for each four steps of 16 columns, four a step,
- * whose nibbles i and i + 4 are the lane's pair i. Scales of a group go by rows r: of r, then of r + 8, each with its
- * minimum where there are minima.
+ * Four bits with fp16 scales for each 32 or 128 columns are strips of pieces of 128 columns too: codes, then scales.
+ * The codes are in the order of a matrix unit's fragments: 16 bytes a lane for each four steps of 16 columns, four a
+ * step, whose nibbles i and i + 4 are the lane's pair i. Scales of a group go by rows r: of r, then of r + 8, each with
+ * its minimum where there are minima.
  *
  * Everything else is packed as on the CPU (cpu_layout.h): correct, and not meant to be fast. */
 #ifndef SPATE_BACKEND_CUDA_LAYOUT_H
@@ -36,8 +36,8 @@ enum {
 struct cuda_layout {
   struct cpu_layout cpu; /* of what is packed as there */
   int rows, cols;
-  bool pieces; /* strips of pieces */
-  bool bytes;  /* the same of bytes, after scales */
+  bool pieces;  /* strips of pieces */
+  bool bytes;   /* the same of bytes, after scales */
   bool nibbles; /* pieces of four bits and scales */
   size_t strip_bytes;
 };

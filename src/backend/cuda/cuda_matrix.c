@@ -22,33 +22,38 @@ SAME(CACHE_BF16, KV_BF16);
 SAME(CACHE_E4M3, KV_E4M3);
 SAME(CACHE_INT8, KV_INT8);
 
+/* Where the parts of a block of integers lie. */
+static void block_describe(const struct cpu_layout *c, struct cuda_matrix *m) {
+  m->block_cols = c->block_units * UNIT_COLS;
+  m->high_at = (uint32_t)c->high_at;
+  m->scale_at = (uint32_t)c->scale_at;
+  m->min_at = (uint32_t)c->min_at;
+  m->super_at = (uint32_t)c->super_at;
+  m->super_min_at = (uint32_t)c->super_min_at;
+  m->block_bytes = (uint32_t)c->block_bytes;
+}
+
 struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
   struct cuda_layout layout = cuda_layout_of(plan_weights(p->plan) + weight);
-  const struct cpu_layout *c = &layout.cpu;
-  const struct scheme *s = &c->scheme;
-  return (struct cuda_matrix){.data = p->weight[weight],
-                              .rows = layout.rows,
-                              .cols = layout.cols,
-                              .strip_bytes = layout.strip_bytes,
-                              .kind = s->kind,
-                              .pieces = layout.pieces,
-                              .bytes = layout.bytes,
-                              .nibbles = layout.nibbles,
-                              .bits = s->bits,
-                              .high_bits = s->high_bits,
-                              .scale = s->scale,
-                              .has_min = s->has_min,
-                              .codebook = s->codebook,
-                              .unit = codebook_unit(s->codebook),
-                              .activation = s->activation,
-                              .group = s->group,
-                              .block_cols = c->block_units * UNIT_COLS,
-                              .offset = s->kind == SCHEME_INT ? scheme_offset(s) : 0,
-                              .high_at = (uint32_t)c->high_at,
-                              .scale_at = (uint32_t)c->scale_at,
-                              .min_at = (uint32_t)c->min_at,
-                              .super_at = (uint32_t)c->super_at,
-                              .super_min_at = (uint32_t)c->super_min_at,
-                              .block_bytes = (uint32_t)c->block_bytes,
-                              .exponent = p->exponent[weight]};
+  const struct scheme *s = &layout.cpu.scheme;
+  struct cuda_matrix m = {.data = p->weight[weight],
+                          .rows = layout.rows,
+                          .cols = layout.cols,
+                          .strip_bytes = layout.strip_bytes,
+                          .kind = s->kind,
+                          .pieces = layout.pieces,
+                          .bytes = layout.bytes,
+                          .nibbles = layout.nibbles,
+                          .bits = s->bits,
+                          .high_bits = s->high_bits,
+                          .scale = s->scale,
+                          .has_min = s->has_min,
+                          .codebook = s->codebook,
+                          .unit = codebook_unit(s->codebook),
+                          .activation = s->activation,
+                          .group = s->group,
+                          .offset = s->kind == SCHEME_INT ? scheme_offset(s) : 0,
+                          .exponent = p->exponent[weight]};
+  block_describe(&layout.cpu, &m);
+  return m;
 }

@@ -41,6 +41,15 @@ bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan
          (!path || path->linear_coded);
 }
 
+/* Not those of outputs: few are wanted of most steps, and the vocabulary's matrix would take a gigabyte. */
+bool cuda_linear_expands(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
+  return cuda_linear_coded_fit(path, plan, op) && plan_values(plan)[op->out].rows != ROWS_OUTPUTS;
+}
+
+size_t cuda_expanded_strip(const struct weight *weight) {
+  return ((size_t)weight->cols + PIECE_COLS - 1) / PIECE_COLS * PIECE_BYTES;
+}
+
 /* In whole chunks; twice, for counts. */
 size_t cuda_room_most(const struct plan *plan, const struct limits *limits) {
   size_t rows = (size_t)(limits->outputs < CUDA_ROOM_ROWS ? limits->outputs : CUDA_ROOM_ROWS);
@@ -52,7 +61,7 @@ size_t cuda_exponents_of(const struct weight *weight) {
 }
 
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {
-  struct cuda_linear_needs most = {1, 1, 1, 1, 1};
+  struct cuda_linear_needs most = {.prepared = 1, .product = 1, .squares = 1, .fragments = 1, .between = 1};
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind != OP_LINEAR) continue;
@@ -66,6 +75,8 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     if (cuda_linear_fast(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op) ||
         cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
+    if (cuda_linear_expands(NULL, plan, op) && rows > LINEAR_CODED)
+      most.expanded = size_max(most.expanded, cuda_expanded_strip(weight) * (((size_t)weight->rows + 15) / 16));
     if (!always) most.prepared = size_max(most.prepared, rows * cols);
     most.squares = size_max(most.squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */
   }

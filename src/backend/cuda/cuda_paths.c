@@ -24,6 +24,7 @@ static const struct cuda_path paths[] = {
      .linear_many = cuda_linear_many,
      .linear_bytes = cuda_linear_bytes,
      .linear_coded = cuda_linear_coded,
+     .coded_expand = cuda_coded_expand,
      .attend_blocks = hopper_attend_blocks,
      .attend_store = cuda_attend_store,
      .attend_decode = cuda_attend_decode,

@@ -43,6 +43,7 @@ struct cuda_path {
   double (*rate_operations)(enum rate_unit unit);
   /* As cuda_linear_coded; NULL: such linears run in plain kernels. */
   void (*linear_coded)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+  void (*coded_expand)(const struct cuda_matrix *matrix, void *out, cuda_stream stream);
 };
 
 /* The best for a compute capability (× 10); `isa`: that one, by name, or an error (NULL: not forced, nor where

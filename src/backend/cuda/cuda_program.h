@@ -80,12 +80,13 @@ struct program {
   int n_loaded;               /* of them */
   struct upload_job *upload;  /* [n_upload] large ones, which go over together with the last; then NULL */
   int n_upload;
-  float **value;                          /* [n_value] on the device */
-  float *prepared, *product;              /* a linear's rows before the product and after it */
-  void *fragments[2];                     /* before it, as matrix units want them: of a linear and of the next */
-  float *squares[2];                      /* and sums of their squares */
-  int turn;                               /* which of the two */
-  const struct op *ready;                 /* the linear whose input is there, left by the one before */
+  float **value;             /* [n_value] on the device */
+  float *prepared, *product; /* a linear's rows before the product and after it */
+  void *fragments[2];        /* before it, as matrix units want them: of a linear and of the next */
+  void *expanded;            /* a matrix of 4 or 8 bits as bf16, while many tokens are multiplied with it */
+  float *squares[2];         /* and sums of their squares */
+  int turn;                  /* which of the two */
+  const struct op *ready;    /* the linear whose input is there, left by the one before */
   struct cuda_linear chain[LINEAR_CHAIN]; /* [n_chain] each leaving the next its input; not launched yet */
   int n_chain;
   struct cuda_between between; /* theirs */
@@ -159,6 +160,10 @@ bool cuda_fill_cache(struct program *program, struct error *error);
 /* cuda_matrix.c: a weight that is a matrix. */
 struct cuda_matrix cuda_matrix_of(const struct program *program, int weight);
 
+/* cuda_linear.c: an op; does one take 16-bit tokens as the op before it can leave them? */
+void cuda_linear_run(struct program *program, const struct op *op);
+bool cuda_linear_takes(const struct program *program, const struct op *op, int n_row);
+
 /* cuda_step.c */
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);
 bool cuda_finish(struct program *program, const struct masks *masks, struct error *error);
@@ -212,10 +217,10 @@ int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]);
 size_t cuda_weights_bytes(const struct plan *plan);
 size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
-/* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments,
- * units of what lies between those of a chain. */
+/* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments and of a
+ * matrix that is expanded, units of what lies between those of a chain. */
 struct cuda_linear_needs {
-  size_t prepared, product, squares, fragments;
+  size_t prepared, product, squares, fragments, expanded;
   uint32_t between;
 };
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
@@ -225,6 +230,9 @@ bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, con
 bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op);
 /* The same of weights of 4 and 8 bits and 16-bit tokens. */
 bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op);
+/* Is its matrix expanded to bf16 for many tokens? Bytes of a strip that is. */
+bool cuda_linear_expands(const struct cuda_path *path, const struct plan *plan, const struct op *op);
+size_t cuda_expanded_strip(const struct weight *weight);
 /* Floats of room for rows that draw, and of strips' exponents, on paths that want them. */
 size_t cuda_room_most(const struct plan *plan, const struct limits *limits);
 size_t cuda_exponents_of(const struct weight *weight);

@@ -88,6 +88,79 @@ static void test_bytes(void **state) {
   }
 }
 
+/* Four bits: the element of a lane's fragment (PTX ISA, "Matrix fragments for mma.m16n8k16": of pair i, rows lane / 4
+ * and 8 further in turn, columns lane % 4 × 2 and from the third pair on 8 further), its two columns four nibbles
+ * apart. */
+static void nibbles_check(int rows, int cols, int group, bool has_min) {
+  struct scheme scheme = {
+      .kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = has_min, .group = (uint16_t)group};
+  struct weight weight = {.rows = rows, .cols = cols, .use = WEIGHT_MATRIX, .scheme = scheme};
+  size_t bytes = cuda_layout_of(&weight).strip_bytes, count = (size_t)rows * (size_t)cols;
+  size_t piece = 1024 + (size_t)(128 / group) * (has_min ? 64 : 32);
+  int groups = (cols + group - 1) / group;
+  assert_int_equal(bytes, (size_t)((cols + 127) / 128) * piece);
+  uint8_t *code = malloc(count), *out = malloc(bytes);
+  float *scale = malloc((size_t)(rows * groups) * sizeof *scale), *min = malloc((size_t)(rows * groups) * sizeof *min);
+  float *row = malloc((size_t)cols * sizeof *row);
+  for (size_t i = 0; i < count; i++) code[i] = (uint8_t)(i * 7 % 13);
+  for (int i = 0; i < rows * groups; i++) scale[i] = 0.5f + (float)i, min[i] = -(float)i;
+  struct codes codes = {.scheme = scheme, .rows = rows, .cols = cols, .code = code, .scale = scale, .min = min};
+  backend_cuda.pack(&weight, &codes, out);
+  for (int lane = 0; lane < 32; lane++)
+    for (int pair = 0; pair < 4; pair++)
+      for (int c = 0; c < cols; c++) {
+        int r = lane / 4 + pair % 2 * 8, k = c % 16, step = c % 128 / 16, first = lane % 4 * 2 + pair / 2 * 8;
+        if (r >= rows || (k != first && k != first + 1)) continue;
+        uint32_t word;
+        memcpy(&word, out + (size_t)(c / 128) * piece + step / 4 * 512 + lane * 16 + step % 4 * 4, sizeof word);
+        assert_int_equal(word >> (4 * (pair + (k - first) * 4)) & 15, code[r * cols + c]);
+      }
+  for (int r = 0; r < rows; r++) {
+    backend_cuda.unpack_row(&weight, slice_make(out, bytes), r, row);
+    for (int c = 0; c < cols; c++) assert_true((double)row[c] == codes_value(&codes, r, c));
+  }
+  free(code);
+  free(out);
+  free(scale);
+  free(min);
+  free(row);
+}
+
+static void test_nibbles(void **state) {
+  (void)state;
+  static const int groups[] = {32, 128};
+  for (int g = 0; g < 2; g++)
+    for (int has_min = 0; has_min < 2; has_min++) {
+      nibbles_check(16, 256, groups[g], has_min);
+      nibbles_check(13, 300, groups[g], has_min);
+      nibbles_check(1, 24, groups[g], has_min);
+    }
+}
+
+/* What a GPU would rather have than a CPU's integers; a file's codes stay. */
+static void test_prefer(void **state) {
+  (void)state;
+  static const struct {
+    struct scheme scheme, made, exact;
+  } cases[] = {
+      {{.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .activation = ACTIVATION_INT8, .group = 32},
+       {.kind = SCHEME_INT, .bits = 8},
+       {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .activation = ACTIVATION_INT8, .group = 32}},
+      {{.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .activation = ACTIVATION_INT8, .group = 32},
+       {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 128},
+       {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 32}},
+      {{.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN},
+       {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN},
+       {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN}},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (int exact = 0; exact < 2; exact++) {
+      struct scheme scheme = cases[i].scheme;
+      backend_cuda.prefer(&scheme, exact);
+      assert_memory_equal(&scheme, exact ? &cases[i].exact : &cases[i].made, sizeof scheme);
+    }
+}
+
 static void refusal_check(struct scheme scheme, const char *sentence) {
   struct {
     struct plan plan;
@@ -118,7 +191,7 @@ static void test_refusals(void **state) {
 static void test_others(void **state) {
   (void)state;
   struct weight weight = weight_of(16, 96);
-  weight.scheme = (struct scheme){.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 32};
+  weight.scheme = (struct scheme){.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 64};
   assert_int_equal(cuda_layout_of(&weight).strip_bytes, cpu_layout_of(&weight).tile_bytes);
 }
 
@@ -132,7 +205,8 @@ static void test_open(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces), cmocka_unit_test(test_bytes),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_pieces),   cmocka_unit_test(test_bytes),
+                                     cmocka_unit_test(test_nibbles),  cmocka_unit_test(test_prefer),
                                      cmocka_unit_test(test_refusals), cmocka_unit_test(test_others),
                                      cmocka_unit_test(test_open)};
   return cmocka_run_group_tests(tests, NULL, NULL);

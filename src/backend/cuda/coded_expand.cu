@@ -1,0 +1,84 @@
+/* A matrix of 4 or 8 bits as bf16 in pieces, for the kernels of many tokens. A thread makes 16 columns of a row, which
+ * are four words of codes. Bound: writing, four or two bytes for each that is read. Codes times their scales are
+ * rounded to bf16. */
+#include "backend/cuda/cuda_kernels.h"
+#include "backend/cuda/instructions.cuh"
+#include "backend/cuda/launch.cuh"
+#include "backend/cuda/linear_result.cuh"
+
+#include <cuda_fp16.h>
+#include <cuda_fp8.h>
+
+namespace {
+
+enum { THREADS = 256, STEP = 16 /* columns */ };
+
+/* What has been written to device memory comes before what the copy engine reads there. */
+__device__ __forceinline__ void writes_publish() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
+
+struct expand {
+  struct cuda_matrix matrix;
+  uint4 *out;
+  int n_piece, n_half, piece_bytes; /* of 128 columns; of 64, in bf16 */
+};
+
+/* Four codes of a word as floats, in the order of columns 0, 1, 8 and 9 of its lane. */
+__device__ __forceinline__ void word_read(float x[4], const struct cuda_matrix &m, uint32_t word, int row) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    int byte = i % 2 * 2 + i / 2; /* where bytes have the column */
+    uint32_t code = m.nibbles ? word >> ((row / 8 + i / 2 * 2) * 4 + i % 2 * 16) & 15 : word >> byte * 8 & 255;
+    x[i] = m.nibbles           ? (float)code
+           : m.kind == KIND_F8 ? __half2float(__half(__nv_cvt_fp8_to_halfraw((uint8_t)code, __NV_E4M3)))
+                               : (float)(int8_t)code;
+  }
+}
+
+/* The scale of 16 columns of a row, and what is added to each. */
+__device__ __forceinline__ float2 scale_of(const struct cuda_matrix &m, const uint8_t *strip, const uint8_t *piece,
+                                           int row, int step) {
+  if (m.bytes) return {((const float *)strip)[row], 0};
+  const __half *at = (const __half *)(piece + 1024);
+  int index = step * STEP / m.group * 16 + row % 8 * 2 + row / 8;
+  if (!m.has_min) return {__half2float(at[index]), -8 * __half2float(at[index])};
+  return {__half2float(at[2 * index]), __half2float(at[2 * index + 1])};
+}
+
+/* The kernels after it copy weights before they wait for it: so they start when it has written. */
+__global__ void __launch_bounds__(THREADS) expand_make(expand e) {
+  dependencies_wait();
+  const struct cuda_matrix &m = e.matrix;
+  int strip = blockIdx.x;
+  const uint8_t *from = m.data + (size_t)strip * m.strip_bytes, *pieces = from + (m.bytes ? 64 : 0);
+  uint4 *to = e.out + (size_t)strip * e.n_half * 128;
+  for (int i = threadIdx.x; i < e.n_half * 64; i += THREADS) {
+    int half = i / 64, row = i / 4 % 16, step = half % 2 * 4 + i % 4;
+    const uint8_t *piece = pieces + (size_t)(half / 2) * e.piece_bytes;
+    float2 scale = scale_of(m, from, piece, row, step);
+    uint32_t pair[8]; /* of columns 2q, then of those 8 further */
+#pragma unroll
+    for (int q = 0; q < 4; q++) {
+      size_t nibbles = step / 4 * 512 + (row % 8 * 4 + q) * 16 + step % 4 * 4;
+      size_t bytes = row / 8 * 1024 + row % 8 * 128 + (step ^ row % 8) * 16 + q * 4;
+      float x[4];
+      word_read(x, m, *(const uint32_t *)(piece + (m.nibbles ? nibbles : bytes)), row);
+      pair[q] = pair_round(x[0] * scale.x + scale.y, x[1] * scale.x + scale.y);
+      pair[4 + q] = pair_round(x[2] * scale.x + scale.y, x[3] * scale.x + scale.y);
+    }
+    uint4 *line = to + (size_t)half * 128 + row * 8;
+    line[i % 4 * 2 ^ row % 8] = make_uint4(pair[0], pair[1], pair[2], pair[3]);
+    line[(i % 4 * 2 + 1) ^ row % 8] = make_uint4(pair[4], pair[5], pair[6], pair[7]);
+  }
+  __threadfence();
+  writes_publish();
+  dependents_launch();
+}
+
+} // namespace
+
+void cuda_coded_expand(const struct cuda_matrix *matrix, void *out, cuda_stream stream) {
+  expand e = {.matrix = *matrix, .out = (uint4 *)out};
+  e.n_piece = (matrix->cols + 127) / 128, e.n_half = (matrix->cols + 63) / 64;
+  e.piece_bytes = (int)(matrix->strip_bytes - (matrix->bytes ? 64 : 0)) / e.n_piece;
+  early_launch(expand_make, {(matrix->rows + 15) / 16, THREADS, 0, 1}, stream, e);
+}

@@ -1,0 +1,188 @@
+/* Linears of a step: which kernels run each, and what it leaves to the next. */
+#include "backend/cuda/cuda_program.h"
+
+enum { NORMED_MOST = 256 };
+
+static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
+
+static int32_t rows_of(const struct program *p, int value) {
+  return plan_values(p->plan)[value].rows == ROWS_OUTPUTS ? p->on_device.n_out : p->on_device.n_token;
+}
+
+static struct cuda_linear linear_of(const struct program *p, const struct op *op) {
+  const struct linear_args *args = &op->args.linear;
+  return (struct cuda_linear){.matrix = cuda_matrix_of(p, op->weight[0]),
+                              .bias = cuda_vector(p, op->weight[1]),
+                              .norm = cuda_vector(p, op->weight[2]),
+                              .post_norm = cuda_vector(p, op->weight[3]),
+                              .in = p->value[op->in[0]],
+                              .residual = op->in[1] >= 0 ? p->value[op->in[1]] : NULL,
+                              .prepared = p->prepared,
+                              .fragments = p->fragments[p->turn],
+                              .scales = p->squares[p->turn],
+                              .product = p->product,
+                              .out = p->value[op->out] + args->column,
+                              .n_row = rows_of(p, op->in[0]),
+                              .in_cols = cols_of(p, op->in[0]),
+                              .out_cols = cols_of(p, op->out),
+                              .residual_cols = op->in[1] >= 0 ? cols_of(p, op->in[1]) : 0,
+                              .act = args->act,
+                              .gated = args->gated,
+                              .multiply = args->multiply,
+                              .has_norm = args->norm != NORM_NONE,
+                              .has_post_norm = args->post_norm != NORM_NONE,
+                              .one_order = p->limits.batch_invariant,
+                              .eps = args->eps,
+                              .post_eps = args->post_eps,
+                              .factor = args->scale,
+                              .softcap = args->softcap};
+}
+
+/* Fragments up to LINEAR_FEW tokens, tiles beyond. */
+bool cuda_linear_takes(const struct program *p, const struct op *op, int n_row) {
+  const struct cuda_path *path = p->device->path;
+  if (cuda_linear_fast(path, p->plan, op)) return true;
+  if (!cuda_linear_coded_fit(path, p->plan, op) || p->limits.batch_invariant) return false;
+  return n_row <= LINEAR_FEW || (n_row > LINEAR_CODED && cuda_linear_expands(path, p->plan, op));
+}
+
+/* The linear that follows and takes what this one makes, whole and alone; NULL: there is none. It can then be left its
+ * input as the matrix units want it. */
+static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  const struct cuda_path *path = p->device->path;
+  const struct op *next = op + 1;
+  int index = (int)(next - plan_ops(p->plan));
+  if (index == p->n_body || index >= p->plan->n_op) return NULL;
+  if (!cuda_linear_takes(p, next, a->n_row) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;
+  bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
+               plan_weights(p->plan)[next->weight[0]].cols == a->result_cols;
+  if (next->in[0] != op->out || !whole || a->has_post_norm) return NULL;
+  return a->gated && next->args.linear.norm != NORM_NONE ? NULL : next;
+}
+
+/* The same, of one that takes 16-bit tokens. */
+static const struct op *next_halves(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  const struct op *next = next_linear(p, op, a);
+  return next && cuda_linear_takes(p, next, a->n_row) ? next : NULL;
+}
+
+/* Takes what the linear before has left, and leaves the next one its input; NULL: none. */
+static void inputs_hand_over(struct program *p, const struct op *op, const struct op *next, struct cuda_linear *a) {
+  a->ready = p->ready == op;
+  if (a->ready && a->has_norm) {
+    a->squares = p->squares[p->turn];
+    a->n_square = a->matrix.cols / 16;
+  }
+  p->ready = next;
+  if (!next) return;
+  bool normed = next->args.linear.norm != NORM_NONE;
+  p->turn ^= 1;
+  a->next_fragments = p->fragments[p->turn];
+  a->next_norm = normed ? cuda_vector(p, next->weight[2]) : NULL;
+  a->next_squares = normed ? p->squares[p->turn] : NULL;
+}
+
+static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const struct op *next = p->device->path->chained ? next_halves(p, op, a) : NULL;
+  inputs_hand_over(p, op, next, a);
+  p->chain[p->n_chain++] = *a;
+  if (next && cuda_linear_fast(p->device->path, p->plan, next) && p->n_chain < LINEAR_CHAIN) return;
+  p->device->path->linear_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
+  p->n_chain = 0;
+}
+
+/* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. */
+static void run_coded(struct program *p, const struct op *op, struct cuda_linear *a) {
+  if (a->n_row <= LINEAR_FEW && !a->one_order)
+    inputs_hand_over(p, op, next_halves(p, op, a), a);
+  else
+    p->ready = NULL;
+  p->device->path->linear_coded(a, p->device->multiprocessors, p->device->stream);
+}
+
+/* Does any op but the next read what this one makes, before another overwrites it? */
+static bool read_later(const struct program *p, const struct op *op) {
+  for (const struct op *o = op + 2; o < plan_ops(p->plan) + p->plan->n_op; o++) {
+    if (o->in[0] == op->out || o->in[1] == op->out) return true;
+    if (o->out == op->out) return false;
+  }
+  return plan_result(p->plan) == op->out;
+}
+
+/* A gated linear of many tokens can leave what it makes to the next one alone, in bf16 tiles, which one of bytes takes
+ * as well. */
+static const struct op *next_of_gated(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  bool plain = a->gated && a->act && a->act != CURVE_GELU && !a->residual && !a->bias && !(a->softcap > 0);
+  const struct op *next = plain && p->device->path->chained ? next_linear(p, op, a) : NULL;
+  return next && next->in[1] != op->out && !read_later(p, op) ? next : NULL;
+}
+
+/* And one that only adds can leave it to both, where there are not so many tokens that norms, at the end of each tile,
+ * take longer than a kernel of their own. */
+static const struct op *next_of_many(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  bool sums = !a->gated && !a->act && !a->multiply && a->residual && a->residual_cols % 4 == 0;
+  if (!sums) return next_of_gated(p, op, a);
+  if (a->n_row > NORMED_MOST && !a->one_order) return NULL;
+  return p->device->path->chained && !a->bias && !(a->softcap > 0) ? next_halves(p, op, a) : NULL;
+}
+
+static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
+  inputs_hand_over(p, op, next_of_many(p, op, a), a);
+  p->device->path->linear_many(a, p->device->multiprocessors, p->device->stream);
+}
+
+/* With batch_invariant nothing is expanded, so that a row has the same bytes as among few. */
+static bool is_expanded(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+  return a->n_row > LINEAR_CODED && !a->one_order && cuda_linear_expands(p->device->path, p->plan, op);
+}
+
+static void run_expanded(struct program *p, const struct op *op, struct cuda_linear *a) {
+  p->device->path->coded_expand(&a->matrix, p->expanded, p->device->stream);
+  a->matrix.data = p->expanded;
+  a->matrix.kind = KIND_BF16, a->matrix.pieces = true, a->matrix.bytes = a->matrix.nibbles = false;
+  a->matrix.strip_bytes = cuda_expanded_strip(plan_weights(p->plan) + op->weight[0]);
+  run_many(p, op, a);
+}
+
+/* Its own input may be bf16 tiles, of which its bytes are made in the other fragments. */
+static void run_bytes(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const void *tiles = p->ready == op ? a->fragments : NULL;
+  if (tiles) {
+    p->turn ^= 1;
+    a->fragments = p->fragments[p->turn], a->scales = p->squares[p->turn];
+  }
+  const struct op *next = next_of_gated(p, op, a);
+  p->ready = next && cuda_linear_bytes_fit(p->device->path, p->plan, next) ? next : NULL;
+  if (p->ready) {
+    p->turn ^= 1;
+    a->next_fragments = p->fragments[p->turn];
+  }
+  p->device->path->linear_bytes(a, tiles, p->device->multiprocessors, p->device->stream);
+}
+
+void cuda_linear_run(struct program *p, const struct op *op) {
+  struct cuda_linear a = linear_of(p, op);
+  bool fast = cuda_linear_fast(p->device->path, p->plan, op);
+  a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
+  if (fast && a.n_row <= p->device->path->few && !a.one_order) {
+    run_few(p, op, &a);
+    return;
+  }
+  if (fast) {
+    run_many(p, op, &a);
+    return;
+  }
+  if (cuda_linear_coded_fit(p->device->path, p->plan, op)) {
+    if (is_expanded(p, op, &a))
+      run_expanded(p, op, &a);
+    else
+      run_coded(p, op, &a);
+    return;
+  }
+  if (cuda_linear_bytes_fit(p->device->path, p->plan, op)) {
+    run_bytes(p, op, &a);
+    return;
+  }
+  p->ready = NULL;
+  cuda_linear_plain(&a, p->device->stream);
+}
