@@ -4,7 +4,8 @@
  * Tokens are in groups of 16, whatever the block: 16 dimensions of a token are 16 bytes, those of a group's tokens
  * follow one another, and after all dimensions come the tokens' scales, floats. Of 16 dimensions bytes 2p and 2p + 1
  * are p and p + 8: so bytes 0 and 2, 1 and 3 of a word are neighbours in an operand of the matrix units, also where
- * these have transposed pairs of bytes. Integers are kept plus 128, their scales times 128. */
+ * these have transposed pairs of bytes. Integers are kept plus 128, their scales times 128, those of E4M3 times
+ * 256. */
 #ifndef SPATE_BACKEND_CUDA_ATTEND_CODES_CUH
 #define SPATE_BACKEND_CUDA_ATTEND_CODES_CUH
 
@@ -25,12 +26,15 @@ static __device__ __forceinline__ float *scale_at(int dim, const uint8_t *codes,
   return (float *)(codes + group_index(dim, token) + CODE_TOKENS * dim) + token % CODE_TOKENS;
 }
 
+/* The greater, or what is no number: then none of the head's are. */
+static __device__ __forceinline__ float peak_of(float x, float y) { return x >= y || x != x ? x : y; }
+
 /* A token's floats to their place. A warp. */
 template <typename T>
 static __device__ __forceinline__ void codes_store(int dim, uint8_t *to, int token, const float *head) {
   float peak = 0;
-  for (int i = threadIdx.x % 32; i < dim; i += 32) peak = fmaxf(peak, fabsf(head[i]));
-  for (int step = 16; step > 0; step /= 2) peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
+  for (int i = threadIdx.x % 32; i < dim; i += 32) peak = peak_of(peak, fabsf(head[i]));
+  for (int step = 16; step > 0; step /= 2) peak = peak_of(peak, __shfl_xor_sync(0xffffffffu, peak, step));
   bool nothing = peak <= PEAK_LEAST;
   float inverse = nothing ? 0 : T::most / peak;
   for (int w = threadIdx.x % 32; w < dim / 4; w += 32) {

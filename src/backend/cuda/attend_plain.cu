@@ -56,12 +56,12 @@ __device__ void cache_put(const struct cuda_attend &a, const place &p, int dim, 
   __shared__ float peaks[WARPS];
   float peak = 0, inverse = 1, most = a.kv == CACHE_E4M3 ? 448 : 127;
   if (a.kv >= CACHE_E4M3) {
-    for (int i = threadIdx.x; i < dim; i += THREADS) peak = fmaxf(peak, fabsf(from[i]));
-    for (int step = 16; step > 0; step /= 2) peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, step));
+    for (int i = threadIdx.x; i < dim; i += THREADS) peak = peak_of(peak, fabsf(from[i]));
+    for (int step = 16; step > 0; step /= 2) peak = peak_of(peak, __shfl_xor_sync(0xffffffffu, peak, step));
     __syncthreads();
     if (threadIdx.x % 32 == 0) peaks[threadIdx.x / 32] = peak;
     __syncthreads();
-    for (int i = 0; i < WARPS; i++) peak = fmaxf(peak, peaks[i]);
+    for (int i = 0; i < WARPS; i++) peak = peak_of(peak, peaks[i]);
     bool nothing = peak <= PEAK_LEAST;
     inverse = nothing ? 0 : most / peak;
     if (threadIdx.x == 0) *p.scale = nothing ? 0 : peak / most;

@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(THREADS)
                                           : (uint32_t)(__float2int_rn(fminf(fmaxf(x, -1), 1) * 127) + 128);
       word |= code << 8 * k;
     }
-    cache[i] = i * 4 % period < codes ? word : __float_as_uint(type == RANDOM_E4M3 ? peak / 448 : peak);
+    cache[i] = i * 4 % period < codes ? word : __float_as_uint(type == RANDOM_E4M3 ? peak / 448 * 256 : peak);
   }
 }
 
