@@ -33,27 +33,30 @@ static void block_describe(const struct cpu_layout *c, struct cuda_matrix *m) {
   m->block_bytes = (uint32_t)c->block_bytes;
 }
 
+static struct cuda_matrix scheme_numbers(const struct scheme *s) {
+  return (struct cuda_matrix){.kind = s->kind,
+                              .bits = s->bits,
+                              .high_bits = s->high_bits,
+                              .scale = s->scale,
+                              .has_min = s->has_min,
+                              .codebook = s->codebook,
+                              .unit = codebook_unit(s->codebook),
+                              .activation = s->activation,
+                              .group = s->group,
+                              .offset = s->kind == SCHEME_INT ? scheme_offset(s) : 0};
+}
+
 struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
   struct cuda_layout layout = cuda_layout_of(plan_weights(p->plan) + weight);
-  const struct scheme *s = &layout.cpu.scheme;
-  struct cuda_matrix m = {.data = p->weight[weight],
-                          .rows = layout.rows,
-                          .cols = layout.cols,
-                          .strip_bytes = layout.strip_bytes,
-                          .kind = s->kind,
-                          .pieces = layout.pieces,
-                          .bytes = layout.bytes,
-                          .nibbles = layout.nibbles,
-                          .bits = s->bits,
-                          .high_bits = s->high_bits,
-                          .scale = s->scale,
-                          .has_min = s->has_min,
-                          .codebook = s->codebook,
-                          .unit = codebook_unit(s->codebook),
-                          .activation = s->activation,
-                          .group = s->group,
-                          .offset = s->kind == SCHEME_INT ? scheme_offset(s) : 0,
-                          .exponent = p->exponent[weight]};
+  struct cuda_matrix m = scheme_numbers(&layout.cpu.scheme);
+  m.data = p->weight[weight];
+  m.rows = layout.rows;
+  m.cols = layout.cols;
+  m.strip_bytes = layout.strip_bytes;
+  m.pieces = layout.pieces;
+  m.bytes = layout.bytes;
+  m.nibbles = layout.nibbles;
+  m.exponent = p->exponent[weight];
   block_describe(&layout.cpu, &m);
   return m;
 }

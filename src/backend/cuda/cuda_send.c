@@ -116,6 +116,8 @@ static void outputs_fill(struct program *p, struct cuda_slot *slot, const struct
   const struct row *row = batch->row;
   memcpy(on_host(p, slot, p->on_device.out), batch->out, (size_t)batch->n_out * sizeof *batch->out);
   *(struct cuda_results *)on_host(p, slot, p->on_device.results) = slot->results;
+  slot->n_out = batch->n_out;
+  slot->want_logits = batch->want_logits;
   slot->by_host = false;
   for (int i = 0; i < batch->n_out; i++) {
     while (batch->out[i] >= row->first + row->count) row++;

@@ -54,11 +54,8 @@ static struct cuda_slot *slot_next(struct program *p) {
 }
 
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
-  struct cuda_slot *slot = slot_next(p);
   p->batch = batch;
-  slot->n_out = batch->n_out;
-  slot->want_logits = batch->want_logits;
-  return cuda_send(p, slot, batch, error) && cuda_part_run(p, CUDA_BODY, error);
+  return cuda_send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);
 }
 
 static const float *logits_of(const struct program *p) { return p->value[plan_result(p->plan)]; }
