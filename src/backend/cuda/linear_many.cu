@@ -39,8 +39,8 @@ const version versions[] = {
     VERSION(1, 144, 1, 4, 0.50f), VERSION(1, 224, 1, 1, 0.70f), VERSION(2, 96, 1, 2, 0.37f),
     VERSION(2, 128, 1, 1, 0.46f), VERSION(2, 128, 1, 2, 0.46f), VERSION(2, 144, 1, 4, 0.56f),
     VERSION(2, 192, 1, 1, 0.60f), VERSION(2, 192, 1, 2, 0.60f), VERSION(2, 192, 2, 1, 0.58f),
-    VERSION(2, 224, 1, 1, 0.70f), VERSION(2, 224, 2, 1, 0.65f), VERSION(2, 256, 1, 1, 0.74f),
-    VERSION(2, 256, 1, 2, 0.72f), VERSION(2, 256, 2, 1, 0.68f),
+    VERSION(2, 224, 1, 1, 0.70f), VERSION(2, 224, 2, 1, 0.65f), VERSION(2, 256, 1, 1, 0.90f),
+    VERSION(2, 256, 1, 2, 0.87f), VERSION(2, 256, 2, 1, 0.68f),
 };
 
 /* µs that a version would take: what begins and ends a tile, and the steps between or the read of the weights. */
