@@ -110,6 +110,7 @@ double codes_value(const struct codes *codes, int row, int col) {
   }
   int code = codes->code[at];
   if (s->kind == SCHEME_F8) return scale * e4m3_to_float((uint8_t)code);
-  if (s->codebook) return scale * codebook_unit(s->codebook) * codebooks[s->codebook][code];
+  if (s->codebook) /* a byte of a damaged file may be no code */
+    return scale * codebook_unit(s->codebook) * codebooks[s->codebook][code % CODEBOOK_ENTRIES];
   return s->has_min ? scale * code + min : scale * (code - (1 << (scheme_width(s) - 1)));
 }

@@ -18,7 +18,6 @@ struct version {
         bytes_resident<int, groups, cols, pair>                                                                        \
   }
 const version versions[] = {
-    VERSION(1, 32, 1, 0.30f, 0.30f),
     VERSION(1, 64, 1, 0.34f, 0.36f),
     VERSION(2, 128, 1, 0.50f, 0.56f),
     VERSION(2, 256, 2, 0.64f, 0.76f),

@@ -29,6 +29,7 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
    * bytes have had. */
   float *scales, *token_scales;
   static constexpr int shared_bytes = S::shared_bytes - S::scale_bytes + GROUPS * COLS * 4;
+  static_assert(S::resident * (shared_bytes + 1024) <= 228 * 1024, "a multiprocessor's shared memory");
 
   __device__ byte_worker(const many &m, uint8_t *shared) : W(m, shared) {
     this->head = STRIP_SCALES;

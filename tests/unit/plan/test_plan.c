@@ -205,7 +205,7 @@ static void test_scheme_table(void **state) {
        "A weight's scheme has code planes of low bits 3; expected 2 or 4 with 0 to 2 high, or 8."},
       {{.kind = SCHEME_INT, .bits = 4, .group = 33}, "A weight's scheme has group 33; expected 0, 16, 32, 64 or 128."},
       {{.kind = SCHEME_INT, .bits = 8, .group = 32, .codebook = CODEBOOK_IQ4},
-       "A weight's scheme has codebook with width 8; expected 4 bits and no minimum."},
+       "A weight's scheme has codebook with width 8; expected its own, 3 or 4 bits, and no minimum."},
       {{.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN}, NULL},
       {{.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16},
        "A weight's scheme has one scale a row and scale kind 1; expected 0, no minimum and no codebook."},
