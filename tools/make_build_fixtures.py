@@ -34,21 +34,20 @@ def byte_alphabet():
     return [names.get(b) or chr(256 + rest.index(b)) for b in range(256)]
 
 
-def main(folder):
-    rng = np.random.default_rng(1)
-    writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
+def header_write(writer, layers, hidden, ffn, heads, kv_heads, dim):
+    """What a tiny Llama says of itself, with a vocabulary of bytes and two merges; returns how many tokens."""
     tokens = byte_alphabet() + ["th", "the", "<|begin|>", "<|end|>"]
     types = [gguf.TokenType.NORMAL] * 258 + [gguf.TokenType.CONTROL] * 2
     writer.add_name("Tiny")
     writer.add_context_length(64)
-    writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(2)
-    writer.add_feed_forward_length(FFN)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV_HEADS)
-    writer.add_key_length(DIM)
-    writer.add_value_length(DIM)
-    writer.add_rope_dimension_count(DIM)
+    writer.add_embedding_length(hidden)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(ffn)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_key_length(dim)
+    writer.add_value_length(dim)
+    writer.add_rope_dimension_count(dim)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
@@ -58,6 +57,13 @@ def main(folder):
     writer.add_token_merges(["t h", "th e"])
     writer.add_bos_token_id(258)
     writer.add_eos_token_id(259)
+    return len(tokens)
+
+
+def main(folder):
+    rng = np.random.default_rng(1)
+    writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
+    vocabulary = header_write(writer, 2, HIDDEN, FFN, HEADS, KV_HEADS, DIM)
     writer.add_chat_template("{{ messages[0].content }}")
 
     def matrix(name, rows, cols, kind):
@@ -66,8 +72,8 @@ def main(folder):
     def plain(name, *shape, dtype=np.float32):
         writer.add_tensor(name, rng.normal(0, 0.05, shape).astype(dtype))
 
-    matrix("token_embd.weight", len(tokens), HIDDEN, TYPE.Q8_0)
-    plain("output.weight", len(tokens), HIDDEN, dtype=np.float16)
+    matrix("token_embd.weight", vocabulary, HIDDEN, TYPE.Q8_0)
+    plain("output.weight", vocabulary, HIDDEN, dtype=np.float16)
     plain("output_norm.weight", HIDDEN)
     def layer(index, v, up, down):
         prefix = f"blk.{index}."

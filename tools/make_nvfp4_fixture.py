@@ -11,7 +11,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from make_build_fixtures import byte_alphabet
+from make_build_fixtures import header_write
 
 HIDDEN, HEADS, KV_HEADS, DIM, FFN = 64, 2, 1, 32, 128
 NVFP4 = gguf.GGMLQuantizationType.NVFP4
@@ -27,31 +27,6 @@ def random_blocks(rng, rows, cols):
     data = rng.integers(0, 256, (rows, cols // block, size), dtype=np.uint8)
     data[:, :, :4] = rng.integers(0x40, 0x58, (rows, cols // block, 4))
     return data.reshape(rows, -1)
-
-
-def header_write(writer):
-    tokens = byte_alphabet() + ["th", "the", "<|begin|>", "<|end|>"]
-    types = [gguf.TokenType.NORMAL] * 258 + [gguf.TokenType.CONTROL] * 2
-    writer.add_name("Tiny")
-    writer.add_context_length(64)
-    writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(FFN)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV_HEADS)
-    writer.add_key_length(DIM)
-    writer.add_value_length(DIM)
-    writer.add_rope_dimension_count(DIM)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(["t h", "th e"])
-    writer.add_bos_token_id(258)
-    writer.add_eos_token_id(259)
-    return len(tokens)
 
 
 def matrix_write(writer, rng, name, shape, twin):
@@ -71,7 +46,7 @@ def main(folder):
     for file, twin in (("nvfp4.gguf", False), ("nvfp4_f32.gguf", True)):
         rng = np.random.default_rng(1)
         writer = gguf.GGUFWriter(folder / file, "llama")
-        vocabulary = header_write(writer)
+        vocabulary = header_write(writer, 1, HIDDEN, FFN, HEADS, KV_HEADS, DIM)
         for name, shape in (("token_embd", (vocabulary, HIDDEN)), ("output", (vocabulary, HIDDEN))):
             writer.add_tensor(f"{name}.weight", rng.normal(0, 0.5, shape).astype(np.float16))
         for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):

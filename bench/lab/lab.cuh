@@ -34,6 +34,23 @@ static inline float median_of(std::vector<float> &times) {
   return times[times.size() / 2];
 }
 
+/* µs of a run(i), once the clock is what this work leaves it: a chain of so many before the one that is timed. */
+template <typename F> static float steady_us(F run, int chain) {
+  cudaEvent_t a, b;
+  float ms;
+  CHECK(cudaEventCreate(&a));
+  CHECK(cudaEventCreate(&b));
+  for (int i = 0; i < chain; i++) run(i);
+  CHECK(cudaEventRecord(a));
+  for (int i = 0; i < chain; i++) run(chain + i);
+  CHECK(cudaEventRecord(b));
+  CHECK(cudaEventSynchronize(b));
+  CHECK(cudaEventElapsedTime(&ms, a, b));
+  CHECK(cudaEventDestroy(a));
+  CHECK(cudaEventDestroy(b));
+  return ms * 1000 / chain;
+}
+
 /* µs of a run(i), the median of `repeat` chains of so many, i counting them all. The first two chains warm up. */
 template <typename F> static float median_us(F run, int repeat, int chain = 1) {
   enum { WARM = 2 };

@@ -172,22 +172,6 @@ static void check(int rows, int cols, int tokens, bool e4m3) {
 /* TERA: 10¹² operations before a timing and in it: the clock follows power with a delay. */
 enum { ROUNDS = 3, CUBLASLT_TRIED = 3, TERA = 12, GATED = 28672 };
 
-template <typename F> static float steady_us(F run, int chain) {
-  cudaEvent_t a, b;
-  float ms;
-  CHECK(cudaEventCreate(&a));
-  CHECK(cudaEventCreate(&b));
-  for (int i = 0; i < chain; i++) run(i);
-  CHECK(cudaEventRecord(a));
-  for (int i = 0; i < chain; i++) run(chain + i);
-  CHECK(cudaEventRecord(b));
-  CHECK(cudaEventSynchronize(b));
-  CHECK(cudaEventElapsedTime(&ms, a, b));
-  CHECK(cudaEventDestroy(a));
-  CHECK(cudaEventDestroy(b));
-  return ms * 1000 / chain;
-}
-
 static void library_go(const operands &o, const cublaslt &lt, const cublaslt_product &p, int choice, int copy) {
   cublaslt_run(lt, p, choice, o.plain + copy % o.n_copy * (size_t)o.rows * o.cols, o.plain_tokens, o.out);
 }

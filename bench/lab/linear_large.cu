@@ -171,23 +171,6 @@ struct runner {
   std::vector<float> times;
 };
 
-/* µs of a product, once the clock is what this work leaves it. */
-template <typename F> static float steady_us(F run, int chain) {
-  cudaEvent_t a, b;
-  float ms;
-  CHECK(cudaEventCreate(&a));
-  CHECK(cudaEventCreate(&b));
-  for (int i = 0; i < chain; i++) run(i);
-  CHECK(cudaEventRecord(a));
-  for (int i = 0; i < chain; i++) run(chain + i);
-  CHECK(cudaEventRecord(b));
-  CHECK(cudaEventSynchronize(b));
-  CHECK(cudaEventElapsedTime(&ms, a, b));
-  CHECK(cudaEventDestroy(a));
-  CHECK(cudaEventDestroy(b));
-  return ms * 1000 / chain;
-}
-
 static void cublaslt_go(const operands &o, const cublaslt &lt, const cublaslt_product &product, int choice, int copy) {
   cublaslt_run(lt, product, choice, o.plain + copy % o.n_copy * (o.bytes / 2), o.plain_tokens, o.out);
 }
