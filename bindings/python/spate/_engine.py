@@ -1,0 +1,175 @@
+"""An open engine of the library: requests, the inboxes of event loops, and its end, which waits for calls under way."""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+
+from spate import _library
+from spate._inbox import Inbox
+from spate.errors import SHUT, CancelledError, error_taken, text_bytes
+from spate.generation import GenerationResult
+from spate.outputs import Prompt
+from spate.sampling_params import SamplingParams, ids_array, request_fill
+
+ProgressCall = Callable[[str, int, int], object]
+
+
+class Progress:
+    """Hands a build's progress to a Python function; what that raises (Ctrl-C, too) ends the build, and is raised when
+    the library has returned."""
+
+    def __init__(self, call: ProgressCall | None) -> None:
+        self.raised: BaseException | None = None
+        self._call = call
+        self.function = _library.Progress(self._step)
+
+    def _step(self, _user: int | None, stage: bytes, done: int, total: int) -> bool:
+        try:
+            if self._call:
+                self._call(stage.decode(), done, total)
+        except BaseException as error:
+            self.raised = error
+        return self.raised is None
+
+
+class Engine:
+    def __init__(self, options: _library.OpenOptions, call: ProgressCall | None) -> None:
+        error, progress = _library.Error(), Progress(call)
+        options.progress = progress.function
+        self._library = _library.library()
+        engine = self._library.spate_open(ctypes.byref(options), ctypes.byref(error))
+        if not engine:
+            raise progress.raised or error_taken(error)
+        self._engine: int | None = engine
+        self._idle = threading.Condition()
+        self._users = 0
+        self._inboxes: set[Inbox] = set()  # all that are open
+        self._loops: dict[asyncio.AbstractEventLoop, Inbox] = {}
+        self._end = weakref.finalize(self, engine_close, engine, self._inboxes)
+        if progress.raised:
+            self.close()
+            raise progress.raised
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[int]:
+        """The engine, which is not closed meanwhile."""
+        with self._idle:
+            if self._engine is None:
+                raise CancelledError(SHUT)
+            engine, self._users = self._engine, self._users + 1
+        try:
+            yield engine
+        finally:
+            with self._idle:
+                self._users -= 1
+                self._idle.notify_all()
+
+    def close(self) -> None:
+        """Requests that run end with an error."""
+        with self._idle:
+            if self._engine is None:
+                return
+            engine, self._engine = self._engine, None
+            self._library.spate_cancel(engine, 0)
+            self._idle.wait_for(lambda: self._users == 0)
+        self._end()
+
+    # ---- facts
+
+    def info(self) -> _library.EngineInfo:
+        info = _library.EngineInfo(size=ctypes.sizeof(_library.EngineInfo))
+        with self.use() as engine:
+            self._library.spate_info(engine, ctypes.byref(info))
+            for name in ("name", "architecture", "device", "kv_dtype"):
+                setattr(info, name, bytes(getattr(info, name)))  # its own copy, for when the engine is closed
+        return info
+
+    def metrics(self) -> str:
+        pieces: list[bytes] = []
+
+        def write(_user: int | None, text: int | None, size: int) -> None:
+            pieces.append(_library.bytes_at(text, size))
+
+        with self.use() as engine:
+            self._library.spate_metrics(engine, _library.Write(write), None)
+        return b"".join(pieces).decode()
+
+    def healthy(self) -> None:
+        error = _library.Error()
+        with self.use() as engine:
+            if not self._library.spate_healthy(engine, ctypes.byref(error)):
+                raise error_taken(error)
+
+    def encode(self, text: str) -> list[int]:
+        tokens, error, data = _library.TokenList(), _library.Error(), text_bytes("The prompt", text)
+        with self.use() as engine:
+            if not self._library.spate_encode(engine, data, len(data), True, ctypes.byref(tokens), ctypes.byref(error)):
+                raise error_taken(error)
+        ids: list[int] = tokens.ids[:tokens.count]
+        self._library.spate_tokens_free(ctypes.byref(tokens))
+        return ids
+
+    # ---- requests
+
+    def inbox_open(self) -> Inbox:
+        with self.use() as engine, self._idle:
+            inbox = Inbox(self, engine)
+            self._inboxes.add(inbox)
+            return inbox
+
+    def inbox_close(self, inbox: Inbox) -> None:
+        with self._idle:
+            self._inboxes.discard(inbox)
+        inbox.close()
+
+    def inbox_of(self, loop: asyncio.AbstractEventLoop) -> Inbox:
+        """Called in the loop's thread. Those of closed loops go."""
+        with self._idle:
+            for other in [other for other in self._loops if other.is_closed()]:
+                self.inbox_close(self._loops.pop(other))
+            if loop not in self._loops:
+                self._loops[loop] = self.inbox_open()
+                self._loops[loop].attach(loop)
+            return self._loops[loop]
+
+    def submit(self, inbox: Inbox, prompt: Prompt, params: SamplingParams, streaming: bool) -> GenerationResult:
+        request = _library.Request(size=ctypes.sizeof(_library.Request))
+        stop = [params.stop] if isinstance(params.stop, str) else list(params.stop or ())
+        with self.use() as engine:
+            self._library.spate_request_defaults(engine, ctypes.byref(request))
+            request_fill(params, request)
+            if prompt.known is not None:
+                request.tokens, request.n_token = ids_array("The prompt", prompt.known), len(prompt.known)
+            if prompt.text is not None:
+                request.prompt = text = text_bytes("The prompt", prompt.text)
+                request.prompt_size = len(text)
+            result = GenerationResult(self, inbox, prompt, stop, params.n or 1, streaming)
+            result.request_id = inbox.submit(engine, request, result)
+        return result
+
+    def submit_alone(self, prompt: str | list[int], params: SamplingParams, streaming: bool) -> GenerationResult:
+        """With an inbox of its own: for a thread without a loop."""
+        inbox = self.inbox_open()
+        try:
+            result = self.submit(inbox, Prompt(self, prompt), params, streaming)
+        except BaseException:
+            self.inbox_close(inbox)
+            raise
+        result.owns_inbox = True
+        return result
+
+    def cancel(self, request_id: int) -> None:
+        with contextlib.suppress(CancelledError), self.use() as engine:
+            self._library.spate_cancel(engine, request_id)
+
+
+def engine_close(engine: int, inboxes: set[Inbox]) -> None:
+    """Also of an engine that was dropped, and at the interpreter's exit: inboxes go first."""
+    for inbox in inboxes:
+        inbox.close()
+    inboxes.clear()
+    _library.library().spate_close(engine)

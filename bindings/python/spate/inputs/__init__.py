@@ -1,0 +1,1 @@
+"""Inputs besides text."""

@@ -1,0 +1,186 @@
+"""The front door: a model, and text from it."""
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import TracebackType
+from typing import Any, overload
+
+from spate import _library
+from spate._engine import Engine, ProgressCall
+from spate._inbox import Inbox
+from spate.builder import BuildConfig
+from spate.errors import BusyError, InvalidError, UnsupportedError, name_bytes, unknown_name
+from spate.generation import GenerationResult
+from spate.inputs.multimodal import NO_IMAGES, MultimodalParams
+from spate.outputs import Prompt, RequestOutput
+from spate.sampling_params import INT_MAX, SamplingParams, check_number, check_whole
+
+
+@dataclass
+class KvCacheConfig:
+    """None: the default that `spate serve --help` names."""
+    free_gpu_memory_fraction: float | None = None  # of the memory that is available on the device
+    enable_block_reuse: bool = True  # a prefix that prompts share is computed once
+    block_size: int | None = None  # tokens
+    memory: int | None = None  # bytes; overrides the fraction
+    dtype: str | None = None  # "fp32", "fp16", "bf16", "fp8", "int8" or "auto"
+
+    def fill(self, options: _library.OpenOptions) -> None:
+        check_number("free_gpu_memory_fraction", self.free_gpu_memory_fraction)
+        check_whole("block_size", self.block_size, 1, INT_MAX)
+        check_whole("memory", self.memory, 1, 2**63)
+        options.free_gpu_memory_fraction = self.free_gpu_memory_fraction or 0
+        options.no_block_reuse = not self.enable_block_reuse
+        options.block_size, options.kv_cache_memory = self.block_size or 0, self.memory or 0
+        options.kv_cache_dtype = name_bytes("dtype", self.dtype)
+
+
+def kv_cache_config_of(config: KvCacheConfig | Mapping[str, Any] | None) -> KvCacheConfig:
+    if config is None or isinstance(config, KvCacheConfig):
+        return config or KvCacheConfig()
+    names = [field.name for field in fields(KvCacheConfig)]
+    for name in config:
+        if name not in names:
+            raise unknown_name("kv_cache_config", name, names)
+    return KvCacheConfig(**config)
+
+
+class LLM:
+    """A model's engine, open. model_dir is an engine file, or a model (a Hugging Face folder, a .gguf), whose engine is
+    built into the cache first. Any thread may call; none holds the GIL while the engine works."""
+
+    def __init__(self, model_dir: str | os.PathLike[str], tensor_parallel_size: int = 1,
+                 kv_cache_config: KvCacheConfig | Mapping[str, Any] | None = None, *,
+                 build_config: BuildConfig | None = None, device: str | None = None, threads: int = 0,
+                 scheduler: str | None = None, max_queue: int = 0, cache_dir: str | os.PathLike[str] | None = None,
+                 backend: str | None = None, progress: ProgressCall | None = None) -> None:
+        if tensor_parallel_size != 1:
+            raise UnsupportedError(f"tensor_parallel_size is {tensor_parallel_size}; above 1 does not exist yet: one "
+                                   "device serves a model. Leave it out.")
+        check_whole("threads", threads, 0, INT_MAX)
+        check_whole("max_queue", max_queue, 0, INT_MAX)
+        options = _library.OpenOptions(size=ctypes.sizeof(_library.OpenOptions), threads=threads, max_queue=max_queue)
+        options.model = os.fsencode(model_dir)
+        options.cache_dir = None if cache_dir is None else os.fsencode(cache_dir)
+        options.device, options.backend = name_bytes("device", device), name_bytes("backend", backend)
+        options.scheduler = name_bytes("scheduler", scheduler)
+        kv_cache_config_of(kv_cache_config).fill(options)
+        if build_config is not None:
+            options.build = ctypes.pointer(build_config.options())
+        self._engine = Engine(options, progress)
+        self._info = self._engine.info()
+
+    # ---- facts
+
+    @property
+    def model_name(self) -> str:
+        return (self._info.name or b"").decode()
+
+    @property
+    def device(self) -> str:
+        """Backend, kernel set, threads."""
+        return (self._info.device or b"").decode()
+
+    @property
+    def max_seq_len(self) -> int:
+        return self._info.max_seq_len
+
+    @property
+    def max_batch_size(self) -> int:
+        return self._info.max_batch_size
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a prompt, with those that the tokenizer puts around it."""
+        return self._engine.encode(text)
+
+    def metrics(self) -> str:
+        """In Prometheus' text format, as docs/metrics.md tells."""
+        return self._engine.metrics()
+
+    def check_health(self) -> None:
+        """Raises the sentence of what keeps the engine from making steps."""
+        self._engine.healthy()
+
+    # ---- text
+
+    @overload  # a str is a sequence of them, too: the first that fits is meant
+    def generate(self, prompts: str | list[int],  # type: ignore[overload-overlap]
+                 sampling_params: SamplingParams | None = None) -> RequestOutput: ...
+
+    @overload
+    def generate(self, prompts: Sequence[str] | Sequence[list[int]],
+                 sampling_params: SamplingParams | Sequence[SamplingParams] | None = None) -> list[RequestOutput]: ...
+
+    def generate(self, prompts: str | Sequence[str] | list[int] | Sequence[list[int]],
+                 sampling_params: SamplingParams | Sequence[SamplingParams] | None = None
+                 ) -> RequestOutput | list[RequestOutput]:
+        """Text for a prompt (a text or its token ids), or for each of a list of them, which are computed together.
+        Waits for all; the first failure is raised, and ends the others."""
+        one = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
+        all_prompts: list[Any] = [prompts] if one else list(prompts)
+        with self._engine.use():
+            inbox = self._engine.inbox_open()
+            try:
+                outputs = self._generate_all(inbox, all_prompts, params_of_each(sampling_params, len(all_prompts)))
+            finally:
+                self._engine.inbox_close(inbox)
+        return outputs[0] if one else outputs
+
+    def _generate_all(self, inbox: Inbox, prompts: list[Any], params: Sequence[SamplingParams]) -> list[RequestOutput]:
+        results: list[GenerationResult] = []
+        for prompt, wanted in zip(prompts, params):
+            known = Prompt(self._engine, prompt)
+            known.ids()  # which are the request's tokens then, and need no engine later
+            results.append(self._submit_patiently(inbox, known, wanted, results))
+        return [result.result() for result in results]
+
+    def _submit_patiently(self, inbox: Inbox, prompt: Prompt, params: SamplingParams,
+                          before: list[GenerationResult]) -> GenerationResult:
+        """A full queue has room again when one of those before has ended."""
+        while True:
+            try:
+                return self._engine.submit(inbox, prompt, params, streaming=False)
+            except BusyError:
+                if all(result.finished for result in before):
+                    raise
+                inbox.wait()
+                inbox.drain()
+
+    def generate_async(self, prompt: str | list[int], sampling_params: SamplingParams | None = None,
+                       streaming: bool = False, *, multimodal_params: MultimodalParams | None = None
+                       ) -> GenerationResult:
+        """Starts a request. In an event loop, await what this returns, or iterate over it with `async for`; outside of
+        one, call its result()."""
+        if multimodal_params is not None:
+            raise UnsupportedError(NO_IMAGES)
+        params = SamplingParams() if sampling_params is None else sampling_params
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._engine.submit_alone(prompt, params, streaming)
+        return self._engine.submit(self._engine.inbox_of(loop), Prompt(self._engine, prompt), params, streaming)
+
+    # ---- the end
+
+    def shutdown(self) -> None:
+        """Ends what runs and frees the engine; also done when the LLM is dropped, or left as a context."""
+        self._engine.close()
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.shutdown()
+
+
+def params_of_each(params: SamplingParams | Sequence[SamplingParams] | None, count: int) -> Sequence[SamplingParams]:
+    if params is None or isinstance(params, SamplingParams):
+        return [params or SamplingParams()] * count
+    if len(params) != count:
+        raise InvalidError(f"There are {count} prompts and {len(params)} sampling_params; expected one for each, or one "
+                           "for all.")
+    return params

@@ -1,0 +1,62 @@
+"""The structs of the package against include/spate.h: the C compiler says where each member is, and how large all is."""
+import ctypes
+import re
+import shutil
+import subprocess
+import unittest
+
+import spate_python
+from spate import _library, errors
+
+INCLUDE = spate_python.ROOT / "include"
+
+
+def compiles(text):
+    command = ["cc", "-std=c17", "-fsyntax-only", "-I", INCLUDE, "-x", "c", "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True)
+
+
+class Layout(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if not shutil.which("cc"):
+            raise unittest.SkipTest("SKIPPED: there is no cc to say what the header means")
+
+    def asserts(self, wrong=0):
+        lines = ['#include "spate.h"']
+        for name, struct in _library.STRUCTS.items():
+            lines.append(f'_Static_assert(sizeof({name}) == {ctypes.sizeof(struct) + wrong}, "{name}");')
+            for member, _ in struct._fields_:
+                place = getattr(struct, member)
+                for what, value in ((f"offsetof({name}, {member})", place.offset),
+                                    (f"sizeof((({name} *)0)->{member})", place.size)):
+                    lines.append(f'_Static_assert({what} == {value + wrong}, "{name}.{member}");')
+        return "\n".join(lines)
+
+    def test_structs(self):
+        answer = compiles(self.asserts())
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertNotEqual(compiles(self.asserts(wrong=1)).returncode, 0)  # the compiler does look
+
+    def test_enums(self):
+        pairs = {f"SPATE_{code.name}": code for code in errors.Code}
+        pairs |= {f"SPATE_{kind}": getattr(_library, kind) for kind in ("TEXT", "DONE", "FAILED", "PROMPT")}
+        pairs |= {f"SPATE_FINISH_{kind}": getattr(_library, kind) for kind in ("STOP", "LENGTH", "CANCELLED")}
+        lines = [f'_Static_assert({name} == {int(value)}, "{name}");' for name, value in pairs.items()]
+        answer = compiles("\n".join(['#include "spate.h"', *lines]))
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+
+    def test_functions_exist(self):
+        listed = (INCLUDE / "spate.symbols").read_text().split()
+        self.assertLessEqual(set(_library.FUNCTIONS), set(listed))
+
+    def test_arguments_are_as_many(self):
+        header = "".join((INCLUDE / name).read_text() for name in ("spate.h", "spate_tools.h"))
+        for name, (_, arguments) in _library.FUNCTIONS.items():
+            declared = re.search(rf"^SPATE_API [^;]*?\b{name}\((.*?)\);", header, re.M | re.S).group(1)
+            declared = re.sub(r"\(\*write\)\(.*?\)", "write", declared, flags=re.S)
+            self.assertEqual(len(arguments), 0 if declared == "void" else declared.count(",") + 1, name)
+
+
+if __name__ == "__main__":
+    spate_python.main(__name__)
