@@ -11,7 +11,7 @@ ENTRY = re.compile(r'\{"([a-z-]+)", (\S+), OPTION_\w+, [^,]+?, (?:PLAIN|MARKED)\
 
 def main():
     options = ENTRY.findall((ROOT / "src/cli/option.c").read_text())
-    readers = "".join(p.read_text() for p in (ROOT / "src/cli").glob("*.c") if p.name != "option.c")
+    readers = "".join(p.read_text() for p in (ROOT / "src/cli").glob("*.c") if not p.name.startswith("option"))
     tests = "".join(p.read_text() for p in (ROOT / "tests").rglob("*") if p.suffix in (".py", ".c"))
     problems = 0
     for name, letter, field, help_line in options:

@@ -69,6 +69,9 @@ enum limit {
   LIMIT_TEMPLATE_OUTPUT_BYTES = 16 << 20, /* of the output, and of each text made on the way */
   LIMIT_TEMPLATE_MEMORY = 256 << 20,      /* of one rendering */
 
+  /* spate.yaml */
+  LIMIT_SETTINGS_BYTES = 256 << 10, /* of the file, and of all texts in it */
+
   /* HTTP */
   LIMIT_HEAD_BYTES = 16 << 10,
   LIMIT_HEADERS = 100,

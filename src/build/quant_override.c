@@ -1,6 +1,8 @@
 /* Overrides of a quant_mode. Texts are short: they are read again for each weight. */
 #include "build/quant_override.h"
 
+#include "base/name_distance.h"
+
 #include <fnmatch.h>
 #include <stdio.h>
 
@@ -45,30 +47,14 @@ static bool weight_matches(const char *pattern, const struct plan *plan, const s
   return matches && weight->use == WEIGHT_MATRIX;
 }
 
-/* Insertions, deletions and changes that make b of a (Wagner and Fischer, 1974). */
-static int edit_distance(const char *a, const char *b) {
-  int row[NAME_MOST + 1], length = (int)strlen(b);
-  for (int j = 0; j <= length; j++) row[j] = j;
-  for (int i = 1; *a; a++, i++) {
-    int corner = row[0];
-    row[0] = i;
-    for (int j = 1; j <= length; j++) {
-      int change = corner + (*a != b[j - 1]), least = row[j - 1] < row[j] ? row[j - 1] : row[j];
-      corner = row[j];
-      row[j] = change < least + 1 ? change : least + 1;
-    }
-  }
-  return row[length];
-}
-
 static bool refuse_unmatched(const char *pattern, const struct plan *plan, struct error *error) {
   char nearest[NAME_MOST] = "", name[NAME_MOST];
-  int least = 2 * NAME_MOST;
+  size_t least = 2 * NAME_MOST;
   for (int i = 0; i < plan->n_weight; i++) {
     const struct weight *weight = &plan_weights(plan)[i];
     for (int p = 0; p < weight->n_part && weight->use == WEIGHT_MATRIX; p++) {
       name_shorten(plan_name(plan, weight->part[p].tensor), name);
-      int distance = edit_distance(pattern, name);
+      size_t distance = name_distance(slice_text(pattern), slice_text(name));
       if (distance >= least) continue;
       least = distance;
       snprintf(nearest, sizeof nearest, "%s", name);

@@ -16,6 +16,7 @@ int command_bench(const struct settings *settings);
 int command_quantize_table(const struct settings *settings);
 int command_eval(const struct settings *settings);
 int command_tokenize(const struct settings *settings);
+int command_config(const struct settings *settings);
 
 /* --- what several commands need ----------------------------------------------------------------------------------- */
 

@@ -20,11 +20,10 @@ enum {
   DEFAULT_KEEP_ALIVE = 30,
   DEFAULT_SHUTDOWN = 30, /* seconds that running requests get to finish after a signal */
   DEFAULT_CONNECTIONS = 1000,
-  WATCH_MS = 200,         /* between two looks at the engine */
-  DRAIN_WATCH_MS = 20,    /* between two looks at the connections of a drain */
-  FLUSH_MS = 2000,        /* for the last bytes of answers that are complete */
-  FAILED_DRAIN_MS = 2000, /* to send the errors that a stopped engine leaves */
-  SHUTDOWN_MAX = 86400,
+  WATCH_MS = 200,          /* between two looks at the engine */
+  DRAIN_WATCH_MS = 20,     /* between two looks at the connections of a drain */
+  FLUSH_MS = 2000,         /* for the last bytes of answers that are complete */
+  FAILED_DRAIN_MS = 2000,  /* to send the errors that a stopped engine leaves */
   SPARE_DESCRIPTORS = 256, /* beside those of connections: files, loops, connections being refused */
 };
 
@@ -159,11 +158,9 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
                                    .root_path = settings->root_path,
                                    .cors = cors_of(settings),
                                    .log_prompts = settings->log_prompts,
-                                   .api_keys = settings->api_key ? settings->api_key : getenv("SPATE_API_KEY")};
+                                   .api_keys = settings->api_key};
   int shutdown = settings->has_shutdown_timeout ? settings->shutdown_timeout : DEFAULT_SHUTDOWN;
   spate_error error;
-  if (shutdown < 0 || shutdown > SHUTDOWN_MAX)
-    return command_fail("--shutdown-timeout is out of range, expected 0 to 86400 seconds.");
   if (!signals_catch()) return command_fail("The system refused a descriptor for signals.");
   struct server *server = server_open(engine, &options, &error);
   if (!server) return command_fail(error.text);
@@ -175,25 +172,18 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
   return code;
 }
 
-static bool log_set_up(const struct settings *settings, char problem[256]) {
+/* The option table has checked the words. */
+static void log_set_up(const struct settings *settings) {
   enum log_level level = LOG_INFO;
   enum log_format format = LOG_TEXT;
-  if (settings->log_level && !log_level_parse(settings->log_level, &level)) {
-    snprintf(problem, 256, "--log-level is \"%.100s\", expected error, warning, info or debug.", settings->log_level);
-    return false;
-  }
-  if (settings->log_format && !log_format_parse(settings->log_format, &format)) {
-    snprintf(problem, 256, "--log-format is \"%.100s\", expected text or json.", settings->log_format);
-    return false;
-  }
+  if (settings->log_level) log_level_parse(settings->log_level, &level);
+  if (settings->log_format) log_format_parse(settings->log_format, &format);
   log_level_set(level);
   log_format_set(format);
-  return true;
 }
 
 int command_serve(const struct settings *settings) {
-  char problem[256];
-  if (!log_set_up(settings, problem)) return command_fail(problem);
+  log_set_up(settings);
   if (settings->uds && (settings->host || settings->has_port))
     return command_fail(
         "--uds was given with --host or --port, and a server listens on one or the other: leave one out.");

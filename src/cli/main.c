@@ -1,6 +1,8 @@
 /* spate: the command table, and what commands share. */
+#include "base/limits.h"
 #include "base/log.h"
 #include "cli/command.h"
+#include "cli/config.h"
 #include "cli/progress.h"
 
 #include <stdio.h>
@@ -25,6 +27,8 @@ static const struct command commands[] = {
     {"eval", "[MODEL|ENGINE]", "measure how well a model predicts and answers", FOR_EVAL, command_eval},
     {"quantize-table", "MODEL", "measure what each quant mode gains and loses here", FOR_TABLE, command_quantize_table},
     {"tokenize", "MODEL|ENGINE", "show the tokens of a text", FOR_TOKENIZE, command_tokenize},
+    {"config", "[MODEL|ENGINE]", "check the settings that serve would have, or --print them", FOR_SERVE | FOR_CONFIG,
+     command_config},
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
@@ -133,21 +137,33 @@ static int usage_print(void) {
   return 0;
 }
 
-static int command_run(const struct command *command, int argc, char **argv) {
-  struct settings settings = {0};
+static int settings_run(const struct command *command, const struct settings *settings) {
   char text[512];
-  if (!options_parse(&settings, command->bit, argc, argv, text)) return command_fail(text);
-  if (settings.help) {
+  if (settings->help) {
     printf("usage: spate %s %s [options]\n%s\n\n", command->name, command->operand, command->help);
     options_print(command->bit);
     return 0;
   }
-  if (!settings.operand && command->operand[0] != '[') {
+  if (!settings->operand && command->operand[0] != '[') {
     snprintf(text, sizeof text, "spate %s needs %s: see spate %s --help.", command->name, command->operand,
              command->name);
     return command_fail(text);
   }
-  return command->run(&settings);
+  return command->run(settings);
+}
+
+/* What serves has its settings from a file and the environment too. */
+static int command_run(const struct command *command, int argc, char **argv) {
+  struct settings settings = {0};
+  struct arena texts;
+  char text[512];
+  arena_init(&texts, LIMIT_SETTINGS_BYTES);
+  bool is_served = command->bit & FOR_SERVE;
+  bool parsed = is_served ? config_resolve(&settings, command->bit, argc, argv, &texts, text)
+                          : options_parse(&settings, command->bit, argc, argv, text);
+  int code = parsed ? settings_run(command, &settings) : command_fail(text);
+  arena_release(&texts);
+  return code;
 }
 
 int main(int argc, char **argv) {

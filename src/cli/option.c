@@ -1,74 +1,57 @@
-/* The option table and its parser: "--name value", "--name=value", short names with a value, flags. */
-#include "cli/option.h"
+/* The option table: what every option is called, takes, does and fills. */
+#include "cli/option_table.h"
 
-#include <errno.h>
-#include <math.h>
+#include "base/limits.h"
+
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-/* UNSET is a flag that takes back another one. */
-enum option_kind {
-  OPTION_FLAG,
-  OPTION_UNSET,
-  OPTION_INT,
-  OPTION_SEED,
-  OPTION_REAL,
-  OPTION_BYTES,
-  OPTION_TEXT,
-  OPTION_LIST
-};
+enum { WHOLE_MOST = 1000000000 }; /* what an OPTION_INT without a range may be */
 
-struct option {
-  const char *name;
-  char letter; /* short form, or 0 */
-  enum option_kind kind;
-  unsigned commands;
-  size_t field; /* offset in struct settings */
-  size_t given; /* offset of a bool set when the option is given; 0: none (the first field is not a bool) */
-  const char *value, *help;
-};
+#define AT(name)     offsetof(struct settings, name)
+#define PLAIN(name)  .field = AT(name), .given = 0
+#define MARKED(name) .field = AT(name), .given = AT(has_##name)
 
-#define AT(field)     offsetof(struct settings, field)
-#define PLAIN(field)  AT(field), 0
-#define MARKED(field) AT(field), AT(has_##field)
-
-static const struct option options[] = {
+const struct option options[] = {
+    {"model", 0, OPTION_TEXT, FOR_SERVE, PLAIN(operand), "MODEL", "the model or engine file, in place of the operand"},
+    {"config", 0, OPTION_TEXT, FOR_SERVE, PLAIN(config), "FILE",
+     "settings in YAML; the environment and options override them (default: $SPATE_CONFIG, or none)"},
     {"output", 'o', OPTION_TEXT, FOR_BUILD, PLAIN(output), "FILE", "the engine file to write"},
     {"quant-mode", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(quant_mode), "MODE",
      "FP32, FP16, BF16, INT8_WEIGHT, INT4_WEIGHT, FP8, W8A8 or auto (default: as the model's file is)"},
     {"quant-algo", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(quant_algo), "NAME",
-     "how integers are found: RTN (to nearest, default), AWQ, GPTQ or SMOOTHQUANT"},
+     "how integers are found: to nearest by RTN (default), or by AWQ, GPTQ or SMOOTHQUANT"},
     {"quant-override", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(quant_override), "LIST",
      "modes of single weights, such as lm_head=INT8_WEIGHT,*.down_proj=BF16; the last that matches wins"},
     {"target-bits", 0, OPTION_REAL, FOR_LIMITS, PLAIN(target_bits), "BITS",
-     "of quant-mode auto: what a number of the matrices may take on average, such as 4.5"},
+     "of quant-mode auto: what a number of the matrices may take on average, such as 4.5", .most = 16},
     {"emulate", 0, OPTION_FLAG, FOR_LIMITS, PLAIN(emulate), 0, "run FP8 as floats where there is no such arithmetic"},
     {"calib-data", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(calib_data), "FILE",
      "text that AWQ, GPTQ and SMOOTHQUANT watch the model read (default: one that comes with Spate)"},
-    {"max-batch-size", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_batch_size), "N", "sequences in one step (default 32)"},
+    {"max-batch-size", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_batch_size), "N", "sequences in one step (default 32)",
+     .most = LIMIT_BATCH_SIZE},
     {"opt-batch-size", 0, OPTION_INT, FOR_LIMITS, PLAIN(opt_batch_size), "N",
-     "decode batch that kernel choices are timed at (default 16, at most max-batch-size)"},
+     "decode batch that kernel choices are timed at (default 16, at most max-batch-size)", .most = LIMIT_BATCH_SIZE},
     {"max-input-len", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_input_len), "N",
-     "tokens of a prompt (default max-seq-len - 1)"},
+     "tokens of a prompt (default max-seq-len - 1)", .most = LIMIT_MODEL_POSITIONS},
     {"max-seq-len", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_seq_len), "N",
-     "tokens of a prompt and its answer (default 8192 or the model's longest)"},
+     "tokens of a prompt and its answer (default 8192 or the model's longest)", .most = LIMIT_MODEL_POSITIONS},
     {"max-num-tokens", 0, OPTION_INT, FOR_LIMITS, PLAIN(max_num_tokens), "N",
-     "tokens of one step (default 512, at least max-batch-size)"},
-    {"kv-cache-type", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(kv_cache_type), "TYPE", "PAGED (default) or CONTIGUOUS"},
+     "tokens of one step (default 512, at least max-batch-size)", .most = LIMIT_STEP_TOKENS},
+    {"kv-cache-type", 0, OPTION_TEXT, FOR_LIMITS, PLAIN(kv_cache_type), "TYPE", "PAGED (default) or CONTIGUOUS",
+     .words = "PAGED|CONTIGUOUS"},
     {"target", 0, OPTION_TEXT, FOR_BUILD, PLAIN(target), "NAME", "what to pack for: cpu (default) or cuda"},
 
     {"threads", 't', OPTION_INT, FOR_ENGINE | FOR_TABLE, PLAIN(threads), "N",
-     "compute threads (default: what affinity and the cgroup's quota allow)"},
+     "compute threads (default: what affinity and the cgroup's quota allow)", .most = 256},
     {"free-gpu-memory-fraction", 0, OPTION_REAL, FOR_ENGINE, PLAIN(memory_fraction), "F",
-     "of the available memory for the KV cache (default 0.3 on a CPU)"},
+     "of the available memory for the KV cache (default 0.3 on a CPU)", .most = 1},
     {"kv-cache-memory", 0, OPTION_BYTES, FOR_ENGINE, PLAIN(kv_cache_memory), "BYTES",
      "KV cache in bytes, with an optional K, M or G; overrides the fraction"},
     {"kv-cache-dtype", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(kv_cache_dtype), "TYPE",
-     "fp16, bf16, fp32, fp8, int8 or auto (default: fp32 for an FP32 engine, else bf16 on AMX, fp16 elsewhere)"},
+     "fp16, bf16, fp32, fp8, int8 or auto (default: fp32 for an FP32 engine, else bf16 on AMX, fp16 elsewhere)",
+     .words = "auto|fp16|bf16|fp32|fp8|int8"},
     {"block-size", 0, OPTION_INT, FOR_ENGINE, PLAIN(block_size), "N",
-     "tokens of a KV block, a power of two up to 256 (default 16)"},
+     "tokens of a KV block, a power of two up to 256 (default 16)", .most = 256},
     {"backend", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(backend), "NAME",
      "the engine's target (default: cpu or cuda), reference (exact), null (no arithmetic) or late (cpu, a step late)"},
     {"no-fuse", 0, OPTION_FLAG, FOR_ENGINE, PLAIN(no_fuse), 0,
@@ -76,36 +59,40 @@ static const struct option options[] = {
     {"batch-invariant", 0, OPTION_FLAG, FOR_ENGINE, PLAIN(batch_invariant), 0,
      "an answer's bytes depend on nothing else in its steps: always so on a CPU, slower on a GPU"},
     {"device", 0, OPTION_TEXT, FOR_ENGINE | FOR_TABLE, PLAIN(device), "NAME",
-     "cpu, cuda or auto (default): the GPU when there is one; an engine file has its own"},
+     "cpu, cuda or auto (default): the GPU when there is one; an engine file has its own", .words = "auto|cpu|cuda"},
     {"cache-dir", 0, OPTION_TEXT, FOR_ENGINE, PLAIN(cache_dir), "DIR",
      "where engines built from models are kept (default ~/.cache/spate)"},
     {"cache-limit", 0, OPTION_BYTES, FOR_ENGINE, PLAIN(cache_limit), "BYTES",
      "what they may take together; those used longest ago are removed (default: any number)"},
     {"max-queue", 0, OPTION_INT, FOR_SERVE, PLAIN(max_queue), "N",
-     "requests that may wait; more are answered 429 (default 1024)"},
+     "requests that may wait; more are answered 429 (default 1024)", .most = LIMIT_QUEUE_REQUESTS},
     {"max-queue-tokens", 0, OPTION_INT, FOR_SERVE, PLAIN(max_queue_tokens), "N",
-     "tokens of their prompts and answers; more are answered 429 (default 16 x max-batch-size x max-seq-len)"},
+     "tokens of their prompts and answers; more are answered 429 (default 16 x max-batch-size x max-seq-len)",
+     .most = WHOLE_MOST},
     {"stall-timeout", 0, OPTION_REAL, FOR_SERVE, PLAIN(stall_timeout), "SECONDS",
-     "work that waits so long without a step ending makes /health answer 503 (default 60)"},
+     "work that waits so long without a step ending makes /health answer 503 (default 60)",
+     .most = LIMIT_TIMEOUT_SECONDS},
     {"scheduler", 0, OPTION_TEXT, FOR_SERVE, PLAIN(scheduler), "POLICY",
-     "continuous (default), dynamic (batches form within a delay) or static (full batches)"},
+     "continuous (default), dynamic (batches form within a delay) or static (full batches)",
+     .words = "continuous|dynamic|static"},
     {"batch-delay-ms", 0, OPTION_INT, FOR_SERVE, PLAIN(batch_delay_ms), "MS",
-     "how long a dynamic batch waits for more requests (default 10)"},
+     "how long a dynamic batch waits for more requests (default 10)", .most = LIMIT_BATCH_DELAY_MS},
     {"enable-block-reuse", 0, OPTION_UNSET, FOR_ENGINE, PLAIN(no_block_reuse), 0,
      "compute a prefix once for all prompts that share it (default)"},
     {"no-enable-block-reuse", 0, OPTION_FLAG, FOR_ENGINE, PLAIN(no_block_reuse), 0, "compute every prompt whole"},
     {"tensor-parallel-size", 0, OPTION_INT, FOR_ENGINE, PLAIN(tensor_parallel_size), "N",
-     "devices that share one model (only 1 exists so far)"},
+     "devices that share one model (only 1 exists so far)", .most = 1024},
 
     {"host", 0, OPTION_TEXT, FOR_SERVE, PLAIN(host), "ADDRESS", "to listen on (default 127.0.0.1)"},
-    {"port", 0, OPTION_INT, FOR_SERVE, MARKED(port), "N", "to listen on; 0: any free one (default 8000)"},
-    {"workers", 0, OPTION_INT, FOR_SERVE, PLAIN(workers), "N", "network threads (default 1)"},
+    {"port", 0, OPTION_INT, FOR_SERVE, MARKED(port), "N", "to listen on; 0: any free one (default 8000)",
+     .most = 65535},
+    {"workers", 0, OPTION_INT, FOR_SERVE, PLAIN(workers), "N", "network threads (default 1)", .most = 64},
     {"timeout-keep-alive", 0, OPTION_INT, FOR_SERVE, MARKED(keep_alive), "SECONDS",
-     "how long an idle connection stays open; 0: each response ends its connection (default 30)"},
+     "how long an idle connection stays open; 0: each response ends its connection (default 30)", .most = 86400},
     {"limit-concurrency", 0, OPTION_INT, FOR_SERVE, PLAIN(limit_concurrency), "N",
-     "connections at once; more are answered 503 (default 1000)"},
+     "connections at once; more are answered 503 (default 1000)", .most = WHOLE_MOST},
     {"max-connections-per-ip", 0, OPTION_INT, FOR_SERVE, PLAIN(max_connections_per_ip), "N",
-     "connections of one address at once; more are answered 429 (default: any number)"},
+     "connections of one address at once; more are answered 429 (default: any number)", .most = WHOLE_MOST},
     {"uds", 0, OPTION_TEXT, FOR_SERVE, PLAIN(uds), "PATH",
      "listen on a Unix socket that only this user may connect to, instead of on an address"},
     {"tls-cert", 0, OPTION_TEXT, FOR_SERVE, PLAIN(tls_cert), "FILE",
@@ -122,11 +109,14 @@ static const struct option options[] = {
     {"allow-credentials", 0, OPTION_FLAG, FOR_SERVE, PLAIN(allow_credentials), 0,
      "those pages may send cookies and certificates"},
     {"api-key", 0, OPTION_TEXT, FOR_SERVE, PLAIN(api_key), "KEYS",
-     "asked for on every path but health; several with commas (default: $SPATE_API_KEY, or none is asked for)"},
+     "asked for on every path but health; several with commas (default: $SPATE_API_KEY, or none is asked for)",
+     .secret = true},
     {"shutdown-timeout", 0, OPTION_INT, FOR_SERVE, MARKED(shutdown_timeout), "SECONDS",
-     "what running requests get to finish after SIGTERM; a second signal ends them (default 30)"},
-    {"log-level", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_level), "LEVEL", "error, warning, info (default) or debug"},
-    {"log-format", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_format), "FORMAT", "text (default) or json: an object a line"},
+     "what running requests get to finish after SIGTERM; a second signal ends them (default 30)", .most = 86400},
+    {"log-level", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_level), "LEVEL", "error, warning, info (default) or debug",
+     .words = "error|warning|info|debug"},
+    {"log-format", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_format), "FORMAT", "text (default) or json: an object a line",
+     .words = "text|json"},
     {"log-prompts", 0, OPTION_FLAG, FOR_SERVE, PLAIN(log_prompts), 0,
      "write the beginning of each prompt to the log, which holds none otherwise"},
 
@@ -192,141 +182,9 @@ static const struct option options[] = {
     {"machine", 0, OPTION_FLAG, FOR_BENCH, PLAIN(machine), 0, "measure this machine's limits, without a model"},
     {"json", 0, OPTION_FLAG, FOR_BENCH | FOR_INSPECT | FOR_TOKENIZE, PLAIN(json), 0, "print JSON"},
     {"no-special", 0, OPTION_FLAG, FOR_TOKENIZE, PLAIN(no_special), 0, "add no BOS or EOS"},
+    {"print", 0, OPTION_FLAG, FOR_CONFIG, PLAIN(print), 0, "print the settings, each with where it comes from"},
     {"help", 'h', OPTION_FLAG, ~0u, PLAIN(help), 0, "print this"},
 };
 
-enum { OPTION_COUNT = sizeof options / sizeof *options };
-
-static bool refuse(char text[512], const char *given, const struct option *option, const char *expected) {
-  snprintf(text, 512, "--%s is \"%.100s\", expected %s.", option->name, given, expected);
-  return false;
-}
-
-static bool number_parse(const char *given, double *value) {
-  char *end;
-  errno = 0;
-  *value = strtod(given, &end);
-  return *given && *end == '\0' && errno == 0 && isfinite(*value);
-}
-
-/* Digits alone; *end is what follows them. */
-static bool digits_parse(const char *given, uint64_t *value, char **end) {
-  errno = 0;
-  *value = strtoull(given, end, 10);
-  return given[0] >= '0' && given[0] <= '9' && errno == 0;
-}
-
-/* Up to INT64_MAX, as in a request over HTTP. */
-static bool seed_parse(const char *given, uint64_t *value) {
-  char *end;
-  return digits_parse(given, value, &end) && *end == '\0' && *value <= INT64_MAX;
-}
-
-static bool bytes_parse(const char *given, uint64_t *bytes) {
-  char *end;
-  uint64_t count;
-  if (!digits_parse(given, &count, &end)) return false;
-  int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
-  if (end[shift ? 1 : 0] != '\0') return false;
-  *bytes = count << shift;
-  return *bytes >> shift == count;
-}
-
-static bool list_add(struct text_list *list, const struct option *option, const char *given, char text[512]) {
-  if (list->count < TEXT_LIST_MAX) {
-    list->text[list->count++] = given;
-    return true;
-  }
-  snprintf(text, 512, "--%s was given more than %d times.", option->name, TEXT_LIST_MAX);
-  return false;
-}
-
-static bool int_store(int *field, const struct option *option, const char *given, char text[512]) {
-  double number;
-  if (!number_parse(given, &number) || number != floor(number) || fabs(number) > 1e9)
-    return refuse(text, given, option, "a whole number");
-  *field = (int)number;
-  return true;
-}
-
-static bool value_store(struct settings *settings, const struct option *option, const char *given, char text[512]) {
-  char *base = (char *)settings;
-  void *field = base + option->field;
-  if (option->given) *(bool *)(void *)(base + option->given) = true;
-  switch (option->kind) {
-  case OPTION_FLAG:
-  case OPTION_UNSET: *(bool *)field = option->kind == OPTION_FLAG; return true;
-  case OPTION_TEXT: *(const char **)field = given; return true;
-  case OPTION_LIST: return list_add(field, option, given, text);
-  case OPTION_INT: return int_store(field, option, given, text);
-  case OPTION_REAL: return number_parse(given, field) || refuse(text, given, option, "a number");
-  case OPTION_SEED:
-    return seed_parse(given, field) || refuse(text, given, option, "a whole number from 0 to 9223372036854775807");
-  case OPTION_BYTES: return bytes_parse(given, field) || refuse(text, given, option, "bytes such as 512M");
-  }
-  return false;
-}
-
-/* --name, --name=value or -x; NULL when the command has no such option. *value is what follows '=', or NULL. */
-static const struct option *option_find(unsigned command, const char *argument, const char **value) {
-  const char *equals = strchr(argument, '=');
-  bool is_long = argument[1] == '-';
-  size_t size = is_long ? (equals ? (size_t)(equals - argument) : strlen(argument)) - 2 : 1;
-  *value = is_long && equals ? equals + 1 : NULL;
-  for (int i = 0; i < OPTION_COUNT; i++) {
-    if (!(options[i].commands & command)) continue;
-    bool same = is_long ? strlen(options[i].name) == size && memcmp(options[i].name, argument + 2, size) == 0
-                        : options[i].letter == argument[1] && argument[2] == '\0';
-    if (same) return &options[i];
-  }
-  return NULL;
-}
-
-static bool operand_store(struct settings *settings, const char *given, char text[512]) {
-  if (settings->operand) {
-    snprintf(text, 512, "Both \"%.100s\" and \"%.100s\" were given where one is expected.", settings->operand, given);
-    return false;
-  }
-  settings->operand = given;
-  return true;
-}
-
-bool options_parse(struct settings *settings, unsigned command, int argc, char **argv, char text[512]) {
-  bool only_operands = false;
-  for (int i = 1; i < argc; i++) {
-    const char *given, *argument = argv[i];
-    if (only_operands || argument[0] != '-' || argument[1] == '\0') {
-      if (!operand_store(settings, argument, text)) return false;
-      continue;
-    }
-    if (strcmp(argument, "--") == 0) {
-      only_operands = true;
-      continue;
-    }
-    const struct option *option = option_find(command, argument, &given);
-    if (!option) {
-      snprintf(text, 512, "%s has no option \"%.100s\": see spate %s --help.", argv[0], argument, argv[0]);
-      return false;
-    }
-    bool is_flag = option->kind == OPTION_FLAG || option->kind == OPTION_UNSET;
-    if (!is_flag && !given && ++i < argc) given = argv[i];
-    if (is_flag == (given != NULL)) {
-      snprintf(text, 512, "--%s takes %s.", option->name, given ? "no value" : "a value");
-      return false;
-    }
-    if (!value_store(settings, option, given, text)) return false;
-  }
-  return true;
-}
-
-void options_print(unsigned command) {
-  for (int i = 0; i < OPTION_COUNT; i++) {
-    const struct option *option = &options[i];
-    if (!(option->commands & command)) continue;
-    char left[64], letter[8] = "    ";
-    if (option->letter) snprintf(letter, sizeof letter, "-%c, ", option->letter);
-    snprintf(left, sizeof left, "%s--%s%s%s", letter, option->name, option->value ? " " : "",
-             option->value ? option->value : "");
-    printf("  %-34s  %s\n", left, option->help);
-  }
-}
+const int option_count = sizeof options / sizeof *options;
+_Static_assert(sizeof options / sizeof *options <= OPTION_MAX, "each option has an origin: raise OPTION_MAX");

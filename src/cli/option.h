@@ -1,5 +1,5 @@
-/* The command line from one table: parsing, --help and checks all read it, so that an option is described once. To add
- * one: a field in struct settings, a line in the table of option.c. To add a command: a line in main.c. */
+/* The command line from one table: parsing, --help, config files and checks all read it, so that an option is described
+ * once. To add one: a field in struct settings, a line in the table of option.c. To add a command: a line in main.c. */
 #ifndef SPATE_CLI_OPTION_H
 #define SPATE_CLI_OPTION_H
 
@@ -17,13 +17,14 @@ enum {
   FOR_CHAT = 64,
   FOR_EVAL = 128,
   FOR_TABLE = 256,
+  FOR_CONFIG = 512,
   FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */
   FOR_LIMITS = FOR_BUILD | FOR_ENGINE,                          /* those that may build one */
 };
 
-enum { TEXT_LIST_MAX = 16 };
+enum { TEXT_LIST_MAX = 16, OPTION_MAX = 160 };
 
 /* Of an option that may be given several times. */
 struct text_list {
@@ -31,9 +32,20 @@ struct text_list {
   int count;
 };
 
-/* Every option's value; 0 or NULL when it was not given. Texts point into argv. */
+/* What has set an option; a later one overrides those before it. */
+enum source { SOURCE_DEFAULT, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_FLAG };
+
+struct origin {
+  enum source source;
+  int line; /* of the file */
+};
+
+/* Every option's value; 0 or NULL when it was not given. Texts belong to argv, the environment or a config file's
+ * arena. */
 struct settings {
-  const char *operand; /* MODEL, ENGINE or FILE */
+  const char *operand;              /* MODEL, ENGINE or FILE */
+  const char *config;               /* the path of spate.yaml */
+  struct origin origin[OPTION_MAX]; /* of the option in the same place of the table */
 
   const char *output, *quant_mode, *quant_algo, *calib_data, *quant_override, *kv_cache_type, *target;
   int max_batch_size, opt_batch_size, max_input_len, max_seq_len, max_num_tokens;
@@ -71,7 +83,7 @@ struct settings {
   const char *batch, *random;
   int context, beside, prompt_tokens, decode_tokens, repeat;
   bool has_context, has_prompt_tokens, has_decode_tokens, has_repeat;
-  bool machine, all_outputs, json, no_special, help;
+  bool machine, all_outputs, json, no_special, print, help;
 };
 
 /* Reads the arguments of one command (argv[0] is the command's name). False with a sentence in text. */

@@ -1,38 +1,19 @@
 /* What the lines of the field table say in words, and which name a wrong one may mean. */
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/name_distance.h"
 #include "server/request_fields.h"
 
 #include <inttypes.h>
 
-enum { NAME_MAX_COMPARED = 32 };
-
-static size_t least(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Insertions, deletions and changes that turn one name into the other. */
-static size_t edit_distance(struct slice given, const char *name) {
-  size_t row[NAME_MAX_COMPARED + 1];
-  for (size_t i = 0; i <= given.size; i++) row[i] = i;
-  for (size_t n = 1; *name; name++, n++) {
-    size_t diagonal = row[0];
-    row[0] = n;
-    for (size_t i = 1; i <= given.size; i++) {
-      size_t changed = diagonal + (given.data[i - 1] != (uint8_t)*name);
-      diagonal = row[i];
-      row[i] = least(changed, least(row[i], row[i - 1]) + 1);
-    }
-  }
-  return row[given.size];
-}
-
 const struct request_field *request_field_nearest(struct slice name, enum request_kind kind) {
-  if (name.size > NAME_MAX_COMPARED) return NULL;
+  if (name.size > NAME_COMPARED_MAX) return NULL;
   int n_field;
   const struct request_field *fields = request_fields(&n_field), *nearest = NULL;
   size_t least_distance = name.size / 2 + 1;
   for (int i = 0; i < n_field; i++) {
     if (!(fields[i].kinds & (unsigned)kind)) continue;
-    size_t distance = edit_distance(name, fields[i].name);
+    size_t distance = name_distance(name, slice_text(fields[i].name));
     if (distance >= least_distance) continue;
     least_distance = distance;
     nearest = &fields[i];

@@ -14,7 +14,7 @@ from spate_server import ROOT, SPATE, Server
 
 MODEL = ROOT / "tests/fixtures/model/smollm2"
 SMALL_KV = ("--kv-cache-memory", "256M")
-COMMANDS = ("serve", "generate", "chat", "build", "inspect", "bench", "tokenize")
+COMMANDS = ("serve", "generate", "chat", "build", "inspect", "bench", "tokenize", "config")
 
 
 def run(*command, **more):
@@ -175,7 +175,7 @@ class Options(spate_server.EngineCase):
                 (("--quant-mode", "INT4_WEIGHT", "--quant-algo", "FP8"),
                  "quant_mode is INT4_WEIGHT and quant_algo is FP8, which belongs to quant_mode FP8; choose that, or leave "
                  "quant_algo out."),
-                (("--kv-cache-type", "ring"), 'kv_cache_type is "ring"; it must be PAGED or CONTIGUOUS.'),
+                (("--kv-cache-type", "ring"), '--kv-cache-type is "ring", expected PAGED or CONTIGUOUS.'),
                 (("--target", "abacus"), 'There is no target "abacus"; this binary builds for "cpu" and "cuda".')):
             self.refused(sentence, "build", MODEL, "-o", self.folder / "a.spate", *options)
         absent = run("build", MODEL, "-o", self.folder / "a.spate", "--quant-mode", "INT4_WEIGHT", "--quant-algo", "AWQ",
@@ -289,12 +289,12 @@ class Options(spate_server.EngineCase):
         for options, sentence in (
                 (("--block-size", "3"), "block_size is 3; it must be a power of two up to 256."),
                 (("--kv-cache-dtype", "fp4"),
-                 'kv_cache_dtype is "fp4", expected "auto", "fp16", "bf16", "fp32", "fp8" or "int8".'),
+                 '--kv-cache-dtype is "fp4", expected auto, fp16, bf16, fp32, fp8 or int8.'),
                 (("--kv-cache-dtype", "int8", "--block-size", "8"),
                  "int8 KV needs blocks of at least 16 tokens, not 8: use fp16."),
                 (("--free-gpu-memory-fraction", "2"),
-                 "free_gpu_memory_fraction is 2; it must be more than 0 and at most 1."),
-                (("--threads", "x"), '--threads is "x", expected a whole number.')):
+                 '--free-gpu-memory-fraction is "2", expected a number from 0 to 1.'),
+                (("--threads", "x"), '--threads is "x", expected a whole number from 0 to 256.')):
             self.refused(sentence, "generate", self.engine.path, "-p", "a", *options)
         little = run("generate", self.engine.path, "-p", "a", "--free-gpu-memory-fraction", "1e-9")
         self.assertRegex(little.stderr, r"^spate: One sequence of max_seq_len 65536 takes \d+ MiB of KV cache and 0 MiB ")
@@ -314,9 +314,9 @@ class Options(spate_server.EngineCase):
             with Server(self.engine, *options) as server:
                 self.assertEqual(server.generate(prompt="a", max_tokens=3)["usage"]["completion_tokens"], 3)
         for options, sentence in (
-                (("--scheduler", "fair"), 'scheduler is "fair", expected "continuous", "dynamic" or "static".'),
-                (("--batch-delay-ms", "-1"), "batch_delay_ms is -1, expected 0 to 60000."),
-                (("--max-queue-tokens", "-1"), "max_queue_tokens is -1, expected 0 or more.")):
+                (("--scheduler", "fair"), '--scheduler is "fair", expected continuous, dynamic or static.'),
+                (("--batch-delay-ms", "-1"), '--batch-delay-ms is "-1", expected a whole number from 0 to 60000.'),
+                (("--max-queue-tokens", "-1"), '--max-queue-tokens is "-1", expected a whole number from 0 to 1000000000.')):
             self.refused(sentence, "serve", self.engine.path, *SMALL_KV, *options)
 
     def test_host(self):
@@ -400,7 +400,7 @@ class Options(spate_server.EngineCase):
                  "A network with random weights runs in BF16, INT8_WEIGHT, INT4_WEIGHT, FP8 or W8A8, not in FP32."),
                 (("--random", "smollm2-135m", "--quant-mode", "W8A8", "--device", "cpu"),
                  "Random weights of this quant_mode are made on a GPU: use --device cuda."),
-                (("--machine", "--device", "abacus"), 'device is "abacus", expected "auto", "cpu" or "cuda".')):
+                (("--machine", "--device", "abacus"), '--device is "abacus", expected auto, cpu or cuda.')):
             result = subprocess.run([spate_server.SPATE, "bench", *options], capture_output=True, text=True)
             self.assertEqual(result.returncode, 1)
             self.assertIn(sentence, result.stderr)

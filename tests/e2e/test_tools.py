@@ -101,7 +101,7 @@ class Tools(spate_server.EngineCase):
                                                   "one device serves a model. Leave it out.\n"),
                 (("--max-seq-len", "64"), f"spate: max_seq_len was given with {self.engine.path}, an engine file, whose "
                                           "build has decided it: leave it out, or give the model instead.\n"),
-                (("--timeout-keep-alive", "-1"), "spate: The keep-alive time is -1 seconds, expected 0 to 86400.\n")):
+                (("--timeout-keep-alive", "-1"), 'spate: --timeout-keep-alive is "-1", expected a whole number from 0 to 86400.\n')):
             answer = run(SPATE, "serve", self.engine.path, "--port", "0", *options)
             self.assertEqual((answer.returncode, answer.stderr), (1, sentence))
 
