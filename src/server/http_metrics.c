@@ -55,7 +55,7 @@ static int status_index(int status) {
 void http_metrics_count(struct http_metrics *metrics, const struct http_request *request,
                         const struct http_summary *summary) {
   int handler = route_find(request->head.path);
-  enum method method = method_find(request->head.method);
+  enum method method = http_method_find(request->head.method);
   atomic_fetch_add_explicit(&metrics->requests[handler][method][status_index(summary->status)], 1,
                             memory_order_relaxed);
   metric_observe(&metrics->duration[handler], (double)summary->duration_us * 1e-6);

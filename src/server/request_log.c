@@ -93,7 +93,7 @@ void request_log(const struct server *server, struct http_request *request, cons
     struct log_line line;
     log_begin(&line, level, "request");
     log_text(&line, "request_id", id_of(server, request, text));
-    log_text(&line, "method", slice_text(method_name(method_find(request->head.method))));
+    log_text(&line, "method", slice_text(method_name(http_method_find(request->head.method))));
     log_text(&line, "route", slice_text(route == ROUTE_NONE ? "none" : routes[route].path));
     log_count(&line, "status", summary->status ? (uint64_t)summary->status : CLIENT_LEFT);
     if (note && note->finish) note_log(&line, note);

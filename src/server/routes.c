@@ -55,7 +55,7 @@ static const char *const method_names[METHOD_COUNT] = {"GET", "HEAD", "POST", "O
 
 const char *method_name(enum method method) { return method_names[method]; }
 
-enum method method_find(struct slice name) {
+enum method http_method_find(struct slice name) {
   enum method method = METHOD_GET;
   while (method < METHOD_OTHER && !slice_is(name, method_names[method])) method++;
   return method;
@@ -101,7 +101,7 @@ static bool may_ask(const struct server *server, const struct http_request *requ
 
 size_t route_check(const struct server *server, struct http_request *request) {
   int index = route_find(request->head.path);
-  enum method method = method_find(request->head.method);
+  enum method method = http_method_find(request->head.method);
   if (!may_ask(server, request, index)) {
     reply_error(request, 401, "WWW-Authenticate: Bearer\r\n",
                 "This server asks for an API key: send it as Authorization: Bearer KEY.");

@@ -25,7 +25,7 @@ extern const struct route routes[ROUTE_COUNT];
 /* An index into routes, or ROUTE_NONE. */
 int route_find(struct slice path);
 
-enum method method_find(struct slice name);
+enum method http_method_find(struct slice name);
 const char *method_name(enum method method); /* "other" for METHOD_OTHER */
 
 /* The head has come: refuses what has no route or no key, or returns the largest body to take. */

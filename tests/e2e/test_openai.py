@@ -147,6 +147,18 @@ class OpenAI(spate_server.ServerCase):
             self.assertEqual(chat["choices"][0]["message"]["content"], raw["choices"][0]["text"])
             self.assertEqual(chat["usage"]["prompt_tokens"], len(tokens))
 
+    def test_what_the_template_writes(self):
+        """Members by their names, and methods, as the prompt's own text shows."""
+        template = "{% for m in messages %}{{ m.role.upper() }}: {{ m.get('content').strip() }}\n{% endfor %}"
+        engine = spate_server.Engine(template=template)
+        with Server(engine) as server:
+            for one, text in ((self.server, "system: Be brief.\nuser: Hello\nassistant:"),
+                              (server, "SYSTEM: Be brief.\nUSER: Hello\n")):
+                tokens = json.loads(one.request("POST", "/tokenize", json.dumps({"messages": CHAT}), JSON)[2])["tokens"]
+                answer = one.request("POST", "/detokenize", json.dumps({"tokens": tokens}), JSON)[2]
+                self.assertEqual(json.loads(answer)["prompt"], text)
+        engine.remove()
+
     def test_template_fields(self):
         """What goes to the template changes the prompt: the generation prompt, and variables of its own."""
         count = lambda **fields: self.answer("/v1/chat/completions", messages=CHAT, max_tokens=1, **fields)["usage"]["prompt_tokens"]

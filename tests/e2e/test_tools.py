@@ -57,6 +57,20 @@ class Tools(spate_server.EngineCase):
         shown = {line.split()[-1] for line in lines}
         self.assertEqual({name for name in shown if not name.startswith("__")}, set(listed))  # __: a sanitizer's
 
+    def test_names_of_one_room(self):
+        """No two archives define one name: the linker would take either, and say nothing."""
+        if not shutil.which("nm"):
+            self.skipTest("SKIPPED: there is no nm to list the symbols of the rooms with")
+        archives = sorted(EXAMPLES.glob("**/libroom_*.a"))
+        self.assertGreater(len(archives), 10)
+        names = {}
+        for archive in archives:
+            for line in run("nm", "--defined-only", "--extern-only", archive).stdout.splitlines():
+                kind, _, name = line.partition(" ")[2].partition(" ")
+                if kind in ("T", "D", "B", "R") and not name.startswith("__"):  # __: a sanitizer's
+                    names.setdefault(name, set()).add(archive.name)
+        self.assertEqual({name: rooms for name, rooms in names.items() if len(rooms) > 1}, {})
+
     def test_tokenize(self):
         lines = run(SPATE, "tokenize", self.engine.path, "-p", "a b\n").stdout.splitlines()
         tokens = json.loads(run(SPATE, "tokenize", self.engine.path, "-p", "a b\n", "--json").stdout)["tokens"]

@@ -17,7 +17,8 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(PACKAGE), "SPATE_LIBRARY": str(LIB
 def engine_open(engine, **options):
     """As spate_server.Server opens it."""
     import spate
-    return spate.LLM(engine.path, **{"backend": spate_server.CPU, "threads": 1, "kv_cache_config": {"memory": 256 << 20}} | options)
+    usual = {"model_dir": engine.path, "backend": spate_server.CPU, "threads": 1, "kv_cache_config": {"memory": 256 << 20}}
+    return spate.LLM(**usual | options)
 
 
 class LlmCase(spate_server.EngineCase):
@@ -32,6 +33,27 @@ class LlmCase(spate_server.EngineCase):
     def tearDownClass(cls):
         cls.llm.shutdown()
         super().tearDownClass()
+
+    def setUp(self):
+        self.cancelled_before = cancelled(self.llm.metrics())
+
+    def wait_running(self, count):
+        spate_server.wait_for(lambda: sample(self.llm.metrics(), "llm_requests_running") == count, f"{count} run")
+
+    def wait_cancelled(self, count):
+        """So many requests were ended before they had all their tokens, in this test, and none runs."""
+        wanted = self.cancelled_before + count
+        spate_server.wait_for(lambda: cancelled(self.llm.metrics()) >= wanted, f"{count} are cancelled")
+        self.wait_running(0)
+        self.assertEqual(cancelled(self.llm.metrics()), wanted)
+
+
+def sample(metrics, name):
+    return float(re.search(rf"^{re.escape(name)} (\S+)$", metrics, re.M).group(1))
+
+
+def cancelled(metrics):
+    return sample(metrics, 'llm_requests_finished_total{reason="cancelled"}')
 
 
 def main(module):

@@ -168,8 +168,7 @@ class Generate(spate_python.LlmCase):
         with self.assertRaises(spate.RequestTimeoutError):
             self.llm.generate(["a", "b"], [SamplingParams(timeout_s=0.05, max_tokens=60000),
                                            SamplingParams(max_tokens=60000)])
-        running = lambda: "llm_requests_running 0" in self.llm.metrics()
-        spate_server.wait_for(running, "the other is cancelled")
+        self.wait_cancelled(1)
 
     def test_wrong_engines(self):
         for options, kind, sentence in (
@@ -213,7 +212,7 @@ class Generate(spate_python.LlmCase):
 
         thread = threading.Thread(target=wait)
         thread.start()
-        spate_server.wait_for(lambda: "llm_requests_running 1" in llm.metrics(), "it runs")
+        spate_server.wait_for(lambda: spate_python.sample(llm.metrics(), "llm_requests_running") == 1, "it runs")
         llm.shutdown()
         thread.join(spate_server.WAIT_SECONDS)
         self.assertEqual(raised, ["The engine was shut down."])

@@ -105,9 +105,16 @@ class Engine:
                 raise error_taken(error)
 
     def encode(self, text: str) -> list[int]:
-        tokens, error, data = _library.TokenList(), _library.Error(), text_bytes("The prompt", text)
+        return self._tokens("spate_encode", text_bytes("The prompt", text), True)
+
+    def encode_chat(self, conversation: str) -> list[int]:
+        return self._tokens("spate_chat_tokens", conversation.encode())
+
+    def _tokens(self, function: str, data: bytes, *more: bool) -> list[int]:
+        tokens, error = _library.TokenList(), _library.Error()
         with self.use() as engine:
-            if not self._library.spate_encode(engine, data, len(data), True, ctypes.byref(tokens), ctypes.byref(error)):
+            call = getattr(self._library, function)
+            if not call(engine, data, len(data), *more, ctypes.byref(tokens), ctypes.byref(error)):
                 raise error_taken(error)
         ids: list[int] = tokens.ids[:tokens.count]
         self._library.spate_tokens_free(ctypes.byref(tokens))

@@ -227,6 +227,7 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "spate_inbox_descriptor": (ctypes.c_int, [V]),
     "spate_inbox_take_sized": (ctypes.c_int, [V, V, ctypes.c_size_t, ctypes.c_int, ctypes.c_int]),
     "spate_encode": (ctypes.c_bool, [V, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_bool, P(TokenList), P(Error)]),
+    "spate_chat_tokens": (ctypes.c_bool, [V, ctypes.c_char_p, ctypes.c_size_t, P(TokenList), P(Error)]),
     "spate_tokens_free": (None, [P(TokenList)]),
 }
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -96,6 +97,13 @@ class LLM:
     def encode(self, text: str) -> list[int]:
         """The token ids of a prompt, with those that the tokenizer puts around it."""
         return self._engine.encode(text)
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True,
+                    chat_template_kwargs: Mapping[str, Any] | None = None) -> list[int]:
+        """A conversation as the model's own chat template writes it, in token ids, which are a prompt."""
+        return self._engine.encode_chat(json.dumps({
+            "messages": list(messages), "add_generation_prompt": add_generation_prompt,
+            "chat_template_kwargs": dict(chat_template_kwargs or {})}))
 
     def metrics(self) -> str:
         """In Prometheus' text format, as docs/metrics.md tells."""

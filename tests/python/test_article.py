@@ -1,0 +1,224 @@
+"""The article's other pieces of code, as they stand there but for imports and the model's folder: what exists does what
+they say, what does not exist yet says so in a sentence."""
+import asyncio
+import json
+import pathlib
+import subprocess
+
+import spate_python
+import spate
+import spate_server
+from spate import SamplingParams
+
+BUILD = """
+from spate.builder import BuildConfig
+from spate.quantization import QuantMode
+# 创建构建配置
+build_config = BuildConfig(
+    max_batch_size=32, # 最大批处理大小
+    max_input_len=1024, # 最大输入长度
+    max_seq_len=4096, # 最大序列长度
+    kv_cache_type="PAGED", # KV缓存类型(分页式)
+    quant_mode=QuantMode.INT4_WEIGHT # 量化模式(INT4权重量化)
+)
+# 设置插件配置
+build_config.plugin_config.paged_kv_cache = True
+build_config.plugin_config.bert_attention = False # 禁用BERT注意力优化
+"""
+QUANTIZE = """
+from spate.quantization import QuantMode, QuantAlgo
+# 配置INT4权重量化
+build_config.quant_mode = QuantMode.INT4_WEIGHT
+build_config.quant_mode.add_quant_algo(QuantAlgo.W8A8) # 添加W8A8量化算法
+"""
+BATCHES = """
+# 动态批处理配置
+build_config.max_batch_size = 32 # 最大批大小
+build_config.opt_batch_size = 16 # 优化批大小
+build_config.max_num_tokens = 8192 # 每批最大token数
+"""
+CACHE = """
+# KV缓存配置最佳实践
+from spate.llmapi import LLM, KvCacheConfig
+kv_cache_config = KvCacheConfig(
+    free_gpu_memory_fraction=0.8, # 分配80%空闲GPU内存给KV缓存
+    enable_block_reuse=True, # 启用缓存块重用
+    block_size=16 # 缓存块大小( tokens )
+)
+llm = LLM(
+    model_dir="/models/llama-7b-trt",
+    kv_cache_config=kv_cache_config
+)
+"""
+STREAM = """
+import json
+# 优化的流式响应实现
+async def stream_results(promise):
+    \"\"\"带进度跟踪的流式响应生成器\"\"\"
+    async for output in promise:
+        # 包含当前生成进度
+        yield json.dumps({
+            "text": output.outputs[0].text_diff,
+            "finished": output.finished,
+            "generated_tokens": output.generated_tokens
+        }) + "\\n"
+"""
+ADAPTER_REQUEST = """
+from spate.llmapi import LoRARequest, SamplingParams
+# 在生成请求中指定LoRA
+sampling_params = SamplingParams(
+    max_tokens=128,
+    lora_request=LoRARequest(
+        lora_name="medical_advice", # LoRA适配器名称
+        lora_scale=0.8 # LoRA权重
+    )
+)
+"""
+ADAPTERS = """
+from spate.lora_manager import LoraManager
+# 初始化LoRA管理器
+lora_manager = LoraManager(
+    lora_dir="/models/lora_adapters",
+    max_loras=4, # 最大同时加载LoRA数量
+    adapter_dim=8 # LoRA适配器维度
+)
+"""
+IMAGES = """
+from spate.inputs.multimodal import MultimodalParams
+request_dict = {"image_data": "iVBORw0KGgo="}
+# 检查是否包含图像数据
+if "image_data" in request_dict:
+    multimodal_params = MultimodalParams(
+        multimodal_data={
+            "image": request_dict["image_data"]
+        }
+    )
+"""
+
+
+def run(*pieces):
+    names = {}
+    exec("\n".join(pieces), names)
+    return names
+
+
+class Article(spate_python.LlmCase):
+    def manifest(self, config):
+        """What spate inspect says of an engine that was built with it."""
+        path = pathlib.Path(self.engine.folder) / "article.spate"
+        stages = []
+        spate.build(self.engine.folder / "tiny", path, config, progress=lambda stage, done, total: stages.append(stage))
+        self.assertTrue(stages)
+        shown = subprocess.run([spate_server.SPATE, "inspect", path, "--json"], capture_output=True, check=True).stdout
+        return json.loads(shown)["manifest"]
+
+    def test_build(self):
+        manifest = self.manifest(run(BUILD, QUANTIZE, BATCHES)["build_config"])
+        limits = manifest["config"]
+        self.assertEqual({name: limits[name] for name in ("max_batch_size", "opt_batch_size", "max_input_len", "max_seq_len",
+                                                          "max_num_tokens", "kv_cache_type", "quant_mode")},
+                         {"max_batch_size": 32, "opt_batch_size": 16, "max_input_len": 1024, "max_seq_len": 4096,
+                          "max_num_tokens": 8192, "kv_cache_type": "PAGED", "quant_mode": "INT4_WEIGHT"})
+        self.assertIsNone(spate.QuantMode.INT4_WEIGHT.quant_algo)  # the constant is as it was
+
+    def test_opened_with_a_build_config(self):
+        config = spate.BuildConfig(max_seq_len=128, quant_mode=spate.QuantMode.INT8_WEIGHT)
+        with spate_python.engine_open(self.engine, build_config=config, cache_dir=self.engine.folder / "cache",
+                                      model_dir=self.engine.folder / "tiny") as llm:
+            self.assertEqual(llm.max_seq_len, 128)
+            self.assertEqual(llm.generate("a", SamplingParams(max_tokens=3)).generated_tokens, 3)
+
+    def test_wrong_build_configs(self):
+        tiny = self.engine.folder / "tiny"
+        for change, kind, sentence in (
+                ("config.plugin_config.bert_attention = True", spate.UnsupportedError,
+                 "bert_attention is for encoders, which do not exist here: leave it False."),
+                ("config.plugin_config.paged_kv_cache = False; config.kv_cache_type = 'PAGED'", spate.InvalidError,
+                 "kv_cache_type is PAGED and plugin_config.paged_kv_cache is False: they must agree."),
+                ("config.kv_cache_type = 'ROUND'", spate.InvalidError, 'kv_cache_type is "ROUND"; it must be PAGED or CONTIGUOUS.'),
+                ("config.max_batch_size = 2.5", spate.InvalidError,
+                 "max_batch_size is 2.5, expected a whole number from 1 to 2147483647."),
+                ("config.quant_mode = QuantMode.FP16; config.quant_mode.add_quant_algo('W8A8')", spate.InvalidError,
+                 "quant_mode is FP16 and quant_algo is W8A8, which belongs to quant_mode W8A8; choose that, or leave "
+                 "quant_algo out."),
+                ("QuantMode.FP16.add_quant_algo('W8A8')", spate.InvalidError,
+                 "QuantMode.FP16 is a constant: give it to a BuildConfig, and add to the quant_mode of that."),
+                ("config.quant_mode = QuantMode.FP16; config.quant_mode.add_quant_algo('W9')", spate.InvalidError,
+                 "quant_algo is 'W9'; it must be one of RTN, AWQ, GPTQ, SMOOTHQUANT, W8A8, W8A8_SQ_PER_CHANNEL, W8A16, "
+                 "W8A16_GPTQ, W4A16, W4A16_AWQ, W4A8_AWQ, W4A16_GPTQ, FP8."),
+                ("config.max_batchsize = 3", AttributeError, "BuildConfig has no max_batchsize.")):
+            with self.subTest(sentence), self.assertRaises(kind) as raised:
+                names = {"config": spate.BuildConfig(), "QuantMode": spate.QuantMode}
+                exec(change, names)
+                spate.build(tiny, self.engine.folder / "never.spate", names["config"])
+            self.assertEqual(str(raised.exception), sentence)
+
+    def test_contiguous(self):
+        config = spate.BuildConfig()
+        config.plugin_config.paged_kv_cache = False
+        self.assertEqual(self.manifest(config)["config"]["kv_cache_type"], "CONTIGUOUS")
+
+    def test_a_build_that_is_given_up(self):
+        class Enough(Exception):
+            pass
+
+        def stop(stage, done, total):
+            raise Enough
+
+        path = self.engine.folder / "given-up.spate"
+        with self.assertRaises(Enough):
+            spate.build(self.engine.folder / "tiny", path, progress=stop)
+        self.assertFalse(path.exists())
+
+    def test_cache(self):
+        llm = run(CACHE.replace("/models/llama-7b-trt", str(self.engine.path)))["llm"]
+        self.assertEqual(llm.generate("Once", SamplingParams(max_tokens=5, temperature=0)).output_token_ids,
+                         self.llm.generate("Once", SamplingParams(max_tokens=5, temperature=0)).output_token_ids)
+        llm.shutdown()
+
+    def test_stream(self):
+        params = SamplingParams(max_tokens=20, temperature=0)
+        stream_results = run(STREAM)["stream_results"]
+
+        async def read():
+            promise = self.llm.generate_async("Once", params, streaming=True)
+            return [json.loads(line) async for line in stream_results(promise)]
+
+        lines = asyncio.run(read())
+        self.assertEqual("".join(line["text"] for line in lines), self.llm.generate("Once", params).outputs[0].text)
+        self.assertEqual((lines[-1]["finished"], lines[-1]["generated_tokens"]), (True, 20))
+        self.assertFalse(any(line["finished"] for line in lines[:-1]))
+
+    # ---- places
+
+    def test_adapters(self):
+        params = run(ADAPTER_REQUEST)["sampling_params"]
+        for call in (lambda: self.llm.generate("a", params), lambda: self.llm.generate_async("a", params)):
+            with self.assertRaisesRegex(spate.UnsupportedError, "^Adapters do not exist yet: leave lora_request out.$"):
+                call()
+        with self.assertRaisesRegex(NotImplementedError, "^Adapters do not exist yet: leave LoraManager out.$"):
+            run(ADAPTERS)
+
+    def test_images(self):
+        params = run(IMAGES)["multimodal_params"]
+        with self.assertRaisesRegex(spate.UnsupportedError, "^Images do not exist yet: leave multimodal_params out"):
+            self.llm.generate_async("a", multimodal_params=params)
+
+    # ---- beside the article
+
+    def test_chat(self):
+        """The ids are those that /tokenize has of the messages."""
+        messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello 😀"}]
+        with spate_server.Server(self.engine) as server:
+            for fields in ({}, {"add_generation_prompt": False}, {"chat_template_kwargs": {"note": "x"}}):
+                body = json.dumps({"messages": messages} | fields)
+                answer = json.loads(server.request("POST", "/tokenize", body, spate_server.JSON)[2])
+                self.assertEqual(self.llm.encode_chat(messages, **fields), answer["tokens"])
+        ids = self.llm.encode_chat(messages)
+        self.assertEqual(self.llm.generate(ids, SamplingParams(max_tokens=2)).prompt_token_ids, ids)
+        with self.assertRaisesRegex(spate.UnsupportedError, "only text exists yet"):
+            self.llm.encode_chat([{"role": "user", "content": [{"type": "image_url"}]}])
+
+
+if __name__ == "__main__":
+    spate_python.main(__name__)
