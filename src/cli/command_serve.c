@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/command.h"
+#include "cli/notify.h"
 #include "server/server.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ enum {
   DRAIN_WATCH_MS = 20,     /* between two looks at the connections of a drain */
   FLUSH_MS = 2000,         /* for the last bytes of answers that are complete */
   FAILED_DRAIN_MS = 2000,  /* to send the errors that a stopped engine leaves */
+  STOP_SPARE_SECONDS = 10, /* beyond those of running requests, that a service manager waits for the end */
   SPARE_DESCRIPTORS = 256, /* beside those of connections: files, loops, connections being refused */
 };
 
@@ -102,12 +104,29 @@ static void welcome_print(const struct server_options *options, int port, const 
   fflush(stdout);
 }
 
+/* A service manager's watchdog: it hears of the engine's progress, not of this thread's. */
+struct watchdog {
+  int every_ms; /* 0: nobody watches */
+  uint64_t fed_us;
+};
+
+static void watchdog_feed(struct watchdog *watchdog, const spate_engine *engine) {
+  spate_error error;
+  if (!watchdog->every_ms || clock_us() - watchdog->fed_us < (uint64_t)watchdog->every_ms * 1000) return;
+  if (!spate_healthy(engine, &error)) return;
+  notify_send("WATCHDOG=1");
+  watchdog->fed_us = clock_us();
+}
+
 /* Lets running requests finish while new ones are told to go elsewhere, on a port that is still open for whoever asks
  * whether we are ready. */
-static void running_finish(struct server *server, spate_engine *engine, int seconds) {
+static void running_finish(struct server *server, spate_engine *engine, struct watchdog *watchdog, int seconds) {
   uint64_t end = clock_us() + (uint64_t)seconds * 1000000;
   server_refuse(server);
-  while (server_running(server) > 0 && n_signal == 1 && clock_us() < end) signal_wait(DRAIN_WATCH_MS);
+  while (server_running(server) > 0 && n_signal == 1 && clock_us() < end) {
+    signal_wait(DRAIN_WATCH_MS);
+    watchdog_feed(watchdog, engine);
+  }
   if (server_running(server) > 0) spate_cancel(engine, 0); /* their answers say so */
   server_drain(server, FLUSH_MS);
 }
@@ -115,15 +134,21 @@ static void running_finish(struct server *server, spate_engine *engine, int seco
 /* Returns when the server has been told to drain: 0 after a signal, 1 when the engine has stopped. */
 static int engine_watch(struct server *server, spate_engine *engine, int shutdown_seconds) {
   spate_error error;
+  struct watchdog watchdog = {.every_ms = notify_watchdog_ms()};
+  int wait_ms = watchdog.every_ms && watchdog.every_ms < WATCH_MS ? watchdog.every_ms : WATCH_MS;
   while (n_signal == 0) {
-    signal_wait(WATCH_MS);
+    watchdog_feed(&watchdog, engine);
+    signal_wait(wait_ms);
     if (spate_healthy(engine, &error) || error.code == SPATE_TIMEOUT) continue; /* a stall may pass: /health tells */
+    notify_send("STOPPING=1\nSTATUS=%s", error.text);
     server_drain(server, FAILED_DRAIN_MS);
     return command_fail(error.text);
   }
   log_info("Stopping: %d requests may finish within %d seconds; a second signal cancels them.", server_running(server),
            shutdown_seconds);
-  running_finish(server, engine, shutdown_seconds);
+  notify_send("STOPPING=1\nSTATUS=Stopping: running requests finish.");
+  notify_extend(shutdown_seconds + STOP_SPARE_SECONDS);
+  running_finish(server, engine, &watchdog, shutdown_seconds);
   return 0;
 }
 
@@ -166,6 +191,7 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
   if (!server) return command_fail(error.text);
   memory_log(engine);
   welcome_print(&options, server_port(server), engine);
+  notify_send("READY=1\nSTATUS=Serving.");
   int code = engine_watch(server, engine, shutdown);
   drain_watch(server, n_signal);
   server_close(server);

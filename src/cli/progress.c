@@ -3,12 +3,18 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cli/notify.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { BAR_WIDTH = 30, QUIET_US = 1000000 };
+enum {
+  BAR_WIDTH = 30,
+  QUIET_US = 1000000,
+  TOLD_US = 1000000,    /* between two messages to a service manager */
+  PATIENCE_SECONDS = 90 /* that it may wait for the next one */
+};
 
 static volatile sig_atomic_t interrupted;
 
@@ -70,6 +76,10 @@ static void bar_print(const struct progress *p, uint64_t done, uint64_t total) {
 
 bool progress_show(void *user, const char *stage, uint64_t done, uint64_t total) {
   struct progress *p = user;
+  if (clock_us() - p->told_us > TOLD_US) {
+    notify_extend(PATIENCE_SECONDS);
+    p->told_us = clock_us();
+  }
   if (clock_us() < p->quiet_until_us) return !interrupted;
   if (strncmp(p->stage, stage, sizeof p->stage - 1) != 0) stage_begin(p, stage);
   if (bar_wanted()) bar_print(p, done, total);
