@@ -38,6 +38,16 @@ enum limit {
   LIMIT_EVAL_ANSWER_BYTES = 1 << 20, /* of one generated answer, and of what it is compared with */
   LIMIT_PLOT_POINTS = 64,
 
+  /* loads that spate bench-serve puts on a server, and what that may answer */
+  LIMIT_LOAD_REQUESTS = 1 << 20, /* of one run */
+  LIMIT_LOAD_CLIENTS = 1 << 16,
+  LIMIT_LOAD_TOKENS = 1 << 20,      /* of a prompt or an answer that is asked for */
+  LIMIT_LOAD_SECONDS = 3600,        /* until a request counts as failed */
+  LIMIT_LOAD_TRACE_BYTES = 1 << 30, /* of a file of requests */
+  LIMIT_LOAD_BODY_BYTES = 64 << 20, /* of one request */
+  LIMIT_LOAD_EVENT_BYTES = 4 << 20, /* of one server-sent event */
+  LIMIT_LOAD_EVENTS = 1 << 20,      /* of one answer */
+
   /* text */
   LIMIT_VOCAB = 1 << 20,
   LIMIT_MERGES = 1 << 22,

@@ -12,6 +12,7 @@ int command_serve(const struct settings *settings);
 int command_generate(const struct settings *settings);
 int command_chat(const struct settings *settings);
 int command_inspect(const struct settings *settings);
+int command_bench_serve(const struct settings *settings);
 int command_bench(const struct settings *settings);
 int command_quantize_table(const struct settings *settings);
 int command_eval(const struct settings *settings);

@@ -24,6 +24,7 @@ static const struct command commands[] = {
     {"build", "MODEL", "build an engine file from a model", FOR_BUILD, command_build},
     {"inspect", "FILE", "show what is in a model or an engine file", FOR_INSPECT, command_inspect},
     {"bench", "[MODEL|ENGINE]", "measure a model, or the machine with --machine", FOR_BENCH, command_bench},
+    {"bench-serve", "[URL]", "put load on a server and measure its answers", FOR_LOAD, command_bench_serve},
     {"eval", "[MODEL|ENGINE]", "measure how well a model predicts and answers", FOR_EVAL, command_eval},
     {"quantize-table", "MODEL", "measure what each quant mode gains and loses here", FOR_TABLE, command_quantize_table},
     {"tokenize", "MODEL|ENGINE", "show the tokens of a text", FOR_TOKENIZE, command_tokenize},

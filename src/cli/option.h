@@ -18,6 +18,7 @@ enum {
   FOR_EVAL = 128,
   FOR_TABLE = 256,
   FOR_CONFIG = 512,
+  FOR_LOAD = 1024,
   FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */
@@ -79,6 +80,11 @@ struct settings {
   const char *text, *against, *task, *shots, *json_file, *plot;
   struct text_list results;
   int window, eval_tokens, max_items;
+
+  const char *api, *served_model, *clients, *rate, *arrivals, *input_tokens, *output_tokens, *trace, *slo, *record;
+  int requests;
+  double timeout;
+  bool has_requests, has_timeout, allow_eos;
 
   const char *batch, *random;
   int context, beside, prompt_tokens, decode_tokens, repeat;

@@ -36,6 +36,8 @@ bool progress_end(const struct progress *p) {
   return !interrupted;
 }
 
+bool progress_interrupted(void) { return interrupted; }
+
 struct progress progress_quiet(void) {
   return (struct progress){.quiet_until_us = clock_us() + QUIET_US};
 }
@@ -70,6 +72,7 @@ static void bar_print(const struct progress *p, uint64_t done, uint64_t total) {
   for (int i = 0; i < BAR_WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
   fputc(']', stderr);
   amount_print(p->stage, done, total, (double)(clock_us() - p->start_us) * 1e-6);
+  fputs(p->note, stderr);
   if (done >= total) fputc('\n', stderr);
   fflush(stderr);
 }

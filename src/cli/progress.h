@@ -9,6 +9,7 @@
 struct progress {
   char stage[32];
   uint64_t start_us, last_us;       /* of the stage; of the last report */
+  char note[64];                    /* shown behind it; the caller's */
   uint64_t quiet_until_us;          /* what ends before is not shown */
   uint64_t told_us;                 /* when a service manager was last told that the start goes on */
   struct sigaction on_int, on_term; /* what stood before progress_begin */
@@ -18,6 +19,7 @@ struct progress {
  * ends the process. progress_end returns false when there was one. */
 void progress_begin(struct progress *progress);
 bool progress_end(const struct progress *progress);
+bool progress_interrupted(void); /* so far */
 
 /* For what mostly ends at once: nothing is shown in the first second. */
 struct progress progress_quiet(void);

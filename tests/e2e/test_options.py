@@ -14,7 +14,7 @@ from spate_server import ROOT, SPATE, Server
 
 MODEL = ROOT / "tests/fixtures/model/smollm2"
 SMALL_KV = ("--kv-cache-memory", "256M")
-COMMANDS = ("serve", "generate", "chat", "build", "inspect", "bench", "tokenize", "config")
+COMMANDS = ("serve", "generate", "chat", "build", "inspect", "bench", "bench-serve", "tokenize", "config")
 
 
 def run(*command, **more):

@@ -1,0 +1,259 @@
+/* spate bench-serve: loads on a server, one after another, and what came of them. */
+#include "base/buffer.h"
+#include "base/limits.h"
+#include "cli/command.h"
+#include "cli/progress.h"
+#include "load/load_report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+  POINTS_MAX = 32,
+  REQUESTS = 100,
+  CLIENTS = 8,
+  TIMEOUT_SECONDS = 600,
+  LINE_BYTES = 64 << 20,
+  REPORT_BYTES = 1 << 20
+};
+static const char default_url[] = "http://127.0.0.1:8000";
+
+/* ShareGPT's conversations have 161 and 338 tokens on average, as the paper on vLLM counts them. */
+static const char default_input[] = "161:1", default_output[] = "338:1";
+
+struct bench {
+  const struct settings *settings;
+  struct load_target target;
+  struct load_shape shape;
+  struct load_slo slo;
+  bool closed; /* points are numbers of clients; otherwise rates */
+  double point[POINTS_MAX];
+  int n_point;
+
+  struct progress progress;
+  char stage[32];
+  FILE *record;         /* NULL: not wanted */
+  struct buffer report; /* of the runs so far, with commas */
+  int completed;
+};
+
+/* --- options ------------------------------------------------------------------------------------------------------ */
+
+static bool refuse(const char *option, const char *given, const char *expected) {
+  char sentence[512];
+  snprintf(sentence, sizeof sentence, "--%s is \"%.100s\", expected %s.", option, given, expected);
+  return command_fail(sentence) == 0;
+}
+
+/* "1,2.5,4": how many there are, 0 when that is no such list. */
+static int points_parse(const char *text, bool whole, double most, double point[POINTS_MAX]) {
+  for (int n = 0; n < POINTS_MAX; n++) {
+    char *end;
+    point[n] = strtod(text, &end);
+    bool sound = end != text && point[n] > 0 && point[n] <= most && (!whole || point[n] == (int)point[n]);
+    if (!sound || (*end && *end != ',')) return 0;
+    if (*end == '\0') return n + 1;
+    text = end + 1;
+  }
+  return 0;
+}
+
+static bool points_take(struct bench *bench, const struct settings *s) {
+  if (s->clients && s->rate)
+    return command_fail("--clients and --rate exclude each other: a loop is closed or open.") == 0;
+  bench->closed = !s->rate;
+  if (s->trace) {
+    bench->closed = false;
+    bench->n_point = 1;
+    return !(s->clients || s->rate) || command_fail("--trace has its own times: leave --clients and --rate out.") == 0;
+  }
+  if (s->rate) {
+    bench->n_point = points_parse(s->rate, false, 1e5, bench->point);
+    return bench->n_point || refuse("rate", s->rate, "requests a second, up to 32 numbers with commas");
+  }
+  bench->n_point = 1, bench->point[0] = CLIENTS;
+  if (s->clients) bench->n_point = points_parse(s->clients, true, LIMIT_LOAD_CLIENTS, bench->point);
+  return bench->n_point || refuse("clients", s->clients, "whole numbers from 1 to 65536, up to 32 with commas");
+}
+
+static bool lengths_take(struct load_shape *shape, const struct settings *s) {
+  static const char expected[] = "tokens, or MEAN:SPREAD of a log-normal distribution, such as 161:1";
+  const char *input = s->input_tokens ? s->input_tokens : default_input;
+  const char *output = s->output_tokens ? s->output_tokens : default_output;
+  if (!load_length_parse(input, &shape->input)) return refuse("input-tokens", input, expected);
+  return load_length_parse(output, &shape->output) || refuse("output-tokens", output, expected);
+}
+
+static bool shape_take(struct load_shape *shape, const struct settings *s) {
+  char given[16];
+  shape->seed = s->seed;
+  shape->requests = s->has_requests ? s->requests : REQUESTS;
+  shape->even = s->arrivals && strcmp(s->arrivals, "even") == 0;
+  snprintf(given, sizeof given, "%d", shape->requests);
+  if (s->arrivals && !shape->even && strcmp(s->arrivals, "poisson") != 0)
+    return refuse("arrivals", s->arrivals, "poisson or even");
+  if (shape->requests < 1 || shape->requests > LIMIT_LOAD_REQUESTS)
+    return refuse("requests", given, "a whole number from 1 to 1048576");
+  return lengths_take(shape, s);
+}
+
+static bool target_take(struct load_target *target, const struct settings *s) {
+  char given[32];
+  *target = (struct load_target){.url = s->operand ? s->operand : default_url,
+                                 .model = s->served_model,
+                                 .api_key = s->api_key ? s->api_key : getenv("SPATE_API_KEY"),
+                                 .allow_eos = s->allow_eos,
+                                 .seed = s->seed,
+                                 .timeout_s = s->has_timeout ? s->timeout : TIMEOUT_SECONDS,
+                                 .word_tokens = 1};
+  snprintf(given, sizeof given, "%g", target->timeout_s);
+  if (s->api && !load_api_parse(s->api, &target->api)) return refuse("api", s->api, "generate, completions or chat");
+  return (target->timeout_s > 0 && target->timeout_s <= LIMIT_LOAD_SECONDS) ||
+         refuse("timeout", given, "seconds above 0, at most 3600");
+}
+
+static bool bench_take(struct bench *bench, const struct settings *s) {
+  *bench = (struct bench){.settings = s};
+  if (!points_take(bench, s) || !shape_take(&bench->shape, s) || !target_take(&bench->target, s)) return false;
+  return !s->slo || load_slo_parse(s->slo, &bench->slo) ||
+         refuse("slo", s->slo, "milliseconds such as ttft=400,itl=30,e2e=5000, any of the three");
+}
+
+/* --- what is shown ------------------------------------------------------------------------------------------------ */
+
+static bool on_progress(void *user, const struct load_progress *now) {
+  struct bench *bench = user;
+  snprintf(bench->progress.note, sizeof bench->progress.note, "  %d running, %d failed, %.0f tokens/s", now->running,
+           now->failed, now->seconds > 0 ? (double)now->tokens / now->seconds : 0);
+  return progress_show(&bench->progress, bench->stage, (uint64_t)now->done, (uint64_t)now->total);
+}
+
+static void spread_print(const char *name, const struct load_spread *spread) {
+  printf("  %-6s", name);
+  for (int i = 0; i < LOAD_QUANTILES; i++) printf("%11.2f", spread->quantile[i]);
+  printf("%11.2f%11.2f\n", spread->most, spread->mean);
+}
+
+static void failures_print(const struct load_tally *tally, const struct load_result *result) {
+  for (int end = LOAD_CONNECT; end < LOAD_END_COUNT; end++) {
+    if (!tally->ended[end]) continue;
+    printf("  %d %s", tally->ended[end], load_end_name[end]);
+    if (result->first[end][0])
+      sentence_print(stdout, "", result->first[end]);
+    else
+      printf("\n");
+  }
+}
+
+static void run_print(const struct bench *bench, const struct load_tally *tally, const struct load_result *result) {
+  printf("%s: %d of %d answered in %.2f s: %.2f requests/s, %.1f output tokens/s\n", bench->stage,
+         tally->ended[LOAD_OK], tally->sent, tally->seconds, load_per_second(tally, tally->ended[LOAD_OK]),
+         load_per_second(tally, (double)tally->output_tokens));
+  if (tally->ended[LOAD_OK]) {
+    printf("  %-6s", "ms");
+    for (int i = 0; i < LOAD_QUANTILES; i++) printf("%11s", load_quantile_name[i]);
+    printf("%11s%11s\n", "max", "mean");
+    spread_print("ttft", &tally->ttft);
+    spread_print("itl", &tally->itl);
+    spread_print("e2e", &tally->e2e);
+  }
+  if (bench->settings->slo)
+    printf("  goodput %.2f requests/s, %.1f %% within %s\n", load_per_second(tally, tally->good),
+           100.0 * tally->good / fmax(1, tally->sent), bench->settings->slo);
+  if (!bench->closed && tally->lag.quantile[LOAD_P99] > 10)
+    printf("  this client was late: 1 %% of the requests were sent over %.1f ms after their time\n",
+           tally->lag.quantile[LOAD_P99]);
+  failures_print(tally, result);
+  fflush(stdout);
+}
+
+/* --- runs --------------------------------------------------------------------------------------------------------- */
+
+static bool record_write(const struct bench *bench, int run, const struct load_plan *plan) {
+  struct buffer line;
+  bool done = true;
+  buffer_init(&line, LINE_BYTES);
+  for (int i = 0; bench->record && done && i < plan->count; i++) {
+    buffer_clear(&line);
+    done = load_record_write(run, plan, i, &line) && fwrite(line.data, 1, line.size, bench->record) == line.size;
+  }
+  buffer_release(&line);
+  return done;
+}
+
+static bool plan_make(const struct bench *bench, int run, struct load_plan *plan, struct error *error) {
+  const char *trace = bench->settings->trace;
+  double point = bench->point[run];
+  if (trace) return load_plan_read(plan, trace, error);
+  return load_plan_draw(plan, &bench->shape, bench->closed ? (int)point : 0, point, error);
+}
+
+static void stage_name(struct bench *bench, int run) {
+  if (bench->settings->trace)
+    snprintf(bench->stage, sizeof bench->stage, "trace");
+  else
+    snprintf(bench->stage, sizeof bench->stage, bench->closed ? "%g clients" : "%g requests/s", bench->point[run]);
+}
+
+static bool run_tell(struct bench *bench, int run, const struct load_plan *plan, const struct load_result *result,
+                     struct error *error) {
+  const struct load_slo *slo = bench->settings->slo ? &bench->slo : NULL;
+  struct load_tally tally;
+  if (!load_tally_make(plan, result, slo, &tally, error)) return false;
+  bench->completed += tally.ended[LOAD_OK];
+  if (run > 0) buffer_text(&bench->report, ",");
+  load_report_write(plan, &tally, result, slo, &bench->report);
+  if (!bench->settings->json) run_print(bench, &tally, result);
+  return record_write(bench, run, plan) || error_set(error, ERROR_IO, "%s cannot be written.", bench->settings->record);
+}
+
+static bool run_one(struct bench *bench, int run, struct error *error) {
+  struct load_plan plan;
+  struct load_result *result = malloc(sizeof *result);
+  stage_name(bench, run);
+  bench->target.run = run + 1;
+  bool done = plan_make(bench, run, &plan, error);
+  if (!result) done = error_set(error, ERROR_MEMORY, "There is no memory for a result.");
+  done = done && load_run(&bench->target, &plan, result, error);
+  done = done && run_tell(bench, run, &plan, result, error);
+  load_plan_release(&plan);
+  free(result);
+  return done;
+}
+
+static bool runs(struct bench *bench, struct error *error) {
+  if (!bench->settings->trace && !load_measure_words(&bench->target, error)) return false;
+  bench->target.progress = on_progress;
+  bench->target.user = bench;
+  for (int run = 0; run < bench->n_point; run++) {
+    if (!run_one(bench, run, error)) return false;
+    if (progress_interrupted()) return true;
+  }
+  return true;
+}
+
+static void json_print(const struct bench *bench) {
+  printf("{\"api\":\"%s\",\"seed\":%llu,\"runs\":[%.*s]}\n", bench->settings->api ? bench->settings->api : "generate",
+         (unsigned long long)bench->shape.seed, (int)bench->report.size, bench->report.data);
+}
+
+int command_bench_serve(const struct settings *settings) {
+  struct bench bench;
+  struct error error;
+  if (!bench_take(&bench, settings)) return 1;
+  if (settings->record && !(bench.record = fopen(settings->record, "wb"))) {
+    error_set(&error, ERROR_IO, "%.400s cannot be written.", settings->record);
+    return command_fail(error.text);
+  }
+  buffer_init(&bench.report, REPORT_BYTES);
+  progress_begin(&bench.progress);
+  bool done = runs(&bench, &error);
+  progress_end(&bench.progress);
+  if (bench.record && fclose(bench.record) != 0 && done)
+    done = error_set(&error, ERROR_IO, "%.400s cannot be written.", settings->record);
+  if (done && settings->json) json_print(&bench);
+  buffer_release(&bench.report);
+  if (!done) return command_fail(error.text);
+  return bench.completed ? 0 : command_fail("No request was answered.");
+}
