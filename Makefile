@@ -1,11 +1,15 @@
 # The two commands of the README, and what developers need. CMake does the building; this file only calls it.
 #   make serve   install what the build needs, build, get the default model, serve it on 127.0.0.1:8000
 #   make test    install what tests need, build, run everything that CI runs
+#   make install the program with man pages, completions and service, and the library (PREFIX=/usr/local, DESTDIR=)
+#   make deb     a Debian package in build/release/packages
 MODEL ?=
 ARGS ?=
 JOBS := $(shell nproc)
 
-.PHONY: serve test build asan tsan fuzz check check-all bench gpu-bundle format clean
+PREFIX ?= /usr/local
+
+.PHONY: serve test build asan tsan fuzz check check-all bench gpu-bundle installable install deb format clean
 
 build: build/release/spate
 
@@ -33,6 +37,16 @@ bench: build
 
 gpu-bundle: # a folder for a machine with a GPU; needs nvcc 13
 	@scripts/gpu_bundle.sh
+
+installable: build
+	@cmake --build --preset release --target libspate documents -- $(if $(V),-v,--quiet)
+
+install: installable
+	@cmake --install build/release --prefix $(PREFIX)
+
+deb: installable
+	@scripts/install_packages.sh deb
+	@cd build/release && cpack
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

@@ -1,17 +1,19 @@
 #!/bin/sh
 # Installs the Debian packages that the build (or the tests) need and that are missing; with sudo when not root.
-# usage: install_packages.sh build|test
+# usage: install_packages.sh build|deb|test
 set -eu
 
 build="gcc libc6-dev cmake ninja-build pkg-config python3 python3-pip unzip ca-certificates
   libuv1-dev libhttp-parser-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libssl-dev libyaml-dev"
-test="$build git ccache python3-yaml libcmocka-dev clang libclang-rt-14-dev clang-format
+deb="$build dpkg-dev"
+test="$deb git ccache python3-yaml mandoc man-db zsh fish lintian shellcheck libcmocka-dev clang libclang-rt-14-dev clang-format
   gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 case "${1:-}" in
   build) wanted=$build ;;
+  deb) wanted=$deb ;;
   test) wanted=$test ;;
-  *) echo "usage: $0 build|test" >&2; exit 2 ;;
+  *) echo "usage: $0 build|deb|test" >&2; exit 2 ;;
 esac
 
 missing=""

@@ -18,6 +18,21 @@ int command_quantize_table(const struct settings *settings);
 int command_eval(const struct settings *settings);
 int command_tokenize(const struct settings *settings);
 int command_config(const struct settings *settings);
+int command_help(const struct settings *settings);
+
+struct command {
+  const char *name, *operand, *help; /* an operand in brackets may be left out */
+  unsigned bit;                      /* FOR_SERVE and so on: whose options it takes */
+  int (*run)(const struct settings *settings);
+};
+
+extern const struct command commands[]; /* main.c */
+extern const int command_count;
+
+const struct command *command_named(const char *name); /* NULL when there is none */
+
+/* What --help prints; of all commands for NULL. Returns 0. */
+int usage_print(const struct command *command);
 
 /* --- what several commands need ----------------------------------------------------------------------------------- */
 

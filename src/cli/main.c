@@ -11,13 +11,7 @@
 
 enum { PROMPT_BYTES_MAX = 16 << 20, EVAL_OUTPUTS = 128 };
 
-struct command {
-  const char *name, *operand, *help;
-  unsigned bit;
-  int (*run)(const struct settings *settings);
-};
-
-static const struct command commands[] = {
+const struct command commands[] = {
     {"serve", "MODEL|ENGINE", "serve a model over HTTP", FOR_SERVE, command_serve},
     {"generate", "MODEL|ENGINE", "generate text on the terminal", FOR_GENERATE, command_generate},
     {"chat", "MODEL|ENGINE", "hold a conversation on the terminal", FOR_CHAT, command_chat},
@@ -30,9 +24,10 @@ static const struct command commands[] = {
     {"tokenize", "MODEL|ENGINE", "show the tokens of a text", FOR_TOKENIZE, command_tokenize},
     {"config", "[MODEL|ENGINE]", "check the settings that serve would have, or --print them", FOR_SERVE | FOR_CONFIG,
      command_config},
+    {"help", "[COMMAND]", "show a command's options, a man page, or a shell's completion", FOR_HELP, command_help},
 };
 
-enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
+const int command_count = sizeof commands / sizeof *commands;
 
 void sentence_print(FILE *stream, const char *who, const char *sentence) {
   fprintf(stream, "%s: ", who);
@@ -129,22 +124,9 @@ char *prompt_read(const struct settings *settings, size_t *size) {
   return NULL;
 }
 
-static int usage_print(void) {
-  printf("spate %s: LLM inference on one machine\n\nusage: spate COMMAND ...\n\n", spate_version());
-  for (int i = 0; i < COMMAND_COUNT; i++)
-    printf("  %-15s%-16s%s\n", commands[i].name, commands[i].operand, commands[i].help);
-  printf("\nspate COMMAND --help lists a command's options. MODEL is a Hugging Face directory or a .gguf file;\n"
-         "ENGINE is a file that spate build wrote.\n");
-  return 0;
-}
-
 static int settings_run(const struct command *command, const struct settings *settings) {
   char text[512];
-  if (settings->help) {
-    printf("usage: spate %s %s [options]\n%s\n\n", command->name, command->operand, command->help);
-    options_print(command->bit);
-    return 0;
-  }
+  if (settings->help) return usage_print(command);
   if (!settings->operand && command->operand[0] != '[') {
     snprintf(text, sizeof text, "spate %s needs %s: see spate %s --help.", command->name, command->operand,
              command->name);
@@ -168,14 +150,13 @@ static int command_run(const struct command *command, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "-h") == 0)
-    return usage_print();
+  if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return usage_print(NULL);
   if (strcmp(argv[1], "--version") == 0) {
     printf("spate %s\n", spate_version());
     return 0;
   }
-  for (int i = 0; i < COMMAND_COUNT; i++)
-    if (strcmp(argv[1], commands[i].name) == 0) return command_run(&commands[i], argc - 1, argv + 1);
+  const struct command *command = command_named(argv[1]);
+  if (command) return command_run(command, argc - 1, argv + 1);
   char text[512];
   snprintf(text, sizeof text, "There is no command \"%.100s\": see spate --help.", argv[1]);
   return command_fail(text);

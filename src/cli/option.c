@@ -204,6 +204,10 @@ const struct option options[] = {
     {"json", 0, OPTION_FLAG, FOR_BENCH | FOR_LOAD | FOR_INSPECT | FOR_TOKENIZE, PLAIN(json), 0, "print JSON"},
     {"no-special", 0, OPTION_FLAG, FOR_TOKENIZE, PLAIN(no_special), 0, "add no BOS or EOS"},
     {"print", 0, OPTION_FLAG, FOR_CONFIG, PLAIN(print), 0, "print the settings, each with where it comes from"},
+    {"man", 0, OPTION_FLAG, FOR_HELP, PLAIN(man), 0,
+     "print it as a man page; without a COMMAND spate(1), for spate.yaml that of the settings"},
+    {"completion", 0, OPTION_TEXT, FOR_HELP, PLAIN(completion), "SHELL",
+     "print what makes a shell complete commands, options and words: bash, zsh or fish", .words = "bash|zsh|fish"},
     {"help", 'h', OPTION_FLAG, ~0u, PLAIN(help), 0, "print this"},
 };
 

@@ -19,6 +19,7 @@ enum {
   FOR_TABLE = 256,
   FOR_CONFIG = 512,
   FOR_LOAD = 1024,
+  FOR_HELP = 2048,
   FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */
@@ -89,7 +90,8 @@ struct settings {
   const char *batch, *random;
   int context, beside, prompt_tokens, decode_tokens, repeat;
   bool has_context, has_prompt_tokens, has_decode_tokens, has_repeat;
-  bool machine, all_outputs, json, no_special, print, help;
+  const char *completion;
+  bool machine, all_outputs, json, no_special, print, man, help;
 };
 
 /* Reads the arguments of one command (argv[0] is the command's name). False with a sentence in text. */

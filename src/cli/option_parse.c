@@ -12,8 +12,6 @@
 #include <string.h>
 #include <strings.h>
 
-enum { EXPECTED_MAX = 160 };
-
 void option_variable(const struct option *option, char variable[VARIABLE_MAX]) {
   snprintf(variable, VARIABLE_MAX, "SPATE_%s", option->name);
   for (char *at = variable; *at; at++) *at = *at == '-' ? '_' : (char)toupper((unsigned char)*at);
@@ -125,11 +123,12 @@ static void words_list(const char *words, char out[EXPECTED_MAX]) {
   out[at] = '\0';
 }
 
-static void value_expect(const struct option *option, char out[EXPECTED_MAX]) {
+void option_expect(const struct option *option, char out[EXPECTED_MAX]) {
   static const char *const kinds[] = {
       [OPTION_FLAG] = "true or false", [OPTION_UNSET] = "true or false",
       [OPTION_INT] = "a whole number", [OPTION_SEED] = "a whole number from 0 to 9223372036854775807",
       [OPTION_REAL] = "a number",      [OPTION_BYTES] = "bytes such as 512M",
+      [OPTION_TEXT] = "a text",        [OPTION_LIST] = "a text",
   };
   if (option->words)
     words_list(option->words, out);
@@ -165,7 +164,7 @@ bool option_set(struct settings *settings, const struct option *option, const ch
   void *field = base + option->field;
   if (option->kind == OPTION_LIST) return list_add(field, option, given, text);
   if (!value_store(field, option, given)) {
-    value_expect(option, expected);
+    option_expect(option, expected);
     return refuse(text, given, option, place, expected);
   }
   if (option->given) *(bool *)(void *)(base + option->given) = true;

@@ -59,6 +59,10 @@ const struct option *option_nearest(unsigned command, struct slice name, bool (*
 bool option_set(struct settings *settings, const struct option *option, const char *given, const struct place *place,
                 char text[512]);
 
+/* What its value may be: "a whole number from 0 to 65535". */
+enum { EXPECTED_MAX = 160 };
+void option_expect(const struct option *option, char out[EXPECTED_MAX]);
+
 /* Where the value of its field comes from. Options that write the same field share it. */
 struct origin *option_origin(struct settings *settings, const struct option *option);
 

@@ -1,0 +1,23 @@
+# Writes the man pages and completions of the program SPATE into the folder TO, compressed as distributions have them.
+function(write_output path)
+  get_filename_component(folder ${path} DIRECTORY)
+  file(MAKE_DIRECTORY ${folder})
+  execute_process(COMMAND ${SPATE} help ${ARGN} OUTPUT_FILE ${path} COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+file(REMOVE_RECURSE ${TO})
+write_output(${TO}/man/man1/spate.1 --man)
+write_output(${TO}/man/man5/spate.yaml.5 spate.yaml --man)
+file(READ ${TO}/man/man1/spate.1 overview)
+string(REGEX MATCHALL "\n.Xr spate-[a-z-]+" named "${overview}")
+foreach(page ${named})
+  string(REGEX REPLACE ".*spate-" "" command ${page})
+  write_output(${TO}/man/man1/spate-${command}.1 ${command} --man)
+endforeach()
+write_output(${TO}/completions/bash-completion/completions/spate --completion bash)
+write_output(${TO}/zsh/_spate --completion zsh)
+write_output(${TO}/completions/fish/vendor_completions.d/spate.fish --completion fish)
+
+file(GLOB pages ${TO}/man/man?/*)
+execute_process(COMMAND gzip -9nf ${pages} COMMAND_ERROR_IS_FATAL ANY)
+file(TOUCH ${TO}/made)
