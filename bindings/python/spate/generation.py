@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class GenerationResult:
-    request_id = 0  # until it is submitted
     owns_inbox = False
 
-    def __init__(self, engine: Engine, inbox: Inbox, prompt: Prompt, stop: list[str], n: int, streaming: bool) -> None:
-        self.streaming = streaming
+    def __init__(self, engine: Engine, inbox: Inbox, request_id: int, prompt: Prompt, stop: list[str], n: int,
+                 streaming: bool) -> None:
+        self.request_id, self.streaming = request_id, streaming
         self._engine, self._inbox, self._prompt, self._stop = engine, inbox, prompt, stop
         self._answers = [Answer(i) for i in range(n)]
         self._prompt_logprobs: list[TokenLogprob] | None = None
@@ -165,7 +165,7 @@ class GenerationResult:
 
     def abort(self) -> None:
         """Ends a request that runs; it finishes with what it has, as cancelled. From any thread."""
-        if self.request_id and not self.finished:
+        if not self.finished:
             self._aborted = True
             self._engine.cancel(self.request_id)
 
