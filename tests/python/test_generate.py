@@ -262,28 +262,40 @@ class Generate(spate_python.LlmCase):
 
     def test_fork(self):
         """A child says what is wrong, and ends."""
-        program = ("import os, spate, sys\n"
-                   f"llm = spate.LLM({str(self.engine.path)!r}, backend={spate_server.CPU!r}, threads=1)\n"
-                   "if os.fork() == 0:\n"
-                   "    try:\n        llm.generate('a')\n"
-                   "    except spate.InvalidError as error:\n        print(error)\n"
-                   "    sys.exit(3)\n"
-                   "print(os.waitstatus_to_exitcode(os.wait()[1]))\n")
-        answer = subprocess.run([sys.executable, "-c", program], env=spate_python.ENVIRONMENT, capture_output=True,
+        self.assertEqual(self.program(
+            "if os.fork() == 0:\n"
+            "    try:\n        llm.generate('a')\n"
+            "    except spate.InvalidError as error:\n        print(error)\n"
+            "    sys.exit(3)\n"
+            "print(os.waitstatus_to_exitcode(os.wait()[1]))\n"), (0, (
+                "The engine is its first process's, whose threads a fork leaves behind: open one in each process.\n3\n"), ""))
+
+    def program(self, text):
+        """(exit code, standard output, standard error) of a program that begins with an open engine."""
+        start = f"import asyncio, os, spate, sys, threading\nllm = spate.LLM({str(self.engine.path)!r}, threads=1)\n" \
+                "long = spate.SamplingParams(max_tokens=60000)\n"
+        answer = subprocess.run([sys.executable, "-c", start + text], env=spate_python.ENVIRONMENT, capture_output=True,
                                 text=True, timeout=spate_server.WAIT_SECONDS)
-        self.assertEqual((answer.returncode, answer.stdout, answer.stderr), (0, (
-            "The engine is its first process's, whose threads a fork leaves behind: open one in each process.\n3\n"), ""))
+        return answer.returncode, answer.stdout, answer.stderr
+
+    def test_exit_with_requests(self):
+        """At the interpreter's exit a daemon thread waits, a loop that is not closed has a request, and a promise is there."""
+        self.assertEqual(self.program(
+            "async def begin(): return llm.generate_async('a', long)\n"
+            "loop = asyncio.new_event_loop()\n"
+            "promises = [loop.run_until_complete(begin()), llm.generate_async('a', long)]\n"
+            "def wait():\n    try:\n        llm.generate('a', long)\n    except spate.CancelledError:\n        pass\n"
+            "threading.Thread(target=wait, daemon=True).start()\n"
+            "while 'llm_requests_running 3' not in llm.metrics(): pass\n"
+            "print('exits')\n"), (0, "exits\n", ""))
 
     def test_ctrl_c(self):
         """Ends a wait for text at once."""
-        program = ("import _thread, threading, spate, sys\n"
-                   f"llm = spate.LLM({str(self.engine.path)!r}, backend={spate_server.CPU!r}, threads=1)\n"
-                   "threading.Timer(0.2, _thread.interrupt_main, ()).start()\n"
-                   "try:\n    llm.generate('a', spate.SamplingParams(max_tokens=60000))\n"
-                   "except KeyboardInterrupt:\n    print('interrupted')\n")
-        answer = subprocess.run([sys.executable, "-c", program], env=spate_python.ENVIRONMENT, capture_output=True,
-                                text=True, timeout=spate_server.WAIT_SECONDS)
-        self.assertEqual((answer.returncode, answer.stdout, answer.stderr), (0, "interrupted\n", ""))
+        self.assertEqual(self.program(
+            "import _thread\n"
+            "threading.Timer(0.2, _thread.interrupt_main, ()).start()\n"
+            "try:\n    llm.generate('a', long)\n"
+            "except KeyboardInterrupt:\n    print('interrupted')\n"), (0, "interrupted\n", ""))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
 import os
@@ -52,6 +53,8 @@ class Engine:
         self._loops: dict[asyncio.AbstractEventLoop, Inbox] = {}
         self._process = os.getpid()
         self._end = weakref.finalize(self, engine_close, engine, self._inboxes, self._process)
+        self._end.atexit = False  # then engines_close, which waits for daemon threads, too
+        ENGINES.add(self)
         if progress.raised:
             self.close()
             raise progress.raised
@@ -80,7 +83,8 @@ class Engine:
                 return
             engine, self._engine = self._engine, None
             self._library.spate_cancel(engine, 0)
-            self._idle.wait_for(lambda: self._users == 0)
+            while not self._idle.wait_for(lambda: self._users == 0, timeout=0.1):
+                self._library.spate_cancel(engine, 0)  # of a call that was about to submit
         self._end()
 
     # ---- facts
@@ -181,10 +185,19 @@ class Engine:
 
 
 def engine_close(engine: int, inboxes: set[Inbox], process: int) -> None:
-    """Also of an engine that was dropped, and at the interpreter's exit: inboxes go first."""
+    """Of an engine that nobody uses any more: inboxes go first."""
     if os.getpid() != process:
         return
     for inbox in inboxes:
         inbox.close()
     inboxes.clear()
     _library.library().spate_close(engine)
+
+
+ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def engines_close() -> None:
+    for engine in list(ENGINES):
+        engine.close()

@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from spate import _library
-from spate.errors import SHUT, CancelledError, error_taken
+from spate.errors import SHUT, Code, error_taken
 
 if TYPE_CHECKING:
     from spate._engine import Engine
@@ -103,5 +103,5 @@ class Inbox:
             self.loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
         for result in list(self._results.values()):
-            result.fail(CancelledError(SHUT))
+            result.fail(Code.CANCELLED, SHUT)
             result.wake()
