@@ -274,7 +274,7 @@ class Generate(spate_python.LlmCase):
         """(exit code, standard output, standard error) of a program that begins with an open engine."""
         start = f"import asyncio, os, spate, sys, threading\nllm = spate.LLM({str(self.engine.path)!r}, threads=1)\n" \
                 "long = spate.SamplingParams(max_tokens=60000)\n"
-        answer = subprocess.run([sys.executable, "-c", start + text], env=spate_python.ENVIRONMENT, capture_output=True,
+        answer = subprocess.run([sys.executable, "-W", "ignore", "-c", start + text], env=spate_python.ENVIRONMENT, capture_output=True,
                                 text=True, timeout=spate_server.WAIT_SECONDS)
         return answer.returncode, answer.stdout, answer.stderr
 
