@@ -149,11 +149,11 @@ class Async(spate_python.LlmCase):
         async def breaks():
             async for _ in self.llm.generate_async("a", LONG, streaming=True):
                 break
-            raise TimeoutError
+            raise asyncio.TimeoutError
 
         for wait in (too_long, streams_too_long, breaks):
             async def check():
-                with self.assertRaises(TimeoutError):
+                with self.assertRaises(asyncio.TimeoutError):  # before Python 3.11 another one
                     await wait()
                 await asyncio.to_thread(self.wait_running, 0)  # the loop is still there
             self.run_in_loop(check())

@@ -142,6 +142,12 @@ class Generate(spate_python.LlmCase):
                 ({"cache_salt": "\ud800"}, "cache_salt is no text: surrogates not allowed at character 0."),
                 ({"stop_token_ids": [1, -1]}, "stop_token_ids[1] is -1, expected a whole number from 0 to 2147483647."),
                 ({"stop_token_ids": "12"}, "stop_token_ids is '12', expected a list of token ids."),
+                ({"stop": 5}, "stop is 5, expected a string or a list of them."),
+                ({"bad_words": [None]}, "bad_words[0] is None, expected a string."),
+                ({"allowed_token_ids": [True]}, "allowed_token_ids[0] is True, expected a whole number from 0 to 2147483647."),
+                ({"logit_bias": [1]}, "logit_bias is [1], expected token ids, each with a number."),
+                ({"cache_salt": 5}, "cache_salt is 5, expected a string."),
+                ({"n": 2**31 - 1}, "n is 2147483647, expected 1 to 128."),
                 ({"logit_bias": {"x": 1}}, "logit_bias names token 'x', expected a token id."),
                 ({"logit_bias": {"1": "x"}}, "logit_bias[1] is 'x', expected a number."),
                 ({"best_of": 3}, "best_of is 3 and n is 1: only a beam search looks at more answers than it gives; set "
@@ -155,12 +161,13 @@ class Generate(spate_python.LlmCase):
 
     def test_wrong_prompts(self):
         for prompt, kind, sentence in (
+                (None, spate.InvalidError, "The prompt is None, expected a string or a list of token ids."),
                 ("\ud800", spate.InvalidError, "The prompt is no text: surrogates not allowed at character 0."),
                 ([1, 2**31], spate.InvalidError, "The prompt[1] is 2147483648, expected a whole number from 0 to 2147483647."),
                 ([1, 99999], spate.InvalidError, r"Token 1 of the prompt is 99999, expected 0 to \d+."),
                 ([1] * 65537, spate.SpateError, "The prompt has 65537 tokens, more than max_input_len 65535: shorten it.")):
             with self.assertRaisesRegex(kind, "^" + sentence.replace("[1]", r"\[1\]") + "$"):
-                self.llm.generate(prompt)
+                self.llm.generate([prompt])
         with self.assertRaisesRegex(spate.InvalidError, "There are 2 prompts and 1 sampling_params"):
             self.llm.generate(["a", "b"], [SamplingParams()])
 
@@ -235,16 +242,60 @@ class Generate(spate_python.LlmCase):
         self.assertEqual(state(), before)
         self.assertEqual([len(output.prompt_token_ids) > 0 for output in kept], [True] * 3)
 
+    def test_two_threads_wait_for_one(self):
+        promise = self.llm.generate_async("a", SamplingParams(max_tokens=3000, temperature=0))
+        texts = []
+        threads = [threading.Thread(target=lambda: texts.append(promise.result().outputs[0].text)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(spate_server.WAIT_SECONDS)
+        self.assertEqual(texts, [promise.outputs[0].text] * 2)
+
+    def test_a_result_that_takes_too_long(self):
+        promise = self.llm.generate_async("a", SamplingParams(max_tokens=60000))
+        with self.assertRaisesRegex(spate.RequestTimeoutError, "^The request has not finished in 0.01 s.$"):
+            promise.result(0.01)
+        self.assertFalse(promise.finished)  # it runs on
+        promise.abort()
+        self.assertEqual(promise.result().outputs[0].finish_reason, "cancelled")
+
+    def test_fork(self):
+        """A child says what is wrong, and ends."""
+        self.assertEqual(self.program(
+            "if os.fork() == 0:\n"
+            "    try:\n        llm.generate('a')\n"
+            "    except spate.InvalidError as error:\n        print(error)\n"
+            "    sys.exit(3)\n"
+            "print(os.waitstatus_to_exitcode(os.wait()[1]))\n"), (0, (
+                "The engine is its first process's, whose threads a fork leaves behind: open one in each process.\n3\n"), ""))
+
+    def program(self, text):
+        """(exit code, standard output, standard error) of a program that begins with an open engine."""
+        start = f"import asyncio, os, spate, sys, threading\nllm = spate.LLM({str(self.engine.path)!r}, threads=1)\n" \
+                "long = spate.SamplingParams(max_tokens=60000)\n"
+        answer = subprocess.run([sys.executable, "-W", "ignore", "-c", start + text], env=spate_python.ENVIRONMENT, capture_output=True,
+                                text=True, timeout=spate_server.WAIT_SECONDS)
+        return answer.returncode, answer.stdout, answer.stderr
+
+    def test_exit_with_requests(self):
+        """At the interpreter's exit a daemon thread waits, a loop that is not closed has a request, and a promise is there."""
+        self.assertEqual(self.program(
+            "async def begin(): return llm.generate_async('a', long)\n"
+            "loop = asyncio.new_event_loop()\n"
+            "promises = [loop.run_until_complete(begin()), llm.generate_async('a', long)]\n"
+            "def wait():\n    try:\n        llm.generate('a', long)\n    except spate.CancelledError:\n        pass\n"
+            "threading.Thread(target=wait, daemon=True).start()\n"
+            "while 'llm_requests_running 3' not in llm.metrics(): pass\n"
+            "print('exits')\n"), (0, "exits\n", ""))
+
     def test_ctrl_c(self):
         """Ends a wait for text at once."""
-        program = ("import _thread, threading, spate, sys\n"
-                   f"llm = spate.LLM({str(self.engine.path)!r}, backend={spate_server.CPU!r}, threads=1)\n"
-                   "threading.Timer(0.2, _thread.interrupt_main, ()).start()\n"
-                   "try:\n    llm.generate('a', spate.SamplingParams(max_tokens=60000))\n"
-                   "except KeyboardInterrupt:\n    print('interrupted')\n")
-        answer = subprocess.run([sys.executable, "-c", program], env=spate_python.ENVIRONMENT, capture_output=True,
-                                text=True, timeout=spate_server.WAIT_SECONDS)
-        self.assertEqual((answer.returncode, answer.stdout, answer.stderr), (0, "interrupted\n", ""))
+        self.assertEqual(self.program(
+            "import _thread\n"
+            "threading.Timer(0.2, _thread.interrupt_main, ()).start()\n"
+            "try:\n    llm.generate('a', long)\n"
+            "except KeyboardInterrupt:\n    print('interrupted')\n"), (0, "interrupted\n", ""))
 
 
 if __name__ == "__main__":

@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import ctypes
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 
 from spate import _library
 from spate._inbox import Inbox
-from spate.errors import SHUT, CancelledError, error_taken, text_bytes
+from spate.errors import SHUT, CancelledError, InvalidError, error_taken, text_bytes
 from spate.generation import GenerationResult
 from spate.outputs import Prompt
 from spate.sampling_params import SamplingParams, ids_array, request_fill
@@ -49,7 +51,10 @@ class Engine:
         self._users = 0
         self._inboxes: set[Inbox] = set()  # all that are open
         self._loops: dict[asyncio.AbstractEventLoop, Inbox] = {}
-        self._end = weakref.finalize(self, engine_close, engine, self._inboxes)
+        self._process = os.getpid()
+        self._end = weakref.finalize(self, engine_close, engine, self._inboxes, self._process)
+        self._end.atexit = False  # then engines_close, which waits for daemon threads, too
+        ENGINES.add(self)
         if progress.raised:
             self.close()
             raise progress.raised
@@ -57,6 +62,9 @@ class Engine:
     @contextlib.contextmanager
     def use(self) -> Iterator[int]:
         """The engine, which is not closed meanwhile."""
+        if os.getpid() != self._process:
+            raise InvalidError("The engine is its first process's, whose threads a fork leaves behind: open one in each "
+                               "process.")
         with self._idle:
             if self._engine is None:
                 raise CancelledError(SHUT)
@@ -71,11 +79,12 @@ class Engine:
     def close(self) -> None:
         """Requests that run end with an error."""
         with self._idle:
-            if self._engine is None:
+            if self._engine is None or os.getpid() != self._process:
                 return
             engine, self._engine = self._engine, None
             self._library.spate_cancel(engine, 0)
-            self._idle.wait_for(lambda: self._users == 0)
+            while not self._idle.wait_for(lambda: self._users == 0, timeout=0.1):
+                self._library.spate_cancel(engine, 0)  # of a call that was about to submit
         self._end()
 
     # ---- facts
@@ -154,8 +163,9 @@ class Engine:
             if prompt.text is not None:
                 request.prompt = text = text_bytes("The prompt", prompt.text)
                 request.prompt_size = len(text)
-            result = GenerationResult(self, inbox, prompt, stop, params.n or 1, streaming)
-            result.request_id = inbox.submit(engine, request, result)
+            request_id = inbox.submit(engine, request)
+        result = GenerationResult(self, inbox, request_id, prompt, stop, params.n or 1, streaming)
+        inbox.add(result)
         return result
 
     def submit_alone(self, prompt: str | list[int], params: SamplingParams, streaming: bool) -> GenerationResult:
@@ -170,13 +180,24 @@ class Engine:
         return result
 
     def cancel(self, request_id: int) -> None:
-        with contextlib.suppress(CancelledError), self.use() as engine:
+        with contextlib.suppress(CancelledError, InvalidError), self.use() as engine:
             self._library.spate_cancel(engine, request_id)
 
 
-def engine_close(engine: int, inboxes: set[Inbox]) -> None:
-    """Also of an engine that was dropped, and at the interpreter's exit: inboxes go first."""
+def engine_close(engine: int, inboxes: set[Inbox], process: int) -> None:
+    """Of an engine that nobody uses any more: inboxes go first."""
+    if os.getpid() != process:
+        return
     for inbox in inboxes:
         inbox.close()
     inboxes.clear()
     _library.library().spate_close(engine)
+
+
+ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def engines_close() -> None:
+    for engine in list(ENGINES):
+        engine.close()

@@ -14,13 +14,14 @@ import weakref
 from typing import TYPE_CHECKING
 
 from spate import _library
-from spate.errors import SHUT, CancelledError, error_taken
+from spate.errors import SHUT, Code, error_taken
 
 if TYPE_CHECKING:
     from spate._engine import Engine
     from spate.generation import GenerationResult
 
 AT_ONCE = 64
+LOOK_AGAIN_S = 0.2
 
 
 class Inbox:
@@ -38,14 +39,16 @@ class Inbox:
         self._descriptor = os.dup(self._library.spate_inbox_descriptor(self._inbox))
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    def submit(self, engine: int, request: _library.Request, result: GenerationResult) -> int:
-        """In the thread that takes: the first event finds who it is for."""
+    def submit(self, engine: int, request: _library.Request) -> int:
         error = _library.Error()
         request_id: int = self._library.spate_submit(engine, self._inbox, ctypes.byref(request), ctypes.byref(error))
         if request_id == 0:
             raise error_taken(error)
-        self._results[request_id] = result
         return request_id
+
+    def add(self, result: GenerationResult) -> None:
+        """In the thread that takes, before it takes again: the first event finds who it is for."""
+        self._results[result.request_id] = result
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -72,10 +75,11 @@ class Inbox:
         return count
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Without a loop: until events may be there, or the time is over. Signals are handled meanwhile."""
+        """Without a loop: until events may be there, at most for timeout_s and for LOOK_AGAIN_S, as another thread may have
+        taken them. Signals are handled meanwhile."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
-        poll.poll(None if timeout_s is None else max(0.0, timeout_s * 1000))
+        poll.poll(1000 * max(0.0, min(LOOK_AGAIN_S, LOOK_AGAIN_S if timeout_s is None else timeout_s)))
 
     def close(self) -> None:
         """Cancels its requests. From any thread that has no call of `wait` under way."""
@@ -99,5 +103,5 @@ class Inbox:
             self.loop.remove_reader(self._descriptor)
         os.close(self._descriptor)
         for result in list(self._results.values()):
-            result.fail(CancelledError(SHUT))
+            result.fail(Code.CANCELLED, SHUT)
             result.wake()

@@ -8,7 +8,7 @@ from typing import Any
 
 from spate import _library
 from spate._engine import Progress, ProgressCall
-from spate.errors import InvalidError, UnsupportedError, error_taken, name_bytes
+from spate.errors import InvalidError, UnsupportedError, error_taken, option_bytes
 from spate.quantization import QuantMode
 from spate.sampling_params import INT_MAX, check_number, check_whole
 
@@ -48,11 +48,11 @@ class BuildConfig:
             check_whole(name, getattr(self, name), 1, INT_MAX)
             setattr(options, name, getattr(self, name) or 0)
         for name in ("calib_data", "quant_override"):
-            setattr(options, name, name_bytes(name, getattr(self, name)))
-        options.kv_cache_type = name_bytes("kv_cache_type", self.cache_type())
+            setattr(options, name, option_bytes(name, getattr(self, name)))
+        options.kv_cache_type = option_bytes("kv_cache_type", self.cache_type())
         if self.quant_mode is not None:
             algo = self.quant_mode.quant_algo
-            options.quant_mode = name_bytes("quant_mode", self.quant_mode.name)
+            options.quant_mode = option_bytes("quant_mode", self.quant_mode.name)
             options.quant_algo = algo.value.encode() if algo else None
         check_number("target_bits", self.target_bits)
         options.emulate, options.target_bits = self.emulate, self.target_bits or 0
@@ -77,7 +77,7 @@ def build(model_dir: str | os.PathLike[str], output: str | os.PathLike[str], bui
     error, calls = _library.Error(), Progress(progress)
     options = (build_config or BuildConfig()).options()
     options.model, options.output = os.fsencode(model_dir), os.fsencode(output)
-    options.target = name_bytes("target", target)
+    options.target = option_bytes("target", target)
     options.progress = calls.function
     built = _library.library().spate_build(ctypes.byref(options), ctypes.byref(error))
     if calls.raised or not built:

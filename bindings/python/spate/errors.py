@@ -93,8 +93,13 @@ def text_bytes(what: str, text: str) -> bytes:
         raise InvalidError(f"{what} is no text: {error.reason} at character {error.start}.") from None
 
 
-def name_bytes(what: str, text: str | None) -> bytes | None:
-    """The same of a text that ends where a NUL stands; None stays None."""
-    if text is not None and "\0" in text:
+def name_bytes(what: str, text: str) -> bytes:
+    """The same of a text that ends where a NUL stands."""
+    data = text_bytes(what, text)
+    if b"\0" in data:
         raise InvalidError(f"{what} has a NUL character: leave it out.")
-    return None if text is None else text_bytes(what, text)
+    return data
+
+
+def option_bytes(what: str, text: str | None) -> bytes | None:
+    return None if text is None else name_bytes(what, text)

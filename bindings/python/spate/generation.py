@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import TYPE_CHECKING
 
 from spate import _library
-from spate.errors import SHUT, CancelledError, InvalidError, RequestTimeoutError, SpateError, error_of
+from spate.errors import SHUT, Code, InvalidError, RequestTimeoutError, error_of
 from spate.outputs import Answer, CompletionOutput, Prompt, RequestOutput, TokenLogprob, logprobs_of
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class GenerationResult:
-    request_id = 0  # until it is submitted
     owns_inbox = False
 
-    def __init__(self, engine: Engine, inbox: Inbox, prompt: Prompt, stop: list[str], n: int, streaming: bool) -> None:
-        self.streaming = streaming
+    def __init__(self, engine: Engine, inbox: Inbox, request_id: int, prompt: Prompt, stop: list[str], n: int,
+                 streaming: bool) -> None:
+        self.request_id, self.streaming = request_id, streaming
         self._engine, self._inbox, self._prompt, self._stop = engine, inbox, prompt, stop
         self._answers = [Answer(i) for i in range(n)]
         self._prompt_logprobs: list[TokenLogprob] | None = None
         self._cached_tokens = 0
         self._aborted = False
-        self._error: SpateError | None = None
+        self._failure: tuple[int, str] | None = None  # code and sentence
         self._changes = 0
         self._last: tuple[int, RequestOutput] | None = None  # what was given last, after so many changes
         self._waiting: list[asyncio.Future[None]] = []
@@ -37,20 +37,19 @@ class GenerationResult:
     def take(self, event: _library.Event) -> None:
         self._changes += 1
         if event.kind == _library.FAILED:
-            text = _library.bytes_at(event.text, event.text_size).decode(errors="replace")
-            self._error = error_of(event.code, text)
+            self.fail(event.code, _library.bytes_at(event.text, event.text_size).decode(errors="replace"))
         elif event.kind == _library.DONE and event.finish == _library.CANCELLED and not self._aborted:
-            self._error = CancelledError(SHUT)
+            self.fail(Code.CANCELLED, SHUT)
         elif event.kind == _library.PROMPT:
             self._prompt_logprobs = (self._prompt_logprobs or []) + logprobs_of(event)
         else:
             self._cached_tokens = event.cached_tokens
             self._answers[event.answer].take(event, self._stop)
 
-    def fail(self, error: SpateError) -> None:
+    def fail(self, code: int, sentence: str) -> None:
         if not self.finished:
             self._changes += 1
-            self._error = error
+            self._failure = code, sentence
 
     def wake(self) -> None:
         if not self.streaming and not self.finished:
@@ -64,7 +63,7 @@ class GenerationResult:
 
     @property
     def finished(self) -> bool:
-        return self._error is not None or all(answer.finish_reason for answer in self._answers)
+        return self._failure is not None or all(answer.finish_reason for answer in self._answers)
 
     @property
     def prompt(self) -> str | None:
@@ -96,8 +95,8 @@ class GenerationResult:
         return RequestOutput(self.request_id, self._prompt, outputs, self.finished, self._cached_tokens, scores)
 
     def _give(self) -> RequestOutput:
-        if self._error is not None:
-            raise self._error
+        if self._failure is not None:
+            raise error_of(*self._failure)  # a new one each time: an exception keeps whoever it came through
         now = self._now()
         self._last = self._changes, now
         return now
@@ -148,8 +147,9 @@ class GenerationResult:
         """The same for a thread without an event loop; RequestTimeoutError leaves the request running."""
         if self._inbox.loop is not None:
             raise InvalidError("The request belongs to an event loop: await it there, with aresult().")
-        with self._engine.use():  # the inbox is not closed while it is waited for
-            self._wait(timeout_s)
+        if not self.finished:
+            with self._engine.use():  # the inbox is not closed while it is waited for
+                self._wait(timeout_s)
         return self._give()
 
     def _wait(self, timeout_s: float | None) -> None:
@@ -165,7 +165,7 @@ class GenerationResult:
 
     def abort(self) -> None:
         """Ends a request that runs; it finishes with what it has, as cancelled. From any thread."""
-        if self.request_id and not self.finished:
+        if not self.finished:
             self._aborted = True
             self._engine.cancel(self.request_id)
 

@@ -14,7 +14,7 @@ from spate import _library
 from spate._engine import Engine, ProgressCall
 from spate._inbox import Inbox
 from spate.builder import BuildConfig
-from spate.errors import BusyError, InvalidError, UnsupportedError, name_bytes, unknown_name
+from spate.errors import BusyError, InvalidError, UnsupportedError, option_bytes, unknown_name
 from spate.generation import GenerationResult
 from spate.inputs.multimodal import NO_IMAGES, MultimodalParams
 from spate.outputs import Prompt, RequestOutput
@@ -37,7 +37,7 @@ class KvCacheConfig:
         options.free_gpu_memory_fraction = self.free_gpu_memory_fraction or 0
         options.no_block_reuse = not self.enable_block_reuse
         options.block_size, options.kv_cache_memory = self.block_size or 0, self.memory or 0
-        options.kv_cache_dtype = name_bytes("dtype", self.dtype)
+        options.kv_cache_dtype = option_bytes("dtype", self.dtype)
 
 
 def kv_cache_config_of(config: KvCacheConfig | Mapping[str, Any] | None) -> KvCacheConfig:
@@ -67,8 +67,8 @@ class LLM:
         options = _library.OpenOptions(size=ctypes.sizeof(_library.OpenOptions), threads=threads, max_queue=max_queue)
         options.model = os.fsencode(model_dir)
         options.cache_dir = None if cache_dir is None else os.fsencode(cache_dir)
-        options.device, options.backend = name_bytes("device", device), name_bytes("backend", backend)
-        options.scheduler = name_bytes("scheduler", scheduler)
+        options.device, options.backend = option_bytes("device", device), option_bytes("backend", backend)
+        options.scheduler = option_bytes("scheduler", scheduler)
         kv_cache_config_of(kv_cache_config).fill(options)
         if build_config is not None:
             options.build = ctypes.pointer(build_config.options())

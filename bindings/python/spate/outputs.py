@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Literal
 
 from spate import _library
-from spate.errors import SpateError
+from spate.errors import InvalidError, SpateError
 
 if TYPE_CHECKING:
     from spate._engine import Engine
@@ -101,6 +101,8 @@ class Prompt:
     """A prompt and its token ids, which are found when they are first asked for."""
 
     def __init__(self, engine: Engine, prompt: str | list[int]) -> None:
+        if not isinstance(prompt, (str, list, tuple)):
+            raise InvalidError(f"The prompt is {prompt!r}, expected a string or a list of token ids.")
         self.text = prompt if isinstance(prompt, str) else None
         self.known = None if isinstance(prompt, str) else list(prompt)
         self._engine = weakref.ref(engine)  # what was generated keeps no model in memory

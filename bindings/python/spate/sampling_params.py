@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from spate import _library
-from spate.errors import InvalidError, UnsupportedError, name_bytes, text_bytes
+from spate.errors import InvalidError, UnsupportedError, name_bytes, option_bytes
 
 EARLY_STOPPING: dict[object, int] = {False: 0, True: 1, "never": 2}
 NO_ADAPTERS = "Adapters do not exist yet: leave {} out."
@@ -61,6 +61,10 @@ class SamplingParams:
             check_whole(name, getattr(self, name), *WHOLE_NUMBERS[name])
         for name in NUMBERS:
             check_number(name, getattr(self, name))
+        for name, kinds in CONTAINERS.items():
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kinds):
+                raise InvalidError(f"{name} is {value!r}, expected {WORDS[kinds]}.")
         for name in FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise InvalidError(f"{name} is {getattr(self, name)!r}, expected True or False.")
@@ -78,6 +82,11 @@ WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     "priority": (-INT_MAX - 1, INT_MAX)}
 NUMBERS = ("temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "frequency_penalty", "presence_penalty",
            "length_penalty", "timeout_s")
+CONTAINERS: dict[str, tuple[type, ...]] = {
+    "stop": (str, list, tuple), "bad_words": (str, list, tuple), "allowed_token_ids": (list, tuple),
+    "stop_token_ids": (list, tuple), "logit_bias": (Mapping,)}
+WORDS: dict[tuple[type, ...], str] = {(str, list, tuple): "a string or a list of them", (list, tuple): "a list of token ids",
+                                      (Mapping,): "token ids, each with a number"}
 FLAGS = ("include_stop_str_in_output", "ignore_eos", "use_beam_search")
 
 
@@ -94,8 +103,6 @@ def check_number(name: str, value: object) -> None:
 
 
 def ids_array(name: str, ids: Sequence[int]) -> ctypes.Array[ctypes.c_int32]:
-    if isinstance(ids, (str, bytes)):
-        raise InvalidError(f"{name} is {ids!r}, expected a list of token ids.")
     for i, value in enumerate(ids):
         check_whole(f"{name}[{i}]", -1 if value is None else value, 0, INT_MAX)
     return (ctypes.c_int32 * len(ids))(*ids)
@@ -103,7 +110,7 @@ def ids_array(name: str, ids: Sequence[int]) -> ctypes.Array[ctypes.c_int32]:
 
 def texts_array(name: str, texts: str | Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
     texts = [texts] if isinstance(texts, str) else texts
-    named = [name_bytes(f"{name}[{i}]", text_bytes(f"{name}[{i}]", text).decode()) for i, text in enumerate(texts)]
+    named = [name_bytes(f"{name}[{i}]", text) for i, text in enumerate(texts)]
     return (ctypes.c_char_p * len(named))(*named)
 
 
@@ -143,7 +150,7 @@ def request_fill(params: SamplingParams, request: _library.Request) -> None:
     if params.lora_request is not None:
         raise UnsupportedError(NO_ADAPTERS.format("lora_request"))
     request_numbers(params, request)
-    request.cache_salt = name_bytes("cache_salt", params.cache_salt)
+    request.cache_salt = option_bytes("cache_salt", params.cache_salt)
     for name, make in (("stop", texts_array), ("bad_words", texts_array), ("allowed_token_ids", ids_array),
                        ("stop_token_ids", ids_array)):
         value = getattr(params, name)
