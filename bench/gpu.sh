@@ -27,7 +27,8 @@ if [ -n "${LINEAR_LARGE:-}" ]; then
   printf "\nLinears of many tokens beside cuBLASLt, in turn:\n\n"
   linears=$("$LINEAR_LARGE" rates) || failed=1
   echo "$linears"
-  own=$(random llama-3.1-8b --batch 1 --context 16 --prompt-tokens 2048 | awk -F'|' '/prefill/ { print $3 }')
+  whole=$(part --random llama-3.1-8b --batch 1 --context 16 --prompt-tokens 2048) || { failed=1 linears=; echo "$whole"; }
+  own=$(awk -F'|' '/prefill/ { print $3 }' <<<"$whole")
   awk -v own="$own" "/cuBLASLt's linears/"' { printf "Prefill of 2,048 tokens of 8B: %.1f ms, %.2f x that (wanted: 1.25)\n", own, own / $(NF - 1) }' <<<"$linears"
 fi
 if [ $# -gt 1 ]; then

@@ -24,8 +24,10 @@ class Gpu(unittest.TestCase):
         try:
             with Server(cls.engine, backend="cuda"):
                 pass
-        except AssertionError as sentence:
-            raise unittest.SkipTest(f"SKIPPED: {sentence}")
+        except AssertionError as failure:
+            if "There is no GPU here" not in str(failure):
+                raise  # one that is there has to work
+            raise unittest.SkipTest(f"SKIPPED: {failure}")
 
     def serve(self, **more):
         server = Server(self.engine, backend="cuda", **more)

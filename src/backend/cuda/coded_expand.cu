@@ -71,6 +71,7 @@ __global__ void __launch_bounds__(THREADS) expand_make(expand e) {
   }
   __threadfence();
   writes_publish();
+  __syncthreads(); /* the first thread of a block that says so speaks for all of it */
   dependents_launch();
 }
 

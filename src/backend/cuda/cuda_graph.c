@@ -29,7 +29,7 @@ static bool part_make(struct program *p, enum cuda_part part, cudaGraphExec_t *e
 static bool prompts_load(struct program *p, struct error *error) {
   for (int32_t tokens = 0; tokens < p->limits.tokens;) {
     cudaGraphExec_t exec = NULL;
-    tokens = tokens < 512 ? tokens + 64 : tokens * 2;
+    tokens = tokens == 0 ? 8 : tokens < 64 || tokens >= 512 ? tokens * 2 : tokens + 64;
     if (tokens > p->limits.tokens) tokens = p->limits.tokens;
     cuda_batch_lay(p, (struct cuda_batch){.n_row = 1, .n_token = tokens, .n_out = 1}, false, 0);
     cuda_attention_all(p);

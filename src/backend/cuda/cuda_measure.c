@@ -3,6 +3,8 @@
 #include "backend/cuda/cuda_program.h"
 #include "backend/row_passes.h"
 
+#include <inttypes.h>
+
 enum { WEIGHT_ALIGN = 512, SLAB_ALIGN = 64, RULES_LEAST = 256 << 10, RULES_MOST = 8 << 20 };
 
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value) {
@@ -210,12 +212,28 @@ static bool bytes_add(void *user, void *place, size_t bytes) {
   return true;
 }
 
+/* Kernels count in 32 bits within a head's keys and values of a block. Long ones are CONTIGUOUS caches'. */
+static bool blocks_fit(const struct plan *plan, const struct limits *limits, struct error *error) {
+  for (int i = 0; i < plan->n_group; i++) {
+    const struct kv_group *g = plan_groups(plan) + i;
+    uint64_t bytes = (uint64_t)limits->block_size * (uint64_t)(g->dim_k + g->dim_v) * sizeof(uint16_t);
+    if (bytes > INT32_MAX)
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "A block of the KV cache has %d tokens, %" PRIu64
+                       " MiB of each head, and a GPU's kernels take less than 2048: build the engine with "
+                       "kv_cache_type PAGED, or a smaller max_seq_len.",
+                       limits->block_size, bytes >> 20);
+  }
+  return true;
+}
+
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error) {
   if (limits->kv_dtype >= KV_E4M3 && limits->block_size < CODE_TOKENS)
     return error_set(error, ERROR_UNSUPPORTED,
                      "A KV cache in %s has blocks of %d tokens or more, not of %d: give another block_size.",
                      kv_dtype_name(limits->kv_dtype), CODE_TOKENS, limits->block_size);
+  if (!blocks_fit(plan, limits, error)) return false;
   struct program measured = {.plan = plan, .limits = *limits};
   uint64_t buffers = 0;
   cuda_buffers_visit(&measured, bytes_add, &buffers);

@@ -23,16 +23,6 @@ struct prepare_work {
   float eps;
 };
 
-/* All threads get it. */
-static __device__ float block_most(float value) {
-  __shared__ float part[PREPARE_THREADS / 32];
-  for (int step = 16; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, step));
-  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = value;
-  __syncthreads();
-  for (int i = 0; i < PREPARE_THREADS / 32; i++) value = fmaxf(value, part[i]);
-  return value;
-}
-
 /* The power of two that brings the row's greatest to 2^14; what is not finite stays so. */
 static __device__ float row_lift(float most, float *inverse) {
   int exponent = max((int)(__float_as_uint(most) >> 23), 15);

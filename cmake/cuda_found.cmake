@@ -1,0 +1,16 @@
+# SPATE_CUDA AUTO becomes ON where this machine has an NVIDIA driver, an nvcc of CUDA 13 and the C++ compiler that nvcc
+# wants; otherwise OFF.
+function(cuda_find found)
+  set(${found} OFF PARENT_SCOPE)
+  find_program(SPATE_NVCC nvcc HINTS /usr/local/cuda/bin)
+  find_program(SPATE_CXX g++)
+  if(CMAKE_CROSSCOMPILING OR NOT SPATE_NVCC OR NOT SPATE_CXX OR NOT EXISTS /dev/nvidiactl)
+    return()
+  endif()
+  execute_process(COMMAND ${SPATE_NVCC} --version OUTPUT_VARIABLE version ERROR_QUIET)
+  if(version MATCHES "release ([0-9]+)" AND CMAKE_MATCH_1 GREATER_EQUAL 13)
+    set(${found} ON PARENT_SCOPE)
+  else()
+    message(STATUS "There is a GPU, and ${SPATE_NVCC} is not of CUDA 13 or newer: building for the CPU alone")
+  endif()
+endfunction()
