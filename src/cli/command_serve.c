@@ -183,6 +183,9 @@ static int engine_serve(const struct settings *settings, spate_engine *engine) {
                                    .root_path = settings->root_path,
                                    .cors = cors_of(settings),
                                    .log_prompts = settings->log_prompts,
+                                   .otlp_traces_endpoint = settings->otlp_traces_endpoint
+                                                               ? settings->otlp_traces_endpoint
+                                                               : getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
                                    .api_keys = settings->api_key};
   int shutdown = settings->has_shutdown_timeout ? settings->shutdown_timeout : DEFAULT_SHUTDOWN;
   spate_error error;

@@ -117,6 +117,8 @@ const struct option options[] = {
      .words = "error|warning|info|debug"},
     {"log-format", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_format), "FORMAT", "text (default) or json: an object a line",
      .words = "text|json"},
+    {"otlp-traces-endpoint", 0, OPTION_TEXT, FOR_SERVE, PLAIN(otlp_traces_endpoint), "URL",
+     "send a span of each request there, as OTLP in JSON (default: $OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, or none)"},
     {"log-prompts", 0, OPTION_FLAG, FOR_SERVE, PLAIN(log_prompts), 0,
      "write the beginning of each prompt to the log, which holds none otherwise"},
 

@@ -65,6 +65,7 @@ struct settings {
   bool allow_credentials;
   int max_connections_per_ip;
   const char *host, *log_level, *log_format, *api_key;
+  const char *otlp_traces_endpoint;
   bool log_prompts;
   int port, workers, keep_alive, limit_concurrency, shutdown_timeout, tensor_parallel_size;
   bool has_port, has_keep_alive, has_shutdown_timeout;

@@ -93,6 +93,7 @@ void metrics_handle(struct server *server, struct http_request *request) {
   buffer_init(&page, PAGE_MAX);
   spate_metrics(server->engine, page_append, &page);
   http_metrics_write(&server->metrics, &page);
+  trace_metrics_write(server->traces, &page);
   page_send(request, 200, METRICS_CONTENT_TYPE, &page);
 }
 

@@ -1,4 +1,4 @@
-/* Request ids, and the log of requests. */
+/* Request ids, the log of requests, and their spans. */
 #include "server/request_log.h"
 
 #include "base/clock.h"
@@ -8,8 +8,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
-enum { REQUEST_ID_MAX = 128, CLIENT_LEFT = 499 };
+enum { REQUEST_ID_MAX = 128, CLIENT_LEFT = 499, NS_PER_US = 1000 };
 
 struct note {
   uint64_t begun_us, first_us; /* of the submission and the first token; 0: none came */
@@ -74,6 +75,45 @@ void request_note_end(struct http_request *request, const struct answer *answer,
   note->usage = answer_usage_of(answer);
 }
 
+/* --- spans -------------------------------------------------------------------------------------------------------- */
+
+static bool route_generates(int route) { return route != ROUTE_NONE && routes[route].kind; }
+
+static uint64_t status_of(const struct http_summary *summary) {
+  return summary->status ? (uint64_t)summary->status : CLIENT_LEFT;
+}
+
+/* The caller's trace; without one, a new trace for what generates, if traces are sent. */
+static struct trace_context trace_of(const struct server *server, const struct http_request *request, int route) {
+  struct trace_context trace = {.sampled = false};
+  if (trace_context_read(http_request_header(request, "traceparent"), &trace) || !server->traces) return trace;
+  trace.sampled = route_generates(route) && getrandom(trace.trace, sizeof trace.trace, 0) == sizeof trace.trace;
+  return trace;
+}
+
+static uint64_t now_ns(void) { /* since 1970 */
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void span_add(const struct server *server, const struct http_request *request,
+                     const struct http_summary *summary, int route, const struct trace_context *trace) {
+  const struct note *note = request->note;
+  struct trace_span span = {.context = *trace, .end_ns = now_ns(), .status = (int)status_of(summary)};
+  if (!route_generates(route) || getrandom(span.id, sizeof span.id, 0) != sizeof span.id) return;
+  span.begin_ns = span.end_ns - summary->duration_us * NS_PER_US;
+  span.operation = routes[route].kind == REQUEST_CHAT ? "chat" : "text_completion";
+  span.method = method_name(http_method_find(request->head.method));
+  span.route = routes[route].path;
+  if (note && note->finish) {
+    span.finish = note->finish;
+    span.usage = note->usage;
+    if (note->first_us > 0) span.first_ns = span.end_ns - (clock_us() - note->first_us) * NS_PER_US;
+  }
+  trace_export_add(server->traces, &span);
+}
+
 /* --- lines -------------------------------------------------------------------------------------------------------- */
 
 static void note_log(struct log_line *line, const struct note *note) {
@@ -84,25 +124,36 @@ static void note_log(struct log_line *line, const struct note *note) {
   if (note->first_us > 0) log_milliseconds(line, "ttft_ms", note->first_us - note->begun_us);
 }
 
-void request_log(const struct server *server, struct http_request *request, const struct http_summary *summary) {
+static void trace_log(struct log_line *line, const struct trace_context *trace) {
+  char text[2 * TRACE_ID_BYTES + 1];
+  for (int i = 0; i < TRACE_ID_BYTES; i++) snprintf(text + 2 * i, 3, "%02x", trace->trace[i]);
+  log_text(line, "trace_id", slice_text(text));
+}
+
+static void request_line(const struct server *server, const struct http_request *request,
+                         const struct http_summary *summary, int route, const struct trace_context *trace) {
   const struct note *note = request->note;
+  char text[REQUEST_ID_MAX + 1];
+  struct log_line line;
+  log_begin(&line, route_generates(route) ? LOG_INFO : LOG_DEBUG, "request");
+  log_text(&line, "request_id", id_of(server, request, text));
+  if (trace->sampled) trace_log(&line, trace);
+  log_text(&line, "method", slice_text(method_name(http_method_find(request->head.method))));
+  log_text(&line, "route", slice_text(route == ROUTE_NONE ? "none" : routes[route].path));
+  log_count(&line, "status", status_of(summary));
+  if (note && note->finish) note_log(&line, note);
+  log_count(&line, "bytes_in", summary->bytes_in);
+  log_count(&line, "bytes_out", summary->bytes_out);
+  log_milliseconds(&line, "duration_ms", summary->duration_us);
+  if (summary->aborted) log_flag(&line, "aborted");
+  log_end(&line);
+}
+
+void request_log(const struct server *server, struct http_request *request, const struct http_summary *summary) {
   int route = route_find(request->head.path); /* the path as sent may hold anything: it stays out of the log */
-  enum log_level level = route != ROUTE_NONE && routes[route].kind ? LOG_INFO : LOG_DEBUG;
-  if (log_wants(level)) {
-    char text[REQUEST_ID_MAX + 1];
-    struct log_line line;
-    log_begin(&line, level, "request");
-    log_text(&line, "request_id", id_of(server, request, text));
-    log_text(&line, "method", slice_text(method_name(http_method_find(request->head.method))));
-    log_text(&line, "route", slice_text(route == ROUTE_NONE ? "none" : routes[route].path));
-    log_count(&line, "status", summary->status ? (uint64_t)summary->status : CLIENT_LEFT);
-    if (note && note->finish) note_log(&line, note);
-    log_count(&line, "bytes_in", summary->bytes_in);
-    log_count(&line, "bytes_out", summary->bytes_out);
-    log_milliseconds(&line, "duration_ms", summary->duration_us);
-    if (summary->aborted) log_flag(&line, "aborted");
-    log_end(&line);
-  }
+  struct trace_context trace = trace_of(server, request, route);
+  if (trace.sampled && server->traces) span_add(server, request, summary, route, &trace);
+  if (log_wants(route_generates(route) ? LOG_INFO : LOG_DEBUG)) request_line(server, request, summary, route, &trace);
   free(request->note);
   request->note = NULL;
 }

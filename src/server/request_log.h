@@ -19,7 +19,8 @@ void request_note_begin(struct http_request *request);
 void request_note_event(struct http_request *request, const spate_event *event);
 void request_note_end(struct http_request *request, const struct answer *answer, const char *otherwise);
 
-/* The request is over: logs it, at the level info if its route generates and debug if not, and frees its note. */
+/* The request is over: logs it, at the level info if its route generates and debug if not; sends its span if traces are
+ * sent and the caller keeps this one; frees its note. */
 void request_log(const struct server *server, struct http_request *request, const struct http_summary *summary);
 
 /* For --log-prompts. */

@@ -118,6 +118,8 @@ static bool server_start(struct server *server, const struct server_options *opt
   server->info.size = sizeof server->info;
   spate_info(server->engine, &server->info);
   http_metrics_init(&server->metrics);
+  const char *traces = options->otlp_traces_endpoint;
+  if (traces && !(server->traces = trace_export_open(traces, server->info.name, error))) return false;
   if (getrandom(&server->nonce, sizeof server->nonce, 0) < 0) server->nonce = 0; /* ids need not be secret */
   struct http_options http = http_options_of(options);
   server->http = http_server_open(&http, &callbacks, server, error);
@@ -129,6 +131,7 @@ struct server *server_open(spate_engine *engine, const struct server_options *op
   struct server *server = calloc(1, sizeof *server);
   if (server) server->engine = engine;
   if (server_start(server, options, &detail)) return server;
+  if (server) trace_export_close(server->traces);
   free(server);
   error->code = (spate_code)detail.code; /* the same list */
   memcpy(error->text, detail.text, sizeof error->text);
@@ -153,5 +156,6 @@ void server_join(struct server *server) { http_server_join(server->http); }
 void server_close(struct server *server) {
   if (!server) return;
   http_server_close(server->http);
+  trace_export_close(server->traces);
   free(server);
 }

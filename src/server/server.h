@@ -16,8 +16,9 @@ struct server_options {
   const char *tls_cert, *tls_key; /* PEM files; NULL: in the clear */
   const char *root_path; /* what proxies put before our paths, which exist with and without it; NULL: nothing */
   struct cors_options cors;
-  const char *api_keys; /* separated by commas; NULL: everybody may ask */
-  bool log_prompts;     /* the beginning of each goes to the log */
+  const char *api_keys;             /* separated by commas; NULL: everybody may ask */
+  bool log_prompts;                 /* the beginning of each goes to the log */
+  const char *otlp_traces_endpoint; /* a URL that takes spans; NULL: none are sent */
 };
 
 struct server;

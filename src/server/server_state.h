@@ -6,6 +6,7 @@
 #include "server/access.h"
 #include "server/http_metrics.h"
 #include "server/server.h"
+#include "server/trace_export.h"
 
 #include <stdatomic.h>
 
@@ -17,7 +18,8 @@ struct server {
   struct slice root_path; /* "/prefix", or empty */
   struct http_server *http;
   struct http_metrics metrics;
-  uint32_t nonce; /* in ids of answers, so that two servers' ids differ */
+  struct trace_export *traces; /* NULL: none are sent */
+  uint32_t nonce;              /* in ids of answers, so that two servers' ids differ */
   bool log_prompts;
   atomic_bool draining;
   atomic_int running;            /* answers that are not complete */
