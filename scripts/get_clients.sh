@@ -3,7 +3,7 @@
 # fetches them from PyPI first if need be. They live in a virtual environment in the user's cache.
 set -eu
 
-wanted="locust==2.47.0 openai==3.57.0 schemathesis==4.32.5 opentelemetry-proto==1.45.2
+wanted="locust==2.47.0 openai==3.57.0 schemathesis==4.32.5 opentelemetry-proto==1.45.2 kubernetes-validate==1.37.0
   fastapi==0.165.0 uvicorn==0.54.0 uvloop==0.23.0 mypy==2.4.1 setuptools==84.2.1"
 version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/spate/clients-$version-$(echo "$wanted" | cksum | cut -d ' ' -f 1)

@@ -18,6 +18,7 @@ int command_quantize_table(const struct settings *settings);
 int command_eval(const struct settings *settings);
 int command_tokenize(const struct settings *settings);
 int command_config(const struct settings *settings);
+int command_health(const struct settings *settings);
 int command_help(const struct settings *settings);
 
 struct command {
@@ -33,6 +34,8 @@ const struct command *command_named(const char *name); /* NULL when there is non
 
 /* What --help prints; of all commands for NULL. Returns 0. */
 int usage_print(const struct command *command);
+
+enum { DEFAULT_PORT = 8000 }; /* of a server */
 
 /* --- what several commands need ----------------------------------------------------------------------------------- */
 

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 enum {
-  DEFAULT_PORT = 8000,
   DEFAULT_KEEP_ALIVE = 30,
   DEFAULT_SHUTDOWN = 30, /* seconds that running requests get to finish after a signal */
   DEFAULT_CONNECTIONS = 1000,

@@ -24,6 +24,8 @@ const struct command commands[] = {
     {"tokenize", "MODEL|ENGINE", "show the tokens of a text", FOR_TOKENIZE, command_tokenize},
     {"config", "[MODEL|ENGINE]", "check the settings that serve would have, or --print them", FOR_SERVE | FOR_CONFIG,
      command_config},
+    {"health", "[MODEL|ENGINE]", "ask the server that serve would be with these settings whether it is well", FOR_SERVE,
+     command_health},
     {"help", "[COMMAND]", "show a command's options, a man page, or a shell's completion", FOR_HELP, command_help},
 };
 

@@ -36,6 +36,12 @@ def wait_for(condition, what):
     raise AssertionError(f"waited in vain: {what}")
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 class Engine:
     """An engine file of a tiny random model whose sequences may be long and never end by themselves."""
 

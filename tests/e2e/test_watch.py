@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,19 +15,13 @@ import urllib.parse
 import urllib.request
 
 import spate_server
-from spate_server import ROOT, Server, wait_for
+from spate_server import ROOT, Server, free_port, wait_for
 
 FOLDER = pathlib.Path(os.environ.get("SPATE_TEST_PROMETHEUS", ""))
 RULES = ROOT / "deploy/prometheus"
 DASHBOARD = json.loads((ROOT / "deploy/grafana/spate.json").read_text())
 VARIABLES = {"$job": ".*", "$instance": ".*", "$__rate_interval": "1m"}
 LEAST_SCRAPES = 3  # a rate needs two
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def dashboard_queries():

@@ -1,0 +1,228 @@
+"""The images and manifests of deploy/ without a container engine: the image's tree is laid out by its own script and run in
+a chroot, the build's context is the files that .dockerignore lets through, and Kubernetes' own schemas judge manifests."""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import yaml
+
+import spate_server
+from spate_server import JSON, ROOT, SANITIZED, SPATE, Server, free_port, wait_for
+
+DEPLOY = ROOT / "deploy"
+MOST_IMAGE_BYTES = 60 << 20
+NOBODY = 65532
+VALIDATE = """
+import sys, yaml, kubernetes_validate
+for path in sys.argv[1:]:
+    for document in yaml.safe_load_all(open(path)):
+        kubernetes_validate.validate(document, "1.33", strict=True)
+"""
+
+
+def documents(*names):
+    return [document for name in names for document in yaml.safe_load_all((DEPLOY / name).read_text())]
+
+
+def tree_bytes(root):
+    return sum(path.lstat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+@contextlib.contextmanager
+def listener(answer):
+    """The port of a listener that reads a request, sends these bytes and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        def serve():
+            client, _ = server.accept()
+            with client:
+                client.recv(1 << 16)
+                client.sendall(answer)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
+@unittest.skipIf(SANITIZED, "SKIPPED: an image holds no sanitizer")
+class Image(spate_server.EngineCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.root = pathlib.Path(tempfile.mkdtemp(prefix="spate-image-")) / "root"
+        subprocess.run([DEPLOY / "docker/image_tree.sh", SPATE, cls.root], check=True)
+        shutil.copy(cls.engine.path, cls.root / "models/tiny.spate")
+        (cls.root / "models/tiny.spate").chmod(0o644)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.root.parent)
+        super().tearDownClass()
+
+    def test_size(self):
+        self.assertLess(tree_bytes(self.root) - self.engine.path.stat().st_size, MOST_IMAGE_BYTES)
+        self.assertEqual(sorted(p.name for p in (self.root / "usr/bin").iterdir()), ["spate"])
+
+    @unittest.skipUnless(os.geteuid() == 0, "SKIPPED: only root may change the root")
+    def test_chroot(self):
+        """The server runs as nobody in the image's tree, with the image's environment; its health check sees it come and go."""
+        port = free_port()
+        inside = [shutil.which("chroot"), f"--userspec={NOBODY}:{NOBODY}", self.root, "/usr/bin/spate"]
+        environment = {"SPATE_HOST": "127.0.0.1", "XDG_CACHE_HOME": "/cache", "SPATE_PORT": str(port)}
+
+        def health():
+            return subprocess.run([*inside, "health"], env=environment, capture_output=True, text=True)
+        self.assertEqual(health().stderr, f"spate: 127.0.0.1:{port} cannot be reached: Connection refused.\n")
+        server = subprocess.Popen([*inside, "serve", "/models/tiny.spate", "--kv-cache-memory", "256M"], env=environment,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(server.kill)
+        wait_for(lambda: health().returncode == 0, "it is well")
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.request("POST", "/generate", json.dumps({"prompt": "Once", "max_tokens": 3}), JSON)
+        self.assertEqual(connection.getresponse().status, 200)
+        connection.close()
+        self.assertEqual(os.stat(f"/proc/{server.pid}").st_uid, NOBODY)
+        server.terminate()
+        self.assertEqual(server.wait(timeout=60), 0)
+        self.assertEqual(health().returncode, 1)
+
+
+class Health(spate_server.EngineCase):
+    def probe(self, *options):
+        return subprocess.run([SPATE, "health", *options], capture_output=True, text=True)
+
+    def test_address(self):
+        with Server(self.engine) as server:
+            for host in ("127.0.0.1", "0.0.0.0", "localhost"):
+                done = self.probe("--host", host, "--port", str(server.port))
+                self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "The server makes progress.\n", ""))
+
+    def test_path(self):
+        path = self.engine.folder / "socket"
+        with Server(self.engine, "--uds", str(path)):
+            self.assertEqual(self.probe("--uds", str(path)).returncode, 0)
+        self.assertEqual(self.probe("--uds", "/nowhere").stderr, "spate: /nowhere cannot be reached: No such file or directory.\n")
+        self.assertEqual(self.probe("--uds", "/" + "n" * 108).stderr,
+                         "spate: The path of the socket has 109 bytes, expected at most 107.\n")
+
+    def test_tls(self):
+        certificate, key = self.engine.folder / "cert.pem", self.engine.folder / "key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out",
+                        certificate, "-subj", "/CN=localhost"], check=True, capture_output=True)
+        files = ("--tls-cert", str(certificate), "--tls-key", str(key))
+        with Server(self.engine, *files) as server:
+            self.assertEqual(self.probe("--port", str(server.port), *files).returncode, 0)
+            self.assertEqual(self.probe("--port", str(server.port)).returncode, 1)  # in the clear
+
+    def test_no_http(self):
+        with listener(b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n") as port:
+            self.assertEqual(self.probe("--port", str(port)).stderr, "spate: What listens there does not answer in HTTP.\n")
+        with listener(b"") as port:
+            self.assertEqual(self.probe("--port", str(port)).stderr, "spate: It took the connection and gave no answer.\n")
+        with listener(b"HTTP/1.0 503 Service Unavailable\r\n\r\n") as port:
+            self.assertEqual(self.probe("--port", str(port)).stderr, "spate: /health answers 503, expected 200.\n")
+
+
+class Context(unittest.TestCase):
+    def context(self):
+        """What a container engine would be given: .dockerignore lets files through by its lines with an exclamation mark."""
+        lines = (ROOT / ".dockerignore").read_text().split()
+        self.assertEqual((lines[0], {line[0] for line in lines[1:]}), ("*", {"!"}))
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-context-"))
+        self.addCleanup(shutil.rmtree, folder)
+        for line in lines[1:]:
+            source, target = ROOT / line[1:], folder / line[1:]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        return folder
+
+    @unittest.skipIf(SANITIZED, "SKIPPED: once is enough")
+    def test_configures(self):
+        """CMake finds all it needs among those files."""
+        folder = self.context()
+        for name in ("Dockerfile", "Dockerfile.cuda"):
+            text = (DEPLOY / "docker" / name).read_text()
+            for script in re.findall(r"(?:scripts|deploy)/[\w./]+\.sh", text):
+                self.assertTrue((folder / script).exists(), script)
+        done = subprocess.run(["cmake", "--preset", "release", "-DSPATE_CUDA=OFF", "-DSPATE_TESTS=OFF"], cwd=folder, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_same(self):
+        """The two Dockerfiles differ in what a GPU wants and nothing else."""
+        plain, cuda = ([line for line in (DEPLOY / "docker" / name).read_text().splitlines() if not line.startswith("#")]
+                       for name in ("Dockerfile", "Dockerfile.cuda"))
+        differing = [(a, b) for a, b in zip(plain, cuda, strict=True) if a != b]
+        self.assertEqual([a.split()[0] for a, _ in differing], ["FROM", "RUN", "ENV"])
+        self.assertIn("USER 65532:65532", plain)
+
+
+class Manifests(unittest.TestCase):
+    FILES = [path.name for path in sorted((DEPLOY / "kubernetes").glob("*.yaml")) if path.name != "kustomization.yaml"]
+
+    @unittest.skipUnless(os.environ.get("SPATE_TEST_CLIENTS"), "SKIPPED: SPATE_TEST_CLIENTS is not set to what scripts/get_clients.sh prints")
+    def test_schemas(self):
+        done = subprocess.run([os.environ["SPATE_TEST_CLIENTS"], "-c", VALIDATE, *(DEPLOY / "kubernetes" / name for name in self.FILES)],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_names(self):
+        """What the manifests call one another, and paths and variables that the server knows."""
+        self.assertEqual(sorted(yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())["resources"]), self.FILES)
+        kinds = {document["kind"]: document for document in documents(*(f"kubernetes/{name}" for name in self.FILES))}
+        pod = kinds["Deployment"]["spec"]["template"]
+        labels, container = pod["metadata"]["labels"], pod["spec"]["containers"][0]
+        for selector in (kinds["Deployment"]["spec"]["selector"]["matchLabels"], kinds["Service"]["spec"]["selector"],
+                         kinds["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]):
+            self.assertEqual(selector, labels)
+        self.assertEqual(kinds["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"], kinds["Deployment"]["metadata"]["name"])
+        metric = kinds["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
+        self.assertIn(f"`{metric}`", (ROOT / "docs/metrics.md").read_text())
+        self.assertEqual({mount["name"] for mount in container["volumeMounts"]}, {volume["name"] for volume in pod["spec"]["volumes"]})
+        environment = {variable["name"]: variable["value"] for variable in container["env"]}
+        printed = subprocess.run([SPATE, "config", "--print"], env=os.environ | environment, capture_output=True, text=True, check=True).stdout
+        for name in environment:
+            self.assertIn(name, printed)
+        rest = pod["spec"]["terminationGracePeriodSeconds"] - container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        self.assertGreater(rest, int(environment["SPATE_SHUTDOWN_TIMEOUT"]))
+
+    def test_gpu(self):
+        patch, = documents("kubernetes/gpu/deployment.yaml")
+        self.assertEqual(patch["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], "1")
+        overlay, = documents("kubernetes/gpu/kustomization.yaml")
+        self.assertEqual(overlay["patches"], [{"path": "deployment.yaml"}])
+
+
+class Compose(unittest.TestCase):
+    def test_files(self):
+        """Every file that is mounted exists, every named volume is declared, and the GPU's file adds to services that are there."""
+        compose, = documents("compose/compose.yaml")
+        for service in compose["services"].values():
+            for mount in service.get("volumes", ()):
+                source = mount.split(":")[0]
+                if source.startswith("."):
+                    self.assertTrue((DEPLOY / "compose" / source).exists(), source)
+                elif not source.startswith("$"):
+                    self.assertIn(source, compose["volumes"])
+            if "build" in service:
+                self.assertTrue((ROOT / service["build"]["dockerfile"]).exists())
+        self.assertEqual(set(documents("compose/gpu.yaml")[0]["services"]) - set(compose["services"]), set())
+
+    def test_prometheus(self):
+        """It scrapes as deploy/prometheus does, but for the target, which is a service of the file."""
+        ours, theirs = documents("compose/prometheus.yml", "prometheus/prometheus.yml")
+        target = ours["scrape_configs"][0]["static_configs"][0].pop("targets")
+        theirs["scrape_configs"][0]["static_configs"][0].pop("targets")
+        self.assertEqual(ours, theirs)
+        self.assertEqual(target, ["spate:8000"])
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)
