@@ -3,6 +3,7 @@ answer nonsense. What is compared are counts, tokens and percentiles of recorded
 anything takes."""
 import asyncio
 import json
+import os
 import pathlib
 import re
 import socket
@@ -12,9 +13,11 @@ import sys
 import tempfile
 import threading
 import time
+import types
+import xml.etree.ElementTree
 
 import spate_server
-from spate_server import SPATE, WAIT_SECONDS
+from spate_server import ROOT, SPATE, WAIT_SECONDS, Server
 
 try:
     import numpy
@@ -181,6 +184,8 @@ class Refused(spate_server.unittest.TestCase):
                                            "any of the three."),
                 (("--timeout", "0"), '--timeout is "0", expected seconds above 0, at most 3600.'),
                 (("--api-key", "a\nb"), "The API key is no line of at most 8192 bytes."),
+                (("--plot", "x", "--trace", "y"), "--plot draws over --clients or --rate: --trace has neither."),
+                (("--rate", "1", "--trace", "y"), "--trace has its own times: leave --clients and --rate out."),
                 (("--record", "/nowhere/x"), "/nowhere/x cannot be written.")):
             result = subprocess.run([SPATE, "bench-serve", *options], capture_output=True, text=True, timeout=WAIT_SECONDS)
             self.assertEqual((result.returncode, result.stderr), (1, f"spate: {sentence}\n"), options)
@@ -291,34 +296,45 @@ class Figures(spate_server.ServerCase):
         self.assertEqual(run["goodput"]["share"], 1)
 
     def test_an_outside_client(self):
-        """The same requests by asyncio: the same answers, the same tokens. The times of both are printed."""
-        clients, rounds, tokens = 4, 5, 12
+        """The same requests by asyncio at the same time: the same answers, the same tokens. The times of both are printed, of the
+        model that SPATE_TEST_MODEL names with SPATE_LONG=1."""
+        model = os.environ.get("SPATE_TEST_MODEL") if os.environ.get("SPATE_LONG") == "1" else None
+        if not model:
+            self.compare_clients(self.server.port, 4, 5, 12)
+            return
+        with Server(types.SimpleNamespace(path=model), "--threads", str(os.cpu_count()), backend="cpu") as server:
+            self.compare_clients(server.port, 8, 10, 64)
+
+    def compare_clients(self, port, clients, rounds, tokens):
         jobs = [(c, f"Story {c} {r}: once upon a time", tokens + r) for r in range(rounds) for c in range(clients)]
+        readers = []
+
+        async def client(c):
+            for owner, prompt, n in jobs:
+                if owner == c:
+                    readers.append(Reader())
+                    await readers[-1].run(port, "Outside: " + prompt, n)
 
         async def outside():
-            readers = []
-
-            async def client(c):
-                for owner, prompt, n in jobs:
-                    if owner == c:
-                        readers.append(Reader())
-                        await readers[-1].run(self.server.port, prompt, n)
             await asyncio.gather(*map(client, range(clients)))
-            return readers
 
-        readers = asyncio.run(outside())
         with tempfile.TemporaryDirectory() as folder:
-            trace = pathlib.Path(folder) / "trace"
-            trace.write_text("".join(json.dumps({"client": c, "prompt": p, "max_tokens": n}) + "\n" for c, p, n in jobs))
-            [(run, records)] = self.run_bench("--trace", trace)
+            trace, record = (pathlib.Path(folder) / name for name in ("trace", "record"))
+            trace.write_text("".join(json.dumps({"client": c, "prompt": "Our own: " + p, "max_tokens": n}) + "\n" for c, p, n in jobs))
+            ours = subprocess.Popen([SPATE, "bench-serve", f"http://127.0.0.1:{port}", "--json", "--record", record, "--trace",
+                                     trace], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            asyncio.run(outside())
+            [run] = json.loads(ours.communicate()[0])["runs"]
+            records = [json.loads(line) for line in record.read_text().splitlines()]
         self.check_run(run, records)
         self.assertEqual(sorted(r["output_tokens"] for r in records), sorted(r.tokens for r in readers))
-        self.assertEqual(sorted(len(r["events"]) for r in records), sorted(len(r.events) for r in readers))
-        theirs = {"ttft_ms": [r.events[0] - r.sent for r in readers], "e2e_ms": [r.done - r.sent for r in readers],
-                  "itl_ms": [b - a for r in readers for a, b in zip(r.events, r.events[1:])]}
-        for name, values in theirs.items():
-            print(name, *(f"{p} {run[name][p]:.2f} outside {1000 * percentile(values, NAMES[p]):.2f}" for p in ("p50", "p90")),
-                  file=sys.stderr)
+        self.assertEqual(run["output_tokens"], sum(n for _, _, n in jobs))
+        seconds = max(r.done for r in readers) - min(r.sent for r in readers)
+        print(f"\ntokens/s {run['output_tokens_per_second']:.1f}, outside {sum(r.tokens for r in readers) / seconds:.1f}", file=sys.stderr)
+        for name, values in (("ttft_ms", [r.events[0] - r.sent for r in readers]), ("e2e_ms", [r.done - r.sent for r in readers]),
+                             ("itl_ms", [b - a for r in readers for a, b in zip(r.events, r.events[1:])])):
+            print(name, *(f"{p} {run[name][p]:.2f}, outside {1000 * percentile(values, NAMES[p]):.2f};" for p in NAMES),
+                  f"mean {run[name]['mean']:.2f}, outside {1000 * sum(values) / len(values):.2f}", file=sys.stderr)
 
     def test_a_client_asks_in_order(self):
         """What a trace says of clients and times."""
@@ -346,6 +362,24 @@ class Figures(spate_server.ServerCase):
                 result = bench(f"http://127.0.0.1:{self.server.port}", "--trace", trace)
                 self.assertEqual((result.returncode, result.stderr), (1, f"spate: {trace}: {sentence}\n"), text)
 
+    def test_plot(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "plot.svg"
+            self.run_bench("--rate", "300,100,200", "--requests", 8, "--input-tokens", 10, "--output-tokens", 4, "--plot", path,
+                           "--slo", "e2e=1000")
+            picture = xml.etree.ElementTree.parse(path).getroot()
+            of = lambda name: picture.findall("{http://www.w3.org/2000/svg}" + name)
+            texts = {text.text for text in of("text")}
+            self.assertLessEqual({"first token, ms", "between tokens, ms", "whole answer, ms", "answers a second", "p50", "p90", "p99",
+                                  "p99.9", "within SLO", "requests a second asked for"}, texts)
+            lines = of("polyline")
+            self.assertEqual(len(lines), 14)  # four for each latency, and two
+            for line in lines:
+                places = [float(point.split(",")[0]) for point in line.get("points").split()]
+                self.assertEqual((len(places), places), (3, sorted(places)))
+            result = bench(f"http://127.0.0.1:{self.server.port}", "--requests", 1, "--plot", "/nowhere/x")
+            self.assertEqual((result.returncode, result.stderr.splitlines()[-1]), (1, "spate: /nowhere/x cannot be written."))
+
     def test_text(self):
         result = bench(f"http://127.0.0.1:{self.server.port}", "--requests", 4, "--clients", "1,2", "--input-tokens", 9,
                        "--output-tokens", 3, "--slo", "e2e=900000", "--allow-eos", "--model", "x" * 20, "--api", "chat")
@@ -358,6 +392,25 @@ class Figures(spate_server.ServerCase):
                      r"  ms +p50 +p90 +p99 +p99.9 +max +mean", r"  ttft( +[\d.]+){6}", r"  itl ( +[\d.]+){6}",
                      r"  e2e ( +[\d.]+){6}", r"  goodput [\d.]+ requests/s, 100.0 % within e2e=900000"):
             self.assertRegex(result.stdout, f"(?m)^{line}$")
+
+
+class Locust(spate_server.ClientCase):
+    def test_locustfile(self):
+        """locust with the file that deploy/ has, and beside it our client with the same question: none of them fails."""
+        with Server(self.engine, backend="cpu") as server:
+            url = f"http://127.0.0.1:{server.port}"
+            answer = self.client("locust", "-f", ROOT / "deploy/loadtest/locustfile.py", "--headless", "-u", 20, "-r", 20, "-t", 6,
+                                 "--stop-timeout", 60, "--host", url, "--json", "--only-summary")
+            [stats] = json.loads(answer.stdout)
+            self.assertEqual((answer.returncode, stats["num_failures"]), (0, 0), answer.stderr)
+            self.assertGreaterEqual(stats["num_requests"], 20)
+            asked = server.metric("llm_generation_tokens_total")
+            trace = self.engine.folder / "trace"
+            trace.write_text("".join(json.dumps({"at": i / 10, "prompt": "What is the meaning of life?", "max_tokens": 128}) + "\n"
+                                     for i in range(20)))
+            [run] = json.loads(bench(url, "--json", "--trace", trace).stdout)["runs"]
+            self.assertEqual((run["completed"], run["output_tokens"]), (20, 20 * 128))
+            self.assertEqual(server.metric("llm_generation_tokens_total") - asked, 20 * 128)
 
 
 if __name__ == "__main__":
