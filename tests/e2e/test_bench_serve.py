@@ -235,7 +235,7 @@ class Figures(spate_server.ServerCase):
     def check_run(self, run, records):
         self.assertEqual(run["completed"], len(records))
         self.assertEqual(run["errors"], {})
-        self.check_spread(run["ttft_ms"], [r["events"][0] - r["sent"] for r in records])
+        self.check_spread(run["ttft_ms"], [(r["events"] or [r["done"]])[0] - r["sent"] for r in records])  # without any text
         self.check_spread(run["itl_ms"], [b - a for r in records for a, b in zip(r["events"], r["events"][1:])])
         self.check_spread(run["e2e_ms"], [r["done"] - r["sent"] for r in records])
         seconds = max(r["done"] for r in records) - min(r["sent"] for r in records)
@@ -252,7 +252,7 @@ class Figures(spate_server.ServerCase):
                                               "--output-tokens", 7)
             self.check_run(run, records)
             self.assertEqual((run["loop"], run["clients"], run["output_tokens"]), ("closed", 3, 84), api)
-            self.assertTrue(all(r["output_tokens"] == 7 and 0 < len(r["events"]) <= 7 for r in records), api)
+            self.assertTrue(all(r["output_tokens"] == 7 >= len(r["events"]) for r in records), api)
             for r in records:  # within what rounding to whole words makes of 40
                 self.assertAlmostEqual(r["prompt_tokens"], 40, delta=12)
             running = sorted([(r["sent"], 1) for r in records] + [(r["done"], -1) for r in records])
@@ -288,8 +288,8 @@ class Figures(spate_server.ServerCase):
         """Of the same records, by hand."""
         [(run, records)] = self.run_bench("--requests", 20, "--clients", 8, "--input-tokens", 30, "--output-tokens", 8, "--slo",
                                           "ttft=4,itl=1,e2e=12")
-        good = sum(r["events"][0] - r["sent"] <= 0.004 and r["done"] - r["sent"] <= 0.012 and
-                   (r["events"][-1] - r["events"][0]) / 7 <= 0.001 for r in records)
+        good = sum((r["events"] or [r["done"]])[0] - r["sent"] <= 0.004 and r["done"] - r["sent"] <= 0.012 and
+                   (not r["events"] or (r["events"][-1] - r["events"][0]) / 7 <= 0.001) for r in records)
         self.assertEqual(run["goodput"]["requests"], good)
         self.assertAlmostEqual(run["goodput"]["share"], good / 20)
         [(run, _)] = self.run_bench("--requests", 5, "--output-tokens", 2, "--slo", "e2e=900000")
