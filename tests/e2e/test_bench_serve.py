@@ -253,8 +253,8 @@ class Figures(spate_server.ServerCase):
             self.check_run(run, records)
             self.assertEqual((run["loop"], run["clients"], run["output_tokens"]), ("closed", 3, 84), api)
             self.assertTrue(all(r["output_tokens"] == 7 >= len(r["events"]) for r in records), api)
-            for r in records:  # within what rounding to whole words makes of 40
-                self.assertAlmostEqual(r["prompt_tokens"], 40, delta=12)
+            mean = statistics.mean(r["prompt_tokens"] for r in records)
+            self.assertAlmostEqual(mean, 40, delta=8, msg=api)  # words of several tokens to this tokenizer, some of more
             running = sorted([(r["sent"], 1) for r in records] + [(r["done"], -1) for r in records])
             at_once = [sum(step for _, step in running[:i + 1]) for i in range(len(running))]
             self.assertEqual(max(at_once), 3)
