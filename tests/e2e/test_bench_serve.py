@@ -1,23 +1,25 @@
 """spate bench-serve against the real server, against clients of the Python standard library, and against servers that
 answer nonsense. What is compared are counts, tokens and percentiles of recorded times; no test depends on how long
 anything takes."""
-import asyncio
+import concurrent.futures
 import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-import types
 import xml.etree.ElementTree
 
 import spate_server
 from spate_server import ROOT, SPATE, WAIT_SECONDS, Server
+
+sys.path.append(str(ROOT / "bench"))
+import compare_clients
 
 try:
     import numpy
@@ -149,6 +151,19 @@ class Refused(spate_server.unittest.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn(f"2 connect: 127.0.0.1:{port} cannot be reached: connection refused.\n", result.stdout)
 
+    def test_interrupted(self):
+        """Ctrl-C ends what runs and reports what there is."""
+        with BadServer(b"", hang=True) as server, tempfile.TemporaryDirectory() as folder:
+            trace = pathlib.Path(folder) / "trace"
+            trace.write_text(3 * '{"prompt": "a", "max_tokens": 1}\n' + '{"at": 900, "prompt": "a", "max_tokens": 1}\n')
+            process = subprocess.Popen([SPATE, "bench-serve", server.url, "--trace", trace, "--json"], stdout=subprocess.PIPE,
+                                       stderr=subprocess.DEVNULL, text=True)
+            spate_server.wait_for(lambda: len(server.connections) == 3, "three requests run")
+            process.send_signal(signal.SIGINT)
+            run = json.loads(process.communicate(timeout=WAIT_SECONDS)[0])["runs"][0]
+            self.assertEqual(process.returncode, 1)
+            self.assertEqual((run["sent"], run["errors"]), (3, {"stopped": {"count": 3, "first": ""}}))
+
     def test_good_ones(self):
         """An answer after 100 Continue; events by \\r\\n, in pieces and with comments; ends of connections as ends of bodies, and
         between answers."""
@@ -189,26 +204,6 @@ class Refused(spate_server.unittest.TestCase):
                 (("--record", "/nowhere/x"), "/nowhere/x cannot be written.")):
             result = subprocess.run([SPATE, "bench-serve", *options], capture_output=True, text=True, timeout=WAIT_SECONDS)
             self.assertEqual((result.returncode, result.stderr), (1, f"spate: {sentence}\n"), options)
-
-
-class Reader:
-    """What an outside client saw of one stream."""
-
-    def __init__(self):
-        self.sent, self.events, self.done, self.tokens = 0, [], 0, 0
-
-    async def run(self, port, prompt, max_tokens):
-        body = json.dumps({"prompt": prompt, "max_tokens": max_tokens, "streaming": True, "temperature": 0, "ignore_eos": True})
-        self.sent = time.monotonic()
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        writer.write(f"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-                     f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        while line := await reader.readline():
-            if line.startswith(b"data:"):
-                self.events.append(time.monotonic())
-                self.tokens = json.loads(line[5:])["generated_tokens"]
-        self.done = time.monotonic()
-        writer.close()
 
 
 class Figures(spate_server.ServerCase):
@@ -296,45 +291,18 @@ class Figures(spate_server.ServerCase):
         self.assertEqual(run["goodput"]["share"], 1)
 
     def test_an_outside_client(self):
-        """The same requests by asyncio at the same time: the same answers, the same tokens. The times of both are printed, of the
-        model that SPATE_TEST_MODEL names with SPATE_LONG=1."""
-        model = os.environ.get("SPATE_TEST_MODEL") if os.environ.get("SPATE_LONG") == "1" else None
-        if not model:
-            self.compare_clients(self.server.port, 4, 5, 12)
-            return
-        with Server(types.SimpleNamespace(path=model), "--threads", str(os.cpu_count()), backend="cpu") as server:
-            self.compare_clients(server.port, 8, 10, 64)
-
-    def compare_clients(self, port, clients, rounds, tokens):
-        jobs = [(c, f"Story {c} {r}: once upon a time", tokens + r) for r in range(rounds) for c in range(clients)]
-        readers = []
-
-        async def client(c):
-            for owner, prompt, n in jobs:
-                if owner == c:
-                    readers.append(Reader())
-                    await readers[-1].run(port, "Outside: " + prompt, n)
-
-        async def outside():
-            await asyncio.gather(*map(client, range(clients)))
-
-        with tempfile.TemporaryDirectory() as folder:
-            trace, record = (pathlib.Path(folder) / name for name in ("trace", "record"))
-            trace.write_text("".join(json.dumps({"client": c, "prompt": "Our own: " + p, "max_tokens": n}) + "\n" for c, p, n in jobs))
-            ours = subprocess.Popen([SPATE, "bench-serve", f"http://127.0.0.1:{port}", "--json", "--record", record, "--trace",
-                                     trace], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            asyncio.run(outside())
-            [run] = json.loads(ours.communicate()[0])["runs"]
-            records = [json.loads(line) for line in record.read_text().splitlines()]
-        self.check_run(run, records)
-        self.assertEqual(sorted(r["output_tokens"] for r in records), sorted(r.tokens for r in readers))
-        self.assertEqual(run["output_tokens"], sum(n for _, _, n in jobs))
-        seconds = max(r.done for r in readers) - min(r.sent for r in readers)
-        print(f"\ntokens/s {run['output_tokens_per_second']:.1f}, outside {sum(r.tokens for r in readers) / seconds:.1f}", file=sys.stderr)
-        for name, values in (("ttft_ms", [r.events[0] - r.sent for r in readers]), ("e2e_ms", [r.done - r.sent for r in readers]),
-                             ("itl_ms", [b - a for r in readers for a, b in zip(r.events, r.events[1:])])):
-            print(name, *(f"{p} {run[name][p]:.2f}, outside {1000 * percentile(values, NAMES[p]):.2f};" for p in NAMES),
-                  f"mean {run[name]['mean']:.2f}, outside {1000 * sum(values) / len(values):.2f}", file=sys.stderr)
+        """The same requests by asyncio at the same time: as many answers, as many tokens. The times of both are printed; how far
+        they are apart where nothing else runs, bench/compare_clients.py tells."""
+        clients, rounds, port = 4, 5, self.server.port
+        jobs = [[(f"Story {c} {r}: once upon a time", 12 + r) for r in range(rounds)] for c in range(clients)]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            mine = pool.submit(compare_clients.ours, SPATE, port, jobs)
+            theirs = compare_clients.outside(port, [[("Outside: " + prompt, n) for prompt, n in job] for job in jobs])
+        ours = mine.result()
+        for name in ours:
+            print(f"{name}: bench-serve {ours[name]:.2f}, outside {theirs[name]:.2f}", file=sys.stderr)
+        for figures in ours, theirs:
+            self.assertEqual((figures["requests"], figures["tokens"]), (20, sum(n for job in jobs for _, n in job)))
 
     def test_a_client_asks_in_order(self):
         """What a trace says of clients and times."""
