@@ -74,7 +74,7 @@ static void panel_draw(const struct plot *plot, enum panel panel, const char *na
   svg_text(plot->svg, left + PANEL / 2.0, top + TALL + 36, "middle", plot->load_name);
   svg_text(plot->svg, left, top - 14, "start", name);
   for (int line = 0; line < lines; line++) {
-    double at = left + PANEL - 80 * (lines - line);
+    double at = left + PANEL - (panel == PANEL_RATE ? 90 : 58) * (lines - line);
     buffer_print(plot->svg, "<circle class=\"s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>\n", line, at, top - 18);
     svg_text(plot->svg, at + 8, top - 14, "start", names[line]);
     line_draw(plot, panel, line, &x, &y);

@@ -348,6 +348,13 @@ class Figures(spate_server.ServerCase):
             result = bench(f"http://127.0.0.1:{self.server.port}", "--requests", 1, "--plot", "/nowhere/x")
             self.assertEqual((result.returncode, result.stderr.splitlines()[-1]), (1, "spate: /nowhere/x cannot be written."))
 
+    def test_key_and_name(self):
+        """A server that asks for a key, by a name that may stand for addresses on which nobody listens."""
+        with Server(self.engine, "--api-key", "a,b") as server:
+            for options, completed in (((), 0), (("--api-key", "b"), 2)):
+                run = json.loads(bench(f"http://localhost:{server.port}/", "--requests", 2, "--json", *options).stdout)["runs"][0]
+                self.assertEqual((run["completed"], list(run["errors"])), (completed, [] if completed else ["http_status"]))
+
     def test_text(self):
         result = bench(f"http://127.0.0.1:{self.server.port}", "--requests", 4, "--clients", "1,2", "--input-tokens", 9,
                        "--output-tokens", 3, "--slo", "e2e=900000", "--allow-eos", "--model", "x" * 20, "--api", "chat")
