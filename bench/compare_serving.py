@@ -34,14 +34,14 @@ def spate_server(options):
 
 def closed_on_spate(options, rounds):
     with spate_server(options) as server:
-        run_load(server.port, SPATE, [[(0, text(8, 1), 8)]])
-        return run_load(server.port, SPATE, closed_loop(rounds))
+        run_load(options.spate, server.port, SPATE, [[(0, text(8, 1), 8)]])
+        return run_load(options.spate, server.port, SPATE, closed_loop(rounds))
 
 
 def closed_on_peer(options, file, n_parallel, rounds):
     with LlamaServer(options.peer, f"{options.models}/{file}.gguf", options.threads, n_parallel, 512) as server:
-        run_load(server.port, LLAMA_SERVER, [[(0, text(8, 1), 8)]])
-        return run_load(server.port, LLAMA_SERVER, closed_loop(rounds))
+        run_load(options.spate, server.port, LLAMA_SERVER, [[(0, text(8, 1), 8)]])
+        return run_load(options.spate, server.port, LLAMA_SERVER, closed_loop(rounds))
 
 
 def compare_closed(options):
@@ -61,18 +61,18 @@ def compare_closed(options):
     return file
 
 
-def prefix_run(server, dialect, name):
+def prefix_run(options, server, dialect, name):
     """Cold, then twice with the document known."""
-    cold = show(f"{name}, cold", run_load(server.port, dialect, shared_prefix(0)))
-    run_load(server.port, dialect, shared_prefix(100))
-    return cold, show(f"{name}, steady", run_load(server.port, dialect, shared_prefix(200)))
+    cold = show(f"{name}, cold", run_load(options.spate, server.port, dialect, shared_prefix(0)))
+    run_load(options.spate, server.port, dialect, shared_prefix(100))
+    return cold, show(f"{name}, steady", run_load(options.spate, server.port, dialect, shared_prefix(200)))
 
 
 def compare_prefix(options, file):
     with spate_server(options) as server:
-        ours = prefix_run(server, SPATE, "spate Q4_1, one document")
+        ours = prefix_run(options, server, SPATE, "spate Q4_1, one document")
     with LlamaServer(options.peer, f"{options.models}/{file}.gguf", options.threads, CLIENTS, 2560) as server:
-        peer = prefix_run(server, LLAMA_SERVER, f"llama-server {file}, one document")
+        peer = prefix_run(options, server, LLAMA_SERVER, f"llama-server {file}, one document")
     for i, (state, wanted) in enumerate((("all cold together", 10), ("steady", 4))):
         print(f"one document of {PREFIX} tokens, {state}: {ours[i]['tok_s'] / peer[i]['tok_s']:.2f} × the output (wanted {wanted})")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Serving on a GPU with random weights: an engine is built from a folder that random_model.py writes, its start is timed,
-then requests come through spate.h and over HTTP. A table in markdown, beside what vLLM 0.26 reached on an H200 (single runs
+then requests come through spate.h, and over HTTP from `spate bench-serve`. A table in markdown, beside what vLLM 0.26 reached on an H200 (single runs
 of random weights, greedy, its prefix cache off). Needs the package numpy, and 40 GB under FOLDER.
 usage: gpu_serving.py FOLDER --spate BINARY --bench-serving BINARY [--model llama-3.1-8b] [--parts start,http,offline] [--share 1]"""
 import argparse
@@ -17,7 +17,6 @@ from server_process import Spate
 from serving_load import SPATE, random_text, run_load
 
 HERE = pathlib.Path(__file__).parent
-PROCESSES = 8  # of clients
 OFFLINE = {(128, 128): (2048, 16646), (2048, 128): (512, 2064), (128, 2048): (400, 13754), (2048, 2048): (200, 6299)}
 # prompt, answer, clients: rounds; vLLM's tokens a second, p99 of the first token and of the gap between tokens in ms
 HTTP = {
@@ -81,10 +80,10 @@ def over_http(options, engine):
     print("\n| over HTTP: prompt/answer, clients | tok/s | vLLM | ratio | first token p50, p99, p99 after each client's first ms | vLLM p99 | gap p50, p99 ms | vLLM p99 "
           "| steps, tokens in each |\n|---|---|---|---|---|---|---|---|---|")
     with Spate(options.spate, str(engine), "--no-enable-block-reuse") as server:
-        run_load(server.port, SPATE, closed_loop(128, 16, 4, 1))
+        run_load(options.spate, server.port, SPATE, closed_loop(128, 16, 4, 1))
         for (prompt, answer, clients), (rounds, peer, peer_first, peer_gap) in HTTP.items():
             before = steps_seen(server.port)
-            r = run_load(server.port, SPATE, closed_loop(prompt, answer, clients, rounds), min(PROCESSES, clients))
+            r = run_load(options.spate, server.port, SPATE, closed_loop(prompt, answer, clients, rounds))
             steps, tokens = (after - at for after, at in zip(steps_seen(server.port), before))
             print(f"| {prompt}/{answer}, {clients} | {r['tok_s']:.0f} | {peer} | {r['tok_s'] / peer:.2f} | {r['ttft_p50']:.1f}, "
                   f"{r['ttft_p99']:.1f}, {r['later_p99']:.1f} | {peer_first} | {r['gap_p50']:.2f}, {r['gap_p99']:.2f} | {peer_gap} | {steps:.0f}, {tokens / steps:.0f} |", flush=True)

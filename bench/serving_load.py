@@ -1,78 +1,12 @@
-"""Load for the serving benches: clients that stream answers, and what they saw. The same code loads every server, so
-what the client itself costs is the same for all; it looks at the text of an event only where a request ends."""
-import http.client
+"""Load for the serving benches: requests that are made here, put on a server by `spate bench-serve`, which measures them. The
+same client loads every server, so what the client itself costs is the same for all."""
 import json
-import multiprocessing
+import pathlib
 import random
-import threading
-import time
+import subprocess
+import tempfile
 
-# What differs between servers: the path, the request's fields, and where the last event says how many tokens came.
-SPATE = {
-    "path": "/generate",
-    "fields": lambda prompt, n: {"prompt": prompt, "max_tokens": n, "streaming": True, "temperature": 0, "ignore_eos": True},
-    "prompt_tokens": lambda last: last["usage"]["prompt_tokens"],
-    "tokens": lambda last: last["usage"]["completion_tokens"],
-}
-LLAMA_SERVER = {
-    "path": "/completion",
-    "fields": lambda prompt, n: {"prompt": prompt, "n_predict": n, "stream": True, "temperature": 0, "ignore_eos": True},
-    "prompt_tokens": lambda last: last["tokens_evaluated"],
-    "tokens": lambda last: last["tokens_predicted"],
-}
-
-
-class Seen:
-    """What one request saw, in seconds."""
-
-    def __init__(self, asked):
-        self.asked, self.first, self.ended = asked, None, None
-        self.gaps, self.tokens, self.prompt_tokens = [], 0, 0
-        self.later = False  # not the first of its client: all clients begin at once, which a closed loop then never does
-
-
-def ask(connection, dialect, prompt, n_token):
-    """Streams one answer. Raises when it is refused or cut off."""
-    seen, last_at, last_line = Seen(time.monotonic()), None, b""
-    body = json.dumps(dialect["fields"](prompt, n_token))
-    connection.request("POST", dialect["path"], body, {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    if response.status != 200:
-        raise RuntimeError(f"{response.status}: {response.read()[:300]}")
-    while line := response.readline():
-        if not line.startswith(b"data:") or b"[DONE]" in line:
-            continue
-        now = time.monotonic()
-        if last_at is None:
-            seen.first = now
-        else:
-            seen.gaps.append(now - last_at)
-        last_at, last_line = now, line
-    last = json.loads(last_line[5:])
-    seen.tokens, seen.prompt_tokens = dialect["tokens"](last), dialect["prompt_tokens"](last)
-    seen.ended = time.monotonic()
-    return seen
-
-
-class Client(threading.Thread):
-    """Asks one thing after another, each at its time (seconds after `begin`; 0: when the one before has ended)."""
-
-    def __init__(self, port, dialect, begin, jobs):
-        super().__init__(daemon=True)
-        self.port, self.dialect, self.begin, self.jobs = port, dialect, begin, jobs
-        self.seen, self.failure = [], None
-
-    def run(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=900)
-        try:
-            for at, prompt, n_token in self.jobs:
-                time.sleep(max(0, self.begin + at - time.monotonic()))
-                seen = ask(connection, self.dialect, prompt, n_token)
-                seen.later = bool(self.seen)
-                self.seen.append(seen)
-        except Exception as failure:  # told by run_load, in the caller's thread
-            self.failure = failure
-        connection.close()
+SPATE, LLAMA_SERVER = "generate", "completions"  # the --api of each server
 
 
 def percentile(values, p):
@@ -80,58 +14,44 @@ def percentile(values, p):
     return values[min(len(values) - 1, int(len(values) * p))] if values else float("nan")
 
 
-def clients_run(port, dialect, begin, jobs):
-    """What the clients' requests saw; every one must have ended well."""
-    clients = [Client(port, dialect, begin, job) for job in jobs]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-    for client in clients:
-        if client.failure:
-            raise SystemExit(f"A client failed: {client.failure}")
-    return [s for client in clients for s in client.seen]
+def later_first_tokens(records):
+    """Milliseconds to the first token of requests that are not the first of their client: all clients begin at once, which a
+    closed loop then never does."""
+    seen, later = set(), []
+    for record in sorted(records, key=lambda record: record["sent"]):
+        if record["client"] in seen:
+            later.append(1000 * (record["events"][0] - record["sent"]))
+        seen.add(record["client"])
+    return later
 
 
-def processes_run(port, dialect, begin, jobs, processes):
-    """The same, with the clients dealt out among processes: for loads that are too much for one."""
-    fork, shares, seen = multiprocessing.get_context("fork"), [], []
-    for i in range(processes):
-        ours, theirs = fork.Pipe(duplex=False)
-        share = fork.Process(target=lambda: theirs.send(clients_run(port, dialect, begin, jobs[i::processes])))
-        share.start()
-        theirs.close()
-        shares.append((share, ours))
-    for share, ours in shares:
-        try:
-            seen += ours.recv()
-        except EOFError:
-            raise SystemExit("A process of clients failed.") from None
-        share.join()
-    return seen
-
-
-def run_load(port, dialect, jobs, processes=1):
-    """jobs: for each client its list of (at, prompt, n_token). Returns rates in tokens a second and times in
-    milliseconds."""
-    begin = time.monotonic() + 0.05 * processes
-    if processes == 1:
-        seen = clients_run(port, dialect, begin, jobs)
-    else:
-        seen = processes_run(port, dialect, begin, jobs, processes)
-    span = max(s.ended for s in seen) - min(s.asked for s in seen)
-    first = [1000 * (s.first - s.asked) for s in seen]
-    later = [1000 * (s.first - s.asked) for s in seen if s.later]
-    gaps = [1000 * gap for s in seen for gap in s.gaps]
+def run_load(spate, port, api, jobs):
+    """jobs: for each client its list of (at, prompt, n_token): each is sent at its time, in seconds after the begin, or when the
+    one before has ended. All must end well. Returns rates in tokens a second and times in milliseconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace, record = (pathlib.Path(folder) / name for name in ("trace", "record"))
+        with trace.open("w") as file:
+            for client, job in enumerate(jobs):
+                for at, prompt, n_token in job:
+                    print(json.dumps({"client": client, "at": at, "prompt": prompt, "max_tokens": n_token}), file=file)
+        done = subprocess.run([spate, "bench-serve", f"http://127.0.0.1:{port}", "--api", api, "--trace", trace, "--record",
+                               record, "--timeout", "900", "--json"], capture_output=True, text=True)
+        if not done.stdout:
+            raise SystemExit(done.stderr)
+        [run] = json.loads(done.stdout)["runs"]
+        if run["failed"]:
+            raise SystemExit(f"{run['failed']} of {run['sent']} requests failed: {run['errors']}")
+        later = later_first_tokens(map(json.loads, record.open()))
     return {
-        "requests": len(seen),
-        "prompt_tokens": sum(s.prompt_tokens for s in seen) / len(seen),
-        "tok_s": sum(s.tokens for s in seen) / span,
-        "ttft_p50": percentile(first, 0.5),
-        "ttft_p99": percentile(first, 0.99),
+        "requests": run["completed"],
+        "prompt_tokens": run["prompt_tokens"] / run["completed"],
+        "tok_s": run["output_tokens_per_second"],
+        "ttft_p50": run["ttft_ms"]["p50"],
+        "ttft_p99": run["ttft_ms"]["p99"],
         "later_p99": percentile(later, 0.99),
-        "gap_p50": percentile(gaps, 0.5),
-        "gap_p99": percentile(gaps, 0.99),
+        "gap_p50": run["itl_ms"]["p50"],
+        "gap_p99": run["itl_ms"]["p99"],
+        "client_cpu": run["client_cpu_seconds"] / run["seconds"],
     }
 
 

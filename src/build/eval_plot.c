@@ -3,11 +3,12 @@
 
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/svg.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { WIDTH = 1000, HEIGHT = 420, TOP = 40, BOTTOM = 360, PANEL = 400, LABEL_MAX = 48, LINE = 14, TICKS = 5 };
+enum { WIDTH = 1000, HEIGHT = 420, TOP = 40, BOTTOM = 360, PANEL = 400, LABEL_MAX = 48, LINE = 14 };
 static const double edge[] = {70, 570}; /* left edges of the panels */
 static const double most_number = 1e15; /* of anything that is plotted */
 
@@ -18,17 +19,11 @@ struct point {
   double bytes, loss;
 };
 
-struct axis {
-  double low, high; /* of the values, or of their decimal logarithms */
-  double from, to;  /* pixels */
-  bool is_log;
-};
-
 struct plot {
   struct point point[LIMIT_PLOT_POINTS];
   size_t count;
   const char *loss_name, *speed_name;
-  struct axis loss;
+  struct svg_axis loss;
   struct buffer *svg;
 };
 
@@ -90,30 +85,6 @@ static bool result_add(struct plot *plot, struct slice text, struct error *error
 
 /* --- what is plotted ---------------------------------------------------------------------------------------------- */
 
-static void axis_widen(struct axis *axis, double value) {
-  if (value < axis->low) axis->low = value;
-  if (value > axis->high) axis->high = value;
-}
-
-/* A margin around the values, which may all be one. */
-static void axis_round(struct axis *axis) {
-  if (axis->is_log) {
-    axis->low = floor(axis->low - 0.01);
-    axis->high = ceil(axis->high + 0.01);
-    return;
-  }
-  double margin = 0.08 * (axis->high - axis->low);
-  if (!(margin > 0)) margin = 0.1 * fabs(axis->high) + 1e-9;
-  axis->low = fmax(0, axis->low - margin);
-  axis->high += margin;
-}
-
-/* No loss at all has no logarithm: it lies on the axis. */
-static double axis_place(const struct axis *axis, double value) {
-  double v = !axis->is_log ? value : value > 0 ? log10(value) : axis->low;
-  return axis->from + (v - axis->low) / (axis->high - axis->low) * (axis->to - axis->from);
-}
-
 static void metrics_choose(struct plot *plot) {
   bool kl = false, decode = true;
   for (size_t i = 0; i < plot->count; i++) kl = kl || plot->point[i].kl > 0;
@@ -123,67 +94,28 @@ static void metrics_choose(struct plot *plot) {
   }
   plot->loss_name = kl ? "mean KL divergence, nats" : "perplexity";
   plot->speed_name = decode ? "tokens/s, decoding at batch 1" : "tokens/s, evaluating";
-  plot->loss = (struct axis){.low = INFINITY, .high = -INFINITY, .from = BOTTOM, .to = TOP, .is_log = kl};
+  plot->loss = svg_axis_make(BOTTOM, TOP, kl);
   for (size_t i = 0; i < plot->count; i++) {
     struct point *point = &plot->point[i];
     point->loss = !kl ? point->perplexity : point->kl > 0 ? point->kl : 0;
     if (decode) point->speed = point->decode;
-    if (!kl || point->loss > 0) axis_widen(&plot->loss, kl ? log10(point->loss) : point->loss);
+    if (!kl || point->loss > 0) svg_axis_widen(&plot->loss, kl ? log10(point->loss) : point->loss);
   }
-  axis_round(&plot->loss);
+  svg_axis_round(&plot->loss);
 }
 
 /* --- drawing ------------------------------------------------------------------------------------------------------ */
 
-/* Text from a file: what XML would read as its own, and what it forbids, is replaced. */
-static void text_draw(struct buffer *svg, double x, double y, const char *anchor, const char *text) {
-  buffer_print(svg, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", x, y, anchor);
-  for (; *text; text++) {
-    if (*text == '<' || *text == '>' || *text == '&')
-      buffer_text(svg, *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : "&amp;");
-    else
-      buffer_append(svg, (unsigned char)*text < 0x20 || (unsigned char)*text > 0x7e ? "?" : text, 1);
-  }
-  buffer_text(svg, "</text>\n");
-}
-
-static void line_draw(struct buffer *svg, double x1, double y1, double x2, double y2) {
-  buffer_print(svg, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n", x1, y1, x2, y2);
-}
-
-/* 1, 2 or 5 times a power of ten, about TICKS of them in the range. */
-static double tick_step(const struct axis *axis) {
-  double rough = (axis->high - axis->low) / TICKS, unit = pow(10, floor(log10(rough)));
-  return axis->is_log ? fmax(1, ceil((axis->high - axis->low) / 8))
-                      : unit * (rough > 5 * unit   ? 10
-                                : rough > 2 * unit ? 5
-                                : rough > unit     ? 2
-                                                   : 1);
-}
-
-static void ticks_draw(struct buffer *svg, const struct axis *axis, double across, double end, bool is_x) {
-  double step = tick_step(axis), first = ceil(axis->low / step - 1e-9);
-  for (int i = 0; i < 4 * TICKS; i++) {
-    double value = (first + i) * step, at;
-    char text[32];
-    if (value > axis->high + 1e-9 * step) return;
-    snprintf(text, sizeof text, "%.4g", axis->is_log ? pow(10, value) : value);
-    at = axis_place(axis, axis->is_log ? pow(10, value) : value);
-    line_draw(svg, is_x ? at : across, is_x ? across : at, is_x ? at : end, is_x ? end : at);
-    text_draw(svg, is_x ? at : across - 6, is_x ? across + 16 : at + 4, is_x ? "middle" : "end", text);
-  }
-}
-
 /* Labels stand beside their points, pushed down where they would meet; points are in the order of their loss. */
-static void points_draw(const struct plot *plot, const struct axis *x, double (*value)(const struct point *)) {
+static void points_draw(const struct plot *plot, const struct svg_axis *x, double (*value)(const struct point *)) {
   double free = 0;
   for (size_t i = 0; i < plot->count; i++) {
     const struct point *point = &plot->point[i];
-    double px = axis_place(x, value(point)), py = axis_place(&plot->loss, point->loss);
+    double px = svg_axis_place(x, value(point)), py = svg_axis_place(&plot->loss, point->loss);
     double label = py + 4 > free ? py + 4 : free;
     bool left = px > (x->from + x->to) / 2;
     buffer_print(plot->svg, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>\n", px, py);
-    text_draw(plot->svg, left ? px - 8 : px + 8, label, left ? "end" : "start", point->label);
+    svg_text(plot->svg, left ? px - 8 : px + 8, label, left ? "end" : "start", point->label);
     free = label + LINE;
   }
 }
@@ -192,13 +124,13 @@ static double speed_of(const struct point *point) { return point->speed; }
 static double size_of(const struct point *point) { return point->bytes / 1e6; }
 
 static void panel_draw(const struct plot *plot, double left, const char *name, double (*value)(const struct point *)) {
-  struct axis x = {.low = INFINITY, .high = -INFINITY, .from = left, .to = left + PANEL};
-  for (size_t i = 0; i < plot->count; i++) axis_widen(&x, value(&plot->point[i]));
-  axis_round(&x);
-  ticks_draw(plot->svg, &x, BOTTOM, TOP, true);
-  ticks_draw(plot->svg, &plot->loss, left, left + PANEL, false);
-  text_draw(plot->svg, left + PANEL / 2.0, BOTTOM + 38, "middle", name);
-  text_draw(plot->svg, left, TOP - 14, "start", plot->loss_name);
+  struct svg_axis x = svg_axis_make(left, left + PANEL, false);
+  for (size_t i = 0; i < plot->count; i++) svg_axis_widen(&x, value(&plot->point[i]));
+  svg_axis_round(&x);
+  svg_ticks(plot->svg, &x, BOTTOM, TOP, true);
+  svg_ticks(plot->svg, &plot->loss, left, left + PANEL, false);
+  svg_text(plot->svg, left + PANEL / 2.0, BOTTOM + 38, "middle", name);
+  svg_text(plot->svg, left, TOP - 14, "start", plot->loss_name);
   points_draw(plot, &x, value);
 }
 
@@ -210,14 +142,10 @@ static int loss_order(const void *a, const void *b) {
 
 static void plot_draw(struct plot *plot) {
   qsort(plot->point, plot->count, sizeof *plot->point, loss_order);
-  buffer_print(plot->svg,
-               "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
-               "font-size=\"12\" stroke=\"none\">\n<style>line{stroke:#ddd}circle{fill:#1f6feb}</style>\n"
-               "<rect width=\"%d\" height=\"%d\" fill=\"white\"/>\n",
-               WIDTH, HEIGHT, WIDTH, HEIGHT);
+  svg_begin(plot->svg, WIDTH, HEIGHT, "line{stroke:#ddd}circle{fill:#1f6feb}");
   panel_draw(plot, edge[0], plot->speed_name, speed_of);
   panel_draw(plot, edge[1], "MB of weights", size_of);
-  buffer_text(plot->svg, "</svg>\n");
+  svg_end(plot->svg);
 }
 
 bool eval_plot(const struct slice *results, size_t count, struct buffer *svg, struct error *error) {

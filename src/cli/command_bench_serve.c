@@ -3,6 +3,8 @@
 #include "base/limits.h"
 #include "cli/command.h"
 #include "cli/progress.h"
+#include "cli/result_file.h"
+#include "load/load_plot.h"
 #include "load/load_report.h"
 
 #include <math.h>
@@ -35,7 +37,8 @@ struct bench {
   char stage[32];
   FILE *record;         /* NULL: not wanted */
   struct buffer report; /* of the runs so far, with commas */
-  int completed;
+  struct load_tally tally[POINTS_MAX];
+  int n_done, completed;
 };
 
 /* --- options ------------------------------------------------------------------------------------------------------ */
@@ -57,6 +60,11 @@ static int points_parse(const char *text, bool whole, double most, double point[
     text = end + 1;
   }
   return 0;
+}
+
+static int number_order(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
 }
 
 static bool points_take(struct bench *bench, const struct settings *s) {
@@ -116,6 +124,8 @@ static bool target_take(struct load_target *target, const struct settings *s) {
 static bool bench_take(struct bench *bench, const struct settings *s) {
   *bench = (struct bench){.settings = s};
   if (!points_take(bench, s) || !shape_take(&bench->shape, s) || !target_take(&bench->target, s)) return false;
+  if (s->plot && s->trace) return command_fail("--plot draws over --clients or --rate: --trace has neither.") == 0;
+  qsort(bench->point, (size_t)bench->n_point, sizeof *bench->point, number_order);
   return !s->slo || load_slo_parse(s->slo, &bench->slo) ||
          refuse("slo", s->slo, "milliseconds such as ttft=400,itl=30,e2e=5000, any of the three");
 }
@@ -199,12 +209,13 @@ static void stage_name(struct bench *bench, int run) {
 static bool run_tell(struct bench *bench, int run, const struct load_plan *plan, const struct load_result *result,
                      struct error *error) {
   const struct load_slo *slo = bench->settings->slo ? &bench->slo : NULL;
-  struct load_tally tally;
-  if (!load_tally_make(plan, result, slo, &tally, error)) return false;
-  bench->completed += tally.ended[LOAD_OK];
+  struct load_tally *tally = &bench->tally[run];
+  if (!load_tally_make(plan, result, slo, tally, error)) return false;
+  bench->n_done++;
+  bench->completed += tally->ended[LOAD_OK];
   if (run > 0) buffer_text(&bench->report, ",");
-  load_report_write(plan, &tally, result, slo, &bench->report);
-  if (!bench->settings->json) run_print(bench, &tally, result);
+  load_report_write(plan, tally, result, slo, &bench->report);
+  if (!bench->settings->json) run_print(bench, tally, result);
   return record_write(bench, run, plan) || error_set(error, ERROR_IO, "%s cannot be written.", bench->settings->record);
 }
 
@@ -238,6 +249,17 @@ static void json_print(const struct bench *bench) {
          (unsigned long long)bench->shape.seed, (int)bench->report.size, bench->report.data);
 }
 
+static int plot_write(const struct bench *bench) {
+  struct buffer svg;
+  buffer_init(&svg, REPORT_BYTES);
+  load_plot_draw(bench->point, bench->tally, bench->n_done, bench->closed ? "clients" : "requests a second asked for",
+                 bench->settings->slo != NULL, &svg);
+  spate_text text = {svg.data, svg.size};
+  int code = svg.failed ? command_fail("There is no memory for a plot.") : result_write(bench->settings->plot, &text);
+  buffer_release(&svg);
+  return code;
+}
+
 int command_bench_serve(const struct settings *settings) {
   struct bench bench;
   struct error error;
@@ -255,5 +277,6 @@ int command_bench_serve(const struct settings *settings) {
   if (done && settings->json) json_print(&bench);
   buffer_release(&bench.report);
   if (!done) return command_fail(error.text);
+  if (settings->plot && plot_write(&bench) != 0) return 1;
   return bench.completed ? 0 : command_fail("No request was answered.");
 }

@@ -200,6 +200,7 @@ const struct option options[] = {
     {"timeout", 0, OPTION_REAL, FOR_LOAD, MARKED(timeout), "SECONDS", "a request fails after that (default 600)"},
     {"slo", 0, OPTION_TEXT, FOR_LOAD, PLAIN(slo), "LIST",
      "goodput: what is within these milliseconds, such as ttft=400,itl=30,e2e=5000"},
+    {"plot", 0, OPTION_TEXT, FOR_LOAD, PLAIN(plot), "FILE", "draw latency against load there, as SVG"},
     {"record", 0, OPTION_TEXT, FOR_LOAD, PLAIN(record), "FILE", "write every request's times there, as lines of JSON"},
     {"all-outputs", 0, OPTION_FLAG, FOR_BENCH, PLAIN(all_outputs), 0, "prefill computes the logits of every token"},
     {"machine", 0, OPTION_FLAG, FOR_BENCH, PLAIN(machine), 0, "measure this machine's limits, without a model"},

@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-static int file_write(const char *path, const spate_text *text) {
+int result_write(const char *path, const spate_text *text) {
   char sentence[512];
   FILE *file = fopen(path, "wb");
   bool written = file && fwrite(text->data, 1, text->size, file) == text->size;
@@ -35,7 +35,7 @@ static int plot_write(const struct settings *settings, const spate_text *own) {
   if (code == 0 && !spate_eval_plot(texts, (size_t)all, &svg, &error))
     code = command_fail(error.text);
   else if (code == 0) {
-    code = file_write(settings->plot, &svg);
+    code = result_write(settings->plot, &svg);
     spate_text_free(&svg);
   }
   for (int i = 0; i < count; i++) file_close(&files[i]);
@@ -43,6 +43,6 @@ static int plot_write(const struct settings *settings, const spate_text *own) {
 }
 
 int results_write(const struct settings *settings, const spate_text *own) {
-  int code = own && settings->json_file ? file_write(settings->json_file, own) : 0;
+  int code = own && settings->json_file ? result_write(settings->json_file, own) : 0;
   return code == 0 && settings->plot ? plot_write(settings, own) : code;
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 bool load_measure_words(struct load_target *target, struct error *error) {
-  enum { FEW = 64, MANY = 192 };
+  enum { FEW = 1, MANY = 128 };
   struct load_request asked[] = {{.input = FEW}, {.input = MANY}};
   struct load_plan plan = {.request = asked, .count = 2, .clients = 1};
   struct load_result result;

@@ -1,20 +1,25 @@
 """spate bench-serve against the real server, against clients of the Python standard library, and against servers that
 answer nonsense. What is compared are counts, tokens and percentiles of recorded times; no test depends on how long
 anything takes."""
-import asyncio
+import concurrent.futures
 import json
+import os
 import pathlib
 import re
+import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
+import xml.etree.ElementTree
 
 import spate_server
-from spate_server import SPATE, WAIT_SECONDS
+from spate_server import ROOT, SPATE, WAIT_SECONDS, Server
+
+sys.path.append(str(ROOT / "bench"))
+import compare_clients
 
 try:
     import numpy
@@ -146,6 +151,19 @@ class Refused(spate_server.unittest.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn(f"2 connect: 127.0.0.1:{port} cannot be reached: connection refused.\n", result.stdout)
 
+    def test_interrupted(self):
+        """Ctrl-C ends what runs and reports what there is."""
+        with BadServer(b"", hang=True) as server, tempfile.TemporaryDirectory() as folder:
+            trace = pathlib.Path(folder) / "trace"
+            trace.write_text(3 * '{"prompt": "a", "max_tokens": 1}\n' + '{"at": 900, "prompt": "a", "max_tokens": 1}\n')
+            process = subprocess.Popen([SPATE, "bench-serve", server.url, "--trace", trace, "--json"], stdout=subprocess.PIPE,
+                                       stderr=subprocess.DEVNULL, text=True)
+            spate_server.wait_for(lambda: len(server.connections) == 3, "three requests run")
+            process.send_signal(signal.SIGINT)
+            run = json.loads(process.communicate(timeout=WAIT_SECONDS)[0])["runs"][0]
+            self.assertEqual(process.returncode, 1)
+            self.assertEqual((run["sent"], run["errors"]), (3, {"stopped": {"count": 3, "first": ""}}))
+
     def test_good_ones(self):
         """An answer after 100 Continue; events by \\r\\n, in pieces and with comments; ends of connections as ends of bodies, and
         between answers."""
@@ -181,29 +199,11 @@ class Refused(spate_server.unittest.TestCase):
                                            "any of the three."),
                 (("--timeout", "0"), '--timeout is "0", expected seconds above 0, at most 3600.'),
                 (("--api-key", "a\nb"), "The API key is no line of at most 8192 bytes."),
+                (("--plot", "x", "--trace", "y"), "--plot draws over --clients or --rate: --trace has neither."),
+                (("--rate", "1", "--trace", "y"), "--trace has its own times: leave --clients and --rate out."),
                 (("--record", "/nowhere/x"), "/nowhere/x cannot be written.")):
             result = subprocess.run([SPATE, "bench-serve", *options], capture_output=True, text=True, timeout=WAIT_SECONDS)
             self.assertEqual((result.returncode, result.stderr), (1, f"spate: {sentence}\n"), options)
-
-
-class Reader:
-    """What an outside client saw of one stream."""
-
-    def __init__(self):
-        self.sent, self.events, self.done, self.tokens = 0, [], 0, 0
-
-    async def run(self, port, prompt, max_tokens):
-        body = json.dumps({"prompt": prompt, "max_tokens": max_tokens, "streaming": True, "temperature": 0, "ignore_eos": True})
-        self.sent = time.monotonic()
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        writer.write(f"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-                     f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        while line := await reader.readline():
-            if line.startswith(b"data:"):
-                self.events.append(time.monotonic())
-                self.tokens = json.loads(line[5:])["generated_tokens"]
-        self.done = time.monotonic()
-        writer.close()
 
 
 class Figures(spate_server.ServerCase):
@@ -230,7 +230,7 @@ class Figures(spate_server.ServerCase):
     def check_run(self, run, records):
         self.assertEqual(run["completed"], len(records))
         self.assertEqual(run["errors"], {})
-        self.check_spread(run["ttft_ms"], [r["events"][0] - r["sent"] for r in records])
+        self.check_spread(run["ttft_ms"], [(r["events"] or [r["done"]])[0] - r["sent"] for r in records])  # without any text
         self.check_spread(run["itl_ms"], [b - a for r in records for a, b in zip(r["events"], r["events"][1:])])
         self.check_spread(run["e2e_ms"], [r["done"] - r["sent"] for r in records])
         seconds = max(r["done"] for r in records) - min(r["sent"] for r in records)
@@ -247,9 +247,9 @@ class Figures(spate_server.ServerCase):
                                               "--output-tokens", 7)
             self.check_run(run, records)
             self.assertEqual((run["loop"], run["clients"], run["output_tokens"]), ("closed", 3, 84), api)
-            self.assertTrue(all(r["output_tokens"] == 7 and 0 < len(r["events"]) <= 7 for r in records), api)
-            for r in records:  # within what rounding to whole words makes of 40
-                self.assertAlmostEqual(r["prompt_tokens"], 40, delta=12)
+            self.assertTrue(all(r["output_tokens"] == 7 >= len(r["events"]) for r in records), api)
+            mean = statistics.mean(r["prompt_tokens"] for r in records)
+            self.assertAlmostEqual(mean, 40, delta=8, msg=api)  # words of several tokens to this tokenizer, some of more
             running = sorted([(r["sent"], 1) for r in records] + [(r["done"], -1) for r in records])
             at_once = [sum(step for _, step in running[:i + 1]) for i in range(len(running))]
             self.assertEqual(max(at_once), 3)
@@ -283,42 +283,26 @@ class Figures(spate_server.ServerCase):
         """Of the same records, by hand."""
         [(run, records)] = self.run_bench("--requests", 20, "--clients", 8, "--input-tokens", 30, "--output-tokens", 8, "--slo",
                                           "ttft=4,itl=1,e2e=12")
-        good = sum(r["events"][0] - r["sent"] <= 0.004 and r["done"] - r["sent"] <= 0.012 and
-                   (r["events"][-1] - r["events"][0]) / 7 <= 0.001 for r in records)
+        good = sum((r["events"] or [r["done"]])[0] - r["sent"] <= 0.004 and r["done"] - r["sent"] <= 0.012 and
+                   (not r["events"] or (r["events"][-1] - r["events"][0]) / 7 <= 0.001) for r in records)
         self.assertEqual(run["goodput"]["requests"], good)
         self.assertAlmostEqual(run["goodput"]["share"], good / 20)
         [(run, _)] = self.run_bench("--requests", 5, "--output-tokens", 2, "--slo", "e2e=900000")
         self.assertEqual(run["goodput"]["share"], 1)
 
     def test_an_outside_client(self):
-        """The same requests by asyncio: the same answers, the same tokens. The times of both are printed."""
-        clients, rounds, tokens = 4, 5, 12
-        jobs = [(c, f"Story {c} {r}: once upon a time", tokens + r) for r in range(rounds) for c in range(clients)]
-
-        async def outside():
-            readers = []
-
-            async def client(c):
-                for owner, prompt, n in jobs:
-                    if owner == c:
-                        readers.append(Reader())
-                        await readers[-1].run(self.server.port, prompt, n)
-            await asyncio.gather(*map(client, range(clients)))
-            return readers
-
-        readers = asyncio.run(outside())
-        with tempfile.TemporaryDirectory() as folder:
-            trace = pathlib.Path(folder) / "trace"
-            trace.write_text("".join(json.dumps({"client": c, "prompt": p, "max_tokens": n}) + "\n" for c, p, n in jobs))
-            [(run, records)] = self.run_bench("--trace", trace)
-        self.check_run(run, records)
-        self.assertEqual(sorted(r["output_tokens"] for r in records), sorted(r.tokens for r in readers))
-        self.assertEqual(sorted(len(r["events"]) for r in records), sorted(len(r.events) for r in readers))
-        theirs = {"ttft_ms": [r.events[0] - r.sent for r in readers], "e2e_ms": [r.done - r.sent for r in readers],
-                  "itl_ms": [b - a for r in readers for a, b in zip(r.events, r.events[1:])]}
-        for name, values in theirs.items():
-            print(name, *(f"{p} {run[name][p]:.2f} outside {1000 * percentile(values, NAMES[p]):.2f}" for p in ("p50", "p90")),
-                  file=sys.stderr)
+        """The same requests by asyncio at the same time: as many answers, as many tokens. The times of both are printed; how far
+        they are apart where nothing else runs, bench/compare_clients.py tells."""
+        clients, rounds, port = 4, 5, self.server.port
+        jobs = [[(f"Story {c} {r}: once upon a time", 12 + r) for r in range(rounds)] for c in range(clients)]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            mine = pool.submit(compare_clients.ours, SPATE, port, jobs)
+            theirs = compare_clients.outside(port, [[("Outside: " + prompt, n) for prompt, n in job] for job in jobs])
+        ours = mine.result()
+        for name in ours:
+            print(f"{name}: bench-serve {ours[name]:.2f}, outside {theirs[name]:.2f}", file=sys.stderr)
+        for figures in ours, theirs:
+            self.assertEqual((figures["requests"], figures["tokens"]), (20, sum(n for job in jobs for _, n in job)))
 
     def test_a_client_asks_in_order(self):
         """What a trace says of clients and times."""
@@ -346,6 +330,31 @@ class Figures(spate_server.ServerCase):
                 result = bench(f"http://127.0.0.1:{self.server.port}", "--trace", trace)
                 self.assertEqual((result.returncode, result.stderr), (1, f"spate: {trace}: {sentence}\n"), text)
 
+    def test_plot(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "plot.svg"
+            self.run_bench("--rate", "300,100,200", "--requests", 8, "--input-tokens", 10, "--output-tokens", 4, "--plot", path,
+                           "--slo", "e2e=1000")
+            picture = xml.etree.ElementTree.parse(path).getroot()
+            of = lambda name: picture.findall("{http://www.w3.org/2000/svg}" + name)
+            texts = {text.text for text in of("text")}
+            self.assertLessEqual({"first token, ms", "between tokens, ms", "whole answer, ms", "answers a second", "p50", "p90", "p99",
+                                  "p99.9", "within SLO", "requests a second asked for"}, texts)
+            lines = of("polyline")
+            self.assertEqual(len(lines), 14)  # four for each latency, and two
+            for line in lines:
+                places = [float(point.split(",")[0]) for point in line.get("points").split()]
+                self.assertEqual((len(places), places), (3, sorted(places)))
+            result = bench(f"http://127.0.0.1:{self.server.port}", "--requests", 1, "--plot", "/nowhere/x")
+            self.assertEqual((result.returncode, result.stderr.splitlines()[-1]), (1, "spate: /nowhere/x cannot be written."))
+
+    def test_key_and_name(self):
+        """A server that asks for a key, by a name that may stand for addresses on which nobody listens."""
+        with Server(self.engine, "--api-key", "a,b") as server:
+            for options, completed in (((), 0), (("--api-key", "b"), 2)):
+                run = json.loads(bench(f"http://localhost:{server.port}/", "--requests", 2, "--json", *options).stdout)["runs"][0]
+                self.assertEqual((run["completed"], list(run["errors"])), (completed, [] if completed else ["http_status"]))
+
     def test_text(self):
         result = bench(f"http://127.0.0.1:{self.server.port}", "--requests", 4, "--clients", "1,2", "--input-tokens", 9,
                        "--output-tokens", 3, "--slo", "e2e=900000", "--allow-eos", "--model", "x" * 20, "--api", "chat")
@@ -358,6 +367,25 @@ class Figures(spate_server.ServerCase):
                      r"  ms +p50 +p90 +p99 +p99.9 +max +mean", r"  ttft( +[\d.]+){6}", r"  itl ( +[\d.]+){6}",
                      r"  e2e ( +[\d.]+){6}", r"  goodput [\d.]+ requests/s, 100.0 % within e2e=900000"):
             self.assertRegex(result.stdout, f"(?m)^{line}$")
+
+
+class Locust(spate_server.ClientCase):
+    def test_locustfile(self):
+        """locust with the file that deploy/ has, and beside it our client with the same question: none of them fails."""
+        with Server(self.engine, backend="cpu") as server:
+            url = f"http://127.0.0.1:{server.port}"
+            answer = self.client("locust", "-f", ROOT / "deploy/loadtest/locustfile.py", "--headless", "-u", 20, "-r", 20, "-t", 6,
+                                 "--stop-timeout", 60, "--host", url, "--json", "--only-summary")
+            [stats] = json.loads(answer.stdout)
+            self.assertEqual((answer.returncode, stats["num_failures"]), (0, 0), answer.stderr)
+            self.assertGreaterEqual(stats["num_requests"], 20)
+            asked = server.metric("llm_generation_tokens_total")
+            trace = self.engine.folder / "trace"
+            trace.write_text("".join(json.dumps({"at": i / 10, "prompt": "What is the meaning of life?", "max_tokens": 128}) + "\n"
+                                     for i in range(20)))
+            [run] = json.loads(bench(url, "--json", "--trace", trace).stdout)["runs"]
+            self.assertEqual((run["completed"], run["output_tokens"]), (20, 20 * 128))
+            self.assertEqual(server.metric("llm_generation_tokens_total") - asked, 20 * 128)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""The same load by `spate bench-serve` and by an outside client (asyncio, which shares no code with it), in turns, on one server:
+how far their figures are apart. Texts are others in each turn, and no prefix is reused.
+
+usage: compare_clients.py SPATE MODEL [--client SPATE] [--clients 32] [--rounds 8] [--prompt 64] [--answer 64] [--turns 3]"""
+import argparse
+import asyncio
+import json
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import time
+
+from server_process import Spate
+from serving_load import SPATE, random_text
+
+QUANTILES = {"p50": 500, "p90": 900, "p99": 990}
+
+
+class Stream:
+    """What the outside client sees of one answer."""
+
+    async def run(self, port, prompt, max_tokens):
+        body = json.dumps({"prompt": prompt, "max_tokens": max_tokens, "streaming": True, "temperature": 0, "ignore_eos": True})
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+        writer.write(f"POST /generate HTTP/1.1\r\nHost: outside\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                     f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        self.sent, self.events = time.monotonic(), []
+        while line := await reader.readline():
+            if line.startswith(b"data:"):
+                self.events.append(time.monotonic())
+                last = line
+        self.done = time.monotonic()
+        self.tokens = json.loads(last[5:])["usage"]["completion_tokens"]
+        writer.close()
+
+
+def spread(name, seconds):
+    values = [1000 * value for value in seconds]
+    cuts = statistics.quantiles(values, n=1000, method="inclusive")
+    return {f"{name} mean": statistics.mean(values)} | {f"{name} {p}": cuts[at - 1] for p, at in QUANTILES.items()}
+
+
+def outside(port, jobs):
+    streams = []
+
+    async def client(job):
+        for prompt, n in job:
+            streams.append(Stream())
+            await streams[-1].run(port, prompt, n)
+
+    async def clients():
+        await asyncio.gather(*map(client, jobs))
+
+    asyncio.run(clients())
+    span = max(s.done for s in streams) - min(s.sent for s in streams)
+    tokens = sum(s.tokens for s in streams)
+    return {"requests": len(streams), "tokens": tokens, "tokens/s": tokens / span} | \
+        spread("first token, ms", [s.events[0] - s.sent for s in streams]) | \
+        spread("between, ms", [b - a for s in streams for a, b in zip(s.events, s.events[1:])]) | \
+        spread("whole, ms", [s.done - s.sent for s in streams])
+
+
+def ours(client, port, jobs):
+    with tempfile.TemporaryDirectory() as folder:
+        trace = pathlib.Path(folder) / "trace"
+        trace.write_text("".join(json.dumps({"client": c, "prompt": prompt, "max_tokens": n}) + "\n"
+                                 for c, job in enumerate(jobs) for prompt, n in job))
+        done = subprocess.run([client, "bench-serve", f"http://127.0.0.1:{port}", "--api", SPATE, "--trace", trace, "--json"],
+                              check=True, capture_output=True)
+    [run] = json.loads(done.stdout)["runs"]
+    figures = {"requests": run["completed"], "tokens": run["output_tokens"], "tokens/s": run["output_tokens_per_second"]}
+    for name, key in (("first token, ms", "ttft_ms"), ("between, ms", "itl_ms"), ("whole, ms", "e2e_ms")):
+        figures |= {f"{name} {p}": run[key][p] for p in ("mean", *QUANTILES)}
+    return figures
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("spate"), parser.add_argument("model"), parser.add_argument("--client")
+    for name, value in (("clients", 32), ("rounds", 8), ("prompt", 64), ("answer", 64), ("turns", 3)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    o = parser.parse_args()
+
+    def jobs(turn):
+        seeds = iter(range(turn * o.clients * o.rounds, (turn + 1) * o.clients * o.rounds))
+        return [[(random_text(o.prompt, next(seeds)), o.answer) for _ in range(o.rounds)] for _ in range(o.clients)]
+
+    mine, theirs = [], []
+    with Spate(o.spate, o.model, "--no-enable-block-reuse") as server:
+        outside(server.port, jobs(0))
+        for turn in range(o.turns):
+            mine.append(ours(o.client or o.spate, server.port, jobs(2 * turn + 1)))
+            theirs.append(outside(server.port, jobs(2 * turn + 2)))
+    print(f"{o.clients} clients, {o.rounds} answers of {o.answer} tokens each, {o.turns} turns, medians\n\n"
+          "| | bench-serve | outside | apart |\n|---|---|---|---|")
+    for name in mine[0]:
+        a, b = (statistics.median(turn[name] for turn in turns) for turns in (mine, theirs))
+        print(f"| {name} | {a:.2f} | {b:.2f} | {100 * (a / b - 1):+.2f} % |")
+
+
+if __name__ == "__main__":
+    main()
