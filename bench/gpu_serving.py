@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Serving on a GPU with random weights: an engine is built from a folder that random_model.py writes, its start is timed,
 then requests come through spate.h, and over HTTP from `spate bench-serve`. A table in markdown, beside what vLLM 0.26 reached on an H200 (single runs
-of random weights, greedy, its prefix cache off). Needs the package numpy, and 40 GB under FOLDER.
+of random weights, greedy, its prefix cache off), scaled by this GPU's read rate over that one's where most of the time is
+decoding. Needs the package numpy, and 40 GB under FOLDER.
 usage: gpu_serving.py FOLDER --spate BINARY --bench-serving BINARY [--model llama-3.1-8b] [--parts start,http,offline] [--share 1]"""
 import argparse
+import json
 import pathlib
 import re
 import statistics
@@ -17,6 +19,7 @@ from server_process import Spate
 from serving_load import SPATE, random_text, run_load
 
 HERE = pathlib.Path(__file__).parent
+PEER_GBS = 4530  # what the peer's H200 was measured to read
 OFFLINE = {(128, 128): (2048, 16646), (2048, 128): (512, 2064), (128, 2048): (400, 13754), (2048, 2048): (200, 6299)}
 # prompt, answer, clients: rounds; vLLM's tokens a second, p99 of the first token and of the gap between tokens in ms
 HTTP = {
@@ -34,6 +37,18 @@ def timed(*command):
     if done.returncode:
         raise SystemExit(f"{command[0]} failed: {done.stdout[-500:]}")
     return time.monotonic() - begin, done.stdout
+
+
+def read_scale(options):
+    """This GPU's read rate over that of the peer's."""
+    done = subprocess.run([options.spate, "bench", "--machine", "--json", "--device", options.target], stdout=subprocess.PIPE, text=True, check=True)
+    gbs = json.loads(done.stdout)["machine"]["read"][-1]["gbs"]
+    print(f"\nThis GPU reads {gbs:.0f} GB/s, vLLM's {PEER_GBS}: its tokens a second are scaled by {gbs / PEER_GBS:.2f} where answers are as long as prompts.")
+    return gbs / PEER_GBS
+
+
+def peer_rate(options, prompt, answer, rate):
+    return rate * options.scale if answer >= prompt else rate
 
 
 def engine_build(options):
@@ -59,8 +74,8 @@ def offline(options, engine):
     for (prompt, answer), (requests, peer) in OFFLINE.items():
         requests = max(1, int(requests * options.share))
         _, text = timed(options.bench_serving, engine, "-p", prompt, "-a", answer, "-n", requests, "-c", requests)
-        rate = float(re.search(r"([0-9.]+) tok/s", text)[1])
-        print(f"| {prompt}/{answer} | {requests} | {rate:.0f} | {peer} | {rate / peer:.2f} |", flush=True)
+        rate, peer = float(re.search(r"([0-9.]+) tok/s", text)[1]), peer_rate(options, prompt, answer, peer)
+        print(f"| {prompt}/{answer} | {requests} | {rate:.0f} | {peer:.0f} | {rate / peer:.2f} |", flush=True)
         print(text.strip(), file=sys.stderr, flush=True)
 
 
@@ -84,8 +99,9 @@ def over_http(options, engine):
         for (prompt, answer, clients), (rounds, peer, peer_first, peer_gap) in HTTP.items():
             before = steps_seen(server.port)
             r = run_load(options.spate, server.port, SPATE, closed_loop(prompt, answer, clients, rounds))
+            peer = peer_rate(options, prompt, answer, peer)
             steps, tokens = (after - at for after, at in zip(steps_seen(server.port), before))
-            print(f"| {prompt}/{answer}, {clients} | {r['tok_s']:.0f} | {peer} | {r['tok_s'] / peer:.2f} | {r['ttft_p50']:.1f}, "
+            print(f"| {prompt}/{answer}, {clients} | {r['tok_s']:.0f} | {peer:.0f} | {r['tok_s'] / peer:.2f} | {r['ttft_p50']:.1f}, "
                   f"{r['ttft_p99']:.1f}, {r['later_p99']:.1f} | {peer_first} | {r['gap_p50']:.2f}, {r['gap_p99']:.2f} | {peer_gap} | {steps:.0f}, {tokens / steps:.0f} |", flush=True)
 
 
@@ -100,6 +116,7 @@ def main():
     parser.add_argument("--share", type=float, default=1, help="of the requests without HTTP")
     options = parser.parse_args()
     engine = engine_build(options)
+    options.scale = read_scale(options)
     for part in options.parts.split(","):
         {"start": start_time, "http": over_http, "offline": offline}[part](options, engine)
 

@@ -3,6 +3,7 @@
  * each token. */
 #include "backend/cuda/attend_fresh.cuh"
 #include "backend/cuda/cuda_paths.h"
+#include "backend/cuda/launch.cuh"
 
 namespace {
 
@@ -67,14 +68,6 @@ void cuda_attend_store(const struct cuda_attend *attend, const struct cuda_batch
   static void (*const stores[])(cuda_attend, cuda_batch) = {nullptr, store<cache_f16>, store<cache_bf16>,
                                                             store<cache_e4m3>, store<cache_int8>}; /* CACHE_… */
   int heads = attend->n_head + attend->n_kv_head;
-  cudaLaunchAttribute early = {};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(batch->n_token, (heads + WARPS - 1) / WARPS);
-  config.blockDim = WARPS * 32;
-  config.stream = stream;
-  config.attrs = &early;
-  config.numAttrs = 1;
-  cudaLaunchKernelEx(&config, stores[attend->kv], *attend, *batch);
+  launch_shape shape = {batch->n_token, WARPS * 32, 0, 1, (heads + WARPS - 1) / WARPS};
+  early_launch(stores[attend->kv], shape, stream, *attend, *batch);
 }

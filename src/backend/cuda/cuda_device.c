@@ -16,6 +16,16 @@ bool cuda_check(cudaError_t status, const char *what, struct error *error) {
                    memory ? ": allow less KV memory or fewer tokens a step" : "");
 }
 
+bool cuda_pin(void *place, size_t bytes, struct error *error) {
+  cudaError_t status = cudaMallocHost(place, bytes);
+  if (status != cudaErrorMemoryAllocation) return cuda_check(status, "pinning memory of the host", error);
+  cudaGetLastError();
+  return error_set(error, ERROR_MEMORY,
+                   "The host has no %zu KiB that can be pinned for the GPU's copies: free some of its memory, or build "
+                   "the engine with fewer sequences and tokens a step.",
+                   (bytes + 1023) >> 10);
+}
+
 /* The runtime says the same of no driver and of one that is too old; only where there is none is its version 0. */
 static bool driver_missing(cudaError_t status) {
   int version = 0;

@@ -54,7 +54,7 @@ static bool caches_open(struct program *p, struct error *error) {
 }
 
 static bool pinned_alloc(void *place, size_t bytes, struct error *error) {
-  if (!cuda_check(cudaMallocHost(place, bytes ? bytes : 1), "allocating pinned memory", error)) return false;
+  if (!cuda_pin(place, bytes ? bytes : 1, error)) return false;
   memset(*(void **)place, 0, bytes);
   return true;
 }

@@ -151,7 +151,7 @@ static bool memory_take(struct measuring *m, struct error *error) {
                      2 * LINK_BYTES >> 20, available >> 20);
   return cuda_check(cudaMalloc((void **)&m->memory, m->bytes), "allocating memory to measure", error) &&
          cuda_check(cudaMalloc((void **)&m->sink, sizeof *m->sink), "allocating memory to measure", error) &&
-         cuda_check(cudaMallocHost(&m->pinned, LINK_BYTES), "allocating pinned memory", error);
+         cuda_pin(&m->pinned, LINK_BYTES, error);
 }
 
 static bool measuring_init(struct measuring *m, struct error *error) {

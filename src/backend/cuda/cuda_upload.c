@@ -29,7 +29,7 @@ static bool buffer_await(void *user, int buffer, struct error *error) {
 
 static bool buffers_make(struct cuda_upload *u, struct error *error) {
   for (int i = 0; i < 2 * u->n_thread; i++)
-    if (!cuda_check(cudaMallocHost((void **)&u->link.buffer[i], UPLOAD_BYTES), "allocating pinned memory", error) ||
+    if (!cuda_pin(&u->link.buffer[i], UPLOAD_BYTES, error) ||
         !cuda_check(cudaEventCreateWithFlags(&u->left[i], cudaEventDisableTiming), "making an event", error))
       return false;
   return true;

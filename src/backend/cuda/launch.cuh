@@ -7,11 +7,12 @@
 
 struct launch_shape {
   int blocks, threads, shared_bytes, cluster; /* blocks: whole clusters */
+  int rows = 1;                               /* of so many blocks */
 };
 
 /* Lets a kernel have so much shared memory, which the runtime takes 0.35 µs to be told: once each. */
-template <typename Args> static void shared_allow(void (*kernel)(Args), int bytes) {
-  static void (*allowed[32])(Args);
+template <typename... Args> static void shared_allow(void (*kernel)(Args...), int bytes) {
+  static void (*allowed[32])(Args...);
   static int n_allowed;
   for (int i = 0; i < n_allowed; i++)
     if (allowed[i] == kernel) return;
@@ -19,8 +20,8 @@ template <typename Args> static void shared_allow(void (*kernel)(Args), int byte
   if (n_allowed < 32) allowed[n_allowed++] = kernel;
 }
 
-template <typename Args>
-static void early_launch(void (*kernel)(Args), const launch_shape &shape, cuda_stream stream, const Args &args) {
+template <typename... Args>
+static void early_launch(void (*kernel)(Args...), const launch_shape &shape, cuda_stream stream, const Args &...args) {
   if (shape.shared_bytes > 48 * 1024) shared_allow(kernel, shape.shared_bytes);
   cudaLaunchAttribute attribute[2] = {};
   attribute[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -29,13 +30,13 @@ static void early_launch(void (*kernel)(Args), const launch_shape &shape, cuda_s
   attribute[1].val.clusterDim.x = shape.cluster;
   attribute[1].val.clusterDim.y = attribute[1].val.clusterDim.z = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = shape.blocks;
+  config.gridDim = dim3(shape.blocks, shape.rows);
   config.blockDim = shape.threads;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
   config.attrs = attribute;
   config.numAttrs = shape.cluster > 1 ? 2 : 1;
-  cudaLaunchKernelEx(&config, kernel, args);
+  cudaLaunchKernelEx(&config, kernel, args...);
 }
 
 /* Clusters of so many blocks that run on the device at once. */

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 struct upload {
   struct upload_link *link;
@@ -28,7 +29,7 @@ static size_t pieces_of(const struct upload_job *job) { return (job->from.size +
  * much as the copy. Older kernels cannot, and fault. */
 static void bytes_map(const uint8_t *from, size_t bytes) {
 #ifdef MADV_POPULATE_READ
-  uintptr_t page = 4096, first = (uintptr_t)from / page * page;
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)from / page * page;
   madvise((void *)first, (uintptr_t)from + bytes - first, MADV_POPULATE_READ);
 #else
   (void)from, (void)bytes;
