@@ -95,7 +95,7 @@ enum limit {
   LIMIT_TRAILER_BYTES = 4 << 10,
   LIMIT_PIPELINED_BYTES = 64 << 10, /* sent ahead while a request is being answered */
   LIMIT_REFUSED_CONNECTIONS = 256,  /* over the connection limit, being told so */
-  LIMIT_TRACE_BYTES = 4 << 20, /* of one message to a collector of traces */
+  LIMIT_TRACE_BYTES = 4 << 20,      /* of one message to a collector of traces */
   LIMIT_STALL_BYTES = 16 << 10,     /* the least that a client takes in the time that a stall may last */
   LIMIT_CONNECTION_OUTPUT_BYTES = 256 << 10,
   LIMIT_RESPONSE_BYTES = 32 << 20, /* waiting for one client */

@@ -169,23 +169,26 @@ static struct cors_options cors_of(const struct settings *settings) {
                                .credentials = settings->allow_credentials};
 }
 
+static struct server_options server_options_of(const struct settings *settings) {
+  const char *traces = settings->otlp_traces_endpoint;
+  return (struct server_options){.host = settings->host ? settings->host : "127.0.0.1",
+                                 .port = settings->has_port ? settings->port : DEFAULT_PORT,
+                                 .workers = settings->workers,
+                                 .keep_alive = settings->has_keep_alive ? settings->keep_alive : DEFAULT_KEEP_ALIVE,
+                                 .limit_concurrency = connections_of(settings),
+                                 .max_per_address = settings->max_connections_per_ip,
+                                 .uds = settings->uds,
+                                 .tls_cert = settings->tls_cert,
+                                 .tls_key = settings->tls_key,
+                                 .root_path = settings->root_path,
+                                 .cors = cors_of(settings),
+                                 .log_prompts = settings->log_prompts,
+                                 .otlp_traces_endpoint = traces ? traces : getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+                                 .api_keys = settings->api_key};
+}
+
 static int engine_serve(const struct settings *settings, spate_engine *engine) {
-  struct server_options options = {.host = settings->host ? settings->host : "127.0.0.1",
-                                   .port = settings->has_port ? settings->port : DEFAULT_PORT,
-                                   .workers = settings->workers,
-                                   .keep_alive = settings->has_keep_alive ? settings->keep_alive : DEFAULT_KEEP_ALIVE,
-                                   .limit_concurrency = connections_of(settings),
-                                   .max_per_address = settings->max_connections_per_ip,
-                                   .uds = settings->uds,
-                                   .tls_cert = settings->tls_cert,
-                                   .tls_key = settings->tls_key,
-                                   .root_path = settings->root_path,
-                                   .cors = cors_of(settings),
-                                   .log_prompts = settings->log_prompts,
-                                   .otlp_traces_endpoint = settings->otlp_traces_endpoint
-                                                               ? settings->otlp_traces_endpoint
-                                                               : getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
-                                   .api_keys = settings->api_key};
+  struct server_options options = server_options_of(settings);
   int shutdown = settings->has_shutdown_timeout ? settings->shutdown_timeout : DEFAULT_SHUTDOWN;
   spate_error error;
   if (!signals_catch()) return command_fail("The system refused a descriptor for signals.");
