@@ -24,6 +24,8 @@ static bool operand_is_file(const struct command *command) {
   return names_file(command->operand + (*command->operand == '['));
 }
 
+static bool operand_is_command(const struct command *command) { return strcmp(command->operand, "[COMMAND]") == 0; }
+
 /* The words with spaces between. */
 static void words_print(const char *words) {
   for (; *words; words++) putchar(*words == '|' ? ' ' : *words);
@@ -60,15 +62,10 @@ static void bash_options(const struct command *command) {
   printf("  %s,*)\n    if [[ $current == -* ]]; then words='", command->name);
   for (int i = 0; i < option_count; i++)
     if (belongs(&options[i], command)) printf("--%s ", options[i].name);
-  fputs("'; else ", stdout);
-  if (operand_is_file(command))
-    fputs("files=1", stdout);
-  else {
-    fputs("words='", stdout);
-    commands_print();
-    fputs("'", stdout);
-  }
-  fputs("; fi ;;\n", stdout);
+  fputs(operand_is_file(command) ? "'; else files=1; fi ;;\n" : "'; else words='", stdout);
+  if (operand_is_file(command)) return;
+  if (operand_is_command(command)) commands_print();
+  fputs("'; fi ;;\n", stdout);
 }
 
 static void bash_print(void) {
@@ -143,13 +140,10 @@ static void zsh_command(const struct command *command) {
   printf("  %s)\n    _arguments -s -S : \\\n", command->name);
   for (int i = 0; i < option_count; i++)
     if (belongs(&options[i], command)) zsh_option(&options[i]);
-  if (operand_is_file(command))
-    fputs("      '*:file:_files' ;;\n", stdout);
-  else {
-    fputs("      '1:command:(", stdout);
-    commands_print();
-    fputs(")' ;;\n", stdout);
-  }
+  fputs(operand_is_file(command) ? "      '*:file:_files' ;;\n" : "      '1:operand:(", stdout);
+  if (operand_is_file(command)) return;
+  if (operand_is_command(command)) commands_print();
+  fputs(")' ;;\n", stdout);
 }
 
 static void zsh_print(void) {
@@ -199,6 +193,13 @@ static void fish_option(const struct option *option, const struct command *comma
   fputs("'\n", stdout);
 }
 
+static void fish_operand(const struct command *command) {
+  if (operand_is_file(command)) return;
+  printf("complete -c spate -n '__fish_seen_subcommand_from %s' -f -a '", command->name);
+  if (operand_is_command(command)) commands_print();
+  fputs("'\n", stdout);
+}
+
 static void fish_print(void) {
   fputs("# fish completion for spate, by spate help --completion fish\n"
         "complete -c spate -n __fish_use_subcommand -f -l help -s h -d 'list the commands'\n"
@@ -209,9 +210,11 @@ static void fish_print(void) {
     fish_text(commands[i].help);
     fputs("'\n", stdout);
   }
-  for (int c = 0; c < command_count; c++)
+  for (int c = 0; c < command_count; c++) {
+    fish_operand(&commands[c]);
     for (int i = 0; i < option_count; i++)
       if (belongs(&options[i], &commands[c])) fish_option(&options[i], &commands[c]);
+  }
 }
 
 void completion_print(const char *shell) {

@@ -143,6 +143,17 @@ static void setting_write(struct settings *settings, const struct option *option
   buffer_text(out, "\n");
 }
 
+void config_setting_name(const struct settings *settings, const char *name, char out[SETTING_NAME_MAX]) {
+  const struct option *option = option_named(FOR_SERVE, slice_text(name));
+  const struct origin *origin = option_origin((struct settings *)settings, option);
+  if (origin->source == SOURCE_FILE)
+    snprintf(out, SETTING_NAME_MAX, "%s (%.100s:%d)", name, settings->config, origin->line);
+  else if (origin->source == SOURCE_ENVIRONMENT)
+    option_variable(option, out);
+  else
+    snprintf(out, SETTING_NAME_MAX, "--%s", name);
+}
+
 bool config_print(struct settings *settings, unsigned command, struct buffer *out) {
   for (int i = 0; i < option_count; i++)
     if ((options[i].commands & command) && option_is_setting(&options[i])) setting_write(settings, &options[i], out);

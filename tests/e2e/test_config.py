@@ -91,6 +91,8 @@ class Config(spate_server.EngineCase):
         self.refused(f"{self.folder}: The settings cannot be read: Is a directory.", "config", SPATE_CONFIG=str(self.folder))
         self.refused("/dev/zero: The file has more than 256 KiB, expected some lines of settings.", "config", "--config",
                      "/dev/zero")
+        self.refused(f"SPATE_UDS and port ({path}:2) were both given, and a server listens on one or the other: leave one out.",
+                     "serve", "a", "--config", self.write("host: a\nport: 0\n"), SPATE_UDS="/tmp/s")
         self.refused("spate serve needs MODEL|ENGINE: see spate serve --help.", "serve", "--config", self.write("port: 0\n"))
         self.refused('config has no option "--prot"; the nearest is --port: see spate config --help.', "config", "--prot")
         self.refused('Both "a" and "b" were given where one is expected.', "config", "a", "--model", "b")

@@ -149,6 +149,7 @@ class Documents(unittest.TestCase):
         self.assertEqual(set(self.bash("serve", "--config", "ma")), {"made", "man"})
         self.assertEqual(self.bash("serve", "zs"), ["zsh"])
         self.assertEqual(self.bash("help", "qu"), ["quantize-table"])
+        self.assertEqual(self.bash("bench-serve", ""), [])
         self.assertEqual(self.bash("nothing", "--"), [])
 
     @needs("fish")
@@ -159,6 +160,8 @@ class Documents(unittest.TestCase):
         self.assertEqual(set(self.fish("serve", "--log-level", "")), {"error", "warning", "info", "debug"})
         self.assertEqual(self.fish("serve", "--port", ""), [])
         self.assertEqual(self.fish("serve", "--config", "ma"), ["made", "man/"])
+        self.assertEqual(self.fish("help", "qu"), ["quantize-table"])
+        self.assertEqual(self.fish("bench-serve", ""), [])
 
     @needs("zsh")
     def test_zsh(self):
@@ -170,6 +173,7 @@ class Documents(unittest.TestCase):
             for name in options(command):
                 self.assertRegex(listed, rf"--{name}\b")
         self.assertRegex(self.zsh("serve", "--log-level", ""), r"debug +error +info +warning")
+        self.assertIn("spate help quantize-table", self.zsh("help", "qu"))
         self.assertIn("spate serve --config made", self.zsh("serve", "--config", "mad"))
 
 

@@ -156,7 +156,7 @@ class Network(spate_server.EngineCase):
         self.refused(f'Cannot listen on "{path}": a file that is no socket is there.', "--uds", path)
         self.refused("The path of the socket has 200 bytes, expected 1 to 107.", "--uds", "x" * 200)
         for place in (("--port", "0"), ("--host", "127.0.0.1")):
-            self.refused("--uds was given with --host or --port, and a server listens on one or the other: leave one out.",
+            self.refused(f"--uds and {place[0]} were both given, and a server listens on one or the other: leave one out.",
                          "--uds", path, *place)
 
     # ---- pages of other origins, a proxy's path
@@ -227,7 +227,8 @@ class Network(spate_server.EngineCase):
             self.assertTrue(answer.endswith(json.dumps({"error": sentence}, separators=(",", ":")).encode()), answer)
             held.pop().close()
             wait_for(lambda: server.raw(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))[9:12] == b"200", "room")
-        self.refused("The connection limit of an address is -1; it must be 0 (none) or more.", "--max-connections-per-ip", -1)
+        self.refused('--max-connections-per-ip is "-1", expected a whole number from 0 to 1000000000.',
+                     "--max-connections-per-ip", -1)
 
     def test_workers_share(self):
         """Connections are spread over the loops: each thread sleeps and wakes for those that it has."""

@@ -13,17 +13,17 @@ import unittest
 import spate_server
 from spate_server import ROOT, SPATE, wait_for
 
-# Where systemd finds units and services leave what they write: empty, and gone with the namespace.
+# Where systemd finds units and services leave what they write: empty, and gone with the namespace. No unit of the machine
+# may be seen: its services would tidy up the machine's own files.
 EMPTY = ("/run", "/tmp", "/etc/systemd/system", "/usr/lib/systemd/system", "/usr/lib/systemd/system-generators",
-         "/usr/lib/systemd/system-environment-generators", "/var/lib", "/var/cache", "/var/log", "/var/tmp")
+         "/usr/lib/systemd/system-environment-generators", "/usr/lib/tmpfiles.d", "/var/lib", "/var/cache", "/var/log", "/var/tmp")
 SETUP = f"""set -e
 mount -t tmpfs tmpfs /mnt
 cp -r "$1"/. /mnt
 chmod 755 /mnt
 for place in {" ".join(EMPTY)}; do mount -t tmpfs tmpfs $place; done
+[ -z "$(ls /lib/systemd/system /usr/lib/systemd/system /etc/systemd/system | grep -v :)" ] || exit 1
 mount -t proc proc /proc
-mount -t tmpfs tmpfs /sys/fs/cgroup
-umount -l /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /run/lock /etc/systemd/system/spate.service.d
 cp /mnt/*.service /mnt/*.target /etc/systemd/system
