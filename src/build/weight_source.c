@@ -107,7 +107,16 @@ static void row_multiply(struct code_rows *rows, int at, float factor) {
   }
 }
 
-/* Stores the row as the file has it, without arithmetic on floats; false where the scheme does not hold it. */
+/* Of E4M3: kernels that shift codes into other floats would make a number of one that is none. */
+static bool codes_finite(const struct code_rows *rows, int at) {
+  const uint8_t *code = rows->code + (size_t)at * (size_t)rows->cols;
+  for (int i = 0; i < rows->cols; i++)
+    if ((code[i] & 0x7f) == 0x7f) return false;
+  return true;
+}
+
+/* Stores the row as the file has it, without arithmetic on floats; false where the scheme does not hold it, or where
+ * floats are to say what is wrong with it. */
 static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, int row, int at) {
   const struct scheme *scheme = &reader->source->weight->scheme;
   const int *order = reader->source->column_order;
@@ -119,7 +128,7 @@ static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, 
   else
     exact_row_store(&reader->exact, tensor->type, row_bytes_of(tensor, row), &reader->rows, at);
   if (tensor->factor) row_multiply(&reader->rows, at, factor_of(tensor));
-  return true;
+  return scheme->kind != SCHEME_F8 || codes_finite(&reader->rows, at);
 }
 
 static bool row_read(struct weight_reader *reader, int part, int tensor_row, int at, struct error *error) {

@@ -3,7 +3,10 @@
 #include "backend/backends.h"
 #include "backend/cuda/cuda_program.h"
 
-enum { HEAD_MOST = 1024 }; /* dimensions of a head that attention's shared memory has room for */
+enum {
+  HEAD_MOST = 1024,                 /* dimensions of a head that attention's shared memory has room for */
+  DOT_MOST = INT32_MAX / 128 / 127, /* columns whose products of int8 have a sum of 32 bits */
+};
 
 static const char *cuda_describe(const struct device *device) { return device->description; }
 
@@ -13,17 +16,23 @@ static bool op_unsupported(const struct plan *plan, int index, const char *what,
                    op_kind_name(op->kind), op->layer, what);
 }
 
+static bool matrix_supported(const struct plan *plan, int index, struct error *error) {
+  struct error why;
+  const struct weight *weight = plan_weights(plan) + plan_ops(plan)[index].weight[0];
+  const struct scheme *scheme = &weight->scheme;
+  if (!scheme_check(scheme, &why)) return op_unsupported(plan, index, why.text, error);
+  if (scheme->kind == SCHEME_F8 && scheme->group)
+    return op_unsupported(plan, index, "it has no kernel for E4M3 in groups", error);
+  if (scheme->kind == SCHEME_INT && scheme->group == 0 && scheme_width(scheme) < 8)
+    return op_unsupported(plan, index, "it has no kernel for one scale a row of less than 8 bits", error);
+  if (scheme->activation == ACTIVATION_INT8_TOKEN && weight->cols > DOT_MOST)
+    return op_unsupported(plan, index, "its rows are longer than 32 bits hold the sum of, 132,104 columns", error);
+  return true;
+}
+
 static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
-  if (op->kind == OP_EMBED || op->kind == OP_LINEAR) {
-    struct error why;
-    const struct scheme *scheme = &plan_weights(plan)[op->weight[0]].scheme;
-    if (!scheme_check(scheme, &why)) return op_unsupported(plan, index, why.text, error);
-    if (scheme->kind == SCHEME_F8 && scheme->group)
-      return op_unsupported(plan, index, "it has no kernel for E4M3 in groups", error);
-    if (scheme->kind == SCHEME_INT && scheme->group == 0 && scheme_width(scheme) < 8)
-      return op_unsupported(plan, index, "it has no kernel for one scale a row of less than 8 bits", error);
-  }
+  if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && !matrix_supported(plan, index, error)) return false;
   if (op->kind == OP_LINEAR && op->args.linear.norm != NORM_NONE && op->weight[2] < 0)
     return op_unsupported(plan, index, "its norm has no weight", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && op->weight[3] < 0)

@@ -1,6 +1,7 @@
 /* What a GPU's memory is planned for, and what is refused before any is taken. Needs no GPU. */
 #include "backend/backends.h"
 #include "base/error.h"
+#include "plan/plan_builder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,7 +56,34 @@ static void test_blocks(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) cache_check(&cases[i]);
 }
 
+/* Products of int8 are added up in 32 bits. */
+static void test_rows(void **state) {
+  (void)state;
+  struct {
+    struct plan plan;
+    struct op op;
+    struct weight weight;
+  } made = {.weight = {.rows = 16, .use = WEIGHT_MATRIX}};
+  struct error error = {0};
+  made.weight.scheme = (struct scheme){.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN};
+  made.plan.n_op = made.plan.n_weight = 1;
+  made.plan.ops = (uint32_t)((char *)&made.op - (char *)&made);
+  made.plan.weights = (uint32_t)((char *)&made.weight - (char *)&made);
+  made.op = op_make(OP_LINEAR, 0);
+  made.op.weight[0] = 0;
+  made.weight.cols = 132104;
+  assert_true((int64_t)made.weight.cols * 128 * 127 <= INT32_MAX);
+  assert_true(backend_cuda.supports(&made.plan, 0, &error));
+  made.weight.cols++;
+  assert_true((int64_t)made.weight.cols * 128 * 127 > INT32_MAX);
+  assert_false(backend_cuda.supports(&made.plan, 0, &error));
+  assert_string_equal(error.text, "The cuda backend cannot run op 0 (linear, layer 0): its rows are longer than 32 "
+                                  "bits hold the sum of, 132,104 columns.");
+  made.weight.scheme.activation = ACTIVATION_FLOAT;
+  assert_true(backend_cuda.supports(&made.plan, 0, &error));
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks), cmocka_unit_test(test_rows)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

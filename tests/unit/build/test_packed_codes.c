@@ -1,5 +1,6 @@
 /* Random packed matrices of every layout: the scheme that is chosen holds the numbers that packed_value defines. */
 #include "build/packed_codes.h"
+#include "build/weight_source.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -226,9 +227,34 @@ static void test_order(void **state) {
   free((void *)(uintptr_t)scale.data.data);
 }
 
+/* A code of E4M3 that is no number is refused where the codes are taken as they are. */
+static void test_no_number(void **state) {
+  (void)state;
+  const struct packed_spec spec = {.layout = PACKED_E4M3, .bits = 8, .scale_rows = 1};
+  struct tensor codes = tensor_make(TENSOR_F8_E4M3, ROWS, COLS), scale = tensor_make(TENSOR_F32, ROWS, 1);
+  struct packed_parts parts = {.codes = &codes, .scale = &scale};
+  struct packed_matrix matrix;
+  struct weight_reader reader;
+  struct error error;
+  if (!packed_matrix_init(&matrix, &spec, &parts, &error)) fail_msg("%s", error.text);
+  struct weight weight = {.rows = ROWS, .cols = COLS, .n_part = 1, .part = {{.rows = ROWS}}, .use = WEIGHT_MATRIX};
+  struct tensor tensor = {.name = "q.weight", .type = TENSOR_PACKED, .packed = &matrix, .data = codes.data};
+  struct weight_source source = {.weight = &weight, .name = "q", .part = {&tensor}};
+  weight.scheme = (struct scheme){.kind = SCHEME_F8};
+  assert_true(weight_reader_init(&reader, &source, ROWS, &error));
+  if (!weight_reader_read(&reader, 0, ROWS, &error)) fail_msg("%s", error.text);
+  ((uint8_t *)(uintptr_t)codes.data.data)[2 * COLS + 5] = 0xff;
+  assert_false(weight_reader_read(&reader, 0, ROWS, &error));
+  assert_string_equal(error.text,
+                      "Row 2 of tensor q.weight has a number in column 5 that is not finite; repair the model.");
+  weight_reader_release(&reader);
+  free((void *)(uintptr_t)codes.data.data);
+  free((void *)(uintptr_t)scale.data.data);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_schemes_hold_the_numbers),
                                      cmocka_unit_test(test_stated_shape), cmocka_unit_test(test_changed_index),
-                                     cmocka_unit_test(test_order)};
+                                     cmocka_unit_test(test_order), cmocka_unit_test(test_no_number)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
