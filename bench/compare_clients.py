@@ -53,10 +53,12 @@ def outside(port, jobs):
     async def clients():
         await asyncio.gather(*map(client, jobs))
 
+    before = time.process_time()
     asyncio.run(clients())
+    spent = time.process_time() - before
     span = max(s.done for s in streams) - min(s.sent for s in streams)
     tokens = sum(s.tokens for s in streams)
-    return {"requests": len(streams), "tokens": tokens, "tokens/s": tokens / span} | \
+    return {"requests": len(streams), "tokens": tokens, "tokens/s": tokens / span, "the client's share of a core, %": 100 * spent / span} | \
         spread("first token, ms", [s.events[0] - s.sent for s in streams]) | \
         spread("between, ms", [b - a for s in streams for a, b in zip(s.events, s.events[1:])]) | \
         spread("whole, ms", [s.done - s.sent for s in streams])
@@ -70,7 +72,8 @@ def ours(client, port, jobs):
         done = subprocess.run([client, "bench-serve", f"http://127.0.0.1:{port}", "--api", SPATE, "--trace", trace, "--json"],
                               check=True, capture_output=True)
     [run] = json.loads(done.stdout)["runs"]
-    figures = {"requests": run["completed"], "tokens": run["output_tokens"], "tokens/s": run["output_tokens_per_second"]}
+    figures = {"requests": run["completed"], "tokens": run["output_tokens"], "tokens/s": run["output_tokens_per_second"],
+               "the client's share of a core, %": 100 * run["client_cpu_seconds"] / run["seconds"]}
     for name, key in (("first token, ms", "ttft_ms"), ("between, ms", "itl_ms"), ("whole, ms", "e2e_ms")):
         figures |= {f"{name} {p}": run[key][p] for p in ("mean", *QUANTILES)}
     return figures

@@ -80,23 +80,32 @@ static void link_done(struct http_link *link, bool keep) {
 
 /* No second response, and none to what has been cancelled. */
 static int on_begin(http_parser *parser) {
-  const struct http_link *link = parser->data;
+  struct http_link *link = parser->data;
+  link->name_ended = true;
+  link->content_type[0] = '\0';
   return link->complete || !link->exchange;
+}
+
+/* Names and values come in the pieces in which they arrive; what does not fit is cut off. */
+static void piece_append(char *text, size_t room, const char *at, size_t size) {
+  size_t have = strlen(text), rest = room - 1 - have;
+  memcpy(text + have, at, size < rest ? size : rest);
+  text[have + (size < rest ? size : rest)] = '\0';
 }
 
 static int on_name(http_parser *parser, const char *at, size_t size) {
   struct http_link *link = parser->data;
-  for (size_t i = 0; i < size && link->n_name < LINK_NAME_BYTES - 1; i++) link->name[link->n_name++] = at[i];
-  link->name[link->n_name] = '\0';
+  if (link->name_ended) link->name[0] = '\0';
+  link->name_ended = false;
+  piece_append(link->name, sizeof link->name, at, size);
   return 0;
 }
 
 static int on_value(http_parser *parser, const char *at, size_t size) {
   struct http_link *link = parser->data;
+  link->name_ended = true;
   if (strcasecmp(link->name, "content-type") == 0)
-    snprintf(link->content_type, sizeof link->content_type, "%.*s",
-             size < LINK_TYPE_BYTES ? (int)size : LINK_TYPE_BYTES, at);
-  link->n_name = 0;
+    piece_append(link->content_type, sizeof link->content_type, at, size);
   return 0;
 }
 
@@ -182,8 +191,6 @@ static bool request_send(struct http_link *link) {
   http_parser_init(&link->parser, HTTP_RESPONSE);
   link->parser.data = link;
   link->heard = link->complete = false;
-  link->n_name = 0;
-  link->content_type[0] = '\0';
   int failed = uv_write(&link->write, (uv_stream_t *)&link->tcp, &request, 1, on_written);
   link->writing = failed == 0;
   if (failed) link_fail(link, HTTP_END_CUT, "did not take the request", uv_strerror(failed));

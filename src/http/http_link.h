@@ -29,7 +29,7 @@ struct http_link {
   http_parser parser;
   bool closing, reused, writing;
   bool heard, complete;       /* of the response */
-  size_t n_name;              /* bytes of the header's name so far */
+  bool name_ended;            /* the next piece begins another header's name */
   char name[LINK_NAME_BYTES]; /* cut off */
   char content_type[LINK_TYPE_BYTES];
 };

@@ -43,10 +43,11 @@ def bench(url, *options):
 
 
 class BadServer:
-    """Answers each connection's first request with these bytes; then closes, or waits if it shall hang."""
+    """Answers each connection's first request with these bytes; then closes, or waits if it shall hang. piece: bytes of a
+    write, each of which is probably a read of the client's."""
 
-    def __init__(self, answer, hang=False):
-        self.answer, self.hang, self.connections = answer, hang, []
+    def __init__(self, answer, hang=False, piece=1 << 30):
+        self.answer, self.hang, self.piece, self.connections = answer, hang, piece, []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -69,7 +70,9 @@ class BadServer:
                 return
             try:
                 self.request_read(connection)
-                connection.sendall(self.answer)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for at in range(0, len(self.answer), self.piece):
+                    connection.sendall(self.answer[at:at + self.piece])
             except OSError:
                 pass
             if self.hang:
@@ -168,16 +171,17 @@ class Refused(spate_server.unittest.TestCase):
         """An answer after 100 Continue; events by \\r\\n, in pieces and with comments; ends of connections as ends of bodies, and
         between answers."""
         pieces = b": hello\r\nevent: x\r\ndata: {\"text\":\"a\",\r\ndata:\"finished\":false}\r\n\r\n" + LAST
-        for answer in (b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+        for answer in (b"HTTP/1.1 100 Continue\r\nContent-Type: text/html\r\n\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
                        + chunked(*(pieces[i:i + 1] for i in range(len(pieces)))),
                        HEAD + b"\r\n" + pieces,
                        HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(pieces), pieces)):
-            with BadServer(answer) as server:
-                result = bench(server.url, "--requests", 5, "--clients", 2, "--json")
-                self.assertEqual(result.returncode, 0, result.stdout)
-                run = json.loads(result.stdout)["runs"][0]
-                self.assertEqual((run["completed"], run["events"], run["output_tokens"], run["prompt_tokens"], run["errors"]),
-                                 (5, 10, 10, None, {}))
+            for piece in 1, 7, 1 << 30:
+                with BadServer(answer, piece=piece) as server:
+                    result = bench(server.url, "--requests", 5, "--clients", 2, "--json")
+                    self.assertEqual(result.returncode, 0, result.stdout)
+                    run = json.loads(result.stdout)["runs"][0]
+                    self.assertEqual((run["completed"], run["events"], run["output_tokens"], run["prompt_tokens"], run["errors"]),
+                                     (5, 10, 10, None, {}))
 
     def test_options(self):
         for options, sentence in (
