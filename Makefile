@@ -1,6 +1,7 @@
 # The two commands of the README, and what developers need. CMake does the building; this file only calls it.
 #   make serve   install what the build needs, build, get the default model, serve it on 127.0.0.1:8000
 #   make test    install what tests need, build, run everything that CI runs
+#   make soak    all kinds of requests at once for SOAK_SECONDS (600) on the default model: nothing may go wrong, nothing may grow
 #   make install the program with man pages, completions and service, and the library (PREFIX=/usr/local, DESTDIR=)
 #   make deb     a Debian package in build/release/packages
 MODEL ?=
@@ -9,7 +10,7 @@ JOBS := $(shell nproc)
 
 PREFIX ?= /usr/local
 
-.PHONY: serve test build asan tsan fuzz check check-all bench gpu-bundle installable install deb format clean
+.PHONY: serve test soak build asan tsan fuzz check check-all bench gpu-bundle installable install deb format clean
 
 build: build/release/spate
 
@@ -31,6 +32,10 @@ test:
 check-all: # the long ones: longer fuzzing, all sanitizers over everything, cross builds
 	@scripts/install_packages.sh test
 	@SPATE_LONG=1 scripts/ci.sh
+
+soak: build # two hours: make soak SOAK_SECONDS=7200
+	@model="$(MODEL)"; [ -n "$$model" ] || model=$$(scripts/get_model.sh) || exit 1; \
+	SPATE_TEST_MODEL="$$model" SOAK_SECONDS=$(or $(SOAK_SECONDS),600) SPATE=build/release/spate exec python3 tests/soak/soak.py
 
 bench: build
 	@bench/cpu_vs_llamacpp.sh
