@@ -7,7 +7,7 @@ import spate_server
 from spate_server import JSON, SPATE, Engine, Server
 
 PROMPT = "Once upon a time"
-CHAT = [{"role": "user", "content": "Hello"}]
+CHAT = [{"role": "user", "content": "Tell me of the sea"}]
 TOKENS = 12
 
 
