@@ -347,7 +347,7 @@ static void subject_run(const struct linear_case *c, const struct op_packed *pac
     struct program *program = packed_compile(packed, subject->device[k], &limits);
     for (int i = BATCHES - 1; i >= 0; i--) {
       int n = batch_tokens[i];
-      if (n > c->shape->tokens || (c->few && n % 4 != 1 && n != 32)) continue;
+      if (n > c->shape->tokens || (c->few && n % 4 != 1 && n != 32 && n != c->shape->tokens)) continue;
       snprintf(what, sizeof what, "%s, %d × %d, %s, %d threads, %d rows", c->variant->name, c->shape->rows,
                c->shape->cols, subject->name, k + 1, n);
       case_step(c, packed, program, n, got);
