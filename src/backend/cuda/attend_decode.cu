@@ -167,7 +167,7 @@ __device__ void tile_add(const cuda_attend &a, const shared<T, D> &m, const span
   else
     keys_multiply<T, D>(score, shared_address(m.query), shared_address(m.ring + at.slot * shape<T, D>::bytes),
                         warp * 16);
-  warp_arrive(&m.empty[at.slot]);
+  barrier_arrive(&m.empty[at.slot]);
   if (a.softcap > 0) {
 #pragma unroll
     for (int i = 0; i < 8; i++) score[i / 4][i % 4] = score_cap(score[i / 4][i % 4], a.softcap);
@@ -186,7 +186,7 @@ __device__ void tile_add(const cuda_attend &a, const shared<T, D> &m, const span
     codes_add<T, D>(&m.meet->weight[lane % 16][lane / 16 * 8], stage, piece->sum);
   else
     values_multiply<T, D>(m.meet, shared_address(stage), piece->sum);
-  warp_arrive(&m.empty[values.slot]);
+  barrier_arrive(&m.empty[values.slot]);
   if (warp == 0) totals_add(m.meet, *r, piece->total);
 }
 
@@ -299,7 +299,8 @@ __global__ void __launch_bounds__(THREADS, shape<T, D>::blocks) decode(cuda_atte
   extern __shared__ __align__(1024) uint8_t base[];
   shared<T, D> m = shared_lay<T, D>(base);
   if (threadIdx.x == 0) {
-    for (int i = 0; i < shape<T, D>::stages; i++) barrier_init(&m.full[i], COPIERS), barrier_init(&m.empty[i], WARPS);
+    for (int i = 0; i < shape<T, D>::stages; i++)
+      barrier_init(&m.full[i], COPIERS), barrier_init(&m.empty[i], WARPS * 32);
     barriers_publish();
   }
   __syncthreads();

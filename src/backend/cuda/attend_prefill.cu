@@ -273,7 +273,7 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
   scores_start<T, D>(m, at, group, score);
   products_wait<0>();
   registers_settle(score);
-  warp_arrive(&m.keys_empty[at % S::slots]);
+  barrier_arrive(&m.keys_empty[at % S::slots]);
   softmax_step(a, &r, u.tile, score, shrink);
   weights_pack<T>(weight, score);
   int end = u.tile + u.tiles;
@@ -288,12 +288,12 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
     piece done = piece_take(&r, fresh);
     products_wait<1>();
     registers_settle(score);
-    warp_arrive(&m.keys_empty[(at + 1) % S::slots]);
+    barrier_arrive(&m.keys_empty[(at + 1) % S::slots]);
     softmax_step(a, &r, tile, score, shrink);
     weights_settle(r);
     products_wait<0>();
     sums_settle(s);
-    warp_arrive(&m.values_empty[at % S::slots]);
+    barrier_arrive(&m.values_empty[at % S::slots]);
     if (fresh) {
       piece_join<D>(all, &r, done, s, first);
       first = false;
@@ -308,7 +308,7 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
   products_group();
   products_wait<0>();
   sums_settle(s);
-  warp_arrive(&m.values_empty[at % S::slots]);
+  barrier_arrive(&m.values_empty[at % S::slots]);
   piece_join<D>(all, &r, piece_take(&r, true), s, first);
   sums_put<D>(a, u, all, r, group);
 }
@@ -339,9 +339,9 @@ __global__ void __launch_bounds__(shape<D>::threads, 1) prefill(cuda_attend a, c
   shared<D> m = shared_lay<D>(base);
   if (threadIdx.x == 0) {
     for (int i = 0; i < S::slots; i++) {
-      constexpr int fillers = T::coded ? COPIERS / 2 : COPIERS;
-      barrier_init(&m.keys_full[i], fillers), barrier_init(&m.keys_empty[i], S::groups * 4);
-      barrier_init(&m.values_full[i], fillers), barrier_init(&m.values_empty[i], S::groups * 4);
+      constexpr int fillers = T::coded ? COPIERS / 2 * 32 : COPIERS;
+      barrier_init(&m.keys_full[i], fillers), barrier_init(&m.keys_empty[i], S::groups * 128);
+      barrier_init(&m.values_full[i], fillers), barrier_init(&m.values_empty[i], S::groups * 128);
       barrier_init(&m.come[i], 1), barrier_init(&m.come[S::slots + i], 1);
     }
     barriers_publish();

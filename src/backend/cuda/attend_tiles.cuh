@@ -167,7 +167,7 @@ __device__ __forceinline__ void codes_stream(const cuda_attend &a, const cuda_ba
       int slot = (at - 1) % S::slots;
       barrier_wait(&come[slot], (at - 1) / S::slots & 1);
       tile_widen<T, D, S::codes_bytes == 0>(codes_place<T>(m, which, slot), tiles + slot * S::tile_bytes, which + 5);
-      warp_arrive(&full[slot]);
+      barrier_arrive(&full[slot]);
     }
     last = more;
     if (more && threadIdx.x / 32 % 2 == 0) {
