@@ -16,6 +16,7 @@ mkdir -p $out/lib
 cp $build/spate $build/bench/bench_serving "${tests[@]/#/$build/tests/}" bench/gpu.sh $out
 cp bench/{gpu_serving,random_model,serving_load,server_process,first_token}.py $out
 cp scripts/gpu_bundle_run.sh $out/run.sh
+cp scripts/gpu_sanitize.sh $out
 PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o $out/attend \
   bench/lab/attend.cu $build/src/backend/libroom_backend.a
 PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o $out/linear_large \

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs what is in this folder on this machine's GPU: whether it is right, what changed last first, then how fast it is,
-# then again under compute-sanitizer where there is one. Needs no Python. A part that takes longer than its share is
+# then, if asked, the op cases under compute-sanitizer. Needs no Python. A part that takes longer than its share is
 # ended and fails; parts for which no time is left are named, and fail the run too. Logs, and the tables of the benches
-# for SPEED.md, go to $OUT (results/ unless set).  usage: [SERVING=FOLDER] run.sh [SECONDS], 480 unless given
+# for SPEED.md, go to $OUT (results/ unless set).  usage: [SERVING=FOLDER] [SANITIZE=1] run.sh [SECONDS], 480 unless given
 set -uo pipefail
 cd "$(dirname "$0")"
 limit=${1:-480} out=${OUT:-$PWD/results} failed=0
@@ -48,12 +48,10 @@ if [ -n "${SERVING:-}" ]; then
 else
   echo "SKIPPED serving: SERVING names no folder with room for 40 GB (and python3 with numpy)"
 fi
-if command -v compute-sanitizer >/dev/null; then
-  part memory-attention 60 compute-sanitizer --error-exitcode 1 ./attend quick
-  part memory-linears 60 compute-sanitizer --error-exitcode 1 ./op_table chain
-  part races-attention 90 compute-sanitizer --tool racecheck --racecheck-report all --error-exitcode 1 ./attend quick
-  part races-linears 60 compute-sanitizer --tool racecheck --error-exitcode 1 ./op_table chain
+if [ -n "${SANITIZE:-}" ]; then
+  OP_TABLE=./op_table part sanitizers 300 bash gpu_sanitize.sh
+  cat "$out/sanitizers.log"
 else
-  echo "SKIPPED memory and races: there is no compute-sanitizer"
+  echo "SKIPPED sanitizers: SANITIZE is not set"
 fi
 exit $failed

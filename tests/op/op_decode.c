@@ -45,53 +45,33 @@ struct decode_run {
   float *result; /* [SEATS][LENGTH][vocab] */
 };
 
-static int token_of(int sequence, int position) { return (sequence * 17 + position * 5) % 64; }
-
 /* One step: count tokens of each of n sequences from `first` on. */
 static void step_run(struct decode_run *run, int first, int n, int count) {
-  static int32_t token[SEATS * LENGTH], out[SEATS * LENGTH];
-  static struct sampling sampling[SEATS * LENGTH];
   uint32_t block[SEATS][BLOCKS];
-  struct row row[SEATS];
+  struct op_step step;
   size_t vocab = (size_t)run->packed->model->plan->vocab;
-  struct batch batch = {.n_row = n, .row = row, .token = token, .out = out, .sampling = sampling};
   float *logits = malloc(sizeof(float) * vocab * (size_t)(n * count));
   if (!logits) op_die("decode", &(struct error){.text = "out of memory"});
+  step_begin(&step);
   for (int r = 0; r < n; r++) {
     int q = (first + r) % SEATS;
     for (uint32_t i = 0; i < BLOCKS; i++) block[r][i] = (uint32_t)q * BLOCKS + (BLOCKS - 1 - i);
-    row[r] = (struct row){.seat = q,
-                          .first = batch.n_token,
-                          .count = count,
-                          .length = run->done[q],
-                          .n_block = {BLOCKS},
-                          .block = {block[r]}};
-    for (int i = 0; i < count; i++, batch.n_token++) {
-      token[batch.n_token] = token_of(q, run->done[q] + i);
-      out[batch.n_token] = batch.n_token;
-    }
+    step_add(&step, (int)vocab, q, run->done[q], count, block[r], BLOCKS);
   }
-  batch.n_out = batch.n_token;
-  program_step(run->packed, run->program, &run->limits, batch, NULL, logits);
-  for (int i = 0; i < batch.n_out; i++) {
-    int r = i / count, q = row[r].seat, at = row[r].length + i % count;
-    memcpy(run->result + ((size_t)q * LENGTH + (size_t)at) * vocab, logits + (size_t)i * vocab, vocab * sizeof *logits);
+  program_step(run->packed, run->program, &run->limits, step.batch, NULL, logits);
+  for (int i = 0; i < n * count; i++) {
+    const struct row *row = &step.row[i / count];
+    float *to = run->result + ((size_t)row->seat * LENGTH + (size_t)(row->length + i % count)) * vocab;
+    memcpy(to, logits + (size_t)i * vocab, vocab * sizeof *logits);
   }
-  for (int r = 0; r < n; r++) run->done[row[r].seat] += count;
+  for (int r = 0; r < n; r++) run->done[step.row[r].seat] += count;
   free(logits);
 }
 
 static void decode_init(struct decode_run *run, const struct op_packed *packed, struct device *device, uint8_t kv) {
   size_t vocab = (size_t)packed->model->plan->vocab;
   *run = (struct decode_run){.packed = packed,
-                             .limits = {.seats = SEATS,
-                                        .tokens = SEATS * LENGTH,
-                                        .outputs = SEATS * LENGTH,
-                                        .length = LENGTH,
-                                        .opt_batch = SEATS,
-                                        .block_size = BLOCK,
-                                        .kv_dtype = kv,
-                                        .n_block = {SEATS * BLOCKS}},
+                             .limits = step_limits(SEATS, SEATS * LENGTH, LENGTH, BLOCK, kv, SEATS * BLOCKS),
                              .result = calloc(SEATS * LENGTH * vocab, sizeof *run->result)};
   if (!run->result) op_die("decode", &(struct error){.text = "out of memory"});
   run->program = packed_compile(packed, device, &run->limits);

@@ -45,14 +45,7 @@ static void case_make(struct op_model *m) {
 }
 
 static struct limits limits_make(uint8_t kv, uint32_t n_block) {
-  return (struct limits){.seats = SEATS,
-                         .tokens = SEATS * PROMPT,
-                         .outputs = SEATS * PROMPT,
-                         .length = LENGTH,
-                         .opt_batch = SEATS,
-                         .block_size = BLOCK,
-                         .kv_dtype = kv,
-                         .n_block = {n_block}};
+  return step_limits(SEATS, SEATS * PROMPT, LENGTH, BLOCK, kv, n_block);
 }
 
 struct far_run {
@@ -65,26 +58,13 @@ struct far_run {
 
 /* count tokens of each sequence. */
 static void step_run(struct far_run *run, int length, int count, const struct kv_copy *copy, int n_copy) {
-  static int32_t token[SEATS * PROMPT], out[SEATS * PROMPT];
-  static const struct sampling sampling[SEATS * PROMPT];
-  struct row row[SEATS];
-  struct batch batch = {.n_row = SEATS,
-                        .n_token = SEATS * count,
-                        .n_out = SEATS * count,
-                        .n_copy = n_copy,
-                        .row = row,
-                        .token = token,
-                        .out = out,
-                        .sampling = sampling,
-                        .copy = copy};
-  for (int s = 0; s < SEATS; s++) {
-    row[s] = (struct row){
-        .seat = s, .first = s * count, .count = count, .length = length, .n_block = {BLOCKS}, .block = {run->block[s]}};
-    for (int i = 0; i < count; i++)
-      token[s * count + i] = (s * 17 + (length + i) * 5) % 64, out[s * count + i] = s * count + i;
-  }
-  program_step(run->packed, run->program, &run->limits, batch, NULL, run->at);
-  run->at += (size_t)batch.n_out * HEADS * DIM;
+  struct op_step step;
+  step_begin(&step);
+  step.batch.copy = copy;
+  step.batch.n_copy = n_copy;
+  for (int s = 0; s < SEATS; s++) step_add(&step, HEADS * DIM, s, length, count, run->block[s], BLOCKS);
+  program_step(run->packed, run->program, &run->limits, step.batch, NULL, run->at);
+  run->at += (size_t)step.batch.n_out * HEADS * DIM;
 }
 
 enum { RESULTS = SEATS * LENGTH * HEADS * DIM };

@@ -257,6 +257,35 @@ struct result program_step(const struct op_packed *packed, struct program *progr
   return result;
 }
 
+struct limits step_limits(int seats, int tokens, int length, int block_size, uint8_t kv, uint32_t n_block) {
+  return (struct limits){.seats = seats,
+                         .tokens = tokens,
+                         .outputs = tokens,
+                         .length = length,
+                         .opt_batch = seats,
+                         .block_size = block_size,
+                         .kv_dtype = kv,
+                         .n_block = {n_block}};
+}
+
+void step_begin(struct op_step *step) {
+  static const struct sampling sampling[STEP_TOKENS];
+  step->batch = (struct batch){.row = step->row, .token = step->token, .out = step->out, .sampling = sampling};
+}
+
+void step_add(struct op_step *step, int vocab, int sequence, int length, int count, const uint32_t *block,
+              int n_block) {
+  struct batch *b = &step->batch;
+  assert(b->n_row < STEP_ROWS && b->n_token + count <= STEP_TOKENS);
+  step->row[b->n_row++] = (struct row){
+      .seat = sequence, .first = b->n_token, .count = count, .length = length, .n_block = {n_block}, .block = {block}};
+  for (int i = 0; i < count; i++, b->n_token++) {
+    step->token[b->n_token] = (sequence * 17 + (length + i) * 5) % vocab;
+    step->out[b->n_token] = b->n_token;
+  }
+  b->n_out = b->n_token;
+}
+
 void program_tokens(const struct op_packed *packed, struct program *program, const struct limits *limits, int n,
                     float *logits) {
   enum { MOST = 1024 };

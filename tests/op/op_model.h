@@ -49,6 +49,23 @@ struct program *packed_compile(const struct op_packed *packed, struct device *de
 struct result program_step(const struct op_packed *packed, struct program *program, const struct limits *limits,
                            struct batch batch, const struct masks *masks, float *logits);
 
+/* --- sequences over blocks of a KV cache --- */
+
+enum { STEP_ROWS = 20, STEP_TOKENS = 360 };
+
+/* A step of rows of several sequences, all of whose results are wanted. */
+struct op_step {
+  struct batch batch;
+  struct row row[STEP_ROWS];
+  int32_t token[STEP_TOKENS], out[STEP_TOKENS];
+};
+
+/* Of steps of up to `tokens` tokens. */
+struct limits step_limits(int seats, int tokens, int length, int block_size, uint8_t kv, uint32_t n_block);
+void step_begin(struct op_step *step);
+/* count tokens of a sequence, from position `length` on: sequence and position say which, below vocab. */
+void step_add(struct op_step *step, int vocab, int sequence, int length, int count, const uint32_t *block, int n_block);
+
 /* A step of the first n ids (below vocab, over again) as one sequence, with the logits of each. */
 void program_tokens(const struct op_packed *packed, struct program *program, const struct limits *limits, int n,
                     float *logits);

@@ -2,8 +2,10 @@
  * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
  * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
- *   op_table [linear|columns|chain|range|embed|sample|attend|decode|far]
- *   op_table linear TEXT  those schemes alone whose names have it
+ *   op_table [few] [linear|columns|chain|range|embed|sample|attend|decode|far]
+ *   op_table [few] linear TEXT  those schemes alone whose names have it
+ *   op_table [few] attend TEXT  the same of types of caches
+ *   few: of linears and attention each kernel once, for scripts/gpu_sanitize.sh
  *   SPATE_ISA=NAME       only that kernel set
  *   SPATE_BACKEND=NAME   that backend instead of the CPU's */
 #include "op/op_table.h"
@@ -162,9 +164,11 @@ static void table_close(struct table *table) {
 
 int main(int argc, char **argv) {
   struct table table;
-  const char *only = argc > 1 ? argv[1] : "";
+  bool few = argc > 1 && strcmp(argv[1], "few") == 0;
+  const char *only = argc > 1 + few ? argv[1 + few] : "";
   table_open(&table);
-  table.scheme = argc > 2 ? argv[2] : "";
+  table.few = few;
+  table.text = argc > 2 + few ? argv[2 + few] : "";
   for (int i = 0; i < table.n_subject; i++) printf("%s\n", table.tested->describe(table.subject[i].device[1]));
   if (strstr("linear", only)) linear_cases(&table);
   if (strstr("columns", only)) column_cases(&table);

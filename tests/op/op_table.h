@@ -18,7 +18,8 @@ struct table {
   int n_subject;
   struct subject subject[TABLE_SUBJECTS];
   int passed, failed, skipped;
-  const char *scheme; /* in the name of those that linears are tested with */
+  const char *text; /* in the name of the schemes that linears have, and of the caches that attention has */
+  bool few;         /* each kernel once, as for a tool that makes them a thousand times slower */
 };
 
 /* Cases reported in one line. A case is one run of one plan compared whole. */

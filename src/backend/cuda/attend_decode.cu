@@ -8,192 +8,15 @@
  * in the order in which prefill attention has them (attend_prefill.cu). Pieces of 256 keys have sums of their own,
  * which are joined in order, here or, where blocks share a unit, in attend_parts.cuh (flash-decoding: Dao et al.,
  * 2023). Bytes depend on the token alone. */
-#include "backend/cuda/attend_codes.cuh"
-#include "backend/cuda/attend_fresh.cuh"
-#include "backend/cuda/attend_parts.cuh"
+#include "backend/cuda/attend_queries.cuh"
 
 #include <climits>
 
 namespace {
 
-enum {
-  COPIERS = 2, /* warps */
-  THREADS = (WARPS + COPIERS) * 32,
-  WEIGHT_STRIDE = ATTEND_TILE + 8, /* without bank conflicts */
-};
-
-template <typename T, int D> struct shape {
-  static constexpr int blocks = D <= 128 ? 2 : 1;               /* a multiprocessor */
-  static constexpr int bytes = ATTEND_TILE * T::token_bytes(D); /* of a stage: a tile's keys, or its values */
-  static constexpr int stages = 192 * 1024 / blocks / bytes;
-  static constexpr int eights =
-      T::coded ? (D / 16 + WARPS - 1) / WARPS * 2 : panels_of(D); /* of dimensions, a warp's */
-  static_assert(D % 64 == 0 || D % 64 == 16 || D % 64 == 32, "a last panel of 16 or 32 dimensions");
-  static_assert(stages > 2, "a tile being worked on and more in flight");
-  static_assert(stages * bytes >= JOIN_PIECES * (32 + PART_TAIL) * 4, "joining stages its rows of parts in the ring");
-};
-
-/* --- shared memory --------------------------------------------------------------------------------------------------
- */
-
-/* What warps exchange about a tile. */
-struct exchange {
-  float highest[ATTEND_PACKED][WARPS];
-  float total[WARPS][ATTEND_PACKED][4];
-  uint16_t weight[ATTEND_PACKED][WEIGHT_STRIDE];
-};
-
-/* The key and value of a step's own token, and room for heads that are being made. */
-template <typename T, int D> struct fresh {
-  float head[WARPS][head_room(D)];
-  static constexpr int bytes = T::coded ? CODE_TOKENS * T::token_bytes(D) : T::token_bytes(D);
-  __align__(16) uint8_t key[bytes], value[bytes]; /* in panels of one token, or the first of a group */
-};
-
-/* What the warps work on; thread 0 writes it. */
-struct work {
-  segment s;
-  bool more;
-  int n_cut;
-  held cut[2];
-};
-
-template <typename T, int D> struct shared {
-  uint8_t *ring, *query; /* [stages]; a panelled matrix of 16 rows */
-  exchange *meet;
-  fresh<T, D> *own;
-  work *now;
-  uint64_t *full, *empty; /* [stages] */
-  static constexpr int bytes = shape<T, D>::stages * (shape<T, D>::bytes + 16) + ATTEND_PACKED * D * 2 +
-                               (int)(sizeof(exchange) + sizeof(fresh<T, D>) + sizeof(work));
-  static_assert(shape<T, D>::blocks * (bytes + 1024) <= 228 * 1024, "a multiprocessor's shared memory");
-};
-
-template <typename T, int D> __device__ shared<T, D> shared_lay(uint8_t *base) {
-  shared<T, D> s;
-  s.ring = base;
-  s.query = base + shape<T, D>::stages * shape<T, D>::bytes;
-  s.full = (uint64_t *)(s.query + ATTEND_PACKED * D * 2);
-  s.empty = s.full + shape<T, D>::stages;
-  s.meet = (exchange *)(s.empty + shape<T, D>::stages);
-  s.own = (fresh<T, D> *)(s.meet + 1);
-  s.now = (work *)(s.own + 1);
-  return s;
-}
-
-/* A place in the ring: its stage, and how often the ring has been gone round, modulo 2. */
-struct turn {
-  int slot;
-  uint32_t phase;
-};
-
-template <typename T, int D> __device__ __forceinline__ turn turn_next(turn t) {
-  return t.slot + 1 < shape<T, D>::stages ? turn{t.slot + 1, t.phase} : turn{0, t.phase ^ 1};
-}
-
-/* First of the warp's i-th eight dimensions; from D on there are none. */
-template <typename T> __device__ __forceinline__ int eight_of(int i) {
-  int warp = threadIdx.x / 32;
-  return T::coded ? (i / 2 * WARPS + warp) * 16 + i % 2 * 8 : i * 64 + warp * 8;
-}
-
-/* --- copies ------------------------------------------------------------------------------------------------------- */
-
-/* One stage: the keys (which 0) or values (1) from `key` on that are in sight, block by block and panel by panel. */
-template <typename T, int D>
-__device__ void stage_copy(const cuda_attend &a, const segment &s, const uint32_t *table, int key, int which,
-                           uint8_t *to, uint64_t *full, uint64_t policy) {
-  constexpr int panels = T::coded ? 1 : panels_of(D), each = T::token_bytes(D);
-  int lane = threadIdx.x % 32, warp = threadIdx.x / 32 - WARPS, run = min(a.block_size, (int)ATTEND_TILE);
-  int begin = max(0, s.seen.begin - key) / run, end = (min((int)ATTEND_TILE, s.seen.end - key) + run - 1) / run;
-  /* Each copier arrives, so that none falls behind by a round. */
-  if (lane == 0) barrier_expect(full, warp == 0 ? (end - begin) * run * each : 0);
-  __syncwarp();
-  for (int i = warp + COPIERS * lane; i < (end - begin) * panels; i += COPIERS * 32) {
-    int at = begin + i / panels, panel = i % panels, token = (key + at * run) % a.block_size;
-    int width = T::coded ? each : panel_width(D, panel) * 2; /* bytes of a token */
-    const uint8_t *from = block_at<T>(a, table[(key + at * run) / a.block_size], s.head, which);
-    bulk_copy(to + panel * 128 * ATTEND_TILE + at * run * width, from + panel * 128 * a.block_size + token * width,
-              run * width, full, policy);
-  }
-}
-
-/* Tile by tile, keys before values. */
-template <typename T, int D>
-__device__ void keys_stream(const cuda_attend &a, const cuda_batch &batch, const shared<T, D> &m, walk w) {
-  uint64_t policy = policy_evict_first();
-  bool waited = a.fresh; /* then this step's keys are not read */
-  turn at = {0, 1};      /* of a barrier's first phase the one before is over */
-  for (segment s; segment_next(a, batch, &w, &s);) {
-    const uint32_t *table = table_of(a, batch, s.r);
-    for (int i = 0; i < s.tiles * 2; i++, at = turn_next<T, D>(at)) {
-      int key = (s.first_tile + i / 2) * ATTEND_TILE;
-      if (!waited && key + ATTEND_TILE > s.r.length) dependencies_wait(), waited = true; /* this step's own keys */
-      barrier_wait(&m.empty[at.slot], at.phase);
-      stage_copy<T, D>(a, s, table, key, i % 2, m.ring + at.slot * shape<T, D>::bytes, &m.full[at.slot], policy);
-    }
-  }
-}
+using namespace attend_ring;
 
 /* --- a tile ------------------------------------------------------------------------------------------------------- */
-
-/* The unit's queries; zeros where there are no more. */
-template <typename T, int D>
-__device__ void queries_load(const cuda_attend &a, const segment &s, const shared<T, D> &m) {
-  int g = queries_of(a);
-  for (int i = threadIdx.x; i < ATTEND_PACKED * D / 8; i += WARPS * 32) {
-    int row = i / (D / 8), d = i % (D / 8) * 8, packed = s.chunk * ATTEND_PACKED + row, token = packed / g;
-    uint4 x = make_uint4(0, 0, 0, 0);
-    if (token < s.r.count)
-      x = *(const uint4 *)(a.query + ((size_t)(s.r.first + token) * a.n_head + s.head * g + packed % g) * D + d);
-    *(uint4 *)((uint16_t *)m.query + panel_index(D, ATTEND_PACKED, row, d)) = x;
-  }
-}
-
-/* A query of the unit's row, scaled. */
-template <typename T, int D>
-__device__ __forceinline__ void query_put(const cuda_attend &a, uint8_t *to, int row, const float *head) {
-  float scale = query_scale(a);
-  for (int i = threadIdx.x % 32; i < D / 2; i += 32)
-    *(uint32_t *)((uint16_t *)to + panel_index(D, ATTEND_PACKED, row, 2 * i)) =
-        T::pair(head[2 * i] * scale, head[2 * i + 1] * scale);
-}
-
-/* The same of a token that this step brings; and who has the unit's last keys makes its key and value, too. */
-template <typename T, int D>
-__device__ void queries_make(const cuda_attend &a, const cuda_batch &batch, const segment &s, const shared<T, D> &m) {
-  int n = packed_rows(a, s), first = s.head * queries_of(a) + s.chunk * ATTEND_PACKED, token = s.r.first,
-      warp = threadIdx.x / 32;
-  bool last = s.end == s.pieces, stores = last && s.chunk == 0;
-  float *head = m.own->head[warp];
-  int place = s.r.length % a.block_size;
-  uint32_t block = stores ? table_of(a, batch, s.r)[s.r.length / a.block_size] : 0;
-  for (int i = warp; i < n + 2 * last; i += WARPS) {
-    if (i <= n)
-      head_prepare<head_room(D)>(a, fresh_head(a, token, i < n ? first + i : a.n_head + s.head),
-                                 i < n ? a.norm_q : a.norm_k, fresh_angle(a, token), head);
-    const float *from = i <= n ? head : fresh_head(a, token, a.n_head + a.n_kv_head + s.head);
-    if (i < n) query_put<T, D>(a, m.query, i, head);
-    if (i >= n) head_store<T>(D, 1, i == n ? m.own->key : m.own->value, 0, from);
-    if (i >= n && stores) head_store<T>(D, a.block_size, block_at<T>(a, block, s.head, i - n), place, from);
-  }
-  for (int i = threadIdx.x; i < (ATTEND_PACKED - n) * D / 8; i += WARPS * 32)
-    *(uint4 *)((uint16_t *)m.query + panel_index(D, ATTEND_PACKED, n + i / (D / 8), i % (D / 8) * 8)) =
-        make_uint4(0, 0, 0, 0);
-}
-
-/* The token's own key or value to its place in a tile. */
-template <typename T, int D> __device__ __forceinline__ void fresh_put(const uint8_t *from, uint8_t *stage, int place) {
-  int i = threadIdx.x;
-  if constexpr (T::coded) {
-    if (i < D / 16) *(uint4 *)code_at(D, stage, place, i) = *(const uint4 *)code_at(D, from, 0, i);
-    if (i == D / 16) *scale_at(D, stage, place) = *scale_at(D, from, 0);
-  } else {
-    if (i < D / 8)
-      *(uint4 *)((uint16_t *)stage + panel_index(D, ATTEND_TILE, place, i * 8)) = *(const uint4 *)(from + i * 16);
-  }
-  if (i <= D / 8) shared_writes_publish();
-}
 
 /* Scores of the tile's 16 keys from `key` on. */
 template <typename T, int D>
@@ -344,7 +167,7 @@ __device__ void tile_add(const cuda_attend &a, const shared<T, D> &m, const span
   else
     keys_multiply<T, D>(score, shared_address(m.query), shared_address(m.ring + at.slot * shape<T, D>::bytes),
                         warp * 16);
-  warp_arrive(&m.empty[at.slot]);
+  barrier_arrive(&m.empty[at.slot]);
   if (a.softcap > 0) {
 #pragma unroll
     for (int i = 0; i < 8; i++) score[i / 4][i % 4] = score_cap(score[i / 4][i % 4], a.softcap);
@@ -363,7 +186,7 @@ __device__ void tile_add(const cuda_attend &a, const shared<T, D> &m, const span
     codes_add<T, D>(&m.meet->weight[lane % 16][lane / 16 * 8], stage, piece->sum);
   else
     values_multiply<T, D>(m.meet, shared_address(stage), piece->sum);
-  warp_arrive(&m.empty[values.slot]);
+  barrier_arrive(&m.empty[values.slot]);
   if (warp == 0) totals_add(m.meet, *r, piece->total);
 }
 
@@ -472,35 +295,12 @@ __device__ void segment_run(const cuda_attend &a, const cuda_batch &batch, const
 }
 
 template <typename T, int D>
-__device__ void share_run(const cuda_attend &a, const cuda_batch &batch, const shared<T, D> &m, walk w) {
-  work *now = m.now;
-  turn at = {0, 0};
-  if (threadIdx.x == 0) now->n_cut = 0;
-  for (;;) {
-    if (threadIdx.x == 0) now->more = segment_next(a, batch, &w, &now->s);
-    warps_meet();
-    if (!now->more) break;
-    const cuda_cut &cut = a.cut[blockIdx.x + (now->s.begin == 0)];
-    segment_run<T, D>(a, batch, m, now->s, cut, &at);
-    if (now->s.begin > 0 || now->s.end < now->s.pieces) {
-      unit_arrive(a, now->s, cut, now->cut + now->n_cut);
-      if (threadIdx.x == 0) now->n_cut++;
-    }
-    warps_meet();
-  }
-  for (int i = 0; i < now->n_cut; i++) {
-    unit_await(a, now->cut[i].cut);
-    unit_join<D>(a, m.ring, now->cut[i]);
-    warps_meet();
-  }
-}
-
-template <typename T, int D>
 __global__ void __launch_bounds__(THREADS, shape<T, D>::blocks) decode(cuda_attend a, cuda_batch batch) {
   extern __shared__ __align__(1024) uint8_t base[];
   shared<T, D> m = shared_lay<T, D>(base);
   if (threadIdx.x == 0) {
-    for (int i = 0; i < shape<T, D>::stages; i++) barrier_init(&m.full[i], COPIERS), barrier_init(&m.empty[i], WARPS);
+    for (int i = 0; i < shape<T, D>::stages; i++)
+      barrier_init(&m.full[i], COPIERS), barrier_init(&m.empty[i], WARPS * 32);
     barriers_publish();
   }
   __syncthreads();
@@ -510,7 +310,9 @@ __global__ void __launch_bounds__(THREADS, shape<T, D>::blocks) decode(cuda_atte
     keys_stream<T, D>(a, batch, m, w);
     return;
   }
-  share_run<T, D>(a, batch, m, w);
+  turn at = {0, 0};
+  share_run<D>(a, batch, w, m.now, m.ring,
+               [&](const segment &s, const cuda_cut &cut) { segment_run<T, D>(a, batch, m, s, cut, &at); });
 }
 
 template <typename T, int D> void decode_launch(const cuda_attend &a, const cuda_batch &batch, cuda_stream stream) {

@@ -1,6 +1,6 @@
-/* Units of decode attention that several blocks share: each leaves its pieces' sums in rows of parts, and when all are
- * there each joins some of the dimensions. A row of parts has a row's sums of a piece, their maximum, 3 numbers unused,
- * and the totals of 4 lanes. */
+/* A block's share of decode attention, and units that several blocks have parts of: each leaves its pieces' sums in
+ * rows of parts, and when all are there each joins some of the dimensions. A row of parts has a row's sums of a piece,
+ * their maximum, 3 numbers unused, and the totals of 4 lanes. */
 #ifndef SPATE_BACKEND_CUDA_ATTEND_PARTS_CUH
 #define SPATE_BACKEND_CUDA_ATTEND_PARTS_CUH
 
@@ -94,6 +94,38 @@ template <int D> static __device__ void unit_join(const cuda_attend &a, uint8_t 
     float x = __fmul_rn(sum, row_factor(a, head, highest, total));
     to[d] = x;
     next_put(a, s, own / per_row, d, x);
+  }
+}
+
+/* What the warps work on; thread 0 writes it. */
+struct work {
+  segment s;
+  bool more;
+  int n_cut;
+  held cut[2];
+};
+
+/* The warps' way through the share: run(segment, its unit's cut) of each, then the units that others have parts of. */
+template <int D, typename RUN>
+static __device__ __forceinline__ void share_run(const cuda_attend &a, const cuda_batch &batch, walk w, work *now,
+                                                 uint8_t *ring, RUN &&run) {
+  if (threadIdx.x == 0) now->n_cut = 0;
+  for (;;) {
+    if (threadIdx.x == 0) now->more = segment_next(a, batch, &w, &now->s);
+    warps_meet();
+    if (!now->more) break;
+    const cuda_cut &cut = a.cut[blockIdx.x + (now->s.begin == 0)];
+    run(now->s, cut);
+    if (now->s.begin > 0 || now->s.end < now->s.pieces) {
+      unit_arrive(a, now->s, cut, now->cut + now->n_cut);
+      if (threadIdx.x == 0) now->n_cut++;
+    }
+    warps_meet();
+  }
+  for (int i = 0; i < now->n_cut; i++) {
+    unit_await(a, now->cut[i].cut);
+    unit_join<D>(a, ring, now->cut[i]);
+    warps_meet();
   }
 }
 

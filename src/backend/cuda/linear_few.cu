@@ -54,7 +54,7 @@ __device__ __forceinline__ void strips_multiply(const ring<TILES> &r, float sum[
     if (i >= n) break;
     barrier_wait(&r.full[at->slot], at->phase);
     if (has) piece_multiply<TILES>(sum[i], r.bytes + at->slot * RUN + warp * PIECE, b, lane);
-    warp_arrive(&r.empty[at->slot]);
+    barrier_arrive(&r.empty[at->slot]);
     *at = turn_next<TILES>(*at);
   }
 }

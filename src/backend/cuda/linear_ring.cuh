@@ -119,7 +119,7 @@ template <int TILES> __device__ ring<TILES> ring_lay(uint8_t *shared) {
 
 template <int TILES> __device__ __forceinline__ void ring_begin(const ring<TILES> &r) {
   if (threadIdx.x == 0) {
-    for (int i = 0; i < r.stages; i++) barrier_init(&r.full[i], 1), barrier_init(&r.empty[i], WARPS);
+    for (int i = 0; i < r.stages; i++) barrier_init(&r.full[i], 1), barrier_init(&r.empty[i], WARPS * 32);
     barrier_init(r.scaled, scalers_of(TILES) * 32);
     barrier_init(r.came, 1), barrier_init(r.taken, 1);
     barriers_publish();

@@ -148,25 +148,9 @@ __global__ void __launch_bounds__(THREADS, D <= 128 ? 2 : 1) attend_decode(cuda_
   extern __shared__ __align__(128) uint8_t base[];
   shared<ISA, D, 1> m = shared_lay<shape<ISA, D, 1>, ISA, D, 1>(base);
   walk w = {a.cut[blockIdx.x], a.cut[blockIdx.x + 1]};
-  work *now = m.now;
-  if (threadIdx.x == 0) now->n_cut = 0;
-  for (;;) {
-    if (threadIdx.x == 0) now->more = segment_next(a, batch, &w, &now->s);
-    __syncthreads();
-    if (!now->more) break;
-    const cuda_cut &cut = a.cut[blockIdx.x + (now->s.begin == 0)];
-    segment_run<ISA, D, 1>(a, batch, m, now->s, a.parts + (size_t)cut.part * (D + PART_TAIL));
-    if (now->s.begin > 0 || now->s.end < now->s.pieces) {
-      unit_arrive(a, now->s, cut, now->cut + now->n_cut);
-      if (threadIdx.x == 0) now->n_cut++;
-    }
-    __syncthreads();
-  }
-  for (int i = 0; i < now->n_cut; i++) {
-    unit_await(a, now->cut[i].cut);
-    unit_join<D>(a, m.ring, now->cut[i]);
-    __syncthreads();
-  }
+  share_run<D>(a, batch, w, m.now, m.ring, [&](const segment &s, const cuda_cut &cut) {
+    segment_run<ISA, D, 1>(a, batch, m, s, a.parts + (size_t)cut.part * (D + PART_TAIL));
+  });
 }
 
 template <typename ISA, int D> static int decode_blocks() {

@@ -17,14 +17,6 @@ namespace portable {
 
 enum { THREADS = WARPS * 32, STEP = 16 /* keys */, WEIGHT_STRIDE = ATTEND_TILE + 8 /* without bank conflicts */ };
 
-/* What the block works on; thread 0 writes it. */
-struct work {
-  segment s;
-  bool more;
-  int n_cut;
-  held cut[2];
-};
-
 template <typename ISA, int D, int GROUPS> struct shape {
   static constexpr int rows = GROUPS * ATTEND_PACKED, columns = WARPS / GROUPS; /* warps of a group */
   static constexpr int steps = ATTEND_TILE / STEP / columns;                    /* of a warp, in a tile */
