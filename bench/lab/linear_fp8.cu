@@ -53,10 +53,10 @@ __device__ size_t place_in(int row, int col, size_t strip_bytes, int head) {
 
 /* Rows × cols codes, plainly and packed, with scales of rows. */
 __global__ void fill_weights(uint8_t *plain, uint8_t *packed, int rows, int cols, bool e4m3, uint32_t seed) {
-  size_t n = (size_t)rows * cols, strip = STRIP_SCALES + (size_t)((cols + 127) / 128) * PIECE;
+  size_t n = (size_t)rows * cols, strip = BYTES_HEAD + (size_t)((cols + 127) / 128) * PIECE;
   for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
     int row = (int)(i / cols), col = (int)(i % cols);
-    plain[i] = packed[place_in(row, col, strip, STRIP_SCALES)] = code_of(noise(i, seed), e4m3);
+    plain[i] = packed[place_in(row, col, strip, BYTES_HEAD)] = code_of(noise(i, seed), e4m3);
     if (col == 0) ((float *)(packed + row / 16 * strip))[row % 16] = 0.001f * (row % 7 + 1);
   }
 }
@@ -79,7 +79,7 @@ __global__ void plain_multiply(const uint8_t *w, const uint8_t *packed, const ui
   for (int c = threadIdx.x % 32; c < cols; c += 32)
     sum += value_of(w[(size_t)row * cols + c], e4m3) * value_of(x[(size_t)token * cols + c], e4m3);
   for (int s = 16; s; s /= 2) sum += __shfl_xor_sync(~0u, sum, s);
-  const uint8_t *strip = packed + row / 16 * (STRIP_SCALES + (size_t)((cols + 127) / 128) * PIECE);
+  const uint8_t *strip = packed + row / 16 * (BYTES_HEAD + (size_t)((cols + 127) / 128) * PIECE);
   if (threadIdx.x % 32 == 0) out[(size_t)token * rows + row] = sum * ((const float *)strip)[row % 16] * scales[token];
 }
 
@@ -113,7 +113,7 @@ static many many_of(const struct cuda_linear &a) {
 static operands operands_make(int rows, int cols, int tokens, int n_copy, bool e4m3) {
   operands o = {.rows = rows, .cols = cols, .tokens = tokens, .n_copy = n_copy};
   size_t n = (size_t)tokens * cols, n_piece = (cols + 127) / 128;
-  o.bytes = (size_t)(rows + 15) / 16 * (STRIP_SCALES + n_piece * PIECE);
+  o.bytes = (size_t)(rows + 15) / 16 * (BYTES_HEAD + n_piece * PIECE);
   CHECK(cudaMalloc(&o.packed, o.bytes * n_copy));
   CHECK(cudaMalloc(&o.plain, (size_t)rows * cols * n_copy));
   CHECK(cudaMalloc(&o.tiles, (tokens + 63) / 64 * n_piece * TOKENS_BYTES));

@@ -18,7 +18,7 @@
 
 namespace {
 
-enum { STRIP_SCALES = 64 /* bytes, before a strip's pieces */, BYTES_COLS = 128 /* of a piece */ };
+enum { BYTES_COLS = 128 /* of a piece */ };
 
 template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : worker<GROUPS, COLS, PAIR, 1> {
   static constexpr int WIDTH = COLS < 128 ? COLS : 128; /* of E4M3's rows that are summed at once */
@@ -32,7 +32,7 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
   static_assert(S::resident * (shared_bytes + 1024) <= 228 * 1024, "a multiprocessor's shared memory");
 
   __device__ byte_worker(const many &m, uint8_t *shared) : W(m, shared) {
-    this->head = STRIP_SCALES;
+    this->head = BYTES_HEAD;
     scales = (float *)(shared + S::shared_bytes - S::scale_bytes);
     token_scales = (float *)(shared + 512);
   }

@@ -25,6 +25,10 @@ enum { CURVE_GELU = 2 };                                           /* enum act_k
 enum { ROTATE_PAIRS = 2 };                                         /* enum rope_style; any other but 0 turns halves */
 enum { CACHE_F32, CACHE_F16, CACHE_BF16, CACHE_E4M3, CACHE_INT8 }; /* enum kv_dtype */
 
+/* Of packed matrices (cuda_layout.h): what is before a strip's pieces of bytes, its rows' scales and as many zeros; the
+ * codes of a piece of four bits. */
+enum { BYTES_HEAD = 128, NIBBLES_CODES = 1024 };
+
 /* How a matrix's bytes become numbers: cuda_layout and its scheme, flat. */
 struct cuda_matrix {
   const uint8_t *data;
@@ -34,7 +38,8 @@ struct cuda_matrix {
   uint8_t pieces;       /* 16-bit floats in swizzled pieces */
   uint8_t bytes;        /* E4M3 or int8 in swizzled pieces, after one scale a row */
   uint8_t bits, high_bits, scale, has_min, codebook, activation;
-  uint8_t nibbles; /* four bits in pieces with fp16 scales */
+  uint8_t nibbles;     /* four bits in pieces with fp16 scales */
+  int32_t piece_bytes; /* of bytes and nibbles */
   int32_t group, block_cols, offset;
   float unit; /* of the codebook */
   uint32_t high_at, scale_at, min_at, super_at, super_min_at, block_bytes;
