@@ -219,13 +219,16 @@ struct cuda_between {
  * next_fragments in tiles, and then leaves none in `out`; one that adds a residual, and nothing else but a factor, can
  * leave them in both. */
 enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4 };
-/* Units of a set that chains of linears of so many columns need: bf16 tokens, and a square for 16 columns. */
+/* Units of a set that chains of linears of so many columns need: bf16 tokens, a square and a peak for 16 columns. */
 static inline uint32_t cuda_between_units(int cols) {
-  return (LINEAR_CHAIN - 1) * LINEAR_FEW * 9 * (((uint32_t)cols + 63) / 64);
+  return (LINEAR_CHAIN - 1) * LINEAR_FEW * 10 * (((uint32_t)cols + 63) / 64);
 }
 void cuda_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* The same of eight-bit weights and tokens, which come and go in bf16; all of a chain alike. */
+void cuda_bytes_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
+                    cuda_stream stream);
 /* Eight-bit weights and tokens. prepare: from rows, or from bf16 tiles that a gated linear has left, to bytes in
  * `fragments` and their scales. */
 void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream);

@@ -9,7 +9,7 @@ namespace linear_ring {
 
 enum {
   WARPS = 8,
-  PIECE = 2048,        /* bytes of 16 rows × 64 columns */
+  PIECE = 2048,        /* bytes of 16 rows × 128 bytes of columns */
   RUN = WARPS * PIECE, /* of a stage */
   IN_FLIGHT = 3,       /* runs: more, and near multiprocessors get more than far ones, and all wait */
   COPIER = WARPS,      /* the warps after those that multiply: one asks for weights, */
@@ -37,19 +37,20 @@ __host__ __device__ constexpr int sums_of(int tiles) { return strips_of(tiles) *
 /* Bytes of the sums of a team's warps. */
 __host__ __device__ constexpr int sum_bytes(int tiles) { return team_of(tiles) * WARPS * sums_of(tiles) * 16; }
 
-/* Stages that fit beside the sums and the barriers. */
-__host__ __device__ constexpr int stages_of(int tiles) { return (227 * 1024 - 512 - sum_bytes(tiles)) / RUN; }
+/* Stages that fit beside the sums, what tokens have, and the barriers. */
+__host__ __device__ constexpr int stages_of(int tiles) { return (226 * 1024 - sum_bytes(tiles)) / RUN; }
 
 __host__ __device__ constexpr int shared_bytes(int tiles) {
-  return stages_of(tiles) * RUN + sum_bytes(tiles) + tiles * 8 * 4 + (2 * stages_of(tiles) + 3) * 8;
+  return stages_of(tiles) * RUN + sum_bytes(tiles) + tiles * 8 * 3 * 4 + (2 * stages_of(tiles) + 3) * 8;
 }
 
-/* Pieces whose fragments a warp has asked for ahead. */
+/* Panels of 64 columns whose fragments a warp has asked for ahead. */
 __host__ __device__ constexpr int depth_of(int tiles) { return tiles == 1 ? 4 : 2; }
 
 /* A matrix as teams take it. */
 struct streamed {
-  const uint8_t *data;
+  const uint8_t *data; /* of the first strip's pieces */
+  uint64_t strip_bytes;
   int n_piece, n_unit, unit, teams; /* unit: strips that a team must have together: a gate's and its up's */
 };
 
@@ -100,6 +101,8 @@ template <int TILES> struct ring {
   uint8_t *bytes;         /* [stages][RUN] */
   float4 *sums;           /* [of the block, of the other of its team][WARPS][sums_of()] */
   float *scale;           /* [token]: what products are multiplied by: of a norm that the input still lacks */
+  float *factor;          /* [token]: the same of tokens that are rounded with a scale, */
+  float *inverse;         /* [token]: and what they are multiplied by before */
   uint64_t *full, *empty; /* [stages] */
   uint64_t *scaled;       /* once a part */
   uint64_t *came, *taken; /* the other's sums, and this block's by the other */
@@ -110,7 +113,8 @@ template <int TILES> __device__ ring<TILES> ring_lay(uint8_t *shared) {
   r.bytes = shared;
   r.sums = (float4 *)(shared + r.stages * RUN);
   r.scale = (float *)(r.sums + team_of(TILES) * WARPS * sums_of(TILES));
-  r.full = (uint64_t *)(r.scale + TILES * 8);
+  r.factor = r.scale + TILES * 8, r.inverse = r.factor + TILES * 8;
+  r.full = (uint64_t *)(r.inverse + TILES * 8);
   r.empty = r.full + r.stages;
   r.scaled = r.empty + r.stages;
   r.came = r.scaled + 1, r.taken = r.scaled + 2;
@@ -161,8 +165,8 @@ template <int TILES> __device__ void weights_stream(const streamed &w, const rin
   for (int round = 0; (g = group_of<TILES>(w, round)).n > 0; round++)
     for (int piece = s.begin; piece < s.end; piece += WARPS)
       for (int i = 0; i < g.n; i++)
-        run_stream<TILES>(w.data + ((size_t)strip_of(w, g, i) * w.n_piece + piece) * PIECE,
-                          min(WARPS, s.end - piece) * PIECE, policy, r, c);
+        run_stream<TILES>(w.data + strip_of(w, g, i) * w.strip_bytes + piece * PIECE, min(WARPS, s.end - piece) * PIECE,
+                          policy, r, c);
 }
 
 } // namespace linear_ring
