@@ -38,7 +38,7 @@ __device__ __forceinline__ void panel_load(uint32_t w[2][4], const uint8_t *piec
 
 struct e4m3 {
   typedef float sum;
-  static constexpr int panels = 2, head = 64;
+  static constexpr int panels = 2, head = BYTES_HEAD;
   static constexpr float top = 448, unit = 256;
   template <int TILES> using operand = halves<TILES>;
 
@@ -70,7 +70,7 @@ struct e4m3 {
 
 struct int8 {
   typedef int sum;
-  static constexpr int panels = 2, head = 64;
+  static constexpr int panels = 2, head = BYTES_HEAD;
   static constexpr float top = 127, unit = 1;
   template <int TILES> using operand = quads<TILES>;
 
