@@ -126,7 +126,7 @@ static operands operands_make(int rows, int cols, int tokens, int n_copy, bool e
     fill_weights<<<1024, 256>>>(o.plain + (size_t)i * rows * cols, o.packed + i * o.bytes, rows, cols, e4m3, i + 1);
   fill<<<1024, 256>>>(o.in, n, 99);
   struct cuda_linear a = linear_of(o, tokens, 0, e4m3);
-  cuda_bytes_prepare(&a, nullptr, 0);
+  cuda_bytes_prepare(&a, nullptr, false, 0);
   tokens_unpack<<<1024, 256>>>(o.tiles, o.plain_tokens, tokens, cols);
   CHECK(cudaDeviceSynchronize());
   return o;
@@ -215,8 +215,8 @@ static void rates_run(const cublaslt &lt, int rows, int cols, int tokens, bool e
       printf(" %s %.1f %.0f |", versions[i].name, us, tera / us);
     }
   struct cuda_linear a = linear_of(o, tokens, 0, e4m3);
-  float rows_us = median_us([&](int) { cuda_bytes_prepare(&a, nullptr, 0); }, 5, 10);
-  float tiles_us = median_us([&](int) { cuda_bytes_prepare(&a, o.in, 0); }, 5, 10);
+  float rows_us = median_us([&](int) { cuda_bytes_prepare(&a, nullptr, false, 0); }, 5, 10);
+  float tiles_us = median_us([&](int) { cuda_bytes_prepare(&a, o.in, false, 0); }, 5, 10);
   printf(" prepare rows %.1f, tiles %.1f\n", rows_us, tiles_us);
   fflush(stdout);
   operands_free(o);

@@ -51,7 +51,7 @@ void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int,
   m.n_piece = (linear->matrix.cols + BYTES_COLS - 1) / BYTES_COLS;
   m.fours = fours_of(m.linear);
   m.finish = finish_of(m);
-  cuda_bytes_prepare(linear, tiles, stream);
+  cuda_bytes_prepare(linear, tiles, false, stream);
   version_choose(m, e4m3)->launch[e4m3](m, stream);
   if (linear->has_post_norm) cuda_linear_tail(linear, stream);
 }

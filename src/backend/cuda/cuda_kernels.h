@@ -230,8 +230,8 @@ void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cud
 void cuda_bytes_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream);
 /* Eight-bit weights and tokens. prepare: from rows, or from bf16 tiles that a gated linear has left, to bytes in
- * `fragments` and their scales. */
-void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream);
+ * `fragments` and their scales; few: to the same numbers in bf16, for cuda_bytes_few. */
+void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, bool few, cuda_stream stream);
 /* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
 /* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are

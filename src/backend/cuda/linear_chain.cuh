@@ -72,7 +72,8 @@ __device__ __forceinline__ void scales_add(const struct cuda_linear &a, const fl
   } while (!__all_sync(~0u, whole));
   sum += __shfl_xor_sync(~0u, sum, 2);
   sum += __shfl_xor_sync(~0u, sum, 1);
-  scale[token] = squares ? rsqrtf(sum / a.matrix.cols + a.eps) : 1;
+  float given = a.scales && token < a.n_row ? a.scales[token] : 1; /* of codes */
+  scale[token] = squares ? rsqrtf(sum / a.matrix.cols + a.eps) : given;
 }
 
 template <int TILES> struct fragments { uint4 low[TILES], high[TILES]; };

@@ -228,6 +228,7 @@ template <typename S> few part_of(const struct cuda_linear &l) {
   few f = {.linear = l.has_post_norm ? products_alone(&l) : l, .tokens = (const uint4 *)l.fragments};
   int unit = f.linear.gated ? 2 : 1, n_piece = (l.matrix.cols + S::panels * 64 - 1) / (S::panels * 64);
   f.n_panel = (l.matrix.cols + 63) / 64;
+  if (S::top == 0 || l.ready) f.linear.scales = nullptr;
   f.weights = {l.matrix.data + S::head, S::head + (uint64_t)n_piece * PIECE, n_piece, (l.matrix.rows + 15) / 16 / unit,
                unit};
   return f;
@@ -248,7 +249,8 @@ void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_be
   chain c = {.n = 1, .between = *between};
   c.part[0] = part_of<S>(linear[0]);
   for (; c.n < n && !residual_far(linear, c.n); c.n++) c.part[c.n] = part_of<S>(linear[c.n]);
-  if (!linear->ready) cuda_linear_prepare(linear, false, stream);
+  if (!linear->ready && S::top > 0) cuda_bytes_prepare(linear, nullptr, true, stream);
+  if (!linear->ready && S::top == 0) cuda_linear_prepare(linear, false, stream);
   if (linear->n_row <= 8)
     chain_launch<S, 1>(c, multiprocessors, stream);
   else if (linear->n_row <= 16)
