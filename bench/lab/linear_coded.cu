@@ -1,5 +1,5 @@
-/* Lab: the linear of 1 to 8 tokens over weights of 4 and 8 bits. Its floor is their bytes ÷ the read bandwidth, which is
- * measured first. Each version is checked against a plain kernel, and timed whole and with one thing knocked out:
+/* Lab: the linear of 1 to 8 tokens over weights of 4 and 8 bits. Its floor is their bytes ÷ the read bandwidth, which
+ * is measured first. Each version is checked against a plain kernel, and timed whole and with one thing knocked out:
  *
  *   whole     a copying thread brings runs of 8 × PER pieces of a strip, one copy each, into a ring; 8 warps turn the
  *             PER pieces that are their own into bf16 and multiply them (coded_few.cuh), several strips abreast of the
@@ -168,25 +168,26 @@ __global__ void __launch_bounds__(THREADS, 1)
 }
 
 static void copies_time(const uint8_t *big, double bandwidth, int blocks) {
-  static const struct { int bytes, pitch, offset, warps, slots; } of[] = {
-      {1088, 1088, 0, 8, 12},  {1088, 1152, 0, 8, 12},  {1024, 1024, 0, 8, 12}, {1024, 1024, 64, 8, 12},
-      {2048, 2048, 0, 8, 12},  {2048, 2048, 64, 8, 12}, {4352, 4352, 0, 8, 5},  {8704, 8704, 0, 1, 12},
-      {8704, 8704, 0, 1, 6},   {8704, 8704, 0, 1, 24},  {17408, 17408, 0, 1, 3}, {17408, 17408, 0, 1, 6},
-      {17408, 17408, 0, 1, 12}, {16384, 16384, 0, 1, 3}, {16384, 16384, 64, 1, 3}, {16384, 16384, 64, 1, 12},
-      {2176, 2176, 0, 8, 12}, {2048, 2048, 0, 1, 24}};
+  static const struct {
+    int bytes, pitch, offset, warps, slots;
+  } of[] = {{1088, 1088, 0, 8, 12},   {1088, 1152, 0, 8, 12},  {1024, 1024, 0, 8, 12},   {1024, 1024, 64, 8, 12},
+            {2048, 2048, 0, 8, 12},   {2048, 2048, 64, 8, 12}, {4352, 4352, 0, 8, 5},    {8704, 8704, 0, 1, 12},
+            {8704, 8704, 0, 1, 6},    {8704, 8704, 0, 1, 24},  {17408, 17408, 0, 1, 3},  {17408, 17408, 0, 1, 6},
+            {17408, 17408, 0, 1, 12}, {16384, 16384, 0, 1, 3}, {16384, 16384, 64, 1, 3}, {16384, 16384, 64, 1, 12},
+            {2176, 2176, 0, 8, 12},   {2048, 2048, 0, 1, 24}};
   CHECK(cudaFuncSetAttribute(copies, cudaFuncAttributeMaxDynamicSharedMemorySize, ROOM));
   for (auto &c : of) {
     size_t total = (size_t)512 << 20;
     int count = (int)(total / c.pitch);
     float us = median_us(
         [&](int i) {
-          copies<<<blocks, THREADS, ROOM>>>(big + (size_t)(i % 4) * total + c.offset, c.bytes, c.pitch, c.warps, c.slots,
-                                            count);
+          copies<<<blocks, THREADS, ROOM>>>(big + (size_t)(i % 4) * total + c.offset, c.bytes, c.pitch, c.warps,
+                                            c.slots, count);
         },
         9);
     double gb = (double)count * c.bytes / us * 1e-3;
-    printf("copies of %5d bytes every %5d from + %2d, %d warps x %2d: %5.0f GB/s %3.0f %%\n", c.bytes, c.pitch, c.offset,
-           c.warps, c.slots, gb, 100 * gb / bandwidth);
+    printf("copies of %5d bytes every %5d from + %2d, %d warps x %2d: %5.0f GB/s %3.0f %%\n", c.bytes, c.pitch,
+           c.offset, c.warps, c.slots, gb, 100 * gb / bandwidth);
   }
 }
 
@@ -260,12 +261,14 @@ template <typename C, int WARPS, int PER, int STRIPS, int FLIGHT, int MODE> stat
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = w.blocks, config.blockDim = WARPS * 32 + 32, config.dynamicSmemBytes = shape<C, WARPS, PER, STRIPS>::bytes;
+  config.gridDim = w.blocks, config.blockDim = WARPS * 32 + 32,
+  config.dynamicSmemBytes = shape<C, WARPS, PER, STRIPS>::bytes;
   config.attrs = &attribute, config.numAttrs = 1;
   return median_us([&](int i) { CHECK(cudaLaunchKernelEx(&config, kernel, w.copies[i % w.copies.size()])); }, 9, 8);
 }
 
-template <typename C, int WARPS, int PER, int STRIPS, int FLIGHT> static void version_time(const char *name, const work &w) {
+template <typename C, int WARPS, int PER, int STRIPS, int FLIGHT>
+static void version_time(const char *name, const work &w) {
   const linear &a = w.copies[0];
   size_t n = (size_t)a.n_token * a.m.rows;
   CHECK(cudaMemset(w.out, 0xff, n * 4));
@@ -276,8 +279,7 @@ template <typename C, int WARPS, int PER, int STRIPS, int FLIGHT> static void ve
   us[NO_ENDS] = mode_time<C, WARPS, PER, STRIPS, FLIGHT, NO_ENDS>(w);
   printf("  %s, %d warps x %d pieces, %d strips, %2d of %2d runs in flight:", name, WARPS, PER, STRIPS, FLIGHT,
          shape<C, WARPS, PER, STRIPS>::stages);
-  for (int i = 0; i < MODES; i++)
-    printf(" %s %.1f us (%.0f %%)", mode_names[i], us[i], 100 * w.floor_us / us[i]);
+  for (int i = 0; i < MODES; i++) printf(" %s %.1f us (%.0f %%)", mode_names[i], us[i], 100 * w.floor_us / us[i]);
   printf("; error %.1e%s\n", error, verdict(error < 3e-3));
   fflush(stdout);
 }
@@ -285,7 +287,8 @@ template <typename C, int WARPS, int PER, int STRIPS, int FLIGHT> static void ve
 static void shape_run(int rows, int cols, bool nibbles_, double bandwidth, int blocks, int n_token) {
   struct cuda_matrix m = {};
   m.rows = rows, m.cols = cols, m.kind = KIND_INT;
-  m.nibbles = nibbles_, m.bytes = !nibbles_, m.bits = nibbles_ ? 4 : 8, m.has_min = nibbles_, m.group = nibbles_ ? 128 : 0;
+  m.nibbles = nibbles_, m.bytes = !nibbles_, m.bits = nibbles_ ? 4 : 8, m.has_min = nibbles_,
+  m.group = nibbles_ ? 128 : 0;
   m.piece_bytes = nibbles_ ? 1088 : 2048;
   int n_strip = (rows + 15) / 16, n_piece = (cols + 127) / 128;
   m.strip_bytes = nibbles_ ? (n_piece + 1) / 2 * 2176 : BYTES_HEAD + n_piece * 2048;

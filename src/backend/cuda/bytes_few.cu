@@ -39,6 +39,7 @@ __device__ __forceinline__ void panel_load(uint32_t w[2][4], const uint8_t *piec
 struct e4m3 {
   typedef float sum;
   static constexpr int panels = 2, head = BYTES_HEAD;
+  static constexpr int piece = PIECE, strips = 3, abreast = 1, in_flight = 3, tiles = 4;
   static constexpr float top = 448, unit = 256;
   template <int TILES> using operand = halves<TILES>;
 
@@ -54,16 +55,16 @@ struct e4m3 {
   }
 
   template <int TILES>
-  static __device__ __forceinline__ void multiply(float sum[TILES][4], const uint8_t *piece, const halves<TILES> &x,
-                                                  int panel, int lane) {
+  static __device__ __forceinline__ void multiply(float (*sum)[TILES][4], const uint8_t *const *piece,
+                                                  const halves<TILES> &x, int panel, int lane) {
     uint32_t w[2][4];
-    panel_load(w, piece, panel, lane);
+    panel_load(w, *piece, panel, lane);
 #pragma unroll
     for (int k = 0; k < 4; k++) {
       uint32_t upper = w[k / 2][k % 2 * 2], lower = w[k / 2][k % 2 * 2 + 1];
       uint32_t a[4] = {even_halves(upper), even_halves(lower), odd_halves(upper), odd_halves(lower)};
 #pragma unroll
-      for (int t = 0; t < TILES; t++) multiply_f16(sum[t], a, x.pair[t][2 * k], x.pair[t][2 * k + 1]);
+      for (int t = 0; t < TILES; t++) multiply_f16(sum[0][t], a, x.pair[t][2 * k], x.pair[t][2 * k + 1]);
     }
   }
 };
@@ -71,6 +72,7 @@ struct e4m3 {
 struct int8 {
   typedef int sum;
   static constexpr int panels = 2, head = BYTES_HEAD;
+  static constexpr int piece = PIECE, strips = 3, abreast = 1, in_flight = 3, tiles = 4;
   static constexpr float top = 127, unit = 1;
   template <int TILES> using operand = quads<TILES>;
 
@@ -93,14 +95,14 @@ struct int8 {
   }
 
   template <int TILES>
-  static __device__ __forceinline__ void multiply(int sum[TILES][4], const uint8_t *piece, const quads<TILES> &x,
-                                                  int panel, int lane) {
+  static __device__ __forceinline__ void multiply(int (*sum)[TILES][4], const uint8_t *const *piece,
+                                                  const quads<TILES> &x, int panel, int lane) {
     uint32_t w[2][4];
-    panel_load(w, piece, panel, lane);
+    panel_load(w, *piece, panel, lane);
 #pragma unroll
     for (int k = 0; k < 2; k++)
 #pragma unroll
-      for (int t = 0; t < TILES; t++) multiply_int8(sum[t], w[k], x.four[t][2 * k], x.four[t][2 * k + 1]);
+      for (int t = 0; t < TILES; t++) multiply_int8(sum[0][t], w[k], x.four[t][2 * k], x.four[t][2 * k + 1]);
   }
 };
 

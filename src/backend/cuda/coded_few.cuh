@@ -39,13 +39,12 @@ __device__ __forceinline__ uint32_t pair_minus(uint32_t a, uint32_t b) {
   return *(uint32_t *)&x;
 }
 
-/* The bits of a mask, and others set: one instruction, where the others are in a register (constant_of). */
+/* The bits of a mask, and others set: one instruction. */
 __device__ __forceinline__ uint32_t bits_merge(uint32_t w, uint32_t mask, uint32_t others) {
   uint32_t x;
   asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(x) : "r"(w), "r"(mask), "r"(others));
   return x;
 }
-
 
 /* E4M3 in bytes 0 and 2: its exponent as bf16's, which is 120 more. */
 struct e4m3 {
@@ -129,8 +128,8 @@ template <int GROUPS> struct nibbles {
     for (int t = 0; t < TILES; t++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        total[t][i] = fmaf(i < 2 ? scale.x : scale.z, sum[t][i],
-                           fmaf(i < 2 ? scale.y : scale.w, tokens[t][i % 2], total[t][i]));
+        total[t][i] =
+            fmaf(i < 2 ? scale.x : scale.z, sum[t][i], fmaf(i < 2 ? scale.y : scale.w, tokens[t][i % 2], total[t][i]));
   }
 
   template <int TILES, int N>

@@ -226,6 +226,10 @@ static inline uint32_t cuda_between_units(int cols) {
 void cuda_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* The same of weights of 4 and 8 bits and LINEAR_CODED_FEW tokens at most; all of a chain alike. */
+enum { LINEAR_CODED_FEW = 8 };
+void cuda_coded_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
+                    cuda_stream stream);
 /* The same of eight-bit weights and tokens, which come and go in bf16; all of a chain alike. */
 void cuda_bytes_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream);

@@ -43,6 +43,7 @@ static bool is_few(const struct program *p, const struct op *op, int n_row) {
   const struct cuda_path *path = p->device->path;
   if (p->limits.batch_invariant) return false;
   if (cuda_linear_bytes_fit(path, p->plan, op)) return n_row <= LINEAR_FEW;
+  if (cuda_linear_coded_fit(path, p->plan, op)) return n_row <= LINEAR_CODED_FEW;
   return cuda_linear_fast(path, p->plan, op) && n_row <= path->few;
 }
 
@@ -93,7 +94,8 @@ static void inputs_hand_over(struct program *p, const struct op *op, const struc
 /* Do weights run in the same kernel? */
 static bool same_kernel(const struct program *p, const struct op *op, const struct op *next) {
   struct cuda_matrix a = cuda_matrix_of(p, op->weight[0]), b = cuda_matrix_of(p, next->weight[0]);
-  return a.kind == b.kind && a.bytes == b.bytes;
+  return a.kind == b.kind && a.bytes == b.bytes && a.activation == b.activation && a.group == b.group &&
+         a.has_min == b.has_min;
 }
 
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
@@ -102,7 +104,9 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
-  if (a->matrix.bytes)
+  if (cuda_linear_coded_fit(path, p->plan, op))
+    path->coded_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
+  else if (a->matrix.bytes)
     path->bytes_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
   else
     path->linear_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);

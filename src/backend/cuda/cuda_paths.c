@@ -24,6 +24,7 @@ static const struct cuda_path paths[] = {
      .linear_many = cuda_linear_many,
      .bytes_few = cuda_bytes_few,
      .linear_bytes = cuda_linear_bytes,
+     .coded_few = cuda_coded_few,
      .linear_coded = cuda_linear_coded,
      .coded_expand = cuda_coded_expand,
      .attend_blocks = hopper_attend_blocks,

@@ -34,64 +34,78 @@ using namespace linear_chain;
 
 /* --- products ----------------------------------------------------------------------------------------------------- */
 
-/* A panel of each of n strips; a piece is done with after its last. */
+/* A panel of each of n strips, S::abreast at a time, where there may be one less: it is then multiplied for nothing. A
+ * piece is done with after its last panel. */
 template <typename S, int TILES>
-__device__ __forceinline__ void strips_multiply(const ring<TILES> &r, typename S::sum (*sum)[TILES][4], int n, bool has,
-                                                const typename S::template operand<TILES> &b, int panel, turn *at) {
+__device__ __forceinline__ void strips_multiply(const ring<S, TILES> &r, typename S::sum (*sum)[TILES][4], int n,
+                                                bool has, const typename S::template operand<TILES> &b, int panel,
+                                                turn *at) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   turn t = *at;
 #pragma unroll
-  for (int i = 0; i < strips_of(TILES); i++) {
+  for (int i = 0; i < strips_of<S>(TILES); i += S::abreast) {
     if (i >= n) break;
-    if (panel == 0) barrier_wait(&r.full[t.slot], t.phase);
-    if (has) S::template multiply<TILES>(sum[i], r.bytes + t.slot * RUN + warp * PIECE, b, panel, lane);
-    if (panel == S::panels - 1) warp_arrive(&r.empty[t.slot]);
-    t = turn_next<TILES>(t);
+    const uint8_t *piece[S::abreast];
+    turn first = t;
+#pragma unroll
+    for (int k = 0; k < S::abreast; k++) {
+      piece[k] = r.bytes + t.slot * run_of<S>() + warp * S::piece;
+      if (k > 0 && i + k >= n) break;
+      if (panel == 0) barrier_wait(&r.full[t.slot], t.phase);
+      t = turn_next<S, TILES>(t);
+    }
+    if (has) S::template multiply<TILES>(sum + i, piece, b, panel, lane);
+#pragma unroll
+    for (int k = 0; k < S::abreast && panel == S::panels - 1; k++) {
+      if (k > 0 && i + k >= n) break;
+      warp_arrive(&r.empty[first.slot]);
+      first = turn_next<S, TILES>(first);
+    }
   }
   if (panel == S::panels - 1) *at = t;
 }
 
 /* The sums of the first half of the columns are put by, */
-template <int TILES, typename SUM>
-__device__ __forceinline__ void half_keep(SUM (*half)[TILES][4], SUM (*sum)[TILES][4]) {
+template <typename S, int TILES>
+__device__ __forceinline__ void half_keep(typename S::sum (*half)[TILES][4], typename S::sum (*sum)[TILES][4]) {
 #pragma unroll
-  for (int i = 0; i < strips_of(TILES) * TILES * 4; i++)
+  for (int i = 0; i < strips_of<S>(TILES) * TILES * 4; i++)
     half[i / (TILES * 4)][i / 4 % TILES][i % 4] = sum[i / (TILES * 4)][i / 4 % TILES][i % 4],
                                              sum[i / (TILES * 4)][i / 4 % TILES][i % 4] = 0;
 }
 
 /* and those of the second added. */
-template <int TILES, typename SUM>
-__device__ __forceinline__ void half_add(SUM (*half)[TILES][4], SUM (*sum)[TILES][4]) {
+template <typename S, int TILES>
+__device__ __forceinline__ void half_add(typename S::sum (*half)[TILES][4], typename S::sum (*sum)[TILES][4]) {
 #pragma unroll
-  for (int i = 0; i < strips_of(TILES) * TILES * 4; i++)
+  for (int i = 0; i < strips_of<S>(TILES) * TILES * 4; i++)
     sum[i / (TILES * 4)][i / 4 % TILES][i % 4] += half[i / (TILES * 4)][i / 4 % TILES][i % 4];
 }
 
 /* fresh: the fragments may still be on their way. They come some panels ahead, at the end of strips those of the next
  * ones' first pieces. */
 template <typename S, int TILES>
-__device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens, bool fresh, const ring<TILES> &r,
+__device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens, bool fresh, const ring<S, TILES> &r,
                                                int n, fragments<TILES> *b, const float *inverse,
                                                typename S::sum (*sum)[TILES][4], turn *at) {
   constexpr int depth = depth_of(TILES), step = WARPS * depth / S::panels;
   constexpr bool alone = team_of(TILES) == 1;
   int warp = threadIdx.x / 32, middle = middle_of(a.weights);
   span s = span_of<TILES>(a.weights);
-  typename S::sum half[strips_of(TILES)][TILES][4] = {};
+  typename S::sum half[strips_of<S>(TILES)][TILES][4] = {};
   for (int run = s.begin; run < s.end; run += step)
 #pragma unroll
     for (int d = 0; d < depth; d++) {
       int first = run + d / S::panels * WARPS, panel = panel_at<S>(run + warp, d);
       if (first >= s.end) break;
-      if (alone && first == middle && d % S::panels == 0) half_keep<TILES>(half, sum);
+      if (alone && first == middle && d % S::panels == 0) half_keep<S, TILES>(half, sum);
       while (fresh && !fragments_there<TILES>(b[d])) fragments_load<TILES>(b[d], a, tokens, panel);
       typename S::template operand<TILES> x;
       S::template prepare<TILES>(x, b[d], inverse);
       strips_multiply<S, TILES>(r, sum, n, first + warp < s.end, x, d % S::panels, at);
       fragments_load<TILES>(b[d], a, tokens, panel_at<S>((first + step < s.end ? run + step : s.begin) + warp, d));
     }
-  if (alone) half_add<TILES>(half, sum);
+  if (alone) half_add<S, TILES>(half, sum);
 }
 
 /* --- the chain ---------------------------------------------------------------------------------------------------- */
@@ -106,14 +120,14 @@ template <int TILES> __device__ __forceinline__ void part_await() {
 }
 
 template <typename S, int TILES>
-__device__ void part_multiply(const chain &c, const uint4 *set, int part, const ring<TILES> &r, turn *at,
+__device__ void part_multiply(const chain &c, const uint4 *set, int part, const ring<S, TILES> &r, turn *at,
                               uint32_t *turns) {
   const few &f = c.part[part];
   input in = input_of<S, TILES>(c, set, part);
   int first = span_of<TILES>(f.weights).begin + threadIdx.x / 32;
   fragments<TILES> b[depth_of(TILES)];
-  extras e[turns_of(TILES)];
-  group g = group_of<TILES>(f.weights, 0);
+  extras e[turns_of<S>(TILES)];
+  group g = group_of<S, TILES>(f.weights, 0);
   float inverse[TILES];
   group_extras<S, TILES>(f, g, c.shift, e);
   if (S::top > 0 && g.n > 0) peaks_find<S, TILES>(f, in, r, inverse);
@@ -123,14 +137,14 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
     fragments_begin<S, TILES>(b, f, in.tokens, first);
   if (part > 0) part_begins<TILES>();
   for (int round = 0; g.n > 0;) {
-    typename S::sum sum[strips_of(TILES)][TILES][4] = {};
+    typename S::sum sum[strips_of<S>(TILES)][TILES][4] = {};
     group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
-    sums_meet<TILES>(r, g.n, sum, *turns);
+    sums_meet<S, TILES>(r, g.n, sum, *turns);
     barrier_wait(r.scaled, part & 1);
     group_finish<S, TILES>(f, r, output_of<S, TILES>(c, set, part), g, c.shift, e);
-    sums_free<TILES>(r);
+    sums_free<S, TILES>(r);
     *turns ^= 1;
-    g = group_of<TILES>(f.weights, ++round);
+    g = group_of<S, TILES>(f.weights, ++round);
     group_extras<S, TILES>(f, g, c.shift, e);
   }
   barrier_wait(r.scaled, part & 1); /* also of a block that has no strip */
@@ -140,7 +154,7 @@ __device__ __forceinline__ uint4 *set_of(const chain &c) {
   return set_at((uint4 *)c.between.sets, c.between.units, c.n > 1 ? strong_load(c.between.state + SET) : 0);
 }
 
-template <typename S, int TILES> __device__ void parts_multiply(const chain &c, const ring<TILES> &r) {
+template <typename S, int TILES> __device__ void parts_multiply(const chain &c, const ring<S, TILES> &r) {
   const uint4 *set = set_of(c);
   turn at = {0, 0};
   uint32_t turns = 0;
@@ -148,7 +162,7 @@ template <typename S, int TILES> __device__ void parts_multiply(const chain &c, 
   if (c.n > 1 && threadIdx.x == 0) set_leave(c.between.state, c.used);
 }
 
-template <typename S, int TILES> __device__ void scales_make(const chain &c, const ring<TILES> &r) {
+template <typename S, int TILES> __device__ void scales_make(const chain &c, const ring<S, TILES> &r) {
   constexpr int n = scalers_of(TILES);
   const uint4 *set = set_of(c);
   if (c.n > 1) set_clear(c.between.state, (uint4 *)c.between.sets, c.between.units, threadIdx.x - SCALERS * 32, n * 32);
@@ -161,16 +175,16 @@ template <typename S, int TILES> __device__ void scales_make(const chain &c, con
   }
 }
 
-template <int TILES> __device__ void chain_stream(const chain &c, const ring<TILES> &r) {
+template <typename S, int TILES> __device__ void chain_stream(const chain &c, const ring<S, TILES> &r) {
   copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
-  for (int i = 0; i < c.n; i++) weights_stream<TILES>(c.part[i].weights, r, &copies);
+  for (int i = 0; i < c.n; i++) weights_stream<S, TILES>(c.part[i].weights, r, &copies);
 }
 
 template <typename S, int TILES>
 __global__ void __launch_bounds__(THREADS, 1) linear_few(const __grid_constant__ chain c) {
   extern __shared__ __align__(1024) uint8_t shared[];
-  ring<TILES> r = ring_lay<TILES>(shared);
-  ring_begin<TILES>(r);
+  ring<S, TILES> r = ring_lay<S, TILES>(shared);
+  ring_begin<S, TILES>(r);
   if (team_of(TILES) == 2) cluster_arrive();
   dependents_launch();
   int warp = threadIdx.x / 32;
@@ -181,7 +195,7 @@ __global__ void __launch_bounds__(THREADS, 1) linear_few(const __grid_constant__
     parts_multiply<S, TILES>(c, r);
   } else {
     registers_release<COPIER_REGISTERS>();
-    if (threadIdx.x == COPIER * 32) chain_stream<TILES>(c, r);
+    if (threadIdx.x == COPIER * 32) chain_stream<S, TILES>(c, r);
     __syncwarp();
     if (team_of(TILES) == 2) cluster_wait();
     dependencies_wait();
@@ -196,14 +210,14 @@ template <typename S, int TILES> int teams_most(int multiprocessors) {
   static int most;
   if (team_of(TILES) == 1) return multiprocessors;
   if (most > 0) return most;
-  shared_allow(linear_few<S, TILES>, shared_bytes(TILES));
+  shared_allow(linear_few<S, TILES>, shared_bytes<S>(TILES));
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeClusterDimension;
   attribute.val.clusterDim.x = team_of(TILES), attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = multiprocessors / team_of(TILES) * team_of(TILES);
   config.blockDim = THREADS;
-  config.dynamicSmemBytes = shared_bytes(TILES);
+  config.dynamicSmemBytes = shared_bytes<S>(TILES);
   config.attrs = &attribute;
   config.numAttrs = 1;
   cudaOccupancyMaxActiveClusters(&most, linear_few<S, TILES>, &config);
@@ -221,7 +235,8 @@ template <typename S, int TILES> void chain_launch(chain c, int multiprocessors,
     c.part[i].place = c.used;
     c.used += units_of<S, TILES>(c.part[i]);
   }
-  early_launch(linear_few<S, TILES>, {teams * team_of(TILES), THREADS, shared_bytes(TILES), team_of(TILES)}, stream, c);
+  early_launch(linear_few<S, TILES>, {teams * team_of(TILES), THREADS, shared_bytes<S>(TILES), team_of(TILES)}, stream,
+               c);
 }
 
 template <typename S> few part_of(const struct cuda_linear &l) {
@@ -229,8 +244,8 @@ template <typename S> few part_of(const struct cuda_linear &l) {
   int unit = f.linear.gated ? 2 : 1, n_piece = (l.matrix.cols + S::panels * 64 - 1) / (S::panels * 64);
   f.n_panel = (l.matrix.cols + 63) / 64;
   if (S::top == 0 || l.ready) f.linear.scales = nullptr;
-  f.weights = {l.matrix.data + S::head, S::head + (uint64_t)n_piece * PIECE, n_piece, (l.matrix.rows + 15) / 16 / unit,
-               unit};
+  f.weights = {l.matrix.data + S::head, (S::head + (uint64_t)n_piece * S::piece + 127) / 128 * 128, n_piece,
+               (l.matrix.rows + 15) / 16 / unit, unit};
   return f;
 }
 
@@ -251,12 +266,14 @@ void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_be
   for (; c.n < n && !residual_far(linear, c.n); c.n++) c.part[c.n] = part_of<S>(linear[c.n]);
   if (!linear->ready && S::top > 0) cuda_bytes_prepare(linear, nullptr, true, stream);
   if (!linear->ready && S::top == 0) cuda_linear_prepare(linear, false, stream);
-  if (linear->n_row <= 8)
+  if (linear->n_row <= 8 || S::tiles == 1)
     chain_launch<S, 1>(c, multiprocessors, stream);
-  else if (linear->n_row <= 16)
-    chain_launch<S, 2>(c, multiprocessors, stream);
-  else
-    chain_launch<S, 4>(c, multiprocessors, stream);
+  else if constexpr (S::tiles > 1) {
+    if (linear->n_row <= 16)
+      chain_launch<S, 2>(c, multiprocessors, stream);
+    else
+      chain_launch<S, 4>(c, multiprocessors, stream);
+  }
   if (linear[c.n - 1].has_post_norm) cuda_linear_tail(linear + c.n - 1, stream);
   if (c.n < n) chains_launch<S>(linear + c.n, n - c.n, between, multiprocessors, stream);
 }

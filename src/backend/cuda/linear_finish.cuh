@@ -16,7 +16,8 @@ struct place {
   bool has;
 };
 
-template <int TILES> __device__ __forceinline__ place place_of(const few &f, const group &g, int shift, int i) {
+template <typename S, int TILES>
+__device__ __forceinline__ place place_of(const few &f, const group &g, int shift, int i) {
   const streamed &w = f.weights;
   int unit = i / 16 >> shift, within = i % 16;
   place p = {i / 16 & ((1 << shift) - 1)};
@@ -28,8 +29,8 @@ template <int TILES> __device__ __forceinline__ place place_of(const few &f, con
 }
 
 /* Most that a thread makes of a group. */
-__host__ __device__ constexpr int turns_of(int tiles) {
-  return (own_of(tiles) * 8 * strips_of(tiles) * 16 + WARPS * 32 - 1) / (WARPS * 32);
+template <typename S> __host__ __device__ constexpr int turns_of(int tiles) {
+  return (own_of(tiles) * 8 * strips_of<S>(tiles) * 16 + WARPS * 32 - 1) / (WARPS * 32);
 }
 
 /* What a result takes beside its products. */
@@ -62,8 +63,9 @@ __device__ __forceinline__ bool turn_has(const few &f, const group &g, int shift
 template <typename S, int TILES>
 __device__ __forceinline__ void group_extras(const few &f, const group &g, int shift, extras *e) {
 #pragma unroll
-  for (int k = 0; k < turns_of(TILES); k++)
-    if (turn_has(f, g, shift, k)) e[k] = extras_load<S>(f, place_of<TILES>(f, g, shift, threadIdx.x + k * WARPS * 32));
+  for (int k = 0; k < turns_of<S>(TILES); k++)
+    if (turn_has(f, g, shift, k))
+      e[k] = extras_load<S>(f, place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32));
 }
 
 /* A result as the next linear takes it: two columns are a word. */
@@ -87,13 +89,12 @@ __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const 
 }
 
 template <typename S, int TILES>
-__device__ __forceinline__ void result_make(const struct cuda_linear &a, const ring<TILES> &r, const input &to,
+__device__ __forceinline__ void result_make(const struct cuda_linear &a, const ring<S, TILES> &r, const input &to,
                                             const extras &e, const place &p) {
   float scale = r.scale[p.token], up = 0;
   if (S::top > 0) scale *= r.factor[p.token];
-  float gate = (float)total_of<typename S::sum, TILES>(r, p.own, p.row) * (scale * e.scale) + e.bias;
-  if (a.gated)
-    up = (float)total_of<typename S::sum, TILES>(r, p.own, p.row + GATE_RUN) * (scale * e.scale_up) + e.bias_up;
+  float gate = (float)total_of<S, TILES>(r, p.own, p.row) * (scale * e.scale) + e.bias;
+  if (a.gated) up = (float)total_of<S, TILES>(r, p.own, p.row + GATE_RUN) * (scale * e.scale_up) + e.bias_up;
   float x = result_of(a, gate, up);
   if (a.residual) x = residual_add(a, x, e.residual);
   if (to.tokens) next_prepare(a, to, x, e.next_norm, p);
@@ -101,12 +102,12 @@ __device__ __forceinline__ void result_make(const struct cuda_linear &a, const r
 }
 
 template <typename S, int TILES>
-__device__ void group_finish(const few &f, const ring<TILES> &r, const input &to, const group &g, int shift,
+__device__ void group_finish(const few &f, const ring<S, TILES> &r, const input &to, const group &g, int shift,
                              const extras *e) {
 #pragma unroll
-  for (int k = 0; k < turns_of(TILES); k++) {
+  for (int k = 0; k < turns_of<S>(TILES); k++) {
     if (!turn_has(f, g, shift, k)) break;
-    place p = place_of<TILES>(f, g, shift, threadIdx.x + k * WARPS * 32);
+    place p = place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32);
     if (p.has) result_make<S, TILES>(f.linear, r, to, e[k], p);
   }
 }

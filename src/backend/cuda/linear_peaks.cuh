@@ -44,7 +44,8 @@ __device__ __forceinline__ float panels_peak(const few &f, const uint4 *tokens, 
 
 /* All warps that multiply; a lane gets those of its tokens. */
 template <typename S, int TILES>
-__device__ __forceinline__ void peaks_find(const few &f, const input &in, const ring<TILES> &r, float inverse[TILES]) {
+__device__ __forceinline__ void peaks_find(const few &f, const input &in, const ring<S, TILES> &r,
+                                           float inverse[TILES]) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
   for (int t = 0; t < TILES; t++) {
