@@ -42,6 +42,7 @@ struct e4m3 {
   static constexpr int piece = PIECE, strips = 3, abreast = 1, in_flight = 3, tiles = 4;
   static constexpr float top = 448, unit = 256;
   template <int TILES> using operand = halves<TILES>;
+  template <int TILES> using between = nothing;
 
   template <int TILES>
   static __device__ __forceinline__ void prepare(halves<TILES> &x, const fragments<TILES> &b, const float *inverse) {
@@ -56,7 +57,7 @@ struct e4m3 {
 
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (*sum)[TILES][4], const uint8_t *const *piece,
-                                                  const halves<TILES> &x, int panel, int lane) {
+                                                  const halves<TILES> &x, int panel, int lane, nothing *) {
     uint32_t w[2][4];
     panel_load(w, *piece, panel, lane);
 #pragma unroll
@@ -75,6 +76,7 @@ struct int8 {
   static constexpr int piece = PIECE, strips = 3, abreast = 1, in_flight = 3, tiles = 4;
   static constexpr float top = 127, unit = 1;
   template <int TILES> using operand = quads<TILES>;
+  template <int TILES> using between = nothing;
 
   /* A whole number in the low bits. */
   static __device__ __forceinline__ uint32_t round(float x, float inverse) {
@@ -96,7 +98,7 @@ struct int8 {
 
   template <int TILES>
   static __device__ __forceinline__ void multiply(int (*sum)[TILES][4], const uint8_t *const *piece,
-                                                  const quads<TILES> &x, int panel, int lane) {
+                                                  const quads<TILES> &x, int panel, int lane, nothing *) {
     uint32_t w[2][4];
     panel_load(w, *piece, panel, lane);
 #pragma unroll

@@ -23,6 +23,7 @@ template <int TILES> __device__ __forceinline__ const uint32_t *step_of(const fr
 template <typename CODE> struct byte_scheme : coded_scheme {
   static constexpr int panels = 2, head = BYTES_HEAD, piece = PIECE, in_flight = 3;
   template <int TILES> using operand = fragments<TILES>;
+  template <int TILES> using between = nothing;
 
   template <int TILES>
   static __device__ __forceinline__ void prepare(fragments<TILES> &x, const fragments<TILES> &b, const float *) {
@@ -31,7 +32,7 @@ template <typename CODE> struct byte_scheme : coded_scheme {
 
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (*sum)[TILES][4], const uint8_t *const *from,
-                                                  const fragments<TILES> &b, int panel, int lane) {
+                                                  const fragments<TILES> &b, int panel, int lane, nothing *) {
     int row = lane % 16;
     uint32_t at = row / 8 * 1024 + row % 8 * 128, w[abreast][2][4];
 #pragma unroll
@@ -55,6 +56,28 @@ template <int TILES, int GROUPS> struct summed {
   float sum[GROUPS][TILES][2];
 };
 
+/* Products of a group's columns so far, and those columns' sums. */
+template <int TILES> struct raw {
+  float sum[TILES][4], tokens[TILES][2];
+
+  __device__ __forceinline__ void add(const float (*columns)[2], bool begins) {
+#pragma unroll
+    for (int i = 0; i < TILES * 2; i++)
+      tokens[i / 2][i % 2] = begins ? columns[i / 2][i % 2] : tokens[i / 2][i % 2] + columns[i / 2][i % 2];
+#pragma unroll
+    for (int i = 0; i < TILES * 4; i++) sum[i / 4][i % 4] = begins ? 0 : sum[i / 4][i % 4];
+  }
+
+  __device__ __forceinline__ void scale(float (*total)[4], float4 by) const {
+#pragma unroll
+    for (int i = 0; i < TILES * 4; i++) {
+      int t = i / 4, j = i % 4;
+      float least = fmaf(j < 2 ? by.y : by.w, tokens[t][j % 2], total[t][j]);
+      total[t][j] = fmaf(j < 2 ? by.x : by.z, sum[t][j], least);
+    }
+  }
+};
+
 /* Four bits with GROUPS scales for each 128 columns, with minima or 8 below. A piece is two of cuda_layout.h's. Codes
  * are multiplied as 128 + the code, and what that is too much is taken off by the tokens' sums. */
 template <int GROUPS, bool MIN> struct nibble_scheme : coded_scheme {
@@ -62,6 +85,7 @@ template <int GROUPS, bool MIN> struct nibble_scheme : coded_scheme {
   static constexpr int panels = 4, head = 0, piece = 2 * half, in_flight = 3;
   static constexpr int groups = GROUPS == 1 ? 1 : GROUPS / 2; /* of a panel */
   template <int TILES> using operand = summed<TILES, groups>;
+  template <int TILES> using between = raw<TILES>;
 
   template <int TILES>
   static __device__ __forceinline__ void prepare(summed<TILES, groups> &x, const fragments<TILES> &b, const float *) {
@@ -89,21 +113,19 @@ template <int GROUPS, bool MIN> struct nibble_scheme : coded_scheme {
     return {scale.x, -136 * scale.x, scale.y, -136 * scale.y};
   }
 
+  /* A group of 128 columns is two panels: its products are scaled after the second. */
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (*total)[TILES][4], const uint8_t *const *from,
-                                                  const summed<TILES, groups> &x, int panel, int lane) {
+                                                  const summed<TILES, groups> &x, int panel, int lane,
+                                                  raw<TILES> *between) {
     uint4 word[abreast];
-    float4 scale[abreast];
 #pragma unroll
     for (int n = 0; n < abreast; n++) word[n] = ((const uint4 *)(from[n] + panel / 2 * half))[panel % 2 * 32 + lane];
 #pragma unroll
     for (int g = 0; g < groups; g++) {
-      float sum[abreast][TILES][4] = {};
+      bool begins = GROUPS > 1 || panel % 2 == 0, ends = GROUPS > 1 || panel % 2 == 1;
 #pragma unroll
-      for (int n = 0; n < abreast; n++)
-        scale[n] = scales_load(from[n] + panel / 2 * half + NIBBLES_CODES +
-                                   (GROUPS == 1 ? 0 : panel % 2 * groups + g) * (MIN ? 64 : 32),
-                               lane);
+      for (int n = 0; n < abreast; n++) between[n].add(x.sum[g], begins);
 #pragma unroll
       for (int i = g * 4 / groups * abreast; i < (g + 1) * 4 / groups * abreast; i++) {
         int n = i % abreast, k = i / abreast;
@@ -111,13 +133,14 @@ template <int GROUPS, bool MIN> struct nibble_scheme : coded_scheme {
 #pragma unroll
         for (int j = 0; j < 4; j++) a[j] = coded::bits_merge(w >> 4 * j, 0x000f000f, 0x43004300);
 #pragma unroll
-        for (int t = 0; t < TILES; t++) multiply_bf16(sum[n][t], a, step_of(x.b, t, k)[0], step_of(x.b, t, k)[1]);
+        for (int t = 0; t < TILES; t++)
+          multiply_bf16(between[n].sum[t], a, step_of(x.b, t, k)[0], step_of(x.b, t, k)[1]);
       }
 #pragma unroll
-      for (int i = 0; i < abreast * TILES * 4; i++) {
-        int n = i % abreast, t = i / abreast / 4, j = i / abreast % 4;
-        float by = j < 2 ? scale[n].x : scale[n].z, less = j < 2 ? scale[n].y : scale[n].w;
-        total[n][t][j] = fmaf(by, sum[n][t][j], fmaf(less, x.sum[g][t][j % 2], total[n][t][j]));
+      for (int n = 0; n < abreast && ends; n++) {
+        const uint8_t *scales = from[n] + panel / 2 * half + NIBBLES_CODES;
+        between[n].scale(total[n],
+                         scales_load(scales + (GROUPS == 1 ? 0 : panel % 2 * groups + g) * (MIN ? 64 : 32), lane));
       }
     }
   }

@@ -9,6 +9,7 @@ struct sixteen_bits {
   static constexpr int piece = PIECE, strips = 3, abreast = 1, in_flight = 3, tiles = 4;
   static constexpr float top = 0, unit = 1;
   template <int TILES> using operand = fragments<TILES>;
+  template <int TILES> using between = nothing;
 
   template <int TILES>
   static __device__ __forceinline__ void prepare(fragments<TILES> &x, const fragments<TILES> &b, const float *) {
@@ -17,7 +18,7 @@ struct sixteen_bits {
 
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (*sum)[TILES][4], const uint8_t *const *piece,
-                                                  const fragments<TILES> &b, int, int lane) {
+                                                  const fragments<TILES> &b, int, int lane, nothing *) {
     int row = lane % 16, half = lane / 16;
     uint32_t base = shared_address(*piece) + row / 8 * 1024 + row % 8 * 128;
     uint32_t w[4][4];

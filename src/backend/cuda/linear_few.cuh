@@ -39,7 +39,7 @@ using namespace linear_chain;
 template <typename S, int TILES>
 __device__ __forceinline__ void strips_multiply(const ring<S, TILES> &r, typename S::sum (*sum)[TILES][4], int n,
                                                 bool has, const typename S::template operand<TILES> &b, int panel,
-                                                turn *at) {
+                                                typename S::template between<TILES> *between, turn *at) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   turn t = *at;
 #pragma unroll
@@ -54,7 +54,7 @@ __device__ __forceinline__ void strips_multiply(const ring<S, TILES> &r, typenam
       if (panel == 0) barrier_wait(&r.full[t.slot], t.phase);
       t = turn_next<S, TILES>(t);
     }
-    if (has) S::template multiply<TILES>(sum + i, piece, b, panel, lane);
+    if (has) S::template multiply<TILES>(sum + i, piece, b, panel, lane, between + i);
 #pragma unroll
     for (int k = 0; k < S::abreast && panel == S::panels - 1; k++) {
       if (k > 0 && i + k >= n) break;
@@ -93,6 +93,7 @@ __device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens
   int warp = threadIdx.x / 32, middle = middle_of(a.weights);
   span s = span_of<TILES>(a.weights);
   typename S::sum half[strips_of<S>(TILES)][TILES][4] = {};
+  typename S::template between<TILES> between[strips_of<S>(TILES)];
   for (int run = s.begin; run < s.end; run += step)
 #pragma unroll
     for (int d = 0; d < depth; d++) {
@@ -102,7 +103,7 @@ __device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens
       while (fresh && !fragments_there<TILES>(b[d])) fragments_load<TILES>(b[d], a, tokens, panel);
       typename S::template operand<TILES> x;
       S::template prepare<TILES>(x, b[d], inverse);
-      strips_multiply<S, TILES>(r, sum, n, first + warp < s.end, x, d % S::panels, at);
+      strips_multiply<S, TILES>(r, sum, n, first + warp < s.end, x, d % S::panels, between, at);
       fragments_load<TILES>(b[d], a, tokens, panel_at<S>((first + step < s.end ? run + step : s.begin) + warp, d));
     }
   if (alone) half_add<S, TILES>(half, sum);
