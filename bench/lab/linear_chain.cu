@@ -53,8 +53,8 @@ static struct cuda_between between;
 static decltype(&cuda_linear_few) few_run = cuda_linear_few;
 
 /* A scheme with other numbers. */
-template <typename S, int STRIPS, int FLIGHT> struct numbers : S {
-  static constexpr int strips = STRIPS, in_flight = FLIGHT;
+template <typename S, int STRIPS, int FLIGHT, int BUFFERS = 2> struct numbers : S {
+  static constexpr int strips = STRIPS, in_flight = FLIGHT, buffers = BUFFERS;
 };
 
 /* Weights that are waited for and not multiplied. */
@@ -70,12 +70,12 @@ static const struct variant {
   decltype(&cuda_linear_few) run;
 } variants[] = {{INT8, "int8, as it is", chains_launch<int8_scheme>},
                 {INT8, "int8, no products", chains_launch<unused<int8_scheme>>},
-                {INT8, "int8, 3 strips", chains_launch<numbers<int8_scheme, 3, 3>>},
+                {INT8, "int8, 2 strips", chains_launch<numbers<int8_scheme, 2, 3>>},
                 {INT8, "int8, 4 runs in flight", chains_launch<numbers<int8_scheme, 4, 4>>},
                 {INT4, "int4, as it is", chains_launch<int4_scheme>},
                 {INT4, "int4, no products", chains_launch<unused<int4_scheme>>},
                 {INT4, "int4, 2 strips", chains_launch<numbers<int4_scheme, 2, 3>>},
-                {INT4, "int4, 2 runs in flight", chains_launch<numbers<int4_scheme, 4, 2>>},
+                {INT4, "int4, sums in one place", chains_launch<numbers<int4_scheme, 4, 3, 1>>},
                 {INT4, "int4, 5 runs in flight", chains_launch<numbers<int4_scheme, 4, 5>>}};
 
 static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int cols, const float *in, float *out, int n) {

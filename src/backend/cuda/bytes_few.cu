@@ -39,7 +39,7 @@ __device__ __forceinline__ void panel_load(uint32_t w[2][4], const uint8_t *piec
 struct e4m3 {
   typedef float sum;
   static constexpr int panels = 2, head = BYTES_HEAD;
-  static constexpr int piece = PIECE, strips = 3, abreast = 1, in_flight = 3, tiles = 4;
+  static constexpr int piece = PIECE, strips = 3, abreast = 1, buffers = 1, in_flight = 3, tiles = 4;
   static constexpr float top = 448, unit = 256;
   template <int TILES> using operand = halves<TILES>;
   template <int TILES> using between = nothing;
@@ -73,7 +73,7 @@ struct e4m3 {
 struct int8 {
   typedef int sum;
   static constexpr int panels = 2, head = BYTES_HEAD;
-  static constexpr int piece = PIECE, strips = 3, abreast = 1, in_flight = 3, tiles = 4;
+  static constexpr int piece = PIECE, strips = 3, abreast = 1, buffers = 1, in_flight = 3, tiles = 4;
   static constexpr float top = 127, unit = 1;
   template <int TILES> using operand = quads<TILES>;
   template <int TILES> using between = nothing;

@@ -140,10 +140,12 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   for (int round = 0; g.n > 0;) {
     typename S::sum sum[strips_of<S>(TILES)][TILES][4] = {};
     group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
-    sums_meet<S, TILES>(r, g.n, sum, *turns);
+    ring<S, TILES> here = r;
+    if (buffers_of<S>(TILES) > 1) here.sums += *turns * WARPS * sums_of<S>(TILES);
+    sums_meet<S, TILES>(here, g.n, sum, *turns);
     barrier_wait(r.scaled, part & 1);
-    group_finish<S, TILES>(f, r, output_of<S, TILES>(c, set, part), g, c.shift, e);
-    sums_free<S, TILES>(r);
+    group_finish<S, TILES>(f, here, output_of<S, TILES>(c, set, part), g, c.shift, e);
+    if (buffers_of<S>(TILES) == 1) sums_free<S, TILES>(r);
     *turns ^= 1;
     g = group_of<S, TILES>(f.weights, ++round);
     group_extras<S, TILES>(f, g, c.shift, e);

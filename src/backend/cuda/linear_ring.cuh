@@ -17,13 +17,18 @@ enum {
   COPIER_REGISTERS = 72,
 };
 
-/* What a scheme S says of the ring: bytes of a piece, strips together at 1 to 8 tokens, and runs in flight: more, and
- * near multiprocessors get more than far ones, and all wait. */
+/* What a scheme S says of the ring: bytes of a piece, strips together at 1 to 8 tokens, runs in flight (more, and near
+ * multiprocessors get more than far ones, and all wait), and whether a group's sums leave room for the next one's, so
+ * that warps that make no results go on. */
 template <typename S> __host__ __device__ constexpr int run_of() { return WARPS * S::piece; } /* of a stage */
 
 /* Blocks that share strips, each with half of the columns and the results of half of the tokens: the fragments of many
  * tokens are as many bytes as the weights. */
 __host__ __device__ constexpr int team_of(int tiles) { return tiles >= 2 ? 2 : 1; }
+
+template <typename S> __host__ __device__ constexpr int buffers_of(int tiles) {
+  return team_of(tiles) == 1 ? S::buffers : 1;
+}
 
 /* Tiles of 8 tokens whose results a block makes. */
 __host__ __device__ constexpr int own_of(int tiles) { return tiles / team_of(tiles); }
@@ -40,7 +45,7 @@ template <typename S> __host__ __device__ constexpr int sums_of(int tiles) {
 
 /* Bytes of the sums of a team's warps. */
 template <typename S> __host__ __device__ constexpr int sum_bytes(int tiles) {
-  return team_of(tiles) * WARPS * sums_of<S>(tiles) * 16;
+  return buffers_of<S>(tiles) * team_of(tiles) * WARPS * sums_of<S>(tiles) * 16;
 }
 
 /* Stages that fit beside the sums, what tokens have, and the barriers. */
@@ -108,7 +113,7 @@ __device__ __forceinline__ int strip_of(const streamed &w, const group &g, int i
 template <typename S, int TILES> struct ring {
   static constexpr int stages = stages_of<S>(TILES);
   uint8_t *bytes;         /* [stages][run_of()] */
-  float4 *sums;           /* [of the block, of the other of its team][WARPS][sums_of()] */
+  float4 *sums;           /* [of the block, of the other of its team or in turn][WARPS][sums_of()] */
   float *scale;           /* [token]: what products are multiplied by: of a norm that the input still lacks */
   float *factor;          /* [token]: the same of tokens that are rounded with a scale, */
   float *inverse;         /* [token]: and what they are multiplied by before */
@@ -121,7 +126,7 @@ template <typename S, int TILES> __device__ ring<S, TILES> ring_lay(uint8_t *sha
   ring<S, TILES> r;
   r.bytes = shared;
   r.sums = (float4 *)(shared + r.stages * run_of<S>());
-  r.scale = (float *)(r.sums + team_of(TILES) * WARPS * sums_of<S>(TILES));
+  r.scale = (float *)(r.sums + sum_bytes<S>(TILES) / 16);
   r.factor = r.scale + TILES * 8, r.inverse = r.factor + TILES * 8;
   r.full = (uint64_t *)(r.inverse + TILES * 8);
   r.empty = r.full + r.stages;
