@@ -1,10 +1,13 @@
 /* Lab: the linears of layers of an 8B network (qkv, o, gate and up, down) back to back, as a step runs them but for
  * attention: norms, conversion, activation, gate and residual included. The floor is the weights' bytes ÷ the read
  * bandwidth, which is measured first. bf16, then int8 and int4 of 1 to 8 tokens, with the numbers of a scheme
- * (coded_few.cu) changed one at a time, and with the products left out.
+ * (coded_few.cu) changed one at a time, and with the products left out; then FP8 and W8A8 (bytes_few.cu,
+ * bytes_many.cu), FP8 also without products and without rounding tokens. Arguments: what the names of those wanted
+ * begin with.
  *
  *   nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o linear_chain bench/lab/linear_chain.cu \
  *     build/cuda/src/backend/libroom_backend.a */
+#include "backend/cuda/bytes_few.cu"
 #include "backend/cuda/coded_few.cu"
 #include "lab.cuh"
 
@@ -18,11 +21,11 @@ __global__ void fill(uint32_t *x, size_t n, uint32_t mask, uint32_t set) {
 }
 
 enum { LAYER_WEIGHTS = WIDTH * (QKV + WIDTH + 3 * INNER) };
-enum kind { BF16, INT8, INT4 };
+enum kind { BF16, INT8, INT4, E4M3 };
 static enum kind kind;
 
 static size_t strip_of(int cols) {
-  return kind == BF16 ? (size_t)cols * 32 : kind == INT8 ? BYTES_HEAD + (size_t)cols * 16 : (size_t)cols / 256 * 2176;
+  return kind == BF16 ? (size_t)cols * 32 : kind == INT4 ? (size_t)cols / 256 * 2176 : BYTES_HEAD + (size_t)cols * 16;
 }
 
 static size_t bytes_of(int rows, int cols) { return rows / 16 * strip_of(cols); }
@@ -35,7 +38,9 @@ __global__ void fill_coded(uint32_t *x, size_t n, size_t strip, enum kind kind) 
     h = (h ^ h >> 32) * 0xD6E8FEB86659FD93ull;
     x[i] = (uint32_t)(h >> 32);
     if (kind == INT8 && at < BYTES_HEAD) x[i] = at < 64 ? 0x38000000 : 0; /* 2⁻¹⁵ */
-    if (kind == INT4 && at % 1088 >= NIBBLES_CODES) x[i] = 0x9b801000;    /* 2⁻¹¹, − 7.5 × that */
+    if (kind == E4M3)
+      x[i] = at >= BYTES_HEAD ? x[i] & 0x8f8f8f8f | 0x20202020 : at < 64 ? 0x3d000000 : 0; /* 2⁻³, 2⁻⁵ */
+    if (kind == INT4 && at % 1088 >= NIBBLES_CODES) x[i] = 0x9b801000; /* 2⁻¹¹, − 7.5 × that */
   }
 }
 
@@ -47,19 +52,28 @@ struct network {
 };
 
 static int parity;
-static bool ready, fuse = true;        /* inputs left by the linear before; are they? */
+static bool ready, fuse = true;          /* inputs left by the linear before; are they? */
 static std::vector<cuda_linear> waiting; /* not launched yet */
 static struct cuda_between between;
 static decltype(&cuda_linear_few) few_run = cuda_linear_few;
 
 /* A scheme with other numbers. */
-template <typename S, int STRIPS, int FLIGHT, int BUFFERS = 2> struct numbers : S {
-  static constexpr int strips = STRIPS, in_flight = FLIGHT, buffers = BUFFERS;
+template <typename S, int STRIPS, int FLIGHT> struct numbers : S {
+  static constexpr int strips = STRIPS, in_flight = FLIGHT;
 };
 
 /* Weights that are waited for and not multiplied. */
 template <typename S> struct unused : S {
   template <int TILES, typename... ANY> static __device__ __forceinline__ void multiply(float (*)[TILES][4], ANY...) {}
+};
+
+/* Tokens are multiplied as they come. */
+struct unrounded : e4m3 {
+  template <int TILES>
+  static __device__ __forceinline__ void prepare(halves<TILES> &x, const fragments<TILES> &b, const float *) {
+#pragma unroll
+    for (int i = 0; i < TILES * 8; i++) x.pair[i / 8][i % 8] = (&(i % 8 < 4 ? b.low : b.high)[i / 8].x)[i % 4];
+  }
 };
 
 using int8_scheme = byte_scheme<coded::int8>;
@@ -68,22 +82,31 @@ static const struct variant {
   enum kind kind;
   const char *name;
   decltype(&cuda_linear_few) run;
-} variants[] = {{INT8, "int8, as it is", chains_launch<int8_scheme>},
+  bool bytes; /* tokens are rounded, and may be many */
+} variants[] = {{BF16, "bf16", cuda_linear_few},
+                {INT8, "int8, as it is", chains_launch<int8_scheme>},
                 {INT8, "int8, no products", chains_launch<unused<int8_scheme>>},
-                {INT8, "int8, 2 strips", chains_launch<numbers<int8_scheme, 2, 3>>},
+                {INT8, "int8, 3 strips", chains_launch<numbers<int8_scheme, 3, 3>>},
                 {INT8, "int8, 4 runs in flight", chains_launch<numbers<int8_scheme, 4, 4>>},
                 {INT4, "int4, as it is", chains_launch<int4_scheme>},
                 {INT4, "int4, no products", chains_launch<unused<int4_scheme>>},
                 {INT4, "int4, 2 strips", chains_launch<numbers<int4_scheme, 2, 3>>},
-                {INT4, "int4, sums in one place", chains_launch<numbers<int4_scheme, 4, 3, 1>>},
-                {INT4, "int4, 5 runs in flight", chains_launch<numbers<int4_scheme, 4, 5>>}};
+                {INT4, "int4, 2 runs in flight", chains_launch<numbers<int4_scheme, 4, 2>>},
+                {INT4, "int4, 5 runs in flight", chains_launch<numbers<int4_scheme, 4, 5>>},
+                {E4M3, "FP8", cuda_bytes_few, true},
+                {E4M3, "FP8, no products", chains_launch<unused<e4m3>>},
+                {E4M3, "FP8, not rounded", chains_launch<unrounded>},
+                {E4M3, "FP8, 2 strips", chains_launch<numbers<e4m3, 2, 3>>},
+                {E4M3, "FP8, 4 runs in flight", chains_launch<numbers<e4m3, 3, 4>>},
+                {INT8, "W8A8", cuda_bytes_few, true}};
+static const variant *now;
 
 static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int cols, const float *in, float *out, int n) {
   struct cuda_linear a = {};
   a.matrix.data = weights, a.matrix.rows = rows, a.matrix.cols = cols;
   weights += bytes_of(rows, cols);
-  a.matrix.kind = kind == BF16 ? KIND_BF16 : KIND_INT, a.matrix.bits = kind == INT4 ? 4 : 8;
-  a.matrix.strip_bytes = strip_of(cols), a.matrix.bytes = kind == INT8, a.matrix.nibbles = kind == INT4;
+  a.matrix.kind = kind == BF16 ? KIND_BF16 : kind == E4M3 ? KIND_F8 : KIND_INT, a.matrix.bits = kind == INT4 ? 4 : 8;
+  a.matrix.strip_bytes = strip_of(cols), a.matrix.bytes = kind == INT8 || kind == E4M3, a.matrix.nibbles = kind == INT4;
   if (kind == INT4) a.matrix.group = 128, a.matrix.has_min = 1;
   a.in = in, a.in_cols = cols, a.out = out, a.out_cols = a.result_cols = rows;
   a.n_row = n, a.factor = 1, a.eps = 1e-5f;
@@ -92,9 +115,25 @@ static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int col
 
 /* leave: for the next one, which has a norm or not. */
 enum leave { NOTHING, PLAIN, NORMED };
+
+/* Many tokens in bytes: only a gate leaves its results. */
+static void bytes_run(struct cuda_linear a, const network &net, enum leave leave, int multiprocessors,
+                      cudaStream_t stream) {
+  const void *tiles = ready ? net.fragments[parity] : nullptr;
+  if (tiles) parity ^= 1;
+  a.fragments = net.fragments[parity], a.scales = net.squares[parity];
+  ready = fuse && leave == PLAIN;
+  if (ready) a.next_fragments = net.fragments[parity ^= 1];
+  cuda_linear_bytes(&a, tiles, multiprocessors, stream);
+}
+
 static void linear_run(struct cuda_linear a, const network &net, enum leave leave, int multiprocessors,
                        cudaStream_t stream) {
-  a.fragments = net.fragments[parity], a.ready = ready;
+  if (now && now->bytes && a.n_row > LINEAR_FEW) {
+    bytes_run(a, net, leave, multiprocessors, stream);
+    return;
+  }
+  a.fragments = net.fragments[parity], a.ready = ready, a.scales = net.squares[parity];
   if (ready && a.has_norm) a.squares = net.squares[parity], a.n_square = a.matrix.cols / 16;
   ready = fuse && leave != NOTHING;
   if (ready) {
@@ -140,8 +179,7 @@ static void inputs_fill(const network &net) {
  * tell how many others there are. */
 static void check(const network &net, int n, int multiprocessors, cudaStream_t stream) {
   static std::vector<float> alone;
-  static enum kind of;
-  if (of != kind) of = kind, alone.clear();
+  if (n == 1) alone.clear();
   std::vector<float> hidden[3];
   for (int i = 0; i < 3; i++) {
     inputs_fill(net);
@@ -158,9 +196,11 @@ static void check(const network &net, int n, int multiprocessors, cudaStream_t s
   }
   bool same = memcmp(hidden[1].data(), hidden[2].data(), hidden[1].size() * 4) == 0;
   if (alone.empty()) alone.assign(hidden[1].begin(), hidden[1].begin() + WIDTH);
-  if (memcmp(alone.data(), hidden[1].data(), alone.size() * 4) != 0) same = false, printf("token 0 is another: ");
+  if (n <= LINEAR_FEW && memcmp(alone.data(), hidden[1].data(), alone.size() * 4) != 0)
+    same = false, printf("token 0 is another: ");
   printf("check %d tokens: difference %.1e of %.1e%s%s\n", n, std::sqrt(error / size),
-         std::sqrt(size / hidden[0].size()), same ? "" : "  NOT THE SAME TWICE", verdict(same && error / size < 1e-4));
+         std::sqrt(size / hidden[0].size()), same ? "" : "  NOT THE SAME TWICE",
+         verdict(same && error / size < (now && now->bytes ? 1e-3 : 1e-4)));
 }
 
 static void weights_fill(const network &net) {
@@ -248,26 +288,33 @@ static void times_print(const network &net, const char *name, int n, double band
   fflush(stdout);
 }
 
-int main() {
+static void variant_run(const variant &v, const network &net, double bandwidth, int multiprocessors,
+                        cudaStream_t stream) {
+  bool whole = v.bytes || v.kind == BF16;
+  kind = v.kind, few_run = v.run, now = &v, ready = false;
+  weights_fill(net);
+  for (int n : {1, 7, 8, 13, 27, 32, 50, 128, 200, 300})
+    if ((whole || n <= 8) && !strstr(v.name, "no products")) check(net, n, multiprocessors, stream);
+  fuse = true;
+  for (int n : {1, 8, 16, 24, 32, 33, 64, 128, 256, 512, 1024, 2048})
+    if (whole || n <= (v.kind == E4M3 ? LINEAR_FEW : 8))
+      times_print(net, v.name, n, bandwidth, multiprocessors, stream);
+}
+
+int main(int argc, char **argv) {
   cudaDeviceProp p;
   cudaStream_t stream;
   CHECK(cudaGetDeviceProperties(&p, 0));
   CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   size_t layer = layer_bytes();
   network net = network_make(layer);
-  int multiprocessors = p.multiProcessorCount;
-  double bandwidth = read_rate(net.weights, layer * LAYERS, multiprocessors);
+  double bandwidth = read_rate(net.weights, layer * LAYERS, p.multiProcessorCount);
   printf("%s: read %.0f GB/s\n", p.name, bandwidth);
-  for (int n : {1, 7, 8, 13, 27, 32, 50, 128, 200, 300}) check(net, n, multiprocessors, stream);
-  for (int n : {1, 8, 16, 32, 33, 64, 65, 128, 256, 512, 1024, 2048})
-    times_print(net, "bf16", n, bandwidth, multiprocessors, stream);
-  for (const variant &v : variants) {
-    bool filled = kind == v.kind;
-    kind = v.kind, few_run = v.run;
-    if (!filled) weights_fill(net);
-    if (!strstr(v.name, "no products"))
-      for (int n : {1, 7, 8}) check(net, n, multiprocessors, stream);
-    for (int n : {1, 8}) times_print(net, v.name, n, bandwidth, multiprocessors, stream);
-  }
+  for (const variant &v : variants)
+    for (int i = argc > 1; i < argc; i++)
+      if (i == 0 || strncmp(v.name, argv[i], strlen(argv[i])) == 0) {
+        variant_run(v, net, bandwidth, p.multiProcessorCount, stream);
+        break;
+      }
   return wrong > 0;
 }

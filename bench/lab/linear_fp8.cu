@@ -14,10 +14,13 @@ struct version {
   void (*launch)(many, cuda_stream);
 };
 
-#define BYTES(sum, groups, cols, pair)                                                                                 \
-  { #groups "x" #cols "/" #pair, sizeof(sum) && (sum)0.5f != 0, bytes_launch < sum, groups, cols, pair> }
-static const version versions[] = {BYTES(float, 2, 128, 1), BYTES(float, 2, 256, 2), BYTES(int, 2, 128, 1),
-                                   BYTES(int, 2, 256, 2)};
+#define BYTES(groups, cols, pair, split)                                                                               \
+  {#groups "x" #cols "/" #pair "/" #split, true, tiles_launch<byte_worker<float, groups, cols, pair, split>>}, {       \
+#groups "x" #cols "/" #pair "/" #split, false, tiles_launch < byte_worker < int, groups, cols, pair, split>>       \
+  }
+static const version versions[] = {BYTES(1, 64, 1, 1),  BYTES(1, 64, 1, 2),  BYTES(1, 96, 1, 2),
+                                   BYTES(1, 144, 1, 4), BYTES(1, 224, 1, 1), BYTES(2, 128, 1, 1),
+                                   BYTES(2, 128, 1, 2), BYTES(2, 144, 1, 4), BYTES(2, 256, 2, 1)};
 
 __device__ float noise(size_t i, uint32_t seed) {
   uint64_t h = (i + seed * 0x51ed270bull) * 0x9E3779B97F4A7C15ull;

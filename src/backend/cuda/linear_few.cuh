@@ -58,7 +58,7 @@ __device__ __forceinline__ void strips_multiply(const ring<S, TILES> &r, typenam
 #pragma unroll
     for (int k = 0; k < S::abreast && panel == S::panels - 1; k++) {
       if (k > 0 && i + k >= n) break;
-      warp_arrive(&r.empty[first.slot]);
+      barrier_arrive(&r.empty[first.slot]);
       first = turn_next<S, TILES>(first);
     }
   }
