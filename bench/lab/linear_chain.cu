@@ -58,8 +58,8 @@ static struct cuda_between between;
 static decltype(&cuda_linear_few) few_run = cuda_linear_few;
 
 /* A scheme with other numbers. */
-template <typename S, int STRIPS, int FLIGHT> struct numbers : S {
-  static constexpr int strips = STRIPS, in_flight = FLIGHT;
+template <typename S, int STRIPS, int FLIGHT, int BUFFERS = 2> struct numbers : S {
+  static constexpr int strips = STRIPS, in_flight = FLIGHT, buffers = BUFFERS;
 };
 
 /* Weights that are waited for and not multiplied. */
@@ -68,7 +68,7 @@ template <typename S> struct unused : S {
 };
 
 /* Tokens are multiplied as they come. */
-struct unrounded : e4m3 {
+struct unrounded : e4m3<4, 2> {
   template <int TILES>
   static __device__ __forceinline__ void prepare(halves<TILES> &x, const fragments<TILES> &b, const float *) {
 #pragma unroll
@@ -86,18 +86,20 @@ static const struct variant {
 } variants[] = {{BF16, "bf16", cuda_linear_few},
                 {INT8, "int8, as it is", chains_launch<int8_scheme>},
                 {INT8, "int8, no products", chains_launch<unused<int8_scheme>>},
-                {INT8, "int8, 3 strips", chains_launch<numbers<int8_scheme, 3, 3>>},
+                {INT8, "int8, 2 strips", chains_launch<numbers<int8_scheme, 2, 3>>},
                 {INT8, "int8, 4 runs in flight", chains_launch<numbers<int8_scheme, 4, 4>>},
                 {INT4, "int4, as it is", chains_launch<int4_scheme>},
                 {INT4, "int4, no products", chains_launch<unused<int4_scheme>>},
                 {INT4, "int4, 2 strips", chains_launch<numbers<int4_scheme, 2, 3>>},
-                {INT4, "int4, 2 runs in flight", chains_launch<numbers<int4_scheme, 4, 2>>},
+                {INT4, "int4, sums in one place", chains_launch<numbers<int4_scheme, 4, 3, 1>>},
                 {INT4, "int4, 5 runs in flight", chains_launch<numbers<int4_scheme, 4, 5>>},
                 {E4M3, "FP8", cuda_bytes_few, true},
-                {E4M3, "FP8, no products", chains_launch<unused<e4m3>>},
+                {E4M3, "FP8, no products", chains_launch<unused<e4m3<4, 2>>>},
                 {E4M3, "FP8, not rounded", chains_launch<unrounded>},
-                {E4M3, "FP8, 2 strips", chains_launch<numbers<e4m3, 2, 3>>},
-                {E4M3, "FP8, 4 runs in flight", chains_launch<numbers<e4m3, 3, 4>>},
+                {E4M3, "FP8, 3 strips one by one", chains_launch<e4m3<3, 1>>},
+                {E4M3, "FP8, 4 strips one by one", chains_launch<e4m3<4, 1>>},
+                {E4M3, "FP8, 2 strips", chains_launch<e4m3<2, 2>>},
+                {E4M3, "FP8, 4 runs in flight", chains_launch<numbers<e4m3<4, 2>, 4, 4>>},
                 {INT8, "W8A8", cuda_bytes_few, true}};
 static const variant *now;
 

@@ -28,21 +28,28 @@ __device__ __forceinline__ uint32_t e4m3_round(float low, float high) {
 __device__ __forceinline__ uint32_t odd_halves(uint32_t w) { return (w >> 1 & 0x3f803f80) | (w & 0x80008000); }
 __device__ __forceinline__ uint32_t even_halves(uint32_t w) { return odd_halves(w << 8); }
 
-/* A panel's 16 rows × 64 bytes: four columns of 16 rows in each of a lane's words. */
-__device__ __forceinline__ void panel_load(uint32_t w[2][4], const uint8_t *piece, int panel, int lane) {
+/* A panel of strips abreast, whose products do not wait for one another: of each 16 rows × 64 bytes, four columns in
+ * each of a lane's words. */
+template <int ABREAST>
+__device__ __forceinline__ void panel_load(uint32_t (*w)[2][4], const uint8_t *const *piece, int panel, int lane) {
   int row = lane % 16;
-  uint32_t base = shared_address(piece) + row / 8 * 1024 + row % 8 * 128;
+  uint32_t base = row / 8 * 1024 + row % 8 * 128;
 #pragma unroll
-  for (int k = 0; k < 2; k++) matrices_load(w[k], base + (((panel * 4 + k * 2 + lane / 16) ^ (row % 8)) << 4));
+  for (int i = 0; i < 2 * ABREAST; i++)
+    matrices_load(w[i / 2][i % 2],
+                  shared_address(piece[i / 2]) + base + (((panel * 4 + i % 2 * 2 + lane / 16) ^ (row % 8)) << 4));
 }
 
-struct e4m3 {
+template <int STRIPS, int ABREAST> struct bytes_scheme {
+  static constexpr int panels = 2, head = BYTES_HEAD, piece = PIECE;
+  static constexpr int strips = STRIPS, abreast = ABREAST, buffers = 2, in_flight = 3, tiles = 1;
+  template <int TILES> using between = nothing;
+};
+
+template <int STRIPS, int ABREAST> struct e4m3 : bytes_scheme<STRIPS, ABREAST> {
   typedef float sum;
-  static constexpr int panels = 2, head = BYTES_HEAD;
-  static constexpr int piece = PIECE, strips = 3, abreast = 1, buffers = 1, in_flight = 3, tiles = 4;
   static constexpr float top = 448, unit = 256;
   template <int TILES> using operand = halves<TILES>;
-  template <int TILES> using between = nothing;
 
   template <int TILES>
   static __device__ __forceinline__ void prepare(halves<TILES> &x, const fragments<TILES> &b, const float *inverse) {
@@ -58,25 +65,23 @@ struct e4m3 {
   template <int TILES>
   static __device__ __forceinline__ void multiply(float (*sum)[TILES][4], const uint8_t *const *piece,
                                                   const halves<TILES> &x, int panel, int lane, nothing *) {
-    uint32_t w[2][4];
-    panel_load(w, *piece, panel, lane);
+    uint32_t w[ABREAST][2][4];
+    panel_load<ABREAST>(w, piece, panel, lane);
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
-      uint32_t upper = w[k / 2][k % 2 * 2], lower = w[k / 2][k % 2 * 2 + 1];
+    for (int i = 0; i < 4 * ABREAST; i++) {
+      int n = i % ABREAST, k = i / ABREAST;
+      uint32_t upper = w[n][k / 2][k % 2 * 2], lower = w[n][k / 2][k % 2 * 2 + 1];
       uint32_t a[4] = {even_halves(upper), even_halves(lower), odd_halves(upper), odd_halves(lower)};
 #pragma unroll
-      for (int t = 0; t < TILES; t++) multiply_f16(sum[0][t], a, x.pair[t][2 * k], x.pair[t][2 * k + 1]);
+      for (int t = 0; t < TILES; t++) multiply_f16(sum[n][t], a, x.pair[t][2 * k], x.pair[t][2 * k + 1]);
     }
   }
 };
 
-struct int8 {
+template <int STRIPS, int ABREAST> struct int8 : bytes_scheme<STRIPS, ABREAST> {
   typedef int sum;
-  static constexpr int panels = 2, head = BYTES_HEAD;
-  static constexpr int piece = PIECE, strips = 3, abreast = 1, buffers = 1, in_flight = 3, tiles = 4;
   static constexpr float top = 127, unit = 1;
   template <int TILES> using operand = quads<TILES>;
-  template <int TILES> using between = nothing;
 
   /* A whole number in the low bits. */
   static __device__ __forceinline__ uint32_t round(float x, float inverse) {
@@ -99,12 +104,15 @@ struct int8 {
   template <int TILES>
   static __device__ __forceinline__ void multiply(int (*sum)[TILES][4], const uint8_t *const *piece,
                                                   const quads<TILES> &x, int panel, int lane, nothing *) {
-    uint32_t w[2][4];
-    panel_load(w, *piece, panel, lane);
+    uint32_t w[ABREAST][2][4];
+    panel_load<ABREAST>(w, piece, panel, lane);
 #pragma unroll
-    for (int k = 0; k < 2; k++)
+    for (int i = 0; i < 2 * ABREAST; i++)
 #pragma unroll
-      for (int t = 0; t < TILES; t++) multiply_int8(sum[0][t], w[k], x.four[t][2 * k], x.four[t][2 * k + 1]);
+      for (int t = 0; t < TILES; t++) {
+        int n = i % ABREAST, k = i / ABREAST;
+        multiply_int8(sum[n][t], w[n][k], x.four[t][2 * k], x.four[t][2 * k + 1]);
+      }
   }
 };
 
@@ -113,7 +121,7 @@ struct int8 {
 void cuda_bytes_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream) {
   if (linear->matrix.kind == KIND_F8)
-    chains_launch<e4m3>(linear, n, between, multiprocessors, stream);
+    chains_launch<e4m3<4, 2>>(linear, n, between, multiprocessors, stream);
   else
-    chains_launch<int8>(linear, n, between, multiprocessors, stream);
+    chains_launch<int8<4, 2>>(linear, n, between, multiprocessors, stream);
 }
