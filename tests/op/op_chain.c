@@ -111,7 +111,7 @@ static void scheme_cases(struct table *table, const struct scheme *scheme) {
   chain_make(&model, *scheme);
   oracle_run(table, &model, scheme, &oracle);
   packed_init(&packed, table->tested, &model);
-  bool coded = scheme->kind >= SCHEME_INT && !scheme->activation;
+  bool coded = scheme->kind >= SCHEME_INT;
   for (int s = 0; s < table->n_subject; s++) {
     subject_run(table, name, &table->subject[s], &packed, &chain_limits, coded ? CODED_FEW : FEW, &oracle);
     subject_run(table, name, &table->subject[s], &packed, &invariant, TOKENS, &oracle);

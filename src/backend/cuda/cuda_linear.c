@@ -42,8 +42,8 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
 static bool is_few(const struct program *p, const struct op *op, int n_row) {
   const struct cuda_path *path = p->device->path;
   if (p->limits.batch_invariant) return false;
-  if (cuda_linear_bytes_fit(path, p->plan, op)) return n_row <= LINEAR_FEW;
-  if (cuda_linear_coded_fit(path, p->plan, op)) return n_row <= LINEAR_CODED_FEW;
+  if (cuda_linear_bytes_fit(path, p->plan, op) || cuda_linear_coded_fit(path, p->plan, op))
+    return n_row <= LINEAR_CODED_FEW;
   return cuda_linear_fast(path, p->plan, op) && n_row <= path->few;
 }
 

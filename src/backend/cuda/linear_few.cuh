@@ -131,8 +131,9 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   group g = group_of<S, TILES>(f.weights, 0);
   float inverse[TILES];
   group_extras<S, TILES>(f, g, c.shift, e);
-  if (S::top > 0 && g.n > 0) peaks_find<S, TILES>(f, in, r, inverse);
-  if (g.n > 0 && part > 0)
+  if (S::top > 0 && g.n > 0)
+    rounded_await<S, TILES>(b, f, in, r, first, inverse);
+  else if (g.n > 0 && part > 0)
     fragments_await<S, TILES>(b, f, in.tokens, first);
   else
     fragments_begin<S, TILES>(b, f, in.tokens, first);
