@@ -64,13 +64,14 @@ template <typename S, int STRIPS, int FLIGHT, int BUFFERS = 2> struct numbers : 
 
 /* Weights that are waited for and not multiplied. */
 template <typename S> struct unused : S {
-  template <int TILES, typename... ANY> static __device__ __forceinline__ void multiply(float (*)[TILES][4], ANY...) {}
+  template <int TILES, typename... ANY>
+  static __device__ __forceinline__ void multiply(typename S::sum (*)[TILES][4], ANY...) {}
 };
 
 /* Tokens are multiplied as they come. */
 struct unrounded : e4m3<4, 2> {
   template <int TILES>
-  static __device__ __forceinline__ void prepare(halves<TILES> &x, const fragments<TILES> &b, const float *) {
+  static __device__ __forceinline__ void prepare(pairs<TILES> &x, const fragments<TILES> &b, const float *) {
 #pragma unroll
     for (int i = 0; i < TILES * 8; i++) x.pair[i / 8][i % 8] = (&(i % 8 < 4 ? b.low : b.high)[i / 8].x)[i % 4];
   }
@@ -96,10 +97,11 @@ static const struct variant {
                 {E4M3, "FP8", cuda_bytes_few, true},
                 {E4M3, "FP8, no products", chains_launch<unused<e4m3<4, 2>>>},
                 {E4M3, "FP8, not rounded", chains_launch<unrounded>},
-                {E4M3, "FP8, 3 strips one by one", chains_launch<e4m3<3, 1>>},
                 {E4M3, "FP8, 4 strips one by one", chains_launch<e4m3<4, 1>>},
                 {E4M3, "FP8, 2 strips", chains_launch<e4m3<2, 2>>},
-                {E4M3, "FP8, 4 runs in flight", chains_launch<numbers<e4m3<4, 2>, 4, 4>>},
+                {INT8, "W8A8, no products", chains_launch<unused<::int8<4, 2>>>},
+                {INT8, "W8A8, 4 strips one by one", chains_launch<::int8<4, 1>>},
+                {INT8, "W8A8, 2 strips", chains_launch<::int8<2, 2>>},
                 {INT8, "W8A8", cuda_bytes_few, true}};
 static const variant *now;
 
@@ -131,7 +133,7 @@ static void bytes_run(struct cuda_linear a, const network &net, enum leave leave
 
 static void linear_run(struct cuda_linear a, const network &net, enum leave leave, int multiprocessors,
                        cudaStream_t stream) {
-  if (now && now->bytes && a.n_row > LINEAR_FEW) {
+  if (now && now->bytes && a.n_row > LINEAR_CODED_FEW) {
     bytes_run(a, net, leave, multiprocessors, stream);
     return;
   }
@@ -198,11 +200,12 @@ static void check(const network &net, int n, int multiprocessors, cudaStream_t s
   }
   bool same = memcmp(hidden[1].data(), hidden[2].data(), hidden[1].size() * 4) == 0;
   if (alone.empty()) alone.assign(hidden[1].begin(), hidden[1].begin() + WIDTH);
-  if (n <= LINEAR_FEW && memcmp(alone.data(), hidden[1].data(), alone.size() * 4) != 0)
+  if (n <= (now->bytes ? LINEAR_CODED_FEW : LINEAR_FEW) &&
+      memcmp(alone.data(), hidden[1].data(), alone.size() * 4) != 0)
     same = false, printf("token 0 is another: ");
   printf("check %d tokens: difference %.1e of %.1e%s%s\n", n, std::sqrt(error / size),
          std::sqrt(size / hidden[0].size()), same ? "" : "  NOT THE SAME TWICE",
-         verdict(same && error / size < (now && now->bytes ? 1e-3 : 1e-4)));
+         verdict(same && error / size < (now->bytes ? 1e-2 : 1e-4)));
 }
 
 static void weights_fill(const network &net) {
@@ -299,8 +302,7 @@ static void variant_run(const variant &v, const network &net, double bandwidth, 
     if ((whole || n <= 8) && !strstr(v.name, "no products")) check(net, n, multiprocessors, stream);
   fuse = true;
   for (int n : {1, 8, 16, 24, 32, 33, 64, 128, 256, 512, 1024, 2048})
-    if (whole || n <= (v.kind == E4M3 ? LINEAR_FEW : 8))
-      times_print(net, v.name, n, bandwidth, multiprocessors, stream);
+    if (whole || n <= 8) times_print(net, v.name, n, bandwidth, multiprocessors, stream);
 }
 
 int main(int argc, char **argv) {

@@ -11,6 +11,7 @@ namespace {
 struct coded_scheme {
   typedef float sum;
   static constexpr int strips = 4, abreast = 2, buffers = 2, tiles = 1;
+  static constexpr bool rounded = false;
   static constexpr float top = 0, unit = 1;
 };
 

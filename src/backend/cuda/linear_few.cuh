@@ -14,8 +14,8 @@
  * fence, no count. The copying thread does not wait at all: it fills the ring with the next part's weights, and before
  * the first part does so while the kernel before this one ends (programmatic dependent launch). What is left has the
  * weights of its norm, whose scale is a factor of the products that follows from sums of squares. Where a scheme rounds
- * tokens, with a scale each, their greatest magnitude is found before a part's first product, and fragments are rounded
- * in registers.
+ * tokens, fragments are rounded in registers; where that takes a scale, their greatest magnitude is found before a
+ * part's first product.
  *
  * Bound: the read of the weights (bench/lab/linear_chain.cu); small parts by what a part's end takes, from the last
  * weights to the next products, of which the ring covers 5.6 µs. From 17 tokens on also the tokens' fragments, which
@@ -247,7 +247,7 @@ template <typename S> few part_of(const struct cuda_linear &l) {
   few f = {.linear = l.has_post_norm ? products_alone(&l) : l, .tokens = (const uint4 *)l.fragments};
   int unit = f.linear.gated ? 2 : 1, n_piece = (l.matrix.cols + S::panels * 64 - 1) / (S::panels * 64);
   f.n_panel = (l.matrix.cols + 63) / 64;
-  if (S::top == 0 || l.ready) f.linear.scales = nullptr;
+  if (!S::rounded || l.ready) f.linear.scales = nullptr;
   f.weights = {l.matrix.data + S::head, (S::head + (uint64_t)n_piece * S::piece + 127) / 128 * 128, n_piece,
                (l.matrix.rows + 15) / 16 / unit, unit};
   return f;
@@ -268,8 +268,8 @@ void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_be
   chain c = {.n = 1, .between = *between};
   c.part[0] = part_of<S>(linear[0]);
   for (; c.n < n && !residual_far(linear, c.n); c.n++) c.part[c.n] = part_of<S>(linear[c.n]);
-  if (!linear->ready && S::top > 0) cuda_bytes_prepare(linear, nullptr, true, stream);
-  if (!linear->ready && S::top == 0) cuda_linear_prepare(linear, false, stream);
+  if (!linear->ready && S::rounded) cuda_bytes_prepare(linear, nullptr, true, stream);
+  if (!linear->ready && !S::rounded) cuda_linear_prepare(linear, false, stream);
   if (linear->n_row <= 8 || S::tiles == 1)
     chain_launch<S, 1>(c, multiprocessors, stream);
   else if constexpr (S::tiles > 1) {
