@@ -58,8 +58,8 @@ static struct cuda_between between;
 static decltype(&cuda_linear_few) few_run = cuda_linear_few;
 
 /* A scheme with other numbers. */
-template <typename S, int STRIPS, int FLIGHT, int BUFFERS = 2> struct numbers : S {
-  static constexpr int strips = STRIPS, in_flight = FLIGHT, buffers = BUFFERS;
+template <typename S, int STRIPS, int FLIGHT, int BUFFERS = 2, int AHEAD = 8> struct numbers : S {
+  static constexpr int strips = STRIPS, in_flight = FLIGHT, buffers = BUFFERS, ahead = AHEAD;
 };
 
 /* Weights that are waited for and not multiplied. */
@@ -77,7 +77,7 @@ struct unrounded : e4m3<4, 2> {
   }
 };
 
-using int8_scheme = byte_scheme<coded::int8>;
+using int8_scheme = byte_scheme<int8_code>;
 using int4_scheme = nibble_scheme<1, true>;
 static const struct variant {
   enum kind kind;
@@ -87,13 +87,14 @@ static const struct variant {
 } variants[] = {{BF16, "bf16", cuda_linear_few},
                 {INT8, "int8, as it is", chains_launch<int8_scheme>},
                 {INT8, "int8, no products", chains_launch<unused<int8_scheme>>},
-                {INT8, "int8, 2 strips", chains_launch<numbers<int8_scheme, 2, 3>>},
-                {INT8, "int8, 4 runs in flight", chains_launch<numbers<int8_scheme, 4, 4>>},
+                {INT8, "int8, nothing ahead", chains_launch<numbers<int8_scheme, 4, 3, 2, 0>>},
                 {INT4, "int4, as it is", chains_launch<int4_scheme>},
+                {INT4, "int4, next launch's", chains_launch<int4_scheme>},
                 {INT4, "int4, no products", chains_launch<unused<int4_scheme>>},
+                {INT4, "int4, nothing ahead", chains_launch<numbers<int4_scheme, 4, 3, 2, 0>>},
+                {INT4, "int4, 16 runs ahead", chains_launch<numbers<int4_scheme, 4, 3, 2, 16>>},
                 {INT4, "int4, 2 strips", chains_launch<numbers<int4_scheme, 2, 3>>},
-                {INT4, "int4, sums in one place", chains_launch<numbers<int4_scheme, 4, 3, 1>>},
-                {INT4, "int4, 5 runs in flight", chains_launch<numbers<int4_scheme, 4, 5>>},
+                {INT4, "int4, 4 runs in flight", chains_launch<numbers<int4_scheme, 4, 4>>},
                 {E4M3, "FP8", cuda_bytes_few, true},
                 {E4M3, "FP8, no products", chains_launch<unused<e4m3<4, 2>>>},
                 {E4M3, "FP8, not rounded", chains_launch<unrounded>},
@@ -151,6 +152,8 @@ static void linear_run(struct cuda_linear a, const network &net, enum leave leav
   }
   waiting.push_back(a);
   if (ready && waiting.size() < LINEAR_CHAIN) return;
+  between.ahead[0].from = a.matrix.data + bytes_of(a.matrix.rows, a.matrix.cols);
+  between.ahead[0].bytes = strstr(now->name, "next") ? 22 << 20 : 0;
   few_run(waiting.data(), (int)waiting.size(), &between, multiprocessors, stream);
   waiting.clear();
 }

@@ -35,7 +35,7 @@ __device__ __forceinline__ void panel_load(uint32_t (*w)[2][4], const uint8_t *c
 
 template <int STRIPS, int ABREAST> struct bytes_scheme {
   static constexpr int panels = 2, head = BYTES_HEAD, piece = PIECE;
-  static constexpr int strips = STRIPS, abreast = ABREAST, buffers = 2, in_flight = 3, tiles = 1;
+  static constexpr int strips = STRIPS, abreast = ABREAST, buffers = 2, rolled = 0, in_flight = 3, tiles = 1;
   static constexpr bool rounded = true;
   template <int TILES> using between = nothing;
 };

@@ -208,11 +208,15 @@ void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stream stream);
 /* What linears of a chain leave each other, and how far they are. state: four words, 0 at first; sets: two of so many
  * units of 16 bytes, all ones at first (linear_between.cuh). */
-enum { BETWEEN_WORDS = 4, BETWEEN_UNIT = 16 };
+enum { BETWEEN_WORDS = 4, BETWEEN_UNIT = 16, BETWEEN_AHEAD = 2 };
 struct cuda_between {
   uint32_t *state;
   void *sets;
   uint32_t units;
+  struct {
+    const uint8_t *from;
+    uint32_t bytes;
+  } ahead[BETWEEN_AHEAD]; /* weights of the next chain, which this one may bring into the cache */
 };
 /* bf16 weights alone; few: at most LINEAR_FEW tokens, and up to LINEAR_CHAIN linears, each of which takes what the one
  * before it leaves. Of many tokens, a gated linear can leave its results as

@@ -109,7 +109,7 @@ template <typename S> __device__ __forceinline__ int panel_at(int piece, int d) 
 template <typename S, int TILES>
 __device__ __forceinline__ void fragments_begin(fragments<TILES> *b, const few &a, const uint4 *tokens, int piece) {
 #pragma unroll
-  for (int d = 0; d < depth_of(TILES); d++) fragments_load<TILES>(b[d], a, tokens, panel_at<S>(piece, d));
+  for (int d = 0; d < depth_of<S>(TILES); d++) fragments_load<TILES>(b[d], a, tokens, panel_at<S>(piece, d));
 }
 
 /* The same as soon as they are there. Where they are many bytes, a few of them are
@@ -124,7 +124,7 @@ __device__ __forceinline__ void fragments_await(fragments<TILES> *b, const few &
   for (bool all = false; !all;) {
     all = true;
 #pragma unroll
-    for (int d = 0; d < depth_of(TILES); d++)
+    for (int d = 0; d < depth_of<S>(TILES); d++)
       if (!fragments_there<TILES>(b[d])) fragments_load<TILES>(b[d], a, tokens, panel_at<S>(piece, d)), all = false;
   }
 }

@@ -6,7 +6,7 @@ namespace {
 struct sixteen_bits {
   typedef float sum;
   static constexpr int panels = 1, head = 0;
-  static constexpr int piece = PIECE, strips = 3, abreast = 1, buffers = 1, in_flight = 3, tiles = 4;
+  static constexpr int piece = PIECE, strips = 3, abreast = 1, buffers = 1, rolled = 0, in_flight = 3, tiles = 4;
   static constexpr bool rounded = false;
   static constexpr float top = 0, unit = 1;
   template <int TILES> using operand = fragments<TILES>;

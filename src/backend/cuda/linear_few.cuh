@@ -88,7 +88,7 @@ template <typename S, int TILES>
 __device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens, bool fresh, const ring<S, TILES> &r,
                                                int n, fragments<TILES> *b, const float *inverse,
                                                typename S::sum (*sum)[TILES][4], turn *at) {
-  constexpr int depth = depth_of(TILES), step = WARPS * depth / S::panels;
+  constexpr int depth = depth_of<S>(TILES), step = WARPS * depth / S::panels;
   constexpr bool alone = team_of(TILES) == 1;
   int warp = threadIdx.x / 32, middle = middle_of(a.weights);
   span s = span_of<TILES>(a.weights);
@@ -109,6 +109,56 @@ __device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens
   if (alone) half_add<S, TILES>(half, sum);
 }
 
+/* The warp's pieces of n strips as soon as they are there; where there are fewer, the first again. */
+template <typename S, int TILES>
+__device__ __forceinline__ void pieces_await(const ring<S, TILES> &r, int n, turn t, const uint8_t **piece) {
+#pragma unroll
+  for (int i = 0; i < strips_of<S>(TILES); i++) {
+    piece[i] = i < n ? r.bytes + t.slot * run_of<S>() + threadIdx.x / 32 * S::piece : piece[0];
+    if (i < n) barrier_wait(&r.full[t.slot], t.phase);
+    if (i < n) t = turn_next<S, TILES>(t);
+  }
+}
+
+/* And when they are done with. */
+template <typename S, int TILES> __device__ __forceinline__ turn pieces_free(const ring<S, TILES> &r, int n, turn t) {
+  __syncwarp();
+#pragma unroll 1
+  for (int i = 0; i < n; i++, t = turn_next<S, TILES>(t))
+    if (threadIdx.x % 32 == 0) barrier_arrive(&r.empty[t.slot]);
+  return t;
+}
+
+/* The same as a loop that the cache of instructions holds: a piece is S::units of two panels, and of each unit all
+ * strips are multiplied before the next. */
+template <typename S, int TILES>
+__device__ __forceinline__ void group_roll(const few &a, const uint4 *tokens, bool fresh, const ring<S, TILES> &r,
+                                           int n, fragments<TILES> *b, typename S::sum (*sum)[TILES][4], turn *at) {
+  span s = span_of<TILES>(a.weights);
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, panel = (s.begin + warp) * S::panels;
+  typename S::template operand<TILES> x;
+  S::template begin<TILES>(x);
+#pragma unroll 1
+  for (int run = s.begin; run < s.end; run += WARPS) {
+    const uint8_t *piece[strips_of<S>(TILES)];
+    pieces_await<S, TILES>(r, n, *at, piece);
+#pragma unroll 1
+    for (int unit = 0; unit < S::units; unit++) {
+      while (fresh && !(fragments_there<TILES>(b[0]) && fragments_there<TILES>(b[1])))
+        fragments_load<TILES>(b[0], a, tokens, panel), fragments_load<TILES>(b[1], a, tokens, panel + 1);
+      S::template prepare<TILES>(x, b);
+      panel += unit + 1 < S::units ? 2 : (WARPS - 1) * S::panels + 2;
+      if (unit + 1 == S::units && run + WARPS >= s.end) panel = (s.begin + warp) * S::panels;
+      fragments_load<TILES>(b[0], a, tokens, panel), fragments_load<TILES>(b[1], a, tokens, panel + 1);
+#pragma unroll
+      for (int i = 0; i < strips_of<S>(TILES); i += S::abreast)
+        if (i < n && run + warp < s.end) S::template multiply<TILES>(sum + i, piece + i, x, unit, lane);
+    }
+    *at = pieces_free<S, TILES>(r, n, *at);
+  }
+  S::template end<TILES>(sum, x);
+}
+
 /* --- the chain ---------------------------------------------------------------------------------------------------- */
 
 /* The warps that scale begin a part when its input is as good as there. */
@@ -126,7 +176,7 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   const few &f = c.part[part];
   input in = input_of<S, TILES>(c, set, part);
   int first = span_of<TILES>(f.weights).begin + threadIdx.x / 32;
-  fragments<TILES> b[depth_of(TILES)];
+  fragments<TILES> b[depth_of<S>(TILES)];
   extras e[turns_of<S>(TILES)];
   group g = group_of<S, TILES>(f.weights, 0);
   float inverse[TILES];
@@ -140,7 +190,10 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   if (part > 0) part_begins<TILES>();
   for (int round = 0; g.n > 0;) {
     typename S::sum sum[strips_of<S>(TILES)][TILES][4] = {};
-    group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
+    if constexpr (S::rolled)
+      group_roll<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
+    else
+      group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
     ring<S, TILES> here = r;
     if (buffers_of<S>(TILES) > 1) here.sums += *turns * WARPS * sums_of<S>(TILES);
     sums_meet<S, TILES>(here, g.n, sum, *turns);
@@ -179,9 +232,80 @@ template <typename S, int TILES> __device__ void scales_make(const chain &c, con
   }
 }
 
+/* A run among all that a block copies. */
+struct cursor {
+  int part, round, piece, i;
+  group g;
+};
+
+template <typename S, int TILES> __device__ void cursor_settle(const chain &c, cursor *at) {
+  while (at->part < c.n && (at->g = group_of<S, TILES>(c.part[at->part].weights, at->round)).n == 0)
+    at->part++, at->round = 0;
+}
+
+template <typename S, int TILES> __device__ void cursor_next(const chain &c, cursor *at) {
+  if (++at->i < at->g.n) return;
+  at->i = 0, at->piece += WARPS;
+  if (at->piece < c.part[at->part].weights.n_piece) return;
+  at->piece = 0, at->round++;
+  cursor_settle<S, TILES>(c, at);
+}
+
+struct run_bytes {
+  const uint8_t *from;
+  uint32_t bytes;
+};
+
+template <typename S> __device__ run_bytes run_at(const chain &c, const cursor &at) {
+  const streamed &w = c.part[at.part].weights;
+  return {w.data + strip_of(w, at.g, at.i) * w.strip_bytes + at.piece * S::piece,
+          (uint32_t)min(WARPS, w.n_piece - at.piece) * S::piece};
+}
+
+/* Copies, and while the ring is full and nothing leaves it, asks for S::ahead runs beyond it to come as near as the
+ * second-level cache. */
+template <typename S, int TILES> __device__ void runs_stream(const chain &c, const ring<S, TILES> &r) {
+  copier copies = {{0, 1}, {0, 0}, 0};
+  uint64_t first = policy_evict_first(), last = policy_evict_last();
+  cursor now = {}, far;
+  int lead = 0; /* runs from now to far */
+  cursor_settle<S, TILES>(c, &now);
+  for (far = now; now.part < c.n;) {
+    uint64_t *empty = &r.empty[copies.at.slot];
+    while (lead < S::ahead && far.part < c.n && !barrier_test(empty, copies.at.phase)) {
+      cursor_next<S, TILES>(c, &far);
+      if (far.part == c.n) break;
+      run_bytes run = run_at<S>(c, far);
+      bulk_prefetch(run.from, run.bytes, last);
+      lead++;
+    }
+    run_bytes run = run_at<S>(c, now);
+    run_stream<S, TILES>(run.from, run.bytes, first, r, &copies);
+    cursor_next<S, TILES>(c, &now);
+    if (lead > 0)
+      lead--;
+    else
+      far = now;
+  }
+}
+
+/* What the next launch begins with. */
+template <typename S> __device__ void next_prefetch(const chain &c) {
+  enum { BYTES = 16 << 10 };
+  uint64_t policy = policy_evict_last();
+  for (int k = 0; k < BETWEEN_AHEAD; k++)
+    for (uint32_t at = blockIdx.x * BYTES; at < c.between.ahead[k].bytes; at += gridDim.x * BYTES)
+      bulk_prefetch(c.between.ahead[k].from + at, min(BYTES, c.between.ahead[k].bytes - at), policy);
+}
+
 template <typename S, int TILES> __device__ void chain_stream(const chain &c, const ring<S, TILES> &r) {
-  copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
-  for (int i = 0; i < c.n; i++) weights_stream<S, TILES>(c.part[i].weights, r, &copies);
+  if constexpr (S::rolled) {
+    runs_stream<S, TILES>(c, r);
+    next_prefetch<S>(c);
+  } else {
+    copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
+    for (int i = 0; i < c.n; i++) weights_stream<S, TILES>(c.part[i].weights, r, &copies);
+  }
 }
 
 template <typename S, int TILES>

@@ -55,7 +55,7 @@ __device__ __forceinline__ void rounded_await(fragments<TILES> *b, const few &f,
     }
     all = __all_sync(~0u, all);
 #pragma unroll
-    for (int d = 0; d < depth_of(TILES); d++)
+    for (int d = 0; d < depth_of<S>(TILES); d++)
       if (!fragments_there<TILES>(b[d])) fragments_load<TILES>(b[d], f, in.tokens, panel_at<S>(piece, d)), all = false;
   }
 #pragma unroll

@@ -59,7 +59,7 @@ template <typename S> __host__ __device__ constexpr int shared_bytes(int tiles) 
 }
 
 /* Panels of 64 columns whose fragments a warp has asked for ahead. */
-__host__ __device__ constexpr int depth_of(int tiles) { return tiles == 1 ? 4 : 2; }
+template <typename S> __host__ __device__ constexpr int depth_of(int tiles) { return tiles == 1 && !S::rolled ? 4 : 2; }
 
 /* A matrix as teams take it. */
 struct streamed {
