@@ -122,20 +122,19 @@ static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int col
 enum leave { NOTHING, PLAIN, NORMED };
 
 /* Many tokens in bytes: only a gate leaves its results. */
-static void bytes_run(struct cuda_linear a, const network &net, enum leave leave, int multiprocessors,
-                      cudaStream_t stream) {
+static void bytes_run(struct cuda_linear a, const network &net, enum leave leave, cudaStream_t stream) {
   const void *tiles = ready ? net.fragments[parity] : nullptr;
   if (tiles) parity ^= 1;
   a.fragments = net.fragments[parity], a.scales = net.squares[parity];
   ready = fuse && leave == PLAIN;
   if (ready) a.next_fragments = net.fragments[parity ^= 1];
-  cuda_linear_bytes(&a, tiles, multiprocessors, stream);
+  cuda_linear_bytes(&a, tiles, &between, stream);
 }
 
 static void linear_run(struct cuda_linear a, const network &net, enum leave leave, int multiprocessors,
                        cudaStream_t stream) {
   if (now && now->bytes && a.n_row > LINEAR_CODED_FEW) {
-    bytes_run(a, net, leave, multiprocessors, stream);
+    bytes_run(a, net, leave, stream);
     return;
   }
   a.fragments = net.fragments[parity], a.ready = ready, a.scales = net.squares[parity];
@@ -203,7 +202,7 @@ static void check(const network &net, int n, int multiprocessors, cudaStream_t s
   }
   bool same = memcmp(hidden[1].data(), hidden[2].data(), hidden[1].size() * 4) == 0;
   if (alone.empty()) alone.assign(hidden[1].begin(), hidden[1].begin() + WIDTH);
-  if (n <= (now->bytes ? LINEAR_CODED_FEW : LINEAR_FEW) &&
+  if (n <= (now->bytes ? (int)LINEAR_CODED_FEW : (int)LINEAR_FEW) &&
       memcmp(alone.data(), hidden[1].data(), alone.size() * 4) != 0)
     same = false, printf("token 0 is another: ");
   printf("check %d tokens: difference %.1e of %.1e%s%s\n", n, std::sqrt(error / size),
@@ -233,8 +232,8 @@ static network network_make(size_t layer) {
   network net;
   CHECK(cudaMalloc(&net.weights, layer * LAYERS));
   between.units = cuda_between_units(INNER);
-  CHECK(cudaMalloc(&between.state, 16));
-  CHECK(cudaMemset(between.state, 0, 16));
+  CHECK(cudaMalloc(&between.state, BETWEEN_WORDS * 4));
+  CHECK(cudaMemset(between.state, 0, BETWEEN_WORDS * 4));
   CHECK(cudaMalloc(&between.sets, between.units * 32));
   CHECK(cudaMemset(between.sets, 0xff, between.units * 32));
   CHECK(cudaMalloc(&net.hidden, (size_t)TOKENS_MOST * WIDTH * 4));

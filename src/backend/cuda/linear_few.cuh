@@ -125,7 +125,7 @@ template <typename S, int TILES> __device__ __forceinline__ turn pieces_free(con
   __syncwarp();
 #pragma unroll 1
   for (int i = 0; i < n; i++, t = turn_next<S, TILES>(t))
-    if (threadIdx.x % 32 == 0) barrier_arrive(&r.empty[t.slot]);
+    barrier_arrive(&r.empty[t.slot]);
   return t;
 }
 
