@@ -68,15 +68,6 @@ template <typename S> struct unused : S {
   static __device__ __forceinline__ void multiply(typename S::sum (*)[TILES][4], ANY...) {}
 };
 
-/* Tokens are multiplied as they come. */
-struct unrounded : e4m3<4, 2> {
-  template <int TILES>
-  static __device__ __forceinline__ void prepare(pairs<TILES> &x, const fragments<TILES> &b, const float *) {
-#pragma unroll
-    for (int i = 0; i < TILES * 8; i++) x.pair[i / 8][i % 8] = (&(i % 8 < 4 ? b.low : b.high)[i / 8].x)[i % 4];
-  }
-};
-
 using int8_scheme = byte_scheme<int8_code>;
 using int4_scheme = nibble_scheme<1, true>;
 static const struct variant {
@@ -96,13 +87,9 @@ static const struct variant {
                 {INT4, "int4, 2 strips", chains_launch<numbers<int4_scheme, 2, 3>>},
                 {INT4, "int4, 4 runs in flight", chains_launch<numbers<int4_scheme, 4, 4>>},
                 {E4M3, "FP8", cuda_bytes_few, true},
-                {E4M3, "FP8, no products", chains_launch<unused<e4m3<4, 2>>>},
-                {E4M3, "FP8, not rounded", chains_launch<unrounded>},
-                {E4M3, "FP8, 4 strips one by one", chains_launch<e4m3<4, 1>>},
-                {E4M3, "FP8, 2 strips", chains_launch<e4m3<2, 2>>},
-                {INT8, "W8A8, no products", chains_launch<unused<::int8<4, 2>>>},
-                {INT8, "W8A8, 4 strips one by one", chains_launch<::int8<4, 1>>},
-                {INT8, "W8A8, 2 strips", chains_launch<::int8<2, 2>>},
+                {E4M3, "FP8, no products", chains_launch<unused<rounded_scheme>>},
+                {E4M3, "FP8, not rounded", chains_launch<byte_scheme<e4m3_code>>},
+                {INT8, "W8A8, no products", chains_launch<unused<int8_tokens>>},
                 {INT8, "W8A8", cuda_bytes_few, true}};
 static const variant *now;
 
@@ -112,6 +99,7 @@ static struct cuda_linear linear_make(const uint8_t *&weights, int rows, int col
   weights += bytes_of(rows, cols);
   a.matrix.kind = kind == BF16 ? KIND_BF16 : kind == E4M3 ? KIND_F8 : KIND_INT, a.matrix.bits = kind == INT4 ? 4 : 8;
   a.matrix.strip_bytes = strip_of(cols), a.matrix.bytes = kind == INT8 || kind == E4M3, a.matrix.nibbles = kind == INT4;
+  if (kind == E4M3) a.matrix.activation = ROUND_E4M3_TOKEN;
   if (kind == INT4) a.matrix.group = 128, a.matrix.has_min = 1;
   a.in = in, a.in_cols = cols, a.out = out, a.out_cols = a.result_cols = rows;
   a.n_row = n, a.factor = 1, a.eps = 1e-5f;

@@ -1,110 +1,70 @@
-/* Linears of few tokens over E4M3 and int8 weights with one scale a row, whose tokens have eight bits too
- * (linear_few.cuh).
- *
- * int8 multiplies int8, exactly; a token's scale follows from its greatest magnitude. Hopper's mma.sync has no E4M3:
- * codes become bf16 in registers, and tokens bf16 of three bits beside the first. Those are what E4M3 makes of a token
- * whose scale is a power of two, whichever: none has to be known, and no token is too great or small. */
-#include "backend/cuda/coded_few.cuh"
+/* Linears of 1 to 8 tokens over int8 weights with one scale a row, tokens rounded to int8 with one scale each, which
+ * follows from their greatest magnitude (linear_few.cuh). Sums are exact. FP8 is coded_few.cu's. */
 #include "backend/cuda/linear_few.cuh"
 
 namespace {
 
-/* A panel's operands of the tokens: pairs of bf16, or four int8 where a fragment has two pairs. */
-template <int TILES> struct pairs { uint32_t pair[TILES][8]; };
-template <int TILES> struct quads { uint32_t four[TILES][4]; };
+enum { CHUNKS = 8 /* of 16 columns in a unit, which is two panels */ };
+
+/* A unit's tokens, four columns of a step in a word, as those of a lane lie in the weights. */
+template <int TILES> struct quads {
+  float inverse[TILES];
+  uint32_t four[TILES][CHUNKS];
+};
 
 __device__ __forceinline__ float low_of(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float high_of(uint32_t pair) { return __uint_as_float(pair & 0xffff0000); }
 
-/* bf16 to three bits beside the first, halves to even. */
-__device__ __forceinline__ uint32_t pair_shorten(uint32_t pair) {
-  return (pair + 0x00070007 + (pair >> 4 & 0x00010001)) & 0xfff0fff0;
+/* A whole number in the low bits. */
+__device__ __forceinline__ uint32_t whole_of(float x, float inverse) {
+  return __float_as_uint(__fmaf_rn(x, inverse, 12582912.f));
 }
 
-/* A panel of strips abreast, whose products do not wait for one another: of each 16 rows × 64 bytes, four columns in
- * each of a lane's words. */
-template <int ABREAST>
-__device__ __forceinline__ void panel_load(uint32_t (*w)[2][4], const uint8_t *const *piece, int panel, int lane) {
-  int row = lane % 16;
-  uint32_t base = row / 8 * 1024 + row % 8 * 128;
-#pragma unroll
-  for (int i = 0; i < 2 * ABREAST; i++)
-    matrices_load(w[i / 2][i % 2],
-                  shared_address(piece[i / 2]) + base + (((panel * 4 + i % 2 * 2 + lane / 16) ^ (row % 8)) << 4));
-}
-
-template <int STRIPS, int ABREAST> struct bytes_scheme {
-  static constexpr int panels = 2, head = BYTES_HEAD, piece = PIECE;
-  static constexpr int strips = STRIPS, abreast = ABREAST, buffers = 2, rolled = 0, in_flight = 3, tiles = 1;
-  static constexpr bool rounded = true;
-  template <int TILES> using between = nothing;
-};
-
-template <int STRIPS, int ABREAST> struct e4m3 : bytes_scheme<STRIPS, ABREAST> {
-  typedef float sum;
-  static constexpr float top = 0, unit = 1;
-  template <int TILES> using operand = pairs<TILES>;
-
-  template <int TILES>
-  static __device__ __forceinline__ void prepare(pairs<TILES> &x, const fragments<TILES> &b, const float *) {
-#pragma unroll
-    for (int i = 0; i < TILES * 8; i++)
-      x.pair[i / 8][i % 8] = pair_shorten((&(i % 8 < 4 ? b.low : b.high)[i / 8].x)[i % 4]);
-  }
-
-  template <int TILES>
-  static __device__ __forceinline__ void multiply(float (*sum)[TILES][4], const uint8_t *const *piece,
-                                                  const pairs<TILES> &x, int panel, int lane, nothing *) {
-    uint32_t w[ABREAST][2][4];
-    panel_load<ABREAST>(w, piece, panel, lane);
-#pragma unroll
-    for (int i = 0; i < 4 * ABREAST; i++) {
-      int n = i % ABREAST, k = i / ABREAST;
-      uint32_t upper = w[n][k / 2][k % 2 * 2], lower = w[n][k / 2][k % 2 * 2 + 1];
-      uint32_t a[4] = {coded::e4m3::even(upper), coded::e4m3::even(lower), coded::e4m3::odd(upper),
-                       coded::e4m3::odd(lower)};
-#pragma unroll
-      for (int t = 0; t < TILES; t++) multiply_bf16(sum[n][t], a, x.pair[t][2 * k], x.pair[t][2 * k + 1]);
-    }
-  }
-};
-
-template <int STRIPS, int ABREAST> struct int8 : bytes_scheme<STRIPS, ABREAST> {
+struct int8_tokens {
   typedef int sum;
+  static constexpr int units = 1, panels = 2, head = BYTES_HEAD, piece = PIECE;
+  static constexpr int strips = 4, abreast = 2, buffers = 2, rolled = 1, in_flight = 3, ahead = 8, tiles = 1;
+  static constexpr bool rounded = true;
   static constexpr float top = 127, unit = 1;
   template <int TILES> using operand = quads<TILES>;
 
-  /* A whole number in the low bits. */
-  static __device__ __forceinline__ uint32_t round(float x, float inverse) {
-    return __float_as_uint(__fmaf_rn(x, inverse, 12582912.f));
+  template <int TILES> static __device__ __forceinline__ void begin(quads<TILES> &x, const float *inverse) {
+#pragma unroll
+    for (int t = 0; t < TILES; t++) x.inverse[t] = inverse[t];
+  }
+
+  template <int TILES> static __device__ __forceinline__ void prepare(quads<TILES> &x, const fragments<TILES> *b) {
+#pragma unroll
+    for (int i = 0; i < CHUNKS * TILES; i++) {
+      int t = i % TILES, k = i / TILES;
+      const uint32_t *pair = (k % 4 < 2 ? &b[k / 4].low[t].x : &b[k / 4].high[t].x) + k % 2 * 2;
+      float inverse = x.inverse[t];
+      uint32_t first = __byte_perm(whole_of(low_of(pair[0]), inverse), whole_of(low_of(pair[1]), inverse), 0x0040);
+      uint32_t second = __byte_perm(whole_of(high_of(pair[0]), inverse), whole_of(high_of(pair[1]), inverse), 0x0040);
+      x.four[t][k] = __byte_perm(first, second, 0x5410);
+    }
   }
 
   template <int TILES>
-  static __device__ __forceinline__ void prepare(quads<TILES> &x, const fragments<TILES> &b, const float *inverse) {
+  static __device__ __forceinline__ void multiply(int (*sum)[TILES][4], const uint8_t *const *from,
+                                                  const quads<TILES> &x, int, int lane) {
+    int row = lane % 16;
+    uint32_t at = row / 8 * 1024 + row % 8 * 128;
 #pragma unroll
-    for (int t = 0; t < TILES; t++)
+    for (int pair = 0; pair < CHUNKS / 2; pair++) {
+      uint32_t w[abreast][4];
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const uint32_t *from = i < 2 ? &b.low[t].x + i * 2 : &b.high[t].x + (i - 2) * 2;
-        uint32_t first = __byte_perm(round(low_of(from[0]), inverse[t]), round(low_of(from[1]), inverse[t]), 0x0040);
-        uint32_t second = __byte_perm(round(high_of(from[0]), inverse[t]), round(high_of(from[1]), inverse[t]), 0x0040);
-        x.four[t][i] = __byte_perm(first, second, 0x5410);
+      for (int n = 0; n < abreast; n++)
+        matrices_load(w[n], shared_address(from[n]) + at + (((pair * 2 + lane / 16) ^ (row % 8)) << 4));
+#pragma unroll
+      for (int i = 0; i < abreast * TILES; i++) {
+        int n = i % abreast, t = i / abreast;
+        multiply_int8(sum[n][t], w[n], x.four[t][pair * 2], x.four[t][pair * 2 + 1]);
       }
+    }
   }
 
-  template <int TILES>
-  static __device__ __forceinline__ void multiply(int (*sum)[TILES][4], const uint8_t *const *piece,
-                                                  const quads<TILES> &x, int panel, int lane, nothing *) {
-    uint32_t w[ABREAST][2][4];
-    panel_load<ABREAST>(w, piece, panel, lane);
-#pragma unroll
-    for (int i = 0; i < 2 * ABREAST; i++)
-#pragma unroll
-      for (int t = 0; t < TILES; t++) {
-        int n = i % ABREAST, k = i / ABREAST;
-        multiply_int8(sum[n][t], w[n][k], x.four[t][2 * k], x.four[t][2 * k + 1]);
-      }
-  }
+  template <int TILES> static __device__ __forceinline__ void end(int (*)[TILES][4], const quads<TILES> &) {}
 };
 
 } // namespace
@@ -112,7 +72,7 @@ template <int STRIPS, int ABREAST> struct int8 : bytes_scheme<STRIPS, ABREAST> {
 void cuda_bytes_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream) {
   if (linear->matrix.kind == KIND_F8)
-    chains_launch<e4m3<4, 2>>(linear, n, between, multiprocessors, stream);
+    cuda_coded_few(linear, n, between, multiprocessors, stream);
   else
-    chains_launch<int8<4, 2>>(linear, n, between, multiprocessors, stream);
+    chains_launch<int8_tokens>(linear, n, between, multiprocessors, stream);
 }

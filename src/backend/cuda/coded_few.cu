@@ -38,13 +38,13 @@ template <int TILES, int GROUPS> struct summed {
     for (int i = 0; i < GROUPS * TILES * 4; i++) sum[i / (TILES * 4)][i / 4 % TILES][i % 4] = 0;
   }
 
-  __device__ __forceinline__ void take(const fragments<TILES> *from) {
+  template <bool SUMS> __device__ __forceinline__ void take(const fragments<TILES> *from) {
     const uint32_t ones[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
 #pragma unroll
     for (int i = 0; i < STEPS * TILES; i++) {
       int k = i / TILES, t = i % TILES;
       const uint32_t *pair = step_of<TILES>(from, t, k);
-      multiply_bf16(sum[k * GROUPS / STEPS][t], ones, pair[0], pair[1]);
+      if (SUMS) multiply_bf16(sum[k * GROUPS / STEPS][t], ones, pair[0], pair[1]);
       uint32_t *to = (uint32_t *)step_of<TILES>(b, t, k);
       to[0] = coded::pair_times(pair[0], 0x5f805f80), to[1] = coded::pair_times(pair[1], 0x5f805f80);
     }
@@ -75,10 +75,10 @@ template <typename CODE> struct byte_scheme : coded_scheme {
   static constexpr int units = 1, panels = 2, head = BYTES_HEAD, piece = PIECE;
   template <int TILES> using operand = summed<TILES, 1>;
 
-  template <int TILES> static __device__ __forceinline__ void begin(summed<TILES, 1> &x) { x.clear(); }
+  template <int TILES> static __device__ __forceinline__ void begin(summed<TILES, 1> &x, const float *) { x.clear(); }
 
   template <int TILES> static __device__ __forceinline__ void prepare(summed<TILES, 1> &x, const fragments<TILES> *b) {
-    x.take(b);
+    x.template take<CODE::middle != 0>(b);
   }
 
   template <int TILES>
@@ -114,6 +114,28 @@ template <typename CODE> struct byte_scheme : coded_scheme {
   }
 };
 
+/* FP8: tokens are E4M3 too, bf16 of three bits beside the first. That is what E4M3 makes of a token whose scale is a
+ * power of two, whichever: none has to be known, and no token is too great or small. */
+struct rounded_scheme : byte_scheme<e4m3_code> {
+  static constexpr bool rounded = true;
+
+  template <int TILES> static __device__ __forceinline__ void prepare(summed<TILES, 1> &x, const fragments<TILES> *b) {
+    fragments<TILES> rounded[2];
+#pragma unroll
+    for (int i = 0; i < STEPS * TILES; i++) {
+      const uint32_t *pair = step_of<TILES>(b, i % TILES, i / TILES);
+      uint32_t *to = (uint32_t *)step_of<TILES>(rounded, i % TILES, i / TILES);
+      to[0] = pair_shorten(pair[0]), to[1] = pair_shorten(pair[1]);
+    }
+    x.template take<false>(rounded);
+  }
+
+  /* Halves to even. */
+  static __device__ __forceinline__ uint32_t pair_shorten(uint32_t pair) {
+    return (pair + 0x00070007 + (pair >> 4 & 0x00010001)) & 0xfff0fff0;
+  }
+};
+
 /* --- four bits ---------------------------------------------------------------------------------------------------- */
 
 /* GROUPS scales for each 128 columns, a unit, with minima or 8 below. A piece is two of cuda_layout.h's. */
@@ -122,12 +144,12 @@ template <int GROUPS, bool MIN> struct nibble_scheme : coded_scheme {
   static constexpr int units = 2, panels = 4, head = 0, piece = 2 * unit_bytes;
   template <int TILES> using operand = summed<TILES, GROUPS>;
 
-  template <int TILES> static __device__ __forceinline__ void begin(summed<TILES, GROUPS> &) {}
+  template <int TILES> static __device__ __forceinline__ void begin(summed<TILES, GROUPS> &, const float *) {}
 
   template <int TILES>
   static __device__ __forceinline__ void prepare(summed<TILES, GROUPS> &x, const fragments<TILES> *b) {
     x.clear();
-    x.take(b);
+    x.template take<true>(b);
   }
 
   /* Of the lane's two rows, the scale of their products and the minimum. */
@@ -198,7 +220,9 @@ void nibbles_launch(const struct cuda_linear *linear, int n, const struct cuda_b
 void cuda_coded_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream) {
   const struct cuda_matrix &m = linear->matrix;
-  if (m.kind == KIND_F8)
+  if (m.kind == KIND_F8 && m.activation == ROUND_E4M3_TOKEN)
+    chains_launch<rounded_scheme>(linear, n, between, multiprocessors, stream);
+  else if (m.kind == KIND_F8)
     chains_launch<byte_scheme<e4m3_code>>(linear, n, between, multiprocessors, stream);
   else if (m.bytes)
     chains_launch<byte_scheme<int8_code>>(linear, n, between, multiprocessors, stream);

@@ -133,11 +133,12 @@ template <typename S, int TILES> __device__ __forceinline__ turn pieces_free(con
  * strips are multiplied before the next. */
 template <typename S, int TILES>
 __device__ __forceinline__ void group_roll(const few &a, const uint4 *tokens, bool fresh, const ring<S, TILES> &r,
-                                           int n, fragments<TILES> *b, typename S::sum (*sum)[TILES][4], turn *at) {
+                                           int n, fragments<TILES> *b, const float *inverse,
+                                           typename S::sum (*sum)[TILES][4], turn *at) {
   span s = span_of<TILES>(a.weights);
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, panel = (s.begin + warp) * S::panels;
   typename S::template operand<TILES> x;
-  S::template begin<TILES>(x);
+  S::template begin<TILES>(x, inverse);
 #pragma unroll 1
   for (int run = s.begin; run < s.end; run += WARPS) {
     const uint8_t *piece[strips_of<S>(TILES)];
@@ -191,7 +192,7 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   for (int round = 0; g.n > 0;) {
     typename S::sum sum[strips_of<S>(TILES)][TILES][4] = {};
     if constexpr (S::rolled)
-      group_roll<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
+      group_roll<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
     else
       group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
     ring<S, TILES> here = r;
