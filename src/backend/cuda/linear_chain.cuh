@@ -76,9 +76,6 @@ __device__ __forceinline__ void scales_add(const struct cuda_linear &a, const fl
   scale[token] = squares ? rsqrtf(sum / a.matrix.cols + a.eps) : given;
 }
 
-/* What a scheme keeps of a strip from one panel to the next: most nothing. */
-struct nothing {};
-
 template <int TILES> struct fragments { uint4 low[TILES], high[TILES]; };
 
 /* Of tokens that there are. */

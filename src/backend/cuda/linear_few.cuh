@@ -1,14 +1,14 @@
 /* Linears of few tokens, whose weights stream once from device memory at its full rate: up to 32 tokens, weights as the
  * matrix units' A operand and tokens as B ("swap AB"). Linears each of which takes what the one before it makes are the
- * parts of one launch. A scheme S tells how a piece of the weights is multiplied: bf16 (linear_few.cu), bytes
- * (bytes_few.cu).
+ * parts of one launch. A scheme S tells how weights are multiplied: bf16 (linear_few.cu), 4 and 8 bits (coded_few.cu),
+ * int8 with tokens of int8 (bytes_few.cu). Those but bf16 are for up to 8 tokens.
  *
  * A block per multiprocessor, from 9 tokens on a team of two, takes up to four strips of 16 weight rows in turn. One
  * thread keeps bulk copies in flight into a ring of stages; a stage has 8 pieces of a strip, and each of 8 warps
  * multiplies the pieces that are its own with the tokens' fragments, which it reads in the order in which registers
- * want them, some panels of 64 columns ahead. At the end of the strips the sums are added in one order
- * (linear_sums.cuh), and become results: a gate's strip and its up's go together. So a result depends on its row and
- * token alone, not on how many tokens there are.
+ * want them, some panels of 64 columns ahead (linear_roll.cuh where weights are unpacked). At the end of the strips the
+ * sums are added in one order (linear_sums.cuh), and become results: a gate's strip and its up's go together. So a
+ * result depends on its row and token alone, not on how many tokens there are.
  *
  * What a part leaves to the next goes by words that tell themselves whether they are there (linear_between.cuh): no
  * fence, no count. The copying thread does not wait at all: it fills the ring with the next part's weights, and before
@@ -25,8 +25,9 @@
 #define SPATE_BACKEND_CUDA_LINEAR_FEW_CUH
 
 #include "backend/cuda/launch.cuh"
-#include "backend/cuda/linear_finish.cuh"
+#include "backend/cuda/linear_ahead.cuh"
 #include "backend/cuda/linear_peaks.cuh"
+#include "backend/cuda/linear_roll.cuh"
 
 namespace {
 
@@ -34,35 +35,19 @@ using namespace linear_chain;
 
 /* --- products ----------------------------------------------------------------------------------------------------- */
 
-/* A panel of each of n strips, S::abreast at a time, where there may be one less: it is then multiplied for nothing. A
- * piece is done with after its last panel. */
+/* A piece of each of n strips. */
 template <typename S, int TILES>
 __device__ __forceinline__ void strips_multiply(const ring<S, TILES> &r, typename S::sum (*sum)[TILES][4], int n,
-                                                bool has, const typename S::template operand<TILES> &b, int panel,
-                                                typename S::template between<TILES> *between, turn *at) {
+                                                bool has, const fragments<TILES> &b, turn *at) {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  turn t = *at;
 #pragma unroll
-  for (int i = 0; i < strips_of<S>(TILES); i += S::abreast) {
+  for (int i = 0; i < strips_of<S>(TILES); i++) {
     if (i >= n) break;
-    const uint8_t *piece[S::abreast];
-    turn first = t;
-#pragma unroll
-    for (int k = 0; k < S::abreast; k++) {
-      piece[k] = r.bytes + t.slot * run_of<S>() + warp * S::piece;
-      if (k > 0 && i + k >= n) break;
-      if (panel == 0) barrier_wait(&r.full[t.slot], t.phase);
-      t = turn_next<S, TILES>(t);
-    }
-    if (has) S::template multiply<TILES>(sum + i, piece, b, panel, lane, between + i);
-#pragma unroll
-    for (int k = 0; k < S::abreast && panel == S::panels - 1; k++) {
-      if (k > 0 && i + k >= n) break;
-      barrier_arrive(&r.empty[first.slot]);
-      first = turn_next<S, TILES>(first);
-    }
+    barrier_wait(&r.full[at->slot], at->phase);
+    if (has) S::template multiply<TILES>(sum[i], r.bytes + at->slot * run_of<S>() + warp * S::piece, b, lane);
+    barrier_arrive(&r.empty[at->slot]);
+    *at = turn_next<S, TILES>(*at);
   }
-  if (panel == S::panels - 1) *at = t;
 }
 
 /* The sums of the first half of the columns are put by, */
@@ -86,78 +71,23 @@ __device__ __forceinline__ void half_add(typename S::sum (*half)[TILES][4], type
  * ones' first pieces. */
 template <typename S, int TILES>
 __device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens, bool fresh, const ring<S, TILES> &r,
-                                               int n, fragments<TILES> *b, const float *inverse,
-                                               typename S::sum (*sum)[TILES][4], turn *at) {
-  constexpr int depth = depth_of<S>(TILES), step = WARPS * depth / S::panels;
+                                               int n, fragments<TILES> *b, typename S::sum (*sum)[TILES][4], turn *at) {
+  constexpr int depth = depth_of<S>(TILES), step = WARPS * depth;
   constexpr bool alone = team_of(TILES) == 1;
   int warp = threadIdx.x / 32, middle = middle_of(a.weights);
   span s = span_of<TILES>(a.weights);
   typename S::sum half[strips_of<S>(TILES)][TILES][4] = {};
-  typename S::template between<TILES> between[strips_of<S>(TILES)];
   for (int run = s.begin; run < s.end; run += step)
 #pragma unroll
     for (int d = 0; d < depth; d++) {
-      int first = run + d / S::panels * WARPS, panel = panel_at<S>(run + warp, d);
+      int first = run + d * WARPS, panel = first + warp;
       if (first >= s.end) break;
-      if (alone && first == middle && d % S::panels == 0) half_keep<S, TILES>(half, sum);
+      if (alone && first == middle) half_keep<S, TILES>(half, sum);
       while (fresh && !fragments_there<TILES>(b[d])) fragments_load<TILES>(b[d], a, tokens, panel);
-      typename S::template operand<TILES> x;
-      S::template prepare<TILES>(x, b[d], inverse);
-      strips_multiply<S, TILES>(r, sum, n, first + warp < s.end, x, d % S::panels, between, at);
-      fragments_load<TILES>(b[d], a, tokens, panel_at<S>((first + step < s.end ? run + step : s.begin) + warp, d));
+      strips_multiply<S, TILES>(r, sum, n, panel < s.end, b[d], at);
+      fragments_load<TILES>(b[d], a, tokens, first + step < s.end ? panel + step : s.begin + warp + d * WARPS);
     }
   if (alone) half_add<S, TILES>(half, sum);
-}
-
-/* The warp's pieces of n strips as soon as they are there; where there are fewer, the first again. */
-template <typename S, int TILES>
-__device__ __forceinline__ void pieces_await(const ring<S, TILES> &r, int n, turn t, const uint8_t **piece) {
-#pragma unroll
-  for (int i = 0; i < strips_of<S>(TILES); i++) {
-    piece[i] = i < n ? r.bytes + t.slot * run_of<S>() + threadIdx.x / 32 * S::piece : piece[0];
-    if (i < n) barrier_wait(&r.full[t.slot], t.phase);
-    if (i < n) t = turn_next<S, TILES>(t);
-  }
-}
-
-/* And when they are done with. */
-template <typename S, int TILES> __device__ __forceinline__ turn pieces_free(const ring<S, TILES> &r, int n, turn t) {
-  __syncwarp();
-#pragma unroll 1
-  for (int i = 0; i < n; i++, t = turn_next<S, TILES>(t))
-    barrier_arrive(&r.empty[t.slot]);
-  return t;
-}
-
-/* The same as a loop that the cache of instructions holds: a piece is S::units of two panels, and of each unit all
- * strips are multiplied before the next. */
-template <typename S, int TILES>
-__device__ __forceinline__ void group_roll(const few &a, const uint4 *tokens, bool fresh, const ring<S, TILES> &r,
-                                           int n, fragments<TILES> *b, const float *inverse,
-                                           typename S::sum (*sum)[TILES][4], turn *at) {
-  span s = span_of<TILES>(a.weights);
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, panel = (s.begin + warp) * S::panels;
-  typename S::template operand<TILES> x;
-  S::template begin<TILES>(x, inverse);
-#pragma unroll 1
-  for (int run = s.begin; run < s.end; run += WARPS) {
-    const uint8_t *piece[strips_of<S>(TILES)];
-    pieces_await<S, TILES>(r, n, *at, piece);
-#pragma unroll 1
-    for (int unit = 0; unit < S::units; unit++) {
-      while (fresh && !(fragments_there<TILES>(b[0]) && fragments_there<TILES>(b[1])))
-        fragments_load<TILES>(b[0], a, tokens, panel), fragments_load<TILES>(b[1], a, tokens, panel + 1);
-      S::template prepare<TILES>(x, b);
-      panel += unit + 1 < S::units ? 2 : (WARPS - 1) * S::panels + 2;
-      if (unit + 1 == S::units && run + WARPS >= s.end) panel = (s.begin + warp) * S::panels;
-      fragments_load<TILES>(b[0], a, tokens, panel), fragments_load<TILES>(b[1], a, tokens, panel + 1);
-#pragma unroll
-      for (int i = 0; i < strips_of<S>(TILES); i += S::abreast)
-        if (i < n && run + warp < s.end) S::template multiply<TILES>(sum + i, piece + i, x, unit, lane);
-    }
-    *at = pieces_free<S, TILES>(r, n, *at);
-  }
-  S::template end<TILES>(sum, x);
 }
 
 /* --- the chain ---------------------------------------------------------------------------------------------------- */
@@ -194,7 +124,7 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
     if constexpr (S::rolled)
       group_roll<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
     else
-      group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
+      group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
     ring<S, TILES> here = r;
     if (buffers_of<S>(TILES) > 1) here.sums += *turns * WARPS * sums_of<S>(TILES);
     sums_meet<S, TILES>(here, g.n, sum, *turns);
@@ -231,72 +161,6 @@ template <typename S, int TILES> __device__ void scales_make(const chain &c, con
       scales_add(c.part[i].linear, squares, r.scale, (team_rank<TILES>() * own_of(TILES) + t) * 8);
     barrier_arrive(r.scaled);
   }
-}
-
-/* A run among all that a block copies. */
-struct cursor {
-  int part, round, piece, i;
-  group g;
-};
-
-template <typename S, int TILES> __device__ void cursor_settle(const chain &c, cursor *at) {
-  while (at->part < c.n && (at->g = group_of<S, TILES>(c.part[at->part].weights, at->round)).n == 0)
-    at->part++, at->round = 0;
-}
-
-template <typename S, int TILES> __device__ void cursor_next(const chain &c, cursor *at) {
-  if (++at->i < at->g.n) return;
-  at->i = 0, at->piece += WARPS;
-  if (at->piece < c.part[at->part].weights.n_piece) return;
-  at->piece = 0, at->round++;
-  cursor_settle<S, TILES>(c, at);
-}
-
-struct run_bytes {
-  const uint8_t *from;
-  uint32_t bytes;
-};
-
-template <typename S> __device__ run_bytes run_at(const chain &c, const cursor &at) {
-  const streamed &w = c.part[at.part].weights;
-  return {w.data + strip_of(w, at.g, at.i) * w.strip_bytes + at.piece * S::piece,
-          (uint32_t)min(WARPS, w.n_piece - at.piece) * S::piece};
-}
-
-/* Copies, and while the ring is full and nothing leaves it, asks for S::ahead runs beyond it to come as near as the
- * second-level cache. */
-template <typename S, int TILES> __device__ void runs_stream(const chain &c, const ring<S, TILES> &r) {
-  copier copies = {{0, 1}, {0, 0}, 0};
-  uint64_t first = policy_evict_first(), last = policy_evict_last();
-  cursor now = {}, far;
-  int lead = 0; /* runs from now to far */
-  cursor_settle<S, TILES>(c, &now);
-  for (far = now; now.part < c.n;) {
-    uint64_t *empty = &r.empty[copies.at.slot];
-    while (lead < S::ahead && far.part < c.n && !barrier_test(empty, copies.at.phase)) {
-      cursor_next<S, TILES>(c, &far);
-      if (far.part == c.n) break;
-      run_bytes run = run_at<S>(c, far);
-      bulk_prefetch(run.from, run.bytes, last);
-      lead++;
-    }
-    run_bytes run = run_at<S>(c, now);
-    run_stream<S, TILES>(run.from, run.bytes, first, r, &copies);
-    cursor_next<S, TILES>(c, &now);
-    if (lead > 0)
-      lead--;
-    else
-      far = now;
-  }
-}
-
-/* What the next launch begins with. */
-template <typename S> __device__ void next_prefetch(const chain &c) {
-  enum { BYTES = 16 << 10 };
-  uint64_t policy = policy_evict_last();
-  for (int k = 0; k < BETWEEN_AHEAD; k++)
-    for (uint32_t at = blockIdx.x * BYTES; at < c.between.ahead[k].bytes; at += gridDim.x * BYTES)
-      bulk_prefetch(c.between.ahead[k].from + at, min(BYTES, c.between.ahead[k].bytes - at), policy);
 }
 
 template <typename S, int TILES> __device__ void chain_stream(const chain &c, const ring<S, TILES> &r) {
@@ -337,20 +201,11 @@ __global__ void __launch_bounds__(THREADS, 1) linear_few(const __grid_constant__
 /* Teams that run at once. */
 template <typename S, int TILES> int teams_most(int multiprocessors) {
   static int most;
-  if (team_of(TILES) == 1) return multiprocessors;
-  if (most > 0) return most;
-  shared_allow(linear_few<S, TILES>, shared_bytes<S>(TILES));
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = team_of(TILES), attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = multiprocessors / team_of(TILES) * team_of(TILES);
-  config.blockDim = THREADS;
-  config.dynamicSmemBytes = shared_bytes<S>(TILES);
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  cudaOccupancyMaxActiveClusters(&most, linear_few<S, TILES>, &config);
-  return most = most < multiprocessors / team_of(TILES) ? most : multiprocessors / team_of(TILES);
+  constexpr int team = team_of(TILES);
+  if (team == 1) return multiprocessors;
+  int all = multiprocessors / team;
+  if (most == 0) most = clusters_resident(linear_few<S, TILES>, {all * team, THREADS, shared_bytes<S>(TILES), team});
+  return most < all ? most : all;
 }
 
 template <typename S, int TILES> void chain_launch(chain c, int multiprocessors, cuda_stream stream) {

@@ -17,15 +17,14 @@ enum {
   COPIER_REGISTERS = 72,
 };
 
-/* What a scheme S says of the ring: bytes of a piece, strips together at 1 to 8 tokens, runs in flight (more, and near
- * multiprocessors get more than far ones, and all wait), and whether a group's sums leave room for the next one's, so
- * that warps that make no results go on. */
-template <typename S> __host__ __device__ constexpr int run_of() { return WARPS * S::piece; } /* of a stage */
+/* Bytes of a stage. A scheme S says those of a piece. */
+template <typename S> __host__ __device__ constexpr int run_of() { return WARPS * S::piece; }
 
 /* Blocks that share strips, each with half of the columns and the results of half of the tokens: the fragments of many
  * tokens are as many bytes as the weights. */
 __host__ __device__ constexpr int team_of(int tiles) { return tiles >= 2 ? 2 : 1; }
 
+/* Places for sums: with two in turn, warps that make no results of a group go on with the next. */
 template <typename S> __host__ __device__ constexpr int buffers_of(int tiles) {
   return team_of(tiles) == 1 ? S::buffers : 1;
 }
