@@ -58,8 +58,8 @@ static struct cuda_between between;
 static decltype(&cuda_linear_few) few_run = cuda_linear_few;
 
 /* A scheme with other numbers. */
-template <typename S, int STRIPS, int FLIGHT, int BUFFERS = 2, int AHEAD = 8> struct numbers : S {
-  static constexpr int strips = STRIPS, in_flight = FLIGHT, buffers = BUFFERS, ahead = AHEAD;
+template <typename S, int STRIPS, int FLIGHT, int BUFFERS = 2> struct numbers : S {
+  static constexpr int strips = STRIPS, in_flight = FLIGHT, buffers = BUFFERS;
 };
 
 /* Weights that are waited for and not multiplied. */
@@ -78,12 +78,8 @@ static const struct variant {
 } variants[] = {{BF16, "bf16", cuda_linear_few},
                 {INT8, "int8, as it is", chains_launch<int8_scheme>},
                 {INT8, "int8, no products", chains_launch<unused<int8_scheme>>},
-                {INT8, "int8, nothing ahead", chains_launch<numbers<int8_scheme, 4, 3, 2, 0>>},
                 {INT4, "int4, as it is", chains_launch<int4_scheme>},
-                {INT4, "int4, next launch's", chains_launch<int4_scheme>},
                 {INT4, "int4, no products", chains_launch<unused<int4_scheme>>},
-                {INT4, "int4, nothing ahead", chains_launch<numbers<int4_scheme, 4, 3, 2, 0>>},
-                {INT4, "int4, 16 runs ahead", chains_launch<numbers<int4_scheme, 4, 3, 2, 16>>},
                 {INT4, "int4, 2 strips", chains_launch<numbers<int4_scheme, 2, 3>>},
                 {INT4, "int4, 4 runs in flight", chains_launch<numbers<int4_scheme, 4, 4>>},
                 {E4M3, "FP8", cuda_bytes_few, true},
@@ -139,8 +135,6 @@ static void linear_run(struct cuda_linear a, const network &net, enum leave leav
   }
   waiting.push_back(a);
   if (ready && waiting.size() < LINEAR_CHAIN) return;
-  between.ahead[0].from = a.matrix.data + bytes_of(a.matrix.rows, a.matrix.cols);
-  between.ahead[0].bytes = strstr(now->name, "next") ? 22 << 20 : 0;
   few_run(waiting.data(), (int)waiting.size(), &between, multiprocessors, stream);
   waiting.clear();
 }

@@ -23,7 +23,7 @@ __device__ __forceinline__ uint32_t whole_of(float x, float inverse) {
 struct int8_tokens {
   typedef int sum;
   static constexpr int units = 1, panels = 2, head = BYTES_HEAD, piece = PIECE;
-  static constexpr int strips = 4, abreast = 2, buffers = 2, rolled = 1, in_flight = 3, ahead = 8, tiles = 1;
+  static constexpr int strips = 4, abreast = 2, buffers = 2, rolled = 1, in_flight = 3, tiles = 1;
   static constexpr bool rounded = true;
   static constexpr float top = 127, unit = 1;
   template <int TILES> using operand = quads<TILES>;

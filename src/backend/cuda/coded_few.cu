@@ -18,7 +18,7 @@ enum { STEPS = 8 /* of 16 columns in a unit, which is two panels */ };
 
 struct coded_scheme {
   typedef float sum;
-  static constexpr int strips = 4, abreast = 2, buffers = 2, rolled = 1, in_flight = 3, ahead = 8, tiles = 1;
+  static constexpr int strips = 4, abreast = 2, buffers = 2, rolled = 1, in_flight = 3, tiles = 1;
   static constexpr bool rounded = false;
   static constexpr float top = 0, unit = 1;
 };

@@ -209,15 +209,11 @@ void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stre
 /* What linears of a chain leave each other, and how far they are. state: words, 0 at first, those from PREPARED
  * on of cuda_linear_bytes; sets: two of so many
  * units of 16 bytes, all ones at first (linear_between.cuh). */
-enum { PREPARED = 4, BETWEEN_WORDS = 6, BETWEEN_UNIT = 16, BETWEEN_AHEAD = 2 };
+enum { PREPARED = 4, BETWEEN_WORDS = 6, BETWEEN_UNIT = 16 };
 struct cuda_between {
   uint32_t *state;
   void *sets;
   uint32_t units;
-  struct {
-    const uint8_t *from;
-    uint32_t bytes;
-  } ahead[BETWEEN_AHEAD]; /* weights of the next chain, which this one may bring into the cache */
 };
 /* bf16 weights alone; few: at most LINEAR_FEW tokens, and up to LINEAR_CHAIN linears, each of which takes what the one
  * before it leaves. Of many tokens, a gated linear can leave its results as

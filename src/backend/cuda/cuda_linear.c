@@ -1,8 +1,7 @@
 /* Linears of a step: which kernels run each, and what it leaves to the next. */
-#include "backend/backends.h"
 #include "backend/cuda/cuda_program.h"
 
-enum { NORMED_MOST = 256, AHEAD_BYTES = 22 << 20 };
+enum { NORMED_MOST = 256 };
 
 static int32_t cols_of(const struct program *p, int value) { return plan_values(p->plan)[value].cols; }
 
@@ -99,27 +98,12 @@ static bool same_kernel(const struct program *p, const struct op *op, const stru
          a.has_min == b.has_min;
 }
 
-/* What the linears after a chain begin with, as far as the second-level cache holds it while others run. */
-static void ahead_find(struct program *p, const struct op *op) {
-  size_t room = AHEAD_BYTES;
-  int k = 0;
-  for (const struct op *o = op + 1; o < plan_ops(p->plan) + p->plan->n_op && k < BETWEEN_AHEAD; o++) {
-    if (o->kind != OP_LINEAR) continue;
-    size_t bytes = backend_packed_bytes(&backend_cuda, plan_weights(p->plan) + o->weight[0]) / 16 * 16;
-    p->between.ahead[k].from = p->weight[o->weight[0]];
-    p->between.ahead[k++].bytes = (uint32_t)(bytes < room ? bytes : room);
-    room -= bytes < room ? bytes : room;
-  }
-  while (k < BETWEEN_AHEAD) p->between.ahead[k++].bytes = 0;
-}
-
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct cuda_path *path = p->device->path;
   const struct op *next = path->chained ? next_halves(p, op, a) : NULL;
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
-  ahead_find(p, op);
   if (cuda_linear_coded_fit(path, p->plan, op))
     path->coded_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
   else if (a->matrix.bytes)

@@ -38,16 +38,6 @@ static __device__ __forceinline__ void barrier_wait(uint64_t *bar, uint32_t phas
                : "memory");
 }
 
-/* Is it over? */
-static __device__ __forceinline__ bool barrier_test(uint64_t *bar, uint32_t phase) {
-  uint32_t over;
-  asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-               : "=r"(over)
-               : "r"(shared_address(bar)), "r"(phase)
-               : "memory");
-  return over;
-}
-
 /* --- copies ------------------------------------------------------------------------------------------------------- */
 
 /* What is read once leaves the second-level cache first. */
@@ -76,12 +66,6 @@ static __device__ __forceinline__ void bulk_copy(void *to, const void *from, uin
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], "
                "%4;" ::"r"(shared_address(to)),
                "l"(from), "r"(bytes), "r"(shared_address(bar)), "l"(policy)
-               : "memory");
-}
-
-/* No further than the second-level cache. */
-static __device__ __forceinline__ void bulk_prefetch(const void *from, uint32_t bytes, uint64_t policy) {
-  asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" ::"l"(from), "r"(bytes), "l"(policy)
                : "memory");
 }
 

@@ -25,7 +25,6 @@
 #define SPATE_BACKEND_CUDA_LINEAR_FEW_CUH
 
 #include "backend/cuda/launch.cuh"
-#include "backend/cuda/linear_ahead.cuh"
 #include "backend/cuda/linear_peaks.cuh"
 #include "backend/cuda/linear_roll.cuh"
 
@@ -164,13 +163,8 @@ template <typename S, int TILES> __device__ void scales_make(const chain &c, con
 }
 
 template <typename S, int TILES> __device__ void chain_stream(const chain &c, const ring<S, TILES> &r) {
-  if constexpr (S::rolled) {
-    runs_stream<S, TILES>(c, r);
-    next_prefetch<S>(c);
-  } else {
-    copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
-    for (int i = 0; i < c.n; i++) weights_stream<S, TILES>(c.part[i].weights, r, &copies);
-  }
+  copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
+  for (int i = 0; i < c.n; i++) weights_stream<S, TILES>(c.part[i].weights, r, &copies);
 }
 
 template <typename S, int TILES>
