@@ -13,6 +13,7 @@ struct variant {
   uint8_t norm, post_norm, act;
   enum { NO_RESIDUAL, RESIDUAL, RESIDUAL_IN_PLACE } residual;
   float scale, softcap;
+  int few; /* which third of the batch sizes it has among few cases: these have all that an epilogue does */
 };
 
 static const struct variant variants[] = {
@@ -25,7 +26,8 @@ static const struct variant variants[] = {
      .bias = true,
      .residual = RESIDUAL_IN_PLACE,
      .multiply = true,
-     .scale = 1},
+     .scale = 1,
+     .few = 1},
     {.name = "scale, softcap, factor", .residual = RESIDUAL, .multiply = true, .scale = 0.5f, .softcap = 3},
     {.name = "norm", .norm = NORM_RMS, .scale = 1},
     {.name = "silu, bias", .act = ACT_SILU, .bias = true, .scale = 1},
@@ -36,13 +38,15 @@ static const struct variant variants[] = {
      .act = ACT_SILU,
      .residual = RESIDUAL,
      .scale = 0.5f,
-     .softcap = 3},
+     .softcap = 3,
+     .few = 2},
     {.name = "post norm", .post_norm = NORM_RMS, .scale = 1},
     {.name = "norm, post norm, residual in place",
      .norm = NORM_RMS,
      .post_norm = NORM_RMS,
      .residual = RESIDUAL_IN_PLACE,
-     .scale = 1},
+     .scale = 1,
+     .few = 3},
     {.name = "head: norm, softcap", .head = true, .norm = NORM_RMS, .scale = 1, .softcap = 5},
 };
 
@@ -50,12 +54,13 @@ static const struct variant variants[] = {
 static const struct shape {
   int rows, cols, tokens;
   bool large; /* for matrix units alone, whose kernels follow the sizes */
+  bool few;
 } shapes[] = {
-    {96, 256, 150, false}, /* whole tiles, groups and super groups; tokens past every block of rows */
-    {100, 320, 33, false}, /* a last tile of 4 rows; tails of groups of 128 and of super groups */
-    {33, 100, 5, false},   /* tails everywhere */
-    {1, 24, 2, false},
-    {160, 1088, 600, true}, /* rings that turn, tiles and clusters of every kind, a last tile that is not whole */
+    {96, 256, 150, false, false}, /* whole tiles, groups and super groups; tokens past every block of rows */
+    {100, 320, 33, false, true},  /* a last tile of 4 rows; tails of groups of 128 and of super groups */
+    {33, 100, 5, false, false},   /* tails everywhere */
+    {1, 24, 2, false, false},     {16, 16400, 32, true, true}, /* few rows' rings that turn */
+    {160, 1088, 600, true, true}, /* many rows', tiles and clusters of every kind, a last tile that is not whole */
 };
 
 enum { TOKENS_MOST = 600 };
@@ -73,7 +78,7 @@ struct linear_case {
   double input_roundoff;           /* of activations that are rounded for a matrix unit; 0: they are not */
   int input_table, residual_table; /* weights that the inputs are rows of */
   int matrix, bias, norm, post_norm;
-  bool kinds; /* there are several kernels, by the number of rows */
+  bool few, kinds; /* kinds: there are several kernels, by the number of rows */
 };
 
 static const float eps = 1e-5f, post_eps = 1e-6f;
@@ -337,11 +342,12 @@ static void subject_run(const struct linear_case *c, const struct op_packed *pac
   size_t cols = (size_t)c->shape->rows, count = (size_t)c->shape->tokens * cols;
   float *all = array_new(BATCHES * count, sizeof *all), *got = array_new(count, sizeof *got);
   char what[160];
-  for (int k = 0; k < 2; k++) {
+  for (int k = 0; k < (c->few ? 1 : 2); k++) {
     struct program *program = packed_compile(packed, subject->device[k], &limits);
     for (int i = BATCHES - 1; i >= 0; i--) {
       int n = batch_tokens[i];
-      if (n > c->shape->tokens) continue;
+      bool left = c->few && i % 3 != c->variant->few - 1 && n != c->shape->tokens;
+      if (n > c->shape->tokens || left) continue;
       snprintf(what, sizeof what, "%s, %d × %d, %s, %d threads, %d rows", c->variant->name, c->shape->rows,
                c->shape->cols, subject->name, k + 1, n);
       case_step(c, packed, program, n, got);
@@ -386,16 +392,18 @@ void linear_cases(struct table *table) {
     struct family family = {0};
     char name[48];
     snprintf(family.name, sizeof family.name, "linear %s", scheme_name(&op_schemes[s], name));
-    if (!strstr(name, table->scheme)) continue;
+    if (!strstr(name, table->text)) continue;
     double rounding = input_roundoff(table, &op_schemes[s]);
     bool kinds = rounding > 0 || (table->tested->target == TARGET_CUDA && op_schemes[s].activation > ACTIVATION_INT8);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-      if (shapes[i].large && rounding == 0) continue;
+      if ((shapes[i].large && rounding == 0) || (table->few && !shapes[i].few)) continue;
       for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
+        if (table->few && !variants[v].few) continue;
         struct linear_case c = {.variant = &variants[v],
                                 .shape = &shapes[i],
                                 .scheme = op_schemes[s],
                                 .input_roundoff = rounding,
+                                .few = table->few,
                                 .kinds = kinds};
         case_run(table, &c, &family);
       }

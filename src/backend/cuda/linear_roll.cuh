@@ -20,15 +20,12 @@ __device__ __forceinline__ void pieces_await(const ring<S, TILES> &r, int n, tur
 
 /* And when they are done with. */
 template <typename S, int TILES> __device__ __forceinline__ turn pieces_free(const ring<S, TILES> &r, int n, turn t) {
-  __syncwarp();
 #pragma unroll 1
-  for (int i = 0; i < n; i++, t = turn_next<S, TILES>(t))
-    barrier_arrive(&r.empty[t.slot]);
+  for (int i = 0; i < n; i++, t = turn_next<S, TILES>(t)) barrier_arrive(&r.empty[t.slot]);
   return t;
 }
 
-/* A group's products: a piece is S::units of two panels, and of each unit all
- * strips are multiplied before the next. */
+/* A group's products: a piece is S::units of two panels, and of each unit all strips are multiplied before the next. */
 template <typename S, int TILES>
 __device__ __forceinline__ void group_roll(const few &a, const uint4 *tokens, bool fresh, const ring<S, TILES> &r,
                                            int n, fragments<TILES> *b, const float *inverse,

@@ -164,7 +164,7 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
           if (lane == 0) r.scale[count % 2 * S::tokens + t + i] = rsqrtf(sum[i] / a.matrix.cols + a.eps);
         }
       }
-      warp_arrive(&r.scaled[count++ % 2]);
+      barrier_arrive(&r.scaled[count++ % 2]);
     }
   }
 
@@ -244,7 +244,7 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     for (int tile = first; tile < n_tile; tile += step) {
       place p = place_at(tile);
       if (p.tall != tall) {
-        if (m.linear.squares && count >= 0) warp_arrive(&r.used[count % 2]);
+        if (m.linear.squares && count >= 0) barrier_arrive(&r.used[count % 2]);
         tall = p.tall, count++;
       }
       float sum[COLS / 2];
@@ -276,7 +276,8 @@ __global__ void __launch_bounds__(W::S::threads, W::S::resident) tiles_run(const
     for (int i = 0; i < S::stages; i++)
       barrier_init(&w.r.weights[i], 1), barrier_init(&w.r.tokens[i], 1),
           barrier_init(&w.r.empty[i], S::groups * S::pair);
-    for (int i = 0; i < 2; i++) barrier_init(&w.r.scaled[i], 2), barrier_init(&w.r.used[i], S::groups * GROUP_WARPS);
+    for (int i = 0; i < 2; i++)
+      barrier_init(&w.r.scaled[i], 2 * 32), barrier_init(&w.r.used[i], S::groups * GROUP_WARPS * 32);
     barriers_publish();
   }
   if (S::pair > 1)
