@@ -112,7 +112,7 @@ static void bytes_run(struct cuda_linear a, const network &net, enum leave leave
   a.fragments = net.fragments[parity], a.scales = net.squares[parity];
   ready = fuse && leave == PLAIN;
   if (ready) a.next_fragments = net.fragments[parity ^= 1];
-  cuda_linear_bytes(&a, tiles, &between, stream);
+  cuda_linear_bytes(&a, tiles, 0, stream);
 }
 
 static void linear_run(struct cuda_linear a, const network &net, enum leave leave, int multiprocessors,

@@ -11,7 +11,7 @@
 struct version {
   const char *name;
   bool e4m3;
-  void (*launch)(many_bytes, cuda_stream);
+  void (*launch)(many, cuda_stream);
 };
 
 #define BYTES(groups, cols, pair, split)                                                                               \
@@ -103,8 +103,8 @@ static struct cuda_linear linear_of(const operands &o, int tokens, int copy, boo
   return a;
 }
 
-static many_bytes many_of(const struct cuda_linear &a) {
-  many_bytes m = {};
+static many many_of(const struct cuda_linear &a) {
+  many m = {};
   m.linear = a, m.tokens = (const uint8_t *)a.fragments;
   m.n_strip = (a.matrix.rows + 15) / 16, m.n_piece = (a.matrix.cols + 127) / 128;
   m.fours = fours_of(a), m.finish = finish_of(m);

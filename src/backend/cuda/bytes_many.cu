@@ -1,5 +1,4 @@
-/* The linear of eight-bit weights and many tokens: tokens are prepared, then which tiles of
- * bytes_tiles.cuh make it, those of up to 64 tokens preparing them.
+/* The linear of eight-bit weights and many tokens: tokens are prepared, then which tiles of bytes_tiles.cuh make it.
  * Any tiles give int8 the same bytes, being exact, and E4M3 those that are not of several parts. */
 #include "backend/cuda/bytes_tiles.cuh"
 
@@ -8,7 +7,7 @@ namespace {
 struct version {
   int groups, cols, pair, split;
   float step[2]; /* µs of 128 columns of int8 and of E4M3, measured on an H100 */
-  void (*launch[2])(many_bytes, cuda_stream);
+  void (*launch[2])(many, cuda_stream);
   int (*resident)(); /* clusters that run at once */
 };
 
@@ -51,24 +50,16 @@ const version *version_choose(const many &m, bool e4m3) {
 
 } // namespace
 
-void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, const struct cuda_between *between,
-                       cuda_stream stream) {
+void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int, cuda_stream stream) {
   bool e4m3 = linear->matrix.kind == KIND_F8;
-  many_bytes m = {};
+  many m = {};
   m.linear = linear->has_post_norm ? products_alone(linear) : *linear;
   m.tokens = (const uint8_t *)linear->fragments;
   m.n_strip = (linear->matrix.rows + 15) / 16;
   m.n_piece = (linear->matrix.cols + BYTES_COLS - 1) / BYTES_COLS;
   m.fours = fours_of(m.linear);
   m.finish = finish_of(m);
-  const version *v = version_choose(m, e4m3);
-  if (v->groups == 1 && linear->n_row <= 64) {
-    int blocks = (m.n_strip + v->cols / 16 - 1) / (v->cols / 16), most = v->resident();
-    m.prepare = prepare_of(linear, tiles), m.ready = between->state + PREPARED;
-    m.preparers = (blocks < most ? blocks : most) * v->split;
-  } else {
-    cuda_bytes_prepare(linear, tiles, false, stream);
-  }
-  v->launch[e4m3](m, stream);
+  cuda_bytes_prepare(linear, tiles, false, stream);
+  version_choose(m, e4m3)->launch[e4m3](m, stream);
   if (linear->has_post_norm) cuda_linear_tail(linear, stream);
 }

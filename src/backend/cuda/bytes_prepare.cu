@@ -3,13 +3,79 @@
  * the row in registers; squares of the norm and the greatest magnitude are found at once. Bounds: what is read and
  * written. */
 #include "backend/cuda/bytes_prepare.cuh"
+#include "backend/cuda/instructions.cuh"
 #include "backend/cuda/launch.cuh"
+#include "backend/cuda/linear_result.cuh"
 
 namespace {
 
-enum { PREPARE_THREADS = 256 };
+enum { PREPARE_THREADS = 256, UNIT = 16 /* columns that make 16 bytes */ };
+
+struct prepare {
+  const float *in, *norm; /* [token][in_cols], [cols] or NULL */
+  const uint4 *tiles; /* or bf16 tiles of 64 tokens × 64 columns, as gated_finish of linear_tiles.cuh leaves them */
+  uint4 *out;
+  float *scales;
+  int in_cols, cols, n_piece, whole; /* whole: rows are multiples of 4 floats */
+  float eps;
+};
 
 typedef void kernel(prepare);
+
+/* A unit as it lies in memory: floats of a row, or bf16 of tiles, half as long. */
+template <bool TILES> struct raw_unit { uint4 part[TILES ? 2 : 4]; };
+
+/* Beyond the columns there are zeros. */
+template <bool TILES> __device__ __forceinline__ raw_unit<TILES> unit_load(const prepare &a, int token, int col) {
+  raw_unit<TILES> unit = {};
+  if (TILES) {
+    if (col >= a.cols) return unit;
+    const uint4 *row = a.tiles + ((size_t)(token / 64) * (a.cols / 64) + col / 64) * 512 + token % 64 * 8;
+#pragma unroll
+    for (int half = 0; half < 2; half++) unit.part[half] = row[(col % 64 / 8 + half) ^ token % 8];
+    return unit;
+  }
+  const float *row = a.in + (size_t)token * a.in_cols;
+#pragma unroll
+  for (int i = 0; i < UNIT / 4; i++) {
+    int at = col + i * 4;
+    *(float4 *)&unit.part[i % (TILES ? 2 : 4)] =
+        a.whole && at + 4 <= a.cols ? *(const float4 *)(row + at) : four_at(row + col, i * 4, a.cols - col);
+  }
+  return unit;
+}
+
+template <bool TILES> __device__ __forceinline__ void unit_floats(float x[UNIT], const raw_unit<TILES> &unit) {
+#pragma unroll
+  for (int i = 0; i < UNIT; i += 2)
+    *(float2 *)(x + i) = TILES ? __bfloat1622float2(((const __nv_bfloat162 *)unit.part)[i / 2])
+                               : ((const float2 *)unit.part)[i / 2 % (TILES ? 4 : 8)];
+}
+
+/* Of the row's squares, and of what is greatest once it has the norm's weights, not yet its scale. */
+template <bool TILES>
+__device__ __forceinline__ void unit_measure(const raw_unit<TILES> &unit, const prepare &a, int col, float &squares,
+                                             float &peak) {
+  float x[UNIT];
+  unit_floats(x, unit);
+#pragma unroll
+  for (int i = 0; i < UNIT; i++) squares += x[i] * x[i];
+#pragma unroll
+  for (int i = 0; i < UNIT; i++) peak = fmaxf(peak, fabsf(a.norm && col + i < a.cols ? x[i] * a.norm[col + i] : x[i]));
+}
+
+template <bool E4M3, bool TILES>
+__device__ __forceinline__ uint4 unit_round(const raw_unit<TILES> &unit, const prepare &a, int col, float scale,
+                                            float inverse) {
+  float x[UNIT];
+  unit_floats(x, unit);
+#pragma unroll
+  for (int i = 0; i < UNIT; i++) {
+    if (a.norm && col + i < a.cols) x[i] = x[i] * scale * a.norm[col + i];
+    x[i] *= inverse;
+  }
+  return bytes_of<E4M3>(x);
+}
 
 /* A unit as bf16 in B fragments of mma.m16n8k16 (linear_fragments.cuh): exact. */
 template <bool E4M3> __device__ __forceinline__ void unit_spread(const prepare &a, int token, int unit, uint4 bytes) {
@@ -60,19 +126,23 @@ __global__ void __launch_bounds__(PREPARE_THREADS, TILES &&HELD ? 3 : 4) prepare
     for (int i = 0; i < n; i++)
       if (first + i * stride < units) unit_measure(unit[i], a, (first + i * stride) * UNIT, squares, peak);
   }
-  rounding by = rounding_of<E4M3>(a, block_both(squares, peak));
-  if (threadIdx.x == 0) a.scales[token] = by.scale;
+  float2 both = block_both(squares, peak);
+  float scale = a.norm ? rsqrtf(both.x / a.cols + a.eps) : 1, top = E4M3 ? 448 : 127;
+  peak = both.y * scale;
+  float inverse = peak > 1e-30f ? __fdiv_rn(top, peak) : 0;
+  if (threadIdx.x == 0) a.scales[token] = peak > 1e-30f ? __fdiv_rn(peak, top) : 0;
+  uint4 *tile = a.out + (size_t)(token / 64) * a.n_piece * 512 + token % 64 * 8;
   for (int first = threadIdx.x; first < units; first += n * stride) {
 #pragma unroll
     for (int i = 0; i < n; i++) {
       int at = first + i * stride;
       if (at >= units) break;
       if (!HELD) unit[i] = unit_load<TILES>(a, token, at * UNIT);
-      uint4 bytes = unit_round<E4M3>(unit[i], a, at * UNIT, by);
+      uint4 bytes = unit_round<E4M3>(unit[i], a, at * UNIT, scale, inverse);
       if (FEW)
         unit_spread<E4M3>(a, token, at, bytes);
       else
-        *unit_place(a, token, at) = bytes;
+        tile[at / 8 * 512 + (at % 8 ^ token % 8)] = bytes;
     }
   }
 }
@@ -88,7 +158,16 @@ template <bool E4M3> kernel *kernel_of(int units, bool tiles, bool few) {
 } // namespace
 
 void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, bool few, cuda_stream stream) {
-  prepare a = prepare_of(linear, tiles);
+  prepare a = {.in = linear->in,
+               .norm = linear->has_norm ? linear->norm : nullptr,
+               .tiles = (const uint4 *)tiles,
+               .out = (uint4 *)linear->fragments,
+               .scales = linear->scales,
+               .in_cols = linear->in_cols,
+               .cols = linear->matrix.cols,
+               .n_piece = (linear->matrix.cols + 127) / 128,
+               .whole = linear->in_cols % 4 == 0,
+               .eps = linear->eps};
   launch_shape shape = {linear->n_row, PREPARE_THREADS, 0, 1};
   kernel *run = (linear->matrix.kind == KIND_F8 ? kernel_of<true> : kernel_of<false>)(a.n_piece * 8, tiles, few);
   early_launch(run, shape, stream, a);

@@ -12,7 +12,6 @@
 #define SPATE_BACKEND_CUDA_BYTES_TILES_CUH
 
 #include "backend/cuda/bytes_group.cuh"
-#include "backend/cuda/bytes_prepare.cuh"
 #include "backend/cuda/linear_tiles.cuh"
 #include "backend/cuda/warpgroup.cuh"
 
@@ -20,19 +19,10 @@ namespace {
 
 enum { BYTES_COLS = 128 /* of a piece */ };
 
-/* Where blocks of 64 tokens prepare the tokens themselves, a block one after another, as long as all blocks run at
- * once. ready: tokens that are there, and blocks that have left, who come last of which makes both 0 again. */
-struct many_bytes : many {
-  struct prepare prepare;
-  uint32_t *ready; /* NULL: tokens have been prepared */
-  int preparers;   /* blocks, from the first on */
-};
-
 template <typename SUM, int GROUPS, int COLS, int PAIR, int SPLIT>
 struct byte_worker : worker<GROUPS, COLS, PAIR, SPLIT> {
   /* Of E4M3's rows that are summed at once. */
   static constexpr int WIDTH = COLS <= 144 ? COLS : COLS / 2;
-  typedef many_bytes args;
   static constexpr int copier_registers = 40, multiplier_registers = 232;
   using W = worker<GROUPS, COLS, PAIR, SPLIT>;
   using S = typename W::S;
@@ -40,97 +30,15 @@ struct byte_worker : worker<GROUPS, COLS, PAIR, SPLIT> {
   static constexpr int room = GROUP_WARPS * 16 * sums_stride(S::run); /* of a warpgroup's results */
   float *scales;       /* [COLS] of the tile's rows, for each group: where results will be */
   float *token_scales; /* [group][64] of its tokens */
-  const many_bytes &b;
   static_assert(COLS <= room && GROUPS * 64 * 4 <= 512, "room for scales");
 
-  __device__ byte_worker(const many_bytes &b, uint8_t *shared) : W(b, shared), b(b) {
+  __device__ byte_worker(const many &m, uint8_t *shared) : W(m, shared) {
     this->head = BYTES_HEAD;
     scales = r.sums;
     token_scales = (float *)(shared + 512);
   }
 
   __device__ void scales_make() const {} /* tokens have had their norm */
-
-  /* The warpgroup: a token's bytes and their scale. Squares are added as prepare_bytes does, of whose threads each does
-   * the work of two. */
-  template <bool TILES> __device__ __forceinline__ void token_prepare(int token) const {
-    constexpr bool e4m3 = (SUM)0.5f != 0;
-    const struct prepare &a = b.prepare;
-    int thread = threadIdx.x % 128, units = a.n_piece * 8;
-    float squares[2] = {}, peak[2] = {};
-#pragma unroll 2
-    for (int first = thread; first < units; first += 256)
-#pragma unroll
-      for (int k = 0; k < 2; k++) {
-        int i = first + k * 128;
-        if (i < units) unit_measure(unit_load<TILES>(a, token, i * UNIT), a, i * UNIT, squares[k], peak[k]);
-      }
-    float2 *part = (float2 *)token_scales;
-#pragma unroll
-    for (int k = 0; k < 2; k++) {
-#pragma unroll
-      for (int step = 16; step > 0; step /= 2) {
-        squares[k] += __shfl_xor_sync(~0u, squares[k], step);
-        peak[k] = fmaxf(peak[k], __shfl_xor_sync(~0u, peak[k], step));
-      }
-      if (thread % 32 == 0) part[k * 4 + thread / 32] = {squares[k], peak[k]};
-    }
-    group_meet(1);
-    float2 both = part[0];
-#pragma unroll
-    for (int i = 1; i < 8; i++) both = {both.x + part[i].x, fmaxf(both.y, part[i].y)};
-    rounding by = rounding_of<e4m3>(a, both);
-    if (thread == 0) a.scales[token] = by.scale;
-#pragma unroll 4
-    for (int i = thread; i < units; i += 128)
-      *unit_place(a, token, i) = unit_round<e4m3>(unit_load<TILES>(a, token, i * UNIT), a, i * UNIT, by);
-    group_meet(1); /* part is free */
-  }
-
-  /* The block's tokens, until all are there. */
-  __device__ void tokens_prepare() const {
-    int count = 0;
-    for (int t = blockIdx.x; blockIdx.x < b.preparers && t < m.linear.n_row; t += b.preparers, count++)
-      if (b.prepare.tiles)
-        token_prepare<true>(t);
-      else
-        token_prepare<false>(t);
-    writes_publish();
-    __threadfence();
-    group_meet(1);
-    if (threadIdx.x % 128 == 0 && count > 0) atomicAdd(b.ready, count);
-    tokens_await();
-  }
-
-  __device__ __forceinline__ void tokens_await() const {
-    while (threadIdx.x % 32 == 0 && acquire_load(b.ready) < m.linear.n_row) {
-    }
-    __syncwarp();
-  }
-
-  /* A thread, as all of the frame. */
-  __device__ void tokens_stream() const {
-    dependencies_wait();
-    if (GROUPS == 1 && b.ready) {
-      while (acquire_load(b.ready) < m.linear.n_row) {
-      }
-      writes_publish();
-    }
-    W::tokens_stream();
-  }
-
-  __device__ void tokens_leave() const {
-    if (threadIdx.x % 128 > 0 || atomicAdd(b.ready + 1, 1) < gridDim.x - 1) return;
-    b.ready[0] = b.ready[1] = 0;
-  }
-
-  /* What is written here comes before what the copy engine reads, or was written there before. */
-  static __device__ __forceinline__ void writes_publish() { asm volatile("fence.proxy.async;" ::: "memory"); }
-  static __device__ __forceinline__ int acquire_load(const uint32_t *from) {
-    int value;
-    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
-    return value;
-  }
 
   /* Products of a stage's 128 columns, of WIDTH rows from `at` on. */
   __device__ __forceinline__ void part_multiply(float (&part)[WIDTH / 2], uint32_t stage, int group, int at,
@@ -250,7 +158,6 @@ struct byte_worker : worker<GROUPS, COLS, PAIR, SPLIT> {
     int group = threadIdx.x / 128 - 1;
     turn at = {0, 0};
     dependencies_wait();
-    if (GROUPS == 1 && b.ready) tokens_prepare();
     for (int tile = first; tile < n_tile; tile += step) {
       place p = this->place_at(tile);
       scales_load(group, p.strip, p.tall * S::tokens + group * 64);
@@ -267,7 +174,6 @@ struct byte_worker : worker<GROUPS, COLS, PAIR, SPLIT> {
       }
       group_meet(group + 1);
     }
-    if (GROUPS == 1 && b.ready) tokens_leave();
   }
 
   /* Four bytes on their way to shared memory, or zeros. */

@@ -206,10 +206,9 @@ void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch,
 void cuda_linear_plain(const struct cuda_linear *linear, cuda_stream stream);
 /* bf16 tokens into `fragments`: swizzled tiles (linear_many.cu), or B fragments (linear_few.cu). */
 void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stream stream);
-/* What linears of a chain leave each other, and how far they are. state: words, 0 at first, those from PREPARED
- * on of cuda_linear_bytes; sets: two of so many
+/* What linears of a chain leave each other, and how far they are. state: four words, 0 at first; sets: two of so many
  * units of 16 bytes, all ones at first (linear_between.cuh). */
-enum { PREPARED = 4, BETWEEN_WORDS = 6, BETWEEN_UNIT = 16 };
+enum { BETWEEN_WORDS = 4, BETWEEN_UNIT = 16 };
 struct cuda_between {
   uint32_t *state;
   void *sets;
@@ -238,8 +237,7 @@ void cuda_bytes_few(const struct cuda_linear *linear, int n, const struct cuda_b
  * `fragments` and their scales; few: to the same numbers in bf16, for cuda_bytes_few. */
 void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, bool few, cuda_stream stream);
 /* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
-void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, const struct cuda_between *between,
-                       cuda_stream stream);
+void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
 /* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are
  * LINEAR_FEW at most. */
 void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);

@@ -179,7 +179,7 @@ static void run_bytes(struct program *p, const struct op *op, struct cuda_linear
     p->turn ^= 1;
     a->next_fragments = p->fragments[p->turn];
   }
-  p->device->path->linear_bytes(a, tiles, &p->between, p->device->stream);
+  p->device->path->linear_bytes(a, tiles, p->device->multiprocessors, p->device->stream);
 }
 
 void cuda_linear_run(struct program *p, const struct op *op) {

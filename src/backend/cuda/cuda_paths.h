@@ -28,8 +28,7 @@ struct cuda_path {
   /* As cuda_bytes_few and cuda_linear_bytes; NULL: such linears run in plain kernels. */
   void (*bytes_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream);
-  void (*linear_bytes)(const struct cuda_linear *linear, const void *tiles, const struct cuda_between *between,
-                       cuda_stream stream);
+  void (*linear_bytes)(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
   /* The greatest exponent of each strip of a bf16 matrix, which its linears want; NULL: they do not. */
   void (*exponents)(const struct cuda_matrix *matrix, int32_t *exponent, cuda_stream stream);
   /* Blocks of decode attention that run on a multiprocessor at once; before the first launch. 0: it cannot run. */

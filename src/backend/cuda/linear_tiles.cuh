@@ -23,7 +23,6 @@ namespace {
 
 template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
   using S = shape<GROUPS, COLS, PAIR, SPLIT>;
-  typedef many args;
   static constexpr int copier_registers = 56, multiplier_registers = 224;
   const many &m;
   ring<S> r;
@@ -268,7 +267,7 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
 
 /* W: the worker whose tiles they are, this one's or bytes_tiles.cuh's. */
 template <typename W>
-__global__ void __launch_bounds__(W::S::threads, W::S::resident) tiles_run(const __grid_constant__ typename W::args m) {
+__global__ void __launch_bounds__(W::S::threads, W::S::resident) tiles_run(const __grid_constant__ many m) {
   extern __shared__ __align__(1024) uint8_t shared[];
   using S = typename W::S;
   W w(m, shared);
@@ -310,7 +309,7 @@ template <typename W> int tiles_resident() {
   return count;
 }
 
-template <typename W> void tiles_launch(typename W::args m, cuda_stream stream) {
+template <typename W> void tiles_launch(many m, cuda_stream stream) {
   using S = typename W::S;
   m.n_tall = (m.linear.n_row + S::tokens - 1) / S::tokens;
   m.n_wide = (m.n_strip + S::strips - 1) / S::strips;
