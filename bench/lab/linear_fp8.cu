@@ -14,10 +14,13 @@ struct version {
   void (*launch)(many, cuda_stream);
 };
 
-#define BYTES(sum, groups, cols, pair)                                                                                 \
-  { #groups "x" #cols "/" #pair, sizeof(sum) && (sum)0.5f != 0, bytes_launch < sum, groups, cols, pair> }
-static const version versions[] = {BYTES(float, 2, 128, 1), BYTES(float, 2, 256, 2), BYTES(int, 2, 128, 1),
-                                   BYTES(int, 2, 256, 2)};
+#define BYTES(groups, cols, pair, split)                                                                               \
+  {#groups "x" #cols "/" #pair "/" #split, true, tiles_launch<byte_worker<float, groups, cols, pair, split>>}, {       \
+#groups "x" #cols "/" #pair "/" #split, false, tiles_launch < byte_worker < int, groups, cols, pair, split>>       \
+  }
+static const version versions[] = {BYTES(1, 64, 1, 1),  BYTES(1, 64, 1, 2),  BYTES(1, 96, 1, 2),
+                                   BYTES(1, 144, 1, 4), BYTES(1, 224, 1, 1), BYTES(2, 128, 1, 1),
+                                   BYTES(2, 128, 1, 2), BYTES(2, 144, 1, 4), BYTES(2, 256, 2, 1)};
 
 __device__ float noise(size_t i, uint32_t seed) {
   uint64_t h = (i + seed * 0x51ed270bull) * 0x9E3779B97F4A7C15ull;
@@ -53,10 +56,10 @@ __device__ size_t place_in(int row, int col, size_t strip_bytes, int head) {
 
 /* Rows × cols codes, plainly and packed, with scales of rows. */
 __global__ void fill_weights(uint8_t *plain, uint8_t *packed, int rows, int cols, bool e4m3, uint32_t seed) {
-  size_t n = (size_t)rows * cols, strip = STRIP_SCALES + (size_t)((cols + 127) / 128) * PIECE;
+  size_t n = (size_t)rows * cols, strip = BYTES_HEAD + (size_t)((cols + 127) / 128) * PIECE;
   for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
     int row = (int)(i / cols), col = (int)(i % cols);
-    plain[i] = packed[place_in(row, col, strip, STRIP_SCALES)] = code_of(noise(i, seed), e4m3);
+    plain[i] = packed[place_in(row, col, strip, BYTES_HEAD)] = code_of(noise(i, seed), e4m3);
     if (col == 0) ((float *)(packed + row / 16 * strip))[row % 16] = 0.001f * (row % 7 + 1);
   }
 }
@@ -79,7 +82,7 @@ __global__ void plain_multiply(const uint8_t *w, const uint8_t *packed, const ui
   for (int c = threadIdx.x % 32; c < cols; c += 32)
     sum += value_of(w[(size_t)row * cols + c], e4m3) * value_of(x[(size_t)token * cols + c], e4m3);
   for (int s = 16; s; s /= 2) sum += __shfl_xor_sync(~0u, sum, s);
-  const uint8_t *strip = packed + row / 16 * (STRIP_SCALES + (size_t)((cols + 127) / 128) * PIECE);
+  const uint8_t *strip = packed + row / 16 * (BYTES_HEAD + (size_t)((cols + 127) / 128) * PIECE);
   if (threadIdx.x % 32 == 0) out[(size_t)token * rows + row] = sum * ((const float *)strip)[row % 16] * scales[token];
 }
 
@@ -101,19 +104,17 @@ static struct cuda_linear linear_of(const operands &o, int tokens, int copy, boo
 }
 
 static many many_of(const struct cuda_linear &a) {
-  many m = {.linear = a,
-            .tokens = (const uint8_t *)a.fragments,
-            .n_strip = (a.matrix.rows + 15) / 16,
-            .n_piece = (a.matrix.cols + 127) / 128,
-            .fours = fours_of(a)};
-  m.finish = finish_of(m);
+  many m = {};
+  m.linear = a, m.tokens = (const uint8_t *)a.fragments;
+  m.n_strip = (a.matrix.rows + 15) / 16, m.n_piece = (a.matrix.cols + 127) / 128;
+  m.fours = fours_of(a), m.finish = finish_of(m);
   return m;
 }
 
 static operands operands_make(int rows, int cols, int tokens, int n_copy, bool e4m3) {
   operands o = {.rows = rows, .cols = cols, .tokens = tokens, .n_copy = n_copy};
   size_t n = (size_t)tokens * cols, n_piece = (cols + 127) / 128;
-  o.bytes = (size_t)(rows + 15) / 16 * (STRIP_SCALES + n_piece * PIECE);
+  o.bytes = (size_t)(rows + 15) / 16 * (BYTES_HEAD + n_piece * PIECE);
   CHECK(cudaMalloc(&o.packed, o.bytes * n_copy));
   CHECK(cudaMalloc(&o.plain, (size_t)rows * cols * n_copy));
   CHECK(cudaMalloc(&o.tiles, (tokens + 63) / 64 * n_piece * TOKENS_BYTES));
@@ -126,7 +127,7 @@ static operands operands_make(int rows, int cols, int tokens, int n_copy, bool e
     fill_weights<<<1024, 256>>>(o.plain + (size_t)i * rows * cols, o.packed + i * o.bytes, rows, cols, e4m3, i + 1);
   fill<<<1024, 256>>>(o.in, n, 99);
   struct cuda_linear a = linear_of(o, tokens, 0, e4m3);
-  cuda_bytes_prepare(&a, nullptr, 0);
+  cuda_bytes_prepare(&a, nullptr, false, 0);
   tokens_unpack<<<1024, 256>>>(o.tiles, o.plain_tokens, tokens, cols);
   CHECK(cudaDeviceSynchronize());
   return o;
@@ -170,7 +171,7 @@ static void check(int rows, int cols, int tokens, bool e4m3) {
 /* --- rates -------------------------------------------------------------------------------------------------------- */
 
 /* TERA: 10¹² operations before a timing and in it: the clock follows power with a delay. */
-enum { ROUNDS = 3, CUBLASLT_TRIED = 3, TERA = 12, GATED = 28672 };
+enum { ROUNDS = 3, CUBLASLT_TRIED = 3, TERA = 12, CHAIN_MOST = 100, GATED = 28672 };
 
 static void library_go(const operands &o, const cublaslt &lt, const cublaslt_product &p, int choice, int copy) {
   cublaslt_run(lt, p, choice, o.plain + copy % o.n_copy * (size_t)o.rows * o.cols, o.plain_tokens, o.out);
@@ -187,7 +188,7 @@ static float library_us(const operands &o, const cublaslt &lt, enum cublaslt_kin
 static void rates_run(const cublaslt &lt, int rows, int cols, int tokens, bool e4m3) {
   operands o = operands_make(rows, cols, tokens, std::max(2, (int)((200u << 20) / ((size_t)rows * cols)) + 1), e4m3);
   double tera = 2e-6 * rows * cols * tokens;
-  int chain = (int)std::max(4.0, TERA * 1e6 / tera);
+  int chain = (int)std::min<double>(CHAIN_MOST, std::max(4.0, TERA * 1e6 / tera));
   std::vector<float> own[sizeof versions / sizeof *versions], library[2];
   for (int round = 0; round < ROUNDS; round++) {
     for (int i = 0; lt.opened && i < 2; i++)
@@ -215,8 +216,8 @@ static void rates_run(const cublaslt &lt, int rows, int cols, int tokens, bool e
       printf(" %s %.1f %.0f |", versions[i].name, us, tera / us);
     }
   struct cuda_linear a = linear_of(o, tokens, 0, e4m3);
-  float rows_us = median_us([&](int) { cuda_bytes_prepare(&a, nullptr, 0); }, 5, 10);
-  float tiles_us = median_us([&](int) { cuda_bytes_prepare(&a, o.in, 0); }, 5, 10);
+  float rows_us = median_us([&](int) { cuda_bytes_prepare(&a, nullptr, false, 0); }, 5, 10);
+  float tiles_us = median_us([&](int) { cuda_bytes_prepare(&a, o.in, false, 0); }, 5, 10);
   printf(" prepare rows %.1f, tiles %.1f\n", rows_us, tiles_us);
   fflush(stdout);
   operands_free(o);
@@ -234,7 +235,7 @@ int main(int argc, char **argv) {
   fflush(stdout);
   cublaslt_open(&lt);
   const int shapes[][2] = {{6144, 4096}, {4096, 4096}, {28672, 4096}, {4096, 14336}};
-  for (int tokens : {512, 2048})
+  for (int tokens : {16, 64, 128, 256, 512, 2048})
     for (auto &shape : shapes)
       for (bool e4m3 : {true, false}) rates_run(lt, shape[0], shape[1], tokens, e4m3);
   return wrong > 0;

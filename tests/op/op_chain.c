@@ -7,7 +7,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { IN = 128, WIDTH = 192, INNER = 128, TOKENS = 577, FEW = 32 /* which all kernels multiply alike */ };
+enum {
+  IN = 128,
+  WIDTH = 192,
+  INNER = 128,
+  TOKENS = 577,
+  FEW = 32 /* which all kernels multiply alike, */,
+  CODED_FEW = 8 /* those of 4 and 8 bits alone */
+};
 
 static const struct limits chain_limits = {
     .seats = 1, .tokens = TOKENS, .outputs = TOKENS, .length = TOKENS, .opt_batch = 4, .block_size = 16};
@@ -77,7 +84,7 @@ static void subject_run(struct table *table, const char *scheme, const struct su
                         const struct op_packed *packed, const struct limits *limits, int most,
                         const struct chain_oracle *oracle) {
   static float got[TOKENS * WIDTH], same[TOKENS * WIDTH];
-  static const int tokens[] = {TOKENS, 512, 257, 129, 65, 64, 40, FEW, 17, 9, 2, 1};
+  static const int tokens[] = {TOKENS, 512, 257, 129, 65, 64, 40, FEW, 17, 9, CODED_FEW, 2, 1};
   struct family family = {0};
   snprintf(family.name, sizeof family.name, "linears one after the other, %s", scheme);
   if (limits->batch_invariant) strcat(family.name, ", batch invariant");
@@ -104,8 +111,9 @@ static void scheme_cases(struct table *table, const struct scheme *scheme) {
   chain_make(&model, *scheme);
   oracle_run(table, &model, scheme, &oracle);
   packed_init(&packed, table->tested, &model);
+  bool coded = scheme->kind >= SCHEME_INT;
   for (int s = 0; s < table->n_subject; s++) {
-    subject_run(table, name, &table->subject[s], &packed, &chain_limits, FEW, &oracle);
+    subject_run(table, name, &table->subject[s], &packed, &chain_limits, coded ? CODED_FEW : FEW, &oracle);
     subject_run(table, name, &table->subject[s], &packed, &invariant, TOKENS, &oracle);
   }
   packed_release(&packed);

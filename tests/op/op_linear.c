@@ -78,7 +78,7 @@ struct linear_case {
   double input_roundoff;           /* of activations that are rounded for a matrix unit; 0: they are not */
   int input_table, residual_table; /* weights that the inputs are rows of */
   int matrix, bias, norm, post_norm;
-  bool few;
+  bool few, kinds; /* kinds: there are several kernels, by the number of rows */
 };
 
 static const float eps = 1e-5f, post_eps = 1e-6f;
@@ -335,12 +335,11 @@ static void case_step(const struct linear_case *c, const struct op_packed *packe
 }
 
 /* One kernel set: each number of rows against the reference; the same bytes with 2 threads and beside other rows.
- * Matrix units have another kernel of 16-bit tokens, whose sums have another order, for more rows: there only the same
- * number of rows must give the same bytes. */
+ * Matrix units have another kernel, whose sums have another order, for more rows: there only the same number of rows
+ * must give the same bytes. */
 static void subject_run(const struct linear_case *c, const struct op_packed *packed, const struct subject *subject,
                         const float *expected, const double *tolerance, struct family *family) {
   size_t cols = (size_t)c->shape->rows, count = (size_t)c->shape->tokens * cols;
-  bool kinds = c->input_roundoff > 0 && c->scheme.activation == ACTIVATION_FLOAT;
   float *all = array_new(BATCHES * count, sizeof *all), *got = array_new(count, sizeof *got);
   char what[160];
   for (int k = 0; k < (c->few ? 1 : 2); k++) {
@@ -352,8 +351,8 @@ static void subject_run(const struct linear_case *c, const struct op_packed *pac
       snprintf(what, sizeof what, "%s, %d × %d, %s, %d threads, %d rows", c->variant->name, c->shape->rows,
                c->shape->cols, subject->name, k + 1, n);
       case_step(c, packed, program, n, got);
-      bool first = k == 0 && (kinds || n == c->shape->tokens);
-      float *seen = kinds ? all + (size_t)i * count : all;
+      bool first = k == 0 && (c->kinds || n == c->shape->tokens);
+      float *seen = c->kinds ? all + (size_t)i * count : all;
       if (first) memcpy(seen, got, (size_t)n * cols * sizeof *got);
       if (first)
         family_compare(family, what, expected, tolerance, got, (size_t)n * cols);
@@ -395,6 +394,7 @@ void linear_cases(struct table *table) {
     snprintf(family.name, sizeof family.name, "linear %s", scheme_name(&op_schemes[s], name));
     if (!strstr(name, table->text)) continue;
     double rounding = input_roundoff(table, &op_schemes[s]);
+    bool kinds = rounding > 0 || (table->tested->target == TARGET_CUDA && op_schemes[s].activation > ACTIVATION_INT8);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
       if ((shapes[i].large && rounding == 0) || (table->few && !shapes[i].few)) continue;
       for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
@@ -403,7 +403,8 @@ void linear_cases(struct table *table) {
                                 .shape = &shapes[i],
                                 .scheme = op_schemes[s],
                                 .input_roundoff = rounding,
-                                .few = table->few};
+                                .few = table->few,
+                                .kinds = kinds};
         case_run(table, &c, &family);
       }
     }

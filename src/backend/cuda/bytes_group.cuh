@@ -19,8 +19,16 @@
                " {" sums "}, " a ", " b ", p" ones ";\n}"                                                              \
                : __VA_ARGS__                                                                                           \
                : "l"(x), "l"(w), "r"(more))
-#define SUMS_32  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "%16", "%17", "%18"
-#define SUMS_64  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " TEN(1) TEN(2) "%30, %31", "%32", "%33", "%34"
+#define SUMS_32 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "%16", "%17", "%18"
+#define SUMS_64 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " TEN(1) TEN(2) "%30, %31", "%32", "%33", "%34"
+#define SUMS_96                                                                                                        \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " TEN(1) TEN(2) TEN(3) "%40, %41, %42, %43, %44, %45, %46, %47", "%48",     \
+      "%49", "%50"
+#define SUMS_112                                                                                                       \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " TEN(1) TEN(2) TEN(3) TEN(4) "%50, %51, %52, %53, %54, %55", "%56", "%57", \
+      "%58"
+#define SUMS_144 FIRST_60 TEN(6) "%70, %71", "%72", "%73", "%74"
+#define SUMS_224 FIRST_60 TEN(6) TEN(7) TEN(8) TEN(9) TEN(10) "%110, %111", "%112", "%113", "%114"
 #define SUMS_128 FIRST_60 "%60, %61, %62, %63", "%64", "%65", "%66"
 #define SUMS_256                                                                                                       \
   FIRST_60 TEN(6) TEN(7) TEN(8) TEN(9) TEN(10) TEN(11) "%120, %121, %122, %123, %124, %125, %126, %127", "%128",       \
@@ -44,21 +52,37 @@ static __device__ __forceinline__ void bytes_multiply(int (&d)[COLS / 2], uint64
   }
 #define ALL_32(c)  EIGHT(c, 0), EIGHT(c, 8)
 #define ALL_64(c)  THIRTY_TWO(c, 0)
+#define ALL_96(c)  THIRTY_TWO(c, 0), EIGHT(c, 32), EIGHT(c, 40)
+#define ALL_112(c) ALL_96(c), EIGHT(c, 48)
 #define ALL_128(c) ALL_64(c), THIRTY_TWO(c, 32)
+#define ALL_144(c) ALL_128(c), EIGHT(c, 64)
+#define ALL_224(c) ALL_128(c), THIRTY_TWO(c, 64), EIGHT(c, 96), EIGHT(c, 104)
 #define ALL_256(c) ALL_128(c), THIRTY_TWO(c, 64), THIRTY_TWO(c, 96)
 BYTES_MULTIPLY(32, ALL_32)
 BYTES_MULTIPLY(64, ALL_64)
+BYTES_MULTIPLY(96, ALL_96)
+BYTES_MULTIPLY(112, ALL_112)
 BYTES_MULTIPLY(128, ALL_128)
+BYTES_MULTIPLY(144, ALL_144)
+BYTES_MULTIPLY(224, ALL_224)
 BYTES_MULTIPLY(256, ALL_256)
 
 #undef ALL_256
+#undef ALL_224
+#undef ALL_144
 #undef ALL_128
+#undef ALL_112
+#undef ALL_96
 #undef ALL_64
 #undef ALL_32
 #undef BYTES_MULTIPLY
 #undef MULTIPLY_WITH
 #undef SUMS_256
+#undef SUMS_224
+#undef SUMS_144
 #undef SUMS_128
+#undef SUMS_112
+#undef SUMS_96
 #undef SUMS_64
 #undef SUMS_32
 #undef MULTIPLY

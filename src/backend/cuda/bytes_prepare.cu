@@ -1,6 +1,7 @@
 /* What goes before a linear of eight-bit weights and tokens: a token's row is normed and rounded to E4M3 or int8 with
- * one scale, in the order in which bytes_tiles.cuh wants it. A block a token, which keeps the row in registers; squares
- * of the norm and the greatest magnitude are found at once. Bounds: what is read and written. */
+ * one scale, in the order in which bytes_tiles.cuh wants it, or, as bf16, linear_few.cuh. A block a token, which keeps
+ * the row in registers; squares of the norm and the greatest magnitude are found at once. Bounds: what is read and
+ * written. */
 #include "backend/cuda/bytes_prepare.cuh"
 #include "backend/cuda/instructions.cuh"
 #include "backend/cuda/launch.cuh"
@@ -76,6 +77,21 @@ __device__ __forceinline__ uint4 unit_round(const raw_unit<TILES> &unit, const p
   return bytes_of<E4M3>(x);
 }
 
+/* A unit as bf16 in B fragments of mma.m16n8k16 (linear_fragments.cuh): exact. */
+template <bool E4M3> __device__ __forceinline__ void unit_spread(const prepare &a, int token, int unit, uint4 bytes) {
+  int n_panel = (a.cols + 63) / 64, panel = unit / 4, step = unit % 4;
+  if (panel >= n_panel) return;
+  uint4 *to = a.out + ((size_t)(token / 8) * n_panel + panel) * 64 + step / 2 * 32 + token % 8 * 4;
+#pragma unroll
+  for (int q = 0; q < 4; q++) {
+    uint32_t word = (&bytes.x)[q]; /* columns 2q, 2q + 8, 2q + 1, 2q + 9 */
+    float x[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) x[i] = byte_value<E4M3>(word >> i * 8 & 0xff);
+    ((uint2 *)(to + q))[step % 2] = make_uint2(pair_round(x[0], x[2]), pair_round(x[1], x[3]));
+  }
+}
+
 /* Sums of one and greatest of the other, over the block. */
 __device__ __forceinline__ float2 block_both(float sum, float most) {
   __shared__ float2 part[PREPARE_THREADS / 32];
@@ -92,8 +108,9 @@ __device__ __forceinline__ float2 block_both(float sum, float most) {
   return both;
 }
 
-/* HELD: units that a thread keeps in registers, between finding the scales and using them; 0: it reads them again. */
-template <bool E4M3, bool TILES, int HELD>
+/* HELD: units that a thread keeps in registers, between finding the scales and using them; 0: it reads them again. FEW:
+ * for linear_few.cuh. */
+template <bool E4M3, bool TILES, int HELD, bool FEW>
 __global__ void __launch_bounds__(PREPARE_THREADS, TILES &&HELD ? 3 : 4) prepare_bytes(prepare a) {
   constexpr int n = HELD ? HELD : 1, stride = PREPARE_THREADS;
   raw_unit<TILES> unit[n];
@@ -121,20 +138,26 @@ __global__ void __launch_bounds__(PREPARE_THREADS, TILES &&HELD ? 3 : 4) prepare
       int at = first + i * stride;
       if (at >= units) break;
       if (!HELD) unit[i] = unit_load<TILES>(a, token, at * UNIT);
-      tile[at / 8 * 512 + (at % 8 ^ token % 8)] = unit_round<E4M3>(unit[i], a, at * UNIT, scale, inverse);
+      uint4 bytes = unit_round<E4M3>(unit[i], a, at * UNIT, scale, inverse);
+      if (FEW)
+        unit_spread<E4M3>(a, token, at, bytes);
+      else
+        tile[at / 8 * 512 + (at % 8 ^ token % 8)] = bytes;
     }
   }
 }
 
-template <bool E4M3, bool TILES> kernel *kernel_of(int units) {
-  if (units <= PREPARE_THREADS) return prepare_bytes<E4M3, TILES, 1>;
-  return TILES && units <= 4 * PREPARE_THREADS ? prepare_bytes < E4M3, TILES,
-         TILES ? 4 : 0 > : prepare_bytes<E4M3, TILES, 0>;
+template <bool E4M3> kernel *kernel_of(int units, bool tiles, bool few) {
+  constexpr int held = PREPARE_THREADS;
+  if (few) return units <= held ? prepare_bytes<E4M3, false, 1, true> : prepare_bytes<E4M3, false, 0, true>;
+  if (!tiles) return units <= held ? prepare_bytes<E4M3, false, 1, false> : prepare_bytes<E4M3, false, 0, false>;
+  if (units <= held) return prepare_bytes<E4M3, true, 1, false>;
+  return units <= 4 * held ? prepare_bytes<E4M3, true, 4, false> : prepare_bytes<E4M3, true, 0, false>;
 }
 
 } // namespace
 
-void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream) {
+void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, bool few, cuda_stream stream) {
   prepare a = {.in = linear->in,
                .norm = linear->has_norm ? linear->norm : nullptr,
                .tiles = (const uint4 *)tiles,
@@ -146,10 +169,6 @@ void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cud
                .whole = linear->in_cols % 4 == 0,
                .eps = linear->eps};
   launch_shape shape = {linear->n_row, PREPARE_THREADS, 0, 1};
-  int units = a.n_piece * 8;
-  bool e4m3 = linear->matrix.kind == KIND_F8;
-  early_launch(e4m3    ? tiles ? kernel_of<true, true>(units) : kernel_of<true, false>(units)
-                  : tiles ? kernel_of<false, true>(units)
-                       : kernel_of<false, false>(units),
-               shape, stream, a);
+  kernel *run = (linear->matrix.kind == KIND_F8 ? kernel_of<true> : kernel_of<false>)(a.n_piece * 8, tiles, few);
+  early_launch(run, shape, stream, a);
 }

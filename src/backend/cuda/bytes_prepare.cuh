@@ -14,6 +14,12 @@ static __device__ __forceinline__ uint32_t int8_pair(float low, float high) {
   return (__float2int_rn(low) & 0xff) | (__float2int_rn(high) & 0xff) << 8;
 }
 
+template <bool E4M3> static __device__ __forceinline__ float byte_value(uint32_t code) {
+  __nv_fp8_e4m3 x;
+  x.__x = (uint8_t)code;
+  return E4M3 ? (float)x : (float)(int8_t)code;
+}
+
 template <bool E4M3> static __device__ __forceinline__ uint4 bytes_of(const float x[16]) {
   uint32_t word[4];
 #pragma unroll

@@ -5,37 +5,40 @@
  * what becomes of sums are those of linear_tiles.cuh. What differs is how sums are made: E4M3's of 256 columns of WIDTH
  * rows in registers of their own, then added to the tile's in full floats, while the other warpgroup's products run;
  * int8's are exact, and become floats at the end. Then they are scaled. So a token's sums have one order, whatever the
- * tiles.
+ * tiles; but E4M3's where blocks share the columns.
  *
  * Bounds: the matrix units, and the power that they may draw. Measured in bench/lab/linear_fp8.cu. */
 #ifndef SPATE_BACKEND_CUDA_BYTES_TILES_CUH
 #define SPATE_BACKEND_CUDA_BYTES_TILES_CUH
 
 #include "backend/cuda/bytes_group.cuh"
-#include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_tiles.cuh"
 #include "backend/cuda/warpgroup.cuh"
 
 namespace {
 
-enum { STRIP_SCALES = 64 /* bytes, before a strip's pieces */, BYTES_COLS = 128 /* of a piece */ };
+enum { BYTES_COLS = 128 /* of a piece */ };
 
-template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : worker<GROUPS, COLS, PAIR, 1> {
-  static constexpr int WIDTH = COLS < 128 ? COLS : 128; /* of E4M3's rows that are summed at once */
-  using W = worker<GROUPS, COLS, PAIR, 1>;
+template <typename SUM, int GROUPS, int COLS, int PAIR, int SPLIT>
+struct byte_worker : worker<GROUPS, COLS, PAIR, SPLIT> {
+  /* Of E4M3's rows that are summed at once. */
+  static constexpr int WIDTH = COLS <= 144 ? COLS : COLS / 2;
+  static constexpr int copier_registers = 40, multiplier_registers = 232;
+  using W = worker<GROUPS, COLS, PAIR, SPLIT>;
   using S = typename W::S;
   using W::m, W::r, W::first, W::step, W::n_tile, W::k_first, W::k_end;
-  /* [group][COLS] of the tile's rows, [group][64] of its tokens: where the shape has room for scales of norms, which
-   * bytes have had. */
-  float *scales, *token_scales;
-  static constexpr int shared_bytes = S::shared_bytes - S::scale_bytes + GROUPS * COLS * 4;
-  static_assert(S::resident * (shared_bytes + 1024) <= 228 * 1024, "a multiprocessor's shared memory");
+  static constexpr int room = GROUP_WARPS * 16 * sums_stride(S::run); /* of a warpgroup's results */
+  float *scales;       /* [COLS] of the tile's rows, for each group: where results will be */
+  float *token_scales; /* [group][64] of its tokens */
+  static_assert(COLS <= room && GROUPS * 64 * 4 <= 512, "room for scales");
 
   __device__ byte_worker(const many &m, uint8_t *shared) : W(m, shared) {
-    this->head = STRIP_SCALES;
-    scales = (float *)(shared + S::shared_bytes - S::scale_bytes);
+    this->head = BYTES_HEAD;
+    scales = r.sums;
     token_scales = (float *)(shared + 512);
   }
+
+  __device__ void scales_make() const {} /* tokens have had their norm */
 
   /* Products of a stage's 128 columns, of WIDTH rows from `at` on. */
   __device__ __forceinline__ void part_multiply(float (&part)[WIDTH / 2], uint32_t stage, int group, int at,
@@ -106,7 +109,7 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
 
   /* A warpgroup asks for its tile's scales, of COLS rows and then of 64 tokens, before it multiplies. */
   __device__ __forceinline__ void scales_load(int group, int strip, int token) const {
-    float *to = scales + group * COLS;
+    float *to = scales + group * room;
     for (int i = threadIdx.x % 128; i < COLS; i += 128)
       word_copy(to + i, (const float *)(m.linear.matrix.data + (strip + i / 16) * this->strip_bytes()) + i % 16,
                 strip + i / 16 < m.n_strip);
@@ -114,19 +117,41 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
     if (i < 64) word_copy(token_scales + group * 64 + i, m.linear.scales + token + i, token + i < m.linear.n_row);
   }
 
-  /* Eight columns at a time, so that few scales are in registers. */
-  __device__ __forceinline__ void sums_scale(const SUM (&raw)[COLS / 2], float (&sum)[COLS / 2], int group) const {
+  /* Of N rows from `at` on; eight at a time, so that few scales are in registers. */
+  template <int N>
+  __device__ __forceinline__ void sums_scale(const SUM (&raw)[N / 2], float (&sum)[N / 2], int group, int at) const {
     int lane = threadIdx.x % 32;
-    const float *of_rows = scales + group * COLS + lane % 4 * 2;
+    const float *of_rows = scales + group * room + at + lane % 4 * 2;
     const float *of_tokens = token_scales + group * 64 + threadIdx.x / 32 % 4 * 16 + lane / 4;
     float low = of_tokens[0], high = of_tokens[8];
 #pragma unroll
-    for (int j = 0; j < COLS / 8; j++) {
+    for (int j = 0; j < N / 8; j++) {
       float2 row = *(const float2 *)(of_rows + j * 8);
       sum[4 * j] = raw[4 * j] * (row.x * low), sum[4 * j + 1] = raw[4 * j + 1] * (row.y * low);
       sum[4 * j + 2] = raw[4 * j + 2] * (row.x * high), sum[4 * j + 3] = raw[4 * j + 3] * (row.y * high);
       if (j % 4 == 3) asm volatile("" ::: "memory");
     }
+  }
+
+  /* The block's share of a tile, whose scales are there, from sums to results. */
+  template <int N>
+  __device__ __forceinline__ void tile_finish(const SUM (&raw)[N / 2], int group, const place &p) const {
+    int at = this->share_of(this->part), row = (p.strip + at) * 16;
+    int token = p.tall * S::tokens + group * 64 + threadIdx.x / 32 % 4 * 16;
+    float sum[N / 2];
+    sums_scale<N>(raw, sum, group, at * 16);
+    group_meet(group + 1); /* nobody reads scales any more */
+    ending<S::run> ends = this->ending_of(p.strip + this->share_of(this->part + 1));
+    typename ending<S::run>::template extras<N> extras;
+    if (m.finish == FINISH_ROWS) ends.template extras_begin<N>(extras, token, row);
+    if (S::even && m.finish == FINISH_GATED)
+      ends.template gated_finish<N>(sum, token, row);
+    else if (m.finish == FINISH_ROWS && m.linear.residual)
+      ends.template rows_finish<N, true, false>(sum, extras, token, row);
+    else if (m.finish == FINISH_ROWS)
+      ends.template rows_finish<N, false, false>(sum, extras, token, row);
+    else
+      ends.template any_finish<N>(sum, token, row);
   }
 
   __device__ void tiles_multiply() const {
@@ -135,26 +160,18 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
     dependencies_wait();
     for (int tile = first; tile < n_tile; tile += step) {
       place p = this->place_at(tile);
-      int token = p.tall * S::tokens + group * 64;
-      scales_load(group, p.strip, token);
+      scales_load(group, p.strip, p.tall * S::tokens + group * 64);
       SUM raw[COLS / 2];
       tile_multiply(raw, group, &at);
       words_wait();
       group_meet(group + 1);
-      float sum[COLS / 2];
-      sums_scale(raw, sum, group);
-      token += threadIdx.x / 32 % 4 * 16;
-      ending<S::run> ends = this->ending_of(p.strip + S::strips);
-      typename ending<S::run>::template extras<COLS> extras;
-      if (m.finish == FINISH_ROWS) ends.template extras_begin<COLS>(extras, token, p.strip * 16);
-      if (S::even && m.finish == FINISH_GATED)
-        ends.template gated_finish<COLS>(sum, token, p.strip * 16);
-      else if (m.finish == FINISH_ROWS && m.linear.residual)
-        ends.template rows_finish<COLS, true, false>(sum, extras, token, p.strip * 16);
-      else if (m.finish == FINISH_ROWS)
-        ends.template rows_finish<COLS, false, false>(sum, extras, token, p.strip * 16);
-      else
-        ends.template any_finish<COLS>(sum, token, p.strip * 16);
+      if constexpr (SPLIT > 1) {
+        SUM share[S::share * 8];
+        this->parts_add(share, raw);
+        tile_finish<S::share * 16>(share, group, p);
+      } else {
+        tile_finish<COLS>(raw, group, p);
+      }
       group_meet(group + 1);
     }
   }
@@ -171,55 +188,6 @@ template <typename SUM, int GROUPS, int COLS, int PAIR> struct byte_worker : wor
     asm volatile("bar.sync %0, 128;" ::"r"(barrier) : "memory");
   }
 };
-
-template <typename SUM, int GROUPS, int COLS, int PAIR>
-__global__ void __launch_bounds__((GROUPS + 1) * 128, shape<GROUPS, COLS, PAIR, 1>::resident)
-    bytes_many(const __grid_constant__ many m) {
-  extern __shared__ __align__(1024) uint8_t shared[];
-  byte_worker<SUM, GROUPS, COLS, PAIR> w(m, shared);
-  using S = typename decltype(w)::S;
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < S::stages; i++)
-      barrier_init(&w.r.weights[i], 1), barrier_init(&w.r.tokens[i], 1), barrier_init(&w.r.empty[i], GROUPS * PAIR);
-    barriers_publish();
-  }
-  if (PAIR > 1)
-    cluster_meet();
-  else
-    __syncthreads();
-  dependents_launch();
-  if (threadIdx.x < 128) {
-    if (GROUPS > 1) registers_release<40>();
-    if (threadIdx.x == 0) w.weights_stream();
-    if (threadIdx.x == 32) w.tokens_stream();
-    __syncwarp();
-  } else {
-    if (GROUPS > 1) registers_claim<232>();
-    w.tiles_multiply();
-  }
-  if (PAIR > 1) cluster_meet(); /* nobody leaves whom others still write to */
-}
-
-template <typename SUM, int GROUPS, int COLS, int PAIR> launch_shape bytes_shape(int clusters) {
-  using S = shape<GROUPS, COLS, PAIR, 1>;
-  return {clusters * PAIR, S::threads, byte_worker<SUM, GROUPS, COLS, PAIR>::shared_bytes, PAIR};
-}
-
-template <typename SUM, int GROUPS, int COLS, int PAIR> int bytes_resident() {
-  static int count;
-  if (count == 0)
-    count = clusters_resident(bytes_many<SUM, GROUPS, COLS, PAIR>, bytes_shape<SUM, GROUPS, COLS, PAIR>(1));
-  return count;
-}
-
-template <typename SUM, int GROUPS, int COLS, int PAIR> void bytes_launch(many m, cuda_stream stream) {
-  using S = shape<GROUPS, COLS, PAIR, 1>;
-  m.n_tall = (m.linear.n_row + S::tokens - 1) / S::tokens;
-  m.n_wide = (m.n_strip + S::strips - 1) / S::strips;
-  int clusters = (m.n_tall + PAIR - 1) / PAIR * m.n_wide, most = bytes_resident<SUM, GROUPS, COLS, PAIR>();
-  if (clusters > most) clusters = most;
-  early_launch(bytes_many<SUM, GROUPS, COLS, PAIR>, bytes_shape<SUM, GROUPS, COLS, PAIR>(clusters), stream, m);
-}
 
 } // namespace
 

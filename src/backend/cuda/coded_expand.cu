@@ -19,7 +19,7 @@ __device__ __forceinline__ void writes_publish() { asm volatile("fence.proxy.asy
 struct expand {
   struct cuda_matrix matrix;
   uint4 *out;
-  int n_piece, n_half, piece_bytes; /* of 128 columns; of 64, in bf16 */
+  int n_half; /* pieces of 64 columns, in bf16 */
 };
 
 /* Four codes of a word as floats, in the order of columns 0, 1, 8 and 9 of its lane. */
@@ -38,7 +38,7 @@ __device__ __forceinline__ void word_read(float x[4], const struct cuda_matrix &
 __device__ __forceinline__ float2 scale_of(const struct cuda_matrix &m, const uint8_t *strip, const uint8_t *piece,
                                            int row, int step) {
   if (m.bytes) return {((const float *)strip)[row], 0};
-  const __half *at = (const __half *)(piece + 1024);
+  const __half *at = (const __half *)(piece + NIBBLES_CODES);
   int index = step * STEP / m.group * 16 + row % 8 * 2 + row / 8;
   if (!m.has_min) return {__half2float(at[index]), -8 * __half2float(at[index])};
   return {__half2float(at[2 * index]), __half2float(at[2 * index + 1])};
@@ -49,11 +49,11 @@ __global__ void __launch_bounds__(THREADS) expand_make(expand e) {
   dependencies_wait();
   const struct cuda_matrix &m = e.matrix;
   int strip = blockIdx.x;
-  const uint8_t *from = m.data + (size_t)strip * m.strip_bytes, *pieces = from + (m.bytes ? 64 : 0);
+  const uint8_t *from = m.data + (size_t)strip * m.strip_bytes, *pieces = from + (m.bytes ? BYTES_HEAD : 0);
   uint4 *to = e.out + (size_t)strip * e.n_half * 128;
   for (int i = threadIdx.x; i < e.n_half * 64; i += THREADS) {
     int half = i / 64, row = i / 4 % 16, step = half % 2 * 4 + i % 4;
-    const uint8_t *piece = pieces + (size_t)(half / 2) * e.piece_bytes;
+    const uint8_t *piece = pieces + (size_t)(half / 2) * m.piece_bytes;
     float2 scale = scale_of(m, from, piece, row, step);
     uint32_t pair[8]; /* of columns 2q, then of those 8 further */
 #pragma unroll
@@ -79,7 +79,6 @@ __global__ void __launch_bounds__(THREADS) expand_make(expand e) {
 
 void cuda_coded_expand(const struct cuda_matrix *matrix, void *out, cuda_stream stream) {
   expand e = {.matrix = *matrix, .out = (uint4 *)out};
-  e.n_piece = (matrix->cols + 127) / 128, e.n_half = (matrix->cols + 63) / 64;
-  e.piece_bytes = (int)(matrix->strip_bytes - (matrix->bytes ? 64 : 0)) / e.n_piece;
+  e.n_half = (matrix->cols + 63) / 64;
   early_launch(expand_make, {(matrix->rows + 15) / 16, THREADS, 0, 1}, stream, e);
 }

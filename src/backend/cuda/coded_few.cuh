@@ -39,6 +39,13 @@ __device__ __forceinline__ uint32_t pair_minus(uint32_t a, uint32_t b) {
   return *(uint32_t *)&x;
 }
 
+/* The bits of a mask, and others set: one instruction. */
+__device__ __forceinline__ uint32_t bits_merge(uint32_t w, uint32_t mask, uint32_t others) {
+  uint32_t x;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(x) : "r"(w), "r"(mask), "r"(others));
+  return x;
+}
+
 /* E4M3 in bytes 0 and 2: its exponent as bf16's, which is 120 more. */
 struct e4m3 {
   static __device__ __forceinline__ uint32_t even(uint32_t w) {
@@ -52,7 +59,7 @@ struct e4m3 {
 /* Two's complement in bytes 0 and 2: 128 + the low bits, less 128 or 256. */
 struct int8 {
   static __device__ __forceinline__ uint32_t even(uint32_t w) {
-    return pair_minus((w & 0x007f007f) | 0x43004300, (w & 0x00800080) | 0x43004300);
+    return pair_minus(bits_merge(w, 0x007f007f, 0x43004300), bits_merge(w, 0x00800080, 0x43004300));
   }
   static __device__ __forceinline__ uint32_t odd(uint32_t w) { return even(w >> 8); }
 };
@@ -121,7 +128,8 @@ template <int GROUPS> struct nibbles {
     for (int t = 0; t < TILES; t++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        total[t][i] += (i < 2 ? scale.x : scale.z) * sum[t][i] + (i < 2 ? scale.y : scale.w) * tokens[t][i % 2];
+        total[t][i] =
+            fmaf(i < 2 ? scale.x : scale.z, sum[t][i], fmaf(i < 2 ? scale.y : scale.w, tokens[t][i % 2], total[t][i]));
   }
 
   template <int TILES, int N>
@@ -141,7 +149,7 @@ template <int GROUPS> struct nibbles {
         int n = i % N, s = i / N;
         uint32_t w = (&word[n][s / 4].x)[s % 4], a[4];
 #pragma unroll
-        for (int k = 0; k < 4; k++) a[k] = (w >> 4 * k & 0x000f000f) | 0x43004300;
+        for (int k = 0; k < 4; k++) a[k] = bits_merge(w >> 4 * k, 0x000f000f, 0x43004300);
         step_multiply<TILES>(sum[n], a, b, s);
       }
 #pragma unroll

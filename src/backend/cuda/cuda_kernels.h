@@ -25,6 +25,10 @@ enum { CURVE_GELU = 2 };                                           /* enum act_k
 enum { ROTATE_PAIRS = 2 };                                         /* enum rope_style; any other but 0 turns halves */
 enum { CACHE_F32, CACHE_F16, CACHE_BF16, CACHE_E4M3, CACHE_INT8 }; /* enum kv_dtype */
 
+/* Of packed matrices (cuda_layout.h): what is before a strip's pieces of bytes, its rows' scales and as many zeros; the
+ * codes of a piece of four bits. */
+enum { BYTES_HEAD = 128, NIBBLES_CODES = 1024 };
+
 /* How a matrix's bytes become numbers: cuda_layout and its scheme, flat. */
 struct cuda_matrix {
   const uint8_t *data;
@@ -34,7 +38,8 @@ struct cuda_matrix {
   uint8_t pieces;       /* 16-bit floats in swizzled pieces */
   uint8_t bytes;        /* E4M3 or int8 in swizzled pieces, after one scale a row */
   uint8_t bits, high_bits, scale, has_min, codebook, activation;
-  uint8_t nibbles; /* four bits in pieces with fp16 scales */
+  uint8_t nibbles;     /* four bits in pieces with fp16 scales */
+  int32_t piece_bytes; /* of bytes and nibbles */
   int32_t group, block_cols, offset;
   float unit; /* of the codebook */
   uint32_t high_at, scale_at, min_at, super_at, super_min_at, block_bytes;
@@ -214,16 +219,23 @@ struct cuda_between {
  * next_fragments in tiles, and then leaves none in `out`; one that adds a residual, and nothing else but a factor, can
  * leave them in both. */
 enum { LINEAR_FEW = 32, LINEAR_CHAIN = 4 };
-/* Units of a set that chains of linears of so many columns need: bf16 tokens, and a square for 16 columns. */
+/* Units of a set that chains of linears of so many columns need: bf16 tokens, a square and a peak for 16 columns. */
 static inline uint32_t cuda_between_units(int cols) {
-  return (LINEAR_CHAIN - 1) * LINEAR_FEW * 9 * (((uint32_t)cols + 63) / 64);
+  return (LINEAR_CHAIN - 1) * LINEAR_FEW * 10 * (((uint32_t)cols + 63) / 64);
 }
 void cuda_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* The same of weights of 4 and 8 bits and LINEAR_CODED_FEW tokens at most; all of a chain alike. */
+enum { LINEAR_CODED_FEW = 8 };
+void cuda_coded_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
+                    cuda_stream stream);
+/* The same of eight-bit weights and tokens, which come and go in bf16; all of a chain alike. */
+void cuda_bytes_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
+                    cuda_stream stream);
 /* Eight-bit weights and tokens. prepare: from rows, or from bf16 tiles that a gated linear has left, to bytes in
- * `fragments` and their scales. */
-void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, cuda_stream stream);
+ * `fragments` and their scales; few: to the same numbers in bf16, for cuda_bytes_few. */
+void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, bool few, cuda_stream stream);
 /* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
 /* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are

@@ -22,6 +22,16 @@ bool cuda_scheme_coded(const struct scheme *s) { return scheme_is_bytes(s) || sc
 
 static size_t pieces_bytes(int cols, int of_piece) { return (size_t)((cols + of_piece - 1) / of_piece) * PIECE_BYTES; }
 
+static size_t nibbles_piece(const struct scheme *s) {
+  return NIBBLES_CODES + (size_t)(BYTE_COLS / s->group * STRIP_ROWS) * (s->has_min ? 4 : 2);
+}
+
+/* Of four bits: whole pairs of pieces. */
+static size_t pairs_bytes(int cols, size_t piece) {
+  size_t bytes = (size_t)((cols + 2 * BYTE_COLS - 1) / (2 * BYTE_COLS)) * 2 * piece;
+  return (bytes + STRIP_ALIGN - 1) / STRIP_ALIGN * STRIP_ALIGN;
+}
+
 struct cuda_layout cuda_layout_of(const struct weight *weight) {
   struct cuda_layout layout = {.cpu = cpu_layout_of(weight), .rows = weight->rows, .cols = weight->cols};
   layout.pieces = weight->scheme.kind == SCHEME_F16 || weight->scheme.kind == SCHEME_BF16;
@@ -29,9 +39,12 @@ struct cuda_layout cuda_layout_of(const struct weight *weight) {
   layout.nibbles = scheme_is_nibbles(&weight->scheme);
   layout.strip_bytes = layout.cpu.tile_bytes;
   if (layout.pieces) layout.strip_bytes = pieces_bytes(weight->cols, PIECE_COLS);
-  if (layout.bytes) layout.strip_bytes = SCALES_BYTES + pieces_bytes(weight->cols, BYTE_COLS);
-  if (layout.nibbles)
-    layout.strip_bytes = (size_t)((weight->cols + BYTE_COLS - 1) / BYTE_COLS) * nibbles_piece(&weight->scheme);
+  if (layout.bytes) layout.strip_bytes = BYTES_HEAD + pieces_bytes(weight->cols, BYTE_COLS);
+  if (layout.bytes) layout.piece_bytes = PIECE_BYTES;
+  if (layout.nibbles) {
+    layout.piece_bytes = nibbles_piece(&weight->scheme);
+    layout.strip_bytes = pairs_bytes(weight->cols, layout.piece_bytes);
+  }
   return layout;
 }
 
@@ -75,12 +88,13 @@ static void pack_nibbles(const struct cuda_layout *layout, const struct codes *c
   memset(out, 0, layout->strip_bytes);
   for (int row = 0; row < codes->rows; row++) {
     for (int col = 0; col < layout->cols; col++) {
-      uint8_t *byte = out + (size_t)(col / BYTE_COLS) * nibbles_piece(s) + nibble_offset(row, col % BYTE_COLS, &high);
+      uint8_t *byte =
+          out + (size_t)(col / BYTE_COLS) * layout->piece_bytes + nibble_offset(row, col % BYTE_COLS, &high);
       *byte |= (uint8_t)(codes->code[(size_t)row * (size_t)layout->cols + (size_t)col] << (high ? 4 : 0));
     }
     for (int g = 0; g < groups; g++) {
       int col = g * s->group;
-      uint8_t *at = out + (size_t)(col / BYTE_COLS) * nibbles_piece(s) +
+      uint8_t *at = out + (size_t)(col / BYTE_COLS) * layout->piece_bytes +
                     nibble_scale(row, col % BYTE_COLS / s->group, s->has_min);
       half_put(at, codes->scale[row * groups + g]);
       if (s->has_min) half_put(at + 2, codes->min[row * groups + g]);
@@ -91,7 +105,7 @@ static void pack_nibbles(const struct cuda_layout *layout, const struct codes *c
 static void unpack_nibbles(const struct cuda_layout *layout, const uint8_t *strip, int row, float *out) {
   const struct scheme *s = &layout->cpu.scheme;
   for (int col = 0; col < layout->cols; col++) {
-    const uint8_t *piece = strip + (size_t)(col / BYTE_COLS) * nibbles_piece(s);
+    const uint8_t *piece = strip + (size_t)(col / BYTE_COLS) * layout->piece_bytes;
     bool high;
     int at = nibble_offset(row, col % BYTE_COLS, &high), code = piece[at] >> (high ? 4 : 0) & 15;
     const uint8_t *scale = piece + nibble_scale(row, col % BYTE_COLS / s->group, s->has_min);

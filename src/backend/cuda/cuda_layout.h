@@ -6,21 +6,23 @@
  * strips to where a matrix unit reads them, `ldmatrix` meets no bank conflict, and a thread that multiplies by itself
  * reads 16 bytes at a time. Columns beyond the last are zero.
  *
- * Bytes with one scale a row, E4M3 or int8, are the same with pieces of 128 columns, after the strip's 16 F32 scales.
- * Within each 16 columns byte 4q + (0, 1, 2, 3) is column 2q + (0, 8, 1, 9): so a matrix unit's fragment of 16-bit
- * columns is made of one lane's own four bytes, and a product of bytes, whose tokens are permuted alike, adds up the
- * same. int8 is in two's complement.
+ * Bytes with one scale a row, E4M3 or int8, are the same with pieces of 128 columns, after the strip's 16 F32 scales
+ * and as many zeros, so that pieces begin at multiples of 128 bytes. Within each 16 columns byte 4q + (0, 1, 2, 3) is
+ * column 2q + (0, 8, 1, 9): so a matrix unit's fragment of 16-bit columns is made of one lane's own four bytes, and a
+ * product of bytes, whose tokens are permuted alike, adds up the same. int8 is in two's complement.
  *
  * Four bits with fp16 scales for each 32 or 128 columns are strips of pieces of 128 columns too: codes, then scales.
  * The codes are in the order of a matrix unit's fragments: 16 bytes a lane for each four steps of 16 columns, four a
  * step, whose nibbles i and i + 4 are the lane's pair i. Scales of a group go by rows r: of r, then of r + 8, each with
- * its minimum where there are minima.
+ * its minimum where there are minima. A strip has whole pairs of pieces, zeros at the end, and is a multiple of 128
+ * bytes long, as runs of 16 pieces are.
  *
  * Everything else is packed as on the CPU (cpu_layout.h): correct, and not meant to be fast. */
 #ifndef SPATE_BACKEND_CUDA_LAYOUT_H
 #define SPATE_BACKEND_CUDA_LAYOUT_H
 
 #include "backend/cpu/cpu_layout.h"
+#include "backend/cuda/cuda_kernels.h"
 
 enum {
   STRIP_ROWS = 16,
@@ -28,18 +30,17 @@ enum {
   PIECE_BYTES = STRIP_ROWS * PIECE_COLS * 2,
   ATOM_ROWS = 8,
   ATOM_BYTES = ATOM_ROWS * 128,
-  BYTE_COLS = 128, /* of a piece of bytes */
-  SCALES_BYTES = STRIP_ROWS * 4,
-  NIBBLES_BYTES = STRIP_ROWS * BYTE_COLS / 2, /* codes of a piece of four bits */
+  BYTE_COLS = 128,   /* of a piece of bytes */
+  STRIP_ALIGN = 128, /* of strips of nibbles */
 };
 
 struct cuda_layout {
   struct cpu_layout cpu; /* of what is packed as there */
   int rows, cols;
-  bool pieces;  /* strips of pieces */
-  bool bytes;   /* the same of bytes, after scales */
-  bool nibbles; /* pieces of four bits and scales */
-  size_t strip_bytes;
+  bool pieces;                     /* strips of pieces */
+  bool bytes;                      /* the same of bytes, after scales */
+  bool nibbles;                    /* pieces of four bits and scales */
+  size_t strip_bytes, piece_bytes; /* piece: of bytes and nibbles */
 };
 
 /* Is it packed as bytes or nibbles? */
@@ -63,7 +64,7 @@ static inline size_t piece_offset(int row, int col) {
 /* The same of a byte. */
 static inline size_t byte_offset(int row, int col) {
   int within = col % BYTE_COLS, chunk = within / 16 ^ row % ATOM_ROWS, c = within % 16;
-  return SCALES_BYTES + (size_t)(col / BYTE_COLS) * PIECE_BYTES + (size_t)(row / ATOM_ROWS) * ATOM_BYTES +
+  return BYTES_HEAD + (size_t)(col / BYTE_COLS) * PIECE_BYTES + (size_t)(row / ATOM_ROWS) * ATOM_BYTES +
          (size_t)(row % ATOM_ROWS * 128 + chunk * 16 + c % 8 / 2 * 4 + c % 2 * 2 + c / 8);
 }
 
@@ -76,11 +77,7 @@ static inline int nibble_offset(int row, int col, bool *high) {
 
 /* The fp16 scale of a row and group within its piece; its minimum is the next one. */
 static inline int nibble_scale(int row, int group, bool has_min) {
-  return NIBBLES_BYTES + (group * STRIP_ROWS + row % 8 * 2 + row / 8) * (has_min ? 4 : 2);
-}
-
-static inline size_t nibbles_piece(const struct scheme *s) {
-  return NIBBLES_BYTES + (size_t)(BYTE_COLS / s->group * STRIP_ROWS) * (s->has_min ? 4 : 2);
+  return NIBBLES_CODES + (group * STRIP_ROWS + row % 8 * 2 + row / 8) * (has_min ? 4 : 2);
 }
 
 #endif

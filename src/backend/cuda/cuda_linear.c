@@ -38,10 +38,19 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
                               .softcap = args->softcap};
 }
 
+/* A linear of so few tokens that weights stream, and that may be of a chain. */
+static bool is_few(const struct program *p, const struct op *op, int n_row) {
+  const struct cuda_path *path = p->device->path;
+  if (p->limits.batch_invariant) return false;
+  if (cuda_linear_bytes_fit(path, p->plan, op) || cuda_linear_coded_fit(path, p->plan, op))
+    return n_row <= LINEAR_CODED_FEW;
+  return cuda_linear_fast(path, p->plan, op) && n_row <= path->few;
+}
+
 /* Fragments up to LINEAR_FEW tokens, tiles beyond. */
 bool cuda_linear_takes(const struct program *p, const struct op *op, int n_row) {
   const struct cuda_path *path = p->device->path;
-  if (cuda_linear_fast(path, p->plan, op)) return true;
+  if (cuda_linear_fast(path, p->plan, op) || is_few(p, op, n_row)) return true;
   if (!cuda_linear_coded_fit(path, p->plan, op) || p->limits.batch_invariant) return false;
   return n_row <= LINEAR_FEW || (n_row > LINEAR_CODED && cuda_linear_expands(path, p->plan, op));
 }
@@ -82,12 +91,25 @@ static void inputs_hand_over(struct program *p, const struct op *op, const struc
   a->next_squares = normed ? p->squares[p->turn] : NULL;
 }
 
+/* Do weights run in the same kernel? */
+static bool same_kernel(const struct program *p, const struct op *op, const struct op *next) {
+  struct cuda_matrix a = cuda_matrix_of(p, op->weight[0]), b = cuda_matrix_of(p, next->weight[0]);
+  return a.kind == b.kind && a.bytes == b.bytes && a.activation == b.activation && a.group == b.group &&
+         a.has_min == b.has_min;
+}
+
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
-  const struct op *next = p->device->path->chained ? next_halves(p, op, a) : NULL;
+  const struct cuda_path *path = p->device->path;
+  const struct op *next = path->chained ? next_halves(p, op, a) : NULL;
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
-  if (next && cuda_linear_fast(p->device->path, p->plan, next) && p->n_chain < LINEAR_CHAIN) return;
-  p->device->path->linear_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
+  if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
+  if (cuda_linear_coded_fit(path, p->plan, op))
+    path->coded_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
+  else if (a->matrix.bytes)
+    path->bytes_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
+  else
+    path->linear_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
   p->n_chain = 0;
 }
 
@@ -164,7 +186,7 @@ void cuda_linear_run(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
   bool fast = cuda_linear_fast(p->device->path, p->plan, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
-  if (fast && a.n_row <= p->device->path->few && !a.one_order) {
+  if (is_few(p, op, a.n_row)) {
     run_few(p, op, &a);
     return;
   }

@@ -53,6 +53,7 @@ struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
   m.rows = layout.rows;
   m.cols = layout.cols;
   m.strip_bytes = layout.strip_bytes;
+  m.piece_bytes = (int32_t)layout.piece_bytes;
   m.pieces = layout.pieces;
   m.bytes = layout.bytes;
   m.nibbles = layout.nibbles;

@@ -73,7 +73,9 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     if (!always || op->args.linear.post_norm != NORM_NONE)
       most.product = size_max(most.product, rows * (size_t)weight->rows);
     uint32_t between = cuda_between_units(weight->cols);
-    if (always && between > most.between) most.between = between;
+    if ((always || cuda_linear_bytes_fit(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op)) &&
+        between > most.between)
+      most.between = between;
     if (cuda_linear_fast(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op) ||
         cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);

@@ -25,7 +25,9 @@ struct cuda_path {
   void (*linear_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
   void (*linear_many)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
-  /* As cuda_linear_bytes; NULL: such linears run in plain kernels. */
+  /* As cuda_bytes_few and cuda_linear_bytes; NULL: such linears run in plain kernels. */
+  void (*bytes_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
+                    cuda_stream stream);
   void (*linear_bytes)(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
   /* The greatest exponent of each strip of a bf16 matrix, which its linears want; NULL: they do not. */
   void (*exponents)(const struct cuda_matrix *matrix, int32_t *exponent, cuda_stream stream);
@@ -41,7 +43,9 @@ struct cuda_path {
   void (*rate_read_bulk)(const void *from, size_t bytes, int blocks, cuda_stream stream); /* or NULL */
   void (*rate_multiply)(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
   double (*rate_operations)(enum rate_unit unit);
-  /* As cuda_linear_coded; NULL: such linears run in plain kernels. */
+  /* As cuda_coded_few and cuda_linear_coded; NULL: such linears run in plain kernels. */
+  void (*coded_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
+                    cuda_stream stream);
   void (*linear_coded)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
   void (*coded_expand)(const struct cuda_matrix *matrix, void *out, cuda_stream stream);
 };

@@ -24,6 +24,7 @@ bool cuda_load_random(struct program *p, int weight, struct error *error) {
                                  .rows = w->rows,
                                  .cols = w->cols,
                                  .strip_bytes = layout.strip_bytes,
+                                 .piece_bytes = layout.piece_bytes,
                                  .bytes = backend_packed_bytes(&backend_cuda, w),
                                  .stream = (uint64_t)weight,
                                  .spread = RANDOM_WEIGHT_SPREAD,

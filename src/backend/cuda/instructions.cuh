@@ -200,6 +200,13 @@ static __device__ __forceinline__ void multiply_f16(float d[4], const uint32_t a
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/* d[16 × 8] += a[16 × 32] · b[32 × 8], int8 in, int32 sums. */
+static __device__ __forceinline__ void multiply_int8(int d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 /* 2 to the x; 0 for −∞. */
 static __device__ __forceinline__ float exp2_of(float x) {
   float y;

@@ -13,8 +13,9 @@ using namespace linear_between;
 
 struct few {
   struct cuda_linear linear;
-  const uint4 *tokens; /* [tile of 8][piece][2][lane]: B fragments of two 16-column steps each */
-  uint32_t place;      /* where they are in a set, of parts but the first; squares follow them */
+  const uint4 *tokens; /* [tile of 8][panel][2][lane]: B fragments of two 16-column steps each */
+  int n_panel;         /* of 64 columns */
+  uint32_t place;      /* where they are in a set, of parts but the first; squares, then peaks follow them */
   streamed weights;
 };
 
@@ -30,18 +31,28 @@ struct chain {
 struct input {
   const uint4 *tokens;
   const float *squares; /* NULL: there is no norm */
+  const float *peaks;   /* the greatest magnitude of each 16 columns; NULL: nobody has left them */
 };
 
-template <int TILES> __device__ __forceinline__ input input_of(const chain &c, const uint4 *set, int i) {
+template <typename S, int TILES> __device__ __forceinline__ input input_of(const chain &c, const uint4 *set, int i) {
   const few &f = c.part[i];
-  if (i == 0) return {f.tokens, f.linear.squares};
-  const uint4 *tokens = set + f.place;
-  return {tokens, f.linear.squares ? (const float *)(tokens + TILES * f.weights.n_piece * 64) : nullptr};
+  if (i == 0) return {f.tokens, f.linear.squares, nullptr};
+  input in = {set + f.place, nullptr, nullptr};
+  const uint4 *after = in.tokens + TILES * f.n_panel * 64;
+  if (f.linear.squares) in.squares = (const float *)after, after += TILES * f.n_panel * 8;
+  if (S::top > 0) in.peaks = (const float *)after;
+  return in;
 }
 
-template <int TILES> __device__ __forceinline__ input output_of(const chain &c, const uint4 *set, int i) {
+template <typename S, int TILES> __device__ __forceinline__ input output_of(const chain &c, const uint4 *set, int i) {
   const struct cuda_linear &a = c.part[i].linear;
-  return i + 1 < c.n ? input_of<TILES>(c, set, i + 1) : input{(const uint4 *)a.next_fragments, a.next_squares};
+  return i + 1 < c.n ? input_of<S, TILES>(c, set, i + 1)
+                     : input{(const uint4 *)a.next_fragments, a.next_squares, nullptr};
+}
+
+/* Units of a set that a part's input takes. */
+template <typename S, int TILES> uint32_t units_of(const few &f) {
+  return TILES * f.n_panel * (64 + (f.linear.squares ? 8 : 0) + (S::top > 0 ? 8 : 0));
 }
 
 /* A warp: the scales of 8 tokens, of sums of squares that the linear before leaves; four lanes a token. */
@@ -61,19 +72,20 @@ __device__ __forceinline__ void scales_add(const struct cuda_linear &a, const fl
   } while (!__all_sync(~0u, whole));
   sum += __shfl_xor_sync(~0u, sum, 2);
   sum += __shfl_xor_sync(~0u, sum, 1);
-  scale[token] = squares ? rsqrtf(sum / a.matrix.cols + a.eps) : 1;
+  float given = a.scales && token < a.n_row ? a.scales[token] : 1; /* of codes */
+  scale[token] = squares ? rsqrtf(sum / a.matrix.cols + a.eps) : given;
 }
 
 template <int TILES> struct fragments { uint4 low[TILES], high[TILES]; };
 
 /* Of tokens that there are. */
 template <int TILES>
-__device__ __forceinline__ void fragments_load(fragments<TILES> &b, const few &a, const uint4 *tokens, int piece) {
+__device__ __forceinline__ void fragments_load(fragments<TILES> &b, const few &a, const uint4 *tokens, int panel) {
   int lane = threadIdx.x % 32;
 #pragma unroll
   for (int t = 0; t < TILES; t++) {
-    const uint4 *from = tokens + ((size_t)t * a.weights.n_piece + piece) * 64 + lane;
-    bool has = piece < a.weights.n_piece && t * 8 + lane / 4 < a.linear.n_row;
+    const uint4 *from = tokens + ((size_t)t * a.n_panel + panel) * 64 + lane;
+    bool has = panel < a.n_panel && t * 8 + lane / 4 < a.linear.n_row;
     b.low[t] = strong_load_if(from, has), b.high[t] = strong_load_if(from + 32, has);
   }
 }
@@ -85,26 +97,32 @@ template <int TILES> __device__ __forceinline__ bool fragments_there(const fragm
   return __all_sync(~0u, all);
 }
 
-/* A part's first ones, a step of pieces apart. */
-template <int TILES>
+/* The panel that a warp multiplies as the d-th from a piece of its own on. */
+template <typename S> __device__ __forceinline__ int panel_at(int piece, int d) {
+  return (piece + d / S::panels * WARPS) * S::panels + d % S::panels;
+}
+
+/* A part's first ones. */
+template <typename S, int TILES>
 __device__ __forceinline__ void fragments_begin(fragments<TILES> *b, const few &a, const uint4 *tokens, int piece) {
 #pragma unroll
-  for (int d = 0; d < depth_of(TILES); d++) fragments_load<TILES>(b[d], a, tokens, piece + d * WARPS);
+  for (int d = 0; d < depth_of<S>(TILES); d++) fragments_load<TILES>(b[d], a, tokens, panel_at<S>(piece, d));
 }
 
 /* The same as soon as they are there. Where they are many bytes, a few of them are
  * asked for alone until they are. */
-template <int TILES>
+template <typename S, int TILES>
 __device__ __forceinline__ void fragments_await(fragments<TILES> *b, const few &a, const uint4 *tokens, int piece) {
-  bool has = piece < a.weights.n_piece && threadIdx.x % 32 / 4 < a.linear.n_row;
-  while (TILES > 1 && !__all_sync(~0u, there(strong_load_if(tokens + piece * 64 + threadIdx.x % 32, has)))) {
+  int first = piece * S::panels;
+  bool has = first < a.n_panel && threadIdx.x % 32 / 4 < a.linear.n_row;
+  while (TILES > 1 && !__all_sync(~0u, there(strong_load_if(tokens + first * 64 + threadIdx.x % 32, has)))) {
   }
-  fragments_begin<TILES>(b, a, tokens, piece);
+  fragments_begin<S, TILES>(b, a, tokens, piece);
   for (bool all = false; !all;) {
     all = true;
 #pragma unroll
-    for (int d = 0; d < depth_of(TILES); d++)
-      if (!fragments_there<TILES>(b[d])) fragments_load<TILES>(b[d], a, tokens, piece + d * WARPS), all = false;
+    for (int d = 0; d < depth_of<S>(TILES); d++)
+      if (!fragments_there<TILES>(b[d])) fragments_load<TILES>(b[d], a, tokens, panel_at<S>(piece, d)), all = false;
   }
 }
 

@@ -225,8 +225,8 @@ few few_of(const struct cuda_linear *linear) {
   f.n_strip = (m.rows + 15) / 16;
   f.n_piece = (m.cols + 127) / 128, f.n_half = (m.cols + 63) / 64;
   f.unit = linear->gated && !linear->has_post_norm ? 2 : 1;
-  f.head_bytes = m.bytes ? 64 : 0;
-  f.piece_bytes = (int)(m.strip_bytes - f.head_bytes) / f.n_piece;
+  f.head_bytes = m.bytes ? BYTES_HEAD : 0;
+  f.piece_bytes = m.piece_bytes;
   f.has_min = m.has_min;
   return f;
 }

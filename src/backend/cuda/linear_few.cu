@@ -1,260 +1,36 @@
-/* Linears of few tokens over bf16 weights, which stream once from device memory at its full rate: up to 32 tokens,
- * weights as the matrix units' A operand and tokens as B ("swap AB"). Linears each of which takes what the one before
- * it makes are the parts of one launch.
- *
- * A block per multiprocessor, from 9 tokens on a team of two, takes up to four strips of 16 weight rows in turn. One
- * thread keeps bulk copies in flight into a ring of stages; a stage has 8 pieces of a strip, and each of 8 warps
- * multiplies the pieces of 64 columns that are its own with the tokens' fragments, which it reads in the order in which
- * registers want them, some pieces ahead. At the end of the strips the sums are added in one order (linear_sums.cuh),
- * and become results: a gate's strip and its up's go together. So a result depends on its row and token alone, not on
- * how many tokens there are.
- *
- * What a part leaves to the next goes by words that tell themselves whether they are there (linear_between.cuh): no
- * fence, no count. The copying thread does not wait at all: it fills the ring with the next part's weights, and before
- * the first part does so while the kernel before this one ends (programmatic dependent launch). What is left has the
- * weights of its norm, whose scale is a factor of the products that follows from sums of squares.
- *
- * Bound: the read of the weights (bench/lab/linear_chain.cu); small parts by what a part's end takes, from the last
- * weights to the next products, of which the ring covers 5.6 µs. From 17 tokens on also the tokens' fragments, which
- * come from the second-level cache anew for each group of strips.
- */
-#include "backend/cuda/launch.cuh"
-#include "backend/cuda/linear_finish.cuh"
+/* Linears of few tokens over bf16 weights (linear_few.cuh). */
+#include "backend/cuda/linear_few.cuh"
 
 namespace {
 
-using namespace linear_chain;
+struct sixteen_bits {
+  typedef float sum;
+  static constexpr int panels = 1, head = 0;
+  static constexpr int piece = PIECE, strips = 3, buffers = 1, rolled = 0, in_flight = 3, tiles = 4;
+  static constexpr bool rounded = false;
+  static constexpr float top = 0, unit = 1;
 
-/* --- products ----------------------------------------------------------------------------------------------------- */
-
-template <int TILES>
-__device__ __forceinline__ void piece_multiply(float sum[TILES][4], const uint8_t *piece, const fragments<TILES> &b,
-                                               int lane) {
-  int row = lane % 16, half = lane / 16;
-  uint32_t base = shared_address(piece) + row / 8 * 1024 + row % 8 * 128;
-  uint32_t w[4][4];
+  template <int TILES>
+  static __device__ __forceinline__ void multiply(float sum[TILES][4], const uint8_t *piece, const fragments<TILES> &b,
+                                                  int lane) {
+    int row = lane % 16, half = lane / 16;
+    uint32_t base = shared_address(piece) + row / 8 * 1024 + row % 8 * 128;
+    uint32_t w[4][4];
 #pragma unroll
-  for (int k = 0; k < 4; k++) matrices_load(w[k], base + (((2 * k + half) ^ (row % 8)) << 4)); /* cuda_layout.h */
+    for (int k = 0; k < 4; k++) matrices_load(w[k], base + (((2 * k + half) ^ (row % 8)) << 4)); /* cuda_layout.h */
 #pragma unroll
-  for (int k = 0; k < 4; k++)
+    for (int k = 0; k < 4; k++)
 #pragma unroll
-    for (int t = 0; t < TILES; t++) {
-      const uint32_t *x = k < 2 ? &b.low[t].x : &b.high[t].x;
-      multiply_bf16(sum[t], w[k], x[k % 2 * 2], x[k % 2 * 2 + 1]);
-    }
-}
-
-/* A piece of each of n strips. */
-template <int TILES>
-__device__ __forceinline__ void strips_multiply(const ring<TILES> &r, float sum[strips_of(TILES)][TILES][4], int n,
-                                                bool has, const fragments<TILES> &b, turn *at) {
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-  for (int i = 0; i < strips_of(TILES); i++) {
-    if (i >= n) break;
-    barrier_wait(&r.full[at->slot], at->phase);
-    if (has) piece_multiply<TILES>(sum[i], r.bytes + at->slot * RUN + warp * PIECE, b, lane);
-    barrier_arrive(&r.empty[at->slot]);
-    *at = turn_next<TILES>(*at);
+      for (int t = 0; t < TILES; t++) {
+        const uint32_t *x = k < 2 ? &b.low[t].x : &b.high[t].x;
+        multiply_bf16(sum[t], w[k], x[k % 2 * 2], x[k % 2 * 2 + 1]);
+      }
   }
-}
-
-/* The sums of the first half of the columns are put by, */
-template <int TILES> __device__ __forceinline__ void half_keep(float (*half)[TILES][4], float (*sum)[TILES][4]) {
-#pragma unroll
-  for (int i = 0; i < strips_of(TILES) * TILES * 4; i++)
-    half[i / (TILES * 4)][i / 4 % TILES][i % 4] = sum[i / (TILES * 4)][i / 4 % TILES][i % 4],
-                                             sum[i / (TILES * 4)][i / 4 % TILES][i % 4] = 0;
-}
-
-/* and those of the second added. */
-template <int TILES> __device__ __forceinline__ void half_add(float (*half)[TILES][4], float (*sum)[TILES][4]) {
-#pragma unroll
-  for (int i = 0; i < strips_of(TILES) * TILES * 4; i++)
-    sum[i / (TILES * 4)][i / 4 % TILES][i % 4] += half[i / (TILES * 4)][i / 4 % TILES][i % 4];
-}
-
-/* fresh: the fragments may still be on their way. They come some pieces ahead, at the end of strips those of the next
- * ones' first pieces. */
-template <int TILES>
-__device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens, bool fresh, const ring<TILES> &r,
-                                               int n, fragments<TILES> *b, float sum[strips_of(TILES)][TILES][4],
-                                               turn *at) {
-  constexpr int depth = depth_of(TILES), step = WARPS * depth;
-  constexpr bool alone = team_of(TILES) == 1;
-  int warp = threadIdx.x / 32, middle = middle_of(a.weights);
-  span s = span_of<TILES>(a.weights);
-  float half[strips_of(TILES)][TILES][4] = {};
-  for (int run = s.begin; run < s.end; run += step)
-#pragma unroll
-    for (int d = 0; d < depth; d++) {
-      int first = run + d * WARPS, piece = first + warp;
-      if (first >= s.end) break;
-      if (alone && first == middle) half_keep<TILES>(half, sum);
-      while (fresh && !fragments_there<TILES>(b[d])) fragments_load<TILES>(b[d], a, tokens, piece);
-      strips_multiply<TILES>(r, sum, n, piece < s.end, b[d], at);
-      fragments_load<TILES>(b[d], a, tokens, first + step < s.end ? piece + step : s.begin + warp + d * WARPS);
-    }
-  if (alone) half_add<TILES>(half, sum);
-}
-
-/* --- the chain ---------------------------------------------------------------------------------------------------- */
-
-/* The warps that scale begin a part when its input is as good as there. */
-template <int TILES> __device__ __forceinline__ void part_begins() {
-  asm volatile("bar.arrive 2, %0;" ::"n"((WARPS + scalers_of(TILES)) * 32) : "memory");
-}
-
-template <int TILES> __device__ __forceinline__ void part_await() {
-  asm volatile("bar.sync 2, %0;" ::"n"((WARPS + scalers_of(TILES)) * 32) : "memory");
-}
-
-template <int TILES>
-__device__ void part_multiply(const chain &c, const uint4 *set, int part, const ring<TILES> &r, turn *at,
-                              uint32_t *turns) {
-  const few &f = c.part[part];
-  const uint4 *tokens = input_of<TILES>(c, set, part).tokens;
-  int first = span_of<TILES>(f.weights).begin + threadIdx.x / 32;
-  fragments<TILES> b[depth_of(TILES)];
-  extras e[turns_of(TILES)];
-  group g = group_of<TILES>(f.weights, 0);
-  group_extras<TILES>(f, g, c.shift, e);
-  if (g.n > 0 && part > 0)
-    fragments_await<TILES>(b, f, tokens, first);
-  else
-    fragments_begin<TILES>(b, f, tokens, first);
-  if (part > 0) part_begins<TILES>();
-  for (int round = 0; g.n > 0;) {
-    float sum[strips_of(TILES)][TILES][4] = {};
-    group_multiply<TILES>(f, tokens, part > 0 && round == 0, r, g.n, b, sum, at);
-    sums_meet<TILES>(r, g.n, sum, *turns);
-    barrier_wait(r.scaled, part & 1);
-    group_finish<TILES>(f, r, output_of<TILES>(c, set, part), g, c.shift, e);
-    sums_free<TILES>(r);
-    *turns ^= 1;
-    g = group_of<TILES>(f.weights, ++round);
-    group_extras<TILES>(f, g, c.shift, e);
-  }
-  barrier_wait(r.scaled, part & 1); /* also of a block that has no strip */
-}
-
-__device__ __forceinline__ uint4 *set_of(const chain &c) {
-  return set_at((uint4 *)c.between.sets, c.between.units, c.n > 1 ? strong_load(c.between.state + SET) : 0);
-}
-
-template <int TILES> __device__ void parts_multiply(const chain &c, const ring<TILES> &r) {
-  const uint4 *set = set_of(c);
-  turn at = {0, 0};
-  uint32_t turns = 0;
-  for (int i = 0; i < c.n; i++) part_multiply<TILES>(c, set, i, r, &at, &turns);
-  if (c.n > 1 && threadIdx.x == 0) set_leave(c.between.state, c.used);
-}
-
-template <int TILES> __device__ void scales_make(const chain &c, const ring<TILES> &r) {
-  constexpr int n = scalers_of(TILES);
-  const uint4 *set = set_of(c);
-  if (c.n > 1) set_clear(c.between.state, (uint4 *)c.between.sets, c.between.units, threadIdx.x - SCALERS * 32, n * 32);
-  for (int i = 0; i < c.n; i++) {
-    const float *squares = input_of<TILES>(c, set, i).squares;
-    if (i > 0) part_await<TILES>();
-    for (int t = threadIdx.x / 32 - SCALERS; t < own_of(TILES); t += n)
-      scales_add(c.part[i].linear, squares, r.scale, (team_rank<TILES>() * own_of(TILES) + t) * 8);
-    barrier_arrive(r.scaled);
-  }
-}
-
-template <int TILES> __device__ void chain_stream(const chain &c, const ring<TILES> &r) {
-  copier copies = {{0, 1}, {0, 0}, 0}; /* of a barrier's first phase the one before is over */
-  for (int i = 0; i < c.n; i++) weights_stream<TILES>(c.part[i].weights, r, &copies);
-}
-
-template <int TILES> __global__ void __launch_bounds__(THREADS, 1) linear_few(const __grid_constant__ chain c) {
-  extern __shared__ __align__(1024) uint8_t shared[];
-  ring<TILES> r = ring_lay<TILES>(shared);
-  ring_begin<TILES>(r);
-  if (team_of(TILES) == 2) cluster_arrive();
-  dependents_launch();
-  int warp = threadIdx.x / 32;
-  if (warp < WARPS) {
-    registers_claim<MULTIPLIER_REGISTERS>();
-    if (team_of(TILES) == 2) cluster_wait(); /* the other is there */
-    dependencies_wait();
-    parts_multiply<TILES>(c, r);
-  } else {
-    registers_release<COPIER_REGISTERS>();
-    if (threadIdx.x == COPIER * 32) chain_stream<TILES>(c, r);
-    __syncwarp();
-    if (team_of(TILES) == 2) cluster_wait();
-    dependencies_wait();
-    if (warp >= SCALERS && warp < SCALERS + scalers_of(TILES)) scales_make<TILES>(c, r);
-  }
-  __syncwarp();
-  if (team_of(TILES) == 2) cluster_meet(); /* neither leaves while the other may write to it */
-}
-
-/* Teams that run at once. */
-template <int TILES> int teams_most(int multiprocessors) {
-  static int most;
-  if (team_of(TILES) == 1) return multiprocessors;
-  if (most > 0) return most;
-  shared_allow(linear_few<TILES>, shared_bytes(TILES));
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = team_of(TILES), attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = multiprocessors / team_of(TILES) * team_of(TILES);
-  config.blockDim = THREADS;
-  config.dynamicSmemBytes = shared_bytes(TILES);
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  cudaOccupancyMaxActiveClusters(&most, linear_few<TILES>, &config);
-  return most = most < multiprocessors / team_of(TILES) ? most : multiprocessors / team_of(TILES);
-}
-
-template <int TILES> void chain_launch(chain c, int multiprocessors, cuda_stream stream) {
-  int most = teams_most<TILES>(multiprocessors), teams = 1;
-  while (1 << c.shift < own_of(TILES) * 8 && 1 << c.shift < c.part[0].linear.n_row) c.shift++;
-  for (int i = 0; i < c.n; i++) {
-    streamed *w = &c.part[i].weights;
-    w->teams = w->n_unit < most ? w->n_unit : most;
-    teams = teams > w->teams ? teams : w->teams;
-    if (i == 0) continue;
-    c.part[i].place = c.used;
-    c.used += TILES * w->n_piece * 64 + (c.part[i].linear.squares ? TILES * w->n_piece * 8 : 0);
-  }
-  early_launch(linear_few<TILES>, {teams * team_of(TILES), THREADS, shared_bytes(TILES), team_of(TILES)}, stream, c);
-}
-
-few part_of(const struct cuda_linear &l) {
-  few f = {.linear = l.has_post_norm ? products_alone(&l) : l, .tokens = (const uint4 *)l.fragments};
-  int unit = f.linear.gated ? 2 : 1;
-  f.weights = {l.matrix.data, (l.matrix.cols + 63) / 64, (l.matrix.rows + 15) / 16 / unit, unit};
-  return f;
-}
-
-/* Results of a chain's parts are seen as a residual by the thread that has made them alone. */
-bool residual_far(const struct cuda_linear *linear, int i) {
-  for (int j = 0; j < i; j++)
-    if (linear[j].out == linear[i].residual &&
-        (linear[j].matrix.rows != linear[i].matrix.rows || linear[j].gated || linear[i].gated))
-      return true;
-  return false;
-}
+};
 
 } // namespace
 
 void cuda_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream) {
-  chain c = {.n = 1, .between = *between};
-  c.part[0] = part_of(linear[0]);
-  for (; c.n < n && !residual_far(linear, c.n); c.n++) c.part[c.n] = part_of(linear[c.n]);
-  if (!linear->ready) cuda_linear_prepare(linear, false, stream);
-  if (linear->n_row <= 8)
-    chain_launch<1>(c, multiprocessors, stream);
-  else if (linear->n_row <= 16)
-    chain_launch<2>(c, multiprocessors, stream);
-  else
-    chain_launch<4>(c, multiprocessors, stream);
-  if (linear[c.n - 1].has_post_norm) cuda_linear_tail(linear + c.n - 1, stream);
-  if (c.n < n) cuda_linear_few(linear + c.n, n - c.n, between, multiprocessors, stream);
+  chains_launch<sixteen_bits>(linear, n, between, multiprocessors, stream);
 }

@@ -16,7 +16,8 @@ struct place {
   bool has;
 };
 
-template <int TILES> __device__ __forceinline__ place place_of(const few &f, const group &g, int shift, int i) {
+template <typename S, int TILES>
+__device__ __forceinline__ place place_of(const few &f, const group &g, int shift, int i) {
   const streamed &w = f.weights;
   int unit = i / 16 >> shift, within = i % 16;
   place p = {i / 16 & ((1 << shift) - 1)};
@@ -28,19 +29,25 @@ template <int TILES> __device__ __forceinline__ place place_of(const few &f, con
 }
 
 /* Most that a thread makes of a group. */
-__host__ __device__ constexpr int turns_of(int tiles) {
-  return (own_of(tiles) * 8 * strips_of(tiles) * 16 + WARPS * 32 - 1) / (WARPS * 32);
+template <typename S> __host__ __device__ constexpr int turns_of(int tiles) {
+  return (own_of(tiles) * 8 * strips_of<S>(tiles) * 16 + WARPS * 32 - 1) / (WARPS * 32);
 }
 
 /* What a result takes beside its products. */
 struct extras {
-  float bias, bias_up, residual, next_norm;
+  float scale, scale_up, bias, bias_up, residual, next_norm;
 };
 
-__device__ __forceinline__ extras extras_load(const struct cuda_linear &a, const place &p) {
-  extras e = {0, 0, 0, 1};
+template <typename S> __device__ __forceinline__ extras extras_load(const few &f, const place &p) {
+  const struct cuda_linear &a = f.linear;
+  extras e = {1, 1, 0, 0, 0, 1};
   if (!p.has) return e;
   int at = a.gated ? p.col / GATE_RUN * 2 * GATE_RUN + p.col % GATE_RUN : p.col;
+  if (S::head > 0) {
+    const uint8_t *strip = a.matrix.data + at / 16 * f.weights.strip_bytes;
+    e.scale = ((const float *)strip)[at % 16];
+    if (a.gated) e.scale_up = ((const float *)(strip + f.weights.strip_bytes))[at % 16];
+  }
   if (a.bias) e.bias = a.bias[at];
   if (a.bias && a.gated) e.bias_up = a.bias[at + GATE_RUN];
   if (a.residual) e.residual = a.residual[(size_t)p.token * a.residual_cols + p.col];
@@ -53,11 +60,12 @@ __device__ __forceinline__ bool turn_has(const few &f, const group &g, int shift
   return (k * WARPS * 2 >> shift) * f.weights.unit < g.n;
 }
 
-template <int TILES> __device__ __forceinline__ void group_extras(const few &f, const group &g, int shift, extras *e) {
+template <typename S, int TILES>
+__device__ __forceinline__ void group_extras(const few &f, const group &g, int shift, extras *e) {
 #pragma unroll
-  for (int k = 0; k < turns_of(TILES); k++)
+  for (int k = 0; k < turns_of<S>(TILES); k++)
     if (turn_has(f, g, shift, k))
-      e[k] = extras_load(f.linear, place_of<TILES>(f, g, shift, threadIdx.x + k * WARPS * 32));
+      e[k] = extras_load<S>(f, place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32));
 }
 
 /* A result as the next linear takes it: two columns are a word. */
@@ -67,32 +75,40 @@ __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const 
   float y = x * norm, beside = __shfl_xor_sync(half, y, 1), square = x * x;
   if (p.col % 2 == 0)
     strong_store((uint32_t *)to.tokens + fragment_index(p.token, p.col, a.result_cols / 64) / 2, pair_round(y, beside));
+  int at = p.token * (a.result_cols / 16) + p.col / 16;
+  if (to.peaks) { /* of what is left: rounded */
+    float peak = fabsf(__bfloat162float(__float2bfloat16_rn(y)));
+#pragma unroll
+    for (int step = 8; step > 0; step /= 2) peak = fmaxf(peak, __shfl_xor_sync(half, peak, step));
+    if (p.col % 16 == 0) strong_store((uint32_t *)to.peaks + at, __float_as_uint(peak));
+  }
   if (!to.squares) return;
 #pragma unroll
   for (int step = 8; step > 0; step /= 2) square += __shfl_xor_sync(half, square, step);
-  if (p.col % 16 == 0)
-    strong_store((uint32_t *)to.squares + p.token * (a.result_cols / 16) + p.col / 16, __float_as_uint(square));
+  if (p.col % 16 == 0) strong_store((uint32_t *)to.squares + at, __float_as_uint(square));
 }
 
-template <int TILES>
-__device__ __forceinline__ void result_make(const struct cuda_linear &a, const ring<TILES> &r, const input &to,
+template <typename S, int TILES>
+__device__ __forceinline__ void result_make(const struct cuda_linear &a, const ring<S, TILES> &r, const input &to,
                                             const extras &e, const place &p) {
-  float scale = r.scale[p.token], gate = total_of<TILES>(r, p.own, p.row) * scale + e.bias, up = 0;
-  if (a.gated) up = total_of<TILES>(r, p.own, p.row + GATE_RUN) * scale + e.bias_up;
+  float scale = r.scale[p.token], up = 0;
+  if (S::top > 0) scale *= r.factor[p.token];
+  float gate = (float)total_of<S, TILES>(r, p.own, p.row) * (scale * e.scale) + e.bias;
+  if (a.gated) up = (float)total_of<S, TILES>(r, p.own, p.row + GATE_RUN) * (scale * e.scale_up) + e.bias_up;
   float x = result_of(a, gate, up);
   if (a.residual) x = residual_add(a, x, e.residual);
   if (to.tokens) next_prepare(a, to, x, e.next_norm, p);
   a.out[(size_t)p.token * a.out_cols + p.col] = x;
 }
 
-template <int TILES>
-__device__ void group_finish(const few &f, const ring<TILES> &r, const input &to, const group &g, int shift,
+template <typename S, int TILES>
+__device__ void group_finish(const few &f, const ring<S, TILES> &r, const input &to, const group &g, int shift,
                              const extras *e) {
 #pragma unroll
-  for (int k = 0; k < turns_of(TILES); k++) {
+  for (int k = 0; k < turns_of<S>(TILES); k++) {
     if (!turn_has(f, g, shift, k)) break;
-    place p = place_of<TILES>(f, g, shift, threadIdx.x + k * WARPS * 32);
-    if (p.has) result_make<TILES>(f.linear, r, to, e[k], p);
+    place p = place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32);
+    if (p.has) result_make<S, TILES>(f.linear, r, to, e[k], p);
   }
 }
 

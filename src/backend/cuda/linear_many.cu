@@ -1,27 +1,7 @@
 /* The linear of many tokens over bf16 weights: which tiles of linear_tiles.cuh make it, and its launch. */
-#include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_tiles.cuh"
 
 namespace {
-
-template <typename S> launch_shape shape_of(int blocks) { return {blocks, S::threads, S::shared_bytes, S::cluster}; }
-
-/* Clusters of four do not fill all of the device's groups of multiprocessors. */
-template <int GROUPS, int COLS, int PAIR, int SPLIT> int many_resident() {
-  using S = shape<GROUPS, COLS, PAIR, SPLIT>;
-  static int count;
-  if (count == 0) count = clusters_resident(linear_many<GROUPS, COLS, PAIR, SPLIT>, shape_of<S>(S::cluster));
-  return count;
-}
-
-template <int GROUPS, int COLS, int PAIR, int SPLIT> void many_launch(many m, cuda_stream stream) {
-  using S = shape<GROUPS, COLS, PAIR, SPLIT>;
-  m.n_tall = (m.linear.n_row + S::tokens - 1) / S::tokens;
-  m.n_wide = (m.n_strip + S::strips - 1) / S::strips;
-  int clusters = (m.n_tall + PAIR - 1) / PAIR * m.n_wide, most = many_resident<GROUPS, COLS, PAIR, SPLIT>();
-  if (SPLIT == 1 && clusters > most) clusters = most;
-  early_launch(linear_many<GROUPS, COLS, PAIR, SPLIT>, shape_of<S>(clusters * S::cluster), stream, m);
-}
 
 /* --- which tiles -------------------------------------------------------------------------------------------------- */
 
@@ -33,7 +13,10 @@ struct version {
 };
 
 #define VERSION(groups, cols, pair, split, step)                                                                       \
-  { groups, cols, pair, split, step, many_launch<groups, cols, pair, split>, many_resident<groups, cols, pair, split> }
+  {                                                                                                                    \
+    groups, cols, pair, split, step, tiles_launch<worker<groups, cols, pair, split>>,                                  \
+        tiles_resident<worker<groups, cols, pair, split>>                                                              \
+  }
 const version versions[] = {
     VERSION(1, 64, 1, 1, 0.34f),  VERSION(1, 64, 1, 2, 0.30f),  VERSION(1, 96, 1, 2, 0.33f),
     VERSION(1, 144, 1, 4, 0.50f), VERSION(1, 224, 1, 1, 0.70f), VERSION(2, 96, 1, 2, 0.37f),

@@ -21,6 +21,7 @@ struct many {
 };
 
 template <int GROUPS, int COLS, int PAIR, int SPLIT> struct shape {
+  static constexpr int groups = GROUPS, pair = PAIR, split = SPLIT;
   static constexpr int strips = COLS / 16, cluster = PAIR * SPLIT, tokens = GROUPS * 64, threads = (GROUPS + 1) * 128;
   static constexpr int resident = GROUPS == 1 && COLS == 64 ? 2 : 1; /* blocks on a multiprocessor */
   static constexpr int half = (strips + PAIR - 1) / PAIR;            /* strips that a block copies */

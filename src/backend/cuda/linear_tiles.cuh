@@ -1,4 +1,5 @@
-/* The kernel of linear_many.cu: a GEMM over bf16 weights on Hopper's warpgroup matrix units.
+/* The kernel of linear_many.cu, a GEMM over bf16 weights on Hopper's warpgroup matrix units, and the frame of
+ * bytes_many.cu's.
  *
  * A block makes tiles of GROUPS × 64 tokens × COLS weight rows. One thread keeps bulk copies of weights in flight,
  * one those of tokens, into a ring of stages of 64 columns; warpgroups multiply 64 tokens each. Where there are few
@@ -14,6 +15,7 @@
 #ifndef SPATE_BACKEND_CUDA_LINEAR_TILES_CUH
 #define SPATE_BACKEND_CUDA_LINEAR_TILES_CUH
 
+#include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_shape.cuh"
 #include "backend/cuda/matrix_group.cuh"
 
@@ -21,6 +23,7 @@ namespace {
 
 template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
   using S = shape<GROUPS, COLS, PAIR, SPLIT>;
+  static constexpr int copier_registers = 56, multiplier_registers = 224;
   const many &m;
   ring<S> r;
   int peer, part; /* within the cluster */
@@ -174,13 +177,22 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     for (int i = 0; i < N; i++) sum[i] *= scale[i / 2 % 2];
   }
 
+  static __device__ __forceinline__ float4 fours_add(float4 a, float4 b, float) { return a + b; }
+  static __device__ __forceinline__ float4 fours_add(float4 a, float4 b, int) {
+    return {whole_add(a.x, b.x), whole_add(a.y, b.y), whole_add(a.z, b.z), whole_add(a.w, b.w)};
+  }
+  static __device__ __forceinline__ float whole_add(float a, float b) {
+    return __int_as_float(__float_as_int(a) + __float_as_int(b));
+  }
+
   /* The first of a block's share of a tile's strips. */
   __device__ static constexpr int share_of(int part) { return S::strips * part / SPLIT; }
 
   /* The parts of a tile that the blocks of a cluster have summed: each block gets a share of the strips, and adds the
    * parts in the order of the blocks. */
-  __device__ __forceinline__ void parts_add(float (&share)[S::share * 8], const float (&sum)[COLS / 2]) const {
-    constexpr int n = S::share * 2; /* float4s of a thread's share */
+  template <typename SUM>
+  __device__ __forceinline__ void parts_add(SUM (&share)[S::share * 8], const SUM (&sum)[COLS / 2]) const {
+    constexpr int n = S::share * 2; /* fours of a thread's share */
     int thread = threadIdx.x - 128;
     cluster_meet(); /* nobody reads the ring any more */
 #pragma unroll
@@ -197,7 +209,7 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     for (int i = 0; i < n; i++) {
       float4 total = from[i * GROUPS * 128];
 #pragma unroll
-      for (int s = 1; s < SPLIT; s++) total = total + from[(s * n + i) * GROUPS * 128];
+      for (int s = 1; s < SPLIT; s++) total = fours_add(total, from[(s * n + i) * GROUPS * 128], SUM());
       *(float4 *)&share[i * 4] = total;
     }
   }
@@ -253,36 +265,57 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
   }
 };
 
-template <int GROUPS, int COLS, int PAIR, int SPLIT>
-__global__ void __launch_bounds__((GROUPS + 1) * 128, shape<GROUPS, COLS, PAIR, SPLIT>::resident)
-    linear_many(const __grid_constant__ many m) {
+/* W: the worker whose tiles they are, this one's or bytes_tiles.cuh's. */
+template <typename W>
+__global__ void __launch_bounds__(W::S::threads, W::S::resident) tiles_run(const __grid_constant__ many m) {
   extern __shared__ __align__(1024) uint8_t shared[];
-  using S = shape<GROUPS, COLS, PAIR, SPLIT>;
-  worker<GROUPS, COLS, PAIR, SPLIT> w(m, shared);
+  using S = typename W::S;
+  W w(m, shared);
   if (threadIdx.x == 0) {
     for (int i = 0; i < S::stages; i++)
-      barrier_init(&w.r.weights[i], 1), barrier_init(&w.r.tokens[i], 1), barrier_init(&w.r.empty[i], GROUPS * PAIR);
+      barrier_init(&w.r.weights[i], 1), barrier_init(&w.r.tokens[i], 1),
+          barrier_init(&w.r.empty[i], S::groups * S::pair);
     for (int i = 0; i < 2; i++)
-      barrier_init(&w.r.scaled[i], 2 * 32), barrier_init(&w.r.used[i], GROUPS * GROUP_WARPS * 32);
+      barrier_init(&w.r.scaled[i], 2 * 32), barrier_init(&w.r.used[i], S::groups * GROUP_WARPS * 32);
     barriers_publish();
   }
-  if (PAIR > 1)
+  if (S::pair > 1)
     cluster_meet();
   else
     __syncthreads();
   dependents_launch();
   if (threadIdx.x < 128) {
-    if (GROUPS > 1) registers_release<56>();
+    if (S::groups > 1) registers_release<W::copier_registers>();
     if (threadIdx.x == 0) w.weights_stream();
     if (threadIdx.x == 32) w.tokens_stream();
     if (threadIdx.x >= 64) w.scales_make();
     __syncwarp();
-    if (SPLIT > 1) cluster_meet(), cluster_meet(); /* with parts_add */
+    if (S::split > 1) cluster_meet(), cluster_meet(); /* with parts_add */
   } else {
-    if (GROUPS > 1) registers_claim<224>();
+    if (S::groups > 1) registers_claim<W::multiplier_registers>();
     w.tiles_multiply();
   }
-  if (PAIR > 1) cluster_meet(); /* nobody leaves whom others still write to */
+  if (S::pair > 1) cluster_meet(); /* nobody leaves whom others still write to */
+}
+
+template <typename W> launch_shape tiles_shape(int clusters) {
+  return {clusters * W::S::cluster, W::S::threads, W::S::shared_bytes, W::S::cluster};
+}
+
+/* Clusters that run at once: those of four do not fill all of the device's groups of multiprocessors. */
+template <typename W> int tiles_resident() {
+  static int count;
+  if (count == 0) count = clusters_resident(tiles_run<W>, tiles_shape<W>(1));
+  return count;
+}
+
+template <typename W> void tiles_launch(many m, cuda_stream stream) {
+  using S = typename W::S;
+  m.n_tall = (m.linear.n_row + S::tokens - 1) / S::tokens;
+  m.n_wide = (m.n_strip + S::strips - 1) / S::strips;
+  int clusters = (m.n_tall + S::pair - 1) / S::pair * m.n_wide, most = tiles_resident<W>();
+  if (S::split == 1 && clusters > most) clusters = most;
+  early_launch(tiles_run<W>, tiles_shape<W>(clusters), stream, m);
 }
 
 inline bool fours_aligned(const float *rows, int cols) { return (uintptr_t)rows % 16 == 0 && cols % 4 == 0; }

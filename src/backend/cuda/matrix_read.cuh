@@ -63,20 +63,20 @@ static __device__ __forceinline__ float piece_at(const struct cuda_matrix &m, co
 
 static __device__ __forceinline__ float byte_at(const struct cuda_matrix &m, const uint8_t *strip, int row, int col) {
   int chunk = col % 128 / 16 ^ row % 8, c = col % 16;
-  uint8_t code = strip[64 + (size_t)(col / 128) * 2048 + row / 8 * 1024 + row % 8 * 128 + chunk * 16 + c % 8 / 2 * 4 +
-                       c % 2 * 2 + c / 8];
+  uint8_t code = strip[BYTES_HEAD + (size_t)(col / 128) * 2048 + row / 8 * 1024 + row % 8 * 128 + chunk * 16 +
+                       c % 8 / 2 * 4 + c % 2 * 2 + c / 8];
   __half_raw half = __nv_cvt_fp8_to_halfraw(code, __NV_E4M3);
   return ((const float *)strip)[row] * (m.kind == KIND_F8 ? __half2float(half) : (float)(int8_t)code);
 }
 
 static __device__ __forceinline__ float nibble_at(const struct cuda_matrix &m, const uint8_t *strip, int row, int col) {
-  int groups = 128 / m.group, within = col % 128, step = within / 16, k = within % 16;
+  int within = col % 128, step = within / 16, k = within % 16;
   int nibble = row / 8 + k / 8 * 2 + k % 2 * 4, width = m.has_min ? 2 : 1;
-  const uint8_t *piece = strip + (size_t)(col / 128) * (1024 + groups * 32 * width);
+  const uint8_t *piece = strip + (size_t)(col / 128) * m.piece_bytes;
   uint8_t byte = piece[step / 4 * 512 + (row % 8 * 4 + k % 8 / 2) * 16 + step % 4 * 4 + nibble / 2];
   int code = byte >> nibble % 2 * 4 & 15, at = (within / m.group * 16 + row % 8 * 2 + row / 8) * width;
-  float scale = half_at(piece + 1024, at);
-  return m.has_min ? scale * (float)code + half_at(piece + 1024, at + 1) : scale * (float)(code - 8);
+  float scale = half_at(piece + NIBBLES_CODES, at);
+  return m.has_min ? scale * (float)code + half_at(piece + NIBBLES_CODES, at + 1) : scale * (float)(code - 8);
 }
 
 static __device__ __forceinline__ float matrix_at(const struct cuda_matrix &m, int row, int col) {

@@ -39,12 +39,16 @@ template <bool E4M3> __global__ void __launch_bounds__(THREADS) bytes_make(struc
   float unit = NORMAL_MOST / (E4M3 ? 448 : 127);
   for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < m.bytes / 16; i += (size_t)gridDim.x * THREADS) {
     size_t strip = i * 16 / m.strip_bytes, at = i * 16 % m.strip_bytes;
+    if (at >= STRIP * 4 && at < BYTES_HEAD) {
+      *(uint4 *)(m.data + i * 16) = make_uint4(0, 0, 0, 0);
+      continue;
+    }
     if (at < STRIP * 4) {
       float scale = m.spread * unit;
       *(float4 *)(m.data + i * 16) = make_float4(scale, scale, scale, scale);
       continue;
     }
-    at -= STRIP * 4;
+    at -= BYTES_HEAD;
     int r = (int)(at % PIECE) / 128, row = (int)strip * STRIP + r;
     int col = (int)(at / PIECE) * 2 * PIECE_COLUMNS + ((int)(at / 16 % 8) ^ r % 8) * 16;
     float x[16];
@@ -58,13 +62,14 @@ template <bool E4M3> __global__ void __launch_bounds__(THREADS) bytes_make(struc
 
 /* A thread makes 16 bytes: 32 codes, which are uniform, or scales, with minima or without. */
 __global__ void __launch_bounds__(THREADS) nibbles_make(struct random_matrix m) {
-  size_t piece = 1024 + (m.has_min ? 64 : 32);
   float scale = m.spread * sqrtf(12) / 16; /* whose codes deviate as much */
   __half2 pair = m.has_min ? __floats2half2_rn(scale, -7.5f * scale) : __floats2half2_rn(scale, scale);
   for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < m.bytes / 16; i += (size_t)gridDim.x * THREADS) {
     uint32_t word[4];
     for (int k = 0; k < 4; k++)
-      word[k] = i * 16 % piece < 1024 ? (uint32_t)(random_uniform(m.stream, i * 4 + k) * 0x1p32) : *(uint32_t *)&pair;
+      word[k] = i * 16 % m.strip_bytes % m.piece_bytes < NIBBLES_CODES
+                    ? (uint32_t)(random_uniform(m.stream, i * 4 + k) * 0x1p32)
+                    : *(uint32_t *)&pair;
     *(uint4 *)(m.data + i * 16) = make_uint4(word[0], word[1], word[2], word[3]);
   }
 }
