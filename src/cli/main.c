@@ -137,6 +137,12 @@ static int settings_run(const struct command *command, const struct settings *se
   return command->run(settings);
 }
 
+/* What was printed is only there when all of it could be written. */
+static int output_end(int code) {
+  if ((fflush(stdout) == 0 && !ferror(stdout)) || code != 0) return code;
+  return command_fail("Standard output could not be written: look at the disk, or at what reads it.");
+}
+
 /* What serves has its settings from a file and the environment too. */
 static int command_run(const struct command *command, int argc, char **argv) {
   struct settings settings = {0};
@@ -148,7 +154,7 @@ static int command_run(const struct command *command, int argc, char **argv) {
                           : options_parse(&settings, command->bit, argc, argv, text);
   int code = parsed ? settings_run(command, &settings) : command_fail(text);
   arena_release(&texts);
-  return code;
+  return is_served ? code : output_end(code);
 }
 
 int main(int argc, char **argv) {

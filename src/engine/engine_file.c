@@ -7,10 +7,12 @@
 #include "base/file_guard.h"
 #include "engine/engine_magic.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* These structs are the file's bytes (docs/engine-file.md): a change of theirs is a new format version. */
 _Static_assert(sizeof(struct engine_section) == 32 && sizeof(struct engine_weight) == 32, "table entries");
@@ -206,11 +208,12 @@ void engine_file_close(struct engine_file *file) {
 
 bool engine_file_detect(const char *path) {
   uint8_t start[sizeof engine_magic] = {0};
-  FILE *stream = fopen(path, "rbe");
-  if (!stream) return false;
-  size_t size = fread(start, 1, sizeof start, stream);
-  fclose(stream);
-  return size == sizeof start && memcmp(start, engine_magic, sizeof start) == 0;
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return errno == EMFILE || errno == ENFILE || errno == ENOMEM; /* opening it will tell */
+  ssize_t size = read(file, start, sizeof start);
+  bool unread = size < 0 && errno == EIO;
+  close(file);
+  return unread || (size == sizeof start && memcmp(start, engine_magic, sizeof start) == 0);
 }
 
 struct slice engine_file_weight(const struct engine_file *file, int weight) {

@@ -1,18 +1,23 @@
 /* How a connection begins: accepted, counted, and turned away when it is one too many. */
+#include "base/log.h"
 #include "http/http_connection.h"
 
 #include <stdlib.h>
+
+static void socket_init(struct http_loop *loop, union http_socket *socket) {
+  if (loop->shared->options.unix_path) {
+    uv_pipe_init(&loop->uv, &socket->pipe, false);
+  } else {
+    uv_tcp_init(&loop->uv, &socket->tcp);
+  }
+}
 
 static struct http_connection *new_connection(struct http_loop *loop) {
   struct http_connection *connection = calloc(1, sizeof *connection);
   if (!connection) return NULL;
   connection->loop = loop;
   connection->slot = -1;
-  if (loop->shared->options.unix_path) {
-    uv_pipe_init(&loop->uv, &connection->socket.pipe, false);
-  } else {
-    uv_tcp_init(&loop->uv, &connection->socket.tcp);
-  }
+  socket_init(loop, &connection->socket);
   uv_timer_init(&loop->uv, &connection->deadline);
   connection->n_handle = 2;
   connection->socket.handle.data = connection->deadline.data = connection;
@@ -68,9 +73,31 @@ void connection_turn_away(struct http_connection *connection) {
   }
 }
 
+static void on_unwanted_closed(uv_handle_t *handle) {
+  struct http_loop *loop = handle->data;
+  bool again = loop->is_deaf && !loop->draining;
+  loop->is_closing_unwanted = loop->is_deaf = false;
+  if (again) connection_accept(loop);
+}
+
+/* libuv listens no further until it is rid of what it has accepted. */
+static void close_unwanted(struct http_loop *loop) {
+  loop->is_deaf = loop->is_closing_unwanted;
+  if (loop->is_deaf) return;
+  socket_init(loop, &loop->unwanted);
+  loop->unwanted.handle.data = loop;
+  loop->is_closing_unwanted = true;
+  uv_accept(&loop->listener.stream, &loop->unwanted.stream);
+  uv_close(&loop->unwanted.handle, on_unwanted_closed);
+}
+
 void connection_accept(struct http_loop *loop) {
   struct http_connection *connection = new_connection(loop);
-  if (!connection) return;
+  if (!connection) {
+    log_warning("There is no memory for a connection: it is closed.");
+    close_unwanted(loop);
+    return;
+  }
   struct tls_context *tls = loop->shared->tls;
   bool accepted = uv_accept(&loop->listener.stream, &connection->socket.stream) == 0;
   count(connection);

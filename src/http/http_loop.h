@@ -50,7 +50,9 @@ struct http_loop {
 
   uv_loop_t uv;
   union http_socket listener;
-  uv_async_t wake; /* other threads ask the loop to look at drain_at_ms */
+  union http_socket unwanted;        /* a connection that there was no memory for, while it is being closed */
+  bool is_closing_unwanted, is_deaf; /* another one waits for that */
+  uv_async_t wake;                   /* other threads ask the loop to look at drain_at_ms */
   uv_timer_t drain_timer;
   uv_prepare_t before_poll; /* both take the turns that are due: what happened in this round is */
   uv_check_t after_poll;    /* dealt with before the loop sleeps, without another system call */

@@ -64,6 +64,13 @@ static void write_head(const struct http_connection *connection, struct buffer *
   buffer_text(out, answer->keep_alive ? "Connection: keep-alive\r\n" : "Connection: close\r\n");
 }
 
+/* Its parts come from the program and fit, so that only memory can be lacking: then the client sees its connection end.
+ */
+static bool head_sendable(struct http_connection *connection, const struct buffer *head) {
+  if (head->failed) connection_close(connection);
+  return !head->failed;
+}
+
 void http_respond(struct http_request *request, int status, const char *content_type, const char *headers,
                   struct slice body) {
   struct http_connection *connection = request->connection;
@@ -74,10 +81,11 @@ void http_respond(struct http_request *request, int status, const char *content_
   write_head(connection, &head, content_type, headers);
   if (status != 204 && status != 304) buffer_print(&head, "Content-Length: %zu\r\n", body.size);
   buffer_text(&head, "\r\n");
-  assert(!head.failed); /* its parts come from the program */
   struct slice pieces[] = {buffer_slice(&head), body};
-  output_send(connection, pieces, connection->answer.no_body ? 1 : 2);
-  output_end(connection);
+  if (head_sendable(connection, &head)) {
+    output_send(connection, pieces, connection->answer.no_body ? 1 : 2);
+    output_end(connection);
+  }
   buffer_release(&head);
 }
 
@@ -104,9 +112,8 @@ void http_stream_begin(struct http_request *request, int status, const char *con
   buffer_init(&head, ANSWER_HEAD_MAX);
   write_head(connection, &head, content_type, headers);
   buffer_text(&head, "\r\n");
-  assert(!head.failed);
   struct slice piece = buffer_slice(&head);
-  output_send(connection, &piece, 1);
+  if (head_sendable(connection, &head)) output_send(connection, &piece, 1);
   buffer_release(&head);
 }
 

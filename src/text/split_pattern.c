@@ -105,7 +105,9 @@ bool split_pattern_open(struct split_pattern *split, struct slice pattern, struc
   struct buffer out;
   buffer_init(&out, (size_t)LIMIT_PATTERN_BYTES * 64);
   struct rewriter rewriter = {.pattern = pattern, .out = &out};
-  bool done = rewrite(&rewriter, error) && compile(split, pattern, buffer_slice(&out), error);
+  bool written = rewrite(&rewriter, error);
+  if (out.failed) written = error_set(error, ERROR_MEMORY, "There is no memory for a split regex.");
+  bool done = written && compile(split, pattern, buffer_slice(&out), error);
   buffer_release(&out);
   return done;
 }

@@ -104,7 +104,8 @@ struct encoding {
 };
 
 static bool list_full(const struct encoding *e, struct error *error) {
-  if (!e->out->failed) return error_set(error, ERROR_MEMORY, "No memory to tokenize a text of this size.");
+  if (!e->out->failed || e->out->count < e->out->max)
+    return error_set(error, ERROR_MEMORY, "No memory to tokenize a text of this size.");
   return error_set(error, ERROR_LIMIT, "The text has more than the %zu tokens allowed; send a shorter one.",
                    e->out->max);
 }

@@ -1,0 +1,189 @@
+"""Walks what can fail: the same command with its first, second, third ... allocation failing, then each file that it opens,
+reads, writes or maps, each thread, socket and descriptor, until a call is not reached any more; once with that call alone
+failing, and once with it and all after it. Whatever happens, the command ends, by itself: with the right answer, or with a
+sentence and a code that is not 0. A server that has begun to serve answers right, or with an error that has a sentence, or by
+closing the connection; and the next request, if it still runs, is answered right. SPATE_LONG=1 walks every call, otherwise
+about a minute's worth of them. The calls fail in tests/fault/fault.c, which is preloaded; the program knows nothing of it.
+"""
+import concurrent.futures
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+
+import spate_server  # noqa: E402
+from spate_server import JSON, SANITIZED, SPATE, Engine  # noqa: E402
+
+LIBRARY = os.environ.get("SPATE_FAULT_LIBRARY", "")
+LONG = os.environ.get("SPATE_LONG") == "1"
+HANG_SECONDS = 60
+RUNS_AT_MOST = 1 << 30 if LONG else 24  # of one kind of call, single or from then on; spread over all calls of it
+RUNS_OF_MALLOC = 1 << 30 if LONG else 120
+KINDS = "malloc", "open", "read", "write", "mmap", "thread", "socket", "poll", "stat", "rename"
+REQUEST = {"prompt": "Once", "max_tokens": 4, "temperature": 0}
+
+
+class Walk(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if not os.path.exists(LIBRARY):
+            raise unittest.SkipTest("SKIPPED: SPATE_FAULT_LIBRARY does not name the library that lets calls fail")
+        if SANITIZED:
+            raise unittest.SkipTest("SKIPPED: a sanitizer has allocations of its own")
+        cls.engine = Engine("--max-batch-size", "2", "--max-seq-len", "256", "--max-num-tokens", "32")
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-fault-"))
+        cls.usual = [cls.engine.path, "--threads", "2", "--kv-cache-memory", "2M", "--cache-dir", cls.folder / "cache"]
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.engine.remove()
+        shutil.rmtree(cls.folder)
+
+    # ---- the way of a walk
+
+    def environment(self, fault, report):
+        return os.environ | {"LD_PRELOAD": LIBRARY, "SPATE_FAULT": fault, "SPATE_FAULT_REPORT": str(report)}
+
+    def counts(self, run):
+        """How often each kind of call is made when nothing fails."""
+        report = self.folder / "counts"
+        problem = run("", report)
+        self.assertIsNone(problem)
+        return {line.split()[0]: int(line.split()[1]) for line in report.read_text().splitlines()}
+
+    def walk(self, run):
+        counts = self.counts(run)
+        faults = []
+        for kind in KINDS:
+            most = RUNS_OF_MALLOC if kind == "malloc" else RUNS_AT_MOST
+            stride = -(-(counts[kind] + 1) // most)
+            for i in range(1, counts[kind] + 2, stride):
+                faults += [f"{kind}:{i}", f"{kind}:{i}+"]
+        self.assertGreater(len(faults), 40)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            problems = [p for p in pool.map(lambda fault: self.problem(run, fault), faults) if p]
+        self.assertFalse(problems, f"{len(problems)} of {len(faults)} runs:\n" + "\n".join(problems))
+        print(f"{self._testMethodName}: {len(faults)} runs over {sum(counts[kind] for kind in KINDS)} calls", file=sys.stderr)
+
+    def problem(self, run, fault):
+        report = self.folder / f"report-{fault}"
+        try:
+            what = run(fault, report)
+        except subprocess.TimeoutExpired:
+            what = "it hangs"
+        report.unlink(missing_ok=True)
+        return what and f"SPATE_FAULT={fault}: {what}"
+
+    def end_of(self, code, said):
+        """Why this is no end that a command may have, or None."""
+        lines = [line for line in said.splitlines() if line.strip()]
+        if code < 0 or code > 1:
+            return f"ends with code {code}: {said[-500:]}"
+        if code == 1 and not (lines and len(lines[-1].partition("spate: ")[2]) > 8):
+            return f"has no sentence: {said[-500:]!r}"
+        return None
+
+    def command(self, *arguments, right):
+        def run(fault, report):
+            done = subprocess.run([SPATE, *arguments], env=self.environment(fault, report), capture_output=True,
+                                  timeout=HANG_SECONDS, stdin=subprocess.DEVNULL)
+            wrong = self.end_of(done.returncode, done.stderr.decode(errors="replace"))
+            if not wrong and done.returncode == 0 and not right(done.stdout):
+                wrong = f"says that all is well and printed {done.stdout[:200]}"
+            return wrong
+        return run
+
+    # ---- what is walked
+
+    def test_generate(self):
+        command = "generate", *self.usual, "--prompt", "Once", "--max-tokens", "4", "--temperature", "0"
+        text = subprocess.run([SPATE, *command], check=True, capture_output=True).stdout
+        self.walk(self.command(*command, right=lambda printed: printed == text))
+
+    def test_build(self):
+        """An engine file is there whole, or not at all."""
+        def run(fault, report):
+            made = self.folder / f"made-{fault}.spate"
+            build = self.command("build", self.engine.folder / "tiny", "-o", made, "--max-seq-len", "256",
+                                 right=lambda _: made.read_bytes() == wanted)
+            try:
+                wrong = build(fault, report)
+                left = [path.name for path in self.folder.glob(f"*made-{fault}.spate*") if path != made]
+                if not wrong and made.exists() and made.read_bytes() != wanted:
+                    wrong = "leaves a file that is no engine"
+                return wrong or (f"leaves {left}" if left else None)
+            finally:
+                made.unlink(missing_ok=True)
+        first = self.folder / "first.spate"
+        subprocess.run([SPATE, "build", self.engine.folder / "tiny", "-o", first, "--max-seq-len", "256"], check=True,
+                       capture_output=True, env=self.environment("", self.folder / "counts"))
+        wanted = first.read_bytes()
+        self.walk(run)
+
+    def test_serve(self):
+        command = [SPATE, "serve", *map(str, self.usual), "--port", "0", "--workers", "1", "--shutdown-timeout", "1"]
+        right = []
+
+        def ask(port):
+            """An answer's status and text or sentence; (None, why) where there was none."""
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
+            try:
+                connection.request("POST", "/generate", json.dumps(REQUEST), JSON)
+                response = connection.getresponse()
+                body = json.loads(response.read())
+                return response.status, body.get("text", body.get("error"))
+            except TimeoutError:
+                return 0, "no answer"
+            except (OSError, http.client.HTTPException, ValueError) as lost:
+                return None, repr(lost)
+            finally:
+                connection.close()
+
+        def answers(process, port, once):
+            first, second = ask(port), ask(port)
+            if second[0] is None:  # where no descriptor is left, libuv closes all that wait to be accepted
+                second = ask(port)
+            for status, text in (first, second):
+                if status == 0:
+                    return "a request hangs"
+                if status == 200 and right and text != right[0]:
+                    return f"a wrong answer: {text}"
+                if status not in (200, None) and not (status >= 400 and len(text) > 8):
+                    return f"status {status}: {text}"
+            if not right:
+                right.append(second[1])
+            gone = second[0] == 503  # the engine has stopped, and says so
+            if once and second[0] != 200 and first[0] == 200:
+                return None  # the fault was in the second one
+            return f"after {first}, {second}" if once and second[0] != 200 and not gone and process.poll() is None else None
+
+        def run(fault, report):
+            process = subprocess.Popen(command, env=self.environment(fault, report), stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE)
+            try:
+                welcome = process.stdout.readline().decode()
+                wrong = None
+                if welcome.startswith("Serving "):
+                    port = int(welcome.partition("://127.0.0.1:")[2].split()[0])
+                    wrong = answers(process, port, not fault.endswith("+"))
+                    process.send_signal(signal.SIGTERM)
+                said = process.communicate(timeout=HANG_SECONDS)[1].decode(errors="replace")
+                return wrong or self.end_of(process.returncode, said)
+            finally:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+                process.stderr.close()
+        self.walk(run)
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)
