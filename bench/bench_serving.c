@@ -2,8 +2,8 @@
  * Prompts begin differently, so that no prefix is shared. With as many at once as there are requests the queue is full
  * from the start, as in offline benches.
  *
- *   usage: bench_serving MODEL|ENGINE [-t THREADS] [-p PROMPT] [-a ANSWER] [-c AT_ONCE] [-n REQUESTS]
- *   (prompts and answers of 128 tokens, 32 at once, 96 requests unless given) */
+ *   usage: bench_serving MODEL|ENGINE [-t THREADS] [-k KV_CACHE_DTYPE] [-p PROMPT] [-a ANSWER] [-c AT_ONCE] [-n
+ * REQUESTS] (prompts and answers of 128 tokens, 32 at once, 96 requests unless given) */
 #include "base/clock.h"
 #include "spate.h"
 
@@ -20,6 +20,7 @@ struct asked {
 struct load {
   spate_engine *engine;
   spate_inbox *inbox;
+  const char *kv_cache_dtype; /* NULL: the engine's */
   int prompt, answer, at_once, requests, threads;
   int n_asked, n_ended, n_gap;
   struct asked *asked; /* [requests] */
@@ -63,14 +64,15 @@ static void event_take(struct load *load, const spate_event *event) {
 
 static void options_take(struct load *load, int argc, char **argv) {
   int option, *number;
-  while ((option = getopt(argc, argv, "t:p:a:c:n:")) != -1) {
+  while ((option = getopt(argc, argv, "t:k:p:a:c:n:")) != -1) {
     switch (option) {
+    case 'k': load->kv_cache_dtype = optarg; continue;
     case 't': number = &load->threads; break;
     case 'p': number = &load->prompt; break;
     case 'a': number = &load->answer; break;
     case 'c': number = &load->at_once; break;
     case 'n': number = &load->requests; break;
-    default: die("it takes -t, -p, -a, -c and -n, each with a number.");
+    default: die("it takes -t, -p, -a, -c and -n, each with a number, and -k with a type.");
     }
     if ((*number = atoi(optarg)) <= 0) die("numbers are above 0.");
   }
@@ -82,6 +84,7 @@ static void load_open(struct load *load, const char *model) {
   spate_error error;
   spate_open_options options;
   spate_open_options_init(&options);
+  options.kv_cache_dtype = load->kv_cache_dtype;
   options.model = model;
   options.threads = load->threads;
   options.no_block_reuse = true;

@@ -3,7 +3,7 @@
 then requests come through spate.h, and over HTTP from `spate bench-serve`. A table in markdown, beside what vLLM 0.26 reached on an H200 (single runs
 of random weights, greedy, its prefix cache off), scaled by this GPU's read rate over that one's where most of the time is
 decoding. Needs the package numpy, and 40 GB under FOLDER.
-usage: gpu_serving.py FOLDER --spate BINARY --bench-serving BINARY [--model llama-3.1-8b] [--parts start,http,offline] [--share 1]"""
+usage: gpu_serving.py FOLDER --spate BINARY --bench-serving BINARY [--model llama-3.1-8b] [--quant-mode FP8 --kv-cache-dtype fp8] [--parts start,http,offline] [--share 1]"""
 import argparse
 import json
 import pathlib
@@ -21,6 +21,7 @@ from serving_load import SPATE, random_text, run_load
 HERE = pathlib.Path(__file__).parent
 PEER_GBS = 4530  # what the peer's H200 was measured to read
 OFFLINE = {(128, 128): (2048, 16646), (2048, 128): (512, 2064), (128, 2048): (400, 13754), (2048, 2048): (200, 6299)}
+OFFLINE_FP8 = {(128, 128): (2048, 21224), (2048, 128): (512, 3163), (128, 2048): (400, 17505), (2048, 2048): (200, 8326)}  # with fp8 KV
 # prompt, answer, clients: rounds; vLLM's tokens a second, p99 of the first token and of the gap between tokens in ms
 HTTP = {
     (128, 128, 1): (4, 195, 31, 6.2),
@@ -53,11 +54,11 @@ def peer_rate(options, prompt, answer, rate):
 
 def engine_build(options):
     """Makes what is not there yet."""
-    folder, engine = options.folder / options.model, options.folder / f"{options.model}.spate"
+    folder, engine = options.folder / options.model, options.folder / f"{options.model}-{options.quant_mode}.spate"
     if not folder.exists():
         print(f"random weights: {timed(sys.executable, HERE / 'random_model.py', folder, options.model)[0]:.0f} s", flush=True)
     if not engine.exists():
-        seconds, _ = timed(options.spate, "build", folder, "-o", engine, "--target", options.target, "--max-batch-size", 1024,
+        seconds, _ = timed(options.spate, "build", folder, "-o", engine, "--target", options.target, "--quant-mode", options.quant_mode, "--max-batch-size", 1024,
                            "--max-num-tokens", 8192, "--max-seq-len", 4224)
         print(f"built in {seconds:.0f} s: {engine.stat().st_size / 1e9:.1f} GB", flush=True)
     return engine
@@ -71,9 +72,9 @@ def start_time(options, engine):
 
 def offline(options, engine):
     print("\n| without HTTP: prompt/answer | requests | tok/s | vLLM | ratio |\n|---|---|---|---|---|")
-    for (prompt, answer), (requests, peer) in OFFLINE.items():
+    for (prompt, answer), (requests, peer) in (OFFLINE_FP8 if options.quant_mode == "FP8" else OFFLINE).items():
         requests = max(1, int(requests * options.share))
-        _, text = timed(options.bench_serving, engine, "-p", prompt, "-a", answer, "-n", requests, "-c", requests)
+        _, text = timed(options.bench_serving, engine, "-k", options.kv_cache_dtype, "-p", prompt, "-a", answer, "-n", requests, "-c", requests)
         rate, peer = float(re.search(r"([0-9.]+) tok/s", text)[1]), peer_rate(options, prompt, answer, peer)
         print(f"| {prompt}/{answer} | {requests} | {rate:.0f} | {peer:.0f} | {rate / peer:.2f} |", flush=True)
         print(text.strip(), file=sys.stderr, flush=True)
@@ -94,7 +95,7 @@ def steps_seen(port):
 def over_http(options, engine):
     print("\n| over HTTP: prompt/answer, clients | tok/s | vLLM | ratio | first token p50, p99, p99 after each client's first ms | vLLM p99 | gap p50, p99 ms | vLLM p99 "
           "| steps, tokens in each |\n|---|---|---|---|---|---|---|---|---|")
-    with Spate(options.spate, str(engine), "--no-enable-block-reuse") as server:
+    with Spate(options.spate, str(engine), "--no-enable-block-reuse", "--kv-cache-dtype", options.kv_cache_dtype) as server:
         run_load(options.spate, server.port, SPATE, closed_loop(128, 16, 4, 1))
         for (prompt, answer, clients), (rounds, peer, peer_first, peer_gap) in HTTP.items():
             before = steps_seen(server.port)
@@ -112,6 +113,8 @@ def main():
     parser.add_argument("--bench-serving", required=True)
     parser.add_argument("--model", default="llama-3.1-8b")
     parser.add_argument("--target", default="cuda")
+    parser.add_argument("--quant-mode", default="BF16")
+    parser.add_argument("--kv-cache-dtype", default="auto")
     parser.add_argument("--parts", default="start,http,offline")
     parser.add_argument("--share", type=float, default=1, help="of the requests without HTTP")
     options = parser.parse_args()
