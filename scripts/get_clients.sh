@@ -1,10 +1,16 @@
 #!/bin/sh
 # Prints the Python that has the public clients of the load tests, and what the tests of bindings/python run it with;
 # fetches them from PyPI first if need be. They live in a virtual environment in the user's cache.
+# usage: get_clients.sh [browser]   (browser: what drives the chromium of install_packages.sh, in an environment of its own)
 set -eu
 
 wanted="locust==2.47.0 openai==3.57.0 schemathesis==4.32.5 opentelemetry-proto==1.45.2 kubernetes-validate==1.37.0
   fastapi==0.165.0 uvicorn==0.54.0 uvloop==0.23.0 mypy==2.4.1 setuptools==84.2.1"
+case "${1:-}" in
+  "") ;;
+  browser) wanted="playwright==1.65.2 axe-core-python==0.1.0" ;;
+  *) echo "usage: $0 [browser]" >&2; exit 2 ;;
+esac
 version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/spate/clients-$version-$(echo "$wanted" | cksum | cut -d ' ' -f 1)
 

@@ -5,6 +5,7 @@
 #include "server/pages.h"
 #include "server/reply.h"
 #include "server/tokens.h"
+#include "server/web_pages.h"
 
 #include <stdio.h>
 #include <strings.h>
@@ -37,6 +38,9 @@ const struct route routes[ROUTE_COUNT] = {
     {"/metrics", GET, false, "Metrics in the Prometheus text format", METRICS_CONTENT_TYPE, metrics_handle, 0, NULL,
      NULL},
     {"/openapi.json", GET, false, "This description", JSON_CONTENT_TYPE, openapi_handle, 0, NULL, NULL},
+    {"/", GET, true, "A page to try the model on", PAGE_CONTENT_TYPE, playground_handle, 0, NULL, NULL},
+    {"/status", GET, true, "A page that shows what the server does", PAGE_CONTENT_TYPE, status_page_handle, 0, NULL,
+     NULL},
 };
 
 static bool path_matches(struct slice path, const char *pattern) {

@@ -1,0 +1,196 @@
+"""The pages in a real Chromium, which test_web.py runs with the Python that has playwright and axe. Their policy is in force:
+what is asked of a page goes through its elements, as people and screen readers meet them."""
+import json
+import re
+import unittest
+
+import spate_server
+from axe_core_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+from spate_server import Engine, Server
+
+CHROMIUM = "/usr/bin/chromium"
+PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
+MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+# A template that ends on markup makes no model say it: the answers below come from a route that the test answers itself.
+expect.set_options(timeout=spate_server.WAIT_SECONDS * 1000)
+
+
+def events(*pieces, usage=None):
+    """A stream as the server sends it."""
+    chunks = [{"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in pieces]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    if usage:
+        chunks.append({"choices": [], "usage": {"completion_tokens": usage}})
+    return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+
+
+class Pages(spate_server.ServerCase):
+    backend = "cpu"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.playwright = sync_playwright().start()
+        cls.chromium = cls.playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.chromium.close()
+        cls.playwright.stop()
+        super().tearDownClass()
+
+    def setUp(self):
+        self.said = []  # by the browser's console: a violated policy, an uncaught error
+
+    def open(self, path="/", server=None, viewport=DESK, context=None, **options):
+        context = context or self.chromium.new_context(viewport=viewport, **options)
+        self.addCleanup(context.close)
+        page = context.new_page()
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("dialog", lambda dialog: self.said.append(dialog.message))
+        self.asked = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.goto(f"http://127.0.0.1:{(server or self.server).port}{path}")
+        return page
+
+    def tearDown(self):
+        self.assertEqual(self.said, [])
+
+    def send(self, page, text, most=8):
+        field = page.get_by_label("Max tokens")
+        if not field.is_visible():
+            page.get_by_text("Settings").click()
+        field.fill(str(most))
+        page.get_by_label("Message (").fill(text)
+        page.keyboard.press("Enter")
+
+    def test_answers_stream_and_are_kept(self):
+        page = self.open()
+        expect(page.locator("#model")).to_have_text("tiny")
+        self.send(page, "Hello")
+        expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+        note = page.locator(".assistant footer span")
+        expect(note).to_have_text(re.compile(r"^8 tokens · .*first after .* · cut at the most tokens$"))
+        origin = f"http://127.0.0.1:{self.server.port}/"
+        self.assertEqual([url for url in self.asked if not url.startswith((origin, "data:"))], [])
+        answer = page.locator(".assistant p").text_content()
+        page.reload()
+        expect(page.locator(".user p")).to_have_text("Hello")
+        self.assertEqual(page.locator(".assistant p").text_content(), answer)
+        page.get_by_label("Delete Hello").click()
+        expect(page.locator(".message")).to_have_count(0)
+
+    def test_keys(self):
+        page = self.open()
+        text = page.get_by_label("Message (")
+        text.press_sequentially("one")
+        text.press("Shift+Enter")
+        text.press_sequentially("two")
+        self.assertEqual(text.input_value(), "one\ntwo")
+        self.send(page, "on and on", 60000)
+        expect(page.locator(".assistant footer span")).to_have_text(re.compile("^about "))
+        expect(page.get_by_role("button", name="Stop")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("status")).to_have_text("Stopped.")
+        expect(page.locator(".assistant footer span")).to_have_text(re.compile("stopped$"))
+        expect(page.get_by_role("button", name="Send")).to_be_visible()
+        spate_server.wait_for(lambda: self.server.metric("llm_requests_running") == 0, "the server stops too")
+
+    def test_what_is_sent(self):
+        page, sent = self.open(), []
+
+        def answer(route):
+            sent.append(route.request.post_data_json)
+            route.fulfill(content_type="text/event-stream", body=events("Hi", "!", usage=5))
+
+        page.route("**/v1/chat/completions", answer)
+        page.get_by_label("System message").fill("Be brief.")
+        page.get_by_label("Temperature").fill("0.5")
+        page.get_by_label("Stop at").fill("END")
+        self.send(page, "Hello", 7)
+        expect(page.locator(".assistant footer span")).to_have_text(re.compile("^5 tokens"))
+        page.get_by_label("Message (").fill("And?")
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator(".assistant")).to_have_count(2)
+        said = [("system", "Be brief."), ("user", "Hello"), ("assistant", "Hi!"), ("user", "And?")]
+        self.assertEqual(sent[1], {"stream": True, "stream_options": {"include_usage": True}, "temperature": 0.5, "stop": "END",
+                                   "max_tokens": 7, "messages": [{"role": role, "content": text} for role, text in said]})
+
+    def test_markup_is_text(self):
+        page = self.open()
+        page.route("**/v1/chat/completions", lambda route: route.fulfill(
+            content_type="text/event-stream", body=events(MARKUP, "\n```\n" + MARKUP + "\n```\n")))
+        self.send(page, MARKUP)
+        expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+        page.reload()
+        expect(page.locator(".user p")).to_have_text(MARKUP)
+        expect(page.locator(".assistant p").first).to_have_text(MARKUP)
+        expect(page.locator(".assistant code")).to_have_text(MARKUP)
+        self.assertEqual(page.locator("img").count(), 0)
+        self.assertEqual(page.locator("script").count(), 1)
+
+    def test_refused(self):
+        page = self.open()
+        self.send(page, "Hello", 70000)
+        expect(page.get_by_role("status")).to_have_class("bad")
+        expect(page.get_by_role("status")).to_have_text(re.compile(r"max_tokens"))
+        self.said = [text for text in self.said if "status of 400" not in text]  # Chromium tells it on its own
+
+    def test_what_does_not_exist_yet(self):
+        page = self.open()
+        expect(page.get_by_text("This server has no LoRA adapters yet")).to_be_visible()
+        data = page.evaluate_handle("() => { const d = new DataTransfer(); d.items.add(new File(['x'], 'a.png')); return d; }")
+        page.dispatch_event("#log", "drop", {"dataTransfer": data})
+        expect(page.get_by_role("status")).to_have_text("This server takes no images yet: describe in words what is on it.")
+
+    def test_key(self):
+        with Server(self.engine, "--api-key", "secret") as server:
+            page = self.open(server=server)
+            page.get_by_label("API key", exact=True).last.fill("wrong")
+            page.keyboard.press("Enter")
+            page.get_by_label("API key", exact=True).last.fill("secret")
+            page.keyboard.press("Enter")
+            expect(page.locator("#model")).to_have_text("tiny")
+            page.goto(page.url + "status")
+            expect(page.get_by_role("status")).to_have_text(re.compile("^Asked every"))
+            self.assertIsNone(page.evaluate("localStorage.getItem('spate.key')"))
+        self.said = [text for text in self.said if "status of 401" not in text and "ERR_CONNECTION" not in text]
+
+    def test_status(self):
+        page = self.open("/status")
+        self.server.generate(prompt="a", max_tokens=20)
+        chart = page.locator("section", has=page.get_by_role("heading", name="Time to the first token"))
+        expect(chart.locator(".value")).to_have_text(re.compile("^[0-9.]+ m?s$"))
+        expect(page.locator(".chart")).to_have_count(9)
+        self.assertEqual(page.locator(".chart polyline").first.get_attribute("class"), "first")
+
+    def test_theme(self):
+        page = self.open(color_scheme="dark")
+        back = lambda: page.evaluate("getComputedStyle(document.body).backgroundColor")
+        dark = back()
+        page.get_by_role("button", name="Light colours").click()
+        self.assertNotEqual(back(), dark)
+        page.reload()
+        self.assertNotEqual(back(), dark)
+        page.get_by_role("button", name="Dark colours").click()
+        self.assertEqual(back(), dark)
+
+    def test_accessible_and_narrow(self):
+        for path in "/", "/status":
+            for viewport in PHONE, DESK:
+                for scheme in "light", "dark":
+                    with self.subTest(path=path, width=viewport["width"], scheme=scheme):
+                        page = self.open(path, viewport=viewport, color_scheme=scheme)
+                        if path == "/":
+                            self.send(page, "x" * 500)
+                            expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+                        found = Axe().run(page)
+                        self.assertGreater(len(found["passes"]), 10)
+                        self.assertEqual([(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]], [])
+                        self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), viewport["width"])
+
+
+if __name__ == "__main__":
+    unittest.main()
