@@ -130,6 +130,15 @@ class Pages(spate_server.ServerCase):
         self.assertEqual(page.locator("img").count(), 0)
         self.assertEqual(page.locator("script").count(), 1)
 
+    def test_wide_code_scrolls_by_itself(self):
+        page = self.open(viewport=PHONE)
+        page.route("**/v1/chat/completions", lambda route: route.fulfill(
+            content_type="text/event-stream", body=events("See:\n```\n" + "word " * 50 + "\n```\n")))
+        self.send(page, "Hello")
+        expect(page.locator("code")).to_contain_text("word")
+        self.assertEqual(page.evaluate("[log.scrollWidth - log.clientWidth, document.querySelector('pre').scrollWidth > 360]"),
+                         [0, True])
+
     def test_refused(self):
         page = self.open()
         self.send(page, "Hello", 70000)
