@@ -41,6 +41,7 @@ const struct route routes[ROUTE_COUNT] = {
     {"/", GET, true, "A page to try the model on", PAGE_CONTENT_TYPE, playground_handle, 0, NULL, NULL},
     {"/status", GET, true, "A page that shows what the server does", PAGE_CONTENT_TYPE, status_page_handle, 0, NULL,
      NULL},
+    {"/docs", GET, true, "A page that shows this description", PAGE_CONTENT_TYPE, docs_handle, 0, NULL, NULL},
 };
 
 static bool path_matches(struct slice path, const char *pattern) {

@@ -7,7 +7,7 @@
 #include "server/server_state.h"
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_OPTIONS, METHOD_OTHER, METHOD_COUNT };
-enum { ROUTE_COUNT = 15, ROUTE_NONE = ROUTE_COUNT };
+enum { ROUTE_COUNT = 16, ROUTE_NONE = ROUTE_COUNT };
 
 struct route {
   const char *path;                   /* what follows a "{" stands for any text */

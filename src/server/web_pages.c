@@ -16,6 +16,7 @@
   extern const char web_##name##_begin[], web_##name##_end[];
 WEB_PAGE(playground)
 WEB_PAGE(status)
+WEB_PAGE(docs)
 
 enum { HASH_TEXT_MAX = 4 * ((SHA256_DIGEST_LENGTH + 2) / 3) + 1, HEADERS_MAX = 1024 };
 
@@ -51,4 +52,9 @@ void playground_handle(struct server *server, struct http_request *request) {
 void status_page_handle(struct server *server, struct http_request *request) {
   (void)server;
   page_send(request, web_status_begin, web_status_end);
+}
+
+void docs_handle(struct server *server, struct http_request *request) {
+  (void)server;
+  page_send(request, web_docs_begin, web_docs_end);
 }

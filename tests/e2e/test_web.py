@@ -12,7 +12,7 @@ import unittest
 import spate_server
 from spate_server import Server
 
-PAGES = "/", "/status"
+PAGES = "/", "/status", "/docs"
 POLICY = ("default-src 'none'; style-src '{style}'; script-src '{script}'; connect-src 'self'; img-src data:; base-uri 'none'; "
           "form-action 'none'; frame-ancestors 'none'")
 

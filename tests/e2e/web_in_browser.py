@@ -12,12 +12,11 @@ from spate_server import Engine, Server
 CHROMIUM = "/usr/bin/chromium"
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-# A template that ends on markup makes no model say it: the answers below come from a route that the test answers itself.
 expect.set_options(timeout=spate_server.WAIT_SECONDS * 1000)
 
 
 def events(*pieces, usage=None):
-    """A stream as the server sends it."""
+    """A stream as the server sends it, for answers that must say what no random model does."""
     chunks = [{"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in pieces]
     chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     if usage:
@@ -131,6 +130,15 @@ class Pages(spate_server.ServerCase):
         self.assertEqual(page.locator("img").count(), 0)
         self.assertEqual(page.locator("script").count(), 1)
 
+    def test_wide_code_scrolls_by_itself(self):
+        page = self.open(viewport=PHONE)
+        page.route("**/v1/chat/completions", lambda route: route.fulfill(
+            content_type="text/event-stream", body=events("See:\n```\n" + "word " * 50 + "\n```\n")))
+        self.send(page, "Hello")
+        expect(page.locator("code")).to_contain_text("word")
+        self.assertEqual(page.evaluate("[log.scrollWidth - log.clientWidth, document.querySelector('pre').scrollWidth > 360]"),
+                         [0, True])
+
     def test_refused(self):
         page = self.open()
         self.send(page, "Hello", 70000)
@@ -166,6 +174,21 @@ class Pages(spate_server.ServerCase):
         expect(page.locator(".chart")).to_have_count(9)
         self.assertEqual(page.locator(".chart polyline").first.get_attribute("class"), "first")
 
+    def test_docs(self):
+        page = self.open("/docs")
+        api = json.loads(self.server.get("/openapi.json")[2])
+        expect(page.locator("details")).to_have_count(sum(map(len, api["paths"].values())) + len(api["components"]["schemas"]))
+        box = page.locator("details", has=page.locator("summary", has_text="POST/detokenize"))
+        box.locator("summary").click()
+        box.get_by_label("Body").fill('{"tokens": []}')
+        box.get_by_role("button", name="Send").click()
+        expect(box.locator("pre")).to_have_text(self.server.request("POST", "/detokenize", '{"tokens": []}')[2].decode())
+        box = page.locator("details", has=page.locator("summary", has_text="GET/v1/models/{model}"))
+        box.locator("summary").click()
+        box.get_by_label("model").first.fill("tiny")
+        box.get_by_role("button", name="Send").click()
+        expect(box.locator("pre")).to_contain_text('"id":"tiny"')
+
     def test_theme(self):
         page = self.open(color_scheme="dark")
         back = lambda: page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -178,7 +201,7 @@ class Pages(spate_server.ServerCase):
         self.assertEqual(back(), dark)
 
     def test_accessible_and_narrow(self):
-        for path in "/", "/status":
+        for path in "/", "/status", "/docs":
             for viewport in PHONE, DESK:
                 for scheme in "light", "dark":
                     with self.subTest(path=path, width=viewport["width"], scheme=scheme):
@@ -186,6 +209,9 @@ class Pages(spate_server.ServerCase):
                         if path == "/":
                             self.send(page, "x" * 500)
                             expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+                        if path == "/docs":
+                            for name in "POST/generate", "GET/generate":
+                                page.locator("summary", has_text=name).click()
                         found = Axe().run(page)
                         self.assertGreater(len(found["passes"]), 10)
                         self.assertEqual([(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]], [])
