@@ -170,8 +170,17 @@ static struct cors_options cors_of(const struct settings *settings) {
                                .credentials = settings->allow_credentials};
 }
 
+/* OpenTelemetry's own variable may be meant for other programs too: what is no use here is no mistake. */
+static const char *traces_of(const struct settings *settings) {
+  const char *given = getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+  if (settings->otlp_traces_endpoint || !given || !*given) return settings->otlp_traces_endpoint;
+  if (strncmp(given, "http://", 7) == 0) return given;
+  log_warning("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is \"%.200s\", expected http://HOST[:PORT]/PATH: no traces are sent.",
+              given);
+  return NULL;
+}
+
 static struct server_options server_options_of(const struct settings *settings) {
-  const char *traces = settings->otlp_traces_endpoint;
   return (struct server_options){.host = settings->host ? settings->host : "127.0.0.1",
                                  .port = settings->has_port ? settings->port : DEFAULT_PORT,
                                  .workers = settings->workers,
@@ -184,7 +193,7 @@ static struct server_options server_options_of(const struct settings *settings) 
                                  .root_path = settings->root_path,
                                  .cors = cors_of(settings),
                                  .log_prompts = settings->log_prompts,
-                                 .otlp_traces_endpoint = traces ? traces : getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+                                 .otlp_traces_endpoint = traces_of(settings),
                                  .api_keys = settings->api_key};
 }
 

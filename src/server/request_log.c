@@ -100,6 +100,7 @@ static uint64_t now_ns(void) { /* since 1970 */
 static void span_add(const struct server *server, const struct http_request *request,
                      const struct http_summary *summary, int route, const struct trace_context *trace) {
   const struct note *note = request->note;
+  uint64_t now_us = clock_us(); /* one moment on both clocks */
   struct trace_span span = {.context = *trace, .end_ns = now_ns(), .status = (int)status_of(summary)};
   if (!route_generates(route) || getrandom(span.id, sizeof span.id, 0) != sizeof span.id) return;
   span.begin_ns = span.end_ns - summary->duration_us * NS_PER_US;
@@ -109,7 +110,8 @@ static void span_add(const struct server *server, const struct http_request *req
   if (note && note->finish) {
     span.finish = note->finish;
     span.usage = note->usage;
-    if (note->first_us > 0) span.first_ns = span.end_ns - (clock_us() - note->first_us) * NS_PER_US;
+    if (note->first_us > 0) span.first_ns = span.end_ns - (now_us - note->first_us) * NS_PER_US;
+    if (note->first_us > 0 && span.first_ns < span.begin_ns) span.first_ns = span.begin_ns;
   }
   trace_export_add(server->traces, &span);
 }

@@ -172,6 +172,16 @@ class Traces(spate_server.EngineCase):
         server.generate(prompt="a", max_tokens=2)
         wait_for(collector.spans, "its span")
 
+    def test_variable_for_others(self):
+        for value, warned in (("", False), ("https://collector:4318/v1/traces", True)):
+            os.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = value
+            try:
+                with Server(self.engine) as server:
+                    server.generate(prompt="a", max_tokens=1)
+                    self.assertEqual("no traces are sent" in server.errors(), warned)
+            finally:
+                del os.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
+
     def test_bad_address(self):
         for url in ("nowhere", "https://127.0.0.1/v1/traces", "http://127.0.0.1:99999999/"):
             with self.assertRaises(AssertionError) as refused:

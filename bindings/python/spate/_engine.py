@@ -138,9 +138,11 @@ class Engine:
             return inbox
 
     def inbox_close(self, inbox: Inbox) -> None:
-        with self._idle:
-            self._inboxes.discard(inbox)
+        if os.getpid() != self._process:
+            return
         inbox.close()
+        with self._idle:
+            self._inboxes.discard(inbox)  # last: until then the engine's end waits for it
 
     def inbox_of(self, loop: asyncio.AbstractEventLoop) -> Inbox:
         """Called in the loop's thread. Those of closed loops go."""
@@ -188,9 +190,9 @@ def engine_close(engine: int, inboxes: set[Inbox], process: int) -> None:
     """Of an engine that nobody uses any more: inboxes go first."""
     if os.getpid() != process:
         return
-    for inbox in inboxes:
-        inbox.close()
-    inboxes.clear()
+    while inboxes:  # others may take theirs off meanwhile
+        with contextlib.suppress(KeyError):
+            inboxes.pop().close()
     _library.library().spate_close(engine)
 
 

@@ -34,7 +34,7 @@ class Inbox:
             raise error_taken(error)
         self._events = (_library.Event * AT_ONCE)()
         self._results: weakref.WeakValueDictionary[int, GenerationResult] = weakref.WeakValueDictionary()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # The loop's own descriptor: it stays what it is until the loop lets go of it, whoever closes the inbox.
         self._descriptor = os.dup(self._library.spate_inbox_descriptor(self._inbox))
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -85,9 +85,9 @@ class Inbox:
         """Cancels its requests. From any thread that has no call of `wait` under way."""
         with self._lock:
             inbox, self._inbox = self._inbox, None
-        if not inbox:
-            return
-        self._library.spate_inbox_free(inbox)
+            if not inbox:
+                return
+            self._library.spate_inbox_free(inbox)  # who closes it too waits: the engine may be freed next
         if self.loop is None:
             self._let_go()
         elif not self.loop.is_closed():
