@@ -119,7 +119,7 @@ class Generate(spate_python.LlmCase):
 
     def test_no_call_holds_the_gil(self):
         """ctypes gives it back around functions of a CDLL, and of nothing else that it loads."""
-        library = _library.library()
+        library = _library.libspate()
         self.assertIs(type(library), ctypes.CDLL)
         for name in _library.FUNCTIONS:
             self.assertFalse(getattr(library, name)._flags_ & 0x4, name)  # FUNCFLAG_PYTHONAPI

@@ -42,7 +42,7 @@ class Engine:
     def __init__(self, options: _library.OpenOptions, call: ProgressCall | None) -> None:
         error, progress = _library.Error(), Progress(call)
         options.progress = progress.function
-        self._library = _library.library()
+        self._library = _library.libspate()
         engine = self._library.spate_open(ctypes.byref(options), ctypes.byref(error))
         if not engine:
             raise progress.raised or error_taken(error)
@@ -193,7 +193,7 @@ def engine_close(engine: int, inboxes: set[Inbox], process: int) -> None:
     while inboxes:  # others may take theirs off meanwhile
         with contextlib.suppress(KeyError):
             inboxes.pop().close()
-    _library.library().spate_close(engine)
+    _library.libspate().spate_close(engine)
 
 
 ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()

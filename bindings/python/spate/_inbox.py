@@ -27,7 +27,7 @@ LOOK_AGAIN_S = 0.2
 class Inbox:
     def __init__(self, owner: Engine, engine: int) -> None:
         error = _library.Error()
-        self._library = _library.library()
+        self._library = _library.libspate()
         self._owner = weakref.ref(owner)
         self._inbox = self._library.spate_inbox_new(engine, ctypes.byref(error))
         if not self._inbox:

@@ -238,7 +238,7 @@ def bytes_at(address: int | None, size: int) -> bytes:
 
 
 @functools.cache
-def library() -> ctypes.CDLL:
+def libspate() -> ctypes.CDLL:
     """Named by SPATE_LIBRARY, else beside this file, else where the system's loader looks."""
     beside = pathlib.Path(__file__).with_name("libspate.so")
     name = os.environ.get("SPATE_LIBRARY") or (str(beside) if beside.exists() else "libspate.so.0")

@@ -79,6 +79,6 @@ def build(model_dir: str | os.PathLike[str], output: str | os.PathLike[str], bui
     options.model, options.output = os.fsencode(model_dir), os.fsencode(output)
     options.target = option_bytes("target", target)
     options.progress = calls.function
-    built = _library.library().spate_build(ctypes.byref(options), ctypes.byref(error))
+    built = _library.libspate().spate_build(ctypes.byref(options), ctypes.byref(error))
     if calls.raised or not built:
         raise calls.raised or error_taken(error)
