@@ -9,7 +9,7 @@
 static bool request_write(const struct http_client *client, const char *path, struct slice json, struct buffer *out) {
   buffer_init(out, LIMIT_LOAD_BODY_BYTES);
   buffer_print(out,
-               "POST %s%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
+               "POST %s%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: */*\r\n"
                "Content-Length: %zu\r\n",
                client->address.prefix, path, client->address.authority, json.size);
   buffer_append(out, client->authorization.data, client->authorization.size);
@@ -49,7 +49,7 @@ struct http_client *http_client_open(uv_loop_t *loop, const char *url, const cha
   bool fits = !bearer || buffer_print(&client->authorization, "Authorization: Bearer %s\r\n", bearer);
   if (!fits || (bearer && strpbrk(bearer, "\r\n")))
     error_set(error, ERROR_INVALID, "The API key is no line of at most %d bytes.", LIMIT_HEADER_BYTES);
-  else if (http_address_find(&client->address, url, error))
+  else if (http_address_parse(&client->address, url, error))
     return client;
   http_client_free(client);
   return NULL;

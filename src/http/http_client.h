@@ -1,6 +1,6 @@
-/* The other side of HTTP: requests to one server over libuv, for a program that puts load on it. Connections are kept
- * and used again. What the server sends is not trusted: each exchange ends in one of four ways, with a sentence where
- * it went wrong. Everything runs on the thread of the loop. */
+/* The other side of HTTP: requests to one server over libuv. Connections are kept and used again. What the server sends
+ * is not trusted: each exchange ends in one of four ways, with a sentence where it went wrong. Everything runs on the
+ * thread of the loop. */
 #ifndef SPATE_HTTP_HTTP_CLIENT_H
 #define SPATE_HTTP_HTTP_CLIENT_H
 
@@ -14,7 +14,7 @@ struct http_exchange;
 
 enum http_end {
   HTTP_END_DONE,    /* a whole response came, whatever its status */
-  HTTP_END_REFUSED, /* there was no connection */
+  HTTP_END_REFUSED, /* there was no connection: no address, or nobody at any */
   HTTP_END_CUT,     /* the connection ended before the response did */
   HTTP_END_BAD,     /* what came is no HTTP */
 };
@@ -27,7 +27,8 @@ struct http_client_callbacks {
   void (*end)(void *user, enum http_end end, const char *sentence); /* sentence: NULL when done */
 };
 
-/* url: http://HOST[:PORT][/PATH]; the path stands before that of each request. Looks up the host, and waits for that.
+/* url: http://HOST[:PORT][/PATH]; the path stands before that of each request. Each connection looks up the host,
+ * and tries all addresses that it has.
  * bearer: sent as Authorization; may be NULL. */
 struct http_client *http_client_open(uv_loop_t *loop, const char *url, const char *bearer,
                                      const struct http_client_callbacks *callbacks, struct error *error);

@@ -7,7 +7,12 @@
 
 /* --- links -------------------------------------------------------------------------------------------------------- */
 
-static void on_closed(uv_handle_t *handle) { free(handle->data); }
+static void link_free(struct http_link *link) {
+  uv_freeaddrinfo(link->found);
+  free(link);
+}
+
+static void on_closed(uv_handle_t *handle) { link_free(handle->data); }
 
 static void idle_remove(struct http_link *link) {
   struct http_link **first = &link->client->idle;
@@ -17,11 +22,23 @@ static void idle_remove(struct http_link *link) {
   link->older = link->newer = NULL;
 }
 
+/* Links to come begin with the address after this one's. */
+static void address_pass(const struct http_link *link) {
+  if (link->client->turn == link->at) link->client->turn = (link->at + 1) % link->n_found;
+}
+
 void http_link_close(struct http_link *link) {
   if (link->closing) return;
   idle_remove(link);
   link->closing = true;
   link->exchange = NULL;
+  switch (link->state) {
+  case LINK_NEW: link_free(link); return;
+  case LINK_LOOKS_UP: uv_cancel((uv_req_t *)&link->look_up); return; /* on_found frees it */
+  case LINK_TURNS: return;                                           /* on_turned does */
+  case LINK_CONNECTS: address_pass(link); break;
+  case LINK_OPEN: break;
+  }
   uv_close((uv_handle_t *)&link->tcp, on_closed);
 }
 
@@ -37,8 +54,7 @@ static struct http_link *link_new(struct http_client *client) {
   struct http_link *link = calloc(1, sizeof *link);
   if (!link) return NULL;
   link->client = client;
-  uv_tcp_init(client->loop, &link->tcp);
-  link->tcp.data = link->connect.data = link->write.data = link;
+  link->look_up.data = link->tcp.data = link->connect.data = link->write.data = link;
   return link;
 }
 
@@ -197,20 +213,68 @@ static bool request_send(struct http_link *link) {
   return failed == 0;
 }
 
+/* --- connecting --------------------------------------------------------------------------------------------------- */
+
+static void address_try(struct http_link *link);
+
+static void on_turned(uv_handle_t *handle) {
+  struct http_link *link = handle->data;
+  if (link->closing)
+    link_free(link);
+  else
+    address_try(link);
+}
+
+/* This address takes no connection: perhaps the next does. */
+static void address_fail(struct http_link *link, int failed) {
+  address_pass(link);
+  link->at = (link->at + 1) % link->n_found;
+  link->state = LINK_TURNS;
+  uv_close((uv_handle_t *)&link->tcp, on_turned);
+  if (++link->n_tried == link->n_found) link_fail(link, HTTP_END_REFUSED, "cannot be reached", uv_strerror(failed));
+}
+
 static void on_connected(uv_connect_t *connect, int status) {
   struct http_link *link = connect->data;
   if (!link->exchange) return;
   if (status < 0) {
-    link_fail(link, HTTP_END_REFUSED, "cannot be reached", uv_strerror(status));
+    address_fail(link, status);
     return;
   }
+  link->state = LINK_OPEN;
   uv_tcp_nodelay(&link->tcp, 1);
   uv_read_start((uv_stream_t *)&link->tcp, on_room, on_read);
   request_send(link);
 }
 
+static void address_try(struct http_link *link) {
+  const struct addrinfo *address = link->found;
+  for (int i = 0; i < link->at; i++) address = address->ai_next;
+  link->state = LINK_CONNECTS;
+  uv_tcp_init(link->client->loop, &link->tcp);
+  int failed = uv_tcp_connect(&link->connect, &link->tcp, address->ai_addr, on_connected);
+  if (failed) address_fail(link, failed);
+}
+
+static void on_found(uv_getaddrinfo_t *look_up, int status, struct addrinfo *found) {
+  struct http_link *link = look_up->data;
+  link->state = LINK_NEW;
+  link->found = found;
+  if (link->closing) {
+    link_free(link);
+    return;
+  }
+  for (const struct addrinfo *address = found; address; address = address->ai_next) link->n_found++;
+  link->at = link->client->turn < link->n_found ? link->client->turn : 0;
+  if (link->n_found > 0)
+    address_try(link);
+  else
+    link_fail(link, HTTP_END_REFUSED, "cannot be found", uv_strerror(status));
+}
+
 /* False: the exchange has ended. */
 static bool link_connect(struct http_exchange *exchange) {
+  static const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
   struct http_client *client = exchange->client;
   struct http_link *link = exchange->link = link_new(client);
   if (!link) {
@@ -219,8 +283,9 @@ static bool link_connect(struct http_exchange *exchange) {
   }
   link->exchange = exchange;
   int failed =
-      uv_tcp_connect(&link->connect, &link->tcp, (const struct sockaddr *)&client->address.socket, on_connected);
-  if (failed) link_fail(link, HTTP_END_REFUSED, "cannot be reached", uv_strerror(failed));
+      uv_getaddrinfo(client->loop, &link->look_up, on_found, client->address.host, client->address.port, &hints);
+  link->state = failed ? LINK_NEW : LINK_LOOKS_UP;
+  if (failed) link_fail(link, HTTP_END_REFUSED, "cannot be found", uv_strerror(failed));
   return failed == 0;
 }
 

@@ -1,6 +1,6 @@
 /* Private to the room: a client's connection. An exchange goes over a link that waits afterwards in a list, newest
  * first, for the next one. The server may close a link just while a request is sent over it: then another link takes
- * it. */
+ * it. Each new link looks the server's name up, and tries its addresses one after the other. */
 #ifndef SPATE_HTTP_HTTP_LINK_H
 #define SPATE_HTTP_HTTP_LINK_H
 
@@ -19,10 +19,22 @@ struct http_exchange {
   struct buffer bytes; /* of the request */
 };
 
+enum link_state {
+  LINK_NEW, /* the loop knows nothing of it */
+  LINK_LOOKS_UP,
+  LINK_CONNECTS,
+  LINK_TURNS, /* tcp is being closed, and opened again for another address */
+  LINK_OPEN,
+};
+
 struct http_link {
   struct http_client *client;
+  enum link_state state;
   struct http_exchange *exchange;  /* NULL: idle, or closing */
   struct http_link *older, *newer; /* in the list of idle ones */
+  uv_getaddrinfo_t look_up;
+  struct addrinfo *found;
+  int n_found, n_tried, at; /* at: the address that is tried */
   uv_tcp_t tcp;
   uv_connect_t connect;
   uv_write_t write;
@@ -38,6 +50,7 @@ struct http_client {
   uv_loop_t *loop;
   struct http_client_callbacks callbacks;
   struct http_address address;
+  int turn; /* which of the addresses found a link begins with: the one before has failed, or did not answer in time */
   struct buffer authorization; /* a line of the head, or nothing */
   struct http_link *idle;
   bool closed;

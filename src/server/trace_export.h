@@ -8,8 +8,8 @@
 
 struct trace_export;
 
-/* endpoint: http://HOST[:PORT]/v1/traces; its host is looked up now. model: what is served, copied. NULL with a
- * sentence. */
+/* endpoint: http://HOST[:PORT]/v1/traces; its host is looked up for each connection. model: what is served, copied.
+ * NULL with a sentence. */
 struct trace_export *trace_export_open(const char *endpoint, const char *model, struct error *error);
 
 /* A copy is sent within about a second. Any thread. */

@@ -152,6 +152,13 @@ class Traces(spate_server.EngineCase):
         silent.block.set()
         wait_for(lambda: server.metric("llm_trace_spans_sent_total") > 2000, "the rest is sent")
 
+    def test_name_unknown(self):
+        """A collector whose name nobody knows yet holds up neither the start nor requests."""
+        server = self.serve("http://collector.invalid:4318/v1/traces")
+        server.generate(prompt="a", max_tokens=2)
+        wait_for(lambda: server.metric("llm_trace_spans_lost_total") == 1, "the span is lost")
+        self.assertRegex(server.errors(), r"did not take 1 spans: (collector\.invalid:4318 cannot be found: .*|it did not answer in time)\.")
+
     def test_stop(self):
         """What waits is sent when the server stops."""
         collector = self.collector()
