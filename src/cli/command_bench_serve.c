@@ -2,12 +2,12 @@
 #include "base/buffer.h"
 #include "base/limits.h"
 #include "cli/command.h"
+#include "cli/load_table.h"
 #include "cli/progress.h"
 #include "cli/result_file.h"
 #include "load/load_plot.h"
 #include "load/load_report.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,10 +43,15 @@ struct bench {
 
 /* --- options ------------------------------------------------------------------------------------------------------ */
 
-static bool refuse(const char *option, const char *given, const char *expected) {
+static bool refuse(const char *sentence) {
+  command_fail(sentence);
+  return false;
+}
+
+static bool refuse_value(const char *option, const char *given, const char *expected) {
   char sentence[512];
   snprintf(sentence, sizeof sentence, "--%s is \"%.100s\", expected %s.", option, given, expected);
-  return command_fail(sentence) == 0;
+  return refuse(sentence);
 }
 
 /* "1,2.5,4": how many there are, 0 when that is no such list. */
@@ -68,29 +73,29 @@ static int number_order(const void *a, const void *b) {
 }
 
 static bool points_take(struct bench *bench, const struct settings *s) {
-  if (s->clients && s->rate)
-    return command_fail("--clients and --rate exclude each other: a loop is closed or open.") == 0;
+  if (s->clients && s->rate) return refuse("--clients and --rate exclude each other: a loop is closed or open.");
   bench->closed = !s->rate;
   if (s->trace) {
     bench->closed = false;
     bench->n_point = 1;
-    return !(s->clients || s->rate) || command_fail("--trace has its own times: leave --clients and --rate out.") == 0;
+    return !(s->clients || s->rate) || refuse("--trace has its own times: leave --clients and --rate out.");
   }
   if (s->rate) {
     bench->n_point = points_parse(s->rate, false, 1e5, bench->point);
-    return bench->n_point || refuse("rate", s->rate, "requests a second, up to 32 numbers with commas");
+    return bench->n_point || refuse_value("rate", s->rate, "requests a second, up to 32 numbers with commas");
   }
-  bench->n_point = 1, bench->point[0] = CLIENTS;
+  bench->n_point = 1;
+  bench->point[0] = CLIENTS;
   if (s->clients) bench->n_point = points_parse(s->clients, true, LIMIT_LOAD_CLIENTS, bench->point);
-  return bench->n_point || refuse("clients", s->clients, "whole numbers from 1 to 65536, up to 32 with commas");
+  return bench->n_point || refuse_value("clients", s->clients, "whole numbers from 1 to 65536, up to 32 with commas");
 }
 
 static bool lengths_take(struct load_shape *shape, const struct settings *s) {
   static const char expected[] = "tokens, or MEAN:SPREAD of a log-normal distribution, such as 161:1";
   const char *input = s->input_tokens ? s->input_tokens : default_input;
   const char *output = s->output_tokens ? s->output_tokens : default_output;
-  if (!load_length_parse(input, &shape->input)) return refuse("input-tokens", input, expected);
-  return load_length_parse(output, &shape->output) || refuse("output-tokens", output, expected);
+  if (!load_length_parse(input, &shape->input)) return refuse_value("input-tokens", input, expected);
+  return load_length_parse(output, &shape->output) || refuse_value("output-tokens", output, expected);
 }
 
 static bool shape_take(struct load_shape *shape, const struct settings *s) {
@@ -100,9 +105,9 @@ static bool shape_take(struct load_shape *shape, const struct settings *s) {
   shape->even = s->arrivals && strcmp(s->arrivals, "even") == 0;
   snprintf(given, sizeof given, "%d", shape->requests);
   if (s->arrivals && !shape->even && strcmp(s->arrivals, "poisson") != 0)
-    return refuse("arrivals", s->arrivals, "poisson or even");
+    return refuse_value("arrivals", s->arrivals, "poisson or even");
   if (shape->requests < 1 || shape->requests > LIMIT_LOAD_REQUESTS)
-    return refuse("requests", given, "a whole number from 1 to 1048576");
+    return refuse_value("requests", given, "a whole number from 1 to 1048576");
   return lengths_take(shape, s);
 }
 
@@ -116,18 +121,19 @@ static bool target_take(struct load_target *target, const struct settings *s) {
                                  .timeout_s = s->has_timeout ? s->timeout : TIMEOUT_SECONDS,
                                  .word_tokens = 1};
   snprintf(given, sizeof given, "%g", target->timeout_s);
-  if (s->api && !load_api_parse(s->api, &target->api)) return refuse("api", s->api, "generate, completions or chat");
+  if (s->api && !load_api_parse(s->api, &target->api))
+    return refuse_value("api", s->api, "generate, completions or chat");
   return (target->timeout_s > 0 && target->timeout_s <= LIMIT_LOAD_SECONDS) ||
-         refuse("timeout", given, "seconds above 0, at most 3600");
+         refuse_value("timeout", given, "seconds above 0, at most 3600");
 }
 
 static bool bench_take(struct bench *bench, const struct settings *s) {
   *bench = (struct bench){.settings = s};
   if (!points_take(bench, s) || !shape_take(&bench->shape, s) || !target_take(&bench->target, s)) return false;
-  if (s->plot && s->trace) return command_fail("--plot draws over --clients or --rate: --trace has neither.") == 0;
+  if (s->plot && s->trace) return refuse("--plot draws over --clients or --rate: --trace has neither.");
   qsort(bench->point, (size_t)bench->n_point, sizeof *bench->point, number_order);
   return !s->slo || load_slo_parse(s->slo, &bench->slo) ||
-         refuse("slo", s->slo, "milliseconds such as ttft=400,itl=30,e2e=5000, any of the three");
+         refuse_value("slo", s->slo, "milliseconds such as ttft=400,itl=30,e2e=5000, any of the three");
 }
 
 /* --- what is shown ------------------------------------------------------------------------------------------------ */
@@ -137,45 +143,6 @@ static bool on_progress(void *user, const struct load_progress *now) {
   snprintf(bench->progress.note, sizeof bench->progress.note, "  %d running, %d failed, %.0f tokens/s", now->running,
            now->failed, now->seconds > 0 ? (double)now->tokens / now->seconds : 0);
   return progress_show(&bench->progress, bench->stage, (uint64_t)now->done, (uint64_t)now->total);
-}
-
-static void spread_print(const char *name, const struct load_spread *spread) {
-  printf("  %-6s", name);
-  for (int i = 0; i < LOAD_QUANTILES; i++) printf("%11.2f", spread->quantile[i]);
-  printf("%11.2f%11.2f\n", spread->most, spread->mean);
-}
-
-static void failures_print(const struct load_tally *tally, const struct load_result *result) {
-  for (int end = LOAD_CONNECT; end < LOAD_END_COUNT; end++) {
-    if (!tally->ended[end]) continue;
-    printf("  %d %s", tally->ended[end], load_end_name[end]);
-    if (result->first[end][0])
-      sentence_print(stdout, "", result->first[end]);
-    else
-      printf("\n");
-  }
-}
-
-static void run_print(const struct bench *bench, const struct load_tally *tally, const struct load_result *result) {
-  printf("%s: %d of %d answered in %.2f s: %.2f requests/s, %.1f output tokens/s\n", bench->stage,
-         tally->ended[LOAD_OK], tally->sent, tally->seconds, load_per_second(tally, tally->ended[LOAD_OK]),
-         load_per_second(tally, (double)tally->output_tokens));
-  if (tally->ended[LOAD_OK]) {
-    printf("  %-6s", "ms");
-    for (int i = 0; i < LOAD_QUANTILES; i++) printf("%11s", load_quantile_name[i]);
-    printf("%11s%11s\n", "max", "mean");
-    spread_print("ttft", &tally->ttft);
-    spread_print("itl", &tally->itl);
-    spread_print("e2e", &tally->e2e);
-  }
-  if (bench->settings->slo)
-    printf("  goodput %.2f requests/s, %.1f %% within %s\n", load_per_second(tally, tally->good),
-           100.0 * tally->good / fmax(1, tally->sent), bench->settings->slo);
-  if (!bench->closed && tally->lag.quantile[LOAD_P99] > 10)
-    printf("  this client was late: 1 %% of the requests were sent over %.1f ms after their time\n",
-           tally->lag.quantile[LOAD_P99]);
-  failures_print(tally, result);
-  fflush(stdout);
 }
 
 /* --- runs --------------------------------------------------------------------------------------------------------- */
@@ -215,16 +182,28 @@ static bool run_tell(struct bench *bench, int run, const struct load_plan *plan,
   bench->completed += tally->ended[LOAD_OK];
   if (run > 0) buffer_text(&bench->report, ",");
   load_report_write(plan, tally, result, slo, &bench->report);
-  if (!bench->settings->json) run_print(bench, tally, result);
+  if (!bench->settings->json) load_table_print(bench->stage, bench->settings->slo, !bench->closed, tally, result);
   return record_write(bench, run, plan) || error_set(error, ERROR_IO, "%s cannot be written.", bench->settings->record);
+}
+
+/* Once, if prompts are to have as many tokens as was asked. What is wrong with a server the run will tell. */
+static bool words_measure(struct bench *bench, const struct load_plan *plan, struct error *error) {
+  char why[ERROR_TEXT_MAX];
+  if (bench->n_done > 0 || !load_plan_makes_prompts(plan)) return true;
+  snprintf(bench->stage, sizeof bench->stage, "words");
+  if (!load_measure_words(&bench->target, why, error)) return false;
+  if (progress_interrupted()) return error_set(error, ERROR_CANCELLED, "Interrupted.");
+  if (why[0]) sentence_print(stderr, "spate: a word is taken for a token", why);
+  return true;
 }
 
 static bool run_one(struct bench *bench, int run, struct error *error) {
   struct load_plan plan;
   struct load_result *result = malloc(sizeof *result);
+  bool done = plan_make(bench, run, &plan, error);
+  done = done && words_measure(bench, &plan, error);
   stage_name(bench, run);
   bench->target.run = run + 1;
-  bool done = plan_make(bench, run, &plan, error);
   if (!result) done = error_set(error, ERROR_MEMORY, "There is no memory for a result.");
   done = done && load_run(&bench->target, &plan, result, error);
   done = done && run_tell(bench, run, &plan, result, error);
@@ -234,7 +213,6 @@ static bool run_one(struct bench *bench, int run, struct error *error) {
 }
 
 static bool runs(struct bench *bench, struct error *error) {
-  if (!bench->settings->trace && !load_measure_words(&bench->target, error)) return false;
   bench->target.progress = on_progress;
   bench->target.user = bench;
   for (int run = 0; run < bench->n_point; run++) {

@@ -34,6 +34,12 @@ void load_plan_release(struct load_plan *plan) {
   *plan = (struct load_plan){0};
 }
 
+bool load_plan_makes_prompts(const struct load_plan *plan) {
+  for (int i = 0; i < plan->count; i++)
+    if (!plan->request[i].prompt.data) return true;
+  return false;
+}
+
 bool load_length_parse(const char *text, struct load_length *length) {
   char *end;
   length->mean = strtod(text, &end);

@@ -37,7 +37,8 @@ struct load_request {
   int client;          /* requests of one client come one after another; −1: this one waits for none */
   int after;           /* the client's next request, or −1 */
   bool first;          /* of its client, or of none: it waits for no other */
-  uint64_t due_us;     /* not before that much of the run is over */
+  uint64_t due_us;     /* not before that much of the run is over, */
+  uint64_t ready_us;   /* nor before the request ended that it waited for; 0: for none */
   int input, output;   /* tokens wanted; input 0: not known */
   struct slice prompt; /* empty: made of words */
 
@@ -73,6 +74,14 @@ bool load_plan_draw(struct load_plan *plan, const struct load_shape *shape, int 
 bool load_plan_read(struct load_plan *plan, const char *path, struct error *error);
 
 void load_plan_release(struct load_plan *plan);
+
+/* When it should have been sent. */
+static inline uint64_t load_due_us(const struct load_request *request) {
+  return request->due_us > request->ready_us ? request->due_us : request->ready_us;
+}
+
+/* Whether there are prompts that are made of words. */
+bool load_plan_makes_prompts(const struct load_plan *plan);
 
 /* "128", or "MEAN:SPREAD" as in 161:1. */
 bool load_length_parse(const char *text, struct load_length *length);

@@ -53,8 +53,10 @@ static void run_close(struct run *run) {
 
 /* Of a closed loop the next in the list, of a file the next of the same client. */
 static void next_schedule(struct run *run, const struct load_request *ended) {
-  if (run->plan->clients == 0 && ended->after >= 0) stream_schedule(run, ended->after);
-  if (run->plan->clients > 0 && run->next < run->plan->count) stream_schedule(run, run->next++);
+  int next = run->plan->clients > 0 ? run->next++ : ended->after;
+  if (next < 0 || next >= run->plan->count) return;
+  run->plan->request[next].ready_us = ended->done_us;
+  stream_schedule(run, next);
 }
 
 static void stream_end(struct stream *stream, enum load_end end, const char *sentence) {

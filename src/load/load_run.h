@@ -39,7 +39,7 @@ bool load_run(const struct load_target *target, struct load_plan *plan, struct l
               struct error *error);
 
 /* Asks for one token after prompts of two lengths, and sees how the server counts them. Where it does not say, a word
- * stays a token. */
-bool load_measure_words(struct load_target *target, struct error *error);
+ * stays a token, and why is a sentence; otherwise it is empty. False: nothing was sent. */
+bool load_measure_words(struct load_target *target, char why[ERROR_TEXT_MAX], struct error *error);
 
 #endif

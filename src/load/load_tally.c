@@ -98,7 +98,7 @@ static void values_take(struct values *values, const struct load_request *reques
     values->count = (size_t)(next - values->ms);
     return;
   }
-  uint64_t lag_us = request->sent_us > request->due_us ? request->sent_us - request->due_us : 0;
+  uint64_t due_us = load_due_us(request), lag_us = request->sent_us > due_us ? request->sent_us - due_us : 0;
   *next = latency == TTFT ? ttft_of(request) : latency == E2E ? e2e_of(request) : (double)lag_us / 1e3;
   values->count++;
 }

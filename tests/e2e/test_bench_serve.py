@@ -100,7 +100,9 @@ class Refused(spate_server.unittest.TestCase):
             result = bench(bad.url, "--requests", 3, "--clients", 2, "--json", *options)
             run = json.loads(result.stdout)["runs"][0]
             self.assertEqual((result.returncode, result.stderr[-30:]), (1, "spate: No request was answered.\n"[-30:]))
-            self.assertEqual(run["errors"], {kind: {"count": 3, "first": sentence.replace("HERE", bad.url[7:])}})
+            sentence = sentence.replace("HERE", bad.url[7:])
+            self.assertIn(f"spate: a word is taken for a token: {sentence}\n", result.stderr)
+            self.assertEqual(run["errors"], {kind: {"count": 3, "first": sentence}})
             self.assertEqual((run["sent"], run["completed"], run["failed"]), (3, 0, 3))
 
     def test_servers(self):
@@ -167,6 +169,15 @@ class Refused(spate_server.unittest.TestCase):
             self.assertEqual(process.returncode, 1)
             self.assertEqual((run["sent"], run["errors"]), (3, {"stopped": {"count": 3, "first": ""}}))
 
+    def test_interrupted_before(self):
+        """Also while it is measured how many tokens words have."""
+        with BadServer(b"", hang=True) as server:
+            process = subprocess.Popen([SPATE, "bench-serve", server.url], stderr=subprocess.PIPE, text=True)
+            spate_server.wait_for(lambda: len(server.connections) == 1, "the first is asked")
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.communicate(timeout=WAIT_SECONDS)[1].splitlines()[-1], "spate: Interrupted.")
+            self.assertEqual(process.returncode, 1)
+
     def test_good_ones(self):
         """An answer after 100 Continue; events by \\r\\n, in pieces and with comments; ends of connections as ends of bodies, and
         between answers."""
@@ -179,6 +190,7 @@ class Refused(spate_server.unittest.TestCase):
                 with BadServer(answer, piece=piece) as server:
                     result = bench(server.url, "--requests", 5, "--clients", 2, "--json")
                     self.assertEqual(result.returncode, 0, result.stdout)
+                    self.assertIn("a word is taken for a token: The server does not say how many tokens a prompt has.", result.stderr)
                     run = json.loads(result.stdout)["runs"][0]
                     self.assertEqual((run["completed"], run["events"], run["output_tokens"], run["prompt_tokens"], run["errors"]),
                                      (5, 10, 10, None, {}))
@@ -321,6 +333,8 @@ class Figures(spate_server.ServerCase):
             self.assertGreaterEqual(records[3]["sent"], max(records[1]["done"], 0.2))
             self.assertGreaterEqual(records[2]["sent"], 0.3)
             self.assertEqual([r["output_tokens"] for r in records], [3, 3, 2, 1])
+            self.assertEqual([r["due"] for r in records], [0, records[0]["done"], 0.3, max(records[1]["done"], 0.2)])
+            self.check_spread(run["lag_ms"], [r["sent"] - r["due"] for r in records])
             for text, sentence in (
                     ('{"max_tokens": 1, "input_tokens": 1}\n\n{"max_tokens"', "line 3: Not valid JSON at line 1, column 13: "
                                                                              "':' expected near end of file."),
@@ -333,6 +347,15 @@ class Figures(spate_server.ServerCase):
                 trace.write_text(text)
                 result = bench(f"http://127.0.0.1:{self.server.port}", "--trace", trace)
                 self.assertEqual((result.returncode, result.stderr), (1, f"spate: {trace}: {sentence}\n"), text)
+
+    def test_tokens_of_a_trace(self):
+        """input_tokens are tokens, not words, with what a template puts around them."""
+        with tempfile.TemporaryDirectory() as folder:
+            trace = pathlib.Path(folder) / "trace"
+            trace.write_text(20 * '{"input_tokens": 80, "max_tokens": 1}\n')
+            for api in "generate", "chat":
+                [(_, records)] = self.run_bench("--trace", trace, "--api", api)
+                self.assertAlmostEqual(statistics.mean(r["prompt_tokens"] for r in records), 80, delta=12, msg=api)
 
     def test_plot(self):
         with tempfile.TemporaryDirectory() as folder:
