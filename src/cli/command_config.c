@@ -6,10 +6,9 @@ enum { PRINT_MAX = 4 << 20 };
 
 int command_config(const struct settings *settings) {
   if (!settings->print) return 0;
-  struct settings printed = *settings;
   struct buffer out;
   buffer_init(&out, PRINT_MAX);
-  bool whole = config_print(&printed, FOR_SERVE, &out);
+  bool whole = config_print(settings, FOR_SERVE, &out);
   fwrite(out.data, 1, out.size, stdout);
   buffer_release(&out);
   return whole ? 0 : command_fail("Out of memory for the settings.");

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/command.h"
-#include "cli/config.h"
 #include "cli/notify.h"
 #include "server/server.h"
 
@@ -223,20 +222,8 @@ static void log_set_up(const struct settings *settings) {
   log_format_set(format);
 }
 
-/* A path or an address to listen on, not both. */
-static bool place_check(const struct settings *settings) {
-  if (!settings->uds || (!settings->host && !settings->has_port)) return true;
-  char text[512], uds[SETTING_NAME_MAX], other[SETTING_NAME_MAX];
-  config_setting_name(settings, "uds", uds);
-  config_setting_name(settings, settings->has_port ? "port" : "host", other);
-  snprintf(text, sizeof text, "%s and %s were both given, and a server listens on one or the other: leave one out.",
-           uds, other);
-  return command_fail(text) == 0;
-}
-
 int command_serve(const struct settings *settings) {
   log_set_up(settings);
-  if (!place_check(settings)) return 1;
   spate_engine *engine = command_open(settings);
   if (!engine) return 1;
   descriptors_raise(connections_of(settings));

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TYPO_CHANGES = 2, COLUMN = 40 };
+enum { TYPO_CHANGES = 2, COLUMN = 40, SETTING_NAME_MAX = 160 };
 
 static const char prefix[] = "SPATE_";
 
@@ -47,8 +47,7 @@ static bool variable_read(struct settings *settings, unsigned command, const str
   }
   option_variable(option, exact);
   if (memcmp(variable, exact, (size_t)(equals - variable)) != 0) return refuse_typo(variable, option, text);
-  struct settings *given = (struct settings *)line;
-  if (option_origin(given, option)->source == SOURCE_FLAG) return true;
+  if (line->origin[option_origin(option)].source == SOURCE_FLAG) return true;
   return option_set(settings, option, equals + 1, &place, text);
 }
 
@@ -60,6 +59,48 @@ bool config_environment_read(struct settings *settings, unsigned command, const 
       return false;
   return true;
 }
+
+/* --- where to listen ---------------------------------------------------------------------------------------------- */
+
+static int origin_index(const char *name) { return option_origin(option_named(FOR_SERVE, slice_text(name))); }
+
+/* By where it comes from: --port, SPATE_PORT or "port (spate.yaml:3)". */
+static void setting_name(const struct settings *settings, const char *name, char out[SETTING_NAME_MAX]) {
+  const struct origin *origin = &settings->origin[origin_index(name)];
+  if (origin->source == SOURCE_FILE)
+    snprintf(out, SETTING_NAME_MAX, "%s (%.100s:%d)", name, settings->config, origin->line);
+  else if (origin->source == SOURCE_ENVIRONMENT)
+    option_variable(option_named(FOR_SERVE, slice_text(name)), out);
+  else
+    snprintf(out, SETTING_NAME_MAX, "--%s", name);
+}
+
+static bool place_refuse(const struct settings *settings, const char *other, char text[512]) {
+  char path_name[SETTING_NAME_MAX], other_name[SETTING_NAME_MAX];
+  setting_name(settings, "uds", path_name);
+  setting_name(settings, other, other_name);
+  snprintf(text, 512, "%s and %s were both given, and a server listens on one or the other: leave one out.", path_name,
+           other_name);
+  return false;
+}
+
+/* An empty host, such as of a variable that an image has and its user empties, is none. */
+static bool place_choose(struct settings *settings, char text[512]) {
+  struct origin *path = &settings->origin[origin_index("uds")], *host = &settings->origin[origin_index("host")],
+                *port = &settings->origin[origin_index("port")];
+  if (settings->host && !*settings->host) *host = (struct origin){SOURCE_DEFAULT, 0};
+  enum source address = host->source > port->source ? host->source : port->source;
+  bool both = path->source != SOURCE_DEFAULT && address != SOURCE_DEFAULT;
+  if (both && path->source == address) return place_refuse(settings, port->source == address ? "port" : "host", text);
+  if (both && path->source > address) *host = *port = (struct origin){SOURCE_DEFAULT, 0};
+  if (both && path->source < address) *path = (struct origin){SOURCE_DEFAULT, 0};
+  if (path->source == SOURCE_DEFAULT) settings->uds = NULL;
+  if (host->source == SOURCE_DEFAULT) settings->host = NULL;
+  if (port->source == SOURCE_DEFAULT) settings->has_port = false;
+  return true;
+}
+
+/* --- all of it ---------------------------------------------------------------------------------------------------- */
 
 bool config_resolve(struct settings *settings, unsigned command, int argc, char **argv, struct arena *texts,
                     char text[512]) {
@@ -73,8 +114,10 @@ bool config_resolve(struct settings *settings, unsigned command, int argc, char 
   settings->config = path;
   return (!path || config_file_read(settings, command, path, texts, text)) &&
          config_environment_read(settings, command, &line, environ, text) &&
-         options_parse(settings, command, argc, argv, text);
+         options_parse(settings, command, argc, argv, text) && place_choose(settings, text);
 }
+
+/* --- print -------------------------------------------------------------------------------------------------------- */
 
 static void value_write(const struct settings *settings, const struct option *option, struct buffer *out) {
   const void *field = (const char *)settings + option->field;
@@ -126,8 +169,8 @@ static void origin_write(const struct settings *settings, const struct option *o
   }
 }
 
-static void setting_write(struct settings *settings, const struct option *option, struct buffer *out) {
-  const struct origin *origin = option_origin(settings, option);
+static void setting_write(const struct settings *settings, const struct option *option, struct buffer *out) {
+  const struct origin *origin = &settings->origin[option_origin(option)];
   size_t begin = out->size;
   bool shown = origin->source != SOURCE_DEFAULT && !option->secret;
   buffer_print(out, "%s%s: ", shown ? "" : "#", option->name);
@@ -143,18 +186,7 @@ static void setting_write(struct settings *settings, const struct option *option
   buffer_text(out, "\n");
 }
 
-void config_setting_name(const struct settings *settings, const char *name, char out[SETTING_NAME_MAX]) {
-  const struct option *option = option_named(FOR_SERVE, slice_text(name));
-  const struct origin *origin = option_origin((struct settings *)settings, option);
-  if (origin->source == SOURCE_FILE)
-    snprintf(out, SETTING_NAME_MAX, "%s (%.100s:%d)", name, settings->config, origin->line);
-  else if (origin->source == SOURCE_ENVIRONMENT)
-    option_variable(option, out);
-  else
-    snprintf(out, SETTING_NAME_MAX, "--%s", name);
-}
-
-bool config_print(struct settings *settings, unsigned command, struct buffer *out) {
+bool config_print(const struct settings *settings, unsigned command, struct buffer *out) {
   for (int i = 0; i < option_count; i++)
     if ((options[i].commands & command) && option_is_setting(&options[i])) setting_write(settings, &options[i], out);
   return !out->failed;

@@ -21,16 +21,13 @@ bool config_bytes_read(struct settings *settings, unsigned command, const char *
 bool config_environment_read(struct settings *settings, unsigned command, const struct settings *line,
                              char *const *environment, char text[512]);
 
-/* All four for one command, which names its file by --config or SPATE_CONFIG. False with a sentence. */
+/* All four for one command, which names its file by --config or SPATE_CONFIG. Of a socket's path and an address to
+ * listen on the one that was set last is left. False with a sentence, also where both were set in one place. */
 bool config_resolve(struct settings *settings, unsigned command, int argc, char **argv, struct arena *texts,
                     char text[512]);
 
-/* What a sentence calls a setting, by where it comes from: --port, SPATE_PORT or "port (spate.yaml:3)". */
-enum { SETTING_NAME_MAX = 160 };
-void config_setting_name(const struct settings *settings, const char *name, char out[SETTING_NAME_MAX]);
-
 /* Every setting of the command as a file that gives the same settings, each with where it comes from; those that
  * nothing has set as comments that say the default. */
-bool config_print(struct settings *settings, unsigned command, struct buffer *out);
+bool config_print(const struct settings *settings, unsigned command, struct buffer *out);
 
 #endif

@@ -154,7 +154,7 @@ static int command_run(const struct command *command, int argc, char **argv) {
                           : options_parse(&settings, command->bit, argc, argv, text);
   int code = parsed ? settings_run(command, &settings) : command_fail(text);
   arena_release(&texts);
-  return is_served ? code : output_end(code);
+  return command->run == command_serve ? code : output_end(code);
 }
 
 int main(int argc, char **argv) {

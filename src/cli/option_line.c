@@ -29,7 +29,7 @@ static bool refuse_unknown(unsigned command, const char *name, const char *argum
 }
 
 static bool operand_store(struct settings *settings, const char *given, char text[512]) {
-  struct origin *origin = option_origin(settings, option_named(FOR_SERVE, slice_text("model")));
+  struct origin *origin = &settings->origin[option_origin(option_named(FOR_SERVE, slice_text("model")))];
   if (settings->operand && origin->source == SOURCE_FLAG) {
     snprintf(text, 512, "Both \"%.100s\" and \"%.100s\" were given where one is expected.", settings->operand, given);
     return false;

@@ -152,10 +152,10 @@ static bool value_store(void *field, const struct option *option, const char *gi
   return false;
 }
 
-struct origin *option_origin(struct settings *settings, const struct option *option) {
+int option_origin(const struct option *option) {
   int first = 0;
   while (options[first].field != option->field) first++;
-  return &settings->origin[first];
+  return first;
 }
 
 bool option_set(struct settings *settings, const struct option *option, const char *given, const struct place *place,
@@ -168,7 +168,7 @@ bool option_set(struct settings *settings, const struct option *option, const ch
     return refuse(text, given, option, place, expected);
   }
   if (option->given) *(bool *)(void *)(base + option->given) = true;
-  *option_origin(settings, option) = (struct origin){place->source, place->line};
+  settings->origin[option_origin(option)] = (struct origin){place->source, place->line};
   return true;
 }
 

@@ -63,8 +63,9 @@ bool option_set(struct settings *settings, const struct option *option, const ch
 enum { EXPECTED_MAX = 160 };
 void option_expect(const struct option *option, char out[EXPECTED_MAX]);
 
-/* Where the value of its field comes from. Options that write the same field share it. */
-struct origin *option_origin(struct settings *settings, const struct option *option);
+/* Of settings->origin the one that says where the value of its field comes from. Options that write the same field
+ * share it. */
+int option_origin(const struct option *option);
 
 /* SPATE_ and the name in capitals, with _ for -. */
 enum { VARIABLE_MAX = 64 };

@@ -91,12 +91,35 @@ class Config(spate_server.EngineCase):
         self.refused(f"{self.folder}: The settings cannot be read: Is a directory.", "config", SPATE_CONFIG=str(self.folder))
         self.refused("/dev/zero: The file has more than 256 KiB, expected some lines of settings.", "config", "--config",
                      "/dev/zero")
-        self.refused(f"SPATE_UDS and port ({path}:2) were both given, and a server listens on one or the other: leave one out.",
-                     "serve", "a", "--config", self.write("host: a\nport: 0\n"), SPATE_UDS="/tmp/s")
+        for command in ("serve", "config"):
+            for uds, other, place, environment in (
+                    (f"uds ({path}:2)", f"port ({path}:1)", ("--config", self.write("port: 0\nuds: /tmp/s\n")), {}),
+                    ("SPATE_UDS", "SPATE_HOST", (), {"SPATE_UDS": "/tmp/s", "SPATE_HOST": "0.0.0.0"}),
+                    ("--uds", "--port", ("--uds", "/tmp/s", "--port", "0"), {"SPATE_HOST": "0.0.0.0"})):
+                self.refused(f"{uds} and {other} were both given, and a server listens on one or the other: leave one out.", command,
+                             "a", *place, **environment)
         self.refused("spate serve needs MODEL|ENGINE: see spate serve --help.", "serve", "--config", self.write("port: 0\n"))
         self.refused('config has no option "--prot"; the nearest is --port: see spate config --help.', "config", "--prot")
         self.refused('Both "a" and "b" were given where one is expected.', "config", "a", "--model", "b")
         self.assertEqual(self.run_spate("config", "--config", self.write("port: 0\n")).returncode, 0)
+
+    def test_where_to_listen(self):
+        """A path and an address: the one that was set nearer to the user. An empty host is none."""
+        path = self.write("host: 1.2.3.4\nport: 5\n")
+        said = self.printed("--config", path, SPATE_UDS="/tmp/s")
+        self.assertEqual([said[name] for name in ("uds", "host", "port")], [('"/tmp/s"', "SPATE_UDS"), (None, "default"), (None, "default")])
+        self.assertEqual(self.printed("--uds", "/tmp/s", SPATE_HOST="0.0.0.0")["uds"], ('"/tmp/s"', "command line"))
+        said = self.printed("--port", "7", SPATE_UDS="/tmp/s")
+        self.assertEqual((said["uds"][1], said["port"]), ("not set", ("7", "command line")))
+        said = self.printed(SPATE_UDS="/tmp/s", SPATE_HOST="")
+        self.assertEqual((said["uds"], said["host"][1]), (('"/tmp/s"', "SPATE_UDS"), "default"))
+
+    def test_full_disk(self):
+        """Half a file of settings is none."""
+        with open("/dev/full", "w") as full:
+            answer = subprocess.run([SPATE, "config", "--print"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual((answer.returncode, answer.stderr),
+                         (1, "spate: Standard output could not be written: look at the disk, or at what reads it.\n"))
 
     def test_another_command_has_only_its_options(self):
         answer = self.run_spate("tokenize", self.engine.path, "-p", "a", SPATE_PORT="x", SPATE_THREADS="x")

@@ -152,7 +152,7 @@ static void test_values(void **state) {
   assert_string_equal(settings.root_path, "");
   assert_string_equal(settings.allowed_origins, "https://a, https://b");
   const struct option *option = option_named(FOR_SERVE, slice_text("host"));
-  assert_int_equal(option_origin(&settings, option)->line, 3);
+  assert_int_equal(settings.origin[option_origin(option)].line, 3);
   arena_release(&texts);
 }
 
