@@ -6,8 +6,10 @@ set -eu
 
 # the model (or engine file), and the port
 : "${SPATE_MODEL:=${MODEL_DIR:-/models/llama-7b}}"
-: "${SPATE_HOST:=0.0.0.0}"
-: "${SPATE_PORT:=8000}"
+if [ -z "${SPATE_UDS:-}" ]; then # a path to listen at in their place
+  : "${SPATE_HOST:=0.0.0.0}"
+  : "${SPATE_PORT:=8000}"
+fi
 # error, warning, info or debug
 : "${SPATE_LOG_LEVEL:=info}"
 # network threads

@@ -13,10 +13,17 @@ enum { WATCH_WAIT_MS = 500 };
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
+/* The name is what `top -H` shows, and what tests/fault/fault.c knows the step thread by. */
+static bool thread_start(struct runtime *rt, pthread_t *thread, void *(*run)(void *), const char *name) {
+  bool started = pthread_create(thread, NULL, run, rt) == 0;
+  if (started) pthread_setname_np(*thread, name);
+  return started;
+}
+
 static bool threads_start(struct runtime *rt, struct error *error) {
-  rt->stepper_started = pthread_create(&rt->stepper, NULL, step_thread, rt) == 0;
-  rt->worker_started = pthread_create(&rt->worker, NULL, worker_thread, rt) == 0;
-  rt->watcher_started = pthread_create(&rt->watcher, NULL, watch_thread, rt) == 0;
+  rt->stepper_started = thread_start(rt, &rt->stepper, step_thread, "spate-step");
+  rt->worker_started = thread_start(rt, &rt->worker, worker_thread, "spate-worker");
+  rt->watcher_started = thread_start(rt, &rt->watcher, watch_thread, "spate-watch");
   if (rt->stepper_started && rt->worker_started && rt->watcher_started) return true;
   return error_set(error, ERROR_MEMORY, "The system refused to start a thread: raise its limit on threads.");
 }

@@ -11,8 +11,9 @@ import unittest
 from unittest import mock
 
 import spate_server
-from spate_server import ROOT, SPATE, Engine, Server, post_bytes, wait_for
+from spate_server import ROOT, SANITIZED, SPATE, Server, post_bytes, wait_for
 
+FAULTS = os.environ.get("SPATE_FAULT_LIBRARY")
 START = ROOT / "deploy/start_server.sh"
 UNIT = ROOT / "deploy/systemd/spate.service.in"
 EXPOSURE_MOST = 20  # tenths, of systemd-analyze security; below 2 it calls a service OK
@@ -68,6 +69,9 @@ class Deploy(spate_server.EngineCase):
         self.assertEqual(self.started("--workers", "4", MODEL_DIR="/m", SPATE_PORT="9000", SPATE_MAX_QUEUE="7"),
                          article | {"model": '"/m"', "port": "9000", "workers": "4", "max-queue": "7"})
         self.assertEqual(self.started("/another", SPATE_MODEL="/m")["model"], '"/another"')
+        for options, variables in ((("--uds", "/tmp/s"), {}), ((), {"SPATE_UDS": "/tmp/s"})):
+            said = self.started(*options, **variables)
+            self.assertEqual((said.get("uds"), said.get("host"), said.get("port")), ('"/tmp/s"', None, None))
         path = self.folder / "spate.yaml"
         path.write_text("model: /m\nport: 1\n")
         for options, variables in (((), {"SPATE_CONFIG": str(path)}), (("--config", path), {}), ((f"--config={path}",), {})):
@@ -111,19 +115,23 @@ class Deploy(spate_server.EngineCase):
             server.stop()
             self.assertIn("STOPPING", manager.next())
 
+    @unittest.skipIf(SANITIZED or not FAULTS, "SKIPPED: SPATE_FAULT_LIBRARY does not name tests/fault/fault.c, or a sanitizer is in its way")
     def test_watchdog_starves_with_the_engine(self):
-        """A step that takes longer than it may is no progress: nothing comes until it has ended, however often the
-        main thread turns. The reference backend is slow enough."""
-        engine = Engine("--target", "reference")
-        self.addCleanup(engine.remove)
-        with Manager(self.folder, WATCHDOG_USEC="2000") as manager, \
-                Server(engine, "--stall-timeout", "0.005", backend="reference") as server, server.socket() as client:
-            client.sendall(post_bytes({"prompt": "word " * 4000, "max_tokens": 1}))
+        """An engine that stands still is no progress: nothing comes until it goes on, however often the main thread turns."""
+        stall, report = self.folder / "stall", self.folder / "report"
+        stall.touch()
+        faults = {"LD_PRELOAD": FAULTS, "SPATE_FAULT": "engine-stall:1", "SPATE_FAULT_STALL": str(stall),
+                  "SPATE_FAULT_REPORT": str(report)}
+        with Manager(self.folder, WATCHDOG_USEC="2000", **faults) as manager, \
+                Server(self.engine, "--stall-timeout", "0.1", backend="cpu") as server, server.socket() as first, server.socket() as second:
+            first.sendall(post_bytes({"prompt": "Once", "max_tokens": 1}))
+            wait_for(report.exists, "the engine stands still")
+            second.sendall(post_bytes({"prompt": "Once", "max_tokens": 1}))
             wait_for(lambda: server.get("/health")[0] == 503, "the engine stalls")
             manager.socket.settimeout(0)  # what was sent before is read
             self.starved(manager, server)
             manager.socket.settimeout(spate_server.WAIT_SECONDS)
-            client.close()
+            stall.unlink()
             wait_for(lambda: server.get("/health")[0] == 200, "the engine is healthy again")
             self.assertEqual(manager.next_with("WATCHDOG"), {"WATCHDOG": "1"})
 

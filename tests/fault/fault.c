@@ -1,7 +1,8 @@
 /* A library to preload that lets calls fail: SPATE_FAULT=malloc:7,write:2+ makes the seventh allocation fail, and the
  * second write with all after it. What counts are calls from main on, of the program and of the libraries that it uses.
- * engine-stall:N holds the step thread for SPATE_FAULT_STALL_MS (2000) at its Nth write. SPATE_FAULT_REPORT names a
- * file that gets, at exit or at the fault, how often each was called. No such hook is in the program itself. */
+ * engine-stall:N holds the step thread at its Nth write for as long as the file SPATE_FAULT_STALL exists.
+ * SPATE_FAULT_REPORT names a file that gets, at exit or at the fault, how often each was called. No such hook is in the
+ * program itself. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -171,11 +172,10 @@ static void stall(void) {
   char name[16] = "";
   pthread_getname_np(pthread_self(), name, sizeof name);
   if (!running || !strstr(name, "step") || ++calls[STALL] != at[STALL]) return;
-  const char *text = getenv("SPATE_FAULT_STALL_MS");
-  long ms = text ? atol(text) : 2000;
-  struct timespec left = {ms / 1000, ms % 1000 * 1000000};
-  while (nanosleep(&left, &left)) {
-  }
+  report();
+  const struct timespec moment = {0, 10000000};
+  const char *path = getenv("SPATE_FAULT_STALL");
+  while (path && syscall(SYS_faccessat, AT_FDCWD, path, F_OK) == 0) nanosleep(&moment, NULL);
 }
 
 ssize_t write(int file, const void *bytes, size_t size) {
@@ -201,18 +201,18 @@ int fallocate(int file, int mode, off_t from, off_t size) {
 }
 int fsync(int file) { return may_fail(file) && fails(WRITE) ? -1 : (int)syscall(SYS_fsync, file); }
 
-#define STAT_CALL(name, parameters, ...)                                                                               \
-  int name parameters {                                                                                                \
-    REAL(int, #name, __VA_ARGS__);                                                                                     \
-    return fails(STAT) ? -1 : real ARGUMENTS;                                                                          \
-  }
-#define ARGUMENTS (file, to)
-STAT_CALL(fstat, (int file, struct stat *to), int, struct stat *)
-#undef ARGUMENTS
-#define ARGUMENTS (path, to)
-STAT_CALL(stat, (const char *path, struct stat *to), const char *, struct stat *)
-STAT_CALL(lstat, (const char *path, struct stat *to), const char *, struct stat *)
-#undef ARGUMENTS
+int fstat(int file, struct stat *to) {
+  REAL(int, "fstat", int, struct stat *);
+  return fails(STAT) ? -1 : real(file, to);
+}
+int stat(const char *path, struct stat *to) {
+  REAL(int, "stat", const char *, struct stat *);
+  return fails(STAT) ? -1 : real(path, to);
+}
+int lstat(const char *path, struct stat *to) {
+  REAL(int, "lstat", const char *, struct stat *);
+  return fails(STAT) ? -1 : real(path, to);
+}
 
 /* Always the same, as engine files have the time in them and are compared. */
 time_t time(time_t *to) {

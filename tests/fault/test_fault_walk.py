@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,33 @@ RUNS_AT_MOST = 1 << 30 if LONG else 24  # of one kind of call, single or from th
 RUNS_OF_MALLOC = 1 << 30 if LONG else 120
 KINDS = "malloc", "open", "read", "write", "mmap", "thread", "socket", "poll", "stat", "rename"
 REQUEST = {"prompt": "Once", "max_tokens": 4, "temperature": 0}
+
+
+def welcome_of(process):
+    """The first line of its output; none when it ends first. A start that hangs is one of the things that are looked for."""
+    if not select.select([process.stdout], [], [], HANG_SECONDS)[0]:
+        raise subprocess.TimeoutExpired(process.args, HANG_SECONDS)
+    return process.stdout.readline().decode()
+
+
+def port_of(welcome):
+    return int(welcome.partition("://127.0.0.1:")[2].split()[0])
+
+
+def ask(port, method="POST", path="/generate"):
+    """An answer's status and text or sentence; (None, why) where there was none."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
+    try:
+        connection.request(method, path, json.dumps(REQUEST) if method == "POST" else None, JSON)
+        response = connection.getresponse()
+        body = json.loads(response.read())
+        return response.status, body.get("text", body.get("error"))
+    except TimeoutError:
+        return 0, "no answer"
+    except (OSError, http.client.HTTPException, ValueError) as lost:
+        return None, repr(lost)
+    finally:
+        connection.close()
 
 
 class Walk(unittest.TestCase):
@@ -128,24 +156,12 @@ class Walk(unittest.TestCase):
         wanted = first.read_bytes()
         self.walk(run)
 
-    def test_serve(self):
-        command = [SPATE, "serve", *map(str, self.usual), "--port", "0", "--workers", "1", "--shutdown-timeout", "1"]
-        right = []
+    def serving(self, *options):
+        return [SPATE, "serve", *map(str, self.usual), "--port", "0", "--workers", "1", "--shutdown-timeout", "1", *options]
 
-        def ask(port):
-            """An answer's status and text or sentence; (None, why) where there was none."""
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
-            try:
-                connection.request("POST", "/generate", json.dumps(REQUEST), JSON)
-                response = connection.getresponse()
-                body = json.loads(response.read())
-                return response.status, body.get("text", body.get("error"))
-            except TimeoutError:
-                return 0, "no answer"
-            except (OSError, http.client.HTTPException, ValueError) as lost:
-                return None, repr(lost)
-            finally:
-                connection.close()
+    def test_serve(self):
+        command = self.serving()
+        right = []
 
         def answers(process, port, once):
             first, second = ask(port), ask(port)
@@ -169,11 +185,10 @@ class Walk(unittest.TestCase):
             process = subprocess.Popen(command, env=self.environment(fault, report), stdout=subprocess.PIPE,
                                        stderr=subprocess.PIPE)
             try:
-                welcome = process.stdout.readline().decode()
+                welcome = welcome_of(process)
                 wrong = None
                 if welcome.startswith("Serving "):
-                    port = int(welcome.partition("://127.0.0.1:")[2].split()[0])
-                    wrong = answers(process, port, not fault.endswith("+"))
+                    wrong = answers(process, port_of(welcome), not fault.endswith("+"))
                     process.send_signal(signal.SIGTERM)
                 said = process.communicate(timeout=HANG_SECONDS)[1].decode(errors="replace")
                 return wrong or self.end_of(process.returncode, said)
@@ -183,6 +198,45 @@ class Walk(unittest.TestCase):
                 process.stdout.close()
                 process.stderr.close()
         self.walk(run)
+
+    def stalled(self, number, right):
+        """What happens when the engine stands still at that write of its step thread for as long as a file is there; None where
+        it writes less often. /health tells of it, requests wait meanwhile, and afterwards all is as before."""
+        report, stall = self.folder / f"stall-{number}.report", self.folder / f"stall-{number}"
+        stall.touch()
+        environment = self.environment(f"engine-stall:{number}", report) | {"SPATE_FAULT_STALL": str(stall)}
+        with subprocess.Popen(self.serving("--stall-timeout", "0.2"), env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL) as process, concurrent.futures.ThreadPoolExecutor(2) as pool:
+            try:
+                port = port_of(welcome_of(process))
+                first = pool.submit(ask, port)
+                spate_server.wait_for(lambda: report.exists() or first.done(), "the first request is under way")
+                if not report.exists():
+                    return None
+                second = pool.submit(ask, port)
+                spate_server.wait_for(lambda: ask(port, "GET", "/health")[0] == 503, "/health tells of the stall")
+                self.assertFalse(second.done(), "an answer while the engine stands still")
+                stall.unlink()
+                self.assertEqual([first.result(), second.result()], [right, right])
+                spate_server.wait_for(lambda: ask(port, "GET", "/health")[0] == 200, "/health tells that it is over")
+                process.send_signal(signal.SIGTERM)
+                return process.wait(timeout=HANG_SECONDS)
+            finally:
+                stall.unlink(missing_ok=True)
+                process.kill()
+
+    def test_engine_stalls(self):
+        """At each write of its first request, or at some of them."""
+        with subprocess.Popen(self.serving(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            right = ask(port_of(welcome_of(process)))
+            process.terminate()
+        self.assertEqual(right[0], 200)
+        ends = []
+        while not ends or ends[-1] is not None:
+            ends.append(self.stalled(len(ends) + 1, right))
+        print(f"test_engine_stalls: at each of {len(ends) - 1} writes of the step thread", file=sys.stderr)
+        self.assertEqual(ends[:-1], [0] * (len(ends) - 1))
+        self.assertGreater(len(ends), 1)
 
 
 if __name__ == "__main__":

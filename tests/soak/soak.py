@@ -53,6 +53,16 @@ def short(value):
     return text if len(text) <= 300 else text[:300] + " ..."
 
 
+def asked(connection, method, path, body=None, headers=None):
+    """(response, status, body)"""
+    try:
+        connection.request(method, path, body, headers or {})
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the answer has come before all was sent
+    response = connection.getresponse()
+    return response, response.status, response.read()
+
+
 class Model:
     """A model as it is, in place of the tiny engine."""
 
@@ -129,14 +139,9 @@ class Client:
     def ask(self, kind, method, path, body=None, headers=None):
         """(status, body). Told to come back later, it does."""
         while True:
-            try:
-                self.connection.request(method, path, body, headers or {})
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the answer has come before all was sent
-            response = self.connection.getresponse()
-            answer = response.read()
-            if response.status != 429:
-                return response.status, answer
+            response, status, answer = asked(self.connection, method, path, body, headers)
+            if status != 429:
+                return status, answer
             expect(response.headers["Retry-After"] is not None, "429 without Retry-After")
             self.soak.tally.later(kind)
             time.sleep(0.05 + 0.2 * self.draw.random())
@@ -259,7 +264,7 @@ class Soak:
         """Asks everything once, one after the other."""
         with self.serve("--no-enable-block-reuse") as server:
             def ask(method, path, body=None, headers=None):
-                return server.request(method, path, body, headers)[::2]
+                return asked(server.connect(), method, path, body, headers)[1:]
 
             def learn(name, path, fields):
                 status, body = ask("POST", path, json.dumps(fields), JSON)
@@ -276,10 +281,7 @@ class Soak:
                 self.answers[name] = ask(method, path, fields and json.dumps(fields), fields and JSON)
                 assert self.answers[name][0] == 200, (name, self.answers[name])
             for name, (method, path, body, headers, wanted) in soak_kinds.refused_requests().items():
-                try:
-                    status, answer = ask(method, path, body, headers)
-                except (BrokenPipeError, ConnectionResetError):
-                    status, answer = wanted, None
+                status, answer = ask(method, path, body, headers)
                 assert status == wanted, f"{name}: {status} in place of {wanted}, {answer}"
                 self.answers[name] = answer
             for name, head in soak_kinds.refused_heads().items():
