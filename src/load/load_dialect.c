@@ -72,10 +72,12 @@ static enum load_reading object_take(const json_t *root, struct load_event *even
   const json_t *choices = json_object_get(root, "choices"), *usage = json_object_get(root, "usage");
   const json_t *told = json_object_get(root, "error"), *finished = json_object_get(root, "finished");
   if (told && !json_is_null(told)) return reported(told, error);
-  if (choices)
+  if (choices) {
     choice_take(json_array_get(choices, 0), event);
-  else
-    event->has_text = text_there(root, "text"), event->last = json_is_true(finished);
+  } else {
+    event->has_text = text_there(root, "text");
+    event->last = json_is_true(finished);
+  }
   if (!(choices || finished || usage) || !count_take(root, "generated_tokens", &event->generated) ||
       !count_take(usage, "prompt_tokens", &event->prompt_tokens) ||
       !count_take(usage, "completion_tokens", &event->output_tokens)) {

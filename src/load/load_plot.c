@@ -33,7 +33,9 @@ static struct svg_axis values_axis(const struct plot *plot, enum panel panel, in
   for (int line = 0; line < lines; line++)
     for (int i = 0; i < plot->count; i++) {
       double value = value_of(&plot->tally[i], panel, line);
-      if (value > 0) low = fmin(low, value), high = fmax(high, value);
+      if (!(value > 0)) continue;
+      low = fmin(low, value);
+      high = fmax(high, value);
     }
   bool is_log = panel != PANEL_RATE && high > 20 * low;
   struct svg_axis axis = svg_axis_make(top + TALL, top, is_log);

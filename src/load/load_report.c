@@ -82,13 +82,16 @@ bool load_record_write(int run, const struct load_plan *plan, int index, struct 
   buffer_print(out, ",\"input_wanted\":%d,\"output_wanted\":%d", request->input, request->output);
   count_write(out, "prompt_tokens", request->prompt_tokens);
   count_write(out, "output_tokens", request->output_tokens);
-  buffer_text(out, ",\"due\":"), seconds_write(out, load_due_us(request));
-  buffer_text(out, ",\"sent\":"), seconds_write(out, request->sent_us);
+  buffer_text(out, ",\"due\":");
+  seconds_write(out, load_due_us(request));
+  buffer_text(out, ",\"sent\":");
+  seconds_write(out, request->sent_us);
   buffer_text(out, ",\"events\":[");
   for (int i = 0; i < request->n_event; i++) {
     if (i > 0) buffer_text(out, ",");
     seconds_write(out, request->sent_us + request->event_us[i]);
   }
-  buffer_text(out, "],\"done\":"), seconds_write(out, request->done_us);
+  buffer_text(out, "],\"done\":");
+  seconds_write(out, request->done_us);
   return buffer_text(out, "}\n");
 }

@@ -49,7 +49,9 @@ static struct load_spread spread_of(struct values *values) {
   for (size_t i = 0; i < values->count; i++) sum += values->ms[i];
   if (values->count) qsort(values->ms, values->count, sizeof *values->ms, compare);
   for (int q = 0; q < LOAD_QUANTILES; q++) spread.quantile[q] = values->count ? quantile_of(values, part[q]) : NAN;
-  if (values->count) spread.mean = sum / (double)values->count, spread.most = values->ms[values->count - 1];
+  if (!values->count) return spread;
+  spread.mean = sum / (double)values->count;
+  spread.most = values->ms[values->count - 1];
   return spread;
 }
 

@@ -31,7 +31,8 @@ bool load_measure_words(struct load_target *target, char why[ERROR_TEXT_MAX], st
     asked[i].output = 1;
     asked[i].after = asked[i].client = asked[i].prompt_tokens = asked[i].output_tokens = -1;
   }
-  target->fixed_tokens = 0, target->word_tokens = 1;
+  target->fixed_tokens = 0;
+  target->word_tokens = 1;
   bool done = load_run(target, &plan, &result, error);
   if (done) tokens_take(target, asked, &result, why);
   for (int i = 0; i < 2; i++) free(asked[i].event_us);

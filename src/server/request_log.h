@@ -1,6 +1,6 @@
 /* What is told of a request beside its answer: its id, which every answer carries as X-Request-ID, and a line in the
- * log when it is over. Neither texts nor anything else that a client chose freely gets there, unless --log-prompts asks
- * for the prompts. On the thread of the request's loop. */
+ * log when it is over. Texts do not get there, nor what else a client chose freely but for these two ids (a trace has
+ * one too), unless --log-prompts asks for the prompts. On the thread of the request's loop. */
 #ifndef SPATE_SERVER_REQUEST_LOG_H
 #define SPATE_SERVER_REQUEST_LOG_H
 

@@ -164,6 +164,18 @@ class Context(unittest.TestCase):
         self.assertIn("USER 65532:65532", plain)
 
 
+def merge(base, patch):
+    """As kustomize merges: objects by their keys, lists of named things by their names, all else is replaced."""
+    if isinstance(base, dict) and isinstance(patch, dict):
+        return base | {key: merge(base[key], value) if key in base else value for key, value in patch.items()}
+    if isinstance(base, list) and all(isinstance(one, dict) and "name" in one for one in [*base, *patch]):
+        merged = {one["name"]: one for one in base}
+        for one in patch:
+            merged[one["name"]] = merge(merged.get(one["name"], {}), one)
+        return list(merged.values())
+    return patch
+
+
 class Manifests(unittest.TestCase):
     FILES = [path.name for path in sorted((DEPLOY / "kubernetes").glob("*.yaml")) if path.name != "kustomization.yaml"]
 
@@ -193,11 +205,22 @@ class Manifests(unittest.TestCase):
         rest = pod["spec"]["terminationGracePeriodSeconds"] - container["lifecycle"]["preStop"]["sleep"]["seconds"]
         self.assertGreater(rest, int(environment["SPATE_SHUTDOWN_TIMEOUT"]))
 
+    @unittest.skipUnless(os.environ.get("SPATE_TEST_CLIENTS"), "SKIPPED: SPATE_TEST_CLIENTS is not set to what scripts/get_clients.sh prints")
     def test_gpu(self):
-        patch, = documents("kubernetes/gpu/deployment.yaml")
-        self.assertEqual(patch["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], "1")
+        """The GPU's patch changes a deployment that is there, and what comes of both is one that the schemas take."""
         overlay, = documents("kubernetes/gpu/kustomization.yaml")
         self.assertEqual(overlay["patches"], [{"path": "deployment.yaml"}])
+        (base,), (patch,) = documents("kubernetes/deployment.yaml"), documents("kubernetes/gpu/deployment.yaml")
+        self.assertEqual([patch[key] for key in ("apiVersion", "kind")], [base[key] for key in ("apiVersion", "kind")])
+        merged = merge(base, patch)
+        pod = merged["spec"]["template"]["spec"]
+        self.assertEqual([container["image"] for container in pod["containers"]], ["spate"])
+        self.assertEqual(pod["containers"][0]["resources"]["limits"], {"memory": "32Gi", "nvidia.com/gpu": "1"})
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            yaml.safe_dump(merged, file)
+            file.flush()
+            done = subprocess.run([os.environ["SPATE_TEST_CLIENTS"], "-c", VALIDATE, file.name], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
 
 
 class Compose(unittest.TestCase):
