@@ -153,3 +153,11 @@ bool engine_config_complete(struct engine_config *c, int max_position, struct er
     return error_set(error, ERROR_INVALID, "kv_cache_type %d is not known.", c->kv_cache_type);
   return quantization_check(c, error);
 }
+
+bool engine_config_limit(struct engine_config *c, const struct step_limits *chosen, int max_position,
+                         struct error *error) {
+  if (chosen->max_batch_size) c->max_batch_size = chosen->max_batch_size;
+  c->opt_batch_size = chosen->opt_batch_size ? chosen->opt_batch_size : min_of(c->opt_batch_size, c->max_batch_size);
+  c->max_num_tokens = chosen->max_num_tokens ? chosen->max_num_tokens : max_of(c->max_num_tokens, c->max_batch_size);
+  return engine_config_complete(c, max_position, error);
+}

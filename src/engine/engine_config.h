@@ -44,6 +44,11 @@ struct engine_config {
   uint8_t reserved;
 };
 
+/* What an opening may choose anew, as no weight is packed by it; 0: as built. */
+struct step_limits {
+  int32_t max_batch_size, opt_batch_size, max_num_tokens;
+};
+
 enum { GENERATION_END_MAX = 16 };
 
 /* What a request gets when it does not say. Ends of generation from the checkpoint's configs come on top of those that
@@ -59,6 +64,11 @@ struct engine_generation {
 /* Replaces zeros by defaults, then checks the fields against each other and against the longest sequence the model was
  * made for. Each sentence names the option, what was given, what is possible and what to change. */
 bool engine_config_complete(struct engine_config *config, int max_position, struct error *error);
+
+/* Puts what an opening chooses in place of what the build did. What was not chosen follows: opt_batch_size is no more
+ * than max_batch_size, max_num_tokens no less. Checked as above. */
+bool engine_config_limit(struct engine_config *config, const struct step_limits *chosen, int max_position,
+                         struct error *error);
 
 /* "PAGED", "CONTIGUOUS"; "FP32", "INT8_WEIGHT", …; "AS_FILE"; "RTN", "AWQ", … Parsing accepts NULL as the default. */
 const char *kv_cache_type_name(int type);

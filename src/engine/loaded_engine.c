@@ -183,7 +183,9 @@ static void kv_prefer(struct loaded_engine *engine, const struct engine_options 
 /* From an engine file's head to a program without weights. */
 static bool program_make(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
   engine->plan = engine->file.plan;
-  engine->limits = engine_limits(&engine->file.facts->config, options);
+  struct engine_config config = engine->file.facts->config;
+  if (!engine_config_limit(&config, &options->steps, engine->plan->max_position, error)) return false;
+  engine->limits = engine_limits(&config, options);
   if (!ops_supported(engine, error)) return false;
   struct device_options device = options->device;
   if (options->no_fuse) device.packer = engine->file.backend;

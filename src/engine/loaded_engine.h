@@ -17,7 +17,8 @@ struct engine_options {
   bool no_fuse;           /* each op by its definition, unfused, on the reference backend; backend is NULL then */
   bool batch_invariant;   /* of struct limits */
   int outputs;            /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
-  bool disposable;        /* the caller can build the file again: it is removed when hashing finds it damaged */
+  struct step_limits steps;
+  bool disposable; /* the caller can build the file again: it is removed when hashing finds it damaged */
 };
 
 struct loaded_engine {

@@ -95,8 +95,8 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   hash_status(hasher, real, &status);
   uint64_t files = S_ISDIR(status.st_mode) ? directory_digest(real) : 0;
   hasher_update(hasher, slice_make(&files, sizeof files));
-  int numbers[] = {build->max_batch_size, build->opt_batch_size, build->max_input_len, build->max_seq_len,
-                   build->max_num_tokens, build->emulate}; /* what was allowed once is not allowed for all */
+  int numbers[] = {build->max_input_len, build->max_seq_len,
+                   build->emulate}; /* what was allowed once is not allowed for all */
   hasher_update(hasher, slice_make(numbers, sizeof numbers));
   hash_quantization(hasher, build);
   if (build->calib_data && stat(build->calib_data, &status) == 0) hash_status(hasher, build->calib_data, &status);
@@ -160,17 +160,10 @@ static bool build_options_absent(const spate_build_options *build, const char *p
   const struct {
     const char *name;
     bool given;
-  } options[] = {{"max_batch_size", build->max_batch_size != 0},
-                 {"opt_batch_size", build->opt_batch_size != 0},
-                 {"max_input_len", build->max_input_len != 0},
-                 {"max_seq_len", build->max_seq_len != 0},
-                 {"max_num_tokens", build->max_num_tokens != 0},
-                 {"quant_mode", build->quant_mode != NULL},
-                 {"kv_cache_type", build->kv_cache_type != NULL},
-                 {"quant_algo", build->quant_algo != NULL},
-                 {"calib_data", build->calib_data != NULL},
-                 {"quant_override", build->quant_override != NULL},
-                 {"emulate", build->emulate},
+  } options[] = {{"max_input_len", build->max_input_len != 0},      {"max_seq_len", build->max_seq_len != 0},
+                 {"quant_mode", build->quant_mode != NULL},         {"kv_cache_type", build->kv_cache_type != NULL},
+                 {"quant_algo", build->quant_algo != NULL},         {"calib_data", build->calib_data != NULL},
+                 {"quant_override", build->quant_override != NULL}, {"emulate", build->emulate},
                  {"target_bits", build->target_bits != 0}};
   for (size_t i = 0; i < sizeof options / sizeof *options; i++)
     if (options[i].given)
@@ -222,11 +215,19 @@ static bool cached_resolve(const spate_open_options *options, spate_build_option
   return true;
 }
 
+/* Limits of steps are chosen at each opening, so that one engine is built for all of them. */
+static struct step_limits steps_take(spate_build_options *build) {
+  struct step_limits steps = {build->max_batch_size, build->opt_batch_size, build->max_num_tokens};
+  build->max_batch_size = build->opt_batch_size = build->max_num_tokens = 0;
+  return steps;
+}
+
 bool engine_cache_resolve(const spate_open_options *options, struct engine_place *place, struct error *error) {
   if (!options->model) return error_set(error, ERROR_INVALID, "No model was named.");
   spate_build_options build;
   spate_build_options_init(&build);
   if (options->build && !build_options_read(options->build, &build, error)) return false;
+  place->steps = steps_take(&build);
   if (!engine_file_detect(options->model)) return cached_resolve(options, &build, place, error);
   if (strlen(options->model) >= PATH_MAX) return error_set(error, ERROR_INVALID, "The model's path is too long.");
   place->cached = false;

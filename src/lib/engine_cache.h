@@ -3,7 +3,7 @@
 #ifndef SPATE_LIB_ENGINE_CACHE_H
 #define SPATE_LIB_ENGINE_CACHE_H
 
-#include "base/error.h"
+#include "engine/engine_config.h"
 #include "spate.h"
 
 #include <limits.h>
@@ -11,6 +11,7 @@
 struct engine_place {
   char path[PATH_MAX];
   bool cached; /* built by us from the model, so that it can be built again; false for the caller's own engine file */
+  struct step_limits steps; /* that the opening asks for */
 };
 
 /* Finds the engine file. One of the cache is built when it is not there yet, and again, with a warning in the log, when

@@ -38,6 +38,7 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .no_fuse = options->no_fuse,
                                 .batch_invariant = options->batch_invariant,
                                 .outputs = options->max_outputs,
+                                .steps = place.steps,
                                 .disposable = place.cached};
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED,
@@ -132,10 +133,10 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .architecture = facts->architecture,
                            .device = loaded->backend->describe(loaded->device),
                            .vocab_size = loaded->plan->vocab,
-                           .max_batch_size = facts->config.max_batch_size,
+                           .max_batch_size = loaded->limits.seats,
                            .max_input_len = facts->config.max_input_len,
                            .max_seq_len = facts->config.max_seq_len,
-                           .max_num_tokens = facts->config.max_num_tokens,
+                           .max_num_tokens = loaded->limits.tokens,
                            .weight_bytes = loaded->footprint.weights,
                            .kv_bytes = loaded->kv_bytes,
                            .kv_dtype = kv_dtype_name(loaded->limits.kv_dtype),

@@ -35,9 +35,9 @@ static spate_engine *against_open(const struct evaluation *evaluation, struct er
     return NULL;
   spate_build_options_init(&build);
   build.quant_mode = "FP32";
-  build.max_batch_size = config->max_batch_size;
+  build.max_batch_size = evaluation->engine->loaded->limits.seats;
   build.max_seq_len = config->max_seq_len;
-  build.max_num_tokens = config->max_num_tokens;
+  build.max_num_tokens = evaluation->engine->loaded->limits.tokens;
   open.model = o->against;
   open.build = engine_file_detect(o->against) ? NULL : &build;
   open.max_outputs = evaluation->engine->loaded->limits.outputs;

@@ -14,7 +14,7 @@ from spate_server import ROOT, SPATE, Server
 
 MODEL = ROOT / "tests/fixtures/model/smollm2"
 SMALL_KV = ("--kv-cache-memory", "256M")
-COMMANDS = ("serve", "generate", "chat", "build", "inspect", "bench", "bench-serve", "tokenize", "config")
+COMMANDS = ("serve", "generate", "chat", "build", "inspect", "bench", "bench-serve", "tokenize", "config", "tune")
 
 
 def run(*command, **more):
@@ -116,6 +116,20 @@ class Options(spate_server.EngineCase):
         self.assertEqual(sorted(os.listdir(self.folder)), ["a.spate", "text"])
         long_prompt = run("generate", wanted, "-p", "one two three " * 30)
         self.assertRegex(long_prompt.stderr, r"max_input_len 40: shorten it\.\n$")
+
+    def test_limits_of_steps_at_opening(self):
+        """One engine is built for all of them, and an engine file takes them, too."""
+        built, texts = self.folder / "b.spate", set()
+        self.output_of("build", MODEL, "-o", built)
+        for options in ((), ("--max-batch-size", "2"), ("--max-num-tokens", "33", "--max-batch-size", "33"),
+                        ("--opt-batch-size", "3", "--max-num-tokens", "64")):
+            for what in (MODEL, built):
+                texts.add(self.output_of("generate", what, "-p", "Once", "-n", "8", "--temperature", "0", "--cache-dir",
+                                         self.folder / "cache", *SMALL_KV, *options))
+        self.assertEqual((len(texts), len(list((self.folder / "cache").glob("*.spate")))), (1, 1))
+        answer = run("generate", built, "-p", "a", "--max-batch-size", "8", "--max-num-tokens", "4", *SMALL_KV)
+        self.assertEqual(answer.stderr, "spate: max_num_tokens is 4 and max_batch_size is 8; a step takes a token of each "
+                                        "sequence: raise max_num_tokens or lower max_batch_size.\n")
 
     def test_build_auto(self):
         """The average that inspect tells is within the bits asked for; the table adds up to it."""

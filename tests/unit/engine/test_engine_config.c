@@ -68,6 +68,40 @@ static void test_refused(void **state) {
   }
 }
 
+/* What an opening chooses, and what follows from it. */
+static void test_limits_of_an_opening(void **state) {
+  (void)state;
+  static const struct {
+    struct step_limits chosen, become;
+    const char *sentence;
+  } table[] = {
+      {{0}, {8, 4, 100}, NULL},
+      {{.max_batch_size = 2}, {2, 2, 100}, NULL},
+      {{.max_batch_size = 200}, {200, 4, 200}, NULL},
+      {{.max_num_tokens = 8, .opt_batch_size = 8}, {8, 8, 8}, NULL},
+      {{1024, 1024, 65536}, {1024, 1024, 65536}, NULL},
+      {{.max_batch_size = -1}, {0}, "max_batch_size is -1; it must be from 1 to 1024."},
+      {{.opt_batch_size = 9}, {0}, "opt_batch_size is 9; it must be from 1 to 8, the max_batch_size."},
+      {{.max_num_tokens = 7},
+       {0},
+       "max_num_tokens is 7 and max_batch_size is 8; a step takes a token of each sequence: raise max_num_tokens or "
+       "lower max_batch_size."},
+  };
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+    struct engine_config c = {.max_batch_size = 8, .opt_batch_size = 4, .max_num_tokens = 100};
+    struct error error = {0};
+    assert_true(engine_config_complete(&c, 2048, &error));
+    assert_int_equal(engine_config_limit(&c, &table[i].chosen, 2048, &error), !table[i].sentence);
+    if (table[i].sentence) {
+      assert_string_equal(error.text, table[i].sentence);
+      continue;
+    }
+    const struct step_limits become = {c.max_batch_size, c.opt_batch_size, c.max_num_tokens};
+    assert_memory_equal(&become, &table[i].become, sizeof become);
+    assert_int_equal(c.max_seq_len, 2048);
+  }
+}
+
 static void test_names(void **state) {
   (void)state;
   struct error error;
@@ -127,10 +161,8 @@ static void test_algorithms(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_defaults),
-      cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_names),
-      cmocka_unit_test(test_algorithms),
+      cmocka_unit_test(test_defaults), cmocka_unit_test(test_refused),    cmocka_unit_test(test_limits_of_an_opening),
+      cmocka_unit_test(test_names),    cmocka_unit_test(test_algorithms),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
