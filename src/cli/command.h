@@ -18,6 +18,7 @@ int command_quantize_table(const struct settings *settings);
 int command_eval(const struct settings *settings);
 int command_tokenize(const struct settings *settings);
 int command_config(const struct settings *settings);
+int command_tune(const struct settings *settings);
 int command_health(const struct settings *settings);
 int command_help(const struct settings *settings);
 
@@ -45,7 +46,11 @@ void sentence_print(FILE *stream, const char *who, const char *sentence);
 /* Prints "spate: sentence" on standard error, or logs it where the log is JSON; returns 1. */
 int command_fail(const char *sentence);
 
-/* Opens the operand's engine with progress shown; NULL after printing the sentence. */
+/* Opens the operand's engine; NULL with the sentence. */
+struct progress;
+spate_engine *settings_open(const struct settings *settings, struct progress *progress, spate_error *error);
+
+/* The same with progress begun and ended; NULL after printing the sentence. */
 spate_engine *command_open(const struct settings *settings);
 
 void build_options_fill(const struct settings *settings, spate_build_options *build);

@@ -191,3 +191,18 @@ bool config_print(const struct settings *settings, unsigned command, struct buff
     if ((options[i].commands & command) && option_is_setting(&options[i])) setting_write(settings, &options[i], out);
   return !out->failed;
 }
+
+bool config_write(struct settings *settings, unsigned command, struct buffer *out) {
+  for (int i = 0; i < option_count; i++) {
+    const struct option *option = &options[i];
+    if (!(option->commands & command) || !option_is_setting(option)) continue;
+    if (option_origin(settings, option)->source == SOURCE_DEFAULT) continue;
+    buffer_print(out, "%s%s: ", option->secret ? "# " : "", option->name);
+    if (option->secret)
+      buffer_text(out, "is set, and not written: $SPATE_API_KEY may hold it");
+    else
+      value_write(settings, option, out);
+    buffer_text(out, "\n");
+  }
+  return !out->failed;
+}

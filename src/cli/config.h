@@ -30,4 +30,7 @@ bool config_resolve(struct settings *settings, unsigned command, int argc, char 
  * nothing has set as comments that say the default. */
 bool config_print(const struct settings *settings, unsigned command, struct buffer *out);
 
+/* The same of what is set alone, without where it comes from, for another file. */
+bool config_write(struct settings *settings, unsigned command, struct buffer *out);
+
 #endif

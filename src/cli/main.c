@@ -19,6 +19,8 @@ const struct command commands[] = {
     {"inspect", "FILE", "show what is in a model or an engine file", FOR_INSPECT, command_inspect},
     {"bench", "[MODEL|ENGINE]", "measure a model, or the machine with --machine", FOR_BENCH, command_bench},
     {"bench-serve", "[URL]", "put load on a server and measure its answers", FOR_LOAD, command_bench_serve},
+    {"tune", "MODEL|ENGINE", "measure which settings serve a load best, and write them", FOR_SERVE | FOR_TUNE,
+     command_tune},
     {"eval", "[MODEL|ENGINE]", "measure how well a model predicts and answers", FOR_EVAL, command_eval},
     {"quantize-table", "MODEL", "measure what each quant mode gains and loses here", FOR_TABLE, command_quantize_table},
     {"tokenize", "MODEL|ENGINE", "show the tokens of a text", FOR_TOKENIZE, command_tokenize},
@@ -93,19 +95,24 @@ static void open_options_fill(const struct settings *s, const spate_build_option
   open->user = progress;
 }
 
-spate_engine *command_open(const struct settings *s) {
-  if (s->tensor_parallel_size > 1) {
-    command_fail("--tensor-parallel-size above 1 does not exist yet: one device serves a model. Leave it out.");
-    return NULL;
-  }
-  struct progress progress;
+spate_engine *settings_open(const struct settings *s, struct progress *progress, spate_error *error) {
   spate_build_options build;
   spate_open_options open;
-  spate_error error;
+  if (s->tensor_parallel_size > 1) {
+    *error = (spate_error){SPATE_UNSUPPORTED, "--tensor-parallel-size above 1 does not exist yet: one device serves a "
+                                              "model. Leave it out."};
+    return NULL;
+  }
   build_options_fill(s, &build);
-  open_options_fill(s, &build, &progress, &open);
+  open_options_fill(s, &build, progress, &open);
+  return spate_open(&open, error);
+}
+
+spate_engine *command_open(const struct settings *s) {
+  struct progress progress;
+  spate_error error;
   progress_begin(&progress);
-  spate_engine *engine = spate_open(&open, &error);
+  spate_engine *engine = settings_open(s, &progress, &error);
   bool wanted = progress_end(&progress);
   if (engine && wanted) return engine;
   command_fail(engine ? "Interrupted." : error.text);

@@ -97,7 +97,7 @@ static void exit_print(void) { printf(".Sh EXIT STATUS\n0, or 1 after a sentence
 static void variables_print(void) {
   fputs(
       ".Sh ENVIRONMENT\n"
-      "Each option but\n.Fl \\-config\nand\n.Fl \\-help\nhas a variable:\n.Ev SPATE_\n"
+      "Each option of\n.Ic spate serve\nbut\n.Fl \\-config\nand\n.Fl \\-help\nhas a variable:\n.Ev SPATE_\n"
       "and its name in capitals with\n.Ql _\nfor\n.Ql \\- ,\nsuch as\n.Ev SPATE_LOG_LEVEL .\n"
       "A switch is\n.Ql true\nor\n.Ql false .\n"
       "The environment overrides the file of\n.Fl \\-config\n(or\n.Ev SPATE_CONFIG ) ;\noptions override both.\n"

@@ -20,6 +20,7 @@ enum {
   FOR_CONFIG = 512,
   FOR_LOAD = 1024,
   FOR_HELP = 2048,
+  FOR_TUNE = 8192,
   FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */
@@ -83,7 +84,8 @@ struct settings {
   struct text_list results;
   int window, eval_tokens, max_items;
 
-  const char *api, *served_model, *clients, *rate, *arrivals, *input_tokens, *output_tokens, *trace, *slo, *record;
+  const char *api, *served_model, *clients, *rate, *arrivals, *input_tokens, *output_tokens, *trace, *slo, *record,
+      *workload, *budget;
   int requests;
   double timeout;
   bool has_requests, has_timeout, allow_eos;

@@ -179,9 +179,8 @@ const struct option *option_named(unsigned command, struct slice name) {
 }
 
 bool option_is_setting(const struct option *option) {
-  static const char *const not_settings[] = {"config", "print", "help"};
-  for (size_t i = 0; i < sizeof not_settings / sizeof *not_settings; i++)
-    if (strcmp(option->name, not_settings[i]) == 0) return false;
+  if (!(option->commands & FOR_SERVE) || strcmp(option->name, "config") == 0 || strcmp(option->name, "help") == 0)
+    return false;
   if (strncmp(option->name, "no-", 3) != 0) return true;
   const struct option *positive = option_named(option->commands, slice_text(option->name + 3));
   return !positive || positive->kind != OPTION_UNSET;

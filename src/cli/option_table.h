@@ -47,7 +47,8 @@ static inline bool option_is_switch(const struct option *option) {
 /* The option of a command by its name; NULL when there is none. */
 const struct option *option_named(unsigned command, struct slice name);
 
-/* Has it a line in spate.yaml and a variable? Not what only makes sense on a command line, nor --no-X beside --X. */
+/* Has it a line in spate.yaml and a variable? Those of serve do, but for what only makes sense on a command line, and
+ * --no-X beside --X. */
 bool option_is_setting(const struct option *option);
 
 /* The one whose name is nearest to what does not exist, with at most `most` changes; NULL when none is near. */

@@ -8,7 +8,8 @@
 
 enum { TACTIC_FILE_BYTES = 1 << 20 };
 
-static const char heading[] = "spate tactics 1\n";
+/* Another version's kernels may have other choices that are best. */
+static const char heading[] = "spate tactics 2, version " SPATE_VERSION "\n";
 
 /* Every line is printable text, one tab, a number; the last line is complete. */
 static bool line_valid(struct slice line, struct slice *key, int *value) {

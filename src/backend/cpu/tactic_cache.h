@@ -1,4 +1,5 @@
-/* The file that remembers tactics: a first line that names the format, then one "key<TAB>number" a line. */
+/* The file that remembers tactics: a first line that names the format and the version of Spate, then one
+ * "key<TAB>number" a line. */
 #ifndef SPATE_BACKEND_TACTIC_CACHE_H
 #define SPATE_BACKEND_TACTIC_CACHE_H
 

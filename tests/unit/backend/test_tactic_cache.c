@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#define HEADING "spate tactics 2, version " SPATE_VERSION "\n"
+
 static char path[] = "/tmp/test_tactic_cache_XXXXXX";
 
 static void file_set(const char *text, size_t size) {
@@ -49,14 +51,15 @@ static void test_a_corrupt_file_counts_as_none(void **state) {
   (void)state;
   static const char *const texts[] = {
       "",
-      "spate tactics 2\na\t3\n",
-      "spate tactics 1\na\t3",
-      "spate tactics 1\na\t3\n\n",
-      "spate tactics 1\na\t3\nb\n",
-      "spate tactics 1\na\t3\nb\t\n",
-      "spate tactics 1\na\t3\nb\t-1\n",
-      "spate tactics 1\na\t3\nb\t99999999\n",
-      "spate tactics 1\na\t3\n\x01\t1\n",
+      "spate tactics 1\na\t3\n",
+      "spate tactics 2, version 0.0.0\na\t3\n",
+      HEADING "a\t3",
+      HEADING "a\t3\n\n",
+      HEADING "a\t3\nb\n",
+      HEADING "a\t3\nb\t\n",
+      HEADING "a\t3\nb\t-1\n",
+      HEADING "a\t3\nb\t99999999\n",
+      HEADING "a\t3\n\x01\t1\n",
   };
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     struct tactic_cache cache;

@@ -1,0 +1,251 @@
+/* The walk, its comparisons and the proof. */
+#include "cli/tune_search.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+  NOISE_RUNS = 3,  /* of the start, before anything else */
+  WINS = 2,        /* that make a candidate the best */
+  PROOF_PAIRS = 3, /* at least: the walk leaves time for them */
+};
+
+static const double holding = 0.9, least_noise = 0.02, proof_part = 0.3; /* of the budget, at least */
+static const double fading = 0.9;                                        /* a measurement that took long is forgotten */
+
+bool tune_holds(const struct tune_score *score) { return score->within >= holding; }
+
+bool tune_choice_same(const struct tune_search *search, const struct tune_choice *a, const struct tune_choice *b) {
+  return memcmp(a->at, b->at, (size_t)search->n_axis * sizeof *a->at) == 0;
+}
+
+/* --- comparisons -------------------------------------------------------------------------------------------------- */
+
+static double quotient(double a, double b) { return b > 0 ? a / b : a > 0 ? INFINITY : 1; }
+
+/* How many times as good a is. What keeps the SLO is better than what does not, whatever their rates; of two that do
+ * not, what misses it by less. */
+static double ratio_of(const struct tune_score *a, const struct tune_score *b) {
+  if (tune_holds(a) != tune_holds(b)) return tune_holds(a) ? INFINITY : 0;
+  return tune_holds(a) ? quotient(a->rate, b->rate) : quotient(b->excess, a->excess);
+}
+
+static struct tune_score mean_of(const struct tune_score *a, const struct tune_score *b) {
+  return (struct tune_score){(a->within + b->within) / 2, (a->rate + b->rate) / 2, (a->excess + b->excess) / 2};
+}
+
+static int number_order(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Sorts them. */
+static double median(double *values, int count) {
+  qsort(values, (size_t)count, sizeof *values, number_order);
+  return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+double tune_search_noise(const struct tune_search *search) {
+  double sorted[TUNE_NOISES];
+  int count = search->n_noise < TUNE_NOISES ? search->n_noise : TUNE_NOISES;
+  if (count == 0) return least_noise;
+  memcpy(sorted, search->noise, (size_t)count * sizeof *sorted);
+  return fmax(least_noise, expm1(median(sorted, count)));
+}
+
+static void noise_add(struct tune_search *search, const struct tune_score *again) {
+  double difference = fabs(log(ratio_of(again, &search->before)));
+  if (isfinite(difference)) search->noise[search->n_noise++ % TUNE_NOISES] = difference;
+}
+
+/* --- the walk ----------------------------------------------------------------------------------------------------- */
+
+void tune_search_begin(struct tune_search *search, const struct tune_axis *axes, int n_axis, double budget_s,
+                       bool (*fits)(const void *user, const struct tune_choice *choice), const void *user) {
+  *search = (struct tune_search){.n_axis = n_axis, .budget_s = budget_s, .fits = fits, .user = user, .step = 1};
+  for (int i = 0; i < n_axis; i++) {
+    search->axis[i] = axes[i];
+    search->start.at[i] = axes[i].start;
+  }
+  search->best = search->start;
+}
+
+static void axis_next(struct tune_search *search) {
+  search->idle = search->moved ? 1 : search->idle + 1; /* one that was walked to its end is settled, too */
+  search->along = (search->along + 1) % search->n_axis;
+  search->step = 1;
+  search->turned = search->moved = false;
+}
+
+/* After a step that paid there is nothing to look for behind it. */
+static void turn(struct tune_search *search) {
+  if (search->turned || search->moved) {
+    axis_next(search);
+  } else {
+    search->turned = true;
+    search->step = -1;
+  }
+}
+
+/* Is a neighbour to be measured? A whole round has found nothing better: what looked so is looked at once more, by then
+ * with a better notion of noise. */
+static bool is_worth(const struct tune_search *search, int at) {
+  if (at < 0 || at >= search->axis[search->along].count) return false;
+  return (search->idle < search->n_axis || search->gain[search->along][at] > 1) &&
+         search->fits(search->user, &search->candidate);
+}
+
+/* The next neighbour of the best; false: two whole rounds have found none that is better. */
+static bool candidate_find(struct tune_search *search) {
+  while (search->idle < 2 * search->n_axis) {
+    int at = search->best.at[search->along] + search->step;
+    search->candidate = search->best;
+    search->candidate.at[search->along] = at;
+    if (is_worth(search, at)) return true;
+    turn(search);
+  }
+  return false;
+}
+
+static void candidate_reject(struct tune_search *search) {
+  search->stage = TUNE_CANDIDATE;
+  search->wins = 0;
+  turn(search);
+}
+
+static void candidate_take(struct tune_search *search) {
+  search->stage = TUNE_CANDIDATE;
+  search->wins = 0;
+  search->best = search->candidate;
+  search->before = search->tried;
+  search->moved = true;
+}
+
+/* The best has been measured on both sides of the candidate. */
+static void candidate_judge(struct tune_search *search, const struct tune_score *after) {
+  struct tune_score beside = mean_of(&search->before, after);
+  double ratio = ratio_of(&search->tried, &beside);
+  search->win = search->wins && search->win < ratio ? search->win : ratio;
+  search->gain[search->along][search->candidate.at[search->along]] = search->win;
+  noise_add(search, after);
+  search->before = *after;
+  if (ratio <= 1 + tune_search_noise(search))
+    candidate_reject(search);
+  else if (++search->wins == WINS)
+    candidate_take(search);
+  else
+    search->stage = TUNE_CANDIDATE;
+}
+
+/* --- the budget --------------------------------------------------------------------------------------------------- */
+
+_Static_assert(TUNE_RUNS_LEAST == NOISE_RUNS + 2 * WINS + 2 * PROOF_PAIRS, "what one candidate takes");
+
+double tune_search_least_budget(const struct tune_search *search) {
+  double walk = NOISE_RUNS + 2 * WINS;
+  return search->cost_s * fmax(walk + 2 * PROOF_PAIRS, walk / (1 - proof_part));
+}
+
+static double proof_reserve(const struct tune_search *search) {
+  return fmax(2 * PROOF_PAIRS * search->cost_s, proof_part * search->budget_s);
+}
+
+static bool walk_goes_on(struct tune_search *search, double spent_s) {
+  double needed = 2 * WINS * search->cost_s + proof_reserve(search);
+  return spent_s + needed <= search->budget_s && candidate_find(search);
+}
+
+static bool proof_goes_on(const struct tune_search *search, double spent_s) {
+  int runs = search->n_measured % 2 ? 1 : 2; /* a pair that has begun is finished */
+  return !tune_choice_same(search, &search->best, &search->start) && search->n_measured < 2 * TUNE_PAIRS_MAX &&
+         spent_s + runs * search->cost_s <= search->budget_s;
+}
+
+/* Which of the two comes next: start, best, best, start, start, best, ... */
+static int proof_side(const struct tune_search *search) { return (search->n_measured + 1) / 2 % 2; }
+
+bool tune_search_next(struct tune_search *search, double spent_s, struct tune_choice *choice) {
+  if (search->stage == TUNE_CANDIDATE && search->wins == 0 && !walk_goes_on(search, spent_s))
+    search->stage = TUNE_PROOF;
+  if (search->stage != TUNE_OVER && spent_s + search->cost_s > search->budget_s) search->stage = TUNE_OVER;
+  if (search->stage == TUNE_PROOF && !proof_goes_on(search, spent_s)) search->stage = TUNE_OVER;
+  switch (search->stage) {
+  case TUNE_NOISE: *choice = search->start; return true;
+  case TUNE_CANDIDATE: *choice = search->candidate; return true;
+  case TUNE_BESIDE: *choice = search->best; return true;
+  case TUNE_PROOF: *choice = proof_side(search) ? search->best : search->start; return true;
+  case TUNE_OVER: break;
+  }
+  return false;
+}
+
+static void proof_tell(struct tune_search *search, const struct tune_score *score) {
+  static const struct tune_score none = {.within = 0};
+  search->pair[proof_side(search)][search->n_measured / 2] = score ? *score : none;
+  search->n_measured++;
+}
+
+static void noise_tell(struct tune_search *search, const struct tune_score *score) {
+  if (search->n_measured++ > 0) noise_add(search, score);
+  search->before = *score;
+  if (search->n_measured < NOISE_RUNS) return;
+  search->n_measured = 0;
+  search->stage = TUNE_CANDIDATE;
+}
+
+void tune_search_tell(struct tune_search *search, const struct tune_score *score, double seconds) {
+  search->cost_s = fmax(seconds, fading * search->cost_s);
+  if (search->stage == TUNE_PROOF) {
+    proof_tell(search, score);
+  } else if (!score && search->stage != TUNE_CANDIDATE) { /* what ran before does no more */
+    search->stage = TUNE_OVER;
+  } else if (search->stage == TUNE_NOISE) {
+    noise_tell(search, score);
+  } else if (search->stage == TUNE_BESIDE) {
+    candidate_judge(search, score);
+  } else if (score) {
+    search->tried = *score;
+    search->stage = TUNE_BESIDE;
+  } else {
+    candidate_reject(search);
+  }
+}
+
+bool tune_search_tried(const struct tune_search *search) {
+  for (int i = 0; i < search->n_axis; i++)
+    for (int v = 0; v < search->axis[i].count; v++)
+      if (search->gain[i][v] > 0) return true;
+  return false;
+}
+
+/* --- the result --------------------------------------------------------------------------------------------------- */
+
+int tune_search_pairs(const struct tune_search *search) {
+  return search->stage >= TUNE_PROOF && search->n_measured >= 2 ? search->n_measured / 2 : 0;
+}
+
+static int gains_list(const struct tune_search *search, double gain[TUNE_PAIRS_MAX]) {
+  int pairs = tune_search_pairs(search);
+  for (int i = 0; i < pairs; i++) gain[i] = ratio_of(&search->pair[1][i], &search->pair[0][i]);
+  return pairs;
+}
+
+double tune_search_gain(const struct tune_search *search) {
+  double gain[TUNE_PAIRS_MAX];
+  int pairs = gains_list(search, gain);
+  return pairs ? median(gain, pairs) : 1;
+}
+
+/* Won by more than noise, and in three quarters of the pairs. */
+static bool proof_won(const struct tune_search *search) {
+  double gain[TUNE_PAIRS_MAX];
+  int pairs = gains_list(search, gain), won = 0;
+  for (int i = 0; i < pairs; i++) won += gain[i] > 1;
+  return 4 * won >= 3 * pairs && median(gain, pairs) > 1 + tune_search_noise(search);
+}
+
+struct tune_choice tune_search_result(const struct tune_search *search) {
+  return tune_search_pairs(search) == 0 || proof_won(search) ? search->best : search->start;
+}
