@@ -192,11 +192,11 @@ bool config_print(const struct settings *settings, unsigned command, struct buff
   return !out->failed;
 }
 
-bool config_write(struct settings *settings, unsigned command, struct buffer *out) {
+bool config_write(const struct settings *settings, unsigned command, struct buffer *out) {
   for (int i = 0; i < option_count; i++) {
     const struct option *option = &options[i];
     if (!(option->commands & command) || !option_is_setting(option)) continue;
-    if (option_origin(settings, option)->source == SOURCE_DEFAULT) continue;
+    if (settings->origin[option_origin(option)].source == SOURCE_DEFAULT) continue;
     buffer_print(out, "%s%s: ", option->secret ? "# " : "", option->name);
     if (option->secret)
       buffer_text(out, "is set, and not written: $SPATE_API_KEY may hold it");

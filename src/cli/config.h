@@ -31,6 +31,6 @@ bool config_resolve(struct settings *settings, unsigned command, int argc, char 
 bool config_print(const struct settings *settings, unsigned command, struct buffer *out);
 
 /* The same of what is set alone, without where it comes from, for another file. */
-bool config_write(struct settings *settings, unsigned command, struct buffer *out);
+bool config_write(const struct settings *settings, unsigned command, struct buffer *out);
 
 #endif

@@ -68,12 +68,12 @@ static const struct option *option_of(const struct tunable *setting) {
 
 void tune_settings_make(struct tune_settings *tune, const struct settings *given, const spate_engine_info *info,
                         int cpus) {
-  struct settings *settings = (struct settings *)given;
   bool on_cpu = strncmp(info->device, "cuda", 4) != 0;
   *tune = (struct tune_settings){0};
   for (int i = 0; i < N_TUNABLE; i++) {
     const struct tunable *setting = &tunables[i];
-    if (option_origin(settings, option_of(setting))->source != SOURCE_DEFAULT || (setting->cpu && !on_cpu)) continue;
+    bool is_given = given->origin[option_origin(option_of(setting))].source != SOURCE_DEFAULT;
+    if (is_given || (setting->cpu && !on_cpu)) continue;
     axis_make(tune, setting, default_of(setting, info, cpus), cpus);
   }
 }
@@ -98,7 +98,7 @@ void tune_settings_apply(const struct tune_settings *tune, const struct tune_cho
     if (choice->at[i] == tune->axis[i].start) continue;
     const struct option *option = option_of(tune->setting[i]);
     *(int *)(void *)((char *)settings + option->field) = tune->value[i][choice->at[i]];
-    *option_origin(settings, option) = (struct origin){.source = SOURCE_FLAG};
+    settings->origin[option_origin(option)] = (struct origin){.source = SOURCE_FLAG};
   }
 }
 
