@@ -8,11 +8,11 @@
 #include "cli/result_file.h"
 #include "cli/tune_report.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -93,12 +93,14 @@ static bool pace_take(struct tune *tune, const struct settings *s) {
  */
 static bool output_take(struct tune *tune, const char *given) {
   char line[sizeof tune_report_mark] = "", sentence[512], folder[PATH_MAX];
+  struct stat status;
   tune->output = given ? given : default_output;
   snprintf(folder, sizeof folder, "%s", tune->output);
   char *slash = strrchr(folder, '/');
-  FILE *file = fopen(tune->output, "re");
+  bool there = stat(tune->output, &status) == 0;
+  FILE *file = there && S_ISREG(status.st_mode) ? fopen(tune->output, "re") : NULL;
   size_t size = file ? fread(line, 1, sizeof line - 1, file) : 0;
-  bool there = file || errno != ENOENT, ours = size == sizeof line - 1 && strcmp(line, tune_report_mark) == 0;
+  bool ours = size == sizeof line - 1 && strcmp(line, tune_report_mark) == 0;
   if (file) fclose(file);
   if (slash) slash[slash == folder] = '\0';
   snprintf(sentence, sizeof sentence, "%.200s is there already, and spate tune did not write it: name another with -o.",
@@ -222,6 +224,8 @@ static int settings_write(struct tune *tune) {
 static bool refuse_short(const struct tune *tune) {
   char sentence[512];
   if (progress_interrupted()) return command_fail("Interrupted, before anything was tried: nothing was written.") == 0;
+  if (tune->n_run == 0)
+    return command_fail("Not one measurement came to its end: give a longer --budget, or a lighter load.") == 0;
   snprintf(sentence, sizeof sentence,
            "The budget of %g s is too short for a comparison: one measurement takes %.1f s, and %d are needed; give "
            "--budget %.0fs at least, or a lighter load.",
@@ -238,6 +242,8 @@ int command_tune(const struct settings *settings) {
   if (done) {
     progress_begin(&tune->watch.progress);
     done = engine_look(tune, &error) && search_run(tune, &error);
+    tune->watch.progress.note[0] = '\0';
+    progress_show(&tune->watch.progress, "tune", 1, 1); /* ends its line */
     progress_end(&tune->watch.progress);
     if (!done) command_fail(progress_interrupted() ? "Interrupted." : error.text);
   }

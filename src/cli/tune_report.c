@@ -110,6 +110,8 @@ static void tried_print(const struct tune *tune, int axis) {
     if (gain <= 0) continue;
     if (isinf(gain))
       printf("%s%d: within the SLO", comma, tune->settings.value[axis][v]);
+    else if (gain <= TUNE_LOST)
+      printf("%s%d: lost", comma, tune->settings.value[axis][v]);
     else
       printf("%s%d: %.2f", comma, tune->settings.value[axis][v], gain);
     comma = ", ";

@@ -109,6 +109,10 @@ static bool candidate_find(struct tune_search *search) {
   return false;
 }
 
+static void gain_note(struct tune_search *search, double ratio) {
+  search->gain[search->along][search->candidate.at[search->along]] = fmax(ratio, TUNE_LOST);
+}
+
 static void candidate_reject(struct tune_search *search) {
   search->stage = TUNE_CANDIDATE;
   search->wins = 0;
@@ -128,7 +132,7 @@ static void candidate_judge(struct tune_search *search, const struct tune_score 
   struct tune_score beside = mean_of(&search->before, after);
   double ratio = ratio_of(&search->tried, &beside);
   search->win = search->wins && search->win < ratio ? search->win : ratio;
-  search->gain[search->along][search->candidate.at[search->along]] = search->win;
+  gain_note(search, search->win);
   noise_add(search, after);
   search->before = *after;
   if (ratio <= 1 + tune_search_noise(search))
@@ -182,7 +186,7 @@ bool tune_search_next(struct tune_search *search, double spent_s, struct tune_ch
 }
 
 static void proof_tell(struct tune_search *search, const struct tune_score *score) {
-  static const struct tune_score none = {.within = 0};
+  static const struct tune_score none = {.excess = INFINITY};
   search->pair[proof_side(search)][search->n_measured / 2] = score ? *score : none;
   search->n_measured++;
 }
@@ -209,6 +213,7 @@ void tune_search_tell(struct tune_search *search, const struct tune_score *score
     search->tried = *score;
     search->stage = TUNE_BESIDE;
   } else {
+    gain_note(search, 0);
     candidate_reject(search);
   }
 }

@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+#define TUNE_LOST 1e-6 /* the gain of what does not keep the SLO that the best keeps, or cannot be run */
+
 enum {
   TUNE_AXES = 6,
   TUNE_VALUES = 20,

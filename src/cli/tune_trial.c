@@ -94,10 +94,10 @@ static void score_make(const struct tune_load *load, const struct load_plan *pla
 }
 
 static bool refuse_unanswered(const struct tune_trial *trial, const struct load_result *result, struct error *error) {
-  const char *why = "none was sent.";
   for (int end = LOAD_CONNECT; end < LOAD_END_COUNT; end++)
-    if (trial->tally.ended[end]) why = result->first[end][0] ? result->first[end] : "the load ended before.";
-  return error_set(error, ERROR_TIMEOUT, "No request was answered: %.400s", why);
+    if (result->first[end][0]) return error_set(error, ERROR_IO, "No request was answered: %.400s", result->first[end]);
+  return error_set(error, ERROR_TIMEOUT,
+                   "No request was answered in %.1f s: give a longer --budget, or a lighter load.", trial->load_s);
 }
 
 static bool load_put(struct tune_load *load, const struct load_target *target, struct load_plan *plan,

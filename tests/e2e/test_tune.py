@@ -68,7 +68,7 @@ class Tune(spate_server.EngineCase):
         changed = {name: best for name, (default, best, _) in settings.items() if best != default}
         self.assertEqual(self.printed(self.output), {"model": json.dumps(str(self.engine.path)), **given, **changed})
         for name, (default, best, tried) in settings.items():
-            values = re.findall(r"(\d+): (?:[\d.]+|within the SLO)", tried or "")
+            values = re.findall(r"(\d+): (?:[\d.]+|within the SLO|lost)", tried or "")
             self.assertEqual(sorted(set(values), key=int), values)
             self.assertTrue(best == default or best in values, text)
         self.assertTrue(any(tried for _, _, tried in settings.values()), text)
@@ -147,6 +147,11 @@ class Tune(spate_server.EngineCase):
         other.write_text("port: 1\n")
         bad = self.folder / "bad"
         bad.write_text("{}\n")
+        late, large = self.folder / "late", self.folder / "large"
+        late.write_text('{"at": 60, "input_tokens": 1, "max_tokens": 1}\n')
+        large.write_text('{"input_tokens": 70000, "max_tokens": 1}\n')
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
         everything = [word for name in SETTINGS for word in (f"--{name}", "16")]
         for options, sentence in (
                 (("--budget", "0"), '--budget is "0", expected a time such as 90s, 5m or 1h, from 1s to 24h.'),
@@ -165,6 +170,10 @@ class Tune(spate_server.EngineCase):
                 (("--slo", "ttft"), '--slo is "ttft", expected milliseconds such as ttft=400,itl=30,e2e=5000, any of the three.'),
                 (("-o", other), f"{other} is there already, and spate tune did not write it: name another with -o."),
                 (("-o", self.folder), f"{self.folder} is there already, and spate tune did not write it: name another with -o."),
+                (("-o", pipe), f"{pipe} is there already, and spate tune did not write it: name another with -o."),
+                (("--workload", late, "--budget", "1"), "Not one measurement came to its end: give a longer --budget, or a "
+                                                        "lighter load."),
+                (("--workload", large), "No request was answered: The server answered 400: "),
                 (("-o", "/nowhere/x"), "/nowhere/x cannot be written."),
                 (("--max-seq-len", "9"), f"max_seq_len was given with {self.engine.path}, an engine file, whose build has decided "
                                          "it: leave it out, or give the model instead."),

@@ -240,6 +240,24 @@ static void test_the_proof_decides(void **state) {
   }
 }
 
+/* Nothing keeps the SLO, and what was best is gone when it is to be proven. */
+static void test_what_fails_in_the_proof(void **state) {
+  (void)state;
+  struct tune_search search;
+  struct tune_choice choice;
+  struct tune_axis axis[] = {{2, 0}};
+  struct machine machine = {.optimum = {0, -1}};
+  tune_search_begin(&search, axis, 1, 40, all_fit, &machine);
+  while (tune_search_next(&search, machine.spent, &choice)) {
+    bool gone = search.stage == TUNE_PROOF && choice.at[0];
+    struct tune_score score = {0, 10, choice.at[0] ? 2 : 3};
+    machine.spent += 1;
+    tune_search_tell(&search, gone ? NULL : &score, 1);
+  }
+  assert_int_equal(search.best.at[0], 1);
+  assert_int_equal(tune_search_result(&search).at[0], 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_finds_the_optimum),
@@ -252,6 +270,7 @@ int main(void) {
       cmocka_unit_test(test_what_cannot_be_run),
       cmocka_unit_test(test_can_be_left),
       cmocka_unit_test(test_the_proof_decides),
+      cmocka_unit_test(test_what_fails_in_the_proof),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
