@@ -8,12 +8,16 @@
 
 enum {
   NOISE_RUNS = 3,  /* of the start, before anything else */
-  WINS = 2,        /* that make a candidate the best */
+  TRIES_MIN = 2,   /* comparisons that make a candidate the best */
+  ROUNDS = 3,      /* in which nothing is better: then nothing is */
+  TRIES_MAX = 6,   /* that are enough for one in doubt */
   PROOF_PAIRS = 3, /* at least: the walk leaves time for them */
 };
 
 static const double holding = 0.9, least_noise = 0.02, proof_part = 0.3; /* of the budget, at least */
-static const double fading = 0.9;                                        /* a measurement that took long is forgotten */
+static const double sure = 2.5, in_doubt = 0.25, proven = 2;             /* times the noise of a comparison */
+static const double most_gain = 1e3; /* of what keeps an SLO over what does not, in a mean */
+static const double fading = 0.9;    /* a measurement that took long is forgotten */
 
 bool tune_holds(const struct tune_score *score) { return score->within >= holding; }
 
@@ -53,6 +57,11 @@ double tune_search_noise(const struct tune_search *search) {
   if (count == 0) return least_noise;
   memcpy(sorted, search->noise, (size_t)count * sizeof *sorted);
   return fmax(least_noise, expm1(median(sorted, count)));
+}
+
+/* What a mean over so many comparisons, as a logarithm, has to be more than. */
+static double threshold(const struct tune_search *search, double times, int count) {
+  return fmax(log1p(least_noise), times * log1p(tune_search_noise(search)) / sqrt(count));
 }
 
 static void noise_add(struct tune_search *search, const struct tune_score *again) {
@@ -97,9 +106,9 @@ static bool is_worth(const struct tune_search *search, int at) {
          search->fits(search->user, &search->candidate);
 }
 
-/* The next neighbour of the best; false: two whole rounds have found none that is better. */
+/* The next neighbour of the best; false: whole rounds have found none that is better. */
 static bool candidate_find(struct tune_search *search) {
-  while (search->idle < 2 * search->n_axis) {
+  while (search->idle < ROUNDS * search->n_axis) {
     int at = search->best.at[search->along] + search->step;
     search->candidate = search->best;
     search->candidate.at[search->along] = at;
@@ -115,13 +124,13 @@ static void gain_note(struct tune_search *search, double ratio) {
 
 static void candidate_reject(struct tune_search *search) {
   search->stage = TUNE_CANDIDATE;
-  search->wins = 0;
+  search->tries = 0;
   turn(search);
 }
 
 static void candidate_take(struct tune_search *search) {
   search->stage = TUNE_CANDIDATE;
-  search->wins = 0;
+  search->tries = 0;
   search->best = search->candidate;
   search->before = search->tried;
   search->moved = true;
@@ -130,25 +139,26 @@ static void candidate_take(struct tune_search *search) {
 /* The best has been measured on both sides of the candidate. */
 static void candidate_judge(struct tune_search *search, const struct tune_score *after) {
   struct tune_score beside = mean_of(&search->before, after);
-  double ratio = ratio_of(&search->tried, &beside);
-  search->win = search->wins && search->win < ratio ? search->win : ratio;
-  gain_note(search, search->win);
+  double gain = log(fmin(fmax(ratio_of(&search->tried, &beside), 1 / most_gain), most_gain));
+  search->sum = search->tries++ ? search->sum + gain : gain;
+  double mean = search->sum / search->tries;
+  gain_note(search, exp(mean));
   noise_add(search, after);
   search->before = *after;
-  if (ratio <= 1 + tune_search_noise(search))
-    candidate_reject(search);
-  else if (++search->wins == WINS)
+  if (search->tries >= TRIES_MIN && mean > threshold(search, sure, search->tries))
     candidate_take(search);
+  else if (search->tries == TRIES_MAX || mean <= threshold(search, in_doubt, search->tries))
+    candidate_reject(search);
   else
     search->stage = TUNE_CANDIDATE;
 }
 
 /* --- the budget --------------------------------------------------------------------------------------------------- */
 
-_Static_assert(TUNE_RUNS_LEAST == NOISE_RUNS + 2 * WINS + 2 * PROOF_PAIRS, "what one candidate takes");
+_Static_assert(TUNE_RUNS_LEAST == NOISE_RUNS + 2 * TRIES_MIN + 2 * PROOF_PAIRS, "what one candidate takes");
 
 double tune_search_least_budget(const struct tune_search *search) {
-  double walk = NOISE_RUNS + 2 * WINS;
+  double walk = NOISE_RUNS + 2 * TRIES_MIN;
   return search->cost_s * fmax(walk + 2 * PROOF_PAIRS, walk / (1 - proof_part));
 }
 
@@ -156,9 +166,11 @@ static double proof_reserve(const struct tune_search *search) {
   return fmax(2 * PROOF_PAIRS * search->cost_s, proof_part * search->budget_s);
 }
 
+/* With the candidate in doubt, or a new one. */
 static bool walk_goes_on(struct tune_search *search, double spent_s) {
-  double needed = 2 * WINS * search->cost_s + proof_reserve(search);
-  return spent_s + needed <= search->budget_s && candidate_find(search);
+  int tries = search->tries ? 1 : TRIES_MIN;
+  double needed = 2 * tries * search->cost_s + proof_reserve(search);
+  return spent_s + needed <= search->budget_s && (search->tries || candidate_find(search));
 }
 
 static bool proof_goes_on(const struct tune_search *search, double spent_s) {
@@ -171,8 +183,7 @@ static bool proof_goes_on(const struct tune_search *search, double spent_s) {
 static int proof_side(const struct tune_search *search) { return (search->n_measured + 1) / 2 % 2; }
 
 bool tune_search_next(struct tune_search *search, double spent_s, struct tune_choice *choice) {
-  if (search->stage == TUNE_CANDIDATE && search->wins == 0 && !walk_goes_on(search, spent_s))
-    search->stage = TUNE_PROOF;
+  if (search->stage == TUNE_CANDIDATE && !walk_goes_on(search, spent_s)) search->stage = TUNE_PROOF;
   if (search->stage != TUNE_OVER && spent_s + search->cost_s > search->budget_s) search->stage = TUNE_OVER;
   if (search->stage == TUNE_PROOF && !proof_goes_on(search, spent_s)) search->stage = TUNE_OVER;
   switch (search->stage) {
@@ -243,12 +254,12 @@ double tune_search_gain(const struct tune_search *search) {
   return pairs ? median(gain, pairs) : 1;
 }
 
-/* Won by more than noise, and in three quarters of the pairs. */
+/* Won by more than their noise, and in two thirds of the pairs. */
 static bool proof_won(const struct tune_search *search) {
   double gain[TUNE_PAIRS_MAX];
   int pairs = gains_list(search, gain), won = 0;
   for (int i = 0; i < pairs; i++) won += gain[i] > 1;
-  return 4 * won >= 3 * pairs && median(gain, pairs) > 1 + tune_search_noise(search);
+  return 3 * won >= 2 * pairs && log(median(gain, pairs)) > threshold(search, proven, pairs);
 }
 
 struct tune_choice tune_search_result(const struct tune_search *search) {

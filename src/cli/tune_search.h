@@ -1,8 +1,9 @@
 /* The search of spate tune, a pure state machine: no clock, no engine, no load. It says what to measure next and is
  * told what came of it. Each setting is an axis of values in ascending order; a walk goes along one axis after another,
  * a step at a time, for as long as a step pays. Machines drift, so a candidate is measured between two measurements of
- * the best so far and compared with their mean; it has to win twice, by more than the best differs from itself. What is
- * best in the end is measured in pairs with the start, in alternating order, and has to win again. */
+ * the best so far and compared with their mean, twice or, as long as it is in doubt, more often; what it gains has to
+ * be more than how the best differs from itself. What is best in the end is measured in pairs with the start, in
+ * alternating order, and has to win again. */
 #ifndef SPATE_CLI_TUNE_SEARCH_H
 #define SPATE_CLI_TUNE_SEARCH_H
 
@@ -46,8 +47,8 @@ struct tune_search {
   enum tune_stage stage;
   struct tune_choice start, best, candidate;
   struct tune_score before, tried; /* of the best, latest; of the candidate, latest */
-  int wins;                        /* of the candidate */
-  double win;                      /* the least of them, as a ratio */
+  int tries;                       /* comparisons of the candidate so far */
+  double sum;                      /* of the logarithms of what it gained in them */
   int along, step;                 /* the axis that is walked, up (1) or down (-1) */
   bool turned, moved;              /* on this axis: both directions were begun; a step paid */
   int idle;                        /* axes in a row on which none did */

@@ -128,6 +128,23 @@ static void test_does_not_take_noise_for_gain(void **state) {
   assert_true(kept >= 190);
 }
 
+/* One value that is better by half on a machine whose runs differ by a third. */
+static void test_finds_a_gain_in_much_noise(void **state) {
+  (void)state;
+  int found = 0;
+  for (int seed = 0; seed < 200; seed++) {
+    struct machine machine = machine_make(seed);
+    memcpy(machine.optimum, (const int[]){3, 2, 2, 1}, sizeof machine.optimum);
+    machine.steep = 0.4;
+    machine.noise = 0.3;
+    struct tune_search search = search_run(&machine, 150, INT32_MAX);
+    struct tune_choice best = tune_search_result(&search);
+    found += best.at[3] == 1;
+  }
+  printf("found: %d of 200\n", found);
+  assert_true(found >= 120);
+}
+
 /* A gain below the least that counts is none, however quiet the machine is. */
 static void test_does_not_take_little(void **state) {
   (void)state;
@@ -263,6 +280,7 @@ int main(void) {
       cmocka_unit_test(test_finds_the_optimum),
       cmocka_unit_test(test_finds_it_in_noise_and_drift),
       cmocka_unit_test(test_does_not_take_noise_for_gain),
+      cmocka_unit_test(test_finds_a_gain_in_much_noise),
       cmocka_unit_test(test_does_not_take_little),
       cmocka_unit_test(test_keeps_the_budget),
       cmocka_unit_test(test_keeps_the_slo),

@@ -84,7 +84,7 @@ static void test_apply_and_fit(void **state) {
   assert_int_equal(best.max_batch_size, 128);
   assert_int_equal(best.block_size, 64);
   assert_int_equal(best.opt_batch_size, 2);
-  assert_int_equal(option_origin(&best, option_named(FOR_SERVE, slice_text("threads")))->source, SOURCE_FLAG);
+  assert_int_equal(best.origin[option_origin(option_named(FOR_SERVE, slice_text("threads")))].source, SOURCE_FLAG);
   choice.at[2] = 7; /* 256 sequences */
   assert_false(tune_settings_fit(&tune, &choice));
   choice.at[1] = 3; /* the default, which follows */
