@@ -18,15 +18,13 @@ static bool text_read(const char *path, char *text, size_t size) {
   return got > 0;
 }
 
-/* Microseconds of CPU a period → whole CPUs; part of a CPU more would only be throttled at the barriers. */
-static int quota_cpus(long long quota, long long period) {
-  if (quota <= 0 || period <= 0) return 0;
-  long long cpus = quota / period;
-  return cpus < 1 ? 1 : cpus > INT_MAX ? INT_MAX : (int)cpus;
+/* Microseconds of CPU a period → CPUs. */
+static double quota_cpus(long long quota, long long period) {
+  return quota > 0 && period > 0 ? (double)quota / (double)period : 0;
 }
 
 /* "max 100000" or "150000 100000" of version 2. */
-static int quota_unified(const char *directory) {
+static double quota_unified(const char *directory) {
   char path[PATH_MAX + 32], text[64];
   long long quota = 0, period = 0;
   snprintf(path, sizeof path, "%s/cpu.max", directory);
@@ -35,7 +33,7 @@ static int quota_unified(const char *directory) {
 }
 
 /* Two files of version 1; a quota of −1 means none. */
-static int quota_legacy(const char *directory) {
+static double quota_legacy(const char *directory) {
   char path[PATH_MAX + 32], text[64];
   snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory);
   if (!text_read(path, text, sizeof text)) return 0;
@@ -45,14 +43,14 @@ static int quota_legacy(const char *directory) {
   return quota_cpus(quota, strtoll(text, NULL, 10));
 }
 
-static int tighter(int a, int b) { return a && (!b || a < b) ? a : b; }
+static double tighter(double a, double b) { return a && (!b || a < b) ? a : b; }
 
 /* The tightest of a cgroup and its parents, up to the root of the hierarchy (all that a container sees of it). */
-static int quota_walk(const char *hierarchy, const char *group, int (*quota)(const char *directory)) {
+static double quota_walk(const char *hierarchy, const char *group, double (*quota)(const char *directory)) {
   char directory[PATH_MAX];
   int length = snprintf(directory, sizeof directory, "%s%s", hierarchy, group);
   if (length < 0 || length >= (int)sizeof directory) return 0;
-  int tightest = 0;
+  double tightest = 0;
   for (;;) {
     tightest = tighter(quota(directory), tightest);
     char *slash = strrchr(directory, '/');
@@ -72,7 +70,7 @@ static bool controllers_name(const char *list, const char *name) {
 }
 
 /* One line of the membership: "id:controllers:group"; version 2 names no controllers. */
-static int quota_line(const char *root, char *line) {
+static double quota_line(const char *root, char *line) {
   char *controllers = strchr(line, ':');
   char *group = controllers ? strchr(controllers + 1, ':') : NULL;
   if (!group) return 0;
@@ -85,8 +83,8 @@ static int quota_line(const char *root, char *line) {
   return quota_walk(hierarchy, group, quota_legacy);
 }
 
-int cpu_share_quota(const char *root, const char *membership) {
-  int tightest = 0;
+double cpu_share_quota_exact(const char *root, const char *membership) {
+  double tightest = 0;
   while (*membership) {
     size_t length = strcspn(membership, "\n");
     char line[PATH_MAX];
@@ -98,6 +96,12 @@ int cpu_share_quota(const char *root, const char *membership) {
     membership += length + (membership[length] == '\n');
   }
   return tightest;
+}
+
+/* Part of a CPU more would only be throttled at the barriers. */
+int cpu_share_quota(const char *root, const char *membership) {
+  double cpus = cpu_share_quota_exact(root, membership);
+  return cpus <= 0 ? 0 : cpus < 1 ? 1 : cpus > INT_MAX ? INT_MAX : (int)cpus;
 }
 
 int cpu_share_count(void) {

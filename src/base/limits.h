@@ -48,6 +48,12 @@ enum limit {
   LIMIT_LOAD_EVENT_BYTES = 4 << 20, /* of one server-sent event */
   LIMIT_LOAD_EVENTS = 1 << 20,      /* of one answer */
 
+  /* what spate doctor reads of a server */
+  LIMIT_METRIC_PAGE_BYTES = 8 << 20,
+  LIMIT_METRIC_SAMPLES = 1 << 16,
+  LIMIT_HEALTH_BYTES = 64 << 10, /* of /health and /ready */
+  LIMIT_DOCTOR_SECONDS = 3600,   /* between two looks */
+
   /* text */
   LIMIT_VOCAB = 1 << 20,
   LIMIT_MERGES = 1 << 22,

@@ -4,6 +4,7 @@
 #include "base/cpu_share.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/machine_memory.h"
 #include "build/calibrate.h"
 #include "build/calibration_fit.h"
 #include "build/draft.h"
@@ -11,7 +12,6 @@
 #include "build/manifest.h"
 #include "build/pack.h"
 #include "engine/loaded_engine.h"
-#include "engine/machine_memory.h"
 #include "text/chat_template.h"
 
 #include <inttypes.h>

@@ -1,4 +1,5 @@
-/* The commands. Each takes parsed settings and returns the process's exit code: 0, or 1 after printing a sentence. */
+/* The commands. Each takes parsed settings and returns the process's exit code: 0, or 1 after printing a sentence (of
+ * doctor: command_doctor.c). */
 #ifndef SPATE_CLI_COMMAND_H
 #define SPATE_CLI_COMMAND_H
 
@@ -20,6 +21,7 @@ int command_tokenize(const struct settings *settings);
 int command_config(const struct settings *settings);
 int command_tune(const struct settings *settings);
 int command_health(const struct settings *settings);
+int command_doctor(const struct settings *settings);
 int command_help(const struct settings *settings);
 
 struct command {

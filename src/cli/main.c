@@ -28,6 +28,8 @@ const struct command commands[] = {
      command_config},
     {"health", "[MODEL|ENGINE]", "ask the server that serve would be with these settings whether it is well", FOR_SERVE,
      command_health},
+    {"doctor", "[MODEL|ENGINE]", "look at this machine, an engine and a server, and say what to change", FOR_DOCTOR,
+     command_doctor},
     {"help", "[COMMAND]", "show a command's options, a man page, or a shell's completion", FOR_HELP, command_help},
 };
 

@@ -20,6 +20,7 @@ enum {
   FOR_CONFIG = 512,
   FOR_LOAD = 1024,
   FOR_HELP = 2048,
+  FOR_DOCTOR = 4096,
   FOR_TUNE = 8192,
   FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
@@ -93,8 +94,9 @@ struct settings {
   const char *batch, *random;
   int context, beside, prompt_tokens, decode_tokens, repeat;
   bool has_context, has_prompt_tokens, has_decode_tokens, has_repeat;
-  const char *completion;
-  bool machine, all_outputs, json, no_special, print, man, help;
+  const char *completion, *url;
+  int during;
+  bool measure, machine, all_outputs, json, no_special, print, man, help;
 };
 
 /* Reads the arguments of one command (argv[0] is the command's name). False with a sentence in text. */

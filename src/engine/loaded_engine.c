@@ -4,7 +4,7 @@
 
 #include "backend/backends.h"
 #include "base/clock.h"
-#include "engine/machine_memory.h"
+#include "base/machine_memory.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 struct http_address {
+  bool tls; /* https:// */
   char host[256], port[8]; /* for a look-up: a name or a number, without brackets */
   char authority[300];     /* HOST:PORT, for the header Host and for sentences */
   char prefix[256];        /* the URL's path without a slash at its end */
@@ -12,5 +13,8 @@ struct http_address {
 
 /* url: http://HOST[:PORT][/PATH]. Nothing is looked up. */
 bool http_address_parse(struct http_address *address, const char *url, struct error *error);
+
+/* The same, for a client that can also do https://. */
+bool http_address_parse_any(struct http_address *address, const char *url, struct error *error);
 
 #endif

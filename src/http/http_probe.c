@@ -1,7 +1,11 @@
-/* A request of HTTP/1.0 over a blocking socket, TLS through OpenSSL's socket BIO. */
+/* A request of HTTP/1.0 over a blocking socket, TLS through OpenSSL's socket BIO; libhttp-parser reads the answer. */
 #include "http/http_probe.h"
 
+#include "base/clock.h"
+#include "base/limits.h"
+
 #include <errno.h>
+#include <http_parser.h>
 #include <netdb.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -11,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { REQUEST_BYTES = 512, STATUS_LINE_BYTES = 16 };
+enum { READ_BYTES = 16 << 10 };
 
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
@@ -61,45 +65,107 @@ static int host_connect(const struct http_probe *probe, struct error *error) {
 
 /* --- the request -------------------------------------------------------------------------------------------------- */
 
-/* Sends the request and reads the beginning of the answer, at most size - 1 bytes of it. */
-static bool ask(BIO *bio, const char *request, char *answer, int size) {
-  int length = (int)strlen(request), have = 0;
-  if (BIO_write(bio, request, length) != length) return false;
-  while (have < size - 1) {
-    int read = BIO_read(bio, answer + have, size - 1 - have);
-    if (read <= 0) return false;
-    have += read;
-  }
-  answer[have] = '\0';
-  return true;
-}
-
 /* Frees what it returns with the socket in it. */
-static BIO *bio_of(int fd, SSL_CTX *context) {
-  BIO *plain = BIO_new_socket(fd, BIO_CLOSE);
+static BIO *bio_of(const struct http_probe *probe, int fd, SSL_CTX *context) {
+  BIO *plain = BIO_new_socket(fd, BIO_CLOSE), *tls = NULL;
+  SSL *ssl = NULL;
   if (!plain) close(fd);
   if (!plain || !context) return plain;
-  BIO *tls = BIO_new_ssl(context, 1);
-  if (tls) return BIO_push(tls, plain);
+  if (probe->proof) {
+    SSL_CTX_set_default_verify_paths(context);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+  }
+  tls = BIO_new_ssl(context, 1);
+  if (tls && BIO_get_ssl(tls, &ssl) == 1 && (!probe->proof || SSL_set1_host(ssl, probe->host) == 1) &&
+      SSL_set_tlsext_host_name(ssl, probe->host) == 1)
+    return BIO_push(tls, plain);
+  BIO_free(tls);
   BIO_free(plain);
   return NULL;
 }
 
-int http_probe_status(const struct http_probe *probe, const char *path, struct error *error) {
-  char request[REQUEST_BYTES], answer[STATUS_LINE_BYTES] = "";
-  int status = 0;
-  snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n", path);
+static bool request_send(const struct http_probe *probe, BIO *bio, const char *path) {
+  struct buffer request;
+  buffer_init(&request, LIMIT_HEAD_BYTES);
+  buffer_print(&request, "GET %s HTTP/1.0\r\nHost: %s\r\n", path, probe->unix_path ? "localhost" : probe->host);
+  if (probe->bearer) buffer_print(&request, "Authorization: Bearer %s\r\n", probe->bearer);
+  bool sent = buffer_text(&request, "\r\n") && BIO_write(bio, request.data, (int)request.size) == (int)request.size;
+  buffer_release(&request);
+  return sent;
+}
+
+/* --- the answer --------------------------------------------------------------------------------------------------- */
+
+struct answer {
+  struct buffer *body; /* NULL: the status is enough */
+  bool heard, head, complete;
+};
+
+/* The head is all that is wanted where the body is not. */
+static int on_head(http_parser *parser) {
+  struct answer *answer = parser->data;
+  answer->head = parser->status_code >= 200;
+  return answer->head && !answer->body;
+}
+
+static int on_body(http_parser *parser, const char *at, size_t size) {
+  struct answer *answer = parser->data;
+  return !answer->body || !buffer_append(answer->body, at, size);
+}
+
+static int on_complete(http_parser *parser) {
+  struct answer *answer = parser->data;
+  answer->complete = answer->head;
+  return answer->head;
+}
+
+/* Until the answer is whole, as far as it is wanted; status 0 when it is no HTTP or does not come in time. */
+static int answer_read(const struct http_probe *probe, BIO *bio, struct answer *answer) {
+  static const http_parser_settings settings = {
+      .on_headers_complete = on_head, .on_body = on_body, .on_message_complete = on_complete};
+  uint64_t end_us = clock_us() + (uint64_t)probe->seconds * 1000000u;
+  char bytes[READ_BYTES];
+  http_parser parser = {.data = answer};
+  http_parser_init(&parser, HTTP_RESPONSE);
+  while (HTTP_PARSER_ERRNO(&parser) == HPE_OK && clock_us() < end_us) {
+    int size = BIO_read(bio, bytes, sizeof bytes);
+    if (size < 0) break;
+    answer->heard |= size > 0;
+    http_parser_execute(&parser, &settings, bytes, (size_t)size);
+    if (size == 0) break;
+  }
+  return answer->head && (answer->complete || !answer->body) ? (int)parser.status_code : 0;
+}
+
+static int answer_refuse(const struct answer *answer, struct error *error) {
+  if (answer->body && answer->body->failed)
+    error_set(error, ERROR_LIMIT, "Its answer has more than %zu bytes.", answer->body->max);
+  else if (answer->head)
+    error_set(error, ERROR_IO, "Its answer is cut short.");
+  else
+    error_set(error, ERROR_IO,
+              answer->heard ? "What listens there does not answer in HTTP."
+                            : "It took the connection and gave no answer.");
+  return 0;
+}
+
+static int probe_ask(const struct http_probe *probe, const char *path, struct buffer *body, struct error *error) {
+  struct answer answer = {.body = body};
   int fd = probe->unix_path ? path_connect(probe, error) : host_connect(probe, error);
   if (fd < 0) return 0;
   SSL_CTX *context = probe->tls ? SSL_CTX_new(TLS_client_method()) : NULL;
-  BIO *bio = bio_of(fd, context);
-  bool asked = bio && (context || !probe->tls) && ask(bio, request, answer, sizeof answer);
-  if (!asked || sscanf(answer, "HTTP/1.%*1[01] %3d", &status) != 1 || status < 100) {
-    error_set(error, ERROR_IO,
-              asked ? "What listens there does not answer in HTTP." : "It took the connection and gave no answer.");
-    status = 0;
-  }
+  BIO *bio = bio_of(probe, fd, context);
+  bool asked = bio && (context || !probe->tls) && request_send(probe, bio, path);
+  int status = asked ? answer_read(probe, bio, &answer) : 0;
   BIO_free_all(bio);
   SSL_CTX_free(context);
-  return status;
+  return status ? status : answer_refuse(&answer, error);
+}
+
+int http_probe_status(const struct http_probe *probe, const char *path, struct error *error) {
+  return probe_ask(probe, path, NULL, error);
+}
+
+int http_probe_get(const struct http_probe *probe, const char *path, struct buffer *body, struct error *error) {
+  return probe_ask(probe, path, body, error);
 }

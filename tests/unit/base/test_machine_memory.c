@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "engine/machine_memory.h"
+#include "base/machine_memory.h"
 
 struct fact {
   const char *path, *text;

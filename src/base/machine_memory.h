@@ -1,6 +1,6 @@
 /* How much memory this process may still take. */
-#ifndef SPATE_ENGINE_MACHINE_MEMORY_H
-#define SPATE_ENGINE_MACHINE_MEMORY_H
+#ifndef SPATE_BASE_MACHINE_MEMORY_H
+#define SPATE_BASE_MACHINE_MEMORY_H
 
 #include <stdint.h>
 
@@ -8,5 +8,8 @@
  * cache counted as free, whichever is least. `root` is put before /proc and /sys paths: "" but for tests. UINT64_MAX
  * when nothing can be read. */
 uint64_t machine_memory_available(const char *root);
+
+/* The least limit of the cgroup and its parents; UINT64_MAX: none. */
+uint64_t machine_memory_limit(const char *root);
 
 #endif

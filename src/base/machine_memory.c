@@ -1,5 +1,5 @@
 /* Available memory from /proc/meminfo and the cgroup files. */
-#include "engine/machine_memory.h"
+#include "base/machine_memory.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { PATH_BYTES = 1024, LINE_BYTES = 1024 };
+static const uint64_t UNLIMITED = 1ull << 62; /* version 1 has the greatest number of whole pages where there is none */
 
 /* The number after `key` at the start of a line ("" : the first line's own); UINT64_MAX when absent or "max". */
 static uint64_t number_read(const char *path, const char *key) {
@@ -37,11 +38,20 @@ static const struct cgroup_files version_1 = {"/sys/fs/cgroup/memory",
                                               "memory.usage_in_bytes",
                                               {"total_inactive_file", "total_active_file"}};
 
-/* What one group leaves below its limit. */
-static uint64_t group_available(const char *root, const struct cgroup_files *files, const char *group) {
+/* A figure of one group. */
+typedef uint64_t group_figure(const char *root, const struct cgroup_files *files, const char *group);
+
+static uint64_t group_limit(const char *root, const struct cgroup_files *files, const char *group) {
   char path[PATH_BYTES + 64];
   snprintf(path, sizeof path, "%s%s%s/%s", root, files->mount, group, files->limit);
   uint64_t limit = number_read(path, "");
+  return limit < UNLIMITED ? limit : UINT64_MAX;
+}
+
+/* What one group leaves below its limit. */
+static uint64_t group_available(const char *root, const struct cgroup_files *files, const char *group) {
+  char path[PATH_BYTES + 64];
+  uint64_t limit = group_limit(root, files, group);
   snprintf(path, sizeof path, "%s%s%s/%s", root, files->mount, group, files->usage);
   uint64_t usage = number_read(path, "");
   if (limit == UINT64_MAX || usage == UINT64_MAX) return UINT64_MAX;
@@ -55,11 +65,11 @@ static uint64_t group_available(const char *root, const struct cgroup_files *fil
 
 /* The least over a group and its parents. In a container the group's path may not exist below the mount: then only the
  * mount itself, which is the container's own group, answers. */
-static uint64_t groups_available(const char *root, const struct cgroup_files *files, char *group) {
+static uint64_t groups_least(const char *root, const struct cgroup_files *files, char *group, group_figure *figure) {
   uint64_t least = UINT64_MAX;
   for (;;) {
-    uint64_t available = group_available(root, files, group);
-    if (available < least) least = available;
+    uint64_t one = figure(root, files, group);
+    if (one < least) least = one;
     char *slash = strrchr(group, '/');
     if (!slash) return least;
     *slash = '\0';
@@ -67,7 +77,7 @@ static uint64_t groups_available(const char *root, const struct cgroup_files *fi
 }
 
 /* /proc/self/cgroup has lines "0::/path" (version 2) and "4:memory:/path" (version 1). */
-static uint64_t cgroup_available(const char *root) {
+static uint64_t cgroup_least(const char *root, group_figure *figure) {
   char path[PATH_BYTES], line[LINE_BYTES];
   uint64_t least = UINT64_MAX;
   snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
@@ -80,8 +90,8 @@ static uint64_t cgroup_available(const char *root) {
     *group++ = '\0';
     const struct cgroup_files *files = controllers[1] == '\0' ? &version_2 : &version_1;
     if (files == &version_1 && !strstr(controllers + 1, "memory")) continue;
-    uint64_t available = groups_available(root, files, group);
-    if (available < least) least = available;
+    uint64_t one = groups_least(root, files, group, figure);
+    if (one < least) least = one;
   }
   fclose(stream);
   return least;
@@ -90,7 +100,9 @@ static uint64_t cgroup_available(const char *root) {
 uint64_t machine_memory_available(const char *root) {
   char path[PATH_BYTES];
   snprintf(path, sizeof path, "%s/proc/meminfo", root);
-  uint64_t kilobytes = number_read(path, "MemAvailable"), group = cgroup_available(root);
+  uint64_t kilobytes = number_read(path, "MemAvailable"), group = cgroup_least(root, group_available);
   uint64_t machine = kilobytes == UINT64_MAX ? kilobytes : kilobytes * 1024;
   return machine < group ? machine : group;
 }
+
+uint64_t machine_memory_limit(const char *root) { return cgroup_least(root, group_limit); }
