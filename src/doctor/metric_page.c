@@ -151,8 +151,10 @@ void metric_page_release(struct metric_page *page) {
 /* --- asking ------------------------------------------------------------------------------------------------------- */
 
 bool metric_sample_label(const struct metric_sample *sample, const char *label, struct slice *value) {
-  struct cursor cursor = {.at = sample->labels.data, .end = sample->labels.data + sample->labels.size};
+  struct cursor cursor = {.at = sample->labels.data};
   struct slice name;
+  if (sample->labels.size == 0) return false;
+  cursor.end = cursor.at + sample->labels.size;
   while (cursor.at < cursor.end) {
     label_take(&cursor, &name, value); /* false after the last, whose brace is no longer there */
     if (name.size == 0) return false;
