@@ -13,7 +13,7 @@ void problem_add(struct problems *problems, const char *sentence) {
 
 int findings_count(const struct facts *facts) {
   int count = 0;
-  for (int i = 0; i < rule_count; i++) count += rule_holds(&rules[i], facts);
+  for (int i = 0; i < doctor_rule_count; i++) count += rule_holds(&doctor_rules[i], facts);
   return count;
 }
 
@@ -53,8 +53,8 @@ bool report_write_text(const struct facts *facts, const struct problems *problem
   for (int area = 0; area < AREA_COUNT; area++) area_print(facts, (enum fact_area)area, out);
   for (int i = 0; i < problems->count; i++) buffer_print(out, "Could not look: %s\n", problems->text[i]);
   buffer_print(out, count == 0 ? "No findings.\n" : count == 1 ? "1 finding\n" : "%d findings\n", count);
-  for (int i = 0; i < rule_count; i++)
-    if (rule_holds(&rules[i], facts)) finding_print(facts, &rules[i], ++number, out);
+  for (int i = 0; i < doctor_rule_count; i++)
+    if (rule_holds(&doctor_rules[i], facts)) finding_print(facts, &doctor_rules[i], ++number, out);
   return !out->failed;
 }
 
@@ -111,10 +111,10 @@ bool report_write_json(const struct facts *facts, const struct problems *problem
   buffer_text(out, "{");
   for (int area = 0; area < AREA_COUNT; area++) area_write(facts, (enum fact_area)area, out);
   buffer_text(out, ",\"findings\":[");
-  for (int i = 0; i < rule_count; i++) {
-    if (!rule_holds(&rules[i], facts)) continue;
+  for (int i = 0; i < doctor_rule_count; i++) {
+    if (!rule_holds(&doctor_rules[i], facts)) continue;
     buffer_text(out, comma);
-    finding_write(facts, &rules[i], out);
+    finding_write(facts, &doctor_rules[i], out);
     comma = ",";
   }
   buffer_text(out, "],\"problems\":[");

@@ -14,7 +14,7 @@
 #define MEBIBYTE (1024.0 * 1024)
 #define GIBIBYTE (1024 * MEBIBYTE)
 
-const struct rule rules[] = {
+const struct rule doctor_rules[] = {
     /* --- machine */
     {{IS(FACT_VECTORS_LACK)},
      "This CPU has none of the vector instructions that Spate has kernels for, so scalar ones run.",
@@ -77,7 +77,8 @@ const struct rule rules[] = {
     {{BELOW(FACT_SEATS_FILLED, 0.5), BELOW(FACT_MEMORY_SHARE, 1)},
      "The KV cache of {kv_cache} holds {kv_sequences} sequences of {context} tokens; the engine has {max_batch_size} "
      "seats.",
-     "--kv-cache-memory {kv_wanted#} fills them; --kv-cache-dtype int8 or fp8 takes about half; or build with "
+     "--kv-cache-memory {kv_wanted#} fills them; --kv-cache-dtype int8 or fp8 takes about half; or start the server "
+     "with "
      "--max-batch-size {kv_sequences}."},
     {{ABOVE(FACT_KL, 0.1)},
      "Its answers are far from the unquantized model's: {mean_kl} nats a token, the same first choice in {same_top}.",
@@ -123,35 +124,40 @@ const struct rule rules[] = {
      "for each with --kv-cache-dtype int8 or fp8 (now {cache_type})."},
     {{ABOVE(FACT_QUEUE_P99, 5), BELOW(FACT_KV_USED, 0.9), BELOW(FACT_PROMPT_SHARE, 0.8)},
      "Requests wait long before they start, and the KV cache has room ({kv_used} used): seats run out.",
-     "Build with --max-batch-size {step_sequences*2} or more (steps have {step_sequences} sequences), or add a "
+     "Start the server with --max-batch-size {step_sequences*2} or more (steps have {step_sequences} sequences), or "
+     "add a "
      "server."},
     {{ABOVE(FACT_QUEUE_P99, 5), BELOW(FACT_KV_USED, 0.9), ABOVE(FACT_PROMPT_SHARE, 0.8)},
      "Requests wait long before they start: steps are full of prompts ({prompt_share} of their tokens).",
-     "Build with --max-num-tokens {step_tokens*2}, put what prompts share at their beginning, or add a server."},
+     "Start the server with --max-num-tokens {step_tokens*2}, put what prompts share at their beginning, or add a "
+     "server."},
     {{ABOVE(FACT_PREEMPTIONS, 0.1)},
      "Requests are sent back to wait, and what they had computed is computed again: KV blocks run out.",
      "Raise --kv-cache-memory so that it holds {cache_tokens*2} tokens, set --kv-cache-dtype int8 or fp8 (now "
-     "{cache_type}), or build with a lower --max-batch-size."},
+     "{cache_type}), or start the server with a lower --max-batch-size."},
     {{IS(FACT_REUSE_OFF), ABOVE(FACT_FIRST_P99, 2)},
      "First tokens are late, and prompts that begin alike are computed anew each time.",
      "Start the server with --enable-block-reuse."},
     {{ABOVE(FACT_FIRST_P99, 2), ABOVE(FACT_QUEUE_SHARE, 0.5), BELOW(FACT_QUEUE_P99, 5)},
      "First tokens are late, most of it ({queue_share}) waiting for a seat.",
-     "Build with a higher --max-batch-size if the KV cache has room ({kv_used} used), else raise --kv-cache-memory; or "
+     "Start the server with a higher --max-batch-size if the KV cache has room ({kv_used} used), else raise "
+     "--kv-cache-memory; or "
      "add "
      "a server."},
     {{ABOVE(FACT_FIRST_P99, 2), BELOW(FACT_QUEUE_SHARE, 0.5), BELOW(FACT_PREFIX_HITS, 0.1)},
      "First tokens are late, most of it computing prompts, of which the cache had {prefix_hits}.",
-     "Put what prompts share at their beginning, byte for byte and with one cache_salt; build with --max-num-tokens "
+     "Put what prompts share at their beginning, byte for byte and with one cache_salt; start the server with "
+     "--max-num-tokens "
      "{step_tokens*2}, or with --quant-mode W8A8, whose prompts are faster."},
     {{ABOVE(FACT_FIRST_P99, 2), BELOW(FACT_QUEUE_SHARE, 0.5), ABOVE(FACT_PREFIX_HITS, 0.1)},
      "First tokens are late, most of it computing prompts, though the cache had {prefix_hits} of them.",
-     "Build with --max-num-tokens {step_tokens*2}, or with --quant-mode W8A8, whose prompts are faster; or use a "
+     "Start the server with --max-num-tokens {step_tokens*2}, or with --quant-mode W8A8, whose prompts are faster; or "
+     "use a "
      "faster "
      "device."},
     {{ABOVE(FACT_GAP_P99, 0.2), ABOVE(FACT_PROMPT_SHARE, 0.5)},
      "Tokens come slowly after one another, in steps that carry prompts too ({prompt_share} of their tokens).",
-     "Build with --max-num-tokens {step_tokens/2}: prompts then take more steps, each of which is shorter."},
+     "Start the server with --max-num-tokens {step_tokens/2}: prompts then take more steps, each of which is shorter."},
     {{ABOVE(FACT_GAP_P99, 0.2), BELOW(FACT_PROMPT_SHARE, 0.5)},
      "Tokens come slowly after one another, in steps of {step_sequences} sequences with few prompts beside them.",
      "Build with --quant-mode INT4_WEIGHT or INT8_WEIGHT, which read less, or with a lower --max-batch-size; or use a "
@@ -159,7 +165,8 @@ const struct rule rules[] = {
     {{ABOVE(FACT_GAP_RATIO, 5), ABOVE(FACT_GAP_P99, 0.05), BELOW(FACT_GAP_P99, 0.2)},
      "Streams stutter: the slowest of 100 tokens takes {gap_ratio} times as long as most ({gap_p99} against "
      "{gap_p50}).",
-     "Build with --max-num-tokens {step_tokens/2} if prompts come meanwhile ({prompt_share} of the tokens), else look "
+     "Start the server with --max-num-tokens {step_tokens/2} if prompts come meanwhile ({prompt_share} of the tokens), "
+     "else look "
      "what "
      "else runs there."},
     {{ABOVE(FACT_GAP_FLOORS, 4), BELOW(FACT_STEP_SEQUENCES, 8), BELOW(FACT_PROMPT_SHARE, 0.5)},
@@ -175,7 +182,7 @@ const struct rule rules[] = {
      "See that it runs where --otlp-traces-endpoint says, and what it answers."},
 };
 
-const int rule_count = sizeof rules / sizeof *rules;
+const int doctor_rule_count = sizeof doctor_rules / sizeof *doctor_rules;
 
 static bool condition_holds(const struct rule_condition *condition, const struct facts *facts) {
   double value = facts->value[condition->fact];

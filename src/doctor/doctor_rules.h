@@ -21,8 +21,8 @@ struct rule {
                                  it, {name#} for bytes as options take them */
 };
 
-extern const struct rule rules[];
-extern const int rule_count;
+extern const struct rule doctor_rules[];
+extern const int doctor_rule_count;
 
 bool rule_holds(const struct rule *rule, const struct facts *facts);
 

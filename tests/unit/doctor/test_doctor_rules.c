@@ -36,12 +36,12 @@ static void test_sentences(void **state) {
   (void)state;
   struct facts *facts = facts_new();
   char text[RULE_TEXT_MAX];
-  for (int i = 0; i < rule_count; i++) {
-    if (!rule_sentence(rules[i].symptom, facts, text)) fail_msg("%s", rules[i].symptom);
+  for (int i = 0; i < doctor_rule_count; i++) {
+    if (!rule_sentence(doctor_rules[i].symptom, facts, text)) fail_msg("%s", doctor_rules[i].symptom);
     assert_true(strlen(text) > 10 && strlen(text) < RULE_TEXT_MAX - 200);
-    if (!rule_sentence(rules[i].change, facts, text)) fail_msg("%s", rules[i].change);
+    if (!rule_sentence(doctor_rules[i].change, facts, text)) fail_msg("%s", doctor_rules[i].change);
     assert_true(strlen(text) > 10 && strlen(text) < RULE_TEXT_MAX - 200);
-    assert_true(rules[i].condition[0].when != WHEN_NONE);
+    assert_true(doctor_rules[i].condition[0].when != WHEN_NONE);
   }
   free(facts);
 }
@@ -62,8 +62,8 @@ static bool is_second(const struct rule *rule, int c) {
 static void test_bounds(void **state) {
   (void)state;
   struct facts *facts = facts_new();
-  for (int i = 0; i < rule_count; i++) {
-    const struct rule *rule = &rules[i];
+  for (int i = 0; i < doctor_rule_count; i++) {
+    const struct rule *rule = &doctor_rules[i];
     memset(facts, 0, sizeof *facts);
     assert_false(rule_holds(rule, facts)); /* nothing is known */
     for (int c = 0; c < RULE_CONDITIONS; c++) condition_meet(facts, &rule->condition[c], true);
@@ -140,10 +140,10 @@ static void recorded_close(struct recorded *recorded) {
 /* The facts of the rules that hold, with spaces. */
 static void held(const struct facts *facts, char out[512]) {
   out[0] = '\0';
-  for (int i = 0; i < rule_count; i++) {
-    if (!rule_holds(&rules[i], facts)) continue;
+  for (int i = 0; i < doctor_rule_count; i++) {
+    if (!rule_holds(&doctor_rules[i], facts)) continue;
     size_t size = strlen(out);
-    snprintf(out + size, 512 - size, "%s%s", size ? " " : "", fact_definitions[rules[i].condition[0].fact].name);
+    snprintf(out + size, 512 - size, "%s%s", size ? " " : "", fact_definitions[doctor_rules[i].condition[0].fact].name);
   }
 }
 
