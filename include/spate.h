@@ -95,6 +95,8 @@ typedef struct {
                            which is max_batch_size */
   bool batch_invariant; /* an answer's bytes do not depend on what else runs: always so on a CPU; on a GPU it takes
                            kernels that add in one order, and time */
+  double target_itl_ms; /* between two tokens of a stream: steps are kept so short, and so few sequences run, that 99 of
+                           100 gaps are below it; 0: no target */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {

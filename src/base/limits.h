@@ -110,6 +110,7 @@ enum limit {
   /* runtime */
   LIMIT_QUEUE_REQUESTS = 4096,
   LIMIT_BATCH_DELAY_MS = 60000,
+  LIMIT_TARGET_ITL_MS = 60000,    /* between two tokens */
   LIMIT_TIMEOUT_SECONDS = 86400,  /* of a request, and of a stall */
   LIMIT_INBOX_BYTES = 1 << 20,    /* of events waiting in one inbox */
   LIMIT_QUEUED_BYTES = 256 << 20, /* of prompts and tokens of all requests together */

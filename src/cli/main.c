@@ -91,6 +91,7 @@ static void open_options_fill(const struct settings *s, const spate_build_option
   open->max_queue_tokens = s->max_queue_tokens;
   open->scheduler = s->scheduler;
   open->batch_delay_ms = s->batch_delay_ms;
+  open->target_itl_ms = s->target_itl_ms;
   open->no_block_reuse = s->no_block_reuse;
   open->max_outputs = s->text || s->task ? EVAL_OUTPUTS : 0;
   open->progress = progress_show;

@@ -77,6 +77,10 @@ const struct option options[] = {
      .words = "continuous|dynamic|static"},
     {"batch-delay-ms", 0, OPTION_INT, FOR_SERVE, PLAIN(batch_delay_ms), "MS",
      "how long a dynamic batch waits for more requests (default 10)", .most = LIMIT_BATCH_DELAY_MS},
+    {"target-itl-ms", 0, OPTION_REAL, FOR_SERVE, PLAIN(target_itl_ms), "MS",
+     "keep 99 of 100 gaps between two tokens below this, by shorter steps and fewer requests at once (default: no "
+     "target)",
+     .most = LIMIT_TARGET_ITL_MS},
     {"enable-block-reuse", 0, OPTION_UNSET, FOR_ENGINE, PLAIN(no_block_reuse), 0,
      "compute a prefix once for all prompts that share it (default)"},
     {"no-enable-block-reuse", 0, OPTION_FLAG, FOR_ENGINE, PLAIN(no_block_reuse), 0, "compute every prompt whole"},

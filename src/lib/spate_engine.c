@@ -83,6 +83,10 @@ static bool runtime_options_read(const spate_open_options *from, struct runtime_
     return error_set(error, ERROR_INVALID, "stall_timeout_s is %g, expected 0 to %d.", from->stall_timeout_s,
                      LIMIT_TIMEOUT_SECONDS);
   to->stall_us = from->stall_timeout_s > 0 ? (uint64_t)(from->stall_timeout_s * 1e6) : DEFAULT_STALL_US;
+  if (!(from->target_itl_ms >= 0 && from->target_itl_ms <= LIMIT_TARGET_ITL_MS))
+    return error_set(error, ERROR_INVALID, "target_itl_ms is %g, expected 0 to %d.", from->target_itl_ms,
+                     LIMIT_TARGET_ITL_MS);
+  to->target_gap_us = from->target_itl_ms * 1000;
   return queue_tokens_read(from->max_queue_tokens, to, error) && policy_parse(from->scheduler, &to->policy, error);
 }
 

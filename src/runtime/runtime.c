@@ -35,10 +35,12 @@ static bool schedule_start(struct runtime *rt, const struct runtime_options *opt
                                       .step_tile = rt->engine->backend->step_tile,
                                       .policy = options->policy,
                                       .batch_delay_us = (uint32_t)options->batch_delay_ms * 1000u,
+                                      .target_gap_us = options->target_gap_us,
                                       .no_reuse = options->no_block_reuse,
                                       .key = rt->key};
   int32_t requests = options->max_queue + rt->engine->limits.seats;
   rt->schedule = schedule_new(&schedule);
+  metric_set(&rt->metrics.itl_target, options->target_gap_us / 1e6);
   if (rt->schedule && request_table_init(&rt->table, requests, options->max_queue_tokens)) return true;
   return error_set(error, ERROR_MEMORY, "Out of memory for %d requests.", requests);
 }

@@ -19,6 +19,7 @@ struct runtime_options {
   int64_t max_queue_tokens; /* prompt and max_tokens of all that have no token yet; more are refused as busy */
   enum schedule_policy policy;
   int32_t batch_delay_ms; /* of SCHEDULE_DYNAMIC */
+  double target_gap_us;   /* as in schedule_options */
   bool no_block_reuse;
   uint64_t stall_us; /* work that waits so long without a step ending makes the engine unhealthy */
 };

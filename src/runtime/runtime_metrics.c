@@ -73,6 +73,10 @@ void runtime_metrics_update(struct runtime_metrics *m, const struct schedule_sta
   counter_raise(&m->steps, stats->steps);
   atomic_store(&m->queued, stats->waiting);
   metric_set(&m->running, stats->running);
+  counter_raise(&m->itl_missed, stats->gaps_missed);
+  metric_set(&m->itl_p99, stats->gap_p99_us * 1e-6);
+  metric_set(&m->itl_prompt_tokens, stats->gap_prompt_tokens);
+  metric_set(&m->itl_sequences, stats->gap_sequences);
   metric_set(&m->kv_usage, stats->kv_used);
 }
 

@@ -17,6 +17,7 @@ struct runtime_metrics {
   struct metric generation_seconds, first_token_seconds, between_tokens_seconds;
   struct metric queue_seconds, prefill_seconds, decode_seconds;
   struct metric request_prompt_tokens, request_cached_tokens, request_generation_tokens, request_preemptions;
+  struct metric itl_target, itl_p99, itl_prompt_tokens, itl_sequences, itl_missed;
   struct metric step_sequences, step_tokens, step_kv_usage;
   _Atomic int arriving;       /* submitted, and not yet taken by the step thread */
   _Atomic int queued;         /* waiting in the schedule */

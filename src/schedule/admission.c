@@ -106,8 +106,14 @@ static uint32_t *next_table(const struct schedule *s) {
   return s->tables + (size_t)s->free_seat[s->n_free_seat - 1] * s->table_size;
 }
 
+/* Sequences that may run; with none running whoever is next may. */
+static int64_t seats_open(struct schedule *s) {
+  if (s->gap.target_us <= 0 || s->n_running == 0) return s->n_free_seat;
+  return gap_target_sequences(&s->gap, s->limits.seats) - s->n_running;
+}
+
 static bool seats_free(struct schedule *s, const struct sequence *q) {
-  while ((uint32_t)s->n_free_seat < group_seats(q))
+  while (seats_open(s) < (int64_t)group_seats(q))
     if (!paused_retire(s)) return false;
   return true;
 }

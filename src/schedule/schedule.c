@@ -44,8 +44,10 @@ struct schedule *schedule_new(const struct schedule_options *options) {
                          .step_tile = options->step_tile,
                          .policy = options->policy,
                          .batch_delay_us = options->batch_delay_us,
+                         .rested = true,
                          .reuse = !options->no_reuse && options->limits->block_size <= REUSE_BLOCK_MAX,
                          .key = options->key};
+  gap_target_init(&s->gap, options->target_gap_us);
   if (steps_init(s) && seats_init(s) && kv_blocks_init(&s->blocks, blocks_total(s))) return s;
   schedule_free(s);
   return NULL;
@@ -134,7 +136,12 @@ const struct batch *schedule_next(struct schedule *s, uint64_t now_us) {
   if (s->n_out == s->n_step) return NULL;
   struct step *step = &s->steps[(s->oldest + s->n_out) % s->n_step];
   step_form(s, step, now_us);
-  if (step->batch.n_row == 0) return NULL;
+  if (step->batch.n_row == 0) {
+    if (s->n_out == 0) s->rested = true;
+    return NULL;
+  }
+  step->rested = s->rested;
+  s->rested = false;
   s->n_out++;
   s->stats.steps++;
   return &step->batch;
@@ -182,6 +189,17 @@ static int outputs_take(struct schedule *s, const struct step *step, const struc
   return count;
 }
 
+/* A stream waits from one step's end to the next one's; a device that runs ahead has begun a step by then. */
+static void time_observe(struct schedule *s, const struct step *step, uint64_t now_us) {
+  uint64_t began_us = step->formed_us > s->done_us ? step->formed_us : s->done_us;
+  pace_observe(&s->pace, step->n_stream, step->batch.n_token - step->n_stream, now_us - began_us);
+  if (s->gap.target_us > 0) {
+    struct step_shape shape = step_shape_of(step);
+    gap_target_observe(&s->gap, &shape, (double)(now_us - (step->rested ? step->formed_us : s->done_us)));
+  }
+  s->done_us = now_us;
+}
+
 void schedule_done(struct schedule *s, const struct result *result, uint64_t now_us, struct schedule_events *events) {
   assert(s->n_out > 0);
   const struct step *step = &s->steps[s->oldest];
@@ -193,9 +211,7 @@ void schedule_done(struct schedule *s, const struct result *result, uint64_t now
     q->n_step--;
     if (sequence_settle(s, q)) s->events[count++] = (struct schedule_event){.kind = EVENT_OUT, .sequence = q};
   }
-  uint64_t began_us = step->formed_us > s->done_us ? step->formed_us : s->done_us;
-  pace_observe(&s->pace, step->n_stream, step->batch.n_token - step->n_stream, now_us - began_us);
-  s->done_us = now_us;
+  time_observe(s, step, now_us);
   s->oldest = (s->oldest + 1) % s->n_step;
   s->n_out--;
   *events = (struct schedule_events){count, s->events};
@@ -206,6 +222,7 @@ void schedule_abandon(struct schedule *s) {
     const struct step *step = &s->steps[s->oldest];
     for (int i = 0; i < step->batch.n_row; i++) step->sequence[i]->n_step = step->sequence[i]->n_out = 0;
   }
+  s->rested = true;
 }
 
 void schedule_stats(const struct schedule *s, struct schedule_stats *stats) {
@@ -213,5 +230,8 @@ void schedule_stats(const struct schedule *s, struct schedule_stats *stats) {
   *stats = s->stats;
   stats->waiting = s->waiting.count;
   stats->running = s->n_running;
+  if (s->gap.target_us > 0) stats->gap_sequences = gap_target_sequences(&s->gap, s->limits.seats);
+  stats->gap_p99_us = s->gap.p99_us;
+  stats->gaps_missed = s->gap.missed;
   stats->kv_used = s->blocks.n_total ? (double)held / s->blocks.n_total : 0;
 }

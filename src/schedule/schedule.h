@@ -23,6 +23,7 @@ struct schedule_options {
   int step_tile; /* of the backend */
   enum schedule_policy policy;
   uint32_t batch_delay_us; /* of SCHEDULE_DYNAMIC */
+  double target_gap_us;    /* between two tokens of a stream, kept in 99 of 100 (gap_target.h); 0: none */
   bool no_reuse;           /* no block is found again by its tokens */
   struct hash_key key;     /* of the blocks' hashes: secret, so that nobody can make two prefixes collide */
 };
@@ -111,6 +112,10 @@ struct schedule_events {
 struct schedule_stats {
   int waiting, running;
   double kv_used; /* fraction of the blocks that sequences hold */
+  /* with a target between tokens, now: */
+  double gap_p99_us;
+  int gap_prompt_tokens; /* that the last step with streams was allowed */
+  int gap_sequences;     /* that may run */
   /* since the start */
   uint64_t steps, generated_tokens;
   uint64_t prompt_tokens;     /* prompt tokens computed, each once */
@@ -118,6 +123,7 @@ struct schedule_stats {
   uint64_t queried_tokens;    /* prompt tokens of admitted sequences */
   uint64_t cached_tokens;     /* those of them found in the cache */
   uint64_t preemptions;
+  uint64_t gaps_missed; /* steps with streams that took longer than the target */
 };
 
 struct schedule;

@@ -2,6 +2,7 @@
 #ifndef SPATE_SCHEDULE_SCHEDULE_STATE_H
 #define SPATE_SCHEDULE_SCHEDULE_STATE_H
 
+#include "schedule/gap_target.h"
 #include "schedule/kv_blocks.h"
 #include "schedule/pace.h"
 #include "schedule/schedule.h"
@@ -32,9 +33,11 @@ struct schedule {
   int n_step, oldest, n_out; /* steps out: n_out of them, from oldest on */
   uint64_t n_formed;         /* steps formed or tried */
   uint64_t done_us;          /* when the last step was done */
+  bool rested;               /* there was nothing to do since */
   int batch_left;            /* sequences that the forming batch may still admit; not for CONTINUOUS */
   int n_examined;            /* waiting sequences looked at for the step that is being formed */
   struct pace pace;
+  struct gap_target gap;         /* instead of pace, when there is a target */
   struct schedule_event *events; /* [limits.seats + limits.outputs] */
   uint64_t n_arrival;
   struct schedule_stats stats;

@@ -41,6 +41,15 @@ void step_copy(struct step *step, int n_group, uint32_t from, uint32_t to) {
   for (int g = 0; g < n_group; g++) step->copy[step->batch.n_copy++] = (struct kv_copy){g, from, to};
 }
 
+struct step_shape step_shape_of(const struct step *step) {
+  struct step_shape shape = {.streams = step->n_stream, .prompt_tokens = step->batch.n_token - step->n_stream};
+  for (int i = 0; i < step->batch.n_row; i++) {
+    double count = step->row[i].count, before = step->row[i].length;
+    *(i < step->n_stream ? &shape.stream_context : &shape.prompt_context) += count * (before + count / 2);
+  }
+  return shape;
+}
+
 /* A token that is not known yet is the seat's last. */
 static void tokens_fill(int32_t *out, const struct sequence *q, int count) {
   for (int i = 0; i < count; i++) out[i] = q->length + i < q->n_token ? q->tokens[q->length + i] : -1;

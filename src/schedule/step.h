@@ -3,10 +3,12 @@
 #define SPATE_SCHEDULE_STEP_H
 
 #include "schedule/schedule.h"
+#include "schedule/step_cost.h"
 
 struct step {
   struct batch batch;
   uint64_t formed_us;
+  bool rested;                    /* no step went before it at once */
   int n_stream;                   /* the first rows, of one token each */
   struct row *row;                /* [limits.seats] */
   struct sequence **sequence;     /* [limits.seats] behind row i */
@@ -27,5 +29,8 @@ void step_copy(struct step *step, int n_group, uint32_t from, uint32_t to);
 /* Adds the next count tokens of a sequence, whose blocks are in the table; its last one is an output, and prompt tokens
  * whose followers are to be scored are. */
 void step_add(struct step *step, struct sequence *q, int count, int n_group, const uint32_t *table);
+
+/* What its rows have to compute. */
+struct step_shape step_shape_of(const struct step *step);
 
 #endif

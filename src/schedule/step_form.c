@@ -76,6 +76,24 @@ static int requests_waiting(const struct schedule *s) {
   return count > 1 ? count : 1;
 }
 
+/* Tokens of its prompt in front that are in the cache: the next ones look back at them. */
+static int32_t prompt_cached(const struct schedule *s) {
+  for (int i = 0; i < s->n_running; i++)
+    if (sequence_runnable(s->running[i]) && !sequence_decodes(s->running[i])) return s->running[i]->length;
+  return 0;
+}
+
+/* How many tokens of prompts go beside the streams. */
+static int prompts_budget(struct schedule *s, const struct step *step) {
+  if (step->n_stream == 0) return s->limits.tokens;
+  if (s->gap.target_us <= 0)
+    return pace_prompt_tokens(&s->pace, step->n_stream, requests_waiting(s), s->limits.tokens, s->step_tile);
+  struct step_shape shape = step_shape_of(step);
+  s->stats.gap_prompt_tokens =
+      gap_target_prompt_tokens(&s->gap, &shape, prompt_cached(s), s->limits.tokens, s->step_tile);
+  return s->stats.gap_prompt_tokens;
+}
+
 void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   s->n_formed++;
   s->n_examined = 0;
@@ -84,9 +102,7 @@ void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   groups_fork(s);
   streams_add(s, step);
   step->n_stream = step->batch.n_row;
-  int budget = s->limits.tokens;
-  if (step->n_stream > 0)
-    budget = pace_prompt_tokens(&s->pace, step->n_stream, requests_waiting(s), s->limits.tokens, s->step_tile);
+  int budget = prompts_budget(s, step);
   prompts_add(s, step, &budget);
   newcomers_add(s, step, &budget, now_us);
 }

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import spate_server
 from spate_server import ROOT, SPATE, Server
@@ -332,6 +333,22 @@ class Options(spate_server.EngineCase):
                 (("--batch-delay-ms", "-1"), '--batch-delay-ms is "-1", expected a whole number from 0 to 60000.'),
                 (("--max-queue-tokens", "-1"), '--max-queue-tokens is "-1", expected a whole number from 0 to 1000000000.')):
             self.refused(sentence, "serve", self.engine.path, *SMALL_KV, *options)
+
+    def test_target_itl(self):
+        """What a target does to gaps is timing; that every answer stays the same, and that it is told, is not."""
+        wanted = [{"prompt": "Once upon a time " * (1 + 40 * (i % 2)), "max_tokens": 12, "temperature": 0} for i in range(8)]
+        answers = {}
+        for target in ("0", "0.001", "50"):
+            with Server(self.engine, "--target-itl-ms", target, backend="cpu") as server, ThreadPoolExecutor(8) as pool:
+                answers[target] = list(pool.map(lambda fields: server.generate(**fields)["text"], wanted))
+                limits = [server.metric(name) for name in ("llm_itl_target_seconds", "llm_itl_sequence_limit")]
+                self.assertEqual(limits[0], float(target) / 1000)
+                self.assertEqual(limits[1] > 0, target != "0")
+                self.assertEqual(server.metric("llm_itl_missed_steps_total") > 0, target == "0.001")
+        self.assertEqual(answers["0"], answers["0.001"])
+        self.assertEqual(answers["0"], answers["50"])
+        self.refused('--target-itl-ms is "-1", expected a number from 0 to 60000.', "serve", self.engine.path, *SMALL_KV,
+                     "--target-itl-ms", "-1")
 
     def test_host(self):
         self.refused("Cannot listen on 192.0.2.1 port 8000: address not available.", "serve", self.engine.path,

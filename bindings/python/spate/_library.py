@@ -93,6 +93,7 @@ class OpenOptions(ctypes.Structure):
     no_fuse: Bool
     max_outputs: Int
     batch_invariant: Bool
+    target_itl_ms: Double
 
 
 @structure
