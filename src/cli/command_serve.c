@@ -193,7 +193,8 @@ static struct server_options server_options_of(const struct settings *settings) 
                                  .cors = cors_of(settings),
                                  .log_prompts = settings->log_prompts,
                                  .otlp_traces_endpoint = traces_of(settings),
-                                 .api_keys = settings->api_key};
+                                 .api_keys = settings->api_key,
+                                 .min_priorities = settings->min_priority};
 }
 
 static int engine_serve(const struct settings *settings, spate_engine *engine) {

@@ -115,6 +115,8 @@ const struct option options[] = {
     {"api-key", 0, OPTION_TEXT, FOR_SERVE, PLAIN(api_key), "KEYS",
      "asked for on every path but health; several with commas (default: $SPATE_API_KEY, or none is asked for)",
      .secret = true},
+    {"min-priority", 0, OPTION_TEXT, FOR_SERVE, PLAIN(min_priority), "LIST",
+     "the lowest number that a request may give as priority; with commas: one for each API key (default 0)"},
     {"shutdown-timeout", 0, OPTION_INT, FOR_SERVE, MARKED(shutdown_timeout), "SECONDS",
      "what running requests get to finish after SIGTERM; a second signal ends them (default 30)", .most = 86400},
     {"log-level", 0, OPTION_TEXT, FOR_SERVE, PLAIN(log_level), "LEVEL", "error, warning, info (default) or debug",

@@ -29,6 +29,7 @@ static const struct metric_bounds preemption_counts = {6, {0, 1, 2, 3, 5, 10}};
 #define AT(field) offsetof(struct runtime_metrics, field)
 
 static const char finished[] = "llm_requests_finished_total", finished_help[] = "Requests ended, by reason.";
+static const char shed[] = "llm_requests_shed_total", shed_help[] = "Requests given up before they began.";
 
 const struct metric_definition metric_definitions[] = {
     {AT(requests), METRIC_COUNTER, "llm_requests_total", NULL, "Requests accepted.", NULL},
@@ -37,6 +38,9 @@ const struct metric_definition metric_definitions[] = {
     {AT(finished_length), METRIC_COUNTER, finished, "reason=\"length\"", finished_help, NULL},
     {AT(finished_cancelled), METRIC_COUNTER, finished, "reason=\"cancelled\"", finished_help, NULL},
     {AT(finished_failed), METRIC_COUNTER, finished, "reason=\"failed\"", finished_help, NULL},
+    {AT(shed_high), METRIC_COUNTER, shed, "priority=\"high\"", shed_help, NULL},
+    {AT(shed_normal), METRIC_COUNTER, shed, "priority=\"normal\"", shed_help, NULL},
+    {AT(shed_low), METRIC_COUNTER, shed, "priority=\"low\"", shed_help, NULL},
     {AT(waiting), METRIC_GAUGE, "llm_requests_waiting", NULL, "Requests waiting for a seat.", NULL},
     {AT(running), METRIC_GAUGE, "llm_requests_running", NULL, "Requests with a seat.", NULL},
 

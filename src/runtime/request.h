@@ -1,6 +1,6 @@
 /* A request on its way through the runtime: submitted by any thread, then owned by a worker (which tokenizes), then by
- * the step thread until its last event is in the inbox. Only `cancelled` is touched by others. It has a generation for
- * each of its answers, or for each beam of its search. */
+ * the step thread until its last event is in the inbox. Only `cancelled`, `place` and `queued_tokens` are touched by
+ * others. It has a generation for each of its answers, or for each beam of its search. */
 #ifndef SPATE_RUNTIME_REQUEST_H
 #define SPATE_RUNTIME_REQUEST_H
 
@@ -36,13 +36,18 @@ struct prompt_scores {
   struct token_logprob row[]; /* [max_row][1 + n_prompt_top] */
 };
 
+/* Who waits may be shed by those that submit (request_table.c), until the step thread has begun it. */
+enum request_place { REQUEST_WAITS, REQUEST_BEGUN, REQUEST_SHED };
+
 struct request {
   struct letter letter; /* first: a letter is its request */
   uint64_t id;
   struct inbox *inbox; /* held */
   atomic_bool cancelled;
-  size_t charge;         /* bytes counted against LIMIT_QUEUED_BYTES */
-  int64_t queued_tokens; /* of prompt and answers, counted against max_queue_tokens until its first step's end */
+  size_t charge; /* bytes counted against LIMIT_QUEUED_BYTES */
+  _Atomic int64_t
+      queued_tokens; /* of prompt and answers, counted against max_queue_tokens until its first step's end */
+  _Atomic(enum request_place) place;
 
   char *prompt; /* owned; freed once tokenized */
   size_t prompt_size;
@@ -68,6 +73,7 @@ struct request {
   int32_t n_answer;
   int32_t n_over;                  /* generations that are */
   bool counted;                    /* in the metrics, as ended */
+  bool shed;                       /* given up before it began */
   struct request *previous, *next; /* the step thread's list of all it owns */
   int32_t n_generation;            /* answers, or beams */
   struct generation generation[];

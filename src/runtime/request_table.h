@@ -4,6 +4,7 @@
 #define SPATE_RUNTIME_REQUEST_TABLE_H
 
 #include "runtime/request.h"
+#include "schedule/shed.h"
 
 #include <pthread.h>
 
@@ -12,19 +13,26 @@ struct request_table {
   struct request **slot; /* [n_slot], NULL: free */
   int32_t *free;         /* stack of free slots */
   int32_t n_slot, n_free;
+  int32_t max_request;              /* half of the slots: those that were shed keep theirs until they know it */
+  int32_t n_request;                /* live and not shed */
+  struct shed_candidate *candidate; /* [n_slot] */
   uint64_t serial;
-  size_t charged; /* bytes of all live requests */
+  size_t charged; /* bytes of those */
   int64_t max_queued_tokens;
-  _Atomic int64_t queued_tokens; /* of all live requests that have no token yet; grows under the lock alone */
+  _Atomic int64_t queued_tokens; /* of those that have no token yet; grows under the lock alone */
 };
 
-bool request_table_init(struct request_table *table, int32_t n_slot, int64_t max_queued_tokens);
+bool request_table_init(struct request_table *table, int32_t max_request, int64_t max_queued_tokens);
 void request_table_release(struct request_table *table);
 
-/* Gives the request its id and counts its bytes and tokens; ERROR_BUSY when there are too many requests, bytes or
- * tokens, ERROR_LIMIT when there would be too many bytes even if it were alone. Tokens are never too many alone. */
-bool request_table_enter(struct request_table *table, struct request *request, struct error *error);
+/* Gives the request its id and counts its bytes and tokens. When there are too many requests, bytes or tokens, those of
+ * lower priority that wait are shed for it (true in *shed), or it is ERROR_BUSY; ERROR_LIMIT when there would be too
+ * many bytes even if it were alone. Tokens are never too many alone. */
+bool request_table_enter(struct request_table *table, struct request *request, bool *shed, struct error *error);
 void request_table_leave(struct request_table *table, struct request *request);
+
+/* By the request's owner: it has begun, and is not shed any more; false when it already was. */
+bool request_table_begin(struct request *request);
 
 /* By the request's owner, without the lock: so many of its tokens wait now, none once it has begun. */
 void request_table_recount(struct request_table *table, struct request *request, int64_t queued_tokens);

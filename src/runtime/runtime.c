@@ -201,6 +201,16 @@ static uint64_t request_refuse(struct runtime *rt) {
   return 0;
 }
 
+/* What it takes of the queue, how long it may, and with whom it shares blocks. */
+static void request_measure(const struct runtime *rt, struct request *r, const struct request_params *params) {
+  r->charge = params_charge(rt, params);
+  r->queued_tokens = request_tokens(r, prompt_tokens_most(rt, params));
+  r->submitted_us = clock_us();
+  r->deadline_us = params->timeout_s > 0 ? r->submitted_us + (uint64_t)((double)params->timeout_s * 1e6) : UINT64_MAX;
+  r->generation[0].sequence.deadline_us = params->timeout_s > 0 ? r->deadline_us : 0;
+  for (int i = 0; i < r->n_generation; i++) r->generation[i].sequence.salt = salt_of(rt, params);
+}
+
 uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct request_params *params,
                         struct error *error) {
   struct error failure = runtime_failure(rt);
@@ -212,12 +222,10 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct re
   if (rules && !narrow) free(rules);
   struct request *r = narrow ? request_new(&fitted, rules, scores_most(rt), inbox, error) : NULL;
   if (!r) return request_refuse(rt);
-  r->charge = params_charge(rt, &fitted);
-  r->queued_tokens = request_tokens(r, prompt_tokens_most(rt, &fitted));
-  r->submitted_us = clock_us();
-  r->deadline_us = params->timeout_s > 0 ? r->submitted_us + (uint64_t)((double)params->timeout_s * 1e6) : UINT64_MAX;
-  for (int i = 0; i < r->n_generation; i++) r->generation[i].sequence.salt = salt_of(rt, params);
-  if (!request_table_enter(&rt->table, r, error)) {
+  request_measure(rt, r, &fitted);
+  bool shed, entered = request_table_enter(&rt->table, r, &shed, error);
+  if (shed) mailbox_wake(&rt->to_step);
+  if (!entered) {
     request_free(r);
     return request_refuse(rt);
   }

@@ -125,6 +125,10 @@ static enum finish_reason finish_of(const struct request *r) {
   return worst;
 }
 
+static struct metric *shed_class(struct runtime_metrics *m, int32_t priority) {
+  return priority < 0 ? &m->shed_high : priority > 0 ? &m->shed_low : &m->shed_normal;
+}
+
 void runtime_metrics_end(struct runtime_metrics *m, struct request *r, uint64_t now_us) {
   struct metric *by_reason[] = {[FINISH_NONE] = &m->finished_failed,
                                 [FINISH_STOP] = &m->finished_stop,
@@ -132,6 +136,10 @@ void runtime_metrics_end(struct runtime_metrics *m, struct request *r, uint64_t 
                                 [FINISH_CANCELLED] = &m->finished_cancelled};
   if (r->counted) return;
   r->counted = true;
+  if (r->shed) { /* refused, if late: it has neither finished nor failed */
+    metric_add(shed_class(m, r->generation[0].sequence.priority), 1);
+    return;
+  }
   metric_add(by_reason[finish_of(r)], 1);
   seconds_observe(&m->generation_seconds, r->submitted_us, now_us);
   if (r->first_us > 0) seconds_observe(&m->decode_seconds, r->first_us, r->last_us);

@@ -27,6 +27,7 @@ struct runtime {
   struct schedule *schedule;
   int n_step_out;       /* submitted and not collected */
   struct request *live; /* list of all requests it owns */
+  uint64_t ranked_us;   /* when the schedule last counted who waits behind whom */
 
   /* parking: the caller holds the program while parked is true */
   pthread_mutex_t park_lock;

@@ -4,7 +4,7 @@
 #include "runtime/request_search.h"
 #include "runtime/runtime_state.h"
 
-enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20 };
+enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20, RANK_US = 100000 };
 
 /* --- the list of live requests ------------------------------------------------------------------------------------ */
 
@@ -60,6 +60,7 @@ static void request_start(struct runtime *rt, struct request *r) {
     request_end(r, FINISH_CANCELLED);
     return;
   }
+  if (atomic_load(&r->place) == REQUEST_SHED) return; /* and live_review says so */
   for (int i = 0; i < r->n_generation; i++) {
     detokenizer_init(&r->generation[i].detokenizer, rt->tokenizer, 0);
     r->generation[i].scheduled = true;
@@ -87,6 +88,44 @@ static void timeout_tell(struct request *r) {
   request_fail(r, &error);
 }
 
+/* A request that has not begun. */
+static void request_give_up(struct request *r, const struct error *error) {
+  if (request_ended(r)) return;
+  r->shed = true;
+  request_fail(r, error);
+}
+
+static void shed_tell(struct request *r) {
+  struct error error;
+  error_set(&error, ERROR_BUSY,
+            "The queue was full and a request of a better priority than %d has taken the place of this one: try again "
+            "later.",
+            r->generation[0].sequence.priority);
+  request_give_up(r, &error);
+}
+
+/* Who would wait for longer than its deadline leaves is told now. */
+static void hopeless_tell(struct runtime *rt, struct request *r) {
+  const struct sequence *q = &r->generation[0].sequence;
+  struct error error;
+  error_set(&error, ERROR_BUSY,
+            "%d requests go before this one, which would take %.3g more seconds, and its timeout_s of %.3g is over "
+            "before: try again later.",
+            q->ahead, (double)schedule_wait_us(rt->schedule, q->ahead) * 1e-6,
+            (double)(r->deadline_us - r->submitted_us) * 1e-6);
+  request_give_up(r, &error);
+}
+
+/* Has it begun, been shed meanwhile, or no chance to begin in time? */
+static void queue_review(struct runtime *rt, struct request *r) {
+  enum request_place place = atomic_load_explicit(&r->place, memory_order_relaxed);
+  if (place == REQUEST_BEGUN) return;
+  const struct sequence *q = &r->generation[0].sequence;
+  bool begins = q->started_us > 0;
+  if (begins ? !request_table_begin(r) : place == REQUEST_SHED) shed_tell(r);
+  if (!begins && q->hopeless) hopeless_tell(rt, r);
+}
+
 /* What is due for a request outside of a step: true when more is at once. */
 static bool request_review(struct runtime *rt, struct request *r) {
   bool more = false;
@@ -98,16 +137,25 @@ static bool request_review(struct runtime *rt, struct request *r) {
   return more;
 }
 
-/* Cancelled, out of time, waiting to be told, failed with the engine. True when there is more to tell at once. */
+/* Now and then: who waits behind how many? */
+static void queue_rank(struct runtime *rt, uint64_t now_us) {
+  if (now_us - rt->ranked_us < RANK_US) return;
+  rt->ranked_us = now_us;
+  schedule_rank(rt->schedule, now_us);
+}
+
+/* Cancelled, out of time, waiting to be told, shed, failed with the engine. True when there is more to tell at once. */
 static bool live_review(struct runtime *rt, bool draining) {
   struct error failure = runtime_failure(rt);
   uint64_t now = clock_us();
   bool more = false;
+  queue_rank(rt, now);
   for (struct request *r = rt->live, *next; r; r = next) {
     next = r->next;
     if (draining) inbox_abandon(r->inbox);
     if (failure.code) request_fail(r, &failure);
     if (now >= r->deadline_us && !request_ended(r)) timeout_tell(r);
+    queue_review(rt, r);
     if (draining || atomic_load_explicit(&r->cancelled, memory_order_relaxed)) request_end(r, FINISH_CANCELLED);
     more |= request_review(rt, r);
   }
@@ -120,6 +168,7 @@ static bool live_review(struct runtime *rt, bool draining) {
 static void event_tell(struct runtime *rt, struct generation *g, const struct schedule_event *event, uint64_t now_us) {
   if (event->kind == EVENT_OUT) g->scheduled = false;
   if (event->kind == EVENT_OUT || g->ended) return;
+  if (!request_table_begin(g->request)) return; /* shed while its first step ran: nothing of it is told */
   if (g->request->queued_tokens) request_table_recount(&rt->table, g->request, 0); /* it waits no longer */
   switch (event->kind) {
   case EVENT_SCORE: request_score(g->request, event); break;

@@ -48,7 +48,8 @@ void *worker_thread(void *argument) {
       struct request *r = (struct request *)(void *)letter;
       letter = letter->next;
       struct error error = {0};
-      if (!atomic_load(&r->cancelled) && !request_prepare(rt, r, &error)) r->error = error;
+      bool wanted = !atomic_load(&r->cancelled) && atomic_load(&r->place) != REQUEST_SHED;
+      if (wanted && !request_prepare(rt, r, &error)) r->error = error;
       mailbox_put(&rt->to_step, &r->letter);
     }
     if (last) return NULL;

@@ -82,6 +82,7 @@ static struct sequence *candidate_choose(struct schedule *s, bool open) {
 
 static void first_admission(struct schedule *s, struct sequence *q, uint64_t now_us) {
   if (s->batch_left > 0) s->batch_left--;
+  start_observe(&s->starts, now_us, s->waiting.count > 0);
   q->n_cached = q->length;
   q->started_us = now_us;
   s->stats.queried_tokens += (uint64_t)q->n_prompt;

@@ -98,6 +98,8 @@ static void sequence_enter(struct schedule *s, struct sequence *q, enum sequence
   q->n_block = q->n_findable = 0;
   q->paused = q->leaving = q->retreating = q->returning = q->held = q->chained = false;
   q->paused_step = q->passed_step = 0;
+  q->ahead = 0;
+  q->hopeless = false;
   tenant_enter(&s->waiting, q);
 }
 
@@ -129,6 +131,10 @@ void schedule_pause(struct schedule *s, struct sequence *q, bool paused) {
   if (paused && !q->paused) q->paused_step = s->n_formed;
   q->paused = paused;
 }
+
+void schedule_rank(struct schedule *s, uint64_t now_us) { waiting_rank(&s->waiting, &s->starts, now_us); }
+
+int64_t schedule_wait_us(const struct schedule *s, int ahead) { return start_wait_us(&s->starts, ahead); }
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 

@@ -54,6 +54,7 @@ struct sequence {
   int32_t max_tokens;
   int32_t priority;             /* lower runs first */
   int32_t tenant;               /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
+  uint64_t deadline_us;         /* by which it must have begun; 0: none */
   struct hash128 salt;          /* blocks are shared among sequences of equal salt only */
   struct sampling sampling;     /* draw, target, index and history are the schedule's */
   bool scores_prompt;           /* an event for each prompt token but the first, with its log-probability */
@@ -85,6 +86,8 @@ struct sequence {
   struct hash128 hash;              /* of the last findable one */
   uint64_t paused_step;             /* the step that was being formed when it was paused */
   uint64_t passed_step;             /* the last step whose admission passed it over */
+  int32_t ahead;                    /* how many start before it, at least; of the last schedule_rank */
+  bool hopeless;                    /* as of then it begins after its deadline */
   struct sequence *previous, *next; /* waiting list */
 };
 
@@ -150,6 +153,13 @@ void schedule_extend(struct schedule *schedule, struct sequence *sequence, int32
 
 /* Makes one beam a copy of another of its group, tokens and all; neither is part of a step. */
 void schedule_fork(struct schedule *schedule, struct sequence *to, const struct sequence *from);
+
+/* Counts for each waiting sequence how many are ahead of it, and whether it can still begin before its deadline. Takes
+ * SCHEDULE_TENANTS looks for each. */
+void schedule_rank(struct schedule *schedule, uint64_t now_us);
+
+/* What so many starts take at the pace of the last ones; 0: not known. */
+int64_t schedule_wait_us(const struct schedule *schedule, int ahead);
 
 /* The next step's batch, NULL when there is nothing to do now (or run_ahead + 1 steps are out). Valid until its done.
  * Steps are computed in the order in which they are given out. */

@@ -35,7 +35,8 @@ struct schedule {
   uint64_t done_us;          /* when the last step was done */
   bool rested;               /* there was nothing to do since */
   int batch_left;            /* sequences that the forming batch may still admit; not for CONTINUOUS */
-  int n_examined;            /* waiting sequences looked at for the step that is being formed */
+  struct start_pace starts;
+  int n_examined; /* waiting sequences looked at for the step that is being formed */
   struct pace pace;
   struct gap_target gap;         /* instead of pace, when there is a target */
   struct schedule_event *events; /* [limits.seats + limits.outputs] */

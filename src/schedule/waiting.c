@@ -1,6 +1,8 @@
 /* Waiting lists and the round robin between them. */
 #include "schedule/waiting.h"
 
+#include <math.h>
+
 enum { QUANTUM = 256 }; /* tokens: what all waiting tenants are given when none has credit */
 
 bool sequence_before(const struct sequence *a, const struct sequence *b) {
@@ -55,6 +57,61 @@ struct sequence *waiting_choose(struct waiting *w, struct sequence *const candid
     t = (t + 1) % SCHEDULE_TENANTS;
   w->turn = t;
   return candidate[t];
+}
+
+/* --- who waits behind how many ------------------------------------------------------------------------------------ */
+
+static const double start_memory = 1.0 / 32;
+enum { STARTS_KNOWN = 32 };
+
+void start_observe(struct start_pace *pace, uint64_t now_us, bool others_wait) {
+  if (pace->last_us > 0) {
+    double interval = (double)(now_us - pace->last_us);
+    pace->n_start += pace->n_start < STARTS_KNOWN;
+    pace->interval_us += (interval - pace->interval_us) * fmax(start_memory, 1.0 / pace->n_start);
+  }
+  pace->last_us = others_wait ? now_us : 0;
+}
+
+int64_t start_wait_us(const struct start_pace *pace, int ahead) {
+  return pace->n_start < STARTS_KNOWN ? 0 : (int64_t)(ahead * pace->interval_us);
+}
+
+/* Behind so many; true when it is too late for it then. */
+static bool rank_set(struct sequence *q, int ahead, const struct start_pace *pace, uint64_t now_us) {
+  int64_t wait_us = start_wait_us(pace, ahead);
+  q->ahead = ahead;
+  q->hopeless = wait_us > 0 && q->started_us == 0 && q->deadline_us > 0 && now_us + (uint64_t)wait_us > q->deadline_us;
+  return q->hopeless;
+}
+
+/* The next of a tenant, of this priority, that has a chance behind so many; those before it have none. */
+static struct sequence *turn_take(struct sequence **next, int32_t priority, int ahead, const struct start_pace *pace,
+                                  uint64_t now_us) {
+  struct sequence *q = *next;
+  while (q && q->priority == priority && rank_set(q, ahead, pace, now_us)) q = q->next;
+  bool taken = q && q->priority == priority;
+  *next = taken ? q->next : q;
+  return taken ? q : NULL;
+}
+
+static const struct sequence *best_of(struct sequence *const next[SCHEDULE_TENANTS]) {
+  const struct sequence *best = NULL;
+  for (int t = 0; t < SCHEDULE_TENANTS; t++)
+    if (next[t] && (!best || next[t]->priority < best->priority)) best = next[t];
+  return best;
+}
+
+void waiting_rank(struct waiting *w, const struct start_pace *pace, uint64_t now_us) {
+  struct sequence *next[SCHEDULE_TENANTS];
+  const struct sequence *best;
+  int ahead = 0;
+  for (int t = 0; t < SCHEDULE_TENANTS; t++) next[t] = w->tenant[t].first;
+  while ((best = best_of(next))) {
+    int32_t priority = best->priority;
+    int round = ahead;
+    for (int t = 0; t < SCHEDULE_TENANTS; t++) ahead += turn_take(&next[t], priority, round, pace, now_us) != NULL;
+  }
 }
 
 uint64_t waiting_since(const struct waiting *w) {

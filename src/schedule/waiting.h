@@ -26,6 +26,20 @@ bool sequence_before(const struct sequence *a, const struct sequence *b);
 /* Which of the tenants' candidates (NULL: none) is next. Gives credit; changes nothing else. */
 struct sequence *waiting_choose(struct waiting *waiting, struct sequence *const candidate[SCHEDULE_TENANTS]);
 
+/* The time between two starts while others wait. */
+struct start_pace {
+  double interval_us; /* moving average */
+  uint64_t last_us;   /* 0: nobody waited after the last start */
+  int n_start;        /* observed; counted up to a few */
+};
+
+void start_observe(struct start_pace *pace, uint64_t now_us, bool others_wait);
+int64_t start_wait_us(const struct start_pace *pace, int ahead);
+
+/* Sets each sequence's `ahead` and `hopeless`. Of one priority, those of its own tenant that came before are ahead, and
+ * of each other as many at most: they take turns. Who has no chance is ahead of nobody. */
+void waiting_rank(struct waiting *waiting, const struct start_pace *pace, uint64_t now_us);
+
 /* A sequence has come, or is out for good. */
 void tenant_enter(struct waiting *waiting, const struct sequence *q);
 void tenant_leave(struct waiting *waiting, const struct sequence *q);

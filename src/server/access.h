@@ -11,10 +11,12 @@ struct access {
   int n_key; /* 0: everybody may */
   struct hash_key secret;
   struct hash128 key[ACCESS_KEYS]; /* not the keys themselves: a dump of the memory does not show them */
+  int min_priority[ACCESS_KEYS];   /* of each key's requests; of everybody's, when no keys are asked for */
 };
 
-/* keys: one or more, separated by commas; NULL: none are asked for. */
-bool access_init(struct access *access, const char *keys, struct error *error);
+/* keys: one or more, separated by commas; NULL: none are asked for. min_priorities: a number for all, or one for each
+ * key; NULL: 0. */
+bool access_init(struct access *access, const char *keys, const char *min_priorities, struct error *error);
 
 /* The index of the key in an Authorization header ("Bearer KEY"), −1 if it holds none of ours; 0 when none are asked
  * for. Takes the same time whichever key is wrong, and wherever. */

@@ -189,8 +189,11 @@ static const struct {
     {417, OF_ALL, "`Expect` is something else than `100-continue`"},
     {429, OF_ALL,
      "`--max-queue` requests are waiting already, or `--max-queue-tokens` tokens of them, or 16 MiB of bodies of "
-     "`/tokenize` and `/detokenize`, or `--max-connections-per-ip` connections of the client's address are open "
-     "(`Retry-After` says when to come back)"},
+     "`/tokenize` and `/detokenize`, or a request of a better priority has taken its place, or it would begin after "
+     "its "
+     "`timeout_s`, or `--max-connections-per-ip` connections of the client's address are open (`Retry-After` says when "
+     "to "
+     "come back)"},
     {431, OF_ALL, "the head, though not over 16 KiB, has a header line over 8 KiB or more than 100 of them"},
     {500, OF_ALL, "a mistake of the server's own, or no memory for the answer"},
     {501, OF_ALL, "the method is one that HTTP does not have"},

@@ -112,13 +112,27 @@ static bool model_known(const struct server *server, struct http_request *reques
   return false;
 }
 
+/* Whoever may put themselves before all others makes them wait. */
+static bool priority_allowed(const struct server *server, struct http_request *request,
+                             const struct generate_request *wanted) {
+  char sentence[160];
+  int least = server->access.min_priority[wanted->engine.tenant];
+  if (wanted->engine.priority >= least) return true;
+  snprintf(sentence, sizeof sentence,
+           "priority is %d, expected at least %d, which this server allows you (--min-priority).",
+           wanted->engine.priority, least);
+  reply_field_error(request, 400, "priority", sentence);
+  return false;
+}
+
 /* The holder of each API key is a tenant. */
 static void submit(struct server *server, struct http_request *request, struct generate_request *wanted) {
   spate_error refusal;
   wanted->engine.tenant = access_check(&server->access, http_request_header(request, "authorization"));
   atomic_fetch_add_explicit(&server->metrics.ignored_fields, (unsigned)wanted->n_ignored, memory_order_relaxed);
   if (server->log_prompts) request_log_prompt(server, request, wanted);
-  if (model_known(server, request, wanted) && !choices_submit(server, request, wanted, &refusal))
+  if (model_known(server, request, wanted) && priority_allowed(server, request, wanted) &&
+      !choices_submit(server, request, wanted, &refusal))
     reply_engine_error(request, refusal.code, refusal.text);
 }
 

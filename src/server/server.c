@@ -111,7 +111,9 @@ static bool options_check(const struct server_options *options, struct error *er
 
 static bool server_start(struct server *server, const struct server_options *options, struct error *error) {
   if (!server) return error_set(error, ERROR_MEMORY, "Out of memory for the server.");
-  if (!options_check(options, error) || !access_init(&server->access, options->api_keys, error)) return false;
+  if (!options_check(options, error) ||
+      !access_init(&server->access, options->api_keys, options->min_priorities, error))
+    return false;
   server->cors = options->cors;
   server->root_path = slice_text(options->root_path ? options->root_path : "");
   server->log_prompts = options->log_prompts;

@@ -17,6 +17,7 @@ struct server_options {
   const char *root_path; /* what proxies put before our paths, which exist with and without it; NULL: nothing */
   struct cors_options cors;
   const char *api_keys;             /* separated by commas; NULL: everybody may ask */
+  const char *min_priorities;       /* that requests may ask for: one number for all, or one for each key; NULL: 0 */
   bool log_prompts;                 /* the beginning of each goes to the log */
   const char *otlp_traces_endpoint; /* a URL that takes spans; NULL: none are sent */
 };

@@ -149,6 +149,34 @@ class Life(spate_server.EngineCase):
         wait_for(lambda: server.metric("llm_requests_running") == 0, "both have left")
         self.assertEqual(server.generate(prompt="a", max_tokens=2)["usage"]["completion_tokens"], 2)
 
+    def test_flood_of_low_priority(self):
+        """A full queue of requests that matter less gives way, the last ones first, to those that matter more."""
+        engine = Engine("--max-batch-size", "1")
+        self.addCleanup(engine.remove)
+        server = self.serve("--max-queue", "8", backend="cpu", engine=engine)
+        running = self.start_stream(server)
+        low = []
+        for i in range(8):
+            low.append(server.socket())
+            self.addCleanup(low[i].close)
+            low[i].sendall(post_bytes({"prompt": "a", "max_tokens": 2, "priority": 7, "streaming": i % 2 == 0}))
+            wait_for(lambda: server.metric("llm_requests_total") == i + 2, "it waits")
+        status, headers, body = server.post({"prompt": "a", "max_tokens": 1, "priority": 7})
+        self.assertEqual((status, headers["Retry-After"]), (429, "1"), body)
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            better = [pool.submit(server.generate, prompt=f"number {i}", max_tokens=3, priority=i) for i in range(3)]
+            for client in low[:4:-1]:
+                answer = receive_all(client)
+                self.assertTrue(answer.startswith(b"HTTP/1.1 429 "), answer)
+                self.assertIn(b"\r\nRetry-After: 1\r\n", answer)
+                self.assertIn(b"a request of a better priority than 7 has taken the place of this one", answer)
+            self.assertEqual([server.metric(f'llm_requests_shed_total{{priority="{name}"}}') for name in ("high", "normal", "low")],
+                             [0, 0, 3])
+            running.close()
+            self.assertEqual([one.result()["usage"]["completion_tokens"] for one in better], [3, 3, 3])
+        for client in low[:5]:
+            self.assertTrue(receive_all(client).startswith(b"HTTP/1.1 200 "))
+
     def test_too_many_connections(self):
         server = self.serve("--limit-concurrency", "2")
         idle = [server.socket() for _ in range(2)]

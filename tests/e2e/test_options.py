@@ -97,6 +97,30 @@ class Options(spate_server.EngineCase):
                 self.assertEqual(server.get("/nowhere", header)[0], 404)
             self.assertEqual(server.post({"prompt": "a", "max_tokens": 1})[0], 401)
 
+    def test_min_priority(self):
+        """Nobody is put before the others who may not be: by default nobody, or as each key may."""
+        for options, allowed in (((), {None: 0}), (("--min-priority", "-5"), {None: -5}),
+                                 (("--api-key", "a,b", "--min-priority", "2,-2147483648"), {"a": 2, "b": -2 ** 31}),
+                                 (("--api-key", "a,b", "--min-priority", "-1"), {"a": -1, "b": -1})):
+            with Server(self.engine, *options) as server:
+                for key, least in allowed.items():
+                    headers = {"Authorization": f"Bearer {key}"} if key else {}
+                    body = {"prompt": "a", "max_tokens": 1, "priority": least}
+                    self.assertEqual(server.post(body, headers)[0], 200)
+                    if least == -2 ** 31:
+                        continue
+                    status, _, answer = server.post(body | {"priority": least - 1}, headers)
+                    self.assertEqual((status, json.loads(answer)["error"]),
+                                     (400, f"priority is {least - 1}, expected at least {least}, which this server allows you "
+                                           "(--min-priority)."))
+        for keys, wrong in (((), "1.5"), ((), ""), ((), "x"), ((), " 1"), ((), "+1"), ((), "1,"), ((), "2147483648"), ((), "-")):
+            self.refused(f'--min-priority is "{wrong}", expected whole numbers with commas.' if wrong != "1," else
+                         '--min-priority is "1,", expected one number, or as many as there are API keys: 0.',
+                         "serve", self.engine.path, "--port", "0", "--backend", "null", *SMALL_KV, "--min-priority", wrong, *keys)
+        for wrong in "1,2", "1,2,3,4":
+            self.refused(f'--min-priority is "{wrong}", expected one number, or as many as there are API keys: 3.', "serve",
+                         self.engine.path, "--port", "0", "--backend", "null", *SMALL_KV, "--api-key", "a,b,c", "--min-priority", wrong)
+
     # ---- building
 
     def test_build_config(self):

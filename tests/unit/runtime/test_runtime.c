@@ -20,11 +20,13 @@ static struct {
   atomic_int end_index; /* this token of each answer is the end token; −1: none */
   const struct batch *batch;
   int32_t token[TINY_SEATS];
+  atomic_int step_us; /* that each takes at least */
 } script = {.gate = PTHREAD_MUTEX_INITIALIZER};
 
 static bool script_submit(struct program *program, const struct batch *batch, struct error *error) {
   pthread_mutex_lock(&script.gate);
   pthread_mutex_unlock(&script.gate);
+  if (atomic_load(&script.step_us)) usleep((useconds_t)atomic_load(&script.step_us));
   script.batch = batch;
   if (atomic_fetch_add(&script.n_step, 1) == atomic_load(&script.fail_step))
     return error_set(error, ERROR_DEVICE, "The device is on fire.");
@@ -50,6 +52,7 @@ static void script_init(void) {
   atomic_store(&script.n_step, 0);
   atomic_store(&script.fail_step, -1);
   atomic_store(&script.end_index, -1);
+  atomic_store(&script.step_us, 0);
 }
 
 static int setup(void **state) {
@@ -365,6 +368,108 @@ static void busy_check(struct fixture *f, struct inbox *inbox, const struct requ
   assert_int_equal(runtime_submit(f->runtime, inbox, params, &error), 0);
   assert_int_equal(error.code, ERROR_BUSY);
   assert_string_equal(error.text, sentence);
+}
+
+static void metric_check(struct fixture *f, const char *line) {
+  struct buffer page;
+  buffer_init(&page, 1 << 20);
+  assert_true(runtime_metrics(f->runtime, &page) && buffer_append(&page, "", 1));
+  if (!strstr(page.data, line)) fail_msg("the metrics have no line %s", line);
+  buffer_release(&page);
+}
+
+/* Those who matter less give up their places, who came last first; nobody does for an equal. */
+static void test_queue_sheds(void **state) {
+  struct fixture *f = *state;
+  enum { ROOM = TINY_QUEUE + TINY_SEATS, BETTER = 10 };
+  static const char sentence[] = "The queue was full and a request of a better priority than 5 has taken the place of "
+                                 "this one: try again later.";
+  uint64_t id[ROOM];
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct request_params low = params_make("a", 1), better = params_make("b", 1);
+  low.priority = 5;
+  better.priority = -3;
+  pthread_mutex_lock(&script.gate);
+  for (int i = 0; i < ROOM; i++) id[i] = submit(f, inbox, &low);
+  busy_check(f, inbox, &low, "64 requests are waiting or running, as many as allowed: try again later.");
+  for (int i = 0; i < BETTER; i++) submit(f, inbox, &better);
+  busy_check(f, inbox, &low, "64 requests are waiting or running, as many as allowed: try again later.");
+  pthread_mutex_unlock(&script.gate);
+  for (int i = 0, shed = 0; i < ROOM + BETTER; i++) {
+    struct inbox_event event;
+    assert_int_equal(inbox_take(inbox, &event, 1, -1), 1);
+    if (event.kind == INBOX_DONE) continue;
+    assert_int_equal(event.kind, INBOX_FAILED);
+    assert_int_equal(event.code, ERROR_BUSY);
+    assert_true(slice_is(event.text, sentence));
+    assert_true(event.request >= id[ROOM - BETTER] && ++shed <= BETTER);
+  }
+  metric_check(f, "\nllm_requests_shed_total{priority=\"low\"} 10\n");
+  metric_check(f, "\nllm_requests_finished_total{reason=\"failed\"} 0\n");
+  runtime_inbox_close(f->runtime, inbox);
+}
+
+/* Tokens make room too: as many go as are needed, and none when those of all would not be enough. */
+static void test_queue_sheds_tokens(void **state) {
+  struct fixture *f = *state;
+  static const int32_t tokens[20] = {'x'};
+  f->max_queue_tokens = 50;
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct request_params low = params_make("", 5), better = params_make("", 10), best = params_make("", 44);
+  low.tokens = better.tokens = best.tokens = tokens;
+  low.n_token = 5;
+  low.priority = 1;
+  better.n_token = 15;
+  best.n_token = 16;
+  pthread_mutex_lock(&script.gate);
+  uint64_t first = submit(f, inbox, &better); /* 25 */
+  submit(f, inbox, &low);                     /* 35 */
+  submit(f, inbox, &low);                     /* 45 */
+  busy_check(
+      f, inbox, &best,
+      "The waiting requests have 45 tokens; 60 more would pass the limit of 50: try again later, or ask for fewer "
+      "(max_tokens).");
+  uint64_t second = submit(f, inbox, &better); /* 50: both low ones went */
+  pthread_mutex_unlock(&script.gate);
+  for (int i = 0; i < 4; i++) {
+    struct inbox_event event;
+    do assert_int_equal(inbox_take(inbox, &event, 1, -1), 1);
+    while (event.kind == INBOX_TEXT);
+    assert_int_equal(event.kind == INBOX_DONE, event.request == first || event.request == second);
+  }
+  metric_check(f, "\nllm_requests_shed_total{priority=\"low\"} 2\n");
+  runtime_inbox_close(f->runtime, inbox);
+}
+
+/* Four start every 20 ms: who has 56 before it and 0.1 s is told at once that it would wait in vain. On a machine that
+ * stalls its time may be over before. */
+static void test_queue_hopeless(void **state) {
+  struct fixture *f = *state;
+  enum { ROOM = TINY_QUEUE + TINY_SEATS };
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct request_params plain = params_make("a", 1), hurried = params_make("a", 1);
+  struct inbox_event event;
+  hurried.timeout_s = 0.1F;
+  atomic_store(&script.step_us, 20000);
+  for (int round = 0; round < 2; round++) {
+    pthread_mutex_lock(&script.gate);
+    for (int i = 0; i < ROOM - 1; i++) submit(f, inbox, &plain);
+    uint64_t last = submit(f, inbox, round ? &hurried : &plain);
+    pthread_mutex_unlock(&script.gate);
+    for (int i = 0; i < ROOM; i++) {
+      assert_int_equal(inbox_take(inbox, &event, 1, -1), 1);
+      bool in_vain = round && event.request == last;
+      assert_int_equal(event.kind, in_vain ? INBOX_FAILED : INBOX_DONE);
+      if (!in_vain) continue;
+      assert_true(event.code == ERROR_BUSY || event.code == ERROR_TIMEOUT);
+      if (event.code == ERROR_BUSY)
+        assert_non_null(memmem(event.text.data, event.text.size, "timeout_s of 0.1 is", 19));
+    }
+  }
+  runtime_inbox_close(f->runtime, inbox);
 }
 
 /* Tokens of prompt and answer wait until the first one of the answer comes. One request is never too many. */
@@ -732,6 +837,9 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_ends_of_a_search, setup, teardown),
       cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
       cmocka_unit_test_setup_teardown(test_queue_full, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_queue_sheds, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_queue_sheds_tokens, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_queue_hopeless, setup, teardown),
       cmocka_unit_test_setup_teardown(test_queue_tokens, setup, teardown),
       cmocka_unit_test_setup_teardown(test_queue_text, setup, teardown),
       cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),
