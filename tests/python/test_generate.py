@@ -26,7 +26,7 @@ class Generate(spate_python.LlmCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.server = spate_server.Server(cls.engine, backend="cpu")
+        cls.server = spate_server.Server(cls.engine, "--min-priority", "-1", backend="cpu")
 
     @classmethod
     def tearDownClass(cls):
@@ -181,6 +181,7 @@ class Generate(spate_python.LlmCase):
         for options, kind, sentence in (
                 ({"tensor_parallel_size": 2}, spate.UnsupportedError,
                  "tensor_parallel_size is 2; above 1 does not exist yet: one device serves a model. Leave it out."),
+                ({"target_itl_ms": -1}, spate.InvalidError, "target_itl_ms is -1, expected 0 to 60000."),
                 ({"kv_cache_config": {"blocksize": 16}}, spate.InvalidError,
                  "kv_cache_config has no blocksize; did you mean block_size.?"),
                 ({"kv_cache_config": {"block_size": 3}}, spate.SpateError, ".*block_size is 3.*"),

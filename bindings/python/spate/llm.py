@@ -57,14 +57,16 @@ class LLM:
     def __init__(self, model_dir: str | os.PathLike[str], tensor_parallel_size: int = 1,
                  kv_cache_config: KvCacheConfig | Mapping[str, Any] | None = None, *,
                  build_config: BuildConfig | None = None, device: str | None = None, threads: int = 0,
-                 scheduler: str | None = None, max_queue: int = 0, cache_dir: str | os.PathLike[str] | None = None,
-                 backend: str | None = None, progress: ProgressCall | None = None) -> None:
+                 scheduler: str | None = None, max_queue: int = 0, target_itl_ms: float = 0,
+                 cache_dir: str | os.PathLike[str] | None = None, backend: str | None = None,
+                 progress: ProgressCall | None = None) -> None:
         if tensor_parallel_size != 1:
             raise UnsupportedError(f"tensor_parallel_size is {tensor_parallel_size}; above 1 does not exist yet: one "
                                    "device serves a model. Leave it out.")
         check_whole("threads", threads, 0, INT_MAX)
         check_whole("max_queue", max_queue, 0, INT_MAX)
-        options = _library.OpenOptions(size=ctypes.sizeof(_library.OpenOptions), threads=threads, max_queue=max_queue)
+        options = _library.OpenOptions(size=ctypes.sizeof(_library.OpenOptions), threads=threads, max_queue=max_queue,
+                                       target_itl_ms=target_itl_ms)
         options.model = os.fsencode(model_dir)
         options.cache_dir = None if cache_dir is None else os.fsencode(cache_dir)
         options.device, options.backend = option_bytes("device", device), option_bytes("backend", backend)
