@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-enum { LEAST = 8, FIRST_STREAMS = 4, FIRST_TOKENS = 32 };
+enum { LEAST = 8, LEAST_SEQUENCES = 2, FIRST_STREAMS = 4, FIRST_TOKENS = 32 };
 
 static const double memory = 1.0 / 32; /* weight of a new step in the averages */
 static const double quantile = 0.99;
@@ -86,5 +86,5 @@ int gap_target_sequences(const struct gap_target *t, int max) {
   double idle_us = step_cost_us(&t->cost, &none), each_us = step_cost_us(&t->cost, &one) - idle_us;
   double most = fmin(2 * t->streams_seen, max), left_us = (1 - prompt_share) * allowed_us(t) - idle_us;
   if (each_us > 0) most = fmin(most, left_us / each_us);
-  return most > 1 ? (int)most : 1;
+  return most > LEAST_SEQUENCES ? (int)most : (max < LEAST_SEQUENCES ? max : LEAST_SEQUENCES);
 }
