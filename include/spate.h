@@ -158,8 +158,8 @@ typedef struct {
   uint64_t seed;           /* any; HTTP takes 64 signed bits, the command line 0 to INT64_MAX */
   const char *const *stop; /* NUL-terminated strings; generation ends before the first that appears */
   int n_stop;
-  bool ignore_eos;          /* benches: generate max_tokens whatever comes */
-  int priority;             /* lower runs first; default 0 */
+  bool ignore_eos; /* benches: generate max_tokens whatever comes */
+  int priority;    /* lower runs first, and is the last to be given up (SPATE_BUSY) when the queue is full; default 0 */
   const char *cache_salt;   /* cached prefixes are shared among requests of one salt only; NULL: the common one */
   float min_p;              /* [0, 1]: least probability, as a part of the likeliest token's; 0: off */
   float typical_p;          /* [0, 1]: locally typical sampling; 0 and 1: off */

@@ -44,9 +44,8 @@ struct request {
   uint64_t id;
   struct inbox *inbox; /* held */
   atomic_bool cancelled;
-  size_t charge; /* bytes counted against LIMIT_QUEUED_BYTES */
-  _Atomic int64_t
-      queued_tokens; /* of prompt and answers, counted against max_queue_tokens until its first step's end */
+  size_t charge;                 /* bytes counted against LIMIT_QUEUED_BYTES */
+  _Atomic int64_t queued_tokens; /* of prompt and answers, counted against max_queue_tokens until its first step ends */
   _Atomic(enum request_place) place;
 
   char *prompt; /* owned; freed once tokenized */

@@ -4,7 +4,8 @@
  * - Prompt tokens beside streams fill what is left of the target, and no more. As in Sarathi-Serve (Agrawal and others,
  *   OSDI 2024), whose token budget is profiled beforehand; here it follows what steps cost (step_cost.h), the streams'
  *   number and their growing contexts. They are LEAST at least, whatever the target: no prompt waits for ever.
- * - So many sequences run that their own tokens leave a prompt an eighth of the target; others wait. Two may always run: a stream, and who comes next.
+ * - So many sequences run that their own tokens leave a prompt an eighth of the target; others wait. Two may always
+ *   run: a stream, and who comes next.
  *
  * Predictions are off by chance. What is allowed for is `sigmas` standard deviations of measured / predicted, and how
  * many that must be is learned too, by stochastic approximation of a quantile (Robbins and Monro, 1951): a step over

@@ -34,20 +34,22 @@ double step_cost_us(const struct step_cost *cost, const struct step_shape *shape
 }
 
 /* A term may have changed since the last step. Of one that appears for the first time no more is known than that it may
- * be the whole step. */
+ * be the whole step. Nothing is taken off a variance: what remains would be no covariance. */
 static void terms_doubt(struct step_cost *cost, const double x[N], double us) {
   for (int i = 0; i < N; i++) {
-    double *variance = &cost->covariance[i][i], step = walk * cost->term[i];
     if (x[i] <= 0) continue;
-    double whole = us / x[i], stirred = stir * whole;
-    *variance = *variance > 0 ? fmin(*variance + step * step + stirred * stirred, whole * whole) : whole * whole;
+    double *variance = &cost->covariance[i][i], whole = us / x[i];
+    if (*variance == 0)
+      *variance = whole * whole;
+    else if (*variance < whole * whole)
+      *variance += walk * walk * cost->term[i] * cost->term[i] + stir * stir * whole * whole;
   }
 }
 
 /* A term that would become negative is 0 and tells nothing of the others any more. What it gave is taken off `off`. */
 static bool term_ends(struct step_cost *cost, double x[N], const double change[N], double *off) {
   for (int i = 0; i < N; i++) {
-    if (x[i] <= 0 || cost->term[i] + change[i] >= 0) continue;
+    if (cost->term[i] + change[i] >= 0) continue;
     *off += cost->term[i] * x[i];
     cost->term[i] = x[i] = 0;
     for (int k = 0; k < N; k++)
@@ -61,7 +63,7 @@ static bool term_ends(struct step_cost *cost, double x[N], const double change[N
 static void terms_update(struct step_cost *cost, double x[N], double off) {
   double spread[N], change[N], total;
   do {
-    for (int i = 0; i < N; i++) spread[i] = x[i] > 0 ? dot(cost->covariance[i], x) : 0;
+    for (int i = 0; i < N; i++) spread[i] = dot(cost->covariance[i], x);
     total = dot(x, spread) + noise;
     for (int i = 0; i < N; i++) change[i] = spread[i] / total * off;
   } while (term_ends(cost, x, change, &off));
