@@ -1,4 +1,4 @@
-/* One network loop: its thread, its listener, the table of its connections, watched descriptors, and the drain. */
+/* One network loop: its thread, its listener, the table of its connections, and the drain. */
 #include "http/http_loop.h"
 
 #include "base/clock.h"
@@ -15,46 +15,11 @@
 /* A request's id: its number in the loop, the loop's index, its connection's slot. */
 enum { ID_SLOT_BITS = 20, ID_LOOP_BITS = 6 };
 
-struct http_watch {
-  uv_poll_t poll;
-  struct http_loop *loop;
-  void (*readable)(struct http_loop *loop, void *argument);
-  void *argument;
-  struct http_watch *next;
-};
-
 void *http_loop_user(const struct http_loop *loop) { return loop->user; }
 void http_loop_set_user(struct http_loop *loop, void *user) { loop->user = user; }
 
 static bool fail_uv(struct error *error, const char *what, int code) {
   return error_set(error, ERROR_IO, "%s: %s.", what, uv_strerror(code));
-}
-
-/* Watched descriptors. */
-
-static void on_readable(uv_poll_t *poll, int status, int events) {
-  (void)status, (void)events;
-  struct http_watch *watch = poll->data;
-  watch->readable(watch->loop, watch->argument);
-}
-
-bool http_loop_watch(struct http_loop *loop, int fd, void (*readable)(struct http_loop *loop, void *argument),
-                     void *argument, struct error *error) {
-  struct http_watch *watch = calloc(1, sizeof *watch);
-  if (!watch) return error_set(error, ERROR_MEMORY, "No memory to watch a descriptor.");
-  int code = uv_poll_init(&loop->uv, &watch->poll, fd);
-  if (code < 0) {
-    free(watch);
-    return fail_uv(error, "Cannot watch a descriptor", code);
-  }
-  watch->poll.data = watch;
-  watch->loop = loop;
-  watch->readable = readable;
-  watch->argument = argument;
-  watch->next = loop->watches;
-  loop->watches = watch;
-  uv_poll_start(&watch->poll, UV_READABLE, on_readable);
-  return true;
 }
 
 /* The table of connections. */
@@ -77,8 +42,7 @@ static void end_when_empty(struct http_loop *loop) {
   uv_close((uv_handle_t *)&loop->drain_timer, NULL);
   uv_close((uv_handle_t *)&loop->before_poll, NULL);
   uv_close((uv_handle_t *)&loop->after_poll, NULL);
-  for (struct http_watch *watch = loop->watches; watch; watch = watch->next)
-    uv_close((uv_handle_t *)&watch->poll, NULL);
+  http_watches_close(loop);
   http_works_cancel(loop);
 }
 
@@ -280,11 +244,7 @@ void http_loop_release(struct http_loop *loop) {
   int code = uv_loop_close(&loop->uv);
   assert(code == 0), (void)code;
   uv_sem_destroy(&loop->started);
-  while (loop->watches) {
-    struct http_watch *next = loop->watches->next;
-    free(loop->watches);
-    loop->watches = next;
-  }
+  http_watches_free(loop);
   free(loop->slot);
   free(loop->free_slot);
 }

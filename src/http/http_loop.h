@@ -80,6 +80,10 @@ void http_loop_release(struct http_loop *loop); /* after its thread has ended, o
 void http_work_prepare(void);
 void http_works_cancel(struct http_loop *loop);
 
+/* http_watch.c: closes and frees what the loop still watches. */
+void http_watches_close(struct http_loop *loop);
+void http_watches_free(struct http_loop *loop);
+
 /* For connections. */
 bool http_loop_add(struct http_loop *loop, struct http_connection *connection, int *slot);
 void http_loop_remove(struct http_loop *loop, int slot);

@@ -100,9 +100,13 @@ void http_server_close(struct http_server *server);
 void *http_loop_user(const struct http_loop *loop);
 void http_loop_set_user(struct http_loop *loop, void *user);
 
-/* Calls back whenever fd is readable, until the loop ends. fd stays the caller's and must outlive the loop. */
+/* Calls back whenever fd is readable, until it is unwatched or the loop ends. fd stays the caller's, and open until
+ * then. */
 bool http_loop_watch(struct http_loop *loop, int fd, void (*readable)(struct http_loop *loop, void *argument),
                      void *argument, struct error *error);
+
+/* Lets go of fd, which may be closed then. Not in loop_stop, where nothing is watched any more. */
+void http_loop_unwatch(struct http_loop *loop, int fd);
 
 /* Calls work on a thread beside the loops, one at a time, then done on the loop's. Work that has not begun when the
  * loop ends is left out; done is called in any case, perhaps after the loop's connections have gone. False: no memory.
