@@ -97,6 +97,7 @@ typedef struct {
                            kernels that add in one order, and time */
   double target_itl_ms; /* between two tokens of a stream: steps are kept so short, and so few sequences run, that 99 of
                            100 gaps are below it; 0: no target */
+  bool verify;          /* hash the whole engine file before it is opened; otherwise while it is served */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {

@@ -72,6 +72,7 @@ struct engine_file {
   const struct engine_weight *weights; /* [plan->n_weight] */
   const struct backend *backend;       /* of the header's target: the one that can read the weights */
   struct slice tokenizer, chat_template, manifest;
+  bool verified;   /* hashed before it was loaded */
   bool disposable; /* set by an owner who can build it again: engine_file_verify removes it when it is damaged */
 };
 

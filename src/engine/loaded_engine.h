@@ -18,6 +18,7 @@ struct engine_options {
   bool batch_invariant;   /* of struct limits */
   int outputs;            /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
   struct step_limits steps;
+  bool verify;     /* hash the whole file now, not later */
   bool disposable; /* the caller can build the file again: it is removed when hashing finds it damaged */
 };
 

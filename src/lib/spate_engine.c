@@ -39,6 +39,7 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .batch_invariant = options->batch_invariant,
                                 .outputs = options->max_outputs,
                                 .steps = place.steps,
+                                .verify = options->verify,
                                 .disposable = place.cached};
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED,
