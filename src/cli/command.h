@@ -57,6 +57,9 @@ spate_engine *command_open(const struct settings *settings);
 
 void build_options_fill(const struct settings *settings, spate_build_options *build);
 
+/* What command_open opens with, but for the progress; build is part of it. */
+void open_options_fill(const struct settings *settings, spate_build_options *build, spate_open_options *open);
+
 /* The prompt of -p, or all of standard input (at most 16 MiB) in an allocated buffer; NULL after printing. */
 char *prompt_read(const struct settings *settings, size_t *size);
 

@@ -1,5 +1,5 @@
-/* spate serve: opens the engine, serves it, and watches over both: signals drain the server, and so does an engine that
- * has stopped. */
+/* spate serve: opens the engine, serves it, and watches over both: SIGTERM and SIGINT drain the server, and so does an
+ * engine that has stopped; SIGHUP reloads it. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/command.h"
@@ -7,6 +7,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,24 +29,34 @@ enum {
   SPARE_DESCRIPTORS = 256, /* beside those of connections: files, loops, connections being refused */
 };
 
-static volatile sig_atomic_t n_signal;
+static volatile sig_atomic_t n_signal, n_hangup;
 static int signal_fd = -1; /* readable after a signal, so that it ends a poll */
 
 static void note_signal(int signal) {
-  (void)signal;
   int saved = errno;
   uint64_t one = 1;
-  n_signal = n_signal + 1;
+  if (signal == SIGHUP)
+    n_hangup = n_hangup + 1;
+  else
+    n_signal = n_signal + 1;
   ssize_t written = write(signal_fd, &one, sizeof one);
-  (void)written; /* n_signal is what counts */
+  (void)written; /* the numbers are what counts */
   errno = saved;
+}
+
+/* Of a terminal that goes away SIGHUP means that whoever started us has gone: then it ends us, as it does others. */
+static bool has_terminal(void) {
+  int terminal = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (terminal >= 0) close(terminal);
+  return terminal >= 0;
 }
 
 static bool signals_catch(void) {
   signal_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
   signal(SIGPIPE, SIG_IGN);
-  return signal_fd >= 0 && sigaction(SIGINT, &action, NULL) == 0 && sigaction(SIGTERM, &action, NULL) == 0;
+  return signal_fd >= 0 && sigaction(SIGINT, &action, NULL) == 0 && sigaction(SIGTERM, &action, NULL) == 0 &&
+         (has_terminal() || sigaction(SIGHUP, &action, NULL) == 0);
 }
 
 static void signal_wait(int timeout_ms) {
@@ -71,25 +82,21 @@ static void descriptors_raise(int connections) {
 }
 
 /* What runs where, in the log: a GPU's memory is not the machine's. */
-static void memory_log(const spate_engine *engine) {
-  spate_engine_info info = {.size = sizeof info};
-  spate_info(engine, &info);
-  log_info("Runs on %s: %llu MiB of weights, %llu MiB of KV cache in %s.", info.device,
-           (unsigned long long)(info.weight_bytes >> 20), (unsigned long long)(info.kv_bytes >> 20), info.kv_dtype);
-  log_info("Opening took %.3f s for the file, %.3f s for the device, %.3f s for memory and kernels.", info.file_seconds,
-           info.device_seconds, info.program_seconds);
-  if (info.weights_seconds > 0)
-    log_info("The weights were copied to the device in %.2f s (%.1f GB/s).", info.weights_seconds,
-             (double)info.weight_bytes / info.weights_seconds * 1e-9);
+static void memory_log(const spate_engine_info *info) {
+  log_info("Runs on %s: %llu MiB of weights, %llu MiB of KV cache in %s.", info->device,
+           (unsigned long long)(info->weight_bytes >> 20), (unsigned long long)(info->kv_bytes >> 20), info->kv_dtype);
+  log_info("Opening took %.3f s for the file, %.3f s for the device, %.3f s for memory and kernels.",
+           info->file_seconds, info->device_seconds, info->program_seconds);
+  if (info->weights_seconds > 0)
+    log_info("The weights were copied to the device in %.2f s (%.1f GB/s).", info->weights_seconds,
+             (double)info->weight_bytes / info->weights_seconds * 1e-9);
 }
 
-static void welcome_print(const struct server_options *options, int port, const spate_engine *engine) {
-  spate_engine_info info = {.size = sizeof info};
-  spate_info(engine, &info);
+static void welcome_print(const struct server_options *options, int port, const spate_engine_info *info) {
   const char *host = options->host, *scheme = options->tls_cert ? "https" : "http";
   if (options->uds) {
-    printf("Serving %s on %s at %s (%s)\n\n  curl --unix-socket %s %s://localhost/health\n\n", info.name, scheme,
-           options->uds, info.device, options->uds, scheme);
+    printf("Serving %s on %s at %s (%s)\n\n  curl --unix-socket %s %s://localhost/health\n\n", info->name, scheme,
+           options->uds, info->device, options->uds, scheme);
     fflush(stdout);
     return;
   }
@@ -99,7 +106,7 @@ static void welcome_print(const struct server_options *options, int port, const 
   printf("Serving %s on %s://%s%s%s:%d (%s)\n\n"
          "  curl %s://%s%s%s:%d/generate -H 'Content-Type: application/json' \\\n"
          "    -d '{\"prompt\": \"The capital of France is\", \"max_tokens\": 32}'\n\n",
-         info.name, scheme, open, host, close, port, info.device, scheme, open, host, close, port);
+         info->name, scheme, open, host, close, port, info->device, scheme, open, host, close, port);
   fflush(stdout);
 }
 
@@ -109,36 +116,60 @@ struct watchdog {
   uint64_t fed_us;
 };
 
-static void watchdog_feed(struct watchdog *watchdog, const spate_engine *engine) {
+static void watchdog_feed(struct watchdog *watchdog, struct server *server) {
   spate_error error;
   if (!watchdog->every_ms || clock_us() - watchdog->fed_us < (uint64_t)watchdog->every_ms * 1000) return;
-  if (!spate_healthy(engine, &error)) return;
+  if (!server_healthy(server, &error)) return;
   notify_send("WATCHDOG=1");
   watchdog->fed_us = clock_us();
 }
 
 /* Lets running requests finish while new ones are told to go elsewhere, on a port that is still open for whoever asks
  * whether we are ready. */
-static void running_finish(struct server *server, spate_engine *engine, struct watchdog *watchdog, int seconds) {
+static void running_finish(struct server *server, struct watchdog *watchdog, int seconds) {
   uint64_t end = clock_us() + (uint64_t)seconds * 1000000;
   server_refuse(server);
   while (server_running(server) > 0 && n_signal == 1 && clock_us() < end) {
     signal_wait(DRAIN_WATCH_MS);
-    watchdog_feed(watchdog, engine);
+    watchdog_feed(watchdog, server);
   }
-  if (server_running(server) > 0) spate_cancel(engine, 0); /* their answers say so */
+  if (server_running(server) > 0) server_cancel(server); /* their answers say so */
   server_drain(server, FLUSH_MS);
 }
 
-/* Returns when the server has been told to drain: 0 after a signal, 1 when the engine has stopped. */
-static int engine_watch(struct server *server, spate_engine *engine, int shutdown_seconds) {
+/* What a service manager asks for by SIGHUP: it hears when the reload begins and when it has ended, however it has. */
+struct reloading {
+  sig_atomic_t n_hangup; /* dealt with */
+  bool told;             /* that a reload is under way */
+};
+
+static void hangups_heed(struct reloading *reloading, struct server *server) {
   spate_error error;
+  if (reloading->told && !server_reloading(server)) {
+    notify_send("READY=1\nSTATUS=Serving.");
+    reloading->told = false;
+  }
+  if (n_hangup == reloading->n_hangup || reloading->told) return;
+  reloading->n_hangup = n_hangup;
+  if (!server_reload(server, &error)) {
+    log_warning("SIGHUP is passed over. %s", error.text);
+    return;
+  }
+  notify_send("RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reloading the engine.", (unsigned long long)clock_us());
+  reloading->told = true;
+}
+
+/* Returns when the server has been told to drain: 0 after a signal, 1 when the engine has stopped. */
+static int engine_watch(struct server *server, int shutdown_seconds) {
+  spate_error error;
+  struct reloading reloading = {0};
   struct watchdog watchdog = {.every_ms = notify_watchdog_ms()};
   int wait_ms = watchdog.every_ms && watchdog.every_ms < WATCH_MS ? watchdog.every_ms : WATCH_MS;
   while (n_signal == 0) {
-    watchdog_feed(&watchdog, engine);
+    watchdog_feed(&watchdog, server);
+    hangups_heed(&reloading, server);
     signal_wait(wait_ms);
-    if (spate_healthy(engine, &error) || error.code == SPATE_TIMEOUT) continue; /* a stall may pass: /health tells */
+    if (server_healthy(server, &error) || error.code == SPATE_TIMEOUT) continue; /* a stall may pass: /health tells */
     notify_send("STOPPING=1\nSTATUS=%s", error.text);
     server_drain(server, FAILED_DRAIN_MS);
     return command_fail(error.text);
@@ -147,7 +178,7 @@ static int engine_watch(struct server *server, spate_engine *engine, int shutdow
            shutdown_seconds);
   notify_send("STOPPING=1\nSTATUS=Stopping: running requests finish.");
   notify_extend(shutdown_seconds + STOP_SPARE_SECONDS);
-  running_finish(server, engine, &watchdog, shutdown_seconds);
+  running_finish(server, &watchdog, shutdown_seconds);
   return 0;
 }
 
@@ -194,20 +225,42 @@ static struct server_options server_options_of(const struct settings *settings) 
                                  .log_prompts = settings->log_prompts,
                                  .otlp_traces_endpoint = traces_of(settings),
                                  .api_keys = settings->api_key,
-                                 .min_priorities = settings->min_priority};
+                                 .min_priorities = settings->min_priority,
+                                 .admin_keys = settings->admin_key,
+                                 .reload_folder = settings->reload_dir};
 }
 
+/* What there is to say of an engine, which may be replaced before it is said. */
+struct opened {
+  spate_engine_info info;
+  char name[256], device[256];
+};
+
+static void opened_fill(struct opened *opened, const spate_engine *engine) {
+  opened->info.size = sizeof opened->info;
+  spate_info(engine, &opened->info);
+  snprintf(opened->name, sizeof opened->name, "%s", opened->info.name);
+  snprintf(opened->device, sizeof opened->device, "%s", opened->info.device);
+  opened->info.name = opened->name;
+  opened->info.device = opened->device;
+}
+
+/* The engine is the server's from here on. */
 static int engine_serve(const struct settings *settings, spate_engine *engine) {
   struct server_options options = server_options_of(settings);
   int shutdown = settings->has_shutdown_timeout ? settings->shutdown_timeout : DEFAULT_SHUTDOWN;
+  spate_build_options build;
+  spate_open_options again;
   spate_error error;
-  if (!signals_catch()) return command_fail("The system refused a descriptor for signals.");
-  struct server *server = server_open(engine, &options, &error);
+  struct opened opened;
+  opened_fill(&opened, engine);
+  open_options_fill(settings, &build, &again);
+  struct server *server = server_open(engine, &again, &options, &error);
   if (!server) return command_fail(error.text);
-  memory_log(engine);
-  welcome_print(&options, server_port(server), engine);
+  memory_log(&opened.info);
+  welcome_print(&options, server_port(server), &opened.info);
   notify_send("READY=1\nSTATUS=Serving.");
-  int code = engine_watch(server, engine, shutdown);
+  int code = engine_watch(server, shutdown);
   drain_watch(server, n_signal);
   server_close(server);
   return code;
@@ -228,7 +281,7 @@ int command_serve(const struct settings *settings) {
   spate_engine *engine = command_open(settings);
   if (!engine) return 1;
   descriptors_raise(connections_of(settings));
-  int code = engine_serve(settings, engine);
+  if (signals_catch()) return engine_serve(settings, engine);
   spate_close(engine);
-  return code;
+  return command_fail("The system refused a descriptor for signals.");
 }

@@ -70,8 +70,8 @@ void build_options_fill(const struct settings *s, spate_build_options *build) {
   build->eval_against = s->eval_against;
 }
 
-static void open_options_fill(const struct settings *s, const spate_build_options *build, struct progress *progress,
-                              spate_open_options *open) {
+void open_options_fill(const struct settings *s, spate_build_options *build, spate_open_options *open) {
+  build_options_fill(s, build);
   spate_open_options_init(open);
   open->model = s->operand;
   open->build = build;
@@ -94,8 +94,6 @@ static void open_options_fill(const struct settings *s, const spate_build_option
   open->target_itl_ms = s->target_itl_ms;
   open->no_block_reuse = s->no_block_reuse;
   open->max_outputs = s->text || s->task ? EVAL_OUTPUTS : 0;
-  open->progress = progress_show;
-  open->user = progress;
 }
 
 spate_engine *settings_open(const struct settings *s, struct progress *progress, spate_error *error) {
@@ -106,8 +104,9 @@ spate_engine *settings_open(const struct settings *s, struct progress *progress,
                                               "model. Leave it out."};
     return NULL;
   }
-  build_options_fill(s, &build);
-  open_options_fill(s, &build, progress, &open);
+  open_options_fill(s, &build, &open);
+  open.progress = progress_show;
+  open.user = progress;
   return spate_open(&open, error);
 }
 

@@ -66,7 +66,7 @@ struct settings {
   const char *allowed_origins, *allowed_methods, *allowed_headers;
   bool allow_credentials;
   int max_connections_per_ip;
-  const char *host, *log_level, *log_format, *api_key, *min_priority;
+  const char *host, *log_level, *log_format, *api_key, *min_priority, *admin_key, *reload_dir;
   const char *otlp_traces_endpoint;
   bool log_prompts;
   int port, workers, keep_alive, limit_concurrency, shutdown_timeout, tensor_parallel_size;

@@ -14,8 +14,9 @@
 enum { KEY_BYTES = 16, KEEP_ALIVE = 60, TIMEOUT_SECONDS = 600 };
 
 struct served {
-  spate_engine *engine;
   struct server *server;
+  spate_build_options build;
+  spate_open_options again;
   char url[64], key[2 * KEY_BYTES + 1];
 };
 
@@ -35,11 +36,6 @@ static bool key_draw(char key[2 * KEY_BYTES + 1]) {
   return true;
 }
 
-static void served_close(struct served *served) {
-  server_close(served->server);
-  spate_close(served->engine);
-}
-
 static bool served_open(struct served *served, const struct settings *settings, struct progress *progress,
                         struct error *error) {
   spate_error problem = {.text = "The system gives no random numbers."};
@@ -50,13 +46,13 @@ static bool served_open(struct served *served, const struct settings *settings, 
                                    .api_keys = served->key};
   *served = (struct served){0};
   bool open = key_draw(served->key);
-  if (open) open = (served->engine = settings_open(settings, progress, &problem)) != NULL;
-  if (open) open = (served->server = server_open(served->engine, &options, &problem)) != NULL;
+  open_options_fill(settings, &served->build, &served->again);
+  spate_engine *engine = open ? settings_open(settings, progress, &problem) : NULL;
+  open = engine && (served->server = server_open(engine, &served->again, &options, &problem)) != NULL;
   if (open) {
     snprintf(served->url, sizeof served->url, "http://127.0.0.1:%d", server_port(served->server));
     return true;
   }
-  served_close(served);
   return error_set(error, ERROR_IO, "%s", problem.text);
 }
 
@@ -135,7 +131,7 @@ bool tune_trial_run(struct tune_load *load, const struct settings *settings, str
     target.progress = on_progress;
     target.user = watch;
     done = done && load_put(load, &target, &plan, trial, error);
-    served_close(&served);
+    server_close(served.server);
   }
   load_plan_release(&plan);
   return done;

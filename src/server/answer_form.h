@@ -61,8 +61,11 @@ struct answer_facts {
   json_t *stop;   /* as the client sent it: a string or a list of them; owned by the answer; NULL: none */
 };
 
+struct loop_engine;
+
 struct answer {
-  uint64_t http_id; /* finds the request, while its client is there */
+  struct loop_engine *place; /* the engine whose answer it is, as its loop knows it (server_loop.c) */
+  uint64_t http_id;          /* finds the request, while its client is there */
   const struct answer_form *form;
   struct answer_facts facts;
   bool begun;      /* the stream's head is out */

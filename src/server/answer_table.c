@@ -83,9 +83,14 @@ static const struct answer_field fields[] = {
     {"Tokens", "tokens", "[]integer"},
     {"Text", "prompt", "string"},
     {"Health", "status", "string"},
+    {"Health", "generation", "integer"},
     {"Health", "model", "string"},
     {"Health", "error", "string"},
     {"State", "status", "string"},
+    {"EngineState", "status", "string"},
+    {"EngineState", "generation", "integer"},
+    {"EngineState", "seconds", "number"},
+    {"Sleeping", "is_sleeping", "boolean"},
     {"Version", "version", "string"},
     {"Models", "object", "string"},
     {"Models", "data", "[]Model"},
@@ -171,7 +176,7 @@ bool answer_fields_markdown(struct buffer *out) {
 /* --- statuses ---------------------------------------------------------------------------------------------------- */
 
 /* Which operations may answer with it. */
-enum { OF_NONE = 0, OF_KEYED = 1, OF_BODY = 2, OF_WORK = 4, OF_MODEL = 8, OF_ALL = 16 };
+enum { OF_NONE = 0, OF_KEYED = 1, OF_BODY = 2, OF_WORK = 4, OF_MODEL = 8, OF_ALL = 16, OF_ADMIN = 32 };
 
 static const struct {
   int status;
@@ -179,10 +184,13 @@ static const struct {
   const char *when;
 } statuses[] = {
     {400, OF_ALL, "the head, the JSON, a field or the prompt's length is wrong; the head is over 16 KiB"},
-    {401, OF_KEYED, "`--api-key` asks for a key, and none or another one came (`WWW-Authenticate: Bearer`)"},
-    {404, OF_MODEL, "no such path; no such model"},
+    {401, OF_KEYED,
+     "`--api-key` or `--admin-key` asks for a key, and none or another one came (`WWW-Authenticate: Bearer`)"},
+    {403, OF_ADMIN, "the server has no `--admin-key`"},
+    {404, OF_MODEL | OF_ADMIN, "no such path; no such model"},
     {405, OF_NONE, "not this method (`Allow` lists those that are)"},
     {408, OF_ALL, "the head or the body did not arrive in time"},
+    {409, OF_ADMIN, "a reload, a sleep or a wake is under way"},
     {413, OF_ALL, "the body is over 1 MiB, or there is one where none is taken"},
     {414, OF_ALL, "the URL is over 8 KiB"},
     {415, OF_BODY, "the body is not `application/json`"},
@@ -198,7 +206,8 @@ static const struct {
     {500, OF_ALL, "a mistake of the server's own, or no memory for the answer"},
     {501, OF_ALL, "the method is one that HTTP does not have"},
     {503, OF_ALL,
-     "the engine has stopped, the server is stopping, `--limit-concurrency` connections are open, or 256 MiB of "
+     "the engine has stopped, the server sleeps or is stopping, `--limit-concurrency` connections are open, or 256 MiB "
+     "of "
      "request "
      "bodies are arriving (with `Retry-After` where that helps)"},
     {504, OF_WORK, "the `timeout_s` of the request has passed"},
@@ -209,8 +218,8 @@ enum { N_STATUS = sizeof statuses / sizeof *statuses };
 
 static unsigned operation_kinds(const struct route *route, enum method method) {
   bool names_model = route->kind == REQUEST_COMPLETION || route->kind == REQUEST_CHAT || strchr(route->path, '{');
-  return OF_ALL | (route->open ? 0u : OF_KEYED) | (method == METHOD_POST ? OF_BODY : 0u) |
-         (route->kind ? OF_WORK : 0u) | (names_model ? OF_MODEL : 0u);
+  return OF_ALL | (route->access == ROUTE_OPEN ? 0u : OF_KEYED) | (method == METHOD_POST ? OF_BODY : 0u) |
+         (route->kind ? OF_WORK : 0u) | (route->access == ROUTE_ADMIN ? OF_ADMIN : 0u) | (names_model ? OF_MODEL : 0u);
 }
 
 bool answer_statuses_write(const struct route *route, enum method method, struct buffer *out) {

@@ -12,6 +12,13 @@
 
 enum { COMPLETION_MAX_TOKENS = 16 };
 
+/* A request that is being handled, and the engine that it is for. */
+struct work {
+  struct server *server;
+  struct http_request *request;
+  struct served_engine *served;
+};
+
 static bool accepts_lines(const struct http_request *request) {
   static const char type[] = "application/x-ndjson";
   struct slice accept = http_request_header(request, "accept");
@@ -30,10 +37,9 @@ static const struct answer_form *form_choose(const struct http_request *request,
   return accepts_lines(request) ? &generate_ndjson : &generate_sse;
 }
 
-static struct answer_facts facts_make(const struct server *server, const struct http_request *request,
-                                      const struct generate_request *wanted) {
-  struct answer_facts facts = {.engine = server->engine,
-                               .model = server->info.name,
+static struct answer_facts facts_make(const struct work *work, const struct generate_request *wanted) {
+  struct answer_facts facts = {.engine = work->served->engine,
+                               .model = work->served->info.name,
                                .created = (int64_t)time(NULL),
                                .logprobs = wanted->engine.logprobs,
                                .top_logprobs = wanted->engine.top_logprobs,
@@ -45,18 +51,18 @@ static struct answer_facts facts_make(const struct server *server, const struct 
                                .n = wanted->n,
                                .stop = json_incref(json_object_get(wanted->json, "stop"))};
   snprintf(facts.id, sizeof facts.id, "%s-%08x%016llx", wanted->kind == REQUEST_CHAT ? "chatcmpl" : "cmpl",
-           server->nonce, (unsigned long long)request->id);
+           work->server->nonce, (unsigned long long)work->request->id);
   return facts;
 }
 
 /* --- choices ----------------------------------------------------------------------------------------------------- */
 
 /* The prompt at the start of a choice's text. */
-static bool prompt_echo(const struct server *server, const spate_request *wanted, struct choice *choice,
+static bool prompt_echo(const struct work *work, const spate_request *wanted, struct choice *choice,
                         spate_error *error) {
   spate_text text = {0};
-  if (wanted->n_token && !spate_decode(server->engine, wanted->tokens, (size_t)wanted->n_token, &text, error))
-    return false;
+  const spate_engine *engine = work->served->engine;
+  if (wanted->n_token && !spate_decode(engine, wanted->tokens, (size_t)wanted->n_token, &text, error)) return false;
   bool kept = wanted->n_token ? answer_keep(choice, &choice->text, text.data, text.size)
                               : answer_keep(choice, &choice->text, wanted->prompt, wanted->prompt_size);
   spate_text_free(&text);
@@ -76,18 +82,18 @@ static spate_request prompt_request(const struct generate_request *wanted, int i
   return one;
 }
 
-static bool choices_submit(struct server *server, struct http_request *request, const struct generate_request *wanted,
-                           spate_error *error) {
+static bool choices_submit(const struct work *work, const struct generate_request *wanted, spate_error *error) {
+  struct http_request *request = work->request;
   int n_prompt = wanted->n_prompt ? wanted->n_prompt : 1, n_choice = n_prompt * wanted->n;
-  struct answer *answer = answer_new(form_choose(request, wanted), request->id, n_choice, &server->answer_bytes);
+  struct answer *answer = answer_new(form_choose(request, wanted), request->id, n_choice, &work->server->answer_bytes);
   if (!answer) {
     *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
     return false;
   }
-  answer->facts = facts_make(server, request, wanted);
+  answer->facts = facts_make(work, wanted);
   for (int i = 0; i < n_choice && wanted->echo; i++) {
     spate_request one = prompt_request(wanted, i / wanted->n);
-    if (prompt_echo(server, &one, &answer->choice[i], error)) continue;
+    if (prompt_echo(work, &one, &answer->choice[i], error)) continue;
     answer_free(answer);
     return false;
   }
@@ -102,13 +108,13 @@ static bool choices_submit(struct server *server, struct http_request *request, 
 /* --- routes ------------------------------------------------------------------------------------------------------ */
 
 /* OpenAI's clients name a model; there is one. */
-static bool model_known(const struct server *server, struct http_request *request,
-                        const struct generate_request *wanted) {
+static bool model_known(const struct work *work, const struct generate_request *wanted) {
+  const char *name = work->served->info.name;
   char sentence[320];
-  if (!wanted->model || strcmp(wanted->model, server->info.name) == 0) return true;
+  if (!wanted->model || strcmp(wanted->model, name) == 0) return true;
   snprintf(sentence, sizeof sentence, "There is no model \"%.100s\" here; this server has \"%.100s\".", wanted->model,
-           server->info.name);
-  reply_field_error(request, 404, "model", sentence);
+           name);
+  reply_field_error(work->request, 404, "model", sentence);
   return false;
 }
 
@@ -126,31 +132,35 @@ static bool priority_allowed(const struct server *server, struct http_request *r
 }
 
 /* The holder of each API key is a tenant. */
-static void submit(struct server *server, struct http_request *request, struct generate_request *wanted) {
+static void submit(const struct work *work, struct generate_request *wanted) {
+  struct server *server = work->server;
+  struct http_request *request = work->request;
   spate_error refusal;
   wanted->engine.tenant = access_check(&server->access, http_request_header(request, "authorization"));
   atomic_fetch_add_explicit(&server->metrics.ignored_fields, (unsigned)wanted->n_ignored, memory_order_relaxed);
   if (server->log_prompts) request_log_prompt(server, request, wanted);
-  if (model_known(server, request, wanted) && priority_allowed(server, request, wanted) &&
-      !choices_submit(server, request, wanted, &refusal))
+  if (model_known(work, wanted) && priority_allowed(server, request, wanted) &&
+      !choices_submit(work, wanted, &refusal))
     reply_engine_error(request, refusal.code, refusal.text);
 }
 
-static spate_request defaults_of(const struct server *server, enum request_kind kind) {
+static spate_request defaults_of(const struct served_engine *served, enum request_kind kind) {
   spate_request defaults;
-  spate_request_init(server->engine, &defaults);
+  spate_request_init(served->engine, &defaults);
   if (kind == REQUEST_COMPLETION && defaults.max_tokens > COMPLETION_MAX_TOKENS)
     defaults.max_tokens = COMPLETION_MAX_TOKENS;
-  if (kind == REQUEST_CHAT) defaults.max_tokens = server->info.max_seq_len; /* what the prompt leaves of it */
+  if (kind == REQUEST_CHAT) defaults.max_tokens = served->info.max_seq_len; /* what the prompt leaves of it */
   return defaults;
 }
 
 static void body_handle(struct server *server, struct http_request *request, enum request_kind kind) {
+  struct work work = {server, request, server_loop_engine(request)};
   struct generate_request wanted;
   struct error error;
-  spate_request defaults = defaults_of(server, kind);
+  if (!work.served) return;
+  spate_request defaults = defaults_of(work.served, kind);
   if (generate_request_read_body(&wanted, kind, &defaults, request->body, &error))
-    submit(server, request, &wanted);
+    submit(&work, &wanted);
   else
     reply_field_error(request, 400, wanted.param, error.text);
   generate_request_release(&wanted);
@@ -163,11 +173,13 @@ void completion_handle(struct server *server, struct http_request *request) {
 void chat_handle(struct server *server, struct http_request *request) { body_handle(server, request, REQUEST_CHAT); }
 
 static void query_handle(struct server *server, struct http_request *request) {
+  struct work work = {server, request, server_loop_engine(request)};
   struct generate_request wanted;
   struct error error;
-  spate_request defaults = defaults_of(server, REQUEST_GENERATE);
+  if (!work.served) return;
+  spate_request defaults = defaults_of(work.served, REQUEST_GENERATE);
   if (generate_request_read_query(&wanted, &defaults, request->head.query, &error))
-    submit(server, request, &wanted);
+    submit(&work, &wanted);
   else
     reply_error(request, 400, NULL, error.text);
   generate_request_release(&wanted);

@@ -9,8 +9,8 @@ _Static_assert(METRIC_HANDLERS == ROUTE_COUNT + 1, "one handler label per route,
 _Static_assert((int)METRIC_METHODS == (int)METHOD_COUNT, "one method label per method");
 
 /* 499: the client left before its answer began. What is not listed counts as the last. */
-static const int statuses[METRIC_STATUSES] = {200, 204, 400, 401, 404, 405, 408, 413, 414,
-                                              415, 417, 429, 431, 499, 501, 503, 504, 500};
+static const int statuses[METRIC_STATUSES] = {200, 204, 400, 401, 403, 404, 405, 408, 409, 413,
+                                              414, 415, 417, 429, 431, 499, 501, 503, 504, 500};
 
 static const double second_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
                                        1,     2.5,    5,     10,   25,    50,   100, 250};

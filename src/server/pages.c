@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "server/openapi.h"
 #include "server/reply.h"
+#include "server/server_loop.h"
 
 enum { PAGE_MAX = 4 << 20 };
 
@@ -20,9 +21,17 @@ void health_handle(struct server *server, struct http_request *request) {
   spate_error error;
   struct buffer page;
   buffer_init(&page, PAGE_MAX);
-  bool healthy = spate_healthy(server->engine, &error);
-  buffer_print(&page, "{\"status\":\"%s\",\"model\":", healthy ? "healthy" : "unhealthy");
-  json_write_string(&page, slice_text(server->info.name));
+  struct served_engine *served = server_loop_current(request->loop);
+  bool healthy = engine_slot_healthy(server->slot, &error);
+  buffer_print(&page, "{\"status\":\"%s\",\"generation\":%d",
+               !healthy ? "unhealthy"
+               : served ? "healthy"
+                        : "asleep",
+               engine_slot_generation(server->slot));
+  if (served) {
+    buffer_text(&page, ",\"model\":");
+    json_write_string(&page, slice_text(served->info.name));
+  }
   if (!healthy) {
     buffer_text(&page, ",\"error\":");
     json_write_string(&page, slice_text(error.text));
@@ -42,9 +51,9 @@ void ready_handle(struct server *server, struct http_request *request) {
   spate_error error;
   if (atomic_load(&server->draining))
     reply_error(request, 503, NULL, "The server is shutting down: send requests elsewhere.");
-  else if (!spate_healthy(server->engine, &error))
+  else if (!engine_slot_healthy(server->slot, &error))
     reply_error(request, 503, NULL, error.text);
-  else
+  else if (server_loop_engine(request))
     http_respond(request, 200, JSON_CONTENT_TYPE, NULL, slice_text("{\"status\":\"ready\"}"));
 }
 
@@ -56,33 +65,39 @@ void version_handle(struct server *server, struct http_request *request) {
   page_send(request, 200, JSON_CONTENT_TYPE, &page);
 }
 
-static void model_write(const struct server *server, struct buffer *page) {
+static void model_write(const struct served_engine *served, struct buffer *page) {
   buffer_text(page, "{\"id\":");
-  json_write_string(page, slice_text(server->info.name));
+  json_write_string(page, slice_text(served->info.name));
   buffer_print(page, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"spate\",\"max_model_len\":%d}",
-               (long long)server->info.created, server->info.max_seq_len);
+               (long long)served->info.created, served->info.max_seq_len);
 }
 
 void models_handle(struct server *server, struct http_request *request) {
+  (void)server;
+  const struct served_engine *served = server_loop_engine(request);
   struct buffer page;
+  if (!served) return;
   buffer_init(&page, PAGE_MAX);
   buffer_text(&page, "{\"object\":\"list\",\"data\":[");
-  model_write(server, &page);
+  model_write(served, &page);
   buffer_text(&page, "]}");
   page_send(request, 200, JSON_CONTENT_TYPE, &page);
 }
 
 void model_handle(struct server *server, struct http_request *request) {
+  (void)server;
+  const struct served_engine *served = server_loop_engine(request);
   static const char prefix[] = "/v1/models/";
   struct slice path = request->head.path;
   struct slice name = slice_make(path.data + sizeof prefix - 1, path.size - (sizeof prefix - 1));
   struct buffer page;
-  if (!slice_is(name, server->info.name)) {
+  if (!served) return;
+  if (!slice_is(name, served->info.name)) {
     reply_field_error(request, 404, "model", "There is no such model here: /v1/models names the one that is served.");
     return;
   }
   buffer_init(&page, PAGE_MAX);
-  model_write(server, &page);
+  model_write(served, &page);
   page_send(request, 200, JSON_CONTENT_TYPE, &page);
 }
 
@@ -91,7 +106,9 @@ static void page_append(void *user, const char *text, size_t size) { buffer_appe
 void metrics_handle(struct server *server, struct http_request *request) {
   struct buffer page;
   buffer_init(&page, PAGE_MAX);
-  spate_metrics(server->engine, page_append, &page);
+  const struct served_engine *served = server_loop_current(request->loop);
+  if (served) spate_metrics(served->engine, page_append, &page);
+  engine_slot_metrics(server->slot, &page);
   http_metrics_write(&server->metrics, &page);
   trace_metrics_write(server->traces, &page);
   page_send(request, 200, METRICS_CONTENT_TYPE, &page);

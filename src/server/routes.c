@@ -1,6 +1,7 @@
 /* Routing: 404, 405, 415 and OPTIONS before a body is read, then the handler. */
 #include "server/routes.h"
 
+#include "server/admin.h"
 #include "server/generate.h"
 #include "server/pages.h"
 #include "server/reply.h"
@@ -12,36 +13,51 @@
 
 enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
 
+#define EMPTY_SCHEMA "{\"type\":\"object\"}"
+
 const struct route routes[ROUTE_COUNT] = {
-    {"/generate", 1u << METHOD_GET | 1u << METHOD_POST, false, "Generate text", JSON_CONTENT_TYPE, generate_handle,
-     REQUEST_GENERATE, NULL, "GenerateAnswer"},
-    {"/v1/completions", 1u << METHOD_POST, false, "Generate text, as OpenAI's API", JSON_CONTENT_TYPE,
+    {"/generate", 1u << METHOD_GET | 1u << METHOD_POST, ROUTE_KEYED, "Generate text", JSON_CONTENT_TYPE,
+     generate_handle, REQUEST_GENERATE, NULL, "GenerateAnswer"},
+    {"/v1/completions", 1u << METHOD_POST, ROUTE_KEYED, "Generate text, as OpenAI's API", JSON_CONTENT_TYPE,
      completion_handle, REQUEST_COMPLETION, NULL, "Completion"},
-    {"/v1/chat/completions", 1u << METHOD_POST, false, "Answer a conversation, as OpenAI's API", JSON_CONTENT_TYPE,
-     chat_handle, REQUEST_CHAT, NULL, "ChatCompletion"},
-    {"/tokenize", 1u << METHOD_POST, false, "The tokens of a text or a conversation", JSON_CONTENT_TYPE,
+    {"/v1/chat/completions", 1u << METHOD_POST, ROUTE_KEYED, "Answer a conversation, as OpenAI's API",
+     JSON_CONTENT_TYPE, chat_handle, REQUEST_CHAT, NULL, "ChatCompletion"},
+    {"/tokenize", 1u << METHOD_POST, ROUTE_KEYED, "The tokens of a text or a conversation", JSON_CONTENT_TYPE,
      tokenize_handle, 0,
      "{\"type\":\"object\",\"properties\":{\"prompt\":{\"type\":\"string\"},\"messages\":{\"type\":\"array\","
      "\"items\":{\"type\":\"object\"}},\"add_special_tokens\":{\"type\":\"boolean\",\"default\":true}}}",
      "Tokens"},
-    {"/detokenize", 1u << METHOD_POST, false, "The text of tokens", JSON_CONTENT_TYPE, detokenize_handle, 0,
+    {"/detokenize", 1u << METHOD_POST, ROUTE_KEYED, "The text of tokens", JSON_CONTENT_TYPE, detokenize_handle, 0,
      "{\"type\":\"object\",\"required\":[\"tokens\"],\"properties\":{\"tokens\":{\"type\":\"array\","
      "\"items\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":2147483647}}}}",
      "Text"},
-    {"/health", GET, true, "Whether the engine makes progress", JSON_CONTENT_TYPE, health_handle, 0, NULL, "Health"},
-    {"/ready", GET, true, "Whether new requests should come here: not while shutting down", JSON_CONTENT_TYPE,
+    {"/health", GET, ROUTE_OPEN, "Whether the engine makes progress", JSON_CONTENT_TYPE, health_handle, 0, NULL,
+     "Health"},
+    {"/ready", GET, ROUTE_OPEN, "Whether new requests should come here: not while shutting down", JSON_CONTENT_TYPE,
      ready_handle, 0, NULL, "State"},
-    {"/live", GET, true, "That the server answers", JSON_CONTENT_TYPE, live_handle, 0, NULL, "State"},
-    {"/version", GET, false, "The version of the server", JSON_CONTENT_TYPE, version_handle, 0, NULL, "Version"},
-    {"/v1/models", GET, false, "The model that is served", JSON_CONTENT_TYPE, models_handle, 0, NULL, "Models"},
-    {"/v1/models/{model}", GET, false, "One model", JSON_CONTENT_TYPE, model_handle, 0, NULL, "Model"},
-    {"/metrics", GET, false, "Metrics in the Prometheus text format", METRICS_CONTENT_TYPE, metrics_handle, 0, NULL,
-     NULL},
-    {"/openapi.json", GET, false, "This description", JSON_CONTENT_TYPE, openapi_handle, 0, NULL, NULL},
-    {"/", GET, true, "A page to try the model on", PAGE_CONTENT_TYPE, playground_handle, 0, NULL, NULL},
-    {"/status", GET, true, "A page that shows what the server does", PAGE_CONTENT_TYPE, status_page_handle, 0, NULL,
-     NULL},
-    {"/docs", GET, true, "A page that shows this description", PAGE_CONTENT_TYPE, docs_handle, 0, NULL, NULL},
+    {"/live", GET, ROUTE_OPEN, "That the server answers", JSON_CONTENT_TYPE, live_handle, 0, NULL, "State"},
+    {"/version", GET, ROUTE_KEYED, "The version of the server", JSON_CONTENT_TYPE, version_handle, 0, NULL, "Version"},
+    {"/v1/models", GET, ROUTE_KEYED, "The model that is served", JSON_CONTENT_TYPE, models_handle, 0, NULL, "Models"},
+    {"/v1/models/{model}", GET, ROUTE_KEYED, "One model", JSON_CONTENT_TYPE, model_handle, 0, NULL, "Model"},
+    {"/is_sleeping", GET, ROUTE_KEYED, "Whether the engine's memory is given back", JSON_CONTENT_TYPE,
+     is_sleeping_handle, 0, NULL, "Sleeping"},
+    {"/sleep", 1u << METHOD_POST, ROUTE_ADMIN, "Give the engine's memory back, once running answers have ended",
+     JSON_CONTENT_TYPE, sleep_handle, 0, EMPTY_SCHEMA, "EngineState"},
+    {"/wake_up", 1u << METHOD_POST, ROUTE_ADMIN, "Open the engine again", JSON_CONTENT_TYPE, wake_handle, 0,
+     EMPTY_SCHEMA, "EngineState"},
+    {"/admin/reload", 1u << METHOD_POST, ROUTE_ADMIN, "Open the engine file anew and let it take over",
+     JSON_CONTENT_TYPE, reload_handle, 0,
+     "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"model\":{\"type\":\"string\",\"minLength\":"
+     "1,"
+     "\"maxLength\":255,\"pattern\":\"^[^./][^/]*$\"}}}",
+     "EngineState"},
+    {"/metrics", GET, ROUTE_KEYED, "Metrics in the Prometheus text format", METRICS_CONTENT_TYPE, metrics_handle, 0,
+     NULL, NULL},
+    {"/openapi.json", GET, ROUTE_KEYED, "This description", JSON_CONTENT_TYPE, openapi_handle, 0, NULL, NULL},
+    {"/", GET, ROUTE_OPEN, "A page to try the model on", PAGE_CONTENT_TYPE, playground_handle, 0, NULL, NULL},
+    {"/status", GET, ROUTE_OPEN, "A page that shows what the server does", PAGE_CONTENT_TYPE, status_page_handle, 0,
+     NULL, NULL},
+    {"/docs", GET, ROUTE_OPEN, "A page that shows this description", PAGE_CONTENT_TYPE, docs_handle, 0, NULL, NULL},
 };
 
 static bool path_matches(struct slice path, const char *pattern) {
@@ -100,19 +116,30 @@ static void refuse_method(struct http_request *request, const struct route *rout
 
 /* Without a key not even which paths exist is told. */
 static bool may_ask(const struct server *server, const struct http_request *request, int route) {
-  return (route != ROUTE_NONE && routes[route].open) ||
-         access_check(&server->access, http_request_header(request, "authorization")) >= 0;
+  struct slice given = http_request_header(request, "authorization");
+  if (route != ROUTE_NONE && routes[route].access == ROUTE_ADMIN)
+    return access_check(&server->admin, given) >= 0 &&
+           (server->admin.n_key > 0 || access_check(&server->access, given) >= 0);
+  return (route != ROUTE_NONE && routes[route].access == ROUTE_OPEN) || access_check(&server->access, given) >= 0;
+}
+
+/* False after saying so. */
+static bool asker_check(const struct server *server, struct http_request *request, int route) {
+  bool admin = route != ROUTE_NONE && routes[route].access == ROUTE_ADMIN, may = may_ask(server, request, route);
+  if (!may)
+    reply_error(request, 401, "WWW-Authenticate: Bearer\r\n",
+                admin ? "This path asks for the key of --admin-key: send it as Authorization: Bearer KEY."
+                      : "This server asks for an API key: send it as Authorization: Bearer KEY.");
+  else if (admin && server->admin.n_key == 0)
+    reply_error(request, 403, NULL, "Nobody may do this here: start the server with --admin-key, and send that key.");
+  return may && (!admin || server->admin.n_key > 0);
 }
 
 size_t route_check(const struct server *server, struct http_request *request) {
   int index = route_find(request->head.path);
   enum method method = http_method_find(request->head.method);
-  if (!may_ask(server, request, index)) {
-    reply_error(request, 401, "WWW-Authenticate: Bearer\r\n",
-                "This server asks for an API key: send it as Authorization: Bearer KEY.");
-    return 0;
-  }
-  if (atomic_load(&server->draining) && (index == ROUTE_NONE || !routes[index].open)) {
+  if (!asker_check(server, request, index)) return 0;
+  if (atomic_load(&server->draining) && (index == ROUTE_NONE || routes[index].access != ROUTE_OPEN)) {
     reply_error(request, 503, "Retry-After: 1\r\n", "The server is shutting down: send the request elsewhere.");
     return 0;
   }

@@ -7,12 +7,18 @@
 #include "server/server_state.h"
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_OPTIONS, METHOD_OTHER, METHOD_COUNT };
-enum { ROUTE_COUNT = 16, ROUTE_NONE = ROUTE_COUNT };
+enum { ROUTE_COUNT = 20, ROUTE_NONE = ROUTE_COUNT };
+
+enum route_access {
+  ROUTE_KEYED, /* asks for an API key, where the server has any */
+  ROUTE_OPEN,  /* asks for none */
+  ROUTE_ADMIN, /* asks for an admin key, and is for nobody where the server has none */
+};
 
 struct route {
-  const char *path;                   /* what follows a "{" stands for any text */
-  unsigned methods;                   /* bits of 1 << enum method; OPTIONS is always answered */
-  bool open;                          /* answered without an API key too */
+  const char *path; /* what follows a "{" stands for any text */
+  unsigned methods; /* bits of 1 << enum method; OPTIONS is always answered */
+  enum route_access access;
   const char *summary, *content_type; /* of what GET or POST returns, for /openapi.json */
   void (*handle)(struct server *server, struct http_request *request);
   enum request_kind kind;  /* of routes that generate; 0: none */

@@ -109,31 +109,41 @@ static bool options_check(const struct server_options *options, struct error *er
   return root_path_check(options->root_path, error) && cors_check(&options->cors, error);
 }
 
-static bool server_start(struct server *server, const struct server_options *options, struct error *error) {
-  if (!server) return error_set(error, ERROR_MEMORY, "Out of memory for the server.");
+static bool server_start(struct server *server, const char *model, const struct server_options *options,
+                         struct error *error) {
   if (!options_check(options, error) ||
-      !access_init(&server->access, options->api_keys, options->min_priorities, error))
+      !access_init(&server->access, options->api_keys, options->min_priorities, error) ||
+      !access_init(&server->admin, options->admin_keys, NULL, error))
     return false;
   server->cors = options->cors;
   server->root_path = slice_text(options->root_path ? options->root_path : "");
   server->log_prompts = options->log_prompts;
-  server->info.size = sizeof server->info;
-  spate_info(server->engine, &server->info);
   http_metrics_init(&server->metrics);
   const char *traces = options->otlp_traces_endpoint;
-  if (traces && !(server->traces = trace_export_open(traces, server->info.name, error))) return false;
+  if (traces && !(server->traces = trace_export_open(traces, model, error))) return false;
   if (getrandom(&server->nonce, sizeof server->nonce, 0) < 0) server->nonce = 0; /* ids need not be secret */
   struct http_options http = http_options_of(options);
   server->http = http_server_open(&http, &callbacks, server, error);
   return server->http != NULL;
 }
 
-struct server *server_open(spate_engine *engine, const struct server_options *options, spate_error *error) {
-  struct error detail;
+/* The slot takes the engine over, and its name with it. */
+static bool slot_start(struct server *server, spate_engine *engine, const spate_open_options *again,
+                       const struct server_options *options, struct error *error) {
+  spate_engine_info info = {.size = sizeof info};
+  spate_info(engine, &info);
+  server->slot = engine_slot_open(engine, again, options->reload_folder, error);
+  return server->slot && server_start(server, info.name, options, error);
+}
+
+struct server *server_open(spate_engine *engine, const spate_open_options *again, const struct server_options *options,
+                           spate_error *error) {
+  struct error detail = {ERROR_MEMORY, "Out of memory for the server."};
   struct server *server = calloc(1, sizeof *server);
-  if (server) server->engine = engine;
-  if (server_start(server, options, &detail)) return server;
+  if (!server) spate_close(engine);
+  if (server && slot_start(server, engine, again, options, &detail)) return server;
   if (server) trace_export_close(server->traces);
+  if (server) engine_slot_close(server->slot);
   free(server);
   error->code = (spate_code)detail.code; /* the same list */
   memcpy(error->text, detail.text, sizeof error->text);
@@ -148,6 +158,21 @@ void server_refuse(struct server *server) { atomic_store(&server->draining, true
 
 int server_running(const struct server *server) { return atomic_load(&server->running); }
 
+bool server_healthy(struct server *server, spate_error *error) { return engine_slot_healthy(server->slot, error); }
+
+bool server_reload(struct server *server, spate_error *error) {
+  struct slot_order order = {.action = SLOT_RELOAD, .loop = SLOT_NO_LOOP};
+  struct error detail;
+  if (engine_slot_order(server->slot, &order, &detail)) return true;
+  error->code = (spate_code)detail.code;
+  memcpy(error->text, detail.text, sizeof error->text);
+  return false;
+}
+
+bool server_reloading(struct server *server) { return engine_slot_busy(server->slot); }
+
+void server_cancel(struct server *server) { engine_slot_cancel(server->slot); }
+
 void server_drain(struct server *server, int deadline_ms) {
   server_refuse(server);
   http_server_drain(server->http, deadline_ms);
@@ -158,6 +183,7 @@ void server_join(struct server *server) { http_server_join(server->http); }
 void server_close(struct server *server) {
   if (!server) return;
   http_server_close(server->http);
+  engine_slot_close(server->slot);
   trace_export_close(server->traces);
   free(server);
 }

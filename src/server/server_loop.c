@@ -1,9 +1,12 @@
 /* From the inbox to the answers. The first choice of each prompt is in the table from its submission to the engine's
  * last event; request->user points to its answer until the response is complete or the client gone (then the answer is
- * detached). Whoever lets go last frees the answer. */
+ * detached). Whoever lets go last frees the answer. An engine that has left the slot is held until its last answer is
+ * freed. */
 #include "server/server_loop.h"
 
+#include "server/admin.h"
 #include "server/answer.h"
+#include "server/reply.h"
 #include "server/request_log.h"
 
 #include <assert.h>
@@ -15,43 +18,60 @@ enum {
   TAKE_ROUNDS = 16, /* then sockets get their turn; what is left keeps the descriptor readable */
 };
 
+/* An engine as this loop uses it. */
+struct loop_engine {
+  struct server_loop *own;
+  struct served_engine *served; /* held */
+  spate_inbox *inbox;
+  int n_answer;                    /* that are not freed */
+  struct choice *bucket[N_BUCKET]; /* first choices by engine id */
+  struct loop_engine *next;
+};
+
 struct server_loop {
   struct server *server;
-  spate_inbox *inbox;
-  struct choice *bucket[N_BUCKET]; /* first choices by engine id */
+  int index, bell;
+  struct loop_engine *current; /* NULL: asleep, or there was no memory to take it over */
+  struct loop_engine *engines; /* list: current, and others that have answers */
+  bool asleep;
 };
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
 
-static struct choice **place_find(struct server_loop *own, uint64_t engine_id) {
-  struct choice **place = &own->bucket[engine_id % N_BUCKET];
+static struct choice **place_find(struct loop_engine *engine, uint64_t engine_id) {
+  struct choice **place = &engine->bucket[engine_id % N_BUCKET];
   while (*place && (*place)->engine_id != engine_id) place = &(*place)->next;
   return place;
 }
 
-static void table_add(struct server_loop *own, struct choice *choice) {
-  struct choice **bucket = &own->bucket[choice->engine_id % N_BUCKET];
+static void table_add(struct loop_engine *engine, struct choice *choice) {
+  struct choice **bucket = &engine->bucket[choice->engine_id % N_BUCKET];
   choice->next = *bucket;
   *bucket = choice;
 }
 
-/* Frees an answer that nobody points to any more. */
-static void answer_settle(struct server_loop *own, struct answer *answer) {
+/* Frees an answer that nobody points to any more. The engine is let go when the bell rings: its events may just be
+ * read.
+ */
+static void answer_settle(struct answer *answer) {
   if (!answer->detached || answer->n_ended < answer->n_choice) return;
-  atomic_fetch_sub(&own->server->running, 1);
+  struct loop_engine *engine = answer->place;
+  atomic_fetch_sub(&engine->own->server->running, 1);
   answer_free(answer);
+  if (--engine->n_answer == 0 && engine != engine->own->current)
+    engine_slot_ring(engine->own->server->slot, engine->own->index);
 }
 
-static void choices_cancel(struct server_loop *own, struct answer *answer) {
+static void choices_cancel(struct answer *answer) {
   for (int i = 0; i < answer->n_choice; i += answer->facts.n)
-    if (answer->choice[i].n_open > 0) spate_cancel(own->server->engine, answer->choice[i].engine_id);
+    if (answer->choice[i].n_open > 0) spate_cancel(answer->place->served->engine, answer->choice[i].engine_id);
 }
 
 /* The response is complete, or nobody waits for it. */
-static void answer_detach(struct server_loop *own, struct answer *answer) {
+static void answer_detach(struct answer *answer) {
   answer->detached = true;
-  choices_cancel(own, answer);
-  answer_settle(own, answer);
+  choices_cancel(answer);
+  answer_settle(answer);
 }
 
 /* --- events ------------------------------------------------------------------------------------------------------ */
@@ -64,40 +84,120 @@ static void choice_end(struct choice *choice, struct choice *first) {
 }
 
 /* An answer is done, or all of a request's have failed: with the last of them it leaves the table. */
-static void ends_note(struct server_loop *own, struct choice *first, const spate_event *event) {
+static void ends_note(struct loop_engine *engine, struct choice *first, const spate_event *event) {
   if (event->kind == SPATE_DONE) choice_end(first + event->answer, first);
   for (int i = 0; i < first->answer->facts.n && event->kind == SPATE_FAILED; i++) choice_end(first + i, first);
-  if (first->n_open == 0) *place_find(own, event->id) = first->next;
+  if (first->n_open == 0) *place_find(engine, event->id) = first->next;
 }
 
-static void event_handle(struct http_loop *loop, struct server_loop *own, const spate_event *event) {
-  struct choice *first = *place_find(own, event->id), *choice = first + event->answer;
+static void event_handle(struct http_loop *loop, struct loop_engine *engine, const spate_event *event) {
+  struct choice *first = *place_find(engine, event->id), *choice = first + event->answer;
   assert(first); /* it is there from submission to its last event */
   struct answer *answer = first->answer;
-  ends_note(own, first, event);
+  ends_note(engine, first, event);
   if (answer->detached) {
-    answer_settle(own, answer);
+    answer_settle(answer);
     return;
   }
   struct http_request *request = http_find(loop, answer->http_id);
   if (!request) return; /* its connection is closing: server_loop_close comes */
   request_note_event(request, event);
   enum answer_progress progress = answer_take(choice, request, event);
-  if (progress == ANSWER_TOO_SLOW) choices_cancel(own, answer);
+  if (progress == ANSWER_TOO_SLOW) choices_cancel(answer);
   if (progress != ANSWER_OVER) return;
   request_note_end(request, answer, "failed");
   request->user = NULL;
-  answer_detach(own, answer);
+  answer_detach(answer);
 }
 
 static void inbox_readable(struct http_loop *loop, void *argument) {
-  struct server_loop *own = argument;
+  struct loop_engine *engine = argument;
   spate_event events[TAKE_AT_ONCE];
   int count = TAKE_AT_ONCE;
   for (int round = 0; round < TAKE_ROUNDS && count > 0; round++) {
-    count = spate_inbox_take(own->inbox, events, TAKE_AT_ONCE, 0); /* the take that finds nothing gives back the room */
-    for (int i = 0; i < count; i++) event_handle(loop, own, &events[i]);
+    count =
+        spate_inbox_take(engine->inbox, events, TAKE_AT_ONCE, 0); /* the take that finds nothing gives back the room */
+    for (int i = 0; i < count; i++) event_handle(loop, engine, &events[i]);
   }
+}
+
+/* --- engines ------------------------------------------------------------------------------------------------------ */
+
+/* Takes over the hold on an engine. NULL: there is no memory, or no descriptor. */
+static struct loop_engine *engine_take(struct http_loop *loop, struct server_loop *own, struct served_engine *served,
+                                       struct error *error) {
+  struct loop_engine *engine = calloc(1, sizeof *engine);
+  spate_error reason = {SPATE_MEMORY, "Out of memory for a network loop."};
+  spate_inbox *inbox = engine ? spate_inbox_new(served->engine, &reason) : NULL;
+  if (!inbox) error_set(error, (enum error_code)reason.code, "%s", reason.text);
+  if (inbox && http_loop_watch(loop, spate_inbox_descriptor(inbox), inbox_readable, engine, error)) {
+    *engine = (struct loop_engine){.own = own, .served = served, .inbox = inbox, .next = own->engines};
+    own->engines = engine;
+    return engine;
+  }
+  spate_inbox_free(inbox);
+  free(engine);
+  engine_slot_drop(own->server->slot, served);
+  return NULL;
+}
+
+static void engine_drop(struct loop_engine *engine) {
+  spate_inbox_free(engine->inbox);
+  engine_slot_drop(engine->own->server->slot, engine->served);
+  free(engine);
+}
+
+/* Lets go of engines that have left the slot and have no answers any more. */
+static void engines_tidy(struct http_loop *loop, struct server_loop *own) {
+  for (struct loop_engine **place = &own->engines, *engine; (engine = *place);) {
+    if (engine == own->current || engine->n_answer > 0) {
+      place = &engine->next;
+      continue;
+    }
+    *place = engine->next;
+    http_loop_unwatch(loop, spate_inbox_descriptor(engine->inbox));
+    engine_drop(engine);
+  }
+}
+
+/* Takes over what is in the slot. False when that failed: the loop then refuses requests, and tries again with each. */
+static bool engine_adopt(struct http_loop *loop, struct server_loop *own, struct error *error) {
+  struct served_engine *served = engine_slot_look(own->server->slot, own->index);
+  bool same = served && own->current && own->current->served == served;
+  if (same) engine_slot_drop(own->server->slot, served);
+  own->asleep = !served;
+  if (!same) own->current = served ? engine_take(loop, own, served, error) : NULL;
+  engine_slot_adopted(own->server->slot, own->index);
+  return own->current || own->asleep;
+}
+
+static void bell_rings(struct http_loop *loop, void *argument) {
+  struct server_loop *own = argument;
+  struct slot_result result;
+  engine_adopt(loop, own, NULL);
+  engines_tidy(loop, own);
+  while (engine_slot_result(own->server->slot, own->index, &result)) admin_answer(loop, &result);
+}
+
+struct served_engine *server_loop_engine(struct http_request *request) {
+  struct server_loop *own = http_loop_user(request->loop);
+  struct error error;
+  if (!own->current && !engine_adopt(request->loop, own, &error))
+    reply_engine_error(request, (spate_code)error.code, error.text);
+  else if (!own->current)
+    reply_error(request, 503, "Retry-After: 5\r\n",
+                "The server sleeps until it is woken (POST /wake_up): try again later.");
+  return own->current ? own->current->served : NULL;
+}
+
+struct served_engine *server_loop_current(const struct http_loop *loop) {
+  const struct server_loop *own = http_loop_user(loop);
+  return own->current ? own->current->served : NULL;
+}
+
+int server_loop_index(const struct http_loop *loop) {
+  const struct server_loop *own = http_loop_user(loop);
+  return own->index;
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
@@ -106,27 +206,36 @@ bool server_loop_start(struct http_loop *loop, struct server *server, struct err
   struct server_loop *own = calloc(1, sizeof *own);
   if (!own) return error_set(error, ERROR_MEMORY, "Out of memory for a network loop.");
   own->server = server;
+  own->bell = engine_slot_enter(server->slot, &own->index, error);
+  if (own->bell < 0) {
+    free(own);
+    return false;
+  }
   http_loop_set_user(loop, own);
-  spate_error reason;
-  own->inbox = spate_inbox_new(server->engine, &reason);
-  bool started = own->inbox ? http_loop_watch(loop, spate_inbox_descriptor(own->inbox), inbox_readable, own, error)
-                            : error_set(error, (enum error_code)reason.code, "%s", reason.text);
+  bool started = http_loop_watch(loop, own->bell, bell_rings, own, error) && engine_adopt(loop, own, error);
   if (!started) server_loop_stop(loop);
   return started;
 }
 
+static void choices_end(struct choice *choice) {
+  while (choice) {
+    struct choice *next = choice->next;
+    choice->answer->n_ended += choice->n_open;
+    choice->answer->detached = true; /* every connection is closed */
+    answer_settle(choice->answer);
+    choice = next;
+  }
+}
+
 void server_loop_stop(struct http_loop *loop) {
   struct server_loop *own = http_loop_user(loop);
-  spate_inbox_free(own->inbox);
-  for (int i = 0; i < N_BUCKET; i++) {
-    while (own->bucket[i]) {
-      struct choice *choice = own->bucket[i];
-      own->bucket[i] = choice->next;
-      choice->answer->n_ended += choice->n_open;
-      choice->answer->detached = true; /* every connection is closed */
-      answer_settle(own, choice->answer);
-    }
+  while (own->engines) {
+    struct loop_engine *engine = own->engines;
+    own->engines = engine->next;
+    for (int i = 0; i < N_BUCKET; i++) choices_end(engine->bucket[i]);
+    engine_drop(engine);
   }
+  engine_slot_leave(own->server->slot, own->index);
   free(own);
 }
 
@@ -135,24 +244,25 @@ void server_loop_stop(struct http_loop *loop) {
 void server_loop_begin(struct http_request *request, struct answer *answer) {
   struct server_loop *own = http_loop_user(request->loop);
   atomic_fetch_add(&own->server->running, 1);
+  answer->place = own->current;
+  own->current->n_answer++;
   request->user = answer;
   request_note_begin(request);
 }
 
 bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error) {
-  struct server_loop *own = http_loop_user(request->loop);
   struct answer *answer = request->user;
   struct choice *first = &answer->choice[index * answer->facts.n];
-  first->engine_id = spate_submit(own->server->engine, own->inbox, wanted, error);
+  first->engine_id = spate_submit(answer->place->served->engine, answer->place->inbox, wanted, error);
   if (first->engine_id) {
     first->n_open = answer->facts.n;
-    table_add(own, first);
+    table_add(answer->place, first);
     return true;
   }
   for (int i = first->index; i < answer->n_choice; i++) answer->choice[i].ended = true; /* they have never begun */
   answer->n_ended += answer->n_choice - first->index;
   request->user = NULL;
-  answer_detach(own, answer);
+  answer_detach(answer);
   return false;
 }
 
@@ -161,7 +271,7 @@ void server_loop_drain(struct http_request *request) {
   if (!answer || answer_drain(answer, request) != ANSWER_OVER) return;
   request_note_end(request, answer, "failed");
   request->user = NULL;
-  answer_detach(http_loop_user(request->loop), answer);
+  answer_detach(answer);
 }
 
 void server_loop_close(struct http_request *request) {
@@ -169,5 +279,5 @@ void server_loop_close(struct http_request *request) {
   request->user = NULL;
   if (!answer) return;
   request_note_end(request, answer, "cancelled");
-  answer_detach(http_loop_user(request->loop), answer);
+  answer_detach(answer);
 }

@@ -4,6 +4,7 @@
 #define SPATE_SERVER_SERVER_STATE_H
 
 #include "server/access.h"
+#include "server/engine_slot.h"
 #include "server/http_metrics.h"
 #include "server/server.h"
 #include "server/trace_export.h"
@@ -11,9 +12,8 @@
 #include <stdatomic.h>
 
 struct server {
-  spate_engine *engine; /* borrowed */
-  spate_engine_info info;
-  struct access access;
+  struct engine_slot *slot;
+  struct access access, admin; /* those that may ask; those that may command, none without a key */
   struct cors_options cors;
   struct slice root_path; /* "/prefix", or empty */
   struct http_server *http;

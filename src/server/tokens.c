@@ -7,12 +7,14 @@
 #include "base/limits.h"
 #include "http/http_server.h"
 #include "server/reply.h"
+#include "server/server_loop.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 struct token_job {
   struct server *server;
+  struct served_engine *served; /* held */
   uint64_t http_id;
   void (*make)(struct token_job *job, const json_t *root);
   struct buffer body;
@@ -33,7 +35,7 @@ static void job_fail(struct token_job *job, spate_code code, const char *field, 
 
 /* True when the tokens are there. */
 static bool tokens_make(struct token_job *job, const json_t *root, spate_tokens *tokens) {
-  const spate_engine *engine = job->server->engine;
+  const spate_engine *engine = job->served->engine;
   const json_t *prompt = json_object_get(root, "prompt"), *special = json_object_get(root, "add_special_tokens");
   if (special && !json_is_boolean(special)) {
     job_fail(job, SPATE_INVALID, "add_special_tokens", "add_special_tokens must be true or false.");
@@ -52,7 +54,7 @@ static void tokenize(struct token_job *job, const json_t *root) {
   spate_tokens tokens;
   if (!tokens_make(job, root, &tokens)) return;
   buffer_print(&job->page, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":[", tokens.count,
-               job->server->info.max_seq_len);
+               job->served->info.max_seq_len);
   for (size_t i = 0; i < tokens.count; i++) buffer_print(&job->page, i ? ",%d" : "%d", tokens.ids[i]);
   buffer_text(&job->page, "]}");
   spate_tokens_free(&tokens);
@@ -84,7 +86,7 @@ static void detokenize(struct token_job *job, const json_t *root) {
   spate_text text;
   if (!ids) {
     job_fail(job, SPATE_INVALID, "tokens", "tokens is missing or no list of token ids.");
-  } else if (spate_decode(job->server->engine, ids, json_array_size(list), &text, &job->error)) {
+  } else if (spate_decode(job->served->engine, ids, json_array_size(list), &text, &job->error)) {
     buffer_text(&job->page, "{\"prompt\":");
     json_write_string(&job->page, slice_make(text.data, text.size));
     buffer_text(&job->page, "}");
@@ -121,6 +123,7 @@ static void job_free(struct token_job *job) {
   atomic_fetch_sub(&job->server->token_job_bytes, job->body.size);
   buffer_release(&job->body);
   buffer_release(&job->page);
+  engine_slot_drop(job->server->slot, job->served);
   free(job);
 }
 
@@ -131,11 +134,13 @@ static void job_done(struct http_loop *loop, void *argument) {
   job_free(job);
 }
 
-static struct token_job *job_new(struct server *server, const struct http_request *request,
+static struct token_job *job_new(struct server *server, struct served_engine *served,
+                                 const struct http_request *request,
                                  void (*make)(struct token_job *job, const json_t *root)) {
   struct token_job *job = calloc(1, sizeof *job);
   if (!job) return NULL;
-  *job = (struct token_job){.server = server, .http_id = request->id, .make = make};
+  *job = (struct token_job){.server = server, .served = served, .http_id = request->id, .make = make};
+  engine_slot_hold(server->slot, served);
   buffer_init(&job->body, LIMIT_BODY_BYTES);
   buffer_init(&job->page, LIMIT_RESPONSE_BYTES);
   buffer_append(&job->body, request->body.data, request->body.size);
@@ -151,7 +156,9 @@ static void job_start(struct server *server, struct http_request *request,
     reply_engine_error(request, SPATE_BUSY, "Too many texts wait for their tokens: try again later.");
     return;
   }
-  struct token_job *job = job_new(server, request, make);
+  struct served_engine *served = server_loop_engine(request);
+  if (!served) return;
+  struct token_job *job = job_new(server, served, request, make);
   if (job && http_loop_work(request->loop, job_work, job_done, job)) return;
   if (job) job_free(job);
   reply_engine_error(request, SPATE_MEMORY, "Out of memory for a request.");

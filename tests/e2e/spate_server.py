@@ -73,12 +73,13 @@ class Engine:
 class Server:
     """spate serve on a free port. The null backend answers at once; cpu works for its tokens."""
 
-    def __init__(self, engine, *options, backend="null", port=0):
+    def __init__(self, engine, *options, backend="null", port=0, new_session=False):
         self.log = tempfile.TemporaryFile()
         place = () if "--uds" in options else ("--port", str(port))
         command = [SPATE, "serve", engine.path, *place, "--backend", CPU if backend == "cpu" else backend, "--threads", "1",
                    "--kv-cache-memory", "256M", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True,
+                                        start_new_session=new_session)
         self.welcome = self.process.stdout.readline()
         if not self.welcome.startswith("Serving "):
             sentence = self.errors()

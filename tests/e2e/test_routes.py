@@ -18,7 +18,7 @@ class Routes(spate_server.ServerCase):
     def test_health(self):
         status, headers, body = self.server.get("/health")
         self.assertEqual((status, headers["Content-Type"]), (200, "application/json"))
-        self.assertEqual(json.loads(body), {"status": "healthy", "model": "tiny"})
+        self.assertEqual(json.loads(body), {"status": "healthy", "generation": 1, "model": "tiny"})
 
     def test_small_pages(self):
         for path, wanted in (("/live", {"status": "live"}), ("/ready", {"status": "ready"})):

@@ -1,0 +1,247 @@
+/* The slot as loops and other callers see it. */
+#include "base/log.h"
+#include "server/slot_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+struct served_engine *served_new(struct engine_slot *slot, spate_engine *engine, struct error *error) {
+  struct served_engine *served = calloc(1, sizeof *served);
+  if (!served) {
+    spate_close(engine);
+    error_set(error, ERROR_MEMORY, "Out of memory for an engine.");
+    return NULL;
+  }
+  *served = (struct served_engine){.engine = engine, .info.size = sizeof served->info, .holders = 1};
+  spate_info(engine, &served->info);
+  pthread_mutex_lock(&slot->lock);
+  served->generation = ++slot->generation;
+  served->next = slot->open;
+  slot->open = served;
+  pthread_mutex_unlock(&slot->lock);
+  return served;
+}
+
+static void slot_free(struct engine_slot *slot) {
+  while (slot->open) {
+    struct served_engine *next = slot->open->next;
+    spate_close(slot->open->engine);
+    free(slot->open);
+    slot->open = next;
+  }
+  pthread_mutex_destroy(&slot->lock);
+  pthread_cond_destroy(&slot->changed);
+  free(slot->model);
+  free(slot);
+}
+
+struct engine_slot *engine_slot_open(spate_engine *engine, const spate_open_options *again, const char *folder,
+                                     struct error *error) {
+  struct engine_slot *slot = calloc(1, sizeof *slot);
+  if (!slot) {
+    spate_close(engine);
+    error_set(error, ERROR_MEMORY, "Out of memory for a server.");
+    return NULL;
+  }
+  slot->again = *again;
+  slot->folder = folder;
+  slot->model = strdup(again->model);
+  pthread_mutex_init(&slot->lock, NULL);
+  pthread_cond_init(&slot->changed, NULL);
+  slot->current = served_new(slot, engine, error);
+  if (slot->current && slot->model && pthread_create(&slot->thread, NULL, slot_thread, slot) == 0) return slot;
+  if (slot->current)
+    error_set(error, ERROR_MEMORY, "The system refused to start a thread: raise its limit on threads.");
+  slot_free(slot);
+  return NULL;
+}
+
+void engine_slot_close(struct engine_slot *slot) {
+  if (!slot) return;
+  pthread_mutex_lock(&slot->lock);
+  atomic_store(&slot->closing, true);
+  pthread_cond_broadcast(&slot->changed);
+  pthread_mutex_unlock(&slot->lock);
+  pthread_join(slot->thread, NULL);
+  slot_free(slot);
+}
+
+/* --- orders ------------------------------------------------------------------------------------------------------- */
+
+/* A file's name, so that nothing outside of the folder can be asked for. */
+static bool model_check(const struct engine_slot *slot, const char *model, struct error *error) {
+  if (!*model) return true;
+  if (!slot->folder)
+    return error_set(error, ERROR_INVALID,
+                     "This server opens no other model than its own: leave model out, or start it with --reload-dir.");
+  bool plain = *model != '.';
+  for (const char *c = model; *c; c++) plain &= *c != '/' && (unsigned char)*c >= ' ' && *c != 0x7f;
+  return plain || error_set(error, ERROR_INVALID,
+                            "model is \"%.100s\", expected the name of a file in the folder of --reload-dir, without a "
+                            "path and no dot first.",
+                            model);
+}
+
+bool engine_slot_order(struct engine_slot *slot, const struct slot_order *order, struct error *error) {
+  if (!model_check(slot, order->model, error)) return false;
+  pthread_mutex_lock(&slot->lock);
+  bool given = slot->stage == STAGE_FREE;
+  if (given) {
+    slot->order = *order;
+    slot->stage = STAGE_GIVEN;
+    pthread_cond_broadcast(&slot->changed);
+  }
+  pthread_mutex_unlock(&slot->lock);
+  return given ||
+         error_set(error, ERROR_BUSY,
+                   "The engine is being reloaded, sent to sleep or woken already: ask again when that is done.");
+}
+
+bool engine_slot_busy(struct engine_slot *slot) {
+  pthread_mutex_lock(&slot->lock);
+  bool busy = slot->stage == STAGE_GIVEN;
+  pthread_mutex_unlock(&slot->lock);
+  return busy;
+}
+
+/* --- loops -------------------------------------------------------------------------------------------------------- */
+
+static void bell_ring(const struct slot_loop *loop) {
+  uint64_t one = 1;
+  ssize_t written = write(loop->bell, &one, sizeof one);
+  (void)written; /* full: it rings */
+}
+
+void slot_ring_all(struct engine_slot *slot) {
+  for (int i = 0; i < SLOT_LOOPS; i++)
+    if (slot->loop[i].present) bell_ring(&slot->loop[i]);
+  pthread_cond_broadcast(&slot->changed);
+}
+
+int engine_slot_enter(struct engine_slot *slot, int *loop, struct error *error) {
+  int bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (bell < 0) {
+    error_set(error, ERROR_IO, "No descriptor for a network loop: %s.", strerror(errno));
+    return -1;
+  }
+  pthread_mutex_lock(&slot->lock);
+  int i = 0;
+  while (slot->loop[i].present) i++; /* there are at most as many loops as places */
+  slot->loop[i] = (struct slot_loop){.present = true, .bell = bell, .adopted = slot->turn};
+  pthread_mutex_unlock(&slot->lock);
+  *loop = i;
+  return bell;
+}
+
+void engine_slot_leave(struct engine_slot *slot, int loop) {
+  pthread_mutex_lock(&slot->lock);
+  slot->loop[loop].present = false;
+  if (slot->stage == STAGE_DONE && slot->order.loop == loop) slot->stage = STAGE_FREE;
+  pthread_cond_broadcast(&slot->changed);
+  pthread_mutex_unlock(&slot->lock);
+  close(slot->loop[loop].bell);
+}
+
+struct served_engine *engine_slot_look(struct engine_slot *slot, int loop) {
+  uint64_t rings;
+  ssize_t size = read(slot->loop[loop].bell, &rings, sizeof rings);
+  (void)size; /* nothing to read is fine: it looks all the same */
+  pthread_mutex_lock(&slot->lock);
+  struct served_engine *served = slot->current;
+  if (served) served->holders++;
+  slot->loop[loop].seen = slot->turn;
+  pthread_mutex_unlock(&slot->lock);
+  return served;
+}
+
+void engine_slot_adopted(struct engine_slot *slot, int loop) {
+  pthread_mutex_lock(&slot->lock);
+  slot->loop[loop].adopted = slot->loop[loop].seen;
+  pthread_cond_broadcast(&slot->changed);
+  pthread_mutex_unlock(&slot->lock);
+}
+
+bool engine_slot_result(struct engine_slot *slot, int loop, struct slot_result *result) {
+  pthread_mutex_lock(&slot->lock);
+  bool done = slot->stage == STAGE_DONE && slot->order.loop == loop;
+  if (done) *result = slot->result;
+  if (done) slot->stage = STAGE_FREE;
+  pthread_mutex_unlock(&slot->lock);
+  return done;
+}
+
+void engine_slot_ring(struct engine_slot *slot, int loop) { bell_ring(&slot->loop[loop]); }
+
+/* --- engines -------------------------------------------------------------------------------------------------------
+ */
+
+void engine_slot_hold(struct engine_slot *slot, struct served_engine *served) {
+  pthread_mutex_lock(&slot->lock);
+  served->holders++;
+  pthread_mutex_unlock(&slot->lock);
+}
+
+void engine_slot_drop(struct engine_slot *slot, struct served_engine *served) {
+  pthread_mutex_lock(&slot->lock);
+  if (--served->holders == 0) pthread_cond_broadcast(&slot->changed);
+  pthread_mutex_unlock(&slot->lock);
+}
+
+int engine_slot_generation(struct engine_slot *slot) {
+  pthread_mutex_lock(&slot->lock);
+  int generation = slot->current ? slot->current->generation : slot->generation;
+  pthread_mutex_unlock(&slot->lock);
+  return generation;
+}
+
+bool engine_slot_asleep(struct engine_slot *slot) {
+  pthread_mutex_lock(&slot->lock);
+  bool asleep = !slot->current;
+  pthread_mutex_unlock(&slot->lock);
+  return asleep;
+}
+
+bool engine_slot_healthy(struct engine_slot *slot, spate_error *error) {
+  pthread_mutex_lock(&slot->lock);
+  struct served_engine *served = slot->current;
+  if (served) served->holders++;
+  pthread_mutex_unlock(&slot->lock);
+  if (!served) return true;
+  bool healthy = spate_healthy(served->engine, error);
+  engine_slot_drop(slot, served);
+  return healthy;
+}
+
+void engine_slot_cancel(struct engine_slot *slot) {
+  pthread_mutex_lock(&slot->lock);
+  for (struct served_engine *served = slot->open; served; served = served->next) spate_cancel(served->engine, 0);
+  pthread_mutex_unlock(&slot->lock);
+}
+
+void engine_slot_metrics(struct engine_slot *slot, struct buffer *out) {
+  static const char *const actions[SLOT_ACTIONS] = {
+      [SLOT_RELOAD] = "reload", [SLOT_SLEEP] = "sleep", [SLOT_WAKE] = "wake_up"};
+  pthread_mutex_lock(&slot->lock);
+  int n_open = 0;
+  for (const struct served_engine *served = slot->open; served; served = served->next) n_open++;
+  buffer_print(out,
+               "# HELP llm_engine_generation Engines that this process has opened so far; the last one serves.\n"
+               "# TYPE llm_engine_generation gauge\nllm_engine_generation %d\n"
+               "# HELP llm_engine_asleep 1 while the engine's memory is given back.\n"
+               "# TYPE llm_engine_asleep gauge\nllm_engine_asleep %d\n"
+               "# HELP llm_engines_open The engine that serves, and those that end their answers after a reload.\n"
+               "# TYPE llm_engines_open gauge\nllm_engines_open %d\n"
+               "# HELP llm_engine_orders_total Reloads, sleeps and wakes, by how they ended.\n"
+               "# TYPE llm_engine_orders_total counter\n",
+               slot->generation, slot->current ? 0 : 1, n_open);
+  for (int i = 0; i < SLOT_ACTIONS; i++)
+    for (int done = 0; done < 2; done++)
+      buffer_print(out, "llm_engine_orders_total{action=\"%s\",result=\"%s\"} %llu\n", actions[i],
+                   done ? "done" : "failed", (unsigned long long)slot->count[i][done]);
+  pthread_mutex_unlock(&slot->lock);
+}

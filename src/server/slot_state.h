@@ -1,0 +1,53 @@
+/* Private to engine_slot.c, which loops and other callers use, and slot_thread.c, which carries out orders. */
+#ifndef SPATE_SERVER_SLOT_STATE_H
+#define SPATE_SERVER_SLOT_STATE_H
+
+#include "server/engine_slot.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { SLOT_LOOPS = 64, SLOT_ACTIONS = 3 };
+
+enum slot_stage {
+  STAGE_FREE,
+  STAGE_GIVEN, /* the thread carries the order out */
+  STAGE_DONE,  /* its loop is to take the result */
+};
+
+struct slot_loop {
+  bool present;
+  int bell;               /* eventfd */
+  uint64_t seen, adopted; /* of engine_slot.turn */
+};
+
+struct engine_slot {
+  spate_open_options again;
+  const char *folder; /* NULL: none */
+  pthread_t thread;
+  atomic_bool closing;
+
+  pthread_mutex_t lock; /* of what follows */
+  pthread_cond_t changed;
+  struct served_engine *current; /* NULL: asleep */
+  struct served_engine *open;    /* list, newest first; current is in it */
+  uint64_t turn;                 /* how often current has changed */
+  int generation;                /* of the newest engine */
+  struct slot_loop loop[SLOT_LOOPS];
+  enum slot_stage stage;
+  struct slot_order order;
+  struct slot_result result;
+  uint64_t count[SLOT_ACTIONS][2]; /* of orders: failed, done */
+
+  char *model; /* the thread's: the path that was opened last */
+};
+
+void *slot_thread(void *slot);
+
+/* An engine that is open becomes one of the slot's, with a holder. Takes it over: closed when there is no memory. */
+struct served_engine *served_new(struct engine_slot *slot, spate_engine *engine, struct error *error);
+
+/* Under the lock: everybody looks. */
+void slot_ring_all(struct engine_slot *slot);
+
+#endif

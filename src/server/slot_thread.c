@@ -1,0 +1,186 @@
+/* The slot's thread: it carries out orders, and closes engines that nobody holds any more. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/slot_state.h"
+
+#include <limits.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- engines that have left --------------------------------------------------------------------------------------- */
+
+/* Takes an engine that nobody holds out of the list; NULL: there is none. Under the lock. */
+static struct served_engine *unheld_take(struct engine_slot *slot) {
+  struct served_engine **place = &slot->open;
+  while (*place && (*place)->holders > 0) place = &(*place)->next;
+  struct served_engine *served = *place;
+  if (served) *place = served->next;
+  return served;
+}
+
+/* Closes those that nobody holds, without the lock meanwhile. Called and returns with it. */
+static void unheld_close(struct engine_slot *slot) {
+  struct served_engine *served;
+  while ((served = unheld_take(slot))) {
+    pthread_mutex_unlock(&slot->lock);
+    spate_close(served->engine);
+    log_info("Engine %d is closed.", served->generation);
+    free(served);
+    malloc_trim(0); /* what it had in small pieces */
+    pthread_mutex_lock(&slot->lock);
+  }
+}
+
+/* --- what is in the slot ------------------------------------------------------------------------------------------ */
+
+static bool all_adopted(const struct engine_slot *slot) {
+  for (int i = 0; i < SLOT_LOOPS; i++)
+    if (slot->loop[i].present && slot->loop[i].adopted != slot->turn) return false;
+  return true;
+}
+
+/* Puts an engine, or none, into the slot; returns when every loop knows. What was there is no longer held by the slot.
+ */
+static void current_set(struct engine_slot *slot, struct served_engine *served, bool abort) {
+  pthread_mutex_lock(&slot->lock);
+  struct served_engine *before = slot->current;
+  slot->current = served;
+  slot->turn++;
+  slot_ring_all(slot);
+  while (!all_adopted(slot)) pthread_cond_wait(&slot->changed, &slot->lock);
+  if (before && abort) spate_cancel(before->engine, 0);
+  if (before) before->holders--;
+  pthread_mutex_unlock(&slot->lock);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+static bool open_goes_on(void *user, const char *stage, uint64_t done, uint64_t total) {
+  struct engine_slot *slot = user;
+  (void)stage, (void)done, (void)total;
+  return !atomic_load(&slot->closing);
+}
+
+static bool path_make(const struct engine_slot *slot, char path[PATH_MAX], struct error *error) {
+  const char *model = slot->order.model;
+  int size =
+      *model ? snprintf(path, PATH_MAX, "%s/%s", slot->folder, model) : snprintf(path, PATH_MAX, "%s", slot->model);
+  return size < PATH_MAX || error_set(error, ERROR_INVALID, "The path of %s is too long.", model);
+}
+
+static struct served_engine *engine_open_again(struct engine_slot *slot, const char *path, bool verify,
+                                               struct error *error) {
+  spate_open_options options = slot->again;
+  spate_error problem;
+  options.model = path;
+  options.verify = verify;
+  options.progress = open_goes_on;
+  options.user = slot;
+  spate_engine *engine = spate_open(&options, &problem);
+  if (engine) return served_new(slot, engine, error);
+  error_set(error, (enum error_code)problem.code, "%s", problem.text);
+  return NULL;
+}
+
+static bool reload_refuse(const struct engine_slot *slot, struct error *error) {
+  size_t size = strlen(error->text);
+  if (!slot->current) return error_prefix(error, "The server goes on sleeping. ");
+  if (error->code == ERROR_MEMORY)
+    snprintf(error->text + size, sizeof error->text - size,
+             " Or let go of the running engine first: POST /sleep, then POST /wake_up, which opens the file anew.");
+  return error_prefix(error, "Engine %d goes on serving. ", slot->current->generation);
+}
+
+/* What serves is not touched before the new engine is open and its file hashed. */
+static bool engine_reload(struct engine_slot *slot, struct error *error) {
+  char path[PATH_MAX];
+  bool serves = slot->current; /* nobody else changes it */
+  if (!path_make(slot, path, error)) return reload_refuse(slot, error);
+  char *model = strdup(path);
+  struct served_engine *served = model ? engine_open_again(slot, path, serves, error) : NULL;
+  if (!model) error_set(error, ERROR_MEMORY, "Out of memory for a path.");
+  if (!served) {
+    free(model);
+    return reload_refuse(slot, error);
+  }
+  uint64_t kv_before = serves ? slot->current->info.kv_bytes : 0;
+  free(slot->model);
+  slot->model = model;
+  if (served->info.kv_bytes < kv_before)
+    log_warning(
+        "Engine %d has %llu MiB of KV cache where engine %d had %llu, for want of memory beside it: POST /sleep "
+        "and POST /wake_up give it all.",
+        served->generation, (unsigned long long)(served->info.kv_bytes >> 20), slot->current->generation,
+        (unsigned long long)(kv_before >> 20));
+  current_set(slot, served, false);
+  return true;
+}
+
+/* --- orders ------------------------------------------------------------------------------------------------------- */
+
+/* Also engines that have been replaced before end their answers. */
+static bool engine_sleep(struct engine_slot *slot, struct error *error) {
+  if (slot->current) current_set(slot, NULL, slot->order.abort);
+  pthread_mutex_lock(&slot->lock);
+  for (unheld_close(slot); slot->open && !atomic_load(&slot->closing); unheld_close(slot))
+    pthread_cond_wait(&slot->changed, &slot->lock);
+  bool closed = !slot->open;
+  pthread_mutex_unlock(&slot->lock);
+  return closed || error_set(error, ERROR_CANCELLED, "The server is shutting down.");
+}
+
+static bool order_run(struct engine_slot *slot, struct error *error) {
+  switch (slot->order.action) {
+  case SLOT_RELOAD: return engine_reload(slot, error);
+  case SLOT_SLEEP: return engine_sleep(slot, error);
+  case SLOT_WAKE: return slot->current || engine_reload(slot, error);
+  }
+  return error_set(error, ERROR_INTERNAL, "There is no order %d.", (int)slot->order.action);
+}
+
+static void result_log(const struct engine_slot *slot) {
+  const struct slot_result *result = &slot->result;
+  if (result->error.code)
+    log_error("%s", result->error.text);
+  else if (result->asleep)
+    log_info("The server sleeps: the memory of engine %d is given back.", result->generation);
+  else
+    log_info("Engine %d serves %s after %.3f s.", result->generation, slot->current->info.name, result->seconds);
+}
+
+/* Called and returns with the lock. */
+static void order_carry_out(struct engine_slot *slot) {
+  pthread_mutex_unlock(&slot->lock);
+  uint64_t start = clock_ns();
+  struct error error = {0};
+  bool done = order_run(slot, &error);
+  pthread_mutex_lock(&slot->lock);
+  slot->result = (struct slot_result){.http_id = slot->order.http_id,
+                                      .error = error,
+                                      .asleep = !slot->current,
+                                      .generation = slot->current ? slot->current->generation : slot->generation,
+                                      .seconds = (double)(clock_ns() - start) * 1e-9};
+  slot->count[slot->order.action][done]++;
+  result_log(slot);
+  int loop = slot->order.loop;
+  bool waits = loop != SLOT_NO_LOOP && slot->loop[loop].present;
+  slot->stage = waits ? STAGE_DONE : STAGE_FREE;
+  if (waits) engine_slot_ring(slot, loop);
+}
+
+void *slot_thread(void *argument) {
+  struct engine_slot *slot = argument;
+  pthread_setname_np(pthread_self(), "engine-slot");
+  pthread_mutex_lock(&slot->lock);
+  while (!atomic_load(&slot->closing)) {
+    unheld_close(slot);
+    if (slot->stage == STAGE_GIVEN)
+      order_carry_out(slot);
+    else if (!atomic_load(&slot->closing))
+      pthread_cond_wait(&slot->changed, &slot->lock);
+  }
+  pthread_mutex_unlock(&slot->lock);
+  return NULL;
+}
