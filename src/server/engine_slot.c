@@ -192,9 +192,10 @@ void engine_slot_drop(struct engine_slot *slot, struct served_engine *served) {
   pthread_mutex_unlock(&slot->lock);
 }
 
-int engine_slot_generation(struct engine_slot *slot) {
+int engine_slot_generation(struct engine_slot *slot, const struct served_engine *served) {
+  if (served) return served->generation;
   pthread_mutex_lock(&slot->lock);
-  int generation = slot->current ? slot->current->generation : slot->generation;
+  int generation = slot->generation;
   pthread_mutex_unlock(&slot->lock);
   return generation;
 }
@@ -223,12 +224,13 @@ void engine_slot_cancel(struct engine_slot *slot) {
   pthread_mutex_unlock(&slot->lock);
 }
 
-void engine_slot_metrics(struct engine_slot *slot, struct buffer *out) {
+void engine_slot_metrics(struct engine_slot *slot, const struct served_engine *served, struct buffer *out) {
   static const char *const actions[SLOT_ACTIONS] = {
       [SLOT_RELOAD] = "reload", [SLOT_SLEEP] = "sleep", [SLOT_WAKE] = "wake_up"};
+  int generation = engine_slot_generation(slot, served);
   pthread_mutex_lock(&slot->lock);
   int n_open = 0;
-  for (const struct served_engine *served = slot->open; served; served = served->next) n_open++;
+  for (const struct served_engine *open = slot->open; open; open = open->next) n_open++;
   buffer_print(out,
                "# HELP llm_engine_generation Engines that this process has opened so far; the last one serves.\n"
                "# TYPE llm_engine_generation gauge\nllm_engine_generation %d\n"
@@ -238,7 +240,7 @@ void engine_slot_metrics(struct engine_slot *slot, struct buffer *out) {
                "# TYPE llm_engines_open gauge\nllm_engines_open %d\n"
                "# HELP llm_engine_orders_total Reloads, sleeps and wakes, by how they ended.\n"
                "# TYPE llm_engine_orders_total counter\n",
-               slot->generation, slot->current ? 0 : 1, n_open);
+               generation, slot->current ? 0 : 1, n_open);
   for (int i = 0; i < SLOT_ACTIONS; i++)
     for (int done = 0; done < 2; done++)
       buffer_print(out, "llm_engine_orders_total{action=\"%s\",result=\"%s\"} %llu\n", actions[i],

@@ -85,15 +85,15 @@ void engine_slot_ring(struct engine_slot *slot, int loop); /* from the loop itse
 void engine_slot_hold(struct engine_slot *slot, struct served_engine *served); /* by who holds it already */
 void engine_slot_drop(struct engine_slot *slot, struct served_engine *served);
 
-/* The number of the newest engine; whether none is in the slot. */
-int engine_slot_generation(struct engine_slot *slot);
+/* Of an engine that a loop has taken over; NULL: of the last that was in the slot. */
+int engine_slot_generation(struct engine_slot *slot, const struct served_engine *served);
 bool engine_slot_asleep(struct engine_slot *slot);
 
 /* As spate_healthy; a server that sleeps is. */
 bool engine_slot_healthy(struct engine_slot *slot, spate_error *error);
 void engine_slot_cancel(struct engine_slot *slot); /* all requests of all engines */
 
-/* Appends the exposition of what the slot has done. */
-void engine_slot_metrics(struct engine_slot *slot, struct buffer *out);
+/* Appends the exposition of what the slot has done; the generation is that of `served`, as above. */
+void engine_slot_metrics(struct engine_slot *slot, const struct served_engine *served, struct buffer *out);
 
 #endif

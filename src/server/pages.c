@@ -27,7 +27,7 @@ void health_handle(struct server *server, struct http_request *request) {
                !healthy ? "unhealthy"
                : served ? "healthy"
                         : "asleep",
-               engine_slot_generation(server->slot));
+               engine_slot_generation(server->slot, served));
   if (served) {
     buffer_text(&page, ",\"model\":");
     json_write_string(&page, slice_text(served->info.name));
@@ -108,7 +108,7 @@ void metrics_handle(struct server *server, struct http_request *request) {
   buffer_init(&page, PAGE_MAX);
   const struct served_engine *served = server_loop_current(request->loop);
   if (served) spate_metrics(served->engine, page_append, &page);
-  engine_slot_metrics(server->slot, &page);
+  engine_slot_metrics(server->slot, served, &page);
   http_metrics_write(&server->metrics, &page);
   trace_metrics_write(server->traces, &page);
   page_send(request, 200, METRICS_CONTENT_TYPE, &page);

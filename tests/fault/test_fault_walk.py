@@ -43,20 +43,38 @@ def port_of(welcome):
     return int(welcome.partition("://127.0.0.1:")[2].split()[0])
 
 
-def ask(port, method="POST", path="/generate"):
+def ask(port, method="POST", path="/generate", fields=REQUEST, headers=JSON):
     """An answer's status and text or sentence; (None, why) where there was none."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
     try:
-        connection.request(method, path, json.dumps(REQUEST) if method == "POST" else None, JSON)
+        connection.request(method, path, json.dumps(fields) if method == "POST" else None, headers)
         response = connection.getresponse()
         body = json.loads(response.read())
-        return response.status, body.get("text", body.get("error"))
+        return response.status, body.get("text", body.get("error", body.get("status")))
     except TimeoutError:
         return 0, "no answer"
     except (OSError, http.client.HTTPException, ValueError) as lost:
         return None, repr(lost)
     finally:
         connection.close()
+
+
+def ask_again(port, *arguments):
+    """Where no descriptor is left, libuv closes all that wait to be accepted."""
+    answer = ask(port, *arguments)
+    return ask(port, *arguments) if answer[0] is None else answer
+
+
+def wrong_of(answers, right):
+    """Why one of these is no answer that a server may give, or None."""
+    for status, text in answers:
+        if status == 0:
+            return "a request hangs"
+        if status == 200 and right and text not in right:
+            return f"a wrong answer: {text}"
+        if status not in (200, None) and not (status >= 400 and len(text) > 8):
+            return f"status {status}: {text}"
+    return None
 
 
 class Walk(unittest.TestCase):
@@ -159,30 +177,10 @@ class Walk(unittest.TestCase):
     def serving(self, *options):
         return [SPATE, "serve", *map(str, self.usual), "--port", "0", "--workers", "1", "--shutdown-timeout", "1", *options]
 
-    def test_serve(self):
-        command = self.serving()
-        right = []
-
-        def answers(process, port, once):
-            first, second = ask(port), ask(port)
-            if second[0] is None:  # where no descriptor is left, libuv closes all that wait to be accepted
-                second = ask(port)
-            for status, text in (first, second):
-                if status == 0:
-                    return "a request hangs"
-                if status == 200 and right and text != right[0]:
-                    return f"a wrong answer: {text}"
-                if status not in (200, None) and not (status >= 400 and len(text) > 8):
-                    return f"status {status}: {text}"
-            if not right:
-                right.append(second[1])
-            gone = second[0] == 503  # the engine has stopped, and says so
-            if once and second[0] != 200 and first[0] == 200:
-                return None  # the fault was in the second one
-            return f"after {first}, {second}" if once and second[0] != 200 and not gone and process.poll() is None else None
-
+    def served(self, answers, *options):
+        """A run of a server, which answers(process, port, once) judges."""
         def run(fault, report):
-            process = subprocess.Popen(command, env=self.environment(fault, report), stdout=subprocess.PIPE,
+            process = subprocess.Popen(self.serving(*options), env=self.environment(fault, report), stdout=subprocess.PIPE,
                                        stderr=subprocess.PIPE)
             try:
                 welcome = welcome_of(process)
@@ -197,7 +195,41 @@ class Walk(unittest.TestCase):
                 process.wait()
                 process.stdout.close()
                 process.stderr.close()
-        self.walk(run)
+        return run
+
+    def test_serve(self):
+        right = []
+
+        def answers(process, port, once):
+            first, second = ask(port), ask_again(port)
+            wrong = wrong_of((first, second), right)
+            if not right:
+                right.append(second[1])
+            gone = second[0] == 503  # the engine has stopped, and says so
+            if wrong or (once and second[0] != 200 and first[0] == 200):
+                return wrong  # the fault may have been in the second one
+            return f"after {first}, {second}" if once and second[0] != 200 and not gone and process.poll() is None else None
+        self.walk(self.served(answers))
+
+    def test_reload(self):
+        """A reload, a sleep and a wake: whichever fails says so, and what served before goes on, or sleeps."""
+        boss = JSON | {"Authorization": "Bearer boss"}
+        right = []
+
+        def answers(process, port, once):
+            first = ask(port)
+            orders = [ask_again(port, "POST", path, {}, boss) for path in ("/admin/reload", "/sleep", "/wake_up")]
+            if once and orders[1][0] == 200 and orders[2][0] not in (200, None):
+                orders.append(ask_again(port, "POST", "/wake_up", {}, boss))  # what fails once can be asked again
+            last = ask_again(port)
+            if not right:
+                right.append(last[1])
+            wrong = wrong_of((first, last), right) or wrong_of(orders, ("serving", "asleep"))
+            if wrong or not once or process.poll() is not None or last[0] in (200, 503):
+                return wrong
+            late = all(status == 200 for status, _ in (first, *orders))  # the fault was in the last one
+            return None if late else f"after {first} and {orders}, {last}"
+        self.walk(self.served(answers, "--admin-key", "boss"))
 
     def stalled(self, number, right):
         """What happens when the engine stands still at that write of its step thread for as long as a file is there; None where

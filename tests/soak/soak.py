@@ -2,7 +2,7 @@
 
 First each request is asked alone, of a server of its own that caches no prefixes; from then on its answer must have the same
 bytes, whatever runs beside it (docs/scheduling.md, "What does not change"). Twelve clients go through a shuffled deck of
-requests, streamed and whole, refusals, aborts, slow readers and scrapes. The time is divided into rounds; between two, all
+requests, streamed and whole, refusals, aborts, slow readers, scrapes and reloads of the engine. The time is divided into rounds; between two, all
 clients rest, and what the server then holds is compared: seats, blocks, descriptors and threads must be back where they were,
 and memory may not grow by more than GROWTH once a third of the rounds, in which all tasks were met, is over. At the end it must still be healthy and exit
 with 0.
@@ -134,7 +134,7 @@ class Client:
     def __init__(self, soak, seed):
         self.soak, self.server, self.draw = soak, soak.server, random.Random(seed)
         self.connection = self.server.connect()
-        self.counters = {}
+        self.counters, self.generation = {}, None
 
     def ask(self, kind, method, path, body=None, headers=None):
         """(status, body). Told to come back later, it does."""
@@ -227,7 +227,7 @@ class Client:
         expect(answer.count(b"HTTP/1.1 200 OK\r\n") == 6, f"pipelined: {short(answer)}")
 
     def scrapes(self, kind):
-        """Metrics are whole, and no counter goes back."""
+        """Metrics are whole, and no counter of one engine goes back."""
         status, body = self.ask(kind, "GET", "/metrics")
         expect(status == 200 and body.endswith(b"\n"), f"metrics: status {status}, {short(body[-100:])}")
         counters = {}
@@ -235,10 +235,20 @@ class Client:
             if line and not line.startswith("#"):
                 name, _, value = line.rpartition(" ")
                 counters[name] = float(value)
+        self.soak.preempted = max(self.soak.preempted, counters["llm_preemptions_total"])
+        if counters["llm_engine_generation"] != self.generation:
+            self.generation, self.counters = counters["llm_engine_generation"], {}
         for name, value in counters.items():
             if "_total" in name or "_bucket" in name or "_count" in name:
                 expect(value >= self.counters.get(name, 0), f"{name} went from {self.counters.get(name)} to {value}")
         self.counters = counters
+
+    def reloads(self, kind):
+        """Another engine of the same file takes over, beside all that runs."""
+        status, body = self.ask(kind, "POST", "/admin/reload", None, {"Authorization": "Bearer soak"})
+        if status == 409:  # another client's is under way
+            return self.soak.tally.later(kind)
+        expect(status == 200, f"reload: {status} {short(body)}")
 
     def is_healthy(self, kind):
         status, body = self.ask(kind, "GET", "/health")
@@ -247,7 +257,7 @@ class Client:
 
 class Soak:
     def __init__(self):
-        self.tally, self.answers, self.quiet = Tally(), {}, []
+        self.tally, self.answers, self.quiet, self.preempted = Tally(), {}, [], 0
         self.go, self.over = threading.Event(), threading.Event()
         self.working, self.changed = 0, threading.Condition()
         limits = "--max-batch-size", "8", "--max-seq-len", "1536"
@@ -314,6 +324,8 @@ class Soak:
             yield "metrics", Client.scrapes, ()
             yield "health", Client.is_healthy, ()
             yield "pipelined", Client.pipelined, ()
+        for _ in range(4):
+            yield "reload", Client.reloads, ()
         if SECONDS >= 60:  # each takes ten seconds of its client's
             yield "half a head", Client.waits_in_its_head, ()
 
@@ -390,7 +402,7 @@ class Soak:
 
     def run(self):
         self.record()
-        self.server = self.serve("--max-queue", "4", "--log-level", "warning")
+        self.server = self.serve("--max-queue", "4", "--log-level", "warning", "--admin-key", "soak")
         self.deck = Deck(list(self.tasks()), random.Random(SEED))
         print(f"{len(self.deck.tasks)} tasks, {CLIENTS} clients, {ROUNDS} rounds in {SECONDS:g} s on {self.engine.path.name}")
         self.warm_up()
@@ -422,8 +434,7 @@ class Soak:
     def end(self):
         """What must hold when all is over."""
         status, _, body = self.server.get("/health")
-        preempted = self.server.metric("llm_preemptions_total")
-        reload = b'"/admin/reload"' in self.server.get("/openapi.json")[2]
+        reloads = self.server.metric('llm_engine_orders_total{action="reload",result="done"}')
         self.server.stop()
         code = self.server.exit_code()
         said = self.server.errors()
@@ -433,10 +444,8 @@ class Soak:
         most = max(own for own, *_ in self.quiet[WARM_ROUNDS:])
         print(f"own memory at rest: at most {warm / 2**20:.2f} MiB in the first {WARM_ROUNDS} of {ROUNDS} rounds, {most / 2**20:.2f} "
               f"MiB in the others (allowed: {GROWTH >> 20} MiB more)")
-        print(f"descriptors and threads at rest: {self.at_rest[0]} and {self.at_rest[1]} each time; {preempted:.0f} sequences "
-              f"preempted; {self.deck.rounds - 1} times through all tasks")
-        if not reload:
-            print("reloads: none, the server has no /admin/reload")
+        print(f"descriptors and threads at rest: {self.at_rest[0]} and {self.at_rest[1]} each time; {reloads:.0f} reloads; "
+              f"{self.deck.rounds - 1} times through all tasks")
         assert status == 200, body
         assert code == 0, f"exit code {code}: {said}"
         if SANITIZED:
@@ -444,7 +453,8 @@ class Soak:
         else:
             assert most - warm <= GROWTH, "memory grows"
         assert not self.tally.sum("wrong"), f"{self.tally.sum('wrong')} wrong"
-        assert preempted > 0 or SECONDS < 60, "nothing was preempted: the cache is too large for this test"
+        assert reloads == self.tally.kinds["reload"]["right"] - self.tally.kinds["reload"]["later"], "a reload was lost"
+        assert self.preempted > 0 or SECONDS < 60, "nothing was preempted: the cache is too large for this test"
 
 
 def main():
