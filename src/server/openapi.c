@@ -104,8 +104,10 @@ static const char *schema_name(enum request_kind kind) {
   return kind == REQUEST_CHAT ? "ChatCompletion" : "Generate";
 }
 
+/* An operator may leave it out. */
 static void write_body(const struct route *route, struct buffer *out) {
-  buffer_text(out, "\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":");
+  buffer_print(out, "\"requestBody\":{\"required\":%s,\"content\":{\"application/json\":{\"schema\":",
+               route->access == ROUTE_ADMIN ? "false" : "true");
   if (route->kind)
     buffer_print(out, "{\"$ref\":\"#/components/schemas/%sRequest\"}", schema_name(route->kind));
   else
@@ -158,15 +160,26 @@ static void write_responses(const struct route *route, enum method method, struc
   buffer_text(out, "}");
 }
 
+/* Of paths that take no fields of generation. */
+static const struct {
+  const char *path, *parameters;
+} plain_parameters[] = {
+    {"/v1/models/{model}", "{\"name\":\"model\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}"},
+    {"/sleep",
+     "{\"name\":\"level\",\"in\":\"query\",\"description\":\"Makes no difference here.\",\"schema\":{\"enum\":[1,2]}},"
+     "{\"name\":\"mode\",\"in\":\"query\",\"description\":\"Running answers end first, or are cancelled.\","
+     "\"schema\":{\"enum\":[\"wait\",\"abort\"],\"default\":\"wait\"}}"},
+};
+
 static void write_operation(const struct route *route, enum method method, bool first, struct buffer *out) {
   bool generates = route->kind == REQUEST_GENERATE;
   const char *name = method == METHOD_POST ? "post" : "get";
   buffer_print(out, "%s\"%s\":{\"summary\":\"%s\",", first ? "" : ",", name, route->summary);
   if (method == METHOD_POST) write_body(route, out);
   if (generates && method == METHOD_GET) write_parameters(out);
-  if (strchr(route->path, '{'))
-    buffer_text(out, "\"parameters\":[{\"name\":\"model\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":"
-                     "\"string\"}}],");
+  for (size_t i = 0; i < sizeof plain_parameters / sizeof *plain_parameters; i++)
+    if (strcmp(route->path, plain_parameters[i].path) == 0)
+      buffer_print(out, "\"parameters\":[%s],", plain_parameters[i].parameters);
   write_responses(route, method, out);
   buffer_text(out, "}");
 }
