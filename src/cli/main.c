@@ -83,6 +83,7 @@ void open_options_fill(const struct settings *s, spate_build_options *build, spa
   open->free_gpu_memory_fraction = s->memory_fraction;
   open->kv_cache_memory = s->kv_cache_memory;
   open->stall_timeout_s = s->stall_timeout;
+  open->idle_release_s = s->idle_release;
   open->kv_cache_dtype = s->kv_cache_dtype;
   open->no_fuse = s->no_fuse;
   open->batch_invariant = s->batch_invariant;

@@ -59,7 +59,7 @@ struct settings {
   const char *scheduler;
   double memory_fraction, target_bits;
   uint64_t kv_cache_memory, cache_limit;
-  double stall_timeout, target_itl_ms;
+  double stall_timeout, target_itl_ms, idle_release;
   const char *kv_cache_dtype, *backend, *device, *cache_dir;
 
   const char *uds, *tls_cert, *tls_key, *root_path;

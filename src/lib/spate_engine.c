@@ -1,5 +1,6 @@
 /* spate.h: versions, options, opening, closing, facts. */
 #include "backend/backends.h"
+#include "base/log.h"
 #include "lib/engine_cache.h"
 #include "lib/public_options.h"
 #include "lib/spate_state.h"
@@ -70,6 +71,13 @@ static bool queue_tokens_read(int64_t given, struct runtime_options *to, struct 
   return true;
 }
 
+static bool seconds_read(const char *name, double seconds, uint64_t *us, struct error *error) {
+  if (!(seconds >= 0 && seconds <= LIMIT_TIMEOUT_SECONDS))
+    return error_set(error, ERROR_INVALID, "%s is %g, expected 0 to %d.", name, seconds, LIMIT_TIMEOUT_SECONDS);
+  *us = (uint64_t)(seconds * 1e6);
+  return true;
+}
+
 /* What the runtime is told beyond the engine and its tokenizer. */
 static bool runtime_options_read(const spate_open_options *from, struct runtime_options *to, struct error *error) {
   if (from->max_queue < 0 || from->max_queue > LIMIT_QUEUE_REQUESTS)
@@ -80,14 +88,19 @@ static bool runtime_options_read(const spate_open_options *from, struct runtime_
   to->max_queue = from->max_queue ? from->max_queue : DEFAULT_QUEUE;
   to->batch_delay_ms = from->batch_delay_ms ? from->batch_delay_ms : DEFAULT_BATCH_DELAY_MS;
   to->no_block_reuse = from->no_block_reuse;
-  if (!(from->stall_timeout_s >= 0 && from->stall_timeout_s <= LIMIT_TIMEOUT_SECONDS))
-    return error_set(error, ERROR_INVALID, "stall_timeout_s is %g, expected 0 to %d.", from->stall_timeout_s,
-                     LIMIT_TIMEOUT_SECONDS);
-  to->stall_us = from->stall_timeout_s > 0 ? (uint64_t)(from->stall_timeout_s * 1e6) : DEFAULT_STALL_US;
+  if (!seconds_read("stall_timeout_s", from->stall_timeout_s, &to->stall_us, error) ||
+      !seconds_read("idle_release_s", from->idle_release_s, &to->idle_us, error))
+    return false;
   if (!(from->target_itl_ms >= 0 && from->target_itl_ms <= LIMIT_TARGET_ITL_MS))
     return error_set(error, ERROR_INVALID, "target_itl_ms is %g, expected 0 to %d.", from->target_itl_ms,
                      LIMIT_TARGET_ITL_MS);
   to->target_gap_us = from->target_itl_ms * 1000;
+  if (to->stall_us == 0) to->stall_us = DEFAULT_STALL_US;
+  if (to->idle_us > 0 && !to->engine->backend->release_cache)
+    log_warning(
+        "The KV cache is not given back when idle: on %s another program might have taken its memory when it is "
+        "wanted again. A server that sleeps (POST /sleep) gives all of it back.",
+        to->engine->backend->name);
   return queue_tokens_read(from->max_queue_tokens, to, error) && policy_parse(from->scheduler, &to->policy, error);
 }
 

@@ -118,6 +118,10 @@ struct backend {
   /* Fills the whole KV cache with such numbers. NULL: cannot. */
   bool (*fill_cache)(struct program *program, struct error *error);
 
+  /* No step is out, and what the KV cache holds is needed no more: its memory goes back to the system, and is there
+   * again where it is written. NULL: it stays. */
+  void (*release_cache)(struct program *program);
+
   /* A step: submit runs the body, finish the head and sampling (a grammar's masks may arrive between the two; NULL:
    * none), collect waits for the oldest submitted step. One thread calls all three, in that order. */
   bool (*submit)(struct program *program, const struct batch *batch, struct error *error);

@@ -96,6 +96,8 @@ const struct metric_definition metric_definitions[] = {
      "Steps with streams that took longer than the target.", NULL},
     {AT(kv_usage), METRIC_GAUGE, "llm_kv_cache_usage_ratio", NULL, "KV blocks in use, 0 to 1.", NULL},
     {AT(kv_blocks), METRIC_GAUGE, "llm_kv_cache_blocks", NULL, "KV blocks that there are.", NULL},
+    {AT(cache_releases), METRIC_COUNTER, "llm_kv_cache_releases_total", NULL,
+     "How often the memory of an idle KV cache was given back.", NULL},
     {AT(cache_config), METRIC_GAUGE, "llm_cache_config_info", NULL, "How the KV cache is laid out; always 1.", NULL},
 };
 

@@ -45,18 +45,23 @@ static bool schedule_start(struct runtime *rt, const struct runtime_options *opt
   return error_set(error, ERROR_MEMORY, "Out of memory for %d requests.", requests);
 }
 
+static void options_take(struct runtime *rt, const struct runtime_options *options) {
+  rt->engine = options->engine;
+  rt->tokenizer = options->tokenizer;
+  rt->chat = options->chat;
+  rt->chat_problem = options->chat_problem;
+  rt->stall_us = options->stall_us;
+  rt->idle_us = options->idle_us;
+  rt->defaults = &options->engine->file.facts->generation;
+}
+
 struct runtime *runtime_new(const struct runtime_options *options, struct error *error) {
   struct runtime *rt = calloc(1, sizeof *rt);
   if (!rt) {
     error_set(error, ERROR_MEMORY, "Out of memory for the runtime.");
     return NULL;
   }
-  rt->engine = options->engine;
-  rt->tokenizer = options->tokenizer;
-  rt->chat = options->chat;
-  rt->chat_problem = options->chat_problem;
-  rt->stall_us = options->stall_us;
-  rt->defaults = &options->engine->file.facts->generation;
+  options_take(rt, options);
   mailbox_init(&rt->to_worker);
   mailbox_init(&rt->to_step);
   mailbox_init(&rt->to_watcher);

@@ -21,6 +21,7 @@ struct runtime_options {
   int32_t batch_delay_ms; /* of SCHEDULE_DYNAMIC */
   double target_gap_us;   /* as in schedule_options */
   bool no_block_reuse;
+  uint64_t idle_us;  /* after so long without a request the KV cache's memory goes back to the system; 0: never */
   uint64_t stall_us; /* work that waits so long without a step ending makes the engine unhealthy */
 };
 

@@ -14,7 +14,7 @@ struct runtime_metrics {
   struct metric shed_high, shed_normal, shed_low;
   struct metric prompt_tokens, generation_tokens, steps;
   struct metric queried_tokens, cached_tokens, recomputed_tokens, preemptions;
-  struct metric waiting, running, kv_usage, kv_blocks, cache_config;
+  struct metric waiting, running, kv_usage, kv_blocks, cache_config, cache_releases;
   struct metric generation_seconds, first_token_seconds, between_tokens_seconds;
   struct metric queue_seconds, prefill_seconds, decode_seconds;
   struct metric request_prompt_tokens, request_cached_tokens, request_generation_tokens, request_preemptions;

@@ -28,6 +28,8 @@ struct runtime {
   int n_step_out;       /* submitted and not collected */
   struct request *live; /* list of all requests it owns */
   uint64_t ranked_us;   /* when the schedule last counted who waits behind whom */
+  uint64_t idle_us;     /* as of runtime_options */
+  uint64_t used_us;     /* when a step last ended; 0: none has since the cache's memory was given back */
 
   /* parking: the caller holds the program while parked is true */
   pthread_mutex_t park_lock;

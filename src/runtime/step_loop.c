@@ -238,7 +238,8 @@ static bool step_next(struct runtime *rt) {
     schedule_abandon(rt->schedule);
     runtime_stop(rt, &error);
   }
-  atomic_store(&rt->progress_us, clock_us());
+  rt->used_us = clock_us();
+  atomic_store(&rt->progress_us, rt->used_us);
   return true;
 }
 
@@ -255,6 +256,16 @@ static void park_if_wanted(struct runtime *rt) {
   pthread_mutex_unlock(&rt->park_lock);
 }
 
+/* A server that is not asked gives its cache's memory back, and with it the prefixes that would be found again. */
+static void cache_release_if_idle(struct runtime *rt) {
+  bool due = rt->idle_us > 0 && rt->used_us > 0 && !rt->live && clock_us() - rt->used_us >= rt->idle_us;
+  if (!due || !rt->engine->backend->release_cache) return;
+  schedule_forget(rt->schedule);
+  rt->engine->backend->release_cache(rt->engine->program);
+  rt->used_us = 0;
+  metric_add(&rt->metrics.cache_releases, 1);
+}
+
 static int idle_wait_ms(const struct runtime *rt) {
   int longest = rt->live ? STARVED_WAIT_MS : IDLE_WAIT_MS;
   int64_t due_us = schedule_due(rt->schedule, clock_us());
@@ -265,6 +276,7 @@ static int idle_wait_ms(const struct runtime *rt) {
 static void step_idle(struct runtime *rt) {
   metrics_update(rt);
   atomic_store(&rt->progress_us, clock_us());
+  cache_release_if_idle(rt);
   park_if_wanted(rt);
   mailbox_wait(&rt->to_step, idle_wait_ms(rt));
 }

@@ -91,3 +91,10 @@ void kv_blocks_publish(struct kv_blocks *blocks, uint32_t block, struct hash128 
   prefix_index_add(&blocks->index, hash, block);
   blocks->findable[block] = true;
 }
+
+void kv_blocks_forget(struct kv_blocks *blocks) {
+  while (blocks->n_idle > 0) {
+    uint32_t block = oldest_forget(blocks);
+    blocks->free[blocks->n_free++] = block;
+  }
+}

@@ -65,3 +65,5 @@ void prefix_publish(struct schedule *s, struct sequence *q, int32_t length) {
     q->hash = hash;
   }
 }
+
+void schedule_forget(struct schedule *s) { kv_blocks_forget(&s->blocks); }

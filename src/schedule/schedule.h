@@ -176,6 +176,9 @@ void schedule_done(struct schedule *schedule, const struct result *result, uint6
  * their sequences hold in the cache is unknown: remove them. */
 void schedule_abandon(struct schedule *schedule);
 
+/* Blocks that no sequence holds hold nothing from now on: no prefix is found in them. */
+void schedule_forget(struct schedule *schedule);
+
 void schedule_stats(const struct schedule *schedule, struct schedule_stats *stats);
 
 #endif

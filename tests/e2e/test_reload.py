@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import unittest
 
@@ -229,6 +230,23 @@ class Reload(spate_server.EngineCase):
             self.assertIn('"finish_reason":"cancelled"', streams[0].result()[2].decode().replace(" ", ""))
         self.done(server, "/wake_up")
         self.serves(server, 0, 3)
+
+    # ---- an idle cache
+
+    def test_idle_release(self):
+        """The cache's pages go back after a time without requests; what it is asked then has the same answer."""
+        server = self.serve("--idle-release", "2")
+        fields = {"prompt": "word " * 3000, "max_tokens": 8, "temperature": 0}
+        first, used = server.generate(**fields), server.resident_bytes()
+        wait_for(lambda: server.metric("llm_kv_cache_releases_total") == 1, "the cache is given back")
+        idle = server.resident_bytes()
+        self.assertLess(idle, used - first["usage"]["prompt_tokens"] * 256)  # less than half of what tokens take
+        print(f"test_idle_release: {used >> 20} MiB resident, {idle >> 20} when idle", file=sys.stderr)
+        again = server.generate(**fields)
+        self.assertEqual(again, first)
+        self.assertEqual(again["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+        wait_for(lambda: server.metric("llm_kv_cache_releases_total") == 2, "and once more")
+        self.serves(server, 0, 1)
 
     def test_wakes_with_another_file(self):
         server = self.serve()

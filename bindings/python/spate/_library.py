@@ -94,6 +94,7 @@ class OpenOptions(ctypes.Structure):
     max_outputs: Int
     batch_invariant: Bool
     target_itl_ms: Double
+    idle_release_s: Double
     verify: Bool
 
 

@@ -108,6 +108,10 @@ static void cpu_weight_row(const struct weight *weight, struct slice packed, int
   cpu_unpack_row(&layout, packed.data, row, out);
 }
 
+static void cpu_release_cache(struct program *program) {
+  for (int i = 0; i < program->plan->n_group; i++) kv_cache_forget(&program->cache[i]);
+}
+
 const struct backend backend_cpu = {
     .name = "cpu",
     .target = TARGET_CPU,
@@ -128,6 +132,7 @@ const struct backend backend_cpu = {
     .compile = cpu_compile,
     .load = cpu_load,
     .release = cpu_release,
+    .release_cache = cpu_release_cache,
     .submit = cpu_submit,
     .finish = cpu_finish,
     .collect = cpu_collect,

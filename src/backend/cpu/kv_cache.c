@@ -54,6 +54,10 @@ void kv_cache_close(struct kv_cache *cache) {
   *cache = (struct kv_cache){0};
 }
 
+void kv_cache_forget(struct kv_cache *cache) {
+  if (cache->map) madvise(cache->map, cache->map_bytes, MADV_DONTNEED);
+}
+
 struct kv_head kv_cache_head(const struct kv_cache *cache, int layer, int head, const uint32_t *block) {
   size_t index = (size_t)layer * (size_t)cache->layout.n_head + (size_t)head;
   return (struct kv_head){&cache->layout, cache->data + index * cache->layout.head_bytes, block};

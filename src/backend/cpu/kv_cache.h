@@ -54,6 +54,8 @@ struct kv_layout kv_layout_of(const struct kv_group *group, const struct limits 
 
 bool kv_cache_open(struct kv_cache *cache, const struct kv_layout *layout, uint32_t n_block, struct error *error);
 void kv_cache_close(struct kv_cache *cache);
+/* Forgets all blocks: their pages go back to the system, and read as zeros, as at first. */
+void kv_cache_forget(struct kv_cache *cache);
 
 struct kv_head kv_cache_head(const struct kv_cache *cache, int layer, int head, const uint32_t *block);
 

@@ -144,6 +144,8 @@ static bool late_collect(struct program *program, struct result *result, struct 
   return true;
 }
 
+static void late_release_cache(struct program *program) { backend_cpu.release_cache(program->inner); }
+
 static struct device *late_open(const struct device_options *options, struct error *error) {
   return backend_cpu.open(options, error);
 }
@@ -193,6 +195,7 @@ const struct backend backend_late = {
     .compile = late_compile,
     .load = late_load,
     .release = late_release,
+    .release_cache = late_release_cache,
     .submit = late_submit,
     .finish = late_finish,
     .collect = late_collect,
