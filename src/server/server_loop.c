@@ -30,10 +30,9 @@ struct loop_engine {
 
 struct server_loop {
   struct server *server;
-  int index, bell;
+  int index;                   /* in the slot */
   struct loop_engine *current; /* NULL: asleep, or there was no memory to take it over */
   struct loop_engine *engines; /* list: current, and others that have answers */
-  bool asleep;
 };
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
@@ -164,11 +163,12 @@ static void engines_tidy(struct http_loop *loop, struct server_loop *own) {
 static bool engine_adopt(struct http_loop *loop, struct server_loop *own, struct error *error) {
   struct served_engine *served = engine_slot_look(own->server->slot, own->index);
   bool same = served && own->current && own->current->served == served;
-  if (same) engine_slot_drop(own->server->slot, served);
-  own->asleep = !served;
-  if (!same) own->current = served ? engine_take(loop, own, served, error) : NULL;
+  if (same)
+    engine_slot_drop(own->server->slot, served);
+  else
+    own->current = served ? engine_take(loop, own, served, error) : NULL;
   engine_slot_adopted(own->server->slot, own->index);
-  return own->current || own->asleep;
+  return own->current || !served;
 }
 
 static void bell_rings(struct http_loop *loop, void *argument) {
@@ -206,13 +206,13 @@ bool server_loop_start(struct http_loop *loop, struct server *server, struct err
   struct server_loop *own = calloc(1, sizeof *own);
   if (!own) return error_set(error, ERROR_MEMORY, "Out of memory for a network loop.");
   own->server = server;
-  own->bell = engine_slot_enter(server->slot, &own->index, error);
-  if (own->bell < 0) {
+  int bell = engine_slot_enter(server->slot, &own->index, error);
+  if (bell < 0) {
     free(own);
     return false;
   }
   http_loop_set_user(loop, own);
-  bool started = http_loop_watch(loop, own->bell, bell_rings, own, error) && engine_adopt(loop, own, error);
+  bool started = http_loop_watch(loop, bell, bell_rings, own, error) && engine_adopt(loop, own, error);
   if (!started) server_loop_stop(loop);
   return started;
 }
