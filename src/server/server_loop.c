@@ -49,9 +49,7 @@ static void table_add(struct loop_engine *engine, struct choice *choice) {
   *bucket = choice;
 }
 
-/* Frees an answer that nobody points to any more. The engine is let go when the bell rings: its events may just be
- * read.
- */
+/* Frees an answer that nobody points to any more. Its engine goes when the bell rings: its inbox may just be read. */
 static void answer_settle(struct answer *answer) {
   if (!answer->detached || answer->n_ended < answer->n_choice) return;
   struct loop_engine *engine = answer->place;
