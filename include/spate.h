@@ -87,16 +87,16 @@ typedef struct {
   int64_t max_queue_tokens; /* of prompts and max_tokens of requests that have no token yet: more are refused as busy,
                                unless nothing else waits; 0: 16 × max_batch_size × max_seq_len */
   uint64_t cache_limit;     /* bytes of engines in the cache: those used longest ago are removed; 0: any number */
-  const char *device;    /* that a model's engine is built for: "cpu", "cuda", or "auto" (NULL), which is the GPU when
-                            there is one; an engine file has its own */
-  bool no_fuse;          /* run every op alone, by its definition in double precision on one thread: slow, and what to
-                            compare with when an answer looks wrong */
-  int max_outputs;       /* tokens of a step whose logits can be had at once: evaluation is faster with 128 than with 0,
-                            which is max_batch_size */
-  bool batch_invariant;  /* an answer's bytes do not depend on what else runs: always so on a CPU; on a GPU it takes
-                            kernels that add in one order, and time */
-  double target_itl_ms;  /* between two tokens of a stream: steps are kept so short, and so few sequences run, that 99 of
-                            100 gaps are below it; 0: no target */
+  const char *device;   /* that a model's engine is built for: "cpu", "cuda", or "auto" (NULL), which is the GPU when
+                           there is one; an engine file has its own */
+  bool no_fuse;         /* run every op alone, by its definition in double precision on one thread: slow, and what to
+                           compare with when an answer looks wrong */
+  int max_outputs;      /* tokens of a step whose logits can be had at once: evaluation is faster with 128 than with 0,
+                           which is max_batch_size */
+  bool batch_invariant; /* an answer's bytes do not depend on what else runs: always so on a CPU; on a GPU it takes
+                           kernels that add in one order, and time */
+  double target_itl_ms; /* between two tokens of a stream: steps are kept so short, and so few sequences run, that 99 of
+                           100 gaps are below it; 0: no target */
   double idle_release_s; /* after so long without a request the memory of the KV cache goes back to the system, and is
                             taken again with the next; a GPU's stays. 0: never */
   bool verify;           /* hash the whole engine file before it is opened; otherwise while it is served */
