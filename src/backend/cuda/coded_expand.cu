@@ -37,7 +37,7 @@ __device__ __forceinline__ void word_read(float x[4], const struct cuda_matrix &
 /* The scale of 16 columns of a row, and what is added to each. */
 __device__ __forceinline__ float2 scale_of(const struct cuda_matrix &m, const uint8_t *strip, const uint8_t *piece,
                                            int row, int step) {
-  if (m.bytes) return {((const float *)strip)[row], 0};
+  if (m.bytes) return {((const float *)(m.group ? piece + BYTES_CODES : strip))[row], 0};
   const __half *at = (const __half *)(piece + NIBBLES_CODES);
   int index = step * STEP / m.group * 16 + row % 8 * 2 + row / 8;
   if (!m.has_min) return {__half2float(at[index]), -8 * __half2float(at[index])};
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(THREADS) expand_make(expand e) {
   dependencies_wait();
   const struct cuda_matrix &m = e.matrix;
   int strip = blockIdx.x;
-  const uint8_t *from = m.data + (size_t)strip * m.strip_bytes, *pieces = from + (m.bytes ? BYTES_HEAD : 0);
+  const uint8_t *from = m.data + (size_t)strip * m.strip_bytes, *pieces = from + m.head_bytes;
   uint4 *to = e.out + (size_t)strip * e.n_half * 128;
   for (int i = threadIdx.x; i < e.n_half * 64; i += THREADS) {
     int half = i / 64, row = i / 4 % 16, step = half % 2 * 4 + i % 4;

@@ -114,6 +114,26 @@ template <typename CODE> struct byte_scheme : coded_scheme {
   }
 };
 
+/* E4M3 with a scale for each row of a piece, whose products are sums of their own. */
+struct grouped_scheme : byte_scheme<e4m3_code> {
+  static constexpr int head = 0, piece = BYTES_CODES + 64;
+
+  template <int TILES>
+  static __device__ __forceinline__ void multiply(float (*total)[TILES][4], const uint8_t *const *from,
+                                                  const summed<TILES, 1> &x, int unit, int lane) {
+    float products[abreast][TILES][4] = {};
+    byte_scheme::multiply<TILES>(products, from, x, unit, lane);
+#pragma unroll
+    for (int i = 0; i < abreast * TILES * 4; i++) {
+      int n = i / (TILES * 4), t = i / 4 % TILES, j = i % 4;
+      float scale = ((const float *)(from[n] + BYTES_CODES))[lane / 4 + j / 2 * 8];
+      total[n][t][j] = fmaf(scale * e4m3_code::up, products[n][t][j], total[n][t][j]);
+    }
+  }
+
+  template <int TILES> static __device__ __forceinline__ void end(float (*)[TILES][4], const summed<TILES, 1> &) {}
+};
+
 /* FP8: tokens are E4M3 too, bf16 of three bits beside the first. That is what E4M3 makes of a token whose scale is a
  * power of two, whichever: none has to be known, and no token is too great or small. */
 struct rounded_scheme : byte_scheme<e4m3_code> {
@@ -222,6 +242,8 @@ void cuda_coded_few(const struct cuda_linear *linear, int n, const struct cuda_b
   const struct cuda_matrix &m = linear->matrix;
   if (m.kind == KIND_F8 && m.activation == ROUND_E4M3_TOKEN)
     chains_launch<rounded_scheme>(linear, n, between, multiprocessors, stream);
+  else if (m.kind == KIND_F8 && m.group)
+    chains_launch<grouped_scheme>(linear, n, between, multiprocessors, stream);
   else if (m.kind == KIND_F8)
     chains_launch<byte_scheme<e4m3_code>>(linear, n, between, multiprocessors, stream);
   else if (m.bytes)

@@ -7,6 +7,7 @@
 #ifndef SPATE_BACKEND_CUDA_CODED_FEW_CUH
 #define SPATE_BACKEND_CUDA_CODED_FEW_CUH
 
+#include "backend/cuda/cuda_kernels.h"
 #include "backend/cuda/instructions.cuh"
 
 #include <cuda_bf16.h>
@@ -66,7 +67,7 @@ struct int8 {
 
 /* Eight bits, one scale a row: which products get at the end. */
 template <typename CODE> struct bytes {
-  static constexpr int slot_bytes = 2048;
+  static constexpr int slot_bytes = BYTES_CODES;
   template <int TILES> struct helpers {};
 
   template <int TILES> static __device__ __forceinline__ void prepare(helpers<TILES> &, const fragments<TILES> &) {}
@@ -87,6 +88,25 @@ template <typename CODE> struct bytes {
         uint32_t a[4] = {CODE::even(half[0]), CODE::even(half[1]), CODE::odd(half[0]), CODE::odd(half[1])};
         step_multiply<TILES>(sum[i % N], a, b, 2 * k + i / N);
       }
+    }
+  }
+};
+
+/* Eight bits, a scale for each row of a piece. */
+template <typename CODE> struct grouped : bytes<CODE> {
+  static constexpr int slot_bytes = BYTES_CODES + 64;
+  template <int TILES> using helpers = typename bytes<CODE>::template helpers<TILES>;
+
+  template <int TILES, int N>
+  static __device__ __forceinline__ void multiply(float (*total)[TILES][4], const uint8_t *const piece[N], bool,
+                                                  const fragments<TILES> &b, const helpers<TILES> &h, int lane) {
+    float sum[N][TILES][4] = {};
+    bytes<CODE>::template multiply<TILES, N>(sum, piece, false, b, h, lane);
+#pragma unroll
+    for (int i = 0; i < N * TILES * 4; i++) {
+      int n = i / (TILES * 4), t = i / 4 % TILES, j = i % 4;
+      const float *scale = (const float *)(piece[n] + BYTES_CODES);
+      total[n][t][j] = fmaf(scale[lane / 4 + j / 2 * 8], sum[n][t][j], total[n][t][j]);
     }
   }
 };

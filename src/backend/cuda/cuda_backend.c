@@ -21,8 +21,6 @@ static bool matrix_supported(const struct plan *plan, int index, struct error *e
   const struct weight *weight = plan_weights(plan) + plan_ops(plan)[index].weight[0];
   const struct scheme *scheme = &weight->scheme;
   if (!scheme_check(scheme, &why)) return op_unsupported(plan, index, why.text, error);
-  if (scheme->kind == SCHEME_F8 && scheme->group)
-    return op_unsupported(plan, index, "it has no kernel for E4M3 in groups", error);
   if (scheme->kind == SCHEME_INT && scheme->group == 0 && scheme_width(scheme) < 8)
     return op_unsupported(plan, index, "it has no kernel for one scale a row of less than 8 bits", error);
   if (scheme->activation == ACTIVATION_INT8_TOKEN && weight->cols > DOT_MOST)

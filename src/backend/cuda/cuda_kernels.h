@@ -26,8 +26,8 @@ enum { ROTATE_PAIRS = 2 };                                         /* enum rope_
 enum { CACHE_F32, CACHE_F16, CACHE_BF16, CACHE_E4M3, CACHE_INT8 }; /* enum kv_dtype */
 
 /* Of packed matrices (cuda_layout.h): what is before a strip's pieces of bytes, its rows' scales and as many zeros; the
- * codes of a piece of four bits. */
-enum { BYTES_HEAD = 128, NIBBLES_CODES = 1024 };
+ * codes of a piece, of bytes and of four bits. */
+enum { BYTES_HEAD = 128, BYTES_CODES = 2048, NIBBLES_CODES = 1024 };
 
 /* How a matrix's bytes become numbers: cuda_layout and its scheme, flat. */
 struct cuda_matrix {
@@ -36,10 +36,11 @@ struct cuda_matrix {
   uint64_t strip_bytes; /* of 16 rows */
   uint8_t kind;         /* enum scheme_kind; the fields below are of SCHEME_INT, as in cpu_layout.h */
   uint8_t pieces;       /* 16-bit floats in swizzled pieces */
-  uint8_t bytes;        /* E4M3 or int8 in swizzled pieces, after one scale a row */
+  uint8_t bytes;        /* E4M3 or int8 in swizzled pieces, after one scale a row, or each before scales of its own */
   uint8_t bits, high_bits, scale, has_min, codebook, activation;
   uint8_t nibbles;     /* four bits in pieces with fp16 scales */
-  int32_t piece_bytes; /* of bytes and nibbles */
+  int32_t piece_bytes; /* of bytes and nibbles, with scales */
+  int32_t head_bytes;  /* before a strip's pieces */
   int32_t group, block_cols, offset;
   float unit; /* of the codebook */
   uint32_t high_at, scale_at, min_at, super_at, super_min_at, block_bytes;

@@ -10,7 +10,7 @@ _Static_assert((int)STRIP_ROWS == (int)TILE_ROWS && (int)STRIP_ROWS == (int)GATE
                "a strip is a tile of the CPU's, and a run of gate or up rows");
 
 static bool scheme_is_bytes(const struct scheme *s) {
-  return s->group == 0 && (s->kind == SCHEME_F8 || (s->kind == SCHEME_INT && scheme_width(s) == 8));
+  return s->kind == SCHEME_F8 || (s->group == 0 && s->kind == SCHEME_INT && scheme_width(s) == 8);
 }
 
 static bool scheme_is_nibbles(const struct scheme *s) {
@@ -22,14 +22,23 @@ bool cuda_scheme_coded(const struct scheme *s) { return scheme_is_bytes(s) || sc
 
 static size_t pieces_bytes(int cols, int of_piece) { return (size_t)((cols + of_piece - 1) / of_piece) * PIECE_BYTES; }
 
+static size_t strip_align(size_t bytes) { return (bytes + STRIP_ALIGN - 1) / STRIP_ALIGN * STRIP_ALIGN; }
+
+static void bytes_lay(struct cuda_layout *layout) {
+  bool grouped = layout->cpu.scheme.group > 0;
+  layout->head_bytes = grouped ? 0 : BYTES_HEAD;
+  layout->piece_bytes = PIECE_BYTES + (grouped ? BYTE_SCALES : 0);
+  size_t pieces = ((size_t)layout->cols + BYTE_COLS - 1) / BYTE_COLS;
+  layout->strip_bytes = strip_align(layout->head_bytes + pieces * layout->piece_bytes);
+}
+
 static size_t nibbles_piece(const struct scheme *s) {
   return NIBBLES_CODES + (size_t)(BYTE_COLS / s->group * STRIP_ROWS) * (s->has_min ? 4 : 2);
 }
 
 /* Of four bits: whole pairs of pieces. */
 static size_t pairs_bytes(int cols, size_t piece) {
-  size_t bytes = (size_t)((cols + 2 * BYTE_COLS - 1) / (2 * BYTE_COLS)) * 2 * piece;
-  return (bytes + STRIP_ALIGN - 1) / STRIP_ALIGN * STRIP_ALIGN;
+  return strip_align((size_t)((cols + 2 * BYTE_COLS - 1) / (2 * BYTE_COLS)) * 2 * piece);
 }
 
 struct cuda_layout cuda_layout_of(const struct weight *weight) {
@@ -39,8 +48,7 @@ struct cuda_layout cuda_layout_of(const struct weight *weight) {
   layout.nibbles = scheme_is_nibbles(&weight->scheme);
   layout.strip_bytes = layout.cpu.tile_bytes;
   if (layout.pieces) layout.strip_bytes = pieces_bytes(weight->cols, PIECE_COLS);
-  if (layout.bytes) layout.strip_bytes = BYTES_HEAD + pieces_bytes(weight->cols, BYTE_COLS);
-  if (layout.bytes) layout.piece_bytes = PIECE_BYTES;
+  if (layout.bytes) bytes_lay(&layout);
   if (layout.nibbles) {
     layout.piece_bytes = nibbles_piece(&weight->scheme);
     layout.strip_bytes = pairs_bytes(weight->cols, layout.piece_bytes);
@@ -48,24 +56,37 @@ struct cuda_layout cuda_layout_of(const struct weight *weight) {
   return layout;
 }
 
+/* Where a code and a scale are within a strip. */
+static size_t byte_at(const struct cuda_layout *layout, int row, int col) {
+  return layout->head_bytes + (size_t)(col / BYTE_COLS) * layout->piece_bytes + byte_offset(row, col % BYTE_COLS);
+}
+
+static size_t byte_scale(const struct cuda_layout *layout, int row, int group) {
+  size_t scales = layout->cpu.scheme.group ? (size_t)group * layout->piece_bytes + PIECE_BYTES : 0;
+  return scales + (size_t)row * sizeof(float);
+}
+
 /* Codes of int8 are unsigned, from the middle on. */
 static uint8_t code_sign(const struct scheme *s) { return s->kind == SCHEME_INT ? 0x80 : 0; }
 
 static void pack_bytes(const struct cuda_layout *layout, const struct codes *codes, uint8_t *out) {
   uint8_t sign = code_sign(&codes->scheme);
+  int groups = scheme_groups(&codes->scheme, layout->cols);
   memset(out, 0, layout->strip_bytes);
-  memcpy(out, codes->scale, (size_t)codes->rows * sizeof *codes->scale);
-  for (int row = 0; row < codes->rows; row++)
+  for (int row = 0; row < codes->rows; row++) {
+    for (int group = 0; group < groups; group++)
+      memcpy(out + byte_scale(layout, row, group), codes->scale + row * groups + group, sizeof *codes->scale);
     for (int col = 0; col < layout->cols; col++)
-      out[byte_offset(row, col)] = codes->code[(size_t)row * (size_t)layout->cols + (size_t)col] ^ sign;
+      out[byte_at(layout, row, col)] = codes->code[(size_t)row * (size_t)layout->cols + (size_t)col] ^ sign;
+  }
 }
 
 static void unpack_bytes(const struct cuda_layout *layout, const uint8_t *strip, int row, float *out) {
   bool e4m3 = layout->cpu.scheme.kind == SCHEME_F8;
-  float scale;
-  memcpy(&scale, strip + (size_t)row * sizeof scale, sizeof scale);
   for (int col = 0; col < layout->cols; col++) {
-    uint8_t code = strip[byte_offset(row, col)];
+    uint8_t code = strip[byte_at(layout, row, col)];
+    float scale;
+    memcpy(&scale, strip + byte_scale(layout, row, scheme_group_of(&layout->cpu.scheme, col)), sizeof scale);
     out[col] = scale * (e4m3 ? e4m3_to_float(code) : (float)(int8_t)code);
   }
 }

@@ -11,6 +11,9 @@
  * column 2q + (0, 8, 1, 9): so a matrix unit's fragment of 16-bit columns is made of one lane's own four bytes, and a
  * product of bytes, whose tokens are permuted alike, adds up the same. int8 is in two's complement.
  *
+ * E4M3 with a scale for each 128 columns has no scales before its pieces: each piece is followed by its rows' 16 F32
+ * scales. A strip is a multiple of 128 bytes long, as runs of two pieces are.
+ *
  * Four bits with fp16 scales for each 32 or 128 columns are strips of pieces of 128 columns too: codes, then scales.
  * The codes are in the order of a matrix unit's fragments: 16 bytes a lane for each four steps of 16 columns, four a
  * step, whose nibbles i and i + 4 are the lane's pair i. Scales of a group go by rows r: of r, then of r + 8, each with
@@ -30,17 +33,19 @@ enum {
   PIECE_BYTES = STRIP_ROWS * PIECE_COLS * 2,
   ATOM_ROWS = 8,
   ATOM_BYTES = ATOM_ROWS * 128,
-  BYTE_COLS = 128,   /* of a piece of bytes */
-  STRIP_ALIGN = 128, /* of strips of nibbles */
+  BYTE_COLS = 128, /* of a piece of bytes */
+  BYTE_SCALES = STRIP_ROWS * 4,
+  STRIP_ALIGN = 128, /* of strips with scales after each piece */
 };
 
 struct cuda_layout {
   struct cpu_layout cpu; /* of what is packed as there */
   int rows, cols;
   bool pieces;                     /* strips of pieces */
-  bool bytes;                      /* the same of bytes, after scales */
+  bool bytes;                      /* the same of bytes, after scales or each with its own */
   bool nibbles;                    /* pieces of four bits and scales */
-  size_t strip_bytes, piece_bytes; /* piece: of bytes and nibbles */
+  size_t strip_bytes, piece_bytes; /* piece: of bytes and nibbles, with its scales */
+  size_t head_bytes;               /* before a strip's pieces */
 };
 
 /* Is it packed as bytes or nibbles? */
@@ -61,10 +66,10 @@ static inline size_t piece_offset(int row, int col) {
          (size_t)(row % ATOM_ROWS * 128 + chunk * 16 + within % 8 * 2);
 }
 
-/* The same of a byte. */
+/* The same of a byte within its piece. */
 static inline size_t byte_offset(int row, int col) {
-  int within = col % BYTE_COLS, chunk = within / 16 ^ row % ATOM_ROWS, c = within % 16;
-  return BYTES_HEAD + (size_t)(col / BYTE_COLS) * PIECE_BYTES + (size_t)(row / ATOM_ROWS) * ATOM_BYTES +
+  int chunk = col / 16 ^ row % ATOM_ROWS, c = col % 16;
+  return (size_t)(row / ATOM_ROWS) * ATOM_BYTES +
          (size_t)(row % ATOM_ROWS * 128 + chunk * 16 + c % 8 / 2 * 4 + c % 2 * 2 + c / 8);
 }
 

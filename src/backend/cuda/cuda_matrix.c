@@ -54,6 +54,7 @@ struct cuda_matrix cuda_matrix_of(const struct program *p, int weight) {
   m.cols = layout.cols;
   m.strip_bytes = layout.strip_bytes;
   m.piece_bytes = (int32_t)layout.piece_bytes;
+  m.head_bytes = (int32_t)layout.head_bytes;
   m.pieces = layout.pieces;
   m.bytes = layout.bytes;
   m.nibbles = layout.nibbles;

@@ -32,7 +32,9 @@ bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, con
 bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
   if (op->kind != OP_LINEAR) return false;
   const struct weight *weight = plan_weights(plan) + op->weight[0];
-  return cuda_layout_of(weight).bytes && weight->scheme.activation > ACTIVATION_INT8 && (!path || path->linear_bytes);
+  bool rows = weight->scheme.group == 0; /* have one scale each */
+  return cuda_layout_of(weight).bytes && rows && weight->scheme.activation > ACTIVATION_INT8 &&
+         (!path || path->linear_bytes);
 }
 
 bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op) {

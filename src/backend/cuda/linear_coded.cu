@@ -209,7 +209,9 @@ template <typename C> void coding_launch(const few &f, int multiprocessors, cuda
 
 void chunk_launch(const few &f, int multiprocessors, cuda_stream stream) {
   const struct cuda_matrix &m = f.linear.matrix;
-  if (m.kind == KIND_F8)
+  if (m.kind == KIND_F8 && m.group)
+    coding_launch<grouped<e4m3>>(f, multiprocessors, stream);
+  else if (m.kind == KIND_F8)
     coding_launch<bytes<e4m3>>(f, multiprocessors, stream);
   else if (m.bits == 8)
     coding_launch<bytes<int8>>(f, multiprocessors, stream);
@@ -225,7 +227,7 @@ few few_of(const struct cuda_linear *linear) {
   f.n_strip = (m.rows + 15) / 16;
   f.n_piece = (m.cols + 127) / 128, f.n_half = (m.cols + 63) / 64;
   f.unit = linear->gated && !linear->has_post_norm ? 2 : 1;
-  f.head_bytes = m.bytes ? BYTES_HEAD : 0;
+  f.head_bytes = m.head_bytes;
   f.piece_bytes = m.piece_bytes;
   f.has_min = m.has_min;
   return f;

@@ -63,10 +63,11 @@ static __device__ __forceinline__ float piece_at(const struct cuda_matrix &m, co
 
 static __device__ __forceinline__ float byte_at(const struct cuda_matrix &m, const uint8_t *strip, int row, int col) {
   int chunk = col % 128 / 16 ^ row % 8, c = col % 16;
-  uint8_t code = strip[BYTES_HEAD + (size_t)(col / 128) * 2048 + row / 8 * 1024 + row % 8 * 128 + chunk * 16 +
-                       c % 8 / 2 * 4 + c % 2 * 2 + c / 8];
+  const uint8_t *piece = strip + m.head_bytes + (size_t)(col / 128) * m.piece_bytes;
+  uint8_t code = piece[row / 8 * 1024 + row % 8 * 128 + chunk * 16 + c % 8 / 2 * 4 + c % 2 * 2 + c / 8];
   __half_raw half = __nv_cvt_fp8_to_halfraw(code, __NV_E4M3);
-  return ((const float *)strip)[row] * (m.kind == KIND_F8 ? __half2float(half) : (float)(int8_t)code);
+  return ((const float *)(m.group ? piece + BYTES_CODES : strip))[row] *
+         (m.kind == KIND_F8 ? __half2float(half) : (float)(int8_t)code);
 }
 
 static __device__ __forceinline__ float nibble_at(const struct cuda_matrix &m, const uint8_t *strip, int row, int col) {

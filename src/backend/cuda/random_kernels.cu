@@ -34,23 +34,23 @@ __global__ void __launch_bounds__(THREADS) weight_make(struct random_matrix m) {
   }
 }
 
-/* A thread makes a chunk of 16 columns, or four of the strip's scales. */
+/* A thread makes a chunk of 16 columns, or four scales, of the strip or of a piece. */
 template <bool E4M3> __global__ void __launch_bounds__(THREADS) bytes_make(struct random_matrix m) {
   float unit = NORMAL_MOST / (E4M3 ? 448 : 127);
   for (size_t i = blockIdx.x * (size_t)THREADS + threadIdx.x; i < m.bytes / 16; i += (size_t)gridDim.x * THREADS) {
     size_t strip = i * 16 / m.strip_bytes, at = i * 16 % m.strip_bytes;
-    if (at >= STRIP * 4 && at < BYTES_HEAD) {
+    if (at >= STRIP * 4 && at < m.head_bytes) {
       *(uint4 *)(m.data + i * 16) = make_uint4(0, 0, 0, 0);
       continue;
     }
-    if (at < STRIP * 4) {
+    size_t piece = (at - m.head_bytes) / m.piece_bytes, within = (at - m.head_bytes) % m.piece_bytes;
+    if (at < m.head_bytes || within >= BYTES_CODES) {
       float scale = m.spread * unit;
       *(float4 *)(m.data + i * 16) = make_float4(scale, scale, scale, scale);
       continue;
     }
-    at -= BYTES_HEAD;
-    int r = (int)(at % PIECE) / 128, row = (int)strip * STRIP + r;
-    int col = (int)(at / PIECE) * 2 * PIECE_COLUMNS + ((int)(at / 16 % 8) ^ r % 8) * 16;
+    int r = (int)within / 128, row = (int)strip * STRIP + r;
+    int col = (int)piece * 2 * PIECE_COLUMNS + ((int)(within / 16 % 8) ^ r % 8) * 16;
     float x[16];
     for (int k = 0; k < 16; k++) {
       bool there = row < m.rows && col + k < m.cols;

@@ -14,10 +14,10 @@ enum random_type { RANDOM_F32, RANDOM_F16, RANDOM_BF16, RANDOM_E4M3, RANDOM_INT8
 struct random_matrix {
   uint8_t *data;
   int32_t rows, cols;
-  uint64_t strip_bytes, bytes, piece_bytes; /* piece_bytes: of four bits */
-  uint64_t stream;                          /* of random_number.h */
+  uint64_t strip_bytes, bytes, piece_bytes, head_bytes; /* piece, head: of bytes and of four bits */
+  uint64_t stream;                                      /* of random_number.h */
   float spread;
-  uint8_t type;    /* enum random_type; those of bytes come after scales */
+  uint8_t type;    /* enum random_type */
   uint8_t has_min; /* of four bits, which have a scale for each 128 columns */
 };
 

@@ -47,24 +47,32 @@ static void test_pieces(void **state) {
 }
 
 /* Bytes in the order in which lanes take columns: 0 and 1, then those 8 further, a byte of each in turn. */
-static size_t byte_defined(int row, int col) {
+static size_t byte_defined(int row, int col) { /* within a piece */
   int lane = col % 8 / 2, byte = lane * 4 + col % 2 * 2 + col % 16 / 8;
-  size_t plain = (size_t)row * 128 + (size_t)(col % 128 / 16 * 16 + byte);
-  return 128 + (size_t)(col / 128) * 2048 + (plain ^ (plain >> 7 & 7) << 4);
+  size_t plain = (size_t)row * 128 + (size_t)(col / 16 * 16 + byte);
+  return plain ^ (plain >> 7 & 7) << 4;
 }
+
+/* Of a scale for each 128 columns the pieces have theirs after them, and there are none before. */
+static size_t scale_defined(int group, int row) { return (size_t)group * (2048 + 64) + 2048 + (size_t)row * 4; }
 
 /* E4M3 keeps its code; int8 is in two's complement. Unpacked they are what they were. */
 static void bytes_check(struct scheme scheme, int rows, int cols, uint8_t sign) {
   struct weight weight = {.rows = rows, .cols = cols, .use = WEIGHT_MATRIX, .scheme = scheme};
   size_t bytes = cuda_layout_of(&weight).strip_bytes, count = (size_t)rows * (size_t)cols;
-  assert_int_equal(bytes, 128 + (cols + 127) / 128 * 2048);
-  float scale[16], *row = malloc((size_t)cols * sizeof *row);
+  int pieces = (cols + 127) / 128, groups = scheme.group ? pieces : 1;
+  assert_int_equal(bytes, scheme.group ? (pieces * 2112 + 127) / 128 * 128 : 128 + pieces * 2048);
+  float *scale = malloc((size_t)(rows * groups) * sizeof *scale), *row = malloc((size_t)cols * sizeof *row);
   uint8_t *code = malloc(count), *out = malloc(bytes), *expected = calloc(bytes, 1);
-  for (int r = 0; r < rows; r++) scale[r] = 0.5f + (float)r;
+  for (int i = 0; i < rows * groups; i++) scale[i] = 0.5f + (float)i;
   for (size_t i = 0; i < count; i++) code[i] = (uint8_t)(i * 7 % 255); /* 255 is E4M3's NaN */
-  memcpy(expected, scale, (size_t)rows * sizeof *scale);
   for (int r = 0; r < rows; r++)
-    for (int c = 0; c < cols; c++) expected[byte_defined(r, c)] = code[r * cols + c] ^ sign;
+    for (int g = 0; g < groups; g++)
+      memcpy(expected + (scheme.group ? scale_defined(g, r) : (size_t)r * 4), &scale[r * groups + g], sizeof *scale);
+  for (int r = 0; r < rows; r++)
+    for (int c = 0; c < cols; c++)
+      expected[byte_defined(r, c % 128) + (size_t)(c / 128) * (scheme.group ? 2112 : 2048) + (scheme.group ? 0 : 128)] =
+          code[r * cols + c] ^ sign;
   struct codes codes = {.scheme = scheme, .rows = rows, .cols = cols, .code = code, .scale = scale};
   backend_cuda.pack(&weight, &codes, out);
   assert_memory_equal(out, expected, bytes);
@@ -73,6 +81,7 @@ static void bytes_check(struct scheme scheme, int rows, int cols, uint8_t sign) 
     for (int c = 0; c < cols; c++)
       if ((code[r * cols + c] & 0x7F) != 0x7F || sign) assert_true((double)row[c] == codes_value(&codes, r, c));
   }
+  free(scale);
   free(code);
   free(out);
   free(expected);
@@ -84,6 +93,7 @@ static void test_bytes(void **state) {
   static const struct { int rows, cols; } shapes[] = {{16, 128}, {16, 200}, {5, 72}, {1, 8}};
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     bytes_check((struct scheme){.kind = SCHEME_F8}, shapes[s].rows, shapes[s].cols, 0);
+    bytes_check((struct scheme){.kind = SCHEME_F8, .group = 128}, shapes[s].rows, shapes[s].cols, 0);
     bytes_check((struct scheme){.kind = SCHEME_INT, .bits = 8}, shapes[s].rows, shapes[s].cols, 0x80);
   }
 }
@@ -181,8 +191,7 @@ static void test_refusals(void **state) {
   (void)state;
   refusal_check((struct scheme){.kind = SCHEME_F8}, NULL);
   refusal_check((struct scheme){.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN}, NULL);
-  refusal_check((struct scheme){.kind = SCHEME_F8, .group = 128},
-                "(linear, layer 0): it has no kernel for E4M3 in groups");
+  refusal_check((struct scheme){.kind = SCHEME_F8, .group = 128}, NULL);
   refusal_check((struct scheme){.kind = SCHEME_INT, .bits = 4},
                 "(linear, layer 0): it has no kernel for one scale a row of less than 8 bits");
 }
