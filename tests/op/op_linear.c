@@ -58,6 +58,7 @@ static const struct shape {
 } shapes[] = {
     {96, 256, 150, false, false}, /* whole tiles, groups and super groups; tokens past every block of rows */
     {100, 320, 33, false, true},  /* a last tile of 4 rows; tails of groups of 128 and of super groups */
+    {352, 1280, 257, true, true}, /* codes in whole pieces, whose columns the blocks of a cluster share */
     {33, 100, 5, false, false},   /* tails everywhere */
     {1, 24, 2, false, false},     {16, 16400, 32, true, true}, /* few rows' rings that turn */
     {160, 1088, 600, true, true}, /* many rows', tiles and clusters of every kind, a last tile that is not whole */

@@ -109,7 +109,7 @@ void cuda_attention_run(struct program *p, const struct op *op) {
   const struct cuda_path *path = p->device->path;
   p->ready = path->chained ? next_linear(p, op, &a) : NULL;
   if (p->ready) a.next_fragments = p->fragments[p->turn ^= 1];
-  a.next_tiles = p->on_device.n_token > LINEAR_FEW || p->limits.batch_invariant;
+  a.next_tiles = p->ready && cuda_linear_tiles(p, p->ready, p->on_device.n_token);
   a.fresh = path->fresh && decodes(&p->on_device, &a);
   if (!a.fresh) path->attend_store(&a, &p->on_device, p->device->stream);
   if (a.n_share > 0) path->attend_decode(&a, &p->on_device, p->device->stream);

@@ -240,8 +240,10 @@ void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, boo
 /* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
 /* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are
- * LINEAR_FEW at most. */
+ * LINEAR_FEW at most. wide: of whole pieces of 128 columns, tokens come and go in tiles; out NULL: only the next linear
+ * wants results. */
 void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+void cuda_linear_coded_wide(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* The matrix as bf16 in pieces, for linears of more than LINEAR_CODED tokens. */
 enum { LINEAR_CODED = 192 };
 void cuda_coded_expand(const struct cuda_matrix *matrix, void *out, cuda_stream stream);

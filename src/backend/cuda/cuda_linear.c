@@ -47,22 +47,41 @@ static bool is_few(const struct program *p, const struct op *op, int n_row) {
   return cuda_linear_fast(path, p->plan, op) && n_row <= path->few;
 }
 
-/* Fragments up to LINEAR_FEW tokens, tiles beyond. */
+/* With batch_invariant nothing is expanded, so that a row has the same bytes as among few. */
+static bool is_expanded(const struct program *p, const struct op *op, int n_row) {
+  return n_row > LINEAR_CODED && !p->limits.batch_invariant && cuda_linear_expands(p->device->path, p->plan, op);
+}
+
+/* Weights of 4 or 8 bits that stream for up to 128 tokens at once. */
+static bool is_wide(const struct program *p, const struct op *op, int n_row) {
+  const struct cuda_path *path = p->device->path;
+  return path->coded_wide && cuda_linear_coded_fit(path, p->plan, op) && !p->limits.batch_invariant &&
+         n_row > LINEAR_CODED_FEW && plan_weights(p->plan)[op->weight[0]].cols % BYTE_COLS == 0 &&
+         !is_expanded(p, op, n_row);
+}
+
+bool cuda_linear_tiles(const struct program *p, const struct op *op, int n_row) {
+  bool bytes = cuda_linear_bytes_fit(p->device->path, p->plan, op) && !is_few(p, op, n_row);
+  return n_row > LINEAR_FEW || p->limits.batch_invariant || bytes || is_wide(p, op, n_row);
+}
+
 bool cuda_linear_takes(const struct program *p, const struct op *op, int n_row) {
   const struct cuda_path *path = p->device->path;
-  if (cuda_linear_fast(path, p->plan, op) || is_few(p, op, n_row)) return true;
+  if (cuda_linear_fast(path, p->plan, op) || is_few(p, op, n_row) || is_wide(p, op, n_row)) return true;
   if (!cuda_linear_coded_fit(path, p->plan, op) || p->limits.batch_invariant) return false;
-  return n_row <= LINEAR_FEW || (n_row > LINEAR_CODED && cuda_linear_expands(path, p->plan, op));
+  return n_row <= LINEAR_FEW || is_expanded(p, op, n_row);
 }
 
 /* The linear that follows and takes what this one makes, whole and alone; NULL: there is none. It can then be left its
- * input as the matrix units want it. */
-static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a) {
+ * input as the matrix units want it: in tiles or in fragments. */
+static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a,
+                                    bool tiles) {
   const struct cuda_path *path = p->device->path;
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
   if (index == p->n_body || index >= p->plan->n_op) return NULL;
   if (!cuda_linear_takes(p, next, a->n_row) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;
+  if (cuda_linear_tiles(p, next, a->n_row) != tiles) return NULL;
   bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
                plan_weights(p->plan)[next->weight[0]].cols == a->result_cols;
   if (next->in[0] != op->out || !whole || a->has_post_norm) return NULL;
@@ -70,8 +89,9 @@ static const struct op *next_linear(const struct program *p, const struct op *op
 }
 
 /* The same, of one that takes 16-bit tokens. */
-static const struct op *next_halves(const struct program *p, const struct op *op, const struct cuda_linear *a) {
-  const struct op *next = next_linear(p, op, a);
+static const struct op *next_halves(const struct program *p, const struct op *op, const struct cuda_linear *a,
+                                    bool tiles) {
+  const struct op *next = next_linear(p, op, a, tiles);
   return next && cuda_linear_takes(p, next, a->n_row) ? next : NULL;
 }
 
@@ -100,7 +120,7 @@ static bool same_kernel(const struct program *p, const struct op *op, const stru
 
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct cuda_path *path = p->device->path;
-  const struct op *next = path->chained ? next_halves(p, op, a) : NULL;
+  const struct op *next = path->chained ? next_halves(p, op, a, false) : NULL;
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
@@ -116,7 +136,7 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
 /* batch_invariant: a row has the same bytes as among many, whose linears leave each other nothing. */
 static void run_coded(struct program *p, const struct op *op, struct cuda_linear *a) {
   if (a->n_row <= LINEAR_FEW && !a->one_order)
-    inputs_hand_over(p, op, next_halves(p, op, a), a);
+    inputs_hand_over(p, op, next_halves(p, op, a, false), a);
   else
     p->ready = NULL;
   p->device->path->linear_coded(a, p->device->multiprocessors, p->device->stream);
@@ -135,7 +155,7 @@ static bool read_later(const struct program *p, const struct op *op) {
  * as well. */
 static const struct op *next_of_gated(const struct program *p, const struct op *op, const struct cuda_linear *a) {
   bool plain = a->gated && a->act && a->act != CURVE_GELU && !a->residual && !a->bias && !(a->softcap > 0);
-  const struct op *next = plain && p->device->path->chained ? next_linear(p, op, a) : NULL;
+  const struct op *next = plain && p->device->path->chained ? next_linear(p, op, a, true) : NULL;
   return next && next->in[1] != op->out && !read_later(p, op) ? next : NULL;
 }
 
@@ -145,7 +165,7 @@ static const struct op *next_of_many(const struct program *p, const struct op *o
   bool sums = !a->gated && !a->act && !a->multiply && a->residual && a->residual_cols % 4 == 0;
   if (!sums) return next_of_gated(p, op, a);
   if (a->n_row > NORMED_MOST && !a->one_order) return NULL;
-  return p->device->path->chained && !a->bias && !(a->softcap > 0) ? next_halves(p, op, a) : NULL;
+  return p->device->path->chained && !a->bias && !(a->softcap > 0) ? next_halves(p, op, a, true) : NULL;
 }
 
 static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
@@ -153,9 +173,14 @@ static void run_many(struct program *p, const struct op *op, struct cuda_linear 
   p->device->path->linear_many(a, p->device->multiprocessors, p->device->stream);
 }
 
-/* With batch_invariant nothing is expanded, so that a row has the same bytes as among few. */
-static bool is_expanded(const struct program *p, const struct op *op, const struct cuda_linear *a) {
-  return a->n_row > LINEAR_CODED && !a->one_order && cuda_linear_expands(p->device->path, p->plan, op);
+/* A gated one's results may go to the next linear alone, all others to both. */
+static void run_wide(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const struct cuda_path *path = p->device->path;
+  const struct op *gated = next_of_gated(p, op, a), *next = gated;
+  if (!gated && path->chained) next = next_halves(p, op, a, true);
+  inputs_hand_over(p, op, next, a);
+  if (gated) a->out = NULL;
+  path->coded_wide(a, p->device->multiprocessors, p->device->stream);
 }
 
 static void run_expanded(struct program *p, const struct op *op, struct cuda_linear *a) {
@@ -195,8 +220,10 @@ void cuda_linear_run(struct program *p, const struct op *op) {
     return;
   }
   if (cuda_linear_coded_fit(p->device->path, p->plan, op)) {
-    if (is_expanded(p, op, &a))
+    if (is_expanded(p, op, a.n_row))
       run_expanded(p, op, &a);
+    else if (is_wide(p, op, a.n_row))
+      run_wide(p, op, &a);
     else
       run_coded(p, op, &a);
     return;

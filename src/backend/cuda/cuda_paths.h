@@ -47,6 +47,8 @@ struct cuda_path {
   void (*coded_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream);
   void (*linear_coded)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+  /* As cuda_linear_coded_wide; NULL: linear_coded takes as many tokens. */
+  void (*coded_wide)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
   void (*coded_expand)(const struct cuda_matrix *matrix, void *out, cuda_stream stream);
 };
 

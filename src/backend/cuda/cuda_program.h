@@ -163,6 +163,8 @@ struct cuda_matrix cuda_matrix_of(const struct program *program, int weight);
 /* cuda_linear.c: an op; does one take 16-bit tokens as the op before it can leave them? */
 void cuda_linear_run(struct program *program, const struct op *op);
 bool cuda_linear_takes(const struct program *program, const struct op *op, int n_row);
+/* In tiles, or in fragments? */
+bool cuda_linear_tiles(const struct program *program, const struct op *op, int n_row);
 
 /* cuda_step.c */
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);

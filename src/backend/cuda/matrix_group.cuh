@@ -62,6 +62,37 @@ template <> __device__ __forceinline__ void group_multiply<256>(float (&d)[128],
            "%128", "%129", "%130", THIRTY_TWO(0), THIRTY_TWO(32), THIRTY_TWO(64), THIRTY_TWO(96));
 }
 
+/* The same with x in registers: of its rows w × 16 + l / 4 (x[0], x[2]) and 8 further (x[1], x[3]), columns l % 4 × 2
+ * and + 1, and 8 further. d has something. */
+#define ADD(n, sums, x0, x1, x2, x3, w_, ...)                                                                          \
+  asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"                                                              \
+               "wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" sums "}, {" x0 ", " x1 ", " x2 ", " x3      \
+               "}, " w_ ", p, 1, 1, 0;\n}"                                                                             \
+               : __VA_ARGS__                                                                                           \
+               : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "l"(w))
+
+template <int COLS>
+static __device__ __forceinline__ void group_add(float (&d)[COLS / 2], const uint32_t *x, uint64_t w);
+
+template <> __device__ __forceinline__ void group_add<16>(float (&d)[8], const uint32_t *x, uint64_t w) {
+  ADD("16", "%0, %1, %2, %3, %4, %5, %6, %7", "%8", "%9", "%10", "%11", "%12", EIGHT(0));
+}
+
+template <> __device__ __forceinline__ void group_add<32>(float (&d)[16], const uint32_t *x, uint64_t w) {
+  ADD("32", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "%16", "%17", "%18", "%19", "%20",
+      EIGHT(0), EIGHT(8));
+}
+
+template <> __device__ __forceinline__ void group_add<64>(float (&d)[32], const uint32_t *x, uint64_t w) {
+  ADD("64", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, " TEN(1) TEN(2) "%30, %31", "%32", "%33", "%34", "%35", "%36",
+      THIRTY_TWO(0));
+}
+
+template <> __device__ __forceinline__ void group_add<128>(float (&d)[64], const uint32_t *x, uint64_t w) {
+  ADD("128", FIRST_60 "%60, %61, %62, %63", "%64", "%65", "%66", "%67", "%68", THIRTY_TWO(0), THIRTY_TWO(32));
+}
+
+#undef ADD
 #undef MULTIPLY
 #undef THIRTY_TWO
 #undef EIGHT
