@@ -1,6 +1,6 @@
 /* Lab: the linears of layers of an 8B network (qkv, o, gate and up, down) back to back, as a step runs them but for
  * attention: norms, conversion, activation, gate and residual included. The floor is the weights' bytes ÷ the read
- * bandwidth, which is measured first. bf16, then int8 and int4 of 1 to 8 tokens, with the numbers of a scheme
+ * bandwidth, which is measured first. bf16, then int8 and int4 of 1 to 16 tokens, with the numbers of a scheme
  * (coded_few.cu) changed one at a time, and with the products left out; then FP8 and W8A8 (bytes_few.cu,
  * bytes_many.cu), FP8 also without products and without rounding tokens. Arguments: what the names of those wanted
  * begin with.
@@ -117,7 +117,7 @@ static void bytes_run(struct cuda_linear a, const network &net, enum leave leave
 
 static void linear_run(struct cuda_linear a, const network &net, enum leave leave, int multiprocessors,
                        cudaStream_t stream) {
-  if (now && now->bytes && a.n_row > LINEAR_CODED_FEW) {
+  if (now && now->bytes && a.n_row > (kind == INT8 ? LINEAR_INT8_FEW : LINEAR_CODED_FEW)) {
     bytes_run(a, net, leave, stream);
     return;
   }
@@ -184,8 +184,7 @@ static void check(const network &net, int n, int multiprocessors, cudaStream_t s
   }
   bool same = memcmp(hidden[1].data(), hidden[2].data(), hidden[1].size() * 4) == 0;
   if (alone.empty()) alone.assign(hidden[1].begin(), hidden[1].begin() + WIDTH);
-  if (n <= (now->bytes ? (int)LINEAR_CODED_FEW : (int)LINEAR_FEW) &&
-      memcmp(alone.data(), hidden[1].data(), alone.size() * 4) != 0)
+  if (n <= (kind == BF16 ? (int)LINEAR_FEW : 8) && memcmp(alone.data(), hidden[1].data(), alone.size() * 4) != 0)
     same = false, printf("token 0 is another: ");
   printf("check %d tokens: difference %.1e of %.1e%s%s\n", n, std::sqrt(error / size),
          std::sqrt(size / hidden[0].size()), same ? "" : "  NOT THE SAME TWICE",
@@ -283,10 +282,10 @@ static void variant_run(const variant &v, const network &net, double bandwidth, 
   kind = v.kind, few_run = v.run, now = &v, ready = false;
   weights_fill(net);
   for (int n : {1, 7, 8, 13, 27, 32, 50, 128, 200, 300})
-    if ((whole || n <= 8) && !strstr(v.name, "no products")) check(net, n, multiprocessors, stream);
+    if ((whole || n <= LINEAR_CODED_FEW) && !strstr(v.name, "no products")) check(net, n, multiprocessors, stream);
   fuse = true;
   for (int n : {1, 8, 16, 24, 32, 33, 64, 128, 256, 512, 1024, 2048})
-    if (whole || n <= 8) times_print(net, v.name, n, bandwidth, multiprocessors, stream);
+    if (whole || n <= LINEAR_CODED_FEW) times_print(net, v.name, n, bandwidth, multiprocessors, stream);
 }
 
 int main(int argc, char **argv) {

@@ -54,8 +54,8 @@ static double roundoff_of(const struct table *table, const struct scheme *scheme
   return scheme->activation && table->tested->target == TARGET_CUDA ? 0x1p-6 : input_roundoff(table, scheme);
 }
 
-/* Roundings of activations are independent of one another: three linears' are together some 1.2 roundoffs of a
- * result's usual size, and eight are allowed for. */
+/* Roundings are independent of one another: those of activations, of three linears, are together some 1.2 roundoffs of
+ * a result's usual size, and eight are allowed for. */
 static double tolerance_of(const struct table *table, const struct scheme *scheme, const float *expected, int count) {
   double squares = 0;
   for (int i = 0; i < count; i++) squares += (double)expected[i] * expected[i];

@@ -1,4 +1,4 @@
-/* Linears of 1 to 8 tokens over weights of 4 and 8 bits, tokens in bf16 (linear_few.cuh).
+/* Linears of 1 to 16 tokens over weights of 4 and 8 bits, tokens in bf16 (linear_few.cuh).
  *
  * Weights become bf16 in registers, exactly, by a mask: the eight lowest bits of a bf16, the lowest of its exponent
  * among them, are a whole number of 2⁻¹³³ (numbers below the normal ones, and those of the exponent after them, go on
@@ -18,7 +18,7 @@ enum { STEPS = 8 /* of 16 columns in a unit, which is two panels */ };
 
 struct coded_scheme {
   typedef float sum;
-  static constexpr int strips = 4, abreast = 2, buffers = 2, rolled = 1, in_flight = 3, tiles = 1;
+  static constexpr int strips = 4, abreast = 2, buffers = 2, rolled = 1, in_flight = 3, tiles = 2;
   static constexpr bool rounded = false;
   static constexpr float top = 0, unit = 1;
 };

@@ -49,12 +49,12 @@ __device__ __forceinline__ uint32_t bits_merge(uint32_t w, uint32_t mask, uint32
 
 /* E4M3 in bytes 0 and 2: its exponent as bf16's, which is 120 more. */
 struct e4m3 {
-  static __device__ __forceinline__ uint32_t even(uint32_t w) {
-    return pair_times((w << 4 & 0x07f007f0) | (w << 8 & 0x80008000), 0x7b807b80);
+  static __device__ __forceinline__ uint32_t even_bits(uint32_t w) {
+    return (w << 4 & 0x07f007f0) | (w << 8 & 0x80008000);
   }
-  static __device__ __forceinline__ uint32_t odd(uint32_t w) {
-    return pair_times((w >> 4 & 0x07f007f0) | (w & 0x80008000), 0x7b807b80);
-  }
+  static __device__ __forceinline__ uint32_t odd_bits(uint32_t w) { return (w >> 4 & 0x07f007f0) | (w & 0x80008000); }
+  static __device__ __forceinline__ uint32_t even(uint32_t w) { return pair_times(even_bits(w), 0x7b807b80); }
+  static __device__ __forceinline__ uint32_t odd(uint32_t w) { return pair_times(odd_bits(w), 0x7b807b80); }
 };
 
 /* Two's complement in bytes 0 and 2: 128 + the low bits, less 128 or 256. */

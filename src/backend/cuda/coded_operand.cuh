@@ -52,7 +52,7 @@ struct e4m3 : coded::e4m3 {
 
 /* Eight bits; the scales of rows come at the end. */
 template <typename CODE, int BATCH = 2, bool ROLLED = true> struct bytes {
-  static constexpr int slot_bytes = 2048, groups = 1, run = 1, batch = BATCH;
+  static constexpr int slot_bytes = BYTES_CODES, groups = 1, run = 1, batch = BATCH;
   static constexpr bool rolled = ROLLED;
   static constexpr float up = CODE::up;
   struct scales {};
@@ -73,10 +73,33 @@ template <typename CODE, int BATCH = 2, bool ROLLED = true> struct bytes {
   }
 };
 
+/* E4M3 with a scale for each row of a piece, which is rounded to bf16, and its product with the code again. */
+struct grouped : bytes<e4m3> {
+  static constexpr int slot_bytes = BYTES_CODES + 64;
+  static constexpr float up = 0x1p64f; /* so that no scale is too great */
+  /* Of the lane's two rows. */
+  struct scales {
+    uint32_t scale[2];
+  };
+
+  static __device__ __forceinline__ void scales_load(scales &s, const uint8_t *piece, const scale_shape &, int) {
+    const float *at = (const float *)(piece + BYTES_CODES) + threadIdx.x % 32 / 4;
+    s.scale[0] = pair_twice(at[0] * 0x1p56f), s.scale[1] = pair_twice(at[8] * 0x1p56f);
+  }
+
+  static __device__ __forceinline__ void operand_make(uint32_t *a, const words &x, const scales &s, int step) {
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      a[k] = coded::pair_times(e4m3::even_bits(x.w[2 * step + k]), s.scale[k]);
+      a[k + 2] = coded::pair_times(e4m3::odd_bits(x.w[2 * step + k]), s.scale[k]);
+    }
+  }
+};
+
 /* Four bits, GROUPS scales a piece. Codes of rows 8 to 15 are the upper half of the eight bits, 16 times what they
  * mean. What rounding takes from a scale its minimum gets, for codes in the middle. */
 template <int GROUPS, int BATCH = 2, int RUN = 2, bool ROLLED = true> struct nibbles {
-  static constexpr int slot_bytes = 1024 + GROUPS * 64, groups = GROUPS, run = RUN, batch = BATCH;
+  static constexpr int slot_bytes = NIBBLES_CODES + GROUPS * 64, groups = GROUPS, run = RUN, batch = BATCH;
   static constexpr bool rolled = ROLLED;
   static constexpr float up = 0x1p64f;
   /* Of the lane's two rows. */
@@ -96,7 +119,8 @@ template <int GROUPS, int BATCH = 2, int RUN = 2, bool ROLLED = true> struct nib
 
   static __device__ __forceinline__ void scales_load(scales &s, const uint8_t *piece, const scale_shape &shape,
                                                      int two) {
-    const uint8_t *at = piece + 1024 + two * GROUPS / 4 * shape.group_bytes + threadIdx.x % 32 / 4 * shape.lane_bytes;
+    const uint8_t *at =
+        piece + NIBBLES_CODES + two * GROUPS / 4 * shape.group_bytes + threadIdx.x % 32 / 4 * shape.lane_bytes;
     uint32_t low = *(const uint32_t *)at, high = *(const uint32_t *)(at + shape.high_at);
     uint32_t both = __byte_perm(low, high, shape.order), minima = __byte_perm(low, high, 0x7632);
     float2 scale = __half22float2(*(__half2 *)&both), min = __half22float2(*(__half2 *)&minima);

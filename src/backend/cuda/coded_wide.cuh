@@ -1,4 +1,5 @@
-/* Linears over weights of 4 and 8 bits for 9 to 128 tokens: the kernel of linear_coded_wide.cu. Weights stream once.
+/* Linears over weights of 4 and 8 bits for LINEAR_WIDE to 128 tokens: the kernel of linear_coded_wide.cu. Weights
+ * stream once.
  *
  * They are the A operand of warpgroup products (64 rows × 16 columns), made in registers of what cuda_layout.h packs,
  * whose order within a warp is that operand's: each warp has a strip of 16 rows, or TALL of them, and brings their

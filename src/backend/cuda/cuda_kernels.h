@@ -228,7 +228,7 @@ void cuda_linear_few(const struct cuda_linear *linear, int n, const struct cuda_
                      cuda_stream stream);
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* The same of weights of 4 and 8 bits and LINEAR_CODED_FEW tokens at most; all of a chain alike. */
-enum { LINEAR_CODED_FEW = 8 };
+enum { LINEAR_CODED_FEW = 16, LINEAR_INT8_FEW = 8 };
 void cuda_coded_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream);
 /* The same of eight-bit weights and tokens, which come and go in bf16; all of a chain alike. */
@@ -240,8 +240,9 @@ void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, boo
 /* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
 /* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are
- * LINEAR_FEW at most. wide: of whole pieces of 128 columns, tokens come and go in tiles; out NULL: only the next linear
- * wants results. */
+ * LINEAR_FEW at most. wide, from LINEAR_WIDE tokens on: of whole pieces of 128 columns, tokens come and go in tiles;
+ * out NULL: only the next linear wants results. */
+enum { LINEAR_WIDE = 33 };
 void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 void cuda_linear_coded_wide(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* The matrix as bf16 in pieces, for linears of more than LINEAR_CODED tokens. */

@@ -42,8 +42,11 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
 static bool is_few(const struct program *p, const struct op *op, int n_row) {
   const struct cuda_path *path = p->device->path;
   if (p->limits.batch_invariant) return false;
-  if (cuda_linear_bytes_fit(path, p->plan, op) || cuda_linear_coded_fit(path, p->plan, op))
-    return n_row <= LINEAR_CODED_FEW;
+  if (cuda_linear_bytes_fit(path, p->plan, op)) {
+    bool int8 = plan_weights(p->plan)[op->weight[0]].scheme.kind == SCHEME_INT;
+    return n_row <= (int8 ? LINEAR_INT8_FEW : LINEAR_CODED_FEW);
+  }
+  if (cuda_linear_coded_fit(path, p->plan, op)) return n_row <= LINEAR_CODED_FEW;
   return cuda_linear_fast(path, p->plan, op) && n_row <= path->few;
 }
 
@@ -56,7 +59,7 @@ static bool is_expanded(const struct program *p, const struct op *op, int n_row)
 static bool is_wide(const struct program *p, const struct op *op, int n_row) {
   const struct cuda_path *path = p->device->path;
   return path->coded_wide && cuda_linear_coded_fit(path, p->plan, op) && !p->limits.batch_invariant &&
-         n_row > LINEAR_CODED_FEW && plan_weights(p->plan)[op->weight[0]].cols % BYTE_COLS == 0 &&
+         n_row >= LINEAR_WIDE && plan_weights(p->plan)[op->weight[0]].cols % BYTE_COLS == 0 &&
          !is_expanded(p, op, n_row);
 }
 

@@ -1,5 +1,5 @@
-/* Linears over weights of 4 and 8 bits for 9 tokens and more: which shape of the kernel (coded_wide.cuh), how many
- * blocks share the columns, and the launch; of more than 128 tokens, one for each 128. */
+/* Linears over weights of 4 and 8 bits for LINEAR_WIDE tokens and more: which shape of the kernel (coded_wide.cuh), how
+ * many blocks share the columns, and the launch; of more than 128 tokens, one for each 128. */
 #include "backend/cuda/coded_wide.cuh"
 #include "backend/cuda/launch.cuh"
 
@@ -23,7 +23,6 @@ template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT> version ve
 
 /* Of so many strips. */
 template <typename C> version coding_choose(int tokens, int strips, int multiprocessors) {
-  if (tokens <= 16) return version_of<C, 16, 2, 1, 2>();
   if (tokens <= 32) return version_of<C, 32, 2, 1, 2>();
   if (tokens <= 64) return version_of<C, 64, 2, 1, 2>();
   return strips >= 13 * multiprocessors ? version_of<C, 128, 4, 1, 1>() : version_of<C, 128, 2, 1, 1>();
@@ -32,6 +31,7 @@ template <typename C> version coding_choose(int tokens, int strips, int multipro
 version version_choose(const wide &f, int multiprocessors) {
   const struct cuda_matrix &m = f.linear.matrix;
   int tokens = f.linear.n_row, strips = f.n_strip;
+  if (m.kind == KIND_F8 && m.group) return coding_choose<grouped>(tokens, strips, multiprocessors);
   if (m.kind == KIND_F8) return coding_choose<bytes<e4m3>>(tokens, strips, multiprocessors);
   if (m.bytes) return coding_choose<bytes<int8>>(tokens, strips, multiprocessors);
   if (m.group == 128) return coding_choose<nibbles<1>>(tokens, strips, multiprocessors);
@@ -67,7 +67,7 @@ wide wide_of(const struct cuda_linear *linear) {
   wide f = {linear->has_post_norm ? products_alone(linear) : *linear, (const uint8_t *)linear->fragments};
   f.n_strip = (m.rows + 15) / 16, f.n_piece = m.cols / 128;
   f.unit = f.linear.gated ? 2 : 1;
-  f.piece_bytes = m.piece_bytes, f.head_bytes = m.bytes ? BYTES_HEAD : 0;
+  f.piece_bytes = m.piece_bytes, f.head_bytes = m.head_bytes;
   f.scales = scale_shape_of(m.has_min);
   return f;
 }

@@ -1,7 +1,7 @@
 /* Linears of few tokens, whose weights stream once from device memory at its full rate: up to 32 tokens, weights as the
  * matrix units' A operand and tokens as B ("swap AB"). Linears each of which takes what the one before it makes are the
  * parts of one launch. A scheme S tells how weights are multiplied: bf16 (linear_few.cu), 4 and 8 bits (coded_few.cu),
- * int8 with tokens of int8 (bytes_few.cu). Those but bf16 are for up to 8 tokens.
+ * int8 with tokens of int8 (bytes_few.cu). Those but bf16 are for up to 16 tokens, int8 times int8 for up to 8.
  *
  * A block per multiprocessor, from 9 tokens on a team of two, takes up to four strips of 16 weight rows in turn. One
  * thread keeps bulk copies in flight into a ring of stages; a stage has 8 pieces of a strip, and each of 8 warps
@@ -247,9 +247,9 @@ void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_be
   if (linear->n_row <= 8 || S::tiles == 1)
     chain_launch<S, 1>(c, multiprocessors, stream);
   else if constexpr (S::tiles > 1) {
-    if (linear->n_row <= 16)
+    if (linear->n_row <= 16 || S::tiles == 2)
       chain_launch<S, 2>(c, multiprocessors, stream);
-    else
+    else if constexpr (S::tiles > 2)
       chain_launch<S, 4>(c, multiprocessors, stream);
   }
   if (linear[c.n - 1].has_post_norm) cuda_linear_tail(linear + c.n - 1, stream);
