@@ -89,16 +89,13 @@ typedef struct {
   uint64_t cache_limit;     /* bytes of engines in the cache: those used longest ago are removed; 0: any number */
   const char *device;   /* that a model's engine is built for: "cpu", "cuda", or "auto" (NULL), which is the GPU when
                            there is one; an engine file has its own */
-  bool no_fuse;         /* run every op alone, by its definition in double precision on one thread: slow, and what to
-                           compare with when an answer looks wrong */
-  int max_outputs;      /* tokens of a step whose logits can be had at once: evaluation is faster with 128 than with 0,
-                           which is max_batch_size */
+  bool no_fuse;         /* run every op alone, by its definition in double precision: slow, to compare answers with */
+  int max_outputs;      /* tokens of a step whose logits can be had; 0: max_batch_size; evaluation wants 128 */
   bool batch_invariant; /* an answer's bytes do not depend on what else runs: always so on a CPU; on a GPU it takes
                            kernels that add in one order, and time */
   double target_itl_ms; /* between two tokens of a stream: steps are kept so short, and so few sequences run, that 99 of
                            100 gaps are below it; 0: no target */
-  double idle_release_s; /* after so long without a request the memory of the KV cache goes back to the system, and is
-                            taken again with the next; a GPU's stays. 0: never */
+  double idle_release_s; /* without a request, then a CPU's KV cache gives its memory back until the next; 0: never */
   bool verify;           /* hash the whole engine file before it is opened; otherwise while it is served */
 } spate_open_options;
 
@@ -258,8 +255,7 @@ static inline int spate_inbox_take(spate_inbox *inbox, spate_event *events, int 
  * none or is out of range. Not NUL-terminated. */
 SPATE_API const char *spate_token_text(const spate_engine *engine, int32_t token, size_t *size);
 
-/* ---- texts and tokens ----------------------------------------------------------------------------------------------
- */
+/* ---- texts and tokens ------------------------------------------------------------------------------------------ */
 
 /* Text that a function returns; free with spate_text_free. NUL-terminated. */
 typedef struct {

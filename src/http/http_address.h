@@ -5,7 +5,7 @@
 #include "base/error.h"
 
 struct http_address {
-  bool tls; /* https:// */
+  bool tls;                /* https:// */
   char host[256], port[8]; /* for a look-up: a name or a number, without brackets */
   char authority[300];     /* HOST:PORT, for the header Host and for sentences */
   char prefix[256];        /* the URL's path without a slash at its end */

@@ -139,8 +139,7 @@ static void submit(const struct work *work, struct generate_request *wanted) {
   wanted->engine.tenant = access_check(&server->access, http_request_header(request, "authorization"));
   atomic_fetch_add_explicit(&server->metrics.ignored_fields, (unsigned)wanted->n_ignored, memory_order_relaxed);
   if (server->log_prompts) request_log_prompt(server, request, wanted);
-  if (model_known(work, wanted) && priority_allowed(server, request, wanted) &&
-      !choices_submit(work, wanted, &refusal))
+  if (model_known(work, wanted) && priority_allowed(server, request, wanted) && !choices_submit(work, wanted, &refusal))
     reply_engine_error(request, refusal.code, refusal.text);
 }
 
