@@ -108,9 +108,9 @@ static void tried_print(const struct tune *tune, int axis) {
   for (int v = 0; v < tune->settings.axis[axis].count; v++) {
     double gain = tune->search.gain[axis][v];
     if (gain <= 0) continue;
-    if (isinf(gain))
+    if (tune->load.has_slo && gain > 0.99 * TUNE_GAIN_MOST)
       printf("%s%d: within the SLO", comma, tune->settings.value[axis][v]);
-    else if (gain <= TUNE_LOST)
+    else if (gain < 1.01 / TUNE_GAIN_MOST)
       printf("%s%d: lost", comma, tune->settings.value[axis][v]);
     else
       printf("%s%d: %.2f", comma, tune->settings.value[axis][v], gain);

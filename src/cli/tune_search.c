@@ -9,6 +9,7 @@
 enum {
   NOISE_RUNS = 3,  /* of the start, before anything else */
   TRIES_MIN = 2,   /* comparisons that make a candidate the best */
+  REACH_MAX = 2,   /* steps that a candidate may be away */
   ROUNDS = 3,      /* in which nothing is better: then nothing is */
   TRIES_MAX = 6,   /* that are enough for one in doubt */
   PROOF_PAIRS = 3, /* at least: the walk leaves time for them */
@@ -16,8 +17,7 @@ enum {
 
 static const double holding = 0.9, least_noise = 0.02, proof_part = 0.3; /* of the budget, at least */
 static const double sure = 2.5, in_doubt = 0.25, proven = 2;             /* times the noise of a comparison */
-static const double most_gain = 1e3; /* of what keeps an SLO over what does not, in a mean */
-static const double fading = 0.9;    /* a measurement that took long is forgotten */
+static const double fading = 0.9;                                        /* a measurement that took long is forgotten */
 
 bool tune_holds(const struct tune_score *score) { return score->within >= holding; }
 
@@ -73,7 +73,8 @@ static void noise_add(struct tune_search *search, const struct tune_score *again
 
 void tune_search_begin(struct tune_search *search, const struct tune_axis *axes, int n_axis, double budget_s,
                        bool (*fits)(const void *user, const struct tune_choice *choice), const void *user) {
-  *search = (struct tune_search){.n_axis = n_axis, .budget_s = budget_s, .fits = fits, .user = user, .step = 1};
+  *search =
+      (struct tune_search){.n_axis = n_axis, .budget_s = budget_s, .fits = fits, .user = user, .step = 1, .reach = 1};
   for (int i = 0; i < n_axis; i++) {
     search->axis[i] = axes[i];
     search->start.at[i] = axes[i].start;
@@ -84,7 +85,7 @@ void tune_search_begin(struct tune_search *search, const struct tune_axis *axes,
 static void axis_next(struct tune_search *search) {
   search->idle = search->moved ? 1 : search->idle + 1; /* one that was walked to its end is settled, too */
   search->along = (search->along + 1) % search->n_axis;
-  search->step = 1;
+  search->step = search->reach = 1;
   search->turned = search->moved = false;
 }
 
@@ -95,6 +96,7 @@ static void turn(struct tune_search *search) {
   } else {
     search->turned = true;
     search->step = -1;
+    search->reach = 1;
   }
 }
 
@@ -109,7 +111,7 @@ static bool is_worth(const struct tune_search *search, int at) {
 /* The next neighbour of the best; false: whole rounds have found none that is better. */
 static bool candidate_find(struct tune_search *search) {
   while (search->idle < ROUNDS * search->n_axis) {
-    int at = search->best.at[search->along] + search->step;
+    int at = search->best.at[search->along] + search->step * search->reach;
     search->candidate = search->best;
     search->candidate.at[search->along] = at;
     if (is_worth(search, at)) return true;
@@ -119,13 +121,17 @@ static bool candidate_find(struct tune_search *search) {
 }
 
 static void gain_note(struct tune_search *search, double ratio) {
-  search->gain[search->along][search->candidate.at[search->along]] = fmax(ratio, TUNE_LOST);
+  search->gain[search->along][search->candidate.at[search->along]] = ratio;
 }
 
-static void candidate_reject(struct tune_search *search) {
+/* Settings are often flat before they are not. */
+static void candidate_reject(struct tune_search *search, bool as_good) {
   search->stage = TUNE_CANDIDATE;
   search->tries = 0;
-  turn(search);
+  if (as_good && search->reach < REACH_MAX)
+    search->reach++;
+  else
+    turn(search);
 }
 
 static void candidate_take(struct tune_search *search) {
@@ -134,12 +140,13 @@ static void candidate_take(struct tune_search *search) {
   search->best = search->candidate;
   search->before = search->tried;
   search->moved = true;
+  search->reach = 1;
 }
 
 /* The best has been measured on both sides of the candidate. */
 static void candidate_judge(struct tune_search *search, const struct tune_score *after) {
   struct tune_score beside = mean_of(&search->before, after);
-  double gain = log(fmin(fmax(ratio_of(&search->tried, &beside), 1 / most_gain), most_gain));
+  double gain = log(fmin(fmax(ratio_of(&search->tried, &beside), 1 / TUNE_GAIN_MOST), TUNE_GAIN_MOST));
   search->sum = search->tries++ ? search->sum + gain : gain;
   double mean = search->sum / search->tries;
   gain_note(search, exp(mean));
@@ -148,7 +155,7 @@ static void candidate_judge(struct tune_search *search, const struct tune_score 
   if (search->tries >= TRIES_MIN && mean > threshold(search, sure, search->tries))
     candidate_take(search);
   else if (search->tries == TRIES_MAX || mean <= threshold(search, in_doubt, search->tries))
-    candidate_reject(search);
+    candidate_reject(search, mean > -threshold(search, 1, search->tries));
   else
     search->stage = TUNE_CANDIDATE;
 }
@@ -157,13 +164,11 @@ static void candidate_judge(struct tune_search *search, const struct tune_score 
 
 _Static_assert(TUNE_RUNS_LEAST == NOISE_RUNS + 2 * TRIES_MIN + 2 * PROOF_PAIRS, "what one candidate takes");
 
-double tune_search_least_budget(const struct tune_search *search) {
-  double walk = NOISE_RUNS + 2 * TRIES_MIN;
-  return search->cost_s * fmax(walk + 2 * PROOF_PAIRS, walk / (1 - proof_part));
-}
+double tune_search_least_budget(const struct tune_search *search) { return search->cost_s * TUNE_RUNS_LEAST; }
 
 static double proof_reserve(const struct tune_search *search) {
-  return fmax(2 * PROOF_PAIRS * search->cost_s, proof_part * search->budget_s);
+  bool found = !tune_choice_same(search, &search->best, &search->start);
+  return fmax(2 * PROOF_PAIRS * search->cost_s, found ? proof_part * search->budget_s : 0);
 }
 
 /* With the candidate in doubt, or a new one. */
@@ -224,8 +229,8 @@ void tune_search_tell(struct tune_search *search, const struct tune_score *score
     search->tried = *score;
     search->stage = TUNE_BESIDE;
   } else {
-    gain_note(search, 0);
-    candidate_reject(search);
+    gain_note(search, 1 / TUNE_GAIN_MOST);
+    candidate_reject(search, false);
   }
 }
 

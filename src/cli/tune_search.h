@@ -9,7 +9,8 @@
 
 #include <stdbool.h>
 
-#define TUNE_LOST 1e-6 /* the gain of what does not keep the SLO that the best keeps, or cannot be run */
+/* What a comparison counts for at most: when one of the two keeps the SLO and the other does not, or cannot be run. */
+#define TUNE_GAIN_MOST 10.0
 
 enum {
   TUNE_AXES = 6,
@@ -50,6 +51,7 @@ struct tune_search {
   int tries;                       /* comparisons of the candidate so far */
   double sum;                      /* of the logarithms of what it gained in them */
   int along, step;                 /* the axis that is walked, up (1) or down (-1) */
+  int reach;                       /* steps from the best: what is as good is stepped over once */
   bool turned, moved;              /* on this axis: both directions were begun; a step paid */
   int idle;                        /* axes in a row on which none did */
   double noise[TUNE_NOISES];       /* logarithms of how the best differed from itself */
