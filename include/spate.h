@@ -66,9 +66,8 @@ typedef struct spate_build_options spate_build_options; /* spate_tools.h */
 typedef struct {
   size_t size;
   const char *model;                /* an engine file, or a model: then its engine is built into the cache first */
-  const spate_build_options *build; /* for that build; NULL: defaults. model, output and progress are ignored.
-                                       max_batch_size, opt_batch_size and max_num_tokens are this opening's, of any
-                                       engine; an engine file takes none of the others */
+  const spate_build_options *build; /* for that build; NULL: defaults. model, output and progress are ignored; an
+                                       engine file takes max_batch_size, opt_batch_size, max_num_tokens alone */
   const char *cache_dir;            /* NULL: $XDG_CACHE_HOME/spate or ~/.cache/spate */
   const char *backend;              /* NULL: the engine's target; "null" and "reference" are for tests */
   int threads;                      /* 0: what affinity and the cgroup allow */
