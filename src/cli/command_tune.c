@@ -129,7 +129,7 @@ static bool engine_look(struct tune *tune, struct error *error) {
   if (!engine) return error_set(error, ERROR_IO, "%s", problem.text);
   spate_info(engine, &info);
   snprintf(tune->device, sizeof tune->device, "%s", info.device);
-  tune_settings_make(&tune->settings, tune->given, &info, cpu_share_count());
+  tune_settings_make(&tune->settings, tune->given, &info, cpu_share_count(), tune->load.slo.itl);
   spate_close(engine);
   return tune->settings.count > 0 ||
          error_set(error, ERROR_INVALID, "Every setting that would be tried is given already: leave one out.");

@@ -1,11 +1,13 @@
 /* The table of what is tried, and its values on this machine. */
 #include "cli/tune_settings.h"
 
+#include "base/limits.h"
 #include "cli/option_table.h"
 
+#include <math.h>
 #include <string.h>
 
-enum tunable_kind { TUNE_THREADS, TUNE_STEP_TOKENS, TUNE_BATCH, TUNE_BLOCK, TUNE_TACTICS };
+enum tunable_kind { TUNE_THREADS, TUNE_STEP_TOKENS, TUNE_BATCH, TUNE_BLOCK, TUNE_PACE, TUNE_TACTICS };
 
 struct tunable {
   enum tunable_kind kind;
@@ -23,6 +25,9 @@ static const struct tunable tunables[] = {
     {TUNE_BATCH, "max-batch-size", false, {2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}},
     /* long blocks are read in one go; short ones waste little of the cache and are shared more */
     {TUNE_BLOCK, "block-size", false, {16, 32, 64, 128, 256}},
+    /* how long a gap between two tokens may be, from half to twice what the SLO allows on average; 0, after them: any
+     */
+    {TUNE_PACE, "target-itl-ms", false, {0}},
     /* the batch whose kernels' choices are timed, and remembered for this device */
     {TUNE_TACTICS, "opt-batch-size", true, {1, 2, 4, 8, 16, 32, 64}},
 };
@@ -36,6 +41,7 @@ static int default_of(const struct tunable *setting, const spate_engine_info *in
   case TUNE_STEP_TOKENS: return info->max_num_tokens;
   case TUNE_BATCH: return info->max_batch_size;
   case TUNE_BLOCK: return DEFAULT_BLOCK;
+  case TUNE_PACE: return 0;
   case TUNE_TACTICS: return info->max_batch_size < DEFAULT_TACTICS ? info->max_batch_size : DEFAULT_TACTICS;
   }
   return 0;
@@ -51,13 +57,26 @@ static void value_put(int *value, int *count, int added) {
   ++*count;
 }
 
-static void axis_make(struct tune_settings *tune, const struct tunable *setting, int usual, int cpus) {
+static void pace_put(int *value, int *count, double slo_itl_ms) {
+  for (double part = 0.5; part <= 2; part *= 2) {
+    double target = round(part * slo_itl_ms);
+    if (target >= 1 && target <= LIMIT_TARGET_ITL_MS) value_put(value, count, (int)target);
+  }
+}
+
+static void axis_make(struct tune_settings *tune, const struct tunable *setting, int usual, int cpus,
+                      double slo_itl_ms) {
   struct tune_axis *axis = &tune->axis[tune->count];
   int *value = tune->value[tune->count];
   for (int i = 0; i < TUNE_VALUES && setting->value[i]; i++)
     if (setting->kind != TUNE_THREADS || setting->value[i] < cpus) value_put(value, &axis->count, setting->value[i]);
   if (setting->kind == TUNE_THREADS && cpus > 1) value_put(value, &axis->count, cpus - 1);
-  value_put(value, &axis->count, usual);
+  if (setting->kind == TUNE_PACE) {
+    pace_put(value, &axis->count, slo_itl_ms);
+    value[axis->count++] = usual;
+  } else {
+    value_put(value, &axis->count, usual);
+  }
   while (value[axis->start] != usual) axis->start++;
   tune->setting[tune->count++] = setting;
 }
@@ -67,14 +86,14 @@ static const struct option *option_of(const struct tunable *setting) {
 }
 
 void tune_settings_make(struct tune_settings *tune, const struct settings *given, const spate_engine_info *info,
-                        int cpus) {
+                        int cpus, double slo_itl_ms) {
   bool on_cpu = strncmp(info->device, "cuda", 4) != 0;
   *tune = (struct tune_settings){0};
   for (int i = 0; i < N_TUNABLE; i++) {
     const struct tunable *setting = &tunables[i];
     bool is_given = given->origin[option_origin(option_of(setting))].source != SOURCE_DEFAULT;
-    if (is_given || (setting->cpu && !on_cpu)) continue;
-    axis_make(tune, setting, default_of(setting, info, cpus), cpus);
+    if (is_given || (setting->cpu && !on_cpu) || (setting->kind == TUNE_PACE && slo_itl_ms == 0)) continue;
+    axis_make(tune, setting, default_of(setting, info, cpus), cpus, slo_itl_ms);
   }
 }
 
@@ -97,7 +116,11 @@ void tune_settings_apply(const struct tune_settings *tune, const struct tune_cho
   for (int i = 0; i < tune->count; i++) {
     if (choice->at[i] == tune->axis[i].start) continue;
     const struct option *option = option_of(tune->setting[i]);
-    *(int *)(void *)((char *)settings + option->field) = tune->value[i][choice->at[i]];
+    void *field = (char *)settings + option->field;
+    if (option->kind == OPTION_REAL)
+      *(double *)field = tune->value[i][choice->at[i]];
+    else
+      *(int *)field = tune->value[i][choice->at[i]];
     settings->origin[option_origin(option)] = (struct origin){.source = SOURCE_FLAG};
   }
 }

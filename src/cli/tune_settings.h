@@ -17,8 +17,9 @@ struct tune_settings {
   int value[TUNE_AXES][TUNE_VALUES];
 };
 
+/* slo_itl_ms: 0: none. */
 void tune_settings_make(struct tune_settings *tune, const struct settings *given, const spate_engine_info *info,
-                        int cpus);
+                        int cpus, double slo_itl_ms);
 
 /* Are the tokens of a step enough for its sequences? `tune` is a struct tune_settings. */
 bool tune_settings_fit(const void *tune, const struct tune_choice *choice);

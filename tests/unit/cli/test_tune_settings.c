@@ -27,16 +27,16 @@ static void test_values(void **state) {
   (void)state;
   struct settings given = {0};
   struct tune_settings tune;
-  tune_settings_make(&tune, &given, &on_cpu, 6);
+  tune_settings_make(&tune, &given, &on_cpu, 6, 0);
   assert_int_equal(tune.count, 5);
   assert_axis(&tune, 0, "threads", 6, (const int[]){1, 2, 3, 4, 5, 6}, 6);
   assert_axis(&tune, 1, "max-num-tokens", 9, (const int[]){64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}, 512);
   assert_axis(&tune, 2, "max-batch-size", 10, (const int[]){2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}, 32);
   assert_axis(&tune, 3, "block-size", 5, (const int[]){16, 32, 64, 128, 256}, 16);
   assert_axis(&tune, 4, "opt-batch-size", 7, (const int[]){1, 2, 4, 8, 16, 32, 64}, 16);
-  tune_settings_make(&tune, &given, &on_cpu, 1);
+  tune_settings_make(&tune, &given, &on_cpu, 1, 0);
   assert_axis(&tune, 0, "threads", 1, (const int[]){1}, 1);
-  tune_settings_make(&tune, &given, &on_cpu, 256);
+  tune_settings_make(&tune, &given, &on_cpu, 256, 0);
   assert_axis(&tune, 0, "threads", 16, (const int[]){1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 255, 256}, 256);
 }
 
@@ -45,7 +45,7 @@ static void test_a_gpu(void **state) {
   (void)state;
   struct settings given = {0};
   struct tune_settings tune;
-  tune_settings_make(&tune, &given, &on_gpu, 6);
+  tune_settings_make(&tune, &given, &on_gpu, 6, 0);
   assert_int_equal(tune.count, 3);
   assert_axis(&tune, 0, "max-num-tokens", 10, (const int[]){64, 128, 256, 512, 1024, 2000, 2048, 4096, 8192, 16384},
               2000);
@@ -60,10 +60,28 @@ static void test_what_is_given_is_not_tried(void **state) {
   char text[512];
   char *line[] = {"tune", "m", "--threads", "2", "--block-size=64", "--max-num-tokens", "512", NULL};
   assert_true(options_parse(&given, FOR_SERVE, 7, line, text));
-  tune_settings_make(&tune, &given, &on_cpu, 6);
+  tune_settings_make(&tune, &given, &on_cpu, 6, 0);
   assert_int_equal(tune.count, 2);
   assert_string_equal(tune_setting_name(&tune, 0), "max-batch-size");
   assert_string_equal(tune_setting_name(&tune, 1), "opt-batch-size");
+}
+
+/* An SLO between tokens has targets around it, before none at all. */
+static void test_targets(void **state) {
+  (void)state;
+  struct settings given = {0}, best = {0};
+  struct tune_settings tune;
+  tune_settings_make(&tune, &given, &on_cpu, 2, 25);
+  assert_int_equal(tune.count, 6);
+  assert_axis(&tune, 4, "target-itl-ms", 4, (const int[]){13, 25, 50, 0}, 0);
+  struct tune_choice choice = {{1, 3, 4, 0, 1, 4}};
+  assert_true(tune_settings_fit(&tune, &choice));
+  tune_settings_apply(&tune, &choice, &best);
+  assert_true(best.target_itl_ms == 25);
+  tune_settings_make(&tune, &given, &on_cpu, 2, 0.5);
+  assert_axis(&tune, 4, "target-itl-ms", 2, (const int[]){1, 0}, 0);
+  tune_settings_make(&tune, &given, &on_cpu, 2, 1e8);
+  assert_axis(&tune, 4, "target-itl-ms", 1, (const int[]){0}, 0);
 }
 
 /* Defaults are not set: what follows from another setting goes on to. */
@@ -71,7 +89,7 @@ static void test_apply_and_fit(void **state) {
   (void)state;
   struct settings given = {0}, best = {0};
   struct tune_settings tune;
-  tune_settings_make(&tune, &given, &on_cpu, 2);
+  tune_settings_make(&tune, &given, &on_cpu, 2, 0);
   struct tune_choice choice = {{1, 3, 4, 0, 4}};
   tune_settings_apply(&tune, &choice, &best);
   assert_memory_equal(&best, &given, sizeof best);
@@ -98,6 +116,7 @@ int main(void) {
       cmocka_unit_test(test_values),
       cmocka_unit_test(test_a_gpu),
       cmocka_unit_test(test_what_is_given_is_not_tried),
+      cmocka_unit_test(test_targets),
       cmocka_unit_test(test_apply_and_fit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
