@@ -259,14 +259,16 @@ double tune_search_gain(const struct tune_search *search) {
   return pairs ? median(gain, pairs) : 1;
 }
 
-/* Won by more than their noise, and in two thirds of the pairs. */
+/* Won by more than their noise, and in two thirds of the pairs. Of a proof that was broken off it is enough that it
+ * does not contradict the walk. */
 static bool proof_won(const struct tune_search *search) {
   double gain[TUNE_PAIRS_MAX];
   int pairs = gains_list(search, gain), won = 0;
   for (int i = 0; i < pairs; i++) won += gain[i] > 1;
+  if (pairs < PROOF_PAIRS) return pairs == 0 || median(gain, pairs) > 1;
   return 3 * won >= 2 * pairs && log(median(gain, pairs)) > threshold(search, proven, pairs);
 }
 
 struct tune_choice tune_search_result(const struct tune_search *search) {
-  return tune_search_pairs(search) == 0 || proof_won(search) ? search->best : search->start;
+  return proof_won(search) ? search->best : search->start;
 }

@@ -225,7 +225,7 @@ static void test_what_cannot_be_run(void **state) {
 static void test_can_be_left(void **state) {
   (void)state;
   double last = 0;
-  for (int most = 0; most < 90; most++) {
+  for (int most = 0; most < 140; most++) {
     struct machine machine = machine_make(0);
     struct tune_search search = search_run(&machine, 1000, most);
     struct tune_choice best = tune_search_result(&search);
