@@ -1,10 +1,11 @@
 /* The step thread: drain the mailbox, step, tell. After start-up it allocates nothing, and takes a lock only when a
  * request ends or the program is parked. */
 #include "base/clock.h"
+#include "runtime/queue_review.h"
 #include "runtime/request_search.h"
 #include "runtime/runtime_state.h"
 
-enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20, RANK_US = 100000 };
+enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20 };
 
 /* --- the list of live requests ------------------------------------------------------------------------------------ */
 
@@ -79,53 +80,6 @@ static void letters_take(struct runtime *rt) {
   }
 }
 
-static void timeout_tell(struct request *r) {
-  struct error error;
-  int generated = 0;
-  for (int i = 0; i < r->n_generation; i++) generated += r->generation[i].generated;
-  error_set(&error, ERROR_TIMEOUT, "The request has taken the %.3g seconds of its timeout_s; %d tokens were generated.",
-            (double)(r->deadline_us - r->submitted_us) * 1e-6, generated);
-  request_fail(r, &error);
-}
-
-/* A request that has not begun. */
-static void request_give_up(struct request *r, const struct error *error) {
-  if (request_ended(r)) return;
-  r->shed = true;
-  request_fail(r, error);
-}
-
-static void shed_tell(struct request *r) {
-  struct error error;
-  error_set(&error, ERROR_BUSY,
-            "The queue was full and a request of a better priority than %d has taken the place of this one: try again "
-            "later.",
-            r->generation[0].sequence.priority);
-  request_give_up(r, &error);
-}
-
-/* Who would wait for longer than its deadline leaves is told now. */
-static void hopeless_tell(struct runtime *rt, struct request *r) {
-  const struct sequence *q = &r->generation[0].sequence;
-  struct error error;
-  error_set(&error, ERROR_BUSY,
-            "%d requests go before this one, which would take %.3g more seconds, and its timeout_s of %.3g is over "
-            "before: try again later.",
-            q->ahead, (double)schedule_wait_us(rt->schedule, q->ahead) * 1e-6,
-            (double)(r->deadline_us - r->submitted_us) * 1e-6);
-  request_give_up(r, &error);
-}
-
-/* Has it begun, been shed meanwhile, or no chance to begin in time? */
-static void queue_review(struct runtime *rt, struct request *r) {
-  enum request_place place = atomic_load_explicit(&r->place, memory_order_relaxed);
-  if (place == REQUEST_BEGUN) return;
-  const struct sequence *q = &r->generation[0].sequence;
-  bool begins = q->started_us > 0;
-  if (begins ? !request_table_begin(r) : place == REQUEST_SHED) shed_tell(r);
-  if (!begins && q->hopeless) hopeless_tell(rt, r);
-}
-
 /* What is due for a request outside of a step: true when more is at once. */
 static bool request_review(struct runtime *rt, struct request *r) {
   bool more = false;
@@ -135,13 +89,6 @@ static bool request_review(struct runtime *rt, struct request *r) {
     if ((g->ended || g->sequence.paused) && generation_settle(rt, g)) return more;
   }
   return more;
-}
-
-/* Now and then: who waits behind how many? */
-static void queue_rank(struct runtime *rt, uint64_t now_us) {
-  if (now_us - rt->ranked_us < RANK_US) return;
-  rt->ranked_us = now_us;
-  schedule_rank(rt->schedule, now_us);
 }
 
 /* Cancelled, out of time, waiting to be told, shed, failed with the engine. True when there is more to tell at once. */
@@ -154,8 +101,7 @@ static bool live_review(struct runtime *rt, bool draining) {
     next = r->next;
     if (draining) inbox_abandon(r->inbox);
     if (failure.code) request_fail(r, &failure);
-    if (now >= r->deadline_us && !request_ended(r)) timeout_tell(r);
-    queue_review(rt, r);
+    queue_review(rt, r, now);
     if (draining || atomic_load_explicit(&r->cancelled, memory_order_relaxed)) request_end(r, FINISH_CANCELLED);
     more |= request_review(rt, r);
   }
