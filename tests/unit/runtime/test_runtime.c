@@ -580,6 +580,73 @@ static void *client_main(void *argument) {
   return NULL;
 }
 
+/* --- a flood ------------------------------------------------------------------------------------------------------ */
+
+struct flooder {
+  struct fixture *fixture;
+  uint64_t dice;
+  int accepted, answered, shed, wrong;
+};
+
+/* Takes what has come; waits for it when told so. */
+static void flooder_take(struct flooder *f, struct inbox *inbox, int timeout_ms) {
+  struct inbox_event event;
+  if (inbox_take(inbox, &event, 1, timeout_ms) == 0 || event.kind == INBOX_TEXT) return;
+  bool shed = event.kind == INBOX_FAILED && event.code == ERROR_BUSY;
+  f->shed += shed;
+  f->answered += event.kind == INBOX_DONE;
+  f->wrong += !shed && event.kind != INBOX_DONE;
+}
+
+static void *flooder_main(void *argument) {
+  struct flooder *f = argument;
+  struct error error;
+  struct inbox *inbox = runtime_inbox(f->fixture->runtime, &error);
+  for (int i = 0; inbox && i < 400; i++) {
+    struct request_params params = params_make("ab", 1 + i % 5);
+    f->dice = f->dice * 6364136223846793005u + 1442695040888963407u;
+    params.priority = (int32_t)(f->dice >> 33) % 7 - 3;
+    bool accepted = runtime_submit(f->fixture->runtime, inbox, &params, &error);
+    f->accepted += accepted;
+    f->wrong += !accepted && error.code != ERROR_BUSY;
+    flooder_take(f, inbox, 0);
+  }
+  while (inbox && f->answered + f->shed + f->wrong < f->accepted) flooder_take(f, inbox, -1);
+  if (inbox) runtime_inbox_close(f->fixture->runtime, inbox);
+  return NULL;
+}
+
+/* Threads whose requests take each other's places all the time: each accepted one is answered or shed, and counted. */
+static void test_flood(void **state) {
+  struct fixture *f = *state;
+  struct flooder flooders[CLIENTS];
+  pthread_t thread[CLIENTS];
+  char line[64];
+  int shed = 0;
+  f->max_queue_tokens = 60;
+  fixture_start(f);
+  for (int i = 0; i < CLIENTS; i++) flooders[i] = (struct flooder){.fixture = f, .dice = (uint64_t)i};
+  for (int i = 0; i < CLIENTS; i++) pthread_create(&thread[i], NULL, flooder_main, &flooders[i]);
+  for (int i = 0; i < CLIENTS; i++) {
+    pthread_join(thread[i], NULL);
+    assert_int_equal(flooders[i].wrong, 0);
+    assert_int_equal(flooders[i].answered + flooders[i].shed, flooders[i].accepted);
+    shed += flooders[i].shed;
+  }
+  struct buffer page;
+  buffer_init(&page, 1 << 20);
+  assert_true(runtime_metrics(f->runtime, &page) && buffer_append(&page, "", 1));
+  for (size_t i = 0; i < 3; i++) {
+    snprintf(line, sizeof line, "llm_requests_shed_total{priority=\"%s\"} ",
+             (const char *[]){"high", "normal", "low"}[i]);
+    const char *at = strstr(page.data, line);
+    assert_non_null(at);
+    shed -= (int)strtol(at + strlen(line), NULL, 10);
+  }
+  assert_int_equal(shed, 0);
+  buffer_release(&page);
+}
+
 static void test_many_threads(void **state) {
   static struct client clients[CLIENTS];
   pthread_t thread[CLIENTS];
@@ -842,6 +909,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_queue_hopeless, setup, teardown),
       cmocka_unit_test_setup_teardown(test_queue_tokens, setup, teardown),
       cmocka_unit_test_setup_teardown(test_queue_text, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_flood, setup, teardown),
       cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),
       cmocka_unit_test_setup_teardown(test_slow_consumer, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
