@@ -2,6 +2,7 @@
 #include "schedule/gap_target.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 enum { LEAST = 8, LEAST_SEQUENCES = 2, FIRST_STREAMS = 4, FIRST_TOKENS = 32 };
 
@@ -12,7 +13,7 @@ static const double ratio_least = 0.5, ratio_most = 2; /* one hiccup says little
 static const double full = 0.8;                        /* of the target: such a step was meant to reach it */
 static const double prompt_share = 1.0 / 8;
 static const double beside_one = 1.25; /* of the step of a lone stream: what a target is at least */
-static const double p99_step = 0.1;
+static const double p99_step = 0.03;   /* of itself: so much it may be off */
 
 void gap_target_init(struct gap_target *t, double target_us) {
   *t = (struct gap_target){.target_us = target_us,

@@ -18,7 +18,6 @@
 
 #include "schedule/step_cost.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct gap_target {

@@ -81,7 +81,7 @@ void step_cost_learn(struct step_cost *cost, const struct step_shape *shape, dou
   terms_doubt(cost, x, us);
   for (int i = 0; i < N; i++) x[i] /= by;
   terms_update(cost, x, fmax(-surprise, fmin(surprise, us / by - dot(cost->term, x))));
-  if (cost->n_step < 1 << 20) cost->n_step++;
+  cost->n_step += cost->n_step < N;
 }
 
 /* The root of pairs / 2 · n² + each · n = us, in the form that stands pairs = 0. */

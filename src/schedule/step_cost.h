@@ -22,7 +22,7 @@ struct step_shape {
 struct step_cost {
   double term[STEP_COST_TERMS]; /* us, each of one unit of its feature (step_cost.c) */
   double covariance[STEP_COST_TERMS][STEP_COST_TERMS];
-  int n_step; /* steps learned from; counted up to a few */
+  int n_step; /* steps learned from, as many as there are terms at most */
 };
 
 void step_cost_init(struct step_cost *cost);
