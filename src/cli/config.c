@@ -193,13 +193,15 @@ bool config_print(const struct settings *settings, unsigned command, struct buff
 }
 
 bool config_write(const struct settings *settings, unsigned command, struct buffer *out) {
+  char variable[VARIABLE_MAX];
   for (int i = 0; i < option_count; i++) {
     const struct option *option = &options[i];
     if (!(option->commands & command) || !option_is_setting(option)) continue;
     if (settings->origin[option_origin(option)].source == SOURCE_DEFAULT) continue;
     buffer_print(out, "%s%s: ", option->secret ? "# " : "", option->name);
+    option_variable(option, variable);
     if (option->secret)
-      buffer_text(out, "is set, and not written: $SPATE_API_KEY may hold it");
+      buffer_print(out, "is set, and not written: $%s may hold it", variable);
     else
       value_write(settings, option, out);
     buffer_text(out, "\n");

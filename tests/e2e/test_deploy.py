@@ -96,6 +96,21 @@ class Deploy(spate_server.EngineCase):
                 self.assertEqual(manager.next(), {"EXTEND_TIMEOUT_USEC": "17000000"})
                 self.assertEqual(server.exit_code(), 0)
 
+    def test_reload(self):
+        """The manager hears when a reload begins and when it has ended, also when it has failed."""
+        path = self.folder / "served.spate"
+        shutil.copy(self.engine.path, path)
+        served = mock.Mock(path=path)
+        with Manager(self.folder) as manager, Server(served, backend="cpu", new_session=True) as server:
+            manager.next_with("READY")
+            for generation in (2, 2):
+                server.stop(signal.SIGHUP)
+                self.assertEqual(manager.next_with("RELOADING")["STATUS"], "Reloading the engine.")
+                self.assertEqual(manager.next(), {"READY": "1", "STATUS": "Serving."})
+                self.assertEqual(server.metric("llm_engine_generation"), generation)
+                path.unlink(missing_ok=True)
+            self.assertIn("Engine 2 goes on serving.", server.errors())
+
     def test_building_extends_the_start(self):
         with Manager(self.folder) as manager:
             command = (SPATE, "build", ROOT / "tests/fixtures/model/smollm2", "-o", self.folder / "a.spate")

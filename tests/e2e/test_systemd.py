@@ -92,6 +92,11 @@ class Systemd(unittest.TestCase):
         self.assertEqual(set(re.findall(r"Cap(?:Prm|Eff|Bnd|Amb):\t(\w+)", status)), {"0" * 16})
         self.assertGreater(int(re.search(r"Uid:\t(\d+)", status)[1]), 60000)  # one of those that are made up
 
+        self.assertEqual(self.inside("systemctl", "reload", "spate").returncode, 0)
+        wait_for(lambda: "Engine 2 serves" in self.log(), "a reload")
+        wait_for(lambda: (self.show("ActiveState"), self.show("StatusText")) == ("active", "Serving."), "the manager knows")
+        self.assertEqual(self.show("MainPID"), process)
+
         self.inside("kill", "-STOP", process)
         wait_for(lambda: self.show("NRestarts") == "1", "the watchdog has barked")
         wait_for(lambda: self.show("ActiveState") == "active", "it serves again")

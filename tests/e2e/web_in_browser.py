@@ -172,6 +172,7 @@ class Pages(spate_server.ServerCase):
         chart = page.locator("section", has=page.get_by_role("heading", name="Time to the first token"))
         expect(chart.locator(".value")).to_have_text(re.compile("^[0-9.]+ m?s$"))
         expect(page.locator(".chart")).to_have_count(9)
+        expect(page.get_by_role("status")).to_have_text(re.compile("Engine 1 of this process serves.$"))
         self.assertEqual(page.locator(".chart polyline").first.get_attribute("class"), "first")
 
     def test_docs(self):
