@@ -87,7 +87,9 @@ static bool kv_budget(const struct loaded_engine *engine, const struct engine_op
   if (fixed > available) return refuse_fixed(engine->plan, footprint, available, error);
   uint64_t rest = available - fixed;
   double fraction = options->memory_fraction > 0 ? options->memory_fraction : default_fraction;
-  *budget = options->kv_bytes ? options->kv_bytes : fraction < 1 ? (uint64_t)(fraction * (double)rest) : rest;
+  uint64_t whole = rest + options->beside; /* what a first engine would have found */
+  *budget = options->kv_bytes ? options->kv_bytes : fraction < 1 ? (uint64_t)(fraction * (double)whole) : whole;
+  if (options->beside && !options->kv_bytes && *budget > rest) *budget = rest;
   if (*budget <= rest) return true;
   return error_set(error, ERROR_MEMORY,
                    "A KV cache of %" PRIu64 " MiB was asked for, and %" PRIu64
@@ -180,6 +182,13 @@ static void kv_prefer(struct loaded_engine *engine, const struct engine_options 
     engine->limits.kv_dtype = engine->backend->kv_half(engine->device, engine->limits.block_size);
 }
 
+/* Without what another engine's cache, whose pages come with its tokens, may still take. */
+static uint64_t host_available(const struct engine_options *options) {
+  uint64_t available = machine_memory_available(""), own = options->beside ? machine_memory_own() : 0;
+  uint64_t promised = options->beside > own ? options->beside - own : 0;
+  return available > promised ? available - promised : 0;
+}
+
 /* From an engine file's head to a program without weights. */
 static bool program_make(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
   engine->plan = engine->file.plan;
@@ -194,7 +203,7 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   engine->device_seconds = seconds_since(start);
   if (!engine->device) return false;
   kv_prefer(engine, options);
-  uint64_t available = engine->backend->memory ? engine->backend->memory(engine->device) : machine_memory_available("");
+  uint64_t available = engine->backend->memory ? engine->backend->memory(engine->device) : host_available(options);
   if (!memory_plan(engine, options, available, error)) return false;
   weights_prefetch(&engine->file);
   start = clock_ns();

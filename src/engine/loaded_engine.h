@@ -19,6 +19,7 @@ struct engine_options {
   int outputs;            /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
   struct step_limits steps;
   bool verify;     /* hash the whole file now, not later */
+  uint64_t beside; /* bytes of the KV cache that another engine of this process has in the host's memory; 0: none */
   bool disposable; /* the caller can build the file again: it is removed when hashing finds it damaged */
 };
 

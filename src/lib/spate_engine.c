@@ -27,6 +27,10 @@ static void tactic_path(const char *engine, char path[PATH_MAX]) {
   snprintf(path, PATH_MAX, "%.*s/tactics.txt", length, slash ? engine : ".");
 }
 
+static uint64_t cache_on_host(const spate_engine *engine) {
+  return engine && !engine->loaded->backend->memory ? engine->loaded->kv_bytes : 0;
+}
+
 static bool engine_load(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
   char tactics[PATH_MAX];
   struct engine_place place;
@@ -40,7 +44,8 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .batch_invariant = options->batch_invariant,
                                 .outputs = options->max_outputs,
                                 .steps = place.steps,
-                                .verify = options->verify,
+                                .verify = options->beside != NULL,
+                                .beside = cache_on_host(options->beside),
                                 .disposable = place.cached};
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED,

@@ -70,12 +70,11 @@ static bool path_make(const struct engine_slot *slot, char path[PATH_MAX], struc
   return size < PATH_MAX || error_set(error, ERROR_INVALID, "The path of %s is too long.", model);
 }
 
-static struct served_engine *engine_open_again(struct engine_slot *slot, const char *path, bool verify,
-                                               struct error *error) {
+static struct served_engine *engine_open_again(struct engine_slot *slot, const char *path, struct error *error) {
   spate_open_options options = slot->again;
   spate_error problem;
   options.model = path;
-  options.verify = verify;
+  options.beside = slot->current ? slot->current->engine : NULL; /* nobody else changes it */
   options.progress = open_goes_on;
   options.user = slot;
   spate_engine *engine = spate_open(&options, &problem);
@@ -96,16 +95,15 @@ static bool reload_refuse(const struct engine_slot *slot, struct error *error) {
 /* What serves is not touched before the new engine is open and its file hashed. */
 static bool engine_reload(struct engine_slot *slot, struct error *error) {
   char path[PATH_MAX];
-  bool serves = slot->current; /* nobody else changes it */
   if (!path_make(slot, path, error)) return reload_refuse(slot, error);
   char *model = strdup(path);
-  struct served_engine *served = model ? engine_open_again(slot, path, serves, error) : NULL;
+  struct served_engine *served = model ? engine_open_again(slot, path, error) : NULL;
   if (!model) error_set(error, ERROR_MEMORY, "Out of memory for a path.");
   if (!served) {
     free(model);
     return reload_refuse(slot, error);
   }
-  uint64_t kv_before = serves ? slot->current->info.kv_bytes : 0;
+  uint64_t kv_before = slot->current ? slot->current->info.kv_bytes : 0;
   free(slot->model);
   slot->model = model;
   if (served->info.kv_bytes < kv_before)

@@ -4,6 +4,7 @@ taken again, and what cannot be opened leaves what serves as it is. Answers are 
 import concurrent.futures
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -132,6 +133,22 @@ class Reload(spate_server.EngineCase):
         self.assertEqual(server.metric('llm_engine_orders_total{action="reload",result="failed"}'), 5)
         self.put(self.engine)
         self.done(server, "/admin/reload")
+        self.serves(server, 0, 2)
+
+    def test_memory(self):
+        """Two caches that do not fit side by side, though neither has been written to: the new one is not opened."""
+        wide = ("--max-batch-size", "1024", "--max-num-tokens", "1024")
+        with self.assertRaisesRegex(AssertionError, "MiB of memory are left") as refused:
+            Server(self, *self.options, *wide, "--kv-cache-memory", "1000G")
+        left = int(re.search(r"(\d+) MiB of memory are left", str(refused.exception))[1])
+        cache = min(left * 6 // 10, 72 << 10)  # MiB; of more than that 1,024 sequences have no use
+        if cache * 2 < left * 11 // 10:
+            self.skipTest(f"SKIPPED: {left} MiB of memory are more than two caches of 72 GiB")
+        server = self.serve(*wide, "--kv-cache-memory", f"{cache}M")
+        self.refused(server, "/admin/reload", 503, "POST /sleep, then POST /wake_up")
+        self.serves(server, 0, 1)
+        self.done(server, "/sleep")
+        self.done(server, "/wake_up")
         self.serves(server, 0, 2)
 
     def test_names(self):

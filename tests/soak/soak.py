@@ -324,7 +324,7 @@ class Soak:
             yield "metrics", Client.scrapes, ()
             yield "health", Client.is_healthy, ()
             yield "pipelined", Client.pipelined, ()
-        for _ in range(4):
+        for _ in range(2):
             yield "reload", Client.reloads, ()
         if SECONDS >= 60:  # each takes ten seconds of its client's
             yield "half a head", Client.waits_in_its_head, ()

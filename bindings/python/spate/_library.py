@@ -95,7 +95,7 @@ class OpenOptions(ctypes.Structure):
     batch_invariant: Bool
     target_itl_ms: Double
     idle_release_s: Double
-    verify: Bool
+    beside: Address
 
 
 @structure
