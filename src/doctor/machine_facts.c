@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 enum { FILE_BYTES = 64 << 10 };
 
@@ -101,7 +102,8 @@ static void cpus_find(struct facts *facts, const char *root, char *text) {
   fact_set_text(facts, FACT_CPU, cpu_share_model(model));
   fact_set(facts, FACT_CPUS, cpu_share_count());
   fact_set(facts, FACT_ISA_FORCED, getenv("SPATE_ISA") && *getenv("SPATE_ISA"));
-  if (file_text(root, "/proc/loadavg", text)) fact_set(facts, FACT_LOAD, strtod(text, NULL) / facts->value[FACT_CPUS]);
+  double online = (double)sysconf(_SC_NPROCESSORS_ONLN); /* the load is the whole machine's, also in a container */
+  if (file_text(root, "/proc/loadavg", text) && online > 0) fact_set(facts, FACT_LOAD, strtod(text, NULL) / online);
   if (!file_text(root, "/proc/self/cgroup", membership)) return;
   snprintf(groups, sizeof groups, "%s/sys/fs/cgroup", root);
   double quota = cpu_share_quota_exact(groups, membership);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <http_parser.h>
 #include <netdb.h>
@@ -65,20 +66,27 @@ static int host_connect(const struct http_probe *probe, struct error *error) {
 
 /* --- the request -------------------------------------------------------------------------------------------------- */
 
+/* Who is asked for, told to a host of many names; a number is none (RFC 6066), and is proved as one. */
+static bool host_name(const struct http_probe *probe, BIO *tls) {
+  SSL *ssl = NULL;
+  unsigned char number[sizeof(struct in6_addr)];
+  const char *host = probe->unix_path ? "localhost" : probe->host;
+  bool numeric = inet_pton(AF_INET, host, number) == 1 || inet_pton(AF_INET6, host, number) == 1;
+  return BIO_get_ssl(tls, &ssl) == 1 && (!probe->proof || SSL_set1_host(ssl, host) == 1) &&
+         (numeric || SSL_set_tlsext_host_name(ssl, host) == 1);
+}
+
 /* Frees what it returns with the socket in it. */
 static BIO *bio_of(const struct http_probe *probe, int fd, SSL_CTX *context) {
-  BIO *plain = BIO_new_socket(fd, BIO_CLOSE), *tls = NULL;
-  SSL *ssl = NULL;
+  BIO *plain = BIO_new_socket(fd, BIO_CLOSE);
   if (!plain) close(fd);
   if (!plain || !context) return plain;
   if (probe->proof) {
     SSL_CTX_set_default_verify_paths(context);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
   }
-  tls = BIO_new_ssl(context, 1);
-  if (tls && BIO_get_ssl(tls, &ssl) == 1 && (!probe->proof || SSL_set1_host(ssl, probe->host) == 1) &&
-      SSL_set_tlsext_host_name(ssl, probe->host) == 1)
-    return BIO_push(tls, plain);
+  BIO *tls = BIO_new_ssl(context, 1);
+  if (tls && host_name(probe, tls)) return BIO_push(tls, plain);
   BIO_free(tls);
   BIO_free(plain);
   return NULL;
@@ -86,8 +94,13 @@ static BIO *bio_of(const struct http_probe *probe, int fd, SSL_CTX *context) {
 
 static bool request_send(const struct http_probe *probe, BIO *bio, const char *path) {
   struct buffer request;
+  bool colons = !probe->unix_path && strchr(probe->host, ':');
   buffer_init(&request, LIMIT_HEAD_BYTES);
-  buffer_print(&request, "GET %s HTTP/1.0\r\nHost: %s\r\n", path, probe->unix_path ? "localhost" : probe->host);
+  buffer_print(&request, "GET %s HTTP/1.0\r\nHost: ", path);
+  if (probe->unix_path)
+    buffer_text(&request, "localhost\r\n");
+  else
+    buffer_print(&request, "%s%s%s:%d\r\n", colons ? "[" : "", probe->host, colons ? "]" : "", probe->port);
   if (probe->bearer) buffer_print(&request, "Authorization: Bearer %s\r\n", probe->bearer);
   bool sent = buffer_text(&request, "\r\n") && BIO_write(bio, request.data, (int)request.size) == (int)request.size;
   buffer_release(&request);

@@ -158,6 +158,17 @@ class Running(spate_server.EngineCase):
             self.assertEqual(trusted["problems"], [])
 
 
+    def test_six(self):
+        """An address in brackets, as URLs have those of version 6."""
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError:
+            self.skipTest("SKIPPED: this machine has no loopback of version 6")
+        with Server(self.engine, "--host", "::1") as server:
+            port = re.search(r"\]:(\d+)", server.welcome).group(1)
+            self.assertEqual(report("--url", f"http://[::1]:{port}")[1]["problems"], [])
+
+
 class Strange(unittest.TestCase):
     """What else may listen there."""
 

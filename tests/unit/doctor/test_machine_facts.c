@@ -151,6 +151,7 @@ static void test_here(void **state) {
   assert_true(facts->known[FACT_CPUS] && facts->value[FACT_CPUS] >= 1);
   assert_true(facts->known[FACT_MEMORY] &&
               facts->value[FACT_MEMORY] == (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE));
+  assert_true(facts->known[FACT_LOAD] && facts->value[FACT_LOAD] >= 0);
   assert_true(facts->known[FACT_DESCRIPTORS] && facts->value[FACT_DESCRIPTORS] >= 3);
   free(facts);
 }
