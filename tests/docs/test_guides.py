@@ -106,7 +106,7 @@ class Commands(unittest.TestCase):
         script = "\n".join(parts).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
         environment = {key: value for key, value in os.environ.items() if key not in ("SPATE_LIBRARY", "PYTHONPATH")}
         environment |= {"PATH": f"{self.tree}/bin:{os.environ['PATH']}", "SPATE_PORT": port, "SPATE_CACHE_DIR": str(self.tree / "cache"),
-                        "SPATE_KV_CACHE_MEMORY": "256M", "XDG_CACHE_HOME": str(self.tree / "cache")}
+                        "SPATE_KV_CACHE_MEMORY": "256M", "SPATE_LOG_LEVEL": "warning", "XDG_CACHE_HOME": str(self.tree / "cache")}
         with subprocess.Popen(["bash", "-c", script], cwd=self.tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, start_new_session=True) as shell:
             try:
