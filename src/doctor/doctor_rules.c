@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ABOVE(fact, bound)                                                                                             \
-  { fact, WHEN_ABOVE, bound }
-#define BELOW(fact, bound)                                                                                             \
-  { fact, WHEN_BELOW, bound }
-#define IS(fact)                                                                                                       \
-  { fact, WHEN_ABOVE, 0 }
-#define MEBIBYTE (1024.0 * 1024)
-#define GIBIBYTE (1024 * MEBIBYTE)
+#define HOLDS(fact, when, bound)                                                                                       \
+  { fact, when, bound }
+#define ABOVE(fact, bound) HOLDS(fact, WHEN_ABOVE, bound)
+#define BELOW(fact, bound) HOLDS(fact, WHEN_BELOW, bound)
+#define IS(fact)           ABOVE(fact, 0)
+#define IS_NOT(fact)       BELOW(fact, 1)
+#define MEBIBYTE           (1024.0 * 1024)
+#define GIBIBYTE           (1024 * MEBIBYTE)
 
 const struct rule doctor_rules[] = {
     /* --- machine */
@@ -91,9 +91,12 @@ const struct rule doctor_rules[] = {
      "Read the last lines of its log, which say what stopped it, then restart it; --stall-timeout is how long a step "
      "may "
      "take."},
-    {{ABOVE(FACT_READY, 399), BELOW(FACT_HEALTH, 400)},
+    {{ABOVE(FACT_READY, 399), BELOW(FACT_HEALTH, 400), IS_NOT(FACT_ASLEEP)},
      "The server takes no new work: it is stopping.",
      "Send requests to another server, or start it again."},
+    {{IS(FACT_ASLEEP)},
+     "The server sleeps: its engine's memory is given back, and requests are answered 503.",
+     "POST /wake_up with a key of --admin-key opens the engine again."},
     {{BELOW(FACT_STEPS_BETWEEN, 1), IS(FACT_RUNNING)},
      "{running} requests run, and no step ended in the time that was looked at.",
      "Look whether the machine swaps or the device hangs, then restart the server."},
@@ -157,7 +160,8 @@ const struct rule doctor_rules[] = {
      "device."},
     {{ABOVE(FACT_GAP_P99, 0.2), ABOVE(FACT_PROMPT_SHARE, 0.5)},
      "Tokens come slowly after one another, in steps that carry prompts too ({prompt_share} of their tokens).",
-     "Start the server with --max-num-tokens {step_tokens/2}: prompts then take more steps, each of which is shorter."},
+     "Start the server with --target-itl-ms 200, which shortens steps as they need it, or with --max-num-tokens "
+     "{step_tokens/2} for good."},
     {{ABOVE(FACT_GAP_P99, 0.2), BELOW(FACT_PROMPT_SHARE, 0.5)},
      "Tokens come slowly after one another, in steps of {step_sequences} sequences with few prompts beside them.",
      "Build with --quant-mode INT4_WEIGHT or INT8_WEIGHT, which read less, or with a lower --max-batch-size; or use a "
@@ -165,7 +169,8 @@ const struct rule doctor_rules[] = {
     {{ABOVE(FACT_GAP_RATIO, 5), ABOVE(FACT_GAP_P99, 0.05), BELOW(FACT_GAP_P99, 0.2)},
      "Streams stutter: the slowest of 100 tokens takes {gap_ratio} times as long as most ({gap_p99} against "
      "{gap_p50}).",
-     "Start the server with --max-num-tokens {step_tokens/2} if prompts come meanwhile ({prompt_share} of the tokens), "
+     "Start the server with --target-itl-ms, or --max-num-tokens {step_tokens/2}, if prompts come meanwhile "
+     "({prompt_share} of the tokens), "
      "else look "
      "what "
      "else runs there."},

@@ -62,6 +62,7 @@ const struct fact_definition fact_definitions[FACT_COUNT] = {
 
     [FACT_HEALTH] = {"health", AREA_SERVER, UNIT_NUMBER, "status of /health"},
     [FACT_READY] = {"ready", AREA_SERVER, UNIT_NUMBER, "status of /ready"},
+    [FACT_ASLEEP] = {"asleep", AREA_SERVER, UNIT_FLAG, "/health"},
     [FACT_REQUESTS] = {"requests", AREA_SERVER, UNIT_NUMBER, "llm_requests_total"},
     [FACT_WAITING] = {"waiting", AREA_SERVER, UNIT_NUMBER, "llm_requests_waiting"},
     [FACT_RUNNING] = {"running", AREA_SERVER, UNIT_NUMBER, "llm_requests_running"},

@@ -74,6 +74,7 @@ enum fact_id {
   /* server */
   FACT_HEALTH,
   FACT_READY,
+  FACT_ASLEEP,
   FACT_REQUESTS,
   FACT_WAITING,
   FACT_RUNNING,

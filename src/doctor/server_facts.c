@@ -1,6 +1,7 @@
 /* Counters become shares, histograms percentiles. What has been seen too rarely to be judged stays unknown. */
 #include "doctor/server_facts.h"
 
+#include "base/json.h"
 #include "base/limits.h"
 
 #include <math.h>
@@ -118,10 +119,12 @@ static void cache_find(struct facts *facts, const struct pages *pages) {
 bool server_facts_find(struct facts *facts, const struct metric_page *page, const struct metric_page *before,
                        struct error *error) {
   struct pages pages = {page, before};
+  if (facts->value[FACT_ASLEEP] != 0) return true;
   if (isnan(metric_page_sum(page, "llm_steps_total", NULL, NULL)))
     return error_set(error, ERROR_UNSUPPORTED, "The metrics have no llm_steps_total: expected those of spate serve.");
   if (before && counted(&pages, "llm_steps_total", NULL, NULL) < 0)
-    return error_set(error, ERROR_IO, "The server started anew between the two looks: look again.");
+    return error_set(error, ERROR_IO,
+                     "The server started anew, or exchanged its engine, between the two looks: look again.");
   requests_find(facts, &pages);
   steps_find(facts, &pages);
   times_find(facts, &pages);
@@ -150,10 +153,21 @@ static bool page_ask(const struct http_probe *probe, const char *prefix, struct 
   return metric_page_read(page, buffer_slice(body), error);
 }
 
+/* What /health says besides its status; the answer may be anything. */
+static bool is_asleep(struct slice health) {
+  struct error error;
+  json_t *root = json_parse(health, &error);
+  const char *status = json_string_value(json_object_get(root, "status"));
+  bool asleep = status && strcmp(status, "asleep") == 0;
+  json_decref(root);
+  return asleep;
+}
+
 static bool state_ask(struct facts *facts, const struct http_probe *probe, const char *prefix, struct error *error) {
   struct buffer body;
   buffer_init(&body, LIMIT_HEALTH_BYTES);
   int health = ask(probe, prefix, "/health", &body, error), ready = 0;
+  if (health) fact_set(facts, FACT_ASLEEP, is_asleep(buffer_slice(&body)));
   if (health) ready = ask(probe, prefix, "/ready", &body, error);
   buffer_release(&body);
   if (health) fact_set(facts, FACT_HEALTH, health);

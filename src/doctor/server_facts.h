@@ -6,8 +6,9 @@
 #include "doctor/metric_page.h"
 #include "http/http_probe.h"
 
-/* Of the server that `page` is from. before: what the same server had counted earlier, and only what came since counts;
- * NULL: all since it started. False with a sentence when the page is no server's of this kind. */
+/* Of the server that `page` is from; of one that is known to sleep it has no engine's metrics. before: what the same
+ * server had counted earlier, and only what came since counts; NULL: all since it started. False with a sentence when
+ * the page is no server's of this kind. */
 bool server_facts_find(struct facts *facts, const struct metric_page *page, const struct metric_page *before,
                        struct error *error);
 

@@ -144,6 +144,14 @@ class Running(spate_server.EngineCase):
                 code, facts = report("--url", f"http://127.0.0.1:{server.port}")
                 self.assertEqual((code, found(facts), facts["problems"]), (2, ["ready"], ["/metrics answers 503, expected 200."]))
 
+    def test_asleep(self):
+        with Server(self.engine, "--admin-key", "king") as server:
+            self.assertEqual(server.request("POST", "/sleep", headers={"Authorization": "Bearer king"})[0], 200)
+            code, facts = report("--url", f"http://127.0.0.1:{server.port}")
+            self.assertEqual((code, found(facts), facts["problems"]), (1, ["asleep"], []))
+            self.assertEqual(server.request("POST", "/wake_up", headers={"Authorization": "Bearer king"})[0], 200)
+            self.assertEqual(found(report("--url", f"http://127.0.0.1:{server.port}")[1]), [])
+
     def test_tls(self):
         """Of this machine, whoever listens is asked nothing; others must prove who they are."""
         certificate, key = self.engine.folder / "cert.pem", self.engine.folder / "key.pem"
