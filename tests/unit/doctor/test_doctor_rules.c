@@ -204,7 +204,8 @@ static void test_other_servers(void **state) {
   assert_true(server_facts_find(facts, &page, NULL, &error)); /* little is known, and nothing found */
   assert_int_equal(findings_count(facts), 0);
   assert_false(server_facts_find(facts, &later, &page, &error));
-  assert_string_equal(error.text, "The server started anew, or exchanged its engine, between the two looks: look again.");
+  assert_string_equal(error.text,
+                      "The server started anew, or exchanged its engine, between the two looks: look again.");
   metric_page_release(&page);
   metric_page_release(&later);
   free(facts);
