@@ -100,9 +100,9 @@ class Commands(unittest.TestCase):
             if need and not NEEDS[need]():
                 print(f"SKIPPED: block {number} of docs/{name}.md needs {need}: {why}")
                 continue
-            parts += [f"echo '--- block {number}'", commands]
+            parts += [f"printf '\\n--- block {number}\\n'", commands]
             expected += [(number, line) for line in output.splitlines() if line.strip()]
-        parts.append("echo '--- end'")
+        parts.append("printf '\\n--- end\\n'")
         script = "\n".join(parts).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
         environment = {key: value for key, value in os.environ.items() if key not in ("SPATE_LIBRARY", "PYTHONPATH")}
         environment |= {"PATH": f"{self.tree}/bin:{os.environ['PATH']}", "SPATE_PORT": port, "SPATE_CACHE_DIR": str(self.tree / "cache"),
