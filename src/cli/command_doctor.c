@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROBE_SECONDS = 10, EXIT_FINE = 0, EXIT_FINDINGS = 1, EXIT_BLIND = 2 };
+enum { PROBE_SECONDS = 10, KEY_BYTES = 1024, EXIT_FINE = 0, EXIT_FINDINGS = 1, EXIT_BLIND = 2 };
 
 /* Where serve would keep its engines. */
 static const char *cache_folder(const struct settings *settings, char path[PATH_MAX]) {
@@ -58,14 +58,23 @@ static bool on_this_machine(const char *host) {
   return strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
 }
 
+/* Of several keys, as a server has them, the first; empty: none. */
+static bool key_choose(const struct settings *settings, char key[KEY_BYTES], struct error *error) {
+  const char *keys = settings->api_key ? settings->api_key : getenv("SPATE_API_KEY");
+  size_t size = keys ? strcspn(keys, ",") : 0;
+  if (size >= KEY_BYTES || (keys && strcspn(keys, "\r\n") < size))
+    return error_set(error, ERROR_INVALID, "The API key is no line of at most %d bytes.", KEY_BYTES - 1);
+  snprintf(key, KEY_BYTES, "%.*s", (int)size, keys ? keys : "");
+  return true;
+}
+
 static bool server_look(const struct settings *settings, struct facts *facts, struct error *error) {
   struct http_address url;
-  const char *key = settings->api_key ? settings->api_key : getenv("SPATE_API_KEY");
-  if (!http_address_parse_any(&url, settings->url, error)) return false;
-  if (key && strpbrk(key, ",\r\n")) return error_set(error, ERROR_INVALID, "The API key is no single key.");
+  char key[KEY_BYTES];
+  if (!http_address_parse_any(&url, settings->url, error) || !key_choose(settings, key, error)) return false;
   struct http_probe probe = {.host = url.host,
                              .port = (int)strtol(url.port, NULL, 10),
-                             .bearer = key,
+                             .bearer = *key ? key : NULL,
                              .tls = url.tls,
                              .proof = !on_this_machine(url.host),
                              .seconds = PROBE_SECONDS};

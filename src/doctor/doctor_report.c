@@ -1,4 +1,4 @@
-/* Two forms of one report. Everything that is shown has passed fact_set_text or is the table's own. */
+/* Two forms of one report. Everything that is shown has been tamed or is the table's own. */
 #include "doctor/doctor_report.h"
 
 #include "base/json.h"
@@ -8,7 +8,10 @@
 enum { NAME_WIDTH = 20, VALUE_WIDTH = 28 };
 
 void problem_add(struct problems *problems, const char *sentence) {
-  if (problems->count < PROBLEMS_MAX) snprintf(problems->text[problems->count++], RULE_TEXT_MAX, "%s", sentence);
+  if (problems->count == PROBLEMS_MAX) return;
+  char *text = problems->text[problems->count++];
+  snprintf(text, RULE_TEXT_MAX, "%s", sentence);
+  text_tame(text);
 }
 
 int findings_count(const struct facts *facts) {

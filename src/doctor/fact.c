@@ -102,10 +102,18 @@ void fact_set(struct facts *facts, enum fact_id id, double value) {
   facts->value[id] = value;
 }
 
+/* Of two bytes are the controls from U+0080 to U+009F, which some terminals obey. */
+void text_tame(char *text) {
+  for (unsigned char *at = (unsigned char *)text; *at; at++) {
+    bool wide = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+    if (wide) at[1] = '?';
+    if (wide || *at < 0x20 || *at == 0x7f) *at = '?';
+  }
+}
+
 void fact_set_text(struct facts *facts, enum fact_id id, const char *text) {
   int size = snprintf(facts->text[id], FACT_TEXT_MAX, "%s", text);
-  for (char *at = facts->text[id]; *at; at++)
-    if ((unsigned char)*at < 0x20 || *at == 0x7f) *at = '?';
+  text_tame(facts->text[id]);
   facts->known[id] = size > 0;
 }
 

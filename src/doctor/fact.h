@@ -132,7 +132,10 @@ struct facts {
 /* A value that is not finite is none. */
 void fact_set(struct facts *facts, enum fact_id id, double value);
 
-/* Cut to what fits; bytes that would command a terminal become '?'. */
+/* Bytes that would command a terminal become '?'. */
+void text_tame(char *text);
+
+/* Tamed, and cut to what fits. */
 void fact_set_text(struct facts *facts, enum fact_id id, const char *text);
 
 /* The value with its unit; "unknown" when it is not known. */

@@ -127,7 +127,7 @@ class Running(spate_server.EngineCase):
             url = f"http://127.0.0.1:{server.port}"
             code, facts = report("--url", url)
             self.assertEqual((code, facts["problems"]), (2, ["/metrics answers 401, expected 200: give its key with --api-key."]))
-            for options, more in ((("--api-key", "sesame"), {}), ((), {"env": {"SPATE_API_KEY": "sesame"}})):
+            for options, more in ((("--api-key", "sesame"), {}), ((), {"env": {"SPATE_API_KEY": "sesame,other"}})):
                 code, facts = report("--url", url, *options, **more)
                 self.assertEqual((code, found(facts)), (1, ["unauthorized", "cancelled", "ignored_fields"]))
             said = doctor("--url", url, "--api-key", "sesame").stdout
@@ -217,7 +217,7 @@ class Strange(unittest.TestCase):
     def test_options(self):
         for options, sentence in ((("--url", "127.0.0.1"), '"127.0.0.1" is no address of a server, expected http://HOST:PORT.'),
                                   (("--url", "http://127.0.0.1:1"), "127.0.0.1:1 cannot be reached: Connection refused."),
-                                  (("--url", "http://127.0.0.1:1", "--api-key", "a,b"), "The API key is no single key."),
+                                  (("--url", "http://127.0.0.1:1", "--api-key", "a\nb"), "The API key is no line of at most 1023 bytes."),
                                   (("--during", "5"), "--during is about a server: name one with --url.")):
             code, facts = report(*options)
             self.assertEqual((code, facts["problems"]), (2, [sentence]))

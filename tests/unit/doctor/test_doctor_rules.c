@@ -222,14 +222,15 @@ static void test_report(void **state) {
   fact_set(facts, FACT_KV_USED, 0.95);
   fact_set(facts, FACT_CACHE_TOKENS, 4096);
   fact_set_text(facts, FACT_CACHE_TYPE, "fp\"16");
-  problem_add(&problems, "It is dark.");
+  problem_add(&problems, "It is \x1b[2Jd\xc2\x9b"
+                         "ark.");
   assert_true(report_write_text(facts, &problems, &out));
   buffer_append(&out, "", 1);
   assert_non_null(strstr(out.data,
                          "1. Requests wait long before they start, and the KV cache is full (95 %).\n"
                          "   queue_p99 (llm_queue_seconds, p99) is 7.5 s; a finding above 5 s.\n"
                          "   -> Raise --kv-cache-memory or --free-gpu-memory-fraction so that it holds 8192 tokens"));
-  assert_non_null(strstr(out.data, "Could not look: It is dark.\n1 finding\n"));
+  assert_non_null(strstr(out.data, "Could not look: It is ?[2Jd??ark.\n1 finding\n"));
   buffer_clear(&out);
   assert_true(report_write_json(facts, &problems, &out));
   json_t *root = json_parse(buffer_slice(&out), &error);
