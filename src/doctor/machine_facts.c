@@ -188,9 +188,11 @@ static void driver_find(struct facts *facts, const char *root, char *text) {
   }
 }
 
+/* A container may have the devices and not the driver's files. */
 static void gpus_find(struct facts *facts, const char *root, char *text) {
-  char name[NAME_MAX + 1], path[PATH_MAX];
+  char name[NAME_MAX + 1] = "", path[PATH_MAX];
   int count = entries_count(root, "/proc/driver/nvidia/gpus", "", name);
+  if (count <= 0) count = entries_count(root, "/dev", "nvidia", path);
   fact_set(facts, FACT_GPUS, count > 0 ? count : 0);
   if (count <= 0) return;
   driver_find(facts, root, text);

@@ -86,7 +86,10 @@ class Commands(unittest.TestCase):
             self.program("bin/curl", f'#!/bin/sh\nunset LD_PRELOAD\nexec {shutil.which("curl")} -m 60 "$@"\n')
         if CLIENTS:
             self.program("bin/pip", "#!/bin/sh\n[ \"$*\" = 'install openai' ]\n")
-            self.program("bin/python3", f'#!/bin/sh\nexec {CLIENTS} "$@"\n')
+        # Python itself has no AddressSanitizer, which the library may be built with.
+        sanitized = b"__asan_init" in pathlib.Path(LIBRARY).read_bytes()
+        preload = "export ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$(cc -print-file-name=libasan.so)\n" if sanitized else ""
+        self.program("bin/python3", f'#!/bin/sh\n{preload}exec {CLIENTS or sys.executable} "$@"\n')
 
     def program(self, path, text):
         path = self.tree / path

@@ -99,6 +99,9 @@ static const struct {
       {FACT_DRIVER, 0, "580.95.05"},
       {FACT_DRIVER_VERSION, 580.95, NULL}},
      {FACT_MEMORY, FACT_MEMORY, FACT_MEMORY}},
+    {{{"/dev/nvidia0", ""}, {"/dev/nvidia1", ""}, {"/dev/nvidiactl", ""}},
+     {{FACT_GPUS, 2, NULL}},
+     {FACT_GPU, FACT_DRIVER, FACT_DRIVER_VERSION}},
     /* nonsense */
     {{{"/proc/cpuinfo", "flags"},
       {"/proc/self/cgroup", ":\n::\nx\n"},
