@@ -28,8 +28,7 @@ const struct rule doctor_rules[] = {
      "Make the quota a whole number of CPUs (Kubernetes: resources.limits.cpu)."},
     {{ABOVE(FACT_THROTTLED, 0.05)},
      "The cgroup's CPU quota stopped its processes in {throttled} of its periods, and all threads wait for the one "
-     "that "
-     "is stopped.",
+     "that is stopped.",
      "Raise the quota above {cpu_quota} CPUs, or give Spate fewer threads than that (--threads)."},
     {{ABOVE(FACT_LOAD, 1.5)},
      "{load} programs want each CPU: Spate's threads wait for each other while others run.",
@@ -38,14 +37,15 @@ const struct rule doctor_rules[] = {
      "The CPU's frequency governor is {governor}, which keeps the clock low.",
      "cpupower frequency-set -g performance"},
     {{ABOVE(FACT_NUMA_NODES, 1)},
-     "The machine has {numa_nodes} memory nodes, and Spate does not place its memory: threads of one read weights from "
-     "another.",
+     "The machine has {numa_nodes} memory nodes, and Spate does not place its memory: threads of one read weights "
+     "from another.",
      "Run one server in each node (numactl --cpunodebind=0 --membind=0 spate serve ...)."},
     {{IS(FACT_HUGE_PAGES_OFF)},
      "Huge pages are switched off, so the KV cache is read through pages of 4 KiB.",
      "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"},
     {{BELOW(FACT_DESCRIPTORS, 1256)},
-     "{descriptors} file descriptors are allowed, fewer than the default 1000 connections and what else is open need.",
+     "{descriptors} file descriptors are allowed, fewer than the default 1000 connections and what else is open "
+     "need.",
      "Raise the hard limit (ulimit -Hn 65536, LimitNOFILE=65536), or set --limit-concurrency lower."},
     {{BELOW(FACT_DISK, GIBIBYTE)},
      "{disk} are free where engines are cached, less than most engines take.",
@@ -75,11 +75,10 @@ const struct rule doctor_rules[] = {
      "Serving it takes {memory_needed} with one sequence, and {memory_available} are available.",
      "Build with a lower --max-seq-len than {max_seq_len}, choose a smaller model, or add memory."},
     {{BELOW(FACT_SEATS_FILLED, 0.5), BELOW(FACT_MEMORY_SHARE, 1)},
-     "The KV cache of {kv_cache} holds {kv_sequences} sequences of {context} tokens; the engine has {max_batch_size} "
-     "seats.",
+     "The KV cache of {kv_cache} holds {kv_sequences} sequences of {context} tokens; the engine has "
+     "{max_batch_size} seats.",
      "--kv-cache-memory {kv_wanted#} fills them; --kv-cache-dtype int8 or fp8 takes about half; or start the server "
-     "with "
-     "--max-batch-size {kv_sequences}."},
+     "with --max-batch-size {kv_sequences}."},
     {{ABOVE(FACT_KL, 0.1)},
      "Its answers are far from the unquantized model's: {mean_kl} nats a token, the same first choice in {same_top}.",
      "Build with --quant-algo GPTQ, with --quant-mode auto and more --target-bits than {average_bits}, or "
@@ -88,9 +87,8 @@ const struct rule doctor_rules[] = {
     /* --- server */
     {{ABOVE(FACT_HEALTH, 399)},
      "The server says that its engine makes no progress.",
-     "Read the last lines of its log, which say what stopped it, then restart it; --stall-timeout is how long a step "
-     "may "
-     "take."},
+     "Read the last lines of its log, which say what stopped it, then restart it; --stall-timeout is how long a "
+     "step may take."},
     {{ABOVE(FACT_READY, 399), BELOW(FACT_HEALTH, 400), IS_NOT(FACT_ASLEEP)},
      "The server takes no new work: it is stopping.",
      "Send requests to another server, or start it again."},
@@ -109,8 +107,7 @@ const struct rule doctor_rules[] = {
     {{ABOVE(FACT_BUSY, 0.01)},
      "Requests are answered 429: the queue is full.",
      "Raise --max-queue and --max-queue-tokens where clients can wait; otherwise add a server, or remove what the "
-     "other "
-     "findings name."},
+     "other findings name."},
     {{ABOVE(FACT_REFUSED, 0.01), BELOW(FACT_BUSY, 0.01)},
      "Requests are refused though the queue has room: their prompts or max_tokens do not fit the engine.",
      "Build with a higher --max-input-len and --max-seq-len, or shorten the prompts; each answer says which."},
@@ -123,13 +120,11 @@ const struct rule doctor_rules[] = {
     {{ABOVE(FACT_QUEUE_P99, 5), ABOVE(FACT_KV_USED, 0.9)},
      "Requests wait long before they start, and the KV cache is full ({kv_used}).",
      "Raise --kv-cache-memory or --free-gpu-memory-fraction so that it holds {cache_tokens*2} tokens, or take about "
-     "half "
-     "for each with --kv-cache-dtype int8 or fp8 (now {cache_type})."},
+     "half for each with --kv-cache-dtype int8 or fp8 (now {cache_type})."},
     {{ABOVE(FACT_QUEUE_P99, 5), BELOW(FACT_KV_USED, 0.9), BELOW(FACT_PROMPT_SHARE, 0.8)},
      "Requests wait long before they start, and the KV cache has room ({kv_used} used): seats run out.",
      "Start the server with --max-batch-size {step_sequences*2} or more (steps have {step_sequences} sequences), or "
-     "add a "
-     "server."},
+     "add a server."},
     {{ABOVE(FACT_QUEUE_P99, 5), BELOW(FACT_KV_USED, 0.9), ABOVE(FACT_PROMPT_SHARE, 0.8)},
      "Requests wait long before they start: steps are full of prompts ({prompt_share} of their tokens).",
      "Start the server with --max-num-tokens {step_tokens*2}, put what prompts share at their beginning, or add a "
@@ -144,41 +139,32 @@ const struct rule doctor_rules[] = {
     {{ABOVE(FACT_FIRST_P99, 2), ABOVE(FACT_QUEUE_SHARE, 0.5), BELOW(FACT_QUEUE_P99, 5)},
      "First tokens are late, most of it ({queue_share}) waiting for a seat.",
      "Start the server with a higher --max-batch-size if the KV cache has room ({kv_used} used), else raise "
-     "--kv-cache-memory; or "
-     "add "
-     "a server."},
+     "--kv-cache-memory; or add a server."},
     {{ABOVE(FACT_FIRST_P99, 2), BELOW(FACT_QUEUE_SHARE, 0.5), BELOW(FACT_PREFIX_HITS, 0.1)},
      "First tokens are late, most of it computing prompts, of which the cache had {prefix_hits}.",
      "Put what prompts share at their beginning, byte for byte and with one cache_salt; start the server with "
-     "--max-num-tokens "
-     "{step_tokens*2}, or with --quant-mode W8A8, whose prompts are faster."},
+     "--max-num-tokens {step_tokens*2}, or with --quant-mode W8A8, whose prompts are faster."},
     {{ABOVE(FACT_FIRST_P99, 2), BELOW(FACT_QUEUE_SHARE, 0.5), ABOVE(FACT_PREFIX_HITS, 0.1)},
      "First tokens are late, most of it computing prompts, though the cache had {prefix_hits} of them.",
-     "Start the server with --max-num-tokens {step_tokens*2}, or with --quant-mode W8A8, whose prompts are faster; or "
-     "use a "
-     "faster "
-     "device."},
+     "Start the server with --max-num-tokens {step_tokens*2}, or with --quant-mode W8A8, whose prompts are faster; "
+     "or use a faster device."},
     {{ABOVE(FACT_GAP_P99, 0.2), ABOVE(FACT_PROMPT_SHARE, 0.5)},
      "Tokens come slowly after one another, in steps that carry prompts too ({prompt_share} of their tokens).",
      "Start the server with --target-itl-ms 200, which shortens steps as they need it, or with --max-num-tokens "
      "{step_tokens/2} for good."},
     {{ABOVE(FACT_GAP_P99, 0.2), BELOW(FACT_PROMPT_SHARE, 0.5)},
      "Tokens come slowly after one another, in steps of {step_sequences} sequences with few prompts beside them.",
-     "Build with --quant-mode INT4_WEIGHT or INT8_WEIGHT, which read less, or with a lower --max-batch-size; or use a "
-     "faster device."},
+     "Build with --quant-mode INT4_WEIGHT or INT8_WEIGHT, which read less, or with a lower --max-batch-size; or use "
+     "a faster device."},
     {{ABOVE(FACT_GAP_RATIO, 5), ABOVE(FACT_GAP_P99, 0.05), BELOW(FACT_GAP_P99, 0.2)},
      "Streams stutter: the slowest of 100 tokens takes {gap_ratio} times as long as most ({gap_p99} against "
      "{gap_p50}).",
      "Start the server with --target-itl-ms, or --max-num-tokens {step_tokens/2}, if prompts come meanwhile "
-     "({prompt_share} of the tokens), "
-     "else look "
-     "what "
-     "else runs there."},
+     "({prompt_share} of the tokens), else look what else runs there."},
     {{ABOVE(FACT_GAP_FLOORS, 4), BELOW(FACT_STEP_SEQUENCES, 8), BELOW(FACT_PROMPT_SHARE, 0.5)},
      "A step takes {gap_floors} times as long as reading the weights once ({gap_p50} against {step_floor}).",
      "See that nothing else runs on these CPUs (load {load}) and that the server has --threads {cpus}; spate bench "
-     "ENGINE "
-     "lists ops that run on slow paths."},
+     "ENGINE lists ops that run on slow paths."},
     {{IS(FACT_IGNORED_FIELDS)},
      "Clients send {ignored_fields} fields that the server does not know, and ignores.",
      "Compare what they send with docs/http-api.md."},
