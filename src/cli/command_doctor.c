@@ -70,7 +70,7 @@ static bool key_choose(const struct settings *settings, char key[KEY_BYTES], str
 
 static bool server_look(const struct settings *settings, struct facts *facts, struct error *error) {
   struct http_address url;
-  char key[KEY_BYTES];
+  char key[KEY_BYTES] = "";
   if (!http_address_parse_any(&url, settings->url, error) || !key_choose(settings, key, error)) return false;
   struct http_probe probe = {.host = url.host,
                              .port = (int)strtol(url.port, NULL, 10),

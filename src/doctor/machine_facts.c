@@ -99,9 +99,10 @@ static void throttling_find(struct facts *facts, const char *root, char *members
 
 static void cpus_find(struct facts *facts, const char *root, char *text) {
   char model[96], groups[PATH_MAX], membership[FILE_BYTES];
+  const char *isa = getenv("SPATE_ISA");
   fact_set_text(facts, FACT_CPU, cpu_share_model(model));
   fact_set(facts, FACT_CPUS, cpu_share_count());
-  fact_set(facts, FACT_ISA_FORCED, getenv("SPATE_ISA") && *getenv("SPATE_ISA"));
+  fact_set(facts, FACT_ISA_FORCED, isa && *isa);
   double online = (double)sysconf(_SC_NPROCESSORS_ONLN); /* the load is the whole machine's, also in a container */
   if (file_text(root, "/proc/loadavg", text) && online > 0) fact_set(facts, FACT_LOAD, strtod(text, NULL) / online);
   if (!file_text(root, "/proc/self/cgroup", membership)) return;

@@ -214,7 +214,7 @@ static int buckets_read(const struct metric_page *page, const char *name, struct
 
 double metric_page_quantile(const struct metric_page *page, const struct metric_page *before, const char *name,
                             double quantile, double least) {
-  struct bucket bucket[BUCKETS_MAX], earlier[BUCKETS_MAX];
+  struct bucket bucket[BUCKETS_MAX] = {{0}}, earlier[BUCKETS_MAX] = {{0}};
   int n = buckets_read(page, name, bucket), m = before ? buckets_read(before, name, earlier) : 0;
   if (n == 0 || (before && m != n)) return NAN;
   for (int i = 0; i < m; i++) bucket[i].count -= earlier[i].count;
