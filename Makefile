@@ -4,13 +4,17 @@
 #   make soak    all kinds of requests at once for SOAK_SECONDS (600) on the default model: nothing may go wrong, nothing may grow
 #   make install the program with man pages, completions and service, and the library (PREFIX=/usr/local, DESTDIR=)
 #   make deb     a Debian package in build/release/packages
+#   make sbom    what the program is linked with, as SPDX: build/release/spate.spdx.json
+#   make reproducible   two builds of the last commit, compared byte for byte
+#   make coverage       which lines of src/ the tests run, with the sanitizers; fails below 85 %
+#   make analyze        cppcheck, gcc -fanalyzer and clang-tidy over src/
 MODEL ?=
 ARGS ?=
 JOBS := $(shell nproc)
 
 PREFIX ?= /usr/local
 
-.PHONY: serve test soak build asan tsan fuzz check check-all bench gpu-bundle installable install deb format clean
+.PHONY: serve test soak build asan tsan fuzz check check-all bench gpu-bundle installable install deb sbom reproducible coverage analyze format clean
 
 build: build/release/spate
 
@@ -52,6 +56,21 @@ install: installable
 deb: installable
 	@scripts/install_packages.sh deb
 	@cd build/release && cpack
+
+sbom: build
+	@echo build/release/spate.spdx.json
+
+reproducible:
+	@scripts/install_packages.sh deb
+	@scripts/reproducible.sh
+
+coverage:
+	@scripts/install_packages.sh test
+	@scripts/coverage.sh run
+
+analyze:
+	@scripts/install_packages.sh test
+	@scripts/analyze.py all
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

@@ -30,6 +30,11 @@ build() { # PRESET [TARGET]
 tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
 tests_without_model() { (unset SPATE_TEST_MODEL; tests "$@"); }
 
+tests_counted() { # with the sanitizers and counters of the lines that run
+  scripts/coverage.sh clear
+  tests_without_model coverage
+}
+
 style() {
   python3 scripts/check_order.py && python3 scripts/check_budget.py && python3 scripts/check_options.py &&
     git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror
@@ -52,6 +57,7 @@ fuzz() { # one target for each processor at a time
 
 mkdir -p build
 stage "style" style
+if [ "$long" = 1 ]; then stage "analysis" scripts/analyze.py all; else stage "analysis" scripts/analyze.py; fi
 stage "build release" build release
 stage "kernels" scripts/count_kernels.sh
 stage "model" scripts/get_model.sh
@@ -61,8 +67,9 @@ export SPATE_TEST_MODEL=${SPATE_TEST_MODEL:-$(scripts/get_model.sh 2>/dev/null)}
 stage "clients" scripts/get_clients.sh
 export SPATE_TEST_CLIENTS=${SPATE_TEST_CLIENTS:-$(scripts/get_clients.sh 2>/dev/null)}
 stage "test release" tests release
-stage "build asan" build asan
-stage "test asan" tests_without_model asan
+stage "build with sanitizers and counters" build coverage
+stage "test with sanitizers and counters" tests_counted
+stage "line coverage" scripts/coverage.sh report
 if [ "$long" = 1 ]; then
   stage "build tsan" build tsan
   stage "test tsan" tests_without_model tsan
@@ -74,6 +81,7 @@ stage "build fuzz" build fuzz fuzzers
 stage "fuzz ($fuzz_seconds s each)" fuzz
 [ -x scripts/test_aarch64.sh ] && stage "aarch64 under qemu" scripts/test_aarch64.sh
 [ "$long" = 1 ] && stage "AVX-512 emulated" scripts/test_avx512.sh
+[ "$long" = 1 ] && stage "two builds of a commit" scripts/reproducible.sh
 
 echo "=== all stages: $((SECONDS - start)) s"
 if [ ${#failed[@]} -gt 0 ]; then

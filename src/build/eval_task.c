@@ -170,7 +170,11 @@ static bool item_keep(struct eval_task *task, const struct line *line, struct sl
   if (kept && task->n_item == task->capacity) {
     size_t capacity = task->capacity ? 2 * task->capacity : 64;
     struct eval_item *items = realloc(task->items, capacity * sizeof *items);
-    if ((kept = items != NULL)) task->items = items, task->capacity = capacity;
+    kept = items != NULL;
+    if (kept) {
+      task->items = items;
+      task->capacity = capacity;
+    }
   }
   if (!kept) return error_set(error, ERROR_LIMIT, "The task does not fit in %d MiB.", LIMIT_EVAL_TASK_BYTES >> 20);
   task->items[task->n_item++] = item;

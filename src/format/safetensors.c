@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "format/safetensors_header.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +98,7 @@ static bool check_listed(const struct safetensors *safetensors, json_t *weight_m
   json_t *file;
   json_object_foreach(weight_map, name, file) {
     const struct safetensors_shard *shard = shard_find(safetensors, json_string_value(file));
+    assert(shard); /* shards_open has */
     if (!tensor_find(&shard->tensors, name))
       return error_set(error, ERROR_FORMAT, "%s: tensor \"%.100s\" should be in %.100s, but is not there.", index_name,
                        name, shard->name);

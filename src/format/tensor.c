@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 #include "format/packed_matrix.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,7 @@ static bool layout_walk(const struct tensor **sorted, size_t n, bool gapless, si
   for (size_t i = 0; i < n; i++) {
     const struct tensor *tensor = sorted[i];
     if (tensor->data.size == 0) continue;
+    assert(previous || tensor->at >= end); /* tensor_place has added `first` */
     if (tensor->at < end)
       return error_set(error, ERROR_FORMAT,
                        "Tensors \"%.100s\" (bytes %zu to %zu) and \"%.100s\" (bytes %zu to %zu) overlap.",

@@ -242,7 +242,7 @@ void http_loop_release(struct http_loop *loop) {
   uv_walk(&loop->uv, close_handle, NULL);
   uv_run(&loop->uv, UV_RUN_DEFAULT);
   int code = uv_loop_close(&loop->uv);
-  assert(code == 0), (void)code;
+  assert(code == 0);
   uv_sem_destroy(&loop->started);
   http_watches_free(loop);
   free(loop->slot);

@@ -39,7 +39,7 @@ bool http_loop_work(struct http_loop *loop, void (*work)(void *argument),
   if (loop->works) loop->works->previous = own;
   loop->works = own;
   int code = uv_queue_work(&loop->uv, &own->uv, on_work, on_done);
-  assert(code == 0), (void)code; /* it refuses only a call without work */
+  assert(code == 0); /* it refuses only a call without work */
   return true;
 }
 

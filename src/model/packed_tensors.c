@@ -81,7 +81,7 @@ static const struct tensor *part_find(const struct joining *j, struct slice modu
 /* The matrix in the first of the checkpoint's ways of storing that fits; the sentence is about the first way. */
 static bool matrix_init(const struct joining *j, struct packed_matrix *matrix, const struct packed_parts *parts,
                         struct error *error) {
-  struct error first;
+  struct error first = {0};
   for (int i = 0; i < j->quantization->n_spec; i++)
     if (packed_matrix_init(matrix, &j->quantization->spec[i], parts, i == 0 ? &first : NULL)) return true;
   return error_set(error, first.code, "%s", first.text);

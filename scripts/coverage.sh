@@ -1,0 +1,33 @@
+#!/bin/sh
+# Which lines of src/ the tests run, but for the CUDA backend and for kernels, of which the machine chooses a set. The
+# preset coverage counts them, and has the sanitizers too.
+# usage: coverage.sh run|clear|report     run: builds, tests and reports; report fails below 85 %
+set -eu
+cd "$(dirname "$0")/.."
+
+least=85
+lowest=15
+build=build/coverage
+
+report() {
+  code=0
+  gcovr --root . --object-directory "$build" --filter src/ --exclude src/backend/cuda/ --gcov-ignore-parse-errors \
+    --sort-percentage --txt "$build/coverage.txt" --fail-under-line "$least" "$build" || code=$?
+  echo "The files of which the least is run (all of them: $build/coverage.txt):"
+  grep '%' "$build/coverage.txt" | grep -v '^TOTAL' | head -n "$lowest" | cut -c 1-100
+  echo "lines, run, share: $(sed -n 's/^TOTAL *//p' "$build/coverage.txt") (at least $least % wanted)"
+  return "$code"
+}
+
+case "${1:-}" in
+  run)
+    cmake --preset coverage -DSPATE_TESTS=ON >/dev/null
+    cmake --build --preset coverage -- --quiet
+    find "$build" -name '*.gcda' -delete
+    ctest --test-dir "$build" -j"$(nproc)" --output-on-failure
+    report
+    ;;
+  clear) find "$build" -name '*.gcda' -delete ;; # of an older build, which a program would complain about
+  report) report ;;
+  *) echo "usage: $0 run|clear|report" >&2; exit 2 ;;
+esac
