@@ -31,4 +31,6 @@ configure_file(${control}/changelog.in ${CMAKE_BINARY_DIR}/debian/changelog @ONL
 execute_process(COMMAND gzip -9nf ${CMAKE_BINARY_DIR}/debian/changelog COMMAND_ERROR_IS_FATAL ANY)
 install(FILES ${control}/copyright ${CMAKE_BINARY_DIR}/debian/changelog.gz
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/spate COMPONENT spate)
+file(WRITE ${CMAKE_BINARY_DIR}/debian/epoch.cmake "set(ENV{SOURCE_DATE_EPOCH} ${SPATE_EPOCH})\n")
+set(CPACK_PROJECT_CONFIG_FILE ${CMAKE_BINARY_DIR}/debian/epoch.cmake)
 include(CPack)

@@ -1,16 +1,18 @@
 #!/bin/sh
 # Lays out the root of an image in which a program runs: the program as /usr/bin, stripped, the shared libraries that it
-# asks for where it asks for them, an account that is nobody, and folders for the cache and models.
-# usage: image_tree.sh PROGRAM ROOT        ROOT must not exist yet
+# asks for where it asks for them, what these are (SBOM, as SPDX), an account that is nobody, and folders for the cache and
+# models.
+# usage: image_tree.sh PROGRAM SBOM ROOT        ROOT must not exist yet
 set -eu
 
-program=$1 root=$2
+program=$1 sbom=$2 root=$3
 [ ! -e "$root" ] || { echo "$root exists already, expected a new folder." >&2; exit 1; }
 
 install -d "$root/usr/bin" "$root/etc" "$root/models" "$root/tmp"
 install -d -m 0777 "$root/cache" # a volume takes its owner's rights from here
 chmod 1777 "$root/tmp"
 install -s -m 0755 "$program" "$root/usr/bin/"
+install -D -m 0644 "$sbom" "$root/usr/share/doc/spate/spate.spdx.json"
 
 # "libuv.so.1 => /lib/x86_64-linux-gnu/libuv.so.1 (0x…)" and "/lib64/ld-linux-x86-64.so.2 (0x…)"
 ldd "$program" | grep -o '/[^ ]*' | while read -r library; do

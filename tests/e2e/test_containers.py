@@ -18,6 +18,7 @@ import yaml
 import spate_server
 from spate_server import JSON, ROOT, SANITIZED, SPATE, Server, free_port, wait_for
 
+SBOM = pathlib.Path(os.environ.get("EXAMPLES", ROOT / "build/release")) / "spate.spdx.json"
 DEPLOY = ROOT / "deploy"
 MOST_IMAGE_BYTES = 60 << 20
 NOBODY = 65532
@@ -58,7 +59,7 @@ class Image(spate_server.EngineCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.root = pathlib.Path(tempfile.mkdtemp(prefix="spate-image-")) / "root"
-        subprocess.run([DEPLOY / "docker/image_tree.sh", SPATE, cls.root], check=True)
+        subprocess.run([DEPLOY / "docker/image_tree.sh", SPATE, SBOM, cls.root], check=True)
         shutil.copy(cls.engine.path, cls.root / "models/tiny.spate")
         (cls.root / "models/tiny.spate").chmod(0o644)
 
@@ -70,6 +71,7 @@ class Image(spate_server.EngineCase):
     def test_size(self):
         self.assertLess(tree_bytes(self.root) - self.engine.path.stat().st_size, MOST_IMAGE_BYTES)
         self.assertEqual(sorted(p.name for p in (self.root / "usr/bin").iterdir()), ["spate"])
+        self.assertEqual((self.root / "usr/share/doc/spate/spate.spdx.json").read_bytes(), SBOM.read_bytes())
 
     @unittest.skipUnless(os.geteuid() == 0, "SKIPPED: only root may change the root")
     def test_chroot(self):
