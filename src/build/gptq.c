@@ -62,10 +62,11 @@ static bool factor_make(struct gptq *g, const float *sums, int n_thread, struct 
   if (!damped) return error_set(error, ERROR_MEMORY, "Out of memory for the sums of %d columns.", g->cols);
   bool found = false;
   double share = damping;
-  for (int i = 0; i < DAMPINGS && !found; i++, share *= 10) {
+  for (int i = 0; i < DAMPINGS && !found; i++) {
     damped_make(g, sums, share, damped);
     memset(g->upper, 0, count * sizeof *g->upper);
     found = inverse_factor(damped, g->cols, g->upper, n_thread);
+    share *= 10;
   }
   free(damped);
   return found ||

@@ -40,7 +40,7 @@ static void text_print(const char *text) {
     if (column) column += (size_t)printf(" ");
     word_print(text, size);
     column += size;
-    ended = text[size - 1] == '.' && !(size >= 3 && text[size - 2] == '.');
+    ended = size > 0 && text[size - 1] == '.' && !(size >= 3 && text[size - 2] == '.');
     text += size + strspn(text + size, " ");
   }
   putchar('\n');
