@@ -26,8 +26,8 @@ if(SPATE_SANITIZE)
   add_compile_options(-fsanitize=${SPATE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SPATE_SANITIZE})
 endif()
-if(SPATE_COVERAGE) # threads may lose a count of a line, not that it ran
-  add_compile_options(--coverage -fprofile-update=single)
+if(SPATE_COVERAGE) # counts of threads add up: those that are lost make others negative
+  add_compile_options(--coverage -fprofile-update=atomic)
   add_link_options(--coverage)
 endif()
 if(SPATE_FUZZ)
