@@ -27,7 +27,7 @@ if(SPATE_SANITIZE)
   add_link_options(-fsanitize=${SPATE_SANITIZE})
 endif()
 if(SPATE_COVERAGE) # counts of threads add up: those that are lost make others negative
-  add_compile_options(--coverage -fprofile-update=atomic)
+  add_compile_options(-fprofile-arcs -ftest-coverage -fprofile-update=atomic)
   add_link_options(--coverage)
 endif()
 if(SPATE_FUZZ)
