@@ -2,7 +2,7 @@
  * one file at a time cannot know. */
 #include "base/error.h"
 
-#define error_set(...) (error_set(__VA_ARGS__), false)
+#define error_set(...)    (error_set(__VA_ARGS__), false)
 #define error_prefix(...) (error_prefix(__VA_ARGS__), false)
 
 #ifdef ANALYZES_JINJA
