@@ -7,13 +7,14 @@ cd "$(dirname "$0")/.."
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+commit=$(git rev-parse HEAD)
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct "$commit")
 export SOURCE_DATE_EPOCH CCACHE_DISABLE=1
 unset CMAKE_C_COMPILER_LAUNCHER
 
 build() { # FOLDER
   mkdir -p "$1"
-  git archive HEAD | tar -x -C "$1"
+  git archive "$commit" | tar -x -C "$1"
   cd "$1"
   { cmake --preset release -DSPATE_CUDA=OFF -DSPATE_TESTS=OFF && cmake --build --preset release --target spate libspate documents &&
     (cd build/release && cpack); } >"$work/log" 2>&1 || { tail -n 30 "$work/log" >&2; exit 1; }

@@ -5,7 +5,6 @@
 #include "base/utf8.h"
 #include "format/packed_matrix.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,8 +121,7 @@ static bool layout_walk(const struct tensor **sorted, size_t n, bool gapless, si
   for (size_t i = 0; i < n; i++) {
     const struct tensor *tensor = sorted[i];
     if (tensor->data.size == 0) continue;
-    assert(previous || tensor->at >= end); /* tensor_place has added `first` */
-    if (tensor->at < end)
+    if (previous && tensor->at < end) /* the first is at `first` or behind it: tensor_place has added that */
       return error_set(error, ERROR_FORMAT,
                        "Tensors \"%.100s\" (bytes %zu to %zu) and \"%.100s\" (bytes %zu to %zu) overlap.",
                        previous->name, previous->at, end, tensor->name, tensor->at, tensor->at + tensor->data.size);

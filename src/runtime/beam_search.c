@@ -47,7 +47,7 @@ struct beam_search {
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
-static size_t row_count(const struct beam_params *params) { return (size_t)(1 + params->n_top); }
+static size_t row_count(const struct beam_params *params) { return params->n_top < 0 ? 0 : (size_t)params->n_top + 1; }
 
 size_t beam_search_bytes(const struct beam_params *params) {
   size_t n = (size_t)params->n_beam, row = row_count(params) * sizeof(struct token_logprob);

@@ -29,7 +29,7 @@ static uint32_t blocks_total(const struct schedule *s) {
 
 static bool steps_init(struct schedule *s) {
   s->steps = calloc((size_t)s->n_step, sizeof *s->steps);
-  s->events = calloc((size_t)(s->limits.seats + s->limits.outputs), sizeof *s->events);
+  s->events = calloc((size_t)s->limits.seats + (size_t)s->limits.outputs, sizeof *s->events);
   bool ready = s->steps && s->events;
   for (int i = 0; ready && i < s->n_step; i++) ready = step_init(&s->steps[i], &s->limits, s->n_group);
   return ready;
