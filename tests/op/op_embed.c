@@ -95,9 +95,11 @@ void embed_cases(struct table *table) {
     struct family family = {0};
     char name[48];
     snprintf(family.name, sizeof family.name, "embed %s", scheme_name(&op_schemes[s], name));
-    embed_case(table, op_schemes[s], 256, &family);
     embed_case(table, op_schemes[s], 320, &family);
-    embed_case(table, op_schemes[s], 37, &family);
+    if (!table->few) { /* the same kernels */
+      embed_case(table, op_schemes[s], 256, &family);
+      embed_case(table, op_schemes[s], 37, &family);
+    }
     family_end(table, &family);
   }
 }
