@@ -10,6 +10,7 @@
 #define SPATE_BACKEND_CUDA_ATTEND_CODES_CUH
 
 #include "backend/cuda/attend_type.cuh"
+#include "backend/cuda/peak.cuh"
 
 static constexpr float PEAK_LEAST = 1e-30f; /* KV_PEAK_LEAST */
 
@@ -25,9 +26,6 @@ template <typename B> static __device__ __forceinline__ B *code_at(int dim, B *c
 static __device__ __forceinline__ float *scale_at(int dim, const uint8_t *codes, int token) {
   return (float *)(codes + group_index(dim, token) + CODE_TOKENS * dim) + token % CODE_TOKENS;
 }
-
-/* The greater, or what is no number: then none of the head's are. */
-static __device__ __forceinline__ float peak_of(float x, float y) { return x >= y || x != x ? x : y; }
 
 /* A token's floats to their place. A warp. */
 template <typename T>

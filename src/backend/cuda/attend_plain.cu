@@ -155,7 +155,8 @@ __global__ void attend(struct cuda_attend a, struct cuda_batch batch) {
     }
   }
   float *out = a.out + ((size_t)token * a.n_head + h) * a.dim_v;
-  for (int i = threadIdx.x; i < a.dim_v; i += THREADS) out[i] = total > 0 ? sum[i] / total : 0; /* 0: it sees nothing */
+  for (int i = threadIdx.x; i < a.dim_v; i += THREADS)
+    out[i] = total == 0 ? 0 : sum[i] / total; /* 0: it sees nothing */
 }
 
 } // namespace

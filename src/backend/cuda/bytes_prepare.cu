@@ -6,6 +6,7 @@
 #include "backend/cuda/instructions.cuh"
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_result.cuh"
+#include "backend/cuda/peak.cuh"
 
 namespace {
 
@@ -61,7 +62,8 @@ __device__ __forceinline__ void unit_measure(const raw_unit<TILES> &unit, const 
 #pragma unroll
   for (int i = 0; i < UNIT; i++) squares += x[i] * x[i];
 #pragma unroll
-  for (int i = 0; i < UNIT; i++) peak = fmaxf(peak, fabsf(a.norm && col + i < a.cols ? x[i] * a.norm[col + i] : x[i]));
+  for (int i = 0; i < UNIT; i++)
+    peak = peak_of(peak, fabsf(a.norm && col + i < a.cols ? x[i] * a.norm[col + i] : x[i]));
 }
 
 template <bool E4M3, bool TILES>
@@ -98,13 +100,13 @@ __device__ __forceinline__ float2 block_both(float sum, float most) {
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) {
     sum += __shfl_xor_sync(~0u, sum, step);
-    most = fmaxf(most, __shfl_xor_sync(~0u, most, step));
+    most = peak_of(most, __shfl_xor_sync(~0u, most, step));
   }
   if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = {sum, most};
   __syncthreads();
   float2 both = part[0];
 #pragma unroll
-  for (int i = 1; i < PREPARE_THREADS / 32; i++) both = {both.x + part[i].x, fmaxf(both.y, part[i].y)};
+  for (int i = 1; i < PREPARE_THREADS / 32; i++) both = {both.x + part[i].x, peak_of(both.y, part[i].y)};
   return both;
 }
 
@@ -129,8 +131,9 @@ __global__ void __launch_bounds__(PREPARE_THREADS, TILES &&HELD ? 3 : 4) prepare
   float2 both = block_both(squares, peak);
   float scale = a.norm ? rsqrtf(both.x / a.cols + a.eps) : 1, top = E4M3 ? 448 : 127;
   peak = both.y * scale;
-  float inverse = peak > 1e-30f ? __fdiv_rn(top, peak) : 0;
-  if (threadIdx.x == 0) a.scales[token] = peak > 1e-30f ? __fdiv_rn(peak, top) : 0;
+  bool nothing = peak <= 1e-30f; /* NaN stays what it is: int8 has none, the scale has */
+  float inverse = nothing ? 0 : __fdiv_rn(top, peak);
+  if (threadIdx.x == 0) a.scales[token] = nothing ? 0 : __fdiv_rn(peak, top);
   uint4 *tile = a.out + (size_t)(token / 64) * a.n_piece * 512 + token % 64 * 8;
   for (int first = threadIdx.x; first < units; first += n * stride) {
 #pragma unroll

@@ -6,6 +6,7 @@
 
 #include "backend/cuda/linear_chain.cuh"
 #include "backend/cuda/linear_sums.cuh"
+#include "backend/cuda/peak.cuh"
 
 namespace linear_chain {
 
@@ -17,8 +18,8 @@ __device__ __forceinline__ float words_peak(const few &f, const float *peaks, in
   for (int i = threadIdx.x % 32; i < f.n_panel; i += 32) {
     uint4 x = strong_load(from + i);
     *whole &= there(x);
-    most = fmaxf(most, fmaxf(fmaxf(__uint_as_float(x.x), __uint_as_float(x.y)),
-                             fmaxf(__uint_as_float(x.z), __uint_as_float(x.w))));
+    most = peak_of(most, peak_of(peak_of(__uint_as_float(x.x), __uint_as_float(x.y)),
+                                 peak_of(__uint_as_float(x.z), __uint_as_float(x.w))));
   }
   return most;
 }
@@ -61,14 +62,14 @@ __device__ __forceinline__ void rounded_await(fragments<TILES> *b, const few &f,
 #pragma unroll
   for (int t = 0; t < TILES; t++) {
 #pragma unroll
-    for (int step = 16; step > 0; step /= 2) peak[t] = fmaxf(peak[t], __shfl_xor_sync(~0u, peak[t], step));
-    if (lane == 0) r.inverse[t * 8 + warp] = peak[t] > 1e-30f ? __fdividef(S::top, peak[t]) : 0;
+    for (int step = 16; step > 0; step /= 2) peak[t] = peak_of(peak[t], __shfl_xor_sync(~0u, peak[t], step));
+    if (lane == 0) r.inverse[t * 8 + warp] = peak[t] <= 1e-30f ? 0 : __fdividef(S::top, peak[t]);
   }
-  warps_meet();
+  warps_meet(); /* also with those that took the factors of the part before */
 #pragma unroll
   for (int t = 0; t < TILES; t++) {
     inverse[t] = r.inverse[t * 8 + lane / 4];
-    if (lane == 0) r.factor[t * 8 + warp] = peak[t] > 1e-30f ? peak[t] * (S::unit / S::top) : 0;
+    if (lane == 0) r.factor[t * 8 + warp] = peak[t] <= 1e-30f ? 0 : peak[t] * (S::unit / S::top);
   }
 }
 

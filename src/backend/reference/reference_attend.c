@@ -110,7 +110,7 @@ static void head_attend(const struct attend *a, const struct row *row, int head,
     total += share;
     for (int i = 0; i < args->dim_v; i++) out[i] += share * value[i];
   }
-  for (int i = 0; i < args->dim_v; i++) out[i] = total > 0 ? out[i] / total : 0; /* 0: it sees nothing */
+  for (int i = 0; i < args->dim_v; i++) out[i] = total == 0 ? 0 : out[i] / total; /* 0: it sees nothing */
 }
 
 static void token_attend(const struct attend *a, const struct row *row, int token) {
