@@ -6,6 +6,7 @@
 #include "backend/cuda/linear_fragments.cuh"
 #include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/linear_sums.cuh"
+#include "backend/cuda/peak.cuh"
 
 namespace linear_chain {
 
@@ -79,7 +80,7 @@ __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const 
   if (to.peaks) { /* of what is left: rounded */
     float peak = fabsf(__bfloat162float(__float2bfloat16_rn(y)));
 #pragma unroll
-    for (int step = 8; step > 0; step /= 2) peak = fmaxf(peak, __shfl_xor_sync(half, peak, step));
+    for (int step = 8; step > 0; step /= 2) peak = peak_of(peak, __shfl_xor_sync(half, peak, step));
     if (p.col % 16 == 0) strong_store((uint32_t *)to.peaks + at, __float_as_uint(peak));
   }
   if (!to.squares) return;
