@@ -189,6 +189,13 @@ static uint64_t host_available(const struct engine_options *options) {
   return available > promised ? available - promised : 0;
 }
 
+static bool memory_find(const struct loaded_engine *engine, const struct engine_options *options, uint64_t *available,
+                        struct error *error) {
+  if (engine->backend->memory) return engine->backend->memory(engine->device, available, error);
+  *available = host_available(options);
+  return true;
+}
+
 /* From an engine file's head to a program without weights. */
 static bool program_make(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
   engine->plan = engine->file.plan;
@@ -203,8 +210,8 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   engine->device_seconds = seconds_since(start);
   if (!engine->device) return false;
   kv_prefer(engine, options);
-  uint64_t available = engine->backend->memory ? engine->backend->memory(engine->device) : host_available(options);
-  if (!memory_plan(engine, options, available, error)) return false;
+  uint64_t available = 0;
+  if (!memory_find(engine, options, &available, error) || !memory_plan(engine, options, available, error)) return false;
   weights_prefetch(&engine->file);
   start = clock_ns();
   engine->program = engine->backend->compile(engine->device, engine->plan, &engine->limits, error);

@@ -75,7 +75,7 @@ struct backend {
   struct device *(*open)(const struct device_options *options, struct error *error);
   void (*close)(struct device *device);
   /* Bytes of its own memory that a program may still take. NULL: it uses the host's. */
-  uint64_t (*memory)(const struct device *device);
+  bool (*memory)(const struct device *device, uint64_t *bytes, struct error *error);
   /* One line for people: kernel set, threads. Valid while the device is. */
   const char *(*describe)(const struct device *device);
 

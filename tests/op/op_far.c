@@ -102,7 +102,9 @@ static void subject_run(struct table *table, const struct subject *subject, cons
   snprintf(family.name, sizeof family.name, "blocks beyond 32 bits, %s", kv_dtype_name(kv));
   if (!table->tested->measure(model->plan, &limits, &footprint, &family.refusal)) op_die("far", &family.refusal);
   uint64_t wanted = footprint.workspace + footprint.kv_block[0] * FAR_BLOCKS;
-  if (wanted > table->tested->memory(subject->device[1])) {
+  uint64_t available = 0;
+  if (!table->tested->memory(subject->device[1], &available, &family.refusal)) op_die("far", &family.refusal);
+  if (wanted > available) {
     error_set(&family.refusal, ERROR_MEMORY, "the GPU has not %.1f GiB free", (double)wanted / (1 << 30));
     family.skipped++;
     family_end(table, &family);

@@ -18,9 +18,9 @@ struct device *cuda_open(const struct device_options *options, struct error *err
 
 void cuda_close(struct device *device) { assert(!device); }
 
-uint64_t cuda_memory(const struct device *device) {
-  (void)device;
-  return 0;
+bool cuda_memory(const struct device *device, uint64_t *bytes, struct error *error) {
+  (void)device, (void)bytes, (void)error;
+  return false;
 }
 
 bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error) {

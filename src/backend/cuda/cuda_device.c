@@ -89,10 +89,11 @@ void cuda_close(struct device *device) {
 
 /* What the runtime takes for itself while kernels are loaded is left over: their code, all of which is 16 MiB, and the
  * stack of the one with the largest, 176 bytes of each thread that may run. */
-uint64_t cuda_memory(const struct device *device) {
+bool cuda_memory(const struct device *device, uint64_t *bytes, struct error *error) {
   enum { KERNELS_BYTES = 64 << 20 };
   size_t available = 0, total = 0;
   (void)device;
-  if (cudaMemGetInfo(&available, &total) != cudaSuccess) return 0;
-  return available > KERNELS_BYTES ? available - KERNELS_BYTES : 0;
+  if (!cuda_check(cudaMemGetInfo(&available, &total), "asking how much memory it has", error)) return false;
+  *bytes = available > KERNELS_BYTES ? available - KERNELS_BYTES : 0;
+  return true;
 }

@@ -128,7 +128,7 @@ static inline const float *cuda_vector(const struct program *program, int weight
 bool cuda_present(struct error *error);
 struct device *cuda_open(const struct device_options *options, struct error *error);
 void cuda_close(struct device *device);
-uint64_t cuda_memory(const struct device *device);
+bool cuda_memory(const struct device *device, uint64_t *bytes, struct error *error);
 
 /* cuda_rates.c */
 bool cuda_rates(struct device *device, struct machine_rates *rates, struct error *error);
