@@ -2,10 +2,10 @@
  * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
  * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
- *   op_table [few] [linear|columns|chain|range|embed|sample|attend|decode|far]
- *   op_table [few] linear TEXT  those schemes alone whose names have it
+ *   op_table [few] [linear|columns|chain|range|embed|head|sample|attend|decode|far]
+ *   op_table [few] linear TEXT  those schemes alone whose names have it; so chain and head
  *   op_table [few] attend TEXT  the same of types of caches
- *   few: of linears and attention each kernel once, for scripts/gpu_sanitize.sh
+ *   few: each kernel once, or few times, for scripts/gpu_sanitize.sh
  *   SPATE_ISA=NAME       only that kernel set
  *   SPATE_BACKEND=NAME   that backend instead of the CPU's */
 #include "op/op_table.h"
@@ -178,6 +178,7 @@ int main(int argc, char **argv) {
   if (strstr("chain", only)) chain_cases(&table);
   if (strstr("range", only)) range_cases(&table);
   if (strstr("embed", only)) embed_cases(&table);
+  if (strstr("head", only)) head_cases(&table);
   if (strstr("sample", only)) sample_cases(&table);
   if (strstr("attend", only)) attend_cases(&table);
   if (strstr("decode", only)) decode_cases(&table);

@@ -53,6 +53,7 @@ void column_cases(struct table *table);
 void chain_cases(struct table *table);
 void range_cases(struct table *table);
 void embed_cases(struct table *table);
+void head_cases(struct table *table);
 void sample_cases(struct table *table);
 void attend_cases(struct table *table);
 void decode_cases(struct table *table);

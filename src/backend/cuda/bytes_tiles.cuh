@@ -144,14 +144,7 @@ struct byte_worker : worker<GROUPS, COLS, PAIR, SPLIT> {
     ending<S::run> ends = this->ending_of(p.strip + this->share_of(this->part + 1));
     typename ending<S::run>::template extras<N> extras;
     if (m.finish == FINISH_ROWS) ends.template extras_begin<N>(extras, token, row);
-    if (S::even && m.finish == FINISH_GATED)
-      ends.template gated_finish<N>(sum, token, row);
-    else if (m.finish == FINISH_ROWS && m.linear.residual)
-      ends.template rows_finish<N, true, false>(sum, extras, token, row);
-    else if (m.finish == FINISH_ROWS)
-      ends.template rows_finish<N, false, false>(sum, extras, token, row);
-    else
-      ends.template any_finish<N>(sum, token, row);
+    ends.template tile_finish<N, false>(m.finish, sum, extras, token, row);
   }
 
   __device__ void tiles_multiply() const {

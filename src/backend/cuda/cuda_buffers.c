@@ -56,6 +56,7 @@ bool cuda_buffers_visit(struct program *p, cuda_buffer_visit *one, void *user) {
          attention_visit(p, &v) && exponents_visit(p, &v) &&
          numbers(&v, &p->slab, cuda_slab_most(p->plan, &p->limits), 1) &&
          numbers(&v, &p->last, (size_t)p->limits.seats, sizeof *p->last) &&
+         numbers(&v, &p->greatest, (size_t)p->limits.outputs, sizeof *p->greatest) &&
          numbers(&v, &p->frequency, p->plan->n_float, sizeof *p->frequency) &&
          numbers(&v, &p->room, cuda_room_most(p->plan, &p->limits), sizeof *p->room);
 }

@@ -6,12 +6,12 @@
 #include "backend/cuda/cuda_program.h"
 
 static bool part_launch(struct program *p, enum cuda_part part, struct error *error) {
+  p->part = part;
   return part == CUDA_BODY ? cuda_ops_run(p, 0, p->n_body, error) : cuda_ops_run(p, p->n_body, p->plan->n_op, error);
 }
 
 static bool part_make(struct program *p, enum cuda_part part, cudaGraphExec_t *exec, struct error *error) {
   cudaGraph_t graph = NULL;
-  p->ruled = part == CUDA_HEAD_RULED;
   /* Relaxed: kernels are loaded meanwhile. */
   if (!cuda_check(cudaStreamBeginCapture(p->device->stream, cudaStreamCaptureModeRelaxed), "making a graph", error))
     return false;
@@ -40,6 +40,11 @@ static bool prompts_load(struct program *p, struct error *error) {
   return true;
 }
 
+bool cuda_part_greatest(const struct program *p, int n_out) {
+  const struct op *last = plan_ops(p->plan) + p->plan->n_op - 1;
+  return p->plan->n_op > p->n_body + 1 && last->kind == OP_SAMPLE && cuda_linear_greatest(p, last - 1, n_out);
+}
+
 bool cuda_graphs_make(struct program *p, struct error *error) {
   int32_t sizes[CUDA_GRAPHS];
   for (int i = 0, n = cuda_graph_sizes(&p->limits, sizes); i < n; i++) {
@@ -47,8 +52,10 @@ bool cuda_graphs_make(struct program *p, struct error *error) {
     int32_t rows = graph->rows = sizes[i];
     cuda_batch_lay(p, (struct cuda_batch){.n_row = rows, .n_token = rows, .n_out = rows}, false, 0);
     cuda_attention_decode(p, rows);
-    for (int part = 0; part < CUDA_PARTS; part++)
+    for (int part = 0; part < CUDA_PARTS; part++) {
+      if (part == CUDA_HEAD_GREATEST && !cuda_part_greatest(p, rows)) continue;
       if (!part_make(p, part, &graph->part[part], error)) return false;
+    }
   }
   return prompts_load(p, error);
 }

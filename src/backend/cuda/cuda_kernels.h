@@ -38,9 +38,9 @@ struct cuda_matrix {
   uint8_t pieces;       /* 16-bit floats in swizzled pieces */
   uint8_t bytes;        /* E4M3 or int8 in swizzled pieces, after one scale a row, or each before scales of its own */
   uint8_t bits, high_bits, scale, has_min, codebook, activation;
-  uint8_t nibbles;     /* four bits in pieces with fp16 scales */
-  int32_t piece_bytes; /* of bytes and nibbles, with scales */
-  int32_t head_bytes;  /* before a strip's pieces */
+  uint8_t nibbles, made; /* four bits in pieces with fp16 scales; by the kernel before, which is to have ended */
+  int32_t piece_bytes;   /* of bytes and nibbles, with scales */
+  int32_t head_bytes;    /* before a strip's pieces */
   int32_t group, block_cols, offset;
   float unit; /* of the codebook */
   uint32_t high_at, scale_at, min_at, super_at, super_min_at, block_bytes;
@@ -120,8 +120,9 @@ struct cuda_sample {
   const struct cuda_draw *draw;   /* [n_out] */
   const struct cuda_rules *rules; /* [n_out], or NULL: none */
   const struct cuda_results *results;
-  int32_t *last;               /* [seats] */
-  int32_t vocab, block_chunks; /* block_chunks: cuda_sample_chunks(vocab) */
+  int32_t *last;                /* [seats] */
+  unsigned long long *greatest; /* [n_out] that the head has left in place of logits, and 0 then; or NULL */
+  int32_t vocab, block_chunks;  /* block_chunks: cuda_sample_chunks(vocab) */
   float *room; /* [rows][2][block_chunks × CHUNK]: for as many rows at once, where shared memory has none */
   int32_t rows;
 };
@@ -148,6 +149,7 @@ struct cuda_linear {
   const float *squares, *next_norm;
   void *next_fragments;
   float *next_squares;
+  unsigned long long *greatest; /* [n_row] in place of `out`: the greatest's place (row_order.cuh), from 0; or NULL */
 };
 
 /* Attention on the matrix units goes through keys in tiles, whose softmax is one step, and in pieces, each with sums of

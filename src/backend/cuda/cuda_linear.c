@@ -75,6 +75,16 @@ bool cuda_linear_takes(const struct program *p, const struct op *op, int n_row) 
   return n_row <= LINEAR_FEW || is_expanded(p, op, n_row);
 }
 
+/* In tiles: among few tokens it took longer than a kernel over their logits (SPEED.md). */
+bool cuda_linear_greatest(const struct program *p, const struct op *op, int n_row) {
+  const struct cuda_path *path = p->device->path;
+  const struct linear_args *args = &op->args.linear;
+  if (op->kind != OP_LINEAR || !path->greatest || is_few(p, op, n_row)) return false;
+  bool plain = !args->gated && !args->act && !(args->softcap > 0) && args->post_norm == NORM_NONE && op->in[1] < 0 &&
+               op->weight[1] < 0;
+  return plain && (cuda_linear_fast(path, p->plan, op) || cuda_linear_bytes_fit(path, p->plan, op));
+}
+
 /* The linear that follows and takes what this one makes, whole and alone; NULL: there is none. It can then be left its
  * input as the matrix units want it: in tiles or in fragments. */
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a,
@@ -189,7 +199,7 @@ static void run_wide(struct program *p, const struct op *op, struct cuda_linear 
 static void run_expanded(struct program *p, const struct op *op, struct cuda_linear *a) {
   p->device->path->coded_expand(&a->matrix, p->expanded, p->device->stream);
   a->matrix.data = p->expanded;
-  a->matrix.kind = KIND_BF16, a->matrix.pieces = true, a->matrix.bytes = a->matrix.nibbles = false;
+  a->matrix.kind = KIND_BF16, a->matrix.pieces = a->matrix.made = true, a->matrix.bytes = a->matrix.nibbles = false;
   a->matrix.strip_bytes = cuda_expanded_strip(plan_weights(p->plan) + op->weight[0]);
   run_many(p, op, a);
 }
@@ -212,13 +222,13 @@ static void run_bytes(struct program *p, const struct op *op, struct cuda_linear
 
 void cuda_linear_run(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
-  bool fast = cuda_linear_fast(p->device->path, p->plan, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
+  if (p->part == CUDA_HEAD_GREATEST && op[1].kind == OP_SAMPLE) a.greatest = p->greatest;
   if (is_few(p, op, a.n_row)) {
     run_few(p, op, &a);
     return;
   }
-  if (fast) {
+  if (cuda_linear_fast(p->device->path, p->plan, op)) {
     run_many(p, op, &a);
     return;
   }

@@ -195,11 +195,11 @@ int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]) {
   return n;
 }
 
-/* What the driver keeps of a launch, as measured; an op is two as a rule, and the head is in two of the graphs. */
+/* What the driver keeps of a launch, as measured; an op is two as a rule, and the head is in three of the graphs. */
 static uint64_t graphs_bytes(const struct plan *plan, const struct limits *limits) {
   enum { LAUNCH_BYTES = 3 << 10, OP_LAUNCHES = 2 };
   int32_t rows[CUDA_GRAPHS];
-  return (uint64_t)cuda_graph_sizes(limits, rows) * (uint64_t)(plan->n_op + 4) * OP_LAUNCHES * LAUNCH_BYTES;
+  return (uint64_t)cuda_graph_sizes(limits, rows) * (uint64_t)(plan->n_op + 7) * OP_LAUNCHES * LAUNCH_BYTES;
 }
 
 /* Large ones have pages of their own, small ones share some. */

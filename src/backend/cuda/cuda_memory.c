@@ -39,6 +39,7 @@ static bool device_alloc(struct program *p, struct error *error) {
   struct cuda_attend_needs needs = cuda_attend_most(p->plan, &p->limits);
   return between_clear(p, error) &&
          (needs.arrived == 0 || zeros(p, p->attention.arrived, needs.arrived * sizeof *p->attention.arrived, error)) &&
+         zeros(p, p->greatest, (size_t)p->limits.outputs * sizeof *p->greatest, error) &&
          zeros(p, p->last, (size_t)p->limits.seats * sizeof *p->last, error);
 }
 

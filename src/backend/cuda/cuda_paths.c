@@ -18,6 +18,7 @@ static const struct cuda_path paths[] = {
      .most = 90,
      .chained = true,
      .fresh = true,
+     .greatest = true,
      .few = LINEAR_FEW,
      .kv_most = CACHE_INT8,
      .linear_few = cuda_linear_few,

@@ -19,6 +19,7 @@ struct cuda_path {
   bool fresh;         /* decode attention makes queries, keys and values itself (struct cuda_attend) */
   bool half_weights;  /* linears of fp16 weights, too, run on the matrix units */
   bool draws_in_room; /* drawing wants room in device memory (struct cuda_sample) */
+  bool greatest;      /* linears can leave the greatest alone, and `sample` takes it */
   int few;            /* tokens that linear_few takes at most */
   uint8_t kv_most;    /* of CACHE_F16 and what follows, the last type that attention takes on the matrix units */
   /* As cuda_linear_few; those that are not chained get one linear. */

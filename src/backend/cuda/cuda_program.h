@@ -41,12 +41,18 @@ struct cuda_slot {
 };
 
 /* Of a plan's ops, what is launched as one. */
-enum cuda_part { CUDA_BODY, CUDA_HEAD, CUDA_HEAD_RULED, CUDA_PARTS }; /* ruled: some output has rules */
+enum cuda_part {
+  CUDA_BODY,
+  CUDA_HEAD,
+  CUDA_HEAD_RULED,    /* some output has rules */
+  CUDA_HEAD_GREATEST, /* each output's token is the greatest, which the last linear finds: no logits */
+  CUDA_PARTS
+};
 
 /* Launches of a decode step of so many rows. */
 struct cuda_graph {
   int32_t rows;
-  struct CUgraphExec_st *part[CUDA_PARTS];
+  struct CUgraphExec_st *part[CUDA_PARTS]; /* NULL: no such step */
 };
 
 /* Attention on the matrix units: of each group what its layers have in common, and lengths of the step's lists, which
@@ -95,10 +101,11 @@ struct program {
   size_t block_bytes[PLAN_GROUPS];
   uint8_t *slab; /* the batch of the step that runs */
   size_t slab_bytes;
-  int32_t *last;  /* [seats] the token that the device has drawn last */
-  float *room;    /* of rows of logits that draw, where the path wants it */
-  int32_t chunks; /* of a row of logits in each block; 0: the host draws */
-  bool rules;     /* the device applies rules */
+  int32_t *last;                /* [seats] the token that the device has drawn last */
+  unsigned long long *greatest; /* [outputs] 0 between launches */
+  float *room;                  /* of rows of logits that draw, where the path wants it */
+  int32_t chunks;               /* of a row of logits in each block; 0: the host draws */
+  bool rules;                   /* the device applies rules */
   struct cuda_attention attention;
 
   /* on the host */
@@ -116,6 +123,8 @@ struct program {
   const struct batch *batch;
   const struct cuda_graph *decode; /* that it is launched by; NULL: kernel by kernel */
   bool ruled;                      /* some of its outputs have rules, by the device */
+  bool plain;                      /* all of its outputs draw the greatest, and nothing else is wanted */
+  enum cuda_part part;             /* that is being launched */
   struct cuda_batch on_device;
 };
 
@@ -165,6 +174,8 @@ void cuda_linear_run(struct program *program, const struct op *op);
 bool cuda_linear_takes(const struct program *program, const struct op *op, int n_row);
 /* In tiles, or in fragments? */
 bool cuda_linear_tiles(const struct program *program, const struct op *op, int n_row);
+/* Can the op, of so many rows, leave each row's greatest in place of results, for the draw after it? */
+bool cuda_linear_greatest(const struct program *program, const struct op *op, int n_row);
 
 /* cuda_step.c */
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);
@@ -178,6 +189,8 @@ bool cuda_graphs_make(struct program *program, struct error *error);
 void cuda_graphs_release(struct program *program);
 /* The smallest graph that has room for the rows; NULL: there is none. */
 const struct cuda_graph *cuda_graph_find(const struct program *program, int32_t rows);
+/* Has a step of so many outputs CUDA_HEAD_GREATEST? */
+bool cuda_part_greatest(const struct program *program, int n_out);
 /* Puts a part of the step into the stream, by its graph or kernel by kernel. */
 bool cuda_part_run(struct program *program, enum cuda_part part, struct error *error);
 

@@ -119,10 +119,13 @@ static void outputs_fill(struct program *p, struct cuda_slot *slot, const struct
   slot->n_out = batch->n_out;
   slot->want_logits = batch->want_logits;
   slot->by_host = false;
+  p->plain = !batch->want_logits;
   for (int i = 0; i < batch->n_out; i++) {
     while (batch->out[i] >= row->first + row->count) row++;
     output_fill(p, slot, batch, i, row, room);
-    slot->by_host |= ((const struct cuda_draw *)on_host(p, slot, p->on_device.draw))[i].by_host;
+    const struct cuda_draw *draw = (const struct cuda_draw *)on_host(p, slot, p->on_device.draw) + i;
+    slot->by_host |= draw->by_host;
+    p->plain &= draw->greedy && !draw->scored && !draw->want_logprob && !draw->by_host && !draw->ruled;
   }
 }
 

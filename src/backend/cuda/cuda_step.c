@@ -10,9 +10,10 @@ static int32_t cols_of(const struct program *p, int value) { return plan_values(
 static void run_sample(struct program *p, const struct op *op) {
   struct cuda_sample a = {.logits = p->value[op->in[0]],
                           .draw = p->on_device.draw,
-                          .rules = p->ruled ? p->on_device.rules : NULL,
+                          .rules = p->part == CUDA_HEAD_RULED ? p->on_device.rules : NULL,
                           .results = p->on_device.results,
                           .last = p->last,
+                          .greatest = p->part == CUDA_HEAD_GREATEST ? p->greatest : NULL,
                           .vocab = p->plan->vocab,
                           .block_chunks = p->chunks,
                           .room = p->room,
@@ -68,9 +69,13 @@ static bool logits_copy(struct program *p, struct error *error) {
                     "copying logits from the GPU", error);
 }
 
+static enum cuda_part head_choose(const struct program *p, const struct masks *masks) {
+  if (p->ruled) return CUDA_HEAD_RULED;
+  return p->plain && !masks && cuda_part_greatest(p, p->on_device.n_out) ? CUDA_HEAD_GREATEST : CUDA_HEAD;
+}
+
 static bool head_run(struct program *p, struct cuda_slot *slot, const struct masks *masks, struct error *error) {
-  if (!cuda_part_run(p, p->ruled ? CUDA_HEAD_RULED : CUDA_HEAD, error) || (slot->want_logits && !logits_copy(p, error)))
-    return false;
+  if (!cuda_part_run(p, head_choose(p, masks), error) || (slot->want_logits && !logits_copy(p, error))) return false;
   return !samples(p) || cuda_draw_rest(p, slot, masks, logits_of(p), error);
 }
 

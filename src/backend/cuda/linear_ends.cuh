@@ -3,10 +3,11 @@
  * A tile ends while its block's matrix units idle, so that must be short: what networks are made of is unrolled over
  * the registers (FINISH_ROWS, by way of shared memory, so that whole lines are stored, and so that the next linear
  * finds its input as its tiles want it, without the scale of its norm; FINISH_GATED, whose results go to the next
- * linear and nowhere else); all else is a loop over 32 rows of the matrix (FINISH_ANY). */
+ * linear and nowhere else; FINISH_GREATEST of the head); all else is a loop over 32 rows of the matrix (FINISH_ANY). */
 #ifndef SPATE_BACKEND_CUDA_LINEAR_ENDS_CUH
 #define SPATE_BACKEND_CUDA_LINEAR_ENDS_CUH
 
+#include "backend/cuda/linear_greatest.cuh"
 #include "backend/cuda/linear_result.cuh"
 
 namespace {
@@ -24,7 +25,8 @@ __host__ __device__ constexpr int sums_stride(int run) { return run == 64 ? 64 :
 enum finish {
   FINISH_ANY,
   FINISH_ROWS /* times a factor, plus a residual */,
-  FINISH_GATED /* bf16 for the next linear */
+  FINISH_GATED /* bf16 for the next linear */,
+  FINISH_GREATEST /* each token's greatest, times a factor */
 };
 
 /* RUN: rows of the matrix that FINISH_ROWS takes at once; below 32, no gate has its up beside it. */
@@ -208,6 +210,42 @@ template <int RUN> struct ending {
         if (token + half * 8 < a.n_row) *(uint2 *)(to + half * 1024) = both;
       }
     }
+  }
+
+  /* FINISH_GREATEST: of two tokens a thread has two of each eight rows of the matrix. */
+  template <int N>
+  __device__ __forceinline__ void greatest_finish(const float (&sum)[N / 2], int token, int row) const {
+    int lane = threadIdx.x % 32, first = row + lane % 4 * 2;
+    greatest_result greatest[2];
+#pragma unroll
+    for (int i = 0; i < N / 2; i++) {
+      int col = first + i / 4 * 8 + i % 2;
+      if (col < end) greatest[i / 2 % 2].add(sum[i] * a.factor, col);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      unsigned long long most = greatest[half].template place<4>();
+      int mine = token + half * 8 + lane / 4;
+      if (lane % 4 == 0 && mine < a.n_row) greatest_raise(a, mine, most);
+    }
+  }
+
+  /* NEXT: FINISH_ROWS may leave results to the next linear too. */
+  template <int N, bool NEXT>
+  __device__ __forceinline__ void tile_finish(enum finish finish, const float (&sum)[N / 2], extras<N> &e, int token,
+                                              int row) const {
+    if (RUN >= 32 && finish == FINISH_GATED)
+      gated_finish<N>(sum, token, row);
+    else if (NEXT && finish == FINISH_ROWS && a.next_fragments)
+      rows_finish<N, true, true>(sum, e, token, row);
+    else if (finish == FINISH_ROWS && a.residual)
+      rows_finish<N, true, false>(sum, e, token, row);
+    else if (finish == FINISH_ROWS)
+      rows_finish<N, false, false>(sum, e, token, row);
+    else if (finish == FINISH_GREATEST)
+      greatest_finish<N>(sum, token, row);
+    else
+      any_finish<N>(sum, token, row);
   }
 };
 

@@ -67,6 +67,7 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
   /* A thread; of a pair's strips either block copies half, for both. */
   __device__ void weights_stream() const {
     turn at = {0, 1}; /* of a barrier's first phase the one before is over */
+    if (m.linear.matrix.made) dependencies_wait();
     uint64_t policy = m.n_tall <= PAIR ? policy_evict_first() : policy_evict_normal();
     for (int tile = first; tile < n_tile; tile += step) {
       int strip = place_at(tile).strip, mine = peer * S::half, n = min(S::strips, m.n_strip - strip);
@@ -220,21 +221,6 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     return {m.linear, room, min(end * 16, m.linear.matrix.rows), m.fours};
   }
 
-  template <int N, typename E>
-  __device__ __forceinline__ void tile_finish(const float (&sum)[N / 2], const ending<S::run> &ends, E &extras,
-                                              int token, int row) const {
-    if (S::even && m.finish == FINISH_GATED)
-      ends.template gated_finish<N>(sum, token, row);
-    else if (m.finish == FINISH_ROWS && m.linear.next_fragments)
-      ends.template rows_finish<N, true, true>(sum, extras, token, row);
-    else if (m.finish == FINISH_ROWS && m.linear.residual)
-      ends.template rows_finish<N, true, false>(sum, extras, token, row);
-    else if (m.finish == FINISH_ROWS)
-      ends.template rows_finish<N, false, false>(sum, extras, token, row);
-    else
-      ends.template any_finish<N>(sum, token, row);
-  }
-
   __device__ void tiles_multiply() const {
     constexpr int N = S::share * 16;
     int group = threadIdx.x / 128 - 1, within = (threadIdx.x / 32 - 4) * 16, count = -1, tall = -1;
@@ -256,10 +242,10 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
         float share[N / 2];
         parts_add(share, sum);
         sums_scale(share, within, count);
-        tile_finish<N>(share, ends, extras, token, row);
+        ends.template tile_finish<N, true>(m.finish, share, extras, token, row);
       } else {
         sums_scale(sum, within, count);
-        tile_finish<N>(sum, ends, extras, token, row);
+        ends.template tile_finish<N, true>(m.finish, sum, extras, token, row);
       }
     }
   }
@@ -326,6 +312,7 @@ inline bool fours_of(const struct cuda_linear &a) {
 
 inline enum finish finish_of(const many &m) {
   const struct cuda_linear &a = m.linear;
+  if (a.greatest) return FINISH_GREATEST;
   if (a.gated && a.next_fragments) return FINISH_GATED;
   bool sums = !a.gated && !a.act && !(a.softcap > 0) && !a.bias && !a.multiply;
   return sums && m.fours && a.matrix.rows % 64 == 0 ? FINISH_ROWS : FINISH_ANY;

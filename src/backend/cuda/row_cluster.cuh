@@ -8,11 +8,15 @@
 #define ROW_BLOCKS 8
 #endif
 
+#include "backend/cuda/row_order.cuh"
+
 #include <cooperative_groups.h>
 #include <math_constants.h>
 #include <stdint.h>
 
 namespace row_cluster {
+
+using namespace row_order;
 
 enum {
   CLUSTER = ROW_BLOCKS, /* blocks of a row */
@@ -98,25 +102,6 @@ __device__ inline double sum_before(const struct row_share &row) {
   for (int r = 0; r < row.rank; r++) sum += ((double *)row.exchange->part[row.turn ^ 1][r])[0];
   return sum;
 }
-
-/* --- orders ------------------------------------------------------------------------------------------------------- */
-
-/* Floats as integers of the same order; 0 and −0 are one. */
-__device__ inline uint32_t ordered(float x) {
-  uint32_t bits = __float_as_uint(x + 0.0f);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
-__device__ inline float unordered(uint32_t key) {
-  return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
-}
-
-/* Greater logits first, then lower tokens. */
-__device__ inline unsigned long long place_of(float x, int token) {
-  return (unsigned long long)ordered(x) << 32 | (uint32_t)~token;
-}
-__device__ inline int place_token(unsigned long long place) { return (int)~(uint32_t)place; }
-__device__ inline float place_logit(unsigned long long place) { return unordered((uint32_t)(place >> 32)); }
 
 /* --- weights ------------------------------------------------------------------------------------------------------ */
 

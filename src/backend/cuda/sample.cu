@@ -3,12 +3,29 @@
  * the cluster, about a microsecond each: 1 for greedy, 2 for temperature alone, some 6 for each of top_k and top_p. */
 #include "backend/cuda/sample.cuh"
 
+#include "backend/cuda/launch.cuh"
+#include "backend/cuda/instructions.cuh"
+
 namespace {
 
 __global__ __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 2) void sample(struct cuda_sample a) {
   extern __shared__ float x[];
   __shared__ struct exchange exchange;
   output_sample(a, blockIdx.x / CLUSTER, blockIdx.x % CLUSTER, x, &exchange);
+}
+
+/* A thread an output. */
+__global__ void __launch_bounds__(THREADS) take(struct cuda_sample a, int n_out) {
+  int out = blockIdx.x * THREADS + threadIdx.x;
+  dependencies_wait();
+  if (out >= n_out) return;
+  unsigned long long most = a.greatest[out];
+  a.greatest[out] = 0;
+  if (a.draw[out].by_host) return; /* there is none: the graph has more */
+  bool sound = place_sound(most);
+  a.results->token[out] = sound ? place_token(most) : -1;
+  a.results->logprob[out] = 0;
+  if (a.draw[out].seat >= 0) a.last[a.draw[out].seat] = sound ? place_token(most) : 0;
 }
 
 size_t shared_bytes(int chunks, bool rules) {
@@ -33,5 +50,9 @@ bool cuda_sample_prepare(int vocab) {
 }
 
 void cuda_sample(const struct cuda_sample *a, int n_out, cuda_stream stream) {
+  if (a->greatest) {
+    early_launch(take, {(n_out + THREADS - 1) / THREADS, THREADS, 0, 1}, stream, *a, n_out);
+    return;
+  }
   sample<<<n_out * CLUSTER, THREADS, shared_bytes(a->block_chunks, a->rules != NULL), stream>>>(*a);
 }

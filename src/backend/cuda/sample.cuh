@@ -40,7 +40,7 @@ __device__ unsigned long long row_load(struct row_share &row, const float *logit
     for (int i = threadIdx.x; i < row.n; i += THREADS)
       token_load(row, i, row.first + i < vocab ? logits[row.first + i] : -CUDART_INF_F, &max, &token, &bad);
   }
-  return bad ? ~0ull : token < 0 ? 0 : place_of(max, token);
+  return bad ? PLACE_BAD : token < 0 ? 0 : place_of(max, token);
 }
 
 /* Of all threads'. */
@@ -224,7 +224,7 @@ __device__ void output_sample(const struct cuda_sample &a, int out, int rank, fl
   unsigned long long greatest = row_load(row, logits, a.vocab);
   blocks_wait(); /* all have begun: before that nobody may write to another */
   unsigned long long most = row_most(row, greatest);
-  bool sound = most != ~0ull && place_logit(most) > -CUDART_INF_F;
+  bool sound = place_sound(most);
   double log_total = 0;
   if (sound && d.want_logprob && !d.beam) log_total = logprobs_write(row, most, d.n_top, top);
   if (sound && d.ruled) most = row_rule(row, a.rules[out], a, logits, (uint32_t *)(x + row.n));
