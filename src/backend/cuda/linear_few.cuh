@@ -91,15 +91,6 @@ __device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens
 
 /* --- the chain ---------------------------------------------------------------------------------------------------- */
 
-/* The warps that scale begin a part when its input is as good as there. */
-template <int TILES> __device__ __forceinline__ void part_begins() {
-  asm volatile("bar.arrive 2, %0;" ::"n"((WARPS + scalers_of(TILES)) * 32) : "memory");
-}
-
-template <int TILES> __device__ __forceinline__ void part_await() {
-  asm volatile("bar.sync 2, %0;" ::"n"((WARPS + scalers_of(TILES)) * 32) : "memory");
-}
-
 template <typename S, int TILES>
 __device__ void part_multiply(const chain &c, const uint4 *set, int part, const ring<S, TILES> &r, turn *at,
                               uint32_t *turns) {
@@ -117,7 +108,7 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
     fragments_await<S, TILES>(b, f, in.tokens, first);
   else
     fragments_begin<S, TILES>(b, f, in.tokens, first);
-  if (part > 0) part_begins<TILES>();
+  if (part > 0) barrier_arrive(r.begun); /* the warps that scale begin when the input is as good as there */
   for (int round = 0; g.n > 0;) {
     typename S::sum sum[strips_of<S>(TILES)][TILES][4] = {};
     if constexpr (S::rolled)
@@ -155,7 +146,7 @@ template <typename S, int TILES> __device__ void scales_make(const chain &c, con
   if (c.n > 1) set_clear(c.between.state, (uint4 *)c.between.sets, c.between.units, threadIdx.x - SCALERS * 32, n * 32);
   for (int i = 0; i < c.n; i++) {
     const float *squares = input_of<S, TILES>(c, set, i).squares;
-    if (i > 0) part_await<TILES>();
+    if (i > 0) barrier_wait(r.begun, (i - 1) & 1);
     for (int t = threadIdx.x / 32 - SCALERS; t < own_of(TILES); t += n)
       scales_add(c.part[i].linear, squares, r.scale, (team_rank<TILES>() * own_of(TILES) + t) * 8);
     barrier_arrive(r.scaled);

@@ -54,7 +54,7 @@ template <typename S> __host__ __device__ constexpr int stages_of(int tiles) {
 
 template <typename S> __host__ __device__ constexpr int shared_bytes(int tiles) {
   return stages_of<S>(tiles) * run_of<S>() + sum_bytes<S>(tiles) + tiles * 8 * 3 * 4 +
-         (2 * stages_of<S>(tiles) + 3) * 8;
+         (2 * stages_of<S>(tiles) + 4) * 8;
 }
 
 /* Panels of 64 columns whose fragments a warp has asked for ahead. */
@@ -117,7 +117,8 @@ template <typename S, int TILES> struct ring {
   float *factor;          /* [token]: the same of tokens that are rounded with a scale, */
   float *inverse;         /* [token]: and what they are multiplied by before */
   uint64_t *full, *empty; /* [stages] */
-  uint64_t *scaled;       /* once a part */
+  uint64_t *begun;  /* once a part but the first: its input comes, and the scales of the one before are not needed */
+  uint64_t *scaled; /* once a part */
   uint64_t *came, *taken; /* the other's sums, and this block's by the other */
 };
 
@@ -129,15 +130,15 @@ template <typename S, int TILES> __device__ ring<S, TILES> ring_lay(uint8_t *sha
   r.factor = r.scale + TILES * 8, r.inverse = r.factor + TILES * 8;
   r.full = (uint64_t *)(r.inverse + TILES * 8);
   r.empty = r.full + r.stages;
-  r.scaled = r.empty + r.stages;
-  r.came = r.scaled + 1, r.taken = r.scaled + 2;
+  r.begun = r.empty + r.stages, r.scaled = r.begun + 1;
+  r.came = r.begun + 2, r.taken = r.begun + 3;
   return r;
 }
 
 template <typename S, int TILES> __device__ __forceinline__ void ring_begin(const ring<S, TILES> &r) {
   if (threadIdx.x == 0) {
     for (int i = 0; i < r.stages; i++) barrier_init(&r.full[i], 1), barrier_init(&r.empty[i], WARPS * 32);
-    barrier_init(r.scaled, scalers_of(TILES) * 32);
+    barrier_init(r.begun, WARPS * 32), barrier_init(r.scaled, scalers_of(TILES) * 32);
     barrier_init(r.came, 1), barrier_init(r.taken, 1);
     barriers_publish();
   }
