@@ -244,7 +244,7 @@ void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int 
 /* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are
  * LINEAR_FEW at most. wide, from LINEAR_WIDE tokens on: of whole pieces of 128 columns, tokens come and go in tiles;
  * out NULL: only the next linear wants results. */
-enum { LINEAR_WIDE = 33 };
+enum { LINEAR_WIDE = 17 };
 void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 void cuda_linear_coded_wide(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 /* The matrix as bf16 in pieces, for linears of more than LINEAR_CODED tokens. */
