@@ -74,10 +74,6 @@ template <> __device__ __forceinline__ void group_multiply<256>(float (&d)[128],
 template <int COLS>
 static __device__ __forceinline__ void group_add(float (&d)[COLS / 2], const uint32_t *x, uint64_t w);
 
-template <> __device__ __forceinline__ void group_add<16>(float (&d)[8], const uint32_t *x, uint64_t w) {
-  ADD("16", "%0, %1, %2, %3, %4, %5, %6, %7", "%8", "%9", "%10", "%11", "%12", EIGHT(0));
-}
-
 template <> __device__ __forceinline__ void group_add<32>(float (&d)[16], const uint32_t *x, uint64_t w) {
   ADD("32", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15", "%16", "%17", "%18", "%19", "%20",
       EIGHT(0), EIGHT(8));
