@@ -43,14 +43,13 @@ static bool all_adopted(const struct engine_slot *slot) {
 
 /* Puts an engine, or none, into the slot; returns when every loop knows. What was there is no longer held by the slot.
  */
-static void current_set(struct engine_slot *slot, struct served_engine *served, bool abort) {
+static void current_set(struct engine_slot *slot, struct served_engine *served) {
   pthread_mutex_lock(&slot->lock);
   struct served_engine *before = slot->current;
   slot->current = served;
   slot->turn++;
   slot_ring_all(slot);
   while (!all_adopted(slot)) pthread_cond_wait(&slot->changed, &slot->lock);
-  if (before && abort) spate_cancel(before->engine, 0);
   if (before) before->holders--;
   pthread_mutex_unlock(&slot->lock);
 }
@@ -112,7 +111,7 @@ static bool engine_reload(struct engine_slot *slot, struct error *error) {
         "and POST /wake_up give it all.",
         served->generation, (unsigned long long)(served->info.kv_bytes >> 20), slot->current->generation,
         (unsigned long long)(kv_before >> 20));
-  current_set(slot, served, false);
+  current_set(slot, served);
   return true;
 }
 
@@ -120,7 +119,8 @@ static bool engine_reload(struct engine_slot *slot, struct error *error) {
 
 /* Also engines that have been replaced before end their answers. */
 static bool engine_sleep(struct engine_slot *slot, struct error *error) {
-  if (slot->current) current_set(slot, NULL, slot->order.abort);
+  if (slot->current) current_set(slot, NULL);
+  if (slot->order.abort) engine_slot_cancel(slot);
   pthread_mutex_lock(&slot->lock);
   for (unheld_close(slot); slot->open && !atomic_load(&slot->closing); unheld_close(slot))
     pthread_cond_wait(&slot->changed, &slot->lock);

@@ -241,12 +241,17 @@ class Reload(spate_server.EngineCase):
             self.done(server, "/sleep")
             self.assertEqual([stream_text(s.result(timeout=5)[2]) for s in streams], [stream_text(whole)] * 2)
             self.done(server, "/wake_up")
-            streams = [pool.submit(server.request, "POST", "/generate", json.dumps(LONG | {"max_tokens": 60000}), JSON)]
-            wait_for(lambda: server.metric("llm_requests_running") == 1, "the stream runs")
+            streams = []
+            for _ in range(2):  # one on the engine that serves, one on that before
+                streams.append(pool.submit(server.request, "POST", "/generate", json.dumps(LONG | {"max_tokens": 60000}), JSON))
+                wait_for(lambda: server.metric("llm_requests_running") == 1, "the stream runs")
+                if len(streams) == 1:
+                    self.done(server, "/admin/reload")
             self.done(server, "/sleep?mode=abort")
-            self.assertIn('"finish_reason":"cancelled"', streams[0].result()[2].decode().replace(" ", ""))
+            for stream in streams:
+                self.assertIn('"finish_reason":"cancelled"', stream.result()[2].decode().replace(" ", ""))
         self.done(server, "/wake_up")
-        self.serves(server, 0, 3)
+        self.serves(server, 0, 4)
 
     # ---- an idle cache
 
