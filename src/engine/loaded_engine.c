@@ -225,10 +225,11 @@ static bool engine_load(struct loaded_engine *engine, const char *path, const st
   if (!options_check(options, error) || !engine_file_open(&engine->file, path, error)) return false;
   engine->file_seconds = seconds_since(start);
   engine->file.disposable = options->disposable;
-  struct engine_verify whole = {false};
+  if (!backend_choose(engine, options, error) || !program_make(engine, options, error)) return false;
+  struct engine_verify whole = {false}; /* it takes seconds, which what does not fit need not wait for */
   if (options->verify && !engine_file_verify(&engine->file, &whole, error)) return false;
   engine->file.verified = options->verify;
-  return backend_choose(engine, options, error) && program_make(engine, options, error) && weights_load(engine, error);
+  return weights_load(engine, error);
 }
 
 static struct loaded_engine *engine_new(struct error *error) {
