@@ -27,7 +27,7 @@ static bool print_float(struct rendering *r, struct builder *b, double number, b
   int digits = 1;
   do snprintf(text, sizeof text, "%.*e", digits - 1, number);
   while (strtod(text, NULL) != number && ++digits <= 17);
-  int exponent = atoi(strchr(text, 'e') + 1);
+  int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
   if (exponent >= 16 || exponent < -4) return print_plain(r, b, text); /* C and Python write exponents alike */
   int decimals = digits - 1 - exponent;
   snprintf(text, sizeof text, "%.*f", decimals < 1 ? 1 : decimals, number);
@@ -56,9 +56,7 @@ static void repr_escape(uint32_t code, char quote, char text[12]) {
     snprintf(text, 12, "\\%c", (int)code);
   else if (code == '\n' || code == '\r' || code == '\t')
     snprintf(text, 12, "\\%c", code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
-  else if (code >= 0x20 && code < 0x7f)
-    text[0] = '\0';
-  else if (printable(code))
+  else if ((code >= 0x20 && code < 0x7f) || printable(code))
     text[0] = '\0';
   else
     snprintf(text, 12, code < 0x100 ? "\\x%02x" : code < 0x10000 ? "\\u%04x" : "\\U%08x", code);
