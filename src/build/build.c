@@ -7,6 +7,7 @@
 #include "base/machine_memory.h"
 #include "build/calibrate.h"
 #include "build/calibration_fit.h"
+#include "build/calibration_journal.h"
 #include "build/draft.h"
 #include "build/fitting_modes.h"
 #include "build/manifest.h"
@@ -140,8 +141,10 @@ static bool file_write(struct build *build, struct error *error) {
                  calibrate(build, &job, error) && pack_weights(&job, &digest, error) &&
                  manifest_make(build, digest, error) && figures_add(build, digest, error) &&
                  engine_writer_commit(&build->writer, buffer_slice(&build->manifest), error);
-  if (written) progress_report(&build->progress, "flush", 1, 1, NULL); /* nothing is left to cancel */
-  return written;
+  if (!written) return false;
+  calibration_journal_remove(options->output);
+  progress_report(&build->progress, "flush", 1, 1, NULL); /* nothing is left to cancel */
+  return true;
 }
 
 static bool calibration_read(struct build *build, struct error *error) {

@@ -1,5 +1,6 @@
 /* Building an engine file from a checkpoint: read, plan, quantize, pack, write. The output appears under its name only
- * when it is complete; a build that fails, is cancelled or is killed leaves nothing there. */
+ * when it is complete; a build that fails, is cancelled or is killed leaves nothing there, and beside it what its
+ * calibration has found (calibration_journal.h), from which the next one goes on. */
 #ifndef SPATE_BUILD_BUILD_H
 #define SPATE_BUILD_BUILD_H
 

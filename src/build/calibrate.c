@@ -1,8 +1,10 @@
 /* From site to site. */
 #include "build/calibrate.h"
 
+#include "build/calibration_journal.h"
 #include "build/channel_scale.h"
 #include "build/gptq_site.h"
+#include "build/site_fit.h"
 
 #include <stdlib.h>
 
@@ -95,7 +97,7 @@ static float *floats_take(struct calibrating *c, size_t count) {
 
 /* The metric of the inputs as the factors leave them. */
 static float *metric_scale(struct calibrating *c, const struct input_record *record, const float *column) {
-  size_t count = ((size_t)record->cols + (size_t)record->group) * (size_t)record->group;
+  size_t count = site_metric_count(record->cols, record->group);
   float *metric = floats_take(c, count);
   if (!metric) return NULL;
   memcpy(metric, record->metric, count * sizeof *metric);
@@ -105,12 +107,7 @@ static float *metric_scale(struct calibrating *c, const struct input_record *rec
   return metric;
 }
 
-static void fold_set(struct calibrating *c, const struct scale_fold *fold, const float *inverse) {
-  for (int i = 0; i < fold->n_target; i++)
-    c->result->transforms[fold->target[i].weight].row[fold->target[i].part] = inverse;
-}
-
-static bool site_scale(struct calibrating *c, const struct scale_site *site, const struct site_matrices *m,
+static bool site_scale(struct calibrating *c, const struct scale_site *site, struct site_fit *fit,
                        struct error *error) {
   const struct scale_fold *fold = site->fold;
   float *column = floats_take(c, (size_t)site->record->cols), *channel = floats_take(c, (size_t)fold->n_channel);
@@ -118,28 +115,18 @@ static bool site_scale(struct calibrating *c, const struct scale_site *site, con
   if (!channel_scale_search(site, c->job->method == QUANT_AWQ ? awq_scale : smooth_scale, channel, column, error))
     return false;
   for (int i = 0; i < fold->n_channel; i++) channel[i] = 1 / channel[i];
-  for (int i = 0; i < m->n; i++) c->result->transforms[m->index[i]].column = column;
-  fold_set(c, fold, channel);
+  fit->column = column;
+  fit->inverse = channel;
   return true;
-}
-
-/* The group of the site's integer matrices; 0 when they have none, or several. */
-static int group_of(const struct site_matrices *m) {
-  int group = -1;
-  for (int i = 0; i < m->n; i++) {
-    const struct scheme *s = &m->weight[i]->scheme;
-    int own = s->kind == SCHEME_INT ? s->group : 0;
-    group = group < 0 || group == own ? own : 0;
-  }
-  return group;
 }
 
 static bool site_transform(struct calibrating *c, const struct walk_site *site, struct site_matrices *m,
                            struct error *error) {
   struct scale_fold fold;
   struct input_record record;
+  struct site_fit fit = {0};
   scale_fold_find(&fold, c->job->plan, site);
-  int group = c->job->method == QUANT_AWQ ? group_of(m) : 0;
+  int group = c->job->method == QUANT_AWQ ? site_group(c->job->plan, site) : 0;
   struct scale_site scale = {.fold = &fold,
                              .record = &record,
                              .device = &c->device,
@@ -148,12 +135,12 @@ static bool site_transform(struct calibrating *c, const struct walk_site *site, 
                              .weight = m->weight,
                              .matrix = m->matrix};
   bool done = input_record_make(&record, &c->walk, site, group, c->job->n_thread, error) &&
-              (fold.n_target == 0 || site_scale(c, &scale, m, error));
+              (fold.n_target == 0 || site_scale(c, &scale, &fit, error));
   if (done && record.metric) {
-    const float *metric = metric_scale(c, &record, c->result->transforms[m->index[0]].column);
-    done = metric || error_set(error, ERROR_MEMORY, "Out of memory for a site's metric.");
-    for (int i = 0; i < m->n; i++) c->result->transforms[m->index[i]].metric = metric;
+    fit.metric = metric_scale(c, &record, fit.column);
+    done = fit.metric || error_set(error, ERROR_MEMORY, "Out of memory for a site's metric.");
   }
+  if (done) site_fit_set(c->result->transforms, c->job->plan, site, &fold, &fit);
   input_record_release(&record);
   return done;
 }
@@ -178,14 +165,33 @@ static bool site_run(struct calibrating *c, const struct walk_site *site, struct
   return done && progress_report(c->job->progress, "calibrate", c->device.done, c->device.total, error);
 }
 
-static bool sites_run(struct calibrating *c, struct error *error) {
+static bool layer_run(struct calibrating *c, int from, int end, struct error *error) {
+  struct walk_site site;
+  for (; from < end && walk_site_find(c->job->plan, from, &site); from = site.first + site.n_op)
+    if (!site_run(c, &site, error)) return false;
+  return true;
+}
+
+/* Packed bytes of the matrices of sites that begin before an op. */
+static uint64_t bytes_before(const struct calibrating *c, int op) {
   const struct plan *plan = c->job->plan;
   struct walk_site site;
-  for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op)
-    for (int i = 0; i < site.count; i++)
-      c->device.total += c->job->writer->weights[walk_site_op(plan, &site, i)->weight[0]].bytes;
-  for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op)
-    if (!site_run(c, &site, error)) return false;
+  uint64_t bytes = 0;
+  for (int from = 0; walk_site_find(plan, from, &site) && site.first < op; from = site.first + site.n_op)
+    for (int i = 0; i < site.count; i++) bytes += c->job->writer->weights[walk_site_weight(plan, &site, i)].bytes;
+  return bytes;
+}
+
+static bool layers_run(struct calibrating *c, struct calibration_journal *journal, struct error *error) {
+  const struct plan *plan = c->job->plan;
+  int from = calibration_journal_resume(journal);
+  if (from == 0 && !network_walk_begin(&c->walk, error)) return false;
+  c->device.total = bytes_before(c, plan->n_op);
+  c->device.done = bytes_before(c, from);
+  for (int end; (end = walk_layer_end(plan, from)) > from; from = end) {
+    if (!layer_run(c, from, end, error)) return false;
+    calibration_journal_keep(journal, from, end);
+  }
   return true;
 }
 
@@ -202,10 +208,19 @@ bool calibration_run(struct calibration *calibration, const struct calibration_j
       (struct network_walk){.plan = job->plan, .checkpoint = job->checkpoint, .data = job->data, .device = &c.device};
   bool done = float_device_open(&c.device, job->writer->backend, job->n_thread, error);
   c.device.progress = job->progress;
-  done = done && network_walk_init(&c.walk, error) && sites_run(&c, error);
+  struct calibration_journal journal = {0};
+  done = done && network_walk_init(&c.walk, error) &&
+         calibration_journal_open(&journal, job, &c.walk, calibration, error) && layers_run(&c, &journal, error);
+  calibration_journal_close(&journal);
   network_walk_release(&c.walk);
   float_device_close(&c.device);
   return done;
+}
+
+void calibration_clear(struct calibration *calibration, int n_weight) {
+  memset(calibration->transforms, 0, (size_t)n_weight * sizeof *calibration->transforms);
+  memset(calibration->written, 0, (size_t)n_weight * sizeof *calibration->written);
+  arena_release(&calibration->arena);
 }
 
 void calibration_release(struct calibration *calibration) {

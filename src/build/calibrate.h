@@ -37,6 +37,8 @@ uint64_t calibration_memory(const struct calibration_job *job);
  * threads.
  */
 bool calibration_run(struct calibration *calibration, const struct calibration_job *job, struct error *error);
+/* Forgets what was found. */
+void calibration_clear(struct calibration *calibration, int n_weight);
 void calibration_release(struct calibration *calibration);
 
 #endif

@@ -28,6 +28,18 @@ bool walk_site_find(const struct plan *plan, int from, struct walk_site *site) {
   return true;
 }
 
+int walk_layer_end(const struct plan *plan, int from) {
+  struct walk_site site;
+  int layer = -1;
+  for (bool first = true; walk_site_find(plan, from, &site); first = false) {
+    int own = plan_ops(plan)[site.first].layer;
+    if (!first && own != layer) break;
+    layer = own;
+    from = site.first + site.n_op;
+  }
+  return from;
+}
+
 int walk_site_cols(const struct plan *plan, const struct walk_site *site) {
   return plan_values(plan)[walk_site_op(plan, site, 0)->in[0]].cols;
 }
@@ -97,6 +109,10 @@ static bool tokens_embed(struct network_walk *walk, const struct op *op, struct 
 bool network_walk_init(struct network_walk *walk, struct error *error) {
   if (!values_alloc(walk))
     return error_set(error, ERROR_MEMORY, "Out of memory for %zu calibration tokens.", tokens_of(walk->data));
+  return true;
+}
+
+bool network_walk_begin(struct network_walk *walk, struct error *error) {
   for (int i = 0; i < walk->plan->n_op; i++)
     if (plan_ops(walk->plan)[i].kind == OP_EMBED && !tokens_embed(walk, plan_ops(walk->plan) + i, error)) return false;
   return true;
@@ -106,6 +122,20 @@ void network_walk_release(struct network_walk *walk) {
   for (int i = 0; walk->value && i < walk->plan->n_value; i++) free(walk->value[i]);
   free(walk->value);
   walk->value = NULL;
+}
+
+bool network_walk_takes(const struct network_walk *walk, int op, int value) {
+  if (!walk->value[value]) return false;
+  for (const struct op *at = plan_ops(walk->plan) + op, *end = plan_ops(walk->plan) + walk->plan->n_op; at < end;
+       at++) {
+    if (at->in[0] == value || at->in[1] == value) return true;
+    if (at->out == value) return false;
+  }
+  return false;
+}
+
+size_t network_walk_numbers(const struct network_walk *walk, int value) {
+  return tokens_of(walk->data) * (size_t)plan_values(walk->plan)[value].cols;
 }
 
 /* --- inputs --------------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ bool walk_site_find(const struct plan *plan, int from, struct walk_site *site);
 static inline const struct op *walk_site_op(const struct plan *plan, const struct walk_site *site, int index) {
   return plan_ops(plan) + site->first + index;
 }
+/* The op behind the last site of the layer that begins at op `from`; `from` when no site is left. */
+int walk_layer_end(const struct plan *plan, int from);
 /* Columns of the site's input. */
 int walk_site_cols(const struct plan *plan, const struct walk_site *site);
 
@@ -33,10 +35,16 @@ struct network_walk {
   float **value; /* [n_value] owned: rows of all tokens, of values that pass between sites; NULL otherwise */
 };
 
-/* Embeds the tokens. */
 bool network_walk_init(struct network_walk *walk, struct error *error);
+/* Embeds the tokens: the walk is before its first site. */
+bool network_walk_begin(struct network_walk *walk, struct error *error);
 void network_walk_release(struct network_walk *walk);
 uint64_t network_walk_memory(const struct plan *plan, const struct calibration_data *data);
+
+/* Do the ops from `op` on take the value from those before? */
+bool network_walk_takes(const struct network_walk *walk, int op, int value);
+/* Numbers of a value that passes between sites, of all tokens. */
+size_t network_walk_numbers(const struct network_walk *walk, int value);
 
 /* What the site's matrices are multiplied with in one window, normed: [length][cols] into out. */
 bool network_walk_inputs(const struct network_walk *walk, const struct walk_site *site, int window, float *out,

@@ -115,6 +115,20 @@ bool engine_writer_weight(struct engine_writer *writer, int weight, uint64_t at,
   return bytes_write(writer, offset, bytes, error);
 }
 
+bool engine_writer_read(const struct engine_writer *writer, int weight, uint64_t at, void *out, size_t size,
+                        struct error *error) {
+  uint64_t offset = writer->header.section[SECTION_WEIGHTS].offset + writer->weights[weight].offset + at;
+  for (uint8_t *to = out; size > 0;) {
+    ssize_t got = pread(writer->file.descriptor, to, size, (off_t)offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return temporary_file_refuse(&writer->file, "read", error);
+    to += got;
+    size -= (size_t)got;
+    offset += (uint64_t)got;
+  }
+  return true;
+}
+
 void engine_writer_hash(struct engine_writer *writer, int weight, struct hash128 hash) {
   writer->weights[weight].hash = hash;
 }

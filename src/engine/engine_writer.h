@@ -34,6 +34,9 @@ bool engine_writer_begin(struct engine_writer *writer, const struct engine_conte
 /* Packed bytes of a weight from byte `at` of it, in any order; its hash once they are all there. */
 bool engine_writer_weight(struct engine_writer *writer, int weight, uint64_t at, struct slice bytes,
                           struct error *error);
+/* What was written of a weight, again. */
+bool engine_writer_read(const struct engine_writer *writer, int weight, uint64_t at, void *out, size_t size,
+                        struct error *error);
 void engine_writer_hash(struct engine_writer *writer, int weight, struct hash128 hash);
 
 /* Writes manifest, weight table and header: the whole engine, which `path` opens before it has its name. Another,

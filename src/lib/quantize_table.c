@@ -1,6 +1,7 @@
 /* spate.h: every mode of one model, measured one after the other. */
 #include "backend/device_choice.h"
 #include "base/json.h"
+#include "build/calibration_journal.h"
 #include "lib/bench_speed.h"
 #include "lib/public_options.h"
 
@@ -149,6 +150,7 @@ static bool mode_add(struct table *table, int mode, spate_error *error) {
   buffer_text(&table->out, "}");
   buffer_release(&figures);
   if (mode > 0) unlink(path);
+  calibration_journal_remove(path);
   return done || (mode > 0 && error->code != SPATE_CANCELLED);
 }
 

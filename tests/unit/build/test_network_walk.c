@@ -123,7 +123,7 @@ static void models_walk(const struct backend *backend) {
     struct network_walk walk = {
         .plan = draft_plan(&network.draft), .checkpoint = network.draft.checkpoint, .data = &data, .device = &device};
     float *logits = calloc((size_t)data.length * (size_t)network.expected.vocab, sizeof *logits);
-    if (!network_walk_init(&walk, &error)) fail_msg("%s", error.text);
+    if (!network_walk_init(&walk, &error) || !network_walk_begin(&walk, &error)) fail_msg("%s", error.text);
     sites_walk(&network, &walk);
     head_run(&network, &walk, logits);
     double difference = logits_difference(&network.expected, logits);

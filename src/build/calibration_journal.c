@@ -1,0 +1,182 @@
+/* The folder of a calibration's journal. */
+#include "build/calibration_journal.h"
+
+#include "base/log.h"
+#include "build/site_fit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define VALUES_NAME "values"
+#define LAYER_NAME  "layer-"
+
+/* --- identity ----------------------------------------------------------------------------------------------------- */
+
+static bool model_hash(const struct calibration_job *job, struct hasher *hasher, struct error *error) {
+  for (int i = 0; i < job->plan->n_weight; i++) {
+    struct weight_source source;
+    if (!weight_source_init(&source, job->plan, i, job->checkpoint, error)) return false;
+    for (int k = 0; k < source.weight->n_part; k++) weight_source_hash(&source, k, hasher);
+  }
+  return checkpoint_intact(job->checkpoint, error);
+}
+
+static void text_hash(struct hasher *hasher, const char *text) {
+  hasher_update(hasher, slice_make(text, strlen(text) + 1));
+}
+
+static bool identity_make(struct calibration_journal *journal, struct error *error) {
+  const struct calibration_job *job = journal->job;
+  const struct calibration_data *data = job->data;
+  const struct engine_header *header = &job->writer->header;
+  uint32_t numbers[] = {job->method, header->version, header->layout, (uint32_t)data->n_window, (uint32_t)data->length};
+  struct hasher *hasher = hasher_new(0);
+  if (!hasher) return error_set(error, ERROR_MEMORY, "Out of memory for a hash.");
+  text_hash(hasher, SPATE_VERSION);
+  text_hash(hasher, header->target);
+  text_hash(hasher, journal->walk->device->backend->name); /* floats of another device round in another way */
+  hasher_update(hasher, slice_make(numbers, sizeof numbers));
+  hasher_update(hasher, slice_make(job->plan, job->plan->bytes));
+  hasher_update(hasher, slice_make(data->token, (size_t)data->n_window * (size_t)data->length * sizeof *data->token));
+  bool done = model_hash(job, hasher, error);
+  journal->identity = hasher_finish(hasher);
+  return done;
+}
+
+/* --- names -------------------------------------------------------------------------------------------------------- */
+
+static char *folder_name(const char *output) {
+  char *name;
+  return asprintf(&name, "%s.calibration", output) >= 0 ? name : NULL;
+}
+
+char *journal_file_name(const struct calibration_journal *journal, enum journal_kind kind, struct error *error) {
+  char *name;
+  int length = kind == JOURNAL_VALUES ? asprintf(&name, "%s/" VALUES_NAME, journal->folder)
+                                      : asprintf(&name, "%s/" LAYER_NAME "%d", journal->folder, journal->n_layer);
+  if (length >= 0) return name;
+  error_set(error, ERROR_MEMORY, "Out of memory for a file's name.");
+  return NULL;
+}
+
+void calibration_journal_remove(const char *output) {
+  char *name = folder_name(output);
+  DIR *folder = name ? opendir(name) : NULL;
+  if (folder) unlinkat(dirfd(folder), VALUES_NAME, 0); /* first: without them the rest counts for nothing */
+  for (struct dirent *entry; folder && (entry = readdir(folder));)
+    if (strncmp(entry->d_name, VALUES_NAME, strlen(VALUES_NAME)) == 0 ||
+        strncmp(entry->d_name, LAYER_NAME, strlen(LAYER_NAME)) == 0)
+      unlinkat(dirfd(folder), entry->d_name, 0);
+  if (folder) closedir(folder);
+  if (name) rmdir(name);
+  free(name);
+}
+
+bool calibration_journal_open(struct calibration_journal *journal, const struct calibration_job *job,
+                              struct network_walk *walk, struct calibration *calibration, struct error *error) {
+  *journal = (struct calibration_journal){.job = job, .walk = walk, .calibration = calibration};
+  journal->folder = folder_name(job->writer->path);
+  if (!journal->folder) return error_set(error, ERROR_MEMORY, "Out of memory for a file's name.");
+  return identity_make(journal, error);
+}
+
+void calibration_journal_close(struct calibration_journal *journal) {
+  free(journal->folder);
+  journal->folder = NULL;
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+static bool floats_add(struct journal_writer *writer, const float *numbers, size_t count, struct error *error) {
+  return !numbers || journal_writer_add(writer, slice_make(numbers, count * sizeof *numbers), error);
+}
+
+static bool packed_add(struct journal_writer *writer, struct engine_writer *engine, int weight, void *piece,
+                       struct error *error) {
+  for (uint64_t at = 0, rest; (rest = engine->weights[weight].bytes - at) > 0;) {
+    size_t size = rest < JOURNAL_PIECE_BYTES ? (size_t)rest : JOURNAL_PIECE_BYTES;
+    if (!engine_writer_read(engine, weight, at, piece, size, error) ||
+        !journal_writer_add(writer, slice_make(piece, size), error))
+      return false;
+    at += size;
+  }
+  return true;
+}
+
+static bool site_add(const struct calibration_journal *journal, const struct walk_site *site,
+                     struct journal_writer *writer, void *piece, struct error *error) {
+  const struct calibration_job *job = journal->job;
+  struct scale_fold fold;
+  scale_fold_find(&fold, job->plan, site);
+  struct site_fit fit = site_fit_get(journal->calibration->transforms, job->plan, site, &fold);
+  struct site_marks marks = {.scaled = fit.column != NULL, .metric = fit.metric != NULL};
+  for (int i = 0; i < site->count; i++)
+    marks.written[i] = journal->calibration->written[walk_site_weight(job->plan, site, i)];
+  int cols = walk_site_cols(job->plan, site);
+  bool done = journal_writer_add(writer, slice_make(&marks, sizeof marks), error) &&
+              floats_add(writer, fit.column, (size_t)cols, error) &&
+              floats_add(writer, marks.scaled ? fit.inverse : NULL, (size_t)fold.n_channel, error) &&
+              floats_add(writer, fit.metric, site_metric_count(cols, site_group(job->plan, site)), error);
+  for (int i = 0; i < site->count && done; i++)
+    done = !marks.written[i] || packed_add(writer, job->writer, walk_site_weight(job->plan, site, i), piece, error);
+  return done;
+}
+
+static bool sites_add(const struct calibration_journal *journal, int first, int end, struct journal_writer *writer,
+                      struct error *error) {
+  struct walk_site site;
+  void *piece = malloc(JOURNAL_PIECE_BYTES);
+  bool done = piece || error_set(error, ERROR_MEMORY, "Out of memory for a piece of a matrix.");
+  for (int from = first; done && from < end && walk_site_find(journal->job->plan, from, &site);
+       from = site.first + site.n_op)
+    done = site_add(journal, &site, writer, piece, error);
+  free(piece);
+  return done;
+}
+
+static bool values_add(const struct calibration_journal *journal, int end, struct journal_writer *writer,
+                       struct error *error) {
+  const struct network_walk *walk = journal->walk;
+  bool done = true;
+  for (int i = 0; i < walk->plan->n_value && done; i++)
+    if (network_walk_takes(walk, end, i))
+      done = floats_add(writer, walk->value[i], network_walk_numbers(walk, i), error);
+  return done;
+}
+
+/* Writes one of the two kinds of files. */
+static bool file_keep(const struct calibration_journal *journal, enum journal_kind kind, int first, int end,
+                      struct error *error) {
+  struct journal_header header = {.kind = kind, .op = (uint32_t)end, .identity = journal->identity};
+  struct journal_writer writer = {.file.descriptor = -1};
+  char *name = journal_file_name(journal, kind, error);
+  bool done = name && journal_writer_open(&writer, name, &header, error) &&
+              (kind == JOURNAL_FITS ? sites_add(journal, first, end, &writer, error)
+                                    : values_add(journal, end, &writer, error)) &&
+              journal_writer_commit(&writer, error);
+  journal_writer_release(&writer);
+  free(name);
+  return done;
+}
+
+static bool folder_make(const char *folder, struct error *error) {
+  return mkdir(folder, 0777) == 0 || errno == EEXIST ||
+         error_set(error, ERROR_IO, "%s cannot be made: %s.", folder, strerror(errno));
+}
+
+void calibration_journal_keep(struct calibration_journal *journal, int first, int end) {
+  struct error problem;
+  if (!journal->folder) return;
+  if (folder_make(journal->folder, &problem) && file_keep(journal, JOURNAL_FITS, first, end, &problem) &&
+      file_keep(journal, JOURNAL_VALUES, first, end, &problem)) {
+    journal->n_layer++;
+    return;
+  }
+  log_warning("The calibration goes on, but could not be taken up again after a kill: %s", problem.text);
+  calibration_journal_remove(journal->job->writer->path);
+  calibration_journal_close(journal);
+}
