@@ -3,6 +3,9 @@
  * groups of its own (tools/permute_model.py of the default model). Takes some minutes. */
 #include "parity_support.h"
 
+#include "backend/backends.h"
+#include "build/build.h"
+
 #include <jansson.h>
 
 enum { WINDOW = 500, TOKENS = 4000, BATCH = 125 };
@@ -30,12 +33,44 @@ static void engine_build(const char *mode, const char *algo, const char *output)
   if (!spate_build(&build, &error)) fail_msg("%s", error.text);
 }
 
-static double divergence(const char *mode, const char *algo) {
+/* Inputs as they are: what the weights lose alone. */
+static void floats_prefer(struct scheme *s, bool exact) {
+  (void)exact;
+  if (s->kind == SCHEME_INT) s->activation = ACTIVATION_FLOAT;
+}
+
+/* The schemes that a GPU has for integer modes: 8 bits with one scale a row, 4 in groups of 128, inputs as they are. */
+static void gpu_prefer(struct scheme *s, bool exact) {
+  if (s->kind == SCHEME_INT && s->bits == 8) *s = (struct scheme){.kind = SCHEME_INT, .bits = 8};
+  if (s->kind == SCHEME_INT && s->bits == 4) s->group = 128;
+  floats_prefer(s, exact);
+}
+
+/* Builds for the CPU as a backend would have it that prefers other schemes. */
+static void engine_build_preferring(void (*prefer)(struct scheme *, bool), enum quant_mode mode,
+                                    enum quant_method method) {
+  struct backend backend = backend_cpu;
+  struct error error = {0};
+  backend.prefer = prefer;
+  struct build_options build = {.model = model,
+                                .output = path,
+                                .backend = &backend,
+                                .config = {.max_batch_size = BATCH,
+                                           .opt_batch_size = 1,
+                                           .max_num_tokens = BATCH,
+                                           .max_seq_len = WINDOW,
+                                           .quant_mode = (uint8_t)mode,
+                                           .quant_method = (uint8_t)method},
+                                .overrides = "embed=FP16"};
+  if (!build_engine(&build, &error)) fail_msg("%s", error.text);
+}
+
+/* Of the engine at `path` from the exact one. */
+static double divergence_of(const char *mode, const char *algo) {
   spate_error error = {0};
   spate_text json;
   spate_open_options open;
   spate_eval_options eval;
-  engine_build(mode, algo, path);
   spate_open_options_init(&open);
   open.model = path;
   open.kv_cache_memory = 64 << 20;
@@ -62,6 +97,11 @@ static double divergence(const char *mode, const char *algo) {
   return kl;
 }
 
+static double divergence(const char *mode, const char *algo) {
+  engine_build(mode, algo, path);
+  return divergence_of(mode, algo);
+}
+
 static void test_methods(void **state) {
   (void)state;
   static const struct {
@@ -69,11 +109,19 @@ static void test_methods(void **state) {
     double most; /* nats */
   } bounds[] = {{"INT8_WEIGHT", "RTN", 0.005}, {"FP8", "RTN", 0.04}, {"W8A8", "SMOOTHQUANT", 0.015}};
   engine_build("FP32", "RTN", exact_path);
+  engine_build_preferring(floats_prefer, QUANT_INT8_WEIGHT, QUANT_ROUND);
+  assert_true(divergence_of("INT8_WEIGHT", "RTN, groups of 32, weights alone") <= 0.002);
+  engine_build_preferring(gpu_prefer, QUANT_INT8_WEIGHT, QUANT_ROUND);
+  double rows = divergence_of("INT8_WEIGHT", "RTN, one scale a row, weights alone");
+  engine_build_preferring(gpu_prefer, QUANT_INT4_WEIGHT, QUANT_ROUND);
+  divergence_of("INT4_WEIGHT", "RTN, groups of 128, weights alone");
+  for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
+    assert_true(divergence(bounds[i].mode, bounds[i].algo) <= bounds[i].most);
+  engine_build_preferring(gpu_prefer, QUANT_INT8_WEIGHT, QUANT_GPTQ);
+  assert_true(divergence_of("INT8_WEIGHT", "GPTQ, one scale a row, weights alone") <= rows);
   double nearest = divergence("INT4_WEIGHT", "RTN");
   assert_true(divergence("INT4_WEIGHT", "AWQ") <= most_share * nearest);
   assert_true(divergence("INT4_WEIGHT", "GPTQ") <= most_share * nearest);
-  for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
-    assert_true(divergence(bounds[i].mode, bounds[i].algo) <= bounds[i].most);
 }
 
 int main(void) {
