@@ -1,5 +1,6 @@
-/* Any bytes as a file of a calibration's journal, with hashes made right as far as its header tells: read as a build
- * does that expects some numbers and some bytes, of which the input's first byte tells how many. */
+/* Any bytes as a file of a calibration's journal, read as a build does that expects some numbers and some bytes: the
+ * input's first byte tells how many, and the second which of the header's fields are left as they are; the others are
+ * made right, without which hardly an input would get behind them. */
 #include "build/journal_file.h"
 
 #include <stdio.h>
@@ -11,9 +12,14 @@ enum { FILE_MAX = 1 << 20, NUMBERS = 255 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The second bit pattern of the input's second byte leaves a hash as it is. */
+static const struct hash128 identity = {1, 2};
+
 static void seal(uint8_t *bytes, size_t size, int leave) {
   struct journal_header *header = (void *)bytes;
+  if (!(leave & 8)) memcpy(header->magic, "SPATECAL", sizeof header->magic);
+  if (!(leave & 16)) header->version = JOURNAL_VERSION;
+  if (!(leave & 32)) header->kind = JOURNAL_VALUES, header->reserved = 0;
+  if (!(leave & 64)) header->identity = identity;
   if (!(leave & 1)) header->content = hash_bytes(slice_make(bytes + sizeof *header, size - sizeof *header), 0);
   if (!(leave & 2)) header->bytes = size - sizeof *header;
   if (!(leave & 4)) header->seal = hash_bytes(slice_make(header, offsetof(struct journal_header, seal)), 0);
@@ -24,7 +30,6 @@ static void file_read(const char *path, int numbers) {
   uint8_t bytes[64];
   struct error error = {0};
   struct journal_reader reader;
-  const struct hash128 identity = {1, 2};
   bool done = journal_reader_open(&reader, path, JOURNAL_VALUES, identity, &error) &&
               journal_reader_floats(&reader, floats, (size_t)numbers, &error) &&
               journal_reader_take(&reader, bytes, sizeof bytes, &error) && journal_reader_end(&reader, &error);
