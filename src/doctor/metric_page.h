@@ -23,7 +23,8 @@ void metric_page_release(struct metric_page *page);
 /* The value of a label, as it was written: a backslash stands before what is escaped. False when there is none. */
 bool metric_sample_label(const struct metric_sample *sample, const char *label, struct slice *value);
 
-/* The sum of all samples of a name of which `label` (NULL: any) begins with `prefix`; NaN when there are none. */
+/* The sum of all samples of a name of which `label` (NULL: any) begins with `prefix` (then ""); NaN when there are
+ * none. */
 double metric_page_sum(const struct metric_page *page, const char *name, const char *label, const char *prefix);
 
 /* Of a histogram without labels of its own, as Prometheus' histogram_quantile has it, from what `before` (NULL:

@@ -39,28 +39,28 @@ static void quantile_set(struct facts *facts, enum fact_id id, const struct page
 
 static void requests_find(struct facts *facts, const struct pages *pages) {
   static const char finished[] = "llm_requests_finished_total", http[] = "http_requests_total";
-  double accepted = counted(pages, "llm_requests_total", NULL, NULL), ended = counted(pages, finished, NULL, NULL);
-  double refused = counted(pages, "llm_requests_refused_total", NULL, NULL), all = counted(pages, http, NULL, NULL);
+  double accepted = counted(pages, "llm_requests_total", NULL, ""), ended = counted(pages, finished, NULL, "");
+  double refused = counted(pages, "llm_requests_refused_total", NULL, ""), all = counted(pages, http, NULL, "");
   double posted = counted(pages, http, "method", "POST");
   fact_set(facts, FACT_REQUESTS, accepted);
-  fact_set(facts, FACT_WAITING, metric_page_sum(pages->now, "llm_requests_waiting", NULL, NULL));
-  fact_set(facts, FACT_RUNNING, metric_page_sum(pages->now, "llm_requests_running", NULL, NULL));
+  fact_set(facts, FACT_WAITING, metric_page_sum(pages->now, "llm_requests_waiting", NULL, ""));
+  fact_set(facts, FACT_RUNNING, metric_page_sum(pages->now, "llm_requests_running", NULL, ""));
   share_set(facts, FACT_REFUSED, refused, accepted + refused);
   share_set(facts, FACT_FAILED, counted(pages, finished, "reason", "failed"), ended);
   share_set(facts, FACT_CANCELLED, counted(pages, finished, "reason", "cancelled"), ended);
   share_set(facts, FACT_BUSY, counted(pages, http, "status", "429"), posted);
   share_set(facts, FACT_SERVER_ERRORS, counted(pages, http, "status", "5"), all);
   share_set(facts, FACT_UNAUTHORIZED, counted(pages, http, "status", "401"), all);
-  share_set(facts, FACT_PREEMPTIONS, counted(pages, "llm_preemptions_total", NULL, NULL), ended);
-  fact_set(facts, FACT_IGNORED_FIELDS, counted(pages, "http_ignored_fields_total", NULL, NULL));
-  fact_set(facts, FACT_SPANS_LOST, counted(pages, "llm_trace_spans_lost_total", NULL, NULL));
+  share_set(facts, FACT_PREEMPTIONS, counted(pages, "llm_preemptions_total", NULL, ""), ended);
+  fact_set(facts, FACT_IGNORED_FIELDS, counted(pages, "http_ignored_fields_total", NULL, ""));
+  fact_set(facts, FACT_SPANS_LOST, counted(pages, "llm_trace_spans_lost_total", NULL, ""));
 }
 
 static void times_find(struct facts *facts, const struct pages *pages) {
   static const char queue[] = "llm_queue_seconds", first[] = "llm_time_to_first_token_seconds";
   static const char gap[] = "llm_time_between_tokens_seconds";
-  double waited = counted(pages, "llm_queue_seconds_sum", NULL, NULL);
-  double all = counted(pages, "llm_time_to_first_token_seconds_sum", NULL, NULL);
+  double waited = counted(pages, "llm_queue_seconds_sum", NULL, "");
+  double all = counted(pages, "llm_time_to_first_token_seconds_sum", NULL, "");
   quantile_set(facts, FACT_QUEUE_P50, pages, queue, 0.5);
   quantile_set(facts, FACT_QUEUE_P99, pages, queue, 0.99);
   quantile_set(facts, FACT_PREFILL_P99, pages, "llm_prefill_seconds", 0.99);
@@ -76,12 +76,12 @@ static void times_find(struct facts *facts, const struct pages *pages) {
 }
 
 static void steps_find(struct facts *facts, const struct pages *pages) {
-  double steps = counted(pages, "llm_step_tokens_count", NULL, NULL);
-  double tokens = counted(pages, "llm_step_tokens_sum", NULL, NULL);
-  double sequences = counted(pages, "llm_step_sequences_sum", NULL, NULL);
+  double steps = counted(pages, "llm_step_tokens_count", NULL, "");
+  double tokens = counted(pages, "llm_step_tokens_sum", NULL, "");
+  double sequences = counted(pages, "llm_step_sequences_sum", NULL, "");
   double prompts =
-      counted(pages, "llm_prompt_tokens_total", NULL, NULL) + counted(pages, "llm_recomputed_tokens_total", NULL, NULL);
-  fact_set(facts, FACT_STEPS, counted(pages, "llm_steps_total", NULL, NULL));
+      counted(pages, "llm_prompt_tokens_total", NULL, "") + counted(pages, "llm_recomputed_tokens_total", NULL, "");
+  fact_set(facts, FACT_STEPS, counted(pages, "llm_steps_total", NULL, ""));
   if (pages->before) fact_set(facts, FACT_STEPS_BETWEEN, facts->value[FACT_STEPS]);
   share_set(facts, FACT_STEP_SEQUENCES, sequences, steps);
   quantile_set(facts, FACT_STEP_TOKENS, pages, "llm_step_tokens", 0.99);
@@ -100,8 +100,8 @@ static double label_number(const struct metric_sample *sample, const char *label
 }
 
 static void cache_find(struct facts *facts, const struct pages *pages) {
-  double queried = counted(pages, "llm_prefix_cache_queried_tokens_total", NULL, NULL);
-  share_set(facts, FACT_PREFIX_HITS, counted(pages, "llm_prefix_cache_hit_tokens_total", NULL, NULL), queried);
+  double queried = counted(pages, "llm_prefix_cache_queried_tokens_total", NULL, "");
+  share_set(facts, FACT_PREFIX_HITS, counted(pages, "llm_prefix_cache_hit_tokens_total", NULL, ""), queried);
   for (size_t i = 0; i < pages->now->count; i++) {
     const struct metric_sample *sample = &pages->now->sample[i];
     char type[32] = "";
@@ -120,9 +120,9 @@ bool server_facts_find(struct facts *facts, const struct metric_page *page, cons
                        struct error *error) {
   struct pages pages = {page, before};
   if (facts->value[FACT_ASLEEP] != 0) return true;
-  if (isnan(metric_page_sum(page, "llm_steps_total", NULL, NULL)))
+  if (isnan(metric_page_sum(page, "llm_steps_total", NULL, "")))
     return error_set(error, ERROR_UNSUPPORTED, "The metrics have no llm_steps_total: expected those of spate serve.");
-  if (before && counted(&pages, "llm_steps_total", NULL, NULL) < 0)
+  if (before && counted(&pages, "llm_steps_total", NULL, "") < 0)
     return error_set(error, ERROR_IO,
                      "The server started anew, or exchanged its engine, between the two looks: look again.");
   requests_find(facts, &pages);

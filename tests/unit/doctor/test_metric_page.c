@@ -94,11 +94,11 @@ static void test_read(void **state) {
   assert_true(metric_sample_label(&page.sample[0], "y", &value));
   assert_true(slice_is(value, "2,}\\\"\\\\"));
   assert_false(metric_sample_label(&page.sample[0], "z", &value));
-  assert_true(metric_page_sum(&page, "a", NULL, NULL) == 403);
+  assert_true(metric_page_sum(&page, "a", NULL, "") == 403);
   assert_true(metric_page_sum(&page, "a", "y", "5") == 400);
-  assert_true(metric_page_sum(&page, "a:b", NULL, NULL) == -0.5);
-  assert_true(isnan(metric_page_sum(&page, "b", NULL, NULL)));
-  assert_true(isinf(metric_page_sum(&page, "d", NULL, NULL)));
+  assert_true(metric_page_sum(&page, "a:b", NULL, "") == -0.5);
+  assert_true(isnan(metric_page_sum(&page, "b", NULL, "")));
+  assert_true(isinf(metric_page_sum(&page, "d", NULL, "")));
   metric_page_release(&page);
 }
 
