@@ -195,8 +195,11 @@ class OpenAI(spate_server.ServerCase):
         schemas.check("Tokens", json.loads(self.ask("/tokenize", prompt="a")[2]))
         schemas.check("Text", json.loads(self.ask("/detokenize", tokens=[1])[2]))
         for path, name in (("/health", "Health"), ("/ready", "State"), ("/live", "State"), ("/version", "Version"),
-                           ("/v1/models", "Models"), ("/v1/models/tiny", "Model"), ("/nowhere", "Error"), ("/v1/nowhere", "Error")):
+                           ("/is_sleeping", "Sleeping"), ("/v1/models", "Models"), ("/v1/models/tiny", "Model"), ("/nowhere", "Error"), ("/v1/nowhere", "Error")):
             schemas.check(name, json.loads(self.server.get(path)[2]))
+        with Server(self.engine, "--admin-key", "boss") as server:
+            awake = server.request("POST", "/wake_up", "{}", JSON | {"Authorization": "Bearer boss"})[2]
+            schemas.check("EngineState", json.loads(awake))
         told = {f"{name}.{field}" for name, schema in schemas.schemas.items() if not name.endswith("Request")
                 for field in schema["properties"]}
         self.assertEqual(told - schemas.seen, {"GeneratePiece.error", "Health.error"})  # of failures
