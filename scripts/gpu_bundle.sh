@@ -27,6 +27,26 @@ cp $build/tests/op/libcuda_fault.so $out/lib
 for test in "${tests[@]}"; do ldd $build/tests/$test; done |
   awk '/=> \// && !/lib[cm]\.so/ { print $3 }' | sort -u | xargs -I{} cp -L {} $out/lib
 cp -r tests/fixtures $out/fixtures
-# Each test has all kernels in it: packed they are half as many bytes. run.sh unpacks them.
-(cd $out && tar czf tests.tar.gz --remove-files attend linear_large fixtures "${names[@]}")
+
+# All kernels are in each program, the same bytes: here they are once, and run.sh puts them back.
+kernels_copy() { # PROGRAM FIRST BYTES
+  dd if="$1" iflag=skip_bytes,count_bytes skip="$2" count="$3" bs=1M status=none
+}
+kernels_place() { # PROGRAM: where they begin, and how many bytes they are
+  local at size
+  read -r at size < <(readelf -SW "$1" | sed 's/^ *\[ *[0-9]*\] *//' | awk '$1 == ".nv_fatbin" { print $4, $5 }')
+  echo $((16#$at)) $((16#$size))
+}
+kernels_cut() { # PROGRAM
+  local at size; read -r at size < <(kernels_place "$1")
+  kernels_copy "$1" "$at" "$size" | cmp -s - kernels || return 0
+  kernels_copy "$1" 0 "$at" >"$1.head"
+  tail -c +$((at + size + 1)) "$1" >"$1.tail"
+  rm "$1"
+}
+cd $out
+kernels_copy spate $(kernels_place spate) >kernels
+for program in bench_serving "${names[@]}"; do kernels_cut $program; done
+tar czf tests.tar.gz --remove-files attend linear_large fixtures kernels $(ls -d *.head *.tail "${names[@]}" 2>/dev/null)
+cd - >/dev/null
 du -sh $out

@@ -9,6 +9,12 @@ limit=${1:-480} out=${OUT:-$PWD/results} failed=0
 export LD_LIBRARY_PATH=$PWD/lib SPATE_BACKEND=cuda
 mkdir -p "$out"
 [ ! -f tests.tar.gz ] || tar xzf tests.tar.gz || exit 1
+for head in *.head; do # programs that are packed without their kernels
+  [ -f "$head" ] || break
+  program=${head%.head}
+  cat "$head" kernels "$program.tail" >"$program" && chmod +x "$program" && rm "$head" "$program.tail" || exit 1
+done
+rm -f tests.tar.gz
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || { echo "run.sh: there is no GPU here, or no driver."; exit 1; }
 
 part() { # NAME SECONDS COMMAND...: the last line of its log; 77 is a skip, 124 the end of its time
