@@ -27,6 +27,7 @@ struct told {
   uint64_t id; /* 0: over */
   int shape, n_score, n_done;
   double score;  /* the sum of the prompt's */
+  bool timed;    /* it has little time */
   bool answered; /* a text or an end has come */
   bool over, cancelled, failed;
   char text[ANSWERS][TEXT];
@@ -34,6 +35,8 @@ struct told {
 };
 
 static struct told alone[N_SHAPE];
+
+static bool is_timed(uint32_t draw) { return draw % 11 == 10; }
 
 static uint64_t shape_submit(struct fixture *f, struct inbox *inbox, int index, uint32_t draw) {
   const struct shape *shape = &shapes[index];
@@ -54,7 +57,7 @@ static uint64_t shape_submit(struct fixture *f, struct inbox *inbox, int index, 
   params.sampling.n_top = shape->logprobs ? 3 : 0;
   params.priority = (int32_t)(draw % 3);
   params.tenant = (int32_t)(draw / 3 % 2);
-  params.timeout_s = draw % 11 == 10 ? 0.003f : 0;
+  params.timeout_s = is_timed(draw) ? 0.003f : 0;
   return submit(f, inbox, &params);
 }
 
@@ -72,7 +75,10 @@ static bool told_take(struct told *told, const struct inbox_event *event) {
   told->answered = true;
   told->failed = event->kind == INBOX_FAILED;
   told->cancelled |= event->kind == INBOX_DONE && event->finish == FINISH_CANCELLED;
-  if (event->kind == INBOX_FAILED) return event->code == ERROR_TIMEOUT && (told->over = true);
+  if (event->kind == INBOX_FAILED) { /* its time is over, or is known to be over before it could begin */
+    told->over = true;
+    return told->timed && (event->code == ERROR_TIMEOUT || event->code == ERROR_BUSY);
+  }
   size_t *size = &told->size[event->answer];
   if (*size + event->text.size > TEXT) return false;
   if (event->text.size) memcpy(told->text[event->answer] + *size, event->text.data, event->text.size);
@@ -114,11 +120,8 @@ static void events_take(struct client *c, struct inbox *inbox) {
   for (int i = 0; i < count; i++) {
     int k = 0;
     while (k < REQUESTS && c->told[k].id != events[i].request) k++;
-    if (k == REQUESTS || !told_take(&c->told[k], &events[i])) {
-      c->wrong++;
-      continue;
-    }
-    if (!c->told[k].over) continue;
+    c->wrong += k == REQUESTS || !told_take(&c->told[k], &events[i]);
+    if (k == REQUESTS || !c->told[k].over) continue;
     c->told[k].id = 0;
     c->finished++;
     c->wrong += !told_equal(&c->told[k]);
@@ -135,7 +138,9 @@ static void *client_main(void *argument) {
     }
     struct told *told = &c->told[sent++];
     told->shape = (int)(draw(c) % N_SHAPE);
-    told->id = shape_submit(c->fixture, inbox, told->shape, draw(c));
+    uint32_t drawn = draw(c);
+    told->timed = is_timed(drawn);
+    told->id = shape_submit(c->fixture, inbox, told->shape, drawn);
     uint64_t victim = c->told[draw(c) % (uint32_t)sent].id;
     if (victim && draw(c) % 4 == 0) runtime_cancel(c->fixture->runtime, victim);
     if (draw(c) % 8 == 0) shape_submit(c->fixture, other, (int)(draw(c) % N_SHAPE), draw(c));
