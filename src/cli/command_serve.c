@@ -150,8 +150,11 @@ static void hangups_heed(struct reloading *reloading, struct server *server) {
     reloading->told = false;
   }
   if (n_hangup == reloading->n_hangup || reloading->told) return;
-  reloading->n_hangup = n_hangup;
-  if (!server_reload(server, &error)) {
+  sig_atomic_t heard = n_hangup;
+  bool begun = server_reload(server, &error);
+  if (!begun && error.code == SPATE_BUSY) return; /* what is under way may have opened the file before it was changed */
+  reloading->n_hangup = heard;
+  if (!begun) {
     log_warning("SIGHUP is passed over. %s", error.text);
     return;
   }

@@ -54,11 +54,12 @@ static bool room_check(const struct request_table *table, const struct request *
 
 /* --- shedding ----------------------------------------------------------------------------------------------------- */
 
-static size_t candidates_list(struct request_table *table) {
+/* Those that matter less than a newcomer: as a rule there are none, and a full queue refuses quickly. */
+static size_t candidates_list(struct request_table *table, int32_t priority) {
   size_t n = 0;
   for (int32_t i = 0; i < table->n_slot; i++) {
     struct request *r = table->slot[i];
-    if (!r || atomic_load(&r->place) != REQUEST_WAITS) continue;
+    if (!r || r->generation[0].sequence.priority <= priority || atomic_load(&r->place) != REQUEST_WAITS) continue;
     table->candidate[n++] = (struct shed_candidate){.priority = r->generation[0].sequence.priority,
                                                     .arrival = r->id >> ID_SLOT_BITS,
                                                     .tokens = atomic_load(&r->queued_tokens),
@@ -86,7 +87,8 @@ static bool room_make(struct request_table *table, const struct request *r) {
                            .bytes = (int64_t)r->charge - (int64_t)(LIMIT_QUEUED_BYTES - table->charged)};
   if (r->charge > LIMIT_QUEUED_BYTES || table->n_free == 0) return false;
   bool shed = false;
-  size_t n = shed_choose(table->candidate, candidates_list(table), r->generation[0].sequence.priority, &need);
+  int32_t priority = r->generation[0].sequence.priority;
+  size_t n = shed_choose(table->candidate, candidates_list(table, priority), priority, &need);
   for (size_t i = 0; i < n; i++) shed |= request_shed(table, table->candidate[i].owner);
   return shed;
 }

@@ -10,7 +10,7 @@
 
 struct runtime_metrics {
   struct metric_registry registry;
-  struct metric requests, refused, finished_stop, finished_length, finished_cancelled, finished_failed, finished_shed;
+  struct metric requests, refused, finished_stop, finished_length, finished_cancelled, finished_failed;
   struct metric shed_high, shed_normal, shed_low;
   struct metric prompt_tokens, generation_tokens, steps;
   struct metric queried_tokens, cached_tokens, recomputed_tokens, preemptions;

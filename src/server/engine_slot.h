@@ -68,7 +68,10 @@ bool engine_slot_busy(struct engine_slot *slot);
 int engine_slot_enter(struct engine_slot *slot, int *loop, struct error *error);
 void engine_slot_leave(struct engine_slot *slot, int loop);
 
-/* Silences the bell. Returns the engine that is in the slot, held, or NULL. */
+/* By the loop that then does all that the bell may have rung for: nobody else's look may end the ringing. */
+void engine_slot_silence(struct engine_slot *slot, int loop);
+
+/* The engine that is in the slot, held, or NULL. */
 struct served_engine *engine_slot_look(struct engine_slot *slot, int loop);
 
 /* The loop sends no request to another engine than the one it has seen last. */

@@ -172,6 +172,7 @@ static bool engine_adopt(struct http_loop *loop, struct server_loop *own, struct
 static void bell_rings(struct http_loop *loop, void *argument) {
   struct server_loop *own = argument;
   struct slot_result result;
+  engine_slot_silence(own->server->slot, own->index);
   engine_adopt(loop, own, NULL);
   engines_tidy(loop, own);
   while (engine_slot_result(own->server->slot, own->index, &result)) admin_answer(loop, &result);

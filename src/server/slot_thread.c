@@ -138,8 +138,7 @@ static bool order_run(struct engine_slot *slot, struct error *error) {
   return error_set(error, ERROR_INTERNAL, "There is no order %d.", (int)slot->order.action);
 }
 
-static void result_log(const struct engine_slot *slot) {
-  const struct slot_result *result = &slot->result;
+static void result_log(const struct engine_slot *slot, const struct slot_result *result) {
   if (result->error.code)
     log_error("%s", result->error.text);
   else if (result->asleep)
@@ -154,14 +153,15 @@ static void order_carry_out(struct engine_slot *slot) {
   uint64_t start = clock_ns();
   struct error error = {0};
   bool done = order_run(slot, &error);
+  struct slot_result result = {.http_id = slot->order.http_id,
+                               .error = error,
+                               .asleep = !slot->current, /* which nobody else changes */
+                               .generation = slot->current ? slot->current->generation : slot->generation,
+                               .seconds = (double)(clock_ns() - start) * 1e-9};
+  result_log(slot, &result); /* a log that nobody reads keeps no loop waiting for the lock */
   pthread_mutex_lock(&slot->lock);
-  slot->result = (struct slot_result){.http_id = slot->order.http_id,
-                                      .error = error,
-                                      .asleep = !slot->current,
-                                      .generation = slot->current ? slot->current->generation : slot->generation,
-                                      .seconds = (double)(clock_ns() - start) * 1e-9};
+  slot->result = result;
   slot->count[slot->order.action][done]++;
-  result_log(slot);
   int loop = slot->order.loop;
   bool waits = loop != SLOT_NO_LOOP && slot->loop[loop].present;
   slot->stage = waits ? STAGE_DONE : STAGE_FREE;

@@ -192,6 +192,20 @@ class Reload(spate_server.EngineCase):
         self.assertEqual(set(statuses) | {409}, {200, 409})
         self.assertEqual(server.metric("llm_engine_generation"), 1 + statuses.count(200))
 
+    def test_asked_while_it_falls_asleep(self):
+        """What is asked just when the last answer ends takes nothing from the loop: orders end, and others are taken."""
+        server = Server(self, "--admin-key", "boss", "--workers", "1", backend="cpu")
+        self.addCleanup(server.__exit__)
+        for _ in range(3):
+            client = server.socket()
+            asked = spate_server.post_bytes(GREEDY | {"max_tokens": 400}).replace(b"Connection: close\r\n", b"")
+            client.sendall(asked + b"GET /ready HTTP/1.1\r\nHost: here\r\n\r\n" * 3)
+            wait_for(lambda: server.metric("llm_requests_running") == 1, "the answer has begun")
+            self.assertEqual(self.done(server, "/sleep")["status"], "asleep")
+            self.assertEqual(self.done(server, "/wake_up")["status"], "serving")
+            client.close()
+        self.assertEqual(server.generate(**GREEDY)["text"], self.answers[0])
+
     def test_hangup(self):
         server = Server(self, *self.options, backend="cpu", new_session=True)
         self.addCleanup(server.__exit__)
