@@ -3,10 +3,10 @@
 # usage: install_packages.sh build|deb|test|browser
 set -eu
 
-build="gcc libc6-dev cmake ninja-build pkg-config python3 python3-pip unzip ca-certificates
+build="gcc libc6-dev cmake ninja-build pkg-config python3 python3-pip unzip ca-certificates curl
   libuv1-dev libhttp-parser-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libssl-dev libyaml-dev"
 deb="$build dpkg-dev file"
-test="$deb git ccache curl python3-yaml mandoc man-db zsh fish lintian shellcheck systemd gcovr cppcheck clang-tidy libcmocka-dev clang libclang-rt-14-dev clang-format
+test="$deb git ccache python3-yaml mandoc man-db zsh fish lintian shellcheck systemd gcovr cppcheck clang-tidy libcmocka-dev clang libclang-rt-14-dev clang-format
   gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 browser="chromium fonts-dejavu-core" # large: only for tests/e2e/web_in_browser.py
 

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -63,14 +64,27 @@ char *journal_file_name(const struct calibration_journal *journal, enum journal_
   return NULL;
 }
 
+/* "values", "layer-N", or what one of them was before it was whole (journal_file.c). */
+static bool name_is_ours(const char *name) {
+  size_t length = strlen(LAYER_NAME);
+  if (strncmp(name, VALUES_NAME, strlen(VALUES_NAME)) == 0)
+    name += strlen(VALUES_NAME);
+  else if (strncmp(name, LAYER_NAME, length) == 0 && strspn(name + length, "0123456789") > 0)
+    name += length + strspn(name + length, "0123456789");
+  else
+    return false;
+  size_t rest = strlen(name);
+  return rest == 0 || (*name == '.' && rest > 5 && strcmp(name + rest - 5, ".part") == 0);
+}
+
 void calibration_journal_remove(const char *output) {
   char *name = folder_name(output);
-  DIR *folder = name ? opendir(name) : NULL;
+  int descriptor = name ? open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+  DIR *folder = descriptor >= 0 ? fdopendir(descriptor) : NULL;
+  if (descriptor >= 0 && !folder) close(descriptor);
   if (folder) unlinkat(dirfd(folder), VALUES_NAME, 0); /* first: without them the rest counts for nothing */
   for (struct dirent *entry; folder && (entry = readdir(folder));)
-    if (strncmp(entry->d_name, VALUES_NAME, strlen(VALUES_NAME)) == 0 ||
-        strncmp(entry->d_name, LAYER_NAME, strlen(LAYER_NAME)) == 0)
-      unlinkat(dirfd(folder), entry->d_name, 0);
+    if (name_is_ours(entry->d_name)) unlinkat(dirfd(folder), entry->d_name, 0);
   if (folder) closedir(folder);
   if (name) rmdir(name);
   free(name);

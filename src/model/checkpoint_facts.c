@@ -36,7 +36,8 @@ static void metadata_write(const struct gguf *gguf, struct buffer *json) {
 
 static void config_write(const json_t *config, struct buffer *json) {
   char *text = json_dumps(config, JSON_COMPACT);
-  buffer_text(json, text ? text : "null");
+  buffer_text(json, text ? text : "");
+  json->failed |= !text; /* out of memory */
   free(text);
 }
 

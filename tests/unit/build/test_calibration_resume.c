@@ -196,7 +196,7 @@ static int layers_kept(const struct place *place) {
   close(file);
   int layers = 0;
   for (int i = 0; i < LAYERS; i++) {
-    char name[16];
+    char name[24];
     snprintf(name, sizeof name, "layer-%d", i);
     layers += journal_there(place, name);
   }
