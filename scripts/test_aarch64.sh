@@ -12,7 +12,7 @@ folder=build/aarch64
 mkdir -p $folder
 command -v ccache >/dev/null && compiler="ccache $compiler"
 
-flags="-std=gnu17 -O2 -D_GNU_SOURCE -Isrc -Iinclude -Itests -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Werror"
+flags="-std=gnu17 -O2 -D_GNU_SOURCE -DSPATE_VERSION=\"0\" -Isrc -Iinclude -Itests -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Werror"
 objects=()
 for source in src/base/{error,buffer,arena,cpu_share}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,late,cpu,cuda}/*.c tests/op/*.c; do
   case $source in
