@@ -276,7 +276,8 @@ class Reload(spate_server.EngineCase):
         first, used = server.generate(**fields), server.resident_bytes()
         wait_for(lambda: server.metric("llm_kv_cache_releases_total") == 1, "the cache is given back")
         idle = server.resident_bytes()
-        self.assertLess(idle, used - first["usage"]["prompt_tokens"] * 256)  # less than half of what tokens take
+        if not spate_server.SANITIZED:  # which keeps what was freed
+            self.assertLess(idle, used - first["usage"]["prompt_tokens"] * 256)  # less than half of what tokens take
         print(f"test_idle_release: {used >> 20} MiB resident, {idle >> 20} when idle", file=sys.stderr)
         again = server.generate(**fields)
         self.assertEqual(again, first)
