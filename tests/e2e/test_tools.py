@@ -55,7 +55,8 @@ class Tools(spate_server.EngineCase):
             self.skipTest("SKIPPED: there is no nm to list the symbols of libspate.so with")
         lines = run("nm", "-D", "--defined-only", EXAMPLES / "libspate.so").stdout.splitlines()
         shown = {line.split()[-1] for line in lines}
-        self.assertEqual({name for name in shown if not name.startswith("__")}, set(listed))  # __: a sanitizer's
+        counters = {"mangle_path"}  # of a build that counts lines; with __ begin those of sanitizers, too
+        self.assertEqual({name for name in shown if not name.startswith("__")} - counters, set(listed))
 
     def test_names_of_one_room(self):
         """No two archives define one name: the linker would take either, and say nothing."""
