@@ -14,7 +14,7 @@ JOBS := $(shell nproc)
 
 PREFIX ?= /usr/local
 
-.PHONY: serve test soak build asan tsan fuzz check check-all bench gpu-bundle installable install deb sbom reproducible coverage analyze format clean
+.PHONY: serve test soak build check-all bench gpu-bundle installable install deb sbom reproducible coverage analyze format clean
 
 build: build/release/spate
 

@@ -104,7 +104,6 @@ static bool load_put(struct tune_load *load, const struct load_target *target, s
          load_tally_make(plan, result, load->has_slo ? &load->slo : NULL, &trial->tally, error);
   if (done) {
     trial->load_s = result->seconds;
-    trial->ended = trial->tally.ended[LOAD_STOPPED] + trial->tally.ended[LOAD_NOT_SENT] > 0;
     score_make(load, plan, trial);
     done = trial->tally.ended[LOAD_OK] > 0 || refuse_unanswered(trial, result, error);
   }

@@ -31,7 +31,6 @@ struct tune_trial {
   struct load_tally tally;
   struct tune_score score;
   double load_s; /* of the load alone */
-  bool ended;    /* before all was answered, as it took longer than the limit */
 };
 
 /* False with a sentence: with these settings nothing can be served. */

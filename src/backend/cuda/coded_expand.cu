@@ -44,7 +44,7 @@ __device__ __forceinline__ float2 scale_of(const struct cuda_matrix &m, const ui
   return {__half2float(at[2 * index]), __half2float(at[2 * index + 1])};
 }
 
-/* The kernels after it copy weights before they wait for it: so they start when it has written. */
+/* The linear after it waits for its end before it copies the matrix (cuda_matrix.made), so it starts late. */
 __global__ void __launch_bounds__(THREADS) expand_make(expand e) {
   dependencies_wait();
   const struct cuda_matrix &m = e.matrix;

@@ -117,8 +117,8 @@ template <typename S, int TILES> struct ring {
   float *factor;          /* [token]: the same of tokens that are rounded with a scale, */
   float *inverse;         /* [token]: and what they are multiplied by before */
   uint64_t *full, *empty; /* [stages] */
-  uint64_t *begun;  /* once a part but the first: its input comes, and the scales of the one before are not needed */
-  uint64_t *scaled; /* once a part */
+  uint64_t *begun;        /* once a part but the first: its input comes, the scales of the one before are done with */
+  uint64_t *scaled;       /* once a part */
   uint64_t *came, *taken; /* the other's sums, and this block's by the other */
 };
 

@@ -11,25 +11,7 @@
 #include <cmocka.h>
 
 #include "base/machine_memory.h"
-
-struct fact {
-  const char *path, *text;
-};
-
-/* Writes one file below root, with the folders that it needs. */
-static void fact_write(const char *root, const struct fact *fact) {
-  char path[512];
-  snprintf(path, sizeof path, "%s%s", root, fact->path);
-  for (char *slash = strchr(path + strlen(root) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = '\0';
-    mkdir(path, 0700);
-    *slash = '/';
-  }
-  FILE *stream = fopen(path, "w");
-  assert_non_null(stream);
-  fputs(fact->text, stream);
-  fclose(stream);
-}
+#include "fact_file.h"
 
 #define MEMINFO                                                                                                        \
   { "/proc/meminfo", "MemTotal:  4000 kB\nMemFree: 100 kB\nMemAvailable:    2000 kB\n" }

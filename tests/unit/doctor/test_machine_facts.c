@@ -13,23 +13,7 @@
 
 #include <cmocka.h>
 
-struct file_text {
-  const char *path, *text;
-};
-
-static void file_write(const char *root, const struct file_text *file) {
-  char path[512];
-  snprintf(path, sizeof path, "%s%s", root, file->path);
-  for (char *slash = strchr(path + strlen(root) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-    *slash = '\0';
-    mkdir(path, 0700);
-    *slash = '/';
-  }
-  FILE *stream = fopen(path, "w");
-  assert_non_null(stream);
-  fputs(file->text, stream);
-  fclose(stream);
-}
+#include "../base/fact_file.h"
 
 struct wanted {
   enum fact_id fact;
@@ -38,7 +22,7 @@ struct wanted {
 };
 
 static const struct {
-  struct file_text files[6];
+  struct fact files[6];
   struct wanted wanted[7];
   enum fact_id unknown[3];
 } cases[] = {
@@ -134,7 +118,7 @@ static void test_trees(void **state) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char root[] = "/tmp/spate-machine-XXXXXX", command[64];
     assert_non_null(mkdtemp(root));
-    for (int f = 0; f < 6 && cases[i].files[f].path; f++) file_write(root, &cases[i].files[f]);
+    for (int f = 0; f < 6 && cases[i].files[f].path; f++) fact_write(root, &cases[i].files[f]);
     memset(facts, 0, sizeof *facts);
     machine_facts_find(facts, root, "/nowhere/at/all");
     case_check(facts, i);
