@@ -163,10 +163,16 @@ static bool ops_supported(const struct loaded_engine *engine, struct error *erro
 
 static double seconds_since(uint64_t start) { return (double)(clock_ns() - start) * 1e-9; }
 
-static bool weights_load(struct loaded_engine *engine, struct error *error) {
+static bool broken_off(struct error *error) {
+  return error_set(error, ERROR_CANCELLED, "The engine was not opened: that was broken off.");
+}
+
+static bool weights_load(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
   uint64_t start = clock_ns();
-  for (int i = 0; i < engine->plan->n_weight; i++)
+  for (int i = 0; i < engine->plan->n_weight; i++) {
+    if (options->goes_on && !options->goes_on(options->user)) return broken_off(error);
     if (!engine->backend->load(engine->program, i, engine_file_weight(&engine->file, i), error)) return false;
+  }
   engine->weights_seconds = seconds_since(start);
   return true;
 }
@@ -226,10 +232,12 @@ static bool engine_load(struct loaded_engine *engine, const char *path, const st
   engine->file_seconds = seconds_since(start);
   engine->file.disposable = options->disposable;
   if (!backend_choose(engine, options, error) || !program_make(engine, options, error)) return false;
-  struct engine_verify whole = {false}; /* it takes seconds, which what does not fit need not wait for */
+  struct engine_verify whole = {.goes_on = options->goes_on, .user = options->user};
+  /* It takes seconds, which what does not fit need not wait for. */
   if (options->verify && !engine_file_verify(&engine->file, &whole, error)) return false;
+  if (whole.stop) return broken_off(error);
   engine->file.verified = options->verify;
-  return weights_load(engine, error);
+  return weights_load(engine, options, error);
 }
 
 static struct loaded_engine *engine_new(struct error *error) {
