@@ -4,6 +4,7 @@
 
 #include "backend/backends.h"
 #include "base/clock.h"
+#include "base/lazy_memory.h"
 #include "base/machine_memory.h"
 
 #include <inttypes.h>
@@ -188,10 +189,9 @@ static void kv_prefer(struct loaded_engine *engine, const struct engine_options 
     engine->limits.kv_dtype = engine->backend->kv_half(engine->device, engine->limits.block_size);
 }
 
-/* Without what another engine's cache, whose pages come with its tokens, may still take. */
+/* Without what the caches of other engines, whose pages come with their tokens, may still take. */
 static uint64_t host_available(const struct engine_options *options) {
-  uint64_t available = machine_memory_available(""), own = options->beside ? machine_memory_own() : 0;
-  uint64_t promised = options->beside > own ? options->beside - own : 0;
+  uint64_t promised = options->beside ? lazy_memory_promised() : 0, available = machine_memory_available("");
   return available > promised ? available - promised : 0;
 }
 
