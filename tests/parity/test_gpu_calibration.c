@@ -1,6 +1,6 @@
 /* Calibration that a GPU runs makes the engine that a CPU's makes: of one checkpoint, for a GPU, once in a process that
  * sees none. Its scales and factors come of floats that were added in another order, so a code here and there is its
- * neighbour. Skipped where there is no GPU. */
+ * neighbour; by GPTQ all that follow in its row may be others, as good ones. Skipped where there is no GPU. */
 #include "parity_support.h"
 #include "quantized_checkpoint.h"
 
@@ -16,8 +16,8 @@ static const struct method {
   const char *mode, *algo;
 } methods[] = {{"INT4_WEIGHT", "AWQ"}, {"INT4_WEIGHT", "GPTQ"}, {"W8A8", "SMOOTHQUANT"}};
 
-/* Of the engine's bytes those that may differ; and of what quantization moves the logits by, what this may. */
-static const double bytes_most = 0.01, share_most = 0.2;
+/* Of the engine's bytes those that may differ, and by what share quantization may move the logits more or less. */
+static const double bytes_most = 0.01, share_most = 0.05;
 
 enum { METHODS = sizeof methods / sizeof *methods, PATH_BYTES = 64 };
 
@@ -115,7 +115,7 @@ static void method_check(int method) {
   double differ = bytes_differ(here, there);
   printf("%s, %s: off by %.3e calibrated on the CPU, %.3e on the GPU, %.1e from one another; %.3f %% of the bytes\n",
          methods[method].mode, methods[method].algo, lost, lost_here, apart, 100 * differ);
-  assert_true(lost > 0 && differ <= bytes_most && apart <= share_most * lost);
+  assert_true(differ <= bytes_most && fabs(lost_here - lost) <= share_most * lost);
 }
 
 static void test_methods(void **state) {
