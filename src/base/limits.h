@@ -22,6 +22,13 @@ enum limit {
   LIMIT_MODEL_POSITIONS = 1 << 24, /* tokens of the longest sequence that a network states */
   LIMIT_QUANTIZATION_GROUPS = 8,   /* ways of storing matrices within one quantized checkpoint */
 
+  /* adapters */
+  LIMIT_ADAPTER_RANK = 1024,
+  LIMIT_ADAPTER_MEBIBYTES = 8192,        /* of one in memory */
+  LIMIT_ADAPTER_PATTERNS = 1024,         /* of rank_pattern, and of alpha_pattern */
+  LIMIT_ADAPTER_PATTERN_BYTES = 512,     /* of one of them */
+  LIMIT_ADAPTER_PATTERN_STEPS = 1 << 16, /* of comparing one with a module's name */
+
   /* engines */
   LIMIT_BATCH_SIZE = 1024,     /* max_batch_size */
   LIMIT_STEP_TOKENS = 1 << 16, /* max_num_tokens */
