@@ -253,7 +253,10 @@ static void linear_norms(const struct reader *r, const struct op *op, const stru
   size_t cols = (size_t)weight->cols, rank = (size_t)out->rank;
   for (int i = 0, part, row; i < weight->rows; i++) {
     double sums[3] = {0};
-    if (!weight_row_source(weight, i, &part, &row) || !m[part].a) continue;
+    if (!weight_row_source(weight, i, &part, &row) || !m[part].a) {
+      n->magnitude[i] = n->w2[i] = 1;
+      continue;
+    }
     r->engine->backend->unpack_row(weight, packed, i, w);
     delta_row(out->b + (size_t)i * rank, out->a + (size_t)part * rank * cols, out->rank, cols, 1, weight->cols, delta);
     squares_add(w, delta, weight->cols, sums);
@@ -288,7 +291,7 @@ static bool embed_norms(const struct reader *r, const struct op *op, const struc
   return true;
 }
 
-/* Rows of parts without a magnitude keep their norm: m² = w2, and nothing is added to them. */
+/* Rows of parts without a magnitude keep their norm, whatever it is: both are 1, and nothing is added to them. */
 static bool magnitudes_fill(struct reader *r, const struct op *op, struct adapter_op *out,
                             const struct module_tensors *m, struct error *error) {
   const struct weight *weight = &plan_weights(r->plan)[op->weight[0]];
@@ -298,7 +301,6 @@ static bool magnitudes_fill(struct reader *r, const struct op *op, struct adapte
   for (int p = 0; p < weight->n_part; p++) any = any || m[p].magnitude;
   if (!any) return true;
   if (!norms_new(r, out, rows, &n, error)) return false;
-  for (int i = 0; i < rows; i++) n.magnitude[i] = n.w2[i] = 0;
   float *scratch = malloc(2 * (size_t)weight->cols * sizeof *scratch);
   if (!scratch) return no_memory(error);
   bool done = true;

@@ -6,9 +6,9 @@
  *   expand   y[i] = g(s)[i] · ((W · x)[i] + s · Σ_k b[i][k] · h[p(i)][k]) + bias[i] + s · shift[i]
  *
  * where g is 1, or with a magnitude m (DoRA, arXiv:2402.09353) m / √(w2 + 2·s·wd + s²·d2): the rows' norms of W +
- * s·B·A. Several adapters of one row add what each of them changes. An embedding has x = the token's unit vector, so
- * a's columns are tokens, and they lie one after the other: a[token][k]. α ÷ r, or α ÷ √r, is multiplied into b
- * already. */
+ * s·B·A. Several adapters of one row add what each of them changes, and one whose s is 0 changes nothing, whatever its
+ * magnitudes. An embedding has x = the token's unit vector, so a's columns are tokens, and they lie one after the
+ * other: a[token][k]. α ÷ r, or α ÷ √r, is multiplied into b already. */
 #ifndef SPATE_PLAN_ADAPTER_H
 #define SPATE_PLAN_ADAPTER_H
 
@@ -30,5 +30,9 @@ struct adapter {
   const struct adapter_op *op;
   uint64_t bytes; /* of all arrays */
 };
+
+/* Can it be put into a program's slot: what adapter_load of every backend refuses. */
+bool adapter_check(const struct adapter *adapter, const struct plan *plan, int slot, int slots, int rank_most,
+                   struct error *error);
 
 #endif
