@@ -35,6 +35,11 @@ static bool is_gguf(const char *stem) {
   return strncmp(stem, "blk.", 4) == 0 || strcmp(stem, "token_embd") == 0 || strcmp(stem, "output") == 0;
 }
 
+/* The matrix that a head shares with the embedding has the embedding's name; the module is another one. */
+static bool is_embedding(const char *stem) {
+  return strcmp(stem, "token_embd") == 0 || strcmp(stem, "model.embed_tokens") == 0;
+}
+
 /* Rotated pairs are neighbours only where a file's writer has put them so. */
 static int head_rows(const struct plan *plan, const struct op *op, const char *module) {
   const char *last = strrchr(module, '.');
@@ -54,6 +59,7 @@ bool adapter_module_of(const struct plan *plan, const struct op *op, int part, s
   if (size == 0) return false;
   snprintf(stem, sizeof stem, "%.*s", (int)size, tensor);
   *module = (struct adapter_module){0};
+  if (op->kind == OP_LINEAR && is_embedding(stem)) return snprintf(module->name, sizeof module->name, "lm_head") > 0;
   if (!is_gguf(stem)) return snprintf(module->name, sizeof module->name, "%s", stem) > 0;
   if (!gguf_module(stem, module->name)) return false;
   if (op->layer >= 0) module->head_rows = head_rows(plan, op, module->name);

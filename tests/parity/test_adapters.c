@@ -23,13 +23,18 @@ struct rig {
   struct limits limits;
 };
 
-static void rig_open(struct rig *rig, const char *model, const char *backend, const char *isa) {
+/* What is tested: how, and from which file of the model's folder ("": the folder itself). */
+struct way {
+  const char *backend, *isa, *file;
+};
+
+static void rig_open(struct rig *rig, const char *model, const struct way *way) {
   char path[PATH];
   spate_error failure = {0};
   struct error error = {0};
-  snprintf(path, sizeof path, "%s/model/%s", FIXTURES, model);
-  if (!engine_make(path, backend, engine_path, &failure)) fail_msg("%s", failure.text);
-  *rig = (struct rig){.backend = backend_find(backend)};
+  snprintf(path, sizeof path, "%s/model/%s%s", FIXTURES, model, way->file);
+  if (!engine_make(path, way->backend, engine_path, &failure)) fail_msg("%s", failure.text);
+  *rig = (struct rig){.backend = backend_find(way->backend)};
   if (!engine_file_open(&rig->file, engine_path, &error)) fail_msg("%s", error.text);
   const struct plan *plan = rig->file.plan;
   rig->limits = (struct limits){.seats = ROWS,
@@ -41,7 +46,7 @@ static void rig_open(struct rig *rig, const char *model, const char *backend, co
                                 .adapters = SLOTS,
                                 .adapter_rank = RANK};
   for (int g = 0; g < plan->n_group; g++) rig->limits.n_block[g] = ROWS * BLOCKS;
-  rig->device = rig->backend->open(&(struct device_options){.n_thread = 2, .isa = isa}, &error);
+  rig->device = rig->backend->open(&(struct device_options){.n_thread = 2, .isa = way->isa}, &error);
   rig->program = rig->device ? rig->backend->compile(rig->device, plan, &rig->limits, &error) : NULL;
   if (!rig->program) fail_msg("%s", error.text);
   for (int i = 0; i < plan->n_weight; i++)
@@ -149,7 +154,7 @@ static void mixed_rows_check(struct rig *rig, const char *base, const char *othe
   expected_release(&tokens);
 }
 
-static void case_check(const char *name, const char *backend, const char *isa) {
+static void case_check(const char *name, const struct way *way) {
   char path[PATH], what[PATH];
   struct rig rig;
   snprintf(path, sizeof path, "%s/adapter/%s/case.json", FIXTURES, name);
@@ -157,7 +162,7 @@ static void case_check(const char *name, const char *backend, const char *isa) {
   const char *model = json_string_value(json_object_get(root, "model"));
   size_t i;
   assert_non_null(model);
-  rig_open(&rig, model, backend, isa);
+  rig_open(&rig, model, way);
   slot_load(&rig, 2, strcmp(model, "llama3") == 0 ? "all" : name); /* a slot that is filled anew */
   slot_load(&rig, 2, name);
   slot_load(&rig, 0, name);
@@ -165,7 +170,7 @@ static void case_check(const char *name, const char *backend, const char *isa) {
     double s = json_number_value(scale);
     struct mix mix = mix_of(2, (float)s);
     snprintf(path, sizeof path, "%s/adapter/%s/%g.logits", FIXTURES, name, s);
-    snprintf(what, sizeof what, "%s, %s × %g", rig.backend->describe(rig.device), name, s);
+    snprintf(what, sizeof what, "%s%s, %s × %g", rig.backend->describe(rig.device), way->file, name, s);
     expected_check(&rig, what, path, &mix);
   }
   mixed_rows_check(&rig, model, name);
@@ -173,12 +178,12 @@ static void case_check(const char *name, const char *backend, const char *isa) {
   json_decref(root);
 }
 
-static void several_check(const char *backend, const char *isa) {
+static void several_check(const struct way *way) {
   struct rig rig;
   struct mix mix = {0};
   json_t *root = json_load_file(FIXTURES "/adapter/mixed.json", 0, NULL), *pair;
   size_t i;
-  rig_open(&rig, json_string_value(json_object_get(root, "model")), backend, isa);
+  rig_open(&rig, json_string_value(json_object_get(root, "model")), way);
   json_array_foreach(json_object_get(root, "adapters"), i, pair) {
     slot_load(&rig, (int)i, json_string_value(json_array_get(pair, 0)));
     mix.slot[mix.n] = (int)i;
@@ -194,8 +199,9 @@ static void all_check(const char *backend, const char *isa) {
   static const char *const names[] = {"all",       "dora",       "rslora",          "patterns",
                                       "layers",    "embeddings", "dora_embeddings", "bias",
                                       "lora_bias", "tied",       "windows"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], backend, isa);
-  several_check(backend, isa);
+  const struct way way = {backend, isa, ""};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &way);
+  several_check(&way);
 }
 
 static void test_reference(void **state) {
@@ -209,8 +215,20 @@ static void test_cpu(void **state) {
     if (kernel_sets[i]->available()) all_check("cpu", kernel_sets[i]->name);
 }
 
+/* GGUF files have other names, and the rows of llama's q and k in another order. */
+static void test_gguf_bases(void **state) {
+  static const char *const names[] = {"all", "dora", "patterns", "layers"};
+  const struct way reference = {"reference", NULL, "/model.gguf"}, cpu = {"cpu", NULL, "/model.gguf"};
+  (void)state;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &reference);
+  case_check("dora", &cpu);
+  case_check("windows", &cpu);
+  several_check(&cpu);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_cpu)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_cpu),
+                                     cmocka_unit_test(test_gguf_bases)};
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
