@@ -6,14 +6,35 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { LOOKED_MAX = 1024 }; /* waiting sequences of a tenant that are looked at for a step: bounds its cost */
+enum {
+  LOOKED_MAX = 1024, /* waiting sequences of a tenant that are looked at for a step: bounds its cost */
+  LEFT_SHARE = 2,    /* adapters that are remembered to have left, for each slot: so many turns others go first */
+};
 
 bool adapter_slots_init(struct adapter_slots *slots, int n) {
-  *slots = (struct adapter_slots){.n = n, .slot = calloc((size_t)n + 1, sizeof *slots->slot)};
-  return slots->slot != NULL;
+  *slots = (struct adapter_slots){.n = n,
+                                  .n_left = LEFT_SHARE * n,
+                                  .slot = calloc((size_t)n + 1, sizeof *slots->slot),
+                                  .left = calloc((size_t)n * LEFT_SHARE + 1, sizeof *slots->left)};
+  return slots->slot && slots->left;
 }
 
-void adapter_slots_release(struct adapter_slots *slots) { free(slots->slot); }
+void adapter_slots_release(struct adapter_slots *slots) {
+  free(slots->slot);
+  free(slots->left);
+}
+
+/* How lately an adapter has left: 0 when that is forgotten. */
+static int lateness(const struct adapter_slots *slots, uint64_t id) {
+  for (int k = 0; k < slots->n_left; k++)
+    if (slots->left[(slots->newest_left + slots->n_left - k) % slots->n_left] == id) return slots->n_left - k;
+  return 0;
+}
+
+static void left_note(struct adapter_slots *slots, uint64_t id) {
+  slots->newest_left = (slots->newest_left + 1) % slots->n_left;
+  slots->left[slots->newest_left] = id;
+}
 
 static struct adapter_slot *slot_of(const struct schedule *s, uint64_t id) {
   for (int i = 0; i < s->slots.n; i++)
@@ -33,7 +54,7 @@ static bool names(const struct sequence *q, uint64_t id) {
   return false;
 }
 
-/* A claimed slot lets in whoever matters more, and of others a batch. */
+/* A claimed slot lets in whoever matters more, and of others what is left of a batch. */
 static bool slot_open(const struct schedule *s, const struct adapter_slot *slot, const struct sequence *q) {
   return !slot->heir || q->priority < slot->heir->priority || slot->n_entered < s->limits.seats;
 }
@@ -144,21 +165,35 @@ static void claim(struct schedule *s, struct sequence *q) {
     struct adapter_slot *slot = slot_choose(s);
     slot->heir = q;
     slot->heir_id = q->adapter[i].id;
-    slot->n_entered = 0;
   }
 }
 
-/* The tenant's first that lacks an adapter which is not on its way, and does not claim yet. Those before it that lack
- * none are noted on their slots. */
+/* The lateness of whatever it lacks. */
+static int lateness_of(const struct schedule *s, const struct sequence *q) {
+  int latest = 0;
+  for (int i = 0; i < q->n_adapter; i++) {
+    int late = slot_of(s, q->adapter[i].id) ? 0 : lateness(&s->slots, q->adapter[i].id);
+    if (late > latest) latest = late;
+  }
+  return latest;
+}
+
+/* Of the tenant's best priority who lacks an adapter which is not on its way, and does not claim yet. Slots note what
+ * others wait for that is there. */
 static struct sequence *claimant_of(const struct schedule *s, const struct tenant *tenant) {
-  struct sequence *q = tenant->first;
-  for (int looked = 0; q && looked < LOOKED_MAX; q = q->next, looked++) {
+  struct sequence *best = NULL, *q = tenant->first;
+  int best_lateness = 0;
+  for (int looked = 0; q && looked < LOOKED_MAX && (!best || q->priority == best->priority); q = q->next, looked++) {
     if (q->n_adapter == 0 || q->unready || q->claims || q->paused) continue;
     int need = claims_needed(s, q);
-    if (need > 0 || (need < 0 && q->n_adapter > 1)) return q;
     for (int i = 0; need == 0 && i < q->n_adapter; i++) slot_of(s, q->adapter[i].id)->named_step = s->n_formed;
+    if (need == 0 || (need < 0 && q->n_adapter == 1)) continue;
+    int late = lateness_of(s, q);
+    if (best && late >= best_lateness) continue;
+    best = q;
+    best_lateness = late;
   }
-  return NULL;
+  return best;
 }
 
 /* Of the tenants' claimants the one with the best priority, of equals the next tenant's in turn. */
@@ -177,6 +212,7 @@ static void slots_take_over(struct schedule *s) {
   for (int i = 0; i < s->slots.n; i++) {
     struct adapter_slot *slot = &s->slots.slot[i];
     if (!slot->heir || slot->n_running > 0 || slot->coming) continue;
+    if (slot->id) left_note(&s->slots, slot->id);
     *slot = (struct adapter_slot){.id = slot->heir_id,
                                   .wanted = true,
                                   .coming = true,

@@ -2,11 +2,11 @@
  * adapter when no running sequence names the one in it. Internal to the schedule.
  *
  * A waiting sequence whose adapters are not all there claims slots for the others, all at once: empty ones, then those
- * that nobody uses, then those that were taken longest ago, which are closed from then on: they let in no more than a
- * batch of sequences, and are taken over when the last has left. Claims are made in the order of arrival, by the
- * tenants in turn. What a claiming sequence needs is kept for it until it runs. So no adapter waits for another one's
- * requests without end, and nobody waits for what is kept for who waits for him: slots with something kept in them are
- * not claimed. */
+ * that nobody uses, then those that were taken longest ago, which let in what is left of a batch of sequences since,
+ * and are taken over when the last has left. Tenants claim in turn; of one's sequences those of the best priority whose
+ * adapters have left longest ago, of equals in the order of arrival. What a claiming sequence needs is kept for it
+ * until it runs. So no adapter waits for another one's requests without end, and nobody waits for what is kept for who
+ * waits for him: slots with something kept in them are not claimed. */
 #ifndef SPATE_SCHEDULE_ADAPTER_SLOTS_H
 #define SPATE_SCHEDULE_ADAPTER_SLOTS_H
 
@@ -21,8 +21,8 @@ struct adapter_slot {
   struct sequence *by;
   struct sequence *heir; /* who has claimed it, for heir_id; NULL: nobody */
   uint64_t heir_id;
-  int32_t n_entered;   /* since then */
-  uint64_t since_turn; /* when it was taken, */
+  int32_t n_entered;   /* sequences since it was taken */
+  uint64_t since_turn; /* when that was, */
   uint64_t used_turn;  /* and last left */
   uint64_t named_step; /* the last step for which a sequence was seen to wait for it */
 };
@@ -32,6 +32,8 @@ struct adapter_slots {
   struct adapter_slot *slot; /* [n] */
   uint64_t turn;             /* counts changes */
   int tenant;                /* that has claimed last */
+  uint64_t *left;            /* [n_left] ring of those that have left last */
+  int n_left, newest_left;
 };
 
 bool adapter_slots_init(struct adapter_slots *slots, int n);
