@@ -106,8 +106,12 @@ static void stored_read(struct adapter_store *store, struct stored_adapter *stor
   pthread_mutex_unlock(&store->lock);
   uint64_t start = clock_ns();
   struct adapter *adapter = file_read(store, stored->file->name, &identity, &error);
-  double seconds = (double)(clock_ns() - start) * 1e-9;
-  if (!adapter) log_warning("The adapter \"%s\" is not loaded. %s", stored->file->name, error.text);
+  double milliseconds = (double)(clock_ns() - start) * 1e-6;
+  if (adapter)
+    log_info("The adapter \"%s\" of rank %d is read: %.1f MiB, %.1f ms.", stored->file->name, adapter->rank,
+             (double)adapter->bytes / (1 << 20), milliseconds);
+  else
+    log_warning("The adapter \"%s\" is not loaded. %s", stored->file->name, error.text);
   pthread_mutex_lock(&store->lock);
   stored->holders--;
   stored->adapter = adapter;
@@ -116,7 +120,6 @@ static void stored_read(struct adapter_store *store, struct stored_adapter *stor
     stored->id = id_of(store, stored->file, &identity);
     store->stats.held++;
     store->stats.held_bytes += adapter->bytes;
-    store->stats.load_seconds += seconds;
     store->stats.loads++;
   } else {
     stored->used_us = clock_us();

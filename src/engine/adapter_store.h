@@ -44,7 +44,6 @@ struct stored_adapter {
 
 struct adapter_store_stats {
   uint64_t loads, failures, evictions, placements;
-  double load_seconds; /* of all loads */
   int held;            /* adapters in the host's memory */
   uint64_t held_bytes;
 };

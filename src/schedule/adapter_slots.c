@@ -24,6 +24,12 @@ void adapter_slots_release(struct adapter_slots *slots) {
   free(slots->left);
 }
 
+int adapter_slots_used(const struct schedule *s) {
+  int used = 0;
+  for (int i = 0; i < s->slots.n; i++) used += s->slots.slot[i].id != 0;
+  return used;
+}
+
 /* How lately an adapter has left: 0 when that is forgotten. */
 static int lateness(const struct adapter_slots *slots, uint64_t id) {
   for (int k = 0; k < slots->n_left; k++)

@@ -39,6 +39,8 @@ struct adapter_slots {
 bool adapter_slots_init(struct adapter_slots *slots, int n);
 void adapter_slots_release(struct adapter_slots *slots);
 
+int adapter_slots_used(const struct schedule *s);
+
 /* May a waiting sequence run, as far as its adapters go? */
 bool adapters_allow(const struct schedule *s, const struct sequence *q);
 

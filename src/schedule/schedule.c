@@ -244,6 +244,7 @@ void schedule_stats(const struct schedule *s, struct schedule_stats *stats) {
   *stats = s->stats;
   stats->waiting = s->waiting.count;
   stats->running = s->n_running;
+  stats->adapters = adapter_slots_used(s);
   if (s->gap.target_us > 0) stats->gap_sequences = gap_target_sequences(&s->gap, s->limits.seats);
   stats->gap_p99_us = s->gap.p99_us;
   stats->gaps_missed = s->gap.missed;

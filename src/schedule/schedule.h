@@ -128,6 +128,7 @@ struct schedule_events {
 struct schedule_stats {
   int waiting, running;
   double kv_used; /* fraction of the blocks that sequences hold */
+  int adapters;   /* in slots, or coming there */
   /* with a target between tokens, now: */
   double gap_p99_us;
   int gap_prompt_tokens; /* that the last step with streams was allowed */
