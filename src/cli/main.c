@@ -94,6 +94,10 @@ void open_options_fill(const struct settings *s, spate_build_options *build, spa
   open->batch_delay_ms = s->batch_delay_ms;
   open->target_itl_ms = s->target_itl_ms;
   open->no_block_reuse = s->no_block_reuse;
+  open->lora_dir = s->lora_dir;
+  open->max_loras = s->max_loras;
+  open->max_lora_rank = s->max_lora_rank;
+  open->max_cpu_loras = s->max_cpu_loras;
   open->max_outputs = s->text || s->task ? EVAL_OUTPUTS : 0;
 }
 

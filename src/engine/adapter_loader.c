@@ -75,6 +75,13 @@ static bool identity_read(const char *path, struct identity *identity) {
   return true;
 }
 
+/* Where the folder lies is none of a client's business. */
+static void path_hide(const char *folder, struct error *error) {
+  char *found = strstr(error->text, folder);
+  size_t size = strlen(folder) + 1; /* and the / */
+  if (found && strlen(found) > size) memmove(found, found + size, strlen(found + size) + 1);
+}
+
 static struct adapter *file_read(const struct adapter_store *store, const char *name, struct identity *identity,
                                  struct error *error) {
   char path[PATH_MAX];
@@ -84,6 +91,7 @@ static struct adapter *file_read(const struct adapter_store *store, const char *
   }
   identity_read(path, identity); /* what is not there, the reader says */
   struct adapter *adapter = store->options.read(path, store->options.engine, error);
+  if (!adapter) path_hide(store->folder, error);
   if (!adapter || adapter->rank <= store->options.max_rank) return adapter;
   error_set(error, ERROR_LIMIT, "The adapter \"%.100s\" has rank %d, more than --max-lora-rank %d allows.", name,
             adapter->rank, store->options.max_rank);

@@ -131,22 +131,27 @@ static void requests_fail(struct runtime *rt, uint64_t id, const struct error *e
     if (r->adapters.ready && stored_of(r, id)) request_fail(r, error);
 }
 
-void adapter_slots_review(struct runtime *rt) {
+void adapter_slots_fill(struct runtime *rt) {
   struct slot_want want;
-  struct error error;
   while (schedule_slot_wanted(rt->schedule, &want)) {
     const struct generation *g = want.sequence->owner;
     adapter_store_place(rt->adapters, want.slot, stored_of(g->request, want.id));
     rt->placing[want.slot] = want.id;
     rt->n_placing++;
   }
-  for (int slot = 0; rt->n_placing > 0 && slot < rt->engine->limits.adapters; slot++) {
-    if (!rt->placing[slot]) continue;
-    enum adapter_placing placing = adapter_store_placed(rt->adapters, slot, &error);
-    if (placing == PLACE_COMING) continue;
-    schedule_slot_filled(rt->schedule, slot, placing == PLACE_DONE);
-    if (placing == PLACE_FAILED) requests_fail(rt, rt->placing[slot], &error);
-    rt->placing[slot] = 0;
-    rt->n_placing--;
-  }
+}
+
+static void slot_tell(struct runtime *rt, int slot) {
+  struct error error;
+  enum adapter_placing placing = adapter_store_placed(rt->adapters, slot, &error);
+  if (placing == PLACE_COMING) return;
+  schedule_slot_filled(rt->schedule, slot, placing == PLACE_DONE);
+  if (placing == PLACE_FAILED) requests_fail(rt, rt->placing[slot], &error);
+  rt->placing[slot] = 0;
+  rt->n_placing--;
+}
+
+void adapter_slots_tell(struct runtime *rt) {
+  for (int slot = 0; rt->n_placing > 0 && slot < rt->engine->limits.adapters; slot++)
+    if (rt->placing[slot]) slot_tell(rt, slot);
 }

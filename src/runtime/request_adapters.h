@@ -32,7 +32,9 @@ void request_adapters_drop(struct request_adapters *adapters);
 /* The step thread: has what a live request waits for come, or failed, or has it begun? */
 void request_adapters_review(struct runtime *runtime, struct request *request);
 
-/* The step thread, after each look for a step: slots that are wanted are filled, and those that are filled are told. */
-void adapter_slots_review(struct runtime *runtime);
+/* The step thread, before and after each look for a step: tells the schedule which slots are filled; has those that it
+ * wants filled. */
+void adapter_slots_tell(struct runtime *runtime);
+void adapter_slots_fill(struct runtime *runtime);
 
 #endif

@@ -177,8 +177,9 @@ static bool step_turn(struct runtime *rt, const struct batch *batch, struct erro
 /* False when there is nothing to do now. */
 static bool step_next(struct runtime *rt) {
   if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
+  adapter_slots_tell(rt);
   const struct batch *batch = schedule_next(rt->schedule, clock_us());
-  if (rt->adapters) adapter_slots_review(rt);
+  adapter_slots_fill(rt);
   if (!batch && rt->n_step_out == 0) return false;
   struct error error = {0};
   if (!step_turn(rt, batch, &error)) {

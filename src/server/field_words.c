@@ -62,6 +62,11 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
                  (int)field->max, LIMIT_STOP_BYTES);
     break;
   case FIELD_TOKENS: buffer_print(out, "a list of up to %d token ids", (int)field->max); break;
+  case FIELD_ADAPTERS:
+    buffer_print(
+        out, "an object with a lora_name of 1 to %d bytes and perhaps a number as lora_scale, or a list of up to %d",
+        LIMIT_ADAPTER_NAME_BYTES, (int)field->max);
+    break;
   case FIELD_BIASES:
     buffer_print(out, "an object of up to %d token ids, each with a number from -%d to %d", (int)field->max,
                  LIMIT_LOGIT_BIAS, LIMIT_LOGIT_BIAS);
