@@ -1,8 +1,8 @@
 /* Spate: texts and tokens of an open engine. Included by spate.h. */
-#ifndef SPATE_TEXT_H
+#ifndef SPATE_H
+#include "spate.h" /* which includes this */
+#elif !defined SPATE_TEXT_H
 #define SPATE_TEXT_H
-
-#include "spate.h"
 
 #ifdef __cplusplus
 extern "C" {

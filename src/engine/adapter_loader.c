@@ -116,8 +116,8 @@ static void stored_read(struct adapter_store *store, struct stored_adapter *stor
   struct adapter *adapter = file_read(store, stored->file->name, &identity, &error);
   double milliseconds = (double)(clock_ns() - start) * 1e-6;
   if (adapter)
-    log_info("The adapter \"%s\" of rank %d is read: %.1f MiB, %.1f ms.", stored->file->name, adapter->rank,
-             (double)adapter->bytes / (1 << 20), milliseconds);
+    log_debug("The adapter \"%s\" of rank %d is read: %.1f MiB, %.1f ms.", stored->file->name, adapter->rank,
+              (double)adapter->bytes / (1 << 20), milliseconds);
   else
     log_warning("The adapter \"%s\" is not loaded. %s", stored->file->name, error.text);
   pthread_mutex_lock(&store->lock);

@@ -111,6 +111,12 @@ static bool early_stop_of(const spate_request *request, enum early_stop *stop, s
                    (int)request->early_stopping);
 }
 
+static const struct adapter_choice *adapters_of(const spate_request *request, struct adapter_choice out[ROW_LORAS]) {
+  for (int i = 0; i < request->n_loras; i++)
+    out[i] = (struct adapter_choice){slice_text(request->loras[i].name), request->loras[i].scale};
+  return out;
+}
+
 static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
                                struct error *error) {
   struct slice stop[LIMIT_STOP_STRINGS], bad_words[LIMIT_BAD_WORDS];
@@ -119,8 +125,6 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
   if (!arrays_check(request, error) || !early_stop_of(request, &early_stop, error)) return 0;
   for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
   for (int i = 0; i < request->n_bad_words; i++) bad_words[i] = slice_text(request->bad_words[i]);
-  for (int i = 0; i < request->n_loras; i++)
-    adapter[i] = (struct adapter_choice){slice_text(request->loras[i].name), request->loras[i].scale};
   struct request_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
                                   .chat = request->chat,
                                   .tokens = request->tokens,
@@ -140,7 +144,7 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                   .priority = request->priority,
                                   .tenant = request->tenant,
                                   .timeout_s = request->timeout_s,
-                                  .adapter = adapter,
+                                  .adapter = adapters_of(request, adapter),
                                   .n_adapter = request->n_loras,
                                   .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);

@@ -4,6 +4,34 @@
 #include "runtime/runtime_state.h"
 
 #include <math.h>
+#include <stdlib.h>
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static void adapters_changed(void *runtime) {
+  struct runtime *rt = runtime;
+  mailbox_wake(&rt->to_step);
+}
+
+bool adapters_start(struct runtime *rt, const struct runtime_options *options, struct error *error) {
+  const struct loaded_engine *engine = rt->engine;
+  struct adapter_store_options store = {.folder = options->adapter_folder,
+                                        .engine = &engine->file,
+                                        .program = engine->program,
+                                        .n_slot = engine->limits.adapters,
+                                        .max_rank = engine->limits.adapter_rank,
+                                        .max_held = options->adapters_held,
+                                        .read = adapter_read,
+                                        .release = adapter_free,
+                                        .place = engine->backend->adapter_load,
+                                        .changed = adapters_changed,
+                                        .user = rt};
+  if (!options->adapter_folder) return true;
+  rt->placing = calloc((size_t)engine->limits.adapters + 1, sizeof *rt->placing);
+  if (!rt->placing) return error_set(error, ERROR_MEMORY, "Out of memory for adapters.");
+  rt->adapters = adapter_store_new(&store, error);
+  return rt->adapters != NULL;
+}
 
 /* --- whoever submits ---------------------------------------------------------------------------------------------- */
 

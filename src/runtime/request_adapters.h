@@ -23,6 +23,10 @@ struct request_adapters {
 struct runtime;
 struct request;
 struct request_params;
+struct runtime_options;
+
+/* The store, where the options name a folder. */
+bool adapters_start(struct runtime *runtime, const struct runtime_options *options, struct error *error);
 
 /* Equal names are added up, what is multiplied with 0 is left out. False with a sentence: nothing is held. */
 bool request_adapters_take(const struct runtime *runtime, struct request_adapters *adapters,

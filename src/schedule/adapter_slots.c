@@ -11,7 +11,7 @@ enum {
   LEFT_SHARE = 2,    /* adapters that are remembered to have left, for each slot: so many turns others go first */
 };
 
-bool adapter_slots_init(struct adapter_slots *slots, int n) {
+bool schedule_slots_init(struct adapter_slots *slots, int n) {
   *slots = (struct adapter_slots){.n = n,
                                   .n_left = LEFT_SHARE * n,
                                   .slot = calloc((size_t)n + 1, sizeof *slots->slot),
@@ -19,7 +19,7 @@ bool adapter_slots_init(struct adapter_slots *slots, int n) {
   return slots->slot && slots->left;
 }
 
-void adapter_slots_release(struct adapter_slots *slots) {
+void schedule_slots_release(struct adapter_slots *slots) {
   free(slots->slot);
   free(slots->left);
 }

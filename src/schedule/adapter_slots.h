@@ -36,8 +36,8 @@ struct adapter_slots {
   int n_left, newest_left;
 };
 
-bool adapter_slots_init(struct adapter_slots *slots, int n);
-void adapter_slots_release(struct adapter_slots *slots);
+bool schedule_slots_init(struct adapter_slots *slots, int n);
+void schedule_slots_release(struct adapter_slots *slots);
 
 int adapter_slots_used(const struct schedule *s);
 

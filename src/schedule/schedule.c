@@ -48,7 +48,7 @@ struct schedule *schedule_new(const struct schedule_options *options) {
                          .reuse = !options->no_reuse && options->limits->block_size <= REUSE_BLOCK_MAX,
                          .key = options->key};
   gap_target_init(&s->gap, options->target_gap_us);
-  if (steps_init(s) && seats_init(s) && adapter_slots_init(&s->slots, s->limits.adapters) &&
+  if (steps_init(s) && seats_init(s) && schedule_slots_init(&s->slots, s->limits.adapters) &&
       kv_blocks_init(&s->blocks, blocks_total(s)))
     return s;
   schedule_free(s);
@@ -59,7 +59,7 @@ void schedule_free(struct schedule *s) {
   if (!s) return;
   for (int i = 0; s->steps && i < s->n_step; i++) step_release(&s->steps[i]);
   kv_blocks_release(&s->blocks);
-  adapter_slots_release(&s->slots);
+  schedule_slots_release(&s->slots);
   free(s->steps);
   free(s->events);
   free(s->running);

@@ -130,9 +130,8 @@ static bool model_known(const struct work *work, struct generate_request *wanted
   char sentence[320];
   if (!wanted->model || strcmp(wanted->model, name) == 0) return true;
   if (spate_lora_known(work->served->engine, wanted->model) && adapter_add(wanted, wanted->model)) return true;
-  snprintf(sentence, sizeof sentence,
-           "There is no model \"%.100s\" here; this server has \"%.100s\" and what else /v1/models names.",
-           wanted->model, name);
+  snprintf(sentence, sizeof sentence, "There is no model \"%.100s\" here; this server has \"%.100s\".", wanted->model,
+           name);
   reply_field_error(work->request, 404, "model", sentence);
   return false;
 }
