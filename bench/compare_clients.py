@@ -66,13 +66,13 @@ class Paced:
 
 
 class Stream:
-    """What the outside client sees of one answer, over a connection that it keeps."""
+    """What the outside client sees of one answer, over a connection that it keeps; the first one waits for that, too."""
 
-    async def run(self, reader, writer, prompt, max_tokens):
+    async def run(self, reader, writer, sent, prompt, max_tokens):
         body = json.dumps({"prompt": prompt, "max_tokens": max_tokens, "streaming": True, "temperature": 0, "ignore_eos": True})
         request = (f"POST /generate HTTP/1.1\r\nHost: outside\r\nContent-Type: application/json\r\n"
                    f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
-        self.sent, self.events = time.monotonic(), []
+        self.sent, self.events = sent, []
         writer.write(request)
         while (line := await reader.readline()) != b"0\r\n":  # the last chunk
             if line.startswith(b"data:"):
@@ -93,10 +93,12 @@ def outside(port, jobs):
     streams = []
 
     async def client(job):
+        sent = time.monotonic()
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
         for prompt, n in job:
             streams.append(Stream())
-            await streams[-1].run(reader, writer, prompt, n)
+            await streams[-1].run(reader, writer, sent, prompt, n)
+            sent = time.monotonic()
         writer.close()
 
     async def clients():

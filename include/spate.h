@@ -96,7 +96,8 @@ typedef struct {
   double target_itl_ms; /* between two tokens of a stream: steps are kept so short, and so few sequences run, that 99 of
                            100 gaps are below it; 0: no target */
   double idle_release_s; /* without a request, then a CPU's KV cache gives its memory back until the next; 0: never */
-  const spate_engine *beside; /* goes on meanwhile: its memory is counted, and the file hashed first; NULL: none does */
+  const spate_engine *beside; /* goes on meanwhile: its memory is counted, and the file hashed first, all of which
+                                 progress may cancel; NULL: none does */
   const char *lora_dir;       /* a folder of adapters, which requests may name (spate_lora.h); NULL: there are none */
   int max_loras;              /* of them on the device, and in one step, at most 256; 0: 4 */
   int max_lora_rank;          /* of the largest, at most 1024; 0: 16 */

@@ -30,9 +30,10 @@ build() { # PRESET [TARGET]
 tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
 tests_without_model() { (unset SPATE_TEST_MODEL; tests "$@"); }
 
-tests_counted() { # with the sanitizers and counters of the lines that run
+tests_counted() { # with the sanitizers and counters of the lines that run; of the ops few cases, unless there is time
   scripts/coverage.sh clear
-  tests_without_model coverage
+  local ops=op_table; [ "$long" = 1 ] && ops=op_table_few
+  tests_without_model coverage -E "^op/$ops\$"
 }
 
 style() {

@@ -95,7 +95,9 @@ struct slice engine_file_weight(const struct engine_file *file, int weight);
 bool engine_file_intact(const struct engine_file *file, struct error *error);
 
 struct engine_verify {
-  atomic_bool stop; /* set by the owner: return early, as if all were well */
+  atomic_bool stop;            /* set by the owner: return early, as if all were well */
+  bool (*goes_on)(void *user); /* asked now and then by who hashes; false sets stop. NULL: it is not */
+  void *user;
 };
 
 /* Hashes the manifest and every weight: seconds for a large file, meant for a thread of its own. False on a mismatch,

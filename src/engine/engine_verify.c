@@ -20,6 +20,11 @@ bool engine_file_intact(const struct engine_file *file, struct error *error) {
       file->facts->name);
 }
 
+static bool stop_seen(struct engine_verify *verify) {
+  if (verify->goes_on && !verify->goes_on(verify->user)) atomic_store(&verify->stop, true);
+  return atomic_load_explicit(&verify->stop, memory_order_relaxed);
+}
+
 /* Hashes in pieces, so that a stop is seen within milliseconds and a file that shrinks is not read past its end. */
 static bool bytes_verify(const struct engine_file *file, struct slice bytes, struct hash128 expected,
                          struct engine_verify *verify) {
@@ -29,7 +34,7 @@ static bool bytes_verify(const struct engine_file *file, struct slice bytes, str
   bool stopped = false;
   for (size_t at = 0; at < bytes.size && !stopped; at += PIECE) {
     size_t size = bytes.size - at < PIECE ? bytes.size - at : PIECE;
-    stopped = !engine_file_intact(file, NULL) || atomic_load_explicit(&verify->stop, memory_order_relaxed);
+    stopped = !engine_file_intact(file, NULL) || stop_seen(verify);
     if (!stopped) hasher_update(hasher, slice_make(bytes.data + at, size));
   }
   return hash_equal(hasher_finish(hasher), expected) || stopped;

@@ -4,6 +4,7 @@
 
 #include "backend/backends.h"
 #include "base/clock.h"
+#include "base/lazy_memory.h"
 #include "base/machine_memory.h"
 
 #include <inttypes.h>
@@ -173,10 +174,16 @@ static bool adapters_supported(const struct loaded_engine *engine, struct error 
 
 static double seconds_since(uint64_t start) { return (double)(clock_ns() - start) * 1e-9; }
 
-static bool weights_load(struct loaded_engine *engine, struct error *error) {
+static bool broken_off(struct error *error) {
+  return error_set(error, ERROR_CANCELLED, "The engine was not opened: that was broken off.");
+}
+
+static bool weights_load(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
   uint64_t start = clock_ns();
-  for (int i = 0; i < engine->plan->n_weight; i++)
+  for (int i = 0; i < engine->plan->n_weight; i++) {
+    if (options->goes_on && !options->goes_on(options->user)) return broken_off(error);
     if (!engine->backend->load(engine->program, i, engine_file_weight(&engine->file, i), error)) return false;
+  }
   engine->weights_seconds = seconds_since(start);
   return true;
 }
@@ -192,10 +199,9 @@ static void kv_prefer(struct loaded_engine *engine, const struct engine_options 
     engine->limits.kv_dtype = engine->backend->kv_half(engine->device, engine->limits.block_size);
 }
 
-/* Without what another engine's cache, whose pages come with its tokens, may still take. */
+/* Without what the caches of other engines, whose pages come with their tokens, may still take. */
 static uint64_t host_available(const struct engine_options *options) {
-  uint64_t available = machine_memory_available(""), own = options->beside ? machine_memory_own() : 0;
-  uint64_t promised = options->beside > own ? options->beside - own : 0;
+  uint64_t promised = options->beside ? lazy_memory_promised() : 0, available = machine_memory_available("");
   return available > promised ? available - promised : 0;
 }
 
@@ -236,10 +242,12 @@ static bool engine_load(struct loaded_engine *engine, const char *path, const st
   engine->file_seconds = seconds_since(start);
   engine->file.disposable = options->disposable;
   if (!backend_choose(engine, options, error) || !program_make(engine, options, error)) return false;
-  struct engine_verify whole = {false}; /* it takes seconds, which what does not fit need not wait for */
+  struct engine_verify whole = {.goes_on = options->goes_on, .user = options->user};
+  /* It takes seconds, which what does not fit need not wait for. */
   if (options->verify && !engine_file_verify(&engine->file, &whole, error)) return false;
+  if (whole.stop) return broken_off(error);
   engine->file.verified = options->verify;
-  return weights_load(engine, error);
+  return weights_load(engine, options, error);
 }
 
 static struct loaded_engine *engine_new(struct error *error) {

@@ -22,6 +22,8 @@ struct engine_options {
   bool verify;                    /* hash the whole file now, not later */
   uint64_t beside; /* bytes of the KV cache that another engine of this process has in the host's memory; 0: none */
   bool disposable; /* the caller can build the file again: it is removed when hashing finds it damaged */
+  bool (*goes_on)(void *user); /* asked now and then; false breaks off (ERROR_CANCELLED). NULL: nothing does */
+  void *user;
 };
 
 struct loaded_engine {

@@ -36,7 +36,7 @@ void http_exchange_cancel(struct http_exchange *exchange) {
 
 /* --- clients ------------------------------------------------------------------------------------------------------ */
 
-struct http_client *http_client_open(uv_loop_t *loop, const char *url, const char *bearer,
+struct http_client *http_client_open(uv_loop_t *loop, const char *url, const char *bearer, enum http_look_ups look_ups,
                                      const struct http_client_callbacks *callbacks, struct error *error) {
   struct http_client *client = calloc(1, sizeof *client);
   if (!client) {
@@ -45,6 +45,7 @@ struct http_client *http_client_open(uv_loop_t *loop, const char *url, const cha
   }
   client->loop = loop;
   client->callbacks = *callbacks;
+  client->look_ups = look_ups;
   buffer_init(&client->authorization, LIMIT_HEADER_BYTES);
   bool fits = !bearer || buffer_print(&client->authorization, "Authorization: Bearer %s\r\n", bearer);
   if (!fits || (bearer && strpbrk(bearer, "\r\n")))
@@ -58,10 +59,12 @@ struct http_client *http_client_open(uv_loop_t *loop, const char *url, const cha
 void http_client_close(struct http_client *client) {
   client->closed = true;
   while (client->idle) http_link_close(client->idle);
+  http_look_up_end(client);
 }
 
 void http_client_free(struct http_client *client) {
   if (!client) return;
   buffer_release(&client->authorization);
+  if (client->found) freeaddrinfo(client->found);
   free(client);
 }

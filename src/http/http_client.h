@@ -27,10 +27,15 @@ struct http_client_callbacks {
   void (*end)(void *user, enum http_end end, const char *sentence); /* sentence: NULL when done */
 };
 
-/* url: http://HOST[:PORT][/PATH]; the path stands before that of each request. Each connection looks up the host,
- * and tries all addresses that it has.
+enum http_look_ups {
+  HTTP_LOOK_UP_EACH, /* for each connection: the server may move */
+  HTTP_LOOK_UP_ONCE, /* until the host has been found */
+};
+
+/* url: http://HOST[:PORT][/PATH]; the path stands before that of each request. All addresses that the host has are
+ * tried.
  * bearer: sent as Authorization; may be NULL. */
-struct http_client *http_client_open(uv_loop_t *loop, const char *url, const char *bearer,
+struct http_client *http_client_open(uv_loop_t *loop, const char *url, const char *bearer, enum http_look_ups look_ups,
                                      const struct http_client_callbacks *callbacks, struct error *error);
 
 /* Closes the idle connections, and with them what keeps the loop running; free the client when the loop has ended. */

@@ -1,12 +1,14 @@
 /* Private to the room: a client's connection. An exchange goes over a link that waits afterwards in a list, newest
  * first, for the next one. The server may close a link just while a request is sent over it: then another link takes
- * it. Each new link looks the server's name up, and tries its addresses one after the other. */
+ * it. A new link tries the addresses of the server's name one after the other: those that were found for it and others
+ * that sought them at the same time, or once for all. */
 #ifndef SPATE_HTTP_HTTP_LINK_H
 #define SPATE_HTTP_HTTP_LINK_H
 
 #include "base/buffer.h"
 #include "http/http_address.h"
 #include "http/http_client.h"
+#include "http/http_look_up.h"
 
 #include <http_parser.h>
 
@@ -20,8 +22,8 @@ struct http_exchange {
 };
 
 enum link_state {
-  LINK_NEW, /* the loop knows nothing of it */
-  LINK_LOOKS_UP,
+  LINK_NEW,   /* the loop knows nothing of it */
+  LINK_SEEKS, /* its client looks the name up */
   LINK_CONNECTS,
   LINK_TURNS, /* tcp is being closed, and opened again for another address */
   LINK_OPEN,
@@ -30,11 +32,10 @@ enum link_state {
 struct http_link {
   struct http_client *client;
   enum link_state state;
-  struct http_exchange *exchange;  /* NULL: idle, or closing */
-  struct http_link *older, *newer; /* in the list of idle ones */
-  uv_getaddrinfo_t look_up;
-  struct addrinfo *found;
-  int n_found, n_tried, at; /* at: the address that is tried */
+  struct http_exchange *exchange; /* NULL: idle, or closing */
+  struct http_link *older;        /* in the list of idle or of seeking ones */
+  struct http_link **place;       /* what points to it there; NULL: it is in none */
+  int n_tried, at;                /* at: the address that is tried */
   uv_tcp_t tcp;
   uv_connect_t connect;
   uv_write_t write;
@@ -50,12 +51,18 @@ struct http_client {
   uv_loop_t *loop;
   struct http_client_callbacks callbacks;
   struct http_address address;
+  enum http_look_ups look_ups;
+  struct http_look_up *look_up; /* under way */
+  struct addrinfo *found;       /* by the last one; NULL: none yet */
+  int n_found;
   int turn; /* which of the addresses found a link begins with: the one before has failed, or did not answer in time */
   struct buffer authorization; /* a line of the head, or nothing */
-  struct http_link *idle;
+  struct http_link *idle, *seeking;
   bool closed;
   char bytes[64 << 10]; /* what one read returns, consumed before the next */
 };
+
+/* --- http_link.c -------------------------------------------------------------------------------------------------- */
 
 void http_link_close(struct http_link *link);
 
@@ -63,6 +70,29 @@ void http_link_close(struct http_link *link);
  */
 bool http_link_use(struct http_exchange *exchange);
 
+/* Over a link that has just been opened. */
+void http_link_begin(struct http_link *link);
+
+/* Closes the link and ends its exchange: `what` of the server, and why if there is more to say. */
+void http_link_fail(struct http_link *link, enum http_end end, const char *what, const char *why);
+
+/* The exchange's link, if it has one, has been dealt with. */
+void http_exchange_end(struct http_exchange *exchange, enum http_end end, const char *sentence);
 void http_exchange_free(struct http_exchange *exchange);
+
+/* A link is in one list at most. */
+void http_link_enter(struct http_link *link, struct http_link **list);
+void http_link_leave(struct http_link *link);
+
+/* --- http_connect.c ----------------------------------------------------------------------------------------------- */
+
+/* A new link for an exchange. False: it has ended. */
+bool http_link_connect(struct http_exchange *exchange);
+
+/* Links to come begin with the address after this one's. */
+void http_address_pass(const struct http_link *link);
+
+/* The client has been closed: a look-up that nobody waits for must not keep the loop. */
+void http_look_up_end(struct http_client *client);
 
 #endif

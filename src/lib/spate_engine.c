@@ -53,6 +53,11 @@ static bool loras_read(const spate_open_options *from, struct engine_options *to
   return true;
 }
 
+static bool open_goes_on(void *user) {
+  const spate_open_options *options = user;
+  return options->progress(options->user, "open", 0, 1);
+}
+
 static bool engine_load(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
   char tactics[PATH_MAX];
   struct engine_place place;
@@ -68,7 +73,9 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .steps = place.steps,
                                 .verify = options->beside != NULL,
                                 .beside = cache_on_host(options->beside),
-                                .disposable = place.cached};
+                                .disposable = place.cached,
+                                .goes_on = options->beside && options->progress ? open_goes_on : NULL,
+                                .user = (void *)(uintptr_t)options};
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED,
                      "There is no backend \"%s\"; this binary has cpu, reference, null and late.", options->backend);

@@ -114,14 +114,29 @@ static uint32_t *next_table(const struct schedule *s) {
   return s->tables + (size_t)s->free_seat[s->n_free_seat - 1] * s->table_size;
 }
 
-/* Sequences that may run; with none running whoever is next may. */
-static int64_t seats_open(struct schedule *s) {
-  if (s->gap.target_us <= 0 || s->n_running == 0) return s->n_free_seat;
-  return gap_target_sequences(&s->gap, s->limits.seats) - s->n_running;
+static int beams_share(int limit) { return limit > 1 ? limit / 2 : 1; }
+
+/* What a sequence, or the search that it begins, counts of those that may run: a search half of them at most. */
+static int64_t weight_of(const struct sequence *q, int limit) {
+  if (!sequence_beams(q)) return 1;
+  if (q != q->group->first) return 0;
+  return q->group->n < beams_share(limit) ? q->group->n : beams_share(limit);
+}
+
+/* Those that are paused cost a step nothing. When they go on there may be more than the limit, until as many have
+ * ended. */
+bool target_open(const struct schedule *s, const struct sequence *q) {
+  if (s->gap.target_us <= 0) return true;
+  int limit = gap_target_sequences(&s->gap, s->limits.seats);
+  int64_t count = weight_of(q, limit);
+  for (int i = 0; i < s->n_running; i++)
+    if (!s->running[i]->paused) count += weight_of(s->running[i], limit);
+  return count <= limit;
 }
 
 static bool seats_free(struct schedule *s, const struct sequence *q) {
-  while (seats_open(s) < (int64_t)group_seats(q))
+  if (!target_open(s, q)) return false;
+  while (s->n_free_seat < (int)group_seats(q))
     if (!paused_retire(s)) return false;
   return true;
 }

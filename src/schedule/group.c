@@ -2,7 +2,7 @@
  * first.
  *
  * n answers: the first sequence computes the prompt up to its last token, then each computes that token itself and goes
- * its own way. Who finds no seat then waits like any other.
+ * its own way. Who finds no seat then, or more running than a target between tokens allows, waits like any other.
  *
  * Beam search: all sequences take seats together and, into the group's pool, all blocks that the search may ever need.
  * So it is never preempted: beams go on together, and one that waited for its turn to be computed again would keep the
@@ -111,7 +111,7 @@ void schedule_extend(struct schedule *s, struct sequence *q, int32_t token) {
 
 static void sibling_start(struct schedule *s, struct sequence *q, const struct sequence *first) {
   if (q->state != SEQUENCE_COMING) return; /* removed meanwhile */
-  if (s->n_free_seat == 0) {
+  if (s->n_free_seat == 0 || !target_open(s, q)) {
     q->state = SEQUENCE_WAITING;
     waiting_add(&s->waiting, q);
     return;

@@ -142,6 +142,10 @@ void groups_fork(struct schedule *s);
 /* The next sequence that may start, with a seat and what the cache has of it; NULL when none may now. */
 struct sequence *admission_next(struct schedule *s, uint64_t now_us);
 
+/* May one more sequence, or the search that it begins, run beside the others under a target between tokens? Without one
+ * any may. */
+bool target_open(const struct schedule *s, const struct sequence *q);
+
 /* --- step_form.c -------------------------------------------------------------------------------------------------- */
 
 /* Fills an empty step. */

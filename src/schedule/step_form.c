@@ -12,16 +12,33 @@ static bool row_add(struct schedule *s, struct step *step, struct sequence *q, i
   return true;
 }
 
+static bool step_full(const struct schedule *s, const struct step *step) {
+  return step->batch.n_token == s->limits.tokens || step->batch.n_out == s->limits.outputs;
+}
+
+/* Under a target searches get what the limit leaves beside the streams, one row at least: beams come in turn, over
+ * several steps where they are many, since nobody reads their tokens meanwhile. They have all their blocks, so nobody
+ * is preempted for them. */
+static void beams_add(struct schedule *s, struct step *step) {
+  int left = gap_target_sequences(&s->gap, s->limits.seats) - step->batch.n_row;
+  if (left < 1) left = 1;
+  for (int i = 0; i < s->n_running && left > 0 && !step_full(s, step); i++) {
+    struct sequence *q = s->running[(s->n_formed + (uint64_t)i) % (uint64_t)s->n_running];
+    if (sequence_beams(q) && sequence_runnable(q) && sequence_decodes(q)) left -= row_add(s, step, q, 1);
+  }
+}
+
 /* Streams in the order of the running list, so that preemption, which takes its end, never meets one that is in. */
 static void streams_add(struct schedule *s, struct step *step) {
-  const struct batch *batch = &step->batch;
+  bool beams_apart = s->gap.target_us > 0;
   for (int i = 0; i < s->n_running; i++) {
     struct sequence *q = s->running[i];
-    if (!sequence_runnable(q) || !sequence_decodes(q)) continue;
-    if (batch->n_token == s->limits.tokens || batch->n_out == s->limits.outputs) return;
+    if (!sequence_runnable(q) || !sequence_decodes(q) || (beams_apart && sequence_beams(q))) continue;
+    if (step_full(s, step)) return;
     row_add(s, step, q, 1);
     if (i == s->n_running || s->running[i] != q) i--; /* it had to go itself */
   }
+  if (beams_apart) beams_add(s, step);
 }
 
 /* Tokens of a prompt that the outputs left in this step allow: its last one needs one, and each that is scored. */

@@ -1,6 +1,7 @@
 #include "server/admin.h"
 
 #include "base/json.h"
+#include "base/limits.h"
 #include "http/http_query.h"
 #include "http/http_server.h"
 #include "server/reply.h"
@@ -8,7 +9,7 @@
 
 #include <string.h>
 
-enum { STATE_MAX = 1024 };
+enum { STATE_MAX = 1024, SLEEP_WAIT_SECONDS = 600 };
 
 static void order_give(struct server *server, struct http_request *request, struct slot_order *order) {
   struct error error;
@@ -68,8 +69,20 @@ void reload_handle(struct server *server, struct http_request *request) {
 /* --- /sleep and /wake_up --------------------------------------------------------------------------------------------
  */
 
-/* vLLM's parameters: of level 1 the weights stay in the machine's memory, of level 2 they do not. Here they are the
- * engine file's pages, which the system keeps for as long as it has room, whatever is asked. */
+/* Whole seconds. */
+static bool seconds_read(struct slice text, int32_t *seconds) {
+  int64_t value = 0;
+  for (size_t i = 0; i < text.size && value <= LIMIT_TIMEOUT_SECONDS; i++) {
+    if (text.data[i] < '0' || text.data[i] > '9') return false;
+    value = value * 10 + (text.data[i] - '0');
+  }
+  *seconds = (int32_t)value;
+  return text.size > 0 && value <= LIMIT_TIMEOUT_SECONDS;
+}
+
+/* vLLM's parameters, and how long answers may take to end: of level 1 the weights stay in the machine's memory, of
+ * level 2 they do not. Here they are the engine file's pages, which the system keeps for as long as it has room,
+ * whatever is asked. */
 static bool sleep_read(struct slice query, struct slot_order *order, struct error *error) {
   struct slice name, value;
   while (http_query_next(&query, &name, &value)) {
@@ -79,15 +92,16 @@ static bool sleep_read(struct slice query, struct slot_order *order, struct erro
       order->abort = abort;
       continue;
     }
+    if (slice_is(name, "timeout_s") && seconds_read(value, &order->wait_s)) continue;
     return error_set(error, ERROR_INVALID,
-                     "The query has %.*s=%.*s, expected level=1, level=2, mode=wait or mode=abort.", SLICE_ARGS(name),
-                     SLICE_ARGS(value));
+                     "The query has %.*s=%.*s, expected level=1, level=2, mode=wait, mode=abort or timeout_s=0 to %d.",
+                     SLICE_ARGS(name), SLICE_ARGS(value), LIMIT_TIMEOUT_SECONDS);
   }
   return true;
 }
 
 void sleep_handle(struct server *server, struct http_request *request) {
-  struct slot_order order = {.action = SLOT_SLEEP};
+  struct slot_order order = {.action = SLOT_SLEEP, .wait_s = SLEEP_WAIT_SECONDS};
   struct error error;
   if (sleep_read(request->head.query, &order, &error))
     order_give(server, request, &order);

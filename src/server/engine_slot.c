@@ -52,7 +52,11 @@ struct engine_slot *engine_slot_open(spate_engine *engine, const spate_open_opti
   slot->folder = folder;
   slot->model = strdup(again->model);
   pthread_mutex_init(&slot->lock, NULL);
-  pthread_cond_init(&slot->changed, NULL);
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&slot->changed, &monotonic);
+  pthread_condattr_destroy(&monotonic);
   slot->current = served_new(slot, engine, error);
   if (slot->current && slot->model && pthread_create(&slot->thread, NULL, slot_thread, slot) == 0) return slot;
   if (slot->current)
@@ -87,13 +91,32 @@ static bool model_check(const struct engine_slot *slot, const char *model, struc
                             model);
 }
 
+/* There must be room. Under the lock, as the next two. */
+static void waiter_add(struct engine_slot *slot, const struct slot_order *order) {
+  if (order->loop == SLOT_NO_LOOP) return;
+  slot->waiter[slot->n_waiter++] = (struct slot_waiter){order->loop, order->http_id};
+}
+
+static void order_begin(struct engine_slot *slot, const struct slot_order *order) {
+  slot->order = *order;
+  slot->n_waiter = 0;
+  slot->stage = STAGE_GIVEN;
+}
+
+/* Is it an abort of a sleep that is being carried out? */
+static bool order_joins(const struct engine_slot *slot, const struct slot_order *order) {
+  return slot->stage == STAGE_GIVEN && slot->order.action == SLOT_SLEEP && order->action == SLOT_SLEEP &&
+         order->abort && slot->n_waiter < SLOT_WAITERS;
+}
+
 bool engine_slot_order(struct engine_slot *slot, const struct slot_order *order, struct error *error) {
   if (!model_check(slot, order->model, error)) return false;
   pthread_mutex_lock(&slot->lock);
-  bool given = slot->stage == STAGE_FREE;
+  bool begins = slot->stage == STAGE_FREE, given = begins || order_joins(slot, order);
+  if (begins) order_begin(slot, order);
   if (given) {
-    slot->order = *order;
-    slot->stage = STAGE_GIVEN;
+    slot->order.abort = order->abort;
+    waiter_add(slot, order);
     pthread_cond_broadcast(&slot->changed);
   }
   pthread_mutex_unlock(&slot->lock);
@@ -123,6 +146,18 @@ void slot_ring_all(struct engine_slot *slot) {
   pthread_cond_broadcast(&slot->changed);
 }
 
+/* One whose loop this is; −1: none. Under the lock. */
+static int waiter_find(const struct engine_slot *slot, int loop) {
+  int at = 0;
+  while (at < slot->n_waiter && slot->waiter[at].loop != loop) at++;
+  return at < slot->n_waiter ? at : -1;
+}
+
+static void waiter_leave(struct engine_slot *slot, int at) {
+  slot->waiter[at] = slot->waiter[--slot->n_waiter];
+  if (slot->stage == STAGE_DONE && slot->n_waiter == 0) slot->stage = STAGE_FREE;
+}
+
 int engine_slot_enter(struct engine_slot *slot, int *loop, struct error *error) {
   int bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (bell < 0) {
@@ -141,7 +176,7 @@ int engine_slot_enter(struct engine_slot *slot, int *loop, struct error *error) 
 void engine_slot_leave(struct engine_slot *slot, int loop) {
   pthread_mutex_lock(&slot->lock);
   slot->loop[loop].present = false;
-  if (slot->stage == STAGE_DONE && slot->order.loop == loop) slot->stage = STAGE_FREE;
+  for (int at; (at = waiter_find(slot, loop)) >= 0;) waiter_leave(slot, at);
   pthread_cond_broadcast(&slot->changed);
   pthread_mutex_unlock(&slot->lock);
   close(slot->loop[loop].bell);
@@ -171,11 +206,14 @@ void engine_slot_adopted(struct engine_slot *slot, int loop) {
 
 bool engine_slot_result(struct engine_slot *slot, int loop, struct slot_result *result) {
   pthread_mutex_lock(&slot->lock);
-  bool done = slot->stage == STAGE_DONE && slot->order.loop == loop;
-  if (done) *result = slot->result;
-  if (done) slot->stage = STAGE_FREE;
+  int at = slot->stage == STAGE_DONE ? waiter_find(slot, loop) : -1;
+  if (at >= 0) {
+    *result = slot->result;
+    result->http_id = slot->waiter[at].http_id;
+    waiter_leave(slot, at);
+  }
   pthread_mutex_unlock(&slot->lock);
-  return done;
+  return at >= 0;
 }
 
 void engine_slot_ring(struct engine_slot *slot, int loop) { bell_ring(&slot->loop[loop]); }
@@ -221,9 +259,13 @@ bool engine_slot_healthy(struct engine_slot *slot, spate_error *error) {
   return healthy;
 }
 
+void slot_cancel_all(struct engine_slot *slot) {
+  for (struct served_engine *served = slot->open; served; served = served->next) spate_cancel(served->engine, 0);
+}
+
 void engine_slot_cancel(struct engine_slot *slot) {
   pthread_mutex_lock(&slot->lock);
-  for (struct served_engine *served = slot->open; served; served = served->next) spate_cancel(served->engine, 0);
+  slot_cancel_all(slot);
   pthread_mutex_unlock(&slot->lock);
 }
 

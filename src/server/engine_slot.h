@@ -35,7 +35,7 @@ void engine_slot_close(struct engine_slot *slot); /* when no loop is left; NULL 
 
 enum slot_action {
   SLOT_RELOAD, /* opens the engine file beside what runs, and lets it take its place */
-  SLOT_SLEEP,  /* nothing new is taken, answers end, the engine is closed */
+  SLOT_SLEEP,  /* nothing new is taken, answers end, the engine is closed; a second one may make it an abort */
   SLOT_WAKE,   /* opens it again; nothing when it is open */
 };
 
@@ -44,7 +44,8 @@ enum { SLOT_MODEL_MAX = 256, SLOT_NO_LOOP = -1 };
 struct slot_order {
   enum slot_action action;
   char model[SLOT_MODEL_MAX]; /* a name in the folder; "": what was opened last */
-  bool abort;                 /* SLEEP: answers are cancelled */
+  bool abort;                 /* SLEEP: answers are cancelled, */
+  int32_t wait_s;             /* or those that have not ended after so long */
   int loop;                   /* whose request it is; SLOT_NO_LOOP: a signal's, told to the log alone */
   uint64_t http_id;           /* of that request */
 };
@@ -57,7 +58,8 @@ struct slot_result {
   double seconds;
 };
 
-/* False: an order is being carried out (ERROR_BUSY), or this one has a name that is none. */
+/* False: an order is being carried out (ERROR_BUSY), or this one has a name that is none. A sleep with `abort` joins
+ * one that is being carried out, and both have its result. */
 bool engine_slot_order(struct engine_slot *slot, const struct slot_order *order, struct error *error);
 bool engine_slot_busy(struct engine_slot *slot);
 
@@ -77,7 +79,7 @@ struct served_engine *engine_slot_look(struct engine_slot *slot, int loop);
 /* The loop sends no request to another engine than the one it has seen last. */
 void engine_slot_adopted(struct engine_slot *slot, int loop);
 
-/* The result of the loop's order, once. */
+/* The result of an order of the loop's, once. */
 bool engine_slot_result(struct engine_slot *slot, int loop, struct slot_result *result);
 
 void engine_slot_ring(struct engine_slot *slot, int loop); /* from the loop itself */

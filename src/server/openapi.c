@@ -174,7 +174,9 @@ static const struct {
     {"/sleep",
      "{\"name\":\"level\",\"in\":\"query\",\"description\":\"Makes no difference here.\",\"schema\":{\"enum\":[1,2]}},"
      "{\"name\":\"mode\",\"in\":\"query\",\"description\":\"Running answers end first, or are cancelled.\","
-     "\"schema\":{\"enum\":[\"wait\",\"abort\"],\"default\":\"wait\"}}"},
+     "\"schema\":{\"enum\":[\"wait\",\"abort\"],\"default\":\"wait\"}},"
+     "{\"name\":\"timeout_s\",\"in\":\"query\",\"description\":\"Answers that take longer are cancelled.\","
+     "\"schema\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":86400,\"default\":600}}"},
 };
 
 static void write_operation(const struct route *route, enum method method, bool first, struct buffer *out) {

@@ -16,6 +16,7 @@ struct note {
   uint64_t begun_us, first_us; /* of the submission and the first token; 0: none came */
   const char *finish;          /* NULL: not over */
   struct answer_usage usage;
+  char model[SPAN_MODEL_BYTES];
 };
 
 /* --- ids ---------------------------------------------------------------------------------------------------------- */
@@ -44,10 +45,11 @@ void request_id_write(const struct server *server, const struct http_request *re
 
 /* --- notes -------------------------------------------------------------------------------------------------------- */
 
-void request_note_begin(struct http_request *request) {
-  struct note *note = calloc(1, sizeof *note);
-  if (note) note->begun_us = clock_us();
-  request->note = note; /* without memory the log knows less */
+void request_note_begin(struct http_request *request, const char *model) {
+  struct note *note = request->note = calloc(1, sizeof *note);
+  if (!note) return; /* the log knows less */
+  note->begun_us = clock_us();
+  snprintf(note->model, sizeof note->model, "%s", model);
 }
 
 void request_note_event(struct http_request *request, const spate_event *event) {
@@ -107,6 +109,7 @@ static void span_add(const struct server *server, const struct http_request *req
   span.operation = routes[route].kind == REQUEST_CHAT ? "chat" : "text_completion";
   span.method = method_name(http_method_find(request->head.method));
   span.route = routes[route].path;
+  if (note) memcpy(span.model, note->model, sizeof span.model);
   if (note && note->finish) {
     span.finish = note->finish;
     span.usage = note->usage;

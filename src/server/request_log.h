@@ -13,9 +13,9 @@
  * that this server makes. */
 void request_id_write(const struct server *server, const struct http_request *request, struct buffer *out);
 
-/* The note of a request that generates: begun at its submission; an event of the engine has come; its answer is over or
- * its client gone. `otherwise` is why, for choices that had not ended by themselves. */
-void request_note_begin(struct http_request *request);
+/* The note of a request that generates: begun at its submission to the engine of this model; an event of the engine has
+ * come; its answer is over or its client gone. `otherwise` is why, for choices that had not ended by themselves. */
+void request_note_begin(struct http_request *request, const char *model);
 void request_note_event(struct http_request *request, const spate_event *event);
 void request_note_end(struct http_request *request, const struct answer *answer, const char *otherwise);
 

@@ -109,8 +109,7 @@ static bool options_check(const struct server_options *options, struct error *er
   return root_path_check(options->root_path, error) && cors_check(&options->cors, error);
 }
 
-static bool server_start(struct server *server, const char *model, const struct server_options *options,
-                         struct error *error) {
+static bool server_start(struct server *server, const struct server_options *options, struct error *error) {
   if (!options_check(options, error) ||
       !access_init(&server->access, options->api_keys, options->min_priorities, error) ||
       !access_init(&server->admin, options->admin_keys, NULL, error))
@@ -120,20 +119,17 @@ static bool server_start(struct server *server, const char *model, const struct 
   server->log_prompts = options->log_prompts;
   http_metrics_init(&server->metrics);
   const char *traces = options->otlp_traces_endpoint;
-  if (traces && !(server->traces = trace_export_open(traces, model, error))) return false;
+  if (traces && !(server->traces = trace_export_open(traces, error))) return false;
   if (getrandom(&server->nonce, sizeof server->nonce, 0) < 0) server->nonce = 0; /* ids need not be secret */
   struct http_options http = http_options_of(options);
   server->http = http_server_open(&http, &callbacks, server, error);
   return server->http != NULL;
 }
 
-/* The slot takes the engine over, and its name with it. */
 static bool slot_start(struct server *server, spate_engine *engine, const spate_open_options *again,
                        const struct server_options *options, struct error *error) {
-  spate_engine_info info = {.size = sizeof info};
-  spate_info(engine, &info);
   server->slot = engine_slot_open(engine, again, options->reload_folder, error);
-  return server->slot && server_start(server, info.name, options, error);
+  return server->slot && server_start(server, options, error);
 }
 
 struct server *server_open(spate_engine *engine, const spate_open_options *again, const struct server_options *options,

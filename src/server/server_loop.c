@@ -246,7 +246,7 @@ void server_loop_begin(struct http_request *request, struct answer *answer) {
   answer->place = own->current;
   own->current->n_answer++;
   request->user = answer;
-  request_note_begin(request);
+  request_note_begin(request, answer->facts.model);
 }
 
 bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error) {

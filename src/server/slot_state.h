@@ -7,12 +7,18 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { SLOT_LOOPS = 64, SLOT_ACTIONS = 3 };
+enum { SLOT_LOOPS = 64, SLOT_ACTIONS = 3, SLOT_WAITERS = 16 };
 
 enum slot_stage {
   STAGE_FREE,
   STAGE_GIVEN, /* the thread carries the order out */
-  STAGE_DONE,  /* its loop is to take the result */
+  STAGE_DONE,  /* who waits is to take the result */
+};
+
+/* A request that waits for the result of the order. */
+struct slot_waiter {
+  int loop;
+  uint64_t http_id;
 };
 
 struct slot_loop {
@@ -35,7 +41,9 @@ struct engine_slot {
   int generation;                /* of the newest engine */
   struct slot_loop loop[SLOT_LOOPS];
   enum slot_stage stage;
-  struct slot_order order;
+  struct slot_order order; /* `abort` may be set while it is carried out */
+  struct slot_waiter waiter[SLOT_WAITERS];
+  int n_waiter;
   struct slot_result result;
   uint64_t count[SLOT_ACTIONS][2]; /* of orders: failed, done */
 
@@ -47,7 +55,8 @@ void *slot_thread(void *slot);
 /* An engine that is open becomes one of the slot's, with a holder. Takes it over: closed when there is no memory. */
 struct served_engine *served_new(struct engine_slot *slot, spate_engine *engine, struct error *error);
 
-/* Under the lock: everybody looks. */
+/* Under the lock: everybody looks; all requests of all engines are cancelled. */
 void slot_ring_all(struct engine_slot *slot);
+void slot_cancel_all(struct engine_slot *slot);
 
 #endif

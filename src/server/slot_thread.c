@@ -3,11 +3,13 @@
 #include "base/log.h"
 #include "server/slot_state.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* --- engines that have left --------------------------------------------------------------------------------------- */
 
@@ -117,13 +119,28 @@ static bool engine_reload(struct engine_slot *slot, struct error *error) {
 
 /* --- orders ------------------------------------------------------------------------------------------------------- */
 
+/* Waits until something changes, or answers have had their time: then they are cancelled, once. Under the lock. */
+static void sleep_wait(struct engine_slot *slot, const struct timespec *until, bool *cancelled) {
+  bool late = false;
+  if (*cancelled)
+    pthread_cond_wait(&slot->changed, &slot->lock);
+  else if (!slot->order.abort)
+    late = pthread_cond_timedwait(&slot->changed, &slot->lock, until) == ETIMEDOUT;
+  if (*cancelled || !(late || slot->order.abort)) return;
+  slot_cancel_all(slot);
+  *cancelled = true;
+}
+
 /* Also engines that have been replaced before end their answers. */
 static bool engine_sleep(struct engine_slot *slot, struct error *error) {
+  struct timespec until;
+  bool cancelled = false;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_sec += slot->order.wait_s;
   if (slot->current) current_set(slot, NULL);
-  if (slot->order.abort) engine_slot_cancel(slot);
   pthread_mutex_lock(&slot->lock);
   for (unheld_close(slot); slot->open && !atomic_load(&slot->closing); unheld_close(slot))
-    pthread_cond_wait(&slot->changed, &slot->lock);
+    sleep_wait(slot, &until, &cancelled);
   bool closed = !slot->open;
   pthread_mutex_unlock(&slot->lock);
   return closed || error_set(error, ERROR_CANCELLED, "The server is shutting down.");
@@ -153,8 +170,7 @@ static void order_carry_out(struct engine_slot *slot) {
   uint64_t start = clock_ns();
   struct error error = {0};
   bool done = order_run(slot, &error);
-  struct slot_result result = {.http_id = slot->order.http_id,
-                               .error = error,
+  struct slot_result result = {.error = error,
                                .asleep = !slot->current, /* which nobody else changes */
                                .generation = slot->current ? slot->current->generation : slot->generation,
                                .seconds = (double)(clock_ns() - start) * 1e-9};
@@ -162,10 +178,8 @@ static void order_carry_out(struct engine_slot *slot) {
   pthread_mutex_lock(&slot->lock);
   slot->result = result;
   slot->count[slot->order.action][done]++;
-  int loop = slot->order.loop;
-  bool waits = loop != SLOT_NO_LOOP && slot->loop[loop].present;
-  slot->stage = waits ? STAGE_DONE : STAGE_FREE;
-  if (waits) engine_slot_ring(slot, loop);
+  slot->stage = slot->n_waiter > 0 ? STAGE_DONE : STAGE_FREE;
+  for (int i = 0; i < slot->n_waiter; i++) engine_slot_ring(slot, slot->waiter[i].loop);
 }
 
 void *slot_thread(void *argument) {

@@ -39,7 +39,6 @@ struct trace_export {
   int n_batch, status;
   int post_ticks, wait_ticks, close_ticks, warn_ticks;
   struct buffer body;
-  char *model;
 };
 
 /* --- the ring ----------------------------------------------------------------------------------------------------- */
@@ -91,7 +90,7 @@ static void batch_post(struct trace_export *export) {
   batch_take(export);
   if (export->n_batch == 0) return;
   buffer_clear(&export->body);
-  trace_spans_write(&export->body, export->batch, export->n_batch, slice_text(export->model));
+  trace_spans_write(&export->body, export->batch, export->n_batch);
   if (export->body.failed) {
     batch_lose(export, "there is no memory for them.");
     return;
@@ -177,7 +176,6 @@ static void export_free(struct trace_export *export) {
   uv_loop_close(&export->loop);
   pthread_mutex_destroy(&export->mutex);
   buffer_release(&export->body);
-  free(export->model);
   free(export);
 }
 
@@ -188,7 +186,7 @@ static void handles_begin(struct trace_export *export) {
   uv_timer_start(&export->tick, on_tick, TICK_MS, TICK_MS);
 }
 
-struct trace_export *trace_export_open(const char *endpoint, const char *model, struct error *error) {
+struct trace_export *trace_export_open(const char *endpoint, struct error *error) {
   static const struct http_client_callbacks callbacks = {.head = on_head, .body = on_body, .end = on_end};
   struct trace_export *export = calloc(1, sizeof *export);
   if (!export || uv_loop_init(&export->loop) != 0) {
@@ -198,14 +196,13 @@ struct trace_export *trace_export_open(const char *endpoint, const char *model, 
   }
   pthread_mutex_init(&export->mutex, NULL);
   buffer_init(&export->body, LIMIT_TRACE_BYTES);
-  export->model = strdup(model);
-  export->client = http_client_open(&export->loop, endpoint, NULL, &callbacks, error);
+  export->client = http_client_open(&export->loop, endpoint, NULL, HTTP_LOOK_UP_EACH, &callbacks, error);
   if (!export->client) {
     export_free(export);
     return NULL;
   }
   handles_begin(export);
-  if (export->model && pthread_create(&export->thread, NULL, thread_run, export) == 0) return export;
+  if (pthread_create(&export->thread, NULL, thread_run, export) == 0) return export;
   loop_end(export);
   uv_run(&export->loop, UV_RUN_DEFAULT);
   export_free(export);

@@ -8,9 +8,8 @@
 
 struct trace_export;
 
-/* endpoint: http://HOST[:PORT]/v1/traces; its host is looked up for each connection. model: what is served, copied.
- * NULL with a sentence. */
-struct trace_export *trace_export_open(const char *endpoint, const char *model, struct error *error);
+/* endpoint: http://HOST[:PORT]/v1/traces; its host is looked up for each connection. NULL with a sentence. */
+struct trace_export *trace_export_open(const char *endpoint, struct error *error);
 
 /* A copy is sent within about a second. Any thread. */
 void trace_export_add(struct trace_export *export, const struct trace_span *span);

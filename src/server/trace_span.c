@@ -35,12 +35,14 @@ static void usage_write(struct buffer *out, const struct trace_span *span) {
   buffer_text(out, "}}");
 }
 
-static void attributes_write(struct buffer *out, const struct trace_span *span, struct slice model) {
+static void attributes_write(struct buffer *out, const struct trace_span *span) {
   buffer_text(out, "\"attributes\":[");
   text_write(out, "gen_ai.operation.name", slice_text(span->operation));
   buffer_text(out, ",");
-  text_write(out, "gen_ai.request.model", model);
-  buffer_text(out, ",");
+  if (span->model[0]) {
+    text_write(out, "gen_ai.request.model", slice_text(span->model));
+    buffer_text(out, ",");
+  }
   text_write(out, "http.request.method", slice_text(span->method));
   buffer_text(out, ",");
   text_write(out, "http.route", slice_text(span->route));
@@ -55,7 +57,7 @@ static void event_write(struct buffer *out, const struct trace_span *span) {
                  (unsigned long long)span->first_ns);
 }
 
-static void span_write(struct buffer *out, const struct trace_span *span, struct slice model) {
+static void span_write(struct buffer *out, const struct trace_span *span) {
   static const uint8_t none[SPAN_ID_BYTES];
   buffer_text(out, "{");
   hex_write(out, "traceId", span->context.trace, TRACE_ID_BYTES);
@@ -65,18 +67,18 @@ static void span_write(struct buffer *out, const struct trace_span *span, struct
   buffer_print(out, "\"name\":\"%s %s\",\"kind\":%d,\"startTimeUnixNano\":\"%llu\",\"endTimeUnixNano\":\"%llu\",",
                span->method, span->route, KIND_SERVER, (unsigned long long)span->begin_ns,
                (unsigned long long)span->end_ns);
-  attributes_write(out, span, model);
+  attributes_write(out, span);
   event_write(out, span);
   buffer_print(out, ",\"status\":{\"code\":%d}}", span->status >= FIRST_SERVER_ERROR ? STATUS_ERROR : 0);
 }
 
-void trace_spans_write(struct buffer *out, const struct trace_span *spans, int n_span, struct slice model) {
+void trace_spans_write(struct buffer *out, const struct trace_span *spans, int n_span) {
   buffer_text(out, "{\"resourceSpans\":[{\"resource\":{\"attributes\":[");
   text_write(out, "service.name", slice_text("spate"));
   buffer_text(out, "]},\"scopeSpans\":[{\"scope\":{\"name\":\"spate\"},\"spans\":[");
   for (int i = 0; i < n_span; i++) {
     if (i > 0) buffer_text(out, ",");
-    span_write(out, &spans[i], model);
+    span_write(out, &spans[i]);
   }
   buffer_text(out, "]}]}]}");
 }

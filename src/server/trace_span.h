@@ -7,6 +7,8 @@
 #include "server/answer_form.h"
 #include "server/trace_context.h"
 
+enum { SPAN_MODEL_BYTES = 256 };
+
 struct trace_span {
   struct trace_context context;
   uint8_t id[SPAN_ID_BYTES];
@@ -16,9 +18,10 @@ struct trace_span {
   const char *finish;                  /* static; NULL: the request never reached the engine */
   int status;
   struct answer_usage usage;
+  char model[SPAN_MODEL_BYTES]; /* of the engine that ran it; "": none did */
 };
 
-/* Appends an ExportTraceServiceRequest of these spans. model names what is served. */
-void trace_spans_write(struct buffer *out, const struct trace_span *spans, int n_span, struct slice model);
+/* Appends an ExportTraceServiceRequest of these spans. */
+void trace_spans_write(struct buffer *out, const struct trace_span *spans, int n_span);
 
 #endif

@@ -151,6 +151,27 @@ class Reload(spate_server.EngineCase):
         self.done(server, "/wake_up")
         self.serves(server, 0, 2)
 
+    def test_memory_of_three(self):
+        """While an engine that was replaced ends its answers, its cache counts as that of the one that serves does."""
+        wide = ("--max-batch-size", "1024", "--max-num-tokens", "1024")
+        with self.assertRaisesRegex(AssertionError, "MiB of memory are left") as refused:
+            Server(self, *self.options, *wide, "--kv-cache-memory", "1000G")
+        left = int(re.search(r"(\d+) MiB of memory are left", str(refused.exception))[1])
+        cache = min(left * 4 // 10, 72 << 10)
+        if cache * 3 < left * 11 // 10:
+            self.skipTest(f"SKIPPED: {left} MiB of memory are more than three caches of 72 GiB")
+        server = self.serve(*wide, "--kv-cache-memory", f"{cache}M")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            stream = pool.submit(server.request, "POST", "/generate", json.dumps(LONG | {"max_tokens": 60000}), JSON)
+            wait_for(lambda: server.metric("llm_requests_running") == 1, "the stream runs")
+            self.done(server, "/admin/reload")
+            self.refused(server, "/admin/reload", 503, "POST /sleep, then POST /wake_up")
+            self.assertFalse(stream.done())
+            self.done(server, "/sleep?mode=abort")
+        self.done(server, "/wake_up")
+        self.done(server, "/admin/reload")
+        self.serves(server, 0, 4)
+
     def test_names(self):
         server = self.serve()
         for body in ('{"model": "../served.spate"}', '{"model": "/etc/passwd"}', '{"model": ".."}', '{"model": ".hidden"}',
@@ -265,6 +286,30 @@ class Reload(spate_server.EngineCase):
             for stream in streams:
                 self.assertIn('"finish_reason":"cancelled"', stream.result()[2].decode().replace(" ", ""))
         self.done(server, "/wake_up")
+        self.serves(server, 0, 4)
+
+    def test_wait_ends(self):
+        """A sleep that waits is ended by an abort, which both are answered by, or by its time; others are refused meanwhile."""
+        endless = json.dumps(LONG | {"max_tokens": 60000})
+        server = self.serve()
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for paths in (("/sleep", "/sleep?mode=abort", "/sleep?mode=abort"), ("/sleep?timeout_s=1",), ("/sleep?timeout_s=0",)):
+                stream = pool.submit(server.request, "POST", "/generate", endless, JSON)
+                wait_for(lambda: server.metric("llm_requests_running") == 1, "the stream runs")
+                sleeps = [pool.submit(self.order, server, paths[0])]
+                if len(paths) > 1:
+                    wait_for(lambda: server.metric("llm_engine_asleep") == 1, "it waits for the stream")
+                    for path in ("/sleep", "/wake_up", "/admin/reload"):
+                        self.refused(server, path, 409, "already")
+                    self.assertFalse(sleeps[0].done() or stream.done())
+                sleeps += [pool.submit(self.order, server, path) for path in paths[1:]]
+                for status, answer in (sleep.result() for sleep in sleeps):
+                    self.assertIn((status, answer.get("status")), ((200, "asleep"), (409, None)))
+                self.assertEqual(sleeps[0].result()[0], 200)
+                self.assertIn('"finish_reason":"cancelled"', stream.result()[2].decode().replace(" ", ""))
+                self.done(server, "/wake_up")
+        for text in ("", "-1", "1.5", "86401", "9999999999999999999999", "x"):
+            self.refused(server, f"/sleep?timeout_s={text}", 400, "timeout_s=0 to 86400")
         self.serves(server, 0, 4)
 
     # ---- an idle cache

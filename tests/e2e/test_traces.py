@@ -4,13 +4,14 @@ import base64
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
 import unittest
 
 import spate_server
-from spate_server import Engine, Server, post_bytes, wait_for
+from spate_server import JSON, Engine, Server, post_bytes, wait_for
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FOR_EVER = {"prompt": "Once", "max_tokens": Engine.MAX_SEQ_LEN - 64}
@@ -167,6 +168,20 @@ class Traces(spate_server.EngineCase):
         server.stop()
         server.exit_code()
         self.assertEqual(len(collector.spans()), 1)
+
+    def test_reload(self):
+        """A span names the model of the engine that ran its request."""
+        collector, model = self.collector(), self.engine.folder / "other"
+        shutil.copytree(self.engine.folder / "tiny", model)
+        subprocess.run([spate_server.SPATE, "build", model, "-o", self.engine.folder / "other.spate"], check=True, capture_output=True)
+        server = self.serve(collector, "--admin-key", "boss", "--reload-dir", str(self.engine.folder))
+        server.generate(prompt="a", max_tokens=1)
+        order = json.dumps({"model": "other.spate"})
+        status, _, answer = server.request("POST", "/admin/reload", order, JSON | {"Authorization": "Bearer boss"})
+        self.assertEqual(status, 200, answer)
+        server.generate(prompt="a", max_tokens=1)
+        wait_for(lambda: len(collector.spans()) == 2, "two spans")
+        self.assertEqual([attributes(span)["gen_ai.request.model"] for span in collector.spans()], ["tiny", "other"])
 
     def test_environment(self):
         collector = self.collector()

@@ -5,7 +5,7 @@
  *   op_table [few] [linear|columns|chain|range|embed|head|sample|attend|decode|far]
  *   op_table [few] linear TEXT  those schemes alone whose names have it; so chain and head
  *   op_table [few] attend TEXT  the same of types of caches
- *   few: each kernel once, or few times, for scripts/gpu_sanitize.sh
+ *   few: each kernel once, or few times, for sanitizers
  *   SPATE_ISA=NAME       only that kernel set
  *   SPATE_BACKEND=NAME   that backend instead of the CPU's */
 #include "op/op_table.h"

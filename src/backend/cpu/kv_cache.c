@@ -2,6 +2,7 @@
 #include "backend/cpu/kv_cache.h"
 
 #include "base/checked.h"
+#include "base/lazy_memory.h"
 
 #include <errno.h>
 #include <string.h>
@@ -39,8 +40,8 @@ bool kv_cache_open(struct kv_cache *cache, const struct kv_layout *layout, uint3
   if (!size_mul(layout->block_bytes, n_block, &bytes) || !size_add(bytes, HUGE_PAGE, &cache->map_bytes))
     return error_set(error, ERROR_MEMORY, "%u KV blocks of %zu bytes are more than an address can name.", n_block,
                      layout->block_bytes);
-  void *map = mmap(NULL, cache->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (map == MAP_FAILED)
+  void *map = lazy_memory_map(cache->map_bytes);
+  if (!map)
     return error_set(error, ERROR_MEMORY, "%zu bytes for %u KV blocks could not be mapped (%s): allow less KV memory.",
                      bytes, n_block, strerror(errno));
   cache->map = map;
@@ -50,12 +51,12 @@ bool kv_cache_open(struct kv_cache *cache, const struct kv_layout *layout, uint3
 }
 
 void kv_cache_close(struct kv_cache *cache) {
-  if (cache->map) munmap(cache->map, cache->map_bytes);
+  lazy_memory_unmap(cache->map);
   *cache = (struct kv_cache){0};
 }
 
 void kv_cache_forget(struct kv_cache *cache) {
-  if (cache->map) madvise(cache->map, cache->map_bytes, MADV_DONTNEED);
+  if (cache->map) lazy_memory_forget(cache->map);
 }
 
 struct kv_head kv_cache_head(const struct kv_cache *cache, int layer, int head, const uint32_t *block) {

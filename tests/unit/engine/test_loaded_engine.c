@@ -261,6 +261,32 @@ static void test_undone(void **state) {
   open_refused(*state, &options, "No weight.", "");
 }
 
+static bool goes_on(void *user) { return (*(int *)user)-- > 0; }
+
+/* Asked before each part of the hash and each weight: whenever the answer is no, nothing stays open. */
+static void test_broken_off(void **state) {
+  struct engine_fixture *f = *state;
+  struct engine_options options = options_make();
+  struct loaded_engine *engine = NULL;
+  int asked = 0;
+  for (; asked < 100 && !engine; asked++) {
+    struct error error = {0};
+    int left = asked;
+    fake.n_load = 0;
+    options.verify = true;
+    options.goes_on = goes_on;
+    options.user = &left;
+    engine = engine_open(f->path, &options, &error);
+    assert_int_equal(fake.n_open, engine != NULL);
+    if (engine) continue;
+    assert_int_equal(error.code, ERROR_CANCELLED);
+    assert_string_equal(error.text, "The engine was not opened: that was broken off.");
+    assert_true(fake.n_load < 2);
+  }
+  assert_int_equal(asked, 1 + 3 + 2); /* the manifest and two weights, and these again */
+  engine_close(engine);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
@@ -272,6 +298,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_fits, setup, teardown),
       cmocka_unit_test_setup_teardown(test_options_refused, setup, teardown),
       cmocka_unit_test_setup_teardown(test_undone, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_broken_off, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

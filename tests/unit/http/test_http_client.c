@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,7 @@ enum { ADDRESSES_MAX = 4, FILLERS = 4 };
 static struct {
   uint16_t port[ADDRESSES_MAX]; /* in the network's order; 0: no more */
   sem_t *wait;                  /* NULL: answers at once */
+  atomic_int n_asked, n_told;
 } resolver;
 
 SEEN_BY_LIBUV int getaddrinfo(const char *restrict name, const char *restrict service,
@@ -33,6 +36,7 @@ SEEN_BY_LIBUV int getaddrinfo(const char *restrict name, const char *restrict se
   (void)name;
   (void)service;
   (void)hints;
+  resolver.n_asked++;
   if (resolver.wait) sem_wait(resolver.wait);
   *found = NULL;
   for (int i = 0; i < ADDRESSES_MAX && resolver.port[i]; i++) {
@@ -47,6 +51,7 @@ SEEN_BY_LIBUV int getaddrinfo(const char *restrict name, const char *restrict se
     *end = one;
     end = &one->ai_next;
   }
+  resolver.n_told++;
   return *found ? 0 : EAI_NONAME;
 }
 
@@ -129,14 +134,16 @@ static void on_end(void *user, enum http_end end, const char *sentence) {
   snprintf(seen->sentence, sizeof seen->sentence, "%s", sentence ? sentence : "");
 }
 
-static void client_begin(struct seen *seen, const char *url) {
+static void client_begin_with(struct seen *seen, const char *url, enum http_look_ups look_ups) {
   static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
   struct error error;
   *seen = (struct seen){.n_end = 0};
   assert_int_equal(uv_loop_init(&seen->loop), 0);
-  seen->client = http_client_open(&seen->loop, url, NULL, &callbacks, &error);
+  seen->client = http_client_open(&seen->loop, url, NULL, look_ups, &callbacks, &error);
   assert_non_null(seen->client);
 }
+
+static void client_begin(struct seen *seen, const char *url) { client_begin_with(seen, url, HTTP_LOOK_UP_EACH); }
 
 static void client_end(struct seen *seen) {
   http_client_close(seen->client);
@@ -191,7 +198,7 @@ static void test_name_comes_later(void **state) {
   server_begin(&server);
   client_begin(&seen, "http://later/v1/");
   resolver_set(0, 0, 0);
-  ask(&seen, HTTP_END_REFUSED, "later:80 cannot be found: unknown node or service.");
+  ask(&seen, HTTP_END_REFUSED, "later:80 cannot be found: Name or service not known.");
   resolver_set(server.port, 0, 0);
   ask(&seen, HTTP_END_DONE, "");
   client_end(&seen);
@@ -227,24 +234,64 @@ static void test_silent_address(void **state) {
   close(listener);
 }
 
-/* The loop goes on while a resolver does not answer, and a request may be given up meanwhile. */
+static void work_run(uv_work_t *work) { (void)work; }
+
+static void work_done(uv_work_t *work, int status) { *(bool *)work->data = status == 0; }
+
+/* The loop and work beside it go on while a resolver does not answer, and a request may be given up meanwhile: others
+ * wait for the same look-up. A client that is closed waits for none. */
 static void test_silent_resolver(void **state) {
   (void)state;
+  struct server server;
   struct seen seen;
   sem_t wait;
+  bool worked = false;
+  uv_work_t work = {.data = &worked};
   sem_init(&wait, 0, 0);
+  server_begin(&server);
   client_begin(&seen, "http://silent");
-  resolver_set(1, 0, 0);
+  resolver_set(server.port, 0, 0);
   resolver.wait = &wait;
+  resolver.n_asked = resolver.n_told = 0;
+  struct http_exchange *given_up = http_client_post(seen.client, "", slice_text("{}"), &seen);
   struct http_exchange *exchange = http_client_post(seen.client, "", slice_text("{}"), &seen);
-  assert_non_null(exchange);
+  assert_true(given_up && exchange);
+  uv_queue_work(&seen.loop, &work, work_run, work_done);
+  while (!worked) uv_run(&seen.loop, UV_RUN_ONCE);
+  http_exchange_cancel(given_up);
+  sem_post(&wait);
+  while (seen.n_end == 0) uv_run(&seen.loop, UV_RUN_ONCE);
+  assert_int_equal(seen.end, HTTP_END_DONE);
+  assert_int_equal(resolver.n_asked, 1);
+  exchange = http_client_post(seen.client, "", slice_text("{}"), &seen);
   uv_run(&seen.loop, UV_RUN_NOWAIT);
   http_exchange_cancel(exchange);
-  sem_post(&wait);
   client_end(&seen);
-  assert_int_equal(seen.n_end, 0);
+  assert_int_equal(seen.n_end, 1);
+  sem_post(&wait);
+  while (resolver.n_told < 2) sched_yield();
   resolver.wait = NULL;
   sem_destroy(&wait);
+  server_end(&server);
+}
+
+/* Asked to, a client looks its host up until it is found, and never again, though each connection is a new one. */
+static void test_look_up_once(void **state) {
+  (void)state;
+  struct server server;
+  struct seen seen;
+  server_begin(&server);
+  client_begin_with(&seen, "http://once", HTTP_LOOK_UP_ONCE);
+  resolver_set(0, 0, 0);
+  resolver.n_asked = 0;
+  ask(&seen, HTTP_END_REFUSED, "once:80 cannot be found: Name or service not known.");
+  resolver_set(server.port, 0, 0);
+  for (int i = 0; i < 3; i++) ask(&seen, HTTP_END_DONE, "");
+  assert_int_equal(resolver.n_asked, 2);
+  server_end(&server);
+  ask(&seen, HTTP_END_REFUSED, "once:80 cannot be reached: connection refused.");
+  assert_int_equal(resolver.n_asked, 2);
+  client_end(&seen);
 }
 
 static void test_bad_urls(void **state) {
@@ -258,7 +305,7 @@ static void test_bad_urls(void **state) {
   for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
     struct error error;
     char sentence[ERROR_TEXT_MAX];
-    assert_null(http_client_open(&loop, urls[i], NULL, &callbacks, &error));
+    assert_null(http_client_open(&loop, urls[i], NULL, HTTP_LOOK_UP_EACH, &callbacks, &error));
     snprintf(sentence, sizeof sentence, "\"%s\" is no address of a server, expected http://HOST:PORT.", urls[i]);
     assert_string_equal(error.text, sentence);
   }
@@ -269,7 +316,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_several_addresses), cmocka_unit_test(test_name_comes_later),
       cmocka_unit_test(test_silent_address),    cmocka_unit_test(test_silent_resolver),
-      cmocka_unit_test(test_bad_urls),
+      cmocka_unit_test(test_look_up_once),      cmocka_unit_test(test_bad_urls),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,10 +93,17 @@ static void batch_compute(struct world *w, const struct batch *batch) {
 
 /* --- what must always hold ---------------------------------------------------------------------------------------- */
 
+/* The first beam may be out while another is still part of a step. */
+static bool pool_counted(const struct schedule *s, int at) {
+  for (int i = 0; i < at; i++)
+    if (s->running[i]->group == s->running[at]->group) return true;
+  return false;
+}
+
 static void pools_count(const struct schedule *s, uint32_t holders[BLOCKS_MAX]) {
   for (int i = 0; i < s->n_running; i++) {
     const struct sequence *q = s->running[i];
-    if (!sequence_beams(q) || q->group->first != q) continue;
+    if (!sequence_beams(q) || pool_counted(s, i)) continue;
     uint32_t block = q->group->pool;
     for (uint32_t k = 0; k < q->group->n_pool; k++, block = s->blocks.older[block]) holders[block]++;
   }
@@ -369,7 +376,10 @@ static void test_walk(void **state) {
   static const enum schedule_policy policy[] = {SCHEDULE_CONTINUOUS, SCHEDULE_DYNAMIC, SCHEDULE_STATIC};
   int n_step = (getenv("SPATE_LONG") ? 10000000 : 1000000) / 72;
   for (int i = 0; i < 72; i++) {
-    struct schedule_options options = {.run_ahead = i % 2, .no_reuse = i / 2 % 2 == 1, .policy = policy[i / 4 % 3]};
+    struct schedule_options options = {.run_ahead = i % 2,
+                                       .no_reuse = i / 2 % 2 == 1,
+                                       .policy = policy[i / 4 % 3],
+                                       .target_gap_us = i % 5 == 0 ? 900 : 0}; /* a step takes 500 */
     walk(options, n_block[i / 12 % 3], i < 36 ? 0 : SLOTS, n_step);
   }
 }
