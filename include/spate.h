@@ -13,8 +13,8 @@
  * false, NULL or 0 and fill *error with a sentence. Each struct of options starts with its size, set by its _init
  * (which is inline, as spate_inbox_take is, so that it is the size that the program was compiled with): programs
  * compiled against an older header keep working. examples/embed.c is a whole program, examples/many_prompts.c one of
- * many requests. What is done with a model before and beside serving (build, inspect, tokenize, bench) is in
- * spate_tools.h, which this header includes. */
+ * many requests. This header includes spate_text.h (texts and tokens), spate_lora.h (adapters) and spate_tools.h, what
+ * is done with a model before and beside serving (build, inspect, tokenize, bench). */
 #ifndef SPATE_H
 #define SPATE_H
 
@@ -98,6 +98,10 @@ typedef struct {
   double idle_release_s; /* without a request, then a CPU's KV cache gives its memory back until the next; 0: never */
   const spate_engine *beside; /* goes on meanwhile: its memory is counted, and the file hashed first, all of which
                                  progress may cancel; NULL: none does */
+  const char *lora_dir;       /* a folder of adapters, which requests may name (spate_lora.h); NULL: there are none */
+  int max_loras;              /* of them on the device, and in one step, at most 256; 0: 4 */
+  int max_lora_rank;          /* of the largest, at most 1024; 0: 16 */
+  int max_cpu_loras;          /* in the host's memory, those used longest ago go; 0: 4 × max_loras */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {
@@ -188,6 +192,8 @@ typedef struct {
   spate_early_stopping early_stopping;
   bool prompt_logprobs;    /* SPATE_PROMPT events come first; the prompt is computed whole, whatever the cache holds */
   int top_prompt_logprobs; /* with so many likeliest tokens at each place, 0 to 20 */
+  const struct spate_lora *loras; /* adapters that change the model for this request (spate_lora.h) */
+  int n_loras;                    /* at most 4, and max_loras */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */
@@ -256,45 +262,12 @@ static inline int spate_inbox_take(spate_inbox *inbox, spate_event *events, int 
  * none or is out of range. Not NUL-terminated. */
 SPATE_API const char *spate_token_text(const spate_engine *engine, int32_t token, size_t *size);
 
-/* ---- texts and tokens ------------------------------------------------------------------------------------------ */
-
-/* Text that a function returns; free with spate_text_free. NUL-terminated. */
-typedef struct {
-  char *data;
-  size_t size;
-} spate_text;
-
-SPATE_API void spate_text_free(spate_text *text);
-
-typedef struct {
-  int32_t *ids; /* for a request's tokens */
-  size_t count;
-} spate_tokens;
-
-SPATE_API void spate_tokens_free(spate_tokens *tokens);
-
-/* The token ids of a text (UTF-8; special tokens written in it are recognised) without or with those that the tokenizer
- * puts around a prompt. */
-SPATE_API bool spate_encode(const spate_engine *engine, const char *text, size_t size, bool add_special,
-                            spate_tokens *tokens, spate_error *error);
-
-/* The text of token ids, special tokens written out; free with spate_text_free. */
-SPATE_API bool spate_decode(const spate_engine *engine, const int32_t *tokens, size_t count, spate_text *text,
-                            spate_error *error);
-
-/* A conversation as the model's chat template writes it, in token ids. json is an object with "messages", and perhaps
- * "tools", "add_generation_prompt" (default true: the answer is what comes next) and "chat_template_kwargs", as
- * OpenAI's clients send them; other members are ignored. Contents may be lists of parts of type text. Special tokens
- * come from the template alone: what the messages contain stays text. SPATE_UNSUPPORTED when the model has no usable
- * template, SPATE_INVALID when the template refuses the messages, SPATE_LIMIT when the ids are more than max_input_len.
- */
-SPATE_API bool spate_chat_tokens(const spate_engine *engine, const char *json, size_t size, spate_tokens *tokens,
-                                 spate_error *error);
-
 #ifdef __cplusplus
 }
 #endif
 
+#include "spate_lora.h"
+#include "spate_text.h"
 #include "spate_tools.h"
 
 #endif

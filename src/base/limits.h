@@ -22,6 +22,19 @@ enum limit {
   LIMIT_MODEL_POSITIONS = 1 << 24, /* tokens of the longest sequence that a network states */
   LIMIT_QUANTIZATION_GROUPS = 8,   /* ways of storing matrices within one quantized checkpoint */
 
+  /* adapters */
+  LIMIT_ADAPTER_RANK = 1024,
+  LIMIT_LORAS = 256,             /* max_loras */
+  LIMIT_CPU_LORAS = 1 << 16,     /* max_cpu_loras */
+  LIMIT_ADAPTER_NAMES = 1 << 20, /* in one folder */
+  LIMIT_ADAPTER_NAME_BYTES = 255,
+  LIMIT_ADAPTER_ALIASES = 1 << 16,       /* names that were loaded or unloaded by request */
+  LIMIT_ADAPTERS_TOLD = 1000,            /* of /v1/models */
+  LIMIT_ADAPTER_MEBIBYTES = 8192,        /* of one in memory */
+  LIMIT_ADAPTER_PATTERNS = 1024,         /* of rank_pattern, and of alpha_pattern */
+  LIMIT_ADAPTER_PATTERN_BYTES = 512,     /* of one of them */
+  LIMIT_ADAPTER_PATTERN_STEPS = 1 << 13, /* of comparing one with a module's name */
+
   /* engines */
   LIMIT_BATCH_SIZE = 1024,     /* max_batch_size */
   LIMIT_STEP_TOKENS = 1 << 16, /* max_num_tokens */

@@ -103,7 +103,11 @@ static bool turn_print(struct chat *chat, struct buffer *answer) {
   spate_request request;
   spate_event last;
   spate_error error;
-  request_fill(chat->settings, chat->engine, &request);
+  struct lora_words words;
+  if (!request_fill(chat->settings, chat->engine, &request, &words, &error)) {
+    turn_fail(chat, &error);
+    return false;
+  }
   if (!chat->settings->has_max_tokens) request.max_tokens = chat->max_seq_len; /* what the conversation leaves of it */
   request.chat = true;
   request.prompt = chat->body.data;

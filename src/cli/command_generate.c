@@ -7,10 +7,11 @@
 static int prompt_generate(const struct settings *settings, spate_engine *engine, const char *prompt, size_t size) {
   spate_error error;
   spate_event last;
+  spate_request request;
+  struct lora_words words;
+  if (!request_fill(settings, engine, &request, &words, &error)) return command_fail(error.text);
   spate_inbox *inbox = spate_inbox_new(engine, &error);
   if (!inbox) return command_fail(error.text);
-  spate_request request;
-  request_fill(settings, engine, &request);
   request.prompt = prompt;
   request.prompt_size = size;
   interrupt_begin();

@@ -70,6 +70,13 @@ void build_options_fill(const struct settings *s, spate_build_options *build) {
   build->eval_against = s->eval_against;
 }
 
+static void adapters_fill(const struct settings *s, spate_open_options *open) {
+  open->lora_dir = s->lora_dir;
+  open->max_loras = s->max_loras;
+  open->max_lora_rank = s->max_lora_rank;
+  open->max_cpu_loras = s->max_cpu_loras;
+}
+
 void open_options_fill(const struct settings *s, spate_build_options *build, spate_open_options *open) {
   build_options_fill(s, build);
   spate_open_options_init(open);
@@ -94,6 +101,7 @@ void open_options_fill(const struct settings *s, spate_build_options *build, spa
   open->batch_delay_ms = s->batch_delay_ms;
   open->target_itl_ms = s->target_itl_ms;
   open->no_block_reuse = s->no_block_reuse;
+  adapters_fill(s, open);
   open->max_outputs = s->text || s->task ? EVAL_OUTPUTS : 0;
 }
 

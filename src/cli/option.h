@@ -25,6 +25,7 @@ enum {
   FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */
+  FOR_ADAPTERS = FOR_SERVE | FOR_SAMPLING,                      /* those that may use adapters */
   FOR_LIMITS = FOR_BUILD | FOR_ENGINE,                          /* those that may build one */
 };
 
@@ -56,6 +57,8 @@ struct settings {
 
   int threads, block_size, max_queue, max_queue_tokens, batch_delay_ms;
   bool no_block_reuse, no_fuse, emulate, batch_invariant;
+  const char *lora_dir;
+  int max_loras, max_lora_rank, max_cpu_loras;
   const char *scheduler;
   double memory_fraction, target_bits;
   uint64_t kv_cache_memory, cache_limit;
@@ -78,7 +81,7 @@ struct settings {
   uint64_t seed;
   bool has_max_tokens, has_temperature, has_top_p, has_top_k, has_seed;
   bool has_min_p, has_typical_p, has_repetition_penalty, ignore_eos, include_stop;
-  struct text_list stop, bad_words;
+  struct text_list stop, bad_words, loras;
 
   const char *eval_text, *eval_against;
   const char *text, *against, *task, *shots, *json_file, *plot;

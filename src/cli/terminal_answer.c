@@ -3,8 +3,10 @@
 
 #include "base/clock.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { TAKE_MS = 100 }; /* a signal waits so long at most */
 
@@ -31,7 +33,36 @@ void interrupt_end(void) {
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
-void request_fill(const struct settings *s, const spate_engine *engine, spate_request *request) {
+/* NAME or NAME=SCALE; what follows the last = is the scale, if it is a number. */
+static bool lora_parse(const char *given, spate_lora *lora, char name[256], spate_error *error) {
+  const char *equals = strrchr(given, '=');
+  char *end = NULL;
+  float scale = equals ? strtof(equals + 1, &end) : 1;
+  size_t size = equals ? (size_t)(equals - given) : strlen(given);
+  bool is_scale = !equals || (equals[1] && !*end && isfinite(scale));
+  if (is_scale && size >= 1 && size < 256) {
+    memcpy(name, given, size);
+    name[size] = '\0';
+    *lora = (spate_lora){name, scale};
+    return true;
+  }
+  error->code = SPATE_INVALID;
+  snprintf(error->text, sizeof error->text,
+           "--lora is \"%.200s\", expected an adapter's name, and perhaps = and a finite number.", given);
+  return false;
+}
+
+static bool loras_fill(const struct text_list *given, spate_request *request, struct lora_words *words,
+                       spate_error *error) {
+  for (int i = 0; i < given->count; i++)
+    if (!lora_parse(given->text[i], &words->lora[i], words->name[i], error)) return false;
+  request->loras = words->lora;
+  request->n_loras = given->count;
+  return true;
+}
+
+bool request_fill(const struct settings *s, const spate_engine *engine, spate_request *request,
+                  struct lora_words *words, spate_error *error) {
   spate_request_init(engine, request);
   if (s->has_max_tokens) request->max_tokens = s->max_tokens;
   if (s->has_temperature) request->temperature = (float)s->temperature;
@@ -51,6 +82,7 @@ void request_fill(const struct settings *s, const spate_engine *engine, spate_re
   request->ignore_eos = s->ignore_eos;
   request->bad_words = s->bad_words.text;
   request->n_bad_words = s->bad_words.count;
+  return loras_fill(&s->loras, request, words, error);
 }
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */

@@ -6,8 +6,15 @@
 #include "cli/option.h"
 #include "spate.h"
 
-/* The engine's defaults, and the options that were given. Texts point into argv. */
-void request_fill(const struct settings *settings, const spate_engine *engine, spate_request *request);
+/* The adapters of --lora, and their names' texts. */
+struct lora_words {
+  spate_lora lora[TEXT_LIST_MAX];
+  char name[TEXT_LIST_MAX][256];
+};
+
+/* The engine's defaults, and the options that were given. Texts point into argv and *words. False with the sentence. */
+bool request_fill(const struct settings *settings, const spate_engine *engine, spate_request *request,
+                  struct lora_words *words, spate_error *error);
 
 /* SIGINT stops the answer that is being printed; between begin and end it does nothing else. After end it does what it
  * did before: at once, if there was more than one. */

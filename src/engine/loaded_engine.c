@@ -39,7 +39,9 @@ struct limits engine_limits(const struct engine_config *config, const struct eng
                           .outputs = config->max_batch_size,
                           .length = config->max_seq_len,
                           .opt_batch = config->opt_batch_size,
-                          .batch_invariant = options->batch_invariant};
+                          .batch_invariant = options->batch_invariant,
+                          .adapters = options->adapters,
+                          .adapter_rank = options->adapter_rank};
   limits.block_size = options->block_size ? options->block_size : DEFAULT_BLOCK;
   if (contiguous) limits.block_size = power_above(config->max_seq_len);
   if (options->outputs > limits.outputs)
@@ -162,6 +164,14 @@ static bool ops_supported(const struct loaded_engine *engine, struct error *erro
   return true;
 }
 
+static bool adapters_supported(const struct loaded_engine *engine, struct error *error) {
+  if (engine->limits.adapters == 0 || engine->backend->adapter_load) return true;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "A folder of adapters was given, and the backend %s has no adapters: leave --lora-dir out, or merge "
+                   "one when the engine is built (--merge-lora).",
+                   engine->backend->name);
+}
+
 static double seconds_since(uint64_t start) { return (double)(clock_ns() - start) * 1e-9; }
 
 static bool broken_off(struct error *error) {
@@ -208,7 +218,7 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   struct engine_config config = engine->file.facts->config;
   if (!engine_config_limit(&config, &options->steps, engine->plan->max_position, error)) return false;
   engine->limits = engine_limits(&config, options);
-  if (!ops_supported(engine, error)) return false;
+  if (!ops_supported(engine, error) || !adapters_supported(engine, error)) return false;
   struct device_options device = options->device;
   if (options->no_fuse) device.packer = engine->file.backend;
   uint64_t start = clock_ns();

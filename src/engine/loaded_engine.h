@@ -18,7 +18,8 @@ struct engine_options {
   bool batch_invariant;   /* of struct limits */
   int outputs;            /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
   struct step_limits steps;
-  bool verify;     /* hash the whole file now, not later */
+  int32_t adapters, adapter_rank; /* of struct limits */
+  bool verify;                    /* hash the whole file now, not later */
   uint64_t beside; /* bytes of the KV cache that another engine of this process has in the host's memory; 0: none */
   bool disposable; /* the caller can build the file again: it is removed when hashing finds it damaged */
   bool (*goes_on)(void *user); /* asked now and then; false breaks off (ERROR_CANCELLED). NULL: nothing does */

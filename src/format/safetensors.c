@@ -172,6 +172,16 @@ struct safetensors *safetensors_open_directory(const char *path, struct error *e
   return NULL;
 }
 
+struct safetensors *safetensors_open(const char *path, struct error *error) {
+  struct safetensors *safetensors = safetensors_new(error);
+  if (!safetensors) return NULL;
+  if (shards_allocate(safetensors, 1, error) && shard_open(safetensors, path, "", error) &&
+      shards_join(safetensors, error))
+    return safetensors;
+  safetensors_close(safetensors);
+  return NULL;
+}
+
 struct safetensors *safetensors_read(struct slice bytes, struct error *error) {
   struct safetensors *safetensors = safetensors_new(error);
   if (!safetensors) return NULL;

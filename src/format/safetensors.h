@@ -32,6 +32,8 @@ struct safetensors {
  * Sentences about one file begin with its path. */
 struct safetensors *safetensors_open_directory(const char *path, struct error *error);
 
+/* One file; sentences about its contents begin with its path. */
+struct safetensors *safetensors_open(const char *path, struct error *error);
 /* One file's bytes, which stay in place until safetensors_close. */
 struct safetensors *safetensors_read(struct slice bytes, struct error *error);
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_BATCHES = 16, DEFAULT_BATCH_DELAY_MS = 10, DEFAULT_STALL_US = 60000000 };
+enum { DEFAULT_LORAS = 4, DEFAULT_LORA_RANK = 16, DEFAULT_CPU_LORAS = 4 /* × max_loras */ };
 
 const char *spate_version(void) { return SPATE_VERSION; }
 
@@ -29,6 +30,27 @@ static void tactic_path(const char *engine, char path[PATH_MAX]) {
 
 static uint64_t cache_on_host(const spate_engine *engine) {
   return engine && !engine->loaded->backend->memory ? engine->loaded->kv_bytes : 0;
+}
+
+static bool count_check(const char *name, int given, int most, struct error *error) {
+  return (given >= 0 && given <= most) ||
+         error_set(error, ERROR_INVALID, "%s is %d, expected 0 to %d.", name, given, most);
+}
+
+/* Into what the engine is opened with: its slots. */
+static bool loras_read(const spate_open_options *from, struct engine_options *to, struct error *error) {
+  if (!count_check("max_loras", from->max_loras, LIMIT_LORAS, error) ||
+      !count_check("max_lora_rank", from->max_lora_rank, LIMIT_ADAPTER_RANK, error) ||
+      !count_check("max_cpu_loras", from->max_cpu_loras, LIMIT_CPU_LORAS, error))
+    return false;
+  if (!from->lora_dir && (from->max_loras || from->max_lora_rank || from->max_cpu_loras))
+    return error_set(error, ERROR_INVALID,
+                     "max_loras, max_lora_rank and max_cpu_loras are of adapters, and there is no folder of them: give "
+                     "lora_dir too.");
+  if (!from->lora_dir) return true;
+  to->adapters = from->max_loras ? from->max_loras : DEFAULT_LORAS;
+  to->adapter_rank = from->max_lora_rank ? from->max_lora_rank : DEFAULT_LORA_RANK;
+  return true;
 }
 
 static bool open_goes_on(void *user) {
@@ -57,7 +79,7 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED,
                      "There is no backend \"%s\"; this binary has cpu, reference, null and late.", options->backend);
-  if (!kv_choice_parse(options->kv_cache_dtype, &load.kv, error)) return false;
+  if (!kv_choice_parse(options->kv_cache_dtype, &load.kv, error) || !loras_read(options, &load, error)) return false;
   engine->loaded = engine_open(place.path, &load, error);
   return engine->loaded != NULL;
 }
@@ -100,6 +122,8 @@ static bool runtime_options_read(const spate_open_options *from, struct runtime_
   to->max_queue = from->max_queue ? from->max_queue : DEFAULT_QUEUE;
   to->batch_delay_ms = from->batch_delay_ms ? from->batch_delay_ms : DEFAULT_BATCH_DELAY_MS;
   to->no_block_reuse = from->no_block_reuse;
+  to->adapter_folder = from->lora_dir;
+  to->adapters_held = from->max_cpu_loras ? from->max_cpu_loras : DEFAULT_CPU_LORAS * to->engine->limits.adapters;
   if (!seconds_read("stall_timeout_s", from->stall_timeout_s, &to->stall_us, error) ||
       !seconds_read("idle_release_s", from->idle_release_s, &to->idle_us, error))
     return false;

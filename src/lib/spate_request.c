@@ -46,6 +46,11 @@ static bool arrays_check(const spate_request *request, struct error *error) {
   if (!texts_check(request->bad_words, request->n_bad_words, LIMIT_BAD_WORDS))
     return error_set(error, ERROR_INVALID, "%d bad words were given; expected 0 to %d, and the texts.",
                      request->n_bad_words, LIMIT_BAD_WORDS);
+  bool named = request->n_loras >= 0 && request->n_loras <= ROW_LORAS && (request->loras || !request->n_loras);
+  for (int i = 0; named && i < request->n_loras; i++) named = request->loras[i].name != NULL;
+  if (!named)
+    return error_set(error, ERROR_INVALID, "%d adapters were given; expected 0 to %d, and their names.",
+                     request->n_loras, ROW_LORAS);
   if (texts_check(request->stop, request->n_stop, LIMIT_STOP_STRINGS) && request->n_token >= 0 &&
       (request->tokens || !request->n_token))
     return true;
@@ -106,9 +111,16 @@ static bool early_stop_of(const spate_request *request, enum early_stop *stop, s
                    (int)request->early_stopping);
 }
 
+static const struct adapter_choice *adapters_of(const spate_request *request, struct adapter_choice out[ROW_LORAS]) {
+  for (int i = 0; i < request->n_loras; i++)
+    out[i] = (struct adapter_choice){slice_text(request->loras[i].name), request->loras[i].scale};
+  return out;
+}
+
 static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
                                struct error *error) {
   struct slice stop[LIMIT_STOP_STRINGS], bad_words[LIMIT_BAD_WORDS];
+  struct adapter_choice adapter[ROW_LORAS];
   enum early_stop early_stop = EARLY_STOP_LIKELY;
   if (!arrays_check(request, error) || !early_stop_of(request, &early_stop, error)) return 0;
   for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
@@ -132,6 +144,8 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                   .priority = request->priority,
                                   .tenant = request->tenant,
                                   .timeout_s = request->timeout_s,
+                                  .adapter = adapters_of(request, adapter),
+                                  .n_adapter = request->n_loras,
                                   .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);
 }

@@ -4,6 +4,7 @@
 #define SPATE_PLAN_BACKEND_H
 
 #include "base/buffer.h"
+#include "plan/adapter.h"
 #include "plan/batch.h"
 #include "plan/target.h"
 
@@ -38,10 +39,12 @@ struct limits {
   bool batch_invariant; /* no token's bytes depend on what else a step holds; a backend where they do takes slower ways
                          */
   uint32_t n_block[PLAN_GROUPS];
+  int32_t adapters;     /* that may be on the device at once, slots [0, adapters) (max_loras); 0: no row names one */
+  int32_t adapter_rank; /* of the largest of them (max_lora_rank) */
 };
 
 struct footprint {
-  uint64_t weights, workspace;    /* bytes */
+  uint64_t weights, workspace;    /* bytes; with slots of adapters that are allocated beforehand */
   uint64_t kv_block[PLAN_GROUPS]; /* bytes of one block of each group, all its layers */
 };
 
@@ -114,6 +117,10 @@ struct backend {
   /* Packed bytes of weight i; may keep pointing at them (mapped file), so they must outlive the program. */
   bool (*load)(struct program *program, int weight, struct slice packed, struct error *error);
   void (*release)(struct program *program);
+  /* Puts an adapter of limits.adapter_rank at most into a slot that no row of a submitted step names, in place of the
+   * one there; NULL: empties it. The adapter may be freed afterwards. Any one thread, beside steps. NULL: the backend
+   * knows no adapters, and limits.adapters must be 0. */
+  bool (*adapter_load)(struct program *program, int slot, const struct adapter *adapter, struct error *error);
   /* For benches of networks without files. Makes the matrix i of 16-bit floats on the device, of the numbers of
    * backend/random_number.h. NULL: the host makes them. */
   bool (*load_random)(struct program *program, int weight, struct error *error);

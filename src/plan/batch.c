@@ -1,6 +1,8 @@
 /* Names of KV types, checking a batch, and sizes that follow from a backend's table. */
 #include "plan/backend.h"
 
+#include <math.h>
+
 const char *kv_dtype_name(int dtype) {
   static const char *const names[] = {
       [KV_F32] = "fp32", [KV_F16] = "fp16", [KV_BF16] = "bf16", [KV_E4M3] = "fp8", [KV_INT8] = "int8"};
@@ -36,6 +38,20 @@ static bool row_check(const struct batch *b, int index, const struct plan *plan,
   return true;
 }
 
+static bool adapters_check(const struct row *row, int index, const struct limits *limits, struct error *error) {
+  if (row->n_lora < 0 || row->n_lora > ROW_LORAS)
+    return error_set(error, ERROR_INVALID, "Row %d has %d adapters, expected 0 to %d.", index, row->n_lora, ROW_LORAS);
+  for (int i = 0; i < row->n_lora; i++) {
+    if (row->lora[i].slot < 0 || row->lora[i].slot >= limits->adapters)
+      return error_set(error, ERROR_INVALID, "Row %d names the adapter in slot %d of %d.", index, row->lora[i].slot,
+                       limits->adapters);
+    if (!isfinite(row->lora[i].scale))
+      return error_set(error, ERROR_INVALID, "Row %d scales an adapter by %g; a finite number is wanted.", index,
+                       (double)row->lora[i].scale);
+  }
+  return true;
+}
+
 static bool output_check(const struct batch *b, int index, const struct plan *plan, struct error *error) {
   const struct sampling *sampling = &b->sampling[index];
   if (b->out[index] < 0 || b->out[index] >= b->n_token || (index > 0 && b->out[index] <= b->out[index - 1]))
@@ -61,7 +77,7 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
     if (b->row[i].first != next)
       return error_set(error, ERROR_INVALID, "Row %d starts at token %d, expected %d: rows follow each other.", i,
                        b->row[i].first, next);
-    if (b->row[i].n_lora) return error_set(error, ERROR_UNSUPPORTED, "Row %d has adapters; none exist yet.", i);
+    if (!adapters_check(&b->row[i], i, limits, error)) return false;
   }
   for (int i = 0; i < b->n_token; i++)
     if (b->token[i] < 0 || b->token[i] >= plan->vocab)

@@ -41,6 +41,8 @@ static void generation_init(struct request *r, int index, const struct request_p
                                   .sampling = sampling_of(r, params, index),
                                   .scores_prompt = params->scores_prompt && index == 0,
                                   .n_prompt_top = params->n_prompt_top,
+                                  .n_adapter = r->adapters.n,
+                                  .unready = r->adapters.n > 0,
                                   .group = r->n_generation > 1 || params->n_beam > 0 ? &r->group : NULL,
                                   .sibling = index + 1 < r->n_generation ? &r->generation[index + 1].sequence : NULL,
                                   .owner = g};
@@ -94,15 +96,18 @@ static bool params_copy(struct request *r, const struct request_params *params, 
          (params->n_token == 0 || request_set_tokens(r, params->tokens, params->n_token, error));
 }
 
-struct request *request_new(const struct request_params *params, struct logit_rules *rules, int32_t max_score,
-                            struct inbox *inbox, struct error *error) {
+struct request *request_new(const struct request_params *params, struct logit_rules *rules,
+                            struct request_adapters *adapters, int32_t max_score, struct inbox *inbox,
+                            struct error *error) {
   struct request *r = calloc(1, sizeof *r + (size_t)generations_of(params) * sizeof r->generation[0]);
   if (!r) {
     free(rules);
+    request_adapters_drop(adapters);
     error_set(error, ERROR_MEMORY, "Out of memory for a request.");
     return NULL;
   }
   r->rules = rules;
+  r->adapters = *adapters;
   params_keep(r, params);
   inbox_hold(inbox);
   r->inbox = inbox;
@@ -113,6 +118,7 @@ struct request *request_new(const struct request_params *params, struct logit_ru
 
 void request_free(struct request *r) {
   inbox_drop(r->inbox);
+  request_adapters_drop(&r->adapters);
   beam_search_free(r->search);
   free(r->generation[0].sequence.tokens);
   free(r->prompt);

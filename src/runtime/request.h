@@ -6,6 +6,7 @@
 
 #include "runtime/beam_search.h"
 #include "runtime/generation.h"
+#include "runtime/request_adapters.h"
 
 struct request_params {
   struct slice prompt;   /* text, when n_token is 0 */
@@ -28,6 +29,8 @@ struct request_params {
   float timeout_s;         /* from submission to the last token; 0: none */
   int32_t tenant;          /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
   struct slice cache_salt; /* cached prefixes are shared among requests of one salt only */
+  const struct adapter_choice *adapter;
+  int32_t n_adapter;
 };
 
 /* Scores of prompt tokens on their way to the inbox. */
@@ -58,8 +61,9 @@ struct request {
   struct logit_rules *rules; /* owned */
   int32_t n_stop_token;      /* of its ends, those that the request asked for */
   bool show_stop;
-  bool want_logprob;  /* of the answers' tokens, */
-  int32_t n_top;      /* and so many likeliest */
+  bool want_logprob; /* of the answers' tokens, */
+  int32_t n_top;     /* and so many likeliest */
+  struct request_adapters adapters;
   struct error error; /* code set: it ends with FAILED */
   uint64_t submitted_us;
   uint64_t first_us, last_us; /* of its first and its last token; 0: none yet */
@@ -81,10 +85,12 @@ struct request {
   struct generation generation[];
 };
 
-/* Copies everything; the inbox is held; rules (of rules_compile) become its own, on failure too. max_score: rows of
- * prompt scores that may wait. NULL with a sentence when a stop string is refused or memory is short. */
-struct request *request_new(const struct request_params *params, struct logit_rules *rules, int32_t max_score,
-                            struct inbox *inbox, struct error *error);
+/* Copies everything; the inbox is held; rules (of rules_compile) and the adapters become its own, on failure too.
+ * max_score: rows of prompt scores that may wait. NULL with a sentence when a stop string is refused or memory is
+ * short. */
+struct request *request_new(const struct request_params *params, struct logit_rules *rules,
+                            struct request_adapters *adapters, int32_t max_score, struct inbox *inbox,
+                            struct error *error);
 void request_free(struct request *request);
 
 /* Bytes that request_new and request_set_tokens take, with a prompt of so many tokens at most, less rules' own. */

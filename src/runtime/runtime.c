@@ -73,7 +73,7 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
   if (getrandom(&rt->key, sizeof rt->key, 0) != (ssize_t)sizeof rt->key)
     error_set(error, ERROR_IO, "The system gave no random bytes: see getrandom(2).");
   else if (runtime_metrics_init(&rt->metrics, rt->engine, !options->no_block_reuse, error) &&
-           schedule_start(rt, options, error) && threads_start(rt, error))
+           schedule_start(rt, options, error) && adapters_start(rt, options, error) && threads_start(rt, error))
     return rt;
   runtime_free(rt);
   return NULL;
@@ -95,6 +95,8 @@ static void threads_end(struct runtime *rt) {
 void runtime_free(struct runtime *rt) {
   if (!rt) return;
   threads_end(rt);
+  adapter_store_free(rt->adapters);
+  free(rt->placing);
   schedule_free(rt->schedule);
   runtime_metrics_release(&rt->metrics);
   request_table_release(&rt->table);
@@ -154,7 +156,15 @@ void *watch_thread(void *argument) {
   return NULL;
 }
 
-bool runtime_metrics(struct runtime *rt, struct buffer *out) { return runtime_metrics_write(&rt->metrics, out); }
+bool runtime_metrics(struct runtime *rt, struct buffer *out) {
+  if (rt->adapters) runtime_metrics_adapters(&rt->metrics, rt->adapters);
+  return runtime_metrics_write(&rt->metrics, out) &&
+         (!rt->adapters || adapter_metric_write(rt->adapters, rt->engine->limits.adapters, out));
+}
+
+struct adapter_store *runtime_adapters(struct runtime *rt) {
+  return rt->adapters;
+}
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
@@ -216,18 +226,28 @@ static void request_measure(const struct runtime *rt, struct request *r, const s
   for (int i = 0; i < r->n_generation; i++) r->generation[i].sequence.salt = salt_of(rt, params);
 }
 
+/* A request that is whole, of parameters that are checked; NULL with a sentence. */
+static struct request *request_make(struct runtime *rt, struct inbox *inbox, const struct request_params *params,
+                                    struct error *error) {
+  struct request_adapters adapters;
+  struct logit_rules *rules =
+      rules_compile(&params->rules, rt->tokenizer, rt->defaults, rt->engine->plan->vocab, error);
+  bool ready =
+      rules && request_check_beams(params, rules, error) && request_adapters_take(rt, &adapters, params, error);
+  if (rules && !ready) free(rules);
+  struct request *r = ready ? request_new(params, rules, &adapters, scores_most(rt), inbox, error) : NULL;
+  if (r) request_measure(rt, r, params);
+  return r;
+}
+
 uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct request_params *params,
                         struct error *error) {
   struct error failure = runtime_failure(rt);
   struct request_params fitted = *params;
   if (failure.code) error_set(error, failure.code, "%s", failure.text);
   if (failure.code || !request_check(rt, &fitted, error)) return request_refuse(rt);
-  struct logit_rules *rules = rules_compile(&fitted.rules, rt->tokenizer, rt->defaults, rt->engine->plan->vocab, error);
-  bool narrow = rules && request_check_beams(&fitted, rules, error);
-  if (rules && !narrow) free(rules);
-  struct request *r = narrow ? request_new(&fitted, rules, scores_most(rt), inbox, error) : NULL;
+  struct request *r = request_make(rt, inbox, &fitted, error);
   if (!r) return request_refuse(rt);
-  request_measure(rt, r, &fitted);
   bool shed, entered = request_table_enter(&rt->table, r, &shed, error);
   if (shed) mailbox_wake(&rt->to_step);
   if (!entered) {

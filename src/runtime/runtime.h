@@ -1,6 +1,7 @@
 /* The runtime: requests in, events out, one step thread between them that owns the program, the schedule and every
  * running request. Threads: callers of submit and cancel (any), one worker that renders and tokenizes, the step
- * thread, and one that hashes the engine file in the background and watches over it. */
+ * thread, one that hashes the engine file in the background and watches over it, and where there are adapters that of
+ * their store. */
 #ifndef SPATE_RUNTIME_RUNTIME_H
 #define SPATE_RUNTIME_RUNTIME_H
 
@@ -21,8 +22,10 @@ struct runtime_options {
   int32_t batch_delay_ms; /* of SCHEDULE_DYNAMIC */
   double target_gap_us;   /* as in schedule_options */
   bool no_block_reuse;
-  uint64_t idle_us;  /* after so long without a request the KV cache's memory goes back to the system; 0: never */
-  uint64_t stall_us; /* work that waits so long without a step ending makes the engine unhealthy */
+  uint64_t idle_us; /* after so long without a request the KV cache's memory goes back to the system; 0: never */
+  const char *adapter_folder; /* of adapters by name, for the slots that the engine has; NULL: none are asked for */
+  int32_t adapters_held;      /* in the host's memory */
+  uint64_t stall_us;          /* work that waits so long without a step ending makes the engine unhealthy */
 };
 
 struct runtime *runtime_new(const struct runtime_options *options, struct error *error);
@@ -43,6 +46,9 @@ void runtime_cancel(struct runtime *runtime, uint64_t id); /* 0: every request *
 bool runtime_healthy(struct runtime *runtime, struct error *error);
 
 bool runtime_metrics(struct runtime *runtime, struct buffer *out);
+
+/* NULL when the engine was opened without any. */
+struct adapter_store *runtime_adapters(struct runtime *runtime);
 
 /* Parks the step thread so that the caller may run batches on the engine's program itself (benches, evaluation). False
  * while requests are live; those submitted meanwhile wait for the resume, which every true needs. */

@@ -80,6 +80,25 @@ void runtime_metrics_update(struct runtime_metrics *m, const struct schedule_sta
   metric_set(&m->itl_prompt_tokens, stats->gap_prompt_tokens);
   metric_set(&m->itl_sequences, stats->gap_sequences);
   metric_set(&m->kv_usage, stats->kv_used);
+  metric_set(&m->adapter_slots, stats->adapters);
+}
+
+/* By whoever reads the metrics, several at once. */
+static void counter_follow(struct metric *counter, uint64_t to) {
+  uint64_t before = atomic_load(&counter->count);
+  while (before < to && !atomic_compare_exchange_weak(&counter->count, &before, to))
+    ;
+}
+
+void runtime_metrics_adapters(struct runtime_metrics *m, struct adapter_store *store) {
+  struct adapter_store_stats stats;
+  adapter_store_stats(store, &stats);
+  metric_set(&m->adapters_held, stats.held);
+  metric_set(&m->adapter_bytes, (double)stats.held_bytes);
+  counter_follow(&m->adapter_loads, stats.loads);
+  counter_follow(&m->adapter_failures, stats.failures);
+  counter_follow(&m->adapter_evictions, stats.evictions);
+  counter_follow(&m->adapter_placements, stats.placements);
 }
 
 static void seconds_observe(struct metric *histogram, uint64_t from_us, uint64_t to_us) {

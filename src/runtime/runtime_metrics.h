@@ -20,6 +20,8 @@ struct runtime_metrics {
   struct metric generation_seconds, first_token_seconds, between_tokens_seconds;
   struct metric queue_seconds, prefill_seconds, decode_seconds;
   struct metric request_prompt_tokens, request_cached_tokens, request_generation_tokens, request_preemptions;
+  struct metric adapter_slots, adapters_held, adapter_bytes, adapter_loads, adapter_failures, adapter_evictions;
+  struct metric adapter_placements;
   struct metric itl_target, itl_p99, itl_prompt_tokens, itl_sequences, itl_missed;
   struct metric step_sequences, step_tokens, step_kv_usage, step_sequence_limit, step_token_limit;
   _Atomic int arriving;       /* submitted, and not yet taken by the step thread */
@@ -41,6 +43,12 @@ void runtime_metrics_update(struct runtime_metrics *metrics, const struct schedu
 void runtime_metrics_step(struct runtime_metrics *metrics, const struct batch *batch, double kv_used);
 void runtime_metrics_token(struct runtime_metrics *metrics, struct generation *generation, uint64_t now_us);
 void runtime_metrics_end(struct runtime_metrics *metrics, struct request *request, uint64_t now_us);
+
+/* Takes over the store's figures. */
+void runtime_metrics_adapters(struct runtime_metrics *metrics, struct adapter_store *store);
+
+/* Appends vllm:lora_requests_info: the adapters that requests run with and wait for, by name, in labels. */
+bool adapter_metric_write(struct adapter_store *store, int32_t slots, struct buffer *out);
 
 /* Appends the exposition. */
 bool runtime_metrics_write(struct runtime_metrics *metrics, struct buffer *out);

@@ -15,6 +15,7 @@ struct runtime {
   struct request_table table;
   struct hash_key key; /* drawn at the start: of salts, and of what the schedule hashes */
   struct runtime_metrics metrics;
+  struct adapter_store *adapters; /* NULL: there are none */
 
   struct inbox_producer inboxes;                 /* the step thread's side of them */
   struct mailbox to_worker, to_step, to_watcher; /* no letters for the watcher, only the call to end */
@@ -28,8 +29,10 @@ struct runtime {
   int n_step_out;       /* submitted and not collected */
   struct request *live; /* list of all requests it owns */
   uint64_t ranked_us;   /* when the schedule last counted who waits behind whom */
-  uint64_t idle_us;     /* as of runtime_options */
-  uint64_t used_us;     /* when a step last ended; 0: none has since the cache's memory was given back */
+  uint64_t *placing;    /* [limits.adapters] ids of adapters that are being put into slots; 0: none is */
+  int n_placing;
+  uint64_t idle_us; /* as of runtime_options */
+  uint64_t used_us; /* when a step last ended; 0: none has since the cache's memory was given back */
 
   /* parking: the caller holds the program while parked is true */
   pthread_mutex_t park_lock;

@@ -1,5 +1,5 @@
 /* The step thread: drain the mailbox, step, tell. After start-up it allocates nothing, and takes a lock only when a
- * request ends or the program is parked. */
+ * request ends, an adapter is put into a slot or the program is parked. */
 #include "base/clock.h"
 #include "runtime/queue_review.h"
 #include "runtime/request_search.h"
@@ -102,6 +102,7 @@ static bool live_review(struct runtime *rt, bool draining) {
     if (draining) inbox_abandon(r->inbox);
     if (failure.code) request_fail(r, &failure);
     queue_review(rt, r, now);
+    request_adapters_review(rt, r);
     if (draining || atomic_load_explicit(&r->cancelled, memory_order_relaxed)) request_end(r, FINISH_CANCELLED);
     more |= request_review(rt, r);
   }
@@ -176,7 +177,9 @@ static bool step_turn(struct runtime *rt, const struct batch *batch, struct erro
 /* False when there is nothing to do now. */
 static bool step_next(struct runtime *rt) {
   if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
+  adapter_slots_tell(rt);
   const struct batch *batch = schedule_next(rt->schedule, clock_us());
+  adapter_slots_fill(rt);
   if (!batch && rt->n_step_out == 0) return false;
   struct error error = {0};
   if (!step_turn(rt, batch, &error)) {

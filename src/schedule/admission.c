@@ -68,10 +68,16 @@ static bool room_for(const struct schedule *s, const struct sequence *q, const s
 
 /* --- admission ---------------------------------------------------------------------------------------------------- */
 
-static struct sequence *tenant_candidate(const struct schedule *s, const struct tenant *tenant, bool open) {
-  struct sequence *q = tenant->first;
-  while (q && (q->paused || q->passed_step == s->n_formed || !(open || q->returning))) q = q->next;
-  return q;
+static bool may_start(const struct schedule *s, const struct sequence *q, bool open) {
+  return !q->paused && q->passed_step != s->n_formed && (open || q->returning) && adapters_allow(s, q);
+}
+
+/* Who may not start is not looked at again for this step. */
+static struct sequence *tenant_candidate(const struct schedule *s, struct tenant *tenant, bool open) {
+  if (tenant->look_step != s->n_formed) tenant->look = tenant->first;
+  tenant->look_step = s->n_formed;
+  while (tenant->look && !may_start(s, tenant->look, open)) tenant->look = tenant->look->next;
+  return tenant->look;
 }
 
 static struct sequence *candidate_choose(struct schedule *s, bool open) {
@@ -91,6 +97,7 @@ static void first_admission(struct schedule *s, struct sequence *q, uint64_t now
 
 static void admit(struct schedule *s, struct sequence *q, const struct prefix_match *match, uint64_t now_us) {
   waiting_remove(&s->waiting, q);
+  adapters_give_up(s, q);
   running_enter(s, q);
   for (uint32_t i = 0; i < match->n_block; i++) kv_blocks_hold(&s->blocks, sequence_table(s, q)[i]);
   q->n_block = q->n_findable = match->n_block;

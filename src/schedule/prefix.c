@@ -1,5 +1,6 @@
 /* Prefix reuse. Full blocks are chained by a keyed 128-bit hash, each over the hash of the one before and its own
- * tokens; the first follows the sequence's salt. A block becomes findable when the step that filled it is done. */
+ * tokens; the first follows the sequence's root: its salt and its adapters. A block becomes findable when the step that
+ * filled it is done. */
 #include "schedule/schedule_state.h"
 
 #include <assert.h>
@@ -25,7 +26,7 @@ static bool block_coming(const struct schedule *s, const struct sequence *q, con
     const struct sequence *r = s->running[i];
     bool goes_on = !r->paused && !r->leaving && !r->retreating && r->priority <= q->priority;
     if (!goes_on || !r->chained || r->n_findable != match->n_block || r->n_prompt < end) continue;
-    if (!hash_equal(r->salt, q->salt)) continue;
+    if (!hash_equal(r->root, q->root)) continue;
     if (match->n_block > 0 && sequence_table(s, r)[match->n_block - 1] != table[match->n_block - 1]) continue;
     if (memcmp(r->tokens + first, q->tokens + first, (size_t)s->limits.block_size * sizeof *q->tokens) == 0)
       return true;
@@ -34,7 +35,7 @@ static bool block_coming(const struct schedule *s, const struct sequence *q, con
 }
 
 struct prefix_match prefix_find(const struct schedule *s, const struct sequence *q, uint32_t *table) {
-  struct prefix_match match = {.hash = q->salt};
+  struct prefix_match match = {.hash = q->root};
   bool unscored = q->scores_prompt && q->n_scored < q->n_prompt - 1; /* what is not computed has no scores */
   if (!s->reuse || unscored) return match;
   uint32_t most = (uint32_t)((q->n_token - 1) / s->limits.block_size); /* the last token is always computed */

@@ -11,6 +11,7 @@ void running_enter(struct schedule *s, struct sequence *q) {
   s->running[at] = q;
   q->seat = s->free_seat[--s->n_free_seat];
   q->state = SEQUENCE_RUNNING;
+  adapters_enter(s, q);
 }
 
 void blocks_drop(struct schedule *s, struct sequence *q) {
@@ -26,6 +27,7 @@ void running_leave(struct schedule *s, struct sequence *q) {
   memmove(s->running + at, s->running + at + 1, (size_t)(s->n_running - at) * sizeof(struct sequence *));
   blocks_drop(s, q);
   if (sequence_beams(q)) beams_leave(s, q->group);
+  adapters_leave(s, q);
   s->free_seat[s->n_free_seat++] = q->seat;
   q->seat = -1;
   q->state = SEQUENCE_OUT;

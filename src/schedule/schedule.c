@@ -48,7 +48,9 @@ struct schedule *schedule_new(const struct schedule_options *options) {
                          .reuse = !options->no_reuse && options->limits->block_size <= REUSE_BLOCK_MAX,
                          .key = options->key};
   gap_target_init(&s->gap, options->target_gap_us);
-  if (steps_init(s) && seats_init(s) && kv_blocks_init(&s->blocks, blocks_total(s))) return s;
+  if (steps_init(s) && seats_init(s) && schedule_slots_init(&s->slots, s->limits.adapters) &&
+      kv_blocks_init(&s->blocks, blocks_total(s)))
+    return s;
   schedule_free(s);
   return NULL;
 }
@@ -57,6 +59,7 @@ void schedule_free(struct schedule *s) {
   if (!s) return;
   for (int i = 0; s->steps && i < s->n_step; i++) step_release(&s->steps[i]);
   kv_blocks_release(&s->blocks);
+  schedule_slots_release(&s->slots);
   free(s->steps);
   free(s->events);
   free(s->running);
@@ -96,7 +99,7 @@ static void sequence_enter(struct schedule *s, struct sequence *q, enum sequence
   q->length = q->reached = q->n_cached = q->n_step = q->n_out = q->n_scored = q->n_preempted = 0;
   q->started_us = 0;
   q->n_block = q->n_findable = 0;
-  q->paused = q->leaving = q->retreating = q->returning = q->held = q->chained = false;
+  q->paused = q->leaving = q->retreating = q->returning = q->held = q->chained = q->claims = false;
   q->paused_step = q->passed_step = 0;
   q->ahead = 0;
   q->hopeless = false;
@@ -112,6 +115,7 @@ void schedule_add(struct schedule *s, struct sequence *q, uint64_t now_us) {
     for (struct sequence *other = q->sibling; other; other = other->sibling)
       sequence_enter(s, other, SEQUENCE_COMING, now_us);
   }
+  if (!q->unready) schedule_ready(s, q);
   s->n_arrival++;
   waiting_add(&s->waiting, q);
 }
@@ -121,7 +125,10 @@ bool schedule_remove(struct schedule *s, struct sequence *q) {
   q->leaving = true;
   if (q->n_step > 0) return false;
   if (q->state == SEQUENCE_RUNNING) return sequence_settle(s, q);
-  if (q->state == SEQUENCE_WAITING) waiting_remove(&s->waiting, q);
+  if (q->state == SEQUENCE_WAITING) {
+    waiting_remove(&s->waiting, q);
+    adapters_give_up(s, q);
+  }
   tenant_leave(&s->waiting, q);
   q->state = SEQUENCE_OUT;
   return true;
@@ -130,6 +137,7 @@ bool schedule_remove(struct schedule *s, struct sequence *q) {
 void schedule_pause(struct schedule *s, struct sequence *q, bool paused) {
   if (paused && !q->paused) q->paused_step = s->n_formed;
   q->paused = paused;
+  if (paused) adapters_give_up(s, q); /* others would wait for whoever does not read */
 }
 
 void schedule_rank(struct schedule *s, uint64_t now_us) { waiting_rank(&s->waiting, &s->starts, now_us); }
@@ -236,6 +244,7 @@ void schedule_stats(const struct schedule *s, struct schedule_stats *stats) {
   *stats = s->stats;
   stats->waiting = s->waiting.count;
   stats->running = s->n_running;
+  stats->adapters = adapter_slots_used(s);
   if (s->gap.target_us > 0) stats->gap_sequences = gap_target_sequences(&s->gap, s->limits.seats);
   stats->gap_p99_us = s->gap.p99_us;
   stats->gaps_missed = s->gap.missed;

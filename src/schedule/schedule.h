@@ -1,7 +1,8 @@
 /* The schedule: a pure state machine that decides which tokens of which sequences make the next step. No thread, clock,
  * socket or device: sequences, time and results come in; batches and tokens go out. One caller at a time. The policy is
  * described in docs/scheduling.md: who is admitted in admission.c, what goes into a step in step_form.c, who gives up
- * blocks in preemption.c, what is reused in prefix.c, how the sequences of one prompt share it in group.c. */
+ * blocks in preemption.c, what is reused in prefix.c, how the sequences of one prompt share it in group.c, whose
+ * adapters are on the device in adapter_slots.c. */
 #ifndef SPATE_SCHEDULE_SCHEDULE_H
 #define SPATE_SCHEDULE_SCHEDULE_H
 
@@ -46,19 +47,28 @@ struct sequence_group {
   uint32_t pool;   /* the first of them */
 };
 
+/* An adapter of a sequence. The same id is the same content; never 0. */
+struct sequence_adapter {
+  uint64_t id;
+  float scale;
+};
+
 /* A sequence belongs to whoever added it and must stay in place until it is out. */
 struct sequence {
   /* set by the owner before schedule_add */
   int32_t *tokens;  /* [n_prompt + max_tokens]: the prompt; generated tokens are appended by schedule_done */
   int32_t n_prompt; /* at least 1 */
   int32_t max_tokens;
-  int32_t priority;             /* lower runs first */
-  int32_t tenant;               /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
-  uint64_t deadline_us;         /* by which it must have begun; 0: none */
-  struct hash128 salt;          /* blocks are shared among sequences of equal salt only */
-  struct sampling sampling;     /* draw, target, index and history are the schedule's */
-  bool scores_prompt;           /* an event for each prompt token but the first, with its log-probability */
-  int32_t n_prompt_top;         /* and those of so many likeliest tokens */
+  int32_t priority;         /* lower runs first */
+  int32_t tenant;           /* [0, SCHEDULE_TENANTS): those of one priority share by tokens */
+  uint64_t deadline_us;     /* by which it must have begun; 0: none */
+  struct hash128 salt;      /* blocks are shared among sequences of equal salt, adapters and scales only */
+  struct sampling sampling; /* draw, target, index and history are the schedule's */
+  bool scores_prompt;       /* an event for each prompt token but the first, with its log-probability */
+  int32_t n_prompt_top;     /* and those of so many likeliest tokens */
+  int32_t n_adapter;        /* of different ids, at most limits.adapters */
+  struct sequence_adapter adapter[ROW_LORAS];
+  bool unready;                 /* its adapters are not known yet: it waits for schedule_ready */
   struct sequence_group *group; /* NULL: it is alone; schedule_add takes the first of a group with all the others */
   struct sequence *sibling;     /* the next of its group */
   void *owner;
@@ -80,6 +90,9 @@ struct sequence {
   bool returning;                   /* has been preempted before: waits for more room than a new one */
   bool chained;                     /* all its full blocks so far are findable */
   bool held;                        /* a beam that has nothing to continue yet */
+  bool claims;                      /* slots for adapters that are not there, and keeps those that are */
+  int32_t slot[ROW_LORAS];          /* of its adapters, while running */
+  struct hash128 root;              /* that its blocks' hashes begin with */
   int32_t n_scored;                 /* prompt tokens whose scores are computed or on their way */
   uint32_t n_block;                 /* in its table */
   uint32_t n_findable;              /* the first of them, which others may share */
@@ -115,6 +128,7 @@ struct schedule_events {
 struct schedule_stats {
   int waiting, running;
   double kv_used; /* fraction of the blocks that sequences hold */
+  int adapters;   /* in slots, or coming there */
   /* with a target between tokens, now: */
   double gap_p99_us;
   int gap_prompt_tokens; /* that the last step with streams was allowed */
@@ -153,6 +167,21 @@ void schedule_extend(struct schedule *schedule, struct sequence *sequence, int32
 
 /* Makes one beam a copy of another of its group, tokens and all; neither is part of a step. */
 void schedule_fork(struct schedule *schedule, struct sequence *to, const struct sequence *from);
+
+/* A sequence that was added unready, with its siblings, has its adapters now. */
+void schedule_ready(struct schedule *schedule, struct sequence *sequence);
+
+/* An adapter that is to be put into a slot, which no step names now; its owner says when it is there, or that it cannot
+ * be: then those that name it are to be removed. The sequence names it, and waits. */
+struct slot_want {
+  int slot;
+  uint64_t id;
+  struct sequence *sequence;
+};
+
+/* After each schedule_next: false when there is no more. */
+bool schedule_slot_wanted(struct schedule *schedule, struct slot_want *want);
+void schedule_slot_filled(struct schedule *schedule, int slot, bool filled);
 
 /* Counts for each waiting sequence how many are ahead of it, and whether it can still begin before its deadline. Takes
  * SCHEDULE_TENANTS looks for each. */

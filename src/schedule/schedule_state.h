@@ -2,6 +2,7 @@
 #ifndef SPATE_SCHEDULE_SCHEDULE_STATE_H
 #define SPATE_SCHEDULE_SCHEDULE_STATE_H
 
+#include "schedule/adapter_slots.h"
 #include "schedule/gap_target.h"
 #include "schedule/kv_blocks.h"
 #include "schedule/pace.h"
@@ -22,6 +23,7 @@ struct schedule {
 
   struct kv_blocks blocks;
   struct waiting waiting;
+  struct adapter_slots slots;
   struct sequence **running; /* [limits.seats] by priority and then arrival */
   int n_running, n_retreating;
   int *free_seat; /* [limits.seats] stack */

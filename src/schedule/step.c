@@ -90,6 +90,11 @@ void step_add(struct step *step, struct sequence *q, int count, int n_group, con
   assert(count >= 1 && q->length + count <= sequence_expected(q));
   struct row *row = &step->row[batch->n_row];
   *row = (struct row){.seat = q->seat, .first = batch->n_token, .count = count, .length = q->length};
+  row->n_lora = q->n_adapter;
+  for (int i = 0; i < q->n_adapter; i++) {
+    row->lora[i].slot = q->slot[i];
+    row->lora[i].scale = q->adapter[i].scale;
+  }
   for (int g = 0; g < n_group; g++) {
     row->block[g] = table;
     row->n_block[g] = (int32_t)q->n_block;

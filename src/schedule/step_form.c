@@ -121,5 +121,6 @@ void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   step->n_stream = step->batch.n_row;
   int budget = prompts_budget(s, step);
   prompts_add(s, step, &budget);
+  adapters_claim(s);
   newcomers_add(s, step, &budget, now_us);
 }

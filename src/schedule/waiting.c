@@ -18,14 +18,17 @@ void waiting_add(struct waiting *w, struct sequence *q) {
   *(q->next ? &q->next->previous : &tenant->last) = q;
   *(before ? &before->next : &tenant->first) = q;
   w->count++;
+  w->n_adapted += q->n_adapter > 0;
 }
 
 void waiting_remove(struct waiting *w, struct sequence *q) {
   struct tenant *tenant = &w->tenant[q->tenant];
   *(q->previous ? &q->previous->next : &tenant->first) = q->next;
   *(q->next ? &q->next->previous : &tenant->last) = q->previous;
+  if (tenant->look == q) tenant->look = q->next;
   q->previous = q->next = NULL;
   w->count--;
+  w->n_adapted -= q->n_adapter > 0;
 }
 
 void tenant_enter(struct waiting *w, const struct sequence *q) { w->tenant[q->tenant].n_live++; }

@@ -10,11 +10,14 @@
 struct waiting {
   struct tenant {
     struct sequence *first, *last;
-    int64_t credit; /* tokens */
-    int n_live;     /* its sequences, running ones too */
+    int64_t credit;        /* tokens */
+    int n_live;            /* its sequences, running ones too */
+    struct sequence *look; /* where the search for one that may start goes on, in the step: those before it may not */
+    uint64_t look_step;
   } tenant[SCHEDULE_TENANTS];
-  int count; /* how many wait */
-  int turn;  /* the tenant that is being served */
+  int count;     /* how many wait, */
+  int n_adapted; /* and of them with adapters */
+  int turn;      /* the tenant that is being served */
 };
 
 void waiting_add(struct waiting *waiting, struct sequence *q);

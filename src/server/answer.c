@@ -39,6 +39,7 @@ void answer_free(struct answer *answer) {
   }
   atomic_fetch_sub_explicit(answer->kept_by_all, answer->kept, memory_order_relaxed);
   json_decref(answer->facts.stop);
+  json_decref(answer->facts.adapter);
   free(answer);
 }
 

@@ -177,6 +177,26 @@ static bool store_biases(struct generate_request *request, const struct request_
   return bias != NULL;
 }
 
+/* Nothing else may be in it, so that no mistake is passed over. */
+static bool store_adapter(spate_lora *out, const json_t *value) {
+  const json_t *name = json_object_get(value, "lora_name"), *scale = json_object_get(value, "lora_scale");
+  size_t size = json_string_length(name);
+  out->name = json_string_value(name);
+  out->scale = scale ? (float)json_number_value(scale) : 1;
+  return size >= 1 && size <= LIMIT_ADAPTER_NAME_BYTES && strlen(out->name) == size &&
+         (!scale || json_is_number(scale)) && isfinite(out->scale) && json_object_size(value) == (scale ? 2u : 1u);
+}
+
+static bool store_adapters(struct generate_request *request, const struct request_field *field, const json_t *value) {
+  bool one = !json_is_array(value);
+  spate_lora *adapters = list_make(request, field, one ? 1 : json_array_size(value), sizeof *adapters);
+  if (!adapters) return false;
+  if (one) return store_adapter(adapters, value);
+  for (size_t i = 0; i < json_array_size(value); i++)
+    if (!store_adapter(&adapters[i], json_array_get(value, i))) return false;
+  return true;
+}
+
 bool field_store(struct generate_request *request, const struct request_field *field, json_t *value) {
   void *place = (char *)request + field->offset;
   switch (field->type) {
@@ -194,6 +214,7 @@ bool field_store(struct generate_request *request, const struct request_field *f
   case FIELD_TEXTS: return store_texts(request, field, value);
   case FIELD_TOKENS: return store_tokens(request, field, value);
   case FIELD_BIASES: return store_biases(request, field, value);
+  case FIELD_ADAPTERS: return store_adapters(request, field, value);
   case FIELD_EARLY: return store_early(request, value);
   case FIELD_ONE: return json_number_value(value) == 1;
   case FIELD_FALSE: return json_is_false(value);

@@ -28,6 +28,12 @@ static void expect_range(const struct request_field *field, struct buffer *out) 
   json_write_number(out, field->max);
 }
 
+static void expect_adapters(const struct request_field *field, struct buffer *out) {
+  buffer_print(out,
+               "an object with a lora_name of 1 to %d bytes and perhaps a number as lora_scale, or a list of up to %d",
+               LIMIT_ADAPTER_NAME_BYTES, (int)field->max);
+}
+
 /* Of types that are always the same. */
 static const char *const type_words[] = {
     [FIELD_PROMPT] = "a string",
@@ -62,6 +68,7 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
                  (int)field->max, LIMIT_STOP_BYTES);
     break;
   case FIELD_TOKENS: buffer_print(out, "a list of up to %d token ids", (int)field->max); break;
+  case FIELD_ADAPTERS: expect_adapters(field, out); break;
   case FIELD_BIASES:
     buffer_print(out, "an object of up to %d token ids, each with a number from -%d to %d", (int)field->max,
                  LIMIT_LOGIT_BIAS, LIMIT_LOGIT_BIAS);

@@ -50,6 +50,10 @@ static struct answer_facts facts_make(const struct work *work, const struct gene
                                .include_usage = wanted->include_usage,
                                .n = wanted->n,
                                .stop = json_incref(json_object_get(wanted->json, "stop"))};
+  if (wanted->model && strcmp(wanted->model, facts.model) != 0) { /* an adapter's name */
+    facts.adapter = json_incref(json_object_get(wanted->json, "model"));
+    facts.model = json_string_value(facts.adapter);
+  }
   snprintf(facts.id, sizeof facts.id, "%s-%08x%016llx", wanted->kind == REQUEST_CHAT ? "chatcmpl" : "cmpl",
            work->server->nonce, (unsigned long long)work->request->id);
   return facts;
@@ -107,11 +111,25 @@ static bool choices_submit(const struct work *work, const struct generate_reques
 
 /* --- routes ------------------------------------------------------------------------------------------------------ */
 
-/* OpenAI's clients name a model; there is one. */
-static bool model_known(const struct work *work, const struct generate_request *wanted) {
+/* In front of those that the request names besides. */
+static bool adapter_add(struct generate_request *wanted, const char *name) {
+  spate_request *engine = &wanted->engine;
+  size_t n = (size_t)engine->n_loras;
+  spate_lora *all = arena_array(&wanted->lists, n + 1, sizeof *all);
+  if (!all) return false;
+  all[0] = (spate_lora){name, 1};
+  if (n > 0) memcpy(all + 1, engine->loras, n * sizeof *all);
+  engine->loras = all;
+  engine->n_loras++;
+  return true;
+}
+
+/* OpenAI's clients name a model; there is one, and its adapters. */
+static bool model_known(const struct work *work, struct generate_request *wanted) {
   const char *name = work->served->info.name;
   char sentence[320];
   if (!wanted->model || strcmp(wanted->model, name) == 0) return true;
+  if (spate_lora_known(work->served->engine, wanted->model) && adapter_add(wanted, wanted->model)) return true;
   snprintf(sentence, sizeof sentence, "There is no model \"%.100s\" here; this server has \"%.100s\".", wanted->model,
            name);
   reply_field_error(work->request, 404, "model", sentence);

@@ -5,7 +5,7 @@
 #include "base/metric.h"
 #include "http/http_server.h"
 
-enum { METRIC_STATUSES = 20, METRIC_METHODS = 5, METRIC_HANDLERS = 21 };
+enum { METRIC_STATUSES = 20, METRIC_METHODS = 5, METRIC_HANDLERS = 23 };
 
 struct http_metrics {
   _Atomic uint64_t requests[METRIC_HANDLERS][METRIC_METHODS][METRIC_STATUSES];

@@ -24,6 +24,11 @@ static void write_range(const struct request_field *field, struct buffer *out) {
 
 #define TOKEN_IDS "{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"integer\",\"minimum\":0}}"
 
+#define ADAPTER                                                                                                        \
+  "{\"type\":\"object\",\"required\":[\"lora_name\"],\"additionalProperties\":false,\"properties\":{"                  \
+  "\"lora_name\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":255},\"lora_scale\":{\"type\":\"number\","         \
+  "\"default\":1}}}"
+
 /* Of fields that hold more than one value; each %d is the field's max. */
 static const char *const list_schemas[] = {
     [FIELD_PROMPTS] =
@@ -37,6 +42,7 @@ static const char *const list_schemas[] = {
     [FIELD_TOKENS] = "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0},\"maxItems\":%d",
     [FIELD_BIASES] = "\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[0-9]+$\"},\"maxProperties\":%d,"
                      "\"additionalProperties\":{\"type\":\"number\",\"minimum\":-100,\"maximum\":100}",
+    [FIELD_ADAPTERS] = "\"oneOf\":[" ADAPTER ",{\"type\":\"array\",\"items\":" ADAPTER ",\"maxItems\":%d}]",
     [FIELD_STREAM_OPTIONS] = "\"type\":\"object\",\"properties\":{\"include_usage\":{\"type\":\"boolean\"}}",
     [FIELD_FORMAT] = "\"type\":\"object\",\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"text\"}}",
     [FIELD_VARIABLES] = "\"type\":\"object\"",

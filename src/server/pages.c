@@ -2,6 +2,8 @@
 #include "server/pages.h"
 
 #include "base/json.h"
+#include "base/limits.h"
+#include "server/adapters.h"
 #include "server/openapi.h"
 #include "server/reply.h"
 #include "server/server_loop.h"
@@ -65,13 +67,6 @@ void version_handle(struct server *server, struct http_request *request) {
   page_send(request, 200, JSON_CONTENT_TYPE, &page);
 }
 
-static void model_write(const struct served_engine *served, struct buffer *page) {
-  buffer_text(page, "{\"id\":");
-  json_write_string(page, slice_text(served->info.name));
-  buffer_print(page, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"spate\",\"max_model_len\":%d}",
-               (long long)served->info.created, served->info.max_seq_len);
-}
-
 void models_handle(struct server *server, struct http_request *request) {
   (void)server;
   const struct served_engine *served = server_loop_engine(request);
@@ -79,7 +74,8 @@ void models_handle(struct server *server, struct http_request *request) {
   if (!served) return;
   buffer_init(&page, PAGE_MAX);
   buffer_text(&page, "{\"object\":\"list\",\"data\":[");
-  model_write(served, &page);
+  model_write(served, NULL, &page);
+  adapters_write(served, &page);
   buffer_text(&page, "]}");
   page_send(request, 200, JSON_CONTENT_TYPE, &page);
 }
@@ -90,14 +86,19 @@ void model_handle(struct server *server, struct http_request *request) {
   static const char prefix[] = "/v1/models/";
   struct slice path = request->head.path;
   struct slice name = slice_make(path.data + sizeof prefix - 1, path.size - (sizeof prefix - 1));
+  char adapter[LIMIT_ADAPTER_NAME_BYTES + 1];
   struct buffer page;
   if (!served) return;
-  if (!slice_is(name, served->info.name)) {
-    reply_field_error(request, 404, "model", "There is no such model here: /v1/models names the one that is served.");
+  bool is_base = slice_is(name, served->info.name);
+  size_t size = !is_base && name.size < sizeof adapter ? name.size : 0;
+  memcpy(adapter, name.data, size);
+  adapter[size] = '\0';
+  if (!is_base && !spate_lora_known(served->engine, adapter)) {
+    reply_field_error(request, 404, "model", "There is no such model here: /v1/models names those that are served.");
     return;
   }
   buffer_init(&page, PAGE_MAX);
-  model_write(served, &page);
+  model_write(served, is_base ? NULL : adapter, &page);
   page_send(request, 200, JSON_CONTENT_TYPE, &page);
 }
 

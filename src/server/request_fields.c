@@ -4,6 +4,8 @@
 #include "base/limits.h"
 #include "server/generate_request.h"
 
+enum { MOST_ADAPTERS = 4 }; /* of one request; the engine may take fewer */
+
 #define AT(member) offsetof(struct generate_request, member)
 
 static const struct request_field fields[] = {
@@ -220,7 +222,7 @@ static const struct request_field fields[] = {
      .offset = AT(model),
      .max = LIMIT_NAME_BYTES,
      .fallback = "the model that is served",
-     .description = "Must be the model that is served, as /v1/models names it."},
+     .description = "The model that is served or one of its adapters, as /v1/models names them."},
     {.name = "stream_options",
      .kinds = REQUEST_COMPLETION | REQUEST_CHAT,
      .type = FIELD_STREAM_OPTIONS,
@@ -356,9 +358,14 @@ static const struct request_field fields[] = {
      .fallback = "1",
      .description = "Devices that share the model; set for the whole server, so that a request can only agree."},
     {.name = "lora_request",
-     .kinds = REQUEST_GENERATE,
-     .type = FIELD_LATER,
-     .description = "Adapters do not exist yet: leave lora_request out."},
+     .kinds = REQUEST_ANY,
+     .type = FIELD_ADAPTERS,
+     .offset = AT(engine.loras),
+     .count_offset = AT(engine.n_loras),
+     .max = MOST_ADAPTERS,
+     .fallback = "none",
+     .description = "Adapters (LoRA) of --lora-dir that change the model for this request, each with a number that "
+                    "multiplies what it adds; 1 where it has none."},
     {.name = "image_data",
      .kinds = REQUEST_GENERATE,
      .type = FIELD_LATER,

@@ -23,6 +23,7 @@ enum field_type {
   FIELD_TEXTS,          /* a string or a list of up to max strings */
   FIELD_TOKENS,         /* a list of up to max token ids */
   FIELD_BIASES,         /* an object of up to max token ids, as strings, each with a number from -100 to 100 */
+  FIELD_ADAPTERS,       /* an object with lora_name and perhaps lora_scale, or a list of up to max of them */
   FIELD_EARLY,          /* engine.early_stopping: a boolean or "never" */
   FIELD_ONE,            /* a number that can only be 1 until more than one of something exists; nothing is stored */
   FIELD_VARIABLES,      /* an object that the template reads in the body */
@@ -35,7 +36,7 @@ struct request_field {
   unsigned kinds;           /* bits of enum request_kind */
   enum field_type type;
   size_t offset;            /* of the value in struct generate_request: bool, int, float, or a pointer to an array */
-  size_t count_offset;      /* FIELD_TEXTS, FIELD_TOKENS, FIELD_BIASES: of the int that counts it */
+  size_t count_offset;      /* FIELD_TEXTS, FIELD_TOKENS, FIELD_BIASES, FIELD_ADAPTERS: of the int that counts it */
   bool required, above_min; /* above_min: min itself is not allowed */
   double min, max;          /* lists: max is of their entries */
   const char *fallback;     /* what holds when the field is left out; NULL when it is required */

@@ -1,6 +1,7 @@
 /* Routing: 404, 405, 415 and OPTIONS before a body is read, then the handler. */
 #include "server/routes.h"
 
+#include "server/adapters.h"
 #include "server/admin.h"
 #include "server/generate.h"
 #include "server/pages.h"
@@ -14,6 +15,7 @@
 enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
 
 #define EMPTY_SCHEMA "{\"type\":\"object\"}"
+#define NAME_SCHEMA  "{\"type\":\"string\",\"minLength\":1,\"maxLength\":255}"
 
 const struct route routes[ROUTE_COUNT] = {
     {"/generate", 1u << METHOD_GET | 1u << METHOD_POST, ROUTE_KEYED, "Generate text", JSON_CONTENT_TYPE,
@@ -37,8 +39,18 @@ const struct route routes[ROUTE_COUNT] = {
      ready_handle, 0, NULL, "State"},
     {"/live", GET, ROUTE_OPEN, "That the server answers", JSON_CONTENT_TYPE, live_handle, 0, NULL, "State"},
     {"/version", GET, ROUTE_KEYED, "The version of the server", JSON_CONTENT_TYPE, version_handle, 0, NULL, "Version"},
-    {"/v1/models", GET, ROUTE_KEYED, "The model that is served", JSON_CONTENT_TYPE, models_handle, 0, NULL, "Models"},
+    {"/v1/models", GET, ROUTE_KEYED, "The model that is served, and its adapters", JSON_CONTENT_TYPE, models_handle, 0,
+     NULL, "Models"},
     {"/v1/models/{model}", GET, ROUTE_KEYED, "One model", JSON_CONTENT_TYPE, model_handle, 0, NULL, "Model"},
+    {"/v1/load_lora_adapter", 1u << METHOD_POST, ROUTE_ADMIN, "Read an adapter of --lora-dir, and let requests name it",
+     JSON_CONTENT_TYPE, adapter_load_handle, 0,
+     "{\"type\":\"object\",\"required\":[\"lora_name\",\"lora_path\"],\"properties\":{\"lora_name\":" NAME_SCHEMA
+     ",\"lora_path\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":4095}}}",
+     "AdapterState"},
+    {"/v1/unload_lora_adapter", 1u << METHOD_POST, ROUTE_ADMIN, "Let no more requests name an adapter",
+     JSON_CONTENT_TYPE, adapter_unload_handle, 0,
+     "{\"type\":\"object\",\"required\":[\"lora_name\"],\"properties\":{\"lora_name\":" NAME_SCHEMA "}}",
+     "AdapterState"},
     {"/is_sleeping", GET, ROUTE_KEYED, "Whether the engine's memory is given back", JSON_CONTENT_TYPE,
      is_sleeping_handle, 0, NULL, "Sleeping"},
     {"/sleep", 1u << METHOD_POST, ROUTE_ADMIN, "Give the engine's memory back, once running answers have ended",

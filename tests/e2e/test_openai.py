@@ -197,9 +197,12 @@ class OpenAI(spate_server.ServerCase):
         for path, name in (("/health", "Health"), ("/ready", "State"), ("/live", "State"), ("/version", "Version"),
                            ("/is_sleeping", "Sleeping"), ("/v1/models", "Models"), ("/v1/models/tiny", "Model"), ("/nowhere", "Error"), ("/v1/nowhere", "Error")):
             schemas.check(name, json.loads(self.server.get(path)[2]))
-        with Server(self.engine, "--admin-key", "boss") as server:
-            awake = server.request("POST", "/wake_up", "{}", JSON | {"Authorization": "Bearer boss"})[2]
-            schemas.check("EngineState", json.loads(awake))
+        adapters = spate_server.ROOT / "tests/fixtures/adapter"
+        with Server(self.engine, "--admin-key", "boss", "--lora-dir", str(adapters)) as server:
+            for path, body, name in (("/wake_up", "{}", "EngineState"),
+                                     ("/v1/load_lora_adapter", '{"lora_name": "a", "lora_path": "tied"}', "AdapterState")):
+                answer = server.request("POST", path, body, JSON | {"Authorization": "Bearer boss"})[2]
+                schemas.check(name, json.loads(answer))
         told = {f"{name}.{field}" for name, schema in schemas.schemas.items() if not name.endswith("Request")
                 for field in schema["properties"]}
         self.assertEqual(told - schemas.seen, {"GeneratePiece.error", "Health.error"})  # of failures

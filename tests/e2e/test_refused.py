@@ -49,7 +49,8 @@ BAD_BODIES = {
     '{"prompt": "a", "frequency": 5}': 'There is no field "frequency": /openapi.json lists those that exist.',
     '{"prompt": "a", "tensor_parallel_size": 2}':
         "tensor_parallel_size is 2, expected 1: more does not exist yet.",
-    '{"prompt": "a", "lora_request": {"lora_name": "x"}}': "Adapters do not exist yet: leave lora_request out.",
+    '{"prompt": "a", "lora_request": {"lora_name": "x"}}':
+        "An adapter was asked for and there are none: the engine was opened without a folder of them (--lora-dir).",
     '{"prompt": "a", "image_data": "x"}': "Images do not exist yet: leave image_data out and send text alone.",
 }
 
@@ -75,6 +76,8 @@ def wrong_values(schema):
     wrong = [value for kind in types & set(WRONG_TYPES) for value in WRONG_TYPES[kind]]
     if "array" in types and "string" in types:  # a list or one text
         wrong = [1, True, {}, "" if "minLength" in str(schema) else None]
+    if {"array", "object"} <= types:  # a list or one object
+        wrong = [1, True, "x", {}]
     if "const" in schema:
         wrong += [0, 2, True]
     if "enum" in schema:

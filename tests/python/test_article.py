@@ -3,6 +3,7 @@ they say, what does not exist yet says so in a sentence."""
 import asyncio
 import json
 import pathlib
+import shutil
 import subprocess
 
 import spate_python
@@ -192,12 +193,32 @@ class Article(spate_python.LlmCase):
     # ---- places
 
     def test_adapters(self):
+        """The article's folder is another one's; the adapter is one of the fixtures for the tiny model."""
+        manager = run(ADAPTERS)["lora_manager"]
+        self.assertEqual((manager.lora_dir, manager.max_loras, manager.adapter_dim), ("/models/lora_adapters", 4, 8))
+        with self.assertRaisesRegex(spate.InvalidError, "^The LoraManager has no LLM yet"):
+            manager.names()
         params = run(ADAPTER_REQUEST)["sampling_params"]
         for call in (lambda: self.llm.generate("a", params), lambda: self.llm.generate_async("a", params)):
-            with self.assertRaisesRegex(spate.UnsupportedError, "^Adapters do not exist yet: leave lora_request out.$"):
+            with self.assertRaisesRegex(spate.InvalidError, "^An adapter was asked for and there are none"):
                 call()
-        with self.assertRaisesRegex(NotImplementedError, "^Adapters do not exist yet: leave LoraManager out.$"):
-            run(ADAPTERS)
+        manager.lora_dir = pathlib.Path(self.engine.folder) / "adapters"
+        shutil.copytree(spate_server.ROOT / "tests/fixtures/adapter/tied", manager.lora_dir / "medical_advice")
+        with spate_python.engine_open(self.engine, lora_manager=manager) as llm:
+            self.assertEqual(manager.names(), ["medical_advice"])
+            params.max_tokens, params.temperature = 16, 0
+            text = llm.generate("a", params).outputs[0].text
+            self.assertNotEqual(text, llm.generate("a", SamplingParams(max_tokens=16, temperature=0)).outputs[0].text)
+            params.lora_request = [spate.LoRARequest("medical_advice", 0.5), spate.LoRARequest("medical_advice", 0.3)]
+            self.assertEqual(llm.generate("a", params).outputs[0].text, text)
+            manager.load("advice", "medical_advice")
+            params.lora_request = spate.LoRARequest("advice", 0.8)
+            self.assertEqual(llm.generate("a", params).outputs[0].text, text)
+            manager.unload("advice")
+            with self.assertRaisesRegex(spate.SpateError, '^There is no adapter "advice"'):
+                llm.generate("a", params)
+            with self.assertRaisesRegex(spate.InvalidError, "another LLM's: make one for each"):
+                spate_python.engine_open(self.engine, lora_manager=manager)
 
     def test_images(self):
         params = run(IMAGES)["multimodal_params"]

@@ -154,7 +154,9 @@ class FastApi(spate_python.LlmCase):
 
     def test_mistakes(self):
         for fields, sentence in (({"max_tokens": 1 << 30}, "max_tokens is 1073741824, expected 1 to max_seq_len 65536."),
-                                 ({"lora_request": {"lora_name": "x"}}, "Adapters do not exist yet: leave lora_request out.")):
+                                 ({"lora_request": {"lora_name": "x"}},
+                                  "An adapter was asked for and there are none: the engine was opened without a folder of "
+                                  "them (--lora-dir).")):
             for streaming in (False, True):
                 status, _, body = self.server.post({"prompt": "a", "streaming": streaming} | fields)
                 self.assertEqual((status, json.loads(body)), (500, {"error": sentence}))

@@ -24,6 +24,8 @@ def structure(cls: S) -> S:
 Progress = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64)
 Write = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
+Visit = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
+
 Int = Annotated[int, ctypes.c_int]
 Int32 = Annotated[int, ctypes.c_int32]
 Int64 = Annotated[int, ctypes.c_int64]
@@ -96,6 +98,10 @@ class OpenOptions(ctypes.Structure):
     target_itl_ms: Double
     idle_release_s: Double
     beside: Address
+    lora_dir: Text
+    max_loras: Int
+    max_lora_rank: Int
+    max_cpu_loras: Int
 
 
 @structure
@@ -123,6 +129,12 @@ class EngineInfo(ctypes.Structure):
 class LogitBias(ctypes.Structure):
     token: Int32
     bias: Float
+
+
+@structure
+class Lora(ctypes.Structure):
+    name: Text
+    scale: Float
 
 
 @structure
@@ -170,6 +182,8 @@ class Request(ctypes.Structure):
     early_stopping: Int
     prompt_logprobs: Bool
     top_prompt_logprobs: Int
+    loras: Annotated[Any, ctypes.POINTER(Lora)]
+    n_loras: Int
 
 
 TEXT, DONE, FAILED, PROMPT = range(4)  # spate_event_kind
@@ -209,7 +223,7 @@ class TokenList(ctypes.Structure):
 
 
 STRUCTS = {"spate_error": Error, "spate_build_options": BuildOptions, "spate_open_options": OpenOptions,
-           "spate_engine_info": EngineInfo, "spate_logit_bias": LogitBias, "spate_request": Request,
+           "spate_engine_info": EngineInfo, "spate_logit_bias": LogitBias, "spate_lora": Lora, "spate_request": Request,
            "spate_logprob": Logprob, "spate_event": Event, "spate_tokens": TokenList}
 
 P = ctypes.POINTER
@@ -223,6 +237,9 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "spate_healthy": (ctypes.c_bool, [V, P(Error)]),
     "spate_metrics": (ctypes.c_bool, [V, Write, V]),
     "spate_request_defaults": (None, [V, P(Request)]),
+    "spate_lora_load": (ctypes.c_bool, [V, ctypes.c_char_p, ctypes.c_char_p, P(Error)]),
+    "spate_lora_unload": (ctypes.c_bool, [V, ctypes.c_char_p, P(Error)]),
+    "spate_lora_list": (None, [V, ctypes.c_size_t, Visit, V]),
     "spate_submit": (ctypes.c_uint64, [V, V, P(Request), P(Error)]),
     "spate_cancel": (None, [V, ctypes.c_uint64]),
     "spate_inbox_new": (V, [V, P(Error)]),

@@ -17,6 +17,7 @@ from spate.builder import BuildConfig
 from spate.errors import BusyError, InvalidError, UnsupportedError, option_bytes, unknown_name
 from spate.generation import GenerationResult
 from spate.inputs.multimodal import NO_IMAGES, MultimodalParams
+from spate.lora_manager import LoraManager
 from spate.outputs import Prompt, RequestOutput
 from spate.sampling_params import INT_MAX, SamplingParams, check_number, check_whole
 
@@ -60,7 +61,8 @@ class LLM:
                  scheduler: str | None = None, batch_delay_ms: int = 0, max_queue: int = 0, max_queue_tokens: int = 0,
                  target_itl_ms: float = 0, stall_timeout: float = 0, idle_release: float = 0,
                  cache_dir: str | os.PathLike[str] | None = None, cache_limit: int = 0, backend: str | None = None,
-                 no_fuse: bool = False, batch_invariant: bool = False, progress: ProgressCall | None = None) -> None:
+                 no_fuse: bool = False, batch_invariant: bool = False, lora_manager: LoraManager | None = None,
+                 progress: ProgressCall | None = None) -> None:
         if tensor_parallel_size != 1:
             raise UnsupportedError(f"tensor_parallel_size is {tensor_parallel_size}; above 1 does not exist yet: one "
                                    "device serves a model. Leave it out.")
@@ -79,9 +81,13 @@ class LLM:
         options.device, options.backend = option_bytes("device", device), option_bytes("backend", backend)
         options.scheduler = option_bytes("scheduler", scheduler)
         kv_cache_config_of(kv_cache_config).fill(options)
+        if lora_manager is not None:
+            lora_manager.fill(options)
         if build_config is not None:
             options.build = ctypes.pointer(build_config.options())
         self._engine = Engine(options, progress)
+        if lora_manager is not None:
+            lora_manager.attach(self._engine)
         self._info = self._engine.info()
 
     # ---- facts

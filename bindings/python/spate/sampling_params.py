@@ -8,19 +8,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from spate import _library
-from spate.errors import InvalidError, UnsupportedError, name_bytes, option_bytes
+from spate.errors import InvalidError, name_bytes, option_bytes
 
 EARLY_STOPPING: dict[object, int] = {False: 0, True: 1, "never": 2}
-NO_ADAPTERS = "Adapters do not exist yet: leave {} out."
 INT_MAX = 2**31 - 1
 
 
 @dataclasses.dataclass
 class LoRARequest:
-    """The adapter that a request asks for, and how much of it. Adapters do not exist yet: a request that names one is
-    refused with a sentence."""
+    """An adapter that a request asks for, and how much of it."""
     lora_name: str
     lora_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.lora_name, str):
+            raise InvalidError(f"lora_name is {self.lora_name!r}, expected a string.")
+        check_number("lora_scale", math.nan if self.lora_scale is None else self.lora_scale)
 
 
 @dataclasses.dataclass
@@ -54,7 +57,7 @@ class SamplingParams:
     priority: int | None = None  # lower runs first
     timeout_s: float | None = None
     cache_salt: str | None = None
-    lora_request: LoRARequest | None = None
+    lora_request: LoRARequest | Sequence[LoRARequest] | None = None
 
     def __post_init__(self) -> None:
         for name in WHOLE_NUMBERS:
@@ -125,6 +128,15 @@ def bias_array(biases: Mapping[Any, float]) -> ctypes.Array[_library.LogitBias]:
     return (_library.LogitBias * len(pairs))(*pairs)
 
 
+def loras_array(wanted: LoRARequest | Sequence[LoRARequest]) -> ctypes.Array[_library.Lora]:
+    each = [wanted] if isinstance(wanted, LoRARequest) else list(wanted)
+    for one in each:
+        if not isinstance(one, LoRARequest):
+            raise InvalidError(f"lora_request is {one!r}, expected a LoRARequest or a list of them.")
+    return (_library.Lora * len(each))(*(_library.Lora(name_bytes("lora_name", one.lora_name), one.lora_scale)
+                                         for one in each))
+
+
 def request_numbers(params: SamplingParams, request: _library.Request) -> None:
     for name in (*WHOLE_NUMBERS, *NUMBERS):
         value = getattr(params, name)
@@ -148,7 +160,8 @@ def request_numbers(params: SamplingParams, request: _library.Request) -> None:
 def request_fill(params: SamplingParams, request: _library.Request) -> None:
     """On top of the defaults that are in `request`, which keeps what it points to."""
     if params.lora_request is not None:
-        raise UnsupportedError(NO_ADAPTERS.format("lora_request"))
+        request.loras = loras = loras_array(params.lora_request)
+        request.n_loras = len(loras)
     request_numbers(params, request)
     request.cache_salt = option_bytes("cache_salt", params.cache_salt)
     for name, make in (("stop", texts_array), ("bad_words", texts_array), ("allowed_token_ids", ids_array),

@@ -1,6 +1,6 @@
 /* The linear op on the team. One row (a decode step) costs one barrier, the one between ops: each worker norms and
- * prepares that row for itself. More rows are prepared by all first, and then there is a barrier more; a post norm
- * needs whole rows, so it comes after another. */
+ * prepares that row for itself. More rows, and those of adapters, whose shrinks are shared out as well, are prepared by
+ * all first, and then there is a barrier more; a post norm needs whole rows, so it comes after another. */
 #include "backend/cpu/cpu_program.h"
 
 enum {
@@ -56,15 +56,17 @@ static void share_prepare(struct program *program, const struct call *call, int 
   }
 }
 
-static struct linear_input input_prepare(struct program *program, const struct call *call, int n_row, int worker) {
+static struct linear_input input_prepare(struct program *program, const struct call *call, int n_row, bool adapted,
+                                         int worker) {
   float *normed = (float *)worker_scratch(program, worker);
   struct linear_input input = {.rows = program->prepared, .row_bytes = call->layout.row_bytes, .n_row = n_row};
-  if (prepared_alone(&call->layout, n_row)) {
+  if (!adapted && prepared_alone(&call->layout, n_row)) {
     uint8_t *rows = (uint8_t *)(normed + (call->layout.cols + 15) / 16 * 16);
     rows_prepare(program, call, (struct range){0, n_row}, normed, rows);
     input.rows = rows;
   } else {
     share_prepare(program, call, n_row, worker, normed, &input);
+    if (adapted) adapters_shrink(program, call, worker, normed);
     team_barrier(program->device->team);
   }
   return input;
@@ -108,6 +110,7 @@ static void part_run(const struct program *program, const struct call *call, str
   part.n_row = rows.count;
   if (part.arranged) part.arranged += (size_t)(rows.first / ARRANGED_ROWS) * call->layout.arranged_bytes;
   if (tail.residual) tail.residual += (size_t)rows.first * tail.residual_stride;
+  if (tail.adapters) tail.adapters += rows.first * ROW_LORAS;
   program->device->kernels->linear(&call->layout, program->weight[call->op->weight[0]], units.first * call->unit_tiles,
                                    units.count * call->unit_tiles, &part, &tail,
                                    output->out + (size_t)rows.first * output->stride, output->stride);
@@ -166,8 +169,10 @@ static void post_norm_run(struct program *program, const struct call *call, int 
 void call_linear(struct program *program, const struct call *call, int worker) {
   int n_row = value_rows(program, call->op->in[0]);
   if (n_row == 0) return;
-  struct linear_input input = input_prepare(program, call, n_row, worker);
+  bool adapted = program->n_pair > 0 && adapters_meet(program, call);
+  struct linear_input input = input_prepare(program, call, n_row, adapted, worker);
   struct linear_output output = output_make(program, call);
+  if (adapted) output.tail.adapters = program->use;
   product_run(program, call, &input, &output, worker);
   if (call->op->args.linear.post_norm != NORM_NONE) post_norm_run(program, call, n_row, worker);
 }

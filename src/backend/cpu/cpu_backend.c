@@ -59,7 +59,6 @@ static bool op_unsupported(const struct plan *plan, int index, const char *what,
                    op_kind_name(op->kind), op->layer, what);
 }
 
-/* Adapters' sites are fine: no row has an adapter yet (batch_check). */
 static bool cpu_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
   if (op->kind == OP_EMBED || op->kind == OP_LINEAR) {
@@ -135,6 +134,7 @@ const struct backend backend_cpu = {
     .compile = cpu_compile,
     .load = cpu_load,
     .release = cpu_release,
+    .adapter_load = cpu_adapter_load,
     .release_cache = cpu_release_cache,
     .submit = cpu_submit,
     .finish = cpu_finish,

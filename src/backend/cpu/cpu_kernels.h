@@ -3,6 +3,7 @@
 #ifndef SPATE_BACKEND_CPU_KERNELS_H
 #define SPATE_BACKEND_CPU_KERNELS_H
 
+#include "backend/cpu/adapter_factors.h"
 #include "backend/cpu/attend_work.h"
 #include "backend/cpu/cpu_layout.h"
 #include "plan/plan.h"
@@ -16,15 +17,16 @@ struct linear_input {
   const uint8_t *arranged; /* the rows once more, in blocks of ARRANGED_ROWS; NULL: only as they are */
 };
 
-/* What happens to a product before it is stored, in this order: bias, act, × up if gated, scale, softcap, × or +
- * residual. Indices are output columns (after gating), but for the bias. */
+/* What happens to a product before it is stored, in this order: adapters, bias, act, × up if gated, scale, softcap, ×
+ * or + residual. Indices are output columns (after gating), but for the bias. */
 struct linear_tail {
-  const float *bias;      /* [rows of the weight] in packed row order, or NULL */
-  const float *residual;  /* added or multiplied last, or NULL; may alias out */
-  size_t residual_stride; /* floats */
-  float scale, softcap;   /* 1 and 0 change nothing */
-  int out_cols;           /* columns of out: what a last tile has beyond them is not stored */
-  uint8_t act;            /* enum act_kind */
+  const float *bias;                  /* [rows of the weight] in packed row order, or NULL */
+  const float *residual;              /* added or multiplied last, or NULL; may alias out */
+  size_t residual_stride;             /* floats */
+  const struct adapter_use *adapters; /* [row][ROW_LORAS]; NULL: no row has one */
+  float scale, softcap;               /* 1 and 0 change nothing */
+  int out_cols;                       /* columns of out: what a last tile has beyond them is not stored */
+  uint8_t act;                        /* enum act_kind */
   bool gated, multiply;
 };
 
@@ -47,6 +49,10 @@ struct kernel_set {
    * count are even. Which sums are formed in which order depends on the row alone: never on n_row, first or count. */
   void (*linear)(const struct cpu_layout *layout, const uint8_t *packed, int first, int count,
                  const struct linear_input *input, const struct linear_tail *tail, float *out, size_t out_stride);
+
+  /* Rows [first, first + count) of an adapter's a, both multiples of FACTOR_ROWS, times one input filled up with zeros
+   * to its stride, and the scale: to h[first, first + count). */
+  void (*shrink)(const struct adapter_factors *factors, int first, int count, const float *x, float scale, float *h);
 
   struct attend_kernels attend;
 };

@@ -7,6 +7,7 @@
 #include "backend/cpu/cpu_kernels.h"
 #include "backend/cpu/kv_cache.h"
 #include "backend/cpu/team.h"
+#include "base/arena.h"
 #include "plan/backend.h"
 
 #include <stdatomic.h>
@@ -18,9 +19,22 @@ struct device {
   char description[160];
 };
 
+/* Where an adapter is: its factors for each call, packed. */
+struct adapter_slot {
+  struct arena arena;
+  const struct adapter_factors **factors; /* [n_call], NULL: the op is left alone; NULL: the slot is empty */
+};
+
+/* A row of the step's tokens, or of its outputs, and the lora of its sequence that is in use. */
+struct adapter_pair {
+  int32_t row, lora, slot;
+  float scale;
+};
+
 /* An op made ready: what follows from the plan alone is worked out once. */
 struct call {
   const struct op *op;
+  int index;                /* in the plan */
   struct cpu_layout layout; /* embed, linear: of weight[0] */
   int n_unit, unit_tiles;   /* linear: units of 1 tile, or of 2 when gated, are what is split over workers */
   int chunk;                /* linear: units a worker claims at once in a small batch; 0: an even share */
@@ -66,6 +80,12 @@ struct program {
   int32_t *query_token; /* the batch's tokens in the order of the blocks */
   int32_t *single_row;  /* rows of one token */
   int32_t *token_row;
+  struct adapter_slot *slot;       /* [limits.adapters] */
+  int32_t *slot_used, *slot_count; /* [limits.adapters] those that the step names; pairs of each */
+  struct adapter_pair *pair;       /* [limits.tokens][ROW_LORAS] by slot */
+  struct adapter_use *use;         /* [limits.tokens][ROW_LORAS] of the linear that runs */
+  float *shrunk;                   /* [limits.tokens][ROW_LORAS][shrunk_stride] */
+  size_t shrunk_stride;
   int32_t *out_token;
   float *out_logprob;
   struct token_logprob *out_top; /* [limits.outputs][TOP_LOGPROBS] */
@@ -73,6 +93,7 @@ struct program {
   /* the step */
   const struct batch *batch;
   const struct masks *masks;
+  int n_pair, n_slot_used; /* 0: no row has an adapter */
   int n_query_block;
   int64_t query_cost; /* of all blocks */
   atomic_bool failed;
@@ -89,6 +110,19 @@ void cpu_release(struct program *program);
 
 /* cpu_queries.c: the blocks of queries of program->batch. */
 void queries_cut(struct program *program);
+
+/* cpu_adapter.c: slots. */
+bool cpu_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
+void adapter_slots_release(struct program *program);
+
+/* call_adapter.c. Which adapters the step's tokens, or its outputs, have: before all that follows, on one thread. */
+void adapters_begin(struct program *program, bool outputs);
+/* Has any of them factors for the call? */
+bool adapters_meet(const struct program *program, const struct call *call);
+/* This worker's share of the shrinks of a linear's input; program->use is the tail's after the next barrier. */
+void adapters_shrink(struct program *program, const struct call *call, int worker, float *normed);
+/* What they change in a token's row of the embedding. */
+void adapters_embed(const struct program *program, const struct call *call, int token, float *row);
 
 /* cpu_step.c */
 bool cpu_submit(struct program *program, const struct batch *batch, struct error *error);

@@ -20,6 +20,7 @@ static void call_embed(const struct program *program, const struct call *call, i
   for (int i = tokens.first; i < tokens.first + tokens.count; i++) {
     float *out = value_row(program, op->out, i);
     cpu_unpack_row(&call->layout, table, program->batch->token[i], out);
+    if (program->n_pair > 0) adapters_embed(program, call, i, out);
     if (op->args.embed.scale == 1) continue;
     for (int c = 0; c < call->layout.cols; c++) out[c] *= op->args.embed.scale;
   }
@@ -113,6 +114,7 @@ bool cpu_submit(struct program *program, const struct batch *batch, struct error
   if (!batch_check(batch, program->plan, &program->limits, error)) return false;
   program->batch = batch;
   queries_cut(program);
+  adapters_begin(program, false);
   team_run(program->device->team, body_run, program);
   return true;
 }
@@ -128,6 +130,7 @@ bool cpu_finish(struct program *program, const struct masks *masks, struct error
   struct error ignored;
   if (program->batch->n_out == 0) return true;
   program->masks = masks;
+  adapters_begin(program, true);
   program->error = error ? error : &ignored;
   atomic_store(&program->failed, false);
   team_run(program->device->team, head_run, program);

@@ -19,6 +19,7 @@
 #include "backend/cpu/function_template.h"
 #include "backend/cpu/tile_template.h"
 #include "backend/cpu/unit_template.h"
+#include "backend/cpu/adapter_template.h"
 #include "backend/cpu/tail_template.h"
 #include "backend/cpu/amx_template.h"
 #include "backend/cpu/attend_state_template.h"
@@ -197,5 +198,6 @@ const struct kernel_set kernel_set_amx = {
     .arrange = arrange,
     .arrange_from = LEAST_ROWS,
     .linear = linear,
+    .shrink = shrink,
     .attend = {attend_units, narrow, .quads = true, .pairs = true},
 };

@@ -12,6 +12,7 @@
 #include "backend/cpu/unit_template.h"
 #include "backend/cpu/float_template.h"
 #include "backend/cpu/integer_template.h"
+#include "backend/cpu/adapter_template.h"
 #include "backend/cpu/tail_template.h"
 #include "backend/cpu/linear_template.h"
 #include "backend/cpu/row_template.h"
@@ -23,7 +24,7 @@
 #define KERNEL_SET(set_name, set_available)                                                                            \
   {                                                                                                                    \
     .name = set_name, .available = set_available, .rms_norm = rms_norm, .prepare = prepare, .linear = linear,          \
-    .attend = {                                                                                                        \
+    .shrink = shrink, .attend = {                                                                                      \
       .attend = attend,                                                                                                \
       .narrow = narrow                                                                                                 \
     }                                                                                                                  \

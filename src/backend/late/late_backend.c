@@ -81,6 +81,10 @@ static bool late_load(struct program *program, int weight, struct slice packed, 
   return backend_cpu.load(program->inner, weight, packed, error);
 }
 
+static bool late_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error) {
+  return backend_cpu.adapter_load(program->inner, slot, adapter, error);
+}
+
 /* The history that rules read, with the token that the host does not know yet. */
 static void history_complete(struct program *program, struct sampling *sampling, int32_t seat) {
   bool known = (uint64_t)(sampling->n_history - sampling->n_prompt) >= sampling->index;
@@ -195,6 +199,7 @@ const struct backend backend_late = {
     .compile = late_compile,
     .load = late_load,
     .release = late_release,
+    .adapter_load = late_adapter_load,
     .release_cache = late_release_cache,
     .submit = late_submit,
     .finish = late_finish,

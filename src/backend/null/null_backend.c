@@ -88,6 +88,11 @@ static bool null_load(struct program *program, int weight, struct slice packed, 
   return true;
 }
 
+static bool null_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error) {
+  (void)program, (void)slot, (void)adapter, (void)error;
+  return true;
+}
+
 static bool null_submit(struct program *program, const struct batch *batch, struct error *error) {
   (void)error;
   program->batch = batch;
@@ -135,6 +140,7 @@ const struct backend backend_null = {
     .compile = null_compile,
     .load = null_load,
     .release = null_release,
+    .adapter_load = null_adapter_load,
     .submit = null_submit,
     .finish = null_finish,
     .collect = null_collect,

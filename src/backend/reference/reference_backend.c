@@ -56,13 +56,17 @@ static size_t result_cols(const struct plan *plan) {
 
 /* Doubles that linears and heads need, the most of any op, and floats of a weight's row. */
 struct needs {
-  size_t input, product, line, row;
+  size_t input, product, line, row, shrunk, change;
 };
 
 static struct needs needs_of(const struct plan *plan, const struct limits *limits) {
-  struct needs n = {0};
+  struct needs n = {.shrunk = limits->adapters ? PLAN_PARTS * (size_t)limits->adapter_rank : 0};
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
+    if (limits->adapters && (op->kind == OP_LINEAR || op->kind == OP_EMBED)) {
+      const struct weight *w = plan_weights(plan) + op->weight[0];
+      n.change = size_max(n.change, (size_t)(op->kind == OP_EMBED ? w->cols : w->rows));
+    }
     if (op->kind == OP_ATTEND) n.line = size_max(n.line, (size_t)op->args.attend.dim_k);
     if (op->kind == OP_EMBED) n.row = size_max(n.row, (size_t)plan_weights(plan)[op->weight[0]].cols);
     if (op->kind != OP_LINEAR) continue;
@@ -83,7 +87,8 @@ static bool reference_measure(const struct plan *plan, const struct limits *limi
   for (int i = 0; i < plan->n_weight; i++)
     footprint->weights += backend_packed_bytes(&backend_reference, plan_weights(plan) + i);
   struct needs needs = needs_of(plan, limits);
-  size_t numbers = needs.input + needs.product + needs.line + needs.row + (size_t)limits->length;
+  size_t numbers =
+      needs.input + needs.product + needs.line + needs.row + needs.shrunk + needs.change + (size_t)limits->length;
   for (int i = 0; i < plan->n_value; i++) numbers += rows_at_most(plan, i, limits) * (size_t)plan_values(plan)[i].cols;
   size_t output_bytes =
       result_cols(plan) * sizeof(float) + sizeof(int32_t) + sizeof(float) + TOP_LOGPROBS * sizeof(struct token_logprob);
@@ -99,6 +104,10 @@ static void reference_release(struct program *program) {
   if (!program) return;
   for (int i = 0; program->value && i < program->plan->n_value; i++) free(program->value[i]);
   for (int g = 0; g < PLAN_GROUPS; g++) free(program->kv[g]);
+  for (int i = 0; program->slot && i < program->limits.adapters; i++) reference_slot_release(&program->slot[i]);
+  free(program->slot);
+  free(program->shrunk);
+  free(program->change);
   free(program->packed);
   free(program->value);
   free(program->input);
@@ -130,6 +139,9 @@ static bool program_allocate(struct program *p, const struct plan *plan, const s
   p->input = take(needs.input, sizeof(double), &ok);
   p->product = take(needs.product, sizeof(double), &ok);
   p->line = take(needs.line, sizeof(double), &ok);
+  p->slot = take((size_t)limits->adapters, sizeof *p->slot, &ok);
+  p->shrunk = take(needs.shrunk, sizeof(double), &ok);
+  p->change = take(needs.change, sizeof(double), &ok);
   p->unpacked = take(needs.row, sizeof(float), &ok);
   p->scores = take((size_t)limits->length, sizeof(double), &ok);
   p->logits = take(outputs * result_cols(plan), sizeof(float), &ok);
@@ -180,6 +192,7 @@ const struct backend backend_reference = {
     .compile = reference_compile,
     .load = reference_load,
     .release = reference_release,
+    .adapter_load = reference_adapter_load,
     .submit = reference_submit,
     .finish = reference_finish,
     .collect = reference_collect,

@@ -12,6 +12,7 @@ void reference_embed(struct program *program, const struct op *op) {
   for (int t = 0; t < program->batch->n_token; t++) {
     double *out = value_row(program, op->out, t);
     reference_weight_row(program, op->weight[0], program->batch->token[t], out);
+    reference_adapt_embedding(program, op, t, out);
     for (int i = 0; i < table->cols; i++) out[i] *= op->args.embed.scale;
   }
 }
@@ -50,18 +51,25 @@ static void input_prepare(struct program *program, const struct op *op, const st
   }
 }
 
-/* product[r][row] = input[r] · weight[row] + bias[row] */
+/* product[r][row] = input[r] · weight[row] */
 static void product_compute(struct program *program, const struct op *op, const struct weight *weight, int n_row) {
-  const float *bias = vector_get(program, op->weight[1]);
   for (int row = 0; row < weight->rows; row++) {
     reference_weight_row(program, op->weight[0], row, program->line);
     for (int r = 0; r < n_row; r++) {
       const double *x = program->input + (size_t)r * (size_t)weight->cols;
       double sum = 0;
       for (int i = 0; i < weight->cols; i++) sum += x[i] * program->line[i];
-      program->product[(size_t)r * (size_t)weight->rows + (size_t)row] = sum + (bias ? bias[row] : 0.0);
+      program->product[(size_t)r * (size_t)weight->rows + (size_t)row] = sum;
     }
   }
+}
+
+/* What a row's adapters change, and the bias. */
+static void product_complete(struct program *program, const struct op *op, const struct weight *weight, int row,
+                             double *product) {
+  const float *bias = vector_get(program, op->weight[1]);
+  reference_adapt_linear(program, op, row, product);
+  for (int i = 0; bias && i < weight->rows; i++) product[i] += bias[i];
 }
 
 static double act_apply(int act, double x) {
@@ -95,6 +103,7 @@ void reference_linear(struct program *program, const struct op *op) {
   for (int r = 0; r < n_row; r++) {
     double *result = program->product + (size_t)r * (size_t)weight->rows;
     double *out = value_row(program, op->out, r) + op->args.linear.column;
+    product_complete(program, op, weight, r, result);
     tail_apply(program, op, result, cols);
     const double *residual = op->in[1] >= 0 ? value_row(program, op->in[1], r) : NULL;
     for (int c = 0; c < cols; c++)

@@ -4,7 +4,14 @@
 #ifndef SPATE_BACKEND_REFERENCE_PROGRAM_H
 #define SPATE_BACKEND_REFERENCE_PROGRAM_H
 
+#include "base/arena.h"
 #include "plan/backend.h"
+
+/* An adapter's slot: a copy of it, each op in its place. */
+struct reference_slot {
+  struct arena arena;
+  const struct adapter_op **op; /* [n_op of the plan], NULL: not of the adapter */
+};
 
 enum { REFERENCE_PACK_ROWS = 16 };
 
@@ -12,20 +19,22 @@ struct program {
   const struct plan *plan;
   const struct backend *packer; /* whose layout the weights have */
   struct limits limits;
-  struct slice *packed;      /* [n_weight] not owned */
-  double **value;            /* [n_value], each rows × cols */
-  float *kv[PLAN_GROUPS];    /* [block][layer][head][token of the block][dim_k + dim_v]; kept as floats, rounded to its
-                                type */
-  double *input, *product;   /* a linear's rows before the product (normed, quantized) and after it */
-  double *line;              /* a weight's row, or a head */
-  float *unpacked;           /* a weight's row out of another backend's layout */
-  double *scores;            /* of one query: [limits.length] */
-  float *logits;             /* [outputs][vocab] */
-  void *sampler;             /* its scratch */
-  int32_t *token;            /* [outputs] */
-  float *logprob;            /* [outputs] */
-  struct token_logprob *top; /* [outputs][TOP_LOGPROBS] */
-  const struct batch *batch; /* of the step between submit and collect */
+  struct slice *packed;    /* [n_weight] not owned */
+  double **value;          /* [n_value], each rows × cols */
+  float *kv[PLAN_GROUPS];  /* [block][layer][head][token of the block][dim_k + dim_v]; kept as floats, rounded to its
+                              type */
+  double *input, *product; /* a linear's rows before the product (normed, quantized) and after it */
+  double *line;            /* a weight's row, or a head */
+  float *unpacked;         /* a weight's row out of another backend's layout */
+  double *scores;          /* of one query: [limits.length] */
+  float *logits;           /* [outputs][vocab] */
+  void *sampler;           /* its scratch */
+  struct reference_slot *slot; /* [limits.adapters] */
+  double *shrunk, *change;     /* of an adapter's op: [n_part][rank], [rows] */
+  int32_t *token;              /* [outputs] */
+  float *logprob;              /* [outputs] */
+  struct token_logprob *top;   /* [outputs][TOP_LOGPROBS] */
+  const struct batch *batch;   /* of the step between submit and collect */
 };
 
 /* Rows that a value has in this step. */
@@ -57,6 +66,13 @@ void reference_rms_norm(const double *x, const float *weight, int cols, double e
 void reference_embed(struct program *program, const struct op *op);
 void reference_linear(struct program *program, const struct op *op);
 void reference_attend(struct program *program, const struct op *op);
+
+/* reference_adapter.c: backend.adapter_load, and what a row's adapters change. `row` is of the op's input; of a linear
+ * `product` is its W · x, [rows], without the bias; of an embedding the table's row. */
+bool reference_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
+void reference_slot_release(struct reference_slot *slot);
+void reference_adapt_linear(struct program *program, const struct op *op, int row, double *product);
+void reference_adapt_embedding(struct program *program, const struct op *op, int token, double *product);
 
 /* reference_step.c */
 bool reference_submit(struct program *program, const struct batch *batch, struct error *error);

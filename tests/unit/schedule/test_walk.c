@@ -3,12 +3,15 @@
  * alone. The device is simulated: a block remembers, for each of its tokens, a hash of all tokens up to it, and the
  * next token is a function of that hash. So a block that was shared, copied, forgotten, moved or recomputed wrongly
  * gives a wrong answer, and every sequence must end with the answer that it would get alone; a prompt's scores are
- * such answers too. Walkers are requests of one sequence, of several answers, or beam searches that fork at random. */
+ * such answers too. Adapters are part of that hash, so that one in a wrong slot, or a prefix of another one's, gives a
+ * wrong answer as well. Walkers are requests of one sequence, of several answers, or beam searches that fork at random.
+ */
 #include "schedule_fixture.h"
 
 #include "schedule/schedule_state.h"
 
 enum { WALKERS = 12, SEATS = 4, STEP_TOKENS = 8, LENGTH = 40, BLOCKS_MAX = 64, DRAIN_STEPS = 4000, TOGETHER = 3 };
+enum { SLOTS = 2, ADAPTERS = 5, SLOT_FAILS = 40 };
 
 struct walker {
   struct sequence sequence[TOGETHER];
@@ -26,10 +29,12 @@ struct world {
   struct walker walkers[WALKERS];
   uint32_t seed;
   uint64_t now_us;
-  int n_finished, n_searched, n_scored, n_copied;
+  int n_finished, n_searched, n_scored, n_copied, n_adapted, n_placed, n_refused;
   /* the device */
   uint64_t context[BLOCKS_MAX][BLOCK];
   int32_t last[SEATS];
+  uint64_t slot[SLOTS];   /* the adapter in it; 0 while another is on its way */
+  uint64_t coming[SLOTS]; /* that; 0: none */
   struct flight {
     const struct batch *batch;
     int32_t token[SEATS];
@@ -51,6 +56,10 @@ static uint64_t context_extend(uint64_t context, int32_t token) {
 
 static int32_t context_token(uint64_t context) { return (int32_t)(context >> 40) % 3; }
 
+static uint64_t adapter_extend(uint64_t context, uint64_t id, float scale) {
+  return context_extend(context, (int32_t)(100 * id) + (int32_t)(10 * scale));
+}
+
 static uint64_t *context_at(struct world *w, const struct row *row, int position) {
   return &w->context[row->block[0][position / BLOCK]][position % BLOCK];
 }
@@ -58,7 +67,12 @@ static uint64_t *context_at(struct world *w, const struct row *row, int position
 /* Computes a row, and the tokens that follow those of its own that are outputs, from *out on. A score is told as the
  * likeliest answer. */
 static void row_compute(struct world *w, const struct batch *batch, const struct row *row, int32_t *answer, int *out) {
-  uint64_t context = row->length > 0 ? *context_at(w, row, row->length - 1) : 0;
+  uint64_t adapted = 0;
+  for (int i = 0; i < row->n_lora; i++) {
+    assert_true(w->slot[row->lora[i].slot] != 0);
+    adapted = adapter_extend(adapted, w->slot[row->lora[i].slot], row->lora[i].scale);
+  }
+  uint64_t context = row->length > 0 ? *context_at(w, row, row->length - 1) : adapted;
   for (int i = 0; i < row->count; i++) {
     int32_t token = batch->token[row->first + i];
     context = context_extend(context, token == -1 ? w->last[row->seat] : token);
@@ -114,6 +128,26 @@ static void blocks_check(const struct schedule *s) {
   assert_int_equal(idle, b->n_idle);
 }
 
+/* Slots count those that run and those that they are kept for, and hold each adapter once. */
+static void slots_check(const struct schedule *s) {
+  for (int i = 0; i < s->slots.n; i++) {
+    const struct adapter_slot *slot = &s->slots.slot[i];
+    int n_running = 0, n_kept = 0;
+    for (int k = 0; k < s->n_running; k++)
+      for (int j = 0; j < s->running[k]->n_adapter; j++) {
+        n_running += s->running[k]->slot[j] == i;
+        if (s->running[k]->slot[j] == i) assert_true(s->running[k]->adapter[j].id == slot->id && !slot->coming);
+      }
+    for (int t = 0; t < SCHEDULE_TENANTS; t++)
+      for (const struct sequence *q = s->waiting.tenant[t].first; q; q = q->next)
+        for (int j = 0; j < q->n_adapter; j++) n_kept += q->claims && slot->id && q->adapter[j].id == slot->id;
+    assert_int_equal(slot->n_running, n_running);
+    assert_int_equal(slot->n_kept, n_kept);
+    for (int k = 0; k < i; k++) assert_true(!slot->id || slot->id != s->slots.slot[k].id);
+    if (slot->heir) assert_true(slot->heir->claims && slot->heir->state == SEQUENCE_WAITING && slot->n_kept == 0);
+  }
+}
+
 static void batch_check_limits(const struct world *w, const struct batch *batch) {
   assert_in_range(batch->n_token, 1, w->limits.tokens);
   assert_in_range(batch->n_row, 1, w->limits.seats);
@@ -137,6 +171,15 @@ static void prompt_make(struct world *w, struct walker *walker, int n_prompt) {
   for (int k = 1; k < TOGETHER; k++) memcpy(walker->tokens[k], walker->tokens[0], (size_t)n_prompt * sizeof(int32_t));
 }
 
+/* Half of them have none. Some are known later. */
+static void adapters_make(struct world *w, struct sequence *q) {
+  q->n_adapter = w->limits.adapters && draw(w, 2) ? 1 + (draw(w, 4) == 0) : 0;
+  for (int i = 0; i < q->n_adapter; i++)
+    q->adapter[i] = (struct sequence_adapter){1 + draw(w, ADAPTERS), draw(w, 2) ? 1.0f : 0.5f};
+  if (q->n_adapter == 2 && q->adapter[1].id == q->adapter[0].id) q->n_adapter = 1;
+  q->unready = q->n_adapter > 0 && draw(w, 3) == 0;
+}
+
 static void walker_start(struct world *w, struct walker *walker) {
   int n = draw(w, 3) ? 1 : 2 + (int)draw(w, TOGETHER - 1), n_prompt = 1 + (int)draw(w, 30);
   struct sequence plain = {.n_prompt = n_prompt, .max_tokens = 1 + (int)draw(w, 8), .owner = walker};
@@ -144,6 +187,7 @@ static void walker_start(struct world *w, struct walker *walker) {
   plain.priority = (int32_t)draw(w, 3);
   plain.tenant = (int32_t)draw(w, 2);
   plain.salt.low = (uint64_t)plain.tenant;
+  adapters_make(w, &plain);
   walker->search = n > 1 && draw(w, 2);
   if (walker->search && !schedule_fits(w->schedule, n_prompt, plain.max_tokens, n, NULL)) return;
   walker->n_beam = walker->n_heard = walker->n_scored = 0;
@@ -175,7 +219,12 @@ static void walker_pause(struct world *w, struct walker *walker, bool paused) {
     if (walker->in[i] && !walker->sequence[i].leaving) schedule_pause(w->schedule, &walker->sequence[i], paused);
 }
 
+static void walker_ready(struct world *w, struct walker *walker) {
+  if (walker->in[0] && walker->sequence[0].unready) schedule_ready(w->schedule, &walker->sequence[0]);
+}
+
 static void walker_poke(struct world *w, struct walker *walker) {
+  if (draw(w, 2)) walker_ready(w, walker);
   if (!walker_in(walker))
     walker_start(w, walker);
   else if (draw(w, 8) == 0)
@@ -187,6 +236,7 @@ static void walker_poke(struct world *w, struct walker *walker) {
 /* The token that follows n of a sequence's. */
 static int32_t answer_of(const struct sequence *q, int n) {
   uint64_t context = 0;
+  for (int i = 0; i < q->n_adapter; i++) context = adapter_extend(context, q->adapter[i].id, q->adapter[i].scale);
   for (int i = 0; i < n; i++) context = context_extend(context, q->tokens[i]);
   return context_token(context);
 }
@@ -196,6 +246,7 @@ static void answer_finish(struct world *w, struct sequence *q) {
   if (q->n_token < q->n_prompt + q->max_tokens) return;
   for (int i = q->n_prompt; i < q->n_token; i++) assert_int_equal(q->tokens[i], answer_of(q, i));
   w->n_finished++;
+  w->n_adapted += q->n_adapter > 0;
   if (schedule_remove(w->schedule, q)) walker->in[q - walker->sequence] = false;
 }
 
@@ -242,12 +293,39 @@ static void oldest_finish(struct world *w) {
   w->n_flight--;
 }
 
+/* One of the adapters on its way arrives, or now and then does not: then whoever names it goes. */
+static void slot_fill(struct world *w, int slot) {
+  uint64_t id = w->coming[slot];
+  bool fails = draw(w, SLOT_FAILS) == 0;
+  w->coming[slot] = 0;
+  if (!fails) w->slot[slot] = id;
+  schedule_slot_filled(w->schedule, slot, !fails);
+  w->n_placed += !fails;
+  w->n_refused += fails;
+  for (int i = 0; i < WALKERS && fails; i++)
+    for (int k = 0; k < walker_in(&w->walkers[i]) * w->walkers[i].sequence[0].n_adapter; k++)
+      if (w->walkers[i].sequence[0].adapter[k].id == id) walker_remove(w, &w->walkers[i]);
+}
+
+static void slots_take(struct world *w) {
+  struct slot_want want;
+  while (schedule_slot_wanted(w->schedule, &want)) {
+    assert_true(want.sequence->state == SEQUENCE_WAITING && w->coming[want.slot] == 0);
+    w->slot[want.slot] = 0;
+    w->coming[want.slot] = want.id;
+  }
+  for (int i = 0; i < SLOTS; i++)
+    if (w->coming[i] && draw(w, 3) == 0) slot_fill(w, i);
+}
+
 static void world_step(struct world *w) {
   const struct batch *batch = schedule_next(w->schedule, w->now_us += 500);
   if (batch) {
     batch_check_limits(w, batch);
     batch_compute(w, batch);
   }
+  slots_take(w);
+  slots_check(w->schedule);
   blocks_check(w->schedule);
   if (w->n_flight == w->schedule->n_step || (w->n_flight > 0 && (!batch || draw(w, 2)))) {
     w->now_us += 300;
@@ -258,6 +336,7 @@ static void world_step(struct world *w) {
 
 /* Nobody new comes, everybody reads: all must end. */
 static void drain(struct world *w) {
+  for (int i = 0; i < WALKERS; i++) walker_ready(w, &w->walkers[i]);
   for (int i = 0; i < WALKERS; i++) walker_pause(w, &w->walkers[i], false);
   for (int step = 0; step < DRAIN_STEPS; step++) world_step(w);
   for (int i = 0; i < WALKERS; i++) assert_false(walker_in(&w->walkers[i]));
@@ -265,10 +344,11 @@ static void drain(struct world *w) {
   assert_true(stats.kv_used == 0 && stats.waiting == 0 && stats.running == 0 && w->n_flight == 0);
 }
 
-static void walk(struct schedule_options options, uint32_t n_block, int n_step) {
+static void walk(struct schedule_options options, uint32_t n_block, int n_slot, int n_step) {
   static struct world world;
   struct world *w = &world;
   *w = (struct world){.limits = limits_make(SEATS, STEP_TOKENS, LENGTH, n_block), .seed = 7};
+  w->limits.adapters = n_slot;
   options.limits = &w->limits;
   options.n_group = 1;
   options.batch_delay_us = 3000;
@@ -283,6 +363,7 @@ static void walk(struct schedule_options options, uint32_t n_block, int n_step) 
   struct schedule_stats stats = stats_of(w->schedule);
   assert_true(w->n_finished > n_step / 200 && w->n_searched > n_step / 2000 && w->n_scored > n_step / 200);
   assert_true(w->n_copied > n_step / 500);
+  assert_true(!n_slot || (w->n_adapted > n_step / 400 && w->n_placed > n_step / 400 && w->n_refused > 0));
   assert_true(options.no_reuse ? stats.cached_tokens == 0 : stats.cached_tokens > 0);
   assert_true(stats.recomputed_tokens == 0 || stats.preemptions > 0);
   if (n_block <= 12 && options.policy == SCHEDULE_CONTINUOUS) assert_true(stats.preemptions > 0);
@@ -293,13 +374,13 @@ static void test_walk(void **state) {
   (void)state;
   static const uint32_t n_block[] = {11, 24, BLOCKS_MAX};
   static const enum schedule_policy policy[] = {SCHEDULE_CONTINUOUS, SCHEDULE_DYNAMIC, SCHEDULE_STATIC};
-  int n_step = (getenv("SPATE_LONG") ? 10000000 : 1000000) / 36;
-  for (int i = 0; i < 36; i++) {
+  int n_step = (getenv("SPATE_LONG") ? 10000000 : 1000000) / 72;
+  for (int i = 0; i < 72; i++) {
     struct schedule_options options = {.run_ahead = i % 2,
                                        .no_reuse = i / 2 % 2 == 1,
                                        .policy = policy[i / 4 % 3],
                                        .target_gap_us = i % 5 == 0 ? 900 : 0}; /* a step takes 500 */
-    walk(options, n_block[i / 12], n_step);
+    walk(options, n_block[i / 12 % 3], i < 36 ? 0 : SLOTS, n_step);
   }
 }
 

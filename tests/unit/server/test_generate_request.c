@@ -121,9 +121,11 @@ static void test_forms(void **state) {
 }
 
 #define WHOLE "expected a whole number from 1 to 2147483647."
-#define SEED  "expected a whole number from -9223372036854775808 to 9223372036854775807."
-#define BIAS  "expected an object of up to 1024 token ids, each with a number from -100 to 100."
-#define STOP  "expected a string or a list of up to 16 strings, each of 1 to 256 bytes and without U+0000."
+#define ADAPTERS                                                                                                       \
+  "expected an object with a lora_name of 1 to 255 bytes and perhaps a number as lora_scale, or a list of up to 4."
+#define SEED "expected a whole number from -9223372036854775808 to 9223372036854775807."
+#define BIAS "expected an object of up to 1024 token ids, each with a number from -100 to 100."
+#define STOP "expected a string or a list of up to 16 strings, each of 1 to 256 bytes and without U+0000."
 
 static const struct {
   const char *body, *sentence;
@@ -192,7 +194,18 @@ static const struct {
     {"{\"prompt\":\"\",\"tensor_parallel_size\":0}", "tensor_parallel_size is 0, expected 1: more does not exist yet."},
     {"{\"prompt\":\"\",\"tensor_parallel_size\":true}",
      "tensor_parallel_size is true, expected 1: more does not exist yet."},
-    {"{\"prompt\":\"\",\"lora_request\":null}", "Adapters do not exist yet: leave lora_request out."},
+    {"{\"prompt\":\"\",\"lora_request\":{}}", "lora_request is an object, " ADAPTERS},
+    {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"\"}}", "lora_request is an object, " ADAPTERS},
+    {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\\u0000\"}}", "lora_request is an object, " ADAPTERS},
+    {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\",\"lora_scale\":null}}",
+     "lora_request is an object, " ADAPTERS},
+    {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\",\"lora_scale\":-1e39}}",
+     "lora_request is an object, " ADAPTERS},
+    {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\",\"scale\":1}}", "lora_request is an object, " ADAPTERS},
+    {"{\"prompt\":\"\",\"lora_request\":[\"a\"]}", "lora_request is a list, " ADAPTERS},
+    {"{\"prompt\":\"\",\"lora_request\":[{\"lora_name\":\"a\"},{\"lora_name\":\"a\"},{\"lora_name\":\"a\"},{\"lora_"
+     "name\":\"a\"},{\"lora_name\":\"a\"}]}",
+     "lora_request is a list, " ADAPTERS},
     {"{\"prompt\":\"\",\"image_data\":\"x\"}", "Images do not exist yet: leave image_data out and send text alone."},
     {"{\"prompt\":\"\",\"Temperature\":1}", "There is no field \"Temperature\"; did you mean \"temperature\"?"},
     {"{\"prompt\":\"\",\"max_new_tokens\":1}", "There is no field \"max_new_tokens\"; did you mean \"max_tokens\"?"},

@@ -1,0 +1,38 @@
+/* What an adapter adds to an op of a program, as the CPU's kernels take it: packed once, when it is put into its slot.
+ */
+#ifndef SPATE_BACKEND_CPU_ADAPTER_FACTORS_H
+#define SPATE_BACKEND_CPU_ADAPTER_FACTORS_H
+
+#include "plan/batch.h"
+
+enum {
+  FACTOR_ROWS = 4, /* rows of a that are multiplied together: a is filled up to a multiple of them with zeros */
+  FACTOR_COLUMNS =
+      16 /* its rows are filled up to a multiple of as many columns, and sums are formed in as many parts */
+};
+
+/* The columns of b that a tile of 16 rows of the matrix has: those of the parts that its rows are of. */
+struct factor_tile {
+  size_t b;             /* where they are in factors.b: [count][16] */
+  int32_t first, count; /* in h */
+};
+
+/* Of a linear. With x its input: h = s · a x, and of a tile's rows g · (W x + Σ_k b[k] h[first + k]) + s · shift, where
+ * g is 1 or by the magnitudes (plan/adapter.h). Of an embedding: a [token][rank], b [rank][cols], no tiles. */
+struct adapter_factors {
+  int rank; /* rows of a: those of the parts one after the other, without those that are zeros at a part's end */
+  size_t a_stride;
+  const float *a;
+  const struct factor_tile *tile; /* [tiles of the matrix] */
+  const float *b;
+  const float *shift, *magnitude, *w2, *wd, *d2; /* [rows, filled up to whole tiles]; NULL: there are none */
+};
+
+/* An adapter at work on a row of an op's input. */
+struct adapter_use {
+  const struct adapter_factors *factors; /* NULL: it leaves the op alone */
+  const float *h;
+  float scale;
+};
+
+#endif

@@ -1,0 +1,153 @@
+/* Adapters in a step. Rows with adapters are sorted by slot, so that what one thread shrinks with an adapter stays in
+ * its cache. A shrink is cut into runs of a's rows, which all workers share; it runs beside the preparation of the
+ * input and is ready at the barrier after it. The expansion is the tail's (adapter_template.h). */
+#include "backend/cpu/cpu_program.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { RUN_ROWS = 2 * FACTOR_ROWS };
+
+/* --- the step ----------------------------------------------------------------------------------------------------- */
+
+static bool batch_adapted(const struct batch *batch) {
+  for (int r = 0; r < batch->n_row; r++)
+    for (int l = 0; l < batch->row[r].n_lora; l++)
+      if (batch->row[r].lora[l].scale != 0) return true;
+  return false;
+}
+
+/* For each row of the step and each adapter in use there: visits it, with its slot. */
+typedef void pair_visit(struct program *program, struct adapter_pair pair);
+
+static void pairs_visit(struct program *program, bool outputs, pair_visit *visit) {
+  const struct batch *batch = program->batch;
+  int n = outputs ? batch->n_out : batch->n_token;
+  for (int i = 0; i < n; i++) {
+    const struct row *row = batch->row + program->token_row[outputs ? batch->out[i] : i];
+    for (int l = 0; l < row->n_lora; l++)
+      if (row->lora[l].scale != 0) visit(program, (struct adapter_pair){i, l, row->lora[l].slot, row->lora[l].scale});
+  }
+}
+
+static void pair_count(struct program *program, struct adapter_pair pair) { program->slot_count[pair.slot]++; }
+
+static void pair_place(struct program *program, struct adapter_pair pair) {
+  program->pair[program->slot_count[pair.slot]++] = pair;
+}
+
+void adapters_begin(struct program *program, bool outputs) {
+  program->n_pair = program->n_slot_used = 0;
+  if (program->limits.adapters == 0 || !batch_adapted(program->batch)) return;
+  int n = outputs ? program->batch->n_out : program->batch->n_token;
+  memset(program->slot_count, 0, (size_t)program->limits.adapters * sizeof *program->slot_count);
+  pairs_visit(program, outputs, pair_count);
+  for (int slot = 0; slot < program->limits.adapters; slot++) {
+    int count = program->slot_count[slot];
+    program->slot_count[slot] = program->n_pair; /* now where the next of the slot goes */
+    program->n_pair += count;
+    if (count && program->slot[slot].factors) program->slot_used[program->n_slot_used++] = slot;
+  }
+  pairs_visit(program, outputs, pair_place);
+  memset(program->use, 0, (size_t)n * ROW_LORAS * sizeof *program->use);
+}
+
+bool adapters_meet(const struct program *program, const struct call *call) {
+  for (int i = 0; i < program->n_slot_used; i++)
+    if (program->slot[program->slot_used[i]].factors[call->index]) return true;
+  return false;
+}
+
+static const struct adapter_factors *pair_factors(const struct program *program, const struct call *call,
+                                                  const struct adapter_pair *pair) {
+  const struct adapter_slot *slot = &program->slot[pair->slot];
+  return slot->factors ? slot->factors[call->index] : NULL;
+}
+
+/* --- linears ------------------------------------------------------------------------------------------------------ */
+
+static float *pair_shrunk(const struct program *program, const struct adapter_pair *pair) {
+  return program->shrunk + (size_t)(pair->row * ROW_LORAS + pair->lora) * program->shrunk_stride;
+}
+
+static void uses_write(struct program *program, const struct call *call, int worker) {
+  struct range pairs = team_share(program->device->team, program->n_pair, worker);
+  for (int i = pairs.first; i < pairs.first + pairs.count; i++) {
+    const struct adapter_pair *pair = &program->pair[i];
+    program->use[pair->row * ROW_LORAS + pair->lora] = (struct adapter_use){
+        .factors = pair_factors(program, call, pair), .h = pair_shrunk(program, pair), .scale = pair->scale};
+  }
+}
+
+static int runs_of(const struct adapter_factors *factors) {
+  return factors ? (factors->rank + RUN_ROWS - 1) / RUN_ROWS : 0;
+}
+
+/* The input of a row as an adapter takes it: after its norm, filled up with zeros. */
+static const float *input_of(const struct program *program, const struct call *call, int row, float *normed) {
+  const struct op *op = call->op;
+  const float *x = value_row(program, op->in[0], row);
+  int cols = call->layout.cols, padded = (cols + FACTOR_COLUMNS - 1) / FACTOR_COLUMNS * FACTOR_COLUMNS;
+  bool norm = op->args.linear.norm == NORM_RMS;
+  if (!norm && cols == padded) return x;
+  if (norm)
+    program->device->kernels->rms_norm(x, program_vector(program, op->weight[2]), cols, op->args.linear.eps, normed);
+  else
+    memcpy(normed, x, (size_t)cols * sizeof *normed);
+  memset(normed + cols, 0, (size_t)(padded - cols) * sizeof *normed);
+  return normed;
+}
+
+void adapters_shrink(struct program *program, const struct call *call, int worker, float *normed) {
+  const float *x = NULL;
+  int total = 0, row = -1, at = 0;
+  uses_write(program, call, worker);
+  for (int i = 0; i < program->n_pair; i++) total += runs_of(pair_factors(program, call, &program->pair[i]));
+  struct range mine = team_share(program->device->team, total, worker);
+  for (int i = 0; i < program->n_pair && at < mine.first + mine.count; i++) {
+    const struct adapter_pair *pair = &program->pair[i];
+    const struct adapter_factors *factors = pair_factors(program, call, pair);
+    int runs = runs_of(factors), first = mine.first > at ? mine.first - at : 0, end = mine.first + mine.count - at;
+    at += runs;
+    if (end > runs) end = runs;
+    if (first >= end) continue;
+    if (pair->row != row) x = input_of(program, call, row = pair->row, normed);
+    int last = end * RUN_ROWS < factors->rank ? end * RUN_ROWS : factors->rank;
+    program->device->kernels->shrink(factors, first * RUN_ROWS, last - first * RUN_ROWS, x, pair->scale,
+                                     pair_shrunk(program, pair));
+  }
+}
+
+/* --- embeddings --------------------------------------------------------------------------------------------------- */
+
+/* What an adapter changes in a column of the table's row; a: of the token. */
+static float column_changed(const struct adapter_factors *factors, size_t cols, size_t column, const float *a,
+                            float scale, float base) {
+  float delta = 0, g = 1;
+  for (int k = 0; k < factors->rank; k++) delta += factors->b[(size_t)k * cols + column] * a[k];
+  if (factors->magnitude) {
+    float square = factors->w2[column] + scale * (2 * factors->wd[column] + scale * factors->d2[column]);
+    g = factors->magnitude[column] / sqrtf(square > 1e-30f ? square : 1e-30f);
+  }
+  return (g - 1) * base + g * scale * delta;
+}
+
+void adapters_embed(const struct program *program, const struct call *call, int token, float *row) {
+  const struct row *of = program->batch->row + program->token_row[token];
+  const struct adapter_factors *factors[ROW_LORAS];
+  size_t cols = (size_t)call->layout.cols, id = (size_t)program->batch->token[token];
+  bool any = false;
+  for (int l = 0; l < of->n_lora; l++) {
+    const struct adapter_slot *slot = &program->slot[of->lora[l].slot];
+    factors[l] = of->lora[l].scale != 0 && slot->factors ? slot->factors[call->index] : NULL;
+    any = any || factors[l];
+  }
+  for (size_t c = 0; any && c < cols; c++) {
+    float change = 0;
+    for (int l = 0; l < of->n_lora; l++)
+      if (factors[l])
+        change +=
+            column_changed(factors[l], cols, c, factors[l]->a + id * factors[l]->a_stride, of->lora[l].scale, row[c]);
+    row[c] += change;
+  }
+}

@@ -1,0 +1,142 @@
+/* Adapters of the reference, by the formulas of plan/adapter.h in double. */
+#include "backend/reference/reference_program.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* --- slots -------------------------------------------------------------------------------------------------------- */
+
+/* Numbers that the arrays of an adapter's op have. */
+struct extent {
+  size_t a, b, rows;
+};
+
+static struct extent extent_of(const struct plan *plan, const struct adapter_op *adapted) {
+  const struct op *op = plan_ops(plan) + adapted->op;
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  size_t rank = (size_t)adapted->rank, rows = (size_t)w->rows, cols = (size_t)w->cols;
+  if (op->kind == OP_EMBED) return (struct extent){rows * rank, cols * rank, cols};
+  return (struct extent){(size_t)w->n_part * rank * cols, rows * rank, rows};
+}
+
+static const float *floats_copy(struct arena *arena, const float *from, size_t count, bool *ok) {
+  if (!from) return NULL;
+  float *to = arena_array(arena, count, sizeof *to);
+  if (to)
+    memcpy(to, from, count * sizeof *to);
+  else
+    *ok = false;
+  return to;
+}
+
+static bool op_copy(struct reference_slot *slot, const struct plan *plan, const struct adapter_op *from) {
+  struct extent n = extent_of(plan, from);
+  struct adapter_op *to = arena_alloc(&slot->arena, sizeof *to);
+  bool ok = to != NULL;
+  if (!ok) return false;
+  *to = (struct adapter_op){.op = from->op,
+                            .rank = from->rank,
+                            .a = floats_copy(&slot->arena, from->a, n.a, &ok),
+                            .b = floats_copy(&slot->arena, from->b, n.b, &ok),
+                            .shift = floats_copy(&slot->arena, from->shift, n.rows, &ok),
+                            .magnitude = floats_copy(&slot->arena, from->magnitude, n.rows, &ok),
+                            .w2 = floats_copy(&slot->arena, from->w2, n.rows, &ok),
+                            .wd = floats_copy(&slot->arena, from->wd, n.rows, &ok),
+                            .d2 = floats_copy(&slot->arena, from->d2, n.rows, &ok)};
+  slot->op[from->op] = to;
+  return ok;
+}
+
+void reference_slot_release(struct reference_slot *slot) {
+  arena_release(&slot->arena);
+  *slot = (struct reference_slot){0};
+}
+
+bool reference_adapter_load(struct program *program, int index, const struct adapter *adapter, struct error *error) {
+  const struct plan *plan = program->plan;
+  const struct limits *limits = &program->limits;
+  if (!adapter_check(adapter, plan, index, limits->adapters, limits->adapter_rank, error)) return false;
+  reference_slot_release(&program->slot[index]);
+  if (!adapter) return true;
+  struct reference_slot slot = {0};
+  arena_init(&slot.arena, SIZE_MAX);
+  slot.op = arena_array(&slot.arena, (size_t)plan->n_op, sizeof *slot.op);
+  bool ok = slot.op != NULL;
+  for (int i = 0; ok && i < adapter->n_op; i++) ok = op_copy(&slot, plan, &adapter->op[i]);
+  if (ok) {
+    program->slot[index] = slot;
+    return true;
+  }
+  reference_slot_release(&slot);
+  return error_set(error, ERROR_MEMORY, "There is no memory for an adapter of %llu bytes.",
+                   (unsigned long long)adapter->bytes);
+}
+
+/* --- steps -------------------------------------------------------------------------------------------------------- */
+
+static const struct row *row_of_token(const struct batch *batch, int token) {
+  const struct row *row = batch->row;
+  while (token >= row->first + row->count) row++;
+  return row;
+}
+
+static const struct adapter_op *adapted_op(const struct program *program, const struct row *row, int i,
+                                           const struct op *op) {
+  const struct reference_slot *slot = &program->slot[row->lora[i].slot];
+  return row->lora[i].scale != 0 && slot->op ? slot->op[op - plan_ops(program->plan)] : NULL;
+}
+
+/* change[i] += what the adapter makes of product[i] less product[i]; h is that of row i's part. */
+static void change_add(const struct adapter_op *adapted, double s, int i, const double *h, double product,
+                       double *change) {
+  double delta = 0, g = 1;
+  for (int k = 0; k < adapted->rank; k++) delta += (double)adapted->b[(size_t)i * (size_t)adapted->rank + k] * h[k];
+  if (adapted->magnitude)
+    g = adapted->magnitude[i] / sqrt(adapted->w2[i] + 2 * s * adapted->wd[i] + s * s * adapted->d2[i]);
+  change[i] += g * (product + s * delta) - product + (adapted->shift ? s * adapted->shift[i] : 0);
+}
+
+static void shrink(const struct adapter_op *adapted, const struct weight *weight, const double *x, double *h) {
+  for (int k = 0; k < weight->n_part * adapted->rank; k++) {
+    const float *a = adapted->a + (size_t)k * (size_t)weight->cols;
+    h[k] = 0;
+    for (int j = 0; j < weight->cols; j++) h[k] += a[j] * x[j];
+  }
+}
+
+void reference_adapt_linear(struct program *program, const struct op *op, int index, double *product) {
+  const struct weight *weight = plan_weights(program->plan) + op->weight[0];
+  bool outputs = plan_values(program->plan)[op->in[0]].rows == ROWS_OUTPUTS;
+  const struct row *row = row_of_token(program->batch, outputs ? program->batch->out[index] : index);
+  double *x = program->line, *change = program->change;
+  if (row->n_lora == 0) return;
+  memcpy(x, value_row(program, op->in[0], index), (size_t)weight->cols * sizeof *x);
+  if (op->args.linear.norm == NORM_RMS)
+    reference_rms_norm(x, vector_get(program, op->weight[2]), weight->cols, op->args.linear.eps, x);
+  memset(change, 0, (size_t)weight->rows * sizeof *change);
+  for (int l = 0; l < row->n_lora; l++) {
+    const struct adapter_op *adapted = adapted_op(program, row, l, op);
+    if (!adapted) continue;
+    shrink(adapted, weight, x, program->shrunk);
+    for (int i = 0, part, of; i < weight->rows; i++)
+      if (weight_row_source(weight, i, &part, &of))
+        change_add(adapted, row->lora[l].scale, i, program->shrunk + part * adapted->rank, product[i], change);
+  }
+  for (int i = 0; i < weight->rows; i++) product[i] += change[i];
+}
+
+void reference_adapt_embedding(struct program *program, const struct op *op, int index, double *product) {
+  const struct weight *weight = plan_weights(program->plan) + op->weight[0];
+  const struct row *row = row_of_token(program->batch, index);
+  size_t token = (size_t)program->batch->token[index];
+  double *change = program->change, *h = program->shrunk;
+  if (row->n_lora == 0) return;
+  memset(change, 0, (size_t)weight->cols * sizeof *change);
+  for (int l = 0; l < row->n_lora; l++) {
+    const struct adapter_op *adapted = adapted_op(program, row, l, op);
+    if (!adapted) continue;
+    for (int k = 0; k < adapted->rank; k++) h[k] = adapted->a[token * (size_t)adapted->rank + (size_t)k];
+    for (int i = 0; i < weight->cols; i++) change_add(adapted, row->lora[l].scale, i, h, product[i], change);
+  }
+  for (int i = 0; i < weight->cols; i++) product[i] += change[i];
+}

@@ -1,0 +1,153 @@
+/* Names that were given to adapters by request, or taken away. */
+#include "engine/adapter_state.h"
+
+#include <search.h>
+#include <stdlib.h>
+
+static struct stored_alias *alias_find(const struct adapter_store *store, const char *name) {
+  void *found = tfind(&name, &store->aliases, stored_name_compare);
+  return found ? *(struct stored_alias **)found : NULL;
+}
+
+static void alias_remove(struct adapter_store *store, struct stored_alias *alias) {
+  tdelete(alias, &store->aliases, stored_name_compare);
+  free(alias);
+  store->n_alias--;
+}
+
+/* In place of the one of that name. file NULL: nobody is called so. */
+static bool alias_set(struct adapter_store *store, const char *name, const char *file, struct error *error) {
+  struct stored_alias *before = alias_find(store, name);
+  size_t name_size = strlen(name) + 1, file_size = file ? strlen(file) + 1 : 0;
+  if (before) alias_remove(store, before);
+  if (store->n_alias == LIMIT_ADAPTER_ALIASES)
+    return error_set(error, ERROR_LIMIT, "%d adapters have been loaded or unloaded by name, no more can be.",
+                     LIMIT_ADAPTER_ALIASES);
+  struct stored_alias *alias = malloc(sizeof *alias + name_size + file_size);
+  if (alias) {
+    alias->name = memcpy(alias->text, name, name_size);
+    alias->file = file ? memcpy(alias->text + name_size, file, file_size) : NULL;
+  }
+  if (!alias || !tsearch(alias, &store->aliases, stored_name_compare)) {
+    free(alias);
+    return error_set(error, ERROR_MEMORY, "Out of memory for the name of an adapter.");
+  }
+  store->n_alias++;
+  return true;
+}
+
+/* The file that is called so; NULL: none is. */
+const char *file_called(const struct adapter_store *store, const char *name) {
+  const struct stored_alias *alias = alias_find(store, name);
+  return alias ? alias->file : adapter_names_find(store->names, name);
+}
+
+/* --- by request --------------------------------------------------------------------------------------------------- */
+
+/* A path is the folder's and a name, or a name. */
+static struct slice path_strip(const struct adapter_store *store, struct slice path) {
+  size_t size = strlen(store->folder);
+  bool below = path.size > size && memcmp(path.data, store->folder, size) == 0 && path.data[size] == '/';
+  return below ? slice_make(path.data + size + 1, path.size - size - 1) : path;
+}
+
+static void folder_look_now(struct adapter_store *store) {
+  uint64_t wanted = ++store->looks_wanted;
+  pthread_cond_signal(&store->work);
+  while (store->looks_done < wanted) pthread_cond_wait(&store->settled, &store->lock);
+}
+
+/* Waits for an adapter that is held. */
+static bool stored_await(struct adapter_store *store, struct stored_adapter *stored, struct error *error) {
+  while (stored->state == ADAPTER_COMING) pthread_cond_wait(&store->settled, &store->lock);
+  if (stored->state == ADAPTER_READY) return true;
+  return error_set(error, stored->error.code, "%s", stored->error.text);
+}
+
+/* Under the lock. An adapter that was read before, and whose file may have changed, is read again. */
+static bool named_load(struct adapter_store *store, const char *name, const char *file, struct error *error) {
+  folder_look_now(store);
+  const char *found = adapter_names_find(store->names, file);
+  if (!found)
+    return error_set(error, ERROR_NOT_FOUND,
+                     "There is no adapter \"%.200s\" in the folder of --lora-dir: lora_path is a name in it, or its "
+                     "path and that.",
+                     file);
+  struct stored_file *stored_file = file_of(store, found, error);
+  if (!stored_file) return false;
+  if (stored_file->current && stored_file->current->state != ADAPTER_COMING) stored_detach(stored_file->current);
+  struct stored_adapter *stored = file_take(store, stored_file->name, true, error);
+  if (!stored) return false;
+  bool loaded = stored_await(store, stored, error) && alias_set(store, name, stored_file->name, error);
+  if (--stored->holders == 0) pthread_cond_signal(&store->work);
+  return loaded;
+}
+
+bool adapter_store_load(struct adapter_store *store, struct slice name, struct slice path, struct error *error) {
+  char name_text[LIMIT_ADAPTER_NAME_BYTES + 1], file_text[LIMIT_ADAPTER_NAME_BYTES + 1];
+  if (!adapter_name_copy(name, name_text, error)) return false;
+  if (!adapter_name_copy(path_strip(store, path), file_text, NULL))
+    return error_set(error, ERROR_INVALID,
+                     "lora_path must be the name of an adapter in the folder of --lora-dir, or the folder's path, a / "
+                     "and that name.");
+  pthread_mutex_lock(&store->lock);
+  bool loaded = named_load(store, name_text, file_text, error);
+  pthread_mutex_unlock(&store->lock);
+  return loaded;
+}
+
+static bool named_unload(struct adapter_store *store, const char *name, struct error *error) {
+  const char *file = file_called(store, name);
+  if (!file) return refuse_unknown_adapter(name, error);
+  void *found = tfind(&file, &store->files, stored_name_compare);
+  struct stored_file *stored_file = found ? *(struct stored_file **)found : NULL;
+  bool hides = adapter_names_find(store->names, name) != NULL;
+  if (stored_file && stored_file->current && stored_file->current->state != ADAPTER_COMING)
+    stored_detach(stored_file->current);
+  pthread_cond_signal(&store->work);
+  if (hides) return alias_set(store, name, NULL, error);
+  alias_remove(store, alias_find(store, name));
+  return true;
+}
+
+bool adapter_store_unload(struct adapter_store *store, struct slice name, struct error *error) {
+  char text[LIMIT_ADAPTER_NAME_BYTES + 1];
+  if (!adapter_name_copy(name, text, error)) return false;
+  pthread_mutex_lock(&store->lock);
+  bool unloaded = named_unload(store, text, error);
+  pthread_mutex_unlock(&store->lock);
+  return unloaded;
+}
+
+/* --- telling ------------------------------------------------------------------------------------------------------ */
+
+struct telling {
+  const struct adapter_store *store;
+  size_t left;
+  void (*visit)(void *user, const char *name);
+  void *user;
+};
+
+/* A name that stands in the folder too has been told. */
+static void alias_tell(const void *node, VISIT when, void *argument) {
+  struct telling *telling = argument;
+  const struct stored_alias *alias = *(struct stored_alias *const *)node;
+  if ((when != postorder && when != leaf) || telling->left == 0 || !alias->file) return;
+  if (adapter_names_find(telling->store->names, alias->name)) return;
+  telling->visit(telling->user, alias->name);
+  telling->left--;
+}
+
+void adapter_store_list(struct adapter_store *store, size_t most, void (*visit)(void *user, const char *name),
+                        void *user) {
+  struct telling telling = {store, most, visit, user};
+  pthread_mutex_lock(&store->lock);
+  twalk_r(store->aliases, alias_tell, &telling);
+  for (size_t i = 0; i < adapter_names_count(store->names) && telling.left > 0; i++) {
+    const char *name = adapter_names_at(store->names, i);
+    if (!file_called(store, name)) continue;
+    visit(user, name);
+    telling.left--;
+  }
+  pthread_mutex_unlock(&store->lock);
+}

@@ -1,0 +1,233 @@
+/* The store's thread: it reads, drops and places adapters, and looks at the folder. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/adapter_state.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum { LOOK_SECONDS = 1 };
+
+/* --- what is over ------------------------------------------------------------------------------------------------- */
+
+/* Takes it out of the list; its memory is the caller's. */
+static void stored_unlink(struct adapter_store *store, struct stored_adapter *stored) {
+  struct stored_adapter **place = &store->all;
+  while (*place != stored) place = &(*place)->next;
+  *place = stored->next;
+  if (store->last == &stored->next) store->last = place;
+  if (!stored->adapter) return;
+  store->stats.held--;
+  store->stats.held_bytes -= stored->adapter->bytes;
+}
+
+/* The one of those that nobody holds that was used longest ago. */
+static struct stored_adapter *idlest_of(const struct adapter_store *store) {
+  struct stored_adapter *idlest = NULL;
+  for (struct stored_adapter *s = store->all; s; s = s->next)
+    if (s->adapter && s->holders == 0 && (!idlest || s->used_us < idlest->used_us)) idlest = s;
+  return idlest;
+}
+
+static bool is_over(const struct stored_adapter *stored) {
+  return stored->holders == 0 && (!stored->current || stored->state == ADAPTER_COMING || failed_long_ago(stored));
+}
+
+/* One that nobody will ask for again, or one too many; NULL: there is none. */
+static struct stored_adapter *leaver_take(struct adapter_store *store, int32_t most) {
+  struct stored_adapter *leaver = store->all;
+  while (leaver && !is_over(leaver)) leaver = leaver->next;
+  if (!leaver && store->stats.held > most && (leaver = idlest_of(store))) store->stats.evictions++;
+  if (!leaver) return NULL;
+  stored_detach(leaver);
+  stored_unlink(store, leaver);
+  return leaver;
+}
+
+/* Called and returns with the lock. */
+static void leavers_free(struct adapter_store *store, int32_t most) {
+  struct stored_adapter *leaver;
+  while ((leaver = leaver_take(store, most))) {
+    pthread_mutex_unlock(&store->lock);
+    stored_free(store, leaver);
+    pthread_mutex_lock(&store->lock);
+  }
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+static bool identity_read(const char *path, struct identity *identity) {
+  static const char *const parts[2] = {"/adapter_model.safetensors", "/adapter_config.json"};
+  char part[PATH_MAX];
+  struct stat about;
+  memset(identity, 0, sizeof *identity);
+  for (int i = 0; i < 2; i++) {
+    bool single = stat(path, &about) == 0 && !S_ISDIR(about.st_mode);
+    if (snprintf(part, sizeof part, "%s%s", path, single ? "" : parts[i]) >= (int)sizeof part) return false;
+    if (stat(part, &about) < 0) return false;
+    identity->part[i].inode = about.st_ino;
+    identity->part[i].size = about.st_size;
+    identity->part[i].changed = about.st_mtim;
+  }
+  return true;
+}
+
+/* Where the folder lies is none of a client's business. */
+static void path_hide(const char *folder, struct error *error) {
+  char *found = strstr(error->text, folder);
+  size_t size = strlen(folder) + 1; /* and the / */
+  if (found && strlen(found) > size) memmove(found, found + size, strlen(found + size) + 1);
+}
+
+static struct adapter *file_read(const struct adapter_store *store, const char *name, struct identity *identity,
+                                 struct error *error) {
+  char path[PATH_MAX];
+  if (snprintf(path, sizeof path, "%s/%s", store->folder, name) >= (int)sizeof path) {
+    error_set(error, ERROR_INVALID, "The path of the adapter \"%.100s\" is too long.", name);
+    return NULL;
+  }
+  identity_read(path, identity); /* what is not there, the reader says */
+  struct adapter *adapter = store->options.read(path, store->options.engine, error);
+  if (!adapter) path_hide(store->folder, error);
+  if (!adapter || adapter->rank <= store->options.max_rank) return adapter;
+  error_set(error, ERROR_LIMIT, "The adapter \"%.100s\" has rank %d, more than --max-lora-rank %d allows.", name,
+            adapter->rank, store->options.max_rank);
+  store->options.release(adapter);
+  return NULL;
+}
+
+/* Content that has not changed keeps its number, and with it its slot and its cached prefixes. */
+static uint64_t id_of(struct adapter_store *store, struct stored_file *file, const struct identity *identity) {
+  if (!file->id || memcmp(&file->identity, identity, sizeof *identity) != 0) file->id = ++store->n_id;
+  file->identity = *identity;
+  return file->id;
+}
+
+/* Called and returns with the lock. The adapter is held meanwhile. */
+static void stored_read(struct adapter_store *store, struct stored_adapter *stored) {
+  struct identity identity;
+  struct error error = {0};
+  stored->holders++;
+  pthread_mutex_unlock(&store->lock);
+  uint64_t start = clock_ns();
+  struct adapter *adapter = file_read(store, stored->file->name, &identity, &error);
+  double milliseconds = (double)(clock_ns() - start) * 1e-6;
+  if (adapter)
+    log_debug("The adapter \"%s\" of rank %d is read: %.1f MiB, %.1f ms.", stored->file->name, adapter->rank,
+              (double)adapter->bytes / (1 << 20), milliseconds);
+  else
+    log_warning("The adapter \"%s\" is not loaded. %s", stored->file->name, error.text);
+  pthread_mutex_lock(&store->lock);
+  stored->holders--;
+  stored->adapter = adapter;
+  stored->error = error;
+  if (adapter) {
+    stored->id = id_of(store, stored->file, &identity);
+    store->stats.held++;
+    store->stats.held_bytes += adapter->bytes;
+    store->stats.loads++;
+  } else {
+    stored->used_us = clock_us();
+    store->stats.failures++;
+  }
+  atomic_store(&stored->state, adapter ? ADAPTER_READY : ADAPTER_FAILED);
+}
+
+/* The first that is coming and has room, or may do without. */
+static struct stored_adapter *coming_of(struct adapter_store *store) {
+  for (struct stored_adapter *s = store->all; s; s = s->next)
+    if (s->state == ADAPTER_COMING && s->holders > 0 && (s->urgent || store->stats.held < store->options.max_held))
+      return s;
+  return NULL;
+}
+
+static bool any_coming(const struct adapter_store *store) {
+  for (const struct stored_adapter *s = store->all; s; s = s->next)
+    if (s->state == ADAPTER_COMING && s->holders > 0) return true;
+  return false;
+}
+
+/* --- placing ------------------------------------------------------------------------------------------------------ */
+
+static bool placement_run(struct adapter_store *store) {
+  int slot = 0;
+  while (slot < store->options.n_slot && store->placement[slot].state != PLACE_COMING) slot++;
+  if (slot == store->options.n_slot) return false;
+  struct placement *placement = &store->placement[slot];
+  struct error error = {0};
+  pthread_mutex_unlock(&store->lock);
+  bool placed = store->options.place(store->options.program, slot, placement->stored->adapter, &error);
+  pthread_mutex_lock(&store->lock);
+  placement->stored->holders--;
+  placement->stored = NULL;
+  placement->error = error;
+  placement->state = placed ? PLACE_DONE : PLACE_FAILED;
+  store->stats.placements += placed;
+  return true;
+}
+
+/* --- the folder --------------------------------------------------------------------------------------------------- */
+
+static bool times_equal(struct timespec a, struct timespec b) { return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec; }
+
+/* Called and returns with the lock. A folder that cannot be listed leaves the names as they are. */
+static void folder_look(struct adapter_store *store) {
+  uint64_t wanted = store->looks_wanted;
+  bool forced = wanted != store->looks_done;
+  struct stat about;
+  struct error error;
+  pthread_mutex_unlock(&store->lock);
+  bool there = stat(store->folder, &about) == 0;
+  bool changed = there && !times_equal(about.st_mtim, store->listed); /* which this thread alone writes */
+  struct adapter_names *names = there && (changed || forced) ? adapter_names_read(store->folder, &error) : NULL;
+  if (there && (changed || forced) && !names) log_warning("%s", error.text);
+  pthread_mutex_lock(&store->lock);
+  struct adapter_names *before = names ? store->names : NULL;
+  if (there) store->listed = about.st_mtim;
+  if (names) store->names = names;
+  store->looks_done = wanted;
+  adapter_names_free(before);
+  pthread_cond_broadcast(&store->settled);
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------- */
+
+static void work_wait(struct adapter_store *store) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_sec += LOOK_SECONDS;
+  if (pthread_cond_timedwait(&store->work, &store->lock, &until) == ETIMEDOUT && !store->stopping) folder_look(store);
+}
+
+/* One piece of work; false: there is none. */
+static bool work_do(struct adapter_store *store) {
+  if (placement_run(store)) return true;
+  if (store->looks_wanted != store->looks_done) {
+    folder_look(store);
+    return true;
+  }
+  leavers_free(store, store->options.max_held - any_coming(store));
+  struct stored_adapter *coming = coming_of(store);
+  if (coming) stored_read(store, coming);
+  return coming != NULL;
+}
+
+void *adapter_loader_thread(void *argument) {
+  struct adapter_store *store = argument;
+  pthread_mutex_lock(&store->lock);
+  while (!store->stopping) {
+    if (!work_do(store)) {
+      work_wait(store);
+      continue;
+    }
+    pthread_cond_broadcast(&store->settled);
+    pthread_mutex_unlock(&store->lock);
+    if (store->options.changed) store->options.changed(store->options.user);
+    pthread_mutex_lock(&store->lock);
+  }
+  pthread_mutex_unlock(&store->lock);
+  return NULL;
+}

@@ -1,0 +1,92 @@
+/* What the store's files share. Internal to adapter_store.c (asking, and the store's life), adapter_loader.c (its
+ * thread) and adapter_alias.c (names that were given). */
+#ifndef SPATE_ENGINE_ADAPTER_STATE_H
+#define SPATE_ENGINE_ADAPTER_STATE_H
+
+#include "base/limits.h"
+#include "engine/adapter_names.h"
+#include "engine/adapter_store.h"
+
+#include <pthread.h>
+#include <sys/types.h>
+#include <time.h>
+
+enum { ADAPTER_RETRY_US = 2000000 }; /* until what has failed is read again */
+
+/* What tells a file's content from what it was before: of the matrices and of their settings. */
+struct identity {
+  struct {
+    ino_t inode;
+    off_t size;
+    struct timespec changed;
+  } part[2];
+};
+
+/* A file or folder of the folder that has ever been asked for. */
+struct stored_file {
+  const char *name;
+  uint64_t id; /* of what was read last; 0: nothing is known to be the same */
+  struct identity identity;
+  struct stored_adapter *current; /* NULL: it is to be read */
+  char text[];
+};
+
+/* A name that was given, or taken away. */
+struct stored_alias {
+  const char *name, *file; /* file NULL: nobody is called so */
+  char text[];
+};
+
+struct placement {
+  struct stored_adapter *stored;
+  enum adapter_placing state;
+  struct error error;
+};
+
+struct adapter_store {
+  struct adapter_store_options options;
+  char *folder;
+  pthread_t thread;
+  bool started;
+
+  pthread_mutex_t lock; /* of what follows */
+  pthread_cond_t work, settled;
+  bool stopping;
+  uint64_t looks_wanted, looks_done; /* at the folder, whatever its time says */
+  struct adapter_names *names;
+  struct timespec listed; /* the folder's time, when it was listed */
+  void *files, *aliases;  /* search trees, by name */
+  size_t n_alias;
+  struct stored_adapter *all, **last; /* in the order in which they were asked for first */
+  struct placement *placement;        /* [n_slot] */
+  uint64_t n_id;
+  struct adapter_store_stats stats;
+};
+
+void *adapter_loader_thread(void *store);
+
+/* --- under the lock ----------------------------------------------------------------------------------------------- */
+
+/* The file that is called so; NULL: none is. */
+const char *file_called(const struct adapter_store *store, const char *name);
+struct stored_file *file_of(struct adapter_store *store, const char *name, struct error *error);
+
+/* The adapter of a file, held. */
+struct stored_adapter *file_take(struct adapter_store *store, const char *name, bool urgent, struct error *error);
+void stored_free(const struct adapter_store *store, struct stored_adapter *stored);
+
+/* Who asks for its file from now on gets another; it goes when nobody holds it. */
+void stored_detach(struct stored_adapter *stored);
+bool failed_long_ago(const struct stored_adapter *stored);
+
+/* --- names -------------------------------------------------------------------------------------------------------- */
+
+/* Both stored_file and stored_alias begin with theirs: for search trees. */
+int stored_name_compare(const void *a, const void *b);
+
+/* A name as text of its own; false when no adapter can be called so. */
+bool adapter_name_copy(struct slice name, char text[LIMIT_ADAPTER_NAME_BYTES + 1], struct error *error);
+
+bool refuse_unknown_adapter(const char *name, struct error *error);
+
+#endif

@@ -1,0 +1,28 @@
+/* Checking an adapter against the plan and the slots that it is for. */
+#include "plan/adapter.h"
+
+static bool op_check(const struct adapter_op *op, int before, const struct plan *plan, struct error *error) {
+  if (op->op <= before || op->op >= plan->n_op)
+    return error_set(error, ERROR_INVALID, "The adapter names op %d after op %d of %d; they ascend.", op->op, before,
+                     plan->n_op);
+  int kind = plan_ops(plan)[op->op].kind;
+  if (kind != OP_LINEAR && kind != OP_EMBED)
+    return error_set(error, ERROR_INVALID, "The adapter names op %d, which has no matrix (%s).", op->op,
+                     op_kind_name(kind));
+  return true;
+}
+
+bool adapter_check(const struct adapter *adapter, const struct plan *plan, int slot, int slots, int rank_most,
+                   struct error *error) {
+  if (slot < 0 || slot >= slots)
+    return error_set(error, ERROR_INVALID, "There is no slot %d for an adapter: the engine has %d.", slot, slots);
+  if (!adapter) return true;
+  for (int i = 0, before = -1; i < adapter->n_op; before = adapter->op[i++].op) {
+    if (!op_check(&adapter->op[i], before, plan, error)) return false;
+    if (adapter->op[i].rank < 0 || adapter->op[i].rank > rank_most)
+      return error_set(error, ERROR_LIMIT,
+                       "The adapter's rank is %d; the engine was opened for at most %d (--max-lora-rank).",
+                       adapter->op[i].rank, rank_most);
+  }
+  return true;
+}

@@ -1,0 +1,38 @@
+/* An adapter (a LoRA) as backends take it: for ops of one plan, what is added to their result for the rows that name
+ * it. With x what the op multiplies its matrix W with (after its norm), s the row's scale and p(i) the part of W that
+ * its row i is of (weight_row_source):
+ *
+ *   shrink   h[p][k] = Σ_j a[p][k][j] · x[j]
+ *   expand   y[i] = g(s)[i] · ((W · x)[i] + s · Σ_k b[i][k] · h[p(i)][k]) + bias[i] + s · shift[i]
+ *
+ * where g is 1, or with a magnitude m (DoRA, arXiv:2402.09353) m / √(w2 + 2·s·wd + s²·d2): the rows' norms of W +
+ * s·B·A. Several adapters of one row add what each of them changes, and one whose s is 0 changes nothing, whatever its
+ * magnitudes. An embedding has x = the token's unit vector, so a's columns are tokens, and they lie one after the
+ * other: a[token][k]. α ÷ r, or α ÷ √r, is multiplied into b already. */
+#ifndef SPATE_PLAN_ADAPTER_H
+#define SPATE_PLAN_ADAPTER_H
+
+#include "plan/plan.h"
+
+struct adapter_op {
+  int32_t op;         /* of the plan: a linear, or an embedding */
+  int32_t rank;       /* of each part; parts of lower rank have zeros behind */
+  const float *a;     /* [n_part of the weight][rank][cols]; of an embedding [rows][rank] */
+  const float *b;     /* [rows of the weight, as packed][rank]; of an embedding [cols][rank] */
+  const float *shift; /* [rows]; NULL: zeros */
+  /* [rows], NULL without a magnitude: m; squares of W's rows, their products with B·A's, and squares of these */
+  const float *magnitude, *w2, *wd, *d2;
+};
+
+struct adapter {
+  int32_t rank; /* the greatest of its ops */
+  int32_t n_op; /* ascending by op */
+  const struct adapter_op *op;
+  uint64_t bytes; /* of all arrays */
+};
+
+/* Can it be put into a program's slot: what adapter_load of every backend refuses. */
+bool adapter_check(const struct adapter *adapter, const struct plan *plan, int slot, int slots, int rank_most,
+                   struct error *error);
+
+#endif

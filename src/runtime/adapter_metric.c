@@ -1,0 +1,40 @@
+/* vllm:lora_requests_info: routers send requests to where their adapter is. Its labels change, so it is in no table. */
+#include "runtime/runtime_metrics.h"
+
+#include <time.h>
+
+enum { NAMES_MAX = 1 << 20 };
+
+struct names {
+  struct buffer waiting, running;
+};
+
+static void name_add(struct buffer *names, const struct stored_adapter *stored) {
+  if (names->size) buffer_text(names, ",");
+  buffer_text(names, stored_adapter_name(stored));
+}
+
+static void stored_note(void *user, const struct stored_adapter *stored) {
+  struct names *names = user;
+  if (atomic_load(&stored->waits) > 0) name_add(&names->waiting, stored);
+  if (atomic_load(&stored->runs) > 0) name_add(&names->running, stored);
+}
+
+bool adapter_metric_write(struct adapter_store *store, int32_t slots, struct buffer *out) {
+  struct names names;
+  buffer_init(&names.waiting, NAMES_MAX);
+  buffer_init(&names.running, NAMES_MAX);
+  adapter_store_visit(store, stored_note, &names);
+  buffer_print(out,
+               "# HELP vllm:lora_requests_info Adapters of requests; the value is the time.\n"
+               "# TYPE vllm:lora_requests_info gauge\nvllm:lora_requests_info{max_lora=\"%d\",",
+               slots);
+  metric_write_label(out, "waiting_lora_adapters", buffer_slice(&names.waiting));
+  buffer_text(out, ",");
+  metric_write_label(out, "running_lora_adapters", buffer_slice(&names.running));
+  buffer_print(out, "} %lld\n", (long long)time(NULL));
+  bool written = !out->failed && !names.waiting.failed && !names.running.failed;
+  buffer_release(&names.waiting);
+  buffer_release(&names.running);
+  return written;
+}

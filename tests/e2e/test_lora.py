@@ -1,0 +1,392 @@
+"""Adapters that a server takes by name, by the logits that peft computes with them (tools/make_adapter_fixtures.py): each
+kind alone, several at once, beside one another and beside the plain model, while they come and go and others are
+broken."""
+import concurrent.futures
+import json
+import math
+import os
+import pathlib
+import random
+import shutil
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import spate_server
+from spate_server import JSON, ROOT, SPATE, Server, wait_for
+
+ADAPTERS = ROOT / "tests/fixtures/adapter"
+KEY = {"Authorization": "Bearer open"} | JSON
+KINDS = sorted(path.parent.name for path in ADAPTERS.glob("*/case.json"))
+CHURN_SECONDS = int(os.environ.get("LORA_CHURN_SECONDS", "10"))
+# What an FP32 engine's own sums may differ by, and where two tokens are so near that either may come first.
+TOLERANCE = 2e-3
+
+
+def case(name):
+    return json.loads((ADAPTERS / name / "case.json").read_text())
+
+
+def fixture(path):
+    """The tokens, and the log-probabilities of what follows each."""
+    blob = path.read_bytes()
+    count, vocab = struct.unpack_from("<ii", blob, 8)
+    tokens = list(struct.unpack_from(f"<{count}i", blob, 16))
+    rows = []
+    for i in range(count):
+        logits = struct.unpack_from(f"<{vocab}f", blob, 16 + 4 * count + 4 * vocab * i)
+        total = math.log(sum(math.exp(x - max(logits)) for x in logits)) + max(logits)
+        rows.append([x - total for x in logits])
+    return tokens, rows
+
+
+class Base:
+    """An FP32 engine of one of the models, and a folder of its adapters."""
+
+    def __init__(self, model, *options):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-lora-"))
+        self.adapters = self.folder / "adapters"
+        self.path = self.folder / f"{model}.spate"
+        command = [SPATE, "build", ROOT / "tests/fixtures/model" / model, "-o", self.path, "--quant-mode", "FP32", *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.adapters.mkdir()
+        for name in KINDS:
+            if case(name)["model"] == model:
+                shutil.copytree(ADAPTERS / name, self.adapters / name)
+
+    def remove(self):
+        shutil.rmtree(self.folder)
+
+
+class LoraCase(unittest.TestCase):
+    def base(self, model, *options):
+        base = Base(model, *options)
+        self.addCleanup(base.remove)
+        return base
+
+    def serve(self, base, *options, backend="cpu"):
+        server = Server(base, "--lora-dir", str(base.adapters), "--admin-key", "open", *options, backend=backend)
+        self.addCleanup(server.__exit__)
+        return server
+
+    def ask(self, server, path, fields, status=200, headers=JSON):
+        got, _, body = server.request("POST", path, json.dumps(fields), headers)
+        answer = json.loads(body)
+        self.assertEqual(got, status, answer)
+        return answer
+
+    def refused(self, server, path, fields, status, headers=JSON):
+        error = self.ask(server, path, fields, status, headers)["error"]
+        return error["message"] if isinstance(error, dict) else error
+
+    def choice(self, server, tokens, **fields):
+        return self.ask(server, "/v1/completions", {"prompt": tokens, "max_tokens": 1, "temperature": 0, "ignore_eos": True,
+                                                    "prompt_logprobs": 1, "logprobs": 1} | fields)["choices"][0]
+
+    def assert_predicts(self, choice, tokens, rows, what):
+        """At each place of the prompt its own token has the probability that it should, and the likeliest is that."""
+        self.assertEqual(len(choice["prompt_logprobs"]), len(tokens), what)
+        for i, told in enumerate(choice["prompt_logprobs"][1:]):
+            self.assertAlmostEqual(told[str(tokens[i + 1])]["logprob"], rows[i][tokens[i + 1]], delta=TOLERANCE, msg=what)
+            best = max(told, key=lambda token: told[token]["logprob"])
+            self.assertGreater(rows[i][int(best)], max(rows[i]) - TOLERANCE, what)
+        self.assertAlmostEqual(choice["logprobs"]["token_logprobs"][0], max(rows[-1]), delta=TOLERANCE, msg=what)
+
+
+class Kinds(LoraCase):
+    def test_each_kind(self):
+        """By lora_request, and by model where the scale is 1."""
+        for model in sorted({case(name)["model"] for name in KINDS}):
+            server = self.serve(self.base(model), "--max-loras", "2")
+            for name in [name for name in KINDS if case(name)["model"] == model]:
+                for scale in case(name)["scales"]:
+                    tokens, rows = fixture(ADAPTERS / name / f"{scale:g}.logits")
+                    wanted = {"lora_request": {"lora_name": name, "lora_scale": scale}}
+                    self.assert_predicts(self.choice(server, tokens, **wanted), tokens, rows, f"{name} × {scale}")
+                    if scale == 1:
+                        self.assert_predicts(self.choice(server, tokens, model=name), tokens, rows, name)
+                self.assertEqual(self.choice(server, tokens, lora_request={"lora_name": name, "lora_scale": 0}),
+                                 self.choice(server, tokens))
+            server.__exit__()
+
+    def test_several_at_once(self):
+        mixed = json.loads((ADAPTERS / "mixed.json").read_text())
+        tokens, rows = fixture(ADAPTERS / "mixed.logits")
+        server = self.serve(self.base(mixed["model"]))
+        wanted = [{"lora_name": name, "lora_scale": scale} for name, scale in mixed["adapters"]]
+        choice = self.choice(server, tokens, lora_request=wanted)
+        self.assert_predicts(choice, tokens, rows, "mixed")
+        self.assertEqual(self.choice(server, tokens, lora_request=wanted[::-1]), choice)
+        halves = [half | {"lora_scale": half["lora_scale"] / 2} for half in wanted]
+        self.assertEqual(self.choice(server, tokens, lora_request=halves + halves), choice)  # of one name they are added up
+
+
+class Served(LoraCase):
+    def test_in_one_batch(self):
+        """Requests of all adapters and of none at once, more adapters than slots, from caches that others have filled: each
+        answer has the bytes that it has alone."""
+        server = self.serve(self.base("llama3"), "--max-loras", "2", "--max-cpu-loras", "3", "--max-lora-rank", "8")
+        tokens, _ = fixture(ADAPTERS / "all/1.logits")
+        wanted = [{}] + [{"lora_request": {"lora_name": name, "lora_scale": scale}}
+                         for name in ("all", "dora", "rslora", "patterns", "layers") for scale in (1, -0.5)]
+        wanted.append({"lora_request": [{"lora_name": "all"}, {"lora_name": "layers", "lora_scale": 2}]})
+
+        def text(fields):
+            answer = self.ask(server, "/v1/completions", {"prompt": tokens, "max_tokens": 12, "temperature": 0,
+                                                          "ignore_eos": True, "logprobs": 2} | fields)
+            return json.dumps(answer["choices"])
+
+        alone = [text(fields) for fields in wanted]
+        self.assertEqual(len(set(alone)), len(wanted))
+        order = [i for i in range(len(wanted)) for _ in range(12)]
+        random.Random(3).shuffle(order)
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            for i, told in zip(order, pool.map(lambda i: text(wanted[i]), order)):
+                self.assertEqual(told, alone[i], wanted[i])
+        page = server.get("/metrics")[2].decode()
+        self.assertIn("\nllm_lora_slots_used 2\n", page)
+        self.assertIn('\nvllm:lora_requests_info{max_lora="2",waiting_lora_adapters="",running_lora_adapters=""} ', page)
+
+    def test_conversations_and_streams(self):
+        base = self.base("llama3")
+        server = self.serve(base)
+        tokens, _ = fixture(ADAPTERS / "all/1.logits")
+        fields = {"prompt": tokens, "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+        whole = self.ask(server, "/v1/completions", fields | {"model": "all"})
+        self.assertEqual(whole["model"], "all")
+        _, _, stream = server.request("POST", "/v1/completions", json.dumps(fields | {"model": "all", "stream": True}), JSON)
+        pieces = [json.loads(line[6:]) for line in stream.decode().splitlines() if line.startswith("data: {")]
+        self.assertEqual("".join(piece["choices"][0]["text"] for piece in pieces if piece["choices"]),
+                         whole["choices"][0]["text"])
+        self.assertEqual({piece["model"] for piece in pieces}, {"all"})
+        search = self.ask(server, "/v1/completions", fields | {"model": "all", "use_beam_search": True, "n": 2, "best_of": 3})
+        self.assertEqual(len(search["choices"]), 2)
+        many = self.ask(server, "/v1/completions", fields | {"model": "all", "n": 3})
+        self.assertEqual({choice["text"] for choice in many["choices"]}, {whole["choices"][0]["text"]})
+
+    def test_command_line(self):
+        base = self.base("llama3")
+        server = self.serve(base)
+
+        def generate(*options):
+            return subprocess.run([SPATE, "generate", base.path, "-p", "hello", "--temperature", "0", "--max-tokens", "12",
+                                   "--kv-cache-memory", "16M", "--backend", spate_server.CPU, *options], capture_output=True)
+
+        def served(**fields):
+            return self.ask(server, "/generate", {"prompt": "hello", "temperature": 0, "max_tokens": 12} | fields)["text"]
+
+        folder = ("--lora-dir", str(base.adapters))
+        self.assertEqual(generate(*folder).stdout.decode(), served() + "\n")
+        self.assertEqual(generate(*folder, "--lora", "all=-2", "--lora", "layers").stdout.decode(),
+                         served(lora_request=[{"lora_name": "all", "lora_scale": -2}, {"lora_name": "layers"}]) + "\n")
+        self.assertIn(b"--lora is \"all=x\", expected an adapter's name, and perhaps = and a finite number.",
+                      generate(*folder, "--lora", "all=x").stderr)
+        self.assertIn(b"there are none: the engine was opened without a folder of them (--lora-dir).",
+                      generate("--lora", "all").stderr)
+        self.assertIn(b"there is no folder of them: give lora_dir too.", generate("--max-loras", "2").stderr)
+
+
+class Names(LoraCase):
+    def test_models(self):
+        server = self.serve(self.base("smollm2"))
+        models = json.loads(server.get("/v1/models")[2])["data"]
+        self.assertEqual([(model["id"], model["parent"]) for model in models], [("smollm2", None), ("tied", "smollm2")])
+        self.assertEqual(json.loads(server.get("/v1/models/tied")[2])["parent"], "smollm2")
+        self.assertEqual(server.get("/v1/models/nobody")[0], 404)
+
+    def test_refused(self):
+        base = self.base("llama3")
+        (base.adapters / "empty").mkdir()
+        server = self.serve(base, "--max-loras", "2", "--adapter-dim", "4")
+        odd = ("An adapter's name was given that begins with a dot, has a / or a control character, or is no UTF-8: no adapter "
+               "is called so.")
+        kinds = "an object with a lora_name of 1 to 255 bytes and perhaps a number as lora_scale, or a list of up to 4."
+        for request, status, sentence in (
+                ({"lora_name": "nobody"}, 404, 'There is no adapter "nobody": the folder of --lora-dir has none of that name, nor '
+                                               'was it loaded by that name.'),
+                ({"lora_name": ".."}, 400, odd), ({"lora_name": "../adapters/all"}, 400, odd), ({"lora_name": "a\nb"}, 400, odd),
+                ({"lora_name": "/etc"}, 400, odd), ({"lora_name": "a\0"}, 400, f"lora_request is an object, expected {kinds}"),
+                ({"lora_name": ""}, 400, f"lora_request is an object, expected {kinds}"),
+                ({"lora_name": "all", "lora_scale": "1"}, 400, f"lora_request is an object, expected {kinds}"),
+                ({"lora_name": "all", "lora_int_id": 1}, 400, f"lora_request is an object, expected {kinds}"),
+                ({"lora_name": "all", "lora_scale": 1e39}, 400, f"lora_request is an object, expected {kinds}"),
+                ("all", 400, f"lora_request is a string, expected {kinds}"),
+                ([{"lora_name": "all"}] * 5, 400, f"lora_request is a list, expected {kinds}"),
+                ([{"lora_name": "all"}, {"lora_name": "dora"}, {"lora_name": "layers"}], 400,
+                 "3 adapters were asked for at once, expected at most 2."),
+                ({"lora_name": "patterns"}, 400, 'The adapter "patterns" has rank 7, more than --max-lora-rank 4 allows.'),
+                ({"lora_name": "empty"}, 404, "empty/adapter_config.json cannot be opened: No such file or directory.")):
+            self.assertEqual(self.refused(server, "/generate", {"prompt": "a", "lora_request": request}, status), sentence)
+        self.assertEqual(self.refused(server, "/v1/completions", {"prompt": "a", "model": "nobody"}, 404),
+                         'There is no model "nobody" here; this server has "llama3".')
+
+    def test_many_names(self):
+        """Those that exist are found among many, those that do not leave nothing behind."""
+        base = self.base("llama3")
+        for i in range(5000):
+            (base.adapters / f"other{i}.gguf").touch()
+        server = self.serve(base)
+        models = json.loads(server.get("/v1/models")[2])["data"]
+        self.assertEqual(len(models), 1001)
+        tokens, rows = fixture(ADAPTERS / "all/1.logits")
+        self.assert_predicts(self.choice(server, tokens, model="all"), tokens, rows, "all")
+        connection = server.connect()
+        for i in range(2000):
+            connection.request("POST", "/generate", json.dumps({"prompt": "a", "lora_request": {"lora_name": f"n{i}"}}), JSON)
+            self.assertEqual(connection.getresponse().read()[:11], b'{"error":"T')
+        connection.close()
+
+    def test_without_a_folder(self):
+        base = self.base("llama3")
+        server = Server(base, "--admin-key", "open", backend="cpu")
+        self.addCleanup(server.__exit__)
+        sentence = "without a folder of them (--lora-dir)."
+        self.assertIn(sentence, self.refused(server, "/generate", {"prompt": "a", "lora_request": {"lora_name": "all"}}, 400))
+        self.assertEqual(self.refused(server, "/v1/load_lora_adapter", {"lora_name": "a", "lora_path": "a"}, 400, KEY),
+                         "The engine was opened without adapters: give it a folder of them (--lora-dir).")
+
+
+class Loading(LoraCase):
+    def load(self, server, name, path, status=200):
+        return self.ask(server, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)}, status, KEY)
+
+    def unload(self, server, name, status=200):
+        return self.ask(server, "/v1/unload_lora_adapter", {"lora_name": name}, status, KEY)
+
+    def test_load_and_unload(self):
+        base = self.base("llama3")
+        server = self.serve(base)
+        tokens, rows = fixture(ADAPTERS / "all/1.logits")
+        fields = {"lora_name": "x", "lora_path": "all"}
+        self.assertEqual(self.ask(server, "/v1/load_lora_adapter", fields, 401)["error"]["code"], 401)
+        self.assertEqual(self.load(server, "x", "all"), {"status": "loaded", "lora_name": "x"})
+        self.assert_predicts(self.choice(server, tokens, model="x"), tokens, rows, "x")
+        self.load(server, "y", base.adapters.resolve() / "all")
+        self.assertEqual(self.choice(server, tokens, model="y"), self.choice(server, tokens, model="all"))
+        self.assertEqual(self.unload(server, "x"), {"status": "unloaded", "lora_name": "x"})
+        self.refused(server, "/v1/completions", {"prompt": "a", "model": "x"}, 404)
+        self.unload(server, "x", 404)
+        self.unload(server, "all")
+        self.refused(server, "/v1/completions", {"prompt": "a", "model": "all"}, 404)
+        self.load(server, "all", "all")
+        self.assert_predicts(self.choice(server, tokens, model="all"), tokens, rows, "all")
+        for path in ("/etc", "../adapters/all", "all/../all", "."):
+            self.assertIn("lora_path must be the name of an adapter", self.load(server, "z", path, 400)["error"]["message"])
+
+    def test_changed_file(self):
+        """What is loaded again is what is there now; its cached prefixes are not the old one's."""
+        base = self.base("llama3")
+        server = self.serve(base)
+        one, two = fixture(ADAPTERS / "all/1.logits"), fixture(ADAPTERS / "rslora/1.logits")
+        self.assert_predicts(self.choice(server, one[0], model="all"), *one, "before")
+        shutil.rmtree(base.adapters / "all")
+        shutil.copytree(ADAPTERS / "rslora", base.adapters / "all")
+        self.load(server, "all", "all")
+        self.assert_predicts(self.choice(server, two[0], model="all"), *two, "after")
+        texts = [self.ask(server, "/v1/completions", {"prompt": two[0], "max_tokens": 8, "temperature": 0, "model": name})
+                 for name in ("all", "rslora")]
+        self.assertEqual(texts[0]["choices"], texts[1]["choices"])
+
+    def test_new_in_the_folder(self):
+        base = self.base("llama3")
+        server = self.serve(base)
+        shutil.copytree(ADAPTERS / "all", base.adapters / "new")
+        wait_for(lambda: server.get("/v1/models/new")[0] == 200, "a new adapter is seen")
+
+    def test_broken_ones(self):
+        """They fail with a sentence, and nobody beside them notices."""
+        base = self.base("llama3")
+        matrices = (base.adapters / "all/adapter_model.safetensors").read_bytes()
+        config = (base.adapters / "all/adapter_config.json").read_text()
+        nan = bytearray(matrices)
+        nan[-4:] = b"\xff\xff\xff\x7f"
+        broken = {"cut": (matrices[:-100], config), "nothing": (b"", config), "nan": (bytes(nan), config),
+                  "rank": (matrices, config.replace('"r": 4', '"r": 5')), "words": (matrices, "{"),
+                  "noise": (os.urandom(4096), config)}
+        for name, (weights, settings) in broken.items():
+            (base.adapters / name).mkdir()
+            (base.adapters / name / "adapter_model.safetensors").write_bytes(weights)
+            (base.adapters / name / "adapter_config.json").write_text(settings)
+        server = self.serve(base, "--max-loras", "2")
+        tokens, rows = fixture(ADAPTERS / "all/1.logits")
+        stop, errors = threading.Event(), []
+
+        def neighbour():
+            while not stop.is_set():
+                try:
+                    self.assert_predicts(self.choice(server, tokens, model="all"), tokens, rows, "all")
+                except AssertionError as error:
+                    errors.append(error)
+
+        threads = [threading.Thread(target=neighbour) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            for name in broken:
+                status, _, body = server.post({"prompt": "a", "lora_request": {"lora_name": name}})
+                self.assertIn(status, (400, 500), (name, body))
+                self.assertNotIn(str(base.folder), body.decode())
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(errors, [])
+        self.assertEqual(server.get("/health")[0], 200)
+
+    def test_churn(self):
+        """Loads, unloads and requests for a while: no error that should not be, and memory that stays."""
+        base = self.base("llama3")
+        server = self.serve(base, "--max-loras", "2", "--max-cpu-loras", "2")
+        tokens, rows = fixture(ADAPTERS / "all/1.logits")
+        end, counts, errors = time.monotonic() + CHURN_SECONDS, [0, 0], []
+
+        def request(seed):
+            rng = random.Random(seed)
+            while time.monotonic() < end and not errors:
+                name = rng.choice(["all", "dora", "rslora", "patterns", "layers", "a", "b"])
+                status, _, body = server.post({"prompt": "hello", "max_tokens": 4, "lora_request": {"lora_name": name}})
+                if status != 200 and not (name in ("a", "b") and status == 404):
+                    errors.append((name, status, body))
+                counts[0] += 1
+
+        def administer():
+            rng = random.Random(9)
+            while time.monotonic() < end and not errors:
+                name = rng.choice("ab")
+                path = rng.choice(["all", "dora", "rslora"])
+                self.load(server, name, path)
+                self.unload(server, name)
+                counts[1] += 1
+
+        def resident():
+            return int(pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+        threads = [threading.Thread(target=request, args=(seed,)) for seed in range(3)] + [threading.Thread(target=administer)]
+        for thread in threads:
+            thread.start()
+        time.sleep(CHURN_SECONDS / 4)
+        before = resident()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(errors, [])
+        self.assertGreater(min(counts), 5)
+        self.assertLess(resident() - before, 8 << 20)
+        self.assert_predicts(self.choice(server, tokens, model="all"), tokens, rows, "all")
+
+
+class Engines(LoraCase):
+    def test_reload_and_sleep(self):
+        server = self.serve(self.base("llama3"))
+        tokens, rows = fixture(ADAPTERS / "all/1.logits")
+        for path in ("/admin/reload", "/sleep"):
+            self.assert_predicts(self.choice(server, tokens, model="all"), tokens, rows, path)
+            self.ask(server, path, {}, headers=KEY)
+        self.refused(server, "/v1/load_lora_adapter", {"lora_name": "x", "lora_path": "all"}, 503, KEY)
+        self.ask(server, "/wake_up", {}, headers=KEY)
+        self.assert_predicts(self.choice(server, tokens, model="all"), tokens, rows, "awake")
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)
