@@ -25,7 +25,7 @@ struct rig {
 
 /* What is tested: how, and from which file of the model's folder ("": the folder itself). */
 struct way {
-  const char *backend, *isa, *file;
+  const char *backend, *isa, *file, *adapter; /* adapter: the same of its folder */
 };
 
 static void rig_open(struct rig *rig, const char *model, const struct way *way) {
@@ -155,25 +155,27 @@ static void mixed_rows_check(struct rig *rig, const char *base, const char *othe
 }
 
 static void case_check(const char *name, const struct way *way) {
-  char path[PATH], what[PATH];
+  char path[PATH], what[2 * PATH];
   struct rig rig;
   snprintf(path, sizeof path, "%s/adapter/%s/case.json", FIXTURES, name);
   json_t *root = json_load_file(path, 0, NULL), *scales = json_object_get(root, "scales"), *scale;
   const char *model = json_string_value(json_object_get(root, "model"));
+  char file[PATH];
   size_t i;
   assert_non_null(model);
+  snprintf(file, sizeof file, "%s%s", name, way->adapter);
   rig_open(&rig, model, way);
-  slot_load(&rig, 2, strcmp(model, "llama3") == 0 ? "all" : name); /* a slot that is filled anew */
-  slot_load(&rig, 2, name);
-  slot_load(&rig, 0, name);
+  slot_load(&rig, 2, strcmp(model, "llama3") == 0 ? "all" : file); /* a slot that is filled anew */
+  slot_load(&rig, 2, file);
+  slot_load(&rig, 0, file);
   json_array_foreach(scales, i, scale) {
     double s = json_number_value(scale);
     struct mix mix = mix_of(2, (float)s);
     snprintf(path, sizeof path, "%s/adapter/%s/%g.logits", FIXTURES, name, s);
-    snprintf(what, sizeof what, "%s%s, %s × %g", rig.backend->describe(rig.device), way->file, name, s);
+    snprintf(what, sizeof what, "%s%s, %s × %g", rig.backend->describe(rig.device), way->file, file, s);
     expected_check(&rig, what, path, &mix);
   }
-  mixed_rows_check(&rig, model, name);
+  mixed_rows_check(&rig, model, file);
   rig_close(&rig);
   json_decref(root);
 }
@@ -199,7 +201,7 @@ static void all_check(const char *backend, const char *isa) {
   static const char *const names[] = {"all",       "dora",       "rslora",          "patterns",
                                       "layers",    "embeddings", "dora_embeddings", "bias",
                                       "lora_bias", "tied",       "windows"};
-  const struct way way = {backend, isa, ""};
+  const struct way way = {backend, isa, "", ""};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &way);
   several_check(&way);
 }
@@ -218,7 +220,7 @@ static void test_cpu(void **state) {
 /* GGUF files have other names, and the rows of llama's q and k in another order. */
 static void test_gguf_bases(void **state) {
   static const char *const names[] = {"all", "dora", "patterns", "layers"};
-  const struct way reference = {"reference", NULL, "/model.gguf"}, cpu = {"cpu", NULL, "/model.gguf"};
+  const struct way reference = {"reference", NULL, "/model.gguf", ""}, cpu = {"cpu", NULL, "/model.gguf", ""};
   (void)state;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &reference);
   case_check("dora", &cpu);
@@ -226,9 +228,19 @@ static void test_gguf_bases(void **state) {
   several_check(&cpu);
 }
 
+/* Adapters in GGUF, whose rows of q and k are as in GGUF files, for bases of both kinds. */
+static void test_gguf_adapters(void **state) {
+  static const char *const names[] = {"all", "embeddings", "windows"};
+  const struct way plain = {"cpu", NULL, "", "/adapter.gguf"}, both = {"cpu", NULL, "/model.gguf", "/adapter.gguf"};
+  (void)state;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &plain);
+  case_check("all", &both);
+  case_check("windows", &both);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_cpu),
-                                     cmocka_unit_test(test_gguf_bases)};
+                                     cmocka_unit_test(test_gguf_bases), cmocka_unit_test(test_gguf_adapters)};
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
