@@ -77,7 +77,15 @@ static bool a_fill(struct reader *r, struct adapter_op *out, const struct module
   return a != NULL;
 }
 
-/* Rows of a module's [rows][width] to the weight's rows, times `scale`. add: to what is there. */
+/* Factors that are finite may be none times a great α. */
+static bool scaled_check(const struct tensor *tensor, const float *scaled, size_t count, struct error *error) {
+  for (size_t i = 0; i < count; i++)
+    if (!isfinite(scaled[i]))
+      return error_set(error, ERROR_FORMAT, "\"%s\" times alpha ÷ rank has numbers that are not finite.", tensor->name);
+  return true;
+}
+
+/* Rows of a module's [rows][width] to the weight's rows, times `scale`, added to what is there. */
 static bool rows_place(const struct weight *weight, int part, const struct adapter_module *module,
                        const struct tensor *tensor, double scale, float *out, int stride, struct error *error) {
   float *floats = tensor_copy(tensor, error);
@@ -88,7 +96,7 @@ static bool rows_place(const struct weight *weight, int part, const struct adapt
     for (int k = 0; k < width; k++) out[(size_t)i * (size_t)stride + (size_t)k] += (float)(scale * from[k]);
   }
   free(floats);
-  return floats != NULL;
+  return floats && scaled_check(tensor, out, (size_t)weight->rows * (size_t)stride, error);
 }
 
 static bool b_fill(struct reader *r, struct adapter_op *out, const struct module_tensors *m,
@@ -188,7 +196,7 @@ static bool embed_fill(struct reader *r, const struct op *op, struct adapter_op 
   out->b = b;
   if (!b || !embed_a_fill(m, rows, rank, a, error) || !tensor_floats(m->b, b, error)) return false;
   for (size_t i = 0; i < cols * rank; i++) b[i] *= (float)m->scale;
-  return embedding_magnitudes_fill(r, op, out, m, error);
+  return scaled_check(m->b, b, cols * rank, error) && embedding_magnitudes_fill(r, op, out, m, error);
 }
 
 /* Adds the op to the adapter when the file has anything for its modules. */

@@ -44,7 +44,7 @@ static void adapter_check_all(const struct adapter *adapter, const struct plan *
     size_t rank = (size_t)op->rank, rows = (size_t)weight->rows, cols = (size_t)weight->cols;
     bool embeds = plan_ops(plan)[op->op].kind == OP_EMBED;
     floats_check(op->a, embeds ? rows * rank : (size_t)weight->n_part * rank * cols);
-    floats_check(op->b, (embeds ? cols : rows) * rank); /* times α ÷ r, which a file may choose: see below */
+    floats_check(op->b, (embeds ? cols : rows) * rank);
   }
 }
 

@@ -28,7 +28,7 @@ struct way {
   const char *backend, *isa, *file, *adapter; /* adapter: the same of its folder */
 };
 
-static void rig_open(struct rig *rig, const char *model, const struct way *way) {
+static void rig_open(struct rig *rig, const char *model, const struct way *way, uint8_t kv) {
   char path[PATH];
   spate_error failure = {0};
   struct error error = {0};
@@ -43,6 +43,7 @@ static void rig_open(struct rig *rig, const char *model, const struct way *way) 
                                 .length = BLOCKS * BLOCK,
                                 .opt_batch = 1,
                                 .block_size = BLOCK,
+                                .kv_dtype = kv,
                                 .adapters = SLOTS,
                                 .adapter_rank = RANK};
   for (int g = 0; g < plan->n_group; g++) rig->limits.n_block[g] = ROWS * BLOCKS;
@@ -164,7 +165,7 @@ static void case_check(const char *name, const struct way *way) {
   size_t i;
   assert_non_null(model);
   snprintf(file, sizeof file, "%s%s", name, way->adapter);
-  rig_open(&rig, model, way);
+  rig_open(&rig, model, way, KV_F32);
   slot_load(&rig, 2, strcmp(model, "llama3") == 0 ? "all" : file); /* a slot that is filled anew */
   slot_load(&rig, 2, file);
   slot_load(&rig, 0, file);
@@ -185,7 +186,7 @@ static void several_check(const struct way *way) {
   struct mix mix = {0};
   json_t *root = json_load_file(FIXTURES "/adapter/mixed.json", 0, NULL), *pair;
   size_t i;
-  rig_open(&rig, json_string_value(json_object_get(root, "model")), way);
+  rig_open(&rig, json_string_value(json_object_get(root, "model")), way, KV_F32);
   json_array_foreach(json_object_get(root, "adapters"), i, pair) {
     slot_load(&rig, (int)i, json_string_value(json_array_get(pair, 0)));
     mix.slot[mix.n] = (int)i;
@@ -195,6 +196,44 @@ static void several_check(const struct way *way) {
   mixed_rows_check(&rig, "llama3", "dora");
   rig_close(&rig);
   json_decref(root);
+}
+
+/* Rows whose adapters are scaled beyond all reason: the step ends well, rows beside them and rows that get their blocks
+ * afterwards have the bytes that they have alone. */
+static void test_unreasonable_scales(void **state) {
+  static const uint8_t caches[] = {KV_F32, KV_F16, KV_BF16, KV_E4M3, KV_INT8};
+  static const float scales[] = {1e6f, -1e12f, 1e30f, 3e38f, -3e38f, 1};
+  const struct way way = {"cpu", NULL, "", ""};
+  struct expected_logits tokens = expected_read(FIXTURES "/model/llama3/expected.logits", false);
+  size_t each = (size_t)TOKENS * (size_t)tokens.vocab;
+  float *all = calloc(ROWS * each, sizeof *all), *alone = calloc(each, sizeof *alone);
+  (void)state;
+  for (size_t k = 0; k < sizeof caches; k++) {
+    struct rig rig;
+    struct mix mixes[ROWS] = {{0}}, none = {0};
+    rig_open(&rig, "llama3", &way, caches[k]);
+    slot_load(&rig, 0, "all");
+    slot_load(&rig, 1, "dora");
+    rows_run(&rig, &none, 1, tokens.token, 0, TOKENS, alone);
+    for (size_t s = 0; s < sizeof scales / sizeof *scales; s++) {
+      for (int r = 1; r < ROWS; r++) mixes[r] = mix_of(r % 2, scales[s]);
+      rows_run(&rig, mixes, ROWS, tokens.token, 0, TOKENS, all);
+      assert_memory_equal(all, alone, each * sizeof *all);
+      for (size_t i = 0; i < ROWS * each; i++) assert_true(isfinite(all[i]));
+      for (int r = 0; r < ROWS; r++) {
+        const struct mix last = mixes[ROWS - 1 - r];
+        mixes[ROWS - 1 - r] = none;
+        rows_run(&rig, mixes, ROWS, tokens.token, 0, 5, all); /* in blocks that end as the step before left them */
+        assert_memory_equal(all + (size_t)(ROWS - 1 - r) * 5 * (size_t)tokens.vocab, alone,
+                            5 * (size_t)tokens.vocab * sizeof *all);
+        mixes[ROWS - 1 - r] = last;
+      }
+    }
+    rig_close(&rig);
+  }
+  free(all);
+  free(alone);
+  expected_release(&tokens);
 }
 
 static void all_check(const char *backend, const char *isa) {
@@ -240,7 +279,8 @@ static void test_gguf_adapters(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_cpu),
-                                     cmocka_unit_test(test_gguf_bases), cmocka_unit_test(test_gguf_adapters)};
+                                     cmocka_unit_test(test_gguf_bases), cmocka_unit_test(test_gguf_adapters),
+                                     cmocka_unit_test(test_unreasonable_scales)};
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

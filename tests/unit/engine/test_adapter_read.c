@@ -211,6 +211,10 @@ static void test_bad_settings(void **state) {
        SETTINGS "lora_alpha is null; expected a number."},
       {"{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":1e999}", QA QB,
        SETTINGS "Not valid JSON at line 1, column 44: real number overflow near '1e999'."},
+      {"{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":1e300}", QA QB,
+       MODEL
+       "\"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight\" times alpha ÷ rank has numbers that are "
+       "not finite."},
       {CONFIG_WITH("\"fan_in_fan_out\":true"), QA QB,
        SETTINGS "fan_in_fan_out is true; expected false: the layers of Spate's families are not transposed."},
       {CONFIG_WITH("\"modules_to_save\":[\"lm_head\"]"), QA QB,
