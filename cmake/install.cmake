@@ -24,7 +24,7 @@ install(PROGRAMS deploy/start_server.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/doc
 install(FILES deploy/systemd/gpu.conf DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/spate/examples COMPONENT spate)
 install(FILES README.md docs/configuration.md docs/deploy.md docs/http-api.md docs/metrics.md
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/spate COMPONENT spate)
-install(CODE "set(SPATE_SOURCE \"${CMAKE_SOURCE_DIR}\")\nset(SPATE_DOCUMENTS \"${documents}\")\nset(SPATE_BINDIR \"${CMAKE_INSTALL_BINDIR}\")" COMPONENT spate)
+install(CODE "set(SPATE_SOURCE \"${CMAKE_SOURCE_DIR}\")\nset(SPATE_DOCUMENTS \"${documents}\")\nset(SPATE_BINDIR \"${CMAKE_INSTALL_BINDIR}\")\nset(SPATE_MANDIR \"${CMAKE_INSTALL_MANDIR}\")" COMPONENT spate)
 install(SCRIPT cmake/install_by_prefix.cmake COMPONENT spate)
 
 install(TARGETS libspate LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)

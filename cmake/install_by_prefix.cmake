@@ -1,4 +1,5 @@
-# What depends on the prefix that is being installed to: the systemd unit, the settings that it reads, and where zsh looks.
+# What depends on the prefix that is being installed to: the systemd unit, the settings that it reads, their path in the man
+# pages, and where zsh looks.
 # /usr has its settings in /etc; settings that are there already are somebody's and stay.
 if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
   set(CMAKE_INSTALL_FULL_SYSCONFDIR /etc)
@@ -20,5 +21,20 @@ if(EXISTS ${settings})
   message(STATUS "Kept: ${settings}")
 else()
   message(STATUS "Installing: ${settings}")
-  configure_file(${SPATE_SOURCE}/deploy/spate.yaml ${settings} COPYONLY NO_SOURCE_PERMISSIONS)
+  file(READ ${SPATE_SOURCE}/deploy/spate.yaml text)
+  string(REPLACE /etc/spate/ ${CMAKE_INSTALL_FULL_SYSCONFDIR}/spate/ text "${text}")
+  get_filename_component(folder ${settings} DIRECTORY)
+  file(MAKE_DIRECTORY ${folder})
+  file(WRITE ${settings} "${text}")
 endif()
+file(GLOB pages $ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/${SPATE_MANDIR}/man?/spate*.gz)
+if(CMAKE_INSTALL_FULL_SYSCONFDIR STREQUAL "/etc")
+  set(pages "") # they are so already
+endif()
+foreach(page ${pages})
+  execute_process(COMMAND gzip -dc ${page} OUTPUT_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
+  string(REPLACE /etc/spate/ ${CMAKE_INSTALL_FULL_SYSCONFDIR}/spate/ text "${text}")
+  string(REGEX REPLACE "\\.gz$" "" plain ${page})
+  file(WRITE ${plain} "${text}")
+  execute_process(COMMAND gzip -9nf ${plain} COMMAND_ERROR_IS_FATAL ANY)
+endforeach()

@@ -33,10 +33,12 @@ part() { # NAME SECONDS COMMAND...: the last line of its log; 77 is a skip, 124 
 part attention 60 ./op_table attend
 part attention-alone 60 ./attend all
 part linears 90 ./op_table linear
-for family in columns chain range embed sample decode far; do part $family 30 ./op_table $family; done
+for family in columns chain range embed head sample decode far; do part $family 30 ./op_table $family; done
 part draws 60 ./cuda_sampler
 part families 60 ./test_families
 part beams 30 ./test_beams
+part quantized 60 ./test_quantized
+for test in network_walk calibration gpu_calibration; do part $test 60 ./test_$test; done
 SPATE_TEST_BACKEND=cuda part neighbours 60 ./test_neighbours
 part engine 60 ./cuda_engine
 # What older GPUs run, compiled here from PTX by the driver.

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Lays out the root of an image in which a program runs: the program as /usr/bin, stripped, the shared libraries that it
 # asks for where it asks for them, what these are (SBOM, as SPDX), an account that is nobody, and folders for the cache and
-# models.
+# models. With SOURCE_DATE_EPOCH all of it is of that time: the same program on the same system is the same tree.
 # usage: image_tree.sh PROGRAM SBOM ROOT        ROOT must not exist yet
 set -eu
+umask 022
 
 program=$1 sbom=$2 root=$3
 [ ! -e "$root" ] || { echo "$root exists already, expected a new folder." >&2; exit 1; }
@@ -24,3 +25,5 @@ nonroot:x:65532:65532::/:/bin/false" >"$root/etc/passwd"
 echo "root:x:0:
 nonroot:x:65532:" >"$root/etc/group"
 echo "hosts: files dns" >"$root/etc/nsswitch.conf"
+
+[ -z "${SOURCE_DATE_EPOCH:-}" ] || find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATH_BYTES = 1024, LINE_BYTES = 1024 };
 static const uint64_t UNLIMITED = 1ull << 62; /* version 1 has the greatest number of whole pages where there is none */
@@ -107,3 +108,11 @@ uint64_t machine_memory_available(const char *root) {
 }
 
 uint64_t machine_memory_limit(const char *root) { return cgroup_least(root, group_limit); }
+
+uint64_t machine_memory_own(void) {
+  unsigned long long resident = 0, shared = 0; /* pages */
+  FILE *stream = fopen("/proc/self/statm", "re");
+  bool read = stream && fscanf(stream, "%*u %llu %llu", &resident, &shared) == 2 && resident > shared;
+  if (stream) fclose(stream);
+  return read ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}

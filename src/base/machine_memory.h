@@ -12,4 +12,7 @@ uint64_t machine_memory_available(const char *root);
 /* The least limit of the cgroup and its parents; UINT64_MAX: none. */
 uint64_t machine_memory_limit(const char *root);
 
+/* Bytes that this process has in memory which are no file's; 0 when nothing can be read. */
+uint64_t machine_memory_own(void);
+
 #endif

@@ -190,7 +190,7 @@ static bool layers_run(struct calibrating *c, struct calibration_journal *journa
   c->device.done = bytes_before(c, from);
   for (int end; (end = walk_layer_end(plan, from)) > from; from = end) {
     if (!layer_run(c, from, end, error)) return false;
-    calibration_journal_keep(journal, from, end);
+    calibration_journal_keep(journal, end);
   }
   return true;
 }

@@ -1,7 +1,9 @@
 /* The folder of a calibration's journal. */
 #include "build/calibration_journal.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "build/journal_identity.h"
 #include "build/site_fit.h"
 
 #include <dirent.h>
@@ -15,39 +17,6 @@
 #define VALUES_NAME "values"
 #define LAYER_NAME  "layer-"
 
-/* --- identity ----------------------------------------------------------------------------------------------------- */
-
-static bool model_hash(const struct calibration_job *job, struct hasher *hasher, struct error *error) {
-  for (int i = 0; i < job->plan->n_weight; i++) {
-    struct weight_source source;
-    if (!weight_source_init(&source, job->plan, i, job->checkpoint, error)) return false;
-    for (int k = 0; k < source.weight->n_part; k++) weight_source_hash(&source, k, hasher);
-  }
-  return checkpoint_intact(job->checkpoint, error);
-}
-
-static void text_hash(struct hasher *hasher, const char *text) {
-  hasher_update(hasher, slice_make(text, strlen(text) + 1));
-}
-
-static bool identity_make(struct calibration_journal *journal, struct error *error) {
-  const struct calibration_job *job = journal->job;
-  const struct calibration_data *data = job->data;
-  const struct engine_header *header = &job->writer->header;
-  uint32_t numbers[] = {job->method, header->version, header->layout, (uint32_t)data->n_window, (uint32_t)data->length};
-  struct hasher *hasher = hasher_new(0);
-  if (!hasher) return error_set(error, ERROR_MEMORY, "Out of memory for a hash.");
-  text_hash(hasher, SPATE_VERSION);
-  text_hash(hasher, header->target);
-  text_hash(hasher, journal->walk->device->backend->name); /* floats of another device round in another way */
-  hasher_update(hasher, slice_make(numbers, sizeof numbers));
-  hasher_update(hasher, slice_make(job->plan, job->plan->bytes));
-  hasher_update(hasher, slice_make(data->token, (size_t)data->n_window * (size_t)data->length * sizeof *data->token));
-  bool done = model_hash(job, hasher, error);
-  journal->identity = hasher_finish(hasher);
-  return done;
-}
-
 /* --- names -------------------------------------------------------------------------------------------------------- */
 
 static char *folder_name(const char *output) {
@@ -58,7 +27,7 @@ static char *folder_name(const char *output) {
 char *journal_file_name(const struct calibration_journal *journal, enum journal_kind kind, struct error *error) {
   char *name;
   int length = kind == JOURNAL_VALUES ? asprintf(&name, "%s/" VALUES_NAME, journal->folder)
-                                      : asprintf(&name, "%s/" LAYER_NAME "%d", journal->folder, journal->n_layer);
+                                      : asprintf(&name, "%s/" LAYER_NAME "%d", journal->folder, journal->n_file);
   if (length >= 0) return name;
   error_set(error, ERROR_MEMORY, "Out of memory for a file's name.");
   return NULL;
@@ -95,7 +64,7 @@ bool calibration_journal_open(struct calibration_journal *journal, const struct 
   *journal = (struct calibration_journal){.job = job, .walk = walk, .calibration = calibration};
   journal->folder = folder_name(job->writer->path);
   if (!journal->folder) return error_set(error, ERROR_MEMORY, "Out of memory for a file's name.");
-  return identity_make(journal, error);
+  return journal_identity_make(job, walk->device, &journal->identity, error);
 }
 
 void calibration_journal_close(struct calibration_journal *journal) {
@@ -121,9 +90,10 @@ static bool packed_add(struct journal_writer *writer, struct engine_writer *engi
   return true;
 }
 
-static bool site_add(const struct calibration_journal *journal, const struct walk_site *site,
-                     struct journal_writer *writer, void *piece, struct error *error) {
+static bool site_add(struct calibration_journal *journal, const struct walk_site *site, void *file, void *piece,
+                     struct error *error) {
   const struct calibration_job *job = journal->job;
+  struct journal_writer *writer = file;
   struct scale_fold fold;
   scale_fold_find(&fold, job->plan, site);
   struct site_fit fit = site_fit_get(journal->calibration->transforms, job->plan, site, &fold);
@@ -140,14 +110,14 @@ static bool site_add(const struct calibration_journal *journal, const struct wal
   return done;
 }
 
-static bool sites_add(const struct calibration_journal *journal, int first, int end, struct journal_writer *writer,
-                      struct error *error) {
+bool journal_sites_each(struct calibration_journal *journal, int first, int end, journal_site_step step, void *file,
+                        struct error *error) {
   struct walk_site site;
   void *piece = malloc(JOURNAL_PIECE_BYTES);
   bool done = piece || error_set(error, ERROR_MEMORY, "Out of memory for a piece of a matrix.");
   for (int from = first; done && from < end && walk_site_find(journal->job->plan, from, &site);
        from = site.first + site.n_op)
-    done = site_add(journal, &site, writer, piece, error);
+    done = step(journal, &site, file, piece, error);
   free(piece);
   return done;
 }
@@ -163,13 +133,12 @@ static bool values_add(const struct calibration_journal *journal, int end, struc
 }
 
 /* Writes one of the two kinds of files. */
-static bool file_keep(const struct calibration_journal *journal, enum journal_kind kind, int first, int end,
-                      struct error *error) {
+static bool file_keep(struct calibration_journal *journal, enum journal_kind kind, int end, struct error *error) {
   struct journal_header header = {.kind = kind, .op = (uint32_t)end, .identity = journal->identity};
   struct journal_writer writer = {.file.descriptor = -1};
   char *name = journal_file_name(journal, kind, error);
   bool done = name && journal_writer_open(&writer, name, &header, error) &&
-              (kind == JOURNAL_FITS ? sites_add(journal, first, end, &writer, error)
+              (kind == JOURNAL_FITS ? journal_sites_each(journal, journal->kept_op, end, site_add, &writer, error)
                                     : values_add(journal, end, &writer, error)) &&
               journal_writer_commit(&writer, error);
   journal_writer_release(&writer);
@@ -178,16 +147,25 @@ static bool file_keep(const struct calibration_journal *journal, enum journal_ki
 }
 
 static bool folder_make(const char *folder, struct error *error) {
-  return mkdir(folder, 0777) == 0 || errno == EEXIST ||
-         error_set(error, ERROR_IO, "%s cannot be made: %s.", folder, strerror(errno));
+  if (mkdir(folder, 0700) == 0) return true;
+  if (errno != EEXIST) return error_set(error, ERROR_IO, "%s cannot be made: %s.", folder, strerror(errno));
+  return journal_folder_check(folder, error);
 }
 
-void calibration_journal_keep(struct calibration_journal *journal, int first, int end) {
+bool journal_pays(uint64_t write_us, uint64_t work_us) {
+  return write_us < JOURNAL_CHEAP_US || work_us / JOURNAL_SHARE >= write_us;
+}
+
+void calibration_journal_keep(struct calibration_journal *journal, int end) {
   struct error problem;
-  if (!journal->folder) return;
-  if (folder_make(journal->folder, &problem) && file_keep(journal, JOURNAL_FITS, first, end, &problem) &&
-      file_keep(journal, JOURNAL_VALUES, first, end, &problem)) {
-    journal->n_layer++;
+  uint64_t now = clock_us();
+  if (!journal->folder || !journal_pays(journal->write_us, now - journal->kept_us)) return;
+  if (folder_make(journal->folder, &problem) && file_keep(journal, JOURNAL_FITS, end, &problem) &&
+      file_keep(journal, JOURNAL_VALUES, end, &problem)) {
+    journal->n_file++;
+    journal->kept_op = end;
+    journal->kept_us = clock_us();
+    journal->write_us = journal->kept_us - now;
     return;
   }
   log_warning("The calibration goes on, but could not be taken up again after a kill: %s", problem.text);

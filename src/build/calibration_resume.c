@@ -1,4 +1,5 @@
 /* Taking up what a journal has: nothing in it is believed before the plan has told what it must be. */
+#include "base/clock.h"
 #include "base/log.h"
 #include "build/calibration_journal.h"
 #include "build/gptq_site.h"
@@ -45,9 +46,10 @@ static bool marks_check(const struct calibration_journal *journal, const struct 
   return true;
 }
 
-static bool site_take(const struct calibration_journal *journal, const struct walk_site *site,
-                      struct journal_reader *reader, void *piece, struct error *error) {
+static bool site_take(struct calibration_journal *journal, const struct walk_site *site, void *file, void *piece,
+                      struct error *error) {
   const struct plan *plan = journal->job->plan;
+  struct journal_reader *reader = file;
   struct scale_fold fold;
   struct site_marks marks;
   scale_fold_find(&fold, plan, site);
@@ -69,38 +71,14 @@ static bool site_take(const struct calibration_journal *journal, const struct wa
   return true;
 }
 
-static bool sites_take(const struct calibration_journal *journal, int first, int end, struct journal_reader *reader,
-                       struct error *error) {
-  struct walk_site site;
-  void *piece = malloc(JOURNAL_PIECE_BYTES);
-  bool done = piece || error_set(error, ERROR_MEMORY, "Out of memory for a piece of a matrix.");
-  for (int from = first; done && from < end && walk_site_find(journal->job->plan, from, &site);
-       from = site.first + site.n_op)
-    done = site_take(journal, &site, reader, piece, error);
-  free(piece);
-  return done;
-}
-
-static bool layer_take(const struct calibration_journal *journal, int first, int end, struct error *error) {
-  struct journal_reader reader = {.descriptor = -1};
-  char *name = journal_file_name(journal, JOURNAL_FITS, error);
-  bool done = name && journal_reader_open(&reader, name, JOURNAL_FITS, journal->identity, error) &&
-              (reader.header.op == (uint32_t)end ||
-               error_set(error, ERROR_FORMAT, "%s ends at op %" PRIu32 " and its layer at op %d.", name,
-                         reader.header.op, end)) &&
-              sites_take(journal, first, end, &reader, error) && journal_reader_end(&reader, error);
-  journal_reader_release(&reader);
-  free(name);
-  return done;
-}
-
-static int layers_count(const struct plan *plan) {
+/* Layers that end at the op `most` or before; 0 of none. */
+static int layers_count(const struct plan *plan, int most) {
   int count = 0;
-  for (int from = 0, end; (end = walk_layer_end(plan, from)) > from; from = end) count++;
+  for (int from = 0, end; (end = walk_layer_end(plan, from)) > from && end <= most; from = end) count++;
   return count;
 }
 
-/* That the values are those before a layer, or after the last. */
+/* That the file ends where a layer does. */
 static bool op_check(const struct calibration_journal *journal, const struct journal_reader *reader,
                      struct error *error) {
   const struct plan *plan = journal->job->plan;
@@ -108,6 +86,25 @@ static bool op_check(const struct calibration_journal *journal, const struct jou
     if ((uint32_t)end == reader->header.op) return true;
   return error_set(error, ERROR_FORMAT, "%s is of op %" PRIu32 ", at which no layer ends.", reader->path,
                    reader->header.op);
+}
+
+/* The next file of layers, none of which is beyond the op `most`. */
+static bool layers_take(struct calibration_journal *journal, int most, struct error *error) {
+  struct journal_reader reader = {.descriptor = -1};
+  char *name = journal_file_name(journal, JOURNAL_FITS, error);
+  bool done = name && journal_reader_open(&reader, name, JOURNAL_FITS, journal->identity, error) &&
+              op_check(journal, &reader, error);
+  int end = done ? (int)reader.header.op : 0;
+  if (done && (end <= journal->kept_op || end > most))
+    done = error_set(error, ERROR_FORMAT, "%s ends at op %d, which is not behind op %d and up to op %d.", name, end,
+                     journal->kept_op, most);
+  done = done && journal_sites_each(journal, journal->kept_op, end, site_take, &reader, error) &&
+         journal_reader_end(&reader, error);
+  journal_reader_release(&reader);
+  free(name);
+  journal->kept_op = end;
+  journal->n_file++;
+  return done;
 }
 
 /* The values, and in *op where the walk goes on with them. */
@@ -127,27 +124,28 @@ static bool values_take(const struct calibration_journal *journal, uint32_t *op,
   return done;
 }
 
-static bool journal_take(struct calibration_journal *journal, uint32_t *op, struct error *error) {
-  const struct plan *plan = journal->job->plan;
-  if (!values_take(journal, op, error)) return false;
-  for (int from = 0, end; from < (int)*op; from = end, journal->n_layer++) {
-    end = walk_layer_end(plan, from);
-    if (!layer_take(journal, from, end, error)) return false;
-  }
+static bool journal_take(struct calibration_journal *journal, struct error *error) {
+  uint32_t op = 0;
+  if (!journal_folder_check(journal->folder, error) || !values_take(journal, &op, error)) return false;
+  while (journal->kept_op < (int)op)
+    if (!layers_take(journal, (int)op, error)) return false;
   return true;
 }
 
 int calibration_journal_resume(struct calibration_journal *journal) {
+  const struct plan *plan = journal->job->plan;
   struct error problem = {0};
-  uint32_t op = 0;
-  if (journal_take(journal, &op, &problem)) {
-    log_info("The calibration goes on after layer %d of %d, as %s has it.", journal->n_layer,
-             layers_count(journal->job->plan), journal->folder);
-    return (int)op;
+  bool taken = journal_take(journal, &problem);
+  journal->kept_us = clock_us();
+  if (taken) {
+    log_info("The calibration goes on after layer %d of %d, as %s has it.", layers_count(plan, journal->kept_op),
+             layers_count(plan, plan->n_op), journal->folder);
+    return journal->kept_op;
   }
-  if (problem.code != ERROR_NOT_FOUND || op > 0) /* without values there was no journal */
+  if (problem.code != ERROR_NOT_FOUND || journal->n_file > 0) /* without values there was no journal */
     log_warning("The calibration begins anew. %s", problem.text);
-  journal->n_layer = 0;
-  calibration_clear(journal->calibration, journal->job->plan->n_weight);
+  journal->n_file = journal->kept_op = 0;
+  calibration_clear(journal->calibration, plan->n_weight);
+  calibration_journal_remove(journal->job->writer->path);
   return 0;
 }

@@ -17,6 +17,33 @@ static struct hash128 header_seal(const struct journal_header *header) {
   return hash_bytes(slice_make(header, offsetof(struct journal_header, seal)), 0);
 }
 
+/* --- trust -------------------------------------------------------------------------------------------------------- */
+
+static bool owner_check(const char *path, const struct stat *status, struct error *error) {
+  if (status->st_uid != geteuid())
+    return error_set(error, ERROR_INVALID,
+                     "%s belongs to user %ju and this process to user %ju, so what it holds is not believed.", path,
+                     (uintmax_t)status->st_uid, (uintmax_t)geteuid());
+  if (status->st_mode & (S_IWGRP | S_IWOTH))
+    return error_set(error, ERROR_INVALID,
+                     "%s can be written by others than its owner (mode %03o), so what it holds is not believed.", path,
+                     status->st_mode & 0777u);
+  return true;
+}
+
+bool journal_folder_check(const char *folder, struct error *error) {
+  struct stat status;
+  int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (descriptor < 0) {
+    enum error_code code = errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO;
+    return error_set(error, code, "%s cannot be opened as a folder: %s.", folder, strerror(errno));
+  }
+  bool known = fstat(descriptor, &status) == 0;
+  close(descriptor);
+  return known ? owner_check(folder, &status, error)
+               : error_set(error, ERROR_IO, "The owner of %s cannot be told: %s.", folder, strerror(errno));
+}
+
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static bool bytes_put(struct journal_writer *writer, uint64_t at, struct slice bytes, struct error *error) {
@@ -37,7 +64,9 @@ bool journal_writer_open(struct journal_writer *writer, const char *path, const 
   writer->header.version = JOURNAL_VERSION;
   writer->header.bytes = 0;
   if (!writer->hasher) return error_set(error, ERROR_MEMORY, "Out of memory for a hash.");
-  return temporary_file_open(&writer->file, path, error);
+  if (!temporary_file_open(&writer->file, path, error)) return false;
+  return fchmod(writer->file.descriptor, S_IRUSR | S_IWUSR) == 0 ||
+         temporary_file_refuse(&writer->file, "kept from others", error);
 }
 
 bool journal_writer_add(struct journal_writer *writer, struct slice bytes, struct error *error) {
@@ -90,7 +119,8 @@ static bool header_check(const struct journal_reader *reader, enum journal_kind 
     return error_set(error, ERROR_FORMAT, "%s is of kind %" PRIu32 " where %d is expected.", path, header->kind, kind);
   if (!hash_equal(header->identity, identity))
     return error_set(error, ERROR_INVALID,
-                     "%s is of another build: its model, options, text, device or version of Spate differ.", path);
+                     "%s is of another build: its model, options, text, device, kernel set or version of Spate differ.",
+                     path);
   if (header->bytes != size - sizeof *header)
     return error_set(error, ERROR_FORMAT, "%s has %" PRIu64 " bytes after its header and should have %" PRIu64 ".",
                      path, size - sizeof *header, header->bytes);
@@ -107,6 +137,7 @@ bool journal_reader_open(struct journal_reader *reader, const char *path, enum j
   }
   if (fstat(reader->descriptor, &status) != 0 || !S_ISREG(status.st_mode))
     return error_set(error, ERROR_FORMAT, "%s is not a regular file.", path);
+  if (!owner_check(path, &status, error)) return false;
   if ((uint64_t)status.st_size < sizeof reader->header)
     return error_set(error, ERROR_FORMAT, "%s has %jd bytes; the header of a calibration's file has %zu.", path,
                      (intmax_t)status.st_size, sizeof reader->header);

@@ -1,12 +1,13 @@
 /* One file of a calibration's journal (calibration_journal.h): a header, then bytes of which the reader knows by itself
- * how many come. It is read as what anybody may have left there: a size in it decides nothing. One thread. */
+ * how many come. It is read as what anybody may have left there: a size in it decides nothing; but what it says counts
+ * only where nobody but the user of this process can have written it. One thread. */
 #ifndef SPATE_BUILD_JOURNAL_FILE_H
 #define SPATE_BUILD_JOURNAL_FILE_H
 
 #include "base/hash.h"
 #include "engine/temporary_file.h"
 
-enum { JOURNAL_VERSION = 1 };
+enum { JOURNAL_VERSION = 2 };
 
 enum journal_kind { JOURNAL_FITS = 1, JOURNAL_VALUES };
 
@@ -21,6 +22,9 @@ struct journal_header {
   struct hash128 content;  /* of what comes after the header */
   struct hash128 seal;     /* of everything above */
 };
+
+/* That the folder is there, is one, and belongs to this process's user, who alone may write in it. */
+bool journal_folder_check(const char *folder, struct error *error);
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 

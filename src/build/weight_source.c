@@ -193,22 +193,29 @@ bool weight_source_vector(const struct weight_source *source, float *out, struct
   return done || error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);
 }
 
-static void parts_hash(const struct packed_parts *parts, struct hasher *hasher) {
-  const struct tensor *all[] = {parts->codes, parts->scale, parts->zero, parts->index};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    if (all[i]) hasher_update(hasher, all[i]->data);
+static int packed_bytes(const struct packed_parts *parts, struct slice out[WEIGHT_RUNS]) {
+  const struct tensor *all[WEIGHT_RUNS] = {parts->codes, parts->scale, parts->zero, parts->index};
+  int count = 0;
+  for (int i = 0; i < WEIGHT_RUNS; i++)
+    if (all[i]) out[count++] = all[i]->data;
+  return count;
+}
+
+int weight_source_bytes(const struct weight_source *source, int part, struct slice out[WEIGHT_RUNS]) {
+  const struct weight *w = source->weight;
+  const struct tensor *tensor = source->part[part];
+  if (tensor->packed) return packed_bytes(&tensor->packed->parts, out);
+  size_t bytes = row_bytes(tensor);
+  int count = 0;
+  if (tensor->factor) out[count++] = tensor->factor->data;
+  out[count++] = w->use == WEIGHT_VECTOR ? tensor->data
+                                         : slice_make(tensor->data.data + (size_t)w->part[part].first * bytes,
+                                                      (size_t)w->part[part].rows * bytes);
+  return count;
 }
 
 void weight_source_hash(const struct weight_source *source, int part, struct hasher *hasher) {
-  const struct weight *w = source->weight;
-  const struct tensor *tensor = source->part[part];
-  if (tensor->packed) {
-    parts_hash(&tensor->packed->parts, hasher);
-    return;
-  }
-  size_t bytes = row_bytes(tensor);
-  if (tensor->factor) hasher_update(hasher, tensor->factor->data);
-  hasher_update(hasher, w->use == WEIGHT_VECTOR ? tensor->data
-                                                : slice_make(tensor->data.data + (size_t)w->part[part].first * bytes,
-                                                             (size_t)w->part[part].rows * bytes));
+  struct slice run[WEIGHT_RUNS];
+  int count = weight_source_bytes(source, part, run);
+  for (int i = 0; i < count; i++) hasher_update(hasher, run[i]);
 }

@@ -49,7 +49,12 @@ bool weight_source_floats(const struct weight_source *source, float *out, struct
 /* All cols numbers of a vector. */
 bool weight_source_vector(const struct weight_source *source, float *out, struct error *error);
 
-/* Hashes the bytes of the file that a part's rows are made of. */
+enum { WEIGHT_RUNS = 4 }; /* of a file's bytes that a part's rows are made of, at most */
+
+/* Those runs; returns how many. */
+int weight_source_bytes(const struct weight_source *source, int part, struct slice out[WEIGHT_RUNS]);
+
+/* Hashes them. */
 void weight_source_hash(const struct weight_source *source, int part, struct hasher *hasher);
 
 #endif

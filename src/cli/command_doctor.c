@@ -27,9 +27,49 @@ static const char *cache_folder(const struct settings *settings, char path[PATH_
   return path;
 }
 
-static bool engine_look(const struct settings *settings, struct facts *facts, struct error *error) {
+static bool on_this_machine(const char *host) {
+  return strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
+}
+
+/* Of several keys, as a server has them, the first; empty: none. */
+static bool key_choose(const struct settings *settings, char key[KEY_BYTES], struct error *error) {
+  const char *keys = settings->api_key ? settings->api_key : getenv("SPATE_API_KEY");
+  size_t size = keys ? strcspn(keys, ",") : 0;
+  if (size >= KEY_BYTES || (keys && strcspn(keys, "\r\n") < size))
+    return error_set(error, ERROR_INVALID, "The API key is no line of at most %d bytes.", KEY_BYTES - 1);
+  snprintf(key, KEY_BYTES, "%.*s", (int)size, keys ? keys : "");
+  return true;
+}
+
+/* The server of --url, which is not asked yet. */
+struct asked_server {
+  struct http_address url;
+  struct http_probe probe;
+  char key[KEY_BYTES];
+  bool found;
+  struct error error; /* else */
+};
+
+static void server_find(struct asked_server *server, const struct settings *settings) {
+  struct http_address *url = &server->url;
+  *server = (struct asked_server){0};
+  server->found =
+      http_address_parse_any(url, settings->url, &server->error) && key_choose(settings, server->key, &server->error);
+  server->probe = (struct http_probe){.host = url->host,
+                                      .port = (int)strtol(url->port, NULL, 10),
+                                      .bearer = *server->key ? server->key : NULL,
+                                      .tls = url->tls,
+                                      .proof = !on_this_machine(url->host),
+                                      .seconds = PROBE_SECONDS};
+  signal(SIGPIPE, SIG_IGN);
+}
+
+static bool engine_look(const struct settings *settings, const struct asked_server *server, struct facts *facts,
+                        struct error *error) {
+  bool beside = settings->url && server->found && on_this_machine(server->url.host);
   struct engine_use use = {.context = settings->has_context ? settings->context : 0,
                            .memory_fraction = settings->memory_fraction,
+                           .freed_bytes = beside ? server_memory_ask(&server->probe, server->url.prefix) : 0,
                            .kv_bytes = (double)settings->kv_cache_memory};
   struct progress progress = progress_quiet();
   spate_text json;
@@ -54,32 +94,10 @@ static bool rates_look(struct facts *facts, struct error *error) {
   return done;
 }
 
-static bool on_this_machine(const char *host) {
-  return strcmp(host, "127.0.0.1") == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
-}
-
-/* Of several keys, as a server has them, the first; empty: none. */
-static bool key_choose(const struct settings *settings, char key[KEY_BYTES], struct error *error) {
-  const char *keys = settings->api_key ? settings->api_key : getenv("SPATE_API_KEY");
-  size_t size = keys ? strcspn(keys, ",") : 0;
-  if (size >= KEY_BYTES || (keys && strcspn(keys, "\r\n") < size))
-    return error_set(error, ERROR_INVALID, "The API key is no line of at most %d bytes.", KEY_BYTES - 1);
-  snprintf(key, KEY_BYTES, "%.*s", (int)size, keys ? keys : "");
-  return true;
-}
-
-static bool server_look(const struct settings *settings, struct facts *facts, struct error *error) {
-  struct http_address url;
-  char key[KEY_BYTES] = "";
-  if (!http_address_parse_any(&url, settings->url, error) || !key_choose(settings, key, error)) return false;
-  struct http_probe probe = {.host = url.host,
-                             .port = (int)strtol(url.port, NULL, 10),
-                             .bearer = *key ? key : NULL,
-                             .tls = url.tls,
-                             .proof = !on_this_machine(url.host),
-                             .seconds = PROBE_SECONDS};
-  signal(SIGPIPE, SIG_IGN);
-  return server_facts_ask(facts, &probe, url.prefix, settings->during, error);
+static bool server_look(const struct settings *settings, const struct asked_server *server, struct facts *facts,
+                        struct error *error) {
+  if (!server->found) *error = server->error;
+  return server->found && server_facts_ask(facts, &server->probe, server->url.prefix, settings->during, error);
 }
 
 static bool report_print(const struct settings *settings, const struct facts *facts, const struct problems *problems) {
@@ -95,12 +113,14 @@ int command_doctor(const struct settings *settings) {
   struct facts *facts = calloc(1, sizeof *facts);
   struct problems problems = {.count = 0};
   struct error error;
+  struct asked_server server;
   char path[PATH_MAX];
   if (!facts) return command_fail("There is no memory for the facts."), EXIT_BLIND;
   machine_facts_find(facts, "", cache_folder(settings, path));
-  if (settings->operand && !engine_look(settings, facts, &error)) problem_add(&problems, error.text);
+  if (settings->url) server_find(&server, settings);
+  if (settings->operand && !engine_look(settings, &server, facts, &error)) problem_add(&problems, error.text);
   if (settings->measure && !rates_look(facts, &error)) problem_add(&problems, error.text);
-  if (settings->url && !server_look(settings, facts, &error)) problem_add(&problems, error.text);
+  if (settings->url && !server_look(settings, &server, facts, &error)) problem_add(&problems, error.text);
   if (!settings->url && settings->during) problem_add(&problems, "--during is about a server: name one with --url.");
   bool printed = report_print(settings, facts, &problems);
   int findings = findings_count(facts);

@@ -131,8 +131,9 @@ static bool engine_look(struct tune *tune, struct error *error) {
   snprintf(tune->device, sizeof tune->device, "%s", info.device);
   tune_settings_make(&tune->settings, tune->given, &info, cpu_share_count(), tune->load.slo.itl);
   spate_close(engine);
-  return tune->settings.count > 0 ||
-         error_set(error, ERROR_INVALID, "Every setting that would be tried is given already: leave one out.");
+  if (tune_settings_choices(&tune->settings) > 0) return true;
+  return error_set(error, ERROR_INVALID, "Every setting that would be tried is given already%s: leave one out.",
+                   tune->settings.count ? ", or has a single value here" : "");
 }
 
 /* One answer of each client tells how many requests a measurement may have. */

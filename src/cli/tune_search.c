@@ -45,6 +45,13 @@ static int number_order(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+/* Of gains, which it sorts. Where one of the two in the middle is without bound, or is a failure, the lesser. */
+static double median_gain(double *gains, int count) {
+  qsort(gains, (size_t)count, sizeof *gains, number_order);
+  double lower = gains[(count - 1) / 2], upper = gains[count / 2];
+  return isinf(upper) ? lower : sqrt(lower * upper);
+}
+
 /* Sorts them. */
 static double median(double *values, int count) {
   qsort(values, (size_t)count, sizeof *values, number_order);
@@ -256,7 +263,7 @@ static int gains_list(const struct tune_search *search, double gain[TUNE_PAIRS_M
 double tune_search_gain(const struct tune_search *search) {
   double gain[TUNE_PAIRS_MAX];
   int pairs = gains_list(search, gain);
-  return pairs ? median(gain, pairs) : 1;
+  return pairs ? median_gain(gain, pairs) : 1;
 }
 
 /* Won by more than their noise, and in two thirds of the pairs. Of a proof that was broken off it is enough that it
@@ -265,8 +272,8 @@ static bool proof_won(const struct tune_search *search) {
   double gain[TUNE_PAIRS_MAX];
   int pairs = gains_list(search, gain), won = 0;
   for (int i = 0; i < pairs; i++) won += gain[i] > 1;
-  if (pairs < PROOF_PAIRS) return pairs == 0 || median(gain, pairs) > 1;
-  return 3 * won >= 2 * pairs && log(median(gain, pairs)) > threshold(search, proven, pairs);
+  if (pairs < PROOF_PAIRS) return pairs == 0 || median_gain(gain, pairs) > 1;
+  return 3 * won >= 2 * pairs && log(median_gain(gain, pairs)) > threshold(search, proven, pairs);
 }
 
 struct tune_choice tune_search_result(const struct tune_search *search) {

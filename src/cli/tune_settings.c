@@ -97,6 +97,12 @@ void tune_settings_make(struct tune_settings *tune, const struct settings *given
   }
 }
 
+int tune_settings_choices(const struct tune_settings *tune) {
+  int choices = 0;
+  for (int i = 0; i < tune->count; i++) choices += tune->axis[i].count > 1;
+  return choices;
+}
+
 /* What an axis of this kind has in a choice; 0: it is not among them, or is left to follow the others. */
 static int value_of(const struct tune_settings *tune, const struct tune_choice *choice, enum tunable_kind kind) {
   for (int i = 0; i < tune->count; i++)

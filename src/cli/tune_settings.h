@@ -21,6 +21,9 @@ struct tune_settings {
 void tune_settings_make(struct tune_settings *tune, const struct settings *given, const spate_engine_info *info,
                         int cpus, double slo_itl_ms);
 
+/* How many of them have more than one value. */
+int tune_settings_choices(const struct tune_settings *tune);
+
 /* Are the tokens of a step enough for its sequences? `tune` is a struct tune_settings. */
 bool tune_settings_fit(const void *tune, const struct tune_choice *choice);
 

@@ -64,7 +64,8 @@ static bool on_progress(void *user, const struct load_progress *now) {
   double spent = tune_watch_seconds(watch);
   uint64_t total = (uint64_t)watch->budget_s, done = spent < watch->budget_s ? (uint64_t)spent : total;
   bool wanted = progress_show(&watch->progress, "tune", done, total + 1);
-  return wanted && spent < watch->budget_s && !(watch->limit_s > 0 && now->seconds > watch->limit_s);
+  watch->cut = !wanted || spent >= watch->budget_s || (watch->limit_s > 0 && now->seconds > watch->limit_s);
+  return !watch->cut;
 }
 
 static bool plan_make(const struct tune_load *load, struct load_plan *plan, struct error *error) {
@@ -111,6 +112,20 @@ static bool load_put(struct tune_load *load, const struct load_target *target, s
   return done;
 }
 
+/* Two requests tell how many tokens a word has; where the server does not count, a word is taken for one, as in all
+ * trials. What broke them off breaks the trial off: its load would be another one. */
+static bool engine_warm(struct load_target *target, struct tune_watch *watch, struct error *error) {
+  char why[ERROR_TEXT_MAX];
+  double limit_s = watch->limit_s;
+  watch->cut = false;
+  watch->limit_s = 0; /* which is the load's alone */
+  bool done = load_measure_words(target, why, error);
+  watch->limit_s = limit_s;
+  if (!done) return false;
+  return !watch->cut ||
+         error_set(error, ERROR_TIMEOUT, "The budget was over before the load began: give a longer --budget.");
+}
+
 bool tune_trial_run(struct tune_load *load, const struct settings *settings, struct tune_watch *watch,
                     struct tune_trial *trial, struct error *error) {
   struct served served;
@@ -124,12 +139,10 @@ bool tune_trial_run(struct tune_load *load, const struct settings *settings, str
                                  .seed = load->shape.seed,
                                  .run = ++load->runs,
                                  .timeout_s = TIMEOUT_SECONDS,
-                                 .word_tokens = 1};
-    char why[ERROR_TEXT_MAX]; /* a word is taken for a token where the server does not count: so it is in all trials */
-    done = load_measure_words(&target, why, error); /* a warm engine, too */
-    target.progress = on_progress;
-    target.user = watch;
-    done = done && load_put(load, &target, &plan, trial, error);
+                                 .word_tokens = 1,
+                                 .progress = on_progress,
+                                 .user = watch};
+    done = engine_warm(&target, watch, error) && load_put(load, &target, &plan, trial, error);
     server_close(served.server);
   }
   load_plan_release(&plan);

@@ -25,6 +25,7 @@ struct tune_watch {
   uint64_t begin_us; /* of the budget */
   double budget_s;
   double limit_s; /* of this load: what takes longer has lost, and is ended; 0: none */
+  bool cut;       /* the requests that came last were broken off by one of these */
 };
 
 struct tune_trial {

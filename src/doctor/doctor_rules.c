@@ -1,6 +1,8 @@
 /* The table of symptoms. Bounds of latency, refusals and preemptions are those of deploy/prometheus/spate_rules.yml. */
 #include "doctor/doctor_rules.h"
 
+#include "base/limits.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,17 +70,17 @@ const struct rule doctor_rules[] = {
      "The engine is packed for {target}, and this machine has a GPU ({gpu}).",
      "Build it for the GPU: spate build MODEL --target cuda -o ENGINE"},
     {{ABOVE(FACT_MEMORY_SHARE, 1), ABOVE(FACT_AVERAGE_BITS, 6)},
-     "Serving it takes {memory_needed} with one sequence, and {memory_available} are available.",
+     "Serving it takes {memory_needed} with one sequence, and {memory_open} are available.",
      "Build with --quant-mode INT4_WEIGHT (now {average_bits} bits a weight), or with a lower --max-seq-len than "
      "{max_seq_len}."},
     {{ABOVE(FACT_MEMORY_SHARE, 1), BELOW(FACT_AVERAGE_BITS, 6)},
-     "Serving it takes {memory_needed} with one sequence, and {memory_available} are available.",
+     "Serving it takes {memory_needed} with one sequence, and {memory_open} are available.",
      "Build with a lower --max-seq-len than {max_seq_len}, choose a smaller model, or add memory."},
     {{BELOW(FACT_SEATS_FILLED, 0.5), BELOW(FACT_MEMORY_SHARE, 1)},
      "The KV cache of {kv_cache} holds {kv_sequences} sequences of {context} tokens; the engine has "
      "{max_batch_size} seats.",
      "--kv-cache-memory {kv_wanted#} fills them; --kv-cache-dtype int8 or fp8 takes about half; or start the server "
-     "with --max-batch-size {kv_sequences}."},
+     "with --max-batch-size {kv_sequences#}."},
     {{ABOVE(FACT_KL, 0.1)},
      "Its answers are far from the unquantized model's: {mean_kl} nats a token, the same first choice in {same_top}.",
      "Build with --quant-algo GPTQ, with --quant-mode auto and more --target-bits than {average_bits}, or "
@@ -108,8 +110,20 @@ const struct rule doctor_rules[] = {
      "Requests are answered 429: the queue is full.",
      "Raise --max-queue and --max-queue-tokens where clients can wait; otherwise add a server, or remove what the "
      "other findings name."},
-    {{ABOVE(FACT_REFUSED, 0.01), BELOW(FACT_BUSY, 0.01)},
-     "Requests are refused though the queue has room: their prompts or max_tokens do not fit the engine.",
+    {{ABOVE(FACT_OUTRANKED, 0.01)},
+     "Requests are answered 429: the queue is full, and those of a better priority take their places.",
+     "Raise --max-queue and --max-queue-tokens where clients can wait, give fewer requests a better priority "
+     "(--min-priority bounds it), or add a server."},
+    {{ABOVE(FACT_TOO_LATE, 0.01)},
+     "Requests are answered 429: their timeout_s would be over before they begin.",
+     "Raise the clients' timeout_s, or add a server; the queue need not be longer."},
+    {{ABOVE(FACT_BUSY_ELSE, 0.01)},
+     "Requests are answered 429 that no queue refused: one address has too many connections, or too many texts wait "
+     "for their tokens.",
+     "Raise --max-connections-per-ip behind a proxy, or send fewer texts to /tokenize at once; each answer says "
+     "which."},
+    {{ABOVE(FACT_REFUSED, 0.01)},
+     "Requests are refused: their prompts or max_tokens do not fit the engine.",
      "Build with a higher --max-input-len and --max-seq-len, or shorten the prompts; each answer says which."},
     {{ABOVE(FACT_UNAUTHORIZED, 0.05)},
      "Requests come without an API key that is known.",
@@ -123,12 +137,12 @@ const struct rule doctor_rules[] = {
      "half for each with --kv-cache-dtype int8 or fp8 (now {cache_type})."},
     {{ABOVE(FACT_QUEUE_P99, 5), BELOW(FACT_KV_USED, 0.9), BELOW(FACT_PROMPT_SHARE, 0.8)},
      "Requests wait long before they start, and the KV cache has room ({kv_used} used): seats run out.",
-     "Start the server with --max-batch-size {step_sequences*2} or more (steps have {step_sequences} sequences), or "
-     "add a server."},
+     "Start the server with --max-batch-size {sequence_limit*2} (now {sequence_limit}; steps have {step_sequences} "
+     "sequences), or add a server."},
     {{ABOVE(FACT_QUEUE_P99, 5), BELOW(FACT_KV_USED, 0.9), ABOVE(FACT_PROMPT_SHARE, 0.8)},
      "Requests wait long before they start: steps are full of prompts ({prompt_share} of their tokens).",
-     "Start the server with --max-num-tokens {step_tokens*2}, put what prompts share at their beginning, or add a "
-     "server."},
+     "Start the server with --max-num-tokens {token_limit*2} (now {token_limit}), put what prompts share at their "
+     "beginning, or add a server."},
     {{ABOVE(FACT_PREEMPTIONS, 0.1)},
      "Requests are sent back to wait, and what they had computed is computed again: KV blocks run out.",
      "Raise --kv-cache-memory so that it holds {cache_tokens*2} tokens, set --kv-cache-dtype int8 or fp8 (now "
@@ -143,15 +157,15 @@ const struct rule doctor_rules[] = {
     {{ABOVE(FACT_FIRST_P99, 2), BELOW(FACT_QUEUE_SHARE, 0.5), BELOW(FACT_PREFIX_HITS, 0.1)},
      "First tokens are late, most of it computing prompts, of which the cache had {prefix_hits}.",
      "Put what prompts share at their beginning, byte for byte and with one cache_salt; start the server with "
-     "--max-num-tokens {step_tokens*2}, or with --quant-mode W8A8, whose prompts are faster."},
+     "--max-num-tokens {token_limit*2} (now {token_limit}), or with --quant-mode W8A8, whose prompts are faster."},
     {{ABOVE(FACT_FIRST_P99, 2), BELOW(FACT_QUEUE_SHARE, 0.5), ABOVE(FACT_PREFIX_HITS, 0.1)},
      "First tokens are late, most of it computing prompts, though the cache had {prefix_hits} of them.",
-     "Start the server with --max-num-tokens {step_tokens*2}, or with --quant-mode W8A8, whose prompts are faster; "
-     "or use a faster device."},
+     "Start the server with --max-num-tokens {token_limit*2} (now {token_limit}), or with --quant-mode W8A8, whose "
+     "prompts are faster; or use a faster device."},
     {{ABOVE(FACT_GAP_P99, 0.2), ABOVE(FACT_PROMPT_SHARE, 0.5)},
      "Tokens come slowly after one another, in steps that carry prompts too ({prompt_share} of their tokens).",
      "Start the server with --target-itl-ms 200, which shortens steps as they need it, or with --max-num-tokens "
-     "{step_tokens/2} for good."},
+     "{token_limit/2} (now {token_limit}) for good."},
     {{ABOVE(FACT_GAP_P99, 0.2), BELOW(FACT_PROMPT_SHARE, 0.5)},
      "Tokens come slowly after one another, in steps of {step_sequences} sequences with few prompts beside them.",
      "Build with --quant-mode INT4_WEIGHT or INT8_WEIGHT, which read less, or with a lower --max-batch-size; or use "
@@ -159,8 +173,8 @@ const struct rule doctor_rules[] = {
     {{ABOVE(FACT_GAP_RATIO, 5), ABOVE(FACT_GAP_P99, 0.05), BELOW(FACT_GAP_P99, 0.2)},
      "Streams stutter: the slowest of 100 tokens takes {gap_ratio} times as long as most ({gap_p99} against "
      "{gap_p50}).",
-     "Start the server with --target-itl-ms, or --max-num-tokens {step_tokens/2}, if prompts come meanwhile "
-     "({prompt_share} of the tokens), else look what else runs there."},
+     "Start the server with --target-itl-ms, or --max-num-tokens {token_limit/2} (now {token_limit}), if prompts come "
+     "meanwhile ({prompt_share} of the tokens), else look what else runs there."},
     {{ABOVE(FACT_GAP_FLOORS, 4), BELOW(FACT_STEP_SEQUENCES, 8), BELOW(FACT_PROMPT_SHARE, 0.5)},
      "A step takes {gap_floors} times as long as reading the weights once ({gap_p50} against {step_floor}).",
      "See that nothing else runs on these CPUs (load {load}) and that the server has --threads {cpus}; spate bench "
@@ -188,18 +202,29 @@ bool rule_holds(const struct rule *rule, const struct facts *facts) {
   return holds;
 }
 
+/* Where serve would refuse another value of its option: a step has a token for each of its sequences. */
+static double option_clamp(const struct facts *facts, enum fact_id id, double value) {
+  double sequences = facts->known[FACT_SEQUENCE_LIMIT] ? facts->value[FACT_SEQUENCE_LIMIT] : 1;
+  double tokens = facts->known[FACT_TOKEN_LIMIT] ? facts->value[FACT_TOKEN_LIMIT] : LIMIT_STEP_TOKENS;
+  if (id == FACT_TOKEN_LIMIT) return fmin(fmax(value, sequences), LIMIT_STEP_TOKENS);
+  if (id == FACT_SEQUENCE_LIMIT) return fmin(fmin(value, tokens), LIMIT_BATCH_SIZE);
+  return id == FACT_KV_SEQUENCES ? fmax(value, 1) : value;
+}
+
 /* What stands between braces: a fact's name, and perhaps how it is shown. False when there is no such fact. */
 static bool value_print(const struct facts *facts, const char *name, int size, char value[FACT_TEXT_MAX]) {
   int suffix = size > 2 && name[size - 1] == '2' ? 2 : size > 1 && name[size - 1] == '#' ? 1 : 0;
   char how = suffix ? name[size - suffix] : '\0';
   enum fact_id id = fact_named(name, size - suffix);
   if (id == FACT_COUNT || (suffix == 2 && how != '*' && how != '/')) return false;
+  enum fact_unit unit = fact_definitions[id].unit;
+  double factor = how == '*' ? 2 : how == '/' ? 0.5 : 1;
   if (!suffix || !facts->known[id])
     fact_print(facts, id, value);
-  else if (how == '#')
+  else if (how == '#' && unit == UNIT_BYTES)
     snprintf(value, FACT_TEXT_MAX, "%.0fM", ceil(facts->value[id] / MEBIBYTE));
   else
-    fact_print_value(fact_definitions[id].unit, ceil(facts->value[id] * (how == '*' ? 2 : 0.5)), value);
+    fact_print_value(unit, option_clamp(facts, id, ceil(facts->value[id] * factor)), value);
   return true;
 }
 

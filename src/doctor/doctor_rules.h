@@ -17,8 +17,8 @@ enum { RULE_CONDITIONS = 3 };
 
 struct rule {
   struct rule_condition condition[RULE_CONDITIONS]; /* the first is what the finding shows; all must hold */
-  const char *symptom, *change; /* {name} stands for a fact's value, {name*2} and {name/2} for twice and half of
-                                 it, {name#} for bytes as options take them */
+  const char *symptom, *change; /* {name} stands for a fact's value, {name#} for it as options take it, {name*2} and
+                                 {name/2} for twice and half of that, no more and no less than serve takes */
 };
 
 extern const struct rule doctor_rules[];

@@ -48,11 +48,11 @@ static void target_compare(struct facts *facts) {
 /* What the KV cache holds of sequences of that length, as serve would size it. */
 static void cache_plan(struct facts *facts, double per_token, const struct engine_use *use) {
   double longest = facts->value[FACT_MAX_SEQ_LEN], seats = facts->value[FACT_MAX_BATCH_SIZE];
-  double rest = facts->value[FACT_MEMORY_AVAILABLE] - facts->value[FACT_WEIGHTS] - facts->value[FACT_WORKSPACE];
+  double rest = facts->value[FACT_MEMORY_OPEN] - facts->value[FACT_WEIGHTS] - facts->value[FACT_WORKSPACE];
   double context = use->context > 0 ? use->context : fmin(DEFAULT_CONTEXT, longest);
   double fraction = use->memory_fraction > 0 ? use->memory_fraction : host_fraction;
   double bytes = use->kv_bytes > 0 ? use->kv_bytes : fraction * rest;
-  bool sized = facts->known[FACT_MEMORY_AVAILABLE] && on_host(facts);
+  bool sized = facts->known[FACT_MEMORY_OPEN];
   if (!(per_token > 0) || !facts->known[FACT_MAX_SEQ_LEN] || !(seats >= 1) || !(context >= 1)) return;
   fact_set(facts, FACT_CONTEXT, context);
   fact_set(facts, FACT_KV_WANTED, per_token * context * seats);
@@ -64,13 +64,20 @@ static void cache_plan(struct facts *facts, double per_token, const struct engin
   fact_set(facts, FACT_SEATS_FILLED, facts->value[FACT_KV_SEQUENCES] / seats);
 }
 
+/* A server that runs here gives its own memory back before another takes its place. */
+static void memory_open_find(struct facts *facts, double freed) {
+  double open = facts->value[FACT_MEMORY_AVAILABLE] + freed;
+  fact_set(facts, FACT_MEMORY_OPEN, facts->known[FACT_MEMORY] ? fmin(open, facts->value[FACT_MEMORY]) : open);
+}
+
 static void memory_take(struct facts *facts, const json_t *memory, const struct engine_use *use) {
   fact_set(facts, FACT_WEIGHTS, number_of(memory, "weights"));
   fact_set(facts, FACT_WORKSPACE, number_of(memory, "workspace"));
   fact_set(facts, FACT_MEMORY_NEEDED,
            number_of(memory, "weights") + number_of(memory, "workspace") + number_of(memory, "kv_per_sequence"));
-  if (facts->known[FACT_MEMORY_AVAILABLE] && on_host(facts))
-    fact_set(facts, FACT_MEMORY_SHARE, facts->value[FACT_MEMORY_NEEDED] / facts->value[FACT_MEMORY_AVAILABLE]);
+  if (facts->known[FACT_MEMORY_AVAILABLE] && on_host(facts)) memory_open_find(facts, use->freed_bytes);
+  if (facts->known[FACT_MEMORY_OPEN])
+    fact_set(facts, FACT_MEMORY_SHARE, facts->value[FACT_MEMORY_NEEDED] / facts->value[FACT_MEMORY_OPEN]);
   if (facts->known[FACT_WEIGHTS] && facts->known[FACT_WORKSPACE])
     cache_plan(facts, number_of(memory, "kv_per_token"), use);
 }

@@ -11,6 +11,7 @@ struct engine_use {
   int context; /* tokens of a sequence; 0: 2048, or what the engine takes */
   double memory_fraction;
   double kv_bytes;
+  double freed_bytes; /* that a server on this machine holds, whose engine this is */
 };
 
 /* After the machine's facts, which it is compared with. False with a sentence when this is no such JSON. */

@@ -1,6 +1,8 @@
 /* The table of facts, and their values as texts. */
 #include "doctor/fact.h"
 
+#include "base/utf8.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,8 +46,9 @@ const struct fact_definition fact_definitions[FACT_COUNT] = {
     [FACT_AVERAGE_BITS] = {"average_bits", AREA_ENGINE, UNIT_NUMBER, "manifest"},
     [FACT_WEIGHTS] = {"weights", AREA_ENGINE, UNIT_BYTES, "spate inspect"},
     [FACT_WORKSPACE] = {"workspace", AREA_ENGINE, UNIT_BYTES, "spate inspect"},
+    [FACT_MEMORY_OPEN] = {"memory_open", AREA_ENGINE, UNIT_BYTES, "memory_available and, here, server_memory"},
     [FACT_MEMORY_NEEDED] = {"memory_needed", AREA_ENGINE, UNIT_BYTES, "weights, workspace, one sequence"},
-    [FACT_MEMORY_SHARE] = {"memory_share", AREA_ENGINE, UNIT_SHARE, "memory_needed of memory_available"},
+    [FACT_MEMORY_SHARE] = {"memory_share", AREA_ENGINE, UNIT_SHARE, "memory_needed of memory_open"},
     [FACT_MAX_BATCH_SIZE] = {"max_batch_size", AREA_ENGINE, UNIT_NUMBER, "manifest"},
     [FACT_MAX_SEQ_LEN] = {"max_seq_len", AREA_ENGINE, UNIT_NUMBER, "manifest"},
     [FACT_MAX_NUM_TOKENS] = {"max_num_tokens", AREA_ENGINE, UNIT_NUMBER, "manifest"},
@@ -68,7 +71,10 @@ const struct fact_definition fact_definitions[FACT_COUNT] = {
     [FACT_RUNNING] = {"running", AREA_SERVER, UNIT_NUMBER, "llm_requests_running"},
     [FACT_STEPS] = {"steps", AREA_SERVER, UNIT_NUMBER, "llm_steps_total"},
     [FACT_STEPS_BETWEEN] = {"steps_between", AREA_SERVER, UNIT_NUMBER, "llm_steps_total, during --during"},
-    [FACT_BUSY] = {"busy", AREA_SERVER, UNIT_SHARE, "http_requests_total of status 429"},
+    [FACT_BUSY] = {"busy", AREA_SERVER, UNIT_SHARE, "status 429 that llm_requests_refused_total has"},
+    [FACT_BUSY_ELSE] = {"busy_otherwise", AREA_SERVER, UNIT_SHARE, "status 429 that no llm_requests_*_total has"},
+    [FACT_OUTRANKED] = {"outranked", AREA_SERVER, UNIT_SHARE, "llm_requests_shed_total of reason place"},
+    [FACT_TOO_LATE] = {"too_late", AREA_SERVER, UNIT_SHARE, "llm_requests_shed_total of reason timeout"},
     [FACT_REFUSED] = {"refused_requests", AREA_SERVER, UNIT_SHARE, "llm_requests_refused_total"},
     [FACT_FAILED] = {"failed", AREA_SERVER, UNIT_SHARE, "llm_requests_finished_total of reason failed"},
     [FACT_CANCELLED] = {"cancelled", AREA_SERVER, UNIT_SHARE, "llm_requests_finished_total of reason cancelled"},
@@ -86,6 +92,8 @@ const struct fact_definition fact_definitions[FACT_COUNT] = {
     [FACT_GAP_FLOORS] = {"gap_floors", AREA_SERVER, UNIT_NUMBER, "llm_time_between_tokens_seconds, p50 by step_floor"},
     [FACT_STEP_SEQUENCES] = {"step_sequences", AREA_SERVER, UNIT_NUMBER, "llm_step_sequences, mean"},
     [FACT_STEP_TOKENS] = {"step_tokens", AREA_SERVER, UNIT_NUMBER, "llm_step_tokens, p99"},
+    [FACT_SEQUENCE_LIMIT] = {"sequence_limit", AREA_SERVER, UNIT_NUMBER, "llm_step_sequence_limit"},
+    [FACT_TOKEN_LIMIT] = {"token_limit", AREA_SERVER, UNIT_NUMBER, "llm_step_token_limit"},
     [FACT_PROMPT_SHARE] = {"prompt_share", AREA_SERVER, UNIT_SHARE, "llm_step_tokens that are no stream's"},
     [FACT_KV_USED] = {"kv_used", AREA_SERVER, UNIT_SHARE, "llm_step_kv_cache_usage_ratio, p90"},
     [FACT_CACHE_TOKENS] = {"cache_tokens", AREA_SERVER, UNIT_NUMBER, "llm_cache_config_info"},
@@ -95,6 +103,7 @@ const struct fact_definition fact_definitions[FACT_COUNT] = {
     [FACT_PREFIX_HITS] = {"prefix_hits", AREA_SERVER, UNIT_SHARE, "llm_prefix_cache_hit_tokens_total"},
     [FACT_IGNORED_FIELDS] = {"ignored_fields", AREA_SERVER, UNIT_NUMBER, "http_ignored_fields_total"},
     [FACT_SPANS_LOST] = {"spans_lost", AREA_SERVER, UNIT_NUMBER, "llm_trace_spans_lost_total"},
+    [FACT_SERVER_MEMORY] = {"server_memory", AREA_SERVER, UNIT_BYTES, "llm_process_memory_bytes"},
 };
 
 void fact_set(struct facts *facts, enum fact_id id, double value) {
@@ -102,12 +111,14 @@ void fact_set(struct facts *facts, enum fact_id id, double value) {
   facts->value[id] = value;
 }
 
-/* Of two bytes are the controls from U+0080 to U+009F, which some terminals obey. */
+/* Some terminals obey the controls from U+0080 to U+009F, also as bare bytes. */
 void text_tame(char *text) {
-  for (unsigned char *at = (unsigned char *)text; *at; at++) {
-    bool wide = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
-    if (wide) at[1] = '?';
-    if (wide || *at < 0x20 || *at == 0x7f) *at = '?';
+  for (size_t left = strlen(text); left > 0;) {
+    uint32_t code;
+    size_t size = utf8_read(slice_make((const uint8_t *)text, left), &code), bytes = size ? size : 1;
+    if (size == 0 || code < 0x20 || (code >= 0x7f && code < 0xa0)) memset(text, '?', bytes);
+    text += bytes;
+    left -= bytes;
   }
 }
 

@@ -55,6 +55,7 @@ enum fact_id {
   FACT_AVERAGE_BITS,
   FACT_WEIGHTS,
   FACT_WORKSPACE,
+  FACT_MEMORY_OPEN,
   FACT_MEMORY_NEEDED,
   FACT_MEMORY_SHARE,
   FACT_MAX_BATCH_SIZE,
@@ -81,6 +82,9 @@ enum fact_id {
   FACT_STEPS,
   FACT_STEPS_BETWEEN,
   FACT_BUSY,
+  FACT_BUSY_ELSE,
+  FACT_OUTRANKED,
+  FACT_TOO_LATE,
   FACT_REFUSED,
   FACT_FAILED,
   FACT_CANCELLED,
@@ -98,6 +102,8 @@ enum fact_id {
   FACT_GAP_FLOORS,
   FACT_STEP_SEQUENCES,
   FACT_STEP_TOKENS,
+  FACT_SEQUENCE_LIMIT,
+  FACT_TOKEN_LIMIT,
   FACT_PROMPT_SHARE,
   FACT_KV_USED,
   FACT_CACHE_TOKENS,
@@ -107,6 +113,7 @@ enum fact_id {
   FACT_PREFIX_HITS,
   FACT_IGNORED_FIELDS,
   FACT_SPANS_LOST,
+  FACT_SERVER_MEMORY,
   FACT_COUNT
 };
 
@@ -132,7 +139,7 @@ struct facts {
 /* A value that is not finite is none. */
 void fact_set(struct facts *facts, enum fact_id id, double value);
 
-/* Bytes that would command a terminal become '?'. */
+/* Bytes that would command a terminal, or are no UTF-8, become '?'. */
 void text_tame(char *text);
 
 /* Tamed, and cut to what fits. */

@@ -39,16 +39,23 @@ static void quantile_set(struct facts *facts, enum fact_id id, const struct page
 
 static void requests_find(struct facts *facts, const struct pages *pages) {
   static const char finished[] = "llm_requests_finished_total", http[] = "http_requests_total";
+  static const char shed[] = "llm_requests_shed_total";
   double accepted = counted(pages, "llm_requests_total", NULL, ""), ended = counted(pages, finished, NULL, "");
   double refused = counted(pages, "llm_requests_refused_total", NULL, ""), all = counted(pages, http, NULL, "");
-  double posted = counted(pages, http, "method", "POST");
+  double posted = counted(pages, http, "method", "POST"), told_later = counted(pages, http, "status", "429");
+  double outranked = at_least(counted(pages, shed, "reason", "place"), 0);
+  double too_late = at_least(counted(pages, shed, "reason", "timeout"), 0);
+  double full = fmin(fmax(told_later - outranked - too_late, 0), at_least(refused, 0)); /* others refused did not fit */
   fact_set(facts, FACT_REQUESTS, accepted);
   fact_set(facts, FACT_WAITING, metric_page_sum(pages->now, "llm_requests_waiting", NULL, ""));
   fact_set(facts, FACT_RUNNING, metric_page_sum(pages->now, "llm_requests_running", NULL, ""));
-  share_set(facts, FACT_REFUSED, refused, accepted + refused);
+  share_set(facts, FACT_REFUSED, refused - full, accepted + refused);
   share_set(facts, FACT_FAILED, counted(pages, finished, "reason", "failed"), ended);
   share_set(facts, FACT_CANCELLED, counted(pages, finished, "reason", "cancelled"), ended);
-  share_set(facts, FACT_BUSY, counted(pages, http, "status", "429"), posted);
+  share_set(facts, FACT_BUSY, full, posted);
+  share_set(facts, FACT_BUSY_ELSE, fmax(told_later - outranked - too_late - full, 0), posted);
+  share_set(facts, FACT_OUTRANKED, outranked, accepted + refused);
+  share_set(facts, FACT_TOO_LATE, too_late, accepted + refused);
   share_set(facts, FACT_SERVER_ERRORS, counted(pages, http, "status", "5"), all);
   share_set(facts, FACT_UNAUTHORIZED, counted(pages, http, "status", "401"), all);
   share_set(facts, FACT_PREEMPTIONS, counted(pages, "llm_preemptions_total", NULL, ""), ended);
@@ -87,6 +94,8 @@ static void steps_find(struct facts *facts, const struct pages *pages) {
   quantile_set(facts, FACT_STEP_TOKENS, pages, "llm_step_tokens", 0.99);
   quantile_set(facts, FACT_KV_USED, pages, "llm_step_kv_cache_usage_ratio", 0.9);
   share_set(facts, FACT_PROMPT_SHARE, fmin(prompts, tokens), tokens);
+  fact_set(facts, FACT_SEQUENCE_LIMIT, metric_page_sum(pages->now, "llm_step_sequence_limit", NULL, ""));
+  fact_set(facts, FACT_TOKEN_LIMIT, metric_page_sum(pages->now, "llm_step_token_limit", NULL, ""));
 }
 
 /* --- the cache ---------------------------------------------------------------------------------------------------- */
@@ -116,15 +125,26 @@ static void cache_find(struct facts *facts, const struct pages *pages) {
   }
 }
 
+/* Another engine, or another process: its counters began at 0. */
+static bool began_anew(const struct pages *pages) {
+  static const char *const counters[] = {"llm_steps_total", "llm_requests_total", "http_requests_total"};
+  double engines = counted(pages, "llm_engine_generation", NULL, "");
+  bool anew = engines != 0 && !isnan(engines);
+  for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+    anew = anew || counted(pages, counters[i], NULL, "") < 0;
+  return pages->before && anew;
+}
+
 bool server_facts_find(struct facts *facts, const struct metric_page *page, const struct metric_page *before,
                        struct error *error) {
   struct pages pages = {page, before};
+  fact_set(facts, FACT_SERVER_MEMORY, metric_page_sum(page, "llm_process_memory_bytes", NULL, ""));
   if (facts->value[FACT_ASLEEP] != 0) return true;
-  if (isnan(metric_page_sum(page, "llm_steps_total", NULL, "")))
-    return error_set(error, ERROR_UNSUPPORTED, "The metrics have no llm_steps_total: expected those of spate serve.");
-  if (before && counted(&pages, "llm_steps_total", NULL, "") < 0)
+  if (began_anew(&pages))
     return error_set(error, ERROR_IO,
                      "The server started anew, or exchanged its engine, between the two looks: look again.");
+  if (isnan(metric_page_sum(page, "llm_steps_total", NULL, "")))
+    return error_set(error, ERROR_UNSUPPORTED, "The metrics have no llm_steps_total: expected those of spate serve.");
   requests_find(facts, &pages);
   steps_find(facts, &pages);
   times_find(facts, &pages);
@@ -173,6 +193,18 @@ static bool state_ask(struct facts *facts, const struct http_probe *probe, const
   if (health) fact_set(facts, FACT_HEALTH, health);
   if (ready) fact_set(facts, FACT_READY, ready);
   return health && ready;
+}
+
+double server_memory_ask(const struct http_probe *probe, const char *prefix) {
+  struct buffer body;
+  struct metric_page page = {0};
+  struct error error;
+  buffer_init(&body, LIMIT_METRIC_PAGE_BYTES);
+  bool there = page_ask(probe, prefix, &body, &page, &error);
+  double bytes = there ? at_least(metric_page_sum(&page, "llm_process_memory_bytes", NULL, ""), 0) : 0;
+  metric_page_release(&page);
+  buffer_release(&body);
+  return bytes;
 }
 
 bool server_facts_ask(struct facts *facts, const struct http_probe *probe, const char *prefix, int seconds,

@@ -17,4 +17,7 @@ bool server_facts_find(struct facts *facts, const struct metric_page *page, cons
 bool server_facts_ask(struct facts *facts, const struct http_probe *probe, const char *prefix, int seconds,
                       struct error *error);
 
+/* The bytes that its process holds; 0 when it does not say. */
+double server_memory_ask(const struct http_probe *probe, const char *prefix);
+
 #endif

@@ -81,6 +81,8 @@ struct backend {
   bool (*memory)(const struct device *device, uint64_t *bytes, struct error *error);
   /* One line for people: kernel set, threads. Valid while the device is. */
   const char *(*describe)(const struct device *device);
+  /* The name of its kernel set: of two devices with the same one, sums round alike. NULL: there is one. */
+  const char *(*kernels)(const struct device *device);
 
   /* The 16-bit type of keys and values that attention is fastest with, in blocks of so many tokens. NULL: fp16. */
   uint8_t (*kv_half)(const struct device *device, int32_t block_size);

@@ -27,6 +27,8 @@ static const struct metric_bounds preemption_counts = {6, {0, 1, 2, 3, 5, 10}};
 /* --- names -------------------------------------------------------------------------------------------------------- */
 
 #define AT(field) offsetof(struct runtime_metrics, field)
+#define SHED(reason, class, labels)                                                                                    \
+  { AT(shed[reason][class]), METRIC_COUNTER, shed, labels, shed_help, NULL }
 
 static const char finished[] = "llm_requests_finished_total", finished_help[] = "Requests ended, by reason.";
 static const char shed[] = "llm_requests_shed_total", shed_help[] = "Requests given up before they began.";
@@ -38,9 +40,12 @@ const struct metric_definition metric_definitions[] = {
     {AT(finished_length), METRIC_COUNTER, finished, "reason=\"length\"", finished_help, NULL},
     {AT(finished_cancelled), METRIC_COUNTER, finished, "reason=\"cancelled\"", finished_help, NULL},
     {AT(finished_failed), METRIC_COUNTER, finished, "reason=\"failed\"", finished_help, NULL},
-    {AT(shed_high), METRIC_COUNTER, shed, "priority=\"high\"", shed_help, NULL},
-    {AT(shed_normal), METRIC_COUNTER, shed, "priority=\"normal\"", shed_help, NULL},
-    {AT(shed_low), METRIC_COUNTER, shed, "priority=\"low\"", shed_help, NULL},
+    SHED(SHED_FOR_OTHERS, SHED_HIGH, "priority=\"high\",reason=\"place\""),
+    SHED(SHED_FOR_OTHERS, SHED_NORMAL, "priority=\"normal\",reason=\"place\""),
+    SHED(SHED_FOR_OTHERS, SHED_LOW, "priority=\"low\",reason=\"place\""),
+    SHED(SHED_TOO_LATE, SHED_HIGH, "priority=\"high\",reason=\"timeout\""),
+    SHED(SHED_TOO_LATE, SHED_NORMAL, "priority=\"normal\",reason=\"timeout\""),
+    SHED(SHED_TOO_LATE, SHED_LOW, "priority=\"low\",reason=\"timeout\""),
     {AT(waiting), METRIC_GAUGE, "llm_requests_waiting", NULL, "Requests waiting for a seat.", NULL},
     {AT(running), METRIC_GAUGE, "llm_requests_running", NULL, "Requests with a seat.", NULL},
 
@@ -84,6 +89,10 @@ const struct metric_definition metric_definitions[] = {
      "Tokens computed in a step, of prompts and of streams.", &step_counts},
     {AT(step_kv_usage), METRIC_HISTOGRAM, "llm_step_kv_cache_usage_ratio", NULL,
      "KV blocks in use while a step runs, 0 to 1.", &ratios},
+    {AT(step_sequence_limit), METRIC_GAUGE, "llm_step_sequence_limit", NULL,
+     "Sequences that a step may have (max_batch_size).", NULL},
+    {AT(step_token_limit), METRIC_GAUGE, "llm_step_token_limit", NULL, "Tokens that a step may have (max_num_tokens).",
+     NULL},
     {AT(itl_target), METRIC_GAUGE, "llm_itl_target_seconds", NULL,
      "What the time between two tokens is kept under (--target-itl-ms); 0: no target.", NULL},
     {AT(itl_p99), METRIC_GAUGE, "llm_itl_current_seconds", NULL,

@@ -21,9 +21,9 @@ static void timeout_tell(struct request *r) {
 }
 
 /* A request that has not begun. */
-static void request_give_up(struct request *r, const struct error *error) {
+static void request_give_up(struct request *r, enum shed_reason reason, const struct error *error) {
   if (request_ended(r)) return;
-  r->shed = true;
+  r->shed = reason;
   request_fail(r, error);
 }
 
@@ -33,7 +33,7 @@ static void shed_tell(struct request *r) {
             "The queue was full and a request of a better priority than %d has taken the place of this one: try again "
             "later.",
             r->generation[0].sequence.priority);
-  request_give_up(r, &error);
+  request_give_up(r, SHED_FOR_OTHERS, &error);
 }
 
 /* Who would wait for longer than its deadline leaves is told now. */
@@ -45,7 +45,7 @@ static void hopeless_tell(struct runtime *rt, struct request *r) {
             "before: try again later.",
             q->ahead, (double)schedule_wait_us(rt->schedule, q->ahead) * 1e-6,
             (double)(r->deadline_us - r->submitted_us) * 1e-6);
-  request_give_up(r, &error);
+  request_give_up(r, SHED_TOO_LATE, &error);
 }
 
 void queue_review(struct runtime *rt, struct request *r, uint64_t now_us) {

@@ -42,6 +42,9 @@ struct prompt_scores {
 /* Who waits may be shed by those that submit (request_table.c), until the step thread has begun it. */
 enum request_place { REQUEST_WAITS, REQUEST_BEGUN, REQUEST_SHED };
 
+/* Its place in a full queue is one of better priority's; its timeout_s would be over before it begins. */
+enum shed_reason { SHED_NOT, SHED_FOR_OTHERS, SHED_TOO_LATE, SHED_REASONS };
+
 struct request {
   struct letter letter; /* first: a letter is its request */
   uint64_t id;
@@ -76,7 +79,7 @@ struct request {
   int32_t n_answer;
   int32_t n_over;                  /* generations that are */
   bool counted;                    /* in the metrics, as ended */
-  bool shed;                       /* given up before it began */
+  enum shed_reason shed;           /* given up before it began */
   struct request *previous, *next; /* the step thread's list of all it owns */
   int32_t n_generation;            /* answers, or beams */
   struct generation generation[];

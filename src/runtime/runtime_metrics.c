@@ -37,6 +37,8 @@ bool runtime_metrics_init(struct runtime_metrics *m, const struct loaded_engine 
   m->cache_config.labels = m->cache_labels.data;
   metric_set(&m->cache_config, 1);
   metric_set(&m->kv_blocks, engine->limits.n_block[0]);
+  metric_set(&m->step_sequence_limit, engine->limits.seats);
+  metric_set(&m->step_token_limit, engine->limits.tokens);
   return true;
 }
 
@@ -144,8 +146,8 @@ static enum finish_reason finish_of(const struct request *r) {
   return worst;
 }
 
-static struct metric *shed_class(struct runtime_metrics *m, int32_t priority) {
-  return priority < 0 ? &m->shed_high : priority > 0 ? &m->shed_low : &m->shed_normal;
+static struct metric *shed_class(struct runtime_metrics *m, int32_t priority, enum shed_reason reason) {
+  return &m->shed[reason][priority < 0 ? SHED_HIGH : priority > 0 ? SHED_LOW : SHED_NORMAL];
 }
 
 void runtime_metrics_end(struct runtime_metrics *m, struct request *r, uint64_t now_us) {
@@ -156,7 +158,7 @@ void runtime_metrics_end(struct runtime_metrics *m, struct request *r, uint64_t 
   if (r->counted) return;
   r->counted = true;
   if (r->shed) { /* refused, if late: it has neither finished nor failed */
-    metric_add(shed_class(m, r->generation[0].sequence.priority), 1);
+    metric_add(shed_class(m, r->generation[0].sequence.priority, r->shed), 1);
     return;
   }
   metric_add(by_reason[finish_of(r)], 1);

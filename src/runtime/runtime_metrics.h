@@ -8,10 +8,12 @@
 #include "runtime/request.h"
 #include "schedule/schedule.h"
 
+enum { SHED_HIGH, SHED_NORMAL, SHED_LOW, SHED_CLASSES };
+
 struct runtime_metrics {
   struct metric_registry registry;
   struct metric requests, refused, finished_stop, finished_length, finished_cancelled, finished_failed;
-  struct metric shed_high, shed_normal, shed_low;
+  struct metric shed[SHED_REASONS][SHED_CLASSES]; /* none for SHED_NOT */
   struct metric prompt_tokens, generation_tokens, steps;
   struct metric queried_tokens, cached_tokens, recomputed_tokens, preemptions;
   struct metric waiting, running, kv_usage, kv_blocks, cache_config, cache_releases;
@@ -21,7 +23,7 @@ struct runtime_metrics {
   struct metric adapter_slots, adapters_held, adapter_bytes, adapter_loads, adapter_failures, adapter_evictions;
   struct metric adapter_placements;
   struct metric itl_target, itl_p99, itl_prompt_tokens, itl_sequences, itl_missed;
-  struct metric step_sequences, step_tokens, step_kv_usage;
+  struct metric step_sequences, step_tokens, step_kv_usage, step_sequence_limit, step_token_limit;
   _Atomic int arriving;       /* submitted, and not yet taken by the step thread */
   _Atomic int queued;         /* waiting in the schedule */
   struct buffer model_labels; /* of the aliases; NUL-terminated */

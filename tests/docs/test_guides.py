@@ -4,6 +4,7 @@ tree of its own; tables that repeat the sources have their values.
 A comment before a block says what it needs that not every machine has, `<!-- needs clients: why -->`; a block whose need is
 not met is SKIPPED with that reason, never silently. A block of text after a block of sh is what the commands print with the
 default model (SPATE_TEST_MODEL): each of its lines is in their output; without it a tiny one runs, and only has to run."""
+import importlib.util
 import json
 import os
 import pathlib
@@ -24,7 +25,7 @@ LIBRARY = os.environ.get("SPATE_LIBRARY", str(ROOT / "build/release/libspate.so"
 GUIDES = ("quickstart", "performance", "troubleshooting", "security", "comparison")
 BLOCK = re.compile(r"(?:^<!-- needs (\w+): ([^\n]*) -->\n)?^```sh\n(.*?)^```$(?:\n+^```text\n(.*?)^```$)?", re.M | re.S)
 NEEDS = {
-    "clients": lambda: CLIENTS and shutil.which("curl"),
+    "clients": lambda: CLIENTS and shutil.which("curl") and importlib.util.find_spec("pip"),
     "curl": lambda: shutil.which("curl"),
     "gpu": lambda: pathlib.Path("/proc/driver/nvidia/version").exists() and os.environ.get("SPATE_TEST_GPU"),
     "packages": lambda: False,  # what changes the machine
@@ -84,8 +85,8 @@ class Commands(unittest.TestCase):
         self.program("bin/cmake", CMAKE_SHIM)
         if shutil.which("curl"):  # Debian's does not end with AddressSanitizer in it
             self.program("bin/curl", f'#!/bin/sh\nunset LD_PRELOAD\nexec {shutil.which("curl")} -m 60 "$@"\n')
-        if CLIENTS:
-            self.program("bin/pip", "#!/bin/sh\n[ \"$*\" = 'install openai' ]\n")
+        if CLIENTS:  # pip itself, which finds there what it is asked for, and fetches nothing
+            self.program("bin/pip", f'#!/bin/sh\nexec {sys.executable} -m pip --python {CLIENTS} --disable-pip-version-check "$@" --no-index\n')
         # Python itself has no AddressSanitizer, which the library may be built with.
         sanitized = b"__asan_init" in pathlib.Path(LIBRARY).read_bytes()
         preload = "export ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$(cc -print-file-name=libasan.so)\n" if sanitized else ""
@@ -186,6 +187,21 @@ class Tables(unittest.TestCase):
         page = guide("troubleshooting")
         anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.*)$", page, re.M)}
         self.assertEqual(set(re.findall(r"\]\(#([\w-]+)\)", page)) - anchors, set())
+
+    def test_statuses(self):
+        """docs/troubleshooting.md says of each status that the server may answer what to do."""
+        answered = set(re.findall(r"^    \{(\d{3}), OF_", (ROOT / "src/server/answer_table.c").read_text(), re.M))
+        rows = re.findall(r"^\| (\d{3}(?:, \d{3})*)(?:, and [^|]*)? \|", guide("troubleshooting"), re.M)
+        self.assertGreater(len(answered), 15)
+        self.assertEqual({status for row in rows for status in row.split(", ")}, answered)
+
+    def test_sanitizers(self):
+        """docs/security.md says what CI runs under ThreadSanitizer, and what the long run does."""
+        script = (ROOT / "scripts/ci.sh").read_text()
+        long, short = re.search(r'if \[ "\$long" = 1 \]; then\n  stage "build tsan".*?\n  (.*?)\nelse\n.*?\n  (.*?)\nfi', script, re.S).groups()
+        self.assertEqual(long, 'stage "test tsan" tests_without_model tsan')  # all of them
+        some = re.match(r'stage "test tsan \(([^)]*)\)"', short)[1]
+        self.assertIn(f"threads ({some}) under ThreadSanitizer", " ".join(guide("security").split()))
 
     def test_linked(self):
         """The README leads to each guide."""

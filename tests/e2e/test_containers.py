@@ -1,6 +1,7 @@
 """The images and manifests of deploy/ without a container engine: the image's tree is laid out by its own script and run in
 a chroot, the build's context is the files that .dockerignore lets through, and Kubernetes' own schemas judge manifests."""
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -72,6 +73,26 @@ class Image(spate_server.EngineCase):
         self.assertLess(tree_bytes(self.root) - self.engine.path.stat().st_size, MOST_IMAGE_BYTES)
         self.assertEqual(sorted(p.name for p in (self.root / "usr/bin").iterdir()), ["spate"])
         self.assertEqual((self.root / "usr/share/doc/spate/spate.spdx.json").read_bytes(), SBOM.read_bytes())
+
+    def listed(self, umask):
+        """{path: (kind and mode, owner, time, content)} of a tree that is laid out under a umask, now."""
+        root = pathlib.Path(tempfile.mkdtemp(prefix="spate-image-")) / "root"
+        self.addCleanup(shutil.rmtree, root.parent)
+        subprocess.run([DEPLOY / "docker/image_tree.sh", SPATE, SBOM, root], check=True, umask=umask,
+                       env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"})
+        found = {}
+        for path in (root, *root.rglob("*")):
+            status = path.lstat()
+            content = path.read_bytes() if path.is_file() else b""
+            found[str(path.relative_to(root))] = (oct(status.st_mode), status.st_uid, status.st_gid, status.st_mtime, hashlib.sha256(content).digest())
+        return found
+
+    def test_twice(self):
+        """Whoever lays it out, and whenever, it is the same tree: contents, modes and stamps."""
+        one, other = self.listed(0o022), self.listed(0o077)
+        self.assertEqual(one, other)
+        self.assertEqual({stamp for _, _, _, stamp, _ in one.values()}, {1700000000.0})
+        self.assertGreater(len(one), 15)
 
     @unittest.skipUnless(os.geteuid() == 0, "SKIPPED: only root may change the root")
     def test_chroot(self):
@@ -154,8 +175,22 @@ class Context(unittest.TestCase):
             text = (DEPLOY / "docker" / name).read_text()
             for script in re.findall(r"(?:scripts|deploy)/[\w./]+\.sh", text):
                 self.assertTrue((folder / script).exists(), script)
-        done = subprocess.run(["cmake", "--preset", "release", "-DSPATE_CUDA=OFF", "-DSPATE_TESTS=OFF"], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(["cmake", "--preset", "release", "-DSPATE_CUDA=OFF", "-DSPATE_TESTS=OFF"], cwd=folder, capture_output=True, text=True,
+                              env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"})
         self.assertEqual(done.returncode, 0, done.stderr)
+        made = json.loads((folder / "build/release/spate.spdx.json").read_text())
+        self.assertEqual(made["creationInfo"]["created"], "2023-11-14T22:13:20Z")  # not the time of the build
+
+    @unittest.skipUnless((ROOT / ".git").exists() and shutil.which("git"), "SKIPPED: this is no clone, so there is no commit")
+    def test_arguments(self):
+        """What the script says of the commit is what the Dockerfiles take, and what git says."""
+        words = subprocess.run([DEPLOY / "docker/build_args.sh"], check=True, capture_output=True, text=True).stdout.split()
+        given = dict(word.split("=") for word in words if word != "--build-arg")
+        git = lambda *options: subprocess.run(["git", "-C", ROOT, *options], check=True, capture_output=True, text=True).stdout.strip()
+        self.assertEqual(given["SOURCE_DATE_EPOCH"], git("log", "-1", "--format=%ct"))
+        self.assertEqual(given["SPATE_REVISION"].removesuffix("-dirty"), git("rev-parse", "HEAD"))
+        for name in ("Dockerfile", "Dockerfile.cuda"):
+            self.assertEqual(set(re.findall(r"^ARG (\w+)", (DEPLOY / "docker" / name).read_text(), re.M)), set(given))
 
     def test_same(self):
         """The two Dockerfiles differ in what a GPU wants and nothing else."""

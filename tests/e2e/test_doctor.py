@@ -146,6 +146,16 @@ class Running(spate_server.EngineCase):
                 code, facts = report("--url", f"http://127.0.0.1:{server.port}")
                 self.assertEqual((code, found(facts), facts["problems"]), (2, ["ready"], ["/metrics answers 503, expected 200."]))
 
+    def test_memory_beside(self):
+        """What the running server holds is room for the engine that is looked at: it is the same one."""
+        with Server(self.engine, "--kv-cache-memory", "64M") as server:
+            _, alone = report(self.engine.path)
+            _, facts = report(self.engine.path, "--url", f"http://127.0.0.1:{server.port}")
+            held = server.metric("llm_process_memory_bytes")
+            self.assertGreater(held, 0)
+            self.assertEqual(alone["engine"]["memory_open"], alone["machine"]["memory_available"])
+            self.assertAlmostEqual(facts["engine"]["memory_open"] - facts["machine"]["memory_available"], held, delta=16 << 20)
+
     def test_asleep(self):
         with Server(self.engine, "--admin-key", "king") as server:
             self.assertEqual(server.request("POST", "/sleep", headers={"Authorization": "Bearer king"})[0], 200)

@@ -196,6 +196,10 @@ class Install(unittest.TestCase):
             settings = self.folder / etc / "spate/spate.yaml"
             self.assertIn(f"\nExecStart={prefix}/bin/spate serve --config /{etc}/spate/spate.yaml\n", unit)
             self.assertNotIn("@", unit.replace("@system-service", "").replace("@privileged", ""))
+            pages = [gzip.decompress(page.read_bytes()).decode() for page in (place / "share/man").rglob("spate*.gz")]
+            for text in (settings.read_text(), *pages):  # they name the file that is read, and no other
+                self.assertEqual(set(re.findall(r"\S*/spate/spate\.yaml", text)) - {f"/{etc}/spate/spate.yaml"}, set())
+            self.assertGreaterEqual(sum(f"/{etc}/spate/spate.yaml" in page for page in pages), 3)
             settings.write_text("port: 1\n")
             self.install(prefix)
             self.assertEqual(settings.read_text(), "port: 1\n")

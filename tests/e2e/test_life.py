@@ -170,7 +170,7 @@ class Life(spate_server.EngineCase):
                 self.assertTrue(answer.startswith(b"HTTP/1.1 429 "), answer)
                 self.assertIn(b"\r\nRetry-After: 1\r\n", answer)
                 self.assertIn(b"a request of a better priority than 7 has taken the place of this one", answer)
-            self.assertEqual([server.metric(f'llm_requests_shed_total{{priority="{name}"}}') for name in ("high", "normal", "low")],
+            self.assertEqual([server.metric(f'llm_requests_shed_total{{priority="{name}",reason="place"}}') for name in ("high", "normal", "low")],
                              [0, 0, 3])
             running.close()
             self.assertEqual([one.result()["usage"]["completion_tokens"] for one in better], [3, 3, 3])

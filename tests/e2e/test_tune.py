@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import unittest
 
 import spate_server
 from spate_server import SPATE
@@ -17,6 +18,7 @@ from spate_server import SPATE
 SETTINGS = ("threads", "max-num-tokens", "max-batch-size", "block-size", "opt-batch-size")
 FIGURES = ("requests/s within the SLO", "% within the SLO", "requests/s", "output tokens/s", "ttft p50, ms", "ttft p90, ms",
            "itl p50, ms", "itl p90, ms", "e2e p50, ms")
+FAULTS = os.environ.get("SPATE_FAULT_LIBRARY")
 MARK = "# Written by spate tune"
 
 
@@ -142,6 +144,33 @@ class Tune(spate_server.EngineCase):
             self.assertFalse(self.output.exists())
         self.assertEqual(process.returncode, 0, errors)
         self.check(text, {"backend": '"null"', "kv-cache-memory": str(256 << 20)})
+
+    @unittest.skipIf(spate_server.SANITIZED or not FAULTS, "SKIPPED: SPATE_FAULT_LIBRARY does not name tests/fault/fault.c, or a "
+                                                           "sanitizer is in its way")
+    def test_ctrl_c_in_the_first_requests(self):
+        """They are on the bar, and so within the budget and Ctrl-C: an engine that stands still in them holds nobody."""
+        stall, report = self.folder / "stall", self.folder / "report"
+        stall.touch()
+        faults = {"LD_PRELOAD": FAULTS, "SPATE_FAULT": "engine-stall:1", "SPATE_FAULT_STALL": str(stall), "SPATE_FAULT_REPORT": str(report)}
+        process = subprocess.Popen((SPATE, "tune", self.engine.path, "-o", self.output, "--kv-cache-memory", "256M", "--backend", "cpu"),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment() | faults)
+        self.addCleanup(process.kill)
+        spate_server.wait_for(report.exists, "the engine stands still")
+        self.assertEqual(process.stderr.readline(), "tune ...\n")
+        process.send_signal(signal.SIGINT)
+        stall.unlink()
+        self.assertEqual(process.communicate(timeout=spate_server.WAIT_SECONDS), ("", "spate: Interrupted.\n"))
+        self.assertEqual(process.returncode, 1)
+
+    def test_nothing_left_to_choose(self):
+        """One CPU has one number of threads; that is no matter of the budget."""
+        one = {min(os.sched_getaffinity(0))}
+        given = [word for name in SETTINGS if name != "threads" for word in (f"--{name}", "16")]
+        answer = subprocess.run((SPATE, "tune", self.engine.path, "-o", self.output, "--kv-cache-memory", "256M", "--backend", "null", *given),
+                                capture_output=True, text=True, env=self.environment(), preexec_fn=lambda: os.sched_setaffinity(0, one),
+                                timeout=spate_server.WAIT_SECONDS)
+        self.assertEqual((answer.returncode, answer.stdout, answer.stderr.splitlines()[-1]), (
+            1, "", "spate: Every setting that would be tried is given already, or has a single value here: leave one out."))
 
     def test_refused(self):
         other = self.folder / "other.yaml"

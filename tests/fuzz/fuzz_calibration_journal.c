@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { FILE_MAX = 1 << 20, NUMBERS = 255 };
@@ -46,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   memcpy(bytes, data + 2, size);
   if (size >= sizeof(struct journal_header)) seal(bytes, size, leave);
   int file = memfd_create("journal", 0);
-  if (file < 0 || write(file, bytes, size) != (ssize_t)size) abort();
+  if (file < 0 || fchmod(file, 0600) != 0 || write(file, bytes, size) != (ssize_t)size) abort();
   free(bytes);
   char path[64];
   snprintf(path, sizeof path, "/proc/self/fd/%d", file);

@@ -22,7 +22,8 @@ static const struct limits chain_limits = {
 /* Sizes of batches, of which the first is the greatest; a 0 ends them. Among few cases one of each kind of kernel:
  * tiles whose results are rounded by a kernel of their own, and by their ending, as few as tiles take; streams of 32,
  * 16 and 8 tokens; what is beyond is in the cases of single linears. */
-static const int all_tokens[] = {TOKENS, 512, 257, 129, 65, 64, 40, FEW, 17, 9, CODED_FEW, 2, 1, 0};
+static const int all_tokens[] = {TOKENS, 512, 257, 193, 192, 129,       128, 65, 64, 40,
+                                 FEW,    17,  16,  12,  9,   CODED_FEW, 2,   1,  0};
 static const int few_tokens[] = {257, 129, 40, FEW, 9, CODED_FEW, 0};
 static const int few_invariant[] = {129, CODED_FEW, 0};
 

@@ -335,11 +335,25 @@ static void case_step(const struct linear_case *c, const struct op_packed *packe
   program_step(packed, program, &limits, batch, NULL, result);
 }
 
+/* Which numbers of rows to run. The most are what others are compared with where all have the same bytes. */
+static bool rows_choose(struct table *table, const struct linear_case *c, bool chosen[BATCHES]) {
+  bool any = false;
+  for (int i = 0; i < BATCHES; i++) {
+    bool most = batch_tokens[i] == c->shape->tokens, left = c->few && i % 3 != c->variant->few - 1 && !most;
+    chosen[i] = batch_tokens[i] <= c->shape->tokens && !left && (table_turn(table) || (most && !c->kinds));
+    any = any || chosen[i];
+  }
+  return any;
+}
+
 /* One kernel set: each number of rows against the reference; the same bytes with 2 threads and beside other rows.
  * Matrix units have another kernel, whose sums have another order, for more rows: there only the same number of rows
  * must give the same bytes. */
-static void subject_run(const struct linear_case *c, const struct op_packed *packed, const struct subject *subject,
-                        const float *expected, const double *tolerance, struct family *family) {
+static void subject_run(struct table *table, const struct linear_case *c, const struct op_packed *packed,
+                        const struct subject *subject, const float *expected, const double *tolerance,
+                        struct family *family) {
+  bool chosen[BATCHES];
+  if (!rows_choose(table, c, chosen)) return;
   size_t cols = (size_t)c->shape->rows, count = (size_t)c->shape->tokens * cols;
   float *all = array_new(BATCHES * count, sizeof *all), *got = array_new(count, sizeof *got);
   char what[160];
@@ -347,8 +361,7 @@ static void subject_run(const struct linear_case *c, const struct op_packed *pac
     struct program *program = packed_compile(packed, subject->device[k], &limits);
     for (int i = BATCHES - 1; i >= 0; i--) {
       int n = batch_tokens[i];
-      bool left = c->few && i % 3 != c->variant->few - 1 && n != c->shape->tokens;
-      if (n > c->shape->tokens || left) continue;
+      if (!chosen[i]) continue;
       snprintf(what, sizeof what, "%s, %d × %d, %s, %d threads, %d rows", c->variant->name, c->shape->rows,
                c->shape->cols, subject->name, k + 1, n);
       case_step(c, packed, program, n, got);
@@ -366,7 +379,7 @@ static void subject_run(const struct linear_case *c, const struct op_packed *pac
   free(got);
 }
 
-static void case_run(const struct table *table, struct linear_case *c, struct family *family) {
+static void case_run(struct table *table, struct linear_case *c, struct family *family) {
   case_make(c);
   if (family_skips(family, table, &c->model)) {
     model_release(&c->model);
@@ -381,7 +394,8 @@ static void case_run(const struct table *table, struct linear_case *c, struct fa
   table->oracle->release(oracle);
   packed_release(&packed);
   packed_init(&packed, table->tested, &c->model);
-  for (int i = 0; i < table->n_subject; i++) subject_run(c, &packed, &table->subject[i], expected, tolerance, family);
+  for (int i = 0; i < table->n_subject; i++)
+    subject_run(table, c, &packed, &table->subject[i], expected, tolerance, family);
   packed_release(&packed);
   free(expected);
   free(tolerance);

@@ -4,6 +4,7 @@
  *
  *   op_table [few] [linear|columns|chain|range|embed|head|sample|attend|decode|far]
  *   op_table [few] linear TEXT  those schemes alone whose names have it; so chain and head
+ *   op_table [few] linear TEXT K/N  and of their steps each N-th alone, from the K-th on
  *   op_table [few] attend TEXT  the same of types of caches
  *   few: each kernel once, or few times, for sanitizers
  *   SPATE_ISA=NAME       only that kernel set
@@ -98,6 +99,8 @@ void family_same(struct family *family, const char *what, const float *one, cons
   family_note(family, what, at == count);
 }
 
+bool table_turn(struct table *table) { return table->turn++ % table->shares == table->share; }
+
 bool family_skips(struct family *family, const struct table *table, const struct op_model *model) {
   int op = 0;
   while (op < model->plan->n_op && table->tested->supports(model->plan, op, &family->refusal)) op++;
@@ -165,6 +168,12 @@ static void table_close(struct table *table) {
   table->oracle->close(table->oracle_device);
 }
 
+static bool share_read(struct table *table, const char *text) {
+  char rest;
+  bool read = sscanf(text, "%d/%d%c", &table->share, &table->shares, &rest) == 2;
+  return read && --table->share >= 0 && table->share < table->shares;
+}
+
 int main(int argc, char **argv) {
   struct table table;
   bool few = argc > 1 && strcmp(argv[1], "few") == 0;
@@ -172,6 +181,11 @@ int main(int argc, char **argv) {
   table_open(&table);
   table.few = few;
   table.text = argc > 2 + few ? argv[2 + few] : "";
+  table.shares = 1;
+  if (argc > 3 + few && !share_read(&table, argv[3 + few])) {
+    fprintf(stderr, "op_table: a share is K/N, K from 1 to N, not '%s'.\n", argv[3 + few]);
+    return 2;
+  }
   for (int i = 0; i < table.n_subject; i++) printf("%s\n", table.tested->describe(table.subject[i].device[1]));
   if (strstr("linear", only)) linear_cases(&table);
   if (strstr("columns", only)) column_cases(&table);

@@ -18,13 +18,14 @@ struct table {
   int n_subject;
   struct subject subject[TABLE_SUBJECTS];
   int passed, failed, skipped;
-  const char *text; /* in the name of the schemes that linears have, and of the caches that attention has */
-  bool few;         /* each kernel once, as for a tool that makes them a thousand times slower */
+  const char *text;        /* in the name of the schemes that linears have, and of the caches that attention has */
+  bool few;                /* each kernel once, as for a tool that makes them a thousand times slower */
+  int share, shares, turn; /* of the steps of linears, each `shares`-th, from `share` on; the next one's number */
 };
 
 /* Cases reported in one line. A case is one run of one plan compared whole. */
 struct family {
-  char name[80];
+  char name[100];
   int cases, failed, skipped;
   struct error refusal; /* why the last was skipped */
   double error, share;  /* the greatest difference, and the greatest as a share of its tolerance */
@@ -37,6 +38,8 @@ void family_compare(struct family *family, const char *what, const float *expect
 void family_same(struct family *family, const char *what, const float *one, const float *other, size_t count);
 /* Does the tested backend refuse the model's plan, in a sentence? Then its cases count as skipped. */
 bool family_skips(struct family *family, const struct table *table, const struct op_model *model);
+/* Is the next step of this run's share? */
+bool table_turn(struct table *table);
 /* One case that is simply right or wrong. */
 void family_note(struct family *family, const char *what, bool right);
 void family_end(struct table *table, const struct family *family);

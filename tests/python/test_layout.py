@@ -1,12 +1,14 @@
 """The structs of the package against include/spate.h: the C compiler says where each member is, and how large all is."""
 import ctypes
+import dataclasses
+import inspect
 import re
 import shutil
 import subprocess
 import unittest
 
 import spate_python
-from spate import _library, errors
+from spate import _library, errors, llm
 
 INCLUDE = spate_python.ROOT / "include"
 
@@ -45,6 +47,23 @@ class Layout(unittest.TestCase):
         lines = [f'_Static_assert({name} == {int(value)}, "{name}");' for name, value in pairs.items()]
         answer = compiles("\n".join(['#include "spate.h"', *lines]))
         self.assertEqual(answer.returncode, 0, answer.stderr)
+
+    def test_options_are_arguments(self):
+        """Each option of serve that is about its engine, by the same name, also in docs/python.md."""
+        room = spate_python.ROOT / "src/cli"
+        names = dict(re.findall(r'\{"([a-z-]+)", \S+, OPTION_\w+, [^,]+?, (?:PLAIN|MARKED)\((\w+)\)', (room / "option.c").read_text()))
+        fill = re.search(r"^void open_options_fill.*?^\}", (room / "main.c").read_text(), re.M | re.S)[0]
+        filled = set(re.findall(r"= s->(\w+);", fill))
+        options = {name.replace("-", "_") for name, field in names.items() if field in filled} - {"model"}
+        options |= {"enable_block_reuse"}  # no_block_reuse without the flag's prefix
+        of_cache = {{"memory": "kv_cache_memory", "dtype": "kv_cache_dtype"}.get(field.name, field.name)
+                    for field in dataclasses.fields(llm.KvCacheConfig)}
+        arguments = set(inspect.signature(llm.LLM).parameters) | of_cache
+        self.assertGreater(len(options), 15)
+        self.assertEqual(options - arguments - {"no_enable_block_reuse"}, set())
+        page = (spate_python.ROOT / "docs/python.md").read_text()
+        for name in options & set(inspect.signature(llm.LLM).parameters):
+            self.assertIn(f"`{name}`", page)
 
     def test_functions_exist(self):
         listed = (INCLUDE / "spate.symbols").read_text().split()

@@ -383,7 +383,8 @@ class Soak:
         accepted = self.server.metric("llm_requests_total")
         ended = sum(self.server.metric(f'llm_requests_finished_total{{reason="{reason}"}}')
                     for reason in ("stop", "length", "cancelled", "failed"))
-        ended += sum(self.server.metric(f'llm_requests_shed_total{{priority="{name}"}}') for name in ("high", "normal", "low"))
+        ended += sum(self.server.metric(f'llm_requests_shed_total{{priority="{name}",reason="{reason}"}}')
+                     for name in ("high", "normal", "low") for reason in ("place", "timeout"))
         assert accepted == ended, f"{accepted} requests were accepted and {ended} have ended"
         self.quiet.append(self.held())
 

@@ -58,16 +58,24 @@ class LLM:
     def __init__(self, model_dir: str | os.PathLike[str], tensor_parallel_size: int = 1,
                  kv_cache_config: KvCacheConfig | Mapping[str, Any] | None = None, *,
                  build_config: BuildConfig | None = None, device: str | None = None, threads: int = 0,
-                 scheduler: str | None = None, max_queue: int = 0, target_itl_ms: float = 0,
-                 cache_dir: str | os.PathLike[str] | None = None, backend: str | None = None,
-                 lora_manager: LoraManager | None = None, progress: ProgressCall | None = None) -> None:
+                 scheduler: str | None = None, batch_delay_ms: int = 0, max_queue: int = 0, max_queue_tokens: int = 0,
+                 target_itl_ms: float = 0, stall_timeout: float = 0, idle_release: float = 0,
+                 cache_dir: str | os.PathLike[str] | None = None, cache_limit: int = 0, backend: str | None = None,
+                 no_fuse: bool = False, batch_invariant: bool = False, lora_manager: LoraManager | None = None,
+                 progress: ProgressCall | None = None) -> None:
         if tensor_parallel_size != 1:
             raise UnsupportedError(f"tensor_parallel_size is {tensor_parallel_size}; above 1 does not exist yet: one "
                                    "device serves a model. Leave it out.")
-        check_whole("threads", threads, 0, INT_MAX)
-        check_whole("max_queue", max_queue, 0, INT_MAX)
+        for name, number, most in (("threads", threads, INT_MAX), ("batch_delay_ms", batch_delay_ms, INT_MAX),
+                                   ("max_queue", max_queue, INT_MAX), ("max_queue_tokens", max_queue_tokens, 2**63 - 1),
+                                   ("cache_limit", cache_limit, 2**63 - 1)):
+            check_whole(name, number, 0, most)
+        for name, seconds in (("target_itl_ms", target_itl_ms), ("stall_timeout", stall_timeout), ("idle_release", idle_release)):
+            check_number(name, seconds)
         options = _library.OpenOptions(size=ctypes.sizeof(_library.OpenOptions), threads=threads, max_queue=max_queue,
-                                       target_itl_ms=target_itl_ms)
+                                       target_itl_ms=target_itl_ms, batch_delay_ms=batch_delay_ms, stall_timeout_s=stall_timeout,
+                                       max_queue_tokens=max_queue_tokens, idle_release_s=idle_release, cache_limit=cache_limit,
+                                       no_fuse=no_fuse, batch_invariant=batch_invariant)
         options.model = os.fsencode(model_dir)
         options.cache_dir = None if cache_dir is None else os.fsencode(cache_dir)
         options.device, options.backend = option_bytes("device", device), option_bytes("backend", backend)

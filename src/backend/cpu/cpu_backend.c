@@ -41,6 +41,8 @@ static struct device *cpu_open(const struct device_options *options, struct erro
 
 static const char *cpu_describe(const struct device *device) { return device->description; }
 
+static const char *cpu_kernels(const struct device *device) { return device->kernels->name; }
+
 static uint8_t cpu_kv_half(const struct device *device, int32_t block_size) {
   return device->kernels->attend.pairs && block_size >= KV_PAIRED_COLS ? KV_BF16 : KV_F16;
 }
@@ -119,6 +121,7 @@ const struct backend backend_cpu = {
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
+    .kernels = cpu_kernels,
     .kv_half = cpu_kv_half,
     .rates = cpu_rates,
     .supports = cpu_supports,

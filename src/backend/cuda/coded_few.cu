@@ -150,9 +150,10 @@ struct rounded_scheme : byte_scheme<e4m3_code> {
     x.template take<false>(rounded);
   }
 
-  /* Halves to even. */
+  /* Halves to even. What is no number stays so by its product with 0, which all others leave as they are. */
   static __device__ __forceinline__ uint32_t pair_shorten(uint32_t pair) {
-    return (pair + 0x00070007 + (pair >> 4 & 0x00010001)) & 0xfff0fff0;
+    uint32_t x = (pair + 0x00070007 + (pair >> 4 & 0x00010001)) & 0xfff0fff0;
+    return coded::pair_times_plus(pair, 0, x);
   }
 };
 

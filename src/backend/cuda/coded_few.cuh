@@ -35,6 +35,11 @@ __device__ __forceinline__ uint32_t pair_times(uint32_t a, uint32_t b) {
   return *(uint32_t *)&x;
 }
 
+__device__ __forceinline__ uint32_t pair_times_plus(uint32_t a, uint32_t b, uint32_t c) {
+  __nv_bfloat162 x = __hfma2(*(__nv_bfloat162 *)&a, *(__nv_bfloat162 *)&b, *(__nv_bfloat162 *)&c);
+  return *(uint32_t *)&x;
+}
+
 __device__ __forceinline__ uint32_t pair_minus(uint32_t a, uint32_t b) {
   __nv_bfloat162 x = __hsub2(*(__nv_bfloat162 *)&a, *(__nv_bfloat162 *)&b);
   return *(uint32_t *)&x;

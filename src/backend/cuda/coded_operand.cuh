@@ -30,18 +30,13 @@ __device__ __forceinline__ uint32_t pair_twice(float x) {
   return *(uint32_t *)&pair;
 }
 
-__device__ __forceinline__ uint32_t pair_scale(uint32_t x, uint32_t scale, uint32_t min) {
-  __nv_bfloat162 y = __hfma2(*(__nv_bfloat162 *)&x, *(__nv_bfloat162 *)&scale, *(__nv_bfloat162 *)&min);
-  return *(uint32_t *)&y;
-}
-
 /* int8: 128 more than the code, in steps; exact. */
 struct int8 {
   static constexpr float up = 0x1p64f;
   static __device__ __forceinline__ uint32_t even(uint32_t w) {
     uint32_t x; /* one instruction, which two constants keep the compiler from */
     asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(x) : "r"(w), "r"(0x00ff00ff), "r"(0x00800080)); /* (w & …) ^ … */
-    return pair_scale(x, 0x62006200, 0xa300a300); /* × 2⁶⁹ − 2⁻⁵⁷ */
+    return coded::pair_times_plus(x, 0x62006200, 0xa300a300); /* × 2⁶⁹ − 2⁻⁵⁷ */
   }
   static __device__ __forceinline__ uint32_t odd(uint32_t w) { return even(w >> 8); }
 };
@@ -136,7 +131,8 @@ template <int GROUPS, int BATCH = 2, int RUN = 2, bool ROLLED = true> struct nib
     uint32_t w = step ? x.w.y : x.w.x;
 #pragma unroll
     for (int k = 0; k < 4; k++)
-      a[k] = pair_scale((k < 2 ? w : w >> 8) & (k % 2 ? 0x00f000f0 : 0x000f000f), s.scale[k % 2], s.min[k % 2]);
+      a[k] = coded::pair_times_plus((k < 2 ? w : w >> 8) & (k % 2 ? 0x00f000f0 : 0x000f000f), s.scale[k % 2],
+                                    s.min[k % 2]);
   }
 };
 

@@ -10,6 +10,8 @@ enum {
 
 static const char *cuda_describe(const struct device *device) { return device->description; }
 
+static const char *cuda_kernels(const struct device *device) { return device->path->name; }
+
 static bool op_unsupported(const struct plan *plan, int index, const char *what, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
   return error_set(error, ERROR_UNSUPPORTED, "The cuda backend cannot run op %d (%s, layer %d): %s.", index,
@@ -81,6 +83,7 @@ const struct backend backend_cuda = {
     .close = cuda_close,
     .memory = cuda_memory,
     .describe = cuda_describe,
+    .kernels = cuda_kernels,
     .rates = cuda_rates,
     .supports = cuda_supports,
     .prefer = cuda_prefer,

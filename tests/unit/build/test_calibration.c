@@ -221,7 +221,8 @@ static void factors_check(const char *name, scale_rule rule) {
                             .n_thread = THREADS,
                             .weight = list,
                             .matrix = matrix};
-  if (!float_device_open(&device, &backend_cpu, THREADS, &error) ||
+  const char *backend = getenv("SPATE_BACKEND"); /* cuda, where there is a GPU */
+  if (!float_device_open(&device, backend_find(backend ? backend : "cpu"), THREADS, &error) ||
       !channel_scale_search(&site, rule, channel, column, &error))
     fail_msg("%s: %s", name, error.text);
   for (size_t i = 0; i < n_channel; i++)

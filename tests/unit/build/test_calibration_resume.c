@@ -12,6 +12,7 @@
 
 #include "backend/backends.h"
 #include "build/build.h"
+#include "build/calibration_journal.h"
 #include "build/journal_file.h"
 #include "engine/engine_file.h"
 
@@ -19,18 +20,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char model[] = FIXTURES "/build/tiny.gguf";
 
-enum { LAYERS = 2, LOG_BYTES = 4096, SENTENCE = 512 };
+enum { LAYERS = 2, OP_OF_LAYER = 8 /* behind the first */, LOG_BYTES = 4096, SENTENCE = 512 };
 
 /* --- what the system does to a build ------------------------------------------------------------------------------ */
 
 static int calls_left;     /* of those that change the disk, until the process is killed; 0: it is not */
+static long fsync_seconds; /* that each flush seems to take */
 static int full_from;      /* writes of the journal from the nth on find no room; 0: all do */
 static int journal_writes; /* that were tried */
 
@@ -38,8 +42,21 @@ static void call_count(void) {
   if (calls_left > 0 && --calls_left == 0) raise(SIGKILL);
 }
 
+/* A clock that goes on by a microsecond with each look at it, and by what flushes seem to take: so writes are cheap, or
+ * cost what they should, however busy the machine is. */
+static long seconds;
+static atomic_long looks;
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+  (void)clock;
+  long us = atomic_fetch_add(&looks, 1);
+  *now = (struct timespec){.tv_sec = 1000 + seconds + us / 1000000, .tv_nsec = us % 1000000 * 1000};
+  return 0;
+}
+
 int fsync(int file) {
   call_count();
+  seconds += fsync_seconds;
   return (int)syscall(SYS_fsync, file);
 }
 
@@ -309,6 +326,7 @@ static void version_change(struct journal_header *header) { header->version = 7;
 static void kind_change(struct journal_header *header) { header->kind = 9; }
 static void identity_change(struct journal_header *header) { header->identity.low++; }
 static void op_change(struct journal_header *header) { header->op--; }
+static void op_one(struct journal_header *header) { header->op = OP_OF_LAYER; }
 static void op_far(struct journal_header *header) { header->op = UINT32_MAX; }
 static void bytes_change(struct journal_header *header) { header->bytes = UINT64_MAX; }
 
@@ -318,6 +336,9 @@ static void seal_spoil(const char *path) { file_change(path, 12, 4); }
 static void kind_spoil(const char *path) { header_change(path, kind_change); }
 static void identity_spoil(const char *path) { header_change(path, identity_change); }
 static void op_spoil(const char *path) { header_change(path, op_change); }
+static void op_first(const char *path) { header_change(path, op_one); }
+static void world_spoil(const char *path) { assert_int_equal(chmod(path, 0602), 0); }
+static void group_spoil(const char *path) { assert_int_equal(chmod(path, 0620), 0); }
 static void op_far_spoil(const char *path) { header_change(path, op_far); }
 static void bytes_spoil(const char *path) { header_change(path, bytes_change); }
 static void content_spoil(const char *path) { file_change(path, 200, 1); }
@@ -337,14 +358,19 @@ static const struct {
   const char *file, *sentence; /* after the file's name, where %s stands for it */
 } bad[] = {
     {magic_spoil, "values", "%s is no file of a calibration."},
-    {version_spoil, "values", "%s has version 7 and this program reads version 1."},
+    {version_spoil, "values", "%s has version 7 and this program reads version 2."},
     {seal_spoil, "values", "The header of %s is damaged: its hash does not match."},
     {kind_spoil, "values", "%s is of kind 9 where 2 is expected."},
     {kind_spoil, "layer-1", "%s is of kind 9 where 1 is expected."},
-    {identity_spoil, "layer-0", "%s is of another build: its model, options, text, device or version of Spate differ."},
+    {identity_spoil, "layer-0",
+     "%s is of another build: its model, options, text, device, kernel set or version of Spate differ."},
     {op_spoil, "values", "%s is of op 12, at which no layer ends."},
     {op_far_spoil, "values", "%s is of op 4294967295, at which no layer ends."},
-    {op_spoil, "layer-1", "%s ends at op 12 and its layer at op 13."},
+    {op_spoil, "layer-1", "%s is of op 12, at which no layer ends."},
+    {op_first, "layer-1", "%s ends at op 8, which is not behind op 8 and up to op 13."},
+    {world_spoil, "values", "%s can be written by others than its owner (mode 602), so what it holds is not believed."},
+    {group_spoil, "layer-0",
+     "%s can be written by others than its owner (mode 620), so what it holds is not believed."},
     {bytes_spoil, "values", "%s has 327680 bytes after its header and should have 18446744073709551615."},
     {content_spoil, "values", "%s is damaged: the hash of its content does not match."},
     {content_spoil, "layer-0", "%s is damaged: the hash of its content does not match."},
@@ -397,20 +423,77 @@ static void test_bad(void **state) {
 static void test_foreign(void **state) {
   const struct place *place = *state;
   char sentence[SENTENCE];
-  snprintf(sentence, sizeof sentence,
-           " warning The calibration begins anew. %s/values is of another build: its model, options, text, device or "
-           "version of Spate differ.",
-           place->journal);
-  for (int i = 0; i < 4; i++) {
+  snprintf(
+      sentence, sizeof sentence,
+      " warning The calibration begins anew. %s/values is of another build: its model, options, text, device, kernel "
+      "set or version of Spate differ.",
+      place->journal);
+  for (int i = 0; i < 5; i++) {
     struct build_options first = options_make(place, QUANT_AWQ), second = first;
     if (i == 0) second.config.quant_method = QUANT_GPTQ;
     if (i == 1) second.overrides = "down.1=INT8_WEIGHT";
     if (i == 2) second.calib_data = FIXTURES "/../../LICENSE";
     if (i == 3) second.model = FIXTURES "/model/llama2";
     struct content expected = content_alone(&second);
+    if (i == 4) setenv("SPATE_ISA", "scalar", 1);
     journal_make(place, &first);
+    unsetenv("SPATE_ISA");
     begun_anew(place, &second, sentence, &expected);
   }
+}
+
+/* A journal in which others than the build's user may have written is not believed. */
+static void test_others(void **state) {
+  const struct place *place = *state;
+  struct build_options options = options_make(place, QUANT_AWQ);
+  struct content expected = content_alone(&options);
+  char sentence[2 * SENTENCE];
+  static const mode_t modes[] = {0777, 0720, 0702};
+  for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+    journal_make(place, &options);
+    assert_int_equal(chmod(place->journal, modes[i]), 0);
+    snprintf(sentence, sizeof sentence,
+             " warning The calibration begins anew. %s can be written by others than its owner (mode %03o), so what it "
+             "holds is not believed.",
+             place->journal, modes[i]);
+    begun_anew(place, &options, sentence, &expected);
+  }
+  if (geteuid() != 0) {
+    printf("SKIPPED: a journal of another user, which only root can make\n");
+    return;
+  }
+  for (int i = 0; i < 2; i++) {
+    char path[SENTENCE];
+    journal_make(place, &options);
+    snprintf(path, sizeof path, i ? "%s/values" : "%s", place->journal);
+    assert_int_equal(chown(path, 12345, 12345), 0);
+    snprintf(sentence, sizeof sentence,
+             " warning The calibration begins anew. %s belongs to user 12345 and this process to user 0, so what it "
+             "holds is not believed.",
+             path);
+    begun_anew(place, &options, sentence, &expected);
+  }
+}
+
+static bool hash_cancel(void *user, const char *stage, uint64_t done, uint64_t total) {
+  uint64_t *hashed = user;
+  if (strcmp(stage, "hash") != 0) return true;
+  assert_true(done <= total);
+  *hashed = done;
+  return false;
+}
+
+/* While it hashes the model a build tells how far it is, and can be broken off. */
+static void test_hash(void **state) {
+  struct build_options options = options_make(*state, QUANT_AWQ);
+  struct error error = {0};
+  uint64_t hashed = 0;
+  options.progress = hash_cancel;
+  options.user = &hashed;
+  assert_false(build_engine(&options, &error));
+  assert_int_equal(error.code, ERROR_CANCELLED);
+  assert_string_equal(error.text, "Cancelled by the caller in the stage \"hash\".");
+  assert_true(hashed > 0);
 }
 
 /* An uncalibrated build of the same output removes what a calibrated one has left. */
@@ -456,6 +539,57 @@ static void test_full(void **state) {
   assert_true(seen[0] > 0 && seen[1] > 0 && seen[2] > 0);
 }
 
+/* Where a layer takes no time, and writing what is known after it two seconds, the second layer is not kept: its work
+ * is worth less than the write. What was kept serves. */
+static void test_slow_disk(void **state) {
+  const struct place *place = *state;
+  struct build_options options = options_make(place, QUANT_GPTQ), dying = options;
+  struct content expected = content_alone(&options);
+  char log[LOG_BYTES], sentence[SENTENCE];
+  dying.progress = progress_die;
+  fsync_seconds = 1;
+  assert_false(build_apart(&dying, 0, 0, log));
+  fsync_seconds = 0;
+  assert_true(journal_there(place, "values") && journal_there(place, "layer-0") && !journal_there(place, "layer-1"));
+  assert_true(build_apart(&options, 0, 0, log));
+  snprintf(sentence, sizeof sentence, "The calibration goes on after layer 1 of %d, ", LAYERS);
+  if (!strstr(log, sentence)) fail_msg("%s", log);
+  content_check(&options, &expected);
+}
+
+/* Two minutes pass in the last of three layers. */
+static bool progress_late(void *user, const char *stage, uint64_t done, uint64_t total) {
+  if (strcmp(stage, "calibrate") == 0 && done == total) seconds += 120;
+  return progress_die(user, stage, done, total);
+}
+
+/* Of three layers the second is not kept alone, and the third brings it along. */
+static void test_layers_together(void **state) {
+  const struct place *place = *state;
+  struct build_options options = options_make(place, QUANT_AWQ), dying = options;
+  options.model = dying.model = FIXTURES "/model/llama2";
+  struct content expected = content_alone(&options);
+  char log[LOG_BYTES];
+  dying.progress = progress_late;
+  fsync_seconds = 1;
+  assert_false(build_apart(&dying, 0, 0, log));
+  fsync_seconds = 0;
+  assert_true(journal_there(place, "values") && journal_there(place, "layer-1") && !journal_there(place, "layer-2"));
+  assert_true(build_apart(&options, 0, 0, log));
+  if (!strstr(log, "The calibration goes on after layer 3 of 3, ")) fail_msg("%s", log);
+  content_check(&options, &expected);
+}
+
+static void test_pays(void **state) {
+  (void)state;
+  assert_true(journal_pays(0, 0));
+  assert_true(journal_pays(JOURNAL_CHEAP_US - 1, 0));
+  assert_false(journal_pays(JOURNAL_CHEAP_US, 0));
+  assert_false(journal_pays(1000000, 19999999));
+  assert_true(journal_pays(1000000, 20000000));
+  assert_false(journal_pays(UINT64_MAX, UINT64_MAX));
+}
+
 /* Where something else stands under the journal's name it is left alone. */
 static void test_in_the_way(void **state) {
   const struct place *place = *state;
@@ -466,8 +600,8 @@ static void test_in_the_way(void **state) {
   assert_true(stream && fclose(stream) == 0);
   assert_true(build_apart(&options, 0, 0, log));
   snprintf(sentence, sizeof sentence,
-           " warning The calibration goes on, but could not be taken up again after a kill: %s/layer-0 cannot be "
-           "created: Not a directory.",
+           " warning The calibration goes on, but could not be taken up again after a kill: %s cannot be opened as a "
+           "folder: Not a directory.",
            place->journal);
   if (!strstr(log, sentence)) fail_msg("%s", log);
   content_check(&options, &expected);
@@ -480,8 +614,13 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_killed_often, setup, teardown),
       cmocka_unit_test_setup_teardown(test_bad, setup, teardown),
       cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_others, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_hash, setup, teardown),
       cmocka_unit_test_setup_teardown(test_left, setup, teardown),
       cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_slow_disk, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_layers_together, setup, teardown),
+      cmocka_unit_test(test_pays),
       cmocka_unit_test_setup_teardown(test_in_the_way, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -295,6 +295,35 @@ static void test_what_fails_in_the_proof(void **state) {
   assert_int_equal(tune_search_result(&search).at[0], 0);
 }
 
+/* Of a proof that is broken off after two pairs, one of which failed, nothing has been won. */
+static void test_a_proof_broken_off(void **state) {
+  static const struct {
+    double rate[2];   /* of the candidate in each pair, where the start has 100 */
+    int fails;        /* that pair of the candidate; −1: none */
+    int start_misses; /* in that pair the start keeps no SLO; −1: in none */
+    int best;
+  } cases[] = {{{120, 120}, -1, -1, 1}, {{120, 90}, -1, -1, 1}, {{110, 80}, -1, -1, 0}, {{250, 250}, 1, -1, 0},
+               {{250, 250}, 0, -1, 0},  {{90, 250}, -1, 1, 0},  {{120, 120}, -1, 1, 1}, {{250, 250}, 0, 1, 0}};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct tune_search search;
+    struct tune_choice choice;
+    struct tune_axis axis[] = {{2, 0}};
+    struct machine machine = {.optimum = {0, -1}};
+    tune_search_begin(&search, axis, 1, 40, all_fit, &machine);
+    while (tune_search_pairs(&search) < 2 && tune_search_next(&search, machine.spent, &choice)) {
+      int pair = search.stage == TUNE_PROOF ? search.n_measured / 2 : -1;
+      bool misses = !choice.at[0] && pair >= 0 && pair == cases[i].start_misses;
+      struct tune_score score = {misses ? 0 : 1, choice.at[0] ? pair < 0 ? 120 : cases[i].rate[pair] : 100,
+                                 misses ? 2 : 0};
+      machine.spent += 1;
+      tune_search_tell(&search, choice.at[0] && pair >= 0 && pair == cases[i].fails ? NULL : &score, 1);
+    }
+    assert_int_equal(tune_search_pairs(&search), 2);
+    assert_int_equal(tune_search_result(&search).at[0], cases[i].best);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_finds_the_optimum),
@@ -310,6 +339,7 @@ int main(void) {
       cmocka_unit_test(test_the_proof_decides),
       cmocka_unit_test(test_steps_over_what_is_as_good),
       cmocka_unit_test(test_what_fails_in_the_proof),
+      cmocka_unit_test(test_a_proof_broken_off),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

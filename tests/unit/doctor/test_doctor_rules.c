@@ -92,6 +92,8 @@ static void test_placeholders(void **state) {
       {"{queue_p99} {failed} {steps} {steps*2}", "1.5 s 12.5 % 100 200"},
       {"{gap_p50} {gap_p99} {gap_ratio} {gap_ratio*2} {gap_ratio/2}", "1.5 ms 20 µs 2.5 5 2"},
       {"{model} {target}", "a?b unknown"},
+      {"{token_limit*2} {token_limit/2} {sequence_limit*2} {sequence_limit/2}", "800 300 400 150"},
+      {"{kv_sequences} {kv_sequences#} {token_limit#}", "0 1 400"},
       {"{nothing}", NULL},
       {"{steps*3}", NULL},
       {"{steps", NULL},
@@ -106,6 +108,9 @@ static void test_placeholders(void **state) {
   fact_set(facts, FACT_GAP_RATIO, 2.5);
   fact_set(facts, FACT_FAILED, 0.125);
   fact_set(facts, FACT_STEPS, 100);
+  fact_set(facts, FACT_TOKEN_LIMIT, 400);    /* half would be fewer than the sequences, */
+  fact_set(facts, FACT_SEQUENCE_LIMIT, 300); /* of which twice would be more than the tokens */
+  fact_set(facts, FACT_KV_SEQUENCES, 0);
   fact_set_text(facts, FACT_MODEL, "a\nb");
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char text[RULE_TEXT_MAX];
@@ -190,9 +195,86 @@ static void test_between(void **state) {
   free(facts);
 }
 
+/* Where serve's limits end, so does the advice. */
+static void test_limits(void **state) {
+  (void)state;
+  struct facts *facts = facts_new();
+  char text[RULE_TEXT_MAX];
+  fact_set(facts, FACT_TOKEN_LIMIT, 60000);
+  fact_set(facts, FACT_SEQUENCE_LIMIT, 1000);
+  assert_true(rule_sentence("{token_limit*2} {sequence_limit*2} {sequence_limit/2}", facts, text));
+  assert_string_equal(text, "65536 1024 500");
+  fact_set(facts, FACT_TOKEN_LIMIT, 1);
+  fact_set(facts, FACT_SEQUENCE_LIMIT, 1);
+  assert_true(rule_sentence("{token_limit/2} {sequence_limit/2}", facts, text));
+  assert_string_equal(text, "1 1");
+  free(facts);
+}
+
+/* Who was told to come back, and why: of 100 requests, of which 40 in all were told so. */
+static void test_told_to_come_back(void **state) {
+  static const struct {
+    int refused, place, timeout;
+    const char *held;
+  } cases[] = {{40, 0, 0, "busy"},
+               {0, 40, 0, "outranked"},
+               {0, 0, 40, "too_late"},
+               {0, 0, 0, "busy_otherwise"},
+               {20, 10, 10, "busy outranked too_late"},
+               {60, 20, 20, "outranked too_late refused_requests"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[1024], names[512];
+    struct facts *facts = facts_new();
+    struct metric_page page;
+    struct error error;
+    snprintf(text, sizeof text,
+             "llm_steps_total 9\nllm_requests_total %d\nllm_requests_refused_total %d\n"
+             "llm_requests_shed_total{priority=\"low\",reason=\"place\"} %d\n"
+             "llm_requests_shed_total{priority=\"normal\",reason=\"timeout\"} %d\n"
+             "http_requests_total{method=\"POST\",handler=\"/generate\",status=\"200\"} 60\n"
+             "http_requests_total{method=\"POST\",handler=\"/generate\",status=\"429\"} 40\n",
+             100 - cases[i].refused, cases[i].refused, cases[i].place, cases[i].timeout);
+    assert_true(metric_page_read(&page, slice_text(text), &error));
+    assert_true(server_facts_find(facts, &page, NULL, &error));
+    held(facts, names);
+    assert_string_equal(names, cases[i].held);
+    metric_page_release(&page);
+    free(facts);
+  }
+}
+
+/* Counters of two engines are not subtracted from one another, however many steps the second one has made. */
+static void test_another_engine(void **state) {
+  static const struct {
+    const char *before, *later;
+    bool same;
+  } cases[] = {{"llm_engine_generation 1\nllm_steps_total 8\n", "llm_engine_generation 1\nllm_steps_total 9\n", true},
+               {"llm_engine_generation 1\nllm_steps_total 8\n", "llm_engine_generation 2\nllm_steps_total 9\n", false},
+               {"llm_engine_generation 2\nllm_steps_total 8\n", "llm_engine_generation 1\nllm_steps_total 9\n", false},
+               {"llm_steps_total 8\nllm_requests_total 3\n", "llm_steps_total 9\nllm_requests_total 2\n", false},
+               {"llm_steps_total 8\nhttp_requests_total 3\n", "llm_steps_total 9\nhttp_requests_total 2\n", false},
+               {"llm_steps_total 9\n", "llm_steps_total 8\n", false}};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct facts *facts = facts_new();
+    struct metric_page before, later;
+    struct error error;
+    assert_true(metric_page_read(&before, slice_text(cases[i].before), &error));
+    assert_true(metric_page_read(&later, slice_text(cases[i].later), &error));
+    assert_int_equal(server_facts_find(facts, &later, &before, &error), cases[i].same);
+    if (!cases[i].same)
+      assert_string_equal(error.text,
+                          "The server started anew, or exchanged its engine, between the two looks: look again.");
+    metric_page_release(&before);
+    metric_page_release(&later);
+    free(facts);
+  }
+}
+
 static void test_other_servers(void **state) {
   (void)state;
-  struct metric_page page, later;
+  struct metric_page page;
   struct facts *facts = facts_new();
   struct error error;
   assert_true(metric_page_read(&page, slice_text("vllm:num_requests_running 1\n"), &error));
@@ -200,15 +282,31 @@ static void test_other_servers(void **state) {
   assert_string_equal(error.text, "The metrics have no llm_steps_total: expected those of spate serve.");
   metric_page_release(&page);
   assert_true(metric_page_read(&page, slice_text("llm_steps_total 9\n"), &error));
-  assert_true(metric_page_read(&later, slice_text("llm_steps_total 8\n"), &error));
   assert_true(server_facts_find(facts, &page, NULL, &error)); /* little is known, and nothing found */
   assert_int_equal(findings_count(facts), 0);
-  assert_false(server_facts_find(facts, &later, &page, &error));
-  assert_string_equal(error.text,
-                      "The server started anew, or exchanged its engine, between the two looks: look again.");
   metric_page_release(&page);
-  metric_page_release(&later);
   free(facts);
+}
+
+/* What terminals take for commands, valid UTF-8 or not; letters of all alphabets stay. */
+static void test_tame(void **state) {
+  static const char *const cases[][2] = {{"plain", "plain"},
+                                         {"\x1b[2J\x7f\r\n\t", "?[2J????"},
+                                         {"\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", "??????\xc2\xa0"},
+                                         {"\x80\x9b"
+                                          "2J\x9f",
+                                          "??2J?"}, /* bare */
+                                         {"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80 \xd0\x9b",
+                                          "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80 \xd0\x9b"},
+                                         {"\xc3\x9b\x9b \xe2\x9b", "\xc3\x9b? ??"}, /* one too many; cut short */
+                                         {"\xc0\x9b\xe0\x80\x9b\xed\xa0\x9b\xff", "?????????"}};
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[64];
+    strcpy(text, cases[i][0]);
+    text_tame(text);
+    assert_string_equal(text, cases[i][1]);
+  }
 }
 
 static void test_report(void **state) {
@@ -247,8 +345,11 @@ static void test_report(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_facts_are_named), cmocka_unit_test(test_sentences), cmocka_unit_test(test_bounds),
-      cmocka_unit_test(test_placeholders),    cmocka_unit_test(test_recorded),  cmocka_unit_test(test_between),
+      cmocka_unit_test(test_facts_are_named), cmocka_unit_test(test_sentences),
+      cmocka_unit_test(test_bounds),          cmocka_unit_test(test_placeholders),
+      cmocka_unit_test(test_recorded),        cmocka_unit_test(test_between),
+      cmocka_unit_test(test_limits),          cmocka_unit_test(test_told_to_come_back),
+      cmocka_unit_test(test_another_engine),  cmocka_unit_test(test_tame),
       cmocka_unit_test(test_other_servers),   cmocka_unit_test(test_report),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -405,7 +405,7 @@ static void test_queue_sheds(void **state) {
     assert_true(slice_is(event.text, sentence));
     assert_true(event.request >= id[ROOM - BETTER] && ++shed <= BETTER);
   }
-  metric_check(f, "\nllm_requests_shed_total{priority=\"low\"} 10\n");
+  metric_check(f, "\nllm_requests_shed_total{priority=\"low\",reason=\"place\"} 10\n");
   metric_check(f, "\nllm_requests_finished_total{reason=\"failed\"} 0\n");
   runtime_inbox_close(f->runtime, inbox);
 }
@@ -439,7 +439,7 @@ static void test_queue_sheds_tokens(void **state) {
     while (event.kind == INBOX_TEXT);
     assert_int_equal(event.kind == INBOX_DONE, event.request == first || event.request == second);
   }
-  metric_check(f, "\nllm_requests_shed_total{priority=\"low\"} 2\n");
+  metric_check(f, "\nllm_requests_shed_total{priority=\"low\",reason=\"place\"} 2\n");
   runtime_inbox_close(f->runtime, inbox);
 }
 
@@ -467,6 +467,8 @@ static void test_queue_hopeless(void **state) {
       assert_true(event.code == ERROR_BUSY || event.code == ERROR_TIMEOUT);
       if (event.code == ERROR_BUSY)
         assert_non_null(memmem(event.text.data, event.text.size, "timeout_s of 0.1 is", 19));
+      metric_check(f, event.code == ERROR_BUSY ? "\nllm_requests_shed_total{priority=\"normal\",reason=\"timeout\"} 1\n"
+                                               : "\nllm_requests_finished_total{reason=\"failed\"} 1\n");
     }
   }
   runtime_inbox_close(f->runtime, inbox);
@@ -637,7 +639,7 @@ static void test_flood(void **state) {
   buffer_init(&page, 1 << 20);
   assert_true(runtime_metrics(f->runtime, &page) && buffer_append(&page, "", 1));
   for (size_t i = 0; i < 3; i++) {
-    snprintf(line, sizeof line, "llm_requests_shed_total{priority=\"%s\"} ",
+    snprintf(line, sizeof line, "llm_requests_shed_total{priority=\"%s\",reason=\"place\"} ",
              (const char *[]){"high", "normal", "low"}[i]);
     const char *at = strstr(page.data, line);
     assert_non_null(at);
