@@ -57,6 +57,8 @@ class Base:
         for name in KINDS:
             if case(name)["model"] == model:
                 shutil.copytree(ADAPTERS / name, self.adapters / name)
+                if (ADAPTERS / name / "adapter.gguf").exists():
+                    shutil.copy(ADAPTERS / name / "adapter.gguf", self.adapters / f"{name}.gguf")
 
     def remove(self):
         shutil.rmtree(self.folder)
@@ -107,6 +109,9 @@ class Kinds(LoraCase):
                     tokens, rows = fixture(ADAPTERS / name / f"{scale:g}.logits")
                     wanted = {"lora_request": {"lora_name": name, "lora_scale": scale}}
                     self.assert_predicts(self.choice(server, tokens, **wanted), tokens, rows, f"{name} × {scale}")
+                    if (ADAPTERS / name / "adapter.gguf").exists():
+                        wanted["lora_request"]["lora_name"] += ".gguf"
+                        self.assert_predicts(self.choice(server, tokens, **wanted), tokens, rows, f"{name}.gguf × {scale}")
                     if scale == 1:
                         self.assert_predicts(self.choice(server, tokens, model=name), tokens, rows, name)
                 self.assertEqual(self.choice(server, tokens, lora_request={"lora_name": name, "lora_scale": 0}),
