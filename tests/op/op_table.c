@@ -2,7 +2,7 @@
  * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
  * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
- *   op_table [few] [linear|columns|chain|range|embed|head|sample|attend|decode|far]
+ *   op_table [few] [linear|adapter|columns|chain|range|embed|head|sample|attend|decode|far]
  *   op_table [few] linear TEXT  those schemes alone whose names have it; so chain and head
  *   op_table [few] attend TEXT  the same of types of caches
  *   few: each kernel once, or few times, for scripts/gpu_sanitize.sh
@@ -174,6 +174,7 @@ int main(int argc, char **argv) {
   table.text = argc > 2 + few ? argv[2 + few] : "";
   for (int i = 0; i < table.n_subject; i++) printf("%s\n", table.tested->describe(table.subject[i].device[1]));
   if (strstr("linear", only)) linear_cases(&table);
+  if (strstr("adapter", only)) adapter_cases(&table);
   if (strstr("columns", only)) column_cases(&table);
   if (strstr("chain", only)) chain_cases(&table);
   if (strstr("range", only)) range_cases(&table);
