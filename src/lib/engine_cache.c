@@ -88,10 +88,6 @@ static bool model_digest(const char *model, const spate_build_options *build, st
                          struct error *error) {
   char real[PATH_MAX];
   struct stat status;
-  if (build->merge_lora)
-    return error_set(
-        error, ERROR_INVALID,
-        "merge_lora is for builds with an output of their own (spate build), not for those into the cache.");
   if (!realpath(model, real) || stat(real, &status) != 0)
     return error_set(error, ERROR_NOT_FOUND, "%s cannot be opened: %s.", model, strerror(errno));
   struct hasher *hasher = hasher_new(0);
@@ -207,6 +203,10 @@ static bool target_choose(const spate_open_options *options, spate_build_options
 static bool cached_resolve(const spate_open_options *options, spate_build_options *build, struct engine_place *place,
                            struct error *error) {
   bool found;
+  if (build->merge_lora)
+    return error_set(
+        error, ERROR_INVALID,
+        "merge_lora is for builds with an output of their own (spate build), not for those into the cache.");
   place->cached = true;
   if (!target_choose(options, build, error) || !cache_path(options, build, place->path, error) ||
       !cached_find(place->path, &found, error))

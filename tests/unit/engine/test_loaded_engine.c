@@ -248,11 +248,8 @@ static void test_options_refused(void **state) {
                "");
   options = options_make();
   options.adapters = 4;
-  open_refused(
-      *state, &options,
-      "A folder of adapters was given, and the backend fake has no adapters: leave --lora-dir out, or merge one "
-      "when the engine is built (--merge-lora).",
-      "");
+  open_refused(*state, &options,
+               "The backend fake has no adapters: leave --lora-dir out, or build with one (--merge-lora).", "");
 }
 
 /* Whatever fails, what was made before is given back (teardown counts). */
