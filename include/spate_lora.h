@@ -28,7 +28,7 @@ SPATE_API bool spate_lora_unload(spate_engine *engine, const char *name, spate_e
 /* May a request name it? */
 SPATE_API bool spate_lora_known(const spate_engine *engine, const char *name);
 
-/* Calls visit with the names that requests may give, at most `most` of them. It may call nothing of the engine's. */
+/* Calls visit with the names that requests may give, at most `most` of them. */
 SPATE_API void spate_lora_list(const spate_engine *engine, size_t most, void (*visit)(void *user, const char *name),
                                void *user);
 

@@ -33,8 +33,10 @@ struct spate_build_options {
                                  a weight's name, or a tensor's that it is joined from, wins */
   bool emulate;               /* FP8 may run as floats where there is no such arithmetic */
   const char *eval_against;   /* and how far it is from this engine file, or the FP32 engine of this model */
-  double target_bits; /* of quant_mode auto, from 2 to 16: what a number of the matrices may take on average, scales
-                         and padding included */
+  double target_bits;     /* of quant_mode auto, from 2 to 16: what a number of the matrices may take on average, scales
+                             and padding included */
+  const char *merge_lora; /* a folder with an adapter that becomes part of the weights before they are rounded, and
+                             perhaps = and a scale; of spate_build alone */
 };
 
 static inline void spate_build_options_init(spate_build_options *options) {

@@ -11,6 +11,7 @@
 #include "build/draft.h"
 #include "build/fitting_modes.h"
 #include "build/manifest.h"
+#include "build/merge_adapter.h"
 #include "build/pack.h"
 #include "engine/loaded_engine.h"
 #include "text/chat_template.h"
@@ -26,6 +27,7 @@ struct build {
   struct buffer manifest, evaluation;
   struct calibration_data calibration_data;
   struct calibration calibration;
+  struct merge_adapter *merge; /* NULL: none */
 };
 
 static int thread_count(int wanted) {
@@ -99,6 +101,7 @@ static void chat_check(const struct draft *draft) {
 
 static bool manifest_make(struct build *build, struct hash128 digest, struct error *error) {
   struct manifest manifest = {.draft = &build->draft,
+                              .merged = build->options->merge_lora,
                               .writer = &build->writer,
                               .source = digest,
                               .evaluation = buffer_slice(&build->evaluation)};
@@ -133,6 +136,7 @@ static bool file_write(struct build *build, struct error *error) {
                                      .plan = draft_plan(draft),
                                      .tokenizer = buffer_slice(&draft->tokenizer_blob),
                                      .chat_template = checkpoint_chat_template(draft->checkpoint)};
+  if (build->merge) job.transforms = merge_adapter_transforms(build->merge);
   struct hash128 digest;
   serving_check(build);
   chat_check(draft);
@@ -154,6 +158,12 @@ static bool calibration_read(struct build *build, struct error *error) {
                                draft_plan(draft)->max_position, error);
 }
 
+static bool adapter_open(struct build *build, struct error *error) {
+  if (!build->options->merge_lora) return true;
+  build->merge = merge_adapter_open(build->options->merge_lora, &build->draft, error);
+  return build->merge != NULL;
+}
+
 static bool draft_complete(struct build *build, struct error *error) {
   const struct build_options *options = build->options;
   struct draft *draft = &build->draft;
@@ -173,10 +183,11 @@ bool build_engine(const struct build_options *options, struct error *error) {
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
   buffer_init(&build.evaluation, LIMIT_MANIFEST_BYTES);
   bool done = output_check(options->output, error) && draft_complete(&build, error) &&
-              calibration_read(&build, error) && file_write(&build, error);
+              calibration_read(&build, error) && adapter_open(&build, error) && file_write(&build, error);
   engine_writer_release(&build.writer);
   calibration_release(&build.calibration);
   calibration_data_release(&build.calibration_data);
+  merge_adapter_close(build.merge);
   draft_release(&build.draft);
   buffer_release(&build.manifest);
   buffer_release(&build.evaluation);

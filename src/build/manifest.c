@@ -105,6 +105,10 @@ void manifest_write(const struct manifest *m, struct buffer *json) {
   checkpoint_facts(m->draft->checkpoint, json);
   buffer_text(json, "},\"tokenizer\":");
   manifest_write_tokenizer(m->draft->tokenizer, json);
+  if (m->merged) {
+    buffer_text(json, ",");
+    text_write(json, "merge_lora", m->merged);
+  }
   if (m->evaluation.size > 0) {
     buffer_text(json, ",\"evaluation\":");
     buffer_append(json, m->evaluation.data, m->evaluation.size);

@@ -10,6 +10,7 @@ struct manifest {
   const struct draft *draft;
   const struct engine_writer *writer;
   struct hash128 source;   /* of the source bytes that were packed */
+  const char *merged;      /* the adapter that was, as it was given; NULL: none */
   struct slice evaluation; /* an object of figures; empty: there are none */
 };
 

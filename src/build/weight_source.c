@@ -2,6 +2,7 @@
 #include "build/weight_source.h"
 
 #include "build/act_order.h"
+#include "build/merge_adapter.h"
 #include "build/quantize.h"
 #include "format/ggml_dequant.h"
 
@@ -82,7 +83,7 @@ static float factor_of(const struct tensor *tensor) {
 }
 
 /* A row's numbers as floats: the file's, with what is added to them and what they are multiplied with. */
-static void row_floats(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
+void weight_source_row(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
                        float *out) {
   const struct weight *w = source->weight;
   int row = file_row(source, part, tensor_row);
@@ -131,13 +132,16 @@ static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, 
   return scheme->kind != SCHEME_F8 || codes_finite(&reader->rows, at);
 }
 
-static bool row_read(struct weight_reader *reader, int part, int tensor_row, int at, struct error *error) {
+/* Row `index` of the weight. */
+static bool row_read(struct weight_reader *reader, int index, int part, int tensor_row, int at, struct error *error) {
   const struct weight_source *source = reader->source;
   const struct tensor *tensor = source->part[part];
   bool changed = source->weight->part[part].add != 0 || weight_transform_acts(source->transform);
   int row = file_row(source, part, tensor_row);
   if (!changed && row_copy(reader, tensor, row, at)) return true;
-  row_floats(source, &reader->packed, part, tensor_row, reader->floats);
+  weight_source_row(source, &reader->packed, part, tensor_row, reader->floats);
+  if (source->transform && source->transform->merge)
+    merge_row(source->transform->merge, source->weight, index, reader->floats);
   return quantize_row(reader->floats, source->transform ? source->transform->metric : NULL, &reader->rows, at, error) ||
          error_prefix(error, "Row %d of tensor %s ", row, tensor->name);
 }
@@ -147,7 +151,7 @@ bool weight_reader_read(struct weight_reader *reader, int first, int count, stru
     int part, tensor_row;
     if (!weight_row_source(reader->source->weight, first + i, &part, &tensor_row))
       code_rows_clear(&reader->rows, i);
-    else if (!row_read(reader, part, tensor_row, i, error))
+    else if (!row_read(reader, first + i, part, tensor_row, i, error))
       return false;
   }
   return true;
@@ -160,7 +164,7 @@ bool weight_source_floats(const struct weight_source *source, float *out, struct
   for (int i = 0; i < w->rows; i++, out += w->cols) {
     int part, tensor_row;
     if (weight_row_source(w, i, &part, &tensor_row))
-      row_floats(source, &packed, part, tensor_row, out);
+      weight_source_row(source, &packed, part, tensor_row, out);
     else
       memset(out, 0, (size_t)w->cols * sizeof *out);
   }
@@ -185,6 +189,7 @@ bool weight_source_vector(const struct weight_source *source, float *out, struct
     if (factor) out[i] *= factor[element - w->part[part].first];
   }
   for (int i = 0; i < w->n_part; i++) free(values[i]);
+  if (done && source->transform && source->transform->merge) merge_vector(source->transform->merge, w->cols, out);
   return done || error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);
 }
 

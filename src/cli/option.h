@@ -52,7 +52,7 @@ struct settings {
   const char *config;               /* the path of spate.yaml */
   struct origin origin[OPTION_MAX]; /* of the option in the same place of the table */
 
-  const char *output, *quant_mode, *quant_algo, *calib_data, *quant_override, *kv_cache_type, *target;
+  const char *output, *quant_mode, *quant_algo, *calib_data, *quant_override, *kv_cache_type, *target, *merge_lora;
   int max_batch_size, opt_batch_size, max_input_len, max_seq_len, max_num_tokens;
 
   int threads, block_size, max_queue, max_queue_tokens, batch_delay_ms;

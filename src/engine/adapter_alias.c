@@ -1,8 +1,11 @@
 /* Names that were given to adapters by request, or taken away. */
+#include "base/buffer.h"
 #include "engine/adapter_state.h"
 
 #include <search.h>
 #include <stdlib.h>
+
+enum { NAMES_PAGE = 256 }; /* that are looked at while the lock is held */
 
 static struct stored_alias *alias_find(const struct adapter_store *store, const char *name) {
   void *found = tfind(&name, &store->aliases, stored_name_compare);
@@ -121,33 +124,54 @@ bool adapter_store_unload(struct adapter_store *store, struct slice name, struct
 
 /* --- telling ------------------------------------------------------------------------------------------------------ */
 
+/* Names in texts of their own, each with its NUL, so that they are told without the lock. */
 struct telling {
   const struct adapter_store *store;
   size_t left;
-  void (*visit)(void *user, const char *name);
-  void *user;
+  struct buffer names;
 };
 
-/* A name that stands in the folder too has been told. */
-static void alias_tell(const void *node, VISIT when, void *argument) {
+/* A name that stands in the folder too is told with that. */
+static void alias_note(const void *node, VISIT when, void *argument) {
   struct telling *telling = argument;
   const struct stored_alias *alias = *(struct stored_alias *const *)node;
   if ((when != postorder && when != leaf) || telling->left == 0 || !alias->file) return;
   if (adapter_names_find(telling->store->names, alias->name)) return;
-  telling->visit(telling->user, alias->name);
+  buffer_append(&telling->names, alias->name, strlen(alias->name) + 1);
   telling->left--;
+}
+
+/* Up to a page of the folder's names from *next on, which are not hidden. False: those were the last. */
+static bool page_note(struct telling *telling, size_t *next) {
+  const struct adapter_names *names = telling->store->names;
+  size_t end = *next + NAMES_PAGE;
+  for (; *next < end && *next < adapter_names_count(names) && telling->left > 0; ++*next) {
+    const char *name = adapter_names_at(names, *next);
+    if (!file_called(telling->store, name)) continue;
+    buffer_append(&telling->names, name, strlen(name) + 1);
+    telling->left--;
+  }
+  return *next < adapter_names_count(names) && telling->left > 0;
+}
+
+static void names_tell(struct buffer *names, void (*visit)(void *user, const char *name), void *user) {
+  for (size_t at = 0; at < names->size; at += strlen(names->data + at) + 1) visit(user, names->data + at);
+  buffer_clear(names);
 }
 
 void adapter_store_list(struct adapter_store *store, size_t most, void (*visit)(void *user, const char *name),
                         void *user) {
-  struct telling telling = {store, most, visit, user};
+  struct telling telling = {.store = store, .left = most};
+  size_t next = 0;
+  buffer_init(&telling.names, (LIMIT_ADAPTER_ALIASES + NAMES_PAGE) * (LIMIT_ADAPTER_NAME_BYTES + 1));
   pthread_mutex_lock(&store->lock);
-  twalk_r(store->aliases, alias_tell, &telling);
-  for (size_t i = 0; i < adapter_names_count(store->names) && telling.left > 0; i++) {
-    const char *name = adapter_names_at(store->names, i);
-    if (!file_called(store, name)) continue;
-    visit(user, name);
-    telling.left--;
+  twalk_r(store->aliases, alias_note, &telling);
+  for (bool more = true; more;) {
+    more = page_note(&telling, &next);
+    pthread_mutex_unlock(&store->lock);
+    names_tell(&telling.names, visit, user);
+    pthread_mutex_lock(&store->lock);
   }
   pthread_mutex_unlock(&store->lock);
+  buffer_release(&telling.names);
 }

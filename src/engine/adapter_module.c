@@ -12,6 +12,12 @@ static const struct {
     {"ffn_down", "mlp.down_proj"},
 };
 
+static const struct {
+  const char *gguf, *module;
+} whole_modules[] = {{"token_embd", "model.embed_tokens"}, {"output", "lm_head"}};
+
+enum { LAYER_MODULES = sizeof layer_modules / sizeof *layer_modules, WHOLE_MODULES = 2 };
+
 /* The name without its ".weight"; 0: it has none, or is too long. */
 static size_t stem_bytes(const char *name) {
   static const char ending[] = ".weight";
@@ -20,54 +26,71 @@ static size_t stem_bytes(const char *name) {
   return size - less;
 }
 
-static bool gguf_module(const char *stem, char out[ADAPTER_MODULE_BYTES]) {
+static bool names_whole(const char *gguf, const char *name, struct adapter_module *module) {
+  snprintf(module->gguf, sizeof module->gguf, "%s", gguf);
+  return snprintf(module->name, sizeof module->name, "%s", name) > 0;
+}
+
+static bool names_of_gguf(const char *stem, struct adapter_module *module) {
   int layer, used = 0;
-  if (strcmp(stem, "token_embd") == 0) return snprintf(out, ADAPTER_MODULE_BYTES, "model.embed_tokens") > 0;
-  if (strcmp(stem, "output") == 0) return snprintf(out, ADAPTER_MODULE_BYTES, "lm_head") > 0;
+  for (int i = 0; i < WHOLE_MODULES; i++)
+    if (strcmp(stem, whole_modules[i].gguf) == 0) return names_whole(stem, whole_modules[i].module, module);
   if (sscanf(stem, "blk.%d.%n", &layer, &used) != 1 || used == 0) return false;
-  for (size_t i = 0; i < sizeof layer_modules / sizeof layer_modules[0]; i++)
+  snprintf(module->gguf, sizeof module->gguf, "%s", stem);
+  for (int i = 0; i < LAYER_MODULES; i++)
     if (strcmp(stem + used, layer_modules[i].gguf) == 0)
-      return snprintf(out, ADAPTER_MODULE_BYTES, "model.layers.%d.%s", layer, layer_modules[i].module) > 0;
+      return snprintf(module->name, sizeof module->name, "model.layers.%d.%s", layer, layer_modules[i].module) > 0;
   return false;
+}
+
+static bool names_of_module(const char *stem, struct adapter_module *module) {
+  int layer, used = 0;
+  for (int i = 0; i < WHOLE_MODULES; i++)
+    if (strcmp(stem, whole_modules[i].module) == 0) return names_whole(whole_modules[i].gguf, stem, module);
+  snprintf(module->name, sizeof module->name, "%s", stem);
+  if (sscanf(stem, "model.layers.%d.%n", &layer, &used) != 1 || used == 0) return true;
+  for (int i = 0; i < LAYER_MODULES; i++)
+    if (strcmp(stem + used, layer_modules[i].module) == 0)
+      snprintf(module->gguf, sizeof module->gguf, "blk.%d.%s", layer, layer_modules[i].gguf);
+  return true;
 }
 
 static bool is_gguf(const char *stem) {
   return strncmp(stem, "blk.", 4) == 0 || strcmp(stem, "token_embd") == 0 || strcmp(stem, "output") == 0;
 }
 
-/* The matrix that a head shares with the embedding has the embedding's name; the module is another one. */
-static bool is_embedding(const char *stem) {
-  return strcmp(stem, "token_embd") == 0 || strcmp(stem, "model.embed_tokens") == 0;
-}
-
-/* Rotated pairs are neighbours only where a file's writer has put them so. */
-static int head_rows(const struct plan *plan, const struct op *op, const char *module) {
+/* The attention that takes the op's result as its q or k; NULL: none. */
+static const struct attend_args *rotated_by(const struct plan *plan, const struct op *op, const char *module) {
   const char *last = strrchr(module, '.');
-  if (strcmp(last, ".q_proj") != 0 && strcmp(last, ".k_proj") != 0) return 0;
+  if (!last || (strcmp(last, ".q_proj") != 0 && strcmp(last, ".k_proj") != 0)) return NULL;
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *attend = &plan_ops(plan)[i];
-    if (attend->kind != OP_ATTEND || attend->layer != op->layer || attend->in[0] != op->out) continue;
-    return attend->args.attend.rope_style == ROPE_PAIRS ? attend->args.attend.dim_k : 0;
+    if (attend->kind == OP_ATTEND && attend->layer == op->layer && attend->in[0] == op->out)
+      return &attend->args.attend;
   }
-  return 0;
+  return NULL;
 }
 
-bool adapter_module_of(const struct plan *plan, const struct op *op, int part, struct adapter_module *module) {
+bool adapter_module_of(const struct plan *plan, const struct op *op, int part, bool pairs,
+                       struct adapter_module *module) {
   const char *tensor = plan_name(plan, plan_weights(plan)[op->weight[0]].part[part].tensor);
   char stem[ADAPTER_MODULE_BYTES];
   size_t size = stem_bytes(tensor);
   if (size == 0) return false;
   snprintf(stem, sizeof stem, "%.*s", (int)size, tensor);
   *module = (struct adapter_module){0};
-  if (op->kind == OP_LINEAR && is_embedding(stem)) return snprintf(module->name, sizeof module->name, "lm_head") > 0;
-  if (!is_gguf(stem)) return snprintf(module->name, sizeof module->name, "%s", stem) > 0;
-  if (!gguf_module(stem, module->name)) return false;
-  if (op->layer >= 0) module->head_rows = head_rows(plan, op, module->name);
+  if (!(is_gguf(stem) ? names_of_gguf(stem, module) : names_of_module(stem, module))) return false;
+  /* A matrix that a head shares with the embedding has the embedding's name; the module is another one. */
+  if (op->kind == OP_LINEAR && strcmp(module->name, whole_modules[0].module) == 0)
+    return names_whole(whole_modules[1].gguf, whole_modules[1].module, module);
+  const struct attend_args *attend = rotated_by(plan, op, module->name);
+  module->pairs = attend && is_gguf(stem) && attend->rope_style == ROPE_PAIRS;
+  if (attend && module->pairs != pairs) module->head_rows = attend->dim_k;
   return true;
 }
 
 int adapter_module_row(const struct adapter_module *module, int row) {
   if (module->head_rows == 0) return row;
-  int within = row % module->head_rows, half = module->head_rows / 2;
-  return row - within + within % 2 * half + within / 2;
+  int within = row % module->head_rows, half = module->head_rows / 2, first = row - within;
+  return module->pairs ? first + within % 2 * half + within / 2 : first + within % half * 2 + within / half;
 }

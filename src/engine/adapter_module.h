@@ -9,14 +9,18 @@ enum { ADAPTER_MODULE_BYTES = 192 };
 
 struct adapter_module {
   char name[ADAPTER_MODULE_BYTES]; /* "model.layers.0.self_attn.q_proj" */
-  int head_rows; /* of q and k where the checkpoint has the two halves of a head's rows side by side in turn, as GGUF
-                    files of llama do, and adapters have them one after the other; 0: both have the same order */
+  char gguf[ADAPTER_MODULE_BYTES]; /* "blk.0.attn_q"; "": GGUF has no name for it */
+  /* GGUF files of llama have the two halves of a head's rows of q and k side by side in turn, others one after the
+   * other. head_rows: of such a head, where the base and the adapter differ in that; 0: they do not. */
+  int head_rows;
+  bool pairs; /* the base has them in turn */
 };
 
-/* False when the part has no module that an adapter could be for. */
-bool adapter_module_of(const struct plan *plan, const struct op *op, int part, struct adapter_module *module);
+/* pairs: the adapter has q and k in turn. False when the part has no module that an adapter could be for. */
+bool adapter_module_of(const struct plan *plan, const struct op *op, int part, bool pairs,
+                       struct adapter_module *module);
 
-/* The row of the module that is the row of the part (of its tensor). */
+/* The row of the adapter's matrix that is the row of the part (of its tensor). */
 int adapter_module_row(const struct adapter_module *module, int row);
 
 #endif

@@ -1,5 +1,6 @@
 /* Reading an adapter for an engine: from a directory in the layout of the package peft (adapter_config.json and
- * adapter_model.safetensors), checked against the engine's plan. Nothing in it is trusted. */
+ * adapter_model.safetensors), or from a GGUF file as llama.cpp has them, checked against the engine's plan. Nothing in
+ * it is trusted. */
 #ifndef SPATE_ENGINE_ADAPTER_READ_H
 #define SPATE_ENGINE_ADAPTER_READ_H
 
@@ -9,7 +10,7 @@
 /* NULL with a sentence that names the module: shapes, ranks and types that do not fit the base, numbers that are not
  * finite, factors without their partner, tensors that belong to nothing. Takes a pass over the base's matrices where
  * there are magnitudes. Any thread; the engine may be running. */
-struct adapter *adapter_read(const char *directory, const struct engine_file *engine, struct error *error);
+struct adapter *adapter_read(const char *path, const struct engine_file *engine, struct error *error);
 void adapter_free(struct adapter *adapter); /* NULL is allowed */
 
 #endif

@@ -77,7 +77,8 @@ bool adapter_store_unload(struct adapter_store *store, struct slice name, struct
 
 bool adapter_store_has(struct adapter_store *store, struct slice name);
 
-/* Calls visit with the names, ascending within those of the folder and within those given, at most `most` of them. */
+/* Calls visit with the names, ascending within those of the folder and within those given, at most `most` of them,
+ * without the store's lock. Of a folder that changes meanwhile some are left out, or told twice. */
 void adapter_store_list(struct adapter_store *store, size_t most, void (*visit)(void *user, const char *name),
                         void *user);
 

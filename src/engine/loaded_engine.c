@@ -167,8 +167,7 @@ static bool ops_supported(const struct loaded_engine *engine, struct error *erro
 static bool adapters_supported(const struct loaded_engine *engine, struct error *error) {
   if (engine->limits.adapters == 0 || engine->backend->adapter_load) return true;
   return error_set(error, ERROR_UNSUPPORTED,
-                   "A folder of adapters was given, and the backend %s has no adapters: leave --lora-dir out, or merge "
-                   "one when the engine is built (--merge-lora).",
+                   "The backend %s has no adapters: leave --lora-dir out, or build with one (--merge-lora).",
                    engine->backend->name);
 }
 

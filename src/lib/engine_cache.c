@@ -36,6 +36,7 @@ bool engine_build(const spate_build_options *options, struct error *error) {
                                            .max_num_tokens = options->max_num_tokens},
                                 .calib_data = options->calib_data,
                                 .overrides = options->quant_override,
+                                .merge_lora = options->merge_lora,
                                 .emulate = options->emulate,
                                 .target_bits = options->target_bits,
                                 .progress = options->progress,
@@ -164,7 +165,7 @@ static bool build_options_absent(const spate_build_options *build, const char *p
                  {"quant_mode", build->quant_mode != NULL},         {"kv_cache_type", build->kv_cache_type != NULL},
                  {"quant_algo", build->quant_algo != NULL},         {"calib_data", build->calib_data != NULL},
                  {"quant_override", build->quant_override != NULL}, {"emulate", build->emulate},
-                 {"target_bits", build->target_bits != 0}};
+                 {"target_bits", build->target_bits != 0},          {"merge_lora", build->merge_lora != NULL}};
   for (size_t i = 0; i < sizeof options / sizeof *options; i++)
     if (options[i].given)
       return error_set(error, ERROR_INVALID,
@@ -202,6 +203,10 @@ static bool target_choose(const spate_open_options *options, spate_build_options
 static bool cached_resolve(const spate_open_options *options, spate_build_options *build, struct engine_place *place,
                            struct error *error) {
   bool found;
+  if (build->merge_lora)
+    return error_set(
+        error, ERROR_INVALID,
+        "merge_lora is for builds with an output of their own (spate build), not for those into the cache.");
   place->cached = true;
   if (!target_choose(options, build, error) || !cache_path(options, build, place->path, error) ||
       !cached_find(place->path, &found, error))

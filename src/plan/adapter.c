@@ -26,3 +26,11 @@ bool adapter_check(const struct adapter *adapter, const struct plan *plan, int s
   }
   return true;
 }
+
+float adapter_most(const struct plan *plan, const struct op *op, bool half_cache) {
+  for (int i = 0; half_cache && i < plan->n_op; i++) {
+    const struct op *attend = plan_ops(plan) + i;
+    if (attend->kind == OP_ATTEND && attend->in[0] == op->out) return ADAPTER_MOST_HALF;
+  }
+  return ADAPTER_MOST;
+}

@@ -8,11 +8,27 @@
  * where g is 1, or with a magnitude m (DoRA, arXiv:2402.09353) m / √(w2 + 2·s·wd + s²·d2): the rows' norms of W +
  * s·B·A. Several adapters of one row add what each of them changes, and one whose s is 0 changes nothing, whatever its
  * magnitudes. An embedding has x = the token's unit vector, so a's columns are tokens, and they lie one after the
- * other: a[token][k]. α ÷ r, or α ÷ √r, is multiplied into b already. */
+ * other: a[token][k]. α ÷ r, or α ÷ √r, is multiplied into b already.
+ *
+ * Scales are the clients', and factors anybody's: whatever they are, y of a row with adapters is kept within
+ * ±ADAPTER_MOST, or ±ADAPTER_MOST_HALF where a cache of fp16 takes it, and is that where it would be no number. So such
+ * a row never makes a step fail, nor leaves in the cache what others would stumble over. */
 #ifndef SPATE_PLAN_ADAPTER_H
 #define SPATE_PLAN_ADAPTER_H
 
 #include "plan/plan.h"
+
+#define ADAPTER_MOST      1e15f
+#define ADAPTER_MOST_HALF 3e4f
+
+/* Within ±most; −most what is no number. */
+static inline float adapter_bounded(float y, float most) {
+  float low = y > -most ? y : -most;
+  return low < most ? low : most;
+}
+
+/* most of an op. */
+float adapter_most(const struct plan *plan, const struct op *op, bool half_cache);
 
 struct adapter_op {
   int32_t op;         /* of the plan: a linear, or an embedding */

@@ -33,6 +33,10 @@ bool adapters_start(struct runtime *rt, const struct runtime_options *options, s
   return rt->adapters != NULL;
 }
 
+struct adapter_store *runtime_adapters(struct runtime *rt) {
+  return rt->adapters;
+}
+
 /* --- whoever submits ---------------------------------------------------------------------------------------------- */
 
 static bool choices_check(const struct runtime *rt, const struct request_params *params, struct error *error) {

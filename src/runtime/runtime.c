@@ -157,13 +157,9 @@ void *watch_thread(void *argument) {
 }
 
 bool runtime_metrics(struct runtime *rt, struct buffer *out) {
-  if (rt->adapters) runtime_metrics_adapters(&rt->metrics, rt->adapters);
+  runtime_metrics_adapters(&rt->metrics, rt->adapters);
   return runtime_metrics_write(&rt->metrics, out) &&
-         (!rt->adapters || adapter_metric_write(rt->adapters, rt->engine->limits.adapters, out));
-}
-
-struct adapter_store *runtime_adapters(struct runtime *rt) {
-  return rt->adapters;
+         adapter_metric_write(rt->adapters, rt->engine->limits.adapters, out);
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */

@@ -92,6 +92,7 @@ static void counter_follow(struct metric *counter, uint64_t to) {
 
 void runtime_metrics_adapters(struct runtime_metrics *m, struct adapter_store *store) {
   struct adapter_store_stats stats;
+  if (!store) return;
   adapter_store_stats(store, &stats);
   metric_set(&m->adapters_held, stats.held);
   metric_set(&m->adapter_bytes, (double)stats.held_bytes);

@@ -44,10 +44,11 @@ void runtime_metrics_step(struct runtime_metrics *metrics, const struct batch *b
 void runtime_metrics_token(struct runtime_metrics *metrics, struct generation *generation, uint64_t now_us);
 void runtime_metrics_end(struct runtime_metrics *metrics, struct request *request, uint64_t now_us);
 
-/* Takes over the store's figures. */
+/* Takes over the store's figures; NULL: there is none. */
 void runtime_metrics_adapters(struct runtime_metrics *metrics, struct adapter_store *store);
 
-/* Appends vllm:lora_requests_info: the adapters that requests run with and wait for, by name, in labels. */
+/* Appends vllm:lora_requests_info: the adapters that requests run with and wait for, by name, in labels. store NULL:
+ * nothing. */
 bool adapter_metric_write(struct adapter_store *store, int32_t slots, struct buffer *out);
 
 /* Appends the exposition. */

@@ -50,12 +50,15 @@ class Base:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-lora-"))
         self.adapters = self.folder / "adapters"
         self.path = self.folder / f"{model}.spate"
-        command = [SPATE, "build", ROOT / "tests/fixtures/model" / model, "-o", self.path, "--quant-mode", "FP32", *options]
+        command = [SPATE, "build", ROOT / "tests/fixtures/model" / model, "-o", self.path,
+                   *(() if "--quant-mode" in options else ("--quant-mode", "FP32")), *options]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.adapters.mkdir()
         for name in KINDS:
             if case(name)["model"] == model:
                 shutil.copytree(ADAPTERS / name, self.adapters / name)
+                if (ADAPTERS / name / "adapter.gguf").exists():
+                    shutil.copy(ADAPTERS / name / "adapter.gguf", self.adapters / f"{name}.gguf")
 
     def remove(self):
         shutil.rmtree(self.folder)
@@ -106,6 +109,9 @@ class Kinds(LoraCase):
                     tokens, rows = fixture(ADAPTERS / name / f"{scale:g}.logits")
                     wanted = {"lora_request": {"lora_name": name, "lora_scale": scale}}
                     self.assert_predicts(self.choice(server, tokens, **wanted), tokens, rows, f"{name} × {scale}")
+                    if (ADAPTERS / name / "adapter.gguf").exists():
+                        wanted["lora_request"]["lora_name"] += ".gguf"
+                        self.assert_predicts(self.choice(server, tokens, **wanted), tokens, rows, f"{name}.gguf × {scale}")
                     if scale == 1:
                         self.assert_predicts(self.choice(server, tokens, model=name), tokens, rows, name)
                 self.assertEqual(self.choice(server, tokens, lora_request={"lora_name": name, "lora_scale": 0}),
@@ -122,6 +128,46 @@ class Kinds(LoraCase):
         self.assertEqual(self.choice(server, tokens, lora_request=wanted[::-1]), choice)
         halves = [half | {"lora_scale": half["lora_scale"] / 2} for half in wanted]
         self.assertEqual(self.choice(server, tokens, lora_request=halves + halves), choice)  # of one name they are added up
+
+
+class Merged(LoraCase):
+    REFUSED = {"tied": "The embedding and the head are one matrix", "lora_bias": "which has none: it cannot be merged."}
+
+    def predicts(self, model, name, scale, *options, delta=TOLERANCE):
+        base = self.base(model, "--merge-lora", f"{ADAPTERS / name}={scale}", *options)
+        server = Server(base, backend="cpu")
+        try:
+            tokens, rows = fixture(ADAPTERS / name / f"{scale:g}.logits")
+            told = self.choice(server, tokens)["prompt_logprobs"]
+            for i in range(1, len(tokens)):
+                self.assertAlmostEqual(told[i][str(tokens[i])]["logprob"], rows[i - 1][tokens[i]], delta=delta, msg=name)
+        finally:
+            server.__exit__()
+
+    def test_each_kind(self):
+        for name in KINDS:
+            if name not in self.REFUSED:
+                self.predicts(case(name)["model"], name, case(name)["scales"][-1])
+
+    def test_rounded(self):
+        """Each number of the merged matrices is rounded once: as far from peft's as the plain model's are with the adapter."""
+        self.predicts("llama3", "all", 1, "--quant-mode", "BF16", delta=0.4)
+
+    def test_refused(self):
+        base = self.base("llama3")
+        for name, sentence in self.REFUSED.items():
+            command = [SPATE, "build", ROOT / "tests/fixtures/model" / case(name)["model"], "-o", base.folder / "x.spate"]
+            answer = subprocess.run([*command, "--merge-lora", ADAPTERS / name], capture_output=True, text=True)
+            self.assertEqual(answer.returncode, 1)
+            self.assertIn(sentence, answer.stderr)
+        command = [SPATE, "build", ROOT / "tests/fixtures/model/llama3", "-o", base.folder / "x.spate", "--quant-mode", "INT4_WEIGHT"]
+        for options, sentence in ((("--merge-lora", base.folder), "merge_lora: "),
+                                  (("--merge-lora", ADAPTERS / "all", "--quant-algo", "AWQ"),
+                                   "merge_lora goes with quant_algo RTN alone")):
+            answer = subprocess.run([*command, *options], capture_output=True, text=True)
+            self.assertEqual(answer.returncode, 1)
+            self.assertIn(sentence, answer.stderr)
+        self.assertFalse((base.folder / "x.spate").exists())
 
 
 class Served(LoraCase):

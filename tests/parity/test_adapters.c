@@ -25,10 +25,10 @@ struct rig {
 
 /* What is tested: how, and from which file of the model's folder ("": the folder itself). */
 struct way {
-  const char *backend, *isa, *file;
+  const char *backend, *isa, *file, *adapter; /* adapter: the same of its folder */
 };
 
-static void rig_open(struct rig *rig, const char *model, const struct way *way) {
+static void rig_open(struct rig *rig, const char *model, const struct way *way, uint8_t kv) {
   char path[PATH];
   spate_error failure = {0};
   struct error error = {0};
@@ -43,6 +43,7 @@ static void rig_open(struct rig *rig, const char *model, const struct way *way) 
                                 .length = BLOCKS * BLOCK,
                                 .opt_batch = 1,
                                 .block_size = BLOCK,
+                                .kv_dtype = kv,
                                 .adapters = SLOTS,
                                 .adapter_rank = RANK};
   for (int g = 0; g < plan->n_group; g++) rig->limits.n_block[g] = ROWS * BLOCKS;
@@ -155,25 +156,27 @@ static void mixed_rows_check(struct rig *rig, const char *base, const char *othe
 }
 
 static void case_check(const char *name, const struct way *way) {
-  char path[PATH], what[PATH];
+  char path[PATH], what[2 * PATH];
   struct rig rig;
   snprintf(path, sizeof path, "%s/adapter/%s/case.json", FIXTURES, name);
   json_t *root = json_load_file(path, 0, NULL), *scales = json_object_get(root, "scales"), *scale;
   const char *model = json_string_value(json_object_get(root, "model"));
+  char file[PATH];
   size_t i;
   assert_non_null(model);
-  rig_open(&rig, model, way);
-  slot_load(&rig, 2, strcmp(model, "llama3") == 0 ? "all" : name); /* a slot that is filled anew */
-  slot_load(&rig, 2, name);
-  slot_load(&rig, 0, name);
+  snprintf(file, sizeof file, "%s%s", name, way->adapter);
+  rig_open(&rig, model, way, KV_F32);
+  slot_load(&rig, 2, strcmp(model, "llama3") == 0 ? "all" : file); /* a slot that is filled anew */
+  slot_load(&rig, 2, file);
+  slot_load(&rig, 0, file);
   json_array_foreach(scales, i, scale) {
     double s = json_number_value(scale);
     struct mix mix = mix_of(2, (float)s);
     snprintf(path, sizeof path, "%s/adapter/%s/%g.logits", FIXTURES, name, s);
-    snprintf(what, sizeof what, "%s%s, %s × %g", rig.backend->describe(rig.device), way->file, name, s);
+    snprintf(what, sizeof what, "%s%s, %s × %g", rig.backend->describe(rig.device), way->file, file, s);
     expected_check(&rig, what, path, &mix);
   }
-  mixed_rows_check(&rig, model, name);
+  mixed_rows_check(&rig, model, file);
   rig_close(&rig);
   json_decref(root);
 }
@@ -183,7 +186,7 @@ static void several_check(const struct way *way) {
   struct mix mix = {0};
   json_t *root = json_load_file(FIXTURES "/adapter/mixed.json", 0, NULL), *pair;
   size_t i;
-  rig_open(&rig, json_string_value(json_object_get(root, "model")), way);
+  rig_open(&rig, json_string_value(json_object_get(root, "model")), way, KV_F32);
   json_array_foreach(json_object_get(root, "adapters"), i, pair) {
     slot_load(&rig, (int)i, json_string_value(json_array_get(pair, 0)));
     mix.slot[mix.n] = (int)i;
@@ -195,11 +198,49 @@ static void several_check(const struct way *way) {
   json_decref(root);
 }
 
+/* Rows whose adapters are scaled beyond all reason: the step ends well, rows beside them and rows that get their blocks
+ * afterwards have the bytes that they have alone. */
+static void test_unreasonable_scales(void **state) {
+  static const uint8_t caches[] = {KV_F32, KV_F16, KV_BF16, KV_E4M3, KV_INT8};
+  static const float scales[] = {1e6f, -1e12f, 1e30f, 3e38f, -3e38f, 1};
+  const struct way way = {"cpu", NULL, "", ""};
+  struct expected_logits tokens = expected_read(FIXTURES "/model/llama3/expected.logits", false);
+  size_t each = (size_t)TOKENS * (size_t)tokens.vocab;
+  float *all = calloc(ROWS * each, sizeof *all), *alone = calloc(each, sizeof *alone);
+  (void)state;
+  for (size_t k = 0; k < sizeof caches; k++) {
+    struct rig rig;
+    struct mix mixes[ROWS] = {{0}}, none = {0};
+    rig_open(&rig, "llama3", &way, caches[k]);
+    slot_load(&rig, 0, "all");
+    slot_load(&rig, 1, "dora");
+    rows_run(&rig, &none, 1, tokens.token, 0, TOKENS, alone);
+    for (size_t s = 0; s < sizeof scales / sizeof *scales; s++) {
+      for (int r = 1; r < ROWS; r++) mixes[r] = mix_of(r % 2, scales[s]);
+      rows_run(&rig, mixes, ROWS, tokens.token, 0, TOKENS, all);
+      assert_memory_equal(all, alone, each * sizeof *all);
+      for (size_t i = 0; i < ROWS * each; i++) assert_true(isfinite(all[i]));
+      for (int r = 0; r < ROWS; r++) {
+        const struct mix last = mixes[ROWS - 1 - r];
+        mixes[ROWS - 1 - r] = none;
+        rows_run(&rig, mixes, ROWS, tokens.token, 0, 5, all); /* in blocks that end as the step before left them */
+        assert_memory_equal(all + (size_t)(ROWS - 1 - r) * 5 * (size_t)tokens.vocab, alone,
+                            5 * (size_t)tokens.vocab * sizeof *all);
+        mixes[ROWS - 1 - r] = last;
+      }
+    }
+    rig_close(&rig);
+  }
+  free(all);
+  free(alone);
+  expected_release(&tokens);
+}
+
 static void all_check(const char *backend, const char *isa) {
   static const char *const names[] = {"all",       "dora",       "rslora",          "patterns",
                                       "layers",    "embeddings", "dora_embeddings", "bias",
                                       "lora_bias", "tied",       "windows"};
-  const struct way way = {backend, isa, ""};
+  const struct way way = {backend, isa, "", ""};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &way);
   several_check(&way);
 }
@@ -218,7 +259,7 @@ static void test_cpu(void **state) {
 /* GGUF files have other names, and the rows of llama's q and k in another order. */
 static void test_gguf_bases(void **state) {
   static const char *const names[] = {"all", "dora", "patterns", "layers"};
-  const struct way reference = {"reference", NULL, "/model.gguf"}, cpu = {"cpu", NULL, "/model.gguf"};
+  const struct way reference = {"reference", NULL, "/model.gguf", ""}, cpu = {"cpu", NULL, "/model.gguf", ""};
   (void)state;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &reference);
   case_check("dora", &cpu);
@@ -226,9 +267,20 @@ static void test_gguf_bases(void **state) {
   several_check(&cpu);
 }
 
+/* Adapters in GGUF, whose rows of q and k are as in GGUF files, for bases of both kinds. */
+static void test_gguf_adapters(void **state) {
+  static const char *const names[] = {"all", "embeddings", "windows"};
+  const struct way plain = {"cpu", NULL, "", "/adapter.gguf"}, both = {"cpu", NULL, "/model.gguf", "/adapter.gguf"};
+  (void)state;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &plain);
+  case_check("all", &both);
+  case_check("windows", &both);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_cpu),
-                                     cmocka_unit_test(test_gguf_bases)};
+                                     cmocka_unit_test(test_gguf_bases), cmocka_unit_test(test_gguf_adapters),
+                                     cmocka_unit_test(test_unreasonable_scales)};
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

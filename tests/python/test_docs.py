@@ -41,7 +41,9 @@ class Programs(spate_python.LlmCase):
         folder = self.engine.folder
         model = pathlib.Path(MODEL) if MODEL else folder / "tiny"
         printed = io.StringIO()
-        code = "\n".join(blocks("python")).replace('"model.gguf"', repr(str(model)))
+        shutil.copytree(spate_python.ROOT / "tests/fixtures/adapter/tied", folder / "adapters/medical_advice")
+        code = "\n".join(blocks("python")).replace('LLM("model.gguf", lora', f"LLM({str(folder / 'tiny')!r}, lora")
+        code = code.replace('"model.gguf"', repr(str(model))).replace('"adapters"', repr(str(folder / "adapters")))
         code = code.replace('"model.spate"', repr(str(folder / "docs.spate"))).replace("max_seq_len=1024", "max_seq_len=512")
         code = code.replace("[{\"role\": \"user\", \"content\": \"Hi\"}]", "[{'role': 'user', 'content': 'Hi'}]")
         names = {}

@@ -68,6 +68,7 @@ class BuildOptions(ctypes.Structure):
     emulate: Bool
     eval_against: Text
     target_bits: Double
+    merge_lora: Text
 
 
 @structure

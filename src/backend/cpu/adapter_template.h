@@ -73,8 +73,8 @@ static ALWAYS_INLINE void tile_expand(const struct adapter_use *use, int tile, c
   }
 }
 
-/* The sums of a tile in n rows, whose adapters are uses[n][ROW_LORAS]. */
-static void tile_adapt(const struct adapter_use *uses, int tile, tile_sums *sums, int n) {
+/* The sums of a tile in n rows, whose adapters are uses[n][ROW_LORAS]; within ±most, whatever the factors. */
+static void tile_adapt(const struct adapter_use *uses, float most, int tile, tile_sums *sums, int n) {
   for (int i = 0; i < n; i++, uses += ROW_LORAS) {
     bool any = false;
     vfloat change[VECTORS];
@@ -86,5 +86,6 @@ static void tile_adapt(const struct adapter_use *uses, int tile, tile_sums *sums
     }
     for (int v = 0; any && v < VECTORS; v++)
       vfloat_store(sums[i] + v * LANES, vfloat_add(vfloat_load(sums[i] + v * LANES), change[v]));
+    for (int c = 0; any && c < TILE_ROWS; c++) sums[i][c] = adapter_bounded(sums[i][c], most);
   }
 }

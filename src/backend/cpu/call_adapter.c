@@ -148,6 +148,6 @@ void adapters_embed(const struct program *program, const struct call *call, int 
       if (factors[l])
         change +=
             column_changed(factors[l], cols, c, factors[l]->a + id * factors[l]->a_stride, of->lora[l].scale, row[c]);
-    row[c] += change;
+    row[c] = adapter_bounded(row[c] + change, ADAPTER_MOST);
   }
 }

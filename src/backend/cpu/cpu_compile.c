@@ -108,6 +108,7 @@ static void call_prepare(struct program *program, int index) {
   if (op->kind == OP_EMBED || op->kind == OP_LINEAR)
     call->layout = cpu_layout_of(plan_weights(program->plan) + op->weight[0]);
   if (op->kind == OP_LINEAR) {
+    call->adapter_most = adapter_most(program->plan, op, program->limits.kv_dtype == KV_F16);
     call->unit_tiles = op->args.linear.gated ? 2 : 1;
     call->n_unit = (call->layout.rows + TILE_ROWS - 1) / TILE_ROWS / call->unit_tiles;
   }

@@ -48,8 +48,8 @@ static void tail_store(const struct cpu_layout *layout, const struct linear_tail
   struct tail_row row = {.bias = tail->bias ? bias : NULL, .up_bias = tail->bias ? up_bias : NULL};
   if (n_col <= 0) return;
   if (tail->adapters) {
-    tile_adapt(tail->adapters + first * ROW_LORAS, tile, sums, n);
-    if (tail->gated) tile_adapt(tail->adapters + first * ROW_LORAS, tile + 1, sums + partner, n);
+    tile_adapt(tail->adapters + first * ROW_LORAS, tail->adapter_most, tile, sums, n);
+    if (tail->gated) tile_adapt(tail->adapters + first * ROW_LORAS, tail->adapter_most, tile + 1, sums + partner, n);
   }
   if (tail->bias) tile_bias(layout, tail->bias, tile, bias);
   if (tail->bias && tail->gated) tile_bias(layout, tail->bias, tile + 1, up_bias);

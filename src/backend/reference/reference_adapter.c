@@ -96,6 +96,12 @@ static void change_add(const struct adapter_op *adapted, double s, int i, const 
   change[i] += g * (product + s * delta) - product + (adapted->shift ? s * adapted->shift[i] : 0);
 }
 
+/* As adapter_bounded. */
+static double bounded(double y, double most) {
+  double low = y > -most ? y : -most;
+  return low < most ? low : most;
+}
+
 static void shrink(const struct adapter_op *adapted, const struct weight *weight, const double *x, double *h) {
   for (int k = 0; k < weight->n_part * adapted->rank; k++) {
     const float *a = adapted->a + (size_t)k * (size_t)weight->cols;
@@ -122,7 +128,8 @@ void reference_adapt_linear(struct program *program, const struct op *op, int in
       if (weight_row_source(weight, i, &part, &of))
         change_add(adapted, row->lora[l].scale, i, program->shrunk + part * adapted->rank, product[i], change);
   }
-  for (int i = 0; i < weight->rows; i++) product[i] += change[i];
+  float most = adapter_most(program->plan, op, program->limits.kv_dtype == KV_F16);
+  for (int i = 0; i < weight->rows; i++) product[i] = bounded(product[i] + change[i], most);
 }
 
 void reference_adapt_embedding(struct program *program, const struct op *op, int index, double *product) {
@@ -138,5 +145,5 @@ void reference_adapt_embedding(struct program *program, const struct op *op, int
     for (int k = 0; k < adapted->rank; k++) h[k] = adapted->a[token * (size_t)adapted->rank + (size_t)k];
     for (int i = 0; i < weight->cols; i++) change_add(adapted, row->lora[l].scale, i, h, product[i], change);
   }
-  for (int i = 0; i < weight->cols; i++) product[i] += change[i];
+  for (int i = 0; i < weight->cols; i++) product[i] = bounded(product[i] + change[i], ADAPTER_MOST);
 }

@@ -211,6 +211,10 @@ static void test_bad_settings(void **state) {
        SETTINGS "lora_alpha is null; expected a number."},
       {"{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":1e999}", QA QB,
        SETTINGS "Not valid JSON at line 1, column 44: real number overflow near '1e999'."},
+      {"{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":1e300}", QA QB,
+       MODEL
+       "\"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight\" times alpha ÷ rank has numbers that are "
+       "not finite."},
       {CONFIG_WITH("\"fan_in_fan_out\":true"), QA QB,
        SETTINGS "fan_in_fan_out is true; expected false: the layers of Spate's families are not transposed."},
       {CONFIG_WITH("\"modules_to_save\":[\"lm_head\"]"), QA QB,
@@ -255,6 +259,46 @@ static void test_many_patterns(void **state) {
   bad_check(&(struct bad){config, QA QB, SETTINGS "A name in alpha_pattern has 513 bytes; at most 512 are read."});
 }
 
+/* A fixture's bytes with one run of them replaced. */
+static void test_bad_gguf(void **state) {
+  static const struct {
+    const char *from, *to, *expected;
+  } bad[] = {
+      {"adapter.type", "adaptor.type", "adapter.gguf: The file has no key \"adapter.type\" (expected: string)."},
+      {"\7\0\0\0\0\0\0\0adapter", "\7\0\0\0\0\0\0\0control",
+       "adapter.gguf: general.type is \"control\"; expected \"adapter\"."},
+      {"\4\0\0\0\0\0\0\0lora", "\4\0\0\0\0\0\0\0lore", "adapter.gguf: adapter.type is \"lore\"; expected \"lora\"."},
+      {"blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_c",
+       "adapter.gguf: The adapter has one of lora_A and lora_B of \"model.layers.0.self_attn.q_proj\" and lacks the "
+       "other."},
+      {"blk.0.attn_q.weight.lora_b", "../../etc/passwd/././././.",
+       "adapter.gguf: The adapter has one of lora_A and lora_B of \"model.layers.0.self_attn.q_proj\" and lacks the "
+       "other."},
+      {"GGUF", "GGUF",
+       "adapter.gguf: \"blk.0.attn_q.weight.lora_a\" has the shape [4, 60]; the base model and lora_b want [4, 32]."},
+  };
+  static const size_t sizes[] = {12, 15, 12, 26, 26, 4};
+  static uint8_t bytes[1 << 17];
+  char path[256];
+  FILE *file = fopen(FIXTURES "/adapter/all/adapter.gguf", "rb");
+  (void)state;
+  assert_non_null(file);
+  size_t size = fread(bytes, 1, sizeof bytes, file);
+  fclose(file);
+  path_of("adapter.gguf", path);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    struct error error = {0};
+    uint8_t *at = memmem(bytes, size, bad[i].from, sizes[i]);
+    assert_non_null(at);
+    memcpy(at, bad[i].to, sizes[i]);
+    file_write("adapter.gguf", bytes, size);
+    memcpy(at, bad[i].from, sizes[i]);
+    assert_null(adapter_read(path, &base.engine, &error));
+    assert_string_equal(error.text + strlen(folder) + 1, bad[i].expected);
+  }
+  file_write("adapter.gguf", NULL, 0);
+}
+
 static void test_folded_bases(void **state) {
   struct error error = {0};
   (void)state;
@@ -269,7 +313,7 @@ static void test_folded_bases(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_fine),          cmocka_unit_test(test_bad_tensors),  cmocka_unit_test(test_bad_settings),
-      cmocka_unit_test(test_many_patterns), cmocka_unit_test(test_folded_bases),
+      cmocka_unit_test(test_many_patterns), cmocka_unit_test(test_folded_bases), cmocka_unit_test(test_bad_gguf),
   };
   if (!mkdtemp(folder)) return 1;
   adapter_base_init(&base);

@@ -246,6 +246,10 @@ static void test_options_refused(void **state) {
   open_refused(*state, &options,
                "The engine is packed for cpu, which the backend fake does not read; build it with --target reference.",
                "");
+  options = options_make();
+  options.adapters = 4;
+  open_refused(*state, &options,
+               "The backend fake has no adapters: leave --lora-dir out, or build with one (--merge-lora).", "");
 }
 
 /* Whatever fails, what was made before is given back (teardown counts). */

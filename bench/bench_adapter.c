@@ -1,0 +1,191 @@
+/* What adapters cost a decode step of the CPU: rounds of steps without any, with one for all rows, and with another for
+ * each row take turns, and medians are compared.
+ *   bench_adapter ENGINE [rows 8] [rank 8] [rounds 20] [threads 0]
+ * Adapters are of random numbers, for every linear of the layers. The floor of a step with them is the step without,
+ * and their bytes at the rate that this machine reads that many with, or their operations at the rate that it
+ * multiplies floats with, whichever takes longer: both are measured first. */
+#include "backend/backends.h"
+#include "base/clock.h"
+#include "engine/engine_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+  ROWS_MOST = 64,
+  CONTEXT = 128,
+  BLOCK = 16,
+  BLOCKS = CONTEXT / BLOCK + 1,
+  STEPS = 24,
+  ROUNDS_MOST = 400,
+  WAYS = 3
+};
+
+struct bench {
+  struct engine_file file;
+  struct device *device;
+  struct program *program;
+  struct limits limits;
+  struct machine_rates rates;
+  int n_row, rank;
+  bool alone;                         /* one thread */
+  uint64_t adapter_bytes, operations; /* of one adapter, and of a row with one */
+};
+
+static _Noreturn void die(const struct error *error) {
+  printf("%s\n", error->text);
+  exit(1);
+}
+
+static float *random_floats(size_t count, float size, uint64_t seed) {
+  float *floats = malloc(count * sizeof *floats);
+  if (!floats) exit(1);
+  for (size_t i = 0; i < count; i++) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    floats[i] = size * ((float)(seed >> 40) * 0x1p-23f - 1);
+  }
+  return floats;
+}
+
+static void adapter_put(struct bench *b, int slot) {
+  const struct plan *plan = b->file.plan;
+  struct adapter_op *op = calloc((size_t)plan->n_op, sizeof *op);
+  struct adapter adapter = {.rank = b->rank, .op = op};
+  struct error error;
+  b->operations = 0;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct weight *w = plan_weights(plan) + plan_ops(plan)[i].weight[0];
+    if (plan_ops(plan)[i].kind != OP_LINEAR || plan_ops(plan)[i].layer < 0) continue;
+    size_t a = (size_t)w->n_part * (size_t)b->rank * (size_t)w->cols, e = (size_t)w->rows * (size_t)b->rank;
+    op[adapter.n_op++] = (struct adapter_op){.op = i,
+                                             .rank = b->rank,
+                                             .a = random_floats(a, 0.05f, (uint64_t)(slot * 1000 + i)),
+                                             .b = random_floats(e, 0.01f, (uint64_t)(slot * 2000 + i))};
+    adapter.bytes += (a + e) * sizeof(float);
+    b->operations += 2 * (a + e);
+  }
+  b->adapter_bytes = adapter.bytes;
+  if (!backend_cpu.adapter_load(b->program, slot, &adapter, &error)) die(&error);
+  for (int i = 0; i < adapter.n_op; i++) free((void *)(uintptr_t)op[i].a), free((void *)(uintptr_t)op[i].b);
+  free(op);
+}
+
+static void bench_open(struct bench *b, const char *path, int threads) {
+  struct error error;
+  if (!engine_file_open(&b->file, path, &error)) die(&error);
+  if (b->file.backend != &backend_cpu) die(&(struct error){.text = "The engine is not packed for the CPU."});
+  const struct plan *plan = b->file.plan;
+  b->limits = (struct limits){.seats = b->n_row,
+                              .tokens = b->n_row,
+                              .outputs = b->n_row,
+                              .length = BLOCKS * BLOCK,
+                              .opt_batch = b->n_row,
+                              .block_size = BLOCK,
+                              .kv_dtype = KV_F16,
+                              .adapters = b->n_row,
+                              .adapter_rank = b->rank};
+  for (int g = 0; g < plan->n_group; g++) b->limits.n_block[g] = (uint32_t)(b->n_row * BLOCKS);
+  b->device = backend_cpu.open(&(struct device_options){.n_thread = threads}, &error);
+  if (!b->device || !backend_cpu.rates(b->device, &b->rates, &error)) die(&error);
+  b->program = backend_cpu.compile(b->device, plan, &b->limits, &error);
+  if (!b->program) die(&error);
+  for (int i = 0; i < plan->n_weight; i++)
+    if (!backend_cpu.load(b->program, i, engine_file_weight(&b->file, i), &error)) die(&error);
+  for (int i = 0; i < b->n_row; i++) adapter_put(b, i);
+}
+
+static void bench_close(struct bench *b) {
+  backend_cpu.release(b->program);
+  backend_cpu.close(b->device);
+  engine_file_close(&b->file);
+}
+
+/* Of the calling thread's processor where it is the only one, so that a busy machine disturbs less; else by the clock.
+ */
+static double seconds_now(const struct bench *b) {
+  struct timespec used;
+  if (!b->alone) return (double)clock_ns() * 1e-9;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
+/* Seconds of a decode step of all rows, with adapters of so many kinds in turn; 0: without. */
+static double step_seconds(struct bench *b, int kinds) {
+  static uint32_t blocks[ROWS_MOST][BLOCKS];
+  static const struct sampling greedy[ROWS_MOST];
+  struct row row[ROWS_MOST] = {0};
+  int32_t token[ROWS_MOST], out[ROWS_MOST];
+  struct batch batch = {.n_row = b->n_row,
+                        .n_token = b->n_row,
+                        .n_out = b->n_row,
+                        .row = row,
+                        .token = token,
+                        .out = out,
+                        .sampling = greedy};
+  struct result result;
+  struct error error;
+  for (int r = 0; r < b->n_row; r++) {
+    row[r] = (struct row){.seat = r, .first = r, .count = 1, .length = CONTEXT, .n_lora = kinds > 0};
+    if (kinds) row[r].lora[0].slot = r % kinds, row[r].lora[0].scale = 1;
+    for (int i = 0; i < BLOCKS; i++) blocks[r][i] = (uint32_t)(r * BLOCKS + i);
+    for (int g = 0; g < b->file.plan->n_group; g++) row[r].n_block[g] = BLOCKS, row[r].block[g] = blocks[r];
+    token[r] = 100 + r, out[r] = r;
+  }
+  double start = seconds_now(b);
+  for (int i = 0; i < STEPS; i++)
+    if (!backend_cpu.submit(b->program, &batch, &error) || !backend_cpu.finish(b->program, NULL, &error) ||
+        !backend_cpu.collect(b->program, &result, &error))
+      die(&error);
+  return (seconds_now(b) - start) / STEPS;
+}
+
+static int double_compare(const void *a, const void *b) {
+  const double *x = a, *y = b;
+  return (*x > *y) - (*x < *y);
+}
+
+/* The rate of the smallest working set measured that is no smaller. */
+static double read_rate(const struct machine_rates *rates, uint64_t bytes) {
+  int i = 0;
+  while (i < rates->n_size - 1 && rates->read[i].bytes < bytes) i++;
+  return rates->read[i].gbs * 1e9;
+}
+
+static void figures_print(const struct bench *b, const double median[WAYS], const int kinds[WAYS]) {
+  printf("%d rows, rank %d, %.2f MB an adapter; without: %.3f ms\n", b->n_row, b->rank, (double)b->adapter_bytes * 1e-6,
+         1e3 * median[0]);
+  for (int i = 1; i < WAYS; i++) {
+    uint64_t all = b->file.header->section[SECTION_WEIGHTS].bytes + (uint64_t)kinds[i] * b->adapter_bytes;
+    double bytes = (double)kinds[i] * (double)b->adapter_bytes / read_rate(&b->rates, all);
+    double operations = (double)b->n_row * (double)b->operations / (b->rates.fp32_gflops * 1e9);
+    double floor = median[0] + (bytes > operations ? bytes : operations);
+    printf("%d adapters: %.3f ms, %.3f of the step without; floor %.3f ms (bytes %.3f, operations %.3f ms more): %.3f "
+           "of it\n",
+           kinds[i], 1e3 * median[i], median[i] / median[0], 1e3 * floor, 1e3 * bytes, 1e3 * operations,
+           median[i] / floor);
+  }
+}
+
+int main(int argc, char **argv) {
+  static double seconds[WAYS][ROUNDS_MOST];
+  if (argc < 2) return fprintf(stderr, "bench_adapter ENGINE [rows] [rank] [rounds] [threads]\n"), 2;
+  struct bench b = {.n_row = argc > 2 ? atoi(argv[2]) : 8, .rank = argc > 3 ? atoi(argv[3]) : 8};
+  b.alone = argc > 5 && atoi(argv[5]) == 1;
+  int rounds = argc > 4 ? atoi(argv[4]) : 20;
+  if (b.n_row < 1 || b.n_row > ROWS_MOST || rounds < 1 || rounds > ROUNDS_MOST || b.rank < 1) return 2;
+  bench_open(&b, argv[1], argc > 5 ? atoi(argv[5]) : 0);
+  const int kinds[WAYS] = {0, 1, b.n_row};
+  double median[WAYS];
+  for (int i = 0; i < WAYS; i++) step_seconds(&b, kinds[i]);
+  for (int r = 0; r < rounds; r++)
+    for (int i = 0; i < WAYS; i++) seconds[i][r] = step_seconds(&b, kinds[i]);
+  for (int i = 0; i < WAYS; i++) {
+    qsort(seconds[i], (size_t)rounds, sizeof seconds[i][0], double_compare);
+    median[i] = seconds[i][rounds / 2];
+  }
+  figures_print(&b, median, kinds);
+  bench_close(&b);
+  return 0;
+}

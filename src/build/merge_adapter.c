@@ -1,0 +1,208 @@
+/* The adapter is read as for an engine. The engine is made up: its plan is the draft's, its weights are the
+ * checkpoint's rows, which the reader asks for one by one through a backend that has nothing else. */
+#include "build/merge_adapter.h"
+
+#include "build/calibrate.h"
+#include "build/weight_source.h"
+#include "engine/adapter_read.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What stands for a matrix's packed bytes. */
+struct base_matrix {
+  struct weight_source source;
+  struct packed_buffer packed;
+};
+
+struct merge_adapter {
+  struct engine_header header;
+  struct engine_facts facts;
+  struct engine_file base;
+  struct engine_weight *place; /* [n_weight] */
+  uint8_t *block;              /* of base_matrix, and of vectors' floats */
+  size_t n_matrix;             /* at the block's beginning */
+  struct adapter *adapter;
+  struct weight_merge *merge; /* [n_weight] */
+  struct weight_transform *transform;
+};
+
+static void base_row(const struct weight *weight, struct slice packed, int row, float *out) {
+  struct base_matrix *matrix = (void *)(uintptr_t)packed.data;
+  int part, tensor_row;
+  if (weight_row_source(weight, row, &part, &tensor_row))
+    weight_source_row(&matrix->source, &matrix->packed, part, tensor_row, out);
+  else
+    memset(out, 0, (size_t)weight->cols * sizeof *out);
+}
+
+static const struct backend base_backend = {.name = "checkpoint", .unpack_row = base_row};
+
+/* --- the base ----------------------------------------------------------------------------------------------------- */
+
+static size_t weight_bytes(const struct weight *weight) {
+  return weight->use == WEIGHT_VECTOR ? ((size_t)weight->cols * sizeof(float) + 15) / 16 * 16 : 0;
+}
+
+static bool base_weight(struct merge_adapter *merge, const struct draft *draft, int index, size_t *used,
+                        struct error *error) {
+  const struct plan *plan = draft_plan(draft);
+  const struct weight *weight = &plan_weights(plan)[index];
+  struct base_matrix *matrix = (struct base_matrix *)(void *)merge->block + index;
+  if (!weight_source_init(&matrix->source, plan, index, draft->checkpoint, error)) return false;
+  if (matrix->source.column_order || matrix->source.row_order)
+    return error_set(
+        error, ERROR_UNSUPPORTED,
+        "The weight %s was quantized in an order of its own (act-order): no adapter can be merged into it.",
+        matrix->source.name);
+  merge->place[index].offset = weight->use == WEIGHT_VECTOR ? *used : (size_t)index * sizeof *matrix;
+  if (weight->use != WEIGHT_VECTOR) return packed_buffer_init(&matrix->packed, weight->cols, error);
+  *used += weight_bytes(weight);
+  return weight_source_vector(&matrix->source, (float *)(void *)(merge->block + merge->place[index].offset), error);
+}
+
+static bool base_make(struct merge_adapter *merge, const struct draft *draft, struct error *error) {
+  const struct plan *plan = draft_plan(draft);
+  size_t n = (size_t)plan->n_weight, used = (n * sizeof(struct base_matrix) + 15) / 16 * 16, bytes = used;
+  for (size_t i = 0; i < n; i++) bytes += weight_bytes(&plan_weights(plan)[i]);
+  merge->place = calloc(n + 1, sizeof *merge->place);
+  merge->merge = calloc(n + 1, sizeof *merge->merge);
+  merge->transform = calloc(n + 1, sizeof *merge->transform);
+  merge->block = calloc(1, bytes + 1);
+  if (!merge->place || !merge->merge || !merge->transform || !merge->block)
+    return error_set(error, ERROR_MEMORY, "Out of memory for an adapter.");
+  merge->n_matrix = n;
+  merge->facts = draft->facts;
+  merge->base = (struct engine_file){.file = {.data = merge->block, .descriptor = -1},
+                                     .header = &merge->header,
+                                     .facts = &merge->facts,
+                                     .plan = plan,
+                                     .weights = merge->place,
+                                     .backend = &base_backend};
+  for (int i = 0; i < plan->n_weight; i++)
+    if (!base_weight(merge, draft, i, &used, error)) return false;
+  return true;
+}
+
+/* --- what becomes of it ------------------------------------------------------------------------------------------- */
+
+/* A matrix that two ops read, of which the adapter changes one. */
+static bool shared_check(const struct plan *plan, const struct adapter_op *of, struct error *error) {
+  const struct op *op = &plan_ops(plan)[of->op];
+  for (int i = 0; i < plan->n_op; i++)
+    if (i != of->op && plan_ops(plan)[i].weight[0] == op->weight[0])
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "The embedding and the head are one matrix, %s, of which the adapter changes one use: it cannot "
+                       "be merged. Serve it as an adapter (--lora-dir).",
+                       plan_name(plan, plan_weights(plan)[op->weight[0]].name));
+  return true;
+}
+
+static bool op_merge(struct merge_adapter *merge, const struct plan *plan, const struct adapter_op *of, float scale,
+                     struct error *error) {
+  const struct op *op = &plan_ops(plan)[of->op];
+  if (!shared_check(plan, of, error)) return false;
+  int index = op->weight[0];
+  merge->merge[index] = (struct weight_merge){.op = of, .scale = scale, .embeds = op->kind == OP_EMBED};
+  merge->transform[index].merge = &merge->merge[index];
+  if (!of->shift) return true;
+  if (op->weight[1] < 0)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The adapter adds a bias to %s, which has none: it cannot be merged. Serve it as an adapter "
+                     "(--lora-dir).",
+                     plan_name(plan, plan_weights(plan)[index].name));
+  merge->merge[op->weight[1]] = merge->merge[index];
+  merge->transform[op->weight[1]].merge = &merge->merge[op->weight[1]];
+  return true;
+}
+
+/* After the last =, if that is a number. */
+static void given_read(const char *given, char path[PATH_MAX], float *scale) {
+  const char *equals = strrchr(given, '=');
+  char *end = NULL;
+  float number = equals ? strtof(equals + 1, &end) : 1;
+  bool has = equals && equals[1] && !*end && isfinite(number);
+  *scale = has ? number : 1;
+  snprintf(path, PATH_MAX, "%.*s", has ? (int)(equals - given) : (int)strlen(given), given);
+}
+
+static bool merge_fill(struct merge_adapter *merge, const char *given, const struct draft *draft, struct error *error) {
+  char path[PATH_MAX];
+  float scale;
+  given_read(given, path, &scale);
+  if (!base_make(merge, draft, error)) return false;
+  merge->adapter = adapter_read(path, &merge->base, error);
+  if (!merge->adapter) return error_prefix(error, "merge_lora: ");
+  for (int i = 0; i < merge->adapter->n_op; i++)
+    if (!op_merge(merge, draft_plan(draft), &merge->adapter->op[i], scale, error)) return false;
+  return true;
+}
+
+struct merge_adapter *merge_adapter_open(const char *given, const struct draft *draft, struct error *error) {
+  struct merge_adapter *merge = NULL;
+  if (quant_method_calibrates(draft->facts.config.quant_method))
+    error_set(error, ERROR_UNSUPPORTED,
+              "merge_lora goes with quant_algo RTN alone: AWQ, GPTQ and SMOOTHQUANT watch the model without the "
+              "adapter.");
+  else if (!(merge = calloc(1, sizeof *merge)))
+    error_set(error, ERROR_MEMORY, "Out of memory for an adapter.");
+  if (merge && merge_fill(merge, given, draft, error)) return merge;
+  merge_adapter_close(merge);
+  return NULL;
+}
+
+void merge_adapter_close(struct merge_adapter *merge) {
+  if (!merge) return;
+  for (size_t i = 0; i < merge->n_matrix; i++)
+    packed_buffer_release(&((struct base_matrix *)(void *)merge->block)[i].packed);
+  adapter_free(merge->adapter);
+  free(merge->place);
+  free(merge->merge);
+  free(merge->transform);
+  free(merge->block);
+  free(merge);
+}
+
+const struct weight_transform *merge_adapter_transforms(const struct merge_adapter *merge) { return merge->transform; }
+
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
+
+/* g(s) of plan/adapter.h. */
+static double gain(const struct adapter_op *op, double scale, int i) {
+  if (!op->magnitude) return 1;
+  return op->magnitude[i] / sqrt(op->w2[i] + 2 * scale * op->wd[i] + scale * scale * op->d2[i]);
+}
+
+static void embed_row(const struct weight_merge *merge, int cols, int token, float *out) {
+  const struct adapter_op *op = merge->op;
+  const float *a = op->a + (size_t)token * (size_t)op->rank;
+  for (int i = 0; i < cols; i++) {
+    double sum = 0;
+    for (int k = 0; k < op->rank; k++) sum += (double)op->b[(size_t)i * (size_t)op->rank + (size_t)k] * a[k];
+    out[i] = (float)(gain(op, merge->scale, i) * (out[i] + merge->scale * sum));
+  }
+}
+
+void merge_row(const struct weight_merge *merge, const struct weight *weight, int row, float *out) {
+  const struct adapter_op *op = merge->op;
+  int part, tensor_row;
+  if (merge->embeds) {
+    embed_row(merge, weight->cols, row, out);
+    return;
+  }
+  if (!weight_row_source(weight, row, &part, &tensor_row)) return;
+  size_t rank = (size_t)op->rank, cols = (size_t)weight->cols;
+  const float *b = op->b + (size_t)row * rank, *a = op->a + (size_t)part * rank * cols;
+  double g = gain(op, merge->scale, row);
+  for (size_t j = 0; j < cols; j++) {
+    double sum = 0;
+    for (size_t k = 0; k < rank; k++) sum += (double)b[k] * a[k * cols + j];
+    out[j] = (float)(g * (out[j] + merge->scale * sum));
+  }
+}
+
+void merge_vector(const struct weight_merge *merge, int count, float *out) {
+  for (int i = 0; i < count; i++) out[i] += merge->scale * merge->op->shift[i];
+}

@@ -1,0 +1,72 @@
+#include "engine/adapter_norms.h"
+
+#include <stdlib.h>
+
+static bool no_memory(struct error *error) {
+  return error_set(error, ERROR_MEMORY, "There is no memory for the norms of an adapter's magnitudes.");
+}
+
+static void delta_row(const float *b, const float *a, int rank, size_t cols, float *delta) {
+  for (size_t j = 0; j < cols; j++) delta[j] = 0;
+  for (int k = 0; k < rank; k++)
+    for (size_t j = 0; j < cols; j++) delta[j] += b[k] * a[(size_t)k * cols + j];
+}
+
+static void squares_add(const float *w, const float *delta, size_t cols, double sums[3]) {
+  for (size_t j = 0; j < cols; j++) {
+    sums[0] += (double)w[j] * w[j];
+    sums[1] += (double)w[j] * delta[j];
+    sums[2] += (double)delta[j] * delta[j];
+  }
+}
+
+static void sums_store(const struct adapter_norms *n, int i, const double sums[3]) {
+  n->w2[i] = (float)sums[0];
+  n->wd[i] = (float)sums[1];
+  n->d2[i] = (float)sums[2];
+}
+
+bool adapter_linear_norms(const struct engine_file *engine, const struct op *op, const struct adapter_op *out,
+                          const struct module_tensors *m, const struct adapter_norms *n, struct error *error) {
+  const struct weight *weight = &plan_weights(engine->plan)[op->weight[0]];
+  struct slice packed = engine_file_weight(engine, op->weight[0]);
+  size_t cols = (size_t)weight->cols, rank = (size_t)out->rank;
+  float *w = malloc(2 * cols * sizeof *w);
+  if (!w) return no_memory(error);
+  float *delta = w + cols;
+  for (int i = 0, part, row; i < weight->rows; i++) {
+    double sums[3] = {0};
+    if (!weight_row_source(weight, i, &part, &row) || !m[part].a) {
+      n->magnitude[i] = n->w2[i] = 1;
+      continue;
+    }
+    engine->backend->unpack_row(weight, packed, i, w);
+    delta_row(out->b + (size_t)i * rank, out->a + (size_t)part * rank * cols, out->rank, cols, delta);
+    squares_add(w, delta, cols, sums);
+    sums_store(n, i, sums);
+  }
+  free(w);
+  return true;
+}
+
+bool adapter_embedding_norms(const struct engine_file *engine, const struct op *op, const struct adapter_op *out,
+                             const struct adapter_norms *n, struct error *error) {
+  const struct weight *weight = &plan_weights(engine->plan)[op->weight[0]];
+  struct slice packed = engine_file_weight(engine, op->weight[0]);
+  size_t rank = (size_t)out->rank;
+  float *w = malloc((size_t)weight->cols * sizeof *w);
+  double(*sums)[3] = calloc((size_t)weight->cols, sizeof *sums);
+  for (int token = 0; w && sums && token < weight->rows; token++) {
+    engine->backend->unpack_row(weight, packed, token, w);
+    for (int i = 0; i < weight->cols; i++) {
+      float delta = 0;
+      for (size_t k = 0; k < rank; k++) delta += out->b[(size_t)i * rank + k] * out->a[(size_t)token * rank + k];
+      squares_add(&w[i], &delta, 1, sums[i]);
+    }
+  }
+  for (int i = 0; w && sums && i < weight->cols; i++) sums_store(n, i, sums[i]);
+  bool done = w && sums;
+  free(w);
+  free(sums);
+  return done || no_memory(error);
+}

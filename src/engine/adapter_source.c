@@ -1,0 +1,197 @@
+#include "engine/adapter_source.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { NAME_BYTES = ADAPTER_MODULE_BYTES + 64 };
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+static bool peft_open(struct adapter_source *source, const char *folder, struct error *error) {
+  snprintf(source->path, sizeof source->path, "%s/adapter_config.json", folder);
+  if (!(source->config = adapter_config_read(source->path, error))) return false;
+  snprintf(source->path, sizeof source->path, "%s/adapter_model.safetensors", folder);
+  if (!(source->safetensors = safetensors_open(source->path, error))) return false;
+  source->tensors = &source->safetensors->tensors;
+  return true;
+}
+
+static bool gguf_expect(const struct gguf *gguf, const char *key, const char *expected, struct error *error) {
+  struct slice value = {0};
+  if (!gguf_get_string(gguf, key, GGUF_REQUIRED, &value, error)) return false;
+  if (value.size == strlen(expected) && memcmp(value.data, expected, value.size) == 0) return true;
+  return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\"; expected \"%s\".", key,
+                   (int)(value.size < 40 ? value.size : 40), (const char *)value.data, expected);
+}
+
+static bool gguf_settings(struct adapter_source *source, struct error *error) {
+  static const char llama[] = "llama", invocation[] = "adapter.alora.invocation_tokens";
+  const struct gguf *gguf = source->gguf;
+  struct slice architecture = {0};
+  if (!gguf_expect(gguf, "general.type", "adapter", error) || !gguf_expect(gguf, "adapter.type", "lora", error) ||
+      !gguf_get_string(gguf, "general.architecture", GGUF_REQUIRED, &architecture, error) ||
+      !gguf_get_float(gguf, "adapter.lora.alpha", GGUF_OPTIONAL, &source->alpha, error))
+    return false;
+  if (gguf_find(gguf, invocation))
+    return error_set(error, ERROR_UNSUPPORTED, "%s is there; an adapter works on the whole prompt.", invocation);
+  source->pairs = architecture.size == strlen(llama) && memcmp(architecture.data, llama, architecture.size) == 0;
+  return source->alpha - source->alpha == 0 ||
+         error_set(error, ERROR_FORMAT, "adapter.lora.alpha is no finite number.");
+}
+
+static bool gguf_source_open(struct adapter_source *source, const char *path, struct error *error) {
+  snprintf(source->path, sizeof source->path, "%s", path);
+  if (!(source->gguf = gguf_open(path, error))) return false;
+  source->tensors = &source->gguf->tensors;
+  return gguf_settings(source, error) || error_prefix(error, "%s: ", path);
+}
+
+bool adapter_source_open(struct adapter_source *source, const char *path, struct error *error) {
+  struct stat status;
+  *source = (struct adapter_source){0};
+  if (stat(path, &status) != 0)
+    return error_set(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "%s cannot be read: %s.", path,
+                     strerror(errno));
+  bool opened = S_ISDIR(status.st_mode) ? peft_open(source, path, error) : gguf_source_open(source, path, error);
+  if (!opened) return false;
+  source->used = calloc((size_t)source->tensors->n_tensor + 1, sizeof *source->used);
+  return source->used || error_set(error, ERROR_MEMORY, "There is no memory for an adapter's tensors.");
+}
+
+void adapter_source_close(struct adapter_source *source) {
+  free(source->used);
+  safetensors_close(source->safetensors);
+  gguf_close(source->gguf);
+  adapter_config_free(source->config);
+}
+
+bool adapter_source_intact(const struct adapter_source *source, struct error *error) {
+  return source->gguf ? gguf_intact(source->gguf, error) : safetensors_intact(source->safetensors, error);
+}
+
+/* --- modules ------------------------------------------------------------------------------------------------------ */
+
+static const struct tensor *tensor_take(struct adapter_source *source, const char *name) {
+  const struct tensor *tensor = tensor_find(source->tensors, name);
+  if (tensor) source->used[tensor - source->tensors->tensors] = true;
+  return tensor;
+}
+
+static const struct tensor *peft_take(struct adapter_source *source, const char *module, const char *suffix) {
+  char name[NAME_BYTES];
+  snprintf(name, sizeof name, "base_model.model.%s.%s", module, suffix);
+  return tensor_take(source, name);
+}
+
+static const struct tensor *gguf_take(struct adapter_source *source, const char *module, const char *suffix) {
+  char name[NAME_BYTES];
+  snprintf(name, sizeof name, "%s.weight.%s", module, suffix);
+  return tensor_take(source, name);
+}
+
+static bool shape_check(const struct tensor *tensor, int64_t rows, int64_t cols, const char *by, struct error *error) {
+  char shape[TENSOR_SHAPE_TEXT];
+  bool vector = cols == 0;
+  if (tensor->n_dim == (vector ? 1 : 2) && tensor->dim[0] == rows && (vector || tensor->dim[1] == cols)) return true;
+  tensor_shape_text(tensor, shape);
+  if (vector)
+    return error_set(error, ERROR_FORMAT, "\"%s\" has the shape %s; the base model wants [%lld].", tensor->name, shape,
+                     (long long)rows);
+  return error_set(error, ERROR_FORMAT, "\"%s\" has the shape %s; the base model and %s want [%lld, %lld].",
+                   tensor->name, shape, by, (long long)rows, (long long)cols);
+}
+
+/* Rows of a module's matrix: those of its tensor that any weight of the plan has. */
+static int module_rows(const struct plan *plan, const char *tensor) {
+  int rows = 0;
+  for (int i = 0; i < plan->n_weight; i++) {
+    const struct weight *weight = &plan_weights(plan)[i];
+    for (int p = 0; p < weight->n_part; p++) {
+      const struct weight_part *part = &weight->part[p];
+      if (part->first + part->rows > rows && strcmp(plan_name(plan, part->tensor), tensor) == 0)
+        rows = part->first + part->rows;
+    }
+  }
+  return rows;
+}
+
+static bool shapes_check(const struct module_tensors *m, bool embeds, int rows, int cols, const char *by,
+                         struct error *error) {
+  int out = embeds ? cols : rows, in = embeds ? rows : cols;
+  bool fits =
+      !m->a || (m->by_token ? shape_check(m->a, in, m->rank, by, error) : shape_check(m->a, m->rank, in, by, error));
+  return fits && (!m->b || shape_check(m->b, out, m->rank, by, error)) &&
+         (!m->b_bias || shape_check(m->b_bias, out, 0, by, error)) &&
+         (!m->bias || shape_check(m->bias, out, 0, by, error)) &&
+         (!m->magnitude || shape_check(m->magnitude, out, 0, by, error));
+}
+
+/* peft saves the matrices of vocabularies beside their factors; they must be the base's size. */
+static bool saved_matrix_check(struct adapter_source *source, const struct module_tensors *m, int rows, int cols,
+                               const char *by, struct error *error) {
+  const struct tensor *matrix = peft_take(source, m->module.name, "base_layer.weight");
+  return !matrix || shape_check(matrix, rows, cols, by, error);
+}
+
+static bool halves_check(const struct module_tensors *m, struct error *error) {
+  return !m->a == !m->b ||
+         error_set(error, ERROR_FORMAT, "The adapter has one of lora_A and lora_B of \"%s\" and lacks the other.",
+                   m->module.name);
+}
+
+static bool peft_find(struct adapter_source *source, bool embeds, int rows, int cols, struct module_tensors *m,
+                      struct error *error) {
+  static const char by[] = "adapter_config.json";
+  const char *name = m->module.name;
+  m->a = peft_take(source, name, embeds ? "lora_embedding_A" : "lora_A.weight");
+  m->b = peft_take(source, name, embeds ? "lora_embedding_B" : "lora_B.weight");
+  if (!halves_check(m, error)) return false;
+  m->b_bias = embeds ? NULL : peft_take(source, name, "lora_B.bias");
+  m->bias = embeds ? NULL : peft_take(source, name, m->a ? "base_layer.bias" : "bias");
+  m->magnitude = peft_take(source, name, "lora_magnitude_vector");
+  if (!m->magnitude != !(m->a && adapter_config_has_magnitudes(source->config)))
+    return error_set(error, ERROR_FORMAT, "\"%s\" has %s lora_magnitude_vector, and use_dora is %s.", name,
+                     m->magnitude ? "a" : "no", m->magnitude ? "false" : "true");
+  if (m->a && !adapter_config_module(source->config, name, &m->rank, &m->scale, error)) return false;
+  return shapes_check(m, embeds, rows, cols, by, error) && saved_matrix_check(source, m, rows, cols, by, error);
+}
+
+static bool gguf_find_module(struct adapter_source *source, bool embeds, int rows, int cols, struct module_tensors *m,
+                             struct error *error) {
+  m->a = gguf_take(source, m->module.gguf, "lora_a");
+  m->b = gguf_take(source, m->module.gguf, "lora_b");
+  m->by_token = embeds;
+  if (!halves_check(m, error)) return false;
+  if (!m->b) return true;
+  int64_t rank = m->b->n_dim == 2 ? m->b->dim[1] : 0;
+  if (rank < 1 || rank > LIMIT_ADAPTER_RANK)
+    return error_set(error, ERROR_FORMAT, "\"%s\" has rank %lld; expected 1 to %d.", m->b->name, (long long)rank,
+                     LIMIT_ADAPTER_RANK);
+  m->rank = (int)rank;
+  m->scale = source->alpha != 0 ? source->alpha / m->rank : 1;
+  return shapes_check(m, embeds, rows, cols, "lora_b", error);
+}
+
+bool adapter_source_find(struct adapter_source *source, const struct plan *plan, const struct op *op, int part,
+                         struct module_tensors *m, struct error *error) {
+  const struct weight *weight = &plan_weights(plan)[op->weight[0]];
+  bool embeds = op->kind == OP_EMBED;
+  *m = (struct module_tensors){0};
+  if (!adapter_module_of(plan, op, part, source->pairs, &m->module)) return true;
+  int rows = module_rows(plan, plan_name(plan, weight->part[part].tensor));
+  return source->gguf ? gguf_find_module(source, embeds, rows, weight->cols, m, error)
+                      : peft_find(source, embeds, rows, weight->cols, m, error);
+}
+
+bool adapter_source_used(const struct adapter_source *source, struct error *error) {
+  for (int i = 0; i < source->tensors->n_tensor; i++)
+    if (!source->used[i])
+      return error_set(error, ERROR_FORMAT, "\"%s\" belongs to no module of the base model that adapters can change.",
+                       source->tensors->tensors[i].name);
+  return true;
+}

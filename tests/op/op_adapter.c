@@ -1,0 +1,227 @@
+/* Linears and embeddings with adapters: random factors of several ranks, with and without magnitudes and shifts, of
+ * which each row of a step has none, one, or several, against the reference; and each row's bytes are those that it has
+ * alone, whatever the threads. */
+#include "op/op_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLOTS = 3, SEATS = 6, ROW_TOKENS = 7, TOKENS = SEATS * ROW_TOKENS, WIDTH = 160, RANK = 24, RANKS_OF = 3 };
+
+static const struct limits adapter_limits = {.seats = SEATS,
+                                             .tokens = TOKENS,
+                                             .outputs = TOKENS,
+                                             .length = TOKENS,
+                                             .opt_batch = 2,
+                                             .block_size = 16,
+                                             .adapters = SLOTS,
+                                             .adapter_rank = RANK};
+static const int ranks[SLOTS] = {8, 3, RANK};
+
+static const struct adapter_variant {
+  const char *name;
+  bool embedding, gated, joined, norm, bias, post_norm, magnitude, shift;
+} variants[] = {
+    {.name = "plain"},
+    {.name = "joined, norm, magnitude", .joined = true, .norm = true, .magnitude = true},
+    {.name = "norm, bias, shift", .norm = true, .bias = true, .shift = true},
+    {.name = "gated, bias, magnitude", .gated = true, .bias = true, .magnitude = true},
+    {.name = "magnitude, shift, post norm", .magnitude = true, .shift = true, .post_norm = true},
+    {.name = "embedding", .embedding = true},
+    {.name = "embedding, magnitude", .embedding = true, .magnitude = true},
+};
+
+struct adapter_case {
+  struct op_model model;
+  const struct adapter_variant *variant;
+  int rows, cols, op;
+  struct adapter_op adapted[SLOTS];
+};
+
+/* Of three tensors, whose rows share tiles where they are no multiples of 16. */
+static int joined_matrix(struct op_model *m, struct scheme scheme, int rows, int cols) {
+  const int parts[] = {rows / 2, rows / 3, rows - rows / 2 - rows / 3};
+  int weight = plan_add_matrix(&m->builder, "joined", (const char *[]){"q", "k", "v"}, parts, 3, cols, false);
+  m->scheme[weight] = scheme;
+  m->low[weight] = -0.3f, m->high[weight] = 0.3f;
+  return weight;
+}
+
+static void case_make(struct adapter_case *c, struct scheme scheme) {
+  const struct adapter_variant *v = c->variant;
+  struct op_model *m = &c->model;
+  struct op op = op_make(v->embedding ? OP_EMBED : OP_LINEAR, 0);
+  model_init(m, c->rows, (uint64_t)(c->rows + c->cols));
+  if (v->embedding) {
+    op.weight[0] = model_matrix(m, scheme, c->rows, c->rows, 1);
+    op.args.embed.scale = 1.5f;
+    c->cols = c->rows;
+  } else {
+    op.in[0] = model_embedded_value(m, c->cols, 1);
+    op.weight[0] = v->joined  ? joined_matrix(m, scheme, c->rows, c->cols)
+                   : v->gated ? model_gated_matrix(m, scheme, c->rows, c->cols, 0.3f)
+                              : model_matrix(m, scheme, c->rows, c->cols, 0.3f);
+    if (v->bias) op.weight[1] = v->gated ? model_gated_bias(m, c->rows, -1, 1) : model_vector(m, c->rows, -1, 1);
+    if (v->norm) op.weight[2] = model_vector(m, c->cols, 0.5f, 1.5f);
+    if (v->post_norm) op.weight[3] = model_vector(m, c->rows, 0.5f, 1.5f);
+    op.args.linear = (struct linear_args){.norm = v->norm ? NORM_RMS : NORM_NONE,
+                                          .post_norm = v->post_norm ? NORM_RMS : NORM_NONE,
+                                          .act = v->gated ? ACT_SILU : ACT_NONE,
+                                          .gated = v->gated,
+                                          .eps = 1e-5f,
+                                          .post_eps = 1e-5f,
+                                          .scale = 1,
+                                          .lora_site = -1};
+  }
+  op.out = plan_add_value(&m->builder, c->rows, ROWS_TOKENS);
+  c->op = v->embedding ? 0 : 1;
+  plan_add_op(&m->builder, &op);
+  model_finish(m, op.out, false);
+}
+
+static const float *floats_make(struct adapter_case *c, size_t count, float low, float high) {
+  float *floats = arena_array(&c->model.arena, count, sizeof *floats);
+  if (!floats) op_die("factors", &(struct error){.text = "out of memory"});
+  for (size_t i = 0; i < count; i++) floats[i] = low + (high - low) * (float)random_uniform(&c->model.random);
+  return floats;
+}
+
+/* Norms need not be those of the matrix: the formula is what is tested. */
+static void factors_make(struct adapter_case *c) {
+  const struct weight *w = plan_weights(c->model.plan) + plan_ops(c->model.plan)[c->op].weight[0];
+  bool embedding = c->variant->embedding;
+  size_t rows = (size_t)(embedding ? w->cols : w->rows), cols = (size_t)(embedding ? w->rows : w->cols);
+  for (int s = 0; s < SLOTS; s++) {
+    size_t rank = (size_t)ranks[s];
+    struct adapter_op *a = &c->adapted[s];
+    *a = (struct adapter_op){.op = c->op, .rank = ranks[s]};
+    a->a = floats_make(c, (size_t)w->n_part * rank * cols, -0.2f, 0.2f);
+    a->b = floats_make(c, rows * rank, -0.3f, 0.3f);
+    if (c->variant->shift) a->shift = floats_make(c, rows, -1, 1);
+    if (!c->variant->magnitude) continue;
+    a->magnitude = floats_make(c, rows, 1, 3);
+    a->w2 = floats_make(c, rows, 2, 4);
+    a->wd = floats_make(c, rows, -0.2f, 0.2f);
+    a->d2 = floats_make(c, rows, 0.1f, 0.5f);
+  }
+}
+
+/* --- running ------------------------------------------------------------------------------------------------------ */
+
+static struct program *program_make(const struct op_packed *packed, struct device *device,
+                                    const struct adapter_case *c) {
+  struct error error = {0};
+  struct program *program = packed_compile(packed, device, &adapter_limits);
+  for (int s = 0; s < SLOTS; s++) {
+    const struct adapter adapter = {.rank = ranks[s], .n_op = 1, .op = &c->adapted[s]};
+    if (!packed->backend->adapter_load(program, s, &adapter, &error)) op_die("adapter_load", &error);
+  }
+  return program;
+}
+
+static void loras_set(struct row *row, int seat) {
+  static const struct {
+    int n, slot[RANKS_OF];
+    float scale[RANKS_OF];
+  } mixes[SEATS] = {{1, {0}, {1}},   {0, {0}, {0}},          {1, {1}, {-2}},
+                    {1, {2}, {.5f}}, {2, {0, 2}, {.7f, -1}}, {3, {2, 1, 0}, {1, 1, 0}}};
+  row->n_lora = mixes[seat].n;
+  for (int i = 0; i < row->n_lora; i++)
+    row->lora[i].slot = mixes[seat].slot[i], row->lora[i].scale = mixes[seat].scale[i];
+}
+
+/* `count` tokens of each seat in [first, first + n): results of all. */
+static void seats_run(const struct op_packed *packed, struct program *program, int first, int n, int count,
+                      float *out) {
+  struct row row[SEATS] = {0};
+  int32_t token[TOKENS], wanted[TOKENS];
+  static const struct sampling sampling[TOKENS];
+  int vocab = packed->model->plan->vocab;
+  struct batch batch = {.n_row = n,
+                        .n_token = n * count,
+                        .n_out = n * count,
+                        .row = row,
+                        .token = token,
+                        .out = wanted,
+                        .sampling = sampling};
+  for (int r = 0; r < n; r++) {
+    row[r] = (struct row){.seat = r, .first = r * count, .count = count};
+    loras_set(&row[r], first + r);
+    for (int i = 0; i < count; i++) token[r * count + i] = ((first + r) * ROW_TOKENS + i) % vocab;
+  }
+  for (int i = 0; i < batch.n_token; i++) wanted[i] = i;
+  program_step(packed, program, &adapter_limits, batch, NULL, out);
+}
+
+/* Sums of some hundred products in another order, and what follows from them. */
+static void tolerance_fill(const float *expected, size_t count, double *tolerance) {
+  double squares = 0;
+  for (size_t i = 0; i < count; i++) squares += (double)expected[i] * expected[i];
+  for (size_t i = 0; i < count; i++) tolerance[i] = 2e-5 * (sqrt(squares / (double)count) + fabs((double)expected[i]));
+}
+
+static void subject_run(struct table *table, const struct subject *subject, const struct adapter_case *c,
+                        const struct op_packed *packed, const float *expected, struct family *family) {
+  static float got[TOKENS * WIDTH], other[TOKENS * WIDTH];
+  static double tolerance[TOKENS * WIDTH];
+  size_t seat = (size_t)ROW_TOKENS * (size_t)c->rows;
+  tolerance_fill(expected, SEATS * seat, tolerance);
+  for (int threads = 0; threads < 2; threads++) {
+    struct program *program = program_make(packed, subject->device[threads], c);
+    seats_run(packed, program, 0, SEATS, ROW_TOKENS, got);
+    family_compare(family, subject->name, expected, tolerance, got, SEATS * seat);
+    for (int s = 0; s < SEATS; s++) {
+      seats_run(packed, program, s, 1, ROW_TOKENS, other);
+      family_same(family, subject->name, got + (size_t)s * seat, other, seat);
+      seats_run(packed, program, s, 1, 1, other);
+      family_same(family, subject->name, got + (size_t)s * seat, other, (size_t)c->rows);
+    }
+    table->tested->release(program);
+  }
+}
+
+static void case_run(struct table *table, struct scheme scheme, const struct adapter_variant *variant, int rows,
+                     int cols, struct family *family) {
+  static float expected[TOKENS * WIDTH];
+  struct adapter_case c = {.variant = variant, .rows = rows, .cols = cols};
+  struct op_packed packed;
+  case_make(&c, scheme);
+  factors_make(&c);
+  packed_init(&packed, table->oracle, &c.model);
+  struct program *oracle = program_make(&packed, table->oracle_device, &c);
+  seats_run(&packed, oracle, 0, SEATS, ROW_TOKENS, expected);
+  table->oracle->release(oracle);
+  packed_release(&packed);
+  packed_init(&packed, table->tested, &c.model);
+  for (int s = 0; s < table->n_subject; s++) subject_run(table, &table->subject[s], &c, &packed, expected, family);
+  packed_release(&packed);
+  model_release(&c.model);
+}
+
+void adapter_cases(struct table *table) {
+  static const struct scheme schemes[] = {
+      {.kind = SCHEME_F32},
+      {.kind = SCHEME_BF16},
+      {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1, .activation = ACTIVATION_INT8},
+      {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32, .activation = ACTIVATION_INT8_TOKEN},
+      {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN},
+  };
+  static const int shapes[][2] = {{WIDTH, 320}, {100, 100}, {33, 24}};
+  if (!table->tested->adapter_load) {
+    printf("SKIPPED adapters: the %s backend knows none\n", table->tested->name);
+    return;
+  }
+  for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++)
+    for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
+      struct family family = {0};
+      char name[48];
+      snprintf(family.name, sizeof family.name, "adapters %s, %s", scheme_name(&schemes[s], name), variants[v].name);
+      /* a norm's last bit may move a rounded activation to the next code: what that does is the linears' own test */
+      if (variants[v].norm && schemes[s].activation != ACTIVATION_FLOAT) continue;
+      for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (!table->few || i == 1) case_run(table, schemes[s], &variants[v], shapes[i][0], shapes[i][1], &family);
+      family_end(table, &family);
+    }
+}
