@@ -183,8 +183,8 @@ struct slot_want {
 bool schedule_slot_wanted(struct schedule *schedule, struct slot_want *want);
 void schedule_slot_filled(struct schedule *schedule, int slot, bool filled);
 
-/* Counts for each waiting sequence how many are ahead of it, and whether it can still begin before its deadline. Takes
- * SCHEDULE_TENANTS looks for each. */
+/* Counts for each waiting sequence how many are ahead of it, and whether it can still begin before its deadline. Does
+ * nothing when no waiting one has a deadline. */
 void schedule_rank(struct schedule *schedule, uint64_t now_us);
 
 /* What so many starts take at the pace of the last ones; 0: not known. */
