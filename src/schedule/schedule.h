@@ -105,10 +105,11 @@ struct sequence {
 };
 
 enum schedule_event_kind {
-  EVENT_TOKEN, /* is appended to the sequence */
-  EVENT_SCORE, /* of a prompt token; they come in order, before the first token */
-  EVENT_BEAM,  /* the likeliest next tokens; schedule_extend and schedule_fork say how the group goes on */
-  EVENT_OUT,   /* a sequence that was removed while part of a step is out */
+  EVENT_TOKEN,  /* is appended to the sequence */
+  EVENT_SCORE,  /* of a prompt token; they come in order, before the first token */
+  EVENT_BEAM,   /* the likeliest next tokens; schedule_extend and schedule_fork say how the group goes on */
+  EVENT_SPOILT, /* its logits are not finite numbers: nothing was drawn, and it is to be removed */
+  EVENT_OUT,    /* a sequence that was removed while part of a step is out */
 };
 
 /* What a step produced, for each row that had an output. */
