@@ -7,6 +7,7 @@
 enum { REQUESTS = 65, FEW = 17, LENGTH = 64, SHARED = 24, TEXT_MAX = 1024, BLOCK = 4 };
 
 static const char *model;
+static const char *quant_mode; /* NULL: as the file is */
 
 static int requests(void) { return model == tiny_model ? REQUESTS : FEW; }
 
@@ -37,6 +38,8 @@ static void engine_build(int spare) {
   build.model = model;
   build.output = engine_path;
   build.target = engine_target();
+  build.quant_mode = quant_mode;
+  build.emulate = true;
   build.max_batch_size = requests();
   build.max_num_tokens = requests() + spare;
   build.max_seq_len = LENGTH;
@@ -247,6 +250,29 @@ static void test_random_orders(void **state) {
   }
 }
 
+/* In each mode: alone, in small chunks beside others, and preempted. */
+static void test_modes(void **state) {
+  static const char *const modes[] = {"FP32", "FP16", "BF16", "INT8_WEIGHT", "INT4_WEIGHT", "FP8", "W8A8"};
+  static const int compared[] = {0, 4, 6};
+  static struct answers answers;
+  (void)state;
+  for (size_t m = 0; m < sizeof modes / sizeof *modes && model == tiny_model; m++) {
+    quant_mode = modes[m];
+    for (size_t i = 0; i < sizeof compared / sizeof *compared; i++) {
+      const struct setting *setting = &settings[compared[i]];
+      char name[96];
+      snprintf(name, sizeof name, "%s, %s", quant_mode, setting->name);
+      engine_build(setting->spare);
+      spate_engine *engine = engine_for(setting);
+      answers_get(engine, setting->together, 0, &answers);
+      spate_close(engine);
+      if (i == 0) first = answers;
+      answers_compare(name, &answers);
+    }
+  }
+  quant_mode = NULL;
+}
+
 static int cached_with(spate_engine *engine, spate_inbox *inbox, const char *salt) {
   int32_t tokens[SHARED] = {1, 2, 3};
   spate_error error = {0};
@@ -280,6 +306,6 @@ static void test_salt(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_random_orders),
-                                     cmocka_unit_test(test_salt)};
+                                     cmocka_unit_test(test_modes), cmocka_unit_test(test_salt)};
   return models_run(tests, sizeof tests / sizeof *tests, &model);
 }
