@@ -241,14 +241,15 @@ void cuda_bytes_few(const struct cuda_linear *linear, int n, const struct cuda_b
 void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, bool few, cuda_stream stream);
 /* tiles: as above, or NULL. A gated linear can leave next_fragments as the one of bf16 can. */
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int multiprocessors, cuda_stream stream);
-/* Weights of 4 and 8 bits and bf16 tokens, which may be ready or be left as by cuda_linear_few where there are
- * LINEAR_FEW at most. wide, from LINEAR_WIDE tokens on: of whole pieces of 128 columns, tokens come and go in tiles;
- * out NULL: only the next linear wants results. */
-enum { LINEAR_WIDE = 17 };
+/* Weights of 4 and 8 bits, bf16 tokens that are ready or left as by cuda_linear_few where they are LINEAR_FEW at most.
+ */
 void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* From LINEAR_WIDE tokens on, which come and go in tiles: of 8 bits in whole pieces of 128 columns, out NULL where only
+ * the next linear wants results; of 4 bits as cuda_linear_many. */
+enum { LINEAR_WIDE = 17, LINEAR_PACKED_8 = 192, LINEAR_PACKED_4 = 512 };
 void cuda_linear_coded_wide(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
-/* The matrix as bf16 in pieces, for linears of more than LINEAR_CODED tokens. */
-enum { LINEAR_CODED = 192 };
+void cuda_coded_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+/* The matrix as bf16 in pieces, for linears of more tokens than LINEAR_PACKED. */
 void cuda_coded_expand(const struct cuda_matrix *matrix, void *out, cuda_stream stream);
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);

@@ -52,15 +52,15 @@ static bool is_few(const struct program *p, const struct op *op, int n_row) {
 
 /* With batch_invariant nothing is expanded, so that a row has the same bytes as among few. */
 static bool is_expanded(const struct program *p, const struct op *op, int n_row) {
-  return n_row > LINEAR_CODED && !p->limits.batch_invariant && cuda_linear_expands(p->device->path, p->plan, op);
+  return !p->limits.batch_invariant && n_row > cuda_linear_packed_most(p->device->path, p->plan, op);
 }
 
-/* Weights of 4 or 8 bits that stream for up to 128 tokens at once. */
+/* Weights of 4 or 8 bits whose tokens come and go in tiles. */
 static bool is_wide(const struct program *p, const struct op *op, int n_row) {
-  const struct cuda_path *path = p->device->path;
-  return path->coded_wide && cuda_linear_coded_fit(path, p->plan, op) && !p->limits.batch_invariant &&
-         n_row >= LINEAR_WIDE && plan_weights(p->plan)[op->weight[0]].cols % BYTE_COLS == 0 &&
-         !is_expanded(p, op, n_row);
+  bool fit = cuda_linear_coded_fit(p->device->path, p->plan, op) && !p->limits.batch_invariant;
+  if (!fit || n_row < LINEAR_WIDE || is_expanded(p, op, n_row)) return false;
+  const struct weight *weight = plan_weights(p->plan) + op->weight[0];
+  return weight->cols % BYTE_COLS == 0 || cuda_layout_of(weight).nibbles;
 }
 
 bool cuda_linear_tiles(const struct program *p, const struct op *op, int n_row) {
@@ -182,8 +182,9 @@ static const struct op *next_of_many(const struct program *p, const struct op *o
 }
 
 static void run_many(struct program *p, const struct op *op, struct cuda_linear *a) {
+  const struct cuda_path *path = p->device->path;
   inputs_hand_over(p, op, next_of_many(p, op, a), a);
-  p->device->path->linear_many(a, p->device->multiprocessors, p->device->stream);
+  (a->matrix.nibbles ? path->coded_many : path->linear_many)(a, p->device->multiprocessors, p->device->stream);
 }
 
 /* A gated one's results may go to the next linear alone, all others to both. */
@@ -236,7 +237,7 @@ void cuda_linear_run(struct program *p, const struct op *op) {
     if (is_expanded(p, op, a.n_row))
       run_expanded(p, op, &a);
     else if (is_wide(p, op, a.n_row))
-      run_wide(p, op, &a);
+      (a.matrix.nibbles ? run_many : run_wide)(p, op, &a);
     else
       run_coded(p, op, &a);
     return;

@@ -45,9 +45,10 @@ bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan
          (!path || path->linear_coded);
 }
 
-/* Not those of outputs: few are wanted of most steps, and the vocabulary's matrix would take a gigabyte. */
-bool cuda_linear_expands(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
-  return cuda_linear_coded_fit(path, plan, op) && plan_values(plan)[op->out].rows != ROWS_OUTPUTS;
+/* Never of outputs: few are wanted of most steps, and the vocabulary's matrix would take a gigabyte. */
+int cuda_linear_packed_most(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
+  if (!cuda_linear_coded_fit(path, plan, op) || plan_values(plan)[op->out].rows == ROWS_OUTPUTS) return INT32_MAX;
+  return cuda_layout_of(plan_weights(plan) + op->weight[0]).nibbles ? LINEAR_PACKED_4 : LINEAR_PACKED_8;
 }
 
 size_t cuda_expanded_strip(const struct weight *weight) {
@@ -81,7 +82,7 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     if (cuda_linear_fast(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op) ||
         cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
-    if (cuda_linear_expands(NULL, plan, op) && rows > LINEAR_CODED)
+    if (rows > (size_t)cuda_linear_packed_most(NULL, plan, op))
       most.expanded = size_max(most.expanded, cuda_expanded_strip(weight) * (((size_t)weight->rows + 15) / 16));
     if (!always) most.prepared = size_max(most.prepared, rows * cols);
     most.squares = size_max(most.squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */

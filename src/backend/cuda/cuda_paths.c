@@ -27,6 +27,7 @@ static const struct cuda_path paths[] = {
      .linear_bytes = cuda_linear_bytes,
      .coded_few = cuda_coded_few,
      .linear_coded = cuda_linear_coded,
+     .coded_many = cuda_coded_many,
      .coded_wide = cuda_linear_coded_wide,
      .coded_expand = cuda_coded_expand,
      .attend_blocks = hopper_attend_blocks,

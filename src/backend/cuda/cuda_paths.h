@@ -44,11 +44,11 @@ struct cuda_path {
   void (*rate_read_bulk)(const void *from, size_t bytes, int blocks, cuda_stream stream); /* or NULL */
   void (*rate_multiply)(enum rate_unit unit, int blocks, int rounds, uint32_t *sink, cuda_stream stream);
   double (*rate_operations)(enum rate_unit unit);
-  /* As cuda_coded_few and cuda_linear_coded; NULL: such linears run in plain kernels. */
+  /* As cuda_coded_few, cuda_linear_coded and what follows; NULL: such linears run in plain kernels. */
   void (*coded_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream);
   void (*linear_coded)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
-  /* As cuda_linear_coded_wide; NULL: linear_coded takes as many tokens. */
+  void (*coded_many)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
   void (*coded_wide)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
   void (*coded_expand)(const struct cuda_matrix *matrix, void *out, cuda_stream stream);
 };

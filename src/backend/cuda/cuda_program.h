@@ -245,8 +245,9 @@ bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, con
 bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op);
 /* The same of weights of 4 and 8 bits and 16-bit tokens. */
 bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op);
-/* Is its matrix expanded to bf16 for many tokens? Bytes of a strip that is. */
-bool cuda_linear_expands(const struct cuda_path *path, const struct plan *plan, const struct op *op);
+/* The most tokens of one that are multiplied by weights of 4 and 8 bits as they are packed: for more the matrix is
+ * expanded to bf16 before. Bytes of a strip that is. */
+int cuda_linear_packed_most(const struct cuda_path *path, const struct plan *plan, const struct op *op);
 size_t cuda_expanded_strip(const struct weight *weight);
 /* Floats of room for rows that draw, and of strips' exponents, on paths that want them. */
 size_t cuda_room_most(const struct plan *plan, const struct limits *limits);

@@ -177,6 +177,13 @@ static __device__ __forceinline__ void matrices_load(uint32_t a[4], uint32_t add
                : "r"(address));
 }
 
+/* The way back, of a lane's pairs as the A operand has them. */
+static __device__ __forceinline__ void matrices_store(uint32_t address, const uint32_t a[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(a[0]), "r"(a[1]),
+               "r"(a[2]), "r"(a[3])
+               : "memory");
+}
+
 /* d[16 × 8] += a[16 × 16] · b[16 × 8], bf16 in, float sums. */
 static __device__ __forceinline__ void multiply_bf16(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
   asm volatile(
@@ -214,7 +221,7 @@ static __device__ __forceinline__ float exp2_of(float x) {
   return y;
 }
 
-/* What threads have written to shared memory comes before what the copy engine writes there. */
+/* What threads have written to shared memory comes before what the copy engine writes there, or matrix units read. */
 static __device__ __forceinline__ void shared_writes_publish() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }

@@ -20,9 +20,11 @@ struct many {
   enum finish finish;
 };
 
-template <int GROUPS, int COLS, int PAIR, int SPLIT> struct shape {
-  static constexpr int groups = GROUPS, pair = PAIR, split = SPLIT;
-  static constexpr int strips = COLS / 16, cluster = PAIR * SPLIT, tokens = GROUPS * 64, threads = (GROUPS + 1) * 128;
+/* BESIDE, MAKERS: bytes of shared memory and warpgroups beside those of all tiles, which unpack weights. */
+template <int GROUPS, int COLS, int PAIR, int SPLIT, int BESIDE = 0, int MAKERS = 0> struct shape {
+  static constexpr int groups = GROUPS, pair = PAIR, split = SPLIT, makers = MAKERS;
+  static constexpr int strips = COLS / 16, cluster = PAIR * SPLIT, tokens = GROUPS * 64;
+  static constexpr int threads = (GROUPS + 1 + MAKERS) * 128;
   static constexpr int resident = GROUPS == 1 && COLS == 64 ? 2 : 1; /* blocks on a multiprocessor */
   static constexpr int half = (strips + PAIR - 1) / PAIR;            /* strips that a block copies */
   static constexpr int share = (strips + SPLIT - 1) / SPLIT;         /* strips that a block makes results of, at most */
@@ -33,9 +35,10 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct shape {
   static constexpr int sums_bytes = GROUPS * GROUP_WARPS * 16 * sums_stride(run) * 4;
   static constexpr int scale_bytes = GROUPS > 1 ? 2 * tokens * 4 : 0; /* of one group's tokens: beside the barriers */
   static constexpr int fixed_bytes = 1024 + sums_bytes + scale_bytes;
-  static constexpr int stages = ((228 / resident - 1) * 1024 - fixed_bytes) / stage_bytes;
-  static constexpr int shared_bytes = fixed_bytes + stages * stage_bytes;
-  static_assert(stages >= 4 && 24 * stages + 32 <= 512, "stages enough to hide a copy, and room for their barriers");
+  static constexpr int stages = ((228 / resident - 1) * 1024 - fixed_bytes - BESIDE) / stage_bytes;
+  static constexpr int shared_bytes = fixed_bytes + stages * stage_bytes + BESIDE;
+  static_assert(stages >= (MAKERS ? 3 : 4) && 24 * stages + 32 <= 512,
+                "stages enough to hide a copy, and room for their barriers");
   static_assert(SPLIT == 1 || SPLIT * share * 16 * tokens * 4 <= stages * stage_bytes, "parts lie in the ring");
 };
 

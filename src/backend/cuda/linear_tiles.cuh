@@ -21,9 +21,10 @@
 
 namespace {
 
-template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
-  using S = shape<GROUPS, COLS, PAIR, SPLIT>;
+template <int GROUPS, int COLS, int PAIR, int SPLIT, int BESIDE = 0, int MAKERS = 0> struct worker {
+  using S = shape<GROUPS, COLS, PAIR, SPLIT, BESIDE, MAKERS>;
   static constexpr int copier_registers = 56, multiplier_registers = 224;
+  static constexpr int weights_arrivals = 1; /* until a stage's weights are there */
   const many &m;
   ring<S> r;
   int peer, part; /* within the cluster */
@@ -44,6 +45,8 @@ template <int GROUPS, int COLS, int PAIR, int SPLIT> struct worker {
     k_first = m.n_piece * part / SPLIT;
     k_end = m.n_piece * (part + 1) / SPLIT;
   }
+
+  __device__ void beside_begin() const {}
 
   __device__ __forceinline__ place place_at(int tile) const { return place_of<S>(m, tile, PAIR, peer); }
 
@@ -259,10 +262,11 @@ __global__ void __launch_bounds__(W::S::threads, W::S::resident) tiles_run(const
   W w(m, shared);
   if (threadIdx.x == 0) {
     for (int i = 0; i < S::stages; i++)
-      barrier_init(&w.r.weights[i], 1), barrier_init(&w.r.tokens[i], 1),
+      barrier_init(&w.r.weights[i], W::weights_arrivals), barrier_init(&w.r.tokens[i], 1),
           barrier_init(&w.r.empty[i], S::groups * S::pair);
     for (int i = 0; i < 2; i++)
       barrier_init(&w.r.scaled[i], 2 * 32), barrier_init(&w.r.used[i], S::groups * GROUP_WARPS * 32);
+    w.beside_begin();
     barriers_publish();
   }
   if (S::pair > 1)
@@ -271,15 +275,20 @@ __global__ void __launch_bounds__(W::S::threads, W::S::resident) tiles_run(const
     __syncthreads();
   dependents_launch();
   if (threadIdx.x < 128) {
-    if (S::groups > 1) registers_release<W::copier_registers>();
+    if (S::groups + S::makers > 1) registers_release<W::copier_registers>();
     if (threadIdx.x == 0) w.weights_stream();
     if (threadIdx.x == 32) w.tokens_stream();
     if (threadIdx.x >= 64) w.scales_make();
     __syncwarp();
     if (S::split > 1) cluster_meet(), cluster_meet(); /* with parts_add */
-  } else {
-    if (S::groups > 1) registers_claim<W::multiplier_registers>();
+  } else if (!S::makers || threadIdx.x < (S::groups + 1) * 128) {
+    if (S::groups + S::makers > 1) registers_claim<W::multiplier_registers>();
     w.tiles_multiply();
+  } else if constexpr (S::makers > 0) {
+    registers_release<W::maker_registers>();
+    w.weights_make();
+    __syncwarp();
+    if (S::split > 1) cluster_meet(), cluster_meet();
   }
   if (S::pair > 1) cluster_meet(); /* nobody leaves whom others still write to */
 }
