@@ -4,8 +4,7 @@
  * Codes become bf16 by a mask: the eight lowest bits of a bf16, the lowest of its exponent among them, are a whole
  * number of 2⁻¹³³ (numbers below the normal ones, and those of the exponent after them, go on in equal steps). A
  * product with 2⁶⁹ and a sum, one instruction, make an operand of it, which is 2⁻⁶⁴ of what it means: `up` is what
- * sums are multiplied by at the end. BATCH: steps whose products begin together; RUN: pieces of a copy; ROLLED: see
- * coded_wide.cuh. */
+ * sums are multiplied by at the end. RUN: pieces of a copy. */
 #ifndef SPATE_BACKEND_CUDA_CODED_OPERAND_CUH
 #define SPATE_BACKEND_CUDA_CODED_OPERAND_CUH
 
@@ -46,9 +45,8 @@ struct e4m3 : coded::e4m3 {
 };
 
 /* Eight bits; the scales of rows come at the end. */
-template <typename CODE, int BATCH = 2, bool ROLLED = true> struct bytes {
-  static constexpr int slot_bytes = BYTES_CODES, groups = 1, run = 1, batch = BATCH;
-  static constexpr bool rolled = ROLLED;
+template <typename CODE> struct bytes {
+  static constexpr int slot_bytes = BYTES_CODES, groups = 1, run = 1;
   static constexpr float up = CODE::up;
   struct scales {};
   struct words {
@@ -93,9 +91,8 @@ struct grouped : bytes<e4m3> {
 
 /* Four bits, GROUPS scales a piece. Codes of rows 8 to 15 are the upper half of the eight bits, 16 times what they
  * mean. What rounding takes from a scale its minimum gets, for codes in the middle. */
-template <int GROUPS, int BATCH = 2, int RUN = 2, bool ROLLED = true> struct nibbles {
-  static constexpr int slot_bytes = NIBBLES_CODES + GROUPS * 64, groups = GROUPS, run = RUN, batch = BATCH;
-  static constexpr bool rolled = ROLLED;
+template <int GROUPS> struct nibbles {
+  static constexpr int slot_bytes = NIBBLES_CODES + GROUPS * 64, groups = GROUPS, run = 2;
   static constexpr float up = 0x1p64f;
   /* Of the lane's two rows. */
   struct scales {

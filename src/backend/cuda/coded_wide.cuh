@@ -2,10 +2,10 @@
  * stream once.
  *
  * They are the A operand of warpgroup products (64 rows × 16 columns), made in registers of what cuda_layout.h packs,
- * whose order within a warp is that operand's: each warp has a strip of 16 rows, or TALL of them, and brings their
- * codes into a ring of its own, RUN pieces at a copy. Tokens are the B operand: tiles of 64 columns as
- * cuda_linear_prepare and the linear before leave them, brought by a warp beside the others into a ring that all read.
- * While the matrix units multiply two steps of 16 columns a warp makes the next two.
+ * whose order within a warp is that operand's: each warp has a strip of 16 rows, and brings its codes into a ring of
+ * its own, RUN pieces at a copy. Tokens are the B operand: tiles of 64 columns as cuda_linear_prepare and the linear
+ * before leave them, brought by a warp beside the others into a ring that all read. While the matrix units multiply two
+ * steps of 16 columns a warp makes the next two.
  *
  * Four bits: a code becomes code × scale + minimum, rounded to bf16 once, with scale and minimum rounded before: what
  * an expanded matrix (coded_expand.cu) has of a code, give or take a rounding. So sums stay in the matrix units to the
@@ -37,19 +37,19 @@ struct wide {
   scale_shape scales;
 };
 
-/* TOKENS: at most; GROUPS: warpgroups that multiply, of TALL × 64 rows each. */
-template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT> struct shape {
-  static constexpr int warps = GROUPS * 4, threads = warps * 32, strips = warps * TALL, tiles = TOKENS / 8;
-  static constexpr int resident = RESIDENT;
-  static constexpr int run_bytes = C::run * C::slot_bytes, stage_bytes = TOKENS * LINE;
-  static constexpr int room = (228 / RESIDENT - 1) * 1024 - 2048; /* beside barriers and scales */
-  static constexpr int most = room / 2 / (strips * run_bytes), slots = most < 2 ? 2 : most < 8 ? most : 8;
-  static constexpr int left = (room - slots * strips * run_bytes) / stage_bytes, stages = left < 12 ? left : 12;
-  static constexpr int ring_bytes = stages * stage_bytes + slots * strips * run_bytes;
+/* TOKENS: at most; GROUPS: warpgroups that multiply, of 64 rows each, a strip a warp. */
+template <typename C, int TOKENS, int GROUPS> struct shape {
+  static constexpr int warps = GROUPS * 4, threads = warps * 32, tiles = TOKENS / 8;
+  static constexpr int resident = TOKENS <= 64 ? 2 : 1, stage_bytes = TOKENS * LINE;
+  static constexpr int run_bytes = C::run * C::slot_bytes;
+  static constexpr int room = (228 / resident - 1) * 1024 - 2048; /* beside barriers and scales */
+  static constexpr int most = room / 2 / (warps * run_bytes), slots = most < 2 ? 2 : most < 8 ? most : 8;
+  static constexpr int left = (room - slots * warps * run_bytes) / stage_bytes, stages = left < 12 ? left : 12;
+  static constexpr int ring_bytes = stages * stage_bytes + slots * warps * run_bytes;
   static constexpr int shared_bytes = 2048 + ring_bytes;
   static_assert(stages >= 3, "stages enough to hide a copy");
-  static_assert(stages * 12 + strips * slots * 8 + TOKENS * 4 <= 2048, "room for barriers and scales");
-  static_assert(strips * tiles * 512 + 8192 <= ring_bytes, "sums lie in the rings");
+  static_assert(stages * 12 + warps * slots * 8 + TOKENS * 4 <= 2048, "room for barriers and scales");
+  static_assert(warps * tiles * 512 + 8192 <= ring_bytes, "sums lie in the rings");
 };
 
 /* Computed by here: to the compiler a product's begin is no use of its registers. */
@@ -82,13 +82,13 @@ template <int SLOTS> __device__ __forceinline__ void turn_next(turn &t) {
   if (++t.slot == SLOTS) t.slot = 0, t.phase ^= 1;
 }
 
-template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT> struct worker {
-  using S = shape<C, TOKENS, GROUPS, TALL, RESIDENT>;
+template <typename C, int TOKENS, int GROUPS> struct worker {
+  using S = shape<C, TOKENS, GROUPS>;
   const wide &f;
-  uint64_t *full, *codes; /* [stages], [TALL][warp][slots] */
+  uint64_t *full, *codes; /* [stages], [warp][slots] */
   uint32_t *left;         /* [stages]: warps that are done with the tile */
   float *scale;           /* [token]: what products are multiplied by: of a norm that the input still lacks */
-  uint8_t *stage, *slot;  /* [stages], [TALL][warp][slots] */
+  uint8_t *stage, *slot;  /* [stages], [warp][slots] */
   float4 *sums;           /* in their place at the end: [part][chunk][lane] */
   int part, strip, n;     /* the block's strips */
   int first, end;         /* and pieces */
@@ -97,7 +97,7 @@ template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT> struct wor
 
   __device__ worker(const wide &f, uint8_t *shared) : f(f) {
     full = (uint64_t *)shared, codes = full + S::stages;
-    scale = (float *)(codes + S::strips * S::slots), left = (uint32_t *)(scale + TOKENS);
+    scale = (float *)(codes + S::warps * S::slots), left = (uint32_t *)(scale + TOKENS);
     stage = shared + 2048, slot = stage + S::stages * S::stage_bytes;
     sums = (float4 *)stage;
     int group = blockIdx.x / f.parts, n_group = gridDim.x / f.parts, all = f.n_strip / f.unit;
@@ -119,7 +119,7 @@ template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT> struct wor
       barrier_init(&full[i], 1);
       left[i] = 0;
     }
-    for (int i = threadIdx.x; i < S::strips * S::slots; i += S::threads) barrier_init(&codes[i], 1);
+    for (int i = threadIdx.x; i < S::warps * S::slots; i += S::threads) barrier_init(&codes[i], 1);
     barriers_publish();
   }
 
@@ -173,87 +173,61 @@ template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT> struct wor
   /* --- products ----------------------------------------------------------------------------------------------------
    */
 
-  __device__ __forceinline__ int place_of(int tall) const { return tall * S::warps + threadIdx.x / 32; }
-
   /* A thread: the warp's next pieces, into a slot. */
   __device__ __forceinline__ void run_ask(int piece, int at) const {
     const struct cuda_matrix &m = f.linear.matrix;
-    if (piece >= end) return;
+    int warp = threadIdx.x / 32, to = warp * S::slots + at;
+    if (piece >= end || warp >= n) return;
     uint32_t bytes = min(C::run, end - piece) * f.piece_bytes;
-#pragma unroll
-    for (int t = 0; t < TALL; t++) {
-      int place = place_of(t), to = place * S::slots + at;
-      if (place >= n) break;
-      barrier_expect(&codes[to], bytes);
-      bulk_copy(slot + to * S::run_bytes,
-                m.data + (size_t)(strip + place) * m.strip_bytes + f.head_bytes + (size_t)piece * f.piece_bytes, bytes,
-                &codes[to], policy_evict_first());
-    }
+    barrier_expect(&codes[to], bytes);
+    bulk_copy(slot + to * S::run_bytes,
+              m.data + (size_t)(strip + warp) * m.strip_bytes + f.head_bytes + (size_t)piece * f.piece_bytes, bytes,
+              &codes[to], policy_evict_first());
   }
 
-  /* Of each of the warp's strips four steps of 16 columns, BATCH at a time, with a tile of tokens. */
-  __device__ __forceinline__ void tile_multiply(float (*sum)[TOKENS / 2], uint32_t (*a)[C::batch * 4],
-                                                const uint8_t *from, int half, const turn &at) const {
-    constexpr int batches = 4 / C::batch;
-    static_assert(C::rolled || TALL * batches % 2 == 0, "operands of products on their way stay as they are");
-    static_assert(C::groups == 1 || C::batch == 2, "a batch has one scale");
+  /* Four steps of 16 columns, two at a time, with a tile of tokens: half of a piece. */
+  __device__ __forceinline__ void tile_multiply(float (&sum)[TOKENS / 2], const uint8_t *piece, int half,
+                                                const turn &at) const {
+    uint32_t a[2][8]; /* operands of products on their way stay as they are */
     uint64_t x = rows_operand(shared_address(stage) + at.slot * S::stage_bytes);
+    typename C::scales scales;
     barrier_wait(&full[at.slot], at.phase);
 #pragma unroll
-    for (int t = 0; t < TALL; t++) {
-      const uint8_t *piece = from + t * S::warps * S::slots * S::run_bytes;
-      typename C::scales scales;
+    for (int i = 0; i < 2; i++) {
+      typename C::words words;
+      C::words_load(words, piece, half * 2 + i);
+      if (i == 0 || C::groups > 1) C::scales_load(scales, piece, f.scales, half * 2 + i);
+      products_wait<1>();
 #pragma unroll
-      for (int i = 0; i < batches; i++) {
-        uint32_t *mine = a[(t * batches + i) % 2];
-        typename C::words words[C::batch / 2];
+      for (int k = 0; k < 2; k++) C::operand_make(a[i] + 4 * k, words, scales, k);
+      operand_settle<8>(a[i]);
+      products_begin();
 #pragma unroll
-        for (int k = 0; k < C::batch / 2; k++) C::words_load(words[k], piece, half * 2 + i * C::batch / 2 + k);
-        if (i == 0 || C::groups > 1) C::scales_load(scales, piece, f.scales, half * 2 + i);
-        products_wait<1>();
-#pragma unroll
-        for (int k = 0; k < C::batch; k++) C::operand_make(mine + 4 * k, words[k / 2], scales, k % 2);
-        operand_settle<C::batch * 4>(mine);
-        products_begin();
-#pragma unroll
-        for (int k = 0; k < C::batch; k++) group_add<TOKENS>(sum[t], mine + 4 * k, x + 2 * (i * C::batch + k));
-        products_group();
-      }
+      for (int k = 0; k < 2; k++) group_add<TOKENS>(sum, a[i] + 4 * k, x + 2 * (i * 2 + k));
+      products_group();
     }
   }
 
   /* A piece, which is two tiles wide. At an end of a loop nothing is on its way: what were would keep the compiler from
-   * letting products run beside what makes the operands of others. ROLLED: a loop so short that caches of instructions
-   * hold it. */
-  __device__ __forceinline__ void piece_multiply(float (*sum)[TOKENS / 2], const uint8_t *from, int tile,
+   * letting products run beside what makes the operands of others. Not unrolled, so that caches of instructions hold
+   * it. */
+  __device__ __forceinline__ void piece_multiply(float (&sum)[TOKENS / 2], const uint8_t *from, int tile,
                                                  turn &at) const {
-    uint32_t a[2][C::batch * 4];
-    if (C::rolled) {
 #pragma unroll 1
-      for (int half = 0; half < 2; half++, turn_next<S::stages>(at)) {
-        tile_multiply(sum, a, from, half, at);
-        products_wait<0>();
-        tile_leave(tile + half, at.slot);
-      }
-      return;
+    for (int half = 0; half < 2; half++, turn_next<S::stages>(at)) {
+      tile_multiply(sum, from, half, at);
+      products_wait<0>();
+      tile_leave(tile + half, at.slot);
     }
-    tile_multiply(sum, a, from, 0, at);
-    int before = at.slot;
-    turn_next<S::stages>(at);
-    tile_multiply(sum, a, from, 1, at);
-    products_wait<0>();
-    tile_leave(tile, before);
-    tile_leave(tile + 1, at.slot);
-    turn_next<S::stages>(at);
   }
 
-  __device__ __forceinline__ void pieces_multiply(float (*sum)[TOKENS / 2]) const {
+  __device__ __forceinline__ void pieces_multiply(float (&sum)[TOKENS / 2]) const {
     turn at = {0, 0}, mine = {0, 0};
+    int warp = threadIdx.x / 32;
     for (int run = first; run < end; run += C::run) {
-#pragma unroll
-      for (int t = 0; t < TALL; t++)
-        if (place_of(t) < n) barrier_wait(&codes[place_of(t) * S::slots + mine.slot], mine.phase);
-      const uint8_t *from = slot + (place_of(0) * S::slots + mine.slot) * S::run_bytes;
+      int place = warp * S::slots + mine.slot;
+      if (warp < n) barrier_wait(&codes[place], mine.phase);
+      const uint8_t *from = slot + place * S::run_bytes;
 #pragma unroll 1
       for (int piece = run; piece < min(run + C::run, end); piece++, from += f.piece_bytes)
         piece_multiply(sum, from, 2 * piece, at);
@@ -272,23 +246,19 @@ template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT> struct wor
    * a token meets another on its banks. */
   static __device__ __forceinline__ int four_at(int row, int pair) { return pair * 8 + (row ^ pair * 2); }
 
-  __device__ __forceinline__ void sums_leave(const float (*sum)[TOKENS / 2]) const {
-    int lane = threadIdx.x % 32, within = four_at(lane / 4, lane % 4);
+  __device__ __forceinline__ void sums_leave(const float (&sum)[TOKENS / 2]) const {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, within = four_at(lane / 4, lane % 4);
+    if (warp >= n) return;
 #pragma unroll
-    for (int t = 0; t < TALL; t++) {
-      int place = place_of(t);
-      if (place >= n) break;
-#pragma unroll
-      for (int i = 0; i < S::tiles; i++) {
-        int item = i * units + (place >> f.unit - 1), block = quotient((item + 1) * f.parts - 1, by_items);
-        int chunk = (item - items_before(block)) * f.unit + (place & f.unit - 1);
-        float4 four = *(const float4 *)&sum[t][i * 4];
-        float4 *to = sums + (part * chunks() + chunk) * 32 + within;
-        if (f.parts > 1)
-          store_in(address_in(shared_address(to), block), four);
-        else
-          *to = four;
-      }
+    for (int i = 0; i < S::tiles; i++) {
+      int item = i * units + (warp >> f.unit - 1), block = quotient((item + 1) * f.parts - 1, by_items);
+      int chunk = (item - items_before(block)) * f.unit + (warp & f.unit - 1);
+      float4 four = *(const float4 *)&sum[i * 4];
+      float4 *to = sums + (part * chunks() + chunk) * 32 + within;
+      if (f.parts > 1)
+        store_in(address_in(shared_address(to), block), four);
+      else
+        *to = four;
     }
   }
 
@@ -390,11 +360,12 @@ template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT> struct wor
   }
 };
 
-template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT>
-__global__ void __launch_bounds__(GROUPS * 128, RESIDENT) linear_coded_wide(const __grid_constant__ wide f) {
+template <typename C, int TOKENS, int GROUPS>
+__global__ void __launch_bounds__(GROUPS * 128, shape<C, TOKENS, GROUPS>::resident)
+    linear_coded_wide(const __grid_constant__ wide f) {
   extern __shared__ __align__(1024) uint8_t shared[];
-  using S = shape<C, TOKENS, GROUPS, TALL, RESIDENT>;
-  worker<C, TOKENS, GROUPS, TALL, RESIDENT> w(f, shared);
+  using S = shape<C, TOKENS, GROUPS>;
+  worker<C, TOKENS, GROUPS> w(f, shared);
   w.barriers_begin();
   __syncthreads();
   dependents_launch();
@@ -406,11 +377,11 @@ __global__ void __launch_bounds__(GROUPS * 128, RESIDENT) linear_coded_wide(cons
     for (int i = 0; i < min(S::stages, 2 * (w.end - w.first)); i++) w.tile_ask(2 * w.first + i, i);
   __syncwarp();
   w.scales_make();
-  float sum[TALL][TOKENS / 2] = {};
+  float sum[TOKENS / 2] = {};
   w.pieces_multiply(sum);
   w.blocks_meet(); /* nobody reads the rings any more */
   w.sums_leave(sum);
-  typename worker<C, TOKENS, GROUPS, TALL, RESIDENT>::extras extras[w.ahead];
+  typename worker<C, TOKENS, GROUPS>::extras extras[w.ahead];
   w.extras_ask(extras, threadIdx.x);
   w.blocks_meet(); /* sums are there */
   w.results_make(extras);

@@ -15,17 +15,21 @@ struct version {
   launch_shape shape;
 };
 
-template <typename C, int TOKENS, int GROUPS, int TALL, int RESIDENT> version version_of() {
-  using S = coded_wide::shape<C, TOKENS, GROUPS, TALL, RESIDENT>;
-  return {
-      S::strips, RESIDENT, linear_coded_wide<C, TOKENS, GROUPS, TALL, RESIDENT>, {1, S::threads, S::shared_bytes, 1}};
+template <typename C, int TOKENS, int GROUPS> version version_of() {
+  using S = coded_wide::shape<C, TOKENS, GROUPS>;
+  return {S::warps, S::resident, linear_coded_wide<C, TOKENS, GROUPS>, {1, S::threads, S::shared_bytes, 1}};
 }
 
 /* Of so many strips. */
 template <typename C> version coding_choose(int tokens, int strips, int multiprocessors) {
-  if (tokens <= 32) return version_of<C, 32, 2, 1, 2>();
-  if (tokens <= 64) return version_of<C, 64, 2, 1, 2>();
-  return strips >= 13 * multiprocessors ? version_of<C, 128, 4, 1, 1>() : version_of<C, 128, 2, 1, 1>();
+  if (tokens <= 32) return version_of<C, 32, 2>();
+  if (tokens <= 64) return version_of<C, 64, 2>();
+  return strips >= 13 * multiprocessors ? version_of<C, 128, 4>() : version_of<C, 128, 2>();
+}
+
+/* Of those that are not coded_many.cu's. */
+template <typename C> version nibbles_choose(int tokens) {
+  return tokens <= 32 ? version_of<C, 32, 2>() : version_of<C, 128, 4>();
 }
 
 version version_choose(const wide &f, int multiprocessors) {
@@ -34,8 +38,7 @@ version version_choose(const wide &f, int multiprocessors) {
   if (m.kind == KIND_F8 && m.group) return coding_choose<grouped>(tokens, strips, multiprocessors);
   if (m.kind == KIND_F8) return coding_choose<bytes<e4m3>>(tokens, strips, multiprocessors);
   if (m.bytes) return coding_choose<bytes<int8>>(tokens, strips, multiprocessors);
-  if (m.group == 128) return coding_choose<nibbles<1>>(tokens, strips, multiprocessors);
-  return coding_choose<nibbles<4>>(tokens, strips, multiprocessors);
+  return m.group == 128 ? nibbles_choose<nibbles<1>>(tokens) : nibbles_choose<nibbles<4>>(tokens);
 }
 
 /* How blocks share the rows, and those of a cluster the columns: as many parts as keep one and a half blocks on a
