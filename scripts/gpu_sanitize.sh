@@ -13,12 +13,12 @@ parts=()
 for cache in fp16 bf16 int8 fp8 fp32; do parts+=("attend $cache"); done
 for family in columns range embed head sample decode far; do parts+=("$family"); done
 for scheme in F16 F8 int8 int4; do parts+=("chain $scheme"); done
-for scheme in F8 int8 int4 F32 int2 int3 int5 int6; do parts+=("linear $scheme"); done
-shares=20 # of F16 and BF16, under racecheck, which takes minutes for steps of many tokens
+for scheme in F8 int8 F32 int2 int3 int5 int6; do parts+=("linear $scheme"); done
+shares=20 # of other linears under racecheck, which takes a minute for a step of 600 tokens
 
 check() { # TOOL FAMILY [TEXT [SHARE]]
   local name="$*" tool=$1 log status found start=$SECONDS; shift
-  log="$out/$tool-${*// /-}" log="${log//\//of}.log"
+  log=${name// /-} log="$out/${log//\//of}.log"
   timeout -k 5 "$limit" compute-sanitizer --tool "$tool" --print-limit 20 "$table" few "$@" >"$log" 2>&1; status=$?
   found=$(sed -n 's/.*SUMMARY: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
   case "$status ${found:-none}" in
@@ -34,5 +34,5 @@ export -f check
 for tool in ${2:-memcheck racecheck}; do
   for part in "${parts[@]}"; do echo "$tool $part"; done
   n=1; [ "$tool" = memcheck ] || n=$shares
-  for share in $(seq "$n"); do echo "$tool linear F16 $share/$n"; done
+  for share in $(seq "$n"); do printf '%s\n' "$tool linear F16 $share/$n" "$tool linear int4 $share/$n"; done
 done | xargs -P "${JOBS:-4}" -I{} bash -c 'check {}'
