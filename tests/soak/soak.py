@@ -456,6 +456,7 @@ class Soak:
         self.tally.table()
         warm = max(own for own, *_ in self.quiet[:WARM_ROUNDS])
         most = max(own for own, *_ in self.quiet[WARM_ROUNDS:])
+        print("own memory at rest, round by round:", *(f"{own / 2**20:.2f}" for own, *_ in self.quiet), "MiB")
         print(f"own memory at rest: at most {warm / 2**20:.2f} MiB in the first {WARM_ROUNDS} of {ROUNDS} rounds, {most / 2**20:.2f} "
               f"MiB in the others (allowed: {GROWTH >> 20} MiB more)")
         print(f"descriptors and threads at rest: {self.at_rest[0]} and {self.at_rest[1]} each time; {reloads:.0f} reloads; "
