@@ -52,13 +52,14 @@ class Layout(unittest.TestCase):
         """Each option of serve that is about its engine, by the same name, also in docs/python.md."""
         room = spate_python.ROOT / "src/cli"
         names = dict(re.findall(r'\{"([a-z-]+)", \S+, OPTION_\w+, [^,]+?, (?:PLAIN|MARKED)\((\w+)\)', (room / "option.c").read_text()))
-        fill = re.search(r"^void open_options_fill.*?^\}", (room / "main.c").read_text(), re.M | re.S)[0]
+        fill = "".join(re.findall(r"^(?:static )?void (?:adapters_fill|open_options_fill)\(.*?^\}", (room / "main.c").read_text(), re.M | re.S))
         filled = set(re.findall(r"= s->(\w+);", fill))
         options = {name.replace("-", "_") for name, field in names.items() if field in filled} - {"model"}
         options |= {"enable_block_reuse"}  # no_block_reuse without the flag's prefix
         of_cache = {{"memory": "kv_cache_memory", "dtype": "kv_cache_dtype"}.get(field.name, field.name)
                     for field in dataclasses.fields(llm.KvCacheConfig)}
-        arguments = set(inspect.signature(llm.LLM).parameters) | of_cache
+        arguments = set(inspect.signature(llm.LLM).parameters) | of_cache | set(inspect.signature(llm.LoraManager).parameters)
+        arguments |= {"max_lora_rank"} if "adapter_dim" in arguments else set()  # two names of one
         self.assertGreater(len(options), 15)
         self.assertEqual(options - arguments - {"no_enable_block_reuse"}, set())
         page = (spate_python.ROOT / "docs/python.md").read_text()

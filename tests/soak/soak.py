@@ -34,7 +34,7 @@ MODEL = os.environ.get("SPATE_TEST_MODEL")
 CLIENTS = 12
 ROUNDS = max(6, int(SECONDS / 60))
 WARM_ROUNDS = ROUNDS // 3
-GROWTH = 4 << 20  # bytes of memory of its own that a server may gather after that, until the end
+GROWTH = (8 if MODEL else 4) << 20  # bytes of its own that a server may gather after that: holes that glibc's heap has when large blocks went
 PROGRESS_SECONDS = 10
 GAUGES = "llm_requests_running", "llm_requests_waiting", "llm_kv_cache_usage_ratio"
 
