@@ -57,7 +57,7 @@ class SamplingParams:
     priority: int | None = None  # lower runs first
     timeout_s: float | None = None
     cache_salt: str | None = None
-    lora_request: LoRARequest | Sequence[LoRARequest] | None = None
+    lora_request: LoRARequest | Mapping[str, Any] | Sequence[LoRARequest | Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         for name in WHOLE_NUMBERS:
@@ -128,11 +128,17 @@ def bias_array(biases: Mapping[Any, float]) -> ctypes.Array[_library.LogitBias]:
     return (_library.LogitBias * len(pairs))(*pairs)
 
 
-def loras_array(wanted: LoRARequest | Sequence[LoRARequest]) -> ctypes.Array[_library.Lora]:
-    each = [wanted] if isinstance(wanted, LoRARequest) else list(wanted)
-    for one in each:
-        if not isinstance(one, LoRARequest):
-            raise InvalidError(f"lora_request is {one!r}, expected a LoRARequest or a list of them.")
+def lora_of(one: Any) -> LoRARequest:
+    """A mapping is what a body of JSON has in its place."""
+    if isinstance(one, Mapping) and "lora_name" in one and set(one) <= {"lora_name", "lora_scale"}:
+        return LoRARequest(**one)
+    if not isinstance(one, LoRARequest):
+        raise InvalidError(f"lora_request is {one!r}, expected a LoRARequest, a mapping with its fields or a list of them.")
+    return one
+
+
+def loras_array(wanted: LoRARequest | Mapping[str, Any] | Sequence[LoRARequest | Mapping[str, Any]]) -> ctypes.Array[_library.Lora]:
+    each = [lora_of(one) for one in ([wanted] if isinstance(wanted, (LoRARequest, Mapping)) else wanted)]
     return (_library.Lora * len(each))(*(_library.Lora(name_bytes("lora_name", one.lora_name), one.lora_scale)
                                          for one in each))
 
