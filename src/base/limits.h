@@ -23,6 +23,7 @@ enum limit {
   LIMIT_QUANTIZATION_GROUPS = 8,   /* ways of storing matrices within one quantized checkpoint */
 
   /* adapters */
+  LIMIT_ADAPTERS = 1024, /* on a device at once (max_loras) */
   LIMIT_ADAPTER_RANK = 1024,
   LIMIT_ADAPTER_MEBIBYTES = 8192,        /* of one in memory */
   LIMIT_ADAPTER_PATTERNS = 1024,         /* of rank_pattern, and of alpha_pattern */
