@@ -145,6 +145,7 @@ static bool op_pack(const struct program *program, struct adapter_slot *slot, co
   struct adapter_factors *to = arena_alloc(&slot->arena, sizeof *to);
   if (!to) return false;
   slot->factors[from->op] = to;
+  to->most = adapter_most(program->plan, op, program->limits.kv_dtype == KV_F16);
   return op->kind == OP_EMBED ? embedding_pack(&slot->arena, weight, from, to)
                               : linear_pack(&slot->arena, weight, from, to);
 }

@@ -98,7 +98,6 @@ static void call_prepare(struct program *program, int index) {
   if (op->kind == OP_EMBED || op->kind == OP_LINEAR)
     call->layout = cpu_layout_of(plan_weights(program->plan) + op->weight[0]);
   if (op->kind == OP_LINEAR) {
-    call->adapter_most = adapter_most(program->plan, op, program->limits.kv_dtype == KV_F16);
     call->unit_tiles = op->args.linear.gated ? 2 : 1;
     call->n_unit = (call->layout.rows + TILE_ROWS - 1) / TILE_ROWS / call->unit_tiles;
   }
@@ -185,15 +184,14 @@ static bool limits_check(const struct limits *limits, struct error *error) {
   if (limits->kv_dtype >= KV_BF16 && limits->block_size < KV_PAIRED_COLS)
     return error_set(error, ERROR_INVALID, "%s KV needs blocks of at least %d tokens, not %d: use fp16.",
                      kv_dtype_name(limits->kv_dtype), KV_PAIRED_COLS, limits->block_size);
-  return true;
+  return adapter_limits_check(limits->adapters, limits->adapter_rank, error);
 }
 
 /* Everything of a program that takes no memory of a step's size. */
 static bool program_describe(struct program *program, const struct plan *plan, const struct limits *limits,
                              struct error *error) {
   *program = (struct program){.plan = plan, .limits = *limits};
-  if (!limits_check(limits, error) || !adapter_limits_check(limits->adapters, limits->adapter_rank, error) ||
-      !body_find(plan, &program->n_body, error) || !tables_alloc(program, error))
+  if (!limits_check(limits, error) || !body_find(plan, &program->n_body, error) || !tables_alloc(program, error))
     return false;
   for (int i = 0; i < plan->n_op; i++) call_prepare(program, i);
   program->query_tokens = query_tokens_of(plan);

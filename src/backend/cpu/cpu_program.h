@@ -38,7 +38,6 @@ struct call {
   struct cpu_layout layout; /* embed, linear: of weight[0] */
   int n_unit, unit_tiles;   /* linear: units of 1 tile, or of 2 when gated, are what is split over workers */
   int chunk;                /* linear: units a worker claims at once in a small batch; 0: an even share */
-  float adapter_most;       /* linear: plan/adapter.h */
   int rope;                 /* attend: index of its angles; −1: none */
 };
 
