@@ -22,6 +22,7 @@ struct factor_tile {
 struct adapter_factors {
   int rank; /* rows of a: those of the parts one after the other, without those that are zeros at a part's end */
   size_t a_stride;
+  float most; /* adapter_most of the op */
   const float *a;
   const struct factor_tile *tile; /* [tiles of the matrix] */
   const float *b;

@@ -73,19 +73,19 @@ static ALWAYS_INLINE void tile_expand(const struct adapter_use *use, int tile, c
   }
 }
 
-/* The sums of a tile in n rows, whose adapters are uses[n][ROW_LORAS]; within ±most, whatever the factors. */
-static void tile_adapt(const struct adapter_use *uses, float most, int tile, tile_sums *sums, int n) {
+/* The sums of a tile in n rows, whose adapters are uses[n][ROW_LORAS]; bounded, whatever the factors. */
+static void tile_adapt(const struct adapter_use *uses, int tile, tile_sums *sums, int n) {
   for (int i = 0; i < n; i++, uses += ROW_LORAS) {
-    bool any = false;
+    float most = 0; /* 0: no adapter is at work on the row */
     vfloat change[VECTORS];
     for (int v = 0; v < VECTORS; v++) change[v] = vfloat_set(0);
     for (int l = 0; l < ROW_LORAS; l++) {
       if (!uses[l].factors) continue;
       tile_expand(&uses[l], tile, sums[i], change);
-      any = true;
+      most = uses[l].factors->most;
     }
-    for (int v = 0; any && v < VECTORS; v++)
+    for (int v = 0; most > 0 && v < VECTORS; v++)
       vfloat_store(sums[i] + v * LANES, vfloat_add(vfloat_load(sums[i] + v * LANES), change[v]));
-    for (int c = 0; any && c < TILE_ROWS; c++) sums[i][c] = adapter_bounded(sums[i][c], most);
+    for (int c = 0; most > 0 && c < TILE_ROWS; c++) sums[i][c] = adapter_bounded(sums[i][c], most);
   }
 }

@@ -172,10 +172,7 @@ void call_linear(struct program *program, const struct call *call, int worker) {
   bool adapted = program->n_pair > 0 && adapters_meet(program, call);
   struct linear_input input = input_prepare(program, call, n_row, adapted, worker);
   struct linear_output output = output_make(program, call);
-  if (adapted) {
-    output.tail.adapters = program->use;
-    output.tail.adapter_most = call->adapter_most;
-  }
+  if (adapted) output.tail.adapters = program->use;
   product_run(program, call, &input, &output, worker);
   if (call->op->args.linear.post_norm != NORM_NONE) post_norm_run(program, call, n_row, worker);
 }

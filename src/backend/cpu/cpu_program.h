@@ -38,7 +38,6 @@ struct call {
   struct cpu_layout layout; /* embed, linear: of weight[0] */
   int n_unit, unit_tiles;   /* linear: units of 1 tile, or of 2 when gated, are what is split over workers */
   int chunk;                /* linear: units a worker claims at once in a small batch; 0: an even share */
-  float adapter_most;       /* linear: plan/adapter.h */
   int rope;                 /* attend: index of its angles; −1: none */
 };
 
@@ -115,6 +114,8 @@ void queries_cut(struct program *program);
 /* cpu_adapter.c: slots. */
 bool cpu_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
 void adapter_slots_release(struct program *program);
+/* Deals out what steps with adapters need, from `memory` on; NULL: only counts it. The bytes, whole cache lines. */
+size_t adapters_lay(struct program *program, uint8_t *memory);
 
 /* call_adapter.c. Which adapters the step's tokens, or its outputs, have: before all that follows, on one thread. */
 void adapters_begin(struct program *program, bool outputs);

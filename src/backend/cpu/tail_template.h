@@ -39,6 +39,13 @@ static void tile_bias(const struct cpu_layout *layout, const float *bias, int ti
   for (int i = 0; i < TILE_ROWS; i++) out[i] = tile * TILE_ROWS + i < layout->rows ? bias[tile * TILE_ROWS + i] : 0;
 }
 
+/* What the adapters of these rows add to the tile's sums, and to its partner's. */
+static void sums_adapt(const struct linear_tail *tail, int tile, tile_sums *sums, int partner, int first, int n) {
+  const struct adapter_use *uses = tail->adapters + first * ROW_LORAS;
+  tile_adapt(uses, tile, sums, n);
+  if (tail->gated) tile_adapt(uses, tile + 1, sums + partner, n);
+}
+
 /* A tile's sums (and its partner's `partner` further on, if gated) of rows [first, first + n) through the tail. */
 static void tail_store(const struct cpu_layout *layout, const struct linear_tail *shared, int tile, tile_sums *sums,
                        int partner, int first, int n, float *out, size_t out_stride) {
@@ -47,10 +54,7 @@ static void tail_store(const struct cpu_layout *layout, const struct linear_tail
   float bias[TILE_ROWS], up_bias[TILE_ROWS], last_residual[TILE_ROWS] = {0}, last[TILE_ROWS];
   struct tail_row row = {.bias = tail->bias ? bias : NULL, .up_bias = tail->bias ? up_bias : NULL};
   if (n_col <= 0) return;
-  if (tail->adapters) {
-    tile_adapt(tail->adapters + first * ROW_LORAS, tail->adapter_most, tile, sums, n);
-    if (tail->gated) tile_adapt(tail->adapters + first * ROW_LORAS, tail->adapter_most, tile + 1, sums + partner, n);
-  }
+  if (tail->adapters) sums_adapt(tail, tile, sums, partner, first, n);
   if (tail->bias) tile_bias(layout, tail->bias, tile, bias);
   if (tail->bias && tail->gated) tile_bias(layout, tail->bias, tile + 1, up_bias);
   for (int i = 0; i < n; i++) {
