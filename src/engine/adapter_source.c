@@ -21,34 +21,11 @@ static bool peft_open(struct adapter_source *source, const char *folder, struct 
   return true;
 }
 
-static bool gguf_expect(const struct gguf *gguf, const char *key, const char *expected, struct error *error) {
-  struct slice value = {0};
-  if (!gguf_get_string(gguf, key, GGUF_REQUIRED, &value, error)) return false;
-  if (value.size == strlen(expected) && memcmp(value.data, expected, value.size) == 0) return true;
-  return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\"; expected \"%s\".", key,
-                   (int)(value.size < 40 ? value.size : 40), (const char *)value.data, expected);
-}
-
-static bool gguf_settings(struct adapter_source *source, struct error *error) {
-  static const char llama[] = "llama", invocation[] = "adapter.alora.invocation_tokens";
-  const struct gguf *gguf = source->gguf;
-  struct slice architecture = {0};
-  if (!gguf_expect(gguf, "general.type", "adapter", error) || !gguf_expect(gguf, "adapter.type", "lora", error) ||
-      !gguf_get_string(gguf, "general.architecture", GGUF_REQUIRED, &architecture, error) ||
-      !gguf_get_float(gguf, "adapter.lora.alpha", GGUF_OPTIONAL, &source->alpha, error))
-    return false;
-  if (gguf_find(gguf, invocation))
-    return error_set(error, ERROR_UNSUPPORTED, "%s is there; an adapter works on the whole prompt.", invocation);
-  source->pairs = architecture.size == strlen(llama) && memcmp(architecture.data, llama, architecture.size) == 0;
-  return source->alpha - source->alpha == 0 ||
-         error_set(error, ERROR_FORMAT, "adapter.lora.alpha is no finite number.");
-}
-
 static bool gguf_source_open(struct adapter_source *source, const char *path, struct error *error) {
   snprintf(source->path, sizeof source->path, "%s", path);
   if (!(source->gguf = gguf_open(path, error))) return false;
   source->tensors = &source->gguf->tensors;
-  return gguf_settings(source, error) || error_prefix(error, "%s: ", path);
+  return gguf_adapter_settings(source->gguf, &source->settings, error) || error_prefix(error, "%s: ", path);
 }
 
 bool adapter_source_open(struct adapter_source *source, const char *path, struct error *error) {
@@ -173,7 +150,7 @@ static bool gguf_find_module(struct adapter_source *source, bool embeds, int row
     return error_set(error, ERROR_FORMAT, "\"%s\" has rank %lld; expected 1 to %d.", m->b->name, (long long)rank,
                      LIMIT_ADAPTER_RANK);
   m->rank = (int)rank;
-  m->scale = source->alpha != 0 ? source->alpha / m->rank : 1;
+  m->scale = source->settings.alpha != 0 ? source->settings.alpha / m->rank : 1;
   return shapes_check(m, embeds, rows, cols, "lora_b", error);
 }
 
@@ -182,7 +159,7 @@ bool adapter_source_find(struct adapter_source *source, const struct plan *plan,
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   bool embeds = op->kind == OP_EMBED;
   *m = (struct module_tensors){0};
-  if (!adapter_module_of(plan, op, part, source->pairs, &m->module)) return true;
+  if (!adapter_module_of(plan, op, part, source->settings.pairs, &m->module)) return true;
   int rows = module_rows(plan, plan_name(plan, weight->part[part].tensor));
   return source->gguf ? gguf_find_module(source, embeds, rows, weight->cols, m, error)
                       : peft_find(source, embeds, rows, weight->cols, m, error);

@@ -6,7 +6,7 @@
 #include "engine/adapter_config.h"
 #include "engine/adapter_module.h"
 #include "engine/engine_file.h"
-#include "format/gguf.h"
+#include "format/gguf_adapter.h"
 #include "format/safetensors.h"
 
 enum { ADAPTER_PATH_BYTES = 4096 };
@@ -16,8 +16,7 @@ struct adapter_source {
   struct adapter_config *config; /* NULL: GGUF */
   struct safetensors *safetensors;
   struct gguf *gguf;
-  double alpha; /* of GGUF; 0: factors are taken as they are */
-  bool pairs;   /* GGUF of llama: see struct adapter_module */
+  struct gguf_adapter settings; /* of GGUF */
   const struct tensor_table *tensors;
   bool *used; /* [n_tensor]: it belongs to a module */
 };

@@ -1,6 +1,8 @@
 /* Checking an adapter against the plan and the slots that it is for. */
 #include "plan/adapter.h"
 
+#include "base/limits.h"
+
 static bool op_check(const struct adapter_op *op, int before, const struct plan *plan, struct error *error) {
   if (op->op <= before || op->op >= plan->n_op)
     return error_set(error, ERROR_INVALID, "The adapter names op %d after op %d of %d; they ascend.", op->op, before,
@@ -10,6 +12,12 @@ static bool op_check(const struct adapter_op *op, int before, const struct plan 
     return error_set(error, ERROR_INVALID, "The adapter names op %d, which has no matrix (%s).", op->op,
                      op_kind_name(kind));
   return true;
+}
+
+bool adapter_limits_check(int slots, int rank_most, struct error *error) {
+  if (slots >= 0 && slots <= LIMIT_ADAPTERS && rank_most >= 0 && rank_most <= LIMIT_ADAPTER_RANK) return true;
+  return error_set(error, ERROR_INVALID, "%d adapters of rank %d were asked for; at most %d of rank %d can be had.",
+                   slots, rank_most, LIMIT_ADAPTERS, LIMIT_ADAPTER_RANK);
 }
 
 bool adapter_check(const struct adapter *adapter, const struct plan *plan, int slot, int slots, int rank_most,

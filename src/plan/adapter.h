@@ -47,6 +47,9 @@ struct adapter {
   uint64_t bytes; /* of all arrays */
 };
 
+/* Can a program have so many slots for adapters of such a rank? */
+bool adapter_limits_check(int slots, int rank_most, struct error *error);
+
 /* Can it be put into a program's slot: what adapter_load of every backend refuses. */
 bool adapter_check(const struct adapter *adapter, const struct plan *plan, int slot, int slots, int rank_most,
                    struct error *error);

@@ -174,3 +174,36 @@ void adapter_slots_release(struct program *program) {
   for (int i = 0; program->slot && i < program->limits.adapters; i++) arena_release(&program->slot[i].arena);
   free(program->slot);
 }
+
+/* Numbers that an adapter's shrink has of one row, at most. */
+static size_t shrunk_stride_of(const struct plan *plan, const struct limits *limits) {
+  size_t parts = 0;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_LINEAR && plan_weights(plan)[op->weight[0]].n_part > parts)
+      parts = plan_weights(plan)[op->weight[0]].n_part;
+  }
+  return whole(parts * (size_t)limits->adapter_rank, LINE_FLOATS);
+}
+
+size_t adapters_lay(struct program *program, uint8_t *memory) {
+  const struct limits *limits = &program->limits;
+  size_t slots = (size_t)limits->adapters, uses = slots ? (size_t)limits->tokens * ROW_LORAS : 0, used = 0;
+  program->shrunk_stride = shrunk_stride_of(program->plan, limits);
+  const struct {
+    void *to; /* the address of a pointer */
+    size_t bytes;
+  } pieces[] = {
+      {&program->slot_used, slots * sizeof *program->slot_used},
+      {&program->slot_count, slots * sizeof *program->slot_count},
+      {&program->pair, uses * sizeof *program->pair},
+      {&program->use, uses * sizeof *program->use},
+      {&program->shrunk, uses * program->shrunk_stride * sizeof *program->shrunk},
+  };
+  for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+    void *piece = memory ? memory + used : NULL;
+    memcpy(pieces[i].to, &piece, sizeof piece);
+    used += whole(pieces[i].bytes, LINE_BYTES);
+  }
+  return used;
+}

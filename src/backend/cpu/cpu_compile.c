@@ -77,16 +77,6 @@ static void linear_extent(const struct plan *plan, const struct limits *limits, 
   }
 }
 
-/* Numbers that an adapter's shrink has of one row, at most. */
-static size_t shrunk_stride_of(const struct plan *plan, const struct limits *limits) {
-  size_t parts = 0;
-  for (int i = 0; i < plan->n_op; i++) {
-    const struct op *op = plan_ops(plan) + i;
-    if (op->kind == OP_LINEAR) parts = size_max(parts, plan_weights(plan)[op->weight[0]].n_part);
-  }
-  return (parts * (size_t)limits->adapter_rank + FACTOR_COLUMNS - 1) / FACTOR_COLUMNS * FACTOR_COLUMNS;
-}
-
 static bool rope_same(const struct rope_table *rope, const struct attend_args *args) {
   return rope->frequency == args->rope_freq && rope->dim == args->rope_dim && rope->scale == args->rope_scale;
 }
@@ -153,12 +143,7 @@ static void workspace_lay(struct program *program, int n_worker, struct cursor *
   program->query_token = cursor_take(cursor, tokens, sizeof *program->query_token);
   program->single_row = cursor_take(cursor, tokens, sizeof *program->single_row);
   program->token_row = cursor_take(cursor, tokens, sizeof *program->token_row);
-  size_t uses = limits->adapters ? tokens * ROW_LORAS : 0;
-  program->slot_used = cursor_take(cursor, (size_t)limits->adapters, sizeof *program->slot_used);
-  program->slot_count = cursor_take(cursor, (size_t)limits->adapters, sizeof *program->slot_count);
-  program->pair = cursor_take(cursor, uses, sizeof *program->pair);
-  program->use = cursor_take(cursor, uses, sizeof *program->use);
-  program->shrunk = cursor_take(cursor, uses * program->shrunk_stride, sizeof *program->shrunk);
+  adapters_lay(program, cursor_take(cursor, adapters_lay(program, NULL), 1));
   program->out_token = cursor_take(cursor, outputs, sizeof *program->out_token);
   program->out_logprob = cursor_take(cursor, outputs, sizeof *program->out_logprob);
   program->out_top = cursor_take(cursor, outputs * TOP_LOGPROBS, sizeof *program->out_top);
@@ -193,9 +178,6 @@ static bool limits_check(const struct limits *limits, struct error *error) {
   if (limits->block_size < 1 || (limits->block_size & (limits->block_size - 1)))
     return error_set(error, ERROR_INVALID, "KV blocks of %d tokens were asked for, expected a power of two.",
                      limits->block_size);
-  if (limits->adapters < 0 || limits->adapter_rank < 0 || limits->adapter_rank > LIMIT_ADAPTER_RANK)
-    return error_set(error, ERROR_INVALID, "%d adapters of rank %d were asked for, expected ranks up to %d.",
-                     limits->adapters, limits->adapter_rank, LIMIT_ADAPTER_RANK);
   if (limits->kv_dtype > KV_INT8)
     return error_set(error, ERROR_INVALID,
                      "KV type %d was asked for, expected 0 (fp32), 1 (fp16), 2 (bf16), 3 (fp8) or 4 (int8).",
@@ -210,10 +192,10 @@ static bool limits_check(const struct limits *limits, struct error *error) {
 static bool program_describe(struct program *program, const struct plan *plan, const struct limits *limits,
                              struct error *error) {
   *program = (struct program){.plan = plan, .limits = *limits};
-  if (!limits_check(limits, error) || !body_find(plan, &program->n_body, error) || !tables_alloc(program, error))
+  if (!limits_check(limits, error) || !adapter_limits_check(limits->adapters, limits->adapter_rank, error) ||
+      !body_find(plan, &program->n_body, error) || !tables_alloc(program, error))
     return false;
   for (int i = 0; i < plan->n_op; i++) call_prepare(program, i);
-  program->shrunk_stride = shrunk_stride_of(plan, limits);
   program->query_tokens = query_tokens_of(plan);
   program->scratch_bytes = scratch_bytes_of(plan, program->query_tokens);
   return true;

@@ -1,0 +1,15 @@
+/* What a GGUF file says of itself when it holds a LoRA, as llama.cpp's converter writes it. */
+#ifndef SPATE_FORMAT_GGUF_ADAPTER_H
+#define SPATE_FORMAT_GGUF_ADAPTER_H
+
+#include "format/gguf.h"
+
+struct gguf_adapter {
+  double alpha; /* 0: factors are taken as they are */
+  bool pairs;   /* rows of q and k have the two halves of a head in turn, as the files of such networks have them */
+};
+
+/* Refuses what holds no LoRA, or one of another kind. */
+bool gguf_adapter_settings(const struct gguf *gguf, struct gguf_adapter *settings, struct error *error);
+
+#endif
