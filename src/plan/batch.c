@@ -9,6 +9,14 @@ const char *kv_dtype_name(int dtype) {
   return dtype >= 0 && dtype <= KV_INT8 ? names[dtype] : NULL;
 }
 
+bool result_sound(const struct result *result, struct error *error) {
+  for (int i = 0; i < result->n_out; i++)
+    if (result->token[i] < 0)
+      return error_set(error, ERROR_DEVICE,
+                       "The step computed logits that are not finite: the weights may be damaged.");
+  return true;
+}
+
 static bool row_check(const struct batch *b, int index, const struct plan *plan, const struct limits *limits,
                       struct error *error) {
   const struct row *row = b->row + index;

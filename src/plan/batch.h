@@ -102,7 +102,8 @@ struct token_logprob {
 /* Owned by the program; valid until its next submit. */
 struct result {
   int32_t n_out;
-  const int32_t *token;            /* [n_out] drawn; the target of a DRAW_SCORE, the likeliest of a DRAW_BEAM */
+  const int32_t *token; /* [n_out] drawn; the target of a DRAW_SCORE, the likeliest of a DRAW_BEAM; −1: the row's logits
+                           are not finite, and there is nothing else of it */
   const float *logprob;            /* [n_out] as in token_logprob; 0 where none was wanted */
   const struct token_logprob *top; /* [n_out][TOP_LOGPROBS] the likeliest first, sampling[i].n_top of each row */
   const float *logits; /* [n_out][vocab], or NULL unless wanted; of a plan that does not sample: its result */

@@ -5,7 +5,7 @@
 #include "runtime/request_search.h"
 #include "runtime/runtime_state.h"
 
-enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20 };
+enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20, SPOILT_MOST = 8 };
 
 /* --- the list of live requests ------------------------------------------------------------------------------------ */
 
@@ -112,18 +112,42 @@ static bool live_review(struct runtime *rt, bool draining) {
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
+/* Its own numbers may have left their range; where nobody's are finite any more it is the engine that is damaged. */
+static void spoilt_tell(struct runtime *rt, struct request *r) {
+  struct error error;
+  if (request_ended(r)) return;
+  error_set(&error, ERROR_INTERNAL,
+            "The logits that were computed for this request are not finite numbers, so that no token can be drawn: its "
+            "keys or values may have left the range of the KV cache's type; bf16 and fp32 have a wide one "
+            "(--kv-cache-dtype).");
+  request_fail(r, &error);
+  rt->n_spoilt++;
+}
+
 static void event_tell(struct runtime *rt, struct generation *g, const struct schedule_event *event, uint64_t now_us) {
   if (event->kind == EVENT_OUT) g->scheduled = false;
   if (event->kind == EVENT_OUT || g->ended) return;
   if (!request_table_begin(g->request)) return; /* shed while its first step ran: nothing of it is told */
   if (g->request->queued_tokens) request_table_recount(&rt->table, g->request, 0); /* it waits no longer */
   switch (event->kind) {
+  case EVENT_SPOILT: spoilt_tell(rt, g->request); break;
   case EVENT_SCORE: request_score(g->request, event); break;
   case EVENT_BEAM: request_search_hear(rt->schedule, g, event); break;
   default:
     runtime_metrics_token(&rt->metrics, g, now_us);
     generation_accept(g, event->token, event->logprob, event->top);
   }
+}
+
+/* Ends the engine's turn where the last requests have all been spoilt. */
+static bool engine_sound(struct runtime *rt, const struct result *result, struct error *error) {
+  for (int i = 0; i < result->n_out; i++)
+    if (result->token[i] >= 0) rt->n_spoilt = 0;
+  if (rt->n_spoilt < SPOILT_MOST) return true;
+  return error_set(error, ERROR_DEVICE,
+                   "The logits of the last %d requests, and of none beside them, were not finite: the weights may be "
+                   "damaged, or the device.",
+                   rt->n_spoilt);
 }
 
 static void events_tell(struct runtime *rt, const struct schedule_events *events, uint64_t now_us) {
@@ -161,7 +185,7 @@ static bool oldest_collect(struct runtime *rt, struct error *error) {
   schedule_done(rt->schedule, &result, now, &events);
   metrics_update(rt); /* before the events are told: who has read an answer finds it counted */
   events_tell(rt, &events, now);
-  return true;
+  return engine_sound(rt, &result, error);
 }
 
 /* Starts the step, if there is one, and collects the oldest when the device is as far ahead as it may be, or nothing

@@ -92,6 +92,13 @@ void kv_blocks_publish(struct kv_blocks *blocks, uint32_t block, struct hash128 
   blocks->findable[block] = true;
 }
 
+void kv_blocks_withdraw(struct kv_blocks *blocks, uint32_t block) {
+  assert(blocks->holders[block] > 0);
+  if (!blocks->findable[block]) return; /* by another that holds it */
+  prefix_index_remove(&blocks->index, block);
+  blocks->findable[block] = false;
+}
+
 void kv_blocks_forget(struct kv_blocks *blocks) {
   while (blocks->n_idle > 0) {
     uint32_t block = oldest_forget(blocks);

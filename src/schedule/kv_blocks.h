@@ -35,6 +35,8 @@ void kv_blocks_drop(struct kv_blocks *blocks, uint32_t block);
 uint32_t kv_blocks_find(const struct kv_blocks *blocks, struct hash128 hash);
 /* Makes a held block, which is full, findable. */
 void kv_blocks_publish(struct kv_blocks *blocks, uint32_t block, struct hash128 hash);
+/* A held block, which others may hold too, can be found no more. */
+void kv_blocks_withdraw(struct kv_blocks *blocks, uint32_t block);
 /* All idle blocks become free. */
 void kv_blocks_forget(struct kv_blocks *blocks);
 

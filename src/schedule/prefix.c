@@ -67,4 +67,11 @@ void prefix_publish(struct schedule *s, struct sequence *q, int32_t length) {
   }
 }
 
+void prefix_disown(struct schedule *s, struct sequence *q) {
+  const uint32_t *table = sequence_table(s, q);
+  q->chained = false;
+  for (uint32_t i = 0; i < q->n_findable; i++) kv_blocks_withdraw(&s->blocks, table[i]);
+  q->n_findable = 0;
+}
+
 void schedule_forget(struct schedule *s) { kv_blocks_forget(&s->blocks); }

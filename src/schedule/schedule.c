@@ -179,15 +179,18 @@ static struct schedule_event output_take(struct schedule *s, const struct step *
                                          const struct result *result) {
   struct sequence *q = step->out_sequence[index];
   enum draw_kind draw = step->sampling[index].draw;
-  struct schedule_event event = {.kind = draw == DRAW_SCORE  ? EVENT_SCORE
-                                         : draw == DRAW_BEAM ? EVENT_BEAM
-                                                             : EVENT_TOKEN,
+  bool spoilt = result->token[index] < 0;
+  struct schedule_event event = {.kind = spoilt               ? EVENT_SPOILT
+                                         : draw == DRAW_SCORE ? EVENT_SCORE
+                                         : draw == DRAW_BEAM  ? EVENT_BEAM
+                                                              : EVENT_TOKEN,
                                  .sequence = q,
                                  .token = result->token[index],
                                  .logprob = result->logprob[index],
                                  .top = result->top ? result->top + index * TOP_LOGPROBS : NULL};
   if (draw != DRAW_SCORE) q->n_out--;
-  if (draw != DRAW_TOKEN || q->leaving) return event;
+  if (spoilt) prefix_disown(s, q);
+  if (spoilt || draw != DRAW_TOKEN || q->leaving) return event;
   assert(q->n_token < q->n_prompt + q->max_tokens);
   q->tokens[q->n_token++] = event.token;
   s->stats.generated_tokens++;

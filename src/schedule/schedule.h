@@ -105,10 +105,11 @@ struct sequence {
 };
 
 enum schedule_event_kind {
-  EVENT_TOKEN, /* is appended to the sequence */
-  EVENT_SCORE, /* of a prompt token; they come in order, before the first token */
-  EVENT_BEAM,  /* the likeliest next tokens; schedule_extend and schedule_fork say how the group goes on */
-  EVENT_OUT,   /* a sequence that was removed while part of a step is out */
+  EVENT_TOKEN,  /* is appended to the sequence */
+  EVENT_SCORE,  /* of a prompt token; they come in order, before the first token */
+  EVENT_BEAM,   /* the likeliest next tokens; schedule_extend and schedule_fork say how the group goes on */
+  EVENT_SPOILT, /* its logits are not finite numbers: nothing was drawn, and it is to be removed */
+  EVENT_OUT,    /* a sequence that was removed while part of a step is out */
 };
 
 /* What a step produced, for each row that had an output. */
@@ -183,8 +184,8 @@ struct slot_want {
 bool schedule_slot_wanted(struct schedule *schedule, struct slot_want *want);
 void schedule_slot_filled(struct schedule *schedule, int slot, bool filled);
 
-/* Counts for each waiting sequence how many are ahead of it, and whether it can still begin before its deadline. Takes
- * SCHEDULE_TENANTS looks for each. */
+/* Counts for each waiting sequence how many are ahead of it, and whether it can still begin before its deadline. Does
+ * nothing when no waiting one has a deadline. */
 void schedule_rank(struct schedule *schedule, uint64_t now_us);
 
 /* What so many starts take at the pace of the last ones; 0: not known. */

@@ -108,6 +108,9 @@ struct prefix_match prefix_find(const struct schedule *s, const struct sequence 
 /* `length` tokens of a sequence are in the cache now: full blocks become findable. */
 void prefix_publish(struct schedule *s, struct sequence *q, int32_t length);
 
+/* Nobody is to find the blocks that it holds any more, nor what it computes from now on. */
+void prefix_disown(struct schedule *s, struct sequence *q);
+
 /* --- group.c ------------------------------------------------------------------------------------------------------ */
 
 /* Seats that a sequence takes when it is admitted: a beam search's all together. */

@@ -19,6 +19,7 @@ void waiting_add(struct waiting *w, struct sequence *q) {
   *(before ? &before->next : &tenant->first) = q;
   w->count++;
   w->n_adapted += q->n_adapter > 0;
+  w->n_deadline += q->deadline_us > 0;
 }
 
 void waiting_remove(struct waiting *w, struct sequence *q) {
@@ -29,6 +30,7 @@ void waiting_remove(struct waiting *w, struct sequence *q) {
   q->previous = q->next = NULL;
   w->count--;
   w->n_adapted -= q->n_adapter > 0;
+  w->n_deadline -= q->deadline_us > 0;
 }
 
 void tenant_enter(struct waiting *w, const struct sequence *q) { w->tenant[q->tenant].n_live++; }
@@ -88,32 +90,68 @@ static bool rank_set(struct sequence *q, int ahead, const struct start_pace *pac
   return q->hopeless;
 }
 
-/* The next of a tenant, of this priority, that has a chance behind so many; those before it have none. */
-static struct sequence *turn_take(struct sequence **next, int32_t priority, int ahead, const struct start_pace *pace,
-                                  uint64_t now_us) {
+/* Passes the next of a tenant, of this priority, that has a chance behind so many; those before it have none. */
+static bool turn_take(struct sequence **next, int32_t priority, int ahead, const struct start_pace *pace,
+                      uint64_t now_us) {
   struct sequence *q = *next;
   while (q && q->priority == priority && rank_set(q, ahead, pace, now_us)) q = q->next;
   bool taken = q && q->priority == priority;
   *next = taken ? q->next : q;
-  return taken ? q : NULL;
+  return taken;
 }
 
-static const struct sequence *best_of(struct sequence *const next[SCHEDULE_TENANTS]) {
-  const struct sequence *best = NULL;
+/* Tenants of whom some are left to be ranked, the best priority first. */
+struct contest {
+  struct sequence *next[SCHEDULE_TENANTS];
+  int count;
+};
+
+/* Moves entry i to its place among those after it, which are in order; NULL, a tenant that has nobody left, leaves. */
+static void contest_settle(struct contest *contest, int i) {
+  struct sequence **next = contest->next, *q = next[i];
+  for (; i + 1 < contest->count && (!q || next[i + 1]->priority < q->priority); i++) next[i] = next[i + 1];
+  next[i] = q;
+  contest->count -= !q;
+}
+
+static struct contest contest_begin(const struct waiting *w) {
+  struct contest contest = {.count = 0};
   for (int t = 0; t < SCHEDULE_TENANTS; t++)
-    if (next[t] && (!best || next[t]->priority < best->priority)) best = next[t];
-  return best;
+    if (w->tenant[t].first) contest.next[contest.count++] = w->tenant[t].first;
+  for (int i = contest.count - 1; i >= 0; i--) contest_settle(&contest, i);
+  return contest;
+}
+
+/* Tenants of the best priority. */
+static int contenders_count(const struct contest *contest) {
+  int count = 1;
+  while (count < contest->count && contest->next[count]->priority == contest->next[0]->priority) count++;
+  return count;
+}
+
+/* A turn of each of the first `count` tenants, all of this priority; how many of them have others. */
+static int round_take(struct contest *contest, int count, int32_t priority, const struct start_pace *pace,
+                      uint64_t now_us, int *ahead) {
+  int round = *ahead, left = 0;
+  for (int i = 0; i < count; i++) {
+    struct sequence *next = contest->next[i];
+    *ahead += turn_take(&next, priority, round, pace, now_us);
+    contest->next[i] = contest->next[left];
+    contest->next[left] = next;
+    left += next && next->priority == priority;
+  }
+  return left;
 }
 
 void waiting_rank(struct waiting *w, const struct start_pace *pace, uint64_t now_us) {
-  struct sequence *next[SCHEDULE_TENANTS];
-  const struct sequence *best;
+  if (w->n_deadline == 0) return;
+  struct contest contest = contest_begin(w);
   int ahead = 0;
-  for (int t = 0; t < SCHEDULE_TENANTS; t++) next[t] = w->tenant[t].first;
-  while ((best = best_of(next))) {
-    int32_t priority = best->priority;
-    int round = ahead;
-    for (int t = 0; t < SCHEDULE_TENANTS; t++) ahead += turn_take(&next[t], priority, round, pace, now_us) != NULL;
+  while (contest.count > 0) {
+    int count = contenders_count(&contest);
+    int32_t priority = contest.next[0]->priority;
+    for (int left = count; left > 0;) left = round_take(&contest, left, priority, pace, now_us, &ahead);
+    for (int i = count - 1; i >= 0; i--) contest_settle(&contest, i);
   }
 }
 

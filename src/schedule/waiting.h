@@ -15,9 +15,10 @@ struct waiting {
     struct sequence *look; /* where the search for one that may start goes on, in the step: those before it may not */
     uint64_t look_step;
   } tenant[SCHEDULE_TENANTS];
-  int count;     /* how many wait, */
-  int n_adapted; /* and of them with adapters */
-  int turn;      /* the tenant that is being served */
+  int count;      /* how many wait, */
+  int n_adapted;  /* and of them with adapters, */
+  int n_deadline; /* and with a deadline */
+  int turn;       /* the tenant that is being served */
 };
 
 void waiting_add(struct waiting *waiting, struct sequence *q);
@@ -39,8 +40,9 @@ struct start_pace {
 void start_observe(struct start_pace *pace, uint64_t now_us, bool others_wait);
 int64_t start_wait_us(const struct start_pace *pace, int ahead);
 
-/* Sets each sequence's `ahead` and `hopeless`. Of one priority, those of its own tenant that came before are ahead, and
- * of each other as many at most: they take turns. Who has no chance is ahead of nobody. */
+/* Sets each sequence's `ahead` and `hopeless`, unless none has a deadline. Of one priority, those of its own tenant
+ * that came before are ahead, and of each other as many at most: they take turns. Who has no chance is ahead of nobody.
+ */
 void waiting_rank(struct waiting *waiting, const struct start_pace *pace, uint64_t now_us);
 
 /* A sequence has come, or is out for good. */

@@ -206,7 +206,8 @@ static const struct {
      "to "
      "come back)"},
     {431, OF_ALL, "the head, though not over 16 KiB, has a header line over 8 KiB or more than 100 of them"},
-    {500, OF_ALL, "a mistake of the server's own, or no memory for the answer"},
+    {500, OF_ALL,
+     "a mistake of the server's own, no memory for the answer, or logits of this request that are not finite"},
     {501, OF_ALL, "the method is one that HTTP does not have"},
     {503, OF_ALL,
      "the engine has stopped, the server sleeps or is stopping, `--limit-concurrency` connections are open, or 256 MiB "

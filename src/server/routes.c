@@ -1,6 +1,7 @@
-/* Routing: 404, 405, 415 and OPTIONS before a body is read, then the handler. */
+/* Routing: 404, 405, 415, 501 and OPTIONS before a body is read, then the handler. */
 #include "server/routes.h"
 
+#include "http/head_parse.h"
 #include "server/adapters.h"
 #include "server/admin.h"
 #include "server/generate.h"
@@ -126,6 +127,16 @@ static void refuse_method(struct http_request *request, const struct route *rout
   reply_error(request, 405, allow_header(route, allow), sentence);
 }
 
+/* RFC 9110, 15.6.2: a method that is not recognized at all is taken for no path. */
+static void refuse_unknown(struct http_request *request) {
+  char sentence[320];
+  snprintf(sentence, sizeof sentence,
+           "HTTP has no method %.*s that this server knows: /openapi.json lists those that "
+           "its paths take.",
+           SLICE_ARGS(request->head.method));
+  reply_error(request, 501, NULL, sentence);
+}
+
 /* Without a key not even which paths exist is told. */
 static bool may_ask(const struct server *server, const struct http_request *request, int route) {
   struct slice given = http_request_header(request, "authorization");
@@ -153,6 +164,10 @@ size_t route_check(const struct server *server, struct http_request *request) {
   if (!asker_check(server, request, index)) return 0;
   if (atomic_load(&server->draining) && (index == ROUTE_NONE || routes[index].access != ROUTE_OPEN)) {
     reply_error(request, 503, "Retry-After: 1\r\n", "The server is shutting down: send the request elsewhere.");
+    return 0;
+  }
+  if (method == METHOD_OTHER && !http_method_known(request->head.method)) {
+    refuse_unknown(request);
     return 0;
   }
   if (index == ROUTE_NONE) {

@@ -53,12 +53,20 @@ class Routes(spate_server.ServerCase):
 
     def test_methods(self):
         for path, allowed in (("/generate", "OPTIONS, GET, POST"), ("/health", "OPTIONS, GET, HEAD")):
-            for method in "DELETE", "QUERY", "get", "X!":
+            for method in "DELETE", "PUT", "TRACE", "M-SEARCH":
                 answer = self.server.request(method, path)
                 self.assertEqual(self.error_of(answer), (405, f"{path} does not take {method}: see the Allow header."))
                 self.assertEqual(answer[1]["Allow"], allowed)
             status, headers, body = self.server.request("OPTIONS", path)
             self.assertEqual((status, headers["Allow"], body), (204, allowed, b""))
+
+    def test_unknown_methods(self):
+        """RFC 9110: 501 for what no resource of the server could take, whatever the path."""
+        for path in "/generate", "/health", "/nowhere":
+            for method in "BREW", "get", "X!":
+                answer = self.server.request(method, path)
+                self.assertEqual(self.error_of(answer), (501, f"HTTP has no method {method} that this server knows: "
+                                                              "/openapi.json lists those that its paths take."))
 
     def test_head(self):
         status, headers, body = self.server.request("HEAD", "/health")

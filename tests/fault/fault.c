@@ -1,8 +1,8 @@
 /* A library to preload that lets calls fail: SPATE_FAULT=malloc:7,write:2+ makes the seventh allocation fail, and the
  * second write with all after it. What counts are calls from main on, of the program and of the libraries that it uses.
  * engine-stall:N holds the step thread at its Nth write for as long as the file SPATE_FAULT_STALL exists.
- * SPATE_FAULT_REPORT names a file that gets, at exit or at the fault, how often each was called. No such hook is in the
- * program itself. */
+ * SPATE_FAULT_MEMINFO names a file that is read in place of /proc/meminfo. SPATE_FAULT_REPORT names a file that gets,
+ * at exit or at the fault, how often each was called. No such hook is in the program itself. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -157,7 +157,8 @@ OPEN_CALL(open64)
 
 FILE *fopen(const char *path, const char *mode) {
   REAL(FILE *, "fopen", const char *, const char *);
-  return fails(OPEN) ? NULL : real(path, mode);
+  const char *memory = strcmp(path, "/proc/meminfo") ? NULL : getenv("SPATE_FAULT_MEMINFO");
+  return fails(OPEN) ? NULL : real(memory ? memory : path, mode);
 }
 
 ssize_t read(int file, void *to, size_t size) {

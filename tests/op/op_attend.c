@@ -1,6 +1,8 @@
 /* Attention: head shapes × rotary styles × masks × cache types × block sizes, whole and in chunks, two sequences side
  * by side. The reference takes both prompts whole; the kernels must agree with it, and with themselves to the byte,
- * however the prompts are cut, the blocks are sized and the threads share the work. */
+ * however the prompts are cut, the blocks are sized and the threads share the work, and whatever the blocks held
+ * before.
+ */
 #include "op/op_table.h"
 
 #include <math.h>
@@ -397,12 +399,39 @@ static void sequences_step(struct sequences *s, const struct attend_case *c, con
     memcpy(result + (size_t)place[i] * vocab, logits + (size_t)i * vocab, vocab * sizeof *result);
 }
 
+static void embedded_load(const struct op_packed *packed, struct program *program, struct slice weight) {
+  struct error error;
+  if (!packed->backend->load(program, 0, weight, &error)) op_die("an embedding", &error);
+}
+
+/* Fills the whole cache with what is no number, as a sequence does whose own numbers have left their range: its blocks
+ * are others' afterwards. */
+static void cache_spoil(const struct op_packed *packed, struct program *program, const struct limits *limits,
+                        const struct sequences *s) {
+  static float spoilt[TOKENS * WIDTH_MAX];
+  size_t size = (packed->weight[0].size + 63) / 64 * 64;
+  void *nothing = aligned_alloc(64, size);
+  memset(nothing, 0xff, size);
+  embedded_load(packed, program, slice_make(nothing, packed->weight[0].size));
+  for (int q = 0; q < SEQUENCES; q++)
+    for (int at = 0; at < LENGTH; at += LENGTH / 2) {
+      struct op_step step;
+      step_begin(&step);
+      step_add(&step, packed->model->plan->vocab, q, at, LENGTH / 2, s->block[q], s->n_block);
+      program_step(packed, program, limits, step.batch, NULL, spoilt);
+      if (!isnan(spoilt[0])) op_die("a spoilt cache", &(struct error){.text = "its numbers are finite"});
+    }
+  embedded_load(packed, program, packed->weight[0]);
+  free(nothing);
+}
+
 static void schedule_run(const struct schedule *schedule, const struct attend_case *c, const struct op_packed *packed,
-                         struct device *device, int block_size, float *result) {
+                         struct device *device, int block_size, bool spoilt, float *result) {
   struct limits limits = limits_make(block_size, c->kv);
   struct program *program = packed_compile(packed, device, &limits);
   struct sequences s;
   sequences_init(&s, block_size);
+  if (spoilt) cache_spoil(packed, program, &limits, &s);
   for (int i = 0; s.done[0] < prompt_of(c, 0) || s.done[1] < prompt_of(c, 1); i++) {
     const int *step = schedule->step[i < schedule->n ? i : schedule->n - 1];
     int count[SEQUENCES];
@@ -428,7 +457,7 @@ static void subject_run(const struct attend_case *c, const struct op_packed *pac
         char what[160];
         snprintf(what, sizeof what, "%s, %s, blocks of %d, %s, %d threads", c->name, schedules[s].name, block_sizes[b],
                  subject->name, k + 1);
-        schedule_run(&schedules[s], c, packed, subject->device[k], block_sizes[b], first ? all : got);
+        schedule_run(&schedules[s], c, packed, subject->device[k], block_sizes[b], k > 0, first ? all : got);
         if (first)
           family_compare(family, what, expected, tolerance, all, n);
         else
@@ -442,7 +471,7 @@ static void few_run(const struct attend_case *c, const struct op_packed *packed,
                     const float *expected, const double *tolerance, struct family *family) {
   static float got[TOKENS * WIDTH_MAX];
   size_t n = (size_t)result_row(c, 1, prompt_of(c, 1)) * (size_t)packed->model->plan->vocab;
-  schedule_run(c->see ? &schedules[0] : &few_schedule, c, packed, subject->device[0], 16, got);
+  schedule_run(c->see ? &schedules[0] : &few_schedule, c, packed, subject->device[0], 16, true, got);
   family_compare(family, subject->name, expected, tolerance, got, n);
 }
 
@@ -457,7 +486,7 @@ static void case_run(struct table *table, const struct attend_case *c) {
   tolerance[0] = case_tolerance(table, c, &model);
   for (size_t i = 1; i < TOKENS * WIDTH_MAX; i++) tolerance[i] = tolerance[0];
   packed_init(&packed, table->oracle, &model);
-  schedule_run(&schedules[0], c, &packed, table->oracle_device, 16, expected);
+  schedule_run(&schedules[0], c, &packed, table->oracle_device, 16, false, expected);
   packed_release(&packed);
   packed_init(&packed, table->tested, &model);
   for (int i = 0; i < table->n_subject; i++)

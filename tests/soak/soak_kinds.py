@@ -149,7 +149,7 @@ def refused_requests():
     }.items():
         table[name] = ("POST", path, body, text, status)
     return table | {
-        "time over": ("POST", GENERATE, '{"prompt": "a", "max_tokens": 800, "ignore_eos": true, "timeout_s": 0.002}', text, 504),
+        "time over": ("POST", GENERATE, '{"prompt": "a", "max_tokens": 480, "ignore_eos": true, "timeout_s": 0.002}', text, 504),
         "no JSON": ("POST", GENERATE, "prompt=a", form, 415),
         "no such path": ("GET", "/nothing", None, {}, 404),
         "wrong method": ("GET", CHAT, None, {}, 405),

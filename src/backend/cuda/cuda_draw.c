@@ -48,7 +48,7 @@ static bool output_draw(struct program *p, struct cuda_slot *slot, const struct 
   slot->results.logprob[output] = sample.logprob;
   memcpy(slot->results.top + output * TOP_LOGPROBS, sample.top, (size_t)sampling.n_top * sizeof *sample.top);
   if (sampling.draw == DRAW_TOKEN && p->batch->out[output] == row->first + row->count - 1)
-    p->seat_token[row->seat] = sample.token;
+    p->seat_token[row->seat] = sample.token < 0 ? 0 : sample.token; /* a step with it may have been formed */
   return true;
 }
 

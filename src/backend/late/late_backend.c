@@ -124,7 +124,8 @@ static void result_withhold(struct program *program, const struct result *result
   w->logits = result->logits;
   for (int i = 0; i < result->n_out; i++) {
     while (program->batch.out[i] >= row->first + row->count) row++;
-    program->last[row->seat] = w->token[i] = result->token[i];
+    w->token[i] = result->token[i];
+    program->last[row->seat] = w->token[i] < 0 ? 0 : w->token[i]; /* a step with it may have been formed */
     w->logprob[i] = result->logprob[i];
   }
   memcpy(w->top, result->top, (size_t)result->n_out * TOP_LOGPROBS * sizeof *w->top);

@@ -26,7 +26,7 @@ static bool sample_rows(struct program *program, const struct op *op, const stru
     float *logits = program->logits + (size_t)i * (size_t)vocab;
     for (int v = 0; v < vocab; v++) logits[v] = (float)from[v];
     const struct sampling *sampling = program->batch->sampling + i;
-    struct sample sample;
+    struct sample sample = {0};
     if (!sampler_draw(logits, vocab, sampling, masks ? masks->mask[i] : NULL, program->sampler, &sample, error))
       return false;
     program->token[i] = sample.token;

@@ -208,9 +208,8 @@ static void test_refused(void **state) {
       float logits[40] = {0};
       struct error error = {0};
       logits[place] = bad[i];
-      assert_false(sampler_draw(logits, 40, &sampling, NULL, memory, &sample, &error));
-      assert_int_equal(error.code, ERROR_DEVICE);
-      assert_string_equal(error.text, "The step computed logits that are not finite: the weights may be damaged.");
+      assert_true(sampler_draw(logits, 40, &sampling, NULL, memory, &sample, &error));
+      assert_int_equal(sample.token, -1);
     }
   struct error error = {0};
   assert_false(sampler_draw((float[40]){0}, 40, &sampling, none, memory, &sample, &error));

@@ -79,11 +79,13 @@ static bool plain_supports(const struct plan *plan, int op, struct error *error)
 }
 
 static struct footprint plain_footprint;
+static uint64_t plain_per_token; /* of workspace */
 
 static bool plain_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                           struct error *error) {
-  (void)plan, (void)limits, (void)error;
+  (void)plan, (void)error;
   *footprint = plain_footprint;
+  footprint->workspace += (uint64_t)limits->tokens * plain_per_token;
   return true;
 }
 
@@ -491,6 +493,24 @@ static void test_too_large_to_serve(void **state) {
                          "of max_seq_len 64 takes 1099511627776 MiB of KV cache "));
 }
 
+/* It is judged by the steps that it is going to be opened with. */
+static void test_too_large_for_its_steps(void **state) {
+  struct build_options options = options_make(*state);
+  char text[2048];
+  options.backend = &plain_backend;
+  plain_per_token = (uint64_t)1 << 48; /* 512 tokens, the default, are too many anywhere */
+  build_logged(&options, text, sizeof text);
+  assert_non_null(strstr(text, "needs 0 MiB for its weights and 137438953472 MiB for its workspace"));
+  options.steps.max_num_tokens = 1024;
+  build_logged(&options, text, sizeof text);
+  assert_non_null(strstr(text, "and 274877906944 MiB for its workspace"));
+  plain_per_token = 1 << 18;
+  options.steps.max_num_tokens = 32;
+  build_logged(&options, text, sizeof text);
+  plain_per_token = 0;
+  assert_string_equal(text, "");
+}
+
 static bool progress_cancel(void *user, const char *stage, uint64_t done, uint64_t total) {
   (void)done, (void)total;
   return strcmp(stage, user) != 0;
@@ -602,6 +622,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
       cmocka_unit_test_setup_teardown(test_output_in_use, setup, teardown),
       cmocka_unit_test_setup_teardown(test_too_large_to_serve, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_too_large_for_its_steps, setup, teardown),
       cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
       cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
       cmocka_unit_test_setup_teardown(test_inspect_model, setup, teardown),

@@ -87,12 +87,56 @@ static void test_ahead(void **state) {
     q[i] = sequence_make(tokens[i], 3, 2);
     q[i].priority = wanted[i].priority;
     q[i].tenant = wanted[i].tenant;
+    q[i].deadline_us = i == 4 ? 1 : 0;
     schedule_add(s, &q[i], 0);
   }
   schedule_rank(s, 0);
   ahead_check(q, 8, expected);
   assert_int_equal(schedule_wait_us(s, 6), 0); /* nothing is known of how long one waits */
   schedule_free(s);
+}
+
+enum { MANY = 400 };
+
+/* As many as the rule says, counted for each by itself. */
+static int ahead_of(const struct sequence *q, int at) {
+  int own = 0, better = 0, others = 0, peers[SCHEDULE_TENANTS] = {0};
+  for (int i = 0; i < MANY; i++) {
+    better += q[i].priority < q[at].priority;
+    if (q[i].priority != q[at].priority) continue;
+    own += i < at && q[i].tenant == q[at].tenant;
+    if (q[i].tenant != q[at].tenant) peers[q[i].tenant]++;
+  }
+  for (int t = 0; t < SCHEDULE_TENANTS; t++) others += peers[t] < own ? peers[t] : own;
+  return better + own + others;
+}
+
+/* Few tenants, or all; few priorities, or one for each. With no deadline nobody is counted. */
+static void test_ahead_of_many(void **state) {
+  (void)state;
+  static struct sequence q[MANY];
+  static int32_t token[MANY];
+  struct limits limits = limits_make(2, 32, 64, 64);
+  for (int kind = 0; kind < 8; kind++) {
+    struct schedule *s = schedule_make(&limits, 1, 0);
+    uint64_t dice = (uint64_t)kind + 1;
+    for (int i = 0; i < MANY; i++) {
+      q[i] = sequence_make(&token[i], 1, 1);
+      dice = dice * 6364136223846793005u + 1442695040888963407u;
+      q[i].tenant = (int32_t)(dice >> 40) % (kind % 2 ? 3 : SCHEDULE_TENANTS);
+      q[i].priority = (int32_t)(dice >> 50) % (kind & 2 ? 3 : 1000);
+      q[i].deadline_us = kind < 4 && i == 7 ? 1 : 0;
+      schedule_add(s, &q[i], 0);
+      q[i].ahead = -1;
+    }
+    schedule_rank(s, 0);
+    for (int i = 0; i < MANY; i++) assert_int_equal(q[i].ahead, kind < 4 ? ahead_of(q, i) : -1);
+    if (kind < 4) assert_true(schedule_remove(s, &q[7]));
+    q[0].ahead = -1;
+    schedule_rank(s, 0);
+    assert_int_equal(q[0].ahead, -1);
+    schedule_free(s);
+  }
 }
 
 /* Requests that start one a step, a millisecond each: the tenth waits for about nine. */
@@ -104,6 +148,7 @@ static void test_wait(void **state) {
   static int32_t tokens[60][TOKENS_MAX];
   for (int i = 0; i < 60; i++) {
     q[i] = sequence_make(tokens[i], 3, 1);
+    q[i].deadline_us = UINT64_MAX;
     schedule_add(s, &q[i], 0);
   }
   for (uint64_t i = 0; i < 50; i++) {
@@ -160,8 +205,8 @@ static void test_hopeless(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_order), cmocka_unit_test(test_flood),    cmocka_unit_test(test_ahead),
-      cmocka_unit_test(test_wait),  cmocka_unit_test(test_hopeless),
+      cmocka_unit_test(test_order),         cmocka_unit_test(test_flood), cmocka_unit_test(test_ahead),
+      cmocka_unit_test(test_ahead_of_many), cmocka_unit_test(test_wait),  cmocka_unit_test(test_hopeless),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,7 @@ struct world {
   struct walker walkers[WALKERS];
   uint32_t seed;
   uint64_t now_us;
-  int n_finished, n_searched, n_scored, n_copied, n_adapted, n_placed, n_refused;
+  int n_finished, n_searched, n_scored, n_copied, n_adapted, n_placed, n_refused, n_spoilt;
   /* the device */
   uint64_t context[BLOCKS_MAX][BLOCK];
   int32_t last[SEATS];
@@ -64,10 +64,18 @@ static uint64_t *context_at(struct world *w, const struct row *row, int position
   return &w->context[row->block[0][position / BLOCK]][position % BLOCK];
 }
 
+/* What it has computed of a row is nonsense, and one of its outputs says so: nobody may find any of it. */
+static void row_spoil(struct world *w, const struct row *row, int32_t *answer) {
+  for (int i = 0; i < row->count; i++) *context_at(w, row, row->length + i) ^= 0x5555;
+  *answer = -1;
+  w->n_spoilt++;
+}
+
 /* Computes a row, and the tokens that follow those of its own that are outputs, from *out on. A score is told as the
  * likeliest answer. */
 static void row_compute(struct world *w, const struct batch *batch, const struct row *row, int32_t *answer, int *out) {
   uint64_t adapted = 0;
+  int before = *out;
   for (int i = 0; i < row->n_lora; i++) {
     assert_true(w->slot[row->lora[i].slot] != 0);
     adapted = adapter_extend(adapted, w->slot[row->lora[i].slot], row->lora[i].scale);
@@ -80,6 +88,7 @@ static void row_compute(struct world *w, const struct batch *batch, const struct
     if (*out == batch->n_out || batch->out[*out] != row->first + i) continue;
     answer[(*out)++] = w->last[row->seat] = context_token(context);
   }
+  if (*out > before && draw(w, 500) == 0) row_spoil(w, row, &answer[*out - 1]);
 }
 
 static void batch_compute(struct world *w, const struct batch *batch) {
@@ -269,6 +278,7 @@ static void event_take(struct world *w, const struct schedule_event *event) {
   struct walker *walker = q->owner;
   switch (event->kind) {
   case EVENT_OUT: walker->in[q - walker->sequence] = false; break;
+  case EVENT_SPOILT: walker_remove(w, walker); break;
   case EVENT_TOKEN: answer_finish(w, q); break;
   case EVENT_SCORE:
     assert_int_equal(event->token, answer_of(q, ++walker->n_scored));
@@ -362,7 +372,7 @@ static void walk(struct schedule_options options, uint32_t n_block, int n_slot, 
   drain(w);
   struct schedule_stats stats = stats_of(w->schedule);
   assert_true(w->n_finished > n_step / 200 && w->n_searched > n_step / 2000 && w->n_scored > n_step / 200);
-  assert_true(w->n_copied > n_step / 500);
+  assert_true(w->n_copied > n_step / 500 && w->n_spoilt > n_step / 2000);
   assert_true(!n_slot || (w->n_adapted > n_step / 400 && w->n_placed > n_step / 400 && w->n_refused > 0));
   assert_true(options.no_reuse ? stats.cached_tokens == 0 : stats.cached_tokens > 0);
   assert_true(stats.recomputed_tokens == 0 || stats.preemptions > 0);

@@ -1,0 +1,77 @@
+"""A network whose numbers are none once it has read a Q: who sends one is told so, and nobody else notices."""
+import concurrent.futures
+import json
+import struct
+import subprocess
+import unittest
+
+import spate_server
+from spate_server import JSON, SPATE, Engine, Server, wait_for
+
+GOOD = {"prompt": "Once upon a time", "max_tokens": 3000, "temperature": 0, "bad_words": ["Q"]}
+BAD = {"prompt": "What a Q", "max_tokens": 8}
+SENTENCE = "The logits that were computed for this request are not finite numbers"
+
+
+def spoil(model, token):
+    """Makes the token's embedding NaN, and a matrix of its own of the head, which was the same one."""
+    content = (model / "model.safetensors").read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    header, data = json.loads(content[8:8 + size]), bytearray(content[8 + size:])
+    embedding = header["model.embed_tokens.weight"]
+    begin, end = embedding["data_offsets"]
+    header["lm_head.weight"] = embedding | {"data_offsets": [len(data), len(data) + end - begin]}
+    data += data[begin:end]
+    width = (end - begin) // embedding["shape"][0]
+    data[begin + token * width:begin + (token + 1) * width] = b"\xff" * width
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (model / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+
+
+class Spoilt(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine()
+        with Server(cls.engine, backend="cpu") as server:
+            token, = json.loads(server.request("POST", "/tokenize", json.dumps({"prompt": "Q", "add_special_tokens": False}), JSON)[2])["tokens"]
+        spoil(cls.engine.folder / "tiny", token)
+        subprocess.run([SPATE, "build", cls.engine.folder / "tiny", "-o", cls.engine.path, "--max-seq-len", "4096",
+                        "--quant-mode", "BF16"], check=True, capture_output=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.engine.remove()
+
+    def test_neighbours(self):
+        """Many times more than would stop an engine that is at fault; the blocks that held its numbers are others' then."""
+        for kind in "fp16", "bf16", "fp32", "fp8", "int8":
+            with self.subTest(kind), Server(self.engine, "--kv-cache-dtype", kind, "--kv-cache-memory", "8M", backend="cpu") as server, \
+                    concurrent.futures.ThreadPoolExecutor(8) as pool:
+                alone = server.generate(**GOOD)
+                stream = pool.submit(server.generate, **GOOD)
+                wait_for(lambda: server.metric("llm_requests_running") == 1, "it runs")
+                for status, _, body in pool.map(lambda _: server.post(BAD), range(40)):
+                    self.assertEqual((status, json.loads(body)["error"][:len(SENTENCE)]), (500, SENTENCE))
+                self.assertEqual(stream.result(), alone)
+                self.assertEqual(server.get("/health")[0], 200)
+
+    def test_stream(self):
+        with Server(self.engine, backend="cpu") as server:
+            status, _, body = server.post(BAD | {"streaming": True})
+            self.assertIn(SENTENCE, body.decode())
+            self.assertEqual(status, 500)
+
+    def test_nothing_else(self):
+        """Where every request ends so it is the engine that is at fault: it stops, and its process with it."""
+        with Server(self.engine, backend="cpu") as server:
+            for _ in range(8):
+                self.assertEqual(server.post(BAD)[0], 500)
+            self.assertEqual(server.exit_code(), 1)
+            self.assertIn("The logits of the last 8 requests, and of none beside them, were not finite", server.errors())
+
+
+if __name__ == "__main__":
+    spate_server.main(__name__)

@@ -1,0 +1,108 @@
+/* Logits that are not finite: they are one request's fault, whose neighbours go on, until nobody's are. */
+#include "script_fixture.h"
+
+enum { SPOILT_MOST = 8 };
+
+static const char sentence[] =
+    "The logits that were computed for this request are not finite numbers, so that no token can be drawn: its keys or "
+    "values may have left the range of the KV cache's type; bf16 and fp32 have a wide one (--kv-cache-dtype).";
+
+static struct request_params spoilt_make(void) {
+  struct request_params params = params_make("a", 20);
+  params.sampling.seed = SPOILT_SEED;
+  params.sampling.temperature = 1;
+  return params;
+}
+
+static void failed_check(const struct answer *answer) {
+  assert_int_equal(answer->last.kind, INBOX_FAILED);
+  assert_int_equal(answer->last.code, ERROR_INTERNAL);
+  assert_true(slice_is(answer->last.text, sentence));
+}
+
+/* Three requests that fail at their first or fifth token, beside one that is whole; and again, many times more than
+ * would stop an engine whose every request fails. */
+static void test_neighbours_go_on(void **state) {
+  struct fixture *f = *state;
+  fixture_start(f);
+  struct request_params bad = spoilt_make(), good = params_make("b", 30);
+  for (int round = 0; round < 20; round++) {
+    struct inbox *inbox[TINY_SEATS];
+    uint64_t id[TINY_SEATS];
+    atomic_store(&script.spoilt_index, round % 2 ? 4 : 0);
+    for (int i = 0; i < TINY_SEATS; i++) inbox[i] = inbox_make(f);
+    pthread_mutex_lock(&script.gate);
+    for (int i = 0; i < TINY_SEATS; i++) id[i] = submit(f, inbox[i], i == round % TINY_SEATS ? &good : &bad);
+    pthread_mutex_unlock(&script.gate);
+    for (int i = 0; i < TINY_SEATS; i++) {
+      struct answer answer = answer_take(inbox[i], id[i]);
+      runtime_inbox_close(f->runtime, inbox[i]);
+      if (i == round % TINY_SEATS)
+        assert_string_equal(answer.text, "abcdefghijklmnopqrstuvwxyzabcd");
+      else
+        failed_check(&answer);
+    }
+  }
+  struct error error;
+  assert_true(runtime_healthy(f->runtime, &error));
+}
+
+/* Of several answers, or beams, of a request one is enough. */
+static void test_answers_fail_together(void **state) {
+  struct fixture *f = *state;
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct request_params answers = spoilt_make(), beams = spoilt_make(), good = params_make("b", 3);
+  answers.sampling.seed -= 2; /* the third has the seed */
+  answers.n_answer = 3;
+  atomic_store(&script.spoilt_index, 2);
+  uint64_t id = submit(f, inbox, &answers);
+  struct inbox_event event;
+  do assert_int_equal(inbox_take(inbox, &event, 1, -1), 1);
+  while (event.kind == INBOX_TEXT);
+  assert_true(event.request == id && event.kind == INBOX_FAILED && slice_is(event.text, sentence));
+  beams.n_beam = 2;
+  beams.n_answer = 1;
+  beams.sampling.temperature = 0;
+  atomic_store(&script.spoilt_index, 0);
+  struct answer answer = answer_take(inbox, submit(f, inbox, &beams));
+  failed_check(&answer);
+  answer = answer_take(inbox, submit(f, inbox, &good));
+  assert_string_equal(answer.text, "abc");
+  runtime_inbox_close(f->runtime, inbox);
+}
+
+/* One after the other, with nobody in between, as damaged weights would make them: the last of so many ends it. */
+static void test_engine_at_fault(void **state) {
+  struct fixture *f = *state;
+  struct error error;
+  fixture_start(f);
+  struct inbox *inbox = inbox_make(f);
+  struct request_params bad = spoilt_make(), good = params_make("b", 1);
+  for (int i = 1; i < SPOILT_MOST; i++) {
+    struct answer answer = answer_take(inbox, submit(f, inbox, &bad));
+    failed_check(&answer);
+  }
+  struct answer answer = answer_take(inbox, submit(f, inbox, &good));
+  assert_string_equal(answer.text, "a");
+  for (int i = 0; i < SPOILT_MOST; i++) {
+    answer = answer_take(inbox, submit(f, inbox, &bad));
+    failed_check(&answer);
+  }
+  while (runtime_healthy(f->runtime, &error)) usleep(1000);
+  assert_string_equal(error.text,
+                      "The logits of the last 8 requests, and of none beside them, were not finite: the weights may be "
+                      "damaged, or the device.");
+  assert_int_equal(runtime_submit(f->runtime, inbox, &good, &error), 0);
+  assert_int_equal(error.code, ERROR_DEVICE);
+  runtime_inbox_close(f->runtime, inbox);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(test_neighbours_go_on, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_answers_fail_together, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_engine_at_fault, setup, teardown),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
