@@ -184,6 +184,11 @@ static int lateness_of(const struct schedule *s, const struct sequence *q) {
   return latest;
 }
 
+static void slots_name(const struct schedule *s, const struct sequence *q) {
+  for (int i = 0; i < s->slots.n; i++)
+    if (names(q, s->slots.slot[i].id)) s->slots.slot[i].named_step = s->n_formed;
+}
+
 /* Of the tenant's best priority who lacks an adapter which is not on its way, and does not claim yet. Slots note what
  * others wait for that is there. */
 static struct sequence *claimant_of(const struct schedule *s, const struct tenant *tenant) {
@@ -192,7 +197,7 @@ static struct sequence *claimant_of(const struct schedule *s, const struct tenan
   for (int looked = 0; q && looked < LOOKED_MAX && (!best || q->priority == best->priority); q = q->next, looked++) {
     if (q->n_adapter == 0 || q->unready || q->claims || q->paused) continue;
     int need = claims_needed(s, q);
-    for (int i = 0; need == 0 && i < q->n_adapter; i++) slot_of(s, q->adapter[i].id)->named_step = s->n_formed;
+    if (need == 0) slots_name(s, q);
     if (need == 0 || (need < 0 && q->n_adapter == 1)) continue;
     int late = lateness_of(s, q);
     if (best && late >= best_lateness) continue;
