@@ -161,10 +161,6 @@ static bool backend_choose(struct loaded_engine *engine, const struct engine_opt
 static bool ops_supported(const struct loaded_engine *engine, struct error *error) {
   for (int i = 0; i < engine->plan->n_op; i++)
     if (!engine->backend->supports(engine->plan, i, error)) return false;
-  return true;
-}
-
-static bool adapters_supported(const struct loaded_engine *engine, struct error *error) {
   if (engine->limits.adapters == 0 || engine->backend->adapter_load) return true;
   return error_set(error, ERROR_UNSUPPORTED,
                    "The backend %s has no adapters: leave --lora-dir out, or build with one (--merge-lora).",
@@ -217,7 +213,7 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   struct engine_config config = engine->file.facts->config;
   if (!engine_config_limit(&config, &options->steps, engine->plan->max_position, error)) return false;
   engine->limits = engine_limits(&config, options);
-  if (!ops_supported(engine, error) || !adapters_supported(engine, error)) return false;
+  if (!ops_supported(engine, error)) return false;
   struct device_options device = options->device;
   if (options->no_fuse) device.packer = engine->file.backend;
   uint64_t start = clock_ns();

@@ -184,6 +184,11 @@ static int lateness_of(const struct schedule *s, const struct sequence *q) {
   return latest;
 }
 
+static void slots_name(const struct schedule *s, const struct sequence *q) {
+  for (int i = 0; i < s->slots.n; i++)
+    if (names(q, s->slots.slot[i].id)) s->slots.slot[i].named_step = s->n_formed;
+}
+
 /* Of the tenant's best priority who lacks an adapter which is not on its way, and does not claim yet. Slots note what
  * others wait for that is there. */
 static struct sequence *claimant_of(const struct schedule *s, const struct tenant *tenant) {
@@ -192,7 +197,7 @@ static struct sequence *claimant_of(const struct schedule *s, const struct tenan
   for (int looked = 0; q && looked < LOOKED_MAX && (!best || q->priority == best->priority); q = q->next, looked++) {
     if (q->n_adapter == 0 || q->unready || q->claims || q->paused) continue;
     int need = claims_needed(s, q);
-    for (int i = 0; need == 0 && i < q->n_adapter; i++) slot_of(s, q->adapter[i].id)->named_step = s->n_formed;
+    if (need == 0) slots_name(s, q);
     if (need == 0 || (need < 0 && q->n_adapter == 1)) continue;
     int late = lateness_of(s, q);
     if (best && late >= best_lateness) continue;
@@ -258,26 +263,4 @@ void schedule_slot_filled(struct schedule *s, int slot, bool filled) {
   assert(s->slots.slot[slot].coming && !s->slots.slot[slot].wanted);
   s->slots.slot[slot].coming = false;
   if (!filled) slot_empty(s, &s->slots.slot[slot]);
-}
-
-static struct hash128 root_of(const struct schedule *s, const struct sequence *q) {
-  struct {
-    struct hash128 salt;
-    struct sequence_adapter adapter[ROW_LORAS];
-  } root;
-  if (q->n_adapter == 0) return q->salt;
-  memset(&root, 0, sizeof root);
-  root.salt = q->salt;
-  for (int i = 0; i < q->n_adapter; i++) {
-    root.adapter[i].id = q->adapter[i].id;
-    root.adapter[i].scale = q->adapter[i].scale;
-  }
-  return keyed_hash(&s->key, slice_make(&root, sizeof root));
-}
-
-void schedule_ready(struct schedule *s, struct sequence *q) {
-  for (; q; q = q->sibling) {
-    q->unready = false;
-    q->root = root_of(s, q);
-  }
 }

@@ -6,6 +6,29 @@
 #include <assert.h>
 #include <string.h>
 
+/* What the hash of a sequence's first block follows. */
+static struct hash128 root_of(const struct schedule *s, const struct sequence *q) {
+  struct {
+    struct hash128 salt;
+    struct sequence_adapter adapter[ROW_LORAS];
+  } root;
+  if (q->n_adapter == 0) return q->salt;
+  memset(&root, 0, sizeof root);
+  root.salt = q->salt;
+  for (int i = 0; i < q->n_adapter; i++) {
+    root.adapter[i].id = q->adapter[i].id;
+    root.adapter[i].scale = q->adapter[i].scale;
+  }
+  return keyed_hash(&s->key, slice_make(&root, sizeof root));
+}
+
+void schedule_ready(struct schedule *s, struct sequence *q) {
+  for (; q; q = q->sibling) {
+    q->unready = false;
+    q->root = root_of(s, q);
+  }
+}
+
 static struct hash128 block_hash(const struct schedule *s, struct hash128 before, const int32_t *tokens) {
   struct {
     struct hash128 before;
