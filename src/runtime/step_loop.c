@@ -112,7 +112,7 @@ static bool live_review(struct runtime *rt, bool draining) {
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
-/* Its own numbers may have left their range; where nobody's are finite any more it is the engine that is damaged. */
+/* Its own numbers may have left their range, which is nobody else's matter. */
 static void spoilt_tell(struct runtime *rt, struct request *r) {
   struct error error;
   if (request_ended(r)) return;
@@ -139,7 +139,7 @@ static void event_tell(struct runtime *rt, struct generation *g, const struct sc
   }
 }
 
-/* Ends the engine's turn where the last requests have all been spoilt. */
+/* False, with a sentence, where so many requests have been spoilt since a row's logits were finite. */
 static bool engine_sound(struct runtime *rt, const struct result *result, struct error *error) {
   for (int i = 0; i < result->n_out; i++)
     if (result->token[i] >= 0) rt->n_spoilt = 0;

@@ -55,8 +55,9 @@ void *slot_thread(void *slot);
 /* An engine that is open becomes one of the slot's, with a holder. Takes it over: closed when there is no memory. */
 struct served_engine *served_new(struct engine_slot *slot, spate_engine *engine, struct error *error);
 
-/* Under the lock: everybody looks; all requests of all engines are cancelled. */
+/* Under the lock: everybody looks. */
 void slot_ring_all(struct engine_slot *slot);
+/* Under it too: all requests of all engines are cancelled. */
 void slot_cancel_all(struct engine_slot *slot);
 
 #endif
