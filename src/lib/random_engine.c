@@ -19,9 +19,8 @@ static bool scheme_of(const struct plan *plan, const struct weight *weight, enum
   if (mode == QUANT_AS_FILE || mode == QUANT_BF16) return true;
   bool vocabulary = weight->rows == plan->vocab;
   if (mode == QUANT_INT8_WEIGHT || mode == QUANT_INT4_WEIGHT) {
-    *scheme = mode == QUANT_INT8_WEIGHT || vocabulary
-                  ? (struct scheme){.kind = SCHEME_INT, .bits = 8}
-                  : (struct scheme){.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 128};
+    *scheme = (struct scheme){.kind = SCHEME_INT, .scale = SCALE_F16, .has_min = 1, .group = 128};
+    scheme->bits = mode == QUANT_INT8_WEIGHT || vocabulary ? 8 : 4;
     return true;
   }
   if (mode != QUANT_FP8 && mode != QUANT_W8A8)

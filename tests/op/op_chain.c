@@ -142,6 +142,7 @@ void chain_cases(struct table *table) {
       {.kind = SCHEME_F8},
       {.kind = SCHEME_F8, .group = 128},
       {.kind = SCHEME_INT, .bits = 8},
+      {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .has_min = 1, .group = 128},
       {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 128},
   };
   static const int widths[] = {192, WIDTH}; /* with half a piece of 128 columns, and without */

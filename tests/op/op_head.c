@@ -237,6 +237,7 @@ void head_cases(struct table *table) {
       {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN},
       {.kind = SCHEME_INT, .bits = 8, .activation = ACTIVATION_INT8_TOKEN},
       {.kind = SCHEME_F8},
+      {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .has_min = 1, .group = 128},
       {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 128},
   };
   static const struct {

@@ -63,7 +63,8 @@ const struct scheme op_schemes[] = {
     EXACT(.bits = 8, .scale = SCALE_F32),
     EXACT(.bits = 4, .scale = SCALE_F16, .group = 32),
     EXACT(.bits = 4, .scale = SCALE_F16, .group = 128, .has_min = 1),
-    {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN}, /* FP8 */
+    EXACT(.bits = 8, .scale = SCALE_F16, .group = 128, .has_min = 1), /* INT8_WEIGHT of a GPU */
+    {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN},         /* FP8 */
     {.kind = SCHEME_F8},
     {.kind = SCHEME_F8, .group = 128},
 };

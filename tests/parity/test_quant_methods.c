@@ -39,13 +39,6 @@ static void floats_prefer(struct scheme *s, bool exact) {
   if (s->kind == SCHEME_INT) s->activation = ACTIVATION_FLOAT;
 }
 
-/* The schemes that a GPU has for integer modes: 8 bits with one scale a row, 4 in groups of 128, inputs as they are. */
-static void gpu_prefer(struct scheme *s, bool exact) {
-  if (s->kind == SCHEME_INT && s->bits == 8) *s = (struct scheme){.kind = SCHEME_INT, .bits = 8};
-  if (s->kind == SCHEME_INT && s->bits == 4) s->group = 128;
-  floats_prefer(s, exact);
-}
-
 /* Builds for the CPU as a backend would have it that prefers other schemes. */
 static void engine_build_preferring(void (*prefer)(struct scheme *, bool), enum quant_mode mode,
                                     enum quant_method method) {
@@ -111,14 +104,16 @@ static void test_methods(void **state) {
   engine_build("FP32", "RTN", exact_path);
   engine_build_preferring(floats_prefer, QUANT_INT8_WEIGHT, QUANT_ROUND);
   assert_true(divergence_of("INT8_WEIGHT", "RTN, groups of 32, weights alone") <= 0.002);
-  engine_build_preferring(gpu_prefer, QUANT_INT8_WEIGHT, QUANT_ROUND);
-  double rows = divergence_of("INT8_WEIGHT", "RTN, one scale a row, weights alone");
-  engine_build_preferring(gpu_prefer, QUANT_INT4_WEIGHT, QUANT_ROUND);
-  divergence_of("INT4_WEIGHT", "RTN, groups of 128, weights alone");
+  engine_build_preferring(backend_cuda.prefer, QUANT_INT8_WEIGHT, QUANT_ROUND);
+  assert_true(divergence_of("INT8_WEIGHT", "RTN, as a GPU has it") <= 0.002);
+  engine_build_preferring(backend_cuda.prefer, QUANT_INT4_WEIGHT, QUANT_ROUND);
+  double wide = divergence_of("INT4_WEIGHT", "RTN, as a GPU has it");
+  engine_build_preferring(backend_cuda.prefer, QUANT_INT4_WEIGHT, QUANT_AWQ);
+  assert_true(divergence_of("INT4_WEIGHT", "AWQ, as a GPU has it") <= most_share * wide);
+  engine_build_preferring(backend_cuda.prefer, QUANT_INT4_WEIGHT, QUANT_GPTQ);
+  assert_true(divergence_of("INT4_WEIGHT", "GPTQ, as a GPU has it") <= most_share * wide);
   for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
     assert_true(divergence(bounds[i].mode, bounds[i].algo) <= bounds[i].most);
-  engine_build_preferring(gpu_prefer, QUANT_INT8_WEIGHT, QUANT_GPTQ);
-  assert_true(divergence_of("INT8_WEIGHT", "GPTQ, one scale a row, weights alone") <= rows);
   double nearest = divergence("INT4_WEIGHT", "RTN");
   assert_true(divergence("INT4_WEIGHT", "AWQ") <= most_share * nearest);
   assert_true(divergence("INT4_WEIGHT", "GPTQ") <= most_share * nearest);

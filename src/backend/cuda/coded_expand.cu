@@ -34,6 +34,10 @@ __device__ __forceinline__ void word_read(float x[4], const struct cuda_matrix &
 /* The scale of 16 columns of a row, and what is added to each. */
 __device__ __forceinline__ float2 scale_of(const struct cuda_matrix &m, const uint8_t *strip, const uint8_t *piece,
                                            int row, int step) {
+  if (m.bytes && m.has_min) { /* its codes here are less by 128 */
+    float2 by = __half22float2(((const __half2 *)(piece + BYTES_CODES))[row]);
+    return {by.x, fmaf(128, by.x, by.y)};
+  }
   if (m.bytes) return {((const float *)(m.group ? piece + BYTES_CODES : strip))[row], 0};
   const __half *at = (const __half *)(piece + NIBBLES_CODES);
   int index = step * STEP / m.group * 16 + row % 8 * 2 + row / 8;

@@ -134,6 +134,37 @@ struct grouped_scheme : byte_scheme<e4m3_code> {
   template <int TILES> static __device__ __forceinline__ void end(float (*)[TILES][4], const summed<TILES, 1> &) {}
 };
 
+/* Eight bits above a minimum: products of codes from 0 on, and tokens' sums times the minimum. */
+struct least_scheme : byte_scheme<int8_code> {
+  static constexpr int head = 0, piece = BYTES_CODES + 64;
+
+  template <int TILES> static __device__ __forceinline__ void begin(summed<TILES, 1> &, const float *) {}
+
+  template <int TILES> static __device__ __forceinline__ void prepare(summed<TILES, 1> &x, const fragments<TILES> *b) {
+    x.clear();
+    x.template take<true>(b);
+  }
+
+  template <int TILES>
+  static __device__ __forceinline__ void multiply(float (*total)[TILES][4], const uint8_t *const *from,
+                                                  const summed<TILES, 1> &x, int unit, int lane) {
+    float products[abreast][TILES][4] = {};
+    byte_scheme::multiply<TILES>(products, from, x, unit, lane);
+#pragma unroll
+    for (int i = 0; i < abreast * 2; i++) { /* a strip's rows r or r + 8 */
+      int n = i / 2, j = i % 2 * 2;
+      float2 by = __half22float2(((const __half2 *)(from[n] + BYTES_CODES))[lane / 4 + j * 4]);
+#pragma unroll
+      for (int k = 0; k < TILES * 2; k++) {
+        float *to = &total[n][k / 2][j + k % 2], least = fmaf(by.y, x.sum[0][k / 2][k % 2], *to);
+        *to = fmaf(by.x * int8_code::up, products[n][k / 2][j + k % 2], least);
+      }
+    }
+  }
+
+  template <int TILES> static __device__ __forceinline__ void end(float (*)[TILES][4], const summed<TILES, 1> &) {}
+};
+
 /* FP8: tokens are E4M3 too, bf16 of three bits beside the first. That is what E4M3 makes of a token whose scale is a
  * power of two, whichever: none has to be known, and no token is too great or small. */
 struct rounded_scheme : byte_scheme<e4m3_code> {
@@ -247,6 +278,8 @@ void cuda_coded_few(const struct cuda_linear *linear, int n, const struct cuda_b
     chains_launch<grouped_scheme>(linear, n, between, multiprocessors, stream);
   else if (m.kind == KIND_F8)
     chains_launch<byte_scheme<e4m3_code>>(linear, n, between, multiprocessors, stream);
+  else if (m.bytes && m.has_min)
+    chains_launch<least_scheme>(linear, n, between, multiprocessors, stream);
   else if (m.bytes)
     chains_launch<byte_scheme<int8_code>>(linear, n, between, multiprocessors, stream);
   else if (m.group == 128)

@@ -116,23 +116,66 @@ template <typename CODE> struct grouped : bytes<CODE> {
   }
 };
 
+/* Of a lane's two tokens, the sums of their columns in each of GROUPS runs of a piece. */
+template <int GROUPS, int TILES> struct token_sums { float sum[GROUPS][TILES][2]; };
+
+template <int GROUPS, int TILES>
+__device__ __forceinline__ void tokens_sum(token_sums<GROUPS, TILES> &h, const fragments<TILES> &b) {
+  const uint32_t ones[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
+#pragma unroll
+  for (int g = 0; g < GROUPS; g++) {
+    float sum[TILES][4] = {};
+#pragma unroll
+    for (int s = 0; s < STEPS / GROUPS; s++) step_multiply<TILES>(sum, ones, b, g * (STEPS / GROUPS) + s);
+#pragma unroll
+    for (int t = 0; t < TILES; t++) h.sum[g][t][0] = sum[t][0], h.sum[g][t][1] = sum[t][1];
+  }
+}
+
+/* scale: of the lane's two rows, the scale and what is added for each 1 of a token's sum. */
+template <int TILES>
+__device__ __forceinline__ void scales_apply(float total[TILES][4], const float sum[TILES][4], float4 scale,
+                                             const float (*tokens)[2]) {
+#pragma unroll
+  for (int t = 0; t < TILES; t++)
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      total[t][i] =
+          fmaf(i < 2 ? scale.x : scale.z, sum[t][i], fmaf(i < 2 ? scale.y : scale.w, tokens[t][i % 2], total[t][i]));
+}
+
+/* Eight bits, an fp16 scale and minimum for each row of a piece. */
+struct least : bytes<int8> {
+  static constexpr int slot_bytes = BYTES_CODES + 64;
+  template <int TILES> using helpers = token_sums<1, TILES>;
+
+  template <int TILES> static __device__ __forceinline__ void prepare(helpers<TILES> &h, const fragments<TILES> &b) {
+    tokens_sum<1, TILES>(h, b);
+  }
+
+  template <int TILES, int N>
+  static __device__ __forceinline__ void multiply(float (*total)[TILES][4], const uint8_t *const piece[N], bool,
+                                                  const fragments<TILES> &b, const helpers<TILES> &h, int lane) {
+    float sum[N][TILES][4] = {};
+    bytes<int8>::multiply<TILES, N>(sum, piece, false, b, {}, lane);
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+      const __half2 *at = (const __half2 *)(piece[n] + BYTES_CODES) + lane / 4;
+      float2 low = __half22float2(at[0]), high = __half22float2(at[8]);
+      float4 scale = {low.x, low.y + 128 * low.x, high.x, high.y + 128 * high.x};
+      scales_apply<TILES>(total[n], sum[n], scale, h.sum[0]);
+    }
+  }
+};
+
 /* Four bits, GROUPS scales a piece, fp16, with minima or 8 below: each group has sums of its own, of 128 + the code,
  * and what is to be added for each token's sum. */
 template <int GROUPS> struct nibbles {
   static constexpr int slot_bytes = 1024 + GROUPS * 64;
-  /* Of a lane's two tokens, the sums of their columns. */
-  template <int TILES> struct helpers { float sum[GROUPS][TILES][2]; };
+  template <int TILES> using helpers = token_sums<GROUPS, TILES>;
 
   template <int TILES> static __device__ __forceinline__ void prepare(helpers<TILES> &h, const fragments<TILES> &b) {
-    const uint32_t ones[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
-#pragma unroll
-    for (int g = 0; g < GROUPS; g++) {
-      float sum[TILES][4] = {};
-#pragma unroll
-      for (int s = 0; s < STEPS / GROUPS; s++) step_multiply<TILES>(sum, ones, b, g * (STEPS / GROUPS) + s);
-#pragma unroll
-      for (int t = 0; t < TILES; t++) h.sum[g][t][0] = sum[t][0], h.sum[g][t][1] = sum[t][1];
-    }
+    tokens_sum<GROUPS, TILES>(h, b);
   }
 
   /* Of the lane's two rows, the scale and what is added for each 1 of a token's sum. */
@@ -144,17 +187,6 @@ template <int GROUPS> struct nibbles {
     }
     float2 scale = __half22float2(*(const __half2 *)(piece + 1024 + group * 32 + lane / 4 * 4));
     return {scale.x, -136 * scale.x, scale.y, -136 * scale.y};
-  }
-
-  template <int TILES>
-  static __device__ __forceinline__ void scales_apply(float total[TILES][4], const float sum[TILES][4], float4 scale,
-                                                      const float (*tokens)[2]) {
-#pragma unroll
-    for (int t = 0; t < TILES; t++)
-#pragma unroll
-      for (int i = 0; i < 4; i++)
-        total[t][i] =
-            fmaf(i < 2 ? scale.x : scale.z, sum[t][i], fmaf(i < 2 ? scale.y : scale.w, tokens[t][i % 2], total[t][i]));
   }
 
   template <int TILES, int N>

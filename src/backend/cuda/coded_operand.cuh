@@ -89,6 +89,32 @@ struct grouped : bytes<e4m3> {
   }
 };
 
+/* Eight bits above a minimum: from the middle code on, so that what is added is small, and rounding it too. */
+struct least : bytes<int8> {
+  static constexpr int slot_bytes = BYTES_CODES + 64;
+  /* Of the lane's two rows. */
+  struct scales {
+    uint32_t scale[2], middle[2];
+  };
+
+  static __device__ __forceinline__ void scales_load(scales &s, const uint8_t *piece, const scale_shape &, int) {
+    const __half2 *at = (const __half2 *)(piece + BYTES_CODES) + threadIdx.x % 32 / 4;
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      float2 by = __half22float2(at[8 * k]);
+      s.scale[k] = pair_twice(by.x), s.middle[k] = pair_twice(fmaf(128, by.x, by.y) * 0x1p-64f);
+    }
+  }
+
+  static __device__ __forceinline__ void operand_make(uint32_t *a, const words &x, const scales &s, int step) {
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      a[k] = coded::pair_times_plus(int8::even(x.w[2 * step + k]), s.scale[k], s.middle[k]);
+      a[k + 2] = coded::pair_times_plus(int8::odd(x.w[2 * step + k]), s.scale[k], s.middle[k]);
+    }
+  }
+};
+
 /* Four bits, GROUPS scales a piece. Codes of rows 8 to 15 are the upper half of the eight bits, 16 times what they
  * mean. What rounding takes from a scale its minimum gets, for codes in the middle. */
 template <int GROUPS> struct nibbles {

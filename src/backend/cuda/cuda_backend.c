@@ -42,12 +42,12 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
   return true;
 }
 
-/* Kernels of 4 and 8 bits take tokens in bf16, and scales for 128 columns or a whole row. */
+/* Kernels of 4 and 8 bits take tokens in bf16, and scales and minima for 128 columns. */
 static void cuda_prefer(struct scheme *s, bool exact) {
   if (s->kind != SCHEME_INT || s->activation != ACTIVATION_INT8) return;
   struct scheme wanted = *s;
   if (!exact && wanted.bits == 4 && wanted.high_bits == 0) wanted.group = 128;
-  if (!exact && wanted.bits == 8) wanted = (struct scheme){.kind = SCHEME_INT, .bits = 8};
+  if (!exact && wanted.bits == 8) wanted.group = 128, wanted.has_min = 1;
   wanted.activation = ACTIVATION_FLOAT;
   if (cuda_scheme_coded(&wanted)) *s = wanted;
 }

@@ -10,7 +10,9 @@ _Static_assert((int)STRIP_ROWS == (int)TILE_ROWS && (int)STRIP_ROWS == (int)GATE
                "a strip is a tile of the CPU's, and a run of gate or up rows");
 
 static bool scheme_is_bytes(const struct scheme *s) {
-  return s->kind == SCHEME_F8 || (s->group == 0 && s->kind == SCHEME_INT && scheme_width(s) == 8);
+  if (s->kind == SCHEME_F8) return true;
+  if (s->kind != SCHEME_INT || s->bits != 8) return false;
+  return s->group == 0 || (s->group == BYTE_COLS && s->scale == SCALE_F16 && s->has_min);
 }
 
 static bool scheme_is_nibbles(const struct scheme *s) {
@@ -66,31 +68,6 @@ static size_t byte_scale(const struct cuda_layout *layout, int row, int group) {
   return scales + (size_t)row * sizeof(float);
 }
 
-/* Codes of int8 are unsigned, from the middle on. */
-static uint8_t code_sign(const struct scheme *s) { return s->kind == SCHEME_INT ? 0x80 : 0; }
-
-static void pack_bytes(const struct cuda_layout *layout, const struct codes *codes, uint8_t *out) {
-  uint8_t sign = code_sign(&codes->scheme);
-  int groups = scheme_groups(&codes->scheme, layout->cols);
-  memset(out, 0, layout->strip_bytes);
-  for (int row = 0; row < codes->rows; row++) {
-    for (int group = 0; group < groups; group++)
-      memcpy(out + byte_scale(layout, row, group), codes->scale + row * groups + group, sizeof *codes->scale);
-    for (int col = 0; col < layout->cols; col++)
-      out[byte_at(layout, row, col)] = codes->code[(size_t)row * (size_t)layout->cols + (size_t)col] ^ sign;
-  }
-}
-
-static void unpack_bytes(const struct cuda_layout *layout, const uint8_t *strip, int row, float *out) {
-  bool e4m3 = layout->cpu.scheme.kind == SCHEME_F8;
-  for (int col = 0; col < layout->cols; col++) {
-    uint8_t code = strip[byte_at(layout, row, col)];
-    float scale;
-    memcpy(&scale, strip + byte_scale(layout, row, scheme_group_of(&layout->cpu.scheme, col)), sizeof scale);
-    out[col] = scale * (e4m3 ? e4m3_to_float(code) : (float)(int8_t)code);
-  }
-}
-
 static void half_put(uint8_t *to, float value) {
   uint16_t half = half_from_float(value);
   memcpy(to, &half, sizeof half);
@@ -100,6 +77,44 @@ static float half_get(const uint8_t *from) {
   uint16_t half;
   memcpy(&half, from, sizeof half);
   return half_to_float(half);
+}
+
+/* Codes of int8 are unsigned, from the middle on. */
+static uint8_t code_sign(const struct scheme *s) { return s->kind == SCHEME_INT ? 0x80 : 0; }
+
+static void byte_scale_put(const struct codes *codes, int at, uint8_t *out) {
+  if (!codes->scheme.has_min) {
+    memcpy(out, codes->scale + at, sizeof *codes->scale);
+    return;
+  }
+  half_put(out, codes->scale[at]);
+  half_put(out + 2, codes->min[at]);
+}
+
+static void pack_bytes(const struct cuda_layout *layout, const struct codes *codes, uint8_t *out) {
+  uint8_t sign = code_sign(&codes->scheme);
+  int groups = scheme_groups(&codes->scheme, layout->cols);
+  memset(out, 0, layout->strip_bytes);
+  for (int row = 0; row < codes->rows; row++) {
+    for (int group = 0; group < groups; group++)
+      byte_scale_put(codes, row * groups + group, out + byte_scale(layout, row, group));
+    for (int col = 0; col < layout->cols; col++)
+      out[byte_at(layout, row, col)] = codes->code[(size_t)row * (size_t)layout->cols + (size_t)col] ^ sign;
+  }
+}
+
+static void unpack_bytes(const struct cuda_layout *layout, const uint8_t *strip, int row, float *out) {
+  const struct scheme *s = &layout->cpu.scheme;
+  for (int col = 0; col < layout->cols; col++) {
+    uint8_t code = strip[byte_at(layout, row, col)];
+    const uint8_t *at = strip + byte_scale(layout, row, scheme_group_of(s, col));
+    float scale;
+    memcpy(&scale, at, sizeof scale);
+    if (s->has_min)
+      out[col] = half_get(at) * (float)(code ^ code_sign(s)) + half_get(at + 2);
+    else
+      out[col] = scale * (s->kind == SCHEME_F8 ? e4m3_to_float(code) : (float)(int8_t)code);
+  }
 }
 
 static void pack_nibbles(const struct cuda_layout *layout, const struct codes *codes, uint8_t *out) {

@@ -12,7 +12,8 @@
  * product of bytes, whose tokens are permuted alike, adds up the same. int8 is in two's complement.
  *
  * E4M3 with a scale for each 128 columns has no scales before its pieces: each piece is followed by its rows' 16 F32
- * scales. A strip is a multiple of 128 bytes long, as runs of two pieces are.
+ * scales. Eight bits above a minimum have an fp16 scale and an fp16 minimum in their place. A strip is a multiple of
+ * 128 bytes long, as runs of two pieces are.
  *
  * Four bits with fp16 scales for each 32 or 128 columns are strips of pieces of 128 columns too: codes, then scales.
  * The codes are in the order of a matrix unit's fragments: 16 bytes a lane for each four steps of 16 columns, four a

@@ -15,10 +15,12 @@ bool cuda_load_random(struct program *p, int weight, struct error *error) {
   const struct weight *w = plan_weights(p->plan) + weight;
   struct cuda_layout layout = cuda_layout_of(w);
   if (!layout.pieces && !layout.bytes && !layout.nibbles)
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "Random weights on a GPU are BF16, FP16, bytes with one scale a row, E4M3 or four bits in groups, "
-                     "and %s is none of them.",
-                     plan_name(p->plan, w->name));
+    return error_set(
+        error, ERROR_UNSUPPORTED,
+        "Random weights on a GPU are BF16, FP16, bytes with one scale a row or a minimum for 128 columns, E4M3 or "
+        "four bits in groups, "
+        "and %s is none of them.",
+        plan_name(p->plan, w->name));
   struct random_matrix matrix = {.data = p->weight[weight],
                                  .rows = w->rows,
                                  .cols = w->cols,

@@ -213,6 +213,8 @@ void chunk_launch(const few &f, int multiprocessors, cuda_stream stream) {
     coding_launch<grouped<e4m3>>(f, multiprocessors, stream);
   else if (m.kind == KIND_F8)
     coding_launch<bytes<e4m3>>(f, multiprocessors, stream);
+  else if (m.bits == 8 && m.has_min)
+    coding_launch<least>(f, multiprocessors, stream);
   else if (m.bits == 8)
     coding_launch<bytes<int8>>(f, multiprocessors, stream);
   else if (m.group == 128)

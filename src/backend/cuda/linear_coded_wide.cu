@@ -37,6 +37,7 @@ version version_choose(const wide &f, int multiprocessors) {
   int tokens = f.linear.n_row, strips = f.n_strip;
   if (m.kind == KIND_F8 && m.group) return coding_choose<grouped>(tokens, strips, multiprocessors);
   if (m.kind == KIND_F8) return coding_choose<bytes<e4m3>>(tokens, strips, multiprocessors);
+  if (m.bytes && m.has_min) return coding_choose<least>(tokens, strips, multiprocessors);
   if (m.bytes) return coding_choose<bytes<int8>>(tokens, strips, multiprocessors);
   return m.group == 128 ? nibbles_choose<nibbles<1>>(tokens) : nibbles_choose<nibbles<4>>(tokens);
 }

@@ -66,6 +66,8 @@ static __device__ __forceinline__ float byte_at(const struct cuda_matrix &m, con
   const uint8_t *piece = strip + m.head_bytes + (size_t)(col / 128) * m.piece_bytes;
   uint8_t code = piece[row / 8 * 1024 + row % 8 * 128 + chunk * 16 + c % 8 / 2 * 4 + c % 2 * 2 + c / 8];
   __half_raw half = __nv_cvt_fp8_to_halfraw(code, __NV_E4M3);
+  if (m.has_min)
+    return half_at(piece + BYTES_CODES, 2 * row) * (float)(code ^ 128) + half_at(piece + BYTES_CODES, 2 * row + 1);
   return ((const float *)(m.group ? piece + BYTES_CODES : strip))[row] *
          (m.kind == KIND_F8 ? __half2float(half) : (float)(int8_t)code);
 }

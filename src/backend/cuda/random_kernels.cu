@@ -46,6 +46,8 @@ template <bool E4M3> __global__ void __launch_bounds__(THREADS) bytes_make(struc
     size_t piece = (at - m.head_bytes) / m.piece_bytes, within = (at - m.head_bytes) % m.piece_bytes;
     if (at < m.head_bytes || within >= BYTES_CODES) {
       float scale = m.spread * unit;
+      __half2 pair = __floats2half2_rn(scale, -128 * scale);
+      if (m.has_min) scale = *(float *)&pair;
       *(float4 *)(m.data + i * 16) = make_float4(scale, scale, scale, scale);
       continue;
     }

@@ -3,6 +3,7 @@
  * what it says where it is not. */
 #include "backend/backends.h"
 #include "backend/cuda/cuda_layout.h"
+#include "base/half.h"
 #include "plan/plan_builder.h"
 
 #include <setjmp.h>
@@ -53,7 +54,8 @@ static size_t byte_defined(int row, int col) { /* within a piece */
   return plain ^ (plain >> 7 & 7) << 4;
 }
 
-/* Of a scale for each 128 columns the pieces have theirs after them, and there are none before. */
+/* Of a scale for each 128 columns the pieces have theirs after them, and there are none before. With minima each is of
+ * 16 bits, and its minimum follows. */
 static size_t scale_defined(int group, int row) { return (size_t)group * (2048 + 64) + 2048 + (size_t)row * 4; }
 
 /* E4M3 keeps its code; int8 is in two's complement. Unpacked they are what they were. */
@@ -62,18 +64,22 @@ static void bytes_check(struct scheme scheme, int rows, int cols, uint8_t sign) 
   size_t bytes = cuda_layout_of(&weight).strip_bytes, count = (size_t)rows * (size_t)cols;
   int pieces = (cols + 127) / 128, groups = scheme.group ? pieces : 1;
   assert_int_equal(bytes, scheme.group ? (pieces * 2112 + 127) / 128 * 128 : 128 + pieces * 2048);
-  float *scale = malloc((size_t)(rows * groups) * sizeof *scale), *row = malloc((size_t)cols * sizeof *row);
+  float *scale = malloc((size_t)(rows * groups) * sizeof *scale), *min = malloc((size_t)(rows * groups) * sizeof *min);
+  float *row = malloc((size_t)cols * sizeof *row);
   uint8_t *code = malloc(count), *out = malloc(bytes), *expected = calloc(bytes, 1);
-  for (int i = 0; i < rows * groups; i++) scale[i] = 0.5f + (float)i;
+  for (int i = 0; i < rows * groups; i++) scale[i] = 0.5f + (float)i, min[i] = -(float)i;
   for (size_t i = 0; i < count; i++) code[i] = (uint8_t)(i * 7 % 255); /* 255 is E4M3's NaN */
   for (int r = 0; r < rows; r++)
-    for (int g = 0; g < groups; g++)
-      memcpy(expected + (scheme.group ? scale_defined(g, r) : (size_t)r * 4), &scale[r * groups + g], sizeof *scale);
+    for (int g = 0; g < groups; g++) {
+      float at = scale[r * groups + g];
+      uint16_t pair[2] = {half_from_float(at), half_from_float(min[r * groups + g])};
+      memcpy(expected + (scheme.group ? scale_defined(g, r) : (size_t)r * 4), scheme.has_min ? (void *)pair : &at, 4);
+    }
   for (int r = 0; r < rows; r++)
     for (int c = 0; c < cols; c++)
       expected[byte_defined(r, c % 128) + (size_t)(c / 128) * (scheme.group ? 2112 : 2048) + (scheme.group ? 0 : 128)] =
           code[r * cols + c] ^ sign;
-  struct codes codes = {.scheme = scheme, .rows = rows, .cols = cols, .code = code, .scale = scale};
+  struct codes codes = {.scheme = scheme, .rows = rows, .cols = cols, .code = code, .scale = scale, .min = min};
   backend_cuda.pack(&weight, &codes, out);
   assert_memory_equal(out, expected, bytes);
   for (int r = 0; r < rows; r++) {
@@ -82,6 +88,7 @@ static void bytes_check(struct scheme scheme, int rows, int cols, uint8_t sign) 
       if ((code[r * cols + c] & 0x7F) != 0x7F || sign) assert_true((double)row[c] == codes_value(&codes, r, c));
   }
   free(scale);
+  free(min);
   free(code);
   free(out);
   free(expected);
@@ -95,6 +102,8 @@ static void test_bytes(void **state) {
     bytes_check((struct scheme){.kind = SCHEME_F8}, shapes[s].rows, shapes[s].cols, 0);
     bytes_check((struct scheme){.kind = SCHEME_F8, .group = 128}, shapes[s].rows, shapes[s].cols, 0);
     bytes_check((struct scheme){.kind = SCHEME_INT, .bits = 8}, shapes[s].rows, shapes[s].cols, 0x80);
+    bytes_check((struct scheme){.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .has_min = 1, .group = 128},
+                shapes[s].rows, shapes[s].cols, 0x80);
   }
 }
 
@@ -154,7 +163,7 @@ static void test_prefer(void **state) {
     struct scheme scheme, made, exact;
   } cases[] = {
       {{.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .activation = ACTIVATION_INT8, .group = 32},
-       {.kind = SCHEME_INT, .bits = 8},
+       {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .has_min = 1, .group = 128},
        {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F16, .activation = ACTIVATION_INT8, .group = 32}},
       {{.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .activation = ACTIVATION_INT8, .group = 32},
        {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .has_min = 1, .group = 128},
