@@ -17,7 +17,7 @@ static bool batch_adapted(const struct batch *batch) {
   return false;
 }
 
-/* For each row of the step and each adapter in use there: visits it, with its slot. */
+/* What is done with each row of the step and each adapter in use there. */
 typedef void pair_visit(struct program *program, struct adapter_pair pair);
 
 static void pairs_visit(struct program *program, bool outputs, pair_visit *visit) {

@@ -7,6 +7,8 @@
 #include "engine/engine_file.h"
 #include "plan/plan_builder.h"
 
+#include <stdlib.h>
+
 struct adapter_base {
   struct engine_file engine;
   struct engine_facts facts;
