@@ -110,9 +110,12 @@ uint64_t machine_memory_available(const char *root) {
 uint64_t machine_memory_limit(const char *root) { return cgroup_least(root, group_limit); }
 
 uint64_t machine_memory_own(void) {
-  unsigned long long resident = 0, shared = 0; /* pages */
+  char line[LINE_BYTES], *next = line;
   FILE *stream = fopen("/proc/self/statm", "re");
-  bool read = stream && fscanf(stream, "%*u %llu %llu", &resident, &shared) == 2 && resident > shared;
+  bool read = stream && fgets(line, sizeof line, stream);
   if (stream) fclose(stream);
-  return read ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+  if (!read) return 0;
+  uint64_t pages[3]; /* of its addresses, resident, and of these shared with files */
+  for (int i = 0; i < 3; i++) pages[i] = strtoull(next, &next, 10);
+  return pages[1] > pages[2] ? (pages[1] - pages[2]) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }

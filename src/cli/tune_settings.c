@@ -58,8 +58,9 @@ static void value_put(int *value, int *count, int added) {
 }
 
 static void pace_put(int *value, int *count, double slo_itl_ms) {
-  for (double part = 0.5; part <= 2; part *= 2) {
-    double target = round(part * slo_itl_ms);
+  static const double parts[] = {0.5, 1, 2};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    double target = round(parts[i] * slo_itl_ms);
     if (target >= 1 && target <= LIMIT_TARGET_ITL_MS) value_put(value, count, (int)target);
   }
 }

@@ -107,6 +107,7 @@ void adapters_shrink(struct program *program, const struct call *call, int worke
   for (int i = 0; i < program->n_pair && at < mine.first + mine.count; i++) {
     const struct adapter_pair *pair = &program->pair[i];
     const struct adapter_factors *factors = pair_factors(program, call, pair);
+    if (!factors) continue;
     int runs = runs_of(factors), first = mine.first > at ? mine.first - at : 0, end = mine.first + mine.count - at;
     at += runs;
     if (end > runs) end = runs;
