@@ -13,7 +13,8 @@ enum {
   INNER = 128,
   TOKENS = 577,
   FEW = 32 /* which all kernels multiply alike, */,
-  CODED_FEW = 8 /* those of 4 and 8 bits alone */
+  CODED_FEW = 8, /* those of 4 and 8 bits alone */
+  BROKEN = 1     /* a token that has a number that is none */
 };
 
 static const struct limits chain_limits = {
@@ -40,7 +41,7 @@ static int linear_add(struct op_model *m, struct op *op, int matrix, int cols, i
   return op->out;
 }
 
-/* h = residual + a · norm(x); result = h + d · (silu(g · norm(h)) × u · norm(h)) */
+/* h = residual + a · norm(x); result = h + d · (silu(g · norm(h)) × u · norm(h)). x's table is the weight 0. */
 static void chain_make(struct op_model *m, struct scheme scheme, int width) {
   struct op a = op_make(OP_LINEAR, 0), gate = op_make(OP_LINEAR, 0), down = op_make(OP_LINEAR, 0);
   model_init(m, width, 11);
@@ -112,6 +113,40 @@ static void subject_run(struct table *table, const char *scheme, const struct su
   family_end(table, &family);
 }
 
+static bool rows_right(const float *sound, const float *got, int n, int width) {
+  bool right = true;
+  for (int i = 0; i < n; i++) {
+    const float *row = got + (size_t)i * (size_t)width;
+    if (i % width != BROKEN)
+      right = right && memcmp(row, sound + (size_t)i * (size_t)width, (size_t)width * sizeof *row) == 0;
+    for (int j = 0; i % width == BROKEN && j < width; j++) right = right && isnan(row[j]);
+  }
+  return right;
+}
+
+/* A token that is no number stays none through linears that no norm comes before, and changes no other. */
+static void broken_run(struct table *table, const char *scheme, const struct subject *subject, struct op_model *model,
+                       int width) {
+  static float sound[TOKENS * WIDTH], got[TOKENS * WIDTH];
+  static const int tokens[] = {129, FEW, 12, CODED_FEW, 2};
+  struct family family = {0};
+  snprintf(family.name, sizeof family.name, "a token that is no number, %s, %d wide", scheme, width);
+  float *number = (float *)(uintptr_t)model->codes[0].dense + (size_t)BROKEN * IN + IN / 2, kept = *number;
+  for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
+    for (int broken = 0; broken < 2; broken++) {
+      struct op_packed packed;
+      *number = broken ? NAN : kept;
+      packed_init(&packed, table->tested, model);
+      struct program *program = packed_compile(&packed, subject->device[1], &chain_limits);
+      program_tokens(&packed, program, &chain_limits, tokens[t], broken ? got : sound);
+      table->tested->release(program);
+      packed_release(&packed);
+      if (broken) family_note(&family, subject->name, rows_right(sound, got, tokens[t], width));
+    }
+  *number = kept;
+  family_end(table, &family);
+}
+
 static void scheme_cases(struct table *table, const struct scheme *scheme, int width) {
   static struct chain_oracle oracle;
   struct limits invariant = chain_limits;
@@ -128,6 +163,7 @@ static void scheme_cases(struct table *table, const struct scheme *scheme, int w
   for (int s = 0; s < table->n_subject; s++) {
     subject_run(table, name, &table->subject[s], &packed, chain_limits, coded ? CODED_FEW : FEW, &oracle);
     subject_run(table, name, &table->subject[s], &packed, invariant, TOKENS, &oracle);
+    broken_run(table, name, &table->subject[s], &model, width);
   }
   packed_release(&packed);
   model_release(&model);
