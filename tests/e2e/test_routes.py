@@ -53,7 +53,7 @@ class Routes(spate_server.ServerCase):
 
     def test_methods(self):
         for path, allowed in (("/generate", "OPTIONS, GET, POST"), ("/health", "OPTIONS, GET, HEAD")):
-            for method in "DELETE", "PUT", "TRACE", "M-SEARCH":
+            for method in "DELETE", "PUT", "TRACE", "M-SEARCH", "QUERY":
                 answer = self.server.request(method, path)
                 self.assertEqual(self.error_of(answer), (405, f"{path} does not take {method}: see the Allow header."))
                 self.assertEqual(answer[1]["Allow"], allowed)

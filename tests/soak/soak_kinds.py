@@ -153,7 +153,7 @@ def refused_requests():
         "no JSON": ("POST", GENERATE, "prompt=a", form, 415),
         "no such path": ("GET", "/nothing", None, {}, 404),
         "wrong method": ("GET", CHAT, None, {}, 405),
-        "unknown method": ("BREW", GENERATE, None, {}, 405),
+        "unknown method": ("BREW", GENERATE, None, {}, 501),
         "long URL": ("GET", "/" + "x" * 9000, None, {}, 414),
         "expectation": ("POST", GENERATE, "{}", text | {"Expect": "tea"}, 417),
         "many header lines": ("GET", "/live", None, {f"X-{i}": "1" for i in range(120)}, 431),
