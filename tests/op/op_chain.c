@@ -41,7 +41,7 @@ static int linear_add(struct op_model *m, struct op *op, int matrix, int cols, i
   return op->out;
 }
 
-/* h = residual + a · norm(x); result = h + d · (silu(g · norm(h)) × u · norm(h)). x's table is the weight 0. */
+/* h = residual + a · norm(x); result = h + d · (silu(g · norm(h)) × u · norm(h)) */
 static void chain_make(struct op_model *m, struct scheme scheme, int width) {
   struct op a = op_make(OP_LINEAR, 0), gate = op_make(OP_LINEAR, 0), down = op_make(OP_LINEAR, 0);
   model_init(m, width, 11);
@@ -113,6 +113,17 @@ static void subject_run(struct table *table, const char *scheme, const struct su
   family_end(table, &family);
 }
 
+/* result = b · (a · norm(x)): what is no number reaches b as it left a, and nothing else does. x's table is weight 0.
+ */
+static void pair_make(struct op_model *m, struct scheme scheme, int width) {
+  struct op a = op_make(OP_LINEAR, 0), b = op_make(OP_LINEAR, 0);
+  model_init(m, width, 12);
+  a.in[0] = model_embedded_value(m, IN, 1);
+  b.in[0] = linear_add(m, &a, model_matrix(m, scheme, width, IN, 0.15f), width, IN, (struct linear_args){0});
+  int result = linear_add(m, &b, model_matrix(m, scheme, width, width, 0.15f), width, 0, (struct linear_args){0});
+  model_finish(m, result, false);
+}
+
 static bool rows_right(const float *sound, const float *got, int n, int width) {
   bool right = true;
   for (int i = 0; i < n; i++) {
@@ -124,9 +135,9 @@ static bool rows_right(const float *sound, const float *got, int n, int width) {
   return right;
 }
 
-/* A token that is no number stays none through linears that no norm comes before, and changes no other. */
-static void broken_run(struct table *table, const char *scheme, const struct subject *subject, struct op_model *model,
-                       int width) {
+/* A token that is no number stays none through a linear that no norm comes before, and changes no other. */
+static void broken_run(struct table *table, const char *scheme, const struct subject *subject,
+                       const struct op_model *model, int width) {
   static float sound[TOKENS * WIDTH], got[TOKENS * WIDTH];
   static const int tokens[] = {129, FEW, 12, CODED_FEW, 2};
   struct family family = {0};
@@ -163,9 +174,11 @@ static void scheme_cases(struct table *table, const struct scheme *scheme, int w
   for (int s = 0; s < table->n_subject; s++) {
     subject_run(table, name, &table->subject[s], &packed, chain_limits, coded ? CODED_FEW : FEW, &oracle);
     subject_run(table, name, &table->subject[s], &packed, invariant, TOKENS, &oracle);
-    broken_run(table, name, &table->subject[s], &model, width);
   }
   packed_release(&packed);
+  model_release(&model);
+  pair_make(&model, *scheme, width);
+  for (int s = 0; s < table->n_subject; s++) broken_run(table, name, &table->subject[s], &model, width);
   model_release(&model);
 }
 
