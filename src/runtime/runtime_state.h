@@ -28,7 +28,6 @@ struct runtime {
   struct schedule *schedule;
   int n_step_out;       /* submitted and not collected */
   struct request *live; /* list of all requests it owns */
-  int n_spoilt;         /* requests that have failed for their logits since a row's were finite */
   uint64_t ranked_us;   /* when the schedule last counted who waits behind whom */
   uint64_t *placing;    /* [limits.adapters] ids of adapters that are being put into slots; 0: none is */
   int n_placing;

@@ -5,7 +5,7 @@
 #include "runtime/request_search.h"
 #include "runtime/runtime_state.h"
 
-enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20, SPOILT_MOST = 8 };
+enum { IDLE_WAIT_MS = 200, STARVED_WAIT_MS = 20 };
 
 /* --- the list of live requests ------------------------------------------------------------------------------------ */
 
@@ -112,8 +112,9 @@ static bool live_review(struct runtime *rt, bool draining) {
 
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
-/* Its own numbers may have left their range, which is nobody else's matter. */
-static void spoilt_tell(struct runtime *rt, struct request *r) {
+/* Its own numbers may have left their range, which is nobody else's matter, however often one asks so: a client would
+ * stop the engine for all otherwise. */
+static void spoilt_tell(struct request *r) {
   struct error error;
   if (request_ended(r)) return;
   error_set(&error, ERROR_INTERNAL,
@@ -121,7 +122,6 @@ static void spoilt_tell(struct runtime *rt, struct request *r) {
             "keys or values may have left the range of the KV cache's type; bf16 and fp32 have a wide one "
             "(--kv-cache-dtype).");
   request_fail(r, &error);
-  rt->n_spoilt++;
 }
 
 static void event_tell(struct runtime *rt, struct generation *g, const struct schedule_event *event, uint64_t now_us) {
@@ -130,24 +130,13 @@ static void event_tell(struct runtime *rt, struct generation *g, const struct sc
   if (!request_table_begin(g->request)) return; /* shed while its first step ran: nothing of it is told */
   if (g->request->queued_tokens) request_table_recount(&rt->table, g->request, 0); /* it waits no longer */
   switch (event->kind) {
-  case EVENT_SPOILT: spoilt_tell(rt, g->request); break;
+  case EVENT_SPOILT: spoilt_tell(g->request); break;
   case EVENT_SCORE: request_score(g->request, event); break;
   case EVENT_BEAM: request_search_hear(rt->schedule, g, event); break;
   default:
     runtime_metrics_token(&rt->metrics, g, now_us);
     generation_accept(g, event->token, event->logprob, event->top);
   }
-}
-
-/* False, with a sentence, where so many requests have been spoilt since a row's logits were finite. */
-static bool engine_sound(struct runtime *rt, const struct result *result, struct error *error) {
-  for (int i = 0; i < result->n_out; i++)
-    if (result->token[i] >= 0) rt->n_spoilt = 0;
-  if (rt->n_spoilt < SPOILT_MOST) return true;
-  return error_set(error, ERROR_DEVICE,
-                   "The logits of the last %d requests, and of none beside them, were not finite: the weights may be "
-                   "damaged, or the device.",
-                   rt->n_spoilt);
 }
 
 static void events_tell(struct runtime *rt, const struct schedule_events *events, uint64_t now_us) {
@@ -185,7 +174,7 @@ static bool oldest_collect(struct runtime *rt, struct error *error) {
   schedule_done(rt->schedule, &result, now, &events);
   metrics_update(rt); /* before the events are told: who has read an answer finds it counted */
   events_tell(rt, &events, now);
-  return engine_sound(rt, &result, error);
+  return true;
 }
 
 /* Starts the step, if there is one, and collects the oldest when the device is as far ahead as it may be, or nothing
