@@ -1,6 +1,7 @@
 /* vllm:lora_requests_info: routers send requests to where their adapter is. Its labels change, so it is in no table. */
 #include "runtime/runtime_metrics.h"
 
+#include <string.h>
 #include <time.h>
 
 enum { NAMES_MAX = 1 << 20 };
@@ -9,9 +10,12 @@ struct names {
   struct buffer waiting, running;
 };
 
+/* Those for which there is room: the page is more than they are. */
 static void name_add(struct buffer *names, const struct stored_adapter *stored) {
+  const char *name = stored_adapter_name(stored);
+  if (names->size + strlen(name) + 1 > NAMES_MAX) return;
   if (names->size) buffer_text(names, ",");
-  buffer_text(names, stored_adapter_name(stored));
+  buffer_text(names, name);
 }
 
 static void stored_note(void *user, const struct stored_adapter *stored) {

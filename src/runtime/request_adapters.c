@@ -3,8 +3,10 @@
 
 #include "runtime/runtime_state.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
@@ -82,6 +84,22 @@ static void zeros_drop(struct request_adapters *adapters) {
   adapters->n = kept;
 }
 
+/* One that is named more than once is scaled by the sum. */
+static bool sums_check(const struct request_adapters *adapters, struct error *error) {
+  for (int i = 0; i < adapters->n; i++)
+    if (!isfinite(adapters->scale[i]))
+      return error_set(error, ERROR_INVALID,
+                       "The sum of the lora_scale of one adapter is %g, expected a finite number.",
+                       (double)adapters->scale[i]);
+  return true;
+}
+
+static bool all_drop(struct request_adapters *adapters) {
+  for (int i = 0; i < adapters->n; i++) adapter_store_drop(adapters->store, adapters->stored[i]);
+  adapters->n = 0;
+  return false;
+}
+
 bool request_adapters_take(const struct runtime *rt, struct request_adapters *adapters,
                            const struct request_params *params, struct error *error) {
   *adapters = (struct request_adapters){.store = rt->adapters};
@@ -90,13 +108,10 @@ bool request_adapters_take(const struct runtime *rt, struct request_adapters *ad
   for (int i = 0; i < params->n_adapter; i++) {
     const struct adapter_choice *choice = &params->adapter[i];
     struct stored_adapter *stored = adapter_store_take(rt->adapters, choice->name, params->n_adapter > 1, error);
-    if (!stored) {
-      for (int k = 0; k < adapters->n; k++) adapter_store_drop(rt->adapters, adapters->stored[k]);
-      adapters->n = 0;
-      return false;
-    }
+    if (!stored) return all_drop(adapters);
     stored_add(adapters, stored, choice->scale);
   }
+  if (!sums_check(adapters, error)) return all_drop(adapters);
   zeros_drop(adapters);
   for (int i = 0; i < adapters->n; i++) atomic_fetch_add(&adapters->stored[i]->waits, 1);
   return true;
@@ -113,13 +128,25 @@ void request_adapters_drop(struct request_adapters *adapters) {
 
 /* --- the step thread ---------------------------------------------------------------------------------------------- */
 
-/* In one order, so that equal adapters are equal bytes. */
+static float scale_sum(float a, float b) {
+  double sum = (double)a + (double)b;
+  return (float)fmax(fmin(sum, FLT_MAX), -FLT_MAX);
+}
+
+/* In one order, so that equal adapters are equal bytes, and each once: two names may stand for one content. */
 static void sequence_adapt(struct sequence *q, const struct request_adapters *adapters) {
+  q->n_adapter = 0;
   for (int i = 0; i < adapters->n; i++) {
     struct sequence_adapter adapter = {adapters->stored[i]->id, adapters->scale[i]};
-    int at = i;
-    for (; at > 0 && q->adapter[at - 1].id > adapter.id; at--) q->adapter[at] = q->adapter[at - 1];
+    int at = q->n_adapter;
+    while (at > 0 && q->adapter[at - 1].id > adapter.id) at--;
+    if (at > 0 && q->adapter[at - 1].id == adapter.id) {
+      q->adapter[at - 1].scale = scale_sum(q->adapter[at - 1].scale, adapter.scale);
+      continue;
+    }
+    memmove(q->adapter + at + 1, q->adapter + at, (size_t)(q->n_adapter - at) * sizeof adapter);
     q->adapter[at] = adapter;
+    q->n_adapter++;
   }
 }
 

@@ -263,11 +263,27 @@ class Names(LoraCase):
                 ([{"lora_name": "all"}] * 5, 400, f"lora_request is a list, expected {kinds}"),
                 ([{"lora_name": "all"}, {"lora_name": "dora"}, {"lora_name": "layers"}], 400,
                  "3 adapters were asked for at once, expected at most 2."),
+                ([{"lora_name": "all", "lora_scale": 3e38}] * 2, 400,
+                 "The sum of the lora_scale of one adapter is inf, expected a finite number."),
                 ({"lora_name": "patterns"}, 400, 'The adapter "patterns" has rank 7, more than --max-lora-rank 4 allows.'),
                 ({"lora_name": "empty"}, 404, "empty/adapter_config.json cannot be opened: No such file or directory.")):
             self.assertEqual(self.refused(server, "/generate", {"prompt": "a", "lora_request": request}, status), sentence)
         self.assertEqual(self.refused(server, "/v1/completions", {"prompt": "a", "model": "nobody"}, 404),
                          'There is no model "nobody" here; this server has "llama3".')
+        self.assertEqual(server.get("/health")[0], 200)
+
+    def test_one_content(self):
+        """Two names of one folder are one adapter, scaled by the sum."""
+        base = self.base("llama3")
+        (base.adapters / "twin").symlink_to("all")
+        server = self.serve(base, "--max-loras", "2")
+        tokens, _ = fixture(ADAPTERS / "all/1.logits")
+        each = [{"lora_name": name, "lora_scale": 0.5} for name in ("all", "twin")]
+        self.assertEqual(self.choice(server, tokens, lora_request=each),
+                         self.choice(server, tokens, lora_request={"lora_name": "all", "lora_scale": 1}))
+        each = [{"lora_name": name, "lora_scale": 3e38} for name in ("all", "twin")]
+        self.choice(server, tokens, lora_request=each)
+        self.assertEqual(server.get("/health")[0], 200)
 
     def test_many_names(self):
         """Those that exist are found among many, those that do not leave nothing behind."""
