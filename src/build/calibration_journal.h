@@ -45,7 +45,8 @@ char *journal_file_name(const struct calibration_journal *journal, enum journal_
  * then. 0: nothing, and a warning when something was there. */
 int calibration_journal_resume(struct calibration_journal *journal);
 
-/* Is a write that takes so long worth it after so much work? Journaling takes 1 / JOURNAL_SHARE of the time at most. */
+/* Is a write that takes so long worth it after so much work? Writes that are not cheap take
+ * about 1 / JOURNAL_SHARE of the time, but for the first. */
 bool journal_pays(uint64_t write_us, uint64_t work_us);
 
 /* Keeps all layers up to the op `end` that are not kept yet, if that pays. Where it fails, a full disk say, it warns,

@@ -1,9 +1,9 @@
 /* The kernel of coded_many.cu: a GEMM of weights of four bits and bf16 tokens on Hopper's warpgroup matrix units.
  *
  * Tiles, stages and what becomes of sums are those of linear_tiles.cuh. What differs is how a stage's weights come:
- * packed, RUN pieces of 128 columns of a strip at a copy, into a ring of their own, of which one to
- * three more warpgroups make bf16 in the stages, one after the other, a strip a warp at a time. A weight is (code − 8)
- * × scale + (minimum + 8 × scale), rounded once, with scale and that sum rounded to bf16 before.
+ * packed, a run of pieces of 128 columns of a strip at a copy, into a ring of their own, of which one to three more
+ * warpgroups make bf16 in the stages, one after the other, a strip a warp at a time. A weight is (code − 8) × scale +
+ * (minimum + 8 × scale), rounded once, with scale and that sum rounded to bf16 before.
  *
  * Bounds: the read of the weights; the issue of what makes them, some 60 instructions for 1,024 of a warp; from some
  * 100 tokens on the matrix units. */

@@ -249,7 +249,7 @@ void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cu
 enum { LINEAR_WIDE = 17, LINEAR_PACKED_8 = 192, LINEAR_PACKED_4 = 512 };
 void cuda_linear_coded_wide(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
 void cuda_coded_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
-/* The matrix as bf16 in pieces, for linears of more tokens than LINEAR_PACKED. */
+/* The matrix as bf16 in pieces, for linears of more tokens than LINEAR_PACKED_8 or _4. */
 void cuda_coded_expand(const struct cuda_matrix *matrix, void *out, cuda_stream stream);
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);

@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(THREADS, 1) linear_few(const __grid_constant__
     parts_multiply<S, TILES>(c, r);
   } else {
     registers_release<COPIER_REGISTERS>();
-    if (team_of(TILES) == 2) cluster_wait(); /* not after copies: racecheck lets nobody go on until all wait */
+    if (team_of(TILES) == 2) cluster_wait(); /* before copies for racecheck's sake, which ends only so */
     if (threadIdx.x == COPIER * 32) chain_stream<S, TILES>(c, r);
     __syncwarp();
     dependencies_wait();
