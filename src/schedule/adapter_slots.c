@@ -219,9 +219,16 @@ static struct sequence *claimant_choose(struct schedule *s) {
   return best;
 }
 
+/* Clients that have not read for long keep no adapter on the device whose slot is another's next. */
+static void idlers_preempt(struct schedule *s, const struct adapter_slot *slot) {
+  for (int i = s->n_running - 1; i >= 0; i--)
+    if (names(s->running[i], slot->id) && sequence_idles(s, s->running[i])) sequence_preempt(s, s->running[i]);
+}
+
 static void slots_take_over(struct schedule *s) {
   for (int i = 0; i < s->slots.n; i++) {
     struct adapter_slot *slot = &s->slots.slot[i];
+    if (slot->heir && slot->n_running > 0) idlers_preempt(s, slot);
     if (!slot->heir || slot->n_running > 0 || slot->coming) continue;
     if (slot->id) left_note(&s->slots, slot->id);
     *slot = (struct adapter_slot){.id = slot->heir_id,

@@ -34,12 +34,16 @@ static bool policy_open(struct schedule *s, uint64_t now_us) {
 
 /* --- room --------------------------------------------------------------------------------------------------------- */
 
+bool sequence_idles(const struct schedule *s, const struct sequence *q) {
+  return q->paused && q->n_step == 0 && !q->leaving && !sequence_beams(q) &&
+         s->n_formed - q->paused_step >= PAUSE_PATIENCE;
+}
+
 /* A client that has not read for long gives up the place of one that nobody else could use. */
 static bool paused_retire(struct schedule *s) {
   for (int i = s->n_running - 1; i >= 0; i--) {
     struct sequence *q = s->running[i];
-    if (!q->paused || q->n_step > 0 || q->leaving || sequence_beams(q) || s->n_formed - q->paused_step < PAUSE_PATIENCE)
-      continue;
+    if (!sequence_idles(s, q)) continue;
     sequence_preempt(s, q);
     return true;
   }

@@ -145,6 +145,9 @@ void groups_fork(struct schedule *s);
 /* The next sequence that may start, with a seat and what the cache has of it; NULL when none may now. */
 struct sequence *admission_next(struct schedule *s, uint64_t now_us);
 
+/* Has its client not read for so long that others may have what it keeps? */
+bool sequence_idles(const struct schedule *s, const struct sequence *q);
+
 /* May one more sequence, or the search that it begins, run beside the others under a target between tokens? Without one
  * any may. */
 bool target_open(const struct schedule *s, const struct sequence *q);

@@ -103,6 +103,25 @@ static void test_rows(void **state) {
   schedule_free(w->schedule);
 }
 
+/* Who does not read keeps a slot from others for some steps, not for ever, and goes on when it reads. */
+static void test_paused(void **state) {
+  (void)state;
+  for (int alone = 0; alone < 2; alone++) {
+    struct world *w = world_make(4, 1);
+    add(w, 0, 7, 20);
+    while (w->q[0].n_token < PROMPT + 2) step(w);
+    schedule_pause(w->schedule, &w->q[0], true);
+    add(w, 1, 8, 4);
+    for (int i = 2; i < 12 && !alone; i++) add(w, i, 0, 50);
+    for (int i = 0; i < 200; i++) step(w);
+    assert_true(w->finished_at[1] > 0 && w->finished_at[1] < 150 && w->finished_at[0] == 0);
+    schedule_pause(w->schedule, &w->q[0], false);
+    while (busy(w) && w->n_step < 1000) step(w);
+    assert_true(w->finished_at[0] > 0);
+    schedule_free(w->schedule);
+  }
+}
+
 static void test_no_more_than_slots(void **state) {
   (void)state;
   struct world *w = world_make(8, 3);
@@ -276,11 +295,17 @@ static void test_many_adapters(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_rows),          cmocka_unit_test(test_no_more_than_slots),
-      cmocka_unit_test(test_no_starvation), cmocka_unit_test(test_turns),
-      cmocka_unit_test(test_others_go_on),  cmocka_unit_test(test_tenants),
-      cmocka_unit_test(test_several),       cmocka_unit_test(test_given_up),
-      cmocka_unit_test(test_prefixes),      cmocka_unit_test(test_many_adapters),
+      cmocka_unit_test(test_rows),
+      cmocka_unit_test(test_paused),
+      cmocka_unit_test(test_no_more_than_slots),
+      cmocka_unit_test(test_no_starvation),
+      cmocka_unit_test(test_turns),
+      cmocka_unit_test(test_others_go_on),
+      cmocka_unit_test(test_tenants),
+      cmocka_unit_test(test_several),
+      cmocka_unit_test(test_given_up),
+      cmocka_unit_test(test_prefixes),
+      cmocka_unit_test(test_many_adapters),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
