@@ -14,7 +14,7 @@ command -v ccache >/dev/null && compiler="ccache $compiler"
 
 flags="-std=gnu17 -O2 -D_GNU_SOURCE -DSPATE_VERSION=\"0\" -Isrc -Iinclude -Itests -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Werror"
 objects=()
-for source in src/base/{error,buffer,arena,cpu_share}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,late,cpu,cuda}/*.c tests/op/*.c; do
+for source in src/base/{error,buffer,arena,cpu_share,lazy_memory}.c src/plan/*.c src/backend/*.c src/backend/{reference,null,late,cpu,cuda}/*.c tests/op/*.c; do
   case $source in
     */kernels_avx*.c | */row_passes_avx*.c | */kernels_amx.c) continue ;;
     */cuda_@(attention|compile|device|draw|graph|linear|matrix|memory|paths|pool|random|rates|rules|send|step|upload).c) continue ;; # cuda_absent.c stands for them

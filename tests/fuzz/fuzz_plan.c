@@ -60,7 +60,7 @@ static struct batch batch_of(const struct plan *plan, struct row *row, int step)
                         .sampling = sampling};
 }
 
-/* A step may fail (logits of such weights need not be finite), but a token that it gives is one. */
+/* A token is one of the vocabulary, or −1: logits of such weights need not be finite. */
 static void steps_run(const struct backend *backend, struct program *program, const struct plan *plan) {
   for (int step = 0; step < STEPS; step++) {
     struct row row;
@@ -71,7 +71,7 @@ static void steps_run(const struct backend *backend, struct program *program, co
         !backend->collect(program, &result, &error))
       return;
     for (int i = 0; i < result.n_out; i++)
-      if (result.token[i] < 0 || result.token[i] >= plan->vocab) abort();
+      if (result.token[i] < -1 || result.token[i] >= plan->vocab) abort();
   }
 }
 
