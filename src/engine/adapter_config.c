@@ -10,6 +10,7 @@
 #include <pcre2.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 /* A number for the modules that a pattern matches. */
 struct module_number {
@@ -46,6 +47,19 @@ static bool field_is_off(const json_t *root, const char *key) {
          (json_is_object(value) && json_object_size(value) == 0);
 }
 
+/* With others peft takes from the base what the factors begin with: they are no change to the base as it is. */
+static bool beginning_check(const json_t *root, struct error *error) {
+  static const char *const kept[] = {"gaussian", "eva", "orthogonal"}, key[] = "init_lora_weights";
+  const json_t *value = json_object_get(root, key);
+  if (!value || json_is_null(value) || json_is_boolean(value)) return true;
+  for (size_t i = 0; json_is_string(value) && i < sizeof kept / sizeof *kept; i++)
+    if (strcasecmp(json_string_value(value), kept[i]) == 0) return true;
+  return field_refuse(root, key,
+                      "true, false, null, \"gaussian\", \"eva\" or \"orthogonal\": others change the base's weights; "
+                      "convert the adapter with path_initial_model_for_weight_conversion of peft's save_pretrained",
+                      error);
+}
+
 static bool features_check(const json_t *root, struct error *error) {
   static const struct {
     const char *key, *expected;
@@ -60,12 +74,13 @@ static bool features_check(const json_t *root, struct error *error) {
       {"use_bdlora", "null"},
       {"arrow_config", "null"},
       {"megatron_config", "null"},
+      {"ensure_weight_tying", "false: the embedding and the head have adapters of their own"},
   };
   const char *type = json_string_value(json_object_get(root, "peft_type"));
   if (!type || strcmp(type, "LORA") != 0) return field_refuse(root, "peft_type", "\"LORA\"", error);
   for (size_t i = 0; i < sizeof off / sizeof off[0]; i++)
     if (!field_is_off(root, off[i].key)) return field_refuse(root, off[i].key, off[i].expected, error);
-  return true;
+  return beginning_check(root, error);
 }
 
 static bool number_is_rank(double number) {

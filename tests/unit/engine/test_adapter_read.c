@@ -44,6 +44,9 @@ static void file_write(const char *name, const void *bytes, size_t size) {
 #define QB                Q "lora_B.weight F32 16 2;"
 #define MODEL             "adapter_model.safetensors: "
 #define SETTINGS          "adapter_config.json: "
+#define BEGINNINGS                                                                                                     \
+  "; expected true, false, null, \"gaussian\", \"eva\" or \"orthogonal\": others change the base's weights; convert "  \
+  "the adapter with path_initial_model_for_weight_conversion of peft's save_pretrained."
 
 /* tensors: "NAME TYPE DIM…;" of halves, or with "!nan" or "!inf" of those at element 3. expected: NULL, or the sentence
  * after the folder's name. */
@@ -117,6 +120,11 @@ static void test_fine(void **state) {
       {CONFIG_WITH("\"rank_pattern\":{\"k_proj\":3}"), K "lora_A.weight F32 3 32;" K "lora_B.weight F32 8 3;", NULL},
       {CONFIG_WITH("\"modules_to_save\":null,\"use_dora\":false,\"target_modules\":[\"q_proj\"],\"unknown\":[1]"),
        QA QB, NULL},
+      {CONFIG_WITH("\"init_lora_weights\":null,\"ensure_weight_tying\":false"), QA QB, NULL},
+      {CONFIG_WITH("\"init_lora_weights\":false"), QA QB, NULL},
+      {CONFIG_WITH("\"init_lora_weights\":\"gaussian\""), QA QB, NULL},
+      {CONFIG_WITH("\"init_lora_weights\":\"eva\""), QA QB, NULL},
+      {CONFIG_WITH("\"init_lora_weights\":\"orthogonal\""), QA QB, NULL},
       {CONFIG, QA QB "base_model.model.lm_head.lora_A.weight F32 2 32;base_model.model.lm_head.lora_B.weight F32 40 2;",
        NULL},
   };
@@ -223,6 +231,12 @@ static void test_bad_settings(void **state) {
       {CONFIG_WITH("\"trainable_token_indices\":[1,2]"), QA QB,
        SETTINGS
        "trainable_token_indices is [1,2]; expected none: token rows that were trained belong into the base model."},
+      {CONFIG_WITH("\"ensure_weight_tying\":true"), QA QB,
+       SETTINGS "ensure_weight_tying is true; expected false: the embedding and the head have adapters of their own."},
+      {CONFIG_WITH("\"init_lora_weights\":\"pissa_niter_16\""), QA QB,
+       SETTINGS "init_lora_weights is \"pissa_niter_16\"" BEGINNINGS},
+      {CONFIG_WITH("\"init_lora_weights\":\"olora\""), QA QB, SETTINGS "init_lora_weights is \"olora\"" BEGINNINGS},
+      {CONFIG_WITH("\"init_lora_weights\":[]"), QA QB, SETTINGS "init_lora_weights is []" BEGINNINGS},
       {CONFIG_WITH("\"rank_pattern\":[1]"), QA QB,
        SETTINGS "rank_pattern is [1]; expected an object of numbers by module."},
       {CONFIG_WITH("\"rank_pattern\":{\"q_proj\":0}"), QA QB,
