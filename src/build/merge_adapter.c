@@ -172,7 +172,8 @@ const struct weight_transform *merge_adapter_transforms(const struct merge_adapt
 /* g(s) of plan/adapter.h. */
 static double gain(const struct adapter_op *op, double scale, int i) {
   if (!op->magnitude) return 1;
-  return op->magnitude[i] / sqrt(op->w2[i] + 2 * scale * op->wd[i] + scale * scale * op->d2[i]);
+  double square = op->w2[i] + 2 * scale * op->wd[i] + scale * scale * op->d2[i];
+  return op->magnitude[i] / sqrt(square > ADAPTER_LEAST ? square : ADAPTER_LEAST);
 }
 
 static void embed_row(const struct weight_merge *merge, int cols, int token, float *out) {

@@ -20,6 +20,7 @@
 
 #define ADAPTER_MOST      1e15f
 #define ADAPTER_MOST_HALF 3e4f
+#define ADAPTER_LEAST     1e-30 /* the least square of a norm: rounding can leave less, or a negative one */
 
 /* Within ±most; −most what is no number. */
 static inline float adapter_bounded(float y, float most) {

@@ -3,7 +3,10 @@
 #ifndef SPATE_BACKEND_CPU_ADAPTER_FACTORS_H
 #define SPATE_BACKEND_CPU_ADAPTER_FACTORS_H
 
+#include "plan/adapter.h"
 #include "plan/batch.h"
+
+#include <math.h>
 
 enum {
   FACTOR_ROWS = 4, /* rows of a that are multiplied together: a is filled up to a multiple of them with zeros */
@@ -28,6 +31,12 @@ struct adapter_factors {
   const float *b;
   const float *shift, *magnitude, *w2, *wd, *d2; /* [rows, filled up to whole tiles]; NULL: there are none */
 };
+
+/* g of row i; in double, where the square of a client's scale is finite. */
+static inline double adapter_gain(const struct adapter_factors *factors, size_t i, double scale) {
+  double square = factors->w2[i] + scale * (2 * (double)factors->wd[i] + scale * factors->d2[i]);
+  return factors->magnitude[i] / sqrt(square > ADAPTER_LEAST ? square : ADAPTER_LEAST);
+}
 
 /* An adapter at work on a row of an op's input. */
 struct adapter_use {

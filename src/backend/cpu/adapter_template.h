@@ -41,12 +41,9 @@ static void shrink(const struct adapter_factors *factors, int first, int count, 
 /* delta becomes g · (sum + delta) − sum, without the difference of two that are alike. */
 static void tile_magnitude(const struct adapter_factors *factors, int tile, float scale, const float *sum,
                            float *delta) {
-  const float *m = factors->magnitude + tile * TILE_ROWS, *w2 = factors->w2 + tile * TILE_ROWS;
-  const float *wd = factors->wd + tile * TILE_ROWS, *d2 = factors->d2 + tile * TILE_ROWS;
   for (int i = 0; i < TILE_ROWS; i++) {
-    float square = w2[i] + scale * (2 * wd[i] + scale * d2[i]);
-    float g = m[i] / sqrtf(square > 1e-30f ? square : 1e-30f);
-    delta[i] = (g - 1) * sum[i] + g * delta[i];
+    double g = adapter_gain(factors, (size_t)tile * TILE_ROWS + (size_t)i, scale);
+    delta[i] = (float)((g - 1) * sum[i] + g * delta[i]);
   }
 }
 

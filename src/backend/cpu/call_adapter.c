@@ -124,13 +124,10 @@ void adapters_shrink(struct program *program, const struct call *call, int worke
 /* What an adapter changes in a column of the table's row; a: of the token. */
 static float column_changed(const struct adapter_factors *factors, size_t cols, size_t column, const float *a,
                             float scale, float base) {
-  float delta = 0, g = 1;
+  float delta = 0;
   for (int k = 0; k < factors->rank; k++) delta += factors->b[(size_t)k * cols + column] * a[k];
-  if (factors->magnitude) {
-    float square = factors->w2[column] + scale * (2 * factors->wd[column] + scale * factors->d2[column]);
-    g = factors->magnitude[column] / sqrtf(square > 1e-30f ? square : 1e-30f);
-  }
-  return (g - 1) * base + g * scale * delta;
+  double g = factors->magnitude ? adapter_gain(factors, column, scale) : 1;
+  return (float)((g - 1) * base + g * scale * delta);
 }
 
 void adapters_embed(const struct program *program, const struct call *call, int token, float *row) {

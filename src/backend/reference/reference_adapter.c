@@ -91,8 +91,10 @@ static void change_add(const struct adapter_op *adapted, double s, int i, const 
                        double *change) {
   double delta = 0, g = 1;
   for (int k = 0; k < adapted->rank; k++) delta += (double)adapted->b[(size_t)i * (size_t)adapted->rank + k] * h[k];
-  if (adapted->magnitude)
-    g = adapted->magnitude[i] / sqrt(adapted->w2[i] + 2 * s * adapted->wd[i] + s * s * adapted->d2[i]);
+  if (adapted->magnitude) {
+    double square = adapted->w2[i] + 2 * s * adapted->wd[i] + s * s * adapted->d2[i];
+    g = adapted->magnitude[i] / sqrt(square > ADAPTER_LEAST ? square : ADAPTER_LEAST);
+  }
   change[i] += g * (product + s * delta) - product + (adapted->shift ? s * adapted->shift[i] : 0);
 }
 
