@@ -182,9 +182,10 @@ static bool store_adapter(spate_lora *out, const json_t *value) {
   const json_t *name = json_object_get(value, "lora_name"), *scale = json_object_get(value, "lora_scale");
   size_t size = json_string_length(name);
   out->name = json_string_value(name);
-  out->scale = scale ? (float)json_number_value(scale) : 1;
+  out->scale = scale && !json_is_null(scale) ? (float)json_number_value(scale) : 1;
   return size >= 1 && size <= LIMIT_ADAPTER_NAME_BYTES && strlen(out->name) == size &&
-         (!scale || json_is_number(scale)) && isfinite(out->scale) && json_object_size(value) == (scale ? 2u : 1u);
+         (!scale || json_is_number(scale) || json_is_null(scale)) && isfinite(out->scale) &&
+         json_object_size(value) == (scale ? 2u : 1u);
 }
 
 static bool store_adapters(struct generate_request *request, const struct request_field *field, const json_t *value) {

@@ -106,6 +106,24 @@ static void test_defaults(void **state) {
   generate_request_release(&request);
 }
 
+static void test_null_scale(void **state) {
+  (void)state;
+  static const char *const bodies[] = {
+      "{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\"}}",
+      "{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\",\"lora_scale\":null}}",
+      "{\"prompt\":\"\",\"lora_request\":[{\"lora_scale\":null,\"lora_name\":\"a\"}]}",
+  };
+  struct generate_request request;
+  struct error error;
+  for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+    if (!read_body(&request, bodies[i], &error)) fail_msg("%s", error.text);
+    assert_int_equal(request.engine.n_loras, 1);
+    assert_string_equal(request.engine.loras[0].name, "a");
+    assert_true(request.engine.loras[0].scale == 1);
+    generate_request_release(&request);
+  }
+}
+
 static void test_forms(void **state) {
   (void)state;
   struct generate_request request;
@@ -197,7 +215,7 @@ static const struct {
     {"{\"prompt\":\"\",\"lora_request\":{}}", "lora_request is an object, " ADAPTERS},
     {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"\"}}", "lora_request is an object, " ADAPTERS},
     {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\\u0000\"}}", "lora_request is an object, " ADAPTERS},
-    {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\",\"lora_scale\":null}}",
+    {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\",\"lora_scale\":\"1\"}}",
      "lora_request is an object, " ADAPTERS},
     {"{\"prompt\":\"\",\"lora_request\":{\"lora_name\":\"a\",\"lora_scale\":-1e39}}",
      "lora_request is an object, " ADAPTERS},
@@ -265,8 +283,9 @@ static void test_bad_queries(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_fields), cmocka_unit_test(test_rules),      cmocka_unit_test(test_defaults),
-      cmocka_unit_test(test_forms),      cmocka_unit_test(test_bad_bodies), cmocka_unit_test(test_bad_queries),
+      cmocka_unit_test(test_all_fields),  cmocka_unit_test(test_rules),      cmocka_unit_test(test_defaults),
+      cmocka_unit_test(test_forms),       cmocka_unit_test(test_null_scale), cmocka_unit_test(test_bad_bodies),
+      cmocka_unit_test(test_bad_queries),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
