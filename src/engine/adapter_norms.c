@@ -1,5 +1,6 @@
 #include "engine/adapter_norms.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static bool no_memory(struct error *error) {
@@ -20,10 +21,17 @@ static void squares_add(const float *w, const float *delta, size_t cols, double 
   }
 }
 
-static void sums_store(const struct adapter_norms *n, int i, const double sums[3]) {
+/* magnitude: the tensor that needs them. */
+static bool sums_store(const struct adapter_norms *n, int i, const double sums[3], const struct tensor *magnitude,
+                       struct error *error) {
   n->w2[i] = (float)sums[0];
   n->wd[i] = (float)sums[1];
   n->d2[i] = (float)sums[2];
+  if (isfinite(n->w2[i]) && isfinite(n->wd[i]) && isfinite(n->d2[i])) return true;
+  return error_set(
+      error, ERROR_FORMAT,
+      "\"%s\" needs squares of norms that are not finite: the factors' or the base's numbers are too great.",
+      magnitude->name);
 }
 
 bool adapter_linear_norms(const struct engine_file *engine, const struct op *op, const struct adapter_op *out,
@@ -34,7 +42,8 @@ bool adapter_linear_norms(const struct engine_file *engine, const struct op *op,
   float *w = malloc(2 * cols * sizeof *w);
   if (!w) return no_memory(error);
   float *delta = w + cols;
-  for (int i = 0, part, row; i < weight->rows; i++) {
+  bool done = true;
+  for (int i = 0, part, row; i < weight->rows && done; i++) {
     double sums[3] = {0};
     if (!weight_row_source(weight, i, &part, &row) || !m[part].a) {
       n->magnitude[i] = n->w2[i] = 1;
@@ -43,14 +52,14 @@ bool adapter_linear_norms(const struct engine_file *engine, const struct op *op,
     engine->backend->unpack_row(weight, packed, i, w);
     delta_row(out->b + (size_t)i * rank, out->a + (size_t)part * rank * cols, out->rank, cols, delta);
     squares_add(w, delta, cols, sums);
-    sums_store(n, i, sums);
+    done = sums_store(n, i, sums, m[part].magnitude, error);
   }
   free(w);
-  return true;
+  return done;
 }
 
 bool adapter_embedding_norms(const struct engine_file *engine, const struct op *op, const struct adapter_op *out,
-                             const struct adapter_norms *n, struct error *error) {
+                             const struct module_tensors *m, const struct adapter_norms *n, struct error *error) {
   const struct weight *weight = &plan_weights(engine->plan)[op->weight[0]];
   struct slice packed = engine_file_weight(engine, op->weight[0]);
   size_t rank = (size_t)out->rank;
@@ -64,9 +73,10 @@ bool adapter_embedding_norms(const struct engine_file *engine, const struct op *
       squares_add(&w[i], &delta, 1, sums[i]);
     }
   }
-  for (int i = 0; w && sums && i < weight->cols; i++) sums_store(n, i, sums[i]);
   bool done = w && sums;
+  if (!done) no_memory(error);
+  for (int i = 0; done && i < weight->cols; i++) done = sums_store(n, i, sums[i], m->magnitude, error);
   free(w);
   free(sums);
-  return done || no_memory(error);
+  return done;
 }

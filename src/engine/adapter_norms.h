@@ -15,6 +15,6 @@ bool adapter_linear_norms(const struct engine_file *engine, const struct op *op,
                           const struct module_tensors *m, const struct adapter_norms *n, struct error *error);
 /* Of an embedding the norms are those of its columns. */
 bool adapter_embedding_norms(const struct engine_file *engine, const struct op *op, const struct adapter_op *out,
-                             const struct adapter_norms *n, struct error *error);
+                             const struct module_tensors *m, const struct adapter_norms *n, struct error *error);
 
 #endif

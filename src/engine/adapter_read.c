@@ -109,12 +109,17 @@ static bool b_fill(struct reader *r, struct adapter_op *out, const struct module
 }
 
 /* A trained bias counts by what it differs from the base's. */
-static void base_bias_take(const struct reader *r, const struct op *op, int part, float *shift) {
+static bool base_bias_take(const struct reader *r, const struct op *op, int part, const struct tensor *bias,
+                           float *shift, struct error *error) {
   const struct weight *weight = &plan_weights(r->plan)[op->weight[0]];
-  if (op->weight[1] < 0) return;
+  if (op->weight[1] < 0) return true;
   const float *base = (const void *)engine_file_weight(r->engine, op->weight[1]).data;
   for (int i = 0, of, row; i < weight->rows; i++)
     if (weight_row_source(weight, i, &of, &row) && of == part) shift[i] -= base[i];
+  for (int i = 0; i < weight->rows; i++)
+    if (!isfinite(shift[i]))
+      return error_set(error, ERROR_FORMAT, "\"%s\" less the base's bias has numbers that are not finite.", bias->name);
+  return true;
 }
 
 static bool shift_fill(struct reader *r, const struct op *op, struct adapter_op *out, const struct module_tensors *m,
@@ -128,7 +133,7 @@ static bool shift_fill(struct reader *r, const struct op *op, struct adapter_op 
   for (int p = 0; shift && p < weight->n_part; p++) {
     if (m[p].b_bias && !rows_place(weight, p, &m[p].module, m[p].b_bias, m[p].scale, shift, 1, error)) return false;
     if (m[p].bias && !rows_place(weight, p, &m[p].module, m[p].bias, 1, shift, 1, error)) return false;
-    if (m[p].bias) base_bias_take(r, op, p, shift);
+    if (m[p].bias && !base_bias_take(r, op, p, m[p].bias, shift, error)) return false;
   }
   return shift != NULL;
 }
@@ -165,7 +170,7 @@ static bool embedding_magnitudes_fill(struct reader *r, const struct op *op, str
   struct adapter_norms n;
   if (!m->magnitude) return true;
   return norms_new(r, out, plan_weights(r->plan)[op->weight[0]].cols, &n, error) &&
-         tensor_floats(m->magnitude, n.magnitude, error) && adapter_embedding_norms(r->engine, op, out, &n, error);
+         tensor_floats(m->magnitude, n.magnitude, error) && adapter_embedding_norms(r->engine, op, out, m, &n, error);
 }
 
 /* --- ops ---------------------------------------------------------------------------------------------------------- */

@@ -45,6 +45,8 @@ static void adapter_check_all(const struct adapter *adapter, const struct plan *
     bool embeds = plan_ops(plan)[op->op].kind == OP_EMBED;
     floats_check(op->a, embeds ? rows * rank : (size_t)weight->n_part * rank * cols);
     floats_check(op->b, (embeds ? cols : rows) * rank);
+    const float *const each[] = {op->shift, op->magnitude, op->w2, op->wd, op->d2};
+    for (int k = 0; k < 5; k++) floats_check(each[k], embeds ? cols : rows);
   }
 }
 

@@ -1,5 +1,5 @@
 /* A base for adapters that has no file: an embedding of 40 × 32 that the head shares, and q and k of one layer in one
- * matrix of 16 + 8 rows. Its weights are never read: only magnitudes and trained biases need them. */
+ * matrix of 16 + 8 rows. Its weights, which only magnitudes read, are all a half. */
 #ifndef SPATE_TESTS_ADAPTER_FIXTURE_H
 #define SPATE_TESTS_ADAPTER_FIXTURE_H
 
@@ -15,11 +15,19 @@ struct adapter_base {
   struct buffer block;
 };
 
+static inline void adapter_base_row(const struct weight *weight, struct slice packed, int row, float *out) {
+  (void)packed, (void)row;
+  for (int i = 0; i < weight->cols; i++) out[i] = 0.5f;
+}
+
 static inline void adapter_base_init(struct adapter_base *base) {
   static const char *const joined[] = {"model.layers.0.self_attn.q_proj.weight",
                                        "model.layers.0.self_attn.k_proj.weight"};
   static const char *const table[] = {"model.embed_tokens.weight"};
   static const int rows[] = {16, 8}, vocab = 40;
+  static const struct engine_header header;
+  static const struct engine_weight places[2];
+  static const struct backend backend = {.name = "halves", .unpack_row = adapter_base_row};
   struct plan_builder builder;
   struct error error;
   plan_builder_init(&builder, PLAN_DECODER);
@@ -45,8 +53,12 @@ static inline void adapter_base_init(struct adapter_base *base) {
   if (!plan_finish(&builder, &base->block, &error)) abort();
   plan_builder_release(&builder);
   base->facts = (struct engine_facts){.name = "Tiny"};
-  base->engine = (struct engine_file){
-      .facts = &base->facts, .plan = (const void *)base->block.data, .backend = &backend_reference};
+  base->engine = (struct engine_file){.file = {.data = (const void *)base->block.data},
+                                      .header = &header,
+                                      .facts = &base->facts,
+                                      .plan = (const void *)base->block.data,
+                                      .weights = places,
+                                      .backend = &backend};
 }
 
 static inline void adapter_base_release(struct adapter_base *base) { buffer_release(&base->block); }

@@ -48,8 +48,8 @@ static void file_write(const char *name, const void *bytes, size_t size) {
   "; expected true, false, null, \"gaussian\", \"eva\" or \"orthogonal\": others change the base's weights; convert "  \
   "the adapter with path_initial_model_for_weight_conversion of peft's save_pretrained."
 
-/* tensors: "NAME TYPE DIM…;" of halves, or with "!nan" or "!inf" of those at element 3. expected: NULL, or the sentence
- * after the folder's name. */
+/* tensors: "NAME TYPE DIM…;" of halves,, or with "!nan", "!inf" or "!great" of those at element 3. expected: NULL, or
+ * the sentence after the folder's name. */
 struct bad {
   const char *config, *tensors, *expected;
 };
@@ -75,7 +75,10 @@ static void tensors_write(const char *spec) {
       count *= (size_t)dim;
     }
     size_t size = strcmp(type, "F32") == 0 ? 4 : strcmp(type, "I64") == 0 ? 8 : 2;
-    const float half = 0.5f, bad = strstr(more, "!nan") ? NAN : strstr(more, "!inf") ? INFINITY : half;
+    const float half = 0.5f, bad = strstr(more, "!nan")     ? NAN
+                                   : strstr(more, "!inf")   ? INFINITY
+                                   : strstr(more, "!great") ? 1e30f
+                                                            : half;
     for (size_t i = 0; i < count; i++) memcpy(data + at + i * size, i == 3 ? &bad : &half, size == 4 ? 4 : 0);
     used +=
         (size_t)snprintf(header + used, sizeof header - used, "],\"data_offsets\":[%zu,%zu]}", at, at + count * size);
@@ -120,6 +123,7 @@ static void test_fine(void **state) {
       {CONFIG_WITH("\"rank_pattern\":{\"k_proj\":3}"), K "lora_A.weight F32 3 32;" K "lora_B.weight F32 8 3;", NULL},
       {CONFIG_WITH("\"modules_to_save\":null,\"use_dora\":false,\"target_modules\":[\"q_proj\"],\"unknown\":[1]"),
        QA QB, NULL},
+      {CONFIG_WITH("\"use_dora\":true"), QA QB Q "lora_magnitude_vector F32 16;", NULL},
       {CONFIG_WITH("\"init_lora_weights\":null,\"ensure_weight_tying\":false"), QA QB, NULL},
       {CONFIG_WITH("\"init_lora_weights\":false"), QA QB, NULL},
       {CONFIG_WITH("\"init_lora_weights\":\"gaussian\""), QA QB, NULL},
@@ -176,6 +180,16 @@ static void test_bad_tensors(void **state) {
       {CONFIG_WITH("\"use_dora\":true"), QA QB Q "lora_magnitude_vector F32 15;",
        MODEL "\"base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector\" has the shape [15]; the base "
              "model wants [16]."},
+      {CONFIG_WITH("\"use_dora\":true"), QA Q "lora_B.weight F32 16 2 !great;" Q "lora_magnitude_vector F32 16;",
+       MODEL
+       "\"base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector\" needs squares of norms that are "
+       "not finite: the factors' or the base's numbers are too great."},
+      {CONFIG_WITH("\"use_dora\":true"),
+       EMBED "lora_embedding_A F32 2 40 !great;" EMBED "lora_embedding_B F32 32 2;" EMBED
+             "lora_magnitude_vector F32 32;",
+       MODEL
+       "\"base_model.model.model.embed_tokens.lora_magnitude_vector\" needs squares of norms that are not finite: "
+       "the factors' or the base's numbers are too great."},
       {CONFIG, QA QB Q "lora_B.bias F32 15;",
        MODEL "\"base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias\" has the shape [15]; the base model "
              "wants [16]."},
