@@ -186,13 +186,9 @@ static void embed_row(const struct weight_merge *merge, int cols, int token, flo
   }
 }
 
-void merge_row(const struct weight_merge *merge, const struct weight *weight, int row, float *out) {
+static void linear_row(const struct weight_merge *merge, const struct weight *weight, int row, float *out) {
   const struct adapter_op *op = merge->op;
   int part, tensor_row;
-  if (merge->embeds) {
-    embed_row(merge, weight->cols, row, out);
-    return;
-  }
   if (!weight_row_source(weight, row, &part, &tensor_row)) return;
   size_t rank = (size_t)op->rank, cols = (size_t)weight->cols;
   const float *b = op->b + (size_t)row * rank, *a = op->a + (size_t)part * rank * cols;
@@ -204,6 +200,25 @@ void merge_row(const struct weight_merge *merge, const struct weight *weight, in
   }
 }
 
-void merge_vector(const struct weight_merge *merge, int count, float *out) {
+/* A scale, or numbers of the adapter, can be too great for the sum. */
+static bool merged_check(const float *merged, int count, struct error *error) {
+  for (int i = 0; i < count; i++)
+    if (!isfinite(merged[i]))
+      return error_set(error, ERROR_UNSUPPORTED,
+                       "has with the adapter a number at %d that is not finite; merge less of it.", i);
+  return true;
+}
+
+bool merge_row(const struct weight_merge *merge, const struct weight *weight, int row, float *out,
+               struct error *error) {
+  if (merge->embeds)
+    embed_row(merge, weight->cols, row, out);
+  else
+    linear_row(merge, weight, row, out);
+  return merged_check(out, weight->cols, error);
+}
+
+bool merge_vector(const struct weight_merge *merge, int count, float *out, struct error *error) {
   for (int i = 0; i < count; i++) out[i] += merge->scale * merge->op->shift[i];
+  return merged_check(out, count, error);
 }

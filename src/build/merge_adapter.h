@@ -16,8 +16,9 @@ void merge_adapter_close(struct merge_adapter *merge); /* NULL is allowed */
 /* For each weight of the plan what becomes of it, for pack_job. */
 const struct weight_transform *merge_adapter_transforms(const struct merge_adapter *merge);
 
-/* On the numbers of a weight's row, or a vector, as the file has them. */
-void merge_row(const struct weight_merge *merge, const struct weight *weight, int row, float *out);
-void merge_vector(const struct weight_merge *merge, int count, float *out);
+/* On the numbers of a weight's row, or a vector, as the file has them; refused when they become none that is finite, by
+ * a sentence that lacks its subject. */
+bool merge_row(const struct weight_merge *merge, const struct weight *weight, int row, float *out, struct error *error);
+bool merge_vector(const struct weight_merge *merge, int count, float *out, struct error *error);
 
 #endif

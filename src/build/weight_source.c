@@ -140,9 +140,10 @@ static bool row_read(struct weight_reader *reader, int index, int part, int tens
   int row = file_row(source, part, tensor_row);
   if (!changed && row_copy(reader, tensor, row, at)) return true;
   weight_source_row(source, &reader->packed, part, tensor_row, reader->floats);
-  if (source->transform && source->transform->merge)
-    merge_row(source->transform->merge, source->weight, index, reader->floats);
-  return quantize_row(reader->floats, source->transform ? source->transform->metric : NULL, &reader->rows, at, error) ||
+  const struct weight_merge *merge = source->transform ? source->transform->merge : NULL;
+  const float *metric = source->transform ? source->transform->metric : NULL;
+  return ((!merge || merge_row(merge, source->weight, index, reader->floats, error)) &&
+          quantize_row(reader->floats, metric, &reader->rows, at, error)) ||
          error_prefix(error, "Row %d of tensor %s ", row, tensor->name);
 }
 
@@ -189,8 +190,10 @@ bool weight_source_vector(const struct weight_source *source, float *out, struct
     if (factor) out[i] *= factor[element - w->part[part].first];
   }
   for (int i = 0; i < w->n_part; i++) free(values[i]);
-  if (done && source->transform && source->transform->merge) merge_vector(source->transform->merge, w->cols, out);
-  return done || error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);
+  if (!done) return error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);
+  return !source->transform || !source->transform->merge ||
+         merge_vector(source->transform->merge, w->cols, out, error) ||
+         error_prefix(error, "The vector %s ", source->name);
 }
 
 static int packed_bytes(const struct packed_parts *parts, struct slice out[WEIGHT_RUNS]) {
