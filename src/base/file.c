@@ -21,8 +21,9 @@ static bool file_map(struct file *file, const char *path, struct error *error) {
   return true;
 }
 
+/* Without waiting: who opens a FIFO would, for whoever writes to it. */
 bool file_open(struct file *file, const char *path, struct error *error) {
-  *file = (struct file){.descriptor = open(path, O_RDONLY | O_CLOEXEC)};
+  *file = (struct file){.descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file->descriptor < 0) {
     enum error_code code = errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO;
     return error_set(error, code, "%s cannot be opened: %s.", path, strerror(errno));

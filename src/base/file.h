@@ -13,7 +13,7 @@ struct file {
   int descriptor;
 };
 
-/* Maps path (a regular file); the sentence names the path and the system's reason. */
+/* Maps path; the sentence names the path and the system's reason. What is no regular file is refused at once. */
 bool file_open(struct file *file, const char *path, struct error *error);
 void file_close(struct file *file);
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -327,6 +328,25 @@ static void test_bad_gguf(void **state) {
   file_write("adapter.gguf", NULL, 0);
 }
 
+/* Nobody writes to them: whoever waited would wait for ever. */
+static void test_fifos(void **state) {
+  static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors", "adapter.gguf"};
+  (void)state;
+  file_write(names[0], CONFIG, sizeof CONFIG - 1);
+  tensors_write(QA QB);
+  for (int i = 2; i >= 0; i--) {
+    char path[256], sentence[512];
+    struct error error = {0};
+    path_of(names[i], path);
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    snprintf(sentence, sizeof sentence, "%s is not a regular file.", path);
+    assert_null(adapter_read(i == 2 ? path : folder, &base.engine, &error));
+    assert_string_equal(error.text, sentence);
+    unlink(path);
+  }
+}
+
 static void test_folded_bases(void **state) {
   struct error error = {0};
   (void)state;
@@ -342,6 +362,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_fine),          cmocka_unit_test(test_bad_tensors),  cmocka_unit_test(test_bad_settings),
       cmocka_unit_test(test_many_patterns), cmocka_unit_test(test_folded_bases), cmocka_unit_test(test_bad_gguf),
+      cmocka_unit_test(test_fifos),
   };
   if (!mkdtemp(folder)) return 1;
   adapter_base_init(&base);
