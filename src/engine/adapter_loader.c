@@ -3,13 +3,12 @@
 #include "base/log.h"
 #include "engine/adapter_state.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { LOOK_SECONDS = 1 };
+enum { LOOK_NS = 1000000000 };
 
 /* --- what is over ------------------------------------------------------------------------------------------------- */
 
@@ -47,14 +46,14 @@ static struct stored_adapter *leaver_take(struct adapter_store *store, int32_t m
   return leaver;
 }
 
-/* Called and returns with the lock. */
-static void leavers_free(struct adapter_store *store, int32_t most) {
-  struct stored_adapter *leaver;
-  while ((leaver = leaver_take(store, most))) {
-    pthread_mutex_unlock(&store->lock);
-    stored_free(store, leaver);
-    pthread_mutex_lock(&store->lock);
-  }
+/* Called and returns with the lock. False: there is none. */
+static bool leaver_free(struct adapter_store *store, int32_t most) {
+  struct stored_adapter *leaver = leaver_take(store, most);
+  if (!leaver) return false;
+  pthread_mutex_unlock(&store->lock);
+  stored_free(store, leaver);
+  pthread_mutex_lock(&store->lock);
+  return true;
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
@@ -189,6 +188,7 @@ static void folder_look(struct adapter_store *store) {
   if (there) store->listed = about.st_mtim;
   if (names) store->names = names;
   store->looks_done = wanted;
+  store->next_look_ns = clock_ns() + LOOK_NS;
   adapter_names_free(before);
   pthread_cond_broadcast(&store->settled);
 }
@@ -196,20 +196,18 @@ static void folder_look(struct adapter_store *store) {
 /* --- the thread --------------------------------------------------------------------------------------------------- */
 
 static void work_wait(struct adapter_store *store) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_sec += LOOK_SECONDS;
-  if (pthread_cond_timedwait(&store->work, &store->lock, &until) == ETIMEDOUT && !store->stopping) folder_look(store);
+  struct timespec until = {(time_t)(store->next_look_ns / 1000000000), (long)(store->next_look_ns % 1000000000)};
+  pthread_cond_timedwait(&store->work, &store->lock, &until);
 }
 
-/* One piece of work; false: there is none. */
+/* One piece of work; false: there is none, nor has the lock been let go since that was found. */
 static bool work_do(struct adapter_store *store) {
   if (placement_run(store)) return true;
   if (store->looks_wanted != store->looks_done) {
     folder_look(store);
     return true;
   }
-  leavers_free(store, store->options.max_held - any_coming(store));
+  if (leaver_free(store, store->options.max_held - any_coming(store))) return true;
   struct stored_adapter *coming = coming_of(store);
   if (coming) stored_read(store, coming);
   return coming != NULL;
@@ -219,6 +217,10 @@ void *adapter_loader_thread(void *argument) {
   struct adapter_store *store = argument;
   pthread_mutex_lock(&store->lock);
   while (!store->stopping) {
+    if (clock_ns() >= store->next_look_ns) { /* traffic wakes the thread before its time is over, again and again */
+      folder_look(store);
+      continue;
+    }
     if (!work_do(store)) {
       work_wait(store);
       continue;

@@ -344,6 +344,19 @@ static void test_folder_changes(void **state) {
   assert_false(adapter_store_has(store, slice_text("z")));
 }
 
+/* The thread is woken all the time, and looks nonetheless. */
+static void test_folder_changes_under_load(void **state) {
+  (void)state;
+  store_make(4);
+  pause_ms(20); /* until it has looked first */
+  entry_make("z", false);
+  for (int ms = 0; ms < WAIT_MS / 4 && !adapter_store_has(store, slice_text("z")); ms++) {
+    use("a");
+    pause_ms(1);
+  }
+  assert_true(adapter_store_has(store, slice_text("z")));
+}
+
 /* Names in plenty, of which each is asked for once. */
 static void test_many(void **state) {
   (void)state;
@@ -416,6 +429,7 @@ int main(void) {
       IN_FOLDER(test_placements),
       IN_FOLDER(test_load_and_unload),
       IN_FOLDER(test_folder_changes),
+      IN_FOLDER(test_folder_changes_under_load),
       IN_FOLDER(test_many),
       IN_FOLDER(test_churn),
       cmocka_unit_test(test_no_folder),
