@@ -67,9 +67,11 @@ static bool identity_read(const char *path, struct identity *identity) {
     bool single = stat(path, &about) == 0 && !S_ISDIR(about.st_mode);
     if (snprintf(part, sizeof part, "%s%s", path, single ? "" : parts[i]) >= (int)sizeof part) return false;
     if (stat(part, &about) < 0) return false;
+    identity->part[i].device = about.st_dev;
     identity->part[i].inode = about.st_ino;
     identity->part[i].size = about.st_size;
-    identity->part[i].changed = about.st_mtim;
+    identity->part[i].written = about.st_mtim;
+    identity->part[i].changed = about.st_ctim;
   }
   return true;
 }

@@ -16,9 +16,10 @@ enum { ADAPTER_RETRY_US = 2000000 }; /* until what has failed is read again */
 /* What tells a file's content from what it was before: of the matrices and of their settings. */
 struct identity {
   struct {
+    dev_t device;
     ino_t inode;
     off_t size;
-    struct timespec changed;
+    struct timespec written, changed; /* whoever writes can set the first to what it was, not the second */
   } part[2];
 };
 

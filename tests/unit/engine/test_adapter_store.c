@@ -213,6 +213,23 @@ static void test_least_recent_goes(void **state) {
   assert_int_equal(atomic_load(&n_read), 6);
 }
 
+/* Other bytes of the same size in the same file, whose time was set back. */
+static void test_other_content(void **state) {
+  (void)state;
+  char path[128];
+  struct stat about;
+  store_make(1);
+  uint64_t id = use("style.gguf");
+  use("a");
+  assert_int_equal(use("style.gguf"), id);
+  use("a");
+  snprintf(path, sizeof path, "%s/style.gguf", folder);
+  assert_int_equal(stat(path, &about), 0);
+  pause_ms(20); /* more than a tick of the file system's clock */
+  assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){about.st_atim, about.st_mtim}, 0), 0);
+  assert_int_not_equal(use("style.gguf"), id);
+}
+
 static void test_held_stays(void **state) {
   (void)state;
   store_make(2);
@@ -422,6 +439,7 @@ int main(void) {
       IN_FOLDER(test_names),
       IN_FOLDER(test_read_once),
       IN_FOLDER(test_least_recent_goes),
+      IN_FOLDER(test_other_content),
       IN_FOLDER(test_held_stays),
       IN_FOLDER(test_urgent),
       IN_FOLDER(test_failures),
