@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { LOOK_NS = 1000000000 };
+enum { LOOK_NS = 1000000000, LATE_US = 1000000 };
 
 /* --- what is over ------------------------------------------------------------------------------------------------- */
 
@@ -137,11 +137,18 @@ static void stored_read(struct adapter_store *store, struct stored_adapter *stor
   atomic_store(&stored->state, adapter ? ADAPTER_READY : ADAPTER_FAILED);
 }
 
-/* The first that is coming and has room, or may do without. */
+/* The first that is coming and has room, or may do without: of those that have waited for long one at a time does, the
+ * first, and the next has to wait as long again. */
 static struct stored_adapter *coming_of(struct adapter_store *store) {
-  for (struct stored_adapter *s = store->all; s; s = s->next)
-    if (s->state == ADAPTER_COMING && s->holders > 0 && (s->urgent || store->stats.held < store->options.max_held))
-      return s;
+  bool room = store->stats.held < store->options.max_held;
+  uint64_t now = clock_us();
+  for (struct stored_adapter *s = store->all; s; s = s->next) {
+    if (s->state != ADAPTER_COMING || s->holders == 0) continue;
+    if (room || s->urgent) return s;
+    if (now - s->asked_us < LATE_US || now - store->late_us < LATE_US) continue;
+    store->late_us = now;
+    return s;
+  }
   return NULL;
 }
 

@@ -53,6 +53,7 @@ static struct stored_adapter *stored_new(struct adapter_store *store, struct sto
   }
   stored->file = file;
   stored->current = true;
+  stored->asked_us = clock_us();
   file->current = stored;
   *store->last = stored;
   store->last = &stored->next;

@@ -16,7 +16,7 @@ struct adapter_store_options {
   struct program *program;
   int32_t n_slot;
   int32_t max_rank;
-  int32_t max_held; /* adapters in the host's memory; more only while requests hold them */
+  int32_t max_held; /* adapters in the host's memory; more only while requests hold them, see below */
   struct adapter *(*read)(const char *path, const struct engine_file *engine, struct error *error);
   void (*release)(struct adapter *adapter);
   /* As backend.adapter_load. */
@@ -36,9 +36,10 @@ struct stored_adapter {
   struct stored_file *file; /* this and what follows is the store's */
   struct adapter *adapter;  /* READY */
   int32_t holders;
-  bool urgent;      /* whoever waits for it holds others: it may be one more than max_held */
-  bool current;     /* who asks for its file gets it */
-  uint64_t used_us; /* when it was last asked for, or failed */
+  bool urgent;       /* whoever waits for it holds others: it may be one more than max_held */
+  bool current;      /* who asks for its file gets it */
+  uint64_t asked_us; /* when it was asked for first: after a second it may be one more than max_held, too */
+  uint64_t used_us;  /* when it was last asked for, or failed */
   struct stored_adapter *next;
 };
 

@@ -246,6 +246,26 @@ static void test_held_stays(void **state) {
   adapter_store_drop(store, c);
 }
 
+/* What others hold on and on shuts nobody out: whoever has waited for a second is read, one after the other. */
+static void test_late(void **state) {
+  (void)state;
+  struct timespec start, end;
+  store_make(2);
+  struct stored_adapter *held[] = {take("a"), take("b"), NULL, NULL};
+  assert_int_equal(settled(held[0]), ADAPTER_READY);
+  assert_int_equal(settled(held[1]), ADAPTER_READY);
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  held[2] = take("c");
+  held[3] = take("d");
+  assert_int_equal(settled(held[3]), ADAPTER_READY);
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  assert_int_equal(atomic_load(&held[2]->state), ADAPTER_READY);
+  assert_true((end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000 >= 1900);
+  assert_int_equal(stats_of().held, 4);
+  for (int i = 0; i < 4; i++) adapter_store_drop(store, held[i]);
+  held_await(2);
+}
+
 /* A request of several adapters does not wait for itself. */
 static void test_urgent(void **state) {
   (void)state;
@@ -441,6 +461,7 @@ int main(void) {
       IN_FOLDER(test_least_recent_goes),
       IN_FOLDER(test_other_content),
       IN_FOLDER(test_held_stays),
+      IN_FOLDER(test_late),
       IN_FOLDER(test_urgent),
       IN_FOLDER(test_failures),
       IN_FOLDER(test_given_up),
