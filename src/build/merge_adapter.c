@@ -2,6 +2,7 @@
  * checkpoint's rows, which the reader asks for one by one through a backend that has nothing else. */
 #include "build/merge_adapter.h"
 
+#include "base/limits.h"
 #include "build/calibrate.h"
 #include "build/weight_source.h"
 #include "engine/adapter_read.h"
@@ -133,7 +134,7 @@ static bool merge_fill(struct merge_adapter *merge, const char *given, const str
   float scale;
   given_read(given, path, &scale);
   if (!base_make(merge, draft, error)) return false;
-  merge->adapter = adapter_read(path, &merge->base, error);
+  merge->adapter = adapter_read(path, &merge->base, LIMIT_ADAPTER_RANK, error);
   if (!merge->adapter) return error_prefix(error, "merge_lora: ");
   for (int i = 0; i < merge->adapter->n_op; i++)
     if (!op_merge(merge, draft_plan(draft), &merge->adapter->op[i], scale, error)) return false;

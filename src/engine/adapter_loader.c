@@ -91,13 +91,9 @@ static struct adapter *file_read(const struct adapter_store *store, const char *
     return NULL;
   }
   identity_read(path, identity); /* what is not there, the reader says */
-  struct adapter *adapter = store->options.read(path, store->options.engine, error);
+  struct adapter *adapter = store->options.read(path, store->options.engine, store->options.max_rank, error);
   if (!adapter) path_hide(store->folder, error);
-  if (!adapter || adapter->rank <= store->options.max_rank) return adapter;
-  error_set(error, ERROR_LIMIT, "The adapter \"%.100s\" has rank %d, more than --max-lora-rank %d allows.", name,
-            adapter->rank, store->options.max_rank);
-  store->options.release(adapter);
-  return NULL;
+  return adapter;
 }
 
 /* Content that has not changed keeps its number, and with it its slot and its cached prefixes. */

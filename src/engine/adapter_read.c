@@ -1,5 +1,5 @@
-/* For each op of the plan the modules that its matrix holds are looked up in the adapter's file, checked and laid out
- * as struct adapter_op has them. */
+/* For each op of the plan the modules that its matrix holds are looked up in the adapter's file and checked, then all
+ * are laid out as struct adapter_op has them. */
 #include "engine/adapter_read.h"
 
 #include "base/arena.h"
@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct owned_adapter {
   struct adapter adapter; /* first: what adapter_free is given */
@@ -204,20 +205,22 @@ static bool embed_fill(struct reader *r, const struct op *op, struct adapter_op 
   return scaled_check(m->b, b, cols * rank, error) && embedding_magnitudes_fill(r, op, out, m, error);
 }
 
-/* Adds the op to the adapter when the file has anything for its modules. */
-static bool op_read(struct reader *r, int index, struct error *error) {
-  const struct op *op = &plan_ops(r->plan)[index];
-  struct module_tensors m[PLAN_PARTS];
-  struct adapter_op out = {.op = index};
-  bool any = false;
-  int n_part = plan_weights(r->plan)[op->weight[0]].n_part;
-  for (int p = 0; p < n_part; p++) {
-    if (!adapter_source_find(&r->source, r->plan, op, p, &m[p], error)) return false;
-    any = any || m[p].a || m[p].bias;
-    if (m[p].rank > out.rank) out.rank = m[p].rank;
-  }
-  if (!any) return true;
-  bool filled = op->kind == OP_EMBED ? embed_fill(r, op, &out, m, error) : linear_fill(r, op, &out, m, error);
+/* Before anything is filled: great ranks and magnitudes take long. */
+static bool rank_check(const struct reader *r, const char *path, int32_t max_rank, struct error *error) {
+  const char *slash = strrchr(path, '/');
+  int rank = 0;
+  for (int i = 0; i < r->source.n_found; i++)
+    if (r->source.found[i].rank > rank) rank = r->source.found[i].rank;
+  return rank <= max_rank ||
+         error_set(error, ERROR_LIMIT, "The adapter \"%.100s\" has rank %d, more than --max-lora-rank %d allows.",
+                   slash ? slash + 1 : path, rank, max_rank);
+}
+
+static bool op_read(struct reader *r, const struct op_tensors *found, struct error *error) {
+  const struct op *op = &plan_ops(r->plan)[found->op];
+  struct adapter_op out = {.op = found->op, .rank = found->rank};
+  bool filled =
+      op->kind == OP_EMBED ? embed_fill(r, op, &out, found->part, error) : linear_fill(r, op, &out, found->part, error);
   if (!filled) return false;
   struct owned_adapter *owned = r->owned;
   if (out.rank > owned->adapter.rank) owned->adapter.rank = out.rank;
@@ -226,16 +229,15 @@ static bool op_read(struct reader *r, int index, struct error *error) {
 }
 
 static bool ops_read(struct reader *r, struct error *error) {
-  r->owned->op = arena_array(&r->owned->arena, (size_t)r->plan->n_op, sizeof *r->owned->op);
+  r->owned = calloc(1, sizeof *r->owned);
+  if (!r->owned) return no_memory(error);
+  arena_init(&r->owned->arena, (size_t)LIMIT_ADAPTER_MEBIBYTES << 20);
+  r->owned->op = arena_array(&r->owned->arena, (size_t)r->source.n_found, sizeof *r->owned->op);
   if (!r->owned->op) return no_memory(error);
   r->owned->adapter.op = r->owned->op;
-  for (int i = 0; i < r->plan->n_op; i++) {
-    int kind = plan_ops(r->plan)[i].kind;
-    if ((kind == OP_LINEAR || kind == OP_EMBED) && !op_read(r, i, error)) return false;
-  }
-  if (!adapter_source_used(&r->source, error)) return false;
-  return r->owned->adapter.n_op > 0 ||
-         error_set(error, ERROR_FORMAT, "The adapter has no tensors: there is nothing to apply.");
+  for (int i = 0; i < r->source.n_found; i++)
+    if (!op_read(r, &r->source.found[i], error)) return false;
+  return true;
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
@@ -252,17 +254,16 @@ static bool base_check(const struct engine_file *engine, struct error *error) {
       method ? method : "a method of its own");
 }
 
-static bool contents_read(struct reader *r, struct error *error) {
-  r->owned = calloc(1, sizeof *r->owned);
-  if (!r->owned) return no_memory(error);
-  arena_init(&r->owned->arena, (size_t)LIMIT_ADAPTER_MEBIBYTES << 20);
-  return ops_read(r, error) || error_prefix(error, "%s: ", r->source.path);
+static bool contents_read(struct reader *r, const char *path, int32_t max_rank, struct error *error) {
+  if (!adapter_source_find(&r->source, r->plan, error)) return error_prefix(error, "%s: ", r->source.path);
+  return rank_check(r, path, max_rank, error) && (ops_read(r, error) || error_prefix(error, "%s: ", r->source.path));
 }
 
-struct adapter *adapter_read(const char *path, const struct engine_file *engine, struct error *error) {
+struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank,
+                             struct error *error) {
   struct reader r = {.engine = engine, .plan = engine->plan};
   if (!base_check(engine, error)) return NULL;
-  bool read = adapter_source_open(&r.source, path, error) && contents_read(&r, error) &&
+  bool read = adapter_source_open(&r.source, path, error) && contents_read(&r, path, max_rank, error) &&
               adapter_source_intact(&r.source, error);
   adapter_source_close(&r.source);
   if (read) return &r.owned->adapter;

@@ -9,8 +9,9 @@
 
 /* NULL with a sentence that names the module: shapes, ranks and types that do not fit the base, numbers that are not
  * finite, factors without their partner, tensors that belong to nothing. Takes a pass over the base's matrices where
- * there are magnitudes. Any thread; the engine may be running. */
-struct adapter *adapter_read(const char *path, const struct engine_file *engine, struct error *error);
+ * there are magnitudes, but none before a rank above max_rank is refused (ERROR_LIMIT). Any thread; the engine may be
+ * running. */
+struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank, struct error *error);
 void adapter_free(struct adapter *adapter); /* NULL is allowed */
 
 #endif

@@ -41,6 +41,7 @@ bool adapter_source_open(struct adapter_source *source, const char *path, struct
 }
 
 void adapter_source_close(struct adapter_source *source) {
+  free(source->found);
   free(source->used);
   safetensors_close(source->safetensors);
   gguf_close(source->gguf);
@@ -154,8 +155,9 @@ static bool gguf_find_module(struct adapter_source *source, bool embeds, int row
   return shapes_check(m, embeds, rows, cols, "lora_b", error);
 }
 
-bool adapter_source_find(struct adapter_source *source, const struct plan *plan, const struct op *op, int part,
-                         struct module_tensors *m, struct error *error) {
+/* The tensors of a part of the op's matrix, their shapes checked. */
+static bool part_find(struct adapter_source *source, const struct plan *plan, const struct op *op, int part,
+                      struct module_tensors *m, struct error *error) {
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   bool embeds = op->kind == OP_EMBED;
   *m = (struct module_tensors){0};
@@ -165,10 +167,39 @@ bool adapter_source_find(struct adapter_source *source, const struct plan *plan,
                       : peft_find(source, embeds, rows, weight->cols, m, error);
 }
 
-bool adapter_source_used(const struct adapter_source *source, struct error *error) {
+/* Refuses what no module has asked for. */
+static bool used_check(const struct adapter_source *source, struct error *error) {
   for (int i = 0; i < source->tensors->n_tensor; i++)
     if (!source->used[i])
       return error_set(error, ERROR_FORMAT, "\"%s\" belongs to no module of the base model that adapters can change.",
                        source->tensors->tensors[i].name);
   return true;
+}
+
+static bool op_find(struct adapter_source *source, const struct plan *plan, int index, struct error *error) {
+  const struct op *op = &plan_ops(plan)[index];
+  struct op_tensors *found = &source->found[source->n_found];
+  bool any = false;
+  int n_part = plan_weights(plan)[op->weight[0]].n_part;
+  found->op = index;
+  found->rank = 0;
+  for (int p = 0; p < n_part; p++) {
+    if (!part_find(source, plan, op, p, &found->part[p], error)) return false;
+    any = any || found->part[p].a || found->part[p].bias;
+    if (found->part[p].rank > found->rank) found->rank = found->part[p].rank;
+  }
+  source->n_found += any;
+  return true;
+}
+
+bool adapter_source_find(struct adapter_source *source, const struct plan *plan, struct error *error) {
+  source->found = calloc((size_t)plan->n_op + 1, sizeof *source->found);
+  if (!source->found) return error_set(error, ERROR_MEMORY, "There is no memory for an adapter's tensors.");
+  for (int i = 0; i < plan->n_op; i++) {
+    int kind = plan_ops(plan)[i].kind;
+    if ((kind == OP_LINEAR || kind == OP_EMBED) && !op_find(source, plan, i, error)) return false;
+  }
+  if (!used_check(source, error)) return false;
+  return source->n_found > 0 ||
+         error_set(error, ERROR_FORMAT, "The adapter has no tensors: there is nothing to apply.");
 }

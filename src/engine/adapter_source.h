@@ -11,16 +11,6 @@
 
 enum { ADAPTER_PATH_BYTES = 4096 };
 
-struct adapter_source {
-  char path[ADAPTER_PATH_BYTES]; /* of the tensors */
-  struct adapter_config *config; /* NULL: GGUF */
-  struct safetensors *safetensors;
-  struct gguf *gguf;
-  struct gguf_adapter settings; /* of GGUF */
-  const struct tensor_table *tensors;
-  bool *used; /* [n_tensor]: it belongs to a module */
-};
-
 /* What the file has for a module; NULL: nothing. */
 struct module_tensors {
   struct adapter_module module;
@@ -30,15 +20,30 @@ struct module_tensors {
   bool by_token; /* a of an embedding is [token][rank], as GGUF has it, not [rank][token] */
 };
 
+/* What it has for the parts of an op's matrix. */
+struct op_tensors {
+  int op, rank; /* the greatest of its parts */
+  struct module_tensors part[PLAN_PARTS];
+};
+
+struct adapter_source {
+  char path[ADAPTER_PATH_BYTES]; /* of the tensors */
+  struct adapter_config *config; /* NULL: GGUF */
+  struct safetensors *safetensors;
+  struct gguf *gguf;
+  struct gguf_adapter settings; /* of GGUF */
+  const struct tensor_table *tensors;
+  bool *used;               /* [n_tensor]: it belongs to a module */
+  struct op_tensors *found; /* [n_found] ops that it has anything for */
+  int n_found;
+};
+
 /* path: a folder or a GGUF file. After false it must be closed as well. */
 bool adapter_source_open(struct adapter_source *source, const char *path, struct error *error);
 void adapter_source_close(struct adapter_source *source);
 bool adapter_source_intact(const struct adapter_source *source, struct error *error);
 
-/* The tensors of a part of the op's matrix, their shapes checked. */
-bool adapter_source_find(struct adapter_source *source, const struct plan *plan, const struct op *op, int part,
-                         struct module_tensors *m, struct error *error);
-/* Refuses what no module has asked for. */
-bool adapter_source_used(const struct adapter_source *source, struct error *error);
+/* Looks up the tensors of all ops and checks their shapes; refuses a tensor that belongs to none. */
+bool adapter_source_find(struct adapter_source *source, const struct plan *plan, struct error *error);
 
 #endif

@@ -17,7 +17,7 @@ struct adapter_store_options {
   int32_t n_slot;
   int32_t max_rank;
   int32_t max_held; /* adapters in the host's memory; more only while requests hold them, see below */
-  struct adapter *(*read)(const char *path, const struct engine_file *engine, struct error *error);
+  struct adapter *(*read)(const char *path, const struct engine_file *engine, int32_t max_rank, struct error *error);
   void (*release)(struct adapter *adapter);
   /* As backend.adapter_load. */
   bool (*place)(struct program *program, int slot, const struct adapter *adapter, struct error *error);

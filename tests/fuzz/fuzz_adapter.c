@@ -1,6 +1,7 @@
 /* Any bytes as an adapter for a tiny base: a GGUF file, or adapter_config.json and, after a NUL byte,
  * adapter_model.safetensors. What is accepted can be put into a slot and has finite numbers alone. */
 #include "../unit/engine/adapter_fixture.h"
+#include "base/limits.h"
 #include "engine/adapter_read.h"
 
 #include <math.h>
@@ -70,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     file_write(0, slice_make(data, (size_t)(end - data)));
     file_write(1, slice_make(end + 1, size - (size_t)(end - data) - 1));
   }
-  struct adapter *adapter = adapter_read(path, &base.engine, &error);
+  struct adapter *adapter = adapter_read(path, &base.engine, LIMIT_ADAPTER_RANK, &error);
   if (adapter) adapter_check_all(adapter, base.engine.plan);
   adapter_free(adapter);
   return 0;

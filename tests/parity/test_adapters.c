@@ -6,6 +6,7 @@
 #include "backend/backends.h"
 #include "backend/cpu/cpu_kernels.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "engine/adapter_read.h"
 
 static const double tolerance = 1e-4; /* part of the logits' range */
@@ -64,7 +65,7 @@ static void slot_load(struct rig *rig, int slot, const char *name) {
   char path[PATH];
   struct error error = {0};
   snprintf(path, sizeof path, "%s/adapter/%s", FIXTURES, name);
-  struct adapter *adapter = adapter_read(path, &rig->file, &error);
+  struct adapter *adapter = adapter_read(path, &rig->file, LIMIT_ADAPTER_RANK, &error);
   if (!adapter || !rig->backend->adapter_load(rig->program, slot, adapter, &error)) fail_msg("%s", error.text);
   adapter_free(adapter);
 }

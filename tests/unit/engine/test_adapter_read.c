@@ -15,6 +15,7 @@
 
 #include "adapter_fixture.h"
 #include "backend/backends.h"
+#include "base/limits.h"
 #include "engine/adapter_read.h"
 #include "plan/plan_builder.h"
 
@@ -102,7 +103,7 @@ static void bad_check(const struct bad *bad) {
     tensors_write(bad->tensors);
   else
     file_write("adapter_model.safetensors", NULL, 0);
-  struct adapter *adapter = adapter_read(folder, &base.engine, &error);
+  struct adapter *adapter = adapter_read(folder, &base.engine, LIMIT_ADAPTER_RANK, &error);
   const char *sentence =
       strncmp(error.text, folder, strlen(folder)) == 0 ? error.text + strlen(folder) + 1 : error.text;
   if (bad->expected) {
@@ -322,7 +323,7 @@ static void test_bad_gguf(void **state) {
     memcpy(at, bad[i].to, sizes[i]);
     file_write("adapter.gguf", bytes, size);
     memcpy(at, bad[i].from, sizes[i]);
-    assert_null(adapter_read(path, &base.engine, &error));
+    assert_null(adapter_read(path, &base.engine, LIMIT_ADAPTER_RANK, &error));
     assert_string_equal(error.text + strlen(folder) + 1, bad[i].expected);
   }
   file_write("adapter.gguf", NULL, 0);
@@ -341,17 +342,36 @@ static void test_fifos(void **state) {
     unlink(path);
     assert_int_equal(mkfifo(path, 0600), 0);
     snprintf(sentence, sizeof sentence, "%s is not a regular file.", path);
-    assert_null(adapter_read(i == 2 ? path : folder, &base.engine, &error));
+    assert_null(adapter_read(i == 2 ? path : folder, &base.engine, LIMIT_ADAPTER_RANK, &error));
     assert_string_equal(error.text, sentence);
     unlink(path);
   }
+}
+
+/* Told before the numbers are looked at, of which one is bad. */
+static void test_great_ranks(void **state) {
+  struct error error = {0};
+  char sentence[512];
+  (void)state;
+  file_write("adapter_config.json", CONFIG, sizeof CONFIG - 1);
+  tensors_write(QA Q "lora_B.weight F32 16 2 !nan;");
+  snprintf(sentence, sizeof sentence, "The adapter \"%s\" has rank 2, more than --max-lora-rank 1 allows.",
+           strrchr(folder, '/') + 1);
+  assert_null(adapter_read(folder, &base.engine, 1, &error));
+  assert_int_equal(error.code, ERROR_LIMIT);
+  assert_string_equal(error.text, sentence);
+  tensors_write(QA QB);
+  struct adapter *adapter = adapter_read(folder, &base.engine, 2, &error);
+  assert_non_null(adapter);
+  assert_int_equal(adapter->rank, 2);
+  adapter_free(adapter);
 }
 
 static void test_folded_bases(void **state) {
   struct error error = {0};
   (void)state;
   base.facts.config.quant_method = QUANT_AWQ;
-  assert_null(adapter_read(folder, &base.engine, &error));
+  assert_null(adapter_read(folder, &base.engine, LIMIT_ADAPTER_RANK, &error));
   base.facts.config.quant_method = QUANT_ROUND;
   assert_string_equal(error.text,
                       "The engine was quantized with AWQ, which moves scales between its matrices; adapters need one "
@@ -362,7 +382,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_fine),          cmocka_unit_test(test_bad_tensors),  cmocka_unit_test(test_bad_settings),
       cmocka_unit_test(test_many_patterns), cmocka_unit_test(test_folded_bases), cmocka_unit_test(test_bad_gguf),
-      cmocka_unit_test(test_fifos),
+      cmocka_unit_test(test_fifos),         cmocka_unit_test(test_great_ranks),
   };
   if (!mkdtemp(folder)) return 1;
   adapter_base_init(&base);
