@@ -80,7 +80,8 @@ else
 fi
 stage "build fuzz" build fuzz fuzzers
 stage "fuzz ($fuzz_seconds s each)" fuzz
-[ -x scripts/test_aarch64.sh ] && stage "aarch64 under qemu" scripts/test_aarch64.sh
+aarch64_cases=few; [ "$long" = 1 ] && aarch64_cases=
+[ -x scripts/test_aarch64.sh ] && stage "aarch64 under qemu" scripts/test_aarch64.sh $aarch64_cases
 [ "$long" = 1 ] && stage "AVX-512 emulated" scripts/test_avx512.sh
 [ "$long" = 1 ] && stage "two builds of a commit" scripts/reproducible.sh
 
