@@ -1,6 +1,9 @@
 #include "engine/adapter_module.h"
 
+#include "base/limits.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* GGUF's names without "blk.3." and ".weight", and the modules' without "model." and "layers.3.". */
@@ -31,26 +34,39 @@ static bool names_whole(const char *gguf, const char *name, struct adapter_modul
   return snprintf(module->name, sizeof module->name, "%s", name) > 0;
 }
 
+/* What follows "PREFIX<layer>."; NULL: it begins otherwise. */
+static const char *layer_skip(const char *stem, const char *prefix, int *layer) {
+  size_t size = strlen(prefix);
+  char *end;
+  if (strncmp(stem, prefix, size) != 0) return NULL;
+  long number = strtol(stem + size, &end, 10);
+  if (end == stem + size || *end != '.' || number < 0 || number >= LIMIT_MODEL_LAYERS) return NULL;
+  *layer = (int)number;
+  return end + 1;
+}
+
 static bool names_of_gguf(const char *stem, struct adapter_module *module) {
-  int layer, used = 0;
+  int layer;
   for (int i = 0; i < WHOLE_MODULES; i++)
     if (strcmp(stem, whole_modules[i].gguf) == 0) return names_whole(stem, whole_modules[i].module, module);
-  if (sscanf(stem, "blk.%d.%n", &layer, &used) != 1 || used == 0) return false;
+  const char *rest = layer_skip(stem, "blk.", &layer);
+  if (!rest) return false;
   snprintf(module->gguf, sizeof module->gguf, "%s", stem);
   for (int i = 0; i < LAYER_MODULES; i++)
-    if (strcmp(stem + used, layer_modules[i].gguf) == 0)
+    if (strcmp(rest, layer_modules[i].gguf) == 0)
       return snprintf(module->name, sizeof module->name, "model.layers.%d.%s", layer, layer_modules[i].module) > 0;
   return false;
 }
 
 static bool names_of_module(const char *stem, struct adapter_module *module) {
-  int layer, used = 0;
+  int layer;
   for (int i = 0; i < WHOLE_MODULES; i++)
     if (strcmp(stem, whole_modules[i].module) == 0) return names_whole(whole_modules[i].gguf, stem, module);
   snprintf(module->name, sizeof module->name, "%s", stem);
-  if (sscanf(stem, "model.layers.%d.%n", &layer, &used) != 1 || used == 0) return true;
+  const char *rest = layer_skip(stem, "model.layers.", &layer);
+  if (!rest) return true;
   for (int i = 0; i < LAYER_MODULES; i++)
-    if (strcmp(stem + used, layer_modules[i].module) == 0)
+    if (strcmp(rest, layer_modules[i].module) == 0)
       snprintf(module->gguf, sizeof module->gguf, "blk.%d.%s", layer, layer_modules[i].gguf);
   return true;
 }
