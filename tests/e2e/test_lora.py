@@ -434,7 +434,8 @@ class Loading(LoraCase):
             thread.join()
         self.assertEqual(errors, [])
         self.assertGreater(min(counts), 5)
-        self.assertLess(resident() - before, 8 << 20)
+        if not spate_server.SANITIZED:  # which keeps memory that was freed
+            self.assertLess(resident() - before, 8 << 20)
         self.assert_predicts(self.choice(server, tokens, model="all"), tokens, rows, "all")
 
 

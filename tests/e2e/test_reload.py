@@ -231,8 +231,9 @@ class Reload(spate_server.EngineCase):
         for _ in range(3):
             client = server.socket()
             asked = spate_server.post_bytes(GREEDY | {"max_tokens": 400}).replace(b"Connection: close\r\n", b"")
+            before = server.metric("llm_requests_total")
             client.sendall(asked + b"GET /ready HTTP/1.1\r\nHost: here\r\n\r\n" * 3)
-            wait_for(lambda: server.metric("llm_requests_running") == 1, "the answer has begun")
+            wait_for(lambda: server.metric("llm_requests_total") != before, "it is asked")
             self.assertEqual(self.done(server, "/sleep")["status"], "asleep")
             self.assertEqual(self.done(server, "/wake_up")["status"], "serving")
             client.close()
