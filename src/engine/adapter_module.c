@@ -1,3 +1,5 @@
+/* Tables of modules' names in checkpoints and in GGUF files, and the rows of q and k, whose order differs between them.
+ */
 #include "engine/adapter_module.h"
 
 #include "base/limits.h"

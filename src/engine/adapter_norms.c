@@ -1,3 +1,4 @@
+/* Rows of B·A are formed one at a time beside the base's; sums are in double. */
 #include "engine/adapter_norms.h"
 
 #include <math.h>

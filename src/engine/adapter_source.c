@@ -1,3 +1,4 @@
+/* Finding, checking and reading tensors, by the names that either kind of file has for them. */
 #include "engine/adapter_source.h"
 
 #include "base/limits.h"

@@ -1,3 +1,4 @@
+/* general.type, adapter.type and adapter.lora.alpha. */
 #include "format/gguf_adapter.h"
 
 #include <math.h>
