@@ -52,13 +52,7 @@ const version *version_choose(const many &m, bool e4m3) {
 
 void cuda_linear_bytes(const struct cuda_linear *linear, const void *tiles, int, cuda_stream stream) {
   bool e4m3 = linear->matrix.kind == KIND_F8;
-  many m = {};
-  m.linear = linear->has_post_norm ? products_alone(linear) : *linear;
-  m.tokens = (const uint8_t *)linear->fragments;
-  m.n_strip = (linear->matrix.rows + 15) / 16;
-  m.n_piece = (linear->matrix.cols + BYTES_COLS - 1) / BYTES_COLS;
-  m.fours = fours_of(m.linear);
-  m.finish = finish_of(m);
+  many m = many_of(linear, BYTES_COLS);
   cuda_bytes_prepare(linear, tiles, false, stream);
   version_choose(m, e4m3)->launch[e4m3](m, stream);
   if (linear->has_post_norm) cuda_linear_tail(linear, stream);

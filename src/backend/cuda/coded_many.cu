@@ -59,13 +59,7 @@ bool wide_gains(const struct cuda_linear *linear, int multiprocessors) {
 } // namespace
 
 void cuda_coded_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream) {
-  many m = {};
-  m.linear = linear->has_post_norm ? products_alone(linear) : *linear;
-  m.tokens = (const uint8_t *)linear->fragments;
-  m.n_strip = (linear->matrix.rows + 15) / 16;
-  m.n_piece = (linear->matrix.cols + 63) / 64;
-  m.fours = fours_of(m.linear);
-  m.finish = finish_of(m);
+  many m = many_of(linear, 64);
   if (wide_gains(linear, multiprocessors)) {
     struct cuda_linear wide = *linear;
     if (m.finish == FINISH_GATED) wide.out = nullptr;

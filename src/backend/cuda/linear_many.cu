@@ -61,13 +61,7 @@ int parts_of(const many &m, int multiprocessors) {
 } // namespace
 
 void cuda_linear_many(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream) {
-  many m = {};
-  m.linear = linear->has_post_norm ? products_alone(linear) : *linear;
-  m.tokens = (const uint8_t *)linear->fragments;
-  m.n_strip = (linear->matrix.rows + 15) / 16;
-  m.n_piece = (linear->matrix.cols + 63) / 64;
-  m.fours = fours_of(m.linear);
-  m.finish = finish_of(m);
+  many m = many_of(linear, 64);
   m.parts = parts_of(m, multiprocessors);
   if (!linear->ready) cuda_linear_prepare(linear, true, stream);
   version_choose(m)->launch(m, stream);

@@ -327,6 +327,18 @@ inline enum finish finish_of(const many &m) {
   return sums && m.fours && a.matrix.rows % 64 == 0 ? FINISH_ROWS : FINISH_ANY;
 }
 
+/* The arguments of tiles that make the linear, from tokens as its fragments hold them, in pieces of `cols` columns. */
+inline many many_of(const struct cuda_linear *linear, int cols) {
+  many m = {};
+  m.linear = linear->has_post_norm ? products_alone(linear) : *linear;
+  m.tokens = (const uint8_t *)linear->fragments;
+  m.n_strip = (linear->matrix.rows + 15) / 16;
+  m.n_piece = (linear->matrix.cols + cols - 1) / cols;
+  m.fours = fours_of(m.linear);
+  m.finish = finish_of(m);
+  return m;
+}
+
 } // namespace
 
 #endif
