@@ -2,7 +2,7 @@
 """Writes tests/fixtures/text/: for each family of tokenizers a small one of its exact pipeline, trained here with the
 PyPI package `tokenizers`, and what that package makes of adversarial strings.
 
-    python3 tools/make_tokenizer_fixtures.py        (needs: tokenizers)
+    python3 tools/make_tokenizer_fixtures.py [NAME...]       (needs: tokenizers, sentencepiece, protobuf)
 
 NAME.tokenizer.json    the tokenizer
 NAME.cases.json        [[text, [ids, special tokens around it included], decoded without special tokens], ...]
@@ -11,6 +11,8 @@ import json
 import pathlib
 import pydoc_data.topics
 import random
+import sys
+import tempfile
 import unicodedata
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -186,18 +188,136 @@ def added():
     return tokenizer
 
 
-FAMILIES = {f.__name__: f for f in (gpt2, llama3, qwen2, smollm, llama2, metaspace, phi3, gemma, added)}
+def roberta():
+    tokenizer = byte_level(pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True), size=1500)
+    tokenizer.add_special_tokens([AddedToken("<s>"), AddedToken("</s>"), AddedToken("<mask>", lstrip=True)])
+    pair = [(t, tokenizer.token_to_id(t)) for t in ("</s>", "<s>")]
+    tokenizer.post_processor = processors.RobertaProcessing(*pair, trim_offsets=True, add_prefix_space=True)
+    return tokenizer
+
+
+def words(model, trainer, normalizer, pre_tokenizer):
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.train_from_iterator(corpus(), trainer)
+    return tokenizer
+
+
+def wordpiece(lowercase, strip_accents, clean=True, chinese=True, most=100):
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=2500, special_tokens=specials, show_progress=False,
+                                        limit_alphabet=300)
+    normalizer = normalizers.BertNormalizer(clean_text=clean, handle_chinese_chars=chinese, strip_accents=strip_accents,
+                                            lowercase=lowercase)
+    model = models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=most)
+    tokenizer = words(model, trainer, normalizer, pre_tokenizers.BertPreTokenizer())
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    ids = {token: tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]")}
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1",
+                                                             list(ids.items()))
+    return tokenizer
+
+
+def bert():
+    return wordpiece(True, None)
+
+
+def bert_cased():
+    """Nothing normalized but marks; BertProcessing; short words."""
+    tokenizer = wordpiece(False, True, clean=False, chinese=False, most=12)
+    tokenizer.post_processor = processors.BertProcessing(*[(t, tokenizer.token_to_id(t)) for t in ("[SEP]", "[CLS]")])
+    return tokenizer
+
+
+def wordlevel():
+    trainer = trainers.WordLevelTrainer(vocab_size=1500, special_tokens=["<unk>"], show_progress=False)
+    normalizer = normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase(),
+                                       normalizers.Strip(left=True, right=False)])
+    return words(models.WordLevel(unk_token="<unk>"), trainer, normalizer, pre_tokenizers.Whitespace())
+
+
+RULES = {"\u2460": "1", "\ufb01": "fi", "\u212b": "\u00c5", "e\u0301": "\u00e9", "\u00a0": " ", "\u3000": " ", "\u200b": "",
+         "\u00bd": "1/2", "\u1100\u1161": "\uac00", "\uff21": "A", "\uff41": "a", "\u2026": "...", "\t": " ", "\n": " ", "\r": "",
+         "z\u0301": "\u017a", "\u2163": "IV", "\ufdfa": "x" * 18, "A\u030a": "\u00c5", "\u0085": " ", "\u017f": "s"}
+
+
+def charsmap():
+    """Rules as SentencePiece compiles them: a few in place of nmt_nfkc's 250 KB."""
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+    with tempfile.TemporaryDirectory() as folder:
+        rules, text, model = (pathlib.Path(folder) / name for name in ("rules.tsv", "text", "model"))
+        points = lambda t: " ".join("%X" % ord(c) for c in t)
+        rules.write_text("".join(f"{points(a)}\t{points(b)}\n" for a, b in RULES.items()))
+        text.write_text("\n".join(line for line in corpus() if line)[:20000], encoding="utf-8")
+        sentencepiece.SentencePieceTrainer.train(input=str(text), model_prefix=str(model), vocab_size=300,
+                                                 normalization_rule_tsv=str(rules), minloglevel=2)
+        proto = sentencepiece_model_pb2.ModelProto()
+        proto.ParseFromString(pathlib.Path(str(model) + ".model").read_bytes())
+        return proto.normalizer_spec.precompiled_charsmap
+
+
+def unigram(normalizer, pre_tokenizer, byte_fallback=False, size=2000):
+    specials = ["<s>", "<pad>", "</s>", "<unk>"] + ["<0x%02X>" % byte for byte in range(256) if byte_fallback]
+    trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=specials, unk_token="<unk>", show_progress=False)
+    tokenizer = words(models.Unigram(), trainer, normalizer, pre_tokenizer)
+    state = json.loads(tokenizer.to_str())["model"]
+    vocab = [tuple(entry) for entry in state["vocab"]]
+    kept = specials[:4] if not byte_fallback else specials
+    tokenizer = Tokenizer(models.Unigram(vocab, kept.index("<unk>"), byte_fallback))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in specials[:4]])
+    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False)])
+    return tokenizer
+
+
+def xlmr():
+    normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap()),
+                                       normalizers.Replace(Regex(" {2,}"), " ")])
+    tokenizer = unigram(normalizer, pre_tokenizers.Metaspace(MARK, prepend_scheme="always", split=True))
+    tokenizer.decoder = decoders.Metaspace(MARK, prepend_scheme="always")
+    ids = [(t, tokenizer.token_to_id(t)) for t in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> </s> $B </s>", ids)
+    return tokenizer
+
+
+def t5():
+    normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC()])
+    pre = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(),
+                                   pre_tokenizers.Metaspace(MARK, prepend_scheme="always", split=True)])
+    tokenizer = unigram(normalizer, pre)
+    tokenizer.decoder = decoders.Metaspace(MARK, prepend_scheme="always")
+    end = tokenizer.token_to_id("</s>")
+    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", end)])
+    return tokenizer
+
+
+def unigram_bytes():
+    tokenizer = unigram(None, pre_tokenizers.Metaspace(MARK, prepend_scheme="first", split=True), True, 1200)
+    steps = [decoders.Replace(MARK, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(steps)
+    return tokenizer
+
+
+FAMILIES = {f.__name__: f for f in (gpt2, llama3, qwen2, smollm, llama2, metaspace, phi3, gemma, added, roberta, bert,
+                                    bert_cased, wordlevel, xlmr, t5, unigram_bytes)}
 
 
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     for name, make in FAMILIES.items():
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
+            continue
         tokenizer = make()
         text = tokenizer.to_str()
         (OUT / f"{name}.tokenizer.json").write_text(text + "\n", encoding="utf-8")
         content = [token["content"] for token in json.loads(text)["added_tokens"]]
         rng = random.Random(name)
         texts = ["", " ", "\n"] + SCRIPTS + [adversarial(rng, content) for _ in range(150)]
+        if name == "unigram_bytes":  # the package takes the name of a byte in a text for that byte
+            texts = [text.replace("<0x41>", "") for text in texts]
         cases = []
         for case in texts:
             ids = tokenizer.encode(case).ids

@@ -2,8 +2,7 @@
 #include "text/added_tokens.h"
 
 #include "base/utf8.h"
-
-#include <utf8proc.h>
+#include "text/character_kind.h"
 
 void added_set_init(struct added_set *set, const struct tokenizer_tables *tables, bool normalized) {
   *set = (struct added_set){.tables = tables};
@@ -76,12 +75,6 @@ static size_t character_after(struct slice text, size_t start, uint32_t *code) {
   return utf8_read(slice_make(text.data + start, text.size - start), code);
 }
 
-static bool is_space(uint32_t code) {
-  utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
-  return (code >= 9 && code <= 13) || code == 0x85 || category == UTF8PROC_CATEGORY_ZS ||
-         category == UTF8PROC_CATEGORY_ZL || category == UTF8PROC_CATEGORY_ZP;
-}
-
 /* What a regex calls \w: letters, marks, digits, connectors and joiners. */
 static bool is_word(uint32_t code) {
   utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
@@ -100,10 +93,10 @@ static void take_space(struct slice text, uint32_t flags, size_t from, struct ad
   uint32_t code;
   size_t size;
   if (flags & ADDED_LSTRIP)
-    while (match->start > from && (size = character_before(text, match->start, &code)) && is_space(code))
+    while (match->start > from && (size = character_before(text, match->start, &code)) && character_is_space(code))
       match->start -= size;
   if (flags & ADDED_RSTRIP)
-    while ((size = character_after(text, match->end, &code)) && is_space(code)) match->end += size;
+    while ((size = character_after(text, match->end, &code)) && character_is_space(code)) match->end += size;
 }
 
 bool added_set_next(const struct added_set *set, struct slice text, size_t from, const struct special_guard *guard,

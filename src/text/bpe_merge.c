@@ -10,28 +10,18 @@
 
 enum { SHORT_PIECE = 48 }; /* bytes; above it the heap is faster than scanning */
 
-void bpe_scratch_cache(struct bpe_scratch *scratch) {
-  if (!scratch->cache) scratch->cache = calloc(PIECE_CACHE_SLOTS, sizeof *scratch->cache);
-}
-
-static void symbols_release(struct bpe_scratch *scratch) {
+void bpe_scratch_release(struct bpe_scratch *scratch) {
   free(scratch->ids);
   free(scratch->next);
   free(scratch->prev);
   free(scratch->rank);
   free(scratch->heap);
-  *scratch = (struct bpe_scratch){.cache = scratch->cache};
-}
-
-void bpe_scratch_release(struct bpe_scratch *scratch) {
-  symbols_release(scratch);
-  free(scratch->cache);
-  scratch->cache = NULL;
+  *scratch = (struct bpe_scratch){0};
 }
 
 static bool scratch_reserve(struct bpe_scratch *scratch, size_t symbols) {
   if (symbols <= scratch->capacity) return true;
-  symbols_release(scratch);
+  bpe_scratch_release(scratch);
   scratch->ids = malloc(symbols * sizeof *scratch->ids);
   scratch->next = malloc(symbols * sizeof *scratch->next);
   scratch->prev = malloc(symbols * sizeof *scratch->prev);
@@ -186,20 +176,4 @@ bool bpe_merge_piece(const struct tokenizer_tables *tables, struct slice piece, 
   for (size_t i = 0; i < count; i++)
     if (!token_list_append(out, (int32_t)ids[i])) return false;
   return true;
-}
-
-bool bpe_encode_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
-                      struct token_list *out) {
-  if (piece.size > LIMIT_TOKEN_BYTES) return bpe_merge_piece(tables, piece, scratch, out);
-  uint64_t hash = hash_bytes(piece, 0).low;
-  uint32_t id = tables_find_hashed(tables, piece, hash);
-  if (id != TOKEN_NONE && tables->token_flags[id] & TOKEN_ATOMIC) return token_list_append(out, (int32_t)id);
-  if (!scratch->cache) return bpe_merge_piece(tables, piece, scratch, out);
-  struct cached_piece *slot = piece_cache_slot(scratch->cache, hash);
-  size_t before = out->count;
-  bool done;
-  if (cached_piece_take(slot, piece, hash, out, &done)) return done;
-  done = bpe_merge_piece(tables, piece, scratch, out);
-  if (done) cached_piece_put(slot, piece, hash, out->ids + before, out->count - before);
-  return done;
 }

@@ -2,7 +2,7 @@
 #ifndef SPATE_TEXT_BPE_MERGE_H
 #define SPATE_TEXT_BPE_MERGE_H
 
-#include "text/piece_cache.h"
+#include "text/token_list.h"
 #include "text/tokenizer_blob.h"
 
 /* Memory for long pieces, reused from piece to piece; zero to begin with. */
@@ -11,19 +11,11 @@ struct bpe_scratch {
   uint32_t *ids, *next, *prev; /* [capacity] a doubly linked list of symbols */
   uint32_t *rank;              /* [capacity] of the merge with the next symbol, TOKEN_NONE when there is none */
   uint64_t *heap;              /* [2 * capacity] rank << 32 | symbol: the merges that may be next */
-  struct cached_piece *cache;  /* [PIECE_CACHE_SLOTS], or NULL: not worth it */
 };
 
-/* Makes the cache of pieces; without memory for one, encoding is only slower. */
-void bpe_scratch_cache(struct bpe_scratch *scratch);
 void bpe_scratch_release(struct bpe_scratch *scratch);
 
-/* Appends the piece's tokens to out: at once when the piece is a token that merging would end in, else by merging.
- * O(n log n). False when out is full or memory is out. */
-bool bpe_encode_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
-                      struct token_list *out);
-
-/* The same, by merging always. */
+/* Appends the piece's tokens to out. O(n log n). False when out is full or memory is out. */
 bool bpe_merge_piece(const struct tokenizer_tables *tables, struct slice piece, struct bpe_scratch *scratch,
                      struct token_list *out);
 

@@ -1,9 +1,11 @@
-/* Normalizing steps: Unicode forms by utf8proc, prefix and replacement by hand. Text that a step leaves as it is (most
+/* Normalizing steps: Unicode forms by utf8proc, prefix and replacements by hand; those that map single characters are
+ * in normalize_characters.c. Text that a step leaves as it is (most
  * English) is passed on without a copy. */
 #include "text/normalize.h"
 
 #include "base/limits.h"
 #include "base/utf8.h"
+#include "text/charsmap.h"
 
 #include <stdlib.h>
 #include <utf8proc.h>
@@ -97,15 +99,68 @@ static bool replace(struct slice from, struct slice to, struct slice text, struc
   return !out->failed;
 }
 
-bool normalize_step(enum step_kind kind, struct slice a, struct slice b, struct slice text, struct buffer *out,
-                    struct slice *result) {
-  *result = text;
-  if (text.size == 0) return true;
-  buffer_clear(out);
-  if (kind == STEP_REPLACE) return replace(a, b, text, out, result);
-  if (kind != STEP_PREPEND) return unicode_form(kind, text, out, result);
-  buffer_append(out, a.data, a.size);
+/* Each non-empty match of the regex by `to`. *failure says why matching failed, if it did. */
+static bool replace_matches(const struct split_pattern *matches, pcre2_match_data *match, struct slice to,
+                            struct slice text, struct buffer *out, struct slice *result, struct error *failure) {
+  size_t at = 0, start, end;
+  while (split_pattern_next(matches, match, text, at, &start, &end, failure)) {
+    buffer_append(out, text.data + at, start - at);
+    if (!buffer_append(out, to.data, to.size) && to.size) return false;
+    at = end;
+  }
+  if (failure->code) return false;
+  if (at == 0) return true;
+  buffer_append(out, text.data + at, text.size - at);
+  *result = buffer_slice(out);
+  return !out->failed;
+}
+
+static bool prepend(struct slice prefix, struct slice text, struct buffer *out, struct slice *result) {
+  buffer_append(out, prefix.data, prefix.size);
   if (!buffer_append(out, text.data, text.size)) return false;
   *result = buffer_slice(out);
   return true;
 }
+
+static bool apply_charsmap(struct slice map, struct slice text, struct buffer *out, struct slice *result) {
+  if (!charsmap_apply(map, text, out)) return false;
+  *result = buffer_slice(out);
+  return true;
+}
+
+static bool apply(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct buffer *out,
+                  struct slice *result, struct error *failure) {
+  switch (step->kind) {
+  case STEP_NFC:
+  case STEP_NFD:
+  case STEP_NFKC:
+  case STEP_NFKD: return unicode_form(step->kind, text, out, result);
+  case STEP_STRIP: *result = normalize_strip(text, step->mode); return true;
+  case STEP_CHARSMAP: return apply_charsmap(step->a, text, out, result);
+  case STEP_PREPEND: return prepend(step->a, text, out, result);
+  case STEP_REPLACE: return replace(step->a, step->b, text, out, result);
+  case STEP_REPLACE_MATCHES: return replace_matches(&step->matches, match, step->b, text, out, result, failure);
+  default: return normalize_characters(step->kind, step->mode, text, out, result);
+  }
+}
+
+bool normalize_step(const struct normalizer *step, pcre2_match_data *match, struct slice text, struct buffer *out,
+                    struct slice *result, struct error *error) {
+  struct error failure = {0};
+  *result = text;
+  if (text.size == 0) return true;
+  buffer_clear(out);
+  if (apply(step, match, text, out, result, &failure)) return true;
+  if (failure.code && error) *error = failure;
+  if (failure.code) return false;
+  return error_set(error, ERROR_LIMIT,
+                   "Normalizing the text makes it larger than %zu bytes, or more than %d unsorted combining marks "
+                   "follow a character.",
+                   out->max, LIMIT_UNSORTED_MARKS);
+}
+
+bool normalizer_open(struct normalizer *step, struct error *error) {
+  return step->kind != STEP_REPLACE_MATCHES || split_pattern_open(&step->matches, step->a, error);
+}
+
+void normalizer_close(struct normalizer *step) { split_pattern_close(&step->matches); }

@@ -1,12 +1,12 @@
 /* The tokenizer of serving: a mapped blob, its compiled split patterns, and the way of a text through them:
- * added tokens of the raw text -> normalize -> added tokens of the normalized text -> split -> merge.
+ * added tokens of the raw text -> normalize -> added tokens of the normalized text -> split -> the model.
  * Immutable after opening; each call of tokenizer_encode has its own scratch. */
 #include "text/tokenizer.h"
 
 #include "base/utf8.h"
 #include "text/added_tokens.h"
-#include "text/bpe_merge.h"
 #include "text/normalize.h"
+#include "text/piece_encode.h"
 #include "text/pretokenize.h"
 
 #include <stdlib.h>
@@ -15,8 +15,9 @@ struct tokenizer {
   struct tokenizer_tables tables; /* borrows the blob */
   struct tokenizer_facts facts;
   struct added_set raw, normalized; /* added tokens by where they are looked for */
-  int n_normalize;                  /* the first steps of the tables */
-  bool prefixes;                    /* a PREFIX_SPACE step follows them */
+  int n_normalize;
+  struct normalizer normalizers[LIMIT_TOKENIZER_STEPS]; /* the first steps of the tables */
+  bool prefixes;                                        /* a PREFIX_SPACE step follows them */
   enum prefix_mode prefix_mode;
   int n_split;
   struct split_pattern splits[LIMIT_TOKENIZER_STEPS];
@@ -61,6 +62,12 @@ static bool steps_open(struct tokenizer *tokenizer, struct error *error) {
       tokenizer->prefixes = true;
       tokenizer->prefix_mode = step->mode;
     } else {
+      struct normalizer *normalizer = &tokenizer->normalizers[tokenizer->n_normalize];
+      normalizer->kind = step->kind;
+      normalizer->mode = step->mode;
+      normalizer->a = tables_text(tables, step->a);
+      normalizer->b = tables_text(tables, step->b);
+      if (!normalizer_open(normalizer, error)) return false;
       tokenizer->n_normalize++;
     }
   }
@@ -85,6 +92,7 @@ struct tokenizer *tokenizer_open(struct slice blob, struct error *error) {
 
 void tokenizer_close(struct tokenizer *tokenizer) {
   if (!tokenizer) return;
+  for (int i = 0; i < tokenizer->n_normalize; i++) normalizer_close(&tokenizer->normalizers[i]);
   for (int i = 0; i < tokenizer->n_split; i++) split_pattern_close(&tokenizer->splits[i]);
   free(tokenizer);
 }
@@ -98,7 +106,7 @@ struct encoding {
   const struct tokenizer *tokenizer;
   struct special_guard guard;
   struct token_list *out;
-  struct bpe_scratch bpe;
+  struct piece_scratch pieces;
   struct buffer normalized[2], prefixed;
   pcre2_match_data *match;
 };
@@ -112,7 +120,7 @@ static bool list_full(const struct encoding *e, struct error *error) {
 
 static bool encode_piece(void *context, struct slice piece, struct error *error) {
   struct encoding *e = context;
-  return bpe_encode_piece(&e->tokenizer->tables, piece, &e->bpe, e->out) || list_full(e, error);
+  return piece_encode(&e->tokenizer->tables, piece, &e->pieces, e->out) || list_full(e, error);
 }
 
 /* Text without added tokens. `first`: it starts where the whole text starts. */
@@ -132,18 +140,13 @@ static bool encode_plain(struct encoding *e, struct slice text, bool first, stru
 }
 
 static bool normalize(struct encoding *e, struct slice *text, struct error *error) {
-  const struct tokenizer_tables *tables = &e->tokenizer->tables;
   int free_buffer = 0;
   for (int i = 0; i < e->tokenizer->n_normalize; i++) {
-    const struct blob_step *step = &tables->steps[i];
     struct slice result;
-    if (!normalize_step(step->kind, tables_text(tables, step->a), tables_text(tables, step->b), *text,
-                        &e->normalized[free_buffer], &result))
-      return error_set(error, ERROR_LIMIT,
-                       "Normalizing the text makes it larger than %d bytes, or more than %d unsorted combining marks "
-                       "follow a character.",
-                       LIMIT_NORMALIZED_BYTES, LIMIT_UNSORTED_MARKS);
-    if (result.data != text->data) free_buffer ^= 1;
+    if (!normalize_step(&e->tokenizer->normalizers[i], e->match, *text, &e->normalized[free_buffer], &result, error))
+      return false;
+    if (result.data == buffer_slice(&e->normalized[free_buffer]).data)
+      free_buffer ^= 1; /* a step may also give a part of its text */
     *text = result;
   }
   return true;
@@ -206,7 +209,7 @@ static bool encoding_init(struct encoding *e, struct error *error) {
 }
 
 static void encoding_release(struct encoding *e) {
-  bpe_scratch_release(&e->bpe);
+  piece_scratch_release(&e->pieces);
   buffer_release(&e->normalized[0]);
   buffer_release(&e->normalized[1]);
   buffer_release(&e->prefixed);
@@ -224,7 +227,7 @@ bool tokenizer_encode_guarded(const struct tokenizer *tokenizer, struct slice te
   if (!utf8_valid(text)) return error_set(error, ERROR_INVALID, "The text is not valid UTF-8.");
   const struct special_guard guard = {(flags & ENCODE_PARSE_SPECIAL) != 0, plain, n_plain};
   struct encoding e = {.tokenizer = tokenizer, .guard = guard, .out = out};
-  if (text.size >= CACHE_FROM_BYTES) bpe_scratch_cache(&e.bpe);
+  if (text.size >= CACHE_FROM_BYTES) piece_scratch_cache(&e.pieces);
   const struct blob_header *header = tokenizer->tables.header;
   bool around = flags & ENCODE_ADD_SPECIAL;
   bool done = encoding_init(&e, error) && (!around || encode_around(&e, header->prefix, header->n_prefix, error)) &&
@@ -242,7 +245,10 @@ static bool id_known(const struct tokenizer *tokenizer, int32_t id) {
 }
 
 struct slice tokenizer_piece(const struct tokenizer *tokenizer, int32_t id) {
-  return id_known(tokenizer, id) ? tables_piece(&tokenizer->tables, (uint32_t)id) : slice_make("", 0);
+  if (!id_known(tokenizer, id)) return slice_make("", 0);
+  struct slice piece = tables_piece(&tokenizer->tables, (uint32_t)id);
+  bool joins = tokenizer->tables.token_flags[id] & TOKEN_JOINS && piece.size > 0;
+  return joins ? slice_make(piece.data + 1, piece.size - 1) : piece;
 }
 
 int32_t tokenizer_find(const struct tokenizer *tokenizer, struct slice text) {

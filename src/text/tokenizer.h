@@ -5,7 +5,8 @@
  * from it in place.
  *
  * A struct tokenizer is immutable after tokenizer_open: any number of threads may use it at once. Families: byte-level
- * BPE (a regex splits the text, bytes merge) and SentencePiece-style BPE (characters merge, bytes as the fallback). */
+ * BPE (a regex splits the text, bytes merge), SentencePiece-style BPE (characters merge, bytes as the fallback),
+ * Unigram (the likeliest cut), WordPiece and WordLevel. */
 #ifndef SPATE_TEXT_TOKENIZER_H
 #define SPATE_TEXT_TOKENIZER_H
 
@@ -26,15 +27,18 @@ enum vocab_choice { VOCAB_DEFAULT, VOCAB_NO, VOCAB_YES }; /* DEFAULT: the file d
 
 /* A vocabulary as GGUF metadata describes it (tokenizer.ggml.*). Nothing is copied before compiling. */
 struct vocab_source {
-  struct slice model; /* "gpt2": byte-level BPE by merges; "llama": SentencePiece by scores */
+  struct slice model; /* "gpt2": byte-level BPE by merges; "llama": SentencePiece by scores; "bert": WordPiece; "t5":
+                         Unigram by scores */
   struct slice pre;   /* name of the split rule; "gpt2" only */
   size_t n_token;
   const struct slice *tokens; /* [n_token] */
   const int32_t *types;       /* [n_token] 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte; or NULL */
-  const float *scores;        /* [n_token] "llama" only */
+  const float *scores;        /* [n_token] "llama" and "t5" */
   size_t n_merge;
-  const struct slice *merges;           /* [n_merge] "left right"; "gpt2" only */
-  int32_t bos, eos, unk, pad, eot, eom; /* token ids; -1 when absent */
+  const struct slice *merges;                /* [n_merge] "left right"; "gpt2" only */
+  int32_t bos, eos, unk, pad, eot, eom, sep; /* token ids; -1 when absent */
+  struct slice charsmap;                     /* SentencePiece's precompiled rules, "t5" only */
+  bool remove_extra_spaces;                  /* "t5" */
   enum vocab_choice add_bos, add_eos, add_space_prefix;
 };
 

@@ -1,7 +1,7 @@
 /* Writes a spec as a blob (tokenizer_blob.h says what it looks like). */
 #include "text/tokenizer_blob.h"
 
-#include "text/bpe_merge.h"
+#include "text/piece_encode.h"
 
 #include <stdlib.h>
 
@@ -40,7 +40,11 @@ static bool write_header(const struct tokenizer_spec *spec, struct buffer *blob)
       .n_prefix = (uint32_t)spec->n_prefix,
       .n_suffix = (uint32_t)spec->n_suffix,
       .n_end = (uint32_t)spec->n_end,
+      .model = spec->model,
+      .word_chars = spec->word_chars,
   };
+  for (size_t id = 0; spec->scores && id < spec->n_token; id++)
+    if (spec->scores[id] < header.score_least || id == 0) header.score_least = spec->scores[id];
   memcpy(header.prefix, spec->prefix, sizeof header.prefix);
   memcpy(header.suffix, spec->suffix, sizeof header.suffix);
   memcpy(header.end, spec->end, sizeof header.end);
@@ -100,6 +104,19 @@ static bool write_merges(const struct tokenizer_spec *spec, struct buffer *blob)
   return true;
 }
 
+static bool write_scores(const struct tokenizer_spec *spec, struct buffer *blob) {
+  size_t count = spec->model == MODEL_UNIGRAM ? spec->n_token : 0;
+  double *scores = section_add(blob, SECTION_SCORES, count, sizeof *scores);
+  if (scores && count) memcpy(scores, spec->scores, count * sizeof *scores);
+  return scores;
+}
+
+static bool write_trie(const struct token_trie *trie, struct buffer *blob) {
+  struct trie_node *nodes = section_add(blob, SECTION_TRIE, trie->count, sizeof *nodes);
+  if (nodes && trie->count) memcpy(nodes, trie->nodes, trie->count * sizeof *nodes);
+  return nodes;
+}
+
 static int compare_added(const void *left, const void *right) {
   const struct added_spec *a = left, *b = right;
   if ((a->flags ^ b->flags) & ADDED_NORMALIZED) return a->flags & ADDED_NORMALIZED ? 1 : -1;
@@ -136,12 +153,14 @@ static bool write_texts(const struct tokenizer_spec *spec, struct buffer *blob, 
   return text;
 }
 
-/* Marks the tokens that their own bytes encode to, so that encoding can take a piece that is one without merging. */
+/* Marks the tokens that their own bytes encode to, so that encoding can take a piece that is one without asking the
+ * model. The bytes of tokens of words are no pieces. */
 static bool mark_atomic(struct buffer *blob, struct error *error) {
   struct tokenizer_tables tables;
   if (!tables_open(&tables, buffer_slice(blob), error)) return false;
+  if (tables.header->model == MODEL_WORDPIECE || tables.header->model == MODEL_WORDLEVEL) return true;
   uint8_t *flags = (uint8_t *)blob->data + tables.header->sections[SECTION_TOKEN_FLAGS].offset;
-  struct bpe_scratch scratch = {0};
+  struct piece_scratch scratch = {0};
   struct token_list ids;
   token_list_init(&ids, 2 * LIMIT_TOKEN_BYTES);
   bool fine = true;
@@ -149,19 +168,23 @@ static bool mark_atomic(struct buffer *blob, struct error *error) {
     if (!(flags[id] & TOKEN_TEXT)) continue;
     token_list_clear(&ids);
     bool whole = tables.header->flags & MODEL_IGNORE_MERGES;
-    if (!whole) fine = bpe_merge_piece(&tables, tables_piece(&tables, id), &scratch, &ids);
+    if (!whole) fine = piece_encode_anew(&tables, tables_piece(&tables, id), &scratch, &ids);
     if (whole || (ids.count == 1 && ids.ids[0] == (int32_t)id)) flags[id] |= TOKEN_ATOMIC;
   }
-  bpe_scratch_release(&scratch);
+  piece_scratch_release(&scratch);
   token_list_release(&ids);
   return fine || spec_out_of_memory(error);
 }
 
-bool tokenizer_blob_write(const struct tokenizer_spec *spec, struct buffer *blob, struct error *error) {
+bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, struct error *error) {
+  struct token_trie trie = {0};
+  bool walks = spec->model == MODEL_UNIGRAM || spec->model == MODEL_WORDPIECE;
+  if (walks && !token_trie_build(spec, &trie, error)) return false;
   struct buffer texts;
   buffer_init(&texts, LIMIT_TOKENIZER_BYTES);
   bool fits = write_header(spec, blob) && write_tokens(spec, blob) && write_vocab(spec, blob) &&
-              write_merges(spec, blob) && write_texts(spec, blob, &texts);
+              write_merges(spec, blob) && write_texts(spec, blob, &texts) && write_scores(spec, blob) &&
+              write_trie(&trie, blob);
   buffer_release(&texts);
   if (!fits)
     return error_set(error, ERROR_LIMIT, "The compiled tokenizer would be larger than the %zu bytes allowed.",

@@ -6,9 +6,9 @@
 #define SPATE_TEXT_TOKENIZER_BLOB_H
 
 #include "base/hash.h"
-#include "text/tokenizer_spec.h"
+#include "text/token_trie.h"
 
-enum { BLOB_VERSION = 1 };
+enum { BLOB_VERSION = 2 };
 
 enum blob_section {
   SECTION_TOKEN_OFFSETS, /* uint32_t [n_token + 1] into SECTION_TOKEN_BYTES */
@@ -20,6 +20,8 @@ enum blob_section {
   SECTION_ADDED,         /* struct blob_added [n_added], sorted: ADDED_NORMALIZED last, then by text */
   SECTION_STEPS,         /* struct blob_step [n_step] */
   SECTION_TEXT,          /* uint8_t: texts of added tokens and steps */
+  SECTION_SCORES,        /* double [n_token] of MODEL_UNIGRAM; empty otherwise */
+  SECTION_TRIE,          /* struct trie_node, of MODEL_UNIGRAM and MODEL_WORDPIECE; empty otherwise */
   SECTIONS,
 };
 
@@ -33,7 +35,10 @@ struct blob_header {
   uint64_t size;           /* of the whole blob */
   uint32_t n_token, n_merge, n_added, n_step;
   int32_t bos, eos, unk, pad;
-  uint32_t n_prefix, n_suffix, n_end, reserved;
+  uint32_t n_prefix, n_suffix, n_end;
+  uint32_t model, word_chars; /* enum model_kind; see tokenizer_spec.h */
+  uint32_t reserved;
+  double score_least; /* of all tokens of MODEL_UNIGRAM */
   int32_t prefix[TOKENIZER_AROUND_MAX], suffix[TOKENIZER_AROUND_MAX], end[TOKENIZER_END_MAX];
   char name[TOKENIZER_NAME_MAX];
   struct blob_range sections[SECTIONS];
@@ -67,6 +72,8 @@ struct tokenizer_tables {
   const struct merge_slot *merges;
   const struct blob_added *added;
   const struct blob_step *steps;
+  const double *scores;
+  const struct trie_node *trie;
   size_t vocab_mask, merge_mask; /* slots - 1 */
 };
 

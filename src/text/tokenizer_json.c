@@ -1,135 +1,36 @@
-/* tokenizer.json to a spec: the model's vocabulary and merges, added tokens, what is put around a text. */
+/* tokenizer.json to a spec: added tokens, what is put around a text, and the order in which all of it is read. */
 #include "text/tokenizer_json.h"
 
-#include "text/byte_level.h"
 #include "text/normalize.h"
-
-#include <stdio.h>
-#include <string.h>
 
 static bool malformed(const char *what, struct error *error) {
   return error_set(error, ERROR_FORMAT, "The tokenizer.json is malformed: %s.", what);
 }
 
-/* --- model ---------------------------------------------------------------------------------------------------- */
-
-static bool read_model_flags(struct tokenizer_spec *spec, const json_t *model, struct error *error) {
-  struct slice type = json_type_of(model);
-  if (!json_is_object(model)) return malformed("it has no model", error);
-  if (!slice_is(type, "BPE") && (type.size || !json_object_get(model, "merges")))
-    return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's model '%.*s' is not supported; BPE is.",
-                     SLICE_ARGS(type));
-  static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-  for (int i = 0; i < 2; i++)
-    if (json_take_text(model, affixes[i]).size)
-      return error_set(error, ERROR_UNSUPPORTED,
-                       "The tokenizer's BPE model has a non-empty %s, which is not supported.", affixes[i]);
-  if (json_number_value(json_object_get(model, "dropout")) != 0)
-    return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's BPE model has a dropout, which is not supported.");
-  if (json_take_bool(model, "byte_fallback", false)) spec->flags |= MODEL_BYTE_FALLBACK;
-  if (json_take_bool(model, "fuse_unk", false)) spec->flags |= MODEL_FUSE_UNKNOWN;
-  if (json_take_bool(model, "ignore_merges", false)) spec->flags |= MODEL_IGNORE_MERGES;
-  if (spec->flags & MODEL_BYTE_LEVEL && spec->flags & MODEL_BYTE_FALLBACK)
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "The tokenizer is byte-level with byte fallback, which is not supported.");
-  return true;
-}
-
-/* The number of ids: one more than the highest of the vocabulary and the added tokens. */
-static bool count_tokens(const json_t *vocab, const json_t *added, size_t *count, struct error *error) {
-  json_int_t highest = -1;
-  void *entry;
-  for (entry = json_object_iter((json_t *)vocab); entry; entry = json_object_iter_next((json_t *)vocab, entry)) {
-    const json_t *id = json_object_iter_value(entry);
-    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= LIMIT_VOCAB)
-      return error_set(error, ERROR_FORMAT, "The id of the token '%.100s' is not a number from 0 to %d.",
-                       json_object_iter_key(entry), LIMIT_VOCAB - 1);
-    if (json_integer_value(id) > highest) highest = json_integer_value(id);
-  }
-  size_t i;
-  const json_t *token;
-  json_array_foreach(added, i, token) {
-    const json_t *id = json_object_get(token, "id");
-    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= LIMIT_VOCAB)
-      return error_set(error, ERROR_FORMAT, "The id of added token %zu is not a number from 0 to %d.", i,
-                       LIMIT_VOCAB - 1);
-    if (json_integer_value(id) > highest) highest = json_integer_value(id);
-  }
-  *count = (size_t)(highest + 1);
-  return true;
-}
-
-static bool read_vocab(struct tokenizer_spec *spec, const json_t *vocab, struct error *error) {
-  void *entry;
-  for (entry = json_object_iter((json_t *)vocab); entry; entry = json_object_iter_next((json_t *)vocab, entry)) {
-    uint32_t id = (uint32_t)json_integer_value(json_object_iter_value(entry));
-    struct slice text = slice_make(json_object_iter_key(entry), json_object_iter_key_len(entry));
-    if (spec->tokens[id].bytes.data)
-      return error_set(error, ERROR_FORMAT, "Two tokens have the id %u; '%.*s' is one of them.", id, SLICE_ARGS(text));
-    if (!spec_text_token(spec, id, text, error)) return false;
-  }
-  return true;
-}
-
-/* A merge's half as the source writes it, in the tokens' form of bytes; data NULL when out of memory. */
-static struct slice merge_half(struct tokenizer_spec *spec, struct slice written) {
-  if (spec->flags & MODEL_SPACE_MARKED) return spec_replaced(spec, written, SPACE_MARK, " ");
-  uint8_t *room = arena_alloc(&spec->arena, written.size + 1);
-  size_t size;
-  return room && byte_level_decode(written, room, &size) ? slice_make(room, size) : written;
-}
-
-/* "left right" or ["left", "right"]. */
-static bool merge_halves(const json_t *merge, struct slice *left, struct slice *right) {
-  if (json_is_array(merge)) {
-    const json_t *first = json_array_get(merge, 0), *second = json_array_get(merge, 1);
-    if (json_array_size(merge) != 2 || !json_is_string(first) || !json_is_string(second)) return false;
-    *left = json_slice(first);
-    *right = json_slice(second);
-    return true;
-  }
-  if (!json_is_string(merge)) return false;
-  struct slice text = json_slice(merge);
-  const uint8_t *space = memchr(text.data, ' ', text.size);
-  if (!space) return false;
-  *left = slice_make(text.data, (size_t)(space - text.data));
-  *right = slice_make(space + 1, text.size - left->size - 1);
-  return !memchr(right->data, ' ', right->size);
-}
-
-static bool read_merges(struct tokenizer_spec *spec, const json_t *merges, struct error *error) {
-  size_t rank;
-  const json_t *merge;
-  if (!json_is_array(merges)) return malformed("its model has no list of merges", error);
-  if (!spec_reserve_merges(spec, json_array_size(merges), error)) return false;
-  json_array_foreach(merges, rank, merge) {
-    struct slice left, right;
-    if (!merge_halves(merge, &left, &right))
-      return error_set(error, ERROR_FORMAT, "Merge %zu of the tokenizer is not a pair of tokens.", rank);
-    left = merge_half(spec, left);
-    right = merge_half(spec, right);
-    if (!left.data || !right.data) return spec_out_of_memory(error);
-    if (!spec_merge(spec, left, right, (uint32_t)rank, error)) return false;
-  }
-  return true;
-}
-
 /* --- added tokens --------------------------------------------------------------------------------------------- */
+
+/* Applies a step to *text; the result is in the arena. */
+static bool normalized_step(struct tokenizer_spec *spec, const struct step_spec *step, struct slice *text,
+                            struct error *error) {
+  struct normalizer normalizer = {.kind = step->kind, .mode = step->mode, .a = step->a, .b = step->b};
+  struct buffer buffer;
+  buffer_init(&buffer, LIMIT_TOKENIZER_BYTES);
+  pcre2_match_data *match = pcre2_match_data_create(1, NULL);
+  bool done = match ? normalizer_open(&normalizer, error) : spec_out_of_memory(error);
+  done = done && normalize_step(&normalizer, match, *text, &buffer, text, error);
+  if (done) *text = spec_copy(spec, *text);
+  normalizer_close(&normalizer);
+  pcre2_match_data_free(match);
+  buffer_release(&buffer);
+  return done && (text->data || spec_out_of_memory(error));
+}
 
 /* What a normalized added token is looked for as: its text through the normalizer, in the arena. */
 static bool normalized_text(struct tokenizer_spec *spec, struct slice text, struct slice *out, struct error *error) {
-  struct buffer buffer;
-  buffer_init(&buffer, LIMIT_TOKENIZER_BYTES);
-  bool done = true;
   *out = text;
-  for (int i = 0; done && i < spec->n_step && step_normalizes(spec->steps[i].kind); i++) {
-    struct slice result;
-    done = normalize_step(spec->steps[i].kind, spec->steps[i].a, spec->steps[i].b, *out, &buffer, &result);
-    if (done) *out = spec_copy(spec, result);
-    done = done && out->data;
-  }
-  buffer_release(&buffer);
-  return done || spec_out_of_memory(error);
+  for (int i = 0; i < spec->n_step && step_normalizes(spec->steps[i].kind); i++)
+    if (!normalized_step(spec, &spec->steps[i], out, error)) return false;
+  return true;
 }
 
 static unsigned added_flags(const json_t *token) {
@@ -194,6 +95,15 @@ static bool add_around(struct tokenizer_spec *spec, const json_t *ids, bool afte
   return true;
 }
 
+/* ["[CLS]", 101] */
+static bool add_pair(struct tokenizer_spec *spec, const json_t *pair, bool after, struct error *error) {
+  json_t *ids = json_pack("[O]", json_array_get(pair, 1));
+  bool done =
+      ids ? add_around(spec, ids, after, error) : malformed("its post-processor names no cls or sep token", error);
+  json_decref(ids);
+  return done;
+}
+
 static bool read_template(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   const json_t *single = json_object_get(component, "single"), *element;
   size_t i;
@@ -225,6 +135,11 @@ static bool read_post_processor(struct tokenizer_spec *spec, const json_t *compo
       if (!read_post_processor(spec, element, templated, error)) return false;
     }
     return true;
+  }
+  if (slice_is(type, "BertProcessing") || slice_is(type, "RobertaProcessing")) {
+    *templated = true;
+    return add_pair(spec, json_object_get(component, "cls"), false, error) &&
+           add_pair(spec, json_object_get(component, "sep"), true, error);
   }
   if (!slice_is(type, "TemplateProcessing"))
     return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's post-processor '%.*s' is not supported.",
@@ -265,22 +180,21 @@ static void read_config(struct tokenizer_spec *spec, const json_t *config, bool 
 /* --- whole ---------------------------------------------------------------------------------------------------- */
 
 static bool read_root(struct tokenizer_spec *spec, const json_t *root, const json_t *config, struct error *error) {
-  const json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
-  const json_t *added = json_object_get(root, "added_tokens");
+  const json_t *model = json_object_get(root, "model"), *added = json_object_get(root, "added_tokens");
   size_t count = 0;
   bool templated = false;
-  if (!json_read_steps(spec, root, error) || !read_model_flags(spec, model, error)) return false;
-  if (!json_is_object(vocab)) return malformed("its model has no vocabulary", error);
-  if (!count_tokens(vocab, added, &count, error) || !spec_reserve_tokens(spec, count, error) ||
-      !read_vocab(spec, vocab, error) || !read_added(spec, added, error) || !spec_index(spec, error) ||
-      !read_merges(spec, json_object_get(model, "merges"), error) ||
+  if (!json_read_kind(spec, model, error) || !json_read_steps(spec, root, error) ||
+      !json_read_flags(spec, model, error) || !json_count_tokens(spec, model, added, &count, error) ||
+      !spec_reserve_tokens(spec, count, error) || !json_read_vocab(spec, model, error) ||
+      !read_added(spec, added, error) || !spec_index(spec, error) || !json_read_merges(spec, model, error) ||
       !read_post_processor(spec, json_object_get(root, "post_processor"), &templated, error))
     return false;
-  spec->unk = find_added(spec, json_take_text(model, "unk_token"));
+  if (spec->model == MODEL_BPE) spec->unk = find_added(spec, json_take_text(model, "unk_token"));
   read_config(spec, config, templated);
   if (spec->flags & MODEL_BYTE_LEVEL) spec_byte_tokens(spec);
-  if (!(spec->flags & MODEL_BYTE_LEVEL) && spec_space_starts(spec)) spec->flags |= MODEL_SPACE_STARTS;
-  snprintf(spec->name, sizeof spec->name, "%s BPE", spec->flags & MODEL_BYTE_LEVEL ? "byte-level" : "SentencePiece");
+  if (spec->model == MODEL_BPE && !(spec->flags & MODEL_BYTE_LEVEL) && spec_space_starts(spec))
+    spec->flags |= MODEL_SPACE_STARTS;
+  json_name(spec);
   return true;
 }
 

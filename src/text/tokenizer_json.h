@@ -1,10 +1,20 @@
-/* What the two files that read a tokenizer.json share: tokenizer_json.c (vocabulary, merges, special tokens) and
- * tokenizer_json_steps.c (normalizer, splits, decoder). */
+/* What the three files that read a tokenizer.json share: tokenizer_json.c (the whole, special tokens),
+ * tokenizer_json_model.c (vocabulary, scores, merges) and tokenizer_json_steps.c (normalizer, splits, decoder). */
 #ifndef SPATE_TEXT_TOKENIZER_JSON_H
 #define SPATE_TEXT_TOKENIZER_JSON_H
 
 #include "base/json.h"
 #include "text/tokenizer_spec.h"
+
+/* The model, in this order: its kind before the steps are read, its flags after them, then how many ids there are (with
+ * those of added tokens), the vocabulary, and after indexing the merges. */
+bool json_read_kind(struct tokenizer_spec *spec, const json_t *model, struct error *error);
+bool json_read_flags(struct tokenizer_spec *spec, const json_t *model, struct error *error);
+bool json_count_tokens(const struct tokenizer_spec *spec, const json_t *model, const json_t *added, size_t *count,
+                       struct error *error);
+bool json_read_vocab(struct tokenizer_spec *spec, const json_t *model, struct error *error);
+bool json_read_merges(struct tokenizer_spec *spec, const json_t *model, struct error *error);
+void json_name(struct tokenizer_spec *spec); /* what people call it */
 
 /* Reads normalizer, pre_tokenizer and decoder into the spec's flags and steps. */
 bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct error *error);

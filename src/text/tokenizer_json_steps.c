@@ -1,5 +1,7 @@
 /* tokenizer.json: the components that text passes before the model (normalizer, pre_tokenizer) and after it (decoder),
  * to steps and flags. Whatever would change the result and is not supported is refused by its name. */
+#include "base/base64.h"
+#include "text/charsmap.h"
 #include "text/normalize.h"
 #include "text/split_pattern.h"
 #include "text/tokenizer_json.h"
@@ -50,25 +52,79 @@ static bool holds_space(struct slice text) {
 }
 
 static bool read_replace(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  struct slice from = json_take_text(json_object_get(component, "pattern"), "String");
+  const json_t *pattern = json_object_get(component, "pattern");
+  struct slice from = json_take_text(pattern, "String"), regex = json_take_text(pattern, "Regex");
   struct slice to = json_take_text(component, "content"), name = slice_text("Replace");
-  if (!from.data || from.size == 0 || !to.data)
-    return malformed("normalizer", name, "only a non-empty String pattern with a content is supported", error);
+  if (!to.data || (from.size == 0 && regex.size == 0))
+    return malformed("normalizer", name, "it has no pattern, or no content", error);
+  if (regex.data && spec->flags & MODEL_SPACE_MARKED)
+    return malformed("normalizer", name, "a Regex after spaces were replaced is not supported", error);
+  if (regex.data) return spec_step(spec, (struct step_spec){.kind = STEP_REPLACE_MATCHES, .a = regex, .b = to}, error);
   if (slice_is(from, " ") && slice_is(to, SPACE_MARK)) {
     spec->flags |= MODEL_SPACE_MARKED;
     return spec_unmark_spaces(spec, error);
   }
-  if (holds_space(from) || holds_space(to))
+  if (spec->flags & MODEL_SPACE_MARKED && (holds_space(from) || holds_space(to)))
     return malformed("normalizer", name, "one with spaces can only replace a space by U+2581", error);
   return spec_step(spec, (struct step_spec){.kind = STEP_REPLACE, .a = from, .b = to}, error);
 }
 
+static bool read_bert(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct bert_steps steps = {.clean = json_take_bool(component, "clean_text", true),
+                             .space_cjk = json_take_bool(component, "handle_chinese_chars", true),
+                             .lower = json_take_bool(component, "lowercase", true)};
+  steps.drop_marks = json_take_bool(component, "strip_accents", steps.lower);
+  return spec_bert_normalizer(spec, steps, error);
+}
+
+static bool read_strip_space(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  uint32_t mode = (json_take_bool(component, "strip_left", true) ? STRIP_LEFT : 0u) |
+                  (json_take_bool(component, "strip_right", true) ? STRIP_RIGHT : 0u);
+  return spec_step(spec, (struct step_spec){.kind = STEP_STRIP, .mode = mode}, error);
+}
+
+/* The rules are written in base64. */
+static bool read_precompiled(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct slice name = slice_text("Precompiled"), text = json_take_text(component, "precompiled_charsmap");
+  if (text.size == 0) return true;
+  struct buffer bytes;
+  buffer_init(&bytes, LIMIT_TOKENIZER_BYTES);
+  bool decoded = base64_decode(text, "The tokenizer's precompiled_charsmap", &bytes, error);
+  struct slice map = decoded ? spec_copy(spec, buffer_slice(&bytes)) : slice_make(NULL, 0);
+  buffer_release(&bytes);
+  if (!decoded) return false;
+  if (!map.data) return spec_out_of_memory(error);
+  if (!charsmap_check(map)) return malformed("normalizer", name, "its precompiled_charsmap is not one", error);
+  return spec_step(spec, (struct step_spec){.kind = STEP_CHARSMAP, .a = map}, error);
+}
+
+/* Those that have nothing but a name. */
+static bool read_plain_normalizer(struct tokenizer_spec *spec, struct slice type, bool *known, struct error *error) {
+  static const struct {
+    const char *name;
+    struct step_spec step;
+  } plain[] = {{"NFC", {.kind = STEP_NFC}},
+               {"NFD", {.kind = STEP_NFD}},
+               {"NFKC", {.kind = STEP_NFKC}},
+               {"NFKD", {.kind = STEP_NFKD}},
+               {"Lowercase", {.kind = STEP_LOWER}},
+               {"Nmt", {.kind = STEP_NMT}},
+               {"StripAccents", {.kind = STEP_DROP_MARKS, .mode = MARKS_ALL}}};
+  for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+    if (!slice_is(type, plain[i].name)) continue;
+    *known = true;
+    return spec_step(spec, plain[i].step, error);
+  }
+  return true;
+}
+
 static bool read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  static const char *const forms[] = {
-      [STEP_NFC] = "NFC", [STEP_NFD] = "NFD", [STEP_NFKC] = "NFKC", [STEP_NFKD] = "NFKD"};
   struct slice type = json_type_of(component);
-  for (int form = STEP_NFC; form <= STEP_NFKD; form++)
-    if (slice_is(type, forms[form])) return spec_step(spec, (struct step_spec){.kind = (enum step_kind)form}, error);
+  bool known = false;
+  if (!read_plain_normalizer(spec, type, &known, error) || known) return known;
+  if (slice_is(type, "BertNormalizer")) return read_bert(spec, component, error);
+  if (slice_is(type, "Strip")) return read_strip_space(spec, component, error);
+  if (slice_is(type, "Precompiled")) return read_precompiled(spec, component, error);
   if (slice_is(type, "Replace")) return read_replace(spec, component, error);
   if (!slice_is(type, "Prepend")) return unsupported("normalizer", type, error);
   struct slice prefix = json_take_text(component, "prepend");
@@ -146,15 +202,35 @@ static bool read_split(struct tokenizer_spec *spec, const json_t *component, str
   return add_split(spec, regex, mode, json_take_bool(component, "invert", false), error);
 }
 
+/* WhitespaceSplit is all the splitting so far. */
+static bool takes_words(const struct tokenizer_spec *spec) {
+  const struct step_spec *last = spec->n_step > 0 ? &spec->steps[spec->n_step - 1] : NULL;
+  bool first = spec->n_step < 2 || step_normalizes(spec->steps[spec->n_step - 2].kind);
+  return last && first && last->kind == STEP_SPLIT && last->mode == SPLIT_REMOVED && slice_is(last->a, split_space);
+}
+
+/* The same words, each with one space before it: what is left then is to split at the spaces. */
+static bool words_by_spaces(struct tokenizer_spec *spec, struct error *error) {
+  struct step_spec runs = {.kind = STEP_REPLACE_MATCHES, .a = slice_text("\\s+"), .b = slice_text(" ")};
+  struct step_spec ends = {.kind = STEP_STRIP, .mode = STRIP_LEFT | STRIP_RIGHT};
+  spec->n_step--;
+  return spec_step(spec, runs, error) && spec_step(spec, ends, error);
+}
+
 static bool read_metaspace(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice name = slice_text("Metaspace"), mark = json_take_text(component, "replacement");
   struct slice scheme = json_take_text(component, "prepend_scheme");
   if (mark.data && !slice_is(mark, SPACE_MARK))
     return malformed("pre-tokenizer", name, "its replacement is not U+2581", error);
-  if (splits_already(spec)) return malformed("pre-tokenizer", name, "it is only supported as the first one", error);
+  bool words = takes_words(spec);
+  if (words && !words_by_spaces(spec, error)) return false;
+  if (splits_already(spec))
+    return malformed("pre-tokenizer", name, "it is only supported as the first one, or after WhitespaceSplit", error);
   if (!(spec->flags & MODEL_SPACE_MARKED) && !spec_unmark_spaces(spec, error)) return false;
   spec->flags |= MODEL_SPACE_MARKED;
   if (!scheme.data) scheme = slice_text(json_take_bool(component, "add_prefix_space", true) ? "always" : "never");
+  if (words && (!slice_is(scheme, "always") || !json_take_bool(component, "split", true)))
+    return malformed("pre-tokenizer", name, "after WhitespaceSplit it has to mark each word", error);
   if (slice_is(scheme, "first")) {
     if (!add_prefix(spec, PREFIX_FIRST, name, error)) return false;
   } else if (slice_is(scheme, "always")) {
@@ -163,6 +239,29 @@ static bool read_metaspace(struct tokenizer_spec *spec, const json_t *component,
     return malformed("pre-tokenizer", name, "its prepend_scheme is not always, first or never", error);
   }
   return !json_take_bool(component, "split", true) || add_split(spec, slice_text(" "), SPLIT_WITH_NEXT, false, error);
+}
+
+/* What Rust's regexes call \\w, in runs, or runs of what is neither that nor white space. */
+#define RUST_WORD                                                                                                      \
+  "\\p{L}\\p{M}\\p{Nl}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}"   \
+  "\\x{1f170}-\\x{1f189}"
+static const char words_or_signs[] = "[" RUST_WORD "]+|[^\\s" RUST_WORD "]+";
+
+static bool read_delimiter(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct slice text = json_take_text(component, "delimiter");
+  if (text.size == 0) return malformed("pre-tokenizer", slice_text("CharDelimiterSplit"), "it has no delimiter", error);
+  struct slice pattern = literal_pattern(spec, text);
+  return pattern.data ? add_split(spec, pattern, SPLIT_REMOVED, false, error) : spec_out_of_memory(error);
+}
+
+static bool read_fixed_length(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  json_int_t length = json_integer_value(json_object_get(component, "length"));
+  char pattern[32];
+  if (length < 1 || length > LIMIT_WORD_CHARS)
+    return malformed("pre-tokenizer", slice_text("FixedLength"), "its length is not from 1 to 1000", error);
+  snprintf(pattern, sizeof pattern, "[\\x{0}-\\x{10ffff}]{1,%d}", (int)length);
+  struct slice copy = spec_copy(spec, slice_text(pattern));
+  return copy.data ? add_split(spec, copy, SPLIT_ISOLATED, false, error) : spec_out_of_memory(error);
 }
 
 static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
@@ -179,7 +278,12 @@ static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *compon
                      SPLIT_ISOLATED, false, error);
   enum split_mode mode;
   if (slice_is(type, "Punctuation") && read_mode(component, &mode))
-    return add_split(spec, slice_text("[\\p{P}$+<=>^`|~]"), mode, false, error);
+    return add_split(spec, slice_text(split_punctuation), mode, false, error);
+  if (slice_is(type, "BertPreTokenizer")) return spec_bert_splits(spec, error);
+  if (slice_is(type, "WhitespaceSplit")) return add_split(spec, slice_text(split_space), SPLIT_REMOVED, false, error);
+  if (slice_is(type, "Whitespace")) return add_split(spec, slice_text(words_or_signs), SPLIT_REMOVED, true, error);
+  if (slice_is(type, "CharDelimiterSplit")) return read_delimiter(spec, component, error);
+  if (slice_is(type, "FixedLength")) return read_fixed_length(spec, component, error);
   return unsupported("pre-tokenizer", type, error);
 }
 
@@ -194,10 +298,19 @@ static bool read_strip(struct tokenizer_spec *spec, const json_t *component, str
   return true;
 }
 
+static bool read_word_decoder(const json_t *component, struct error *error) {
+  struct slice prefix = json_take_text(component, "prefix"), name = slice_text("WordPiece");
+  if (prefix.data && !slice_is(prefix, "##")) return malformed("decoder", name, "its prefix is not ##", error);
+  if (!json_take_bool(component, "cleanup", true))
+    return malformed("decoder", name, "one without cleanup is not supported", error);
+  return true;
+}
+
 static bool read_decoder(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice type = json_type_of(component);
   bool marked = spec->flags & MODEL_SPACE_MARKED;
   if (slice_is(type, "Fuse")) return true;
+  if (slice_is(type, "WordPiece") && spec->model == MODEL_WORDPIECE) return read_word_decoder(component, error);
   if (slice_is(type, "ByteLevel") && spec->flags & MODEL_BYTE_LEVEL) return true;
   if (slice_is(type, "ByteFallback") && marked) return true;
   if (slice_is(type, "Strip") && marked) return read_strip(spec, component, error);
@@ -218,9 +331,5 @@ bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct err
   if (!each_component(spec, json_object_get(root, "normalizer"), "normalizers", read_normalizer, error) ||
       !each_component(spec, json_object_get(root, "pre_tokenizer"), "pretokenizers", read_pre_tokenizer, error))
     return false;
-  if (!(spec->flags & (MODEL_BYTE_LEVEL | MODEL_SPACE_MARKED)))
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581; only "
-                     "such tokenizers are supported.");
   return each_component(spec, json_object_get(root, "decoder"), "decoders", read_decoder, error);
 }

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "text/byte_level.h"
+#include "text/split_pattern.h"
 
 void spec_init(struct tokenizer_spec *spec) {
   *spec = (struct tokenizer_spec){.bos = -1, .eos = -1, .unk = -1, .pad = -1};
@@ -153,6 +154,41 @@ bool spec_text_token(struct tokenizer_spec *spec, uint32_t id, struct slice writ
   if (bytes.size == 0) token->flags = 0;
   token->bytes = bytes;
   return true;
+}
+
+bool spec_word_token(struct tokenizer_spec *spec, uint32_t id, struct slice text, bool begins, struct error *error) {
+  static const char *const joined[] = {".", "?", "!", ","}; /* what WordPiece's decoder puts no space before */
+  uint8_t *bytes = arena_alloc(&spec->arena, text.size + 2);
+  if (!bytes) return spec_out_of_memory(error);
+  if (text.size >= LIMIT_TOKEN_BYTES)
+    return error_set(error, ERROR_LIMIT, "Token %u has %zu bytes, more than the %d allowed.", id, text.size,
+                     LIMIT_TOKEN_BYTES - 1);
+  bytes[0] = ' ';
+  if (text.size) memcpy(bytes + begins, text.data, text.size);
+  spec->tokens[id] = (struct token_spec){slice_make(bytes, text.size + begins), text.size ? TOKEN_TEXT : 0};
+  for (size_t i = 0; i < sizeof joined / sizeof *joined; i++)
+    if (begins && spec->model == MODEL_WORDPIECE && slice_is(text, joined[i])) spec->tokens[id].flags |= TOKEN_JOINS;
+  return true;
+}
+
+bool spec_bert_normalizer(struct tokenizer_spec *spec, struct bert_steps steps, struct error *error) {
+  const struct {
+    bool wanted;
+    struct step_spec step;
+  } all[] = {{steps.clean, {.kind = STEP_CLEAN}},
+             {steps.space_cjk, {.kind = STEP_SPACE_CJK}},
+             {steps.drop_marks, {.kind = STEP_NFD}},
+             {steps.drop_marks, {.kind = STEP_DROP_MARKS, .mode = MARKS_NONSPACING}},
+             {steps.lower, {.kind = STEP_LOWER}}};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    if (all[i].wanted && !spec_step(spec, all[i].step, error)) return false;
+  return true;
+}
+
+bool spec_bert_splits(struct tokenizer_spec *spec, struct error *error) {
+  struct step_spec space = {.kind = STEP_SPLIT, .mode = SPLIT_REMOVED, .a = slice_text(split_space)};
+  struct step_spec punctuation = {.kind = STEP_SPLIT, .mode = SPLIT_ISOLATED, .a = slice_text(split_punctuation)};
+  return spec_step(spec, space, error) && spec_step(spec, punctuation, error);
 }
 
 void spec_byte_tokens(struct tokenizer_spec *spec) {

@@ -21,7 +21,12 @@ enum token_flag {
   TOKEN_SPECIAL = 2, /* a marker: never produced by text, skipped in output */
   TOKEN_BYTE = 4,    /* stands for one byte that no character token covers */
   TOKEN_ATOMIC = 8,  /* its bytes as a piece of their own encode to just this token (found by the blob's writer) */
+  TOKEN_JOINS = 16,  /* shown without the space that its bytes begin with */
 };
+
+/* How a piece becomes tokens. Of WordPiece and WordLevel the bytes of a token that begins a word begin with a space,
+ * which no piece has: so the beginning of a word and what continues one are never taken for each other. */
+enum model_kind { MODEL_BPE, MODEL_UNIGRAM, MODEL_WORDPIECE, MODEL_WORDLEVEL, MODEL_KINDS };
 
 enum model_flag {
   MODEL_BYTE_LEVEL = 1,    /* symbols are bytes; otherwise characters */
@@ -47,12 +52,24 @@ enum step_kind {
   STEP_NFD,
   STEP_NFKC,
   STEP_NFKD,
-  STEP_PREPEND,      /* a in front of every stretch of text */
-  STEP_REPLACE,      /* every a by b */
-  STEP_PREFIX_SPACE, /* a space in front of a stretch that does not start with one; mode: enum prefix_mode */
-  STEP_SPLIT,        /* by the regex a; mode: enum split_mode */
+  STEP_CLEAN,           /* as BERT: control characters go, white space becomes spaces */
+  STEP_SPACE_CJK,       /* as BERT: spaces around ideographs */
+  STEP_DROP_MARKS,      /* combining marks go; mode: enum marks_mode */
+  STEP_LOWER,           /* small letters, each by itself */
+  STEP_NMT,             /* as SentencePiece's nmt rules: control characters go, what is like a space becomes one */
+  STEP_STRIP,           /* white space at the ends goes; mode: enum strip_mode */
+  STEP_CHARSMAP,        /* a: SentencePiece's precompiled rules */
+  STEP_PREPEND,         /* a in front of every stretch of text */
+  STEP_REPLACE,         /* every a by b */
+  STEP_REPLACE_MATCHES, /* what the regex a matches by b */
+  STEP_PREFIX_SPACE,    /* a space in front of a stretch that does not start with one; mode: enum prefix_mode */
+  STEP_SPLIT,           /* by the regex a; mode: enum split_mode */
   STEP_KINDS,
 };
+
+enum marks_mode { MARKS_ALL, MARKS_NONSPACING, MARKS_MODES };
+
+enum strip_mode { STRIP_LEFT = 1, STRIP_RIGHT = 2, STRIP_MODES = 4 /* flags */ };
 
 enum prefix_mode { PREFIX_ALWAYS, PREFIX_FIRST /* the beginning of the whole text only */, PREFIX_MODES };
 
@@ -84,7 +101,10 @@ struct step_spec {
 struct tokenizer_spec {
   struct arena arena;
   char name[TOKENIZER_NAME_MAX];
-  unsigned flags; /* enum model_flag */
+  enum model_kind model;
+  unsigned flags;      /* enum model_flag */
+  uint32_t word_chars; /* MODEL_WORDPIECE: a word of more characters is unknown */
+  double *scores;      /* [n_token] of MODEL_UNIGRAM, natural logarithms of probabilities; else NULL */
   size_t n_token, n_merge, n_added;
   struct token_spec *tokens; /* [n_token], indexed by id; an id nobody uses has no bytes */
   struct merge_spec *merges;
@@ -116,6 +136,16 @@ struct slice spec_copy(struct tokenizer_spec *spec, struct slice bytes);
 
 /* Sets token id from the way its source writes it (byte letters, space marks or "<0x41>", by the model's flags). */
 bool spec_text_token(struct tokenizer_spec *spec, uint32_t id, struct slice written, struct error *error);
+
+/* Sets token id of a model of words to one that begins a word or continues one. */
+bool spec_word_token(struct tokenizer_spec *spec, uint32_t id, struct slice text, bool begins, struct error *error);
+
+/* The steps of BERT's normalizer and pre-tokenizer. */
+struct bert_steps {
+  bool clean, space_cjk, drop_marks, lower;
+};
+bool spec_bert_normalizer(struct tokenizer_spec *spec, struct bert_steps steps, struct error *error);
+bool spec_bert_splits(struct tokenizer_spec *spec, struct error *error);
 
 /* "<0x41>" names the byte 0x41. */
 bool spec_byte_name(struct slice text, uint8_t *byte);
@@ -149,6 +179,6 @@ bool spec_name_ends(struct slice text);
 struct slice spec_replaced(struct tokenizer_spec *spec, struct slice text, const char *from, const char *to);
 
 /* Writes the blob: see tokenizer_blob.h. */
-bool tokenizer_blob_write(const struct tokenizer_spec *spec, struct buffer *blob, struct error *error);
+bool tokenizer_blob_write(struct tokenizer_spec *spec, struct buffer *blob, struct error *error);
 
 #endif

@@ -1,6 +1,7 @@
 /* Opens a compiled tokenizer: nothing of the blob is trusted before it has been checked here. */
 #include "base/checked.h"
 #include "base/utf8.h"
+#include "text/charsmap.h"
 #include "text/tokenizer_blob.h"
 
 static const struct {
@@ -16,6 +17,8 @@ static const struct {
     [SECTION_ADDED] = {"added tokens", sizeof(struct blob_added)},
     [SECTION_STEPS] = {"steps", sizeof(struct blob_step)},
     [SECTION_TEXT] = {"texts", 1},
+    [SECTION_SCORES] = {"scores", sizeof(double)},
+    [SECTION_TRIE] = {"trie", sizeof(struct trie_node)},
 };
 
 static bool corrupt(struct error *error, const char *what) {
@@ -54,13 +57,15 @@ static bool sections_check(const struct blob_header *header, struct error *error
                        section_facts[section].name, range.offset, range.size, (unsigned long long)header->size);
   }
   if (header->n_token == 0 || header->n_token > LIMIT_VOCAB || header->n_step > LIMIT_TOKENIZER_STEPS ||
-      header->n_added > LIMIT_VOCAB)
+      header->n_added > LIMIT_VOCAB || header->model >= MODEL_KINDS || header->word_chars > LIMIT_WORD_CHARS)
     return corrupt(error, "a count is out of range");
+  size_t scores = header->model == MODEL_UNIGRAM ? header->n_token : 0;
   return section_count(header, SECTION_TOKEN_OFFSETS, (size_t)header->n_token + 1, error) &&
          section_count(header, SECTION_TOKEN_FLAGS, header->n_token, error) &&
          section_count(header, SECTION_BYTE_TOKENS, 256, error) &&
          section_count(header, SECTION_ADDED, header->n_added, error) &&
-         section_count(header, SECTION_STEPS, header->n_step, error);
+         section_count(header, SECTION_STEPS, header->n_step, error) &&
+         section_count(header, SECTION_SCORES, scores, error);
 }
 
 static const void *section_at(struct slice blob, int section) {
@@ -106,6 +111,14 @@ static bool tokens_check(const struct tokenizer_tables *tables, struct error *er
   return true;
 }
 
+static bool trie_check(const struct tokenizer_tables *tables, struct error *error) {
+  const struct blob_header *header = tables->header;
+  bool wanted = header->model == MODEL_UNIGRAM || header->model == MODEL_WORDPIECE;
+  size_t count = section_entries(header, SECTION_TRIE);
+  if (!wanted || token_trie_check(tables->trie, count, header->n_token)) return true;
+  return corrupt(error, "its trie leads out of itself");
+}
+
 /* Probing an open-addressing index ends at an empty slot: each must have one. */
 static bool indexes_check(const struct tokenizer_tables *tables, struct error *error) {
   size_t vocab_slots = tables->vocab_mask + 1, merge_slots = tables->merge_mask + 1, empty = 0;
@@ -136,6 +149,24 @@ static bool text_valid(const struct tokenizer_tables *tables, struct blob_range 
          utf8_valid(tables_text(tables, range));
 }
 
+static uint32_t step_modes(uint32_t kind) {
+  switch (kind) {
+  case STEP_SPLIT: return SPLIT_MODES;
+  case STEP_PREFIX_SPACE: return PREFIX_MODES;
+  case STEP_DROP_MARKS: return MARKS_MODES;
+  case STEP_STRIP: return STRIP_MODES;
+  default: return 1;
+  }
+}
+
+/* SentencePiece's rules are bytes, which their own reader checks. */
+static bool step_texts_valid(const struct tokenizer_tables *tables, const struct blob_step *step) {
+  if (step->kind == STEP_CHARSMAP)
+    return range_within(step->a.offset, step->a.size, tables->header->sections[SECTION_TEXT].size) &&
+           charsmap_check(tables_text(tables, step->a));
+  return text_valid(tables, step->a) && text_valid(tables, step->b);
+}
+
 static bool texts_check(const struct tokenizer_tables *tables, struct error *error) {
   for (uint32_t i = 0; i < tables->header->n_added; i++) {
     const struct blob_added *added = &tables->added[i];
@@ -145,8 +176,7 @@ static bool texts_check(const struct tokenizer_tables *tables, struct error *err
   }
   for (uint32_t i = 0; i < tables->header->n_step; i++) {
     const struct blob_step *step = &tables->steps[i];
-    uint32_t modes = step->kind == STEP_SPLIT ? SPLIT_MODES : step->kind == STEP_PREFIX_SPACE ? PREFIX_MODES : 1;
-    if (step->kind >= STEP_KINDS || step->mode >= modes || !text_valid(tables, step->a) || !text_valid(tables, step->b))
+    if (step->kind >= STEP_KINDS || step->mode >= step_modes(step->kind) || !step_texts_valid(tables, step))
       return corrupt(error, "a step is out of range");
     if (step->kind == STEP_REPLACE && step->a.size == 0) return corrupt(error, "a step replaces nothing");
   }
@@ -168,9 +198,11 @@ bool tables_open(struct tokenizer_tables *tables, struct slice blob, struct erro
       .added = section_at(blob, SECTION_ADDED),
       .steps = section_at(blob, SECTION_STEPS),
       .text = section_at(blob, SECTION_TEXT),
+      .scores = section_at(blob, SECTION_SCORES),
+      .trie = section_at(blob, SECTION_TRIE),
       .vocab_mask = section_entries(header, SECTION_VOCAB) - 1,
       .merge_mask = section_entries(header, SECTION_MERGES) - 1,
   };
-  return named_ids_check(tables, error) && tokens_check(tables, error) && indexes_check(tables, error) &&
-         texts_check(tables, error);
+  return named_ids_check(tables, error) && tokens_check(tables, error) && trie_check(tables, error) &&
+         indexes_check(tables, error) && texts_check(tables, error);
 }

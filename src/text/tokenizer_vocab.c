@@ -1,11 +1,13 @@
 /* A GGUF vocabulary to a spec. GGUF names the split rule instead of writing it down ("pre"), and gives SentencePiece
  * vocabularies as scores instead of merges. */
 #include "text/byte_level.h"
+#include "text/charsmap.h"
 #include "text/split_pattern.h"
 #include "text/tokenizer_spec.h"
 
 #include "base/utf8.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -216,6 +218,72 @@ static bool read_sentencepiece(struct tokenizer_spec *spec, const struct vocab_s
   return (!prefix || spec_step(spec, prepend, error)) && spec_unmark_spaces(spec, error);
 }
 
+/* --- Unigram ---------------------------------------------------------------------------------------------------- */
+
+static bool copy_scores(struct tokenizer_spec *spec, const float *scores, struct error *error) {
+  spec->scores = arena_array(&spec->arena, spec->n_token, sizeof *spec->scores);
+  if (!spec->scores) return spec_out_of_memory(error);
+  for (size_t id = 0; id < spec->n_token; id++) {
+    if (!isfinite(scores[id])) return error_set(error, ERROR_FORMAT, "The score of token %zu is not a number.", id);
+    spec->scores[id] = (double)scores[id];
+  }
+  return true;
+}
+
+static bool unigram_steps(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+  struct step_spec rules = {.kind = STEP_CHARSMAP, .a = source->charsmap};
+  struct step_spec runs = {.kind = STEP_REPLACE_MATCHES, .a = slice_text(" {2,}"), .b = slice_text(" ")};
+  struct step_spec ends = {.kind = STEP_STRIP, .mode = STRIP_LEFT | STRIP_RIGHT};
+  struct step_spec prefix = {.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS};
+  struct step_spec words = {.kind = STEP_SPLIT, .mode = SPLIT_WITH_NEXT, .a = slice_text(" ")};
+  if (source->charsmap.size > 0 && !charsmap_check(source->charsmap))
+    return error_set(error, ERROR_FORMAT, "The vocabulary's tokenizer.ggml.precompiled_charsmap is not one.");
+  if (source->charsmap.size > 0 && !spec_step(spec, rules, error)) return false;
+  if (source->remove_extra_spaces && (!spec_step(spec, runs, error) || !spec_step(spec, ends, error))) return false;
+  if (!spec_unmark_spaces(spec, error)) return false;
+  bool prefixed = source->add_space_prefix != VOCAB_NO;
+  return (!prefixed || spec_step(spec, prefix, error)) && spec_step(spec, words, error);
+}
+
+static bool read_unigram(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+  if (!source->scores)
+    return error_set(error, ERROR_FORMAT, "The vocabulary is of the kind 't5' but has no tokenizer.ggml.scores.");
+  snprintf(spec->name, sizeof spec->name, "Unigram");
+  spec->model = MODEL_UNIGRAM;
+  spec->flags = MODEL_SPACE_MARKED | MODEL_STRIP_SPACE;
+  if (!read_tokens(spec, source, error) || !copy_scores(spec, source->scores, error)) return false;
+  read_special_ids(spec, source, false);
+  return unigram_steps(spec, source, error);
+}
+
+/* --- WordPiece -------------------------------------------------------------------------------------------------- */
+
+static bool read_word_tokens(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+  if (!read_tokens(spec, source, error)) return false;
+  for (uint32_t id = 0; id < source->n_token; id++) {
+    struct slice text = source->tokens[id];
+    if (!(spec->tokens[id].flags & TOKEN_TEXT)) continue;
+    bool begins = slice_starts(text, SPACE_MARK); /* converters write the beginning of a word so, and drop "##" */
+    if (begins) text = slice_make(text.data + 3, text.size - 3);
+    if (!spec_word_token(spec, id, text, begins, error)) return false;
+  }
+  return spec_index(spec, error);
+}
+
+/* As llama.cpp has it: small letters, accents kept apart from them dropped. */
+static bool read_wordpiece(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+  snprintf(spec->name, sizeof spec->name, "WordPiece");
+  spec->model = MODEL_WORDPIECE;
+  spec->flags = MODEL_STRIP_SPACE;
+  spec->word_chars = LIMIT_WORD_CHARS;
+  struct bert_steps steps = {.clean = true, .space_cjk = true, .drop_marks = true, .lower = true};
+  if (!read_word_tokens(spec, source, error) || !spec_bert_normalizer(spec, steps, error)) return false;
+  read_special_ids(spec, source, true);
+  int32_t sep = known_id(source, source->sep >= 0 ? source->sep : source->eos);
+  if (sep >= 0 && spec->n_suffix == 0 && source->add_eos != VOCAB_NO) spec->suffix[spec->n_suffix++] = sep;
+  return spec_bert_splits(spec, error);
+}
+
 bool tokenizer_compile_vocab(const struct vocab_source *source, struct buffer *blob, struct error *error) {
   struct tokenizer_spec spec;
   spec_init(&spec);
@@ -224,10 +292,14 @@ bool tokenizer_compile_vocab(const struct vocab_source *source, struct buffer *b
     done = read_byte_level(&spec, source, error);
   else if (slice_is(source->model, "llama"))
     done = read_sentencepiece(&spec, source, error);
+  else if (slice_is(source->model, "bert"))
+    done = read_wordpiece(&spec, source, error);
+  else if (slice_is(source->model, "t5"))
+    done = read_unigram(&spec, source, error);
   else
     error_set(error, ERROR_UNSUPPORTED,
-              "The vocabulary's kind (tokenizer.ggml.model) is '%.*s', which is not supported; gpt2 (byte-level BPE) "
-              "and llama (SentencePiece BPE) are.",
+              "The vocabulary's kind (tokenizer.ggml.model) is '%.*s', which is not supported; gpt2 (byte-level BPE), "
+              "llama (SentencePiece BPE), bert (WordPiece) and t5 (Unigram) are.",
               SLICE_ARGS(source->model));
   done = done && tokenizer_blob_write(&spec, blob, error);
   spec_release(&spec);

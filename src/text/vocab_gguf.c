@@ -66,15 +66,35 @@ static bool read_ids(const struct gguf *gguf, struct vocab_source *source, struc
     const char *key;
     int32_t *id;
   } ids[] = {
-      {"tokenizer.ggml.bos_token_id", &source->bos},     {"tokenizer.ggml.eos_token_id", &source->eos},
-      {"tokenizer.ggml.unknown_token_id", &source->unk}, {"tokenizer.ggml.padding_token_id", &source->pad},
-      {"tokenizer.ggml.eot_token_id", &source->eot},     {"tokenizer.ggml.eom_token_id", &source->eom},
+      {"tokenizer.ggml.bos_token_id", &source->bos},       {"tokenizer.ggml.eos_token_id", &source->eos},
+      {"tokenizer.ggml.unknown_token_id", &source->unk},   {"tokenizer.ggml.padding_token_id", &source->pad},
+      {"tokenizer.ggml.eot_token_id", &source->eot},       {"tokenizer.ggml.eom_token_id", &source->eom},
+      {"tokenizer.ggml.seperator_token_id", &source->sep}, /* the key is spelled so */
   };
   for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
     uint32_t id = UINT32_MAX;
     if (!gguf_get_u32(gguf, ids[i].key, GGUF_OPTIONAL, &id, error)) return false;
     *ids[i].id = id < source->n_token ? (int32_t)id : -1;
   }
+  return true;
+}
+
+static bool read_rules(const struct gguf *gguf, struct arena *arena, struct vocab_source *source, struct error *error) {
+  const struct gguf_value *map = gguf_find(gguf, "tokenizer.ggml.precompiled_charsmap");
+  if (gguf_find(gguf, "tokenizer.ggml.remove_extra_whitespaces") &&
+      !gguf_get_bool(gguf, "tokenizer.ggml.remove_extra_whitespaces", GGUF_REQUIRED, &source->remove_extra_spaces,
+                     error))
+    return false;
+  if (!map) return true;
+  uint8_t *bytes = arena_array(arena, map->count + 1, 1);
+  if (!bytes) return out_of_memory(error);
+  for (size_t i = 0; i < map->count; i++) {
+    int64_t byte;
+    if (!gguf_value_int(map, i, &byte) || byte < -128 || byte > 255)
+      return error_set(error, ERROR_FORMAT, "tokenizer.ggml.precompiled_charsmap[%zu] is not a byte.", i);
+    bytes[i] = (uint8_t)byte;
+  }
+  source->charsmap = slice_make(bytes, map->count);
   return true;
 }
 
@@ -92,6 +112,7 @@ bool tokenizer_compile_gguf(const struct gguf *gguf, struct buffer *blob, struct
   arena_init(&arena, (size_t)LIMIT_VOCAB * 16);
   bool done = read_strings(gguf, &source, error) && read_types(gguf, &arena, &source, error) &&
               read_scores(gguf, &arena, &source, error) && read_ids(gguf, &source, error) &&
+              read_rules(gguf, &arena, &source, error) &&
               read_choice(gguf, "tokenizer.ggml.add_bos_token", &source.add_bos, error) &&
               read_choice(gguf, "tokenizer.ggml.add_eos_token", &source.add_eos, error) &&
               read_choice(gguf, "tokenizer.ggml.add_space_prefix", &source.add_space_prefix, error) &&

@@ -20,8 +20,9 @@ static void check_case(const struct tokenizer *tokenizer, const json_t *row, con
 
 static void test_families(void **state) {
   (void)state;
-  static const char *const names[] = {"gpt2",      "llama3", "qwen2", "smollm", "llama2",
-                                      "metaspace", "phi3",   "gemma", "added"};
+  static const char *const names[] = {"gpt2",      "llama3", "qwen2", "smollm",       "llama2", "metaspace",
+                                      "phi3",      "gemma",  "added", "roberta",      "bert",   "bert_cased",
+                                      "wordlevel", "xlmr",   "t5",    "unigram_bytes"};
   for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
     struct fixture fixture;
     fixture_open(&fixture, names[n]);
@@ -118,6 +119,10 @@ static void test_bad_text(void **state) {
   "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":" \
   "\"" pattern "\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]}}"
 
+#define NO_BYTES                                                                                                       \
+  "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581; only such ones of BPE "    \
+  "are supported."
+
 static void test_refused(void **state) {
   (void)state;
   static const struct {
@@ -125,12 +130,37 @@ static void test_refused(void **state) {
   } rows[] = {
       {"{", "tokenizer.json: Not valid JSON at line 1, column 1: string or '}' expected near end of file."},
       {"{" BYTES "}", "The tokenizer.json is malformed: it has no model."},
-      {"[]", "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581; only such "
-             "tokenizers are supported."},
-      {"{" MODEL "}", "The tokenizer has neither a ByteLevel pre-tokenizer nor one that marks spaces by U+2581; only "
-                      "such tokenizers are supported."},
-      {"{\"model\":{\"type\":\"Unigram\"}," BYTES "}", "The tokenizer's model 'Unigram' is not supported; BPE is."},
-      {"{\"model\":{\"type\":\"WordPiece\"}," BYTES "}", "The tokenizer's model 'WordPiece' is not supported; BPE is."},
+      {"[]", "The tokenizer.json is malformed: it has no model."},
+      {"{" MODEL "}", NO_BYTES},
+      {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}}", NO_BYTES},
+      {"{\"model\":{\"type\":\"Markov\"}," BYTES "}",
+       "The tokenizer's model 'Markov' is not supported; BPE, Unigram, WordPiece and WordLevel are."},
+      {"{\"model\":{\"type\":\"Unigram\",\"vocab\":{}}," BYTES "}",
+       "The tokenizer.json is malformed: its model has no vocabulary."},
+      {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}",
+       "Token 0 of the tokenizer is not a text with a score."},
+      {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1]],\"unk_id\":1}}",
+       "The tokenizer.json is malformed: its model's unk_id is no token's."},
+      {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}}," BYTES "}",
+       "The tokenizer's model is one of words, but its text is split into bytes or marked spaces, which is not "
+       "supported."},
+      {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0},\"max_input_chars_per_word\":100000}}",
+       "The tokenizer's words may have 100000 characters, expected 1 to 1000."},
+      {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}},\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"@\"}}",
+       "The tokenizer's decoder 'WordPiece' is malformed: its prefix is not ##."},
+      {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}},\"decoder\":{\"type\":\"WordPiece\",\"cleanup\":false}"
+       "}",
+       "The tokenizer's decoder 'WordPiece' is malformed: one without cleanup is not supported."},
+      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}}",
+       "The tokenizer's normalizer 'Precompiled' is malformed: its precompiled_charsmap is not one."},
+      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A*AA\"}}",
+       "The tokenizer's precompiled_charsmap has the byte 0x2A at position 1: encode the file anew."},
+      {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":0}}",
+       "The tokenizer's pre-tokenizer 'FixedLength' is malformed: its length is not from 1 to 1000."},
+      {"{" MODEL
+       ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"WhitespaceSplit\"},{\"type\":"
+       "\"Metaspace\",\"prepend_scheme\":\"never\"}]}}",
+       "The tokenizer's pre-tokenizer 'Metaspace' is malformed: after WhitespaceSplit it has to mark each word."},
       {"{\"model\":{\"type\":\"BPE\"}," BYTES "}", "The tokenizer.json is malformed: its model has no vocabulary."},
       {"{\"model\":{\"type\":\"BPE\",\"vocab\":{}}," BYTES "}",
        "The tokenizer has 0 tokens; between 1 and 1048576 are supported."},
@@ -154,19 +184,18 @@ static void test_refused(void **state) {
        "The tokenizer's BPE model has a dropout, which is not supported."},
       {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"end_of_word_suffix\":\"</w>\"}," BYTES "}",
        "The tokenizer's BPE model has a non-empty end_of_word_suffix, which is not supported."},
-      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Lowercase\"}}",
-       "The tokenizer's normalizer 'Lowercase' is not supported."},
-      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},\"content\":\"x\"}}",
-       "The tokenizer's normalizer 'Replace' is malformed: only a non-empty String pattern with a content is "
-       "supported."},
-      {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}}",
-       "The tokenizer's pre-tokenizer 'BertPreTokenizer' is not supported."},
+      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"ByteLevel\"}}",
+       "The tokenizer's normalizer 'ByteLevel' is not supported."},
+      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"}}}",
+       "The tokenizer's normalizer 'Replace' is malformed: it has no pattern, or no content."},
+      {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},\"content\":\"x\"}}",
+       "The split regex '(' does not compile: missing closing parenthesis."},
       {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\"}}",
        "The tokenizer's pre-tokenizer 'Metaspace' is malformed: its replacement is not U+2581."},
       {"{" MODEL "," BYTES ",\"decoder\":{\"type\":\"WordPiece\"}}",
        "The tokenizer's decoder 'WordPiece' is not supported."},
       {"{" MODEL "," BYTES ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
-       "The tokenizer's post-processor 'BertProcessing' is not supported."},
+       "The tokenizer.json is malformed: its post-processor names no cls or sep token."},
       {"{" MODEL "," BYTES ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":"
        "\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[9]}}}}",
        "The tokenizer.json is malformed: its post-processor puts too many tokens or unknown ones around a text."},

@@ -140,9 +140,9 @@ static void check_refused(const struct vocab_source *source, const char *sentenc
 static void test_refused(void **state) {
   (void)state;
   struct vocab_source source = spm_source();
-  source.model = slice_text("bert");
-  check_refused(&source, "The vocabulary's kind (tokenizer.ggml.model) is 'bert', which is not supported; gpt2 "
-                         "(byte-level BPE) and llama (SentencePiece BPE) are.");
+  source.model = slice_text("rwkv");
+  check_refused(&source, "The vocabulary's kind (tokenizer.ggml.model) is 'rwkv', which is not supported; gpt2 "
+                         "(byte-level BPE), llama (SentencePiece BPE), bert (WordPiece) and t5 (Unigram) are.");
   source = spm_source();
   source.scores = NULL;
   check_refused(&source, "The vocabulary is of the kind 'llama' but has no tokenizer.ggml.scores.");

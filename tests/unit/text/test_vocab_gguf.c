@@ -61,7 +61,7 @@ static void check_vectors(const char *folder, const char *name) {
 
 static void test_vectors(void **state) {
   (void)state;
-  static const char *const names[] = {"gpt-2", "llama-bpe", "llama-spm", "qwen2", "phi-3", "deepseek-llm"};
+  static const char *const names[] = {"gpt-2", "llama-bpe", "llama-spm", "qwen2", "phi-3", "deepseek-llm", "bert-bge"};
   const char *folder = getenv("SPATE_TEST_DATA");
   if (!folder) skip();
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) check_vectors(folder, names[i]);

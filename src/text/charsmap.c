@@ -1,0 +1,94 @@
+/* Precompiled normalization rules: units of Darts-clone's double array are walked a byte at a time. */
+#include "text/charsmap.h"
+
+#include "base/utf8.h"
+
+#include <utf8proc.h>
+
+enum { WHOLE_CLUSTER = 5 /* bytes */, UNIT = 4 };
+
+static uint32_t read_u32(const uint8_t *at) {
+  uint32_t value;
+  memcpy(&value, at, sizeof value);
+  return value;
+}
+
+static struct slice map_trie(struct slice map) { return slice_make(map.data + UNIT, read_u32(map.data)); }
+
+static struct slice map_texts(struct slice map) {
+  size_t before = UNIT + read_u32(map.data);
+  return slice_make(map.data + before, map.size - before);
+}
+
+bool charsmap_check(struct slice map) {
+  if (map.size < UNIT) return false;
+  size_t trie = read_u32(map.data);
+  return trie >= UNIT && trie % UNIT == 0 && trie < map.size - UNIT && map.data[map.size - 1] == 0;
+}
+
+/* --- the trie --------------------------------------------------------------------------------------------------- */
+
+static uint32_t unit_offset(uint32_t unit) { return (unit >> 10) << ((unit & 1u << 9) >> 6); }
+static uint32_t unit_label(uint32_t unit) { return unit & (1u << 31 | 0xFF); }
+static bool unit_ends(uint32_t unit) { return unit >> 8 & 1; }
+static uint32_t unit_value(uint32_t unit) { return unit & ((1u << 31) - 1); }
+
+static bool unit_read(struct slice trie, uint32_t at, uint32_t *unit) {
+  if (at >= trie.size / UNIT) return false;
+  *unit = read_u32(trie.data + (size_t)at * UNIT);
+  return true;
+}
+
+/* What the shortest rule that text begins with makes of it; false: there is none. */
+static bool rule_find(struct slice map, struct slice text, struct slice *result) {
+  struct slice trie = map_trie(map), texts = map_texts(map);
+  uint32_t at = 0, unit;
+  if (!unit_read(trie, at, &unit)) return false;
+  at ^= unit_offset(unit);
+  for (size_t i = 0; i < text.size && text.data[i]; i++) {
+    at ^= text.data[i];
+    if (!unit_read(trie, at, &unit) || unit_label(unit) != text.data[i]) return false;
+    at ^= unit_offset(unit);
+    if (!unit_ends(unit)) continue;
+    if (!unit_read(trie, at, &unit) || unit_value(unit) >= texts.size) return false;
+    const uint8_t *start = texts.data + unit_value(unit);
+    *result = slice_make(start, strlen((const char *)start));
+    return true;
+  }
+  return false;
+}
+
+/* --- texts ------------------------------------------------------------------------------------------------------ */
+
+static bool append_characters(struct slice map, struct slice cluster, struct buffer *out) {
+  uint32_t code;
+  for (size_t at = 0, size; at < cluster.size; at += size) {
+    size = utf8_read(slice_make(cluster.data + at, cluster.size - at), &code);
+    if (size == 0) return false;
+    struct slice character = slice_make(cluster.data + at, size), made = character;
+    rule_find(map, character, &made);
+    buffer_append(out, made.data, made.size);
+  }
+  return !out->failed;
+}
+
+static bool append_cluster(struct slice map, struct slice cluster, struct buffer *out) {
+  struct slice made;
+  if (cluster.size > WHOLE_CLUSTER || !rule_find(map, cluster, &made)) return append_characters(map, cluster, out);
+  buffer_append(out, made.data, made.size);
+  return !out->failed;
+}
+
+bool charsmap_apply(struct slice map, struct slice text, struct buffer *out) {
+  uint32_t code, last = 0;
+  utf8proc_int32_t state = 0;
+  size_t start = 0;
+  for (size_t at = 0, size; at < text.size; at += size, last = code) {
+    size = utf8_read(slice_make(text.data + at, text.size - at), &code);
+    if (size == 0) return false;
+    if (at == 0 || !utf8proc_grapheme_break_stateful((utf8proc_int32_t)last, (utf8proc_int32_t)code, &state)) continue;
+    if (!append_cluster(map, slice_make(text.data + start, at - start), out)) return false;
+    start = at;
+  }
+  return append_cluster(map, slice_make(text.data + start, text.size - start), out);
+}

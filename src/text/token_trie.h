@@ -1,0 +1,42 @@
+/* All tokens as a trie: which of them a text begins with, in one walk. For models that ask for all of them at each
+ * place (Unigram, WordPiece); merging needs none. */
+#ifndef SPATE_TEXT_TOKEN_TRIE_H
+#define SPATE_TEXT_TOKEN_TRIE_H
+
+#include "text/tokenizer_spec.h"
+
+/* Node 0 is the root; a node's children lie one after the other, behind it, ascending by byte. */
+struct trie_node {
+  uint32_t first; /* child */
+  uint32_t token; /* that ends here; TOKEN_NONE: none does */
+  uint16_t count; /* of children */
+  uint8_t byte;   /* that leads here */
+  uint8_t reserved;
+};
+
+struct token_trie {
+  struct trie_node *nodes; /* [count], in the spec's arena */
+  size_t count;
+};
+
+/* Of the spec's indexed tokens. O(bytes of all tokens). */
+bool token_trie_build(struct tokenizer_spec *spec, struct token_trie *trie, struct error *error);
+
+/* Every node's children are nodes behind it, its token a token. */
+bool token_trie_check(const struct trie_node *nodes, size_t count, size_t n_token);
+
+/* The child that byte leads to, NULL: there is none. */
+static inline const struct trie_node *trie_step(const struct trie_node *nodes, const struct trie_node *node,
+                                                uint8_t byte) {
+  uint32_t low = node->first, end = node->first + node->count, high = end;
+  while (low < high) {
+    uint32_t middle = low + (high - low) / 2;
+    if (nodes[middle].byte < byte)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < end && nodes[low].byte == byte ? &nodes[low] : NULL;
+}
+
+#endif

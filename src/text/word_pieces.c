@@ -1,0 +1,52 @@
+/* WordPiece, greedily. Tokens that begin a word have a space in front, so the word gets one before it is looked up. */
+#include "text/word_pieces.h"
+
+#include "base/utf8.h"
+
+enum { WORD_BYTES = 1 + 4 * LIMIT_WORD_CHARS };
+
+static bool append_unknown(const struct tokenizer_tables *tables, struct token_list *out) {
+  return tables->header->unk < 0 || token_list_append(out, tables->header->unk);
+}
+
+/* The longest token that text begins with, and its bytes; TOKEN_NONE: there is none. */
+static uint32_t longest_token(const struct tokenizer_tables *tables, struct slice text, size_t *size) {
+  const struct trie_node *node = tables->trie;
+  uint32_t longest = TOKEN_NONE;
+  for (size_t end = 0; end < text.size;) {
+    node = trie_step(tables->trie, node, text.data[end++]);
+    if (!node) break;
+    bool within = end < text.size && (text.data[end] & 0xC0) == 0x80;
+    if (node->token == TOKEN_NONE || within) continue;
+    longest = node->token;
+    *size = end;
+  }
+  return longest;
+}
+
+bool word_pieces_encode(const struct tokenizer_tables *tables, struct slice word, struct token_list *out) {
+  uint8_t bytes[WORD_BYTES];
+  if (word.size > sizeof bytes - 1 || utf8_characters(word) > tables->header->word_chars)
+    return append_unknown(tables, out);
+  bytes[0] = ' ';
+  memcpy(bytes + 1, word.data, word.size);
+  size_t before = out->count, size = 0;
+  for (size_t at = 0; at < word.size + 1; at += size) {
+    uint32_t id = longest_token(tables, slice_make(bytes + at, word.size + 1 - at), &size);
+    if (id == TOKEN_NONE || (at == 0 && size == 1)) {
+      out->count = before;
+      return append_unknown(tables, out);
+    }
+    if (!token_list_append(out, (int32_t)id)) return false;
+  }
+  return true;
+}
+
+bool word_encode(const struct tokenizer_tables *tables, struct slice word, struct token_list *out) {
+  uint8_t bytes[1 + LIMIT_TOKEN_BYTES];
+  if (word.size > LIMIT_TOKEN_BYTES) return append_unknown(tables, out);
+  bytes[0] = ' ';
+  memcpy(bytes + 1, word.data, word.size);
+  uint32_t id = tables_find(tables, slice_make(bytes, word.size + 1));
+  return id == TOKEN_NONE ? append_unknown(tables, out) : token_list_append(out, (int32_t)id);
+}

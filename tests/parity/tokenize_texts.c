@@ -1,0 +1,56 @@
+/* Encodes and decodes texts for compare_tokenizers.py: tokenize_texts TOKENIZER.json < texts > results
+ *
+ * In: for each text its size (uint32_t) and its bytes. Out: for each the number of ids, the ids, the size of what they
+ * decode to without special tokens, and that. */
+#include "base/file.h"
+#include "base/limits.h"
+#include "text/detokenizer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void stop(const struct error *error) {
+  fprintf(stderr, "%s\n", error->text);
+  exit(1);
+}
+
+static void write_counted(size_t count, const void *what, size_t unit) {
+  uint32_t number = (uint32_t)count;
+  if (fwrite(&number, sizeof number, 1, stdout) != 1 || fwrite(what, unit, count, stdout) != count) exit(1);
+}
+
+static void take(const struct tokenizer *tokenizer, struct slice text, struct buffer *decoded) {
+  struct token_list ids;
+  struct error error = {0};
+  token_list_init(&ids, 1 << 20);
+  if (!tokenizer_encode(tokenizer, text, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, &ids, &error)) stop(&error);
+  buffer_clear(decoded);
+  if (!detokenize(tokenizer, ids.ids, ids.count, DETOKENIZE_START, decoded)) exit(1);
+  write_counted(ids.count, ids.ids, sizeof *ids.ids);
+  write_counted(decoded->size, decoded->data, 1);
+  token_list_release(&ids);
+}
+
+int main(int argc, char **argv) {
+  struct error error = {0};
+  struct file file;
+  struct buffer blob, decoded;
+  struct tokenizer *tokenizer;
+  buffer_init(&blob, LIMIT_TOKENIZER_BYTES);
+  buffer_init(&decoded, 1 << 24);
+  if (argc != 2) return 2;
+  if (!file_open(&file, argv[1], &error) ||
+      !tokenizer_compile_json(slice_make(file.data, file.size), slice_make("", 0), &blob, &error) ||
+      !(tokenizer = tokenizer_open(buffer_slice(&blob), &error)))
+    stop(&error);
+  static uint8_t text[1 << 20];
+  for (uint32_t size; fread(&size, sizeof size, 1, stdin) == 1;) {
+    if (size > sizeof text || fread(text, 1, size, stdin) != size) return 1;
+    take(tokenizer, slice_make(text, size), &decoded);
+  }
+  tokenizer_close(tokenizer);
+  buffer_release(&decoded);
+  buffer_release(&blob);
+  file_close(&file);
+  return 0;
+}
