@@ -1,5 +1,5 @@
-/* What the three files that read a tokenizer.json share: tokenizer_json.c (the whole, special tokens),
- * tokenizer_json_model.c (vocabulary, scores, merges) and tokenizer_json_steps.c (normalizer, splits, decoder). */
+/* What the files that read a tokenizer.json share: tokenizer_json.c (the whole, special tokens), tokenizer_json_model.c
+ * (vocabulary, scores, merges), tokenizer_json_normalizer.c and tokenizer_json_steps.c (splits, decoder). */
 #ifndef SPATE_TEXT_TOKENIZER_JSON_H
 #define SPATE_TEXT_TOKENIZER_JSON_H
 
@@ -18,6 +18,13 @@ void json_name(struct tokenizer_spec *spec); /* what people call it */
 
 /* Reads normalizer, pre_tokenizer and decoder into the spec's flags and steps. */
 bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct error *error);
+
+/* One component of the normalizer. */
+bool json_read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error);
+
+/* The sentences about a component: `where` is what it is one of, `what` its type. */
+bool json_unsupported(const char *where, struct slice what, struct error *error);
+bool json_malformed(const char *where, struct slice what, const char *expected, struct error *error);
 
 /* Reading members; each with a default where the member is absent or null. `where` names the component in sentences. */
 bool json_take_bool(const json_t *object, const char *key, bool fallback);

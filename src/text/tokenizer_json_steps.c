@@ -1,7 +1,5 @@
-/* tokenizer.json: the components that text passes before the model (normalizer, pre_tokenizer) and after it (decoder),
- * to steps and flags. Whatever would change the result and is not supported is refused by its name. */
-#include "base/base64.h"
-#include "text/charsmap.h"
+/* tokenizer.json: the components that split text before the model (pre_tokenizer) and join it after it (decoder), to
+ * steps and flags. Whatever would change the result and is not supported is refused by its name. */
 #include "text/normalize.h"
 #include "text/split_pattern.h"
 #include "text/tokenizer_json.h"
@@ -21,11 +19,11 @@ struct slice json_type_of(const json_t *component) {
   return type.data ? type : slice_text("");
 }
 
-static bool unsupported(const char *where, struct slice what, struct error *error) {
+bool json_unsupported(const char *where, struct slice what, struct error *error) {
   return error_set(error, ERROR_UNSUPPORTED, "The tokenizer's %s '%.*s' is not supported.", where, SLICE_ARGS(what));
 }
 
-static bool malformed(const char *where, struct slice what, const char *expected, struct error *error) {
+bool json_malformed(const char *where, struct slice what, const char *expected, struct error *error) {
   return error_set(error, ERROR_FORMAT, "The tokenizer's %s '%.*s' is malformed: %s.", where, SLICE_ARGS(what),
                    expected);
 }
@@ -38,99 +36,11 @@ static bool each_component(struct tokenizer_spec *spec, const json_t *component,
   const json_t *list = json_object_get(component, key), *element;
   size_t i;
   if (!json_is_array(list))
-    return malformed("component", slice_text("Sequence"), "it has no list of components", error);
+    return json_malformed("component", slice_text("Sequence"), "it has no list of components", error);
   json_array_foreach(list, i, element) {
     if (!each_component(spec, element, key, read, error)) return false;
   }
   return true;
-}
-
-/* --- normalizer ----------------------------------------------------------------------------------------------- */
-
-static bool holds_space(struct slice text) {
-  return memchr(text.data, ' ', text.size) || memmem(text.data, text.size, SPACE_MARK, 3);
-}
-
-static bool read_replace(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  const json_t *pattern = json_object_get(component, "pattern");
-  struct slice from = json_take_text(pattern, "String"), regex = json_take_text(pattern, "Regex");
-  struct slice to = json_take_text(component, "content"), name = slice_text("Replace");
-  if (!to.data || (from.size == 0 && regex.size == 0))
-    return malformed("normalizer", name, "it has no pattern, or no content", error);
-  if (regex.data && spec->flags & MODEL_SPACE_MARKED)
-    return malformed("normalizer", name, "a Regex after spaces were replaced is not supported", error);
-  if (regex.data) return spec_step(spec, (struct step_spec){.kind = STEP_REPLACE_MATCHES, .a = regex, .b = to}, error);
-  if (slice_is(from, " ") && slice_is(to, SPACE_MARK)) {
-    spec->flags |= MODEL_SPACE_MARKED;
-    return spec_unmark_spaces(spec, error);
-  }
-  if (spec->flags & MODEL_SPACE_MARKED && (holds_space(from) || holds_space(to)))
-    return malformed("normalizer", name, "one with spaces can only replace a space by U+2581", error);
-  return spec_step(spec, (struct step_spec){.kind = STEP_REPLACE, .a = from, .b = to}, error);
-}
-
-static bool read_bert(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  struct bert_steps steps = {.clean = json_take_bool(component, "clean_text", true),
-                             .space_cjk = json_take_bool(component, "handle_chinese_chars", true),
-                             .lower = json_take_bool(component, "lowercase", true)};
-  steps.drop_marks = json_take_bool(component, "strip_accents", steps.lower);
-  return spec_bert_normalizer(spec, steps, error);
-}
-
-static bool read_strip_space(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  uint32_t mode = (json_take_bool(component, "strip_left", true) ? STRIP_LEFT : 0u) |
-                  (json_take_bool(component, "strip_right", true) ? STRIP_RIGHT : 0u);
-  return spec_step(spec, (struct step_spec){.kind = STEP_STRIP, .mode = mode}, error);
-}
-
-/* The rules are written in base64. */
-static bool read_precompiled(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  struct slice name = slice_text("Precompiled"), text = json_take_text(component, "precompiled_charsmap");
-  if (text.size == 0) return true;
-  struct buffer bytes;
-  buffer_init(&bytes, LIMIT_TOKENIZER_BYTES);
-  bool decoded = base64_decode(text, "The tokenizer's precompiled_charsmap", &bytes, error);
-  struct slice map = decoded ? spec_copy(spec, buffer_slice(&bytes)) : slice_make(NULL, 0);
-  buffer_release(&bytes);
-  if (!decoded) return false;
-  if (!map.data) return spec_out_of_memory(error);
-  if (!charsmap_check(map)) return malformed("normalizer", name, "its precompiled_charsmap is not one", error);
-  return spec_step(spec, (struct step_spec){.kind = STEP_CHARSMAP, .a = map}, error);
-}
-
-/* Those that have nothing but a name. */
-static bool read_plain_normalizer(struct tokenizer_spec *spec, struct slice type, bool *known, struct error *error) {
-  static const struct {
-    const char *name;
-    struct step_spec step;
-  } plain[] = {{"NFC", {.kind = STEP_NFC}},
-               {"NFD", {.kind = STEP_NFD}},
-               {"NFKC", {.kind = STEP_NFKC}},
-               {"NFKD", {.kind = STEP_NFKD}},
-               {"Lowercase", {.kind = STEP_LOWER}},
-               {"Nmt", {.kind = STEP_NMT}},
-               {"StripAccents", {.kind = STEP_DROP_MARKS, .mode = MARKS_ALL}}};
-  for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
-    if (!slice_is(type, plain[i].name)) continue;
-    *known = true;
-    return spec_step(spec, plain[i].step, error);
-  }
-  return true;
-}
-
-static bool read_normalizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
-  struct slice type = json_type_of(component);
-  bool known = false;
-  if (!read_plain_normalizer(spec, type, &known, error) || known) return known;
-  if (slice_is(type, "BertNormalizer")) return read_bert(spec, component, error);
-  if (slice_is(type, "Strip")) return read_strip_space(spec, component, error);
-  if (slice_is(type, "Precompiled")) return read_precompiled(spec, component, error);
-  if (slice_is(type, "Replace")) return read_replace(spec, component, error);
-  if (!slice_is(type, "Prepend")) return unsupported("normalizer", type, error);
-  struct slice prefix = json_take_text(component, "prepend");
-  if (!prefix.data) return malformed("normalizer", type, "it has nothing to prepend", error);
-  if (slice_is(prefix, SPACE_MARK)) prefix = slice_text(" ");
-  return spec_step(spec, (struct step_spec){.kind = STEP_PREPEND, .a = prefix}, error);
 }
 
 /* --- pre_tokenizer -------------------------------------------------------------------------------------------- */
@@ -147,7 +57,7 @@ static bool splits_already(const struct tokenizer_spec *spec) {
 
 static bool add_prefix(struct tokenizer_spec *spec, enum prefix_mode mode, struct slice type, struct error *error) {
   if (splits_already(spec))
-    return malformed("pre-tokenizer", type, "a prefix space after another split is not supported", error);
+    return json_malformed("pre-tokenizer", type, "a prefix space after another split is not supported", error);
   return spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = mode}, error);
 }
 
@@ -190,12 +100,14 @@ static bool read_split(struct tokenizer_spec *spec, const json_t *component, str
   const json_t *pattern = json_object_get(component, "pattern");
   struct slice regex = json_take_text(pattern, "Regex"), text = json_take_text(pattern, "String");
   enum split_mode mode;
-  if (!read_mode(component, &mode)) return malformed("pre-tokenizer", name, "its behavior is not a known one", error);
+  if (!read_mode(component, &mode))
+    return json_malformed("pre-tokenizer", name, "its behavior is not a known one", error);
   if (!regex.data && (!text.data || text.size == 0))
-    return malformed("pre-tokenizer", name, "it has neither a Regex nor a String pattern", error);
+    return json_malformed("pre-tokenizer", name, "it has neither a Regex nor a String pattern", error);
   if (spec->flags & MODEL_SPACE_MARKED) { /* no space is left in the text that the author's pattern sees */
     if (!regex.data && slice_is(text, " ")) return true;
-    return malformed("pre-tokenizer", name, "after spaces were replaced only a split by spaces is supported", error);
+    return json_malformed("pre-tokenizer", name, "after spaces were replaced only a split by spaces is supported",
+                          error);
   }
   if (!regex.data) regex = literal_pattern(spec, text);
   if (!regex.data) return spec_out_of_memory(error);
@@ -221,22 +133,23 @@ static bool read_metaspace(struct tokenizer_spec *spec, const json_t *component,
   struct slice name = slice_text("Metaspace"), mark = json_take_text(component, "replacement");
   struct slice scheme = json_take_text(component, "prepend_scheme");
   if (mark.data && !slice_is(mark, SPACE_MARK))
-    return malformed("pre-tokenizer", name, "its replacement is not U+2581", error);
+    return json_malformed("pre-tokenizer", name, "its replacement is not U+2581", error);
   bool words = takes_words(spec);
   if (words && !words_by_spaces(spec, error)) return false;
   if (splits_already(spec))
-    return malformed("pre-tokenizer", name, "it is only supported as the first one, or after WhitespaceSplit", error);
+    return json_malformed("pre-tokenizer", name, "it is only supported as the first one, or after WhitespaceSplit",
+                          error);
   if (!(spec->flags & MODEL_SPACE_MARKED) && !spec_unmark_spaces(spec, error)) return false;
   spec->flags |= MODEL_SPACE_MARKED;
   if (!scheme.data) scheme = slice_text(json_take_bool(component, "add_prefix_space", true) ? "always" : "never");
   if (words && (!slice_is(scheme, "always") || !json_take_bool(component, "split", true)))
-    return malformed("pre-tokenizer", name, "after WhitespaceSplit it has to mark each word", error);
+    return json_malformed("pre-tokenizer", name, "after WhitespaceSplit it has to mark each word", error);
   if (slice_is(scheme, "first")) {
     if (!add_prefix(spec, PREFIX_FIRST, name, error)) return false;
   } else if (slice_is(scheme, "always")) {
     if (!add_prefix(spec, PREFIX_ALWAYS, name, error)) return false;
   } else if (!slice_is(scheme, "never")) {
-    return malformed("pre-tokenizer", name, "its prepend_scheme is not always, first or never", error);
+    return json_malformed("pre-tokenizer", name, "its prepend_scheme is not always, first or never", error);
   }
   return !json_take_bool(component, "split", true) || add_split(spec, slice_text(" "), SPLIT_WITH_NEXT, false, error);
 }
@@ -249,7 +162,8 @@ static const char words_or_signs[] = "[" RUST_WORD "]+|[^\\s" RUST_WORD "]+";
 
 static bool read_delimiter(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice text = json_take_text(component, "delimiter");
-  if (text.size == 0) return malformed("pre-tokenizer", slice_text("CharDelimiterSplit"), "it has no delimiter", error);
+  if (text.size == 0)
+    return json_malformed("pre-tokenizer", slice_text("CharDelimiterSplit"), "it has no delimiter", error);
   struct slice pattern = literal_pattern(spec, text);
   return pattern.data ? add_split(spec, pattern, SPLIT_REMOVED, false, error) : spec_out_of_memory(error);
 }
@@ -258,7 +172,7 @@ static bool read_fixed_length(struct tokenizer_spec *spec, const json_t *compone
   json_int_t length = json_integer_value(json_object_get(component, "length"));
   char pattern[32];
   if (length < 1 || length > LIMIT_WORD_CHARS)
-    return malformed("pre-tokenizer", slice_text("FixedLength"), "its length is not from 1 to 1000", error);
+    return json_malformed("pre-tokenizer", slice_text("FixedLength"), "its length is not from 1 to 1000", error);
   snprintf(pattern, sizeof pattern, "[\\x{0}-\\x{10ffff}]{1,%d}", (int)length);
   struct slice copy = spec_copy(spec, slice_text(pattern));
   return copy.data ? add_split(spec, copy, SPLIT_ISOLATED, false, error) : spec_out_of_memory(error);
@@ -269,10 +183,10 @@ static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *compon
   if (slice_is(type, "Metaspace")) return read_metaspace(spec, component, error);
   if (slice_is(type, "Split")) return read_split(spec, component, error);
   if (spec->flags & MODEL_SPACE_MARKED)
-    return malformed("pre-tokenizer", type, "it is not supported after spaces were replaced", error);
+    return json_malformed("pre-tokenizer", type, "it is not supported after spaces were replaced", error);
   if (slice_is(type, "ByteLevel")) return read_byte_level(spec, component, error);
   if (spec->flags & MODEL_BYTE_LEVEL)
-    return malformed("pre-tokenizer", type, "it is not supported after ByteLevel", error);
+    return json_malformed("pre-tokenizer", type, "it is not supported after ByteLevel", error);
   if (slice_is(type, "Digits"))
     return add_split(spec, slice_text(json_take_bool(component, "individual_digits", false) ? split_digit : "\\p{N}+"),
                      SPLIT_ISOLATED, false, error);
@@ -284,7 +198,7 @@ static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *compon
   if (slice_is(type, "Whitespace")) return add_split(spec, slice_text(words_or_signs), SPLIT_REMOVED, true, error);
   if (slice_is(type, "CharDelimiterSplit")) return read_delimiter(spec, component, error);
   if (slice_is(type, "FixedLength")) return read_fixed_length(spec, component, error);
-  return unsupported("pre-tokenizer", type, error);
+  return json_unsupported("pre-tokenizer", type, error);
 }
 
 /* --- decoder -------------------------------------------------------------------------------------------------- */
@@ -293,16 +207,16 @@ static bool read_strip(struct tokenizer_spec *spec, const json_t *component, str
   const json_t *start = json_object_get(component, "start"), *stop = json_object_get(component, "stop");
   struct slice content = json_take_text(component, "content");
   if (!content.data || !slice_is(content, " ") || json_integer_value(stop) != 0 || json_integer_value(start) > 1)
-    return malformed("decoder", slice_text("Strip"), "only stripping one space at the start is supported", error);
+    return json_malformed("decoder", slice_text("Strip"), "only stripping one space at the start is supported", error);
   if (json_integer_value(start) == 1) spec->flags |= MODEL_STRIP_SPACE;
   return true;
 }
 
 static bool read_word_decoder(const json_t *component, struct error *error) {
   struct slice prefix = json_take_text(component, "prefix"), name = slice_text("WordPiece");
-  if (prefix.data && !slice_is(prefix, "##")) return malformed("decoder", name, "its prefix is not ##", error);
+  if (prefix.data && !slice_is(prefix, "##")) return json_malformed("decoder", name, "its prefix is not ##", error);
   if (!json_take_bool(component, "cleanup", true))
-    return malformed("decoder", name, "one without cleanup is not supported", error);
+    return json_malformed("decoder", name, "one without cleanup is not supported", error);
   return true;
 }
 
@@ -324,11 +238,11 @@ static bool read_decoder(struct tokenizer_spec *spec, const json_t *component, s
   struct slice to = json_take_text(component, "content");
   if (slice_is(type, "Replace") && marked && from.data && slice_is(from, SPACE_MARK) && to.data && slice_is(to, " "))
     return true;
-  return unsupported("decoder", type, error);
+  return json_unsupported("decoder", type, error);
 }
 
 bool json_read_steps(struct tokenizer_spec *spec, const json_t *root, struct error *error) {
-  if (!each_component(spec, json_object_get(root, "normalizer"), "normalizers", read_normalizer, error) ||
+  if (!each_component(spec, json_object_get(root, "normalizer"), "normalizers", json_read_normalizer, error) ||
       !each_component(spec, json_object_get(root, "pre_tokenizer"), "pretokenizers", read_pre_tokenizer, error))
     return false;
   return each_component(spec, json_object_get(root, "decoder"), "decoders", read_decoder, error);

@@ -1,9 +1,7 @@
-/* A GGUF vocabulary to a spec. GGUF names the split rule instead of writing it down ("pre"), and gives SentencePiece
- * vocabularies as scores instead of merges. */
-#include "text/byte_level.h"
+/* A GGUF vocabulary to a spec. GGUF gives SentencePiece vocabularies as scores instead of merges, and drops what marks
+ * that a token of WordPiece continues a word. */
 #include "text/charsmap.h"
-#include "text/split_pattern.h"
-#include "text/tokenizer_spec.h"
+#include "text/vocab_spec.h"
 
 #include "base/utf8.h"
 
@@ -12,39 +10,6 @@
 #include <stdlib.h>
 
 enum vocab_type { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
-
-enum { PRE_PATTERNS = 5 };
-
-/* The split rules that are known by name. */
-static const struct pre_rule {
-  const char *name;
-  const char *patterns[PRE_PATTERNS]; /* one inside the other */
-  bool nfc, ignore_merges, add_bos;
-} pre_rules[] = {
-    {"gpt-2", {split_gpt2}, false, false, false},
-    {"smollm", {split_digit, split_gpt2}, false, false, false},
-    {"llama-bpe", {split_llama3}, false, true, true},
-    {"llama3", {split_llama3}, false, true, true},
-    {"llama-v3", {split_llama3}, false, true, true},
-    {"qwen2", {split_qwen2}, true, false, false},
-    {"deepseek-r1-qwen", {split_qwen2}, true, false, false},
-    {"deepseek-llm",
-     {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+",
-      split_digit},
-     false,
-     false,
-     false},
-};
-
-static const struct pre_rule *find_rule(struct slice pre, struct error *error) {
-  for (size_t i = 0; i < sizeof pre_rules / sizeof *pre_rules; i++)
-    if (slice_is(pre, pre_rules[i].name)) return &pre_rules[i];
-  error_set(error, ERROR_UNSUPPORTED,
-            "The vocabulary's split rule (tokenizer.ggml.pre) is '%.*s', which is not supported; gpt-2, smollm, "
-            "llama-bpe, qwen2 and deepseek-llm are.",
-            SLICE_ARGS(pre));
-  return NULL;
-}
 
 static bool is_named(const struct vocab_source *source, int32_t id) {
   return id == source->bos || id == source->eos || id == source->pad || id == source->eot || id == source->eom;
@@ -74,7 +39,7 @@ static bool read_added(struct tokenizer_spec *spec, uint32_t id, struct slice te
   return true;
 }
 
-static bool read_tokens(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+bool vocab_read_tokens(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
   if (!spec_reserve_tokens(spec, source->n_token, error)) return false;
   spec->added = arena_array(&spec->arena, source->n_token, sizeof *spec->added);
   if (!spec->added) return spec_out_of_memory(error);
@@ -93,7 +58,7 @@ static int32_t known_id(const struct vocab_source *source, int32_t id) {
   return id >= 0 && (size_t)id < source->n_token ? id : -1;
 }
 
-static void read_special_ids(struct tokenizer_spec *spec, const struct vocab_source *source, bool add_bos) {
+void vocab_read_special_ids(struct tokenizer_spec *spec, const struct vocab_source *source, bool add_bos) {
   spec->bos = known_id(source, source->bos);
   spec->eos = known_id(source, source->eos);
   spec->unk = known_id(source, source->unk);
@@ -105,51 +70,6 @@ static void read_special_ids(struct tokenizer_spec *spec, const struct vocab_sou
   if (source->add_bos != VOCAB_DEFAULT) add_bos = source->add_bos == VOCAB_YES;
   if (add_bos && spec->bos >= 0) spec->prefix[spec->n_prefix++] = spec->bos;
   if (source->add_eos == VOCAB_YES && spec->eos >= 0) spec->suffix[spec->n_suffix++] = spec->eos;
-}
-
-/* --- byte-level: merges in order ------------------------------------------------------------------------------ */
-
-/* Byte letters to bytes, in the arena. */
-static bool merge_half(struct tokenizer_spec *spec, struct slice letters, struct slice *bytes) {
-  uint8_t *room = arena_alloc(&spec->arena, letters.size + 1);
-  bytes->data = room;
-  return room && byte_level_decode(letters, room, &bytes->size);
-}
-
-static bool read_merge(struct tokenizer_spec *spec, uint32_t rank, struct slice text, struct error *error) {
-  const uint8_t *space = text.size ? memchr(text.data + 1, ' ', text.size - 1) : NULL;
-  size_t left_size = space ? (size_t)(space - text.data) : 0;
-  struct slice left, right;
-  if (!space || !merge_half(spec, slice_make(text.data, left_size), &left) ||
-      !merge_half(spec, slice_make(space + 1, text.size - left_size - 1), &right))
-    return error_set(error, ERROR_FORMAT, "Merge %u of the vocabulary is '%.*s', expected two tokens and a space.",
-                     rank, SLICE_ARGS(text));
-  return spec_merge(spec, left, right, rank, error);
-}
-
-static bool read_merges(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
-  if (!spec_reserve_merges(spec, source->n_merge, error)) return false;
-  for (uint32_t rank = 0; rank < source->n_merge; rank++)
-    if (!read_merge(spec, rank, source->merges[rank], error)) return false;
-  return true;
-}
-
-static bool read_byte_level(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
-  const struct pre_rule *rule = find_rule(source->pre, error);
-  if (!rule) return false;
-  snprintf(spec->name, sizeof spec->name, "byte-level BPE (%s)", rule->name);
-  spec->flags = MODEL_BYTE_LEVEL | (rule->ignore_merges ? MODEL_IGNORE_MERGES : 0u);
-  if (!read_tokens(spec, source, error) || !read_merges(spec, source, error)) return false;
-  spec_byte_tokens(spec);
-  read_special_ids(spec, source, rule->add_bos);
-  if (rule->nfc && !spec_step(spec, (struct step_spec){.kind = STEP_NFC}, error)) return false;
-  if (source->add_space_prefix == VOCAB_YES &&
-      !spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS}, error))
-    return false;
-  for (int i = 0; i < PRE_PATTERNS && rule->patterns[i]; i++)
-    if (!spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .a = slice_text(rule->patterns[i])}, error))
-      return false;
-  return true;
 }
 
 /* --- SentencePiece: merges from scores ------------------------------------------------------------------------ */
@@ -211,9 +131,9 @@ static bool read_sentencepiece(struct tokenizer_spec *spec, const struct vocab_s
   snprintf(spec->name, sizeof spec->name, "SentencePiece BPE");
   bool prefix = source->add_space_prefix != VOCAB_NO;
   spec->flags = MODEL_BYTE_FALLBACK | MODEL_FUSE_UNKNOWN | MODEL_SPACE_MARKED | (prefix ? MODEL_STRIP_SPACE : 0u);
-  if (!read_tokens(spec, source, error) || !merges_from_scores(spec, source->scores, error)) return false;
+  if (!vocab_read_tokens(spec, source, error) || !merges_from_scores(spec, source->scores, error)) return false;
   if (spec_space_starts(spec)) spec->flags |= MODEL_SPACE_STARTS;
-  read_special_ids(spec, source, true);
+  vocab_read_special_ids(spec, source, true);
   struct step_spec prepend = {.kind = STEP_PREPEND, .a = slice_text(" ")};
   return (!prefix || spec_step(spec, prepend, error)) && spec_unmark_spaces(spec, error);
 }
@@ -251,15 +171,15 @@ static bool read_unigram(struct tokenizer_spec *spec, const struct vocab_source 
   snprintf(spec->name, sizeof spec->name, "Unigram");
   spec->model = MODEL_UNIGRAM;
   spec->flags = MODEL_SPACE_MARKED | MODEL_STRIP_SPACE;
-  if (!read_tokens(spec, source, error) || !copy_scores(spec, source->scores, error)) return false;
-  read_special_ids(spec, source, false);
+  if (!vocab_read_tokens(spec, source, error) || !copy_scores(spec, source->scores, error)) return false;
+  vocab_read_special_ids(spec, source, false);
   return unigram_steps(spec, source, error);
 }
 
 /* --- WordPiece -------------------------------------------------------------------------------------------------- */
 
 static bool read_word_tokens(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
-  if (!read_tokens(spec, source, error)) return false;
+  if (!vocab_read_tokens(spec, source, error)) return false;
   for (uint32_t id = 0; id < source->n_token; id++) {
     struct slice text = source->tokens[id];
     if (!(spec->tokens[id].flags & TOKEN_TEXT)) continue;
@@ -278,7 +198,7 @@ static bool read_wordpiece(struct tokenizer_spec *spec, const struct vocab_sourc
   spec->word_chars = LIMIT_WORD_CHARS;
   struct bert_steps steps = {.clean = true, .space_cjk = true, .drop_marks = true, .lower = true};
   if (!read_word_tokens(spec, source, error) || !spec_bert_normalizer(spec, steps, error)) return false;
-  read_special_ids(spec, source, true);
+  vocab_read_special_ids(spec, source, true);
   int32_t sep = known_id(source, source->sep >= 0 ? source->sep : source->eos);
   if (sep >= 0 && spec->n_suffix == 0 && source->add_eos != VOCAB_NO) spec->suffix[spec->n_suffix++] = sep;
   return spec_bert_splits(spec, error);
@@ -289,7 +209,7 @@ bool tokenizer_compile_vocab(const struct vocab_source *source, struct buffer *b
   spec_init(&spec);
   bool done = false;
   if (slice_is(source->model, "gpt2"))
-    done = read_byte_level(&spec, source, error);
+    done = vocab_read_byte_level(&spec, source, error);
   else if (slice_is(source->model, "llama"))
     done = read_sentencepiece(&spec, source, error);
   else if (slice_is(source->model, "bert"))
