@@ -22,6 +22,14 @@ MARK = "\u2581"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace("{1,3}", "")
+CAPITALS, SMALLS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+CASED = rf"[^\r\n\p{{L}}\p{{N}}]?{CAPITALS}*{SMALLS}+%s|[^\r\n\p{{L}}\p{{N}}]?{CAPITALS}+{SMALLS}*%s"
+REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+TEKKEN = CASED % ("", "") + r"|\p{N}" + REST
+GPT4O = CASED % (("(?i:'s|'t|'re|'ve|'m|'ll|'d)?",) * 2) + r"|\p{N}{1,3}" + REST
+DEEPSEEK3 = (r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+             r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+             r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 
 SCRIPTS = [
     "The quick brown fox jumps over the lazy dog; it's 3.14159 o'clock, isn't it? We'LL see, they'Ve gone.",
@@ -132,6 +140,26 @@ def qwen2():
     tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     tokenizer.add_tokens([AddedToken("<tool_call>", normalized=False)])
     return tokenizer
+
+
+def cased(pattern, ignore_merges):
+    tokenizer = byte_level(split_then_bytes(pattern), ignore_merges=ignore_merges, size=1000)
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    return tokenizer
+
+
+def tekken():
+    return cased(TEKKEN, True)
+
+
+def gpt4o():
+    return cased(GPT4O, False)
+
+
+def deepseek3():
+    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in DEEPSEEK3]
+    last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return byte_level(pre_tokenizers.Sequence(splits + [last]), size=1000)
 
 
 def smollm():
@@ -302,7 +330,8 @@ def unigram_bytes():
 
 
 FAMILIES = {f.__name__: f for f in (gpt2, llama3, qwen2, smollm, llama2, metaspace, phi3, gemma, added, roberta, bert,
-                                    bert_cased, wordlevel, xlmr, t5, unigram_bytes)}
+                                    bert_cased, wordlevel, xlmr, t5, unigram_bytes, tekken, gpt4o,
+                                    deepseek3)}
 
 
 def main():

@@ -62,13 +62,10 @@ static bool steps_open(struct tokenizer *tokenizer, struct error *error) {
       tokenizer->prefixes = true;
       tokenizer->prefix_mode = step->mode;
     } else {
-      struct normalizer *normalizer = &tokenizer->normalizers[tokenizer->n_normalize];
-      normalizer->kind = step->kind;
-      normalizer->mode = step->mode;
-      normalizer->a = tables_text(tables, step->a);
-      normalizer->b = tables_text(tables, step->b);
+      struct normalizer *normalizer = &tokenizer->normalizers[tokenizer->n_normalize++];
+      *normalizer =
+          (struct normalizer){step->kind, step->mode, tables_text(tables, step->a), tables_text(tables, step->b), {0}};
       if (!normalizer_open(normalizer, error)) return false;
-      tokenizer->n_normalize++;
     }
   }
   return true;

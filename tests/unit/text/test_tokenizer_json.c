@@ -20,9 +20,9 @@ static void check_case(const struct tokenizer *tokenizer, const json_t *row, con
 
 static void test_families(void **state) {
   (void)state;
-  static const char *const names[] = {"gpt2",      "llama3", "qwen2", "smollm",       "llama2", "metaspace",
-                                      "phi3",      "gemma",  "added", "roberta",      "bert",   "bert_cased",
-                                      "wordlevel", "xlmr",   "t5",    "unigram_bytes"};
+  static const char *const names[] = {"gpt2",  "llama3",        "qwen2",   "smollm", "llama2",     "metaspace", "phi3",
+                                      "gemma", "added",         "roberta", "bert",   "bert_cased", "wordlevel", "xlmr",
+                                      "t5",    "unigram_bytes", "tekken",  "gpt4o",  "deepseek3"};
   for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
     struct fixture fixture;
     fixture_open(&fixture, names[n]);

@@ -128,6 +128,87 @@ static void test_byte_level(void **state) {
   compiled_release(&compiled);
 }
 
+/* A fixture's vocabulary and merges as a GGUF file has them; what is allocated is kept in the lists. */
+struct as_gguf {
+  json_t *root, *written; /* merges as texts */
+  struct slice tokens[8192], merges[8192];
+  struct vocab_source source;
+};
+
+static void merges_fill(struct as_gguf *gguf, const json_t *merges) {
+  size_t i;
+  const json_t *merge;
+  gguf->written = json_array();
+  json_array_foreach(merges, i, merge) {
+    json_array_append_new(gguf->written, json_sprintf("%s %s", json_string_value(json_array_get(merge, 0)),
+                                                      json_string_value(json_array_get(merge, 1))));
+    gguf->merges[i] = json_slice(json_array_get(gguf->written, i));
+  }
+  gguf->source.n_merge = json_array_size(merges);
+  gguf->source.merges = gguf->merges;
+}
+
+static void as_gguf_fill(struct as_gguf *gguf, const char *fixture, const char *pre) {
+  char path[256];
+  struct error error = {0};
+  snprintf(path, sizeof path, FIXTURES "/text/%s.tokenizer.json", fixture);
+  gguf->root = json_read(path, 1 << 20, &error);
+  if (!gguf->root) fail_msg("%s", error.text);
+  const json_t *model = json_object_get(gguf->root, "model");
+  json_t *vocab = json_object_get(model, "vocab");
+  gguf->source = (struct vocab_source){.model = slice_text("gpt2"),
+                                       .pre = slice_text(pre),
+                                       .tokens = gguf->tokens,
+                                       .n_token = json_object_size(vocab),
+                                       .bos = -1,
+                                       .eos = -1,
+                                       .unk = -1,
+                                       .pad = -1,
+                                       .eot = -1,
+                                       .eom = -1,
+                                       .sep = -1,
+                                       .add_bos = VOCAB_NO};
+  for (void *entry = json_object_iter(vocab); entry; entry = json_object_iter_next(vocab, entry))
+    gguf->tokens[json_integer_value(json_object_iter_value(entry))] =
+        slice_make(json_object_iter_key(entry), json_object_iter_key_len(entry));
+  merges_fill(gguf, json_object_get(model, "merges"));
+}
+
+/* Split rules by name are those that tokenizer.json writes down: the same ids of the same texts. */
+static void test_rules(void **state) {
+  (void)state;
+  static const char *const rows[][2] = {{"gpt2", "gpt-2"},  {"smollm", "starcoder"},      {"llama3", "llama-bpe"},
+                                        {"qwen2", "qwen2"}, {"deepseek3", "deepseek-v3"}, {"tekken", "tekken"},
+                                        {"gpt4o", "gpt-4o"}};
+  static struct as_gguf gguf;
+  for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+    struct fixture fixture;
+    char path[256];
+    size_t i;
+    json_t *row;
+    fixture_open(&fixture, rows[r][0]);
+    as_gguf_fill(&gguf, rows[r][0], rows[r][1]);
+    struct compiled compiled = compile(&gguf.source);
+    snprintf(path, sizeof path, FIXTURES "/text/%s.cases.json", rows[r][0]);
+    json_t *cases = json_read(path, 1 << 20, NULL);
+    json_array_foreach(cases, i, row) {
+      struct slice text = json_slice(json_array_get(row, 0));
+      struct token_list one = encode_all(fixture.tokenizer, text, 0), other = encode_all(compiled.tokenizer, text, 0);
+      bool added = memmem(text.data, text.size, "<tool_call>", 11); /* which the vocabulary alone does not have */
+      bool same = one.count == other.count && memcmp(one.ids, other.ids, one.count * sizeof *one.ids) == 0;
+      if (!same && !added) fail_msg("%s as %s: other ids of '%.*s'", rows[r][0], rows[r][1], SLICE_ARGS(text));
+      token_list_release(&one);
+      token_list_release(&other);
+    }
+    assert_true(i > 100);
+    json_decref(cases);
+    compiled_release(&compiled);
+    json_decref(gguf.written);
+    json_decref(gguf.root);
+    fixture_close(&fixture);
+  }
+}
+
 static void check_refused(const struct vocab_source *source, const char *sentence) {
   struct buffer blob;
   struct error error = {0};
@@ -155,10 +236,9 @@ static void test_refused(void **state) {
   check_refused(&source, "The score of token 3 is not a number.");
   source = spm_source();
   source.model = slice_text("gpt2");
-  source.pre = slice_text("default");
-  check_refused(&source,
-                "The vocabulary's split rule (tokenizer.ggml.pre) is 'default', which is not supported; gpt-2, "
-                "smollm, llama-bpe, qwen2 and deepseek-llm are.");
+  source.pre = slice_text("morse");
+  check_refused(&source, "The vocabulary's split rule (tokenizer.ggml.pre) is 'morse', which is not one of those in "
+                         "docs/tokenizers.md; convert the model to a directory with its tokenizer.json.");
   source.pre = slice_text("gpt-2");
   struct slice merge = slice_text("ab");
   source.merges = &merge;
@@ -170,10 +250,8 @@ static void test_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_scores),
-      cmocka_unit_test(test_no_prefix),
-      cmocka_unit_test(test_byte_level),
-      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_scores), cmocka_unit_test(test_no_prefix), cmocka_unit_test(test_byte_level),
+      cmocka_unit_test(test_rules),  cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
