@@ -14,7 +14,7 @@ ARROWS = {
     "backend": ["plan"], "schedule": ["plan"], "model": ["plan", "format"],
     "engine": ["backend", "format", "plan"], "build": ["engine", "model", "text"],
     "runtime": ["engine", "schedule", "text", "image"], "lib": ["build", "runtime"],
-    "server": ["http"], "cli": ["server", "load", "doctor"],
+    "server": ["http"], "cli": ["server", "load", "doctor", "image"],
 }
 FAMILIES = r"\b(llama|mistral|mixtral|qwen\d?|gemma\d?|phi\d?|smollm\d?|deepseek|falcon|gpt2|bert)\b"
 DEVICES = r"\b(cuda|nvidia|hopper|avx\w*|neon|vnni|x86|aarch64)\b"

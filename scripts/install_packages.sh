@@ -4,7 +4,8 @@
 set -eu
 
 build="gcc libc6-dev cmake ninja-build pkg-config python3 python3-pip unzip ca-certificates curl
-  libuv1-dev libhttp-parser-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libssl-dev libyaml-dev"
+  libuv1-dev libhttp-parser-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libssl-dev libyaml-dev
+  libjpeg62-turbo-dev libpng-dev libwebp-dev"
 deb="$build dpkg-dev file"
 test="$deb git ccache python3-yaml mandoc man-db zsh fish lintian shellcheck systemd gcovr cppcheck clang-tidy libcmocka-dev clang libclang-rt-14-dev clang-format
   gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"

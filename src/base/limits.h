@@ -100,6 +100,21 @@ enum limit {
   LIMIT_TEMPLATE_OUTPUT_BYTES = 16 << 20, /* of the output, and of each text made on the way */
   LIMIT_TEMPLATE_MEMORY = 256 << 20,      /* of one rendering */
 
+  /* images */
+  LIMIT_IMAGE_BYTES = 20 << 20,      /* of one file */
+  LIMIT_IMAGE_SIDE = 1 << 14,        /* pixels */
+  LIMIT_IMAGE_PIXELS = 48 << 20,     /* of one, three bytes each */
+  LIMIT_IMAGE_SCANS = 100,           /* of a progressive JPEG */
+  LIMIT_IMAGE_CHUNK_BYTES = 1 << 20, /* of a PNG's chunk that is kept */
+  LIMIT_REQUEST_IMAGES = 64,
+  LIMIT_IMAGE_HELPERS = 16,                /* processes that decode */
+  LIMIT_HELPER_MEBIBYTES = 1024,           /* of one's memory, the program itself included */
+  LIMIT_HELPER_SECONDS = 300,              /* of one's life in decoding */
+  LIMIT_HELPER_MS = 60000,                 /* the most that decoding one image may be allowed */
+  LIMIT_PREPROCESSOR_CONFIG_BYTES = 1 << 20,
+  LIMIT_IMAGE_TILES = 256,                 /* of one image */
+  LIMIT_IMAGE_PINPOINTS = 256,             /* grids that a model may choose from */
+
   /* spate.yaml */
   LIMIT_SETTINGS_BYTES = 256 << 10, /* of the file, and of all texts in it */
 

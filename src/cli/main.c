@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/config.h"
 #include "cli/progress.h"
+#include "image/decode_helper.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,6 +178,7 @@ static int command_run(const struct command *command, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+  decode_helper_main(argc, argv);
   if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return usage_print(NULL);
   if (strcmp(argv[1], "--version") == 0) {
     printf("spate %s\n", spate_version());

@@ -1,0 +1,17 @@
+/* Images within JSON: base64, or a data: URL around it (RFC 2397, RFC 4648). */
+#ifndef SPATE_IMAGE_DATA_URL_H
+#define SPATE_IMAGE_DATA_URL_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/slice.h"
+
+/* Appends the bytes that the text stands for. Padding may be left out; line ends are passed over; "-" and "_" are what
+ * "+" and "/" are. Anything else is refused with where it stands. */
+bool base64_decode(struct slice text, struct buffer *out, struct error *error);
+
+/* The bytes of an image that is given as data:image/png;base64,... or as base64 alone. *mime is a part of text, empty
+ * where none is stated. */
+bool data_url_decode(struct slice text, struct slice *mime, struct buffer *out, struct error *error);
+
+#endif

@@ -1,0 +1,330 @@
+/* Helpers: what they decode, what becomes of bad ones, and what the kernel does to one that wants more than it may.
+ * This program is its own helper, and with other arguments a bad one. */
+#include "image_support.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "image/decode_helper.h"
+#include "image/decode_pool.h"
+#include "image/decode_sandbox.h"
+#include "image/decode_wire.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* --- bad helpers ------------------------------------------------------------------------------------------------ */
+
+static void say(uint32_t magic, uint32_t code, uint32_t width, uint32_t height, uint32_t text_size) {
+  struct wire_reply reply = {magic, code, width, height, text_size};
+  if (write(HELPER_DESCRIPTOR, &reply, sizeof reply) < 0) _exit(9);
+}
+
+/* Reads an order and its bytes. */
+static void order_take(void) {
+  struct wire_order order;
+  char bytes[4096];
+  if (recv(HELPER_DESCRIPTOR, &order, sizeof order, MSG_WAITALL) <= 0) _exit(0);
+  for (size_t left = order.size; left > 0;) {
+    ssize_t n = read(HELPER_DESCRIPTOR, bytes, left < sizeof bytes ? left : sizeof bytes);
+    if (n <= 0) _exit(0);
+    left -= (size_t)n;
+  }
+}
+
+static void bad_helper(const char *how) {
+  if (strcmp(how, "mute") == 0) _exit(0);
+  if (strcmp(how, "refused") == 0) {
+    say(WIRE_REPLY, ERROR_UNSUPPORTED, 0, 0, 4);
+    say(0x2e6f4e00 | 0x0a, 0, 0, 0, 0); /* "\nNo." without its order: four bytes that come first are the sentence */
+    _exit(0);
+  }
+  say(strcmp(how, "greeting") == 0 ? 5 : WIRE_REPLY, 0, 0, 0, 0);
+  order_take();
+  if (strcmp(how, "crash") == 0) raise(SIGSEGV);
+  if (strcmp(how, "exit") == 0) _exit(0);
+  if (strcmp(how, "hang") == 0) pause();
+  if (strcmp(how, "magic") == 0) say(1, 0, 1, 1, 0);
+  if (strcmp(how, "code") == 0) say(WIRE_REPLY, 12345, 0, 0, 0);
+  if (strcmp(how, "device") == 0) say(WIRE_REPLY, ERROR_DEVICE, 0, 0, 0);
+  if (strcmp(how, "large") == 0) say(WIRE_REPLY, 0, 0xFFFFFFFFu, 0xFFFFFFFFu, 0);
+  if (strcmp(how, "empty") == 0) say(WIRE_REPLY, 0, 0, 7, 0);
+  if (strcmp(how, "both") == 0) say(WIRE_REPLY, 0, 1, 1, 5);
+  if (strcmp(how, "talk") == 0) say(WIRE_REPLY, ERROR_INVALID, 0, 0, 1 << 30);
+  if (strcmp(how, "short") == 0) say(WIRE_REPLY, 0, 100, 100, 0);
+  if (strcmp(how, "more") == 0) { /* a reply, and one to an order that has not come */
+    say(WIRE_REPLY, ERROR_INVALID, 0, 0, 0);
+    say(WIRE_REPLY, ERROR_LIMIT, 0, 0, 0);
+  }
+  if (strcmp(how, "stop") == 0) { /* in the middle of the pixels */
+    say(WIRE_REPLY, 0, 100, 100, 0);
+    _exit(0);
+  }
+  pause();
+}
+
+/* In a sandbox: each of these must kill it. */
+static void wishes(const char *how) {
+  struct error error;
+  static const char path[] = "/etc/passwd";
+  if (!sandbox_enter(HELPER_DESCRIPTOR, &error)) _exit(1);
+  say(WIRE_REPLY, 0, 0, 0, 0);
+  order_take();
+  char byte = 0;
+  if (strcmp(how, "open") == 0) syscall(SYS_openat, AT_FDCWD, path, O_RDONLY);
+  if (strcmp(how, "socket") == 0) syscall(SYS_socket, AF_INET, SOCK_STREAM, 0);
+  if (strcmp(how, "connect") == 0) syscall(SYS_connect, HELPER_DESCRIPTOR, NULL, 0);
+  if (strcmp(how, "clone") == 0) syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+  if (strcmp(how, "exec") == 0) syscall(SYS_execve, "/bin/true", NULL, NULL);
+  if (strcmp(how, "kill") == 0) syscall(SYS_kill, getppid(), 0);
+  if (strcmp(how, "other") == 0) syscall(SYS_read, 0, &byte, 1);
+  if (strcmp(how, "stderr") == 0) syscall(SYS_write, 2, &byte, 1);
+  if (strcmp(how, "code") == 0)
+    syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (strcmp(how, "file") == 0) syscall(SYS_mmap, NULL, 4096, PROT_READ, MAP_PRIVATE, HELPER_DESCRIPTOR, 0);
+  if (strcmp(how, "protect") == 0) syscall(SYS_mprotect, (uintptr_t)path & ~4095ul, 4096, PROT_READ | PROT_EXEC);
+  if (strcmp(how, "ioctl") == 0) syscall(SYS_ioctl, HELPER_DESCRIPTOR, 0x541B, &byte);
+  say(WIRE_REPLY, ERROR_INVALID, 0, 0, 0); /* it was let do it */
+  pause();
+}
+
+/* --- the pool --------------------------------------------------------------------------------------------------- */
+
+static struct slice taken, refused;
+
+static struct decode_pool *pool_with(const char *kind, const char *how, int helpers, int timeout_ms) {
+  static char *command[4];
+  struct error error = {0};
+  command[0] = (char *)(uintptr_t) "/proc/self/exe";
+  command[1] = (char *)(uintptr_t)kind;
+  command[2] = (char *)(uintptr_t)how;
+  struct decode_pool *pool =
+      decode_pool_open(&(struct decode_pool_options){kind ? command : NULL, helpers, timeout_ms}, &error);
+  if (!pool) fail_msg("%s", error.text);
+  return pool;
+}
+
+static bool run(struct decode_pool *pool, struct slice file, char *sentence) {
+  struct image image = {0};
+  struct error error = {0};
+  bool done = decode_pool_run(pool, file, slice_text(""), &image, &error);
+  if (done) image_release(&image);
+  if (sentence) snprintf(sentence, ERROR_TEXT_MAX, "%s", error.text);
+  if (!done) assert_true(error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED);
+  return done;
+}
+
+/* Pixels of each fixture, through a process. */
+static void test_pixels(void **state) {
+  (void)state;
+  struct decode_pool *pool = pool_with(NULL, NULL, 2, 10000);
+  struct slice table = fixture_read("", "decode.tsv");
+  char *rest = NULL;
+  for (char *line = strtok_r((char *)(uintptr_t)table.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+    char name[64];
+    int width, height;
+    unsigned crc;
+    assert_int_equal(sscanf(line, "%63s %d %d %x", name, &width, &height, &crc), 4);
+    struct slice file = fixture_read("decode", name);
+    struct image image;
+    struct error error = {0};
+    if (!decode_pool_run(pool, file, slice_text(""), &image, &error)) fail_msg("%s: %s", name, error.text);
+    assert_int_equal(crc_of(image.pixels, image_bytes(image.width, image.height)), crc);
+    image_release(&image);
+    fixture_free(file);
+  }
+  fixture_free(table);
+  assert_int_equal(decode_pool_replaced(pool), 0);
+  decode_pool_close(pool);
+}
+
+/* A sentence comes through, and the helper is the same one afterwards. */
+static void test_refused(void **state) {
+  (void)state;
+  char sentence[ERROR_TEXT_MAX];
+  struct decode_pool *pool = pool_with(NULL, NULL, 1, 10000);
+  assert_false(run(pool, refused, sentence));
+  assert_string_equal(sentence, "The PNG image ends before its last row: it was cut off, send it whole.");
+  assert_true(run(pool, taken, NULL));
+  assert_false(run(pool, slice_text("x"), sentence));
+  assert_string_equal(sentence, "The image is neither JPEG, PNG nor WebP by its first bytes: send one of these.");
+  assert_int_equal(decode_pool_replaced(pool), 0);
+  decode_pool_close(pool);
+}
+
+static void test_bad_helpers(void **state) {
+  (void)state;
+  static const char nonsense[] =
+      "The image made its decoder answer what no decoder does: it is malformed, send another.";
+  static const char late[] = "The image was not decoded within 200 ms and was given up: send a smaller one.";
+  static const char ended[] = "The image ended its decoder (by itself): it is malformed, send another.";
+  static const struct {
+    const char *how, *sentence;
+  } rows[] = {
+      {"crash", "The image ended its decoder (Segmentation fault): it is malformed, send another."},
+      {"exit", ended},
+      {"hang", late},
+      {"magic", nonsense},
+      {"code", nonsense},
+      {"device", nonsense},
+      {"large", nonsense},
+      {"empty", nonsense},
+      {"both", nonsense},
+      {"talk", nonsense},
+      {"short", late},
+      {"stop", ended},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char sentence[ERROR_TEXT_MAX];
+    struct decode_pool *pool = pool_with("bad-helper", rows[i].how, 1, 200);
+    for (int again = 0; again < 2; again++) {
+      assert_false(run(pool, taken, sentence));
+      if (strcmp(sentence, rows[i].sentence) != 0) fail_msg("%s: %s", rows[i].how, sentence);
+      assert_int_equal(decode_pool_replaced(pool), again + 1);
+    }
+    decode_pool_close(pool);
+  }
+}
+
+/* What a helper says beyond its reply is not the next image's. */
+static void test_more_than_a_reply(void **state) {
+  (void)state;
+  struct decode_pool *pool = pool_with("bad-helper", "more", 1, 5000);
+  for (int i = 0; i < 3; i++) assert_false(run(pool, taken, NULL)); /* by a code that is INVALID, not LIMIT */
+  decode_pool_close(pool);
+}
+
+static void test_bad_starts(void **state) {
+  (void)state;
+  static const struct {
+    const char *program, *how, *sentence;
+    int helpers, timeout_ms;
+  } rows[] = {
+      {"/proc/self/exe", "mute", "An image decoder ended before it was ready: look at the system's log.", 1, 200},
+      {"/proc/self/exe", "greeting",
+       "The image made its decoder answer what no decoder does: it is malformed, send another.", 1, 200},
+      {"/proc/self/exe", "refused", "?No.", 2, 200},
+      {"/no/such/program", "mute", "An image decoder (/no/such/program) cannot be started: No such file or directory.",
+       1, 200},
+      {"/proc/self/exe", "mute", "There cannot be 17 image decoders: ask for 1 to 16.", 17, 200},
+      {"/proc/self/exe", "mute", "Decoding an image cannot be allowed 0 ms: allow 1 to 60000.", 1, 0},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct error error = {0};
+    char *command[] = {(char *)(uintptr_t)rows[i].program, (char[]){"bad-helper"}, (char *)(uintptr_t)rows[i].how,
+                       NULL};
+    assert_null(decode_pool_open(&(struct decode_pool_options){command, rows[i].helpers, rows[i].timeout_ms}, &error));
+    assert_string_equal(error.text, rows[i].sentence);
+  }
+}
+
+static void test_wishes(void **state) {
+  (void)state;
+  static const char *const hows[] = {"open",  "socket", "connect", "clone", "exec",    "kill",
+                                     "other", "stderr", "code",    "file",  "protect", "ioctl"};
+  for (size_t i = 0; i < sizeof hows / sizeof *hows; i++) {
+    char sentence[ERROR_TEXT_MAX];
+    struct decode_pool *pool = pool_with("wishes", hows[i], 1, 5000);
+    assert_false(run(pool, taken, sentence));
+    if (strcmp(sentence, "The image ended its decoder (Bad system call): it is malformed, send another.") != 0)
+      fail_msg("%s: %s", hows[i], sentence);
+    decode_pool_close(pool);
+  }
+}
+
+/* Good helpers are killed from outside while four threads have images for them. */
+static void *decode_many(void *argument) {
+  struct decode_pool *pool = argument;
+  intptr_t done = 0;
+  for (int i = 0; i < 100; i++) done += run(pool, taken, NULL);
+  return (void *)done;
+}
+
+/* The process ids of this process's children. */
+static int children_find(pid_t *pids, int max) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+  FILE *file = fopen(path, "r");
+  int n = 0;
+  if (!file) return 0;
+  while (n < max && fscanf(file, "%d", &pids[n]) == 1) n++;
+  fclose(file);
+  return n;
+}
+
+static void test_killed_from_outside(void **state) {
+  (void)state;
+  struct decode_pool *pool = pool_with(NULL, NULL, 2, 10000);
+  pthread_t threads[4];
+  pid_t pids[16];
+  for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, decode_many, pool), 0);
+  int killed = 0;
+  for (int i = 0; i < 5; i++) {
+    usleep(2000);
+    int n = children_find(pids, 16);
+    if (n > 0) killed += kill(pids[i % n], SIGKILL) == 0;
+  }
+  intptr_t done = 0;
+  for (int i = 0; i < 4; i++) {
+    void *result;
+    pthread_join(threads[i], &result);
+    done += (intptr_t)result;
+  }
+  assert_true(done <= 400 && done >= 400 - killed);
+  pid_t idle = 0;
+  if (children_find(&idle, 1) == 1 && kill(idle, SIGKILL) == 0) usleep(20000);
+  for (int i = 0; i < 4; i++) assert_true(run(pool, taken, NULL)); /* an idle one that has died costs nobody an image */
+  decode_pool_close(pool);
+  assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* none is left */
+}
+
+/* Nothing that this process has open is open in a helper, and nothing of its environment is there. */
+static void test_what_a_helper_has(void **state) {
+  (void)state;
+  char path[64], text[4096];
+  pid_t pid;
+  setenv("SPATE_TEST_SECRET", "a-key", 1);
+  int open_here = open("/dev/null", O_RDONLY); /* without close-on-exec */
+  struct decode_pool *pool = pool_with(NULL, NULL, 1, 10000);
+  if (children_find(&pid, 1) != 1) skip();
+  for (int fd = 0; fd < open_here + 4; fd++) {
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
+    ssize_t size = readlink(path, text, sizeof text - 1);
+    if (fd > HELPER_DESCRIPTOR) assert_true(size < 0);
+    if (size > 0) text[size] = 0;
+    if (size > 0 && fd < HELPER_DESCRIPTOR) assert_string_equal(text, "/dev/null");
+  }
+  snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
+  FILE *file = fopen(path, "rb");
+  if (file) { /* root may look */
+    size_t size = fread(text, 1, sizeof text, file);
+    assert_null(memmem(text, size, "a-key", 5));
+    fclose(file);
+  }
+  close(open_here);
+  decode_pool_close(pool);
+}
+
+int main(int argc, char **argv) {
+  decode_helper_main(argc, argv);
+  if (argc == 3 && strcmp(argv[1], "bad-helper") == 0) bad_helper(argv[2]);
+  if (argc == 3 && strcmp(argv[1], "wishes") == 0) wishes(argv[2]);
+  taken = fixture_read("decode", "colour.png");
+  refused = fixture_read("bad", "cut.png");
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_pixels),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_bad_helpers),
+      cmocka_unit_test(test_more_than_a_reply),
+      cmocka_unit_test(test_bad_starts),
+      cmocka_unit_test(test_wishes),
+      cmocka_unit_test(test_killed_from_outside),
+      cmocka_unit_test(test_what_a_helper_has),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
