@@ -185,13 +185,40 @@ def bad(out):
         (out / "bad" / name).write_bytes(data)
 
 
+def resize(out):
+    """Of a picture of random bytes (a generator that C has too), by each filter in turn, to odd sizes."""
+    random = np.random.default_rng(SEED)
+    lines = []
+    for case in range(200):
+        width, height = (int(n) for n in random.integers(1, 200, 2))
+        to_width, to_height = (int(n) for n in random.integers(1, 150, 2))
+        to_width = width if case % 17 == 3 else to_width
+        to_height = height if case % 13 == 5 else to_height
+        if case % 40 == 7:
+            width, height, to_width, to_height = 1, 1000 + case, 31, 7
+        image = Image.fromarray(random_bytes(width * height * 3, case).reshape(height, width, 3))
+        resized = image.resize((to_width, to_height), resample=case % 6)
+        lines.append(f"{case}\t{case % 6}\t{width}\t{height}\t{to_width}\t{to_height}\t{zlib.crc32(resized.tobytes()):08x}\n")
+    (out / "resize.tsv").write_text("".join(lines))
+
+
+def random_bytes(count, seed):
+    """The upper bytes of a linear congruential generator modulo 2^32."""
+    state, values = (seed * 2654435761 + 12345) % 2**32, bytearray(count)
+    for i in range(count):
+        state = (state * 1664525 + 1013904223) % 2**32
+        values[i] = state >> 24
+    return np.frombuffer(bytes(values), np.uint8)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("parts", nargs="*", default=["decode", "bad"])
     arguments = parser.parse_args()
     for part in arguments.parts:
-        (arguments.out / part).mkdir(parents=True, exist_ok=True)
+        if part in ("decode", "bad"):
+            (arguments.out / part).mkdir(parents=True, exist_ok=True)
         globals()[part](arguments.out)
 
 

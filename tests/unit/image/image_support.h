@@ -36,4 +36,13 @@ static inline void fixture_free(struct slice data) { free((void *)(uintptr_t)dat
 
 static inline uint32_t crc_of(const void *bytes, size_t size) { return (uint32_t)crc32(0, bytes, (uInt)size); }
 
+/* As tools/make_image_fixtures.py has it. */
+static inline void random_fill(uint8_t *bytes, size_t count, uint32_t seed) {
+  uint32_t state = seed * 2654435761u + 12345u;
+  for (size_t i = 0; i < count; i++) {
+    state = state * 1664525u + 1013904223u;
+    bytes[i] = (uint8_t)(state >> 24);
+  }
+}
+
 #endif
