@@ -202,6 +202,110 @@ def resize(out):
     (out / "resize.tsv").write_text("".join(lines))
 
 
+# Configurations as they are published, made small where only the arithmetic matters; sizes are width and height.
+PROCESSORS = [
+    ({"image_processor_type": "CLIPImageProcessor"}, [(300, 200), (224, 224), (37, 501)]),
+    ({"image_processor_type": "CLIPImageProcessorFast", "size": 61, "crop_size": 50, "resample": 2}, [(100, 61), (61, 100), (7, 300), (55, 59)]),
+    ({"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 40}, "crop_size": {"height": 57, "width": 31}}, [(90, 60), (40, 40), (30, 91)]),
+    ({"image_processor_type": "CLIPImageProcessor", "do_resize": False, "crop_size": {"height": 33, "width": 48}}, [(90, 60), (20, 21), (47, 34), (48, 33)]),
+    ({"image_processor_type": "CLIPImageProcessor", "do_center_crop": False, "size": {"height": 40, "width": 30}, "do_normalize": False}, [(90, 60)]),
+    ({"image_processor_type": "CLIPImageProcessor", "do_center_crop": False, "do_rescale": False, "size": {"max_height": 40, "max_width": 64}}, [(90, 60), (20, 11)]),
+    ({"image_processor_type": "CLIPImageProcessor", "do_center_crop": False, "size": {"shortest_edge": 40, "longest_edge": 70}}, [(90, 60), (200, 31), (31, 200), (40, 64)]),
+    ({"image_processor_type": "CLIPImageProcessor", "image_mean": 0.25, "image_std": 0.75, "rescale_factor": 0.01, "size": 30, "crop_size": 30}, [(90, 60)]),
+    ({"image_processor_type": "SiglipImageProcessor", "size": {"height": 96, "width": 96}, "resample": 2}, [(90, 60), (300, 301), (96, 96)]),
+    ({"image_processor_type": "ViTImageProcessor", "size": 48}, [(90, 60)]),
+    ({"image_processor_type": "LlavaImageProcessor", "do_pad": True, "size": {"shortest_edge": 56}, "crop_size": 56}, [(90, 60), (61, 90), (80, 80)]),
+    ({"image_processor_type": "LlavaImageProcessor", "size": {"shortest_edge": 56}, "crop_size": 56}, [(90, 60)]),
+    ({"image_processor_type": "LlavaNextImageProcessor", "size": {"shortest_edge": 42}, "crop_size": {"height": 42, "width": 42},
+      "image_grid_pinpoints": [[42, 84], [84, 42], [84, 84], [126, 42], [42, 126]]}, [(90, 60), (200, 61), (50, 177), (20, 20), (84, 84), (333, 332)]),
+    ({"image_processor_type": "LlavaNextImageProcessorFast", "size": {"shortest_edge": 30}, "crop_size": 40, "image_grid_pinpoints": [[40, 80], [80, 80]]},
+     [(90, 60), (50, 177)]),
+    ({"image_processor_type": "Idefics3ImageProcessor", "size": {"longest_edge": 256}, "max_image_size": {"longest_edge": 64}},
+     [(90, 60), (60, 91), (300, 299), (1000, 17), (64, 64), (5, 5)]),
+    ({"image_processor_type": "SmolVLMImageProcessor", "size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512}}, [(700, 530)]),
+    ({"image_processor_type": "SmolVLMImageProcessor", "size": {"longest_edge": 130}, "max_image_size": {"longest_edge": 48}, "do_image_splitting": False},
+     [(90, 60), (20, 200)]),
+    ({"image_processor_type": "SmolVLMImageProcessorFast", "size": {"longest_edge": 48}, "max_image_size": {"longest_edge": 48}}, [(90, 60), (20, 200)]),
+    ({"image_processor_type": "Qwen2VLImageProcessor", "min_pixels": 3136, "max_pixels": 50176}, [(90, 60), (300, 500), (28, 28), (900, 5)]),
+    ({"image_processor_type": "Qwen2VLImageProcessorFast", "size": {"shortest_edge": 784, "longest_edge": 40000}, "patch_size": 14, "merge_size": 2,
+      "temporal_patch_size": 2}, [(90, 60), (30, 31), (400, 4)]),
+    ({"image_processor_type": "Qwen2VLImageProcessor", "size": {"shortest_edge": 1024, "longest_edge": 65536}, "patch_size": 16, "merge_size": 3,
+      "temporal_patch_size": 1}, [(150, 97)]),
+    ({"image_processor_type": "Gemma3ImageProcessor", "size": {"height": 56, "width": 56}, "do_pan_and_scan": None}, [(90, 60), (400, 60)]),
+    ({"image_processor_type": "Gemma3ImageProcessor", "size": {"height": 56, "width": 56}, "do_pan_and_scan": True, "pan_and_scan_min_crop_size": 32,
+      "pan_and_scan_max_num_crops": 4, "pan_and_scan_min_ratio_to_activate": 1.2}, [(90, 60), (401, 60), (61, 150), (60, 60), (70, 60), (33, 35)]),
+    ({"image_processor_type": "PixtralImageProcessor", "size": {"longest_edge": 128}, "patch_size": {"height": 16, "width": 16}},
+     [(90, 60), (301, 200), (128, 128), (129, 17), (40, 900)]),
+    ({"image_processor_type": "PixtralImageProcessor", "size": {"height": 100, "width": 150}, "patch_size": 14}, [(301, 200)]),
+]
+
+# Of which only the sizes are looked at, over many pictures.
+PLANS = [
+    {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336}, "do_center_crop": False},
+    {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336, "longest_edge": 700}, "do_center_crop": False},
+    {"image_processor_type": "CLIPImageProcessor", "size": {"max_height": 336, "max_width": 470}, "do_center_crop": False},
+    {"image_processor_type": "LlavaNextImageProcessor", "size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336},
+     "image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]},
+    {"image_processor_type": "Idefics3ImageProcessor", "size": {"longest_edge": 1456}, "max_image_size": {"longest_edge": 364}},
+    {"image_processor_type": "SmolVLMImageProcessor", "size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512}},
+    {"image_processor_type": "SmolVLMImageProcessor", "size": {"longest_edge": 5000}, "max_image_size": {"longest_edge": 512}},
+    {"image_processor_type": "Qwen2VLImageProcessor", "min_pixels": 3136, "max_pixels": 12845056},
+    {"image_processor_type": "Qwen2VLImageProcessor", "min_pixels": 200704, "max_pixels": 1003520},
+    {"image_processor_type": "Gemma3ImageProcessor", "size": {"height": 896, "width": 896}, "do_pan_and_scan": True, "pan_and_scan_min_crop_size": 256,
+     "pan_and_scan_max_num_crops": 4, "pan_and_scan_min_ratio_to_activate": 1.2},
+    {"image_processor_type": "PixtralImageProcessor", "size": {"longest_edge": 1024}, "patch_size": {"height": 16, "width": 16}},
+    {"image_processor_type": "PixtralImageProcessor", "size": {"longest_edge": 1540}, "patch_size": {"height": 14, "width": 14}},
+]
+
+
+def processor_of(config):
+    import importlib
+    kind = config["image_processor_type"].replace("Fast", "").replace("ImageProcessor", "")
+    folder = {"LlavaNext": "llava_next", "Qwen2VL": "qwen2_vl"}.get(kind, kind.lower())
+    module = importlib.import_module(f"transformers.models.{folder}.image_processing_pil_{folder}")
+    return getattr(module, f"{kind}ImageProcessorPil")(**{name: value for name, value in config.items() if name != "image_processor_type"})
+
+
+def processed(processor, kind, picture):
+    """The numbers, how many tiles, and the rows and columns of those beside the whole."""
+    options = {"return_row_col_info": True} if kind.startswith(("Idefics3", "SmolVLM")) else {}
+    made = processor.preprocess(picture, return_tensors="np", **options)
+    values = np.asarray(made["pixel_values"], np.float32)
+    if "rows" in made:
+        return values[0], len(values[0]), int(made["rows"][0][0]), int(made["cols"][0][0])
+    if "image_grid_thw" in made:
+        return values, 1, int(made["image_grid_thw"][0][1]), int(made["image_grid_thw"][0][2])
+    if kind.startswith("LlavaNext"):
+        return values[0], len(values[0]), 0, 0
+    return values, len(values), 0, 0
+
+
+def processors(out):
+    import json
+    import transformers.image_processing_backends as backends
+    exact = []
+    for config, sizes in PROCESSORS:
+        processor, cases = processor_of(config), []
+        for width, height in sizes:
+            pixels = random_bytes(width * height * 3, width * 7 + height).reshape(height, width, 3)
+            values, tiles, rows, columns = processed(processor, config["image_processor_type"], Image.fromarray(pixels))
+            cases.append([width, height, tiles, rows, columns, values.size, zlib.crc32(np.ascontiguousarray(values).tobytes())])
+        exact.append({"config": config, "cases": cases})
+    backends.np_resize = lambda image, size, **_: np.zeros((3, *size), np.uint8)  # sizes alone
+    random, plans = np.random.default_rng(SEED), []
+    for config in PLANS:
+        processor, cases = processor_of({**config, "do_rescale": False, "do_normalize": False}), []
+        while len(cases) < 60:
+            width, height = (int(2 ** n) for n in random.uniform(2, 11.5, 2))
+            if max(width, height) > 30 * min(width, height):
+                continue
+            values, tiles, rows, columns = processed(processor, config["image_processor_type"], Image.new("RGB", (width, height)))
+            cases.append([width, height, tiles, rows, columns, *(values.shape[-2:])])
+        plans.append({"config": config, "cases": cases})
+    lists = [", ".join(f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]" for name, rows in (("exact", exact), ("plans", plans)))]
+    (out / "processors.json").write_text("{" + lists[0] + "}\n")
+
+
 def random_bytes(count, seed):
     """The upper bytes of a linear congruential generator modulo 2^32."""
     state, values = (seed * 2654435761 + 12345) % 2**32, bytearray(count)

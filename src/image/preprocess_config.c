@@ -1,0 +1,380 @@
+/* preprocessor_config.json: types of processors, their defaults, and the fields that change pixels. */
+#include "image/preprocess_config.h"
+
+#include "base/json.h"
+
+#include <math.h>
+
+enum { EDGE_SHORTEST, EDGE_SQUARE }; /* what a size that is one number means */
+
+#define CLIP_COLOURS .mean = {0.48145466, 0.4578275, 0.40821073}, .std = {0.26862954, 0.26130258, 0.27577711}
+#define HALF_COLOURS .mean = {0.5, 0.5, 0.5}, .std = {0.5, 0.5, 0.5}
+#define ALWAYS       .resizes = true, .rescales = true, .normalizes = true, .rescale_factor = 1.0 / 255
+
+/* Defaults are those of transformers 5. */
+static const struct processor {
+  const char *name; /* image_processor_type without "ImageProcessor", "Fast", "Pil" */
+  int edge;
+  struct preprocess_config defaults;
+} processors[] = {
+    {"CLIP",
+     EDGE_SHORTEST,
+     {PREPROCESS_WHOLE, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS, .crops = true, .size.shortest_edge = 224,
+      .crop_height = 224, .crop_width = 224}},
+    {"Siglip",
+     EDGE_SHORTEST,
+     {PREPROCESS_WHOLE, RESAMPLE_BICUBIC, ALWAYS, HALF_COLOURS, .size = {.height = 224, .width = 224}}},
+    {"ViT",
+     EDGE_SQUARE,
+     {PREPROCESS_WHOLE, RESAMPLE_BILINEAR, ALWAYS, HALF_COLOURS, .size = {.height = 224, .width = 224}}},
+    {"Llava",
+     EDGE_SHORTEST,
+     {PREPROCESS_WHOLE, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS, .crops = true, .size.shortest_edge = 224,
+      .crop_height = 224, .crop_width = 224}},
+    {"LlavaNext",
+     EDGE_SHORTEST,
+     {PREPROCESS_GRID, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS, .crops = true, .size.shortest_edge = 224,
+      .crop_height = 224, .crop_width = 224, .grid_count = 5,
+      .grid = {{336, 672}, {672, 336}, {672, 672}, {1008, 336}, {336, 1008}}}},
+    {"Idefics3",
+     EDGE_SHORTEST,
+     {PREPROCESS_SPLIT, RESAMPLE_LANCZOS, ALWAYS, HALF_COLOURS, .splits = true, .size.longest_edge = 1456,
+      .split_edge = 364}},
+    {"SmolVLM",
+     EDGE_SHORTEST,
+     {PREPROCESS_SPLIT, RESAMPLE_LANCZOS, ALWAYS, HALF_COLOURS, .splits = true, .size.longest_edge = 1456,
+      .split_edge = 364}},
+    {"Qwen2VL",
+     EDGE_SHORTEST,
+     {PREPROCESS_AREA, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS,
+      .size = {.shortest_edge = 56 * 56, .longest_edge = 28 * 28 * 1280}, .patch_height = 14, .patch_width = 14,
+      .merge = 2, .frames = 2}},
+    {"Gemma3",
+     EDGE_SQUARE,
+     {PREPROCESS_PAN, RESAMPLE_BILINEAR, ALWAYS, HALF_COLOURS, .size = {.height = 224, .width = 224}}},
+    {"Pixtral",
+     EDGE_SQUARE,
+     {PREPROCESS_FIT, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS, .size.longest_edge = 1024, .patch_height = 16,
+      .patch_width = 16}},
+};
+
+/* One file as it is read: the first error ends it. */
+struct reading {
+  const json_t *fields;
+  struct preprocess_config *config;
+  const struct processor *processor;
+  struct error *error;
+};
+
+/* --- one value -------------------------------------------------------------------------------------------------- */
+
+/* NULL where the field is missing or null, which are the same. */
+static const json_t *field(const struct reading *reading, const char *name) {
+  const json_t *value = json_object_get(reading->fields, name);
+  return json_is_null(value) ? NULL : value;
+}
+
+static bool whole_take(const json_t *value, const char *name, int most, int *out, struct error *error) {
+  if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > most)
+    return error_set(error, ERROR_FORMAT, "preprocessor_config.json: %s is not a whole number of 1 to %d.", name, most);
+  *out = (int)json_integer_value(value);
+  return true;
+}
+
+static bool number_take(const json_t *value, const char *name, double *out, struct error *error) {
+  if (!json_is_number(value) || !isfinite(json_number_value(value)) || fabs(json_number_value(value)) > 1e6)
+    return error_set(error, ERROR_FORMAT, "preprocessor_config.json: %s is not a number of at most a million.", name);
+  *out = json_number_value(value);
+  return true;
+}
+
+static bool bool_read(const struct reading *reading, const char *name, bool *out) {
+  const json_t *value = field(reading, name);
+  if (!value) return true;
+  if (!json_is_boolean(value))
+    return error_set(reading->error, ERROR_FORMAT, "preprocessor_config.json: %s is neither true nor false.", name);
+  *out = json_is_true(value);
+  return true;
+}
+
+static bool whole_read(const struct reading *reading, const char *name, int most, int *out) {
+  const json_t *value = field(reading, name);
+  return !value || whole_take(value, name, most, out, reading->error);
+}
+
+static bool number_read(const struct reading *reading, const char *name, double *out) {
+  const json_t *value = field(reading, name);
+  return !value || number_take(value, name, out, reading->error);
+}
+
+/* One number for all channels, or three. */
+static bool colours_read(const struct reading *reading, const char *name, double out[3]) {
+  const json_t *value = field(reading, name);
+  if (!value) return true;
+  if (json_is_array(value) && json_array_size(value) != 3)
+    return error_set(reading->error, ERROR_FORMAT,
+                     "preprocessor_config.json: %s has %zu numbers, expected one for each of 3 channels.", name,
+                     json_array_size(value));
+  for (size_t c = 0; c < 3; c++)
+    if (!number_take(json_is_array(value) ? json_array_get(value, c) : value, name, &out[c], reading->error))
+      return false;
+  return true;
+}
+
+/* --- sizes ------------------------------------------------------------------------------------------------------ */
+
+static bool size_object_take(const struct reading *reading, const json_t *value, const char *name,
+                             struct preprocess_size *size) {
+  struct preprocess_size read = {0};
+  bool area = reading->config->kind == PREPROCESS_AREA;
+  const struct {
+    const char *name;
+    int *to;
+  } parts[] = {{"height", &read.height},
+               {"width", &read.width},
+               {"shortest_edge", &read.shortest_edge},
+               {"longest_edge", &read.longest_edge},
+               {"max_height", &read.max_height},
+               {"max_width", &read.max_width}};
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    char full[64];
+    const json_t *part = json_object_get(value, parts[i].name);
+    snprintf(full, sizeof full, "%s.%s", name, parts[i].name);
+    if (part && !json_is_null(part) &&
+        !whole_take(part, full, area ? LIMIT_IMAGE_PIXELS : LIMIT_IMAGE_SIDE, parts[i].to, reading->error))
+      return false;
+  }
+  *size = read;
+  return true;
+}
+
+static bool size_take(const struct reading *reading, const json_t *value, const char *name, int edge,
+                      struct preprocess_size *size) {
+  int number;
+  if (json_is_object(value)) return size_object_take(reading, value, name, size);
+  if (!whole_take(value, name, LIMIT_IMAGE_SIDE, &number, reading->error)) return false;
+  *size = edge == EDGE_SQUARE ? (struct preprocess_size){.height = number, .width = number}
+                              : (struct preprocess_size){.shortest_edge = number};
+  return true;
+}
+
+static bool size_missing(const struct reading *reading, const char *name, const char *expected) {
+  return error_set(reading->error, ERROR_FORMAT, "preprocessor_config.json: %s lacks what %s takes: %s.", name,
+                   reading->processor->name, expected);
+}
+
+static bool size_check(const struct reading *reading) {
+  const struct preprocess_size *size = &reading->config->size;
+  bool both = size->height && size->width;
+  switch (reading->config->kind) {
+  case PREPROCESS_AREA:
+    return (size->shortest_edge && size->longest_edge && size->shortest_edge <= size->longest_edge) ||
+           size_missing(reading, "size", "a shortest_edge and a longest_edge that is not less");
+  case PREPROCESS_SPLIT:
+  case PREPROCESS_FIT:
+    return size->longest_edge || both || size_missing(reading, "size", "longest_edge, or height and width");
+  case PREPROCESS_GRID:
+    return size->shortest_edge || both || size_missing(reading, "size", "shortest_edge, or height and width");
+  default:
+    return size->shortest_edge || both || (size->max_height && size->max_width) ||
+           size_missing(reading, "size", "shortest_edge, height and width, or max_height and max_width");
+  }
+}
+
+static bool size_read(const struct reading *reading) {
+  struct preprocess_config *config = reading->config;
+  const json_t *size = field(reading, "size");
+  if (size && !size_take(reading, size, "size", reading->processor->edge, &config->size)) return false;
+  if (config->kind == PREPROCESS_AREA &&
+      (!whole_read(reading, "min_pixels", LIMIT_IMAGE_PIXELS, &config->size.shortest_edge) ||
+       !whole_read(reading, "max_pixels", LIMIT_IMAGE_PIXELS, &config->size.longest_edge)))
+    return false;
+  return size_check(reading);
+}
+
+static bool crop_read(const struct reading *reading) {
+  struct preprocess_config *config = reading->config;
+  struct preprocess_size crop = {.height = config->crop_height, .width = config->crop_width};
+  const json_t *value = field(reading, "crop_size");
+  if (value && !size_take(reading, value, "crop_size", EDGE_SQUARE, &crop)) return false;
+  if (config->crops && !(crop.height && crop.width)) return size_missing(reading, "crop_size", "height and width");
+  config->crop_height = crop.height;
+  config->crop_width = crop.width;
+  return true;
+}
+
+static bool patch_read(const struct reading *reading) {
+  struct preprocess_config *config = reading->config;
+  struct preprocess_size patch = {.height = config->patch_height, .width = config->patch_width};
+  const json_t *value = field(reading, "patch_size");
+  if (value && !size_take(reading, value, "patch_size", EDGE_SQUARE, &patch)) return false;
+  if (!patch.height || !patch.width) return size_missing(reading, "patch_size", "height and width");
+  config->patch_height = patch.height;
+  config->patch_width = patch.width;
+  return true;
+}
+
+/* --- fields of one kind alone ----------------------------------------------------------------------------------- */
+
+static bool area_read(const struct reading *reading) {
+  struct preprocess_config *config = reading->config;
+  if (!patch_read(reading) || !whole_read(reading, "merge_size", 16, &config->merge) ||
+      !whole_read(reading, "temporal_patch_size", 16, &config->frames))
+    return false;
+  if (config->patch_height != config->patch_width || config->patch_height > 256)
+    return error_set(reading->error, ERROR_FORMAT,
+                     "preprocessor_config.json: patch_size is %d × %d, expected a square of at most 256.",
+                     config->patch_height, config->patch_width);
+  return true;
+}
+
+static bool split_read(const struct reading *reading) {
+  struct preprocess_size most = {.longest_edge = reading->config->split_edge};
+  const json_t *value = field(reading, "max_image_size");
+  if (value && !size_take(reading, value, "max_image_size", EDGE_SHORTEST, &most)) return false;
+  if (!most.longest_edge) return size_missing(reading, "max_image_size", "longest_edge");
+  reading->config->split_edge = most.longest_edge;
+  return bool_read(reading, "do_image_splitting", &reading->config->splits);
+}
+
+static bool pan_read(const struct reading *reading) {
+  struct preprocess_config *config = reading->config;
+  if (!bool_read(reading, "do_pan_and_scan", &config->pans) ||
+      !whole_read(reading, "pan_and_scan_min_crop_size", LIMIT_IMAGE_SIDE, &config->pan_least) ||
+      !whole_read(reading, "pan_and_scan_max_num_crops", LIMIT_IMAGE_TILES - 1, &config->pan_most) ||
+      !number_read(reading, "pan_and_scan_min_ratio_to_activate", &config->pan_ratio))
+    return false;
+  if (config->pans && !(config->pan_least && config->pan_most && config->pan_ratio > 0))
+    return error_set(reading->error, ERROR_FORMAT,
+                     "preprocessor_config.json: do_pan_and_scan needs pan_and_scan_min_crop_size, "
+                     "pan_and_scan_max_num_crops and a pan_and_scan_min_ratio_to_activate over 0.");
+  return true;
+}
+
+static bool pinpoints_take(const struct reading *reading, const json_t *list) {
+  struct preprocess_config *config = reading->config;
+  size_t count = json_array_size(list);
+  if (count < 1 || count > LIMIT_IMAGE_PINPOINTS)
+    return error_set(reading->error, ERROR_FORMAT,
+                     "preprocessor_config.json: image_grid_pinpoints is not a list of 1 to %d sizes.",
+                     LIMIT_IMAGE_PINPOINTS);
+  for (size_t i = 0; i < count; i++) {
+    const json_t *pair = json_array_get(list, i);
+    if (json_array_size(pair) != 2)
+      return error_set(reading->error, ERROR_FORMAT,
+                       "preprocessor_config.json: image_grid_pinpoints[%zu] is not a height and a width.", i);
+    for (size_t side = 0; side < 2; side++)
+      if (!whole_take(json_array_get(pair, side), "image_grid_pinpoints", LIMIT_IMAGE_SIDE, &config->grid[i][side],
+                      reading->error))
+        return false;
+  }
+  config->grid_count = (int)count;
+  return true;
+}
+
+/* The side of a tile: what pinpoints are to be multiples of. */
+static int grid_tile(const struct preprocess_config *config) {
+  if (config->crop_height) return config->crop_height;
+  return config->size.height ? config->size.height : config->size.shortest_edge;
+}
+
+static bool grid_read(const struct reading *reading) {
+  struct preprocess_config *config = reading->config;
+  const json_t *list = field(reading, "image_grid_pinpoints");
+  if (list && !pinpoints_take(reading, list)) return false;
+  int tile = grid_tile(config);
+  for (int i = 0; i < config->grid_count; i++) {
+    int rows = config->grid[i][0] / tile, columns = config->grid[i][1] / tile;
+    if (rows * tile != config->grid[i][0] || columns * tile != config->grid[i][1] ||
+        rows * columns >= LIMIT_IMAGE_TILES)
+      return error_set(reading->error, ERROR_FORMAT,
+                       "preprocessor_config.json: image_grid_pinpoints[%d] is %d × %d, expected multiples of %d, "
+                       "the side of a tile, and fewer than %d tiles.",
+                       i, config->grid[i][0], config->grid[i][1], tile, LIMIT_IMAGE_TILES);
+  }
+  return true;
+}
+
+static bool kind_read(const struct reading *reading) {
+  switch (reading->config->kind) {
+  case PREPROCESS_AREA: return area_read(reading);
+  case PREPROCESS_FIT: return patch_read(reading);
+  case PREPROCESS_SPLIT: return split_read(reading);
+  case PREPROCESS_PAN: return pan_read(reading);
+  case PREPROCESS_GRID: return grid_read(reading);
+  default:
+    return strcmp(reading->processor->name, "Llava") != 0 ||
+           bool_read(reading, "do_pad", &reading->config->pads_square);
+  }
+}
+
+/* --- the file --------------------------------------------------------------------------------------------------- */
+
+static bool resample_read(const struct reading *reading) {
+  const json_t *value = field(reading, "resample");
+  if (!value) return true;
+  if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= RESAMPLE_COUNT)
+    return error_set(reading->error, ERROR_FORMAT,
+                     "preprocessor_config.json: resample is not one of Pillow's filters, 0 to %d.", RESAMPLE_COUNT - 1);
+  reading->config->resample = (enum resample)json_integer_value(value);
+  return true;
+}
+
+static bool fields_read(const struct reading *reading) {
+  struct preprocess_config *config = reading->config;
+  if (!bool_read(reading, "do_resize", &config->resizes) || !bool_read(reading, "do_center_crop", &config->crops) ||
+      !bool_read(reading, "do_rescale", &config->rescales) ||
+      !bool_read(reading, "do_normalize", &config->normalizes) || !resample_read(reading) ||
+      !number_read(reading, "rescale_factor", &config->rescale_factor) ||
+      !colours_read(reading, "image_mean", config->mean) || !colours_read(reading, "image_std", config->std))
+    return false;
+  for (int c = 0; c < 3; c++)
+    if ((float)config->std[c] == 0)
+      return error_set(reading->error, ERROR_FORMAT,
+                       "preprocessor_config.json: image_std has a 0, by which nothing can be divided.");
+  return size_read(reading) && crop_read(reading) && kind_read(reading);
+}
+
+static bool name_is(struct slice name, const char *stem) {
+  static const char *const endings[] = {"ImageProcessor", "ImageProcessorFast", "ImageProcessorPil",
+                                        "FeatureExtractor"};
+  size_t size = strlen(stem);
+  if (!slice_starts(name, stem)) return false;
+  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+    if (slice_is(slice_make(name.data + size, name.size - size), endings[i])) return true;
+  return false;
+}
+
+static bool processor_find(struct reading *reading) {
+  const json_t *type = field(reading, "image_processor_type");
+  if (!type) type = field(reading, "feature_extractor_type");
+  if (!json_is_string(type))
+    return error_set(reading->error, ERROR_FORMAT,
+                     "preprocessor_config.json has no image_processor_type: take that of the model's own page.");
+  for (size_t i = 0; i < sizeof processors / sizeof *processors; i++)
+    if (name_is(json_slice(type), processors[i].name)) {
+      reading->processor = &processors[i];
+      *reading->config = processors[i].defaults;
+      return true;
+    }
+  return error_set(
+      reading->error, ERROR_UNSUPPORTED,
+      "preprocessor_config.json is for %.*s, expected one for CLIP, Siglip, ViT, Llava, LlavaNext, Idefics3, SmolVLM, "
+      "Qwen2VL, Gemma3 or Pixtral.",
+      SLICE_ARGS(json_slice(type)));
+}
+
+bool preprocess_config_parse(struct slice text, struct preprocess_config *config, struct error *error) {
+  if (text.size > LIMIT_PREPROCESSOR_CONFIG_BYTES)
+    return error_set(error, ERROR_LIMIT, "preprocessor_config.json has %zu bytes, expected at most %d.", text.size,
+                     LIMIT_PREPROCESSOR_CONFIG_BYTES);
+  json_t *root = json_parse(text, error);
+  if (!root) return error_prefix(error, "preprocessor_config.json: ");
+  struct reading reading = {.fields = root, .config = config, .error = error};
+  const json_t *inner = json_object_get(root, "image_processor");
+  if (json_is_object(inner)) reading.fields = inner;
+  bool done = json_is_object(root) ? processor_find(&reading) && fields_read(&reading)
+                                   : error_set(error, ERROR_FORMAT, "preprocessor_config.json is not an object.");
+  json_decref(root);
+  return done;
+}
