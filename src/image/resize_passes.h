@@ -1,5 +1,4 @@
-/* The two passes of resizing, made from one template (resize_passes_template.h) for the baseline instruction set and
- * for wider ones; all give the same bytes. */
+/* The two passes of resizing, for any machine and for some that have wider vectors; all give the same bytes. */
 #ifndef SPATE_IMAGE_RESIZE_PASSES_H
 #define SPATE_IMAGE_RESIZE_PASSES_H
 
