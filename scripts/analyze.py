@@ -14,7 +14,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SUPPRESSIONS = ROOT / "scripts/analyze_suppressions.txt"
-LEFT_OUT = re.compile(r"src/backend/cuda/|/kernels_|/row_passes")
+LEFT_OUT = re.compile(r"src/backend/cuda/|/kernels_|/row_passes|/resize_passes")
 FLAGS = ["-std=gnu17", "-O1", "-D_GNU_SOURCE", '-DSPATE_VERSION="0"', '-DWEB_FOLDER="."', '-DCALIBRATION_TEXT="/dev/null"', "-Isrc",
          "-Iinclude"]
 HINTS = ["-include", "scripts/analyze.h"]

@@ -76,7 +76,7 @@ if [ "$long" = 1 ]; then
   stage "test tsan" tests_without_model tsan
 else
   stage "build tsan" build tsan thread_tests
-  stage "test tsan (runtime, http, team, upload)" tests_without_model tsan -R 'unit/(runtime|http|backend/test_(team|upload))'
+  stage "test tsan (runtime, http, team, upload, decode_pool)" tests_without_model tsan -R 'unit/(runtime|http|backend/test_(team|upload)|image/test_decode_pool)'
 fi
 stage "build fuzz" build fuzz fuzzers
 stage "fuzz ($fuzz_seconds s each)" fuzz

@@ -77,6 +77,7 @@ static bool filter_set(int descriptor, struct error *error) {
       ALLOW(__NR_rt_sigreturn),
       ALLOW(IS_SANITIZED ? __NR_futex : __NR_exit_group),
       ALLOW(IS_SANITIZED ? __NR_sched_yield : __NR_exit_group),
+      ALLOW(IS_SANITIZED ? __NR_sigaltstack : __NR_exit_group),
       /* read, write: the one descriptor */
       IF_EQUAL(__NR_read, 1, 0),
       IF_EQUAL(__NR_write, 0, 3),

@@ -13,7 +13,7 @@ from spate_server import ROOT, SANITIZED, SPATE
 
 BUILD = pathlib.Path(os.environ.get("EXAMPLES", ROOT / "build/release"))  # the build folder
 SBOM = BUILD / "spate.spdx.json"
-NAMES = {"libuv1": "libuv"}  # Debian's source packages by other names
+NAMES = {"libuv1": "libuv", "libpng1.6": "libpng"}  # Debian's source packages by other names
 VALIDATE = """
 import sys
 from spdx_tools.spdx.parser.parse_anything import parse_file
@@ -38,7 +38,7 @@ class Materials(unittest.TestCase):
         for library in re.findall(r"/\S+", output_of("ldd", SPATE)):
             owner = output_of("dpkg-query", "-S", f"*/{os.path.basename(library)}").partition(": ")[0]
             source, version = output_of("dpkg-query", "-W", "-f", "${source:Package} ${source:Upstream-Version}", owner).split()
-            loaded[NAMES.get(source, source)] = re.sub(r"^(\d+:)|[+~-].*$", "", version)
+            loaded[NAMES.get(source, source)] = re.sub(r"^(\d+:)|\.dfsg.*$|[+~-].*$", "", version)
         inside = self.linked("STATIC_LINK")
         self.assertEqual({name: package["versionInfo"] for name, package in self.packages.items()
                           if package["SPDXID"] not in inside}, loaded)
