@@ -72,7 +72,7 @@ void decode_helper_main(int argc, char **argv) {
   void *volatile first =
       malloc(1); /* for which the C library asks for random bytes, which there are none of in there */
   free(first);
-  if (!sandbox_enter(HELPER_DESCRIPTOR, &error)) {
+  if (!sandbox_enter(&error)) {
     error_write(&error);
     _exit(1);
   }

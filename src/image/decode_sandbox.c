@@ -2,6 +2,7 @@
 #include "image/decode_sandbox.h"
 
 #include "base/limits.h"
+#include "image/decode_wire.h"
 
 #include <errno.h>
 #include <linux/audit.h>
@@ -63,38 +64,38 @@ enum { LOW = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 4 }; /* where in 8 
 
 /* Descriptors are 32 bits to the kernel, and so are the flags and protections that it knows. The calls with arguments
  * that matter come last: what they load replaces the call's number. */
-static bool filter_set(int descriptor, struct error *error) {
-  struct sock_filter lines[] = {
-      LOAD(arch),
-      IF_EQUAL(MACHINE, 1, 0),
-      ANSWER(SECCOMP_RET_KILL_PROCESS),
-      LOAD(nr),
-      ALLOW(__NR_munmap),
-      ALLOW(__NR_mremap),
-      ALLOW(__NR_brk),
-      ALLOW(__NR_madvise),
-      ALLOW(__NR_exit_group),
-      ALLOW(__NR_rt_sigreturn),
-      ALLOW(IS_SANITIZED ? __NR_futex : __NR_exit_group),
-      ALLOW(IS_SANITIZED ? __NR_sched_yield : __NR_exit_group),
-      ALLOW(IS_SANITIZED ? __NR_sigaltstack : __NR_exit_group),
-      /* read, write: the one descriptor */
-      IF_EQUAL(__NR_read, 1, 0),
-      IF_EQUAL(__NR_write, 0, 3),
-      LOAD_LOW(0),
-      IF_EQUAL(descriptor, 0, 7),
-      ANSWER(SECCOMP_RET_ALLOW),
-      /* mmap: memory that is no file's; mmap, mprotect: none that holds code */
-      IF_EQUAL(__NR_mmap, 0, 2),
-      LOAD_LOW(3),
-      IF_BITS(MAP_ANONYMOUS, 1, 3),
-      IF_EQUAL(__NR_mprotect, 0, 2),
-      LOAD_LOW(2),
-      IF_BITS(PROT_EXEC, 0, 1),
-      ANSWER(SECCOMP_RET_KILL_PROCESS),
-      ANSWER(SECCOMP_RET_ALLOW),
-  };
-  struct sock_fprog program = {sizeof lines / sizeof *lines, lines};
+static struct sock_filter filter[] = {
+    LOAD(arch),
+    IF_EQUAL(MACHINE, 1, 0),
+    ANSWER(SECCOMP_RET_KILL_PROCESS),
+    LOAD(nr),
+    ALLOW(__NR_munmap),
+    ALLOW(__NR_mremap),
+    ALLOW(__NR_brk),
+    ALLOW(__NR_madvise),
+    ALLOW(__NR_exit_group),
+    ALLOW(__NR_rt_sigreturn),
+    ALLOW(IS_SANITIZED ? __NR_futex : __NR_exit_group),
+    ALLOW(IS_SANITIZED ? __NR_sched_yield : __NR_exit_group),
+    ALLOW(IS_SANITIZED ? __NR_sigaltstack : __NR_exit_group),
+    /* read, write: the one descriptor */
+    IF_EQUAL(__NR_read, 1, 0),
+    IF_EQUAL(__NR_write, 0, 3),
+    LOAD_LOW(0),
+    IF_EQUAL(HELPER_DESCRIPTOR, 0, 7),
+    ANSWER(SECCOMP_RET_ALLOW),
+    /* mmap: memory that is no file's; mmap, mprotect: none that holds code */
+    IF_EQUAL(__NR_mmap, 0, 2),
+    LOAD_LOW(3),
+    IF_BITS(MAP_ANONYMOUS, 1, 3),
+    IF_EQUAL(__NR_mprotect, 0, 2),
+    LOAD_LOW(2),
+    IF_BITS(PROT_EXEC, 0, 1),
+    ANSWER(SECCOMP_RET_KILL_PROCESS),
+    ANSWER(SECCOMP_RET_ALLOW),
+};
+static bool filter_set(struct error *error) {
+  struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0) return true;
   return error_set(
       error, ERROR_UNSUPPORTED,
@@ -102,9 +103,9 @@ static bool filter_set(int descriptor, struct error *error) {
       strerror(errno));
 }
 
-bool sandbox_enter(int descriptor, struct error *error) {
+bool sandbox_enter(struct error *error) {
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
     return error_set(error, ERROR_UNSUPPORTED, "This kernel lets no image decoder give up its privileges: %s.",
                      strerror(errno));
-  return limits_set(error) && filter_set(descriptor, error);
+  return limits_set(error) && filter_set(error);
 }

@@ -6,9 +6,9 @@
 
 #include <stdbool.h>
 
-/* From here on this process can read and write `descriptor`, ask for memory and end: the kernel kills it when it calls
- * anything else. It has LIMIT_HELPER_MEBIBYTES of memory and LIMIT_HELPER_SECONDS of time; no file, no other
+/* From here on this process can read and write HELPER_DESCRIPTOR, ask for memory and end: the kernel kills it when it
+ * calls anything else. It has LIMIT_HELPER_MEBIBYTES of memory and LIMIT_HELPER_SECONDS of time; no file, no other
  * process, no new privileges. For a process of one thread. */
-bool sandbox_enter(int descriptor, struct error *error);
+bool sandbox_enter(struct error *error);
 
 #endif

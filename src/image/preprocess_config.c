@@ -1,162 +1,8 @@
-/* preprocessor_config.json: types of processors, their defaults, and the fields that change pixels. */
+/* preprocessor_config.json: the fields that change pixels, and what they must be to each other. */
 #include "image/preprocess_config.h"
 
-#include "base/json.h"
-
-#include <math.h>
-
-enum { EDGE_SHORTEST, EDGE_SQUARE }; /* what a size that is one number means */
-
-#define CLIP_COLOURS .mean = {0.48145466, 0.4578275, 0.40821073}, .std = {0.26862954, 0.26130258, 0.27577711}
-#define HALF_COLOURS .mean = {0.5, 0.5, 0.5}, .std = {0.5, 0.5, 0.5}
-#define ALWAYS       .resizes = true, .rescales = true, .normalizes = true, .rescale_factor = 1.0 / 255
-
-/* Defaults are those of transformers 5. */
-static const struct processor {
-  const char *name; /* image_processor_type without "ImageProcessor", "Fast", "Pil" */
-  int edge;
-  struct preprocess_config defaults;
-} processors[] = {
-    {"CLIP",
-     EDGE_SHORTEST,
-     {PREPROCESS_WHOLE, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS, .crops = true, .size.shortest_edge = 224,
-      .crop_height = 224, .crop_width = 224}},
-    {"Siglip",
-     EDGE_SHORTEST,
-     {PREPROCESS_WHOLE, RESAMPLE_BICUBIC, ALWAYS, HALF_COLOURS, .size = {.height = 224, .width = 224}}},
-    {"ViT",
-     EDGE_SQUARE,
-     {PREPROCESS_WHOLE, RESAMPLE_BILINEAR, ALWAYS, HALF_COLOURS, .size = {.height = 224, .width = 224}}},
-    {"Llava",
-     EDGE_SHORTEST,
-     {PREPROCESS_WHOLE, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS, .crops = true, .size.shortest_edge = 224,
-      .crop_height = 224, .crop_width = 224}},
-    {"LlavaNext",
-     EDGE_SHORTEST,
-     {PREPROCESS_GRID, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS, .crops = true, .size.shortest_edge = 224,
-      .crop_height = 224, .crop_width = 224, .grid_count = 5,
-      .grid = {{336, 672}, {672, 336}, {672, 672}, {1008, 336}, {336, 1008}}}},
-    {"Idefics3",
-     EDGE_SHORTEST,
-     {PREPROCESS_SPLIT, RESAMPLE_LANCZOS, ALWAYS, HALF_COLOURS, .splits = true, .size.longest_edge = 1456,
-      .split_edge = 364}},
-    {"SmolVLM",
-     EDGE_SHORTEST,
-     {PREPROCESS_SPLIT, RESAMPLE_LANCZOS, ALWAYS, HALF_COLOURS, .splits = true, .size.longest_edge = 1456,
-      .split_edge = 364}},
-    {"Qwen2VL",
-     EDGE_SHORTEST,
-     {PREPROCESS_AREA, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS,
-      .size = {.shortest_edge = 56 * 56, .longest_edge = 28 * 28 * 1280}, .patch_height = 14, .patch_width = 14,
-      .merge = 2, .frames = 2}},
-    {"Gemma3",
-     EDGE_SQUARE,
-     {PREPROCESS_PAN, RESAMPLE_BILINEAR, ALWAYS, HALF_COLOURS, .size = {.height = 224, .width = 224}}},
-    {"Pixtral",
-     EDGE_SQUARE,
-     {PREPROCESS_FIT, RESAMPLE_BICUBIC, ALWAYS, CLIP_COLOURS, .size.longest_edge = 1024, .patch_height = 16,
-      .patch_width = 16}},
-};
-
-/* One file as it is read: the first error ends it. */
-struct reading {
-  const json_t *fields;
-  struct preprocess_config *config;
-  const struct processor *processor;
-  struct error *error;
-};
-
-/* --- one value -------------------------------------------------------------------------------------------------- */
-
-/* NULL where the field is missing or null, which are the same. */
-static const json_t *field(const struct reading *reading, const char *name) {
-  const json_t *value = json_object_get(reading->fields, name);
-  return json_is_null(value) ? NULL : value;
-}
-
-static bool whole_take(const json_t *value, const char *name, int most, int *out, struct error *error) {
-  if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > most)
-    return error_set(error, ERROR_FORMAT, "preprocessor_config.json: %s is not a whole number of 1 to %d.", name, most);
-  *out = (int)json_integer_value(value);
-  return true;
-}
-
-static bool number_take(const json_t *value, const char *name, double *out, struct error *error) {
-  if (!json_is_number(value) || !isfinite(json_number_value(value)) || fabs(json_number_value(value)) > 1e6)
-    return error_set(error, ERROR_FORMAT, "preprocessor_config.json: %s is not a number of at most a million.", name);
-  *out = json_number_value(value);
-  return true;
-}
-
-static bool bool_read(const struct reading *reading, const char *name, bool *out) {
-  const json_t *value = field(reading, name);
-  if (!value) return true;
-  if (!json_is_boolean(value))
-    return error_set(reading->error, ERROR_FORMAT, "preprocessor_config.json: %s is neither true nor false.", name);
-  *out = json_is_true(value);
-  return true;
-}
-
-static bool whole_read(const struct reading *reading, const char *name, int most, int *out) {
-  const json_t *value = field(reading, name);
-  return !value || whole_take(value, name, most, out, reading->error);
-}
-
-static bool number_read(const struct reading *reading, const char *name, double *out) {
-  const json_t *value = field(reading, name);
-  return !value || number_take(value, name, out, reading->error);
-}
-
-/* One number for all channels, or three. */
-static bool colours_read(const struct reading *reading, const char *name, double out[3]) {
-  const json_t *value = field(reading, name);
-  if (!value) return true;
-  if (json_is_array(value) && json_array_size(value) != 3)
-    return error_set(reading->error, ERROR_FORMAT,
-                     "preprocessor_config.json: %s has %zu numbers, expected one for each of 3 channels.", name,
-                     json_array_size(value));
-  for (size_t c = 0; c < 3; c++)
-    if (!number_take(json_is_array(value) ? json_array_get(value, c) : value, name, &out[c], reading->error))
-      return false;
-  return true;
-}
-
-/* --- sizes ------------------------------------------------------------------------------------------------------ */
-
-static bool size_object_take(const struct reading *reading, const json_t *value, const char *name,
-                             struct preprocess_size *size) {
-  struct preprocess_size read = {0};
-  bool area = reading->config->kind == PREPROCESS_AREA;
-  const struct {
-    const char *name;
-    int *to;
-  } parts[] = {{"height", &read.height},
-               {"width", &read.width},
-               {"shortest_edge", &read.shortest_edge},
-               {"longest_edge", &read.longest_edge},
-               {"max_height", &read.max_height},
-               {"max_width", &read.max_width}};
-  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-    char full[64];
-    const json_t *part = json_object_get(value, parts[i].name);
-    snprintf(full, sizeof full, "%s.%s", name, parts[i].name);
-    if (part && !json_is_null(part) &&
-        !whole_take(part, full, area ? LIMIT_IMAGE_PIXELS : LIMIT_IMAGE_SIDE, parts[i].to, reading->error))
-      return false;
-  }
-  *size = read;
-  return true;
-}
-
-static bool size_take(const struct reading *reading, const json_t *value, const char *name, int edge,
-                      struct preprocess_size *size) {
-  int number;
-  if (json_is_object(value)) return size_object_take(reading, value, name, size);
-  if (!whole_take(value, name, LIMIT_IMAGE_SIDE, &number, reading->error)) return false;
-  *size = edge == EDGE_SQUARE ? (struct preprocess_size){.height = number, .width = number}
-                              : (struct preprocess_size){.shortest_edge = number};
-  return true;
-}
+#include "image/preprocess_fields.h"
+#include "image/preprocess_sizes.h"
 
 static bool size_missing(const struct reading *reading, const char *name, const char *expected) {
   return error_set(reading->error, ERROR_FORMAT, "preprocessor_config.json: %s lacks what %s takes: %s.", name,
@@ -183,7 +29,7 @@ static bool size_check(const struct reading *reading) {
 
 static bool size_read(const struct reading *reading) {
   struct preprocess_config *config = reading->config;
-  const json_t *size = field(reading, "size");
+  const json_t *size = reading_field(reading, "size");
   if (size && !size_take(reading, size, "size", reading->processor->edge, &config->size)) return false;
   if (config->kind == PREPROCESS_AREA &&
       (!whole_read(reading, "min_pixels", LIMIT_IMAGE_PIXELS, &config->size.shortest_edge) ||
@@ -195,7 +41,7 @@ static bool size_read(const struct reading *reading) {
 static bool crop_read(const struct reading *reading) {
   struct preprocess_config *config = reading->config;
   struct preprocess_size crop = {.height = config->crop_height, .width = config->crop_width};
-  const json_t *value = field(reading, "crop_size");
+  const json_t *value = reading_field(reading, "crop_size");
   if (value && !size_take(reading, value, "crop_size", EDGE_SQUARE, &crop)) return false;
   if (config->crops && !(crop.height && crop.width)) return size_missing(reading, "crop_size", "height and width");
   config->crop_height = crop.height;
@@ -206,7 +52,7 @@ static bool crop_read(const struct reading *reading) {
 static bool patch_read(const struct reading *reading) {
   struct preprocess_config *config = reading->config;
   struct preprocess_size patch = {.height = config->patch_height, .width = config->patch_width};
-  const json_t *value = field(reading, "patch_size");
+  const json_t *value = reading_field(reading, "patch_size");
   if (value && !size_take(reading, value, "patch_size", EDGE_SQUARE, &patch)) return false;
   if (!patch.height || !patch.width) return size_missing(reading, "patch_size", "height and width");
   config->patch_height = patch.height;
@@ -230,7 +76,7 @@ static bool area_read(const struct reading *reading) {
 
 static bool split_read(const struct reading *reading) {
   struct preprocess_size most = {.longest_edge = reading->config->split_edge};
-  const json_t *value = field(reading, "max_image_size");
+  const json_t *value = reading_field(reading, "max_image_size");
   if (value && !size_take(reading, value, "max_image_size", EDGE_SHORTEST, &most)) return false;
   if (!most.longest_edge) return size_missing(reading, "max_image_size", "longest_edge");
   reading->config->split_edge = most.longest_edge;
@@ -264,25 +110,19 @@ static bool pinpoints_take(const struct reading *reading, const json_t *list) {
       return error_set(reading->error, ERROR_FORMAT,
                        "preprocessor_config.json: image_grid_pinpoints[%zu] is not a height and a width.", i);
     for (size_t side = 0; side < 2; side++)
-      if (!whole_take(json_array_get(pair, side), "image_grid_pinpoints", LIMIT_IMAGE_SIDE, &config->grid[i][side],
-                      reading->error))
+      if (!whole_take(reading, json_array_get(pair, side), "image_grid_pinpoints", LIMIT_IMAGE_SIDE,
+                      &config->grid[i][side]))
         return false;
   }
   config->grid_count = (int)count;
   return true;
 }
 
-/* The side of a tile: what pinpoints are to be multiples of. */
-static int grid_tile(const struct preprocess_config *config) {
-  if (config->crop_height) return config->crop_height;
-  return config->size.height ? config->size.height : config->size.shortest_edge;
-}
-
 static bool grid_read(const struct reading *reading) {
   struct preprocess_config *config = reading->config;
-  const json_t *list = field(reading, "image_grid_pinpoints");
+  const json_t *list = reading_field(reading, "image_grid_pinpoints");
   if (list && !pinpoints_take(reading, list)) return false;
-  int tile = grid_tile(config);
+  int tile = edge_of_tile(config); /* which the size and the crop decide */
   for (int i = 0; i < config->grid_count; i++) {
     int rows = config->grid[i][0] / tile, columns = config->grid[i][1] / tile;
     if (rows * tile != config->grid[i][0] || columns * tile != config->grid[i][1] ||
@@ -311,7 +151,7 @@ static bool kind_read(const struct reading *reading) {
 /* --- the file --------------------------------------------------------------------------------------------------- */
 
 static bool resample_read(const struct reading *reading) {
-  const json_t *value = field(reading, "resample");
+  const json_t *value = reading_field(reading, "resample");
   if (!value) return true;
   if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= RESAMPLE_COUNT)
     return error_set(reading->error, ERROR_FORMAT,
@@ -333,35 +173,6 @@ static bool fields_read(const struct reading *reading) {
       return error_set(reading->error, ERROR_FORMAT,
                        "preprocessor_config.json: image_std has a 0, by which nothing can be divided.");
   return size_read(reading) && crop_read(reading) && kind_read(reading);
-}
-
-static bool name_is(struct slice name, const char *stem) {
-  static const char *const endings[] = {"ImageProcessor", "ImageProcessorFast", "ImageProcessorPil",
-                                        "FeatureExtractor"};
-  size_t size = strlen(stem);
-  if (!slice_starts(name, stem)) return false;
-  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-    if (slice_is(slice_make(name.data + size, name.size - size), endings[i])) return true;
-  return false;
-}
-
-static bool processor_find(struct reading *reading) {
-  const json_t *type = field(reading, "image_processor_type");
-  if (!type) type = field(reading, "feature_extractor_type");
-  if (!json_is_string(type))
-    return error_set(reading->error, ERROR_FORMAT,
-                     "preprocessor_config.json has no image_processor_type: take that of the model's own page.");
-  for (size_t i = 0; i < sizeof processors / sizeof *processors; i++)
-    if (name_is(json_slice(type), processors[i].name)) {
-      reading->processor = &processors[i];
-      *reading->config = processors[i].defaults;
-      return true;
-    }
-  return error_set(
-      reading->error, ERROR_UNSUPPORTED,
-      "preprocessor_config.json is for %.*s, expected one for CLIP, Siglip, ViT, Llava, LlavaNext, Idefics3, SmolVLM, "
-      "Qwen2VL, Gemma3 or Pixtral.",
-      SLICE_ARGS(json_slice(type)));
 }
 
 bool preprocess_config_parse(struct slice text, struct preprocess_config *config, struct error *error) {

@@ -42,7 +42,25 @@ struct extent extent_of_size(const struct preprocess_size *size, struct extent f
   return (struct extent){size->height, size->width};
 }
 
+struct extent extent_resized(const struct preprocess_config *config, struct extent from) {
+  return config->resizes ? extent_of_size(&config->size, from) : from;
+}
+
+struct extent extent_cropped(const struct preprocess_config *config, struct extent from) {
+  return config->crops ? (struct extent){config->crop_height, config->crop_width} : from;
+}
+
 /* --- GRID ------------------------------------------------------------------------------------------------------- */
+
+struct extent extent_of_whole(const struct preprocess_config *config) {
+  const struct preprocess_size *size = &config->size;
+  if (size->height && size->width) return (struct extent){size->height, size->width};
+  return (struct extent){size->shortest_edge, size->shortest_edge};
+}
+
+int edge_of_tile(const struct preprocess_config *config) {
+  return config->crop_height ? config->crop_height : (int)extent_of_whole(config).height;
+}
 
 int grid_choose(const struct preprocess_config *config, struct extent from) {
   int best = -1;

@@ -11,6 +11,14 @@ struct extent {
 /* By config->size, of pictures that become one tile. */
 struct extent extent_of_size(const struct preprocess_size *size, struct extent from);
 
+/* By whatever the configuration does with a picture that becomes one tile. */
+struct extent extent_resized(const struct preprocess_config *config, struct extent from);
+struct extent extent_cropped(const struct preprocess_config *config, struct extent from);
+
+/* GRID: what the whole is resized to, and the side of the squares that a grid is cut into. */
+struct extent extent_of_whole(const struct preprocess_config *config);
+int edge_of_tile(const struct preprocess_config *config);
+
 /* GRID: which of the pinpoints, and what the picture is within it. */
 int grid_choose(const struct preprocess_config *config, struct extent from);
 struct extent extent_within(struct extent from, struct extent target);

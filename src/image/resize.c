@@ -10,13 +10,17 @@
 /* Places are stepped to by sums, as Pillow does: by products, some would be the neighbour. */
 static void nearest_fill(int from, int to, int *place) {
   double step = (double)from / to, at = step * 0.5;
-  for (int i = 0; i < to; i++, at += step) place[i] = (int)at < from ? (int)at : from - 1;
+  for (int i = 0; i < to; i++) {
+    place[i] = (int)at < from ? (int)at : from - 1;
+    at += step;
+  }
 }
 
 static bool resize_nearest(struct image_view from, struct image *to, struct error *error) {
-  int *column = malloc((size_t)(to->width + to->height) * sizeof *column), *row = column + to->width;
+  int *column = malloc((size_t)(to->width + to->height) * sizeof *column);
   if (!column)
     return error_set(error, ERROR_MEMORY, "There is no memory to resize an image to %d × %d.", to->width, to->height);
+  int *row = column + to->width;
   nearest_fill(from.width, to->width, column);
   nearest_fill(from.height, to->height, row);
   uint8_t *out = to->pixels;
