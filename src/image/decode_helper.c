@@ -1,4 +1,4 @@
-/* A helper: one thread, one descriptor, one image after the other until its other end is closed. */
+/* A helper, which forks, and its children, which decode. */
 #include "image/decode_helper.h"
 
 #include "base/limits.h"
@@ -6,11 +6,15 @@
 #include "image/decode_sandbox.h"
 #include "image/decode_wire.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+/* --- a child ---------------------------------------------------------------------------------------------------- */
 
 /* read() until all is there; false when the other end is gone. */
 static bool bytes_read(void *to, size_t size) {
@@ -33,31 +37,67 @@ static bool bytes_write(const void *from, size_t size) {
   return true;
 }
 
-static bool error_write(const struct error *error) {
+static void error_write(const struct error *error) {
   struct wire_reply reply = {WIRE_REPLY, error->code, 0, 0, (uint32_t)strlen(error->text)};
-  return bytes_write(&reply, sizeof reply) && bytes_write(error->text, reply.text_size);
+  if (bytes_write(&reply, sizeof reply)) bytes_write(error->text, reply.text_size);
 }
 
-static bool image_write(const struct image *image) {
-  struct wire_reply reply = {WIRE_REPLY, ERROR_NONE, (uint32_t)image->width, (uint32_t)image->height, 0};
-  return bytes_write(&reply, sizeof reply) && bytes_write(image->pixels, image_bytes(image->width, image->height));
-}
-
-static bool file_decode(struct slice file) {
+static void file_decode(struct slice file) {
   struct image image;
   struct error error;
-  if (!image_decode(file, &image, &error)) return error_write(&error);
-  bool written = image_write(&image);
-  image_release(&image);
-  return written;
+  if (!image_decode(file, &image, &error)) {
+    error_write(&error);
+    return;
+  }
+  struct wire_reply reply = {WIRE_REPLY, ERROR_NONE, (uint32_t)image.width, (uint32_t)image.height, 0};
+  if (bytes_write(&reply, sizeof reply)) bytes_write(image.pixels, image_bytes(image.width, image.height));
 }
 
-static bool order_serve(const struct wire_order *order) {
-  if (order->magic != WIRE_ORDER || order->size == 0 || order->size > LIMIT_IMAGE_BYTES) return false;
-  uint8_t *file = malloc(order->size);
-  bool served = file && bytes_read(file, order->size) && file_decode(slice_make(file, order->size));
-  free(file);
-  return served;
+/* Its memory goes with it. */
+static void child_run(void) {
+  struct error error;
+  struct wire_order order;
+  if (!sandbox_enter(&error)) {
+    error_write(&error);
+    return;
+  }
+  if (!bytes_write(&(struct wire_reply){.magic = WIRE_REPLY}, sizeof(struct wire_reply))) return;
+  if (!bytes_read(&order, sizeof order) || order.magic != WIRE_ORDER || order.size > LIMIT_IMAGE_BYTES) return;
+  uint8_t *file = malloc(order.size);
+  if (file && bytes_read(file, order.size)) file_decode(slice_make(file, order.size));
+}
+
+/* --- the helper ------------------------------------------------------------------------------------------------- */
+
+/* A descriptor that the other end sends; -1 when that is gone. */
+static int descriptor_receive(void) {
+  char byte, room[CMSG_SPACE(sizeof(int))];
+  struct iovec part = {&byte, 1};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+  if (recvmsg(HELPER_DESCRIPTOR, &message, MSG_CMSG_CLOEXEC) != 1) return -1;
+  struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+  int descriptor = -1;
+  if (head && head->cmsg_type == SCM_RIGHTS) memcpy(&descriptor, CMSG_DATA(head), sizeof descriptor);
+  return descriptor;
+}
+
+void decode_helper_serve(void (*child)(void)) {
+  for (pid_t pid = 0;;) {
+    int socket = descriptor_receive();
+    if (pid > 0) { /* done, or given up */
+      kill(pid, SIGKILL);
+      waitpid(pid, NULL, 0);
+    }
+    if (socket < 0) _exit(0);
+    pid = fork();
+    if (pid == 0) {
+      if (dup2(socket, HELPER_DESCRIPTOR) < 0) _exit(1);
+      close(socket);
+      child();
+      _exit(0);
+    }
+    close(socket);
+  }
 }
 
 void decode_helper_main(int argc, char **argv) {
@@ -67,16 +107,7 @@ void decode_helper_main(int argc, char **argv) {
     fputs("spate: " DECODE_HELPER_ARGUMENT " is what spate starts by itself to decode images in.\n", stderr);
     _exit(2);
   }
-  struct error error;
-  struct wire_order order;
-  void *volatile first =
-      malloc(1); /* for which the C library asks for random bytes, which there are none of in there */
+  void *volatile first = malloc(1); /* for which the C library asks for random bytes, which a child may not */
   free(first);
-  if (!sandbox_enter(&error)) {
-    error_write(&error);
-    _exit(1);
-  }
-  bool goes_on = bytes_write(&(struct wire_reply){.magic = WIRE_REPLY}, sizeof(struct wire_reply));
-  while (goes_on && bytes_read(&order, sizeof order)) goes_on = order_serve(&order);
-  _exit(goes_on ? 0 : 1);
+  decode_helper_serve(child_run);
 }

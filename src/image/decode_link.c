@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -74,35 +73,62 @@ static int socket_lift(int socket) {
   return lifted;
 }
 
+/* One byte, and the descriptor with it. */
+static bool descriptor_send(int socket, int descriptor) {
+  char room[CMSG_SPACE(sizeof descriptor)] = {0};
+  struct iovec part = {(char[]){0}, 1};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+  struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+  *head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof descriptor), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+  memcpy(CMSG_DATA(head), &descriptor, sizeof descriptor);
+  return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+}
+
+static void child_forget(struct decode_link *link) {
+  if (link->child >= 0) close(link->child);
+  link->child = -1;
+  link->greeted = false;
+}
+
+bool decode_link_renew(struct decode_link *link, struct error *error) {
+  int ends[2];
+  child_forget(link);
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return error_set(error, ERROR_IO, "There is no socket for an image decoder: %s.", strerror(errno));
+  bool sent = descriptor_send(link->control, ends[1]);
+  int why = errno;
+  close(ends[1]);
+  link->child = ends[0];
+  if (sent) return true;
+  child_forget(link);
+  return error_set(error, ERROR_IO, "An image decoder is gone: %s.", strerror(why));
+}
+
 bool decode_link_start(struct decode_link *link, char *const *command, struct error *error) {
   int ends[2];
-  *link = (struct decode_link){0};
+  *link = (struct decode_link){.child = -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     return error_set(error, ERROR_IO, "There is no socket for an image decoder: %s.", strerror(errno));
   ends[1] = socket_lift(ends[1]);
   int failed = ends[1] < 0 ? errno : process_spawn(ends[1], command, &link->pid);
   if (ends[1] >= 0) close(ends[1]);
-  link->socket = ends[0];
-  if (!failed) return true;
-  close(ends[0]);
-  link->pid = 0;
-  return error_set(error, ERROR_IO, "An image decoder (%s) cannot be started: %s.", command[0], strerror(failed));
+  link->control = ends[0];
+  if (failed) {
+    close(ends[0]);
+    link->pid = 0;
+    return error_set(error, ERROR_IO, "An image decoder (%s) cannot be started: %s.", command[0], strerror(failed));
+  }
+  return decode_link_renew(link, NULL) || true; /* that it has ended already is told by greeting it */
 }
 
-/* What it ended by: 0 when it ended by itself. */
-static int process_reap(struct decode_link *link) {
-  int status = 0;
-  while (waitpid(link->pid, &status, 0) < 0)
-    if (errno != EINTR) return 0;
-  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
+/* The helper leads a group, in which its child is too. */
 void decode_link_end(struct decode_link *link) {
   if (link->pid == 0) return;
-  kill(link->pid, SIGKILL);
-  close(link->socket);
-  process_reap(link);
-  *link = (struct decode_link){0};
+  kill(-link->pid, SIGKILL);
+  child_forget(link);
+  close(link->control);
+  while (waitpid(link->pid, NULL, 0) < 0 && errno == EINTR) continue;
+  *link = (struct decode_link){.child = -1};
 }
 
 /* --- talking ---------------------------------------------------------------------------------------------------- */
@@ -136,15 +162,11 @@ static enum talk socket_move(int socket, bool sends, void *bytes, size_t size, u
   return TALK_DONE;
 }
 
-static bool loss_tell(struct decode_link *link, enum talk how, int timeout_ms, struct error *error) {
+static bool loss_tell(enum talk how, int timeout_ms, struct error *error) {
   if (how == TALK_LATE)
     return error_set(error, ERROR_INVALID,
                      "The image was not decoded within %d ms and was given up: send a smaller one.", timeout_ms);
-  kill(link->pid, SIGKILL); /* it has closed its end, so it has ended or is up to something */
-  siginfo_t info = {0};
-  bool known = waitid(P_PID, (id_t)link->pid, &info, WEXITED | WNOWAIT) == 0 && info.si_code != CLD_EXITED;
-  return error_set(error, ERROR_INVALID, "The image ended its decoder (%s): it is malformed, send another.",
-                   known ? strsignal(info.si_status) : "by itself");
+  return error_set(error, ERROR_INVALID, "The image ended its decoder: it is malformed, send another.");
 }
 
 static bool nonsense_tell(struct error *error) {
@@ -152,16 +174,16 @@ static bool nonsense_tell(struct error *error) {
                    "The image made its decoder answer what no decoder does: it is malformed, send another.");
 }
 
-/* The sentence is the helper's: what is not printable is not passed on. */
-static bool sentence_take(struct decode_link *link, const struct wire_reply *reply, uint64_t until_us, bool *lost,
-                          struct error *error) {
+/* The sentence is the child's: what is not printable is not passed on. */
+static bool sentence_take(struct decode_link *link, const struct wire_reply *reply, int timeout_ms, uint64_t until_us,
+                          bool *lost, struct error *error) {
   char text[ERROR_TEXT_MAX] = "";
   static const enum error_code codes[] = {ERROR_INVALID, ERROR_UNSUPPORTED, ERROR_LIMIT, ERROR_MEMORY, ERROR_IO};
   bool known = false;
   for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) known |= reply->code == codes[i];
   if (!known || reply->text_size >= sizeof text || reply->width || reply->height) return nonsense_tell(error);
-  enum talk how = socket_move(link->socket, false, text, reply->text_size, until_us);
-  if (how != TALK_DONE) return loss_tell(link, how, 0, error);
+  enum talk how = socket_move(link->child, false, text, reply->text_size, until_us);
+  if (how != TALK_DONE) return loss_tell(how, timeout_ms, error);
   for (char *c = text; c < text + reply->text_size; c++)
     if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
   *lost = false;
@@ -172,16 +194,17 @@ static bool pixels_take(struct decode_link *link, const struct wire_reply *reply
                         struct image *image, bool *lost, struct error *error) {
   if (reply->text_size || !image_size_check(reply->width, reply->height, NULL)) return nonsense_tell(error);
   if (!image_init(image, (int)reply->width, (int)reply->height, error)) return false;
-  enum talk how = socket_move(link->socket, false, image->pixels, image_bytes(image->width, image->height), until_us);
+  enum talk how = socket_move(link->child, false, image->pixels, image_bytes(image->width, image->height), until_us);
   *lost = how != TALK_DONE;
   if (!*lost) return true;
   image_release(image);
-  return loss_tell(link, how, timeout_ms, error);
+  return loss_tell(how, timeout_ms, error);
 }
 
 bool decode_link_waits(const struct decode_link *link) {
   char byte;
-  return recv(link->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+  if (link->child < 0 || !link->greeted) return link->child >= 0;
+  return recv(link->child, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 bool decode_link_greet(struct decode_link *link, int timeout_ms, struct error *error) {
@@ -189,28 +212,33 @@ bool decode_link_greet(struct decode_link *link, int timeout_ms, struct error *e
   bool lost;
   uint64_t until_us = clock_us() + (uint64_t)timeout_ms * 1000;
   if (link->greeted) return true;
-  enum talk how = socket_move(link->socket, false, &reply, sizeof reply, until_us);
+  enum talk how = link->child < 0 ? TALK_CLOSED : socket_move(link->child, false, &reply, sizeof reply, until_us);
   if (how != TALK_DONE)
     return error_set(error, ERROR_IO, "An image decoder %s before it was ready: look at the system's log.",
                      how == TALK_LATE ? "took too long" : "ended");
   if (reply.magic != WIRE_REPLY || reply.width || reply.height) return nonsense_tell(error);
-  if (reply.code != ERROR_NONE) return sentence_take(link, &reply, until_us, &lost, error);
+  if (reply.code != ERROR_NONE) return sentence_take(link, &reply, timeout_ms, until_us, &lost, error);
   return link->greeted = true;
+}
+
+static bool image_ask(struct decode_link *link, struct slice file, int timeout_ms, struct image *image, bool *lost,
+                      struct error *error) {
+  struct wire_order order = {WIRE_ORDER, (uint32_t)file.size};
+  struct wire_reply reply;
+  uint64_t until_us = clock_us() + (uint64_t)timeout_ms * 1000;
+  enum talk how = socket_move(link->child, true, &order, sizeof order, until_us);
+  if (how == TALK_DONE) how = socket_move(link->child, true, (void *)(uintptr_t)file.data, file.size, until_us);
+  if (how == TALK_DONE) how = socket_move(link->child, false, &reply, sizeof reply, until_us);
+  if (how != TALK_DONE) return loss_tell(how, timeout_ms, error);
+  if (reply.magic != WIRE_REPLY) return nonsense_tell(error);
+  return reply.code != ERROR_NONE ? sentence_take(link, &reply, timeout_ms, until_us, lost, error)
+                                  : pixels_take(link, &reply, timeout_ms, until_us, image, lost, error);
 }
 
 bool decode_link_run(struct decode_link *link, struct slice file, int timeout_ms, struct image *image, bool *lost,
                      struct error *error) {
-  struct wire_order order = {WIRE_ORDER, (uint32_t)file.size};
-  struct wire_reply reply;
-  uint64_t start = clock_us(), until_us = start + (uint64_t)timeout_ms * 1000;
   *lost = true;
-  enum talk how = socket_move(link->socket, true, &order, sizeof order, until_us);
-  if (how == TALK_DONE) how = socket_move(link->socket, true, (void *)(uintptr_t)file.data, file.size, until_us);
-  if (how == TALK_DONE) how = socket_move(link->socket, false, &reply, sizeof reply, until_us);
-  if (how != TALK_DONE) return loss_tell(link, how, timeout_ms, error);
-  if (reply.magic != WIRE_REPLY) return nonsense_tell(error);
-  bool done = reply.code != ERROR_NONE ? sentence_take(link, &reply, until_us, lost, error)
-                                       : pixels_take(link, &reply, timeout_ms, until_us, image, lost, error);
-  link->busy_us += clock_us() - start;
+  bool done = image_ask(link, file, timeout_ms, image, lost, error);
+  child_forget(link);
   return done;
 }

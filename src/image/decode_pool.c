@@ -17,16 +17,28 @@ struct decode_pool {
   pthread_cond_t free_one;
   bool taken[LIMIT_IMAGE_HELPERS];
   struct decode_link links[LIMIT_IMAGE_HELPERS];
-  uint64_t replaced;
+  uint64_t losses;
 };
 
 static char *const own_command[] = {(char[]){"/proc/self/exe"}, (char[]){DECODE_HELPER_ARGUMENT}, NULL};
+
+/* A child that waits, of a helper that is started anew if need be: one or the other may have been killed. */
+static bool link_ready(struct decode_pool *pool, int i, struct error *error) {
+  struct decode_link *link = &pool->links[i];
+  for (int attempt = 0; attempt < 2; attempt++) {
+    if (link->pid && !decode_link_waits(link) && !decode_link_renew(link, NULL)) decode_link_end(link);
+    if (link->pid == 0 && !decode_link_start(link, pool->options.command, error)) return false;
+    if (decode_link_greet(link, START_TIMEOUT_MS, error)) return true;
+    decode_link_end(link);
+  }
+  return false;
+}
 
 static bool pool_start(struct decode_pool *pool, struct error *error) {
   for (int i = 0; i < pool->options.helpers; i++)
     if (!decode_link_start(&pool->links[i], pool->options.command, error)) return false;
   for (int i = 0; i < pool->options.helpers; i++)
-    if (!decode_link_greet(&pool->links[i], START_TIMEOUT_MS, error)) return false;
+    if (!link_ready(pool, i, error)) return false;
   return true;
 }
 
@@ -76,49 +88,30 @@ static int link_take(struct decode_pool *pool) {
   return i;
 }
 
-static void link_return(struct decode_pool *pool, int i, bool replaced) {
+static void link_return(struct decode_pool *pool, int i, bool lost) {
   pthread_mutex_lock(&pool->lock);
   pool->taken[i] = false;
-  pool->replaced += replaced;
+  pool->losses += lost;
   pthread_cond_signal(&pool->free_one);
   pthread_mutex_unlock(&pool->lock);
-}
-
-/* One is replaced when it is lost, and before its time of life, which is the kernel's to end, could end an image. */
-static bool link_replace(struct decode_pool *pool, int i, bool lost) {
-  struct decode_link *link = &pool->links[i];
-  if (!lost && link->busy_us < (uint64_t)(LIMIT_HELPER_SECONDS * 1000 - LIMIT_HELPER_MS) * 1000) return false;
-  decode_link_end(link);
-  decode_link_start(link, pool->options.command, NULL); /* or the next one who needs it tries again, and says why not */
-  return true;
-}
-
-static bool link_ready(struct decode_pool *pool, int i, struct error *error) {
-  struct decode_link *link = &pool->links[i];
-  if (link->greeted && !decode_link_waits(link)) decode_link_end(link); /* since it had its last image */
-  if (link->pid == 0 && !decode_link_start(link, pool->options.command, error)) return false;
-  if (decode_link_greet(link, START_TIMEOUT_MS, error)) return true;
-  decode_link_end(link);
-  return false;
 }
 
 bool decode_pool_run(struct decode_pool *pool, struct slice file, struct slice mime, struct image *image,
                      struct error *error) {
   if (!image_file_check(file, mime, error)) return false;
   int i = link_take(pool);
-  bool lost = false, replaced = false;
-  bool done = link_ready(pool, i, error);
+  bool lost = false, done = link_ready(pool, i, error);
   if (done) {
     done = decode_link_run(&pool->links[i], file, pool->options.timeout_ms, image, &lost, error);
-    replaced = link_replace(pool, i, lost);
+    decode_link_renew(&pool->links[i], NULL); /* for the next image; if not, link_ready sees it */
   }
-  link_return(pool, i, replaced);
+  link_return(pool, i, lost);
   return done;
 }
 
-uint64_t decode_pool_replaced(struct decode_pool *pool) {
+uint64_t decode_pool_losses(struct decode_pool *pool) {
   pthread_mutex_lock(&pool->lock);
-  uint64_t replaced = pool->replaced;
+  uint64_t losses = pool->losses;
   pthread_mutex_unlock(&pool->lock);
-  return replaced;
+  return losses;
 }

@@ -1,5 +1,6 @@
-/* Helpers that decode untrusted images: processes of the same binary, in a sandbox, started before traffic is. One that
- * crashes, hangs or answers nonsense costs the image that it had, and is replaced. */
+/* Helpers that have untrusted images decoded: processes of the same binary, started before traffic is. Each image has a
+ * process of its own (decode_helper.h), in a sandbox; if it crashes, hangs or answers nonsense, that image has a
+ * sentence. */
 #ifndef SPATE_IMAGE_DECODE_POOL_H
 #define SPATE_IMAGE_DECODE_POOL_H
 
@@ -10,19 +11,20 @@ struct decode_pool;
 
 struct decode_pool_options {
   char *const *command; /* what a helper is started with, NULL at its end; NULL: this program as a helper */
-  int helpers;          /* 1 to LIMIT_IMAGE_HELPERS */
+  int helpers;          /* images at once: 1 to LIMIT_IMAGE_HELPERS */
   int timeout_ms;       /* for one image: 1 to LIMIT_HELPER_MS */
 };
 
-/* Starts the helpers and waits until all are in their sandboxes. Its program must call decode_helper_main first. */
+/* Starts the helpers and waits until each has a process in its sandbox. Its program must call decode_helper_main first.
+ */
 struct decode_pool *decode_pool_open(const struct decode_pool_options *options, struct error *error);
 
 /* image_file_check and image_decode in a helper; waits for one. Any thread, many at once. */
 bool decode_pool_run(struct decode_pool *pool, struct slice file, struct slice mime, struct image *image,
                      struct error *error);
 
-/* Helpers that were started beyond the first ones. */
-uint64_t decode_pool_replaced(struct decode_pool *pool);
+/* Images whose process crashed, hung or answered nonsense. */
+uint64_t decode_pool_losses(struct decode_pool *pool);
 
 /* Nobody may be in decode_pool_run. */
 void decode_pool_close(struct decode_pool *pool);

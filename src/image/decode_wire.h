@@ -1,7 +1,6 @@
-/* What a helper and the program that it decodes for say to each other, over a socket that is descriptor
- * HELPER_DESCRIPTOR of the helper. The helper greets with a reply of no pixels when it is in its sandbox, or says why
- * it is not. Then, again and again: an order and a file's bytes; a reply, and a sentence or pixels. The two are one
- * binary. */
+/* What a decoding process and the program that it decodes for say to each other, over a socket that is its descriptor
+ * HELPER_DESCRIPTOR. It greets with a reply of no pixels when it is in its sandbox, or says why it is not. Then comes
+ * one order with a file's bytes, a reply with a sentence or pixels, and its end. The two are one binary. */
 #ifndef SPATE_IMAGE_DECODE_WIRE_H
 #define SPATE_IMAGE_DECODE_WIRE_H
 

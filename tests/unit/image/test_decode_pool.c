@@ -37,16 +37,17 @@ static void order_take(void) {
   }
 }
 
-static void bad_helper(const char *how) {
-  if (strcmp(how, "mute") == 0) _exit(0);
+static const char *how; /* this program is to behave */
+
+static void bad_child(void) {
+  signal(SIGSEGV, SIG_DFL); /* a sanitizer would print a page */
+  if (strcmp(how, "silent") == 0) return;
   if (strcmp(how, "refused") == 0) {
     say(WIRE_REPLY, ERROR_UNSUPPORTED, 0, 0, 4);
-    say(0x2e6f4e00 | 0x0a, 0, 0, 0, 0); /* "\nNo." without its order: four bytes that come first are the sentence */
-    _exit(0);
+    if (write(HELPER_DESCRIPTOR, "\nNo.", 4) == 4) pause();
   }
   say(strcmp(how, "greeting") == 0 ? 5 : WIRE_REPLY, 0, 0, 0, 0);
   order_take();
-  signal(SIGSEGV, SIG_DFL); /* a sanitizer would print a page */
   if (strcmp(how, "crash") == 0) raise(SIGSEGV);
   if (strcmp(how, "exit") == 0) _exit(0);
   if (strcmp(how, "hang") == 0) pause();
@@ -58,19 +59,19 @@ static void bad_helper(const char *how) {
   if (strcmp(how, "both") == 0) say(WIRE_REPLY, 0, 1, 1, 5);
   if (strcmp(how, "talk") == 0) say(WIRE_REPLY, ERROR_INVALID, 0, 0, 1 << 30);
   if (strcmp(how, "short") == 0) say(WIRE_REPLY, 0, 100, 100, 0);
-  if (strcmp(how, "more") == 0) { /* a reply, and one to an order that has not come */
-    say(WIRE_REPLY, ERROR_INVALID, 0, 0, 0);
-    say(WIRE_REPLY, ERROR_LIMIT, 0, 0, 0);
-  }
   if (strcmp(how, "stop") == 0) { /* in the middle of the pixels */
     say(WIRE_REPLY, 0, 100, 100, 0);
     _exit(0);
+  }
+  if (strcmp(how, "more") == 0) { /* an answer, then more, and what of the next order there is */
+    say(WIRE_REPLY, ERROR_INVALID, 0, 0, 0);
+    for (;;) say(WIRE_REPLY, ERROR_LIMIT, 0, 0, 0);
   }
   pause();
 }
 
 /* In a sandbox: each of these must kill it. */
-static void wishes(const char *how) {
+static void wishing_child(void) {
   struct error error;
   static const char path[] = "/etc/passwd";
   if (!sandbox_enter(&error)) _exit(1);
@@ -98,12 +99,12 @@ static void wishes(const char *how) {
 
 static struct slice taken, refused;
 
-static struct decode_pool *pool_with(const char *kind, const char *how, int helpers, int timeout_ms) {
+static struct decode_pool *pool_with(const char *kind, const char *behaviour, int helpers, int timeout_ms) {
   static char *command[4];
   struct error error = {0};
   command[0] = (char *)(uintptr_t) "/proc/self/exe";
   command[1] = (char *)(uintptr_t)kind;
-  command[2] = (char *)(uintptr_t)how;
+  command[2] = (char *)(uintptr_t)behaviour;
   struct decode_pool *pool =
       decode_pool_open(&(struct decode_pool_options){kind ? command : NULL, helpers, timeout_ms}, &error);
   if (!pool) fail_msg("%s", error.text);
@@ -140,7 +141,7 @@ static void test_pixels(void **state) {
     fixture_free(file);
   }
   fixture_free(table);
-  assert_int_equal(decode_pool_replaced(pool), 0);
+  assert_int_equal(decode_pool_losses(pool), 0);
   decode_pool_close(pool);
 }
 
@@ -154,7 +155,7 @@ static void test_refused(void **state) {
   assert_true(run(pool, taken, NULL));
   assert_false(run(pool, slice_text("x"), sentence));
   assert_string_equal(sentence, "The image is neither JPEG, PNG nor WebP by its first bytes: send one of these.");
-  assert_int_equal(decode_pool_replaced(pool), 0);
+  assert_int_equal(decode_pool_losses(pool), 0);
   decode_pool_close(pool);
 }
 
@@ -163,22 +164,13 @@ static void test_bad_helpers(void **state) {
   static const char nonsense[] =
       "The image made its decoder answer what no decoder does: it is malformed, send another.";
   static const char late[] = "The image was not decoded within 200 ms and was given up: send a smaller one.";
-  static const char ended[] = "The image ended its decoder (by itself): it is malformed, send another.";
+  static const char ended[] = "The image ended its decoder: it is malformed, send another.";
   static const struct {
     const char *how, *sentence;
   } rows[] = {
-      {"crash", "The image ended its decoder (Segmentation fault): it is malformed, send another."},
-      {"exit", ended},
-      {"hang", late},
-      {"magic", nonsense},
-      {"code", nonsense},
-      {"device", nonsense},
-      {"large", nonsense},
-      {"empty", nonsense},
-      {"both", nonsense},
-      {"talk", nonsense},
-      {"short", late},
-      {"stop", ended},
+      {"crash", ended},   {"exit", ended},      {"hang", late},      {"magic", nonsense},
+      {"code", nonsense}, {"device", nonsense}, {"large", nonsense}, {"empty", nonsense},
+      {"both", nonsense}, {"talk", nonsense},   {"short", late},     {"stop", ended},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     char sentence[ERROR_TEXT_MAX];
@@ -186,17 +178,18 @@ static void test_bad_helpers(void **state) {
     for (int again = 0; again < 2; again++) {
       assert_false(run(pool, taken, sentence));
       if (strcmp(sentence, rows[i].sentence) != 0) fail_msg("%s: %s", rows[i].how, sentence);
-      assert_int_equal(decode_pool_replaced(pool), again + 1);
+      assert_int_equal(decode_pool_losses(pool), again + 1);
     }
     decode_pool_close(pool);
   }
 }
 
-/* What a helper says beyond its reply is not the next image's. */
+/* A child has one image: what it does after its answer is nobody's. */
 static void test_more_than_a_reply(void **state) {
   (void)state;
-  struct decode_pool *pool = pool_with("bad-helper", "more", 1, 5000);
-  for (int i = 0; i < 3; i++, usleep(20000)) assert_false(run(pool, taken, NULL)); /* INVALID each time, not LIMIT */
+  struct decode_pool *pool = pool_with("bad-helper", "more", 1, 20000);
+  for (int i = 0; i < 5; i++) assert_false(run(pool, taken, NULL)); /* INVALID each time, not LIMIT */
+  assert_int_equal(decode_pool_losses(pool), 0);
   decode_pool_close(pool);
 }
 
@@ -207,6 +200,7 @@ static void test_bad_starts(void **state) {
     int helpers, timeout_ms;
   } rows[] = {
       {"/proc/self/exe", "mute", "An image decoder ended before it was ready: look at the system's log.", 1, 200},
+      {"/proc/self/exe", "silent", "An image decoder ended before it was ready: look at the system's log.", 1, 200},
       {"/proc/self/exe", "greeting",
        "The image made its decoder answer what no decoder does: it is malformed, send another.", 1, 200},
       {"/proc/self/exe", "refused", "?No.", 2, 200},
@@ -232,7 +226,7 @@ static void test_wishes(void **state) {
     char sentence[ERROR_TEXT_MAX];
     struct decode_pool *pool = pool_with("wishes", hows[i], 1, 5000);
     assert_false(run(pool, taken, sentence));
-    if (strcmp(sentence, "The image ended its decoder (Bad system call): it is malformed, send another.") != 0)
+    if (strcmp(sentence, "The image ended its decoder: it is malformed, send another.") != 0)
       fail_msg("%s: %s", hows[i], sentence);
     decode_pool_close(pool);
   }
@@ -246,10 +240,10 @@ static void *decode_many(void *argument) {
   return (void *)done;
 }
 
-/* The process ids of this process's children. */
-static int children_find(pid_t *pids, int max) {
+/* The process ids of a process's children, of its first thread. */
+static int children_find(pid_t parent, pid_t *pids, int max) {
   char path[64];
-  snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+  snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
   FILE *file = fopen(path, "r");
   int n = 0;
   if (!file) return 0;
@@ -267,8 +261,8 @@ static void test_killed_from_outside(void **state) {
   int killed = 0;
   for (int i = 0; i < 5; i++) {
     usleep(2000);
-    int n = children_find(pids, 16);
-    if (n > 0) killed += kill(pids[i % n], SIGKILL) == 0;
+    int n = children_find(getpid(), pids, 16);
+    if (n > 0) killed += kill(i % 2 ? -pids[i % n] : pids[i % n], SIGKILL) == 0; /* with its child, or without */
   }
   intptr_t done = 0;
   for (int i = 0; i < 4; i++) {
@@ -277,23 +271,21 @@ static void test_killed_from_outside(void **state) {
     done += (intptr_t)result;
   }
   assert_true(done <= 400 && done >= 400 - killed);
-  pid_t idle = 0;
-  if (children_find(&idle, 1) == 1 && kill(idle, SIGKILL) == 0) usleep(20000);
-  for (int i = 0; i < 4; i++) assert_true(run(pool, taken, NULL)); /* an idle one that has died costs nobody an image */
+  for (int round = 0; round < 3; round++) { /* the child that waits, its helper, both: it costs nobody an image */
+    pid_t helper = 0, child = 0;
+    if (children_find(getpid(), &helper, 1) != 1 || children_find(helper, &child, 1) != 1) break;
+    if (round != 1) kill(child, SIGKILL);
+    if (round != 0) kill(helper, SIGKILL);
+    usleep(20000);
+    for (int i = 0; i < 4; i++) assert_true(run(pool, taken, NULL));
+  }
   decode_pool_close(pool);
   assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* none is left */
 }
 
-/* Nothing that this process has open is open in a helper, and nothing of its environment is there. */
-static void test_what_a_helper_has(void **state) {
-  (void)state;
+static void process_check(pid_t pid, int descriptors) {
   char path[64], text[4096];
-  pid_t pid;
-  setenv("SPATE_TEST_SECRET", "a-key", 1);
-  int open_here = open("/dev/null", O_RDONLY); /* without close-on-exec */
-  struct decode_pool *pool = pool_with(NULL, NULL, 1, 10000);
-  if (children_find(&pid, 1) != 1) skip();
-  for (int fd = 0; fd < open_here + 4; fd++) {
+  for (int fd = 0; fd < descriptors; fd++) {
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
     ssize_t size = readlink(path, text, sizeof text - 1);
     if (fd > HELPER_DESCRIPTOR) assert_true(size < 0);
@@ -302,19 +294,49 @@ static void test_what_a_helper_has(void **state) {
   }
   snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
   FILE *file = fopen(path, "rb");
-  if (file) { /* root may look */
-    size_t size = fread(text, 1, sizeof text, file);
-    assert_null(memmem(text, size, "a-key", 5));
-    fclose(file);
-  }
+  if (!file) return; /* root may look */
+  size_t size = fread(text, 1, sizeof text, file);
+  assert_null(memmem(text, size, "a-key", 5));
+  fclose(file);
+}
+
+/* Nothing that this process has open is open in a helper or its child, and nothing of its environment is there. */
+static void test_what_a_helper_has(void **state) {
+  (void)state;
+  pid_t helper, child;
+  setenv("SPATE_TEST_SECRET", "a-key", 1);
+  int open_here = open("/dev/null", O_RDONLY); /* without close-on-exec */
+  struct decode_pool *pool = pool_with(NULL, NULL, 1, 10000);
+  if (children_find(getpid(), &helper, 1) != 1 || children_find(helper, &child, 1) != 1) skip();
+  process_check(helper, open_here + 4);
+  process_check(child, open_here + 4);
   close(open_here);
+  decode_pool_close(pool);
+}
+
+/* Each image has another process. */
+static void test_another_each_time(void **state) {
+  (void)state;
+  pid_t helper, seen[8];
+  struct decode_pool *pool = pool_with(NULL, NULL, 1, 10000);
+  if (children_find(getpid(), &helper, 1) != 1) skip();
+  for (int i = 0; i < 8; i++) {
+    assert_true(run(pool, taken, NULL));
+    assert_false(run(pool, refused, NULL));
+    for (int wait = 0; wait < 1000 && children_find(helper, &seen[i], 1) != 1; wait++) usleep(1000); /* between two */
+    for (int before = 0; before < i; before++) assert_int_not_equal(seen[i], seen[before]);
+  }
   decode_pool_close(pool);
 }
 
 int main(int argc, char **argv) {
   decode_helper_main(argc, argv);
-  if (argc == 3 && strcmp(argv[1], "bad-helper") == 0) bad_helper(argv[2]);
-  if (argc == 3 && strcmp(argv[1], "wishes") == 0) wishes(argv[2]);
+  if (argc == 3) {
+    how = argv[2];
+    if (strcmp(how, "mute") == 0) _exit(0);
+    if (strcmp(how, "deaf") == 0) pause();
+    decode_helper_serve(strcmp(argv[1], "wishes") == 0 ? wishing_child : bad_child);
+  }
   taken = fixture_read("decode", "colour.png");
   refused = fixture_read("bad", "cut.png");
   const struct CMUnitTest tests[] = {
@@ -326,6 +348,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_wishes),
       cmocka_unit_test(test_killed_from_outside),
       cmocka_unit_test(test_what_a_helper_has),
+      cmocka_unit_test(test_another_each_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
