@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 bool image_size_check(uint64_t width, uint64_t height, struct error *error) {
   if (width == 0 || height == 0)
@@ -20,8 +21,17 @@ bool image_size_check(uint64_t width, uint64_t height, struct error *error) {
   return true;
 }
 
+/* Large ones wish for large pages: each page of 4 KiB costs a fault, all of them a quarter of what decoding does. */
+static uint8_t *pixels_allocate(size_t bytes) {
+  enum { LARGE_PAGE = 2 << 20, LARGE = 4 << 20 };
+  if (bytes < LARGE) return malloc(bytes);
+  uint8_t *pixels = aligned_alloc(LARGE_PAGE, (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE);
+  if (pixels) madvise(pixels, bytes, MADV_HUGEPAGE);
+  return pixels;
+}
+
 bool image_init(struct image *image, int width, int height, struct error *error) {
-  *image = (struct image){width, height, malloc(image_bytes(width, height))};
+  *image = (struct image){width, height, pixels_allocate(image_bytes(width, height))};
   if (image->pixels) return true;
   return error_set(error, ERROR_MEMORY, "There is no memory for an image of %d × %d pixels: send a smaller one.", width,
                    height);

@@ -326,6 +326,24 @@ static void test_what_a_helper_has(void **state) {
   decode_pool_close(pool);
 }
 
+static int descriptors_count(void) {
+  int count = 0;
+  for (int fd = 0; fd < 1024; fd++) count += fcntl(fd, F_GETFD) >= 0;
+  return count;
+}
+
+/* Many small ones, good and bad: nothing is left of any. */
+static void test_many(void **state) {
+  (void)state;
+  struct decode_pool *pool = pool_with(NULL, NULL, 2, 20000);
+  int before = descriptors_count();
+  for (int i = 0; i < 500; i++) assert_int_equal(run(pool, i % 3 ? taken : refused, NULL), i % 3 != 0);
+  assert_int_equal(descriptors_count(), before);
+  assert_int_equal(decode_pool_losses(pool), 0);
+  decode_pool_close(pool);
+  assert_int_equal(descriptors_count(), before - 4);
+}
+
 /* Each image has another process. */
 static void test_another_each_time(void **state) {
   (void)state;
@@ -361,6 +379,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(test_killed_from_outside),
       cmocka_unit_test(test_what_a_helper_has),
       cmocka_unit_test(test_another_each_time),
+      cmocka_unit_test(test_many),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
