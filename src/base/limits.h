@@ -107,13 +107,13 @@ enum limit {
   LIMIT_IMAGE_SCANS = 100,           /* of a progressive JPEG */
   LIMIT_IMAGE_CHUNK_BYTES = 1 << 20, /* of a PNG's chunk that is kept */
   LIMIT_REQUEST_IMAGES = 64,
-  LIMIT_IMAGE_HELPERS = 16,                /* processes that decode */
-  LIMIT_HELPER_MEBIBYTES = 1024,           /* of memory for one image, the program itself included */
-  LIMIT_HELPER_SECONDS = 60,               /* of a processor, for one image */
-  LIMIT_HELPER_MS = 60000,                 /* the most that one image may be allowed */
+  LIMIT_IMAGE_HELPERS = 16,      /* processes that decode */
+  LIMIT_HELPER_MEBIBYTES = 1024, /* of memory for one image, the program itself included */
+  LIMIT_HELPER_SECONDS = 60,     /* of a processor, for one image */
+  LIMIT_HELPER_MS = 60000,       /* the most that one image may be allowed */
   LIMIT_PREPROCESSOR_CONFIG_BYTES = 1 << 20,
-  LIMIT_IMAGE_TILES = 256,                 /* of one image */
-  LIMIT_IMAGE_PINPOINTS = 256,             /* grids that a model may choose from */
+  LIMIT_IMAGE_TILES = 256,     /* of one image */
+  LIMIT_IMAGE_PINPOINTS = 256, /* grids that a model may choose from */
 
   /* spate.yaml */
   LIMIT_SETTINGS_BYTES = 256 << 10, /* of the file, and of all texts in it */
