@@ -258,6 +258,23 @@ static int children_find(pid_t parent, pid_t *pids, int max) {
   return n;
 }
 
+/* Kills a process and waits until it has closed all it had: it is gone or a zombie. */
+static void kill_for_good(pid_t pid) {
+  char path[64], text[256];
+  kill(pid, SIGKILL);
+  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  for (int wait = 0; wait < 10000; wait++, usleep(1000)) {
+    FILE *file = fopen(path, "r");
+    if (!file) return;
+    size_t size = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[size] = 0;
+    const char *state = strrchr(text, ')'); /* after the program's name */
+    if (!state || state[2] == 'Z' || state[2] == 'X') return;
+  }
+  fail();
+}
+
 static void test_killed_from_outside(void **state) {
   (void)state;
   struct decode_pool *pool = pool_with(NULL, NULL, 2, 10000);
@@ -280,9 +297,8 @@ static void test_killed_from_outside(void **state) {
   for (int round = 0; round < 3; round++) { /* the child that waits, its helper, both: it costs nobody an image */
     pid_t helper = 0, child = 0;
     if (children_find(getpid(), &helper, 1) != 1 || children_find(helper, &child, 1) != 1) break;
-    if (round != 1) kill(child, SIGKILL);
-    if (round != 0) kill(helper, SIGKILL);
-    usleep(20000);
+    if (round != 1) kill_for_good(child);
+    if (round != 0) kill_for_good(helper);
     for (int i = 0; i < 4; i++) assert_true(run(pool, taken, NULL));
   }
   decode_pool_close(pool);
