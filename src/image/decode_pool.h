@@ -10,9 +10,12 @@
 struct decode_pool;
 
 struct decode_pool_options {
-  char *const *command; /* what a helper is started with, NULL at its end; NULL: this program as a helper */
-  int helpers;          /* images at once: 1 to LIMIT_IMAGE_HELPERS */
-  int timeout_ms;       /* for one image: 1 to LIMIT_HELPER_MS */
+  /* What a helper is started with: a path and arguments, NULL at the end; stays the caller's as long as the pool is.
+   * NULL: this program as a helper. Within another program, as a library is, {"/usr/bin/spate", "decode-images", NULL}.
+   */
+  char *const *command;
+  int helpers;    /* images at once: 1 to LIMIT_IMAGE_HELPERS */
+  int timeout_ms; /* for one image: 1 to LIMIT_HELPER_MS */
 };
 
 /* Starts the helpers and waits until each has a process in its sandbox. Its program must call decode_helper_main first.
