@@ -1,79 +1,9 @@
-/* base64 and data: URLs, checked. */
+/* data: URLs around base64, checked. */
 #include "image/data_url.h"
 
-#include "base/limits.h"
+#include "base/base64.h"
 
 #include <strings.h>
-
-enum { BAD = 64, SPACE = 65, PAD = 66 };
-
-/* What a character is worth; set out once a call, which is little beside an image. */
-static void values_fill(uint8_t value[256]) {
-  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  memset(value, BAD, 256);
-  for (int i = 0; i < 64; i++) value[(uint8_t)digits[i]] = (uint8_t)i;
-  value['-'] = 62;
-  value['_'] = 63;
-  value['\r'] = value['\n'] = SPACE;
-  value['='] = PAD;
-}
-
-static bool character_refuse(struct slice text, size_t at, struct error *error) {
-  return error_set(error, ERROR_INVALID,
-                   "The image's base64 has the byte 0x%02X at position %zu: encode the file anew.", text.data[at], at);
-}
-
-/* Four good characters at a time, as long as there are; returns how many were read. */
-static size_t fours_decode(struct slice text, const uint8_t value[256], uint8_t *to, size_t *written) {
-  size_t at = 0, out = 0;
-  for (; text.size - at >= 4; at += 4, out += 3) {
-    uint8_t a = value[text.data[at]], b = value[text.data[at + 1]], c = value[text.data[at + 2]],
-            d = value[text.data[at + 3]];
-    if ((a | b | c | d) >= BAD) break;
-    to[out] = (uint8_t)(a << 2 | b >> 4);
-    to[out + 1] = (uint8_t)(b << 4 | c >> 2);
-    to[out + 2] = (uint8_t)(c << 6 | d);
-  }
-  *written = out;
-  return at;
-}
-
-/* What of a last group is left over must be whole bytes, and its padding, if any, the right one. */
-static bool tail_check(int digits, int pads, uint32_t bits, struct error *error) {
-  uint32_t unused = digits == 2 ? bits & 15 : digits == 3 ? bits & 3 : 0;
-  if (digits == 1 || unused != 0 || (pads > 0 && digits + pads != 4))
-    return error_set(error, ERROR_INVALID,
-                     "The image's base64 does not end with a whole byte: it was cut off, encode the file anew.");
-  return true;
-}
-
-bool base64_decode(struct slice text, struct buffer *out, struct error *error) {
-  uint8_t value[256], *to = buffer_reserve(out, text.size / 4 * 3 + 3);
-  values_fill(value);
-  if (!to)
-    return error_set(error, ERROR_LIMIT,
-                     "The image's base64 has %zu characters, more than an image of %d bytes: send a smaller one.",
-                     text.size, LIMIT_IMAGE_BYTES);
-  size_t written, at = fours_decode(text, value, to, &written);
-  uint32_t bits = 0;
-  int digits = 0, pads = 0;
-  for (; at < text.size; at++) {
-    uint8_t v = value[text.data[at]];
-    if (v == SPACE) continue;
-    if (v == BAD || (v < BAD && pads > 0) || (v == PAD && ++pads > 2)) return character_refuse(text, at, error);
-    if (v == PAD) continue;
-    bits = bits << 6 | v;
-    if (++digits < 4) continue;
-    for (int shift = 16; shift >= 0; shift -= 8) to[written++] = (uint8_t)(bits >> shift);
-    bits = 0;
-    digits = 0;
-  }
-  if (!tail_check(digits, pads, bits, error)) return false;
-  if (digits >= 2) to[written++] = (uint8_t)(digits == 2 ? bits >> 4 : bits >> 10);
-  if (digits == 3) to[written++] = (uint8_t)(bits >> 2);
-  out->size += written;
-  return true;
-}
 
 /* "data:", a type with parameters, "base64", a comma: leaves what follows. */
 static bool head_take(struct slice *text, struct slice *mime, struct error *error) {
@@ -96,5 +26,5 @@ bool data_url_decode(struct slice text, struct slice *mime, struct buffer *out, 
   *mime = (struct slice){0};
   if (text.size >= 5 && strncasecmp((const char *)text.data, "data:", 5) == 0 && !head_take(&text, mime, error))
     return false;
-  return base64_decode(text, out, error);
+  return base64_decode(text, "The image's base64", out, error);
 }

@@ -6,12 +6,8 @@
 #include "base/error.h"
 #include "base/slice.h"
 
-/* Appends the bytes that the text stands for. Padding may be left out; line ends are passed over; "-" and "_" are what
- * "+" and "/" are. Anything else is refused with where it stands. */
-bool base64_decode(struct slice text, struct buffer *out, struct error *error);
-
-/* The bytes of an image that is given as data:image/png;base64,... or as base64 alone. *mime is a part of text, empty
- * where none is stated. */
+/* Appends the bytes of an image that is given as data:image/png;base64,... or as base64 alone. *mime is a part of text,
+ * empty where none is stated. */
 bool data_url_decode(struct slice text, struct slice *mime, struct buffer *out, struct error *error);
 
 #endif
