@@ -48,9 +48,12 @@ class Web(spate_server.ServerCase):
     def test_fields_exist(self):
         """What the playground sends is what chat takes."""
         schemas = json.loads(self.server.get("/openapi.json")[2])["components"]["schemas"]
+        fields = schemas["ChatCompletionRequest"]["properties"]
         names = set(re.findall(r'name="(\w+)"', self.server.get("/")[2].decode())) - {"viewport", "system"}
+        adapter = {name for name in names if name.startswith("lora_")}
         self.assertGreater(len(names), 5)
-        self.assertLessEqual(names, set(schemas["ChatCompletionRequest"]["properties"]))
+        self.assertLessEqual(names - adapter, set(fields))
+        self.assertEqual(adapter, set(fields["lora_request"]["oneOf"][0]["properties"]))
 
     def test_metrics_exist(self):
         """What the status page shows is what the server exports."""

@@ -2,6 +2,7 @@
 what is asked of a page goes through its elements, as people and screen readers meet them."""
 import json
 import re
+import shutil
 import unittest
 
 import spate_server
@@ -10,6 +11,8 @@ from playwright.sync_api import expect, sync_playwright
 from spate_server import Engine, Server
 
 CHROMIUM = "/usr/bin/chromium"
+ADAPTER = spate_server.ROOT / "tests/fixtures/adapter/tied"
+LONG_NAME = "w" * 255
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 expect.set_options(timeout=spate_server.WAIT_SECONDS * 1000)
@@ -24,7 +27,7 @@ def events(*pieces, usage=None):
     return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
 
 
-class Pages(spate_server.ServerCase):
+class BrowserCase(spate_server.ServerCase):
     backend = "cpu"
 
     @classmethod
@@ -65,6 +68,14 @@ class Pages(spate_server.ServerCase):
         page.get_by_label("Message (").fill(text)
         page.keyboard.press("Enter")
 
+    def assert_accessible(self, page, viewport):
+        found = Axe().run(page)
+        self.assertGreater(len(found["passes"]), 10)
+        self.assertEqual([(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]], [])
+        self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), viewport["width"])
+
+
+class Pages(BrowserCase):
     def test_answers_stream_and_are_kept(self):
         page = self.open()
         expect(page.locator("#model")).to_have_text("tiny")
@@ -130,6 +141,15 @@ class Pages(spate_server.ServerCase):
         self.assertEqual(page.locator("img").count(), 0)
         self.assertEqual(page.locator("script").count(), 1)
 
+    def test_the_end_stays_in_sight(self):
+        """Also when the note of a complete answer takes another line."""
+        page = self.open(viewport=PHONE)
+        for count in 1, 2, 3:
+            self.send(page, "Hello " * 20)
+            expect(page.locator(".assistant")).to_have_count(count)
+            expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+            self.assertLess(page.evaluate("log.scrollHeight - log.scrollTop - log.clientHeight"), 2)
+
     def test_wide_code_scrolls_by_itself(self):
         page = self.open(viewport=PHONE)
         page.route("**/v1/chat/completions", lambda route: route.fulfill(
@@ -148,7 +168,8 @@ class Pages(spate_server.ServerCase):
 
     def test_what_does_not_exist_yet(self):
         page = self.open()
-        expect(page.get_by_text("This server has no LoRA adapters yet")).to_be_visible()
+        expect(page.get_by_text("This server has no LoRA adapters.")).to_be_visible()
+        expect(page.get_by_label("LoRA adapter")).to_be_disabled()
         data = page.evaluate_handle("() => { const d = new DataTransfer(); d.items.add(new File(['x'], 'a.png')); return d; }")
         page.dispatch_event("#log", "drop", {"dataTransfer": data})
         expect(page.get_by_role("status")).to_have_text("This server takes no images yet: describe in words what is on it.")
@@ -213,10 +234,108 @@ class Pages(spate_server.ServerCase):
                         if path == "/docs":
                             for name in "POST/generate", "GET/generate":
                                 page.locator("summary", has_text=name).click()
-                        found = Axe().run(page)
-                        self.assertGreater(len(found["passes"]), 10)
-                        self.assertEqual([(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]], [])
-                        self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), viewport["width"])
+                        self.assert_accessible(page, viewport)
+
+
+class Adapters(BrowserCase):
+    """The playground of a server with adapters: one of a usual name, one of the longest."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = cls.engine.folder / "adapters"
+        for name in "shouting", LONG_NAME:
+            shutil.copytree(ADAPTER, folder / name)
+        cls.adapted = Server(cls.engine, "--lora-dir", str(folder), backend=cls.backend)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.adapted.__exit__()
+        super().tearDownClass()
+
+    def opened(self, **options):
+        page = self.open(server=self.adapted, **options)
+        expect(page.locator("#model")).to_have_text("tiny")
+        if not page.get_by_label("Temperature").is_visible():
+            page.get_by_text("Settings").click()
+        expect(page.get_by_label("LoRA adapter")).to_be_enabled()
+        return page
+
+    def answer(self, page, text):
+        """(the adapters that were asked for, the answer, its note)"""
+        n = page.locator(".assistant").count()
+        with page.expect_request("**/v1/chat/completions") as asked:
+            self.send(page, text, 12)
+        expect(page.locator(".assistant")).to_have_count(n + 1)
+        expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+        last = page.locator(".assistant").last
+        fields = asked.value.post_data_json
+        return fields.get("lora_request"), last.locator("p").text_content(), last.locator("footer span").text_content()
+
+    def told(self, text, **fields):
+        """What the server answers to a program."""
+        body = {"messages": [{"role": "user", "content": text}], "max_tokens": 12, "temperature": 0} | fields
+        reply = json.loads(self.adapted.request("POST", "/v1/chat/completions", json.dumps(body), spate_server.JSON)[2])
+        return reply["choices"][0]["message"]["content"]
+
+    def test_choice(self):
+        """The chosen adapter and its scale are asked for, and the answer is theirs; without one nothing is."""
+        page = self.opened()
+        adapter, scale = page.get_by_label("LoRA adapter"), page.get_by_label("Its scale")
+        self.assertEqual(adapter.locator("option").all_text_contents(), ["none", "shouting", LONG_NAME])
+        expect(scale).to_be_disabled()
+        page.get_by_label("Temperature").fill("0")
+        texts = []
+        for name, given, wanted, note in (("none", None, None, ""),
+                                          ("shouting", "", {"lora_name": "shouting", "lora_scale": 1}, " · with shouting"),
+                                          ("shouting", "-2", {"lora_name": "shouting", "lora_scale": -2}, " · with -2 × shouting"),
+                                          ("shouting", "0", {"lora_name": "shouting", "lora_scale": 0}, " · with 0 × shouting")):
+            page.locator("#new").click()
+            adapter.select_option(name)
+            if given is not None:
+                scale.fill(given)
+            asked, text, said = self.answer(page, "Hello")
+            self.assertEqual(asked, wanted)
+            self.assertEqual(text, self.told("Hello", **({"lora_request": wanted} if wanted else {})))
+            self.assertEqual("with" in said, wanted is not None)
+            self.assertTrue(said.endswith(note), said)
+            texts.append(text)
+        plain, full, turned, nothing = texts
+        self.assertEqual((plain == full, plain == turned, full == turned, plain == nothing), (False, False, False, True))
+
+    def test_kept(self):
+        page = self.opened()
+        page.get_by_label("LoRA adapter").select_option("shouting")
+        page.get_by_label("Its scale").fill("0.8")
+        page.get_by_label("Its scale").press("Tab")
+        page.reload()
+        expect(page.get_by_label("LoRA adapter")).to_have_value("shouting")
+        expect(page.get_by_label("Its scale")).to_have_value("0.8")
+        page.get_by_label("Temperature").fill("0")
+        self.assertEqual(self.answer(page, "Hello")[0], {"lora_name": "shouting", "lora_scale": 0.8})
+        page.get_by_role("button", name="Empty all").click()
+        expect(page.get_by_label("LoRA adapter")).to_have_value("")
+        expect(page.get_by_label("Its scale")).to_be_disabled()
+        self.assertIsNone(self.answer(page, "Hello")[0])
+
+    def test_one_that_is_no_more(self):
+        """What was chosen and is not offered any more is none, and hides nothing."""
+        page = self.opened()
+        page.evaluate("localStorage.setItem('spate.settings', JSON.stringify({lora_name: 'gone', lora_scale: '2', temperature: '0'}))")
+        page.reload()
+        expect(page.get_by_label("LoRA adapter")).to_be_enabled()
+        expect(page.get_by_label("LoRA adapter")).to_have_value("")
+        self.assertIsNone(self.answer(page, "Hello")[0])
+
+    def test_accessible_and_narrow(self):
+        for viewport in PHONE, DESK:
+            for scheme in "light", "dark":
+                with self.subTest(width=viewport["width"], scheme=scheme):
+                    page = self.opened(viewport=viewport, color_scheme=scheme)
+                    page.get_by_label("LoRA adapter").select_option(LONG_NAME)
+                    self.answer(page, "Hello")
+                    self.assert_accessible(page, viewport)
+                    self.assertEqual(page.evaluate("[...document.querySelectorAll('.panel')].map((box) => box.scrollWidth - box.clientWidth)"), [0, 0])
 
 
 if __name__ == "__main__":
