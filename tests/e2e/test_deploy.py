@@ -57,7 +57,7 @@ class Deploy(spate_server.EngineCase):
         instead = self.folder / "spate"
         instead.write_text(f'#!/bin/sh\n[ "$1" = serve ] && shift\nexec {SPATE} config --print "$@"\n')
         instead.chmod(0o755)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SPATE_")} | {"SPATE": str(instead)} | variables
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SPATE_") and k not in ("MODEL_DIR", "PORT", "LOG_LEVEL")} | {"SPATE": str(instead)} | variables
         answer = subprocess.run((START, *options), capture_output=True, text=True, env=environment)
         self.assertEqual((answer.returncode, answer.stderr), (0, ""))
         return dict(re.findall(r"^([a-z-]+): (.*?) +#", answer.stdout, re.M))
@@ -68,6 +68,10 @@ class Deploy(spate_server.EngineCase):
         self.assertEqual(self.started(), article)
         self.assertEqual(self.started("--workers", "4", MODEL_DIR="/m", SPATE_PORT="9000", SPATE_MAX_QUEUE="7"),
                          article | {"model": '"/m"', "port": "9000", "workers": "4", "max-queue": "7"})
+        self.assertEqual(self.started(MODEL_DIR="/m", PORT="9000", LOG_LEVEL="debug"),
+                         article | {"model": '"/m"', "port": "9000", "log-level": '"debug"'})
+        self.assertEqual(self.started(PORT="9000", SPATE_PORT="9001", LOG_LEVEL="debug", SPATE_LOG_LEVEL="error"),
+                         article | {"port": "9001", "log-level": '"error"'})
         self.assertEqual(self.started("/another", SPATE_MODEL="/m")["model"], '"/another"')
         for options, variables in ((("--uds", "/tmp/s"), {}), ((), {"SPATE_UDS": "/tmp/s"})):
             said = self.started(*options, **variables)
