@@ -3,7 +3,7 @@
 stands in scripts/analyze_suppressions.txt, each with its reason; anything else fails, and so does a suppression of what none of them
 finds any more. CUDA is left out, and kernels, which are one set of templates compiled many times.
 
-usage: analyze.py [all]
+usage: analyze.py [all] [FILE or FOLDER]...      with some of src/ named, those alone
 """
 import concurrent.futures
 import os
@@ -69,10 +69,12 @@ def suppressions():
 
 
 def main():
-    everything = sys.argv[1:] == ["all"]
-    if sys.argv[1:] not in ([], ["all"]):
+    everything = sys.argv[1:2] == ["all"]
+    named = sys.argv[1 + everything:]
+    if any(not (ROOT / name).exists() for name in named):
         sys.exit(__doc__)
-    listed = subprocess.run(["git", "ls-files", "src/*.c"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(["git", "ls-files", *(named or ["src"])], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = [file for file in listed if file.startswith("src/") and file.endswith(".c")]
     files = [file for file in listed if not LEFT_OUT.search(file)]
     folders = sorted({pathlib.Path(*pathlib.Path(file).parts[:2]) for file in listed})
     work = [(cppcheck, folder) for folder in folders] + [(gcc, file) for file in files] + [(tidy, file) for file in files if everything]
@@ -83,7 +85,7 @@ def main():
     known = suppressions()
     new = [sentence for (name, file), sentences in found.items() if not {(name, file), (name, "")} & known for sentence in sentences]
     print("\n".join(sorted(set(new))))
-    unused = [] if not everything else [f"{name} {file}" for name, file in known
+    unused = [] if not everything or named else [f"{name} {file}" for name, file in known
                                         if not any(name == n and file in ("", f) for n, f in found)]
     for line in unused:
         print(f"{SUPPRESSIONS.name} suppresses what nothing finds: {line}")

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define OWN_FILES "/proc/self/fd" /* which a root of its own (chroot) may lack */
+
 enum { ATTEMPTS = 100 };
 
 bool temporary_file_refuse(const struct temporary_file *file, const char *what, struct error *error) {
@@ -52,6 +54,7 @@ bool temporary_file_open_named(struct temporary_file *file, const char *path, st
 }
 
 bool temporary_file_open(struct temporary_file *file, const char *path, struct error *error) {
+  if (access(OWN_FILES, X_OK) != 0) return temporary_file_open_named(file, path, error); /* it could be given no name */
   if (!file_init(file, path, error)) return false;
   file->descriptor = folder_open(path, O_TMPFILE | O_RDWR);
   if (file->descriptor >= 0) return true;
@@ -63,7 +66,7 @@ bool temporary_file_open(struct temporary_file *file, const char *path, struct e
 /* Gives a file without a name one: the final one if it is free, else a temporary one to rename from. */
 static bool name_give(struct temporary_file *file) {
   char self[64];
-  snprintf(self, sizeof self, "/proc/self/fd/%d", file->descriptor);
+  snprintf(self, sizeof self, OWN_FILES "/%d", file->descriptor);
   if (linkat(AT_FDCWD, self, AT_FDCWD, file->path, AT_SYMLINK_FOLLOW) == 0) return true;
   for (int attempt = 0; attempt < ATTEMPTS && errno == EEXIST && name_make(file, attempt); attempt++)
     if (linkat(AT_FDCWD, self, AT_FDCWD, file->name, AT_SYMLINK_FOLLOW) == 0) return true;

@@ -65,8 +65,7 @@ class Image(spate_server.EngineCase):
         cls.root = pathlib.Path(tempfile.mkdtemp(prefix="spate-image-")) / "root"
         lay = ["cp", "-a", BUILT] if BUILT else [DEPLOY / "docker/image_tree.sh", SPATE, SBOM]
         subprocess.run([*lay, cls.root], check=True)
-        shutil.copy(cls.engine.path, cls.root / "models/tiny.spate")
-        (cls.root / "models/tiny.spate").chmod(0o644)
+        shutil.copytree(cls.engine.folder / "tiny", cls.root / "models/tiny")
 
     @classmethod
     def tearDownClass(cls):
@@ -74,7 +73,7 @@ class Image(spate_server.EngineCase):
         super().tearDownClass()
 
     def test_size(self):
-        size = tree_bytes(self.root) - self.engine.path.stat().st_size
+        size = tree_bytes(self.root) - tree_bytes(self.root / "models") - tree_bytes(self.root / "cache")
         print(f"the image's tree: {size / 1e6:.1f} MB")
         self.assertLess(size, MOST_IMAGE_BYTES)
         self.assertEqual(sorted(p.name for p in (self.root / "usr/bin").iterdir()), ["spate"])
@@ -105,7 +104,8 @@ class Image(spate_server.EngineCase):
 
     @unittest.skipUnless(os.geteuid() == 0, "SKIPPED: only root may change the root")
     def test_chroot(self):
-        """The server runs as nobody in the image's tree, with the image's environment; its health check sees it come and go."""
+        """The server runs as nobody in the image's tree, where there is not even a /proc, with the image's environment, builds its
+        engine into the cache and answers; its health check sees it come and go."""
         port = free_port()
         inside = [shutil.which("chroot"), f"--userspec={NOBODY}:{NOBODY}", self.root, "/usr/bin/spate"]
         environment = {"SPATE_HOST": "127.0.0.1", "XDG_CACHE_HOME": "/cache", "SPATE_PORT": str(port)}
@@ -113,7 +113,7 @@ class Image(spate_server.EngineCase):
         def health():
             return subprocess.run([*inside, "health"], env=environment, capture_output=True, text=True)
         self.assertEqual(health().stderr, f"spate: 127.0.0.1:{port} cannot be reached: Connection refused.\n")
-        server = subprocess.Popen([*inside, "serve", "/models/tiny.spate", "--kv-cache-memory", "256M"], env=environment,
+        server = subprocess.Popen([*inside, "serve", "/models/tiny", "--kv-cache-memory", "256M"], env=environment,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(server.kill)
         wait_for(lambda: health().returncode == 0, "it is well")
@@ -122,6 +122,7 @@ class Image(spate_server.EngineCase):
         self.assertEqual(connection.getresponse().status, 200)
         connection.close()
         self.assertEqual(os.stat(f"/proc/{server.pid}").st_uid, NOBODY)
+        self.assertEqual(len(list((self.root / "cache").rglob("*.spate"))), 1)
         server.terminate()
         self.assertEqual(server.wait(timeout=60), 0)
         self.assertEqual(health().returncode, 1)
