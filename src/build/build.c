@@ -116,7 +116,7 @@ static bool manifest_make(struct build *build, struct hash128 digest, struct err
 /* The manifest with the figures of the engine that it belongs to, which is opened for them before it has its name. */
 static bool figures_add(struct build *build, struct hash128 digest, struct error *error) {
   const struct build_options *options = build->options;
-  char path[64];
+  char path[PATH_MAX];
   if (!options->evaluate) return true;
   if (!engine_writer_seal(&build->writer, buffer_slice(&build->manifest), path, error) ||
       !options->evaluate(options->evaluate_user, path, &build->evaluation, error))

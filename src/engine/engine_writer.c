@@ -144,8 +144,12 @@ static bool ends_write(struct engine_writer *writer, struct slice manifest, stru
   return bytes_write(writer, 0, slice_make(header, sizeof *header), error);
 }
 
-bool engine_writer_seal(struct engine_writer *writer, struct slice manifest, char path[64], struct error *error) {
-  snprintf(path, 64, "/proc/self/fd/%d", writer->file.descriptor);
+bool engine_writer_seal(struct engine_writer *writer, struct slice manifest, char path[PATH_MAX], struct error *error) {
+  const struct temporary_file *file = &writer->file;
+  if (file->name)
+    snprintf(path, PATH_MAX, "%s", file->name);
+  else
+    snprintf(path, PATH_MAX, "/proc/self/fd/%d", file->descriptor);
   return ends_write(writer, manifest, error);
 }
 

@@ -6,6 +6,8 @@
 #include "engine/engine_file.h"
 #include "engine/temporary_file.h"
 
+#include <limits.h>
+
 /* Everything but the weights and the manifest. Borrowed. */
 struct engine_contents {
   const struct engine_facts *facts;
@@ -41,7 +43,7 @@ void engine_writer_hash(struct engine_writer *writer, int weight, struct hash128
 
 /* Writes manifest, weight table and header: the whole engine, which `path` opens before it has its name. Another,
  * longer manifest may be committed afterwards. */
-bool engine_writer_seal(struct engine_writer *writer, struct slice manifest, char path[64], struct error *error);
+bool engine_writer_seal(struct engine_writer *writer, struct slice manifest, char path[PATH_MAX], struct error *error);
 
 /* Writes manifest, weight table and header, flushes to the disk and gives the file its name. */
 bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, struct error *error);

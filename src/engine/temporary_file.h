@@ -1,5 +1,6 @@
-/* A file that gets its name only when it is complete. Without a name (O_TMPFILE) until then where the file system and /proc
- * let it, so that nothing is left when the program is killed; else under a name beside the final one. One thread. */
+/* A file that gets its name only when it is complete. Without a name (O_TMPFILE) until then where the file system and
+ * /proc let it, so that nothing is left when the program is killed; else under a name beside the final one. One thread.
+ */
 #ifndef SPATE_ENGINE_TEMPORARY_FILE_H
 #define SPATE_ENGINE_TEMPORARY_FILE_H
 
