@@ -26,6 +26,10 @@ DEPLOY = ROOT / "deploy"
 BUILT = os.environ.get("SPATE_TEST_IMAGE")
 MOST_IMAGE_BYTES = 60 << 20
 NOBODY = 65532
+# As docker run --read-only --tmpfs /tmp -v …:/cache: the command's root, $0, in a mount namespace of its own.
+READ_ONLY = """set -e; mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"
+for place in tmp cache; do mount -t tmpfs -o mode=1777 tmpfs "$0/$place"; done
+exec "$@" """
 VALIDATE = """
 import sys, yaml, kubernetes_validate
 for path in sys.argv[1:]:
@@ -104,16 +108,19 @@ class Image(spate_server.EngineCase):
 
     @unittest.skipUnless(os.geteuid() == 0, "SKIPPED: only root may change the root")
     def test_chroot(self):
-        """The server runs as nobody in the image's tree, where there is not even a /proc, with the image's environment, builds its
-        engine into the cache and answers; its health check sees it come and go."""
+        """The server runs as nobody in the image's tree, which is read-only and has not even a /proc, with the image's environment,
+        builds its engine into the cache and answers; its health check sees it come and go."""
+        mounts = subprocess.run(["unshare", "--mount", "true"], capture_output=True)
+        if mounts.returncode:
+            self.skipTest(f"SKIPPED: there can be no mount namespace: {mounts.stderr.decode()}")
         port = free_port()
         inside = [shutil.which("chroot"), f"--userspec={NOBODY}:{NOBODY}", self.root, "/usr/bin/spate"]
-        environment = {"SPATE_HOST": "127.0.0.1", "XDG_CACHE_HOME": "/cache", "SPATE_PORT": str(port)}
+        environment = {"SPATE_HOST": "127.0.0.1", "XDG_CACHE_HOME": "/cache", "SPATE_PORT": str(port), "PATH": os.environ["PATH"]}
 
         def health():
             return subprocess.run([*inside, "health"], env=environment, capture_output=True, text=True)
         self.assertEqual(health().stderr, f"spate: 127.0.0.1:{port} cannot be reached: Connection refused.\n")
-        server = subprocess.Popen([*inside, "serve", "/models/tiny", "--kv-cache-memory", "256M"], env=environment,
+        server = subprocess.Popen(["unshare", "--mount", "sh", "-c", READ_ONLY, self.root, *inside, "serve", "/models/tiny", "--kv-cache-memory", "256M"], env=environment,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(server.kill)
         wait_for(lambda: health().returncode == 0, "it is well")
@@ -122,7 +129,10 @@ class Image(spate_server.EngineCase):
         self.assertEqual(connection.getresponse().status, 200)
         connection.close()
         self.assertEqual(os.stat(f"/proc/{server.pid}").st_uid, NOBODY)
-        self.assertEqual(len(list((self.root / "cache").rglob("*.spate"))), 1)
+        seen = pathlib.Path(f"/proc/{server.pid}/root")
+        self.assertEqual(len(list((seen / "cache").rglob("*.spate"))), 1)
+        with self.assertRaisesRegex(OSError, "Read-only"):
+            (seen / "models/new").touch()
         server.terminate()
         self.assertEqual(server.wait(timeout=60), 0)
         self.assertEqual(health().returncode, 1)
