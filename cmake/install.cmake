@@ -20,10 +20,14 @@ if(NOT CMAKE_CROSSCOMPILING)
 endif()
 
 install(TARGETS spate RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT spate)
-install(PROGRAMS deploy/start_server.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/spate/examples COMPONENT spate)
-install(FILES deploy/systemd/gpu.conf DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/spate/examples COMPONENT spate)
-install(FILES README.md docs/configuration.md docs/deploy.md docs/http-api.md docs/metrics.md
-        DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/spate COMPONENT spate)
+# Documents lie as they do in the source, so that their links lead somewhere.
+set(doc ${CMAKE_INSTALL_DATADIR}/doc/spate)
+install(FILES README.md ARCHITECTURE.md SPEED.md DESTINATION ${doc} COMPONENT spate)
+install(DIRECTORY docs DESTINATION ${doc} COMPONENT spate)
+install(PROGRAMS deploy/start_server.sh DESTINATION ${doc}/examples COMPONENT spate)
+install(FILES deploy/systemd/gpu.conf deploy/loadtest/locustfile.py examples/embed.c examples/many_prompts.c examples/fastapi_server.py
+        DESTINATION ${doc}/examples COMPONENT spate)
+install(DIRECTORY deploy/prometheus deploy/grafana DESTINATION ${doc}/examples COMPONENT spate)
 install(CODE "set(SPATE_SOURCE \"${CMAKE_SOURCE_DIR}\")\nset(SPATE_DOCUMENTS \"${documents}\")\nset(SPATE_BINDIR \"${CMAKE_INSTALL_BINDIR}\")\nset(SPATE_MANDIR \"${CMAKE_INSTALL_MANDIR}\")" COMPONENT spate)
 install(SCRIPT cmake/install_by_prefix.cmake COMPONENT spate)
 

@@ -207,6 +207,16 @@ class Install(unittest.TestCase):
         self.assertTrue((self.folder / "usr/share/zsh/vendor-completions/_spate").exists())
         self.assertTrue((self.folder / "opt/spate/share/zsh/site-functions/_spate").exists())
 
+    def test_links_of_documents(self):
+        """What a document links is installed too, but for what is in the source alone."""
+        folder = self.install("/usr") / "share/doc/spate"
+        pages = [*folder.glob("*.md"), *folder.rglob("docs/**/*.md")]
+        linked = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())]
+        self.assertGreater(len(linked), 80)
+        for page, link in linked:
+            if not (ROOT / page.relative_to(folder)).parent.joinpath(link).resolve().is_relative_to(ROOT / "include"):
+                self.assertTrue((page.parent / link).exists(), f"{page.name}: {link}")
+
     @needs("pkg-config", "cc")
     def test_a_program_is_compiled_with_pkg_config(self):
         place = self.install("/opt/spate")
