@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that the build (or the tests) need and that are missing; with sudo when not root.
-# usage: install_packages.sh build|deb|test|browser
+# usage: install_packages.sh build|deb|test|browser|image
 set -eu
 
 build="gcc libc6-dev cmake ninja-build pkg-config python3 python3-pip unzip ca-certificates curl
@@ -10,13 +10,15 @@ deb="$build dpkg-dev file"
 test="$deb git ccache python3-yaml mandoc man-db zsh fish lintian shellcheck systemd gcovr cppcheck clang-tidy libcmocka-dev clang libclang-rt-14-dev clang-format
   gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 browser="chromium fonts-dejavu-core" # large: only for tests/e2e/web_in_browser.py
+image=debootstrap # only for deploy/docker/image_by_debootstrap.sh
 
 case "${1:-}" in
   build) wanted=$build ;;
   deb) wanted=$deb ;;
   test) wanted=$test ;;
   browser) wanted=$browser ;;
-  *) echo "usage: $0 build|deb|test|browser" >&2; exit 2 ;;
+  image) wanted=$image ;;
+  *) echo "usage: $0 build|deb|test|browser|image" >&2; exit 2 ;;
 esac
 
 missing=""

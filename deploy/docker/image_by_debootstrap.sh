@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the image's root without a container engine: debootstrap makes the Debian 12 that the Dockerfile begins with, and in it
-# the Dockerfile's own RUN lines are run on the files that .dockerignore lets through. Needs root, debootstrap and a mirror.
+# the Dockerfile's own RUN lines are run on the files that .dockerignore lets through. Needs root and a mirror.
 # usage: image_by_debootstrap.sh ROOT        ROOT must not exist yet
 #        SPATE_TEST_IMAGE=ROOT ctest -R e2e/test_containers     runs the server in it
 set -eu
@@ -9,6 +9,7 @@ root=$(realpath -m "$1") mirror=${MIRROR:-http://deb.debian.org/debian}
 [ ! -e "$root" ] || { echo "$root exists already, expected a new folder." >&2; exit 1; }
 cd "$(dirname "$0")/../.."
 
+scripts/install_packages.sh image
 base=$(mktemp -d)
 trap 'rm -rf "$base"' EXIT INT TERM
 debootstrap --variant=minbase bookworm "$base" "$mirror" >&2
