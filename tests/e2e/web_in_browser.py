@@ -281,7 +281,7 @@ class Adapters(BrowserCase):
     def test_choice(self):
         """The chosen adapter and its scale are asked for, and the answer is theirs; without one nothing is."""
         page = self.opened()
-        adapter, scale = page.get_by_label("LoRA adapter"), page.get_by_label("Its scale")
+        adapter, scale = page.get_by_label("LoRA adapter"), page.get_by_label("LoRA scale")
         self.assertEqual(adapter.locator("option").all_text_contents(), ["none", "shouting", LONG_NAME])
         expect(scale).to_be_disabled()
         page.get_by_label("Temperature").fill("0")
@@ -306,16 +306,16 @@ class Adapters(BrowserCase):
     def test_kept(self):
         page = self.opened()
         page.get_by_label("LoRA adapter").select_option("shouting")
-        page.get_by_label("Its scale").fill("0.8")
-        page.get_by_label("Its scale").press("Tab")
+        page.get_by_label("LoRA scale").fill("0.8")
+        page.get_by_label("LoRA scale").press("Tab")
         page.reload()
         expect(page.get_by_label("LoRA adapter")).to_have_value("shouting")
-        expect(page.get_by_label("Its scale")).to_have_value("0.8")
+        expect(page.get_by_label("LoRA scale")).to_have_value("0.8")
         page.get_by_label("Temperature").fill("0")
         self.assertEqual(self.answer(page, "Hello")[0], {"lora_name": "shouting", "lora_scale": 0.8})
         page.get_by_role("button", name="Empty all").click()
         expect(page.get_by_label("LoRA adapter")).to_have_value("")
-        expect(page.get_by_label("Its scale")).to_be_disabled()
+        expect(page.get_by_label("LoRA scale")).to_be_disabled()
         self.assertIsNone(self.answer(page, "Hello")[0])
 
     def test_one_that_is_no_more(self):
