@@ -15,7 +15,9 @@ report() {
     --txt "$build/coverage.txt" --fail-under-line "$least" "$build" 2>"$build/coverage.log" || code=$?
   [ -s "$build/coverage.txt" ] || { tail -n 20 "$build/coverage.log" >&2; return 1; }
   echo "The files with the most lines that nothing runs (all of them: $build/coverage.txt), of how many lines:"
-  awk '/ +[0-9]+ +[0-9]+ +[0-9]+%/ && !/^TOTAL/ {print $2 - $3, $2, $1}' "$build/coverage.txt" | sort -rn | head -n "$files"
+  awk '/^src[^ ]*$/ {long = $1} # a name that fills the line, with its figures on the next
+    / +[0-9]+ +[0-9]+ +[0-9]+%/ && !/^TOTAL/ {if ($1 ~ /^src/) print $2 - $3, $2, $1; else print $1 - $2, $1, long}' "$build/coverage.txt" |
+    sort -rn | head -n "$files"
   echo "Lines of src/, those that run, their share: $(sed -n 's/^TOTAL *//p' "$build/coverage.txt"); $least % are wanted"
   return "$code"
 }
