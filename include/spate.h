@@ -130,13 +130,20 @@ typedef struct {
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */
 SPATE_API void spate_info(const spate_engine *engine, spate_engine_info *info);
 
-/* True while steps make progress. Otherwise *error says what stopped the engine, or with SPATE_TIMEOUT that a step
- * takes longer than stall_timeout_s: it may still end. */
+/* True while steps make progress. Otherwise *error says what stopped the engine (SPATE_DEVICE), or that a step takes
+ * longer than stall_timeout_s (SPATE_TIMEOUT: it may still end), or that it computes no finite numbers (SPATE_INTERNAL). */
 SPATE_API bool spate_healthy(const spate_engine *engine, spate_error *error);
 
 /* The engine's metrics in the Prometheus text format, appended through write. */
 SPATE_API bool spate_metrics(const spate_engine *engine, void (*write)(void *user, const char *text, size_t size),
                              void *user);
+
+/* Counters that outlive engines: all that are added, before their first request, count as one in the metrics of each.
+ * Freed after they are closed. */
+typedef struct spate_totals spate_totals;
+SPATE_API spate_totals *spate_totals_new(spate_error *error);
+SPATE_API void spate_totals_add(spate_totals *totals, spate_engine *engine);
+SPATE_API void spate_totals_free(spate_totals *totals); /* NULL is allowed */
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 

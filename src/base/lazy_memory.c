@@ -11,10 +11,12 @@ enum { PAGES_AT_ONCE = 1 << 16 };
 struct mapping {
   char *data;
   size_t bytes;
+  int n_count; /* that look at its pages without the lock: it stays until they are done */
   struct mapping *next;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the list and what is in it */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the list and what is in it; held for no page */
+static pthread_cond_t counted = PTHREAD_COND_INITIALIZER;
 static struct mapping *mappings;
 
 void *lazy_memory_map(size_t bytes) {
@@ -26,7 +28,7 @@ void *lazy_memory_map(size_t bytes) {
     return NULL;
   }
   pthread_mutex_lock(&lock);
-  *mapping = (struct mapping){data, bytes, mappings};
+  *mapping = (struct mapping){.data = data, .bytes = bytes, .next = mappings};
   mappings = mapping;
   pthread_mutex_unlock(&lock);
   return data;
@@ -42,6 +44,7 @@ static struct mapping **mapping_find(const void *memory) {
 void lazy_memory_unmap(void *memory) {
   if (!memory) return;
   pthread_mutex_lock(&lock);
+  while ((*mapping_find(memory))->n_count > 0) pthread_cond_wait(&counted, &lock);
   struct mapping **place = mapping_find(memory), *mapping = *place;
   *place = mapping->next;
   pthread_mutex_unlock(&lock);
@@ -51,9 +54,9 @@ void lazy_memory_unmap(void *memory) {
 
 void lazy_memory_forget(void *memory) {
   pthread_mutex_lock(&lock);
-  const struct mapping *mapping = *mapping_find(memory);
-  madvise(mapping->data, mapping->bytes, MADV_DONTNEED);
+  const struct mapping *mapping = *mapping_find(memory); /* the caller's, so that nobody unmaps it meanwhile */
   pthread_mutex_unlock(&lock);
+  madvise(mapping->data, mapping->bytes, MADV_DONTNEED);
 }
 
 static uint64_t mapping_promised(const struct mapping *mapping) {
@@ -71,7 +74,13 @@ static uint64_t mapping_promised(const struct mapping *mapping) {
 uint64_t lazy_memory_promised(void) {
   uint64_t bytes = 0;
   pthread_mutex_lock(&lock);
-  for (const struct mapping *mapping = mappings; mapping; mapping = mapping->next) bytes += mapping_promised(mapping);
+  for (struct mapping *mapping = mappings; mapping; mapping = mapping->next) {
+    mapping->n_count++;
+    pthread_mutex_unlock(&lock);
+    bytes += mapping_promised(mapping);
+    pthread_mutex_lock(&lock);
+    if (--mapping->n_count == 0) pthread_cond_broadcast(&counted);
+  }
   pthread_mutex_unlock(&lock);
   return bytes;
 }

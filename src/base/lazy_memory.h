@@ -8,9 +8,9 @@
 
 /* NULL, with errno, when it cannot be mapped. */
 void *lazy_memory_map(size_t bytes);
-void lazy_memory_unmap(void *memory); /* NULL is allowed */
+void lazy_memory_unmap(void *memory); /* NULL is allowed; waits for those that count its pages */
 
-/* Its pages go back to the system; it is zero again. */
+/* Its pages go back to the system; it is zero again. By its owner, on a step thread perhaps: waits for nobody. */
 void lazy_memory_forget(void *memory);
 
 /* Bytes of all that is mapped for which there is no page yet. */

@@ -56,6 +56,25 @@ void metric_observe(struct metric *histogram, double value) {
   }
 }
 
+void metric_copy(struct metric *to, const struct metric *from) {
+  assert(to->kind == from->kind && to->n_bound == from->n_bound);
+  to->labels = from->labels;
+  relaxed_set(&to->count, relaxed_get(&from->count));
+  relaxed_set(&to->bits, relaxed_get(&from->bits));
+  for (int i = 0; i <= to->n_bound; i++) relaxed_set(&to->bucket[i], relaxed_get(&from->bucket[i]));
+}
+
+void metric_merge(struct metric *into, const struct metric *from) {
+  assert(into->kind == from->kind && into->kind != METRIC_GAUGE && into->n_bound == from->n_bound);
+  if (into->kind == METRIC_COUNTER) {
+    metric_add(into, relaxed_get(&from->count));
+    return;
+  }
+  for (int i = 0; i <= into->n_bound; i++)
+    relaxed_set(&into->bucket[i], relaxed_get(&into->bucket[i]) + relaxed_get(&from->bucket[i]));
+  relaxed_set(&into->bits, bits_of(double_of(relaxed_get(&into->bits)) + double_of(relaxed_get(&from->bits))));
+}
+
 /* --- exposition --------------------------------------------------------------------------------------------------- */
 
 static void write_head(const struct metric_alias *as, struct buffer *out) {

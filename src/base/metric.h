@@ -36,6 +36,11 @@ void metric_add(struct metric *counter, uint64_t n);
 void metric_set(struct metric *gauge, double value);
 void metric_observe(struct metric *histogram, double value);
 
+/* Of metrics of one kind with the same bounds, the first of which nobody else writes to: takes over the other's labels
+ * and value; adds what the other has counted, which no gauge does. */
+void metric_copy(struct metric *to, const struct metric *from);
+void metric_merge(struct metric *into, const struct metric *from);
+
 /* Appends the whole exposition (text format 0.0.4). */
 bool metric_write(const struct metric_registry *registry, struct buffer *out);
 

@@ -80,7 +80,7 @@ static bool memory_fit(const struct build *build, struct pack_job *job, struct e
 /* An engine may be built for another machine: what this one cannot serve is no error, but better known before. */
 static void serving_check(const struct build *build) {
   if (build->options->backend->memory) return; /* it is not this machine's memory that counts */
-  struct draft served = build->draft;
+  struct draft served = build->draft; /* owns nothing: its configuration alone is another, as serving would limit it */
   const struct plan *plan = draft_plan(&served);
   struct error problem;
   uint64_t available = machine_memory_available("");

@@ -172,7 +172,7 @@ static int engine_watch(struct server *server, int shutdown_seconds) {
     watchdog_feed(&watchdog, server);
     hangups_heed(&reloading, server);
     signal_wait(wait_ms);
-    if (server_healthy(server, &error) || error.code == SPATE_TIMEOUT) continue; /* a stall may pass: /health tells */
+    if (server_healthy(server, &error) || error.code != SPATE_DEVICE) continue; /* what may pass, /health tells */
     notify_send("STOPPING=1\nSTATUS=%s", error.text);
     server_drain(server, FAILED_DRAIN_MS);
     return command_fail(error.text);

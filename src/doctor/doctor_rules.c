@@ -88,8 +88,8 @@ const struct rule doctor_rules[] = {
 
     /* --- server */
     {{ABOVE(FACT_HEALTH, 399)},
-     "The server says that its engine makes no progress.",
-     "Read the last lines of its log, which say what stopped it, then restart it; --stall-timeout is how long a "
+     "The server says that its engine makes no progress, or computes no finite numbers.",
+     "Read the last lines of its log, which say what is wrong, then restart it; --stall-timeout is how long a "
      "step may take."},
     {{ABOVE(FACT_READY, 399), BELOW(FACT_HEALTH, 400), IS_NOT(FACT_ASLEEP)},
      "The server takes no new work: it is stopping.",
@@ -117,13 +117,14 @@ const struct rule doctor_rules[] = {
     {{ABOVE(FACT_TOO_LATE, 0.01)},
      "Requests are answered 429: their timeout_s would be over before they begin.",
      "Raise the clients' timeout_s, or add a server; the queue need not be longer."},
-    {{ABOVE(FACT_BUSY_ELSE, 0.01)},
-     "Requests are answered 429 that no queue refused: one address has too many connections, or too many texts wait "
-     "for their tokens.",
-     "Raise --max-connections-per-ip behind a proxy, or send fewer texts to /tokenize at once; each answer says "
-     "which."},
+    {{ABOVE(FACT_CROWDED, 0.01)},
+     "Connections are answered 429: their address has as many as one may have.",
+     "Raise --max-connections-per-ip behind a proxy; elsewhere let clients use the connections that they have."},
+    {{ABOVE(FACT_TEXTS_REFUSED, 0.01)},
+     "Texts are answered 429: as many wait for their tokens as may.",
+     "Send fewer texts to /tokenize and /detokenize at once, or shorter ones, or add a server."},
     {{ABOVE(FACT_REFUSED, 0.01)},
-     "Requests are refused: their prompts or max_tokens do not fit the engine.",
+     "Requests are refused: their prompts or max_tokens do not fit the engine, or a field is wrong.",
      "Build with a higher --max-input-len and --max-seq-len, or shorten the prompts; each answer says which."},
     {{ABOVE(FACT_UNAUTHORIZED, 0.05)},
      "Requests come without an API key that is known.",

@@ -38,24 +38,25 @@ static void quantile_set(struct facts *facts, enum fact_id id, const struct page
 /* --- what came ---------------------------------------------------------------------------------------------------- */
 
 static void requests_find(struct facts *facts, const struct pages *pages) {
-  static const char finished[] = "llm_requests_finished_total", http[] = "http_requests_total";
-  static const char shed[] = "llm_requests_shed_total";
+  static const char finished[] = "llm_requests_finished_total", shed[] = "llm_requests_shed_total";
+  static const char refused[] = "llm_requests_refused_total", turned_away[] = "http_requests_refused_total";
+  static const char http[] = "http_requests_total";
   double accepted = counted(pages, "llm_requests_total", NULL, ""), ended = counted(pages, finished, NULL, "");
-  double refused = counted(pages, "llm_requests_refused_total", NULL, ""), all = counted(pages, http, NULL, "");
-  double posted = counted(pages, http, "method", "POST"), told_later = counted(pages, http, "status", "429");
-  double outranked = at_least(counted(pages, shed, "reason", "place"), 0);
-  double too_late = at_least(counted(pages, shed, "reason", "timeout"), 0);
-  double full = fmin(fmax(told_later - outranked - too_late, 0), at_least(refused, 0)); /* others refused did not fit */
+  double all = counted(pages, http, NULL, ""), posted = counted(pages, http, "method", "POST");
+  double offered = accepted + at_least(counted(pages, refused, NULL, ""), 0);
+  double unfit = at_least(counted(pages, refused, "reason", "size"), 0) +
+                 at_least(counted(pages, refused, "reason", "invalid"), 0);
   fact_set(facts, FACT_REQUESTS, accepted);
   fact_set(facts, FACT_WAITING, metric_page_sum(pages->now, "llm_requests_waiting", NULL, ""));
   fact_set(facts, FACT_RUNNING, metric_page_sum(pages->now, "llm_requests_running", NULL, ""));
-  share_set(facts, FACT_REFUSED, refused - full, accepted + refused);
+  share_set(facts, FACT_REFUSED, unfit, offered);
   share_set(facts, FACT_FAILED, counted(pages, finished, "reason", "failed"), ended);
   share_set(facts, FACT_CANCELLED, counted(pages, finished, "reason", "cancelled"), ended);
-  share_set(facts, FACT_BUSY, full, posted);
-  share_set(facts, FACT_BUSY_ELSE, fmax(told_later - outranked - too_late - full, 0), posted);
-  share_set(facts, FACT_OUTRANKED, outranked, accepted + refused);
-  share_set(facts, FACT_TOO_LATE, too_late, accepted + refused);
+  share_set(facts, FACT_BUSY, counted(pages, refused, "reason", "queue"), offered);
+  share_set(facts, FACT_CROWDED, counted(pages, turned_away, "reason", "address"), all);
+  share_set(facts, FACT_TEXTS_REFUSED, counted(pages, turned_away, "reason", "tokens"), posted);
+  share_set(facts, FACT_OUTRANKED, counted(pages, shed, "reason", "place"), offered);
+  share_set(facts, FACT_TOO_LATE, counted(pages, shed, "reason", "timeout"), offered);
   share_set(facts, FACT_SERVER_ERRORS, counted(pages, http, "status", "5"), all);
   share_set(facts, FACT_UNAUTHORIZED, counted(pages, http, "status", "401"), all);
   share_set(facts, FACT_PREEMPTIONS, counted(pages, "llm_preemptions_total", NULL, ""), ended);

@@ -90,7 +90,7 @@ static bool kv_budget(const struct loaded_engine *engine, const struct engine_op
   if (fixed > available) return refuse_fixed(engine->plan, footprint, available, error);
   uint64_t rest = available - fixed;
   double fraction = options->memory_fraction > 0 ? options->memory_fraction : default_fraction;
-  uint64_t whole = rest + options->beside; /* what a first engine would have found */
+  uint64_t whole = rest + options->beside_kv; /* what a first engine would have found */
   *budget = options->kv_bytes ? options->kv_bytes : fraction < 1 ? (uint64_t)(fraction * (double)whole) : whole;
   if (options->beside && !options->kv_bytes && *budget > rest) *budget = rest;
   if (*budget <= rest) return true;

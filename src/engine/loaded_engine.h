@@ -20,7 +20,8 @@ struct engine_options {
   struct step_limits steps;
   int32_t adapters, adapter_rank; /* of struct limits */
   bool verify;                    /* hash the whole file now, not later */
-  uint64_t beside; /* bytes of the KV cache that another engine of this process has in the host's memory; 0: none */
+  bool beside;            /* other engines of this process are open: what they may still take of the host's memory is theirs, */
+  uint64_t beside_kv;     /* and so many bytes of it the KV cache of the one whose place this is to take */
   bool disposable; /* the caller can build the file again: it is removed when hashing finds it damaged */
   bool (*goes_on)(void *user); /* asked now and then; false breaks off (ERROR_CANCELLED). NULL: nothing does */
   void *user;

@@ -44,9 +44,9 @@ static bool is_crowding(struct http_connection *connection) {
 /* Counts the connection against the limits, or among the refused. */
 static void count(struct http_connection *connection) {
   struct http_shared *shared = connection->loop->shared;
-  connection->crowding = is_crowding(connection);
   bool fits = atomic_fetch_add(&shared->n_connection, 1) < shared->options.max_connections;
-  connection->refused = connection->crowding || !fits;
+  connection->refusal = is_crowding(connection) ? HTTP_REFUSED_PEER : fits ? HTTP_REFUSED_NOT : HTTP_REFUSED_CONNECTIONS;
+  connection->refused = connection->refusal != HTTP_REFUSED_NOT;
   if (!connection->refused) return;
   atomic_fetch_sub(&shared->n_connection, 1);
   connection->loop->n_refused++;
@@ -64,7 +64,7 @@ void connection_discount(struct http_connection *connection) {
 
 void connection_turn_away(struct http_connection *connection) {
   if (!connection_open_request(connection)) return;
-  if (connection->crowding) {
+  if (connection->refusal == HTTP_REFUSED_PEER) {
     connection_refuse(connection, 429, "Retry-After: 1\r\n",
                       "This address has as many connections as one may have; use those that it has.");
   } else {

@@ -13,6 +13,7 @@ static void refuse_large(struct http_connection *connection, size_t limit) {
 
 static void refuse_crowded(struct http_connection *connection) {
   body_release(connection);
+  connection->refusal = HTTP_REFUSED_BODIES;
   connection_refuse(connection, 503, "Retry-After: 1\r\n",
                     "The bodies of requests that are arriving take all the room for them; try again later.");
 }

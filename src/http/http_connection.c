@@ -28,6 +28,7 @@ static void finish_request(struct http_connection *connection, bool aborted) {
   const struct http_shared *shared = connection->loop->shared;
   struct http_summary summary = {
       .status = connection->answer.status,
+      .refusal = connection->refusal,
       .bytes_in = connection->bytes_in,
       .bytes_out = connection->bytes_out,
       .duration_us = clock_us() - connection->started_us,

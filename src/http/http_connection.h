@@ -40,7 +40,7 @@ struct http_connection {
   bool handled;  /* handle was called for this request */
   bool answered; /* its answer is complete */
   bool refused;  /* over a limit of connections */
-  bool crowding; /* refused, for its address has too many */
+  enum http_refusal refusal;
   bool eof;      /* the client will send no more */
   bool in_turn;  /* on the loop's list */
   struct http_connection *next_turn;

@@ -36,9 +36,19 @@ struct http_options {
  * 30 s stalled, 2 s linger. */
 struct http_options http_options_default(void);
 
+/* For want of which room a request was refused before it was handled. */
+enum http_refusal {
+  HTTP_REFUSED_NOT,
+  HTTP_REFUSED_PEER,        /* max_per_peer */
+  HTTP_REFUSED_CONNECTIONS, /* max_connections */
+  HTTP_REFUSED_BODIES,      /* bodies_bytes */
+  HTTP_REFUSALS,
+};
+
 /* How one request went: for metrics and the access log. */
 struct http_summary {
-  int status;           /* 0: the client left before an answer began */
+  int status; /* 0: the client left before an answer began */
+  enum http_refusal refusal;
   uint64_t bytes_in;    /* head and body */
   uint64_t bytes_out;   /* head and body, handed to the kernel */
   uint64_t duration_us; /* from the first byte of the head to the last byte handed to the kernel */

@@ -73,7 +73,8 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .outputs = options->max_outputs,
                                 .steps = place.steps,
                                 .verify = options->beside != NULL,
-                                .beside = cache_on_host(options->beside),
+                                .beside = options->beside != NULL,
+                                .beside_kv = cache_on_host(options->beside),
                                 .disposable = place.cached,
                                 .goes_on = options->beside && options->progress ? open_goes_on : NULL,
                                 .user = (void *)(uintptr_t)options};
@@ -216,3 +217,21 @@ bool spate_metrics(const spate_engine *engine, void (*write)(void *user, const c
   buffer_release(&text);
   return written;
 }
+
+/* --- totals: the runtime's, by another name ------------------------------------------------------------------------ */
+
+spate_totals *spate_totals_new(spate_error *error) {
+  struct error detail;
+  struct metric_totals *totals = metric_totals_new();
+  if (!totals) {
+    error_set(&detail, ERROR_MEMORY, "Out of memory for the metrics.");
+    error_export(&detail, error);
+  }
+  return (spate_totals *)totals;
+}
+
+void spate_totals_add(spate_totals *totals, spate_engine *engine) {
+  runtime_totals_join(engine->runtime, (struct metric_totals *)totals);
+}
+
+void spate_totals_free(spate_totals *totals) { metric_totals_free((struct metric_totals *)totals); }

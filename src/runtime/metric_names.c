@@ -30,12 +30,19 @@ static const struct metric_bounds preemption_counts = {6, {0, 1, 2, 3, 5, 10}};
 #define SHED(reason, class, labels)                                                                                    \
   { AT(shed[reason][class]), METRIC_COUNTER, shed, labels, shed_help, NULL }
 
+static const char refused[] = "llm_requests_refused_total", refused_help[] = "Requests refused at submission, by reason.";
 static const char finished[] = "llm_requests_finished_total", finished_help[] = "Requests ended, by reason.";
+static const char probes[] = "llm_engine_probes_total";
+static const char probes_help[] = "Times that the engine computed tokens of its own choice, to see whether it still can.";
 static const char shed[] = "llm_requests_shed_total", shed_help[] = "Requests given up before they began.";
 
 const struct metric_definition metric_definitions[] = {
     {AT(requests), METRIC_COUNTER, "llm_requests_total", NULL, "Requests accepted.", NULL},
-    {AT(refused), METRIC_COUNTER, "llm_requests_refused_total", NULL, "Requests refused at submission.", NULL},
+    {AT(refused[REFUSED_QUEUE]), METRIC_COUNTER, refused, "reason=\"queue\"", refused_help, NULL},
+    {AT(refused[REFUSED_SIZE]), METRIC_COUNTER, refused, "reason=\"size\"", refused_help, NULL},
+    {AT(refused[REFUSED_INVALID]), METRIC_COUNTER, refused, "reason=\"invalid\"", refused_help, NULL},
+    {AT(refused[REFUSED_STOPPED]), METRIC_COUNTER, refused, "reason=\"stopped\"", refused_help, NULL},
+    {AT(refused[REFUSED_FAILED]), METRIC_COUNTER, refused, "reason=\"failed\"", refused_help, NULL},
     {AT(finished_stop), METRIC_COUNTER, finished, "reason=\"stop\"", finished_help, NULL},
     {AT(finished_length), METRIC_COUNTER, finished, "reason=\"length\"", finished_help, NULL},
     {AT(finished_cancelled), METRIC_COUNTER, finished, "reason=\"cancelled\"", finished_help, NULL},
@@ -83,6 +90,8 @@ const struct metric_definition metric_definitions[] = {
      "How often a request that was started was sent back to wait.", &preemption_counts},
 
     {AT(steps), METRIC_COUNTER, "llm_steps_total", NULL, "Steps run.", NULL},
+    {AT(probes_finite), METRIC_COUNTER, probes, "result=\"finite\"", probes_help, NULL},
+    {AT(probes_spoilt), METRIC_COUNTER, probes, "result=\"not_finite\"", probes_help, NULL},
     {AT(step_sequences), METRIC_HISTOGRAM, "llm_step_sequences", NULL, "Sequences in a step: the size of its batch.",
      &batch_sizes},
     {AT(step_tokens), METRIC_HISTOGRAM, "llm_step_tokens", NULL,

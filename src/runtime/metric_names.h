@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-enum { METRIC_DEFINITIONS = 52, METRIC_VLLM_NAMES = 25 };
+enum { METRIC_DEFINITIONS = 58, METRIC_VLLM_NAMES = 25 };
 
 struct metric_bounds {
   int count;

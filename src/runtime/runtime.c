@@ -95,6 +95,8 @@ static void threads_end(struct runtime *rt) {
 void runtime_free(struct runtime *rt) {
   if (!rt) return;
   threads_end(rt);
+  runtime_metrics_adapters(&rt->metrics, rt->adapters); /* what nobody has asked for counts too */
+  metric_totals_leave(&rt->metrics);
   adapter_store_free(rt->adapters);
   free(rt->placing);
   schedule_free(rt->schedule);
@@ -136,6 +138,11 @@ struct error runtime_failure(struct runtime *rt) {
 bool runtime_healthy(struct runtime *rt, struct error *error) {
   struct error failure = runtime_failure(rt);
   if (failure.code) return error_set(error, failure.code, "%s", failure.text);
+  if (atomic_load(&rt->probe.failed))
+    return error_set(error, ERROR_INTERNAL,
+                     "The engine computes no finite numbers, neither for requests nor for tokens of its own choice: its "
+                     "weights in memory are damaged, or the device is. Load it again (POST /admin/reload), or restart "
+                     "the server; if that is no help, build the engine again.");
   uint64_t progress = atomic_load(&rt->progress_us), now = clock_us(); /* in this order: now is the later */
   uint64_t still = now - progress;
   if (still <= rt->stall_us || request_table_live(&rt->table) == 0) return true;
@@ -160,6 +167,10 @@ bool runtime_metrics(struct runtime *rt, struct buffer *out) {
   runtime_metrics_adapters(&rt->metrics, rt->adapters);
   return runtime_metrics_write(&rt->metrics, out) &&
          adapter_metric_write(rt->adapters, rt->engine->limits.adapters, out);
+}
+
+void runtime_totals_join(struct runtime *rt, struct metric_totals *totals) {
+  metric_totals_join(totals, &rt->metrics);
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
@@ -207,8 +218,8 @@ static size_t params_charge(const struct runtime *rt, const struct request_param
   return rules_charge(&params->rules) + request_charge(params, scores_most(rt), prompt_tokens_most(rt, params));
 }
 
-static uint64_t request_refuse(struct runtime *rt) {
-  metric_add(&rt->metrics.refused, 1);
+static uint64_t request_refuse(struct runtime *rt, const struct error *error) {
+  runtime_metrics_refuse(&rt->metrics, error);
   return 0;
 }
 
@@ -241,14 +252,14 @@ uint64_t runtime_submit(struct runtime *rt, struct inbox *inbox, const struct re
   struct error failure = runtime_failure(rt);
   struct request_params fitted = *params;
   if (failure.code) error_set(error, failure.code, "%s", failure.text);
-  if (failure.code || !request_check(rt, &fitted, error)) return request_refuse(rt);
+  if (failure.code || !request_check(rt, &fitted, error)) return request_refuse(rt, error);
   struct request *r = request_make(rt, inbox, &fitted, error);
-  if (!r) return request_refuse(rt);
+  if (!r) return request_refuse(rt, error);
   bool shed, entered = request_table_enter(&rt->table, r, &shed, error);
   if (shed) mailbox_wake(&rt->to_step);
   if (!entered) {
     request_free(r);
-    return request_refuse(rt);
+    return request_refuse(rt, error);
   }
   uint64_t id = r->id; /* once put, the request is no longer ours */
   metric_add(&rt->metrics.requests, 1);

@@ -7,6 +7,7 @@
 
 #include "base/metric.h"
 #include "engine/loaded_engine.h"
+#include "runtime/metric_totals.h"
 #include "runtime/request.h"
 
 struct runtime;
@@ -37,15 +38,19 @@ struct inbox *runtime_inbox(struct runtime *runtime, struct error *error);
 /* The client's side of an inbox ends: its requests are cancelled and their events dropped. */
 void runtime_inbox_close(struct runtime *runtime, struct inbox *inbox);
 
-/* The request's id, or 0 with ERROR_INVALID, ERROR_LIMIT, ERROR_BUSY, ERROR_DEVICE. */
+/* The request's id, or 0 with ERROR_INVALID, ERROR_LIMIT, ERROR_BUSY, ERROR_DEVICE: error is not NULL. */
 uint64_t runtime_submit(struct runtime *runtime, struct inbox *inbox, const struct request_params *params,
                         struct error *error);
 void runtime_cancel(struct runtime *runtime, uint64_t id); /* 0: every request */
 
-/* False with the reason once the engine has stopped, or while work is queued and no step has ended for a long time. */
+/* False with the reason once the engine has stopped (ERROR_DEVICE), while work is queued and no step has ended for a long
+ * time (ERROR_TIMEOUT), or while no logits that it computes are finite (ERROR_INTERNAL, engine_probe.h). */
 bool runtime_healthy(struct runtime *runtime, struct error *error);
 
 bool runtime_metrics(struct runtime *runtime, struct buffer *out);
+
+/* What it counts goes on in those that join after it. Before its first request; the totals outlive it. */
+void runtime_totals_join(struct runtime *runtime, struct metric_totals *totals);
 
 /* NULL when the engine was opened without any. */
 struct adapter_store *runtime_adapters(struct runtime *runtime);

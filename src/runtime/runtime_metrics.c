@@ -2,6 +2,7 @@
 #include "runtime/runtime_metrics.h"
 
 #include "runtime/metric_names.h"
+#include "runtime/metric_totals.h"
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
@@ -20,11 +21,10 @@ static bool labels_write(struct runtime_metrics *m, const struct loaded_engine *
   return buffer_append(&m->cache_labels, "", 1) && !m->model_labels.failed;
 }
 
-bool runtime_metrics_init(struct runtime_metrics *m, const struct loaded_engine *engine, bool reuse,
-                          struct error *error) {
+void runtime_metrics_define(struct runtime_metrics *m) {
   for (int i = 0; i < METRIC_DEFINITIONS; i++) {
     const struct metric_definition *d = &metric_definitions[i];
-    struct metric *metric = (struct metric *)(void *)((char *)m + d->at);
+    struct metric *metric = metric_at(m, d->at);
     *metric = (struct metric){.kind = d->kind, .name = d->name, .labels = d->labels, .help = d->help};
     if (d->bounds) {
       metric->bounds = d->bounds->at;
@@ -33,6 +33,11 @@ bool runtime_metrics_init(struct runtime_metrics *m, const struct loaded_engine 
     }
     metric_register(&m->registry, metric);
   }
+}
+
+bool runtime_metrics_init(struct runtime_metrics *m, const struct loaded_engine *engine, bool reuse,
+                          struct error *error) {
+  runtime_metrics_define(m);
   if (!labels_write(m, engine, reuse)) return error_set(error, ERROR_MEMORY, "Out of memory for the metrics' labels.");
   m->cache_config.labels = m->cache_labels.data;
   metric_set(&m->cache_config, 1);
@@ -47,16 +52,19 @@ void runtime_metrics_release(struct runtime_metrics *m) {
   buffer_release(&m->cache_labels);
 }
 
-bool runtime_metrics_write(struct runtime_metrics *m, struct buffer *out) {
+bool runtime_metrics_page(const struct runtime_metrics *m, const char *model_labels, struct buffer *out) {
   struct metric_alias alias[METRIC_VLLM_NAMES];
-  metric_set(&m->waiting, atomic_load(&m->arriving) + atomic_load(&m->queued)); /* those at the worker wait too */
   for (int i = 0; i < METRIC_VLLM_NAMES; i++)
-    alias[i] = (struct metric_alias){
-        .metric = (const struct metric *)(const void *)((const char *)m + metric_vllm_names[i].at),
-        .name = metric_vllm_names[i].name,
-        .common = m->model_labels.data,
-        .labels = metric_vllm_names[i].labels};
+    alias[i] = (struct metric_alias){.metric = metric_at(m, metric_vllm_names[i].at),
+                                     .name = metric_vllm_names[i].name,
+                                     .common = model_labels,
+                                     .labels = metric_vllm_names[i].labels};
   return metric_write(&m->registry, out) && metric_write_aliases(alias, METRIC_VLLM_NAMES, out);
+}
+
+bool runtime_metrics_write(struct runtime_metrics *m, struct buffer *out) {
+  metric_set(&m->waiting, atomic_load(&m->arriving) + atomic_load(&m->queued)); /* those at the worker wait too */
+  return m->totals ? metric_totals_write(m->totals, m, out) : runtime_metrics_page(m, m->model_labels.data, out);
 }
 
 /* --- observing ---------------------------------------------------------------------------------------------------- */
@@ -100,6 +108,22 @@ void runtime_metrics_adapters(struct runtime_metrics *m, struct adapter_store *s
   counter_follow(&m->adapter_failures, stats.failures);
   counter_follow(&m->adapter_evictions, stats.evictions);
   counter_follow(&m->adapter_placements, stats.placements);
+}
+
+static enum refusal refusal_of(enum error_code code) {
+  switch (code) {
+  case ERROR_BUSY: return REFUSED_QUEUE;
+  case ERROR_LIMIT: return REFUSED_SIZE;
+  case ERROR_DEVICE: return REFUSED_STOPPED;
+  case ERROR_INVALID:
+  case ERROR_UNSUPPORTED:
+  case ERROR_NOT_FOUND: return REFUSED_INVALID;
+  default: return REFUSED_FAILED; /* memory, as a rule */
+  }
+}
+
+void runtime_metrics_refuse(struct runtime_metrics *m, const struct error *error) {
+  metric_add(&m->refused[refusal_of(error->code)], 1);
 }
 
 static void seconds_observe(struct metric *histogram, uint64_t from_us, uint64_t to_us) {

@@ -9,11 +9,13 @@
 #include "schedule/schedule.h"
 
 enum { SHED_HIGH, SHED_NORMAL, SHED_LOW, SHED_CLASSES };
+enum refusal { REFUSED_QUEUE, REFUSED_SIZE, REFUSED_INVALID, REFUSED_STOPPED, REFUSED_FAILED, REFUSALS };
 
 struct runtime_metrics {
   struct metric_registry registry;
-  struct metric requests, refused, finished_stop, finished_length, finished_cancelled, finished_failed;
+  struct metric requests, refused[REFUSALS], finished_stop, finished_length, finished_cancelled, finished_failed;
   struct metric shed[SHED_REASONS][SHED_CLASSES]; /* none for SHED_NOT */
+  struct metric probes_finite, probes_spoilt;
   struct metric prompt_tokens, generation_tokens, steps;
   struct metric queried_tokens, cached_tokens, recomputed_tokens, preemptions;
   struct metric waiting, running, kv_usage, kv_blocks, cache_config, cache_releases;
@@ -28,7 +30,16 @@ struct runtime_metrics {
   _Atomic int queued;         /* waiting in the schedule */
   struct buffer model_labels; /* of the aliases; NUL-terminated */
   struct buffer cache_labels; /* of cache_config */
+  struct metric_totals *totals; /* that these are part of; NULL: of none */
+  struct runtime_metrics *next; /* in their list */
 };
+
+static inline struct metric *metric_at(const struct runtime_metrics *metrics, size_t offset) {
+  return (struct metric *)(void *)((char *)(uintptr_t)metrics + offset);
+}
+
+/* What the tables say of each metric; nothing is counted yet. */
+void runtime_metrics_define(struct runtime_metrics *metrics);
 
 /* The labels tell of the engine, and whether prefixes are found again. */
 bool runtime_metrics_init(struct runtime_metrics *metrics, const struct loaded_engine *engine, bool reuse,
@@ -37,6 +48,9 @@ void runtime_metrics_release(struct runtime_metrics *metrics);
 
 /* Takes over the schedule's counters and gauges. */
 void runtime_metrics_update(struct runtime_metrics *metrics, const struct schedule_stats *stats);
+
+/* A request is refused with this error. */
+void runtime_metrics_refuse(struct runtime_metrics *metrics, const struct error *error);
 
 /* A step starts; a generation gets one more token (and has not accepted it yet); all generations of a request have
  * ended, which counts once. */
@@ -51,7 +65,10 @@ void runtime_metrics_adapters(struct runtime_metrics *metrics, struct adapter_st
  * nothing. */
 bool adapter_metric_write(struct adapter_store *store, int32_t slots, struct buffer *out);
 
-/* Appends the exposition. */
+/* Appends the exposition, of the totals if there are any. */
 bool runtime_metrics_write(struct runtime_metrics *metrics, struct buffer *out);
+
+/* The same of these alone, under these labels of the model. */
+bool runtime_metrics_page(const struct runtime_metrics *metrics, const char *model_labels, struct buffer *out);
 
 #endif

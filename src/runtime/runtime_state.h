@@ -2,6 +2,7 @@
 #ifndef SPATE_RUNTIME_RUNTIME_STATE_H
 #define SPATE_RUNTIME_RUNTIME_STATE_H
 
+#include "runtime/engine_probe.h"
 #include "runtime/request_table.h"
 #include "runtime/runtime.h"
 #include "runtime/runtime_metrics.h"
@@ -28,6 +29,7 @@ struct runtime {
   struct schedule *schedule;
   int n_step_out;       /* submitted and not collected */
   struct request *live; /* list of all requests it owns */
+  struct engine_probe probe;
   uint64_t ranked_us;   /* when the schedule last counted who waits behind whom */
   uint64_t *placing;    /* [limits.adapters] ids of adapters that are being put into slots; 0: none is */
   int n_placing;

@@ -130,10 +130,14 @@ static void event_tell(struct runtime *rt, struct generation *g, const struct sc
   if (!request_table_begin(g->request)) return; /* shed while its first step ran: nothing of it is told */
   if (g->request->queued_tokens) request_table_recount(&rt->table, g->request, 0); /* it waits no longer */
   switch (event->kind) {
-  case EVENT_SPOILT: spoilt_tell(g->request); break;
+  case EVENT_SPOILT:
+    probe_hear_request(&rt->probe, true);
+    spoilt_tell(g->request);
+    break;
   case EVENT_SCORE: request_score(g->request, event); break;
   case EVENT_BEAM: request_search_hear(rt->schedule, g, event); break;
   default:
+    probe_hear_request(&rt->probe, false);
     runtime_metrics_token(&rt->metrics, g, now_us);
     generation_accept(g, event->token, event->logprob, event->top);
   }
@@ -142,6 +146,10 @@ static void event_tell(struct runtime *rt, struct generation *g, const struct sc
 static void events_tell(struct runtime *rt, const struct schedule_events *events, uint64_t now_us) {
   for (int i = 0; i < events->n_event; i++) {
     const struct sequence *sequence = events->event[i].sequence;
+    if (sequence == &rt->probe.sequence) {
+      probe_hear(rt, &events->event[i]);
+      continue;
+    }
     bool last = i + 1 == events->n_event || events->event[i + 1].sequence != sequence;
     event_tell(rt, sequence->owner, &events->event[i], now_us);
     if (last) generation_settle(rt, sequence->owner);
@@ -249,7 +257,8 @@ void *step_thread(void *argument) {
     bool draining = atomic_load(&rt->draining); /* read before taking: by then nothing more can arrive */
     letters_take(rt);
     bool more = live_review(rt, draining);
-    if (draining && !rt->live) return NULL;
+    bool probing = probe_review(rt, draining);
+    if (draining && !rt->live && !probing) return NULL;
     if (!step_next(rt) && !more) step_idle(rt);
   }
 }

@@ -20,6 +20,7 @@ struct served_engine *served_new(struct engine_slot *slot, spate_engine *engine,
   }
   *served = (struct served_engine){.engine = engine, .info.size = sizeof served->info, .holders = 1};
   spate_info(engine, &served->info);
+  spate_totals_add(slot->totals, engine);
   pthread_mutex_lock(&slot->lock);
   served->generation = ++slot->generation;
   served->next = slot->open;
@@ -37,29 +38,44 @@ static void slot_free(struct engine_slot *slot) {
   }
   pthread_mutex_destroy(&slot->lock);
   pthread_cond_destroy(&slot->changed);
+  spate_totals_free(slot->totals);
   free(slot->model);
   free(slot);
 }
 
-struct engine_slot *engine_slot_open(spate_engine *engine, const spate_open_options *again, const char *folder,
-                                     struct error *error) {
+/* Without a thread yet, and with nothing in it. */
+static struct engine_slot *slot_new(const spate_open_options *again, const char *folder, struct error *error) {
+  spate_error problem;
   struct engine_slot *slot = calloc(1, sizeof *slot);
   if (!slot) {
-    spate_close(engine);
     error_set(error, ERROR_MEMORY, "Out of memory for a server.");
     return NULL;
   }
   slot->again = *again;
   slot->folder = folder;
-  slot->model = strdup(again->model);
   pthread_mutex_init(&slot->lock, NULL);
   pthread_condattr_t monotonic;
   pthread_condattr_init(&monotonic);
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
   pthread_cond_init(&slot->changed, &monotonic);
   pthread_condattr_destroy(&monotonic);
+  slot->model = strdup(again->model);
+  slot->totals = spate_totals_new(&problem);
+  if (slot->model && slot->totals) return slot;
+  slot_free(slot);
+  error_set(error, ERROR_MEMORY, "Out of memory for a server.");
+  return NULL;
+}
+
+struct engine_slot *engine_slot_open(spate_engine *engine, const spate_open_options *again, const char *folder,
+                                     struct error *error) {
+  struct engine_slot *slot = slot_new(again, folder, error);
+  if (!slot) {
+    spate_close(engine);
+    return NULL;
+  }
   slot->current = served_new(slot, engine, error);
-  if (slot->current && slot->model && pthread_create(&slot->thread, NULL, slot_thread, slot) == 0) return slot;
+  if (slot->current && pthread_create(&slot->thread, NULL, slot_thread, slot) == 0) return slot;
   if (slot->current)
     error_set(error, ERROR_MEMORY, "The system refused to start a thread: raise its limit on threads.");
   slot_free(slot);
@@ -92,30 +108,24 @@ static bool model_check(const struct engine_slot *slot, const char *model, struc
                             model);
 }
 
-/* There must be room. Under the lock, as the next two. */
+/* There must be room. Under the lock, as the next. */
 static void waiter_add(struct engine_slot *slot, const struct slot_order *order) {
   if (order->loop == SLOT_NO_LOOP) return;
-  slot->waiter[slot->n_waiter++] = (struct slot_waiter){order->loop, order->http_id};
-}
-
-static void order_begin(struct engine_slot *slot, const struct slot_order *order) {
-  slot->order = *order;
-  slot->n_waiter = 0;
-  slot->stage = STAGE_GIVEN;
+  slot->waiter[slot->n_waiter++] = (struct slot_waiter){.loop = order->loop, .result.http_id = order->http_id};
 }
 
 /* Is it an abort of a sleep that is being carried out? */
 static bool order_joins(const struct engine_slot *slot, const struct slot_order *order) {
-  return slot->stage == STAGE_GIVEN && slot->order.action == SLOT_SLEEP && order->action == SLOT_SLEEP &&
-         order->abort && slot->n_waiter < SLOT_WAITERS;
+  return slot->busy && slot->order.action == SLOT_SLEEP && order->action == SLOT_SLEEP && order->abort;
 }
 
 bool engine_slot_order(struct engine_slot *slot, const struct slot_order *order, struct error *error) {
   if (!model_check(slot, order->model, error)) return false;
   pthread_mutex_lock(&slot->lock);
-  bool begins = slot->stage == STAGE_FREE, given = begins || order_joins(slot, order);
-  if (begins) order_begin(slot, order);
+  bool given = slot->n_waiter < SLOT_WAITERS && (!slot->busy || order_joins(slot, order));
+  if (given && !slot->busy) slot->order = *order;
   if (given) {
+    slot->busy = true;
     slot->order.abort = order->abort;
     waiter_add(slot, order);
     pthread_cond_broadcast(&slot->changed);
@@ -128,7 +138,7 @@ bool engine_slot_order(struct engine_slot *slot, const struct slot_order *order,
 
 bool engine_slot_busy(struct engine_slot *slot) {
   pthread_mutex_lock(&slot->lock);
-  bool busy = slot->stage == STAGE_GIVEN;
+  bool busy = slot->busy;
   pthread_mutex_unlock(&slot->lock);
   return busy;
 }
@@ -147,17 +157,14 @@ void slot_ring_all(struct engine_slot *slot) {
   pthread_cond_broadcast(&slot->changed);
 }
 
-/* One whose loop this is; −1: none. Under the lock. */
-static int waiter_find(const struct engine_slot *slot, int loop) {
-  int at = 0;
-  while (at < slot->n_waiter && slot->waiter[at].loop != loop) at++;
-  return at < slot->n_waiter ? at : -1;
+/* One of this loop's, with a result if that is wanted; −1: none. Under the lock. */
+static int waiter_find(const struct engine_slot *slot, int loop, bool done) {
+  for (int at = 0; at < slot->n_waiter; at++)
+    if (slot->waiter[at].loop == loop && (slot->waiter[at].done || !done)) return at;
+  return -1;
 }
 
-static void waiter_leave(struct engine_slot *slot, int at) {
-  slot->waiter[at] = slot->waiter[--slot->n_waiter];
-  if (slot->stage == STAGE_DONE && slot->n_waiter == 0) slot->stage = STAGE_FREE;
-}
+static void waiter_leave(struct engine_slot *slot, int at) { slot->waiter[at] = slot->waiter[--slot->n_waiter]; }
 
 int engine_slot_enter(struct engine_slot *slot, int *loop, struct error *error) {
   int bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -177,7 +184,7 @@ int engine_slot_enter(struct engine_slot *slot, int *loop, struct error *error) 
 void engine_slot_leave(struct engine_slot *slot, int loop) {
   pthread_mutex_lock(&slot->lock);
   slot->loop[loop].present = false;
-  for (int at; (at = waiter_find(slot, loop)) >= 0;) waiter_leave(slot, at);
+  for (int at; (at = waiter_find(slot, loop, false)) >= 0;) waiter_leave(slot, at);
   pthread_cond_broadcast(&slot->changed);
   pthread_mutex_unlock(&slot->lock);
   close(slot->loop[loop].bell);
@@ -207,10 +214,9 @@ void engine_slot_adopted(struct engine_slot *slot, int loop) {
 
 bool engine_slot_result(struct engine_slot *slot, int loop, struct slot_result *result) {
   pthread_mutex_lock(&slot->lock);
-  int at = slot->stage == STAGE_DONE ? waiter_find(slot, loop) : -1;
+  int at = waiter_find(slot, loop, true);
   if (at >= 0) {
-    *result = slot->result;
-    result->http_id = slot->waiter[at].http_id;
+    *result = slot->waiter[at].result;
     waiter_leave(slot, at);
   }
   pthread_mutex_unlock(&slot->lock);

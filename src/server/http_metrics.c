@@ -58,9 +58,26 @@ void http_metrics_count(struct http_metrics *metrics, const struct http_request 
   enum method method = http_method_find(request->head.method);
   atomic_fetch_add_explicit(&metrics->requests[handler][method][status_index(summary->status)], 1,
                             memory_order_relaxed);
+  if (summary->refusal != HTTP_REFUSED_NOT) http_metrics_refuse(metrics, (int)summary->refusal);
   metric_observe(&metrics->duration[handler], (double)summary->duration_us * 1e-6);
   metric_observe(&metrics->size_in[handler], (double)summary->bytes_in);
   metric_observe(&metrics->size_out[handler], (double)summary->bytes_out);
+}
+
+void http_metrics_refuse(struct http_metrics *metrics, int reason) {
+  atomic_fetch_add_explicit(&metrics->refused[reason], 1, memory_order_relaxed);
+}
+
+static void refusals_write(const struct http_metrics *metrics, struct buffer *out) {
+  static const char *const reasons[METRIC_REFUSALS] = {[HTTP_REFUSED_PEER] = "address",
+                                                       [HTTP_REFUSED_CONNECTIONS] = "connections",
+                                                       [HTTP_REFUSED_BODIES] = "bodies",
+                                                       [REFUSED_TOKENS] = "tokens"};
+  buffer_text(out, "# HELP http_requests_refused_total Requests refused for want of room before the engine saw them.\n"
+                   "# TYPE http_requests_refused_total counter\n");
+  for (int i = HTTP_REFUSED_NOT + 1; i < METRIC_REFUSALS; i++)
+    buffer_print(out, "http_requests_refused_total{reason=\"%s\"} %llu\n", reasons[i],
+                 (unsigned long long)atomic_load_explicit(&metrics->refused[i], memory_order_relaxed));
 }
 
 /* Only what has happened: most of the combinations never will. */
@@ -80,6 +97,7 @@ static void requests_write(const struct http_metrics *metrics, struct buffer *ou
 
 bool http_metrics_write(const struct http_metrics *metrics, struct buffer *out) {
   requests_write(metrics, out);
+  refusals_write(metrics, out);
   buffer_print(out,
                "# HELP http_ignored_fields_total Fields of OpenAI requests that are not known here.\n"
                "# TYPE http_ignored_fields_total counter\nhttp_ignored_fields_total %llu\n",

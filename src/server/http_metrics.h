@@ -7,10 +7,14 @@
 
 enum { METRIC_STATUSES = 20, METRIC_METHODS = 5, METRIC_HANDLERS = 23 };
 
+/* What is refused for want of room before an engine has seen it: by the room http, whose reasons come first, and here. */
+enum { REFUSED_TOKENS = HTTP_REFUSALS, METRIC_REFUSALS };
+
 struct http_metrics {
   _Atomic uint64_t requests[METRIC_HANDLERS][METRIC_METHODS][METRIC_STATUSES];
   struct metric duration[METRIC_HANDLERS], size_in[METRIC_HANDLERS], size_out[METRIC_HANDLERS];
   char labels[METRIC_HANDLERS][48];
+  _Atomic uint64_t refused[METRIC_REFUSALS];
   _Atomic uint64_t ignored_fields; /* of OpenAI requests: sent and not known here */
   struct metric_registry registry;
 };
@@ -19,6 +23,8 @@ void http_metrics_init(struct http_metrics *metrics);
 
 void http_metrics_count(struct http_metrics *metrics, const struct http_request *request,
                         const struct http_summary *summary);
+
+void http_metrics_refuse(struct http_metrics *metrics, int reason); /* of METRIC_REFUSALS */
 
 /* Appends the exposition. */
 bool http_metrics_write(const struct http_metrics *metrics, struct buffer *out);

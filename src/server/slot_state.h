@@ -9,16 +9,11 @@
 
 enum { SLOT_LOOPS = 64, SLOT_ACTIONS = 3, SLOT_WAITERS = 16 };
 
-enum slot_stage {
-  STAGE_FREE,
-  STAGE_GIVEN, /* the thread carries the order out */
-  STAGE_DONE,  /* who waits is to take the result */
-};
-
-/* A request that waits for the result of the order. */
+/* A request that waits for the result of the order, or has one that its loop is to take. */
 struct slot_waiter {
   int loop;
-  uint64_t http_id;
+  bool done;
+  struct slot_result result; /* http_id: of the request, from the beginning */
 };
 
 struct slot_loop {
@@ -30,6 +25,7 @@ struct slot_loop {
 struct engine_slot {
   spate_open_options again;
   const char *folder; /* NULL: none */
+  spate_totals *totals; /* of all engines that were ever in it */
   pthread_t thread;
   atomic_bool closing;
 
@@ -40,11 +36,10 @@ struct engine_slot {
   uint64_t turn;                 /* how often current has changed */
   int generation;                /* of the newest engine */
   struct slot_loop loop[SLOT_LOOPS];
-  enum slot_stage stage;
-  struct slot_order order; /* `abort` may be set while it is carried out */
+  bool busy;               /* the thread carries the order out */
+  struct slot_order order; /* `abort` may be set meanwhile */
   struct slot_waiter waiter[SLOT_WAITERS];
   int n_waiter;
-  struct slot_result result;
   uint64_t count[SLOT_ACTIONS][2]; /* of orders: failed, done */
 
   char *model; /* the thread's: the path that was opened last */

@@ -164,6 +164,19 @@ static void result_log(const struct engine_slot *slot, const struct slot_result 
     log_info("Engine %d serves %s after %.3f s.", result->generation, slot->current->info.name, result->seconds);
 }
 
+/* To all that wait for this order; others have theirs. Under the lock. */
+static void result_tell(struct engine_slot *slot, const struct slot_result *result) {
+  for (int i = 0; i < slot->n_waiter; i++) {
+    struct slot_waiter *waiter = &slot->waiter[i];
+    uint64_t http_id = waiter->result.http_id;
+    if (waiter->done) continue;
+    waiter->done = true;
+    waiter->result = *result;
+    waiter->result.http_id = http_id;
+    engine_slot_ring(slot, waiter->loop);
+  }
+}
+
 /* Called and returns with the lock. */
 static void order_carry_out(struct engine_slot *slot) {
   pthread_mutex_unlock(&slot->lock);
@@ -176,10 +189,9 @@ static void order_carry_out(struct engine_slot *slot) {
                                .seconds = (double)(clock_ns() - start) * 1e-9};
   result_log(slot, &result); /* a log that nobody reads keeps no loop waiting for the lock */
   pthread_mutex_lock(&slot->lock);
-  slot->result = result;
   slot->count[slot->order.action][done]++;
-  slot->stage = slot->n_waiter > 0 ? STAGE_DONE : STAGE_FREE;
-  for (int i = 0; i < slot->n_waiter; i++) engine_slot_ring(slot, slot->waiter[i].loop);
+  slot->busy = false;
+  result_tell(slot, &result);
 }
 
 void *slot_thread(void *argument) {
@@ -188,7 +200,7 @@ void *slot_thread(void *argument) {
   pthread_mutex_lock(&slot->lock);
   while (!atomic_load(&slot->closing)) {
     unheld_close(slot);
-    if (slot->stage == STAGE_GIVEN)
+    if (slot->busy)
       order_carry_out(slot);
     else if (!atomic_load(&slot->closing))
       pthread_cond_wait(&slot->changed, &slot->lock);

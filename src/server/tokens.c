@@ -153,6 +153,7 @@ static struct token_job *job_new(struct server *server, struct served_engine *se
 static void job_start(struct server *server, struct http_request *request,
                       void (*make)(struct token_job *job, const json_t *root)) {
   if (atomic_load(&server->token_job_bytes) + request->body.size > LIMIT_TOKEN_JOB_BYTES) {
+    http_metrics_refuse(&server->metrics, REFUSED_TOKENS);
     reply_engine_error(request, SPATE_BUSY, "Too many texts wait for their tokens: try again later.");
     return;
   }

@@ -214,8 +214,8 @@ class Network(spate_server.EngineCase):
     # ---- limits of connections
 
     def test_connection_limits(self):
-        for option, limit, status, sentence in (("--limit-concurrency", 5, 503, FULL),
-                                                ("--max-connections-per-ip", 3, 429, CROWDED)):
+        for option, limit, status, sentence, reason in (("--limit-concurrency", 5, 503, FULL, "connections"),
+                                                        ("--max-connections-per-ip", 3, 429, CROWDED, "address")):
             server = self.serve(option, limit)
             held = [self.dial(server) for _ in range(limit)]
             for client in held:
@@ -227,6 +227,11 @@ class Network(spate_server.EngineCase):
             self.assertTrue(answer.endswith(json.dumps({"error": sentence}, separators=(",", ":")).encode()), answer)
             held.pop().close()
             wait_for(lambda: server.raw(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))[9:12] == b"200", "room")
+            held.pop().close()  # for the client that asks for metrics
+            wait_for(lambda: server.get("/live")[0] == 200, "room for it")
+            self.assertGreater(server.metric(f'http_requests_refused_total{{reason="{reason}"}}'), 0)
+            for other in {"connections", "address", "bodies", "tokens"} - {reason}:
+                self.assertEqual(server.metric(f'http_requests_refused_total{{reason="{other}"}}'), 0, other)
         self.refused('--max-connections-per-ip is "-1", expected a whole number from 0 to 1000000000.',
                      "--max-connections-per-ip", -1)
 

@@ -243,6 +243,7 @@ class OpenAI(spate_server.ServerCase):
         status, again, answer = spate_server.wait_for(refused, "one is refused")[0]
         self.assertEqual((status, again), (429, "1"))
         self.assertEqual(json.loads(answer)["error"], "Too many texts wait for their tokens: try again later.")
+        self.assertGreater(self.server.metric('http_requests_refused_total{reason="tokens"}'), 0)
         self.assertEqual(self.ask("/tokenize", prompt=" " * (1 << 19))[2], wanted[2])
 
     # ---- mistakes

@@ -170,7 +170,9 @@ class Prometheus(spate_server.EngineCase):
         scrape = self.check(server)
         self.assertEqual([scrape.value("llm_requests_finished_total", reason=r) for r in ("length", "cancelled", "failed", "stop")],
                          [2, 2, 2, 0])
-        self.assertEqual((scrape.value("llm_requests_total"), scrape.value("llm_requests_refused_total")), (6, 1))
+        self.assertEqual(scrape.value("llm_requests_total"), 6)
+        self.assertEqual([scrape.value("llm_requests_refused_total", reason=r) for r in ("queue", "size", "invalid", "stopped", "failed")],
+                         [1, 0, 0, 0, 0])
         self.assertEqual([scrape.value("llm_generation_seconds_count"), scrape.value("llm_request_prompt_tokens_count")],
                          [6, scrape.value("llm_request_generation_tokens_count")])
         self.assertEqual([scrape.value(f"llm_{g}") for g in ("requests_running", "requests_waiting", "kv_cache_usage_ratio")], [0, 0, 0])

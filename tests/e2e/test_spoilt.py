@@ -31,6 +31,46 @@ def spoil(model, token):
     (model / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
 
 
+def damage(model):
+    """Makes the norm before the head NaN, and with it each logit of whatever is asked."""
+    content = bytearray((model / "model.safetensors").read_bytes())
+    size = struct.unpack("<Q", content[:8])[0]
+    begin, end = json.loads(content[8:8 + size])["model.norm.weight"]["data_offsets"]
+    content[8 + size + begin:8 + size + end] = b"\xff" * (end - begin)
+    (model / "model.safetensors").write_bytes(content)
+
+
+def build(engine):
+    subprocess.run([SPATE, "build", engine.folder / "tiny", "-o", engine.path, "--max-seq-len", "4096", "--quant-mode", "BF16"],
+                   check=True, capture_output=True)
+
+
+class Damaged(unittest.TestCase):
+    def test_health(self):
+        """An engine that has no finite logits for anything says so of itself, and looks again; another one takes its place."""
+        engine = Engine()
+        self.addCleanup(engine.remove)
+        whole = engine.path.read_bytes()
+        damage(engine.folder / "tiny")
+        build(engine)
+        probes = 'llm_engine_probes_total{result="not_finite"}'
+        with Server(engine, "--admin-key", "k", backend="cpu") as server:
+            for _ in range(8):
+                self.assertEqual(server.get("/health")[0], 200)
+                self.assertEqual(server.post({"prompt": "Once", "max_tokens": 2})[0], 500)
+            wait_for(lambda: server.get("/health")[0] == 503, "it is unhealthy")
+            answer = json.loads(server.get("/health")[2])
+            self.assertEqual(answer["status"], "unhealthy")
+            self.assertIn("The engine computes no finite numbers, neither for requests nor for tokens of its own choice", answer["error"])
+            self.assertEqual(server.get("/ready")[0], 503)
+            wait_for(lambda: server.metric(probes) >= 2, "it looks again, though nobody asks")
+            engine.path.unlink()
+            engine.path.write_bytes(whole)
+            self.assertEqual(server.request("POST", "/admin/reload", None, {"Authorization": "Bearer k"})[0], 200)
+            self.assertEqual(server.get("/health")[0], 200)
+            self.assertEqual(server.post({"prompt": "Once", "max_tokens": 2})[0], 200)
+
+
 class Spoilt(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -38,8 +78,7 @@ class Spoilt(unittest.TestCase):
         with Server(cls.engine, backend="cpu") as server:
             token, = json.loads(server.request("POST", "/tokenize", json.dumps({"prompt": "Q", "add_special_tokens": False}), JSON)[2])["tokens"]
         spoil(cls.engine.folder / "tiny", token)
-        subprocess.run([SPATE, "build", cls.engine.folder / "tiny", "-o", cls.engine.path, "--max-seq-len", "4096",
-                        "--quant-mode", "BF16"], check=True, capture_output=True)
+        build(cls.engine)
 
     @classmethod
     def tearDownClass(cls):
@@ -67,8 +106,10 @@ class Spoilt(unittest.TestCase):
     def test_nothing_else(self):
         """Nor does it stop the server that nobody asks for anything else."""
         with Server(self.engine, backend="cpu") as server:
-            for _ in range(12):
+            for _ in range(40):
                 self.assertEqual(server.post(BAD)[0], 500)
+            self.assertGreater(server.metric('llm_engine_probes_total{result="finite"}'), 0, "it has not looked at itself")
+            self.assertEqual(server.metric('llm_engine_probes_total{result="not_finite"}'), 0)
             self.assertEqual(server.generate(prompt="Once", max_tokens=3)["usage"]["completion_tokens"], 3)
             self.assertEqual(server.get("/health")[0], 200)
 

@@ -86,4 +86,17 @@ static uint64_t submit(struct fixture *f, struct inbox *inbox, const struct requ
   return id;
 }
 
+static inline bool metric_shows(struct fixture *f, const char *line) {
+  struct buffer page;
+  buffer_init(&page, 1 << 20);
+  assert_true(runtime_metrics(f->runtime, &page) && buffer_append(&page, "", 1));
+  bool shows = strstr(page.data, line) != NULL;
+  buffer_release(&page);
+  return shows;
+}
+
+static inline void metric_check(struct fixture *f, const char *line) {
+  if (!metric_shows(f, line)) fail_msg("the metrics have no line %s", line);
+}
+
 #endif

@@ -17,6 +17,7 @@ static struct {
   atomic_int n_step;       /* submitted so far */
   atomic_int fail_step;    /* this step fails; −1: none */
   atomic_int spoilt_index; /* from this token on requests of SPOILT_SEED have no finite logits */
+  atomic_bool damaged;     /* nothing has finite logits */
   atomic_int end_index;    /* this token of each answer is the end token; −1: none */
   const struct batch *batch;
   int32_t token[TINY_SEATS];
@@ -36,7 +37,8 @@ static inline bool script_collect(struct program *program, struct result *result
   if (!backend_null.collect(program, result, error)) return false;
   for (int i = 0; i < result->n_out; i++) {
     uint64_t index = script.batch->sampling[i].index;
-    bool spoilt = script.batch->sampling[i].seed == SPOILT_SEED && (int)index >= atomic_load(&script.spoilt_index);
+    bool asked = script.batch->sampling[i].seed == SPOILT_SEED && (int)index >= atomic_load(&script.spoilt_index);
+    bool spoilt = asked || atomic_load(&script.damaged);
     script.token[i] = spoilt ? -1 : (int)index == atomic_load(&script.end_index) ? TINY_END : 'a' + (int)(index % 26);
   }
   result->token = script.token;
@@ -53,6 +55,7 @@ static inline void script_init(void) {
   atomic_store(&script.fail_step, -1);
   atomic_store(&script.end_index, -1);
   atomic_store(&script.spoilt_index, 0);
+  atomic_store(&script.damaged, false);
   atomic_store(&script.n_arrived, 0);
 }
 

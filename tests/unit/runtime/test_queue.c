@@ -36,14 +36,6 @@ static void busy_check(struct fixture *f, struct inbox *inbox, const struct requ
   assert_string_equal(error.text, sentence);
 }
 
-static void metric_check(struct fixture *f, const char *line) {
-  struct buffer page;
-  buffer_init(&page, 1 << 20);
-  assert_true(runtime_metrics(f->runtime, &page) && buffer_append(&page, "", 1));
-  if (!strstr(page.data, line)) fail_msg("the metrics have no line %s", line);
-  buffer_release(&page);
-}
-
 /* Those who matter less give up their places, who came last first; nobody does for an equal. */
 static void test_sheds(void **state) {
   struct fixture *f = *state;
