@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""The same load by `spate bench-serve` and by an outside client (asyncio, which shares no code with it), in turns, on one server:
-how far their figures are apart. Texts are others in each turn, and no prefix is reused. Without MODEL the server is a paced one,
-which waits 100 to 300 ms before an answer and 20 to 60 ms between tokens, as the prompt decides: the same in each turn.
+"""The same load by `spate bench-serve` and by an outside client (a process with a blocking socket for each connection, which shares no
+code with it), in turns, on one server: how far their figures are apart. Texts are others in each turn, and no prefix is reused. Without MODEL the server is a paced one,
+which waits --first milliseconds before an answer and --between ones between tokens, as the prompt decides: the same in each turn.
 
-usage: compare_clients.py SPATE [MODEL] [--client SPATE] [--clients 32] [--rounds 8] [--prompt 64] [--answer 64] [--turns 3]"""
+usage: compare_clients.py SPATE [MODEL] [--client SPATE] [--clients 32] [--rounds 8] [--prompt 64] [--answer 64] [--turns 3]
+                          [--threads N] [--first 100,300] [--between 20,60]"""
 import argparse
 import asyncio
+import gc
 import json
 import multiprocessing
 import pathlib
@@ -22,7 +24,8 @@ from serving_load import SPATE, random_text
 QUANTILES = {"p50": 500, "p90": 900, "p99": 990}
 
 
-async def paced_answers(reader, writer):
+async def paced_answers(reader, writer, first, between):
+    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # which asyncio leaves as it is here
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -31,7 +34,7 @@ async def paced_answers(reader, writer):
             dice, count = random.Random(asked["prompt"]), asked["max_tokens"]
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
             for i in range(1, count + 1):
-                await asyncio.sleep(dice.uniform(0.1, 0.3) if i == 1 else dice.uniform(0.02, 0.06))
+                await asyncio.sleep(dice.uniform(*(first if i == 1 else between)) / 1000)
                 event = {"text": " the", "finished": i == count, "generated_tokens": i}
                 if i == count:
                     event["usage"] = {"prompt_tokens": 1, "completion_tokens": count}
@@ -46,12 +49,12 @@ async def paced_answers(reader, writer):
 class Paced:
     """That server, in a process of its own."""
 
-    def __init__(self):
+    def __init__(self, first, between):
         listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port = listener.getsockname()[1]
 
         async def serve():
-            async with await asyncio.start_server(paced_answers, sock=listener) as server:
+            async with await asyncio.start_server(lambda *ends: paced_answers(*ends, first, between), sock=listener) as server:
                 await server.serve_forever()
 
         self.process = multiprocessing.get_context("fork").Process(target=lambda: asyncio.run(serve()), daemon=True)
@@ -65,22 +68,56 @@ class Paced:
         self.process.join()
 
 
-class Stream:
-    """What the outside client sees of one answer, over a connection that it keeps; the first one waits for that, too."""
+class Client:
+    """What the outside client sees over one connection: it blocks in recv, and the time is taken as soon as that returns, before anything
+    is read of what came. The first answer waits for the connection, too."""
 
-    async def run(self, reader, writer, sent, prompt, max_tokens):
-        body = json.dumps({"prompt": prompt, "max_tokens": max_tokens, "streaming": True, "temperature": 0, "ignore_eos": True})
-        request = (f"POST /generate HTTP/1.1\r\nHost: outside\r\nContent-Type: application/json\r\n"
-                   f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
-        self.sent, self.events = sent, []
-        writer.write(request)
-        while (line := await reader.readline()) != b"0\r\n":  # the last chunk
-            if line.startswith(b"data:"):
-                self.events.append(time.monotonic())
-                last = line
-        await reader.readline()
-        self.done = time.monotonic()
-        self.tokens = json.loads(last[5:])["usage"]["completion_tokens"]
+    def __init__(self, port, job):
+        self.port, self.streams = port, []
+        self.requests = []
+        for prompt, n in job:
+            body = json.dumps({"prompt": prompt, "max_tokens": n, "streaming": True, "temperature": 0, "ignore_eos": True})
+            self.requests.append((f"POST /generate HTTP/1.1\r\nHost: outside\r\nContent-Type: application/json\r\n"
+                                  f"Content-Length: {len(body)}\r\n\r\n{body}").encode())
+
+    def run(self):
+        sent = time.monotonic()
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for request in self.requests:
+                sent = sent if not self.streams else time.monotonic()
+                connection.sendall(request)
+                self.streams.append(self.answer(connection, sent))
+
+    def answer(self, connection, sent):
+        pieces, tail = [], b""
+        while not tail.endswith(b"\r\n0\r\n\r\n"):  # the last chunk
+            piece = connection.recv(1 << 16)
+            pieces.append((time.monotonic(), piece))
+            assert piece, "the connection ended"
+            tail = (tail + piece)[-16:]
+        return sent, pieces
+
+    def figures(self):
+        """Of each answer: when it was sent, when each event came, when it was whole, its tokens."""
+        for sent, pieces in self.streams:
+            text, events = b"", []
+            for came, piece in pieces:
+                before, text = text.count(b"\ndata:"), text + piece
+                events += [came] * (text.count(b"\ndata:") - before)
+            last = text[text.rindex(b"data:") + 5:].partition(b"\n")[0]
+            yield sent, events, pieces[-1][0], json.loads(last)["usage"]["completion_tokens"]
+
+
+def client_process(port, job, barrier, results):
+    """In a process of its own: nobody else's answers keep this one waiting."""
+    client = Client(port, job)
+    gc.disable()
+    barrier.wait()
+    before = time.process_time()
+    client.run()
+    spent = time.process_time() - before
+    results.put((spent, list(client.figures())))
 
 
 def spread(name, seconds):
@@ -90,29 +127,24 @@ def spread(name, seconds):
 
 
 def outside(port, jobs):
-    streams = []
-
-    async def client(job):
-        sent = time.monotonic()
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        for prompt, n in job:
-            streams.append(Stream())
-            await streams[-1].run(reader, writer, sent, prompt, n)
-            sent = time.monotonic()
-        writer.close()
-
-    async def clients():
-        await asyncio.gather(*map(client, jobs))
-
-    before = time.process_time()
-    asyncio.run(clients())
-    spent = time.process_time() - before
-    span = max(s.done for s in streams) - min(s.sent for s in streams)
-    tokens = sum(s.tokens for s in streams)
-    return {"requests": len(streams), "tokens": tokens, "tokens/s": tokens / span, "the client's share of a core, %": 100 * spent / span} | \
-        spread("first token, ms", [s.events[0] - s.sent for s in streams]) | \
-        spread("between, ms", [b - a for s in streams for a, b in zip(s.events, s.events[1:])]) | \
-        spread("whole, ms", [s.done - s.sent for s in streams])
+    fork = multiprocessing.get_context("fork")
+    barrier, results = fork.Barrier(len(jobs)), fork.Queue()
+    processes = [fork.Process(target=client_process, args=(port, job, barrier, results), daemon=True) for job in jobs]
+    for process in processes:
+        process.start()
+    answers, spent = [], 0.0
+    for _ in processes:
+        seconds, figures = results.get(timeout=900)
+        spent += seconds
+        answers += figures
+    for process in processes:
+        process.join()
+    span = max(done for _, _, done, _ in answers) - min(sent for sent, *_ in answers)
+    tokens = sum(tokens for *_, tokens in answers)
+    return {"requests": len(answers), "tokens": tokens, "tokens/s": tokens / span, "the client's share of a core, %": 100 * spent / span} | \
+        spread("first token, ms", [events[0] - sent for sent, events, *_ in answers]) | \
+        spread("between, ms", [b - a for _, events, *_ in answers for a, b in zip(events, events[1:])]) | \
+        spread("whole, ms", [done - sent for sent, _, done, _ in answers])
 
 
 def ours(client, port, jobs):
@@ -135,6 +167,9 @@ def main():
     parser.add_argument("spate"), parser.add_argument("model", nargs="?"), parser.add_argument("--client")
     for name, value in (("clients", 32), ("rounds", 8), ("prompt", 64), ("answer", 64), ("turns", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--threads", default=[], type=lambda value: ["--threads", value])
+    for name, value in (("first", "100,300"), ("between", "20,60")):
+        parser.add_argument(f"--{name}", type=lambda text: tuple(map(float, text.split(","))), default=value)
     o = parser.parse_args()
 
     def jobs(turn):
@@ -142,7 +177,7 @@ def main():
         return [[(random_text(o.prompt, next(seeds)), o.answer) for _ in range(o.rounds)] for _ in range(o.clients)]
 
     mine, theirs = [], []
-    with Spate(o.spate, o.model, "--no-enable-block-reuse") if o.model else Paced() as server:
+    with Spate(o.spate, o.model, "--no-enable-block-reuse", *o.threads) if o.model else Paced(o.first, o.between) as server:
         outside(server.port, jobs(0))
         for turn in range(o.turns):
             mine.append(ours(o.client or o.spate, server.port, jobs(2 * turn + 1 if o.model else 1)))

@@ -131,7 +131,8 @@ typedef struct {
 SPATE_API void spate_info(const spate_engine *engine, spate_engine_info *info);
 
 /* True while steps make progress. Otherwise *error says what stopped the engine (SPATE_DEVICE), or that a step takes
- * longer than stall_timeout_s (SPATE_TIMEOUT: it may still end), or that it computes no finite numbers (SPATE_INTERNAL). */
+ * longer than stall_timeout_s (SPATE_TIMEOUT: it may still end), or that it computes no finite numbers
+ * (SPATE_INTERNAL). */
 SPATE_API bool spate_healthy(const spate_engine *engine, spate_error *error);
 
 /* The engine's metrics in the Prometheus text format, appended through write. */

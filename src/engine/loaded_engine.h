@@ -20,9 +20,9 @@ struct engine_options {
   struct step_limits steps;
   int32_t adapters, adapter_rank; /* of struct limits */
   bool verify;                    /* hash the whole file now, not later */
-  bool beside;            /* other engines of this process are open: what they may still take of the host's memory is theirs, */
-  uint64_t beside_kv;     /* and so many bytes of it the KV cache of the one whose place this is to take */
-  bool disposable; /* the caller can build the file again: it is removed when hashing finds it damaged */
+  bool beside; /* other engines of this process are open: what they may still take of the host's memory is theirs, */
+  uint64_t beside_kv;          /* and so many bytes of it the KV cache of the one whose place this is to take */
+  bool disposable;             /* the caller can build the file again: it is removed when hashing finds it damaged */
   bool (*goes_on)(void *user); /* asked now and then; false breaks off (ERROR_CANCELLED). NULL: nothing does */
   void *user;
 };

@@ -45,7 +45,9 @@ static bool is_crowding(struct http_connection *connection) {
 static void count(struct http_connection *connection) {
   struct http_shared *shared = connection->loop->shared;
   bool fits = atomic_fetch_add(&shared->n_connection, 1) < shared->options.max_connections;
-  connection->refusal = is_crowding(connection) ? HTTP_REFUSED_PEER : fits ? HTTP_REFUSED_NOT : HTTP_REFUSED_CONNECTIONS;
+  connection->refusal = is_crowding(connection) ? HTTP_REFUSED_PEER
+                        : fits                  ? HTTP_REFUSED_NOT
+                                                : HTTP_REFUSED_CONNECTIONS;
   connection->refused = connection->refusal != HTTP_REFUSED_NOT;
   if (!connection->refused) return;
   atomic_fetch_sub(&shared->n_connection, 1);

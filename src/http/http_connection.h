@@ -41,8 +41,8 @@ struct http_connection {
   bool answered; /* its answer is complete */
   bool refused;  /* over a limit of connections */
   enum http_refusal refusal;
-  bool eof;      /* the client will send no more */
-  bool in_turn;  /* on the loop's list */
+  bool eof;     /* the client will send no more */
+  bool in_turn; /* on the loop's list */
   struct http_connection *next_turn;
 
   struct buffer input; /* bytes read and not yet understood */

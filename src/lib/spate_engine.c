@@ -218,7 +218,8 @@ bool spate_metrics(const spate_engine *engine, void (*write)(void *user, const c
   return written;
 }
 
-/* --- totals: the runtime's, by another name ------------------------------------------------------------------------ */
+/* --- totals: the runtime's, by another name ------------------------------------------------------------------------
+ */
 
 spate_totals *spate_totals_new(spate_error *error) {
   struct error detail;

@@ -30,10 +30,12 @@ static const struct metric_bounds preemption_counts = {6, {0, 1, 2, 3, 5, 10}};
 #define SHED(reason, class, labels)                                                                                    \
   { AT(shed[reason][class]), METRIC_COUNTER, shed, labels, shed_help, NULL }
 
-static const char refused[] = "llm_requests_refused_total", refused_help[] = "Requests refused at submission, by reason.";
+static const char refused[] = "llm_requests_refused_total",
+                  refused_help[] = "Requests refused at submission, by reason.";
 static const char finished[] = "llm_requests_finished_total", finished_help[] = "Requests ended, by reason.";
 static const char probes[] = "llm_engine_probes_total";
-static const char probes_help[] = "Times that the engine computed tokens of its own choice, to see whether it still can.";
+static const char probes_help[] =
+    "Times that the engine computed tokens of its own choice, to see whether it still can.";
 static const char shed[] = "llm_requests_shed_total", shed_help[] = "Requests given up before they began.";
 
 const struct metric_definition metric_definitions[] = {

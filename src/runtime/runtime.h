@@ -43,8 +43,8 @@ uint64_t runtime_submit(struct runtime *runtime, struct inbox *inbox, const stru
                         struct error *error);
 void runtime_cancel(struct runtime *runtime, uint64_t id); /* 0: every request */
 
-/* False with the reason once the engine has stopped (ERROR_DEVICE), while work is queued and no step has ended for a long
- * time (ERROR_TIMEOUT), or while no logits that it computes are finite (ERROR_INTERNAL, engine_probe.h). */
+/* False with the reason once the engine has stopped (ERROR_DEVICE), while work is queued and no step has ended for a
+ * long time (ERROR_TIMEOUT), or while no logits that it computes are finite (ERROR_INTERNAL, engine_probe.h). */
 bool runtime_healthy(struct runtime *runtime, struct error *error);
 
 bool runtime_metrics(struct runtime *runtime, struct buffer *out);

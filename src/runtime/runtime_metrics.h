@@ -26,10 +26,10 @@ struct runtime_metrics {
   struct metric adapter_placements;
   struct metric itl_target, itl_p99, itl_prompt_tokens, itl_sequences, itl_missed;
   struct metric step_sequences, step_tokens, step_kv_usage, step_sequence_limit, step_token_limit;
-  _Atomic int arriving;       /* submitted, and not yet taken by the step thread */
-  _Atomic int queued;         /* waiting in the schedule */
-  struct buffer model_labels; /* of the aliases; NUL-terminated */
-  struct buffer cache_labels; /* of cache_config */
+  _Atomic int arriving;         /* submitted, and not yet taken by the step thread */
+  _Atomic int queued;           /* waiting in the schedule */
+  struct buffer model_labels;   /* of the aliases; NUL-terminated */
+  struct buffer cache_labels;   /* of cache_config */
   struct metric_totals *totals; /* that these are part of; NULL: of none */
   struct runtime_metrics *next; /* in their list */
 };

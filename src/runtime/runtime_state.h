@@ -30,8 +30,8 @@ struct runtime {
   int n_step_out;       /* submitted and not collected */
   struct request *live; /* list of all requests it owns */
   struct engine_probe probe;
-  uint64_t ranked_us;   /* when the schedule last counted who waits behind whom */
-  uint64_t *placing;    /* [limits.adapters] ids of adapters that are being put into slots; 0: none is */
+  uint64_t ranked_us; /* when the schedule last counted who waits behind whom */
+  uint64_t *placing;  /* [limits.adapters] ids of adapters that are being put into slots; 0: none is */
   int n_placing;
   uint64_t idle_us; /* as of runtime_options */
   uint64_t used_us; /* when a step last ended; 0: none has since the cache's memory was given back */

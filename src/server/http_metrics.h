@@ -7,7 +7,8 @@
 
 enum { METRIC_STATUSES = 20, METRIC_METHODS = 5, METRIC_HANDLERS = 23 };
 
-/* What is refused for want of room before an engine has seen it: by the room http, whose reasons come first, and here. */
+/* What is refused for want of room before an engine has seen it: by the room http, whose reasons come first, and here.
+ */
 enum { REFUSED_TOKENS = HTTP_REFUSALS, METRIC_REFUSALS };
 
 struct http_metrics {

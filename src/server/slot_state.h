@@ -1,4 +1,5 @@
-/* Private to engine_slot.c, which loops and other callers use, and slot_thread.c, which carries out orders. */
+/* Private to engine_slot.c, which loops and other callers use, slot_thread.c, which carries out orders, and
+ * slot_metrics.c. */
 #ifndef SPATE_SERVER_SLOT_STATE_H
 #define SPATE_SERVER_SLOT_STATE_H
 
@@ -24,7 +25,7 @@ struct slot_loop {
 
 struct engine_slot {
   spate_open_options again;
-  const char *folder; /* NULL: none */
+  const char *folder;   /* NULL: none */
   spate_totals *totals; /* of all engines that were ever in it */
   pthread_t thread;
   atomic_bool closing;

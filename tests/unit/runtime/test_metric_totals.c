@@ -34,7 +34,8 @@ static void shows(struct runtime_metrics *m, int requests, int quick, const char
   assert_true(runtime_metrics_write(m, &page) && buffer_append(&page, "", 1));
   snprintf(line[0], sizeof line[0], "\nllm_requests_finished_total{reason=\"stop\"} %d\n", requests);
   snprintf(line[1], sizeof line[1], "\nllm_generation_seconds_bucket{le=\"1\"} %d\n", quick);
-  snprintf(line[2], sizeof line[2], "\nllm_generation_seconds_sum %s\nllm_generation_seconds_count %d\n", sum, requests);
+  snprintf(line[2], sizeof line[2], "\nllm_generation_seconds_sum %s\nllm_generation_seconds_count %d\n", sum,
+           requests);
   snprintf(line[3], sizeof line[3], "\nllm_requests_running %d\n", running);
   for (int i = 0; i < 4; i++)
     if (!strstr(page.data, line[i])) fail_msg("the page has no line %s", line[i]);
@@ -61,7 +62,7 @@ static void test_follow(void **state) {
   gone(first);
   shows(second, 6, 4, "5.75", 1);
   shows(second, 6, 4, "5.75", 1); /* a look changes nothing */
-  gone(second); /* none for a while */
+  gone(second);                   /* none for a while */
   struct runtime_metrics *third = metrics_make(totals, 0);
   count(third, 1, 4);
   shows(third, 7, 4, "9.75", 0);

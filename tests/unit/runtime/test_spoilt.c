@@ -108,10 +108,10 @@ static void health_wait(struct fixture *f, bool healthy) {
   while (runtime_healthy(f->runtime, &error) != healthy) usleep(1000);
   if (healthy) return;
   assert_int_equal(error.code, ERROR_INTERNAL);
-  assert_string_equal(error.text,
-                      "The engine computes no finite numbers, neither for requests nor for tokens of its own choice: its "
-                      "weights in memory are damaged, or the device is. Load it again (POST /admin/reload), or restart "
-                      "the server; if that is no help, build the engine again.");
+  assert_string_equal(
+      error.text, "The engine computes no finite numbers, neither for requests nor for tokens of its own choice: its "
+                  "weights in memory are damaged, or the device is. Load it again (POST /admin/reload), or restart "
+                  "the server; if that is no help, build the engine again.");
 }
 
 /* An engine that computes nothing that is finite knows that by itself, goes on, and is well when it does again. */
