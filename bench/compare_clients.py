@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The same load by `spate bench-serve` and by an outside client (a process with a blocking socket for each connection, which shares no
-code with it), in turns, on one server: how far their figures are apart. Texts are others in each turn, and no prefix is reused. Without MODEL the server is a paced one,
+code with it), in turns, on one server: how far their figures are apart. Both have the same requests, others in each turn, and no prefix is reused. Without MODEL the server is a paced one,
 which waits --first milliseconds before an answer and --between ones between tokens, as the prompt decides: the same in each turn.
 
 usage: compare_clients.py SPATE [MODEL] [--client SPATE] [--clients 32] [--rounds 8] [--prompt 64] [--answer 64] [--turns 3]
@@ -173,16 +173,20 @@ def main():
     o = parser.parse_args()
 
     def jobs(turn):
+        """Answers of half to one and a half times --answer: of one length, those of a closed loop fall into step with one another, in one
+        of several ways, and stay so."""
         seeds = iter(range(turn * o.clients * o.rounds, (turn + 1) * o.clients * o.rounds))
-        return [[(random_text(o.prompt, next(seeds)), o.answer) for _ in range(o.rounds)] for _ in range(o.clients)]
+        dice = random.Random(turn)
+        return [[(random_text(o.prompt, next(seeds)), dice.randint((o.answer + 1) // 2, o.answer * 3 // 2)) for _ in range(o.rounds)]
+                for _ in range(o.clients)]
 
     mine, theirs = [], []
     with Spate(o.spate, o.model, "--no-enable-block-reuse", *o.threads) if o.model else Paced(o.first, o.between) as server:
         outside(server.port, jobs(0))
         for turn in range(o.turns):
-            mine.append(ours(o.client or o.spate, server.port, jobs(2 * turn + 1 if o.model else 1)))
-            theirs.append(outside(server.port, jobs(2 * turn + 2 if o.model else 1)))
-    print(f"{o.clients} clients, {o.rounds} answers of {o.answer} tokens each, {o.turns} turns, medians\n\n"
+            mine.append(ours(o.client or o.spate, server.port, jobs(turn + 1)))
+            theirs.append(outside(server.port, jobs(turn + 1)))
+    print(f"{o.clients} clients, {o.rounds} answers of some {o.answer} tokens each, {o.turns} turns, medians\n\n"
           "| | bench-serve | outside | apart |\n|---|---|---|---|")
     for name in mine[0]:
         a, b = (statistics.median(turn[name] for turn in turns) for turns in (mine, theirs))

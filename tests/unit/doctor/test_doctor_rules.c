@@ -157,7 +157,7 @@ static void test_recorded(void **state) {
   static const struct {
     const char *name, *held;
   } cases[] = {{"quiet", ""},
-               {"seats", "queue_p99 gap_ratio"},
+               {"seats", "queue_p99"},
                {"blocks", "queue_p99 preemptions gap_p99"},
                {"busy", "busy"},
                {"prompts", "queue_p99 reuse_off gap_p99"}};
