@@ -25,7 +25,7 @@ enum { WAIT_MS = 20000, FLOOD_PIECE = 16 << 10, FLOOD_PIECES = 512 };
 struct fixture {
   struct http_server *server;
   atomic_int n_handled, n_closed, n_finished, n_aborted, n_stopped, n_drained, last_status, n_loop_started,
-      n_loop_stopped;
+      n_loop_stopped, n_refused[HTTP_REFUSALS];
   atomic_ullong last_id, work_id, bytes_in, bytes_out;
   int event_fd;         /* wakes the first loop to answer last_id */
   pthread_mutex_t gate; /* work waits while a test holds it */
@@ -134,6 +134,7 @@ static void on_finish(struct http_request *request, const struct http_summary *s
   atomic_store(&fixture->bytes_in, summary->bytes_in);
   atomic_store(&fixture->bytes_out, summary->bytes_out);
   if (summary->aborted) atomic_fetch_add(&fixture->n_aborted, 1);
+  atomic_fetch_add(&fixture->n_refused[summary->refusal], 1);
   atomic_fetch_add(&fixture->n_finished, 1);
 }
 
@@ -433,6 +434,9 @@ static void test_bodies_together(void **state) {
   close(held);
   close(fits);
   stop(&fixture);
+  assert_int_equal(atomic_load(&fixture.n_refused[HTTP_REFUSED_BODIES]), 2);
+  assert_int_equal(atomic_load(&fixture.n_refused[HTTP_REFUSED_PEER]), 0);
+  assert_int_equal(atomic_load(&fixture.n_refused[HTTP_REFUSED_CONNECTIONS]), 0);
 }
 
 static void test_answer_from_another_thread(void **state) {
