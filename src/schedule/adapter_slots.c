@@ -105,6 +105,7 @@ void adapters_give_up(struct schedule *s, struct sequence *q) {
     if (slot->heir == q) slot->heir = NULL;
     if (slot->id && names(q, slot->id)) slot->n_kept--;
     if (slot->wanted && slot->by == q) slot_empty(s, slot);
+    if (slot->by == q) slot->by = NULL;
   }
 }
 
@@ -240,16 +241,48 @@ static void slots_take_over(struct schedule *s) {
   }
 }
 
+/* Who claims, or is kept, this slot; NULL: nobody. */
+static struct sequence *claimant_at(const struct adapter_slot *slot) { return slot->heir ? slot->heir : slot->by; }
+
+static struct sequence *least_claimant(const struct schedule *s) {
+  struct sequence *least = NULL;
+  for (int i = 0; i < s->slots.n; i++) {
+    struct sequence *q = claimant_at(&s->slots.slot[i]);
+    if (q && (!least || q->priority > least->priority)) least = q;
+  }
+  return least;
+}
+
+/* Could anybody who waits claim: what is free, or what is kept for one that matters less? */
+static bool claims_open(const struct schedule *s) {
+  if (s->waiting.n_adapted == 0) return false;
+  if (slot_choose(s)) return true;
+  const struct sequence *least = least_claimant(s);
+  for (int t = 0; least && t < SCHEDULE_TENANTS; t++)
+    if (s->waiting.tenant[t].first && s->waiting.tenant[t].first->priority < least->priority) return true;
+  return false;
+}
+
+static bool claim_fits(const struct schedule *s, const struct sequence *q) {
+  int need = claims_needed(s, q);
+  return need >= 0 && need <= claimable_count(s, q);
+}
+
+/* Those that matter less give up what is kept for them, the least first, until it can have all that it lacks: one of
+ * them may not come to run for as long as others of better priorities have requests. */
+static bool claims_give_way(struct schedule *s, const struct sequence *q) {
+  struct sequence *least;
+  while (!claim_fits(s, q) && (least = least_claimant(s)) && least->priority > q->priority) adapters_give_up(s, least);
+  return claim_fits(s, q);
+}
+
 /* One that cannot have all that it lacks yet keeps others from claiming: it would never have. */
 void adapters_claim(struct schedule *s) {
   struct sequence *q;
-  if (s->waiting.n_adapted > 0)
-    while (slot_choose(s) && (q = claimant_choose(s))) {
-      int need = claims_needed(s, q);
-      if (need < 0 || need > claimable_count(s, q)) break;
-      claim(s, q);
-      slots_take_over(s);
-    }
+  while (claims_open(s) && (q = claimant_choose(s)) && claims_give_way(s, q)) {
+    if (claims_needed(s, q) > 0) claim(s, q);
+    slots_take_over(s);
+  }
   slots_take_over(s);
 }
 

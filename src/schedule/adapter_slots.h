@@ -5,20 +5,21 @@
  * that nobody uses, then those that were taken longest ago, which let in what is left of a batch of sequences since,
  * and are taken over when the last has left. Tenants claim in turn; of one's sequences those of the best priority whose
  * adapters have left longest ago, of equals in the order of arrival. What a claiming sequence needs is kept for it
- * until it runs. So no adapter waits for another one's requests without end, and nobody waits for what is kept for who
- * waits for him: slots with something kept in them are not claimed. */
+ * until it runs, or until one of a better priority lacks it. So no adapter waits for another one's requests without
+ * end, and nobody waits for what is kept for who waits for him: slots with something kept in them are not claimed by
+ * those that matter no more. */
 #ifndef SPATE_SCHEDULE_ADAPTER_SLOTS_H
 #define SPATE_SCHEDULE_ADAPTER_SLOTS_H
 
 #include "schedule/schedule.h"
 
 struct adapter_slot {
-  uint64_t id;       /* 0: none */
-  bool wanted;       /* the owner has not been asked for it yet, */
-  bool coming;       /* has not said that it is there */
-  int32_t n_running; /* sequences with a seat that name it */
-  int32_t n_kept;    /* waiting ones that it is kept for */
-  struct sequence *by;
+  uint64_t id;           /* 0: none */
+  bool wanted;           /* the owner has not been asked for it yet, */
+  bool coming;           /* has not said that it is there */
+  int32_t n_running;     /* sequences with a seat that name it */
+  int32_t n_kept;        /* waiting ones that it is kept for */
+  struct sequence *by;   /* for whom it came, while he waits; NULL: he does not */
   struct sequence *heir; /* who has claimed it, for heir_id; NULL: nobody */
   uint64_t heir_id;
   int32_t n_entered;   /* sequences since it was taken */

@@ -242,6 +242,47 @@ static void test_given_up(void **state) {
   schedule_free(w->schedule);
 }
 
+/* Requests of the best priority without adapters come without end, and one of a bad priority that has claimed the slot
+ * never runs. Another of the best priority that needs the slot does; `several`: of two slots both. */
+static void test_priorities(void **state) {
+  (void)state;
+  for (int several = 0; several < 2; several++) {
+    struct world *w = world_make(2, 1 + several);
+    int next = 0;
+    for (int k = 0; k <= several; k++) {
+      request(w, next, 1 + (uint64_t)k, 4)->priority = 1;
+      schedule_add(w->schedule, &w->q[next++], 0);
+    }
+    for (int i = 0; i < 2; i++) add(w, next++, 0, 3);
+    for (int i = 0; i < 4; i++, add(w, next++, 0, 3)) step(w);
+    assert_int_equal(w->slot[several], 1 + several);
+    int better = next++;
+    request(w, better, 8, 4)->n_adapter = 1 + several;
+    w->q[better].adapter[1] = (struct sequence_adapter){9, 1};
+    schedule_add(w->schedule, &w->q[better], 0);
+    for (int began = w->n_step; w->finished_at[better] == 0 && w->n_step < began + 40; add(w, next++, 0, 3)) step(w);
+    assert_true(w->finished_at[better] > 0 && w->finished_at[0] == 0);
+    while (busy(w) && w->n_step < 500) step(w);
+    assert_true(w->finished_at[0] > 0 && w->finished_at[several] > 0);
+    schedule_free(w->schedule);
+  }
+}
+
+/* The heir of a slot that others use is whoever matters most. */
+static void test_priorities_of_heirs(void **state) {
+  (void)state;
+  struct world *w = world_make(4, 1);
+  add(w, 0, 1, 12);
+  while (w->q[0].n_token == PROMPT) step(w);
+  request(w, 1, 2, 4)->priority = 1;
+  schedule_add(w->schedule, &w->q[1], 0);
+  step(w);
+  add(w, 2, 3, 4);
+  while (busy(w) && w->n_step < 100) step(w);
+  assert_true(w->finished_at[0] < w->finished_at[2] && w->finished_at[2] < w->finished_at[1]);
+  schedule_free(w->schedule);
+}
+
 /* Blocks are found again under the same adapter and scale alone. */
 static void test_prefixes(void **state) {
   (void)state;
@@ -304,6 +345,8 @@ int main(void) {
       cmocka_unit_test(test_tenants),
       cmocka_unit_test(test_several),
       cmocka_unit_test(test_given_up),
+      cmocka_unit_test(test_priorities),
+      cmocka_unit_test(test_priorities_of_heirs),
       cmocka_unit_test(test_prefixes),
       cmocka_unit_test(test_many_adapters),
   };
