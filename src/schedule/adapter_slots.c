@@ -48,10 +48,13 @@ static struct adapter_slot *slot_of(const struct schedule *s, uint64_t id) {
   return NULL;
 }
 
-static bool is_claimed(const struct schedule *s, uint64_t id) {
-  for (int i = 0; i < s->slots.n; i++)
-    if (s->slots.slot[i].heir && s->slots.slot[i].heir_id == id) return true;
-  return false;
+/* Who has claimed a slot for this adapter, or the slot that it is in; NULL: nobody. */
+static struct sequence *heir_about(const struct schedule *s, uint64_t id) {
+  for (int i = 0; i < s->slots.n; i++) {
+    const struct adapter_slot *slot = &s->slots.slot[i];
+    if (slot->heir && (slot->heir_id == id || slot->id == id)) return slot->heir;
+  }
+  return NULL;
 }
 
 static bool names(const struct sequence *q, uint64_t id) {
@@ -95,7 +98,26 @@ void adapters_leave(struct schedule *s, const struct sequence *q) {
   }
 }
 
-static void slot_empty(struct schedule *s, struct adapter_slot *slot);
+/* Who waits, claims and names it; NULL: nobody. */
+static struct sequence *claimant_naming(const struct schedule *s, uint64_t id) {
+  for (int t = 0; t < SCHEDULE_TENANTS; t++)
+    for (struct sequence *q = s->waiting.tenant[t].first; q; q = q->next)
+      if (q->claims && names(q, id)) return q;
+  return NULL;
+}
+
+static void slot_empty(struct adapter_slot *slot) {
+  assert(slot->n_running == 0 && slot->n_kept == 0);
+  slot->id = 0;
+  slot->by = NULL;
+  slot->wanted = slot->coming = false;
+}
+
+/* It came for who does not wait for it any more: others may. */
+static void slot_orphan(const struct schedule *s, struct adapter_slot *slot) {
+  slot->by = slot->n_kept > 0 ? claimant_naming(s, slot->id) : NULL;
+  if (slot->wanted && !slot->by) slot_empty(slot);
+}
 
 void adapters_give_up(struct schedule *s, struct sequence *q) {
   if (!q->claims) return;
@@ -104,21 +126,8 @@ void adapters_give_up(struct schedule *s, struct sequence *q) {
     struct adapter_slot *slot = &s->slots.slot[i];
     if (slot->heir == q) slot->heir = NULL;
     if (slot->id && names(q, slot->id)) slot->n_kept--;
-    if (slot->wanted && slot->by == q) slot_empty(s, slot);
-    if (slot->by == q) slot->by = NULL;
+    if (slot->by == q) slot_orphan(s, slot);
   }
-}
-
-/* What does not come after all: who was kept a place claims anew. */
-static void slot_empty(struct schedule *s, struct adapter_slot *slot) {
-  uint64_t id = slot->id;
-  slot->wanted = false;
-  for (int t = 0; t < SCHEDULE_TENANTS; t++)
-    for (struct sequence *q = s->waiting.tenant[t].first; q; q = q->next)
-      if (q->claims && names(q, id)) adapters_give_up(s, q);
-  assert(slot->n_running == 0 && slot->n_kept == 0);
-  slot->id = 0;
-  slot->coming = false;
 }
 
 /* --- claims ------------------------------------------------------------------------------------------------------- */
@@ -144,13 +153,14 @@ static struct adapter_slot *slot_choose(const struct schedule *s) {
   return best;
 }
 
-/* The slots that a sequence has to claim: −1 when one of its adapters is about to come or to go. */
+/* The slots that a sequence has to claim: −1 when one of its adapters is about to come or to go for one that matters
+ * as much. */
 static int claims_needed(const struct schedule *s, const struct sequence *q) {
   int need = 0;
   for (int i = 0; i < q->n_adapter; i++) {
-    const struct adapter_slot *slot = slot_of(s, q->adapter[i].id);
-    if ((slot && slot->heir) || (!slot && is_claimed(s, q->adapter[i].id))) return -1;
-    need += !slot;
+    const struct sequence *heir = heir_about(s, q->adapter[i].id);
+    if (heir && heir->priority <= q->priority) return -1;
+    need += !slot_of(s, q->adapter[i].id);
   }
   return need;
 }
@@ -268,11 +278,13 @@ static bool claim_fits(const struct schedule *s, const struct sequence *q) {
   return need >= 0 && need <= claimable_count(s, q);
 }
 
-/* Those that matter less give up what is kept for them, the least first, until it can have all that it lacks: one of
- * them may not come to run for as long as others of better priorities have requests. */
+/* Those that matter less give up what is kept for them: of what it names first, then the least of all, until it can
+ * have all that it lacks. One of them may not come to run for as long as others of better priorities have requests. */
 static bool claims_give_way(struct schedule *s, const struct sequence *q) {
-  struct sequence *least;
-  while (!claim_fits(s, q) && (least = least_claimant(s)) && least->priority > q->priority) adapters_give_up(s, least);
+  struct sequence *other;
+  for (int i = 0; i < q->n_adapter; i++)
+    while ((other = heir_about(s, q->adapter[i].id)) && other->priority > q->priority) adapters_give_up(s, other);
+  while (!claim_fits(s, q) && (other = least_claimant(s)) && other->priority > q->priority) adapters_give_up(s, other);
   return claim_fits(s, q);
 }
 
@@ -280,7 +292,7 @@ static bool claims_give_way(struct schedule *s, const struct sequence *q) {
 void adapters_claim(struct schedule *s) {
   struct sequence *q;
   while (claims_open(s) && (q = claimant_choose(s)) && claims_give_way(s, q)) {
-    if (claims_needed(s, q) > 0) claim(s, q);
+    claim(s, q);
     slots_take_over(s);
   }
   slots_take_over(s);
@@ -302,5 +314,8 @@ bool schedule_slot_wanted(struct schedule *s, struct slot_want *want) {
 void schedule_slot_filled(struct schedule *s, int slot, bool filled) {
   assert(s->slots.slot[slot].coming && !s->slots.slot[slot].wanted);
   s->slots.slot[slot].coming = false;
-  if (!filled) slot_empty(s, &s->slots.slot[slot]);
+  if (filled) return;
+  struct sequence *q;
+  while ((q = claimant_naming(s, s->slots.slot[slot].id))) adapters_give_up(s, q); /* to claim anew */
+  slot_empty(&s->slots.slot[slot]);
 }

@@ -2,6 +2,8 @@
  * step's tokens go. */
 #include "schedule/schedule_state.h"
 
+enum { LOOKED_MAX = 256 }; /* waiting sequences that are looked at to size a step's prompts: bounds its cost */
+
 static int least(int64_t a, int b) { return a < b ? (int)a : b; }
 
 /* The next count tokens of a sequence; false when there are no blocks for them. */
@@ -85,10 +87,21 @@ static void newcomers_add(struct schedule *s, struct step *step, int *budget, ui
   }
 }
 
+/* Sequences that wait and whose adapters are on the device, if they need any; at most `most`. */
+static int count_startable(const struct schedule *s, int most) {
+  int count = s->waiting.count - s->waiting.n_adapted, looked = 0;
+  for (int t = 0; s->waiting.n_adapted > 0 && t < SCHEDULE_TENANTS; t++)
+    for (const struct sequence *q = s->waiting.tenant[t].first; q && count < most && looked < LOOKED_MAX; q = q->next) {
+      looked++;
+      count += q->n_adapter > 0 && adapters_allow(s, q);
+    }
+  return least(count, most);
+}
+
 /* Requests that wait for their first token and could get it: prompts that run, and as many others as there are seats.
  */
 static int requests_waiting(const struct schedule *s) {
-  int seats = s->limits.seats - s->n_running, count = least(s->waiting.count, seats);
+  int count = count_startable(s, s->limits.seats - s->n_running);
   for (int i = 0; i < s->n_running; i++) count += sequence_runnable(s->running[i]) && !sequence_decodes(s->running[i]);
   return count > 1 ? count : 1;
 }

@@ -283,6 +283,24 @@ static void test_priorities_of_heirs(void **state) {
   schedule_free(w->schedule);
 }
 
+/* Whoever waits for an adapter, to be read or for its slot, gives the prompts of others no larger part of a step. */
+static void test_pace(void **state) {
+  (void)state;
+  struct world *w = world_make(8, 1);
+  w->limits.tokens = 32;
+  schedule_free(w->schedule);
+  w->schedule = schedule_make(&w->limits, 1, 0);
+  add(w, 0, 1, 30);
+  while (w->q[0].n_token == PROMPT) step(w);
+  request(w, 1, 2, 4)->unready = true;
+  schedule_add(w->schedule, &w->q[1], 0);
+  for (int i = 2; i < 5; i++) add(w, i, 3, 4);
+  w->q[5] = sequence_make(w->tokens[5], 40, 4);
+  schedule_add(w->schedule, &w->q[5], 0);
+  assert_string_equal(trace_of(schedule_next(w->schedule, 0)), "3+1! 0+8"); /* of nothing measured a quarter */
+  schedule_free(w->schedule);
+}
+
 /* Blocks are found again under the same adapter and scale alone. */
 static void test_prefixes(void **state) {
   (void)state;
@@ -347,6 +365,7 @@ int main(void) {
       cmocka_unit_test(test_given_up),
       cmocka_unit_test(test_priorities),
       cmocka_unit_test(test_priorities_of_heirs),
+      cmocka_unit_test(test_pace),
       cmocka_unit_test(test_prefixes),
       cmocka_unit_test(test_many_adapters),
   };
