@@ -14,27 +14,29 @@ static struct stored_alias *alias_find(const struct adapter_store *store, const 
 
 static void alias_remove(struct adapter_store *store, struct stored_alias *alias) {
   tdelete(alias, &store->aliases, stored_name_compare);
+  if (alias->file && --alias->file->n_alias == 0) store->swept = &store->first_file;
   free(alias);
   store->n_alias--;
 }
 
 /* In place of the one of that name. file NULL: nobody is called so. */
-static bool alias_set(struct adapter_store *store, const char *name, const char *file, struct error *error) {
+static bool alias_set(struct adapter_store *store, const char *name, struct stored_file *file, struct error *error) {
   struct stored_alias *before = alias_find(store, name);
-  size_t name_size = strlen(name) + 1, file_size = file ? strlen(file) + 1 : 0;
+  size_t size = strlen(name) + 1;
   if (before) alias_remove(store, before);
   if (store->n_alias == LIMIT_ADAPTER_ALIASES)
     return error_set(error, ERROR_LIMIT, "%d adapters have been loaded or unloaded by name, no more can be.",
                      LIMIT_ADAPTER_ALIASES);
-  struct stored_alias *alias = malloc(sizeof *alias + name_size + file_size);
+  struct stored_alias *alias = malloc(sizeof *alias + size);
   if (alias) {
-    alias->name = memcpy(alias->text, name, name_size);
-    alias->file = file ? memcpy(alias->text + name_size, file, file_size) : NULL;
+    alias->name = memcpy(alias->text, name, size);
+    alias->file = file;
   }
   if (!alias || !tsearch(alias, &store->aliases, stored_name_compare)) {
     free(alias);
     return error_set(error, ERROR_MEMORY, "Out of memory for the name of an adapter.");
   }
+  if (file) file->n_alias++;
   store->n_alias++;
   return true;
 }
@@ -42,7 +44,8 @@ static bool alias_set(struct adapter_store *store, const char *name, const char 
 /* The file that is called so; NULL: none is. */
 const char *file_called(const struct adapter_store *store, const char *name) {
   const struct stored_alias *alias = alias_find(store, name);
-  return alias ? alias->file : adapter_names_find(store->names, name);
+  if (!alias) return adapter_names_find(store->names, name);
+  return alias->file ? alias->file->name : NULL;
 }
 
 /* --- by request --------------------------------------------------------------------------------------------------- */
@@ -67,7 +70,8 @@ static bool stored_await(struct adapter_store *store, struct stored_adapter *sto
   return error_set(error, stored->error.code, "%s", stored->error.text);
 }
 
-/* Under the lock. An adapter that was read before, and whose file may have changed, is read again. */
+/* Under the lock. An adapter that was read before, and whose file may have changed, is read again. What is coming was
+ * not begun before now: the reader has looked at the folder since, between two reads. */
 static bool named_load(struct adapter_store *store, const char *name, const char *file, struct error *error) {
   folder_look_now(store);
   const char *found = adapter_names_find(store->names, file);
@@ -81,8 +85,8 @@ static bool named_load(struct adapter_store *store, const char *name, const char
   if (stored_file->current && stored_file->current->state != ADAPTER_COMING) stored_detach(stored_file->current);
   struct stored_adapter *stored = file_take(store, stored_file->name, true, error);
   if (!stored) return false;
-  bool loaded = stored_await(store, stored, error) && alias_set(store, name, stored_file->name, error);
-  if (--stored->holders == 0) pthread_cond_signal(&store->work);
+  bool loaded = stored_await(store, stored, error) && alias_set(store, name, stored->file, error);
+  stored_drop(store, stored);
   return loaded;
 }
 
@@ -120,6 +124,38 @@ bool adapter_store_unload(struct adapter_store *store, struct slice name, struct
   bool unloaded = named_unload(store, text, error);
   pthread_mutex_unlock(&store->lock);
   return unloaded;
+}
+
+/* --- of another store --------------------------------------------------------------------------------------------- */
+
+struct given_visit {
+  void (*visit)(void *user, const char *name, const char *file);
+  void *user;
+};
+
+static void alias_tell(const void *node, VISIT when, void *argument) {
+  const struct given_visit *given = argument;
+  const struct stored_alias *alias = *(struct stored_alias *const *)node;
+  if (when == postorder || when == leaf) given->visit(given->user, alias->name, alias->file ? alias->file->name : NULL);
+}
+
+void adapter_store_given(struct adapter_store *store, void (*visit)(void *user, const char *name, const char *file),
+                         void *user) {
+  struct given_visit given = {visit, user};
+  pthread_mutex_lock(&store->lock);
+  twalk_r(store->aliases, alias_tell, &given);
+  pthread_mutex_unlock(&store->lock);
+}
+
+bool adapter_store_give(struct adapter_store *store, struct slice name, struct slice file, struct error *error) {
+  char name_text[LIMIT_ADAPTER_NAME_BYTES + 1], file_text[LIMIT_ADAPTER_NAME_BYTES + 1];
+  if (!adapter_name_copy(name, name_text, error) || (file.data && !adapter_name_copy(file, file_text, error)))
+    return false;
+  pthread_mutex_lock(&store->lock);
+  struct stored_file *stored_file = file.data ? file_of(store, file_text, error) : NULL;
+  bool given = (stored_file || !file.data) && alias_set(store, name_text, stored_file, error);
+  pthread_mutex_unlock(&store->lock);
+  return given;
 }
 
 /* --- telling ------------------------------------------------------------------------------------------------------ */

@@ -1,14 +1,20 @@
-/* The store's thread: it reads, drops and places adapters, and looks at the folder. */
+/* The store's reader: it reads and drops adapters, and looks at the folder. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/adapter_state.h"
 
 #include <limits.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { LOOK_NS = 1000000000, LATE_US = 1000000 };
+enum {
+  LOOK_NS = 1000000000,
+  LATE_US = 1000000,
+  FULL_US = 5000000, /* that one waits for memory which others hold */
+  FILES_PAGE = 256,  /* that are looked at while the lock is held */
+};
 
 /* --- what is over ------------------------------------------------------------------------------------------------- */
 
@@ -18,6 +24,8 @@ static void stored_unlink(struct adapter_store *store, struct stored_adapter *st
   while (*place != stored) place = &(*place)->next;
   *place = stored->next;
   if (store->last == &stored->next) store->last = place;
+  stored->file->n_stored--;
+  if (!adapter_names_find(store->names, stored->file->name)) store->swept = &store->first_file;
   if (!stored->adapter) return;
   store->stats.held--;
   store->stats.held_bytes -= stored->adapter->bytes;
@@ -35,11 +43,17 @@ static bool is_over(const struct stored_adapter *stored) {
   return stored->holders == 0 && (!stored->current || stored->state == ADAPTER_COMING || failed_long_ago(stored));
 }
 
+/* Is there room for what is coming, or for what there is? */
+static bool has_room(const struct adapter_store *store, bool coming) {
+  return store->stats.held + coming <= store->options.max_held &&
+         store->stats.held_bytes + coming <= store->options.max_bytes;
+}
+
 /* One that nobody will ask for again, or one too many; NULL: there is none. */
-static struct stored_adapter *leaver_take(struct adapter_store *store, int32_t most) {
+static struct stored_adapter *leaver_take(struct adapter_store *store, bool coming) {
   struct stored_adapter *leaver = store->all;
   while (leaver && !is_over(leaver)) leaver = leaver->next;
-  if (!leaver && store->stats.held > most && (leaver = idlest_of(store))) store->stats.evictions++;
+  if (!leaver && !has_room(store, coming) && (leaver = idlest_of(store))) store->stats.evictions++;
   if (!leaver) return NULL;
   stored_detach(leaver);
   stored_unlink(store, leaver);
@@ -47,8 +61,8 @@ static struct stored_adapter *leaver_take(struct adapter_store *store, int32_t m
 }
 
 /* Called and returns with the lock. False: there is none. */
-static bool leaver_free(struct adapter_store *store, int32_t most) {
-  struct stored_adapter *leaver = leaver_take(store, most);
+static bool leaver_free(struct adapter_store *store, bool coming) {
+  struct stored_adapter *leaver = leaver_take(store, coming);
   if (!leaver) return false;
   pthread_mutex_unlock(&store->lock);
   stored_free(store, leaver);
@@ -83,6 +97,8 @@ static void path_hide(const char *folder, struct error *error) {
   if (found && strlen(found) > size) memmove(found, found + size, strlen(found + size) + 1);
 }
 
+static unsigned long long mebibytes(uint64_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
+
 static struct adapter *file_read(const struct adapter_store *store, const char *name, struct identity *identity,
                                  struct error *error) {
   char path[PATH_MAX];
@@ -93,7 +109,11 @@ static struct adapter *file_read(const struct adapter_store *store, const char *
   identity_read(path, identity); /* what is not there, the reader says */
   struct adapter *adapter = store->options.read(path, store->options.engine, store->options.max_rank, error);
   if (!adapter) path_hide(store->folder, error);
-  return adapter;
+  if (!adapter || adapter->bytes <= store->options.max_bytes) return adapter;
+  error_set(error, ERROR_LIMIT, "The adapter \"%.100s\" takes %llu MiB, more than --lora-memory allows all: %llu MiB.",
+            name, mebibytes(adapter->bytes), mebibytes(store->options.max_bytes));
+  store->options.release(adapter);
+  return NULL;
 }
 
 /* Content that has not changed keeps its number, and with it its slot and its cached prefixes. */
@@ -101,6 +121,15 @@ static uint64_t id_of(struct adapter_store *store, struct stored_file *file, con
   if (!file->id || memcmp(&file->identity, identity, sizeof *identity) != 0) file->id = ++store->n_id;
   file->identity = *identity;
   return file->id;
+}
+
+static void stored_settle(struct adapter_store *store, struct stored_adapter *stored, const struct error *error) {
+  stored->error = *error;
+  if (!stored->adapter) {
+    stored->used_us = clock_us();
+    store->stats.failures++;
+  }
+  atomic_store(&stored->state, stored->adapter ? ADAPTER_READY : ADAPTER_FAILED);
 }
 
 /* Called and returns with the lock. The adapter is held meanwhile. */
@@ -120,27 +149,35 @@ static void stored_read(struct adapter_store *store, struct stored_adapter *stor
   pthread_mutex_lock(&store->lock);
   stored->holders--;
   stored->adapter = adapter;
-  stored->error = error;
   if (adapter) {
     stored->id = id_of(store, stored->file, &identity);
     store->stats.held++;
     store->stats.held_bytes += adapter->bytes;
     store->stats.loads++;
-  } else {
-    stored->used_us = clock_us();
-    store->stats.failures++;
   }
-  atomic_store(&stored->state, adapter ? ADAPTER_READY : ADAPTER_FAILED);
+  stored_settle(store, stored, &error);
+}
+
+/* Requests of several adapters may hold all the memory, and each lack one more: who has waited longest gives up. */
+static bool stored_refuse(struct adapter_store *store, struct stored_adapter *stored) {
+  struct error error;
+  error_set(&error, ERROR_BUSY,
+            "There is no memory for the adapter \"%.100s\": those that requests hold take %llu MiB of the %llu MiB of "
+            "--lora-memory. Try again later.",
+            stored->file->name, mebibytes(store->stats.held_bytes), mebibytes(store->options.max_bytes));
+  log_warning("%s", error.text);
+  stored_detach(stored); /* who asks from now on waits anew */
+  stored_settle(store, stored, &error);
+  return true;
 }
 
 /* The first that is coming and has room, or may do without: of those that have waited for long one at a time does, the
  * first, and the next has to wait as long again. */
 static struct stored_adapter *coming_of(struct adapter_store *store) {
-  bool room = store->stats.held < store->options.max_held;
   uint64_t now = clock_us();
   for (struct stored_adapter *s = store->all; s; s = s->next) {
     if (s->state != ADAPTER_COMING || s->holders == 0) continue;
-    if (room || s->urgent) return s;
+    if (has_room(store, true) || s->urgent) return s;
     if (now - s->asked_us < LATE_US || now - store->late_us < LATE_US) continue;
     store->late_us = now;
     return s;
@@ -148,29 +185,20 @@ static struct stored_adapter *coming_of(struct adapter_store *store) {
   return NULL;
 }
 
-static bool any_coming(const struct adapter_store *store) {
-  for (const struct stored_adapter *s = store->all; s; s = s->next)
-    if (s->state == ADAPTER_COMING && s->holders > 0) return true;
-  return false;
+/* Of those that are coming the first, which is known to be held by somebody. */
+static struct stored_adapter *first_coming(const struct adapter_store *store) {
+  struct stored_adapter *s = store->all;
+  while (s && (s->state != ADAPTER_COMING || s->holders == 0)) s = s->next;
+  return s;
 }
 
-/* --- placing ------------------------------------------------------------------------------------------------------ */
-
-static bool placement_run(struct adapter_store *store) {
-  int slot = 0;
-  while (slot < store->options.n_slot && store->placement[slot].state != PLACE_COMING) slot++;
-  if (slot == store->options.n_slot) return false;
-  struct placement *placement = &store->placement[slot];
-  struct error error = {0};
-  pthread_mutex_unlock(&store->lock);
-  bool placed = store->options.place(store->options.program, slot, placement->stored->adapter, &error);
-  pthread_mutex_lock(&store->lock);
-  placement->stored->holders--;
-  placement->stored = NULL;
-  placement->error = error;
-  placement->state = placed ? PLACE_DONE : PLACE_FAILED;
-  store->stats.placements += placed;
-  return true;
+/* Reads one, or refuses one that has waited for memory for too long. */
+static bool coming_do(struct adapter_store *store, struct stored_adapter *first) {
+  if (store->stats.held_bytes >= store->options.max_bytes)
+    return clock_us() - first->asked_us >= FULL_US && stored_refuse(store, first);
+  struct stored_adapter *coming = coming_of(store);
+  if (coming) stored_read(store, coming);
+  return coming != NULL;
 }
 
 /* --- the folder --------------------------------------------------------------------------------------------------- */
@@ -191,11 +219,31 @@ static void folder_look(struct adapter_store *store) {
   pthread_mutex_lock(&store->lock);
   struct adapter_names *before = names ? store->names : NULL;
   if (there) store->listed = about.st_mtim;
-  if (names) store->names = names;
+  if (names) {
+    store->names = names;
+    store->swept = &store->first_file;
+  }
   store->looks_done = wanted;
   store->next_look_ns = clock_ns() + LOOK_NS;
   adapter_names_free(before);
   pthread_cond_broadcast(&store->settled);
+}
+
+/* A page of the files that have been asked for: of those that are gone nothing is kept. False: there are no more. */
+static bool files_sweep(struct adapter_store *store) {
+  for (int i = 0; i < FILES_PAGE && *store->swept; i++) {
+    struct stored_file *file = *store->swept;
+    bool gone = !adapter_names_find(store->names, file->name) && file->n_alias == 0;
+    if (gone && file->current && file->current->state != ADAPTER_COMING) stored_detach(file->current);
+    if (!gone || file->n_stored > 0) {
+      store->swept = &file->next;
+      continue;
+    }
+    *store->swept = file->next;
+    tdelete(file, &store->files, stored_name_compare);
+    free(file);
+  }
+  return *store->swept != NULL;
 }
 
 /* --- the thread --------------------------------------------------------------------------------------------------- */
@@ -207,15 +255,12 @@ static void work_wait(struct adapter_store *store) {
 
 /* One piece of work; false: there is none, nor has the lock been let go since that was found. */
 static bool work_do(struct adapter_store *store) {
-  if (placement_run(store)) return true;
   if (store->looks_wanted != store->looks_done) {
     folder_look(store);
     return true;
   }
-  if (leaver_free(store, store->options.max_held - any_coming(store))) return true;
-  struct stored_adapter *coming = coming_of(store);
-  if (coming) stored_read(store, coming);
-  return coming != NULL;
+  struct stored_adapter *first = first_coming(store);
+  return leaver_free(store, first != NULL) || (first && coming_do(store, first)) || files_sweep(store);
 }
 
 void *adapter_loader_thread(void *argument) {

@@ -1,5 +1,5 @@
-/* What the store's files share. Internal to adapter_store.c (asking, and the store's life), adapter_loader.c (its
- * thread) and adapter_alias.c (names that were given). */
+/* What the store's files share. Internal to adapter_store.c (asking, and the store's life), adapter_loader.c and
+ * adapter_placer.c (its threads) and adapter_alias.c (names that were given). */
 #ifndef SPATE_ENGINE_ADAPTER_STATE_H
 #define SPATE_ENGINE_ADAPTER_STATE_H
 
@@ -23,10 +23,13 @@ struct identity {
   } part[2];
 };
 
-/* A file or folder of the folder that has ever been asked for. */
+/* A file or folder of the folder that has been asked for. It is forgotten some time after it has gone. */
 struct stored_file {
   const char *name;
-  uint64_t id; /* of what was read last; 0: nothing is known to be the same */
+  struct stored_file *next; /* of all */
+  int32_t n_stored;         /* adapters of it, */
+  int32_t n_alias;          /* names that stand for it: it stays while there are any */
+  uint64_t id;              /* of what was read last; 0: nothing is known to be the same */
   struct identity identity;
   struct stored_adapter *current; /* NULL: it is to be read */
   char text[];
@@ -34,7 +37,8 @@ struct stored_file {
 
 /* A name that was given, or taken away. */
 struct stored_alias {
-  const char *name, *file; /* file NULL: nobody is called so */
+  const char *name;
+  struct stored_file *file; /* NULL: nobody is called so */
   char text[];
 };
 
@@ -47,18 +51,20 @@ struct placement {
 struct adapter_store {
   struct adapter_store_options options;
   char *folder;
-  pthread_t thread;
-  bool started;
+  pthread_t reader, placer;
+  bool reads, places; /* they run */
 
-  pthread_mutex_t lock; /* of what follows */
-  pthread_cond_t work, settled;
+  pthread_mutex_t lock;         /* of what follows */
+  pthread_cond_t work, placing; /* of the reader; of the placer */
+  pthread_cond_t settled;
   bool stopping;
   uint64_t looks_wanted, looks_done; /* at the folder, whatever its time says */
   uint64_t late_us;                  /* when one was read last that had waited for long, without room */
   uint64_t next_look_ns;             /* by the clock, which the thread alone writes */
   struct adapter_names *names;
-  struct timespec listed; /* the folder's time, when it was listed */
-  void *files, *aliases;  /* search trees, by name */
+  struct timespec listed;                  /* the folder's time, when it was listed */
+  void *files, *aliases;                   /* search trees, by name */
+  struct stored_file *first_file, **swept; /* from here on files are looked at, whether they are to be forgotten */
   size_t n_alias;
   struct stored_adapter *all, **last; /* in the order in which they were asked for first */
   struct placement *placement;        /* [n_slot] */
@@ -67,6 +73,7 @@ struct adapter_store {
 };
 
 void *adapter_loader_thread(void *store);
+void *adapter_placer_thread(void *store);
 
 /* --- under the lock ----------------------------------------------------------------------------------------------- */
 
@@ -76,6 +83,7 @@ struct stored_file *file_of(struct adapter_store *store, const char *name, struc
 
 /* The adapter of a file, held. */
 struct stored_adapter *file_take(struct adapter_store *store, const char *name, bool urgent, struct error *error);
+void stored_drop(struct adapter_store *store, struct stored_adapter *stored);
 void stored_free(const struct adapter_store *store, struct stored_adapter *stored);
 
 /* Who asks for its file from now on gets another; it goes when nobody holds it. */

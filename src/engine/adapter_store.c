@@ -21,7 +21,11 @@ struct stored_file *file_of(struct adapter_store *store, const char *name, struc
   size_t size = strlen(name) + 1;
   struct stored_file *file = calloc(1, sizeof *file + size);
   if (file) file->name = memcpy(file->text, name, size);
-  if (file && tsearch(file, &store->files, stored_name_compare)) return file;
+  if (file && tsearch(file, &store->files, stored_name_compare)) {
+    file->next = store->first_file;
+    store->first_file = file;
+    return file;
+  }
   free(file);
   error_set(error, ERROR_MEMORY, "Out of memory for an adapter.");
   return NULL;
@@ -55,6 +59,7 @@ static struct stored_adapter *stored_new(struct adapter_store *store, struct sto
   stored->current = true;
   stored->asked_us = clock_us();
   file->current = stored;
+  file->n_stored++;
   *store->last = stored;
   store->last = &stored->next;
   pthread_cond_signal(&store->work);
@@ -100,9 +105,13 @@ struct stored_adapter *adapter_store_take(struct adapter_store *store, struct sl
   return stored;
 }
 
+void stored_drop(struct adapter_store *store, struct stored_adapter *stored) {
+  if (--stored->holders == 0) pthread_cond_signal(&store->work);
+}
+
 void adapter_store_drop(struct adapter_store *store, struct stored_adapter *stored) {
   pthread_mutex_lock(&store->lock);
-  if (--stored->holders == 0) pthread_cond_signal(&store->work);
+  stored_drop(store, stored);
   pthread_mutex_unlock(&store->lock);
 }
 
@@ -144,7 +153,7 @@ void adapter_store_place(struct adapter_store *store, int slot, struct stored_ad
   stored->holders++;
   store->placement[slot].stored = stored;
   store->placement[slot].state = PLACE_COMING;
-  pthread_cond_signal(&store->work);
+  pthread_cond_signal(&store->placing);
   pthread_mutex_unlock(&store->lock);
 }
 
@@ -171,10 +180,12 @@ static bool store_start(struct adapter_store *store, struct error *error) {
   store->names = adapter_names_read(store->folder, error);
   if (!store->names) return false;
   if (!store->placement) return error_set(error, ERROR_MEMORY, "Out of memory for adapters.");
-  store->started = pthread_create(&store->thread, NULL, adapter_loader_thread, store) == 0;
-  if (!store->started)
+  store->reads = pthread_create(&store->reader, NULL, adapter_loader_thread, store) == 0;
+  store->places = store->reads && pthread_create(&store->placer, NULL, adapter_placer_thread, store) == 0;
+  if (!store->places)
     return error_set(error, ERROR_MEMORY, "The system refused to start a thread: raise its limit on threads.");
-  pthread_setname_np(store->thread, "spate-adapters");
+  pthread_setname_np(store->reader, "adapter-reader");
+  pthread_setname_np(store->placer, "adapter-placer");
   return true;
 }
 
@@ -189,10 +200,12 @@ struct adapter_store *adapter_store_new(const struct adapter_store_options *opti
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
   pthread_mutex_init(&store->lock, NULL);
   pthread_cond_init(&store->work, &monotonic);
+  pthread_cond_init(&store->placing, NULL);
   pthread_cond_init(&store->settled, NULL);
   pthread_condattr_destroy(&monotonic);
   store->options = *options;
   store->last = &store->all;
+  store->swept = &store->first_file;
   if (store_start(store, error)) return store;
   adapter_store_free(store);
   return NULL;
@@ -203,8 +216,10 @@ void adapter_store_free(struct adapter_store *store) {
   pthread_mutex_lock(&store->lock);
   store->stopping = true;
   pthread_cond_signal(&store->work);
+  pthread_cond_signal(&store->placing);
   pthread_mutex_unlock(&store->lock);
-  if (store->started) pthread_join(store->thread, NULL);
+  if (store->reads) pthread_join(store->reader, NULL);
+  if (store->places) pthread_join(store->placer, NULL);
   for (struct stored_adapter *stored; (stored = store->all);) {
     store->all = stored->next;
     stored_free(store, stored);
@@ -214,6 +229,7 @@ void adapter_store_free(struct adapter_store *store) {
   adapter_names_free(store->names);
   pthread_mutex_destroy(&store->lock);
   pthread_cond_destroy(&store->work);
+  pthread_cond_destroy(&store->placing);
   pthread_cond_destroy(&store->settled);
   free(store->placement);
   free(store->folder);

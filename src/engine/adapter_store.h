@@ -1,6 +1,6 @@
-/* Adapters by name in the host's memory, and their way into a program's slots. A thread of the store's reads and
+/* Adapters by name in the host's memory, and their way into a program's slots. A thread of the store's reads them, one
  * places them; what requests hold is never dropped, of the rest what was used longest ago goes first. Names are those
- * of adapter_names.h, and those that adapter_store_load has given them. Any thread, unless said otherwise. */
+ * of adapter_names.h, and those that were given. Any thread, unless said otherwise. */
 #ifndef SPATE_ENGINE_ADAPTER_STORE_H
 #define SPATE_ENGINE_ADAPTER_STORE_H
 
@@ -16,12 +16,13 @@ struct adapter_store_options {
   struct program *program;
   int32_t n_slot;
   int32_t max_rank;
-  int32_t max_held; /* adapters in the host's memory; more only while requests hold them, see below */
+  int32_t max_held;   /* adapters in the host's memory; more only while requests hold them, see below */
+  uint64_t max_bytes; /* of all of them; none is read while they take as much or more */
   struct adapter *(*read)(const char *path, const struct engine_file *engine, int32_t max_rank, struct error *error);
   void (*release)(struct adapter *adapter);
   /* As backend.adapter_load. */
   bool (*place)(struct program *program, int slot, const struct adapter *adapter, struct error *error);
-  void (*changed)(void *user); /* an adapter is ready or has failed, or a placement has ended; from the thread */
+  void (*changed)(void *user); /* an adapter is ready or has failed, or a placement has ended; from both threads */
   void *user;
 };
 
@@ -70,11 +71,17 @@ void adapter_store_place(struct adapter_store *store, int slot, struct stored_ad
 enum adapter_placing adapter_store_placed(struct adapter_store *store, int slot, struct error *error);
 
 /* From now on `name` is the adapter `path`: its name in the folder, or the folder's path and that. Looks at the folder
- * anew, returns when it is read, and may wait for another to be dropped. */
+ * anew, returns when it is read, as it is from now on, and may wait for another to be dropped. */
 bool adapter_store_load(struct adapter_store *store, struct slice name, struct slice path, struct error *error);
 
 /* Nobody new gets the adapter by this name until it is loaded by it again. */
 bool adapter_store_unload(struct adapter_store *store, struct slice name, struct error *error);
+
+/* The names that were given, with the file that each stands for, or taken away: NULL. With the store's lock. And one of
+ * them, given or taken away in another store of the folder: nothing is read. */
+void adapter_store_given(struct adapter_store *store, void (*visit)(void *user, const char *name, const char *file),
+                         void *user);
+bool adapter_store_give(struct adapter_store *store, struct slice name, struct slice file, struct error *error);
 
 bool adapter_store_has(struct adapter_store *store, struct slice name);
 

@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "engine/adapter_names.h"
+#include "engine/adapter_state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { SLOTS = 2, MANY = 2000, WAIT_MS = 20000 };
+enum { SLOTS = 2, MANY = 2000, WAIT_MS = 20000, BYTES = 100 };
 
 static char folder[64];
 static atomic_int n_read, n_live;
@@ -43,7 +44,7 @@ static struct adapter *fake_read(const char *path, const struct engine_file *eng
   }
   struct adapter *adapter = calloc(1, sizeof *adapter);
   assert_non_null(adapter);
-  *adapter = (struct adapter){.rank = 8, .bytes = 100};
+  *adapter = (struct adapter){.rank = 8, .bytes = strcmp(name, "d") == 0 ? 5 * BYTES : BYTES};
   atomic_fetch_add(&n_live, 1);
   return adapter;
 }
@@ -73,18 +74,21 @@ static void entry_make(const char *name, bool is_file) {
   close(file);
 }
 
-static void store_make(int max_held) {
+static void store_make_bounded(int max_held, uint64_t max_bytes) {
   struct error error;
   struct adapter_store_options options = {.folder = folder,
                                           .n_slot = SLOTS,
                                           .max_rank = 64,
                                           .max_held = max_held,
+                                          .max_bytes = max_bytes,
                                           .read = fake_read,
                                           .release = fake_release,
                                           .place = fake_place};
   store = adapter_store_new(&options, &error);
   if (!store) fail_msg("%s", error.text);
 }
+
+static void store_make(int max_held) { store_make_bounded(max_held, UINT64_MAX); }
 
 static int folder_make(void **state) {
   (void)state;
@@ -285,6 +289,40 @@ static void test_urgent(void **state) {
   held_await(1);
 }
 
+/* Memory bounds what requests of several adapters hold, too. */
+static void test_bytes(void **state) {
+  (void)state;
+  struct error error;
+  store_make_bounded(8, 2 * BYTES);
+  use("a");
+  use("b");
+  use("c");
+  held_await(2);
+  struct stored_adapter *held[4];
+  for (int i = 0; i < 2; i++) {
+    held[i] = adapter_store_take(store, slice_text(i == 0 ? "a" : "b"), true, &error);
+    assert_int_equal(settled(held[i]), ADAPTER_READY);
+  }
+  held[2] = adapter_store_take(store, slice_text("c"), true, &error);
+  pause_ms(1500); /* longer than one waits whom the count alone keeps out */
+  assert_int_equal(atomic_load(&held[2]->state), ADAPTER_COMING);
+  adapter_store_drop(store, held[0]);
+  assert_int_equal(settled(held[2]), ADAPTER_READY);
+  assert_int_equal(stats_of().held_bytes, 2 * BYTES);
+  held[3] = take("a"); /* and nobody drops anything */
+  assert_int_equal(settled(held[3]), ADAPTER_FAILED);
+  assert_int_equal(held[3]->error.code, ERROR_BUSY);
+  assert_string_equal(held[3]->error.text,
+                      "There is no memory for the adapter \"a\": those that requests hold take 1 MiB of the 1 MiB of "
+                      "--lora-memory. Try again later.");
+  for (int i = 1; i < 4; i++) adapter_store_drop(store, held[i]);
+  use("a"); /* was not failed for the next two seconds */
+  struct stored_adapter *large = take("d");
+  assert_int_equal(settled(large), ADAPTER_FAILED);
+  assert_string_equal(large->error.text, "The adapter \"d\" takes 1 MiB, more than --lora-memory allows all: 1 MiB.");
+  adapter_store_drop(store, large);
+}
+
 static void test_failures(void **state) {
   (void)state;
   store_make(4);
@@ -333,6 +371,61 @@ static void test_placements(void **state) {
   }
   assert_string_equal(error.text, "Slot 1 is broken.");
   adapter_store_drop(store, a);
+}
+
+static void placed_await(int slot, struct stored_adapter *stored) {
+  struct error error = {0};
+  enum adapter_placing placing = PLACE_COMING;
+  adapter_store_place(store, slot, stored);
+  for (int ms = 0; ms < WAIT_MS && placing == PLACE_COMING; ms++, pause_ms(1))
+    placing = adapter_store_placed(store, slot, &error);
+  assert_int_equal(placing, PLACE_DONE);
+}
+
+/* One that takes long to be read keeps none from its slot. */
+static void test_placed_meanwhile(void **state) {
+  (void)state;
+  store_make(4);
+  struct stored_adapter *a = take("a");
+  assert_int_equal(settled(a), ADAPTER_READY);
+  atomic_store(&gate_shut, true);
+  struct stored_adapter *slow = take("slow1");
+  while (atomic_load(&n_read) < 2) pause_ms(1);
+  placed_await(0, a);
+  assert_int_equal(atomic_load(&slow->state), ADAPTER_COMING);
+  atomic_store(&gate_shut, false);
+  adapter_store_drop(store, slow);
+  adapter_store_drop(store, a);
+}
+
+static void *slow_load(void *done) {
+  struct error error;
+  atomic_store((atomic_int *)done, adapter_store_load(store, slice_text("x"), slice_text("slow1"), &error) ? 1 : -1);
+  return NULL;
+}
+
+/* What a read finds that began before is not what a load wants: there is another. */
+static void test_load_while_reading(void **state) {
+  (void)state;
+  pthread_t thread;
+  atomic_int done = 0;
+  store_make(4);
+  atomic_store(&gate_shut, true);
+  struct stored_adapter *before = take("slow1");
+  while (atomic_load(&n_read) < 1) pause_ms(1);
+  assert_int_equal(pthread_create(&thread, NULL, slow_load, &done), 0);
+  pthread_mutex_lock(&store->lock);
+  while (store->looks_wanted == store->looks_done) { /* until the load has come */
+    pthread_mutex_unlock(&store->lock);
+    pause_ms(1);
+    pthread_mutex_lock(&store->lock);
+  }
+  pthread_mutex_unlock(&store->lock);
+  atomic_store(&gate_shut, false);
+  pthread_join(thread, NULL);
+  assert_int_equal(atomic_load(&done), 1);
+  assert_int_equal(atomic_load(&n_read), 2);
+  adapter_store_drop(store, before);
 }
 
 static void load_refused(const char *name, const char *path, const char *sentence) {
@@ -397,6 +490,70 @@ static void test_folder_changes_under_load(void **state) {
     pause_ms(1);
   }
   assert_true(adapter_store_has(store, slice_text("z")));
+}
+
+static int files_known(void) {
+  int count = 0;
+  pthread_mutex_lock(&store->lock);
+  for (const struct stored_file *file = store->first_file; file; file = file->next) count++;
+  pthread_mutex_unlock(&store->lock);
+  return count;
+}
+
+/* Of names whose files have gone nothing is kept, unless somebody holds one or another name stands for it. */
+static void test_forgotten(void **state) {
+  (void)state;
+  enum { GONE = 700 }; /* more than are looked at in one go */
+  struct error error = {0};
+  char name[32], path[128];
+  for (int i = 0; i < GONE; i++) {
+    snprintf(name, sizeof name, "n%d.gguf", i);
+    entry_make(name, true);
+  }
+  store_make(4);
+  for (int i = 0; i < GONE; i++) {
+    snprintf(name, sizeof name, "n%d.gguf", i);
+    use(name);
+  }
+  use("a");
+  assert_true(adapter_store_load(store, slice_text("x"), slice_text("n1.gguf"), &error));
+  struct stored_adapter *held = take("n2.gguf");
+  assert_int_equal(files_known(), GONE + 1);
+  for (int i = 0; i < GONE; i++) {
+    snprintf(path, sizeof path, "%s/n%d.gguf", folder, i);
+    assert_int_equal(unlink(path), 0);
+  }
+  for (int ms = 0; ms < WAIT_MS && files_known() > 3; ms++) pause_ms(1);
+  assert_int_equal(files_known(), 3);
+  assert_int_equal(settled(held), ADAPTER_READY);
+  adapter_store_drop(store, held);
+  use("x"); /* is in memory */
+  assert_true(adapter_store_unload(store, slice_text("x"), &error));
+  for (int ms = 0; ms < WAIT_MS && files_known() > 1; ms++) pause_ms(1);
+  assert_int_equal(files_known(), 1);
+}
+
+static void given_add(void *user, const char *name, const char *file) {
+  char *text = user;
+  sprintf(text + strlen(text), "%s=%s ", name, file ? file : "-");
+}
+
+/* Names that were given or taken away in one store are so in the next. */
+static void test_given(void **state) {
+  (void)state;
+  struct error error = {0};
+  char text[128] = "";
+  store_make(4);
+  assert_true(adapter_store_give(store, slice_text("x"), slice_text("a"), &error));
+  assert_true(adapter_store_give(store, slice_text("z"), slice_text("not.gguf"), &error));
+  assert_true(adapter_store_give(store, slice_text("b"), slice_make(NULL, 0), &error));
+  assert_false(adapter_store_give(store, slice_text(".."), slice_text("a"), &error));
+  assert_false(adapter_store_give(store, slice_text("y"), slice_text("../a"), &error));
+  assert_int_equal(atomic_load(&n_read), 0);
+  assert_int_equal(use("x"), use("a"));
+  assert_false(adapter_store_has(store, slice_text("b")));
+  adapter_store_given(store, given_add, text);
+  assert_string_equal(text, "b=- x=a z=not.gguf ");
 }
 
 /* Names in plenty, of which each is asked for once. */
@@ -468,12 +625,17 @@ int main(void) {
       IN_FOLDER(test_held_stays),
       IN_FOLDER(test_late),
       IN_FOLDER(test_urgent),
+      IN_FOLDER(test_bytes),
       IN_FOLDER(test_failures),
       IN_FOLDER(test_given_up),
       IN_FOLDER(test_placements),
+      IN_FOLDER(test_placed_meanwhile),
+      IN_FOLDER(test_load_while_reading),
       IN_FOLDER(test_load_and_unload),
       IN_FOLDER(test_folder_changes),
       IN_FOLDER(test_folder_changes_under_load),
+      IN_FOLDER(test_forgotten),
+      IN_FOLDER(test_given),
       IN_FOLDER(test_many),
       IN_FOLDER(test_churn),
       cmocka_unit_test(test_no_folder),
