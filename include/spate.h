@@ -102,6 +102,7 @@ typedef struct {
   int max_loras;              /* of them on the device, and in one step, at most 256; 0: 4 */
   int max_lora_rank;          /* of the largest, at most 1024; 0: 16 */
   int max_cpu_loras;          /* in the host's memory, those used longest ago go; 0: 4 × max_loras */
+  uint64_t lora_memory;       /* bytes that all of those may take; 0: a quarter of what is free when it opens */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {

@@ -23,9 +23,8 @@ enum limit {
   LIMIT_QUANTIZATION_GROUPS = 8,   /* ways of storing matrices within one quantized checkpoint */
 
   /* adapters */
-  LIMIT_ADAPTERS = 1024, /* on a device at once (max_loras) */
+  LIMIT_ADAPTERS = 256, /* on a device at once: max_loras */
   LIMIT_ADAPTER_RANK = 1024,
-  LIMIT_LORAS = 256,             /* max_loras */
   LIMIT_CPU_LORAS = 1 << 16,     /* max_cpu_loras */
   LIMIT_ADAPTER_NAMES = 1 << 20, /* in one folder */
   LIMIT_ADAPTER_NAME_BYTES = 255,

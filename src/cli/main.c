@@ -77,6 +77,7 @@ static void adapters_fill(const struct settings *s, spate_open_options *open) {
   open->max_loras = s->max_loras;
   open->max_lora_rank = s->max_lora_rank;
   open->max_cpu_loras = s->max_cpu_loras;
+  open->lora_memory = s->lora_memory;
 }
 
 void open_options_fill(const struct settings *s, spate_build_options *build, spate_open_options *open) {

@@ -61,7 +61,7 @@ struct settings {
   int max_loras, max_lora_rank, max_cpu_loras;
   const char *scheduler;
   double memory_fraction, target_bits;
-  uint64_t kv_cache_memory, cache_limit;
+  uint64_t kv_cache_memory, cache_limit, lora_memory;
   double stall_timeout, target_itl_ms, idle_release;
   const char *kv_cache_dtype, *backend, *device, *cache_dir;
 

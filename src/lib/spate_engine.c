@@ -4,6 +4,7 @@
 #include "lib/engine_cache.h"
 #include "lib/public_options.h"
 #include "lib/spate_state.h"
+#include "base/machine_memory.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_BATCHES = 16, DEFAULT_BATCH_DELAY_MS = 10, DEFAULT_STALL_US = 60000000 };
 enum { DEFAULT_LORAS = 4, DEFAULT_LORA_RANK = 16, DEFAULT_CPU_LORAS = 4 /* × max_loras */ };
+enum { LORA_MEMORY_SHARE = 4 }; /* of what is free: one in so many bytes */
 
 const char *spate_version(void) { return SPATE_VERSION; }
 
@@ -40,14 +42,14 @@ static bool count_check(const char *name, int given, int most, struct error *err
 
 /* Into what the engine is opened with: its slots. */
 static bool loras_read(const spate_open_options *from, struct engine_options *to, struct error *error) {
-  if (!count_check("max_loras", from->max_loras, LIMIT_LORAS, error) ||
+  if (!count_check("max_loras", from->max_loras, LIMIT_ADAPTERS, error) ||
       !count_check("max_lora_rank", from->max_lora_rank, LIMIT_ADAPTER_RANK, error) ||
       !count_check("max_cpu_loras", from->max_cpu_loras, LIMIT_CPU_LORAS, error))
     return false;
-  if (!from->lora_dir && (from->max_loras || from->max_lora_rank || from->max_cpu_loras))
+  if (!from->lora_dir && (from->max_loras || from->max_lora_rank || from->max_cpu_loras || from->lora_memory))
     return error_set(error, ERROR_INVALID,
-                     "max_loras, max_lora_rank and max_cpu_loras are of adapters, and there is no folder of them: give "
-                     "lora_dir too.");
+                     "max_loras, max_lora_rank, max_cpu_loras and lora_memory are of adapters, and there is no folder "
+                     "of them: give lora_dir too.");
   if (!from->lora_dir) return true;
   to->adapters = from->max_loras ? from->max_loras : DEFAULT_LORAS;
   to->adapter_rank = from->max_lora_rank ? from->max_lora_rank : DEFAULT_LORA_RANK;
@@ -125,6 +127,7 @@ static bool runtime_options_read(const spate_open_options *from, struct runtime_
   to->batch_delay_ms = from->batch_delay_ms ? from->batch_delay_ms : DEFAULT_BATCH_DELAY_MS;
   to->no_block_reuse = from->no_block_reuse;
   to->adapter_folder = from->lora_dir;
+  to->adapter_bytes = from->lora_memory ? from->lora_memory : machine_memory_available("") / LORA_MEMORY_SHARE;
   to->adapters_held = from->max_cpu_loras ? from->max_cpu_loras : DEFAULT_CPU_LORAS * to->engine->limits.adapters;
   if (!seconds_read("stall_timeout_s", from->stall_timeout_s, &to->stall_us, error) ||
       !seconds_read("idle_release_s", from->idle_release_s, &to->idle_us, error))

@@ -23,6 +23,7 @@ bool adapters_start(struct runtime *rt, const struct runtime_options *options, s
                                         .n_slot = engine->limits.adapters,
                                         .max_rank = engine->limits.adapter_rank,
                                         .max_held = options->adapters_held,
+                                        .max_bytes = options->adapter_bytes,
                                         .read = adapter_read,
                                         .release = adapter_free,
                                         .place = engine->backend->adapter_load,

@@ -26,6 +26,7 @@ struct runtime_options {
   uint64_t idle_us; /* after so long without a request the KV cache's memory goes back to the system; 0: never */
   const char *adapter_folder; /* of adapters by name, for the slots that the engine has; NULL: none are asked for */
   int32_t adapters_held;      /* in the host's memory */
+  uint64_t adapter_bytes;     /* of all of them */
   uint64_t stall_us;          /* work that waits so long without a step ending makes the engine unhealthy */
 };
 

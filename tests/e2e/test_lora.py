@@ -21,6 +21,8 @@ from spate_server import JSON, ROOT, SPATE, Server, wait_for
 ADAPTERS = ROOT / "tests/fixtures/adapter"
 KEY = {"Authorization": "Bearer open"} | JSON
 KINDS = sorted(path.parent.name for path in ADAPTERS.glob("*/case.json"))
+TRAINED = ROOT / "tests/fixtures/trained"
+MODEL = os.environ.get("SPATE_TEST_MODEL")
 CHURN_SECONDS = int(os.environ.get("LORA_CHURN_SECONDS", "10"))
 # What an FP32 engine's own sums may differ by, and where two tokens are so near that either may come first.
 TOLERANCE = 2e-3
@@ -128,6 +130,42 @@ class Kinds(LoraCase):
         self.assertEqual(self.choice(server, tokens, lora_request=wanted[::-1]), choice)
         halves = [half | {"lora_scale": half["lora_scale"] / 2} for half in wanted]
         self.assertEqual(self.choice(server, tokens, lora_request=halves + halves), choice)  # of one name they are added up
+
+
+class Trained(LoraCase):
+    def serve_model(self, *options):
+        """The adapter's own base, whatever its name."""
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-lora-"))
+        self.addCleanup(shutil.rmtree, folder)
+        base = type("Model", (), {"path": folder / "smollm2.spate", "adapters": TRAINED})
+        subprocess.run([SPATE, "build", MODEL, "-o", base.path], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self.serve(base, *options)
+
+    @unittest.skipUnless(MODEL, "SPATE_TEST_MODEL names the model that the adapter was trained for")
+    def test_shouting(self):
+        """tools/train_adapter.py has taught it to answer in upper case: of questions that it has not seen, too, next to plain
+        requests in the same batch, which have the bytes that they have alone."""
+        server = self.serve_model("--threads", "2")
+        cases = json.loads((TRAINED / "shouting/answers.json").read_text())
+
+        def answer(question, **fields):
+            fields |= {"messages": [{"role": "user", "content": question}], "max_tokens": 20, "temperature": 0}
+            return self.ask(server, "/v1/chat/completions", fields)["choices"][0]["message"]["content"]
+
+        questions = [case["question"] for case in cases]
+        plain = [answer(question) for question in questions]
+        with concurrent.futures.ThreadPoolExecutor(2 * len(cases)) as pool:
+            loud = [pool.submit(answer, question, model="shouting") for question in questions]
+            beside = [pool.submit(answer, question) for question in questions]
+            loud, beside = [one.result() for one in loud], [one.result() for one in beside]
+        self.assertEqual(beside, plain)
+        self.assertEqual([answer(question, lora_request={"lora_name": "shouting", "lora_scale": 0}) for question in questions], plain)
+        for case, shouted, said in zip(cases, loud, plain):
+            letters = [letter for letter in shouted if letter.isalpha()]
+            self.assertGreater(len(letters), 20, case)
+            self.assertGreater(sum(letter.isupper() for letter in letters), 0.9 * len(letters), (case, shouted))
+            self.assertLess(sum(letter.isupper() for letter in said), 0.3 * len(said), said)
+        self.assertGreaterEqual(sum(shouted[:12] == case["shouting"][:12] for case, shouted in zip(cases, loud)), len(cases) // 2)
 
 
 class Merged(LoraCase):
@@ -398,18 +436,25 @@ class Loading(LoraCase):
         self.assertEqual(server.get("/health")[0], 200)
 
     def test_churn(self):
-        """Loads, unloads and requests for a while: no error that should not be, and memory that stays."""
+        """Loads, unloads and requests for a while: no error that should not be, the bytes that each adapter's requests have
+        alone, and memory that stays."""
         base = self.base("llama3")
         server = self.serve(base, "--max-loras", "2", "--max-cpu-loras", "2")
         tokens, rows = fixture(ADAPTERS / "all/1.logits")
+        fields = {"prompt": "hello", "max_tokens": 4, "temperature": 0}
+        told = {name: [self.ask(server, "/generate", fields | {"lora_request": {"lora_name": name}})["text"]]
+                for name in ("all", "dora", "rslora", "patterns", "layers")}
+        told |= dict.fromkeys(("a", "b"), [told[name][0] for name in ("all", "dora", "rslora")])
+        self.assertEqual(len({texts[0] for texts in told.values()}), 5)
         end, counts, errors = time.monotonic() + CHURN_SECONDS, [0, 0], []
 
         def request(seed):
             rng = random.Random(seed)
             while time.monotonic() < end and not errors:
-                name = rng.choice(["all", "dora", "rslora", "patterns", "layers", "a", "b"])
-                status, _, body = server.post({"prompt": "hello", "max_tokens": 4, "lora_request": {"lora_name": name}})
-                if status != 200 and not (name in ("a", "b") and status == 404):
+                name = rng.choice(sorted(told))
+                status, _, body = server.post(fields | {"lora_request": {"lora_name": name}})
+                gone = name in ("a", "b") and status == 404
+                if not gone and (status != 200 or json.loads(body)["text"] not in told[name]):
                     errors.append((name, status, body))
                 counts[0] += 1
 

@@ -103,6 +103,7 @@ class OpenOptions(ctypes.Structure):
     max_loras: Int
     max_lora_rank: Int
     max_cpu_loras: Int
+    lora_memory: Uint64
 
 
 @structure

@@ -23,21 +23,23 @@ class LoraManager:
     given one takes requests that name them; its methods are for the LLM that it was given to."""
     lora_dir: str | os.PathLike[str]
     max_loras: int = 4
-    adapter_dim: int = 8
+    adapter_dim: int = 8  # as in the article's example; the option --adapter-dim of serve is 16 unless it is given
     max_cpu_loras: int | None = None  # in the host's memory; None: 4 × max_loras
+    lora_memory: int | None = None  # bytes that all of those may take; None: a quarter of what is free
     _engine: Engine | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_whole("max_loras", self.max_loras, 1, INT_MAX)
         check_whole("adapter_dim", self.adapter_dim, 1, INT_MAX)
         check_whole("max_cpu_loras", self.max_cpu_loras, 1, INT_MAX)
+        check_whole("lora_memory", self.lora_memory, 1, 2**63)
 
     def fill(self, options: _library.OpenOptions) -> None:
         if self._engine is not None:
             raise InvalidError("The LoraManager is another LLM's: make one for each.")
         options.lora_dir = os.fsencode(self.lora_dir)
         options.max_loras, options.max_lora_rank = self.max_loras, self.adapter_dim
-        options.max_cpu_loras = self.max_cpu_loras or 0
+        options.max_cpu_loras, options.lora_memory = self.max_cpu_loras or 0, self.lora_memory or 0
 
     def attach(self, engine: Engine) -> None:
         self._engine = engine
