@@ -25,6 +25,15 @@ SPATE_API bool spate_lora_load(spate_engine *engine, const char *name, const cha
 /* Requests that name it from now on are refused, until it is loaded by that name again. */
 SPATE_API bool spate_lora_unload(spate_engine *engine, const char *name, spate_error *error);
 
+/* Calls visit with each name that spate_lora_load has given, and the adapter's in lora_dir, or that spate_lora_unload
+ * has taken away: NULL. visit calls nothing of the engine's. */
+SPATE_API void spate_lora_given(const spate_engine *engine,
+                                void (*visit)(void *user, const char *name, const char *path), void *user);
+
+/* As another engine of this lora_dir has been told to: requests may name `path` so, or (NULL) nobody may use the name.
+ * Reads nothing. False also where there is no lora_dir. */
+SPATE_API bool spate_lora_give(spate_engine *engine, const char *name, const char *path, spate_error *error);
+
 /* May a request name it? */
 SPATE_API bool spate_lora_known(const spate_engine *engine, const char *name);
 

@@ -159,7 +159,7 @@ static void stored_read(struct adapter_store *store, struct stored_adapter *stor
 }
 
 /* Requests of several adapters may hold all the memory, and each lack one more: who has waited longest gives up. */
-static bool stored_refuse(struct adapter_store *store, struct stored_adapter *stored) {
+static void stored_refuse(struct adapter_store *store, struct stored_adapter *stored) {
   struct error error;
   error_set(&error, ERROR_BUSY,
             "There is no memory for the adapter \"%.100s\": those that requests hold take %llu MiB of the %llu MiB of "
@@ -168,7 +168,6 @@ static bool stored_refuse(struct adapter_store *store, struct stored_adapter *st
   log_warning("%s", error.text);
   stored_detach(stored); /* who asks from now on waits anew */
   stored_settle(store, stored, &error);
-  return true;
 }
 
 /* The first that is coming and has room, or may do without: of those that have waited for long one at a time does, the
@@ -192,10 +191,16 @@ static struct stored_adapter *first_coming(const struct adapter_store *store) {
   return s;
 }
 
-/* Reads one, or refuses one that has waited for memory for too long. */
+/* Reads one, or refuses one that has waited for memory for too long: then the others wait for what its requests let go.
+ */
 static bool coming_do(struct adapter_store *store, struct stored_adapter *first) {
-  if (store->stats.held_bytes >= store->options.max_bytes)
-    return clock_us() - first->asked_us >= FULL_US && stored_refuse(store, first);
+  if (store->stats.held_bytes >= store->options.max_bytes) {
+    uint64_t now = clock_us();
+    if (now - first->asked_us < FULL_US || now - store->late_us < LATE_US) return false;
+    store->late_us = now;
+    stored_refuse(store, first);
+    return true;
+  }
   struct stored_adapter *coming = coming_of(store);
   if (coming) stored_read(store, coming);
   return coming != NULL;

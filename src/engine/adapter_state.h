@@ -59,7 +59,7 @@ struct adapter_store {
   pthread_cond_t settled;
   bool stopping;
   uint64_t looks_wanted, looks_done; /* at the folder, whatever its time says */
-  uint64_t late_us;                  /* when one was read last that had waited for long, without room */
+  uint64_t late_us;                  /* when one that had waited for long was read last without room, or refused */
   uint64_t next_look_ns;             /* by the clock, which the thread alone writes */
   struct adapter_names *names;
   struct timespec listed;                  /* the folder's time, when it was listed */

@@ -124,6 +124,11 @@ void http_loop_unwatch(struct http_loop *loop, int fd);
 bool http_loop_work(struct http_loop *loop, void (*work)(void *argument),
                     void (*done)(struct http_loop *loop, void *argument), void *argument);
 
+/* The same on a thread of its own, for what may wait for long: it is waited for when the loop ends. False also when as
+ * many are under way as a loop may have. */
+bool http_loop_work_alone(struct http_loop *loop, void (*work)(void *argument),
+                          void (*done)(struct http_loop *loop, void *argument), void *argument);
+
 /* The request of this id if it is still unanswered and its client still there, else NULL. */
 struct http_request *http_find(struct http_loop *loop, uint64_t id);
 

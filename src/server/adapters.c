@@ -1,5 +1,5 @@
-/* Loading reads a file, so it is done beside the loops: a job takes names, work makes a sentence of them, the loop
- * tells whoever is still there. */
+/* Loading reads a file, and may wait for others, so it is done beside the loops in a thread of its own: a job takes
+ * names, work makes a sentence of them, the loop tells whoever is still there. */
 #include "server/adapters.h"
 
 #include "base/json.h"
@@ -130,11 +130,12 @@ static void job_start(struct server *server, struct http_request *request, bool 
       return;
     }
     engine_slot_hold(server->slot, served);
-    if (http_loop_work(request->loop, job_work, job_done, job)) return;
+    if (http_loop_work_alone(request->loop, job_work, job_done, job)) return;
     engine_slot_drop(server->slot, served);
     free(job);
   }
-  if (served) reply_engine_error(request, SPATE_MEMORY, "Out of memory for a request.");
+  if (served)
+    reply_engine_error(request, SPATE_BUSY, "Too many adapters are being loaded by request: try again later.");
 }
 
 void adapter_load_handle(struct server *server, struct http_request *request) { job_start(server, request, true); }

@@ -37,6 +37,7 @@ static void slot_free(struct engine_slot *slot) {
   pthread_mutex_destroy(&slot->lock);
   pthread_cond_destroy(&slot->changed);
   spate_totals_free(slot->totals);
+  given_names_release(&slot->given);
   free(slot->model);
   free(slot);
 }
@@ -51,6 +52,7 @@ static struct engine_slot *slot_new(const spate_open_options *again, const char 
   }
   slot->again = *again;
   slot->folder = folder;
+  given_names_init(&slot->given);
   pthread_mutex_init(&slot->lock, NULL);
   pthread_condattr_t monotonic;
   pthread_condattr_init(&monotonic);

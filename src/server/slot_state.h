@@ -4,6 +4,7 @@
 #define SPATE_SERVER_SLOT_STATE_H
 
 #include "server/engine_slot.h"
+#include "server/given_names.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -43,7 +44,8 @@ struct engine_slot {
   int n_waiter;
   uint64_t count[SLOT_ACTIONS][2]; /* of orders: failed, done */
 
-  char *model; /* the thread's: the path that was opened last */
+  char *model;              /* the thread's: the path that was opened last, */
+  struct given_names given; /* and of its adapters, while none is open */
 };
 
 void *slot_thread(void *slot);

@@ -113,6 +113,8 @@ static bool engine_reload(struct engine_slot *slot, struct error *error) {
         "and POST /wake_up give it all.",
         served->generation, (unsigned long long)(served->info.kv_bytes >> 20), slot->current->generation,
         (unsigned long long)(kv_before >> 20));
+  if (slot->current) given_names_note(&slot->given, slot->current->engine);
+  given_names_give(&slot->given, served->engine);
   current_set(slot, served);
   return true;
 }
@@ -137,7 +139,10 @@ static bool engine_sleep(struct engine_slot *slot, struct error *error) {
   bool cancelled = false;
   clock_gettime(CLOCK_MONOTONIC, &until);
   until.tv_sec += slot->order.wait_s;
-  if (slot->current) current_set(slot, NULL);
+  if (slot->current) {
+    given_names_note(&slot->given, slot->current->engine);
+    current_set(slot, NULL);
+  }
   pthread_mutex_lock(&slot->lock);
   for (unheld_close(slot); slot->open && !atomic_load(&slot->closing); unheld_close(slot))
     sleep_wait(slot, &until, &cancelled);

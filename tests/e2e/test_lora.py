@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -435,6 +436,32 @@ class Loading(LoraCase):
         self.assertEqual(errors, [])
         self.assertEqual(server.get("/health")[0], 200)
 
+    def test_memory(self):
+        """A request that lacks an adapter for which others leave no memory is refused in the end; so long a load waits, which
+        keeps nobody from the tokens of his text."""
+        base = self.base("llama3")
+        bytes_of = lambda server: int(wait_for(lambda: re.search(r"\nllm_lora_held_bytes ([1-9]\d*)\n", server.get("/metrics")[2].decode()),
+                                               "an adapter is read")[1])
+        server = self.serve(base)
+        self.ask(server, "/generate", {"prompt": "a", "max_tokens": 1, "lora_request": {"lora_name": "all"}})
+        all_bytes = bytes_of(server)
+        server.__exit__()
+        server = self.serve(base, "--lora-memory", str(all_bytes))
+        both = {"prompt": "a", "max_tokens": 1, "lora_request": [{"lora_name": "all"}, {"lora_name": "layers"}]}
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            refused = pool.submit(self.refused, server, "/generate", both, 429)
+            self.assertEqual(bytes_of(server), all_bytes)
+            loaded = pool.submit(self.load, server, "x", "rslora")
+            wait_for(lambda: loaded.running(), "the load is sent")
+            self.assertEqual(self.ask(server, "/tokenize", {"prompt": "a b"})["count"], 3)
+            self.assertFalse(loaded.done())
+            self.assertIn('There is no memory for the adapter "layers": those that requests hold take 1 MiB of the 1 MiB',
+                          refused.result())
+            self.assertEqual(loaded.result(), {"status": "loaded", "lora_name": "x"})
+        server.__exit__()
+        server = self.serve(base, "--lora-memory", str(all_bytes - 1))
+        self.assertIn("more than --lora-memory allows all", self.refused(server, "/generate", both | {"lora_request": {"lora_name": "all"}}, 400))
+
     def test_churn(self):
         """Loads, unloads and requests for a while: no error that should not be, the bytes that each adapter's requests have
         alone, and memory that stays."""
@@ -485,6 +512,22 @@ class Loading(LoraCase):
 
 
 class Engines(LoraCase):
+    def test_names_outlive_engines(self):
+        server = self.serve(self.base("llama3"))
+        tokens, rows = fixture(ADAPTERS / "all/1.logits")
+        self.ask(server, "/v1/load_lora_adapter", {"lora_name": "x", "lora_path": "all"}, headers=KEY)
+        self.ask(server, "/v1/unload_lora_adapter", {"lora_name": "dora"}, headers=KEY)
+        for path in ("/admin/reload", "/sleep"):
+            self.ask(server, path, {}, headers=KEY)
+            self.ask(server, "/wake_up", {}, headers=KEY)
+            self.assert_predicts(self.choice(server, tokens, model="x"), tokens, rows, path)
+            self.refused(server, "/v1/completions", {"prompt": "a", "model": "dora"}, 404)
+        self.ask(server, "/v1/load_lora_adapter", {"lora_name": "dora", "lora_path": "dora"}, headers=KEY)
+        self.ask(server, "/v1/unload_lora_adapter", {"lora_name": "x"}, headers=KEY)
+        self.ask(server, "/admin/reload", {}, headers=KEY)
+        self.choice(server, tokens, model="dora")
+        self.refused(server, "/v1/completions", {"prompt": "a", "model": "x"}, 404)
+
     def test_reload_and_sleep(self):
         server = self.serve(self.base("llama3"))
         tokens, rows = fixture(ADAPTERS / "all/1.logits")
