@@ -3,6 +3,7 @@
 #include "build/merge_adapter.h"
 
 #include "base/limits.h"
+#include "base/scaled_name.h"
 #include "build/calibrate.h"
 #include "build/weight_source.h"
 #include "engine/adapter_read.h"
@@ -119,20 +120,13 @@ static bool op_merge(struct merge_adapter *merge, const struct plan *plan, const
   return true;
 }
 
-/* After the last =, if that is a number. */
-static void given_read(const char *given, char path[PATH_MAX], float *scale) {
-  const char *equals = strrchr(given, '=');
-  char *end = NULL;
-  float number = equals ? strtof(equals + 1, &end) : 1;
-  bool has = equals && equals[1] && !*end && isfinite(number);
-  *scale = has ? number : 1;
-  snprintf(path, PATH_MAX, "%.*s", has ? (int)(equals - given) : (int)strlen(given), given);
-}
-
 static bool merge_fill(struct merge_adapter *merge, const char *given, const struct draft *draft, struct error *error) {
   char path[PATH_MAX];
   float scale;
-  given_read(given, path, &scale);
+  struct slice name = scaled_name_read(given, &scale);
+  if (name.size >= sizeof path) return error_set(error, ERROR_INVALID, "merge_lora: The path is too long.");
+  memcpy(path, name.data, name.size);
+  path[name.size] = '\0';
   if (!base_make(merge, draft, error)) return false;
   merge->adapter = adapter_read(path, &merge->base, LIMIT_ADAPTER_RANK, error);
   if (!merge->adapter) return error_prefix(error, "merge_lora: ");

@@ -2,8 +2,8 @@
 #include "cli/terminal_answer.h"
 
 #include "base/clock.h"
+#include "base/scaled_name.h"
 
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,22 +33,18 @@ void interrupt_end(void) {
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
 
-/* NAME or NAME=SCALE; what follows the last = is the scale, if it is a number. */
 static bool lora_parse(const char *given, spate_lora *lora, char name[256], spate_error *error) {
-  const char *equals = strrchr(given, '=');
-  char *end = NULL;
-  float scale = equals ? strtof(equals + 1, &end) : 1;
-  size_t size = equals ? (size_t)(equals - given) : strlen(given);
-  bool is_scale = !equals || (equals[1] && !*end && isfinite(scale));
-  if (is_scale && size >= 1 && size < 256) {
-    memcpy(name, given, size);
-    name[size] = '\0';
-    *lora = (spate_lora){name, scale};
+  struct slice found = scaled_name_read(given, &lora->scale);
+  if (found.size >= 1 && found.size < 256) {
+    memcpy(name, found.data, found.size);
+    name[found.size] = '\0';
+    lora->name = name;
     return true;
   }
   error->code = SPATE_INVALID;
   snprintf(error->text, sizeof error->text,
-           "--lora is \"%.200s\", expected an adapter's name, and perhaps = and a finite number.", given);
+           "--lora is \"%.200s\", expected an adapter's name of 1 to 255 bytes, and perhaps = and a finite number.",
+           given);
   return false;
 }
 

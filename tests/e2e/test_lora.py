@@ -267,8 +267,13 @@ class Served(LoraCase):
         self.assertEqual(generate(*folder).stdout.decode(), served() + "\n")
         self.assertEqual(generate(*folder, "--lora", "all=-2", "--lora", "layers").stdout.decode(),
                          served(lora_request=[{"lora_name": "all", "lora_scale": -2}, {"lora_name": "layers"}]) + "\n")
-        self.assertIn(b"--lora is \"all=x\", expected an adapter's name, and perhaps = and a finite number.",
-                      generate(*folder, "--lora", "all=x").stderr)
+        (base.adapters / "all=x").symlink_to("all")  # what follows a = and is no number belongs to the name
+        self.assertEqual(generate("--lora-dir", str(base.adapters), "--lora", "all=x=-2").stdout,
+                         generate(*folder, "--lora", "all=-2").stdout)
+        self.assertEqual(generate(*folder, "--lora", "all=x").stdout, generate(*folder, "--lora", "all").stdout)
+        self.assertIn(b'There is no adapter "all=inf"', generate(*folder, "--lora", "all=inf").stderr)
+        self.assertIn(b'--lora is "=2", expected an adapter\'s name of 1 to 255 bytes, and perhaps = and a finite number.',
+                      generate(*folder, "--lora", "=2").stderr)
         self.assertIn(b"there are none: the engine was opened without a folder of them (--lora-dir).",
                       generate("--lora", "all").stderr)
         self.assertIn(b"there is no folder of them: give lora_dir too.", generate("--max-loras", "2").stderr)

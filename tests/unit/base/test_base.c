@@ -5,6 +5,7 @@
 #include "base/keyed_hash.h"
 #include "base/limits.h"
 #include "base/metric.h"
+#include "base/scaled_name.h"
 #include "base/utf8.h"
 
 #include <setjmp.h>
@@ -186,11 +187,26 @@ static void test_keyed_hash(void **state) {
   }
 }
 
+static void test_scaled_names(void **state) {
+  (void)state;
+  static const struct {
+    const char *given, *name;
+    float scale;
+  } cases[] = {
+      {"a", "a", 1},         {"a=0.5", "a", 0.5f},    {"a=b=-2", "a=b", -2}, {"a=b", "a=b", 1}, {"a=", "a=", 1},
+      {"a=inf", "a=inf", 1}, {"a=1e99", "a=1e99", 1}, {"a=1x", "a=1x", 1},   {"=3", "", 3},     {"", "", 1}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    float scale;
+    assert_true(slice_is(scaled_name_read(cases[i].given, &scale), cases[i].name));
+    assert_true(scale == cases[i].scale);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_buffer),       cmocka_unit_test(test_arena),        cmocka_unit_test(test_utf8),
       cmocka_unit_test(test_json_refused), cmocka_unit_test(test_json_written), cmocka_unit_test(test_hash),
-      cmocka_unit_test(test_metrics),      cmocka_unit_test(test_keyed_hash),
+      cmocka_unit_test(test_metrics),      cmocka_unit_test(test_keyed_hash),   cmocka_unit_test(test_scaled_names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
