@@ -3,6 +3,7 @@
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "cli/result_file.h"
+#include "cli/terminal_answer.h"
 
 #include <stdio.h>
 
@@ -42,12 +43,19 @@ static void task_print(const json_t *root) {
   }
 }
 
+static void adapters_print(const json_t *adapters) {
+  for (size_t i = 0; i < json_array_size(adapters); i++)
+    printf("with %g times the adapter %s\n", number_of(json_array_get(adapters, i), "scale"),
+           text_of(json_array_get(adapters, i), "name"));
+}
+
 static int report_print(const spate_text *json) {
   struct error error;
   json_t *root = json_parse(slice_make(json->data, json->size), &error);
   if (!root) return command_fail(error.text);
   printf("%s %s %s on %s, %.1f MB of weights\n", text_of(root, "model"), text_of(root, "quant_mode"),
          text_of(root, "quant_algo"), text_of(root, "device"), number_of(root, "weight_bytes") / 1e6);
+  adapters_print(json_object_get(root, "adapters"));
   text_print(root);
   task_print(root);
   json_decref(root);
@@ -73,10 +81,12 @@ int command_eval(const struct settings *settings) {
   struct progress progress;
   spate_eval_options options;
   spate_open_options open;
+  struct lora_words adapters;
   spate_error error;
   spate_text json;
   if (!settings->operand && settings->plot) return results_write(settings, NULL);
   if (!settings->operand) return command_fail("spate eval needs MODEL or ENGINE, or --plot FILE and --result FILE.");
+  if (!loras_read(&settings->loras, &adapters, &error)) return command_fail(error.text);
   spate_engine *engine = command_open(settings);
   if (!engine) return 1;
   spate_open_options_init(&open);
@@ -84,6 +94,8 @@ int command_eval(const struct settings *settings) {
   open.threads = settings->threads;
   open.device = settings->device;
   eval_options_fill(settings, &open, &progress, &options);
+  options.loras = adapters.lora;
+  options.n_loras = settings->loras.count;
   progress_begin(&progress);
   bool done = spate_eval(engine, &options, &json, &error);
   progress_end(&progress);

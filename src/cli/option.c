@@ -174,8 +174,8 @@ const struct option options[] = {
     {"ignore-eos", 0, OPTION_FLAG, FOR_SAMPLING, PLAIN(ignore_eos), 0, "go on when the model would end"},
     {"stop", 0, OPTION_LIST, FOR_SAMPLING, PLAIN(stop), "TEXT", "end before this text; may be given 16 times"},
     {"include-stop", 0, OPTION_FLAG, FOR_SAMPLING, PLAIN(include_stop), 0, "print the text that ended it too"},
-    {"lora", 0, OPTION_LIST, FOR_SAMPLING, PLAIN(loras), "NAME",
-     "answer with this adapter of --lora-dir, or with NAME=SCALE times it; may be given 4 times"},
+    {"lora", 0, OPTION_LIST, FOR_SAMPLING | FOR_EVAL, PLAIN(loras), "NAME",
+     "use this adapter of --lora-dir, or with NAME=SCALE times it; may be given 4 times"},
     {"bad-word", 0, OPTION_LIST, FOR_SAMPLING, PLAIN(bad_words), "TEXT",
      "never generate this text; may be given 16 times"},
 

@@ -25,7 +25,7 @@ enum {
   FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
   FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_BENCH | FOR_EVAL, /* those that open an engine */
-  FOR_ADAPTERS = FOR_SERVE | FOR_SAMPLING,                      /* those that may use adapters */
+  FOR_ADAPTERS = FOR_SERVE | FOR_SAMPLING | FOR_EVAL,           /* those that may use adapters */
   FOR_LIMITS = FOR_BUILD | FOR_ENGINE,                          /* those that may build one */
 };
 

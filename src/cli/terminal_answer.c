@@ -48,12 +48,9 @@ static bool lora_parse(const char *given, spate_lora *lora, char name[256], spat
   return false;
 }
 
-static bool loras_fill(const struct text_list *given, spate_request *request, struct lora_words *words,
-                       spate_error *error) {
+bool loras_read(const struct text_list *given, struct lora_words *words, spate_error *error) {
   for (int i = 0; i < given->count; i++)
     if (!lora_parse(given->text[i], &words->lora[i], words->name[i], error)) return false;
-  request->loras = words->lora;
-  request->n_loras = given->count;
   return true;
 }
 
@@ -78,7 +75,9 @@ bool request_fill(const struct settings *s, const spate_engine *engine, spate_re
   request->ignore_eos = s->ignore_eos;
   request->bad_words = s->bad_words.text;
   request->n_bad_words = s->bad_words.count;
-  return loras_fill(&s->loras, request, words, error);
+  request->loras = words->lora;
+  request->n_loras = s->loras.count;
+  return loras_read(&s->loras, words, error);
 }
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */

@@ -16,6 +16,9 @@ struct lora_words {
 bool request_fill(const struct settings *settings, const spate_engine *engine, spate_request *request,
                   struct lora_words *words, spate_error *error);
 
+/* What --lora was given as. False with the sentence. */
+bool loras_read(const struct text_list *given, struct lora_words *words, spate_error *error);
+
 /* SIGINT stops the answer that is being printed; between begin and end it does nothing else. After end it does what it
  * did before: at once, if there was more than one. */
 void interrupt_begin(void);

@@ -63,13 +63,6 @@ static void folder_look_now(struct adapter_store *store) {
   while (store->looks_done < wanted) pthread_cond_wait(&store->settled, &store->lock);
 }
 
-/* Waits for an adapter that is held. */
-static bool stored_await(struct adapter_store *store, struct stored_adapter *stored, struct error *error) {
-  while (stored->state == ADAPTER_COMING) pthread_cond_wait(&store->settled, &store->lock);
-  if (stored->state == ADAPTER_READY) return true;
-  return error_set(error, stored->error.code, "%s", stored->error.text);
-}
-
 /* Under the lock. An adapter that was read before, and whose file may have changed, is read again. What is coming was
  * not begun before now: the reader has looked at the folder since, between two reads. */
 static bool named_load(struct adapter_store *store, const char *name, const char *file, struct error *error) {

@@ -32,6 +32,7 @@ void *adapter_placer_thread(void *argument) {
       continue;
     }
     placement_run(store, placement, slot);
+    pthread_cond_broadcast(&store->settled);
     pthread_mutex_unlock(&store->lock);
     if (store->options.changed) store->options.changed(store->options.user);
     pthread_mutex_lock(&store->lock);

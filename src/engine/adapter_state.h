@@ -83,6 +83,8 @@ struct stored_file *file_of(struct adapter_store *store, const char *name, struc
 
 /* The adapter of a file, held. */
 struct stored_adapter *file_take(struct adapter_store *store, const char *name, bool urgent, struct error *error);
+/* Waits for one that is held. */
+bool stored_await(struct adapter_store *store, struct stored_adapter *stored, struct error *error);
 void stored_drop(struct adapter_store *store, struct stored_adapter *stored);
 void stored_free(const struct adapter_store *store, struct stored_adapter *stored);
 

@@ -115,6 +115,12 @@ void adapter_store_drop(struct adapter_store *store, struct stored_adapter *stor
   pthread_mutex_unlock(&store->lock);
 }
 
+bool stored_await(struct adapter_store *store, struct stored_adapter *stored, struct error *error) {
+  while (stored->state == ADAPTER_COMING) pthread_cond_wait(&store->settled, &store->lock);
+  if (stored->state == ADAPTER_READY) return true;
+  return error_set(error, stored->error.code, "%s", stored->error.text);
+}
+
 const char *stored_adapter_name(const struct stored_adapter *stored) { return stored->file->name; }
 
 void stored_free(const struct adapter_store *store, struct stored_adapter *stored) {
@@ -148,23 +154,44 @@ void adapter_store_stats(struct adapter_store *store, struct adapter_store_stats
 
 /* --- placements --------------------------------------------------------------------------------------------------- */
 
-void adapter_store_place(struct adapter_store *store, int slot, struct stored_adapter *stored) {
-  pthread_mutex_lock(&store->lock);
+static void placement_ask(struct adapter_store *store, int slot, struct stored_adapter *stored) {
   stored->holders++;
   store->placement[slot].stored = stored;
   store->placement[slot].state = PLACE_COMING;
   pthread_cond_signal(&store->placing);
+}
+
+static enum adapter_placing placement_take(struct placement *placement, struct error *error) {
+  enum adapter_placing state = placement->state;
+  if (state == PLACE_FAILED) *error = placement->error;
+  if (state == PLACE_DONE || state == PLACE_FAILED) placement->state = PLACE_NONE;
+  return state;
+}
+
+void adapter_store_place(struct adapter_store *store, int slot, struct stored_adapter *stored) {
+  pthread_mutex_lock(&store->lock);
+  placement_ask(store, slot, stored);
   pthread_mutex_unlock(&store->lock);
 }
 
 enum adapter_placing adapter_store_placed(struct adapter_store *store, int slot, struct error *error) {
   pthread_mutex_lock(&store->lock);
-  struct placement *placement = &store->placement[slot];
-  enum adapter_placing state = placement->state;
-  if (state == PLACE_FAILED) *error = placement->error;
-  if (state == PLACE_DONE || state == PLACE_FAILED) placement->state = PLACE_NONE;
+  enum adapter_placing state = placement_take(&store->placement[slot], error);
   pthread_mutex_unlock(&store->lock);
   return state;
+}
+
+bool adapter_store_put(struct adapter_store *store, int slot, struct stored_adapter *stored, struct error *error) {
+  struct placement *placement = &store->placement[slot];
+  pthread_mutex_lock(&store->lock);
+  bool done = stored_await(store, stored, error);
+  if (done) {
+    placement_ask(store, slot, stored);
+    while (placement->state == PLACE_COMING) pthread_cond_wait(&store->settled, &store->lock);
+    done = placement_take(placement, error) == PLACE_DONE;
+  }
+  pthread_mutex_unlock(&store->lock);
+  return done;
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */

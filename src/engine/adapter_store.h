@@ -70,6 +70,9 @@ enum adapter_placing { PLACE_NONE, PLACE_COMING, PLACE_DONE, PLACE_FAILED };
 void adapter_store_place(struct adapter_store *store, int slot, struct stored_adapter *stored);
 enum adapter_placing adapter_store_placed(struct adapter_store *store, int slot, struct error *error);
 
+/* Waits until an adapter that is held is there, and in the slot; by the thread that asks for placements. */
+bool adapter_store_put(struct adapter_store *store, int slot, struct stored_adapter *stored, struct error *error);
+
 /* From now on `name` is the adapter `path`: its name in the folder, or the folder's path and that. Looks at the folder
  * anew, returns when it is read, as it is from now on, and may wait for another to be dropped. */
 bool adapter_store_load(struct adapter_store *store, struct slice name, struct slice path, struct error *error);

@@ -53,6 +53,13 @@ void direct_release(struct direct_steps *steps) {
   *steps = (struct direct_steps){0};
 }
 
+void direct_adapt(struct direct_steps *steps, const struct row *adapters) {
+  for (int i = 0; i < steps->count; i++) {
+    steps->row[i].n_lora = adapters->n_lora;
+    memcpy(steps->row[i].lora, adapters->lora, sizeof adapters->lora);
+  }
+}
+
 void direct_rewind(struct direct_steps *steps, int length) { steps->length = length; }
 
 static int row_tokens(const struct direct_steps *steps, int row, int n) {

@@ -21,6 +21,9 @@ bool direct_init(struct direct_steps *steps, const struct loaded_engine *engine,
                  struct error *error);
 void direct_release(struct direct_steps *steps);
 
+/* All sequences use the adapters of this row from now on. */
+void direct_adapt(struct direct_steps *steps, const struct row *adapters);
+
 /* Forgets the sequences' tokens after the first `length`. */
 void direct_rewind(struct direct_steps *steps, int length);
 

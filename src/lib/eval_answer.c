@@ -18,6 +18,7 @@ struct answer {
 
 struct answer_run {
   spate_engine *engine;
+  const spate_eval_options *options; /* whose adapters answer */
   spate_inbox *inbox;
   const struct eval_task *task;
   struct answer *answers; /* [n_item] */
@@ -43,6 +44,8 @@ static bool answer_ask(struct answer_run *run, struct error *error) {
   request.repetition_penalty = 1;
   request.stop = ends;
   request.n_stop = sizeof ends / sizeof *ends;
+  request.loras = run->options->loras;
+  request.n_loras = run->options->n_loras;
   uint64_t id = spate_submit(run->engine, run->inbox, &request, &problem);
   if (!id) return failed(&problem, run->asked, error);
   buffer_init(&run->answers[run->asked].text, LIMIT_EVAL_ANSWER_BYTES);
@@ -104,9 +107,9 @@ static void answers_write(const struct answer_run *run, const struct answer_matc
   buffer_release(&samples);
 }
 
-bool answers_evaluate(spate_engine *engine, const struct eval_task *task, struct build_progress *progress,
-                      struct buffer *out, struct error *error) {
-  struct answer_run run = {.engine = engine, .task = task};
+bool answers_evaluate(spate_engine *engine, const spate_eval_options *options, const struct eval_task *task,
+                      struct build_progress *progress, struct buffer *out, struct error *error) {
+  struct answer_run run = {.engine = engine, .options = options, .task = task};
   struct answer_match match;
   spate_error problem;
   if (!answer_match_init(&match, error)) return false;

@@ -9,7 +9,7 @@
 
 /* Writes `,"exact_match_strict":…,"exact_match_flexible":…` with their standard errors, `,"generated_tokens":…` and
  * `,"samples":[{"text":"…","strict":true,"flexible":true},…]`. */
-bool answers_evaluate(spate_engine *engine, const struct eval_task *task, struct build_progress *progress,
-                      struct buffer *out, struct error *error);
+bool answers_evaluate(spate_engine *engine, const spate_eval_options *options, const struct eval_task *task,
+                      struct build_progress *progress, struct buffer *out, struct error *error);
 
 #endif

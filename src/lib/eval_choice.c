@@ -151,7 +151,7 @@ static bool items_run(struct choice_run *run, const struct eval_task *task, stru
   return true;
 }
 
-bool choices_evaluate(const struct loaded_engine *engine, const struct tokenizer *tokenizer,
+bool choices_evaluate(const struct loaded_engine *engine, const struct tokenizer *tokenizer, const struct row *adapters,
                       const struct eval_task *task, struct build_progress *progress, struct buffer *out,
                       struct error *error) {
   struct choice_run run = {.engine = engine, .tokenizer = tokenizer};
@@ -161,8 +161,9 @@ bool choices_evaluate(const struct loaded_engine *engine, const struct tokenizer
   buffer_init(&run.text, LIMIT_EVAL_PROMPT_BYTES + LIMIT_EVAL_LINE_BYTES);
   for (int i = 0; i < 3; i++) token_list_init(lists[i], LIMIT_EVAL_PROMPT_BYTES + LIMIT_EVAL_LINE_BYTES);
   bool done = direct_init(&run.steps, engine, 1, engine->limits.length, error) &&
-              distribution_init(&run.next, engine->plan->vocab, error) &&
-              items_run(&run, task, progress, &samples, error);
+              distribution_init(&run.next, engine->plan->vocab, error);
+  if (done) direct_adapt(&run.steps, adapters);
+  done = done && items_run(&run, task, progress, &samples, error);
   if (done) {
     share_write(out, "acc", run.right, task->n_item);
     share_write(out, "acc_norm", run.right_norm, task->n_item);

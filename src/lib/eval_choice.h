@@ -10,8 +10,8 @@
 #include "text/tokenizer.h"
 
 /* Writes `,"acc":…,"acc_stderr":…,"acc_norm":…,"acc_norm_stderr":…,"samples":[{"answer":1,"loglikelihoods":[…]},…]`.
- * The engine's runtime is parked. */
-bool choices_evaluate(const struct loaded_engine *engine, const struct tokenizer *tokenizer,
+ * The engine's runtime is parked. adapters: those of a row. */
+bool choices_evaluate(const struct loaded_engine *engine, const struct tokenizer *tokenizer, const struct row *adapters,
                       const struct eval_task *task, struct build_progress *progress, struct buffer *out,
                       struct error *error);
 

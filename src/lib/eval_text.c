@@ -144,6 +144,7 @@ static bool run_prepare(struct text_run *run, int *window, struct error *error) 
     if (!direct_init(&run->steps[e], run->engine[e], 1, *window, error) ||
         !distribution_init(&run->next[e], run->engine[e]->plan->vocab, error))
       return false;
+  if (run->eval->adapters) direct_adapt(&run->steps[0], run->eval->adapters);
   run->kl = calloc(run->stream.count, sizeof *run->kl);
   return run->kl || error_set(error, ERROR_MEMORY, "Out of memory for %zu divergences.", run->stream.count);
 }

@@ -15,6 +15,7 @@
 struct text_eval {
   const struct loaded_engine *engine;  /* its runtime is parked, or it has none */
   const struct loaded_engine *against; /* of the same vocabulary; NULL: none */
+  const struct row *adapters;          /* that the first engine uses; NULL: none */
   const struct tokenizer *tokenizer;
   struct slice text;
   int window;     /* tokens; 0: 1024 or what the engines allow */

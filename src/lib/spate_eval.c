@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "build/eval_plot.h"
+#include "lib/eval_adapters.h"
 #include "lib/eval_answer.h"
 #include "lib/eval_choice.h"
 #include "lib/eval_report.h"
@@ -56,11 +57,28 @@ static bool against_prepare(struct evaluation *evaluation, struct error *error) 
                                                    evaluation->against->tokenizer, error);
 }
 
+/* --- the engine by itself ----------------------------------------------------------------------------------------- */
+
+static bool parked_begin(struct evaluation *evaluation, struct eval_adapters *adapters, struct error *error) {
+  const spate_eval_options *o = &evaluation->options;
+  if (!runtime_park(evaluation->engine->runtime, error)) return false;
+  if (eval_adapters_take(adapters, evaluation->engine, o->loras, o->n_loras, error)) return true;
+  runtime_resume(evaluation->engine->runtime);
+  return false;
+}
+
+static void parked_end(struct evaluation *evaluation, struct eval_adapters *adapters) {
+  eval_adapters_drop(adapters, evaluation->engine);
+  runtime_resume(evaluation->engine->runtime);
+}
+
 /* --- the text ----------------------------------------------------------------------------------------------------- */
 
 static bool text_run(struct evaluation *evaluation, struct slice text, struct error *error) {
   spate_engine *engine = evaluation->engine, *against = evaluation->against;
+  struct eval_adapters adapters;
   struct text_eval eval = {.engine = engine->loaded,
+                           .adapters = &adapters.row,
                            .against = against ? against->loaded : NULL,
                            .tokenizer = engine->tokenizer,
                            .text = text,
@@ -68,13 +86,13 @@ static bool text_run(struct evaluation *evaluation, struct slice text, struct er
                            .max_tokens = evaluation->options.max_tokens,
                            .progress = &evaluation->progress};
   struct text_loss loss;
-  if (!runtime_park(engine->runtime, error)) return false;
+  if (!parked_begin(evaluation, &adapters, error)) return false;
   bool done = !against || runtime_park(against->runtime, error);
   if (done) {
     done = text_eval_run(&eval, &loss, error);
     if (against) runtime_resume(against->runtime);
   }
-  runtime_resume(engine->runtime);
+  parked_end(evaluation, &adapters);
   if (!done) return false;
   buffer_text(evaluation->out, ",");
   text_loss_write(evaluation->out, &eval, &loss);
@@ -94,11 +112,13 @@ static bool text_evaluate(struct evaluation *evaluation, struct error *error) {
 
 static bool task_run(struct evaluation *evaluation, const struct eval_task *task, struct error *error) {
   spate_engine *engine = evaluation->engine;
+  struct eval_adapters adapters;
   if (task->layout == LAYOUT_GSM8K)
-    return answers_evaluate(engine, task, &evaluation->progress, evaluation->out, error);
-  if (!runtime_park(engine->runtime, error)) return false;
-  bool done = choices_evaluate(engine->loaded, engine->tokenizer, task, &evaluation->progress, evaluation->out, error);
-  runtime_resume(engine->runtime);
+    return answers_evaluate(engine, &evaluation->options, task, &evaluation->progress, evaluation->out, error);
+  if (!parked_begin(evaluation, &adapters, error)) return false;
+  bool done = choices_evaluate(engine->loaded, engine->tokenizer, &adapters.row, task, &evaluation->progress,
+                               evaluation->out, error);
+  parked_end(evaluation, &adapters);
   return done;
 }
 
@@ -132,6 +152,17 @@ static bool options_check(const spate_eval_options *o, struct error *error) {
   return true;
 }
 
+/* `,"adapters":[{"name":…,"scale":…},…]` where there are any. */
+static void adapters_write(struct buffer *out, const spate_lora *loras, int count) {
+  for (int i = 0; i < count; i++) {
+    buffer_text(out, i ? ",{\"name\":" : ",\"adapters\":[{\"name\":");
+    json_write_string(out, slice_text(loras[i].name));
+    buffer_text(out, ",\"scale\":");
+    json_write_number(out, (double)loras[i].scale);
+    buffer_text(out, i + 1 < count ? "}" : "}]");
+  }
+}
+
 static bool evaluation_run(struct evaluation *evaluation, struct error *error) {
   const spate_eval_options *o = &evaluation->options;
   if (!options_check(o, error)) return false;
@@ -139,6 +170,7 @@ static bool evaluation_run(struct evaluation *evaluation, struct error *error) {
   if (!against_prepare(evaluation, error)) return false;
   buffer_text(evaluation->out, "{");
   engine_write(evaluation->out, evaluation->engine->loaded);
+  adapters_write(evaluation->out, o->loras, o->n_loras);
   if (!text_evaluate(evaluation, error) || !task_evaluate(evaluation, error)) return false;
   buffer_text(evaluation->out, "}");
   return true;

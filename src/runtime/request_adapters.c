@@ -40,6 +40,8 @@ struct adapter_store *runtime_adapters(struct runtime *rt) {
   return rt->adapters;
 }
 
+void runtime_forget_slots(struct runtime *rt) { schedule_slots_forget(rt->schedule); }
+
 /* --- whoever submits ---------------------------------------------------------------------------------------------- */
 
 static bool choices_check(const struct runtime *rt, const struct request_params *params, struct error *error) {

@@ -56,6 +56,9 @@ void runtime_totals_join(struct runtime *runtime, struct metric_totals *totals);
 /* NULL when the engine was opened without any. */
 struct adapter_store *runtime_adapters(struct runtime *runtime);
 
+/* Whoever has parked it has put other adapters into slots than requests did. */
+void runtime_forget_slots(struct runtime *runtime);
+
 /* Parks the step thread so that the caller may run batches on the engine's program itself (benches, evaluation). False
  * while requests are live; those submitted meanwhile wait for the resume, which every true needs. */
 bool runtime_park(struct runtime *runtime, struct error *error);

@@ -298,6 +298,10 @@ void adapters_claim(struct schedule *s) {
   slots_take_over(s);
 }
 
+void schedule_slots_forget(struct schedule *s) {
+  for (int i = 0; i < s->slots.n; i++) slot_empty(&s->slots.slot[i]);
+}
+
 /* --- the owner's part --------------------------------------------------------------------------------------------- */
 
 bool schedule_slot_wanted(struct schedule *s, struct slot_want *want) {

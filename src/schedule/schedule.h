@@ -172,6 +172,9 @@ void schedule_fork(struct schedule *schedule, struct sequence *to, const struct 
 /* A sequence that was added unready, with its siblings, has its adapters now. */
 void schedule_ready(struct schedule *schedule, struct sequence *sequence);
 
+/* Nobody runs or waits, and what is in the slots is no longer known. */
+void schedule_slots_forget(struct schedule *s);
+
 /* An adapter that is to be put into a slot, which no step names now; its owner says when it is there, or that it cannot
  * be: then those that name it are to be removed. The sequence names it, and waits. */
 struct slot_want {

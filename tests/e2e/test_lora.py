@@ -209,6 +209,45 @@ class Merged(LoraCase):
         self.assertFalse((base.folder / "x.spate").exists())
 
 
+class Evaluated(LoraCase):
+    TEXT = ROOT / "tests/fixtures/eval/text.txt"
+
+    def evaluate(self, base, *options):
+        path = base.folder / "results.json"
+        command = [SPATE, "eval", base.path, "--threads", "1", "--kv-cache-memory", "64M", "--backend", spate_server.CPU, "--json", path]
+        answer = subprocess.run([*command, *options], capture_output=True, text=True)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        return json.loads(path.read_text()), answer.stdout
+
+    def test_as_merged(self):
+        """With adapters an engine predicts a text, and scores choices, as one that they are merged into."""
+        base, merged = self.base("llama3"), self.base("llama3", "--merge-lora", f"{ADAPTERS / 'all'}=-2")
+        folder, text = ("--lora-dir", base.adapters), ("--text", self.TEXT, "--tokens", "80", "--window", "32")
+        task = ("--task", ROOT / "tests/fixtures/eval/mmlu.jsonl", "--limit", "2")
+        wanted, _ = self.evaluate(merged, *text, *task)
+        told, said = self.evaluate(base, *folder, "--lora", "all=-2", "--against", merged.path, *text, *task)
+        self.assertEqual(told["adapters"], [{"name": "all", "scale": -2}])
+        self.assertIn("\nwith -2 times the adapter all\n", said)
+        self.assertAlmostEqual(told["text"]["loss"], wanted["text"]["loss"], delta=1e-4)
+        self.assertLess(told["against"]["most_kl"], 1e-6)
+        for one, other in zip(told["task"]["samples"], wanted["task"]["samples"]):
+            for a, b in zip(one["loglikelihoods"], other["loglikelihoods"]):
+                self.assertAlmostEqual(a, b, delta=1e-2)
+        plain, _ = self.evaluate(base, *text, *task)
+        self.assertGreater(abs(plain["text"]["loss"] - wanted["text"]["loss"]), 1e-2)
+        self.assertEqual(self.evaluate(base, *folder, "--lora", "all=0", *text)[0]["text"]["loss"], plain["text"]["loss"])
+
+    def test_answers(self):
+        base = self.base("llama3")
+        task = ("--task", ROOT / "tests/fixtures/eval/gsm8k.jsonl", "--limit", "1")
+        plain, _ = self.evaluate(base, *task)
+        told, _ = self.evaluate(base, *task, "--text", self.TEXT, "--tokens", "20", "--lora-dir", base.adapters, "--lora", "all=-2")
+        self.assertNotEqual(told["task"]["samples"], plain["task"]["samples"])
+        answer = subprocess.run([SPATE, "eval", base.path, *task, "--lora-dir", base.adapters, "--lora", "nobody"], capture_output=True, text=True)
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn('There is no adapter "nobody"', answer.stderr)
+
+
 class Served(LoraCase):
     def test_in_one_batch(self):
         """Requests of all adapters and of none at once, more adapters than slots, from caches that others have filled: each
