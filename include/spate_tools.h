@@ -144,7 +144,7 @@ typedef struct {
   const char *task;        /* a file of questions in JSON lines, in the layout of MMLU, ARC or GSM8K; NULL: none */
   const char *shots;       /* a file of the same layout, whose questions stand answered before each; NULL: none */
   int max_items;           /* of the task, from its start; 0: all */
-  const spate_lora *loras; /* adapters that the engine uses, not the one that it is compared with */
+  const struct spate_lora *loras; /* adapters that the engine uses, not the one that it is compared with */
   int n_loras;
 } spate_eval_options;
 

@@ -1,16 +1,14 @@
-/* The store's reader: it reads and drops adapters, and looks at the folder. */
+/* The store's reader: it reads and drops adapters, and has the folder looked at. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/adapter_state.h"
 
 #include <limits.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 enum {
-  LOOK_NS = 1000000000,
   LATE_US = 1000000,
   FULL_US = 5000000, /* that one waits for memory which others hold */
   FILES_PAGE = 256,  /* that are looked at while the lock is held */
@@ -204,51 +202,6 @@ static bool coming_do(struct adapter_store *store, struct stored_adapter *first)
   struct stored_adapter *coming = coming_of(store);
   if (coming) stored_read(store, coming);
   return coming != NULL;
-}
-
-/* --- the folder --------------------------------------------------------------------------------------------------- */
-
-static bool times_equal(struct timespec a, struct timespec b) { return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec; }
-
-/* Called and returns with the lock. A folder that cannot be listed leaves the names as they are. */
-static void folder_look(struct adapter_store *store) {
-  uint64_t wanted = store->looks_wanted;
-  bool forced = wanted != store->looks_done;
-  struct stat about;
-  struct error error;
-  pthread_mutex_unlock(&store->lock);
-  bool there = stat(store->folder, &about) == 0;
-  bool changed = there && !times_equal(about.st_mtim, store->listed); /* which this thread alone writes */
-  struct adapter_names *names = there && (changed || forced) ? adapter_names_read(store->folder, &error) : NULL;
-  if (there && (changed || forced) && !names) log_warning("%s", error.text);
-  pthread_mutex_lock(&store->lock);
-  struct adapter_names *before = names ? store->names : NULL;
-  if (there) store->listed = about.st_mtim;
-  if (names) {
-    store->names = names;
-    store->swept = &store->first_file;
-  }
-  store->looks_done = wanted;
-  store->next_look_ns = clock_ns() + LOOK_NS;
-  adapter_names_free(before);
-  pthread_cond_broadcast(&store->settled);
-}
-
-/* A page of the files that have been asked for: of those that are gone nothing is kept. False: there are no more. */
-static bool files_sweep(struct adapter_store *store) {
-  for (int i = 0; i < FILES_PAGE && *store->swept; i++) {
-    struct stored_file *file = *store->swept;
-    bool gone = !adapter_names_find(store->names, file->name) && file->n_alias == 0;
-    if (gone && file->current && file->current->state != ADAPTER_COMING) stored_detach(file->current);
-    if (!gone || file->n_stored > 0) {
-      store->swept = &file->next;
-      continue;
-    }
-    *store->swept = file->next;
-    tdelete(file, &store->files, stored_name_compare);
-    free(file);
-  }
-  return *store->swept != NULL;
 }
 
 /* --- the thread --------------------------------------------------------------------------------------------------- */

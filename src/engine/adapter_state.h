@@ -1,5 +1,5 @@
 /* What the store's files share. Internal to adapter_store.c (asking, and the store's life), adapter_loader.c and
- * adapter_placer.c (its threads) and adapter_alias.c (names that were given). */
+ * adapter_placer.c (its threads), adapter_folder.c and adapter_alias.c (names that were given). */
 #ifndef SPATE_ENGINE_ADAPTER_STATE_H
 #define SPATE_ENGINE_ADAPTER_STATE_H
 
@@ -91,6 +91,11 @@ void stored_free(const struct adapter_store *store, struct stored_adapter *store
 /* Who asks for its file from now on gets another; it goes when nobody holds it. */
 void stored_detach(struct stored_adapter *stored);
 bool failed_long_ago(const struct stored_adapter *stored);
+
+/* adapter_folder.c, by the reader: looks at the folder, without the lock meanwhile; and at a page of the files that
+ * have been asked for, of which nothing is kept when they are gone. False: there are no more. */
+void folder_look(struct adapter_store *store);
+bool files_sweep(struct adapter_store *store);
 
 /* --- names -------------------------------------------------------------------------------------------------------- */
 

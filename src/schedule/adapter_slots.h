@@ -42,10 +42,13 @@ void schedule_slots_release(struct adapter_slots *slots);
 
 int adapter_slots_used(const struct schedule *s);
 
+struct adapter_slot *adapter_slot_of(const struct schedule *s, uint64_t id); /* NULL: it is in none */
+bool sequence_names(const struct sequence *q, uint64_t id);
+
 /* May a waiting sequence run, as far as its adapters go? */
 bool adapters_allow(const struct schedule *s, const struct sequence *q);
 
-/* Those that wait claim what they lack, and what is claimed and free changes hands. */
+/* adapter_claims.c: those that wait claim what they lack, and what is claimed and free changes hands. */
 void adapters_claim(struct schedule *s);
 
 /* It gets a seat; it loses it; it no longer waits. */

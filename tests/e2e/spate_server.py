@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SPATE = os.environ.get("SPATE", str(ROOT / "build/release/spate"))
 CPU = os.environ.get("SPATE_TEST_BACKEND", "cpu")  # what runs where a test asks for cpu: late is the CPU a step behind
 JSON = {"Content-Type": "application/json"}
+os.environ.setdefault("TSAN_OPTIONS", f"suppressions={ROOT / 'tests/e2e/tsan_suppressions.txt'}")
 SANITIZED = os.path.exists(SPATE) and re.search(rb"__[at]san_init", pathlib.Path(SPATE).read_bytes()) is not None
 FINDING = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer|runtime error:")
 
