@@ -1,6 +1,6 @@
 /* The runtime: requests in, events out, one step thread between them that owns the program, the schedule and every
  * running request. Threads: callers of submit and cancel (any), one worker that renders and tokenizes, the step
- * thread, one that hashes the engine file in the background and watches over it, and where there are adapters that of
+ * thread, one that hashes the engine file in the background and watches over it, and where there are adapters those of
  * their store. */
 #ifndef SPATE_RUNTIME_RUNTIME_H
 #define SPATE_RUNTIME_RUNTIME_H
