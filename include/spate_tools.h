@@ -141,9 +141,9 @@ typedef struct {
   const spate_open_options *open; /* how it is opened; model, build and max_outputs are ignored; NULL: defaults */
   spate_progress progress;        /* the stage "text" counts tokens, "choices" and "answers" questions */
   void *user;
-  const char *task;        /* a file of questions in JSON lines, in the layout of MMLU, ARC or GSM8K; NULL: none */
-  const char *shots;       /* a file of the same layout, whose questions stand answered before each; NULL: none */
-  int max_items;           /* of the task, from its start; 0: all */
+  const char *task;  /* a file of questions in JSON lines, in the layout of MMLU, ARC or GSM8K; NULL: none */
+  const char *shots; /* a file of the same layout, whose questions stand answered before each; NULL: none */
+  int max_items;     /* of the task, from its start; 0: all */
   const struct spate_lora *loras; /* adapters that the engine uses, not the one that it is compared with */
   int n_loras;
 } spate_eval_options;

@@ -1,5 +1,5 @@
-/* "NAME" or "NAME=NUMBER", as options name adapters: what follows the last = is the scale if it is a finite number, else
- * it belongs to the name. */
+/* "NAME" or "NAME=NUMBER", as options name adapters: what follows the last = is the scale if it is a finite number,
+ * else it belongs to the name. */
 #ifndef SPATE_BASE_SCALED_NAME_H
 #define SPATE_BASE_SCALED_NAME_H
 

@@ -105,8 +105,9 @@ static bool named_unload(struct adapter_store *store, const char *name, struct e
   if (stored_file && stored_file->current && stored_file->current->state != ADAPTER_COMING)
     stored_detach(stored_file->current);
   pthread_cond_signal(&store->work);
-  if (hides) return alias_set(store, name, NULL, error);
-  alias_remove(store, alias_find(store, name));
+  struct stored_alias *alias = alias_find(store, name);
+  if (hides || !alias) return alias_set(store, name, NULL, error); /* what is not in the folder was given */
+  alias_remove(store, alias);
   return true;
 }
 
