@@ -41,6 +41,15 @@ struct limits {
   uint32_t n_block[PLAN_GROUPS];
   int32_t adapters;     /* that may be on the device at once, slots [0, adapters) (max_loras); 0: no row names one */
   int32_t adapter_rank; /* of the largest of them (max_lora_rank) */
+  int32_t pool;         /* rows of the embedding pool, each `hidden` of the plan wide; 0: no token names one */
+};
+
+/* Where rows of an embedding pool come from: `rows` of the host, or, where that is NULL, outputs [first, …) of the step
+ * that a program of the same device has collected last, whose result is as wide. */
+struct pool_source {
+  const float *rows;
+  struct program *encoder;
+  int32_t first;
 };
 
 struct footprint {
@@ -121,6 +130,10 @@ struct backend {
    * one there; NULL: empties it. The adapter may be freed afterwards. Any one thread, beside steps. NULL: the backend
    * knows no adapters, and limits.adapters must be 0. */
   bool (*adapter_load)(struct program *program, int slot, const struct adapter *adapter, struct error *error);
+  /* Fills rows [first, first + count) of the embedding pool, which no step that is out names. One thread, as for steps.
+   * NULL: the backend has no pool, and limits.pool must be 0. */
+  bool (*pool_fill)(struct program *program, int32_t first, int32_t count, const struct pool_source *source,
+                    struct error *error);
   /* For benches of networks without files. Makes the matrix i of 16-bit floats on the device, of the numbers of
    * backend/random_number.h. NULL: the host makes them. */
   bool (*load_random)(struct program *program, int weight, struct error *error);
@@ -143,6 +156,14 @@ bool result_sound(const struct result *result, struct error *error);
 
 /* Packed bytes of a whole weight. */
 size_t backend_packed_bytes(const struct backend *backend, const struct weight *weight);
+
+/* Whether a program may have a pool of limits->pool rows: it has none, or all that its tokens are embedded to is `hidden`
+ * wide. */
+bool pool_limits_check(const struct plan *plan, const struct limits *limits, struct error *error);
+
+/* Checks what pool_fill is given: rows within the pool and, of an encoder's, within its n_out outputs of `cols`. */
+bool pool_check(const struct plan *plan, const struct limits *limits, int32_t first, int32_t count,
+                const struct pool_source *source, int32_t n_out, int32_t cols, struct error *error);
 
 /* Checks a batch against a plan and limits: what every backend may rely on. For callers that take batches from
  * elsewhere (benches, tests); the runtime's own batches hold by construction and are checked in debug builds. */

@@ -60,11 +60,22 @@ static bool adapters_check(const struct row *row, int index, const struct limits
   return true;
 }
 
-static bool output_check(const struct batch *b, int index, const struct plan *plan, struct error *error) {
+/* Outputs that join several tokens do not share any, nor do they reach from one row into the next. */
+static bool output_place_check(const struct batch *b, int index, int merged, struct error *error) {
+  int out = b->out[index], before = index > 0 ? b->out[index - 1] + merged : 0, row = 0;
+  if (out < before || out > b->n_token - merged)
+    return error_set(error, ERROR_INVALID, "Output %d names token %d of %d; outputs ascend.", index, out, b->n_token);
+  if (merged == 1) return true;
+  while (out >= b->row[row].first + b->row[row].count) row++;
+  if (out + merged <= b->row[row].first + b->row[row].count) return true;
+  return error_set(error, ERROR_INVALID, "Output %d joins tokens %d to %d, which are of two rows.", index, out,
+                   out + merged - 1);
+}
+
+static bool output_check(const struct batch *b, int index, const struct plan *plan, int merged, struct error *error) {
+  if (!output_place_check(b, index, merged, error)) return false;
+  if (!b->sampling && !plan_samples(plan)) return true;
   const struct sampling *sampling = &b->sampling[index];
-  if (b->out[index] < 0 || b->out[index] >= b->n_token || (index > 0 && b->out[index] <= b->out[index - 1]))
-    return error_set(error, ERROR_INVALID, "Output %d names token %d of %d; outputs ascend.", index, b->out[index],
-                     b->n_token);
   if (sampling->draw == DRAW_SCORE && (sampling->target < 0 || sampling->target >= plan->vocab))
     return error_set(error, ERROR_INVALID, "Output %d scores token %d, expected 0 to %d.", index, sampling->target,
                      plan->vocab - 1);
@@ -73,13 +84,67 @@ static bool output_check(const struct batch *b, int index, const struct plan *pl
                    sampling->n_top, TOP_LOGPROBS);
 }
 
+/* Tokens of a decoder: each has an id, and perhaps a row of the pool in its place. */
+static bool ids_check(const struct batch *b, const struct plan *plan, const struct limits *limits,
+                      struct error *error) {
+  for (int i = 0; i < b->n_token; i++)
+    if (b->token[i] < 0 || b->token[i] >= plan->vocab)
+      return error_set(error, ERROR_INVALID, "Token %d has id %d, expected 0 to %d.", i, b->token[i], plan->vocab - 1);
+  for (int i = 0; b->embed && i < b->n_token; i++)
+    if (b->embed[i] < -1 || b->embed[i] >= limits->pool)
+      return error_set(error, ERROR_INVALID, "Token %d is row %d of the embedding pool, expected -1 to %d.", i,
+                       b->embed[i], limits->pool - 1);
+  if (!b->parent && !b->position && !b->patches) return true;
+  return error_set(error, ERROR_UNSUPPORTED, "Token trees, given positions and patches of a decoder do not exist yet.");
+}
+
+/* Tokens of an encoder of images, which keeps nothing between steps. */
+static bool patches_check(const struct batch *b, const struct plan *plan, struct error *error) {
+  const struct op *positions = plan_embed(plan, EMBED_POSITIONS);
+  if (b->token || b->embed || b->parent || b->see || b->n_copy || !b->patches || (positions && !b->position))
+    return error_set(error, ERROR_INVALID, "A batch of images has patches and positions, and nothing else.");
+  for (int r = 0; r < b->n_row; r++)
+    if (b->row[r].length != 0 || b->row[r].n_lora != 0)
+      return error_set(error, ERROR_INVALID, "Row %d of images has %d tokens before it and %d adapters, expected none.",
+                       r, b->row[r].length, b->row[r].n_lora);
+  int rows = positions ? plan_weights(plan)[positions->weight[0]].rows : 0;
+  for (int i = 0; positions && i < b->n_token; i++)
+    if (b->position[i][0] < 0 || b->position[i][0] >= rows)
+      return error_set(error, ERROR_INVALID, "Patch %d has position %d, expected 0 to %d.", i, b->position[i][0],
+                       rows - 1);
+  return true;
+}
+
+bool pool_limits_check(const struct plan *plan, const struct limits *limits, struct error *error) {
+  if (limits->pool < 0 || (limits->pool > 0 && plan->role != PLAN_DECODER))
+    return error_set(error, ERROR_INVALID, "An embedding pool of %d rows was asked for in a plan of role %d.",
+                     limits->pool, plan->role);
+  for (int i = 0; limits->pool > 0 && i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_EMBED && plan_values(plan)[op->out].cols != plan->hidden)
+      return error_set(error, ERROR_FORMAT, "Op %d of the plan embeds tokens to %d columns, and its width is %d.", i,
+                       plan_values(plan)[op->out].cols, plan->hidden);
+  }
+  return true;
+}
+
+bool pool_check(const struct plan *plan, const struct limits *limits, int32_t first, int32_t count,
+                const struct pool_source *source, int32_t n_out, int32_t cols, struct error *error) {
+  if (first < 0 || count < 0 || first > limits->pool - count)
+    return error_set(error, ERROR_INVALID, "Rows %d to %d of an embedding pool of %d rows were to be filled.", first,
+                     first + count - 1, limits->pool);
+  if (source->rows) return true;
+  if (source->first >= 0 && source->first <= n_out - count && cols == plan->hidden) return true;
+  return error_set(error, ERROR_INVALID,
+                   "An encoder's rows %d to %d of %d, %d wide, were to fill an embedding pool that is %d wide.",
+                   source->first, source->first + count - 1, n_out, cols, plan->hidden);
+}
+
 bool batch_check(const struct batch *b, const struct plan *plan, const struct limits *limits, struct error *error) {
   if (b->n_token < 1 || b->n_token > limits->tokens || b->n_row < 1 || b->n_row > limits->seats || b->n_out < 0 ||
       b->n_out > limits->outputs)
     return error_set(error, ERROR_LIMIT, "A batch of %d rows, %d tokens, %d outputs; at most %d, %d, %d.", b->n_row,
                      b->n_token, b->n_out, limits->seats, limits->tokens, limits->outputs);
-  if (b->embed || b->parent || b->position)
-    return error_set(error, ERROR_UNSUPPORTED, "Embedded rows, token trees and given positions do not exist yet.");
   for (int i = 0, next = 0; i < b->n_row; next += b->row[i++].count) {
     if (!row_check(b, i, plan, limits, error)) return false;
     if (b->row[i].first != next)
@@ -87,11 +152,11 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
                        b->row[i].first, next);
     if (!adapters_check(&b->row[i], i, limits, error)) return false;
   }
-  for (int i = 0; i < b->n_token; i++)
-    if (b->token[i] < 0 || b->token[i] >= plan->vocab)
-      return error_set(error, ERROR_INVALID, "Token %d has id %d, expected 0 to %d.", i, b->token[i], plan->vocab - 1);
+  bool tokens = plan->role == PLAN_DECODER ? ids_check(b, plan, limits, error) : patches_check(b, plan, error);
+  if (!tokens) return false;
+  int merged = plan->role == PLAN_DECODER ? 1 : plan_merged(plan);
   for (int i = 0; i < b->n_out; i++)
-    if (!output_check(b, i, plan, error)) return false;
+    if (!output_check(b, i, plan, merged, error)) return false;
   for (int i = 0; i < b->n_copy; i++) {
     const struct kv_copy *copy = b->copy + i;
     if (copy->group < 0 || copy->group >= plan->n_group || copy->from >= limits->n_block[copy->group] ||

@@ -78,13 +78,18 @@ struct kv_copy {
 struct batch {
   int32_t n_row, n_token, n_out, n_copy;
   const struct row *row;
-  const int32_t *token; /* [n_token] ids; −1: the seat's last sampled token, which only the device knows yet */
-  const int32_t *embed; /* [n_token] row of the embedding pool, −1: use token; NULL: tokens only */
-  const int32_t (*position)[3]; /* [n_token] relative to the row's length, three for M-RoPE; NULL: 0, 1, 2, … */
-  const int32_t *see;           /* [n_token] last token of the row that each sees, relative to length; NULL: causal */
+  const int32_t *token; /* [n_token] ids; −1: the seat's last sampled token, which only the device knows yet; of a plan
+                           without a vocabulary NULL */
+  const int32_t *embed; /* [n_token] row of the embedding pool, −1: use token; NULL: tokens only. An id stands for the
+                           row in histories all the same */
+  const int32_t (*position)[3]; /* [n_token] relative to the row's length, three for M-RoPE; NULL: 0, 1, 2, …; of an
+                                   encoder the first is the row of its table of positions */
+  const float *patches;         /* [n_token][cols of the plan's patches], of an encoder of images */
+  const int32_t *see; /* [n_token] last token of the row that each sees, relative to length; NULL: causal. An encoder's
+                         tokens see their whole row: NULL */
   const int16_t *parent;        /* [n_token] parent token in a speculated tree; NULL: a chain */
   const int32_t *out;           /* [n_out] tokens whose logits are wanted, ascending */
-  const struct sampling *sampling; /* [n_out] */
+  const struct sampling *sampling; /* [n_out]; of a plan that does not sample it may be NULL */
   const struct kv_copy *copy;      /* [n_copy] */
   bool want_logits;                /* results carry the logits (tests, evaluation) */
 };
@@ -106,7 +111,8 @@ struct result {
                            are not finite, and there is nothing else of it */
   const float *logprob;            /* [n_out] as in token_logprob; 0 where none was wanted */
   const struct token_logprob *top; /* [n_out][TOP_LOGPROBS] the likeliest first, sampling[i].n_top of each row */
-  const float *logits; /* [n_out][vocab], or NULL unless wanted; of a plan that does not sample: its result */
+  const float *logits; /* [n_out][vocab], or NULL unless wanted; of a plan that does not sample: its result, and the
+                          other arrays hold nothing */
 };
 
 #endif

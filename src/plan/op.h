@@ -6,22 +6,52 @@
 #include <stdint.h>
 
 enum op_kind {
-  OP_EMBED,  /* out[token] = scale × weight[0] row of the token's id (or a row of the embedding pool) */
+  OP_EMBED,  /* out[token] = norm(in[token] + scale × a row that the token names) */
   OP_LINEAR, /* out = residual + post_norm(act(norm(in) · weight[0]ᵀ + bias)), or × where `multiply`; and the fields
                 below */
-  OP_ATTEND, /* out = attention over the KV cache after storing this batch's keys and values */
-  OP_SELECT, /* out[i] = in[batch.out[i]]: tokens → outputs */
+  OP_ATTEND, /* out = attention over the KV cache after storing this batch's keys and values, or within the batch's rows
+              */
+  OP_SELECT, /* out[i] = norm(in[batch.out[i]]), and of the tokens behind it where out is wider: tokens → outputs */
   OP_SAMPLE, /* the tail: logits in → one token a row, by the row's sampling parameters */
 };
 
-enum norm_kind { NORM_NONE, NORM_RMS };
-enum act_kind { ACT_NONE, ACT_SILU, ACT_GELU_TANH };
+/* A norm's weight is a vector of a factor for each column; NORM_LAYER's has what is added to each behind them: [2][cols].
+ */
+enum norm_kind { NORM_NONE, NORM_RMS, NORM_LAYER };
+enum act_kind {
+  ACT_NONE,
+  ACT_SILU,
+  ACT_GELU_TANH,
+  ACT_GELU,       /* x · Φ(x), by the error function */
+  ACT_GELU_QUICK, /* x · sigmoid(1.702 x) */
+};
 enum rope_style { ROPE_NONE, ROPE_HALF, ROPE_PAIRS }; /* partner of i: i + dim/2, or its neighbour */
 
 enum { OP_INPUTS = 2, OP_WEIGHTS = 4 };
 
+/* Where the rows of an embedding are. */
+enum embed_source {
+  EMBED_TOKENS,    /* weight[0], by the token's id, a row for each of the vocabulary; or, as it is, the row of the
+                      embedding pool that batch.embed names */
+  EMBED_PATCHES,   /* batch.patches; no weight */
+  EMBED_POSITIONS, /* weight[0], by batch.position[token][0]; weight[1], if there is one, is added at position 0 */
+};
+
+/* in[0] is added (it may be the same value as out), or −1; weight[2] norm. */
 struct embed_args {
   float scale;
+  uint8_t source; /* enum embed_source */
+  uint8_t norm;   /* enum norm_kind */
+  uint8_t reserved[2];
+  float eps; /* of the norm */
+};
+
+/* out may be m times as wide as in: then it takes the tokens batch.out[i] to batch.out[i] + m − 1 side by side, each
+ * normed by itself. weight[2] norm. */
+struct select_args {
+  uint8_t norm; /* enum norm_kind */
+  uint8_t reserved[3];
+  float eps;
 };
 
 /* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of out].
@@ -30,7 +60,7 @@ struct embed_args {
  * Plain linears may fill a value together, one right after the other and from left to right: each its columns
  * [column, column + rows). */
 struct linear_args {
-  uint8_t norm, post_norm; /* enum norm_kind */
+  uint8_t norm, post_norm; /* enum norm_kind; post_norm is no NORM_LAYER */
   uint8_t act;             /* enum act_kind */
   uint8_t gated;
   uint8_t multiply; /* in[1] is a factor: the other half of a gated feed-forward whose halves are stored differently */
@@ -44,10 +74,11 @@ struct linear_args {
 
 /* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side.
  * weight[0], [1]: RMS norms of q and k over a head, before rope; [2]: one sink logit a head.
- * rope: dim/2 inverse frequencies in the plan's floats; angles are computed in double, rotation in float. */
+ * rope: dim/2 inverse frequencies in the plan's floats; angles are computed in double, rotation in float.
+ * Without a group nothing is kept: each token sees all tokens of its row of the batch, which are all that there are. */
 struct attend_args {
   int32_t n_head, n_kv_head, dim_k, dim_v;
-  int32_t group, layer; /* KV group, and layer within it */
+  int32_t group, layer; /* KV group, and layer within it; −1 and 0: none */
   int32_t rope_style;   /* enum rope_style */
   int32_t rope_dim;     /* leading dimensions of a head that are rotated, even */
   uint32_t rope_freq;   /* index of the first inverse frequency in floats */
@@ -61,6 +92,7 @@ union op_args {
   struct embed_args embed;
   struct linear_args linear;
   struct attend_args attend;
+  struct select_args select;
 };
 
 struct op {

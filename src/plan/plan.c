@@ -1,7 +1,26 @@
-/* Facts about a plan: where a weight's rows come from, in which order weights are read. */
+/* Facts about a plan: ops by kind, where a weight's rows come from, in which order weights are read. */
 #include "plan/plan.h"
 
 #include <stdlib.h>
+
+const struct op *plan_find(const struct plan *plan, enum op_kind kind) {
+  for (int i = 0; i < plan->n_op; i++)
+    if (plan_ops(plan)[i].kind == (int32_t)kind) return plan_ops(plan) + i;
+  return NULL;
+}
+
+const struct op *plan_embed(const struct plan *plan, enum embed_source source) {
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_EMBED && op->args.embed.source == source) return op;
+  }
+  return NULL;
+}
+
+int plan_merged(const struct plan *plan) {
+  const struct op *select = plan_find(plan, OP_SELECT);
+  return select ? plan_values(plan)[select->out].cols / plan_values(plan)[select->in[0]].cols : 1;
+}
 
 bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row) {
   if (weight->interleaved) {

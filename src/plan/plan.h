@@ -11,13 +11,21 @@
 
 enum {
   PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
-  PLAN_VERSION = 3,
+  PLAN_VERSION = 4,
   PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
   PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
+  PLAN_CHANNELS = 4,    /* of an image, at most, */
+  PLAN_PATCH = 64,      /* pixels of a patch's side, */
+  PLAN_GRID = 256,      /* patches of its side, */
+  PLAN_MERGE = 8,       /* and of a side of those that become one row */
   GATE_INTERLEAVE = 16, /* a gated weight alternates runs of this many gate rows and up rows, each part padded */
 };
 
-enum plan_role { PLAN_DECODER };
+enum plan_role {
+  PLAN_DECODER,
+  PLAN_VISION, /* images to rows of the decoder's embeddings: no KV groups, no vocabulary, no sample */
+  PLAN_ROLES,
+};
 enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR }; /* a vector is F32, one row, stored plainly */
 enum value_rows { ROWS_TOKENS, ROWS_OUTPUTS };    /* one row per token of the batch, or per wanted output */
 
@@ -55,6 +63,20 @@ struct kv_group {
   int32_t window; /* tokens a query sees, itself included; 0: all */
 };
 
+/* How an image becomes tokens of a PLAN_VISION; all zero in other plans. A token is a patch of `patch` × `patch` pixels,
+ * its numbers in the order [channel][y][x]. Before those of an image stand `lead` tokens that the network has learned:
+ * their numbers are zeros and their position is their index. Patches that become one row of the result, merge × merge
+ * neighbours, follow each other line by line, and so do these squares. */
+struct plan_vision {
+  int32_t channels, patch;
+  int32_t merge;
+  int32_t lead;
+  int32_t grid; /* patches a side that the table of positions is made for: that of column x in line y is lead + y × grid
+                   + x */
+  int32_t stretch; /* 1: smaller images have positions that are spread over the table; 0: all have grid × grid patches */
+  int32_t mark;    /* the decoder's token that stands in a prompt for each row of the result */
+};
+
 struct plan {
   uint32_t magic, version;
   uint64_t bytes; /* of the whole block */
@@ -63,7 +85,8 @@ struct plan {
   uint32_t n_float, names_bytes;
   uint32_t ops, weights, values, groups, floats, names; /* byte offsets from this struct's start */
   int32_t vocab, hidden;                                /* logits per output; width of the residual stream */
-  int32_t max_position;                                 /* the longest sequence the network was made for */
+  int32_t max_position;      /* the longest sequence the network was made for */
+  struct plan_vision vision; /* of PLAN_VISION */
 };
 
 static inline const struct op *plan_ops(const struct plan *p) { return (const void *)((const char *)p + p->ops); }
@@ -79,6 +102,15 @@ static inline const struct kv_group *plan_groups(const struct plan *p) {
 static inline const float *plan_floats(const struct plan *p) { return (const void *)((const char *)p + p->floats); }
 static inline const char *plan_name(const struct plan *p, uint32_t name) { return (const char *)p + p->names + name; }
 
+static inline bool plan_samples(const struct plan *p) { return plan_ops(p)[p->n_op - 1].kind == OP_SAMPLE; }
+
+/* The first op of a kind, or NULL. */
+const struct op *plan_find(const struct plan *plan, enum op_kind kind);
+/* The embedding by this source, or NULL. */
+const struct op *plan_embed(const struct plan *plan, enum embed_source source);
+/* Tokens that the plan's select puts side by side into one output; 1 without one. */
+int plan_merged(const struct plan *plan);
+
 /* The value that a step's result is: the logits that the sample takes or, in a plan without one, what the last op
  * makes.
  */
@@ -90,6 +122,9 @@ static inline int plan_result(const struct plan *p) {
 /* Checks a block from a file (8-byte aligned) completely: bounds, op arguments, shapes of values against weights.
  * After true, no field of it can lead a backend out of bounds. The sentence names the op or weight. */
 bool plan_check(struct slice block, struct error *error);
+
+/* The part of it that follows from the plan's role, once its ops are known to be sound (plan_role.c). */
+bool plan_check_role(const struct plan *plan, struct error *error);
 
 /* Which checkpoint row is row `row` of a weight: the part, and the row within the tensor. False for a padding row. Of a
  * vector: the same for its element `row`; a bias is joined, interleaved and padded as the rows of its matrix are. */

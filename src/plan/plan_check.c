@@ -94,12 +94,32 @@ static const struct weight *matrix_get(const struct plan *p, int index) {
   return plan_weights(p) + index;
 }
 
+/* The weight of a norm that stands alone: there must be one. */
+static bool norm_fits(const struct plan *p, uint8_t norm, float eps, int index, int cols) {
+  if (norm == NORM_NONE) return index == -1;
+  return norm <= NORM_LAYER && eps >= 0 && index != -1 && vector_fits(p, index, norm == NORM_LAYER ? 2 * cols : cols);
+}
+
+static bool table_fits(const struct plan *p, const struct op *op, int cols) {
+  const struct weight *w = matrix_get(p, op->weight[0]);
+  switch (op->args.embed.source) {
+  case EMBED_TOKENS: return w && w->cols == cols && w->rows == p->vocab && !w->interleaved && op->weight[1] == -1;
+  case EMBED_PATCHES: return op->weight[0] == -1 && op->weight[1] == -1;
+  case EMBED_POSITIONS: return w && w->cols == cols && !w->interleaved && vector_fits(p, op->weight[1], cols);
+  default: return false;
+  }
+}
+
 static bool embed_check(const struct op_context *c, const struct op *op) {
-  const struct weight *w = matrix_get(c->plan, op->weight[0]);
-  const struct value *out = value_get(c->plan, op->out);
-  if (!w || !out || out->rows != ROWS_TOKENS || w->cols != out->cols || w->rows != c->plan->vocab || w->interleaved)
+  const struct embed_args *args = &op->args.embed;
+  const struct value *out = value_get(c->plan, op->out), *in = value_get(c->plan, op->in[0]);
+  if (!out || out->rows != ROWS_TOKENS || !table_fits(c->plan, op, out->cols))
     return op_refuse(c, "does not fit its table or output");
-  return isfinite(op->args.embed.scale) || op_refuse(c, "has a scale that is not finite");
+  if (op->in[0] != -1 && (!in || in->cols != out->cols || in->rows != out->rows))
+    return op_refuse(c, "is added to a value of another shape");
+  if (!norm_fits(c->plan, args->norm, args->eps, op->weight[2], out->cols))
+    return op_refuse(c, "has a norm without its weight, or of another kind or length");
+  return isfinite(args->scale) || op_refuse(c, "has a scale that is not finite");
 }
 
 /* Columns of a linear's result. */
@@ -140,26 +160,35 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
   if (in->cols != w->cols || !linear_columns_fit(op, w, out)) return op_refuse(c, "does not fit its weight's shape");
   if (!linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols))
     return op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
-  if (!vector_fits(p, op->weight[1], w->rows) || !vector_fits(p, op->weight[2], w->cols) ||
-      !vector_fits(p, op->weight[3], out->cols))
+  bool layer = args->norm == NORM_LAYER;
+  if (!vector_fits(p, op->weight[1], w->rows) || !vector_fits(p, op->weight[2], layer ? 2 * w->cols : w->cols) ||
+      !vector_fits(p, op->weight[3], out->cols) || (layer && op->weight[2] == -1))
     return op_refuse(c, "has a bias or norm of the wrong length");
   if (args->multiply > 1 || (args->multiply && (op->in[1] == -1 || args->post_norm != NORM_NONE)))
     return op_refuse(c, "multiplies without a factor, or after a norm");
   const struct value *residual = value_get(p, op->in[1]);
   if (op->in[1] != -1 && (!residual || residual->cols != out->cols || residual->rows != out->rows))
     return op_refuse(c, "has a residual of another shape");
-  if (args->norm > NORM_RMS || args->post_norm > NORM_RMS || args->act > ACT_GELU_TANH)
+  if (args->norm > NORM_LAYER || args->post_norm > NORM_RMS || args->act > ACT_GELU_QUICK)
     return op_refuse(c, "has an unknown norm or activation");
   if (!isfinite(args->scale) || !isfinite(args->softcap) || !(args->eps >= 0) || !(args->post_eps >= 0))
     return op_refuse(c, "has a scale, softcap or epsilon that is no such number");
   return true;
 }
 
-static bool attend_shape_valid(const struct attend_args *a, const struct kv_group *g) {
+static bool attend_shape_valid(const struct attend_args *a) {
   return a->n_head >= 1 && a->n_head <= HEAD_COUNT_MAX && a->n_kv_head >= 1 && a->dim_k >= 1 &&
          a->dim_k <= HEAD_DIM_MAX && a->dim_v >= 1 && a->dim_v <= HEAD_DIM_MAX && a->n_head % a->n_kv_head == 0 &&
-         width_valid((int64_t)a->n_head * a->dim_k) && g->n_head == a->n_kv_head && g->dim_k == a->dim_k &&
-         g->dim_v == a->dim_v && a->layer >= 0 && a->layer < g->n_layer;
+         width_valid((int64_t)a->n_head * a->dim_k);
+}
+
+/* A decoder's attention has a group, of its shape; an encoder's has none. */
+static bool attend_group_fits(const struct plan *p, const struct attend_args *a) {
+  if (p->role != PLAN_DECODER) return a->group == -1 && a->layer == 0;
+  if (a->group < 0 || a->group >= p->n_group) return false;
+  const struct kv_group *g = plan_groups(p) + a->group;
+  return g->n_head == a->n_kv_head && g->dim_k == a->dim_k && g->dim_v == a->dim_v && a->layer >= 0 &&
+         a->layer < g->n_layer;
 }
 
 static bool rope_valid(const struct plan *p, const struct attend_args *a) {
@@ -171,8 +200,7 @@ static bool rope_valid(const struct plan *p, const struct attend_args *a) {
 static bool attend_check(const struct op_context *c, const struct op *op) {
   const struct plan *p = c->plan;
   const struct attend_args *a = &op->args.attend;
-  if (a->group < 0 || a->group >= p->n_group || !attend_shape_valid(a, plan_groups(p) + a->group))
-    return op_refuse(c, "does not fit its KV group");
+  if (!attend_shape_valid(a) || !attend_group_fits(p, a)) return op_refuse(c, "does not fit its KV group");
   const struct value *in = value_get(p, op->in[0]), *out = value_get(p, op->out);
   int64_t q = (int64_t)a->n_head * a->dim_k, kv = (int64_t)a->n_kv_head * (a->dim_k + a->dim_v);
   if (!in || !out || in == out || in->rows != ROWS_TOKENS || out->rows != ROWS_TOKENS || in->cols != q + kv ||
@@ -189,8 +217,11 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
 
 static bool select_check(const struct op_context *c, const struct op *op) {
   const struct value *in = value_get(c->plan, op->in[0]), *out = value_get(c->plan, op->out);
-  bool fits = in && out && in->rows == ROWS_TOKENS && out->rows == ROWS_OUTPUTS && in->cols == out->cols;
-  return fits || op_refuse(c, "does not fit its input or output");
+  const struct select_args *args = &op->args.select;
+  bool fits = in && out && in->rows == ROWS_TOKENS && out->rows == ROWS_OUTPUTS && out->cols % in->cols == 0;
+  if (!fits) return op_refuse(c, "does not fit its input or output");
+  return norm_fits(c->plan, args->norm, args->eps, op->weight[2], in->cols) ||
+         op_refuse(c, "has a norm without its weight, or of another kind or length");
 }
 
 static bool sample_check(const struct op_context *c, const struct op *op) {
@@ -215,13 +246,19 @@ static bool group_shape_valid(const struct kv_group *g) {
          g->dim_v <= HEAD_DIM_MAX;
 }
 
+static bool sizes_check(const struct plan *p, struct error *error) {
+  bool vocab = p->role == PLAN_DECODER ? width_valid(p->vocab) : p->vocab == 0;
+  if (p->role < 0 || p->role >= PLAN_ROLES)
+    return error_set(error, ERROR_FORMAT, "The plan has role %d, expected 0 to %d.", p->role, PLAN_ROLES - 1);
+  if (vocab && width_valid(p->hidden) && p->max_position >= 1 && p->max_position <= LIMIT_MODEL_POSITIONS) return true;
+  return error_set(error, ERROR_FORMAT, "The plan has vocabulary %d, width %d, positions %d: out of range.", p->vocab,
+                   p->hidden, p->max_position);
+}
+
 bool plan_check(struct slice block, struct error *error) {
   if (!head_check(block, error)) return false;
   const struct plan *p = (const void *)block.data;
-  if (!width_valid(p->vocab) || !width_valid(p->hidden) || p->max_position < 1 ||
-      p->max_position > LIMIT_MODEL_POSITIONS)
-    return error_set(error, ERROR_FORMAT, "The plan has vocabulary %d, width %d, positions %d: out of range.", p->vocab,
-                     p->hidden, p->max_position);
+  if (!sizes_check(p, error)) return false;
   for (int i = 0; i < p->n_value; i++)
     if (!width_valid(plan_values(p)[i].cols) || plan_values(p)[i].rows > ROWS_OUTPUTS)
       return error_set(error, ERROR_FORMAT, "Value %d of the plan has %d columns.", i, plan_values(p)[i].cols);
@@ -236,5 +273,5 @@ bool plan_check(struct slice block, struct error *error) {
     if (!weight_check(p, i, error)) return false;
   for (int i = 0; i < p->n_op; i++)
     if (!op_check(p, i, error)) return false;
-  return true;
+  return plan_check_role(p, error);
 }

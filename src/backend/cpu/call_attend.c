@@ -48,7 +48,8 @@ static void head_store(const struct program *program, const struct call *call, i
   const float *key = in + (size_t)(args->n_head + head) * (size_t)args->dim_k;
   const float *value =
       in + (size_t)(args->n_head + args->n_kv_head) * (size_t)args->dim_k + (size_t)head * (size_t)args->dim_v;
-  struct kv_head kv = kv_cache_head(&program->cache[args->group], args->layer, head, row->block[args->group]);
+  struct kv_head kv =
+      kv_cache_head(call->cache, args->layer, head, row_blocks(program, args, program->token_row[token]));
   int position = row->length + token - row->first;
   float *prepared = scratch;
   head_prepare(program, call, 1, token, key, prepared);
@@ -95,16 +96,16 @@ static void views_fill(const struct program *program, const struct call *call, c
                        int head, const struct token_views *views) {
   const struct attend_args *args = &call->op->args.attend;
   const struct batch *batch = program->batch;
-  int window = plan_groups(program->plan)[args->group].window;
+  int window = args->group < 0 ? 0 : plan_groups(program->plan)[args->group].window;
   for (int i = 0; i < block->count; i++) {
     int token = program->query_token[block->first + i];
     const struct row *row = batch->row + program->token_row[token];
     int position = row->length + token - row->first, last = batch->see ? row->length + batch->see[token] : position;
-    if (last >= row->length + row->count) last = row->length + row->count - 1;
+    if (last >= row->length + row->count || args->group < 0) last = row->length + row->count - 1;
     views->last[i] = last;
     views->first[i] = window && position >= window ? position - window + 1 : 0;
     views->out[i] = value_row(program, call->op->out, token) + (size_t)head * (size_t)args->dim_v;
-    views->block[i] = row->block[args->group];
+    views->block[i] = row_blocks(program, args, program->token_row[token]);
   }
 }
 
@@ -134,8 +135,7 @@ static void block_attend(const struct program *program, const struct call *call,
                   query + (size_t)t * token_floats);
   const float *sink = program_vector(program, call->op->weight[2]);
   program->device->kernels->attend.attend(&(struct attend_work){
-      .kv = kv_cache_head(&program->cache[args->group], args->layer, head / (args->n_head / args->n_kv_head),
-                          views.block[0]),
+      .kv = kv_cache_head(call->cache, args->layer, head / (args->n_head / args->n_kv_head), views.block[0]),
       .shared = block->shared,
       .block = views.block,
       .n_token = block->count,

@@ -28,8 +28,8 @@ static void rows_prepare(const struct program *program, const struct call *call,
   const struct kernel_set *kernels = program->device->kernels;
   for (int i = range.first; i < range.first + range.count; i++) {
     const float *x = value_row(program, op->in[0], i);
-    if (op->args.linear.norm == NORM_RMS) {
-      kernels->rms_norm(x, program_vector(program, op->weight[2]), call->layout.cols, op->args.linear.eps, normed);
+    if (op->args.linear.norm != NORM_NONE) {
+      row_norm(program, op->args.linear.norm, x, op->weight[2], call->layout.cols, op->args.linear.eps, normed);
       x = normed;
     }
     kernels->prepare(&call->layout, x, rows + (size_t)i * call->layout.row_bytes);

@@ -61,7 +61,7 @@ static bool op_unsupported(const struct plan *plan, int index, const char *what,
 
 static bool cpu_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
-  if (op->kind == OP_EMBED || op->kind == OP_LINEAR) {
+  if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && op->weight[0] >= 0) {
     const struct weight *weight = plan_weights(plan) + op->weight[0];
     struct error why;
     if (!scheme_check(&weight->scheme, &why)) return op_unsupported(plan, index, why.text, error);
@@ -135,6 +135,7 @@ const struct backend backend_cpu = {
     .load = cpu_load,
     .release = cpu_release,
     .adapter_load = cpu_adapter_load,
+    .pool_fill = cpu_pool_fill,
     .release_cache = cpu_release_cache,
     .submit = cpu_submit,
     .finish = cpu_finish,

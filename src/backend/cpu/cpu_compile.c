@@ -49,6 +49,7 @@ static size_t scratch_bytes_of(const struct plan *plan, int query_tokens) {
   size_t floats = 0, bytes = 0;
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_EMBED) floats = size_max(floats, (size_t)plan_values(plan)[op->out].cols);
     if (op->kind == OP_LINEAR) floats = size_max(floats, call_linear_scratch(plan, op));
     if (op->kind == OP_ATTEND) floats = size_max(floats, call_attend_scratch(&op->args.attend, query_tokens));
     if (op->kind == OP_SAMPLE) bytes = sampler_scratch_bytes(plan->vocab);
@@ -90,12 +91,31 @@ static int rope_find(struct rope_table *rope, int *n_rope, const struct attend_a
   return (*n_rope)++;
 }
 
+/* The cache of an attention without a group: one for each shape of heads. */
+static struct kv_cache *own_find(struct program *program, const struct attend_args *args) {
+  const struct kv_group shape = {.n_layer = 1, .n_head = args->n_kv_head, .dim_k = args->dim_k, .dim_v = args->dim_v};
+  for (int i = 0; i < program->n_own; i++) {
+    const struct kv_layout *l = &program->own[i].layout;
+    if (l->n_head == shape.n_head && l->dim_k == shape.dim_k && l->dim_v == shape.dim_v) return &program->own[i];
+  }
+  struct limits limits = program->limits;
+  limits.block_size = KEY_TILE;
+  bool quads = program->device && program->device->kernels->attend.quads;
+  program->own[program->n_own].layout = kv_layout_of(&shape, &limits, quads);
+  return &program->own[program->n_own++];
+}
+
+static void attend_prepare(struct program *program, struct call *call, const struct attend_args *args) {
+  call->rope = rope_find(program->rope, &program->n_rope, args);
+  call->cache = args->group < 0 ? own_find(program, args) : &program->cache[args->group];
+}
+
 static void call_prepare(struct program *program, int index) {
   const struct op *op = plan_ops(program->plan) + index;
   struct call *call = &program->calls[index];
   *call = (struct call){.op = op, .index = index, .rope = -1};
-  if (op->kind == OP_ATTEND) call->rope = rope_find(program->rope, &program->n_rope, &op->args.attend);
-  if (op->kind == OP_EMBED || op->kind == OP_LINEAR)
+  if (op->kind == OP_ATTEND) attend_prepare(program, call, &op->args.attend);
+  if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && op->weight[0] >= 0)
     call->layout = cpu_layout_of(plan_weights(program->plan) + op->weight[0]);
   if (op->kind == OP_LINEAR) {
     call->unit_tiles = op->args.linear.gated ? 2 : 1;
@@ -123,6 +143,20 @@ static bool body_find(const struct plan *plan, int *n_body, struct error *error)
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
+/* Blocks that the rows of a step take at most, each beginning its own. */
+static size_t own_blocks(const struct limits *limits) {
+  return (size_t)limits->tokens / KEY_TILE + (size_t)limits->seats;
+}
+
+static void own_lay(struct program *program, struct cursor *cursor) {
+  size_t n = program->n_own ? own_blocks(&program->limits) : 0;
+  program->own_block = cursor_take(cursor, n, sizeof *program->own_block);
+  program->own_first = cursor_take(cursor, n ? (size_t)program->limits.seats : 0, sizeof *program->own_first);
+  for (int i = 0; i < program->n_own; i++)
+    program->own[i].data = cursor_take(cursor, n, program->own[i].layout.block_bytes);
+  for (uint32_t i = 0; cursor->base && i < n; i++) program->own_block[i] = i;
+}
+
 /* Sizes of the program's tables must be set; n_worker is the team's size. */
 static void workspace_lay(struct program *program, int n_worker, struct cursor *cursor) {
   const struct plan *plan = program->plan;
@@ -142,6 +176,8 @@ static void workspace_lay(struct program *program, int n_worker, struct cursor *
   program->query_token = cursor_take(cursor, tokens, sizeof *program->query_token);
   program->single_row = cursor_take(cursor, tokens, sizeof *program->single_row);
   program->token_row = cursor_take(cursor, tokens, sizeof *program->token_row);
+  own_lay(program, cursor);
+  program->pool = cursor_take(cursor, (size_t)limits->pool * (size_t)plan->hidden, sizeof *program->pool);
   adapters_lay(program, cursor_take(cursor, adapters_lay(program, NULL), 1));
   program->out_token = cursor_take(cursor, outputs, sizeof *program->out_token);
   program->out_logprob = cursor_take(cursor, outputs, sizeof *program->out_logprob);
@@ -156,8 +192,10 @@ static bool tables_alloc(struct program *program, struct error *error) {
   program->weight = calloc((size_t)plan->n_weight + 1, sizeof *program->weight);
   program->value = calloc((size_t)plan->n_value + 1, sizeof *program->value);
   program->rope = calloc((size_t)plan->n_op + 1, sizeof *program->rope);
+  program->own = calloc((size_t)plan->n_op + 1, sizeof *program->own);
   program->slot = calloc((size_t)program->limits.adapters + 1, sizeof *program->slot);
-  if (program->calls && program->weight && program->value && program->rope && program->slot) return true;
+  if (program->calls && program->weight && program->value && program->rope && program->own && program->slot)
+    return true;
   return error_set(error, ERROR_MEMORY, "There is no memory for the tables of a plan of %d ops.", plan->n_op);
 }
 
@@ -166,6 +204,7 @@ static void tables_free(struct program *program) {
   free(program->weight);
   free(program->value);
   free(program->rope);
+  free(program->own);
   adapter_slots_release(program);
 }
 
@@ -187,11 +226,11 @@ static bool limits_check(const struct limits *limits, struct error *error) {
   return adapter_limits_check(limits->adapters, limits->adapter_rank, error);
 }
 
-/* Everything of a program that takes no memory of a step's size. */
-static bool program_describe(struct program *program, const struct plan *plan, const struct limits *limits,
-                             struct error *error) {
-  *program = (struct program){.plan = plan, .limits = *limits};
-  if (!limits_check(limits, error) || !body_find(plan, &program->n_body, error) || !tables_alloc(program, error))
+/* Everything of a program that takes no memory of a step's size; to measure without a device. */
+static bool program_describe(struct program *program, struct device *device, const struct plan *plan,
+                             const struct limits *limits, struct error *error) {
+  *program = (struct program){.device = device, .plan = plan, .limits = *limits};
+  if (!limits_check(limits, error) || !pool_limits_check(plan, limits, error) || !body_find(plan, &program->n_body, error) || !tables_alloc(program, error))
     return false;
   for (int i = 0; i < plan->n_op; i++) call_prepare(program, i);
   program->query_tokens = query_tokens_of(plan);
@@ -204,7 +243,7 @@ bool cpu_measure(const struct plan *plan, const struct limits *limits, struct fo
   struct program program;
   struct cursor cursor = {0};
   *footprint = (struct footprint){0};
-  bool ok = program_describe(&program, plan, limits, error);
+  bool ok = program_describe(&program, NULL, plan, limits, error);
   if (ok) {
     workspace_lay(&program, cpu_share_count(), &cursor);
     footprint->workspace = cursor.used;
@@ -248,8 +287,7 @@ struct program *cpu_compile(struct device *device, const struct plan *plan, cons
     error_set(error, ERROR_MEMORY, "There is no memory for a program.");
     return NULL;
   }
-  bool ok = program_describe(program, plan, limits, error);
-  program->device = device;
+  bool ok = program_describe(program, device, plan, limits, error);
   ok = ok && workspace_alloc(program, error) && caches_open(program, error);
   if (!ok) {
     cpu_release(program);

@@ -36,6 +36,8 @@ struct kernel_set {
 
   /* y = x·norm weight / rms(x) for one row; weight NULL: plain copy. */
   void (*rms_norm)(const float *x, const float *weight, int cols, float eps, float *y);
+  /* y = (x − mean) / deviation × weight + weight[cols …] for one row. */
+  void (*layer_norm)(const float *x, const float *weight, int cols, float eps, float *y);
   /* One row of floats into its prepared form. */
   void (*prepare)(const struct cpu_layout *layout, const float *x, void *row);
 

@@ -39,6 +39,7 @@ struct call {
   int n_unit, unit_tiles;   /* linear: units of 1 tile, or of 2 when gated, are what is split over workers */
   int chunk;                /* linear: units a worker claims at once in a small batch; 0: an even share */
   int rope;                 /* attend: index of its angles; −1: none */
+  struct kv_cache *cache;   /* attend: of its group, or the program's own for heads of this shape */
 };
 
 /* Angles of the step's tokens, shared by all layers with the same frequencies. */
@@ -66,6 +67,9 @@ struct program {
   struct kv_cache cache[PLAN_GROUPS];
   struct rope_table *rope;
   int n_rope;
+  struct kv_cache *own; /* [n_own] of attentions without a group, by the shape of their heads: a step's keys and values,
+                           in blocks of KEY_TILE tokens, each row's from a block of its own on; in the workspace */
+  int n_own;
   int query_tokens; /* of a query block, at most */
 
   void *workspace; /* one mapping; what follows lies in it */
@@ -80,6 +84,9 @@ struct program {
   int32_t *query_token; /* the batch's tokens in the order of the blocks */
   int32_t *single_row;  /* rows of one token */
   int32_t *token_row;
+  uint32_t *own_block; /* 0, 1, 2, …: a row's block table begins at own_first[row] */
+  int32_t *own_first;
+  float *pool; /* [limits.pool][hidden of the plan] */
   struct adapter_slot *slot;       /* [limits.adapters] */
   int32_t *slot_used, *slot_count; /* [limits.adapters] those that the step names; pairs of each */
   struct adapter_pair *pair;       /* [limits.tokens][ROW_LORAS] by slot */
@@ -94,6 +101,7 @@ struct program {
   const struct batch *batch;
   const struct masks *masks;
   int n_pair, n_slot_used; /* 0: no row has an adapter */
+  int32_t n_collected;     /* outputs of the last step that was collected */
   int n_query_block;
   int64_t query_cost; /* of all blocks */
   atomic_bool failed;
@@ -126,12 +134,18 @@ void adapters_shrink(struct program *program, const struct call *call, int worke
 /* What they change in a token's row of the embedding. */
 void adapters_embed(const struct program *program, const struct call *call, int token, float *row);
 
+/* call_rows.c: backend.pool_fill. */
+bool cpu_pool_fill(struct program *program, int32_t first, int32_t count, const struct pool_source *source,
+                   struct error *error);
+
 /* cpu_step.c */
 bool cpu_submit(struct program *program, const struct batch *batch, struct error *error);
 bool cpu_finish(struct program *program, const struct masks *masks, struct error *error);
 bool cpu_collect(struct program *program, struct result *result, struct error *error);
 
-/* Ops, each called by every worker at once; they end without a barrier. call_linear.c, call_attend.c */
+/* Ops, each called by every worker at once; they end without a barrier. call_rows.c, call_linear.c, call_attend.c */
+void call_embed(const struct program *program, const struct call *call, int worker);
+void call_select(const struct program *program, const struct call *call, int worker);
 void call_linear(struct program *program, const struct call *call, int worker);
 void call_attend(struct program *program, const struct call *call, int worker);
 
@@ -154,6 +168,18 @@ static inline float *value_row(const struct program *program, int value, int row
 /* Rows that a value has in this step. */
 static inline int value_rows(const struct program *program, int value) {
   return plan_values(program->plan)[value].rows == ROWS_OUTPUTS ? program->batch->n_out : program->batch->n_token;
+}
+
+/* A norm of this kind (not NORM_NONE) with the weight of the plan's that `weight` names. */
+static inline void row_norm(const struct program *program, uint8_t norm, const float *x, int weight, int cols,
+                            float eps, float *y) {
+  const struct kernel_set *kernels = program->device->kernels;
+  (norm == NORM_LAYER ? kernels->layer_norm : kernels->rms_norm)(x, program_vector(program, weight), cols, eps, y);
+}
+
+/* The block table of a row of the batch for an attention. */
+static inline const uint32_t *row_blocks(const struct program *program, const struct attend_args *args, int row) {
+  return args->group < 0 ? program->own_block + program->own_first[row] : program->batch->row[row].block[args->group];
 }
 
 static inline uint8_t *worker_scratch(const struct program *program, int worker) {

@@ -58,7 +58,7 @@ static void block_add(struct program *program, int first, int count, int shared)
   for (int i = first; i < first + count; i++) {
     int token = program->query_token[i];
     const struct row *row = program->batch->row + program->token_row[token];
-    block->cost += row->length + token - row->first + KEY_TILE;
+    block->cost += (program->n_own ? row->count : row->length + token - row->first) + KEY_TILE;
   }
   program->query_cost += block->cost;
 }
@@ -112,9 +112,12 @@ static int single_rows_cut(struct program *program) {
 void queries_cut(struct program *program) {
   program->n_query_block = 0;
   program->query_cost = 0;
-  for (int r = 0; r < program->batch->n_row; r++) {
+  for (int r = 0, own = 0; r < program->batch->n_row; r++) {
     const struct row *row = program->batch->row + r;
     for (int i = 0; i < row->count; i++) program->token_row[row->first + i] = r;
+    if (program->n_own == 0) continue;
+    program->own_first[r] = own;
+    own += (row->count + KEY_TILE - 1) / KEY_TILE;
   }
   long_rows_cut(program, single_rows_cut(program));
 }

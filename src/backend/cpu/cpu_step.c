@@ -13,27 +13,6 @@ static struct error *error_claim(struct program *program) {
   return atomic_exchange(&program->failed, true) ? NULL : program->error;
 }
 
-static void call_embed(const struct program *program, const struct call *call, int worker) {
-  const struct op *op = call->op;
-  const uint8_t *table = program->weight[op->weight[0]];
-  struct range tokens = team_share(program->device->team, program->batch->n_token, worker);
-  for (int i = tokens.first; i < tokens.first + tokens.count; i++) {
-    float *out = value_row(program, op->out, i);
-    cpu_unpack_row(&call->layout, table, program->batch->token[i], out);
-    if (program->n_pair > 0) adapters_embed(program, call, i, out);
-    if (op->args.embed.scale == 1) continue;
-    for (int c = 0; c < call->layout.cols; c++) out[c] *= op->args.embed.scale;
-  }
-}
-
-static void call_select(const struct program *program, const struct call *call, int worker) {
-  const struct op *op = call->op;
-  struct range outputs = team_share(program->device->team, program->batch->n_out, worker);
-  for (int i = outputs.first; i < outputs.first + outputs.count; i++)
-    memcpy(value_row(program, op->out, i), value_row(program, op->in[0], program->batch->out[i]),
-           value_cols(program, op->out) * sizeof(float));
-}
-
 static void call_sample(struct program *program, const struct call *call, int worker) {
   const struct batch *batch = program->batch;
   const struct masks *masks = program->masks;
@@ -113,6 +92,7 @@ bool cpu_submit(struct program *program, const struct batch *batch, struct error
   /* Always, not only in debug builds: it takes microseconds, and one wrong index would reach other sequences' KV. */
   if (!batch_check(batch, program->plan, &program->limits, error)) return false;
   program->batch = batch;
+  program->n_collected = 0;
   queries_cut(program);
   adapters_begin(program, false);
   team_run(program->device->team, body_run, program);
@@ -146,6 +126,7 @@ bool cpu_collect(struct program *program, struct result *result, struct error *e
                             .logprob = program->out_logprob,
                             .top = program->out_top,
                             .logits = program->batch->want_logits ? program->value[plan_result(program->plan)] : NULL};
+  program->n_collected = program->batch->n_out;
   program->batch = NULL;
   return true;
 }

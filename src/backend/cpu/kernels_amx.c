@@ -161,6 +161,10 @@ static void rms_norm(const float *x, const float *weight, int cols, float eps, f
   kernel_set_avx512.rms_norm(x, weight, cols, eps, y);
 }
 
+static void layer_norm(const float *x, const float *weight, int cols, float eps, float *y) {
+  kernel_set_avx512.layer_norm(x, weight, cols, eps, y);
+}
+
 static void prepare(const struct cpu_layout *layout, const float *x, void *row) {
   kernel_set_avx512.prepare(layout, x, row);
 }
@@ -194,6 +198,7 @@ const struct kernel_set kernel_set_amx = {
     .name = "amx",
     .available = amx_available,
     .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
     .prepare = prepare,
     .arrange = arrange,
     .arrange_from = LEAST_ROWS,

@@ -23,8 +23,8 @@
 
 #define KERNEL_SET(set_name, set_available)                                                                            \
   {                                                                                                                    \
-    .name = set_name, .available = set_available, .rms_norm = rms_norm, .prepare = prepare, .linear = linear,          \
-    .shrink = shrink, .attend = {                                                                                      \
+    .name = set_name, .available = set_available, .rms_norm = rms_norm, .layer_norm = layer_norm, .prepare = prepare,  \
+    .linear = linear, .shrink = shrink, .attend = {                                                                    \
       .attend = attend,                                                                                                \
       .narrow = narrow                                                                                                 \
     }                                                                                                                  \

@@ -15,6 +15,25 @@ static void rms_norm(const float *x, const float *weight, int cols, float eps, f
   for (col = 0; col < cols; col++) y[col] = x[col] * scale * weight[col];
 }
 
+/* Partial sums as of the other norm, of what the mean leaves. */
+static void layer_norm(const float *x, const float *weight, int cols, float eps, float *y) {
+  float lane[NORM_LANES] = {0};
+  double sum = 0, squares = 0;
+  int col = 0;
+  for (; col + NORM_LANES <= cols; col += NORM_LANES)
+    for (int i = 0; i < NORM_LANES; i++) lane[i] += x[col + i];
+  for (int i = 0; i < NORM_LANES; i++) sum += (double)lane[i], lane[i] = 0;
+  for (; col < cols; col++) sum += (double)x[col];
+  float mean = (float)(sum / cols);
+  for (col = 0; col + NORM_LANES <= cols; col += NORM_LANES)
+    for (int i = 0; i < NORM_LANES; i++) lane[i] += (x[col + i] - mean) * (x[col + i] - mean);
+  for (int i = 0; i < NORM_LANES; i++) squares += (double)lane[i];
+  for (; col < cols; col++) squares += (double)(x[col] - mean) * (double)(x[col] - mean);
+  float scale = (float)(1 / sqrt(squares / cols + (double)eps));
+  const float *shift = weight + cols;
+  for (col = 0; col < cols; col++) y[col] = (x[col] - mean) * scale * weight[col] + shift[col];
+}
+
 /* The largest magnitude, NaN above all; compared as integers, which order like the magnitudes do. */
 static ALWAYS_INLINE float peak_of(const float *x, int count) {
   uint32_t peak = 0;

@@ -30,8 +30,22 @@ static bool matrix_supported(const struct plan *plan, int index, struct error *e
   return true;
 }
 
+/* What only encoders ask for so far. */
+static bool of_decoder(const struct plan *plan, const struct op *op) {
+  const struct linear_args *linear = &op->args.linear;
+  switch (op->kind) {
+  case OP_EMBED: return op->args.embed.source == EMBED_TOKENS && op->in[0] < 0 && op->args.embed.norm == NORM_NONE;
+  case OP_LINEAR: return linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH;
+  case OP_ATTEND: return op->args.attend.group >= 0;
+  case OP_SELECT: return op->args.select.norm == NORM_NONE && plan_merged(plan) == 1;
+  default: return true;
+  }
+}
+
 static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
+  if (!of_decoder(plan, op))
+    return op_unsupported(plan, index, "encoders of images run on cpu alone so far; build with --target cpu", error);
   if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && !matrix_supported(plan, index, error)) return false;
   if (op->kind == OP_LINEAR && op->args.linear.norm != NORM_NONE && op->weight[2] < 0)
     return op_unsupported(plan, index, "its norm has no weight", error);

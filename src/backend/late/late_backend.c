@@ -85,6 +85,13 @@ static bool late_adapter_load(struct program *program, int slot, const struct ad
   return backend_cpu.adapter_load(program->inner, slot, adapter, error);
 }
 
+static bool late_pool_fill(struct program *program, int32_t first, int32_t count, const struct pool_source *source,
+                           struct error *error) {
+  struct pool_source inner = *source;
+  if (inner.encoder) inner.encoder = source->encoder->inner;
+  return backend_cpu.pool_fill(program->inner, first, count, &inner, error);
+}
+
 /* The history that rules read, with the token that the host does not know yet. */
 static void history_complete(struct program *program, struct sampling *sampling, int32_t seat) {
   bool known = (uint64_t)(sampling->n_history - sampling->n_prompt) >= sampling->index;
@@ -106,6 +113,7 @@ static void sampling_complete(struct program *program, const struct batch *batch
 
 static bool late_submit(struct program *program, const struct batch *batch, struct error *error) {
   program->batch = *batch;
+  if (!batch->token) return backend_cpu.submit(program->inner, batch, error); /* of an encoder: all is known */
   program->batch.token = program->token;
   program->batch.sampling = program->sampling;
   sampling_complete(program, batch);
@@ -201,6 +209,7 @@ const struct backend backend_late = {
     .load = late_load,
     .release = late_release,
     .adapter_load = late_adapter_load,
+    .pool_fill = late_pool_fill,
     .release_cache = late_release_cache,
     .submit = late_submit,
     .finish = late_finish,

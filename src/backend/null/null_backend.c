@@ -93,6 +93,12 @@ static bool null_adapter_load(struct program *program, int slot, const struct ad
   return true;
 }
 
+static bool null_pool_fill(struct program *program, int32_t first, int32_t count, const struct pool_source *source,
+                           struct error *error) {
+  (void)program, (void)first, (void)count, (void)source, (void)error;
+  return true;
+}
+
 static bool null_submit(struct program *program, const struct batch *batch, struct error *error) {
   (void)error;
   program->batch = batch;
@@ -110,7 +116,7 @@ static bool null_finish(struct program *program, const struct masks *masks, stru
   (void)masks, (void)error;
   const struct batch *batch = program->batch;
   const struct row *row = batch->row;
-  for (int i = 0; i < batch->n_out; i++) {
+  for (int i = 0; batch->sampling && i < batch->n_out; i++) {
     while (batch->out[i] >= row->first + row->count) row++;
     uint64_t hash = mix((uint64_t)row->seat << 40 ^ (batch->sampling[i].index + 1));
     program->token[i] = (int32_t)(hash % (uint64_t)program->plan->vocab);
@@ -141,6 +147,7 @@ const struct backend backend_null = {
     .load = null_load,
     .release = null_release,
     .adapter_load = null_adapter_load,
+    .pool_fill = null_pool_fill,
     .submit = null_submit,
     .finish = null_finish,
     .collect = null_collect,

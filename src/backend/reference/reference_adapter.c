@@ -119,8 +119,7 @@ void reference_adapt_linear(struct program *program, const struct op *op, int in
   double *x = program->line, *change = program->change;
   if (row->n_lora == 0) return;
   memcpy(x, value_row(program, op->in[0], index), (size_t)weight->cols * sizeof *x);
-  if (op->args.linear.norm == NORM_RMS)
-    reference_rms_norm(x, vector_get(program, op->weight[2]), weight->cols, op->args.linear.eps, x);
+  reference_norm(op->args.linear.norm, x, vector_get(program, op->weight[2]), weight->cols, op->args.linear.eps, x);
   memset(change, 0, (size_t)weight->rows * sizeof *change);
   for (int l = 0; l < row->n_lora; l++) {
     const struct adapter_op *adapted = adapted_op(program, row, l, op);

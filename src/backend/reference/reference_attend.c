@@ -1,5 +1,5 @@
-/* Attention of the reference: keys and values of the batch go to the paged cache, then each query takes a softmax over
- * what it sees. Scores and sums are double; what the cache holds is rounded to its type. */
+/* Attention of the reference: keys and values of the batch go to the paged cache, or to a place of the op's own, then
+ * each query takes a softmax over what it sees. Scores and sums are double; what the cache holds is rounded to its type. */
 #include "backend/reference/reference_program.h"
 
 #include "base/half.h"
@@ -11,12 +11,16 @@ struct attend {
   struct program *program;
   const struct op *op;
   const struct attend_args *args;
-  const struct kv_group *group;
+  const struct kv_group *group; /* NULL: none */
 };
 
 /* The numbers of one token in the cache: dim_k of its key, then dim_v of its value. */
 static float *cache_at(const struct attend *a, const struct row *row, int token, int head) {
   const struct limits *limits = &a->program->limits;
+  if (!a->group) {
+    size_t at = (size_t)(row->first + token) * (size_t)a->args->n_kv_head + (size_t)head;
+    return a->program->own + at * (size_t)(a->args->dim_k + a->args->dim_v);
+  }
   size_t block = row->block[a->args->group][token / limits->block_size];
   size_t index = (block * (size_t)a->group->n_layer + (size_t)a->args->layer) * (size_t)a->group->n_head + (size_t)head;
   index = index * (size_t)limits->block_size + (size_t)(token % limits->block_size);
@@ -117,8 +121,8 @@ static void token_attend(const struct attend *a, const struct row *row, int toke
   const struct attend_args *args = a->args;
   const struct batch *batch = a->program->batch;
   int position = row->length + token - row->first;
-  int last = batch->see ? row->length + batch->see[token] : position;
-  int first = a->group->window && position >= a->group->window ? position - a->group->window + 1 : 0;
+  int last = !a->group ? row->count - 1 : batch->see ? row->length + batch->see[token] : position;
+  int window = a->group ? a->group->window : 0, first = window && position >= window ? position - window + 1 : 0;
   for (int h = 0; h < args->n_head; h++) {
     const double *head = value_row(a->program, a->op->in[0], token) + h * args->dim_k;
     const double *query = head_prepare(a, 0, position, head);
@@ -128,7 +132,7 @@ static void token_attend(const struct attend *a, const struct row *row, int toke
 
 void reference_attend(struct program *program, const struct op *op) {
   const struct attend_args *args = &op->args.attend;
-  struct attend a = {program, op, args, plan_groups(program->plan) + args->group};
+  struct attend a = {program, op, args, args->group < 0 ? NULL : plan_groups(program->plan) + args->group};
   for (int r = 0; r < program->batch->n_row; r++) {
     const struct row *row = program->batch->row + r;
     for (int t = row->first; t < row->first + row->count; t++) token_store(&a, row, t);

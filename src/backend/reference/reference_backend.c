@@ -56,19 +56,28 @@ static size_t result_cols(const struct plan *plan) {
 
 /* Doubles that linears and heads need, the most of any op, and floats of a weight's row. */
 struct needs {
-  size_t input, product, line, row, shrunk, change;
+  size_t input, product, line, row, shrunk, change, own, pool;
 };
 
 static struct needs needs_of(const struct plan *plan, const struct limits *limits) {
-  struct needs n = {.shrunk = limits->adapters ? PLAN_PARTS * (size_t)limits->adapter_rank : 0};
+  struct needs n = {.shrunk = limits->adapters ? PLAN_PARTS * (size_t)limits->adapter_rank : 0,
+                    .pool = (size_t)limits->pool * (size_t)plan->hidden};
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
-    if (limits->adapters && (op->kind == OP_LINEAR || op->kind == OP_EMBED)) {
+    if (limits->adapters && op->weight[0] >= 0) {
       const struct weight *w = plan_weights(plan) + op->weight[0];
       n.change = size_max(n.change, (size_t)(op->kind == OP_EMBED ? w->cols : w->rows));
     }
-    if (op->kind == OP_ATTEND) n.line = size_max(n.line, (size_t)op->args.attend.dim_k);
-    if (op->kind == OP_EMBED) n.row = size_max(n.row, (size_t)plan_weights(plan)[op->weight[0]].cols);
+    if (op->kind == OP_ATTEND) {
+      const struct attend_args *a = &op->args.attend;
+      size_t numbers = (size_t)a->n_kv_head * (size_t)(a->dim_k + a->dim_v);
+      n.line = size_max(n.line, (size_t)a->dim_k);
+      if (a->group < 0) n.own = size_max(n.own, (size_t)limits->tokens * numbers);
+    }
+    if (op->kind == OP_EMBED) {
+      n.row = size_max(n.row, (size_t)plan_values(plan)[op->out].cols);
+      n.line = size_max(n.line, n.row);
+    }
     if (op->kind != OP_LINEAR) continue;
     const struct weight *w = plan_weights(plan) + op->weight[0];
     size_t rows = rows_at_most(plan, op->in[0], limits);
@@ -93,7 +102,7 @@ static bool reference_measure(const struct plan *plan, const struct limits *limi
   size_t output_bytes =
       result_cols(plan) * sizeof(float) + sizeof(int32_t) + sizeof(float) + TOP_LOGPROBS * sizeof(struct token_logprob);
   footprint->workspace =
-      numbers * sizeof(double) + (size_t)limits->outputs * output_bytes + sampler_scratch_bytes(plan->vocab);
+      numbers * sizeof(double) + (needs.own + needs.pool) * sizeof(float) + (size_t)limits->outputs * output_bytes + sampler_scratch_bytes(plan->vocab);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = kv_block_bytes(plan, g, limits);
   return true;
 }
@@ -105,6 +114,8 @@ static void reference_release(struct program *program) {
   for (int i = 0; program->value && i < program->plan->n_value; i++) free(program->value[i]);
   for (int g = 0; g < PLAN_GROUPS; g++) free(program->kv[g]);
   for (int i = 0; program->slot && i < program->limits.adapters; i++) reference_slot_release(&program->slot[i]);
+  free(program->own);
+  free(program->pool);
   free(program->slot);
   free(program->shrunk);
   free(program->change);
@@ -139,6 +150,8 @@ static bool program_allocate(struct program *p, const struct plan *plan, const s
   p->input = take(needs.input, sizeof(double), &ok);
   p->product = take(needs.product, sizeof(double), &ok);
   p->line = take(needs.line, sizeof(double), &ok);
+  p->own = take(needs.own, sizeof(float), &ok);
+  p->pool = take(needs.pool, sizeof(float), &ok);
   p->slot = take((size_t)limits->adapters, sizeof *p->slot, &ok);
   p->shrunk = take(needs.shrunk, sizeof(double), &ok);
   p->change = take(needs.change, sizeof(double), &ok);
@@ -157,6 +170,7 @@ static bool program_allocate(struct program *p, const struct plan *plan, const s
 
 static struct program *reference_compile(struct device *device, const struct plan *plan, const struct limits *limits,
                                          struct error *error) {
+  if (!pool_limits_check(plan, limits, error)) return NULL;
   struct program *program = calloc(1, sizeof *program);
   if (program) *program = (struct program){.plan = plan, .packer = device->packer, .limits = *limits};
   if (program && program_allocate(program, plan, limits)) return program;
@@ -193,6 +207,7 @@ const struct backend backend_reference = {
     .load = reference_load,
     .release = reference_release,
     .adapter_load = reference_adapter_load,
+    .pool_fill = reference_pool_fill,
     .submit = reference_submit,
     .finish = reference_finish,
     .collect = reference_collect,

@@ -1,4 +1,4 @@
-/* Embedding, norms and linears of the reference, in double. Where a weight's scheme says that activations are int8,
+/* Norms and linears of the reference, in double. Where a weight's scheme says that activations are int8,
  * they are rounded exactly as the kernels round them, so that what is left between the two is the order of float sums.
  */
 #include "backend/reference/reference_program.h"
@@ -7,21 +7,24 @@
 
 #include <math.h>
 
-void reference_embed(struct program *program, const struct op *op) {
-  const struct weight *table = plan_weights(program->plan) + op->weight[0];
-  for (int t = 0; t < program->batch->n_token; t++) {
-    double *out = value_row(program, op->out, t);
-    reference_weight_row(program, op->weight[0], program->batch->token[t], out);
-    reference_adapt_embedding(program, op, t, out);
-    for (int i = 0; i < table->cols; i++) out[i] *= op->args.embed.scale;
-  }
-}
-
 void reference_rms_norm(const double *x, const float *weight, int cols, double eps, double *y) {
   double squares = 0;
   for (int i = 0; i < cols; i++) squares += x[i] * x[i];
   double rms = sqrt(squares / cols + eps);
   for (int i = 0; i < cols; i++) y[i] = x[i] / rms * (weight ? weight[i] : 1.0);
+}
+
+static void layer_norm(const double *x, const float *weight, int cols, double eps, double *y) {
+  double mean = 0, squares = 0;
+  for (int i = 0; i < cols; i++) mean += x[i] / cols;
+  for (int i = 0; i < cols; i++) squares += (x[i] - mean) * (x[i] - mean);
+  double deviation = sqrt(squares / cols + eps);
+  for (int i = 0; i < cols; i++) y[i] = (x[i] - mean) / deviation * weight[i] + weight[cols + i];
+}
+
+void reference_norm(uint8_t norm, const double *x, const float *weight, int cols, double eps, double *y) {
+  if (norm == NORM_RMS) reference_rms_norm(x, weight, cols, eps, y);
+  if (norm == NORM_LAYER) layer_norm(x, weight, cols, eps, y);
 }
 
 static float code_round(float x, bool e4m3) { return e4m3 ? e4m3_to_float(e4m3_from_float(x)) : rintf(x); }
@@ -44,7 +47,7 @@ static void input_prepare(struct program *program, const struct op *op, const st
   for (int r = 0; r < n_row; r++) {
     double *x = program->input + (size_t)r * (size_t)weight->cols;
     memcpy(x, value_row(program, op->in[0], r), (size_t)weight->cols * sizeof *x);
-    if (args->norm == NORM_RMS) reference_rms_norm(x, vector_get(program, op->weight[2]), weight->cols, args->eps, x);
+    reference_norm(args->norm, x, vector_get(program, op->weight[2]), weight->cols, args->eps, x);
     if (weight->scheme.activation != ACTIVATION_FLOAT)
       activation_round(x, weight->cols, weight->scheme.activation == ACTIVATION_INT8 ? ACTIVATION_GROUP : weight->cols,
                        weight->scheme.activation == ACTIVATION_E4M3_TOKEN);
@@ -76,6 +79,8 @@ static double act_apply(int act, double x) {
   const double root = 0.79788456080286535588; /* √(2/π) */
   if (act == ACT_SILU) return x / (1 + exp(-x));
   if (act == ACT_GELU_TANH) return 0.5 * x * (1 + tanh(root * (x + 0.044715 * x * x * x)));
+  if (act == ACT_GELU) return 0.5 * x * erfc(-x * 0.70710678118654752440);
+  if (act == ACT_GELU_QUICK) return x / (1 + exp(-1.702 * x));
   return x;
 }
 

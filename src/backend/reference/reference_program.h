@@ -23,6 +23,8 @@ struct program {
   double **value;          /* [n_value], each rows × cols */
   float *kv[PLAN_GROUPS];  /* [block][layer][head][token of the block][dim_k + dim_v]; kept as floats, rounded to its
                               type */
+  float *own;              /* [limits.tokens][head][dim_k + dim_v] of the attention without a group that runs */
+  float *pool;             /* [limits.pool][plan.hidden] */
   double *input, *product; /* a linear's rows before the product (normed, quantized) and after it */
   double *line;            /* a weight's row, or a head */
   float *unpacked;         /* a weight's row out of another backend's layout */
@@ -61,9 +63,12 @@ void reference_weight_row(const struct program *program, int weight, int row, do
 
 /* y = x / rms(x) × weight (1 if NULL). y may be x. */
 void reference_rms_norm(const double *x, const float *weight, int cols, double eps, double *y);
+/* A norm by its kind; NORM_NONE leaves y as it is. y may be x. */
+void reference_norm(uint8_t norm, const double *x, const float *weight, int cols, double eps, double *y);
 
-/* The ops. reference_linear.c, reference_attend.c */
+/* The ops. reference_rows.c, reference_linear.c, reference_attend.c */
 void reference_embed(struct program *program, const struct op *op);
+void reference_select(struct program *program, const struct op *op);
 void reference_linear(struct program *program, const struct op *op);
 void reference_attend(struct program *program, const struct op *op);
 
@@ -73,6 +78,10 @@ bool reference_adapter_load(struct program *program, int slot, const struct adap
 void reference_slot_release(struct reference_slot *slot);
 void reference_adapt_linear(struct program *program, const struct op *op, int row, double *product);
 void reference_adapt_embedding(struct program *program, const struct op *op, int token, double *product);
+
+/* reference_rows.c */
+bool reference_pool_fill(struct program *program, int32_t first, int32_t count, const struct pool_source *source,
+                         struct error *error);
 
 /* reference_step.c */
 bool reference_submit(struct program *program, const struct batch *batch, struct error *error);

@@ -13,12 +13,6 @@ static void blocks_copy(struct program *program, const struct batch *batch) {
   }
 }
 
-static void select_rows(struct program *program, const struct op *op) {
-  size_t bytes = (size_t)plan_values(program->plan)[op->out].cols * sizeof(double);
-  for (int i = 0; i < program->batch->n_out; i++)
-    memcpy(value_row(program, op->out, i), value_row(program, op->in[0], program->batch->out[i]), bytes);
-}
-
 static bool sample_rows(struct program *program, const struct op *op, const struct masks *masks, struct error *error) {
   int vocab = program->plan->vocab;
   for (int i = 0; i < program->batch->n_out; i++) {
@@ -41,7 +35,7 @@ static bool op_run(struct program *program, const struct op *op, const struct ma
   case OP_EMBED: reference_embed(program, op); return true;
   case OP_LINEAR: reference_linear(program, op); return true;
   case OP_ATTEND: reference_attend(program, op); return true;
-  case OP_SELECT: select_rows(program, op); return true;
+  case OP_SELECT: reference_select(program, op); return true;
   default: return sample_rows(program, op, masks, error);
   }
 }
