@@ -130,19 +130,21 @@ static bool file_write(struct build *build, struct error *error) {
   const struct build_options *options = build->options;
   const struct draft *draft = &build->draft;
   struct pack_job job = {.plan = draft_plan(draft),
+                         .vision = draft_vision(draft),
                          .checkpoint = draft->checkpoint,
                          .writer = &build->writer,
                          .progress = &build->progress,
                          .n_thread = thread_count(options->n_thread)};
   struct engine_contents contents = {.facts = &draft->facts,
                                      .plan = draft_plan(draft),
+                                     .vision = draft_vision(draft),
                                      .tokenizer = buffer_slice(&draft->tokenizer_blob),
                                      .chat_template = checkpoint_chat_template(draft->checkpoint)};
   if (build->merge) job.transforms = merge_adapter_transforms(build->merge);
   struct hash128 digest;
   serving_check(build);
   chat_check(draft);
-  bool written = engine_writer_init(&build->writer, options->output, draft_plan(draft), options->backend, error) &&
+  bool written = engine_writer_init(&build->writer, options->output, job.plan, job.vision, options->backend, error) &&
                  memory_fit(build, &job, error) && engine_writer_begin(&build->writer, &contents, error) &&
                  calibrate(build, &job, error) && pack_weights(&job, &digest, error) &&
                  manifest_make(build, digest, error) && figures_add(build, digest, error) &&

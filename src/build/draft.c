@@ -2,6 +2,7 @@
 #include "build/draft.h"
 
 #include "base/limits.h"
+#include "build/quant_override.h"
 #include "build/scheme_choice.h"
 #include "model/family.h"
 #include "text/vocab_gguf.h"
@@ -14,14 +15,14 @@ enum { PLAN_BYTES_MAX = 256 << 20 };
 
 void draft_init(struct draft *draft) {
   *draft = (struct draft){0};
-  buffer_init(&draft->plan_block, PLAN_BYTES_MAX);
+  for (int role = 0; role < PLAN_ROLES; role++) buffer_init(&draft->block[role], PLAN_BYTES_MAX);
   buffer_init(&draft->tokenizer_blob, LIMIT_TOKENIZER_BYTES);
 }
 
 void draft_release(struct draft *draft) {
   tokenizer_close(draft->tokenizer);
   checkpoint_close(draft->checkpoint);
-  buffer_release(&draft->plan_block);
+  for (int role = 0; role < PLAN_ROLES; role++) buffer_release(&draft->block[role]);
   buffer_release(&draft->tokenizer_blob);
   free(draft->notes);
 }
@@ -48,22 +49,32 @@ bool draft_open(struct draft *draft, const char *model, struct error *error) {
   return true;
 }
 
+static bool schemes_settle(struct draft *draft, const struct backend *backend, struct error *error) {
+  struct plan *plan = draft_plan(draft), *vision = draft_vision(draft);
+  struct scheme_wish wish = {(enum quant_mode)draft->facts.config.quant_mode, draft->overrides, draft->emulate,
+                             draft->target_bits};
+  return quant_overrides_check(wish.overrides, plan, vision, error) &&
+         scheme_choose(plan, draft->checkpoint, &wish, backend, draft->notes, error) &&
+         plan_check(buffer_slice(&draft->block[PLAN_DECODER]), error) &&
+         (!vision ||
+          (scheme_choose(vision, draft->checkpoint, &wish, backend, draft->notes + plan->n_weight, error) &&
+           plan_check(buffer_slice(&draft->block[PLAN_VISION]), error)));
+}
+
 bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,
                   struct error *error) {
   const struct family *family = family_find(draft->checkpoint, error);
-  if (!family || !family_plan(family, draft->checkpoint, &draft->plan_block, error)) {
-    buffer_clear(&draft->plan_block);
+  if (!family || !family_plan(family, draft->checkpoint, draft->block, error)) {
+    for (int role = 0; role < PLAN_ROLES; role++) buffer_clear(&draft->block[role]);
     return false;
   }
-  struct plan *plan = draft_plan(draft);
+  const struct plan *plan = draft_plan(draft), *vision = draft_vision(draft);
+  size_t n_weight = (size_t)plan->n_weight + (size_t)(vision ? vision->n_weight : 0);
   draft->facts.config = *config;
-  draft->notes = calloc((size_t)plan->n_weight + 1, sizeof *draft->notes);
-  if (!draft->notes) return error_set(error, ERROR_MEMORY, "Out of memory for %d weights.", plan->n_weight);
-  if (!engine_config_complete(&draft->facts.config, plan->max_position, error)) return false;
-  struct scheme_wish wish = {(enum quant_mode)draft->facts.config.quant_mode, draft->overrides, draft->emulate,
-                             draft->target_bits};
-  return scheme_choose(plan, draft->checkpoint, &wish, backend, draft->notes, error) &&
-         plan_check(buffer_slice(&draft->plan_block), error);
+  draft->notes = calloc(n_weight + 1, sizeof *draft->notes);
+  if (!draft->notes) return error_set(error, ERROR_MEMORY, "Out of memory for %zu weights.", n_weight);
+  return engine_config_complete(&draft->facts.config, plan->max_position, error) &&
+         schemes_settle(draft, backend, error);
 }
 
 static bool tokenizer_compile(struct draft *draft, struct error *error) {
@@ -81,7 +92,7 @@ bool draft_tokenizer(struct draft *draft, struct error *error) {
   draft->tokenizer = tokenizer_open(buffer_slice(&draft->tokenizer_blob), error);
   if (!draft->tokenizer) return false;
   size_t tokens = tokenizer_vocab(draft->tokenizer);
-  if (draft->plan_block.size == 0 || tokens <= (size_t)draft_plan(draft)->vocab) return true;
+  if (draft->block[PLAN_DECODER].size == 0 || tokens <= (size_t)draft_plan(draft)->vocab) return true;
   return error_set(error, ERROR_FORMAT, "The tokenizer has %zu tokens and the model's embedding %d rows.", tokens,
                    draft_plan(draft)->vocab);
 }

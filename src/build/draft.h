@@ -14,8 +14,8 @@ struct draft {
   double target_bits;
   struct checkpoint *checkpoint;
   struct engine_facts facts;
-  struct buffer plan_block; /* empty until settled */
-  const char **notes;       /* [n_weight] of scheme_choose */
+  struct buffer block[PLAN_ROLES]; /* plans by role; empty until settled, and where the network has none */
+  const char **notes;              /* of scheme_choose, for the weights of the decoder, then of the vision plan */
   struct buffer tokenizer_blob;
   struct tokenizer *tokenizer; /* over the blob; NULL until made */
 };
@@ -30,7 +30,13 @@ bool draft_settle(struct draft *draft, const struct engine_config *config, const
 bool draft_tokenizer(struct draft *draft, struct error *error);
 
 static inline struct plan *draft_plan(const struct draft *draft) {
-  return (struct plan *)(void *)draft->plan_block.data;
+  return (struct plan *)(void *)draft->block[PLAN_DECODER].data;
+}
+
+/* NULL: the network sees no images. */
+static inline struct plan *draft_vision(const struct draft *draft) {
+  const struct buffer *block = &draft->block[PLAN_VISION];
+  return block->size ? (struct plan *)(void *)block->data : NULL;
 }
 
 #endif

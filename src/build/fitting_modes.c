@@ -33,10 +33,10 @@ const char *fitting_modes(const struct draft *draft, const struct backend *backe
   enum { MODES = sizeof modes / sizeof *modes };
   const char *names[MODES];
   int count = 0;
-  struct plan *plan = malloc(draft->plan_block.size);
+  struct plan *plan = malloc(draft->block[PLAN_DECODER].size);
   const char **notes = calloc((size_t)draft_plan(draft)->n_weight + 1, sizeof *notes);
   for (int i = 0; i < MODES && plan && notes; i++) {
-    memcpy(plan, draft->plan_block.data, draft->plan_block.size);
+    memcpy(plan, draft->block[PLAN_DECODER].data, draft->block[PLAN_DECODER].size);
     if (mode_fits(draft, backend, modes[i], plan, notes, available)) names[count++] = quant_mode_name(modes[i]);
   }
   free(plan);

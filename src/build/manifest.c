@@ -64,8 +64,9 @@ void manifest_write_tokenizer(const struct tokenizer *tokenizer, struct buffer *
   buffer_text(json, "]}");
 }
 
-static void part_write(const struct manifest *m, const struct weight_part *part, struct buffer *json) {
-  const char *name = plan_name(draft_plan(m->draft), part->tensor);
+static void part_write(const struct manifest *m, const struct plan *plan, const struct weight_part *part,
+                       struct buffer *json) {
+  const char *name = plan_name(plan, part->tensor);
   const struct tensor *tensor = checkpoint_find(m->draft->checkpoint, name);
   char storage[TENSOR_STORAGE_TEXT];
   buffer_text(json, "{");
@@ -74,18 +75,19 @@ static void part_write(const struct manifest *m, const struct weight_part *part,
                part->first, part->rows);
 }
 
-static void weight_write(const struct manifest *m, int index, struct buffer *json) {
-  const struct weight *w = &plan_weights(draft_plan(m->draft))[index];
+/* Weight i of the plan, which the writer has as `index`. */
+static void weight_write(const struct manifest *m, const struct plan *plan, int i, int index, struct buffer *json) {
+  const struct weight *w = &plan_weights(plan)[i];
   const struct engine_weight *place = &m->writer->weights[index];
   char scheme[48];
   buffer_text(json, "{");
-  text_write(json, "name", plan_name(draft_plan(m->draft), w->name));
+  text_write(json, "name", plan_name(plan, w->name));
   buffer_print(json,
                ",\"rows\":%d,\"cols\":%d,\"scheme\":\"%s\",\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"parts\":[",
                w->rows, w->cols, scheme_name(&w->scheme, scheme), place->offset, place->bytes);
-  for (int i = 0; i < w->n_part; i++) {
-    if (i) buffer_text(json, ",");
-    part_write(m, &w->part[i], json);
+  for (int part = 0; part < w->n_part; part++) {
+    if (part) buffer_text(json, ",");
+    part_write(m, plan, &w->part[part], json);
   }
   buffer_text(json, "]");
   if (m->draft->notes[index]) {
@@ -116,9 +118,11 @@ void manifest_write(const struct manifest *m, struct buffer *json) {
   buffer_text(json, ",\"average_bits\":");
   json_write_number(json, auto_average(draft_plan(m->draft), m->writer->backend));
   buffer_text(json, ",\"weights\":[");
-  for (int i = 0; i < draft_plan(m->draft)->n_weight; i++) {
+  const struct plan *plan = draft_plan(m->draft), *vision = draft_vision(m->draft);
+  for (int i = 0; i < m->writer->n_weight; i++) {
     if (i) buffer_text(json, ",");
-    weight_write(m, i, json);
+    bool of_plan = i < plan->n_weight;
+    weight_write(m, of_plan ? plan : vision, of_plan ? i : i - plan->n_weight, i, json);
   }
   buffer_text(json, "]}\n");
 }

@@ -117,18 +117,19 @@ static bool vector_pack(struct packing *packing, int index, const struct weight_
          chunk_write(packing, index, 0, (size_t)source->weight->cols * sizeof(float), hasher, error);
 }
 
-static bool weight_pack(struct packing *packing, int index, struct error *error) {
+/* Weight i of the plan; the writer has it as `first` + i. */
+static bool weight_pack(struct packing *packing, const struct plan *plan, int first, int i, struct error *error) {
   const struct pack_job *job = packing->job;
   struct weight_source source;
-  if (!weight_source_init(&source, job->plan, index, job->checkpoint, error) ||
-      !checkpoint_intact(job->checkpoint, error))
+  int index = first + i;
+  if (!weight_source_init(&source, plan, i, job->checkpoint, error) || !checkpoint_intact(job->checkpoint, error))
     return false;
-  for (int i = 0; i < source.weight->n_part; i++) weight_source_hash(&source, i, packing->source);
-  if (job->written && job->written[index]) {
+  for (int part = 0; part < source.weight->n_part; part++) weight_source_hash(&source, part, packing->source);
+  if (plan == job->plan && job->written && job->written[i]) {
     packing->done += job->writer->weights[index].bytes;
     return progress_report(job->progress, "pack", packing->done, packing->total, error);
   }
-  if (job->transforms) source.transform = &job->transforms[index];
+  if (plan == job->plan && job->transforms) source.transform = &job->transforms[i];
   struct hasher *hasher = hasher_new(0);
   if (!hasher) return error_set(error, ERROR_MEMORY, "Out of memory for a hash.");
   bool done = source.weight->use == WEIGHT_VECTOR ? vector_pack(packing, index, &source, hasher, error)
@@ -138,45 +139,63 @@ static bool weight_pack(struct packing *packing, int index, struct error *error)
 }
 
 /* A chunk holds at least one strip of each matrix and each whole vector. */
-static size_t chunk_size(const struct pack_job *job) {
-  size_t size = CHUNK_BYTES;
-  for (int i = 0; i < job->plan->n_weight; i++) {
-    const struct weight *weight = &plan_weights(job->plan)[i];
+static void chunk_fit(const struct pack_job *job, const struct plan *plan, size_t *size) {
+  for (int i = 0; plan && i < plan->n_weight; i++) {
+    const struct weight *weight = &plan_weights(plan)[i];
     size_t need =
         weight->use == WEIGHT_VECTOR ? (size_t)weight->cols * sizeof(float) : job->writer->backend->strip_bytes(weight);
-    if (need > size) size = need;
+    if (need > *size) *size = need;
   }
+}
+
+static size_t chunk_size(const struct pack_job *job) {
+  size_t size = CHUNK_BYTES;
+  chunk_fit(job, job->plan, &size);
+  chunk_fit(job, job->vision, &size);
   return size;
 }
 
-uint64_t pack_memory(const struct pack_job *job) {
+/* Bytes that one thread takes at most for a strip of a plan's weights, and `least` at least. */
+static uint64_t strip_memory(const struct pack_job *job, const struct plan *plan, uint64_t least) {
   enum { ELEMENT_BYTES = 12 }; /* at most, of codes, scales and the row of floats, for each element of a strip */
-  uint64_t most = 0;
-  for (int i = 0; i < job->plan->n_weight; i++) {
-    const struct weight *weight = &plan_weights(job->plan)[i];
+  for (int i = 0; plan && i < plan->n_weight; i++) {
+    const struct weight *weight = &plan_weights(plan)[i];
     uint64_t rows = weight->use == WEIGHT_VECTOR ? 1 : (uint64_t)job->writer->backend->pack_rows;
     uint64_t need = rows * (uint64_t)weight->cols * ELEMENT_BYTES;
-    if (need > most) most = need;
+    if (need > least) least = need;
   }
+  return least;
+}
+
+uint64_t pack_memory(const struct pack_job *job) {
+  uint64_t most = strip_memory(job, job->vision, strip_memory(job, job->plan, 0));
   return chunk_size(job) + most * (uint64_t)job->n_thread;
+}
+
+static bool plan_pack(struct packing *packing, const struct plan *plan, int first, struct error *error) {
+  int *order = calloc((size_t)plan->n_weight + 1, sizeof *order);
+  bool done = (order && plan_read_order(plan, order)) ||
+              error_set(error, ERROR_MEMORY, "Out of memory for packing %d weights.", plan->n_weight);
+  for (int i = 0; i < plan->n_weight && done; i++) done = weight_pack(packing, plan, first, order[i], error);
+  free(order);
+  return done;
 }
 
 bool pack_weights(const struct pack_job *job, struct hash128 *digest, struct error *error) {
   struct packing *packing = calloc(1, sizeof *packing);
-  int *order = calloc((size_t)job->plan->n_weight + 1, sizeof *order);
-  bool done = packing && order;
+  bool done = packing != NULL;
   if (done) {
     *packing = (struct packing){.job = job, .source = hasher_new(0), .chunk_bytes = chunk_size(job)};
     packing->chunk = malloc(packing->chunk_bytes);
-    for (int i = 0; i < job->plan->n_weight; i++) packing->total += job->writer->weights[i].bytes;
-    done = packing->source && packing->chunk && plan_read_order(job->plan, order);
+    for (int i = 0; i < job->writer->n_weight; i++) packing->total += job->writer->weights[i].bytes;
+    done = packing->source && packing->chunk;
   }
   if (!done) error_set(error, ERROR_MEMORY, "Out of memory for packing weights.");
-  for (int i = 0; i < job->plan->n_weight && done; i++) done = weight_pack(packing, order[i], error);
-  done = done && checkpoint_intact(job->checkpoint, error); /* so all that was read was there */
+  done = done && plan_pack(packing, job->plan, 0, error) &&
+         (!job->vision || plan_pack(packing, job->vision, job->plan->n_weight, error)) &&
+         checkpoint_intact(job->checkpoint, error); /* so all that was read was there */
   if (packing && packing->source) *digest = hasher_finish(packing->source);
   if (packing) free(packing->chunk);
   free(packing);
-  free(order);
   return done;
 }

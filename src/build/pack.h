@@ -10,12 +10,13 @@
 
 struct pack_job {
   const struct plan *plan;
+  const struct plan *vision; /* packed behind it; NULL: none */
   const struct checkpoint *checkpoint;
   struct engine_writer *writer;
   struct build_progress *progress;
   int n_thread;
-  const struct weight_transform *transforms; /* [n_weight], or NULL */
-  const bool *written;                       /* [n_weight] matrices that are in the file already; NULL: none */
+  const struct weight_transform *transforms; /* [n_weight of the plan], or NULL */
+  const bool *written;                       /* [n_weight of the plan] matrices that are in the file already; NULL: none */
 };
 
 /* Bytes of memory that pack_weights takes at most, besides the mapped source. */

@@ -47,19 +47,26 @@ static bool weight_matches(const char *pattern, const struct plan *plan, const s
   return matches && weight->use == WEIGHT_MATRIX;
 }
 
-static bool refuse_unmatched(const char *pattern, const struct plan *plan, struct error *error) {
-  char nearest[NAME_MOST] = "", name[NAME_MOST];
-  size_t least = 2 * NAME_MOST;
-  for (int i = 0; i < plan->n_weight; i++) {
+static void nearest_find(const char *pattern, const struct plan *plan, char nearest[NAME_MOST], size_t *least) {
+  char name[NAME_MOST];
+  for (int i = 0; plan && i < plan->n_weight; i++) {
     const struct weight *weight = &plan_weights(plan)[i];
     for (int p = 0; p < weight->n_part && weight->use == WEIGHT_MATRIX; p++) {
       name_shorten(plan_name(plan, weight->part[p].tensor), name);
       size_t distance = name_distance(slice_text(pattern), slice_text(name));
-      if (distance >= least) continue;
-      least = distance;
-      snprintf(nearest, sizeof nearest, "%s", name);
+      if (distance >= *least) continue;
+      *least = distance;
+      snprintf(nearest, NAME_MOST, "%s", name);
     }
   }
+}
+
+static bool refuse_unmatched(const char *pattern, const struct plan *plan, const struct plan *vision,
+                             struct error *error) {
+  char nearest[NAME_MOST] = "";
+  size_t least = 2 * NAME_MOST;
+  nearest_find(pattern, plan, nearest, &least);
+  nearest_find(pattern, vision, nearest, &least);
   return error_set(error, ERROR_INVALID,
                    "quant_override's \"%s\" matches no matrix of the model; the nearest is \"%s\".", pattern, nearest);
 }
@@ -74,14 +81,18 @@ static bool mode_check(const struct override *override, struct error *error) {
                    override->pattern);
 }
 
-bool quant_overrides_check(const char *text, const struct plan *plan, struct error *error) {
+static bool plan_matches(const char *pattern, const struct plan *plan) {
+  for (int i = 0; plan && i < plan->n_weight; i++)
+    if (weight_matches(pattern, plan, &plan_weights(plan)[i])) return true;
+  return false;
+}
+
+bool quant_overrides_check(const char *text, const struct plan *plan, const struct plan *vision, struct error *error) {
   struct override override;
   while (text && *text) {
-    bool matched = false;
     if (!override_read(&text, &override, error) || !mode_check(&override, error)) return false;
-    for (int i = 0; i < plan->n_weight && !matched; i++)
-      matched = weight_matches(override.pattern, plan, &plan_weights(plan)[i]);
-    if (!matched) return refuse_unmatched(override.pattern, plan, error);
+    if (!plan_matches(override.pattern, plan) && !plan_matches(override.pattern, vision))
+      return refuse_unmatched(override.pattern, plan, vision, error);
   }
   return true;
 }

@@ -64,6 +64,14 @@ static int candidates_of(const struct plan *plan, const struct weight_source *so
   return 1;
 }
 
+/* Encoders of images keep what their files have, or 16 bits, whatever the mode makes of the decoder: they are a small part
+ * of the bytes, and their activations have peaks that codes of 8 bits lose. An override still names them. */
+static enum quant_mode mode_of(const struct plan *plan, const struct weight_source *source, enum quant_mode mode) {
+  bool plain = mode == QUANT_AS_FILE || mode == QUANT_FP32 || mode == QUANT_FP16 || mode == QUANT_BF16;
+  if (plan->role != PLAN_VISION || plain) return mode;
+  return source->part[0]->type == TENSOR_F32 ? QUANT_BF16 : QUANT_AS_FILE;
+}
+
 static void candidates_prefer(struct candidate *candidate, int count, enum quant_mode mode,
                               const struct backend *backend) {
   for (int i = 0; backend->prefer && i < count; i++) backend->prefer(&candidate[i].scheme, mode == QUANT_AS_FILE);
@@ -100,7 +108,7 @@ static bool weight_choose(struct plan *plan, int index, const struct checkpoint 
   if (source.weight->use == WEIGHT_VECTOR) return true;
   struct weight *weight = (struct weight *)((char *)plan + plan->weights) + index;
   struct candidate candidate[CANDIDATES];
-  enum quant_mode mode = quant_override_find(wish->overrides, plan, weight, wish->mode);
+  enum quant_mode mode = quant_override_find(wish->overrides, plan, weight, mode_of(plan, &source, wish->mode));
   int count = candidates_of(plan, &source, mode, candidate);
   candidates_prefer(candidate, count, mode, backend);
   if (mode == QUANT_FP8 && !wish->emulate && backend->emulates && backend->emulates(&candidate[0].scheme))
@@ -118,12 +126,12 @@ static bool weight_choose(struct plan *plan, int index, const struct checkpoint 
 
 bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, const struct scheme_wish *wish,
                    const struct backend *backend, const char **notes, struct error *error) {
-  if (!auto_check(wish, error) || !quant_overrides_check(wish->overrides, plan, error)) return false;
+  if (!auto_check(wish, error)) return false;
   for (int i = 0; i < plan->n_weight; i++) {
     notes[i] = NULL;
     if (!weight_choose(plan, i, checkpoint, wish, backend, &notes[i], error)) return false;
   }
-  if (wish->mode == QUANT_AUTO && !auto_choose(plan, checkpoint, wish, backend, error)) return false;
+  if (wish->mode == QUANT_AUTO && plan->role == PLAN_DECODER && !auto_choose(plan, checkpoint, wish, backend, error)) return false;
   for (int i = 0; i < plan->n_op; i++)
     if (!op_supported(plan, i, backend, error)) return false;
   return true;

@@ -8,21 +8,23 @@
 
 #include <stdlib.h>
 
-static int64_t tensor_cols(const struct tensor *tensor) {
-  return tensor->n_dim > 0 ? tensor->dim[tensor->n_dim - 1] : 1;
+/* Whether rows of the weight are rows of the tensor, or, of a convolution's, of several dimensions together. */
+static bool cols_fit(const struct weight *weight, const struct tensor *tensor) {
+  int64_t cols = 1;
+  for (int i = tensor->n_dim - 1; i >= 0 && cols < weight->cols; i--) cols *= tensor->dim[i];
+  return cols == weight->cols;
 }
 
-/* Bytes of one row of a tensor. */
-static size_t row_bytes(const struct tensor *tensor) {
+/* Bytes of one row of a matrix's tensor. */
+static size_t row_bytes(const struct weight *weight, const struct tensor *tensor) {
   size_t bytes = 0;
-  tensor_type_bytes(tensor->type, (size_t)tensor_cols(tensor), &bytes);
+  tensor_type_bytes(tensor->type, (size_t)weight->cols, &bytes);
   return bytes;
 }
 
 static bool part_fits(const struct weight *weight, const struct weight_part *part, const struct tensor *tensor) {
-  int64_t cols = tensor_cols(tensor), count = (int64_t)tensor->count;
-  int64_t last = (int64_t)part->first + part->rows;
-  return weight->use == WEIGHT_VECTOR ? last <= count : cols == weight->cols && last <= count / cols;
+  int64_t count = (int64_t)tensor->count, last = (int64_t)part->first + part->rows;
+  return weight->use == WEIGHT_VECTOR ? last <= count : cols_fit(weight, tensor) && last <= count / weight->cols;
 }
 
 bool weight_source_init(struct weight_source *source, const struct plan *plan, int weight,
@@ -66,8 +68,8 @@ void weight_reader_release(struct weight_reader *reader) {
   free(reader->floats);
 }
 
-static const uint8_t *row_bytes_of(const struct tensor *tensor, int row) {
-  return tensor->data.data + (size_t)row * row_bytes(tensor);
+static const uint8_t *row_bytes_of(const struct weight *weight, const struct tensor *tensor, int row) {
+  return tensor->data.data + (size_t)row * row_bytes(weight, tensor);
 }
 
 /* The tensor's row that stands where the plan has `tensor_row`. */
@@ -92,7 +94,7 @@ void weight_source_row(const struct weight_source *source, struct packed_buffer 
   if (tensor->packed)
     packed_row_floats(packed, tensor->packed, source->column_order, row, out);
   else
-    tensor_dequantize(tensor->type, row_bytes_of(tensor, row), (size_t)w->cols, out);
+    tensor_dequantize(tensor->type, row_bytes_of(w, tensor, row), (size_t)w->cols, out);
   for (int i = 0; tensor->factor && i < w->cols; i++) out[i] *= factor_of(tensor);
   for (int i = 0; w->part[part].add != 0 && i < w->cols; i++) out[i] += w->part[part].add;
   for (int i = 0; t && t->column && i < w->cols; i++) out[i] *= t->column[i];
@@ -127,7 +129,7 @@ static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, 
   if (tensor->packed)
     packed_row_store(&reader->packed, tensor->packed, order, row, &reader->rows, at);
   else
-    exact_row_store(&reader->exact, tensor->type, row_bytes_of(tensor, row), &reader->rows, at);
+    exact_row_store(&reader->exact, tensor->type, row_bytes_of(reader->source->weight, tensor, row), &reader->rows, at);
   if (tensor->factor) row_multiply(&reader->rows, at, factor_of(tensor));
   return scheme->kind != SCHEME_F8 || codes_finite(&reader->rows, at);
 }
@@ -208,7 +210,7 @@ int weight_source_bytes(const struct weight_source *source, int part, struct sli
   const struct weight *w = source->weight;
   const struct tensor *tensor = source->part[part];
   if (tensor->packed) return packed_bytes(&tensor->packed->parts, out);
-  size_t bytes = row_bytes(tensor);
+  size_t bytes = row_bytes(w, tensor);
   int count = 0;
   if (tensor->factor) out[count++] = tensor->factor->data;
   out[count++] = w->use == WEIGHT_VECTOR ? tensor->data

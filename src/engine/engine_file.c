@@ -125,37 +125,75 @@ static bool facts_check(const struct engine_file *file, struct error *error) {
   return error_set(error, ERROR_FORMAT, "is malformed: its build configuration is incomplete or contradicts itself");
 }
 
+int engine_file_weights(const struct engine_file *file) {
+  return file->plan->n_weight + (file->vision ? file->vision->n_weight : 0);
+}
+
+const struct weight *engine_file_weight_of(const struct engine_file *file, int weight, const char **name) {
+  const struct plan *plan = weight < file->plan->n_weight ? file->plan : file->vision;
+  const struct weight *of = plan_weights(plan) + (plan == file->plan ? weight : weight - file->plan->n_weight);
+  *name = plan_name(plan, of->name);
+  return of;
+}
+
 /* Every weight lies in the weights section and has the size that the target's layout gives it. */
 static bool weights_check(const struct engine_file *file, struct error *error) {
   uint64_t total = file->header->section[SECTION_WEIGHTS].bytes;
-  for (int i = 0; i < file->plan->n_weight; i++) {
+  for (int i = 0; i < engine_file_weights(file); i++) {
+    const char *name;
     const struct engine_weight *entry = &file->weights[i];
-    const struct weight *weight = &plan_weights(file->plan)[i];
-    size_t expected = backend_packed_bytes(file->backend, weight);
+    size_t expected = backend_packed_bytes(file->backend, engine_file_weight_of(file, i, &name));
     if (entry->bytes != expected || entry->offset % ENGINE_SECTION_ALIGN ||
         !range_within(entry->offset, entry->bytes, total))
       return error_set(error, ERROR_FORMAT,
                        "is malformed: the weight %s at %" PRIu64 " of the weights has %" PRIu64
                        " bytes (%zu expected), is misaligned or outside them",
-                       plan_name(file->plan, weight->name), entry->offset, entry->bytes, expected);
+                       name, entry->offset, entry->bytes, expected);
   }
   return true;
 }
 
+/* The block that begins at `at`, with the bytes that its head says it has; a head that is cut off is plan_check's. */
+static struct slice plan_block(struct slice section, uint64_t at) {
+  struct slice block = slice_make(section.data + at, section.size - at);
+  if (block.size < sizeof(struct plan)) return block;
+  uint64_t bytes = ((const struct plan *)(const void *)block.data)->bytes;
+  return bytes < block.size ? slice_make(block.data, (size_t)bytes) : block;
+}
+
+static bool plans_read(struct engine_file *file, struct error *error) {
+  struct slice section = section_slice(file, SECTION_PLAN), plan = plan_block(section, 0);
+  if (!plan_check(plan, error)) return error_prefix(error, "is malformed: ");
+  file->plan = (const void *)plan.data;
+  if (file->plan->role != PLAN_DECODER)
+    return error_set(error, ERROR_FORMAT, "is malformed: its first plan is no decoder's");
+  uint64_t at = engine_plan_align(plan.size);
+  if (plan.size == section.size) return true;
+  struct slice vision = at < section.size ? plan_block(section, at) : (struct slice){0};
+  if (at + vision.size != section.size || vision.size == 0)
+    return error_set(error, ERROR_FORMAT, "is malformed: its section plan has %zu bytes, which no two plans fill",
+                     section.size);
+  if (!plan_check(vision, error)) return error_prefix(error, "is malformed: ");
+  file->vision = (const void *)vision.data;
+  if (file->vision->role != PLAN_VISION)
+    return error_set(error, ERROR_FORMAT, "is malformed: its second plan is no encoder's of images");
+  return plan_vision_fits(file->plan, file->vision, error) || error_prefix(error, "is malformed: ");
+}
+
 static bool contents_check(struct engine_file *file, struct error *error) {
-  struct slice facts = section_slice(file, SECTION_FACTS), plan = section_slice(file, SECTION_PLAN);
+  struct slice facts = section_slice(file, SECTION_FACTS);
   struct slice table = section_slice(file, SECTION_WEIGHT_TABLE);
   for (int kind = 0; kind < SECTION_WEIGHTS; kind++)
     if (!section_verify(file, kind, error)) return false;
   if (facts.size != sizeof *file->facts)
     return error_set(error, ERROR_FORMAT, "is malformed: its section facts has %zu bytes, expected %zu", facts.size,
                      sizeof *file->facts);
-  if (!plan_check(plan, error)) return error_prefix(error, "is malformed: ");
+  if (!plans_read(file, error)) return false;
   file->facts = (const void *)facts.data;
-  file->plan = (const void *)plan.data;
-  if (table.size != (size_t)file->plan->n_weight * sizeof *file->weights)
-    return error_set(error, ERROR_FORMAT, "is malformed: its weight table has %zu bytes, expected %zu for %d weights",
-                     table.size, (size_t)file->plan->n_weight * sizeof *file->weights, file->plan->n_weight);
+  size_t n_weight = (size_t)engine_file_weights(file);
+  if (table.size != n_weight * sizeof *file->weights)
+    return error_set(error, ERROR_FORMAT, "is malformed: its weight table has %zu bytes, expected %zu for %zu weights",
+                     table.size, n_weight * sizeof *file->weights, n_weight);
   file->weights = (const void *)table.data;
   return facts_check(file, error) && weights_check(file, error);
 }

@@ -22,8 +22,8 @@ enum {
 
 enum engine_section_kind {
   SECTION_FACTS,        /* struct engine_facts */
-  SECTION_PLAN,         /* a plan block */
-  SECTION_WEIGHT_TABLE, /* struct engine_weight for each weight of the plan, in the plan's numbering */
+  SECTION_PLAN,         /* plan blocks, each aligned to 8 bytes: the decoder's, then a vision plan's if there is one */
+  SECTION_WEIGHT_TABLE, /* struct engine_weight for each weight of the plans, in their order and numbering */
   SECTION_TOKENIZER,    /* a compiled tokenizer */
   SECTION_TEMPLATE,     /* the chat template's text; may be empty */
   SECTION_WEIGHTS,      /* packed weights in the order in which the plan reads them; hashed weight by weight */
@@ -69,7 +69,8 @@ struct engine_file {
   const struct engine_header *header;
   const struct engine_facts *facts;
   const struct plan *plan;
-  const struct engine_weight *weights; /* [plan->n_weight] */
+  const struct plan *vision;           /* NULL: the network sees no images */
+  const struct engine_weight *weights; /* [engine_file_weights] of the plan, then of the vision plan */
   const struct backend *backend;       /* of the header's target: the one that can read the weights */
   struct slice tokenizer, chat_template, manifest;
   bool verified;   /* hashed before it was loaded */
@@ -85,6 +86,12 @@ bool engine_file_detect(const char *path);
 
 /* The sections in words, for sentences and tools: "plan", "weight table", … */
 const char *engine_section_name(int kind);
+
+static inline uint64_t engine_plan_align(uint64_t bytes) { return (bytes + 7) / 8 * 8; }
+
+/* How many weights there are; one of them, whose name is *name. */
+int engine_file_weights(const struct engine_file *file);
+const struct weight *engine_file_weight_of(const struct engine_file *file, int weight, const char **name);
 
 /* Packed bytes of weight i. */
 struct slice engine_file_weight(const struct engine_file *file, int weight);

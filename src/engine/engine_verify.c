@@ -56,8 +56,11 @@ static bool verify_refuse(const struct engine_file *file, const char *part, cons
 bool engine_file_verify(const struct engine_file *file, struct engine_verify *verify, struct error *error) {
   if (!bytes_verify(file, file->manifest, file->header->section[SECTION_MANIFEST].hash, verify))
     return verify_refuse(file, "its section", engine_section_name(SECTION_MANIFEST), error);
-  for (int i = 0; i < file->plan->n_weight && !verify->stop; i++)
+  for (int i = 0; i < engine_file_weights(file) && !verify->stop; i++) {
+    const char *name;
+    engine_file_weight_of(file, i, &name);
     if (!bytes_verify(file, engine_file_weight(file, i), file->weights[i].hash, verify))
-      return verify_refuse(file, "the weight", plan_name(file->plan, plan_weights(file->plan)[i].name), error);
+      return verify_refuse(file, "the weight", name, error);
+  }
   return engine_file_intact(file, error);
 }

@@ -12,13 +12,15 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* Offsets in the order in which the plan reads its weights; returns the bytes of the section in *total. */
-static bool weights_place(struct engine_writer *writer, const struct plan *plan, uint64_t *total, struct error *error) {
+/* Offsets from *total on in the order in which the plan reads its weights, the first of which is writer's `first`; the
+ * end of the last in *total. */
+static bool weights_place(struct engine_writer *writer, const struct plan *plan, int first, uint64_t *total,
+                          struct error *error) {
   int *order = calloc((size_t)plan->n_weight + 1, sizeof *order);
-  size_t at = 0;
+  size_t at = *total;
   bool fits = order && plan_read_order(plan, order);
   for (int i = 0; fits && i < plan->n_weight; i++) {
-    struct engine_weight *entry = &writer->weights[order[i]];
+    struct engine_weight *entry = &writer->weights[first + order[i]];
     fits = size_align(at, ENGINE_SECTION_ALIGN, &at);
     entry->offset = at;
     entry->bytes = backend_packed_bytes(writer->backend, &plan_weights(plan)[order[i]]);
@@ -30,17 +32,20 @@ static bool weights_place(struct engine_writer *writer, const struct plan *plan,
 }
 
 bool engine_writer_init(struct engine_writer *writer, const char *path, const struct plan *plan,
-                        const struct backend *backend, struct error *error) {
+                        const struct plan *vision, const struct backend *backend, struct error *error) {
   const struct target *target = target_get(backend->target);
-  *writer = (struct engine_writer){.file.descriptor = -1, .backend = backend, .n_weight = plan->n_weight};
+  int n_weight = plan->n_weight + (vision ? vision->n_weight : 0);
+  *writer = (struct engine_writer){.file.descriptor = -1, .backend = backend, .n_weight = n_weight};
   memcpy(writer->header.magic, engine_magic, sizeof engine_magic);
   writer->header.version = ENGINE_FILE_VERSION;
   writer->header.layout = target->layout;
   snprintf(writer->header.target, sizeof writer->header.target, "%s", target->name);
   writer->path = path;
-  writer->weights = calloc((size_t)plan->n_weight + 1, sizeof *writer->weights);
+  writer->weights = calloc((size_t)n_weight + 1, sizeof *writer->weights);
   if (!writer->weights) return error_set(error, ERROR_MEMORY, "Out of memory for the weight table of %s.", path);
-  return weights_place(writer, plan, &writer->header.section[SECTION_WEIGHTS].bytes, error);
+  uint64_t *total = &writer->header.section[SECTION_WEIGHTS].bytes;
+  return weights_place(writer, plan, 0, total, error) &&
+         (!vision || weights_place(writer, vision, plan->n_weight, total, error));
 }
 
 void engine_writer_release(struct engine_writer *writer) {
@@ -94,17 +99,31 @@ static bool section_write(struct engine_writer *writer, int kind, const void *da
   return bytes_write(writer, section->offset, bytes, error);
 }
 
+/* The blocks one after another. */
+static bool plans_write(struct engine_writer *writer, const struct engine_contents *contents, struct error *error) {
+  uint64_t bytes = writer->header.section[SECTION_PLAN].bytes;
+  uint8_t *both = calloc(1, bytes);
+  if (!both) return error_set(error, ERROR_MEMORY, "Out of memory for the plans of %s.", writer->path);
+  memcpy(both, contents->plan, contents->plan->bytes);
+  if (contents->vision) memcpy(both + bytes - contents->vision->bytes, contents->vision, contents->vision->bytes);
+  bool written = section_write(writer, SECTION_PLAN, both, error);
+  free(both);
+  return written;
+}
+
 bool engine_writer_begin(struct engine_writer *writer, const struct engine_contents *contents, struct error *error) {
   struct engine_section *section = writer->header.section;
   section[SECTION_FACTS].bytes = sizeof *contents->facts;
   section[SECTION_PLAN].bytes = contents->plan->bytes;
+  if (contents->vision)
+    section[SECTION_PLAN].bytes = engine_plan_align(contents->plan->bytes) + contents->vision->bytes;
   section[SECTION_WEIGHT_TABLE].bytes = (uint64_t)writer->n_weight * sizeof *writer->weights;
   section[SECTION_TOKENIZER].bytes = contents->tokenizer.size;
   section[SECTION_TEMPLATE].bytes = contents->chat_template.size;
   sections_place(&writer->header);
   return temporary_file_open(&writer->file, writer->path, error) && space_reserve(writer, error) &&
          section_write(writer, SECTION_FACTS, contents->facts, error) &&
-         section_write(writer, SECTION_PLAN, contents->plan, error) &&
+         plans_write(writer, contents, error) &&
          section_write(writer, SECTION_TOKENIZER, contents->tokenizer.data, error) &&
          section_write(writer, SECTION_TEMPLATE, contents->chat_template.data, error);
 }

@@ -12,6 +12,7 @@
 struct engine_contents {
   const struct engine_facts *facts;
   const struct plan *plan;
+  const struct plan *vision; /* NULL: none */
   struct slice tokenizer, chat_template;
 };
 
@@ -20,13 +21,15 @@ struct engine_writer {
   struct temporary_file file;
   const struct backend *backend;
   struct engine_header header;
-  struct engine_weight *weights; /* owned; [n_weight] places in SECTION_WEIGHTS */
+  struct engine_weight *weights; /* owned; [n_weight] places in SECTION_WEIGHTS: of the plan's weights, then of the
+                                    vision plan's */
   int n_weight;
 };
 
-/* Places the plan's weights (their schemes settled) for the backend's layout; writes nothing yet. */
+/* Places the weights of the plan and of the vision plan, or NULL (their schemes settled), for the backend's layout;
+ * writes nothing yet. */
 bool engine_writer_init(struct engine_writer *writer, const char *path, const struct plan *plan,
-                        const struct backend *backend, struct error *error);
+                        const struct plan *vision, const struct backend *backend, struct error *error);
 /* Removes the temporary file unless the writer has committed. */
 void engine_writer_release(struct engine_writer *writer);
 

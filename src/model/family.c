@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct family *const families[] = {&llama_family, &gemma3_family};
+static const struct family *const families[] = {&llama_family, &gemma3_family, &idefics3_family, &llava_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
@@ -26,6 +26,13 @@ const struct family *family_find(const struct checkpoint *checkpoint, struct err
 
 /* --- tensors against weights ------------------------------------------------------------------------------------- */
 
+/* A matrix of rows × cols; a convolution's weight is one whose rows have several dimensions. */
+static bool matrix_fits(const struct tensor *tensor, int rows, int cols) {
+  int64_t across = 1;
+  for (int i = 1; i < tensor->n_dim; i++) across *= tensor->dim[i];
+  return tensor->n_dim >= 2 && tensor->dim[0] == rows && across == cols;
+}
+
 /* Is the tensor exactly the part of the weight that it is meant to be? */
 static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
                        const struct weight_part *part, bool *used, struct error *error) {
@@ -35,7 +42,7 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
   bool vector = weight->use == WEIGHT_VECTOR;
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
   bool fits = vector ? tensor->n_dim == 1 && tensor->dim[0] == part->rows
-                     : tensor->n_dim == 2 && tensor->dim[0] == part->rows && tensor->dim[1] == weight->cols;
+                     : matrix_fits(tensor, part->rows, weight->cols);
   if (!fits && vector)
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d] from the config.", name,
                      tensor_shape_text(tensor, shape), part->rows);
@@ -60,9 +67,11 @@ static bool bias_of_zeros(const struct tensor *tensor) {
   return true;
 }
 
-static bool tensor_ignored(const struct family *family, const struct plan *plan, const struct tensor *tensor) {
+static bool tensor_ignored(const struct family *family, const struct checkpoint *checkpoint, const struct plan *plan,
+                           const struct tensor *tensor) {
   const char *name = tensor->name;
-  if (tensor_computed(name) || bias_of_zeros(tensor)) return true;
+  if (tensor_computed(name) || bias_of_zeros(tensor) || (family->unused && family->unused(checkpoint, name)))
+    return true;
   for (const char *const *start = family->ignored; start && *start; start++)
     if (strncmp(name, *start, strlen(*start)) == 0) return true;
   /* A tied head that the file stores all the same. */
@@ -80,7 +89,7 @@ static bool leftover_check(const struct family *family, const struct checkpoint 
   int count = 0;
   for (int i = 0; i < checkpoint_tensor_count(checkpoint); i++) {
     const char *name = checkpoint_tensor(checkpoint, i)->name;
-    if (used[i] || tensor_ignored(family, plan, checkpoint_tensor(checkpoint, i))) continue;
+    if (used[i] || tensor_ignored(family, checkpoint, plan, checkpoint_tensor(checkpoint, i))) continue;
     if (count++ < 3) at += (size_t)snprintf(list + at, sizeof list - at, "%s%.60s", at ? ", " : "", name);
   }
   if (count == 0) return true;
@@ -90,18 +99,40 @@ static bool leftover_check(const struct family *family, const struct checkpoint 
                    count, checkpoint_architecture(checkpoint), list, count > 3 ? ", …" : "");
 }
 
-static bool tensors_check(const struct family *family, const struct checkpoint *checkpoint, const struct plan *plan,
+static const struct plan *block_plan(const struct buffer *block) { return (const void *)block->data; }
+
+static bool weights_check(const struct checkpoint *checkpoint, const struct plan *plan, bool *used,
                           struct error *error) {
+  for (int i = 0; i < plan->n_weight; i++) {
+    const struct weight *weight = plan_weights(plan) + i;
+    for (int k = 0; k < weight->n_part; k++)
+      if (!part_check(checkpoint, plan, weight, weight->part + k, used, error)) return false;
+  }
+  return true;
+}
+
+static bool tensors_check(const struct family *family, const struct checkpoint *checkpoint,
+                          const struct buffer block[PLAN_ROLES], struct error *error) {
   bool *used = calloc((size_t)checkpoint_tensor_count(checkpoint) + 1, sizeof *used);
   if (!used) return error_set(error, ERROR_MEMORY, "No memory is left to check the tensors.");
   bool ok = true;
-  for (int i = 0; ok && i < plan->n_weight; i++) {
-    const struct weight *weight = plan_weights(plan) + i;
-    for (int k = 0; ok && k < weight->n_part; k++)
-      ok = part_check(checkpoint, plan, weight, weight->part + k, used, error);
-  }
-  ok = ok && leftover_check(family, checkpoint, plan, used, error);
+  for (int role = 0; ok && role < PLAN_ROLES; role++)
+    ok = block[role].size == 0 || weights_check(checkpoint, block_plan(&block[role]), used, error);
+  ok = ok && leftover_check(family, checkpoint, block_plan(&block[PLAN_DECODER]), used, error);
   free(used);
+  return ok;
+}
+
+static bool vision_outline(const struct family *family, const struct checkpoint *checkpoint,
+                           struct buffer block[PLAN_ROLES], struct error *error) {
+  struct plan_builder builder;
+  if (!family->build_vision) return true;
+  const struct plan *decoder = block_plan(&block[PLAN_DECODER]);
+  plan_builder_init(&builder, PLAN_VISION);
+  bool ok = family->build_vision(checkpoint, decoder, &builder, error) &&
+            plan_finish(&builder, &block[PLAN_VISION], error) &&
+            plan_vision_fits(decoder, block_plan(&block[PLAN_VISION]), error);
+  plan_builder_release(&builder);
   return ok;
 }
 
@@ -114,8 +145,9 @@ bool family_outline(const struct family *family, const struct checkpoint *checkp
   return ok;
 }
 
-bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer block[PLAN_ROLES],
                  struct error *error) {
-  return family_outline(family, checkpoint, block, error) &&
-         tensors_check(family, checkpoint, (const struct plan *)(const void *)block->data, error);
+  for (int role = 0; role < PLAN_ROLES; role++) buffer_clear(&block[role]);
+  return family_outline(family, checkpoint, &block[PLAN_DECODER], error) &&
+         vision_outline(family, checkpoint, block, error) && tensors_check(family, checkpoint, block, error);
 }

@@ -13,20 +13,26 @@ struct family {
   /* Adds values, groups, weights and ops, and fills the builder's head. */
   bool (*build)(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error);
   const char *const *ignored; /* beginnings of names of tensors rightly left unused, NULL at the end; or NULL */
+  /* The same for the plan of the encoder that makes images into rows of the decoder's embeddings; NULL: text only. */
+  bool (*build_vision)(const struct checkpoint *checkpoint, const struct plan *decoder, struct plan_builder *builder,
+                       struct error *error);
+  /* Whether a tensor is rightly left unused; NULL: only those of `ignored` are. */
+  bool (*unused)(const struct checkpoint *checkpoint, const char *tensor);
 };
 
 /* One object for each family, defined in its file. */
-extern const struct family llama_family, gemma3_family;
+extern const struct family llama_family, gemma3_family, idefics3_family, llava_family;
 
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);
 
-/* The decoder's plan (schemes still F32) in `block`, checked against the checkpoint: every tensor that a weight names
- * exists with the right shape, and no tensor of the checkpoint is left over. */
-bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+/* The plans (schemes still F32), one of each role that the network has, in the blocks by role; of others the block is
+ * left empty. They are checked against the checkpoint: every tensor that a weight names exists with the right shape, and
+ * no tensor of the checkpoint is left over. */
+bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer block[PLAN_ROLES],
                  struct error *error);
 
-/* The same from the config alone, of a checkpoint without tensors. */
+/* The decoder's from the config alone, of a checkpoint without tensors. */
 bool family_outline(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
                     struct error *error);
 

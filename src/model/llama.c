@@ -1,7 +1,9 @@
 /* The Llama family: pre-norm, rotary attention with grouped heads, a gated SiLU feed-forward. Its members differ in a
  * few settings: Mistral and some Qwen 2 see a sliding window, Qwen 2 has biases on q, k and v, Qwen 3 norms q and k. */
-#include "model/decoder.h"
 #include "model/family.h"
+#include "model/llama_text.h"
+
+#include <stdio.h>
 
 struct llama_member {
   bool qkv_bias; /* Hugging Face: without asking the config */
@@ -20,8 +22,7 @@ static const char *const architectures[] = {"LlamaForCausalLM",
                                             "qwen3",
                                             NULL};
 
-static struct llama_member member_of(const struct checkpoint *c) {
-  const char *architecture = checkpoint_architecture(c);
+static struct llama_member member_of(const struct checkpoint *c, const char *architecture) {
   bool llama = strcmp(architecture, "LlamaForCausalLM") == 0 || strcmp(architecture, "llama") == 0;
   bool qwen2 = strstr(architecture, "wen2") != NULL, qwen3 = strstr(architecture, "wen3") != NULL;
   return (struct llama_member){.qkv_bias = qwen2,
@@ -76,20 +77,56 @@ static bool hf_variants(struct decoder *d, const struct checkpoint *c, const str
   return true;
 }
 
-static bool llama_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
-  const struct llama_member member = member_of(checkpoint);
-  struct decoder d = {.prefix = "model.", .act = ACT_SILU, .rope_style = ROPE_HALF, .qk_norm = member.qk_norm};
+/* Configs of several networks state twice whether the head is the embedding, and not always the same: the file tells. */
+static bool head_missing(const struct checkpoint *c, const char *prefix) {
+  char name[80];
+  snprintf(name, sizeof name, "%.60slm_head.weight", prefix);
+  return checkpoint_find(c, name) == NULL;
+}
+
+static bool member_build(const struct llama_member *of, struct decoder d, const struct checkpoint *checkpoint,
+                         struct plan_builder *builder, struct error *error) {
+  const struct llama_member member = *of;
+  d.act = ACT_SILU;
+  d.rope_style = ROPE_HALF;
+  d.qk_norm = member.qk_norm;
   if (!decoder_read(&d, checkpoint, error)) return false;
   if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF)
     gguf_variants(&d, checkpoint);
   else if (!hf_variants(&d, checkpoint, &member, error))
     return false;
+  if (d.head_prefix) d.tied = head_missing(checkpoint, d.head_prefix);
   if (member.window && !window_read(&d, checkpoint, &member, error)) return false;
   if (!rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, 10000, NULL,
                  d.max_position, error))
     return false;
   d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
   return decoder_build(&d, checkpoint, builder, error);
+}
+
+static bool llama_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
+  const struct llama_member member = member_of(checkpoint, checkpoint_architecture(checkpoint));
+  return member_build(&member, (struct decoder){.prefix = "model."}, checkpoint, builder, error);
+}
+
+bool llama_text_build(const struct llama_text *text, const struct checkpoint *checkpoint, struct plan_builder *builder,
+                      struct error *error) {
+  static const char *const types[] = {"llama", "mistral", "qwen2", "qwen3"};
+  struct slice type = slice_text(types[0]);
+  const char *architecture = NULL;
+  if (!config_text(checkpoint, (struct config_key){"text_config.model_type", NULL}, &type, error)) return false;
+  for (int i = 0; i < 4; i++)
+    if (slice_is(type, types[i])) architecture = types[i];
+  if (!architecture)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "config.json: text_config.model_type is \"%.*s\", expected \"llama\", \"mistral\", \"qwen2\" or "
+                     "\"qwen3\".",
+                     SLICE_ARGS(type));
+  const struct llama_member member = member_of(checkpoint, architecture);
+  struct decoder d = text->defaults;
+  d.prefix = text->prefix;
+  d.head_prefix = text->head_prefix;
+  return member_build(&member, d, checkpoint, builder, error);
 }
 
 const struct family llama_family = {.architectures = architectures, .build = llama_build};

@@ -126,6 +126,9 @@ bool plan_check(struct slice block, struct error *error);
 /* The part of it that follows from the plan's role, once its ops are known to be sound (plan_role.c). */
 bool plan_check_role(const struct plan *plan, struct error *error);
 
+/* An encoder's rows can take the place of the decoder's embeddings. */
+bool plan_vision_fits(const struct plan *decoder, const struct plan *vision, struct error *error);
+
 /* Which checkpoint row is row `row` of a weight: the part, and the row within the tensor. False for a padding row. Of a
  * vector: the same for its element `row`; a bias is joined, interleaved and padded as the rows of its matrix are. */
 bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row);

@@ -23,7 +23,7 @@ static bool head_check(struct slice block, struct error *error) {
     return error_set(error, ERROR_FORMAT, "The plan has version %u, expected %d: build the engine again.", p->version,
                      PLAN_VERSION);
   if (p->n_op < 1 || p->n_op > PLAN_COUNT_MAX || p->n_weight < 0 || p->n_weight > PLAN_COUNT_MAX || p->n_value < 0 ||
-      p->n_value > PLAN_COUNT_MAX || p->n_group < 0 || p->n_group > PLAN_GROUPS || p->role != PLAN_DECODER)
+      p->n_value > PLAN_COUNT_MAX || p->n_group < 0 || p->n_group > PLAN_GROUPS)
     return error_set(error, ERROR_FORMAT, "The plan has %d ops, %d weights, %d values, %d groups: out of range.",
                      p->n_op, p->n_weight, p->n_value, p->n_group);
   bool within = array_within(p, p->ops, p->n_op, sizeof(struct op)) &&

@@ -1,4 +1,5 @@
-/* What a plan's role asks of it: a decoder takes tokens, an encoder of images takes patches and keeps nothing. */
+/* What a plan's role asks of it, and of another that it works for: a decoder takes tokens, an encoder of images takes
+ * patches and keeps nothing. */
 #include "base/limits.h"
 #include "plan/plan.h"
 
@@ -40,6 +41,16 @@ static bool vision_check(const struct plan *p, struct error *error) {
                    "The plan's ops do not take patches of %d × %d pixels to outputs of %d × %d patches, or they keep "
                    "keys and values, or sample.",
                    v->patch, v->patch, v->merge, v->merge);
+}
+
+bool plan_vision_fits(const struct plan *decoder, const struct plan *vision, struct error *error) {
+  int width = plan_values(vision)[plan_result(vision)].cols, mark = vision->vision.mark;
+  if (width != decoder->hidden)
+    return error_set(error, ERROR_INVALID, "Images become rows of %d numbers, and the decoder takes %d.", width,
+                     decoder->hidden);
+  if (mark < decoder->vocab) return true;
+  return error_set(error, ERROR_INVALID, "The token that stands for images is %d, expected one of the vocabulary's %d.",
+                   mark, decoder->vocab);
 }
 
 bool plan_check_role(const struct plan *plan, struct error *error) {

@@ -55,7 +55,7 @@ static void test_average(void **state) {
     draft_make(&draft, QUANT_AUTO, bits, NULL);
     draft_make(&again, QUANT_AUTO, bits, NULL);
     assert_true(auto_average(draft_plan(&draft), &backend_cpu) <= bits);
-    assert_memory_equal(draft.plan_block.data, again.plan_block.data, draft.plan_block.size);
+    assert_memory_equal(draft.block[PLAN_DECODER].data, again.block[PLAN_DECODER].data, draft.block[PLAN_DECODER].size);
     double loss = loss_of(&draft);
     assert_true(loss < before);
     before = loss;

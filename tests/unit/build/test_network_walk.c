@@ -191,7 +191,7 @@ static void engine_write(struct network *network, const struct weight_transform 
                          .transforms = transforms};
   struct hash128 digest;
   struct error error;
-  if (!engine_writer_init(&writer, path, draft_plan(draft), &backend_cpu, &error) ||
+  if (!engine_writer_init(&writer, path, draft_plan(draft), NULL, &backend_cpu, &error) ||
       !engine_writer_begin(&writer, &contents, &error) || !pack_weights(&job, &digest, &error) ||
       !engine_writer_commit(&writer, slice_text("{}"), &error))
     fail_msg("%s", error.text);

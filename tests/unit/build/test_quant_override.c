@@ -53,9 +53,9 @@ static void test_matches(void **state) {
       {"*.down_proj=BF16,*=INT8_WEIGHT", "qkv.0", QUANT_INT8_WEIGHT},
       {"model.layers.[01].mlp.gate_proj=FP32", "gate_up.1", QUANT_FP32},
   };
-  assert_true(quant_overrides_check(NULL, plan, &error));
+  assert_true(quant_overrides_check(NULL, plan, NULL, &error));
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-    if (!quant_overrides_check(table[i].text, plan, &error)) fail_msg("%s: %s", table[i].text, error.text);
+    if (!quant_overrides_check(table[i].text, plan, NULL, &error)) fail_msg("%s: %s", table[i].text, error.text);
     assert_int_equal(mode_of(plan, table[i].text, table[i].weight), table[i].mode);
   }
 }
@@ -88,7 +88,7 @@ static void test_refused(void **state) {
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
     struct error error;
-    assert_false(quant_overrides_check(table[i].text, plan, &error));
+    assert_false(quant_overrides_check(table[i].text, plan, NULL, &error));
     assert_string_equal(error.text, table[i].sentence);
   }
   char endless[400];
@@ -96,7 +96,7 @@ static void test_refused(void **state) {
   memset(endless, 'a', sizeof endless - 1);
   endless[sizeof endless - 1] = '\0';
   memcpy(endless + 300, "=BF16", 5);
-  assert_false(quant_overrides_check(endless, plan, &error)); /* longer than any name */
+  assert_false(quant_overrides_check(endless, plan, NULL, &error)); /* longer than any name */
 }
 
 int main(void) {

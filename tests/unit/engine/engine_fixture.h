@@ -83,7 +83,7 @@ static bool fixture_fill(struct engine_fixture *f, struct engine_writer *writer,
                                      .plan = fixture_plan_of(f),
                                      .tokenizer = slice_text(fixture_tokenizer),
                                      .chat_template = slice_text(fixture_template)};
-  if (!engine_writer_init(writer, f->path, contents.plan, &backend_cpu, error) ||
+  if (!engine_writer_init(writer, f->path, contents.plan, contents.vision, &backend_cpu, error) ||
       !engine_writer_begin(writer, &contents, error))
     return false;
   for (int w = 0; w < writer->n_weight; w++) {

@@ -24,11 +24,12 @@ static inline void variant_link(const char *from, const char *to, const char *na
   if (symlink(source, target) != 0) perror(target);
 }
 
-/* A folder with links to the files of the fixture FIXTURES/model/NAME, but for config.json, whose keys are replaced by
+/* A folder with links to the files of the fixture FIXTURES/KIND/NAME, but for config.json, whose keys are replaced by
  * those of the JSON object `change` (null removes one). */
-static inline void variant_make(struct model_variant *variant, const char *name, const json_t *change) {
+static inline void variant_make_in(struct model_variant *variant, const char *kind, const char *name,
+                                   const json_t *change) {
   char named[PATH_MAX], source[PATH_MAX + 16], target[PATH_MAX];
-  snprintf(named, sizeof named, "%s/model/%.100s", FIXTURES, name);
+  snprintf(named, sizeof named, "%s/%.20s/%.100s", FIXTURES, kind, name);
   if (!realpath(named, source)) abort(); /* links lie elsewhere than a relative path begins */
   snprintf(variant->path, sizeof variant->path, "/tmp/spate-variant-XXXXXX");
   if (!mkdtemp(variant->path)) abort();
@@ -50,6 +51,10 @@ static inline void variant_make(struct model_variant *variant, const char *name,
   snprintf(target, sizeof target, "%.40s/config.json", variant->path);
   if (json_dump_file(config, target, 0) != 0) abort();
   json_decref(config);
+}
+
+static inline void variant_make(struct model_variant *variant, const char *name, const json_t *change) {
+  variant_make_in(variant, "model", name, change);
 }
 
 static inline void variant_remove(struct model_variant *variant) {

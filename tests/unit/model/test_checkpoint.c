@@ -175,14 +175,14 @@ static void test_text_config(void **state) {
   json_dump_file(config, path, 0);
   tensors_rename(&variant, "language_model.");
   struct checkpoint *c = variant_open(&variant);
-  struct buffer block;
-  buffer_init(&block, 1 << 20);
-  if (!family_plan(family_find(c, &error), c, &block, &error)) fail_msg("%s", error.text);
-  const struct plan *plan = (const struct plan *)(const void *)block.data;
+  struct buffer block[PLAN_ROLES];
+  for (int role = 0; role < PLAN_ROLES; role++) buffer_init(&block[role], 1 << 20);
+  if (!family_plan(family_find(c, &error), c, block, &error)) fail_msg("%s", error.text);
+  const struct plan *plan = (const struct plan *)(const void *)block[PLAN_DECODER].data;
   assert_int_equal(plan->hidden, 44);
   assert_string_equal(plan_name(plan, plan_weights(plan)[0].part[0].tensor),
                       "language_model.model.embed_tokens.weight");
-  buffer_release(&block);
+  for (int role = 0; role < PLAN_ROLES; role++) buffer_release(&block[role]);
   checkpoint_close(c);
   json_decref(text);
   json_decref(config);

@@ -12,7 +12,7 @@
 
 struct planned {
   struct checkpoint *checkpoint;
-  struct buffer block;
+  struct buffer block[PLAN_ROLES];
   const struct plan *plan;
 };
 
@@ -22,9 +22,9 @@ static void planned_open_path(struct planned *p, const char *path) {
   if (!p->checkpoint) fail_msg("%s", error.text);
   const struct family *family = family_find(p->checkpoint, &error);
   if (!family) fail_msg("%s", error.text);
-  buffer_init(&p->block, 1 << 20);
-  if (!family_plan(family, p->checkpoint, &p->block, &error)) fail_msg("%s: %s", path, error.text);
-  p->plan = (const struct plan *)(const void *)p->block.data;
+  for (int role = 0; role < PLAN_ROLES; role++) buffer_init(&p->block[role], 1 << 20);
+  if (!family_plan(family, p->checkpoint, p->block, &error)) fail_msg("%s: %s", path, error.text);
+  p->plan = (const struct plan *)(const void *)p->block[PLAN_DECODER].data;
 }
 
 static void planned_open(struct planned *p, const char *name) {
@@ -45,7 +45,7 @@ static void planned_open_variant(struct planned *p, const char *name, const char
 }
 
 static void planned_close(struct planned *p) {
-  buffer_release(&p->block);
+  for (int role = 0; role < PLAN_ROLES; role++) buffer_release(&p->block[role]);
   checkpoint_close(p->checkpoint);
 }
 

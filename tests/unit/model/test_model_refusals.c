@@ -79,11 +79,11 @@ static const struct refusal refusals[] = {
 static bool model_plan(const char *path, struct error *error) {
   struct checkpoint *checkpoint = checkpoint_open(path, error);
   if (!checkpoint) return false;
-  struct buffer block;
-  buffer_init(&block, 1 << 24);
+  struct buffer block[PLAN_ROLES];
+  for (int role = 0; role < PLAN_ROLES; role++) buffer_init(&block[role], 1 << 24);
   const struct family *family = family_find(checkpoint, error);
-  bool ok = family && family_plan(family, checkpoint, &block, error);
-  buffer_release(&block);
+  bool ok = family && family_plan(family, checkpoint, block, error);
+  for (int role = 0; role < PLAN_ROLES; role++) buffer_release(&block[role]);
   checkpoint_close(checkpoint);
   return ok;
 }

@@ -1,0 +1,41 @@
+/* What vision transformers share: patches through a convolution that is a matrix, learned positions, layers of
+ * bidirectional attention and a plain feed-forward, each behind a layer norm. CLIP's and SigLIP's differ in fields. */
+#ifndef SPATE_MODEL_VISION_TOWER_H
+#define SPATE_MODEL_VISION_TOWER_H
+
+#include "model/model_config.h"
+#include "plan/plan_builder.h"
+
+struct vision_tower {
+  const char *prefix; /* of its tensors' names in the checkpoint, up to "embeddings." */
+  int hidden, feed_forward, n_layer, n_head;
+  int channels, image, patch; /* image: pixels of a side */
+  double eps;
+  enum act_kind act;
+  bool class_token; /* a learned token before the patches */
+  bool patch_bias, pre_norm, post_norm;
+  bool stretch; /* smaller images have their positions spread over the table */
+  int used;     /* of the layers, those that the result is made from; 0: all */
+  int merge;    /* patches a side of the square that becomes one row of the result */
+  int mark;     /* the decoder's token that stands for a row */
+};
+
+/* Reads the sizes and the activation from the config's "vision_config"; fields set before are the family's defaults. */
+bool vision_tower_read(struct vision_tower *tower, const struct checkpoint *checkpoint, struct error *error);
+
+/* Everything up to the joined patches, which become the value that is returned: merge² × hidden columns over outputs.
+ * The projection to the decoder's width is the family's. */
+int vision_tower_build(const struct vision_tower *tower, struct plan_builder *builder);
+
+/* A linear of the checkpoint's NAME.weight (and NAME.bias) from value `in` to a new value of `rows` columns over
+ * outputs, which is returned. name: what the weight is called in the plan. */
+int vision_project(struct plan_builder *builder, const char *name, const char *tensor, int in, int cols, int rows,
+                   bool bias, enum act_kind act);
+
+/* Is the tensor one of the tower's that its result does not depend on: of later layers, or of a norm behind them? */
+bool vision_tower_unused(const struct vision_tower *tower, const char *tensor);
+
+/* The prefix of `prefixes` (NULL at the end) below which the checkpoint has the tensor; the first where none does. */
+const char *tensor_prefix_find(const struct checkpoint *checkpoint, const char *const *prefixes, const char *tensor);
+
+#endif
