@@ -56,6 +56,11 @@ static bool heads_read(struct decoder *d, const struct checkpoint *c, struct err
                      "The config has hidden size %d and %d attention heads but no head size; the first must be a "
                      "multiple of the second.",
                      d->hidden, d->n_head);
+  if (derived && d->head_dim > HEAD_DIM_MAX)
+    return error_set(error, ERROR_LIMIT,
+                     "The config has hidden size %d and %d attention heads, which makes heads of %d dimensions; Spate "
+                     "allows %d.",
+                     d->hidden, d->n_head, d->head_dim, HEAD_DIM_MAX);
   if (!config_int(c, key, CONFIG_OPTIONAL, 2, HEAD_DIM_MAX, &d->head_dim, error)) return false;
   int dim_v = d->head_dim;
   if (!config_int(c, (struct config_key){NULL, "attention.value_length"}, CONFIG_OPTIONAL, 1, HEAD_DIM_MAX, &dim_v,

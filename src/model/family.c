@@ -10,13 +10,15 @@ enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error) {
   const char *wanted = checkpoint_architecture(checkpoint);
-  char known[ERROR_TEXT_MAX / 2] = "";
+  char known[ERROR_TEXT_MAX - 144] = ""; /* what the rest of the sentence takes */
   size_t used = 0;
   for (int i = 0; i < FAMILY_COUNT; i++) {
     for (const char *const *name = families[i]->architectures; *name; name++) {
       if (strcmp(*name, wanted) == 0) return families[i];
-      if (used < sizeof known)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", *name);
+      bool fits = used + strlen(*name) + sizeof ", , …" < sizeof known; /* those that do not are left out at the end */
+      if (used < sizeof known - 8)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", fits ? *name : "…");
+      if (!fits) used = sizeof known;
     }
   }
   error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; these are: %s.", wanted,

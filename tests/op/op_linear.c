@@ -40,6 +40,13 @@ static const struct variant variants[] = {
      .scale = 0.5f,
      .softcap = 3,
      .few = 2},
+    {.name = "layer norm, gelu, bias", .norm = NORM_LAYER, .act = ACT_GELU, .bias = true, .scale = 1},
+    {.name = "layer norm, quick gelu, residual",
+     .norm = NORM_LAYER,
+     .act = ACT_GELU_QUICK,
+     .residual = RESIDUAL,
+     .scale = 1,
+     .few = 2},
     {.name = "post norm", .post_norm = NORM_RMS, .scale = 1},
     {.name = "norm, post norm, residual in place",
      .norm = NORM_RMS,
@@ -111,7 +118,7 @@ static void case_make(struct linear_case *c) {
   op.weight[0] = c->matrix =
       v->gated ? model_gated_matrix(m, c->scheme, rows, cols, size) : model_matrix(m, c->scheme, rows, cols, size);
   if (v->bias) op.weight[1] = v->gated ? model_gated_bias(m, rows, -1, 1) : model_vector(m, rows, -1, 1);
-  if (v->norm) op.weight[2] = model_vector(m, cols, 0.5f, 1.5f);
+  if (v->norm) op.weight[2] = model_vector(m, v->norm == NORM_LAYER ? 2 * cols : cols, 0.5f, 1.5f);
   if (v->post_norm) op.weight[3] = model_vector(m, rows, -1.5f, 1.5f);
   c->bias = op.weight[1], c->norm = op.weight[2], c->post_norm = op.weight[3];
   op.args.linear = (struct linear_args){.norm = v->norm,
@@ -159,7 +166,7 @@ struct input {
 static void input_round(const struct linear_case *c, struct input *in, int first, int end) {
   bool e4m3 = c->scheme.activation == ACTIVATION_E4M3_TOKEN;
   double peak = 0, top = e4m3 ? (double)E4M3_MAX : 127, step = e4m3 ? 32 : 1;
-  for (int k = first; k < end; k++) peak = fmax(peak, in->magnitude[k]);
+  for (int k = first; k < end; k++) peak = fmax(peak, fabs(in->x[k]));
   for (int k = first; k < end; k++) {
     double code = in->x[k] * top / peak;
     in->x[k] = (e4m3 ? (double)e4m3_to_float(e4m3_from_float((float)code)) : rint(code)) * peak / top;
@@ -168,18 +175,29 @@ static void input_round(const struct linear_case *c, struct input *in, int first
   in->flip = fmax(in->flip, step * peak / top);
 }
 
+/* x to its norm: (x − mean) / deviation × weight + shift, of which an RMS norm has no mean and no shift. What is added to
+ * each other may leave little, with the error of all of it. */
+static void input_norm(const struct linear_case *c, struct input *in) {
+  int cols = c->shape->cols;
+  bool layer = c->variant->norm == NORM_LAYER;
+  const struct codes *weight = &c->model.codes[c->norm];
+  double mean = 0, squares = 0;
+  for (int k = 0; layer && k < cols; k++) mean += in->x[k] / cols;
+  for (int k = 0; k < cols; k++) squares += (in->x[k] - mean) * (in->x[k] - mean);
+  double deviation = sqrt(squares / cols + (double)eps);
+  for (int k = 0; k < cols; k++) {
+    double factor = codes_value(weight, 0, k) / deviation, shift = layer ? codes_value(weight, 0, cols + k) : 0;
+    in->magnitude[k] = (fabs(in->x[k]) + fabs(mean)) * factor + fabs(shift);
+    in->x[k] = (in->x[k] - mean) * factor + shift;
+  }
+}
+
 static void input_fill(const struct linear_case *c, int token, struct input *in) {
   int cols = c->shape->cols;
-  double squares = 0;
   in->flip = 0;
-  for (int k = 0; k < cols; k++) {
-    in->x[k] = codes_value(&c->model.codes[c->input_table], token, k);
-    squares += in->x[k] * in->x[k];
-  }
-  double rms = sqrt(squares / cols + (double)eps);
-  for (int k = 0; c->variant->norm && k < cols; k++)
-    in->x[k] = in->x[k] / rms * codes_value(&c->model.codes[c->norm], 0, k);
+  for (int k = 0; k < cols; k++) in->x[k] = codes_value(&c->model.codes[c->input_table], token, k);
   for (int k = 0; k < cols; k++) in->magnitude[k] = fabs(in->x[k]);
+  if (c->variant->norm) input_norm(c, in);
   if (c->scheme.activation == ACTIVATION_FLOAT) return;
   int group = c->scheme.activation == ACTIVATION_INT8 ? ACTIVATION_GROUP : cols;
   for (int first = 0; first < cols; first += group)
@@ -224,11 +242,19 @@ static struct bounded product_of(const struct linear_case *c, const struct input
   return p;
 }
 
-/* Neither activation is steeper than 1.13; float versions are a few roundings of the argument and the result away. */
+static double act_value(uint8_t act, double x) {
+  switch (act) {
+  case ACT_SILU: return x / (1 + exp(-x));
+  case ACT_GELU_TANH: return x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+  case ACT_GELU: return x * (1 + erf(x / sqrt(2))) / 2;
+  default: return x / (1 + exp(-1.702 * x));
+  }
+}
+
+/* No activation is steeper than 1.13; float versions are a few roundings of the argument and the result away. */
 static struct bounded act_of(uint8_t act, struct bounded x) {
   if (act == ACT_NONE) return x;
-  double u = act == ACT_SILU ? x.value : 2 * 0.79788456080286535588 * (x.value + 0.044715 * pow(x.value, 3));
-  double value = x.value / (1 + exp(-u));
+  double value = act_value(act, x.value);
   return (struct bounded){value, 1.13 * x.error + 10 * ROUNDOFF * (fabs(value) + fabs(x.value))};
 }
 

@@ -161,16 +161,8 @@ static void integer_fill(struct op_model *model, struct codes *codes, float size
     one_level_fill(model, codes, size / largest, size);
 }
 
-void model_finish(struct op_model *model, int value, bool selected) {
+void model_close(struct op_model *model) {
   struct error error = {0};
-  struct op select = op_make(OP_SELECT, 0), sample = op_make(OP_SAMPLE, 0);
-  sample.in[0] = value;
-  if (!selected) {
-    select.in[0] = value;
-    select.out = sample.in[0] = plan_add_value(&model->builder, model->builder.head.vocab, ROWS_OUTPUTS);
-    plan_add_op(&model->builder, &select);
-  }
-  plan_add_op(&model->builder, &sample);
   if (!plan_finish(&model->builder, &model->block, &error)) op_die("plan", &error);
   model->plan = (const struct plan *)(const void *)model->block.data;
   for (int i = 0; i < model->plan->n_weight; i++) {
@@ -185,6 +177,18 @@ void model_finish(struct op_model *model, int value, bool selected) {
       dense_fill(model, &model->codes[i], model->low[i], model->high[i]);
   }
   if (!plan_check(buffer_slice(&model->block), &error)) op_die("plan", &error);
+}
+
+void model_finish(struct op_model *model, int value, bool selected) {
+  struct op select = op_make(OP_SELECT, 0), sample = op_make(OP_SAMPLE, 0);
+  sample.in[0] = value;
+  if (!selected) {
+    select.in[0] = value;
+    select.out = sample.in[0] = plan_add_value(&model->builder, model->builder.head.vocab, ROWS_OUTPUTS);
+    plan_add_op(&model->builder, &select);
+  }
+  plan_add_op(&model->builder, &sample);
+  model_close(model);
 }
 
 /* --- running ---------------------------------------------------------------------------------------------------- */
@@ -252,7 +256,8 @@ struct result program_step(const struct op_packed *packed, struct program *progr
   if (!batch_check(&batch, packed->model->plan, limits, &error) || !backend->submit(program, &batch, &error) ||
       !backend->finish(program, masks, &error) || !backend->collect(program, &result, &error))
     op_die(backend->name, &error);
-  size_t count = (size_t)result.n_out * (size_t)packed->model->plan->vocab;
+  const struct plan *plan = packed->model->plan;
+  size_t count = (size_t)result.n_out * (size_t)plan_values(plan)[plan_result(plan)].cols;
   if (logits) memcpy(logits, result.logits, count * sizeof *logits);
   return result;
 }

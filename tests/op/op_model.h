@@ -29,7 +29,8 @@ int model_vector(struct op_model *model, int cols, float low, float high);
 int model_gated_bias(struct op_model *model, int part_rows, float low, float high);
 /* value = the embedding of the token through a new F32 table of numbers in [−size, size]. */
 int model_embedded_value(struct op_model *model, int cols, float size);
-/* Appends the tail (select, unless `selected`, and sample), lays out the plan, fills the weights. */
+/* Lays out the plan and fills the weights; with the tail (select, unless `selected`, and sample). */
+void model_close(struct op_model *model);
 void model_finish(struct op_model *model, int value, bool selected);
 
 double random_uniform(uint64_t *state); /* [0, 1) */
@@ -45,7 +46,7 @@ void packed_init(struct op_packed *packed, const struct backend *backend, const 
 void packed_release(struct op_packed *packed);
 
 struct program *packed_compile(const struct op_packed *packed, struct device *device, const struct limits *limits);
-/* Runs one step; logits (n_out × vocab, may be NULL) are copied out. */
+/* Runs one step; its result (n_out × vocab, or × the columns of one that is not sampled; may be NULL) is copied out. */
 struct result program_step(const struct op_packed *packed, struct program *program, const struct limits *limits,
                            struct batch batch, const struct masks *masks, float *logits);
 

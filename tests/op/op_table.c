@@ -2,7 +2,7 @@
  * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
  * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
- *   op_table [few] [linear|adapter|columns|chain|range|embed|head|sample|attend|decode|far]
+ *   op_table [few] [linear|adapter|columns|chain|range|embed|head|sample|attend|decode|far|encode]
  *   op_table [few] linear TEXT  those schemes alone whose names have it; so chain and head
  *   op_table [few] linear TEXT K/N  and of their steps each N-th alone, from the K-th on
  *   op_table [few] attend TEXT  the same of types of caches
@@ -199,6 +199,7 @@ int main(int argc, char **argv) {
   if (strstr("attend", only)) attend_cases(&table);
   if (strstr("decode", only)) decode_cases(&table);
   if (strstr("far", only)) far_cases(&table);
+  if (strstr("encode", only)) encode_cases(&table);
   if (table.skipped) printf("%d plans skipped\n", table.skipped);
   printf("%d passed, %d failed\n", table.passed, table.failed);
   table_close(&table);

@@ -62,6 +62,7 @@ void sample_cases(struct table *table);
 void attend_cases(struct table *table);
 void decode_cases(struct table *table);
 void far_cases(struct table *table);
+void encode_cases(struct table *table);
 
 /* The schemes of weights, shared by linear and embed. */
 extern const struct scheme op_schemes[];

@@ -24,8 +24,17 @@ static inline void variant_link(const char *from, const char *to, const char *na
   if (symlink(source, target) != 0) perror(target);
 }
 
-/* A folder with links to the files of the fixture FIXTURES/KIND/NAME, but for config.json, whose keys are replaced by
- * those of the JSON object `change` (null removes one). */
+/* The object that a key is of: one whose name stands before a dot, or the whole; *key moves behind it. */
+static inline json_t *variant_object(json_t *config, const char **key) {
+  const char *dot = strchr(*key, '.');
+  if (!dot) return config;
+  json_t *object = json_object_getn(config, *key, (size_t)(dot - *key));
+  *key = dot + 1;
+  return object;
+}
+
+/* A folder with links to the files of the fixture FIXTURES/KIND/NAME, but for config.json, whose keys ("key", or
+ * "object.key") are replaced by those of the JSON object `change` (null removes one). */
 static inline void variant_make_in(struct model_variant *variant, const char *kind, const char *name,
                                    const json_t *change) {
   char named[PATH_MAX], source[PATH_MAX + 16], target[PATH_MAX];
@@ -43,10 +52,12 @@ static inline void variant_make_in(struct model_variant *variant, const char *ki
   json_t *config = json_load_file(source, 0, NULL), *value;
   const char *key;
   json_object_foreach((json_t *)(uintptr_t)change, key, value) {
+    const char *last = key;
+    json_t *object = variant_object(config, &last);
     if (json_is_null(value))
-      json_object_del(config, key);
+      json_object_del(object, last);
     else
-      json_object_set(config, key, value);
+      json_object_set(object, last, value);
   }
   snprintf(target, sizeof target, "%.40s/config.json", variant->path);
   if (json_dump_file(config, target, 0) != 0) abort();

@@ -27,6 +27,9 @@ static const struct refusal refusals[] = {
     {"llama2", "{\"num_attention_heads\": 3, \"num_key_value_heads\": 3}",
      "The config has hidden size 40 and 3 attention heads but no head size; the first must be a multiple of the "
      "second."},
+    {"llama2", "{\"hidden_size\": 1048576, \"num_attention_heads\": 4}",
+     "The config has hidden size 1048576 and 4 attention heads, which makes heads of 262144 dimensions; Spate allows "
+     "1024."},
     {"llama2", "{\"head_dim\": 15}", "15 dimensions of a head rotate; the number must be even and at least 2."},
     {"llama2", "{\"num_attention_heads\": 4096, \"head_dim\": 1024}",
      "4096 heads of 1024 dimensions are wider than the 1048576 that Spate allows."},
@@ -68,7 +71,8 @@ static const struct refusal refusals[] = {
      "The architecture \"GPT2LMHeadModel\" is not one that Spate loads; these are: LlamaForCausalLM, "
      "MistralForCausalLM, "
      "Qwen2ForCausalLM, Qwen3ForCausalLM, llama, mistral, qwen2, qwen3, Gemma3ForCausalLM, "
-     "Gemma3ForConditionalGeneration, gemma3_text, gemma3."},
+     "Gemma3ForConditionalGeneration, gemma3_text, gemma3, Idefics3ForConditionalGeneration, "
+     "SmolVLMForConditionalGeneration, LlavaForConditionalGeneration."},
     {"llama2", "{\"architectures\": [1]}",
      "config.json names no architecture: \"architectures\" should be a list of one."},
     {"llama2", "{\"eos_token_id\": -3}", "config.json: eos_token_id is no token id or list of token ids."},

@@ -1,0 +1,296 @@
+/* What only encoders of images do: attention within the rows of a batch, embeddings of patches and of positions, outputs
+ * that join tokens, each with a norm; and the pool whose rows a decoder embeds. Against the reference, and to the byte
+ * however many threads share the work and whichever rows a step has. */
+#include "op/op_table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 6, TOKENS = 284, COLS_MOST = 1024 };
+
+static const int row_counts[ROWS] = {1, 5, 64, 65, 146, 3};
+
+/* A plan of role PLAN_VISION that takes patches of c × p × p numbers; its value of them. */
+static int patches_begin(struct op_model *m, int channels, int patch, int merge, int lead, uint64_t seed) {
+  model_init(m, 1, seed);
+  struct plan *head = &m->builder.head;
+  head->role = PLAN_VISION;
+  head->vocab = 0;
+  head->vision = (struct plan_vision){
+      .channels = channels, .patch = patch, .merge = merge, .lead = lead, .grid = 12, .stretch = 1};
+  head->max_position = lead + 12 * 12;
+  struct op op = op_make(OP_EMBED, -1);
+  op.args.embed.source = EMBED_PATCHES;
+  op.out = plan_add_value(&m->builder, channels * patch * patch, ROWS_TOKENS);
+  plan_add_op(&m->builder, &op);
+  return op.out;
+}
+
+static void select_end(struct op_model *m, int value, int cols, int merged, uint8_t norm) {
+  struct op op = op_make(OP_SELECT, -1);
+  op.in[0] = value;
+  op.out = plan_add_value(&m->builder, merged * cols, ROWS_OUTPUTS);
+  op.args.select = (struct select_args){.norm = norm, .eps = 1e-5f};
+  if (norm) op.weight[2] = model_vector(m, norm == NORM_LAYER ? 2 * cols : cols, 0.5f, 1.5f);
+  plan_add_op(&m->builder, &op);
+  model_close(m);
+}
+
+/* A batch of rows of so many tokens, of random numbers, all of them wanted. */
+struct patch_batch {
+  struct row row[ROWS];
+  int32_t out[TOKENS], position[TOKENS][3];
+  float *patches;
+  struct batch batch;
+};
+
+static void batch_make(struct patch_batch *b, const int *counts, int n_row, int cols) {
+  uint64_t random = 7;
+  *b = (struct patch_batch){.patches = calloc((size_t)TOKENS * (size_t)cols, sizeof(float))};
+  if (!b->patches) op_die("patches", &(struct error){.text = "out of memory"});
+  b->batch = (struct batch){
+      .row = b->row, .out = b->out, .position = (const int32_t (*)[3])b->position, .patches = b->patches};
+  for (int r = 0; r < n_row; r++) {
+    b->row[b->batch.n_row++] = (struct row){.seat = r, .first = b->batch.n_token, .count = counts[r]};
+    b->batch.n_token += counts[r];
+  }
+  for (int i = 0; i < b->batch.n_token; i++) {
+    b->out[b->batch.n_out++] = i;
+    b->position[i][0] = i * 5 % 140;
+  }
+  for (size_t i = 0; i < (size_t)b->batch.n_token * (size_t)cols; i++)
+    b->patches[i] = (float)(2 * random_uniform(&random) - 1);
+}
+
+static struct limits encoder_limits(uint8_t kv) {
+  return (struct limits){.seats = ROWS,
+                         .tokens = TOKENS,
+                         .outputs = TOKENS,
+                         .length = TOKENS,
+                         .opt_batch = 4,
+                         .block_size = 16,
+                         .kv_dtype = kv};
+}
+
+/* One step on a fresh program. */
+static void model_step(const struct op_model *m, const struct backend *backend, struct device *device, const struct limits *limits, struct batch batch, float *result) {
+  struct op_packed packed;
+  packed_init(&packed, backend, m);
+  struct program *program = packed_compile(&packed, device, limits);
+  program_step(&packed, program, limits, batch, NULL, result);
+  backend->release(program);
+  packed_release(&packed);
+}
+
+/* --- attention ---------------------------------------------------------------------------------------------------- */
+
+static const struct attend_shape {
+  int n_head, n_kv_head, dim, channels, patch; /* channels × patch² = (n_head + 2 × n_kv_head) × dim */
+} shapes[] = {
+    {2, 2, 72, 3, 12}, /* of SigLIP so400m */
+    {4, 4, 64, 3, 16}, {4, 4, 9, 3, 6}, {2, 1, 64, 4, 8}, {1, 1, 1, 3, 1},
+};
+
+static void attend_make(struct op_model *m, const struct attend_shape *s) {
+  struct op op = op_make(OP_ATTEND, 0);
+  op.in[0] = patches_begin(m, s->channels, s->patch, 1, 0, 3);
+  op.out = plan_add_value(&m->builder, s->n_head * s->dim, ROWS_TOKENS);
+  op.args.attend = (struct attend_args){.n_head = s->n_head,
+                                        .n_kv_head = s->n_kv_head,
+                                        .dim_k = s->dim,
+                                        .dim_v = s->dim,
+                                        .group = -1,
+                                        .rope_scale = 1,
+                                        .scale = 2 / sqrtf((float)s->dim)};
+  plan_add_op(&m->builder, &op);
+  select_end(m, op.out, s->n_head * s->dim, 1, NORM_NONE);
+}
+
+/* Numbers are within ±1, so scores are within 2 · √dim; a score's error is that of so many sums, and of parts of 16 bits
+ * on matrix units. */
+static double attend_tolerance(const struct attend_shape *s, uint8_t kv) {
+  double score = 2 * sqrt(s->dim), parts = kv == KV_BF16 ? 0x1p-17 : 0;
+  double weight = score * (4 * sqrt(s->dim + 4) * ROUNDOFF + parts) + (2 * score + 6) * ROUNDOFF;
+  return 2 * weight + parts + 8 * sqrt(146 + 8) * ROUNDOFF;
+}
+
+/* Each row by itself has the bytes that it has beside the others. */
+static void rows_alone(const struct table *table, const struct op_model *m, const struct subject *subject,
+                       const struct patch_batch *all, const struct limits *limits, size_t cols, const float *got,
+                       struct family *family) {
+  static float alone[TOKENS * COLS_MOST];
+  for (int r = 0; r < ROWS; r++) {
+    struct row row = all->row[r];
+    struct batch batch = all->batch;
+    batch.patches += (size_t)row.first * (size_t)plan_values(m->plan)[plan_embed(m->plan, EMBED_PATCHES)->out].cols;
+    row.first = 0;
+    batch.n_row = 1, batch.row = &row, batch.n_token = batch.n_out = row.count;
+    model_step(m, table->tested, subject->device[0], limits, batch, alone);
+    family_same(family, "a row alone", got + (size_t)all->row[r].first * cols, alone, (size_t)row.count * cols);
+  }
+}
+
+static void attend_case(struct table *table, const struct attend_shape *s, uint8_t kv, struct family *family) {
+  static float expected[TOKENS * COLS_MOST], got[TOKENS * COLS_MOST], other[TOKENS * COLS_MOST];
+  static double tolerance[TOKENS * COLS_MOST];
+  struct op_model m;
+  struct patch_batch b;
+  struct limits limits = encoder_limits(kv);
+  attend_make(&m, s);
+  if (family_skips(family, table, &m)) {
+    model_release(&m);
+    return;
+  }
+  batch_make(&b, row_counts, ROWS, s->channels * s->patch * s->patch);
+  size_t cols = (size_t)(s->n_head * s->dim), count = TOKENS * cols;
+  for (size_t i = 0; i < count; i++) tolerance[i] = attend_tolerance(s, kv);
+  model_step(&m, table->oracle, table->oracle_device, &limits, b.batch, expected);
+  for (int i = 0; i < table->n_subject; i++) {
+    char what[80];
+    const struct subject *subject = &table->subject[i];
+    snprintf(what, sizeof what, "%d heads of %d, %s", s->n_head, s->dim, subject->name);
+    model_step(&m, table->tested, subject->device[1], &limits, b.batch, got);
+    family_compare(family, what, expected, tolerance, got, count);
+    model_step(&m, table->tested, subject->device[0], &limits, b.batch, other);
+    family_same(family, what, got, other, count);
+    if (!table->few) rows_alone(table, &m, subject, &b, &limits, cols, got, family);
+  }
+  free(b.patches);
+  model_release(&m);
+}
+
+/* --- embeddings and outputs --------------------------------------------------------------------------------------- */
+
+static void rows_make(struct op_model *m, int patch, int merge, int lead, uint8_t norm, struct scheme scheme) {
+  int cols = 3 * patch * patch;
+  struct op op = op_make(OP_EMBED, -1);
+  op.in[0] = patches_begin(m, 3, patch, merge, lead, 5);
+  op.out = plan_add_value(&m->builder, cols, ROWS_TOKENS);
+  op.args.embed = (struct embed_args){.scale = 0.7f, .source = EMBED_POSITIONS, .norm = norm, .eps = 1e-5f};
+  op.weight[0] = model_matrix(m, scheme, lead + 12 * 12, cols, 1);
+  if (lead) op.weight[1] = model_vector(m, cols, -1, 1);
+  if (norm) op.weight[2] = model_vector(m, norm == NORM_LAYER ? 2 * cols : cols, 0.5f, 1.5f);
+  plan_add_op(&m->builder, &op);
+  select_end(m, op.out, cols, merge * merge, norm);
+}
+
+/* Outputs of joined tokens with gaps between some of them, within the rows. */
+static void outputs_make(struct patch_batch *b, int merged) {
+  b->batch.n_out = 0;
+  for (int r = 0; r < b->batch.n_row; r++)
+    for (int i = b->row[r].first + r % 2; i + merged <= b->row[r].first + b->row[r].count; i += merged + (r == 2))
+      b->out[b->batch.n_out++] = i;
+}
+
+static void rows_case(struct table *table, int patch, int merge, int lead, uint8_t norm, struct scheme scheme,
+                      struct family *family) {
+  static float expected[TOKENS * COLS_MOST], got[TOKENS * COLS_MOST];
+  static double tolerance[TOKENS * COLS_MOST];
+  const int counts[] = {9, 1, 20, 18};
+  struct op_model m;
+  struct patch_batch b;
+  struct limits limits = encoder_limits(KV_F32);
+  rows_make(&m, patch, merge, lead, norm, scheme);
+  if (family_skips(family, table, &m)) {
+    model_release(&m);
+    return;
+  }
+  batch_make(&b, counts, 4, 3 * patch * patch);
+  outputs_make(&b, merge * merge);
+  size_t count = (size_t)b.batch.n_out * (size_t)(merge * merge * 3 * patch * patch);
+  /* Numbers before a norm are at most 2.7, and behind one 1.5 · 4 + 1.5, about; its sums are of parts of 32. */
+  double roundings = norm ? 2 * (3 * patch * patch / 32.0 + 10) : 3;
+  for (size_t i = 0; i < count; i++) tolerance[i] = roundings * ROUNDOFF * 8;
+  model_step(&m, table->oracle, table->oracle_device, &limits, b.batch, expected);
+  for (int i = 0; i < table->n_subject; i++)
+    for (int k = 0; k < 2; k++) {
+      char what[80];
+      snprintf(what, sizeof what, "patch %d, merge %d, lead %d, norm %d, %s", patch, merge, lead, norm,
+               table->subject[i].name);
+      model_step(&m, table->tested, table->subject[i].device[k], &limits, b.batch, got);
+      family_compare(family, what, expected, tolerance, got, count);
+    }
+  free(b.patches);
+  model_release(&m);
+}
+
+/* --- the pool ----------------------------------------------------------------------------------------------------- */
+
+enum { POOL = 24, POOL_COLS = 48, POOL_TOKENS = 12 };
+
+/* A decoder whose logits are its embeddings. */
+static void decoder_make(struct op_model *m) {
+  model_init(m, POOL_COLS, 9);
+  int value = model_embedded_value(m, POOL_COLS, 1);
+  model_finish(m, value, false);
+}
+
+/* Rows of an encoder's step, or of the host, are embedded as they are, between ids. */
+static void pool_case(struct table *table, struct device *device, bool of_host, struct family *family) {
+  static const struct sampling sampling[POOL_TOKENS];
+  struct op_model decoder, encoder;
+  struct op_packed packed, encoder_packed;
+  struct patch_batch b;
+  struct error error = {0};
+  struct limits limits = encoder_limits(KV_F32), of_images = limits;
+  decoder_make(&decoder);
+  patches_begin(&encoder, 3, 4, 1, 0, 11);
+  select_end(&encoder, 0, POOL_COLS, 1, NORM_NONE);
+  batch_make(&b, (int[]){7, 9}, 2, POOL_COLS);
+  limits.pool = POOL;
+  packed_init(&packed, table->tested, &decoder);
+  packed_init(&encoder_packed, table->tested, &encoder);
+  struct program *program = packed_compile(&packed, device, &limits);
+  struct program *images = packed_compile(&encoder_packed, device, &of_images);
+  program_step(&encoder_packed, images, &of_images, b.batch, NULL, NULL);
+  struct pool_source source = {.encoder = images, .first = 2};
+  if (of_host) source = (struct pool_source){.rows = b.patches + 2 * POOL_COLS};
+  bool filled = table->tested->pool_fill(program, 5, 14, &source, &error);
+  int32_t token[POOL_TOKENS], embed[POOL_TOKENS], out[POOL_TOKENS];
+  float got[POOL_TOKENS * POOL_COLS];
+  for (int i = 0; i < POOL_TOKENS; i++) token[i] = i * 3, out[i] = i, embed[i] = i % 3 ? 5 + i : -1;
+  struct row row = {.count = POOL_TOKENS};
+  struct batch batch = {.n_row = 1, .n_token = POOL_TOKENS, .n_out = POOL_TOKENS, .row = &row, .token = token,
+                        .embed = embed, .out = out, .sampling = sampling};
+  program_step(&packed, program, &limits, batch, NULL, got);
+  for (int i = 0; i < POOL_TOKENS; i++) {
+    const float *expected = embed[i] < 0 ? (const float *)decoder.codes[0].dense + token[i] * POOL_COLS
+                                         : b.patches + (embed[i] - 5 + 2) * POOL_COLS;
+    family_same(family, of_host ? "rows of the host" : "an encoder's rows", expected, got + i * POOL_COLS, POOL_COLS);
+  }
+  source = (struct pool_source){.encoder = images, .first = 3};
+  bool beyond = table->tested->pool_fill(program, 5, 14, &source, &error) ||
+                table->tested->pool_fill(program, POOL - 1, 2, &(struct pool_source){.rows = got}, &error);
+  family_note(family, "what is beyond the rows or the pool is refused", filled && !beyond);
+  table->tested->release(program);
+  table->tested->release(images);
+  packed_release(&packed);
+  packed_release(&encoder_packed);
+  free(b.patches);
+  model_release(&decoder);
+  model_release(&encoder);
+}
+
+void encode_cases(struct table *table) {
+  static const uint8_t types[] = {KV_F32, KV_F16, KV_BF16, KV_INT8};
+  for (size_t t = 0; t < sizeof types; t++) {
+    struct family family = {0};
+    snprintf(family.name, sizeof family.name, "encode attend %s", kv_dtype_name(types[t]));
+    for (size_t i = 0; i < (table->few ? 1 : sizeof shapes / sizeof *shapes); i++)
+      attend_case(table, &shapes[i], types[t], &family);
+    family_end(table, &family);
+  }
+  struct family family = {.name = "encode positions, norms, joined outputs"};
+  for (uint8_t norm = NORM_NONE; norm <= NORM_LAYER; norm++)
+    for (int merge = 1; merge <= 3; merge++) {
+      rows_case(table, 8, merge, 0, norm, (struct scheme){0}, &family);
+      rows_case(table, 2, merge, 1, norm, (struct scheme){.kind = SCHEME_BF16}, &family);
+    }
+  family_end(table, &family);
+  family = (struct family){.name = "encode pool"};
+  for (int i = 0; table->tested->pool_fill && i < table->n_subject; i++)
+    for (int of_host = 0; of_host < 2; of_host++) pool_case(table, table->subject[i].device[1], of_host, &family);
+  if (family.cases) family_end(table, &family);
+}
