@@ -35,6 +35,10 @@ def main(spate):
     for name, options in PLANS.items():
         model = ROOT / "tests/fixtures/model" / name.removesuffix("_int4")
         (CORPUS / "plan" / name).write_bytes(section(build(spate, model, *options), 1))
+    for name in ("idefics3", "llava"):
+        plans = section(build(spate, ROOT / "tests/fixtures/vision" / name), 1)
+        first = struct.unpack_from("<Q", plans, 8)[0]  # bytes of the decoder's
+        (CORPUS / "plan" / name).write_bytes(plans[-(-first // 8) * 8:])
     engine = build(spate, ROOT / "tests/fixtures/build/tiny.gguf")
     weights = struct.unpack_from("<Q", engine, 40 + 32 * 5)[0]
     (CORPUS / "engine_file" / "tiny").write_bytes(engine[:weights].rstrip(b"\0"))

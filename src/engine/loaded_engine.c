@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/lazy_memory.h"
 #include "base/machine_memory.h"
+#include "engine/image_batch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -122,10 +123,21 @@ static bool blocks_share(struct limits *limits, const struct footprint *footprin
   return true;
 }
 
+/* What the encoder takes, beside the decoder. */
+static bool vision_measure(struct loaded_engine *engine, struct error *error) {
+  struct footprint vision;
+  if (engine->vision_limits.tokens == 0) return true;
+  if (!engine->backend->measure(engine->file.vision, &engine->vision_limits, &vision, error)) return false;
+  engine->footprint.weights += vision.weights;
+  engine->footprint.workspace += vision.workspace;
+  return true;
+}
+
 static bool memory_plan(struct loaded_engine *engine, const struct engine_options *options, uint64_t available,
                         struct error *error) {
   uint64_t budget = 0;
   if (!engine->backend->measure(engine->plan, &engine->limits, &engine->footprint, error) ||
+      !vision_measure(engine, error) ||
       !kv_budget(engine, options, available, &budget, error) ||
       !blocks_share(&engine->limits, &engine->footprint, engine->plan->n_group, budget, error))
     return false;
@@ -167,6 +179,26 @@ static bool ops_supported(const struct loaded_engine *engine, struct error *erro
                    engine->backend->name);
 }
 
+/* The encoder's limits, and the decoder's pool for its rows. */
+static bool images_settle(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
+  const struct plan *vision = engine->file.vision;
+  if (options->images == 0) return true;
+  if (!vision)
+    return error_set(error, ERROR_UNSUPPORTED, "The model %s sees no images.", engine->file.facts->name);
+  if (!engine->backend->pool_fill)
+    return error_set(error, ERROR_UNSUPPORTED, "The backend %s takes no images so far; the cpu does.",
+                     engine->backend->name);
+  struct limits one = image_limits(vision, 1, KV_F32);
+  if (options->images < 0 || options->images > LIMIT_STEP_TOKENS / one.tokens)
+    return error_set(error, ERROR_INVALID, "%d images a step were asked for, expected 0 to %d of this model's.",
+                     options->images, LIMIT_STEP_TOKENS / one.tokens);
+  engine->vision_limits = image_limits(vision, options->images, engine->limits.kv_dtype == KV_F32 ? KV_F32 : KV_F16);
+  engine->limits.pool = options->pool ? options->pool : engine->vision_limits.outputs;
+  for (int i = 0; i < vision->n_op; i++)
+    if (!engine->backend->supports(vision, i, error)) return false;
+  return true;
+}
+
 static double seconds_since(uint64_t start) { return (double)(clock_ns() - start) * 1e-9; }
 
 static bool broken_off(struct error *error) {
@@ -175,9 +207,12 @@ static bool broken_off(struct error *error) {
 
 static bool weights_load(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
   uint64_t start = clock_ns();
-  for (int i = 0; i < engine->plan->n_weight; i++) {
+  int n_plan = engine->plan->n_weight, n_weight = engine->vision ? engine_file_weights(&engine->file) : n_plan;
+  for (int i = 0; i < n_weight; i++) {
+    struct program *program = i < n_plan ? engine->program : engine->vision;
     if (options->goes_on && !options->goes_on(options->user)) return broken_off(error);
-    if (!engine->backend->load(engine->program, i, engine_file_weight(&engine->file, i), error)) return false;
+    if (!engine->backend->load(program, i < n_plan ? i : i - n_plan, engine_file_weight(&engine->file, i), error))
+      return false;
   }
   engine->weights_seconds = seconds_since(start);
   return true;
@@ -190,8 +225,12 @@ static void weights_prefetch(const struct engine_file *file) {
 
 /* Of the 16-bit types that which attention is fastest with, unless one was asked for. */
 static void kv_prefer(struct loaded_engine *engine, const struct engine_options *options) {
-  if (!options->kv && engine->limits.kv_dtype == KV_F16 && engine->backend->kv_half)
-    engine->limits.kv_dtype = engine->backend->kv_half(engine->device, engine->limits.block_size);
+  const struct backend *backend = engine->backend;
+  if (!backend->kv_half) return;
+  if (!options->kv && engine->limits.kv_dtype == KV_F16)
+    engine->limits.kv_dtype = backend->kv_half(engine->device, engine->limits.block_size);
+  if (engine->vision_limits.kv_dtype == KV_F16)
+    engine->vision_limits.kv_dtype = backend->kv_half(engine->device, engine->vision_limits.block_size);
 }
 
 /* Without what the caches of other engines, whose pages come with their tokens, may still take. */
@@ -207,13 +246,22 @@ static bool memory_find(const struct loaded_engine *engine, const struct engine_
   return true;
 }
 
-/* From an engine file's head to a program without weights. */
+static bool programs_compile(struct loaded_engine *engine, struct error *error) {
+  uint64_t start = clock_ns();
+  engine->program = engine->backend->compile(engine->device, engine->plan, &engine->limits, error);
+  if (engine->program && engine->vision_limits.tokens > 0)
+    engine->vision = engine->backend->compile(engine->device, engine->file.vision, &engine->vision_limits, error);
+  engine->program_seconds = seconds_since(start);
+  return engine->program && (engine->vision || engine->vision_limits.tokens == 0);
+}
+
+/* From an engine file's head to programs without weights. */
 static bool program_make(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
   engine->plan = engine->file.plan;
   struct engine_config config = engine->file.facts->config;
   if (!engine_config_limit(&config, &options->steps, engine->plan->max_position, error)) return false;
   engine->limits = engine_limits(&config, options);
-  if (!ops_supported(engine, error)) return false;
+  if (!ops_supported(engine, error) || !images_settle(engine, options, error)) return false;
   struct device_options device = options->device;
   if (options->no_fuse) device.packer = engine->file.backend;
   uint64_t start = clock_ns();
@@ -224,10 +272,7 @@ static bool program_make(struct loaded_engine *engine, const struct engine_optio
   uint64_t available = 0;
   if (!memory_find(engine, options, &available, error) || !memory_plan(engine, options, available, error)) return false;
   weights_prefetch(&engine->file);
-  start = clock_ns();
-  engine->program = engine->backend->compile(engine->device, engine->plan, &engine->limits, error);
-  engine->program_seconds = seconds_since(start);
-  return engine->program != NULL;
+  return programs_compile(engine, error);
 }
 
 static bool engine_load(struct loaded_engine *engine, const char *path, const struct engine_options *options,
@@ -275,6 +320,7 @@ struct loaded_engine *engine_open_made(const struct engine_facts *facts, const s
 
 void engine_close(struct loaded_engine *engine) {
   if (!engine) return;
+  if (engine->vision) engine->backend->release(engine->vision);
   if (engine->program) engine->backend->release(engine->program);
   if (engine->device) engine->backend->close(engine->device);
   engine_file_close(&engine->file);

@@ -19,6 +19,8 @@ struct engine_options {
   int outputs;            /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
   struct step_limits steps;
   int32_t adapters, adapter_rank; /* of struct limits */
+  int32_t images; /* of the largest size that a step of the encoder takes; 0: the engine is opened without it */
+  int32_t pool;   /* rows of the embedding pool; 0: those of such a step */
   bool verify;                    /* hash the whole file now, not later */
   bool beside; /* other engines of this process are open: what they may still take of the host's memory is theirs, */
   uint64_t beside_kv;          /* and so many bytes of it the KV cache of the one whose place this is to take */
@@ -34,7 +36,9 @@ struct loaded_engine {
   struct device *device;
   struct program *program;
   struct limits limits; /* what the program was compiled for */
-  struct footprint footprint;
+  struct footprint footprint; /* with the encoder's weights and workspace */
+  struct program *vision;     /* the encoder of images, where options ask for it; on the same device */
+  struct limits vision_limits;
   uint64_t kv_bytes; /* of all blocks of all groups */
   /* What opening took: the file, the device, memory and kernels and whatever else a program has, and handing over the
    * weights. */

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HEADS_MAX = 1 << 12 };
+enum { HEADS_MAX = 1 << 12, HEAD_MAX = 1 << 10 };
 
 /* --- the config --------------------------------------------------------------------------------------------------- */
 
@@ -33,13 +33,13 @@ static bool act_read(struct vision_tower *t, const struct checkpoint *c, struct 
                    SLICE_ARGS(name));
 }
 
-static bool grid_check(const struct vision_tower *t, struct error *error) {
+static bool sizes_check(const struct vision_tower *t, struct error *error) {
   int grid = t->image / t->patch;
-  if (t->hidden % t->n_head != 0)
+  if (t->hidden % t->n_head != 0 || t->hidden / t->n_head > HEAD_MAX)
     return error_set(error, ERROR_INVALID,
                      "The vision config has hidden size %d and %d attention heads; the first must be a multiple of the "
-                     "second.",
-                     t->hidden, t->n_head);
+                     "second, by %d at most.",
+                     t->hidden, t->n_head, HEAD_MAX);
   if (grid >= 1 && grid <= PLAN_GRID && grid % t->merge == 0) return true;
   return error_set(error, ERROR_INVALID,
                    "The vision config has images of %d pixels in patches of %d, which makes %d a side; expected 1 to %d, "
@@ -66,7 +66,7 @@ bool vision_tower_read(struct vision_tower *tower, const struct checkpoint *chec
       return false;
   return config_float(checkpoint, (struct config_key){"vision_config.layer_norm_eps", NULL}, CONFIG_OPTIONAL, 0, 1,
                       &tower->eps, error) &&
-         act_read(tower, checkpoint, error) && grid_check(tower, error);
+         act_read(tower, checkpoint, error) && sizes_check(tower, error);
 }
 
 /* --- the plan ----------------------------------------------------------------------------------------------------- */

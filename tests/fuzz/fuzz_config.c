@@ -4,6 +4,7 @@
 #include "backend/backends.h"
 #include "base/json.h"
 #include "build/draft.h"
+#include "engine/image_batch.h"
 #include "engine/loaded_engine.h"
 #include "model/checkpoint.h"
 
@@ -14,7 +15,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char *const families[] = {"gemma3", "llama3", "llama_bias_yarn", "mistral", "qwen2", "qwen3", "smollm2"};
+static const char *const families[] = {"model/gemma3",  "model/llama3", "model/llama_bias_yarn",
+                                       "model/mistral", "model/qwen2",  "model/qwen3",
+                                       "model/smollm2", "vision/llava", "vision/idefics3"};
 
 enum { N_FAMILY = sizeof families / sizeof *families, FOLDER_BYTES = 64, PATH_BYTES = 512 };
 
@@ -25,7 +28,7 @@ static void path_join(char path[PATH_BYTES], const char *folder, const char *nam
 }
 
 static void folder_of(int family, char folder[FOLDER_BYTES]) {
-  snprintf(folder, FOLDER_BYTES, "%s/%s", root, families[family]);
+  snprintf(folder, FOLDER_BYTES, "%s/%s", root, strchr(families[family], '/') + 1);
 }
 
 static void folders_remove(void) {
@@ -48,7 +51,7 @@ static void folders_make(void) {
   for (int i = 0; i < N_FAMILY; i++) {
     folder_of(i, folder);
     path_join(link, folder, "model.safetensors");
-    snprintf(target, sizeof target, "%s/model/%s/model.safetensors", FIXTURES, families[i]);
+    snprintf(target, sizeof target, "%s/%s/model.safetensors", FIXTURES, families[i]);
     if (mkdir(folder, 0700) != 0 || symlink(target, link) != 0) abort();
   }
   atexit(folders_remove);
@@ -89,6 +92,10 @@ static void model_read(const char *folder) {
     if (draft_settle(&draft, &(struct engine_config){0}, &backend_cpu, &error)) {
       struct limits limits = engine_limits(&draft.facts.config, &(struct engine_options){0});
       if (!backend_cpu.measure(draft_plan(&draft), &limits, &footprint, &error)) abort();
+      if (draft_vision(&draft)) {
+        limits = image_limits(draft_vision(&draft), 1, KV_F16);
+        if (!backend_cpu.measure(draft_vision(&draft), &limits, &footprint, &error)) abort();
+      }
     }
   }
   draft_release(&draft);

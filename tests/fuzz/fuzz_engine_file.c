@@ -41,7 +41,7 @@ static int file_make(const uint8_t *data, size_t size) {
 
 static void file_read(const struct engine_file *file) {
   volatile uint8_t sum = 0;
-  for (int i = 0; i < file->plan->n_weight; i++) {
+  for (int i = 0; i < engine_file_weights(file); i++) {
     struct slice bytes = engine_file_weight(file, i);
     if (bytes.size > 0) sum = (uint8_t)(sum + bytes.data[0] + bytes.data[bytes.size - 1]);
   }

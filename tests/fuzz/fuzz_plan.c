@@ -1,5 +1,5 @@
-/* Any bytes as a plan block. What plan_check accepts is compiled and run for two steps, a prompt and its continuation,
- * by the reference and by the CPU backend where it supports every op: no field of a checked plan may lead out of
+/* Any bytes as a plan block. What plan_check accepts is compiled and run for two steps, a prompt and its continuation (an
+ * encoder's: an image and one of a patch), by the reference and by the CPU backend where it supports every op: no field of a checked plan may lead out of
  * bounds. Weights are separate allocations of exactly their packed size. */
 #include "backend/backends.h"
 
@@ -12,6 +12,7 @@ enum {
   STEPS = 2,
   KV_BLOCK = 4,
   KV_BLOCKS = 4,
+  PATCH_MOST = PLAN_CHANNELS * PLAN_PATCH * PLAN_PATCH,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -24,7 +25,7 @@ static const struct sampling sampling[2] = {{.temperature = 1, .top_p = 0.5f, .t
 static struct limits limits_of(const struct plan *plan, uint8_t kv_dtype) {
   struct limits limits = {.seats = 1,
                           .tokens = TOKENS,
-                          .outputs = 2,
+                          .outputs = TOKENS,
                           .length = KV_BLOCK * KV_BLOCKS,
                           .opt_batch = 1,
                           .block_size = KV_BLOCK,
@@ -45,7 +46,28 @@ static uint64_t bytes_of(const struct backend *backend, const struct plan *plan,
   return bytes;
 }
 
+/* Patches at the last positions, whose numbers are small. */
+static struct batch images_of(const struct plan *plan, struct row *row, int step) {
+  static float patches[TOKENS * PATCH_MOST];
+  static int32_t position[TOKENS][3];
+  *row = (struct row){.count = step ? 1 : TOKENS};
+  for (int i = 0; i < TOKENS; i++) position[i][0] = plan->max_position - 1 - i > 0 ? plan->max_position - 1 - i : 0;
+  for (int i = 0; i < TOKENS * PATCH_MOST; i++) patches[i] = (float)(i % 7) / 7;
+  int merged = plan_merged(plan), n_out = row->count / merged;
+  static int32_t out[TOKENS];
+  for (int i = 0; i < n_out; i++) out[i] = i * merged;
+  return (struct batch){.n_row = 1,
+                        .n_token = row->count,
+                        .n_out = n_out,
+                        .row = row,
+                        .position = (const int32_t (*)[3])position,
+                        .patches = patches,
+                        .out = out,
+                        .want_logits = true};
+}
+
 static struct batch batch_of(const struct plan *plan, struct row *row, int step) {
+  if (plan->role == PLAN_VISION) return images_of(plan, row, step);
   *row = (struct row){.count = step ? 1 : TOKENS, .length = step ? TOKENS : 0};
   for (int i = 0; i < plan->n_group; i++) {
     row->n_block[i] = KV_BLOCKS;
@@ -70,7 +92,7 @@ static void steps_run(const struct backend *backend, struct program *program, co
     if (!backend->submit(program, &batch, &error) || !backend->finish(program, NULL, &error) ||
         !backend->collect(program, &result, &error))
       return;
-    for (int i = 0; i < result.n_out; i++)
+    for (int i = 0; plan->role == PLAN_DECODER && i < result.n_out; i++)
       if (result.token[i] < -1 || result.token[i] >= plan->vocab) abort();
   }
 }

@@ -5,7 +5,7 @@
 #include "../unit/model/model_variant.h"
 #include "backend/backends.h"
 #include "engine/image_batch.h"
-#include "engine/engine_file.h"
+#include "engine/loaded_engine.h"
 #include "parity_support.h"
 
 static const double tolerance = 1e-4, visible = 1e-3; /* parts of the expected range */
@@ -237,6 +237,39 @@ static void test_parity(void **state) {
   }
 }
 
+/* An engine that is opened with its encoder: both programs share the device, and the pool has the rows of a step. */
+static void test_loaded(void **state) {
+  (void)state;
+  struct error error = {0};
+  struct expected_vision e = expected_vision_read("llava");
+  struct engine_options options = {.device.n_thread = 1, .kv_bytes = 16 << 20, .images = IMAGES};
+  engine_build("llava", "cpu", "FP32");
+  struct loaded_engine *engine = engine_open(engine_path, &options, &error);
+  if (!engine) fail_msg("%s", error.text);
+  assert_int_equal(engine->limits.pool, IMAGES * 16);
+  assert_int_equal(engine->vision_limits.kv_dtype, KV_F32);
+  struct rig rig = {.backend = engine->backend,
+                    .plan = (struct plan *)(uintptr_t)engine->file.vision,
+                    .vision = engine->vision,
+                    .decoder = engine->program,
+                    .limits = engine->limits};
+  assert_true(image_batch_init(&rig.images, rig.plan, &engine->vision_limits, &error));
+  assert_true(images_encode(&rig, &e, 0, IMAGES, NULL) <= tolerance);
+  assert_true(prompt_run(&rig, &e, 16) <= tolerance);
+  image_batch_release(&rig.images);
+  engine_close(engine);
+  options.images = 4000;
+  assert_null(engine_open(engine_path, &options, &error));
+  assert_string_equal(error.text, "4000 images a step were asked for, expected 0 to 3855 of this model's.");
+  options.images = 0; /* texts alone */
+  engine = engine_open(engine_path, &options, &error);
+  assert_non_null(engine);
+  assert_null(engine->vision);
+  assert_int_equal(engine->limits.pool, 0);
+  engine_close(engine);
+  expected_vision_release(&e);
+}
+
 /* --- switched off in config.json ---------------------------------------------------------------------------------- */
 
 /* Of the features, those without which the checkpoint's tensors fit the config no more, or that are asked for. */
@@ -417,6 +450,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_parity),        cmocka_unit_test(test_config_features), cmocka_unit_test(test_part_features),
       cmocka_unit_test(test_images_apart),  cmocka_unit_test(test_quantized),
+      cmocka_unit_test(test_loaded),
   };
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);

@@ -18,7 +18,8 @@ static const struct {
     {"idefics3", "{\"vision_config.num_hidden_layers\": 2147483648}",
      "config.json: vision_config.num_hidden_layers is 2147483648, expected 1 to 1024."},
     {"idefics3", "{\"vision_config.num_attention_heads\": 5}",
-     "The vision config has hidden size 36 and 5 attention heads; the first must be a multiple of the second."},
+     "The vision config has hidden size 36 and 5 attention heads; the first must be a multiple of the second, by "
+     "1024 at most."},
     {"idefics3", "{\"vision_config.num_channels\": 5}", "config.json: vision_config.num_channels is 5, expected 1 to 4."},
     {"idefics3", "{\"vision_config.num_channels\": 1}",
      "Tensor model.vision_model.embeddings.patch_embedding.weight has shape [36, 3, 4, 4], expected [36, 16] from the "
