@@ -1,8 +1,7 @@
-/* How long a CPU takes to encode images: steps of some images of the largest size that the model sees, of random pixels;
- * the least of some runs.
- *   bench_vision ENGINE [images 1] [threads 0] [runs 5]
- * The floor is the operations of all linears and of attention at the rate that this machine multiplies floats with in
- * linears, which is measured first. */
+/* How long a CPU takes to encode images: steps of some images of the largest size that the model sees, of random
+ * pixels; the least of some runs. bench_vision ENGINE [images 1] [threads 0] [runs 5] The floor is the operations of
+ * all linears and of attention at the rate that this machine multiplies floats with in linears, which is measured
+ * first. */
 #include "backend/backends.h"
 #include "base/clock.h"
 #include "engine/image_batch.h"
@@ -59,7 +58,8 @@ static double step_seconds(const struct loaded_engine *engine, const struct batc
 }
 
 int main(int argc, char **argv) {
-  int images = argc > 2 ? atoi(argv[2]) : 1, threads = argc > 3 ? atoi(argv[3]) : 0, runs = argc > 4 ? atoi(argv[4]) : 5;
+  int images = argc > 2 ? atoi(argv[2]) : 1, threads = argc > 3 ? atoi(argv[3]) : 0,
+      runs = argc > 4 ? atoi(argv[4]) : 5;
   struct engine_options options = {.device.n_thread = threads, .kv_bytes = 1 << 30, .images = images};
   struct machine_rates rates;
   struct image_batch batch;

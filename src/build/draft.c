@@ -56,9 +56,8 @@ static bool schemes_settle(struct draft *draft, const struct backend *backend, s
   return quant_overrides_check(wish.overrides, plan, vision, error) &&
          scheme_choose(plan, draft->checkpoint, &wish, backend, draft->notes, error) &&
          plan_check(buffer_slice(&draft->block[PLAN_DECODER]), error) &&
-         (!vision ||
-          (scheme_choose(vision, draft->checkpoint, &wish, backend, draft->notes + plan->n_weight, error) &&
-           plan_check(buffer_slice(&draft->block[PLAN_VISION]), error)));
+         (!vision || (scheme_choose(vision, draft->checkpoint, &wish, backend, draft->notes + plan->n_weight, error) &&
+                      plan_check(buffer_slice(&draft->block[PLAN_VISION]), error)));
 }
 
 bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,

@@ -97,6 +97,16 @@ static void weight_write(const struct manifest *m, const struct plan *plan, int 
   buffer_text(json, "}");
 }
 
+static void weights_write(const struct manifest *m, struct buffer *json) {
+  buffer_text(json, ",\"weights\":[");
+  const struct plan *plan = draft_plan(m->draft), *vision = draft_vision(m->draft);
+  for (int i = 0; i < m->writer->n_weight; i++) {
+    if (i) buffer_text(json, ",");
+    bool of_plan = i < plan->n_weight;
+    weight_write(m, of_plan ? plan : vision, of_plan ? i : i - plan->n_weight, i, json);
+  }
+}
+
 void manifest_write(const struct manifest *m, struct buffer *json) {
   char digest[33];
   hash_format(m->source, digest);
@@ -117,12 +127,6 @@ void manifest_write(const struct manifest *m, struct buffer *json) {
   }
   buffer_text(json, ",\"average_bits\":");
   json_write_number(json, auto_average(draft_plan(m->draft), m->writer->backend));
-  buffer_text(json, ",\"weights\":[");
-  const struct plan *plan = draft_plan(m->draft), *vision = draft_vision(m->draft);
-  for (int i = 0; i < m->writer->n_weight; i++) {
-    if (i) buffer_text(json, ",");
-    bool of_plan = i < plan->n_weight;
-    weight_write(m, of_plan ? plan : vision, of_plan ? i : i - plan->n_weight, i, json);
-  }
+  weights_write(m, json);
   buffer_text(json, "]}\n");
 }

@@ -16,7 +16,7 @@ struct pack_job {
   struct build_progress *progress;
   int n_thread;
   const struct weight_transform *transforms; /* [n_weight of the plan], or NULL */
-  const bool *written;                       /* [n_weight of the plan] matrices that are in the file already; NULL: none */
+  const bool *written; /* [n_weight of the plan] matrices that are in the file already; NULL: none */
 };
 
 /* Bytes of memory that pack_weights takes at most, besides the mapped source. */

@@ -8,8 +8,8 @@
 #include "engine/engine_config.h"
 #include "plan/plan.h"
 
-/* Is the text well formed, and does each pattern match a weight of the plan or, if there is one, of the vision plan? The
- * sentence names the nearest name. NULL is. */
+/* Is the text well formed, and does each pattern match a weight of the plan or, if there is one, of the vision plan?
+ * The sentence names the nearest name. NULL is. */
 bool quant_overrides_check(const char *text, const struct plan *plan, const struct plan *vision, struct error *error);
 
 /* The mode that a checked text has for a weight, or `mode`. */

@@ -64,8 +64,8 @@ static int candidates_of(const struct plan *plan, const struct weight_source *so
   return 1;
 }
 
-/* Encoders of images keep what their files have, or 16 bits, whatever the mode makes of the decoder: they are a small part
- * of the bytes, and their activations have peaks that codes of 8 bits lose. An override still names them. */
+/* Encoders of images keep what their files have, or 16 bits, whatever the mode makes of the decoder: they are a small
+ * part of the bytes, and their activations have peaks that codes of 8 bits lose. An override still names them. */
 static enum quant_mode mode_of(const struct plan *plan, const struct weight_source *source, enum quant_mode mode) {
   bool plain = mode == QUANT_AS_FILE || mode == QUANT_FP32 || mode == QUANT_FP16 || mode == QUANT_BF16;
   if (plan->role != PLAN_VISION || plain) return mode;
@@ -131,7 +131,8 @@ bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, const
     notes[i] = NULL;
     if (!weight_choose(plan, i, checkpoint, wish, backend, &notes[i], error)) return false;
   }
-  if (wish->mode == QUANT_AUTO && plan->role == PLAN_DECODER && !auto_choose(plan, checkpoint, wish, backend, error)) return false;
+  if (wish->mode == QUANT_AUTO && plan->role == PLAN_DECODER && !auto_choose(plan, checkpoint, wish, backend, error))
+    return false;
   for (int i = 0; i < plan->n_op; i++)
     if (!op_supported(plan, i, backend, error)) return false;
   return true;

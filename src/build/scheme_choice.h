@@ -13,9 +13,9 @@ struct scheme_wish {
   double target_bits;    /* of QUANT_AUTO; 0: not given */
 };
 
-/* Sets the scheme of every weight of the plan; the overrides are known to be sound. notes[n_weight] tells, as static text, why a weight is stored wider than
- * its file has it; NULL: it is not. Fails when the backend cannot run an op with any scheme that the mode allows, with
- * the backend's sentence and the layer. */
+/* Sets the scheme of every weight of the plan; the overrides are known to be sound. notes[n_weight] tells, as static
+ * text, why a weight is stored wider than its file has it; NULL: it is not. Fails when the backend cannot run an op
+ * with any scheme that the mode allows, with the backend's sentence and the layer. */
 bool scheme_choose(struct plan *plan, const struct checkpoint *checkpoint, const struct scheme_wish *wish,
                    const struct backend *backend, const char **notes, struct error *error);
 

@@ -122,8 +122,7 @@ bool engine_writer_begin(struct engine_writer *writer, const struct engine_conte
   section[SECTION_TEMPLATE].bytes = contents->chat_template.size;
   sections_place(&writer->header);
   return temporary_file_open(&writer->file, writer->path, error) && space_reserve(writer, error) &&
-         section_write(writer, SECTION_FACTS, contents->facts, error) &&
-         plans_write(writer, contents, error) &&
+         section_write(writer, SECTION_FACTS, contents->facts, error) && plans_write(writer, contents, error) &&
          section_write(writer, SECTION_TOKENIZER, contents->tokenizer.data, error) &&
          section_write(writer, SECTION_TEMPLATE, contents->chat_template.data, error);
 }

@@ -48,7 +48,7 @@ static size_t patch_numbers(const struct plan *plan) {
 
 void image_batch_clear(struct image_batch *images) {
   images->batch = (struct batch){.row = images->row,
-                                 .position = (const int32_t (*)[3])images->position,
+                                 .position = (const int32_t(*)[3])images->position,
                                  .patches = images->patches,
                                  .out = images->out,
                                  .want_logits = true};
@@ -121,8 +121,7 @@ bool image_batch_add(struct image_batch *images, const struct image_pixels *imag
                      tokens, batch->n_row, batch->n_token, limits->tokens);
   images->row[batch->n_row] = (struct row){.seat = batch->n_row, .first = batch->n_token, .count = tokens};
   batch->n_row++;
-  for (int32_t i = 0; i < plan->vision.lead; i++)
-    memset(token_add(images, i), 0, patch_numbers(plan) * sizeof(float));
+  for (int32_t i = 0; i < plan->vision.lead; i++) memset(token_add(images, i), 0, patch_numbers(plan) * sizeof(float));
   int32_t merge = plan->vision.merge;
   for (int32_t y = 0; y < patches_of(plan, image->height); y += merge)
     for (int32_t x = 0; x < patches_of(plan, image->width); x += merge) square_add(images, image, x, y);

@@ -1,6 +1,6 @@
-/* A step's batch of images for a vision plan: pixels are cut into patches in the order that the plan's outputs join them
- * in, with their positions, the learned tokens before them and the outputs that the decoder takes. A row of the batch is
- * an image. Owned by one thread; memory is taken once. */
+/* A step's batch of images for a vision plan: pixels are cut into patches in the order that the plan's outputs join
+ * them in, with their positions, the learned tokens before them and the outputs that the decoder takes. A row of the
+ * batch is an image. Owned by one thread; memory is taken once. */
 #ifndef SPATE_ENGINE_IMAGE_BATCH_H
 #define SPATE_ENGINE_IMAGE_BATCH_H
 

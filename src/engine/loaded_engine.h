@@ -21,8 +21,8 @@ struct engine_options {
   int32_t adapters, adapter_rank; /* of struct limits */
   int32_t images; /* of the largest size that a step of the encoder takes; 0: the engine is opened without it */
   int32_t pool;   /* rows of the embedding pool; 0: those of such a step */
-  bool verify;                    /* hash the whole file now, not later */
-  bool beside; /* other engines of this process are open: what they may still take of the host's memory is theirs, */
+  bool verify;    /* hash the whole file now, not later */
+  bool beside;    /* other engines of this process are open: what they may still take of the host's memory is theirs, */
   uint64_t beside_kv;          /* and so many bytes of it the KV cache of the one whose place this is to take */
   bool disposable;             /* the caller can build the file again: it is removed when hashing finds it damaged */
   bool (*goes_on)(void *user); /* asked now and then; false breaks off (ERROR_CANCELLED). NULL: nothing does */
@@ -35,7 +35,7 @@ struct loaded_engine {
   const struct backend *backend;
   struct device *device;
   struct program *program;
-  struct limits limits; /* what the program was compiled for */
+  struct limits limits;       /* what the program was compiled for */
   struct footprint footprint; /* with the encoder's weights and workspace */
   struct program *vision;     /* the encoder of images, where options ask for it; on the same device */
   struct limits vision_limits;

@@ -42,6 +42,21 @@ static bool vocab_read(struct decoder *d, const struct checkpoint *c, struct err
   return true;
 }
 
+/* Of a config that does not state it. */
+static bool head_dim_derive(struct decoder *d, struct error *error) {
+  d->head_dim = d->hidden / d->n_head;
+  if (d->hidden % d->n_head != 0)
+    return error_set(error, ERROR_INVALID,
+                     "The config has hidden size %d and %d attention heads but no head size; the first must be a "
+                     "multiple of the second.",
+                     d->hidden, d->n_head);
+  if (d->head_dim <= HEAD_DIM_MAX) return true;
+  return error_set(error, ERROR_LIMIT,
+                   "The config has hidden size %d and %d attention heads, which makes heads of %d dimensions; Spate "
+                   "allows %d.",
+                   d->hidden, d->n_head, d->head_dim, HEAD_DIM_MAX);
+}
+
 static bool heads_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   if (d->n_head % d->n_kv_head != 0)
     return error_set(error, ERROR_INVALID,
@@ -49,18 +64,7 @@ static bool heads_read(struct decoder *d, const struct checkpoint *c, struct err
                      "second.",
                      d->n_head, d->n_kv_head);
   const struct config_key key = {"head_dim", "attention.key_length"};
-  bool derived = d->head_dim == 0 && !config_has(c, key);
-  if (derived) d->head_dim = d->hidden / d->n_head;
-  if (derived && d->hidden % d->n_head != 0)
-    return error_set(error, ERROR_INVALID,
-                     "The config has hidden size %d and %d attention heads but no head size; the first must be a "
-                     "multiple of the second.",
-                     d->hidden, d->n_head);
-  if (derived && d->head_dim > HEAD_DIM_MAX)
-    return error_set(error, ERROR_LIMIT,
-                     "The config has hidden size %d and %d attention heads, which makes heads of %d dimensions; Spate "
-                     "allows %d.",
-                     d->hidden, d->n_head, d->head_dim, HEAD_DIM_MAX);
+  if (d->head_dim == 0 && !config_has(c, key) && !head_dim_derive(d, error)) return false;
   if (!config_int(c, key, CONFIG_OPTIONAL, 2, HEAD_DIM_MAX, &d->head_dim, error)) return false;
   int dim_v = d->head_dim;
   if (!config_int(c, (struct config_key){NULL, "attention.value_length"}, CONFIG_OPTIONAL, 1, HEAD_DIM_MAX, &dim_v,

@@ -14,7 +14,7 @@ enum { HEAD_DIM_MAX = 1 << 10 };
 enum layer_kind { LAYER_GLOBAL, LAYER_LOCAL, LAYER_KINDS };
 
 struct decoder {
-  const char *prefix; /* of tensor names in a Hugging Face checkpoint: "model." */
+  const char *prefix;      /* of tensor names in a Hugging Face checkpoint: "model." */
   const char *head_prefix; /* of the head's there; NULL: none */
   int n_layer, n_head, n_kv_head, head_dim;
   int hidden, feed_forward, vocab, max_position;

@@ -30,7 +30,7 @@ void decoder_tensor_name(enum checkpoint_kind kind, const char *prefix, int laye
                          const char *suffix, char out[TENSOR_NAME_BYTES]) {
   bool hf = kind == CHECKPOINT_HF;
   const char *base = hf ? tensor_names[role].hf : tensor_names[role].gguf;
-  if (!hf) prefix = "";
+  if (!hf || !prefix) prefix = "";
   if (layer < 0)
     snprintf(out, TENSOR_NAME_BYTES, "%s%s.%s", prefix, base, suffix);
   else

@@ -23,8 +23,7 @@ struct decoder_maker {
 
 static void tensor_name(const struct decoder_maker *m, enum tensor_role role, const char *suffix,
                         char out[TENSOR_NAME_BYTES]) {
-  const char *head = m->d->head_prefix ? m->d->head_prefix : "";
-  decoder_tensor_name(m->kind, role == ROLE_HEAD ? head : m->d->prefix, m->layer, role, suffix, out);
+  decoder_tensor_name(m->kind, role == ROLE_HEAD ? m->d->head_prefix : m->d->prefix, m->layer, role, suffix, out);
 }
 
 /* A norm's weights, or −1 where the network has no such norm. */

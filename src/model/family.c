@@ -43,8 +43,8 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
   char shape[TENSOR_SHAPE_TEXT];
   bool vector = weight->use == WEIGHT_VECTOR;
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
-  bool fits = vector ? tensor->n_dim == 1 && tensor->dim[0] == part->rows
-                     : matrix_fits(tensor, part->rows, weight->cols);
+  bool fits =
+      vector ? tensor->n_dim == 1 && tensor->dim[0] == part->rows : matrix_fits(tensor, part->rows, weight->cols);
   if (!fits && vector)
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d] from the config.", name,
                      tensor_shape_text(tensor, shape), part->rows);

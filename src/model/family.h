@@ -27,8 +27,8 @@ extern const struct family llama_family, gemma3_family, idefics3_family, llava_f
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);
 
 /* The plans (schemes still F32), one of each role that the network has, in the blocks by role; of others the block is
- * left empty. They are checked against the checkpoint: every tensor that a weight names exists with the right shape, and
- * no tensor of the checkpoint is left over. */
+ * left empty. They are checked against the checkpoint: every tensor that a weight names exists with the right shape,
+ * and no tensor of the checkpoint is left over. */
 bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer block[PLAN_ROLES],
                  struct error *error);
 

@@ -77,7 +77,8 @@ static bool hf_variants(struct decoder *d, const struct checkpoint *c, const str
   return true;
 }
 
-/* Configs of several networks state twice whether the head is the embedding, and not always the same: the file tells. */
+/* Configs of several networks state twice whether the head is the embedding, and not always the same: the file tells.
+ */
 static bool head_missing(const struct checkpoint *c, const char *prefix) {
   char name[80];
   snprintf(name, sizeof name, "%.60slm_head.weight", prefix);

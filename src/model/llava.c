@@ -22,8 +22,13 @@ static const struct vision_tower vision_defaults = {.hidden = 1024,
                                                     .pre_norm = true,
                                                     .merge = 1,
                                                     .mark = 32000};
-static const struct decoder text_defaults = {
-    .hidden = 4096, .feed_forward = 11008, .n_layer = 32, .n_head = 32, .vocab = 32000, .max_position = 2048, .eps = 1e-6};
+static const struct decoder text_defaults = {.hidden = 4096,
+                                             .feed_forward = 11008,
+                                             .n_layer = 32,
+                                             .n_head = 32,
+                                             .vocab = 32000,
+                                             .max_position = 2048,
+                                             .eps = 1e-6};
 
 /* Names as older and newer checkpoints have them. */
 static bool names_are_newer(const struct checkpoint *c) {

@@ -41,10 +41,11 @@ static bool sizes_check(const struct vision_tower *t, struct error *error) {
                      "second, by %d at most.",
                      t->hidden, t->n_head, HEAD_MAX);
   if (grid >= 1 && grid <= PLAN_GRID && grid % t->merge == 0) return true;
-  return error_set(error, ERROR_INVALID,
-                   "The vision config has images of %d pixels in patches of %d, which makes %d a side; expected 1 to %d, "
-                   "a multiple of %d.",
-                   t->image, t->patch, grid, PLAN_GRID, t->merge);
+  return error_set(
+      error, ERROR_INVALID,
+      "The vision config has images of %d pixels in patches of %d, which makes %d a side; expected 1 to %d, "
+      "a multiple of %d.",
+      t->image, t->patch, grid, PLAN_GRID, t->merge);
 }
 
 bool vision_tower_read(struct vision_tower *tower, const struct checkpoint *checkpoint, struct error *error) {

@@ -157,8 +157,8 @@ bool result_sound(const struct result *result, struct error *error);
 /* Packed bytes of a whole weight. */
 size_t backend_packed_bytes(const struct backend *backend, const struct weight *weight);
 
-/* Whether a program may have a pool of limits->pool rows: it has none, or all that its tokens are embedded to is `hidden`
- * wide. */
+/* Whether a program may have a pool of limits->pool rows: it has none, or all that its tokens are embedded to is
+ * `hidden` wide. */
 bool pool_limits_check(const struct plan *plan, const struct limits *limits, struct error *error);
 
 /* Checks what pool_fill is given: rows within the pool and, of an encoder's, within its n_out outputs of `cols`. */

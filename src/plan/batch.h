@@ -87,8 +87,8 @@ struct batch {
   const float *patches;         /* [n_token][cols of the plan's patches], of an encoder of images */
   const int32_t *see; /* [n_token] last token of the row that each sees, relative to length; NULL: causal. An encoder's
                          tokens see their whole row: NULL */
-  const int16_t *parent;        /* [n_token] parent token in a speculated tree; NULL: a chain */
-  const int32_t *out;           /* [n_out] tokens whose logits are wanted, ascending */
+  const int16_t *parent;           /* [n_token] parent token in a speculated tree; NULL: a chain */
+  const int32_t *out;              /* [n_out] tokens whose logits are wanted, ascending */
   const struct sampling *sampling; /* [n_out]; of a plan that does not sample it may be NULL */
   const struct kv_copy *copy;      /* [n_copy] */
   bool want_logits;                /* results carry the logits (tests, evaluation) */

@@ -63,18 +63,19 @@ struct kv_group {
   int32_t window; /* tokens a query sees, itself included; 0: all */
 };
 
-/* How an image becomes tokens of a PLAN_VISION; all zero in other plans. A token is a patch of `patch` × `patch` pixels,
- * its numbers in the order [channel][y][x]. Before those of an image stand `lead` tokens that the network has learned:
- * their numbers are zeros and their position is their index. Patches that become one row of the result, merge × merge
- * neighbours, follow each other line by line, and so do these squares. */
+/* How an image becomes tokens of a PLAN_VISION; all zero in other plans. A token is a patch of `patch` × `patch`
+ * pixels, its numbers in the order [channel][y][x]. Before those of an image stand `lead` tokens that the network has
+ * learned: their numbers are zeros and their position is their index. Patches that become one row of the result, merge
+ * × merge neighbours, follow each other line by line, and so do these squares. */
 struct plan_vision {
   int32_t channels, patch;
   int32_t merge;
   int32_t lead;
   int32_t grid; /* patches a side that the table of positions is made for: that of column x in line y is lead + y × grid
                    + x */
-  int32_t stretch; /* 1: smaller images have positions that are spread over the table; 0: all have grid × grid patches */
-  int32_t mark;    /* the decoder's token that stands in a prompt for each row of the result */
+  int32_t
+      stretch;  /* 1: smaller images have positions that are spread over the table; 0: all have grid × grid patches */
+  int32_t mark; /* the decoder's token that stands in a prompt for each row of the result */
 };
 
 struct plan {
@@ -85,8 +86,8 @@ struct plan {
   uint32_t n_float, names_bytes;
   uint32_t ops, weights, values, groups, floats, names; /* byte offsets from this struct's start */
   int32_t vocab, hidden;                                /* logits per output; width of the residual stream */
-  int32_t max_position;      /* the longest sequence the network was made for */
-  struct plan_vision vision; /* of PLAN_VISION */
+  int32_t max_position;                                 /* the longest sequence the network was made for */
+  struct plan_vision vision;                            /* of PLAN_VISION */
 };
 
 static inline const struct op *plan_ops(const struct plan *p) { return (const void *)((const char *)p + p->ops); }

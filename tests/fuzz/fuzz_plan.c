@@ -1,6 +1,6 @@
-/* Any bytes as a plan block. What plan_check accepts is compiled and run for two steps, a prompt and its continuation (an
- * encoder's: an image and one of a patch), by the reference and by the CPU backend where it supports every op: no field of a checked plan may lead out of
- * bounds. Weights are separate allocations of exactly their packed size. */
+/* Any bytes as a plan block. What plan_check accepts is compiled and run for two steps, a prompt and its continuation
+ * (an encoder's: an image and one of a patch), by the reference and by the CPU backend where it supports every op: no
+ * field of a checked plan may lead out of bounds. Weights are separate allocations of exactly their packed size. */
 #include "backend/backends.h"
 
 #include <stdlib.h>
@@ -60,7 +60,7 @@ static struct batch images_of(const struct plan *plan, struct row *row, int step
                         .n_token = row->count,
                         .n_out = n_out,
                         .row = row,
-                        .position = (const int32_t (*)[3])position,
+                        .position = (const int32_t(*)[3])position,
                         .patches = patches,
                         .out = out,
                         .want_logits = true};

@@ -1,6 +1,6 @@
-/* What only encoders of images do: attention within the rows of a batch, embeddings of patches and of positions, outputs
- * that join tokens, each with a norm; and the pool whose rows a decoder embeds. Against the reference, and to the byte
- * however many threads share the work and whichever rows a step has. */
+/* What only encoders of images do: attention within the rows of a batch, embeddings of patches and of positions,
+ * outputs that join tokens, each with a norm; and the pool whose rows a decoder embeds. Against the reference, and to
+ * the byte however many threads share the work and whichever rows a step has. */
 #include "op/op_table.h"
 
 #include <math.h>
@@ -50,8 +50,8 @@ static void batch_make(struct patch_batch *b, const int *counts, int n_row, int 
   uint64_t random = 7;
   *b = (struct patch_batch){.patches = calloc((size_t)TOKENS * (size_t)cols, sizeof(float))};
   if (!b->patches) op_die("patches", &(struct error){.text = "out of memory"});
-  b->batch = (struct batch){
-      .row = b->row, .out = b->out, .position = (const int32_t (*)[3])b->position, .patches = b->patches};
+  b->batch =
+      (struct batch){.row = b->row, .out = b->out, .position = (const int32_t(*)[3])b->position, .patches = b->patches};
   for (int r = 0; r < n_row; r++) {
     b->row[b->batch.n_row++] = (struct row){.seat = r, .first = b->batch.n_token, .count = counts[r]};
     b->batch.n_token += counts[r];
@@ -75,7 +75,8 @@ static struct limits encoder_limits(uint8_t kv) {
 }
 
 /* One step on a fresh program. */
-static void model_step(const struct op_model *m, const struct backend *backend, struct device *device, const struct limits *limits, struct batch batch, float *result) {
+static void model_step(const struct op_model *m, const struct backend *backend, struct device *device,
+                       const struct limits *limits, struct batch batch, float *result) {
   struct op_packed packed;
   packed_init(&packed, backend, m);
   struct program *program = packed_compile(&packed, device, limits);
@@ -108,8 +109,8 @@ static void attend_make(struct op_model *m, const struct attend_shape *s) {
   select_end(m, op.out, s->n_head * s->dim, 1, NORM_NONE);
 }
 
-/* Numbers are within ±1, so scores are within 2 · √dim; a score's error is that of so many sums, and of parts of 16 bits
- * on matrix units. */
+/* Numbers are within ±1, so scores are within 2 · √dim; a score's error is that of so many sums, and of parts of 16
+ * bits on matrix units. */
 static double attend_tolerance(const struct attend_shape *s, uint8_t kv) {
   double score = 2 * sqrt(s->dim), parts = kv == KV_BF16 ? 0x1p-17 : 0;
   double weight = score * (4 * sqrt(s->dim + 4) * ROUNDOFF + parts) + (2 * score + 6) * ROUNDOFF;
@@ -252,8 +253,14 @@ static void pool_case(struct table *table, struct device *device, bool of_host, 
   float got[POOL_TOKENS * POOL_COLS];
   for (int i = 0; i < POOL_TOKENS; i++) token[i] = i * 3, out[i] = i, embed[i] = i % 3 ? 5 + i : -1;
   struct row row = {.count = POOL_TOKENS};
-  struct batch batch = {.n_row = 1, .n_token = POOL_TOKENS, .n_out = POOL_TOKENS, .row = &row, .token = token,
-                        .embed = embed, .out = out, .sampling = sampling};
+  struct batch batch = {.n_row = 1,
+                        .n_token = POOL_TOKENS,
+                        .n_out = POOL_TOKENS,
+                        .row = &row,
+                        .token = token,
+                        .embed = embed,
+                        .out = out,
+                        .sampling = sampling};
   program_step(&packed, program, &limits, batch, NULL, got);
   for (int i = 0; i < POOL_TOKENS; i++) {
     const float *expected = embed[i] < 0 ? (const float *)decoder.codes[0].dense + token[i] * POOL_COLS

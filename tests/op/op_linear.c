@@ -175,8 +175,8 @@ static void input_round(const struct linear_case *c, struct input *in, int first
   in->flip = fmax(in->flip, step * peak / top);
 }
 
-/* x to its norm: (x − mean) / deviation × weight + shift, of which an RMS norm has no mean and no shift. What is added to
- * each other may leave little, with the error of all of it. */
+/* x to its norm: (x − mean) / deviation × weight + shift, of which an RMS norm has no mean and no shift. What is added
+ * to each other may leave little, with the error of all of it. */
 static void input_norm(const struct linear_case *c, struct input *in) {
   int cols = c->shape->cols;
   bool layer = c->variant->norm == NORM_LAYER;

@@ -1,6 +1,7 @@
 /* The tiny checkpoints that see images (tools/make_vision_fixtures.py): an encoder's rows and the logits of a prompt
- * with images in it against those of transformers, on the reference and on the CPU backend, in any batch, block size and
- * chunk; and each feature switched off, in config.json, in the plan or in the order of patches, must be refused or show.
+ * with images in it against those of transformers, on the reference and on the CPU backend, in any batch, block size
+ * and chunk; and each feature switched off, in config.json, in the plan or in the order of patches, must be refused or
+ * show.
  */
 #include "../unit/model/model_variant.h"
 #include "backend/backends.h"
@@ -134,8 +135,8 @@ static struct result step_run(const struct rig *rig, struct program *program, co
   return result;
 }
 
-/* Encodes images [first, first + n) in one step and puts their rows into the pool behind those of earlier images. Returns
- * the largest difference as a part of the range. */
+/* Encodes images [first, first + n) in one step and puts their rows into the pool behind those of earlier images.
+ * Returns the largest difference as a part of the range. */
 static double images_encode(struct rig *rig, const struct expected_vision *e, int first, int n, batch_change *change) {
   struct error error = {0};
   double most = 0;
@@ -219,7 +220,8 @@ static void model_check(const char *name, const char *backend) {
     struct rig rig;
     double rows = 0;
     rig_open(&rig, backend, ways[i].block_size, KV_F32, NULL);
-    for (int k = 0; k < IMAGES; k += ways[i].together) rows = fmax(rows, images_encode(&rig, &e, k, ways[i].together, NULL));
+    for (int k = 0; k < IMAGES; k += ways[i].together)
+      rows = fmax(rows, images_encode(&rig, &e, k, ways[i].together, NULL));
     double logits = prompt_run(&rig, &e, ways[i].chunk);
     printf("%s, %s, %d images a step, chunks of %d: rows %.1e, logits %.1e of the range\n", name, backend,
            ways[i].together, ways[i].chunk, rows, logits);
@@ -274,8 +276,7 @@ static void test_loaded(void **state) {
 
 /* Of the features, those without which the checkpoint's tensors fit the config no more, or that are asked for. */
 static bool feature_refused(const char *feature) {
-  static const char *const refused[] = {"layers", "patch",       "grid",
-                                        "merge",  "class token", "act of the projector"};
+  static const char *const refused[] = {"layers", "patch", "grid", "merge", "class token", "act of the projector"};
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
     if (strcmp(refused[i], feature) == 0) return true;
   return false;
@@ -319,7 +320,8 @@ static void test_config_features(void **state) {
 
 static struct op *op_of(struct plan *plan, int kind, int nth) {
   struct op *op = (struct op *)((char *)plan + plan->ops);
-  for (; op->kind != kind || nth-- > 0; op++) {}
+  for (; op->kind != kind || nth-- > 0; op++) {
+  }
   return op;
 }
 
@@ -448,9 +450,8 @@ static void test_quantized(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_parity),        cmocka_unit_test(test_config_features), cmocka_unit_test(test_part_features),
-      cmocka_unit_test(test_images_apart),  cmocka_unit_test(test_quantized),
-      cmocka_unit_test(test_loaded),
+      cmocka_unit_test(test_parity),       cmocka_unit_test(test_config_features), cmocka_unit_test(test_part_features),
+      cmocka_unit_test(test_images_apart), cmocka_unit_test(test_quantized),       cmocka_unit_test(test_loaded),
   };
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);

@@ -1,5 +1,4 @@
-/* From a plan to a program: what can be known before the first step is settled here, and all memory is taken. The same
- * walk over the workspace counts it (measure) and deals it out (compile). */
+/* From a plan to a program: what can be known before the first step is settled here, and all memory is taken. */
 #include "backend/backends.h"
 #include "backend/cpu/cpu_program.h"
 #include "base/cpu_share.h"
@@ -15,18 +14,6 @@ enum {
   CACHE_LINE = 64,
   QUERY_ROWS = 48, /* queries (tokens × heads of a KV head) that attention takes together, about */
 };
-
-/* Hands out pieces of a mapping; without one (base NULL) it only counts. */
-struct cursor {
-  uint8_t *base;
-  size_t used;
-};
-
-static void *cursor_take(struct cursor *cursor, size_t count, size_t size) {
-  size_t at = cursor->used;
-  cursor->used += (count * size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
-  return cursor->base ? cursor->base + at : NULL;
-}
 
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -56,26 +43,6 @@ static size_t scratch_bytes_of(const struct plan *plan, int query_tokens) {
   }
   bytes = size_max(bytes, floats * sizeof(float));
   return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
-}
-
-static size_t rows_limit(const struct plan *plan, const struct limits *limits, int value) {
-  return (size_t)(plan_values(plan)[value].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
-}
-
-/* Bytes of the largest prepared input, of the same arranged, and of the largest result that waits for its post norm. */
-static void linear_extent(const struct plan *plan, const struct limits *limits, size_t *prepared, size_t *arranged,
-                          size_t *unnormed) {
-  *prepared = *arranged = *unnormed = 0;
-  for (int i = 0; i < plan->n_op; i++) {
-    const struct op *op = plan_ops(plan) + i;
-    if (op->kind != OP_LINEAR) continue;
-    size_t rows = rows_limit(plan, limits, op->in[0]);
-    struct cpu_layout layout = cpu_layout_of(plan_weights(plan) + op->weight[0]);
-    *prepared = size_max(*prepared, rows * layout.row_bytes);
-    *arranged = size_max(*arranged, (rows + ARRANGED_ROWS - 1) / ARRANGED_ROWS * layout.arranged_bytes);
-    if (op->args.linear.post_norm != NORM_NONE)
-      *unnormed = size_max(*unnormed, rows * (size_t)plan_values(plan)[op->out].cols * sizeof(float));
-  }
 }
 
 static bool rope_same(const struct rope_table *rope, const struct attend_args *args) {
@@ -143,47 +110,6 @@ static bool body_find(const struct plan *plan, int *n_body, struct error *error)
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
-/* Blocks that the rows of a step take at most, each beginning its own. */
-static size_t own_blocks(const struct limits *limits) {
-  return (size_t)limits->tokens / KEY_TILE + (size_t)limits->seats;
-}
-
-static void own_lay(struct program *program, struct cursor *cursor) {
-  size_t n = program->n_own ? own_blocks(&program->limits) : 0;
-  program->own_block = cursor_take(cursor, n, sizeof *program->own_block);
-  program->own_first = cursor_take(cursor, n ? (size_t)program->limits.seats : 0, sizeof *program->own_first);
-  for (int i = 0; i < program->n_own; i++)
-    program->own[i].data = cursor_take(cursor, n, program->own[i].layout.block_bytes);
-  for (uint32_t i = 0; cursor->base && i < n; i++) program->own_block[i] = i;
-}
-
-/* Sizes of the program's tables must be set; n_worker is the team's size. */
-static void workspace_lay(struct program *program, int n_worker, struct cursor *cursor) {
-  const struct plan *plan = program->plan;
-  const struct limits *limits = &program->limits;
-  size_t prepared, arranged, unnormed, tokens = (size_t)limits->tokens, outputs = (size_t)limits->outputs;
-  linear_extent(plan, limits, &prepared, &arranged, &unnormed);
-  for (int i = 0; i < plan->n_value; i++)
-    program->value[i] =
-        cursor_take(cursor, rows_limit(plan, limits, i) * (size_t)plan_values(plan)[i].cols, sizeof(float));
-  for (int i = 0; i < program->n_rope; i++)
-    program->rope[i].angles = cursor_take(cursor, tokens * (size_t)program->rope[i].dim, sizeof(float));
-  program->prepared = cursor_take(cursor, prepared, 1);
-  program->arranged = cursor_take(cursor, arranged, 1);
-  program->unnormed = cursor_take(cursor, unnormed, 1);
-  program->scratch = cursor_take(cursor, (size_t)n_worker * program->scratch_bytes, 1);
-  program->query_block = cursor_take(cursor, tokens, sizeof *program->query_block);
-  program->query_token = cursor_take(cursor, tokens, sizeof *program->query_token);
-  program->single_row = cursor_take(cursor, tokens, sizeof *program->single_row);
-  program->token_row = cursor_take(cursor, tokens, sizeof *program->token_row);
-  own_lay(program, cursor);
-  program->pool = cursor_take(cursor, (size_t)limits->pool * (size_t)plan->hidden, sizeof *program->pool);
-  adapters_lay(program, cursor_take(cursor, adapters_lay(program, NULL), 1));
-  program->out_token = cursor_take(cursor, outputs, sizeof *program->out_token);
-  program->out_logprob = cursor_take(cursor, outputs, sizeof *program->out_logprob);
-  program->out_top = cursor_take(cursor, outputs * TOP_LOGPROBS, sizeof *program->out_top);
-}
-
 /* The tables whose sizes follow from the plan alone. */
 static bool tables_alloc(struct program *program, struct error *error) {
   const struct plan *plan = program->plan;
@@ -230,7 +156,8 @@ static bool limits_check(const struct limits *limits, struct error *error) {
 static bool program_describe(struct program *program, struct device *device, const struct plan *plan,
                              const struct limits *limits, struct error *error) {
   *program = (struct program){.device = device, .plan = plan, .limits = *limits};
-  if (!limits_check(limits, error) || !pool_limits_check(plan, limits, error) || !body_find(plan, &program->n_body, error) || !tables_alloc(program, error))
+  if (!limits_check(limits, error) || !pool_limits_check(plan, limits, error) ||
+      !body_find(plan, &program->n_body, error) || !tables_alloc(program, error))
     return false;
   for (int i = 0; i < plan->n_op; i++) call_prepare(program, i);
   program->query_tokens = query_tokens_of(plan);
@@ -241,12 +168,10 @@ static bool program_describe(struct program *program, struct device *device, con
 bool cpu_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                  struct error *error) {
   struct program program;
-  struct cursor cursor = {0};
   *footprint = (struct footprint){0};
   bool ok = program_describe(&program, NULL, plan, limits, error);
   if (ok) {
-    workspace_lay(&program, cpu_share_count(), &cursor);
-    footprint->workspace = cursor.used;
+    footprint->workspace = workspace_count(&program, cpu_share_count());
     for (int i = 0; i < plan->n_weight; i++)
       footprint->weights += backend_packed_bytes(&backend_cpu, plan_weights(plan) + i);
     for (int i = 0; i < plan->n_group; i++)
@@ -254,21 +179,6 @@ bool cpu_measure(const struct plan *plan, const struct limits *limits, struct fo
   }
   tables_free(&program);
   return ok;
-}
-
-static bool workspace_alloc(struct program *program, struct error *error) {
-  struct cursor cursor = {0};
-  int n_worker = team_size(program->device->team);
-  workspace_lay(program, n_worker, &cursor);
-  void *map = mmap(NULL, cursor.used, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (map == MAP_FAILED)
-    return error_set(error, ERROR_MEMORY, "%zu bytes of workspace could not be mapped (%s): allow fewer tokens a step.",
-                     cursor.used, strerror(errno));
-  program->workspace = map;
-  program->workspace_bytes = cursor.used;
-  cursor = (struct cursor){.base = map};
-  workspace_lay(program, n_worker, &cursor);
-  return true;
 }
 
 static bool caches_open(struct program *program, struct error *error) {

@@ -86,7 +86,7 @@ struct program {
   int32_t *token_row;
   uint32_t *own_block; /* 0, 1, 2, …: a row's block table begins at own_first[row] */
   int32_t *own_first;
-  float *pool; /* [limits.pool][hidden of the plan] */
+  float *pool;                     /* [limits.pool][hidden of the plan] */
   struct adapter_slot *slot;       /* [limits.adapters] */
   int32_t *slot_used, *slot_count; /* [limits.adapters] those that the step names; pairs of each */
   struct adapter_pair *pair;       /* [limits.tokens][ROW_LORAS] by slot */
@@ -118,6 +118,11 @@ void cpu_release(struct program *program);
 
 /* cpu_queries.c: the blocks of queries of program->batch. */
 void queries_cut(struct program *program);
+
+/* cpu_workspace.c. What steps need, once all that follows from the plan is known: its bytes; or mapped, for the
+ * program's team. */
+size_t workspace_count(struct program *program, int n_worker);
+bool workspace_alloc(struct program *program, struct error *error);
 
 /* cpu_adapter.c: slots. */
 bool cpu_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);

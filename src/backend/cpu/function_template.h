@@ -27,8 +27,8 @@ static ALWAYS_INLINE vfloat vfloat_softcap(vfloat x, float cap) {
   return vfloat_fma(x, vfloat_set(0), capped);
 }
 
-/* x · Φ(x) = max(x, 0) − |x| · erfc(|x| / √2) / 2, so that what is left of a large negative x is not lost in a sum. erfc
- * by 7.1.26 of Abramowitz and Stegun, "Handbook of Mathematical Functions", 1964: absolute error below 2e-7. */
+/* x · Φ(x) = max(x, 0) − |x| · erfc(|x| / √2) / 2, so that what is left of a large negative x is not lost in a sum.
+ * erfc by 7.1.26 of Abramowitz and Stegun, "Handbook of Mathematical Functions", 1964: absolute error below 2e-7. */
 static ALWAYS_INLINE vfloat vfloat_gelu(vfloat x) {
   static const float series[] = {1.061405429f, -1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f};
   vfloat size = vfloat_max(x, vfloat_sub(vfloat_set(0), x)), z = vfloat_mul(size, vfloat_set(0.70710678f));

@@ -1,5 +1,6 @@
 /* Attention of the reference: keys and values of the batch go to the paged cache, or to a place of the op's own, then
- * each query takes a softmax over what it sees. Scores and sums are double; what the cache holds is rounded to its type. */
+ * each query takes a softmax over what it sees. Scores and sums are double; what the cache holds is rounded to its
+ * type. */
 #include "backend/reference/reference_program.h"
 
 #include "base/half.h"

@@ -59,6 +59,12 @@ struct needs {
   size_t input, product, line, row, shrunk, change, own, pool;
 };
 
+static void attend_need(const struct attend_args *a, const struct limits *limits, struct needs *n) {
+  size_t numbers = (size_t)a->n_kv_head * (size_t)(a->dim_k + a->dim_v);
+  n->line = size_max(n->line, (size_t)a->dim_k);
+  if (a->group < 0) n->own = size_max(n->own, (size_t)limits->tokens * numbers);
+}
+
 static struct needs needs_of(const struct plan *plan, const struct limits *limits) {
   struct needs n = {.shrunk = limits->adapters ? PLAN_PARTS * (size_t)limits->adapter_rank : 0,
                     .pool = (size_t)limits->pool * (size_t)plan->hidden};
@@ -68,12 +74,7 @@ static struct needs needs_of(const struct plan *plan, const struct limits *limit
       const struct weight *w = plan_weights(plan) + op->weight[0];
       n.change = size_max(n.change, (size_t)(op->kind == OP_EMBED ? w->cols : w->rows));
     }
-    if (op->kind == OP_ATTEND) {
-      const struct attend_args *a = &op->args.attend;
-      size_t numbers = (size_t)a->n_kv_head * (size_t)(a->dim_k + a->dim_v);
-      n.line = size_max(n.line, (size_t)a->dim_k);
-      if (a->group < 0) n.own = size_max(n.own, (size_t)limits->tokens * numbers);
-    }
+    if (op->kind == OP_ATTEND) attend_need(&op->args.attend, limits, &n);
     if (op->kind == OP_EMBED) {
       n.row = size_max(n.row, (size_t)plan_values(plan)[op->out].cols);
       n.line = size_max(n.line, n.row);
@@ -101,8 +102,8 @@ static bool reference_measure(const struct plan *plan, const struct limits *limi
   for (int i = 0; i < plan->n_value; i++) numbers += rows_at_most(plan, i, limits) * (size_t)plan_values(plan)[i].cols;
   size_t output_bytes =
       result_cols(plan) * sizeof(float) + sizeof(int32_t) + sizeof(float) + TOP_LOGPROBS * sizeof(struct token_logprob);
-  footprint->workspace =
-      numbers * sizeof(double) + (needs.own + needs.pool) * sizeof(float) + (size_t)limits->outputs * output_bytes + sampler_scratch_bytes(plan->vocab);
+  footprint->workspace = numbers * sizeof(double) + (needs.own + needs.pool) * sizeof(float) +
+                         (size_t)limits->outputs * output_bytes + sampler_scratch_bytes(plan->vocab);
   for (int g = 0; g < plan->n_group; g++) footprint->kv_block[g] = kv_block_bytes(plan, g, limits);
   return true;
 }

@@ -124,7 +124,7 @@ static void test_lead(void **state) {
 static void test_sizes(void **state) {
   (void)state;
 #define UP_TO " pixels, and the model sees images of up to 12 × 12, multiples of 6."
-#define ONLY " pixels, and the model sees images of 12 × 12."
+#define ONLY  " pixels, and the model sees images of 12 × 12."
   static const struct {
     int stretch, width, height;
     const char *sentence; /* NULL: seen */
@@ -153,7 +153,7 @@ static void test_sizes(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_squares), cmocka_unit_test(test_lead), cmocka_unit_test(test_sizes)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_squares), cmocka_unit_test(test_lead),
+                                     cmocka_unit_test(test_sizes)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,13 +14,15 @@ static const struct {
 } refusals[] = {
     {"idefics3", "{\"vision_config.hidden_size\": \"36\"}",
      "config.json: vision_config.hidden_size is a text, expected a whole number."},
-    {"idefics3", "{\"vision_config.hidden_size\": 0}", "config.json: vision_config.hidden_size is 0, expected 1 to 1048576."},
+    {"idefics3", "{\"vision_config.hidden_size\": 0}",
+     "config.json: vision_config.hidden_size is 0, expected 1 to 1048576."},
     {"idefics3", "{\"vision_config.num_hidden_layers\": 2147483648}",
      "config.json: vision_config.num_hidden_layers is 2147483648, expected 1 to 1024."},
     {"idefics3", "{\"vision_config.num_attention_heads\": 5}",
      "The vision config has hidden size 36 and 5 attention heads; the first must be a multiple of the second, by "
      "1024 at most."},
-    {"idefics3", "{\"vision_config.num_channels\": 5}", "config.json: vision_config.num_channels is 5, expected 1 to 4."},
+    {"idefics3", "{\"vision_config.num_channels\": 5}",
+     "config.json: vision_config.num_channels is 5, expected 1 to 4."},
     {"idefics3", "{\"vision_config.num_channels\": 1}",
      "Tensor model.vision_model.embeddings.patch_embedding.weight has shape [36, 3, 4, 4], expected [36, 16] from the "
      "config."},
@@ -30,9 +32,11 @@ static const struct {
      "The vision config has images of 3 pixels in patches of 4, which makes 0 a side; expected 1 to 256, a multiple of "
      "2."},
     {"idefics3", "{\"vision_config.image_size\": 20}",
-     "The vision config has images of 20 pixels in patches of 4, which makes 5 a side; expected 1 to 256, a multiple of "
+     "The vision config has images of 20 pixels in patches of 4, which makes 5 a side; expected 1 to 256, a multiple "
+     "of "
      "2."},
-    {"idefics3", "{\"vision_config.patch_size\": 65}", "config.json: vision_config.patch_size is 65, expected 1 to 64."},
+    {"idefics3", "{\"vision_config.patch_size\": 65}",
+     "config.json: vision_config.patch_size is 65, expected 1 to 64."},
     {"idefics3", "{\"vision_config.layer_norm_eps\": -1}",
      "config.json: vision_config.layer_norm_eps is -1, expected 0 to 1."},
     {"idefics3", "{\"vision_config.hidden_act\": \"relu\"}",
@@ -53,15 +57,17 @@ static const struct {
     {"llava", "{\"vision_feature_layer\": 0}", "config.json: vision_feature_layer is 0, expected that of a layer."},
     {"llava", "{\"vision_feature_select_strategy\": \"full\"}",
      "config.json: vision_feature_select_strategy is \"full\", expected \"default\"."},
-    {"llava", "{\"projector_hidden_act\": \"silu\"}", "config.json: projector_hidden_act is \"silu\", expected \"gelu\"."},
+    {"llava", "{\"projector_hidden_act\": \"silu\"}",
+     "config.json: projector_hidden_act is \"silu\", expected \"gelu\"."},
     {"llava", "{\"image_token_index\": 268}",
      "The token that stands for images is 268, expected one of the vocabulary's 268."},
     {"llava", "{\"multimodal_projector_bias\": 1}",
      "config.json: multimodal_projector_bias is a whole number, expected true or false."},
     {"llava", "{\"text_config.hidden_size\": null}",
      "The config has hidden size 4096 and 2 attention heads, which makes heads of 2048 dimensions; Spate allows 1024."},
-    {"llava", "{\"text_config.hidden_size\": null, \"text_config.num_attention_heads\": 32, "
-              "\"text_config.num_key_value_heads\": 32}",
+    {"llava",
+     "{\"text_config.hidden_size\": null, \"text_config.num_attention_heads\": 32, "
+     "\"text_config.num_key_value_heads\": 32}",
      "Tensor language_model.model.embed_tokens.weight has shape [268, 44], expected [268, 4096] from the config."},
 };
 
@@ -104,8 +110,10 @@ static void test_accepted(void **state) {
     const char *model, *change;
   } accepted[] = {
       {"idefics3", "{\"architectures\": [\"SmolVLMForConditionalGeneration\"], \"model_type\": \"smolvlm\"}"},
-      {"idefics3", "{\"scale_factor\": null, \"vision_config.hidden_act\": null, \"vision_config.layer_norm_eps\": null}"},
-      {"idefics3", "{\"tie_word_embeddings\": true, \"text_config.tie_word_embeddings\": true}"}, /* the file has a head */
+      {"idefics3",
+       "{\"scale_factor\": null, \"vision_config.hidden_act\": null, \"vision_config.layer_norm_eps\": null}"},
+      {"idefics3",
+       "{\"tie_word_embeddings\": true, \"text_config.tie_word_embeddings\": true}"}, /* the file has a head */
       {"llava", "{\"vision_feature_layer\": null, \"vision_feature_select_strategy\": null}"},
       {"llava", "{\"vision_feature_layer\": 3, \"projector_hidden_act\": null, \"multimodal_projector_bias\": null}"},
       {"llava", "{\"image_token_index\": null, \"image_token_id\": 264, \"text_config.model_type\": null}"},

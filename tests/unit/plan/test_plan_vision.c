@@ -83,7 +83,7 @@ static void linear_norm_short(struct plan *p) { ops(p)[5].args.linear.norm = NOR
 static void act_unknown(struct plan *p) { ops(p)[1].args.linear.act = ACT_GELU_QUICK + 1; }
 
 #define SHAPE "The plan's ops do not take patches of "
-#define KEEP " patches, or they keep keys and values, or sample."
+#define KEEP  " patches, or they keep keys and values, or sample."
 
 static void test_refused(void **state) {
   (void)state;
@@ -94,19 +94,24 @@ static void test_refused(void **state) {
       {role_unknown, "The plan has role 2, expected 0 to 1."},
       {role_decoder, "Op 3 of the plan (attend, layer 0) does not fit its KV group."},
       {vocab_given, "The plan has vocabulary 5, width 8, positions 17: out of range."},
-      {channels_many, "The plan sees images of 5 channels in patches of 2, 2 × 2 of them merged, 1 before them, on a grid "
-                      "of 4: out of range."},
-      {grid_wide, "The plan sees images of 3 channels in patches of 2, 2 × 2 of them merged, 1 before them, on a grid of "
-                  "257: out of range."},
-      {lead_two, "The plan sees images of 3 channels in patches of 2, 2 × 2 of them merged, 2 before them, on a grid of "
-                 "4: out of range."},
+      {channels_many,
+       "The plan sees images of 5 channels in patches of 2, 2 × 2 of them merged, 1 before them, on a grid "
+       "of 4: out of range."},
+      {grid_wide,
+       "The plan sees images of 3 channels in patches of 2, 2 × 2 of them merged, 1 before them, on a grid of "
+       "257: out of range."},
+      {lead_two,
+       "The plan sees images of 3 channels in patches of 2, 2 × 2 of them merged, 2 before them, on a grid of "
+       "4: out of range."},
       {patch_other, SHAPE "3 × 3 pixels to outputs of 2 × 2" KEEP},
       {merge_other, SHAPE "2 × 2 pixels to outputs of 1 × 1" KEEP},
       {positions_few, SHAPE "2 × 2 pixels to outputs of 2 × 2" KEEP},
       {group_given, "Op 3 of the plan (attend, layer 0) does not fit its KV group."},
-      {norm_unweighted, "Op 2 of the plan (embed, layer -1) has a norm without its weight, or of another kind or length."},
+      {norm_unweighted,
+       "Op 2 of the plan (embed, layer -1) has a norm without its weight, or of another kind or length."},
       {norm_short, "Op 2 of the plan (embed, layer -1) has a norm without its weight, or of another kind or length."},
-      {norm_unknown, "Op 4 of the plan (select, layer -1) has a norm without its weight, or of another kind or length."},
+      {norm_unknown,
+       "Op 4 of the plan (select, layer -1) has a norm without its weight, or of another kind or length."},
       {joined_uneven, "Op 4 of the plan (select, layer -1) does not fit its input or output."},
       {source_unknown, "Op 2 of the plan (embed, layer -1) does not fit its table or output."},
       {table_absent, "Op 2 of the plan (embed, layer -1) does not fit its table or output."},
@@ -148,7 +153,8 @@ static void test_tampered(void **state) {
 
 /* --- batches ------------------------------------------------------------------------------------------------------ */
 
-static const struct limits limits = {.seats = 2, .tokens = 20, .outputs = 8, .length = 17, .opt_batch = 1, .block_size = 16};
+static const struct limits limits = {
+    .seats = 2, .tokens = 20, .outputs = 8, .length = 17, .opt_batch = 1, .block_size = 16};
 
 /* Two images: a learned token and 8 patches, then one of 9 with 2 squares each. */
 struct images {
@@ -164,7 +170,7 @@ static void images_make(struct images *m) {
                             .n_token = 18,
                             .n_out = 4,
                             .row = m->row,
-                            .position = (const int32_t (*)[3])m->position,
+                            .position = (const int32_t(*)[3])m->position,
                             .patches = m->patches,
                             .out = m->out};
 }
@@ -250,7 +256,8 @@ static void test_pool(void **state) {
   assert_false(pool_check(plan, &pooled, 2, 4, &of_encoder, 6, WIDTH, &error));
   assert_string_equal(error.text, "Rows 2 to 5 of an embedding pool of 5 rows were to be filled.");
   assert_false(pool_check(plan, &pooled, 1, 4, &of_encoder, 5, WIDTH, &error));
-  assert_string_equal(error.text, "An encoder's rows 2 to 5 of 5, 20 wide, were to fill an embedding pool that is 20 wide.");
+  assert_string_equal(error.text,
+                      "An encoder's rows 2 to 5 of 5, 20 wide, were to fill an embedding pool that is 20 wide.");
   assert_false(pool_check(plan, &pooled, 1, 4, &of_encoder, 6, WIDTH + 1, &error));
   buffer_release(&block);
   buffer_release(&wide);

@@ -1,0 +1,109 @@
+/* Where the memory of an engine goes: weights and workspaces are fixed, the KV cache takes a part of the rest. */
+#include "engine/engine_memory.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { DEFAULT_BLOCK = 16 };
+static const double host_fraction = 0.3, device_fraction = 0.9; /* a device's own memory is for nothing else */
+
+/* Rounded up, for sentences. */
+static uint64_t mebibytes(uint64_t bytes) { return (bytes >> 20) + ((bytes & 0xFFFFF) != 0); }
+
+/* What the weights would take at least, as INT4_WEIGHT: 4 bits and, for 32 of them, two 16-bit numbers. */
+static uint64_t least_weights(const struct plan *plan) {
+  uint64_t bytes = 0;
+  for (int i = 0; i < plan->n_weight; i++) {
+    const struct weight *weight = &plan_weights(plan)[i];
+    uint64_t elements = (uint64_t)weight->rows * (uint64_t)weight->cols;
+    bytes += weight->use == WEIGHT_VECTOR ? elements * sizeof(float) : elements * 5 / 8;
+  }
+  return bytes;
+}
+
+static bool refuse_fixed(const struct plan *plan, const struct footprint *footprint, uint64_t available,
+                         struct error *error) {
+  uint64_t least = least_weights(plan);
+  bool helps = least < footprint->weights && least + footprint->workspace <= available;
+  char remedy[96] = "free some, or choose a smaller model";
+  if (helps)
+    snprintf(remedy, sizeof remedy,
+             "free some, or build it with quant_mode INT4_WEIGHT: its weights take about %" PRIu64 " MiB",
+             mebibytes(least));
+  return error_set(error, ERROR_MEMORY,
+                   "The engine needs %" PRIu64 " MiB for its weights and %" PRIu64
+                   " MiB for its workspace, and %" PRIu64 " MiB of memory are available; %s.",
+                   mebibytes(footprint->weights), mebibytes(footprint->workspace), available >> 20, remedy);
+}
+
+/* Bytes that the KV cache may take. */
+static bool kv_budget(const struct loaded_engine *engine, const struct engine_options *options, uint64_t available,
+                      uint64_t *budget, struct error *error) {
+  const struct footprint *footprint = &engine->footprint;
+  uint64_t fixed = footprint->weights + footprint->workspace;
+  double default_fraction = engine->backend->memory ? device_fraction : host_fraction;
+  if (fixed > available) return refuse_fixed(engine->plan, footprint, available, error);
+  uint64_t rest = available - fixed;
+  double fraction = options->memory_fraction > 0 ? options->memory_fraction : default_fraction;
+  uint64_t whole = rest + options->beside_kv; /* what a first engine would have found */
+  *budget = options->kv_bytes ? options->kv_bytes : fraction < 1 ? (uint64_t)(fraction * (double)whole) : whole;
+  if (options->beside && !options->kv_bytes && *budget > rest) *budget = rest;
+  if (*budget <= rest) return true;
+  return error_set(error, ERROR_MEMORY,
+                   "A KV cache of %" PRIu64 " MiB was asked for, and %" PRIu64
+                   " MiB of memory are left after the weights and "
+                   "the workspace; ask for that at most.",
+                   mebibytes(*budget), rest >> 20);
+}
+
+/* Gives every group the same number of blocks: all that the seats can use, or what the budget holds, but at least one
+ * sequence of the full length. */
+static bool blocks_share(struct limits *limits, const struct footprint *footprint, int n_group, uint64_t budget,
+                         struct error *error) {
+  uint64_t per_block = 0, per_sequence = (uint64_t)((limits->length + limits->block_size - 1) / limits->block_size);
+  for (int i = 0; i < n_group; i++) per_block += footprint->kv_block[i];
+  uint64_t blocks = per_sequence * (uint64_t)limits->seats, most = UINT32_MAX;
+  if (per_block > 0 && blocks > budget / per_block) blocks = budget / per_block;
+  if (blocks > most) blocks = most;
+  if (blocks < per_sequence)
+    return error_set(
+        error, ERROR_MEMORY,
+        "One sequence of max_seq_len %d takes %" PRIu64 " MiB of KV cache and %" PRIu64
+        " MiB are given to it, enough for %" PRIu64
+        " tokens; raise free_gpu_memory_fraction or kv_cache_memory, or build the engine with a max_seq_len "
+        "that fits.",
+        limits->length, mebibytes(per_sequence * per_block), budget >> 20, blocks * (uint64_t)limits->block_size);
+  for (int i = 0; i < n_group; i++) limits->n_block[i] = (uint32_t)blocks;
+  return true;
+}
+
+/* What the encoder takes, beside the decoder. */
+static bool vision_measure(struct loaded_engine *engine, struct error *error) {
+  struct footprint vision;
+  if (engine->vision_limits.tokens == 0) return true;
+  if (!engine->backend->measure(engine->file.vision, &engine->vision_limits, &vision, error)) return false;
+  engine->footprint.weights += vision.weights;
+  engine->footprint.workspace += vision.workspace;
+  return true;
+}
+
+bool engine_memory_plan(struct loaded_engine *engine, const struct engine_options *options, uint64_t available,
+                        struct error *error) {
+  uint64_t budget = 0;
+  if (!engine->backend->measure(engine->plan, &engine->limits, &engine->footprint, error) ||
+      !vision_measure(engine, error) || !kv_budget(engine, options, available, &budget, error) ||
+      !blocks_share(&engine->limits, &engine->footprint, engine->plan->n_group, budget, error))
+    return false;
+  for (int i = 0; i < engine->plan->n_group; i++)
+    engine->kv_bytes += engine->limits.n_block[i] * engine->footprint.kv_block[i];
+  return true;
+}
+
+bool engine_fits(const struct plan *plan, const struct backend *backend, const struct engine_config *config,
+                 uint64_t available, struct error *error) {
+  struct engine_options all = {.memory_fraction = 1};
+  struct loaded_engine engine = {.plan = plan, .backend = backend, .limits = engine_limits(config, &all)};
+  if (backend->kv_half && engine.limits.kv_dtype == KV_F16 && engine.limits.block_size >= DEFAULT_BLOCK)
+    engine.limits.kv_dtype = KV_BF16; /* takes as much or more */
+  return engine_memory_plan(&engine, &all, available, error);
+}
