@@ -15,9 +15,7 @@ enum op_kind {
   OP_SAMPLE, /* the tail: logits in → one token a row, by the row's sampling parameters */
 };
 
-/* A norm's weight is a vector of a factor for each column; NORM_LAYER's has what is added to each behind them:
- * [2][cols].
- */
+/* A norm's weight is a vector: a factor for each column and, of NORM_LAYER, what is added to each: [2][cols]. */
 enum norm_kind { NORM_NONE, NORM_RMS, NORM_LAYER };
 enum act_kind {
   ACT_NONE,
