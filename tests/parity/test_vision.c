@@ -272,6 +272,17 @@ static void test_loaded(void **state) {
   expected_vision_release(&e);
 }
 
+/* A network of texts alone has no encoder to be opened with. */
+static void test_text_only(void **state) {
+  (void)state;
+  struct error error = {0};
+  spate_error built = {0};
+  struct engine_options options = {.device.n_thread = 1, .kv_bytes = 16 << 20, .images = 1};
+  if (!path_build(FIXTURES "/model/llama2", "cpu", "FP32", &built)) fail_msg("%s", built.text);
+  assert_null(engine_open(engine_path, &options, &error));
+  assert_string_equal(error.text, "The model llama2 sees no images.");
+}
+
 /* --- switched off in config.json ---------------------------------------------------------------------------------- */
 
 /* Of the features, those without which the checkpoint's tensors fit the config no more, or that are asked for. */
@@ -452,6 +463,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_parity),       cmocka_unit_test(test_config_features), cmocka_unit_test(test_part_features),
       cmocka_unit_test(test_images_apart), cmocka_unit_test(test_quantized),       cmocka_unit_test(test_loaded),
+      cmocka_unit_test(test_text_only),
   };
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
