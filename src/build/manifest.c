@@ -97,13 +97,11 @@ static void weight_write(const struct manifest *m, const struct plan *plan, int 
   buffer_text(json, "}");
 }
 
-static void weights_write(const struct manifest *m, struct buffer *json) {
-  buffer_text(json, ",\"weights\":[");
-  const struct plan *plan = draft_plan(m->draft), *vision = draft_vision(m->draft);
-  for (int i = 0; i < m->writer->n_weight; i++) {
-    if (i) buffer_text(json, ",");
-    bool of_plan = i < plan->n_weight;
-    weight_write(m, of_plan ? plan : vision, of_plan ? i : i - plan->n_weight, i, json);
+/* Those of a plan, the first of which the writer has as `first`. */
+static void weights_write(const struct manifest *m, const struct plan *plan, int first, struct buffer *json) {
+  for (int i = 0; i < plan->n_weight; i++) {
+    if (first + i) buffer_text(json, ",");
+    weight_write(m, plan, i, first + i, json);
   }
 }
 
@@ -127,6 +125,9 @@ void manifest_write(const struct manifest *m, struct buffer *json) {
   }
   buffer_text(json, ",\"average_bits\":");
   json_write_number(json, auto_average(draft_plan(m->draft), m->writer->backend));
-  weights_write(m, json);
+  const struct plan *plan = draft_plan(m->draft), *vision = draft_vision(m->draft);
+  buffer_text(json, ",\"weights\":[");
+  weights_write(m, plan, 0, json);
+  if (vision) weights_write(m, vision, plan->n_weight, json);
   buffer_text(json, "]}\n");
 }

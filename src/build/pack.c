@@ -174,8 +174,8 @@ uint64_t pack_memory(const struct pack_job *job) {
 
 static bool plan_pack(struct packing *packing, const struct plan *plan, int first, struct error *error) {
   int *order = calloc((size_t)plan->n_weight + 1, sizeof *order);
-  bool done = (order && plan_read_order(plan, order)) ||
-              error_set(error, ERROR_MEMORY, "Out of memory for packing %d weights.", plan->n_weight);
+  bool done = order && plan_read_order(plan, order);
+  if (!done) error_set(error, ERROR_MEMORY, "Out of memory for packing %d weights.", plan->n_weight);
   for (int i = 0; i < plan->n_weight && done; i++) done = weight_pack(packing, plan, first, order[i], error);
   free(order);
   return done;

@@ -130,8 +130,9 @@ int engine_file_weights(const struct engine_file *file) {
 }
 
 const struct weight *engine_file_weight_of(const struct engine_file *file, int weight, const char **name) {
-  const struct plan *plan = weight < file->plan->n_weight ? file->plan : file->vision;
-  const struct weight *of = plan_weights(plan) + (plan == file->plan ? weight : weight - file->plan->n_weight);
+  bool of_vision = file->vision && weight >= file->plan->n_weight;
+  const struct plan *plan = of_vision ? file->vision : file->plan;
+  const struct weight *of = plan_weights(plan) + (of_vision ? weight - file->plan->n_weight : weight);
   *name = plan_name(plan, of->name);
   return of;
 }
