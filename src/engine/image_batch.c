@@ -6,7 +6,7 @@
 
 static int32_t patches_of(const struct plan *plan, int32_t pixels) { return pixels / plan->vision.patch; }
 
-bool image_size_check(const struct plan *plan, int32_t width, int32_t height, struct error *error) {
+bool image_batch_size_check(const struct plan *plan, int32_t width, int32_t height, struct error *error) {
   const struct plan_vision *v = &plan->vision;
   int32_t unit = v->patch * v->merge, most = v->patch * v->grid;
   bool whole = width > 0 && height > 0 && width % unit == 0 && height % unit == 0;
@@ -112,7 +112,7 @@ bool image_batch_add(struct image_batch *images, const struct image_pixels *imag
   const struct plan *plan = images->plan;
   const struct limits *limits = &images->limits;
   struct batch *batch = &images->batch;
-  if (!image_size_check(plan, image->width, image->height, error)) return false;
+  if (!image_batch_size_check(plan, image->width, image->height, error)) return false;
   int32_t tokens = image_tokens(plan, image->width, image->height);
   int32_t rows = image_rows(plan, image->width, image->height);
   if (batch->n_row >= limits->seats || tokens > limits->tokens - batch->n_token ||

@@ -23,7 +23,7 @@ struct image_batch {
 };
 
 /* Can images of this size be seen? The sentence says which sizes can. */
-bool image_size_check(const struct plan *plan, int32_t width, int32_t height, struct error *error);
+bool image_batch_size_check(const struct plan *plan, int32_t width, int32_t height, struct error *error);
 
 /* Tokens of the encoder that an image of a checked size takes, and rows that it becomes. */
 int32_t image_tokens(const struct plan *plan, int32_t width, int32_t height);

@@ -145,7 +145,7 @@ static void test_sizes(void **state) {
     struct buffer block;
     struct error error = {0};
     plan_make(&block, 2, 0, table[i].stretch);
-    bool seen = image_size_check((const void *)block.data, table[i].width, table[i].height, &error);
+    bool seen = image_batch_size_check((const void *)block.data, table[i].width, table[i].height, &error);
     assert_int_equal(seen, table[i].sentence == NULL);
     if (table[i].sentence) assert_string_equal(error.text, table[i].sentence);
     buffer_release(&block);
