@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Seeds of the fuzz targets of engine files and plans: tests/fuzz/corpus/{engine_file,plan}/.
+"""Seeds of the fuzz targets of engine files, plans and folds: tests/fuzz/corpus/{engine_file,plan,folds}/.
 
     python3 tools/make_engine_corpus.py build/release/spate
 
@@ -31,6 +31,15 @@ def section(engine, index):
     return engine[offset:offset + size]
 
 
+def folds():
+    """Of the fixture in tests/unit/engine/adapter_fixture.h: weights are an embedding, and 16 + 8 rows of 32 columns."""
+    table = 2 * 32
+    column, order, rows = table, table + 4 * 32, table + 8 * 32
+    entries = bytes(32) + struct.pack("<8I", column, order, 0, rows, 0, 0, 0, 0)
+    return (entries + struct.pack("<32f", *(0.5 + i for i in range(32))) +
+            struct.pack("<32i", *((5 * i + 3) % 32 for i in range(32))) + struct.pack("<8f", *(1 / (1 + i) for i in range(8))))
+
+
 def main(spate):
     for name, options in PLANS.items():
         model = ROOT / "tests/fixtures/model" / name.removesuffix("_int4")
@@ -41,6 +50,7 @@ def main(spate):
         (CORPUS / "plan" / name).write_bytes(plans[-(-first // 8) * 8:])
     engine = build(spate, ROOT / "tests/fixtures/build/tiny.gguf")
     weights = struct.unpack_from("<Q", engine, 40 + 32 * 5)[0]
+    (CORPUS / "folds" / "qk").write_bytes(folds())
     (CORPUS / "engine_file" / "tiny").write_bytes(engine[:weights].rstrip(b"\0"))
 
 

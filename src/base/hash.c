@@ -28,3 +28,17 @@ struct hash128 hasher_finish(struct hasher *hasher) {
 void hash_format(struct hash128 hash, char out[33]) {
   snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high, (unsigned long long)hash.low);
 }
+
+static bool half_parse(const uint8_t *digits, uint64_t *half) {
+  *half = 0;
+  for (int i = 0; i < 16; i++) {
+    bool letter = digits[i] >= 'a' && digits[i] <= 'f';
+    if (!letter && (digits[i] < '0' || digits[i] > '9')) return false;
+    *half = *half << 4 | (uint64_t)(letter ? digits[i] - 'a' + 10 : digits[i] - '0');
+  }
+  return true;
+}
+
+bool hash_parse(struct slice text, struct hash128 *hash) {
+  return text.size == 32 && half_parse(text.data, &hash->high) && half_parse(text.data + 16, &hash->low);
+}

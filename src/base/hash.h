@@ -21,4 +21,7 @@ struct hash128 hasher_finish(struct hasher *hasher); /* and frees it */
 /* 32 lower-case hexadecimal digits and a NUL. */
 void hash_format(struct hash128 hash, char out[33]);
 
+/* The same back; false: they are not 32 such digits. */
+bool hash_parse(struct slice text, struct hash128 *hash);
+
 #endif

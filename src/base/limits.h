@@ -39,6 +39,7 @@ enum limit {
   LIMIT_BATCH_SIZE = 1024,     /* max_batch_size */
   LIMIT_STEP_TOKENS = 1 << 16, /* max_num_tokens */
   LIMIT_MANIFEST_BYTES = 64 << 20,
+  LIMIT_FOLD_BYTES = 1 << 30, /* of what a build has folded into weights */
   LIMIT_BUILD_THREADS = 64,
   LIMIT_CALIBRATION_BYTES = 64 << 20, /* of a text that a build is calibrated with */
 

@@ -10,6 +10,7 @@
 #include "build/calibration_journal.h"
 #include "build/draft.h"
 #include "build/fitting_modes.h"
+#include "build/fold_record.h"
 #include "build/manifest.h"
 #include "build/merge_adapter.h"
 #include "build/pack.h"
@@ -24,7 +25,7 @@ struct build {
   struct build_progress progress;
   struct draft draft;
   struct engine_writer writer;
-  struct buffer manifest, evaluation;
+  struct buffer manifest, evaluation, folds;
   struct calibration_data calibration_data;
   struct calibration calibration;
   struct merge_adapter *merge; /* NULL: none */
@@ -50,6 +51,7 @@ static struct calibration_job calibration_job_of(const struct build *build, cons
                                   .data = &build->calibration_data,
                                   .writer = pack->writer,
                                   .progress = pack->progress,
+                                  .merged = pack->transforms,
                                   .method = build->draft.facts.config.quant_method,
                                   .n_thread = pack->n_thread};
 }
@@ -113,17 +115,39 @@ static bool manifest_make(struct build *build, struct hash128 digest, struct err
   return error_set(error, ERROR_LIMIT, "The manifest is larger than %d bytes.", LIMIT_MANIFEST_BYTES);
 }
 
+/* An engine with an adapter merged into it is no checkpoint's. */
+static struct engine_ending ending_of(const struct build *build, struct hash128 digest) {
+  struct engine_ending ending = {.folds = buffer_slice(&build->folds), .manifest = buffer_slice(&build->manifest)};
+  if (!build->merge) ending.base = digest;
+  return ending;
+}
+
 /* The manifest with the figures of the engine that it belongs to, which is opened for them before it has its name. */
 static bool figures_add(struct build *build, struct hash128 digest, struct error *error) {
   const struct build_options *options = build->options;
+  struct engine_ending ending = ending_of(build, digest);
   char path[PATH_MAX];
   if (!options->evaluate) return true;
-  if (!engine_writer_seal(&build->writer, buffer_slice(&build->manifest), path, error) ||
+  if (!engine_writer_seal(&build->writer, &ending, path, error) ||
       !options->evaluate(options->evaluate_user, path, &build->evaluation, error))
     return false;
   if (build->evaluation.failed)
     return error_set(error, ERROR_LIMIT, "The figures do not fit in %d bytes.", LIMIT_MANIFEST_BYTES);
   return manifest_make(build, digest, error);
+}
+
+static bool engine_commit(struct build *build, struct hash128 digest, struct error *error) {
+  struct engine_ending ending = ending_of(build, digest);
+  return engine_writer_commit(&build->writer, &ending, error);
+}
+
+/* The weights, what was folded into them, and all that is said of both. */
+static bool contents_write(struct build *build, struct pack_job *job, struct error *error) {
+  struct hash128 digest;
+  return calibrate(build, job, error) &&
+         fold_record_make(job->plan, job->checkpoint, job->transforms, &build->folds, error) &&
+         pack_weights(job, &digest, error) && manifest_make(build, digest, error) &&
+         figures_add(build, digest, error) && engine_commit(build, digest, error);
 }
 
 static bool file_write(struct build *build, struct error *error) {
@@ -141,14 +165,11 @@ static bool file_write(struct build *build, struct error *error) {
                                      .tokenizer = buffer_slice(&draft->tokenizer_blob),
                                      .chat_template = checkpoint_chat_template(draft->checkpoint)};
   if (build->merge) job.transforms = merge_adapter_transforms(build->merge);
-  struct hash128 digest;
   serving_check(build);
   chat_check(draft);
   bool written = engine_writer_init(&build->writer, options->output, job.plan, job.vision, options->backend, error) &&
                  memory_fit(build, &job, error) && engine_writer_begin(&build->writer, &contents, error) &&
-                 calibrate(build, &job, error) && pack_weights(&job, &digest, error) &&
-                 manifest_make(build, digest, error) && figures_add(build, digest, error) &&
-                 engine_writer_commit(&build->writer, buffer_slice(&build->manifest), error);
+                 contents_write(build, &job, error);
   if (!written) return false;
   calibration_journal_remove(options->output);
   progress_report(&build->progress, "flush", 1, 1, NULL); /* nothing is left to cancel */
@@ -186,6 +207,7 @@ bool build_engine(const struct build_options *options, struct error *error) {
   build.draft.target_bits = options->target_bits;
   buffer_init(&build.manifest, LIMIT_MANIFEST_BYTES);
   buffer_init(&build.evaluation, LIMIT_MANIFEST_BYTES);
+  buffer_init(&build.folds, LIMIT_FOLD_BYTES);
   bool done = output_check(options->output, error) && draft_complete(&build, error) &&
               calibration_read(&build, error) && adapter_open(&build, error) && file_write(&build, error);
   engine_writer_release(&build.writer);
@@ -195,5 +217,6 @@ bool build_engine(const struct build_options *options, struct error *error) {
   draft_release(&build.draft);
   buffer_release(&build.manifest);
   buffer_release(&build.evaluation);
+  buffer_release(&build.folds);
   return done;
 }

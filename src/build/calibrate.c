@@ -49,9 +49,9 @@ static bool matrices_read(const struct calibrating *c, const struct walk_site *s
     m->weight[m->n] = weight;
     m->matrix[m->n++] = matrix;
     if (!matrix) return error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %d rows.", weight->rows);
-    if (!weight_source_init(&source, plan, index, c->job->checkpoint, error) ||
-        !weight_source_floats(&source, matrix, error))
-      return false;
+    if (!weight_source_init(&source, plan, index, c->job->checkpoint, error)) return false;
+    if (c->job->merged) source.transform = &c->job->merged[index];
+    if (!weight_source_floats(&source, matrix, error)) return false;
   }
   return checkpoint_intact(c->job->checkpoint, error);
 }
@@ -204,8 +204,8 @@ bool calibration_run(struct calibration *calibration, const struct calibration_j
   calibration->written = calloc(count, sizeof *calibration->written);
   if (!calibration->transforms || !calibration->written)
     return error_set(error, ERROR_MEMORY, "Out of memory for a calibration of %d weights.", job->plan->n_weight);
-  c.walk =
-      (struct network_walk){.plan = job->plan, .checkpoint = job->checkpoint, .data = job->data, .device = &c.device};
+  c.walk = (struct network_walk){
+      .plan = job->plan, .checkpoint = job->checkpoint, .merged = job->merged, .data = job->data, .device = &c.device};
   bool done = float_device_open(&c.device, job->writer->backend, job->n_thread, error);
   c.device.progress = job->progress;
   struct calibration_journal journal = {0};
@@ -214,6 +214,7 @@ bool calibration_run(struct calibration *calibration, const struct calibration_j
   calibration_journal_close(&journal);
   network_walk_release(&c.walk);
   float_device_close(&c.device);
+  for (int i = 0; i < job->plan->n_weight && job->merged; i++) calibration->transforms[i].merge = job->merged[i].merge;
   return done;
 }
 

@@ -17,6 +17,7 @@ struct calibration_job {
   const struct calibration_data *data;
   struct engine_writer *writer; /* begun: GPTQ writes its matrices at once */
   struct build_progress *progress;
+  const struct weight_transform *merged; /* [n_weight] of the adapter that is merged first; NULL: none is */
   enum quant_method method;
   int n_thread;
 };

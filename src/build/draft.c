@@ -69,6 +69,8 @@ bool draft_settle(struct draft *draft, const struct engine_config *config, const
   }
   const struct plan *plan = draft_plan(draft), *vision = draft_vision(draft);
   size_t n_weight = (size_t)plan->n_weight + (size_t)(vision ? vision->n_weight : 0);
+  snprintf(draft->facts.gguf_architecture, sizeof draft->facts.gguf_architecture, "%s",
+           family_gguf_name(family, draft->checkpoint));
   draft->facts.config = *config;
   draft->notes = calloc(n_weight + 1, sizeof *draft->notes);
   if (!draft->notes) return error_set(error, ERROR_MEMORY, "Out of memory for %zu weights.", n_weight);

@@ -1,6 +1,7 @@
 /* The hash of a build. */
 #include "build/journal_identity.h"
 
+#include "build/merge_adapter.h"
 #include "build/weight_source.h"
 
 enum { PIECE_BYTES = 16 << 20 }; /* hashed between two looks at whether the build goes on */
@@ -54,6 +55,12 @@ static void device_hash(struct hasher *hasher, const struct float_device *device
   if (device->backend->kernels) text_hash(hasher, device->backend->kernels(device->device));
 }
 
+/* What an adapter adds to the weights. */
+static void merged_hash(struct hasher *hasher, const struct plan *plan, const struct weight_transform *merged) {
+  for (int i = 0; i < plan->n_weight; i++)
+    if (merged[i].merge) merge_hash(merged[i].merge, plan, hasher);
+}
+
 bool journal_identity_make(const struct calibration_job *job, const struct float_device *device,
                            struct hash128 *identity, struct error *error) {
   const struct calibration_data *data = job->data;
@@ -68,6 +75,7 @@ bool journal_identity_make(const struct calibration_job *job, const struct float
   hasher_update(id.hasher, slice_make(job->plan, job->plan->bytes));
   hasher_update(id.hasher,
                 slice_make(data->token, (size_t)data->n_window * (size_t)data->length * sizeof *data->token));
+  if (job->merged) merged_hash(id.hasher, job->plan, job->merged);
   bool done = runs_each(&id, run_count, error) && runs_each(&id, run_hash, error);
   *identity = hasher_finish(id.hasher);
   return done && checkpoint_intact(job->checkpoint, error);

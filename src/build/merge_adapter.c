@@ -4,7 +4,7 @@
 
 #include "base/limits.h"
 #include "base/scaled_name.h"
-#include "build/calibrate.h"
+#include "build/fold_record.h"
 #include "build/weight_source.h"
 #include "engine/adapter_read.h"
 
@@ -24,6 +24,7 @@ struct merge_adapter {
   struct engine_facts facts;
   struct engine_file base;
   struct engine_weight *place; /* [n_weight] */
+  struct buffer folds;         /* the base's orders */
   uint8_t *block;              /* of base_matrix, and of vectors' floats */
   size_t n_matrix;             /* at the block's beginning */
   struct adapter *adapter;
@@ -54,11 +55,6 @@ static bool base_weight(struct merge_adapter *merge, const struct draft *draft, 
   const struct weight *weight = &plan_weights(plan)[index];
   struct base_matrix *matrix = (struct base_matrix *)(void *)merge->block + index;
   if (!weight_source_init(&matrix->source, plan, index, draft->checkpoint, error)) return false;
-  if (matrix->source.column_order || matrix->source.row_order)
-    return error_set(
-        error, ERROR_UNSUPPORTED,
-        "The weight %s was quantized in an order of its own (act-order): no adapter can be merged into it.",
-        matrix->source.name);
   merge->place[index].offset = weight->use == WEIGHT_VECTOR ? *used : (size_t)index * sizeof *matrix;
   if (weight->use != WEIGHT_VECTOR) return packed_buffer_init(&matrix->packed, weight->cols, error);
   *used += weight_bytes(weight);
@@ -73,8 +69,10 @@ static bool base_make(struct merge_adapter *merge, const struct draft *draft, st
   merge->merge = calloc(n + 1, sizeof *merge->merge);
   merge->transform = calloc(n + 1, sizeof *merge->transform);
   merge->block = calloc(1, bytes + 1);
+  buffer_init(&merge->folds, LIMIT_FOLD_BYTES);
   if (!merge->place || !merge->merge || !merge->transform || !merge->block)
     return error_set(error, ERROR_MEMORY, "Out of memory for an adapter.");
+  if (!fold_record_make(plan, draft->checkpoint, NULL, &merge->folds, error)) return false;
   merge->n_matrix = n;
   merge->facts = draft->facts;
   merge->base = (struct engine_file){.file = {.data = merge->block, .descriptor = -1},
@@ -82,6 +80,7 @@ static bool base_make(struct merge_adapter *merge, const struct draft *draft, st
                                      .facts = &merge->facts,
                                      .plan = plan,
                                      .weights = merge->place,
+                                     .folds = buffer_slice(&merge->folds),
                                      .backend = &base_backend};
   for (int i = 0; i < plan->n_weight; i++)
     if (!base_weight(merge, draft, i, &used, error)) return false;
@@ -136,13 +135,8 @@ static bool merge_fill(struct merge_adapter *merge, const char *given, const str
 }
 
 struct merge_adapter *merge_adapter_open(const char *given, const struct draft *draft, struct error *error) {
-  struct merge_adapter *merge = NULL;
-  if (quant_method_calibrates(draft->facts.config.quant_method))
-    error_set(error, ERROR_UNSUPPORTED,
-              "merge_lora goes with quant_algo RTN alone: AWQ, GPTQ and SMOOTHQUANT watch the model without the "
-              "adapter.");
-  else if (!(merge = calloc(1, sizeof *merge)))
-    error_set(error, ERROR_MEMORY, "Out of memory for an adapter.");
+  struct merge_adapter *merge = calloc(1, sizeof *merge);
+  if (!merge) error_set(error, ERROR_MEMORY, "Out of memory for an adapter.");
   if (merge && merge_fill(merge, given, draft, error)) return merge;
   merge_adapter_close(merge);
   return NULL;
@@ -153,6 +147,7 @@ void merge_adapter_close(struct merge_adapter *merge) {
   for (size_t i = 0; i < merge->n_matrix; i++)
     packed_buffer_release(&((struct base_matrix *)(void *)merge->block)[i].packed);
   adapter_free(merge->adapter);
+  buffer_release(&merge->folds);
   free(merge->place);
   free(merge->merge);
   free(merge->transform);
@@ -216,4 +211,22 @@ bool merge_row(const struct weight_merge *merge, const struct weight *weight, in
 bool merge_vector(const struct weight_merge *merge, int count, float *out, struct error *error) {
   for (int i = 0; i < count; i++) out[i] += merge->scale * merge->op->shift[i];
   return merged_check(out, count, error);
+}
+
+static void floats_hash(struct hasher *hasher, const float *floats, size_t count) {
+  if (floats) hasher_update(hasher, slice_make(floats, count * sizeof *floats));
+}
+
+void merge_hash(const struct weight_merge *merge, const struct plan *plan, struct hasher *hasher) {
+  const struct adapter_op *op = merge->op;
+  const struct weight *weight = &plan_weights(plan)[plan_ops(plan)[op->op].weight[0]];
+  size_t rank = (size_t)op->rank, rows = (size_t)weight->rows, cols = (size_t)weight->cols;
+  size_t out = merge->embeds ? cols : rows;
+  int32_t numbers[] = {op->op, op->rank, op->shift != NULL, op->magnitude != NULL};
+  hasher_update(hasher, slice_make(numbers, sizeof numbers));
+  hasher_update(hasher, slice_make(&merge->scale, sizeof merge->scale));
+  floats_hash(hasher, op->a, rank * (merge->embeds ? rows : (size_t)weight->n_part * cols));
+  floats_hash(hasher, op->b, rank * out);
+  floats_hash(hasher, op->shift, out);
+  floats_hash(hasher, op->magnitude, out); /* the norms follow from the rest */
 }

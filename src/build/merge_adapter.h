@@ -21,4 +21,7 @@ const struct weight_transform *merge_adapter_transforms(const struct merge_adapt
 bool merge_row(const struct weight_merge *merge, const struct weight *weight, int row, float *out, struct error *error);
 bool merge_vector(const struct weight_merge *merge, int count, float *out, struct error *error);
 
+/* All that decides what comes of it. */
+void merge_hash(const struct weight_merge *merge, const struct plan *plan, struct hasher *hasher);
+
 #endif

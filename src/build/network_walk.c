@@ -79,13 +79,14 @@ static bool values_alloc(struct network_walk *walk) {
   return got && walk->value;
 }
 
-/* A weight's numbers as the file has them. */
+/* A weight's numbers as the file has them, with what is merged. */
 static bool source_init(const struct network_walk *walk, int weight, struct weight *as_floats,
                         struct weight_source *source, struct error *error) {
   if (!weight_source_init(source, walk->plan, weight, walk->checkpoint, error)) return false;
   *as_floats = *source->weight;
   as_floats->scheme = (struct scheme){.kind = SCHEME_F32};
   source->weight = as_floats;
+  if (walk->merged) source->transform = &walk->merged[weight];
   return true;
 }
 
@@ -148,9 +149,10 @@ static float *vector_read(const struct network_walk *walk, int weight, struct er
     error_set(error, ERROR_MEMORY, "Out of memory for a vector.");
     return NULL;
   }
-  if (weight_source_init(&source, walk->plan, weight, walk->checkpoint, error) &&
-      weight_source_vector(&source, out, error))
-    return out;
+  if (weight_source_init(&source, walk->plan, weight, walk->checkpoint, error)) {
+    if (walk->merged) source.transform = &walk->merged[weight];
+    if (weight_source_vector(&source, out, error)) return out;
+  }
   free(out);
   return NULL;
 }

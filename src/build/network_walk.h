@@ -30,6 +30,7 @@ int walk_site_cols(const struct plan *plan, const struct walk_site *site);
 struct network_walk {
   const struct plan *plan;
   const struct checkpoint *checkpoint;
+  const struct weight_transform *merged; /* [n_weight] of an adapter; NULL: none */
   const struct calibration_data *data;
   const struct float_device *device;
   float **value; /* [n_value] owned: rows of all tokens, of values that pass between sites; NULL otherwise */

@@ -84,12 +84,10 @@ static float factor_of(const struct tensor *tensor) {
   return factor;
 }
 
-/* A row's numbers as floats: the file's, with what is added to them and what they are multiplied with. */
 void weight_source_row(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
                        float *out) {
   const struct weight *w = source->weight;
   int row = file_row(source, part, tensor_row);
-  const struct weight_transform *t = source->transform;
   const struct tensor *tensor = source->part[part];
   if (tensor->packed)
     packed_row_floats(packed, tensor->packed, source->column_order, row, out);
@@ -97,8 +95,22 @@ void weight_source_row(const struct weight_source *source, struct packed_buffer 
     tensor_dequantize(tensor->type, row_bytes_of(w, tensor, row), (size_t)w->cols, out);
   for (int i = 0; tensor->factor && i < w->cols; i++) out[i] *= factor_of(tensor);
   for (int i = 0; w->part[part].add != 0 && i < w->cols; i++) out[i] += w->part[part].add;
+}
+
+/* Row `index` of the weight with what is merged into it, then multiplied with its factors. */
+static bool row_transform(const struct weight_source *source, struct packed_buffer *packed, int index, int part,
+                          int tensor_row, float *out, struct error *error) {
+  const struct weight *w = source->weight;
+  const struct weight_transform *t = source->transform;
+  weight_source_row(source, packed, part, tensor_row, out);
+  if (t && t->merge && !merge_row(t->merge, w, index, out, error)) return false;
   for (int i = 0; t && t->column && i < w->cols; i++) out[i] *= t->column[i];
   for (int i = 0; t && t->row[part] && i < w->cols; i++) out[i] *= t->row[part][tensor_row - w->part[part].first];
+  return true;
+}
+
+static bool row_refuse(const struct weight_source *source, int part, int tensor_row, struct error *error) {
+  return error_prefix(error, "Row %d of tensor %s ", file_row(source, part, tensor_row), source->part[part]->name);
 }
 
 /* Multiplies what the codes of a row stand for. */
@@ -141,12 +153,10 @@ static bool row_read(struct weight_reader *reader, int index, int part, int tens
   bool changed = source->weight->part[part].add != 0 || weight_transform_acts(source->transform);
   int row = file_row(source, part, tensor_row);
   if (!changed && row_copy(reader, tensor, row, at)) return true;
-  weight_source_row(source, &reader->packed, part, tensor_row, reader->floats);
-  const struct weight_merge *merge = source->transform ? source->transform->merge : NULL;
   const float *metric = source->transform ? source->transform->metric : NULL;
-  return ((!merge || merge_row(merge, source->weight, index, reader->floats, error)) &&
+  return (row_transform(source, &reader->packed, index, part, tensor_row, reader->floats, error) &&
           quantize_row(reader->floats, metric, &reader->rows, at, error)) ||
-         error_prefix(error, "Row %d of tensor %s ", row, tensor->name);
+         row_refuse(source, part, tensor_row, error);
 }
 
 bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error) {
@@ -164,14 +174,26 @@ bool weight_source_floats(const struct weight_source *source, float *out, struct
   const struct weight *w = source->weight;
   struct packed_buffer packed;
   if (!packed_buffer_init(&packed, w->cols, error)) return false;
-  for (int i = 0; i < w->rows; i++, out += w->cols) {
+  bool done = true;
+  for (int i = 0; i < w->rows && done; i++, out += w->cols) {
     int part, tensor_row;
     if (weight_row_source(w, i, &part, &tensor_row))
-      weight_source_row(source, &packed, part, tensor_row, out);
+      done = row_transform(source, &packed, i, part, tensor_row, out, error) ||
+             row_refuse(source, part, tensor_row, error);
     else
       memset(out, 0, (size_t)w->cols * sizeof *out);
   }
   packed_buffer_release(&packed);
+  return done;
+}
+
+static bool vector_transform(const struct weight_source *source, float *out, struct error *error) {
+  const struct weight *w = source->weight;
+  const struct weight_transform *t = source->transform;
+  if (t->merge && !merge_vector(t->merge, w->cols, out, error))
+    return error_prefix(error, "The vector %s ", source->name);
+  for (int i = 0, part, element; i < w->cols; i++)
+    if (weight_row_source(w, i, &part, &element) && t->row[part]) out[i] *= t->row[part][element - w->part[part].first];
   return true;
 }
 
@@ -187,15 +209,11 @@ bool weight_source_vector(const struct weight_source *source, float *out, struct
   for (int i = 0; i < w->cols && done; i++) {
     int part, element;
     bool real = weight_row_source(w, i, &part, &element);
-    const float *factor = real && source->transform ? source->transform->row[part] : NULL;
     out[i] = real ? values[part][element] + w->part[part].add : 0;
-    if (factor) out[i] *= factor[element - w->part[part].first];
   }
   for (int i = 0; i < w->n_part; i++) free(values[i]);
   if (!done) return error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);
-  return !source->transform || !source->transform->merge ||
-         merge_vector(source->transform->merge, w->cols, out, error) ||
-         error_prefix(error, "The vector %s ", source->name);
+  return !source->transform || vector_transform(source, out, error);
 }
 
 static int packed_bytes(const struct packed_parts *parts, struct slice out[WEIGHT_RUNS]) {

@@ -39,11 +39,11 @@ void weight_reader_release(struct weight_reader *reader);
 /* Rows [first, first + count) into reader->rows; padding rows become zeros. */
 bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error);
 
-/* One row as floats, as the file has it and transformed, without what is merged. */
+/* One row as floats, as the file has it. */
 void weight_source_row(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
                        float *out);
 
-/* All rows of a matrix as floats, transformed, row-major; padding rows are zeros. */
+/* All rows of a matrix as floats, transformed, row-major; padding rows are zeros. Refused when they are not finite. */
 bool weight_source_floats(const struct weight_source *source, float *out, struct error *error);
 
 /* All cols numbers of a vector. */

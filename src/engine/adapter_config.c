@@ -25,7 +25,8 @@ struct module_numbers {
 
 struct adapter_config {
   double alpha, rank;
-  bool rslora, dora;
+  bool rslora, dora, has_base;
+  struct hash128 base;
   struct module_numbers ranks, alphas;
   pcre2_match_context *context; /* with limits: patterns may be made to take for ever */
   pcre2_match_data *match;
@@ -132,12 +133,20 @@ static bool numbers_read(const json_t *root, const char *key, bool is_rank, stru
   return true;
 }
 
+static bool base_read(const json_t *root, struct adapter_config *config, struct error *error) {
+  static const char key[] = "spate_base_digest";
+  const json_t *value = json_object_get(root, key);
+  if (!value || json_is_null(value)) return true;
+  config->has_base = json_is_string(value) && hash_parse(json_slice(value), &config->base);
+  return config->has_base || field_refuse(root, key, "32 lower-case hexadecimal digits", error);
+}
+
 static bool config_fill(struct adapter_config *config, const json_t *root, struct error *error) {
   if (!json_is_object(root)) return error_set(error, ERROR_FORMAT, "It is no JSON object.");
   if (!features_check(root, error)) return false;
   config->rslora = json_is_true(json_object_get(root, "use_rslora"));
   config->dora = json_is_true(json_object_get(root, "use_dora"));
-  return number_read(root, "r", true, &config->rank, error) &&
+  return base_read(root, config, error) && number_read(root, "r", true, &config->rank, error) &&
          number_read(root, "lora_alpha", false, &config->alpha, error) &&
          numbers_read(root, "rank_pattern", true, &config->ranks, error) &&
          numbers_read(root, "alpha_pattern", false, &config->alphas, error);
@@ -214,6 +223,10 @@ bool adapter_config_module(const struct adapter_config *config, const char *modu
   *rank = (int)r;
   *scale = alpha / (config->rslora ? sqrt(r) : r);
   return true;
+}
+
+const struct hash128 *adapter_config_base(const struct adapter_config *config) {
+  return config->has_base ? &config->base : NULL;
 }
 
 bool adapter_config_has_magnitudes(const struct adapter_config *config) { return config->dora; }

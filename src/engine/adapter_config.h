@@ -4,6 +4,7 @@
 #define SPATE_ENGINE_ADAPTER_CONFIG_H
 
 #include "base/error.h"
+#include "base/hash.h"
 
 #include <stdbool.h>
 
@@ -17,6 +18,9 @@ void adapter_config_free(struct adapter_config *config); /* NULL is allowed */
  * (arXiv:2312.03732). */
 bool adapter_config_module(const struct adapter_config *config, const char *module, int *rank, double *scale,
                            struct error *error);
+
+/* The digest of the base's weights that spate_base_digest has; NULL: it is not there. */
+const struct hash128 *adapter_config_base(const struct adapter_config *config);
 
 /* Are magnitudes trained as well (DoRA, arXiv:2402.09353)? */
 bool adapter_config_has_magnitudes(const struct adapter_config *config);

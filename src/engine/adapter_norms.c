@@ -1,4 +1,5 @@
-/* Rows of B·A are formed one at a time beside the base's; sums are in double. */
+/* Rows of B·A are formed one at a time beside the base's; sums are in double. What was folded into a matrix is in W and
+ * in B·A alike, and is taken out of both. */
 #include "engine/adapter_norms.h"
 
 #include <math.h>
@@ -35,10 +36,17 @@ static bool sums_store(const struct adapter_norms *n, int i, const double sums[3
       magnitude->name);
 }
 
+/* A folded row as the checkpoint has it, but for the order of its columns. factor: the row's. */
+static void row_unfold(float *row, const struct weight_fold *fold, float factor, size_t cols) {
+  if (!fold->column && factor == 1) return;
+  for (size_t j = 0; j < cols; j++) row[j] = (float)(row[j] / ((double)factor * (fold->column ? fold->column[j] : 1)));
+}
+
 bool adapter_linear_norms(const struct engine_file *engine, const struct op *op, const struct adapter_op *out,
                           const struct module_tensors *m, const struct adapter_norms *n, struct error *error) {
   const struct weight *weight = &plan_weights(engine->plan)[op->weight[0]];
   struct slice packed = engine_file_weight(engine, op->weight[0]);
+  struct weight_fold fold = engine_file_fold(engine, op->weight[0]);
   size_t cols = (size_t)weight->cols, rank = (size_t)out->rank;
   float *w = malloc(2 * cols * sizeof *w);
   if (!w) return no_memory(error);
@@ -52,6 +60,9 @@ bool adapter_linear_norms(const struct engine_file *engine, const struct op *op,
     }
     engine->backend->unpack_row(weight, packed, i, w);
     delta_row(out->b + (size_t)i * rank, out->a + (size_t)part * rank * cols, out->rank, cols, delta);
+    float factor = weight_fold_factor(&fold, weight, part, row);
+    row_unfold(w, &fold, factor, cols);
+    row_unfold(delta, &fold, factor, cols);
     squares_add(w, delta, cols, sums);
     done = sums_store(n, i, sums, m[part].magnitude, error);
   }

@@ -1,21 +1,17 @@
 /* For each op of the plan the modules that its matrix holds are looked up in the adapter's file and checked, then all
- * are laid out as struct adapter_op has them. */
+ * are laid out as struct adapter_op has them (adapter_fill.h). */
 #include "engine/adapter_read.h"
 
-#include "base/arena.h"
 #include "base/limits.h"
-#include "engine/adapter_norms.h"
-#include "engine/adapter_source.h"
-#include "format/ggml_dequant.h"
+#include "engine/adapter_fill.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct owned_adapter {
-  struct adapter adapter; /* first: what adapter_free is given */
-  struct arena arena;     /* of its arrays */
-  struct adapter_op *op;  /* [n_op], as adapter.op */
+  struct adapter adapter;     /* first: what adapter_free is given */
+  struct adapter_maker maker; /* of its arrays */
+  struct adapter_op *op;      /* [n_op], as adapter.op */
 };
 
 struct reader {
@@ -24,186 +20,6 @@ struct reader {
   struct adapter_source source;
   struct owned_adapter *owned;
 };
-
-static bool no_memory(struct error *error) {
-  return error_set(error, ERROR_MEMORY, "There is no memory for the adapter, or it takes more than %d MiB.",
-                   LIMIT_ADAPTER_MEBIBYTES);
-}
-
-/* Zeros that live as long as the adapter. */
-static float *floats_new(struct reader *r, size_t rows, size_t cols, struct error *error) {
-  size_t count;
-  bool fits = !__builtin_mul_overflow(rows, cols, &count);
-  float *floats = fits ? arena_array(&r->owned->arena, count, sizeof(float)) : NULL;
-  if (floats)
-    r->owned->adapter.bytes += count * sizeof(float);
-  else
-    no_memory(error);
-  return floats;
-}
-
-/* --- one tensor --------------------------------------------------------------------------------------------------- */
-
-/* All elements, in the file's order. */
-static bool tensor_floats(const struct tensor *tensor, float *out, struct error *error) {
-  if (!tensor_check_loads(tensor, error)) return false;
-  tensor_dequantize(tensor->type, tensor->data.data, tensor->count, out);
-  for (size_t i = 0; i < tensor->count; i++)
-    if (!isfinite(out[i]))
-      return error_set(error, ERROR_FORMAT, "Element %zu of \"%s\" is no finite number.", i, tensor->name);
-  return true;
-}
-
-/* The same in memory of its own; the caller frees it. */
-static float *tensor_copy(const struct tensor *tensor, struct error *error) {
-  float *floats = malloc((tensor->count ? tensor->count : 1) * sizeof *floats);
-  if (!floats) {
-    no_memory(error);
-    return NULL;
-  }
-  if (tensor_floats(tensor, floats, error)) return floats;
-  free(floats);
-  return NULL;
-}
-
-/* --- linears ------------------------------------------------------------------------------------------------------ */
-
-static bool a_fill(struct reader *r, struct adapter_op *out, const struct module_tensors *m, int n_part, int cols,
-                   struct error *error) {
-  size_t each = (size_t)out->rank * (size_t)cols;
-  float *a = floats_new(r, (size_t)n_part, each, error);
-  out->a = a;
-  for (int p = 0; a && p < n_part; p++)
-    if (m[p].a && !tensor_floats(m[p].a, a + (size_t)p * each, error)) return false;
-  return a != NULL;
-}
-
-/* Factors that are finite may be none times a great α. */
-static bool scaled_check(const struct tensor *tensor, const float *scaled, size_t count, struct error *error) {
-  for (size_t i = 0; i < count; i++)
-    if (!isfinite(scaled[i]))
-      return error_set(error, ERROR_FORMAT, "\"%s\" times alpha ÷ rank has numbers that are not finite.", tensor->name);
-  return true;
-}
-
-/* Rows of a module's [rows][width] to the weight's rows, times `scale`, added to what is there. */
-static bool rows_place(const struct weight *weight, int part, const struct adapter_module *module,
-                       const struct tensor *tensor, double scale, float *out, int stride, struct error *error) {
-  float *floats = tensor_copy(tensor, error);
-  int width = tensor->n_dim == 2 ? (int)tensor->dim[1] : 1;
-  for (int i = 0, of, row; floats && i < weight->rows; i++) {
-    if (!weight_row_source(weight, i, &of, &row) || of != part) continue;
-    const float *from = floats + (size_t)adapter_module_row(module, row) * (size_t)width;
-    for (int k = 0; k < width; k++) out[(size_t)i * (size_t)stride + (size_t)k] += (float)(scale * from[k]);
-  }
-  free(floats);
-  return floats && scaled_check(tensor, out, (size_t)weight->rows * (size_t)stride, error);
-}
-
-static bool b_fill(struct reader *r, struct adapter_op *out, const struct module_tensors *m,
-                   const struct weight *weight, struct error *error) {
-  float *b = floats_new(r, (size_t)weight->rows, (size_t)out->rank, error);
-  out->b = b;
-  for (int p = 0; b && p < weight->n_part; p++)
-    if (m[p].b && !rows_place(weight, p, &m[p].module, m[p].b, m[p].scale, b, out->rank, error)) return false;
-  return b != NULL;
-}
-
-/* A trained bias counts by what it differs from the base's. */
-static bool base_bias_take(const struct reader *r, const struct op *op, int part, const struct tensor *bias,
-                           float *shift, struct error *error) {
-  const struct weight *weight = &plan_weights(r->plan)[op->weight[0]];
-  if (op->weight[1] < 0) return true;
-  const float *base = (const void *)engine_file_weight(r->engine, op->weight[1]).data;
-  for (int i = 0, of, row; i < weight->rows; i++)
-    if (weight_row_source(weight, i, &of, &row) && of == part) shift[i] -= base[i];
-  for (int i = 0; i < weight->rows; i++)
-    if (!isfinite(shift[i]))
-      return error_set(error, ERROR_FORMAT, "\"%s\" less the base's bias has numbers that are not finite.", bias->name);
-  return true;
-}
-
-static bool shift_fill(struct reader *r, const struct op *op, struct adapter_op *out, const struct module_tensors *m,
-                       struct error *error) {
-  const struct weight *weight = &plan_weights(r->plan)[op->weight[0]];
-  bool any = false;
-  for (int p = 0; p < weight->n_part; p++) any = any || m[p].b_bias || m[p].bias;
-  if (!any) return true;
-  float *shift = floats_new(r, (size_t)weight->rows, 1, error);
-  out->shift = shift;
-  for (int p = 0; shift && p < weight->n_part; p++) {
-    if (m[p].b_bias && !rows_place(weight, p, &m[p].module, m[p].b_bias, m[p].scale, shift, 1, error)) return false;
-    if (m[p].bias && !rows_place(weight, p, &m[p].module, m[p].bias, 1, shift, 1, error)) return false;
-    if (m[p].bias && !base_bias_take(r, op, p, m[p].bias, shift, error)) return false;
-  }
-  return shift != NULL;
-}
-
-/* --- magnitudes --------------------------------------------------------------------------------------------------- */
-
-static bool norms_new(struct reader *r, struct adapter_op *out, int rows, struct adapter_norms *n,
-                      struct error *error) {
-  float **each[] = {&n->magnitude, &n->w2, &n->wd, &n->d2};
-  for (int i = 0; i < 4; i++)
-    if (!(*each[i] = floats_new(r, (size_t)rows, 1, error))) return false;
-  out->magnitude = n->magnitude;
-  out->w2 = n->w2;
-  out->wd = n->wd;
-  out->d2 = n->d2;
-  return true;
-}
-
-static bool linear_magnitudes_fill(struct reader *r, const struct op *op, struct adapter_op *out,
-                                   const struct module_tensors *m, struct error *error) {
-  const struct weight *weight = &plan_weights(r->plan)[op->weight[0]];
-  struct adapter_norms n;
-  bool any = false;
-  for (int p = 0; p < weight->n_part; p++) any = any || m[p].magnitude;
-  if (!any) return true;
-  bool done = norms_new(r, out, weight->rows, &n, error);
-  for (int p = 0; done && p < weight->n_part; p++)
-    done = !m[p].magnitude || rows_place(weight, p, &m[p].module, m[p].magnitude, 1, n.magnitude, 1, error);
-  return done && adapter_linear_norms(r->engine, op, out, m, &n, error);
-}
-
-static bool embedding_magnitudes_fill(struct reader *r, const struct op *op, struct adapter_op *out,
-                                      const struct module_tensors *m, struct error *error) {
-  struct adapter_norms n;
-  if (!m->magnitude) return true;
-  return norms_new(r, out, plan_weights(r->plan)[op->weight[0]].cols, &n, error) &&
-         tensor_floats(m->magnitude, n.magnitude, error) && adapter_embedding_norms(r->engine, op, out, m, &n, error);
-}
-
-/* --- ops ---------------------------------------------------------------------------------------------------------- */
-
-static bool linear_fill(struct reader *r, const struct op *op, struct adapter_op *out, const struct module_tensors *m,
-                        struct error *error) {
-  const struct weight *weight = &plan_weights(r->plan)[op->weight[0]];
-  return a_fill(r, out, m, weight->n_part, weight->cols, error) && b_fill(r, out, m, weight, error) &&
-         shift_fill(r, op, out, m, error) && linear_magnitudes_fill(r, op, out, m, error);
-}
-
-/* To a[token][rank]. */
-static bool embed_a_fill(const struct module_tensors *m, size_t rows, size_t rank, float *a, struct error *error) {
-  if (m->by_token) return tensor_floats(m->a, a, error);
-  float *turned = tensor_copy(m->a, error);
-  for (size_t token = 0; turned && token < rows; token++)
-    for (size_t k = 0; k < rank; k++) a[token * rank + k] = turned[k * rows + token];
-  free(turned);
-  return turned != NULL;
-}
-
-static bool embed_fill(struct reader *r, const struct op *op, struct adapter_op *out, const struct module_tensors *m,
-                       struct error *error) {
-  const struct weight *weight = &plan_weights(r->plan)[op->weight[0]];
-  size_t rows = (size_t)weight->rows, cols = (size_t)weight->cols, rank = (size_t)out->rank;
-  float *a = floats_new(r, rows, rank, error), *b = a ? floats_new(r, cols, rank, error) : NULL;
-  out->a = a;
-  out->b = b;
-  if (!b || !embed_a_fill(m, rows, rank, a, error) || !tensor_floats(m->b, b, error)) return false;
-  for (size_t i = 0; i < cols * rank; i++) b[i] *= (float)m->scale;
-  return scaled_check(m->b, b, cols * rank, error) && embedding_magnitudes_fill(r, op, out, m, error);
-}
 
 /* Before anything is filled: great ranks and magnitudes take long. */
 static bool rank_check(const struct reader *r, const char *path, int32_t max_rank, struct error *error) {
@@ -219,10 +35,10 @@ static bool rank_check(const struct reader *r, const char *path, int32_t max_ran
 static bool op_read(struct reader *r, const struct op_tensors *found, struct error *error) {
   const struct op *op = &plan_ops(r->plan)[found->op];
   struct adapter_op out = {.op = found->op, .rank = found->rank};
-  bool filled =
-      op->kind == OP_EMBED ? embed_fill(r, op, &out, found->part, error) : linear_fill(r, op, &out, found->part, error);
-  if (!filled) return false;
   struct owned_adapter *owned = r->owned;
+  bool filled = op->kind == OP_EMBED ? adapter_embedding_fill(&owned->maker, op, &out, found->part, error)
+                                     : adapter_linear_fill(&owned->maker, op, &out, found->part, error);
+  if (!filled) return false;
   if (out.rank > owned->adapter.rank) owned->adapter.rank = out.rank;
   owned->op[owned->adapter.n_op++] = out;
   return true;
@@ -230,39 +46,51 @@ static bool op_read(struct reader *r, const struct op_tensors *found, struct err
 
 static bool ops_read(struct reader *r, struct error *error) {
   r->owned = calloc(1, sizeof *r->owned);
-  if (!r->owned) return no_memory(error);
-  arena_init(&r->owned->arena, (size_t)LIMIT_ADAPTER_MEBIBYTES << 20);
-  r->owned->op = arena_array(&r->owned->arena, (size_t)r->source.n_found, sizeof *r->owned->op);
-  if (!r->owned->op) return no_memory(error);
+  if (!r->owned) return adapter_no_memory(error);
+  r->owned->maker.engine = r->engine;
+  arena_init(&r->owned->maker.arena, (size_t)LIMIT_ADAPTER_MEBIBYTES << 20);
+  r->owned->op = arena_array(&r->owned->maker.arena, (size_t)r->source.n_found, sizeof *r->owned->op);
+  if (!r->owned->op) return adapter_no_memory(error);
   r->owned->adapter.op = r->owned->op;
   for (int i = 0; i < r->source.n_found; i++)
     if (!op_read(r, &r->source.found[i], error)) return false;
+  r->owned->adapter.bytes = r->owned->maker.bytes;
   return true;
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
 
-/* Calibrated builds move scales between matrices, and an engine does not tell which: factors would meet other numbers
- * than they were trained with. */
-static bool base_check(const struct engine_file *engine, struct error *error) {
-  const char *method = quant_method_name(engine->facts->config.quant_method);
-  if (engine->facts->config.quant_method <= QUANT_ROUND) return true;
+/* Is it for this base, as far as it tells? Names of bases are anybody's, and not compared. */
+static bool base_check(const struct adapter_source *source, const struct engine_file *engine, struct error *error) {
+  static const struct hash128 unknown;
+  const struct engine_facts *facts = engine->facts;
+  const char *architecture = source->settings.architecture;
+  char own[33], wanted[33];
+  if (source->gguf && facts->gguf_architecture[0] && strcmp(architecture, facts->gguf_architecture) != 0)
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "general.architecture is \"%s\", and the base model is of \"%s\": the adapter is for another one.",
+                     architecture, facts->gguf_architecture);
+  const struct hash128 *base = adapter_source_base(source);
+  if (!base || !engine->header || hash_equal(engine->header->base, unknown) || hash_equal(engine->header->base, *base))
+    return true;
+  hash_format(*base, wanted);
+  hash_format(engine->header->base, own);
   return error_set(
       error, ERROR_UNSUPPORTED,
-      "The engine was quantized with %s, which moves scales between its matrices; adapters need one that was "
-      "rounded: build it with --quant-method RTN.",
-      method ? method : "a method of its own");
+      "The adapter is for the base model with the digest %s, and the engine was built from %s: the weights "
+      "are others.",
+      wanted, own);
 }
 
 static bool contents_read(struct reader *r, const char *path, int32_t max_rank, struct error *error) {
-  if (!adapter_source_find(&r->source, r->plan, error)) return error_prefix(error, "%s: ", r->source.path);
+  if (!base_check(&r->source, r->engine, error) || !adapter_source_find(&r->source, r->plan, error))
+    return error_prefix(error, "%s: ", r->source.path);
   return rank_check(r, path, max_rank, error) && (ops_read(r, error) || error_prefix(error, "%s: ", r->source.path));
 }
 
 struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank,
                              struct error *error) {
   struct reader r = {.engine = engine, .plan = engine->plan};
-  if (!base_check(engine, error)) return NULL;
   bool read = adapter_source_open(&r.source, path, error) && contents_read(&r, path, max_rank, error) &&
               adapter_source_intact(&r.source, error);
   adapter_source_close(&r.source);
@@ -274,6 +102,6 @@ struct adapter *adapter_read(const char *path, const struct engine_file *engine,
 void adapter_free(struct adapter *adapter) {
   struct owned_adapter *owned = (struct owned_adapter *)adapter;
   if (!owned) return;
-  arena_release(&owned->arena);
+  arena_release(&owned->maker.arena);
   free(owned);
 }

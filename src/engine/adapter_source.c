@@ -53,6 +53,11 @@ bool adapter_source_intact(const struct adapter_source *source, struct error *er
   return source->gguf ? gguf_intact(source->gguf, error) : safetensors_intact(source->safetensors, error);
 }
 
+const struct hash128 *adapter_source_base(const struct adapter_source *source) {
+  if (!source->gguf) return adapter_config_base(source->config);
+  return source->settings.has_base ? &source->settings.base : NULL;
+}
+
 /* --- modules ------------------------------------------------------------------------------------------------------ */
 
 static const struct tensor *tensor_take(struct adapter_source *source, const char *name) {

@@ -43,6 +43,9 @@ bool adapter_source_open(struct adapter_source *source, const char *path, struct
 void adapter_source_close(struct adapter_source *source);
 bool adapter_source_intact(const struct adapter_source *source, struct error *error);
 
+/* The digest of the weights that it is for; NULL: it does not tell. */
+const struct hash128 *adapter_source_base(const struct adapter_source *source);
+
 /* Looks up the tensors of all ops and checks their shapes; refuses a tensor that belongs to none. */
 bool adapter_source_find(struct adapter_source *source, const struct plan *plan, struct error *error);
 

@@ -5,6 +5,7 @@
 #include "backend/backends.h"
 #include "base/checked.h"
 #include "base/file_guard.h"
+#include "base/limits.h"
 #include "engine/engine_magic.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 
 /* These structs are the file's bytes (docs/engine-file.md): a change of theirs is a new format version. */
 _Static_assert(sizeof(struct engine_section) == 32 && sizeof(struct engine_weight) == 32, "table entries");
-_Static_assert(sizeof(struct engine_header) == 280 && sizeof(struct engine_facts) == 320, "header and facts");
+_Static_assert(sizeof(struct engine_header) == 328 && sizeof(struct engine_facts) == 384, "header and facts");
 
 #define REBUILD "build it again with: spate build MODEL -o %s"
 
@@ -26,14 +27,22 @@ static const char *const section_names[SECTION_COUNT] = {
     [SECTION_WEIGHT_TABLE] = "weight table",
     [SECTION_TOKENIZER] = "tokenizer",
     [SECTION_TEMPLATE] = "chat template",
-    [SECTION_MANIFEST] = "manifest",
     [SECTION_WEIGHTS] = "weights",
+    [SECTION_FOLDS] = "folds",
+    [SECTION_MANIFEST] = "manifest",
 };
 
 const char *engine_section_name(int kind) { return section_names[kind]; }
 
+/* Bytes before the weights, to a whole number of floats. */
+static size_t head_bytes(const struct engine_header *header) {
+  const struct engine_section *last = &header->section[SECTION_WEIGHTS - 1];
+  return (last->offset + last->bytes + 15) / 16 * 16;
+}
+
 static struct slice section_slice(const struct engine_file *file, int kind) {
   const struct engine_section *section = &file->header->section[kind];
+  if (kind == SECTION_FOLDS) return slice_make(file->head + head_bytes(file->header), section->bytes);
   const uint8_t *start = kind < SECTION_WEIGHTS ? file->head : file->file.data;
   return slice_make(start + section->offset, section->bytes);
 }
@@ -96,17 +105,23 @@ static bool sections_check(const struct engine_file *file, const char *path, str
 }
 
 static bool head_copy(struct engine_file *file, const char *path, struct error *error) {
-  const struct engine_section *last = &file->header->section[SECTION_WEIGHTS - 1];
-  size_t size = last->offset + last->bytes;
-  file->head = malloc(size);
-  if (!file->head) return error_set(error, ERROR_MEMORY, "%s: out of memory for its head of %zu bytes.", path, size);
+  const struct engine_section *folds = &file->header->section[SECTION_FOLDS];
+  size_t size = head_bytes(file->header);
+  if (folds->bytes > LIMIT_FOLD_BYTES)
+    return error_set(error, ERROR_LIMIT, "%s has folds of %" PRIu64 " bytes; at most %d are read; " REBUILD ".", path,
+                     folds->bytes, LIMIT_FOLD_BYTES, path);
+  file->head = malloc(size + folds->bytes);
+  if (!file->head)
+    return error_set(error, ERROR_MEMORY, "%s: out of memory for its head of %zu bytes.", path,
+                     size + (size_t)folds->bytes);
   memcpy(file->head, file->file.data, size);
+  memcpy(file->head + size, file->file.data + folds->offset, folds->bytes);
   memcpy(file->head, file->header, sizeof *file->header);
   file->header = (const void *)file->head;
   return true;
 }
 
-/* All before the weights is hashed at once; the rest later, by engine_file_verify. */
+/* All before the weights and the folds are hashed at once; the rest later, by engine_file_verify. */
 static bool section_verify(const struct engine_file *file, int kind, struct error *error) {
   if (hash_equal(hash_bytes(section_slice(file, kind), 0), file->header->section[kind].hash)) return true;
   return error_set(error, ERROR_FORMAT, "is damaged: its section %s does not match its checksum", section_names[kind]);
@@ -115,7 +130,8 @@ static bool section_verify(const struct engine_file *file, int kind, struct erro
 static bool facts_check(const struct engine_file *file, struct error *error) {
   const struct engine_facts *facts = file->facts;
   if (!memchr(facts->name, '\0', sizeof facts->name) ||
-      !memchr(facts->architecture, '\0', sizeof facts->architecture) || facts->generation.n_end < 0 ||
+      !memchr(facts->architecture, '\0', sizeof facts->architecture) ||
+      !memchr(facts->gguf_architecture, '\0', sizeof facts->gguf_architecture) || facts->generation.n_end < 0 ||
       facts->generation.n_end > GENERATION_END_MAX)
     return error_set(error, ERROR_FORMAT, "is malformed: its section facts has a field out of range");
   struct engine_config complete = facts->config;
@@ -184,8 +200,8 @@ static bool plans_read(struct engine_file *file, struct error *error) {
 static bool contents_check(struct engine_file *file, struct error *error) {
   struct slice facts = section_slice(file, SECTION_FACTS);
   struct slice table = section_slice(file, SECTION_WEIGHT_TABLE);
-  for (int kind = 0; kind < SECTION_WEIGHTS; kind++)
-    if (!section_verify(file, kind, error)) return false;
+  for (int kind = 0; kind <= SECTION_FOLDS; kind++)
+    if (kind != SECTION_WEIGHTS && !section_verify(file, kind, error)) return false;
   if (facts.size != sizeof *file->facts)
     return error_set(error, ERROR_FORMAT, "is malformed: its section facts has %zu bytes, expected %zu", facts.size,
                      sizeof *file->facts);
@@ -196,7 +212,9 @@ static bool contents_check(struct engine_file *file, struct error *error) {
     return error_set(error, ERROR_FORMAT, "is malformed: its weight table has %zu bytes, expected %zu for %zu weights",
                      table.size, n_weight * sizeof *file->weights, n_weight);
   file->weights = (const void *)table.data;
-  return facts_check(file, error) && weights_check(file, error);
+  file->folds = section_slice(file, SECTION_FOLDS);
+  return facts_check(file, error) && weights_check(file, error) &&
+         (engine_folds_check(file->folds, file->plan, error) || error_prefix(error, "is malformed: "));
 }
 
 /* Turns "is damaged: …" into a whole sentence with the path and the remedy. */

@@ -9,12 +9,13 @@
 #include "base/hash.h"
 #include "base/slice.h"
 #include "engine/engine_config.h"
+#include "engine/engine_folds.h"
 #include "plan/backend.h"
 
 #include <stdatomic.h>
 
 enum {
-  ENGINE_FILE_VERSION = 3,
+  ENGINE_FILE_VERSION = 4,
   ENGINE_SECTION_ALIGN = 4096, /* of each section, and of each weight */
   ENGINE_WEIGHTS_ALIGN = 2 << 20,
   ENGINE_HEADER_BYTES = 4096, /* the header with its padding */
@@ -27,6 +28,7 @@ enum engine_section_kind {
   SECTION_TOKENIZER,    /* a compiled tokenizer */
   SECTION_TEMPLATE,     /* the chat template's text; may be empty */
   SECTION_WEIGHTS,      /* packed weights in the order in which the plan reads them; hashed weight by weight */
+  SECTION_FOLDS,        /* what was folded into the weights (engine_folds.h); empty: nothing */
   SECTION_MANIFEST,     /* JSON for people and tools; serving never reads it */
   SECTION_COUNT,
 };
@@ -43,6 +45,7 @@ struct engine_header {
   char target[16];  /* name of the target, zero-padded */
   uint64_t total;   /* bytes of the whole file */
   struct engine_section section[SECTION_COUNT];
+  struct hash128 base; /* of the checkpoint's bytes that the weights were made of; zero: unknown, or they are not its */
   struct hash128 hash; /* of everything above */
 };
 
@@ -57,7 +60,8 @@ enum { ENGINE_NAME_BYTES = 128, ENGINE_ARCHITECTURE_BYTES = 64 };
 struct engine_facts {
   char name[ENGINE_NAME_BYTES]; /* of the model */
   char architecture[ENGINE_ARCHITECTURE_BYTES];
-  int64_t created; /* seconds since 1970 */
+  char gguf_architecture[ENGINE_ARCHITECTURE_BYTES]; /* what GGUF files call it; "": unknown */
+  int64_t created;                                   /* seconds since 1970 */
   struct engine_config config;
   struct engine_generation generation;
 };
@@ -65,14 +69,15 @@ struct engine_facts {
 struct engine_file {
   struct file file;
   char *path;    /* owned; for sentences */
-  uint8_t *head; /* owned copy of all before the weights: what is indexed by must not change when the file does */
+  uint8_t *head; /* owned copy of all before the weights, and of the folds behind it: what is indexed by must not change
+                    when the file does */
   const struct engine_header *header;
   const struct engine_facts *facts;
   const struct plan *plan;
   const struct plan *vision;           /* NULL: the network sees no images */
   const struct engine_weight *weights; /* [engine_file_weights] of the plan, then of the vision plan */
   const struct backend *backend;       /* of the header's target: the one that can read the weights */
-  struct slice tokenizer, chat_template, manifest;
+  struct slice tokenizer, chat_template, folds, manifest;
   bool verified;   /* hashed before it was loaded */
   bool disposable; /* set by an owner who can build it again: engine_file_verify removes it when it is damaged */
 };
@@ -95,6 +100,11 @@ const struct weight *engine_file_weight_of(const struct engine_file *file, int w
 
 /* Packed bytes of weight i. */
 struct slice engine_file_weight(const struct engine_file *file, int weight);
+
+/* What was folded into it. */
+static inline struct weight_fold engine_file_fold(const struct engine_file *file, int weight) {
+  return engine_folds_get(file->folds, weight);
+}
 
 /* False with a sentence once the file has another size than when it was mapped, or had. What lay past a new end reads
  * as zeros (base/file_guard.h), so the runtime asks after each step (one fstat), throws the step away and stops the

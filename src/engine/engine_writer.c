@@ -151,26 +151,30 @@ void engine_writer_hash(struct engine_writer *writer, int weight, struct hash128
   writer->weights[weight].hash = hash;
 }
 
-static bool ends_write(struct engine_writer *writer, struct slice manifest, struct error *error) {
+static bool ending_write(struct engine_writer *writer, const struct engine_ending *ending, struct error *error) {
   struct engine_header *header = &writer->header;
-  header->section[SECTION_MANIFEST].bytes = manifest.size;
+  header->section[SECTION_FOLDS].bytes = ending->folds.size;
+  header->section[SECTION_MANIFEST].bytes = ending->manifest.size;
+  header->base = ending->base;
   sections_place(header);
-  if (!section_write(writer, SECTION_MANIFEST, manifest.data, error) ||
+  if (!section_write(writer, SECTION_FOLDS, ending->folds.data, error) ||
+      !section_write(writer, SECTION_MANIFEST, ending->manifest.data, error) ||
       !section_write(writer, SECTION_WEIGHT_TABLE, writer->weights, error))
     return false;
   header->hash = hash_bytes(slice_make(header, offsetof(struct engine_header, hash)), 0);
   return bytes_write(writer, 0, slice_make(header, sizeof *header), error);
 }
 
-bool engine_writer_seal(struct engine_writer *writer, struct slice manifest, char path[PATH_MAX], struct error *error) {
+bool engine_writer_seal(struct engine_writer *writer, const struct engine_ending *ending, char path[PATH_MAX],
+                        struct error *error) {
   const struct temporary_file *file = &writer->file;
   if (file->name)
     snprintf(path, PATH_MAX, "%s", file->name);
   else
     snprintf(path, PATH_MAX, "/proc/self/fd/%d", file->descriptor);
-  return ends_write(writer, manifest, error);
+  return ending_write(writer, ending, error);
 }
 
-bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, struct error *error) {
-  return ends_write(writer, manifest, error) && temporary_file_commit(&writer->file, error);
+bool engine_writer_commit(struct engine_writer *writer, const struct engine_ending *ending, struct error *error) {
+  return ending_write(writer, ending, error) && temporary_file_commit(&writer->file, error);
 }

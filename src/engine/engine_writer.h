@@ -8,7 +8,7 @@
 
 #include <limits.h>
 
-/* Everything but the weights and the manifest. Borrowed. */
+/* What is known before the weights are. Borrowed. */
 struct engine_contents {
   const struct engine_facts *facts;
   const struct plan *plan;
@@ -44,11 +44,19 @@ bool engine_writer_read(const struct engine_writer *writer, int weight, uint64_t
                         struct error *error);
 void engine_writer_hash(struct engine_writer *writer, int weight, struct hash128 hash);
 
-/* Writes manifest, weight table and header: the whole engine, which `path` opens before it has its name. Another,
- * longer manifest may be committed afterwards. */
-bool engine_writer_seal(struct engine_writer *writer, struct slice manifest, char path[PATH_MAX], struct error *error);
+/* What is known when the weights are written. Borrowed. */
+struct engine_ending {
+  struct slice folds; /* engine_folds_write's */
+  struct hash128 base;
+  struct slice manifest;
+};
 
-/* Writes manifest, weight table and header, flushes to the disk and gives the file its name. */
-bool engine_writer_commit(struct engine_writer *writer, struct slice manifest, struct error *error);
+/* Writes the ending, weight table and header: the whole engine, which `path` opens before it has its name. Another,
+ * longer manifest may be committed afterwards. */
+bool engine_writer_seal(struct engine_writer *writer, const struct engine_ending *ending, char path[PATH_MAX],
+                        struct error *error);
+
+/* Writes the ending, weight table and header, flushes to the disk and gives the file its name. */
+bool engine_writer_commit(struct engine_writer *writer, const struct engine_ending *ending, struct error *error);
 
 #endif

@@ -2,11 +2,17 @@
 #ifndef SPATE_FORMAT_GGUF_ADAPTER_H
 #define SPATE_FORMAT_GGUF_ADAPTER_H
 
+#include "base/hash.h"
 #include "format/gguf.h"
 
+enum { GGUF_ADAPTER_NAME = 64 };
+
 struct gguf_adapter {
-  double alpha; /* 0: factors are taken as they are */
-  bool pairs;   /* rows of q and k have the two halves of a head in turn, as the files of such networks have them */
+  char architecture[GGUF_ADAPTER_NAME]; /* of the base */
+  bool has_base;
+  struct hash128 base; /* the digest of its weights (spate.base_digest), if has_base */
+  double alpha;        /* 0: factors are taken as they are */
+  bool pairs; /* rows of q and k have the two halves of a head in turn, as the files of such networks have them */
 };
 
 /* Refuses what holds no LoRA, or one of another kind. */

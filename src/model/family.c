@@ -13,17 +13,23 @@ const struct family *family_find(const struct checkpoint *checkpoint, struct err
   char known[ERROR_TEXT_MAX - 144] = ""; /* what the rest of the sentence takes */
   size_t used = 0;
   for (int i = 0; i < FAMILY_COUNT; i++) {
-    for (const char *const *name = families[i]->architectures; *name; name++) {
-      if (strcmp(*name, wanted) == 0) return families[i];
-      bool fits = used + strlen(*name) + sizeof ", , …" < sizeof known; /* those that do not are left out at the end */
+    for (const struct architecture *own = families[i]->architectures; own->name; own++) {
+      if (strcmp(own->name, wanted) == 0) return families[i];
+      bool fits = used + strlen(own->name) + sizeof ", , …" < sizeof known; /* those that do not are left out at the end */
       if (used < sizeof known - 8)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", fits ? *name : "…");
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", fits ? own->name : "…");
       if (!fits) used = sizeof known;
     }
   }
   error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; these are: %s.", wanted,
             known);
   return NULL;
+}
+
+const char *family_gguf_name(const struct family *family, const struct checkpoint *checkpoint) {
+  const struct architecture *own = family->architectures;
+  while (own->name && strcmp(own->name, checkpoint_architecture(checkpoint)) != 0) own++;
+  return own->name ? own->gguf : "";
 }
 
 /* --- tensors against weights ------------------------------------------------------------------------------------- */

@@ -8,8 +8,13 @@
 #include "model/checkpoint.h"
 #include "plan/plan_builder.h"
 
+struct architecture {
+  const char *name; /* as checkpoint_architecture gives it */
+  const char *gguf; /* what GGUF files call it, models and adapters */
+};
+
 struct family {
-  const char *const *architectures; /* as checkpoint_architecture gives them, NULL at the end */
+  const struct architecture *architectures; /* a NULL name at the end */
   /* Adds values, groups, weights and ops, and fills the builder's head. */
   bool (*build)(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error);
   const char *const *ignored; /* beginnings of names of tensors rightly left unused, NULL at the end; or NULL */
@@ -25,6 +30,9 @@ extern const struct family llama_family, gemma3_family, idefics3_family, llava_f
 
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);
+
+/* What GGUF files call the checkpoint's architecture, which is of the family. */
+const char *family_gguf_name(const struct family *family, const struct checkpoint *checkpoint);
 
 /* The plans (schemes still F32), one of each role that the network has, in the blocks by role; of others the block is
  * left empty. They are checked against the checkpoint: every tensor that a weight names exists with the right shape,

@@ -6,8 +6,11 @@
 
 #include <math.h>
 
-static const char *const architectures[] = {"Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "gemma3_text",
-                                            "gemma3", NULL};
+static const struct architecture architectures[] = {{"Gemma3ForCausalLM", "gemma3"},
+                                                    {"Gemma3ForConditionalGeneration", "gemma3"},
+                                                    {"gemma3_text", "gemma3"},
+                                                    {"gemma3", "gemma3"},
+                                                    {0}};
 
 static const char *const ignored[] = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
                                       "model.multi_modal_projector.", NULL};

@@ -12,15 +12,15 @@ struct llama_member {
   bool window_opt; /* … only if use_sliding_window says so */
 };
 
-static const char *const architectures[] = {"LlamaForCausalLM",
-                                            "MistralForCausalLM",
-                                            "Qwen2ForCausalLM",
-                                            "Qwen3ForCausalLM",
-                                            "llama",
-                                            "mistral",
-                                            "qwen2",
-                                            "qwen3",
-                                            NULL};
+static const struct architecture architectures[] = {{"LlamaForCausalLM", "llama"},
+                                                    {"MistralForCausalLM", "llama"},
+                                                    {"Qwen2ForCausalLM", "qwen2"},
+                                                    {"Qwen3ForCausalLM", "qwen3"},
+                                                    {"llama", "llama"},
+                                                    {"mistral", "mistral"},
+                                                    {"qwen2", "qwen2"},
+                                                    {"qwen3", "qwen3"},
+                                                    {0}};
 
 static struct llama_member member_of(const struct checkpoint *c, const char *architecture) {
   bool llama = strcmp(architecture, "LlamaForCausalLM") == 0 || strcmp(architecture, "llama") == 0;

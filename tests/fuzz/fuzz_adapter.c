@@ -1,5 +1,6 @@
-/* Any bytes as an adapter for a tiny base: a GGUF file, or adapter_config.json and, after a NUL byte,
- * adapter_model.safetensors. What is accepted can be put into a slot and has finite numbers alone. */
+/* Any bytes as an adapter for a tiny base into which great and small factors were folded: a GGUF file, or
+ * adapter_config.json and, after a NUL byte, adapter_model.safetensors. What is accepted can be put into a slot and has
+ * finite numbers alone. */
 #include "../unit/engine/adapter_fixture.h"
 #include "base/limits.h"
 #include "engine/adapter_read.h"
@@ -51,6 +52,21 @@ static void adapter_check_all(const struct adapter *adapter, const struct plan *
   }
 }
 
+/* Into q and k: columns from last to first, with factors that hardly any number survives. */
+static void base_fold(struct adapter_base *base) {
+  enum { QK = 1, COLS = 32, ROWS_K = 8 };
+  static float column[COLS], k[ROWS_K];
+  static int32_t order[COLS];
+  static struct buffer section;
+  struct weight_fold folds[2] = {{0}, {.column = column, .column_order = order, .row = {NULL, k}}};
+  struct error error;
+  for (int i = 0; i < COLS; i++) column[i] = i % 2 ? 1e30f : 1e-30f, order[i] = COLS - 1 - i;
+  for (int i = 0; i < ROWS_K; i++) k[i] = i % 3 ? 1e20f : 1e-20f;
+  buffer_init(&section, 1 << 12);
+  if (!engine_folds_write(base->engine.plan, folds, &section, &error)) abort();
+  base->engine.folds = buffer_slice(&section);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static struct adapter_base base;
   static bool made;
@@ -62,6 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!made) {
     if (!mkdtemp(folder) || atexit(folder_remove) != 0) abort();
     adapter_base_init(&base);
+    base_fold(&base);
   }
   made = true;
   snprintf(path, sizeof path, "%s%s", folder, gguf ? "/adapter.gguf" : "");

@@ -16,9 +16,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Seals sections that lie within the bytes, then the header. */
 static void seal(uint8_t *bytes, size_t size) {
   struct engine_header *header = (void *)bytes;
-  for (int i = SECTION_FACTS; i < SECTION_WEIGHTS; i++) {
+  for (int i = SECTION_FACTS; i <= SECTION_FOLDS; i++) {
     struct engine_section *section = &header->section[i];
-    if (section->offset <= size && section->bytes <= size - section->offset)
+    if (i != SECTION_WEIGHTS && section->offset <= size && section->bytes <= size - section->offset)
       section->hash = hash_bytes(slice_make(bytes + section->offset, section->bytes), 0);
   }
   header->hash = hash_bytes(slice_make(header, offsetof(struct engine_header, hash)), 0);
@@ -44,6 +44,9 @@ static void file_read(const struct engine_file *file) {
   for (int i = 0; i < engine_file_weights(file); i++) {
     struct slice bytes = engine_file_weight(file, i);
     if (bytes.size > 0) sum = (uint8_t)(sum + bytes.data[0] + bytes.data[bytes.size - 1]);
+    struct weight_fold fold = engine_file_fold(file, i);
+    for (int k = 0; fold.column && k < plan_weights(file->plan)[i].cols; k++)
+      sum = (uint8_t)(sum + (fold.column[k] > 1));
   }
   struct engine_verify verify = {0};
   struct error error;

@@ -53,11 +53,46 @@ static void test_rounded_norm(void **state) {
   assert_true(isfinite(out[0]) && isfinite(out[1]));
 }
 
+/* --- what a calibration's journal knows an adapter by ------------------------------------------------------------- */
+
+static struct hash128 hash_of(const struct adapter_op *op, float scale) {
+  const struct weight weight = {.rows = 2, .cols = 2, .n_part = 1};
+  struct {
+    struct plan plan;
+    struct op op;
+    struct weight weight;
+  } whole = {.op = {.kind = OP_EMBED, .weight = {0}}, .weight = weight};
+  whole.plan.ops = offsetof(__typeof__(whole), op);
+  whole.plan.weights = offsetof(__typeof__(whole), weight);
+  struct hasher *hasher = hasher_new(0);
+  merge_hash(&(struct weight_merge){.op = op, .scale = scale, .embeds = true}, &whole.plan, hasher);
+  return hasher_finish(hasher);
+}
+
+/* Each number of it counts. */
+static void test_identity(void **state) {
+  static const float rows[] = {3, 1, 5, 7}, others[] = {3, 1, 5, 8}, cols[] = {1, 3};
+  const struct adapter_op op = {.rank = 2, .a = rows, .b = rows, .shift = shift, .magnitude = magnitude};
+  struct adapter_op changed[] = {op, op, op, op, op, op};
+  struct hash128 own = hash_of(&op, 1);
+  (void)state;
+  changed[0].a = others;
+  changed[1].b = others;
+  changed[2].shift = cols;
+  changed[3].shift = NULL;
+  changed[4].magnitude = cols;
+  changed[5].magnitude = NULL;
+  assert_true(hash_equal(own, hash_of(&op, 1)));
+  assert_false(hash_equal(own, hash_of(&op, 2)));
+  for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) assert_false(hash_equal(own, hash_of(&changed[i], 1)));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_vector),
       cmocka_unit_test(test_row),
       cmocka_unit_test(test_rounded_norm),
+      cmocka_unit_test(test_identity),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,9 @@
 /* The parts of a network that calibration runs one by one, and the factors that it folds away, against the logits that
  * transformers computes of the tiny checkpoint of each family (tools/make_model_fixtures.py). */
-#include "../../parity/parity_support.h"
+#include "../../parity/folded_engine.h"
 
 #include "backend/backends.h"
-#include "base/arena.h"
-#include "build/draft.h"
 #include "build/input_record.h"
-#include "build/pack.h"
-#include "build/scale_fold.h"
 #include "engine/loaded_engine.h"
 
 static const char *const models[] = {"llama2",  "llama3", "llama_bias_yarn", "mistral",
@@ -148,56 +144,6 @@ static void test_walk(void **state) {
 /* --- factors that are folded away -----------------------------------------------------------------------------------
  */
 
-/* Numbers from ¼ to 4 that differ from channel to channel. */
-static float *factors_make(struct arena *arena, int count, int seed) {
-  float *out = arena_array(arena, (size_t)count, sizeof *out);
-  for (int i = 0; i < count; i++) out[i] = exp2f((float)((i * 37 + seed * 11) % 41) / 10 - 2);
-  return out;
-}
-
-/* Factors on the input columns of all sites, each folded to where it can be. Returns the sites that have none. */
-static int factors_set(const struct plan *plan, struct weight_transform *transforms, struct arena *arena) {
-  struct walk_site site;
-  int missed = 0, seed = 0;
-  for (int from = 0; walk_site_find(plan, from, &site); from = site.first + site.n_op) {
-    struct scale_fold fold;
-    int cols = walk_site_cols(plan, &site);
-    scale_fold_find(&fold, plan, &site);
-    if (fold.n_target == 0) {
-      missed++;
-      continue;
-    }
-    float *channel = factors_make(arena, fold.n_channel, seed++);
-    float *column = arena_array(arena, (size_t)cols, sizeof *column);
-    for (int i = 0; i < cols; i++) column[i] = channel[scale_fold_channel(&fold, i)];
-    for (int i = 0; i < fold.n_channel; i++) channel[i] = 1 / channel[i];
-    for (int i = 0; i < site.count; i++) transforms[walk_site_op(plan, &site, i)->weight[0]].column = column;
-    for (int i = 0; i < fold.n_target; i++) transforms[fold.target[i].weight].row[fold.target[i].part] = channel;
-  }
-  return missed;
-}
-
-static void engine_write(struct network *network, const struct weight_transform *transforms, const char *path) {
-  const struct draft *draft = &network->draft;
-  struct build_progress progress = {0};
-  struct engine_writer writer;
-  struct engine_contents contents = {
-      .facts = &draft->facts, .plan = draft_plan(draft), .tokenizer = buffer_slice(&draft->tokenizer_blob)};
-  struct pack_job job = {.plan = draft_plan(draft),
-                         .checkpoint = draft->checkpoint,
-                         .writer = &writer,
-                         .progress = &progress,
-                         .n_thread = THREADS,
-                         .transforms = transforms};
-  struct hash128 digest;
-  struct error error;
-  if (!engine_writer_init(&writer, path, draft_plan(draft), NULL, &backend_cpu, &error) ||
-      !engine_writer_begin(&writer, &contents, &error) || !pack_weights(&job, &digest, &error) ||
-      !engine_writer_commit(&writer, slice_text("{}"), &error))
-    fail_msg("%s", error.text);
-  engine_writer_release(&writer);
-}
-
 /* All tokens in one step. */
 static double engine_difference(const struct expected_logits *expected, const char *path) {
   struct error error;
@@ -243,7 +189,7 @@ static void test_folds(void **state) {
     struct arena factors;
     arena_init(&factors, SIZE_MAX);
     assert_int_equal(factors_set(draft_plan(&network.draft), transforms, &factors), 0);
-    engine_write(&network, transforms, path);
+    folded_engine_write(&network.draft, transforms, &backend_cpu, path);
     double difference = engine_difference(&network.expected, path);
     printf("%s, with factors folded away: %.1e of the range\n", models[i], difference);
     assert_true(difference <= tolerance);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 struct adapter_base {
+  struct engine_header header;
   struct engine_file engine;
   struct engine_facts facts;
   struct buffer block;
@@ -25,7 +26,6 @@ static inline void adapter_base_init(struct adapter_base *base) {
                                        "model.layers.0.self_attn.k_proj.weight"};
   static const char *const table[] = {"model.embed_tokens.weight"};
   static const int rows[] = {16, 8}, vocab = 40;
-  static const struct engine_header header;
   static const struct engine_weight places[2];
   static const struct backend backend = {.name = "halves", .unpack_row = adapter_base_row};
   struct plan_builder builder;
@@ -52,9 +52,10 @@ static inline void adapter_base_init(struct adapter_base *base) {
   buffer_init(&base->block, 1 << 20);
   if (!plan_finish(&builder, &base->block, &error)) abort();
   plan_builder_release(&builder);
+  base->header = (struct engine_header){0};
   base->facts = (struct engine_facts){.name = "Tiny"};
   base->engine = (struct engine_file){.file = {.data = (const void *)base->block.data},
-                                      .header = &header,
+                                      .header = &base->header,
                                       .facts = &base->facts,
                                       .plan = (const void *)base->block.data,
                                       .weights = places,

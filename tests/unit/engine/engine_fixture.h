@@ -77,6 +77,9 @@ static const struct plan *fixture_plan_of(const struct engine_fixture *f) { retu
 
 static const char fixture_tokenizer[] = "tokens", fixture_template[] = "{{ prompt }}", fixture_manifest[] = "{}";
 
+static const struct engine_fold fixture_folds[2]; /* of its two weights: nothing */
+static const struct hash128 fixture_base = {7, 8};
+
 /* Begins a file and writes its weights: byte i of weight w is 7w + i. */
 static bool fixture_fill(struct engine_fixture *f, struct engine_writer *writer, struct error *error) {
   struct engine_contents contents = {.facts = &f->facts,
@@ -102,8 +105,10 @@ static bool fixture_fill(struct engine_fixture *f, struct engine_writer *writer,
 static void fixture_write(struct engine_fixture *f) {
   struct engine_writer writer;
   struct error error;
-  if (!fixture_fill(f, &writer, &error) || !engine_writer_commit(&writer, slice_text(fixture_manifest), &error))
-    fail_msg("%s", error.text);
+  struct engine_ending ending = {.folds = slice_make(fixture_folds, sizeof fixture_folds),
+                                 .base = fixture_base,
+                                 .manifest = slice_text(fixture_manifest)};
+  if (!fixture_fill(f, &writer, &error) || !engine_writer_commit(&writer, &ending, &error)) fail_msg("%s", error.text);
   engine_writer_release(&writer);
 }
 

@@ -306,8 +306,14 @@ static void test_bad_gguf(void **state) {
        "other."},
       {"GGUF", "GGUF",
        "adapter.gguf: \"blk.0.attn_q.weight.lora_a\" has the shape [4, 60]; the base model and lora_b want [4, 32]."},
+      {"\5\0\0\0\0\0\0\0llama", "\5\0\0\0\0\0\0\0qwen2",
+       "adapter.gguf: general.architecture is \"qwen2\", and the base model is of \"llama\": the adapter is for "
+       "another "
+       "one."},
+      {"\5\0\0\0\0\0\0\0llama", "\5\0\0\0\0\0\0\0lla\0a",
+       "adapter.gguf: general.architecture has 5 bytes, or a zero byte; expected a name of less than 64."},
   };
-  static const size_t sizes[] = {12, 15, 12, 26, 26, 4};
+  static const size_t sizes[] = {12, 15, 12, 26, 26, 4, 13, 13};
   static uint8_t bytes[1 << 17];
   char path[256];
   FILE *file = fopen(FIXTURES "/adapter/all/adapter.gguf", "rb");
@@ -316,6 +322,7 @@ static void test_bad_gguf(void **state) {
   size_t size = fread(bytes, 1, sizeof bytes, file);
   fclose(file);
   path_of("adapter.gguf", path);
+  strcpy(base.facts.gguf_architecture, "llama");
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     struct error error = {0};
     uint8_t *at = memmem(bytes, size, bad[i].from, sizes[i]);
@@ -326,6 +333,7 @@ static void test_bad_gguf(void **state) {
     assert_null(adapter_read(path, &base.engine, LIMIT_ADAPTER_RANK, &error));
     assert_string_equal(error.text + strlen(folder) + 1, bad[i].expected);
   }
+  strcpy(base.facts.gguf_architecture, "");
   file_write("adapter.gguf", NULL, 0);
 }
 
@@ -367,21 +375,34 @@ static void test_great_ranks(void **state) {
   adapter_free(adapter);
 }
 
-static void test_folded_bases(void **state) {
-  struct error error = {0};
+/* What tells of another base than the engine's. */
+static void test_other_bases(void **state) {
+#define DIGEST "0123456789abcdef00000000000000ff"
+  static const struct bad cases[] = {
+      {CONFIG_WITH("\"spate_base_digest\":\"" DIGEST "\""), QA QB, NULL},
+      {CONFIG_WITH("\"spate_base_digest\":null"), QA QB, NULL},
+      {CONFIG_WITH("\"spate_base_digest\":\"0123456789abcdef00000000000000fe\""), QA QB,
+       MODEL "The adapter is for the base model with the digest 0123456789abcdef00000000000000fe, and the engine was "
+             "built from " DIGEST ": the weights are others."},
+      {CONFIG_WITH("\"spate_base_digest\":\"0123456789ABCDEF00000000000000ff\""), QA QB,
+       SETTINGS
+       "spate_base_digest is \"0123456789ABCDEF00000000000000ff\"; expected 32 lower-case hexadecimal digits."},
+      {CONFIG_WITH("\"spate_base_digest\":\"" DIGEST "0\""), QA QB,
+       SETTINGS "spate_base_digest is \"" DIGEST "0\"; expected 32 lower-case hexadecimal digits."},
+      {CONFIG_WITH("\"spate_base_digest\":7"), QA QB,
+       SETTINGS "spate_base_digest is 7; expected 32 lower-case hexadecimal digits."},
+  };
   (void)state;
-  base.facts.config.quant_method = QUANT_AWQ;
-  assert_null(adapter_read(folder, &base.engine, LIMIT_ADAPTER_RANK, &error));
-  base.facts.config.quant_method = QUANT_ROUND;
-  assert_string_equal(error.text,
-                      "The engine was quantized with AWQ, which moves scales between its matrices; adapters need one "
-                      "that was rounded: build it with --quant-method RTN.");
+  bad_check(&(struct bad){cases[2].config, QA QB, NULL}); /* the engine's is unknown */
+  base.header.base = (struct hash128){.high = 0x0123456789abcdef, .low = 0xff};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) bad_check(&cases[i]);
+  base.header.base = (struct hash128){0};
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_fine),          cmocka_unit_test(test_bad_tensors),  cmocka_unit_test(test_bad_settings),
-      cmocka_unit_test(test_many_patterns), cmocka_unit_test(test_folded_bases), cmocka_unit_test(test_bad_gguf),
+      cmocka_unit_test(test_fine),          cmocka_unit_test(test_bad_tensors), cmocka_unit_test(test_bad_settings),
+      cmocka_unit_test(test_many_patterns), cmocka_unit_test(test_other_bases), cmocka_unit_test(test_bad_gguf),
       cmocka_unit_test(test_fifos),         cmocka_unit_test(test_great_ranks),
   };
   if (!mkdtemp(folder)) return 1;

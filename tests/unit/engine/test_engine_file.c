@@ -32,6 +32,8 @@ static void test_round_trip(void **state) {
   assert_true(slice_is(file.tokenizer, fixture_tokenizer));
   assert_true(slice_is(file.chat_template, fixture_template));
   assert_true(slice_is(file.manifest, fixture_manifest));
+  assert_int_equal(file.folds.size, sizeof fixture_folds);
+  assert_true(hash_equal(file.header->base, fixture_base) && !engine_file_fold(&file, 0).column);
   assert_ptr_equal(file.backend, &backend_cpu);
   for (int w = 0; w < file.plan->n_weight; w++) {
     struct slice bytes = engine_file_weight(&file, w);
@@ -143,6 +145,12 @@ static void weight_outside(struct image *image) {
   seal(image, SECTION_WEIGHT_TABLE);
 }
 
+static void folds_flip(struct image *image) { ((uint8_t *)section_of(image, SECTION_FOLDS))[3] ^= 1; }
+static void folds_bad(struct image *image) {
+  header_of(image)->section[SECTION_FOLDS].bytes = 12;
+  seal(image, SECTION_FOLDS);
+}
+
 #define AGAIN "; build it again with: spate build MODEL -o FILE."
 
 /* FILE stands for the path. */
@@ -153,37 +161,39 @@ static const struct damage {
     {magic, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {empty, "FILE is not an engine file; make one with: spate build MODEL -o FILE."},
     {header_cut, "FILE is truncated: it has 100 bytes, less than its header of 4096" AGAIN},
-    {version, "FILE has engine format 9 and this Spate reads 3" AGAIN},
+    {version, "FILE has engine format 9 and this Spate reads 4" AGAIN},
     {header_flip, "FILE is damaged: its header does not match its checksum" AGAIN},
     {cut,
-     "FILE is truncated: it has 2109441 bytes and should have 2109442; copy it again, or build it again with: spate "
+     "FILE is truncated: it has 2113537 bytes and should have 2113538; copy it again, or build it again with: spate "
      "build MODEL -o FILE."},
-    {cut_weights, "FILE is truncated: it has 2097152 bytes and should have 2109442; copy it again, or build it again "
+    {cut_weights, "FILE is truncated: it has 2097152 bytes and should have 2113538; copy it again, or build it again "
                   "with: spate build MODEL -o FILE."},
-    {longer, "FILE is too long: it has 2109443 bytes and should have 2109442; copy it again, or build it again with: "
+    {longer, "FILE is too long: it has 2113539 bytes and should have 2113538; copy it again, or build it again with: "
              "spate build MODEL -o FILE."},
     {target, "FILE is packed for the target \"abacus\", which this Spate does not have" AGAIN},
     {target_unterminated, "FILE is packed for the target \"xxxxxxxxxxxxxxxx\", which this Spate does not have" AGAIN},
     {layout, "FILE is packed in layout 77 of cpu and this Spate reads layout 1" AGAIN},
     {section_misaligned, "FILE is malformed: its section tokenizer at 16392, of 6 bytes, is misaligned or outside its "
-                         "2109442 bytes" AGAIN},
+                         "2113538 bytes" AGAIN},
     {section_outside,
      "FILE is malformed: its section tokenizer at 16384, of 18446744073709551615 bytes, is misaligned or "
-     "outside its 2109442 bytes" AGAIN},
+     "outside its 2113538 bytes" AGAIN},
     {section_overlap,
      "FILE is malformed: its section chat template at 16384, of 12 bytes, is misaligned or outside its "
-     "2109442 bytes" AGAIN},
+     "2113538 bytes" AGAIN},
     {plan_flip, "FILE is damaged: its section plan does not match its checksum" AGAIN},
     {tokenizer_flip, "FILE is damaged: its section tokenizer does not match its checksum" AGAIN},
     {template_flip, "FILE is damaged: its section chat template does not match its checksum" AGAIN},
     {plan_wrong, "FILE is malformed: The plan has vocabulary 0, width 32, positions 100: out of range" AGAIN},
-    {facts_short, "FILE is malformed: its section facts has 316 bytes, expected 320" AGAIN},
+    {facts_short, "FILE is malformed: its section facts has 380 bytes, expected 384" AGAIN},
     {facts_name, "FILE is malformed: its section facts has a field out of range" AGAIN},
     {facts_config, "FILE is malformed: its build configuration is incomplete or contradicts itself" AGAIN},
     {facts_default, "FILE is malformed: its build configuration is incomplete or contradicts itself" AGAIN},
     {table_short, "FILE is malformed: its weight table has 63 bytes, expected 64 for 2 weights" AGAIN},
     {weight_size, "FILE is malformed: the weight norm.weight at 8192 of the weights has 4 bytes (128 expected), is "
                   "misaligned or outside them" AGAIN},
+    {folds_flip, "FILE is damaged: its section folds does not match its checksum" AGAIN},
+    {folds_bad, "FILE is malformed: The folds have 12 bytes; 2 weights take 64" AGAIN},
     {weight_outside,
      "FILE is malformed: the weight norm.weight at 1048576 of the weights has 128 bytes (128 expected), is "
      "misaligned or outside them" AGAIN},
@@ -331,8 +341,8 @@ static void test_second_writer(void **state) {
   struct error error = {0};
   assert_true(fixture_fill(f, &first, &error));
   assert_true(fixture_fill(f, &second, &error));
-  assert_true(engine_writer_commit(&first, slice_text("{\"first\":1}"), &error));
-  assert_true(engine_writer_commit(&second, slice_text("{}"), &error));
+  assert_true(engine_writer_commit(&first, &(struct engine_ending){.manifest = slice_text("{\"first\":1}")}, &error));
+  assert_true(engine_writer_commit(&second, &(struct engine_ending){.manifest = slice_text("{}")}, &error));
   engine_writer_release(&first);
   engine_writer_release(&second);
   assert_true(engine_file_open(&file, f->path, &error));
