@@ -49,6 +49,11 @@ bool cuda_fill_cache(struct program *program, struct error *error) {
   return false;
 }
 
+bool cuda_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error) {
+  (void)program, (void)slot, (void)adapter, (void)error;
+  return false;
+}
+
 void cuda_release(struct program *program) { assert(!program); }
 
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error) {

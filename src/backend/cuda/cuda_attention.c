@@ -88,6 +88,7 @@ static void buffers_fill(const struct program *p, const struct op *op, struct cu
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_attend *a) {
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan)), cols = a->n_head * a->dim_v;
+  if (p->adapted && p->on_device.n_token > ADAPTED_SLICE) return NULL;
   if (a->n_chunk > 0 || index == p->n_body || index >= p->plan->n_op) return NULL;
   if (!cuda_linear_takes(p, next, p->on_device.n_token)) return NULL;
   bool whole = cols % 64 == 0 && plan_weights(p->plan)[next->weight[0]].cols == cols;

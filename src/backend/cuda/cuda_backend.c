@@ -109,6 +109,7 @@ const struct backend backend_cuda = {
     .compile = cuda_compile,
     .load = cuda_load,
     .release = cuda_release,
+    .adapter_load = cuda_adapter_load,
     .load_random = cuda_load_random,
     .fill_cache = cuda_fill_cache,
     .submit = cuda_submit,

@@ -50,10 +50,19 @@ static bool attention_visit(struct program *p, const struct visit *v) {
          numbers(v, &a->arrived, needs.arrived, sizeof *a->arrived);
 }
 
+static bool adapters_visit(struct program *p, const struct visit *v) {
+  struct cuda_adapters *a = &p->adapters;
+  struct cuda_adapter_needs needs = cuda_adapter_most(p->plan, &p->limits);
+  size_t slots = (size_t)p->limits.adapters, bytes = slots ? cuda_adapter_lay(p->plan, &p->limits, NULL) : 0;
+  return numbers(v, &a->factors, slots, bytes) &&
+         numbers(v, &a->site, slots * (size_t)p->plan->n_op, sizeof *a->site) && numbers(v, &a->slab, needs.slab, 1) &&
+         numbers(v, &a->h, needs.h, sizeof *a->h) && numbers(v, &a->squares, needs.squares, sizeof *a->squares);
+}
+
 bool cuda_buffers_visit(struct program *p, cuda_buffer_visit *one, void *user) {
   struct visit v = {one, user};
   return numbers(&v, &p->weights, cuda_weights_bytes(p->plan), 1) && values_visit(p, &v) && linears_visit(p, &v) &&
-         attention_visit(p, &v) && exponents_visit(p, &v) &&
+         attention_visit(p, &v) && exponents_visit(p, &v) && adapters_visit(p, &v) &&
          numbers(&v, &p->slab, cuda_slab_most(p->plan, &p->limits), 1) &&
          numbers(&v, &p->last, (size_t)p->limits.seats, sizeof *p->last) &&
          numbers(&v, &p->greatest, (size_t)p->limits.outputs, sizeof *p->greatest) &&

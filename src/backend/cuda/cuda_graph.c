@@ -45,24 +45,30 @@ bool cuda_part_greatest(const struct program *p, int n_out) {
   return p->plan->n_op > p->n_body + 1 && last->kind == OP_SAMPLE && cuda_linear_greatest(p, last - 1, n_out);
 }
 
-bool cuda_graphs_make(struct program *p, struct error *error) {
+static bool steps_make(struct program *p, struct error *error) {
   int32_t sizes[CUDA_GRAPHS];
   for (int i = 0, n = cuda_graph_sizes(&p->limits, sizes); i < n; i++) {
-    struct cuda_graph *graph = &p->graph[p->n_graph++];
+    struct cuda_graph *graph = &p->graph[p->adapted][p->n_graph[p->adapted]++];
     int32_t rows = graph->rows = sizes[i];
     cuda_batch_lay(p, (struct cuda_batch){.n_row = rows, .n_token = rows, .n_out = rows}, false, 0);
     cuda_attention_decode(p, rows);
     for (int part = 0; part < CUDA_PARTS; part++) {
-      if (part == CUDA_HEAD_GREATEST && !cuda_part_greatest(p, rows)) continue;
+      if (part == CUDA_HEAD_GREATEST && (p->adapted || !cuda_part_greatest(p, rows))) continue;
       if (!part_make(p, part, &graph->part[part], error)) return false;
     }
   }
   return prompts_load(p, error);
 }
 
+bool cuda_graphs_make(struct program *p, struct error *error) {
+  if (!steps_make(p, error)) return false;
+  p->adapted = p->limits.adapters > 0;
+  return !p->adapted || steps_make(p, error);
+}
+
 const struct cuda_graph *cuda_graph_find(const struct program *p, int32_t rows) {
-  for (int i = 0; i < p->n_graph; i++)
-    if (p->graph[i].rows >= rows) return &p->graph[i];
+  for (int i = 0; i < p->n_graph[p->adapted]; i++)
+    if (p->graph[p->adapted][i].rows >= rows) return &p->graph[p->adapted][i];
   return NULL;
 }
 
@@ -72,7 +78,8 @@ bool cuda_part_run(struct program *p, enum cuda_part part, struct error *error) 
 }
 
 void cuda_graphs_release(struct program *p) {
-  for (int i = 0; i < p->n_graph; i++)
-    for (int part = 0; part < CUDA_PARTS; part++)
-      if (p->graph[i].part[part]) cudaGraphExecDestroy(p->graph[i].part[part]);
+  for (int k = 0; k < 2; k++)
+    for (int i = 0; i < p->n_graph[k]; i++)
+      for (int part = 0; part < CUDA_PARTS; part++)
+        if (p->graph[k][i].part[part]) cudaGraphExecDestroy(p->graph[k][i].part[part]);
 }

@@ -89,6 +89,7 @@ bool cuda_linear_greatest(const struct program *p, const struct op *op, int n_ro
  * input as the matrix units want it: in tiles or in fragments. */
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a,
                                     bool tiles) {
+  if (p->adapted) return NULL;
   const struct cuda_path *path = p->device->path;
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
@@ -221,31 +222,38 @@ static void run_bytes(struct program *p, const struct op *op, struct cuda_linear
   p->device->path->linear_bytes(a, tiles, p->device->multiprocessors, p->device->stream);
 }
 
+void cuda_linear_make(struct program *p, const struct op *op, struct cuda_linear *a) {
+  if (is_few(p, op, a->n_row)) {
+    run_few(p, op, a);
+    return;
+  }
+  if (cuda_linear_fast(p->device->path, p->plan, op)) {
+    run_many(p, op, a);
+    return;
+  }
+  if (cuda_linear_coded_fit(p->device->path, p->plan, op)) {
+    if (is_expanded(p, op, a->n_row))
+      run_expanded(p, op, a);
+    else if (is_wide(p, op, a->n_row))
+      (a->matrix.nibbles ? run_many : run_wide)(p, op, a);
+    else
+      run_coded(p, op, a);
+    return;
+  }
+  if (cuda_linear_bytes_fit(p->device->path, p->plan, op)) {
+    run_bytes(p, op, a);
+    return;
+  }
+  p->ready = NULL;
+  cuda_linear_plain(a, p->device->stream);
+}
+
 void cuda_linear_run(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
   if (p->part == CUDA_HEAD_GREATEST && op[1].kind == OP_SAMPLE) a.greatest = p->greatest;
-  if (is_few(p, op, a.n_row)) {
-    run_few(p, op, &a);
-    return;
-  }
-  if (cuda_linear_fast(p->device->path, p->plan, op)) {
-    run_many(p, op, &a);
-    return;
-  }
-  if (cuda_linear_coded_fit(p->device->path, p->plan, op)) {
-    if (is_expanded(p, op, a.n_row))
-      run_expanded(p, op, &a);
-    else if (is_wide(p, op, a.n_row))
-      (a.matrix.nibbles ? run_many : run_wide)(p, op, &a);
-    else
-      run_coded(p, op, &a);
-    return;
-  }
-  if (cuda_linear_bytes_fit(p->device->path, p->plan, op)) {
-    run_bytes(p, op, &a);
-    return;
-  }
-  p->ready = NULL;
-  cuda_linear_plain(&a, p->device->stream);
+  if (p->adapted)
+    cuda_adapted_linear(p, op, &a);
+  else
+    cuda_linear_make(p, op, &a);
 }

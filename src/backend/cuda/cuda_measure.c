@@ -87,6 +87,7 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     if (!always) most.prepared = size_max(most.prepared, rows * cols);
     most.squares = size_max(most.squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */
   }
+  most.product = size_max(most.product, cuda_adapter_most(plan, limits).product);
   return most;
 }
 
@@ -198,9 +199,11 @@ int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]) {
 
 /* What the driver keeps of a launch, as measured; an op is two as a rule, and the head is in three of the graphs. */
 static uint64_t graphs_bytes(const struct plan *plan, const struct limits *limits) {
-  enum { LAUNCH_BYTES = 3 << 10, OP_LAUNCHES = 2 };
+  enum { LAUNCH_BYTES = 3 << 10, OP_LAUNCHES = 2, ADAPTED_LAUNCHES = 5 };
   int32_t rows[CUDA_GRAPHS];
-  return (uint64_t)cuda_graph_sizes(limits, rows) * (uint64_t)(plan->n_op + 7) * OP_LAUNCHES * LAUNCH_BYTES;
+  uint64_t launches = (uint64_t)(plan->n_op + 7) * OP_LAUNCHES;
+  if (limits->adapters > 0) launches += (uint64_t)plan->n_op * ADAPTED_LAUNCHES;
+  return (uint64_t)cuda_graph_sizes(limits, rows) * launches * LAUNCH_BYTES;
 }
 
 /* Large ones have pages of their own, small ones share some. */

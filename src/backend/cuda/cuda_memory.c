@@ -97,7 +97,8 @@ static bool tables_alloc(struct program *p, struct error *error) {
 }
 
 bool cuda_memory_take(struct program *p, struct error *error) {
-  return tables_alloc(p, error) && device_alloc(p, error) && slots_alloc(p, error) && caches_open(p, error);
+  return tables_alloc(p, error) && device_alloc(p, error) && slots_alloc(p, error) && cuda_adapters_take(p, error) &&
+         caches_open(p, error);
 }
 
 static void slot_release(struct cuda_slot *slot) {
@@ -109,6 +110,7 @@ static void slot_release(struct cuda_slot *slot) {
 }
 
 void cuda_memory_release(struct program *p) {
+  cuda_adapters_release(p);
   if (p->value && p->exponent) cuda_buffers_visit(p, buffer_free, NULL);
   for (int g = 0; g < PLAN_GROUPS; g++) cuda_pool_close(&p->cache[g]);
   for (int i = 0; i <= CUDA_RUN_AHEAD; i++) slot_release(&p->slot[i]);

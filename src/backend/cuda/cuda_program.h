@@ -4,6 +4,7 @@
 #define SPATE_BACKEND_CUDA_PROGRAM_H
 
 #include "backend/cuda/attend_split.h"
+#include "backend/cuda/cuda_adapter.h"
 #include "backend/cuda/cuda_layout.h"
 #include "backend/cuda/cuda_paths.h"
 #include "backend/cuda/upload.h"
@@ -33,6 +34,7 @@ struct cuda_room {
 /* A step that is out, or is being made: pinned memory of the host. */
 struct cuda_slot {
   uint8_t *slab;               /* the batch's arrays, one after the other, as they go to the device */
+  uint8_t *adapter_slab;       /* and those of its adapters; NULL: there are none */
   struct cuda_results results; /* [outputs]; written by the device */
   struct CUevent_st *done;
   int32_t n_out;
@@ -107,12 +109,13 @@ struct program {
   int32_t chunks;               /* of a row of logits in each block; 0: the host draws */
   bool rules;                   /* the device applies rules */
   struct cuda_attention attention;
+  struct cuda_adapters adapters;
 
   /* on the host */
   struct cuda_slot slot[CUDA_RUN_AHEAD + 1];
   int oldest, n_slot;                   /* those that are out */
-  struct cuda_graph graph[CUDA_GRAPHS]; /* by rows */
-  int n_graph;
+  struct cuda_graph graph[2][CUDA_GRAPHS]; /* by rows; of steps without adapters, and with them */
+  int n_graph[2];
   float *logits;       /* [outputs][vocab] of outputs that the host draws, or wanted */
   int32_t *last_seen;  /* [seats] pinned copy of `last` */
   int32_t *seat_token; /* [seats] drawn last, by the host; −1: by the device */
@@ -122,6 +125,7 @@ struct program {
   /* the step */
   const struct batch *batch;
   const struct cuda_graph *decode; /* that it is launched by; NULL: kernel by kernel */
+  bool adapted;                    /* some row of it has adapters */
   bool ruled;                      /* some of its outputs have rules, by the device */
   bool plain;                      /* all of its outputs draw the greatest, and nothing else is wanted */
   enum cuda_part part;             /* that is being launched */
@@ -159,7 +163,11 @@ void cuda_memory_release(struct program *program);
 bool cuda_pool_open(struct cuda_pool *pool, int ordinal, uint64_t bytes, uint64_t wanted, struct error *error);
 void cuda_pool_close(struct cuda_pool *pool);
 
-/* cuda_upload.c: all of it is there when it returns. */
+/* cuda_upload.c: all of it is there when it returns. Or by buffers, of up to so many threads, that are kept; one thread
+ * calls. */
+struct cuda_upload *cuda_upload_open(struct CUstream_st *stream, int threads, struct error *error);
+bool cuda_upload_run(struct cuda_upload *upload, const struct upload_job *jobs, int n_job, struct error *error);
+void cuda_upload_close(struct cuda_upload *upload); /* NULL is allowed */
 bool cuda_upload(const struct device *device, const struct upload_job *jobs, int n_job, struct error *error);
 
 /* cuda_random.c */
@@ -169,7 +177,23 @@ bool cuda_fill_cache(struct program *program, struct error *error);
 /* cuda_matrix.c: a weight that is a matrix. */
 struct cuda_matrix cuda_matrix_of(const struct program *program, int weight);
 
-/* cuda_linear.c: an op; does one take 16-bit tokens as the op before it can leave them? */
+/* cuda_adapter.c: slots, and what beside buffers of the device adapters take; backend.adapter_load. */
+bool cuda_adapters_take(struct program *program, struct error *error);
+void cuda_adapters_release(struct program *program);
+bool cuda_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
+
+/* cuda_adapted.c: has some row of the batch an adapter? Where its lists are; those of a step on their way to the device.
+ */
+bool cuda_adapters_named(const struct batch *batch);
+void cuda_adapters_lay(struct program *program);
+bool cuda_adapters_send(struct program *program, struct cuda_slot *slot, const struct batch *batch,
+                        struct error *error);
+/* Ops of such a step. linear: as without adapters. */
+void cuda_adapted_embed(struct program *program, const struct op *op);
+void cuda_adapted_linear(struct program *program, const struct op *op, const struct cuda_linear *linear);
+
+/* cuda_linear.c: products and all that follows, or products alone; an op; does one take 16-bit tokens as the op before it can leave them? */
+void cuda_linear_make(struct program *program, const struct op *op, struct cuda_linear *linear);
 void cuda_linear_run(struct program *program, const struct op *op);
 bool cuda_linear_takes(const struct program *program, const struct op *op, int n_row);
 /* In tiles, or in fragments? */

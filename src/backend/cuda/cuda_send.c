@@ -133,6 +133,7 @@ size_t cuda_batch_lay(struct program *p, struct cuda_batch counts, bool sees, si
   p->on_device = counts;
   p->on_device.n_chunk = cuda_chunks_most(p->plan, &p->limits, counts.n_token, counts.n_row);
   p->on_device.last = p->last;
+  if (p->adapted) cuda_adapters_lay(p);
   return cuda_slab_lay(p->plan, sees, n_table, p->slab, &p->on_device);
 }
 
@@ -173,5 +174,5 @@ bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *ba
   if (batch->see) memcpy(on_host(p, slot, on_device->see), batch->see, (size_t)batch->n_token * sizeof *batch->see);
   return cuda_check(cudaMemcpyAsync(p->slab, slot->slab, room.used, cudaMemcpyHostToDevice, p->device->stream),
                     "copying a batch to the GPU", error) &&
-         blocks_copy(p, batch, error);
+         (!p->adapted || cuda_adapters_send(p, slot, batch, error)) && blocks_copy(p, batch, error);
 }

@@ -25,6 +25,10 @@ static void op_run(struct program *p, const struct op *op) {
   struct cuda_matrix table;
   switch (op->kind) {
   case OP_EMBED:
+    if (p->adapted) {
+      cuda_adapted_embed(p, op);
+      break;
+    }
     table = cuda_matrix_of(p, op->weight[0]);
     cuda_embed(&table, &p->on_device, op->args.embed.scale, p->value[op->out], cols_of(p, op->out), p->device->stream);
     break;
@@ -56,6 +60,7 @@ static struct cuda_slot *slot_next(struct program *p) {
 
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
   p->batch = batch;
+  p->adapted = cuda_adapters_named(batch);
   return cuda_send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);
 }
 
@@ -71,7 +76,7 @@ static bool logits_copy(struct program *p, struct error *error) {
 
 static enum cuda_part head_choose(const struct program *p, const struct masks *masks) {
   if (p->ruled) return CUDA_HEAD_RULED;
-  return p->plain && !masks && cuda_part_greatest(p, p->on_device.n_out) ? CUDA_HEAD_GREATEST : CUDA_HEAD;
+  return p->plain && !masks && !p->adapted && cuda_part_greatest(p, p->on_device.n_out) ? CUDA_HEAD_GREATEST : CUDA_HEAD;
 }
 
 static bool head_run(struct program *p, struct cuda_slot *slot, const struct masks *masks, struct error *error) {

@@ -1,5 +1,4 @@
-/* The link of weights' copies to a GPU: pinned buffers, an event for each, all in the stream that steps run in, so that
- * the first step comes after the last weight. */
+/* The link of copies to a GPU: pinned buffers, an event for each, all in one stream. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 #include "base/cpu_share.h"
@@ -8,17 +7,16 @@
 
 struct cuda_upload {
   struct upload_link link;
-  const struct device *device;
+  cudaStream_t stream;
   cudaEvent_t left[UPLOAD_BUFFERS]; /* recorded after a buffer's copy */
   int n_thread;
 };
 
 static bool buffer_send(void *user, int buffer, void *to, size_t bytes, struct error *error) {
   struct cuda_upload *u = user;
-  cudaStream_t stream = u->device->stream;
-  return cuda_check(cudaMemcpyAsync(to, u->link.buffer[buffer], bytes, cudaMemcpyHostToDevice, stream),
+  return cuda_check(cudaMemcpyAsync(to, u->link.buffer[buffer], bytes, cudaMemcpyHostToDevice, u->stream),
                     "copying weights to the GPU", error) &&
-         cuda_check(cudaEventRecord(u->left[buffer], stream), "copying weights to the GPU", error);
+         cuda_check(cudaEventRecord(u->left[buffer], u->stream), "copying weights to the GPU", error);
 }
 
 /* Of an event that was never recorded the runtime says that it is over. */
@@ -35,33 +33,38 @@ static bool buffers_make(struct cuda_upload *u, struct error *error) {
   return true;
 }
 
-static bool upload_close(struct cuda_upload *u, struct error *error) {
-  bool done = cuda_check(cudaStreamSynchronize(u->device->stream), "copying weights to the GPU", error);
+void cuda_upload_close(struct cuda_upload *u) {
+  if (!u) return;
+  cudaStreamSynchronize(u->stream);
   for (int i = 0; i < UPLOAD_BUFFERS; i++) {
     cudaFreeHost(u->link.buffer[i]);
     if (u->left[i]) cudaEventDestroy(u->left[i]);
   }
   free(u);
-  return done;
 }
 
-static struct cuda_upload *upload_open(const struct device *device, struct error *error) {
+struct cuda_upload *cuda_upload_open(struct CUstream_st *stream, int most, struct error *error) {
   struct cuda_upload *u = calloc(1, sizeof *u);
   if (!u) {
-    error_set(error, ERROR_MEMORY, "There is no memory for the copy of weights.");
+    error_set(error, ERROR_MEMORY, "There is no memory for copies to the GPU.");
     return NULL;
   }
   int cpus = cpu_share_count();
-  *u = (struct cuda_upload){.device = device, .n_thread = cpus < UPLOAD_THREADS ? cpus : UPLOAD_THREADS};
+  *u = (struct cuda_upload){.stream = stream, .n_thread = cpus < most ? cpus : most};
   u->link.user = u, u->link.send = buffer_send, u->link.await = buffer_await;
   if (buffers_make(u, error)) return u;
-  upload_close(u, NULL);
+  cuda_upload_close(u);
   return NULL;
 }
 
-bool cuda_upload(const struct device *device, const struct upload_job *jobs, int n_job, struct error *error) {
-  struct cuda_upload *u = upload_open(device, error);
-  if (!u) return false;
+bool cuda_upload_run(struct cuda_upload *u, const struct upload_job *jobs, int n_job, struct error *error) {
   bool sent = upload_run(&u->link, u->n_thread, jobs, n_job, error);
-  return upload_close(u, sent ? error : NULL) && sent;
+  return cuda_check(cudaStreamSynchronize(u->stream), "copying weights to the GPU", sent ? error : NULL) && sent;
+}
+
+bool cuda_upload(const struct device *device, const struct upload_job *jobs, int n_job, struct error *error) {
+  struct cuda_upload *u = cuda_upload_open(device->stream, UPLOAD_THREADS, error);
+  bool done = u && cuda_upload_run(u, jobs, n_job, error);
+  cuda_upload_close(u);
+  return done;
 }

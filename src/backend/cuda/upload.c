@@ -42,8 +42,12 @@ static bool piece_copy(const struct uploader *u, const struct upload_job *job, s
   size_t rest = job->from.size - at, bytes = rest < UPLOAD_BYTES ? rest : UPLOAD_BYTES;
   link->turn[u->index] ^= 1;
   if (!link->await(link->user, buffer, error)) return false;
-  bytes_map(job->from.data + at, bytes);
-  memcpy(link->buffer[buffer], job->from.data + at, bytes);
+  if (job->fill) {
+    job->fill(job->source, at, bytes, link->buffer[buffer]);
+  } else {
+    bytes_map(job->from.data + at, bytes);
+    memcpy(link->buffer[buffer], job->from.data + at, bytes);
+  }
   return link->send(link->user, buffer, job->to + at, bytes, error);
 }
 

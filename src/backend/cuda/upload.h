@@ -15,10 +15,13 @@ enum {
   UPLOAD_BYTES = 2 << 20, /* of a buffer: a copy of 0.04 ms, beside which its start does not count */
 };
 
-/* A weight's bytes, and where they go. */
+/* Bytes of a weight or an adapter, and where they go. */
 struct upload_job {
   uint8_t *to; /* on the device */
   struct slice from;
+  /* Where they are not as they go over (from.data is NULL then): makes bytes [at, at + bytes) of them. */
+  void (*fill)(const void *source, size_t at, size_t bytes, uint8_t *to);
+  const void *source;
 };
 
 /* Pinned buffers, two for each thread, and how they leave. Several threads call at once, for different buffers. */

@@ -1,0 +1,202 @@
+/* The shrink: what a linear's input, normed, makes with the factor a of its rows' adapters. A block takes up to eight
+ * uses of one adapter, 16 ranks and some 1,024 columns: a warp multiplies 128 columns on the matrix units, with the
+ * input as two numbers in bf16, which keep 16 bits of it. A use's sums depend on it alone: those of warps are added in
+ * order, and so are those of columns, whether blocks of their own have made them or one after the other. */
+#include "backend/cuda/adapter_launch.cuh"
+#include "backend/cuda/linear_result.cuh"
+
+namespace {
+
+enum { SHRINK_WARPS = 8, SHRINK_THREADS = SHRINK_WARPS * 32, WARP_COLS = SPLIT_COLS / SHRINK_WARPS };
+
+/* Eight columns of a token's input, with the norm's weights, and their squares without; zeros beyond the last. */
+__device__ __forceinline__ float columns_load(const cuda_shrink &a, int token, int col, float x[8]) {
+  const float *row = a.in + (size_t)token * a.in_cols;
+  float squares = 0;
+  if (token >= 0 && a.in_cols % 4 == 0 && col + 8 <= a.factors.cols) {
+    *(float4 *)x = *(const float4 *)(row + col);
+    *(float4 *)(x + 4) = *(const float4 *)(row + col + 4);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; i++) x[i] = token >= 0 && col + i < a.factors.cols ? row[col + i] : 0;
+  }
+  if (!a.norm) return 0;
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    squares += x[i] * x[i];
+    if (col + i < a.factors.cols) x[i] *= a.norm[col + i];
+  }
+  return squares;
+}
+
+/* A pair in bf16, and what that leaves. */
+__device__ __forceinline__ uint32_t pair_split(float x, float y, uint32_t *rest) {
+  __nv_bfloat162 pair = __floats2bfloat162_rn(x, y);
+  *rest = pair_round(x - __low2float(pair), y - __high2float(pair));
+  return *(uint32_t *)&pair;
+}
+
+/* A warp: sums of 16 ranks × 8 tokens over its columns of a split. A lane has columns of its own, eight in a row, of
+ * ranks lane / 4 and that + 8, and of token lane / 4: which columns the units take together is the same on both sides.
+ */
+__device__ __forceinline__ float warp_multiply(const cuda_shrink &a, const uint8_t *strip, int token, int first,
+                                               float sum[4]) {
+  enum { STEPS = WARP_COLS / 32 };
+  int lane = threadIdx.x % 32, r = lane / 4, n_piece = (a.factors.cols + 63) / 64;
+  uint4 low[STEPS], high[STEPS];
+  float x[STEPS][8], squares = 0;
+#pragma unroll
+  for (int i = 0; i < STEPS; i++) {
+    int col = first + i * 32 + lane % 4 * 8, piece = col / 64;
+    const uint8_t *from = strip + (size_t)piece * 2048 + r * 128 + ((col % 64 / 8) ^ r) * 16;
+    bool there = piece < n_piece;
+    low[i] = there ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
+    high[i] = there ? *(const uint4 *)(from + 1024) : make_uint4(0, 0, 0, 0);
+  }
+#pragma unroll
+  for (int i = 0; i < STEPS; i++) squares += columns_load(a, token, first + i * 32 + lane % 4 * 8, x[i]);
+#if __CUDA_ARCH__ >= 800
+#pragma unroll
+  for (int i = 0; i < STEPS; i++) {
+    uint32_t rest[4], pair[4];
+#pragma unroll
+    for (int k = 0; k < 4; k++) pair[k] = pair_split(x[i][2 * k], x[i][2 * k + 1], &rest[k]);
+    const uint32_t one[4] = {low[i].x, high[i].x, low[i].y, high[i].y};
+    const uint32_t two[4] = {low[i].z, high[i].z, low[i].w, high[i].w};
+    multiply_bf16(sum, one, pair[0], pair[1]);
+    multiply_bf16(sum, two, pair[2], pair[3]);
+    multiply_bf16(sum, one, rest[0], rest[1]);
+    multiply_bf16(sum, two, rest[2], rest[3]);
+  }
+#endif
+  return squares;
+}
+
+/* Of a chunk: the uses' places and tokens. */
+__device__ __forceinline__ int place_at(const cuda_shrink &a, const cuda_adapter_chunk &chunk, int i) {
+  return i < chunk.count ? a.lists.place[chunk.first + i] : -1;
+}
+
+/* A chunk's ranks of a part. Threads have the sum of a rank and use each. */
+__device__ void strip_shrink(const cuda_shrink &a, const cuda_adapter_chunk &chunk, int part, int k0) {
+  __shared__ float sums[SHRINK_WARPS][16][CHUNK_USES], squares[SHRINK_WARPS][CHUNK_USES];
+  const cuda_adapter_factors &f = a.factors;
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = whole_rank(site_of(f, chunk.slot).rank);
+  int use = place_at(a, chunk, lane / 4), token = use < 0 ? -1 : use / USES;
+  int n_split = (f.cols + SPLIT_COLS - 1) / SPLIT_COLS, width = f.n_part * f.rank;
+  const uint8_t *strip = f.a + chunk.slot * f.slot_bytes +
+                         (size_t)(part * rank + k0) / RANK_STRIP * ((f.cols + 63) / 64) * 2048;
+  int k = threadIdx.x / CHUNK_USES, mine = place_at(a, chunk, threadIdx.x % CHUNK_USES);
+  bool apart = a.sums.n_split > 1, adds = k < 16 && mine >= 0;
+  bool squared = a.norm && part == 0 && k0 == 0 && k == 16 && mine >= 0;
+  float total = 0;
+  for (int split = apart ? blockIdx.z : 0; split < n_split; split++) {
+    float sum[4] = {0, 0, 0, 0};
+    float square = warp_multiply(a, strip, token, split * SPLIT_COLS + warp * WARP_COLS, sum);
+    square += __shfl_xor_sync(~0u, square, 1);
+    square += __shfl_xor_sync(~0u, square, 2);
+    __syncthreads(); /* the sums before have been read */
+    *(float2 *)&sums[warp][lane / 4][lane % 4 * 2] = make_float2(sum[0], sum[1]);
+    *(float2 *)&sums[warp][lane / 4 + 8][lane % 4 * 2] = make_float2(sum[2], sum[3]);
+    if (lane % 4 == 0) squares[warp][lane / 4] = square;
+    __syncthreads();
+    float one = 0;
+    for (int w = 0; w < SHRINK_WARPS; w++)
+      one += k < 16 ? sums[w][k][threadIdx.x % CHUNK_USES] : squares[w][threadIdx.x % CHUNK_USES];
+    total += one;
+    if (apart) break;
+  }
+  size_t at = apart ? blockIdx.z : 0;
+  if (adds) a.sums.h[(at * a.n * USES + mine) * width + part * f.rank + k0 + k] = total;
+  if (squared) a.sums.squares[at * a.n * USES + mine] = total;
+}
+
+__global__ void __launch_bounds__(SHRINK_THREADS) shrink_units(const __grid_constant__ cuda_shrink a) {
+  dependents_launch();
+  dependencies_wait();
+  int strips = a.factors.rank / RANK_STRIP, part = blockIdx.y / strips, k0 = blockIdx.y % strips * RANK_STRIP;
+  int n = *a.lists.n_chunk;
+  for (int i = blockIdx.x; i < n; i += gridDim.x) {
+    cuda_adapter_chunk chunk = a.lists.chunk[i];
+    if (k0 < site_of(a.factors, chunk.slot).rank) strip_shrink(a, chunk, part, k0);
+  }
+}
+
+/* The same in float arithmetic: of factors that are floats, and where there are no such units. */
+template <typename F> __device__ __forceinline__ float a_at(const F *a, int n_piece, int row, int col);
+
+template <> __device__ __forceinline__ float a_at(const float *a, int n_piece, int row, int col) {
+  return a[(size_t)row * n_piece * 64 + col];
+}
+
+template <>
+__device__ __forceinline__ float a_at(const __nv_bfloat16 *a, int n_piece, int row, int col) {
+  size_t piece = (size_t)(row / 16) * n_piece + col / 64;
+  int r = row % 16, at = r / 8 * 512 + r % 8 * 64 + ((col % 64 / 8) ^ (r % 8)) * 8 + col % 8;
+  return __bfloat162float(a[piece * PIECE_NUMBERS + at]);
+}
+
+__device__ __forceinline__ float lanes_add(float x) {
+  for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(~0u, x, step);
+  return x;
+}
+
+/* A block takes a use; a warp each eighth row of a. */
+template <typename F> __device__ void use_shrink(const cuda_shrink &a, int slot, int use) {
+  __shared__ float x[SPLIT_COLS];
+  const cuda_adapter_factors &f = a.factors;
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, token = use / USES, ranks = site_of(f, slot).rank;
+  int rank = whole_rank(ranks), n_piece = (f.cols + 63) / 64, width = f.n_part * f.rank;
+  bool apart = a.sums.n_split > 1;
+  const F *from = (const F *)(f.a + slot * f.slot_bytes);
+  const float *row = a.in + (size_t)token * a.in_cols;
+  int n_split = (f.cols + SPLIT_COLS - 1) / SPLIT_COLS;
+  for (int split = apart ? blockIdx.z : 0; split < n_split; split++) {
+    int first = split * SPLIT_COLS, n = min(SPLIT_COLS, f.cols - first);
+    float squares = 0;
+    size_t at = apart ? split : 0;
+    bool adds = !apart && split > 0;
+    __syncthreads();
+    for (int c = threadIdx.x; c < n; c += SHRINK_THREADS) x[c] = row[first + c] * (a.norm ? a.norm[first + c] : 1);
+    __syncthreads();
+    if (a.norm && warp == 0) {
+      for (int c = lane; c < n; c += 32) squares += row[first + c] * row[first + c];
+      squares = lanes_add(squares);
+      float *to = a.sums.squares + at * a.n * USES + use;
+      if (lane == 0) *to = adds ? *to + squares : squares;
+    }
+    for (int k = warp; k < f.n_part * ranks; k += SHRINK_WARPS) {
+      int part = k / ranks, within = k % ranks;
+      float sum = 0;
+      for (int c = lane; c < n; c += 32) sum += a_at<F>(from, n_piece, part * rank + within, first + c) * x[c];
+      sum = lanes_add(sum);
+      float *to = a.sums.h + (at * a.n * USES + use) * width + part * f.rank + within;
+      if (lane == 0) *to = adds ? *to + sum : sum;
+    }
+    if (apart) break;
+  }
+}
+
+template <typename F> __global__ void __launch_bounds__(SHRINK_THREADS) shrink_plain(cuda_shrink a) {
+  dependents_launch();
+  dependencies_wait();
+  int n = *a.lists.n_chunk;
+  for (int i = blockIdx.x; i < n; i += gridDim.x) {
+    cuda_adapter_chunk chunk = a.lists.chunk[i];
+    for (int k = blockIdx.y; k < chunk.count && site_of(a.factors, chunk.slot).rank > 0; k += gridDim.y)
+      use_shrink<F>(a, chunk.slot, a.lists.place[chunk.first + k]);
+  }
+}
+
+} // namespace
+
+void cuda_adapter_shrink(const struct cuda_shrink *shrink, bool units, bool early, cuda_stream stream) {
+  const struct cuda_adapter_factors &f = shrink->factors;
+  int chunks = shrink->n <= SHRINK_APART ? shrink->n : (shrink->n + CHUNK_USES - 1) / CHUNK_USES;
+  if (units && !f.floats)
+    adapter_launch(shrink_units, dim3(chunks, f.n_part * f.rank / RANK_STRIP, shrink->sums.n_split), SHRINK_THREADS, 0,
+                   early, stream, *shrink);
+  else
+    adapter_launch(f.floats ? shrink_plain<float> : shrink_plain<__nv_bfloat16>,
+                   dim3(chunks, CHUNK_USES, shrink->sums.n_split), SHRINK_THREADS, 0, early, stream, *shrink);
+}

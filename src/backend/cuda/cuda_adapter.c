@@ -1,0 +1,85 @@
+/* Slots of adapters on a GPU, and what fills them: threads round factors into pinned buffers, which leave in a stream of
+ * their own, beside steps. What a slot's ops have is told last, in the same stream. */
+#include "backend/cuda/cuda_check.h"
+#include "backend/cuda/cuda_program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOAD_THREADS = 4 };
+
+static bool sites_clear(struct program *p, struct error *error) {
+  size_t count = (size_t)p->limits.adapters * (size_t)p->plan->n_op;
+  return cuda_check(cudaMemsetAsync(p->adapters.site, 0, count * sizeof *p->adapters.site, p->adapters.stream),
+                    "clearing the workspace", error) &&
+         cuda_check(cudaStreamSynchronize(p->adapters.stream), "clearing the workspace", error);
+}
+
+static bool slabs_pin(struct program *p, struct error *error) {
+  p->adapters.slab_bytes = cuda_adapter_most(p->plan, &p->limits).slab;
+  for (int i = 0; i <= CUDA_RUN_AHEAD; i++)
+    if (!cuda_pin(&p->slot[i].adapter_slab, p->adapters.slab_bytes, error)) return false;
+  return cuda_pin(&p->adapters.row, (size_t)p->plan->n_op * sizeof *p->adapters.row, error);
+}
+
+bool cuda_adapters_take(struct program *p, struct error *error) {
+  struct cuda_adapters *a = &p->adapters;
+  if (p->limits.adapters == 0) return true;
+  a->place = calloc((size_t)p->plan->n_op, sizeof *a->place);
+  a->count = calloc((size_t)p->limits.adapters, sizeof *a->count);
+  if (!a->place || !a->count)
+    return error_set(error, ERROR_MEMORY, "There is no memory for tables of %d adapters.", p->limits.adapters);
+  a->slot_bytes = cuda_adapter_lay(p->plan, &p->limits, a->place);
+  return cuda_check(cudaStreamCreateWithFlags(&a->stream, cudaStreamNonBlocking), "making a stream", error) &&
+         sites_clear(p, error) && slabs_pin(p, error) &&
+         (a->upload = cuda_upload_open(a->stream, LOAD_THREADS, error)) != NULL;
+}
+
+void cuda_adapters_release(struct program *p) {
+  struct cuda_adapters *a = &p->adapters;
+  cuda_upload_close(a->upload);
+  if (a->stream) cudaStreamDestroy(a->stream);
+  for (int i = 0; i <= CUDA_RUN_AHEAD; i++) cudaFreeHost(p->slot[i].adapter_slab);
+  cudaFreeHost(a->row);
+  free(a->place);
+  free(a->count);
+}
+
+static bool factors_send(struct program *p, int slot, const struct adapter *adapter, struct error *error) {
+  struct cuda_adapters *a = &p->adapters;
+  size_t n_op = (size_t)adapter->n_op;
+  struct upload_job *jobs = calloc(n_op * ADAPTER_JOBS + 1, sizeof *jobs);
+  struct cuda_adapter_pack *packs = calloc(2 * n_op + 1, sizeof *packs);
+  bool sent = jobs && packs;
+  int n = 0;
+  if (!sent) error_set(error, ERROR_MEMORY, "There is no memory for the copy of an adapter.");
+  for (size_t i = 0; sent && i < n_op; i++)
+    n += cuda_adapter_jobs(p->plan, &adapter->op[i], &a->place[adapter->op[i].op],
+                           a->factors + (size_t)slot * a->slot_bytes, packs + 2 * i, jobs + n);
+  sent = sent && cuda_upload_run(a->upload, jobs, n, error);
+  free(jobs);
+  free(packs);
+  return sent;
+}
+
+static void row_fill(struct program *p, const struct adapter *adapter) {
+  memset(p->adapters.row, 0, (size_t)p->plan->n_op * sizeof *p->adapters.row);
+  for (int i = 0; adapter && i < adapter->n_op; i++) {
+    const struct adapter_op *op = &adapter->op[i];
+    p->adapters.row[op->op] =
+        (struct cuda_adapter_site){.rank = op->rank, .used = true, .shift = op->shift, .magnitude = op->magnitude};
+  }
+}
+
+bool cuda_adapter_load(struct program *p, int slot, const struct adapter *adapter, struct error *error) {
+  struct cuda_adapters *a = &p->adapters;
+  if (!adapter_check(adapter, p->plan, slot, p->limits.adapters, p->limits.adapter_rank, error)) return false;
+  struct cuda_adapter_site *to = a->site + (size_t)slot * (size_t)p->plan->n_op;
+  size_t bytes = (size_t)p->plan->n_op * sizeof *to;
+  if (!cuda_check(cudaMemsetAsync(to, 0, bytes, a->stream), "emptying an adapter's slot", error)) return false;
+  if (adapter && !factors_send(p, slot, adapter, error)) return false;
+  row_fill(p, adapter);
+  return cuda_check(cudaMemcpyAsync(to, a->row, bytes, cudaMemcpyHostToDevice, a->stream), "filling an adapter's slot",
+                    error) &&
+         cuda_check(cudaStreamSynchronize(a->stream), "filling an adapter's slot", error);
+}

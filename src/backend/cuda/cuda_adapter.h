@@ -1,0 +1,67 @@
+/* Adapters on a GPU: where an adapter's factors lie in a slot, which is as large as the largest adapter that the limits
+ * allow, and how they get there. Factors are bf16, floats where the matrix is. Host code but for what needs a program. */
+#ifndef SPATE_BACKEND_CUDA_ADAPTER_H
+#define SPATE_BACKEND_CUDA_ADAPTER_H
+
+#include "backend/cuda/adapter_kernels.h"
+#include "backend/cuda/upload.h"
+#include "plan/backend.h"
+
+struct cuda_upload;
+
+/* Of an op, from the slot's start. */
+struct cuda_adapter_place {
+  size_t a, b, vectors;
+};
+
+struct cuda_adapters {
+  /* on the device */
+  uint8_t *factors;               /* [adapters][slot_bytes] */
+  struct cuda_adapter_site *site; /* [adapters][n_op] */
+  uint8_t *slab;                  /* the step's lists */
+  float *h, *squares;
+  /* on the host */
+  struct cuda_adapter_place *place; /* [n_op] */
+  size_t slot_bytes;
+  struct cuda_adapter_site *row;    /* [n_op] pinned: a slot's on their way */
+  struct cuda_upload *upload;       /* with a stream of its own, of whoever loads */
+  struct CUstream_st *stream;
+  int32_t *count;                   /* [adapters] */
+  /* the step */
+  struct cuda_adapter_lists tokens, outputs;
+  size_t slab_bytes;
+};
+
+/* Places of all ops' factors, if wanted, and bytes of a slot. */
+size_t cuda_adapter_lay(const struct plan *plan, const struct limits *limits, struct cuda_adapter_place *place);
+
+/* What of a linear's products is in memory at once; floats of sums and of squares. */
+struct cuda_adapter_needs {
+  size_t product, h, squares, slab;
+};
+struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struct limits *limits);
+
+/* Lists of a step of so many tokens and outputs in a slab; returns their bytes. */
+size_t cuda_adapter_slab_lay(int32_t n_token, int32_t n_out, uint8_t *slab, struct cuda_adapter_lists *tokens,
+                             struct cuda_adapter_lists *outputs);
+
+/* Splits of a matrix's columns that n tokens' sums are kept of. */
+int32_t cuda_adapter_splits(int32_t cols, int32_t n);
+
+/* Are an op's factors floats? Ranks of its slot, filled up. */
+bool cuda_adapter_floats(const struct weight *weight);
+int32_t cuda_adapter_rank(int32_t rank);
+
+/* An op's arrays as they go to its place in a slot. `packs` holds what jobs point at. */
+enum { ADAPTER_JOBS = 2 + VECTORS };
+struct cuda_adapter_pack {
+  int32_t n_row, width, have; /* of the result: rows, numbers of a row, of which there are some */
+  int32_t group, given;       /* rows come in groups, of which there are some given; the rest is zeros */
+  bool strips, floats;
+  const float *numbers;
+};
+int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from,
+                      const struct cuda_adapter_place *place, uint8_t *slot, struct cuda_adapter_pack packs[2],
+                      struct upload_job jobs[ADAPTER_JOBS]);
+
+#endif

@@ -1,0 +1,178 @@
+/* Where an adapter's factors lie on a GPU, and the host's part of bringing them there: floats become bf16 in the order
+ * in which kernels read them. Host code without a device. */
+#include "backend/cuda/cuda_adapter.h"
+
+#include "backend/cuda/cuda_layout.h"
+
+#include <string.h>
+
+enum { ALIGN = 256 };
+
+static size_t aligned(size_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+int32_t cuda_adapter_rank(int32_t rank) { return (rank + RANK_STRIP - 1) / RANK_STRIP * RANK_STRIP; }
+
+bool cuda_adapter_floats(const struct weight *weight) { return weight->scheme.kind == SCHEME_F32; }
+
+int32_t cuda_adapter_splits(int32_t cols, int32_t n) {
+  return n <= SHRINK_APART ? (cols + SPLIT_COLS - 1) / SPLIT_COLS : 1;
+}
+
+static size_t whole_cols(const struct weight *weight) {
+  return ((size_t)weight->cols + PIECE_COLS - 1) / PIECE_COLS * PIECE_COLS;
+}
+
+/* --- sizes -------------------------------------------------------------------------------------------------------- */
+
+size_t cuda_adapter_lay(const struct plan *plan, const struct limits *limits, struct cuda_adapter_place *place) {
+  size_t used = 0, rank = (size_t)cuda_adapter_rank(limits->adapter_rank);
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind != OP_LINEAR && op->kind != OP_EMBED) continue;
+    const struct weight *w = plan_weights(plan) + op->weight[0];
+    bool embed = op->kind == OP_EMBED;
+    size_t number = cuda_adapter_floats(w) ? sizeof(float) : 2, rows = (size_t)(embed ? w->cols : w->rows);
+    size_t a = (embed ? (size_t)w->rows : (size_t)w->n_part * whole_cols(w)) * rank * number;
+    size_t b = rows * rank * number;
+    if (place) place[i] = (struct cuda_adapter_place){used, used + aligned(a), used + aligned(a) + aligned(b)};
+    used += aligned(a) + aligned(b) + aligned(rows * VECTORS * sizeof(float));
+  }
+  return used;
+}
+
+struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struct limits *limits) {
+  struct cuda_adapter_needs most = {0};
+  size_t rank = (size_t)cuda_adapter_rank(limits->adapter_rank);
+  if (limits->adapters == 0) return most;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind != OP_LINEAR) continue;
+    const struct weight *w = plan_weights(plan) + op->weight[0];
+    size_t n = (size_t)(plan_values(plan)[op->in[0]].rows == ROWS_OUTPUTS ? limits->outputs : limits->tokens);
+    size_t few = n < SHRINK_APART ? n : SHRINK_APART, width = (size_t)w->n_part * rank;
+    size_t uses = USES * larger(n, few * (size_t)cuda_adapter_splits(w->cols, 1));
+    bool apart = op->args.linear.gated || op->in[1] >= 0 || op->args.linear.post_norm != NORM_NONE;
+    most.h = larger(most.h, uses * width);
+    most.squares = larger(most.squares, uses);
+    if (apart) most.product = larger(most.product, (n < ADAPTED_SLICE ? n : ADAPTED_SLICE) * (size_t)w->rows);
+  }
+  struct cuda_adapter_lists lists;
+  most.slab = cuda_adapter_slab_lay(limits->tokens, limits->outputs, NULL, &lists, &lists);
+  return most;
+}
+
+static void *take(uint8_t *slab, size_t *used, size_t bytes) {
+  void *at = slab + *used;
+  *used += (bytes + 15) / 16 * 16;
+  return at;
+}
+
+static void lists_lay(int32_t n, uint8_t *slab, size_t *used, struct cuda_adapter_lists *lists) {
+  size_t uses = (size_t)n * USES;
+  lists->use = take(slab, used, uses * sizeof *lists->use);
+  lists->n_chunk = take(slab, used, sizeof *lists->n_chunk);
+  lists->chunk = take(slab, used, uses * sizeof *lists->chunk);
+  lists->place = take(slab, used, uses * sizeof *lists->place);
+}
+
+size_t cuda_adapter_slab_lay(int32_t n_token, int32_t n_out, uint8_t *slab, struct cuda_adapter_lists *tokens,
+                             struct cuda_adapter_lists *outputs) {
+  size_t used = 0;
+  lists_lay(n_token, slab, &used, tokens);
+  lists_lay(n_out, slab, &used, outputs);
+  return used;
+}
+
+/* --- packing ------------------------------------------------------------------------------------------------------ */
+
+/* To nearest, ties to even. */
+static void halves_round(const float *from, size_t n, uint16_t *to) {
+  for (size_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, from + i, sizeof bits);
+    to[i] = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  }
+}
+
+/* A row of the result; NULL: zeros. */
+static const float *row_of(const struct cuda_adapter_pack *p, size_t row) {
+  size_t within = row % (size_t)p->group;
+  if (within >= (size_t)p->given) return NULL;
+  return p->numbers + (row / (size_t)p->group * (size_t)p->given + within) * (size_t)p->have;
+}
+
+/* Numbers [first, first + n) of a row. */
+static void numbers_put(const struct cuda_adapter_pack *p, const float *row, size_t first, size_t n, uint8_t *to) {
+  size_t have = row && first < (size_t)p->have ? (size_t)p->have - first : 0, size = p->floats ? sizeof(float) : 2;
+  if (have > n) have = n;
+  if (p->floats && have > 0) memcpy(to, row + first, have * size);
+  if (!p->floats && have > 0) halves_round(row + first, have, (uint16_t *)(void *)to);
+  memset(to + have * size, 0, (n - have) * size);
+}
+
+static void rows_fill(const void *source, size_t at, size_t bytes, uint8_t *to) {
+  const struct cuda_adapter_pack *p = source;
+  size_t size = p->floats ? sizeof(float) : 2, width = (size_t)p->width;
+  for (size_t i = at / size, end = (at + bytes) / size; i < end;) {
+    size_t first = i % width, n = width - first < end - i ? width - first : end - i;
+    numbers_put(p, row_of(p, i / width), first, n, to);
+    to += n * size;
+    i += n;
+  }
+}
+
+/* Pieces of 16 rows × 64 columns, in the order of a packed matrix. */
+static void strips_fill(const void *source, size_t at, size_t bytes, uint8_t *to) {
+  const struct cuda_adapter_pack *p = source;
+  size_t n_piece = (size_t)p->width / PIECE_COLS;
+  for (size_t i = at / PIECE_BYTES, end = (at + bytes) / PIECE_BYTES; i < end; i++, to += PIECE_BYTES)
+    for (int r = 0; r < STRIP_ROWS; r++) {
+      const float *row = row_of(p, i / n_piece * STRIP_ROWS + (size_t)r);
+      for (int c = 0; c < PIECE_COLS; c += 8)
+        numbers_put(p, row, i % n_piece * PIECE_COLS + (size_t)c, 8, to + piece_offset(r, c));
+    }
+}
+
+static struct upload_job pack_job(const struct cuda_adapter_pack *pack, uint8_t *to) {
+  size_t numbers = (size_t)pack->n_row * (size_t)pack->width;
+  return (struct upload_job){.to = to,
+                             .from = {.size = numbers * (pack->floats ? sizeof(float) : 2)},
+                             .fill = pack->strips ? strips_fill : rows_fill,
+                             .source = pack};
+}
+
+/* Factors that have a rank are there; a piece of a file's buffer is a whole number of pieces of strips. */
+_Static_assert(UPLOAD_BYTES % PIECE_BYTES == 0, "strips are packed by whole pieces");
+
+int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from,
+                      const struct cuda_adapter_place *place, uint8_t *slot, struct cuda_adapter_pack packs[2],
+                      struct upload_job jobs[ADAPTER_JOBS]) {
+  const struct op *op = plan_ops(plan) + from->op;
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  bool embed = op->kind == OP_EMBED, floats = cuda_adapter_floats(w);
+  int32_t rank = cuda_adapter_rank(from->rank), rows = embed ? w->cols : w->rows;
+  const float *const vectors[VECTORS] = {from->shift, from->magnitude, from->w2, from->wd, from->d2};
+  size_t bytes = (size_t)rows * sizeof(float);
+  int n = 0;
+  struct cuda_adapter_pack by_rank = {
+      .width = rank, .have = from->rank, .group = 1, .given = 1, .floats = floats};
+  packs[0] = packs[1] = by_rank;
+  packs[0].numbers = from->a, packs[1].numbers = from->b;
+  packs[0].n_row = w->rows, packs[1].n_row = rows;
+  if (!embed) {
+    packs[0].n_row = w->n_part * rank, packs[0].width = (int32_t)whole_cols(w), packs[0].have = w->cols;
+    packs[0].group = rank, packs[0].given = from->rank;
+    packs[0].strips = !floats;
+  }
+  if (rank > 0) {
+    jobs[n++] = pack_job(&packs[0], slot + place->a);
+    jobs[n++] = pack_job(&packs[1], slot + place->b);
+  }
+  for (int i = 0; i < VECTORS; i++)
+    if (vectors[i])
+      jobs[n++] = (struct upload_job){.to = slot + place->vectors + (size_t)i * bytes,
+                                      .from = slice_make(vectors[i], bytes)};
+  return n;
+}
