@@ -1,11 +1,17 @@
 /* Adapters by peft for the tiny checkpoints (tools/make_adapter_fixtures.py): the logits with each of them against
  * those that peft computes, at each scale; two at once; and rows with different adapters side by side, whose bytes are
- * those that each has alone. The reference, and the CPU's kernels of each instruction set that this machine has. */
+ * those that each has alone. The reference, and the CPU's kernels of each instruction set that this machine has, or what
+ * SPATE_BACKEND names. */
 #include "adapter_rig.h"
 
 #include "backend/cpu/cpu_kernels.h"
 
 static char folder[] = "/tmp/spate-adapters-XXXXXX", engine_path[64];
+
+static const char *tested_backend(void) {
+  const char *tested = getenv("SPATE_BACKEND");
+  return tested && *tested ? tested : "cpu";
+}
 
 /* What is tested: how, and from which file of the model's folder ("": the folder itself). */
 struct way {
@@ -52,7 +58,7 @@ static void several_check(const struct way *way) {
 static void test_unreasonable_scales(void **state) {
   static const uint8_t caches[] = {KV_F32, KV_F16, KV_BF16, KV_E4M3, KV_INT8};
   static const float scales[] = {1e6f, -1e12f, 1e30f, 3e38f, -3e38f, 1};
-  const struct way way = {"cpu", NULL, "", ""};
+  const struct way way = {tested_backend(), NULL, "", ""};
   struct expected_logits tokens = expected_read(FIXTURES "/model/llama3/expected.logits", false);
   size_t each = (size_t)TOKENS * (size_t)tokens.vocab;
   float *all = calloc(ROWS * each, sizeof *all), *alone = calloc(each, sizeof *alone);
@@ -99,27 +105,30 @@ static void test_reference(void **state) {
   all_check("reference", NULL);
 }
 
-static void test_cpu(void **state) {
+static void test_kernels(void **state) {
+  bool cpu = strcmp(tested_backend(), "cpu") == 0;
   (void)state;
-  for (int i = 0; kernel_sets[i]; i++)
+  if (!cpu) all_check(tested_backend(), NULL);
+  for (int i = 0; cpu && kernel_sets[i]; i++)
     if (kernel_sets[i]->available()) all_check("cpu", kernel_sets[i]->name);
 }
 
 /* GGUF files have other names, and the rows of llama's q and k in another order. */
 static void test_gguf_bases(void **state) {
   static const char *const names[] = {"all", "dora", "patterns", "layers"};
-  const struct way reference = {"reference", NULL, "/model.gguf", ""}, cpu = {"cpu", NULL, "/model.gguf", ""};
+  const struct way reference = {"reference", NULL, "/model.gguf", ""}, tested = {tested_backend(), NULL, "/model.gguf", ""};
   (void)state;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &reference);
-  case_check("dora", &cpu);
-  case_check("windows", &cpu);
-  several_check(&cpu);
+  case_check("dora", &tested);
+  case_check("windows", &tested);
+  several_check(&tested);
 }
 
 /* Adapters in GGUF, whose rows of q and k are as in GGUF files, for bases of both kinds. */
 static void test_gguf_adapters(void **state) {
   static const char *const names[] = {"all", "embeddings", "windows"};
-  const struct way plain = {"cpu", NULL, "", "/adapter.gguf"}, both = {"cpu", NULL, "/model.gguf", "/adapter.gguf"};
+  const struct way plain = {tested_backend(), NULL, "", "/adapter.gguf"},
+                   both = {tested_backend(), NULL, "/model.gguf", "/adapter.gguf"};
   (void)state;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &plain);
   case_check("all", &both);
@@ -127,7 +136,7 @@ static void test_gguf_adapters(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_cpu),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reference), cmocka_unit_test(test_kernels),
                                      cmocka_unit_test(test_gguf_bases), cmocka_unit_test(test_gguf_adapters),
                                      cmocka_unit_test(test_unreasonable_scales)};
   if (!mkdtemp(folder)) return 1;

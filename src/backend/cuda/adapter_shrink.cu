@@ -145,8 +145,8 @@ __device__ __forceinline__ float lanes_add(float x) {
 template <typename F> __device__ void use_shrink(const cuda_shrink &a, int slot, int use) {
   __shared__ float x[SPLIT_COLS];
   const cuda_adapter_factors &f = a.factors;
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, token = use / USES, ranks = site_of(f, slot).rank;
-  int rank = whole_rank(ranks), n_piece = (f.cols + 63) / 64, width = f.n_part * f.rank;
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, token = use / USES;
+  int rank = whole_rank(site_of(f, slot).rank), n_piece = (f.cols + 63) / 64, width = f.n_part * f.rank;
   bool apart = a.sums.n_split > 1;
   const F *from = (const F *)(f.a + slot * f.slot_bytes);
   const float *row = a.in + (size_t)token * a.in_cols;
@@ -165,8 +165,8 @@ template <typename F> __device__ void use_shrink(const cuda_shrink &a, int slot,
       float *to = a.sums.squares + at * a.n * USES + use;
       if (lane == 0) *to = adds ? *to + squares : squares;
     }
-    for (int k = warp; k < f.n_part * ranks; k += SHRINK_WARPS) {
-      int part = k / ranks, within = k % ranks;
+    for (int k = warp; k < f.n_part * rank; k += SHRINK_WARPS) {
+      int part = k / rank, within = k % rank;
       float sum = 0;
       for (int c = lane; c < n; c += 32) sum += a_at<F>(from, n_piece, part * rank + within, first + c) * x[c];
       sum = lanes_add(sum);
