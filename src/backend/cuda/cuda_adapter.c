@@ -67,7 +67,7 @@ static void row_fill(struct program *p, const struct adapter *adapter) {
   for (int i = 0; adapter && i < adapter->n_op; i++) {
     const struct adapter_op *op = &adapter->op[i];
     p->adapters.row[op->op] =
-        (struct cuda_adapter_site){.rank = op->rank, .used = true, .shift = op->shift, .magnitude = op->magnitude};
+        (struct cuda_adapter_site){.rank = op->rank, .used = 1, .shift = op->shift != NULL, .magnitude = op->magnitude != NULL};
   }
 }
 
