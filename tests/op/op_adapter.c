@@ -8,7 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS = 3, SEATS = 6, ROW_TOKENS = 12, TOKENS = SEATS * ROW_TOKENS, WIDTH = 160, RANK = 24, RANKS_OF = 3 };
+enum {
+  SLOTS = 3,
+  SEATS = 6,
+  ROW_TOKENS = 12,
+  TOKENS = SEATS * ROW_TOKENS,
+  WIDTH = 192,
+  RANK = 24,
+  RANKS_OF = 3,
+  OPS = 3
+};
 
 static const struct limits adapter_limits = {.seats = SEATS,
                                              .tokens = TOKENS,
@@ -22,13 +31,14 @@ static const int ranks[SLOTS] = {8, 3, RANK};
 
 static const struct adapter_variant {
   const char *name;
-  bool embedding, gated, joined, norm, bias, post_norm, magnitude, shift, great;
+  bool embedding, gated, joined, norm, bias, post_norm, magnitude, shift, great, chain;
 } variants[] = {
     {.name = "plain"},
     {.name = "joined, norm, magnitude", .joined = true, .norm = true, .magnitude = true},
     {.name = "norm, bias, shift", .norm = true, .bias = true, .shift = true},
     {.name = "gated, bias, magnitude", .gated = true, .bias = true, .magnitude = true},
     {.name = "magnitude, shift, post norm", .magnitude = true, .shift = true, .post_norm = true},
+    {.name = "one after the other", .chain = true},
     {.name = "embedding", .embedding = true},
     {.name = "embedding, magnitude", .embedding = true, .magnitude = true},
     {.name = "magnitude, great scales", .magnitude = true, .great = true},
@@ -38,8 +48,9 @@ static const struct adapter_variant {
 struct adapter_case {
   struct op_model model;
   const struct adapter_variant *variant;
-  int rows, cols, op;
-  struct adapter_op adapted[SLOTS];
+  int rows, cols, op, n_op; /* those that have factors */
+  struct adapter_op adapted[SLOTS][OPS];
+  int n_adapted[SLOTS];
 };
 
 /* Of three tensors, whose rows share tiles where they are no multiples of 16. */
@@ -51,11 +62,45 @@ static int joined_matrix(struct op_model *m, struct scheme scheme, int rows, int
   return weight;
 }
 
+static int chained_add(struct adapter_case *c, int in, int residual, int matrix, int norm_cols, bool gated) {
+  struct op op = op_make(OP_LINEAR, 0);
+  op.in[0] = in;
+  op.in[1] = residual;
+  op.weight[0] = matrix;
+  if (norm_cols) op.weight[2] = model_vector(&c->model, norm_cols, 0.5f, 1.5f);
+  op.args.linear = (struct linear_args){.norm = norm_cols ? NORM_RMS : NORM_NONE,
+                                        .act = gated ? ACT_SILU : ACT_NONE,
+                                        .gated = gated,
+                                        .eps = 1e-5f,
+                                        .scale = 1,
+                                        .lora_site = -1};
+  op.out = residual >= 0 ? residual : plan_add_value(&c->model.builder, c->rows, ROWS_TOKENS);
+  plan_add_op(&c->model.builder, &op);
+  return op.out;
+}
+
+/* As in a layer, where a GPU's linears leave each other their results: h = x + a · norm(x'); result = h + d ·
+ * (silu(g · norm(h)) × u · norm(h)). */
+static void chain_make(struct adapter_case *c, struct scheme scheme) {
+  struct op_model *m = &c->model;
+  int in = model_embedded_value(m, c->cols, 1), hidden = model_embedded_value(m, c->rows, 1);
+  chained_add(c, in, hidden, model_matrix(m, scheme, c->rows, c->cols, 0.15f), c->cols, false);
+  int inner = chained_add(c, hidden, -1, model_gated_matrix(m, scheme, c->rows, c->rows, 0.15f), c->rows, true);
+  chained_add(c, inner, hidden, model_matrix(m, scheme, c->rows, c->rows, 0.15f), 0, false);
+  c->op = 2, c->n_op = OPS;
+  model_finish(m, hidden, false);
+}
+
 static void case_make(struct adapter_case *c, struct scheme scheme) {
   const struct adapter_variant *v = c->variant;
   struct op_model *m = &c->model;
   struct op op = op_make(v->embedding ? OP_EMBED : OP_LINEAR, 0);
   model_init(m, c->rows, (uint64_t)(c->rows + c->cols));
+  c->n_op = 1;
+  if (v->chain) {
+    chain_make(c, scheme);
+    return;
+  }
   if (v->embedding) {
     op.weight[0] = model_matrix(m, scheme, c->rows, c->rows, 1);
     op.args.embed.scale = 1.5f;
@@ -91,23 +136,29 @@ static const float *floats_make(struct adapter_case *c, size_t count, float low,
 }
 
 /* Norms need not be those of the matrix: the formula is what is tested. */
-static void factors_make(struct adapter_case *c) {
-  const struct weight *w = plan_weights(c->model.plan) + plan_ops(c->model.plan)[c->op].weight[0];
+static struct adapter_op factors_make(struct adapter_case *c, int op, int32_t of_rank) {
+  const struct weight *w = plan_weights(c->model.plan) + plan_ops(c->model.plan)[op].weight[0];
   bool embedding = c->variant->embedding;
   size_t rows = (size_t)(embedding ? w->cols : w->rows), cols = (size_t)(embedding ? w->rows : w->cols);
-  for (int s = 0; s < SLOTS; s++) {
-    size_t rank = (size_t)ranks[s];
-    struct adapter_op *a = &c->adapted[s];
-    *a = (struct adapter_op){.op = c->op, .rank = ranks[s]};
-    a->a = floats_make(c, (size_t)w->n_part * rank * cols, -0.2f, 0.2f);
-    a->b = floats_make(c, rows * rank, -0.3f, 0.3f);
-    if (c->variant->shift) a->shift = floats_make(c, rows, -1, 1);
-    if (!c->variant->magnitude) continue;
-    a->magnitude = floats_make(c, rows, 1, 3);
-    a->w2 = floats_make(c, rows, 2, 4);
-    a->wd = floats_make(c, rows, -0.2f, 0.2f);
-    a->d2 = floats_make(c, rows, 0.1f, 0.5f);
-  }
+  size_t rank = (size_t)of_rank;
+  struct adapter_op a = {.op = op, .rank = of_rank};
+  a.a = floats_make(c, (size_t)w->n_part * rank * cols, -0.2f, 0.2f);
+  a.b = floats_make(c, rows * rank, -0.3f, 0.3f);
+  if (c->variant->shift) a.shift = floats_make(c, rows, -1, 1);
+  if (!c->variant->magnitude) return a;
+  a.magnitude = floats_make(c, rows, 1, 3);
+  a.w2 = floats_make(c, rows, 2, 4);
+  a.wd = floats_make(c, rows, -0.2f, 0.2f);
+  a.d2 = floats_make(c, rows, 0.1f, 0.5f);
+  return a;
+}
+
+/* One adapter of several ops leaves the second out. */
+static int adapted_fill(struct adapter_case *c, int slot) {
+  int n = 0;
+  for (int i = 0; i < c->n_op; i++)
+    if (slot != 1 || i != 1) c->adapted[slot][n++] = factors_make(c, c->op + i, ranks[slot]);
+  return n;
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------ */
@@ -119,7 +170,7 @@ static struct program *program_make(const struct op_packed *packed, struct devic
   limits.batch_invariant = invariant;
   struct program *program = packed_compile(packed, device, &limits);
   for (int s = 0; s < SLOTS; s++) {
-    const struct adapter adapter = {.rank = ranks[s], .n_op = 1, .op = &c->adapted[s]};
+    const struct adapter adapter = {.rank = ranks[s], .n_op = c->n_adapted[s], .op = c->adapted[s]};
     if (!packed->backend->adapter_load(program, s, &adapter, &error)) op_die("adapter_load", &error);
   }
   return program;
@@ -164,13 +215,13 @@ static void seats_run(const struct op_packed *packed, struct program *program, b
   program_step(packed, program, &adapter_limits, batch, NULL, out);
 }
 
-/* Sums of some hundred products in another order, and what follows from them. On a GPU factors are bf16, but beside F32,
- * each off by 2⁻⁹ of itself at most: four times that, of the mean, is what no sum of random ones reaches. */
-static void tolerance_fill(const struct table *table, const struct scheme *scheme, const float *expected, size_t count,
-                           double *tolerance) {
+/* Sums of some hundred products in another order, and what follows from them. On a GPU factors are bf16, but beside
+ * F32, each off by 2⁻⁹ of itself at most: four times that, of the mean, is what no sum of random ones reaches. */
+static void tolerance_fill(const struct table *table, const struct scheme *scheme, int n_op, const float *expected,
+                           size_t count, double *tolerance) {
   double squares = 0, part = 2e-5;
   if (table->tested->target == TARGET_CUDA && scheme->kind != SCHEME_F32)
-    part += 4 * fmax(input_roundoff(table, scheme), 0x1p-8);
+    part += 4 * n_op * fmax(input_roundoff(table, scheme), 0x1p-8);
   for (size_t i = 0; i < count; i++) squares += (double)expected[i] * expected[i];
   for (size_t i = 0; i < count; i++) tolerance[i] = part * (sqrt(squares / (double)count) + fabs((double)expected[i]));
 }
@@ -182,12 +233,19 @@ static void subject_run(struct table *table, const struct subject *subject, cons
   static float got[TOKENS * WIDTH], other[TOKENS * WIDTH];
   static double tolerance[TOKENS * WIDTH];
   size_t seat = (size_t)ROW_TOKENS * (size_t)c->rows;
+  static const int few[] = {1, 2, 5, 0}; /* tokens of each seat: 6, 12, 30 have kernels of their own */
   bool great = c->variant->great, gpu = table->tested->target == TARGET_CUDA;
-  tolerance_fill(table, scheme, expected, SEATS * seat, tolerance);
+  tolerance_fill(table, scheme, c->n_op, expected, SEATS * seat, tolerance);
   for (int threads = 0; threads < 2; threads++) {
     struct program *program = program_make(packed, subject->device[threads], c, gpu && threads == 1);
     seats_run(packed, program, great, 0, SEATS, ROW_TOKENS, got);
     family_compare(family, subject->name, expected, tolerance, got, SEATS * seat);
+    for (int f = 0; gpu && threads == 0 && few[f] > 0; f++) {
+      seats_run(packed, program, great, 0, SEATS, few[f], other);
+      for (int s = 0; s < SEATS; s++)
+        family_compare(family, subject->name, expected + (size_t)s * seat, tolerance + (size_t)s * seat,
+                       other + (size_t)(s * few[f] * c->rows), (size_t)(few[f] * c->rows));
+    }
     for (int s = 0; s < SEATS && (!gpu || threads == 1); s++) {
       seats_run(packed, program, great, s, 1, ROW_TOKENS, other);
       family_same(family, subject->name, got + (size_t)s * seat, other, seat);
@@ -204,14 +262,15 @@ static void case_run(struct table *table, struct scheme scheme, const struct ada
   struct adapter_case c = {.variant = variant, .rows = rows, .cols = cols};
   struct op_packed packed;
   case_make(&c, scheme);
-  factors_make(&c);
+  for (int s = 0; s < SLOTS; s++) c.n_adapted[s] = adapted_fill(&c, s);
   packed_init(&packed, table->oracle, &c.model);
   struct program *oracle = program_make(&packed, table->oracle_device, &c, false);
   seats_run(&packed, oracle, variant->great, 0, SEATS, ROW_TOKENS, expected);
   table->oracle->release(oracle);
   packed_release(&packed);
   packed_init(&packed, table->tested, &c.model);
-  for (int s = 0; s < table->n_subject; s++) subject_run(table, &table->subject[s], &c, &packed, expected, &scheme, family);
+  for (int s = 0; s < table->n_subject; s++)
+    subject_run(table, &table->subject[s], &c, &packed, expected, &scheme, family);
   packed_release(&packed);
   model_release(&c.model);
 }
@@ -224,7 +283,7 @@ void adapter_cases(struct table *table) {
       {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32, .activation = ACTIVATION_INT8_TOKEN},
       {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN},
   };
-  static const int shapes[][2] = {{WIDTH, 320}, {100, 100}, {33, 24}, {96, 2400}};
+  static const int shapes[][2] = {{160, 320}, {100, 100}, {33, 24}, {96, 2400}};
   if (!table->tested->adapter_load) {
     printf("SKIPPED adapters: the %s backend knows none\n", table->tested->name);
     return;
@@ -235,8 +294,9 @@ void adapter_cases(struct table *table) {
       char name[48];
       snprintf(family.name, sizeof family.name, "adapters %s, %s", scheme_name(&schemes[s], name), variants[v].name);
       /* a norm's last bit may move a rounded activation to the next code: what that does is the linears' own test */
-      if (variants[v].norm && schemes[s].activation != ACTIVATION_FLOAT) continue;
-      for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+      if ((variants[v].norm || variants[v].chain) && schemes[s].activation != ACTIVATION_FLOAT) continue;
+      if (variants[v].chain) case_run(table, schemes[s], &variants[v], WIDTH, 128, &family);
+      for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !variants[v].chain; i++)
         if (!table->few || i == 1) case_run(table, schemes[s], &variants[v], shapes[i][0], shapes[i][1], &family);
       family_end(table, &family);
     }

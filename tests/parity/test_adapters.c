@@ -1,7 +1,7 @@
 /* Adapters by peft for the tiny checkpoints (tools/make_adapter_fixtures.py): the logits with each of them against
  * those that peft computes, at each scale; two at once; and rows with different adapters side by side, whose bytes are
- * those that each has alone. The reference, and the CPU's kernels of each instruction set that this machine has, or what
- * SPATE_BACKEND names. */
+ * those that each has alone. The reference, and the CPU's kernels of each instruction set that this machine has, or
+ * what SPATE_BACKEND names. */
 #include "adapter_rig.h"
 
 #include "backend/cpu/cpu_kernels.h"
@@ -116,7 +116,8 @@ static void test_kernels(void **state) {
 /* GGUF files have other names, and the rows of llama's q and k in another order. */
 static void test_gguf_bases(void **state) {
   static const char *const names[] = {"all", "dora", "patterns", "layers"};
-  const struct way reference = {"reference", NULL, "/model.gguf", ""}, tested = {tested_backend(), NULL, "/model.gguf", ""};
+  const struct way reference = {"reference", NULL, "/model.gguf", ""},
+                   tested = {tested_backend(), NULL, "/model.gguf", ""};
   (void)state;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) case_check(names[i], &reference);
   case_check("dora", &tested);

@@ -140,8 +140,7 @@ __global__ void __launch_bounds__(EXPAND_THREADS) expand(const __grid_constant__
   for (int t = 0; t < N; t++) {
     bool there = has && first + t < a.n;
 #pragma unroll
-    for (int r = 0; r < ROWS; r++)
-      product[r][t] = there ? l.product[(size_t)(first + t) * a.product_cols + row[r]] : 0;
+    for (int r = 0; r < ROWS; r++) product[r][t] = there ? l.product[(size_t)(first + t) * a.product_cols + row[r]] : 0;
     residual[t] = there && l.residual ? l.residual[(size_t)(first + t) * l.residual_cols + col] : 0;
   }
   for (int i = 0; i < USES; i++) {

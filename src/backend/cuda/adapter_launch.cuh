@@ -11,7 +11,6 @@
 namespace {
 
 /* plan/adapter.h */
-enum : int { PIECE_NUMBERS = 16 * 64 };
 __device__ constexpr double SQUARE_LEAST = 1e-30;
 
 /* A kernel that calls dependencies_wait() first of all. */
@@ -59,8 +58,8 @@ __device__ __forceinline__ float change_of(const cuda_adapter_factors &f, const 
   if (!site.shift && !site.magnitude) return change;
   const float *v = (const float *)(f.vectors + slot * f.slot_bytes) + row;
   if (site.magnitude) {
-    double square = v[VECTOR_W2 * (size_t)f.rows] + s * (2 * (double)v[VECTOR_WD * (size_t)f.rows] +
-                                                          s * (double)v[VECTOR_D2 * (size_t)f.rows]);
+    double square = v[VECTOR_W2 * (size_t)f.rows] +
+                    s * (2 * (double)v[VECTOR_WD * (size_t)f.rows] + s * (double)v[VECTOR_D2 * (size_t)f.rows]);
     double g = v[VECTOR_MAGNITUDE * (size_t)f.rows] / sqrt(square > SQUARE_LEAST ? square : SQUARE_LEAST);
     change = (float)((g - 1) * product + g * s * delta);
   }

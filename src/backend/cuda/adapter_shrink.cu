@@ -9,22 +9,26 @@ namespace {
 
 enum { SHRINK_WARPS = 8, SHRINK_THREADS = SHRINK_WARPS * 32, WARP_COLS = SPLIT_COLS / SHRINK_WARPS };
 
-/* Eight columns of a token's input, with the norm's weights, and their squares without; zeros beyond the last. */
-__device__ __forceinline__ float columns_load(const cuda_shrink &a, int token, int col, float x[8]) {
+/* Two neighbours, zeros beyond the last column and where there is no token. */
+__device__ __forceinline__ float2 two_load(const cuda_shrink &a, int token, int col) {
   const float *row = a.in + (size_t)token * a.in_cols;
-  float squares = 0;
-  if (token >= 0 && a.in_cols % 4 == 0 && col + 8 <= a.factors.cols) {
-    *(float4 *)x = *(const float4 *)(row + col);
-    *(float4 *)(x + 4) = *(const float4 *)(row + col + 4);
-  } else {
-#pragma unroll
-    for (int i = 0; i < 8; i++) x[i] = token >= 0 && col + i < a.factors.cols ? row[col + i] : 0;
-  }
+  if (token >= 0 && a.in_cols % 2 == 0 && col + 2 <= a.factors.cols) return *(const float2 *)(row + col);
+  return make_float2(token >= 0 && col < a.factors.cols ? row[col] : 0,
+                     token >= 0 && col + 1 < a.factors.cols ? row[col + 1] : 0);
+}
+
+/* A lane's four of 16 columns (adapter_index) of a token's input, with the norm's weights, and their squares without.
+ */
+__device__ __forceinline__ float columns_load(const cuda_shrink &a, int token, int col, float x[4]) {
+  float2 low = two_load(a, token, col), high = two_load(a, token, col + 8);
+  x[0] = low.x, x[1] = low.y, x[2] = high.x, x[3] = high.y;
   if (!a.norm) return 0;
+  float squares = 0;
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
+  for (int i = 0; i < 4; i++) {
+    int at = col + i / 2 * 8 + i % 2;
     squares += x[i] * x[i];
-    if (col + i < a.factors.cols) x[i] *= a.norm[col + i];
+    if (at < a.factors.cols) x[i] *= a.norm[at];
   }
   return squares;
 }
@@ -36,37 +40,28 @@ __device__ __forceinline__ uint32_t pair_split(float x, float y, uint32_t *rest)
   return *(uint32_t *)&pair;
 }
 
-/* A warp: sums of 16 ranks × 8 tokens over its columns of a split. A lane has columns of its own, eight in a row, of
- * ranks lane / 4 and that + 8, and of token lane / 4: which columns the units take together is the same on both sides.
- */
+/* A warp: sums of 16 ranks × 8 tokens over its columns of a split. */
 __device__ __forceinline__ float warp_multiply(const cuda_shrink &a, const uint8_t *strip, int token, int first,
                                                float sum[4]) {
-  enum { STEPS = WARP_COLS / 32 };
-  int lane = threadIdx.x % 32, r = lane / 4, n_piece = (a.factors.cols + 63) / 64;
-  uint4 low[STEPS], high[STEPS];
-  float x[STEPS][8], squares = 0;
+  enum { STEPS = WARP_COLS / 16 };
+  int lane = threadIdx.x % 32, n_piece = (a.factors.cols + 63) / 64;
+  uint4 w[STEPS];
+  float x[STEPS][4], squares = 0;
 #pragma unroll
   for (int i = 0; i < STEPS; i++) {
-    int col = first + i * 32 + lane % 4 * 8, piece = col / 64;
-    const uint8_t *from = strip + (size_t)piece * 2048 + r * 128 + ((col % 64 / 8) ^ r) * 16;
-    bool there = piece < n_piece;
-    low[i] = there ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
-    high[i] = there ? *(const uint4 *)(from + 1024) : make_uint4(0, 0, 0, 0);
+    int col = first + i * 16;
+    bool there = col / 64 < n_piece;
+    w[i] = there ? ((const uint4 *)strip)[(size_t)col / 64 * 128 + col % 64 / 16 * 32 + lane] : make_uint4(0, 0, 0, 0);
   }
 #pragma unroll
-  for (int i = 0; i < STEPS; i++) squares += columns_load(a, token, first + i * 32 + lane % 4 * 8, x[i]);
+  for (int i = 0; i < STEPS; i++) squares += columns_load(a, token, first + i * 16 + lane % 4 * 2, x[i]);
 #if __CUDA_ARCH__ >= 800
 #pragma unroll
   for (int i = 0; i < STEPS; i++) {
-    uint32_t rest[4], pair[4];
-#pragma unroll
-    for (int k = 0; k < 4; k++) pair[k] = pair_split(x[i][2 * k], x[i][2 * k + 1], &rest[k]);
-    const uint32_t one[4] = {low[i].x, high[i].x, low[i].y, high[i].y};
-    const uint32_t two[4] = {low[i].z, high[i].z, low[i].w, high[i].w};
-    multiply_bf16(sum, one, pair[0], pair[1]);
-    multiply_bf16(sum, two, pair[2], pair[3]);
-    multiply_bf16(sum, one, rest[0], rest[1]);
-    multiply_bf16(sum, two, rest[2], rest[3]);
+    uint32_t rest[2], low = pair_split(x[i][0], x[i][1], &rest[0]), high = pair_split(x[i][2], x[i][3], &rest[1]);
+    const uint32_t ranks[4] = {w[i].x, w[i].y, w[i].z, w[i].w};
+    multiply_bf16(sum, ranks, low, high);
+    multiply_bf16(sum, ranks, rest[0], rest[1]);
   }
 #endif
   return squares;
@@ -84,8 +79,8 @@ __device__ void strip_shrink(const cuda_shrink &a, const cuda_adapter_chunk &chu
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = whole_rank(site_of(f, chunk.slot).rank);
   int use = place_at(a, chunk, lane / 4), token = use < 0 ? -1 : use / USES;
   int n_split = (f.cols + SPLIT_COLS - 1) / SPLIT_COLS, width = f.n_part * f.rank;
-  const uint8_t *strip = f.a + chunk.slot * f.slot_bytes +
-                         (size_t)(part * rank + k0) / RANK_STRIP * ((f.cols + 63) / 64) * 2048;
+  const uint8_t *strip =
+      f.a + chunk.slot * f.slot_bytes + (size_t)(part * rank + k0) / RANK_STRIP * ((f.cols + 63) / 64) * 2048;
   int k = threadIdx.x / CHUNK_USES, mine = place_at(a, chunk, threadIdx.x % CHUNK_USES);
   bool apart = a.sums.n_split > 1, adds = k < 16 && mine >= 0;
   bool squared = a.norm && part == 0 && k0 == 0 && k == 16 && mine >= 0;
@@ -129,11 +124,9 @@ template <> __device__ __forceinline__ float a_at(const float *a, int n_piece, i
   return a[(size_t)row * n_piece * 64 + col];
 }
 
-template <>
-__device__ __forceinline__ float a_at(const __nv_bfloat16 *a, int n_piece, int row, int col) {
+template <> __device__ __forceinline__ float a_at(const __nv_bfloat16 *a, int n_piece, int row, int col) {
   size_t piece = (size_t)(row / 16) * n_piece + col / 64;
-  int r = row % 16, at = r / 8 * 512 + r % 8 * 64 + ((col % 64 / 8) ^ (r % 8)) * 8 + col % 8;
-  return __bfloat162float(a[piece * PIECE_NUMBERS + at]);
+  return __bfloat162float(a[piece * ADAPTER_PIECE + adapter_index(row % 16, col % 64)]);
 }
 
 __device__ __forceinline__ float lanes_add(float x) {

@@ -9,11 +9,16 @@ _Static_assert((int)USES == (int)ROW_LORAS, "kernels know the plan's number by a
 
 /* --- lists -------------------------------------------------------------------------------------------------------- */
 
-bool cuda_adapters_named(const struct batch *batch) {
+enum cuda_adapted_kind cuda_adapters_named(const struct program *p, const struct batch *batch) {
+  const struct cuda_adapters *a = &p->adapters;
+  enum cuda_adapted_kind kind = CUDA_PLAIN;
   for (int r = 0; r < batch->n_row; r++)
-    for (int i = 0; i < batch->row[r].n_lora; i++)
-      if (batch->row[r].lora[i].scale != 0) return true;
-  return false;
+    for (int i = 0; i < batch->row[r].n_lora; i++) {
+      if (batch->row[r].lora[i].scale == 0) continue;
+      if (a->part_bytes > 0 && !a->kind[batch->row[r].lora[i].slot].plain) return CUDA_ADAPTED_APART;
+      kind = CUDA_ADAPTED;
+    }
+  return kind;
 }
 
 void cuda_adapters_lay(struct program *p) {
@@ -24,18 +29,21 @@ void cuda_adapters_lay(struct program *p) {
 /* Lists in the host's slab, while they are made. */
 struct lists {
   struct cuda_adapter_use *use;
-  int32_t *n_chunk, *place;
+  int32_t *n_chunk, *place, *n_pair;
   struct cuda_adapter_chunk *chunk;
+  struct cuda_adapter_pair *pair;
 };
 
 static struct lists lists_of(const struct program *p, const struct cuda_slot *slot,
                              const struct cuda_adapter_lists *on_device) {
   const struct {
     const void *at;
-  } at[] = {{on_device->use}, {on_device->n_chunk}, {on_device->chunk}, {on_device->place}};
-  void *host[4];
-  for (int i = 0; i < 4; i++) host[i] = slot->adapter_slab + ((const uint8_t *)at[i].at - p->adapters.slab);
-  return (struct lists){.use = host[0], .n_chunk = host[1], .chunk = host[2], .place = host[3]};
+  } at[] = {{on_device->use},   {on_device->n_chunk}, {on_device->chunk},
+            {on_device->place}, {on_device->n_pair},  {on_device->pair}};
+  void *host[6];
+  for (int i = 0; i < 6; i++) host[i] = slot->adapter_slab + ((const uint8_t *)at[i].at - p->adapters.slab);
+  return (struct lists){
+      .use = host[0], .n_chunk = host[1], .chunk = host[2], .place = host[3], .n_pair = host[4], .pair = host[5]};
 }
 
 /* Those in use come first. */
@@ -64,6 +72,57 @@ static void places_sort(struct program *p, const struct lists *lists, int n) {
     if (lists->use[i].slot >= 0) lists->place[count[lists->use[i].slot]++] = i;
 }
 
+/* The pair of a slot's first ranks and a tile, which is made if it is not there; NULL: there is no room. */
+static struct cuda_adapter_pair *pair_of(const struct lists *lists, int32_t slot, int32_t tile) {
+  int32_t n = *lists->n_pair, i = n;
+  while (i > 0 && lists->pair[i - 1].slot == slot)
+    if (lists->pair[--i].tile == tile) return &lists->pair[i];
+  if (n == ADAPTER_PAIRS) return NULL;
+  lists->pair[n] = (struct cuda_adapter_pair){.slot = slot, .tile = tile};
+  (*lists->n_pair)++;
+  return &lists->pair[n];
+}
+
+/* A slot's further ranks, behind the pairs [first, …) of its first. */
+static bool ranks_add(const struct program *p, const struct lists *lists, int32_t first) {
+  int32_t end = *lists->n_pair,
+          n_strip = cuda_adapter_rank(p->adapters.kind[lists->pair[first].slot].rank) / RANK_STRIP;
+  if (end + (end - first) * (n_strip - 1) > ADAPTER_PAIRS) return false;
+  for (int32_t strip = 1; strip < n_strip; strip++)
+    for (int32_t i = first; i < end; i++) {
+      struct cuda_adapter_pair *pair = &lists->pair[(*lists->n_pair)++];
+      *pair = lists->pair[i];
+      pair->strip = strip;
+    }
+  return true;
+}
+
+/* Pairs of places that are sorted by slots. false: there are more than there is room for. */
+static bool pairs_make(const struct program *p, const struct lists *lists) {
+  int32_t first = *lists->n_pair = 0;
+  for (int32_t c = 0; c < *lists->n_chunk; c++) {
+    const struct cuda_adapter_chunk *chunk = &lists->chunk[c];
+    for (int32_t i = chunk->first; i < chunk->first + chunk->count; i++) {
+      int32_t token = lists->place[i] / USES;
+      struct cuda_adapter_pair *pair = pair_of(lists, chunk->slot, token / 8);
+      if (!pair) return false;
+      pair->scale[token % 8] += lists->use[lists->place[i]].scale;
+    }
+    if (c + 1 < *lists->n_chunk && chunk[1].slot == chunk->slot) continue;
+    if (!ranks_add(p, lists, first)) return false;
+    first = *lists->n_pair;
+  }
+  return *lists->n_pair * p->adapters.most_part <= ADAPTER_UNITS;
+}
+
+/* Of few rows; a step whose pairs do not fit is launched kernel by kernel, without them. */
+static void pairs_try(struct program *p, const struct lists *lists, int32_t n) {
+  *lists->n_pair = 0;
+  if (p->adapters.part_bytes == 0 || n > LINEAR_FEW || p->adapted != CUDA_ADAPTED) return;
+  if (pairs_make(p, lists)) return;
+  p->adapted = CUDA_ADAPTED_APART, p->decode = NULL;
+}
+
 bool cuda_adapters_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
   struct cuda_adapters *a = &p->adapters;
   struct lists tokens = lists_of(p, slot, &a->tokens), outputs = lists_of(p, slot, &a->outputs);
@@ -78,6 +137,8 @@ bool cuda_adapters_send(struct program *p, struct cuda_slot *slot, const struct 
       uses_fill(NULL, outputs.use + i * USES);
   places_sort(p, &tokens, p->on_device.n_token * USES);
   places_sort(p, &outputs, p->on_device.n_out * USES);
+  pairs_try(p, &tokens, p->on_device.n_token);
+  pairs_try(p, &outputs, p->on_device.n_out);
   struct cuda_adapter_lists lists;
   size_t bytes = cuda_adapter_slab_lay(p->on_device.n_token, p->on_device.n_out, NULL, &lists, &lists);
   return cuda_check(cudaMemcpyAsync(a->slab, slot->adapter_slab, bytes, cudaMemcpyHostToDevice, p->device->stream),
@@ -114,8 +175,8 @@ static struct cuda_adapter_factors factors_of(const struct program *p, const str
 void cuda_adapted_embed(struct program *p, const struct op *op) {
   struct cuda_matrix table = cuda_matrix_of(p, op->weight[0]);
   struct cuda_adapter_factors factors = factors_of(p, op);
-  cuda_adapter_embed(&table, &factors, p->adapters.tokens.use, &p->on_device, op->args.embed.scale,
-                     p->value[op->out], plan_values(p->plan)[op->out].cols, p->device->stream);
+  cuda_adapter_embed(&table, &factors, p->adapters.tokens.use, &p->on_device, op->args.embed.scale, p->value[op->out],
+                     plan_values(p->plan)[op->out].cols, p->device->stream);
 }
 
 /* Products alone, where the expansion finds them. */
@@ -153,10 +214,28 @@ static void slice_run(struct program *p, const struct op *op, struct cuda_expand
   if (slice->has_post_norm) cuda_linear_tail(slice, p->device->stream);
 }
 
+bool cuda_adapter_takes(const struct program *p, const struct op *op) {
+  return p->adapted == CUDA_ADAPTED && p->device->path->adapter_few && cuda_adapter_paired(p->plan, &p->limits, op);
+}
+
+static const struct cuda_adapter_lists *lists_for(const struct program *p, const struct op *op) {
+  return plan_values(p->plan)[op->in[0]].rows == ROWS_OUTPUTS ? &p->adapters.outputs : &p->adapters.tokens;
+}
+
+void cuda_adapted_chain(struct program *p, const struct op *op, int n) {
+  struct cuda_adapter_factors factors[LINEAR_CHAIN];
+  const struct cuda_adapted adapted = {.factors = factors,
+                                       .lists = *lists_for(p, op),
+                                       .partial = p->adapters.partial,
+                                       .part_bytes = p->adapters.part_bytes};
+  for (int i = 0; i < n; i++) factors[i] = factors_of(p, op + i);
+  p->device->path->adapter_few(p->chain, n, &adapted, &p->between, p->device->multiprocessors, p->device->stream);
+}
+
 void cuda_adapted_linear(struct program *p, const struct op *op, const struct cuda_linear *linear) {
   const struct cuda_adapters *a = &p->adapters;
-  bool outputs = plan_values(p->plan)[op->in[0]].rows == ROWS_OUTPUTS, units = p->device->path->chained;
-  const struct cuda_adapter_lists *lists = outputs ? &a->outputs : &a->tokens;
+  bool units = p->device->path->chained;
+  const struct cuda_adapter_lists *lists = lists_for(p, op);
   struct cuda_adapter_sums sums = {a->h, a->squares, cuda_adapter_splits(linear->matrix.cols, linear->n_row)};
   struct cuda_shrink shrink = {.factors = factors_of(p, op),
                                .lists = *lists,
@@ -169,10 +248,12 @@ void cuda_adapted_linear(struct program *p, const struct op *op, const struct cu
   for (int first = 0; first < linear->n_row; first += ADAPTED_SLICE) {
     int rest = linear->n_row - first;
     struct cuda_linear slice = slice_of(linear, first, rest < ADAPTED_SLICE ? rest : ADAPTED_SLICE);
-    struct cuda_expand expand = {.factors = shrink.factors,
-                                 .use = lists->use + first * USES,
-                                 .sums = {a->h + (size_t)first * USES * (size_t)(shrink.factors.n_part * shrink.factors.rank), a->squares + (size_t)first * USES, sums.n_split},
-                                 .n_all = linear->n_row};
+    struct cuda_expand expand = {
+        .factors = shrink.factors,
+        .use = lists->use + first * USES,
+        .sums = {a->h + (size_t)first * USES * (size_t)(shrink.factors.n_part * shrink.factors.rank),
+                 a->squares + (size_t)first * USES, sums.n_split},
+        .n_all = linear->n_row};
     slice_run(p, op, &expand, &slice);
   }
 }

@@ -1,5 +1,5 @@
-/* Slots of adapters on a GPU, and what fills them: threads round factors into pinned buffers, which leave in a stream of
- * their own, beside steps. What a slot's ops have is told last, in the same stream. */
+/* Slots of adapters on a GPU, and what fills them: threads round factors into pinned buffers, which leave in a stream
+ * of their own, beside steps. What a slot's ops have is told last, in the same stream. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
@@ -9,8 +9,10 @@
 enum { LOAD_THREADS = 4 };
 
 static bool sites_clear(struct program *p, struct error *error) {
-  size_t count = (size_t)p->limits.adapters * (size_t)p->plan->n_op;
-  return cuda_check(cudaMemsetAsync(p->adapters.site, 0, count * sizeof *p->adapters.site, p->adapters.stream),
+  size_t count = (size_t)p->limits.adapters * (size_t)p->plan->n_op, sums = LINEAR_CHAIN * p->adapters.part_bytes;
+  return (sums == 0 || cuda_check(cudaMemsetAsync(p->adapters.partial, 0xff, sums, p->adapters.stream),
+                                  "clearing the workspace", error)) &&
+         cuda_check(cudaMemsetAsync(p->adapters.site, 0, count * sizeof *p->adapters.site, p->adapters.stream),
                     "clearing the workspace", error) &&
          cuda_check(cudaStreamSynchronize(p->adapters.stream), "clearing the workspace", error);
 }
@@ -27,9 +29,16 @@ bool cuda_adapters_take(struct program *p, struct error *error) {
   if (p->limits.adapters == 0) return true;
   a->place = calloc((size_t)p->plan->n_op, sizeof *a->place);
   a->count = calloc((size_t)p->limits.adapters, sizeof *a->count);
-  if (!a->place || !a->count)
+  a->kind = calloc((size_t)p->limits.adapters, sizeof *a->kind);
+  if (!a->place || !a->count || !a->kind)
     return error_set(error, ERROR_MEMORY, "There is no memory for tables of %d adapters.", p->limits.adapters);
   a->slot_bytes = cuda_adapter_lay(p->plan, &p->limits, a->place);
+  a->part_bytes = p->device->path->adapter_few ? cuda_adapter_most(p->plan, &p->limits).part_bytes : 0;
+  for (int i = 0; i < p->plan->n_op; i++) {
+    const struct op *op = plan_ops(p->plan) + i;
+    int32_t parts = cuda_adapter_paired(p->plan, &p->limits, op) ? plan_weights(p->plan)[op->weight[0]].n_part : 0;
+    if (parts > a->most_part) a->most_part = parts;
+  }
   return cuda_check(cudaStreamCreateWithFlags(&a->stream, cudaStreamNonBlocking), "making a stream", error) &&
          sites_clear(p, error) && slabs_pin(p, error) &&
          (a->upload = cuda_upload_open(a->stream, LOAD_THREADS, error)) != NULL;
@@ -43,6 +52,7 @@ void cuda_adapters_release(struct program *p) {
   cudaFreeHost(a->row);
   free(a->place);
   free(a->count);
+  free(a->kind);
 }
 
 static bool factors_send(struct program *p, int slot, const struct adapter *adapter, struct error *error) {
@@ -62,12 +72,20 @@ static bool factors_send(struct program *p, int slot, const struct adapter *adap
   return sent;
 }
 
+/* The step thread asks when it names the slot, which is after it was told that the adapter is there. */
+static struct cuda_adapter_kind kind_of(const struct adapter *adapter) {
+  struct cuda_adapter_kind kind = {.rank = adapter ? adapter->rank : 0, .plain = true};
+  for (int i = 0; adapter && i < adapter->n_op; i++)
+    if (adapter->op[i].shift || adapter->op[i].magnitude) kind.plain = false;
+  return kind;
+}
+
 static void row_fill(struct program *p, const struct adapter *adapter) {
   memset(p->adapters.row, 0, (size_t)p->plan->n_op * sizeof *p->adapters.row);
   for (int i = 0; adapter && i < adapter->n_op; i++) {
     const struct adapter_op *op = &adapter->op[i];
-    p->adapters.row[op->op] =
-        (struct cuda_adapter_site){.rank = op->rank, .used = 1, .shift = op->shift != NULL, .magnitude = op->magnitude != NULL};
+    p->adapters.row[op->op] = (struct cuda_adapter_site){
+        .rank = op->rank, .used = 1, .shift = op->shift != NULL, .magnitude = op->magnitude != NULL};
   }
 }
 
@@ -79,6 +97,7 @@ bool cuda_adapter_load(struct program *p, int slot, const struct adapter *adapte
   if (!cuda_check(cudaMemsetAsync(to, 0, bytes, a->stream), "emptying an adapter's slot", error)) return false;
   if (adapter && !factors_send(p, slot, adapter, error)) return false;
   row_fill(p, adapter);
+  a->kind[slot] = kind_of(adapter);
   return cuda_check(cudaMemcpyAsync(to, a->row, bytes, cudaMemcpyHostToDevice, a->stream), "filling an adapter's slot",
                     error) &&
          cuda_check(cudaStreamSynchronize(a->stream), "filling an adapter's slot", error);

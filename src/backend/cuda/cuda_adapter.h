@@ -1,5 +1,6 @@
 /* Adapters on a GPU: where an adapter's factors lie in a slot, which is as large as the largest adapter that the limits
- * allow, and how they get there. Factors are bf16, floats where the matrix is. Host code but for what needs a program. */
+ * allow, and how they get there. Factors are bf16, floats where the matrix is. Host code but for what needs a program.
+ */
 #ifndef SPATE_BACKEND_CUDA_ADAPTER_H
 #define SPATE_BACKEND_CUDA_ADAPTER_H
 
@@ -14,19 +15,29 @@ struct cuda_adapter_place {
   size_t a, b, vectors;
 };
 
+/* What a step must know of the adapter in a slot: its greatest rank, and whether pairs tell all of it. */
+struct cuda_adapter_kind {
+  int32_t rank;
+  bool plain;
+};
+
 struct cuda_adapters {
   /* on the device */
   uint8_t *factors;               /* [adapters][slot_bytes] */
   struct cuda_adapter_site *site; /* [adapters][n_op] */
   uint8_t *slab;                  /* the step's lists */
   float *h, *squares;
+  uint32_t *partial; /* [LINEAR_CHAIN][part_bytes] (struct cuda_adapted) */
   /* on the host */
   struct cuda_adapter_place *place; /* [n_op] */
   size_t slot_bytes;
-  struct cuda_adapter_site *row;    /* [n_op] pinned: a slot's on their way */
-  struct cuda_upload *upload;       /* with a stream of its own, of whoever loads */
+  struct cuda_adapter_site *row; /* [n_op] pinned: a slot's on their way */
+  struct cuda_upload *upload;    /* with a stream of its own, of whoever loads */
   struct CUstream_st *stream;
-  int32_t *count;                   /* [adapters] */
+  int32_t *count;                 /* [adapters] */
+  struct cuda_adapter_kind *kind; /* [adapters] */
+  size_t part_bytes;              /* 0: no linear takes pairs */
+  int32_t most_part;              /* of a matrix that takes them */
   /* the step */
   struct cuda_adapter_lists tokens, outputs;
   size_t slab_bytes;
@@ -38,12 +49,16 @@ size_t cuda_adapter_lay(const struct plan *plan, const struct limits *limits, st
 /* What of a linear's products is in memory at once; floats of sums and of squares. */
 struct cuda_adapter_needs {
   size_t product, h, squares, slab;
+  size_t part_bytes; /* struct cuda_adapted */
 };
 struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struct limits *limits);
 
 /* Lists of a step of so many tokens and outputs in a slab; returns their bytes. */
 size_t cuda_adapter_slab_lay(int32_t n_token, int32_t n_out, uint8_t *slab, struct cuda_adapter_lists *tokens,
                              struct cuda_adapter_lists *outputs);
+
+/* Can the op take pairs (struct cuda_adapter_pair), on a path that has kernels for them? */
+bool cuda_adapter_paired(const struct plan *plan, const struct limits *limits, const struct op *op);
 
 /* Splits of a matrix's columns that n tokens' sums are kept of. */
 int32_t cuda_adapter_splits(int32_t cols, int32_t n);
@@ -60,8 +75,7 @@ struct cuda_adapter_pack {
   bool strips, floats;
   const float *numbers;
 };
-int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from,
-                      const struct cuda_adapter_place *place, uint8_t *slot, struct cuda_adapter_pack packs[2],
-                      struct upload_job jobs[ADAPTER_JOBS]);
+int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from, const struct cuda_adapter_place *place,
+                      uint8_t *slot, struct cuda_adapter_pack packs[2], struct upload_job jobs[ADAPTER_JOBS]);
 
 #endif

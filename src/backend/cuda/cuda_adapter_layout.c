@@ -42,6 +42,15 @@ size_t cuda_adapter_lay(const struct plan *plan, const struct limits *limits, st
   return used;
 }
 
+bool cuda_adapter_paired(const struct plan *plan, const struct limits *limits, const struct op *op) {
+  if (op->kind != OP_LINEAR || limits->batch_invariant || limits->adapters == 0) return false;
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  int32_t end = 0;
+  for (int i = 0; i < w->n_part - 1 && !w->interleaved; i++)
+    if ((end += w->part[i].rows) % STRIP_ROWS != 0) return false;
+  return w->scheme.kind == SCHEME_BF16;
+}
+
 struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struct limits *limits) {
   struct cuda_adapter_needs most = {0};
   size_t rank = (size_t)cuda_adapter_rank(limits->adapter_rank);
@@ -56,6 +65,8 @@ struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struc
     bool apart = op->args.linear.gated || op->in[1] >= 0 || op->args.linear.post_norm != NORM_NONE;
     most.h = larger(most.h, uses * width);
     most.squares = larger(most.squares, uses);
+    size_t panels = ((size_t)w->cols + PIECE_COLS - 1) / PIECE_COLS;
+    if (cuda_adapter_paired(plan, limits, op)) most.part_bytes = larger(most.part_bytes, panels * ADAPTER_UNITS * 512);
     if (apart) most.product = larger(most.product, (n < ADAPTED_SLICE ? n : ADAPTED_SLICE) * (size_t)w->rows);
   }
   struct cuda_adapter_lists lists;
@@ -75,6 +86,8 @@ static void lists_lay(int32_t n, uint8_t *slab, size_t *used, struct cuda_adapte
   lists->n_chunk = take(slab, used, sizeof *lists->n_chunk);
   lists->chunk = take(slab, used, uses * sizeof *lists->chunk);
   lists->place = take(slab, used, uses * sizeof *lists->place);
+  lists->n_pair = take(slab, used, sizeof *lists->n_pair);
+  lists->pair = take(slab, used, ADAPTER_PAIRS * sizeof *lists->pair);
 }
 
 size_t cuda_adapter_slab_lay(int32_t n_token, int32_t n_out, uint8_t *slab, struct cuda_adapter_lists *tokens,
@@ -87,12 +100,13 @@ size_t cuda_adapter_slab_lay(int32_t n_token, int32_t n_out, uint8_t *slab, stru
 
 /* --- packing ------------------------------------------------------------------------------------------------------ */
 
-/* To nearest, ties to even. */
+/* To nearest, ties to even; what would be infinite is the greatest number, since kernels multiply zeros with it. */
 static void halves_round(const float *from, size_t n, uint16_t *to) {
   for (size_t i = 0; i < n; i++) {
     uint32_t bits;
     memcpy(&bits, from + i, sizeof bits);
-    to[i] = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    uint32_t half = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    to[i] = (uint16_t)((half & 0x7fff) >= 0x7f80 ? (half & 0x8000) | 0x7f7f : half);
   }
 }
 
@@ -123,15 +137,16 @@ static void rows_fill(const void *source, size_t at, size_t bytes, uint8_t *to) 
   }
 }
 
-/* Pieces of 16 rows × 64 columns, in the order of a packed matrix. */
+/* Pieces of 16 ranks × 64 columns, pairs of neighbours in the order of adapter_index. */
 static void strips_fill(const void *source, size_t at, size_t bytes, uint8_t *to) {
   const struct cuda_adapter_pack *p = source;
   size_t n_piece = (size_t)p->width / PIECE_COLS;
   for (size_t i = at / PIECE_BYTES, end = (at + bytes) / PIECE_BYTES; i < end; i++, to += PIECE_BYTES)
     for (int r = 0; r < STRIP_ROWS; r++) {
+      uint32_t pairs[PIECE_COLS / 2];
       const float *row = row_of(p, i / n_piece * STRIP_ROWS + (size_t)r);
-      for (int c = 0; c < PIECE_COLS; c += 8)
-        numbers_put(p, row, i % n_piece * PIECE_COLS + (size_t)c, 8, to + piece_offset(r, c));
+      numbers_put(p, row, i % n_piece * PIECE_COLS, PIECE_COLS, (uint8_t *)pairs);
+      for (int k = 0; k < PIECE_COLS / 2; k++) memcpy(to + adapter_index(r, 2 * k) * 2, pairs + k, sizeof *pairs);
     }
 }
 
@@ -146,9 +161,8 @@ static struct upload_job pack_job(const struct cuda_adapter_pack *pack, uint8_t 
 /* Factors that have a rank are there; a piece of a file's buffer is a whole number of pieces of strips. */
 _Static_assert(UPLOAD_BYTES % PIECE_BYTES == 0, "strips are packed by whole pieces");
 
-int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from,
-                      const struct cuda_adapter_place *place, uint8_t *slot, struct cuda_adapter_pack packs[2],
-                      struct upload_job jobs[ADAPTER_JOBS]) {
+int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from, const struct cuda_adapter_place *place,
+                      uint8_t *slot, struct cuda_adapter_pack packs[2], struct upload_job jobs[ADAPTER_JOBS]) {
   const struct op *op = plan_ops(plan) + from->op;
   const struct weight *w = plan_weights(plan) + op->weight[0];
   bool embed = op->kind == OP_EMBED, floats = cuda_adapter_floats(w);
@@ -156,8 +170,7 @@ int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from,
   const float *const vectors[VECTORS] = {from->shift, from->magnitude, from->w2, from->wd, from->d2};
   size_t bytes = (size_t)rows * sizeof(float);
   int n = 0;
-  struct cuda_adapter_pack by_rank = {
-      .width = rank, .have = from->rank, .group = 1, .given = 1, .floats = floats};
+  struct cuda_adapter_pack by_rank = {.width = rank, .have = from->rank, .group = 1, .given = 1, .floats = floats};
   packs[0] = packs[1] = by_rank;
   packs[0].numbers = from->a, packs[1].numbers = from->b;
   packs[0].n_row = w->rows, packs[1].n_row = rows;
@@ -172,7 +185,7 @@ int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from,
   }
   for (int i = 0; i < VECTORS; i++)
     if (vectors[i])
-      jobs[n++] = (struct upload_job){.to = slot + place->vectors + (size_t)i * bytes,
-                                      .from = slice_make(vectors[i], bytes)};
+      jobs[n++] =
+          (struct upload_job){.to = slot + place->vectors + (size_t)i * bytes, .from = slice_make(vectors[i], bytes)};
   return n;
 }

@@ -56,7 +56,8 @@ static bool adapters_visit(struct program *p, const struct visit *v) {
   size_t slots = (size_t)p->limits.adapters, bytes = slots ? cuda_adapter_lay(p->plan, &p->limits, NULL) : 0;
   return numbers(v, &a->factors, slots, bytes) &&
          numbers(v, &a->site, slots * (size_t)p->plan->n_op, sizeof *a->site) && numbers(v, &a->slab, needs.slab, 1) &&
-         numbers(v, &a->h, needs.h, sizeof *a->h) && numbers(v, &a->squares, needs.squares, sizeof *a->squares);
+         numbers(v, &a->h, needs.h, sizeof *a->h) && numbers(v, &a->squares, needs.squares, sizeof *a->squares) &&
+         numbers(v, &a->partial, LINEAR_CHAIN * needs.part_bytes, 1);
 }
 
 bool cuda_buffers_visit(struct program *p, cuda_buffer_visit *one, void *user) {

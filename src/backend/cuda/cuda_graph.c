@@ -62,11 +62,12 @@ static bool steps_make(struct program *p, struct error *error) {
 
 bool cuda_graphs_make(struct program *p, struct error *error) {
   if (!steps_make(p, error)) return false;
-  p->adapted = p->limits.adapters > 0;
+  p->adapted = p->limits.adapters > 0 ? CUDA_ADAPTED : CUDA_PLAIN;
   return !p->adapted || steps_make(p, error);
 }
 
 const struct cuda_graph *cuda_graph_find(const struct program *p, int32_t rows) {
+  if (p->adapted == CUDA_ADAPTED_APART) return NULL;
   for (int i = 0; i < p->n_graph[p->adapted]; i++)
     if (p->graph[p->adapted][i].rows >= rows) return &p->graph[p->adapted][i];
   return NULL;

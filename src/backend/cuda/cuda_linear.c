@@ -85,15 +85,20 @@ bool cuda_linear_greatest(const struct program *p, const struct op *op, int n_ro
   return plain && (cuda_linear_fast(path, p->plan, op) || cuda_linear_bytes_fit(path, p->plan, op));
 }
 
+/* Are adapters' parts the linear's own? */
+static bool takes_pairs(const struct program *p, const struct op *op, int n_row) {
+  return cuda_adapter_takes(p, op) && is_few(p, op, n_row);
+}
+
 /* The linear that follows and takes what this one makes, whole and alone; NULL: there is none. It can then be left its
  * input as the matrix units want it: in tiles or in fragments. */
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a,
                                     bool tiles) {
-  if (p->adapted) return NULL;
   const struct cuda_path *path = p->device->path;
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
   if (index == p->n_body || index >= p->plan->n_op) return NULL;
+  if (p->adapted && !(takes_pairs(p, op, a->n_row) && takes_pairs(p, next, a->n_row))) return NULL;
   if (!cuda_linear_takes(p, next, a->n_row) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;
   if (cuda_linear_tiles(p, next, a->n_row) != tiles) return NULL;
   bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
@@ -138,7 +143,9 @@ static void run_few(struct program *p, const struct op *op, struct cuda_linear *
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
-  if (cuda_linear_coded_fit(path, p->plan, op))
+  if (takes_pairs(p, op, a->n_row))
+    cuda_adapted_chain(p, op - p->n_chain + 1, p->n_chain);
+  else if (cuda_linear_coded_fit(path, p->plan, op))
     path->coded_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
   else if (a->matrix.bytes)
     path->bytes_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
@@ -252,7 +259,7 @@ void cuda_linear_run(struct program *p, const struct op *op) {
   struct cuda_linear a = linear_of(p, op);
   a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
   if (p->part == CUDA_HEAD_GREATEST && op[1].kind == OP_SAMPLE) a.greatest = p->greatest;
-  if (p->adapted)
+  if (p->adapted && !takes_pairs(p, op, a.n_row))
     cuda_adapted_linear(p, op, &a);
   else
     cuda_linear_make(p, op, &a);

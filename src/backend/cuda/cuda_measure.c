@@ -87,7 +87,9 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
     if (!always) most.prepared = size_max(most.prepared, rows * cols);
     most.squares = size_max(most.squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */
   }
-  most.product = size_max(most.product, cuda_adapter_most(plan, limits).product);
+  struct cuda_adapter_needs adapters = cuda_adapter_most(plan, limits);
+  most.product = size_max(most.product, adapters.product);
+  if (adapters.part_bytes > 0) most.between += ADAPTER_BETWEEN;
   return most;
 }
 

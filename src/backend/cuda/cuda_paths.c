@@ -22,6 +22,7 @@ static const struct cuda_path paths[] = {
      .few = LINEAR_FEW,
      .kv_most = CACHE_INT8,
      .linear_few = cuda_linear_few,
+     .adapter_few = cuda_adapter_few,
      .linear_many = cuda_linear_many,
      .bytes_few = cuda_bytes_few,
      .linear_bytes = cuda_linear_bytes,

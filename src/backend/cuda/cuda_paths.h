@@ -3,6 +3,7 @@
 #ifndef SPATE_BACKEND_CUDA_PATHS_H
 #define SPATE_BACKEND_CUDA_PATHS_H
 
+#include "backend/cuda/adapter_kernels.h"
 #include "backend/cuda/cuda_kernels.h"
 #include "backend/cuda/rate_kernels.h"
 
@@ -26,6 +27,9 @@ struct cuda_path {
   void (*linear_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream);
   void (*linear_many)(const struct cuda_linear *linear, int multiprocessors, cuda_stream stream);
+  /* As cuda_adapter_few; NULL: adapters have kernels of their own. */
+  void (*adapter_few)(const struct cuda_linear *linear, int n, const struct cuda_adapted *adapted,
+                      const struct cuda_between *between, int multiprocessors, cuda_stream stream);
   /* As cuda_bytes_few and cuda_linear_bytes; NULL: such linears run in plain kernels. */
   void (*bytes_few)(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                     cuda_stream stream);

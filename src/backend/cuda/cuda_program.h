@@ -51,6 +51,13 @@ enum cuda_part {
   CUDA_PARTS
 };
 
+/* Whether rows of a step have adapters. */
+enum cuda_adapted_kind {
+  CUDA_PLAIN,
+  CUDA_ADAPTED,
+  CUDA_ADAPTED_APART, /* none of its linears takes pairs: some adapter has more, or there are too many; no graph */
+};
+
 /* Launches of a decode step of so many rows. */
 struct cuda_graph {
   int32_t rows;
@@ -125,7 +132,7 @@ struct program {
   /* the step */
   const struct batch *batch;
   const struct cuda_graph *decode; /* that it is launched by; NULL: kernel by kernel */
-  bool adapted;                    /* some row of it has adapters */
+  enum cuda_adapted_kind adapted;
   bool ruled;                      /* some of its outputs have rules, by the device */
   bool plain;                      /* all of its outputs draw the greatest, and nothing else is wanted */
   enum cuda_part part;             /* that is being launched */
@@ -182,14 +189,17 @@ bool cuda_adapters_take(struct program *program, struct error *error);
 void cuda_adapters_release(struct program *program);
 bool cuda_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
 
-/* cuda_adapted.c: has some row of the batch an adapter? Where its lists are; those of a step on their way to the device.
- */
-bool cuda_adapters_named(const struct batch *batch);
+/* cuda_adapted.c: has some row of the batch an adapter? Where its lists are; those of a step on their way to the device,
+ * which may turn out to have no graph. */
+enum cuda_adapted_kind cuda_adapters_named(const struct program *program, const struct batch *batch);
 void cuda_adapters_lay(struct program *program);
 bool cuda_adapters_send(struct program *program, struct cuda_slot *slot, const struct batch *batch,
                         struct error *error);
 /* Ops of such a step. linear: as without adapters. */
 void cuda_adapted_embed(struct program *program, const struct op *op);
+/* Does the op take pairs in the step, if its tokens are few? Launches the program's chain of n such, from an op on. */
+bool cuda_adapter_takes(const struct program *program, const struct op *op);
+void cuda_adapted_chain(struct program *program, const struct op *op, int n);
 void cuda_adapted_linear(struct program *program, const struct op *op, const struct cuda_linear *linear);
 
 /* cuda_linear.c: products and all that follows, or products alone; an op; does one take 16-bit tokens as the op before it can leave them? */

@@ -60,7 +60,7 @@ static struct cuda_slot *slot_next(struct program *p) {
 
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
   p->batch = batch;
-  p->adapted = cuda_adapters_named(batch);
+  p->adapted = cuda_adapters_named(p, batch);
   return cuda_send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);
 }
 

@@ -119,6 +119,11 @@ static __device__ __forceinline__ void strong_store(uint32_t *to, uint32_t value
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
 }
 
+static __device__ __forceinline__ void strong_store(uint4 *to, uint4 v) {
+  asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+               : "memory");
+}
+
 /* --- clusters of blocks ------------------------------------------------------------------------------------------- */
 
 static __device__ __forceinline__ uint32_t cluster_rank() {

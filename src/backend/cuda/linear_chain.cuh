@@ -2,6 +2,7 @@
 #ifndef SPATE_BACKEND_CUDA_LINEAR_CHAIN_CUH
 #define SPATE_BACKEND_CUDA_LINEAR_CHAIN_CUH
 
+#include "backend/cuda/adapter_kernels.h"
 #include "backend/cuda/cuda_kernels.h"
 #include "backend/cuda/linear_between.cuh"
 #include "backend/cuda/linear_ring.cuh"
@@ -17,6 +18,15 @@ struct few {
   int n_panel;         /* of 64 columns */
   uint32_t place;      /* where they are in a set, of parts but the first; squares, then peaks follow them */
   streamed weights;
+  /* in steps with adapters */
+  struct cuda_adapter_factors adapter;
+  const struct cuda_adapter_use *use; /* [token][USES] */
+  uint32_t shrunk;                    /* where h is in a set */
+};
+
+/* Does a scheme take adapters? */
+template <typename S> struct has_adapters {
+  static constexpr bool value = false;
 };
 
 /* Linears one after the other, each taking what the one before it has left. */
@@ -25,6 +35,11 @@ struct chain {
   int n, shift;  /* shift: of results' tokens, 2 to the shift of which a block makes */
   uint32_t used; /* units of a set */
   struct cuda_between between;
+  /* in steps with adapters */
+  const struct cuda_adapter_pair *pair;
+  const int32_t *n_pair;
+  uint4 *partial;         /* [part][partial_units] */
+  uint32_t partial_units; /* of 16 bytes */
 };
 
 /* Where a part's input is, and where what it leaves goes. */

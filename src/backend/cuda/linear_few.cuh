@@ -101,6 +101,7 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   extras e[turns_of<S>(TILES)];
   group g = group_of<S, TILES>(f.weights, 0);
   float inverse[TILES];
+  if constexpr (has_adapters<S>::value) S::part_shrink(c, in.tokens, part);
   group_extras<S, TILES>(f, g, c.shift, e);
   if (S::top > 0 && g.n > 0)
     rounded_await<S, TILES>(b, f, in, r, first, inverse);
@@ -113,7 +114,12 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
     typename S::sum sum[strips_of<S>(TILES)][TILES][4] = {};
     if constexpr (S::rolled)
       group_roll<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
-    else
+    else if constexpr (has_adapters<S>::value) {
+      typename S::template expansion<TILES> expands;
+      expands.begin(c, f, g);
+      group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
+      expands.add(c, f, set, g, round == 0, sum);
+    } else
       group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
     ring<S, TILES> here = r;
     if (buffers_of<S>(TILES) > 1) here.sums += *turns * WARPS * sums_of<S>(TILES);
@@ -128,8 +134,9 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   barrier_wait(r.scaled, part & 1); /* also of a block that has no strip */
 }
 
+/* A launch that leaves nothing in sets takes neither. */
 __device__ __forceinline__ uint4 *set_of(const chain &c) {
-  return set_at((uint4 *)c.between.sets, c.between.units, c.n > 1 ? strong_load(c.between.state + SET) : 0);
+  return set_at((uint4 *)c.between.sets, c.between.units, c.used > 0 ? strong_load(c.between.state + SET) : 0);
 }
 
 template <typename S, int TILES> __device__ void parts_multiply(const chain &c, const ring<S, TILES> &r) {
@@ -137,13 +144,13 @@ template <typename S, int TILES> __device__ void parts_multiply(const chain &c, 
   turn at = {0, 0};
   uint32_t turns = 0;
   for (int i = 0; i < c.n; i++) part_multiply<S, TILES>(c, set, i, r, &at, &turns);
-  if (c.n > 1 && threadIdx.x == 0) set_leave(c.between.state, c.used);
+  if (c.used > 0 && threadIdx.x == 0) set_leave(c.between.state, c.used);
 }
 
 template <typename S, int TILES> __device__ void scales_make(const chain &c, const ring<S, TILES> &r) {
   constexpr int n = scalers_of(TILES);
   const uint4 *set = set_of(c);
-  if (c.n > 1) set_clear(c.between.state, (uint4 *)c.between.sets, c.between.units, threadIdx.x - SCALERS * 32, n * 32);
+  if (c.used > 0) set_clear(c.between.state, (uint4 *)c.between.sets, c.between.units, threadIdx.x - SCALERS * 32, n * 32);
   for (int i = 0; i < c.n; i++) {
     const float *squares = input_of<S, TILES>(c, set, i).squares;
     if (i > 0) barrier_wait(r.begun, (i - 1) & 1);
@@ -178,6 +185,8 @@ __global__ void __launch_bounds__(THREADS, 1) linear_few(const __grid_constant__
     __syncwarp();
     dependencies_wait();
     if (warp >= SCALERS && warp < SCALERS + scalers_of(TILES)) scales_make<S, TILES>(c, r);
+    if constexpr (has_adapters<S>::value)
+      if (warp == JOINER) S::parts_join(c, set_of(c));
   }
   __syncwarp();
   if (team_of(TILES) == 2) cluster_meet(); /* neither leaves while the other may write to it */
@@ -200,6 +209,7 @@ template <typename S, int TILES> void chain_launch(chain c, int multiprocessors,
     streamed *w = &c.part[i].weights;
     w->teams = w->n_unit < most ? w->n_unit : most;
     teams = teams > w->teams ? teams : w->teams;
+    if (has_adapters<S>::value) c.part[i].shrunk = c.used, c.used += ADAPTER_UNITS * 32;
     if (i == 0) continue;
     c.part[i].place = c.used;
     c.used += units_of<S, TILES>(c.part[i]);
@@ -208,13 +218,14 @@ template <typename S, int TILES> void chain_launch(chain c, int multiprocessors,
                c);
 }
 
-template <typename S> few part_of(const struct cuda_linear &l) {
+template <typename S> few part_of(const struct cuda_linear &l, const struct cuda_adapted *adapted, int i) {
   few f = {.linear = l.has_post_norm ? products_alone(&l) : l, .tokens = (const uint4 *)l.fragments};
   int unit = f.linear.gated ? 2 : 1, n_piece = (l.matrix.cols + S::panels * 64 - 1) / (S::panels * 64);
   f.n_panel = (l.matrix.cols + 63) / 64;
   if (!S::rounded || l.ready) f.linear.scales = nullptr;
   f.weights = {l.matrix.data + S::head, (S::head + (uint64_t)n_piece * S::piece + 127) / 128 * 128, n_piece,
                (l.matrix.rows + 15) / 16 / unit, unit};
+  if (adapted) f.adapter = adapted->factors[i], f.use = adapted->lists.use;
   return f;
 }
 
@@ -229,10 +240,14 @@ inline bool residual_far(const struct cuda_linear *linear, int i) {
 
 template <typename S>
 void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
-                   cuda_stream stream) {
+                   cuda_stream stream, const struct cuda_adapted *adapted = nullptr, int first = 0) {
   chain c = {.n = 1, .between = *between};
-  c.part[0] = part_of<S>(linear[0]);
-  for (; c.n < n && !residual_far(linear, c.n); c.n++) c.part[c.n] = part_of<S>(linear[c.n]);
+  c.part[0] = part_of<S>(linear[0], adapted, first);
+  for (; c.n < n && !residual_far(linear, c.n); c.n++) c.part[c.n] = part_of<S>(linear[c.n], adapted, first + c.n);
+  if (adapted) {
+    c.pair = adapted->lists.pair, c.n_pair = adapted->lists.n_pair;
+    c.partial = (uint4 *)adapted->partial, c.partial_units = (uint32_t)(adapted->part_bytes / sizeof(uint4));
+  }
   if (!linear->ready && S::rounded) cuda_bytes_prepare(linear, nullptr, true, stream);
   if (!linear->ready && !S::rounded) cuda_linear_prepare(linear, false, stream);
   if (linear->n_row <= 8 || S::tiles == 1)
@@ -244,7 +259,7 @@ void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_be
       chain_launch<S, 4>(c, multiprocessors, stream);
   }
   if (linear[c.n - 1].has_post_norm) cuda_linear_tail(linear + c.n - 1, stream);
-  if (c.n < n) chains_launch<S>(linear + c.n, n - c.n, between, multiprocessors, stream);
+  if (c.n < n) chains_launch<S>(linear + c.n, n - c.n, between, multiprocessors, stream, adapted, first + c.n);
 }
 
 } // namespace

@@ -12,6 +12,7 @@ enum {
   PIECE = 2048,   /* bytes of 16 rows × 128 bytes of columns */
   COPIER = WARPS, /* the warps after those that multiply: one asks for weights, */
   SCALERS,        /* others add up tokens' norms */
+  JOINER = WARPS + 3, /* one adds up what adapters shrink (adapter_few.cuh) */
   THREADS = 384,  /* whole warpgroups, which give each other registers */
   MULTIPLIER_REGISTERS = 216,
   COPIER_REGISTERS = 72,

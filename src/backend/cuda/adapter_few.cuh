@@ -1,0 +1,273 @@
+/* Adapters within linear_few.cuh, for tokens in tiles of 8 as that has them. The shrink is the first thing that a part
+ * does with its input: blocks take panels of 64 columns of it, warps units (a pair of adapter and tile, 16 ranks, a
+ * part of the matrix), and leave sums of a panel as words (linear_between.cuh). A warp beside those that multiply adds
+ * the panels up in order while the first weights are multiplied, and leaves h, times the tokens' scales. The expansion
+ * is a piece more of each strip of weights, at the end of the others, which one warp of a team multiplies with h, as
+ * two numbers in bf16: what b makes of h meets the strip's sums, and the norm's scale with them.
+ *
+ * Bound: reads of factors, which are beside those of weights; at a part's beginning also what its input takes to be
+ * there, then 16 ranks of a panel, some 1 µs, in which the ring of weights fills. */
+#ifndef SPATE_BACKEND_CUDA_ADAPTER_FEW_CUH
+#define SPATE_BACKEND_CUDA_ADAPTER_FEW_CUH
+
+#include "backend/cuda/adapter_launch.cuh"
+#include "backend/cuda/linear_chain.cuh"
+#include "backend/cuda/linear_result.cuh"
+
+namespace linear_chain {
+
+/* A pair, 16 ranks of a part. has: the adapter changes the op. */
+struct adapter_unit {
+  int slot, tile, strip, part, rank; /* rank: of each part, filled up */
+  bool has;
+};
+
+__device__ __forceinline__ int units_of(const chain &c, const few &f) { return *c.n_pair * f.adapter.n_part; }
+
+__device__ __forceinline__ adapter_unit pair_of(const chain &c, const few &f, int pair) {
+  const cuda_adapter_pair *p = c.pair + pair;
+  adapter_unit u = {p->slot, p->tile, p->strip, 0, 0, false};
+  const cuda_adapter_site &site = site_of(f.adapter, u.slot);
+  u.rank = whole_rank(site.rank);
+  u.has = site.used && u.strip * RANK_STRIP < u.rank;
+  return u;
+}
+
+__device__ __forceinline__ adapter_unit unit_of(const chain &c, const few &f, int unit) {
+  adapter_unit u = pair_of(c, f, unit / f.adapter.n_part);
+  u.part = unit % f.adapter.n_part;
+  return u;
+}
+
+/* A panel's sums of a unit, in the order of the matrix units. */
+__device__ __forceinline__ uint4 *partial_at(const chain &c, const few &f, int part, int unit, int panel) {
+  return c.partial + (size_t)part * c.partial_units + ((size_t)unit * f.n_panel + panel) * 32;
+}
+
+/* h of a unit: [token of the tile][rank] floats. */
+__device__ __forceinline__ const uint4 *shrunk_at(const few &f, const uint4 *set, int unit) {
+  return set + f.shrunk + unit * 32;
+}
+
+__device__ __forceinline__ uint4 bits_of(const float sum[4]) {
+  return make_uint4(__float_as_uint(sum[0]), __float_as_uint(sum[1]), __float_as_uint(sum[2]), __float_as_uint(sum[3]));
+}
+
+/* --- shrink ------------------------------------------------------------------------------------------------------- */
+
+enum { SHRINK_AHEAD = 2 }; /* units whose operands a warp asks for together */
+
+__device__ __forceinline__ uint4 token_load(const few &f, const uint4 *tokens, const adapter_unit &u, int panel,
+                                            int half) {
+  int lane = threadIdx.x % 32;
+  bool has = u.has && u.tile * 8 + lane / 4 < f.linear.n_row;
+  return strong_load_if(tokens + ((size_t)u.tile * f.n_panel + panel) * 64 + half * 32 + lane, has);
+}
+
+__device__ __forceinline__ void factors_load(uint4 w[4], const few &f, const adapter_unit &u, int panel) {
+  const cuda_adapter_factors &a = f.adapter;
+  size_t strip = (size_t)(u.part * u.rank) / RANK_STRIP + u.strip;
+  const uint4 *from =
+      (const uint4 *)(a.a + u.slot * a.slot_bytes) + (strip * f.n_panel + panel) * 128 + threadIdx.x % 32;
+#pragma unroll
+  for (int s = 0; s < 4; s++) w[s] = u.has ? from[s * 32] : make_uint4(0, 0, 0, 0);
+}
+
+__device__ __forceinline__ void unit_multiply(float sum[4], const uint4 w[4], uint4 low, uint4 high) {
+  const uint32_t x[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+  for (int s = 0; s < 4; s++) {
+    const uint32_t a[4] = {w[s].x, w[s].y, w[s].z, w[s].w};
+    multiply_bf16(sum, a, x[2 * s], x[2 * s + 1]);
+  }
+}
+
+/* A block's share of a part's panels and units. */
+__device__ __forceinline__ void part_shrink(const chain &c, const uint4 *tokens, int part) {
+  const few &f = c.part[part];
+  int n = units_of(c, f), shares = max(1, (int)gridDim.x / f.n_panel), warp = threadIdx.x / 32;
+  for (int item = blockIdx.x; item < f.n_panel * shares && n > 0; item += gridDim.x) {
+    int panel = item % f.n_panel, step = shares * WARPS;
+    for (int first = item / f.n_panel + shares * warp; first < n; first += step * SHRINK_AHEAD) {
+      adapter_unit u[SHRINK_AHEAD];
+      uint4 w[SHRINK_AHEAD][4], low[SHRINK_AHEAD], high[SHRINK_AHEAD];
+#pragma unroll
+      for (int i = 0; i < SHRINK_AHEAD; i++) {
+        u[i].has = false;
+        if (first + i * step < n) u[i] = unit_of(c, f, first + i * step);
+      }
+#pragma unroll
+      for (int i = 0; i < SHRINK_AHEAD; i++) factors_load(w[i], f, u[i], panel);
+      for (bool all = false; !__all_sync(~0u, all);) {
+        all = true;
+#pragma unroll
+        for (int i = 0; i < SHRINK_AHEAD; i++)
+          low[i] = token_load(f, tokens, u[i], panel, 0), high[i] = token_load(f, tokens, u[i], panel, 1);
+#pragma unroll
+        for (int i = 0; i < SHRINK_AHEAD; i++) all = all && there(low[i]) && there(high[i]);
+      }
+#pragma unroll
+      for (int i = 0; i < SHRINK_AHEAD; i++) {
+        float sum[4] = {};
+        if (!u[i].has) continue;
+        unit_multiply(sum, w[i], low[i], high[i]);
+        strong_store(partial_at(c, f, part, first + i * step, panel) + threadIdx.x % 32, bits_of(sum));
+      }
+    }
+  }
+}
+
+/* Adds up a quarter of a unit: eight lanes have each fourth panel; the words are made all ones for the next launch. */
+__device__ __forceinline__ float4 panels_add(uint4 *from, int n_panel) {
+  enum { AHEAD = 4, LANES = 8 };
+  int mine = threadIdx.x % 32 / LANES;
+  float4 total = {};
+  for (int base = 0; base < n_panel; base += 4 * AHEAD) {
+    uint4 x[AHEAD];
+    for (bool all = false; !__all_sync(~0u, all);) {
+      all = true;
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++)
+        x[i] = strong_load_if(from + (size_t)(base + i * 4 + mine) * 32, base + i * 4 + mine < n_panel);
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) all = all && there(x[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+      if (base + i * 4 + mine >= n_panel) continue;
+      total.x += __uint_as_float(x[i].x), total.y += __uint_as_float(x[i].y);
+      total.z += __uint_as_float(x[i].z), total.w += __uint_as_float(x[i].w);
+      strong_store(from + (size_t)(base + i * 4 + mine) * 32, make_uint4(~0u, ~0u, ~0u, ~0u));
+    }
+  }
+  return total;
+}
+
+__device__ __forceinline__ float across_add(float x) {
+  x += __shfl_xor_sync(~0u, x, 8);
+  return x + __shfl_xor_sync(~0u, x, 16);
+}
+
+/* A token that has not named the adapter gets 0, whatever the sum. */
+__device__ __forceinline__ void shrunk_leave(uint32_t *to, int rank, int token, float sum, const float *scale) {
+  float s = scale[token];
+  strong_store(to + token * RANK_STRIP + rank, __float_as_uint(s == 0 ? 0 : sum * s));
+}
+
+/* A warp of each block: h of a part. */
+__device__ __forceinline__ void part_join(const chain &c, const uint4 *set, int part) {
+  const few &f = c.part[part];
+  int lane = threadIdx.x % 32, n = units_of(c, f) * 4;
+  for (int task = blockIdx.x; task < n; task += gridDim.x) {
+    int unit = task / 4, at = task % 4 * 8 + lane % 8;
+    if (!unit_of(c, f, unit).has) continue;
+    float4 sum = panels_add(partial_at(c, f, part, unit, 0) + at, f.n_panel);
+    sum.x = across_add(sum.x), sum.y = across_add(sum.y), sum.z = across_add(sum.z), sum.w = across_add(sum.w);
+    if (lane >= 8) continue;
+    uint32_t *to = (uint32_t *)shrunk_at(f, set, unit);
+    const float *scale = c.pair[unit / f.adapter.n_part].scale;
+    int rank = at / 4, token = at % 4 * 2;
+    shrunk_leave(to, rank, token, sum.x, scale), shrunk_leave(to, rank, token + 1, sum.y, scale);
+    shrunk_leave(to, rank + 8, token, sum.z, scale), shrunk_leave(to, rank + 8, token + 1, sum.w, scale);
+  }
+}
+
+/* A warp: all parts. */
+__device__ __forceinline__ void parts_join(const chain &c, const uint4 *set) {
+  for (int i = 0; i < c.n; i++) part_join(c, set, i);
+}
+
+/* --- expansion ---------------------------------------------------------------------------------------------------- */
+
+__device__ __forceinline__ int part_of_strip(const few &f, int strip) { return part_of_row(f.adapter, strip * 16); }
+
+__device__ __forceinline__ uint2 ranks_load(const few &f, const adapter_unit &u, int row) {
+  const cuda_adapter_factors &a = f.adapter;
+  const uint8_t *from = a.b + u.slot * a.slot_bytes + ((size_t)row * u.rank + u.strip * RANK_STRIP) * 2;
+  return u.has && row < a.rows ? *(const uint2 *)(from + threadIdx.x % 4 * 8) : make_uint2(0, 0);
+}
+
+/* Words of h are waited for once; then they stay as they are. */
+__device__ __forceinline__ float4 shrunk_load(const uint4 *from, bool fresh) {
+  uint4 v = {};
+  if (fresh) do
+      v = strong_load(from);
+    while (!__all_sync(~0u, there(v)));
+  else
+    v = *from;
+  return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
+}
+
+/* A pair in bf16 and what that leaves, but of what is infinite. */
+__device__ __forceinline__ uint32_t pair_part(float x, float y, uint32_t *rest) {
+  __nv_bfloat162 pair = __floats2bfloat162_rn(x, y);
+  float dx = x - __low2float(pair), dy = y - __high2float(pair);
+  *rest = pair_round(fabsf(dx) <= 3e38f ? dx : 0, fabsf(dy) <= 3e38f ? dy : 0);
+  return *(uint32_t *)&pair;
+}
+
+/* multiply_bf16 by a warp whose `has` is the same in all lanes. The predicate is in the instruction: of branches to
+ * sums in different registers the compiler made an index, and of the sums local memory. */
+__device__ __forceinline__ void multiply_if(bool has, float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %10, 0;\n"
+      "@p mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n}"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"((int)has));
+}
+
+/* What a warp multiplies at the end of a group, of one pair: of each strip two rows of b, four ranks of a lane's. A
+ * team's warps take pairs in turn, the first before the group's products. */
+template <int STRIPS, int TILES> struct expansion {
+  int pair;
+  adapter_unit u;
+  uint2 low[STRIPS], high[STRIPS];
+
+  __device__ __forceinline__ void load(const chain &c, const few &f, const group &g) {
+    u.has = false;
+    if (pair >= *c.n_pair) return;
+    u = pair_of(c, f, pair);
+#pragma unroll
+    for (int i = 0; i < STRIPS; i++) {
+      if (i >= g.n) break;
+      int row = strip_of(f.weights, g, i) * 16 + threadIdx.x % 32 / 4;
+      low[i] = ranks_load(f, u, row), high[i] = ranks_load(f, u, row + 8);
+    }
+  }
+
+  __device__ __forceinline__ void begin(const chain &c, const few &f, const group &g) {
+    pair = team_rank<TILES>() * WARPS + (int)threadIdx.x / 32;
+    load(c, f, g);
+  }
+
+  __device__ __forceinline__ void multiply(const few &f, const uint4 *set, const group &g, bool fresh,
+                                           float (*sum)[TILES][4]) const {
+    if (!u.has) return;
+#pragma unroll
+    for (int i = 0; i < STRIPS; i++) {
+      if (i >= g.n) break;
+      int unit = pair * f.adapter.n_part + part_of_strip(f, strip_of(f.weights, g, i));
+      float4 h = shrunk_load(shrunk_at(f, set, unit) + threadIdx.x % 32, fresh);
+      uint32_t rest[2], one = pair_part(h.x, h.y, &rest[0]), two = pair_part(h.z, h.w, &rest[1]);
+      const uint32_t w[4] = {low[i].x, high[i].x, low[i].y, high[i].y};
+#pragma unroll
+      for (int t = 0; t < TILES; t++) {
+        multiply_if(t == u.tile, sum[i][t], w, one, two);
+        multiply_if(t == u.tile, sum[i][t], w, rest[0], rest[1]);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void add(const chain &c, const few &f, const uint4 *set, const group &g, bool fresh,
+                                      float (*sum)[TILES][4]) {
+    while (pair < *c.n_pair) {
+      multiply(f, set, g, fresh, sum);
+      pair += team_of(TILES) * WARPS;
+      load(c, f, g);
+    }
+  }
+};
+
+} // namespace linear_chain
+
+#endif
