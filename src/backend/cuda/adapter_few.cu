@@ -4,6 +4,20 @@
 
 namespace {
 
+struct adapted_bits;
+
+} // namespace
+
+namespace linear_ring {
+
+template <> struct has_adapters<adapted_bits> {
+  static constexpr bool value = true;
+};
+
+} // namespace linear_ring
+
+namespace {
+
 struct adapted_bits : sixteen_bits {
   template <int TILES> using expansion = linear_chain::expansion<strips_of<sixteen_bits>(TILES), TILES>;
 
@@ -17,12 +31,6 @@ struct adapted_bits : sixteen_bits {
 };
 
 } // namespace
-
-namespace linear_chain {
-
-template <> struct has_adapters<adapted_bits> { static constexpr bool value = true; };
-
-} // namespace linear_chain
 
 void cuda_adapter_few(const struct cuda_linear *linear, int n, const struct cuda_adapted *adapted,
                       const struct cuda_between *between, int multiprocessors, cuda_stream stream) {

@@ -55,7 +55,7 @@ __device__ __forceinline__ uint4 bits_of(const float sum[4]) {
 
 /* --- shrink ------------------------------------------------------------------------------------------------------- */
 
-enum { SHRINK_AHEAD = 2 }; /* units whose operands a warp asks for together */
+enum { SHRINK_AHEAD = 1 }; /* units whose operands a warp asks for together */
 
 __device__ __forceinline__ uint4 token_load(const few &f, const uint4 *tokens, const adapter_unit &u, int panel,
                                             int half) {
@@ -64,11 +64,14 @@ __device__ __forceinline__ uint4 token_load(const few &f, const uint4 *tokens, c
   return strong_load_if(tokens + ((size_t)u.tile * f.n_panel + panel) * 64 + half * 32 + lane, has);
 }
 
-__device__ __forceinline__ void factors_load(uint4 w[4], const few &f, const adapter_unit &u, int panel) {
-  const cuda_adapter_factors &a = f.adapter;
+/* A panel of a unit: 2 KB. */
+__device__ __forceinline__ const uint4 *factors_at(const few &f, const adapter_unit &u, int panel) {
   size_t strip = (size_t)(u.part * u.rank) / RANK_STRIP + u.strip;
-  const uint4 *from =
-      (const uint4 *)(a.a + u.slot * a.slot_bytes) + (strip * f.n_panel + panel) * 128 + threadIdx.x % 32;
+  return (const uint4 *)(f.adapter.a + u.slot * f.adapter.slot_bytes) + (strip * f.n_panel + panel) * 128;
+}
+
+__device__ __forceinline__ void factors_load(uint4 w[4], const few &f, const adapter_unit &u, int panel) {
+  const uint4 *from = factors_at(f, u, panel) + threadIdx.x % 32;
 #pragma unroll
   for (int s = 0; s < 4; s++) w[s] = u.has ? from[s * 32] : make_uint4(0, 0, 0, 0);
 }
@@ -172,19 +175,49 @@ __device__ __forceinline__ void part_join(const chain &c, const uint4 *set, int 
   }
 }
 
+/* A warp: brings what its block shrinks a part with near, so that it is there when the part's input is. */
+__device__ __forceinline__ void part_fetch(const chain &c, int part) {
+  const few &f = c.part[part];
+  int n = units_of(c, f), shares = max(1, (int)gridDim.x / f.n_panel), lane = threadIdx.x % 32;
+  for (int item = blockIdx.x; item < f.n_panel * shares && n > 0; item += gridDim.x)
+    for (int i = item / f.n_panel + shares * (lane / 16); i < n; i += shares * 2) {
+      adapter_unit u = unit_of(c, f, i);
+      const uint8_t *from = (const uint8_t *)factors_at(f, u, item % f.n_panel) + lane % 16 * 128;
+      if (u.has) asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+    }
+}
+
 /* A warp: all parts. */
 __device__ __forceinline__ void parts_join(const chain &c, const uint4 *set) {
-  for (int i = 0; i < c.n; i++) part_join(c, set, i);
+  for (int i = 0; i < c.n; i++) {
+    if (i + 1 < c.n) part_fetch(c, i + 1);
+    part_join(c, set, i);
+  }
 }
 
 /* --- expansion ---------------------------------------------------------------------------------------------------- */
 
 __device__ __forceinline__ int part_of_strip(const few &f, int strip) { return part_of_row(f.adapter, strip * 16); }
 
-__device__ __forceinline__ uint2 ranks_load(const few &f, const adapter_unit &u, int row) {
+/* 16 rows of b into shared memory, 16 ranks of each, by a lane's 16 bytes; zeros beyond the last row. */
+__device__ __forceinline__ void rows_copy(uint8_t *to, const few &f, const adapter_unit &u, int first) {
   const cuda_adapter_factors &a = f.adapter;
-  const uint8_t *from = a.b + u.slot * a.slot_bytes + ((size_t)row * u.rank + u.strip * RANK_STRIP) * 2;
-  return u.has && row < a.rows ? *(const uint2 *)(from + threadIdx.x % 4 * 8) : make_uint2(0, 0);
+  int lane = threadIdx.x % 32, row = first + lane / 2, there = row < a.rows ? 16 : 0;
+  const uint8_t *from = a.b + u.slot * a.slot_bytes + ((size_t)(there ? row : 0) * u.rank + u.strip * RANK_STRIP) * 2;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to) + lane * 16),
+               "l"(from + lane % 2 * 16), "r"(there)
+               : "memory");
+}
+
+__device__ __forceinline__ void copies_await() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+  __syncwarp();
+}
+
+__device__ __forceinline__ uint2 shared_pair(const uint8_t *from) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(shared_address(from)) : "memory");
+  return v;
 }
 
 /* Words of h are waited for once; then they stay as they are. */
@@ -193,8 +226,8 @@ __device__ __forceinline__ float4 shrunk_load(const uint4 *from, bool fresh) {
   if (fresh) do
       v = strong_load(from);
     while (!__all_sync(~0u, there(v)));
-  else
-    v = *from;
+  else /* not all of them at once: there are no registers for them */
+    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from));
   return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
 }
 
@@ -216,40 +249,39 @@ __device__ __forceinline__ void multiply_if(bool has, float d[4], const uint32_t
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"((int)has));
 }
 
-/* What a warp multiplies at the end of a group, of one pair: of each strip two rows of b, four ranks of a lane's. A
- * team's warps take pairs in turn, the first before the group's products. */
+/* What a warp multiplies at the end of a group: of each pair that is its own, and of each strip, 16 rows of b, which come
+ * meanwhile. A team's warps take pairs in turn. */
 template <int STRIPS, int TILES> struct expansion {
-  int pair;
-  adapter_unit u;
-  uint2 low[STRIPS], high[STRIPS];
+  uint8_t *room; /* [ADAPTER_TURNS][STRIPS][ADAPTER_STRIP] */
 
-  __device__ __forceinline__ void load(const chain &c, const few &f, const group &g) {
-    u.has = false;
-    if (pair >= *c.n_pair) return;
-    u = pair_of(c, f, pair);
-#pragma unroll
-    for (int i = 0; i < STRIPS; i++) {
-      if (i >= g.n) break;
-      int row = strip_of(f.weights, g, i) * 16 + threadIdx.x % 32 / 4;
-      low[i] = ranks_load(f, u, row), high[i] = ranks_load(f, u, row + 8);
-    }
+  static __device__ __forceinline__ int pair_at(int turn) {
+    return (turn * team_of(TILES) + team_rank<TILES>()) * WARPS + (int)threadIdx.x / 32;
   }
 
-  __device__ __forceinline__ void begin(const chain &c, const few &f, const group &g) {
-    pair = team_rank<TILES>() * WARPS + (int)threadIdx.x / 32;
-    load(c, f, g);
+  __device__ __forceinline__ void ask(const chain &c, const few &f, const group &g, int turn) const {
+    if (pair_at(turn) >= *c.n_pair) return;
+    adapter_unit u = pair_of(c, f, pair_at(turn));
+    uint8_t *to = room + turn % ADAPTER_TURNS * STRIPS * ADAPTER_STRIP;
+    for (int i = 0; i < g.n && u.has; i++) rows_copy(to + i * ADAPTER_STRIP, f, u, strip_of(f.weights, g, i) * 16);
   }
 
-  __device__ __forceinline__ void multiply(const few &f, const uint4 *set, const group &g, bool fresh,
-                                           float (*sum)[TILES][4]) const {
-    if (!u.has) return;
+  __device__ __forceinline__ void begin(const chain &c, const few &f, const group &g, uint8_t *factors) {
+    room = factors + threadIdx.x / 32 * ADAPTER_TURNS * STRIPS * ADAPTER_STRIP;
+    for (int turn = 0; turn < ADAPTER_TURNS; turn++) ask(c, f, g, turn);
+  }
+
+  __device__ __forceinline__ void multiply(const few &f, const uint4 *set, const group &g, const adapter_unit &u,
+                                           int turn, bool fresh, float (*sum)[TILES][4]) const {
+    int lane = threadIdx.x % 32;
+    const uint8_t *from = room + turn % ADAPTER_TURNS * STRIPS * ADAPTER_STRIP + lane * 8;
 #pragma unroll
-    for (int i = 0; i < STRIPS; i++) {
+    for (int i = 0; i < STRIPS; i++, from += ADAPTER_STRIP) {
       if (i >= g.n) break;
-      int unit = pair * f.adapter.n_part + part_of_strip(f, strip_of(f.weights, g, i));
-      float4 h = shrunk_load(shrunk_at(f, set, unit) + threadIdx.x % 32, fresh);
+      int unit = pair_at(turn) * f.adapter.n_part + part_of_strip(f, strip_of(f.weights, g, i));
+      float4 h = shrunk_load(shrunk_at(f, set, unit) + lane, fresh);
+      uint2 low = shared_pair(from), high = shared_pair(from + ADAPTER_STRIP / 2);
       uint32_t rest[2], one = pair_part(h.x, h.y, &rest[0]), two = pair_part(h.z, h.w, &rest[1]);
-      const uint32_t w[4] = {low[i].x, high[i].x, low[i].y, high[i].y};
+      const uint32_t w[4] = {low.x, high.x, low.y, high.y};
 #pragma unroll
       for (int t = 0; t < TILES; t++) {
         multiply_if(t == u.tile, sum[i][t], w, one, two);
@@ -259,12 +291,15 @@ template <int STRIPS, int TILES> struct expansion {
   }
 
   __device__ __forceinline__ void add(const chain &c, const few &f, const uint4 *set, const group &g, bool fresh,
-                                      float (*sum)[TILES][4]) {
-    while (pair < *c.n_pair) {
-      multiply(f, set, g, fresh, sum);
-      pair += team_of(TILES) * WARPS;
-      load(c, f, g);
+                                      float (*sum)[TILES][4]) const {
+    for (int turn = 0; pair_at(turn) < *c.n_pair; turn++) {
+      if (turn == 0 || turn >= ADAPTER_TURNS) copies_await();
+      adapter_unit u = pair_of(c, f, pair_at(turn));
+      if (u.has) multiply(f, set, g, u, turn, fresh, sum);
+      __syncwarp(); /* all have read what the next copy overwrites */
+      if (pair_at(turn + ADAPTER_TURNS) < *c.n_pair) ask(c, f, g, turn + ADAPTER_TURNS);
     }
+    __syncwarp();
   }
 };
 

@@ -32,6 +32,7 @@ struct lists {
   int32_t *n_chunk, *place, *n_pair;
   struct cuda_adapter_chunk *chunk;
   struct cuda_adapter_pair *pair;
+  uint32_t *adapted;
 };
 
 static struct lists lists_of(const struct program *p, const struct cuda_slot *slot,
@@ -39,11 +40,11 @@ static struct lists lists_of(const struct program *p, const struct cuda_slot *sl
   const struct {
     const void *at;
   } at[] = {{on_device->use},   {on_device->n_chunk}, {on_device->chunk},
-            {on_device->place}, {on_device->n_pair},  {on_device->pair}};
-  void *host[6];
-  for (int i = 0; i < 6; i++) host[i] = slot->adapter_slab + ((const uint8_t *)at[i].at - p->adapters.slab);
+            {on_device->place}, {on_device->n_pair},  {on_device->pair}, {on_device->adapted}};
+  void *host[7];
+  for (int i = 0; i < 7; i++) host[i] = slot->adapter_slab + ((const uint8_t *)at[i].at - p->adapters.slab);
   return (struct lists){
-      .use = host[0], .n_chunk = host[1], .chunk = host[2], .place = host[3], .n_pair = host[4], .pair = host[5]};
+      .use = host[0], .n_chunk = host[1], .chunk = host[2], .place = host[3], .n_pair = host[4], .adapted = host[6], .pair = host[5]};
 }
 
 /* Those in use come first. */
@@ -100,12 +101,14 @@ static bool ranks_add(const struct program *p, const struct lists *lists, int32_
 /* Pairs of places that are sorted by slots. false: there are more than there is room for. */
 static bool pairs_make(const struct program *p, const struct lists *lists) {
   int32_t first = *lists->n_pair = 0;
+  *lists->adapted = 0;
   for (int32_t c = 0; c < *lists->n_chunk; c++) {
     const struct cuda_adapter_chunk *chunk = &lists->chunk[c];
     for (int32_t i = chunk->first; i < chunk->first + chunk->count; i++) {
       int32_t token = lists->place[i] / USES;
       struct cuda_adapter_pair *pair = pair_of(lists, chunk->slot, token / 8);
       if (!pair) return false;
+      *lists->adapted |= 1u << token;
       pair->scale[token % 8] += lists->use[lists->place[i]].scale;
     }
     if (c + 1 < *lists->n_chunk && chunk[1].slot == chunk->slot) continue;

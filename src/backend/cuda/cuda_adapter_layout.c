@@ -86,6 +86,7 @@ static void lists_lay(int32_t n, uint8_t *slab, size_t *used, struct cuda_adapte
   lists->n_chunk = take(slab, used, sizeof *lists->n_chunk);
   lists->chunk = take(slab, used, uses * sizeof *lists->chunk);
   lists->place = take(slab, used, uses * sizeof *lists->place);
+  lists->adapted = take(slab, used, sizeof *lists->adapted);
   lists->n_pair = take(slab, used, sizeof *lists->n_pair);
   lists->pair = take(slab, used, ADAPTER_PAIRS * sizeof *lists->pair);
 }

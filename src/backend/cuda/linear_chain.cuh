@@ -20,14 +20,10 @@ struct few {
   streamed weights;
   /* in steps with adapters */
   struct cuda_adapter_factors adapter;
-  const struct cuda_adapter_use *use; /* [token][USES] */
-  uint32_t shrunk;                    /* where h is in a set */
+  const uint32_t *adapted; /* bits of tokens */
+  uint32_t shrunk;         /* where h is in a set */
 };
 
-/* Does a scheme take adapters? */
-template <typename S> struct has_adapters {
-  static constexpr bool value = false;
-};
 
 /* Linears one after the other, each taking what the one before it has left. */
 struct chain {

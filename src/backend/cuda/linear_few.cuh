@@ -116,7 +116,7 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
       group_roll<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
     else if constexpr (has_adapters<S>::value) {
       typename S::template expansion<TILES> expands;
-      expands.begin(c, f, g);
+      expands.begin(c, f, g, r.factors);
       group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
       expands.add(c, f, set, g, round == 0, sum);
     } else
@@ -225,7 +225,7 @@ template <typename S> few part_of(const struct cuda_linear &l, const struct cuda
   if (!S::rounded || l.ready) f.linear.scales = nullptr;
   f.weights = {l.matrix.data + S::head, (S::head + (uint64_t)n_piece * S::piece + 127) / 128 * 128, n_piece,
                (l.matrix.rows + 15) / 16 / unit, unit};
-  if (adapted) f.adapter = adapted->factors[i], f.use = adapted->lists.use;
+  if (adapted) f.adapter = adapted->factors[i], f.adapted = adapted->lists.adapted;
   return f;
 }
 

@@ -38,12 +38,11 @@ template <typename S> __host__ __device__ constexpr int turns_of(int tiles) {
 /* What a result takes beside its products. */
 struct extras {
   float scale, scale_up, bias, bias_up, residual, next_norm;
-  float most; /* of a product whose token has an adapter; 0: none */
 };
 
 template <typename S> __device__ __forceinline__ extras extras_load(const few &f, const place &p) {
   const struct cuda_linear &a = f.linear;
-  extras e = {1, 1, 0, 0, 0, 1, 0};
+  extras e = {1, 1, 0, 0, 0, 1};
   if (!p.has) return e;
   int at = a.gated ? p.col / GATE_RUN * 2 * GATE_RUN + p.col % GATE_RUN : p.col;
   if (S::head > 0) {
@@ -55,7 +54,6 @@ template <typename S> __device__ __forceinline__ extras extras_load(const few &f
   if (a.bias && a.gated) e.bias_up = a.bias[at + GATE_RUN];
   if (a.residual) e.residual = a.residual[(size_t)p.token * a.residual_cols + p.col];
   if (a.next_norm) e.next_norm = a.next_norm[p.col];
-  if (has_adapters<S>::value && f.use[p.token * USES].slot >= 0) e.most = f.adapter.most;
   return e;
 }
 
@@ -92,18 +90,20 @@ __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const 
   if (p.col % 16 == 0) strong_store((uint32_t *)to.squares + at, __float_as_uint(square));
 }
 
-template <typename S> __device__ __forceinline__ float product_of(const extras &e, float product) {
-  return has_adapters<S>::value && e.most > 0 ? bounded(product, e.most) : product;
+/* A product, bounded where its token has an adapter. */
+template <typename S> __device__ __forceinline__ float product_of(const few &f, float product, int token) {
+  return has_adapters<S>::value && f.adapted[0] >> token & 1 ? bounded(product, f.adapter.most) : product;
 }
 
 template <typename S, int TILES>
-__device__ __forceinline__ void result_make(const struct cuda_linear &a, const ring<S, TILES> &r, const input &to,
+__device__ __forceinline__ void result_make(const few &f, const ring<S, TILES> &r, const input &to,
                                             const extras &e, const place &p) {
+  const struct cuda_linear &a = f.linear;
   float scale = r.scale[p.token], up = 0;
   if (S::top > 0) scale *= r.factor[p.token];
-  float gate = product_of<S>(e, (float)total_of<S, TILES>(r, p.own, p.row) * (scale * e.scale)) + e.bias;
+  float gate = product_of<S>(f, (float)total_of<S, TILES>(r, p.own, p.row) * (scale * e.scale), p.token) + e.bias;
   if (a.gated)
-    up = product_of<S>(e, (float)total_of<S, TILES>(r, p.own, p.row + GATE_RUN) * (scale * e.scale_up)) + e.bias_up;
+    up = product_of<S>(f, (float)total_of<S, TILES>(r, p.own, p.row + GATE_RUN) * (scale * e.scale_up), p.token) + e.bias_up;
   float x = result_of(a, gate, up);
   if (a.residual) x = residual_add(a, x, e.residual);
   if (to.tokens) next_prepare(a, to, x, e.next_norm, p);
@@ -117,7 +117,7 @@ __device__ void group_finish(const few &f, const ring<S, TILES> &r, const input 
   for (int k = 0; k < turns_of<S>(TILES); k++) {
     if (!turn_has(f, g, shift, k)) break;
     place p = place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32);
-    if (p.has) result_make<S, TILES>(f.linear, r, to, e[k], p);
+    if (p.has) result_make<S, TILES>(f, r, to, e[k], p);
   }
 }
 
