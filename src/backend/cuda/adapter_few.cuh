@@ -55,12 +55,10 @@ __device__ __forceinline__ uint4 bits_of(const float sum[4]) {
 
 /* --- shrink ------------------------------------------------------------------------------------------------------- */
 
-enum { SHRINK_AHEAD = 1 }; /* units whose operands a warp asks for together */
-
 __device__ __forceinline__ uint4 token_load(const few &f, const uint4 *tokens, const adapter_unit &u, int panel,
                                             int half) {
   int lane = threadIdx.x % 32;
-  bool has = u.has && u.tile * 8 + lane / 4 < f.linear.n_row;
+  bool has = u.tile * 8 + lane / 4 < f.linear.n_row;
   return strong_load_if(tokens + ((size_t)u.tile * f.n_panel + panel) * 64 + half * 32 + lane, has);
 }
 
@@ -73,7 +71,7 @@ __device__ __forceinline__ const uint4 *factors_at(const few &f, const adapter_u
 __device__ __forceinline__ void factors_load(uint4 w[4], const few &f, const adapter_unit &u, int panel) {
   const uint4 *from = factors_at(f, u, panel) + threadIdx.x % 32;
 #pragma unroll
-  for (int s = 0; s < 4; s++) w[s] = u.has ? from[s * 32] : make_uint4(0, 0, 0, 0);
+  for (int s = 0; s < 4; s++) w[s] = from[s * 32];
 }
 
 __device__ __forceinline__ void unit_multiply(float sum[4], const uint4 w[4], uint4 low, uint4 high) {
@@ -91,64 +89,56 @@ __device__ __forceinline__ void part_shrink(const chain &c, const uint4 *tokens,
   int n = units_of(c, f), shares = max(1, (int)gridDim.x / f.n_panel), warp = threadIdx.x / 32;
   for (int item = blockIdx.x; item < f.n_panel * shares && n > 0; item += gridDim.x) {
     int panel = item % f.n_panel, step = shares * WARPS;
-    for (int first = item / f.n_panel + shares * warp; first < n; first += step * SHRINK_AHEAD) {
-      adapter_unit u[SHRINK_AHEAD];
-      uint4 w[SHRINK_AHEAD][4], low[SHRINK_AHEAD], high[SHRINK_AHEAD];
-#pragma unroll
-      for (int i = 0; i < SHRINK_AHEAD; i++) {
-        u[i].has = false;
-        if (first + i * step < n) u[i] = unit_of(c, f, first + i * step);
-      }
-#pragma unroll
-      for (int i = 0; i < SHRINK_AHEAD; i++) factors_load(w[i], f, u[i], panel);
-      for (bool all = false; !__all_sync(~0u, all);) {
-        all = true;
-#pragma unroll
-        for (int i = 0; i < SHRINK_AHEAD; i++)
-          low[i] = token_load(f, tokens, u[i], panel, 0), high[i] = token_load(f, tokens, u[i], panel, 1);
-#pragma unroll
-        for (int i = 0; i < SHRINK_AHEAD; i++) all = all && there(low[i]) && there(high[i]);
-      }
-#pragma unroll
-      for (int i = 0; i < SHRINK_AHEAD; i++) {
-        float sum[4] = {};
-        if (!u[i].has) continue;
-        unit_multiply(sum, w[i], low[i], high[i]);
-        strong_store(partial_at(c, f, part, first + i * step, panel) + threadIdx.x % 32, bits_of(sum));
-      }
+    for (int i = item / f.n_panel + shares * warp; i < n; i += step) {
+      adapter_unit u = unit_of(c, f, i);
+      uint4 w[4], low, high;
+      float sum[4] = {};
+      if (!u.has) continue;
+      factors_load(w, f, u, panel);
+      do low = token_load(f, tokens, u, panel, 0), high = token_load(f, tokens, u, panel, 1);
+      while (!__all_sync(~0u, there(low) && there(high)));
+      unit_multiply(sum, w, low, high);
+      strong_store(partial_at(c, f, part, i, panel) + threadIdx.x % 32, bits_of(sum));
     }
   }
 }
 
-/* Adds up a quarter of a unit: eight lanes have each fourth panel; the words are made all ones for the next launch. */
+/* Adds up a sixteenth of a unit, 32 bytes of each panel: a pair of lanes has each sixteenth panel, so that all of 64
+ * are on their way at once. The words are made all ones for the next launch. */
+enum { JOIN_TASKS = 16, JOIN_LANES = 32 / JOIN_TASKS };
+
 __device__ __forceinline__ float4 panels_add(uint4 *from, int n_panel) {
-  enum { AHEAD = 4, LANES = 8 };
-  int mine = threadIdx.x % 32 / LANES;
+  enum { AHEAD = 4 };
+  int mine = threadIdx.x % 32 / JOIN_LANES;
   float4 total = {};
-  for (int base = 0; base < n_panel; base += 4 * AHEAD) {
+  for (int base = 0; base < n_panel; base += JOIN_TASKS * AHEAD) {
     uint4 x[AHEAD];
     for (bool all = false; !__all_sync(~0u, all);) {
       all = true;
 #pragma unroll
-      for (int i = 0; i < AHEAD; i++)
-        x[i] = strong_load_if(from + (size_t)(base + i * 4 + mine) * 32, base + i * 4 + mine < n_panel);
+      for (int i = 0; i < AHEAD; i++) {
+        int panel = base + i * JOIN_TASKS + mine;
+        x[i] = strong_load_if(from + (size_t)panel * 32, panel < n_panel);
+      }
 #pragma unroll
       for (int i = 0; i < AHEAD; i++) all = all && there(x[i]);
     }
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
-      if (base + i * 4 + mine >= n_panel) continue;
+      int panel = base + i * JOIN_TASKS + mine;
+      if (panel >= n_panel) continue;
       total.x += __uint_as_float(x[i].x), total.y += __uint_as_float(x[i].y);
       total.z += __uint_as_float(x[i].z), total.w += __uint_as_float(x[i].w);
-      strong_store(from + (size_t)(base + i * 4 + mine) * 32, make_uint4(~0u, ~0u, ~0u, ~0u));
+      strong_store(from + (size_t)panel * 32, make_uint4(~0u, ~0u, ~0u, ~0u));
     }
   }
   return total;
 }
 
 __device__ __forceinline__ float across_add(float x) {
-  x += __shfl_xor_sync(~0u, x, 8);
-  return x + __shfl_xor_sync(~0u, x, 16);
+#pragma unroll
+  for (int step = JOIN_LANES; step < 32; step *= 2) x += __shfl_xor_sync(~0u, x, step);
+  return x;
 }
 
 /* A token that has not named the adapter gets 0, whatever the sum. */
@@ -160,13 +150,13 @@ __device__ __forceinline__ void shrunk_leave(uint32_t *to, int rank, int token, 
 /* A warp of each block: h of a part. */
 __device__ __forceinline__ void part_join(const chain &c, const uint4 *set, int part) {
   const few &f = c.part[part];
-  int lane = threadIdx.x % 32, n = units_of(c, f) * 4;
+  int lane = threadIdx.x % 32, n = units_of(c, f) * JOIN_TASKS;
   for (int task = blockIdx.x; task < n; task += gridDim.x) {
-    int unit = task / 4, at = task % 4 * 8 + lane % 8;
+    int unit = task / JOIN_TASKS, at = task % JOIN_TASKS * JOIN_LANES + lane % JOIN_LANES;
     if (!unit_of(c, f, unit).has) continue;
     float4 sum = panels_add(partial_at(c, f, part, unit, 0) + at, f.n_panel);
     sum.x = across_add(sum.x), sum.y = across_add(sum.y), sum.z = across_add(sum.z), sum.w = across_add(sum.w);
-    if (lane >= 8) continue;
+    if (lane >= JOIN_LANES) continue;
     uint32_t *to = (uint32_t *)shrunk_at(f, set, unit);
     const float *scale = c.pair[unit / f.adapter.n_part].scale;
     int rank = at / 4, token = at % 4 * 2;
@@ -249,8 +239,8 @@ __device__ __forceinline__ void multiply_if(bool has, float d[4], const uint32_t
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"((int)has));
 }
 
-/* What a warp multiplies at the end of a group: of each pair that is its own, and of each strip, 16 rows of b, which come
- * meanwhile. A team's warps take pairs in turn. */
+/* What a warp multiplies at the end of a group: of each pair that is its own, and of each strip, 16 rows of b, which
+ * come meanwhile. A team's warps take pairs in turn. */
 template <int STRIPS, int TILES> struct expansion {
   uint8_t *room; /* [ADAPTER_TURNS][STRIPS][ADAPTER_STRIP] */
 
