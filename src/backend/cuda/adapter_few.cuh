@@ -189,11 +189,16 @@ __device__ __forceinline__ void parts_join(const chain &c, const uint4 *set) {
 
 __device__ __forceinline__ int part_of_strip(const few &f, int strip) { return part_of_row(f.adapter, strip * 16); }
 
-/* 16 rows of b into shared memory, 16 ranks of each, by a lane's 16 bytes; zeros beyond the last row. */
-__device__ __forceinline__ void rows_copy(uint8_t *to, const few &f, const adapter_unit &u, int first) {
+/* 16 rows of b into shared memory, 16 ranks of each, by a lane's 16 bytes; zeros beyond the last row. Not now: nearer.
+ */
+__device__ __forceinline__ void rows_copy(uint8_t *to, const few &f, const adapter_unit &u, int first, bool now) {
   const cuda_adapter_factors &a = f.adapter;
   int lane = threadIdx.x % 32, row = first + lane / 2, there = row < a.rows ? 16 : 0;
   const uint8_t *from = a.b + u.slot * a.slot_bytes + ((size_t)(there ? row : 0) * u.rank + u.strip * RANK_STRIP) * 2;
+  if (!now) {
+    if (there && lane % 2 == 0) asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+    return;
+  }
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to) + lane * 16),
                "l"(from + lane % 2 * 16), "r"(there)
                : "memory");
@@ -242,22 +247,36 @@ __device__ __forceinline__ void multiply_if(bool has, float d[4], const uint32_t
 /* What a warp multiplies at the end of a group: of each pair that is its own, and of each strip, 16 rows of b, which
  * come meanwhile. A team's warps take pairs in turn. */
 template <int STRIPS, int TILES> struct expansion {
-  uint8_t *room; /* [ADAPTER_TURNS][STRIPS][ADAPTER_STRIP] */
+  uint8_t *room;  /* [ADAPTER_TURNS][STRIPS][ADAPTER_STRIP] */
+  int n;          /* turns of this warp */
+  adapter_unit u; /* of the first, which is the only one as long as there are few adapters */
+
+  __device__ __forceinline__ expansion(const chain &c, const few &f) {
+    int step = team_of(TILES) * WARPS;
+    n = (*c.n_pair - pair_at(0) + step - 1) / step;
+    u.has = false;
+    if (n > 0) u = pair_of(c, f, pair_at(0));
+  }
 
   static __device__ __forceinline__ int pair_at(int turn) {
     return (turn * team_of(TILES) + team_rank<TILES>()) * WARPS + (int)threadIdx.x / 32;
   }
 
-  __device__ __forceinline__ void ask(const chain &c, const few &f, const group &g, int turn) const {
-    if (pair_at(turn) >= *c.n_pair) return;
-    adapter_unit u = pair_of(c, f, pair_at(turn));
+  __device__ __forceinline__ adapter_unit unit_at(const chain &c, const few &f, int turn) const {
+    return turn == 0 ? u : pair_of(c, f, pair_at(turn));
+  }
+
+  __device__ __forceinline__ void ask(const chain &c, const few &f, const group &g, int turn, bool now) const {
+    adapter_unit u = unit_at(c, f, turn);
     uint8_t *to = room + turn % ADAPTER_TURNS * STRIPS * ADAPTER_STRIP;
-    for (int i = 0; i < g.n && u.has; i++) rows_copy(to + i * ADAPTER_STRIP, f, u, strip_of(f.weights, g, i) * 16);
+#pragma unroll 1
+    for (int i = 0; i < g.n && u.has; i++) rows_copy(to + i * ADAPTER_STRIP, f, u, strip_of(f.weights, g, i) * 16, now);
   }
 
   __device__ __forceinline__ void begin(const chain &c, const few &f, const group &g, uint8_t *factors) {
     room = factors + threadIdx.x / 32 * ADAPTER_TURNS * STRIPS * ADAPTER_STRIP;
-    for (int turn = 0; turn < ADAPTER_TURNS; turn++) ask(c, f, g, turn);
+#pragma unroll 1
+    for (int turn = 0; turn < n; turn++) ask(c, f, g, turn, turn < ADAPTER_TURNS);
   }
 
   __device__ __forceinline__ void multiply(const few &f, const uint4 *set, const group &g, const adapter_unit &u,
@@ -282,12 +301,13 @@ template <int STRIPS, int TILES> struct expansion {
 
   __device__ __forceinline__ void add(const chain &c, const few &f, const uint4 *set, const group &g, bool fresh,
                                       float (*sum)[TILES][4]) const {
-    for (int turn = 0; pair_at(turn) < *c.n_pair; turn++) {
+#pragma unroll 1
+    for (int turn = 0; turn < n; turn++) {
       if (turn == 0 || turn >= ADAPTER_TURNS) copies_await();
-      adapter_unit u = pair_of(c, f, pair_at(turn));
+      adapter_unit u = unit_at(c, f, turn);
       if (u.has) multiply(f, set, g, u, turn, fresh, sum);
       __syncwarp(); /* all have read what the next copy overwrites */
-      if (pair_at(turn + ADAPTER_TURNS) < *c.n_pair) ask(c, f, g, turn + ADAPTER_TURNS);
+      if (turn + ADAPTER_TURNS < n) ask(c, f, g, turn + ADAPTER_TURNS, true);
     }
     __syncwarp();
   }

@@ -89,6 +89,17 @@ __device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens
   if (alone) half_add<S, TILES>(half, sum);
 }
 
+/* What a part has of adapters; nothing where a scheme takes none. */
+struct no_adapters {
+  __device__ __forceinline__ no_adapters(const chain &, const few &) {}
+};
+template <typename S, int TILES, bool HAS = has_adapters<S>::value> struct adapter_work {
+  typedef no_adapters type;
+};
+template <typename S, int TILES> struct adapter_work<S, TILES, true> {
+  typedef typename S::template expansion<TILES> type;
+};
+
 /* --- the chain ---------------------------------------------------------------------------------------------------- */
 
 template <typename S, int TILES>
@@ -110,12 +121,12 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   else
     fragments_begin<S, TILES>(b, f, in.tokens, first);
   if (part > 0) barrier_arrive(r.begun); /* the warps that scale begin when the input is as good as there */
+  typename adapter_work<S, TILES>::type expands(c, f);
   for (int round = 0; g.n > 0;) {
     typename S::sum sum[strips_of<S>(TILES)][TILES][4] = {};
     if constexpr (S::rolled)
       group_roll<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
     else if constexpr (has_adapters<S>::value) {
-      typename S::template expansion<TILES> expands;
       expands.begin(c, f, g, r.factors);
       group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
       expands.add(c, f, set, g, round == 0, sum);

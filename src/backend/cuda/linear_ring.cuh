@@ -52,7 +52,7 @@ template <typename S> __host__ __device__ constexpr int sum_bytes(int tiles) {
 template <typename S> struct has_adapters {
   static constexpr bool value = false;
 };
-enum { ADAPTER_TURNS = 2, ADAPTER_STRIP = 512 };
+enum { ADAPTER_TURNS = 1, ADAPTER_STRIP = 512 };
 
 template <typename S> __host__ __device__ constexpr int adapter_bytes(int tiles) {
   return has_adapters<S>::value ? WARPS * ADAPTER_TURNS * strips_of<S>(tiles) * ADAPTER_STRIP : 0;
