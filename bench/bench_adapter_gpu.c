@@ -86,10 +86,8 @@ static void bench_open(struct bench *b, const char *model, const char *mode) {
                                  .quant_mode = QUANT_BF16};
   for (uint8_t m = QUANT_AS_FILE; m <= QUANT_W8A8; m++)
     if (strcmp(quant_mode_name(m), mode) == 0) config.quant_mode = m;
-  const struct engine_options options = {.backend = backend_find("cuda"),
-                                         .memory_fraction = 0.5,
-                                         .adapters = b->n_row,
-                                         .adapter_rank = b->rank};
+  const struct engine_options options = {
+      .backend = backend_find("cuda"), .memory_fraction = 0.5, .adapters = b->n_row, .adapter_rank = b->rank};
   if (!random_engine_open(&b->engine, model, &config, &options, &error)) die(&error);
   if (!rates_measure(b->engine.loaded, &b->rates, &error)) die(&error);
   adapters_put(b);
@@ -111,8 +109,7 @@ static double step_seconds(struct bench *b, const struct batch *step, int kinds)
   uint64_t start = 0;
   for (int i = 0, out = 0; i < STEPS + 3 || out > 0;) {
     if (i < STEPS + 3) {
-      if (!e->backend->submit(e->program, &batch, &error) || !e->backend->finish(e->program, NULL, &error))
-        die(&error);
+      if (!e->backend->submit(e->program, &batch, &error) || !e->backend->finish(e->program, NULL, &error)) die(&error);
       i++, out++;
       if (out <= e->backend->run_ahead) continue;
     }

@@ -216,8 +216,8 @@ static void seats_run(const struct op_packed *packed, struct program *program, b
 }
 
 /* Sums of some hundred products in another order, and what follows from them. On a GPU factors are bf16, but beside
- * F32, each off by 2⁻⁹ of itself at most: some times that, of the mean, is what no sum of random ones reaches; an activation of
- * 8 bits may become the next code. */
+ * F32, each off by 2⁻⁹ of itself at most: some times that, of the mean, is what no sum of random ones reaches; an
+ * activation of 8 bits may become the next code. */
 static void tolerance_fill(const struct table *table, const struct scheme *scheme, int n_op, const float *expected,
                            size_t count, double *tolerance) {
   double squares = 0, part = 2e-5;

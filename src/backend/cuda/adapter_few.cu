@@ -10,9 +10,7 @@ struct adapted_bits;
 
 namespace linear_ring {
 
-template <> struct has_adapters<adapted_bits> {
-  static constexpr bool value = true;
-};
+template <> struct has_adapters<adapted_bits> { static constexpr bool value = true; };
 
 } // namespace linear_ring
 

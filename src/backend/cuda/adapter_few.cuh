@@ -2,11 +2,13 @@
  * does with its input: blocks take panels of 64 columns of it, warps units (a pair of adapter and tile, 16 ranks, a
  * part of the matrix), and leave sums of a panel as words (linear_between.cuh). A warp beside those that multiply adds
  * the panels up in order while the first weights are multiplied, and leaves h, times the tokens' scales. The expansion
- * is a piece more of each strip of weights, at the end of the others, which one warp of a team multiplies with h, as
- * two numbers in bf16: what b makes of h meets the strip's sums, and the norm's scale with them.
+ * is a piece more of each strip of weights, at the end of the others, whose rows of b come into shared memory
+ * meanwhile: one warp of a team multiplies it with h, as two numbers in bf16, so that what b makes of h meets the
+ * strip's sums, and the norm's scale with them.
  *
- * Bound: reads of factors, which are beside those of weights; at a part's beginning also what its input takes to be
- * there, then 16 ranks of a panel, some 1 µs, in which the ring of weights fills. */
+ * Bound: at 32 tokens what multipliers do beside weights, which they hardly keep up with: of one adapter's 1.1 ms in a
+ * step of an 8B 0.25 are the shrink, 0.1 the stage less in the ring, the rest the ends of groups. Of few tokens the
+ * shrink and the wait for h, some 3 µs a linear (SPEED.md). */
 #ifndef SPATE_BACKEND_CUDA_ADAPTER_FEW_CUH
 #define SPATE_BACKEND_CUDA_ADAPTER_FEW_CUH
 

@@ -52,7 +52,7 @@ struct cuda_adapter_lists {
   const int32_t *n_chunk;
   const struct cuda_adapter_chunk *chunk; /* [n_chunk] */
   const int32_t *place;                   /* of uses, by slots: token × USES + i */
-  const uint32_t *adapted; /* a bit of each of few tokens: it has adapters */
+  const uint32_t *adapted;                /* a bit of each of few tokens: it has adapters */
   const int32_t *n_pair;
   const struct cuda_adapter_pair *pair; /* [n_pair] of few tokens; none: there are none, or not all of them fit */
 };

@@ -39,12 +39,17 @@ static struct lists lists_of(const struct program *p, const struct cuda_slot *sl
                              const struct cuda_adapter_lists *on_device) {
   const struct {
     const void *at;
-  } at[] = {{on_device->use},   {on_device->n_chunk}, {on_device->chunk},
-            {on_device->place}, {on_device->n_pair},  {on_device->pair}, {on_device->adapted}};
+  } at[] = {{on_device->use},    {on_device->n_chunk}, {on_device->chunk},  {on_device->place},
+            {on_device->n_pair}, {on_device->pair},    {on_device->adapted}};
   void *host[7];
   for (int i = 0; i < 7; i++) host[i] = slot->adapter_slab + ((const uint8_t *)at[i].at - p->adapters.slab);
-  return (struct lists){
-      .use = host[0], .n_chunk = host[1], .chunk = host[2], .place = host[3], .n_pair = host[4], .adapted = host[6], .pair = host[5]};
+  return (struct lists){.use = host[0],
+                        .n_chunk = host[1],
+                        .chunk = host[2],
+                        .place = host[3],
+                        .n_pair = host[4],
+                        .adapted = host[6],
+                        .pair = host[5]};
 }
 
 /* Those in use come first. */

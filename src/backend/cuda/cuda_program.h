@@ -120,7 +120,7 @@ struct program {
 
   /* on the host */
   struct cuda_slot slot[CUDA_RUN_AHEAD + 1];
-  int oldest, n_slot;                   /* those that are out */
+  int oldest, n_slot;                      /* those that are out */
   struct cuda_graph graph[2][CUDA_GRAPHS]; /* by rows; of steps without adapters, and with them */
   int n_graph[2];
   float *logits;       /* [outputs][vocab] of outputs that the host draws, or wanted */
@@ -133,9 +133,9 @@ struct program {
   const struct batch *batch;
   const struct cuda_graph *decode; /* that it is launched by; NULL: kernel by kernel */
   enum cuda_adapted_kind adapted;
-  bool ruled;                      /* some of its outputs have rules, by the device */
-  bool plain;                      /* all of its outputs draw the greatest, and nothing else is wanted */
-  enum cuda_part part;             /* that is being launched */
+  bool ruled;          /* some of its outputs have rules, by the device */
+  bool plain;          /* all of its outputs draw the greatest, and nothing else is wanted */
+  enum cuda_part part; /* that is being launched */
   struct cuda_batch on_device;
 };
 
@@ -189,8 +189,8 @@ bool cuda_adapters_take(struct program *program, struct error *error);
 void cuda_adapters_release(struct program *program);
 bool cuda_adapter_load(struct program *program, int slot, const struct adapter *adapter, struct error *error);
 
-/* cuda_adapted.c: has some row of the batch an adapter? Where its lists are; those of a step on their way to the device,
- * which may turn out to have no graph. */
+/* cuda_adapted.c: has some row of the batch an adapter? Where its lists are; those of a step on their way to the
+ * device, which may turn out to have no graph. */
 enum cuda_adapted_kind cuda_adapters_named(const struct program *program, const struct batch *batch);
 void cuda_adapters_lay(struct program *program);
 bool cuda_adapters_send(struct program *program, struct cuda_slot *slot, const struct batch *batch,
@@ -202,7 +202,8 @@ bool cuda_adapter_takes(const struct program *program, const struct op *op);
 void cuda_adapted_chain(struct program *program, const struct op *op, int n);
 void cuda_adapted_linear(struct program *program, const struct op *op, const struct cuda_linear *linear);
 
-/* cuda_linear.c: products and all that follows, or products alone; an op; does one take 16-bit tokens as the op before it can leave them? */
+/* cuda_linear.c: products and all that follows, or products alone; an op; does one take 16-bit tokens as the op before
+ * it can leave them? */
 void cuda_linear_make(struct program *program, const struct op *op, struct cuda_linear *linear);
 void cuda_linear_run(struct program *program, const struct op *op);
 bool cuda_linear_takes(const struct program *program, const struct op *op, int n_row);

@@ -76,7 +76,8 @@ static bool logits_copy(struct program *p, struct error *error) {
 
 static enum cuda_part head_choose(const struct program *p, const struct masks *masks) {
   if (p->ruled) return CUDA_HEAD_RULED;
-  return p->plain && !masks && !p->adapted && cuda_part_greatest(p, p->on_device.n_out) ? CUDA_HEAD_GREATEST : CUDA_HEAD;
+  return p->plain && !masks && !p->adapted && cuda_part_greatest(p, p->on_device.n_out) ? CUDA_HEAD_GREATEST
+                                                                                        : CUDA_HEAD;
 }
 
 static bool head_run(struct program *p, struct cuda_slot *slot, const struct masks *masks, struct error *error) {

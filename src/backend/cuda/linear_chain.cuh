@@ -24,7 +24,6 @@ struct few {
   uint32_t shrunk;         /* where h is in a set */
 };
 
-
 /* Linears one after the other, each taking what the one before it has left. */
 struct chain {
   few part[LINEAR_CHAIN];

@@ -93,9 +93,7 @@ __device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens
 struct no_adapters {
   __device__ __forceinline__ no_adapters(const chain &, const few &) {}
 };
-template <typename S, int TILES, bool HAS = has_adapters<S>::value> struct adapter_work {
-  typedef no_adapters type;
-};
+template <typename S, int TILES, bool HAS = has_adapters<S>::value> struct adapter_work { typedef no_adapters type; };
 template <typename S, int TILES> struct adapter_work<S, TILES, true> {
   typedef typename S::template expansion<TILES> type;
 };
@@ -161,7 +159,8 @@ template <typename S, int TILES> __device__ void parts_multiply(const chain &c, 
 template <typename S, int TILES> __device__ void scales_make(const chain &c, const ring<S, TILES> &r) {
   constexpr int n = scalers_of(TILES);
   const uint4 *set = set_of(c);
-  if (c.used > 0) set_clear(c.between.state, (uint4 *)c.between.sets, c.between.units, threadIdx.x - SCALERS * 32, n * 32);
+  if (c.used > 0)
+    set_clear(c.between.state, (uint4 *)c.between.sets, c.between.units, threadIdx.x - SCALERS * 32, n * 32);
   for (int i = 0; i < c.n; i++) {
     const float *squares = input_of<S, TILES>(c, set, i).squares;
     if (i > 0) barrier_wait(r.begun, (i - 1) & 1);

@@ -96,14 +96,15 @@ template <typename S> __device__ __forceinline__ float product_of(const few &f, 
 }
 
 template <typename S, int TILES>
-__device__ __forceinline__ void result_make(const few &f, const ring<S, TILES> &r, const input &to,
-                                            const extras &e, const place &p) {
+__device__ __forceinline__ void result_make(const few &f, const ring<S, TILES> &r, const input &to, const extras &e,
+                                            const place &p) {
   const struct cuda_linear &a = f.linear;
   float scale = r.scale[p.token], up = 0;
   if (S::top > 0) scale *= r.factor[p.token];
   float gate = product_of<S>(f, (float)total_of<S, TILES>(r, p.own, p.row) * (scale * e.scale), p.token) + e.bias;
   if (a.gated)
-    up = product_of<S>(f, (float)total_of<S, TILES>(r, p.own, p.row + GATE_RUN) * (scale * e.scale_up), p.token) + e.bias_up;
+    up = product_of<S>(f, (float)total_of<S, TILES>(r, p.own, p.row + GATE_RUN) * (scale * e.scale_up), p.token) +
+         e.bias_up;
   float x = result_of(a, gate, up);
   if (a.residual) x = residual_add(a, x, e.residual);
   if (to.tokens) next_prepare(a, to, x, e.next_norm, p);

@@ -9,11 +9,11 @@ namespace linear_ring {
 
 enum {
   WARPS = 8,
-  PIECE = 2048,   /* bytes of 16 rows × 128 bytes of columns */
-  COPIER = WARPS, /* the warps after those that multiply: one asks for weights, */
-  SCALERS,        /* others add up tokens' norms */
+  PIECE = 2048,       /* bytes of 16 rows × 128 bytes of columns */
+  COPIER = WARPS,     /* the warps after those that multiply: one asks for weights, */
+  SCALERS,            /* others add up tokens' norms */
   JOINER = WARPS + 3, /* one adds up what adapters shrink (adapter_few.cuh) */
-  THREADS = 384,  /* whole warpgroups, which give each other registers */
+  THREADS = 384,      /* whole warpgroups, which give each other registers */
   MULTIPLIER_REGISTERS = 216,
   COPIER_REGISTERS = 72,
 };
@@ -49,9 +49,7 @@ template <typename S> __host__ __device__ constexpr int sum_bytes(int tiles) {
 }
 
 /* Does a scheme take adapters? Bytes that it has in shared memory for factors (adapter_few.cuh). */
-template <typename S> struct has_adapters {
-  static constexpr bool value = false;
-};
+template <typename S> struct has_adapters { static constexpr bool value = false; };
 enum { ADAPTER_TURNS = 1, ADAPTER_STRIP = 512 };
 
 template <typename S> __host__ __device__ constexpr int adapter_bytes(int tiles) {
