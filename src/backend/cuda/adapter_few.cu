@@ -32,5 +32,5 @@ struct adapted_bits : sixteen_bits {
 
 void cuda_adapter_few(const struct cuda_linear *linear, int n, const struct cuda_adapted *adapted,
                       const struct cuda_between *between, int multiprocessors, cuda_stream stream) {
-  chains_launch<adapted_bits>(linear, n, between, multiprocessors, stream, adapted);
+  chains_run<adapted_bits>(linear, n, between, multiprocessors, stream, adapted, 0);
 }

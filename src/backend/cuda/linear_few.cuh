@@ -249,8 +249,8 @@ inline bool residual_far(const struct cuda_linear *linear, int i) {
 }
 
 template <typename S>
-void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
-                   cuda_stream stream, const struct cuda_adapted *adapted = nullptr, int first = 0) {
+void chains_run(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
+                cuda_stream stream, const struct cuda_adapted *adapted, int first) {
   chain c = {.n = 1, .between = *between};
   c.part[0] = part_of<S>(linear[0], adapted, first);
   for (; c.n < n && !residual_far(linear, c.n); c.n++) c.part[c.n] = part_of<S>(linear[c.n], adapted, first + c.n);
@@ -269,7 +269,13 @@ void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_be
       chain_launch<S, 4>(c, multiprocessors, stream);
   }
   if (linear[c.n - 1].has_post_norm) cuda_linear_tail(linear + c.n - 1, stream);
-  if (c.n < n) chains_launch<S>(linear + c.n, n - c.n, between, multiprocessors, stream, adapted, first + c.n);
+  if (c.n < n) chains_run<S>(linear + c.n, n - c.n, between, multiprocessors, stream, adapted, first + c.n);
+}
+
+template <typename S>
+void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
+                   cuda_stream stream) {
+  chains_run<S>(linear, n, between, multiprocessors, stream, nullptr, 0);
 }
 
 } // namespace
