@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "image/decode_wire.h"
 
 #include <errno.h>
@@ -174,7 +175,7 @@ static bool nonsense_tell(struct error *error) {
                    "The image made its decoder answer what no decoder does: it is malformed, send another.");
 }
 
-/* The sentence is the child's: what is not printable is not passed on. */
+/* The sentence is the child's: bytes that are no text end it, control characters are not passed on. */
 static bool sentence_take(struct decode_link *link, const struct wire_reply *reply, int timeout_ms, uint64_t until_us,
                           bool *lost, struct error *error) {
   char text[ERROR_TEXT_MAX] = "";
@@ -184,6 +185,7 @@ static bool sentence_take(struct decode_link *link, const struct wire_reply *rep
   if (!known || reply->text_size >= sizeof text || reply->width || reply->height) return nonsense_tell(error);
   enum talk how = socket_move(link->child, false, text, reply->text_size, until_us);
   if (how != TALK_DONE) return loss_tell(how, timeout_ms, error);
+  if (!utf8_valid(slice_make(text, reply->text_size))) return nonsense_tell(error);
   for (char *c = text; c < text + reply->text_size; c++)
     if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
   *lost = false;

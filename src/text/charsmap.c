@@ -20,10 +20,12 @@ static struct slice map_texts(struct slice map) {
   return slice_make(map.data + before, map.size - before);
 }
 
+/* What rules make is UTF-8, as all texts are taken to be from here on: the regexes of PCRE2 do not look again. */
 bool charsmap_check(struct slice map) {
   if (map.size < UNIT) return false;
   size_t trie = read_u32(map.data);
-  return trie >= UNIT && trie % UNIT == 0 && trie < map.size - UNIT && map.data[map.size - 1] == 0;
+  return trie >= UNIT && trie % UNIT == 0 && trie < map.size - UNIT && map.data[map.size - 1] == 0 &&
+         utf8_valid(map_texts(map));
 }
 
 /* --- the trie --------------------------------------------------------------------------------------------------- */
@@ -52,6 +54,7 @@ static bool rule_find(struct slice map, struct slice text, struct slice *result)
     if (!unit_ends(unit)) continue;
     if (!unit_read(trie, at, &unit) || unit_value(unit) >= texts.size) return false;
     const uint8_t *start = texts.data + unit_value(unit);
+    if ((*start & 0xC0) == 0x80) return false; /* amid a character */
     *result = slice_make(start, strlen((const char *)start));
     return true;
   }
@@ -67,16 +70,15 @@ static bool append_characters(struct slice map, struct slice cluster, struct buf
     if (size == 0) return false;
     struct slice character = slice_make(cluster.data + at, size), made = character;
     rule_find(map, character, &made);
-    buffer_append(out, made.data, made.size);
+    if (!buffer_append(out, made.data, made.size)) return false;
   }
-  return !out->failed;
+  return true;
 }
 
 static bool append_cluster(struct slice map, struct slice cluster, struct buffer *out) {
   struct slice made;
   if (cluster.size > WHOLE_CLUSTER || !rule_find(map, cluster, &made)) return append_characters(map, cluster, out);
-  buffer_append(out, made.data, made.size);
-  return !out->failed;
+  return buffer_append(out, made.data, made.size);
 }
 
 bool charsmap_apply(struct slice map, struct slice text, struct buffer *out) {

@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 
 /* Little endian: uint32_t size of the trie in bytes, the trie (a double array of Darts-clone, uint32_t units), then the
- * texts that its values are offsets in, each ended by a NUL. */
+ * texts that its values are offsets in, UTF-8, each ended by a NUL. */
 bool charsmap_check(struct slice map);
 
 /* Appends text with the rules applied, as the package `tokenizers` does: to a grapheme cluster of up to five bytes as a

@@ -2,6 +2,7 @@
  * `tokenizers`. */
 #include "text/unigram.h"
 
+#include "base/limits.h"
 #include "base/utf8.h"
 
 #include <stdlib.h>
@@ -28,13 +29,14 @@ static void place_offer(struct unigram_place *places, size_t start, size_t end, 
   if (place->start == TOKEN_NONE || score > place->score) *place = (struct unigram_place){score, (uint32_t)start, id};
 }
 
-/* All tokens that begin at `start`, and the unknown one where the character there is none. */
+/* All tokens that begin at `start`, and the unknown one where the character there is none. A spoiled trie may be deeper
+ * than any token is long. */
 static void offers_from(const struct tokenizer_tables *tables, struct slice piece, size_t start, size_t character,
                         struct unigram_place *places) {
   const struct trie_node *node = tables->trie;
   double score = places[start].score;
   bool known = false;
-  for (size_t end = start; end < piece.size;) {
+  for (size_t end = start; end < piece.size && end - start < LIMIT_TOKEN_BYTES;) {
     node = trie_step(tables->trie, node, piece.data[end++]);
     if (!node) break;
     bool within = end < piece.size && (piece.data[end] & 0xC0) == 0x80;

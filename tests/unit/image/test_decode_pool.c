@@ -58,6 +58,10 @@ static void bad_child(void) {
   if (strcmp(how, "empty") == 0) say(WIRE_REPLY, 0, 0, 7, 0);
   if (strcmp(how, "both") == 0) say(WIRE_REPLY, 0, 1, 1, 5);
   if (strcmp(how, "talk") == 0) say(WIRE_REPLY, ERROR_INVALID, 0, 0, 1 << 30);
+  if (strcmp(how, "bytes") == 0) { /* a sentence that is not UTF-8 */
+    say(WIRE_REPLY, ERROR_INVALID, 0, 0, 2);
+    if (write(HELPER_DESCRIPTOR, "\xC3(", 2) < 0) _exit(9);
+  }
   if (strcmp(how, "short") == 0) say(WIRE_REPLY, 0, 100, 100, 0);
   if (strcmp(how, "stop") == 0) { /* in the middle of the pixels */
     say(WIRE_REPLY, 0, 100, 100, 0);
@@ -168,9 +172,9 @@ static void test_bad_helpers(void **state) {
   static const struct {
     const char *how, *sentence;
   } rows[] = {
-      {"crash", ended},   {"exit", ended},      {"hang", late},      {"magic", nonsense},
-      {"code", nonsense}, {"device", nonsense}, {"large", nonsense}, {"empty", nonsense},
-      {"both", nonsense}, {"talk", nonsense},   {"short", late},     {"stop", ended},
+      {"crash", ended},     {"exit", ended},     {"hang", late},      {"magic", nonsense}, {"code", nonsense},
+      {"device", nonsense}, {"large", nonsense}, {"empty", nonsense}, {"both", nonsense},  {"talk", nonsense},
+      {"short", late},      {"stop", ended},     {"bytes", nonsense},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     char sentence[ERROR_TEXT_MAX];
