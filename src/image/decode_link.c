@@ -175,7 +175,7 @@ static bool nonsense_tell(struct error *error) {
                    "The image made its decoder answer what no decoder does: it is malformed, send another.");
 }
 
-/* The sentence is the child's: bytes that are no text end it, control characters are not passed on. */
+/* The sentence is the child's: it must be UTF-8, and its control characters are not passed on. */
 static bool sentence_take(struct decode_link *link, const struct wire_reply *reply, int timeout_ms, uint64_t until_us,
                           bool *lost, struct error *error) {
   char text[ERROR_TEXT_MAX] = "";
