@@ -42,9 +42,12 @@ static bool grid_measure(const struct preprocess_config *config, struct extent f
   const int *grid = config->grid[grid_choose(config, from)];
   int edge = edge_of_tile(config);
   struct extent canvas = {grid[0], grid[1]}, inner = extent_within(from, canvas);
-  struct extent tile = extent_cropped(config, extent_resized(config, (struct extent){edge, edge}));
-  struct extent whole = extent_cropped(config, extent_resized(config, extent_of_whole(config)));
-  if (!extent_check(canvas, error) || !extent_check(inner, error) || !extent_check(tile, error)) return false;
+  struct extent whole_before = extent_of_whole(config), whole_resized = extent_resized(config, whole_before);
+  struct extent tile_resized = extent_resized(config, (struct extent){edge, edge});
+  struct extent tile = extent_cropped(config, tile_resized), whole = extent_cropped(config, whole_resized);
+  if (!extent_check(canvas, error) || !extent_check(inner, error) || !extent_check(whole_before, error) ||
+      !extent_check(whole_resized, error) || !extent_check(tile_resized, error) || !extent_check(tile, error))
+    return false;
   if (whole.height != tile.height || whole.width != tile.width)
     return error_set(
         error, ERROR_UNSUPPORTED,

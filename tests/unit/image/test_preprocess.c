@@ -288,6 +288,9 @@ static const struct {
                        "\"image_grid_pinpoints\": [[224, 224]]}",
      50, 50,
      "preprocessor_config.json makes tiles of 112 × 112 pixels beside a whole of 224 × 224: they must be alike."},
+    {TYPE("LlavaNext") ", \"size\": 16000, \"crop_size\": 336}", 50, 50, /* what is cut away is in memory, too */
+     "The image would be resized to 16000 × 16000 pixels for this model, expected sides of 1 to 16384 and at most "
+     "50331648 pixels: send one that is less long or less narrow."},
 };
 
 static void test_bad_pictures(void **state) {
