@@ -220,7 +220,9 @@ bool decode_link_greet(struct decode_link *link, int timeout_ms, struct error *e
                      how == TALK_LATE ? "took too long" : "ended");
   if (reply.magic != WIRE_REPLY || reply.width || reply.height) return nonsense_tell(error);
   if (reply.code != ERROR_NONE) return sentence_take(link, &reply, timeout_ms, until_us, &lost, error);
-  return link->greeted = true;
+  link->greeted = true;
+  if (decode_link_waits(link)) return true; /* what greeted may have been killed since */
+  return error_set(error, ERROR_IO, "An image decoder ended before it had an image: look at the system's log.");
 }
 
 static bool image_ask(struct decode_link *link, struct slice file, int timeout_ms, struct image *image, bool *lost,

@@ -262,21 +262,35 @@ static int children_find(pid_t parent, pid_t *pids, int max) {
   return n;
 }
 
+/* As the kernel writes it: S sleeps, Z is a zombie; X: it is gone. */
+static char process_state(pid_t pid) {
+  char path[64], text[256];
+  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  FILE *file = fopen(path, "r");
+  if (!file) return 'X';
+  size_t size = fread(text, 1, sizeof text - 1, file);
+  fclose(file);
+  text[size] = 0;
+  const char *state = strrchr(text, ')'); /* after the program's name */
+  return state ? state[2] : 'X';
+}
+
 /* Kills a process and waits until it has closed all it had: it is gone or a zombie. */
 static void kill_for_good(pid_t pid) {
-  char path[64], text[256];
   kill(pid, SIGKILL);
-  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  for (int wait = 0; wait < 10000; wait++, usleep(1000))
+    if (strchr("ZX", process_state(pid))) return;
+  fail();
+}
+
+/* The helper's child that has greeted and sleeps until there is an image, not the one before it, which is ending. */
+static pid_t child_waiting(pid_t helper) {
   for (int wait = 0; wait < 10000; wait++, usleep(1000)) {
-    FILE *file = fopen(path, "r");
-    if (!file) return;
-    size_t size = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[size] = 0;
-    const char *state = strrchr(text, ')'); /* after the program's name */
-    if (!state || state[2] == 'Z' || state[2] == 'X') return;
+    pid_t child;
+    if (children_find(helper, &child, 1) == 1 && process_state(child) == 'S') return child;
   }
   fail();
+  return 0;
 }
 
 static void test_killed_from_outside(void **state) {
@@ -299,8 +313,9 @@ static void test_killed_from_outside(void **state) {
   }
   assert_true(done <= 400 && done >= 400 - killed);
   for (int round = 0; round < 3; round++) { /* the child that waits, its helper, both: it costs nobody an image */
-    pid_t helper = 0, child = 0;
-    if (children_find(getpid(), &helper, 1) != 1 || children_find(helper, &child, 1) != 1) break;
+    pid_t helper = 0;
+    if (children_find(getpid(), &helper, 1) != 1) break;
+    pid_t child = child_waiting(helper);
     if (round != 1) kill_for_good(child);
     if (round != 0) kill_for_good(helper);
     for (int i = 0; i < 4; i++) assert_true(run(pool, taken, NULL));
