@@ -15,7 +15,8 @@ const struct family *family_find(const struct checkpoint *checkpoint, struct err
   for (int i = 0; i < FAMILY_COUNT; i++) {
     for (const struct architecture *own = families[i]->architectures; own->name; own++) {
       if (strcmp(own->name, wanted) == 0) return families[i];
-      bool fits = used + strlen(own->name) + sizeof ", , …" < sizeof known; /* those that do not are left out at the end */
+      bool fits =
+          used + strlen(own->name) + sizeof ", , …" < sizeof known; /* those that do not are left out at the end */
       if (used < sizeof known - 8)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", fits ? own->name : "…");
       if (!fits) used = sizeof known;

@@ -4,9 +4,8 @@
 #include "model/llama_text.h"
 #include "model/vision_tower.h"
 
-static const struct architecture architectures[] = {{"Idefics3ForConditionalGeneration", "llama"},
-                                                    {"SmolVLMForConditionalGeneration", "llama"},
-                                                    {0}};
+static const struct architecture architectures[] = {
+    {"Idefics3ForConditionalGeneration", "llama"}, {"SmolVLMForConditionalGeneration", "llama"}, {0}};
 
 /* What configs may leave out: the defaults of transformers' config classes. */
 static const struct vision_tower vision_defaults = {.prefix = "model.vision_model.",
