@@ -139,8 +139,8 @@ static double score_rounded(double score) {
   do snprintf(digits, sizeof digits, "%.*e", places, score);
   while (strtod(digits, NULL) != score && ++places < 17);
   char *exponent = strchr(digits, 'e'), *point = strchr(digits, '.');
-  int power = atoi(exponent + 1) - places;
-  if (places == 0 || power >= 0 || power < -22) return score; /* exact already */
+  int power = exponent ? atoi(exponent + 1) - places : 0;
+  if (!point || power >= 0 || power < -22) return score; /* exact already */
   memmove(point, point + 1, (size_t)(exponent - point - 1));
   exponent[-1] = 0;
   double scale = 1;
