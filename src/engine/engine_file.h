@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 
 enum {
-  ENGINE_FILE_VERSION = 4,
+  ENGINE_FILE_VERSION = 5,
   ENGINE_SECTION_ALIGN = 4096, /* of each section, and of each weight */
   ENGINE_WEIGHTS_ALIGN = 2 << 20,
   ENGINE_HEADER_BYTES = 4096, /* the header with its padding */
@@ -101,7 +101,7 @@ const struct weight *engine_file_weight_of(const struct engine_file *file, int w
 /* Packed bytes of weight i. */
 struct slice engine_file_weight(const struct engine_file *file, int weight);
 
-/* What was folded into it. */
+/* What was folded into a weight of the plan; the vision plan's have nothing. */
 static inline struct weight_fold engine_file_fold(const struct engine_file *file, int weight) {
   return engine_folds_get(file->folds, weight);
 }

@@ -30,7 +30,7 @@ const struct family *family_find(const struct checkpoint *checkpoint, struct err
 const char *family_gguf_name(const struct family *family, const struct checkpoint *checkpoint) {
   const struct architecture *own = family->architectures;
   while (own->name && strcmp(own->name, checkpoint_architecture(checkpoint)) != 0) own++;
-  return own->name ? own->gguf : "";
+  return own->name && own->gguf ? own->gguf : "";
 }
 
 /* --- tensors against weights ------------------------------------------------------------------------------------- */

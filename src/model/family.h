@@ -10,7 +10,7 @@
 
 struct architecture {
   const char *name; /* as checkpoint_architecture gives it */
-  const char *gguf; /* what GGUF files call it, models and adapters */
+  const char *gguf; /* what GGUF files call its decoder; NULL: it can be any of several */
 };
 
 struct family {
@@ -31,7 +31,7 @@ extern const struct family llama_family, gemma3_family, idefics3_family, llava_f
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);
 
-/* What GGUF files call the checkpoint's architecture, which is of the family. */
+/* What GGUF files, models and adapters, call the checkpoint's architecture, which is of the family; "": unknown. */
 const char *family_gguf_name(const struct family *family, const struct checkpoint *checkpoint);
 
 /* The plans (schemes still F32), one of each role that the network has, in the blocks by role; of others the block is

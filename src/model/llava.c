@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-static const struct architecture architectures[] = {{"LlavaForConditionalGeneration", "llama"}, {0}};
+static const struct architecture architectures[] = {{"LlavaForConditionalGeneration", NULL}, {0}};
 
 /* What configs leave out: the defaults of transformers' config classes. */
 static const struct vision_tower vision_defaults = {.hidden = 1024,

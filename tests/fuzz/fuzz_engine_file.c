@@ -44,6 +44,8 @@ static void file_read(const struct engine_file *file) {
   for (int i = 0; i < engine_file_weights(file); i++) {
     struct slice bytes = engine_file_weight(file, i);
     if (bytes.size > 0) sum = (uint8_t)(sum + bytes.data[0] + bytes.data[bytes.size - 1]);
+  }
+  for (int i = 0; i < file->plan->n_weight; i++) {
     struct weight_fold fold = engine_file_fold(file, i);
     for (int k = 0; fold.column && k < plan_weights(file->plan)[i].cols; k++)
       sum = (uint8_t)(sum + (fold.column[k] > 1));
