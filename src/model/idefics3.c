@@ -5,7 +5,7 @@
 #include "model/vision_tower.h"
 
 static const struct architecture architectures[] = {
-    {"Idefics3ForConditionalGeneration", "llama"}, {"SmolVLMForConditionalGeneration", "llama"}, {0}};
+    {"Idefics3ForConditionalGeneration", NULL}, {"SmolVLMForConditionalGeneration", NULL}, {0}};
 
 /* What configs may leave out: the defaults of transformers' config classes. */
 static const struct vision_tower vision_defaults = {.prefix = "model.vision_model.",
