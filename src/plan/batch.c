@@ -75,6 +75,7 @@ static bool output_place_check(const struct batch *b, int index, int merged, str
 static bool output_check(const struct batch *b, int index, const struct plan *plan, int merged, struct error *error) {
   if (!output_place_check(b, index, merged, error)) return false;
   if (!b->sampling && !plan_samples(plan)) return true;
+  if (!b->sampling) return error_set(error, ERROR_INVALID, "Output %d does not say how its token is drawn.", index);
   const struct sampling *sampling = &b->sampling[index];
   if (sampling->draw == DRAW_SCORE && (sampling->target < 0 || sampling->target >= plan->vocab))
     return error_set(error, ERROR_INVALID, "Output %d scores token %d, expected 0 to %d.", index, sampling->target,

@@ -139,7 +139,7 @@ static double score_rounded(double score) {
   do snprintf(digits, sizeof digits, "%.*e", places, score);
   while (strtod(digits, NULL) != score && ++places < 17);
   char *exponent = strchr(digits, 'e'), *point = strchr(digits, '.');
-  int power = exponent ? atoi(exponent + 1) - places : 0;
+  int power = exponent ? (int)strtol(exponent + 1, NULL, 10) - places : 0;
   if (!point || power >= 0 || power < -22) return score; /* exact already */
   memmove(point, point + 1, (size_t)(exponent - point - 1));
   exponent[-1] = 0;
