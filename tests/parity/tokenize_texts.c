@@ -16,7 +16,8 @@ static void stop(const struct error *error) {
 
 static void write_counted(size_t count, const void *what, size_t unit) {
   uint32_t number = (uint32_t)count;
-  if (fwrite(&number, sizeof number, 1, stdout) != 1 || fwrite(what, unit, count, stdout) != count) exit(1);
+  if (fwrite(&number, sizeof number, 1, stdout) != 1) exit(1);
+  if (count > 0 && fwrite(what, unit, count, stdout) != count) exit(1);
 }
 
 static void take(const struct tokenizer *tokenizer, struct slice text, struct buffer *decoded) {
