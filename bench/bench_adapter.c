@@ -6,6 +6,7 @@
  * multiplies floats with, whichever takes longer: both are measured first. */
 #include "backend/backends.h"
 #include "base/clock.h"
+#include "base/half.h"
 #include "engine/engine_file.h"
 
 #include <stdio.h>
@@ -39,14 +40,14 @@ static _Noreturn void die(const struct error *error) {
   exit(1);
 }
 
-static float *random_floats(size_t count, float size, uint64_t seed) {
-  float *floats = malloc(count * sizeof *floats);
-  if (!floats) exit(1);
+static struct factor random_factor(size_t count, float size, uint64_t seed) {
+  uint16_t *numbers = malloc(count * sizeof *numbers);
+  if (!numbers) exit(1);
   for (size_t i = 0; i < count; i++) {
     seed = seed * 6364136223846793005u + 1442695040888963407u;
-    floats[i] = size * ((float)(seed >> 40) * 0x1p-23f - 1);
+    numbers[i] = bfloat_from_float(size * ((float)(seed >> 40) * 0x1p-23f - 1));
   }
-  return floats;
+  return (struct factor){numbers, FACTOR_BF16};
 }
 
 static void adapter_put(struct bench *b, int slot) {
@@ -61,14 +62,15 @@ static void adapter_put(struct bench *b, int slot) {
     size_t a = (size_t)w->n_part * (size_t)b->rank * (size_t)w->cols, e = (size_t)w->rows * (size_t)b->rank;
     op[adapter.n_op++] = (struct adapter_op){.op = i,
                                              .rank = b->rank,
-                                             .a = random_floats(a, 0.05f, (uint64_t)(slot * 1000 + i)),
-                                             .b = random_floats(e, 0.01f, (uint64_t)(slot * 2000 + i))};
-    adapter.bytes += (a + e) * sizeof(float);
+                                             .a = random_factor(a, 0.05f, (uint64_t)(slot * 1000 + i)),
+                                             .b = random_factor(e, 0.01f, (uint64_t)(slot * 2000 + i)),
+                                             .gain = {1, 1, 1, 1}};
+    adapter.bytes += (a + e) * factor_bytes(FACTOR_BF16);
     b->operations += 2 * (a + e);
   }
   b->adapter_bytes = adapter.bytes;
   if (!backend_cpu.adapter_load(b->program, slot, &adapter, &error)) die(&error);
-  for (int i = 0; i < adapter.n_op; i++) free((void *)(uintptr_t)op[i].a), free((void *)(uintptr_t)op[i].b);
+  for (int i = 0; i < adapter.n_op; i++) free((void *)(uintptr_t)op[i].a.numbers), free((void *)(uintptr_t)op[i].b.numbers);
   free(op);
 }
 

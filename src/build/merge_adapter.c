@@ -173,11 +173,14 @@ static double gain(const struct adapter_op *op, double scale, int i) {
 
 static void embed_row(const struct weight_merge *merge, int cols, int token, float *out) {
   const struct adapter_op *op = merge->op;
-  const float *a = op->a + (size_t)token * (size_t)op->rank;
+  size_t rank = (size_t)op->rank;
+  float a[LIMIT_ADAPTER_RANK], b[LIMIT_ADAPTER_RANK];
+  factor_floats(op->a, (size_t)token * rank, rank, a);
   for (int i = 0; i < cols; i++) {
     double sum = 0;
-    for (int k = 0; k < op->rank; k++) sum += (double)op->b[(size_t)i * (size_t)op->rank + (size_t)k] * a[k];
-    out[i] = (float)(gain(op, merge->scale, i) * (out[i] + merge->scale * sum));
+    factor_floats(op->b, (size_t)i * rank, rank, b);
+    for (size_t k = 0; k < rank; k++) sum += (double)b[k] * a[k];
+    out[i] = (float)(gain(op, merge->scale, i) * (out[i] + (double)merge->scale * op->gain[0] * sum));
   }
 }
 
@@ -185,13 +188,20 @@ static void linear_row(const struct weight_merge *merge, const struct weight *we
   const struct adapter_op *op = merge->op;
   int part, tensor_row;
   if (!weight_row_source(weight, row, &part, &tensor_row)) return;
+  enum { COLUMNS = 256 };
   size_t rank = (size_t)op->rank, cols = (size_t)weight->cols;
-  const float *b = op->b + (size_t)row * rank, *a = op->a + (size_t)part * rank * cols;
-  double g = gain(op, merge->scale, row);
-  for (size_t j = 0; j < cols; j++) {
-    double sum = 0;
-    for (size_t k = 0; k < rank; k++) sum += (double)b[k] * a[k * cols + j];
-    out[j] = (float)(g * (out[j] + merge->scale * sum));
+  double g = gain(op, merge->scale, row), scale = (double)merge->scale * op->gain[part];
+  float b[LIMIT_ADAPTER_RANK];
+  factor_floats(op->b, (size_t)row * rank, rank, b);
+  for (size_t first = 0; first < cols; first += COLUMNS) {
+    size_t count = cols - first < COLUMNS ? cols - first : COLUMNS;
+    double sum[COLUMNS] = {0};
+    float a[COLUMNS];
+    for (size_t k = 0; k < rank; k++) {
+      factor_floats(op->a, ((size_t)part * rank + k) * cols + first, count, a);
+      for (size_t j = 0; j < count; j++) sum[j] += (double)b[k] * a[j];
+    }
+    for (size_t j = 0; j < count; j++) out[first + j] = (float)(g * (out[first + j] + scale * sum[j]));
   }
 }
 

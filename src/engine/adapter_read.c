@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/limits.h"
+#include "engine/adapter_factor.h"
 #include "engine/adapter_norms.h"
 #include "engine/adapter_source.h"
 #include "format/ggml_dequant.h"
@@ -31,14 +32,27 @@ static bool no_memory(struct error *error) {
 }
 
 /* Zeros that live as long as the adapter. */
-static float *floats_new(struct reader *r, size_t rows, size_t cols, struct error *error) {
+static void *numbers_new(struct reader *r, size_t rows, size_t cols, size_t each, struct error *error) {
   size_t count;
   bool fits = !__builtin_mul_overflow(rows, cols, &count);
-  float *floats = fits ? arena_array(&r->owned->arena, count, sizeof(float)) : NULL;
-  if (floats)
-    r->owned->adapter.bytes += count * sizeof(float);
+  void *numbers = fits ? arena_array(&r->owned->arena, count, each) : NULL;
+  if (numbers)
+    r->owned->adapter.bytes += count * each;
   else
     no_memory(error);
+  return numbers;
+}
+
+static float *floats_new(struct reader *r, size_t rows, size_t cols, struct error *error) {
+  return numbers_new(r, rows, cols, sizeof(float), error);
+}
+
+/* Zeros for a while; the caller frees them. */
+static float *floats_borrow(size_t rows, size_t cols, struct error *error) {
+  size_t count;
+  bool fits = !__builtin_mul_overflow(rows, cols, &count) && count <= ((size_t)LIMIT_ADAPTER_MEBIBYTES << 20) / 4;
+  float *floats = fits ? calloc(count ? count : 1, sizeof *floats) : NULL;
+  if (!floats) no_memory(error);
   return floats;
 }
 
@@ -68,22 +82,67 @@ static float *tensor_copy(const struct tensor *tensor, struct error *error) {
 
 /* --- linears ------------------------------------------------------------------------------------------------------ */
 
-static bool a_fill(struct reader *r, struct adapter_op *out, const struct module_tensors *m, int n_part, int cols,
-                   struct error *error) {
-  size_t each = (size_t)out->rank * (size_t)cols;
-  float *a = floats_new(r, (size_t)n_part, each, error);
-  out->a = a;
-  for (int p = 0; a && p < n_part; p++)
-    if (m[p].a && !tensor_floats(m[p].a, a + (size_t)p * each, error)) return false;
-  return a != NULL;
+/* Are the op's own numbers codes, beside which 16 bits are exact? */
+static bool is_coded(const struct weight *weight) {
+  return weight->scheme.kind == SCHEME_INT || weight->scheme.kind == SCHEME_F8;
+}
+
+/* Floats that are in no file in that form, to their last place. What they are multiples of goes into the gain. */
+static bool factor_keep(struct reader *r, const float *floats, size_t rows, size_t cols, bool coded, struct factor *out,
+                        float gain[PLAN_PARTS], struct error *error) {
+  int exponent;
+  out->type = factor_type_choose(floats, rows * cols, coded, &exponent);
+  for (int p = 0; p < PLAN_PARTS; p++)
+    if (!isfinite(ldexpf(gain[p], exponent))) out->type = FACTOR_F32;
+  if (out->type == FACTOR_F32) exponent = 0;
+  void *numbers = numbers_new(r, rows, cols, factor_bytes(out->type), error);
+  if (!numbers) return false;
+  factor_fill(floats, rows * cols, out->type, exponent, numbers);
+  out->numbers = numbers;
+  for (int p = 0; p < PLAN_PARTS; p++) gain[p] = ldexpf(gain[p], exponent);
+  return true;
+}
+
+/* The tensors of 16 bits that a factor was copied from, for the sentence about the first number that is none. */
+static bool copied_refuse(const struct tensor *const *tensors, int n, struct error *error) {
+  for (int i = 0; i < n; i++) {
+    float *floats = tensors[i] ? tensor_copy(tensors[i], error) : NULL;
+    if (tensors[i] && !floats) return false;
+    free(floats);
+  }
+  return error_set(error, ERROR_FORMAT, "The factors changed while they were read.");
+}
+
+static bool a_convert(struct reader *r, struct adapter_op *out, const struct tensor *const *tensors,
+                      const struct weight *weight, struct error *error) {
+  size_t n_part = (size_t)weight->n_part, each = (size_t)out->rank * (size_t)weight->cols;
+  float *a = floats_borrow(n_part, each, error);
+  bool done = a != NULL;
+  for (size_t p = 0; done && p < n_part; p++)
+    done = !tensors[p] || tensor_floats(tensors[p], a + p * each, error);
+  done = done && factor_keep(r, a, n_part, each, is_coded(weight), &out->a, out->gain, error);
+  free(a);
+  return done;
+}
+
+static bool a_fill(struct reader *r, struct adapter_op *out, const struct module_tensors *m,
+                   const struct weight *weight, struct error *error) {
+  const struct tensor *tensors[PLAN_PARTS];
+  size_t n_part = (size_t)weight->n_part, each = (size_t)out->rank * (size_t)weight->cols;
+  for (size_t p = 0; p < n_part; p++) tensors[p] = m[p].a;
+  out->a.type = factor_type_of(tensors, weight->n_part);
+  if (out->a.type == FACTOR_F32) return a_convert(r, out, tensors, weight, error);
+  uint16_t *a = numbers_new(r, n_part, each, sizeof *a, error);
+  out->a.numbers = a;
+  for (size_t p = 0; a && p < n_part; p++)
+    if (tensors[p]) memcpy(a + p * each, tensors[p]->data.data, tensors[p]->count * sizeof *a);
+  return a && (isfinite(factor_peak(out->a, n_part * each)) || copied_refuse(tensors, weight->n_part, error));
 }
 
 /* Factors that are finite may be none times a great α. */
-static bool scaled_check(const struct tensor *tensor, const float *scaled, size_t count, struct error *error) {
-  for (size_t i = 0; i < count; i++)
-    if (!isfinite(scaled[i]))
-      return error_set(error, ERROR_FORMAT, "\"%s\" times alpha ÷ rank has numbers that are not finite.", tensor->name);
-  return true;
+static bool scaled_check(const struct tensor *tensor, double scale, float peak, struct error *error) {
+  if (isfinite((float)scale) && isfinite((float)(scale * peak))) return true;
+  return error_set(error, ERROR_FORMAT, "\"%s\" times alpha ÷ rank has numbers that are not finite.", tensor->name);
 }
 
 /* Rows of a module's [rows][width] to the weight's rows, times `scale`, added to what is there. */
@@ -97,16 +156,48 @@ static bool rows_place(const struct weight *weight, int part, const struct adapt
     for (int k = 0; k < width; k++) out[(size_t)i * (size_t)stride + (size_t)k] += (float)(scale * from[k]);
   }
   free(floats);
-  return floats && scaled_check(tensor, out, (size_t)weight->rows * (size_t)stride, error);
+  struct factor placed = {.numbers = out};
+  return floats && scaled_check(tensor, 1, factor_peak(placed, (size_t)weight->rows * (size_t)stride), error);
+}
+
+static bool b_convert(struct reader *r, struct adapter_op *out, const struct module_tensors *m,
+                      const struct weight *weight, struct error *error) {
+  size_t rows = (size_t)weight->rows, rank = (size_t)out->rank;
+  float *b = floats_borrow(rows, rank, error);
+  bool done = b != NULL;
+  for (int p = 0; done && p < weight->n_part; p++)
+    done = !m[p].b || (rows_place(weight, p, &m[p].module, m[p].b, 1, b, out->rank, error) &&
+                       scaled_check(m[p].b, m[p].scale, factor_peak((struct factor){.numbers = b}, rows * rank), error));
+  done = done && factor_keep(r, b, rows, rank, is_coded(weight), &out->b, out->gain, error);
+  free(b);
+  return done;
+}
+
+/* As rows_place, in 16 bits as they are. */
+static void rows_copy(const struct weight *weight, const struct module_tensors *m, size_t rank, uint16_t *out) {
+  for (int i = 0, p, row; i < weight->rows; i++) {
+    if (!weight_row_source(weight, i, &p, &row) || !m[p].b) continue;
+    size_t width = (size_t)m[p].rank, from = (size_t)adapter_module_row(&m[p].module, row) * width;
+    memcpy(out + (size_t)i * rank, m[p].b->data.data + from * sizeof *out, width * sizeof *out);
+  }
 }
 
 static bool b_fill(struct reader *r, struct adapter_op *out, const struct module_tensors *m,
                    const struct weight *weight, struct error *error) {
-  float *b = floats_new(r, (size_t)weight->rows, (size_t)out->rank, error);
-  out->b = b;
-  for (int p = 0; b && p < weight->n_part; p++)
-    if (m[p].b && !rows_place(weight, p, &m[p].module, m[p].b, m[p].scale, b, out->rank, error)) return false;
-  return b != NULL;
+  const struct tensor *tensors[PLAN_PARTS];
+  size_t rows = (size_t)weight->rows, rank = (size_t)out->rank;
+  for (int p = 0; p < weight->n_part; p++) tensors[p] = m[p].b;
+  out->b.type = factor_type_of(tensors, weight->n_part);
+  if (out->b.type == FACTOR_F32) return b_convert(r, out, m, weight, error);
+  uint16_t *b = numbers_new(r, rows, rank, sizeof *b, error);
+  out->b.numbers = b;
+  if (!b) return false;
+  rows_copy(weight, m, rank, b);
+  float peak = factor_peak(out->b, rows * rank);
+  if (!isfinite(peak)) return copied_refuse(tensors, weight->n_part, error);
+  for (int p = 0; p < weight->n_part; p++)
+    if (m[p].b && !scaled_check(m[p].b, m[p].scale, peak, error)) return false;
+  return true;
 }
 
 /* A trained bias counts by what it differs from the base's. */
@@ -179,7 +270,7 @@ static bool embedding_magnitudes_fill(struct reader *r, const struct op *op, str
 static bool linear_fill(struct reader *r, const struct op *op, struct adapter_op *out, const struct module_tensors *m,
                         struct error *error) {
   const struct weight *weight = &plan_weights(r->plan)[op->weight[0]];
-  return a_fill(r, out, m, weight->n_part, weight->cols, error) && b_fill(r, out, m, weight, error) &&
+  return a_fill(r, out, m, weight, error) && b_fill(r, out, m, weight, error) &&
          shift_fill(r, op, out, m, error) && linear_magnitudes_fill(r, op, out, m, error);
 }
 
@@ -197,12 +288,14 @@ static bool embed_fill(struct reader *r, const struct op *op, struct adapter_op 
                        struct error *error) {
   const struct weight *weight = &plan_weights(r->plan)[op->weight[0]];
   size_t rows = (size_t)weight->rows, cols = (size_t)weight->cols, rank = (size_t)out->rank;
-  float *a = floats_new(r, rows, rank, error), *b = a ? floats_new(r, cols, rank, error) : NULL;
-  out->a = a;
-  out->b = b;
-  if (!b || !embed_a_fill(m, rows, rank, a, error) || !tensor_floats(m->b, b, error)) return false;
-  for (size_t i = 0; i < cols * rank; i++) b[i] *= (float)m->scale;
-  return scaled_check(m->b, b, cols * rank, error) && embedding_magnitudes_fill(r, op, out, m, error);
+  float *a = floats_borrow(rows, rank, error), *b = a ? floats_borrow(cols, rank, error) : NULL;
+  bool done = b && embed_a_fill(m, rows, rank, a, error) && tensor_floats(m->b, b, error) &&
+              scaled_check(m->b, m->scale, factor_peak((struct factor){.numbers = b}, cols * rank), error) &&
+              factor_keep(r, a, rows, rank, is_coded(weight), &out->a, out->gain, error) &&
+              factor_keep(r, b, cols, rank, is_coded(weight), &out->b, out->gain, error);
+  free(a);
+  free(b);
+  return done && embedding_magnitudes_fill(r, op, out, m, error);
 }
 
 /* Before anything is filled: great ranks and magnitudes take long. */
@@ -219,6 +312,7 @@ static bool rank_check(const struct reader *r, const char *path, int32_t max_ran
 static bool op_read(struct reader *r, const struct op_tensors *found, struct error *error) {
   const struct op *op = &plan_ops(r->plan)[found->op];
   struct adapter_op out = {.op = found->op, .rank = found->rank};
+  for (int p = 0; p < PLAN_PARTS; p++) out.gain[p] = (float)found->part[p].scale;
   bool filled =
       op->kind == OP_EMBED ? embed_fill(r, op, &out, found->part, error) : linear_fill(r, op, &out, found->part, error);
   if (!filled) return false;

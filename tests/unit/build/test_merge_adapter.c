@@ -32,7 +32,7 @@ static bool row_merge(const struct adapter_op *op, float scale, float out[2], st
 }
 
 static void test_row(void **state) {
-  const struct adapter_op op = {.rank = 1, .a = a, .b = b};
+  const struct adapter_op op = {.rank = 1, .a = {.numbers = a}, .b = {.numbers = b}, .gain = {1}};
   struct error error = {0};
   float out[2];
   (void)state;
@@ -45,7 +45,7 @@ static void test_row(void **state) {
 /* Squares that rounding has made negative have a root. */
 static void test_rounded_norm(void **state) {
   static const float w2[] = {1, 1}, wd[] = {1.0000001f, 1}, d2[] = {1, 1};
-  const struct adapter_op op = {.rank = 1, .a = a, .b = b, .magnitude = magnitude, .w2 = w2, .wd = wd, .d2 = d2};
+  const struct adapter_op op = {.rank = 1, .a = {.numbers = a}, .b = {.numbers = b}, .gain = {1}, .magnitude = magnitude, .w2 = w2, .wd = wd, .d2 = d2};
   struct error error = {0};
   float out[2];
   (void)state;
