@@ -2,10 +2,19 @@
  * adapter are taken together, so that its factors are read and widened once for all of them; a row's sums are formed in
  * one order, whatever is multiplied beside them. Part of kernels_template.h. */
 
+enum { FACTOR_AHEAD_BYTES = 1024 };
+
 static ALWAYS_INLINE vfloat factor_load(const uint8_t type, const void *numbers, size_t i) {
   return type == FACTOR_BF16  ? vfloat_from_bfloat((const uint16_t *)numbers + i)
          : type == FACTOR_F16 ? vfloat_from_half((const uint16_t *)numbers + i)
                               : vfloat_load((const float *)numbers + i);
+}
+
+/* The memory is asked in advance for what follows in a factor: a step with many adapters reads many short streams, of
+ * which hardware notices some too late. */
+static ALWAYS_INLINE void factor_ahead(const uint8_t type, const void *numbers, size_t i) {
+  const char *from = (const char *)numbers + i * (type == FACTOR_F32 ? 4 : 2);
+  __builtin_prefetch(from + FACTOR_AHEAD_BYTES);
 }
 
 /* --- shrink ------------------------------------------------------------------------------------------------------- */
@@ -33,6 +42,10 @@ static ALWAYS_INLINE void shrink_lanes(const uint8_t type, const int n_group, co
   for (int r = 0; r < n_group * FACTOR_ROWS; r++) UNROLL(4)
   for (int v = 0; v < vectors; v++) sum[t][r][v] = vfloat_set(0);
   for (size_t c = 0; c < factors->a_stride; c += FACTOR_COLUMNS, at += FACTOR_BLOCK) {
+    for (int g = 0; n == 1 && g < n_group; g++) {
+      factor_ahead(type, factors->a, at + (size_t)g * group_numbers);
+      factor_ahead(type, factors->a, at + (size_t)g * group_numbers + FACTOR_BLOCK / 2);
+    }
     UNROLL(8)
     for (int r = 0; r < n_group * FACTOR_ROWS; r++) UNROLL(4)
     for (int v = 0; v < vectors; v++) {
@@ -101,6 +114,7 @@ static ALWAYS_INLINE void expand_vector(const uint8_t type, const int n, const s
     h[i] = uses[i * ROW_LORAS].h + tile->first;
   }
   for (int k = 0; k < tile->count; k++, at += TILE_ROWS) {
+    if (n == 1) factor_ahead(type, uses->factors->b, at);
     vfloat column = factor_load(type, uses->factors->b, at);
     UNROLL(8)
     for (int i = 0; i < n; i++) sum[i] = vfloat_fma(column, vfloat_set(h[i][k]), sum[i]);

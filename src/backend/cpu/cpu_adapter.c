@@ -229,6 +229,7 @@ bool cpu_adapter_load(struct program *program, int index, const struct adapter *
   arena_init(&slot.arena, SIZE_MAX);
   bool ok = true;
   if (adapter) {
+    arena_reserve(&slot.arena, adapter->bytes + adapter->bytes / 32);
     slot.factors = arena_array(&slot.arena, (size_t)program->n_call, sizeof *slot.factors);
     ok = slot.factors != NULL;
   }
