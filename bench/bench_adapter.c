@@ -21,7 +21,7 @@ enum {
   CONTEXT = 128,
   BLOCK = 16,
   BLOCKS = (CONTEXT + TOKENS_MOST) / BLOCK + 1,
-  STEPS = 24, /* of a round; of prompts one */
+  STEPS = 8, /* of a round; of prompts one */
   ROUNDS_MOST = 400,
   NO_SLOTS = -1, /* a way's kinds of adapters */
   WAYS = 4
