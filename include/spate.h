@@ -141,7 +141,7 @@ SPATE_API bool spate_metrics(const spate_engine *engine, void (*write)(void *use
                              void *user);
 
 /* Counters that outlive engines: all that are added, before their first request, count as one in the metrics of each.
- * Freed after they are closed. */
+ * An engine is part of the first that it is added to alone. Freed after they are closed. */
 typedef struct spate_totals spate_totals;
 SPATE_API spate_totals *spate_totals_new(spate_error *error);
 SPATE_API void spate_totals_add(spate_totals *totals, spate_engine *engine);

@@ -75,6 +75,12 @@ void metric_merge(struct metric *into, const struct metric *from) {
   relaxed_set(&into->bits, bits_of(double_of(relaxed_get(&into->bits)) + double_of(relaxed_get(&from->bits))));
 }
 
+double metric_sum(const struct metric *histogram) { return double_of(relaxed_get(&histogram->bits)); }
+
+void metric_sum_raise(struct metric *histogram, double least) {
+  if (metric_sum(histogram) < least) relaxed_set(&histogram->bits, bits_of(least));
+}
+
 /* --- exposition --------------------------------------------------------------------------------------------------- */
 
 static void write_head(const struct metric_alias *as, struct buffer *out) {

@@ -41,6 +41,11 @@ void metric_observe(struct metric *histogram, double value);
 void metric_copy(struct metric *to, const struct metric *from);
 void metric_merge(struct metric *into, const struct metric *from);
 
+/* Of a histogram. Doubles that are added in another order may come to less: a sum that was shown is what it is at
+ * least. */
+double metric_sum(const struct metric *histogram);
+void metric_sum_raise(struct metric *histogram, double least);
+
 /* Appends the whole exposition (text format 0.0.4). */
 bool metric_write(const struct metric_registry *registry, struct buffer *out);
 

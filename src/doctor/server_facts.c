@@ -45,7 +45,8 @@ static void requests_find(struct facts *facts, const struct pages *pages) {
   double all = counted(pages, http, NULL, ""), posted = counted(pages, http, "method", "POST");
   double offered = accepted + at_least(counted(pages, refused, NULL, ""), 0);
   double unfit = at_least(counted(pages, refused, "reason", "size"), 0) +
-                 at_least(counted(pages, refused, "reason", "invalid"), 0);
+                 at_least(counted(pages, refused, "reason", "invalid"), 0) +
+                 at_least(counted(pages, finished, "reason", "refused"), 0);
   fact_set(facts, FACT_REQUESTS, accepted);
   fact_set(facts, FACT_WAITING, metric_page_sum(pages->now, "llm_requests_waiting", NULL, ""));
   fact_set(facts, FACT_RUNNING, metric_page_sum(pages->now, "llm_requests_running", NULL, ""));

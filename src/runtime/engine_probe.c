@@ -4,18 +4,29 @@
 #include "base/log.h"
 #include "runtime/runtime_state.h"
 
-void probe_hear_request(struct engine_probe *probe, bool spoilt) { probe->n_spoilt = spoilt ? probe->n_spoilt + 1 : 0; }
+static void failed_set(struct engine_probe *probe, bool failed) {
+  if (atomic_exchange(&probe->failed, failed) == failed) return;
+  if (failed)
+    log_error("The engine computes no finite numbers, neither for requests nor for tokens of its own choice.");
+  else
+    log_warning("The engine computes finite numbers again.");
+}
+
+void probe_hear_request(struct engine_probe *probe, bool spoilt) {
+  if (spoilt) {
+    probe->n_spoilt++;
+    return;
+  }
+  probe->n_spoilt = probe->n_tried = 0;
+  if (atomic_load_explicit(&probe->failed, memory_order_relaxed)) failed_set(probe, false);
+}
 
 static void probe_conclude(struct runtime *rt, bool finite) {
   struct engine_probe *probe = &rt->probe;
   metric_add(finite ? &rt->metrics.probes_finite : &rt->metrics.probes_spoilt, 1);
   probe->n_spoilt = probe->n_tried = 0;
   probe->due_us = clock_us() + PROBE_AGAIN_US;
-  if (atomic_exchange(&probe->failed, !finite) == !finite) return;
-  if (finite)
-    log_warning("The engine computes finite numbers again.");
-  else
-    log_error("The engine computes no finite numbers, neither for requests nor for tokens of its own choice.");
+  failed_set(probe, !finite);
 }
 
 void probe_hear(struct runtime *rt, const struct schedule_event *event) {

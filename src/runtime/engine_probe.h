@@ -29,7 +29,8 @@ struct engine_probe {
   atomic_bool failed;
 };
 
-/* A request has failed for want of finite logits, or has one more token. */
+/* A request has failed for want of finite logits, or has one more token: then the engine is well, whatever its own
+ * tokens had. */
 void probe_hear_request(struct engine_probe *probe, bool spoilt);
 
 void probe_hear(struct runtime *runtime, const struct schedule_event *event);

@@ -49,6 +49,7 @@ const struct metric_definition metric_definitions[] = {
     {AT(finished_length), METRIC_COUNTER, finished, "reason=\"length\"", finished_help, NULL},
     {AT(finished_cancelled), METRIC_COUNTER, finished, "reason=\"cancelled\"", finished_help, NULL},
     {AT(finished_failed), METRIC_COUNTER, finished, "reason=\"failed\"", finished_help, NULL},
+    {AT(finished_refused), METRIC_COUNTER, finished, "reason=\"refused\"", finished_help, NULL},
     SHED(SHED_FOR_OTHERS, SHED_HIGH, "priority=\"high\",reason=\"place\""),
     SHED(SHED_FOR_OTHERS, SHED_NORMAL, "priority=\"normal\",reason=\"place\""),
     SHED(SHED_FOR_OTHERS, SHED_LOW, "priority=\"low\",reason=\"place\""),
@@ -152,6 +153,7 @@ const struct metric_vllm_name metric_vllm_names[] = {
     {AT(finished_length), "vllm:request_success_total", "finished_reason=\"length\""},
     {AT(finished_cancelled), "vllm:request_success_total", "finished_reason=\"abort\""},
     {AT(finished_failed), "vllm:request_success_total", "finished_reason=\"error\""},
+    {AT(finished_refused), "vllm:request_success_total", "finished_reason=\"refused\""}, /* which vLLM does not count */
     {AT(first_token_seconds), "vllm:time_to_first_token_seconds", NULL},
     {AT(between_tokens_seconds), "vllm:inter_token_latency_seconds", NULL},
     {AT(between_tokens_seconds), "vllm:time_per_output_token_seconds", NULL},

@@ -11,7 +11,7 @@
 struct metric_totals {
   pthread_mutex_t lock;           /* of what follows */
   struct runtime_metrics retired; /* counters and histograms of those that have left */
-  struct runtime_metrics shown;   /* a page while it is written */
+  struct runtime_metrics shown;   /* the last page: no sum of the next one is less */
   struct runtime_metrics *joined; /* list by `next` */
 };
 
@@ -37,12 +37,21 @@ static void counts_add(struct runtime_metrics *to, const struct runtime_metrics 
   }
 }
 
-static void all_copy(struct runtime_metrics *to, const struct runtime_metrics *from) {
-  for (int i = 0; i < METRIC_DEFINITIONS; i++)
-    metric_copy(metric_at(to, metric_definitions[i].at), metric_at(from, metric_definitions[i].at));
+/* One of the page's: of those that are asked, with what all others have counted. */
+static void shown_set(struct metric_totals *totals, const struct runtime_metrics *metrics, int i) {
+  size_t at = metric_definitions[i].at;
+  struct metric *shown = metric_at(&totals->shown, at);
+  double before = metric_sum(shown);
+  metric_copy(shown, metric_at(metrics, at));
+  if (shown->kind == METRIC_GAUGE) return;
+  metric_merge(shown, metric_at(&totals->retired, at));
+  for (const struct runtime_metrics *other = totals->joined; other; other = other->next)
+    if (other != metrics) metric_merge(shown, metric_at(other, at));
+  if (shown->kind == METRIC_HISTOGRAM) metric_sum_raise(shown, before);
 }
 
 void metric_totals_join(struct metric_totals *totals, struct runtime_metrics *metrics) {
+  if (metrics->totals) return; /* it would be in two lists, or twice in one */
   pthread_mutex_lock(&totals->lock);
   metrics->totals = totals;
   metrics->next = totals->joined;
@@ -63,10 +72,7 @@ void metric_totals_leave(struct runtime_metrics *metrics) {
 
 bool metric_totals_write(struct metric_totals *totals, const struct runtime_metrics *metrics, struct buffer *out) {
   pthread_mutex_lock(&totals->lock);
-  all_copy(&totals->shown, metrics);
-  counts_add(&totals->shown, &totals->retired);
-  for (const struct runtime_metrics *other = totals->joined; other; other = other->next)
-    if (other != metrics) counts_add(&totals->shown, other);
+  for (int i = 0; i < METRIC_DEFINITIONS; i++) shown_set(totals, metrics, i);
   bool written = runtime_metrics_page(&totals->shown, metrics->model_labels.data, out);
   pthread_mutex_unlock(&totals->lock);
   return written;

@@ -14,6 +14,7 @@ enum refusal { REFUSED_QUEUE, REFUSED_SIZE, REFUSED_INVALID, REFUSED_STOPPED, RE
 struct runtime_metrics {
   struct metric_registry registry;
   struct metric requests, refused[REFUSALS], finished_stop, finished_length, finished_cancelled, finished_failed;
+  struct metric finished_refused;
   struct metric shed[SHED_REASONS][SHED_CLASSES]; /* none for SHED_NOT */
   struct metric probes_finite, probes_spoilt;
   struct metric prompt_tokens, generation_tokens, steps;

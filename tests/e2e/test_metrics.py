@@ -80,7 +80,7 @@ class Metrics(spate_server.EngineCase):
         self.assertEqual((labels, value), ({"model_name": "tiny", "engine": "0", "block_size": "32", "cache_dtype": "fp32",
                                             "enable_prefix_caching": "False", "num_gpu_blocks": str(int(blocks))}, 1))
         reasons = {labels["finished_reason"] for _, labels, _ in page.samples["vllm:request_success_total"]}
-        self.assertEqual(reasons, {"stop", "length", "abort", "error"})
+        self.assertEqual(reasons, {"stop", "length", "abort", "error", "refused"})
 
     def test_gauges(self):
         """One runs, two wait; they leave; with nothing kept for later, everything is as it was."""

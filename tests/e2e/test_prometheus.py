@@ -168,8 +168,8 @@ class Prometheus(spate_server.EngineCase):
         wait_for(lambda: server.metric(cancelled) == 2, "both are cancelled")
         wait_for(lambda: server.metric("llm_requests_running") == 0, "nothing runs")
         scrape = self.check(server)
-        self.assertEqual([scrape.value("llm_requests_finished_total", reason=r) for r in ("length", "cancelled", "failed", "stop")],
-                         [2, 2, 2, 0])
+        self.assertEqual([scrape.value("llm_requests_finished_total", reason=r) for r in ("length", "cancelled", "failed", "refused", "stop")],
+                         [2, 2, 1, 1, 0])
         self.assertEqual(scrape.value("llm_requests_total"), 6)
         self.assertEqual([scrape.value("llm_requests_refused_total", reason=r) for r in ("queue", "size", "invalid", "stopped", "failed")],
                          [1, 0, 0, 0, 0])

@@ -243,7 +243,7 @@ class Client:
                 name, _, value = line.rpartition(" ")
                 counters[name] = float(value)
         for name, value in counters.items():
-            if "_total" in name or "_bucket" in name or "_count" in name:
+            if any(part in name for part in ("_total", "_bucket", "_count", "_sum")):
                 expect(value >= self.counters.get(name, 0), f"{name} went from {self.counters.get(name)} to {value}")
         self.counters = counters
 
@@ -390,7 +390,7 @@ class Soak:
         wait_for(lambda: self.held()[2:] == self.at_rest, f"descriptors and threads are {self.at_rest} again, not {self.held()[2:]}")
         accepted = self.server.metric("llm_requests_total")
         ended = sum(self.server.metric(f'llm_requests_finished_total{{reason="{reason}"}}')
-                    for reason in ("stop", "length", "cancelled", "failed"))
+                    for reason in ("stop", "length", "cancelled", "failed", "refused"))
         ended += sum(self.server.metric(f'llm_requests_shed_total{{priority="{name}",reason="{reason}"}}')
                      for name in ("high", "normal", "low") for reason in ("place", "timeout"))
         assert accepted == ended, f"{accepted} requests were accepted and {ended} have ended"

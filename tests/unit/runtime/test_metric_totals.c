@@ -70,6 +70,25 @@ static void test_follow(void **state) {
   metric_totals_free(totals);
 }
 
+/* 0.1 + 0.2 + 0.3 is more than 0.1 + (0.2 + 0.3): a sum stays when what it is of is closed. */
+static void test_sum(void **state) {
+  (void)state;
+  struct metric_totals *totals = metric_totals_new();
+  assert_non_null(totals);
+  struct runtime_metrics *first = metrics_make(totals, 0);
+  count(first, 1, 0.2);
+  gone(first);
+  struct runtime_metrics *second = metrics_make(totals, 0), *third = metrics_make(totals, 0);
+  metric_totals_join(totals, third); /* once more: nothing */
+  count(second, 1, 0.3);
+  count(third, 1, 0.1);
+  shows(third, 3, 3, "0.6000000000000001", 0);
+  gone(second);
+  shows(third, 3, 3, "0.6000000000000001", 0);
+  gone(third);
+  metric_totals_free(totals);
+}
+
 /* Nobody's: its own counts alone. */
 static void test_alone(void **state) {
   (void)state;
@@ -82,6 +101,7 @@ static void test_alone(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_follow), cmocka_unit_test(test_alone)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_follow), cmocka_unit_test(test_sum),
+                                     cmocka_unit_test(test_alone)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

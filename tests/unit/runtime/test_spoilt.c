@@ -131,6 +131,7 @@ static void test_damaged(void **state) {
   atomic_store(&script.damaged, false);
   struct answer answer = answer_take(inbox, submit(f, inbox, &good));
   assert_string_equal(answer.text, "a");
+  assert_true(runtime_healthy(f->runtime, &error)); /* who has a token has the proof */
   bad_ask(f, inbox, PROBE_AFTER);
   health_wait(f, true);
   runtime_inbox_close(f->runtime, inbox);
