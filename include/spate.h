@@ -78,7 +78,7 @@ typedef struct {
                                        elsewhere */
   int block_size;                   /* tokens of a KV block, a power of two up to 256; 0: 16 */
   int max_queue;                    /* waiting requests, more are refused as busy; 0: 1024 */
-  spate_progress progress;
+  spate_progress progress;          /* of that build; then the stage "load", where it takes long */
   void *user;
   const char *scheduler;    /* "continuous" (NULL), "dynamic" or "static" */
   int batch_delay_ms;       /* in which a dynamic batch forms; 0: 10 */
@@ -96,8 +96,7 @@ typedef struct {
   double target_itl_ms; /* between two tokens of a stream: steps are kept so short, and so few sequences run, that 99 of
                            100 gaps are below it; 0: no target */
   double idle_release_s; /* without a request, then a CPU's KV cache gives its memory back until the next; 0: never */
-  const spate_engine *beside; /* goes on meanwhile: its memory is counted, and the file hashed first, all of which
-                                 progress may cancel; NULL: none does */
+  const spate_engine *beside; /* goes on meanwhile: its memory is counted, and the file hashed first; NULL: none does */
   const char *lora_dir;       /* a folder of adapters, which requests may name (spate_lora.h); NULL: there are none */
   int max_loras;              /* of them on the device, and in one step, at most 256; 0: 4 */
   int max_lora_rank;          /* of the largest, at most 1024; 0: 16 */

@@ -127,7 +127,8 @@ static void cache_find(struct facts *facts, const struct pages *pages) {
   }
 }
 
-/* Another engine, or another process: its counters began at 0. */
+/* Another process, whose counters began at 0, or another engine, whose settings and speed are not those of the requests
+ * that were counted before it. */
 static bool began_anew(const struct pages *pages) {
   static const char *const counters[] = {"llm_steps_total", "llm_requests_total", "http_requests_total"};
   double engines = counted(pages, "llm_engine_generation", NULL, "");

@@ -112,8 +112,9 @@ static inline struct weight_fold engine_file_fold(const struct engine_file *file
 bool engine_file_intact(const struct engine_file *file, struct error *error);
 
 struct engine_verify {
-  atomic_bool stop;            /* set by the owner: return early, as if all were well */
-  bool (*goes_on)(void *user); /* asked now and then by who hashes; false sets stop. NULL: it is not */
+  atomic_bool stop; /* set by the owner: return early, as if all were well */
+  /* Asked now and then by who hashes, with the weights that are done; false sets stop. NULL: it is not. */
+  bool (*goes_on)(void *user, int done, int total);
   void *user;
 };
 

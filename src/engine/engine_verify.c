@@ -20,21 +20,26 @@ bool engine_file_intact(const struct engine_file *file, struct error *error) {
       file->facts->name);
 }
 
-static bool stop_seen(struct engine_verify *verify) {
-  if (verify->goes_on && !verify->goes_on(verify->user)) atomic_store(&verify->stop, true);
+/* Weights that are done, of all. */
+struct verified {
+  int done, total;
+};
+
+static bool stop_seen(struct engine_verify *verify, struct verified so_far) {
+  if (verify->goes_on && !verify->goes_on(verify->user, so_far.done, so_far.total)) atomic_store(&verify->stop, true);
   return atomic_load_explicit(&verify->stop, memory_order_relaxed);
 }
 
 /* Hashes in pieces, so that a stop is seen within milliseconds and a file that shrinks is not read past its end. */
 static bool bytes_verify(const struct engine_file *file, struct slice bytes, struct hash128 expected,
-                         struct engine_verify *verify) {
+                         struct engine_verify *verify, struct verified so_far) {
   enum { PIECE = 4 << 20 };
   struct hasher *hasher = hasher_new(0);
   if (!hasher) return true; /* out of memory is no damage: the next start verifies again */
   bool stopped = false;
   for (size_t at = 0; at < bytes.size && !stopped; at += PIECE) {
     size_t size = bytes.size - at < PIECE ? bytes.size - at : PIECE;
-    stopped = !engine_file_intact(file, NULL) || stop_seen(verify);
+    stopped = !engine_file_intact(file, NULL) || stop_seen(verify, so_far);
     if (!stopped) hasher_update(hasher, slice_make(bytes.data + at, size));
   }
   return hash_equal(hasher_finish(hasher), expected) || stopped;
@@ -54,12 +59,14 @@ static bool verify_refuse(const struct engine_file *file, const char *part, cons
 }
 
 bool engine_file_verify(const struct engine_file *file, struct engine_verify *verify, struct error *error) {
-  if (!bytes_verify(file, file->manifest, file->header->section[SECTION_MANIFEST].hash, verify))
+  struct verified so_far = {.total = engine_file_weights(file)};
+  if (!bytes_verify(file, file->manifest, file->header->section[SECTION_MANIFEST].hash, verify, so_far))
     return verify_refuse(file, "its section", engine_section_name(SECTION_MANIFEST), error);
-  for (int i = 0; i < engine_file_weights(file) && !verify->stop; i++) {
+  for (; so_far.done < so_far.total && !verify->stop; so_far.done++) {
     const char *name;
+    int i = so_far.done;
     engine_file_weight_of(file, i, &name);
-    if (!bytes_verify(file, engine_file_weight(file, i), file->weights[i].hash, verify))
+    if (!bytes_verify(file, engine_file_weight(file, i), file->weights[i].hash, verify, so_far))
       return verify_refuse(file, "the weight", name, error);
   }
   return engine_file_intact(file, error);

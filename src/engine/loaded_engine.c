@@ -105,12 +105,12 @@ static bool weights_load(struct loaded_engine *engine, const struct engine_optio
   int n_plan = engine->plan->n_weight, n_weight = engine->vision ? engine_file_weights(&engine->file) : n_plan;
   for (int i = 0; i < n_weight; i++) {
     struct program *program = i < n_plan ? engine->program : engine->vision;
-    if (options->goes_on && !options->goes_on(options->user)) return broken_off(error);
+    if (options->goes_on && !options->goes_on(options->user, i, n_weight)) return broken_off(error);
     if (!engine->backend->load(program, i < n_plan ? i : i - n_plan, engine_file_weight(&engine->file, i), error))
       return false;
   }
   engine->weights_seconds = seconds_since(start);
-  return true;
+  return !options->goes_on || options->goes_on(options->user, n_weight, n_weight) || broken_off(error);
 }
 
 /* Starts reading the weights from the disk while the program is being compiled; free when they are cached. */

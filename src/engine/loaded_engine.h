@@ -23,9 +23,11 @@ struct engine_options {
   int32_t pool;   /* rows of the embedding pool; 0: those of such a step */
   bool verify;    /* hash the whole file now, not later */
   bool beside;    /* other engines of this process are open: what they may still take of the host's memory is theirs, */
-  uint64_t beside_kv;          /* and so many bytes of it the KV cache of the one whose place this is to take */
-  bool disposable;             /* the caller can build the file again: it is removed when hashing finds it damaged */
-  bool (*goes_on)(void *user); /* asked now and then; false breaks off (ERROR_CANCELLED). NULL: nothing does */
+  uint64_t beside_kv; /* and so many bytes of it the KV cache of the one whose place this is to take */
+  bool disposable;    /* the caller can build the file again: it is removed when hashing finds it damaged */
+  /* Asked now and then, with the weights that are hashed, later loaded; false breaks off (ERROR_CANCELLED). NULL:
+   * nothing does. */
+  bool (*goes_on)(void *user, int done, int total);
   void *user;
 };
 

@@ -1,12 +1,16 @@
 /* Names that come last. */
 #include "engine/temporary_file.h"
 
+#include "base/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define OWN_FILES "/proc/self/fd" /* which a root of its own (chroot) may lack */
@@ -34,22 +38,60 @@ static bool file_init(struct temporary_file *file, const char *path, struct erro
 /* A name beside the final one, another for each attempt. */
 static bool name_make(struct temporary_file *file, int attempt) {
   free(file->name);
-  if (asprintf(&file->name, "%s.%d-%d.part", file->path, (int)getpid(), attempt) >= 0) return true;
+  if (asprintf(&file->name, "%s.%d.part", file->path, attempt) >= 0) return true;
   file->name = NULL;
   errno = ENOMEM;
   return false;
 }
 
+static void name_forget(struct temporary_file *file) {
+  int reason = errno;
+  free(file->name); /* another's: not to be removed */
+  file->name = NULL;
+  errno = reason;
+}
+
+/* Who writes a file has its lock, so that a name without one is known to be left by a program that was killed. False
+ * when another has it. */
+static bool lock_take(int descriptor) { return flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
+
+static bool created(struct temporary_file *file) {
+  file->descriptor = open(file->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (file->descriptor < 0 || lock_take(file->descriptor)) return file->descriptor >= 0;
+  close(file->descriptor); /* taken over before it was locked */
+  file->descriptor = -1;
+  errno = EEXIST;
+  return false;
+}
+
+/* What nobody writes any more is written over. */
+static bool taken_over(struct temporary_file *file) {
+  struct stat status;
+  int descriptor = open(file->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  bool free_one = descriptor >= 0 && flock(descriptor, LOCK_EX | LOCK_NB) == 0 && fstat(descriptor, &status) == 0 &&
+                  S_ISREG(status.st_mode) && status.st_nlink == 1 && file_named(descriptor, file->name) &&
+                  ftruncate(descriptor, 0) == 0;
+  if (free_one)
+    file->descriptor = descriptor;
+  else if (descriptor >= 0)
+    close(descriptor);
+  errno = EEXIST;
+  return free_one;
+}
+
 bool temporary_file_open_named(struct temporary_file *file, const char *path, struct error *error) {
   if (!file_init(file, path, error)) return false;
   for (int attempt = 0; attempt < ATTEMPTS && file->descriptor < 0 && name_make(file, attempt); attempt++) {
-    file->descriptor = open(file->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (file->descriptor < 0 && errno != EEXIST) break;
+    if (created(file) || errno != EEXIST || taken_over(file)) break;
   }
   if (file->descriptor >= 0) return true;
-  temporary_file_refuse(file, "created", error);
-  free(file->name); /* another's: not to be removed */
-  file->name = NULL;
+  if (errno == EEXIST)
+    error_set(error, ERROR_IO,
+              "%s cannot be created: its %d names from %s.0.part on are others'. Remove those that no build writes.",
+              file->path, ATTEMPTS, file->path);
+  else
+    temporary_file_refuse(file, "created", error);
+  name_forget(file);
   return false;
 }
 
@@ -57,7 +99,10 @@ bool temporary_file_open(struct temporary_file *file, const char *path, struct e
   if (access(OWN_FILES, X_OK) != 0) return temporary_file_open_named(file, path, error); /* it could be given no name */
   if (!file_init(file, path, error)) return false;
   file->descriptor = folder_open(path, O_TMPFILE | O_RDWR);
-  if (file->descriptor >= 0) return true;
+  if (file->descriptor >= 0) {
+    lock_take(file->descriptor); /* before it has a name that others see */
+    return true;
+  }
   if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) return temporary_file_refuse(file, "created", error);
   temporary_file_release(file);
   return temporary_file_open_named(file, path, error);
@@ -70,10 +115,7 @@ static bool name_give(struct temporary_file *file) {
   if (linkat(AT_FDCWD, self, AT_FDCWD, file->path, AT_SYMLINK_FOLLOW) == 0) return true;
   for (int attempt = 0; attempt < ATTEMPTS && errno == EEXIST && name_make(file, attempt); attempt++)
     if (linkat(AT_FDCWD, self, AT_FDCWD, file->name, AT_SYMLINK_FOLLOW) == 0) return true;
-  int reason = errno;
-  free(file->name); /* another's: not to be removed */
-  file->name = NULL;
-  errno = reason;
+  name_forget(file);
   return false;
 }
 

@@ -1,5 +1,6 @@
 /* spate.h: versions, options, opening, closing, facts. */
 #include "backend/backends.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "lib/engine_cache.h"
 #include "lib/public_options.h"
@@ -56,14 +57,28 @@ static bool loras_read(const spate_open_options *from, struct engine_options *to
   return true;
 }
 
-static bool open_goes_on(void *user) {
-  const spate_open_options *options = user;
-  return options->progress(options->user, "open", 0, 1);
+enum { PROGRESS_US = 100000 }; /* between two words to a caller */
+
+struct load_watch {
+  const spate_open_options *options;
+  uint64_t told_us;
+  bool told; /* the caller has begun to show it: it hears the end too */
+};
+
+/* Small pieces come fast, and an engine that is there at once has no progress. */
+static bool load_goes_on(void *user, int done, int total) {
+  struct load_watch *watch = user;
+  uint64_t now_us = clock_us();
+  if (done == total ? !watch->told : now_us - watch->told_us < PROGRESS_US) return true;
+  watch->told_us = now_us;
+  watch->told = true;
+  return watch->options->progress(watch->options->user, "load", (uint64_t)done, (uint64_t)total);
 }
 
 static bool engine_load(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
   char tactics[PATH_MAX];
   struct engine_place place;
+  struct load_watch watch = {.options = options, .told_us = clock_us()};
   if (!engine_cache_resolve(options, &place, error)) return false;
   tactic_path(place.path, tactics);
   struct engine_options load = {.device = {.n_thread = options->threads, .tactic_cache = tactics},
@@ -78,8 +93,8 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
                                 .beside = options->beside != NULL,
                                 .beside_kv = cache_on_host(options->beside),
                                 .disposable = place.cached,
-                                .goes_on = options->beside && options->progress ? open_goes_on : NULL,
-                                .user = (void *)(uintptr_t)options};
+                                .goes_on = options->progress ? load_goes_on : NULL,
+                                .user = &watch};
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED,
                      "There is no backend \"%s\"; this binary has cpu, reference, null and late.", options->backend);

@@ -34,7 +34,7 @@ struct runtime {
   uint64_t *placing;  /* [limits.adapters] ids of adapters that are being put into slots; 0: none is */
   int n_placing;
   uint64_t idle_us; /* as of runtime_options */
-  uint64_t used_us; /* when a step last ended; 0: none has since the cache's memory was given back */
+  uint64_t used_us; /* when a step for a request last ended; 0: none has since the cache's memory was given back */
 
   /* parking: the caller holds the program while parked is true */
   pthread_mutex_t park_lock;

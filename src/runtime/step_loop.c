@@ -208,8 +208,9 @@ static bool step_next(struct runtime *rt) {
     schedule_abandon(rt->schedule);
     runtime_stop(rt, &error);
   }
-  rt->used_us = clock_us();
-  atomic_store(&rt->progress_us, rt->used_us);
+  uint64_t now_us = clock_us();
+  if (rt->live) rt->used_us = now_us; /* not of a probe's */
+  atomic_store(&rt->progress_us, now_us);
   return true;
 }
 

@@ -61,6 +61,48 @@ static void test_ways(void **state) {
   ways_check(temporary_file_open_named);
 }
 
+/* A killed program's part is written over; one that is being written, or is no file of its own, is not. */
+static void test_left(void **state) {
+  (void)state;
+  struct temporary_file file, other;
+  struct error error;
+  char part[128], second[128];
+  snprintf(part, sizeof part, "%s.0.part", path);
+  snprintf(second, sizeof second, "%s.1.part", path);
+  int left = open(part, O_WRONLY | O_CREAT, 0666);
+  assert_int_equal(write(left, "half of a file", 14), 14);
+  close(left);
+  assert_return_code(symlink(part, second), 0);
+  assert_true(temporary_file_open_named(&file, path, &error));
+  assert_string_equal(file.name, part);
+  assert_true(temporary_file_open_named(&other, path, &error));
+  assert_string_not_equal(other.name, part);
+  assert_string_not_equal(other.name, second);
+  assert_int_equal(write(file.descriptor, "first", 5), 5);
+  assert_true(temporary_file_commit(&file, &error));
+  content_check("first");
+  temporary_file_release(&file);
+  temporary_file_release(&other);
+  assert_return_code(unlink(second), 0);
+  assert_int_equal(entries(), 1);
+  unlink(path);
+}
+
+static void test_all_others(void **state) {
+  (void)state;
+  struct temporary_file file[101];
+  struct error error;
+  char expected[512];
+  for (int i = 0; i < 100; i++) assert_true(temporary_file_open_named(&file[i], path, &error));
+  assert_false(temporary_file_open_named(&file[100], path, &error));
+  snprintf(expected, sizeof expected,
+           "%s cannot be created: its 100 names from %s.0.part on are others'. Remove those that no build writes.",
+           path, path);
+  assert_string_equal(error.text, expected);
+  for (int i = 0; i <= 100; i++) temporary_file_release(&file[i]);
+  assert_int_equal(entries(), 0);
+}
+
 static void test_refused(void **state) {
   (void)state;
   struct temporary_file file;
@@ -77,7 +119,8 @@ static void test_refused(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_ways), cmocka_unit_test(test_refused)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_ways), cmocka_unit_test(test_left),
+                                     cmocka_unit_test(test_all_others), cmocka_unit_test(test_refused)};
   strcpy(folder, "/tmp/spate-test-XXXXXX");
   if (!mkdtemp(folder)) return 1;
   snprintf(path, sizeof path, "%s/file", folder);
