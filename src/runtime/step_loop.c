@@ -203,13 +203,14 @@ static bool step_next(struct runtime *rt) {
   adapter_slots_fill(rt);
   if (!batch && rt->n_step_out == 0) return false;
   struct error error = {0};
+  bool asked = rt->live != NULL; /* and not the probe alone */
   if (!step_turn(rt, batch, &error)) {
     rt->n_step_out = 0;
     schedule_abandon(rt->schedule);
     runtime_stop(rt, &error);
   }
   uint64_t now_us = clock_us();
-  if (rt->live) rt->used_us = now_us; /* not of a probe's */
+  if (asked) rt->used_us = now_us;
   atomic_store(&rt->progress_us, now_us);
   return true;
 }
