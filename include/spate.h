@@ -78,7 +78,7 @@ typedef struct {
                                        elsewhere */
   int block_size;                   /* tokens of a KV block, a power of two up to 256; 0: 16 */
   int max_queue;                    /* waiting requests, more are refused as busy; 0: 1024 */
-  spate_progress progress;          /* of that build; then the stage "load", where it takes long */
+  spate_progress progress; /* of that build; where it takes long, "load", with beside to hash and again to load */
   void *user;
   const char *scheduler;    /* "continuous" (NULL), "dynamic" or "static" */
   int batch_delay_ms;       /* in which a dynamic batch forms; 0: 10 */
@@ -140,7 +140,8 @@ SPATE_API bool spate_metrics(const spate_engine *engine, void (*write)(void *use
                              void *user);
 
 /* Counters that outlive engines: all that are added, before their first request, count as one in the metrics of each.
- * An engine is part of the first that it is added to alone. Freed after they are closed. */
+ * An engine belongs to the first that it is added to: adding it again, or to others, does nothing. Freed after they are
+ * closed. */
 typedef struct spate_totals spate_totals;
 SPATE_API spate_totals *spate_totals_new(spate_error *error);
 SPATE_API void spate_totals_add(spate_totals *totals, spate_engine *engine);

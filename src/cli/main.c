@@ -129,7 +129,7 @@ spate_engine *command_open(const struct settings *s) {
   spate_engine *engine = settings_open(s, &progress, &error);
   bool wanted = progress_end(&progress);
   if (engine && wanted) return engine;
-  command_fail(engine ? "Interrupted." : error.text);
+  command_fail(wanted ? error.text : "Interrupted.");
   spate_close(engine);
   return NULL;
 }

@@ -36,18 +36,19 @@ static bool key_draw(char key[2 * KEY_BYTES + 1]) {
   return true;
 }
 
-static bool served_open(struct served *served, const struct settings *settings, struct progress *progress,
-                        struct error *error) {
+/* The bar goes on with the load. */
+static bool served_open(struct served *served, const struct settings *settings, struct error *error) {
   spate_error problem = {.text = "The system gives no random numbers."};
   struct server_options options = {.host = "127.0.0.1",
                                    .workers = settings->workers,
                                    .keep_alive = KEEP_ALIVE,
                                    .limit_concurrency = LIMIT_LOAD_CLIENTS,
                                    .api_keys = served->key};
+  struct progress unseen = {.quiet_until_us = UINT64_MAX};
   *served = (struct served){0};
   bool open = key_draw(served->key);
   open_options_fill(settings, &served->build, &served->again);
-  spate_engine *engine = open ? settings_open(settings, progress, &problem) : NULL;
+  spate_engine *engine = open ? settings_open(settings, &unseen, &problem) : NULL;
   open = engine && (served->server = server_open(engine, &served->again, &options, &problem)) != NULL;
   if (open) {
     snprintf(served->url, sizeof served->url, "http://127.0.0.1:%d", server_port(served->server));
@@ -132,7 +133,7 @@ bool tune_trial_run(struct tune_load *load, const struct settings *settings, str
   struct load_plan plan;
   *trial = (struct tune_trial){0};
   if (!plan_make(load, &plan, error)) return false;
-  bool done = served_open(&served, settings, &watch->progress, error);
+  bool done = served_open(&served, settings, error);
   if (done) {
     struct load_target target = {.url = served.url,
                                  .api_key = served.key,

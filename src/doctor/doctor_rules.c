@@ -105,8 +105,8 @@ const struct rule doctor_rules[] = {
      "The log has a sentence for each; where it is timeout_s, raise that, or lower the load."},
     {{ABOVE(FACT_SERVER_ERRORS, 0.01), BELOW(FACT_FAILED, 0.01)},
      "Answers are 5xx though few requests fail: the server refused connections or bodies, slept, or was stopping.",
-     "Where http_requests_refused_total counts connections or bodies, raise --limit-concurrency or add a server; "
-     "http_requests_total tells the paths."},
+     "Where http_requests_refused_total counts connections, raise --limit-concurrency; where it counts bodies, add a "
+     "server, or send smaller ones; http_requests_total tells the paths."},
     {{ABOVE(FACT_BUSY, 0.01)},
      "Requests are answered 429: the queue is full.",
      "Raise --max-queue and --max-queue-tokens where clients can wait; otherwise add a server, or remove what the "

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,10 +36,14 @@ static bool file_init(struct temporary_file *file, const char *path, struct erro
   return file->path || error_set(error, ERROR_MEMORY, "Out of memory for the name %s.", path);
 }
 
-/* A name beside the final one, another for each attempt. */
+/* A name beside the final one, of this host, another for each attempt. */
 static bool name_make(struct temporary_file *file, int attempt) {
+  char host[HOST_NAME_MAX + 1] = "";
+  gethostname(host, sizeof host - 1);
+  for (char *c = host; *c; c++)
+    if (*c == '/') *c = '-';
   free(file->name);
-  if (asprintf(&file->name, "%s.%d.part", file->path, attempt) >= 0) return true;
+  if (asprintf(&file->name, "%s.%s-%d.part", file->path, host, attempt) >= 0) return true;
   file->name = NULL;
   errno = ENOMEM;
   return false;
@@ -51,44 +56,46 @@ static void name_forget(struct temporary_file *file) {
   errno = reason;
 }
 
-/* Who writes a file has its lock, so that a name without one is known to be left by a program that was killed. False
- * when another has it. */
+/* Who writes a file has its lock, so that a name whose file has none is known to be left by a program that was killed.
+ * Locks may be of one host alone, as on NFS: names are too. False when another has it. */
 static bool lock_take(int descriptor) { return flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
 
 static bool created(struct temporary_file *file) {
   file->descriptor = open(file->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (file->descriptor < 0 || lock_take(file->descriptor)) return file->descriptor >= 0;
-  close(file->descriptor); /* taken over before it was locked */
+  if (file->descriptor < 0) return false;
+  if (lock_take(file->descriptor) && file_named(file->descriptor, file->name)) return true;
+  close(file->descriptor); /* taken for one that was left, before it was locked */
   file->descriptor = -1;
   errno = EEXIST;
   return false;
 }
 
-/* What nobody writes any more is written over. */
-static bool taken_over(struct temporary_file *file) {
+/* Removes what nobody writes any more: only who has its lock may, so that the name is still that file's. */
+static bool left_removed(const struct temporary_file *file) {
   struct stat status;
   int descriptor = open(file->name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  bool free_one = descriptor >= 0 && flock(descriptor, LOCK_EX | LOCK_NB) == 0 && fstat(descriptor, &status) == 0 &&
-                  S_ISREG(status.st_mode) && status.st_nlink == 1 && file_named(descriptor, file->name) &&
-                  ftruncate(descriptor, 0) == 0;
-  if (free_one)
-    file->descriptor = descriptor;
-  else if (descriptor >= 0)
-    close(descriptor);
+  bool removed = descriptor >= 0 && fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) &&
+                 flock(descriptor, LOCK_EX | LOCK_NB) == 0 && file_named(descriptor, file->name) &&
+                 unlink(file->name) == 0;
+  if (descriptor >= 0) close(descriptor);
   errno = EEXIST;
-  return free_one;
+  return removed;
+}
+
+/* Ends with EEXIST when the name is another's. */
+static bool name_take(struct temporary_file *file) {
+  return created(file) || (errno == EEXIST && left_removed(file) && created(file));
 }
 
 bool temporary_file_open_named(struct temporary_file *file, const char *path, struct error *error) {
   if (!file_init(file, path, error)) return false;
   for (int attempt = 0; attempt < ATTEMPTS && file->descriptor < 0 && name_make(file, attempt); attempt++) {
-    if (created(file) || errno != EEXIST || taken_over(file)) break;
+    if (name_take(file) || errno != EEXIST) break;
   }
   if (file->descriptor >= 0) return true;
   if (errno == EEXIST)
-    error_set(error, ERROR_IO,
-              "%s cannot be created: its %d names from %s.0.part on are others'. Remove those that no build writes.",
-              file->path, ATTEMPTS, file->path);
+    error_set(error, ERROR_IO, "%s cannot be created: %d files like %s are others'. Remove those that no build writes.",
+              file->path, ATTEMPTS, file->name);
   else
     temporary_file_refuse(file, "created", error);
   name_forget(file);

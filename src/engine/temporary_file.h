@@ -15,8 +15,8 @@ struct temporary_file {
 /* The path is copied. The sentences name it. */
 bool temporary_file_open(struct temporary_file *file, const char *path, struct error *error);
 
-/* The second way of temporary_file_open: PATH.0.part, or the next that nobody writes. A killed program leaves it
- * behind, for the next one to write over. */
+/* The second way of temporary_file_open: PATH.HOST-0.part, or the next that nobody writes. A killed program leaves it
+ * behind, for the next one of that host to remove. */
 bool temporary_file_open_named(struct temporary_file *file, const char *path, struct error *error);
 
 /* Flushes to the disk and gives the file its name, replacing what had it. */

@@ -61,14 +61,15 @@ enum { PROGRESS_US = 100000 }; /* between two words to a caller */
 
 struct load_watch {
   const spate_open_options *options;
-  uint64_t told_us;
-  bool told; /* the caller has begun to show it: it hears the end too */
+  uint64_t told_us; /* or first asked; 0: not yet */
+  bool told;        /* the caller has begun to show it: it hears the end too */
 };
 
 /* Small pieces come fast, and an engine that is there at once has no progress. */
 static bool load_goes_on(void *user, int done, int total) {
   struct load_watch *watch = user;
   uint64_t now_us = clock_us();
+  if (watch->told_us == 0) watch->told_us = now_us;
   if (done == total ? !watch->told : now_us - watch->told_us < PROGRESS_US) return true;
   watch->told_us = now_us;
   watch->told = true;
@@ -78,7 +79,7 @@ static bool load_goes_on(void *user, int done, int total) {
 static bool engine_load(struct spate_engine *engine, const spate_open_options *options, struct error *error) {
   char tactics[PATH_MAX];
   struct engine_place place;
-  struct load_watch watch = {.options = options, .told_us = clock_us()};
+  struct load_watch watch = {.options = options};
   if (!engine_cache_resolve(options, &place, error)) return false;
   tactic_path(place.path, tactics);
   struct engine_options load = {.device = {.n_thread = options->threads, .tactic_cache = tactics},

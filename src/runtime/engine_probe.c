@@ -29,6 +29,11 @@ static void probe_conclude(struct runtime *rt, bool finite) {
   failed_set(probe, !finite);
 }
 
+static bool probe_is_due(const struct engine_probe *probe) {
+  return probe->n_tried > 0 || probe->n_spoilt >= PROBE_AFTER ||
+         (atomic_load_explicit(&probe->failed, memory_order_relaxed) && clock_us() >= probe->due_us);
+}
+
 void probe_hear(struct runtime *rt, const struct schedule_event *event) {
   struct engine_probe *probe = &rt->probe;
   if (event->kind == EVENT_OUT) {
@@ -39,12 +44,8 @@ void probe_hear(struct runtime *rt, const struct schedule_event *event) {
   bool spoilt = event->kind == EVENT_SPOILT;
   probe->answered = true;
   if (schedule_remove(rt->schedule, &probe->sequence)) probe->scheduled = false;
+  if (spoilt && !probe_is_due(probe)) return; /* a request has had a token meanwhile */
   if (!spoilt || ++probe->n_tried == PROBE_TRIES) probe_conclude(rt, !spoilt);
-}
-
-static bool probe_is_due(const struct engine_probe *probe) {
-  return probe->n_tried > 0 || probe->n_spoilt >= PROBE_AFTER ||
-         (atomic_load_explicit(&probe->failed, memory_order_relaxed) && clock_us() >= probe->due_us);
 }
 
 /* Before all others, so that it waits for nobody's answer but for want of a seat. */

@@ -30,7 +30,7 @@ struct engine_probe {
 };
 
 /* A request has failed for want of finite logits, or has one more token: then the engine is well, whatever its own
- * tokens had. */
+ * tokens had. Beams and prompts' scores are no tokens of this kind. */
 void probe_hear_request(struct engine_probe *probe, bool spoilt);
 
 void probe_hear(struct runtime *runtime, const struct schedule_event *event);

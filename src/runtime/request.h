@@ -64,7 +64,8 @@ struct request {
   bool want_logprob; /* of the answers' tokens, */
   int32_t n_top;     /* and so many likeliest */
   struct request_adapters adapters;
-  struct error error; /* code set: it ends with FAILED */
+  struct error error; /* code set: it ends with FAILED, */
+  bool unfit;         /* for what the request is, which took a worker to see */
   uint64_t submitted_us;
   uint64_t first_us, last_us; /* of its first and its last token; 0: none yet */
   uint64_t deadline_us;       /* UINT64_MAX: none */

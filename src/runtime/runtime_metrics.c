@@ -171,13 +171,6 @@ static enum finish_reason finish_of(const struct request *r) {
   return worst;
 }
 
-/* Of a text it is known late that its tokens do not fit, or that there are none: that is no failure of the engine's. */
-static bool is_unfit(const struct request *r) {
-  enum refusal refusal = refusal_of(r->error.code);
-  return r->error.code && r->generation[0].sequence.n_prompt == 0 &&
-         (refusal == REFUSED_SIZE || refusal == REFUSED_INVALID);
-}
-
 static struct metric *shed_class(struct runtime_metrics *m, int32_t priority, enum shed_reason reason) {
   return &m->shed[reason][priority < 0 ? SHED_HIGH : priority > 0 ? SHED_LOW : SHED_NORMAL];
 }
@@ -193,7 +186,7 @@ void runtime_metrics_end(struct runtime_metrics *m, struct request *r, uint64_t 
     metric_add(shed_class(m, r->generation[0].sequence.priority, r->shed), 1);
     return;
   }
-  metric_add(is_unfit(r) ? &m->finished_refused : by_reason[finish_of(r)], 1);
+  metric_add(r->unfit ? &m->finished_refused : by_reason[finish_of(r)], 1);
   seconds_observe(&m->generation_seconds, r->submitted_us, now_us);
   if (r->first_us > 0) seconds_observe(&m->decode_seconds, r->first_us, r->last_us);
   if (r->generation[0].sequence.started_us == 0) return;

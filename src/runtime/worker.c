@@ -26,6 +26,11 @@ static bool prompt_tokenize(struct runtime *rt, struct request *r, struct token_
   return error_set(error, ERROR_INVALID, "The prompt is empty and the tokenizer adds nothing to it: send some text.");
 }
 
+/* What a request cannot help are memory, and a model without a template. */
+static bool request_is_unfit(const struct runtime *rt, const struct request *r, enum error_code code) {
+  return (!r->chat || rt->chat) && (code == ERROR_LIMIT || code == ERROR_INVALID || code == ERROR_UNSUPPORTED);
+}
+
 static bool request_prepare(struct runtime *rt, struct request *r, struct error *error) {
   struct token_list list;
   token_list_init(&list, (size_t)rt->engine->file.facts->config.max_input_len);
@@ -49,7 +54,10 @@ void *worker_thread(void *argument) {
       letter = letter->next;
       struct error error = {0};
       bool wanted = !atomic_load(&r->cancelled) && atomic_load(&r->place) != REQUEST_SHED;
-      if (wanted && !request_prepare(rt, r, &error)) r->error = error;
+      if (wanted && !request_prepare(rt, r, &error)) {
+        r->unfit = request_is_unfit(rt, r, error.code);
+        r->error = error;
+      }
       mailbox_put(&rt->to_step, &r->letter);
     }
     if (last) return NULL;

@@ -21,8 +21,8 @@ ProgressCall = Callable[[str, int, int], object]
 
 
 class Progress:
-    """Hands a build's progress to a Python function; what that raises (Ctrl-C, too) ends the build, and is raised when
-    the library has returned."""
+    """Hands the progress of a build, or of loading an engine, to a Python function; what that raises (Ctrl-C, too) ends
+    it, and is raised when the library has returned."""
 
     def __init__(self, call: ProgressCall | None) -> None:
         self.raised: BaseException | None = None

@@ -214,17 +214,18 @@ static void test_limits(void **state) {
 /* Who was told to come back, and why: a 429 by itself, of which there are 40 each time, says nothing of that. */
 static void test_told_to_come_back(void **state) {
   static const struct {
-    int queue, size, place, timeout, address, tokens;
+    int queue, size, place, timeout, address, tokens, late;
     const char *held;
-  } cases[] = {{40, 0, 0, 0, 0, 0, "busy"},
-               {0, 0, 40, 0, 0, 0, "outranked"},
-               {0, 0, 0, 40, 0, 0, "too_late"},
-               {0, 0, 0, 0, 40, 0, "crowded"},
-               {0, 0, 0, 0, 0, 40, "texts_refused"},
-               {0, 40, 0, 0, 40, 0, "crowded refused_requests"},
-               {0, 40, 0, 0, 0, 40, "texts_refused refused_requests"},
-               {20, 0, 10, 10, 0, 0, "busy outranked too_late"},
-               {0, 60, 20, 20, 0, 0, "outranked too_late refused_requests"}};
+  } cases[] = {{40, 0, 0, 0, 0, 0, 0, "busy"},
+               {0, 0, 40, 0, 0, 0, 0, "outranked"},
+               {0, 0, 0, 40, 0, 0, 0, "too_late"},
+               {0, 0, 0, 0, 40, 0, 0, "crowded"},
+               {0, 0, 0, 0, 0, 40, 0, "texts_refused"},
+               {0, 40, 0, 0, 40, 0, 0, "crowded refused_requests"},
+               {0, 0, 0, 0, 40, 0, 40, "crowded refused_requests"},
+               {0, 40, 0, 0, 0, 40, 0, "texts_refused refused_requests"},
+               {20, 0, 10, 10, 0, 0, 0, "busy outranked too_late"},
+               {0, 60, 20, 20, 0, 0, 0, "outranked too_late refused_requests"}};
   (void)state;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char text[1024], names[512];
@@ -237,10 +238,11 @@ static void test_told_to_come_back(void **state) {
              "http_requests_refused_total{reason=\"address\"} %d\nhttp_requests_refused_total{reason=\"tokens\"} %d\n"
              "llm_requests_shed_total{priority=\"low\",reason=\"place\"} %d\n"
              "llm_requests_shed_total{priority=\"normal\",reason=\"timeout\"} %d\n"
+             "llm_requests_finished_total{reason=\"refused\"} %d\n"
              "http_requests_total{method=\"POST\",handler=\"/generate\",status=\"200\"} 60\n"
              "http_requests_total{method=\"POST\",handler=\"/generate\",status=\"429\"} 40\n",
              100 - cases[i].queue - cases[i].size, cases[i].queue, cases[i].size, cases[i].address, cases[i].tokens,
-             cases[i].place, cases[i].timeout);
+             cases[i].place, cases[i].timeout, cases[i].late);
     assert_true(metric_page_read(&page, slice_text(text), &error));
     assert_true(server_facts_find(facts, &page, NULL, &error));
     held(facts, names);
