@@ -62,8 +62,11 @@ static void adapters_put(struct bench *b) {
     const struct weight *w = plan_weights(e->plan) + plan_ops(e->plan)[i].weight[0];
     if (plan_ops(e->plan)[i].kind != OP_LINEAR || plan_ops(e->plan)[i].layer < 0) continue;
     size_t a = (size_t)w->n_part * (size_t)b->rank * (size_t)w->cols, k = (size_t)w->rows * (size_t)b->rank;
-    op[adapter.n_op++] =
-        (struct adapter_op){.op = i, .rank = b->rank, .a = random_floats(a, 0.05f), .b = random_floats(k, 0.01f)};
+    op[adapter.n_op++] = (struct adapter_op){.op = i,
+                                             .rank = b->rank,
+                                             .a = {.numbers = random_floats(a, 0.05f)},
+                                             .b = {.numbers = random_floats(k, 0.01f)},
+                                             .gain = {1, 1, 1, 1}};
     adapter.bytes += (a + k) * sizeof(float);
     b->adapter_bytes += (double)(a + k) * 2;
   }
@@ -74,7 +77,8 @@ static void adapters_put(struct bench *b) {
   }
   printf("an adapter of rank %d: %.1f MB on the device, into its slot in %.1f ms\n", b->rank, b->adapter_bytes * 1e-6,
          1e3 * median_of(seconds, LOADS));
-  for (int i = 0; i < adapter.n_op; i++) free((void *)(uintptr_t)op[i].a), free((void *)(uintptr_t)op[i].b);
+  for (int i = 0; i < adapter.n_op; i++)
+    free((void *)(uintptr_t)op[i].a.numbers), free((void *)(uintptr_t)op[i].b.numbers);
   free(op);
 }
 

@@ -2,7 +2,7 @@
 """Writes a Hugging Face folder of a Llama's shape with random BF16 weights, for speed alone: numbers are normal, from a
 pool that each tensor reads from another place on. Its tokenizer has as many tokens as the shape has: of bytes, of one to
 three syllables after a space ("random_text" in serving_load.py writes such words), so that texts are as long as real ones.
-Needs the package numpy. usage: random_model.py FOLDER [llama-3.1-8b|llama-2-7b|llama-3.2-1b|tiny]"""
+Needs the package numpy. usage: random_model.py FOLDER [llama-3.1-8b|llama-2-7b|llama-3.2-1b|smollm2-135m|tiny]"""
 import itertools
 import json
 import math
@@ -16,6 +16,7 @@ SHAPES = {  # layers, hidden, feed-forward, heads, KV heads, head, vocabulary, t
     "llama-3.1-8b": (32, 4096, 14336, 32, 8, 128, 128256, False),
     "llama-2-7b": (32, 4096, 11008, 32, 32, 128, 32000, False),
     "llama-3.2-1b": (16, 2048, 8192, 32, 8, 64, 128256, True),
+    "smollm2-135m": (30, 576, 1536, 9, 3, 64, 49152, True),
     "tiny": (2, 256, 512, 4, 2, 64, 32000, False),
 }
 CONSONANTS, VOWELS = "bcdfghjklmnpqrstvwxyz", "aeiou"

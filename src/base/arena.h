@@ -16,6 +16,10 @@ struct arena {
 
 void arena_init(struct arena *arena, size_t max);
 
+/* Takes memory for so many bytes in one piece, of great pages where there are any: what follows is handed out from it.
+ * Few bytes, or none to be had: nothing happens. */
+void arena_reserve(struct arena *arena, size_t bytes);
+
 /* Zeroed memory aligned to 16 bytes, or NULL when the maximum would be passed or the system has none. */
 void *arena_alloc(struct arena *arena, size_t size);
 

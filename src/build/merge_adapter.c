@@ -168,11 +168,14 @@ static double gain(const struct adapter_op *op, double scale, int i) {
 
 static void embed_row(const struct weight_merge *merge, int cols, int token, float *out) {
   const struct adapter_op *op = merge->op;
-  const float *a = op->a + (size_t)token * (size_t)op->rank;
+  size_t rank = (size_t)op->rank;
+  float a[LIMIT_ADAPTER_RANK], b[LIMIT_ADAPTER_RANK];
+  factor_floats(op->a, (size_t)token * rank, rank, a);
   for (int i = 0; i < cols; i++) {
     double sum = 0;
-    for (int k = 0; k < op->rank; k++) sum += (double)op->b[(size_t)i * (size_t)op->rank + (size_t)k] * a[k];
-    out[i] = (float)(gain(op, merge->scale, i) * (out[i] + merge->scale * sum));
+    factor_floats(op->b, (size_t)i * rank, rank, b);
+    for (size_t k = 0; k < rank; k++) sum += (double)b[k] * a[k];
+    out[i] = (float)(gain(op, merge->scale, i) * (out[i] + (double)merge->scale * op->gain[0] * sum));
   }
 }
 
@@ -180,13 +183,20 @@ static void linear_row(const struct weight_merge *merge, const struct weight *we
   const struct adapter_op *op = merge->op;
   int part, tensor_row;
   if (!weight_row_source(weight, row, &part, &tensor_row)) return;
+  enum { COLUMNS = 256 };
   size_t rank = (size_t)op->rank, cols = (size_t)weight->cols;
-  const float *b = op->b + (size_t)row * rank, *a = op->a + (size_t)part * rank * cols;
-  double g = gain(op, merge->scale, row);
-  for (size_t j = 0; j < cols; j++) {
-    double sum = 0;
-    for (size_t k = 0; k < rank; k++) sum += (double)b[k] * a[k * cols + j];
-    out[j] = (float)(g * (out[j] + merge->scale * sum));
+  double g = gain(op, merge->scale, row), scale = (double)merge->scale * op->gain[part];
+  float b[LIMIT_ADAPTER_RANK];
+  factor_floats(op->b, (size_t)row * rank, rank, b);
+  for (size_t first = 0; first < cols; first += COLUMNS) {
+    size_t count = cols - first < COLUMNS ? cols - first : COLUMNS;
+    double sum[COLUMNS] = {0};
+    float a[COLUMNS];
+    for (size_t k = 0; k < rank; k++) {
+      factor_floats(op->a, ((size_t)part * rank + k) * cols + first, count, a);
+      for (size_t j = 0; j < count; j++) sum[j] += (double)b[k] * a[j];
+    }
+    for (size_t j = 0; j < count; j++) out[first + j] = (float)(g * (out[first + j] + scale * sum[j]));
   }
 }
 
@@ -217,6 +227,11 @@ static void floats_hash(struct hasher *hasher, const float *floats, size_t count
   if (floats) hasher_update(hasher, slice_make(floats, count * sizeof *floats));
 }
 
+static void factor_hash(struct hasher *hasher, struct factor factor, size_t count) {
+  hasher_update(hasher, slice_make(&factor.type, sizeof factor.type));
+  hasher_update(hasher, slice_make(factor.numbers, count * factor_bytes(factor.type)));
+}
+
 void merge_hash(const struct weight_merge *merge, const struct plan *plan, struct hasher *hasher) {
   const struct adapter_op *op = merge->op;
   const struct weight *weight = &plan_weights(plan)[plan_ops(plan)[op->op].weight[0]];
@@ -225,8 +240,9 @@ void merge_hash(const struct weight_merge *merge, const struct plan *plan, struc
   int32_t numbers[] = {op->op, op->rank, op->shift != NULL, op->magnitude != NULL};
   hasher_update(hasher, slice_make(numbers, sizeof numbers));
   hasher_update(hasher, slice_make(&merge->scale, sizeof merge->scale));
-  floats_hash(hasher, op->a, rank * (merge->embeds ? rows : (size_t)weight->n_part * cols));
-  floats_hash(hasher, op->b, rank * out);
+  hasher_update(hasher, slice_make(op->gain, sizeof op->gain));
+  factor_hash(hasher, op->a, rank * (merge->embeds ? rows : (size_t)weight->n_part * cols));
+  factor_hash(hasher, op->b, rank * out);
   floats_hash(hasher, op->shift, out);
   floats_hash(hasher, op->magnitude, out); /* the norms follow from the rest */
 }

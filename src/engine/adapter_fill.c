@@ -4,6 +4,7 @@
 #include "engine/adapter_fill.h"
 
 #include "base/limits.h"
+#include "engine/adapter_factor.h"
 #include "engine/adapter_norms.h"
 #include "format/ggml_dequant.h"
 
@@ -17,14 +18,27 @@ bool adapter_no_memory(struct error *error) {
 }
 
 /* Zeros that live as long as the adapter. */
-static float *floats_new(struct adapter_maker *maker, size_t rows, size_t cols, struct error *error) {
+static void *numbers_new(struct adapter_maker *maker, size_t rows, size_t cols, size_t each, struct error *error) {
   size_t count;
   bool fits = !__builtin_mul_overflow(rows, cols, &count);
-  float *floats = fits ? arena_array(&maker->arena, count, sizeof(float)) : NULL;
-  if (floats)
-    maker->bytes += count * sizeof(float);
+  void *numbers = fits ? arena_array(&maker->arena, count, each) : NULL;
+  if (numbers)
+    maker->bytes += count * each;
   else
     adapter_no_memory(error);
+  return numbers;
+}
+
+static float *floats_new(struct adapter_maker *maker, size_t rows, size_t cols, struct error *error) {
+  return numbers_new(maker, rows, cols, sizeof(float), error);
+}
+
+/* Zeros for a while; the caller frees them. */
+static float *floats_borrow(size_t rows, size_t cols, struct error *error) {
+  size_t count;
+  bool fits = !__builtin_mul_overflow(rows, cols, &count) && count <= ((size_t)LIMIT_ADAPTER_MEBIBYTES << 20) / 4;
+  float *floats = fits ? calloc(count ? count : 1, sizeof *floats) : NULL;
+  if (!floats) adapter_no_memory(error);
   return floats;
 }
 
@@ -52,7 +66,7 @@ static float *tensor_copy(const struct tensor *tensor, struct error *error) {
   return NULL;
 }
 
-/* --- linears ------------------------------------------------------------------------------------------------------ */
+/* --- factors ------------------------------------------------------------------------------------------------------ */
 
 /* An op's matrix, with what was folded into it. */
 struct base_matrix {
@@ -64,6 +78,40 @@ static struct base_matrix base_matrix_of(const struct adapter_maker *maker, cons
   int index = op->weight[0];
   return (struct base_matrix){&plan_weights(maker->engine->plan)[index], engine_file_fold(maker->engine, index)};
 }
+
+/* Are the matrix's own numbers codes, beside which 16 bits are exact? */
+static bool is_coded(const struct weight *weight) {
+  return weight->scheme.kind == SCHEME_INT || weight->scheme.kind == SCHEME_F8;
+}
+
+/* Floats that no file has as they are: those of a file in more bits, and what was multiplied with the base's factors.
+ * What they become multiples of goes into the gain. */
+static bool factor_keep(struct adapter_maker *maker, const float *floats, size_t rows, size_t cols, bool coded,
+                        struct factor *out, float gain[PLAN_PARTS], struct error *error) {
+  int exponent;
+  out->type = factor_type_choose(floats, rows * cols, coded, &exponent);
+  for (int p = 0; p < PLAN_PARTS; p++)
+    if (!isfinite(ldexpf(gain[p], exponent))) out->type = FACTOR_F32;
+  if (out->type == FACTOR_F32) exponent = 0;
+  void *numbers = numbers_new(maker, rows, cols, factor_bytes(out->type), error);
+  if (!numbers) return false;
+  factor_fill(floats, rows * cols, out->type, exponent, numbers);
+  out->numbers = numbers;
+  for (int p = 0; p < PLAN_PARTS; p++) gain[p] = ldexpf(gain[p], exponent);
+  return true;
+}
+
+/* The sentence about the first number that is none of the tensors of 16 bits that a factor was copied from. */
+static bool copied_refuse(const struct tensor *const *tensors, int n, struct error *error) {
+  for (int i = 0; i < n; i++) {
+    float *floats = tensors[i] ? tensor_copy(tensors[i], error) : NULL;
+    if (tensors[i] && !floats) return false;
+    free(floats);
+  }
+  return error_set(error, ERROR_FORMAT, "The factors changed while they were read.");
+}
+
+/* --- a ------------------------------------------------------------------------------------------------------------ */
 
 /* The columns of [rows][cols] to the matrix's. scratch: [cols]. */
 static void columns_fold(const struct weight_fold *fold, float *a, int rows, int cols, float *scratch) {
@@ -77,64 +125,134 @@ static void columns_fold(const struct weight_fold *fold, float *a, int rows, int
 
 /* Numbers that are finite may be none times those that were folded into the base. */
 static bool folded_check(const struct tensor *tensor, const float *folded, size_t count, struct error *error) {
-  for (size_t i = 0; i < count; i++)
-    if (!isfinite(folded[i]))
-      return error_set(error, ERROR_FORMAT,
-                       "\"%s\" times the factors of the base's columns has numbers that are not finite.", tensor->name);
-  return true;
+  return isfinite(factor_peak((struct factor){.numbers = folded}, count)) ||
+         error_set(error, ERROR_FORMAT,
+                   "\"%s\" times the factors of the base's columns has numbers that are not finite.", tensor->name);
 }
 
-static bool a_fill(struct adapter_maker *maker, struct adapter_op *out, const struct module_tensors *m,
-                   const struct base_matrix *base, struct error *error) {
+static bool a_convert(struct adapter_maker *maker, struct adapter_op *out, const struct tensor *const *tensors,
+                      const struct base_matrix *base, struct error *error) {
   int cols = base->weight->cols, n_part = base->weight->n_part;
   size_t each = (size_t)out->rank * (size_t)cols;
-  float *a = floats_new(maker, (size_t)n_part, each, error), *scratch = malloc((size_t)cols * sizeof *scratch);
-  bool done = a && (scratch || adapter_no_memory(error));
-  out->a = a;
-  for (int p = 0; done && p < n_part; p++, a += each) {
-    if (!m[p].a) continue;
-    done = tensor_floats(m[p].a, a, error);
-    if (done) columns_fold(&base->fold, a, m[p].rank, cols, scratch);
-    done = done && folded_check(m[p].a, a, each, error);
+  float *a = floats_borrow((size_t)n_part, each, error), *scratch = a ? floats_borrow(1, (size_t)cols, error) : NULL;
+  bool done = scratch != NULL;
+  for (int p = 0; done && p < n_part; p++) {
+    float *own = a + (size_t)p * each;
+    if (!tensors[p]) continue;
+    done = tensor_floats(tensors[p], own, error);
+    if (done) columns_fold(&base->fold, own, (int)tensors[p]->dim[0], cols, scratch);
+    done = done && folded_check(tensors[p], own, each, error);
   }
+  done = done && factor_keep(maker, a, (size_t)n_part, each, is_coded(base->weight), &out->a, out->gain, error);
+  free(a);
   free(scratch);
   return done;
 }
 
-/* Factors that are finite may be none times a great α. */
-static bool scaled_check(const struct tensor *tensor, const float *scaled, size_t count, struct error *error) {
-  for (size_t i = 0; i < count; i++)
-    if (!isfinite(scaled[i]))
-      return error_set(error, ERROR_FORMAT, "\"%s\" times alpha ÷ rank has numbers that are not finite.", tensor->name);
-  return true;
+static bool a_fill(struct adapter_maker *maker, struct adapter_op *out, const struct module_tensors *m,
+                   const struct base_matrix *base, struct error *error) {
+  const struct tensor *tensors[PLAN_PARTS];
+  int n_part = base->weight->n_part;
+  size_t each = (size_t)out->rank * (size_t)base->weight->cols;
+  for (int p = 0; p < n_part; p++) tensors[p] = m[p].a;
+  out->a.type = factor_type_of(tensors, n_part);
+  if (out->a.type == FACTOR_F32 || base->fold.column || base->fold.column_order)
+    return a_convert(maker, out, tensors, base, error);
+  uint16_t *a = numbers_new(maker, (size_t)n_part, each, sizeof *a, error);
+  out->a.numbers = a;
+  for (int p = 0; a && p < n_part; p++)
+    if (tensors[p]) memcpy(a + (size_t)p * each, tensors[p]->data.data, tensors[p]->count * sizeof *a);
+  return a && (isfinite(factor_peak(out->a, (size_t)n_part * each)) || copied_refuse(tensors, n_part, error));
 }
 
-/* Rows of a module's [rows][width] to the weight's rows, times `scale`, added to what is there. */
+/* --- b ------------------------------------------------------------------------------------------------------------ */
+
+/* Factors that are finite may be none times a great α. */
+static bool scaled_check(const struct tensor *tensor, double scale, float peak, struct error *error) {
+  if (isfinite((float)scale) && isfinite((float)(scale * peak))) return true;
+  return error_set(error, ERROR_FORMAT, "\"%s\" times alpha ÷ rank has numbers that are not finite.", tensor->name);
+}
+
+/* The row of the module's tensor that stands in the matrix's row. */
+static size_t module_row(const struct base_matrix *base, int part, const struct adapter_module *module, int row) {
+  return (size_t)adapter_module_row(module, weight_fold_row(&base->fold, base->weight, part, row));
+}
+
+/* Rows of a module's [rows][width] to the weight's rows, times `scale`, added to what is there; the numbers of these
+ * rows times `further` must be finite too. */
 static bool rows_place(const struct base_matrix *base, int part, const struct adapter_module *module,
-                       const struct tensor *tensor, double scale, float *out, int stride, struct error *error) {
+                       const struct tensor *tensor, double scale, double further, float *out, int stride,
+                       struct error *error) {
   const struct weight *weight = base->weight;
-  float *floats = tensor_copy(tensor, error);
+  float *floats = tensor_copy(tensor, error), peak = 0;
   int width = tensor->n_dim == 2 ? (int)tensor->dim[1] : 1;
   for (int i = 0, of, row; floats && i < weight->rows; i++) {
     if (!weight_row_source(weight, i, &of, &row) || of != part) continue;
-    int own = adapter_module_row(module, weight_fold_row(&base->fold, weight, part, row));
-    const float *from = floats + (size_t)own * (size_t)width;
+    const float *from = floats + module_row(base, part, module, row) * (size_t)width;
+    float *to = out + (size_t)i * (size_t)stride;
     double factor = scale * (double)weight_fold_factor(&base->fold, weight, part, row);
-    for (int k = 0; k < width; k++) out[(size_t)i * (size_t)stride + (size_t)k] += (float)(factor * from[k]);
+    for (int k = 0; k < width; k++) {
+      to[k] += (float)(factor * from[k]);
+      if (!(fabsf(to[k]) <= peak)) peak = fabsf(to[k]);
+    }
   }
   free(floats);
-  return floats && scaled_check(tensor, out, (size_t)weight->rows * (size_t)stride, error);
+  return floats && scaled_check(tensor, further, peak, error);
+}
+
+static bool b_convert(struct adapter_maker *maker, struct adapter_op *out, const struct module_tensors *m,
+                      const struct base_matrix *base, struct error *error) {
+  const struct weight *weight = base->weight;
+  size_t rows = (size_t)weight->rows, rank = (size_t)out->rank;
+  float *b = floats_borrow(rows, rank, error);
+  bool done = b != NULL;
+  for (int p = 0; done && p < weight->n_part; p++)
+    done = !m[p].b || rows_place(base, p, &m[p].module, m[p].b, 1, m[p].scale, b, out->rank, error);
+  done = done && factor_keep(maker, b, rows, rank, is_coded(weight), &out->b, out->gain, error);
+  free(b);
+  return done;
+}
+
+/* As rows_place, in 16 bits as they are. */
+static void rows_copy(const struct base_matrix *base, const struct module_tensors *m, size_t rank, uint16_t *out) {
+  for (int i = 0, p, row; i < base->weight->rows; i++) {
+    if (!weight_row_source(base->weight, i, &p, &row) || !m[p].b) continue;
+    size_t width = (size_t)m[p].rank, from = module_row(base, p, &m[p].module, row) * width;
+    memcpy(out + (size_t)i * rank, m[p].b->data.data + from * sizeof *out, width * sizeof *out);
+  }
+}
+
+static bool rows_scaled(const struct base_matrix *base) {
+  bool any = false;
+  for (int p = 0; p < base->weight->n_part; p++) any = any || base->fold.row[p];
+  return any;
+}
+
+/* Is the greatest number of all parts finite with each part's α ÷ rank? If not, a part that has less may still be. */
+static bool all_scaled(const struct module_tensors *m, int n_part, float peak) {
+  for (int p = 0; p < n_part; p++)
+    if (m[p].b && !(isfinite((float)m[p].scale) && isfinite((float)(m[p].scale * peak)))) return false;
+  return true;
 }
 
 static bool b_fill(struct adapter_maker *maker, struct adapter_op *out, const struct module_tensors *m,
                    const struct base_matrix *base, struct error *error) {
-  const struct weight *weight = base->weight;
-  float *b = floats_new(maker, (size_t)weight->rows, (size_t)out->rank, error);
-  out->b = b;
-  for (int p = 0; b && p < weight->n_part; p++)
-    if (m[p].b && !rows_place(base, p, &m[p].module, m[p].b, m[p].scale, b, out->rank, error)) return false;
-  return b != NULL;
+  const struct tensor *tensors[PLAN_PARTS];
+  int n_part = base->weight->n_part;
+  size_t rows = (size_t)base->weight->rows, rank = (size_t)out->rank;
+  for (int p = 0; p < n_part; p++) tensors[p] = m[p].b;
+  out->b.type = factor_type_of(tensors, n_part);
+  if (out->b.type == FACTOR_F32 || rows_scaled(base)) return b_convert(maker, out, m, base, error);
+  uint16_t *b = numbers_new(maker, rows, rank, sizeof *b, error);
+  out->b.numbers = b;
+  if (!b) return false;
+  rows_copy(base, m, rank, b);
+  float peak = factor_peak(out->b, rows * rank);
+  if (!isfinite(peak)) return copied_refuse(tensors, n_part, error);
+  return all_scaled(m, n_part, peak) || b_convert(maker, out, m, base, error);
 }
+
+/* --- shifts ------------------------------------------------------------------------------------------------------- */
 
 /* A trained bias counts by what it differs from the base's, which has its rows' factors. */
 static bool base_bias_take(const struct adapter_maker *maker, const struct op *op, int part, const struct tensor *bias,
@@ -159,8 +277,8 @@ static bool shift_fill(struct adapter_maker *maker, const struct op *op, struct 
   float *shift = floats_new(maker, (size_t)weight->rows, 1, error);
   out->shift = shift;
   for (int p = 0; shift && p < weight->n_part; p++) {
-    if (m[p].b_bias && !rows_place(base, p, &m[p].module, m[p].b_bias, m[p].scale, shift, 1, error)) return false;
-    if (m[p].bias && !rows_place(base, p, &m[p].module, m[p].bias, 1, shift, 1, error)) return false;
+    if (m[p].b_bias && !rows_place(base, p, &m[p].module, m[p].b_bias, m[p].scale, 1, shift, 1, error)) return false;
+    if (m[p].bias && !rows_place(base, p, &m[p].module, m[p].bias, 1, 1, shift, 1, error)) return false;
     if (m[p].bias && !base_bias_take(maker, op, p, m[p].bias, shift, error)) return false;
   }
   return shift != NULL;
@@ -191,7 +309,7 @@ static bool linear_magnitudes_fill(struct adapter_maker *maker, const struct op 
   if (!any) return true;
   bool done = norms_new(maker, out, weight->rows, &n, error);
   for (int p = 0; done && p < weight->n_part; p++)
-    done = !m[p].magnitude || rows_place(&orders, p, &m[p].module, m[p].magnitude, 1, n.magnitude, 1, error);
+    done = !m[p].magnitude || rows_place(&orders, p, &m[p].module, m[p].magnitude, 1, 1, n.magnitude, 1, error);
   return done && adapter_linear_norms(maker->engine, op, out, m, &n, error);
 }
 
@@ -204,8 +322,7 @@ static bool embedding_magnitudes_fill(struct adapter_maker *maker, const struct 
          adapter_embedding_norms(maker->engine, op, out, m, &n, error);
 }
 
-/* --- the whole op
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- the whole op ------------------------------------------------------------------------------------------------- */
 
 bool adapter_linear_fill(struct adapter_maker *maker, const struct op *op, struct adapter_op *out,
                          const struct module_tensors *m, struct error *error) {
@@ -228,10 +345,12 @@ bool adapter_embedding_fill(struct adapter_maker *maker, const struct op *op, st
                             const struct module_tensors *m, struct error *error) {
   const struct weight *weight = &plan_weights(maker->engine->plan)[op->weight[0]];
   size_t rows = (size_t)weight->rows, cols = (size_t)weight->cols, rank = (size_t)out->rank;
-  float *a = floats_new(maker, rows, rank, error), *b = a ? floats_new(maker, cols, rank, error) : NULL;
-  out->a = a;
-  out->b = b;
-  if (!b || !embed_a_fill(m, rows, rank, a, error) || !tensor_floats(m->b, b, error)) return false;
-  for (size_t i = 0; i < cols * rank; i++) b[i] *= (float)m->scale;
-  return scaled_check(m->b, b, cols * rank, error) && embedding_magnitudes_fill(maker, op, out, m, error);
+  float *a = floats_borrow(rows, rank, error), *b = a ? floats_borrow(cols, rank, error) : NULL;
+  bool done = b && embed_a_fill(m, rows, rank, a, error) && tensor_floats(m->b, b, error) &&
+              scaled_check(m->b, m->scale, factor_peak((struct factor){.numbers = b}, cols * rank), error) &&
+              factor_keep(maker, a, rows, rank, is_coded(weight), &out->a, out->gain, error) &&
+              factor_keep(maker, b, cols, rank, is_coded(weight), &out->b, out->gain, error);
+  free(a);
+  free(b);
+  return done && embedding_magnitudes_fill(maker, op, out, m, error);
 }

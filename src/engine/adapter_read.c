@@ -36,6 +36,7 @@ static bool op_read(struct reader *r, const struct op_tensors *found, struct err
   const struct op *op = &plan_ops(r->plan)[found->op];
   struct adapter_op out = {.op = found->op, .rank = found->rank};
   struct owned_adapter *owned = r->owned;
+  for (int p = 0; p < PLAN_PARTS; p++) out.gain[p] = (float)found->part[p].scale;
   bool filled = op->kind == OP_EMBED ? adapter_embedding_fill(&owned->maker, op, &out, found->part, error)
                                      : adapter_linear_fill(&owned->maker, op, &out, found->part, error);
   if (!filled) return false;
@@ -44,11 +45,26 @@ static bool op_read(struct reader *r, const struct op_tensors *found, struct err
   return true;
 }
 
+/* Bytes of its factors, about. */
+static size_t factors_bytes(const struct reader *r) {
+  size_t bytes = 0;
+  for (int i = 0; i < r->source.n_found; i++) {
+    const struct op_tensors *found = &r->source.found[i];
+    const struct weight *weight = &plan_weights(r->plan)[plan_ops(r->plan)[found->op].weight[0]];
+    for (int p = 0; p < weight->n_part; p++) {
+      const struct tensor *a = found->part[p].a, *b = found->part[p].b;
+      bytes += (a ? a->data.size : 0) + (b ? b->data.size : 0);
+    }
+  }
+  return bytes;
+}
+
 static bool ops_read(struct reader *r, struct error *error) {
   r->owned = calloc(1, sizeof *r->owned);
   if (!r->owned) return adapter_no_memory(error);
   r->owned->maker.engine = r->engine;
   arena_init(&r->owned->maker.arena, (size_t)LIMIT_ADAPTER_MEBIBYTES << 20);
+  arena_reserve(&r->owned->maker.arena, factors_bytes(r));
   r->owned->op = arena_array(&r->owned->maker.arena, (size_t)r->source.n_found, sizeof *r->owned->op);
   if (!r->owned->op) return adapter_no_memory(error);
   r->owned->adapter.op = r->owned->op;

@@ -1,6 +1,7 @@
 /* Checking an adapter against the plan and the slots that it is for. */
 #include "plan/adapter.h"
 
+#include "base/half.h"
 #include "base/limits.h"
 
 static bool op_check(const struct adapter_op *op, int before, const struct plan *plan, struct error *error) {
@@ -41,4 +42,14 @@ float adapter_most(const struct plan *plan, const struct op *op, bool half_cache
     if (attend->kind == OP_ATTEND && attend->in[0] == op->out) return ADAPTER_MOST_HALF;
   }
   return ADAPTER_MOST;
+}
+
+void factor_floats(struct factor factor, size_t first, size_t count, float *out) {
+  const uint16_t *narrow = (const uint16_t *)factor.numbers + first;
+  if (factor.type == FACTOR_F32)
+    memcpy(out, (const float *)factor.numbers + first, count * sizeof *out);
+  else if (factor.type == FACTOR_BF16)
+    for (size_t i = 0; i < count; i++) out[i] = bfloat_to_float(narrow[i]);
+  else
+    for (size_t i = 0; i < count; i++) out[i] = half_to_float(narrow[i]);
 }

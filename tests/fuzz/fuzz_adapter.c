@@ -37,6 +37,14 @@ static void floats_check(const float *floats, size_t count) {
     if (!isfinite(floats[i])) abort();
 }
 
+static void factor_check(struct factor factor, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    float number;
+    factor_floats(factor, i, 1, &number);
+    if (!isfinite(number)) abort();
+  }
+}
+
 static void adapter_check_all(const struct adapter *adapter, const struct plan *plan) {
   struct error error;
   if (!adapter_check(adapter, plan, 0, 1, adapter->rank, &error)) abort();
@@ -45,8 +53,9 @@ static void adapter_check_all(const struct adapter *adapter, const struct plan *
     const struct weight *weight = &plan_weights(plan)[plan_ops(plan)[op->op].weight[0]];
     size_t rank = (size_t)op->rank, rows = (size_t)weight->rows, cols = (size_t)weight->cols;
     bool embeds = plan_ops(plan)[op->op].kind == OP_EMBED;
-    floats_check(op->a, embeds ? rows * rank : (size_t)weight->n_part * rank * cols);
-    floats_check(op->b, (embeds ? cols : rows) * rank);
+    factor_check(op->a, embeds ? rows * rank : (size_t)weight->n_part * rank * cols);
+    factor_check(op->b, (embeds ? cols : rows) * rank);
+    floats_check(op->gain, PLAN_PARTS);
     const float *const each[] = {op->shift, op->magnitude, op->w2, op->wd, op->d2};
     for (int k = 0; k < 5; k++) floats_check(each[k], embeds ? cols : rows);
   }

@@ -1,6 +1,7 @@
 /* Linears and embeddings with adapters: random factors of several ranks, with and without magnitudes and shifts, of
  * which each row of a step has none, one, or several, against the reference; and each row's bytes are those that it has
  * alone, whatever the threads. */
+#include "base/half.h"
 #include "op/op_table.h"
 
 #include <math.h>
@@ -32,14 +33,22 @@ static const int ranks[SLOTS] = {8, 3, RANK};
 static const struct adapter_variant {
   const char *name;
   bool embedding, gated, joined, norm, bias, post_norm, magnitude, shift, great, chain;
+  uint8_t a, b; /* enum factor_type */
 } variants[] = {
     {.name = "plain"},
+    {.name = "bf16", .a = FACTOR_BF16, .b = FACTOR_BF16},
+    {.name = "joined, fp16", .joined = true, .a = FACTOR_F16, .b = FACTOR_F16},
     {.name = "joined, norm, magnitude", .joined = true, .norm = true, .magnitude = true},
     {.name = "norm, bias, shift", .norm = true, .bias = true, .shift = true},
-    {.name = "gated, bias, magnitude", .gated = true, .bias = true, .magnitude = true},
+    {.name = "gated, bias, magnitude, bf16 and floats",
+     .gated = true,
+     .bias = true,
+     .magnitude = true,
+     .a = FACTOR_BF16},
     {.name = "magnitude, shift, post norm", .magnitude = true, .shift = true, .post_norm = true},
     {.name = "one after the other", .chain = true},
     {.name = "embedding", .embedding = true},
+    {.name = "embedding, fp16 and bf16", .embedding = true, .a = FACTOR_F16, .b = FACTOR_BF16},
     {.name = "embedding, magnitude", .embedding = true, .magnitude = true},
     {.name = "magnitude, great scales", .magnitude = true, .great = true},
     {.name = "embedding, magnitude, great scales", .embedding = true, .magnitude = true, .great = true},
@@ -135,6 +144,16 @@ static const float *floats_make(struct adapter_case *c, size_t count, float low,
   return floats;
 }
 
+static struct factor factor_make(struct adapter_case *c, uint8_t type, size_t count, float most) {
+  const float *floats = floats_make(c, count, -most, most);
+  uint16_t *narrow = arena_array(&c->model.arena, count, sizeof *narrow);
+  if (type == FACTOR_F32) return (struct factor){floats, type};
+  if (!narrow) op_die("factors", &(struct error){.text = "out of memory"});
+  for (size_t i = 0; i < count; i++)
+    narrow[i] = type == FACTOR_BF16 ? bfloat_from_float(floats[i]) : half_from_float(floats[i]);
+  return (struct factor){narrow, type};
+}
+
 /* Norms need not be those of the matrix: the formula is what is tested. */
 static struct adapter_op factors_make(struct adapter_case *c, int op, int32_t of_rank) {
   const struct weight *w = plan_weights(c->model.plan) + plan_ops(c->model.plan)[op].weight[0];
@@ -142,8 +161,9 @@ static struct adapter_op factors_make(struct adapter_case *c, int op, int32_t of
   size_t rows = (size_t)(embedding ? w->cols : w->rows), cols = (size_t)(embedding ? w->rows : w->cols);
   size_t rank = (size_t)of_rank;
   struct adapter_op a = {.op = op, .rank = of_rank};
-  a.a = floats_make(c, (size_t)w->n_part * rank * cols, -0.2f, 0.2f);
-  a.b = floats_make(c, rows * rank, -0.3f, 0.3f);
+  a.a = factor_make(c, c->variant->a, (size_t)w->n_part * rank * cols, 0.2f);
+  a.b = factor_make(c, c->variant->b, rows * rank, 0.3f);
+  for (int i = 0; i < PLAN_PARTS; i++) a.gain[i] = 1.5f - 0.3f * (float)i;
   if (c->variant->shift) a.shift = floats_make(c, rows, -1, 1);
   if (!c->variant->magnitude) return a;
   a.magnitude = floats_make(c, rows, 1, 3);

@@ -1,6 +1,7 @@
 /* Adapters in a step. Rows with adapters are sorted by slot, so that what one thread shrinks with an adapter stays in
- * its cache. A shrink is cut into runs of a's rows, which all workers share; it runs beside the preparation of the
- * input and is ready at the barrier after it. The expansion is the tail's (adapter_template.h). */
+ * its cache. Shrinks are of up to SHRINK_TOKENS rows with one adapter, cut into runs of a's rows, which all workers
+ * share; they run beside the preparation of the input and are ready at the barrier after it. The expansion is the
+ * tail's (adapter_template.h). */
 #include "backend/cpu/cpu_program.h"
 
 #include <math.h>
@@ -79,6 +80,8 @@ static void uses_write(struct program *program, const struct call *call, int wor
   }
 }
 
+static int whole_columns(int cols) { return (cols + FACTOR_COLUMNS - 1) / FACTOR_COLUMNS * FACTOR_COLUMNS; }
+
 static int runs_of(const struct adapter_factors *factors) {
   return factors ? (factors->rank + RUN_ROWS - 1) / RUN_ROWS : 0;
 }
@@ -87,7 +90,7 @@ static int runs_of(const struct adapter_factors *factors) {
 static const float *input_of(const struct program *program, const struct call *call, int row, float *normed) {
   const struct op *op = call->op;
   const float *x = value_row(program, op->in[0], row);
-  int cols = call->layout.cols, padded = (cols + FACTOR_COLUMNS - 1) / FACTOR_COLUMNS * FACTOR_COLUMNS;
+  int cols = call->layout.cols, padded = whole_columns(cols);
   bool norm = op->args.linear.norm == NORM_RMS;
   if (!norm && cols == padded) return x;
   if (norm)
@@ -98,36 +101,64 @@ static const float *input_of(const struct program *program, const struct call *c
   return normed;
 }
 
+/* Rows of the factors [first, first + count) with n pairs of one slot. */
+static void pairs_shrink(struct program *program, const struct call *call, const struct adapter_pair *pair, int n,
+                         struct range rows, float *normed) {
+  struct shrink_row row[SHRINK_TOKENS];
+  for (int i = 0; i < n; i++, normed += whole_columns(call->layout.cols))
+    row[i] = (struct shrink_row){
+        .x = input_of(program, call, pair[i].row, normed), .h = pair_shrunk(program, &pair[i]), .scale = pair[i].scale};
+  program->device->kernels->shrink(pair_factors(program, call, pair), rows.first, rows.count, row, n);
+}
+
+/* How many pairs from `first` on are shrunk together. */
+static int pairs_together(const struct program *program, int first) {
+  int n = 1;
+  while (n < SHRINK_TOKENS && first + n < program->n_pair && program->pair[first + n].slot == program->pair[first].slot)
+    n++;
+  return n;
+}
+
+size_t adapters_shrink_scratch(int cols) { return (size_t)SHRINK_TOKENS * (size_t)whole_columns(cols); }
+
 void adapters_shrink(struct program *program, const struct call *call, int worker, float *normed) {
-  const float *x = NULL;
-  int total = 0, row = -1, at = 0;
+  int total = 0, at = 0;
   uses_write(program, call, worker);
-  for (int i = 0; i < program->n_pair; i++) total += runs_of(pair_factors(program, call, &program->pair[i]));
+  for (int i = 0; i < program->n_pair; i += pairs_together(program, i))
+    total += runs_of(pair_factors(program, call, &program->pair[i]));
   struct range mine = team_share(program->device->team, total, worker);
-  for (int i = 0; i < program->n_pair && at < mine.first + mine.count; i++) {
-    const struct adapter_pair *pair = &program->pair[i];
-    const struct adapter_factors *factors = pair_factors(program, call, pair);
-    if (!factors) continue;
+  for (int i = 0, n; i < program->n_pair && at < mine.first + mine.count; i += n) {
+    const struct adapter_factors *factors = pair_factors(program, call, &program->pair[i]);
     int runs = runs_of(factors), first = mine.first > at ? mine.first - at : 0, end = mine.first + mine.count - at;
+    n = pairs_together(program, i);
     at += runs;
     if (end > runs) end = runs;
     if (first >= end) continue;
-    if (pair->row != row) x = input_of(program, call, row = pair->row, normed);
     int last = end * RUN_ROWS < factors->rank ? end * RUN_ROWS : factors->rank;
-    program->device->kernels->shrink(factors, first * RUN_ROWS, last - first * RUN_ROWS, x, pair->scale,
-                                     pair_shrunk(program, pair));
+    pairs_shrink(program, call, &program->pair[i], n, (struct range){first * RUN_ROWS, last - first * RUN_ROWS},
+                 normed);
   }
 }
 
 /* --- embeddings --------------------------------------------------------------------------------------------------- */
 
-/* What an adapter changes in a column of the table's row; a: of the token. */
-static float column_changed(const struct adapter_factors *factors, size_t cols, size_t column, const float *a,
-                            float scale, float base) {
-  float delta = 0;
-  for (int k = 0; k < factors->rank; k++) delta += factors->b[(size_t)k * cols + column] * a[k];
-  double g = factors->magnitude ? adapter_gain(factors, column, scale) : 1;
-  return (float)((g - 1) * base + g * scale * delta);
+enum { EMBED_COLUMNS = 64 }; /* that are changed at a time */
+
+/* Adds what an adapter changes in columns of the table's row of a token to `change`. */
+static void columns_change(const struct adapter_factors *factors, size_t token, float scale, struct range columns,
+                           size_t cols, const float *base, float *change) {
+  float delta[EMBED_COLUMNS] = {0}, b[EMBED_COLUMNS];
+  size_t first = (size_t)columns.first, count = (size_t)columns.count;
+  for (size_t k = 0; k < (size_t)factors->rank; k++) {
+    float a;
+    factor_floats((struct factor){factors->a, factors->a_type}, token * factors->a_stride + k, 1, &a);
+    factor_floats((struct factor){factors->b, factors->b_type}, k * cols + first, count, b);
+    for (size_t i = 0; i < count; i++) delta[i] += b[i] * (factors->gain[0] * a);
+  }
+  for (size_t i = 0; i < count; i++) {
+    double g = factors->magnitude ? adapter_gain(factors, first + i, scale) : 1;
+    change[i] += (float)((g - 1) * base[i] + g * scale * delta[i]);
+  }
 }
 
 void adapters_embed(const struct program *program, const struct call *call, int token, float *row) {
@@ -140,12 +171,11 @@ void adapters_embed(const struct program *program, const struct call *call, int 
     factors[l] = of->lora[l].scale != 0 && slot->factors ? slot->factors[call->index] : NULL;
     any = any || factors[l];
   }
-  for (size_t c = 0; any && c < cols; c++) {
-    float change = 0;
+  for (struct range part = {0}; any && part.first < (int)cols; part.first += EMBED_COLUMNS) {
+    float change[EMBED_COLUMNS] = {0}, *base = row + part.first;
+    part.count = (int)cols - part.first < EMBED_COLUMNS ? (int)cols - part.first : EMBED_COLUMNS;
     for (int l = 0; l < of->n_lora; l++)
-      if (factors[l])
-        change +=
-            column_changed(factors[l], cols, c, factors[l]->a + id * factors[l]->a_stride, of->lora[l].scale, row[c]);
-    row[c] = adapter_bounded(row[c] + change, ADAPTER_MOST);
+      if (factors[l]) columns_change(factors[l], id, of->lora[l].scale, part, cols, base, change);
+    for (int c = 0; c < part.count; c++) base[c] = adapter_bounded(base[c] + change[c], ADAPTER_MOST);
   }
 }

@@ -17,8 +17,9 @@ size_t call_linear_scratch(const struct plan *plan, const struct op *op) {
   struct cpu_layout layout = cpu_layout_of(plan_weights(plan) + op->weight[0]);
   size_t alone_rows = ALONE_FLOATS / (size_t)layout.cols;
   if (alone_rows < 1) alone_rows = 1;
-  size_t normed = ((size_t)layout.cols + 15) / 16 * 16;
-  return normed + alone_rows * layout.row_bytes / sizeof(float);
+  size_t normed = ((size_t)layout.cols + 15) / 16 * 16, shrink = adapters_shrink_scratch(layout.cols);
+  size_t alone = normed + alone_rows * layout.row_bytes / sizeof(float);
+  return alone > shrink ? alone : shrink;
 }
 
 /* Rows [first, first + count) of the input, normed and prepared, to their places in `rows`. */

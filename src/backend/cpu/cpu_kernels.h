@@ -52,9 +52,9 @@ struct kernel_set {
   void (*linear)(const struct cpu_layout *layout, const uint8_t *packed, int first, int count,
                  const struct linear_input *input, const struct linear_tail *tail, float *out, size_t out_stride);
 
-  /* Rows [first, first + count) of an adapter's a, both multiples of FACTOR_ROWS, times one input filled up with zeros
-   * to its stride, and the scale: to h[first, first + count). */
-  void (*shrink)(const struct adapter_factors *factors, int first, int count, const float *x, float scale, float *h);
+  /* Rows [first, first + count) of an adapter's a, multiples of FACTOR_ROWS, times n ≤ SHRINK_TOKENS inputs. Each sum
+   * is formed in one order, whatever n, first and count are. */
+  void (*shrink)(const struct adapter_factors *factors, int first, int count, const struct shrink_row *rows, int n);
 
   struct attend_kernels attend;
 };

@@ -134,8 +134,10 @@ size_t adapters_lay(struct program *program, uint8_t *memory);
 void adapters_begin(struct program *program, bool outputs);
 /* Has any of them factors for the call? */
 bool adapters_meet(const struct program *program, const struct call *call);
+/* Floats of a worker's scratch for inputs of so many columns. */
+size_t adapters_shrink_scratch(int cols);
 /* This worker's share of the shrinks of a linear's input; program->use is the tail's after the next barrier. */
-void adapters_shrink(struct program *program, const struct call *call, int worker, float *normed);
+void adapters_shrink(struct program *program, const struct call *call, int worker, float *scratch);
 /* What they change in a token's row of the embedding. */
 void adapters_embed(const struct program *program, const struct call *call, int token, float *row);
 

@@ -4,6 +4,9 @@
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
+/* What is rarely called, beside loops that want the registers and the instruction cache for themselves. */
+#define NEVER_INLINE __attribute__((noinline))
+
 /* Before a loop of constant length whose body indexes an array of vectors: unrolled, the array is registers. */
 #define KERNEL_PRAGMA(text) _Pragma(#text)
 #ifdef __clang__

@@ -42,7 +42,8 @@ static void tile_bias(const struct cpu_layout *layout, const float *bias, int ti
 }
 
 /* What the adapters of these rows add to the tile's sums, and to its partner's. */
-static void sums_adapt(const struct linear_tail *tail, int tile, tile_sums *sums, int partner, int first, int n) {
+static NEVER_INLINE void sums_adapt(const struct linear_tail *tail, int tile, tile_sums *sums, int partner, int first,
+                                    int n) {
   const struct adapter_use *uses = tail->adapters + first * ROW_LORAS;
   tile_adapt(uses, tile, sums, n);
   if (tail->gated) tile_adapt(uses, tile + 1, sums + partner, n);

@@ -8,7 +8,15 @@
 
 /* FLOAT_ROWS × 2 vectors of sums fit the 16 registers with the weights of two columns; so do 8 quads of codes and the
  * dots of ROWS_TOGETHER rows. */
-enum { LANES = 8, VECTOR_UNROLL = 2, FLOAT_ROWS = 5, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 1, TILES_TOGETHER = 1 };
+enum {
+  LANES = 8,
+  VECTOR_UNROLL = 2,
+  FLOAT_ROWS = 5,
+  ROWS_TOGETHER = 4,
+  VECTORS_TOGETHER = 1,
+  TILES_TOGETHER = 1,
+  SHRINK_TOGETHER = 3
+};
 
 typedef __m256 vfloat;
 typedef __m256i vbytes; /* four codes for each row */

@@ -9,7 +9,15 @@
 /* FLOAT_ROWS sums hide the latency of two multiply-adds a cycle. The codes of two tiles stay in half of the 32
  * registers, beside the dots of four rows with both: each broadcast of activations serves two products, for two loads a
  * cycle are all there are. */
-enum { LANES = 16, VECTOR_UNROLL = 1, FLOAT_ROWS = 8, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 2, TILES_TOGETHER = 2 };
+enum {
+  LANES = 16,
+  VECTOR_UNROLL = 1,
+  FLOAT_ROWS = 8,
+  ROWS_TOGETHER = 4,
+  VECTORS_TOGETHER = 2,
+  TILES_TOGETHER = 2,
+  SHRINK_TOGETHER = 4
+};
 
 typedef __m512 vfloat;
 typedef __m512i vbytes; /* four codes for each row */

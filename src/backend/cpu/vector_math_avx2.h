@@ -12,6 +12,10 @@ static inline vfloat vfloat_sub(vfloat a, vfloat b) { return _mm256_sub_ps(a, b)
 static inline vfloat vfloat_div(vfloat a, vfloat b) { return _mm256_div_ps(a, b); }
 static inline vfloat vfloat_min(vfloat a, vfloat b) { return _mm256_min_ps(a, b); }
 static inline vfloat vfloat_max(vfloat a, vfloat b) { return _mm256_max_ps(a, b); }
+/* Within ±most; −most what is no number. */
+static inline vfloat vfloat_bounded(vfloat x, float most) {
+  return _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(-most)), _mm256_set1_ps(most));
+}
 static inline vfloat vfloat_round(vfloat x) {
   return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }

@@ -12,6 +12,10 @@ static inline vfloat vfloat_sub(vfloat a, vfloat b) { return vsubq_f32(a, b); }
 static inline vfloat vfloat_div(vfloat a, vfloat b) { return vdivq_f32(a, b); }
 static inline vfloat vfloat_min(vfloat a, vfloat b) { return vminq_f32(a, b); }
 static inline vfloat vfloat_max(vfloat a, vfloat b) { return vmaxq_f32(a, b); }
+/* Within ±most; −most what is no number. */
+static inline vfloat vfloat_bounded(vfloat x, float most) {
+  return vminnmq_f32(vmaxnmq_f32(x, vdupq_n_f32(-most)), vdupq_n_f32(most));
+}
 static inline vfloat vfloat_round(vfloat x) { return vrndnq_f32(x); }
 
 /* 2^n of whole numbers from −126 to 127. */

@@ -13,6 +13,8 @@ static inline vfloat vfloat_sub(vfloat a, vfloat b) { return a - b; }
 static inline vfloat vfloat_div(vfloat a, vfloat b) { return a / b; }
 static inline vfloat vfloat_min(vfloat a, vfloat b) { return a < b ? a : b; }
 static inline vfloat vfloat_max(vfloat a, vfloat b) { return a > b ? a : b; }
+/* Within ±most; −most what is no number. */
+static inline vfloat vfloat_bounded(vfloat x, float most) { return vfloat_min(vfloat_max(x, -most), most); }
 static inline vfloat vfloat_round(vfloat x) { return rintf(x); }
 
 /* 2^n of whole numbers from −126 to 127. */

@@ -7,7 +7,15 @@
 #include <string.h>
 
 /* FLOAT_ROWS × 4 vectors of sums stay in half of the 32 registers. */
-enum { LANES = 4, VECTOR_UNROLL = 4, FLOAT_ROWS = 4, ROWS_TOGETHER = 4, VECTORS_TOGETHER = 2, TILES_TOGETHER = 1 };
+enum {
+  LANES = 4,
+  VECTOR_UNROLL = 4,
+  FLOAT_ROWS = 4,
+  ROWS_TOGETHER = 4,
+  VECTORS_TOGETHER = 2,
+  TILES_TOGETHER = 1,
+  SHRINK_TOGETHER = 4
+};
 
 typedef float32x4_t vfloat;
 typedef uint8x16_t vbytes; /* four codes for each row */

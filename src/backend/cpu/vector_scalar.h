@@ -4,7 +4,15 @@
 
 #include "base/half.h"
 
-enum { LANES = 1, VECTOR_UNROLL = 1, FLOAT_ROWS = 1, ROWS_TOGETHER = 2, VECTORS_TOGETHER = 1, TILES_TOGETHER = 1 };
+enum {
+  LANES = 1,
+  VECTOR_UNROLL = 1,
+  FLOAT_ROWS = 1,
+  ROWS_TOGETHER = 2,
+  VECTORS_TOGETHER = 1,
+  TILES_TOGETHER = 1,
+  SHRINK_TOGETHER = 1
+};
 
 typedef float vfloat;
 typedef uint32_t vbytes; /* four codes of a row */

@@ -73,7 +73,9 @@ struct cuda_adapter_pack {
   int32_t n_row, width, have; /* of the result: rows, numbers of a row, of which there are some */
   int32_t group, given;       /* rows come in groups, of which there are some given; the rest is zeros */
   bool strips, floats;
-  const float *numbers;
+  struct factor numbers;
+  const float *gain;           /* what rows are multiplied with: that of their part; NULL: 1 */
+  const struct weight *weight; /* whose rows have parts; NULL: all are of the first */
 };
 int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from, const struct cuda_adapter_place *place,
                       uint8_t *slot, struct cuda_adapter_pack packs[2], struct upload_job jobs[ADAPTER_JOBS]);

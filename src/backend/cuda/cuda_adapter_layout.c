@@ -111,19 +111,44 @@ static void halves_round(const float *from, size_t n, uint16_t *to) {
   }
 }
 
-/* A row of the result; NULL: zeros. */
-static const float *row_of(const struct cuda_adapter_pack *p, size_t row) {
+/* A row of the result; index < 0: zeros. */
+struct pack_row {
+  int64_t index; /* among those that are given */
+  float gain;
+};
+
+static struct pack_row row_of(const struct cuda_adapter_pack *p, size_t row) {
   size_t within = row % (size_t)p->group;
-  if (within >= (size_t)p->given) return NULL;
-  return p->numbers + (row / (size_t)p->group * (size_t)p->given + within) * (size_t)p->have;
+  if (within >= (size_t)p->given) return (struct pack_row){.index = -1};
+  struct pack_row of = {.index = (int64_t)(row / (size_t)p->group * (size_t)p->given + within), .gain = 1};
+  int part = 0, tensor_row;
+  if (p->gain && (!p->weight || weight_row_source(p->weight, (int)row, &part, &tensor_row))) of.gain = p->gain[part];
+  return of;
+}
+
+/* Numbers [first, first + n) of a row, n ≤ PIECE_COLS; those that have 16 bits go as they are. */
+static void piece_put(const struct cuda_adapter_pack *p, struct pack_row row, size_t first, size_t n, uint8_t *to) {
+  size_t at = (size_t)row.index * (size_t)p->have + first;
+  float floats[PIECE_COLS];
+  if (p->numbers.type == FACTOR_BF16 && row.gain == 1 && !p->floats) {
+    memcpy(to, (const uint16_t *)p->numbers.numbers + at, n * 2);
+    return;
+  }
+  factor_floats(p->numbers, at, n, floats);
+  for (size_t i = 0; i < n; i++) floats[i] *= row.gain;
+  if (p->floats)
+    memcpy(to, floats, n * sizeof *floats);
+  else
+    halves_round(floats, n, (uint16_t *)(void *)to);
 }
 
 /* Numbers [first, first + n) of a row. */
-static void numbers_put(const struct cuda_adapter_pack *p, const float *row, size_t first, size_t n, uint8_t *to) {
-  size_t have = row && first < (size_t)p->have ? (size_t)p->have - first : 0, size = p->floats ? sizeof(float) : 2;
+static void numbers_put(const struct cuda_adapter_pack *p, struct pack_row row, size_t first, size_t n, uint8_t *to) {
+  size_t have = row.index >= 0 && first < (size_t)p->have ? (size_t)p->have - first : 0;
+  size_t size = p->floats ? sizeof(float) : 2;
   if (have > n) have = n;
-  if (p->floats && have > 0) memcpy(to, row + first, have * size);
-  if (!p->floats && have > 0) halves_round(row + first, have, (uint16_t *)(void *)to);
+  for (size_t i = 0; i < have; i += PIECE_COLS)
+    piece_put(p, row, first + i, have - i < PIECE_COLS ? have - i : PIECE_COLS, to + i * size);
   memset(to + have * size, 0, (n - have) * size);
 }
 
@@ -145,7 +170,7 @@ static void strips_fill(const void *source, size_t at, size_t bytes, uint8_t *to
   for (size_t i = at / PIECE_BYTES, end = (at + bytes) / PIECE_BYTES; i < end; i++, to += PIECE_BYTES)
     for (int r = 0; r < STRIP_ROWS; r++) {
       uint32_t pairs[PIECE_COLS / 2];
-      const float *row = row_of(p, i / n_piece * STRIP_ROWS + (size_t)r);
+      struct pack_row row = row_of(p, i / n_piece * STRIP_ROWS + (size_t)r);
       numbers_put(p, row, i % n_piece * PIECE_COLS, PIECE_COLS, (uint8_t *)pairs);
       for (int k = 0; k < PIECE_COLS / 2; k++) memcpy(to + adapter_index(r, 2 * k) * 2, pairs + k, sizeof *pairs);
     }
@@ -175,6 +200,7 @@ int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from, co
   packs[0] = packs[1] = by_rank;
   packs[0].numbers = from->a, packs[1].numbers = from->b;
   packs[0].n_row = w->rows, packs[1].n_row = rows;
+  packs[1].gain = from->gain, packs[1].weight = embed ? NULL : w;
   if (!embed) {
     packs[0].n_row = w->n_part * rank, packs[0].width = (int32_t)whole_cols(w), packs[0].have = w->cols;
     packs[0].group = rank, packs[0].given = from->rank;

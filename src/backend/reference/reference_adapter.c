@@ -29,6 +29,15 @@ static const float *floats_copy(struct arena *arena, const float *from, size_t c
   return to;
 }
 
+static struct factor factor_copy(struct arena *arena, struct factor from, size_t count, bool *ok) {
+  void *to = arena_array(arena, count, factor_bytes(from.type));
+  if (to)
+    memcpy(to, from.numbers, count * factor_bytes(from.type));
+  else
+    *ok = false;
+  return (struct factor){to, from.type};
+}
+
 static bool op_copy(struct reference_slot *slot, const struct plan *plan, const struct adapter_op *from) {
   struct extent n = extent_of(plan, from);
   struct adapter_op *to = arena_alloc(&slot->arena, sizeof *to);
@@ -36,13 +45,14 @@ static bool op_copy(struct reference_slot *slot, const struct plan *plan, const 
   if (!ok) return false;
   *to = (struct adapter_op){.op = from->op,
                             .rank = from->rank,
-                            .a = floats_copy(&slot->arena, from->a, n.a, &ok),
-                            .b = floats_copy(&slot->arena, from->b, n.b, &ok),
+                            .a = factor_copy(&slot->arena, from->a, n.a, &ok),
+                            .b = factor_copy(&slot->arena, from->b, n.b, &ok),
                             .shift = floats_copy(&slot->arena, from->shift, n.rows, &ok),
                             .magnitude = floats_copy(&slot->arena, from->magnitude, n.rows, &ok),
                             .w2 = floats_copy(&slot->arena, from->w2, n.rows, &ok),
                             .wd = floats_copy(&slot->arena, from->wd, n.rows, &ok),
                             .d2 = floats_copy(&slot->arena, from->d2, n.rows, &ok)};
+  memcpy(to->gain, from->gain, sizeof to->gain);
   slot->op[from->op] = to;
   return ok;
 }
@@ -86,11 +96,17 @@ static const struct adapter_op *adapted_op(const struct program *program, const 
   return row->lora[i].scale != 0 && slot->op ? slot->op[op - plan_ops(program->plan)] : NULL;
 }
 
+static double number_at(struct factor factor, size_t i) {
+  float number;
+  factor_floats(factor, i, 1, &number);
+  return number;
+}
+
 /* change[i] += what the adapter makes of product[i] less product[i]; h is that of row i's part. */
 static void change_add(const struct adapter_op *adapted, double s, int i, const double *h, double product,
                        double *change) {
   double delta = 0, g = 1;
-  for (int k = 0; k < adapted->rank; k++) delta += (double)adapted->b[(size_t)i * (size_t)adapted->rank + k] * h[k];
+  for (int k = 0; k < adapted->rank; k++) delta += number_at(adapted->b, (size_t)(i * adapted->rank + k)) * h[k];
   if (adapted->magnitude) {
     double square = adapted->w2[i] + 2 * s * adapted->wd[i] + s * s * adapted->d2[i];
     g = adapted->magnitude[i] / sqrt(square > ADAPTER_LEAST ? square : ADAPTER_LEAST);
@@ -105,10 +121,11 @@ static double bounded(double y, double most) {
 }
 
 static void shrink(const struct adapter_op *adapted, const struct weight *weight, const double *x, double *h) {
+  size_t cols = (size_t)weight->cols;
   for (int k = 0; k < weight->n_part * adapted->rank; k++) {
-    const float *a = adapted->a + (size_t)k * (size_t)weight->cols;
     h[k] = 0;
-    for (int j = 0; j < weight->cols; j++) h[k] += a[j] * x[j];
+    for (size_t j = 0; j < cols; j++) h[k] += number_at(adapted->a, (size_t)k * cols + j) * x[j];
+    h[k] *= adapted->gain[k / adapted->rank];
   }
 }
 
@@ -143,7 +160,8 @@ void reference_adapt_embedding(struct program *program, const struct op *op, int
   for (int l = 0; l < row->n_lora; l++) {
     const struct adapter_op *adapted = adapted_op(program, row, l, op);
     if (!adapted) continue;
-    for (int k = 0; k < adapted->rank; k++) h[k] = adapted->a[token * (size_t)adapted->rank + (size_t)k];
+    for (int k = 0; k < adapted->rank; k++)
+      h[k] = adapted->gain[0] * number_at(adapted->a, token * (size_t)adapted->rank + (size_t)k);
     for (int i = 0; i < weight->cols; i++) change_add(adapted, row->lora[l].scale, i, h, product[i], change);
   }
   for (int i = 0; i < weight->cols; i++) product[i] = bounded(product[i] + change[i], ADAPTER_MOST);

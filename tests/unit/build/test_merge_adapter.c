@@ -32,7 +32,7 @@ static bool row_merge(const struct adapter_op *op, float scale, float out[2], st
 }
 
 static void test_row(void **state) {
-  const struct adapter_op op = {.rank = 1, .a = a, .b = b};
+  const struct adapter_op op = {.rank = 1, .a = {.numbers = a}, .b = {.numbers = b}, .gain = {1}};
   struct error error = {0};
   float out[2];
   (void)state;
@@ -45,7 +45,14 @@ static void test_row(void **state) {
 /* Squares that rounding has made negative have a root. */
 static void test_rounded_norm(void **state) {
   static const float w2[] = {1, 1}, wd[] = {1.0000001f, 1}, d2[] = {1, 1};
-  const struct adapter_op op = {.rank = 1, .a = a, .b = b, .magnitude = magnitude, .w2 = w2, .wd = wd, .d2 = d2};
+  const struct adapter_op op = {.rank = 1,
+                                .a = {.numbers = a},
+                                .b = {.numbers = b},
+                                .gain = {1},
+                                .magnitude = magnitude,
+                                .w2 = w2,
+                                .wd = wd,
+                                .d2 = d2};
   struct error error = {0};
   float out[2];
   (void)state;
@@ -72,16 +79,19 @@ static struct hash128 hash_of(const struct adapter_op *op, float scale) {
 /* Each number of it counts. */
 static void test_identity(void **state) {
   static const float rows[] = {3, 1, 5, 7}, others[] = {3, 1, 5, 8}, cols[] = {1, 3};
-  const struct adapter_op op = {.rank = 2, .a = rows, .b = rows, .shift = shift, .magnitude = magnitude};
-  struct adapter_op changed[] = {op, op, op, op, op, op};
+  const struct adapter_op op = {
+      .rank = 2, .a = {.numbers = rows}, .b = {.numbers = rows}, .gain = {1}, .shift = shift, .magnitude = magnitude};
+  struct adapter_op changed[] = {op, op, op, op, op, op, op, op};
   struct hash128 own = hash_of(&op, 1);
   (void)state;
-  changed[0].a = others;
-  changed[1].b = others;
+  changed[0].a.numbers = others;
+  changed[1].b.numbers = others;
   changed[2].shift = cols;
   changed[3].shift = NULL;
   changed[4].magnitude = cols;
   changed[5].magnitude = NULL;
+  changed[6].gain[0] = 2;
+  changed[7].a.type = FACTOR_BF16;
   assert_true(hash_equal(own, hash_of(&op, 1)));
   assert_false(hash_equal(own, hash_of(&op, 2)));
   for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) assert_false(hash_equal(own, hash_of(&changed[i], 1)));
