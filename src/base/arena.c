@@ -12,6 +12,7 @@ struct arena_chunk {
   struct arena_chunk *next;
   size_t mapped;     /* bytes that were mapped for it; 0: it was malloc'ed */
   size_t used, size; /* bytes of data[] */
+  size_t dirty;      /* of them, what was handed out before arena_renew */
   _Alignas(ARENA_ALIGN) unsigned char data[];
 };
 
@@ -46,6 +47,26 @@ static void chunk_free(struct arena_chunk *chunk) {
     free(chunk);
 }
 
+void arena_renew(struct arena *arena, size_t bytes) {
+  struct arena_chunk *kept = NULL;
+  for (struct arena_chunk *chunk = arena->chunks, *next; chunk; chunk = next) {
+    next = chunk->next;
+    if (!kept && chunk->mapped && chunk->size >= bytes && chunk->size / 2 <= bytes)
+      kept = chunk;
+    else
+      chunk_free(chunk);
+  }
+  arena->chunks = kept;
+  arena->used = 0;
+  if (!kept) {
+    arena_reserve(arena, bytes);
+    return;
+  }
+  kept->next = NULL;
+  if (kept->used > kept->dirty) kept->dirty = kept->used;
+  kept->used = 0;
+}
+
 void *arena_alloc(struct arena *arena, size_t size) {
   size_t rounded;
   if (!size_align(size ? size : 1, ARENA_ALIGN, &rounded)) return NULL;
@@ -57,7 +78,11 @@ void *arena_alloc(struct arena *arena, size_t size) {
     chunk->next = arena->chunks;
     arena->chunks = chunk;
   }
-  void *memory = chunk->data + chunk->used;
+  unsigned char *memory = chunk->data + chunk->used;
+  if (chunk->used < chunk->dirty) {
+    size_t before = chunk->dirty - chunk->used;
+    memset(memory, 0, rounded < before ? rounded : before);
+  }
   chunk->used += rounded;
   arena->used += rounded;
   return memory;

@@ -48,10 +48,10 @@ static float *floats_borrow(size_t rows, size_t cols, struct error *error) {
 static bool tensor_floats(const struct tensor *tensor, float *out, struct error *error) {
   if (!tensor_check_loads(tensor, error)) return false;
   tensor_dequantize(tensor->type, tensor->data.data, tensor->count, out);
-  for (size_t i = 0; i < tensor->count; i++)
-    if (!isfinite(out[i]))
-      return error_set(error, ERROR_FORMAT, "Element %zu of \"%s\" is no finite number.", i, tensor->name);
-  return true;
+  if (isfinite(factor_peak((struct factor){.numbers = out}, tensor->count))) return true;
+  size_t i = 0;
+  while (isfinite(out[i])) i++;
+  return error_set(error, ERROR_FORMAT, "Element %zu of \"%s\" is no finite number.", i, tensor->name);
 }
 
 /* The same in memory of its own; the caller frees it. */
@@ -101,14 +101,12 @@ static bool factor_keep(struct adapter_maker *maker, const float *floats, size_t
   return true;
 }
 
-/* The sentence about the first number that is none of the tensors of 16 bits that a factor was copied from. */
-static bool copied_refuse(const struct tensor *const *tensors, int n, struct error *error) {
-  for (int i = 0; i < n; i++) {
-    float *floats = tensors[i] ? tensor_copy(tensors[i], error) : NULL;
-    if (tensors[i] && !floats) return false;
-    free(floats);
-  }
-  return error_set(error, ERROR_FORMAT, "The factors changed while they were read.");
+/* The sentence about the first number of a tensor that is none: some copy of it had one. */
+static bool copied_refuse(const struct tensor *tensor, struct error *error) {
+  float *floats = tensor_copy(tensor, error);
+  if (!floats) return false;
+  free(floats);
+  return error_set(error, ERROR_FORMAT, "\"%s\" changed while it was read.", tensor->name);
 }
 
 /* --- a ------------------------------------------------------------------------------------------------------------ */
@@ -155,22 +153,26 @@ static bool a_fill(struct adapter_maker *maker, struct adapter_op *out, const st
   int n_part = base->weight->n_part;
   size_t each = (size_t)out->rank * (size_t)base->weight->cols;
   for (int p = 0; p < n_part; p++) tensors[p] = m[p].a;
-  out->a.type = factor_type_of(tensors, n_part);
-  if (out->a.type == FACTOR_F32 || base->fold.column || base->fold.column_order)
+  if (base->fold.column || base->fold.column_order ||
+      !factor_type_of(tensors, n_part, is_coded(base->weight), &out->a.type))
     return a_convert(maker, out, tensors, base, error);
-  uint16_t *a = numbers_new(maker, (size_t)n_part, each, sizeof *a, error);
+  size_t bytes = each * factor_bytes(out->a.type);
+  uint8_t *a = numbers_new(maker, (size_t)n_part, bytes, 1, error);
   out->a.numbers = a;
-  for (int p = 0; a && p < n_part; p++)
-    if (tensors[p]) memcpy(a + (size_t)p * each, tensors[p]->data.data, tensors[p]->count * sizeof *a);
-  return a && (isfinite(factor_peak(out->a, (size_t)n_part * each)) || copied_refuse(tensors, n_part, error));
+  for (int p = 0; a && p < n_part; p++, a += bytes)
+    if (tensors[p] && !isfinite(factor_copy(tensors[p]->data.data, tensors[p]->count, out->a.type, a)))
+      return copied_refuse(tensors[p], error);
+  return a != NULL;
 }
 
 /* --- b ------------------------------------------------------------------------------------------------------------ */
 
+static bool scaled_fits(double scale, float peak) { return isfinite((float)scale) && isfinite((float)(scale * peak)); }
+
 /* Factors that are finite may be none times a great α. */
 static bool scaled_check(const struct tensor *tensor, double scale, float peak, struct error *error) {
-  if (isfinite((float)scale) && isfinite((float)(scale * peak))) return true;
-  return error_set(error, ERROR_FORMAT, "\"%s\" times alpha ÷ rank has numbers that are not finite.", tensor->name);
+  return scaled_fits(scale, peak) ||
+         error_set(error, ERROR_FORMAT, "\"%s\" times alpha ÷ rank has numbers that are not finite.", tensor->name);
 }
 
 /* The row of the module's tensor that stands in the matrix's row. */
@@ -178,26 +180,36 @@ static size_t module_row(const struct base_matrix *base, int part, const struct 
   return (size_t)adapter_module_row(module, weight_fold_row(&base->fold, base->weight, part, row));
 }
 
-/* Rows of a module's [rows][width] to the weight's rows, times `scale`, added to what is there; the numbers of these
- * rows times `further` must be finite too. */
+/* The greatest of [rows][stride] in a part's rows. */
+static float part_peak(const struct weight *weight, int part, const float *out, int stride) {
+  float peak = 0;
+  for (int i = 0, of, row; i < weight->rows; i++) {
+    if (!weight_row_source(weight, i, &of, &row) || of != part) continue;
+    float own = factor_peak((struct factor){.numbers = out + (size_t)i * (size_t)stride}, (size_t)stride);
+    if (!(own <= peak)) peak = own;
+  }
+  return peak;
+}
+
+/* Rows of a module's [rows][width] to the weight's rows, times `scale`, added to what is there. They must be finite,
+ * and times `further` too. */
 static bool rows_place(const struct base_matrix *base, int part, const struct adapter_module *module,
                        const struct tensor *tensor, double scale, double further, float *out, int stride,
                        struct error *error) {
   const struct weight *weight = base->weight;
-  float *floats = tensor_copy(tensor, error), peak = 0;
+  float *floats = tensor_copy(tensor, error);
   int width = tensor->n_dim == 2 ? (int)tensor->dim[1] : 1;
   for (int i = 0, of, row; floats && i < weight->rows; i++) {
     if (!weight_row_source(weight, i, &of, &row) || of != part) continue;
     const float *from = floats + module_row(base, part, module, row) * (size_t)width;
     float *to = out + (size_t)i * (size_t)stride;
     double factor = scale * (double)weight_fold_factor(&base->fold, weight, part, row);
-    for (int k = 0; k < width; k++) {
-      to[k] += (float)(factor * from[k]);
-      if (!(fabsf(to[k]) <= peak)) peak = fabsf(to[k]);
-    }
+    for (int k = 0; k < width; k++) to[k] += (float)(factor * from[k]);
   }
   free(floats);
-  return floats && scaled_check(tensor, further, peak, error);
+  float all = factor_peak((struct factor){.numbers = out}, (size_t)weight->rows * (size_t)stride);
+  return floats &&
+         (scaled_fits(further, all) || scaled_check(tensor, further, part_peak(weight, part, out, stride), error));
 }
 
 static bool b_convert(struct adapter_maker *maker, struct adapter_op *out, const struct module_tensors *m,
@@ -213,12 +225,13 @@ static bool b_convert(struct adapter_maker *maker, struct adapter_op *out, const
   return done;
 }
 
-/* As rows_place, in 16 bits as they are. */
-static void rows_copy(const struct base_matrix *base, const struct module_tensors *m, size_t rank, uint16_t *out) {
-  for (int i = 0, p, row; i < base->weight->rows; i++) {
+/* As rows_place, as they are; each: bytes of a number. */
+static void rows_copy(const struct base_matrix *base, const struct module_tensors *m, size_t rank, size_t each,
+                      uint8_t *out) {
+  for (int i = 0, p, row; i < base->weight->rows; i++, out += rank * each) {
     if (!weight_row_source(base->weight, i, &p, &row) || !m[p].b) continue;
-    size_t width = (size_t)m[p].rank, from = module_row(base, p, &m[p].module, row) * width;
-    memcpy(out + (size_t)i * rank, m[p].b->data.data + from * sizeof *out, width * sizeof *out);
+    size_t width = (size_t)m[p].rank * each, from = module_row(base, p, &m[p].module, row) * width;
+    memcpy(out, m[p].b->data.data + from, width);
   }
 }
 
@@ -228,11 +241,19 @@ static bool rows_scaled(const struct base_matrix *base) {
   return any;
 }
 
-/* Is the greatest number of all parts finite with each part's α ÷ rank? If not, a part that has less may still be. */
-static bool all_scaled(const struct module_tensors *m, int n_part, float peak) {
-  for (int p = 0; p < n_part; p++)
-    if (m[p].b && !(isfinite((float)m[p].scale) && isfinite((float)(m[p].scale * peak)))) return false;
-  return true;
+/* Of the copy: are its numbers finite, and times each part's α ÷ rank? */
+static bool copied_check(const struct base_matrix *base, const struct module_tensors *m, struct factor b, size_t count,
+                         struct error *error) {
+  float peak = factor_peak(b, count);
+  for (int p = 0; p < base->weight->n_part; p++) {
+    if (!m[p].b || (isfinite(peak) && scaled_fits(m[p].scale, peak))) continue;
+    float *floats = tensor_copy(m[p].b, error);
+    bool fits = floats &&
+                scaled_check(m[p].b, m[p].scale, factor_peak((struct factor){.numbers = floats}, m[p].b->count), error);
+    free(floats);
+    if (!fits) return false;
+  }
+  return isfinite(peak) || error_set(error, ERROR_FORMAT, "The factors changed while they were read.");
 }
 
 static bool b_fill(struct adapter_maker *maker, struct adapter_op *out, const struct module_tensors *m,
@@ -241,15 +262,13 @@ static bool b_fill(struct adapter_maker *maker, struct adapter_op *out, const st
   int n_part = base->weight->n_part;
   size_t rows = (size_t)base->weight->rows, rank = (size_t)out->rank;
   for (int p = 0; p < n_part; p++) tensors[p] = m[p].b;
-  out->b.type = factor_type_of(tensors, n_part);
-  if (out->b.type == FACTOR_F32 || rows_scaled(base)) return b_convert(maker, out, m, base, error);
-  uint16_t *b = numbers_new(maker, rows, rank, sizeof *b, error);
+  if (rows_scaled(base) || !factor_type_of(tensors, n_part, is_coded(base->weight), &out->b.type))
+    return b_convert(maker, out, m, base, error);
+  uint8_t *b = numbers_new(maker, rows, rank, factor_bytes(out->b.type), error);
   out->b.numbers = b;
   if (!b) return false;
-  rows_copy(base, m, rank, b);
-  float peak = factor_peak(out->b, rows * rank);
-  if (!isfinite(peak)) return copied_refuse(tensors, n_part, error);
-  return all_scaled(m, n_part, peak) || b_convert(maker, out, m, base, error);
+  rows_copy(base, m, rank, factor_bytes(out->b.type), b);
+  return copied_check(base, m, out->b, rows * rank, error);
 }
 
 /* --- shifts ------------------------------------------------------------------------------------------------------- */

@@ -32,7 +32,7 @@ static const int ranks[SLOTS] = {8, 3, RANK};
 
 static const struct adapter_variant {
   const char *name;
-  bool embedding, gated, joined, norm, bias, post_norm, magnitude, shift, great, chain;
+  bool embedding, gated, joined, norm, bias, post_norm, magnitude, shift, great, chain, layer_norm;
   uint8_t a, b; /* enum factor_type */
 } variants[] = {
     {.name = "plain"},
@@ -40,6 +40,7 @@ static const struct adapter_variant {
     {.name = "joined, fp16", .joined = true, .a = FACTOR_F16, .b = FACTOR_F16},
     {.name = "joined, norm, magnitude", .joined = true, .norm = true, .magnitude = true},
     {.name = "norm, bias, shift", .norm = true, .bias = true, .shift = true},
+    {.name = "layer norm", .layer_norm = true, .a = FACTOR_F16, .b = FACTOR_BF16},
     {.name = "gated, bias, magnitude, bf16 and floats",
      .gated = true,
      .bias = true,
@@ -121,8 +122,11 @@ static void case_make(struct adapter_case *c, struct scheme scheme) {
                               : model_matrix(m, scheme, c->rows, c->cols, 0.3f);
     if (v->bias) op.weight[1] = v->gated ? model_gated_bias(m, c->rows, -1, 1) : model_vector(m, c->rows, -1, 1);
     if (v->norm) op.weight[2] = model_vector(m, c->cols, 0.5f, 1.5f);
+    if (v->layer_norm) op.weight[2] = model_vector(m, 2 * c->cols, 0.5f, 1.5f);
     if (v->post_norm) op.weight[3] = model_vector(m, c->rows, 0.5f, 1.5f);
-    op.args.linear = (struct linear_args){.norm = v->norm ? NORM_RMS : NORM_NONE,
+    op.args.linear = (struct linear_args){.norm = v->norm         ? NORM_RMS
+                                                  : v->layer_norm ? NORM_LAYER
+                                                                  : NORM_NONE,
                                           .post_norm = v->post_norm ? NORM_RMS : NORM_NONE,
                                           .act = v->gated ? ACT_SILU : ACT_NONE,
                                           .gated = v->gated,

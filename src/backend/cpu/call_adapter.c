@@ -91,10 +91,10 @@ static const float *input_of(const struct program *program, const struct call *c
   const struct op *op = call->op;
   const float *x = value_row(program, op->in[0], row);
   int cols = call->layout.cols, padded = whole_columns(cols);
-  bool norm = op->args.linear.norm == NORM_RMS;
-  if (!norm && cols == padded) return x;
-  if (norm)
-    program->device->kernels->rms_norm(x, program_vector(program, op->weight[2]), cols, op->args.linear.eps, normed);
+  enum norm_kind norm = op->args.linear.norm;
+  if (norm == NORM_NONE && cols == padded) return x;
+  if (norm != NORM_NONE)
+    row_norm(program, norm, x, op->weight[2], cols, op->args.linear.eps, normed);
   else
     memcpy(normed, x, (size_t)cols * sizeof *normed);
   memset(normed + cols, 0, (size_t)(padded - cols) * sizeof *normed);

@@ -1,5 +1,5 @@
 /* Slots of adapters: what backend.adapter_load packs. All of an adapter lies in an arena of its slot, which no step
- * reads while it is filled. */
+ * reads while it is filled, and whose memory the slot's next adapter is put into. */
 #include "backend/cpu/cpu_program.h"
 
 #include <stdlib.h>
@@ -225,23 +225,22 @@ static bool op_pack(const struct program *program, struct adapter_slot *slot, co
 bool cpu_adapter_load(struct program *program, int index, const struct adapter *adapter, struct error *error) {
   const struct limits *limits = &program->limits;
   if (!adapter_check(adapter, program->plan, index, limits->adapters, limits->adapter_rank, error)) return false;
-  struct adapter_slot slot = {0};
-  arena_init(&slot.arena, SIZE_MAX);
-  bool ok = true;
-  if (adapter) {
-    arena_reserve(&slot.arena, adapter->bytes + adapter->bytes / 32);
-    slot.factors = arena_array(&slot.arena, (size_t)program->n_call, sizeof *slot.factors);
-    ok = slot.factors != NULL;
+  struct adapter_slot *slot = &program->slot[index];
+  slot->arena.max = SIZE_MAX;
+  slot->factors = NULL;
+  if (!adapter) {
+    arena_release(&slot->arena);
+    return true;
   }
-  for (int i = 0; ok && adapter && i < adapter->n_op; i++) ok = op_pack(program, &slot, &adapter->op[i]);
-  if (!ok) {
-    arena_release(&slot.arena);
-    return error_set(error, ERROR_MEMORY, "There is no memory for an adapter of %llu bytes.",
-                     (unsigned long long)adapter->bytes);
-  }
-  arena_release(&program->slot[index].arena);
-  program->slot[index] = slot;
-  return true;
+  arena_renew(&slot->arena, adapter->bytes + adapter->bytes / 32);
+  slot->factors = arena_array(&slot->arena, (size_t)program->n_call, sizeof *slot->factors);
+  bool ok = slot->factors != NULL;
+  for (int i = 0; ok && i < adapter->n_op; i++) ok = op_pack(program, slot, &adapter->op[i]);
+  if (ok) return true;
+  slot->factors = NULL;
+  arena_release(&slot->arena);
+  return error_set(error, ERROR_MEMORY, "There is no memory for an adapter of %llu bytes.",
+                   (unsigned long long)adapter->bytes);
 }
 
 void adapter_slots_release(struct program *program) {
