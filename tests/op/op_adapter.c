@@ -122,7 +122,7 @@ static void case_make(struct adapter_case *c, struct scheme scheme) {
                               : model_matrix(m, scheme, c->rows, c->cols, 0.3f);
     if (v->bias) op.weight[1] = v->gated ? model_gated_bias(m, c->rows, -1, 1) : model_vector(m, c->rows, -1, 1);
     if (v->norm) op.weight[2] = model_vector(m, c->cols, 0.5f, 1.5f);
-    if (v->layer_norm) op.weight[2] = model_vector(m, 2 * c->cols, 0.5f, 1.5f);
+    if (v->layer_norm) op.weight[2] = model_vector(m, 2 * c->cols, -0.6f, 1.2f);
     if (v->post_norm) op.weight[3] = model_vector(m, c->rows, 0.5f, 1.5f);
     op.args.linear = (struct linear_args){.norm = v->norm         ? NORM_RMS
                                                   : v->layer_norm ? NORM_LAYER

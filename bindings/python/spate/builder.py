@@ -35,6 +35,7 @@ class BuildConfig:
     quant_override: str | None = None  # modes of single weights: "lm_head=INT8_WEIGHT,*.down_proj=BF16"
     emulate: bool = False  # FP8 may run as floats where there is no such arithmetic
     target_bits: float | None = None  # of QuantMode.AUTO
+    merge_lora: str | os.PathLike[str] | None = None  # an adapter's folder, or "FOLDER=SCALE": it becomes part of the weights
     plugin_config: PluginConfig = field(default_factory=PluginConfig)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -49,6 +50,7 @@ class BuildConfig:
             setattr(options, name, getattr(self, name) or 0)
         for name in ("calib_data", "quant_override"):
             setattr(options, name, option_bytes(name, getattr(self, name)))
+        options.merge_lora = None if self.merge_lora is None else os.fsencode(self.merge_lora)
         options.kv_cache_type = option_bytes("kv_cache_type", self.cache_type())
         if self.quant_mode is not None:
             algo = self.quant_mode.quant_algo

@@ -19,11 +19,13 @@ static ALWAYS_INLINE void factor_ahead(const uint8_t type, const void *numbers, 
 
 /* --- shrink ------------------------------------------------------------------------------------------------------- */
 
-/* The sum of 16 numbers, by halves. */
-static float lanes_sum(float lane[FACTOR_COLUMNS]) {
-  for (int width = FACTOR_COLUMNS / 2; width; width /= 2)
-    for (int i = 0; i < width; i++) lane[i] += lane[i + width];
-  return lane[0];
+/* The sum of 16 numbers, by halves; loops of constant length become vectors. */
+static ALWAYS_INLINE float lanes_sum(float lane[FACTOR_COLUMNS]) {
+  _Static_assert(FACTOR_COLUMNS == 16, "four halves");
+  for (int i = 0; i < 8; i++) lane[i] += lane[i + 8];
+  for (int i = 0; i < 4; i++) lane[i] += lane[i + 4];
+  for (int i = 0; i < 2; i++) lane[i] += lane[i + 2];
+  return lane[0] + lane[1];
 }
 
 typedef float lane_sums[SHRINK_TOGETHER][2 * FACTOR_ROWS][FACTOR_COLUMNS];
@@ -102,9 +104,10 @@ static void shrink(const struct adapter_factors *factors, int first, int count, 
 
 enum { EXPAND_ROWS = 8 }; /* that are expanded at once, at most */
 
-/* delta = Σ b·h of a vector of the tile, in n rows with one adapter. */
+/* Σ b·h of a vector of the tile, in n rows with one adapter: to delta, or with `most` to its place in sums, which are
+ * bounded. */
 static ALWAYS_INLINE void expand_vector(const uint8_t type, const int n, const struct adapter_use *uses,
-                                        const struct factor_tile *tile, int v, tile_sums *delta) {
+                                        const struct factor_tile *tile, int v, tile_sums *to, const float *most) {
   vfloat sum[EXPAND_ROWS];
   const float *h[EXPAND_ROWS];
   size_t at = (size_t)tile->b * TILE_ROWS + (size_t)(v * LANES);
@@ -120,15 +123,18 @@ static ALWAYS_INLINE void expand_vector(const uint8_t type, const int n, const s
     for (int i = 0; i < n; i++) sum[i] = vfloat_fma(column, vfloat_set(h[i][k]), sum[i]);
   }
   UNROLL(8)
-  for (int i = 0; i < n; i++) vfloat_store(delta[i] + v * LANES, sum[i]);
+  for (int i = 0; i < n; i++) {
+    float *place = to[i] + v * LANES;
+    vfloat_store(place, most ? vfloat_bounded(vfloat_add(vfloat_load(place), sum[i]), *most) : sum[i]);
+  }
 }
 
 static ALWAYS_INLINE void expand_typed(const uint8_t type, const struct adapter_use *uses,
-                                       const struct factor_tile *tile, tile_sums *delta, int n) {
-  for (int v = 0; n == EXPAND_ROWS && v < VECTORS; v++) expand_vector(type, EXPAND_ROWS, uses, tile, v, delta);
-  for (; n < EXPAND_ROWS && n > 0; n--, uses += ROW_LORAS, delta++) {
+                                       const struct factor_tile *tile, tile_sums *to, const float *most, int n) {
+  for (int v = 0; n == EXPAND_ROWS && v < VECTORS; v++) expand_vector(type, EXPAND_ROWS, uses, tile, v, to, most);
+  for (; n < EXPAND_ROWS && n > 0; n--, uses += ROW_LORAS, to++) {
     UNROLL(4)
-    for (int v = 0; v < VECTORS; v++) expand_vector(type, 1, uses, tile, v, delta);
+    for (int v = 0; v < VECTORS; v++) expand_vector(type, 1, uses, tile, v, to, most);
   }
 }
 
@@ -143,14 +149,21 @@ static void tile_magnitude(const struct adapter_use *uses, int tile, tile_sums *
   }
 }
 
+/* As expand_vector, of a whole tile. */
+static ALWAYS_INLINE void tile_product(const struct adapter_use *uses, int tile, tile_sums *to, const float *most,
+                                       int n) {
+  const struct adapter_factors *factors = uses->factors;
+  switch (factors->b_type) {
+  case FACTOR_BF16: expand_typed(FACTOR_BF16, uses, &factors->tile[tile], to, most, n); break;
+  case FACTOR_F16: expand_typed(FACTOR_F16, uses, &factors->tile[tile], to, most, n); break;
+  default: expand_typed(FACTOR_F32, uses, &factors->tile[tile], to, most, n); break;
+  }
+}
+
 /* What an adapter makes of a tile's sums in n rows, less the sums. */
 static void tile_expand(const struct adapter_use *uses, int tile, tile_sums *sums, tile_sums *delta, int n) {
   const struct adapter_factors *factors = uses->factors;
-  switch (factors->b_type) {
-  case FACTOR_BF16: expand_typed(FACTOR_BF16, uses, &factors->tile[tile], delta, n); break;
-  case FACTOR_F16: expand_typed(FACTOR_F16, uses, &factors->tile[tile], delta, n); break;
-  default: expand_typed(FACTOR_F32, uses, &factors->tile[tile], delta, n); break;
-  }
+  tile_product(uses, tile, delta, NULL, n);
   if (factors->magnitude) tile_magnitude(uses, tile, sums, delta, n);
   for (int i = 0; factors->shift && i < n; i++)
     for (int v = 0; v < VECTORS; v++) {
@@ -184,10 +197,27 @@ static ALWAYS_INLINE void sums_bound(tile_sums *sums, float most, int n) {
     }
 }
 
+/* The one adapter of a row, whose change is Σ b·h alone; NULL: there are others, or it is more. */
+static const struct adapter_use *only_product(const struct adapter_use *uses) {
+  const struct adapter_use *only = NULL;
+  for (int l = 0; l < ROW_LORAS; l++) {
+    if (!uses[l].factors) continue;
+    if (only || uses[l].factors->magnitude || uses[l].factors->shift) return NULL;
+    only = &uses[l];
+  }
+  return only;
+}
+
 /* The sums of a tile in n rows that have the same adapters: each adds what it changes of the base's. */
 static void alike_adapt(const struct adapter_use *uses, int tile, tile_sums *sums, int n) {
   tile_sums change[EXPAND_ROWS], further[EXPAND_ROWS];
   float most = 0; /* 0: no adapter is at work */
+  const struct adapter_use *only = only_product(uses);
+  if (only) {
+    most = only->factors->most;
+    tile_product(only, tile, sums, &most, n);
+    return;
+  }
   for (int l = 0; l < ROW_LORAS; l++) {
     if (!uses[l].factors) continue;
     tile_expand(&uses[l], tile, sums, most > 0 ? further : change, n);
