@@ -1,9 +1,10 @@
 /* What adapters cost a step of the CPU: rounds of steps of a program that has no slots for any, of one that has them
  * filled and whose rows have none, one for all rows, and another for each row take turns, and medians are compared. Of
- * one token a row steps decode at a context of 128, of more they are prompts. bench_adapter ENGINE [rows 8] [rank 8]
- * [rounds 20] [threads 0] [tokens 1] Adapters are of random numbers, for every linear of the layers. The floor of a
- * step with them is the step without, and their bytes at the rate that this machine reads that many with, or their
- * operations at the rate that it multiplies floats with, whichever takes longer: both are measured first. */
+ * one token a row steps decode at a context of 128, of more they are prompts.
+ *   bench_adapter ENGINE [rows 8] [rank 8] [rounds 20] [threads 0] [tokens 1]
+ * Adapters are of random numbers in BF16, for every linear of the layers. The floor of a step with them is the step
+ * without, and their bytes at the rate that this machine reads that many with, or their operations at the rate that it
+ * multiplies floats with, whichever takes longer: both are measured first. */
 #include "backend/backends.h"
 #include "base/clock.h"
 #include "base/half.h"

@@ -31,6 +31,29 @@ static void test_buffer(void **state) {
   buffer_release(&b);
 }
 
+/* What was handed out before is zeros again, in the same memory where it fits and in no other that is too large. */
+static void test_arena_renew(void **state) {
+  enum { BYTES = 8 << 20 };
+  struct arena arena;
+  (void)state;
+  arena_init(&arena, SIZE_MAX);
+  arena_renew(&arena, BYTES);
+  char *first = arena_alloc(&arena, BYTES);
+  assert_non_null(first);
+  memset(first, 7, BYTES);
+  assert_non_null(arena_alloc(&arena, 3 * BYTES));
+  arena_renew(&arena, BYTES * 3 / 4);
+  char *again = arena_alloc(&arena, BYTES / 2), *rest = arena_alloc(&arena, BYTES / 4);
+  assert_ptr_equal(again, first);
+  for (int i = 0; i < BYTES / 2; i++) assert_int_equal(again[i], 0);
+  for (int i = 0; i < BYTES / 4; i++) assert_int_equal(rest[i], 0);
+  memset(again, 7, 16);
+  arena_renew(&arena, 1);
+  assert_ptr_not_equal(arena_alloc(&arena, 1), first);
+  assert_true(arena.used == 16);
+  arena_release(&arena);
+}
+
 static void test_arena(void **state) {
   (void)state;
   struct arena arena;
@@ -204,9 +227,10 @@ static void test_scaled_names(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_buffer),       cmocka_unit_test(test_arena),        cmocka_unit_test(test_utf8),
-      cmocka_unit_test(test_json_refused), cmocka_unit_test(test_json_written), cmocka_unit_test(test_hash),
-      cmocka_unit_test(test_metrics),      cmocka_unit_test(test_keyed_hash),   cmocka_unit_test(test_scaled_names),
+      cmocka_unit_test(test_buffer),       cmocka_unit_test(test_arena),        cmocka_unit_test(test_arena_renew),
+      cmocka_unit_test(test_utf8),         cmocka_unit_test(test_json_refused), cmocka_unit_test(test_json_written),
+      cmocka_unit_test(test_hash),         cmocka_unit_test(test_metrics),      cmocka_unit_test(test_keyed_hash),
+      cmocka_unit_test(test_scaled_names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
