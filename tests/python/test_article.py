@@ -154,6 +154,20 @@ class Article(spate_python.LlmCase):
                 spate.build(tiny, self.engine.folder / "never.spate", names["config"])
             self.assertEqual(str(raised.exception), sentence)
 
+    def test_merged_adapter(self):
+        """The engine is that of spate build --merge-lora, byte for byte; the folder may be a path."""
+        fixtures, folder = spate_server.ROOT / "tests/fixtures", pathlib.Path(self.engine.folder)
+        model, adapter, path = fixtures / "model/llama3", fixtures / "adapter/all", folder / "merged.spate"
+        command = [spate_server.SPATE, "build", model, "-o", path, "--merge-lora", f"{adapter}=0.5"]
+        subprocess.run(command, capture_output=True, check=True)
+        wanted = path.read_bytes()
+        spate.build(model, path, spate.BuildConfig(merge_lora=f"{adapter}=0.5"))
+        self.assertEqual(path.read_bytes(), wanted)
+        spate.build(model, path, spate.BuildConfig(merge_lora=adapter))
+        self.assertNotEqual(path.read_bytes(), wanted)
+        with self.assertRaisesRegex(spate.SpateError, "^merge_lora: /none cannot be read: No such file or directory"):
+            spate.build(model, path, spate.BuildConfig(merge_lora="/none"))
+
     def test_contiguous(self):
         config = spate.BuildConfig()
         config.plugin_config.paged_kv_cache = False
