@@ -3,76 +3,15 @@
  * of the rows as they were: they follow ρ alone. */
 #include "engine/adapter_fill.h"
 
-#include "base/limits.h"
 #include "engine/adapter_factor.h"
 #include "engine/adapter_norms.h"
-#include "format/ggml_dequant.h"
+#include "engine/adapter_place.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-bool adapter_no_memory(struct error *error) {
-  return error_set(error, ERROR_MEMORY, "There is no memory for the adapter, or it takes more than %d MiB.",
-                   LIMIT_ADAPTER_MEBIBYTES);
-}
-
-/* Zeros that live as long as the adapter. */
-static void *numbers_new(struct adapter_maker *maker, size_t rows, size_t cols, size_t each, struct error *error) {
-  size_t count;
-  bool fits = !__builtin_mul_overflow(rows, cols, &count);
-  void *numbers = fits ? arena_array(&maker->arena, count, each) : NULL;
-  if (numbers)
-    maker->bytes += count * each;
-  else
-    adapter_no_memory(error);
-  return numbers;
-}
-
-static float *floats_new(struct adapter_maker *maker, size_t rows, size_t cols, struct error *error) {
-  return numbers_new(maker, rows, cols, sizeof(float), error);
-}
-
-/* Zeros for a while; the caller frees them. */
-static float *floats_borrow(size_t rows, size_t cols, struct error *error) {
-  size_t count;
-  bool fits = !__builtin_mul_overflow(rows, cols, &count) && count <= ((size_t)LIMIT_ADAPTER_MEBIBYTES << 20) / 4;
-  float *floats = fits ? calloc(count ? count : 1, sizeof *floats) : NULL;
-  if (!floats) adapter_no_memory(error);
-  return floats;
-}
-
-/* --- one tensor --------------------------------------------------------------------------------------------------- */
-
-/* All elements, in the file's order. */
-static bool tensor_floats(const struct tensor *tensor, float *out, struct error *error) {
-  if (!tensor_check_loads(tensor, error)) return false;
-  tensor_dequantize(tensor->type, tensor->data.data, tensor->count, out);
-  if (isfinite(factor_peak((struct factor){.numbers = out}, tensor->count))) return true;
-  size_t i = 0;
-  while (isfinite(out[i])) i++;
-  return error_set(error, ERROR_FORMAT, "Element %zu of \"%s\" is no finite number.", i, tensor->name);
-}
-
-/* The same in memory of its own; the caller frees it. */
-static float *tensor_copy(const struct tensor *tensor, struct error *error) {
-  float *floats = malloc((tensor->count ? tensor->count : 1) * sizeof *floats);
-  if (!floats) {
-    adapter_no_memory(error);
-    return NULL;
-  }
-  if (tensor_floats(tensor, floats, error)) return floats;
-  free(floats);
-  return NULL;
-}
-
 /* --- factors ------------------------------------------------------------------------------------------------------ */
-
-/* An op's matrix, with what was folded into it. */
-struct base_matrix {
-  const struct weight *weight;
-  struct weight_fold fold;
-};
 
 static struct base_matrix base_matrix_of(const struct adapter_maker *maker, const struct op *op) {
   int index = op->weight[0];
@@ -93,7 +32,7 @@ static bool factor_keep(struct adapter_maker *maker, const float *floats, size_t
   for (int p = 0; p < PLAN_PARTS; p++)
     if (!isfinite(ldexpf(gain[p], exponent))) out->type = FACTOR_F32;
   if (out->type == FACTOR_F32) exponent = 0;
-  void *numbers = numbers_new(maker, rows, cols, factor_bytes(out->type), error);
+  void *numbers = adapter_numbers_new(maker, rows, cols, factor_bytes(out->type), error);
   if (!numbers) return false;
   factor_fill(floats, rows * cols, out->type, exponent, numbers);
   out->numbers = numbers;
@@ -103,7 +42,7 @@ static bool factor_keep(struct adapter_maker *maker, const float *floats, size_t
 
 /* The sentence about the first number of a tensor that is none: some copy of it had one. */
 static bool copied_refuse(const struct tensor *tensor, struct error *error) {
-  float *floats = tensor_copy(tensor, error);
+  float *floats = adapter_tensor_copy(tensor, error);
   if (!floats) return false;
   free(floats);
   return error_set(error, ERROR_FORMAT, "\"%s\" changed while it was read.", tensor->name);
@@ -132,12 +71,13 @@ static bool a_convert(struct adapter_maker *maker, struct adapter_op *out, const
                       const struct base_matrix *base, struct error *error) {
   int cols = base->weight->cols, n_part = base->weight->n_part;
   size_t each = (size_t)out->rank * (size_t)cols;
-  float *a = floats_borrow((size_t)n_part, each, error), *scratch = a ? floats_borrow(1, (size_t)cols, error) : NULL;
+  float *a = adapter_floats_borrow((size_t)n_part, each, error),
+        *scratch = a ? adapter_floats_borrow(1, (size_t)cols, error) : NULL;
   bool done = scratch != NULL;
   for (int p = 0; done && p < n_part; p++) {
     float *own = a + (size_t)p * each;
     if (!tensors[p]) continue;
-    done = tensor_floats(tensors[p], own, error);
+    done = adapter_tensor_floats(tensors[p], own, error);
     if (done) columns_fold(&base->fold, own, (int)tensors[p]->dim[0], cols, scratch);
     done = done && folded_check(tensors[p], own, each, error);
   }
@@ -157,7 +97,7 @@ static bool a_fill(struct adapter_maker *maker, struct adapter_op *out, const st
       !factor_type_of(tensors, n_part, is_coded(base->weight), &out->a.type))
     return a_convert(maker, out, tensors, base, error);
   size_t bytes = each * factor_bytes(out->a.type);
-  uint8_t *a = numbers_new(maker, (size_t)n_part, bytes, 1, error);
+  uint8_t *a = adapter_numbers_new(maker, (size_t)n_part, bytes, 1, error);
   out->a.numbers = a;
   for (int p = 0; a && p < n_part; p++, a += bytes)
     if (tensors[p] && !isfinite(factor_copy(tensors[p]->data.data, tensors[p]->count, out->a.type, a)))
@@ -167,70 +107,25 @@ static bool a_fill(struct adapter_maker *maker, struct adapter_op *out, const st
 
 /* --- b ------------------------------------------------------------------------------------------------------------ */
 
-static bool scaled_fits(double scale, float peak) { return isfinite((float)scale) && isfinite((float)(scale * peak)); }
-
-/* Factors that are finite may be none times a great α. */
-static bool scaled_check(const struct tensor *tensor, double scale, float peak, struct error *error) {
-  return scaled_fits(scale, peak) ||
-         error_set(error, ERROR_FORMAT, "\"%s\" times alpha ÷ rank has numbers that are not finite.", tensor->name);
-}
-
-/* The row of the module's tensor that stands in the matrix's row. */
-static size_t module_row(const struct base_matrix *base, int part, const struct adapter_module *module, int row) {
-  return (size_t)adapter_module_row(module, weight_fold_row(&base->fold, base->weight, part, row));
-}
-
-/* The greatest of [rows][stride] in a part's rows. */
-static float part_peak(const struct weight *weight, int part, const float *out, int stride) {
-  float peak = 0;
-  for (int i = 0, of, row; i < weight->rows; i++) {
-    if (!weight_row_source(weight, i, &of, &row) || of != part) continue;
-    float own = factor_peak((struct factor){.numbers = out + (size_t)i * (size_t)stride}, (size_t)stride);
-    if (!(own <= peak)) peak = own;
-  }
-  return peak;
-}
-
-/* Rows of a module's [rows][width] to the weight's rows, times `scale`, added to what is there. They must be finite,
- * and times `further` too. */
-static bool rows_place(const struct base_matrix *base, int part, const struct adapter_module *module,
-                       const struct tensor *tensor, double scale, double further, float *out, int stride,
-                       struct error *error) {
-  const struct weight *weight = base->weight;
-  float *floats = tensor_copy(tensor, error);
-  int width = tensor->n_dim == 2 ? (int)tensor->dim[1] : 1;
-  for (int i = 0, of, row; floats && i < weight->rows; i++) {
-    if (!weight_row_source(weight, i, &of, &row) || of != part) continue;
-    const float *from = floats + module_row(base, part, module, row) * (size_t)width;
-    float *to = out + (size_t)i * (size_t)stride;
-    double factor = scale * (double)weight_fold_factor(&base->fold, weight, part, row);
-    for (int k = 0; k < width; k++) to[k] += (float)(factor * from[k]);
-  }
-  free(floats);
-  float all = factor_peak((struct factor){.numbers = out}, (size_t)weight->rows * (size_t)stride);
-  return floats &&
-         (scaled_fits(further, all) || scaled_check(tensor, further, part_peak(weight, part, out, stride), error));
-}
-
 static bool b_convert(struct adapter_maker *maker, struct adapter_op *out, const struct module_tensors *m,
                       const struct base_matrix *base, struct error *error) {
   const struct weight *weight = base->weight;
   size_t rows = (size_t)weight->rows, rank = (size_t)out->rank;
-  float *b = floats_borrow(rows, rank, error);
+  float *b = adapter_floats_borrow(rows, rank, error);
   bool done = b != NULL;
   for (int p = 0; done && p < weight->n_part; p++)
-    done = !m[p].b || rows_place(base, p, &m[p].module, m[p].b, 1, m[p].scale, b, out->rank, error);
+    done = !m[p].b || adapter_rows_place(base, p, &m[p].module, m[p].b, 1, m[p].scale, b, out->rank, error);
   done = done && factor_keep(maker, b, rows, rank, is_coded(weight), &out->b, out->gain, error);
   free(b);
   return done;
 }
 
-/* As rows_place, as they are; each: bytes of a number. */
+/* As adapter_rows_place, as they are; each: bytes of a number. */
 static void rows_copy(const struct base_matrix *base, const struct module_tensors *m, size_t rank, size_t each,
                       uint8_t *out) {
   for (int i = 0, p, row; i < base->weight->rows; i++, out += rank * each) {
     if (!weight_row_source(base->weight, i, &p, &row) || !m[p].b) continue;
-    size_t width = (size_t)m[p].rank * each, from = module_row(base, p, &m[p].module, row) * width;
+    size_t width = (size_t)m[p].rank * each, from = adapter_base_row(base, p, &m[p].module, row) * width;
     memcpy(out, m[p].b->data.data + from, width);
   }
 }
@@ -246,10 +141,10 @@ static bool copied_check(const struct base_matrix *base, const struct module_ten
                          struct error *error) {
   float peak = factor_peak(b, count);
   for (int p = 0; p < base->weight->n_part; p++) {
-    if (!m[p].b || (isfinite(peak) && scaled_fits(m[p].scale, peak))) continue;
-    float *floats = tensor_copy(m[p].b, error);
-    bool fits = floats &&
-                scaled_check(m[p].b, m[p].scale, factor_peak((struct factor){.numbers = floats}, m[p].b->count), error);
+    if (!m[p].b || (isfinite(peak) && adapter_scaled_fits(m[p].scale, peak))) continue;
+    float *floats = adapter_tensor_copy(m[p].b, error);
+    bool fits = floats && adapter_scaled_check(m[p].b, m[p].scale,
+                                               factor_peak((struct factor){.numbers = floats}, m[p].b->count), error);
     free(floats);
     if (!fits) return false;
   }
@@ -264,7 +159,7 @@ static bool b_fill(struct adapter_maker *maker, struct adapter_op *out, const st
   for (int p = 0; p < n_part; p++) tensors[p] = m[p].b;
   if (rows_scaled(base) || !factor_type_of(tensors, n_part, is_coded(base->weight), &out->b.type))
     return b_convert(maker, out, m, base, error);
-  uint8_t *b = numbers_new(maker, rows, rank, factor_bytes(out->b.type), error);
+  uint8_t *b = adapter_numbers_new(maker, rows, rank, factor_bytes(out->b.type), error);
   out->b.numbers = b;
   if (!b) return false;
   rows_copy(base, m, rank, factor_bytes(out->b.type), b);
@@ -293,11 +188,12 @@ static bool shift_fill(struct adapter_maker *maker, const struct op *op, struct 
   bool any = false;
   for (int p = 0; p < weight->n_part; p++) any = any || m[p].b_bias || m[p].bias;
   if (!any) return true;
-  float *shift = floats_new(maker, (size_t)weight->rows, 1, error);
+  float *shift = adapter_floats_new(maker, (size_t)weight->rows, 1, error);
   out->shift = shift;
   for (int p = 0; shift && p < weight->n_part; p++) {
-    if (m[p].b_bias && !rows_place(base, p, &m[p].module, m[p].b_bias, m[p].scale, 1, shift, 1, error)) return false;
-    if (m[p].bias && !rows_place(base, p, &m[p].module, m[p].bias, 1, 1, shift, 1, error)) return false;
+    if (m[p].b_bias && !adapter_rows_place(base, p, &m[p].module, m[p].b_bias, m[p].scale, 1, shift, 1, error))
+      return false;
+    if (m[p].bias && !adapter_rows_place(base, p, &m[p].module, m[p].bias, 1, 1, shift, 1, error)) return false;
     if (m[p].bias && !base_bias_take(maker, op, p, m[p].bias, shift, error)) return false;
   }
   return shift != NULL;
@@ -309,7 +205,7 @@ static bool norms_new(struct adapter_maker *maker, struct adapter_op *out, int r
                       struct error *error) {
   float **each[] = {&n->magnitude, &n->w2, &n->wd, &n->d2};
   for (int i = 0; i < 4; i++)
-    if (!(*each[i] = floats_new(maker, (size_t)rows, 1, error))) return false;
+    if (!(*each[i] = adapter_floats_new(maker, (size_t)rows, 1, error))) return false;
   out->magnitude = n->magnitude;
   out->w2 = n->w2;
   out->wd = n->wd;
@@ -328,7 +224,7 @@ static bool linear_magnitudes_fill(struct adapter_maker *maker, const struct op 
   if (!any) return true;
   bool done = norms_new(maker, out, weight->rows, &n, error);
   for (int p = 0; done && p < weight->n_part; p++)
-    done = !m[p].magnitude || rows_place(&orders, p, &m[p].module, m[p].magnitude, 1, 1, n.magnitude, 1, error);
+    done = !m[p].magnitude || adapter_rows_place(&orders, p, &m[p].module, m[p].magnitude, 1, 1, n.magnitude, 1, error);
   return done && adapter_linear_norms(maker->engine, op, out, m, &n, error);
 }
 
@@ -337,7 +233,7 @@ static bool embedding_magnitudes_fill(struct adapter_maker *maker, const struct 
   struct adapter_norms n;
   if (!m->magnitude) return true;
   return norms_new(maker, out, plan_weights(maker->engine->plan)[op->weight[0]].cols, &n, error) &&
-         tensor_floats(m->magnitude, n.magnitude, error) &&
+         adapter_tensor_floats(m->magnitude, n.magnitude, error) &&
          adapter_embedding_norms(maker->engine, op, out, m, &n, error);
 }
 
@@ -352,8 +248,8 @@ bool adapter_linear_fill(struct adapter_maker *maker, const struct op *op, struc
 
 /* To a[token][rank]. */
 static bool embed_a_fill(const struct module_tensors *m, size_t rows, size_t rank, float *a, struct error *error) {
-  if (m->by_token) return tensor_floats(m->a, a, error);
-  float *turned = tensor_copy(m->a, error);
+  if (m->by_token) return adapter_tensor_floats(m->a, a, error);
+  float *turned = adapter_tensor_copy(m->a, error);
   for (size_t token = 0; turned && token < rows; token++)
     for (size_t k = 0; k < rank; k++) a[token * rank + k] = turned[k * rows + token];
   free(turned);
@@ -364,9 +260,9 @@ bool adapter_embedding_fill(struct adapter_maker *maker, const struct op *op, st
                             const struct module_tensors *m, struct error *error) {
   const struct weight *weight = &plan_weights(maker->engine->plan)[op->weight[0]];
   size_t rows = (size_t)weight->rows, cols = (size_t)weight->cols, rank = (size_t)out->rank;
-  float *a = floats_borrow(rows, rank, error), *b = a ? floats_borrow(cols, rank, error) : NULL;
-  bool done = b && embed_a_fill(m, rows, rank, a, error) && tensor_floats(m->b, b, error) &&
-              scaled_check(m->b, m->scale, factor_peak((struct factor){.numbers = b}, cols * rank), error) &&
+  float *a = adapter_floats_borrow(rows, rank, error), *b = a ? adapter_floats_borrow(cols, rank, error) : NULL;
+  bool done = b && embed_a_fill(m, rows, rank, a, error) && adapter_tensor_floats(m->b, b, error) &&
+              adapter_scaled_check(m->b, m->scale, factor_peak((struct factor){.numbers = b}, cols * rank), error) &&
               factor_keep(maker, a, rows, rank, is_coded(weight), &out->a, out->gain, error) &&
               factor_keep(maker, b, cols, rank, is_coded(weight), &out->b, out->gain, error);
   free(a);

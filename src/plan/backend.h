@@ -127,8 +127,8 @@ struct backend {
   bool (*load)(struct program *program, int weight, struct slice packed, struct error *error);
   void (*release)(struct program *program);
   /* Puts an adapter of limits.adapter_rank at most into a slot that no row of a submitted step names, in place of the
-   * one there; NULL: empties it. The adapter may be freed afterwards. After false the slot is empty, or has what it had.
-   * Any one thread, beside steps. NULL: the backend knows no adapters, and limits.adapters must be 0. */
+   * one there; NULL: empties it. After false the slot is empty, or has what it had. The adapter may be freed
+   * afterwards. Any one thread, beside steps. NULL: the backend knows no adapters, and limits.adapters must be 0. */
   bool (*adapter_load)(struct program *program, int slot, const struct adapter *adapter, struct error *error);
   /* Fills rows [first, first + count) of the embedding pool, which no step that is out names. One thread, as for steps.
    * NULL: the backend has no pool, and limits.pool must be 0. */

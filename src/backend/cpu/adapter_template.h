@@ -28,14 +28,22 @@ static ALWAYS_INLINE float lanes_sum(float lane[FACTOR_COLUMNS]) {
   return lane[0] + lane[1];
 }
 
+/* Blocks of so many groups. */
+static ALWAYS_INLINE void groups_ahead(const uint8_t type, const struct adapter_factors *factors, size_t at,
+                                       const int n_group) {
+  for (int g = 0; g < n_group; g++, at += FACTOR_ROWS * factors->a_stride) {
+    factor_ahead(type, factors->a, at);
+    factor_ahead(type, factors->a, at + FACTOR_BLOCK / 2);
+  }
+}
+
 typedef float lane_sums[SHRINK_TOGETHER][2 * FACTOR_ROWS][FACTOR_COLUMNS];
 
 /* Of n_group groups of FACTOR_ROWS rows of a, and n rows of input, `vectors` vectors of the sums from `from` on. */
 static ALWAYS_INLINE void shrink_lanes(const uint8_t type, const int n_group, const int n, const int from,
                                        const int vectors, const struct adapter_factors *factors, size_t group,
                                        const struct shrink_row *rows, lane_sums lanes) {
-  enum { ROWS = 2 * FACTOR_ROWS };
-  vfloat sum[SHRINK_TOGETHER][ROWS][VECTORS];
+  vfloat sum[SHRINK_TOGETHER][2 * FACTOR_ROWS][VECTORS];
   const float *x[SHRINK_TOGETHER];
   size_t group_numbers = FACTOR_ROWS * factors->a_stride, at = group * group_numbers;
   for (int t = 0; t < n; t++) x[t] = rows[t].x;
@@ -44,10 +52,7 @@ static ALWAYS_INLINE void shrink_lanes(const uint8_t type, const int n_group, co
   for (int r = 0; r < n_group * FACTOR_ROWS; r++) UNROLL(4)
   for (int v = 0; v < vectors; v++) sum[t][r][v] = vfloat_set(0);
   for (size_t c = 0; c < factors->a_stride; c += FACTOR_COLUMNS, at += FACTOR_BLOCK) {
-    for (int g = 0; n == 1 && g < n_group; g++) {
-      factor_ahead(type, factors->a, at + (size_t)g * group_numbers);
-      factor_ahead(type, factors->a, at + (size_t)g * group_numbers + FACTOR_BLOCK / 2);
-    }
+    if (n == 1) groups_ahead(type, factors, at, n_group);
     UNROLL(8)
     for (int r = 0; r < n_group * FACTOR_ROWS; r++) UNROLL(4)
     for (int v = 0; v < vectors; v++) {

@@ -187,26 +187,31 @@ static struct upload_job pack_job(const struct cuda_adapter_pack *pack, uint8_t 
 /* Factors that have a rank are there; a piece of a file's buffer is a whole number of pieces of strips. */
 _Static_assert(UPLOAD_BYTES % PIECE_BYTES == 0, "strips are packed by whole pieces");
 
+static void factors_pack(const struct adapter_op *from, const struct weight *w, bool embed,
+                         struct cuda_adapter_pack packs[2]) {
+  bool floats = cuda_adapter_floats(w);
+  int32_t rank = cuda_adapter_rank(from->rank);
+  struct cuda_adapter_pack by_rank = {.width = rank, .have = from->rank, .group = 1, .given = 1, .floats = floats};
+  packs[0] = packs[1] = by_rank;
+  packs[0].numbers = from->a, packs[1].numbers = from->b;
+  packs[0].n_row = w->rows, packs[1].n_row = embed ? w->cols : w->rows;
+  packs[1].gain = from->gain, packs[1].weight = embed ? NULL : w;
+  if (embed) return;
+  packs[0].n_row = w->n_part * rank, packs[0].width = (int32_t)whole_cols(w), packs[0].have = w->cols;
+  packs[0].group = rank, packs[0].given = from->rank;
+  packs[0].strips = !floats;
+}
+
 int cuda_adapter_jobs(const struct plan *plan, const struct adapter_op *from, const struct cuda_adapter_place *place,
                       uint8_t *slot, struct cuda_adapter_pack packs[2], struct upload_job jobs[ADAPTER_JOBS]) {
   const struct op *op = plan_ops(plan) + from->op;
   const struct weight *w = plan_weights(plan) + op->weight[0];
-  bool embed = op->kind == OP_EMBED, floats = cuda_adapter_floats(w);
-  int32_t rank = cuda_adapter_rank(from->rank), rows = embed ? w->cols : w->rows;
+  bool embed = op->kind == OP_EMBED;
   const float *const vectors[VECTORS] = {from->shift, from->magnitude, from->w2, from->wd, from->d2};
-  size_t bytes = (size_t)rows * sizeof(float);
+  size_t bytes = (size_t)(embed ? w->cols : w->rows) * sizeof(float);
   int n = 0;
-  struct cuda_adapter_pack by_rank = {.width = rank, .have = from->rank, .group = 1, .given = 1, .floats = floats};
-  packs[0] = packs[1] = by_rank;
-  packs[0].numbers = from->a, packs[1].numbers = from->b;
-  packs[0].n_row = w->rows, packs[1].n_row = rows;
-  packs[1].gain = from->gain, packs[1].weight = embed ? NULL : w;
-  if (!embed) {
-    packs[0].n_row = w->n_part * rank, packs[0].width = (int32_t)whole_cols(w), packs[0].have = w->cols;
-    packs[0].group = rank, packs[0].given = from->rank;
-    packs[0].strips = !floats;
-  }
-  if (rank > 0) {
+  factors_pack(from, w, embed, packs);
+  if (from->rank > 0) {
     jobs[n++] = pack_job(&packs[0], slot + place->a);
     jobs[n++] = pack_job(&packs[1], slot + place->b);
   }
