@@ -133,7 +133,7 @@ void adapters_shrink(struct program *program, const struct call *call, int worke
     n = pairs_together(program, i);
     at += runs;
     if (end > runs) end = runs;
-    if (first >= end) continue;
+    if (!factors || first >= end) continue;
     int last = end * RUN_ROWS < factors->rank ? end * RUN_ROWS : factors->rank;
     pairs_shrink(program, call, &program->pair[i], n, (struct range){first * RUN_ROWS, last - first * RUN_ROWS},
                  normed);
