@@ -1,0 +1,72 @@
+/* What goes to a GPU of an adapter's factors, without one: BF16 or floats, times α ÷ r of each row's part. */
+#include "backend/cuda/cuda_adapter.h"
+#include "base/half.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { ROWS = 6, COLS = 5, RANK = 3 };
+
+struct one_op {
+  struct plan plan;
+  struct op op;
+  struct weight weight;
+};
+
+static struct one_op one_op_make(enum op_kind kind, enum scheme_kind scheme) {
+  struct one_op one = {.op = {.kind = kind, .weight = {0}},
+                       .weight = {.rows = ROWS, .cols = COLS, .n_part = 2, .scheme.kind = scheme}};
+  one.weight.part[0].rows = 4, one.weight.part[1].rows = 2;
+  one.plan.ops = offsetof(struct one_op, op);
+  one.plan.weights = offsetof(struct one_op, weight);
+  return one;
+}
+
+/* b of a linear: a row's rank numbers, then zeros. */
+static void b_check(enum scheme_kind scheme, uint8_t type) {
+  static const float gain[PLAN_PARTS] = {1, 0.75f};
+  struct one_op one = one_op_make(OP_LINEAR, scheme);
+  float floats[ROWS * RANK], a[2 * RANK * COLS] = {0};
+  uint16_t narrow[ROWS * RANK];
+  for (int i = 0; i < ROWS * RANK; i++) {
+    narrow[i] = type == FACTOR_F16 ? half_from_float(0.1f * (float)i) : bfloat_from_float(0.1f * (float)i);
+    floats[i] = type == FACTOR_F32 ? 0.1f * (float)i : 0;
+    if (type != FACTOR_F32) factor_floats((struct factor){narrow, type}, (size_t)i, 1, &floats[i]);
+  }
+  struct adapter_op from = {
+      .rank = RANK, .a = {.numbers = a}, .b = {type == FACTOR_F32 ? (void *)floats : narrow, type}};
+  memcpy(from.gain, gain, sizeof gain);
+  struct cuda_adapter_place place = {0};
+  struct cuda_adapter_pack packs[2];
+  struct upload_job jobs[ADAPTER_JOBS];
+  uint8_t slot[1], packed[ROWS * 16 * 4] = {0};
+  assert_int_equal(cuda_adapter_jobs(&one.plan, &from, &place, slot, packs, jobs), 2);
+  jobs[1].fill(jobs[1].source, 0, jobs[1].from.size, packed);
+  for (int i = 0; i < ROWS; i++)
+    for (int k = 0; k < 16; k++) {
+      float wanted = k < RANK ? floats[i * RANK + k] * gain[i >= 4] : 0, got;
+      uint16_t half;
+      memcpy(&got, packed + (i * 16 + k) * 4, 4); /* within packed whatever there is */
+      memcpy(&half, packed + (i * 16 + k) * 2, 2);
+      if (cuda_adapter_floats(&one.weight))
+        assert_true(got == wanted);
+      else
+        assert_int_equal(half, bfloat_from_float(wanted));
+    }
+}
+
+static void test_gains(void **state) {
+  (void)state;
+  for (uint8_t type = 0; type < FACTOR_TYPES; type++) {
+    b_check(SCHEME_BF16, type);
+    b_check(SCHEME_F32, type);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_gains)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
