@@ -58,6 +58,7 @@ static bool parts_begin(struct choice *choice, const spate_event *event) {
   buffer_init(&end, LIMIT_TOKEN_BYTES * sizeof event->prompt_end / sizeof *event->prompt_end);
   for (size_t i = 0; i < sizeof event->prompt_end / sizeof *event->prompt_end; i++) {
     size_t size;
+    if (event->prompt_end[i] < 0) continue;
     const char *text = spate_token_text(facts->engine, event->prompt_end[i], &size);
     buffer_append(&end, text, size);
   }

@@ -215,8 +215,7 @@ static bool store_tools(struct generate_request *request, const struct request_f
     const json_t *parameters = json_object_get(function, "parameters");
     bool valid = json_is_string(type) && slice_is(json_slice(type), "function") && tool_name_valid(name) &&
                  (!parameters || json_is_null(parameters) || json_is_object(parameters));
-    const json_t *first = valid ? tool_find(value, json_slice(name)) : NULL;
-    if (first != function) return false; /* an earlier one has the name */
+    if (!valid || tool_find(value, json_slice(name)) != function) return false; /* or an earlier one has the name */
   }
   request->tools = value;
   return true;
