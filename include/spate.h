@@ -203,6 +203,7 @@ typedef struct {
   int top_prompt_logprobs; /* with so many likeliest tokens at each place, 0 to 20 */
   const struct spate_lora *loras; /* adapters that change the model for this request (spate_lora.h) */
   int n_loras;                    /* at most 4, and max_loras */
+  bool write_special_tokens;      /* the text has them too; otherwise they are left out */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */
@@ -241,6 +242,7 @@ typedef struct {
   int answer;                    /* whose text it is, 0 to n − 1 */
   int stop_string;    /* SPATE_FINISH_STOP: index in the request's stop of the string that ended it; −1: none did */
   int32_t stop_token; /* the one of its stop_token_ids that did; −1: none, as when the model ended by itself */
+  int32_t prompt_end[8]; /* TEXT, DONE: the prompt's last tokens; −1 before its first */
 } spate_event;
 
 /* Copies the request and queues it. The id is never 0 and never used again; its events go to the inbox, ending with a

@@ -33,13 +33,18 @@ SPATE_API bool spate_decode(const spate_engine *engine, const int32_t *tokens, s
                             spate_error *error);
 
 /* A conversation as the model's chat template writes it, in token ids. json is an object with "messages", and perhaps
- * "tools", "add_generation_prompt" (default true: the answer is what comes next) and "chat_template_kwargs", as
- * OpenAI's clients send them; other members are ignored. Contents may be lists of parts of type text. Special tokens
- * come from the template alone: what the messages contain stays text. SPATE_UNSUPPORTED when the model has no usable
- * template, SPATE_INVALID when the template refuses the messages, SPATE_LIMIT when the ids are more than max_input_len.
+ * "tools" (which the template does not see where "tool_choice" is "none"), "add_generation_prompt" (default true: the
+ * answer is what comes next) and "chat_template_kwargs", as OpenAI's clients send them; other members are ignored.
+ * Arguments of calls that are JSON in a string become what they are. Contents may be lists of parts of type text.
+ * Special tokens come from the template alone: what the messages contain stays text. SPATE_UNSUPPORTED when the model
+ * has no usable template, SPATE_INVALID when the template refuses the messages, SPATE_LIMIT when the ids are more than
+ * max_input_len.
  */
 SPATE_API bool spate_chat_tokens(const spate_engine *engine, const char *json, size_t size, spate_tokens *tokens,
                                  spate_error *error);
+
+/* The model's chat template, Jinja, while the engine is open; empty: it has none. Not NUL-terminated. */
+SPATE_API const char *spate_chat_template(const spate_engine *engine, size_t *size);
 
 #ifdef __cplusplus
 }

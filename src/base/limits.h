@@ -134,6 +134,9 @@ enum limit {
   LIMIT_TRACE_BYTES = 4 << 20,      /* of one message to a collector of traces */
   LIMIT_STALL_BYTES = 16 << 10,     /* the least that a client takes in the time that a stall may last */
   LIMIT_CONNECTION_OUTPUT_BYTES = 256 << 10,
+  LIMIT_TOOL_CALL_BYTES = 1 << 20, /* what a model writes between the marks of calls; more is text */
+  LIMIT_TOOL_NAME_BYTES = 127,
+  LIMIT_TOOL_CALLS = 128,          /* of an answer, and tools that a request may name */
   LIMIT_RESPONSE_BYTES = 32 << 20, /* waiting for one client */
   LIMIT_ANSWERS_BYTES = 1 << 30,   /* of texts and log-probabilities, waiting for all clients together */
 

@@ -71,3 +71,15 @@ size_t utf8_characters(struct slice text) {
   for (size_t i = 0; i < text.size; i++) count += (text.data[i] & 0xc0) != 0x80;
   return count;
 }
+
+size_t utf8_write(uint32_t code, uint8_t *out) {
+  if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) code = 0xFFFD;
+  if (code < 0x80) {
+    out[0] = (uint8_t)code;
+    return 1;
+  }
+  size_t size = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  for (size_t i = size - 1; i > 0; i--, code >>= 6) out[i] = (uint8_t)(0x80 | (code & 0x3F));
+  out[0] = (uint8_t)(0xF00u >> size | code);
+  return size;
+}

@@ -14,6 +14,9 @@ size_t utf8_read(struct slice text, uint32_t *code);
  * at the very end is held back: what a stream may emit now. Invalid bytes count as characters of their own. */
 size_t utf8_complete(struct slice text);
 
+/* Writes code as UTF-8 (up to 4 bytes); returns the size. A surrogate or a code beyond U+10FFFF becomes U+FFFD. */
+size_t utf8_write(uint32_t code, uint8_t *out);
+
 bool utf8_valid(struct slice text);
 
 /* Characters that begin in the text. */

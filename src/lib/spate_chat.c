@@ -62,3 +62,9 @@ void spate_tokens_free(spate_tokens *tokens) {
   free(tokens->ids);
   *tokens = (spate_tokens){0};
 }
+
+const char *spate_chat_template(const spate_engine *engine, size_t *size) {
+  struct slice source = engine->loaded->file.chat_template;
+  *size = source.size;
+  return (const char *)source.data;
+}

@@ -67,6 +67,9 @@ _Static_assert(sizeof(spate_logprob) == sizeof(struct token_logprob) &&
                    offsetof(spate_logprob, logprob) == offsetof(struct token_logprob, logprob),
                "one layout of log-probabilities");
 
+_Static_assert(sizeof((spate_event *)0)->prompt_end == sizeof((struct inbox_event *)0)->prompt_end,
+               "one end of prompts");
+
 static struct sampling sampling_of(const spate_request *request) {
   return (struct sampling){.temperature = request->temperature,
                            .top_p = request->top_p,
@@ -139,6 +142,7 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                   .stop = stop,
                                   .n_stop = request->n_stop,
                                   .show_stop = request->include_stop_str_in_output,
+                                  .show_special = request->write_special_tokens,
                                   .scores_prompt = request->prompt_logprobs,
                                   .n_prompt_top = request->top_prompt_logprobs,
                                   .priority = request->priority,
@@ -191,22 +195,24 @@ static spate_event event_export(const struct inbox_event *event) {
                                         [FINISH_STOP] = SPATE_FINISH_STOP,
                                         [FINISH_LENGTH] = SPATE_FINISH_LENGTH,
                                         [FINISH_CANCELLED] = SPATE_FINISH_CANCELLED};
-  return (spate_event){.id = event->request,
-                       .kind = kind[event->kind],
-                       .answer = event->answer,
-                       .finish = finish[event->finish],
-                       .text = (const char *)event->text.data,
-                       .text_size = event->text.size,
-                       .token = event->token,
-                       .generated_tokens = event->generated,
-                       .prompt_tokens = event->prompt,
-                       .cached_tokens = event->cached,
-                       .code = (spate_code)event->code,
-                       .n_logprobs = event->n_logprob,
-                       .top_logprobs = event->n_top,
-                       .logprobs = (const spate_logprob *)event->logprobs,
-                       .stop_string = event->stop_string,
-                       .stop_token = event->stop_token};
+  spate_event out = {.id = event->request,
+                     .kind = kind[event->kind],
+                     .answer = event->answer,
+                     .finish = finish[event->finish],
+                     .text = (const char *)event->text.data,
+                     .text_size = event->text.size,
+                     .token = event->token,
+                     .generated_tokens = event->generated,
+                     .prompt_tokens = event->prompt,
+                     .cached_tokens = event->cached,
+                     .code = (spate_code)event->code,
+                     .n_logprobs = event->n_logprob,
+                     .top_logprobs = event->n_top,
+                     .logprobs = (const spate_logprob *)event->logprobs,
+                     .stop_string = event->stop_string,
+                     .stop_token = event->stop_token};
+  memcpy(out.prompt_end, event->prompt_end, sizeof out.prompt_end);
+  return out;
 }
 
 int spate_inbox_take_sized(spate_inbox *inbox, void *events, size_t event_size, int max, int timeout_ms) {

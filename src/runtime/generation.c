@@ -98,6 +98,13 @@ static bool failure_deliver(struct generation *g) {
   return inbox_push(r->inbox, &event);
 }
 
+static void prompt_end_copy(const struct sequence *sequence, int32_t end[INBOX_PROMPT_END]) {
+  for (int i = 0; i < INBOX_PROMPT_END; i++) {
+    int32_t at = sequence->n_prompt - INBOX_PROMPT_END + i;
+    end[i] = at >= 0 ? sequence->tokens[at] : -1;
+  }
+}
+
 bool generation_deliver(struct generation *g) {
   struct request *r = g->request;
   if (r->error.code) return failure_deliver(g);
@@ -117,6 +124,7 @@ bool generation_deliver(struct generation *g) {
                               .stop_token = g->stop_token,
                               .logprobs = g->logprobs,
                               .text = slice_make(g->text, g->n_text)};
+  prompt_end_copy(&g->sequence, event.prompt_end);
   if (!inbox_push(r->inbox, &event)) return false;
   g->n_text = 0;
   g->n_logprob = 0;

@@ -11,6 +11,7 @@
 #include "runtime/mailbox.h"
 
 enum inbox_event_kind { INBOX_TEXT, INBOX_DONE, INBOX_FAILED, INBOX_PROMPT };
+enum { INBOX_PROMPT_END = 8 };
 enum finish_reason { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED };
 
 struct inbox_event {
@@ -24,6 +25,7 @@ struct inbox_event {
   int32_t n_logprob, n_top;
   int32_t stop_string;                  /* index of the request's stop string that ended it; −1: none */
   int32_t stop_token;                   /* its stop token that did; −1: none */
+  int32_t prompt_end[INBOX_PROMPT_END]; /* TEXT, DONE: the prompt's last tokens; −1 before its first */
   const struct token_logprob *logprobs; /* [n_logprob][1 + n_top]: a token's own (PROMPT: those of the prompt's tokens,
                                            of which the first has NaN), then those of the likeliest */
   struct slice text;                    /* this and logprobs, when taken: valid until the next take */

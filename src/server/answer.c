@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "server/answer_logprobs.h"
+#include "server/chat_parts.h"
 #include "server/reply.h"
 
 #include <stdio.h>
@@ -24,6 +25,8 @@ struct answer *answer_new(const struct answer_form *form, uint64_t http_id, int 
   for (int i = 0; i < n_choice; i++) {
     answer->choice[i] = (struct choice){.answer = answer, .index = i, .stop_string = -1, .stop_token = -1};
     buffer_init(&answer->choice[i].text, share);
+    buffer_init(&answer->choice[i].thought, share);
+    buffer_init(&answer->choice[i].calls, share);
     buffer_init(&answer->choice[i].logprobs, share);
     buffer_init(&answer->choice[i].prompt_logprobs, share);
   }
@@ -34,10 +37,14 @@ void answer_free(struct answer *answer) {
   if (!answer) return;
   for (int i = 0; i < answer->n_choice; i++) {
     buffer_release(&answer->choice[i].text);
+    buffer_release(&answer->choice[i].thought);
+    buffer_release(&answer->choice[i].calls);
+    chat_parts_free(&answer->choice[i]);
     buffer_release(&answer->choice[i].logprobs);
     buffer_release(&answer->choice[i].prompt_logprobs);
   }
   atomic_fetch_sub_explicit(answer->kept_by_all, answer->kept, memory_order_relaxed);
+  json_decref(answer->facts.tools);
   json_decref(answer->facts.stop);
   json_decref(answer->facts.adapter);
   free(answer);
@@ -52,6 +59,13 @@ bool answer_keep(struct choice *choice, struct buffer *place, const void *bytes,
   answer->kept -= size;
   atomic_fetch_sub_explicit(answer->kept_by_all, size, memory_order_relaxed);
   return false;
+}
+
+bool answer_held_count(struct answer *answer, size_t before, size_t now) {
+  size_t others = now > before ? atomic_fetch_add_explicit(answer->kept_by_all, now - before, memory_order_relaxed)
+                               : atomic_fetch_sub_explicit(answer->kept_by_all, before - now, memory_order_relaxed);
+  answer->kept += now - before; /* unsigned: also when it is less */
+  return now <= before || others <= LIMIT_ANSWERS_BYTES - (now - before);
 }
 
 /* A buffer that has become large while its client was slow does not stay so. */
@@ -101,7 +115,8 @@ static void stream_send(struct answer *answer, struct http_request *request, str
 /* What waits of a choice, or nothing when there is nothing to tell. False: as JSON it is more than may wait. */
 static bool choice_send(struct choice *choice, struct http_request *request) {
   struct buffer frame;
-  bool quiet = choice->text.size == 0 && choice->logprobs.size == 0 && !choice->ended;
+  bool quiet =
+      choice->text.size + choice->thought.size + choice->calls.size + choice->logprobs.size == 0 && !choice->ended;
   if (choice->told || quiet) return true;
   buffer_init(&frame, LIMIT_RESPONSE_BYTES);
   choice->answer->form->piece(&frame, choice);
@@ -113,6 +128,8 @@ static bool choice_send(struct choice *choice, struct http_request *request) {
   choice->told = choice->ended;
   choice->told_characters += logprobs_characters(choice);
   kept_drop(choice->answer, &choice->text);
+  kept_drop(choice->answer, &choice->thought);
+  kept_drop(choice->answer, &choice->calls);
   kept_drop(choice->answer, &choice->logprobs);
   kept_drop(choice->answer, &choice->prompt_logprobs);
   stream_send(choice->answer, request, &frame);
@@ -166,7 +183,8 @@ static bool event_keep(struct choice *choice, const spate_event *event) {
   size_t row = sizeof(spate_logprob) * (size_t)(1 + event->top_logprobs);
   if (event->kind == SPATE_PROMPT) return prompt_keep(choice, event->logprobs, (size_t)event->n_logprobs * row);
   if (choice->answer->facts.only_echo) return true;
-  return answer_keep(choice, &choice->text, event->text, event->text_size) &&
+  bool apart = choice->answer->facts.takes_apart;
+  return (apart ? chat_parts_keep(choice, event) : answer_keep(choice, &choice->text, event->text, event->text_size)) &&
          answer_keep(choice, &choice->logprobs, event->logprobs, (size_t)event->n_logprobs * row);
 }
 

@@ -15,6 +15,9 @@ void answer_free(struct answer *answer);
 /* Keeps bytes in one of the choice's buffers until they are sent; false when more waits than may. */
 bool answer_keep(struct choice *choice, struct buffer *place, const void *bytes, size_t size);
 
+/* What is held back elsewhere for the answer has another size now; false when more waits than may. */
+bool answer_held_count(struct answer *answer, size_t before, size_t now);
+
 enum answer_progress {
   ANSWER_GOES_ON,
   ANSWER_OVER,     /* the response is complete: what its other choices still do is of no use */

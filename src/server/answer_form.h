@@ -6,11 +6,13 @@
 
 #include "base/buffer.h"
 #include "base/json.h"
+#include "server/answer_dialect.h"
 #include "spate.h"
 
 #include <stdatomic.h>
 
 struct answer;
+struct answer_parts;
 
 /* One of the texts that answer a request. */
 struct choice {
@@ -23,7 +25,12 @@ struct choice {
   bool told;              /* its last piece is out */
   size_t told_characters; /* of the tokens whose log-probabilities are in earlier pieces */
   struct buffer text;     /* not sent yet: all so far, of a whole answer */
-  struct buffer logprobs; /* spate_logprob [tokens of text][1 + top_logprobs] */
+  /* Of a chat whose model marks what it thinks or calls; else NULL, and text is all. */
+  struct answer_parts *parts; /* owned */
+  struct buffer thought;      /* not sent yet, as text is */
+  struct buffer calls;        /* objects of tool_calls, commas between them; not sent yet */
+  int n_call;                 /* all so far */
+  struct buffer logprobs;     /* spate_logprob [tokens of text][1 + top_logprobs] */
   struct buffer
       prompt_logprobs; /* in the first of a prompt's choices: [tokens of the prompt][1 + top_prompt_logprobs] */
   spate_finish finish;
@@ -47,6 +54,10 @@ struct answer_form {
 
 /* What forms may tell beside the texts. Strings are borrowed from the server but for the id. */
 struct answer_facts {
+  struct answer_dialect dialect;
+  bool takes_apart; /* its marks count: those of calls if there are tools */
+  json_t *tools;    /* owned by the answer; NULL: none */
+  bool one_call, no_thought;
   const spate_engine *engine; /* tells tokens' texts */
   const char *model;
   char id[40];

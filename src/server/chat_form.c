@@ -17,9 +17,37 @@ static void logprobs_write(struct buffer *out, const struct choice *choice) {
   buffer_text(out, ",");
 }
 
+/* The next member of an object. */
+static void member_begin(struct buffer *out, const char *name) {
+  bool first = out->size > 0 && out->data[out->size - 1] == '{';
+  buffer_print(out, "%s\"%s\":", first ? "" : ",", name);
+}
+
+/* Under both names that clients know. */
+static void thought_write(struct buffer *out, const struct choice *choice) {
+  if (choice->thought.size == 0) return;
+  member_begin(out, "reasoning");
+  json_write_string(out, buffer_slice(&choice->thought));
+  member_begin(out, "reasoning_content");
+  json_write_string(out, buffer_slice(&choice->thought));
+}
+
+static void calls_write(struct buffer *out, const struct choice *choice) {
+  if (choice->calls.size == 0) return;
+  member_begin(out, "tool_calls");
+  buffer_text(out, "[");
+  buffer_append(out, choice->calls.data, choice->calls.size);
+  buffer_text(out, "]");
+}
+
 static void message_write(struct buffer *out, const struct choice *choice) {
   buffer_print(out, "{\"index\":%d,\"message\":{\"role\":\"assistant\",\"content\":", choice->index);
-  json_write_string(out, buffer_slice(&choice->text));
+  if (choice->text.size == 0 && choice->n_call > 0)
+    buffer_text(out, "null");
+  else
+    json_write_string(out, buffer_slice(&choice->text));
+  thought_write(out, choice);
+  calls_write(out, choice);
   buffer_text(out, ",\"refusal\":null}");
   logprobs_write(out, choice);
   openai_write_finish(out, choice);
@@ -40,15 +68,25 @@ static void whole_write(struct buffer *out, const struct answer *answer) {
   buffer_text(out, "}");
 }
 
-/* The first piece of a choice says who speaks. */
+/* What is new; the first piece of a choice says who speaks. */
+static void delta_write(struct buffer *out, const struct choice *choice) {
+  buffer_text(out, "{");
+  if (!choice->begun) buffer_text(out, "\"role\":\"assistant\"");
+  if (choice->text.size > 0 || choice->thought.size + choice->calls.size == 0) {
+    member_begin(out, "content");
+    json_write_string(out, buffer_slice(&choice->text));
+  }
+  thought_write(out, choice);
+  calls_write(out, choice);
+  buffer_text(out, "}");
+}
+
 static void piece_write(struct buffer *out, const struct choice *choice) {
   struct buffer object;
   buffer_init(&object, LIMIT_RESPONSE_BYTES);
   openai_write_head(&object, choice->answer, chunk_name);
-  buffer_print(&object, ",\"choices\":[{\"index\":%d,\"delta\":{%s\"content\":", choice->index,
-               choice->begun ? "" : "\"role\":\"assistant\",");
-  json_write_string(&object, buffer_slice(&choice->text));
-  buffer_text(&object, "}");
+  buffer_print(&object, ",\"choices\":[{\"index\":%d,\"delta\":", choice->index);
+  delta_write(&object, choice);
   logprobs_write(&object, choice);
   openai_write_finish(&object, choice);
   buffer_text(&object, "}]");

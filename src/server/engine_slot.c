@@ -18,6 +18,9 @@ struct served_engine *served_new(struct engine_slot *slot, spate_engine *engine,
   }
   *served = (struct served_engine){.engine = engine, .info.size = sizeof served->info, .holders = 1};
   spate_info(engine, &served->info);
+  size_t size;
+  const char *template = spate_chat_template(engine, &size);
+  served->dialect = answer_dialect_of(slice_make(template, size));
   spate_totals_add(slot->totals, engine);
   pthread_mutex_lock(&slot->lock);
   served->generation = ++slot->generation;

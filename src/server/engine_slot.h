@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "server/answer_dialect.h"
 #include "spate.h"
 
 #include <stdint.h>
@@ -18,6 +19,7 @@
 struct served_engine {
   spate_engine *engine;
   spate_engine_info info;
+  struct answer_dialect dialect;
   int generation;             /* 1: that of the start */
   int holders;                /* under the slot's lock */
   struct served_engine *next; /* of those that are open */

@@ -1,6 +1,8 @@
 /* Values of JSON into a request. */
 #include "server/field_value.h"
 
+#include "server/tool_calls.h"
+
 #include <math.h>
 
 /* --- prompts ----------------------------------------------------------------------------------------------------- */
@@ -198,6 +200,33 @@ static bool store_adapters(struct generate_request *request, const struct reques
   return true;
 }
 
+static bool tool_name_valid(const json_t *name) {
+  size_t size = json_string_length(name);
+  return size >= 1 && size <= LIMIT_TOOL_NAME_BYTES &&
+         strspn(json_string_value(name), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") == size;
+}
+
+static bool store_tools(struct generate_request *request, const struct request_field *field, json_t *value) {
+  size_t count = json_array_size(value);
+  if (count < 1 || count > (size_t)field->max) return false;
+  for (size_t i = 0; i < count; i++) {
+    const json_t *tool = json_array_get(value, i), *type = json_object_get(tool, "type");
+    const json_t *function = json_object_get(tool, "function"), *name = json_object_get(function, "name");
+    const json_t *parameters = json_object_get(function, "parameters");
+    bool valid = json_is_string(type) && slice_is(json_slice(type), "function") && tool_name_valid(name) &&
+                 (!parameters || json_is_null(parameters) || json_is_object(parameters));
+    if (!valid || tool_find(value, json_slice(name)) != function) return false; /* or an earlier one has the name */
+  }
+  request->tools = value;
+  return true;
+}
+
+static bool store_tool_choice(struct generate_request *request, const json_t *value) {
+  bool none = json_is_string(value) && slice_is(json_slice(value), "none");
+  request->no_tools = none;
+  return none || (json_is_string(value) && slice_is(json_slice(value), "auto"));
+}
+
 bool field_store(struct generate_request *request, const struct request_field *field, json_t *value) {
   void *place = (char *)request + field->offset;
   switch (field->type) {
@@ -208,6 +237,8 @@ bool field_store(struct generate_request *request, const struct request_field *f
   case FIELD_STREAM_OPTIONS: return store_stream_options(request, value);
   case FIELD_FORMAT: return format_is_text(value);
   case FIELD_VARIABLES: return json_is_object(value);
+  case FIELD_TOOLS: return store_tools(request, field, value);
+  case FIELD_TOOL_CHOICE: return store_tool_choice(request, value);
   case FIELD_BOOL: return store_bool(place, value);
   case FIELD_INT: return store_int(field, place, value);
   case FIELD_FLOAT: return store_float(field, place, value);

@@ -41,6 +41,8 @@ static const char *const type_words[] = {
     [FIELD_STREAM_OPTIONS] = "an object whose include_usage is true or false",
     [FIELD_FORMAT] = "an object whose type is \"text\"; nothing else exists yet",
     [FIELD_VARIABLES] = "an object",
+    [FIELD_TOOL_CHOICE] =
+        "\"auto\" or \"none\"; that calls are required needs structured output, which does not exist yet",
     [FIELD_EARLY] = "true, false or \"never\"",
     [FIELD_BOOL] = "true or false",
     [FIELD_ONE] = "1: more does not exist yet",
@@ -66,6 +68,12 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
   case FIELD_TEXTS:
     buffer_print(out, "a string or a list of up to %d strings, each of 1 to %d bytes and without U+0000",
                  (int)field->max, LIMIT_STOP_BYTES);
+    break;
+  case FIELD_TOOLS:
+    buffer_print(out,
+                 "a list of 1 to %d objects {\"type\": \"function\", \"function\": {\"name\": \"...\", ...}} "
+                 "whose names differ and have up to %d letters, digits, '_', '-' and '.'",
+                 (int)field->max, LIMIT_TOOL_NAME_BYTES);
     break;
   case FIELD_TOKENS: buffer_print(out, "a list of up to %d token ids", (int)field->max); break;
   case FIELD_ADAPTERS: expect_adapters(field, out); break;

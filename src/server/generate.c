@@ -37,6 +37,22 @@ static const struct answer_form *form_choose(const struct http_request *request,
   return accepts_lines(request) ? &generate_ndjson : &generate_sse;
 }
 
+/* Marks that may be special tokens are told to the server, and to nobody else. */
+static void dialect_choose(const struct served_engine *served, const struct generate_request *wanted,
+                           struct answer_facts *facts) {
+  facts->dialect = served->dialect;
+  facts->tools = wanted->no_tools ? NULL : json_incref(wanted->tools);
+  facts->one_call = !wanted->parallel_tool_calls;
+  facts->no_thought = !wanted->include_reasoning;
+  facts->takes_apart = facts->tools || served->dialect.thoughts || served->dialect.channels;
+}
+
+static bool marks_are_special(const struct served_engine *served, const struct generate_request *wanted) {
+  const struct answer_dialect *dialect = &served->dialect;
+  bool tools = wanted->tools && !wanted->no_tools, thoughts = dialect->thoughts && dialect->thoughts->special;
+  return wanted->kind == REQUEST_CHAT && (tools || thoughts || dialect->channels);
+}
+
 static struct answer_facts facts_make(const struct work *work, const struct generate_request *wanted) {
   struct answer_facts facts = {.engine = work->served->engine,
                                .model = work->served->info.name,
@@ -54,6 +70,7 @@ static struct answer_facts facts_make(const struct work *work, const struct gene
     facts.adapter = json_incref(json_object_get(wanted->json, "model"));
     facts.model = json_string_value(facts.adapter);
   }
+  if (wanted->kind == REQUEST_CHAT) dialect_choose(work->served, wanted, &facts);
   snprintf(facts.id, sizeof facts.id, "%s-%08x%016llx", wanted->kind == REQUEST_CHAT ? "chatcmpl" : "cmpl",
            work->server->nonce, (unsigned long long)work->request->id);
   return facts;
@@ -74,9 +91,11 @@ static bool prompt_echo(const struct work *work, const spate_request *wanted, st
   return kept;
 }
 
-static spate_request prompt_request(const struct generate_request *wanted, int index) {
+static spate_request prompt_request(const struct served_engine *served, const struct generate_request *wanted,
+                                    int index) {
   spate_request one = wanted->engine;
   one.n = wanted->n;
+  one.write_special_tokens = !wanted->skip_special_tokens || marks_are_special(served, wanted);
   if (wanted->n_prompt == 0) return one;
   const struct request_prompt *prompt = &wanted->prompt[index];
   one.prompt = (const char *)prompt->text.data;
@@ -96,14 +115,14 @@ static bool choices_submit(const struct work *work, const struct generate_reques
   }
   answer->facts = facts_make(work, wanted);
   for (int i = 0; i < n_choice && wanted->echo; i++) {
-    spate_request one = prompt_request(wanted, i / wanted->n);
+    spate_request one = prompt_request(work->served, wanted, i / wanted->n);
     if (prompt_echo(work, &one, &answer->choice[i], error)) continue;
     answer_free(answer);
     return false;
   }
   server_loop_begin(request, answer);
   for (int i = 0; i < n_prompt; i++) {
-    spate_request one = prompt_request(wanted, i);
+    spate_request one = prompt_request(work->served, wanted, i);
     if (!server_loop_submit(request, i, &one, error)) return false;
   }
   return true;

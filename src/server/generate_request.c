@@ -150,8 +150,14 @@ static bool read_object(struct generate_request *request, struct error *error) {
 }
 
 static void request_init(struct generate_request *request, enum request_kind kind, const spate_request *defaults) {
-  *request = (struct generate_request){
-      .engine = *defaults, .kind = kind, .n = 1, .completion_logprobs = -1, .prompt_logprobs = -1};
+  *request = (struct generate_request){.engine = *defaults,
+                                       .kind = kind,
+                                       .n = 1,
+                                       .completion_logprobs = -1,
+                                       .prompt_logprobs = -1,
+                                       .parallel_tool_calls = true,
+                                       .include_reasoning = true,
+                                       .skip_special_tokens = true};
   arena_init(&request->lists, 4 * (size_t)LIMIT_BODY_BYTES); /* an entry takes at least two bytes of a body */
 }
 

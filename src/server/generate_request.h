@@ -27,6 +27,8 @@ struct generate_request {
   int completion_logprobs;    /* the number that completions ask with; −1: none */
   int prompt_logprobs;        /* the same for prompts */
   bool add_generation_prompt; /* checked here; the template reads the body */
+  json_t *tools;              /* lies in json; NULL: none */
+  bool no_tools, parallel_tool_calls, include_reasoning, skip_special_tokens;
   bool echo, has_stream_options, include_usage;
   bool only_echo;    /* max_tokens was 0 */
   int n_ignored;     /* fields that do not exist */

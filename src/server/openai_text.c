@@ -23,7 +23,8 @@ void openai_write_finish(struct buffer *out, const struct choice *choice) {
     buffer_text(out, "\"finish_reason\":null");
     return;
   }
-  buffer_print(out, "\"finish_reason\":\"%s\"", reason[choice->finish]);
+  bool calls = choice->n_call > 0 && choice->finish == SPATE_FINISH_STOP;
+  buffer_print(out, "\"finish_reason\":\"%s\"", calls ? "tool_calls" : reason[choice->finish]);
   answer_write_stop_reason(out, choice);
 }
 

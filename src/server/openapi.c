@@ -46,6 +46,13 @@ static const char *const list_schemas[] = {
     [FIELD_STREAM_OPTIONS] = "\"type\":\"object\",\"properties\":{\"include_usage\":{\"type\":\"boolean\"}}",
     [FIELD_FORMAT] = "\"type\":\"object\",\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"text\"}}",
     [FIELD_VARIABLES] = "\"type\":\"object\"",
+    [FIELD_TOOLS] =
+        "\"type\":\"array\",\"minItems\":1,\"maxItems\":%d,\"items\":{\"type\":\"object\",\"required\":[\"type\","
+        "\"function\"],\"properties\":{\"type\":{\"const\":\"function\"},\"function\":{\"type\":\"object\","
+        "\"required\":"
+        "[\"name\"],\"properties\":{\"name\":{\"type\":\"string\",\"pattern\":\"^[A-Za-z0-9_.-]{1,127}$\"},"
+        "\"description\":{"
+        "\"type\":\"string\"},\"parameters\":{\"type\":\"object\"}}}}}",
 };
 _Static_assert(LIMIT_LOGIT_BIAS == 100, "the schema above names the limit");
 
@@ -71,6 +78,7 @@ static void write_schema(const struct request_field *field, struct buffer *out) 
     break;
   case FIELD_SEED: buffer_text(out, "\"type\":\"integer\",\"format\":\"int64\""); break;
   case FIELD_EARLY: buffer_text(out, "\"enum\":[true,false,\"never\"]"); break;
+  case FIELD_TOOL_CHOICE: buffer_text(out, "\"enum\":[\"auto\",\"none\"]"); break;
   case FIELD_FALSE: buffer_text(out, "\"const\":false"); break;
   case FIELD_ONE: buffer_text(out, "\"type\":\"integer\",\"const\":1"); break;
   case FIELD_LATER: break;

@@ -26,8 +26,32 @@ static bool members_read(const json_t *root, struct chat_input *input, struct er
       !member_read(root, "chat_template_kwargs", is_object, "an object", &input->variables, error) ||
       !member_read(root, "add_generation_prompt", is_boolean, "true or false", &prompts, error))
     return false;
+  const json_t *choice = json_object_get(root, "tool_choice");
+  if (json_is_string(choice) && slice_is(json_slice(choice), "none")) input->tools = NULL;
   input->add_generation_prompt = !prompts || json_is_true(prompts);
   return localtime_r(&now, &input->now) || error_set(error, ERROR_INTERNAL, "The system has no local time.");
+}
+
+/* --- calls -------------------------------------------------------------------------------------------------------- */
+
+/* Arguments that are JSON in a string, as OpenAI's clients send them, become what they are: what templates expect. */
+static bool call_open(json_t *call) {
+  struct error error;
+  json_t *function = json_object_get(call, "function"), *arguments = json_object_get(function, "arguments");
+  json_t *object = json_is_string(arguments) ? json_parse(json_slice(arguments), &error) : NULL;
+  if (json_is_object(object)) return json_object_set_new(function, "arguments", object) == 0;
+  json_decref(object);
+  return true;
+}
+
+static bool calls_open(json_t *root, struct error *error) {
+  json_t *messages = json_object_get(root, "messages");
+  for (size_t i = 0; i < json_array_size(messages); i++) {
+    json_t *calls = json_object_get(json_array_get(messages, i), "tool_calls");
+    for (size_t n = 0; n < json_array_size(calls); n++)
+      if (!call_open(json_array_get(calls, n))) return error_set(error, ERROR_MEMORY, "Out of memory for a message.");
+  }
+  return true;
 }
 
 /* --- contents in parts ------------------------------------------------------------------------------------------- */
@@ -79,7 +103,7 @@ bool conversation_encode(const struct chat_template *template, struct slice json
                          struct token_list *out, struct error *error) {
   struct chat_input input = {0};
   json_t *root = json_parse(json, error);
-  bool done = root && contents_join(root, error) && members_read(root, &input, error) &&
+  bool done = root && contents_join(root, error) && calls_open(root, error) && members_read(root, &input, error) &&
               chat_template_encode(template, &input, tokenizer, out, error);
   json_decref(root);
   return done;

@@ -1,19 +1,9 @@
 /* Line ends, string escapes and numbers of template sources. */
 #include "text/jinja_literal.h"
 
-#include <stdlib.h>
+#include "base/utf8.h"
 
-size_t jinja_utf8_write(uint32_t code, uint8_t *out) {
-  if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) code = 0xFFFD;
-  if (code < 0x80) {
-    out[0] = (uint8_t)code;
-    return 1;
-  }
-  size_t size = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-  for (size_t i = size - 1; i > 0; i--, code >>= 6) out[i] = (uint8_t)(0x80 | (code & 0x3F));
-  out[0] = (uint8_t)(0xF00u >> size | code);
-  return size;
-}
+#include <stdlib.h>
 
 bool source_unify_lines(struct slice *source, struct arena *arena) {
   if (source->size && memchr(source->data, '\r', source->size)) {
@@ -63,7 +53,7 @@ static size_t unescape_one(struct slice escape, uint8_t *out, size_t *size) {
   uint32_t code;
   size_t used = numeric_escape(escape, &code);
   const char *letter = memchr(letters, escape.data[0], sizeof letters - 1);
-  if (used) *size += jinja_utf8_write(code, out + *size);
+  if (used) *size += utf8_write(code, out + *size);
   if (used || escape.data[0] == '\n') return used ? used : 1;
   out[(*size)++] = letter ? (uint8_t)meanings[letter - letters] : '\\';
   return letter ? 1 : 0;

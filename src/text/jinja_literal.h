@@ -5,9 +5,6 @@
 #include "base/arena.h"
 #include "base/slice.h"
 
-/* Writes code as UTF-8 (up to 4 bytes); returns the size. A surrogate or a code beyond U+10FFFF becomes U+FFFD. */
-size_t jinja_utf8_write(uint32_t code, uint8_t *out);
-
 /* "\r\n" and "\r" become "\n", and one at the very end is dropped: copied into the arena where that changes anything.
  * False: no memory. */
 bool source_unify_lines(struct slice *source, struct arena *arena);

@@ -1,6 +1,7 @@
 /* Texts with their marks: making, cutting, building. */
 #include "text/jinja_rendering.h"
 
+#include "base/utf8.h"
 #include "base/limits.h"
 #include "text/jinja_literal.h"
 
@@ -80,7 +81,7 @@ bool builder_byte(struct rendering *r, struct builder *b, uint8_t byte, uint8_t 
 
 bool builder_character(struct rendering *r, struct builder *b, uint32_t code, uint8_t user) {
   uint8_t bytes[4], marks[4] = {user, user, user, user};
-  size_t size = jinja_utf8_write(code, bytes);
+  size_t size = utf8_write(code, bytes);
   return builder_marked(r, b, (struct marked){bytes, user ? marks : NULL, size});
 }
 

@@ -4,6 +4,9 @@ import json
 import spate_server
 from spate_server import JSON, Server, sse_objects
 
+TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
+TOOLS_WANTED = ('a list of 1 to 128 objects {"type": "function", "function": {"name": "...", ...}} whose names differ and have up to 127 letters, '
+                "digits, '_', '-' and '.'")
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
 
 
@@ -205,7 +208,8 @@ class OpenAI(spate_server.ServerCase):
                 schemas.check(name, json.loads(answer))
         told = {f"{name}.{field}" for name, schema in schemas.schemas.items() if not name.endswith("Request")
                 for field in schema["properties"]}
-        self.assertEqual(told - schemas.seen, {"GeneratePiece.error", "Health.error"})  # of failures
+        self.assertEqual(told - schemas.seen, {"GeneratePiece.error", "Health.error"} | {field for field in told if field.partition(".")[0] in ("ToolCall", "CalledFunction")} |
+                         {"ChatMessage.reasoning", "ChatMessage.reasoning_content", "ChatMessage.tool_calls"})  # of failures, and what this model does not write
 
     # ---- tokens
 
@@ -275,7 +279,12 @@ class OpenAI(spate_server.ServerCase):
              "Structured output does not exist yet: leave structured_outputs out."),
             (chat, {"messages": user, "continue_final_message": True}, 400, "continue_final_message",
              "continue_final_message is true, expected false: more does not exist yet."),
-            (chat, {"messages": user, "tools": []}, 400, "tools", "Tools do not exist yet: leave tools out."),
+            *((chat, {"messages": user, "tools": tools}, 400, "tools", f"tools is a list, expected {TOOLS_WANTED}.")
+              for tools in ([], [1], [{"type": "function"}], [TOOL, TOOL], [{"type": "function", "function": {"name": "a b"}}],
+                            [{"type": "function", "function": {"name": "a", "parameters": 1}}], [{"type": "web"}], [TOOL] * 129)),
+            (chat, {"messages": user, "tools": TOOL}, 400, "tools", f"tools is an object, expected {TOOLS_WANTED}."),
+            (chat, {"messages": user, "tools": [TOOL], "tool_choice": "required"}, 400, "tool_choice",
+             "tool_choice is a string, expected \"auto\" or \"none\"; that calls are required needs structured output, which does not exist yet."),
             (chat, {"messages": user, "stream_options": {}}, 400, "stream_options",
              "stream_options are for streams: set stream to true, or leave them out."),
             (chat, {"messages": user, "top_logprobs": 2}, 400, "top_logprobs",

@@ -186,6 +186,7 @@ class Request(ctypes.Structure):
     top_prompt_logprobs: Int
     loras: Annotated[Any, ctypes.POINTER(Lora)]
     n_loras: Int
+    write_special_tokens: Bool
 
 
 TEXT, DONE, FAILED, PROMPT = range(4)  # spate_event_kind
@@ -216,6 +217,7 @@ class Event(ctypes.Structure):
     answer: Int
     stop_string: Int
     stop_token: Int32
+    prompt_end: Annotated[Any, ctypes.c_int32 * 8]
 
 
 @structure

@@ -46,6 +46,7 @@ class SamplingParams:
     bad_words: str | Sequence[str] | None = None
     stop_token_ids: Sequence[int] | None = None
     include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
     ignore_eos: bool = False
     logprobs: int | None = None  # so many likeliest tokens beside each generated one
     prompt_logprobs: int | None = None
@@ -90,7 +91,7 @@ CONTAINERS: dict[str, tuple[type, ...]] = {
     "stop_token_ids": (list, tuple), "logit_bias": (Mapping,)}
 WORDS: dict[tuple[type, ...], str] = {(str, list, tuple): "a string or a list of them", (list, tuple): "a list of token ids",
                                       (Mapping,): "token ids, each with a number"}
-FLAGS = ("include_stop_str_in_output", "ignore_eos", "use_beam_search")
+FLAGS = ("include_stop_str_in_output", "skip_special_tokens", "ignore_eos", "use_beam_search")
 
 
 def check_whole(name: str, value: object, least: int, most: int) -> None:
@@ -149,7 +150,9 @@ def request_numbers(params: SamplingParams, request: _library.Request) -> None:
         if value is not None and name not in ("seed", "logprobs", "prompt_logprobs", "best_of", "top_k"):
             setattr(request, name, value)
     for name in FLAGS:
-        setattr(request, name, getattr(params, name))
+        if name != "skip_special_tokens":
+            setattr(request, name, getattr(params, name))
+    request.write_special_tokens = not params.skip_special_tokens
     if params.top_k is not None:
         request.top_k = max(params.top_k, 0)
     if params.seed is not None and params.seed != -1:  # as over HTTP

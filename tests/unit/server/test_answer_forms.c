@@ -1,5 +1,6 @@
 /* The bytes of answers, in the form of each route. */
 #include "server/answer.h"
+#include "server/chat_parts.h"
 
 #include "base/limits.h"
 
@@ -132,6 +133,58 @@ static void test_chat(void **state) {
   answer_free(answer);
 }
 
+/* Of thoughts, a text and two calls. */
+static const char apart[] =
+    "<think>So.</think>Yes.<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"\\\"\"}}</tool_call>"
+    "<tool_call>{\"name\": \"g\"}</tool_call>";
+
+static struct answer *apart_make(const struct answer_form *form, bool one_call, bool no_thought) {
+  struct answer *answer = answer_new(form, 1, 1, &kept_by_all);
+  spate_event event = {.kind = SPATE_DONE, .text = apart, .text_size = sizeof apart - 1};
+  memset(event.prompt_end, 0xff, sizeof event.prompt_end);
+  answer->facts = (struct answer_facts){.model = "m \"1\"",
+                                        .id = "id-1",
+                                        .created = 12,
+                                        .n = 1,
+                                        .dialect = answer_dialect_of(slice_text("</think><tool_call>")),
+                                        .takes_apart = true,
+                                        .tools = json_pack("[{}]"),
+                                        .one_call = one_call,
+                                        .no_thought = no_thought};
+  answer->choice[0].ended = true;
+  answer->choice[0].finish = SPATE_FINISH_STOP;
+  assert_true(chat_parts_keep(&answer->choice[0], &event));
+  return answer;
+}
+
+#define REASONING "\"reasoning\":\"So.\",\"reasoning_content\":\"So.\","
+#define CALL(index, id, name, arguments)                                                                               \
+  "{" index "\"id\":\"" id "\",\"type\":\"function\",\"function\":{\"name\":\"" name "\",\"arguments\":\"" arguments   \
+  "\"}}"
+#define CALL_F(index)  CALL(index, "TdDSDOiyl", "f", "{\\\"a\\\": \\\"\\\\\\\"\\\"}")
+#define CALL_G(index)  CALL(index, "zG48OZhJh", "g", "{}")
+#define CALLS_FINISHED ",\"logprobs\":null,\"finish_reason\":\"tool_calls\",\"stop_reason\":null}]"
+#define MESSAGE        ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Yes.\","
+#define NO_USAGE                                                                                                       \
+  ",\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0,\"total_tokens\":0,\"prompt_tokens_details\":{"             \
+  "\"cached_tokens\":0}}}"
+
+static void test_chat_apart(void **state) {
+  (void)state;
+  whole_check(apart_make(&chat_whole, false, false), HEAD("chat.completion") VERSION MESSAGE REASONING
+              "\"tool_calls\":[" CALL_F("") "," CALL_G("") "],\"refusal\":null}" CALLS_FINISHED NO_USAGE);
+  whole_check(apart_make(&chat_whole, true, true), HEAD("chat.completion") VERSION MESSAGE
+              "\"tool_calls\":[" CALL_F("") "],\"refusal\":null}" CALLS_FINISHED NO_USAGE);
+  struct answer *answer = apart_make(&chat_stream, false, false);
+  answer->choice[0].begun = true;
+  piece_check(answer, 0,
+              "data: " HEAD("chat.completion.chunk") VERSION
+              ",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Yes.\"," REASONING
+              "\"tool_calls\":[" CALL_F("\"index\":0,") "," CALL_G("\"index\":1,") "]}" CALLS_FINISHED "}\n\n");
+  answer_free(answer);
+  assert_int_equal(atomic_load(&kept_by_all), 0);
+}
+
 /* What ended a choice: a string of the list or the only one, a token, or neither. */
 static void test_stop_reason(void **state) {
   (void)state;
@@ -198,8 +251,9 @@ static void test_room_of_all(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_generate), cmocka_unit_test(test_completion),
-                                     cmocka_unit_test(test_chat),     cmocka_unit_test(test_stop_reason),
-                                     cmocka_unit_test(test_no_room),  cmocka_unit_test(test_room_of_all)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_generate),    cmocka_unit_test(test_completion),
+                                     cmocka_unit_test(test_chat),        cmocka_unit_test(test_chat_apart),
+                                     cmocka_unit_test(test_stop_reason), cmocka_unit_test(test_no_room),
+                                     cmocka_unit_test(test_room_of_all)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

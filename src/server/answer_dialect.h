@@ -1,0 +1,35 @@
+/* How a model writes what it thinks and which tools it calls: found in its chat template, which has to teach it. */
+#ifndef SPATE_SERVER_ANSWER_DIALECT_H
+#define SPATE_SERVER_ANSWER_DIALECT_H
+
+#include "base/slice.h"
+
+#include <stdbool.h>
+
+enum { ANSWER_MARKS = 2 };
+
+/* Around thoughts. */
+struct thought_marks {
+  const char *sign; /* stands in the template */
+  const char *begin, *end;
+  const char *dropped[ANSWER_MARKS]; /* others that are part of no text; NULL: none */
+  bool special;                      /* they are special tokens, which texts are usually without */
+};
+
+/* Around calls, which tool_calls.h reads whatever their form. */
+struct call_marks {
+  const char *name, *sign;
+  const char *begin, *end; /* end NULL: the end of the answer */
+  char bare;               /* an answer that begins with this may be calls without a mark; 0: none is */
+};
+
+struct answer_dialect {
+  const struct thought_marks *thoughts; /* NULL: the model tells none */
+  const struct call_marks *calls;
+  bool channels; /* gpt-oss's: every part has a header that says what it is, and neither of the above counts */
+};
+
+/* A template that teaches no calls is taken to be of a model that writes <tool_call>, as most do. */
+struct answer_dialect answer_dialect_of(struct slice template);
+
+#endif

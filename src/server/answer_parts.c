@@ -1,0 +1,315 @@
+/* A machine of a few parts and the marks that lead from one to another. Everything goes through `held`, which is cut as
+ * far as it is known what it is: up to spaces at its end, which a mark may follow, or what may be a mark's beginning.
+ */
+#include "server/answer_parts.h"
+
+#include "base/limits.h"
+#include "server/tool_calls.h"
+
+#include <stdio.h>
+
+enum {
+  MARKS_MAX = 8,
+  SPACES_MAX = 64, /* more of them are text, whatever follows */
+};
+
+struct mark {
+  const char *text;
+  enum answer_part to;
+  bool first; /* after nothing but spaces */
+};
+
+static bool is_space(uint8_t c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
+/* --- marks -------------------------------------------------------------------------------------------------------- */
+
+static int channel_marks(enum answer_part part, struct mark out[MARKS_MAX]) {
+  static const char *const ends[] = {"<|end|>", "<|call|>", "<|return|>", "<|start|>", "<|channel|>"};
+  int n = 0;
+  if (part == PART_HEADER)
+    out[n++] = (struct mark){.text = "<|message|>"}; /* to what the header says */
+  else
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+      out[n++] = (struct mark){.text = ends[i], .to = PART_HEADER};
+  return n;
+}
+
+/* Those that may end this part. */
+static int marks_of(const struct answer_parts *p, struct mark out[MARKS_MAX]) {
+  const struct thought_marks *thoughts = p->dialect.thoughts;
+  const struct call_marks *calls = p->tools ? p->dialect.calls : NULL;
+  int n = 0;
+  if (p->dialect.channels) return channel_marks(p->part, out);
+  if (p->part == PART_CALLS) {
+    if (calls->end) out[n++] = (struct mark){.text = calls->end, .to = PART_CONTENT};
+    return n;
+  }
+  if (thoughts && p->part == PART_THOUGHT) out[n++] = (struct mark){.text = thoughts->end, .to = PART_CONTENT};
+  if (thoughts && !p->begun) out[n++] = (struct mark){.text = thoughts->begin, .to = PART_THOUGHT, .first = true};
+  for (int i = 0; thoughts && i < ANSWER_MARKS && thoughts->dropped[i]; i++)
+    out[n++] = (struct mark){.text = thoughts->dropped[i], .to = p->part};
+  if (calls && p->part == PART_CONTENT) out[n++] = (struct mark){.text = calls->begin, .to = PART_CALLS};
+  return n;
+}
+
+/* Where a mark begins that is whole, or may become whole: the first place from `at` on. */
+struct place {
+  size_t at;
+  const struct mark *mark; /* NULL: the text ends within one, or at its end */
+};
+
+static struct place mark_find(struct slice text, size_t at, const struct mark *marks, int n_mark) {
+  size_t first = 0;
+  while (first < text.size && is_space(text.data[first])) first++;
+  for (; at < text.size; at++) {
+    size_t left = text.size - at;
+    for (int i = 0; i < n_mark; i++) {
+      size_t size = strlen(marks[i].text), same = left < size ? left : size;
+      if (text.data[at] != (uint8_t)marks[i].text[0] || memcmp(text.data + at, marks[i].text, same) != 0) continue;
+      if (marks[i].first && at > first) continue;
+      return (struct place){at, left >= size ? &marks[i] : NULL};
+    }
+  }
+  return (struct place){text.size, NULL};
+}
+
+/* --- out ---------------------------------------------------------------------------------------------------------- */
+
+static void text_tell(struct answer_parts *p, enum answer_part part, struct slice text) {
+  if (text.size > 0 && !p->sink.text(p->sink.user, part, text)) p->failed = true;
+}
+
+static size_t spaces_before(struct slice text, size_t at) {
+  size_t first = at;
+  while (first > 0 && is_space(text.data[first - 1])) first--;
+  return at - first;
+}
+
+/* The first bytes of what is held go out as they are. */
+static void held_tell(struct answer_parts *p, size_t size) {
+  struct slice text = slice_make(p->held.data, size);
+  size_t spaces = spaces_before(text, size);
+  if (spaces < size) p->begun = true;
+  p->spaces = spaces < size ? spaces : p->spaces + spaces;
+  if (p->part != PART_HEADER) text_tell(p, p->part == PART_THOUGHT ? PART_THOUGHT : PART_CONTENT, text);
+  buffer_consume(&p->held, size);
+}
+
+/* Every call of the list, if all of them may be made. */
+static bool calls_tell(struct answer_parts *p, const json_t *calls) {
+  for (size_t i = 0; p->bare && i < json_array_size(calls); i++)
+    if (!tool_find(p->tools, json_slice(json_object_get(json_array_get(calls, i), "name")))) return false;
+  for (size_t i = 0; i < json_array_size(calls); i++) {
+    const json_t *call = json_array_get(calls, i);
+    if (!p->sink.call(p->sink.user, json_slice(json_object_get(call, "name")), json_object_get(call, "arguments")))
+      p->failed = true;
+  }
+  return true;
+}
+
+/* The call that ends here. False: it cannot be read. */
+static bool call_tell(struct answer_parts *p, struct slice text) {
+  struct error error;
+  json_t *calls;
+  if (*p->name) {
+    json_t *arguments = text.size ? json_parse(text, &error) : NULL;
+    calls = json_is_object(arguments) ? json_pack("[{s:s,s:O}]", "name", p->name, "arguments", arguments) : NULL;
+    json_decref(arguments);
+  } else {
+    calls = tool_calls_read(text, p->tools);
+  }
+  bool told = calls && calls_tell(p, calls);
+  json_decref(calls);
+  return told;
+}
+
+/* --- from part to part -------------------------------------------------------------------------------------------- */
+
+static void part_enter(struct answer_parts *p, enum answer_part part) {
+  p->part = part;
+  p->after_mark = true;
+  p->bare = false;
+  p->call_at = p->seen = p->spaces = 0;
+}
+
+static void calls_enter(struct answer_parts *p, size_t call_at) {
+  part_enter(p, PART_CALLS);
+  p->after_mark = false;
+  p->begun = true;
+  p->call_at = p->seen = call_at;
+}
+
+/* The word after a name of a header ("to=", "<|channel|>"), up to spaces or the next mark. */
+static struct slice header_word(struct slice header, const char *name) {
+  const uint8_t *at = header.size ? memmem(header.data, header.size, name, strlen(name)) : NULL;
+  if (!at) return slice_make("", 0);
+  at += strlen(name);
+  const uint8_t *end = at, *last = header.data + header.size;
+  while (end < last && !is_space(*end) && *end != '<') end++;
+  return slice_make(at, (size_t)(end - at));
+}
+
+static void header_end(struct answer_parts *p, size_t size, size_t mark_size) {
+  static const char prefix[] = "functions.";
+  struct slice header = slice_make(p->held.data, size), to = header_word(header, "to=");
+  bool thinks = slice_is(header_word(header, "<|channel|>"), "analysis");
+  if (slice_starts(to, prefix)) to = slice_make(to.data + sizeof prefix - 1, to.size - (sizeof prefix - 1));
+  bool calls = p->tools && to.size > 0 && to.size < sizeof p->name;
+  if (calls) snprintf(p->name, sizeof p->name, "%.*s", (int)to.size, (const char *)to.data);
+  buffer_consume(&p->held, size + mark_size);
+  if (calls)
+    calls_enter(p, 0);
+  else
+    part_enter(p, thinks ? PART_THOUGHT : PART_CONTENT);
+  p->after_mark = false;
+}
+
+/* The mark of a call's end, or the answer's: the call is told, or all of it is content. False: the mark is part of an
+ * argument. */
+static bool call_end(struct answer_parts *p, size_t size, size_t mark_size) {
+  struct slice call = slice_make(p->held.data + p->call_at, size - p->call_at);
+  bool told = call_tell(p, call);
+  if (!told && mark_size > 0 && !*p->name && tool_calls_unfinished(call)) return false;
+  if (told)
+    buffer_consume(&p->held, size + mark_size);
+  else
+    held_tell(p, *p->name ? size : size + mark_size);
+  if (!told && *p->name) buffer_consume(&p->held, mark_size);
+  *p->name = 0;
+  part_enter(p, PART_CONTENT);
+  p->after_mark = told;
+  return true;
+}
+
+/* Spaces before the place that nobody is told when a mark follows; too many are text, however they came. */
+static size_t spaces_loose(const struct answer_parts *p, size_t at) {
+  size_t spaces = spaces_before(buffer_slice(&p->held), at);
+  return spaces + (spaces == at ? p->spaces : 0) > SPACES_MAX ? 0 : spaces;
+}
+
+/* Goes over a mark that stands at a place of what is held. False: it is none. */
+static bool mark_pass(struct answer_parts *p, struct place place) {
+  size_t mark_size = strlen(place.mark->text), spaces = spaces_loose(p, place.at);
+  if (p->part == PART_HEADER) {
+    header_end(p, place.at, mark_size);
+    return true;
+  }
+  if (p->part == PART_CALLS) {
+    if (!call_end(p, place.at, mark_size)) return false;
+    if (p->dialect.channels) part_enter(p, PART_HEADER);
+    return true;
+  }
+  if (p->dialect.channels) spaces = 0;
+  held_tell(p, place.at - spaces);
+  if (place.mark->to == PART_CALLS) {
+    calls_enter(p, spaces + mark_size); /* which stay, in case it is none */
+    return true;
+  }
+  buffer_consume(&p->held, spaces + mark_size);
+  if (place.mark->to == PART_THOUGHT) p->begun = true;
+  part_enter(p, place.mark->to);
+  return true;
+}
+
+/* --- without a mark ----------------------------------------------------------------------------------------------- */
+
+enum maybe { NO, PERHAPS, YES };
+
+/* Whether the text, which begins with the bracket, begins as calls do: {"name": or another of their members; [f( */
+static enum maybe bare_begins(struct slice text, char bracket) {
+  static const char *const first[] = {"\"name\"", "\"type\"", "\"function\"", "\"parameters\"", "\"arguments\""};
+  size_t at = 1;
+  while (at < text.size && is_space(text.data[at])) at++;
+  struct slice rest = slice_make(text.data + at, text.size - at);
+  if (bracket == '[') {
+    size_t n = 0;
+    while (n < rest.size && !strchr(" \n\r\t()[]{}\"',", rest.data[n])) n++;
+    return n == rest.size ? PERHAPS : n > 0 && rest.data[n] == '(' ? YES : NO;
+  }
+  enum maybe begins = NO;
+  for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
+    size_t size = strlen(first[i]), same = rest.size < size ? rest.size : size;
+    if (memcmp(rest.data, first[i], same) == 0) begins = same == size ? YES : begins == YES ? YES : PERHAPS;
+  }
+  return begins;
+}
+
+/* An answer that begins as a call without a mark. False: what is held has to wait. */
+static bool bare_review(struct answer_parts *p) {
+  char bracket = p->tools && p->dialect.calls && !p->dialect.channels ? p->dialect.calls->bare : 0;
+  struct slice text = buffer_slice(&p->held);
+  size_t at = 0;
+  if (!bracket || p->begun || p->part != PART_CONTENT) return true;
+  while (at < text.size && is_space(text.data[at])) at++;
+  if (at == text.size || text.data[at] != (uint8_t)bracket || at + p->spaces > SPACES_MAX) return true;
+  enum maybe begins = bare_begins(slice_make(text.data + at, text.size - at), bracket);
+  if (begins == YES) {
+    calls_enter(p, at);
+    p->bare = true;
+  }
+  return begins != PERHAPS;
+}
+
+/* --- the whole ---------------------------------------------------------------------------------------------------- */
+
+void answer_parts_init(struct answer_parts *parts, struct answer_dialect dialect, const json_t *tools,
+                       struct slice prompt_end, struct part_sink sink) {
+  *parts = (struct answer_parts){.dialect = dialect, .tools = json_array_size(tools) ? tools : NULL, .sink = sink};
+  buffer_init(&parts->held, LIMIT_TOOL_CALL_BYTES);
+  while (prompt_end.size > 0 && is_space(prompt_end.data[prompt_end.size - 1])) prompt_end.size--;
+  size_t size = dialect.thoughts ? strlen(dialect.thoughts->begin) : 0;
+  if (dialect.channels) {
+    part_enter(parts, PART_HEADER);
+  } else if (size && prompt_end.size >= size &&
+             memcmp(prompt_end.data + prompt_end.size - size, dialect.thoughts->begin, size) == 0) {
+    part_enter(parts, PART_THOUGHT);
+    parts->begun = true;
+  }
+}
+
+void answer_parts_release(struct answer_parts *parts) { buffer_release(&parts->held); }
+
+/* Spaces at the beginning that follow a mark. */
+static void spaces_drop(struct answer_parts *p) {
+  struct slice text = buffer_slice(&p->held);
+  size_t n = 0;
+  while (p->after_mark && n < text.size && is_space(text.data[n])) n++;
+  if (n < text.size) p->after_mark = false;
+  buffer_consume(&p->held, n);
+}
+
+/* What is known of what is held, told. True: a mark was passed, and there may be more. */
+static bool held_review(struct answer_parts *p) {
+  struct mark marks[MARKS_MAX];
+  if (p->after_mark) spaces_drop(p);
+  if (!bare_review(p)) return false;
+  int n_mark = marks_of(p, marks);
+  struct slice text = buffer_slice(&p->held);
+  struct place place = mark_find(text, p->part == PART_CALLS ? p->seen : 0, marks, n_mark);
+  if (place.mark && mark_pass(p, place)) return true;
+  if (p->part == PART_CALLS || p->part == PART_HEADER) {
+    p->seen = place.mark ? place.at + 1 : place.at;
+    return place.mark != NULL;
+  }
+  held_tell(p, place.at - spaces_loose(p, place.at));
+  return false;
+}
+
+bool answer_parts_take(struct answer_parts *parts, struct slice text) {
+  if (!buffer_append(&parts->held, text.data, text.size)) { /* too long for a call: it is text */
+    parts->held.failed = false;
+    parts->tools = NULL;
+    held_tell(parts, parts->held.size);
+    part_enter(parts, PART_CONTENT);
+    if (!buffer_append(&parts->held, text.data, text.size)) parts->failed = true;
+  }
+  while (!parts->failed && parts->held.size > 0 && held_review(parts)) continue;
+  return !parts->failed;
+}
+
+bool answer_parts_end(struct answer_parts *parts) {
+  if (parts->part == PART_CALLS && !call_end(parts, parts->held.size, 0)) parts->failed = true;
+  if (parts->part == PART_HEADER) parts->part = PART_CONTENT;
+  held_tell(parts, parts->held.size);
+  return !parts->failed;
+}

@@ -1,0 +1,27 @@
+/* The calls in what a model wrote between the marks of calls: untrusted text, in whichever form models were taught.
+ *
+ *   {"name": N, "arguments": {…}}, or "parameters", alone, in a list or one after another: Hermes, Qwen, Llama 3,
+ * Granite
+ *   {"tool_name": N, "parameters": {…}}: Command
+ *   N[ARGS]{…} or N[CALL_ID]…[ARGS]{…}: Mistral
+ *   <function=N><parameter=P>…</parameter></function>: Qwen3-Coder
+ *   N<arg_key>P</arg_key><arg_value>…</arg_value>: GLM
+ *   <｜tool▁call▁begin｜>N<｜tool▁sep｜>{…}<｜tool▁call▁end｜>, and DeepSeek's older form
+ *   [N(P=…, …)]: Python's (python_literal.h) */
+#ifndef SPATE_SERVER_TOOL_CALLS_H
+#define SPATE_SERVER_TOOL_CALLS_H
+
+#include "base/json.h"
+
+/* As a list of {"name": …, "arguments": {…}}, at least one, the caller's to json_decref. Arguments that are written
+ * without a type (Qwen3-Coder, GLM) have the one that the tool's parameters say: tools are OpenAI's list of them. NULL
+ * when any part of the text is no call. */
+json_t *tool_calls_read(struct slice text, const json_t *tools);
+
+/* Whether the list of tools has one of that name. */
+const json_t *tool_find(const json_t *tools, struct slice name);
+
+/* Whether the text ends within a string of JSON: a mark that was seen is then part of an argument. */
+bool tool_calls_unfinished(struct slice text);
+
+#endif

@@ -1,0 +1,140 @@
+/* Answers taken apart: what templates of public models make of thoughts and calls is read back, in one piece, in any
+ * two pieces and byte by byte; broken calls are text. */
+#include "server/answer_parts.h"
+
+#include "base/limits.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+struct heard {
+  struct buffer text[2]; /* content, thought */
+  json_t *calls;
+};
+
+static bool text_hear(void *user, enum answer_part part, struct slice text) {
+  struct heard *heard = user;
+  assert_true(part == PART_CONTENT || part == PART_THOUGHT);
+  return buffer_append(&heard->text[part == PART_THOUGHT], text.data, text.size);
+}
+
+static bool call_hear(void *user, struct slice name, const json_t *arguments) {
+  struct heard *heard = user;
+  json_t *call = json_pack("{s:s%,s:O}", "name", name.data, name.size, "arguments", arguments);
+  return json_array_append_new(heard->calls, call) == 0;
+}
+
+static json_t *file_read(void) {
+  struct error error;
+  json_t *file = json_read(FIXTURES "/text/calls.json", 1 << 20, &error);
+  if (!file) fail_msg("%s", error.text);
+  return file;
+}
+
+static struct answer_dialect dialect_of(const json_t *signs) {
+  struct buffer template;
+  buffer_init(&template, 4096);
+  for (size_t i = 0; i < json_array_size(signs); i++) {
+    struct slice sign = json_slice(json_array_get(signs, i));
+    buffer_append(&template, sign.data, sign.size);
+    buffer_text(&template, "\n");
+  }
+  struct answer_dialect dialect = answer_dialect_of(buffer_slice(&template));
+  buffer_release(&template);
+  return dialect;
+}
+
+/* Pieces end at these places. */
+static void take_apart(const json_t *one, const json_t *tools, const size_t *ends, int n_end, struct heard *heard) {
+  struct answer_parts parts;
+  struct slice text = json_slice(json_object_get(one, "text"));
+  const json_t *with = json_object_get(one, "tools");
+  answer_parts_init(&parts, dialect_of(json_object_get(one, "signs")), json_is_false(with) ? NULL : tools,
+                    json_slice(json_object_get(one, "prompt_end")),
+                    (struct part_sink){.text = text_hear, .call = call_hear, .user = heard});
+  buffer_init(&heard->text[0], 1 << 20);
+  buffer_init(&heard->text[1], 1 << 20);
+  heard->calls = json_array();
+  size_t at = 0;
+  for (int i = 0; i <= n_end; i++) {
+    size_t end = i < n_end ? ends[i] : text.size;
+    assert_true(answer_parts_take(&parts, slice_make(text.data + at, end - at)));
+    at = end;
+  }
+  assert_true(answer_parts_end(&parts));
+  answer_parts_release(&parts);
+}
+
+static bool text_is(const struct buffer *text, const json_t *expected) {
+  return slice_equal(buffer_slice(text), json_slice(expected));
+}
+
+static void case_check(const json_t *one, const json_t *tools, const size_t *ends, int n_end) {
+  struct heard heard;
+  take_apart(one, tools, ends, n_end, &heard);
+  bool same = text_is(&heard.text[0], json_object_get(one, "content")) &&
+              text_is(&heard.text[1], json_object_get(one, "thought")) &&
+              json_equal(heard.calls, json_object_get(one, "calls"));
+  if (!same)
+    fail_msg("%s: %s\nin %d pieces (%zu): content \"%.*s\", thought \"%.*s\", calls %s, expected %s",
+             json_string_value(json_object_get(one, "of")), json_string_value(json_object_get(one, "text")), n_end + 1,
+             n_end ? ends[0] : 0, SLICE_ARGS(buffer_slice(&heard.text[0])), SLICE_ARGS(buffer_slice(&heard.text[1])),
+             json_dumps(heard.calls, 0), json_dumps(one, 0));
+  buffer_release(&heard.text[0]);
+  buffer_release(&heard.text[1]);
+  json_decref(heard.calls);
+}
+
+static void test_cases(void **state) {
+  (void)state;
+  json_t *file = file_read();
+  const json_t *cases = json_object_get(file, "cases"), *tools = json_object_get(file, "tools");
+  assert_true(json_array_size(cases) > 60);
+  for (size_t i = 0; i < json_array_size(cases); i++) {
+    const json_t *one = json_array_get(cases, i);
+    size_t size = json_string_length(json_object_get(one, "text")), all[2048];
+    assert_true(size < sizeof all / sizeof *all);
+    case_check(one, tools, NULL, 0);
+    for (size_t end = 1; end < size; end++) {
+      case_check(one, tools, &end, 1);
+      all[end - 1] = end;
+    }
+    if (size > 0) case_check(one, tools, all, (int)size - 1);
+  }
+  json_decref(file);
+}
+
+/* A call that has no end does not take more memory than calls may: it is text. */
+static void test_endless(void **state) {
+  (void)state;
+  struct heard heard = {.calls = json_array()};
+  struct answer_parts parts;
+  char piece[4096];
+  json_t *tools = json_pack("[{s:s,s:{s:s}}]", "type", "function", "function", "name", "f");
+  buffer_init(&heard.text[0], 4 << 20);
+  answer_parts_init(&parts, answer_dialect_of(slice_text("<tool_call>")), tools, slice_text(""),
+                    (struct part_sink){.text = text_hear, .call = call_hear, .user = &heard});
+  memset(piece, 'a', sizeof piece);
+  assert_true(answer_parts_take(&parts, slice_text("<tool_call>{\"name\": \"")));
+  size_t sent = 21;
+  for (; sent < (2 << 20); sent += sizeof piece) {
+    assert_true(answer_parts_take(&parts, slice_make(piece, sizeof piece)));
+    assert_true(parts.held.size <= LIMIT_TOOL_CALL_BYTES);
+  }
+  assert_true(answer_parts_end(&parts));
+  assert_int_equal(heard.text[0].size, sent);
+  assert_int_equal(json_array_size(heard.calls), 0);
+  answer_parts_release(&parts);
+  buffer_release(&heard.text[0]);
+  json_decref(heard.calls);
+  json_decref(tools);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_endless)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
