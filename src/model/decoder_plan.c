@@ -101,6 +101,7 @@ static void attend_add(struct decoder_maker *m) {
       .rope_dim = d->rope_dim,
       .rope_freq = m->rope[kind],
       .rope_scale = (float)d->rope[kind].attention,
+      .rope_axis = {d->rope_axis[0], d->rope_axis[1], d->rope_axis[2]},
       .eps = (float)d->eps,
       .scale = d->attend_scale,
   };

@@ -20,7 +20,7 @@ static const struct vision_tower vision_defaults = {.prefix = "model.vision_mode
                                                     .act = ACT_GELU_TANH,
                                                     .patch_bias = true,
                                                     .post_norm = true,
-                                                    .stretch = true,
+                                                    .sizes = SIZES_SPREAD,
                                                     .merge = 2,
                                                     .mark = 128257};
 

@@ -197,9 +197,12 @@ static int select_add(const struct tower_maker *m) {
   const struct vision_tower *t = m->t;
   struct op op = op_make(OP_SELECT, -1);
   op.in[0] = m->x;
-  op.out = plan_add_value(m->builder, t->merge * t->merge * t->hidden, ROWS_OUTPUTS);
+  int joined = t->merge * t->merge;
+  op.out = plan_add_value(m->builder, (t->mean ? 1 : joined) * t->hidden, ROWS_OUTPUTS);
+  op.args.select.mean = (uint8_t)(t->mean ? joined : 0);
   if (t->post_norm) {
-    op.args.select = (struct select_args){.norm = NORM_LAYER, .eps = (float)t->eps};
+    op.args.select.norm = NORM_LAYER;
+    op.args.select.eps = (float)t->eps;
     op.weight[2] = norm_add(m, "post_layernorm");
   }
   plan_add_op(m->builder, &op);
@@ -212,11 +215,15 @@ static void head_fill(const struct vision_tower *t, struct plan *head) {
   head->max_position = t->class_token + grid * grid;
   head->vision = (struct plan_vision){.channels = t->channels,
                                       .patch = t->patch,
+                                      .frames = 1,
                                       .merge = t->merge,
                                       .lead = t->class_token,
+                                      .keep = t->keep,
                                       .grid = grid,
-                                      .stretch = t->stretch,
-                                      .mark = t->mark};
+                                      .area = grid * grid,
+                                      .sizes = (int)t->sizes,
+                                      .mark = t->mark,
+                                      .breaks = -1};
 }
 
 int vision_tower_build(const struct vision_tower *tower, struct plan_builder *builder) {

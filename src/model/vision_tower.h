@@ -14,17 +14,19 @@ struct vision_tower {
   enum act_kind act;
   bool class_token; /* a learned token before the patches */
   bool patch_bias, pre_norm, post_norm;
-  bool stretch; /* smaller images have their positions spread over the table */
-  int used;     /* of the layers, those that the result is made from; 0: all */
-  int merge;    /* patches a side of the square that becomes one row of the result */
-  int mark;     /* the decoder's token that stands for a row */
+  enum image_sizes sizes;
+  bool keep; /* the learned token becomes a row too */
+  bool mean; /* a row is the mean of merge × merge patches, which are not joined */
+  int used;  /* of the layers, those that the result is made from; 0: all */
+  int merge; /* patches a side of the square that becomes one row of the result */
+  int mark;  /* the decoder's token that stands for a row */
 };
 
 /* Reads the sizes and the activation from the config's "vision_config"; fields set before are the family's defaults. */
 bool vision_tower_read(struct vision_tower *tower, const struct checkpoint *checkpoint, struct error *error);
 
-/* Everything up to the joined patches, which become the value that is returned: merge² × hidden columns over outputs.
- * The projection to the decoder's width is the family's. */
+/* Everything up to the joined patches, which become the value that is returned: merge² × hidden columns over outputs,
+ * hidden of a mean. The projection to the decoder's width is the family's. */
 int vision_tower_build(const struct vision_tower *tower, struct plan_builder *builder);
 
 /* A linear of the checkpoint's NAME.weight (and NAME.bias) from value `in` to a new value of `rows` columns over

@@ -18,8 +18,15 @@ static int patches_begin(struct op_model *m, int channels, int patch, int merge,
   struct plan *head = &m->builder.head;
   head->role = PLAN_VISION;
   head->vocab = 0;
-  head->vision = (struct plan_vision){
-      .channels = channels, .patch = patch, .merge = merge, .lead = lead, .grid = 12, .stretch = 1};
+  head->vision = (struct plan_vision){.channels = channels,
+                                      .patch = patch,
+                                      .frames = 1,
+                                      .merge = merge,
+                                      .lead = lead,
+                                      .grid = 12,
+                                      .area = 144,
+                                      .sizes = SIZES_SPREAD,
+                                      .breaks = -1};
   head->max_position = lead + 12 * 12;
   struct op op = op_make(OP_EMBED, -1);
   op.args.embed.source = EMBED_PATCHES;

@@ -51,6 +51,9 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "its norm has no weight", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && op->weight[3] < 0)
     return op_unsupported(plan, index, "its post norm has no weight", error);
+  if (op->kind == OP_ATTEND && attend_has_axes(&op->args.attend))
+    return op_unsupported(plan, index, "rotations of several axes run on cpu alone so far; build with --target cpu",
+                          error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
     return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
   return true;

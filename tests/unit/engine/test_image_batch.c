@@ -12,14 +12,21 @@
 enum { CHANNELS = 2, PATCH = 3, NUMBERS = CHANNELS * PATCH * PATCH, GRID = 4 };
 
 /* All that batches are made by is in a plan's head, but for the ops that say how a batch is checked. */
-static void plan_make(struct buffer *block, int merge, int lead, int stretch) {
+static void plan_make(struct buffer *block, int merge, int lead, int sizes) {
   struct plan_builder b;
   struct error error = {0};
   plan_builder_init(&b, PLAN_VISION);
   b.head.hidden = NUMBERS;
   b.head.max_position = lead + GRID * GRID;
-  b.head.vision = (struct plan_vision){
-      .channels = CHANNELS, .patch = PATCH, .merge = merge, .lead = lead, .grid = GRID, .stretch = stretch};
+  b.head.vision = (struct plan_vision){.channels = CHANNELS,
+                                       .patch = PATCH,
+                                       .frames = 1,
+                                       .merge = merge,
+                                       .lead = lead,
+                                       .grid = GRID,
+                                       .area = GRID * GRID,
+                                       .sizes = sizes,
+                                       .breaks = -1};
   struct op op = op_make(OP_EMBED, -1);
   op.out = plan_add_value(&b, NUMBERS, ROWS_TOKENS);
   op.args.embed.source = EMBED_PATCHES;
@@ -126,7 +133,7 @@ static void test_sizes(void **state) {
 #define UP_TO " pixels, and the model sees images of up to 12 × 12, multiples of 6."
 #define ONLY  " pixels, and the model sees images of 12 × 12."
   static const struct {
-    int stretch, width, height;
+    int sizes, width, height;
     const char *sentence; /* NULL: seen */
   } table[] = {
       {1, 12, 12, NULL},
@@ -144,7 +151,7 @@ static void test_sizes(void **state) {
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
     struct buffer block;
     struct error error = {0};
-    plan_make(&block, 2, 0, table[i].stretch);
+    plan_make(&block, 2, 0, table[i].sizes);
     bool seen = image_batch_size_check((const void *)block.data, table[i].width, table[i].height, &error);
     assert_int_equal(seen, table[i].sentence == NULL);
     if (table[i].sentence) assert_string_equal(error.text, table[i].sentence);

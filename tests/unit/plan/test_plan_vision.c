@@ -18,7 +18,15 @@ static void vision_make(struct buffer *block) {
   plan_builder_init(&b, PLAN_VISION);
   b.head.hidden = HIDDEN;
   b.head.max_position = 1 + GRID * GRID;
-  b.head.vision = (struct plan_vision){.channels = 3, .patch = 2, .merge = 2, .lead = 1, .grid = GRID, .mark = 7};
+  b.head.vision = (struct plan_vision){.channels = 3,
+                                       .patch = 2,
+                                       .frames = 1,
+                                       .merge = 2,
+                                       .lead = 1,
+                                       .grid = GRID,
+                                       .area = GRID * GRID,
+                                       .mark = 7,
+                                       .breaks = -1};
   int numbers = plan_add_value(&b, NUMBERS, ROWS_TOKENS), x = plan_add_value(&b, 3 * HIDDEN, ROWS_TOKENS);
   int heads = plan_add_value(&b, HIDDEN, ROWS_TOKENS), joined = plan_add_value(&b, 4 * HIDDEN, ROWS_OUTPUTS);
   int rows = plan_add_value(&b, WIDTH, ROWS_OUTPUTS);
@@ -182,13 +190,14 @@ static void position_beyond(struct images *m) { m->position[3][0] = 17; }
 static void position_negative(struct images *m) { m->position[3][0] = -1; }
 static void row_continued(struct images *m) { m->row[1].length = 1; }
 static void row_adapted(struct images *m) { m->row[1].n_lora = 1; }
-static void outputs_share(struct images *m) { m->out[1] = 4; }
+static void output_negative(struct images *m) { m->out[1] = -1; }
 static void output_beyond(struct images *m) { m->out[3] = 15; }
 static void output_between(struct images *m) { m->out[1] = 7; }
 
 static void test_batches(void **state) {
   (void)state;
-  static const char only[] = "A batch of images has patches and positions, and nothing else.";
+  static const char only[] =
+      "A batch of images has patches, positions and, for local attention, spans, and nothing else.";
   static const struct {
     void (*damage)(struct images *);
     const char *sentence;
@@ -200,8 +209,8 @@ static void test_batches(void **state) {
       {position_negative, "Patch 3 has position -1, expected 0 to 16."},
       {row_continued, "Row 1 of images has 1 tokens before it and 0 adapters, expected none."},
       {row_adapted, "Row 1 names the adapter in slot 0 of 0."},
-      {outputs_share, "Output 1 names token 4 of 18; outputs ascend."},
-      {output_beyond, "Output 3 names token 15 of 18; outputs ascend."},
+      {output_negative, "Output 1 names token -1 of 18."},
+      {output_beyond, "Output 3 names token 15 of 18."},
       {output_between, "Output 1 joins tokens 7 to 10, which are of two rows."},
   };
   struct buffer block;
