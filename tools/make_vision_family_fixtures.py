@@ -10,6 +10,9 @@ import argparse
 import copy
 import os
 import shutil
+import sys
+import types
+from unittest import mock
 
 import numpy as np
 import torch
@@ -244,6 +247,48 @@ def write_tiles(path, model, rng):
     write_json(path, cases)
 
 
+def write_texts(path, rng):
+    """What processors put in place of an image's token: {"text": enum image_text, "shape": [rows, columns, lines, across,
+    width, height], "is": "..."}, with a short mark."""
+    names = types.SimpleNamespace
+    for module in ("torchvision", "torchvision.transforms", "torchvision.transforms.v2", "torchvision.transforms.v2.functional"):
+        sys.modules.setdefault(module, mock.MagicMock())  # their modules import what their texts do not need
+    from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
+    from transformers.models.idefics3.processing_idefics3 import Idefics3Processor
+    from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
+    from transformers.models.pixtral.processing_pixtral import PixtralProcessor
+    from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
+    cases = []
+
+    def add(kind, shape, text):
+        cases.append({"text": kind, "shape": [int(n) for n in shape], "is": text})
+
+    for rows, columns, lines, across in rng.integers(1, 4, (6, 4)):
+        grid = torch.tensor([[1, 2 * lines, 2 * across]])
+        add(0, (0, 0, lines, across, 0, 0), Qwen2VLProcessor.replace_image_token(
+            names(image_processor=names(merge_size=2), image_token="~"), {"image_grid_thw": grid}, 0))
+        height, width = (int(n) for n in rng.integers(20, 300, 2))
+        own = names(image_token="~", patch_size=7, num_additional_image_tokens=1, vision_feature_select_strategy="default",
+                    image_processor=names(image_grid_pinpoints=[[7 * 3 * rows, 7 * 3 * columns]]))
+        own._get_unpadded_features = lambda *a: LlavaNextProcessor._get_unpadded_features(own, *a)
+        own._get_number_of_features = lambda *a: LlavaNextProcessor._get_number_of_features(own, *a)
+        add(1, (rows, columns, 3, 3, width, height), LlavaNextProcessor.replace_image_token(
+            own, {"image_sizes": [(height, width)], "pixel_values": np.zeros((1, 1, 3, 21, 21))}, 0))
+        own = names(fake_image_token="<fake_token_around_image>", global_image_tag="<global-img>", image_token="~",
+                    image_seq_len=int(lines * across))
+        for r, c in ((rows, columns), (0, 0)):
+            add(2, (r, c, lines, across, 0, 0), Idefics3Processor.replace_image_token(own, {"rows": [[r]], "cols": [[c]]}, 0))
+        marks = "~" * int(lines * across)
+        own = names(full_image_sequence=f"\n\n<start_of_image>{marks}<end_of_image>\n\n")
+        for r, c in ((1, columns), (0, 0)):
+            add(3, (r, c, lines, across, 0, 0), Gemma3Processor.replace_image_token(own, {"num_crops": [r * c]}, 0))
+        own = names(image_token="~", image_break_token="[IMG_BREAK]", image_end_token="[IMG_END]", patch_size=4,
+                    spatial_merge_size=2)
+        add(4, (0, 0, lines, across, 0, 0), PixtralProcessor.replace_image_token(
+            own, {"image_sizes": [(8 * lines, 8 * across)]}, 0))
+    write_json(path, cases)
+
+
 INPUTS = {"llava": llava_inputs, "pixtral": sized_inputs, "mistral3": sized_inputs, "llava_next": next_inputs,
           "gemma3": gemma3_inputs, "qwen2_vl": qwen_inputs, "qwen2_5_vl": qwen_inputs}
 EXTRA = {"gemma3": gemma3_extra, "qwen2_vl": qwen_extra, "qwen2_5_vl": qwen_extra}
@@ -292,6 +337,7 @@ def main():
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
+    write_texts(os.path.join(args.out, "texts.json"), np.random.default_rng(5))
     for name, spec in FAMILIES.items():
         if args.names and name not in args.names:
             continue

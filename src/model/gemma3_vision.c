@@ -99,6 +99,7 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   if (!tower_read(&tower, checkpoint, &rows, error) || !windows_check(decoder, rows, error)) return false;
   projector_add(&tower, checkpoint, decoder, vision_tower_build(&tower, builder), builder);
   builder->head.vision.mutual = 1;
+  builder->head.vision.text = TEXT_PAN;
   return true;
 }
 

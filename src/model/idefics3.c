@@ -41,6 +41,7 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   int joined = vision_tower_build(&tower, builder);
   vision_project(builder, "vision_connector", "model.connector.modality_projection.proj", joined,
                  tower.merge * tower.merge * tower.hidden, decoder->hidden, false, ACT_NONE);
+  builder->head.vision.text = TEXT_SPLIT;
   return true;
 }
 

@@ -111,7 +111,9 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   int value = vision_tower_build(&tower, builder);
   value = vision_project(builder, "vision_linear_1", first, value, tower.hidden, decoder->hidden, bias, ACT_GELU);
   vision_project(builder, "vision_linear_2", second, value, decoder->hidden, decoder->hidden, bias, ACT_NONE);
-  if (is_next(checkpoint)) builder->head.vision.breaks = break_add(checkpoint, decoder, builder);
+  if (!is_next(checkpoint)) return true;
+  builder->head.vision.breaks = break_add(checkpoint, decoder, builder);
+  builder->head.vision.text = TEXT_TILES;
   return true;
 }
 

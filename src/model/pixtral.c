@@ -133,6 +133,7 @@ static bool linears_add(const struct checkpoint *c, const struct plan *decoder, 
   int value = vision_project(builder, "vision_linear_1", name, in, cols, decoder->hidden, bias, ACT_GELU);
   snprintf(name, sizeof name, "%slinear_2", projector_prefix(c));
   vision_project(builder, "vision_linear_2", name, value, decoder->hidden, decoder->hidden, bias, ACT_NONE);
+  builder->head.vision.text = TEXT_LINES;
   return true;
 }
 

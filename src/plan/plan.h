@@ -72,6 +72,16 @@ struct kv_group {
  * bounds, whose patches have places in rotations and no table. */
 enum image_sizes { SIZES_ONE, SIZES_SPREAD, SIZES_ANY };
 
+/* What stands for an image in a prompt (engine/image_text.h). */
+enum image_text {
+  TEXT_MARKS, /* a mark for each row */
+  TEXT_TILES, /* the same of a whole and its tiles, with breaks */
+  TEXT_SPLIT, /* tiles that say which they are, then the whole */
+  TEXT_PAN,   /* the whole between two tokens, then parts of it so, in a sentence */
+  TEXT_LINES, /* lines of marks with a token behind each, and another one at the end */
+  IMAGE_TEXTS,
+};
+
 /* How an image becomes tokens of a PLAN_VISION; all zero in other plans. A token is a patch of `patch` × `patch`
  * pixels, its numbers in the order [channel][frame][y][x]. Before those of an image stand `lead` tokens that the
  * network has learned: their numbers are zeros and their position is their index. Patches that become one row of the
@@ -90,6 +100,7 @@ struct plan_vision {
   int32_t area;   /* patches of an image, at most */
   int32_t sizes;  /* enum image_sizes */
   int32_t window; /* patches a side of the windows that local attentions see; 0: there are none */
+  int32_t text;   /* enum image_text */
   int32_t mark;   /* the decoder's token that stands in a prompt for each row of the result */
   int32_t
       mutual;   /* 1: in the decoder, an image's tokens see each other all, in whichever order: they are of one step */

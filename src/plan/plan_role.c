@@ -17,8 +17,8 @@ static bool vision_sizes_valid(const struct plan_vision *v) {
   return v->channels >= 1 && v->channels <= PLAN_CHANNELS && v->patch >= 1 && v->patch <= PLAN_PATCH &&
          v->frames >= 1 && v->frames <= PLAN_FRAMES && v->merge >= 1 && v->merge <= PLAN_MERGE && v->lead >= 0 &&
          v->lead <= 1 && v->keep >= 0 && v->keep <= v->lead && v->grid >= v->merge &&
-         v->grid <= (any ? PLAN_SIDE : PLAN_GRID) && v->sizes >= SIZES_ONE && v->sizes <= SIZES_ANY && v->mark >= 0 &&
-         v->mark < LIMIT_VOCAB &&
+         v->grid <= (any ? PLAN_SIDE : PLAN_GRID) && v->sizes >= SIZES_ONE && v->sizes <= SIZES_ANY &&
+         v->text >= TEXT_MARKS && v->text < IMAGE_TEXTS && v->mark >= 0 && v->mark < LIMIT_VOCAB &&
          (any ? v->area >= v->merge * v->merge && v->area <= PLAN_AREA : v->area == v->grid * v->grid);
 }
 

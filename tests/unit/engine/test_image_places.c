@@ -1,6 +1,7 @@
 /* Where tokens of images are and what they see, against what transformers makes of prompts and pictures
  * (tools/make_vision_family_fixtures.py). */
 #include "engine/image_places.h"
+#include "engine/image_text.h"
 #include "engine/image_tiles.h"
 
 #include <jansson.h>
@@ -95,8 +96,29 @@ static void test_steps(void **state) {
     assert_int_equal(image_step_end(spans, 2, cases[i][0], cases[i][1]), cases[i][2]);
 }
 
+static void test_texts(void **state) {
+  (void)state;
+  json_t *cases = fixture_load(FIXTURES "/vision/texts.json"), *one;
+  size_t index;
+  json_array_foreach(cases, index, one) {
+    const json_t *s = json_object_get(one, "shape");
+    struct image_shape shape = {number_at(s, 0), number_at(s, 1), number_at(s, 2),
+                                number_at(s, 3), number_at(s, 4), number_at(s, 5)};
+    struct plan plan = {.vision.text = (int32_t)json_integer_value(json_object_get(one, "text"))};
+    struct buffer out;
+    buffer_init(&out, 1 << 16);
+    image_text_append(&plan, "~", &shape, &out);
+    buffer_append(&out, "", 1);
+    assert_false(out.failed);
+    assert_string_equal(out.data, json_string_value(json_object_get(one, "is")));
+    buffer_release(&out);
+  }
+  json_decref(cases);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_places), cmocka_unit_test(test_tiles),
-                                     cmocka_unit_test(test_see), cmocka_unit_test(test_steps)};
+                                     cmocka_unit_test(test_see), cmocka_unit_test(test_steps),
+                                     cmocka_unit_test(test_texts)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
