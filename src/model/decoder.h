@@ -47,7 +47,7 @@ bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *
 bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,
                         struct error *error);
 
-bool decoder_build(const struct decoder *decoder, const struct checkpoint *checkpoint, struct plan_builder *builder,
+bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
                    struct error *error);
 
 #endif

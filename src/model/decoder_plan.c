@@ -289,9 +289,8 @@ static bool kinds_add(struct decoder_maker *m, const struct checkpoint *checkpoi
   return true;
 }
 
-bool decoder_build(const struct decoder *decoder, const struct checkpoint *checkpoint, struct plan_builder *builder,
+bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
                    struct error *error) {
-  const struct decoder *d = decoder;
   struct decoder_maker m = {
       .d = d, .checkpoint = checkpoint, .builder = builder, .kind = checkpoint_kind(checkpoint), .layer = -1};
   builder->head.vocab = d->vocab;

@@ -188,7 +188,7 @@ static bool attend_shape_valid(const struct attend_args *a) {
 
 /* A decoder's attention has a group, of its shape; an encoder's has none. */
 static bool attend_group_fits(const struct plan *p, const struct attend_args *a) {
-  if (a->local < 0 || a->local > (p->role != PLAN_DECODER)) return false;
+  if (a->local != 0 && (a->local != 1 || p->role == PLAN_DECODER)) return false;
   if (p->role != PLAN_DECODER) return a->group == -1 && a->layer == 0;
   if (a->group < 0 || a->group >= p->n_group) return false;
   const struct kv_group *g = plan_groups(p) + a->group;
