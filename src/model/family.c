@@ -1,6 +1,8 @@
 /* The table of families, and what is checked of every plan against the checkpoint that it was made for. */
 #include "model/family.h"
 
+#include "model/mmproj.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -136,10 +138,11 @@ static bool tensors_check(const struct family *family, const struct checkpoint *
 static bool vision_outline(const struct family *family, const struct checkpoint *checkpoint,
                            struct buffer block[PLAN_ROLES], struct error *error) {
   struct plan_builder builder;
-  if (!family->build_vision) return true;
+  bool pair = checkpoint_projector(checkpoint) != NULL;
+  if (!family->build_vision && !pair) return true;
   const struct plan *decoder = block_plan(&block[PLAN_DECODER]);
   plan_builder_init(&builder, PLAN_VISION);
-  bool ok = family->build_vision(checkpoint, decoder, &builder, error);
+  bool ok = (pair ? mmproj_build : family->build_vision)(checkpoint, decoder, &builder, error);
   if (ok && builder.head.n_op > 0)
     ok = plan_finish(&builder, &block[PLAN_VISION], error) &&
          plan_vision_fits(decoder, block_plan(&block[PLAN_VISION]), error);

@@ -512,6 +512,25 @@ static void test_part_features(void **state) {
   }
 }
 
+/* The same networks as llama.cpp's pairs of GGUF files, whose matrices are rounded to fp16. */
+static void test_pairs(void **state) {
+  (void)state;
+  static const char *const of[] = {"gemma3", "idefics3"};
+  for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+    char folder_of[64];
+    struct expected_vision e = expected_vision_read(of[i]);
+    struct rig rig;
+    snprintf(folder_of, sizeof folder_of, "%s/gguf", of[i]);
+    engine_build(folder_of, "cpu", "FP32");
+    rig_open(&rig, "cpu", 16, KV_F32, NULL);
+    double rows = images_encode(&rig, &e, 0, IMAGES, NULL), logits = prompt_run(&rig, &e, TOKENS_MOST);
+    printf("%s of GGUF files: rows %.1e, logits %.1e of the range\n", of[i], rows, logits);
+    if (!(rows <= tolerance) || !(logits <= tolerance)) fail_msg("more than %g", tolerance);
+    rig_close(&rig);
+    expected_vision_release(&e);
+  }
+}
+
 /* Images whose tokens see only what is before them, or whose places are those of a text. */
 static void test_decoder_features(void **state) {
   (void)state;
@@ -580,6 +599,7 @@ int main(void) {
       cmocka_unit_test(test_part_features), cmocka_unit_test(test_images_apart),
       cmocka_unit_test(test_quantized),     cmocka_unit_test(test_loaded),
       cmocka_unit_test(test_text_only),     cmocka_unit_test(test_decoder_features),
+      cmocka_unit_test(test_pairs),
   };
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);
