@@ -29,6 +29,8 @@ def read(folder):
 
 
 def add(writer, name, data):
+    if not name:
+        raise SystemExit("a tensor has no name in GGUF files")
     data = np.ascontiguousarray(data.numpy())
     if data.ndim == 1 or "position_embd" in name:
         writer.add_tensor(name, data.astype(np.float32))
@@ -138,14 +140,63 @@ def siglip_tensors(kind, tensors):
         yield name, data
 
 
+def rotary_settings(writer, kind, v, config):
+    if kind in ("pixtral", "mistral3"):
+        writer.add_clip_projector_type(gguf.VisionProjectorType.PIXTRAL)
+        writer.add_vision_attention_layernorm_eps(1e-5)
+        writer.add_vision_use_silu(True)
+        if "spatial_merge_size" in config:
+            writer.add_vision_spatial_merge_size(config["spatial_merge_size"])
+        return
+    newer = kind == "qwen2_5_vl"
+    writer.add_clip_projector_type(gguf.VisionProjectorType.QWEN25VL if newer else gguf.VisionProjectorType.QWEN2VL)
+    writer.add_vision_attention_layernorm_eps(1e-6)
+    if newer:
+        writer.add_vision_use_silu(True)
+        writer.add_vision_n_wa_pattern(v["fullatt_block_indexes"][0] + 1)
+        writer.add_uint32("clip.vision.window_size", v["window_size"])
+
+
+def pixtral_tensors(kind, config, tensors):
+    heads = config["vision_config"]["num_attention_heads"]
+    for name, data in tensors.items():
+        if "vision_tower" in name or "projector" in name:
+            if name.endswith(("q_proj.weight", "k_proj.weight")):
+                data = torch.tensor(permute(data.numpy(), heads))
+            yield name, data
+        elif "embed_tokens" in name:
+            yield "v.token_embd.img_break", data[7]
+
+
+def qwen_tensors(kind, config, tensors):
+    for name, data in tensors.items():
+        if not name.startswith("visual."):
+            continue
+        if ".qkv." in name:
+            for part, rows in zip("qkv", data.chunk(3)):
+                yield name.replace("qkv", part), rows
+        elif "patch_embed.proj.weight" in name:
+            yield "v.patch_embd.weight", data[:, :, 0]
+            yield "v.patch_embd.weight.1", data[:, :, 1]
+        else:
+            yield name, data
+
+
 def write_mmproj(path, kind, config, tensors):
-    v = config["vision_config"]
+    v = dict(config["vision_config"])
+    if kind.startswith("qwen"):
+        v.update(num_attention_heads=v["num_heads"], num_hidden_layers=v["depth"])
+        if "embed_dim" in v:
+            v.update(intermediate_size=v["hidden_size"], hidden_size=v["embed_dim"])
     writer = gguf.GGUFWriter(path, "clip")
     clip_settings(writer, kind, v, config)
-    siglip_settings(writer, kind, v, config)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, v["num_hidden_layers"])
-    for name, data in siglip_tensors(kind, tensors):
-        add(writer, names.get_name(name, try_suffixes=(".weight", ".bias")), data)
+    siglip = kind in ("gemma3", "idefics3")
+    (siglip_settings if siglip else rotary_settings)(writer, kind, v, config)
+    found = (siglip_tensors(kind, tensors) if siglip else
+             (qwen_tensors if kind.startswith("qwen") else pixtral_tensors)(kind, config, tensors))
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, max(3, v["num_hidden_layers"]))
+    for name, data in found:
+        add(writer, name if name.startswith("v.") else names.get_name(name, try_suffixes=(".weight", ".bias")), data)
     close(writer)
 
 
@@ -153,7 +204,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
-    for kind in ("gemma3", "idefics3"):
+    for kind in MARKS:
         folder = os.path.join(args.out, kind)
         config, tensors = read(folder)
         os.makedirs(os.path.join(folder, "gguf"), exist_ok=True)

@@ -52,7 +52,7 @@ def parameters(*numbers, theta=1000.0):
 
 PIXTRAL = {"model_type": "pixtral", "hidden_size": 32, "intermediate_size": 44, "num_hidden_layers": 2,
            "num_attention_heads": 2, "num_channels": 3, "image_size": 48, "patch_size": 4, "hidden_act": "silu",
-           "rope_theta": 500.0}
+           "rope_theta": 10000.0}
 MISTRAL_TEXT = {**TEXT, "model_type": "mistral", "vocab_size": 268, "hidden_size": 40, "intermediate_size": 60,
                 "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
                 "sliding_window": None}

@@ -69,7 +69,8 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
 
 /* Tables that other programs store beside the weights and that are computed here. */
 static bool tensor_computed(const char *name) {
-  return strcmp(name, "rope_freqs.weight") == 0 || strstr(name, ".rotary_emb.inv_freq") != NULL;
+  return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "v.token_embd.img_break") == 0 ||
+         strstr(name, ".rotary_emb.inv_freq") != NULL;
 }
 
 /* Quantizers give every matrix a bias, of zeros where the network has none. */

@@ -89,9 +89,8 @@ static bool head_missing(const struct checkpoint *c, const char *prefix) {
 static bool axes_check(const struct decoder *d, struct error *error) {
   int axes = d->rope_axis[0] + d->rope_axis[1] + d->rope_axis[2];
   if (axes == 0 || axes == d->rope_dim / 2) return true;
-  return error_set(error, ERROR_INVALID,
-                   "config.json: mrope_section has the numbers %d, %d and %d, expected %d together.", d->rope_axis[0],
-                   d->rope_axis[1], d->rope_axis[2], d->rope_dim / 2);
+  return error_set(error, ERROR_INVALID, "The config: the sections of mrope are %d, %d and %d, expected %d together.",
+                   d->rope_axis[0], d->rope_axis[1], d->rope_axis[2], d->rope_dim / 2);
 }
 
 static bool member_build(const struct llama_member *of, struct decoder d, double base,

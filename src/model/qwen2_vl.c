@@ -9,8 +9,10 @@
 
 #include <stdio.h>
 
-static const struct architecture architectures[] = {
-    {"Qwen2VLForConditionalGeneration", "qwen2vl"}, {"Qwen2_5_VLForConditionalGeneration", "qwen2vl"}, {0}};
+static const struct architecture architectures[] = {{"Qwen2VLForConditionalGeneration", "qwen2vl"},
+                                                    {"Qwen2_5_VLForConditionalGeneration", "qwen2vl"},
+                                                    {"qwen2vl", "qwen2vl"},
+                                                    {0}};
 
 static const struct rotary_names names_2 = {.patch = "patch_embed.proj",
                                             .layers = "blocks",
@@ -31,8 +33,8 @@ static const struct rotary_names names_25 = {.patch = "patch_embed.proj",
                                              .down = "mlp.down_proj"};
 
 /* Configs leave most of it out: the defaults of transformers' config classes. The largest image is not the config's
- * but its processor's; rows of more than 16,384 patches are not worth their memory. */
-enum { AREA_MOST = 1 << 14, WINDOW_PIXELS = 112 };
+ * but its processor's. */
+enum { WINDOW_PIXELS = 112 };
 static const struct rotary_tower tower_defaults = {.hidden = 1280,
                                                    .feed_forward = 3420,
                                                    .n_layer = 32,
@@ -42,7 +44,7 @@ static const struct rotary_tower tower_defaults = {.hidden = 1280,
                                                    .frames = 2,
                                                    .merge = 2,
                                                    .grid = PLAN_SIDE,
-                                                   .area = AREA_MOST,
+                                                   .area = ROTARY_AREA,
                                                    .bias = true,
                                                    .eps = 1e-6,
                                                    .theta = 10000,
@@ -54,6 +56,18 @@ static bool newer(const struct checkpoint *c) {
 }
 
 /* --- the decoder -------------------------------------------------------------------------------------------------- */
+
+static bool gguf_axes_read(int32_t axis[3], const struct checkpoint *c, struct error *error) {
+  const struct gguf_value *sections = gguf_find(checkpoint_gguf(c), "qwen2vl.rope.dimension_sections");
+  for (size_t i = 0; i < 3; i++) {
+    int64_t number = -1;
+    if (!sections || i >= sections->count || !gguf_value_int(sections, i, &number) || number < 0 ||
+        number > LIMIT_MODEL_WIDTH)
+      return error_set(error, ERROR_INVALID, "qwen2vl.rope.dimension_sections is no array of at least 3 lengths.");
+    axis[i] = (int32_t)number;
+  }
+  return true;
+}
 
 static bool axes_read(int32_t axis[3], const struct checkpoint *c, struct error *error) {
   static const struct config_key keys[] = {{"rope_parameters.mrope_section", NULL},
@@ -74,12 +88,14 @@ static bool axes_read(int32_t axis[3], const struct checkpoint *c, struct error 
 
 static bool qwen2_vl_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   static const char *const prefixes[] = {"model.language_model.", "model.", NULL};
+  bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
   struct llama_text text = {.prefix = tensor_prefix_find(checkpoint, prefixes, "embed_tokens.weight"),
-                            .head_prefix = "",
+                            .head_prefix = gguf ? NULL : "",
                             .member = "qwen2",
                             .rope_base = 1e6,
                             .defaults = {.max_position = 32768, .eps = 1e-5}};
-  return axes_read(text.defaults.rope_axis, checkpoint, error) && llama_text_build(&text, checkpoint, builder, error);
+  return (gguf ? gguf_axes_read : axes_read)(text.defaults.rope_axis, checkpoint, error) &&
+         llama_text_build(&text, checkpoint, builder, error);
 }
 
 /* --- the encoder -------------------------------------------------------------------------------------------------- */
@@ -149,6 +165,7 @@ static bool newer_read(struct rotary_tower *t, const struct checkpoint *c, struc
 static bool vision_build(const struct checkpoint *checkpoint, const struct plan *decoder, struct plan_builder *builder,
                          struct error *error) {
   static const char *const prefixes[] = {"visual.", "model.visual.", NULL};
+  if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF) return true; /* the encoder is a file of its own */
   struct rotary_tower tower = tower_defaults;
   char joined[TENSOR_NAME_BYTES], name[TENSOR_NAME_BYTES];
   tower.prefix = tensor_prefix_find(checkpoint, prefixes, "patch_embed.proj.weight");

@@ -98,6 +98,15 @@ static void linear_norm(const struct rotary_maker *m, const char *part, struct o
   op->weight[2] = norm_add(m, name, m->t->norm);
 }
 
+/* The patches of a second frame, added to those of the first. */
+static void second_add(const struct rotary_maker *m, int patches, int numbers) {
+  struct op linear = linear_make(m, patches, m->x);
+  linear.in[1] = m->x;
+  linear.weight[0] = plan_add_matrix(m->builder, "vision_patch_2", &m->t->names->second_frame, (int[]){m->t->hidden}, 1,
+                                     numbers, false);
+  plan_add_op(m->builder, &linear);
+}
+
 static void patches_add(const struct rotary_maker *m) {
   const struct rotary_tower *t = m->t;
   int numbers = t->channels * t->frames * t->patch * t->patch;
@@ -115,6 +124,7 @@ static void patches_add(const struct rotary_maker *m) {
     linear.weight[3] = norm_add(m, name, NORM_RMS);
   }
   plan_add_op(m->builder, &linear);
+  if (t->names->second_frame) second_add(m, patches.out, numbers);
 }
 
 /* Frequencies of lines, then those of columns: a quarter of a head's dimensions each. */
@@ -144,7 +154,7 @@ static void attention_add(const struct rotary_maker *m) {
                                             .dim_k = dim,
                                             .dim_v = dim,
                                             .group = -1,
-                                            .rope_style = ROPE_HALF,
+                                            .rope_style = t->pairs ? ROPE_PAIRS : ROPE_HALF,
                                             .rope_dim = dim,
                                             .rope_freq = m->frequency,
                                             .rope_scale = 1,

@@ -9,10 +9,14 @@
 /* What a checkpoint calls the tensors, without ".weight"; of a layer behind "LAYERS.number.". NULL: there is none. */
 struct rotary_names {
   const char *patch, *first_norm; /* first_norm: of embedded patches */
+  const char *second_frame;       /* whole name of the patches' matrix for a second frame, which is the first again */
   const char *layers;
   const char *attend_norm, *qkv[3], *out;  /* one of qkv: the three are one tensor */
   const char *mlp_norm, *gate, *up, *down; /* without a gate: down(act(up(x))) */
 };
+
+/* The largest image of an encoder whose config has no bound: rows of more patches are not worth their memory. */
+enum { ROTARY_AREA = 1 << 14 };
 
 struct rotary_tower {
   const struct rotary_names *names;
@@ -26,8 +30,8 @@ struct rotary_tower {
   enum act_kind act;
   bool bias; /* of all matrices but the patches' */
   double eps, theta;
-  bool
-      interleaved; /* frequencies of lines and columns are every other one of a head's, not each all of half a head's */
+  bool pairs;                 /* partners in rotations are neighbours */
+  bool interleaved;           /* frequencies of lines and columns are every other one of a head's */
   enum norm_kind joined_norm; /* of patches, before they are joined */
   const char *joined_name;    /* what it is called, prefix and all */
   double joined_eps;
