@@ -160,18 +160,17 @@ static bool metadata_read(struct checkpoint *c, struct error *error) {
   return true;
 }
 
-static bool pair_open(struct checkpoint *c, const struct gguf_paths *paths, struct error *error) {
-  c->gguf = gguf_open(paths->model, error);
-  return c->gguf && metadata_read(c, error) && gguf_pair_open(&c->pair, c->gguf, paths->projector, error) &&
-         tensor_factors_open(&c->packed, &c->pair.table, error);
+static bool files_open(struct checkpoint *c, const char *model, const char *projector, struct error *error) {
+  c->gguf = gguf_open(model, error);
+  return c->gguf && metadata_read(c, error) && (!projector || gguf_pair_open(&c->pair, c->gguf, projector, error)) &&
+         tensor_factors_open(&c->packed, projector ? &c->pair.table : &c->gguf->tensors, error);
 }
 
 static bool model_file_open(struct checkpoint *c, struct error *error) {
   const char *dot = strrchr(c->path, '.');
   if (dot && (strcmp(dot, ".safetensors") == 0 || strcmp(dot, ".json") == 0))
     return error_set(error, ERROR_INVALID, "%s is one file of a model; give the directory that holds it.", c->path);
-  c->gguf = gguf_open(c->path, error);
-  return c->gguf && metadata_read(c, error) && tensor_factors_open(&c->packed, &c->gguf->tensors, error);
+  return files_open(c, c->path, NULL, error);
 }
 
 /* --- both --------------------------------------------------------------------------------------------------------- */
@@ -188,7 +187,7 @@ static bool path_open(struct checkpoint *c, const char *path, struct error *erro
   char config[PATH_MAX];
   if (path_join(c, "config.json", config) && stat(config, &status) == 0) return directory_open(c, error);
   if (!gguf_paths_find(path, &paths, error)) return false;
-  return paths.n_projector > 0 ? pair_open(c, &paths, error) : directory_open(c, error);
+  return paths.n_projector ? files_open(c, paths.model, paths.projector, error) : directory_open(c, error);
 }
 
 static struct checkpoint *checkpoint_new(const char *path, struct error *error) {

@@ -36,6 +36,21 @@ bool plan_has_spans(const struct plan *plan) {
   return false;
 }
 
+bool weight_order_valid(const struct weight *w) {
+  if (w->order == ORDER_AS_IS) return true;
+  bool whole = w->use == WEIGHT_MATRIX && w->n_part == 1 && !w->interleaved && w->part[0].first == 0;
+  return whole && (w->order == ORDER_TRANSPOSED || w->cols % w->order == 0);
+}
+
+bool attend_axes_valid(const struct attend_args *args) {
+  int64_t axes = 0;
+  for (int i = 0; i < 3; i++) {
+    if (args->rope_axis[i] < 0) return false;
+    axes += args->rope_axis[i];
+  }
+  return axes == 0 || axes == args->rope_dim / 2;
+}
+
 bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row) {
   if (weight->interleaved) {
     int run = row / GATE_INTERLEAVE, within = run / 2 * GATE_INTERLEAVE + row % GATE_INTERLEAVE;

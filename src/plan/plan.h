@@ -163,6 +163,10 @@ bool plan_check_role(const struct plan *plan, struct error *error);
 /* An encoder's rows can take the place of the decoder's embeddings. */
 bool plan_vision_fits(const struct plan *decoder, const struct plan *vision, struct error *error);
 
+/* Whether a weight can have its columns' order, and a rotation its axes. */
+bool weight_order_valid(const struct weight *weight);
+bool attend_axes_valid(const struct attend_args *args);
+
 /* Which checkpoint row is row `row` of a weight: the part, and the row within the tensor. False for a padding row. Of a
  * vector: the same for its element `row`; a bias is joined, interleaved and padded as the rows of its matrix are. */
 bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row);

@@ -60,10 +60,8 @@ static bool weight_check(const struct plan *p, int index, struct error *error) {
     return error_set(error, ERROR_FORMAT, "Weight %s is interleaved; that needs two parts of equal rows.", name);
   if (w->use == WEIGHT_VECTOR ? w->rows != 1 || w->scheme.kind != SCHEME_F32 : w->use != WEIGHT_MATRIX)
     return error_set(error, ERROR_FORMAT, "Weight %s is neither a matrix nor one row of F32.", name);
-  bool ordered =
-      w->order == ORDER_AS_IS || (w->use == WEIGHT_MATRIX && w->n_part == 1 && !w->interleaved &&
-                                  w->part[0].first == 0 && (w->order == ORDER_TRANSPOSED || w->cols % w->order == 0));
-  if (!ordered) return error_set(error, ERROR_FORMAT, "Weight %s has columns in an order that it cannot have.", name);
+  if (!weight_order_valid(w))
+    return error_set(error, ERROR_FORMAT, "Weight %s has columns in an order that it cannot have.", name);
   return scheme_check(&w->scheme, error) || error_prefix(error, "Weight %s: ", name);
 }
 
@@ -198,12 +196,7 @@ static bool attend_group_fits(const struct plan *p, const struct attend_args *a)
 
 static bool rope_valid(const struct plan *p, const struct attend_args *a) {
   if (a->rope_style == ROPE_NONE) return !attend_has_axes(a);
-  int64_t axes = 0;
-  for (int i = 0; i < 3; i++) {
-    if (a->rope_axis[i] < 0) return false;
-    axes += a->rope_axis[i];
-  }
-  if (axes != 0 && axes != a->rope_dim / 2) return false;
+  if (!attend_axes_valid(a)) return false;
   return (a->rope_style == ROPE_HALF || a->rope_style == ROPE_PAIRS) && a->rope_dim >= 2 && a->rope_dim % 2 == 0 &&
          a->rope_dim <= a->dim_k && (uint64_t)a->rope_freq + (uint64_t)a->rope_dim / 2 <= p->n_float;
 }
