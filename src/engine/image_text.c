@@ -18,7 +18,7 @@ static void marks_add(const struct image_writer *w, int32_t count) {
   for (int32_t i = 0; i < count; i++) buffer_append(w->out, w->mark, size);
 }
 
-static void split_add(const struct image_writer *w, const struct image_shape *s) {
+static void split_add(const struct image_writer *w, const struct image_text_shape *s) {
   static const char around[] = "<fake_token_around_image>";
   int32_t each = s->lines * s->across;
   for (int32_t y = 1; y <= s->rows; y++) {
@@ -44,7 +44,7 @@ static void framed_add(const struct image_writer *w, int32_t count) {
   text_add(w, "<end_of_image>\n\n");
 }
 
-static void pan_add(const struct image_writer *w, const struct image_shape *s) {
+static void pan_add(const struct image_writer *w, const struct image_text_shape *s) {
   int32_t parts = s->rows * s->columns, each = s->lines * s->across;
   if (parts > 0) text_add(w, "Here is the original image ");
   framed_add(w, each);
@@ -55,14 +55,15 @@ static void pan_add(const struct image_writer *w, const struct image_shape *s) {
   }
 }
 
-static void lines_add(const struct image_writer *w, const struct image_shape *s) {
+static void lines_add(const struct image_writer *w, const struct image_text_shape *s) {
   for (int32_t y = 0; y < s->lines; y++) {
     marks_add(w, s->across);
     text_add(w, y + 1 < s->lines ? "[IMG_BREAK]" : "[IMG_END]");
   }
 }
 
-void image_text_append(const struct plan *plan, const char *mark, const struct image_shape *shape, struct buffer *out) {
+void image_text_append(const struct plan *plan, const char *mark, const struct image_text_shape *shape,
+                       struct buffer *out) {
   const struct plan_vision *v = &plan->vision;
   const struct image_writer w = {mark, out};
   const struct image_tiles tiles = {shape->rows, shape->columns, shape->lines, shape->width, shape->height};

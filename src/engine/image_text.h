@@ -7,13 +7,14 @@
 #include "base/buffer.h"
 #include "plan/plan.h"
 
-struct image_shape {
+struct image_text_shape {
   int32_t rows, columns; /* of tiles or parts beside the whole; 0: there are none */
   int32_t lines, across; /* rows of the encoder: of one tile, or of the only one */
   int32_t width, height; /* of the picture before it was resized (TEXT_TILES) */
 };
 
 /* Appends the text; mark: that of the token plan->vision.mark. */
-void image_text_append(const struct plan *plan, const char *mark, const struct image_shape *shape, struct buffer *out);
+void image_text_append(const struct plan *plan, const char *mark, const struct image_text_shape *shape,
+                       struct buffer *out);
 
 #endif

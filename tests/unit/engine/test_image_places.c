@@ -102,8 +102,8 @@ static void test_texts(void **state) {
   size_t index;
   json_array_foreach(cases, index, one) {
     const json_t *s = json_object_get(one, "shape");
-    struct image_shape shape = {number_at(s, 0), number_at(s, 1), number_at(s, 2),
-                                number_at(s, 3), number_at(s, 4), number_at(s, 5)};
+    struct image_text_shape shape = {number_at(s, 0), number_at(s, 1), number_at(s, 2),
+                                     number_at(s, 3), number_at(s, 4), number_at(s, 5)};
     struct plan plan = {.vision.text = (int32_t)json_integer_value(json_object_get(one, "text"))};
     struct buffer out;
     buffer_init(&out, 1 << 16);
