@@ -44,7 +44,7 @@ def main(spate):
     for name, options in PLANS.items():
         model = ROOT / "tests/fixtures/model" / name.removesuffix("_int4")
         (CORPUS / "plan" / name).write_bytes(section(build(spate, model, *options), 1))
-    for name in ("idefics3", "llava"):
+    for name in ("idefics3", "llava", "llava_next", "gemma3", "qwen2_vl", "qwen2_5_vl", "mistral3"):
         plans = section(build(spate, ROOT / "tests/fixtures/vision" / name), 1)
         first = struct.unpack_from("<Q", plans, 8)[0]  # bytes of the decoder's
         (CORPUS / "plan" / name).write_bytes(plans[-(-first // 8) * 8:])

@@ -62,7 +62,7 @@ FAMILIES = {
         "dtype": "F16", "images": [(20, 20), (20, 20)],
         "off": {"act": vision(CLIP_VISION, hidden_act="gelu_pytorch_tanh"), "heads": vision(CLIP_VISION, num_attention_heads=4),
                 "eps": vision(CLIP_VISION, layer_norm_eps=0.3), "layer": {"vision_feature_layer": -1},
-                "layer.earlier": {"vision_feature_layer": -3}, "class token": {"vision_feature_select_strategy": "full"},
+                "layer.earlier": {"vision_feature_layer": -3}, "class token left out": {"vision_feature_select_strategy": "full"},
                 "act of the projector": {"projector_hidden_act": "relu"}, "mark": {"image_token_index": 263}},
     },
 }

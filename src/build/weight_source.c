@@ -22,7 +22,14 @@ static size_t row_bytes(const struct weight *weight, const struct tensor *tensor
   return bytes;
 }
 
+/* Elements in another order are taken one by one: of types that have each by itself. */
+static bool order_fits(const struct weight *weight, const struct tensor *tensor) {
+  bool single = tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16;
+  return single && !tensor->packed && tensor->count == (size_t)weight->rows * (size_t)weight->cols;
+}
+
 static bool part_fits(const struct weight *weight, const struct weight_part *part, const struct tensor *tensor) {
+  if (weight->order != ORDER_AS_IS) return order_fits(weight, tensor);
   int64_t count = (int64_t)tensor->count, last = (int64_t)part->first + part->rows;
   return weight->use == WEIGHT_VECTOR ? last <= count : cols_fit(weight, tensor) && last <= count / weight->cols;
 }
@@ -84,6 +91,19 @@ static float factor_of(const struct tensor *tensor) {
   return factor;
 }
 
+/* The tensor's element that stands in column `col`. */
+static size_t ordered_element(const struct weight *w, int row, int col) {
+  if (w->order == ORDER_TRANSPOSED) return (size_t)col * (size_t)w->rows + (size_t)row;
+  int n = w->order, run = w->cols / n;
+  return (size_t)row * (size_t)w->cols + (size_t)(col % run) * (size_t)n + (size_t)(col / run);
+}
+
+static void ordered_row(const struct weight *w, const struct tensor *tensor, int row, float *out) {
+  size_t size = tensor->data.size / tensor->count;
+  for (int i = 0; i < w->cols; i++)
+    tensor_dequantize(tensor->type, tensor->data.data + ordered_element(w, row, i) * size, 1, out + i);
+}
+
 void weight_source_row(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
                        float *out) {
   const struct weight *w = source->weight;
@@ -91,6 +111,8 @@ void weight_source_row(const struct weight_source *source, struct packed_buffer 
   const struct tensor *tensor = source->part[part];
   if (tensor->packed)
     packed_row_floats(packed, tensor->packed, source->column_order, row, out);
+  else if (w->order != ORDER_AS_IS)
+    ordered_row(w, tensor, row, out);
   else
     tensor_dequantize(tensor->type, row_bytes_of(w, tensor, row), (size_t)w->cols, out);
   for (int i = 0; tensor->factor && i < w->cols; i++) out[i] *= factor_of(tensor);
@@ -150,7 +172,8 @@ static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, 
 static bool row_read(struct weight_reader *reader, int index, int part, int tensor_row, int at, struct error *error) {
   const struct weight_source *source = reader->source;
   const struct tensor *tensor = source->part[part];
-  bool changed = source->weight->part[part].add != 0 || weight_transform_acts(source->transform);
+  bool changed = source->weight->part[part].add != 0 || source->weight->order != ORDER_AS_IS ||
+                 weight_transform_acts(source->transform);
   int row = file_row(source, part, tensor_row);
   if (!changed && row_copy(reader, tensor, row, at)) return true;
   const float *metric = source->transform ? source->transform->metric : NULL;

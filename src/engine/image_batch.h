@@ -1,6 +1,7 @@
 /* A step's batch of images for a vision plan: pixels are cut into patches in the order that the plan's outputs join
  * them in, with their positions, the learned tokens before them and the outputs that the decoder takes. A row of the
- * batch is an image. Owned by one thread; memory is taken once. */
+ * batch is an image, and its outputs are in the order in which they stand in a prompt: learned tokens that are kept,
+ * then the squares of merge × merge patches line by line. Owned by one thread; memory is taken once. */
 #ifndef SPATE_ENGINE_IMAGE_BATCH_H
 #define SPATE_ENGINE_IMAGE_BATCH_H
 
@@ -18,6 +19,7 @@ struct image_batch {
   struct batch batch; /* what a step takes; its arrays are the ones below */
   struct row *row;
   int32_t (*position)[3];
+  int32_t (*span)[2]; /* of plans that have local attentions */
   float *patches;
   int32_t *out;
 };

@@ -106,7 +106,8 @@ static bool model_digest(const char *model, const spate_build_options *build, st
   hash_text(hasher, build->target);
   int kind;
   const struct target *target = target_find(build->target ? build->target : "cpu", &kind);
-  uint32_t layout[2] = {target ? target->layout : 0, ENGINE_FILE_VERSION}; /* an unknown one is refused by the build */
+  uint32_t layout[] = {target ? target->layout : 0, /* an unknown one is refused by the build */
+                       ENGINE_FILE_VERSION, PLAN_VERSION};
   hasher_update(hasher, slice_make(layout, sizeof layout));
   *digest = hasher_finish(hasher);
   return true;

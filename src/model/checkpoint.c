@@ -3,6 +3,7 @@
 #include "model/checkpoint.h"
 
 #include "format/safetensors.h"
+#include "model/gguf_pair.h"
 #include "model/generation_defaults.h"
 #include "model/packed_tensors.h"
 #include "model/tensor_factors.h"
@@ -19,6 +20,7 @@ struct checkpoint {
   char path[PATH_MAX];
   char name[NAME_BYTES], architecture[NAME_BYTES];
   struct gguf *gguf;               /* NULL for a directory */
+  struct gguf_pair pair;           /* of a GGUF model that sees images */
   struct safetensors *safetensors; /* NULL for GGUF, as is all below */
   struct packed_tensors packed;    /* the tensors of a quantized model, joined; none where they are as they are */
   json_t *config;
@@ -158,12 +160,17 @@ static bool metadata_read(struct checkpoint *c, struct error *error) {
   return true;
 }
 
+static bool files_open(struct checkpoint *c, const char *model, const char *projector, struct error *error) {
+  c->gguf = gguf_open(model, error);
+  return c->gguf && metadata_read(c, error) && (!projector || gguf_pair_open(&c->pair, c->gguf, projector, error)) &&
+         tensor_factors_open(&c->packed, projector ? &c->pair.table : &c->gguf->tensors, error);
+}
+
 static bool model_file_open(struct checkpoint *c, struct error *error) {
   const char *dot = strrchr(c->path, '.');
   if (dot && (strcmp(dot, ".safetensors") == 0 || strcmp(dot, ".json") == 0))
     return error_set(error, ERROR_INVALID, "%s is one file of a model; give the directory that holds it.", c->path);
-  c->gguf = gguf_open(c->path, error);
-  return c->gguf && metadata_read(c, error) && tensor_factors_open(&c->packed, &c->gguf->tensors, error);
+  return files_open(c, c->path, NULL, error);
 }
 
 /* --- both --------------------------------------------------------------------------------------------------------- */
@@ -175,7 +182,12 @@ static bool path_open(struct checkpoint *c, const char *path, struct error *erro
   if (stat(path, &status) != 0)
     return error_set(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "%s cannot be opened: %s.", path,
                      strerror(errno));
-  return S_ISDIR(status.st_mode) ? directory_open(c, error) : model_file_open(c, error);
+  if (!S_ISDIR(status.st_mode)) return model_file_open(c, error);
+  struct gguf_paths paths;
+  char config[PATH_MAX];
+  if (path_join(c, "config.json", config) && stat(config, &status) == 0) return directory_open(c, error);
+  if (!gguf_paths_find(path, &paths, error)) return false;
+  return paths.n_projector ? files_open(c, paths.model, paths.projector, error) : directory_open(c, error);
 }
 
 static struct checkpoint *checkpoint_new(const char *path, struct error *error) {
@@ -209,6 +221,7 @@ struct checkpoint *checkpoint_of_config(const char *name, struct slice config, s
 void checkpoint_close(struct checkpoint *checkpoint) {
   struct checkpoint *c = checkpoint;
   if (!c) return;
+  gguf_pair_release(&c->pair);
   gguf_close(c->gguf);
   safetensors_close(c->safetensors);
   packed_tensors_release(&c->packed);
@@ -228,6 +241,7 @@ const char *checkpoint_architecture(const struct checkpoint *checkpoint) { retur
 const char *checkpoint_path(const struct checkpoint *checkpoint) { return checkpoint->path; }
 const json_t *checkpoint_config(const struct checkpoint *checkpoint) { return checkpoint->config; }
 const struct gguf *checkpoint_gguf(const struct checkpoint *checkpoint) { return checkpoint->gguf; }
+const struct gguf *checkpoint_projector(const struct checkpoint *checkpoint) { return checkpoint->pair.projector; }
 struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
   return checkpoint->chat_template;
 }
@@ -243,13 +257,17 @@ struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint) {
 
 bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error) {
   if (checkpoint->safetensors) return safetensors_intact(checkpoint->safetensors, error);
-  return !checkpoint->gguf || gguf_intact(checkpoint->gguf, error) || error_prefix(error, "%s: ", checkpoint->path);
+  const struct gguf *projector = checkpoint->pair.projector;
+  return ((!checkpoint->gguf || gguf_intact(checkpoint->gguf, error)) &&
+          (!projector || gguf_intact(projector, error))) ||
+         error_prefix(error, "%s: ", checkpoint->path);
 }
 
 static const struct tensor_table *tensor_table(const struct checkpoint *c) {
   static const struct tensor *no_tensor[1];
   static const struct tensor_table none = {.by_name = no_tensor};
   if (c->packed.table.by_name) return &c->packed.table;
+  if (c->pair.table.by_name) return &c->pair.table;
   return c->gguf ? &c->gguf->tensors : c->safetensors ? &c->safetensors->tensors : &none;
 }
 

@@ -17,7 +17,8 @@ struct checkpoint;
 
 enum checkpoint_kind { CHECKPOINT_HF, CHECKPOINT_GGUF };
 
-/* Maps the files and checks their structure; no tensor data is read but zero points and group numbers of matrices that
+/* Maps the files and checks their structure: a folder with two GGUF files, one of them an encoder of images
+ * (gguf_pair.h), is a GGUF checkpoint too; no tensor data is read but zero points and group numbers of matrices that
  * were quantized elsewhere, which become one tensor each (packed_tensors.h). A path that is neither is refused. */
 struct checkpoint *checkpoint_open(const char *path, struct error *error);
 /* One that has a config.json and no tensors: enough for a plan (family_outline). */
@@ -43,6 +44,7 @@ const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const 
 
 const json_t *checkpoint_config(const struct checkpoint *checkpoint);    /* config.json, an object; NULL for GGUF */
 const struct gguf *checkpoint_gguf(const struct checkpoint *checkpoint); /* NULL for a directory */
+const struct gguf *checkpoint_projector(const struct checkpoint *checkpoint); /* an encoder's file; NULL: none */
 
 /* --- what the tokenizer and the chat template are made from ------------------------------------------------------ */
 

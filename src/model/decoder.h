@@ -28,7 +28,8 @@ struct decoder {
   float embed_scale; /* 0: 1 */
   float attend_scale, final_softcap;
   enum rope_style rope_style;
-  int rope_dim; /* leading dimensions of a head that rotate */
+  int rope_dim;         /* leading dimensions of a head that rotate */
+  int32_t rope_axis[3]; /* frequencies of each axis; all 0: one axis */
   struct rope rope[LAYER_KINDS];
   int window; /* of LAYER_LOCAL, in tokens, itself included */
   uint8_t layer_kind[LIMIT_MODEL_LAYERS];
@@ -46,7 +47,7 @@ bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *
 bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,
                         struct error *error);
 
-bool decoder_build(const struct decoder *decoder, const struct checkpoint *checkpoint, struct plan_builder *builder,
+bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
                    struct error *error);
 
 #endif

@@ -101,6 +101,7 @@ static void attend_add(struct decoder_maker *m) {
       .rope_dim = d->rope_dim,
       .rope_freq = m->rope[kind],
       .rope_scale = (float)d->rope[kind].attention,
+      .rope_axis = {d->rope_axis[0], d->rope_axis[1], d->rope_axis[2]},
       .eps = (float)d->eps,
       .scale = d->attend_scale,
   };
@@ -288,9 +289,8 @@ static bool kinds_add(struct decoder_maker *m, const struct checkpoint *checkpoi
   return true;
 }
 
-bool decoder_build(const struct decoder *decoder, const struct checkpoint *checkpoint, struct plan_builder *builder,
+bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
                    struct error *error) {
-  const struct decoder *d = decoder;
   struct decoder_maker m = {
       .d = d, .checkpoint = checkpoint, .builder = builder, .kind = checkpoint_kind(checkpoint), .layer = -1};
   builder->head.vocab = d->vocab;

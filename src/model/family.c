@@ -1,10 +1,14 @@
 /* The table of families, and what is checked of every plan against the checkpoint that it was made for. */
 #include "model/family.h"
 
+#include "model/mmproj.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct family *const families[] = {&llama_family, &gemma3_family, &idefics3_family, &llava_family};
+static const struct family *const families[] = {&llama_family,    &gemma3_family, &gemma3_vision_family,
+                                                &idefics3_family, &llava_family,  &mistral3_family,
+                                                &qwen2_vl_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
@@ -36,8 +40,9 @@ const char *family_gguf_name(const struct family *family, const struct checkpoin
 /* --- tensors against weights ------------------------------------------------------------------------------------- */
 
 /* A matrix of rows × cols; a convolution's weight is one whose rows have several dimensions. */
-static bool matrix_fits(const struct tensor *tensor, int rows, int cols) {
+static bool matrix_fits(const struct tensor *tensor, const struct weight *weight, int rows, int cols) {
   int64_t across = 1;
+  if (weight->order == ORDER_TRANSPOSED) return tensor->n_dim == 2 && tensor->dim[0] == cols && tensor->dim[1] == rows;
   for (int i = 1; i < tensor->n_dim; i++) across *= tensor->dim[i];
   return tensor->n_dim >= 2 && tensor->dim[0] == rows && across == cols;
 }
@@ -50,8 +55,8 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
   char shape[TENSOR_SHAPE_TEXT];
   bool vector = weight->use == WEIGHT_VECTOR;
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
-  bool fits =
-      vector ? tensor->n_dim == 1 && tensor->dim[0] == part->rows : matrix_fits(tensor, part->rows, weight->cols);
+  bool fits = vector ? tensor->n_dim == 1 && tensor->dim[0] == part->rows
+                     : matrix_fits(tensor, weight, part->rows, weight->cols);
   if (!fits && vector)
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d] from the config.", name,
                      tensor_shape_text(tensor, shape), part->rows);
@@ -64,7 +69,8 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
 
 /* Tables that other programs store beside the weights and that are computed here. */
 static bool tensor_computed(const char *name) {
-  return strcmp(name, "rope_freqs.weight") == 0 || strstr(name, ".rotary_emb.inv_freq") != NULL;
+  return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "v.token_embd.img_break") == 0 ||
+         strstr(name, ".rotary_emb.inv_freq") != NULL;
 }
 
 /* Quantizers give every matrix a bias, of zeros where the network has none. */
@@ -81,8 +87,6 @@ static bool tensor_ignored(const struct family *family, const struct checkpoint 
   const char *name = tensor->name;
   if (tensor_computed(name) || bias_of_zeros(tensor) || (family->unused && family->unused(checkpoint, name)))
     return true;
-  for (const char *const *start = family->ignored; start && *start; start++)
-    if (strncmp(name, *start, strlen(*start)) == 0) return true;
   /* A tied head that the file stores all the same. */
   const struct op *head = plan_ops(plan) + plan->n_op - 2;
   const struct op *embed = plan_ops(plan);
@@ -135,12 +139,14 @@ static bool tensors_check(const struct family *family, const struct checkpoint *
 static bool vision_outline(const struct family *family, const struct checkpoint *checkpoint,
                            struct buffer block[PLAN_ROLES], struct error *error) {
   struct plan_builder builder;
-  if (!family->build_vision) return true;
+  bool pair = checkpoint_projector(checkpoint) != NULL;
+  if (!family->build_vision && !pair) return true;
   const struct plan *decoder = block_plan(&block[PLAN_DECODER]);
   plan_builder_init(&builder, PLAN_VISION);
-  bool ok = family->build_vision(checkpoint, decoder, &builder, error) &&
-            plan_finish(&builder, &block[PLAN_VISION], error) &&
-            plan_vision_fits(decoder, block_plan(&block[PLAN_VISION]), error);
+  bool ok = (pair ? mmproj_build : family->build_vision)(checkpoint, decoder, &builder, error);
+  if (ok && builder.head.n_op > 0)
+    ok = plan_finish(&builder, &block[PLAN_VISION], error) &&
+         plan_vision_fits(decoder, block_plan(&block[PLAN_VISION]), error);
   plan_builder_release(&builder);
   return ok;
 }

@@ -17,16 +17,17 @@ struct family {
   const struct architecture *architectures; /* a NULL name at the end */
   /* Adds values, groups, weights and ops, and fills the builder's head. */
   bool (*build)(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error);
-  const char *const *ignored; /* beginnings of names of tensors rightly left unused, NULL at the end; or NULL */
-  /* The same for the plan of the encoder that makes images into rows of the decoder's embeddings; NULL: text only. */
+  /* The same for the plan of the encoder that makes images into rows of the decoder's embeddings; without an op: the
+   * checkpoint has none. NULL: text only. */
   bool (*build_vision)(const struct checkpoint *checkpoint, const struct plan *decoder, struct plan_builder *builder,
                        struct error *error);
-  /* Whether a tensor is rightly left unused; NULL: only those of `ignored` are. */
+  /* Whether a tensor is rightly left unused; NULL: none is. */
   bool (*unused)(const struct checkpoint *checkpoint, const char *tensor);
 };
 
 /* One object for each family, defined in its file. */
-extern const struct family llama_family, gemma3_family, idefics3_family, llava_family;
+extern const struct family llama_family, gemma3_family, gemma3_vision_family, idefics3_family, llava_family,
+    mistral3_family, qwen2_vl_family;
 
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);

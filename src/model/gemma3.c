@@ -1,19 +1,14 @@
 /* Gemma 3, text: norms before and after each part, q and k normed, GELU gate, embeddings scaled by √hidden, and runs of
  * layers that see a sliding window between layers that see everything, each kind with its own rotation. A checkpoint
- * that also sees images keeps its text network under "text_config" and a longer tensor prefix; the rest is left. */
+ * that also sees images keeps its text network under "text_config" and a longer tensor prefix. */
 #include "model/decoder.h"
 #include "model/family.h"
+#include "model/gemma3_text.h"
 
 #include <math.h>
 
-static const struct architecture architectures[] = {{"Gemma3ForCausalLM", "gemma3"},
-                                                    {"Gemma3ForConditionalGeneration", "gemma3"},
-                                                    {"gemma3_text", "gemma3"},
-                                                    {"gemma3", "gemma3"},
-                                                    {0}};
-
-static const char *const ignored[] = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
-                                      "model.multi_modal_projector.", NULL};
+static const struct architecture architectures[] = {
+    {"Gemma3ForCausalLM", "gemma3"}, {"gemma3_text", "gemma3"}, {"gemma3", "gemma3"}, {0}};
 
 /* What configs of the larger models leave out. */
 static const struct decoder hf_defaults = {
@@ -90,7 +85,7 @@ static bool softcap_read(struct decoder *d, const struct checkpoint *c, struct e
   return true;
 }
 
-static bool gemma3_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
+bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
   struct decoder d = gguf ? (struct decoder){0} : hf_defaults;
   d.prefix = tensor_prefix(checkpoint);
@@ -109,4 +104,4 @@ static bool gemma3_build(const struct checkpoint *checkpoint, struct plan_builde
          softcap_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
-const struct family gemma3_family = {.architectures = architectures, .build = gemma3_build, .ignored = ignored};
+const struct family gemma3_family = {.architectures = architectures, .build = gemma3_text_build};

@@ -20,7 +20,7 @@ static const struct vision_tower vision_defaults = {.prefix = "model.vision_mode
                                                     .act = ACT_GELU_TANH,
                                                     .patch_bias = true,
                                                     .post_norm = true,
-                                                    .stretch = true,
+                                                    .sizes = SIZES_SPREAD,
                                                     .merge = 2,
                                                     .mark = 128257};
 
@@ -41,6 +41,7 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   int joined = vision_tower_build(&tower, builder);
   vision_project(builder, "vision_connector", "model.connector.modality_projection.proj", joined,
                  tower.merge * tower.merge * tower.hidden, decoder->hidden, false, ACT_NONE);
+  builder->head.vision.text = TEXT_SPLIT;
   return true;
 }
 

@@ -85,8 +85,16 @@ static bool head_missing(const struct checkpoint *c, const char *prefix) {
   return checkpoint_find(c, name) == NULL;
 }
 
-static bool member_build(const struct llama_member *of, struct decoder d, const struct checkpoint *checkpoint,
-                         struct plan_builder *builder, struct error *error) {
+/* The sections of a rotation of several axes are all of it. */
+static bool axes_check(const struct decoder *d, struct error *error) {
+  int axes = d->rope_axis[0] + d->rope_axis[1] + d->rope_axis[2];
+  if (axes == 0 || axes == d->rope_dim / 2) return true;
+  return error_set(error, ERROR_INVALID, "The config: the sections of mrope are %d, %d and %d, expected %d together.",
+                   d->rope_axis[0], d->rope_axis[1], d->rope_axis[2], d->rope_dim / 2);
+}
+
+static bool member_build(const struct llama_member *of, struct decoder d, double base,
+                         const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   const struct llama_member member = *of;
   d.act = ACT_SILU;
   d.rope_style = ROPE_HALF;
@@ -98,25 +106,26 @@ static bool member_build(const struct llama_member *of, struct decoder d, const 
     return false;
   if (d.head_prefix) d.tied = head_missing(checkpoint, d.head_prefix);
   if (member.window && !window_read(&d, checkpoint, &member, error)) return false;
-  if (!rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, 10000, NULL,
+  if (!rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, base, NULL,
                  d.max_position, error))
     return false;
   d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
-  return decoder_build(&d, checkpoint, builder, error);
+  return axes_check(&d, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
 static bool llama_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   const struct llama_member member = member_of(checkpoint, checkpoint_architecture(checkpoint));
-  return member_build(&member, (struct decoder){.prefix = "model."}, checkpoint, builder, error);
+  return member_build(&member, (struct decoder){.prefix = "model."}, 10000, checkpoint, builder, error);
 }
 
 bool llama_text_build(const struct llama_text *text, const struct checkpoint *checkpoint, struct plan_builder *builder,
                       struct error *error) {
   static const char *const types[] = {"llama", "mistral", "qwen2", "qwen3"};
   struct slice type = slice_text(types[0]);
-  const char *architecture = NULL;
-  if (!config_text(checkpoint, (struct config_key){"text_config.model_type", NULL}, &type, error)) return false;
-  for (int i = 0; i < 4; i++)
+  const char *architecture = text->member;
+  if (!architecture && !config_text(checkpoint, (struct config_key){"text_config.model_type", NULL}, &type, error))
+    return false;
+  for (int i = 0; !text->member && i < 4; i++)
     if (slice_is(type, types[i])) architecture = types[i];
   if (!architecture)
     return error_set(error, ERROR_UNSUPPORTED,
@@ -127,7 +136,7 @@ bool llama_text_build(const struct llama_text *text, const struct checkpoint *ch
   struct decoder d = text->defaults;
   d.prefix = text->prefix;
   d.head_prefix = text->head_prefix;
-  return member_build(&member, d, checkpoint, builder, error);
+  return member_build(&member, d, text->rope_base > 0 ? text->rope_base : 10000, checkpoint, builder, error);
 }
 
 const struct family llama_family = {.architectures = architectures, .build = llama_build};

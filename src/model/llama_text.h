@@ -6,10 +6,12 @@
 
 struct llama_text {
   const char *prefix, *head_prefix; /* of its tensors' names, and of the head's ("": none) */
+  const char *member;               /* llama, mistral, qwen2 or qwen3; NULL: as the config's model_type says */
+  double rope_base;                 /* of a config without one; 0: 10000 */
   struct decoder defaults;          /* what the config need not say; 0: it must */
 };
 
-/* Builds the decoder that the config's "text_config" describes, by its model_type: llama, mistral, qwen2 or qwen3. */
+/* Builds the decoder that the config's "text_config" describes, by its model_type or as text->member says. */
 bool llama_text_build(const struct llama_text *text, const struct checkpoint *checkpoint, struct plan_builder *builder,
                       struct error *error);
 

@@ -1,12 +1,15 @@
-/* LLaVA 1.5: a CLIP encoder, of which an earlier layer than the last is taken without its class token, and a projector
- * of two linears before a decoder of the Llama family. */
+/* LLaVA 1.5 and NeXT: a CLIP encoder, of which an earlier layer than the last is taken, as a rule without its class
+ * token, and a projector of two linears before a decoder of the Llama family. NeXT sees a large picture in tiles and
+ * has a learned row behind each line of them (engine/image_tiles.h). LLaVA's checkpoints may have Pixtral's encoder. */
 #include "model/family.h"
 #include "model/llama_text.h"
+#include "model/pixtral.h"
 #include "model/vision_tower.h"
 
 #include <stdio.h>
 
-static const struct architecture architectures[] = {{"LlavaForConditionalGeneration", NULL}, {0}};
+static const struct architecture architectures[] = {
+    {"LlavaForConditionalGeneration", NULL}, {"LlavaNextForConditionalGeneration", NULL}, {0}};
 
 /* What configs leave out: the defaults of transformers' config classes. */
 static const struct vision_tower vision_defaults = {.hidden = 1024,
@@ -57,25 +60,37 @@ static bool layer_read(struct vision_tower *t, const struct checkpoint *c, struc
                    layer);
 }
 
-static bool strategy_check(const struct checkpoint *c, struct error *error) {
+static bool is_next(const struct checkpoint *c) {
+  return strcmp(checkpoint_architecture(c), "LlavaNextForConditionalGeneration") == 0;
+}
+
+/* "full" keeps the class token, for which NeXT's lines have no place. */
+static bool strategy_read(struct vision_tower *t, const struct checkpoint *c, struct error *error) {
   struct slice strategy = {0};
   if (!config_text(c, (struct config_key){"vision_feature_select_strategy", NULL}, &strategy, error)) return false;
-  if (strategy.size == 0 || slice_is(strategy, "default")) return true;
+  t->keep = slice_is(strategy, "full");
+  if (strategy.size == 0 || slice_is(strategy, "default") || (t->keep && !is_next(c))) return true;
   return error_set(error, ERROR_UNSUPPORTED,
-                   "config.json: vision_feature_select_strategy is \"%.*s\", expected \"default\".",
-                   SLICE_ARGS(strategy));
+                   "config.json: vision_feature_select_strategy is \"%.*s\", expected \"default\"%s.",
+                   SLICE_ARGS(strategy), is_next(c) ? "" : " or \"full\"");
 }
 
 static bool tower_read(struct vision_tower *t, const struct checkpoint *c, struct error *error) {
   static const char *const prefixes[] = {"vision_tower.vision_model.", "model.vision_tower.vision_model.",
-                                         "model.vision_tower.", NULL};
+                                         "model.vision_tower.", "vision_tower.", NULL};
   *t = vision_defaults;
   t->prefix = tensor_prefix_find(c, prefixes, "embeddings.patch_embedding.weight");
   return config_int(c, (struct config_key){"image_token_index", NULL}, CONFIG_OPTIONAL, 0, LIMIT_VOCAB - 1, &t->mark,
                     error) &&
          config_int(c, (struct config_key){"image_token_id", NULL}, CONFIG_OPTIONAL, 0, LIMIT_VOCAB - 1, &t->mark,
                     error) &&
-         vision_tower_read(t, c, error) && layer_read(t, c, error) && strategy_check(c, error);
+         vision_tower_read(t, c, error) && layer_read(t, c, error) && strategy_read(t, c, error);
+}
+
+/* What stands behind each line of a picture's rows. */
+static int break_add(const struct checkpoint *checkpoint, const struct plan *decoder, struct plan_builder *builder) {
+  bool newer = checkpoint_find(checkpoint, "model.image_newline") != NULL;
+  return plan_add_vector(builder, newer ? "model.image_newline" : "image_newline", decoder->hidden, 0);
 }
 
 static bool vision_build(const struct checkpoint *checkpoint, const struct plan *decoder, struct plan_builder *builder,
@@ -84,6 +99,7 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   static const char *const prefixes[] = {"multi_modal_projector.", "model.multi_modal_projector.", NULL};
   struct vision_tower tower;
   bool bias = true;
+  if (pixtral_encodes(checkpoint)) return pixtral_llava_build(checkpoint, decoder, builder, error);
   if (!tower_read(&tower, checkpoint, error) ||
       !decoder_expect_act(checkpoint, (struct config_key){"projector_hidden_act", NULL}, gelu, error) ||
       !config_bool(checkpoint, (struct config_key){"multimodal_projector_bias", NULL}, &bias, error))
@@ -95,13 +111,17 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   int value = vision_tower_build(&tower, builder);
   value = vision_project(builder, "vision_linear_1", first, value, tower.hidden, decoder->hidden, bias, ACT_GELU);
   vision_project(builder, "vision_linear_2", second, value, decoder->hidden, decoder->hidden, bias, ACT_NONE);
+  if (!is_next(checkpoint)) return true;
+  builder->head.vision.breaks = break_add(checkpoint, decoder, builder);
+  builder->head.vision.text = TEXT_TILES;
   return true;
 }
 
 static bool tensor_unused(const struct checkpoint *checkpoint, const char *tensor) {
   struct vision_tower tower;
   struct error ignored;
-  return tower_read(&tower, checkpoint, &ignored) && vision_tower_unused(&tower, tensor);
+  return !pixtral_encodes(checkpoint) && tower_read(&tower, checkpoint, &ignored) &&
+         vision_tower_unused(&tower, tensor);
 }
 
 const struct family llava_family = {

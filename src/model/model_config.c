@@ -164,3 +164,17 @@ bool config_list_text(const struct checkpoint *checkpoint, struct config_key key
   *value = json_slice(json);
   return true;
 }
+
+bool config_list_int(const struct checkpoint *checkpoint, struct config_key key, int index, int min, int max,
+                     int *value, struct error *error) {
+  char name[KEY_BYTES];
+  const json_t *json = json_array_get(json_find(checkpoint, key), (size_t)index);
+  if (!json_is_integer(json))
+    return config_mistyped(checkpoint, key, json_find(checkpoint, key), "an array of whole numbers", error);
+  json_int_t number = json_integer_value(json);
+  if (number < min || number > max)
+    return error_set(error, ERROR_INVALID, "%s[%d] is %lld, expected %d to %d.", config_key_name(checkpoint, key, name),
+                     index, (long long)number, min, max);
+  *value = (int)number;
+  return true;
+}

@@ -24,10 +24,13 @@ bool config_float(const struct checkpoint *checkpoint, struct config_key key, en
 bool config_bool(const struct checkpoint *checkpoint, struct config_key key, bool *value, struct error *error);
 bool config_text(const struct checkpoint *checkpoint, struct config_key key, struct slice *value, struct error *error);
 
-/* Arrays of texts in config.json: the number of elements, −1 when the key is absent or no array; one element. */
+/* Arrays of texts or whole numbers in config.json: the number of elements, −1 when the key is absent or no array; one
+ * element. */
 int config_list_size(const struct checkpoint *checkpoint, struct config_key key);
 bool config_list_text(const struct checkpoint *checkpoint, struct config_key key, int index, struct slice *value,
                       struct error *error);
+bool config_list_int(const struct checkpoint *checkpoint, struct config_key key, int index, int min, int max,
+                     int *value, struct error *error);
 
 /* "config.json: hidden_size" or "llama.embedding_length": what a sentence calls the key. Returns out. */
 const char *config_key_name(const struct checkpoint *checkpoint, struct config_key key, char out[160]);

@@ -129,6 +129,7 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
   if (kind.size == 0 && gguf) return gguf_linear_read(rope, checkpoint, error);
   if (kind.size == 0 || slice_is(kind, "default") || slice_is(kind, "none")) return true;
+  if (slice_is(kind, "mrope")) return true; /* several axes, which are a family's to read */
   if (slice_is(kind, "linear") || slice_is(kind, "yarn") || (slice_is(kind, "llama3") && !gguf))
     return scaling_read(rope, &source, kind, error);
   char path[PATH_BYTES], name[160];

@@ -33,7 +33,7 @@ static bool act_read(struct vision_tower *t, const struct checkpoint *c, struct 
                    SLICE_ARGS(name));
 }
 
-static bool sizes_check(const struct vision_tower *t, struct error *error) {
+bool vision_tower_check(const struct vision_tower *t, struct error *error) {
   int grid = t->image / t->patch;
   if (t->hidden % t->n_head != 0 || t->hidden / t->n_head > HEAD_MAX)
     return error_set(error, ERROR_INVALID,
@@ -67,7 +67,7 @@ bool vision_tower_read(struct vision_tower *tower, const struct checkpoint *chec
       return false;
   return config_float(checkpoint, (struct config_key){"vision_config.layer_norm_eps", NULL}, CONFIG_OPTIONAL, 0, 1,
                       &tower->eps, error) &&
-         act_read(tower, checkpoint, error) && sizes_check(tower, error);
+         act_read(tower, checkpoint, error) && vision_tower_check(tower, error);
 }
 
 /* --- the plan ----------------------------------------------------------------------------------------------------- */
@@ -80,12 +80,16 @@ struct tower_maker {
   int x, qkv, heads, ff; /* values: the residual stream; q, k, v; attention's and the feed-forward's result */
 };
 
+static const struct vision_names *names_of(const struct tower_maker *m) {
+  return m->t->names ? m->t->names : &vision_names_hf;
+}
+
 static int layers_used(const struct vision_tower *t) { return t->used ? t->used : t->n_layer; }
 
 static void tensor_name(const struct tower_maker *m, const char *part, const char *suffix,
                         char out[TENSOR_NAME_BYTES]) {
   char layer[40] = "";
-  if (m->layer >= 0) snprintf(layer, sizeof layer, "encoder.layers.%d.", m->layer);
+  if (m->layer >= 0) snprintf(layer, sizeof layer, "%.20s.%d.", names_of(m)->layers, m->layer);
   snprintf(out, TENSOR_NAME_BYTES, "%.60s%s%.40s%s", m->t->prefix, layer, part, suffix);
 }
 
@@ -138,31 +142,29 @@ static void embeddings_add(const struct tower_maker *m) {
   patches.args.embed.source = EMBED_PATCHES;
   plan_add_op(m->builder, &patches);
   struct op linear = linear_make(m, patches.out, m->x);
-  matrix_add(m, "patch", (const char *[]){"embeddings.patch_embedding"}, 1, t->hidden, numbers, t->patch_bias, &linear);
+  matrix_add(m, "patch", &names_of(m)->patch, 1, t->hidden, numbers, t->patch_bias, &linear);
   plan_add_op(m->builder, &linear);
   position.in[0] = position.out = m->x;
   position.args.embed.source = EMBED_POSITIONS;
-  matrix_add(m, "position", (const char *[]){"embeddings.position_embedding"}, 1, t->class_token + grid * grid,
-             t->hidden, false, &position);
+  matrix_add(m, "position", &names_of(m)->position, 1, t->class_token + grid * grid, t->hidden, false, &position);
   if (t->class_token) {
     char name[TENSOR_NAME_BYTES];
-    tensor_name(m, "embeddings.class_embedding", "", name);
+    tensor_name(m, names_of(m)->class_token, "", name);
     position.weight[1] = plan_add_vector(m->builder, name, t->hidden, 0);
   }
   if (t->pre_norm) {
     position.args.embed.norm = NORM_LAYER;
     position.args.embed.eps = (float)t->eps;
-    position.weight[2] = norm_add(m, "pre_layrnorm"); /* so spelled in checkpoints */
+    position.weight[2] = norm_add(m, names_of(m)->pre_norm);
   }
   plan_add_op(m->builder, &position);
 }
 
 static void attention_add(const struct tower_maker *m) {
   const struct vision_tower *t = m->t;
-  static const char *const qkv[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
   struct op project = linear_make(m, m->x, m->qkv), attend = op_make(OP_ATTEND, m->layer);
-  matrix_add(m, "qkv", qkv, 3, t->hidden, t->hidden, true, &project);
-  linear_norm(m, "layer_norm1", &project);
+  matrix_add(m, "qkv", names_of(m)->qkv, 3, t->hidden, t->hidden, true, &project);
+  linear_norm(m, names_of(m)->attend_norm, &project);
   plan_add_op(m->builder, &project);
   int dim = t->hidden / t->n_head;
   attend.in[0] = m->qkv;
@@ -176,7 +178,7 @@ static void attention_add(const struct tower_maker *m) {
                                             .scale = (float)(1 / sqrt(dim))};
   plan_add_op(m->builder, &attend);
   struct op out = linear_make(m, m->heads, m->x);
-  matrix_add(m, "out", (const char *[]){"self_attn.out_proj"}, 1, t->hidden, t->hidden, true, &out);
+  matrix_add(m, "out", &names_of(m)->out, 1, t->hidden, t->hidden, true, &out);
   out.in[1] = m->x;
   plan_add_op(m->builder, &out);
 }
@@ -184,11 +186,11 @@ static void attention_add(const struct tower_maker *m) {
 static void feed_forward_add(const struct tower_maker *m) {
   const struct vision_tower *t = m->t;
   struct op up = linear_make(m, m->x, m->ff), down = linear_make(m, m->ff, m->x);
-  matrix_add(m, "fc1", (const char *[]){"mlp.fc1"}, 1, t->feed_forward, t->hidden, true, &up);
-  linear_norm(m, "layer_norm2", &up);
+  matrix_add(m, "fc1", &names_of(m)->up, 1, t->feed_forward, t->hidden, true, &up);
+  linear_norm(m, names_of(m)->mlp_norm, &up);
   up.args.linear.act = (uint8_t)t->act;
   plan_add_op(m->builder, &up);
-  matrix_add(m, "fc2", (const char *[]){"mlp.fc2"}, 1, t->hidden, t->feed_forward, true, &down);
+  matrix_add(m, "fc2", &names_of(m)->down, 1, t->hidden, t->feed_forward, true, &down);
   down.in[1] = m->x;
   plan_add_op(m->builder, &down);
 }
@@ -197,10 +199,13 @@ static int select_add(const struct tower_maker *m) {
   const struct vision_tower *t = m->t;
   struct op op = op_make(OP_SELECT, -1);
   op.in[0] = m->x;
-  op.out = plan_add_value(m->builder, t->merge * t->merge * t->hidden, ROWS_OUTPUTS);
+  int joined = t->merge * t->merge;
+  op.out = plan_add_value(m->builder, (t->mean ? 1 : joined) * t->hidden, ROWS_OUTPUTS);
+  op.args.select.mean = (uint8_t)(t->mean ? joined : 0);
   if (t->post_norm) {
-    op.args.select = (struct select_args){.norm = NORM_LAYER, .eps = (float)t->eps};
-    op.weight[2] = norm_add(m, "post_layernorm");
+    op.args.select.norm = NORM_LAYER;
+    op.args.select.eps = (float)t->eps;
+    op.weight[2] = norm_add(m, names_of(m)->post_norm);
   }
   plan_add_op(m->builder, &op);
   return op.out;
@@ -212,11 +217,15 @@ static void head_fill(const struct vision_tower *t, struct plan *head) {
   head->max_position = t->class_token + grid * grid;
   head->vision = (struct plan_vision){.channels = t->channels,
                                       .patch = t->patch,
+                                      .frames = 1,
                                       .merge = t->merge,
                                       .lead = t->class_token,
+                                      .keep = t->keep,
                                       .grid = grid,
-                                      .stretch = t->stretch,
-                                      .mark = t->mark};
+                                      .area = grid * grid,
+                                      .sizes = (int)t->sizes,
+                                      .mark = t->mark,
+                                      .breaks = -1};
 }
 
 int vision_tower_build(const struct vision_tower *tower, struct plan_builder *builder) {

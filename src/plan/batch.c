@@ -60,11 +60,12 @@ static bool adapters_check(const struct row *row, int index, const struct limits
   return true;
 }
 
-/* Outputs that join several tokens do not share any, nor do they reach from one row into the next. */
+/* Outputs of several tokens do not reach from one row into the next; those of a decoder ascend. */
 static bool output_place_check(const struct batch *b, int index, int merged, struct error *error) {
-  int out = b->out[index], before = index > 0 ? b->out[index - 1] + merged : 0, row = 0;
+  int out = b->out[index], before = index > 0 && b->token ? b->out[index - 1] + merged : 0, row = 0;
   if (out < before || out > b->n_token - merged)
-    return error_set(error, ERROR_INVALID, "Output %d names token %d of %d; outputs ascend.", index, out, b->n_token);
+    return error_set(error, ERROR_INVALID, "Output %d names token %d of %d%s.", index, out, b->n_token,
+                     b->token ? "; outputs ascend" : "");
   if (merged == 1) return true;
   while (out >= b->row[row].first + b->row[row].count) row++;
   if (out + merged <= b->row[row].first + b->row[row].count) return true;
@@ -85,6 +86,19 @@ static bool output_check(const struct batch *b, int index, const struct plan *pl
                    sampling->n_top, TOP_LOGPROBS);
 }
 
+/* Places are those of a sequence: images make them fewer, never more. */
+static bool places_check(const struct batch *b, const struct limits *limits, struct error *error) {
+  for (int r = 0; r < b->n_row; r++)
+    for (int t = b->row[r].first; t < b->row[r].first + b->row[r].count; t++)
+      for (int axis = 0; axis < 3; axis++) {
+        int64_t place = (int64_t)b->row[r].length + b->position[t][axis];
+        if (place < 0 || place >= limits->length)
+          return error_set(error, ERROR_INVALID, "Token %d has place %lld on axis %d, expected 0 to %d.", t,
+                           (long long)place, axis, limits->length - 1);
+      }
+  return true;
+}
+
 /* Tokens of a decoder: each has an id, and perhaps a row of the pool in its place. */
 static bool ids_check(const struct batch *b, const struct plan *plan, const struct limits *limits,
                       struct error *error) {
@@ -95,15 +109,32 @@ static bool ids_check(const struct batch *b, const struct plan *plan, const stru
     if (b->embed[i] < -1 || b->embed[i] >= limits->pool)
       return error_set(error, ERROR_INVALID, "Token %d is row %d of the embedding pool, expected -1 to %d.", i,
                        b->embed[i], limits->pool - 1);
-  if (!b->parent && !b->position && !b->patches) return true;
-  return error_set(error, ERROR_UNSUPPORTED, "Token trees, given positions and patches of a decoder do not exist yet.");
+  if (!b->parent && !b->patches && !b->span && (!b->position || plan_has_axes(plan)))
+    return !b->position || places_check(b, limits, error);
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "Token trees, patches of a decoder and positions of one whose rotation has one axis do not exist.");
+}
+
+/* Each token sees itself, and nothing beyond its row. */
+static bool spans_check(const struct batch *b, struct error *error) {
+  for (int r = 0; r < b->n_row; r++)
+    for (int i = 0; i < b->row[r].count; i++) {
+      const int32_t *span = b->span[b->row[r].first + i];
+      if (span[0] < 0 || span[0] > i || span[1] < i || span[1] >= b->row[r].count)
+        return error_set(error, ERROR_INVALID, "Patch %d of row %d sees patches %d to %d of %d.", i, r, span[0],
+                         span[1], b->row[r].count);
+    }
+  return true;
 }
 
 /* Tokens of an encoder of images, which keeps nothing between steps. */
 static bool patches_check(const struct batch *b, const struct plan *plan, struct error *error) {
   const struct op *positions = plan_embed(plan, EMBED_POSITIONS);
-  if (b->token || b->embed || b->parent || b->see || b->n_copy || !b->patches || (positions && !b->position))
-    return error_set(error, ERROR_INVALID, "A batch of images has patches and positions, and nothing else.");
+  bool placed = positions || plan_has_axes(plan), spans = plan_has_spans(plan);
+  if (b->token || b->embed || b->parent || b->see || b->n_copy || !b->patches || (placed && !b->position) ||
+      spans != (b->span != NULL))
+    return error_set(error, ERROR_INVALID,
+                     "A batch of images has patches, positions and, for local attention, spans, and nothing else.");
   for (int r = 0; r < b->n_row; r++)
     if (b->row[r].length != 0 || b->row[r].n_lora != 0)
       return error_set(error, ERROR_INVALID, "Row %d of images has %d tokens before it and %d adapters, expected none.",
@@ -113,7 +144,12 @@ static bool patches_check(const struct batch *b, const struct plan *plan, struct
     if (b->position[i][0] < 0 || b->position[i][0] >= rows)
       return error_set(error, ERROR_INVALID, "Patch %d has position %d, expected 0 to %d.", i, b->position[i][0],
                        rows - 1);
-  return true;
+  for (int i = 0; placed && i < b->n_token; i++)
+    for (int axis = 1; axis < 3; axis++)
+      if (b->position[i][axis] < 0 || b->position[i][axis] >= PLAN_SIDE)
+        return error_set(error, ERROR_INVALID, "Patch %d has place %d on axis %d, expected 0 to %d.", i,
+                         b->position[i][axis], axis, PLAN_SIDE - 1);
+  return !spans || spans_check(b, error);
 }
 
 bool pool_limits_check(const struct plan *plan, const struct limits *limits, struct error *error) {

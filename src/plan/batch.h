@@ -82,13 +82,15 @@ struct batch {
                            without a vocabulary NULL */
   const int32_t *embed; /* [n_token] row of the embedding pool, −1: use token; NULL: tokens only. An id stands for the
                            row in histories all the same */
-  const int32_t (*position)[3]; /* [n_token] relative to the row's length, three for M-RoPE; NULL: 0, 1, 2, …; of an
-                                   encoder the first is the row of its table of positions */
+  const int32_t (*position)[3]; /* [n_token] relative to the row's length, of each axis of a rotation that has several;
+                                   NULL: 0, 1, 2, …; of an encoder: row of its table of positions, line, column */
   const float *patches;         /* [n_token][cols of the plan's patches], of an encoder of images */
+  const int32_t (*span)[2];     /* [n_token] first and last token of its row that each sees in local attentions, of an
+                                   encoder that has some; otherwise NULL */
   const int32_t *see; /* [n_token] last token of the row that each sees, relative to length; NULL: causal. An encoder's
                          tokens see their whole row: NULL */
   const int16_t *parent;           /* [n_token] parent token in a speculated tree; NULL: a chain */
-  const int32_t *out;              /* [n_out] tokens whose logits are wanted, ascending */
+  const int32_t *out;              /* [n_out] tokens whose logits are wanted, ascending; of an encoder in any order */
   const struct sampling *sampling; /* [n_out]; of a plan that does not sample it may be NULL */
   const struct kv_copy *copy;      /* [n_copy] */
   bool want_logits;                /* results carry the logits (tests, evaluation) */

@@ -3,6 +3,7 @@
 #ifndef SPATE_PLAN_OP_H
 #define SPATE_PLAN_OP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum op_kind {
@@ -11,7 +12,8 @@ enum op_kind {
                 below */
   OP_ATTEND, /* out = attention over the KV cache after storing this batch's keys and values, or within the batch's rows
               */
-  OP_SELECT, /* out[i] = norm(in[batch.out[i]]), and of the tokens behind it where out is wider: tokens → outputs */
+  OP_SELECT, /* out[i] = norm(in[batch.out[i]]), and of the tokens behind it side by side or as their mean: tokens →
+                outputs */
   OP_SAMPLE, /* the tail: logits in → one token a row, by the row's sampling parameters */
 };
 
@@ -46,10 +48,12 @@ struct embed_args {
 };
 
 /* out may be m times as wide as in: then it takes the tokens batch.out[i] to batch.out[i] + m − 1 side by side, each
- * normed by itself. weight[2] norm. */
+ * normed by itself. With `mean` it is as wide as in, and the mean of so many tokens that are normed so. weight[2] norm.
+ */
 struct select_args {
   uint8_t norm; /* enum norm_kind */
-  uint8_t reserved[3];
+  uint8_t mean; /* tokens that an output is the mean of; 0: it is no mean */
+  uint8_t reserved[2];
   float eps;
 };
 
@@ -73,8 +77,12 @@ struct linear_args {
 
 /* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side.
  * weight[0], [1]: RMS norms of q and k over a head, before rope; [2]: one sink logit a head.
- * rope: dim/2 inverse frequencies in the plan's floats; angles are computed in double, rotation in float.
- * Without a group nothing is kept: each token sees all tokens of its row of the batch, which are all that there are. */
+ * rope: dim/2 inverse frequencies in the plan's floats; angles are computed in double, rotation in float. A token's
+ * place is its index in the sequence, or, where rope_axis is not all 0, length + batch.position[token][axis] (of an
+ * encoder, whose length is 0, the same): the first rope_axis[0] frequencies turn by axis 0, the next rope_axis[1] by
+ * axis 1, the last by axis 2. Without batch.position all three are the index.
+ * Without a group nothing is kept: each token sees all tokens of its row of the batch, which are all that there are,
+ * or, if `local`, those of batch.span alone. */
 struct attend_args {
   int32_t n_head, n_kv_head, dim_k, dim_v;
   int32_t group, layer; /* KV group, and layer within it; −1 and 0: none */
@@ -85,7 +93,14 @@ struct attend_args {
   float eps;            /* of the q and k norms */
   float scale;          /* multiplies q·k */
   float softcap;        /* c·tanh(x/c) on scaled scores; 0: none */
+  int32_t rope_axis[3]; /* frequencies of each axis, rope_dim / 2 together; all 0: there is one axis */
+  int32_t local;        /* 1: a token of an encoder sees only its span */
 };
+
+/* Does a token's rotation have several axes? */
+static inline bool attend_has_axes(const struct attend_args *a) {
+  return (a->rope_axis[0] | a->rope_axis[1] | a->rope_axis[2]) != 0;
+}
 
 union op_args {
   struct embed_args embed;

@@ -19,7 +19,36 @@ const struct op *plan_embed(const struct plan *plan, enum embed_source source) {
 
 int plan_merged(const struct plan *plan) {
   const struct op *select = plan_find(plan, OP_SELECT);
-  return select ? plan_values(plan)[select->out].cols / plan_values(plan)[select->in[0]].cols : 1;
+  if (!select) return 1;
+  if (select->args.select.mean) return select->args.select.mean;
+  return plan_values(plan)[select->out].cols / plan_values(plan)[select->in[0]].cols;
+}
+
+bool plan_has_axes(const struct plan *plan) {
+  for (int i = 0; i < plan->n_op; i++)
+    if (plan_ops(plan)[i].kind == OP_ATTEND && attend_has_axes(&plan_ops(plan)[i].args.attend)) return true;
+  return false;
+}
+
+bool plan_has_spans(const struct plan *plan) {
+  for (int i = 0; i < plan->n_op; i++)
+    if (plan_ops(plan)[i].kind == OP_ATTEND && plan_ops(plan)[i].args.attend.local) return true;
+  return false;
+}
+
+bool weight_order_valid(const struct weight *w) {
+  if (w->order == ORDER_AS_IS) return true;
+  bool whole = w->use == WEIGHT_MATRIX && w->n_part == 1 && !w->interleaved && w->part[0].first == 0;
+  return whole && (w->order == ORDER_TRANSPOSED || w->cols % w->order == 0);
+}
+
+bool attend_axes_valid(const struct attend_args *args) {
+  int64_t axes = 0;
+  for (int i = 0; i < 3; i++) {
+    if (args->rope_axis[i] < 0) return false;
+    axes += args->rope_axis[i];
+  }
+  return axes == 0 || axes == args->rope_dim / 2;
 }
 
 bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row) {

@@ -11,13 +11,16 @@
 
 enum {
   PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
-  PLAN_VERSION = 4,
+  PLAN_VERSION = 5,
   PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
   PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
   PLAN_CHANNELS = 4,    /* of an image, at most, */
   PLAN_PATCH = 64,      /* pixels of a patch's side, */
-  PLAN_GRID = 256,      /* patches of its side, */
-  PLAN_MERGE = 8,       /* and of a side of those that become one row */
+  PLAN_GRID = 256,      /* patches of its side, where there is a table of their positions, */
+  PLAN_SIDE = 4096,     /* or where there is none, */
+  PLAN_AREA = 1 << 16,  /* patches of it all, */
+  PLAN_FRAMES = 8,      /* of a patch, */
+  PLAN_MERGE = 8,       /* and patches of a side of those that become one row */
   GATE_INTERLEAVE = 16, /* a gated weight alternates runs of this many gate rows and up rows, each part padded */
 };
 
@@ -26,8 +29,9 @@ enum plan_role {
   PLAN_VISION, /* images to rows of the decoder's embeddings: no KV groups, no vocabulary, no sample */
   PLAN_ROLES,
 };
-enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR }; /* a vector is F32, one row, stored plainly */
-enum value_rows { ROWS_TOKENS, ROWS_OUTPUTS };    /* one row per token of the batch, or per wanted output */
+enum weight_order { ORDER_AS_IS = 0, ORDER_TRANSPOSED = 255 }; /* the tensor is [cols][rows] */
+enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR };              /* a vector is F32, one row, stored plainly */
+enum value_rows { ROWS_TOKENS, ROWS_OUTPUTS }; /* one row per token of the batch, or per wanted output */
 
 /* Rows of a checkpoint tensor (elements, in a vector); `add` is added to each element (1 for norms stored as an offset
  * from one). */
@@ -44,7 +48,8 @@ struct weight {
   uint8_t
       interleaved; /* two parts of equal rows alternate in runs of GATE_INTERLEAVE; otherwise parts follow each other */
   uint8_t n_part;
-  uint8_t reserved;
+  uint8_t order; /* of a matrix of one part: ORDER_AS_IS, ORDER_TRANSPOSED, or else n of the tensor's columns, which lie
+                    there as [cols / n][n] and here as [n][cols / n] */
   struct weight_part part[PLAN_PARTS];
   struct scheme scheme;
 };
@@ -63,19 +68,44 @@ struct kv_group {
   int32_t window; /* tokens a query sees, itself included; 0: all */
 };
 
+/* Images that an encoder sees: one size; sizes up to one, whose positions are spread over the table; or any within
+ * bounds, whose patches have places in rotations and no table. */
+enum image_sizes { SIZES_ONE, SIZES_SPREAD, SIZES_ANY };
+
+/* What stands for an image in a prompt (engine/image_text.h). */
+enum image_text {
+  TEXT_MARKS, /* a mark for each row */
+  TEXT_TILES, /* the same of a whole and its tiles, with breaks */
+  TEXT_SPLIT, /* tiles that say which they are, then the whole */
+  TEXT_PAN,   /* the whole between two tokens, then parts of it so, in a sentence */
+  TEXT_LINES, /* lines of marks with a token behind each, and another one at the end */
+  IMAGE_TEXTS,
+};
+
 /* How an image becomes tokens of a PLAN_VISION; all zero in other plans. A token is a patch of `patch` × `patch`
- * pixels, its numbers in the order [channel][y][x]. Before those of an image stand `lead` tokens that the network has
- * learned: their numbers are zeros and their position is their index. Patches that become one row of the result, merge
- * × merge neighbours, follow each other line by line, and so do these squares. */
+ * pixels, its numbers in the order [channel][frame][y][x]. Before those of an image stand `lead` tokens that the
+ * network has learned: their numbers are zeros and their position is their index. Patches that become one row of the
+ * result, merge × merge neighbours, follow each other line by line, and so do these squares, or, with windows, those of
+ * each window, and the windows.
+ *
+ * A patch in column x of line y has the position {index into the table, y, x}. */
 struct plan_vision {
   int32_t channels, patch;
+  int32_t frames; /* of a patch, of a film: a picture is each of them */
   int32_t merge;
   int32_t lead;
-  int32_t grid; /* patches a side that the table of positions is made for: that of column x in line y is lead + y × grid
-                   + x */
+  int32_t keep;   /* 1: the learned tokens become rows too, before those of the patches */
+  int32_t grid;   /* patches a side that the table of positions is made for: column x of line y is lead + y × grid + x;
+                     of SIZES_ANY: at most */
+  int32_t area;   /* patches of an image, at most */
+  int32_t sizes;  /* enum image_sizes */
+  int32_t window; /* patches a side of the windows that local attentions see; 0: there are none */
+  int32_t text;   /* enum image_text */
+  int32_t mark;   /* the decoder's token that stands in a prompt for each row of the result */
   int32_t
-      stretch;  /* 1: smaller images have positions that are spread over the table; 0: all have grid × grid patches */
-  int32_t mark; /* the decoder's token that stands in a prompt for each row of the result */
+      mutual;   /* 1: in the decoder, an image's tokens see each other all, in whichever order: they are of one step */
+  int32_t axes; /* 1: in the decoder, a token of an image has the places {first, first + line, first + column} */
+  int32_t breaks; /* weight (a vector of the result's columns) that is a row behind each line of rows; −1: none */
 };
 
 struct plan {
@@ -109,8 +139,11 @@ static inline bool plan_samples(const struct plan *p) { return plan_ops(p)[p->n_
 const struct op *plan_find(const struct plan *plan, enum op_kind kind);
 /* The embedding by this source, or NULL. */
 const struct op *plan_embed(const struct plan *plan, enum embed_source source);
-/* Tokens that the plan's select puts side by side into one output; 1 without one. */
+/* Tokens that the plan's select makes one output of; 1 without one. */
 int plan_merged(const struct plan *plan);
+/* Whether batches have positions for rotations of several axes; spans. */
+bool plan_has_axes(const struct plan *plan);
+bool plan_has_spans(const struct plan *plan);
 
 /* The value that a step's result is: the logits that the sample takes or, in a plan without one, what the last op
  * makes.
@@ -129,6 +162,10 @@ bool plan_check_role(const struct plan *plan, struct error *error);
 
 /* An encoder's rows can take the place of the decoder's embeddings. */
 bool plan_vision_fits(const struct plan *decoder, const struct plan *vision, struct error *error);
+
+/* Whether a weight can have its columns' order, and a rotation its axes. */
+bool weight_order_valid(const struct weight *weight);
+bool attend_axes_valid(const struct attend_args *args);
 
 /* Which checkpoint row is row `row` of a weight: the part, and the row within the tensor. False for a padding row. Of a
  * vector: the same for its element `row`; a bias is joined, interleaved and padded as the rows of its matrix are. */

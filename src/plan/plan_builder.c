@@ -80,6 +80,14 @@ int plan_add_matrix(struct plan_builder *builder, const char *name, const char *
   return builder->head.n_weight++;
 }
 
+int plan_add_ordered(struct plan_builder *builder, const char *name, const char *tensor, int rows, int cols,
+                     uint8_t order) {
+  struct weight weight = {.name = name_add(builder, name), .cols = cols, .use = WEIGHT_MATRIX, .order = order};
+  weight.rows = parts_add(builder, &weight, &tensor, &rows, 1, false);
+  buffer_append(&builder->weights, &weight, sizeof weight);
+  return builder->head.n_weight++;
+}
+
 struct op op_make(enum op_kind kind, int layer) {
   struct op op = {.kind = kind, .layer = layer, .out = -1};
   for (int i = 0; i < OP_INPUTS; i++) op.in[i] = -1;

@@ -26,6 +26,9 @@ int plan_add_bias(struct plan_builder *builder, const char *name, const char *co
                   int n_part, bool interleaved);
 int plan_add_matrix(struct plan_builder *builder, const char *name, const char *const *tensors, const int *part_rows,
                     int n_part, int cols, bool interleaved);
+/* A matrix of one tensor whose columns have another order there, enum weight_order. */
+int plan_add_ordered(struct plan_builder *builder, const char *name, const char *tensor, int rows, int cols,
+                     uint8_t order);
 
 /* An op with every index −1, scale 1, rope_scale 1 and all else 0: fill it, then add it. */
 struct op op_make(enum op_kind kind, int layer);

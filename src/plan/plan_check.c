@@ -60,6 +60,8 @@ static bool weight_check(const struct plan *p, int index, struct error *error) {
     return error_set(error, ERROR_FORMAT, "Weight %s is interleaved; that needs two parts of equal rows.", name);
   if (w->use == WEIGHT_VECTOR ? w->rows != 1 || w->scheme.kind != SCHEME_F32 : w->use != WEIGHT_MATRIX)
     return error_set(error, ERROR_FORMAT, "Weight %s is neither a matrix nor one row of F32.", name);
+  if (!weight_order_valid(w))
+    return error_set(error, ERROR_FORMAT, "Weight %s has columns in an order that it cannot have.", name);
   return scheme_check(&w->scheme, error) || error_prefix(error, "Weight %s: ", name);
 }
 
@@ -184,6 +186,7 @@ static bool attend_shape_valid(const struct attend_args *a) {
 
 /* A decoder's attention has a group, of its shape; an encoder's has none. */
 static bool attend_group_fits(const struct plan *p, const struct attend_args *a) {
+  if (a->local != 0 && (a->local != 1 || p->role == PLAN_DECODER)) return false;
   if (p->role != PLAN_DECODER) return a->group == -1 && a->layer == 0;
   if (a->group < 0 || a->group >= p->n_group) return false;
   const struct kv_group *g = plan_groups(p) + a->group;
@@ -192,7 +195,8 @@ static bool attend_group_fits(const struct plan *p, const struct attend_args *a)
 }
 
 static bool rope_valid(const struct plan *p, const struct attend_args *a) {
-  if (a->rope_style == ROPE_NONE) return true;
+  if (a->rope_style == ROPE_NONE) return !attend_has_axes(a);
+  if (!attend_axes_valid(a)) return false;
   return (a->rope_style == ROPE_HALF || a->rope_style == ROPE_PAIRS) && a->rope_dim >= 2 && a->rope_dim % 2 == 0 &&
          a->rope_dim <= a->dim_k && (uint64_t)a->rope_freq + (uint64_t)a->rope_dim / 2 <= p->n_float;
 }
@@ -218,7 +222,8 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
 static bool select_check(const struct op_context *c, const struct op *op) {
   const struct value *in = value_get(c->plan, op->in[0]), *out = value_get(c->plan, op->out);
   const struct select_args *args = &op->args.select;
-  bool fits = in && out && in->rows == ROWS_TOKENS && out->rows == ROWS_OUTPUTS && out->cols % in->cols == 0;
+  bool fits = in && out && in->rows == ROWS_TOKENS && out->rows == ROWS_OUTPUTS &&
+              (args->mean ? out->cols == in->cols : out->cols % in->cols == 0);
   if (!fits) return op_refuse(c, "does not fit its input or output");
   return norm_fits(c->plan, args->norm, args->eps, op->weight[2], in->cols) ||
          op_refuse(c, "has a norm without its weight, or of another kind or length");

@@ -13,9 +13,24 @@ static bool decoder_check(const struct plan *p, struct error *error) {
 }
 
 static bool vision_sizes_valid(const struct plan_vision *v) {
-  return v->channels >= 1 && v->channels <= PLAN_CHANNELS && v->patch >= 1 && v->patch <= PLAN_PATCH && v->merge >= 1 &&
-         v->merge <= PLAN_MERGE && v->lead >= 0 && v->lead <= 1 && v->grid >= v->merge && v->grid <= PLAN_GRID &&
-         v->stretch >= 0 && v->stretch <= 1 && v->mark >= 0 && v->mark < LIMIT_VOCAB;
+  bool any = v->sizes == SIZES_ANY;
+  return v->channels >= 1 && v->channels <= PLAN_CHANNELS && v->patch >= 1 && v->patch <= PLAN_PATCH &&
+         v->frames >= 1 && v->frames <= PLAN_FRAMES && v->merge >= 1 && v->merge <= PLAN_MERGE && v->lead >= 0 &&
+         v->lead <= 1 && v->keep >= 0 && v->keep <= v->lead && v->grid >= v->merge &&
+         v->grid <= (any ? PLAN_SIDE : PLAN_GRID) && v->sizes >= SIZES_ONE && v->sizes <= SIZES_ANY &&
+         v->text >= TEXT_MARKS && v->text < IMAGE_TEXTS && v->mark >= 0 && v->mark < LIMIT_VOCAB &&
+         (any ? v->area >= v->merge * v->merge && v->area <= PLAN_AREA : v->area == v->grid * v->grid);
+}
+
+/* Windows are whole squares; a token that is kept joins no others; a row behind lines is as wide as the others. */
+static bool vision_extras_valid(const struct plan *p) {
+  const struct plan_vision *v = &p->vision;
+  bool window = v->window >= 0 && v->window <= PLAN_SIDE && v->window % v->merge == 0;
+  bool kept = !v->keep || v->merge == 1, flags = (v->mutual | 1) == 1 && (v->axes | 1) == 1;
+  if (!window || !kept || !flags || plan_has_spans(p) != (v->window > 0)) return false;
+  if (v->breaks == -1) return true;
+  return v->breaks >= 0 && v->breaks < p->n_weight && plan_weights(p)[v->breaks].use == WEIGHT_VECTOR &&
+         plan_weights(p)[v->breaks].cols == plan_values(p)[plan_result(p)].cols;
 }
 
 /* Whether a kind of op is there n times. */
@@ -32,10 +47,16 @@ static bool vision_check(const struct plan *p, struct error *error) {
                      "The plan sees images of %d channels in patches of %d, %d × %d of them merged, %d before them, on "
                      "a grid of %d: out of range.",
                      v->channels, v->patch, v->merge, v->merge, v->lead, v->grid);
-  bool fits = patches && plan_values(p)[patches->out].cols == v->channels * v->patch * v->patch &&
+  if (!vision_extras_valid(p))
+    return error_set(error, ERROR_FORMAT,
+                     "The plan has windows of %d patches, keeps %d of %d tokens, has weight %d behind lines: they do "
+                     "not fit its ops.",
+                     v->window, v->keep, v->lead, v->breaks);
+  int most = v->sizes == SIZES_ANY ? v->area : v->grid * v->grid;
+  bool fits = patches && plan_values(p)[patches->out].cols == v->channels * v->frames * v->patch * v->patch &&
               plan_merged(p) == v->merge * v->merge && op_counted(p, OP_SELECT, 1) && op_counted(p, OP_SAMPLE, 0) &&
-              p->n_group == 0 && !plan_embed(p, EMBED_TOKENS) && p->max_position == v->lead + v->grid * v->grid;
-  if (positions) fits = fits && plan_weights(p)[positions->weight[0]].rows == p->max_position;
+              p->n_group == 0 && !plan_embed(p, EMBED_TOKENS) && p->max_position == v->lead + most;
+  if (positions) fits = fits && v->sizes != SIZES_ANY && plan_weights(p)[positions->weight[0]].rows == p->max_position;
   if (fits && plan_values(p)[plan_result(p)].rows == ROWS_OUTPUTS) return true;
   return error_set(error, ERROR_FORMAT,
                    "The plan's ops do not take patches of %d × %d pixels to outputs of %d × %d patches, or they keep "
@@ -48,6 +69,8 @@ bool plan_vision_fits(const struct plan *decoder, const struct plan *vision, str
   if (width != decoder->hidden)
     return error_set(error, ERROR_INVALID, "Images become rows of %d numbers, and the decoder takes %d.", width,
                      decoder->hidden);
+  if (vision->vision.axes && !plan_has_axes(decoder))
+    return error_set(error, ERROR_INVALID, "Images have lines and columns, and the decoder's rotation has one axis.");
   if (mark < decoder->vocab) return true;
   return error_set(error, ERROR_INVALID, "The token that stands for images is %d, expected one of the vocabulary's %d.",
                    mark, decoder->vocab);

@@ -15,9 +15,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char *const families[] = {"model/gemma3",  "model/llama3", "model/llama_bias_yarn",
-                                       "model/mistral", "model/qwen2",  "model/qwen3",
-                                       "model/smollm2", "vision/llava", "vision/idefics3"};
+static const char *const families[] = {
+    "model/gemma3",    "model/llama3",      "model/llama_bias_yarn", "model/mistral",   "model/qwen2",
+    "model/qwen3",     "model/smollm2",     "vision/llava",          "vision/idefics3", "vision/gemma3",
+    "vision/qwen2_vl", "vision/qwen2_5_vl", "vision/llava_next",     "vision/pixtral",  "vision/mistral3"};
 
 enum { N_FAMILY = sizeof families / sizeof *families, FOLDER_BYTES = 64, PATH_BYTES = 512 };
 

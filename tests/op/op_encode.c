@@ -18,8 +18,15 @@ static int patches_begin(struct op_model *m, int channels, int patch, int merge,
   struct plan *head = &m->builder.head;
   head->role = PLAN_VISION;
   head->vocab = 0;
-  head->vision = (struct plan_vision){
-      .channels = channels, .patch = patch, .merge = merge, .lead = lead, .grid = 12, .stretch = 1};
+  head->vision = (struct plan_vision){.channels = channels,
+                                      .patch = patch,
+                                      .frames = 1,
+                                      .merge = merge,
+                                      .lead = lead,
+                                      .grid = 12,
+                                      .area = 144,
+                                      .sizes = SIZES_SPREAD,
+                                      .breaks = -1};
   head->max_position = lead + 12 * 12;
   struct op op = op_make(OP_EMBED, -1);
   op.args.embed.source = EMBED_PATCHES;
@@ -28,11 +35,11 @@ static int patches_begin(struct op_model *m, int channels, int patch, int merge,
   return op.out;
 }
 
-static void select_end(struct op_model *m, int value, int cols, int merged, uint8_t norm) {
+static void select_end(struct op_model *m, int value, int cols, int merged, uint8_t norm, bool mean) {
   struct op op = op_make(OP_SELECT, -1);
   op.in[0] = value;
-  op.out = plan_add_value(&m->builder, merged * cols, ROWS_OUTPUTS);
-  op.args.select = (struct select_args){.norm = norm, .eps = 1e-5f};
+  op.out = plan_add_value(&m->builder, (mean ? 1 : merged) * cols, ROWS_OUTPUTS);
+  op.args.select = (struct select_args){.norm = norm, .mean = (uint8_t)(mean ? merged : 0), .eps = 1e-5f};
   if (norm) op.weight[2] = model_vector(m, norm == NORM_LAYER ? 2 * cols : cols, 0.5f, 1.5f);
   plan_add_op(&m->builder, &op);
   model_close(m);
@@ -41,7 +48,7 @@ static void select_end(struct op_model *m, int value, int cols, int merged, uint
 /* A batch of rows of so many tokens, of random numbers, all of them wanted. */
 struct patch_batch {
   struct row row[ROWS];
-  int32_t out[TOKENS], position[TOKENS][3];
+  int32_t out[TOKENS], position[TOKENS][3], span[TOKENS][2];
   float *patches;
   struct batch batch;
 };
@@ -59,9 +66,21 @@ static void batch_make(struct patch_batch *b, const int *counts, int n_row, int 
   for (int i = 0; i < b->batch.n_token; i++) {
     b->out[b->batch.n_out++] = i;
     b->position[i][0] = i * 5 % 140;
+    b->position[i][1] = i * 3 % 61;
+    b->position[i][2] = i * 7 % 53;
   }
   for (size_t i = 0; i < (size_t)b->batch.n_token * (size_t)cols; i++)
     b->patches[i] = (float)(2 * random_uniform(&random) - 1);
+}
+
+/* Each token sees a run of its row, of 1, 8, 15, … tokens by turns. */
+static void spans_make(struct patch_batch *b) {
+  for (int r = 0; r < b->batch.n_row; r++)
+    for (int at = 0, n = 1, count = b->row[r].count; at < count; at += n, n = n % 71 + 7) {
+      int last = at + n < count ? at + n - 1 : count - 1;
+      for (int i = at; i <= last; i++) b->span[b->row[r].first + i][0] = at, b->span[b->row[r].first + i][1] = last;
+    }
+  b->batch.span = (const int32_t(*)[2])b->span;
 }
 
 static struct limits encoder_limits(uint8_t kv) {
@@ -89,9 +108,18 @@ static void model_step(const struct op_model *m, const struct backend *backend, 
 
 static const struct attend_shape {
   int n_head, n_kv_head, dim, channels, patch; /* channels × patch² = (n_head + 2 × n_kv_head) × dim */
+  int32_t axis[3];                             /* of the rotation; 0: there is none */
+  bool pairs, local;
 } shapes[] = {
-    {2, 2, 72, 3, 12}, /* of SigLIP so400m */
-    {4, 4, 64, 3, 16}, {4, 4, 9, 3, 6}, {2, 1, 64, 4, 8}, {1, 1, 1, 3, 1},
+    {2, 2, 72, 3, 12, .local = false}, /* of SigLIP so400m */
+    {4, 4, 64, 3, 16, .local = false},
+    {4, 4, 9, 3, 6, .local = false},
+    {2, 1, 64, 4, 8, .local = false},
+    {1, 1, 1, 3, 1, .local = false},
+    {4, 4, 64, 3, 16, .axis = {0, 16, 16}},
+    {4, 4, 64, 3, 16, .axis = {7, 0, 13}, .pairs = true, .local = true},
+    {2, 2, 72, 3, 12, .axis = {8, 14, 14}, .local = true},
+    {4, 4, 9, 3, 6, .local = true},
 };
 
 static void attend_make(struct op_model *m, const struct attend_shape *s) {
@@ -104,9 +132,20 @@ static void attend_make(struct op_model *m, const struct attend_shape *s) {
                                         .dim_v = s->dim,
                                         .group = -1,
                                         .rope_scale = 1,
+                                        .local = s->local,
                                         .scale = 2 / sqrtf((float)s->dim)};
+  int turned = s->axis[0] + s->axis[1] + s->axis[2];
+  if (turned) {
+    float frequency[64];
+    for (int i = 0; i < turned; i++) frequency[i] = powf(0.8f, (float)i);
+    op.args.attend.rope_style = s->pairs ? ROPE_PAIRS : ROPE_HALF;
+    op.args.attend.rope_dim = 2 * turned;
+    op.args.attend.rope_freq = plan_add_floats(&m->builder, frequency, (uint32_t)turned);
+    memcpy(op.args.attend.rope_axis, s->axis, sizeof s->axis);
+  }
+  m->builder.head.vision.window = s->local;
   plan_add_op(&m->builder, &op);
-  select_end(m, op.out, s->n_head * s->dim, 1, NORM_NONE);
+  select_end(m, op.out, s->n_head * s->dim, 1, NORM_NONE, false);
 }
 
 /* Numbers are within ±1, so scores are within 2 · √dim; a score's error is that of so many sums, and of parts of 16
@@ -126,6 +165,8 @@ static void rows_alone(const struct table *table, const struct op_model *m, cons
     struct row row = all->row[r];
     struct batch batch = all->batch;
     batch.patches += (size_t)row.first * (size_t)plan_values(m->plan)[plan_embed(m->plan, EMBED_PATCHES)->out].cols;
+    batch.position += row.first;
+    if (batch.span) batch.span += row.first;
     row.first = 0;
     batch.n_row = 1, batch.row = &row, batch.n_token = batch.n_out = row.count;
     model_step(m, table->tested, subject->device[0], limits, batch, alone);
@@ -145,13 +186,15 @@ static void attend_case(struct table *table, const struct attend_shape *s, uint8
     return;
   }
   batch_make(&b, row_counts, ROWS, s->channels * s->patch * s->patch);
+  if (s->local) spans_make(&b);
   size_t cols = (size_t)(s->n_head * s->dim), count = TOKENS * cols;
   for (size_t i = 0; i < count; i++) tolerance[i] = attend_tolerance(s, kv);
   model_step(&m, table->oracle, table->oracle_device, &limits, b.batch, expected);
   for (int i = 0; i < table->n_subject; i++) {
     char what[80];
     const struct subject *subject = &table->subject[i];
-    snprintf(what, sizeof what, "%d heads of %d, %s", s->n_head, s->dim, subject->name);
+    snprintf(what, sizeof what, "%d heads of %d%s%s, %s", s->n_head, s->dim, s->axis[2] ? ", axes" : "",
+             s->local ? ", local" : "", subject->name);
     model_step(&m, table->tested, subject->device[1], &limits, b.batch, got);
     family_compare(family, what, expected, tolerance, got, count);
     model_step(&m, table->tested, subject->device[0], &limits, b.batch, other);
@@ -164,7 +207,8 @@ static void attend_case(struct table *table, const struct attend_shape *s, uint8
 
 /* --- embeddings and outputs --------------------------------------------------------------------------------------- */
 
-static void rows_make(struct op_model *m, int patch, int merge, int lead, uint8_t norm, struct scheme scheme) {
+static void rows_make(struct op_model *m, int patch, int merge, int lead, uint8_t norm, bool mean,
+                      struct scheme scheme) {
   int cols = 3 * patch * patch;
   struct op op = op_make(OP_EMBED, -1);
   op.in[0] = patches_begin(m, 3, patch, merge, lead, 5);
@@ -174,7 +218,7 @@ static void rows_make(struct op_model *m, int patch, int merge, int lead, uint8_
   if (lead) op.weight[1] = model_vector(m, cols, -1, 1);
   if (norm) op.weight[2] = model_vector(m, norm == NORM_LAYER ? 2 * cols : cols, 0.5f, 1.5f);
   plan_add_op(&m->builder, &op);
-  select_end(m, op.out, cols, merge * merge, norm);
+  select_end(m, op.out, cols, merge * merge, norm, mean);
 }
 
 /* Outputs of joined tokens with gaps between some of them, within the rows. */
@@ -185,22 +229,22 @@ static void outputs_make(struct patch_batch *b, int merged) {
       b->out[b->batch.n_out++] = i;
 }
 
-static void rows_case(struct table *table, int patch, int merge, int lead, uint8_t norm, struct scheme scheme,
-                      struct family *family) {
+static void rows_case(struct table *table, int patch, int merge, int lead, uint8_t norm, bool mean,
+                      struct scheme scheme, struct family *family) {
   static float expected[TOKENS * COLS_MOST], got[TOKENS * COLS_MOST];
   static double tolerance[TOKENS * COLS_MOST];
   const int counts[] = {9, 1, 20, 18};
   struct op_model m;
   struct patch_batch b;
   struct limits limits = encoder_limits(KV_F32);
-  rows_make(&m, patch, merge, lead, norm, scheme);
+  rows_make(&m, patch, merge, lead, norm, mean, scheme);
   if (family_skips(family, table, &m)) {
     model_release(&m);
     return;
   }
   batch_make(&b, counts, 4, 3 * patch * patch);
   outputs_make(&b, merge * merge);
-  size_t count = (size_t)b.batch.n_out * (size_t)(merge * merge * 3 * patch * patch);
+  size_t count = (size_t)b.batch.n_out * (size_t)((mean ? 1 : merge * merge) * 3 * patch * patch);
   /* Numbers before a norm are at most 2.7, and behind one 1.5 · 4 + 1.5, about; its sums are of parts of 32. */
   double roundings = norm ? 2 * (3 * patch * patch / 32.0 + 10) : 3;
   for (size_t i = 0; i < count; i++) tolerance[i] = roundings * ROUNDOFF * 8;
@@ -208,8 +252,8 @@ static void rows_case(struct table *table, int patch, int merge, int lead, uint8
   for (int i = 0; i < table->n_subject; i++)
     for (int k = 0; k < 2; k++) {
       char what[80];
-      snprintf(what, sizeof what, "patch %d, merge %d, lead %d, norm %d, %s", patch, merge, lead, norm,
-               table->subject[i].name);
+      snprintf(what, sizeof what, "patch %d, merge %d, lead %d, norm %d%s, %s", patch, merge, lead, norm,
+               mean ? ", mean" : "", table->subject[i].name);
       model_step(&m, table->tested, table->subject[i].device[k], &limits, b.batch, got);
       family_compare(family, what, expected, tolerance, got, count);
     }
@@ -238,7 +282,7 @@ static void pool_case(struct table *table, struct device *device, bool of_host, 
   struct limits limits = encoder_limits(KV_F32), of_images = limits;
   decoder_make(&decoder);
   patches_begin(&encoder, 3, 4, 1, 0, 11);
-  select_end(&encoder, 0, POOL_COLS, 1, NORM_NONE);
+  select_end(&encoder, 0, POOL_COLS, 1, NORM_NONE, false);
   batch_make(&b, (int[]){7, 9}, 2, POOL_COLS);
   limits.pool = POOL;
   packed_init(&packed, table->tested, &decoder);
@@ -286,14 +330,17 @@ void encode_cases(struct table *table) {
     struct family family = {0};
     snprintf(family.name, sizeof family.name, "encode attend %s", kv_dtype_name(types[t]));
     for (size_t i = 0; i < (table->few ? 1 : sizeof shapes / sizeof *shapes); i++)
-      attend_case(table, &shapes[i], types[t], &family);
+      if (types[t] == KV_F32 || shapes[i].axis[2] == 0) /* a rotation's last bit can move a rounded key */
+        attend_case(table, &shapes[i], types[t], &family);
     family_end(table, &family);
   }
-  struct family family = {.name = "encode positions, norms, joined outputs"};
+  struct family family = {.name = "encode positions, norms, joined outputs, means"};
   for (uint8_t norm = NORM_NONE; norm <= NORM_LAYER; norm++)
     for (int merge = 1; merge <= 3; merge++) {
-      rows_case(table, 8, merge, 0, norm, (struct scheme){0}, &family);
-      rows_case(table, 2, merge, 1, norm, (struct scheme){.kind = SCHEME_BF16}, &family);
+      for (int mean = 0; mean < 2; mean++) {
+        rows_case(table, 8, merge, 0, norm, mean, (struct scheme){0}, &family);
+        rows_case(table, 2, merge, 1, norm, mean, (struct scheme){.kind = SCHEME_BF16}, &family);
+      }
     }
   family_end(table, &family);
   family = (struct family){.name = "encode pool"};

@@ -6,12 +6,15 @@
 #include "../unit/model/model_variant.h"
 #include "backend/backends.h"
 #include "engine/image_batch.h"
+#include "engine/image_places.h"
+#include "engine/image_tiles.h"
 #include "engine/loaded_engine.h"
 #include "parity_support.h"
 
 static const double tolerance = 1e-4, visible = 1e-3; /* parts of the expected range */
 
-static const char *const models[] = {"idefics3", "llava"};
+static const char *const models[] = {"idefics3",   "llava",      "gemma3",  "qwen2_vl", "qwen2_5_vl",
+                                     "llava_next", "llava_full", "pixtral", "mistral3"};
 
 enum { MODEL_COUNT = sizeof models / sizeof *models, IMAGES = 2, TOKENS_MOST = 128 };
 
@@ -110,8 +113,8 @@ static void rig_open(struct rig *rig, const char *backend, int block_size, uint8
                                 .opt_batch = 1,
                                 .block_size = block_size,
                                 .kv_dtype = kv,
-                                .pool = vision.outputs,
-                                .n_block = {n_block}};
+                                .pool = vision.outputs + 1,
+                                .n_block = {n_block, n_block}};
   rig->vision = program_load(rig, rig->plan, &vision, rig->file.plan->n_weight);
   rig->decoder = program_load(rig, rig->file.plan, &rig->limits, 0);
   if (!image_batch_init(&rig->images, rig->plan, &vision, &error)) fail_msg("%s", error.text);
@@ -162,24 +165,70 @@ static double images_encode(struct rig *rig, const struct expected_vision *e, in
   return most;
 }
 
+/* Where the prompt's images are. */
+static void spans_find(const struct rig *rig, const struct expected_vision *e, struct image_span spans[IMAGES]) {
+  const struct plan_vision *v = &rig->plan->vision;
+  const int32_t *token = e->text.token;
+  int32_t at = 0;
+  for (int i = 0; i < IMAGES; i++) {
+    int32_t unit = v->patch * v->merge;
+    while (at < e->text.n_token && token[at] != v->mark) at++;
+    spans[i] = (struct image_span){at, e->image[i].height / unit, e->image[i].width / unit};
+    at += e->n_row[i];
+  }
+}
+
+/* Which row of the pool each mark of the prompt is: those of images one after the other; where lines have a row of
+ * their own behind them, the two are the whole and the only tile of a picture of 9 × 17, and that row is the pool's
+ * next. */
+static void marks_fill(struct rig *rig, const struct expected_vision *e, int32_t *row) {
+  const struct plan_vision *v = &rig->plan->vision;
+  struct error error = {0};
+  for (int i = 0; i < TOKENS_MOST; i++) row[i] = i;
+  if (v->breaks < 0) return;
+  struct image_tiles tiles = {1, 1, v->grid, 9, 17};
+  struct slice own = engine_file_weight(&rig->file, rig->file.plan->n_weight + v->breaks);
+  struct pool_source source = {.rows = (const float *)(const void *)own.data};
+  int32_t last = rig->limits.pool - 1;
+  assert_int_equal(own.size, e->cols * (int)sizeof(float));
+  if (!rig->backend->pool_fill(rig->decoder, last, 1, &source, &error)) fail_msg("%s", error.text);
+  image_tiles_rows(&tiles, row);
+  for (int i = 0; i < image_tiles_count(&tiles); i++)
+    if (row[i] == IMAGE_BREAK) row[i] = last;
+}
+
+/* Whether tests leave out what images are to a decoder beside their rows. */
+static bool images_are_text;
+
 /* The prompt in chunks, the marks of images replaced by the pool's rows. */
 static double prompt_run(struct rig *rig, const struct expected_vision *e, int chunk) {
   static const struct sampling sampling[TOKENS_MOST];
   uint32_t block[TOKENS_MOST];
+  struct image_span spans[IMAGES];
+  int32_t see[TOKENS_MOST], place[TOKENS_MOST][3], of_mark[TOKENS_MOST];
+  const struct plan_vision *v = &rig->plan->vision;
   int32_t embed[TOKENS_MOST], out[TOKENS_MOST], mark = rig->plan->vision.mark;
   const struct expected_logits *t = &e->text;
   float *logits = calloc((size_t)t->n_token * (size_t)t->vocab, sizeof *logits);
   for (uint32_t i = 0; i < TOKENS_MOST; i++) block[i] = i;
-  for (int i = 0, row = 0; i < t->n_token; i++) out[i] = i, embed[i] = t->token[i] == mark ? row++ : -1;
+  marks_fill(rig, e, of_mark);
+  for (int i = 0, n = 0; i < t->n_token; i++) out[i] = i, embed[i] = t->token[i] == mark ? of_mark[n++] : -1;
+  spans_find(rig, e, spans);
   for (int at = 0, n; at < t->n_token; at += n) {
     n = t->n_token - at < chunk ? t->n_token - at : chunk;
-    struct row row = {.count = n, .length = at, .n_block = {TOKENS_MOST / rig->limits.block_size}, .block = {block}};
+    if (v->mutual) n = image_step_end(spans, IMAGES, at, at + n) - at;
+    image_see(spans, IMAGES, at, n, see);
+    image_positions(spans, IMAGES, at, n, place);
+    int32_t n_block = TOKENS_MOST / rig->limits.block_size;
+    struct row row = {.count = n, .length = at, .n_block = {n_block, n_block}, .block = {block, block}};
     struct batch batch = {.n_row = 1,
                           .n_token = n,
                           .n_out = n,
                           .row = &row,
                           .token = t->token + at,
                           .embed = embed + at,
+                          .see = v->mutual && !images_are_text ? see : NULL,
+                          .position = v->axes && !images_are_text ? (const int32_t(*)[3])place : NULL,
                           .out = out,
                           .sampling = sampling,
                           .want_logits = true};
@@ -287,7 +336,16 @@ static void test_text_only(void **state) {
 
 /* Of the features, those without which the checkpoint's tensors fit the config no more, or that are asked for. */
 static bool feature_refused(const char *feature) {
-  static const char *const refused[] = {"layers", "patch", "grid", "merge", "class token", "act of the projector"};
+  static const char *const refused[] = {"layers",
+                                        "patch",
+                                        "grid",
+                                        "merge",
+                                        "class token",
+                                        "act of the projector",
+                                        "frames",
+                                        "act of the encoder",
+                                        "layer of features",
+                                        "bias of the projector"};
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
     if (strcmp(refused[i], feature) == 0) return true;
   return false;
@@ -379,6 +437,27 @@ static void rows_joined(struct image_batch *images) {
   images->batch.n_row = 1;
 }
 
+static void no_axes(struct plan *plan) {
+  for (int i = 0; i < 2; i++) {
+    struct attend_args *a = &op_of(plan, OP_ATTEND, i)->args.attend;
+    a->rope_axis[1] += a->rope_axis[2], a->rope_axis[2] = 0;
+  }
+}
+
+static void projector_unnormed(struct plan *plan) {
+  struct op *op = op_of(plan, OP_SELECT, 0) + 1;
+  op->args.linear.norm = NORM_NONE;
+}
+
+static void first_unnormed(struct plan *plan) { op_of(plan, OP_LINEAR, 0)->args.linear.post_norm = NORM_NONE; }
+
+static void not_local(struct plan *plan) { op_of(plan, OP_ATTEND, 0)->args.attend.local = 0; }
+
+/* Rows in the order of windows. */
+static void windows_kept(struct image_batch *images) {
+  for (int i = 0; i < images->batch.n_out; i++) images->out[i] = 4 * i;
+}
+
 static const struct {
   const char *model, *feature;
   plan_change *plan;
@@ -395,6 +474,21 @@ static const struct {
     {"idefics3", "scale of attention", other_scale, NULL},
     {"idefics3", "order in a square", NULL, squares_turned},
     {"idefics3", "spread of positions", NULL, not_spread},
+    {"gemma3", "norm of the projector", projector_unnormed, NULL},
+    {"gemma3", "norm behind the layers", select_unnormed, NULL},
+    {"qwen2_vl", "columns in rotations", no_axes, NULL},
+    {"qwen2_vl", "norm of the merger", select_unnormed, NULL},
+    {"qwen2_vl", "activation of the merger", projector_plain, NULL},
+    {"qwen2_vl", "bias of q, k, v", no_qkv_bias, NULL},
+    {"qwen2_5_vl", "windows", not_local, NULL},
+    {"qwen2_5_vl", "order of the prompt", NULL, windows_kept},
+    {"qwen2_5_vl", "bias of q, k, v", no_qkv_bias, NULL},
+    {"pixtral", "columns in rotations", no_axes, NULL},
+    {"pixtral", "norm of patches", first_unnormed, NULL},
+    {"pixtral", "images apart", NULL, rows_joined},
+    {"mistral3", "columns in rotations", no_axes, NULL},
+    {"mistral3", "norm of joined patches", select_unnormed, NULL},
+    {"mistral3", "order in a square", NULL, squares_turned},
     {"llava", "norm before the layers", embed_unnormed, NULL},
     {"llava", "class token", no_class_token, NULL},
     {"llava", "activation of the projector", projector_plain, NULL},
@@ -413,6 +507,46 @@ static void test_part_features(void **state) {
     double rows = images_encode(&rig, &e, 0, IMAGES, parts[i].batch);
     printf("%s without %s: rows %.1e of the range\n", parts[i].model, parts[i].feature, rows);
     if (!(rows > visible)) fail_msg("the fixture does not show it");
+    rig_close(&rig);
+    expected_vision_release(&e);
+  }
+}
+
+/* The same networks as llama.cpp's pairs of GGUF files, whose matrices are rounded to fp16. */
+static void test_pairs(void **state) {
+  (void)state;
+  static const char *const of[] = {"gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl"};
+  for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+    char folder_of[64];
+    struct expected_vision e = expected_vision_read(of[i]);
+    struct rig rig;
+    snprintf(folder_of, sizeof folder_of, "%s/gguf", of[i]);
+    engine_build(folder_of, "cpu", "FP32");
+    rig_open(&rig, "cpu", 16, KV_F32, NULL);
+    double rows = images_encode(&rig, &e, 0, IMAGES, NULL), logits = prompt_run(&rig, &e, TOKENS_MOST);
+    printf("%s of GGUF files: rows %.1e, logits %.1e of the range\n", of[i], rows, logits);
+    if (!(rows <= tolerance) || !(logits <= tolerance)) fail_msg("more than %g", tolerance);
+    rig_close(&rig);
+    expected_vision_release(&e);
+  }
+}
+
+/* Images whose tokens see only what is before them, or whose places are those of a text. */
+static void test_decoder_features(void **state) {
+  (void)state;
+  static const char *const of[] = {"gemma3", "qwen2_vl", "qwen2_5_vl"};
+  for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+    struct expected_vision e = expected_vision_read(of[i]);
+    struct rig rig;
+    engine_build(of[i], "cpu", "FP32");
+    rig_open(&rig, "cpu", 16, KV_F32, NULL);
+    images_encode(&rig, &e, 0, IMAGES, NULL);
+    assert_true(prompt_run(&rig, &e, TOKENS_MOST) <= tolerance);
+    images_are_text = true;
+    double logits = prompt_run(&rig, &e, TOKENS_MOST);
+    images_are_text = false;
+    printf("%s with images as a text's tokens: logits %.1e of the range\n", of[i], logits);
+    if (!(logits > visible)) fail_msg("the fixture does not show it");
     rig_close(&rig);
     expected_vision_release(&e);
   }
@@ -461,9 +595,11 @@ static void test_quantized(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_parity),       cmocka_unit_test(test_config_features), cmocka_unit_test(test_part_features),
-      cmocka_unit_test(test_images_apart), cmocka_unit_test(test_quantized),       cmocka_unit_test(test_loaded),
-      cmocka_unit_test(test_text_only),
+      cmocka_unit_test(test_parity),        cmocka_unit_test(test_config_features),
+      cmocka_unit_test(test_part_features), cmocka_unit_test(test_images_apart),
+      cmocka_unit_test(test_quantized),     cmocka_unit_test(test_loaded),
+      cmocka_unit_test(test_text_only),     cmocka_unit_test(test_decoder_features),
+      cmocka_unit_test(test_pairs),
   };
   if (!mkdtemp(folder)) return 1;
   snprintf(engine_path, sizeof engine_path, "%s/engine.spate", folder);

@@ -102,8 +102,8 @@ static void views_fill(const struct program *program, const struct call *call, c
     const struct row *row = batch->row + program->token_row[token];
     int position = row->length + token - row->first, last = batch->see ? row->length + batch->see[token] : position;
     if (last >= row->length + row->count || args->group < 0) last = row->length + row->count - 1;
-    views->last[i] = last;
-    views->first[i] = window && position >= window ? position - window + 1 : 0;
+    views->last[i] = args->local ? batch->span[token][1] : last;
+    views->first[i] = args->local ? batch->span[token][0] : window && position >= window ? position - window + 1 : 0;
     views->out[i] = value_row(program, call->op->out, token) + (size_t)head * (size_t)args->dim_v;
     views->block[i] = row_blocks(program, args, program->token_row[token]);
   }

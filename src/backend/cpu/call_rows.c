@@ -49,6 +49,22 @@ void call_embed(const struct program *program, const struct call *call, int work
   }
 }
 
+/* The mean of an output's tokens; `line` is one's room. */
+static void mean_select(const struct program *program, const struct op *op, const float *in, size_t cols, float *line,
+                        float *out) {
+  const struct select_args *args = &op->args.select;
+  memset(out, 0, cols * sizeof *out);
+  for (int k = 0; k < args->mean; k++, in += cols) {
+    const float *from = in;
+    if (args->norm != NORM_NONE) {
+      row_norm(program, args->norm, in, op->weight[2], (int)cols, args->eps, line);
+      from = line;
+    }
+    for (size_t c = 0; c < cols; c++) out[c] += from[c];
+  }
+  for (size_t c = 0; c < cols; c++) out[c] /= args->mean;
+}
+
 void call_select(const struct program *program, const struct call *call, int worker) {
   const struct op *op = call->op;
   const struct select_args *args = &op->args.select;
@@ -57,6 +73,10 @@ void call_select(const struct program *program, const struct call *call, int wor
   for (int i = outputs.first; i < outputs.first + outputs.count; i++) {
     const float *in = value_row(program, op->in[0], program->batch->out[i]);
     float *out = value_row(program, op->out, i);
+    if (args->mean) {
+      mean_select(program, op, in, cols, (float *)worker_scratch(program, worker), out);
+      continue;
+    }
     if (args->norm == NORM_NONE) memcpy(out, in, merged * cols * sizeof *out);
     for (size_t k = 0; args->norm != NORM_NONE && k < merged; k++)
       row_norm(program, args->norm, in + k * cols, op->weight[2], (int)cols, args->eps, out + k * cols);

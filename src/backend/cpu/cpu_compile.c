@@ -37,6 +37,8 @@ static size_t scratch_bytes_of(const struct plan *plan, int query_tokens) {
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind == OP_EMBED) floats = size_max(floats, (size_t)plan_values(plan)[op->out].cols);
+    if (op->kind == OP_SELECT && op->args.select.mean)
+      floats = size_max(floats, (size_t)plan_values(plan)[op->out].cols);
     if (op->kind == OP_LINEAR) floats = size_max(floats, call_linear_scratch(plan, op));
     if (op->kind == OP_ATTEND) floats = size_max(floats, call_attend_scratch(&op->args.attend, query_tokens));
     if (op->kind == OP_SAMPLE) bytes = sampler_scratch_bytes(plan->vocab);
@@ -46,7 +48,9 @@ static size_t scratch_bytes_of(const struct plan *plan, int query_tokens) {
 }
 
 static bool rope_same(const struct rope_table *rope, const struct attend_args *args) {
-  return rope->frequency == args->rope_freq && rope->dim == args->rope_dim && rope->scale == args->rope_scale;
+  return rope->frequency == args->rope_freq && rope->dim == args->rope_dim && rope->scale == args->rope_scale &&
+         rope->axes == attend_has_axes(args) &&
+         (!rope->axes || memcmp(rope->count, args->rope_axis, sizeof rope->count) == 0);
 }
 
 /* The index of an attention's angles among those found so far (n_rope of them), adding them when they are new. */
@@ -54,7 +58,13 @@ static int rope_find(struct rope_table *rope, int *n_rope, const struct attend_a
   if (args->rope_style == ROPE_NONE) return -1;
   for (int i = 0; i < *n_rope; i++)
     if (rope_same(&rope[i], args)) return i;
-  rope[*n_rope] = (struct rope_table){.frequency = args->rope_freq, .dim = args->rope_dim, .scale = args->rope_scale};
+  struct rope_table *new = &rope[*n_rope];
+  *new = (struct rope_table){.frequency = args->rope_freq,
+                             .dim = args->rope_dim,
+                             .scale = args->rope_scale,
+                             .axes = attend_has_axes(args),
+                             .count = {args->rope_dim / 2}};
+  if (new->axes) memcpy(new->count, args->rope_axis, sizeof new->count);
   return (*n_rope)++;
 }
 

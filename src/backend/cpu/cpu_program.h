@@ -47,7 +47,9 @@ struct rope_table {
   uint32_t frequency; /* in the plan's floats */
   int32_t dim;
   float scale;
-  float *angles; /* [limits.tokens][dim] */
+  bool axes;        /* places are the batch's */
+  int32_t count[3]; /* frequencies of each axis */
+  float *angles;    /* [limits.tokens][dim] */
 };
 
 /* Tokens that attention takes together: of one row, or the only tokens of rows that begin with the same blocks. */

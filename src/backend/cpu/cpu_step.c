@@ -71,10 +71,12 @@ static void angles_compute(const struct program *program, int worker) {
   struct range tokens = team_share(program->device->team, program->batch->n_token, worker);
   for (int i = tokens.first; i < tokens.first + tokens.count; i++) {
     const struct row *row = program->batch->row + program->token_row[i];
-    int position = row->length + i - row->first;
+    const int32_t index = i - row->first, *own = program->batch->position ? program->batch->position[i] : NULL;
     for (int k = 0; k < program->n_rope; k++) {
       const struct rope_table *rope = &program->rope[k];
-      rope_angles(plan_floats(program->plan) + rope->frequency, rope->dim, rope->scale, position,
+      int32_t place[3] = {row->length + index, row->length + index, row->length + index};
+      for (int axis = 0; own && rope->axes && axis < 3; axis++) place[axis] = row->length + own[axis];
+      rope_angles(plan_floats(program->plan) + rope->frequency, rope->dim, rope->scale, rope->count, place,
                   rope->angles + (size_t)i * (size_t)rope->dim);
     }
   }

@@ -5,13 +5,15 @@
 
 #include <math.h>
 
-void rope_angles(const float *frequency, int dim, float scale, int position, float *angles) {
-  int half = dim / 2;
-  for (int i = 0; i < half; i++) {
-    double angle = (double)position * (double)frequency[i];
-    angles[i] = (float)(cos(angle) * (double)scale);
-    angles[half + i] = (float)(sin(angle) * (double)scale);
-  }
+void rope_angles(const float *frequency, int dim, float scale, const int32_t count[3], const int32_t place[3],
+                 float *angles) {
+  int half = dim / 2, i = 0;
+  for (int axis = 0, end = 0; axis < 3; axis++)
+    for (end += count[axis]; i < end; i++) {
+      double angle = (double)place[axis] * (double)frequency[i];
+      angles[i] = (float)(cos(angle) * (double)scale);
+      angles[half + i] = (float)(sin(angle) * (double)scale);
+    }
 }
 
 static void rotate_half(const float *restrict cosine, const float *restrict sine, int half, float *restrict low,

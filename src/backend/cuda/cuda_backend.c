@@ -51,6 +51,9 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "its norm has no weight", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && op->weight[3] < 0)
     return op_unsupported(plan, index, "its post norm has no weight", error);
+  bool axes = op->kind == OP_ATTEND && (attend_has_axes(&op->args.attend) || op->args.attend.local);
+  if (axes || (op->kind == OP_SELECT && op->args.select.mean))
+    return op_unsupported(plan, index, "rotations of several axes, windows and means run on cpu alone so far", error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
     return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
   return true;

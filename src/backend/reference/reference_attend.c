@@ -53,11 +53,30 @@ static void cache_round(const struct attend *a, const double *from, int n, float
   }
 }
 
-static void rope_rotate(const struct attend *a, int position, double *head) {
+/* Of each axis; the same three where the rotation has one. */
+struct places {
+  int at[3];
+};
+
+static struct places places_of(const struct attend *a, const struct row *row, int token) {
+  const struct batch *batch = a->program->batch;
+  int index = row->length + token - row->first;
+  if (!attend_has_axes(a->args) || !batch->position) return (struct places){{index, index, index}};
+  const int32_t *own = batch->position[token];
+  return (struct places){{row->length + own[0], row->length + own[1], row->length + own[2]}};
+}
+
+/* The axis that frequency i turns by. */
+static int axis_of(const struct attend_args *args, int i) {
+  if (!attend_has_axes(args) || i < args->rope_axis[0]) return 0;
+  return i < args->rope_axis[0] + args->rope_axis[1] ? 1 : 2;
+}
+
+static void rope_rotate(const struct attend *a, const struct places *places, double *head) {
   const float *frequency = plan_floats(a->program->plan) + a->args->rope_freq;
   int half = a->args->rope_dim / 2;
   for (int i = 0; i < half; i++) {
-    double angle = (double)position * frequency[i];
+    double angle = (double)places->at[axis_of(a->args, i)] * frequency[i];
     double cosine = cos(angle) * a->args->rope_scale, sine = sin(angle) * a->args->rope_scale;
     bool pairs = a->args->rope_style == ROPE_PAIRS;
     double *low = head + (pairs ? 2 * i : i), *high = pairs ? low + 1 : low + half;
@@ -68,23 +87,24 @@ static void rope_rotate(const struct attend *a, int position, double *head) {
 }
 
 /* A head of q or k, normed if there is such a weight, rotated. Valid until the next call. */
-static const double *head_prepare(const struct attend *a, int norm, int position, const double *head) {
+static const double *head_prepare(const struct attend *a, int norm, const struct places *places, const double *head) {
   const float *weight = vector_get(a->program, a->op->weight[norm]);
   double *prepared = a->program->line;
   memcpy(prepared, head, (size_t)a->args->dim_k * sizeof *head);
   if (weight) reference_rms_norm(prepared, weight, a->args->dim_k, a->args->eps, prepared);
-  if (a->args->rope_style != ROPE_NONE) rope_rotate(a, position, prepared);
+  if (a->args->rope_style != ROPE_NONE) rope_rotate(a, places, prepared);
   return prepared;
 }
 
 static void token_store(const struct attend *a, const struct row *row, int token) {
   const struct attend_args *args = a->args;
   int position = row->length + token - row->first;
+  struct places places = places_of(a, row, token);
   const double *key = value_row(a->program, a->op->in[0], token) + args->n_head * args->dim_k;
   const double *value = key + args->n_kv_head * args->dim_k;
   for (int h = 0; h < args->n_kv_head; h++, key += args->dim_k, value += args->dim_v) {
     float *cached = cache_at(a, row, position, h);
-    cache_round(a, head_prepare(a, 1, position, key), args->dim_k, cached);
+    cache_round(a, head_prepare(a, 1, &places, key), args->dim_k, cached);
     cache_round(a, value, args->dim_v, cached + args->dim_k);
   }
 }
@@ -124,9 +144,11 @@ static void token_attend(const struct attend *a, const struct row *row, int toke
   int position = row->length + token - row->first;
   int last = !a->group ? row->count - 1 : batch->see ? row->length + batch->see[token] : position;
   int window = a->group ? a->group->window : 0, first = window && position >= window ? position - window + 1 : 0;
+  if (args->local) first = batch->span[token][0], last = batch->span[token][1];
+  struct places places = places_of(a, row, token);
   for (int h = 0; h < args->n_head; h++) {
     const double *head = value_row(a->program, a->op->in[0], token) + h * args->dim_k;
-    const double *query = head_prepare(a, 0, position, head);
+    const double *query = head_prepare(a, 0, &places, head);
     head_attend(a, row, h, first, last, query, value_row(a->program, a->op->out, token) + h * args->dim_v);
   }
 }

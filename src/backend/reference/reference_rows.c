@@ -34,11 +34,26 @@ void reference_embed(struct program *program, const struct op *op) {
   }
 }
 
+static void mean_select(struct program *program, const struct op *op, int first, int cols, double *out) {
+  const struct select_args *args = &op->args.select;
+  double *line = program->line;
+  for (int c = 0; c < cols; c++) out[c] = 0;
+  for (int k = 0; k < args->mean; k++) {
+    memcpy(line, value_row(program, op->in[0], first + k), (size_t)cols * sizeof *line);
+    reference_norm(args->norm, line, vector_get(program, op->weight[2]), cols, args->eps, line);
+    for (int c = 0; c < cols; c++) out[c] += line[c] / args->mean;
+  }
+}
+
 void reference_select(struct program *program, const struct op *op) {
   const struct select_args *args = &op->args.select;
   int cols = plan_values(program->plan)[op->in[0]].cols, merged = plan_values(program->plan)[op->out].cols / cols;
   for (int i = 0; i < program->batch->n_out; i++) {
     double *out = value_row(program, op->out, i);
+    if (args->mean) {
+      mean_select(program, op, program->batch->out[i], cols, out);
+      continue;
+    }
     for (int k = 0; k < merged; k++, out += cols) {
       memcpy(out, value_row(program, op->in[0], program->batch->out[i] + k), (size_t)cols * sizeof *out);
       reference_norm(args->norm, out, vector_get(program, op->weight[2]), cols, args->eps, out);

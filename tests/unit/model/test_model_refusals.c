@@ -70,9 +70,9 @@ static const struct refusal refusals[] = {
     {"llama2", "{\"architectures\": [\"GPT2LMHeadModel\"]}",
      "The architecture \"GPT2LMHeadModel\" is not one that Spate loads; these are: LlamaForCausalLM, "
      "MistralForCausalLM, "
-     "Qwen2ForCausalLM, Qwen3ForCausalLM, llama, mistral, qwen2, qwen3, Gemma3ForCausalLM, "
-     "Gemma3ForConditionalGeneration, gemma3_text, gemma3, Idefics3ForConditionalGeneration, "
-     "SmolVLMForConditionalGeneration, LlavaForConditionalGeneration."},
+     "Qwen2ForCausalLM, Qwen3ForCausalLM, llama, mistral, qwen2, qwen3, Gemma3ForCausalLM, gemma3_text, gemma3, "
+     "Gemma3ForConditionalGeneration, Idefics3ForConditionalGeneration, SmolVLMForConditionalGeneration, "
+     "LlavaForConditionalGeneration, LlavaNextForConditionalGeneration, Mistral3ForConditionalGeneration, …."},
     {"llama2", "{\"architectures\": [1]}",
      "config.json names no architecture: \"architectures\" should be a list of one."},
     {"llama2", "{\"eos_token_id\": -3}", "config.json: eos_token_id is no token id or list of token ids."},

@@ -18,7 +18,15 @@ static void vision_make(struct buffer *block) {
   plan_builder_init(&b, PLAN_VISION);
   b.head.hidden = HIDDEN;
   b.head.max_position = 1 + GRID * GRID;
-  b.head.vision = (struct plan_vision){.channels = 3, .patch = 2, .merge = 2, .lead = 1, .grid = GRID, .mark = 7};
+  b.head.vision = (struct plan_vision){.channels = 3,
+                                       .patch = 2,
+                                       .frames = 1,
+                                       .merge = 2,
+                                       .lead = 1,
+                                       .grid = GRID,
+                                       .area = GRID * GRID,
+                                       .mark = 7,
+                                       .breaks = -1};
   int numbers = plan_add_value(&b, NUMBERS, ROWS_TOKENS), x = plan_add_value(&b, 3 * HIDDEN, ROWS_TOKENS);
   int heads = plan_add_value(&b, HIDDEN, ROWS_TOKENS), joined = plan_add_value(&b, 4 * HIDDEN, ROWS_OUTPUTS);
   int rows = plan_add_value(&b, WIDTH, ROWS_OUTPUTS);
@@ -80,10 +88,44 @@ static void table_absent(struct plan *p) { ops(p)[2].weight[0] = -1; }
 static void patches_weighted(struct plan *p) { ops(p)[0].weight[0] = 0; }
 static void added_other(struct plan *p) { ops(p)[2].in[0] = 0; }
 static void linear_norm_short(struct plan *p) { ops(p)[5].args.linear.norm = NORM_LAYER, ops(p)[5].weight[2] = -1; }
+static struct weight *weights(struct plan *p) { return (struct weight *)(void *)((char *)p + p->weights); }
+static void axes_unturned(struct plan *p) { ops(p)[3].args.attend.rope_axis[1] = 2; }
+static void axes_negative(struct plan *p) {
+  struct attend_args *a = &ops(p)[3].args.attend;
+  a->rope_style = ROPE_HALF, a->rope_dim = 4, a->rope_axis[0] = -1, a->rope_axis[1] = 3;
+}
+static void axes_few(struct plan *p) {
+  struct attend_args *a = &ops(p)[3].args.attend;
+  a->rope_style = ROPE_HALF, a->rope_dim = 4, a->rope_axis[2] = 1;
+}
+static void local_twice(struct plan *p) { ops(p)[3].args.attend.local = 2; }
+static void local_unwindowed(struct plan *p) { ops(p)[3].args.attend.local = 1; }
+static void window_unused(struct plan *p) { p->vision.window = 2; }
+static void window_uneven(struct plan *p) { p->vision.window = 3, ops(p)[3].args.attend.local = 1; }
+static void kept_joined(struct plan *p) { p->vision.keep = 1; }
+static void kept_twice(struct plan *p) { p->vision.keep = 2; }
+static void breaks_beyond(struct plan *p) { p->vision.breaks = p->n_weight; }
+static void breaks_matrix(struct plan *p) { p->vision.breaks = 0; }
+static void breaks_short(struct plan *p) { p->vision.breaks = 2; }
+static void mutual_other(struct plan *p) { p->vision.mutual = 2; }
+static void frames_none(struct plan *p) { p->vision.frames = 0; }
+static void frames_other(struct plan *p) { p->vision.frames = 2; }
+static void area_other(struct plan *p) { p->vision.area = 15; }
+static void sizes_unknown(struct plan *p) { p->vision.sizes = 3; }
+static void sizes_any(struct plan *p) { p->vision.sizes = SIZES_ANY; }
+static void mean_wide(struct plan *p) { ops(p)[4].args.select.mean = 4; }
+static void order_uneven(struct plan *p) { weights(p)[0].order = 5; }
+static void order_of_vector(struct plan *p) { weights(p)[2].order = ORDER_TRANSPOSED; }
 static void act_unknown(struct plan *p) { ops(p)[1].args.linear.act = ACT_GELU_QUICK + 1; }
 
 #define SHAPE "The plan's ops do not take patches of "
 #define KEEP  " patches, or they keep keys and values, or sample."
+#define RANGE                                                                                                          \
+  "The plan sees images of 3 channels in patches of 2, 2 × 2 of them merged, 1 before them, on a grid of 4: out of "  \
+  "range."
+#define EXTRAS(window, kept, weight)                                                                                   \
+  "The plan has windows of " window " patches, keeps " kept " of 1 tokens, has weight " weight                         \
+  " behind lines: they do not fit its ops."
 
 static void test_refused(void **state) {
   (void)state;
@@ -118,6 +160,27 @@ static void test_refused(void **state) {
       {patches_weighted, "Op 0 of the plan (embed, layer -1) does not fit its table or output."},
       {added_other, "Op 2 of the plan (embed, layer -1) is added to a value of another shape."},
       {linear_norm_short, "Op 5 of the plan (linear, layer -1) has a bias or norm of the wrong length."},
+      {axes_unturned, "Op 3 of the plan (attend, layer 0) has a rotary embedding out of range."},
+      {axes_negative, "Op 3 of the plan (attend, layer 0) has a rotary embedding out of range."},
+      {axes_few, "Op 3 of the plan (attend, layer 0) has a rotary embedding out of range."},
+      {local_twice, "Op 3 of the plan (attend, layer 0) does not fit its KV group."},
+      {local_unwindowed, EXTRAS("0", "0", "-1")},
+      {window_unused, EXTRAS("2", "0", "-1")},
+      {window_uneven, EXTRAS("3", "0", "-1")},
+      {kept_joined, EXTRAS("0", "1", "-1")},
+      {kept_twice, RANGE},
+      {breaks_beyond, EXTRAS("0", "0", "6")},
+      {breaks_matrix, EXTRAS("0", "0", "0")},
+      {breaks_short, EXTRAS("0", "0", "2")},
+      {mutual_other, EXTRAS("0", "0", "-1")},
+      {frames_none, RANGE},
+      {frames_other, SHAPE "2 × 2 pixels to outputs of 2 × 2" KEEP},
+      {area_other, RANGE},
+      {sizes_unknown, RANGE},
+      {sizes_any, SHAPE "2 × 2 pixels to outputs of 2 × 2" KEEP},
+      {mean_wide, "Op 4 of the plan (select, layer -1) does not fit its input or output."},
+      {order_uneven, "Weight patch has columns in an order that it cannot have."},
+      {order_of_vector, "Weight class has columns in an order that it cannot have."},
       {act_unknown, "Op 1 of the plan (linear, layer -1) has an unknown norm or activation."},
   };
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -182,13 +245,14 @@ static void position_beyond(struct images *m) { m->position[3][0] = 17; }
 static void position_negative(struct images *m) { m->position[3][0] = -1; }
 static void row_continued(struct images *m) { m->row[1].length = 1; }
 static void row_adapted(struct images *m) { m->row[1].n_lora = 1; }
-static void outputs_share(struct images *m) { m->out[1] = 4; }
+static void output_negative(struct images *m) { m->out[1] = -1; }
 static void output_beyond(struct images *m) { m->out[3] = 15; }
 static void output_between(struct images *m) { m->out[1] = 7; }
 
 static void test_batches(void **state) {
   (void)state;
-  static const char only[] = "A batch of images has patches and positions, and nothing else.";
+  static const char only[] =
+      "A batch of images has patches, positions and, for local attention, spans, and nothing else.";
   static const struct {
     void (*damage)(struct images *);
     const char *sentence;
@@ -200,8 +264,8 @@ static void test_batches(void **state) {
       {position_negative, "Patch 3 has position -1, expected 0 to 16."},
       {row_continued, "Row 1 of images has 1 tokens before it and 0 adapters, expected none."},
       {row_adapted, "Row 1 names the adapter in slot 0 of 0."},
-      {outputs_share, "Output 1 names token 4 of 18; outputs ascend."},
-      {output_beyond, "Output 3 names token 15 of 18; outputs ascend."},
+      {output_negative, "Output 1 names token -1 of 18."},
+      {output_beyond, "Output 3 names token 15 of 18."},
       {output_between, "Output 1 joins tokens 7 to 10, which are of two rows."},
   };
   struct buffer block;
@@ -287,6 +351,34 @@ static void test_pooled_batch(void **state) {
   buffer_release(&block);
 }
 
+/* Places of a decoder whose rotation has axes are those of its sequences; one without has none. */
+static void test_places(void **state) {
+  (void)state;
+  struct buffer block;
+  struct error error = {0};
+  decoder_make(&block, WIDTH, WIDTH);
+  const struct row row = {.count = 3};
+  const int32_t token[] = {1, 7, 7};
+  int32_t position[3][3] = {{0}, {1, 1, 1}, {1, 2, 1}};
+  struct batch batch = {
+      .n_row = 1, .n_token = 3, .row = &row, .token = token, .position = (const int32_t(*)[3])position};
+  struct plan *plan = (void *)block.data;
+  assert_false(batch_check(&batch, plan, &limits, &error));
+  assert_string_equal(
+      error.text, "Token trees, patches of a decoder and positions of one whose rotation has one axis do not exist.");
+  for (int i = 0; i < plan->n_op; i++)
+    if (ops(plan)[i].kind == OP_ATTEND) ops(plan)[i].args.attend.rope_axis[0] = 1;
+  if (!plan_has_axes(plan)) ops(plan)[0].kind = OP_ATTEND, ops(plan)[0].args.attend.rope_axis[0] = 1;
+  assert_true(batch_check(&batch, plan, &limits, &error));
+  position[2][1] = -1;
+  assert_false(batch_check(&batch, plan, &limits, &error));
+  assert_string_equal(error.text, "Token 2 has place -1 on axis 1, expected 0 to 16.");
+  position[2][1] = 17;
+  assert_false(batch_check(&batch, plan, &limits, &error));
+  assert_string_equal(error.text, "Token 2 has place 17 on axis 1, expected 0 to 16.");
+  buffer_release(&block);
+}
+
 static void test_fits(void **state) {
   (void)state;
   struct buffer block, vision, wide;
@@ -310,6 +402,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_refused), cmocka_unit_test(test_tampered),     cmocka_unit_test(test_batches),
       cmocka_unit_test(test_pool),    cmocka_unit_test(test_pooled_batch), cmocka_unit_test(test_fits),
+      cmocka_unit_test(test_places),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

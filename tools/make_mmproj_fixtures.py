@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""GGUF pairs of the tiny checkpoints that see images, named and laid out as llama.cpp's convert_hf_to_gguf.py does: the
+decoder's file and the encoder's (mmproj). The package gguf gives the names of tensors and keys.
+
+    make_mmproj_fixtures.py --out tests/fixtures/vision      needs numpy, torch, safetensors, gguf; no network
+
+Written to DIR/NAME/gguf/: model.gguf, mmproj-model.gguf. What is expected of them is DIR/NAME/expected.vision.
+"""
+import argparse
+import json
+import os
+
+import gguf
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from make_model_fixtures import byte_letters, permute
+
+MARKS = {"gemma3": "<image_soft_token>", "idefics3": "<image>", "pixtral": "[IMG]", "mistral3": "[IMG]",
+         "qwen2_vl": "<|image_pad|>", "qwen2_5_vl": "<|image_pad|>"}
+
+
+def read(folder):
+    with open(os.path.join(folder, "config.json")) as file:
+        config = json.load(file)
+    with safe_open(os.path.join(folder, "model.safetensors"), "pt") as file:
+        return config, {name: file.get_tensor(name).float() for name in file.keys()}
+
+
+def add(writer, name, data):
+    if not name:
+        raise SystemExit("a tensor has no name in GGUF files")
+    data = np.ascontiguousarray(data.numpy())
+    if data.ndim == 1 or "position_embd" in name:
+        writer.add_tensor(name, data.astype(np.float32))
+    else:
+        writer.add_tensor(name, data.astype(np.float16), raw_dtype=gguf.GGMLQuantizationType.F16)
+
+
+def close(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+# --- the decoder --------------------------------------------------------------------------------------------------------
+
+def text_settings(writer, kind, text, mark, mark_text):
+    vocab = text["vocab_size"]
+    tokens = (["<unk>", "<s>", "</s>"] + byte_letters() + ["!!"] + [f"<extra_{i}>" for i in range(vocab)])[:vocab]
+    tokens[mark] = mark_text
+    writer.add_name(f"tiny {kind}")
+    writer.add_context_length(text["max_position_embeddings"])
+    writer.add_embedding_length(text["hidden_size"])
+    writer.add_block_count(text["num_hidden_layers"])
+    writer.add_feed_forward_length(text["intermediate_size"])
+    writer.add_head_count(text["num_attention_heads"])
+    writer.add_head_count_kv(text["num_key_value_heads"])
+    if "head_dim" in text:
+        writer.add_key_length(text["head_dim"])
+        writer.add_value_length(text["head_dim"])
+    writer.add_layer_norm_rms_eps(text["rms_norm_eps"])
+    writer.add_rope_freq_base(text["rope_theta"] if "rope_theta" in text else text["rope_parameters"]["rope_theta"])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([2, 3, 3] + [1] * 257 + [3] * (vocab - 260))
+    writer.add_token_merges(["! !"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    if kind == "gemma3":
+        writer.add_sliding_window(text["sliding_window"])
+        writer.add_uint32("gemma3.attention.sliding_window_pattern", 2)
+        writer.add_float32("gemma3.rope.freq_base_swa", text["rope_local_base_freq"])
+    if kind.startswith("qwen2"):
+        scaling = text.get("rope_scaling") or text["rope_parameters"]
+        writer.add_rope_dimension_sections(scaling["mrope_section"] + [0])
+
+
+def text_names(kind, layers):
+    arch = {"gemma3": gguf.MODEL_ARCH.GEMMA3, "qwen2_vl": gguf.MODEL_ARCH.QWEN2VL,
+            "qwen2_5_vl": gguf.MODEL_ARCH.QWEN2VL}.get(kind, gguf.MODEL_ARCH.LLAMA)
+    return gguf.MODEL_ARCH_NAMES[arch], gguf.get_tensor_name_map(arch, layers)
+
+
+def write_model(path, kind, config, tensors):
+    text = {**config, **config.get("text_config", {})}
+    arch, names = text_names(kind, text["num_hidden_layers"])
+    writer = gguf.GGUFWriter(path, arch)
+    mark = config.get("image_token_id", config.get("image_token_index"))
+    text_settings(writer, kind, text, mark, MARKS[kind])
+    for name, data in tensors.items():
+        if "vision" in name or "visual" in name or "projector" in name or "connector" in name:
+            continue
+        name = name.replace("language_model.", "").replace("text_model.", "")
+        if kind == "gemma3" and name.endswith("norm.weight"):
+            data = data + 1
+        if arch == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+            heads = text["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
+            data = torch.tensor(permute(data.numpy(), heads))
+        add(writer, names.get_name(name, try_suffixes=(".weight", ".bias")), data)
+    close(writer)
+
+
+# --- the encoder --------------------------------------------------------------------------------------------------------
+
+def clip_settings(writer, kind, v, config):
+    writer.add_type(gguf.GGUFType.MMPROJ)
+    writer.add_clip_has_vision_encoder(True)
+    writer.add_vision_projection_dim(config.get("text_config", config)["hidden_size"])
+    writer.add_vision_image_size(v.get("image_size", 560))
+    writer.add_vision_patch_size(v["patch_size"])
+    writer.add_vision_embedding_length(v["hidden_size"])
+    writer.add_vision_feed_forward_length(v["intermediate_size"])
+    writer.add_vision_block_count(v["num_hidden_layers"])
+    writer.add_vision_head_count(v["num_attention_heads"])
+    writer.add_vision_image_mean([0.5] * 3)
+    writer.add_vision_image_std([0.5] * 3)
+
+
+def siglip_settings(writer, kind, v, config):
+    projector = {"gemma3": gguf.VisionProjectorType.GEMMA3, "idefics3": gguf.VisionProjectorType.IDEFICS3}[kind]
+    writer.add_clip_projector_type(projector)
+    writer.add_vision_attention_layernorm_eps(v["layer_norm_eps"])
+    writer.add_vision_use_gelu(True)
+    side = int(config.get("mm_tokens_per_image", 0) ** 0.5)
+    scale = config.get("scale_factor") or v["image_size"] // v["patch_size"] // side
+    writer.add_vision_projector_scale_factor(scale)
+
+
+def siglip_tensors(kind, tensors):
+    for name, data in tensors.items():
+        if not any(part in name for part in ("vision", "projector", "connector")):
+            continue
+        if kind == "gemma3":
+            name = name.replace("_weight", ".weight").replace("vision_tower.", "vision_tower.vision_model.")
+            data = data + 1 if "soft_emb_norm" in name else data
+        yield name, data
+
+
+def rotary_settings(writer, kind, v, config):
+    if kind in ("pixtral", "mistral3"):
+        writer.add_clip_projector_type(gguf.VisionProjectorType.PIXTRAL)
+        writer.add_vision_attention_layernorm_eps(1e-5)
+        writer.add_vision_use_silu(True)
+        if "spatial_merge_size" in config:
+            writer.add_vision_spatial_merge_size(config["spatial_merge_size"])
+        return
+    newer = kind == "qwen2_5_vl"
+    writer.add_clip_projector_type(gguf.VisionProjectorType.QWEN25VL if newer else gguf.VisionProjectorType.QWEN2VL)
+    writer.add_vision_attention_layernorm_eps(1e-6)
+    if newer:
+        writer.add_vision_use_silu(True)
+        writer.add_vision_n_wa_pattern(v["fullatt_block_indexes"][0] + 1)
+        writer.add_uint32("clip.vision.window_size", v["window_size"])
+
+
+def pixtral_tensors(kind, config, tensors):
+    heads = config["vision_config"]["num_attention_heads"]
+    for name, data in tensors.items():
+        if "vision_tower" in name or "projector" in name:
+            if name.endswith(("q_proj.weight", "k_proj.weight")):
+                data = torch.tensor(permute(data.numpy(), heads))
+            yield name, data
+        elif "embed_tokens" in name:
+            yield "v.token_embd.img_break", data[7]
+
+
+def qwen_tensors(kind, config, tensors):
+    for name, data in tensors.items():
+        if not name.startswith("visual."):
+            continue
+        if ".qkv." in name:
+            for part, rows in zip("qkv", data.chunk(3)):
+                yield name.replace("qkv", part), rows
+        elif "patch_embed.proj.weight" in name:
+            yield "v.patch_embd.weight", data[:, :, 0]
+            yield "v.patch_embd.weight.1", data[:, :, 1]
+        else:
+            yield name, data
+
+
+def write_mmproj(path, kind, config, tensors):
+    v = dict(config["vision_config"])
+    if kind.startswith("qwen"):
+        v.update(num_attention_heads=v["num_heads"], num_hidden_layers=v["depth"])
+        if "embed_dim" in v:
+            v.update(intermediate_size=v["hidden_size"], hidden_size=v["embed_dim"])
+    writer = gguf.GGUFWriter(path, "clip")
+    clip_settings(writer, kind, v, config)
+    siglip = kind in ("gemma3", "idefics3")
+    (siglip_settings if siglip else rotary_settings)(writer, kind, v, config)
+    found = (siglip_tensors(kind, tensors) if siglip else
+             (qwen_tensors if kind.startswith("qwen") else pixtral_tensors)(kind, config, tensors))
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, max(3, v["num_hidden_layers"]))
+    for name, data in found:
+        add(writer, name if name.startswith("v.") else names.get_name(name, try_suffixes=(".weight", ".bias")), data)
+    close(writer)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--out", required=True)
+    args = parser.parse_args()
+    for kind in MARKS:
+        folder = os.path.join(args.out, kind)
+        config, tensors = read(folder)
+        os.makedirs(os.path.join(folder, "gguf"), exist_ok=True)
+        write_model(os.path.join(folder, "gguf", "model.gguf"), kind, config, tensors)
+        write_mmproj(os.path.join(folder, "gguf", "mmproj-model.gguf"), kind, config, tensors)
+
+
+if __name__ == "__main__":
+    main()
