@@ -56,8 +56,9 @@ struct unit {
   span seen; /* by any of the unit's tokens */
 };
 
-/* The block's n-th unit: to and fro through the list, which begins with the longest. False when there are no more. */
-template <int D>
+/* The block's n-th unit: to and fro through the list, which begins with the longest. False when there are no more.
+ * WHOLE: its tokens see all of their row. */
+template <int D, bool WHOLE = false>
 __device__ __forceinline__ bool unit_find(const cuda_attend &a, const cuda_batch &batch, int n, unit *u) {
   using S = shape<D>;
   int index = n * gridDim.x + (n % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x), g = queries_of(a);
@@ -72,7 +73,8 @@ __device__ __forceinline__ bool unit_find(const cuda_attend &a, const cuda_batch
   u->first = chunk.chunk * ATTEND_CHUNK + (S::per_chunk - 1 - part % S::per_chunk) * S::rows;
   u->r = batch.row[u->row];
   if (u->first >= u->r.count * g) return true;
-  u->seen = tokens_span(a, batch, u->r, u->first / g, min(u->r.count - 1, (u->first + S::rows - 1) / g));
+  u->seen = WHOLE ? span{0, u->r.count}
+                  : tokens_span(a, batch, u->r, u->first / g, min(u->r.count - 1, (u->first + S::rows - 1) / g));
   u->tile = u->seen.begin / ATTEND_TILE;
   u->tiles = (u->seen.end + ATTEND_TILE - 1) / ATTEND_TILE - u->tile;
   return true;
@@ -109,12 +111,13 @@ __device__ void tile_copy(const cuda_attend &a, const unit &u, const uint32_t *t
   }
 }
 
-template <int D> __device__ void tiles_stream(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m) {
+template <int D, bool WHOLE>
+__device__ void tiles_stream(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m) {
   using S = shape<D>;
   uint64_t policy = policy_evict_last();
   unit u;
   int at = 0;
-  for (int n = 0; unit_find<D>(a, batch, n, &u); n++) {
+  for (int n = 0; unit_find<D, WHOLE>(a, batch, n, &u); n++) {
     const uint32_t *table = table_of(a, batch, u.r);
     for (int i = 0; i < u.tiles; i++, at++) {
       int slot = at % S::slots, key = (u.tile + i) * ATTEND_TILE;

@@ -1,0 +1,39 @@
+/* Programs of encoders (PLAN_VISION): what they have beside a decoder's, and the pool that a decoder takes their rows
+ * from. Their steps have no graphs: tokens are many. */
+#ifndef SPATE_BACKEND_CUDA_IMAGE_H
+#define SPATE_BACKEND_CUDA_IMAGE_H
+
+#include "backend/cuda/image_kernels.h"
+#include "plan/backend.h"
+
+/* On the device. */
+struct cuda_images {
+  uint8_t *cache;  /* keys and values of one layer, in blocks of IMAGE_BLOCK tokens; pads of heads are 0 */
+  uint16_t *query; /* [token][head][room]; pads are 0 */
+  float *patches;  /* [token][numbers], where an embedding does more than take them */
+};
+
+struct cuda_image_needs {
+  size_t cache, query, patches; /* bytes, numbers, numbers */
+};
+struct cuda_image_needs cuda_image_most(const struct plan *plan, const struct limits *limits);
+
+/* Blocks of rows that have so many tokens together. */
+int32_t cuda_image_blocks(int32_t rows, int32_t tokens);
+/* Numbers of a patch; 0: the plan has none. Does a step put them straight into the value that they are embedded to? */
+size_t cuda_patch_numbers(const struct plan *plan);
+bool cuda_patches_straight(const struct plan *plan);
+
+/* Does a linear of an encoder run in image_linear.cu, and attention in image_attend.cu with the linears before and after
+ * it, on a path that has them? */
+bool cuda_image_linear_fits(const struct plan *plan, const struct op *op);
+bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op);
+/* The linear after one is the only reader of its results, and takes them as they are. */
+bool cuda_image_passes(const struct plan *plan, const struct op *op);
+/* What a head of attention's is stored as. */
+int32_t cuda_image_room(int32_t dim);
+
+/* Can the op run on a GPU? The sentence's end says why not. */
+bool cuda_image_supports(const struct plan *plan, const struct op *op, const char **why);
+
+#endif
