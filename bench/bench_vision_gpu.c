@@ -1,6 +1,6 @@
 /* How long a GPU takes to encode images: a tower of SigLIP so400m's shape (27 layers, width 1152, 16 heads of 72, 4304,
  * 384 pixels in patches of 14) and a projector, of random weights, in steps of so many images; medians.
- *   bench_vision_gpu [runs 20] [GFLOP/s of the GEMM]
+ *   bench_vision_gpu [runs 20] [GFLOP/s of the GEMM 0] [images: 1, 2, 4, 8 and 16]
  * Two times: a whole step, from pixels in the host's memory to rows that a decoder can take, and the same with the next
  * step submitted before the last is collected, as a busy server does. The floor is the operations of all linears and of
  * attention at the rate of the matrix units, measured first; beside it at that of a large GEMM of cuBLASLt, if its rate
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS_MOST = 400, PROJECTED = 2048 };
+enum { RUNS_MOST = 400, PROJECTED = 2048, PLAN_BYTES = 1 << 20 };
 
 struct bench {
   const struct backend *backend;
@@ -64,6 +64,7 @@ static void plan_make(struct bench *b) {
                                      .merge = 1};
   struct plan_builder builder;
   struct error error;
+  buffer_init(&b->block, PLAN_BYTES);
   plan_builder_init(&builder, PLAN_VISION);
   int rows = vision_tower_build(&tower, &builder);
   vision_project(&builder, "projector", "projector", rows, tower.hidden, PROJECTED, true, ACT_NONE);
@@ -159,11 +160,12 @@ int main(int argc, char **argv) {
   static const int sizes[] = {1, 2, 4, 8, 16};
   int runs = argc > 1 ? atoi(argv[1]) : 20;
   double gemm = argc > 2 ? atof(argv[2]) : 0;
+  int only = argc > 3 ? atoi(argv[3]) : 0;
   struct bench b = {.backend = backend_find("cuda")};
   struct machine_rates rates;
   struct error error;
   if (runs < 1 || runs > RUNS_MOST) {
-    printf("usage: bench_vision_gpu [runs 20, at most %d] [GFLOP/s of the GEMM]\n", RUNS_MOST);
+    printf("usage: bench_vision_gpu [runs 20, at most %d] [GFLOP/s of the GEMM 0] [images]\n", RUNS_MOST);
     return 2;
   }
   b.device = b.backend->open(&(struct device_options){0}, &error);
@@ -174,6 +176,7 @@ int main(int argc, char **argv) {
   printf("| images | a step, ms | running ahead, ms | TFLOP/s | floor, ms | of the units' rate | of the GEMM's |\n"
          "|---|---|---|---|---|---|---|\n");
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    if (only && only != sizes[i]) continue;
     bench_open(&b, sizes[i]);
     double operations = operations_of(b.plan, &b.images.batch), floor = operations / (rates.linear_gflops * 1e9);
     double alone = step_seconds(&b, runs, false), ahead = step_seconds(&b, runs, true);
