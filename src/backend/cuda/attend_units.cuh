@@ -293,8 +293,8 @@ template <int D> __device__ __forceinline__ void turn_pass(int group) {
 }
 
 template <typename T, int D, bool WHOLE>
-__device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m, const unit &u, int group,
-                         int at) {
+__device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, shared<D> m, const unit &u, int group, int at,
+                         int n) {
   using S = shape<D>;
   constexpr int per_piece = ATTEND_PIECE / ATTEND_TILE;
   float4 *all = m.sums + group * (D / 8) * 128 + threadIdx.x % 128;
@@ -304,7 +304,12 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
   rows r;
   bool fresh = true, first = true; /* the piece's first tile; no piece has been joined */
   rows_fill<WHOLE>(a, batch, u, group, &r);
-  queries_load<D>(a, u, m, group);
+  if constexpr (WHOLE) {
+    m.query = queries_place<D>(m, n);
+    barrier_wait(queries_full<D>(m, n), n / S::query_slots & 1);
+  } else {
+    queries_load<D>(a, u, m, group);
+  }
   scores_start<T, D>(m, at, group, score);
   products_wait<0>();
   registers_settle(score);
@@ -337,6 +342,7 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, const sh
     }
     weights_pack<T>(weight, score);
   }
+  if (WHOLE) barrier_arrive(queries_empty<D>(m, n));
   uint32_t values = values_await<D>(u, m, end - 1, at, group);
   products_begin();
   values_multiply<T, D>(s, weight, values, !fresh);
@@ -364,10 +370,10 @@ template <typename T, int D, bool WHOLE>
 __device__ __forceinline__ void units_run(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m) {
   if constexpr (shape<D>::groups == 2) registers_claim<T::coded ? 224 : 232>();
   unit u;
-  int at = 0, group = threadIdx.x / 128;
+  int at = 0, units = 0, group = threadIdx.x / 128;
   if (group == 1) turn_pass<D>(group);
   for (int n = 0; unit_find<D, WHOLE>(a, batch, n, &u); n++)
-    if (u.tiles > 0) unit_run<T, D, WHOLE>(a, batch, m, u, group, at), at += u.tiles;
+    if (u.tiles > 0) unit_run<T, D, WHOLE>(a, batch, m, u, group, at, units++), at += u.tiles;
 }
 
 template <typename T, int D, bool WHOLE>
@@ -380,7 +386,7 @@ __global__ void __launch_bounds__(shape<D>::threads, 1) prefill(cuda_attend a, c
       constexpr int fillers = T::coded ? COPIERS / 2 * 32 : COPIERS;
       barrier_init(&m.keys_full[i], fillers), barrier_init(&m.keys_empty[i], S::groups * 128);
       barrier_init(&m.values_full[i], fillers), barrier_init(&m.values_empty[i], S::groups * 128);
-      barrier_init(&m.come[i], 1), barrier_init(&m.come[S::slots + i], 1);
+      barrier_init(&m.come[i], 1), barrier_init(&m.come[S::slots + i], WHOLE ? S::groups * 128 : 1);
     }
     barriers_publish();
   }

@@ -9,7 +9,7 @@
 /* On the device. */
 struct cuda_images {
   uint8_t *cache;  /* keys and values of one layer, in blocks of IMAGE_BLOCK tokens; pads of heads are 0 */
-  uint16_t *query; /* [token][head][room]; pads are 0 */
+  uint16_t *query; /* in the same blocks; pads are 0 */
   float *patches;  /* [token][numbers], where an embedding does more than take them */
 };
 

@@ -173,12 +173,11 @@ __device__ __forceinline__ int cache_place(const cuda_image_ends &e, int token, 
 }
 
 /* Where a head's chunk goes. */
-__device__ __forceinline__ uint4 *head_chunk(const cuda_image_ends &e, int token, int place, int which, int head,
-                                             int d) {
-  if (which == 0) return (uint4 *)(e.query + ((size_t)token * e.n_head + head) * e.room + d);
-  size_t panels = ((size_t)(place / IMAGE_BLOCK) * e.n_head + head) * 2 + which - 1;
-  return (uint4 *)((__half *)e.cache + panels * IMAGE_BLOCK * e.room +
-                   panel_index(e.room, IMAGE_BLOCK, place % IMAGE_BLOCK, d));
+__device__ __forceinline__ uint4 *head_chunk(const cuda_image_ends &e, int place, int which, int head, int d) {
+  size_t panels = (size_t)(place / IMAGE_BLOCK) * e.n_head + head;
+  uint16_t *base = which == 0 ? e.query : (uint16_t *)e.cache;
+  if (which > 0) panels = panels * 2 + which - 1;
+  return (uint4 *)(base + panels * IMAGE_BLOCK * e.room + panel_index(e.room, IMAGE_BLOCK, place % IMAGE_BLOCK, d));
 }
 
 template <int COLS>
@@ -201,7 +200,7 @@ __device__ __forceinline__ void heads_finish(const float (&sum)[COLS / 2], const
       }
       uint4 chunk = chunk_turn(x);
       int mine = token + lane / 4 + half * 8;
-      if (mine < a.n_row && col < a.matrix.rows) *head_chunk(e, mine, place[half], which, head - which * e.n_head, d) = chunk;
+      if (mine < a.n_row && col < a.matrix.rows) *head_chunk(e, place[half], which, head - which * e.n_head, d) = chunk;
     }
     for (d += 32; d >= e.dim; d -= e.dim) head++;
   }
