@@ -89,8 +89,7 @@ static void weights_make(struct bench *b) {
     float *vector = malloc((size_t)w->cols * sizeof *vector);
     bool norm = strstr(plan_name(b->plan, w->name), "norm") != NULL;
     if (!vector) exit(1);
-    for (int c = 0; c < w->cols; c++)
-      vector[c] = (norm && c < w->cols / 2 ? 1 : 0) + (float)(c * 37 % 101 - 50) / 1000;
+    for (int c = 0; c < w->cols; c++) vector[c] = (norm && c < w->cols / 2 ? 1 : 0) + (float)(c * 37 % 101 - 50) / 1000;
     struct slice packed = {(const uint8_t *)vector, (size_t)w->cols * sizeof *vector};
     if (!b->backend->load(b->program, i, packed, &error)) die(&error);
     free(vector);

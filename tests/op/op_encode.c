@@ -1,6 +1,6 @@
 /* What only encoders of images do: attention within the rows of a batch, embeddings of patches and of positions,
- * outputs that join tokens, each with a norm; whole layers; and the pool whose rows a decoder embeds. Against the reference, and to
- * the byte however many threads share the work and whichever rows a step has. */
+ * outputs that join tokens, each with a norm; whole layers; and the pool whose rows a decoder embeds. Against the
+ * reference, and to the byte however many threads share the work and whichever rows a step has. */
 #include "op/op_table.h"
 
 #include <math.h>
@@ -168,11 +168,8 @@ static const struct layer_shape {
   int n_head, dim, patch, ff, act;
 } layers[] = {
     {8, 72, 6, 1080, ACT_GELU_TANH}, /* of SigLIP so400m, half as wide; no widths are whole tiles */
-    {4, 64, 5, 512, ACT_GELU_QUICK},
-    {2, 96, 3, 200, ACT_GELU},
-    {4, 80, 4, 320, ACT_SILU},
-    {1, 128, 2, 64, ACT_NONE},
-    {3, 8, 2, 52, ACT_GELU_TANH}, /* none of what attention on matrix units wants */
+    {4, 64, 5, 512, ACT_GELU_QUICK}, {2, 96, 3, 200, ACT_GELU},    {4, 80, 4, 320, ACT_SILU},
+    {1, 128, 2, 64, ACT_NONE},       {3, 8, 2, 52, ACT_GELU_TANH}, /* none of what attention on matrix units wants */
 };
 
 /* A linear with a bias from value to value, or to a new one (out −1); without a norm it adds to what is there. Returns

@@ -1,7 +1,7 @@
 /* The tiny checkpoints that see images (tools/make_vision_fixtures.py): an encoder's rows and the logits of a prompt
- * with images in it against those of transformers, on the reference and on the CPU backend (SPATE_BACKEND names another), in any batch, block size
- * and chunk; and each feature switched off, in config.json, in the plan or in the order of patches, must be refused or
- * show.
+ * with images in it against those of transformers, on the reference and on the CPU backend (SPATE_BACKEND names
+ * another), in any batch, block size and chunk; and each feature switched off, in config.json, in the plan or in the
+ * order of patches, must be refused or show.
  */
 #include "../unit/model/model_variant.h"
 #include "backend/backends.h"

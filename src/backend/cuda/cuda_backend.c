@@ -47,7 +47,8 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
   const char *why = "decoders have no kernel for it";
   if (plan->role == PLAN_VISION ? !cuda_image_supports(plan, op, &why) : !of_decoder(plan, op))
     return op_unsupported(plan, index, why, error);
-  if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && op->weight[0] >= 0 && !matrix_supported(plan, index, error)) return false;
+  if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && op->weight[0] >= 0 && !matrix_supported(plan, index, error))
+    return false;
   if (op->kind == OP_LINEAR && op->args.linear.norm != NORM_NONE && op->weight[2] < 0)
     return op_unsupported(plan, index, "its norm has no weight", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && op->weight[3] < 0)

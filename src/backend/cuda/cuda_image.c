@@ -149,7 +149,7 @@ static void attend_run(struct program *p, const struct op *op) {
   a.dim_k = cuda_image_room(a.dim_k);
   a.query = p->images.query;
   a.chunk = p->on_device.chunk;
-  a.n_chunk = p->n_image_chunk;
+  a.n_chunk = p->images.n_chunk;
   a.n_block = p->device->multiprocessors;
   p->ready = op + 1;
   a.next_fragments = p->fragments[p->turn ^= 1];
@@ -177,14 +177,14 @@ static void rows_fill(struct program *p, const struct cuda_slot *slot, const str
   int32_t *token_row = on_host(p, slot, p->on_device.token_row), *see = on_host(p, slot, p->on_device.see);
   uint32_t *table = on_host(p, slot, p->on_device.tables), at = 0;
   struct cuda_chunk *chunk = on_host(p, slot, p->on_device.chunk);
-  p->n_image_chunk = 0;
+  p->images.n_chunk = 0;
   for (int r = 0; r < batch->n_row; r++) {
     const struct row *from = batch->row + r;
     uint32_t blocks = (uint32_t)(from->count + IMAGE_BLOCK - 1) / IMAGE_BLOCK;
     row[r] = (struct cuda_row){from->first, from->count, 0, from->seat, at, blocks};
     for (int t = from->first; t < from->first + from->count; t++) token_row[t] = r, see[t] = from->count - 1;
     for (int32_t c = 0; c < from->count; c += ATTEND_CHUNK)
-      chunk[p->n_image_chunk++] = (struct cuda_chunk){r, c / ATTEND_CHUNK};
+      chunk[p->images.n_chunk++] = (struct cuda_chunk){r, c / ATTEND_CHUNK};
     for (uint32_t i = 0; i < blocks; i++, at++) table[at] = at;
   }
 }
@@ -220,49 +220,4 @@ bool cuda_image_send(struct program *p, struct cuda_slot *slot, const struct bat
   return cuda_check(cudaMemcpyAsync(p->slab, slot->slab, bytes, cudaMemcpyHostToDevice, p->device->stream),
                     "copying a batch to the GPU", error) &&
          patches_send(p, slot, batch, error);
-}
-
-/* --- the pool ----------------------------------------------------------------------------------------------------- */
-
-bool cuda_pool_fill(struct program *p, int32_t first, int32_t count, const struct pool_source *source,
-                    struct error *error) {
-  struct program *encoder = source->encoder;
-  size_t width = (size_t)p->plan->hidden, bytes = (size_t)count * width * sizeof(float);
-  int32_t cols = encoder ? plan_values(encoder->plan)[plan_result(encoder->plan)].cols : 0;
-  if (!pool_check(p->plan, &p->limits, first, count, source, encoder ? encoder->collected : 0, cols, error))
-    return false;
-  if (encoder && !source->rows && encoder->n_slot > 0)
-    return error_set(error, ERROR_INVALID,
-                     "An encoder's rows were to be taken while its next step, which overwrites them, is out.");
-  float *to = p->pool + (size_t)first * width;
-  if (count == 0) return true;
-  if (!source->rows)
-    return cuda_check(cudaMemcpyAsync(to,
-                                      encoder->value[plan_result(encoder->plan)] + (size_t)source->first * width, bytes,
-                                      cudaMemcpyDeviceToDevice, p->device->stream),
-                      "copying an encoder's rows", error);
-  return cuda_check(cudaMemcpyAsync(to, source->rows, bytes, cudaMemcpyHostToDevice, p->device->stream),
-                    "copying rows to the GPU", error) &&
-         cuda_check(cudaStreamSynchronize(p->device->stream), "copying rows to the GPU", error);
-}
-
-bool cuda_pool_named(const struct batch *batch) {
-  bool named = false;
-  for (int i = 0; batch->embed && i < batch->n_token && !named; i++) named = batch->embed[i] >= 0;
-  return named;
-}
-
-/* In the slab's room. A step of ids alone has no such list. */
-void cuda_pool_send(struct program *p, const struct batch *batch, struct cuda_room *room) {
-  p->pooled = NULL;
-  if (!cuda_pool_named(batch)) return;
-  size_t bytes = (size_t)batch->n_token * sizeof *batch->embed;
-  memcpy(room->host + room->used, batch->embed, bytes);
-  p->pooled = (const int32_t *)(const void *)(room->device + room->used);
-  room->used += (bytes + CUDA_ROOM_ALIGN - 1) / CUDA_ROOM_ALIGN * CUDA_ROOM_ALIGN;
-}
-
-void cuda_pool_run(struct program *p, const struct op *op) {
-  int32_t cols = plan_values(p->plan)[op->out].cols;
-  if (p->pooled) cuda_pool_embed(p->pool, p->pooled, p->on_device.n_token, cols, p->value[op->out], p->device->stream);
 }

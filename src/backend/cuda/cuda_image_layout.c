@@ -111,8 +111,8 @@ struct cuda_image_needs cuda_image_most(const struct plan *plan, const struct li
     if (op->kind != OP_ATTEND) continue;
     most.cache = size_max(most.cache, tokens * token_bytes(plan, limits, op));
     if (cuda_image_attend_fits(plan, limits, op))
-      most.query =
-          size_max(most.query, tokens * (size_t)op->args.attend.n_head * (size_t)cuda_image_room(op->args.attend.dim_k));
+      most.query = size_max(most.query,
+                            tokens * (size_t)op->args.attend.n_head * (size_t)cuda_image_room(op->args.attend.dim_k));
   }
   if (!cuda_patches_straight(plan)) most.patches = (size_t)limits->tokens * cuda_patch_numbers(plan);
   return most;

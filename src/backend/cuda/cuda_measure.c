@@ -182,8 +182,7 @@ size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
   size_t histories = (size_t)limits->outputs * (size_t)limits->length * sizeof(int32_t);
   size_t pooled = limits->pool ? (size_t)limits->tokens * sizeof(int32_t) + CUDA_ROOM_ALIGN : 0;
   return cuda_slab_lay(plan, true, tables_most(plan, limits), NULL, &largest) + pooled +
-         (histories < RULES_MOST ? histories : RULES_MOST) +
-         RULES_LEAST;
+         (histories < RULES_MOST ? histories : RULES_MOST) + RULES_LEAST;
 }
 
 /* --- graphs --------------------------------------------------------------------------------------------------------

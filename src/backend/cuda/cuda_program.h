@@ -22,7 +22,6 @@ enum {
   CUDA_RUN_AHEAD = 1,
   CUDA_STEP_TILE = 128, /* of linear_tiles.cuh */
   CUDA_GRAPHS = 64,     /* sizes of decode steps */
-  CUDA_ROOM_ALIGN = 64, /* bytes, of what is put into a slab's room */
   CUDA_ROOM_ROWS = 32,  /* of logits, which draw at once where shared memory holds none */
 };
 
@@ -120,8 +119,7 @@ struct program {
   bool rules;                   /* the device applies rules */
   struct cuda_attention attention;
   struct cuda_adapters adapters;
-  struct cuda_images images; /* of an encoder */
-  float *pool;               /* [limits.pool][hidden] */
+  struct cuda_images images; /* of an encoder, and the pool for its rows */
 
   /* on the host */
   struct cuda_slot slot[CUDA_RUN_AHEAD + 1];
@@ -138,10 +136,7 @@ struct program {
   const struct batch *batch;
   const struct cuda_graph *decode; /* that it is launched by; NULL: kernel by kernel */
   enum cuda_adapted_kind adapted;
-  const int32_t *pooled; /* [n_token] rows of the pool in place of embeddings, on the device; NULL: none */
-  int32_t n_image_chunk; /* of an encoder's attention */
-  int32_t collected;     /* outputs of the step that was collected last */
-  bool ruled;            /* some of its outputs have rules, by the device */
+  bool ruled;          /* some of its outputs have rules, by the device */
   bool plain;          /* all of its outputs draw the greatest, and nothing else is wanted */
   enum cuda_part part; /* that is being launched */
   struct cuda_batch on_device;
@@ -210,18 +205,8 @@ bool cuda_adapter_takes(const struct program *program, const struct op *op);
 void cuda_adapted_chain(struct program *program, const struct op *op, int n);
 void cuda_adapted_linear(struct program *program, const struct op *op, const struct cuda_linear *linear);
 
-/* cuda_image.c: a step of an encoder on its way to the device, and an op of it; rows of a decoder's pool: filled
- * (backend.pool_fill), named by a step, and put in place of what an embedding has made. */
-bool cuda_image_send(struct program *program, struct cuda_slot *slot, const struct batch *batch, struct error *error);
-void cuda_image_run(struct program *program, const struct op *op);
-bool cuda_pool_fill(struct program *program, int32_t first, int32_t count, const struct pool_source *source,
-                    struct error *error);
-bool cuda_pool_named(const struct batch *batch);
-void cuda_pool_send(struct program *program, const struct batch *batch, struct cuda_room *room);
-void cuda_pool_run(struct program *program, const struct op *op);
-
-/* cuda_linear.c: what kernels are told of an op; products and all that follows, or products alone; an op; does one take 16-bit tokens as the op before
- * it can leave them? */
+/* cuda_linear.c: what kernels are told of an op; products and all that follows, or products alone; an op; does one take
+ * 16-bit tokens as the op before it can leave them? */
 struct cuda_linear cuda_linear_of(const struct program *program, const struct op *op);
 void cuda_linear_make(struct program *program, const struct op *op, struct cuda_linear *linear);
 void cuda_linear_run(struct program *program, const struct op *op);

@@ -104,7 +104,7 @@ bool cuda_collect(struct program *p, struct result *result, struct error *error)
   const struct cuda_slot *slot = &p->slot[p->oldest];
   p->oldest = (p->oldest + 1) % (CUDA_RUN_AHEAD + 1);
   p->n_slot--;
-  p->collected = slot->n_out;
+  p->images.collected = slot->n_out;
   *result = (struct result){.n_out = slot->n_out,
                             .token = slot->results.token,
                             .logprob = slot->results.logprob,

@@ -1,5 +1,6 @@
 /* Sums of a warp's 16 rows as 16-bit chunks of 8 columns, which one lane stores at once. Lane l of a warp has, of each
- * run of 8 columns, l % 4 × 2 and + 1 of rows l / 4 and + 8 (matrix_group.cuh): of four runs four lanes each get one. */
+ * run of 8 columns, l % 4 × 2 and + 1 of rows l / 4 and + 8 (matrix_group.cuh): of four runs four lanes each get one.
+ */
 #ifndef SPATE_BACKEND_CUDA_IMAGE_CHUNKS_CUH
 #define SPATE_BACKEND_CUDA_IMAGE_CHUNKS_CUH
 

@@ -1,5 +1,5 @@
-/* What encoders of images ask for beyond a decoder's kernels (cuda_kernels.h): layer norms, other activations, rows that
- * are joined, and linears and attention of many tokens that leave each other 16 bits. */
+/* What encoders of images ask for beyond a decoder's kernels (cuda_kernels.h): layer norms, other activations, rows
+ * that are joined, and linears and attention of many tokens that leave each other 16 bits. */
 #ifndef SPATE_BACKEND_CUDA_IMAGE_KERNELS_H
 #define SPATE_BACKEND_CUDA_IMAGE_KERNELS_H
 

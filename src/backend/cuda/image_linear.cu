@@ -81,8 +81,8 @@ __global__ void __launch_bounds__(PREPARE_WARPS * 32)
 
 /* --- after: sums of 16 tokens × COLS rows of the matrix, a warp's ------------------------------------------------- */
 
-/* A warp's bias of COLS rows of the matrix: asked for before there are sums, a lane has each 32nd; then by way of shared
- * memory. */
+/* A warp's bias of COLS rows of the matrix: asked for before there are sums, a lane has each 32nd; then by way of
+ * shared memory. */
 template <int COLS> struct bias_ahead {
   float x[COLS / 32];
 
@@ -114,7 +114,7 @@ template <int ACT> __device__ __forceinline__ void curve_pair(float &x, float &y
   for (int i = 0; i < 2; i++) {
     float z = k[i];
     if (ACT == CURVE_GELU) k[i] = z * (-2.3022082f - 0.10294324f * z * z); /* −2 √(2/π) log₂e (1 + 0.044715 z²) z */
-    if (ACT == CURVE_GELU_QUICK) k[i] = z * -2.4554670f;                  /* −1.702 log₂e */
+    if (ACT == CURVE_GELU_QUICK) k[i] = z * -2.4554670f;                   /* −1.702 log₂e */
     if (ACT == 1) k[i] = z * -LOG2_E;
     below[i] = 1 + exp2_of(fminf(k[i], 60)); /* beyond it the product would overflow, and x is nothing */
   }
