@@ -11,33 +11,33 @@ static int32_t rows_of(const struct program *p, int value) {
 
 struct cuda_linear cuda_linear_of(const struct program *p, const struct op *op) {
   const struct linear_args *args = &op->args.linear;
-  struct cuda_linear a = {.matrix = cuda_matrix_of(p, op->weight[0]),
-                          .bias = cuda_vector(p, op->weight[1]),
-                          .norm = cuda_vector(p, op->weight[2]),
-                          .post_norm = cuda_vector(p, op->weight[3]),
-                          .in = p->value[op->in[0]],
-                          .residual = op->in[1] >= 0 ? p->value[op->in[1]] : NULL,
-                          .prepared = p->prepared,
-                          .fragments = p->fragments[p->turn],
-                          .scales = p->squares[p->turn],
-                          .product = p->product,
-                          .out = p->value[op->out] + args->column,
-                          .n_row = rows_of(p, op->in[0]),
-                          .in_cols = cols_of(p, op->in[0]),
-                          .out_cols = cols_of(p, op->out),
-                          .residual_cols = op->in[1] >= 0 ? cols_of(p, op->in[1]) : 0,
-                          .act = args->act,
-                          .gated = args->gated,
-                          .multiply = args->multiply,
-                          .has_norm = args->norm != NORM_NONE,
-                          .has_post_norm = args->post_norm != NORM_NONE,
-                          .one_order = p->limits.batch_invariant,
-                          .eps = args->eps,
-                          .post_eps = args->post_eps,
-                          .factor = args->scale,
-                          .softcap = args->softcap};
-  a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
-  return a;
+  return (struct cuda_linear){.matrix = cuda_matrix_of(p, op->weight[0]),
+                              .bias = cuda_vector(p, op->weight[1]),
+                              .norm = cuda_vector(p, op->weight[2]),
+                              .post_norm = cuda_vector(p, op->weight[3]),
+                              .in = p->value[op->in[0]],
+                              .residual = op->in[1] >= 0 ? p->value[op->in[1]] : NULL,
+                              .prepared = p->prepared,
+                              .fragments = p->fragments[p->turn],
+                              .scales = p->squares[p->turn],
+                              .product = p->product,
+                              .out = p->value[op->out] + args->column,
+                              .n_row = rows_of(p, op->in[0]),
+                              .in_cols = cols_of(p, op->in[0]),
+                              .out_cols = cols_of(p, op->out),
+                              .residual_cols = op->in[1] >= 0 ? cols_of(p, op->in[1]) : 0,
+                              .act = args->act,
+                              .gated = args->gated,
+                              .multiply = args->multiply,
+                              .has_norm = args->norm != NORM_NONE,
+                              .has_post_norm = args->post_norm != NORM_NONE,
+                              .one_order = p->limits.batch_invariant,
+                              .eps = args->eps,
+                              .post_eps = args->post_eps,
+                              .factor = args->scale,
+                              .softcap = args->softcap,
+                              .result_cols =
+                                  args->gated ? cols_of(p, op->out) : plan_weights(p->plan)[op->weight[0]].rows};
 }
 
 /* A linear of so few tokens that weights stream, and that may be of a chain. */
