@@ -68,7 +68,8 @@ static bool images_load(struct program *p, struct error *error) {
     cudaGraphExec_t exec = NULL;
     int32_t tokens = p->limits.tokens / p->limits.seats * rows;
     cuda_batch_lay(p, (struct cuda_batch){.n_row = rows, .n_token = tokens, .n_out = 1}, true,
-                   (size_t)cuda_image_blocks(rows, tokens));
+                   cuda_image_tables(rows, tokens));
+    p->images.place = p->on_device.tables;
     p->images.n_chunk = rows;
     p->ready = NULL;
     bool made = part_make(p, CUDA_BODY, &exec, error);

@@ -79,9 +79,7 @@ static void heads_fill(const struct program *p, const struct op *attend, struct 
   ends->place = IMAGE_HEADS;
   ends->query = p->images.query;
   ends->cache = p->images.cache;
-  ends->row = p->on_device.row;
-  ends->token_row = p->on_device.token_row;
-  ends->tables = p->on_device.tables;
+  ends->cached = p->images.place;
   ends->n_head = args->n_head;
   ends->dim = args->dim_k;
   ends->room = cuda_image_room(args->dim_k);
@@ -176,13 +174,17 @@ static void rows_fill(struct program *p, const struct cuda_slot *slot, const str
   struct cuda_row *row = on_host(p, slot, p->on_device.row);
   int32_t *token_row = on_host(p, slot, p->on_device.token_row), *see = on_host(p, slot, p->on_device.see);
   uint32_t *table = on_host(p, slot, p->on_device.tables), at = 0;
+  int32_t blocks_most = cuda_image_blocks(batch->n_row, batch->n_token);
+  uint32_t *place = table + blocks_most;
   struct cuda_chunk *chunk = on_host(p, slot, p->on_device.chunk);
   p->images.n_chunk = 0;
+  p->images.place = p->on_device.tables + blocks_most;
   for (int r = 0; r < batch->n_row; r++) {
     const struct row *from = batch->row + r;
     uint32_t blocks = (uint32_t)(from->count + IMAGE_BLOCK - 1) / IMAGE_BLOCK;
     row[r] = (struct cuda_row){from->first, from->count, 0, from->seat, at, blocks};
-    for (int t = from->first; t < from->first + from->count; t++) token_row[t] = r, see[t] = from->count - 1;
+    for (int i = 0, t = from->first; i < from->count; i++, t++)
+      token_row[t] = r, see[t] = from->count - 1, place[t] = at * IMAGE_BLOCK + (uint32_t)i;
     for (int32_t c = 0; c < from->count; c += ATTEND_CHUNK)
       chunk[p->images.n_chunk++] = (struct cuda_chunk){r, c / ATTEND_CHUNK};
     for (uint32_t i = 0; i < blocks; i++, at++) table[at] = at;
@@ -206,7 +208,7 @@ static bool patches_send(struct program *p, struct cuda_slot *slot, const struct
 
 bool cuda_image_send(struct program *p, struct cuda_slot *slot, const struct batch *batch, struct error *error) {
   struct cuda_batch counts = {.n_row = batch->n_row, .n_token = batch->n_token, .n_out = batch->n_out};
-  size_t bytes = cuda_batch_lay(p, counts, true, (size_t)cuda_image_blocks(batch->n_row, batch->n_token));
+  size_t bytes = cuda_batch_lay(p, counts, true, cuda_image_tables(batch->n_row, batch->n_token));
   int32_t *position = on_host(p, slot, p->on_device.token);
   p->decode = NULL;
   p->ready = NULL;

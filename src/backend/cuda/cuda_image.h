@@ -17,6 +17,7 @@ struct cuda_images {
   uint8_t *cache;        /* keys and values of one layer, in blocks of IMAGE_BLOCK tokens; pads of heads are 0 */
   uint16_t *query;       /* in the same blocks; pads are 0 */
   float *patches;        /* [token][numbers], where an embedding does more than take them */
+  const uint32_t *place; /* [n_token] of the step, in tokens of the cache */
   int32_t n_chunk;       /* of the step's attention */
   int32_t collected;     /* outputs of the step that was collected last */
   float *pool;           /* of a decoder: [limits.pool][hidden] */
@@ -28,8 +29,9 @@ struct cuda_image_needs {
 };
 struct cuda_image_needs cuda_image_most(const struct plan *plan, const struct limits *limits);
 
-/* Blocks of rows that have so many tokens together. */
+/* Blocks of rows that have so many tokens together; words of the slab that name them, and each token's place. */
 int32_t cuda_image_blocks(int32_t rows, int32_t tokens);
+size_t cuda_image_tables(int32_t rows, int32_t tokens);
 /* Numbers of a patch; 0: the plan has none. Does a step put them straight into the value that they are embedded to? */
 size_t cuda_patch_numbers(const struct plan *plan);
 bool cuda_patches_straight(const struct plan *plan);

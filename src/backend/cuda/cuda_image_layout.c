@@ -7,6 +7,10 @@ static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
 int32_t cuda_image_blocks(int32_t rows, int32_t tokens) { return tokens / IMAGE_BLOCK + rows; }
 
+size_t cuda_image_tables(int32_t rows, int32_t tokens) {
+  return (size_t)cuda_image_blocks(rows, tokens) + (size_t)tokens;
+}
+
 size_t cuda_patch_numbers(const struct plan *plan) {
   const struct op *op = plan_embed(plan, EMBED_PATCHES);
   return op ? (size_t)plan_values(plan)[op->out].cols : 0;

@@ -9,7 +9,7 @@ static int32_t rows_of(const struct program *p, int value) {
   return plan_values(p->plan)[value].rows == ROWS_OUTPUTS ? p->on_device.n_out : p->on_device.n_token;
 }
 
-struct cuda_linear cuda_linear_of(const struct program *p, const struct op *op) {
+static struct cuda_linear op_arguments(const struct program *p, const struct op *op) {
   const struct linear_args *args = &op->args.linear;
   return (struct cuda_linear){.matrix = cuda_matrix_of(p, op->weight[0]),
                               .bias = cuda_vector(p, op->weight[1]),
@@ -35,9 +35,13 @@ struct cuda_linear cuda_linear_of(const struct program *p, const struct op *op) 
                               .eps = args->eps,
                               .post_eps = args->post_eps,
                               .factor = args->scale,
-                              .softcap = args->softcap,
-                              .result_cols =
-                                  args->gated ? cols_of(p, op->out) : plan_weights(p->plan)[op->weight[0]].rows};
+                              .softcap = args->softcap};
+}
+
+struct cuda_linear cuda_linear_of(const struct program *p, const struct op *op) {
+  struct cuda_linear a = op_arguments(p, op);
+  a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
+  return a;
 }
 
 /* A linear of so few tokens that weights stream, and that may be of a chain. */

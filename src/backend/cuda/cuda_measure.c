@@ -170,7 +170,7 @@ size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t
 /* Blocks that a step's tables name. */
 static size_t tables_most(const struct plan *plan, const struct limits *limits) {
   size_t blocks = (size_t)((limits->length + limits->block_size - 1) / limits->block_size);
-  if (plan->role == PLAN_VISION) return (size_t)cuda_image_blocks(limits->seats, limits->tokens);
+  if (plan->role == PLAN_VISION) return cuda_image_tables(limits->seats, limits->tokens);
   return (size_t)limits->seats * (size_t)plan->n_group * blocks;
 }
 

@@ -65,11 +65,9 @@ struct cuda_image_ends {
   uint8_t place, act;
   void *tiles;
   /* of IMAGE_HEADS: n_head heads of q, of k and of v, `dim` wide each and stored `room` wide, in fp16 */
-  uint16_t *query; /* [block][head] in panels of IMAGE_BLOCK tokens (attend.cuh), times scale */
-  uint8_t *cache;  /* [block][head][K, V], the same */
-  const struct cuda_row *row;
-  const int32_t *token_row;
-  const uint32_t *tables;
+  uint16_t *query;        /* [block][head] in panels of IMAGE_BLOCK tokens (attend.cuh), times scale */
+  uint8_t *cache;         /* [block][head][K, V], the same */
+  const uint32_t *cached; /* [n_token] where in the cache, in tokens */
   int32_t n_head, dim, room;
   float scale;
 };

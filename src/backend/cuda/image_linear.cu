@@ -164,14 +164,6 @@ __device__ __forceinline__ void tiles_finish(const float (&sum)[COLS / 2], const
   }
 }
 
-/* A token's place in the cache, in tokens. */
-__device__ __forceinline__ int cache_place(const cuda_image_ends &e, int token, int n) {
-  if (token >= n) return 0;
-  const cuda_row &r = e.row[e.token_row[token]];
-  int at = token - r.first;
-  return e.tables[r.table + at / IMAGE_BLOCK] * IMAGE_BLOCK + at % IMAGE_BLOCK;
-}
-
 /* Where a head's chunk goes. */
 __device__ __forceinline__ uint4 *head_chunk(const cuda_image_ends &e, int place, int which, int head, int d) {
   size_t panels = (size_t)(place / IMAGE_BLOCK) * e.n_head + head;
@@ -229,8 +221,8 @@ template <int GROUPS, int COLS, int PAIR> struct image_worker : worker<GROUPS, C
       place p = this->place_at(tile);
       float sum[COLS / 2];
       int token = p.tall * S::tokens + within, row = p.strip * 16, cached[2] = {0, 0};
-      for (int i = 0; e.place == IMAGE_HEADS && i < 2; i++)
-        cached[i] = cache_place(e, token + threadIdx.x % 32 / 4 + i * 8, a.n_row);
+      for (int i = 0, mine = token + threadIdx.x % 32 / 4; e.place == IMAGE_HEADS && i < 2; i++, mine += 8)
+        if (mine < a.n_row) cached[i] = e.cached[mine];
       bias_ahead<COLS> bias(e.bias, row, a.matrix.rows);
       this->tile_multiply(sum, group, &at);
       bias.add(sum, this->r.sums + (threadIdx.x / 32 - 4) * 16 * sums_stride(S::run));
