@@ -33,12 +33,13 @@ part() { # NAME SECONDS COMMAND...: the last line of its log; 77 is a skip, 124 
 part attention 60 ./op_table attend
 part attention-alone 60 ./attend all
 part linears 90 ./op_table linear
-for family in adapter columns chain range embed head sample decode far; do part $family 30 ./op_table $family; done
+for family in adapter columns chain range embed encode head sample decode far; do part $family 30 ./op_table $family; done
 part draws 60 ./cuda_sampler
 part families 60 ./test_families
 part adapters 60 ./test_adapters
 part beams 30 ./test_beams
 part quantized 60 ./test_quantized
+part vision 60 ./test_vision
 for test in network_walk calibration gpu_calibration; do part $test 60 ./test_$test; done
 SPATE_TEST_BACKEND=cuda part neighbours 60 ./test_neighbours
 part engine 60 ./cuda_engine
@@ -51,6 +52,7 @@ for path in 80 75; do
   unset SPATE_ISA CUDA_FORCE_PTX_JIT
 done
 for rows in 1 32; do part adapter-speed-$rows 60 ./bench_adapter_gpu llama-3.1-8b $rows 16 1024; cat "$out/adapter-speed-$rows.log"; done
+part vision-speed 60 ./bench_vision_gpu; cat "$out/vision-speed.log"
 LINEAR_LARGE=./linear_large part speed 260 bash gpu.sh ./spate
 cp "$out/speed.log" "$out/table.md" && cat "$out/table.md"
 if [ -n "${SERVING:-}" ]; then

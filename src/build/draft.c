@@ -2,6 +2,7 @@
 #include "build/draft.h"
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "build/quant_override.h"
 #include "build/scheme_choice.h"
 #include "model/family.h"
@@ -49,15 +50,33 @@ bool draft_open(struct draft *draft, const char *model, struct error *error) {
   return true;
 }
 
+static bool all_supported(const struct plan *plan, const struct backend *backend, struct error *error) {
+  for (int i = 0; i < plan->n_op; i++)
+    if (!backend->supports(plan, i, error)) return false;
+  return true;
+}
+
+/* The encoder of images; where the backend has no kernels for it, the engine is one of text alone. */
+static bool encoder_settle(struct draft *draft, const struct scheme_wish *wish, const struct backend *backend,
+                           struct error *error) {
+  struct plan *vision = draft_vision(draft);
+  if (!vision) return true;
+  if (scheme_choose(vision, draft->checkpoint, wish, backend, draft->notes + draft_plan(draft)->n_weight, error) &&
+      all_supported(vision, backend, error))
+    return plan_check(buffer_slice(&draft->block[PLAN_VISION]), error);
+  if (error->code != ERROR_UNSUPPORTED) return false;
+  log_warning("The encoder of images is left out, so that the engine takes text alone: %s", error->text);
+  buffer_clear(&draft->block[PLAN_VISION]);
+  return true;
+}
+
 static bool schemes_settle(struct draft *draft, const struct backend *backend, struct error *error) {
   struct plan *plan = draft_plan(draft), *vision = draft_vision(draft);
   struct scheme_wish wish = {(enum quant_mode)draft->facts.config.quant_mode, draft->overrides, draft->emulate,
                              draft->target_bits};
   return quant_overrides_check(wish.overrides, plan, vision, error) &&
          scheme_choose(plan, draft->checkpoint, &wish, backend, draft->notes, error) &&
-         plan_check(buffer_slice(&draft->block[PLAN_DECODER]), error) &&
-         (!vision || (scheme_choose(vision, draft->checkpoint, &wish, backend, draft->notes + plan->n_weight, error) &&
-                      plan_check(buffer_slice(&draft->block[PLAN_VISION]), error)));
+         plan_check(buffer_slice(&draft->block[PLAN_DECODER]), error) && encoder_settle(draft, &wish, backend, error);
 }
 
 bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,

@@ -1,6 +1,6 @@
 /* What only encoders of images do: attention within the rows of a batch, embeddings of patches and of positions,
- * outputs that join tokens, each with a norm; and the pool whose rows a decoder embeds. Against the reference, and to
- * the byte however many threads share the work and whichever rows a step has. */
+ * outputs that join tokens, each with a norm; whole layers; and the pool whose rows a decoder embeds. Against the
+ * reference, and to the byte however many threads share the work and whichever rows a step has. */
 #include "op/op_table.h"
 
 #include <math.h>
@@ -205,6 +205,82 @@ static void attend_case(struct table *table, const struct attend_shape *s, uint8
   model_release(&m);
 }
 
+/* --- a layer ------------------------------------------------------------------------------------------------------ */
+
+static const struct layer_shape {
+  int n_head, dim, patch, ff, act;
+} layers[] = {
+    {8, 72, 6, 1080, ACT_GELU_TANH}, /* of SigLIP so400m, half as wide; no widths are whole tiles */
+    {4, 64, 5, 512, ACT_GELU_QUICK}, {2, 96, 3, 200, ACT_GELU},    {4, 80, 4, 320, ACT_SILU},
+    {1, 128, 2, 64, ACT_NONE},       {3, 8, 2, 52, ACT_GELU_TANH}, /* none of what attention on matrix units wants */
+};
+
+/* A linear with a bias from value to value, or to a new one (out −1); without a norm it adds to what is there. Returns
+ * its result's value. */
+static int linear_add(struct op_model *m, int in, int cols, int rows, int out, uint8_t norm, uint8_t act) {
+  struct op op = op_make(OP_LINEAR, 0);
+  op.in[0] = in;
+  op.in[1] = out;
+  op.out = out >= 0 ? out : plan_add_value(&m->builder, rows, ROWS_TOKENS);
+  op.args.linear.norm = norm, op.args.linear.act = act, op.args.linear.eps = 1e-5f;
+  op.weight[0] = model_matrix(m, (struct scheme){.kind = SCHEME_BF16}, rows, cols, 2 / sqrtf((float)cols));
+  op.weight[1] = model_vector(m, rows, -0.5f, 0.5f);
+  if (norm) op.weight[2] = model_vector(m, 2 * cols, 0.5f, 1.5f);
+  plan_add_op(&m->builder, &op);
+  return op.out;
+}
+
+static void layer_make(struct op_model *m, const struct layer_shape *s) {
+  int numbers = 3 * s->patch * s->patch, cols = s->n_head * s->dim;
+  int x = linear_add(m, patches_begin(m, 3, s->patch, 1, 0, 13), numbers, cols, -1, NORM_NONE, ACT_NONE);
+  struct op attend = op_make(OP_ATTEND, 0);
+  attend.in[0] = linear_add(m, x, cols, 3 * cols, -1, NORM_LAYER, ACT_NONE);
+  attend.out = plan_add_value(&m->builder, cols, ROWS_TOKENS);
+  attend.args.attend = (struct attend_args){.n_head = s->n_head,
+                                            .n_kv_head = s->n_head,
+                                            .dim_k = s->dim,
+                                            .dim_v = s->dim,
+                                            .group = -1,
+                                            .rope_scale = 1,
+                                            .scale = 1 / sqrtf((float)s->dim)};
+  plan_add_op(&m->builder, &attend);
+  linear_add(m, attend.out, cols, cols, x, NORM_NONE, ACT_NONE);
+  int up = linear_add(m, x, cols, s->ff, -1, NORM_LAYER, (uint8_t)s->act);
+  linear_add(m, up, s->ff, cols, x, NORM_NONE, ACT_NONE);
+  select_end(m, x, cols, 1, NORM_LAYER, false);
+}
+
+/* A layer as towers have it, whose parts may leave each other 16 bits: results are normed, so of size 1, and each
+ * number is off by some roundings to bf16, of its own size and of those that it was made of. */
+static void layer_case(struct table *table, const struct layer_shape *s, struct family *family) {
+  static float expected[TOKENS * COLS_MOST], got[TOKENS * COLS_MOST], other[TOKENS * COLS_MOST];
+  static double tolerance[TOKENS * COLS_MOST];
+  struct op_model m;
+  struct patch_batch b;
+  struct limits limits = encoder_limits(KV_F16);
+  layer_make(&m, s);
+  if (family_skips(family, table, &m)) {
+    model_release(&m);
+    return;
+  }
+  batch_make(&b, row_counts, ROWS, 3 * s->patch * s->patch);
+  size_t cols = (size_t)(s->n_head * s->dim), count = TOKENS * cols;
+  for (size_t i = 0; i < count; i++) tolerance[i] = 16 * 0x1p-9;
+  model_step(&m, table->oracle, table->oracle_device, &limits, b.batch, expected);
+  for (int i = 0; i < table->n_subject; i++) {
+    char what[80];
+    const struct subject *subject = &table->subject[i];
+    snprintf(what, sizeof what, "a layer of %d heads of %d, %s", s->n_head, s->dim, subject->name);
+    model_step(&m, table->tested, subject->device[1], &limits, b.batch, got);
+    family_compare(family, what, expected, tolerance, got, count);
+    model_step(&m, table->tested, subject->device[0], &limits, b.batch, other);
+    family_same(family, what, got, other, count);
+    if (!table->few) rows_alone(table, &m, subject, &b, &limits, cols, got, family);
+  }
+  free(b.patches);
+  model_release(&m);
+}
+
 /* --- embeddings and outputs --------------------------------------------------------------------------------------- */
 
 static void rows_make(struct op_model *m, int patch, int merge, int lead, uint8_t norm, bool mean,
@@ -334,6 +410,10 @@ void encode_cases(struct table *table) {
         attend_case(table, &shapes[i], types[t], &family);
     family_end(table, &family);
   }
+  struct family layer = {.name = "encode layers"};
+  for (size_t i = table->few ? 1 : 0; i < (table->few ? 2 : sizeof layers / sizeof *layers); i++)
+    layer_case(table, &layers[i], &layer);
+  family_end(table, &layer);
   struct family family = {.name = "encode positions, norms, joined outputs, means"};
   for (uint8_t norm = NORM_NONE; norm <= NORM_LAYER; norm++)
     for (int merge = 1; merge <= 3; merge++) {

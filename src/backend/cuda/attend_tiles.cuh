@@ -21,6 +21,7 @@ template <int D> struct shape {
   static constexpr int codes_bytes = D < 128 ? 2 * slots * ATTEND_TILE * cache_e4m3::token_bytes(D) : 0;
   static constexpr int bytes = query_bytes + 2 * slots * tile_bytes + sums_bytes + codes_bytes + 6 * slots * 8;
   static constexpr int per_chunk = ATTEND_CHUNK / rows;
+  static constexpr int query_slots = codes_bytes >= query_bytes ? 2 : 1; /* of WHOLE, which has no codes */
   static_assert(bytes <= 227 * 1024, "a block's shared memory");
 };
 
@@ -56,8 +57,9 @@ struct unit {
   span seen; /* by any of the unit's tokens */
 };
 
-/* The block's n-th unit: to and fro through the list, which begins with the longest. False when there are no more. */
-template <int D>
+/* The block's n-th unit: to and fro through the list, which begins with the longest. False when there are no more.
+ * WHOLE: its tokens see all of their row. */
+template <int D, bool WHOLE = false>
 __device__ __forceinline__ bool unit_find(const cuda_attend &a, const cuda_batch &batch, int n, unit *u) {
   using S = shape<D>;
   int index = n * gridDim.x + (n % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x), g = queries_of(a);
@@ -72,7 +74,8 @@ __device__ __forceinline__ bool unit_find(const cuda_attend &a, const cuda_batch
   u->first = chunk.chunk * ATTEND_CHUNK + (S::per_chunk - 1 - part % S::per_chunk) * S::rows;
   u->r = batch.row[u->row];
   if (u->first >= u->r.count * g) return true;
-  u->seen = tokens_span(a, batch, u->r, u->first / g, min(u->r.count - 1, (u->first + S::rows - 1) / g));
+  u->seen = WHOLE ? span{0, u->r.count}
+                  : tokens_span(a, batch, u->r, u->first / g, min(u->r.count - 1, (u->first + S::rows - 1) / g));
   u->tile = u->seen.begin / ATTEND_TILE;
   u->tiles = (u->seen.end + ATTEND_TILE - 1) / ATTEND_TILE - u->tile;
   return true;
@@ -109,13 +112,42 @@ __device__ void tile_copy(const cuda_attend &a, const unit &u, const uint32_t *t
   }
 }
 
-template <int D> __device__ void tiles_stream(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m) {
+/* WHOLE: queries, too, are panels of 128 tokens, and come before they are wanted where there is room for two units'. */
+template <int D> __device__ __forceinline__ uint8_t *queries_place(const shared<D> &m, int n) {
+  return n % shape<D>::query_slots ? m.codes : m.query;
+}
+
+template <int D> __device__ __forceinline__ uint64_t *queries_full(const shared<D> &m, int n) {
+  return m.come + n % shape<D>::query_slots;
+}
+
+template <int D> __device__ __forceinline__ uint64_t *queries_empty(const shared<D> &m, int n) {
+  return m.come + shape<D>::slots + n % shape<D>::query_slots;
+}
+
+/* The first of the warps that copy, for the block's n-th unit that has tiles. */
+template <int D>
+__device__ __forceinline__ void queries_copy(const cuda_attend &a, const unit &u, const uint32_t *table, int n,
+                                             const shared<D> &m, uint64_t policy) {
+  using S = shape<D>;
+  if (threadIdx.x / 32 % COPIERS != 0) return;
+  if (n >= S::query_slots) barrier_wait(queries_empty<D>(m, n), (n / S::query_slots - 1) & 1);
+  if (threadIdx.x % 32 != 0) return;
+  size_t panels = (size_t)table[u.first / ATTEND_CHUNK] * a.n_kv_head + u.head;
+  barrier_expect(queries_full<D>(m, n), S::query_bytes);
+  bulk_copy(queries_place<D>(m, n), (const uint8_t *)a.query + panels * S::query_bytes, S::query_bytes,
+            queries_full<D>(m, n), policy);
+}
+
+template <int D, bool WHOLE>
+__device__ void tiles_stream(const cuda_attend &a, const cuda_batch &batch, const shared<D> &m) {
   using S = shape<D>;
   uint64_t policy = policy_evict_last();
   unit u;
-  int at = 0;
-  for (int n = 0; unit_find<D>(a, batch, n, &u); n++) {
+  int at = 0, units = 0;
+  for (int n = 0; unit_find<D, WHOLE>(a, batch, n, &u); n++) {
     const uint32_t *table = table_of(a, batch, u.r);
+    if (WHOLE && u.tiles > 0) queries_copy<D>(a, u, table, units++, m, policy);
     for (int i = 0; i < u.tiles; i++, at++) {
       int slot = at % S::slots, key = (u.tile + i) * ATTEND_TILE;
       if (at >= S::slots) barrier_wait(&m.keys_empty[slot], (at / S::slots - 1) & 1);

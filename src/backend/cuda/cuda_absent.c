@@ -54,6 +54,12 @@ bool cuda_adapter_load(struct program *program, int slot, const struct adapter *
   return false;
 }
 
+bool cuda_pool_fill(struct program *program, int32_t first, int32_t count, const struct pool_source *source,
+                    struct error *error) {
+  (void)program, (void)first, (void)count, (void)source, (void)error;
+  return false;
+}
+
 void cuda_release(struct program *program) { assert(!program); }
 
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error) {

@@ -30,7 +30,7 @@ static bool matrix_supported(const struct plan *plan, int index, struct error *e
   return true;
 }
 
-/* What only encoders ask for so far. */
+/* What only encoders ask for. */
 static bool of_decoder(const struct plan *plan, const struct op *op) {
   const struct linear_args *linear = &op->args.linear;
   switch (op->kind) {
@@ -44,9 +44,11 @@ static bool of_decoder(const struct plan *plan, const struct op *op) {
 
 static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
-  if (!of_decoder(plan, op))
-    return op_unsupported(plan, index, "encoders of images run on cpu alone so far; build with --target cpu", error);
-  if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && !matrix_supported(plan, index, error)) return false;
+  const char *why = "decoders have no kernel for it";
+  if (plan->role == PLAN_VISION ? !cuda_image_supports(plan, op, &why) : !of_decoder(plan, op))
+    return op_unsupported(plan, index, why, error);
+  if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && op->weight[0] >= 0 && !matrix_supported(plan, index, error))
+    return false;
   if (op->kind == OP_LINEAR && op->args.linear.norm != NORM_NONE && op->weight[2] < 0)
     return op_unsupported(plan, index, "its norm has no weight", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && op->weight[3] < 0)
@@ -75,6 +77,7 @@ static bool op_fast(const struct cuda_path *path, const struct plan *plan, const
   if (op->kind == OP_LINEAR)
     return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op) ||
            cuda_linear_coded_fit(path, plan, op);
+  if (op->kind == OP_ATTEND && plan->role == PLAN_VISION) return cuda_image_attend_fits(plan, limits, op);
   return op->kind != OP_ATTEND || cuda_attend_fast(path, plan, limits, op->args.attend.group, &heads);
 }
 
@@ -113,6 +116,7 @@ const struct backend backend_cuda = {
     .load = cuda_load,
     .release = cuda_release,
     .adapter_load = cuda_adapter_load,
+    .pool_fill = cuda_pool_fill,
     .load_random = cuda_load_random,
     .fill_cache = cuda_fill_cache,
     .submit = cuda_submit,

@@ -60,10 +60,18 @@ static bool adapters_visit(struct program *p, const struct visit *v) {
          numbers(v, &a->partial, LINEAR_CHAIN * needs.part_bytes, 1);
 }
 
+static bool images_visit(struct program *p, const struct visit *v) {
+  struct cuda_images *i = &p->images;
+  struct cuda_image_needs needs = cuda_image_most(p->plan, &p->limits);
+  return numbers(v, &i->cache, needs.cache, 1) && numbers(v, &i->query, needs.query, sizeof *i->query) &&
+         numbers(v, &i->patches, needs.patches, sizeof *i->patches) &&
+         numbers(v, &i->pool, (size_t)p->limits.pool * (size_t)p->plan->hidden, sizeof *i->pool);
+}
+
 bool cuda_buffers_visit(struct program *p, cuda_buffer_visit *one, void *user) {
   struct visit v = {one, user};
   return numbers(&v, &p->weights, cuda_weights_bytes(p->plan), 1) && values_visit(p, &v) && linears_visit(p, &v) &&
-         attention_visit(p, &v) && exponents_visit(p, &v) && adapters_visit(p, &v) &&
+         attention_visit(p, &v) && exponents_visit(p, &v) && adapters_visit(p, &v) && images_visit(p, &v) &&
          numbers(&v, &p->slab, cuda_slab_most(p->plan, &p->limits), 1) &&
          numbers(&v, &p->last, (size_t)p->limits.seats, sizeof *p->last) &&
          numbers(&v, &p->greatest, (size_t)p->limits.outputs, sizeof *p->greatest) &&

@@ -28,6 +28,7 @@ static bool shares_count(struct program *p, struct error *error) {
 
 static bool sampler_init(struct program *p, struct error *error) {
   const struct cuda_path *path = p->device->path;
+  if (p->plan->role != PLAN_DECODER) return true; /* it draws nothing */
   p->chunks = path->sample_chunks(p->plan->vocab);
   p->rules = path->sample_rules(p->plan->vocab);
   return p->chunks == 0 || path->sample_prepare(p->plan->vocab) ||
@@ -50,6 +51,7 @@ static bool floats_copy(struct program *p, struct error *error) {
 
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
                              struct error *error) {
+  if (!pool_limits_check(plan, limits, error)) return NULL;
   struct program *p = calloc(1, sizeof *p);
   if (!p) {
     error_set(error, ERROR_MEMORY, "There is no memory for a program.");

@@ -5,6 +5,8 @@
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
+enum { IMAGES_LOADED = 8 };
+
 static bool part_launch(struct program *p, enum cuda_part part, struct error *error) {
   p->part = part;
   return part == CUDA_BODY ? cuda_ops_run(p, 0, p->n_body, error) : cuda_ops_run(p, p->n_body, p->plan->n_op, error);
@@ -60,7 +62,25 @@ static bool steps_make(struct program *p, struct error *error) {
   return prompts_load(p, error);
 }
 
+/* Encoders' steps have no graphs: their kernels, too, are loaded by some that nobody keeps. */
+static bool images_load(struct program *p, struct error *error) {
+  for (int32_t rows = 1; rows <= p->limits.seats && rows <= IMAGES_LOADED; rows++) {
+    cudaGraphExec_t exec = NULL;
+    int32_t tokens = p->limits.tokens / p->limits.seats * rows;
+    cuda_batch_lay(p, (struct cuda_batch){.n_row = rows, .n_token = tokens, .n_out = 1}, true,
+                   cuda_image_tables(rows, tokens));
+    p->images.place = p->on_device.tables;
+    p->images.n_chunk = rows;
+    p->ready = NULL;
+    bool made = part_make(p, CUDA_BODY, &exec, error);
+    if (exec) cudaGraphExecDestroy(exec);
+    if (!made) return false;
+  }
+  return true;
+}
+
 bool cuda_graphs_make(struct program *p, struct error *error) {
+  if (p->plan->role == PLAN_VISION) return images_load(p, error);
   if (!steps_make(p, error)) return false;
   p->adapted = p->limits.adapters > 0 ? CUDA_ADAPTED : CUDA_PLAIN;
   return !p->adapted || steps_make(p, error);

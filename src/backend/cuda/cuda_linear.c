@@ -9,7 +9,7 @@ static int32_t rows_of(const struct program *p, int value) {
   return plan_values(p->plan)[value].rows == ROWS_OUTPUTS ? p->on_device.n_out : p->on_device.n_token;
 }
 
-static struct cuda_linear linear_of(const struct program *p, const struct op *op) {
+static struct cuda_linear op_arguments(const struct program *p, const struct op *op) {
   const struct linear_args *args = &op->args.linear;
   return (struct cuda_linear){.matrix = cuda_matrix_of(p, op->weight[0]),
                               .bias = cuda_vector(p, op->weight[1]),
@@ -36,6 +36,12 @@ static struct cuda_linear linear_of(const struct program *p, const struct op *op
                               .post_eps = args->post_eps,
                               .factor = args->scale,
                               .softcap = args->softcap};
+}
+
+struct cuda_linear cuda_linear_of(const struct program *p, const struct op *op) {
+  struct cuda_linear a = op_arguments(p, op);
+  a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
+  return a;
 }
 
 /* A linear of so few tokens that weights stream, and that may be of a chain. */
@@ -257,8 +263,7 @@ void cuda_linear_make(struct program *p, const struct op *op, struct cuda_linear
 }
 
 void cuda_linear_run(struct program *p, const struct op *op) {
-  struct cuda_linear a = linear_of(p, op);
-  a.result_cols = a.gated ? a.out_cols : a.matrix.rows;
+  struct cuda_linear a = cuda_linear_of(p, op);
   if (p->part == CUDA_HEAD_GREATEST && op[1].kind == OP_SAMPLE) a.greatest = p->greatest;
   if (p->adapted && !takes_pairs(p, op, a.n_row))
     cuda_adapted_linear(p, op, &a);

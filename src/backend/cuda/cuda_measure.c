@@ -84,7 +84,7 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
       most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
     if (rows > (size_t)cuda_linear_packed_most(NULL, plan, op))
       most.expanded = size_max(most.expanded, cuda_expanded_strip(weight) * (((size_t)weight->rows + 15) / 16));
-    if (!always) most.prepared = size_max(most.prepared, rows * cols);
+    if (!always || op->args.linear.norm == NORM_LAYER) most.prepared = size_max(most.prepared, rows * cols);
     most.squares = size_max(most.squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */
   }
   struct cuda_adapter_needs adapters = cuda_adapter_most(plan, limits);
@@ -140,7 +140,7 @@ static const void *take(uint8_t *base, size_t *used, size_t count, size_t size) 
 }
 
 int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows) {
-  int most = 0;
+  int most = plan->role == PLAN_VISION ? tokens / ATTEND_CHUNK + rows : 0;
   struct attend_heads heads;
   for (int g = 0; g < plan->n_group; g++) {
     int chunks = cuda_attend_fast(NULL, plan, limits, g, &heads) ? attend_chunks_most(&heads, tokens, rows) : 0;
@@ -151,6 +151,7 @@ int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, i
 
 size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch) {
   size_t used = 0, rows = (size_t)batch->n_row, tokens = (size_t)batch->n_token, outputs = (size_t)batch->n_out;
+  size_t groups = plan->role == PLAN_VISION ? 1 : (size_t)plan->n_group; /* that have chunks */
   batch->results = take(slab, &used, 1, sizeof *batch->results);
   batch->draw = take(slab, &used, outputs, sizeof *batch->draw);
   batch->out = take(slab, &used, outputs, sizeof *batch->out);
@@ -159,23 +160,29 @@ size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t
   batch->token_row = take(slab, &used, tokens, sizeof *batch->token_row);
   batch->see = take(slab, &used, sees ? tokens : 0, sizeof *batch->see);
   batch->cut = take(slab, &used, (size_t)plan->n_group * (ATTEND_SHARES + 1), sizeof *batch->cut);
-  batch->chunk = take(slab, &used, (size_t)plan->n_group * (size_t)batch->n_chunk, sizeof *batch->chunk);
+  batch->chunk = take(slab, &used, groups * (size_t)batch->n_chunk, sizeof *batch->chunk);
   batch->rules = take(slab, &used, outputs, sizeof *batch->rules);
   batch->tables = take(slab, &used, n_table, sizeof *batch->tables); /* last: graphs fix where the others are */
   if (!sees) batch->see = NULL;
   return used;
 }
 
-size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
+/* Blocks that a step's tables name. */
+static size_t tables_most(const struct plan *plan, const struct limits *limits) {
   size_t blocks = (size_t)((limits->length + limits->block_size - 1) / limits->block_size);
-  size_t n_table = (size_t)limits->seats * (size_t)plan->n_group * blocks;
+  if (plan->role == PLAN_VISION) return cuda_image_tables(limits->seats, limits->tokens);
+  return (size_t)limits->seats * (size_t)plan->n_group * blocks;
+}
+
+size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
   struct cuda_batch largest = {.n_row = limits->seats,
                                .n_token = limits->tokens,
                                .n_out = limits->outputs,
                                .n_chunk = cuda_chunks_most(plan, limits, limits->tokens, limits->seats)};
   size_t histories = (size_t)limits->outputs * (size_t)limits->length * sizeof(int32_t);
-  return cuda_slab_lay(plan, true, n_table, NULL, &largest) + (histories < RULES_MOST ? histories : RULES_MOST) +
-         RULES_LEAST;
+  size_t pooled = limits->pool ? (size_t)limits->tokens * sizeof(int32_t) + CUDA_ROOM_ALIGN : 0;
+  return cuda_slab_lay(plan, true, tables_most(plan, limits), NULL, &largest) + pooled +
+         (histories < RULES_MOST ? histories : RULES_MOST) + RULES_LEAST;
 }
 
 /* --- graphs --------------------------------------------------------------------------------------------------------
@@ -239,7 +246,8 @@ static bool blocks_fit(const struct plan *plan, const struct limits *limits, str
 
 bool cuda_measure(const struct plan *plan, const struct limits *limits, struct footprint *footprint,
                   struct error *error) {
-  if (limits->kv_dtype >= KV_E4M3 && limits->block_size < CODE_TOKENS)
+  if (!pool_limits_check(plan, limits, error)) return false;
+  if (limits->kv_dtype >= KV_E4M3 && plan->role == PLAN_DECODER && limits->block_size < CODE_TOKENS)
     return error_set(error, ERROR_UNSUPPORTED,
                      "A KV cache in %s has blocks of %d tokens or more, not of %d: give another block_size.",
                      kv_dtype_name(limits->kv_dtype), CODE_TOKENS, limits->block_size);

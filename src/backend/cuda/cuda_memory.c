@@ -37,8 +37,11 @@ static bool device_alloc(struct program *p, struct error *error) {
   }
   p->between.units = cuda_linear_most(p->plan, &p->limits).between;
   struct cuda_attend_needs needs = cuda_attend_most(p->plan, &p->limits);
+  struct cuda_image_needs images = cuda_image_most(p->plan, &p->limits);
   return between_clear(p, error) &&
          (needs.arrived == 0 || zeros(p, p->attention.arrived, needs.arrived * sizeof *p->attention.arrived, error)) &&
+         (images.cache == 0 || zeros(p, p->images.cache, images.cache, error)) &&
+         (images.query == 0 || zeros(p, p->images.query, images.query * sizeof *p->images.query, error)) &&
          zeros(p, p->greatest, (size_t)p->limits.outputs * sizeof *p->greatest, error) &&
          zeros(p, p->last, (size_t)p->limits.seats * sizeof *p->last, error);
 }
@@ -62,6 +65,8 @@ static bool pinned_alloc(void *place, size_t bytes, struct error *error) {
 
 static bool slot_alloc(struct program *p, struct cuda_slot *slot, struct error *error) {
   size_t outputs = (size_t)p->limits.outputs;
+  size_t patches = (size_t)p->limits.tokens * cuda_patch_numbers(p->plan) * sizeof(float);
+  if (patches > 0 && !pinned_alloc(&slot->patches, patches, error)) return false;
   return pinned_alloc(&slot->slab, p->slab_bytes, error) &&
          pinned_alloc(&slot->results.token, outputs * sizeof *slot->results.token, error) &&
          pinned_alloc(&slot->results.logprob, outputs * sizeof *slot->results.logprob, error) &&
@@ -85,7 +90,7 @@ static bool tables_alloc(struct program *p, struct error *error) {
   p->upload = calloc((size_t)p->plan->n_weight + 1, sizeof *p->upload);
   p->exponent = calloc((size_t)p->plan->n_weight + 1, sizeof *p->exponent);
   p->value = calloc((size_t)p->plan->n_value + 1, sizeof *p->value);
-  p->sampler = malloc(sampler_scratch_bytes(p->plan->vocab));
+  p->sampler = malloc(sampler_scratch_bytes(p->plan->vocab) + 1);
   p->history = calloc((size_t)p->limits.length + 1, sizeof *p->history);
   p->seat_token = malloc((seats + 1) * sizeof *p->seat_token);
   p->logits = malloc((size_t)p->limits.outputs * cols * sizeof *p->logits);
@@ -103,6 +108,7 @@ bool cuda_memory_take(struct program *p, struct error *error) {
 
 static void slot_release(struct cuda_slot *slot) {
   cudaFreeHost(slot->slab);
+  cudaFreeHost(slot->patches);
   cudaFreeHost(slot->results.token);
   cudaFreeHost(slot->results.logprob);
   cudaFreeHost(slot->results.top);

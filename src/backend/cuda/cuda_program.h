@@ -5,6 +5,7 @@
 
 #include "backend/cuda/attend_split.h"
 #include "backend/cuda/cuda_adapter.h"
+#include "backend/cuda/cuda_image.h"
 #include "backend/cuda/cuda_layout.h"
 #include "backend/cuda/cuda_paths.h"
 #include "backend/cuda/upload.h"
@@ -34,6 +35,7 @@ struct cuda_room {
 /* A step that is out, or is being made: pinned memory of the host. */
 struct cuda_slot {
   uint8_t *slab;               /* the batch's arrays, one after the other, as they go to the device */
+  uint8_t *patches;            /* of an encoder's step; NULL: it has none */
   uint8_t *adapter_slab;       /* and those of its adapters; NULL: there are none */
   struct cuda_results results; /* [outputs]; written by the device */
   struct CUevent_st *done;
@@ -117,6 +119,7 @@ struct program {
   bool rules;                   /* the device applies rules */
   struct cuda_attention attention;
   struct cuda_adapters adapters;
+  struct cuda_images images; /* of an encoder, and the pool for its rows */
 
   /* on the host */
   struct cuda_slot slot[CUDA_RUN_AHEAD + 1];
@@ -202,8 +205,9 @@ bool cuda_adapter_takes(const struct program *program, const struct op *op);
 void cuda_adapted_chain(struct program *program, const struct op *op, int n);
 void cuda_adapted_linear(struct program *program, const struct op *op, const struct cuda_linear *linear);
 
-/* cuda_linear.c: products and all that follows, or products alone; an op; does one take 16-bit tokens as the op before
- * it can leave them? */
+/* cuda_linear.c: what kernels are told of an op; products and all that follows, or products alone; an op; does one take
+ * 16-bit tokens as the op before it can leave them? */
+struct cuda_linear cuda_linear_of(const struct program *program, const struct op *op);
 void cuda_linear_make(struct program *program, const struct op *op, struct cuda_linear *linear);
 void cuda_linear_run(struct program *program, const struct op *op);
 bool cuda_linear_takes(const struct program *program, const struct op *op, int n_row);

@@ -140,7 +140,7 @@ size_t cuda_batch_lay(struct program *p, struct cuda_batch counts, bool sees, si
 /* A step of one token a row has the counts of its graph. */
 static size_t batch_lay(struct program *p, const struct batch *batch) {
   struct cuda_batch counts = {.n_row = batch->n_row, .n_token = batch->n_token, .n_out = batch->n_out};
-  bool single = batch->n_token == batch->n_row && !batch->see;
+  bool single = batch->n_token == batch->n_row && !batch->see && !cuda_pool_named(batch);
   p->decode = single ? cuda_graph_find(p, batch->n_row) : NULL;
   if (p->decode) counts.n_row = counts.n_token = counts.n_out = p->decode->rows;
   return cuda_batch_lay(p, counts, batch->see != NULL, tables_size(p, batch));
@@ -170,6 +170,7 @@ bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *ba
   cuda_attention_fill(p, on_host(p, slot, on_device->row), batch->n_row, on_host(p, slot, on_device->cut),
                       on_host(p, slot, on_device->chunk));
   tokens_fill(p, slot, batch);
+  cuda_pool_send(p, batch, &room);
   outputs_fill(p, slot, batch, &room);
   if (batch->see) memcpy(on_host(p, slot, on_device->see), batch->see, (size_t)batch->n_token * sizeof *batch->see);
   return cuda_check(cudaMemcpyAsync(p->slab, slot->slab, room.used, cudaMemcpyHostToDevice, p->device->stream),

@@ -21,17 +21,22 @@ static void run_sample(struct program *p, const struct op *op) {
   if (p->chunks > 0) p->device->path->sample(&a, p->on_device.n_out, p->device->stream);
 }
 
-static void op_run(struct program *p, const struct op *op) {
-  struct cuda_matrix table;
-  switch (op->kind) {
-  case OP_EMBED:
-    if (p->adapted) {
-      cuda_adapted_embed(p, op);
-      break;
-    }
-    table = cuda_matrix_of(p, op->weight[0]);
+static void run_embed(struct program *p, const struct op *op) {
+  struct cuda_matrix table = cuda_matrix_of(p, op->weight[0]);
+  if (p->adapted)
+    cuda_adapted_embed(p, op);
+  else
     cuda_embed(&table, &p->on_device, op->args.embed.scale, p->value[op->out], cols_of(p, op->out), p->device->stream);
-    break;
+  cuda_pool_run(p, op);
+}
+
+static void op_run(struct program *p, const struct op *op) {
+  if (p->plan->role == PLAN_VISION) {
+    cuda_image_run(p, op);
+    return;
+  }
+  switch (op->kind) {
+  case OP_EMBED: run_embed(p, op); break;
   case OP_LINEAR: cuda_linear_run(p, op); break;
   case OP_ATTEND: cuda_attention_run(p, op); break;
   case OP_SELECT:
@@ -61,7 +66,9 @@ static struct cuda_slot *slot_next(struct program *p) {
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
   p->batch = batch;
   p->adapted = cuda_adapters_named(p, batch);
-  return cuda_send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);
+  bool (*send)(struct program *, struct cuda_slot *, const struct batch *, struct error *) =
+      p->plan->role == PLAN_VISION ? cuda_image_send : cuda_send;
+  return send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);
 }
 
 static const float *logits_of(const struct program *p) { return p->value[plan_result(p->plan)]; }
@@ -97,6 +104,7 @@ bool cuda_collect(struct program *p, struct result *result, struct error *error)
   const struct cuda_slot *slot = &p->slot[p->oldest];
   p->oldest = (p->oldest + 1) % (CUDA_RUN_AHEAD + 1);
   p->n_slot--;
+  p->images.collected = slot->n_out;
   *result = (struct result){.n_out = slot->n_out,
                             .token = slot->results.token,
                             .logprob = slot->results.logprob,

@@ -1,0 +1,123 @@
+/* Sizes of encoders' programs, and which of their ops run in the kernels that are made for them. Host code without a
+ * device. */
+#include "backend/cuda/cuda_image.h"
+#include "backend/cuda/cuda_program.h"
+
+static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
+
+int32_t cuda_image_blocks(int32_t rows, int32_t tokens) { return tokens / IMAGE_BLOCK + rows; }
+
+size_t cuda_image_tables(int32_t rows, int32_t tokens) {
+  return (size_t)cuda_image_blocks(rows, tokens) + (size_t)tokens;
+}
+
+size_t cuda_patch_numbers(const struct plan *plan) {
+  const struct op *op = plan_embed(plan, EMBED_PATCHES);
+  return op ? (size_t)plan_values(plan)[op->out].cols : 0;
+}
+
+bool cuda_patches_straight(const struct plan *plan) {
+  const struct op *op = plan_embed(plan, EMBED_PATCHES);
+  return op && op->in[0] < 0 && op->args.embed.scale == 1 && op->args.embed.norm == NORM_NONE;
+}
+
+/* --- which kernels ------------------------------------------------------------------------------------------------ */
+
+bool cuda_image_linear_fits(const struct plan *plan, const struct op *op) {
+  if (plan->role != PLAN_VISION || op->kind != OP_LINEAR) return false;
+  const struct weight *w = plan_weights(plan) + op->weight[0];
+  const struct linear_args *a = &op->args.linear;
+  bool plain = !a->gated && !a->multiply && a->post_norm == NORM_NONE && !(a->softcap > 0) && a->scale == 1;
+  return plain && w->scheme.kind == SCHEME_BF16 && w->rows % 8 == 0 && w->rows == plan_values(plan)[op->out].cols;
+}
+
+/* Does any op but the next read what this one makes, before another overwrites it? */
+static bool read_later(const struct plan *plan, const struct op *op) {
+  const struct op *end = plan_ops(plan) + plan->n_op;
+  for (const struct op *o = op + 2; o < end; o++) {
+    if (o->in[0] == op->out || o->in[1] == op->out) return true;
+    if (o->out == op->out) return false;
+  }
+  return plan_result(plan) == op->out;
+}
+
+static const struct op *op_after(const struct plan *plan, const struct op *op) {
+  return op + 1 < plan_ops(plan) + plan->n_op ? op + 1 : NULL;
+}
+
+/* The next op takes the results of one as they are, and nothing else does. */
+static bool taken_whole(const struct plan *plan, const struct op *op) {
+  const struct op *next = op_after(plan, op);
+  return next && cuda_image_linear_fits(plan, next) && next->in[0] == op->out && next->in[1] != op->out &&
+         next->args.linear.norm == NORM_NONE && !read_later(plan, op);
+}
+
+bool cuda_image_passes(const struct plan *plan, const struct op *op) {
+  return cuda_image_linear_fits(plan, op) && op->in[1] < 0 && taken_whole(plan, op);
+}
+
+int32_t cuda_image_room(int32_t dim) {
+  static const int32_t rooms[] = {64, 80, 96, 128};
+  for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+    if (dim <= rooms[i]) return rooms[i];
+  return 0;
+}
+
+/* q, k and v are the whole result of the linear before, which has nothing to add to. */
+static bool heads_from_linear(const struct plan *plan, const struct op *op) {
+  if (op == plan_ops(plan)) return false;
+  const struct op *before = op - 1;
+  return cuda_image_linear_fits(plan, before) && before->out == op->in[0] && before->in[1] < 0 &&
+         before->args.linear.act == ACT_NONE && !read_later(plan, before);
+}
+
+bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op) {
+  if (plan->role != PLAN_VISION || op->kind != OP_ATTEND || limits->kv_dtype != KV_F16) return false;
+  const struct attend_args *a = &op->args.attend;
+  bool shaped = a->n_head == a->n_kv_head && a->dim_k == a->dim_v && a->dim_k % 8 == 0 && cuda_image_room(a->dim_k) &&
+                a->n_head * a->dim_k % 64 == 0;
+  bool plain = !a->rope_style && !(a->softcap > 0) && op->weight[0] < 0 && op->weight[1] < 0 && op->weight[2] < 0;
+  return shaped && plain && heads_from_linear(plan, op) && taken_whole(plan, op);
+}
+
+/* --- what is not there yet ---------------------------------------------------------------------------------------- */
+
+static bool linear_supported(const struct linear_args *a, const struct op *op, const char **why) {
+  bool late = a->act > ACT_GELU_TANH;
+  bool more = op->in[1] >= 0 || a->gated || a->post_norm != NORM_NONE || a->softcap > 0;
+  *why = "its activation is followed by more than a factor, for which there is no kernel";
+  return !late || !more;
+}
+
+bool cuda_image_supports(const struct plan *plan, const struct op *op, const char **why) {
+  (void)plan;
+  if (op->kind == OP_LINEAR) return linear_supported(&op->args.linear, op, why);
+  return true;
+}
+
+/* --- sizes -------------------------------------------------------------------------------------------------------- */
+
+/* Bytes of a token's key and value, in kernels of either kind. */
+static size_t token_bytes(const struct plan *plan, const struct limits *limits, const struct op *op) {
+  const struct attend_args *a = &op->args.attend;
+  size_t numbers = (size_t)(a->dim_k + a->dim_v), each = limits->kv_dtype == KV_F32 ? 4 : 2;
+  if (limits->kv_dtype >= KV_E4M3) return (size_t)a->n_kv_head * (numbers + 2 * sizeof(float));
+  if (cuda_image_attend_fits(plan, limits, op)) numbers = 2 * (size_t)cuda_image_room(a->dim_k);
+  return (size_t)a->n_kv_head * numbers * each;
+}
+
+struct cuda_image_needs cuda_image_most(const struct plan *plan, const struct limits *limits) {
+  struct cuda_image_needs most = {0};
+  if (plan->role != PLAN_VISION) return most;
+  size_t tokens = (size_t)cuda_image_blocks(limits->seats, limits->tokens) * IMAGE_BLOCK;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind != OP_ATTEND) continue;
+    most.cache = size_max(most.cache, tokens * token_bytes(plan, limits, op));
+    if (cuda_image_attend_fits(plan, limits, op))
+      most.query = size_max(most.query,
+                            tokens * (size_t)op->args.attend.n_head * (size_t)cuda_image_room(op->args.attend.dim_k));
+  }
+  if (!cuda_patches_straight(plan)) most.patches = (size_t)limits->tokens * cuda_patch_numbers(plan);
+  return most;
+}
