@@ -117,12 +117,30 @@ static const struct adapter_choice *adapters_of(const spate_request *request, st
   return out;
 }
 
+_Static_assert(LIMIT_REQUEST_IMAGES == 64, "spate.h names the limit");
+
+static bool images_of(const spate_request *request, struct image_source out[LIMIT_REQUEST_IMAGES],
+                      struct error *error) {
+  bool given = request->n_images >= 0 && (request->images || !request->n_images);
+  for (int i = 0; given && i < request->n_images && i < LIMIT_REQUEST_IMAGES; i++) {
+    const spate_image *image = &request->images[i];
+    given = image->data != NULL;
+    out[i] = (struct image_source){.data = slice_make(image->data, image->size),
+                                   .mime = slice_text(image->mime_type && !image->is_text ? image->mime_type : ""),
+                                   .text = image->is_text};
+  }
+  return given || error_set(error, ERROR_INVALID, "%d images were given; expected 0 or more, and their bytes.",
+                            request->n_images);
+}
+
 static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
                                struct error *error) {
   struct slice stop[LIMIT_STOP_STRINGS], bad_words[LIMIT_BAD_WORDS];
   struct adapter_choice adapter[ROW_LORAS];
   enum early_stop early_stop = EARLY_STOP_LIKELY;
-  if (!arrays_check(request, error) || !early_stop_of(request, &early_stop, error)) return 0;
+  struct image_source image[LIMIT_REQUEST_IMAGES];
+  if (!arrays_check(request, error) || !images_of(request, image, error) || !early_stop_of(request, &early_stop, error))
+    return 0;
   for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
   for (int i = 0; i < request->n_bad_words; i++) bad_words[i] = slice_text(request->bad_words[i]);
   struct request_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
@@ -146,6 +164,8 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                   .timeout_s = request->timeout_s,
                                   .adapter = adapters_of(request, adapter),
                                   .n_adapter = request->n_loras,
+                                  .image = image,
+                                  .n_image = request->n_images,
                                   .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);
 }

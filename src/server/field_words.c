@@ -68,6 +68,9 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
                  (int)field->max, LIMIT_STOP_BYTES);
     break;
   case FIELD_TOKENS: buffer_print(out, "a list of up to %d token ids", (int)field->max); break;
+  case FIELD_IMAGES:
+    buffer_print(out, "an image in base64 or as a data: URL, or a list of up to %d", (int)field->max);
+    break;
   case FIELD_ADAPTERS: expect_adapters(field, out); break;
   case FIELD_BIASES:
     buffer_print(out, "an object of up to %d token ids, each with a number from -%d to %d", (int)field->max,
