@@ -7,7 +7,7 @@ make_vision_fixtures.py with a tokenizer that has the marks of images.
 Written to DIR/NAME/serve/: tokenizer.json, preprocessor_config.json, chat_template.jinja, and
 
     answers.json   a list of cases: "images" (names of tests/fixtures/image/decode), "prompt" (a text) or "messages",
-                   "prompt_tokens" (their number) and "text" (what 24 greedy tokens say, special ones left out)
+                   "prompt_tokens" (their number), "tokens" (24 greedy ones, of "!" to "~" alone) and their "text"
 """
 import argparse
 import json
@@ -82,7 +82,7 @@ def write_marks(path, marks):
 def processor_of(name, folder, config):
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=os.path.join(folder, "tokenizer.json"), bos_token="<s>",
                                                      eos_token="</s>", unk_token="<unk>", pad_token="<unk>")
-    images = transformers.AutoImageProcessor.from_pretrained(folder, use_fast=False, backend="pil")
+    images = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     vision, template = config["vision_config"], TEMPLATES[name]
     side = vision["image_size"] // vision["patch_size"]
     if name == "llava":
@@ -97,8 +97,10 @@ def answer(processor, model, case):
     text = case.get("prompt") or processor.apply_chat_template(case["messages"], add_generation_prompt=True)
     inputs = processor(images=pictures or None, text=text, return_tensors="pt")
     ids = inputs["input_ids"]
+    letters = set(processor.tokenizer.convert_tokens_to_ids([chr(i) for i in range(0x21, 0x7f)]))
     inputs = {key: value for key, value in inputs.items() if key in ("input_ids", "attention_mask", "pixel_values", "pixel_attention_mask")}
-    out = model.generate(**inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
+    out = model.generate(**inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, pad_token_id=0,
+                         suppress_tokens=[i for i in range(model.config.text_config.vocab_size) if i not in letters])
     return {**case, "prompt_tokens": ids.shape[1],
             "tokens": out[0, ids.shape[1]:].tolist(),
             "text": processor.tokenizer.decode(out[0, ids.shape[1]:], skip_special_tokens=True)}
