@@ -51,7 +51,7 @@ static bool prompt_encode(const struct runtime *rt, struct request *r, struct to
 static bool prompt_tokenize(struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
   int32_t max = rt->engine->file.facts->config.max_input_len;
   if (!prompt_encode(rt, r, list, error)) {
-    if (error->code != ERROR_LIMIT) return false;
+    if (error->code != ERROR_LIMIT || !list->failed) return false;
     return error_set(error, ERROR_LIMIT, "The prompt has more tokens than max_input_len %d: shorten it.", max);
   }
   if (list->count > 0) return true;
