@@ -79,6 +79,12 @@ static void adapters_fill(const struct settings *s, spate_open_options *open) {
   open->lora_memory = s->lora_memory;
 }
 
+static void images_fill(const struct settings *s, spate_open_options *open) {
+  open->image_decoders = s->image_decoders;
+  open->max_images = s->max_images;
+  open->image_cache_memory = s->image_cache_memory;
+}
+
 void open_options_fill(const struct settings *s, spate_build_options *build, spate_open_options *open) {
   build_options_fill(s, build);
   spate_open_options_init(open);
@@ -104,9 +110,7 @@ void open_options_fill(const struct settings *s, spate_build_options *build, spa
   open->target_itl_ms = s->target_itl_ms;
   open->no_block_reuse = s->no_block_reuse;
   adapters_fill(s, open);
-  open->image_decoders = s->image_decoders;
-  open->max_images = s->max_images;
-  open->image_cache_memory = s->image_cache_memory;
+  images_fill(s, open);
   open->max_outputs = s->text || s->task ? EVAL_OUTPUTS : 0;
 }
 

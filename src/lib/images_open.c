@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { DEFAULT_DECODERS = 2, DECODE_MS = 10000 };
+enum { DEFAULT_IMAGE_CACHE = 256 << 20, DEFAULT_DECODERS = 2, DECODE_MS = 10000 };
 
 /* This program has said that it can be a helper. */
 static atomic_bool helps;
@@ -26,7 +26,9 @@ int image_decoders_of(const spate_open_options *options) {
   return options->image_decoders ? options->image_decoders : DEFAULT_DECODERS;
 }
 
-bool image_options_check(const spate_open_options *options, struct error *error) {
+bool image_options_read(const spate_open_options *options, struct engine_options *to, struct error *error) {
+  to->images = ENGINE_IMAGES_AUTO;
+  to->pool_bytes = options->image_cache_memory ? options->image_cache_memory : DEFAULT_IMAGE_CACHE;
   if (options->image_decoders < 0 || options->image_decoders > LIMIT_IMAGE_HELPERS)
     return error_set(error, ERROR_INVALID, "image_decoders is %d, expected 0 to %d.", options->image_decoders,
                      LIMIT_IMAGE_HELPERS);

@@ -4,7 +4,8 @@
 
 #include "lib/spate_state.h"
 
-bool image_options_check(const spate_open_options *options, struct error *error);
+/* Into what the engine is opened with: its encoder, and its rows of encoded images. */
+bool image_options_read(const spate_open_options *from, struct engine_options *to, struct error *error);
 
 int image_decoders_of(const spate_open_options *options);
 

@@ -14,7 +14,7 @@
 
 enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_BATCHES = 16, DEFAULT_BATCH_DELAY_MS = 10, DEFAULT_STALL_US = 60000000 };
 enum { DEFAULT_LORAS = 4, DEFAULT_LORA_RANK = 16, DEFAULT_CPU_LORAS = 4 /* × max_loras */ };
-enum { DEFAULT_IMAGES = 16, DEFAULT_IMAGE_CACHE = 256 << 20 };
+enum { DEFAULT_IMAGES = 16 };
 enum { LORA_MEMORY_SHARE = 4 }; /* of what is free: one in so many bytes */
 
 const char *spate_version(void) { return SPATE_VERSION; }
@@ -102,10 +102,8 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
     return error_set(error, ERROR_UNSUPPORTED,
                      "There is no backend \"%s\"; this binary has cpu, reference, null and late.", options->backend);
   if (!kv_choice_parse(options->kv_cache_dtype, &load.kv, error) || !loras_read(options, &load, error) ||
-      !image_options_check(options, error))
+      !image_options_read(options, &load, error))
     return false;
-  load.images = ENGINE_IMAGES_AUTO;
-  load.pool_bytes = options->image_cache_memory ? options->image_cache_memory : DEFAULT_IMAGE_CACHE;
   engine->loaded = engine_open(place.path, &load, error);
   return engine->loaded != NULL;
 }

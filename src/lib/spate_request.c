@@ -133,16 +133,27 @@ static bool images_of(const spate_request *request, struct image_source out[LIMI
                             request->n_images);
 }
 
-static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
-                               struct error *error) {
+/* A request's lists, in the words of the runtime. */
+struct given_lists {
   struct slice stop[LIMIT_STOP_STRINGS], bad_words[LIMIT_BAD_WORDS];
   struct adapter_choice adapter[ROW_LORAS];
-  enum early_stop early_stop = EARLY_STOP_LIKELY;
   struct image_source image[LIMIT_REQUEST_IMAGES];
-  if (!arrays_check(request, error) || !images_of(request, image, error) || !early_stop_of(request, &early_stop, error))
-    return 0;
-  for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
-  for (int i = 0; i < request->n_bad_words; i++) bad_words[i] = slice_text(request->bad_words[i]);
+  enum early_stop early_stop;
+};
+
+static bool lists_read(const spate_request *request, struct given_lists *given, struct error *error) {
+  if (!arrays_check(request, error) || !images_of(request, given->image, error) ||
+      !early_stop_of(request, &given->early_stop, error))
+    return false;
+  for (int i = 0; i < request->n_stop; i++) given->stop[i] = slice_text(request->stop[i]);
+  for (int i = 0; i < request->n_bad_words; i++) given->bad_words[i] = slice_text(request->bad_words[i]);
+  return true;
+}
+
+static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
+                               struct error *error) {
+  struct given_lists given;
+  if (!lists_read(request, &given, error)) return 0;
   struct request_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
                                   .chat = request->chat,
                                   .tokens = request->tokens,
@@ -151,10 +162,10 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                   .max_tokens = request->max_tokens,
                                   .n_beam = beams_of(request),
                                   .length_penalty = request->length_penalty,
-                                  .early_stop = early_stop,
+                                  .early_stop = given.early_stop,
                                   .sampling = sampling_of(request),
-                                  .rules = rules_of(request, bad_words),
-                                  .stop = stop,
+                                  .rules = rules_of(request, given.bad_words),
+                                  .stop = given.stop,
                                   .n_stop = request->n_stop,
                                   .show_stop = request->include_stop_str_in_output,
                                   .scores_prompt = request->prompt_logprobs,
@@ -162,9 +173,9 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                   .priority = request->priority,
                                   .tenant = request->tenant,
                                   .timeout_s = request->timeout_s,
-                                  .adapter = adapters_of(request, adapter),
+                                  .adapter = adapters_of(request, given.adapter),
                                   .n_adapter = request->n_loras,
-                                  .image = image,
+                                  .image = given.image,
                                   .n_image = request->n_images,
                                   .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);

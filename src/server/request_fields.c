@@ -373,8 +373,7 @@ static const struct request_field fields[] = {
      .count_offset = AT(engine.n_images),
      .max = LIMIT_REQUEST_IMAGES,
      .fallback = "none",
-     .description = "Images beside the prompt, for models that see them: base64, or data: URLs. <image> marks in the "
-                    "prompt say where, one for each; without any they go in front."},
+     .description = "Images: base64, or data: URLs. <image> marks in the prompt say where; without any in front."},
 };
 
 enum { N_FIELD = sizeof fields / sizeof *fields };

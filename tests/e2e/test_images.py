@@ -11,7 +11,7 @@ import threading
 import unittest
 import zlib
 
-from spate_server import FINDING, JSON, ROOT, SPATE, Engine, Server, sse_objects, wait_for
+from spate_server import JSON, ROOT, SPATE, Engine, Server, sse_objects, wait_for
 
 FIXTURES = ROOT / "tests/fixtures"
 TEXT_LIMIT = 1 << 20
@@ -105,11 +105,6 @@ class SeeingCase(unittest.TestCase):
         status, _, answer = self.server.post({"prompt": prompt, "image_data": image_data, **greedy(4)})
         self.assertEqual((status, json.loads(answer)["error"]), (code, sentence))
 
-    def counters(self):
-        names = ("llm_images_total", "llm_image_cache_hits_total", "llm_image_cache_misses_total",
-                 "llm_image_encoder_seconds_count")
-        return [int(self.server.metric(name)) for name in names]
-
 
 class Answers:
     """Every case of transformers: through /generate or /v1/chat/completions, whole and streamed, and on the terminal."""
@@ -189,7 +184,7 @@ class SmallSteps(Answers, SeeingCase):
 
 
 class Sharing(SeeingCase):
-    options = ("--api-key", "one,two")
+    options = ("--api-key", "one,two", "--image-decoders", "3", "--limit-mm-per-prompt", "2")
 
     def test_tenants(self):
         """An image that was sent before is not encoded again: for its tenant, whatever is asked about it."""
@@ -206,6 +201,11 @@ class Sharing(SeeingCase):
         page = self.server.get("/metrics", headers)[2].decode()
         names = ("llm_images_total", "llm_image_cache_hits_total", "llm_image_cache_misses_total", "llm_image_encoder_seconds_count")
         return [sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name + " ")) for name in names]
+
+    def test_limit(self):
+        status, _, answer = self.server.post({"prompt": "a", "image_data": [base(png(1, 1))] * 3}, {"Authorization": "Bearer one"})
+        self.assertEqual((status, json.loads(answer)["error"]),
+                         (400, "3 images were sent, and a prompt may have 2 (--limit-mm-per-prompt): send fewer."))
 
     def test_prefixes(self):
         """Equal tokens of other pictures are other prefixes; those of the same picture are found."""
@@ -229,6 +229,15 @@ class BadImages(SeeingCase):
     """Each is a 400 with its sentence; the streams beside them say what they say alone."""
 
     SENTENCES = {
+        "animation.webp": "The WebP image is an animation, expected a single picture: send one of its frames.",
+        "bomb_60000.png": "The image is 60000 × 60000 pixels, but a side may have 16384: scale it down.",
+        "bomb_chunk.png": "The PNG image ends before its last row: it was cut off, send it whole.",
+        "bomb_pixels.png": "The image is 16000 × 16000, 256000000 pixels, but it may have 50331648: scale it down.",
+        "cut.jpg": "The JPEG image ends before its end marker: it was cut off, send it whole.",
+        "cut.png": "The PNG image ends before its last row: it was cut off, send it whole.",
+        "cut.webp": "The WebP image ends before its last row: it was cut off, send it whole.",
+        "many_scans.jpg": "The JPEG image has more than 100 scans: save it anew.",
+        "two_components.jpg": "The JPEG image has 2 components, expected 1, 3 or 4: convert it.",
         "empty.png": "The image has no bytes: send a JPEG, PNG or WebP file.",
         "text.png": "The image is neither JPEG, PNG nor WebP by its first bytes: send one of these.",
         "picture.gif": "The image is a GIF file, expected JPEG, PNG or WebP: convert it.",

@@ -33,7 +33,7 @@ static void test_shared(void **state) {
   struct embed_pool pool;
   struct picture a;
   struct embed_entry *entry = picture_make(&a, 1, 2), *named[1] = {entry};
-  struct embed_claim one = {named, 1}, two = {named, 1};
+  struct embed_claim one = {.entry = named, .n_entry = 1}, two = {.entry = named, .n_entry = 1};
   assert_true(embed_pool_init(&pool, 4 * EMBED_PAGE));
   assert_null(embed_pool_find(&pool, entry->hash));
   embed_pool_add(&pool, entry);
@@ -62,7 +62,7 @@ static void test_dropped_early(void **state) {
   struct embed_pool pool;
   struct picture a;
   struct embed_entry *entry = picture_make(&a, 1, 2), *named[1] = {entry};
-  struct embed_claim claim = {named, 1};
+  struct embed_claim claim = {.entry = named, .n_entry = 1};
   assert_true(embed_pool_init(&pool, 2 * EMBED_PAGE));
   for (int placed = 0; placed < 2; placed++) {
     embed_pool_add(&pool, entry);
@@ -87,7 +87,8 @@ static void test_all_or_nothing(void **state) {
   struct embed_entry *first[2] = {picture_make(&p[0], 1, 1), picture_make(&p[1], 2, 1)};
   struct embed_entry *second[2] = {picture_make(&p[2], 3, 1), picture_make(&p[3], 4, 1)};
   struct embed_entry *third[2] = {picture_make(&p[4], 5, 1), &p[4].entry}; /* named twice */
-  struct embed_claim one = {first, 2}, two = {second, 2}, three = {third, 2};
+  struct embed_claim one = {.entry = first, .n_entry = 2}, two = {.entry = second, .n_entry = 2},
+                     three = {.entry = third, .n_entry = 2};
   assert_true(embed_pool_init(&pool, 3 * EMBED_PAGE));
   for (int i = 0; i < 5; i++) embed_pool_add(&pool, &p[i].entry);
   embed_pool_find(&pool, p[4].entry.hash);
@@ -117,7 +118,7 @@ static void test_used_stay(void **state) {
   struct picture p[3];
   struct embed_entry *a[1] = {picture_make(&p[0], 1, 1)}, *b[1] = {picture_make(&p[1], 2, 1)},
                      *c[1] = {picture_make(&p[2], 3, 1)};
-  struct embed_claim claims[3] = {{a, 1}, {b, 1}, {c, 1}};
+  struct embed_claim claims[3] = {{.entry = a, .n_entry = 1}, {.entry = b, .n_entry = 1}, {.entry = c, .n_entry = 1}};
   assert_true(embed_pool_init(&pool, 2 * EMBED_PAGE));
   for (int i = 0; i < 2; i++) {
     embed_pool_add(&pool, &p[i].entry);
