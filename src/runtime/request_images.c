@@ -206,7 +206,10 @@ static void request_ready_for_step(void *runtime, void *request) {
   bool wanted = image_store_wait(rt->images);
   uint64_t start_us = clock_us();
   if (!wanted) r->error = (struct error){ERROR_CANCELLED, "The engine is being closed."};
-  if (wanted && request_wanted(r) && !(images_take(r, &error) && request_expand(rt, r, &error))) r->error = error;
+  if (wanted && request_wanted(r) && !(images_take(r, &error) && request_expand(rt, r, &error))) {
+    r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
+    r->error = error;
+  }
   sources_free(&r->images);
   token_list_release(&r->images.tokens);
   r->images.prepare_us = clock_us() - start_us;
