@@ -13,8 +13,8 @@
  * false, NULL or 0 and fill *error with a sentence. Each struct of options starts with its size, set by its _init
  * (which is inline, as spate_inbox_take is, so that it is the size that the program was compiled with): programs
  * compiled against an older header keep working. examples/embed.c is a whole program, examples/many_prompts.c one of
- * many requests. This header includes spate_text.h (texts and tokens), spate_lora.h (adapters) and spate_tools.h, what
- * is done with a model before and beside serving (build, inspect, tokenize, bench). */
+ * many requests. This header includes spate_text.h (texts and tokens), spate_lora.h (adapters), spate_image.h (images)
+ * and spate_tools.h, what is done with a model before and beside serving (build, inspect, tokenize, bench). */
 #ifndef SPATE_H
 #define SPATE_H
 
@@ -102,6 +102,10 @@ typedef struct {
   int max_lora_rank;          /* of the largest, at most 1024; 0: 16 */
   int max_cpu_loras;          /* in the host's memory, those used longest ago go; 0: 4 × max_loras */
   uint64_t lora_memory;       /* bytes that all of those may take; 0: a quarter of what is free when it opens */
+  const char *image_helper;   /* a program that decodes images (spate_image.h); NULL: this one */
+  int image_decoders;         /* of its processes, images at once, at most 16; 0: 2 */
+  int max_images;             /* of one request, at most 64; 0: 16 */
+  uint64_t image_cache_memory; /* bytes of encoded images, those in use included; 0: 256 MiB */
 } spate_open_options;
 
 static inline void spate_open_options_init(spate_open_options *options) {
@@ -201,9 +205,11 @@ typedef struct {
   spate_early_stopping early_stopping;
   bool prompt_logprobs;    /* SPATE_PROMPT events come first; the prompt is computed whole, whatever the cache holds */
   int top_prompt_logprobs; /* with so many likeliest tokens at each place, 0 to 20 */
-  const struct spate_lora *loras; /* adapters that change the model for this request (spate_lora.h) */
-  int n_loras;                    /* at most 4, and max_loras */
-  bool write_special_tokens;      /* the text has them too; otherwise they are left out */
+  const struct spate_lora *loras;   /* adapters that change the model for this request (spate_lora.h) */
+  int n_loras;                      /* at most 4, and max_loras */
+  const struct spate_image *images; /* beside a prompt of text (spate_image.h) */
+  int n_images;                     /* at most max_images */
+  bool write_special_tokens;        /* the text has them too; otherwise they are left out */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */
@@ -277,6 +283,7 @@ SPATE_API const char *spate_token_text(const spate_engine *engine, int32_t token
 }
 #endif
 
+#include "spate_image.h"
 #include "spate_lora.h"
 #include "spate_text.h"
 #include "spate_tools.h"

@@ -112,8 +112,11 @@ enum limit {
   LIMIT_HELPER_SECONDS = 60,     /* of a processor, for one image */
   LIMIT_HELPER_MS = 60000,       /* the most that one image may be allowed */
   LIMIT_PREPROCESSOR_CONFIG_BYTES = 1 << 20,
-  LIMIT_IMAGE_TILES = 256,     /* of one image */
-  LIMIT_IMAGE_PINPOINTS = 256, /* grids that a model may choose from */
+  LIMIT_IMAGE_TILES = 256,             /* of one image */
+  LIMIT_IMAGE_PINPOINTS = 256,         /* grids that a model may choose from */
+  LIMIT_PREPARED_BYTES = 256 << 20,    /* of images that wait to be encoded; a request more may come on top of them */
+  LIMIT_REQUEST_PIXEL_BYTES = 1 << 30, /* of one request's, preprocessed */
+  LIMIT_EMBED_ROWS = 1 << 20,          /* of the embedding pool */
 
   /* spate.yaml */
   LIMIT_SETTINGS_BYTES = 256 << 10, /* of the file, and of all texts in it */
@@ -123,10 +126,11 @@ enum limit {
   LIMIT_HEADERS = 100,
   LIMIT_HEADER_BYTES = 8 << 10, /* of one header line */
   LIMIT_URL_BYTES = 8 << 10,
-  LIMIT_BODY_BYTES = 1 << 20,       /* of a text request */
-  LIMIT_BODIES_BYTES = 256 << 20,   /* of those that are arriving, of all connections together */
-  LIMIT_BODY_BYTES_PER_MS = 64,     /* the slowest upload waited for */
-  LIMIT_TOKEN_JOB_BYTES = 16 << 20, /* of bodies of /tokenize and /detokenize that wait, all together */
+  LIMIT_BODY_BYTES = 1 << 20,        /* of a text request */
+  LIMIT_IMAGE_BODY_BYTES = 64 << 20, /* of a request of a model that sees images, its text included */
+  LIMIT_BODIES_BYTES = 256 << 20,    /* of those that are arriving, of all connections together */
+  LIMIT_BODY_BYTES_PER_MS = 64,      /* the slowest upload waited for */
+  LIMIT_TOKEN_JOB_BYTES = 16 << 20,  /* of bodies of /tokenize and /detokenize that wait, all together */
   LIMIT_CHUNK_EXTENSION_BYTES = 256,
   LIMIT_TRAILER_BYTES = 4 << 10,
   LIMIT_PIPELINED_BYTES = 64 << 10, /* sent ahead while a request is being answered */

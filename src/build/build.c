@@ -163,7 +163,8 @@ static bool file_write(struct build *build, struct error *error) {
                                      .plan = draft_plan(draft),
                                      .vision = draft_vision(draft),
                                      .tokenizer = buffer_slice(&draft->tokenizer_blob),
-                                     .chat_template = checkpoint_chat_template(draft->checkpoint)};
+                                     .chat_template = checkpoint_chat_template(draft->checkpoint),
+                                     .images = checkpoint_preprocessor(draft->checkpoint)};
   if (build->merge) job.transforms = merge_adapter_transforms(build->merge);
   serving_check(build);
   chat_check(draft);

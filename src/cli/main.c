@@ -4,7 +4,6 @@
 #include "cli/command.h"
 #include "cli/config.h"
 #include "cli/progress.h"
-#include "image/decode_helper.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,6 +79,12 @@ static void adapters_fill(const struct settings *s, spate_open_options *open) {
   open->lora_memory = s->lora_memory;
 }
 
+static void images_fill(const struct settings *s, spate_open_options *open) {
+  open->image_decoders = s->image_decoders;
+  open->max_images = s->max_images;
+  open->image_cache_memory = s->image_cache_memory;
+}
+
 void open_options_fill(const struct settings *s, spate_build_options *build, spate_open_options *open) {
   build_options_fill(s, build);
   spate_open_options_init(open);
@@ -105,6 +110,7 @@ void open_options_fill(const struct settings *s, spate_build_options *build, spa
   open->target_itl_ms = s->target_itl_ms;
   open->no_block_reuse = s->no_block_reuse;
   adapters_fill(s, open);
+  images_fill(s, open);
   open->max_outputs = s->text || s->task ? EVAL_OUTPUTS : 0;
 }
 
@@ -179,7 +185,7 @@ static int command_run(const struct command *command, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-  decode_helper_main(argc, argv);
+  spate_image_helper(argc, argv);
   if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return usage_print(NULL);
   if (strcmp(argv[1], "--version") == 0) {
     printf("spate %s\n", spate_version());

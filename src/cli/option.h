@@ -59,9 +59,10 @@ struct settings {
   bool no_block_reuse, no_fuse, emulate, batch_invariant;
   const char *lora_dir;
   int max_loras, max_lora_rank, max_cpu_loras;
+  int image_decoders, max_images;
   const char *scheduler;
   double memory_fraction, target_bits;
-  uint64_t kv_cache_memory, cache_limit, lora_memory;
+  uint64_t kv_cache_memory, cache_limit, lora_memory, image_cache_memory;
   double stall_timeout, target_itl_ms, idle_release;
   const char *kv_cache_dtype, *backend, *device, *cache_dir;
 
@@ -81,7 +82,7 @@ struct settings {
   uint64_t seed;
   bool has_max_tokens, has_temperature, has_top_p, has_top_k, has_seed;
   bool has_min_p, has_typical_p, has_repetition_penalty, ignore_eos, include_stop;
-  struct text_list stop, bad_words, loras;
+  struct text_list stop, bad_words, loras, images;
 
   const char *eval_text, *eval_against;
   const char *text, *against, *task, *shots, *json_file, *plot;

@@ -17,7 +17,7 @@
 
 /* These structs are the file's bytes (docs/engine-file.md): a change of theirs is a new format version. */
 _Static_assert(sizeof(struct engine_section) == 32 && sizeof(struct engine_weight) == 32, "table entries");
-_Static_assert(sizeof(struct engine_header) == 328 && sizeof(struct engine_facts) == 384, "header and facts");
+_Static_assert(sizeof(struct engine_header) == 360 && sizeof(struct engine_facts) == 384, "header and facts");
 
 #define REBUILD "build it again with: spate build MODEL -o %s"
 
@@ -27,6 +27,7 @@ static const char *const section_names[SECTION_COUNT] = {
     [SECTION_WEIGHT_TABLE] = "weight table",
     [SECTION_TOKENIZER] = "tokenizer",
     [SECTION_TEMPLATE] = "chat template",
+    [SECTION_IMAGES] = "images",
     [SECTION_WEIGHTS] = "weights",
     [SECTION_FOLDS] = "folds",
     [SECTION_MANIFEST] = "manifest",
@@ -237,6 +238,7 @@ static bool file_check(struct engine_file *file, const char *path, struct error 
   if (!contents_check(file, error)) return sentence_complete(error, path);
   file->tokenizer = section_slice(file, SECTION_TOKENIZER);
   file->chat_template = section_slice(file, SECTION_TEMPLATE);
+  file->images = section_slice(file, SECTION_IMAGES);
   file->manifest = section_slice(file, SECTION_MANIFEST);
   return true;
 }

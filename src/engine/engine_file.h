@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 
 enum {
-  ENGINE_FILE_VERSION = 5,
+  ENGINE_FILE_VERSION = 6,
   ENGINE_SECTION_ALIGN = 4096, /* of each section, and of each weight */
   ENGINE_WEIGHTS_ALIGN = 2 << 20,
   ENGINE_HEADER_BYTES = 4096, /* the header with its padding */
@@ -27,6 +27,7 @@ enum engine_section_kind {
   SECTION_WEIGHT_TABLE, /* struct engine_weight for each weight of the plans, in their order and numbering */
   SECTION_TOKENIZER,    /* a compiled tokenizer */
   SECTION_TEMPLATE,     /* the chat template's text; may be empty */
+  SECTION_IMAGES,       /* the text of preprocessor_config.json; may be empty */
   SECTION_WEIGHTS,      /* packed weights in the order in which the plan reads them; hashed weight by weight */
   SECTION_FOLDS,        /* what was folded into the weights (engine_folds.h); empty: nothing */
   SECTION_MANIFEST,     /* JSON for people and tools; serving never reads it */
@@ -77,7 +78,7 @@ struct engine_file {
   const struct plan *vision;           /* NULL: the network sees no images */
   const struct engine_weight *weights; /* [engine_file_weights] of the plan, then of the vision plan */
   const struct backend *backend;       /* of the header's target: the one that can read the weights */
-  struct slice tokenizer, chat_template, folds, manifest;
+  struct slice tokenizer, chat_template, images, folds, manifest;
   bool verified;   /* hashed before it was loaded */
   bool disposable; /* set by an owner who can build it again: engine_file_verify removes it when it is damaged */
 };

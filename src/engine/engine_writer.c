@@ -120,11 +120,13 @@ bool engine_writer_begin(struct engine_writer *writer, const struct engine_conte
   section[SECTION_WEIGHT_TABLE].bytes = (uint64_t)writer->n_weight * sizeof *writer->weights;
   section[SECTION_TOKENIZER].bytes = contents->tokenizer.size;
   section[SECTION_TEMPLATE].bytes = contents->chat_template.size;
+  section[SECTION_IMAGES].bytes = contents->images.size;
   sections_place(&writer->header);
   return temporary_file_open(&writer->file, writer->path, error) && space_reserve(writer, error) &&
          section_write(writer, SECTION_FACTS, contents->facts, error) && plans_write(writer, contents, error) &&
          section_write(writer, SECTION_TOKENIZER, contents->tokenizer.data, error) &&
-         section_write(writer, SECTION_TEMPLATE, contents->chat_template.data, error);
+         section_write(writer, SECTION_TEMPLATE, contents->chat_template.data, error) &&
+         section_write(writer, SECTION_IMAGES, contents->images.data, error);
 }
 
 bool engine_writer_weight(struct engine_writer *writer, int weight, uint64_t at, struct slice bytes,

@@ -14,6 +14,7 @@ struct engine_contents {
   const struct plan *plan;
   const struct plan *vision; /* NULL: none */
   struct slice tokenizer, chat_template;
+  struct slice images; /* the text of preprocessor_config.json; empty: there is none */
 };
 
 struct engine_writer {

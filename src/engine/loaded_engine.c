@@ -75,20 +75,39 @@ static bool ops_supported(const struct loaded_engine *engine, struct error *erro
                    engine->backend->name);
 }
 
+enum { STEP_PATCHES = 2048 }; /* of which a step's matrices are near their best rate, and short beside a stream's */
+
+/* Of the largest size, one at least. */
+static int32_t images_of_step(const struct loaded_engine *engine, const struct engine_options *options) {
+  const struct plan *vision = engine->file.vision;
+  if (options->images != ENGINE_IMAGES_AUTO) return options->images;
+  if (!vision || !engine->backend->pool_fill) return 0;
+  int32_t tokens = image_limits(vision, 1, KV_F32).tokens;
+  return tokens < STEP_PATCHES ? STEP_PATCHES / tokens : 1;
+}
+
+static int32_t pool_rows(const struct loaded_engine *engine, const struct engine_options *options) {
+  uint64_t rows = options->pool_bytes / (sizeof(float) * (uint64_t)engine->plan->hidden);
+  int32_t least = engine->vision_limits.outputs;
+  if (options->pool) return options->pool;
+  return rows > LIMIT_EMBED_ROWS ? LIMIT_EMBED_ROWS : rows > (uint64_t)least ? (int32_t)rows : least;
+}
+
 /* The encoder's limits, and the decoder's pool for its rows. */
 static bool images_settle(struct loaded_engine *engine, const struct engine_options *options, struct error *error) {
   const struct plan *vision = engine->file.vision;
-  if (options->images == 0) return true;
+  int32_t images = images_of_step(engine, options);
+  if (images == 0) return true;
   if (!vision) return error_set(error, ERROR_UNSUPPORTED, "The model %s sees no images.", engine->file.facts->name);
   if (!engine->backend->pool_fill)
     return error_set(error, ERROR_UNSUPPORTED, "The backend %s takes no images so far; the cpu does.",
                      engine->backend->name);
   struct limits one = image_limits(vision, 1, KV_F32);
-  if (options->images < 0 || options->images > LIMIT_STEP_TOKENS / one.tokens)
-    return error_set(error, ERROR_INVALID, "%d images a step were asked for, expected 0 to %d of this model's.",
-                     options->images, LIMIT_STEP_TOKENS / one.tokens);
-  engine->vision_limits = image_limits(vision, options->images, engine->limits.kv_dtype == KV_F32 ? KV_F32 : KV_F16);
-  engine->limits.pool = options->pool ? options->pool : engine->vision_limits.outputs;
+  if (images < 0 || images > LIMIT_STEP_TOKENS / one.tokens)
+    return error_set(error, ERROR_INVALID, "%d images a step were asked for, expected 0 to %d of this model's.", images,
+                     LIMIT_STEP_TOKENS / one.tokens);
+  engine->vision_limits = image_limits(vision, images, engine->limits.kv_dtype == KV_F32 ? KV_F32 : KV_F16);
+  engine->limits.pool = pool_rows(engine, options);
   for (int i = 0; i < vision->n_op; i++)
     if (!engine->backend->supports(vision, i, error)) return false;
   return true;

@@ -5,6 +5,10 @@
 
 #include "engine/engine_file.h"
 
+enum {
+  ENGINE_IMAGES_AUTO = -1
+}; /* as many as a step takes well, where the file has an encoder and the backend a pool */
+
 struct engine_options {
   const struct backend *backend; /* NULL: the one that the file is packed for; another must read the same layout, or no
                                     weights at all */
@@ -19,10 +23,11 @@ struct engine_options {
   int outputs;            /* of one step, where more than one for each sequence are wanted; 0: max_batch_size */
   struct step_limits steps;
   int32_t adapters, adapter_rank; /* of struct limits */
-  int32_t images; /* of the largest size that a step of the encoder takes; 0: the engine is opened without it */
-  int32_t pool;   /* rows of the embedding pool; 0: those of such a step */
-  bool verify;    /* hash the whole file now, not later */
-  bool beside;    /* other engines of this process are open: what they may still take of the host's memory is theirs, */
+  int32_t images;      /* of the largest size that a step of the encoder takes; 0: the engine is opened without it */
+  int32_t pool;        /* rows of the embedding pool; 0: those of such a step */
+  uint64_t pool_bytes; /* instead: as many rows as these hold, no fewer than a step's */
+  bool verify;         /* hash the whole file now, not later */
+  bool beside; /* other engines of this process are open: what they may still take of the host's memory is theirs, */
   uint64_t beside_kv; /* and so many bytes of it the KV cache of the one whose place this is to take */
   bool disposable;    /* the caller can build the file again: it is removed when hashing finds it damaged */
   /* Asked now and then, with the weights that are hashed, later loaded; false breaks off (ERROR_CANCELLED). NULL:

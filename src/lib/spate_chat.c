@@ -20,13 +20,23 @@ static bool tokens_export(bool done, struct token_list *list, spate_tokens *toke
   return error_export(detail, error);
 }
 
+static bool image_refuse(void *user, struct slice url, struct error *error) {
+  (void)user;
+  (void)url;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "Which tokens an image becomes is known once it is decoded: leave images out, or send the request "
+                   "itself, whose usage counts them.");
+}
+
 bool spate_chat_tokens(const spate_engine *engine, const char *json, size_t size, spate_tokens *tokens,
                        spate_error *error) {
   struct error detail = engine->chat_problem;
   struct token_list list;
   token_list_init(&list, (size_t)engine->loaded->file.facts->config.max_input_len);
-  bool done =
-      engine->chat && conversation_encode(engine->chat, slice_make(json, size), engine->tokenizer, &list, &detail);
+  const struct conversation_images images = {image_refuse, NULL};
+  bool done = engine->chat &&
+              conversation_encode(engine->chat, slice_make(json, size), engine->loaded->file.vision ? &images : NULL,
+                                  engine->tokenizer, &list, &detail);
   return tokens_export(done, &list, tokens, &detail, error);
 }
 

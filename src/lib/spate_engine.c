@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "lib/engine_cache.h"
 #include "lib/public_options.h"
+#include "lib/images_open.h"
 #include "lib/spate_state.h"
 #include "base/machine_memory.h"
 
@@ -13,6 +14,7 @@
 
 enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_BATCHES = 16, DEFAULT_BATCH_DELAY_MS = 10, DEFAULT_STALL_US = 60000000 };
 enum { DEFAULT_LORAS = 4, DEFAULT_LORA_RANK = 16, DEFAULT_CPU_LORAS = 4 /* × max_loras */ };
+enum { DEFAULT_IMAGES = 16 };
 enum { LORA_MEMORY_SHARE = 4 }; /* of what is free: one in so many bytes */
 
 const char *spate_version(void) { return SPATE_VERSION; }
@@ -99,7 +101,9 @@ static bool engine_load(struct spate_engine *engine, const spate_open_options *o
   if (options->backend && !(load.backend = backend_find(options->backend)))
     return error_set(error, ERROR_UNSUPPORTED,
                      "There is no backend \"%s\"; this binary has cpu, reference, null and late.", options->backend);
-  if (!kv_choice_parse(options->kv_cache_dtype, &load.kv, error) || !loras_read(options, &load, error)) return false;
+  if (!kv_choice_parse(options->kv_cache_dtype, &load.kv, error) || !loras_read(options, &load, error) ||
+      !image_options_read(options, &load, error))
+    return false;
   engine->loaded = engine_open(place.path, &load, error);
   return engine->loaded != NULL;
 }
@@ -169,7 +173,13 @@ static bool engine_start(struct spate_engine *engine, const spate_open_options *
   if (tokens > (size_t)engine->loaded->plan->vocab)
     return error_set(error, ERROR_FORMAT, "The engine's tokenizer has %zu tokens, its network %d: build it again.",
                      tokens, engine->loaded->plan->vocab);
+  images_open(engine, options);
   struct runtime_options runtime = {.engine = engine->loaded,
+                                    .image_form = engine->decoders ? &engine->image_form : NULL,
+                                    .images_problem = &engine->images_problem,
+                                    .decoders = engine->decoders,
+                                    .image_threads = image_decoders_of(options),
+                                    .images_most = options->max_images ? options->max_images : DEFAULT_IMAGES,
                                     .tokenizer = engine->tokenizer,
                                     .chat = engine->chat,
                                     .chat_problem = &engine->chat_problem};
@@ -194,6 +204,8 @@ spate_engine *spate_open(const spate_open_options *options, spate_error *error) 
 void spate_close(spate_engine *engine) {
   if (!engine) return;
   runtime_free(engine->runtime);
+  decode_pool_close(engine->decoders);
+  free(engine->image_helper);
   chat_template_close(engine->chat);
   tokenizer_close(engine->tokenizer);
   engine_close(engine->loaded);

@@ -120,14 +120,43 @@ static const struct adapter_choice *adapters_of(const spate_request *request, st
   return out;
 }
 
-static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
-                               struct error *error) {
+_Static_assert(LIMIT_REQUEST_IMAGES == 64, "spate.h names the limit");
+
+static bool images_of(const spate_request *request, struct image_source out[LIMIT_REQUEST_IMAGES],
+                      struct error *error) {
+  bool given = request->n_images >= 0 && (request->images || !request->n_images);
+  for (int i = 0; given && i < request->n_images && i < LIMIT_REQUEST_IMAGES; i++) {
+    const spate_image *image = &request->images[i];
+    given = image->data != NULL;
+    out[i] = (struct image_source){.data = slice_make(image->data, image->size),
+                                   .mime = slice_text(image->mime_type && !image->is_text ? image->mime_type : ""),
+                                   .text = image->is_text};
+  }
+  return given || error_set(error, ERROR_INVALID, "%d images were given; expected 0 or more, and their bytes.",
+                            request->n_images);
+}
+
+/* A request's lists, in the words of the runtime. */
+struct given_lists {
   struct slice stop[LIMIT_STOP_STRINGS], bad_words[LIMIT_BAD_WORDS];
   struct adapter_choice adapter[ROW_LORAS];
-  enum early_stop early_stop = EARLY_STOP_LIKELY;
-  if (!arrays_check(request, error) || !early_stop_of(request, &early_stop, error)) return 0;
-  for (int i = 0; i < request->n_stop; i++) stop[i] = slice_text(request->stop[i]);
-  for (int i = 0; i < request->n_bad_words; i++) bad_words[i] = slice_text(request->bad_words[i]);
+  struct image_source image[LIMIT_REQUEST_IMAGES];
+  enum early_stop early_stop;
+};
+
+static bool lists_read(const spate_request *request, struct given_lists *given, struct error *error) {
+  if (!arrays_check(request, error) || !images_of(request, given->image, error) ||
+      !early_stop_of(request, &given->early_stop, error))
+    return false;
+  for (int i = 0; i < request->n_stop; i++) given->stop[i] = slice_text(request->stop[i]);
+  for (int i = 0; i < request->n_bad_words; i++) given->bad_words[i] = slice_text(request->bad_words[i]);
+  return true;
+}
+
+static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const spate_request *request,
+                               struct error *error) {
+  struct given_lists given;
+  if (!lists_read(request, &given, error)) return 0;
   struct request_params params = {.prompt = slice_make(request->prompt, request->prompt ? request->prompt_size : 0),
                                   .chat = request->chat,
                                   .tokens = request->tokens,
@@ -136,10 +165,10 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                   .max_tokens = request->max_tokens,
                                   .n_beam = beams_of(request),
                                   .length_penalty = request->length_penalty,
-                                  .early_stop = early_stop,
+                                  .early_stop = given.early_stop,
                                   .sampling = sampling_of(request),
-                                  .rules = rules_of(request, bad_words),
-                                  .stop = stop,
+                                  .rules = rules_of(request, given.bad_words),
+                                  .stop = given.stop,
                                   .n_stop = request->n_stop,
                                   .show_stop = request->include_stop_str_in_output,
                                   .show_special = request->write_special_tokens,
@@ -148,8 +177,10 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                   .priority = request->priority,
                                   .tenant = request->tenant,
                                   .timeout_s = request->timeout_s,
-                                  .adapter = adapters_of(request, adapter),
+                                  .adapter = adapters_of(request, given.adapter),
                                   .n_adapter = request->n_loras,
+                                  .image = given.image,
+                                  .n_image = request->n_images,
                                   .cache_salt = slice_text(request->cache_salt ? request->cache_salt : "")};
   return runtime_submit(engine->runtime, inbox->inbox, &params, error);
 }

@@ -12,6 +12,10 @@ struct spate_engine {
   struct chat_template *chat; /* NULL: chat_problem says why */
   struct error chat_problem;
   struct runtime *runtime;
+  struct decode_pool *decoders;           /* NULL: images_problem says why */
+  char *image_helper, *decode_command[3]; /* owned; of the decoders, where it is not this program */
+  struct image_form image_form;
+  struct error images_problem;
 };
 
 /* The internal codes and the public ones are the same list. */

@@ -27,6 +27,7 @@ struct checkpoint {
   struct file tokenizer_json, tokenizer_config, template_file;
   json_t *template_json; /* tokenizer_config.json, which chat_template may point into; or NULL */
   struct slice chat_template;
+  struct file preprocessor; /* no data: there is none */
   struct checkpoint_generation generation;
 };
 
@@ -108,6 +109,13 @@ static bool template_read(struct checkpoint *c, struct error *error) {
   return true;
 }
 
+static bool preprocessor_read(struct checkpoint *c, struct error *error) {
+  if (!optional_open(c, "preprocessor_config.json", LIMIT_PREPROCESSOR_CONFIG_BYTES, &c->preprocessor, error))
+    return false;
+  return c->preprocessor.data ||
+         optional_open(c, "processor_config.json", LIMIT_PREPROCESSOR_CONFIG_BYTES, &c->preprocessor, error);
+}
+
 static bool architecture_from_config(struct checkpoint *c, struct error *error) {
   const json_t *name = json_array_get(json_object_get(c->config, "architectures"), 0);
   if (!name) name = json_object_get(c->config, "model_type");
@@ -136,6 +144,7 @@ static bool generation_open(struct checkpoint *c, struct error *error) {
 
 static bool directory_open(struct checkpoint *c, struct error *error) {
   if (!config_open(c, error) || !generation_open(c, error) || !template_read(c, error) ||
+      !preprocessor_read(c, error) ||
       !optional_open(c, "tokenizer.json", LIMIT_TOKENIZER_BYTES, &c->tokenizer_json, error) ||
       !optional_open(c, "tokenizer_config.json", LIMIT_CONFIG_BYTES, &c->tokenizer_config, error))
     return false;
@@ -197,6 +206,7 @@ static struct checkpoint *checkpoint_new(const char *path, struct error *error) 
     return NULL;
   }
   c->tokenizer_json.descriptor = c->tokenizer_config.descriptor = c->template_file.descriptor = -1;
+  c->preprocessor.descriptor = -1;
   c->generation = generation_plain;
   return c;
 }
@@ -230,6 +240,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   file_close(&c->tokenizer_json);
   file_close(&c->tokenizer_config);
   file_close(&c->template_file);
+  file_close(&c->preprocessor);
   free(c);
 }
 
@@ -242,6 +253,11 @@ const char *checkpoint_path(const struct checkpoint *checkpoint) { return checkp
 const json_t *checkpoint_config(const struct checkpoint *checkpoint) { return checkpoint->config; }
 const struct gguf *checkpoint_gguf(const struct checkpoint *checkpoint) { return checkpoint->gguf; }
 const struct gguf *checkpoint_projector(const struct checkpoint *checkpoint) { return checkpoint->pair.projector; }
+struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint) {
+  const struct file *file = &checkpoint->preprocessor;
+  return slice_make(file->data, file->data ? file->size : 0);
+}
+
 struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
   return checkpoint->chat_template;
 }

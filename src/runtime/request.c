@@ -93,6 +93,8 @@ static bool params_copy(struct request *r, const struct request_params *params, 
   if (!stop_matcher_init(&stop, params->stop, (size_t)params->n_stop, error)) return false;
   stop.shown = params->show_stop;
   for (int i = 0; i < r->n_generation; i++) generation_init(r, i, params, &stop);
+  for (int i = 0; i < params->n_image; i++)
+    if (!request_images_add(&r->images, &params->image[i], error)) return false;
   return scores_init(r, params, max_score, error) &&
          (params->n_token == 0 || request_set_tokens(r, params->tokens, params->n_token, error));
 }
@@ -120,6 +122,7 @@ struct request *request_new(const struct request_params *params, struct logit_ru
 void request_free(struct request *r) {
   inbox_drop(r->inbox);
   request_adapters_drop(&r->adapters);
+  request_images_release(&r->images);
   beam_search_free(r->search);
   free(r->generation[0].sequence.tokens);
   free(r->prompt);
@@ -162,7 +165,9 @@ size_t request_charge(const struct request_params *params, int32_t max_score, in
   struct beam_params beams = {.n_beam = params->n_beam,
                               .max_tokens = params->max_tokens,
                               .n_top = params->sampling.want_logprob ? params->sampling.n_top : -1};
-  return sizeof(struct request) + n * (sizeof(struct generation) + tokens) + params->prompt.size +
+  size_t images = 0;
+  for (int i = 0; i < params->n_image; i++) images += params->image[i].data.size;
+  return sizeof(struct request) + images + n * (sizeof(struct generation) + tokens) + params->prompt.size +
          scores_bytes(params, max_score) + (params->n_beam > 0 ? beam_search_bytes(&beams) : 0);
 }
 

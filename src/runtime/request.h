@@ -7,6 +7,7 @@
 #include "runtime/beam_search.h"
 #include "runtime/generation.h"
 #include "runtime/request_adapters.h"
+#include "runtime/request_images.h"
 
 struct request_params {
   struct slice prompt;   /* text, when n_token is 0 */
@@ -32,6 +33,8 @@ struct request_params {
   struct slice cache_salt; /* cached prefixes are shared among requests of one salt only */
   const struct adapter_choice *adapter;
   int32_t n_adapter;
+  const struct image_source *image; /* beside a prompt of text, in the order of their marks */
+  int32_t n_image;
 };
 
 /* Scores of prompt tokens on their way to the inbox. */
@@ -65,6 +68,7 @@ struct request {
   bool want_logprob; /* of the answers' tokens, */
   int32_t n_top;     /* and so many likeliest */
   struct request_adapters adapters;
+  struct request_images images;
   struct error error; /* code set: it ends with FAILED, */
   bool unfit;         /* for what the request is, which took a worker to see */
   uint64_t submitted_us;

@@ -165,8 +165,8 @@ static void adapters_settle(struct runtime *rt, struct request *r) {
   }
   if (coming) return;
   for (int i = 0; i < r->n_generation; i++) sequence_adapt(&r->generation[i].sequence, adapters);
-  schedule_ready(rt->schedule, &r->generation[0].sequence);
   r->adapters.ready = true;
+  request_settle(rt, r);
 }
 
 void request_adapters_review(struct runtime *rt, struct request *r) {

@@ -70,7 +70,8 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
   if (getrandom(&rt->key, sizeof rt->key, 0) != (ssize_t)sizeof rt->key)
     error_set(error, ERROR_IO, "The system gave no random bytes: see getrandom(2).");
   else if (runtime_metrics_init(&rt->metrics, rt->engine, !options->no_block_reuse, error) &&
-           schedule_start(rt, options, error) && adapters_start(rt, options, error) && threads_start(rt, error))
+           schedule_start(rt, options, error) && adapters_start(rt, options, error) &&
+           images_start(rt, options, error) && threads_start(rt, error))
     return rt;
   runtime_free(rt);
   return NULL;
@@ -83,6 +84,7 @@ static void threads_end(struct runtime *rt) {
   mailbox_wake(&rt->to_watcher);
   mailbox_wake(&rt->to_worker);
   if (rt->worker_started) pthread_join(rt->worker, NULL);
+  image_store_stop(rt->images);
   atomic_store(&rt->draining, true);
   mailbox_wake(&rt->to_step);
   if (rt->stepper_started) pthread_join(rt->stepper, NULL);
@@ -93,8 +95,10 @@ void runtime_free(struct runtime *rt) {
   if (!rt) return;
   threads_end(rt);
   runtime_metrics_adapters(&rt->metrics, rt->adapters); /* what nobody has asked for counts too */
+  runtime_metrics_store(&rt->metrics, rt->images);
   metric_totals_leave(&rt->metrics);
   adapter_store_free(rt->adapters);
+  image_store_free(rt->images);
   free(rt->placing);
   schedule_free(rt->schedule);
   runtime_metrics_release(&rt->metrics);
@@ -113,6 +117,7 @@ void runtime_free(struct runtime *rt) {
 
 bool runtime_metrics(struct runtime *rt, struct buffer *out) {
   runtime_metrics_adapters(&rt->metrics, rt->adapters);
+  runtime_metrics_store(&rt->metrics, rt->images);
   return runtime_metrics_write(&rt->metrics, out) &&
          adapter_metric_write(rt->adapters, rt->engine->limits.adapters, out);
 }
@@ -171,6 +176,7 @@ static uint64_t request_refuse(struct runtime *rt, const struct error *error) {
 
 /* What it takes of the queue, how long it may, and with whom it shares blocks. */
 static void request_measure(const struct runtime *rt, struct request *r, const struct request_params *params) {
+  r->images.store = rt->images;
   r->charge = params_charge(rt, params);
   r->queued_tokens = request_tokens(r, prompt_tokens_most(rt, params));
   r->submitted_us = clock_us();

@@ -110,6 +110,25 @@ void runtime_metrics_adapters(struct runtime_metrics *m, struct adapter_store *s
   counter_follow(&m->adapter_placements, stats.placements);
 }
 
+void runtime_metrics_store(struct runtime_metrics *m, struct image_store *store) {
+  struct image_store_stats stats;
+  if (!store) return;
+  image_store_stats(store, &stats);
+  counter_follow(&m->image_hits, stats.hits);
+  counter_follow(&m->image_misses, stats.misses);
+  counter_follow(&m->image_evictions, stats.evictions);
+  counter_follow(&m->image_losses, stats.losses);
+}
+
+void runtime_metrics_images(struct runtime_metrics *m, const struct request_images *images) {
+  metric_add(&m->images, (uint64_t)images->n);
+  metric_observe(&m->image_prepare_seconds, (double)images->prepare_us * 1e-6);
+}
+
+void runtime_metrics_encoder(struct runtime_metrics *m, uint64_t run_us) {
+  metric_observe(&m->image_encoder_seconds, (double)run_us * 1e-6);
+}
+
 static enum refusal refusal_of(enum error_code code) {
   switch (code) {
   case ERROR_BUSY: return REFUSED_QUEUE;

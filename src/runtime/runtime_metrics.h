@@ -25,6 +25,8 @@ struct runtime_metrics {
   struct metric request_prompt_tokens, request_cached_tokens, request_generation_tokens, request_preemptions;
   struct metric adapter_slots, adapters_held, adapter_bytes, adapter_loads, adapter_failures, adapter_evictions;
   struct metric adapter_placements;
+  struct metric images, image_hits, image_misses, image_evictions, image_losses;
+  struct metric image_prepare_seconds, image_encoder_seconds;
   struct metric itl_target, itl_p99, itl_prompt_tokens, itl_sequences, itl_missed;
   struct metric step_sequences, step_tokens, step_kv_usage, step_sequence_limit, step_token_limit;
   _Atomic int arriving;         /* submitted, and not yet taken by the step thread */
@@ -61,6 +63,13 @@ void runtime_metrics_end(struct runtime_metrics *metrics, struct request *reques
 
 /* Takes over the store's figures; NULL: there is none. */
 void runtime_metrics_adapters(struct runtime_metrics *metrics, struct adapter_store *store);
+
+/* The same of the store of images; NULL: there is none. */
+void runtime_metrics_store(struct runtime_metrics *metrics, struct image_store *store);
+
+/* A request's images are there to be encoded; the encoder has run for so long. */
+void runtime_metrics_images(struct runtime_metrics *metrics, const struct request_images *images);
+void runtime_metrics_encoder(struct runtime_metrics *metrics, uint64_t run_us);
 
 /* Appends vllm:lora_requests_info: the adapters that requests run with and wait for, by name, in labels. store NULL:
  * nothing. */

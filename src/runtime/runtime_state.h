@@ -17,6 +17,9 @@ struct runtime {
   struct hash_key key; /* drawn at the start: of salts, and of what the schedule hashes */
   struct runtime_metrics metrics;
   struct adapter_store *adapters; /* NULL: there are none */
+  struct image_store *images;     /* NULL: images_problem says why there is none */
+  const struct error *images_problem;
+  int32_t images_most; /* of one prompt */
 
   struct inbox_producer inboxes;                 /* the step thread's side of them */
   struct mailbox to_worker, to_step, to_watcher; /* no letters for the watcher, only the call to end */
@@ -30,6 +33,7 @@ struct runtime {
   int n_step_out;       /* submitted and not collected */
   struct request *live; /* list of all requests it owns */
   struct engine_probe probe;
+  bool streams;       /* as of the last step somebody runs */
   uint64_t ranked_us; /* when the schedule last counted who waits behind whom */
   uint64_t *placing;  /* [limits.adapters] ids of adapters that are being put into slots; 0: none is */
   int n_placing;
@@ -50,6 +54,9 @@ struct runtime {
   uint64_t stall_us;
   _Atomic uint64_t progress_us; /* when the last step ended, or when there was last nothing to do */
 };
+
+/* The step thread: a request that has its adapters, or its images, is scheduled once it has both. */
+void request_settle(struct runtime *runtime, struct request *request);
 
 void *step_thread(void *runtime);
 void *worker_thread(void *runtime);

@@ -80,6 +80,11 @@ static void letters_take(struct runtime *rt) {
   }
 }
 
+void request_settle(struct runtime *rt, struct request *r) {
+  bool adapted = r->adapters.n == 0 || r->adapters.ready, seen = r->images.n == 0 || r->images.ready;
+  if (adapted && seen) schedule_ready(rt->schedule, &r->generation[0].sequence);
+}
+
 /* What is due for a request outside of a step: true when more is at once. */
 static bool request_review(struct runtime *rt, struct request *r) {
   bool more = false;
@@ -103,6 +108,7 @@ static bool live_review(struct runtime *rt, bool draining) {
     if (failure.code) request_fail(r, &failure);
     queue_review(rt, r, now);
     request_adapters_review(rt, r);
+    request_images_review(rt, r);
     if (draining || atomic_load_explicit(&r->cancelled, memory_order_relaxed)) request_end(r, FINISH_CANCELLED);
     more |= request_review(rt, r);
   }
@@ -160,6 +166,7 @@ static void events_tell(struct runtime *rt, const struct schedule_events *events
 static double metrics_update(struct runtime *rt) {
   struct schedule_stats stats;
   schedule_stats(rt->schedule, &stats);
+  rt->streams = stats.running > 0;
   runtime_metrics_update(&rt->metrics, &stats);
   return stats.kv_used;
 }
@@ -195,21 +202,31 @@ static bool step_turn(struct runtime *rt, const struct batch *batch, struct erro
   return (batch && rt->n_step_out <= rt->engine->backend->run_ahead) || oldest_collect(rt, error);
 }
 
+static void steps_stop(struct runtime *rt, const struct error *error) {
+  rt->n_step_out = 0;
+  schedule_abandon(rt->schedule);
+  runtime_stop(rt, error);
+}
+
 /* False when there is nothing to do now. */
 static bool step_next(struct runtime *rt) {
-  if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
-  adapter_slots_tell(rt);
-  const struct batch *batch = schedule_next(rt->schedule, clock_us());
-  adapter_slots_fill(rt);
-  if (!batch && rt->n_step_out == 0) return false;
   struct error error = {0};
-  bool asked = rt->live != NULL; /* and not the probe alone */
-  if (!step_turn(rt, batch, &error)) {
-    rt->n_step_out = 0;
-    schedule_abandon(rt->schedule);
-    runtime_stop(rt, &error);
+  bool encoded = false;
+  if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
+  if (!images_turn(rt, &encoded, &error)) {
+    steps_stop(rt, &error);
+    return true;
   }
+  adapter_slots_tell(rt);
+  uint64_t start_us = clock_us();
+  const struct batch *batch = schedule_next(rt->schedule, start_us);
+  adapter_slots_fill(rt);
+  if (encoded) atomic_store(&rt->progress_us, start_us);
+  if (!batch && rt->n_step_out == 0) return encoded;
+  bool asked = rt->live != NULL; /* and not the probe alone */
+  if (!step_turn(rt, batch, &error)) steps_stop(rt, &error);
   uint64_t now_us = clock_us();
+  if (rt->images) image_store_pace(rt->images, (double)(now_us - start_us));
   if (asked) rt->used_us = now_us;
   atomic_store(&rt->progress_us, now_us);
   return true;

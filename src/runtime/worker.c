@@ -1,6 +1,7 @@
 /* The worker: what a request needs before it can be scheduled. It owns each request it takes until it passes it on.
  */
 #include "base/clock.h"
+#include "base/limits.h"
 #include "runtime/runtime_state.h"
 #include "text/conversation.h"
 
@@ -8,18 +9,49 @@
 
 enum { WORKER_WAIT_MS = 1000 };
 
-static bool prompt_encode(const struct runtime *rt, const struct request *r, struct token_list *list,
+/* An image of a conversation. */
+struct image_take {
+  const struct runtime *rt;
+  struct request *r;
+};
+
+static bool image_take(void *user, struct slice url, struct error *error) {
+  const struct image_take *take = user;
+  struct image_source source = {.data = url, .text = true};
+  return images_count_check(take->rt, take->r->images.n + 1, error) &&
+         request_images_add(&take->r->images, &source, error);
+}
+
+static bool conversation_tokenize(const struct runtime *rt, struct request *r, struct token_list *list,
+                                  struct error *error) {
+  struct image_take take = {rt, r};
+  struct conversation_images images = {image_take, &take};
+  if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
+  return conversation_encode(rt->chat, slice_make(r->prompt, r->prompt_size), rt->engine->file.vision ? &images : NULL,
+                             rt->tokenizer, list, error);
+}
+
+static bool text_tokenize(const struct runtime *rt, const struct request *r, struct token_list *list,
                           struct error *error) {
   struct slice prompt = slice_make(r->prompt, r->prompt_size);
-  if (!r->chat) return tokenizer_encode(rt->tokenizer, prompt, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, list, error);
-  if (rt->chat) return conversation_encode(rt->chat, prompt, rt->tokenizer, list, error);
-  return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
+  unsigned flags = ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL;
+  if (r->images.n == 0) return tokenizer_encode(rt->tokenizer, prompt, flags, list, error);
+  struct buffer marked;
+  buffer_init(&marked, 2 * prompt.size + 64 * LIMIT_TOKEN_BYTES);
+  bool done = image_form_mark(image_store_form(rt->images), prompt, r->images.n, &marked, error) &&
+              tokenizer_encode(rt->tokenizer, buffer_slice(&marked), flags, list, error);
+  buffer_release(&marked);
+  return done;
+}
+
+static bool prompt_encode(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
+  return r->chat ? conversation_tokenize(rt, r, list, error) : text_tokenize(rt, r, list, error);
 }
 
 static bool prompt_tokenize(struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
   int32_t max = rt->engine->file.facts->config.max_input_len;
   if (!prompt_encode(rt, r, list, error)) {
-    if (error->code != ERROR_LIMIT) return false;
+    if (error->code != ERROR_LIMIT || !list->failed) return false;
     return error_set(error, ERROR_LIMIT, "The prompt has more tokens than max_input_len %d: shorten it.", max);
   }
   if (list->count > 0) return true;
@@ -34,11 +66,15 @@ static bool request_is_unfit(const struct runtime *rt, const struct request *r, 
 static bool request_prepare(struct runtime *rt, struct request *r, struct error *error) {
   struct token_list list;
   token_list_init(&list, (size_t)rt->engine->file.facts->config.max_input_len);
-  bool ready = prompt_tokenize(rt, r, &list, error) &&
-               runtime_answer_fit(rt, (int32_t)list.count, &r->max_tokens, r->n_beam, error) &&
-               request_set_tokens(r, list.ids, (int32_t)list.count, error);
-  if (ready) request_table_recount(&rt->table, r, request_tokens(r, (int32_t)list.count));
-  token_list_release(&list);
+  bool ready = prompt_tokenize(rt, r, &list, error);
+  if (ready && r->images.n > 0) {
+    r->images.tokens = list; /* which are complete once its images are known */
+  } else {
+    ready = ready && runtime_answer_fit(rt, (int32_t)list.count, &r->max_tokens, r->n_beam, error) &&
+            request_set_tokens(r, list.ids, (int32_t)list.count, error);
+    if (ready) request_table_recount(&rt->table, r, request_tokens(r, (int32_t)list.count));
+    token_list_release(&list);
+  }
   free(r->prompt);
   r->prompt = NULL;
   return ready;
@@ -54,7 +90,9 @@ void *worker_thread(void *argument) {
       letter = letter->next;
       struct error error = {0};
       bool wanted = !atomic_load(&r->cancelled) && atomic_load(&r->place) != REQUEST_SHED;
-      if (wanted && !request_prepare(rt, r, &error)) {
+      bool ready = wanted && request_prepare(rt, r, &error);
+      if (ready && r->images.n > 0 && image_store_queue(rt->images, r, &error)) continue; /* it goes on from there */
+      if (error.code) {
         r->unfit = request_is_unfit(rt, r, error.code);
         r->error = error;
       }

@@ -1,6 +1,6 @@
 /* Prefix reuse. Full blocks are chained by a keyed 128-bit hash, each over the hash of the one before and its own
- * tokens; the first follows the sequence's root: its salt and its adapters. A block becomes findable when the step that
- * filled it is done. */
+ * tokens, of an image which part of which; the first follows the sequence's root: its salt and its adapters. A block
+ * becomes findable when the step that filled it is done. */
 #include "schedule/schedule_state.h"
 
 #include <assert.h>
@@ -29,11 +29,29 @@ void schedule_ready(struct schedule *s, struct sequence *q) {
   }
 }
 
-static struct hash128 block_hash(const struct schedule *s, struct hash128 before, const int32_t *tokens) {
+/* `before`, and what the block holds of each span: which part of which content. */
+static struct hash128 spans_hash(const struct schedule *s, const struct sequence *q, struct hash128 before,
+                                 uint32_t block) {
+  int64_t first = (int64_t)block * s->limits.block_size, end = first + s->limits.block_size;
+  for (int32_t i = 0; i < q->n_span; i++) {
+    const struct sequence_span *span = &q->span[i];
+    if (span->first >= end || (int64_t)span->first + span->count <= first) continue;
+    struct {
+      struct hash128 before, content;
+      int64_t offset;
+    } input = {before, span->hash, first - span->first};
+    before = keyed_hash(&s->key, slice_make(&input, sizeof input));
+  }
+  return before;
+}
+
+static struct hash128 block_hash(const struct schedule *s, const struct sequence *q, struct hash128 before,
+                                 uint32_t block) {
+  const int32_t *tokens = q->tokens + (size_t)block * (size_t)s->limits.block_size;
   struct {
     struct hash128 before;
     int32_t token[REUSE_BLOCK_MAX];
-  } input = {.before = before};
+  } input = {.before = spans_hash(s, q, before, block)};
   size_t bytes = (size_t)s->limits.block_size * sizeof *tokens;
   memcpy(input.token, tokens, bytes);
   return keyed_hash(&s->key, slice_make(&input, sizeof before + bytes));
@@ -51,7 +69,8 @@ static bool block_coming(const struct schedule *s, const struct sequence *q, con
     if (!goes_on || !r->chained || r->n_findable != match->n_block || r->n_prompt < end) continue;
     if (!hash_equal(r->root, q->root)) continue;
     if (match->n_block > 0 && sequence_table(s, r)[match->n_block - 1] != table[match->n_block - 1]) continue;
-    if (memcmp(r->tokens + first, q->tokens + first, (size_t)s->limits.block_size * sizeof *q->tokens) == 0)
+    if (memcmp(r->tokens + first, q->tokens + first, (size_t)s->limits.block_size * sizeof *q->tokens) == 0 &&
+        hash_equal(spans_hash(s, r, match->hash, match->n_block), spans_hash(s, q, match->hash, match->n_block)))
       return true;
   }
   return false;
@@ -63,7 +82,7 @@ struct prefix_match prefix_find(const struct schedule *s, const struct sequence 
   if (!s->reuse || unscored) return match;
   uint32_t most = (uint32_t)((q->n_token - 1) / s->limits.block_size); /* the last token is always computed */
   while (match.n_block < most) {
-    struct hash128 hash = block_hash(s, match.hash, q->tokens + (size_t)match.n_block * (size_t)s->limits.block_size);
+    struct hash128 hash = block_hash(s, q, match.hash, match.n_block);
     uint32_t block = kv_blocks_find(&s->blocks, hash);
     if (block == NO_BLOCK) break;
     match.n_idle += s->blocks.holders[block] == 0;
@@ -79,7 +98,7 @@ void prefix_publish(struct schedule *s, struct sequence *q, int32_t length) {
   int32_t size = s->limits.block_size;
   if (sequence_beams(q) && length > q->n_prompt) length = q->n_prompt; /* the rest stays in the group's hands */
   while (s->reuse && q->chained && (int64_t)(q->n_findable + 1) * size <= length) {
-    struct hash128 hash = block_hash(s, q->hash, q->tokens + (size_t)q->n_findable * (size_t)size);
+    struct hash128 hash = block_hash(s, q, q->hash, q->n_findable);
     /* Of two equal blocks the first stays; what follows the second is not shared, or the tree would not be one. */
     uint32_t block = table[q->n_findable], found = kv_blocks_find(&s->blocks, hash);
     q->chained = found == NO_BLOCK || found == block; /* which another of its group has published */

@@ -53,6 +53,12 @@ struct sequence_adapter {
   float scale;
 };
 
+/* Tokens of a prompt that do not tell what they stand for: those of an image. Equal hashes are equal content. */
+struct sequence_span {
+  int32_t first, count;
+  struct hash128 hash;
+};
+
 /* A sequence belongs to whoever added it and must stay in place until it is out. */
 struct sequence {
   /* set by the owner before schedule_add */
@@ -68,7 +74,11 @@ struct sequence {
   int32_t n_prompt_top;     /* and those of so many likeliest tokens */
   int32_t n_adapter;        /* of different ids, at most limits.adapters */
   struct sequence_adapter adapter[ROW_LORAS];
-  bool unready;                 /* its adapters are not known yet: it waits for schedule_ready */
+  int32_t n_span;
+  const struct sequence_span *span; /* [n_span] ascending, of the prompt: blocks are shared where they are equal too */
+  const int32_t *embed; /* [n_prompt] rows of the embedding pool, −1: the token; to be filled before schedule_ready, and
+                           theirs until the sequence is out. NULL: none */
+  bool unready;         /* its adapters or rows are not there yet: it waits for schedule_ready */
   struct sequence_group *group; /* NULL: it is alone; schedule_add takes the first of a group with all the others */
   struct sequence *sibling;     /* the next of its group */
   void *owner;
@@ -169,7 +179,7 @@ void schedule_extend(struct schedule *schedule, struct sequence *sequence, int32
 /* Makes one beam a copy of another of its group, tokens and all; neither is part of a step. */
 void schedule_fork(struct schedule *schedule, struct sequence *to, const struct sequence *from);
 
-/* A sequence that was added unready, with its siblings, has its adapters now. */
+/* A sequence that was added unready, with its siblings, has its adapters and its rows now. */
 void schedule_ready(struct schedule *schedule, struct sequence *sequence);
 
 /* Nobody runs or waits, and what is in the slots is no longer known. */

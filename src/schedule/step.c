@@ -11,11 +11,13 @@ bool step_init(struct step *step, const struct limits *limits, int n_group) {
   *step = (struct step){.row = calloc(seats, sizeof *step->row),
                         .sequence = calloc(seats, sizeof(struct sequence *)),
                         .token = calloc((size_t)limits->tokens, sizeof *step->token),
+                        .embed = calloc((size_t)limits->tokens, sizeof *step->embed),
                         .out = calloc(outputs, sizeof *step->out),
                         .sampling = calloc(outputs, sizeof *step->sampling),
                         .out_sequence = calloc(outputs, sizeof(struct sequence *)),
                         .copy = calloc(seats * (size_t)n_group + 1, sizeof *step->copy)};
-  if (step->row && step->sequence && step->token && step->out && step->sampling && step->out_sequence && step->copy)
+  if (step->row && step->sequence && step->token && step->embed && step->out && step->sampling && step->out_sequence &&
+      step->copy)
     return true;
   step_release(step);
   return false;
@@ -25,6 +27,7 @@ void step_release(struct step *step) {
   free(step->row);
   free(step->sequence);
   free(step->token);
+  free(step->embed);
   free(step->out);
   free(step->sampling);
   free(step->out_sequence);
@@ -53,6 +56,15 @@ struct step_shape step_shape_of(const struct step *step) {
 /* A token that is not known yet is the seat's last. */
 static void tokens_fill(int32_t *out, const struct sequence *q, int count) {
   for (int i = 0; i < count; i++) out[i] = q->length + i < q->n_token ? q->tokens[q->length + i] : -1;
+}
+
+static void embeds_fill(struct step *step, const struct sequence *q, int count) {
+  struct batch *batch = &step->batch;
+  int32_t *out = step->embed + batch->n_token;
+  int left = q->embed ? q->n_prompt - q->length : 0;
+  for (int i = 0; i < count; i++) out[i] = i < left ? q->embed[q->length + i] : -1;
+  for (int i = 0; i < count && !batch->embed; i++)
+    if (out[i] >= 0) batch->embed = step->embed;
 }
 
 /* `token` of the batch is an output. */
@@ -100,6 +112,7 @@ void step_add(struct step *step, struct sequence *q, int count, int n_group, con
     row->n_block[g] = (int32_t)q->n_block;
   }
   tokens_fill(step->token + batch->n_token, q, count);
+  embeds_fill(step, q, count);
   step->sequence[batch->n_row++] = q;
   if (q->scores_prompt) scores_add(step, q, batch->n_token, count);
   batch->n_token += count;

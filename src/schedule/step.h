@@ -13,6 +13,7 @@ struct step {
   struct row *row;                /* [limits.seats] */
   struct sequence **sequence;     /* [limits.seats] behind row i */
   int32_t *token;                 /* [limits.tokens] */
+  int32_t *embed;                 /* [limits.tokens]; the batch names it once a token of the step has a row */
   int32_t *out;                   /* [limits.outputs] */
   struct sampling *sampling;      /* [limits.outputs] */
   struct sequence **out_sequence; /* [limits.outputs] behind output i */

@@ -87,13 +87,13 @@ static void newcomers_add(struct schedule *s, struct step *step, int *budget, ui
   }
 }
 
-/* Sequences that wait and whose adapters are on the device, if they need any; at most `most`. */
+/* Sequences that wait and whose adapters and images are on the device, if they need any; at most `most`. */
 static int count_startable(const struct schedule *s, int most) {
   int count = s->waiting.count - s->waiting.n_adapted, looked = 0;
   for (int t = 0; s->waiting.n_adapted > 0 && t < SCHEDULE_TENANTS; t++)
     for (const struct sequence *q = s->waiting.tenant[t].first; q && count < most && looked < LOOKED_MAX; q = q->next) {
       looked++;
-      count += q->n_adapter > 0 && adapters_allow(s, q);
+      count += (q->n_adapter > 0 || q->n_span > 0) && adapters_allow(s, q);
     }
   return least(count, most);
 }

@@ -18,7 +18,7 @@ void waiting_add(struct waiting *w, struct sequence *q) {
   *(q->next ? &q->next->previous : &tenant->last) = q;
   *(before ? &before->next : &tenant->first) = q;
   w->count++;
-  w->n_adapted += q->n_adapter > 0;
+  w->n_adapted += q->n_adapter > 0 || q->n_span > 0;
   w->n_deadline += q->deadline_us > 0;
 }
 
@@ -29,7 +29,7 @@ void waiting_remove(struct waiting *w, struct sequence *q) {
   if (tenant->look == q) tenant->look = q->next;
   q->previous = q->next = NULL;
   w->count--;
-  w->n_adapted -= q->n_adapter > 0;
+  w->n_adapted -= q->n_adapter > 0 || q->n_span > 0;
   w->n_deadline -= q->deadline_us > 0;
 }
 

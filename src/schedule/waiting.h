@@ -16,7 +16,7 @@ struct waiting {
     uint64_t look_step;
   } tenant[SCHEDULE_TENANTS];
   int count;      /* how many wait, */
-  int n_adapted;  /* and of them with adapters, */
+  int n_adapted;  /* and of them with adapters or images, */
   int n_deadline; /* and with a deadline */
   int turn;       /* the tenant that is being served */
 };

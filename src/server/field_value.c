@@ -227,6 +227,22 @@ static bool store_tool_choice(struct generate_request *request, const json_t *va
   return none || (json_is_string(value) && slice_is(json_slice(value), "auto"));
 }
 
+static bool store_image(spate_image *out, const json_t *value) {
+  struct slice text = json_slice(value);
+  *out = (spate_image){.data = (const char *)text.data, .size = text.size, .is_text = true};
+  return json_is_string(value);
+}
+
+static bool store_images(struct generate_request *request, const struct request_field *field, const json_t *value) {
+  bool one = !json_is_array(value);
+  spate_image *images = list_make(request, field, one ? 1 : json_array_size(value), sizeof *images);
+  if (!images) return false;
+  if (one) return store_image(images, value);
+  for (size_t i = 0; i < json_array_size(value); i++)
+    if (!store_image(&images[i], json_array_get(value, i))) return false;
+  return true;
+}
+
 bool field_store(struct generate_request *request, const struct request_field *field, json_t *value) {
   void *place = (char *)request + field->offset;
   switch (field->type) {
@@ -247,6 +263,7 @@ bool field_store(struct generate_request *request, const struct request_field *f
   case FIELD_TOKENS: return store_tokens(request, field, value);
   case FIELD_BIASES: return store_biases(request, field, value);
   case FIELD_ADAPTERS: return store_adapters(request, field, value);
+  case FIELD_IMAGES: return store_images(request, field, value);
   case FIELD_EARLY: return store_early(request, value);
   case FIELD_ONE: return json_number_value(value) == 1;
   case FIELD_FALSE: return json_is_false(value);

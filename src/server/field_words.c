@@ -34,6 +34,10 @@ static void expect_adapters(const struct request_field *field, struct buffer *ou
                LIMIT_ADAPTER_NAME_BYTES, (int)field->max);
 }
 
+static void expect_images(const struct request_field *field, struct buffer *out) {
+  buffer_print(out, "an image in base64 or as a data: URL, or a list of up to %d", (int)field->max);
+}
+
 /* Of types that are always the same. */
 static const char *const type_words[] = {
     [FIELD_PROMPT] = "a string",
@@ -76,6 +80,7 @@ void request_field_expect(const struct request_field *field, struct buffer *out)
                  (int)field->max, LIMIT_TOOL_NAME_BYTES);
     break;
   case FIELD_TOKENS: buffer_print(out, "a list of up to %d token ids", (int)field->max); break;
+  case FIELD_IMAGES: expect_images(field, out); break;
   case FIELD_ADAPTERS: expect_adapters(field, out); break;
   case FIELD_BIASES:
     buffer_print(out, "an object of up to %d token ids, each with a number from -%d to %d", (int)field->max,

@@ -161,12 +161,43 @@ static void request_init(struct generate_request *request, enum request_kind kin
   arena_init(&request->lists, 4 * (size_t)LIMIT_BODY_BYTES); /* an entry takes at least two bytes of a body */
 }
 
+/* --- images ------------------------------------------------------------------------------------------------------ */
+
+/* Of one message's parts. */
+static size_t parts_bytes(const json_t *content) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < json_array_size(content); i++) {
+    const json_t *url = json_object_get(json_array_get(content, i), "image_url");
+    bytes += json_string_length(json_is_object(url) ? json_object_get(url, "url") : url);
+  }
+  return bytes;
+}
+
+static size_t images_bytes(const struct generate_request *request) {
+  const json_t *messages = request->kind == REQUEST_CHAT ? json_object_get(request->json, "messages") : NULL;
+  size_t bytes = 0;
+  for (int i = 0; i < request->engine.n_images; i++) bytes += request->engine.images[i].size;
+  for (size_t i = 0; i < json_array_size(messages); i++)
+    bytes += parts_bytes(json_object_get(json_array_get(messages, i), "content"));
+  return bytes;
+}
+
+/* A body is large for its images' sake alone. */
+static bool text_check(struct generate_request *request, size_t body, struct error *error) {
+  size_t images = body > LIMIT_BODY_BYTES ? images_bytes(request) : 0;
+  request->param = NULL;
+  if (body <= LIMIT_BODY_BYTES || (images < body && body - images <= LIMIT_BODY_BYTES)) return true;
+  return error_set(error, ERROR_LIMIT,
+                   "The body has %zu bytes beside its images, and this path takes %d of them: shorten the text.",
+                   body - images, LIMIT_BODY_BYTES);
+}
+
 bool generate_request_read_body(struct generate_request *request, enum request_kind kind, const spate_request *defaults,
                                 struct slice body, struct error *error) {
   request_init(request, kind, defaults);
   if (body.size == 0) return error_set(error, ERROR_INVALID, "The body is empty: send %s.", example(kind));
   request->json = json_parse(body, error);
-  if (!request->json || !read_object(request, error)) return false;
+  if (!request->json || !read_object(request, error) || !text_check(request, body.size, error)) return false;
   if (kind != REQUEST_CHAT) return true;
   request->engine.chat = true;
   request->engine.prompt = (const char *)body.data;
@@ -184,7 +215,8 @@ void generate_request_release(struct generate_request *request) {
 /* The JSON value that a query's text stands for: a string where the field takes strings, else what the text is when
  * read as JSON. NULL: the text is not UTF-8. */
 static json_t *value_of_text(const struct request_field *field, struct slice text) {
-  bool is_string = field->type == FIELD_PROMPT || field->type == FIELD_TEXTS || field->type == FIELD_NAME;
+  bool is_string = field->type == FIELD_PROMPT || field->type == FIELD_TEXTS || field->type == FIELD_NAME ||
+                   field->type == FIELD_IMAGES;
   json_t *value = is_string ? NULL : json_loadb((const char *)text.data, text.size, JSON_DECODE_ANY, NULL);
   return value ? value : json_stringn((const char *)text.data, text.size);
 }

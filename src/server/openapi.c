@@ -39,6 +39,8 @@ static const char *const list_schemas[] = {
     [FIELD_TEXTS] =
         "\"oneOf\":[{\"type\":\"string\",\"minLength\":1},{\"type\":\"array\",\"items\":{\"type\":\"string\","
         "\"minLength\":1},\"maxItems\":%d}]",
+    [FIELD_IMAGES] =
+        "\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"maxItems\":%d}]",
     [FIELD_TOKENS] = "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0},\"maxItems\":%d",
     [FIELD_BIASES] = "\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[0-9]+$\"},\"maxProperties\":%d,"
                      "\"additionalProperties\":{\"type\":\"number\",\"minimum\":-100,\"maximum\":100}",

@@ -396,8 +396,12 @@ static const struct request_field fields[] = {
                     "multiplies what it adds; 1 where it has none."},
     {.name = "image_data",
      .kinds = REQUEST_GENERATE,
-     .type = FIELD_LATER,
-     .description = "Images do not exist yet: leave image_data out and send text alone."},
+     .type = FIELD_IMAGES,
+     .offset = AT(engine.images),
+     .count_offset = AT(engine.n_images),
+     .max = LIMIT_REQUEST_IMAGES,
+     .fallback = "none",
+     .description = "Images: base64, or data: URLs. <image> marks in the prompt say where; without any in front."},
 };
 
 enum { N_FIELD = sizeof fields / sizeof *fields };

@@ -24,6 +24,7 @@ enum field_type {
   FIELD_TOKENS,         /* a list of up to max token ids */
   FIELD_BIASES,         /* an object of up to max token ids, as strings, each with a number from -100 to 100 */
   FIELD_ADAPTERS,       /* an object with lora_name and perhaps lora_scale, or a list of up to max of them */
+  FIELD_IMAGES,         /* a string or a list of up to max strings: data: URLs, or base64 */
   FIELD_EARLY,          /* engine.early_stopping: a boolean or "never" */
   FIELD_ONE,            /* a number that can only be 1 until more than one of something exists; nothing is stored */
   FIELD_VARIABLES,      /* an object that the template reads in the body */

@@ -7,6 +7,7 @@
 #include "server/generate.h"
 #include "server/pages.h"
 #include "server/reply.h"
+#include "server/server_loop.h"
 #include "server/tokens.h"
 #include "server/web_pages.h"
 
@@ -158,6 +159,14 @@ static bool asker_check(const struct server *server, struct http_request *reques
   return may && (!admin || server->admin.n_key > 0);
 }
 
+/* Images come within the body. */
+static size_t body_limit(const struct http_request *request, const struct route *route) {
+  const struct served_engine *served = server_loop_current(request->loop);
+  bool images = (route->kind == REQUEST_GENERATE || route->kind == REQUEST_CHAT) && served &&
+                spate_sees_images(served->engine, NULL);
+  return images ? LIMIT_IMAGE_BODY_BYTES : LIMIT_BODY_BYTES;
+}
+
 size_t route_check(const struct server *server, struct http_request *request) {
   int index = route_find(request->head.path);
   enum method method = http_method_find(request->head.method);
@@ -182,7 +191,7 @@ size_t route_check(const struct server *server, struct http_request *request) {
     refuse_method(request, route);
   else if (method == METHOD_POST && !is_json(http_request_header(request, "content-type")))
     reply_error(request, 415, NULL, "The body must be JSON: send the header Content-Type: application/json.");
-  return method == METHOD_POST ? LIMIT_BODY_BYTES : 0;
+  return method == METHOD_POST ? body_limit(request, route) : 0;
 }
 
 void route_handle(struct server *server, struct http_request *request) {

@@ -11,7 +11,15 @@
 struct chat_template {
   struct arena arena;
   const struct node_list *body;
+  bool places_images, takes_strings;
 };
+
+static bool source_has(struct slice source, const char *text) {
+  return memmem(source.data, source.size, text, strlen(text)) != NULL;
+}
+
+bool chat_template_places_images(const struct chat_template *template) { return template->places_images; }
+bool chat_template_takes_strings(const struct chat_template *template) { return template->takes_strings; }
 
 struct chat_template *chat_template_open(struct slice source, struct error *error) {
   if (source.size == 0 || source.size > LIMIT_TEMPLATE_BYTES) {
@@ -31,6 +39,8 @@ struct chat_template *chat_template_open(struct slice source, struct error *erro
     error_set(error, ERROR_MEMORY, "No memory to compile the chat template.");
     return NULL;
   }
+  template->places_images = source_has(source, "'image'") || source_has(source, "\"image\"");
+  template->takes_strings = !template->places_images || source_has(source, "is string");
   arena_init(&template->arena, LIMIT_TEMPLATE_MEMORY);
   char *copy = arena_text(&template->arena, source);
   if (!copy) error_set(error, ERROR_MEMORY, "No memory to compile the chat template.");

@@ -23,6 +23,11 @@ struct chat_template;
 struct chat_template *chat_template_open(struct slice source, struct error *error);
 void chat_template_close(struct chat_template *template); /* NULL is allowed */
 
+/* How it takes contents: does it place images, and does it ask whether a content is a string (or all are lists of
+ * parts)? As its source says. */
+bool chat_template_places_images(const struct chat_template *template);
+bool chat_template_takes_strings(const struct chat_template *template);
+
 /* A conversation; everything is borrowed for the call. */
 struct chat_input {
   const json_t *messages;     /* an array of objects */

@@ -61,13 +61,22 @@ struct part_place {
   size_t message, part;
 };
 
+static bool part_is_image(const json_t *type) {
+  return slice_is(json_slice(type), "image_url") || slice_is(json_slice(type), "input_image");
+}
+
 static bool part_append(const json_t *part, struct part_place at, struct buffer *text, struct error *error) {
   const json_t *type = json_object_get(part, "type"), *content = json_object_get(part, "text");
   if (!json_is_string(type))
     return error_set(error, ERROR_INVALID, "messages[%zu].content[%zu] has no type.", at.message, at.part);
+  if (part_is_image(type))
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "messages[%zu].content[%zu] is an image, and this model sees none: send text alone.", at.message,
+                     at.part);
   if (!slice_is(json_slice(type), "text"))
-    return error_set(error, ERROR_UNSUPPORTED, "messages[%zu].content[%zu] is of type \"%.40s\"; only text exists yet.",
-                     at.message, at.part, json_string_value(type));
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "messages[%zu].content[%zu] is of type \"%.40s\"; there are only text and image_url.", at.message,
+                     at.part, json_string_value(type));
   if (!json_is_string(content))
     return error_set(error, ERROR_INVALID, "messages[%zu].content[%zu].text must be a string.", at.message, at.part);
   if (at.part > 0) buffer_text(text, "\n");
@@ -91,20 +100,81 @@ static bool content_join(json_t *message, size_t index, struct error *error) {
          error_set(error, ERROR_MEMORY, "Out of memory for a message.");
 }
 
-static bool contents_join(json_t *root, struct error *error) {
-  json_t *messages = json_object_get(root, "messages");
-  if (!json_is_array(messages)) return true; /* members_read tells */
-  for (size_t i = 0; i < json_array_size(messages); i++)
-    if (!content_join(json_array_get(messages, i), i, error)) return false;
+/* --- contents with images ---------------------------------------------------------------------------------------- */
+
+/* "low" and "high" are taken and change nothing: the model's own processor says how much of a picture it sees. */
+static bool detail_check(const json_t *detail, struct part_place at, struct error *error) {
+  if (!detail || json_is_null(detail)) return true;
+  if (json_is_string(detail) && (slice_is(json_slice(detail), "auto") || slice_is(json_slice(detail), "low") ||
+                                 slice_is(json_slice(detail), "high")))
+    return true;
+  return error_set(error, ERROR_INVALID, "messages[%zu].content[%zu]: detail must be \"auto\", \"low\" or \"high\".",
+                   at.message, at.part);
+}
+
+/* {"image_url": {"url": TEXT, "detail": …}} or {"image_url": TEXT}: its place in the list is an image's. */
+static bool image_take(json_t *content, struct part_place at, const struct conversation_images *images,
+                       struct error *error) {
+  const json_t *part = json_array_get(content, at.part), *url = json_object_get(part, "image_url");
+  const json_t *detail = json_object_get(json_is_object(url) ? url : part, "detail");
+  if (json_is_object(url)) url = json_object_get(url, "url");
+  if (!json_is_string(url))
+    return error_set(error, ERROR_INVALID,
+                     "messages[%zu].content[%zu].image_url.url must be a string: data:image/png;base64,...", at.message,
+                     at.part);
+  if (!detail_check(detail, at, error) || !images->take(images->user, json_slice(url), error)) return false;
+  return json_array_set_new(content, at.part, json_pack("{s:s}", "type", "image")) == 0 ||
+         error_set(error, ERROR_MEMORY, "Out of memory for a message.");
+}
+
+static bool part_keep(json_t *content, struct part_place at, const struct conversation_images *images,
+                      struct error *error) {
+  const json_t *part = json_array_get(content, at.part), *type = json_object_get(part, "type");
+  if (!json_is_string(type))
+    return error_set(error, ERROR_INVALID, "messages[%zu].content[%zu] has no type.", at.message, at.part);
+  if (part_is_image(type)) return image_take(content, at, images, error);
+  if (!slice_is(json_slice(type), "text"))
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "messages[%zu].content[%zu] is of type \"%.40s\"; there are only text and image_url.", at.message,
+                     at.part, json_string_value(type));
+  return json_is_string(json_object_get(part, "text")) ||
+         error_set(error, ERROR_INVALID, "messages[%zu].content[%zu].text must be a string.", at.message, at.part);
+}
+
+/* Lists stay lists; a string becomes one where the template knows nothing else. */
+static bool content_keep(const struct chat_template *template, json_t *message, size_t index,
+                         const struct conversation_images *images, struct error *error) {
+  json_t *content = json_object_get(message, "content");
+  if (json_is_string(content) && !chat_template_takes_strings(template)) {
+    json_t *parts = json_pack("[{s:s,s:O}]", "type", "text", "text", content);
+    return (parts && json_object_set_new(message, "content", parts) == 0) ||
+           error_set(error, ERROR_MEMORY, "Out of memory for a message.");
+  }
+  for (size_t i = 0; i < json_array_size(content); i++)
+    if (!part_keep(content, (struct part_place){index, i}, images, error)) return false;
   return true;
 }
 
-bool conversation_encode(const struct chat_template *template, struct slice json, const struct tokenizer *tokenizer,
+/* As the template wants them. */
+static bool contents_settle(const struct chat_template *template, json_t *root,
+                            const struct conversation_images *images, struct error *error) {
+  json_t *messages = json_object_get(root, "messages");
+  bool places = images && chat_template_places_images(template);
+  if (!json_is_array(messages)) return true; /* members_read tells */
+  for (size_t i = 0; i < json_array_size(messages); i++) {
+    json_t *message = json_array_get(messages, i);
+    if (places ? !content_keep(template, message, i, images, error) : !content_join(message, i, error)) return false;
+  }
+  return true;
+}
+
+bool conversation_encode(const struct chat_template *template, struct slice json,
+                         const struct conversation_images *images, const struct tokenizer *tokenizer,
                          struct token_list *out, struct error *error) {
   struct chat_input input = {0};
   json_t *root = json_parse(json, error);
-  bool done = root && contents_join(root, error) && calls_open(root, error) && members_read(root, &input, error) &&
-              chat_template_encode(template, &input, tokenizer, out, error);
+  bool done = root && contents_settle(template, root, images, error) && calls_open(root, error) &&
+              members_read(root, &input, error) && chat_template_encode(template, &input, tokenizer, out, error);
   json_decref(root);
   return done;
 }

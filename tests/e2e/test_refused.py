@@ -51,7 +51,7 @@ BAD_BODIES = {
         "tensor_parallel_size is 2, expected 1: more does not exist yet.",
     '{"prompt": "a", "lora_request": {"lora_name": "x"}}':
         "An adapter was asked for and there are none: the engine was opened without a folder of them (--lora-dir).",
-    '{"prompt": "a", "image_data": "x"}': "Images do not exist yet: leave image_data out and send text alone.",
+    '{"prompt": "a", "image_data": "x"}': "The model tiny sees no images: send text alone.",
 }
 
 BAD_QUERIES = {

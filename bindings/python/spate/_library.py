@@ -104,6 +104,10 @@ class OpenOptions(ctypes.Structure):
     max_lora_rank: Int
     max_cpu_loras: Int
     lora_memory: Uint64
+    image_helper: Text
+    image_decoders: Int
+    max_images: Int
+    image_cache_memory: Uint64
 
 
 @structure
@@ -186,6 +190,8 @@ class Request(ctypes.Structure):
     top_prompt_logprobs: Int
     loras: Annotated[Any, ctypes.POINTER(Lora)]
     n_loras: Int
+    images: Annotated[Any, ctypes.c_void_p]
+    n_images: Int
     write_special_tokens: Bool
 
 

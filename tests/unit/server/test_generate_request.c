@@ -224,7 +224,10 @@ static const struct {
     {"{\"prompt\":\"\",\"lora_request\":[{\"lora_name\":\"a\"},{\"lora_name\":\"a\"},{\"lora_name\":\"a\"},{\"lora_"
      "name\":\"a\"},{\"lora_name\":\"a\"}]}",
      "lora_request is a list, " ADAPTERS},
-    {"{\"prompt\":\"\",\"image_data\":\"x\"}", "Images do not exist yet: leave image_data out and send text alone."},
+    {"{\"prompt\":\"\",\"image_data\":7}",
+     "image_data is 7, expected an image in base64 or as a data: URL, or a list of up to 64."},
+    {"{\"prompt\":\"\",\"image_data\":[\"a\",null]}",
+     "image_data is a list, expected an image in base64 or as a data: URL, or a list of up to 64."},
     {"{\"prompt\":\"\",\"Temperature\":1}", "There is no field \"Temperature\"; did you mean \"temperature\"?"},
     {"{\"prompt\":\"\",\"max_new_tokens\":1}", "There is no field \"max_new_tokens\"; did you mean \"max_tokens\"?"},
     {"{\"prompt\":\"\",\"promt\":\"\"}", "There is no field \"promt\"; did you mean \"prompt\"?"},
@@ -254,7 +257,6 @@ static const struct {
     {"prompt=a&tensor_parallel_size=2", "tensor_parallel_size is 2, expected 1: more does not exist yet."},
     {"prompt=%4", "The query has a bad percent-encoding."},
     {"prompt=%C3", "prompt is not valid UTF-8 in the query."},
-    {"prompt=a&image_data=x", "Images do not exist yet: leave image_data out and send text alone."},
     {"prompt=a&_=1", "There is no field \"_\": /openapi.json lists those that exist."},
 };
 

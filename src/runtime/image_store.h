@@ -1,0 +1,81 @@
+/* The images of all requests: decoded and preprocessed by threads of their own (in the helpers of a decode pool),
+ * encoded by the step thread in runs that requests share, kept in the embedding pool by the hash of their content.
+ *
+ * The lock is taken once an image by those threads and once an image and a run by the step thread, never for a token.
+ */
+#ifndef SPATE_RUNTIME_IMAGE_STORE_H
+#define SPATE_RUNTIME_IMAGE_STORE_H
+
+#include "base/buffer.h"
+#include "base/keyed_hash.h"
+#include "engine/image_batch.h"
+#include "engine/loaded_engine.h"
+#include "image/decode_pool.h"
+#include "runtime/image_form.h"
+#include "schedule/embed_pool.h"
+#include "schedule/encoder_pace.h"
+
+#include <pthread.h>
+
+struct image_store_options {
+  const struct image_form *form; /* copied */
+  struct slice preprocessor;     /* its text is part of the content that is hashed; borrowed for the call */
+  struct hash_key key;
+  const struct loaded_engine *engine; /* borrowed, as what the form names */
+  struct decode_pool *pool;           /* borrowed */
+  int threads;                        /* that decode and preprocess: 1 to LIMIT_IMAGE_HELPERS */
+  double target_gap_us;               /* as in schedule_options */
+  /* A request of the queue, in one of the threads: it is the caller's again when this returns. */
+  void (*prepare)(void *user, void *request);
+  void *user;
+};
+
+struct image_store_stats {
+  uint64_t images, hits, misses, evictions, losses; /* decoded; found encoded or on its way, and not; of the decoder */
+};
+
+struct image_store;
+
+/* An image that is preprocessed: its shape, its numbers until they are encoded, its place in the pool. */
+struct stored_image {
+  struct embed_entry entry; /* first: an entry is its image */
+  struct image_shape shape;
+  float *numbers;    /* [tiles][3][tile_height][tile_width], owned; NULL once encoded */
+  size_t bytes;      /* of numbers */
+  int32_t n_encoded; /* tiles */
+  int32_t page[];
+};
+
+struct image_store *image_store_new(const struct image_store_options *options, struct error *error);
+/* Ends the threads when their queue is empty. Before the step thread ends. */
+void image_store_stop(struct image_store *store);
+/* After it. Nobody holds an image. NULL is allowed. */
+void image_store_free(struct image_store *store);
+
+const struct image_form *image_store_form(const struct image_store *store);
+int32_t image_store_rows(const struct image_store *store); /* that the pool has */
+void image_store_stats(struct image_store *store, struct image_store_stats *stats);
+
+/* Any thread: has the request prepared. False: there is no memory for it. */
+bool image_store_queue(struct image_store *store, void *request, struct error *error);
+
+/* A thread of the store, in prepare: waits until earlier images have left memory for a request's. False: it ends. */
+bool image_store_wait(struct image_store *store);
+
+/* A thread of the store: the image of these bytes, held, whoever else has sent it with this salt. NULL: a sentence. */
+struct stored_image *image_store_take(struct image_store *store, struct slice file, struct slice mime,
+                                      struct hash128 salt, struct error *error);
+void image_store_drop(struct image_store *store, struct stored_image *image);
+
+/* The step thread: the claim of a request whose images are held, and its end. */
+void image_store_claim(struct image_store *store, struct embed_claim *claim);
+void image_store_unclaim(struct image_store *store, struct embed_claim *claim);
+
+/* The step thread, with no step of the encoder out: encodes what is due beside `streams`, one run at most. *tokens: of
+ * the encoder, that have run; 0: nothing was due. */
+bool image_store_run(struct image_store *store, bool streams, int32_t *tokens, struct error *error);
+
+/* The step thread: a step of the decoder with streams has taken so long. */
+void image_store_pace(struct image_store *store, double step_us);
+
+#endif

@@ -1,0 +1,43 @@
+/* What the files of the store of images share. Internal to the room. */
+#ifndef SPATE_RUNTIME_IMAGE_STORE_STATE_H
+#define SPATE_RUNTIME_IMAGE_STORE_STATE_H
+
+#include "base/limits.h"
+#include "runtime/image_store.h"
+
+/* A request of the queue. */
+struct waiting_request {
+  struct waiting_request *next;
+  void *request;
+};
+
+struct image_store {
+  struct image_form form;
+  const struct loaded_engine *engine;
+  struct decode_pool *decoders;
+  struct hash_key key;
+  struct hash128 config; /* of the preprocessor's text */
+  void (*prepare)(void *user, void *request);
+  void *user;
+  int n_thread;
+  pthread_t thread[LIMIT_IMAGE_HELPERS];
+
+  pthread_mutex_t lock; /* of what follows */
+  pthread_cond_t work, room;
+  struct waiting_request *first, *last;
+  bool stopping;
+  size_t bytes; /* of numbers that wait to be encoded */
+  uint64_t n_decoded;
+  struct embed_pool pool; /* its list of work is the step thread's to walk without it */
+
+  /* the step thread's */
+  struct image_batch batch;
+  struct encoder_pace pace;
+};
+
+void stored_image_free(struct embed_entry *entry);
+
+/* Its numbers are needed no more. Under the lock. */
+void image_numbers_free(struct image_store *store, struct stored_image *image);
+
+#endif

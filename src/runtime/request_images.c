@@ -1,0 +1,262 @@
+/* From bytes to rows: what a request's images do to its prompt. */
+#include "runtime/request_images.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "image/data_url.h"
+#include "runtime/runtime_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+static void request_ready_for_step(void *runtime, void *request);
+
+bool images_start(struct runtime *rt, const struct runtime_options *options, struct error *error) {
+  struct image_store_options store = {.form = options->image_form,
+                                      .preprocessor = rt->engine->file.images,
+                                      .key = rt->key,
+                                      .engine = rt->engine,
+                                      .pool = options->decoders,
+                                      .threads = options->image_threads,
+                                      .target_gap_us = options->target_gap_us,
+                                      .prepare = request_ready_for_step,
+                                      .user = rt};
+  rt->images_most = options->images_most;
+  rt->images_problem = options->images_problem;
+  if (!options->image_form) return true;
+  rt->images = image_store_new(&store, error);
+  return rt->images != NULL;
+}
+
+bool images_count_check(const struct runtime *rt, int64_t count, struct error *error) {
+  if (!rt->images) return error_set(error, rt->images_problem->code, "%s", rt->images_problem->text);
+  if (count <= rt->images_most) return true;
+  return error_set(error, ERROR_LIMIT,
+                   "%lld images were sent, and a prompt may have %d (--limit-mm-per-prompt): send fewer.",
+                   (long long)count, rt->images_most);
+}
+
+bool request_images_add(struct request_images *images, const struct image_source *from, struct error *error) {
+  if (!images->source) images->source = calloc(LIMIT_REQUEST_IMAGES, sizeof *images->source);
+  struct image_source *source = images->source && images->n < LIMIT_REQUEST_IMAGES ? &images->source[images->n] : NULL;
+  uint8_t *bytes = source ? malloc(from->data.size + from->mime.size + 1) : NULL;
+  if (!bytes) return error_set(error, ERROR_MEMORY, "Out of memory for an image of %zu bytes.", from->data.size);
+  if (from->data.size) memcpy(bytes, from->data.data, from->data.size);
+  if (from->mime.size) memcpy(bytes + from->data.size, from->mime.data, from->mime.size);
+  *source = (struct image_source){.data = slice_make(bytes, from->data.size),
+                                  .mime = slice_make(bytes + from->data.size, from->mime.size),
+                                  .text = from->text};
+  images->n++;
+  return true;
+}
+
+static void sources_free(struct request_images *images) {
+  for (int32_t i = 0; images->source && i < images->n; i++) free((void *)(uintptr_t)images->source[i].data.data);
+  free(images->source);
+  images->source = NULL;
+}
+
+void request_images_drop(struct request_images *images) {
+  if (!images->store) return;
+  image_store_unclaim(images->store, &images->claim);
+  for (int32_t i = 0; i < images->claim.n_entry; i++)
+    image_store_drop(images->store, (struct stored_image *)(void *)images->claim.entry[i]);
+  images->claim.n_entry = 0;
+}
+
+void request_images_release(struct request_images *images) {
+  request_images_drop(images);
+  sources_free(images);
+  token_list_release(&images->tokens);
+  free(images->claim.entry);
+  free(images->span);
+  free(images->embed);
+}
+
+/* --- a thread of the store: from bytes to a prompt's tokens ------------------------------------------------------- */
+
+/* Which image a sentence is about, where there are several. */
+static bool image_blame(int32_t index, int32_t n, struct error *error) {
+  return n > 1 ? error_prefix(error, "Image %d of %d: ", index + 1, n) : false;
+}
+
+static bool is_address(struct slice text) {
+  return (text.size >= 7 && strncasecmp((const char *)text.data, "http://", 7) == 0) ||
+         (text.size >= 8 && strncasecmp((const char *)text.data, "https://", 8) == 0);
+}
+
+static struct stored_image *source_take(struct image_store *store, const struct image_source *source,
+                                        struct hash128 salt, struct error *error) {
+  struct buffer file;
+  struct slice mime;
+  if (!source->text) return image_store_take(store, source->data, source->mime, salt, error);
+  if (is_address(source->data)) {
+    error_set(error, ERROR_UNSUPPORTED,
+              "The image is an address, and images are not fetched: send its bytes as data:image/png;base64,...");
+    return NULL;
+  }
+  buffer_init(&file, LIMIT_IMAGE_BYTES + 1);
+  struct stored_image *image = data_url_decode(source->data, &mime, &file, error)
+                                   ? image_store_take(store, buffer_slice(&file), mime, salt, error)
+                                   : NULL;
+  buffer_release(&file);
+  return image;
+}
+
+static bool sizes_check(const struct request_images *images, struct error *error) {
+  int64_t rows = 0, bytes = 0, most = image_store_rows(images->store);
+  for (int32_t i = 0; i < images->claim.n_entry; i++) {
+    const struct stored_image *image = (const struct stored_image *)(const void *)images->claim.entry[i];
+    rows += (int64_t)embed_pages(image->entry.n_row) * EMBED_PAGE;
+    bytes += (int64_t)image->bytes;
+  }
+  if (rows > most)
+    return error_set(error, ERROR_LIMIT,
+                     "The images become %lld rows together and there is room for %lld: send fewer or smaller ones, or "
+                     "give the engine more (--image-cache-memory).",
+                     (long long)rows, (long long)most);
+  if (bytes <= LIMIT_REQUEST_PIXEL_BYTES) return true;
+  return error_set(error, ERROR_LIMIT,
+                   "The images take %lld MiB together once they are preprocessed, and a request's may take %d: send "
+                   "fewer or smaller ones.",
+                   (long long)(bytes >> 20), LIMIT_REQUEST_PIXEL_BYTES >> 20);
+}
+
+static bool images_take(struct request *r, struct error *error) {
+  struct request_images *images = &r->images;
+  images->claim.entry = calloc((size_t)images->n, sizeof(struct embed_entry *));
+  if (!images->claim.entry) return error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n);
+  for (int32_t i = 0; i < images->n; i++) {
+    if (atomic_load(&r->cancelled)) return error_set(error, ERROR_CANCELLED, "The request was cancelled.");
+    struct stored_image *image = source_take(images->store, &images->source[i], r->generation[0].sequence.salt, error);
+    if (!image) return image_blame(i, images->n, error);
+    images->claim.entry[images->claim.n_entry++] = &image->entry;
+    if (!sizes_check(images, error)) return false;
+  }
+  return true;
+}
+
+/* Puts what stands for each image in the place of its mark. */
+static bool marks_expand(struct request_images *images, struct token_list *out, struct error *error) {
+  const struct image_form *form = image_store_form(images->store);
+  int32_t n = 0;
+  for (size_t i = 0; i < images->tokens.count; i++) {
+    int32_t id = images->tokens.ids[i];
+    if (id != form->mark || n == images->n) {
+      n += id == form->mark;
+      token_list_append(out, id);
+      continue;
+    }
+    const struct stored_image *image = (const struct stored_image *)(const void *)images->claim.entry[n];
+    int32_t first = (int32_t)out->count;
+    if (!image_form_expand(form, &image->shape, out, error)) return false;
+    images->span[n++] = (struct sequence_span){first, (int32_t)out->count - first, image->entry.hash};
+  }
+  if (n != images->n)
+    return error_set(error, ERROR_INVALID,
+                     "The prompt has %d marks for images (%.*s) and %d images were sent: write one for each, or none.",
+                     n, SLICE_ARGS(form->mark_text), images->n);
+  return !out->failed || error_set(error, ERROR_LIMIT,
+                                   "The prompt with its images has more than max_input_len %zu tokens: send fewer or "
+                                   "smaller ones.",
+                                   out->max);
+}
+
+static bool prompt_set(struct runtime *rt, struct request *r, const struct token_list *list, struct error *error) {
+  struct request_images *images = &r->images;
+  int32_t count = (int32_t)list->count;
+  images->embed = malloc(list->count * sizeof *images->embed);
+  if (!images->embed) return error_set(error, ERROR_MEMORY, "Out of memory for a prompt of %d tokens.", count);
+  if (!runtime_answer_fit(rt, count, &r->max_tokens, r->n_beam, error) ||
+      !request_set_tokens(r, list->ids, count, error))
+    return false;
+  for (int i = 0; i < r->n_generation; i++) {
+    struct sequence *q = &r->generation[i].sequence;
+    q->n_span = images->n;
+    q->span = images->span;
+    q->embed = images->embed;
+    q->unready = true;
+  }
+  request_table_recount(&rt->table, r, request_tokens(r, count));
+  return true;
+}
+
+static bool request_expand(struct runtime *rt, struct request *r, struct error *error) {
+  struct request_images *images = &r->images;
+  struct token_list list;
+  token_list_init(&list, (size_t)rt->engine->file.facts->config.max_input_len);
+  images->span = calloc((size_t)images->n, sizeof *images->span);
+  bool done = (images->span || error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n)) &&
+              marks_expand(images, &list, error) && prompt_set(rt, r, &list, error);
+  token_list_release(&list);
+  return done;
+}
+
+static bool request_wanted(const struct request *r) {
+  return !atomic_load(&r->cancelled) && atomic_load(&r->place) != REQUEST_SHED;
+}
+
+static void request_ready_for_step(void *runtime, void *request) {
+  struct runtime *rt = runtime;
+  struct request *r = request;
+  struct error error = {0};
+  bool wanted = image_store_wait(rt->images);
+  uint64_t start_us = clock_us();
+  if (!wanted) r->error = (struct error){ERROR_CANCELLED, "The engine is being closed."};
+  if (wanted && request_wanted(r) && !(images_take(r, &error) && request_expand(rt, r, &error))) {
+    r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
+    r->error = error;
+  }
+  sources_free(&r->images);
+  token_list_release(&r->images.tokens);
+  r->images.prepare_us = clock_us() - start_us;
+  mailbox_put(&rt->to_step, &r->letter);
+}
+
+/* --- the step thread ---------------------------------------------------------------------------------------------- */
+
+static void embeds_write(struct request_images *images, const struct image_form *form, const int32_t *tokens,
+                         int32_t n_token) {
+  for (int32_t i = 0; i < n_token; i++) images->embed[i] = -1;
+  for (int32_t i = 0; i < images->n; i++) {
+    const struct sequence_span *span = &images->span[i];
+    int32_t row = 0;
+    for (int32_t k = span->first; k < span->first + span->count; k++)
+      if (tokens[k] == form->mark) images->embed[k] = embed_row(images->claim.entry[i], row++);
+  }
+}
+
+static bool images_are_ready(const struct embed_claim *claim) {
+  bool ready = claim->placed;
+  for (int32_t i = 0; ready && i < claim->n_entry; i++) ready = claim->entry[i]->state == EMBED_READY;
+  return ready;
+}
+
+void request_images_review(struct runtime *rt, struct request *r) {
+  struct request_images *images = &r->images;
+  if (images->n == 0 || images->ready || r->error.code || request_ended(r)) return;
+  if (!images->claimed) {
+    images->claimed = true;
+    image_store_claim(images->store, &images->claim);
+    runtime_metrics_images(&rt->metrics, images);
+  }
+  if (!images_are_ready(&images->claim)) return;
+  const struct sequence *q = &r->generation[0].sequence;
+  embeds_write(images, image_store_form(images->store), q->tokens, q->n_prompt);
+  images->ready = true;
+  request_settle(rt, r);
+}
+
+bool images_turn(struct runtime *rt, bool *ran, struct error *error) {
+  *ran = false;
+  if (!rt->images) return true;
+  uint64_t start_us = clock_us();
+  int32_t tokens;
+  if (!image_store_run(rt->images, rt->streams, &tokens, error)) return false;
+  *ran = tokens > 0;
+  if (*ran) runtime_metrics_encoder(&rt->metrics, clock_us() - start_us);
+  return true;
+}

@@ -1,0 +1,53 @@
+/* The images of a request: copied by whoever submits it or found by the worker in its conversation, prepared in a
+ * thread of the store, waited for by the step thread, dropped with the request. */
+#ifndef SPATE_RUNTIME_REQUEST_IMAGES_H
+#define SPATE_RUNTIME_REQUEST_IMAGES_H
+
+#include "runtime/image_store.h"
+#include "schedule/schedule.h"
+#include "text/token_list.h"
+
+/* An image as it was sent. */
+struct image_source {
+  struct slice data; /* a file's bytes, or a text: a data: URL, or base64 alone */
+  struct slice mime; /* of a file, as its sender says; empty: nothing was said */
+  bool text;
+};
+
+struct request_images {
+  struct image_store *store; /* borrowed; NULL while there are none */
+  int32_t n;
+  struct image_source *source; /* [n] owned, with their bytes; NULL once prepared */
+  struct token_list tokens;    /* of the prompt, a mark for each image, between the worker and the store */
+  struct embed_claim claim;    /* of the images, as embed_entry; held */
+  struct sequence_span *span;  /* [n] owned */
+  int32_t *embed;              /* owned; a row for each token of the prompt */
+  uint64_t prepare_us;         /* that decoding and preprocessing took */
+  bool claimed, ready;
+};
+
+struct runtime;
+struct request;
+struct runtime_options;
+
+/* The store, where the options have a form and a decoder. */
+bool images_start(struct runtime *runtime, const struct runtime_options *options, struct error *error);
+
+/* May so many images be sent? */
+bool images_count_check(const struct runtime *runtime, int64_t count, struct error *error);
+
+/* Copies one more. Before the request is queued with the store. */
+bool request_images_add(struct request_images *images, const struct image_source *source, struct error *error);
+void request_images_release(struct request_images *images);
+
+/* The step thread: have the images of a live request come? Drops them with a request that has ended. */
+void request_images_review(struct runtime *runtime, struct request *request);
+
+/* The step thread: gives back what the request holds, which no step names any more. */
+void request_images_drop(struct request_images *images);
+
+/* The step thread, before each look for a step: a run of the encoder, where one is due. False with an error that stops
+ * the engine. */
+bool images_turn(struct runtime *runtime, bool *ran, struct error *error);
+
+#endif
