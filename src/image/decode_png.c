@@ -10,7 +10,7 @@ struct png_reader {
   png_infop info;
   struct slice rest; /* of the file */
   struct image *image;
-  size_t last_needs; /* bytes that the last row may still take from `rest`; SIZE_MAX before it */
+  size_t row_room; /* bytes that the row may still take from `rest`; SIZE_MAX outside of rows */
   struct error *error;
 };
 
@@ -31,11 +31,11 @@ static void on_read(png_structp png, png_bytep to, size_t size) {
     error_set(reader->error, ERROR_INVALID, "The PNG image ends before its last row: it was cut off, send it whole.");
     png_longjmp(png, 1);
   }
-  if (size > reader->last_needs) {
+  if (size > reader->row_room) {
     error_set(reader->error, ERROR_LIMIT, "The PNG image has more data than its rows take: save it anew.");
     png_longjmp(png, 1);
   }
-  if (reader->last_needs != SIZE_MAX) reader->last_needs -= size;
+  if (reader->row_room != SIZE_MAX) reader->row_room -= size;
   memcpy(to, reader->rest.data, size);
   reader->rest = slice_make(reader->rest.data + size, reader->rest.size - size);
 }
@@ -75,17 +75,16 @@ static void greys_widen(struct image *image) {
   }
 }
 
-/* With its last row libpng unpacks what is left of the pixels' stream, though nothing of it is wanted: a file of the
- * size that is allowed would unpack to 20 GiB. No more is read than the row itself may take, and a little. */
+/* With the last row libpng unpacks what is left of the pixels' stream, though nothing of it is wanted: a file of the
+ * size that is allowed would unpack to 20 GiB. So no row may take more than twice what it is unpacked, and a little. */
 static void rows_read(struct png_reader *reader, int passes) {
+  enum { PIXEL_MOST = 8 }; /* bytes: four channels of 16 bits */
   struct image *image = reader->image;
-  for (int pass = 0; pass < passes; pass++)
-    for (int y = 0; y < image->height; y++) {
-      if (pass == passes - 1 && y == image->height - 1)
-        reader->last_needs = 2 * png_get_rowbytes(reader->png, reader->info) + LIMIT_IMAGE_SURPLUS_BYTES;
-      png_read_row(reader->png, image->pixels + image_bytes(image->width, y), NULL);
-    }
-  reader->last_needs = SIZE_MAX;
+  for (int i = 0; i < passes * image->height; i++) {
+    reader->row_room = 2 * PIXEL_MOST * (size_t)image->width + LIMIT_IMAGE_SURPLUS_BYTES;
+    png_read_row(reader->png, image->pixels + image_bytes(image->width, i % image->height), NULL);
+  }
+  reader->row_room = SIZE_MAX;
 }
 
 static void pixels_read(struct png_reader *reader) {
@@ -129,7 +128,7 @@ static bool reader_run(struct png_reader *reader) {
 }
 
 bool png_decode(struct slice file, struct image *image, int *orientation, struct error *error) {
-  struct png_reader reader = {.rest = file, .image = image, .error = error, .last_needs = SIZE_MAX};
+  struct png_reader reader = {.rest = file, .image = image, .error = error, .row_room = SIZE_MAX};
   *image = (struct image){0};
   reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
   reader.info = reader.png ? png_create_info_struct(reader.png) : NULL;

@@ -118,6 +118,11 @@ static void png_pixel_stream(struct buffer *file) {
   png_small(file), png_packed(file, "IDAT", "", 0), chunk(file, "IEND", NULL, 0);
 }
 
+/* Of an odd height, so that the last pass does not end with the last row. */
+static void png_pixel_passes(struct buffer *file) {
+  png_begin(file, WIDTH, HEIGHT, 8, 2, 1), png_packed(file, "IDAT", "", 0), chunk(file, "IEND", NULL, 0);
+}
+
 static void png_chunks(struct buffer *file, const char *name, const void *data, size_t size) {
   png_small(file);
   for (int i = 0; i < MANY; i++) chunk(file, name, data, size);
@@ -259,6 +264,7 @@ static const struct {
     {"PNG, zTXt of a gibibyte", png_packed_text, 4, NULL},
     {"PNG, iTXt of a gibibyte", png_language_text, 4, NULL},
     {"PNG, pixels of a gibibyte", png_pixel_stream, 4, "The PNG image has more data than its rows take: save it anew."},
+    {"PNG, interlaced, the same", png_pixel_passes, 4, "The PNG image has more data than its rows take: save it anew."},
     {"PNG, 10^5 texts", png_texts, 4, NULL},
     {"PNG, 10^5 chunks nobody knows", png_unknown, 4, NULL},
     {"PNG, 10^5 palettes", png_suggestions, 4, NULL},
