@@ -41,20 +41,7 @@ style() {
     git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror
 }
 
-fuzz_one() { # TARGET: replays its corpus, then runs for a while; edge coverage is in its last line
-  local name=$(basename "$1")
-  if ! "$1" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 -artifact_prefix=build/ \
-    "build/fuzz/corpus-${name#fuzz_}" "tests/fuzz/corpus/${name#fuzz_}" >"build/$name.log" 2>&1; then
-    echo "$name: FAILED"; tail -n 40 "build/$name.log"; return 1
-  fi
-  echo "$name: $(grep -o 'cov: [0-9]*' "build/$name.log" | tail -n 1) edges, $(grep -c . <(ls "tests/fuzz/corpus/${name#fuzz_}")) seeds"
-}
-
-fuzz() { # one target for each processor at a time
-  export -f fuzz_one
-  export fuzz_seconds
-  find build/fuzz/tests/fuzz -maxdepth 1 -name 'fuzz_*' -type f -executable | sort | xargs -P "$(nproc)" -I{} bash -c 'fuzz_one {}'
-}
+fuzz() { FUZZ_SECONDS=$fuzz_seconds scripts/fuzz.sh; }
 
 mkdir -p build
 stage "style" style

@@ -101,11 +101,12 @@ enum limit {
   LIMIT_TEMPLATE_MEMORY = 256 << 20,      /* of one rendering */
 
   /* images */
-  LIMIT_IMAGE_BYTES = 20 << 20,      /* of one file */
-  LIMIT_IMAGE_SIDE = 1 << 14,        /* pixels */
-  LIMIT_IMAGE_PIXELS = 48 << 20,     /* of one, three bytes each */
-  LIMIT_IMAGE_SCANS = 100,           /* of a progressive JPEG */
-  LIMIT_IMAGE_CHUNK_BYTES = 1 << 20, /* of a PNG's chunk that is kept */
+  LIMIT_IMAGE_BYTES = 20 << 20,        /* of one file */
+  LIMIT_IMAGE_SIDE = 1 << 14,          /* pixels */
+  LIMIT_IMAGE_PIXELS = 48 << 20,       /* of one, three bytes each */
+  LIMIT_IMAGE_SCANS = 100,             /* of a progressive JPEG */
+  LIMIT_IMAGE_CHUNK_BYTES = 1 << 20,   /* of a PNG's chunk that is kept */
+  LIMIT_IMAGE_SURPLUS_BYTES = 1 << 16, /* of a PNG's packed pixels, beyond what a row takes */
   LIMIT_REQUEST_IMAGES = 64,
   LIMIT_IMAGE_HELPERS = 16,      /* processes that decode */
   LIMIT_HELPER_MEBIBYTES = 1024, /* of memory for one image, the program itself included */

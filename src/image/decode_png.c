@@ -4,14 +4,13 @@
 
 #include <png.h>
 #include <setjmp.h>
-#include <stdlib.h>
 
 struct png_reader {
   png_structp png;
   png_infop info;
   struct slice rest; /* of the file */
   struct image *image;
-  png_bytep *rows; /* [height], each of 3 × width bytes */
+  size_t row_room; /* bytes that the row may still take from `rest`; SIZE_MAX outside of rows */
   struct error *error;
 };
 
@@ -32,6 +31,11 @@ static void on_read(png_structp png, png_bytep to, size_t size) {
     error_set(reader->error, ERROR_INVALID, "The PNG image ends before its last row: it was cut off, send it whole.");
     png_longjmp(png, 1);
   }
+  if (size > reader->row_room) {
+    error_set(reader->error, ERROR_LIMIT, "The PNG image has more data than its rows take: save it anew.");
+    png_longjmp(png, 1);
+  }
+  if (reader->row_room != SIZE_MAX) reader->row_room -= size;
   memcpy(to, reader->rest.data, size);
   reader->rest = slice_make(reader->rest.data + size, reader->rest.size - size);
 }
@@ -59,7 +63,6 @@ static bool transforms_set(struct png_reader *reader) {
   if (depth == 16 && !deep_grey) png_set_strip_16(png);
   if (type & PNG_COLOR_MASK_ALPHA) png_set_strip_alpha(png);
   if (!(type & PNG_COLOR_MASK_COLOR) && !deep_grey) png_set_gray_to_rgb(png);
-  png_set_interlace_handling(png);
   png_read_update_info(png, reader->info);
   return deep_grey;
 }
@@ -72,11 +75,24 @@ static void greys_widen(struct image *image) {
   }
 }
 
+/* With the last row libpng unpacks what is left of the pixels' stream, though nothing of it is wanted: a file of the
+ * size that is allowed would unpack to 20 GiB. So no row may take more than twice what it is unpacked, and a little. */
+static void rows_read(struct png_reader *reader, int passes) {
+  enum { PIXEL_MOST = 8 }; /* bytes: four channels of 16 bits */
+  struct image *image = reader->image;
+  for (int i = 0; i < passes * image->height; i++) {
+    reader->row_room = 2 * PIXEL_MOST * (size_t)image->width + LIMIT_IMAGE_SURPLUS_BYTES;
+    png_read_row(reader->png, image->pixels + image_bytes(image->width, i % image->height), NULL);
+  }
+  reader->row_room = SIZE_MAX;
+}
+
 static void pixels_read(struct png_reader *reader) {
   struct image *image = reader->image;
   uint32_t width = png_get_image_width(reader->png, reader->info),
            height = png_get_image_height(reader->png, reader->info);
   if (!image_size_check(width, height, reader->error)) leave(reader);
+  int passes = png_set_interlace_handling(reader->png);
   bool deep_grey = transforms_set(reader);
   if (png_get_rowbytes(reader->png, reader->info) != (size_t)width * (deep_grey ? 2 : 3)) {
     error_set(reader->error, ERROR_UNSUPPORTED,
@@ -85,13 +101,7 @@ static void pixels_read(struct png_reader *reader) {
     leave(reader);
   }
   if (!image_init(image, (int)width, (int)height, reader->error)) leave(reader);
-  reader->rows = malloc(height * sizeof *reader->rows);
-  if (!reader->rows) {
-    error_set(reader->error, ERROR_MEMORY, "There is no memory to decode the PNG image: send a smaller one.");
-    leave(reader);
-  }
-  for (uint32_t y = 0; y < height; y++) reader->rows[y] = image->pixels + image_bytes((int)width, (int)y);
-  png_read_image(reader->png, reader->rows);
+  rows_read(reader, passes);
   if (deep_grey) greys_widen(image);
 }
 
@@ -118,7 +128,7 @@ static bool reader_run(struct png_reader *reader) {
 }
 
 bool png_decode(struct slice file, struct image *image, int *orientation, struct error *error) {
-  struct png_reader reader = {.rest = file, .image = image, .error = error};
+  struct png_reader reader = {.rest = file, .image = image, .error = error, .row_room = SIZE_MAX};
   *image = (struct image){0};
   reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
   reader.info = reader.png ? png_create_info_struct(reader.png) : NULL;
@@ -126,7 +136,6 @@ bool png_decode(struct slice file, struct image *image, int *orientation, struct
       reader.info ? reader_run(&reader) : error_set(error, ERROR_MEMORY, "There is no memory to decode a PNG image.");
   if (done) *orientation = tail_orientation(&reader);
   png_destroy_read_struct(&reader.png, &reader.info, NULL);
-  free(reader.rows);
   if (!done) image_release(image);
   return done;
 }

@@ -131,6 +131,11 @@ static void test_said_to_be(void **state) {
        "The image is said to be image/webp, but by its first bytes it is PNG: call it image/png."},
       {"lossy.webp", "text/html",
        "The image is said to be text/html, but by its first bytes it is WebP: call it image/webp."},
+      {"../bad/picture.gif", "image/png", "The image is a GIF file, expected JPEG, PNG or WebP: convert it."},
+      {"../bad/page.svg", "image/svg+xml", "The image is a SVG file, expected JPEG, PNG or WebP: convert it."},
+      {"../bad/text.png", "image/png",
+       "The image is neither JPEG, PNG nor WebP by its first bytes: send one of these."},
+      {"../bad/empty.png", "image/png", "The image has no bytes: send a JPEG, PNG or WebP file."},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     struct slice file = fixture_read("decode", rows[i].file);
