@@ -228,6 +228,14 @@ __device__ __forceinline__ float4 shrunk_load(const uint4 *from, bool fresh) {
   return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
 }
 
+/* Does a group read words of h that no group before it has waited for? Its strips come after those in the matrix, and
+ * may be of a later part; parts that are interleaved are all in the first. */
+__device__ __forceinline__ bool group_fresh(const few &f, const group &g, int round) {
+  const streamed &w = f.weights;
+  if (round == 0 || f.adapter.interleaved) return round == 0;
+  return part_of_strip(f, g.first - w.teams) != part_of_strip(f, strip_of(w, g, g.n - 1));
+}
+
 /* A pair in bf16 and what that leaves, but of what is infinite. */
 __device__ __forceinline__ uint32_t pair_part(float x, float y, uint32_t *rest) {
   __nv_bfloat162 pair = __floats2bfloat162_rn(x, y);
@@ -301,8 +309,9 @@ template <int STRIPS, int TILES> struct expansion {
     }
   }
 
-  __device__ __forceinline__ void add(const chain &c, const few &f, const uint4 *set, const group &g, bool fresh,
+  __device__ __forceinline__ void add(const chain &c, const few &f, const uint4 *set, const group &g, int round,
                                       float (*sum)[TILES][4]) const {
+    bool fresh = group_fresh(f, g, round);
 #pragma unroll 1
     for (int turn = 0; turn < n; turn++) {
       if (turn == 0 || turn >= ADAPTER_TURNS) copies_await();
