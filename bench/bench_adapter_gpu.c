@@ -1,6 +1,7 @@
 /* What adapters cost a decode step of a GPU, of a known network with random weights: rounds of steps without any, with
  * one for all rows, and with another for each row take turns, and medians are compared.
  *   bench_adapter_gpu [network llama-3.1-8b] [rows 32] [rank 16] [context 1024] [rounds 20] [QUANT_MODE BF16]
+ *                     [batch-invariant]
  * Adapters are of random numbers, for every linear of the layers. The floor of a step is that of spate bench and the
  * adapters' bytes at the rate that the device reads with; also what an adapter takes into its slot, from floats in the
  * host's memory. */
@@ -82,7 +83,7 @@ static void adapters_put(struct bench *b) {
   free(op);
 }
 
-static void bench_open(struct bench *b, const char *model, const char *mode) {
+static void bench_open(struct bench *b, const char *model, const char *mode, bool invariant) {
   struct error error;
   struct engine_config config = {.max_batch_size = b->n_row,
                                  .max_num_tokens = b->n_row > 512 ? b->n_row : 512,
@@ -90,8 +91,11 @@ static void bench_open(struct bench *b, const char *model, const char *mode) {
                                  .quant_mode = QUANT_BF16};
   for (uint8_t m = QUANT_AS_FILE; m <= QUANT_W8A8; m++)
     if (strcmp(quant_mode_name(m), mode) == 0) config.quant_mode = m;
-  const struct engine_options options = {
-      .backend = backend_find("cuda"), .memory_fraction = 0.5, .adapters = b->n_row, .adapter_rank = b->rank};
+  const struct engine_options options = {.backend = backend_find("cuda"),
+                                         .memory_fraction = 0.5,
+                                         .batch_invariant = invariant,
+                                         .adapters = b->n_row,
+                                         .adapter_rank = b->rank};
   if (!random_engine_open(&b->engine, model, &config, &options, &error)) die(&error);
   if (!rates_measure(b->engine.loaded, &b->rates, &error)) die(&error);
   adapters_put(b);
@@ -153,7 +157,7 @@ int main(int argc, char **argv) {
   b.rank = number_at(argc, argv, 3, 16, 1024);
   b.context = number_at(argc, argv, 4, 1024, 1 << 20);
   int rounds = number_at(argc, argv, 5, 20, ROUNDS_MOST);
-  bench_open(&b, argc > 1 ? argv[1] : "llama-3.1-8b", argc > 6 ? argv[6] : "BF16");
+  bench_open(&b, argc > 1 ? argv[1] : "llama-3.1-8b", argc > 6 ? argv[6] : "BF16", argc > 7);
   struct batch step;
   int32_t token[ROWS_MOST];
   for (int i = 0; i < b.n_row; i++) token[i] = 1 + i;

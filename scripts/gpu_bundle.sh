@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 export CCACHE_DIR=${CCACHE_DIR:-$HOME/.cache/spate/ccache}
 launcher=(); command -v ccache >/dev/null && launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache)
 build=build/gpu-bundle out=build/gpu-bundle/spate-gpu
-tests=(op/op_table op/cuda_sampler op/cuda_engine parity/test_families parity/test_adapters parity/test_beams parity/test_quantized parity/test_vision
+tests=(op/op_table op/cuda_sampler op/cuda_engine parity/test_families parity/test_adapters parity/test_folded_adapters
+  parity/test_beams parity/test_quantized parity/test_vision
   parity/test_gpu_calibration test_neighbours test_network_walk test_calibration)
 names=("${tests[@]##*/}")
 

@@ -37,6 +37,7 @@ for family in adapter columns chain range embed encode head sample decode far; d
 part draws 60 ./cuda_sampler
 part families 60 ./test_families
 part adapters 60 ./test_adapters
+part folded-adapters 60 ./test_folded_adapters
 part beams 30 ./test_beams
 part quantized 60 ./test_quantized
 part vision 60 ./test_vision

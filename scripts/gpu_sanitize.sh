@@ -14,6 +14,7 @@ for cache in fp16 bf16 int8 fp8 fp32; do parts+=("attend $cache"); done
 for family in columns range embed head sample decode far; do parts+=("$family"); done
 for scheme in F16 F8 int8 int4; do parts+=("chain $scheme"); done
 for scheme in F8 int8 F32 int2 int3 int5 int6; do parts+=("linear $scheme"); done
+for scheme in F32 BF16 int4 int8 F8; do parts+=("adapter $scheme"); done
 shares=20 # of other linears under racecheck, which takes a minute for a step of 600 tokens
 
 check() { # TOOL FAMILY [TEXT [SHARE]]

@@ -317,9 +317,11 @@ void adapter_cases(struct table *table) {
     for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
       struct family family = {0};
       char name[48];
-      snprintf(family.name, sizeof family.name, "adapters %s, %s", scheme_name(&schemes[s], name), variants[v].name);
+      scheme_name(&schemes[s], name);
+      snprintf(family.name, sizeof family.name, "adapters %s, %s", name, variants[v].name);
       /* a norm's last bit may move a rounded activation to the next code: what that does is the linears' own test */
       if ((variants[v].norm || variants[v].chain) && schemes[s].activation != ACTIVATION_FLOAT) continue;
+      if (!strstr(name, table->text) || !table_turn(table)) continue;
       if (variants[v].chain) case_run(table, schemes[s], &variants[v], WIDTH, 128, &family);
       for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !variants[v].chain; i++)
         if (!table->few || i == 1) case_run(table, schemes[s], &variants[v], shapes[i][0], shapes[i][1], &family);

@@ -217,14 +217,12 @@ __device__ __forceinline__ uint2 shared_pair(const uint8_t *from) {
   return v;
 }
 
-/* Words of h are waited for once; then they stay as they are. */
-__device__ __forceinline__ float4 shrunk_load(const uint4 *from, bool fresh) {
-  uint4 v = {};
-  if (fresh) do
-      v = strong_load(from);
-    while (!__all_sync(~0u, there(v)));
-  else /* not all of them at once: there are no registers for them */
-    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from));
+/* Every group waits for the words of h that it reads: those of a later part may come after the first group's. */
+__device__ __forceinline__ float4 shrunk_load(const uint4 *from) {
+  uint4 v;
+  do
+    v = strong_load(from);
+  while (!__all_sync(~0u, there(v)));
   return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
 }
 
@@ -282,14 +280,14 @@ template <int STRIPS, int TILES> struct expansion {
   }
 
   __device__ __forceinline__ void multiply(const few &f, const uint4 *set, const group &g, const adapter_unit &u,
-                                           int turn, bool fresh, float (*sum)[TILES][4]) const {
+                                           int turn, float (*sum)[TILES][4]) const {
     int lane = threadIdx.x % 32;
     const uint8_t *from = room + turn % ADAPTER_TURNS * STRIPS * ADAPTER_STRIP + lane * 8;
 #pragma unroll
     for (int i = 0; i < STRIPS; i++, from += ADAPTER_STRIP) {
       if (i >= g.n) break;
       int unit = pair_at(turn) * f.adapter.n_part + part_of_strip(f, strip_of(f.weights, g, i));
-      float4 h = shrunk_load(shrunk_at(f, set, unit) + lane, fresh);
+      float4 h = shrunk_load(shrunk_at(f, set, unit) + lane);
       uint2 low = shared_pair(from), high = shared_pair(from + ADAPTER_STRIP / 2);
       uint32_t rest[2], one = pair_part(h.x, h.y, &rest[0]), two = pair_part(h.z, h.w, &rest[1]);
       const uint32_t w[4] = {low.x, high.x, low.y, high.y};
@@ -301,13 +299,13 @@ template <int STRIPS, int TILES> struct expansion {
     }
   }
 
-  __device__ __forceinline__ void add(const chain &c, const few &f, const uint4 *set, const group &g, bool fresh,
+  __device__ __forceinline__ void add(const chain &c, const few &f, const uint4 *set, const group &g,
                                       float (*sum)[TILES][4]) const {
 #pragma unroll 1
     for (int turn = 0; turn < n; turn++) {
       if (turn == 0 || turn >= ADAPTER_TURNS) copies_await();
       adapter_unit u = unit_at(c, f, turn);
-      if (u.has) multiply(f, set, g, u, turn, fresh, sum);
+      if (u.has) multiply(f, set, g, u, turn, sum);
       __syncwarp(); /* all have read what the next copy overwrites */
       if (turn + ADAPTER_TURNS < n) ask(c, f, g, turn + ADAPTER_TURNS, true);
     }

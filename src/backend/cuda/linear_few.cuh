@@ -127,7 +127,7 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
     else if constexpr (has_adapters<S>::value) {
       expands.begin(c, f, g, r.factors);
       group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
-      expands.add(c, f, set, g, round == 0, sum);
+      expands.add(c, f, set, g, sum);
     } else
       group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
     ring<S, TILES> here = r;
