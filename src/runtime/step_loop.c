@@ -197,8 +197,8 @@ static bool step_turn(struct runtime *rt, const struct batch *batch, struct erro
 
 /* False when there is nothing to do now. */
 static bool step_next(struct runtime *rt) {
-  if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
   adapter_slots_tell(rt);
+  if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
   const struct batch *batch = schedule_next(rt->schedule, clock_us());
   adapter_slots_fill(rt);
   if (!batch && rt->n_step_out == 0) return false;
@@ -215,10 +215,12 @@ static bool step_next(struct runtime *rt) {
   return true;
 }
 
-/* Only with nothing live: who parked us uses every seat and block. */
+/* Only with nothing live and no adapter on its way: who parked us uses every seat, slot and block, so that prefixes
+ * are not found again afterwards. */
 static void park_if_wanted(struct runtime *rt) {
-  if (rt->live) return;
+  if (rt->live || rt->n_placing > 0) return;
   pthread_mutex_lock(&rt->park_lock);
+  if (rt->park_wanted) schedule_forget(rt->schedule);
   while (rt->park_wanted) {
     rt->parked = true;
     pthread_cond_broadcast(&rt->park_changed);
