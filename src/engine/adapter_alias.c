@@ -50,11 +50,17 @@ const char *file_called(const struct adapter_store *store, const char *name) {
 
 /* --- by request --------------------------------------------------------------------------------------------------- */
 
-/* A path is the folder's and a name, or a name. */
+static struct slice below(const char *folder, struct slice path) {
+  size_t size = strlen(folder);
+  while (size > 0 && folder[size - 1] == '/') size--;
+  bool is_below = path.size > size && memcmp(path.data, folder, size) == 0 && path.data[size] == '/';
+  return is_below ? slice_make(path.data + size + 1, path.size - size - 1) : path;
+}
+
+/* A path is the folder's, as it was given or without links, and a name, or a name. */
 static struct slice path_strip(const struct adapter_store *store, struct slice path) {
-  size_t size = strlen(store->folder);
-  bool below = path.size > size && memcmp(path.data, store->folder, size) == 0 && path.data[size] == '/';
-  return below ? slice_make(path.data + size + 1, path.size - size - 1) : path;
+  struct slice name = below(store->folder, path);
+  return name.size < path.size ? name : below(store->given, path);
 }
 
 static void folder_look_now(struct adapter_store *store) {

@@ -55,7 +55,7 @@ struct placement {
 
 struct adapter_store {
   struct adapter_store_options options;
-  char *folder;
+  char *folder, *given; /* its path without links, and as it was given */
   pthread_t reader[ADAPTER_READERS], placer;
   int n_reader; /* that run */
   bool places;  /* the placer runs */

@@ -211,6 +211,7 @@ static bool threads_start(struct adapter_store *store, struct error *error) {
 static bool store_start(struct adapter_store *store, struct error *error) {
   struct stat about;
   store->folder = realpath(store->options.folder, NULL);
+  store->given = strdup(store->options.folder);
   store->placement = calloc((size_t)store->options.n_slot + 1, sizeof *store->placement);
   if (!store->folder || stat(store->folder, &about) < 0)
     return error_set(error, ERROR_NOT_FOUND, "The folder of adapters %s cannot be opened: %s.", store->options.folder,
@@ -219,7 +220,7 @@ static bool store_start(struct adapter_store *store, struct error *error) {
   store->list_again = true; /* what came meanwhile may have this time */
   store->names = adapter_names_read(store->folder, error);
   if (!store->names) return false;
-  if (!store->placement) return error_set(error, ERROR_MEMORY, "Out of memory for adapters.");
+  if (!store->placement || !store->given) return error_set(error, ERROR_MEMORY, "Out of memory for adapters.");
   return threads_start(store, error);
 }
 
@@ -267,5 +268,6 @@ void adapter_store_free(struct adapter_store *store) {
   pthread_cond_destroy(&store->settled);
   free(store->placement);
   free(store->folder);
+  free(store->given);
   free(store);
 }

@@ -554,6 +554,27 @@ static void test_failed_load(void **state) {
   held_await(1);
 }
 
+/* The folder's path is what it was given as, too. */
+static void test_linked_folder(void **state) {
+  (void)state;
+  char real[64], path[128];
+  struct error error;
+  memcpy(real, folder, sizeof real);
+  strcat(folder, ".link");
+  assert_int_equal(symlink(real, folder), 0);
+  store_make(4);
+  snprintf(path, sizeof path, "%s/a", folder);
+  assert_true(adapter_store_load(store, slice_text("x"), slice_text(path), &error));
+  snprintf(path, sizeof path, "%s/b", real);
+  assert_true(adapter_store_load(store, slice_text("y"), slice_text(path), &error));
+  snprintf(path, sizeof path, "%s/../a", folder);
+  load_refused("z", path,
+               "lora_path must be the name of an adapter in the folder of --lora-dir, or the folder's path, a / and "
+               "that name.");
+  unlink(folder);
+  memcpy(folder, real, sizeof real);
+}
+
 static void test_folder_changes(void **state) {
   (void)state;
   char path[128];
@@ -725,6 +746,7 @@ int main(void) {
       IN_FOLDER(test_load_while_reading),
       IN_FOLDER(test_load_and_unload),
       IN_FOLDER(test_failed_load),
+      IN_FOLDER(test_linked_folder),
       IN_FOLDER(test_folder_changes),
       IN_FOLDER(test_folder_changes_under_load),
       IN_FOLDER(test_forgotten),
