@@ -1,5 +1,5 @@
 /* What the store's files share. Internal to adapter_store.c (asking, and the store's life), adapter_loader.c and
- * adapter_placer.c (its threads), adapter_folder.c and adapter_alias.c (names that were given). */
+ * adapter_placer.c (its threads), adapter_identity.c, adapter_folder.c and adapter_alias.c (names that were given). */
 #ifndef SPATE_ENGINE_ADAPTER_STATE_H
 #define SPATE_ENGINE_ADAPTER_STATE_H
 
@@ -26,6 +26,9 @@ struct identity {
     struct timespec written, changed; /* whoever writes can set the first to what it was, not the second */
   } part[2];
 };
+
+/* Of the adapter at `path`, now; what is not there is zeros. settled: no change since could look the same. */
+void identity_read(const char *path, struct identity *identity);
 
 /* A file or folder of the folder that has been asked for. It is forgotten some time after it has gone. */
 struct stored_file {
