@@ -33,7 +33,8 @@ enum limit {
   LIMIT_ADAPTER_MEBIBYTES = 8192,        /* of one in memory */
   LIMIT_ADAPTER_PATTERNS = 1024,         /* of rank_pattern, and of alpha_pattern */
   LIMIT_ADAPTER_PATTERN_BYTES = 512,     /* of one of them */
-  LIMIT_ADAPTER_PATTERN_STEPS = 1 << 13, /* of comparing one with a module's name */
+  LIMIT_ADAPTER_PATTERN_STEPS = 1 << 13, /* of comparing one with a module's name, */
+  LIMIT_ADAPTER_MODULE_STEPS = 1 << 19,  /* and all of an adapter: a module takes some milliseconds */
 
   /* engines */
   LIMIT_BATCH_SIZE = 1024,     /* max_batch_size */

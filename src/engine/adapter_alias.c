@@ -50,11 +50,17 @@ const char *file_called(const struct adapter_store *store, const char *name) {
 
 /* --- by request --------------------------------------------------------------------------------------------------- */
 
-/* A path is the folder's and a name, or a name. */
+static struct slice below(const char *folder, struct slice path) {
+  size_t size = strlen(folder);
+  while (size > 0 && folder[size - 1] == '/') size--;
+  bool is_below = path.size > size && memcmp(path.data, folder, size) == 0 && path.data[size] == '/';
+  return is_below ? slice_make(path.data + size + 1, path.size - size - 1) : path;
+}
+
+/* A path is the folder's, as it was given or without links, and a name, or a name. */
 static struct slice path_strip(const struct adapter_store *store, struct slice path) {
-  size_t size = strlen(store->folder);
-  bool below = path.size > size && memcmp(path.data, store->folder, size) == 0 && path.data[size] == '/';
-  return below ? slice_make(path.data + size + 1, path.size - size - 1) : path;
+  struct slice name = below(store->folder, path);
+  return name.size < path.size ? name : below(store->given, path);
 }
 
 static void folder_look_now(struct adapter_store *store) {
@@ -63,8 +69,27 @@ static void folder_look_now(struct adapter_store *store) {
   while (store->looks_done < wanted) pthread_cond_wait(&store->settled, &store->lock);
 }
 
-/* Under the lock. An adapter that was read before, and whose file may have changed, is read again. What is coming was
- * not begun before now: the reader has looked at the folder since, between two reads. */
+/* What a file's adapter was before it is read again, held; NULL: none, or there is no room for both. */
+static struct stored_adapter *stored_before(struct adapter_store *store, struct stored_file *file) {
+  struct stored_adapter *before = file->current;
+  if (!before || (before->state == ADAPTER_COMING && !before->reading)) return NULL;
+  stored_detach(before);
+  if (before->state != ADAPTER_READY || !store_has_room(store, before)) return NULL;
+  before->holders++;
+  return before;
+}
+
+/* It stays what it was if no other could be read. */
+static void stored_restore(struct adapter_store *store, struct stored_adapter *before) {
+  struct stored_file *file = before->file;
+  if (file->current && file->current->state == ADAPTER_FAILED) stored_detach(file->current);
+  before->current = !file->current;
+  if (before->current) file->current = before;
+  stored_drop(store, before);
+}
+
+/* Under the lock. An adapter that was read before, and whose file may have changed, is read again. What is coming
+ * must not have been begun before now. */
 static bool named_load(struct adapter_store *store, const char *name, const char *file, struct error *error) {
   folder_look_now(store);
   const char *found = adapter_names_find(store->names, file);
@@ -75,11 +100,11 @@ static bool named_load(struct adapter_store *store, const char *name, const char
                      file);
   struct stored_file *stored_file = file_of(store, found, error);
   if (!stored_file) return false;
-  if (stored_file->current && stored_file->current->state != ADAPTER_COMING) stored_detach(stored_file->current);
+  struct stored_adapter *before = stored_before(store, stored_file);
   struct stored_adapter *stored = file_take(store, stored_file->name, true, error);
-  if (!stored) return false;
-  bool loaded = stored_await(store, stored, error) && alias_set(store, name, stored->file, error);
-  stored_drop(store, stored);
+  bool loaded = stored && stored_await(store, stored, error) && alias_set(store, name, stored->file, error);
+  if (before) stored_restore(store, before);
+  if (stored) stored_drop(store, stored);
   return loaded;
 }
 

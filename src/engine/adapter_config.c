@@ -28,7 +28,8 @@ struct adapter_config {
   bool rslora, dora, has_base;
   struct hash128 base;
   struct module_numbers ranks, alphas;
-  pcre2_match_context *context; /* with limits: patterns may be made to take for ever */
+  pcre2_match_context *context; /* with limits: patterns may be made to take for ever, */
+  int steps;                    /* and are many: of all comparisons with a module */
   pcre2_match_data *match;
 };
 
@@ -108,7 +109,8 @@ static pcre2_code *pattern_compile(const char *key, const char *pattern, struct 
     return NULL;
   }
   snprintf(whole, sizeof whole, "^(?:.*\\.)?(?:%s)$", pattern);
-  pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)whole, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &at, NULL);
+  pcre2_code *compiled =
+      pcre2_compile((PCRE2_SPTR)whole, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_AUTO_CALLOUT, &code, &at, NULL);
   if (!compiled)
     error_set(error, ERROR_FORMAT, "\"%.80s\" in %s is no regular expression that can be read.", pattern, key);
   return compiled;
@@ -152,6 +154,13 @@ static bool config_fill(struct adapter_config *config, const json_t *root, struc
          numbers_read(root, "alpha_pattern", false, &config->alphas, error);
 }
 
+/* Called at each item of a pattern. */
+static int step_count(pcre2_callout_block *at, void *argument) {
+  struct adapter_config *config = argument;
+  (void)at;
+  return ++config->steps > LIMIT_ADAPTER_MODULE_STEPS ? PCRE2_ERROR_CALLOUT : 0;
+}
+
 static struct adapter_config *config_new(struct error *error) {
   struct adapter_config *config = calloc(1, sizeof *config);
   if (config) {
@@ -160,6 +169,7 @@ static struct adapter_config *config_new(struct error *error) {
   }
   if (config && config->context && config->match) {
     pcre2_set_match_limit(config->context, LIMIT_ADAPTER_PATTERN_STEPS);
+    pcre2_set_callout(config->context, step_count, config);
     return config;
   }
   adapter_config_free(config);
@@ -204,6 +214,11 @@ static bool number_find(const struct adapter_config *config, const struct module
     int code = pcre2_match(numbers->entry[i].pattern, (PCRE2_SPTR)module, PCRE2_ZERO_TERMINATED, 0, 0, config->match,
                            config->context);
     if (code == PCRE2_ERROR_NOMATCH) continue;
+    if (code == PCRE2_ERROR_CALLOUT)
+      return error_set(error, ERROR_LIMIT,
+                       "The patterns of adapter_config.json take more than %d steps to compare with \"%.80s\": fewer "
+                       "or simpler ones are wanted.",
+                       LIMIT_ADAPTER_MODULE_STEPS, module);
     if (code < 0)
       return error_set(error, ERROR_LIMIT,
                        "A pattern of adapter_config.json takes more than %d steps to compare with \"%.80s\".",
@@ -214,9 +229,10 @@ static bool number_find(const struct adapter_config *config, const struct module
   return true;
 }
 
-bool adapter_config_module(const struct adapter_config *config, const char *module, int *rank, double *scale,
+bool adapter_config_module(struct adapter_config *config, const char *module, int *rank, double *scale,
                            struct error *error) {
   double r, alpha;
+  config->steps = 0;
   if (!number_find(config, &config->ranks, module, config->rank, &r, error) ||
       !number_find(config, &config->alphas, module, config->alpha, &alpha, error))
     return false;

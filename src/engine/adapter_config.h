@@ -16,7 +16,7 @@ void adapter_config_free(struct adapter_config *config); /* NULL is allowed */
 
 /* Of a module of the base ("model.layers.0.self_attn.q_proj"): its rank, and α ÷ rank, or with rslora α ÷ √rank
  * (arXiv:2312.03732). */
-bool adapter_config_module(const struct adapter_config *config, const char *module, int *rank, double *scale,
+bool adapter_config_module(struct adapter_config *config, const char *module, int *rank, double *scale,
                            struct error *error);
 
 /* The digest of the base's weights that spate_base_digest has; NULL: it is not there. */

@@ -196,24 +196,32 @@ bool adapter_store_put(struct adapter_store *store, int slot, struct stored_adap
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
+static bool threads_start(struct adapter_store *store, struct error *error) {
+  while (store->n_reader < ADAPTER_READERS &&
+         pthread_create(&store->reader[store->n_reader], NULL, adapter_loader_thread, store) == 0)
+    pthread_setname_np(store->reader[store->n_reader++], "adapter-reader");
+  store->places =
+      store->n_reader == ADAPTER_READERS && pthread_create(&store->placer, NULL, adapter_placer_thread, store) == 0;
+  if (!store->places)
+    return error_set(error, ERROR_MEMORY, "The system refused to start a thread: raise its limit on threads.");
+  pthread_setname_np(store->placer, "adapter-placer");
+  return true;
+}
+
 static bool store_start(struct adapter_store *store, struct error *error) {
   struct stat about;
   store->folder = realpath(store->options.folder, NULL);
+  store->given = strdup(store->options.folder);
   store->placement = calloc((size_t)store->options.n_slot + 1, sizeof *store->placement);
   if (!store->folder || stat(store->folder, &about) < 0)
     return error_set(error, ERROR_NOT_FOUND, "The folder of adapters %s cannot be opened: %s.", store->options.folder,
                      strerror(errno));
   store->listed = about.st_mtim;
+  store->list_again = true; /* what came meanwhile may have this time */
   store->names = adapter_names_read(store->folder, error);
   if (!store->names) return false;
-  if (!store->placement) return error_set(error, ERROR_MEMORY, "Out of memory for adapters.");
-  store->reads = pthread_create(&store->reader, NULL, adapter_loader_thread, store) == 0;
-  store->places = store->reads && pthread_create(&store->placer, NULL, adapter_placer_thread, store) == 0;
-  if (!store->places)
-    return error_set(error, ERROR_MEMORY, "The system refused to start a thread: raise its limit on threads.");
-  pthread_setname_np(store->reader, "adapter-reader");
-  pthread_setname_np(store->placer, "adapter-placer");
-  return true;
+  if (!store->placement || !store->given) return error_set(error, ERROR_MEMORY, "Out of memory for adapters.");
+  return threads_start(store, error);
 }
 
 struct adapter_store *adapter_store_new(const struct adapter_store_options *options, struct error *error) {
@@ -242,10 +250,10 @@ void adapter_store_free(struct adapter_store *store) {
   if (!store) return;
   pthread_mutex_lock(&store->lock);
   store->stopping = true;
-  pthread_cond_signal(&store->work);
+  pthread_cond_broadcast(&store->work);
   pthread_cond_signal(&store->placing);
   pthread_mutex_unlock(&store->lock);
-  if (store->reads) pthread_join(store->reader, NULL);
+  for (int i = 0; i < store->n_reader; i++) pthread_join(store->reader[i], NULL);
   if (store->places) pthread_join(store->placer, NULL);
   for (struct stored_adapter *stored; (stored = store->all);) {
     store->all = stored->next;
@@ -260,5 +268,6 @@ void adapter_store_free(struct adapter_store *store) {
   pthread_cond_destroy(&store->settled);
   free(store->placement);
   free(store->folder);
+  free(store->given);
   free(store);
 }

@@ -1,6 +1,6 @@
-/* Adapters by name in the host's memory, and their way into a program's slots. A thread of the store's reads them, one
- * places them; what requests hold is never dropped, of the rest what was used longest ago goes first. Names are those
- * of adapter_names.h, and those that were given. Any thread, unless said otherwise. */
+/* Adapters by name in the host's memory, and their way into a program's slots. Two threads of the store's read them,
+ * one places them; what requests hold is never dropped, of the rest what was used longest ago goes first. Names are
+ * those of adapter_names.h, and those that were given. Any thread, unless said otherwise. */
 #ifndef SPATE_ENGINE_ADAPTER_STORE_H
 #define SPATE_ENGINE_ADAPTER_STORE_H
 
@@ -17,12 +17,12 @@ struct adapter_store_options {
   int32_t n_slot;
   int32_t max_rank;
   int32_t max_held;   /* adapters in the host's memory; more only while requests hold them, see below */
-  uint64_t max_bytes; /* of all of them; none is read while they take as much or more */
+  uint64_t max_bytes; /* of all of them; one that is being read, and never was before, may take its own besides */
   struct adapter *(*read)(const char *path, const struct engine_file *engine, int32_t max_rank, struct error *error);
   void (*release)(struct adapter *adapter);
   /* As backend.adapter_load. */
   bool (*place)(struct program *program, int slot, const struct adapter *adapter, struct error *error);
-  void (*changed)(void *user); /* an adapter is ready or has failed, or a placement has ended; from both threads */
+  void (*changed)(void *user); /* an adapter is ready or has failed, or a placement has ended; from all threads */
   void *user;
 };
 
@@ -37,6 +37,7 @@ struct stored_adapter {
   struct stored_file *file; /* this and what follows is the store's */
   struct adapter *adapter;  /* READY */
   int32_t holders;
+  bool reading;      /* it is COMING, and begun */
   bool urgent;       /* whoever waits for it holds others: it may be one more than max_held */
   bool current;      /* who asks for its file gets it */
   uint64_t asked_us; /* when it was asked for first: after a second it may be one more than max_held, too */

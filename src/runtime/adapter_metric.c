@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { NAMES_MAX = 1 << 20 };
+enum { NAMES_MAX = 1 << 19 }; /* bytes, each of which may become two; a page has 4 MiB */
 
 struct names {
   struct buffer waiting, running;

@@ -210,6 +210,7 @@ static void steps_stop(struct runtime *rt, const struct error *error) {
 
 /* False when there is nothing to do now. */
 static bool step_next(struct runtime *rt) {
+  adapter_slots_tell(rt);
   struct error error = {0};
   bool encoded = false;
   if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
@@ -217,7 +218,6 @@ static bool step_next(struct runtime *rt) {
     steps_stop(rt, &error);
     return true;
   }
-  adapter_slots_tell(rt);
   uint64_t start_us = clock_us();
   const struct batch *batch = schedule_next(rt->schedule, start_us);
   adapter_slots_fill(rt);
@@ -232,10 +232,12 @@ static bool step_next(struct runtime *rt) {
   return true;
 }
 
-/* Only with nothing live: who parked us uses every seat and block. */
+/* Only with nothing live and no adapter on its way: who parked us uses every seat, slot and block, so that prefixes
+ * are not found again afterwards. */
 static void park_if_wanted(struct runtime *rt) {
-  if (rt->live) return;
+  if (rt->live || rt->n_placing > 0) return;
   pthread_mutex_lock(&rt->park_lock);
+  if (rt->park_wanted) schedule_forget(rt->schedule);
   while (rt->park_wanted) {
     rt->parked = true;
     pthread_cond_broadcast(&rt->park_changed);

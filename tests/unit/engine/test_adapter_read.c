@@ -289,6 +289,21 @@ static void test_many_patterns(void **state) {
   bad_check(&(struct bad){config, QA QB, SETTINGS "A name in alpha_pattern has 513 bytes; at most 512 are read."});
 }
 
+/* Patterns each of which takes almost as long as one may. */
+static void test_long_patterns(void **state) {
+  static char config[1 << 16];
+  size_t used =
+      (size_t)snprintf(config, sizeof config, "{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":4,\"rank_pattern\":{");
+  (void)state;
+  for (int i = 0; i < 1024; i++)
+    used += (size_t)snprintf(config + used, sizeof config - used, "%s\".?.?.?.?.?.?.?.?(?:x%d)?[^\\\\s\\\\S]\":2",
+                             i ? "," : "", i);
+  snprintf(config + used, sizeof config - used, "}}");
+  bad_check(&(struct bad){config, QA QB,
+                          MODEL "The patterns of adapter_config.json take more than 524288 steps to compare with "
+                                "\"model.layers.0.self_attn.q_proj\": fewer or simpler ones are wanted."});
+}
+
 /* A fixture's bytes with one run of them replaced. */
 static void test_bad_gguf(void **state) {
   static const struct {
@@ -401,9 +416,9 @@ static void test_other_bases(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_fine),          cmocka_unit_test(test_bad_tensors), cmocka_unit_test(test_bad_settings),
-      cmocka_unit_test(test_many_patterns), cmocka_unit_test(test_other_bases), cmocka_unit_test(test_bad_gguf),
-      cmocka_unit_test(test_fifos),         cmocka_unit_test(test_great_ranks),
+      cmocka_unit_test(test_fine),          cmocka_unit_test(test_bad_tensors),   cmocka_unit_test(test_bad_settings),
+      cmocka_unit_test(test_many_patterns), cmocka_unit_test(test_long_patterns), cmocka_unit_test(test_other_bases),
+      cmocka_unit_test(test_bad_gguf),      cmocka_unit_test(test_fifos),         cmocka_unit_test(test_great_ranks),
   };
   if (!mkdtemp(folder)) return 1;
   adapter_base_init(&base);

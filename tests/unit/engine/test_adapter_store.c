@@ -19,11 +19,13 @@
 
 #include <cmocka.h>
 
-enum { SLOTS = 2, MANY = 2000, WAIT_MS = 20000, BYTES = 100 };
+enum { SLOTS = 2, MANY = 2000, WAIT_MS = 20000, BYTES = 100, SETTLED_MS = 100 };
 
 static char folder[64];
 static atomic_int n_read, n_live;
 static atomic_bool gate_shut; /* reading a "slow" adapter waits while it is */
+static atomic_bool all_bad;   /* what is read has no lora_B */
+static const char *renamed;   /* over the file that is read, before it is opened; NULL: nothing is */
 static struct adapter_store *store;
 
 static void pause_ms(int ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
@@ -34,7 +36,8 @@ static struct adapter *fake_read(const char *path, const struct engine_file *eng
   (void)engine;
   atomic_fetch_add(&n_read, 1);
   while (strncmp(name, "slow", 4) == 0 && atomic_load(&gate_shut)) pause_ms(1);
-  if (strncmp(name, "bad", 3) == 0) {
+  if (renamed) assert_int_equal(rename(renamed, path), 0);
+  if (strncmp(name, "bad", 3) == 0 || atomic_load(&all_bad)) {
     error_set(error, ERROR_FORMAT, "%s has no lora_B.", name);
     return NULL;
   }
@@ -100,6 +103,8 @@ static int folder_make(void **state) {
   entry_make("notes.txt", true);
   atomic_store(&n_read, 0);
   atomic_store(&gate_shut, false);
+  atomic_store(&all_bad, false);
+  renamed = NULL;
   return 0;
 }
 
@@ -228,6 +233,7 @@ static void test_other_content(void **state) {
   char path[128];
   struct stat about;
   store_make(1);
+  pause_ms(SETTLED_MS);
   uint64_t id = use("style.gguf");
   use("a");
   assert_int_equal(use("style.gguf"), id);
@@ -236,6 +242,38 @@ static void test_other_content(void **state) {
   assert_int_equal(stat(path, &about), 0);
   pause_ms(20); /* more than a tick of the file system's clock */
   assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){about.st_atim, about.st_mtim}, 0), 0);
+  assert_int_not_equal(use("style.gguf"), id);
+}
+
+/* Another file under the name, after it was looked at and before it is opened: what was read is not the first's. */
+static void test_renamed_while_read(void **state) {
+  (void)state;
+  char path[128];
+  entry_make("other", true);
+  pause_ms(SETTLED_MS);
+  snprintf(path, sizeof path, "%s/other", folder);
+  store_make(1);
+  uint64_t id = use("style.gguf");
+  use("a");
+  assert_int_equal(use("style.gguf"), id);
+  use("a");
+  renamed = path;
+  uint64_t other = use("style.gguf");
+  renamed = NULL;
+  assert_int_not_equal(other, id);
+  use("a");
+  assert_int_not_equal(use("style.gguf"), other); /* nor is it known to be that one's */
+}
+
+/* What was written just now may be written again at the same time. */
+static void test_just_written(void **state) {
+  (void)state;
+  char path[128];
+  store_make(1);
+  snprintf(path, sizeof path, "%s/style.gguf", folder);
+  assert_int_equal(utimensat(AT_FDCWD, path, NULL, 0), 0);
+  uint64_t id = use("style.gguf");
+  use("a");
   assert_int_not_equal(use("style.gguf"), id);
 }
 
@@ -323,6 +361,28 @@ static void test_bytes(void **state) {
   adapter_store_drop(store, large);
 }
 
+/* What one takes that was never read is known when it is there: it waits, too, where others hold too much. */
+static void test_bytes_of_unknown(void **state) {
+  (void)state;
+  store_make_bounded(8, 2 * BYTES + BYTES / 2);
+  struct stored_adapter *a = take("a"), *b = take("b");
+  assert_int_equal(settled(a), ADAPTER_READY);
+  assert_int_equal(settled(b), ADAPTER_READY);
+  struct stored_adapter *c = take("c");
+  while (atomic_load(&n_read) < 3 || atomic_load(&n_live) > 2) pause_ms(1);
+  assert_int_equal(atomic_load(&c->state), ADAPTER_COMING);
+  assert_int_equal(stats_of().held_bytes, 2 * BYTES);
+  adapter_store_drop(store, a);
+  assert_int_equal(settled(c), ADAPTER_READY);
+  assert_int_equal(stats_of().held_bytes, 2 * BYTES);
+  assert_int_equal(atomic_load(&n_read), 4);
+  adapter_store_drop(store, b);
+  use("style.gguf");
+  assert_int_equal(stats_of().held_bytes, 2 * BYTES); /* what nobody holds made room for what was read */
+  assert_int_equal(atomic_load(&n_read), 5);
+  adapter_store_drop(store, c);
+}
+
 static void test_failures(void **state) {
   (void)state;
   store_make(4);
@@ -344,14 +404,31 @@ static void test_given_up(void **state) {
   (void)state;
   store_make(4);
   atomic_store(&gate_shut, true);
-  struct stored_adapter *slow = take("slow1"), *never = take("slow2");
-  for (int ms = 0; ms < WAIT_MS && atomic_load(&n_read) == 0; ms++) pause_ms(1);
+  struct stored_adapter *slow = take("slow1"), *slower = take("slow2"), *never = take("b");
+  for (int ms = 0; ms < WAIT_MS && atomic_load(&n_read) < ADAPTER_READERS; ms++) pause_ms(1);
   adapter_store_drop(store, never);
   adapter_store_drop(store, slow);
+  adapter_store_drop(store, slower);
   assert_true(adapter_store_has(store, slice_text("a")));
   atomic_store(&gate_shut, false);
   use("a");
-  assert_int_equal(atomic_load(&n_read), 2);
+  assert_int_equal(atomic_load(&n_read), ADAPTER_READERS + 1);
+}
+
+/* One that takes long to be read keeps none from being read, nor from being loaded. */
+static void test_read_meanwhile(void **state) {
+  (void)state;
+  struct error error;
+  store_make(4);
+  atomic_store(&gate_shut, true);
+  struct stored_adapter *slow = take("slow1");
+  while (atomic_load(&n_read) < 1) pause_ms(1);
+  use("a");
+  assert_true(adapter_store_load(store, slice_text("x"), slice_text("b"), &error));
+  assert_int_equal(atomic_load(&slow->state), ADAPTER_COMING);
+  atomic_store(&gate_shut, false);
+  assert_int_equal(settled(slow), ADAPTER_READY);
+  adapter_store_drop(store, slow);
 }
 
 static void test_placements(void **state) {
@@ -414,13 +491,7 @@ static void test_load_while_reading(void **state) {
   struct stored_adapter *before = take("slow1");
   while (atomic_load(&n_read) < 1) pause_ms(1);
   assert_int_equal(pthread_create(&thread, NULL, slow_load, &done), 0);
-  pthread_mutex_lock(&store->lock);
-  while (store->looks_wanted == store->looks_done) { /* until the load has come */
-    pthread_mutex_unlock(&store->lock);
-    pause_ms(1);
-    pthread_mutex_lock(&store->lock);
-  }
-  pthread_mutex_unlock(&store->lock);
+  while (atomic_load(&n_read) < 2) pause_ms(1);
   atomic_store(&gate_shut, false);
   pthread_join(thread, NULL);
   assert_int_equal(atomic_load(&done), 1);
@@ -464,6 +535,44 @@ static void test_load_and_unload(void **state) {
   adapter_store_drop(store, held);
   assert_true(adapter_store_load(store, slice_text("b"), slice_text("b"), &error));
   assert_true(adapter_store_has(store, slice_text("b")));
+}
+
+/* One that cannot be read takes nothing away from those who use the one before. */
+static void test_failed_load(void **state) {
+  (void)state;
+  store_make(4);
+  uint64_t id = use("a");
+  atomic_store(&all_bad, true);
+  load_refused("a", "a", "a has no lora_B.");
+  load_refused("x", "b", "b has no lora_B.");
+  assert_int_equal(use("a"), id);
+  atomic_store(&all_bad, false);
+  assert_int_equal(atomic_load(&n_read), 3);
+  struct error error;
+  assert_true(adapter_store_load(store, slice_text("a"), slice_text("a"), &error));
+  assert_int_equal(atomic_load(&n_read), 4);
+  held_await(1);
+}
+
+/* The folder's path is what it was given as, too. */
+static void test_linked_folder(void **state) {
+  (void)state;
+  char real[64], path[128];
+  struct error error;
+  memcpy(real, folder, sizeof real);
+  strcat(folder, ".link");
+  assert_int_equal(symlink(real, folder), 0);
+  store_make(4);
+  snprintf(path, sizeof path, "%s/a", folder);
+  assert_true(adapter_store_load(store, slice_text("x"), slice_text(path), &error));
+  snprintf(path, sizeof path, "%s/b", real);
+  assert_true(adapter_store_load(store, slice_text("y"), slice_text(path), &error));
+  snprintf(path, sizeof path, "%s/../a", folder);
+  load_refused("z", path,
+               "lora_path must be the name of an adapter in the folder of --lora-dir, or the folder's path, a / and "
+               "that name.");
+  unlink(folder);
+  memcpy(folder, real, sizeof real);
 }
 
 static void test_folder_changes(void **state) {
@@ -622,16 +731,22 @@ int main(void) {
       IN_FOLDER(test_read_once),
       IN_FOLDER(test_least_recent_goes),
       IN_FOLDER(test_other_content),
+      IN_FOLDER(test_renamed_while_read),
+      IN_FOLDER(test_just_written),
       IN_FOLDER(test_held_stays),
       IN_FOLDER(test_late),
       IN_FOLDER(test_urgent),
       IN_FOLDER(test_bytes),
+      IN_FOLDER(test_bytes_of_unknown),
       IN_FOLDER(test_failures),
       IN_FOLDER(test_given_up),
+      IN_FOLDER(test_read_meanwhile),
       IN_FOLDER(test_placements),
       IN_FOLDER(test_placed_meanwhile),
       IN_FOLDER(test_load_while_reading),
       IN_FOLDER(test_load_and_unload),
+      IN_FOLDER(test_failed_load),
+      IN_FOLDER(test_linked_folder),
       IN_FOLDER(test_folder_changes),
       IN_FOLDER(test_folder_changes_under_load),
       IN_FOLDER(test_forgotten),

@@ -26,6 +26,8 @@ struct fixture {
   struct tokenizer *tokenizer;
   struct runtime *runtime;
   int64_t max_queue_tokens; /* 0: any number */
+  const char *model;        /* NULL: the tiny one */
+  const char *adapters;     /* a folder of them, for one slot; NULL: none */
 };
 
 /* Without a runtime yet, so that a test may change limits. */
@@ -34,13 +36,14 @@ static void fixture_open(struct fixture *f, const struct backend *backend) {
   snprintf(f->folder, sizeof f->folder, "/tmp/spate-test-XXXXXX");
   assert_non_null(mkdtemp(f->folder));
   snprintf(f->path, sizeof f->path, "%s/tiny.spate", f->folder);
-  struct build_options build = {.model = FIXTURES "/build/tiny.gguf",
+  struct build_options build = {.model = f->model ? f->model : FIXTURES "/build/tiny.gguf",
                                 .output = f->path,
                                 .backend = &backend_cpu,
                                 .n_thread = 1,
                                 .config = {.max_batch_size = TINY_SEATS, .max_num_tokens = TINY_TOKENS}};
   if (!build_engine(&build, &error)) fail_msg("%s", error.text);
   struct engine_options options = {.backend = backend, .device.n_thread = 2};
+  if (f->adapters) options.adapters = 1, options.adapter_rank = 16;
   f->engine = engine_open(f->path, &options, &error);
   if (!f->engine) fail_msg("%s", error.text);
   f->tokenizer = tokenizer_open(f->engine->file.tokenizer, &error);
@@ -52,6 +55,9 @@ static inline void fixture_start(struct fixture *f) {
   struct runtime_options options = {.engine = f->engine,
                                     .tokenizer = f->tokenizer,
                                     .max_queue = TINY_QUEUE,
+                                    .adapter_folder = f->adapters,
+                                    .adapters_held = 4,
+                                    .adapter_bytes = UINT64_MAX,
                                     .max_queue_tokens = f->max_queue_tokens ? f->max_queue_tokens : INT64_MAX};
   f->runtime = runtime_new(&options, &error);
   if (!f->runtime) fail_msg("%s", error.text);
