@@ -516,7 +516,9 @@ class Loading(LoraCase):
         both = {"prompt": "a", "max_tokens": 1, "lora_request": [{"lora_name": "all"}, {"lora_name": "layers"}]}
         loading = spate_server.post_bytes({"lora_name": "x", "lora_path": "rslora"}, "Authorization: Bearer open\r\n", "/v1/load_lora_adapter")
         with concurrent.futures.ThreadPoolExecutor(1) as pool, socket.create_connection(("127.0.0.1", server.port)) as client:
+            self.ask(server, "/generate", both | {"lora_request": {"lora_name": "all"}})
             refused = pool.submit(self.refused, server, "/generate", both, 429)
+            wait_for(lambda: re.search(r'waiting_lora_adapters="[^"]*layers', server.get("/metrics")[2].decode()), "it waits")
             self.assertEqual(bytes_of(server), all_bytes)
             client.sendall(loading)
             for _ in range(2):  # whose loop has read what was there before
