@@ -220,8 +220,7 @@ __device__ __forceinline__ uint2 shared_pair(const uint8_t *from) {
 /* Every group waits for the words of h that it reads: those of a later part may come after the first group's. */
 __device__ __forceinline__ float4 shrunk_load(const uint4 *from) {
   uint4 v;
-  do
-    v = strong_load(from);
+  do v = strong_load(from);
   while (!__all_sync(~0u, there(v)));
   return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
 }
