@@ -64,7 +64,7 @@ class Chat(spate_server.EngineCase):
         helps = [subprocess.run((SPATE, command, "--help"), capture_output=True, text=True).stdout.splitlines()
                  for command in ("generate", "chat")]
         options = [{line for line in lines if line.startswith("  ")} for lines in helps]
-        self.assertEqual({line.split()[0] for line in options[0] ^ options[1]}, {"-p,", "--system"})
+        self.assertEqual({line.split()[0] for line in options[0] ^ options[1]}, {"-p,", "--system", "--image"})
         texts = {self.chat("Hello", "--max-tokens", "12", "--seed", seed).stdout for seed in ("1", "1", "2")}
         self.assertEqual(len(texts), 2)
 

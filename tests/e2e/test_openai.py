@@ -296,7 +296,7 @@ class OpenAI(spate_server.ServerCase):
             (chat, {"messages": user, "response_format": {"type": "json_object"}}, 400, "response_format",
              'response_format is an object, expected an object whose type is "text"; nothing else exists yet.'),
             (chat, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, None,
-             'messages[0].content[0] is of type "image_url"; only text exists yet.'),
+             'messages[0].content[0] is an image, and this model sees none: send text alone.'),
             (completion, {"prompt": [-1]}, 400, "prompt",
              "prompt is a list, expected a string, a list of token ids, or a list of 1 to 64 strings or such lists."),
             ("/tokenize", {}, 400, None, "prompt is missing or no string: send it, or messages."),

@@ -251,7 +251,7 @@ class Article(spate_python.LlmCase):
                 self.assertEqual(self.llm.encode_chat(messages, **fields), answer["tokens"])
         ids = self.llm.encode_chat(messages)
         self.assertEqual(self.llm.generate(ids, SamplingParams(max_tokens=2)).prompt_token_ids, ids)
-        with self.assertRaisesRegex(spate.UnsupportedError, "only text exists yet"):
+        with self.assertRaisesRegex(spate.UnsupportedError, "this model sees none: send text alone"):
             self.llm.encode_chat([{"role": "user", "content": [{"type": "image_url"}]}])
 
 
