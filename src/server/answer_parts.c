@@ -37,18 +37,18 @@ static int channel_marks(enum answer_part part, struct mark out[MARKS_MAX]) {
 /* Those that may end this part. */
 static int marks_of(const struct answer_parts *p, struct mark out[MARKS_MAX]) {
   const struct thought_marks *thoughts = p->dialect.thoughts;
-  const struct call_marks *calls = p->tools ? p->dialect.calls : NULL;
+  const struct call_marks *calls = p->dialect.calls;
   int n = 0;
   if (p->dialect.channels) return channel_marks(p->part, out);
   if (p->part == PART_CALLS) {
-    if (calls->end) out[n++] = (struct mark){.text = calls->end, .to = PART_CONTENT};
+    if (calls && calls->end) out[n++] = (struct mark){.text = calls->end, .to = PART_CONTENT};
     return n;
   }
   if (thoughts && p->part == PART_THOUGHT) out[n++] = (struct mark){.text = thoughts->end, .to = PART_CONTENT};
   if (thoughts && !p->begun) out[n++] = (struct mark){.text = thoughts->begin, .to = PART_THOUGHT, .first = true};
   for (int i = 0; thoughts && i < ANSWER_MARKS && thoughts->dropped[i]; i++)
     out[n++] = (struct mark){.text = thoughts->dropped[i], .to = p->part};
-  if (calls && p->part == PART_CONTENT) out[n++] = (struct mark){.text = calls->begin, .to = PART_CALLS};
+  if (calls && p->tools && p->part == PART_CONTENT) out[n++] = (struct mark){.text = calls->begin, .to = PART_CALLS};
   return n;
 }
 

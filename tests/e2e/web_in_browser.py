@@ -1,8 +1,12 @@
 """The pages in a real Chromium, which test_web.py runs with the Python that has playwright and axe. Their policy is in force:
 what is asked of a page goes through its elements, as people and screen readers meet them."""
 import json
+import pathlib
 import re
 import shutil
+import subprocess
+import tempfile
+import types
 import unittest
 
 import spate_server
@@ -11,6 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 from spate_server import Engine, Server
 
 CHROMIUM = "/usr/bin/chromium"
+SHAPES = spate_server.ROOT / "tests/fixtures/trained/shapes"
 ADAPTER = spate_server.ROOT / "tests/fixtures/adapter/tied"
 LONG_NAME = "w" * 255
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
@@ -170,9 +175,24 @@ class Pages(BrowserCase):
         page = self.open()
         expect(page.get_by_text("This server has no LoRA adapters.")).to_be_visible()
         expect(page.get_by_label("LoRA adapter")).to_be_disabled()
-        data = page.evaluate_handle("() => { const d = new DataTransfer(); d.items.add(new File(['x'], 'a.png')); return d; }")
+
+    def drop(self, page, name, kind):
+        data = page.evaluate_handle(
+            "([name, type]) => { const d = new DataTransfer(); d.items.add(new File(['x'], name, { type })); return d; }", [name, kind])
         page.dispatch_event("#log", "drop", {"dataTransfer": data})
-        expect(page.get_by_role("status")).to_have_text("This server takes no images yet: describe in words what is on it.")
+
+    def test_images_that_go_nowhere(self):
+        page = self.open()
+        self.drop(page, "a.txt", "text/plain")
+        expect(page.get_by_role("status")).to_have_text("a.txt is no JPEG, PNG or WebP image.")
+        self.drop(page, "a.png", "image/png")
+        expect(page.get_by_role("status")).to_have_text("The message goes with a.png.")
+        page.get_by_role("button", name="Without").click()
+        expect(page.get_by_text("with a.png")).to_have_count(0)
+        self.drop(page, "b.png", "image/png")
+        self.send(page, "What is it?")
+        expect(page.get_by_role("status")).to_have_text(re.compile("this model sees none: send text alone"))
+        self.said = [text for text in self.said if "status of 400" not in text]  # Chromium tells it on its own
 
     def test_key(self):
         with Server(self.engine, "--api-key", "secret") as server:
@@ -235,6 +255,26 @@ class Pages(BrowserCase):
                             for name in "POST/generate", "GET/generate":
                                 page.locator("summary", has_text=name).click()
                         self.assert_accessible(page, viewport)
+
+
+class Images(BrowserCase):
+    """A model that was taught what is on pictures of shapes (tests/fixtures/trained/shapes)."""
+
+    def test_answer(self):
+        case = json.loads((SHAPES / "pictures.json").read_text())["pictures"][0]
+        with tempfile.TemporaryDirectory() as folder:
+            built = pathlib.Path(folder) / "shapes.spate"
+            subprocess.run([spate_server.SPATE, "build", SHAPES, "-o", built], check=True, capture_output=True)
+            with Server(types.SimpleNamespace(path=built), backend="cpu") as server:
+                page = self.open(server=server)
+                page.get_by_label("Temperature").fill("0")
+                page.get_by_label("Images").set_input_files(SHAPES / "pictures" / case["file"])
+                expect(page.get_by_role("status")).to_have_text(f"The message goes with {case['file']}.")
+                self.send(page, "What shape is it?")
+                expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+                expect(page.locator(".user footer")).to_have_text(f"with {case['file']}")
+                expect(page.locator(".assistant p")).to_have_text(case["shape"])
+                self.assertNotIn("data:", page.evaluate("localStorage.getItem('spate.chats')"))
 
 
 class Adapters(BrowserCase):
