@@ -236,7 +236,7 @@ class Article(spate_python.LlmCase):
 
     def test_images(self):
         params = run(IMAGES)["multimodal_params"]
-        with self.assertRaisesRegex(spate.UnsupportedError, "^Images do not exist yet: leave multimodal_params out"):
+        with self.assertRaisesRegex(spate.UnsupportedError, "^This package takes no images yet: leave multimodal_params out"):
             self.llm.generate_async("a", multimodal_params=params)
 
     # ---- beside the article

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-NO_IMAGES = "Images do not exist yet: leave multimodal_params out and send text alone."
+NO_IMAGES = "This package takes no images yet: leave multimodal_params out, or send them to a server (image_data)."
 
 
 @dataclasses.dataclass
