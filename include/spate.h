@@ -210,6 +210,7 @@ typedef struct {
   const struct spate_image *images; /* beside a prompt of text (spate_image.h) */
   int n_images;                     /* at most max_images */
   bool write_special_tokens;        /* the text has them too; otherwise they are left out */
+  bool write_marks;                 /* of them, those that end no text: marks around calls and thoughts */
 } spate_request;
 
 /* Fills what request->size covers with defaults, those of the model's generation config included. */

@@ -171,7 +171,8 @@ static uint64_t request_submit(spate_engine *engine, spate_inbox *inbox, const s
                                   .stop = given.stop,
                                   .n_stop = request->n_stop,
                                   .show_stop = request->include_stop_str_in_output,
-                                  .show_special = request->write_special_tokens,
+                                  .detokenize = (request->write_special_tokens ? DETOKENIZE_SPECIAL : 0u) |
+                                                (request->write_marks ? DETOKENIZE_MARKS : 0u),
                                   .scores_prompt = request->prompt_logprobs,
                                   .n_prompt_top = request->top_prompt_logprobs,
                                   .priority = request->priority,

@@ -52,7 +52,7 @@ static void params_keep(struct request *r, const struct request_params *params) 
   r->chat = params->chat;
   r->max_tokens = params->max_tokens;
   r->show_stop = params->show_stop;
-  r->show_special = params->show_special;
+  r->detokenize = params->detokenize;
   r->n_stop_token = params->rules.n_stop_token;
   r->want_logprob = params->sampling.want_logprob;
   r->n_top = params->sampling.n_top;

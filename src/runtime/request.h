@@ -24,7 +24,7 @@ struct request_params {
   const struct slice *stop;
   int32_t n_stop;
   bool show_stop;       /* what stopped it is part of the text */
-  bool show_special;    /* and special tokens too */
+  unsigned detokenize;  /* flags of detokenizer.h: which special tokens are too */
   bool scores_prompt;   /* events with the log-probabilities of the prompt's tokens */
   int32_t n_prompt_top; /* and of so many likeliest at each place */
   int32_t priority;
@@ -64,7 +64,8 @@ struct request {
   int32_t max_tokens;
   struct logit_rules *rules; /* owned */
   int32_t n_stop_token;      /* of its ends, those that the request asked for */
-  bool show_stop, show_special;
+  bool show_stop;
+  unsigned detokenize;
   bool want_logprob; /* of the answers' tokens, */
   int32_t n_top;     /* and so many likeliest */
   struct request_adapters adapters;

@@ -33,7 +33,7 @@ static void moves_run(struct schedule *schedule, struct request *r, const struct
 /* --- its answers -------------------------------------------------------------------------------------------------- */
 
 static void answer_begin(struct generation *g) {
-  detokenizer_init(&g->detokenizer, g->detokenizer.tokenizer, g->request->show_special ? DETOKENIZE_SPECIAL : 0);
+  detokenizer_init(&g->detokenizer, g->detokenizer.tokenizer, g->request->detokenize);
   stop_matcher_reset(&g->stop);
   g->generated = 0;
   g->last_token = -1;

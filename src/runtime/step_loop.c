@@ -63,7 +63,7 @@ static void request_start(struct runtime *rt, struct request *r) {
   }
   if (atomic_load(&r->place) == REQUEST_SHED) return; /* and live_review says so */
   for (int i = 0; i < r->n_generation; i++) {
-    detokenizer_init(&r->generation[i].detokenizer, rt->tokenizer, r->show_special ? DETOKENIZE_SPECIAL : 0);
+    detokenizer_init(&r->generation[i].detokenizer, rt->tokenizer, r->detokenize);
     r->generation[i].scheduled = true;
   }
   schedule_add(rt->schedule, &r->generation[0].sequence, clock_us());

@@ -55,8 +55,9 @@ struct answer_form {
 /* What forms may tell beside the texts. Strings are borrowed from the server but for the id. */
 struct answer_facts {
   struct answer_dialect dialect;
-  bool takes_apart; /* its marks count: those of calls if there are tools */
-  json_t *tools;    /* owned by the answer; NULL: none */
+  bool takes_apart;   /* its marks count: those of calls if there are tools */
+  json_t *tools;      /* owned by the answer, in brief (tool_calls.h); NULL: none */
+  size_t tools_bytes; /* counted in what waits */
   bool one_call, no_thought;
   const spate_engine *engine; /* tells tokens' texts */
   const char *model;

@@ -4,6 +4,7 @@
 #include "server/answer_parts.h"
 
 #include "base/limits.h"
+#include "server/answer_channel.h"
 #include "server/tool_calls.h"
 
 #include <stdio.h>
@@ -11,6 +12,7 @@
 enum {
   MARKS_MAX = 8,
   SPACES_MAX = 64, /* more of them are text, whatever follows */
+  MISSES_MAX = 16, /* marks of an end within one call's arguments; each has the call read again */
 };
 
 struct mark {
@@ -20,6 +22,12 @@ struct mark {
 };
 
 static bool is_space(uint8_t c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
+static size_t spaces_before(struct slice text, size_t at) {
+  size_t first = at;
+  while (first > 0 && is_space(text.data[first - 1])) first--;
+  return at - first;
+}
 
 /* --- marks -------------------------------------------------------------------------------------------------------- */
 
@@ -47,7 +55,8 @@ static int marks_of(const struct answer_parts *p, struct mark out[MARKS_MAX]) {
   if (thoughts && p->part == PART_THOUGHT) out[n++] = (struct mark){.text = thoughts->end, .to = PART_CONTENT};
   if (thoughts && !p->begun) out[n++] = (struct mark){.text = thoughts->begin, .to = PART_THOUGHT, .first = true};
   for (int i = 0; thoughts && i < ANSWER_MARKS && thoughts->dropped[i]; i++)
-    out[n++] = (struct mark){.text = thoughts->dropped[i], .to = p->part};
+    if (thoughts->special || (p->part == PART_CONTENT && (i == 0 ? !p->said : p->framed))) /* else they may be meant */
+      out[n++] = (struct mark){.text = thoughts->dropped[i], .to = p->part, .first = !thoughts->special && i == 0};
   if (calls && p->tools && p->part == PART_CONTENT) out[n++] = (struct mark){.text = calls->begin, .to = PART_CALLS};
   return n;
 }
@@ -59,14 +68,12 @@ struct place {
 };
 
 static struct place mark_find(struct slice text, size_t at, const struct mark *marks, int n_mark) {
-  size_t first = 0;
-  while (first < text.size && is_space(text.data[first])) first++;
   for (; at < text.size; at++) {
     size_t left = text.size - at;
     for (int i = 0; i < n_mark; i++) {
       size_t size = strlen(marks[i].text), same = left < size ? left : size;
       if (text.data[at] != (uint8_t)marks[i].text[0] || memcmp(text.data + at, marks[i].text, same) != 0) continue;
-      if (marks[i].first && at > first) continue;
+      if (marks[i].first && spaces_before(text, at) < at) continue;
       return (struct place){at, left >= size ? &marks[i] : NULL};
     }
   }
@@ -79,17 +86,12 @@ static void text_tell(struct answer_parts *p, enum answer_part part, struct slic
   if (text.size > 0 && !p->sink.text(p->sink.user, part, text)) p->failed = true;
 }
 
-static size_t spaces_before(struct slice text, size_t at) {
-  size_t first = at;
-  while (first > 0 && is_space(text.data[first - 1])) first--;
-  return at - first;
-}
-
 /* The first bytes of what is held go out as they are. */
 static void held_tell(struct answer_parts *p, size_t size) {
   struct slice text = slice_make(p->held.data, size);
   size_t spaces = spaces_before(text, size);
   if (spaces < size) p->begun = true;
+  if (spaces < size && p->part == PART_CONTENT) p->said = true;
   p->spaces = spaces < size ? spaces : p->spaces + spaces;
   if (p->part != PART_HEADER) text_tell(p, p->part == PART_THOUGHT ? PART_THOUGHT : PART_CONTENT, text);
   buffer_consume(&p->held, size);
@@ -112,7 +114,8 @@ static bool call_tell(struct answer_parts *p, struct slice text) {
   struct error error;
   json_t *calls;
   if (*p->name) {
-    json_t *arguments = text.size ? json_parse(text, &error) : NULL;
+    bool none = spaces_before(text, text.size) == text.size;
+    json_t *arguments = none ? json_object() : json_parse(text, &error);
     calls = json_is_object(arguments) ? json_pack("[{s:s,s:O}]", "name", p->name, "arguments", arguments) : NULL;
     json_decref(arguments);
   } else {
@@ -129,6 +132,7 @@ static void part_enter(struct answer_parts *p, enum answer_part part) {
   p->part = part;
   p->after_mark = true;
   p->bare = false;
+  p->n_missed = 0;
   p->call_at = p->seen = p->spaces = 0;
 }
 
@@ -139,28 +143,16 @@ static void calls_enter(struct answer_parts *p, size_t call_at) {
   p->call_at = p->seen = call_at;
 }
 
-/* The word after a name of a header ("to=", "<|channel|>"), up to spaces or the next mark. */
-static struct slice header_word(struct slice header, const char *name) {
-  const uint8_t *at = header.size ? memmem(header.data, header.size, name, strlen(name)) : NULL;
-  if (!at) return slice_make("", 0);
-  at += strlen(name);
-  const uint8_t *end = at, *last = header.data + header.size;
-  while (end < last && !is_space(*end) && *end != '<') end++;
-  return slice_make(at, (size_t)(end - at));
-}
-
 static void header_end(struct answer_parts *p, size_t size, size_t mark_size) {
-  static const char prefix[] = "functions.";
-  struct slice header = slice_make(p->held.data, size), to = header_word(header, "to=");
-  bool thinks = slice_is(header_word(header, "<|channel|>"), "analysis");
-  if (slice_starts(to, prefix)) to = slice_make(to.data + sizeof prefix - 1, to.size - (sizeof prefix - 1));
-  bool calls = p->tools && to.size > 0 && to.size < sizeof p->name;
-  if (calls) snprintf(p->name, sizeof p->name, "%.*s", (int)to.size, (const char *)to.data);
+  struct channel_header header = channel_header_read(slice_make(p->held.data, size));
+  bool calls = p->tools && header.to.size > 0 && header.to.size < sizeof p->name &&
+               (header.to_function || tool_find(p->tools, header.to));
+  if (calls) snprintf(p->name, sizeof p->name, "%.*s", (int)header.to.size, (const char *)header.to.data);
   buffer_consume(&p->held, size + mark_size);
   if (calls)
     calls_enter(p, 0);
   else
-    part_enter(p, thinks ? PART_THOUGHT : PART_CONTENT);
+    part_enter(p, header.thinks ? PART_THOUGHT : PART_CONTENT);
   p->after_mark = false;
 }
 
@@ -169,7 +161,7 @@ static void header_end(struct answer_parts *p, size_t size, size_t mark_size) {
 static bool call_end(struct answer_parts *p, size_t size, size_t mark_size) {
   struct slice call = slice_make(p->held.data + p->call_at, size - p->call_at);
   bool told = call_tell(p, call);
-  if (!told && mark_size > 0 && !*p->name && tool_calls_unfinished(call)) return false;
+  if (!told && mark_size > 0 && !*p->name && p->n_missed++ < MISSES_MAX && tool_calls_unfinished(call)) return false;
   if (told)
     buffer_consume(&p->held, size + mark_size);
   else
@@ -189,7 +181,8 @@ static size_t spaces_loose(const struct answer_parts *p, size_t at) {
 
 /* Goes over a mark that stands at a place of what is held. False: it is none. */
 static bool mark_pass(struct answer_parts *p, struct place place) {
-  size_t mark_size = strlen(place.mark->text), spaces = spaces_loose(p, place.at);
+  bool channel = p->dialect.channels && strcmp(place.mark->text, "<|channel|>") == 0; /* the header begins with it */
+  size_t mark_size = channel ? 0 : strlen(place.mark->text), spaces = spaces_loose(p, place.at);
   if (p->part == PART_HEADER) {
     header_end(p, place.at, mark_size);
     return true;
@@ -207,6 +200,7 @@ static bool mark_pass(struct answer_parts *p, struct place place) {
   }
   buffer_consume(&p->held, spaces + mark_size);
   if (place.mark->to == PART_THOUGHT) p->begun = true;
+  if (p->dialect.thoughts && place.mark->text == p->dialect.thoughts->dropped[0]) p->framed = true;
   part_enter(p, place.mark->to);
   return true;
 }
@@ -220,10 +214,12 @@ static enum maybe bare_begins(struct slice text, char bracket) {
   static const char *const first[] = {"\"name\"", "\"type\"", "\"function\"", "\"parameters\"", "\"arguments\""};
   size_t at = 1;
   while (at < text.size && is_space(text.data[at])) at++;
+  if (at > SPACES_MAX) return NO;
   struct slice rest = slice_make(text.data + at, text.size - at);
   if (bracket == '[') {
     size_t n = 0;
     while (n < rest.size && !strchr(" \n\r\t()[]{}\"',", rest.data[n])) n++;
+    if (n > LIMIT_TOOL_NAME_BYTES) return NO;
     return n == rest.size ? PERHAPS : n > 0 && rest.data[n] == '(' ? YES : NO;
   }
   enum maybe begins = NO;
@@ -285,9 +281,10 @@ static bool held_review(struct answer_parts *p) {
   if (!bare_review(p)) return false;
   int n_mark = marks_of(p, marks);
   struct slice text = buffer_slice(&p->held);
-  struct place place = mark_find(text, p->part == PART_CALLS ? p->seen : 0, marks, n_mark);
+  bool waits = p->part == PART_CALLS || p->part == PART_HEADER; /* all of it, until its end */
+  struct place place = mark_find(text, waits ? p->seen : 0, marks, n_mark);
   if (place.mark && mark_pass(p, place)) return true;
-  if (p->part == PART_CALLS || p->part == PART_HEADER) {
+  if (waits) {
     p->seen = place.mark ? place.at + 1 : place.at;
     return place.mark != NULL;
   }
@@ -295,15 +292,24 @@ static bool held_review(struct answer_parts *p) {
   return false;
 }
 
+/* As much as a call may have is held, and it goes on: it is text, and so is what looks like calls after it. */
+static void held_give_up(struct answer_parts *p) {
+  if (p->part == PART_HEADER) p->part = PART_CONTENT;
+  held_tell(p, p->held.size);
+  part_enter(p, PART_CONTENT);
+  p->after_mark = false;
+  p->tools = NULL;
+  *p->name = 0;
+}
+
 bool answer_parts_take(struct answer_parts *parts, struct slice text) {
-  if (!buffer_append(&parts->held, text.data, text.size)) { /* too long for a call: it is text */
-    parts->held.failed = false;
-    parts->tools = NULL;
-    held_tell(parts, parts->held.size);
-    part_enter(parts, PART_CONTENT);
-    if (!buffer_append(&parts->held, text.data, text.size)) parts->failed = true;
+  while (!parts->failed && text.size > 0) {
+    size_t room = parts->held.max - parts->held.size, size = text.size < room ? text.size : room;
+    if (!buffer_append(&parts->held, text.data, size)) parts->failed = true;
+    text = slice_make(text.data + size, text.size - size);
+    while (!parts->failed && parts->held.size > 0 && held_review(parts)) continue;
+    if (parts->held.size == parts->held.max) held_give_up(parts);
   }
-  while (!parts->failed && parts->held.size > 0 && held_review(parts)) continue;
   return !parts->failed;
 }
 

@@ -6,6 +6,7 @@
 #include "server/reply.h"
 #include "server/request_log.h"
 #include "server/server_loop.h"
+#include "server/tool_calls.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -41,7 +42,7 @@ static const struct answer_form *form_choose(const struct http_request *request,
 static void dialect_choose(const struct served_engine *served, const struct generate_request *wanted,
                            struct answer_facts *facts) {
   facts->dialect = served->dialect;
-  facts->tools = wanted->no_tools ? NULL : json_incref(wanted->tools);
+  facts->tools = wanted->tools && !wanted->no_tools ? tools_brief(wanted->tools, &facts->tools_bytes) : NULL;
   facts->one_call = !wanted->parallel_tool_calls;
   facts->no_thought = !wanted->include_reasoning;
   facts->takes_apart = facts->tools || served->dialect.thoughts || served->dialect.channels;
@@ -95,7 +96,8 @@ static spate_request prompt_request(const struct served_engine *served, const st
                                     int index) {
   spate_request one = wanted->engine;
   one.n = wanted->n;
-  one.write_special_tokens = !wanted->skip_special_tokens || marks_are_special(served, wanted);
+  one.write_special_tokens = !wanted->skip_special_tokens;
+  one.write_marks = marks_are_special(served, wanted);
   if (wanted->n_prompt == 0) return one;
   const struct request_prompt *prompt = &wanted->prompt[index];
   one.prompt = (const char *)prompt->text.data;
@@ -114,6 +116,11 @@ static bool choices_submit(const struct work *work, const struct generate_reques
     return false;
   }
   answer->facts = facts_make(work, wanted);
+  if (!answer_held_count(answer, 0, answer->facts.tools_bytes)) {
+    *error = (spate_error){SPATE_LIMIT, "What waits for all clients leaves no room for these tools: try again later."};
+    answer_free(answer);
+    return false;
+  }
   for (int i = 0; i < n_choice && wanted->echo; i++) {
     spate_request one = prompt_request(work->served, wanted, i / wanted->n);
     if (prompt_echo(work, &one, &answer->choice[i], error)) continue;

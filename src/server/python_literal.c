@@ -92,7 +92,7 @@ static json_t *word_take(struct reader *r) {
 static json_t *number_take(struct reader *r) {
   char digits[64], *rest;
   size_t size = 0;
-  while (r->at < r->end && size + 1 < sizeof digits && strchr("+-.0123456789eE", *r->at))
+  while (r->at < r->end && *r->at && size + 1 < sizeof digits && strchr("+-.0123456789eE", *r->at))
     digits[size++] = (char)*r->at++;
   digits[size] = 0;
   errno = 0;

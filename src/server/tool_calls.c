@@ -42,6 +42,10 @@ static size_t extent(struct slice text, bool *string) {
   for (size_t i = 0; i < text.size; i++) {
     uint8_t c = text.data[i];
     if (c == '"') *string = !*string;
+    if (*string && c == '\n') { /* which no string of JSON has */
+      *string = false;
+      return 0;
+    }
     if (*string) {
       i += c == '\\';
       continue;
@@ -68,6 +72,32 @@ const json_t *tool_find(const json_t *tools, struct slice name) {
     if (json_is_string(known) && slice_equal(json_slice(known), name)) return function;
   }
   return NULL;
+}
+
+enum { TOOL_BYTES = 1024, PARAMETER_BYTES = 128 }; /* what each takes beside its name, more or less */
+
+/* All of them share the one value. */
+static json_t *strings_brief(const json_t *function, json_t *string, size_t *bytes) {
+  json_t *properties = json_object_get(json_object_get(function, "parameters"), "properties"), *brief = json_object();
+  for (void *at = json_object_iter(properties); at; at = json_object_iter_next(properties, at)) {
+    const json_t *type = json_object_get(json_object_iter_value(at), "type");
+    if (!json_is_string(type) || !slice_is(json_slice(type), "string")) continue;
+    json_object_setn(brief, json_object_iter_key(at), json_object_iter_key_len(at), string);
+    *bytes += PARAMETER_BYTES + json_object_iter_key_len(at);
+  }
+  return brief;
+}
+
+json_t *tools_brief(const json_t *tools, size_t *bytes) {
+  json_t *brief = json_array(), *string = json_pack("{s:s}", "type", "string");
+  for (size_t i = 0; i < json_array_size(tools); i++) {
+    const json_t *function = json_object_get(json_array_get(tools, i), "function");
+    *bytes += TOOL_BYTES;
+    json_array_append_new(brief, json_pack("{s:{s:O,s:{s:o}}}", "function", "name", json_object_get(function, "name"),
+                                           "parameters", "properties", strings_brief(function, string, bytes)));
+  }
+  json_decref(string);
+  return brief;
 }
 
 /* Takes the arguments over: an object, or a string that holds one; NULL stands for none. */
@@ -137,7 +167,8 @@ static json_t *any_parse(struct slice text) {
   if (slice_is(text, "True")) return json_true();
   if (slice_is(text, "False")) return json_false();
   if (slice_is(text, "None")) return json_null();
-  bool nests = text.size > 0 && (text.data[0] == '{' || text.data[0] == '[');
+  struct slice bare = trimmed(text);
+  bool nests = bare.size > 0 && (bare.data[0] == '{' || bare.data[0] == '['); /* json_parse knows how deep */
   return nests ? json_parse(text, &error) : json_loadb((const char *)text.data, text.size, JSON_DECODE_ANY, NULL);
 }
 
@@ -221,10 +252,10 @@ static bool deepseek_read(json_t *calls, struct slice text) {
   struct slice call, name;
   while (past(&text, "<｜tool▁call▁begin｜>")) {
     if (!until(&text, "<｜tool▁call▁end｜>", &call) || !until(&call, "<｜tool▁sep｜>", &name)) return false;
-    struct slice fence = {0};
-    if (slice_is(trimmed(name), "function") && until(&call, "```json", &name) && !until(&call, "```", &fence))
-      return false;
-    if (!json_add(calls, name, fence.data ? fence : call)) return false;
+    bool string, fenced = slice_is(trimmed(name), "function") && until(&call, "```json", &name);
+    call = trimmed(call);
+    if (fenced) call.size = extent(call, &string); /* what fences it in may be part of an argument */
+    if (!json_add(calls, name, call)) return false;
   }
   return trimmed(text).size == 0;
 }

@@ -21,6 +21,10 @@ json_t *tool_calls_read(struct slice text, const json_t *tools);
 /* Whether the list of tools has one of that name. */
 const json_t *tool_find(const json_t *tools, struct slice name);
 
+/* What is read of a list of tools, as a list of them: names, and which parameters are strings. A megabyte of schemas
+ * takes eighty as JSON, and an answer keeps its tools until it is complete. *bytes: about what it takes. */
+json_t *tools_brief(const json_t *tools, size_t *bytes);
+
 /* Whether the text ends within a string of JSON: a mark that was seen is then part of an argument. */
 bool tool_calls_unfinished(struct slice text);
 

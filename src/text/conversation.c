@@ -38,20 +38,45 @@ static bool members_read(const json_t *root, struct chat_input *input, struct er
 static bool call_open(json_t *call) {
   struct error error;
   json_t *function = json_object_get(call, "function"), *arguments = json_object_get(function, "arguments");
-  json_t *object = json_is_string(arguments) ? json_parse(json_slice(arguments), &error) : NULL;
+  bool text = json_is_string(arguments);
+  json_t *object = !text                           ? NULL
+                   : json_string_length(arguments) ? json_parse(json_slice(arguments), &error)
+                                                   : json_object();
   if (json_is_object(object)) return json_object_set_new(function, "arguments", object) == 0;
   json_decref(object);
   return true;
 }
 
-static bool calls_open(json_t *root, struct error *error) {
+/* Templates do not agree on what messages with calls are: arguments are text to some (DeepSeek's), and a content of
+ * null, as it was answered, is nothing that others can handle (Qwen's, Granite's, gpt-oss's). Tried in order: null
+ * stays as long as it may, since a template that asks for it passes over the calls of other messages. */
+static const struct call_form {
+  bool text_arguments, text_content;
+} call_forms[] = {{false, false}, {true, false}, {false, true}, {true, true}};
+
+static bool message_write(json_t *message, struct call_form form) {
+  json_t *calls = json_object_get(message, "tool_calls");
+  bool written = true;
+  for (size_t n = 0; written && !form.text_arguments && n < json_array_size(calls); n++)
+    written = call_open(json_array_get(calls, n));
+  if (written && form.text_content && calls && json_is_null(json_object_get(message, "content")))
+    written = json_object_set_new(message, "content", json_string("")) == 0;
+  return written;
+}
+
+static bool messages_write(json_t *root, struct call_form form, struct error *error) {
   json_t *messages = json_object_get(root, "messages");
-  for (size_t i = 0; i < json_array_size(messages); i++) {
-    json_t *calls = json_object_get(json_array_get(messages, i), "tool_calls");
-    for (size_t n = 0; n < json_array_size(calls); n++)
-      if (!call_open(json_array_get(calls, n))) return error_set(error, ERROR_MEMORY, "Out of memory for a message.");
-  }
+  for (size_t i = 0; i < json_array_size(messages); i++)
+    if (!message_write(json_array_get(messages, i), form))
+      return error_set(error, ERROR_MEMORY, "Out of memory for a message.");
   return true;
+}
+
+static bool has_calls(const json_t *root) {
+  const json_t *messages = json_object_get(root, "messages");
+  for (size_t i = 0; i < json_array_size(messages); i++)
+    if (json_array_size(json_object_get(json_array_get(messages, i), "tool_calls")) > 0) return true;
+  return false;
 }
 
 /* --- contents in parts ------------------------------------------------------------------------------------------- */
@@ -168,13 +193,28 @@ static bool contents_settle(const struct chat_template *template, json_t *root,
   return true;
 }
 
+static bool form_encode(const struct chat_template *template, const json_t *root, struct call_form form,
+                        const struct tokenizer *tokenizer, struct token_list *out, struct error *error) {
+  struct chat_input input = {0};
+  json_t *copy = has_calls(root) ? json_deep_copy(root) : json_incref((json_t *)(uintptr_t)root);
+  bool done = (copy || error_set(error, ERROR_MEMORY, "Out of memory for a conversation.")) &&
+              messages_write(copy, form, error) && members_read(copy, &input, error) &&
+              chat_template_encode(template, &input, tokenizer, out, error);
+  json_decref(copy);
+  return done;
+}
+
 bool conversation_encode(const struct chat_template *template, struct slice json,
                          const struct conversation_images *images, const struct tokenizer *tokenizer,
                          struct token_list *out, struct error *error) {
-  struct chat_input input = {0};
   json_t *root = json_parse(json, error);
-  bool done = root && contents_settle(template, root, images, error) && calls_open(root, error) &&
-              members_read(root, &input, error) && chat_template_encode(template, &input, tokenizer, out, error);
+  bool settled = root && contents_settle(template, root, images, error);
+  bool done = settled && form_encode(template, root, call_forms[0], tokenizer, out, error);
+  struct error other; /* the first one is told */
+  for (size_t i = 1; settled && !done && error->code == ERROR_INVALID && has_calls(root) &&
+                     i < sizeof call_forms / sizeof *call_forms;
+       i++)
+    done = form_encode(template, root, call_forms[i], tokenizer, out, &other);
   json_decref(root);
   return done;
 }

@@ -31,11 +31,16 @@ static size_t write_valid(struct slice text, uint8_t *out) {
   return written;
 }
 
+static bool is_skipped(const struct detokenizer *detokenizer, int32_t id) {
+  const struct tokenizer *tokenizer = detokenizer->tokenizer;
+  if (detokenizer->flags & DETOKENIZE_SPECIAL || !tokenizer_is_special(tokenizer, id)) return false;
+  return !(detokenizer->flags & DETOKENIZE_MARKS) || tokenizer_is_end(tokenizer, id);
+}
+
 /* The bytes of a token; without its first space where it starts a text. */
 static struct slice shown_piece(struct detokenizer *detokenizer, int32_t id) {
   struct slice piece = tokenizer_piece(detokenizer->tokenizer, id);
-  if (!(detokenizer->flags & DETOKENIZE_SPECIAL) && tokenizer_is_special(detokenizer->tokenizer, id))
-    return slice_make(piece.data, 0);
+  if (is_skipped(detokenizer, id)) return slice_make(piece.data, 0);
   if (piece.size == 0 || !(detokenizer->flags & DETOKENIZE_START)) return piece;
   detokenizer->flags &= ~(unsigned)DETOKENIZE_START;
   bool strips = tokenizer_facts(detokenizer->tokenizer)->strip_leading_space && piece.data[0] == ' ';

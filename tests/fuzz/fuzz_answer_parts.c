@@ -23,13 +23,13 @@ static bool call_hear(void *user, struct slice name, const json_t *arguments) {
   return !call || json_array_append_new(heard->calls, call) == 0; /* a name may be no UTF-8: engines' texts are */
 }
 
-static void take_apart(struct answer_dialect dialect, const json_t *tools, struct slice text, size_t piece,
-                       struct heard *heard) {
+static void take_apart(struct answer_dialect dialect, const json_t *tools, const char *prompt_end, struct slice text,
+                       size_t piece, struct heard *heard) {
   struct answer_parts parts;
   buffer_init(&heard->text[0], 1 << 20);
   buffer_init(&heard->text[1], 1 << 20);
   heard->calls = json_array();
-  answer_parts_init(&parts, dialect, tools, slice_text("<think>"),
+  answer_parts_init(&parts, dialect, tools, slice_text(prompt_end),
                     (struct part_sink){.text = text_hear, .call = call_hear, .user = heard});
   for (size_t at = 0; at < text.size; at += piece)
     if (!answer_parts_take(&parts, slice_make(text.data + at, text.size - at < piece ? text.size - at : piece)))
@@ -58,8 +58,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   json_t *tools = json_pack("[{s:{s:s,s:{s:{s:{s:s}}}}}]", "function", "name", "f", "parameters", "properties", "a",
                             "type", "string");
   struct slice text = slice_make(data + 2, size - 2);
-  take_apart(dialect, tools, text, size, &whole);
-  take_apart(dialect, tools, text, 1 + data[1] % 7, &cut);
+  const char *prompt_end = data[1] & 0x80 ? "" : "<think>"; /* who begins the thought */
+  take_apart(dialect, tools, prompt_end, text, size, &whole);
+  take_apart(dialect, tools, prompt_end, text, 1 + data[1] % 7, &cut);
   for (int i = 0; i < 2; i++) {
     if (!slice_equal(buffer_slice(&whole.text[i]), buffer_slice(&cut.text[i]))) abort();
     buffer_release(&whole.text[i]);

@@ -193,6 +193,7 @@ class Request(ctypes.Structure):
     images: Annotated[Any, ctypes.c_void_p]
     n_images: Int
     write_special_tokens: Bool
+    write_marks: Bool
 
 
 TEXT, DONE, FAILED, PROMPT = range(4)  # spate_event_kind

@@ -76,6 +76,33 @@ static void test_conversations(void **state) {
   spate_close(engine);
 }
 
+/* Messages with calls are written as each template takes them: arguments as what they are or as text, a content of null
+ * or of nothing. What is written the same has the same tokens. */
+static void test_call_forms(void **state) {
+  (void)state;
+#define LOOP(body)                                                                                                     \
+  "{% for m in messages %}{% for c in m.tool_calls %}" body "{% endfor %}{{ m.content if m.content }}{% endfor %}"
+#define CALL(content, arguments)                                                                                       \
+  "{\"messages\": [{\"role\": \"assistant\", \"content\": " content ", \"tool_calls\": [{\"function\": "               \
+  "{\"name\": \"f\", \"arguments\": " arguments "}}]}]}"
+  static const struct {
+    const char *template, *given, *same;
+  } cases[] = {
+      {LOOP("{{ c.function.arguments.a + 1 }}"), CALL("\"\"", "\"{\\\"a\\\": 1}\""), CALL("\"\"", "{\"a\": 1}")},
+      {LOOP("{{ 'x' + c.function.arguments }}"), CALL("\"\"", "\"{}\""), CALL("\"\"", "\"{}\"")},
+      {LOOP("{{ c.function.arguments|items|list|length }}"), CALL("\"\"", "\"\""), CALL("\"\"", "{}")},
+      {LOOP("{{ 'a' in m.content }}"), CALL("null", "{}"), CALL("\"\"", "{}")},
+      {LOOP("{{ 'a' in m.content }}{{ 'x' + c.function.arguments }}"), CALL("null", "\"{}\""), CALL("\"\"", "\"{}\"")},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    spate_engine *engine = engine_with(cases[i].template);
+    size_t count = tokens_of(engine, cases[i].given);
+    assert_true(count > 0);
+    assert_int_equal(count, tokens_of(engine, cases[i].same));
+    spate_close(engine);
+  }
+}
+
 static void assert_refused(const spate_engine *engine, const char *json, spate_code code, const char *sentence) {
   spate_tokens tokens;
   spate_error error = {0};
@@ -129,10 +156,8 @@ static void test_too_long(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_conversations),
-      cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_no_template),
-      cmocka_unit_test(test_too_long),
+      cmocka_unit_test(test_conversations), cmocka_unit_test(test_call_forms), cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_no_template),   cmocka_unit_test(test_too_long),
   };
   return cmocka_run_group_tests(tests, make, remove_all);
 }

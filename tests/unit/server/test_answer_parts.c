@@ -134,7 +134,44 @@ static void test_endless(void **state) {
   json_decref(tools);
 }
 
+/* What the limit makes text does not depend on the pieces, and nothing is lost. */
+static void limit_check(const char *sign, const char *begin, char filling, size_t piece) {
+  struct heard heard = {.calls = json_array()};
+  struct answer_parts parts;
+  size_t size = strlen(begin) + 2 * LIMIT_TOOL_CALL_BYTES;
+  json_t *tools = json_pack("[{s:s,s:{s:s}}]", "type", "function", "function", "name", "f");
+  char *text = malloc(size);
+  assert_non_null(text);
+  memset(text, filling, size);
+  memcpy(text, begin, strlen(begin));
+  buffer_init(&heard.text[0], 2 * size);
+  answer_parts_init(&parts, answer_dialect_of(slice_text(sign)), tools, slice_text(""),
+                    (struct part_sink){.text = text_hear, .call = call_hear, .user = &heard});
+  for (size_t at = 0; at < size; at += piece)
+    assert_true(answer_parts_take(&parts, slice_make(text + at, size - at < piece ? size - at : piece)));
+  assert_true(answer_parts_end(&parts));
+  assert_true(slice_equal(buffer_slice(&heard.text[0]), slice_make(text, size)));
+  assert_int_equal(json_array_size(heard.calls), 0);
+  answer_parts_release(&parts);
+  buffer_release(&heard.text[0]);
+  json_decref(heard.calls);
+  json_decref(tools);
+  free(text);
+}
+
+static void test_limit(void **state) {
+  (void)state;
+  static const size_t pieces[] = {1000, 4096, 3 * LIMIT_TOOL_CALL_BYTES};
+  for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+    limit_check("<tool_call>", "<tool_call>{\"name\": \"", 'a', pieces[i]);
+    limit_check("<tool_call>", "<tool_call>", ' ', pieces[i]);
+    limit_check("<|channel|>", "no header", 'a', pieces[i]);
+    limit_check("[func_name1(", "[", 'a', pieces[i]);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_endless)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_endless),
+                                     cmocka_unit_test(test_limit)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
