@@ -73,8 +73,10 @@ static bool encoder_step(const struct image_store *store, struct error *error) {
          engine->backend->collect(engine->vision, &result, error) && engine_file_intact(&engine->file, error);
 }
 
-/* Gives pages to who waits; false when nothing is due. */
+/* Gives pages to who waits; false when nothing is due. Claims and work are this thread's: it sees without the lock that
+ * there are none. */
 static bool work_begin(struct image_store *store, struct embed_entry **first) {
+  if (!store->pool.first && !embed_pool_work(&store->pool)) return false;
   pthread_mutex_lock(&store->lock);
   embed_pool_place(&store->pool, stored_image_free);
   *first = embed_pool_work(&store->pool);

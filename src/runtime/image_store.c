@@ -113,11 +113,15 @@ bool image_store_queue(struct image_store *store, void *request, struct error *e
   if (!waiting) return error_set(error, ERROR_MEMORY, "Out of memory for a request's images.");
   *waiting = (struct waiting_request){.request = request};
   pthread_mutex_lock(&store->lock);
-  *(store->last ? &store->last->next : &store->first) = waiting;
-  store->last = waiting;
-  pthread_cond_signal(&store->work);
+  bool open = !store->stopping;
+  if (open) {
+    *(store->last ? &store->last->next : &store->first) = waiting;
+    store->last = waiting;
+    pthread_cond_signal(&store->work);
+  }
   pthread_mutex_unlock(&store->lock);
-  return true;
+  if (!open) free(waiting);
+  return open || error_set(error, ERROR_CANCELLED, "The engine is being closed.");
 }
 
 bool image_store_wait(struct image_store *store) {
@@ -236,3 +240,13 @@ void image_store_unclaim(struct image_store *store, struct embed_claim *claim) {
   embed_pool_unclaim(&store->pool, claim);
   pthread_mutex_unlock(&store->lock);
 }
+
+struct embed_claim *image_store_stuck(struct image_store *store) {
+  if (!store->pool.first) return NULL; /* which is this thread's */
+  pthread_mutex_lock(&store->lock);
+  struct embed_claim *claim = embed_pool_stuck(&store->pool);
+  pthread_mutex_unlock(&store->lock);
+  return claim;
+}
+
+bool image_store_moves(const struct image_store *store) { return store->pool.n_placed > 0 || !store->pool.first; }

@@ -69,6 +69,10 @@ void image_store_drop(struct image_store *store, struct stored_image *image);
 
 /* The step thread: the claim of a request whose images are held, and its end. */
 void image_store_claim(struct image_store *store, struct embed_claim *claim);
+/* A claim that has to give way, or nobody's images would come any more; NULL: none. */
+struct embed_claim *image_store_stuck(struct image_store *store);
+/* Somebody has his pages, or nobody waits for any. */
+bool image_store_moves(const struct image_store *store);
 void image_store_unclaim(struct image_store *store, struct embed_claim *claim);
 
 /* The step thread, with no step of the encoder out: encodes what is due beside `streams`, one run at most. *tokens: of

@@ -125,16 +125,31 @@ static bool sizes_check(const struct request_images *images, struct error *error
                    (long long)(bytes >> 20), LIMIT_REQUEST_PIXEL_BYTES >> 20);
 }
 
-static bool images_take(struct request *r, struct error *error) {
+/* Nobody waits for the rest of its images. */
+static bool take_ends(const struct request *r, struct error *error) {
+  if (atomic_load(&r->cancelled)) return !error_set(error, ERROR_CANCELLED, "The request was cancelled.");
+  return clock_us() >= r->deadline_us &&
+         !error_set(error, ERROR_TIMEOUT,
+                    "The request has taken the %.3g seconds of its timeout_s before its images were prepared.",
+                    (double)(r->deadline_us - r->submitted_us) * 1e-6);
+}
+
+static bool images_take(struct request *r, int32_t most, struct error *error) {
+  int64_t rows = 0;
   struct request_images *images = &r->images;
-  images->claim.entry = calloc((size_t)images->n, sizeof(struct embed_entry *));
+  if (!images->claim.entry) images->claim.entry = calloc((size_t)images->n, sizeof(struct embed_entry *));
   if (!images->claim.entry) return error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n);
   for (int32_t i = 0; i < images->n; i++) {
-    if (atomic_load(&r->cancelled)) return error_set(error, ERROR_CANCELLED, "The request was cancelled.");
+    if (take_ends(r, error)) return false;
     struct stored_image *image = source_take(images->store, &images->source[i], r->generation[0].sequence.salt, error);
     if (!image) return image_blame(i, images->n, error);
     images->claim.entry[images->claim.n_entry++] = &image->entry;
+    rows += image->entry.n_row;
     if (!sizes_check(images, error)) return false;
+    if (rows > most) /* before the others are decoded in vain */
+      return error_set(error, ERROR_LIMIT,
+                       "The prompt with its images has more than max_input_len %d tokens: send fewer or smaller ones.",
+                       most);
   }
   return true;
 }
@@ -145,7 +160,7 @@ static bool marks_expand(struct request_images *images, struct token_list *out, 
   int32_t n = 0;
   for (size_t i = 0; i < images->tokens.count; i++) {
     int32_t id = images->tokens.ids[i];
-    if (id != form->mark || n == images->n) {
+    if (id != form->mark || n >= images->n) { /* what is too many is counted alone */
       n += id == form->mark;
       token_list_append(out, id);
       continue;
@@ -206,11 +221,13 @@ static void request_ready_for_step(void *runtime, void *request) {
   bool wanted = image_store_wait(rt->images);
   uint64_t start_us = clock_us();
   if (!wanted) r->error = (struct error){ERROR_CANCELLED, "The engine is being closed."};
-  if (wanted && request_wanted(r) && !(images_take(r, &error) && request_expand(rt, r, &error))) {
+  if (wanted && request_wanted(r) &&
+      !(images_take(r, rt->engine->file.facts->config.max_input_len, &error) &&
+        (r->images.embed || request_expand(rt, r, &error)))) {
     r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
     r->error = error;
   }
-  sources_free(&r->images);
+  if (!r->images.embed) sources_free(&r->images); /* or when its rows are there: it may be prepared once more */
   token_list_release(&r->images.tokens);
   r->images.prepare_us = clock_us() - start_us;
   mailbox_put(&rt->to_step, &r->letter);
@@ -235,19 +252,42 @@ static bool images_are_ready(const struct embed_claim *claim) {
   return ready;
 }
 
-void request_images_review(struct runtime *rt, struct request *r) {
+/* It has ended, and no step names its rows: whoever does not read his answer to the end keeps none from others. */
+static bool rows_unwanted(const struct request *r) {
+  bool scheduled = !request_ended(r);
+  for (int i = 0; i < r->n_generation && !scheduled; i++) scheduled = r->generation[i].scheduled;
+  return !scheduled;
+}
+
+bool request_images_review(struct runtime *rt, struct request *r) {
   struct request_images *images = &r->images;
-  if (images->n == 0 || images->ready || r->error.code || request_ended(r)) return;
+  if (images->claim.n_entry > 0 && rows_unwanted(r)) request_images_drop(images);
+  if (images->n == 0 || images->ready || r->error.code || request_ended(r)) return true;
+  if (images->again) return !image_store_moves(images->store) || !request_retreat(rt, r);
   if (!images->claimed) {
     images->claimed = true;
+    images->claim.owner = r;
     image_store_claim(images->store, &images->claim);
     runtime_metrics_images(&rt->metrics, images);
   }
-  if (!images_are_ready(&images->claim)) return;
+  if (!images_are_ready(&images->claim)) return true;
   const struct sequence *q = &r->generation[0].sequence;
   embeds_write(images, image_store_form(images->store), q->tokens, q->n_prompt);
   images->ready = true;
+  sources_free(images);
   request_settle(rt, r);
+  return true;
+}
+
+/* Requests that wait hold what they have found in the pool. Where that leaves nobody enough, the last lets go of it,
+ * and has its images prepared again once others go on. */
+static bool stuck_resolve(struct runtime *rt) {
+  struct embed_claim *claim = image_store_stuck(rt->images);
+  if (!claim) return false;
+  struct request *r = claim->owner;
+  request_images_drop(&r->images);
+  r->images.again = true;
+  return true;
 }
 
 bool images_turn(struct runtime *rt, bool *ran, struct error *error) {
@@ -256,6 +296,8 @@ bool images_turn(struct runtime *rt, bool *ran, struct error *error) {
   uint64_t start_us = clock_us();
   int32_t tokens;
   if (!image_store_run(rt->images, rt->streams, &tokens, error)) return false;
+  while (tokens == 0 && stuck_resolve(rt))
+    if (!image_store_run(rt->images, rt->streams, &tokens, error)) return false;
   *ran = tokens > 0;
   if (*ran) runtime_metrics_encoder(&rt->metrics, clock_us() - start_us);
   return true;

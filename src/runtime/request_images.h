@@ -17,13 +17,13 @@ struct image_source {
 struct request_images {
   struct image_store *store; /* borrowed; NULL while there are none */
   int32_t n;
-  struct image_source *source; /* [n] owned, with their bytes; NULL once prepared */
+  struct image_source *source; /* [n] owned, with their bytes; NULL once encoded */
   struct token_list tokens;    /* of the prompt, a mark for each image, between the worker and the store */
   struct embed_claim claim;    /* of the images, as embed_entry; held */
   struct sequence_span *span;  /* [n] owned */
   int32_t *embed;              /* owned; a row for each token of the prompt */
   uint64_t prepare_us;         /* that decoding and preprocessing took */
-  bool claimed, ready;
+  bool claimed, ready, again;  /* again: it holds none any more, and is to have them prepared once more */
 };
 
 struct runtime;
@@ -40,8 +40,9 @@ bool images_count_check(const struct runtime *runtime, int64_t count, struct err
 bool request_images_add(struct request_images *images, const struct image_source *source, struct error *error);
 void request_images_release(struct request_images *images);
 
-/* The step thread: have the images of a live request come? Drops them with a request that has ended. */
-void request_images_review(struct runtime *runtime, struct request *request);
+/* The step thread: have the images of a live request come? Drops them with a request that has ended. False: it is live
+ * no longer, and comes again. */
+bool request_images_review(struct runtime *runtime, struct request *request);
 
 /* The step thread: gives back what the request holds, which no step names any more. */
 void request_images_drop(struct request_images *images);

@@ -81,6 +81,7 @@ struct runtime *runtime_new(const struct runtime_options *options, struct error 
 static void threads_end(struct runtime *rt) {
   atomic_store(&rt->stopping, true);
   atomic_store(&rt->verify.stop, true);
+  if (rt->worker_started) request_table_cancel_all(&rt->table, NULL); /* or images would all be decoded first */
   mailbox_wake(&rt->to_watcher);
   mailbox_wake(&rt->to_worker);
   if (rt->worker_started) pthread_join(rt->worker, NULL);
@@ -165,8 +166,11 @@ static int32_t prompt_tokens_most(const struct runtime *rt, const struct request
   return (int32_t)(tokens < room ? tokens : room);
 }
 
+/* Images become any number of tokens, whatever their text is like. */
 static size_t params_charge(const struct runtime *rt, const struct request_params *params) {
-  return rules_charge(&params->rules) + request_charge(params, scores_most(rt), prompt_tokens_most(rt, params));
+  bool images = params->n_image > 0 || (params->chat && rt->images);
+  int32_t tokens = images ? rt->engine->limits.length - params->max_tokens : prompt_tokens_most(rt, params);
+  return rules_charge(&params->rules) + request_charge(params, scores_most(rt), tokens);
 }
 
 static uint64_t request_refuse(struct runtime *rt, const struct error *error) {

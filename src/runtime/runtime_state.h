@@ -58,6 +58,9 @@ struct runtime {
 /* The step thread: a request that has its adapters, or its images, is scheduled once it has both. */
 void request_settle(struct runtime *runtime, struct request *request);
 
+/* The step thread: a request that waits has its images prepared once more; false: it has failed. */
+bool request_retreat(struct runtime *runtime, struct request *request);
+
 void *step_thread(void *runtime);
 void *worker_thread(void *runtime);
 void *watch_thread(void *runtime);

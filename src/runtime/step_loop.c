@@ -85,6 +85,21 @@ void request_settle(struct runtime *rt, struct request *r) {
   if (adapted && seen) schedule_ready(rt->schedule, &r->generation[0].sequence);
 }
 
+bool request_retreat(struct runtime *rt, struct request *r) {
+  struct error error;
+  r->images.claimed = r->images.again = false;
+  for (int i = 0; i < r->n_generation; i++)
+    if (r->generation[i].scheduled)
+      r->generation[i].scheduled = !schedule_remove(rt->schedule, &r->generation[i].sequence);
+  live_remove(rt, r);
+  atomic_fetch_add(&rt->metrics.arriving, 1);
+  if (image_store_queue(rt->images, r, &error)) return true;
+  atomic_fetch_sub(&rt->metrics.arriving, 1);
+  live_add(rt, r);
+  request_fail(r, &error);
+  return false;
+}
+
 /* What is due for a request outside of a step: true when more is at once. */
 static bool request_review(struct runtime *rt, struct request *r) {
   bool more = false;
@@ -108,7 +123,7 @@ static bool live_review(struct runtime *rt, bool draining) {
     if (failure.code) request_fail(r, &failure);
     queue_review(rt, r, now);
     request_adapters_review(rt, r);
-    request_images_review(rt, r);
+    if (!request_images_review(rt, r)) continue;
     if (draining || atomic_load_explicit(&r->cancelled, memory_order_relaxed)) request_end(r, FINISH_CANCELLED);
     more |= request_review(rt, r);
   }
@@ -166,7 +181,6 @@ static void events_tell(struct runtime *rt, const struct schedule_events *events
 static double metrics_update(struct runtime *rt) {
   struct schedule_stats stats;
   schedule_stats(rt->schedule, &stats);
-  rt->streams = stats.running > 0;
   runtime_metrics_update(&rt->metrics, &stats);
   return stats.kv_used;
 }
@@ -220,6 +234,7 @@ static bool step_next(struct runtime *rt) {
   }
   uint64_t start_us = clock_us();
   const struct batch *batch = schedule_next(rt->schedule, start_us);
+  rt->streams = batch || rt->n_step_out > 0; /* those that wait for their readers lose nothing */
   adapter_slots_fill(rt);
   if (encoded) atomic_store(&rt->progress_us, start_us);
   if (!batch && rt->n_step_out == 0) return encoded;

@@ -102,8 +102,7 @@ void embed_pool_claim(struct embed_pool *pool, struct embed_claim *claim) {
   pool->last = claim;
 }
 
-void embed_pool_unclaim(struct embed_pool *pool, struct embed_claim *claim) {
-  if (!claim->queued) return;
+static void claim_leave_queue(struct embed_pool *pool, struct embed_claim *claim) {
   struct embed_claim **at = &pool->first, *before = NULL;
   while (*at != claim) {
     before = *at;
@@ -112,6 +111,12 @@ void embed_pool_unclaim(struct embed_pool *pool, struct embed_claim *claim) {
   *at = claim->next;
   if (pool->last == claim) pool->last = before;
   claim->queued = false;
+}
+
+void embed_pool_unclaim(struct embed_pool *pool, struct embed_claim *claim) {
+  if (claim->queued) claim_leave_queue(pool, claim);
+  if (claim->placed) pool->n_placed--; /* by whoever had one placed alone: the owner reads it */
+  claim->placed = false;
 }
 
 /* Pages that its images still want; one that is named twice counts once. */
@@ -144,16 +149,37 @@ static void entry_place(struct embed_pool *pool, struct embed_entry *entry) {
   list_append(&pool->work, entry);
 }
 
+static bool claim_place(struct embed_pool *pool, struct embed_claim *claim, void (*evict)(struct embed_entry *entry)) {
+  int64_t wanted = pages_wanted(claim);
+  if (wanted > (int64_t)pool->n_free + pool->n_unused_page) return false;
+  while (wanted > pool->n_free) oldest_evict(pool, evict);
+  for (int32_t i = 0; i < claim->n_entry; i++) entry_place(pool, claim->entry[i]);
+  claim_leave_queue(pool, claim);
+  claim->placed = true;
+  pool->n_placed++;
+  return true;
+}
+
 void embed_pool_place(struct embed_pool *pool, void (*evict)(struct embed_entry *entry)) {
-  while (pool->first) {
-    struct embed_claim *claim = pool->first;
-    int64_t wanted = pages_wanted(claim);
-    if (wanted > (int64_t)pool->n_free + pool->n_unused_page) return;
-    while (wanted > pool->n_free) oldest_evict(pool, evict);
-    for (int32_t i = 0; i < claim->n_entry; i++) entry_place(pool, claim->entry[i]);
-    embed_pool_unclaim(pool, claim);
-    claim->placed = true;
+  while (pool->first && claim_place(pool, pool->first, evict)) continue;
+  for (struct embed_claim *claim = pool->first, *next; claim && pool->n_placed == 0; claim = next) {
+    next = claim->next;
+    claim_place(pool, claim, evict);
   }
+}
+
+static bool claim_has_pages(const struct embed_claim *claim) {
+  bool has = false;
+  for (int32_t i = 0; i < claim->n_entry && !has; i++) has = claim->entry[i]->n_page > 0;
+  return has;
+}
+
+struct embed_claim *embed_pool_stuck(const struct embed_pool *pool) {
+  struct embed_claim *stuck = NULL;
+  if (!pool->first || pool->n_placed > 0) return NULL;
+  for (struct embed_claim *claim = pool->first->next; claim; claim = claim->next)
+    if (claim_has_pages(claim)) stuck = claim;
+  return stuck;
 }
 
 /* --- work --------------------------------------------------------------------------------------------------------- */

@@ -35,6 +35,7 @@ struct embed_claim {
   bool placed;              /* each has its pages */
   bool queued;              /* for pages */
   struct embed_claim *next; /* who waits behind it */
+  void *owner;              /* the caller's */
 };
 
 struct embed_list {
@@ -48,6 +49,7 @@ struct embed_pool {
   struct embed_list unused, work;
   int32_t n_unused_page;
   struct embed_claim *first, *last; /* that wait for pages */
+  int32_t n_placed;                 /* claims that have them */
   uint64_t hits, misses, evictions; /* of embed_pool_find; of images */
 };
 
@@ -77,8 +79,12 @@ void embed_pool_claim(struct embed_pool *pool, struct embed_claim *claim);
 void embed_pool_unclaim(struct embed_pool *pool, struct embed_claim *claim);
 
 /* Gives pages to the claims that wait, as far as they go, evicting what nobody holds. Calls evict with what is the
- * owner's again. */
+ * owner's again. In the order of arrival, unless all pages are in the hands of those who wait. */
 void embed_pool_place(struct embed_pool *pool, void (*evict)(struct embed_entry *entry));
+
+/* After embed_pool_place: images that claims have found here are held while these wait, and where nobody else has pages
+ * they may wait for each other for ever. The claim that gives way, the last that has some; NULL: they will go on. */
+struct embed_claim *embed_pool_stuck(const struct embed_pool *pool);
 
 /* The image that is to be computed first; NULL: none is. It stays the first until it is ready or dropped. */
 struct embed_entry *embed_pool_work(struct embed_pool *pool);

@@ -182,6 +182,41 @@ static size_t images_bytes(const struct generate_request *request) {
   return bytes;
 }
 
+/* The end of the string that has begun; body.size: it has none. */
+static size_t string_end(struct slice body, size_t from) {
+  for (size_t at = from; at < body.size; at++) {
+    const uint8_t *quote = memchr(body.data + at, '"', body.size - at);
+    if (!quote) break;
+    at = (size_t)(quote - body.data);
+    size_t escapes = 0;
+    while (at - escapes > from && body.data[at - escapes - 1] == '\\') escapes++;
+    if (escapes % 2 == 0) return at;
+  }
+  return body.size;
+}
+
+/* Bytes that are not within strings, quotes included: each value takes one of them at least, and a hundred bytes of
+ * memory once it is read. */
+static size_t structure_bytes(struct slice body) {
+  size_t bytes = 0;
+  for (size_t at = 0; at < body.size;) {
+    const uint8_t *quote = memchr(body.data + at, '"', body.size - at);
+    size_t begin = quote ? (size_t)(quote - body.data) : body.size;
+    bytes += begin - at + (quote ? 2 : 0);
+    at = quote ? string_end(body, begin + 1) + 1 : body.size;
+  }
+  return bytes;
+}
+
+/* Before it is read: a body is large for its images' sake alone, which are strings. */
+static bool structure_check(struct slice body, struct error *error) {
+  size_t bytes = body.size > LIMIT_BODY_BYTES ? structure_bytes(body) : 0;
+  return bytes <= LIMIT_BODY_BYTES ||
+         error_set(error, ERROR_LIMIT,
+                   "The body has %zu bytes beside its strings, and this path takes %d of them: send less.", bytes,
+                   LIMIT_BODY_BYTES);
+}
+
 /* A body is large for its images' sake alone. */
 static bool text_check(struct generate_request *request, size_t body, struct error *error) {
   size_t images = body > LIMIT_BODY_BYTES ? images_bytes(request) : 0;
@@ -196,7 +231,7 @@ bool generate_request_read_body(struct generate_request *request, enum request_k
                                 struct slice body, struct error *error) {
   request_init(request, kind, defaults);
   if (body.size == 0) return error_set(error, ERROR_INVALID, "The body is empty: send %s.", example(kind));
-  request->json = json_parse(body, error);
+  request->json = structure_check(body, error) ? json_parse(body, error) : NULL;
   if (!request->json || !read_object(request, error) || !text_check(request, body.size, error)) return false;
   if (kind != REQUEST_CHAT) return true;
   request->engine.chat = true;

@@ -3,6 +3,7 @@ streams, what is counted."""
 import base64
 import json
 import pathlib
+import random
 import shutil
 import struct
 import subprocess
@@ -276,6 +277,9 @@ class BadImages(SeeingCase):
         self.refused("Image 2 of 2: The image has no bytes: send a JPEG, PNG or WebP file.", [good, ""])
         self.refused("The prompt has 1 marks for images (<image>) and 2 images were sent: write one for each, or none.",
                      [good, good], "one <image>")
+        for n in 3, 20:
+            self.refused(f"The prompt has {n} marks for images (<image>) and 1 images were sent: write one for each, or none.",
+                         good, "<image>" * n)
         self.refused("17 images were sent, and a prompt may have 16 (--limit-mm-per-prompt): send fewer.", [good] * 17)
         self.refused("image_data is a list, expected an image in base64 or as a data: URL, or a list of up to 64.",
                      [base(png(1, 1))] * 5000)
@@ -305,6 +309,10 @@ class BadImages(SeeingCase):
         status, _, answer = self.server.post({"prompt": "a" * TEXT_LIMIT, "image_data": base(image("colour.png"))})
         self.assertEqual(status, 400)
         self.assertIn("bytes beside its images, and this path takes 1048576 of them", json.loads(answer)["error"])
+        many = b'{"prompt": "a", "x": [' + b"{}," * TEXT_LIMIT + b'{}]}'  # which would take a gigabyte once read
+        status, _, answer = self.server.request("POST", "/generate", many, JSON)
+        self.assertEqual((status, json.loads(answer)["error"]),
+                         (400, f"The body has {len(many) - 8} bytes beside its strings, and this path takes 1048576 of them: send less."))
 
     def test_user_words(self):
         """Marks that a user writes in a conversation are letters."""
@@ -327,6 +335,28 @@ class Aborts(SeeingCase):
         case = self.engine.answers[0]
         self.assertEqual(self.server.generate(prompt=case["prompt"], image_data=named(case["images"][0]), **greedy())["text"],
                          case["text"])
+
+
+class FewPages(SeeingCase):
+    """Room for a few images alone, which those that wait hold parts of."""
+    options = "--image-cache-memory", "80K"
+
+    def test_nobody_waits_for_ever(self):
+        pictures, done = [base(png(40, 40, 700 + i)) for i in range(9)], []
+
+        def ask(seed):
+            draw = random.Random(seed)
+            for _ in range(40):
+                status, _, answer = self.server.post({"prompt": "see", "image_data": draw.sample(pictures, draw.choice((1, 2, 3))),
+                                                      **greedy(4)})
+                done.append((status, answer))
+
+        threads = [threading.Thread(target=ask, args=(seed,), daemon=True) for seed in range(8)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: not any(thread.is_alive() for thread in threads), "all are answered")
+        self.assertEqual([answer for status, answer in done if status != 200], [])
+        self.assertEqual(len(done), 8 * 40)
 
 
 class TextOnly(unittest.TestCase):

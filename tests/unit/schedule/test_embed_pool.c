@@ -138,6 +138,54 @@ static void test_used_stay(void **state) {
   embed_pool_release_all(&pool, nothing);
 }
 
+/* Who waits holds what it has found here: those who wait for each other's pages overtake, or the last gives way. */
+static void test_waiting_hold(void **state) {
+  (void)state;
+  struct embed_pool pool;
+  struct picture p[5];
+  struct embed_entry *big[1] = {picture_make(&p[0], 1, 3)};
+  struct embed_entry *a[2] = {picture_make(&p[1], 2, 2), picture_make(&p[2], 3, 1)};
+  struct embed_entry *b[2] = {picture_make(&p[3], 4, 2), picture_make(&p[4], 5, 2)};
+  struct embed_claim one = {.entry = a, .n_entry = 1}, other = {.entry = b, .n_entry = 1};
+  assert_true(embed_pool_init(&pool, 4 * EMBED_PAGE));
+  struct embed_claim *sent[2] = {&one, &other};
+  for (int i = 0; i < 2; i++) { /* earlier requests leave theirs behind */
+    embed_pool_add(&pool, sent[i]->entry[0]);
+    embed_pool_claim(&pool, sent[i]);
+    embed_pool_place(&pool, evict_note);
+    work_do(&pool);
+    embed_pool_unclaim(&pool, sent[i]);
+    embed_pool_drop(&pool, sent[i]->entry[0]);
+  }
+  struct embed_claim first = {.entry = big, .n_entry = 1}, second = {.entry = a, .n_entry = 2},
+                     third = {.entry = b, .n_entry = 2};
+  embed_pool_add(&pool, big[0]);
+  assert_non_null(embed_pool_find(&pool, a[0]->hash));
+  assert_non_null(embed_pool_find(&pool, b[0]->hash));
+  embed_pool_add(&pool, a[1]);
+  embed_pool_add(&pool, b[1]);
+  embed_pool_claim(&pool, &first);
+  embed_pool_claim(&pool, &second);
+  embed_pool_claim(&pool, &third);
+  embed_pool_place(&pool, evict_note);
+  assert_false(first.placed || second.placed || third.placed); /* each page is held by one who waits */
+  assert_ptr_equal(embed_pool_stuck(&pool), &third);
+  embed_pool_unclaim(&pool, &third);
+  embed_pool_drop(&pool, b[0]);
+  assert_true(embed_pool_drop(&pool, b[1]));
+  embed_pool_place(&pool, evict_note);
+  assert_false(first.placed);
+  assert_true(second.placed); /* which overtakes */
+  assert_null(embed_pool_stuck(&pool));
+  work_do(&pool);
+  embed_pool_unclaim(&pool, &second);
+  embed_pool_drop(&pool, a[0]);
+  embed_pool_drop(&pool, a[1]);
+  embed_pool_place(&pool, evict_note);
+  assert_true(first.placed);
+  embed_pool_release_all(&pool, nothing);
+}
+
 /* --- a walk --------------------------------------------------------------------------------------------------------
  */
 
@@ -353,15 +401,11 @@ static void test_rows(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_shared),
-      cmocka_unit_test(test_dropped_early),
-      cmocka_unit_test(test_all_or_nothing),
-      cmocka_unit_test(test_used_stay),
-      cmocka_unit_test(test_walk),
-      cmocka_unit_test(test_pace),
-      cmocka_unit_test(test_pace_of_target),
-      cmocka_unit_test(test_prefixes),
-      cmocka_unit_test(test_no_wait_for_another),
+      cmocka_unit_test(test_shared),         cmocka_unit_test(test_dropped_early),
+      cmocka_unit_test(test_all_or_nothing), cmocka_unit_test(test_used_stay),
+      cmocka_unit_test(test_waiting_hold),   cmocka_unit_test(test_walk),
+      cmocka_unit_test(test_pace),           cmocka_unit_test(test_pace_of_target),
+      cmocka_unit_test(test_prefixes),       cmocka_unit_test(test_no_wait_for_another),
       cmocka_unit_test(test_rows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
