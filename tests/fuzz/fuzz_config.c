@@ -28,9 +28,7 @@ static void path_join(char path[PATH_BYTES], const char *folder, const char *nam
   snprintf(path, PATH_BYTES, "%s/%s", folder, name);
 }
 
-static void folder_of(int family, char folder[FOLDER_BYTES]) {
-  snprintf(folder, FOLDER_BYTES, "%s/%s", root, strchr(families[family], '/') + 1);
-}
+static void folder_of(int family, char folder[FOLDER_BYTES]) { snprintf(folder, FOLDER_BYTES, "%s/%d", root, family); }
 
 static void folders_remove(void) {
   char folder[FOLDER_BYTES], path[PATH_BYTES];

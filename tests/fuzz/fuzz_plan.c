@@ -49,9 +49,10 @@ static uint64_t bytes_of(const struct backend *backend, const struct plan *plan,
 /* Patches at the last positions, whose numbers are small. */
 static struct batch images_of(const struct plan *plan, struct row *row, int step) {
   static float patches[TOKENS * PATCH_MOST];
-  static int32_t position[TOKENS][3];
+  static int32_t position[TOKENS][3], span[TOKENS][2];
   *row = (struct row){.count = step ? 1 : TOKENS};
   for (int i = 0; i < TOKENS; i++) position[i][0] = plan->max_position - 1 - i > 0 ? plan->max_position - 1 - i : 0;
+  for (int i = 0; i < row->count; i++) span[i][1] = row->count - 1;
   for (int i = 0; i < TOKENS * PATCH_MOST; i++) patches[i] = (float)(i % 7) / 7;
   int merged = plan_merged(plan), n_out = row->count / merged;
   static int32_t out[TOKENS];
@@ -61,12 +62,14 @@ static struct batch images_of(const struct plan *plan, struct row *row, int step
                         .n_out = n_out,
                         .row = row,
                         .position = (const int32_t(*)[3])position,
+                        .span = plan_has_spans(plan) ? (const int32_t(*)[2])span : NULL,
                         .patches = patches,
                         .out = out,
                         .want_logits = true};
 }
 
 static struct batch batch_of(const struct plan *plan, struct row *row, int step) {
+  static const int32_t position[TOKENS][3];
   if (plan->role == PLAN_VISION) return images_of(plan, row, step);
   *row = (struct row){.count = step ? 1 : TOKENS, .length = step ? TOKENS : 0};
   for (int i = 0; i < plan->n_group; i++) {
@@ -78,6 +81,7 @@ static struct batch batch_of(const struct plan *plan, struct row *row, int step)
                         .n_out = step ? 1 : 2,
                         .row = row,
                         .token = tokens,
+                        .position = plan_has_axes(plan) ? position : NULL,
                         .out = outs[step],
                         .sampling = sampling};
 }
