@@ -13,6 +13,9 @@
  * the caller's to json_decref. */
 json_t *json_parse(struct slice text, struct error *error);
 
+/* What may stand between its words. */
+static inline bool json_is_space(uint8_t c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
 /* Reads a file of at most max bytes and parses it. */
 json_t *json_read(const char *path, size_t max, struct error *error);
 

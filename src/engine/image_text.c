@@ -7,15 +7,14 @@
 #include <string.h>
 
 struct image_writer {
-  const char *mark;
+  struct slice mark;
   struct buffer *out;
 };
 
 static void text_add(const struct image_writer *w, const char *text) { buffer_append(w->out, text, strlen(text)); }
 
 static void marks_add(const struct image_writer *w, int32_t count) {
-  size_t size = strlen(w->mark);
-  for (int32_t i = 0; i < count; i++) buffer_append(w->out, w->mark, size);
+  for (int32_t i = 0; i < count; i++) buffer_append(w->out, w->mark.data, w->mark.size);
 }
 
 static void split_add(const struct image_writer *w, const struct image_text_shape *s) {
@@ -62,7 +61,7 @@ static void lines_add(const struct image_writer *w, const struct image_text_shap
   }
 }
 
-void image_text_append(const struct plan *plan, const char *mark, const struct image_text_shape *shape,
+void image_text_append(const struct plan *plan, struct slice mark, const struct image_text_shape *shape,
                        struct buffer *out) {
   const struct plan_vision *v = &plan->vision;
   const struct image_writer w = {mark, out};

@@ -14,7 +14,7 @@ struct image_text_shape {
 };
 
 /* Appends the text; mark: that of the token plan->vision.mark. */
-void image_text_append(const struct plan *plan, const char *mark, const struct image_text_shape *shape,
+void image_text_append(const struct plan *plan, struct slice mark, const struct image_text_shape *shape,
                        struct buffer *out);
 
 #endif

@@ -2,6 +2,7 @@
 #include "runtime/image_form.h"
 
 #include "engine/image_batch.h"
+#include "engine/image_text.h"
 
 enum { FORM_TEXT_MAX = 64 << 10 };
 
@@ -58,19 +59,10 @@ static void mark_write(const struct image_form *form, struct buffer *out) {
   buffer_append(out, form->mark_text.data, form->mark_text.size);
 }
 
-/* As Idefics3's processor does it, and SmolVLM's. */
-static void split_write(const struct image_form *form, const struct preprocess_plan *plan, struct buffer *out) {
-  for (int row = 1; row <= plan->rows; row++) {
-    for (int column = 1; column <= plan->columns; column++) {
-      buffer_print(out, "<fake_token_around_image><row_%d_col_%d>", row, column);
-      mark_write(form, out);
-    }
-    buffer_text(out, "\n");
-  }
-  buffer_text(out,
-              plan->rows > 0 ? "\n<fake_token_around_image><global-img>" : "<fake_token_around_image><global-img>");
-  mark_write(form, out);
-  buffer_text(out, "<fake_token_around_image>");
+/* A mark for each tile. */
+static void tiles_write(const struct image_form *form, const struct preprocess_plan *plan, struct buffer *out) {
+  const struct image_text_shape tiles = {.rows = plan->rows, .columns = plan->columns, .lines = 1, .across = 1};
+  image_text_append(form->vision, form->mark_text, &tiles, out);
 }
 
 static bool tokens_repeat(const struct image_form *form, const struct image_shape *shape,
@@ -97,7 +89,7 @@ bool image_form_expand(const struct image_form *form, const struct image_shape *
   buffer_init(&text, FORM_TEXT_MAX);
   token_list_init(&written, FORM_TEXT_MAX);
   if (form->config.kind == PREPROCESS_SPLIT)
-    split_write(form, &shape->plan, &text);
+    tiles_write(form, &shape->plan, &text);
   else
     mark_write(form, &text);
   bool done = !text.failed || error_set(error, ERROR_MEMORY, "Out of memory for the tokens of an image.");

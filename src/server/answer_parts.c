@@ -21,11 +21,9 @@ struct mark {
   bool first; /* after nothing but spaces */
 };
 
-static bool is_space(uint8_t c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
-
 static size_t spaces_before(struct slice text, size_t at) {
   size_t first = at;
-  while (first > 0 && is_space(text.data[first - 1])) first--;
+  while (first > 0 && json_is_space(text.data[first - 1])) first--;
   return at - first;
 }
 
@@ -213,7 +211,7 @@ enum maybe { NO, PERHAPS, YES };
 static enum maybe bare_begins(struct slice text, char bracket) {
   static const char *const first[] = {"\"name\"", "\"type\"", "\"function\"", "\"parameters\"", "\"arguments\""};
   size_t at = 1;
-  while (at < text.size && is_space(text.data[at])) at++;
+  while (at < text.size && json_is_space(text.data[at])) at++;
   if (at > SPACES_MAX) return NO;
   struct slice rest = slice_make(text.data + at, text.size - at);
   if (bracket == '[') {
@@ -236,7 +234,7 @@ static bool bare_review(struct answer_parts *p) {
   struct slice text = buffer_slice(&p->held);
   size_t at = 0;
   if (!bracket || p->begun || p->part != PART_CONTENT) return true;
-  while (at < text.size && is_space(text.data[at])) at++;
+  while (at < text.size && json_is_space(text.data[at])) at++;
   if (at == text.size || text.data[at] != (uint8_t)bracket || at + p->spaces > SPACES_MAX) return true;
   enum maybe begins = bare_begins(slice_make(text.data + at, text.size - at), bracket);
   if (begins == YES) {
@@ -252,7 +250,7 @@ void answer_parts_init(struct answer_parts *parts, struct answer_dialect dialect
                        struct slice prompt_end, struct part_sink sink) {
   *parts = (struct answer_parts){.dialect = dialect, .tools = json_array_size(tools) ? tools : NULL, .sink = sink};
   buffer_init(&parts->held, LIMIT_TOOL_CALL_BYTES);
-  while (prompt_end.size > 0 && is_space(prompt_end.data[prompt_end.size - 1])) prompt_end.size--;
+  while (prompt_end.size > 0 && json_is_space(prompt_end.data[prompt_end.size - 1])) prompt_end.size--;
   size_t size = dialect.thoughts ? strlen(dialect.thoughts->begin) : 0;
   if (dialect.channels) {
     part_enter(parts, PART_HEADER);
@@ -269,7 +267,7 @@ void answer_parts_release(struct answer_parts *parts) { buffer_release(&parts->h
 static void spaces_drop(struct answer_parts *p) {
   struct slice text = buffer_slice(&p->held);
   size_t n = 0;
-  while (p->after_mark && n < text.size && is_space(text.data[n])) n++;
+  while (p->after_mark && n < text.size && json_is_space(text.data[n])) n++;
   if (n < text.size) p->after_mark = false;
   buffer_consume(&p->held, n);
 }

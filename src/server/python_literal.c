@@ -13,7 +13,7 @@ struct reader {
 };
 
 static void spaces_skip(struct reader *r) {
-  while (r->at < r->end && (*r->at == ' ' || *r->at == '\t' || *r->at == '\n' || *r->at == '\r')) r->at++;
+  while (r->at < r->end && json_is_space(*r->at)) r->at++;
 }
 
 /* Past this character, and the spaces around it. */

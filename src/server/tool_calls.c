@@ -6,11 +6,9 @@
 
 /* --- text --------------------------------------------------------------------------------------------------------- */
 
-static bool is_space(uint8_t c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
-
 static struct slice trimmed(struct slice text) {
-  while (text.size > 0 && is_space(text.data[0])) text = slice_make(text.data + 1, text.size - 1);
-  while (text.size > 0 && is_space(text.data[text.size - 1])) text.size--;
+  while (text.size > 0 && json_is_space(text.data[0])) text = slice_make(text.data + 1, text.size - 1);
+  while (text.size > 0 && json_is_space(text.data[text.size - 1])) text.size--;
   return text;
 }
 

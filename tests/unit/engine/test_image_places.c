@@ -107,7 +107,7 @@ static void test_texts(void **state) {
     struct plan plan = {.vision.text = (int32_t)json_integer_value(json_object_get(one, "text"))};
     struct buffer out;
     buffer_init(&out, 1 << 16);
-    image_text_append(&plan, "~", &shape, &out);
+    image_text_append(&plan, slice_text("~"), &shape, &out);
     buffer_append(&out, "", 1);
     assert_false(out.failed);
     assert_string_equal(out.data, json_string_value(json_object_get(one, "is")));
