@@ -89,7 +89,7 @@ static bool a_convert(struct adapter_maker *maker, struct adapter_op *out, const
 
 static bool a_fill(struct adapter_maker *maker, struct adapter_op *out, const struct module_tensors *m,
                    const struct base_matrix *base, struct error *error) {
-  const struct tensor *tensors[PLAN_PARTS];
+  const struct tensor *tensors[PLAN_PARTS] = {0};
   int n_part = base->weight->n_part;
   size_t each = (size_t)out->rank * (size_t)base->weight->cols;
   for (int p = 0; p < n_part; p++) tensors[p] = m[p].a;
@@ -153,7 +153,7 @@ static bool copied_check(const struct base_matrix *base, const struct module_ten
 
 static bool b_fill(struct adapter_maker *maker, struct adapter_op *out, const struct module_tensors *m,
                    const struct base_matrix *base, struct error *error) {
-  const struct tensor *tensors[PLAN_PARTS];
+  const struct tensor *tensors[PLAN_PARTS] = {0};
   int n_part = base->weight->n_part;
   size_t rows = (size_t)base->weight->rows, rank = (size_t)out->rank;
   for (int p = 0; p < n_part; p++) tensors[p] = m[p].b;

@@ -112,8 +112,9 @@ static struct adapter *file_read(const struct adapter_store *store, const char *
 
 /* Content that has not changed keeps its number, and with it its slot and its cached prefixes. */
 static uint64_t id_of(struct adapter_store *store, struct stored_file *file, const struct identity *identity) {
-  if (!file->id || !identity->settled || memcmp(&file->identity, identity, sizeof *identity) != 0)
-    file->id = ++store->n_id;
+  const struct identity *known = &file->identity;
+  bool same = known->settled && identity->settled && memcmp(known->part, identity->part, sizeof known->part) == 0;
+  if (!file->id || !same) file->id = ++store->n_id;
   file->identity = *identity;
   return file->id;
 }

@@ -68,7 +68,7 @@ static bool a_pack(const struct packing *p, struct adapter_factors *to) {
   to->a_type = p->from->a.type;
   for (int i = 0; a && i < p->weight->n_part; i++)
     for (int k = 0; k < p->rank[i]; k++) {
-      size_t row = (size_t)(p->first[i] + k), group = row / FACTOR_ROWS * FACTOR_ROWS;
+      size_t row = (size_t)p->first[i] + (size_t)k, group = row / FACTOR_ROWS * FACTOR_ROWS;
       char *place = a + (group * to->a_stride + row % FACTOR_ROWS * FACTOR_COLUMNS) * each;
       if (each == 2)
         row_spread(part_row(p, i, k), cols, 2, place);

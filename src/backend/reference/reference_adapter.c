@@ -106,7 +106,8 @@ static double number_at(struct factor factor, size_t i) {
 static void change_add(const struct adapter_op *adapted, double s, int i, const double *h, double product,
                        double *change) {
   double delta = 0, g = 1;
-  for (int k = 0; k < adapted->rank; k++) delta += number_at(adapted->b, (size_t)(i * adapted->rank + k)) * h[k];
+  for (int k = 0; k < adapted->rank; k++)
+    delta += number_at(adapted->b, (size_t)i * (size_t)adapted->rank + (size_t)k) * h[k];
   if (adapted->magnitude) {
     double square = adapted->w2[i] + 2 * s * adapted->wd[i] + s * s * adapted->d2[i];
     g = adapted->magnitude[i] / sqrt(square > ADAPTER_LEAST ? square : ADAPTER_LEAST);
