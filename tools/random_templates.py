@@ -10,7 +10,8 @@ FILTERS = ["trim", "upper", "lower", "title", "capitalize", "length", "string", 
            "join", "reverse|list", "sort", "unique|list", "tojson", "tojson(indent=2)", "int", "float", "abs",
            "default('D')", "default('D', true)", "replace('a', 'Z')", "indent(2)", "select|list", "reject('none')|list",
            "map('string')|list", "map('upper')|join('-')", "items|list", "dictsort", "batch(2)|list", "round", "round(1)",
-           "min", "max", "sum", "count", "sort(reverse=true)"]
+           "min", "max", "sum", "count", "sort(reverse=true)", "format(1, 'b')", "format('c')", "center(7)", "slice(2)|list",
+           "string|truncate(4, leeway=0)", "string|truncate(*[3, true, '', 0])"]
 TESTS = ["defined", "undefined", "none", "string", "number", "integer", "float", "mapping", "sequence", "iterable",
          "boolean", "true", "false", "odd", "even", "lower", "upper", "eq(1)", "in([1, 'a'])", "divisibleby 2", "ne 'a'",
          "gt 1", "sameas none", "callable"]
@@ -18,7 +19,12 @@ METHODS = ["strip()", "split()", "split(',')", "upper()", "lower()", "title()", 
            "endswith('c')", "replace('a', 'b')", "lstrip()", "rstrip('c ')", "splitlines()", "find('b')", "count('a')",
            "isdigit()", "isalpha()", "islower()", "isupper()", "get('a')", "get('b', 1)", "items()|list", "keys()|list",
            "values()|list", "role", "rsplit(',', 1)", "split(none, 1)", "a", "isspace()", "isalnum()",
-           "join(['a', 'b'])", "rfind('b')"]
+           "join(['a', 'b'])", "rfind('b')", "center(5)", "ljust(4, '.')", "rjust(3)", "zfill(4)", "partition('b')",
+           "rpartition(',')", "split(*[','])"]
+PERCENTS = ["%s", "%r", "%5s|", "%-4s|", "%.1s", "%d", "%05d", "%+d", "% d", "%x", "%#o", "%.2f", "%8.3e", "%g", "%c", "%i%%",
+            "%.3d", "%#X", "%-7.1f|", "%G"]
+SPECS = ["", "5", "<6", ">4", "^7", "*^5", "05", "+", " ", ",", "_", "d", "x", "#b", "o", "c", ".2f", "8.3f", "e", "g", "%", ".1%",
+         ",.2f", "010.2f", ".3", ".1", "#X", "=+6", "08,", "n", "é>4", "s", ".2s"]
 ITEMS = ["0", "-1", "1", "'a'", "1:", ":2", "::-1", "0:2", "-2:", "::2"]
 SPACES = ["", " ", "\n", "  ", "\n  ", "x", "\t", "\n\n"]
 
@@ -55,7 +61,9 @@ class Maker:
             lambda: f"({inner()})[{self.pick(ITEMS)}]",
             lambda: f"not {inner()}",
             lambda: f"{inner()} {self.pick(['+', '-', '~', '*', '%', '**'])} {self.rng.randint(1, 3)}",
-        ][self.rng.randint(0, 10)]()
+            lambda: f"('{self.pick(PERCENTS)} {self.pick(PERCENTS)}' % ({inner()}, {inner()}))",
+            lambda: f"'{{:{self.pick(SPECS)}}}{{:{self.pick(SPECS)}}}'.format({inner()}, {inner()})",
+        ][self.rng.randint(0, 12)]()
 
     def tag(self, words):
         begin, end = self.pick(["{%", "{%-", "{%+"]), self.pick(["%}", "-%}", "+%}"])
@@ -66,7 +74,7 @@ class Maker:
         return f"{self.pick(SPACES)}{begin} {words} {end}{self.pick(SPACES)}"
 
     def statement(self, depth):
-        kind = self.rng.randint(0, 7) if depth > 0 else 0
+        kind = self.rng.randint(0, 8) if depth > 0 else 0
         inner = lambda: self.statement(depth - 1)
         if kind == 3:
             return self.tag(f"if {self.expression(2)}") + inner() + self.tag("else") + inner() + self.tag("endif")
@@ -80,6 +88,9 @@ class Maker:
         if kind == 7:
             macro = self.tag(f"macro m(x, y={self.expression(1)})") + inner() + self.tag("endmacro")
             return macro + self.output(f"m({self.expression(1)})")
+        if kind == 8:
+            again = self.output("loop(x) if x is iterable and x is not string and loop.depth < 4")
+            return self.tag(f"for x in {self.expression(2)} recursive") + inner() + again + self.tag("endfor")
         return self.output(self.expression(self.rng.randint(1, 3)))
 
 

@@ -16,9 +16,8 @@ static bool loop_number(const struct loop_state *loop, struct slice name, struct
     const char *name;
     int64_t value;
   } numbers[] = {
-      {"index0", index}, {"index", index + 1}, {"revindex0", count - index - 1}, {"revindex", count - index},
-      {"length", count}, {"depth0", 0}, /* of recursive loops, which there are none of */
-      {"depth", 1},
+      {"index0", index}, {"index", index + 1},    {"revindex0", count - index - 1}, {"revindex", count - index},
+      {"length", count}, {"depth0", loop->depth}, {"depth", loop->depth + 1},
   };
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
     if (!slice_is(name, numbers[i].name)) continue;

@@ -1,26 +1,72 @@
 /* Calls: arguments, macros, filters, tests. */
 #include "text/jinja_rendering.h"
 
-static bool eval_items(struct rendering *r, const struct node_list *nodes, struct datum *items) {
-  for (size_t i = 0; i < nodes->count; i++) {
-    const struct node *node = nodes->at[i];
-    if (!eval(r, node->kind == NODE_KEYWORD ? node->a : node, &items[i])) return false;
+/* What a call is given, while it is collected. */
+struct gathering {
+  struct datum *items;
+  struct slice *names; /* NULL: positional */
+  size_t count, capacity;
+};
+
+static bool gather(struct rendering *r, struct gathering *g, struct slice name, struct datum value) {
+  for (size_t i = 0; g->names && i < g->count; i++)
+    if (slice_equal(g->names[i], name)) return rendering_fail(r, "the argument %.*s is given twice", SLICE_ARGS(name));
+  if (g->names) g->names[g->count] = name;
+  g->items[g->count++] = value;
+  return rendering_charge(r, 1 + (g->names ? g->count / 16 : 0));
+}
+
+static bool gather_list(struct rendering *r, struct gathering *g, const struct datum_list *list) {
+  for (size_t i = 0; i < list->count; i++)
+    if (!gather(r, g, (struct slice){0}, list->items[i])) return false;
+  return true;
+}
+
+static bool gather_map(struct rendering *r, struct gathering *g, const struct datum_map *map) {
+  for (size_t i = 0; i < map->count; i++) {
+    struct datum key = map->entries[i].key;
+    if (key.kind != DATUM_TEXT) return rendering_fail(r, "** needs keys that are texts");
+    if (!gather(r, g, marked_slice(key.text), map->entries[i].value)) return false;
   }
   return true;
 }
 
+/* What stands behind * or ** as a list or a map; another node is an empty one. */
+static bool eval_unpacked(struct rendering *r, const struct node *node, bool named, struct datum *out) {
+  struct datum_list *items;
+  if (!node || node->kind != NODE_UNPACK) return named ? map_new(r, 0, out) : list_new(r, 0, out);
+  if (!eval(r, node->a, out)) return false;
+  if (named) return out->kind == DATUM_MAP || rendering_fail(r, "** unpacks a map, not a %s", datum_kind_name(*out));
+  if (!datum_items(r, *out, &items)) return false;
+  *out = (struct datum){.kind = DATUM_LIST, .list = items};
+  return true;
+}
+
+/* The arguments of one sort, the last of which may be unpacked. */
+static bool eval_sort(struct rendering *r, const struct node_list *nodes, bool named, struct gathering *g) {
+  const struct node *last = nodes->count ? nodes->at[nodes->count - 1] : NULL;
+  size_t count = nodes->count - (last && last->kind == NODE_UNPACK);
+  struct datum rest;
+  *g = (struct gathering){0};
+  if (!nodes->count) return true;
+  if (!eval_unpacked(r, last, named, &rest)) return false;
+  g->capacity = count + (named ? rest.map->count : rest.list->count);
+  if (!(g->items = rendering_alloc(r, g->capacity * sizeof *g->items))) return false;
+  if (named && !(g->names = rendering_alloc(r, g->capacity * sizeof *g->names))) return false;
+  for (size_t i = 0; i < count; i++) {
+    const struct node *node = nodes->at[i];
+    struct datum value;
+    if (!eval(r, named ? node->a : node, &value) || !gather(r, g, node->name, value)) return false;
+  }
+  return named ? gather_map(r, g, rest.map) : gather_list(r, g, rest.list);
+}
+
 bool eval_arguments(struct rendering *r, const struct node *node, struct arguments *out) {
-  size_t count = node->items.count, n_named = node->others.count;
-  *out = (struct arguments){.count = count, .n_named = n_named};
-  if (count + n_named == 0) return true;
-  struct datum *items = rendering_alloc(r, (count + n_named) * sizeof *items);
-  struct slice *names = rendering_alloc(r, n_named * sizeof *names);
-  if (!items || !names || !eval_items(r, &node->items, items)) return false;
-  if (!eval_items(r, &node->others, items + count)) return false;
-  for (size_t i = 0; i < n_named; i++) names[i] = node->others.at[i]->name;
-  out->items = items;
-  out->named = items + count;
-  out->names = names;
+  struct gathering plain, named;
+  *out = (struct arguments){0};
+  if (!eval_sort(r, &node->items, false, &plain) || !eval_sort(r, &node->others, true, &named)) return false;
+  *out = (struct arguments){
+      .count = plain.count, .n_named = named.count, .items = plain.items, .names = named.names, .named = named.items};
   return true;
 }
 
@@ -72,11 +118,19 @@ static bool call_macro(struct rendering *r, const struct macro *macro, const str
   return done && exec_captured(r, &macro->node->items, frame, out);
 }
 
+static bool call_loop(struct rendering *r, const struct loop_state *loop, const struct arguments *a,
+                      struct datum *out) {
+  if (!loop->node->value.truth) return rendering_fail(r, "a loop that is called needs the word recursive");
+  if (a->count != 1 || a->n_named) return rendering_fail(r, "a loop is called with what it is to go over");
+  return exec_loop_again(r, loop, a->items[0], out);
+}
+
 bool call_datum(struct rendering *r, struct datum callee, const struct arguments *a, struct datum *out) {
   switch (callee.kind) {
   case DATUM_FUNCTION: return callee.function->call(r, a, out);
   case DATUM_METHOD: return callee.method->method->call(r, callee.method->self, a, out);
   case DATUM_MACRO: return call_macro(r, callee.macro, a, out);
+  case DATUM_LOOP: return call_loop(r, callee.loop, a, out);
   case DATUM_UNDEFINED:
     if (callee.missing) return rendering_fail(r, "'%.*s' is undefined", SLICE_ARGS(*callee.missing));
     return rendering_fail(r, "an undefined value is called");

@@ -105,15 +105,13 @@ static bool exec_round(struct rendering *r, const struct node *node, struct loop
   return true;
 }
 
-static bool exec_for(struct rendering *r, const struct node *node) {
-  struct datum iterable;
+static bool run_loop(struct rendering *r, const struct node *node, struct datum iterable, int depth) {
   struct datum_list *items;
   struct frame *outside = r->frame;
-  if (!eval(r, node->b, &iterable)) return false;
   if (!datum_items(r, iterable, &items) || (node->c && !filter_items(r, node, &items))) return false;
   struct loop_state *loop = rendering_alloc(r, sizeof *loop);
   if (!loop) return false;
-  *loop = (struct loop_state){.items = items};
+  *loop = (struct loop_state){.node = node, .outside = outside, .items = items, .depth = depth};
   bool done = true, stop = false;
   for (; done && !stop && loop->index < items->count; loop->index++) {
     r->frame = frame_new(r, outside);
@@ -121,6 +119,24 @@ static bool exec_for(struct rendering *r, const struct node *node) {
   }
   r->frame = outside;
   return done && (items->count > 0 || exec_body(r, &node->others));
+}
+
+static bool exec_for(struct rendering *r, const struct node *node) {
+  struct datum iterable;
+  return eval(r, node->b, &iterable) && run_loop(r, node, iterable, 0);
+}
+
+bool exec_loop_again(struct rendering *r, const struct loop_state *loop, struct datum items, struct datum *out) {
+  struct builder b = {0}, *outer = r->out;
+  struct frame *inside = r->frame;
+  if (!rendering_enter(r)) return false;
+  r->out = &b;
+  r->frame = loop->outside;
+  bool done = run_loop(r, loop->node, items, loop->depth + 1) && builder_take(r, &b, out);
+  r->out = outer;
+  r->frame = inside;
+  rendering_leave(r);
+  return done;
 }
 
 /* --- the rest --------------------------------------------------------------------------------------------------- */

@@ -128,6 +128,28 @@ static bool filter_batch(struct rendering *r, struct datum d, const struct argum
   return list_append(r, out->list, part);
 }
 
+/* So many lists of about the same length. */
+static bool filter_slice(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  const struct datum *fill = argument(a, 1, "fill_with");
+  struct datum_list *items;
+  int64_t slices = 0;
+  if (!argument_int(r, a, 0, "slices", "slice", &slices) || !datum_items(r, d, &items)) return false;
+  if (slices < 1) return rendering_fail(r, "slice needs a number of slices of at least 1");
+  size_t each = items->count / (size_t)slices, longer = items->count % (size_t)slices, at = 0;
+  if (!list_new(r, 0, out)) return false;
+  out->list->form = FORM_GENERATOR;
+  for (size_t i = 0; i < (size_t)slices; i++) {
+    struct datum part;
+    size_t end = at + each + (i < longer);
+    if (!list_new(r, each + 1, &part)) return false;
+    for (; at < end; at++)
+      if (!list_append(r, part.list, items->items[at])) return false;
+    if (fill && fill->kind != DATUM_NONE && i >= longer && !list_append(r, part.list, *fill)) return false;
+    if (!list_append(r, out->list, part)) return false;
+  }
+  return true;
+}
+
 static bool filter_sum(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
   const struct datum *attribute = argument(a, 0, "attribute"), *start = argument(a, 1, "start");
   struct datum_list *items;
@@ -160,6 +182,7 @@ static const struct jinja_filter filters[] = {
     {"join", filter_join},
     {"items", filter_items},
     {"batch", filter_batch},
+    {"slice", filter_slice},
     {"sum", filter_sum},
     {"map", filter_map},
     {"select", filter_select},

@@ -69,10 +69,23 @@ static bool loop_cycle(struct rendering *r, struct datum self, const struct argu
   return true;
 }
 
+/* Whether the values are others than in the round that asked before. */
+static bool loop_changed(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  struct datum values;
+  if (!list_new(r, a->count, &values)) return false;
+  for (size_t i = 0; i < a->count; i++)
+    if (!list_append(r, values.list, a->items[i])) return false;
+  if (!rendering_charge(r, datum_weight(values))) return false;
+  *out = datum_bool(!datum_equal(self.loop->changed, values));
+  self.loop->changed = values;
+  return true;
+}
+
 static const struct jinja_method methods[] = {
-    {DATUM_MAP, "get", map_get},       {DATUM_MAP, "keys", map_keys},     {DATUM_MAP, "values", map_values},
-    {DATUM_MAP, "items", map_items},   {DATUM_MAP, "copy", copy_self},    {DATUM_LIST, "copy", copy_self},
-    {DATUM_LIST, "count", list_count}, {DATUM_LIST, "index", list_index}, {DATUM_LOOP, "cycle", loop_cycle},
+    {DATUM_MAP, "get", map_get},           {DATUM_MAP, "keys", map_keys},     {DATUM_MAP, "values", map_values},
+    {DATUM_MAP, "items", map_items},       {DATUM_MAP, "copy", copy_self},    {DATUM_LIST, "copy", copy_self},
+    {DATUM_LIST, "count", list_count},     {DATUM_LIST, "index", list_index}, {DATUM_LOOP, "cycle", loop_cycle},
+    {DATUM_LOOP, "changed", loop_changed},
 };
 
 const struct jinja_method *method_find(enum datum_kind kind, struct slice name) {

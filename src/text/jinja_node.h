@@ -37,6 +37,7 @@ enum node_kind {
   NODE_SLICE,     /* a[items[0]:items[1]:items[2]], each may be NULL */
   NODE_CALL,      /* a(items, others: NODE_KEYWORD) */
   NODE_KEYWORD,   /* name=a */
+  NODE_UNPACK,    /* *a as the last of the positional arguments, **a as the last of the named ones */
   NODE_FILTER,    /* a|name(items, others); a NULL: the text of the block */
   NODE_TEST,      /* a is name(items, others) */
   NODE_NOT,       /* not a */
@@ -53,7 +54,7 @@ enum node_kind {
   NODE_PRINT,        /* a */
   NODE_IF,           /* items: NODE_ARM */
   NODE_ARM,          /* if a (NULL: always), then items */
-  NODE_FOR,          /* for a in b if c (may be NULL), items; else others */
+  NODE_FOR,          /* for a in b if c (may be NULL), items; else others; value: whether it is recursive */
   NODE_SET,          /* a = b */
   NODE_SET_BLOCK,    /* a = items, through the filters b (may be NULL) */
   NODE_MACRO,        /* name(others: NODE_KEYWORD with a NULL when there is no default), items */

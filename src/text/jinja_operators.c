@@ -1,5 +1,5 @@
 /* Arithmetic, joining and comparing, by Python's rules. */
-#include "text/jinja_text.h"
+#include "text/jinja_field.h"
 
 #include "base/limits.h"
 
@@ -124,6 +124,7 @@ static bool is_whole(struct datum d) { return d.kind == DATUM_INT || d.kind == D
 bool eval_binary(struct rendering *r, enum operator_kind op, struct datum a, struct datum b, struct datum *out) {
   double x, y;
   if (op == OPERATOR_CONCATENATE) return join_texts(r, a, b, out);
+  if (op == OPERATOR_MODULO && a.kind == DATUM_TEXT) return format_percent(r, *a.text, b, out);
   if (is_whole(a) && is_whole(b)) return whole(r, op, whole_of(a), whole_of(b), out);
   if (datum_number(a, &x) && datum_number(b, &y)) return real(r, op, x, y, out);
   if (op == OPERATOR_ADD && a.kind == DATUM_TEXT && b.kind == DATUM_TEXT) return join_texts(r, a, b, out);

@@ -141,7 +141,7 @@ static bool parse_for(struct parser *p, struct node *node) {
   if (!(node->a = parse_target(p)) || !parser_expect(p, LEXEME_NAME, "in")) return false;
   if (!(node->b = parse_tuple(p, false, false))) return false;
   if (parser_accept(p, LEXEME_NAME, "if") && !(node->c = parse_expression(p, true))) return false;
-  if (parser_sees_name(p, "recursive")) return parser_fail(p, "recursive loops are not supported.");
+  node->value = datum_bool(parser_accept(p, LEXEME_NAME, "recursive"));
   if (!parser_expect(p, LEXEME_BLOCK_END, "")) return false;
   p->loops++;
   bool done = parse_body(p, ends, &word, &node->items);

@@ -41,8 +41,12 @@ struct macro {
 };
 
 struct loop_state {
+  const struct node *node; /* NODE_FOR */
+  struct frame *outside;   /* what its variables hide */
   const struct datum_list *items;
-  size_t index; /* from 0 */
+  size_t index;         /* from 0 */
+  int depth;            /* of recursion, from 0 */
+  struct datum changed; /* what loop.changed was last asked about; UNDEFINED: nothing yet */
 };
 
 /* Fail with a sentence about the line being evaluated; always false. */
@@ -99,6 +103,8 @@ bool eval_call(struct rendering *r, const struct node *node, const struct datum 
 bool eval_arguments(struct rendering *r, const struct node *node, struct arguments *out);
 bool call_datum(struct rendering *r, struct datum callee, const struct arguments *arguments, struct datum *out);
 bool exec_body(struct rendering *r, const struct node_list *body);
+/* loop(items): the body of a recursive loop for the items, one level deeper; out: what it writes. */
+bool exec_loop_again(struct rendering *r, const struct loop_state *loop, struct datum items, struct datum *out);
 bool exec_captured(struct rendering *r, const struct node_list *body, struct frame *frame, struct datum *out);
 bool assign(struct rendering *r, const struct node *target, struct datum value);
 

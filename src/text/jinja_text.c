@@ -25,6 +25,13 @@ size_t text_find(struct marked text, size_t from, struct marked part) {
   return found ? (size_t)(found - text.bytes) : SIZE_MAX;
 }
 
+size_t text_find_last(struct marked text, size_t end, struct marked part) {
+  if (part.size > end) return SIZE_MAX;
+  for (size_t at = end - part.size + 1; at-- > 0;)
+    if (memcmp(text.bytes + at, part.bytes, part.size) == 0) return at;
+  return SIZE_MAX;
+}
+
 static bool strips(struct marked text, size_t at, size_t size, uint32_t code, const struct marked *set) {
   return set ? text_find(*set, 0, marked_part(text, at, at + size)) != SIZE_MAX : text_is_space(code);
 }

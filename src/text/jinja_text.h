@@ -14,6 +14,7 @@ bool text_strip(struct rendering *r, struct marked text, const struct marked *se
 
 /* Byte position of part at or after `from`, or SIZE_MAX. */
 size_t text_find(struct marked text, size_t from, struct marked part);
+size_t text_find_last(struct marked text, size_t end, struct marked part); /* the last one that ends at or before */
 
 /* The first `count` occurrences (below 0: all). */
 bool text_replace(struct rendering *r, struct marked text, struct marked from, struct marked to, int64_t count,

@@ -1,5 +1,5 @@
 /* Filters that give texts. To add one: a function and a row of the table at the end. */
-#include "text/jinja_text.h"
+#include "text/jinja_field.h"
 
 #include <stdio.h>
 
@@ -130,12 +130,58 @@ static bool filter_tojson(struct rendering *r, struct datum d, const struct argu
          builder_take(r, &b, out);
 }
 
+/* The text as a format of printf's: its values are the arguments, or their names where there are names. */
+static bool filter_format(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  const struct marked *text;
+  struct datum values;
+  if (a->count && a->n_named) return rendering_fail(r, "format takes values or named values, not both");
+  if (!datum_string(r, d, &text) || !(a->n_named ? map_new(r, a->n_named, &values) : list_new(r, a->count, &values)))
+    return false;
+  for (size_t i = 0; i < a->n_named; i++) {
+    struct datum name;
+    if (!datum_text(r, a->names[i], &name) || !map_append(r, values.map, name, a->named[i])) return false;
+  }
+  if (!a->n_named) values.list->form = FORM_TUPLE;
+  for (size_t i = 0; i < a->count; i++)
+    if (!list_append(r, values.list, a->items[i])) return false;
+  return format_percent(r, *text, values, out);
+}
+
+static bool filter_center(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  const struct marked *text;
+  struct datum width = datum_int(80), self;
+  if (argument(a, 0, "width")) width = *argument(a, 0, "width");
+  const struct arguments one = {.count = 1, .items = &width};
+  return datum_string(r, d, &text) && datum_marked(r, *text, &self) && text_center(r, self, &one, out);
+}
+
+/* At most `length` characters with the end among them, cut at a space; `leeway` more are let be. */
+static bool filter_truncate(struct rendering *r, struct datum d, const struct arguments *a, struct datum *out) {
+  static const struct marked dots = {(const uint8_t *)"...", NULL, 3}, space = {(const uint8_t *)" ", NULL, 1};
+  const struct marked *text = d.text, *end = &dots;
+  const struct datum *given = argument(a, 3, "leeway");
+  int64_t length = 255, leeway = 5;
+  struct builder b = {0};
+  if (d.kind != DATUM_TEXT) return rendering_fail(r, "truncate needs a text, not a %s", datum_kind_name(d));
+  if (!argument_int(r, a, 0, "length", "truncate", &length) || !argument_text(r, a, 2, "end", "truncate", &end) ||
+      (given && given->kind != DATUM_NONE && !argument_int(r, a, 3, "leeway", "truncate", &leeway)) ||
+      !rendering_charge_bytes(r, text->size))
+    return false;
+  int64_t end_length = (int64_t)marked_length(*end);
+  if (length < end_length || leeway < 0) return rendering_fail(r, "truncate needs more length than its end has");
+  if ((int64_t)marked_length(*text) - length <= leeway) return datum_marked(r, *text, out);
+  size_t cut = marked_offset(*text, 0, (size_t)(length - end_length)), word;
+  if (!argument_truth(a, 1, "killwords", false) && (word = text_find_last(*text, cut, space)) != SIZE_MAX) cut = word;
+  return builder_marked(r, &b, marked_part(*text, 0, cut)) && builder_marked(r, &b, *end) && builder_take(r, &b, out);
+}
+
 static const struct jinja_filter filters[] = {
     {"upper", filter_upper},           {"lower", filter_lower},     {"title", filter_title},
     {"capitalize", filter_capitalize}, {"trim", filter_trim},       {"string", filter_string},
     {"safe", filter_string},           {"escape", filter_escape},   {"e", filter_escape},
     {"forceescape", filter_escape},    {"replace", filter_replace}, {"indent", filter_indent},
-    {"tojson", filter_tojson},
+    {"tojson", filter_tojson},         {"format", filter_format},   {"center", filter_center},
+    {"truncate", filter_truncate},
 };
 
 const struct jinja_filter *text_filter_find(struct slice name) {

@@ -1,5 +1,5 @@
 /* Methods of texts, as Python names them. To add one: a function and a row of the table at the end. */
-#include "text/jinja_text.h"
+#include "text/jinja_field.h"
 
 #include <utf8proc.h>
 
@@ -108,21 +108,13 @@ static bool split_at(struct rendering *r, struct marked text, struct marked sepa
   return append_part(r, out, text, at, text.size);
 }
 
-/* The last occurrence that ends at or before `end`. */
-static size_t find_last(struct marked text, size_t end, struct marked part) {
-  if (part.size > end) return SIZE_MAX;
-  for (size_t at = end - part.size + 1; at-- > 0;)
-    if (memcmp(text.bytes + at, part.bytes, part.size) == 0) return at;
-  return SIZE_MAX;
-}
-
 /* From the right: the last `count` separators cut. */
 static bool split_from_right(struct rendering *r, struct marked text, struct marked separator, int64_t count,
                              struct datum *out) {
   struct datum backwards;
   size_t end = text.size, found;
   if (!list_new(r, 0, &backwards)) return false;
-  for (; count != 0 && (found = find_last(text, end, separator)) != SIZE_MAX; end = found) {
+  for (; count != 0 && (found = text_find_last(text, end, separator)) != SIZE_MAX; end = found) {
     if (!append_part(r, &backwards, text, found + separator.size, end)) return false;
     count -= count > 0;
   }
@@ -215,7 +207,7 @@ static bool position(struct rendering *r, struct datum self, const struct argume
   const struct marked *part = NULL;
   if (!argument_text(r, a, 0, "what to find", "find", &part)) return false;
   if (!part) return rendering_fail(r, "find needs what to find");
-  size_t found = last ? find_last(*self.text, self.text->size, *part) : text_find(*self.text, 0, *part);
+  size_t found = last ? text_find_last(*self.text, self.text->size, *part) : text_find(*self.text, 0, *part);
   *out = datum_int(found == SIZE_MAX ? -1 : (int64_t)marked_length(marked_part(*self.text, 0, found)));
   return rendering_charge_bytes(r, self.text->size * (last ? 1 + part->size : 1));
 }
@@ -302,6 +294,10 @@ static bool text_isupper(struct rendering *r, struct datum self, const struct ar
   return check_case(r, self, "upper", out);
 }
 
+static bool text_format(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  return format_braces(r, *self.text, a, out);
+}
+
 static const struct jinja_method methods[] = {
     {DATUM_TEXT, "strip", text_strip_both},
     {DATUM_TEXT, "lstrip", text_strip_left},
@@ -331,6 +327,13 @@ static const struct jinja_method methods[] = {
     {DATUM_TEXT, "isalnum", text_isalnum},
     {DATUM_TEXT, "islower", text_islower},
     {DATUM_TEXT, "isupper", text_isupper},
+    {DATUM_TEXT, "format", text_format},
+    {DATUM_TEXT, "center", text_center},
+    {DATUM_TEXT, "ljust", text_ljust},
+    {DATUM_TEXT, "rjust", text_rjust},
+    {DATUM_TEXT, "zfill", text_zfill},
+    {DATUM_TEXT, "partition", text_partition},
+    {DATUM_TEXT, "rpartition", text_rpartition},
 };
 
 const struct jinja_method *text_method_find(struct slice name) {

@@ -1,0 +1,91 @@
+/* Texts filled up to a width, and cut in three: methods of texts. */
+#include "text/jinja_field.h"
+
+static const struct marked space = {(const uint8_t *)" ", NULL, 1};
+
+/* `before` and `after` characters of the fill around the text. */
+static bool surround(struct rendering *r, struct marked text, struct marked fill, int64_t before, int64_t after,
+                     struct datum *out) {
+  struct builder b = {0};
+  const struct field left = {.fill = fill, .width = before, .precision = -1},
+                     right = {.fill = fill, .width = after, .precision = -1};
+  return field_text(r, &b, &left, (struct marked){0}) && builder_marked(r, &b, text) &&
+         field_text(r, &b, &right, (struct marked){0}) && builder_take(r, &b, out);
+}
+
+/* How many characters are missing, and what fills them. */
+static bool missing(struct rendering *r, struct datum self, const struct arguments *a, int64_t *count,
+                    struct marked *fill) {
+  const struct marked *given = NULL;
+  int64_t width = 0, length = (int64_t)marked_length(*self.text);
+  if (!argument_int(r, a, 0, "width", "a padding", &width) || !argument_text(r, a, 1, NULL, "a padding", &given))
+    return false;
+  if (given && marked_length(*given) != 1) return rendering_fail(r, "a padding is made of one character");
+  *fill = given ? *given : space;
+  *count = width > length ? width - length : 0;
+  return rendering_charge_bytes(r, self.text->size);
+}
+
+bool text_center(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  int64_t count, width = 0;
+  struct marked fill;
+  if (!missing(r, self, a, &count, &fill) || !argument_int(r, a, 0, "width", "a padding", &width)) return false;
+  int64_t left = count / 2 + (count & width & 1); /* an odd one is on the left when the width is odd */
+  return surround(r, *self.text, fill, left, count - left, out);
+}
+
+bool text_ljust(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  int64_t count;
+  struct marked fill;
+  return missing(r, self, a, &count, &fill) && surround(r, *self.text, fill, 0, count, out);
+}
+
+bool text_rjust(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  int64_t count;
+  struct marked fill;
+  return missing(r, self, a, &count, &fill) && surround(r, *self.text, fill, count, 0, out);
+}
+
+/* Zeros behind the sign. */
+bool text_zfill(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  static const struct marked zero = {(const uint8_t *)"0", NULL, 1};
+  const struct marked text = *self.text;
+  const struct arguments width = {.count = a->count ? 1 : 0, .items = a->items};
+  int64_t count;
+  struct marked fill;
+  struct datum digits;
+  struct builder b = {0};
+  if (!missing(r, self, &width, &count, &fill)) return false;
+  size_t sign = text.size && (text.bytes[0] == '-' || text.bytes[0] == '+') ? 1 : 0;
+  return surround(r, marked_part(text, sign, text.size), zero, count, 0, &digits) &&
+         builder_marked(r, &b, marked_part(text, 0, sign)) && builder_marked(r, &b, *digits.text) &&
+         builder_take(r, &b, out);
+}
+
+/* Before the first or the last separator, it, and what is behind; what is not found leaves the text at one end. */
+static bool cut(struct rendering *r, struct datum self, const struct arguments *a, bool last, struct datum *out) {
+  const struct marked text = *self.text, *separator = NULL;
+  if (!argument_text(r, a, 0, NULL, "partition", &separator)) return false;
+  if (!separator || separator->size == 0) return rendering_fail(r, "partition needs a separator that is not empty");
+  if (!rendering_charge_bytes(r, text.size * (last ? 1 + separator->size : 1))) return false;
+  size_t at = last ? text_find_last(text, text.size, *separator) : text_find(text, 0, *separator);
+  bool found = at != SIZE_MAX;
+  size_t start = found ? at : last ? 0 : text.size, end = found ? at + separator->size : start;
+  const size_t bounds[] = {0, start, end, text.size};
+  if (!list_new(r, 3, out)) return false;
+  out->list->form = FORM_TUPLE;
+  for (size_t i = 0; i < 3; i++) {
+    struct datum part;
+    if (!datum_marked(r, marked_part(text, bounds[i], bounds[i + 1]), &part) || !list_append(r, out->list, part))
+      return false;
+  }
+  return true;
+}
+
+bool text_partition(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  return cut(r, self, a, false, out);
+}
+
+bool text_rpartition(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
+  return cut(r, self, a, true, out);
+}
