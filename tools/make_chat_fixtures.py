@@ -10,6 +10,7 @@ models.json size and FNV-1a of what the real templates of FOLDER give: neither t
 """
 
 import argparse
+import copy
 import datetime
 import json
 import pathlib
@@ -210,7 +211,7 @@ def random_results(count):
     """Those that render, but for what only Python prints: objects without a literal, and texts marked as HTML."""
     env, rows = environment(), []
     for source in random_templates.templates(1, 4 * count):
-        text = render(env, source, CONVERSATIONS["answered"]).get("text")
+        text = render(env, source, copy.deepcopy(CONVERSATIONS["answered"])).get("text")  # "+=" of lists changes it
         if text and not any(part in text for part in ("<bound", "<built-in", "<generator", "dict_", "Undefined")):
             rows.append([source, text])
     return rows[:count]
