@@ -38,12 +38,4 @@ bool format_percent(struct rendering *r, struct marked format, struct datum valu
 /* format.format(…): with braces (https://docs.python.org/3/library/string.html#format-string-syntax). */
 bool format_braces(struct rendering *r, struct marked format, const struct arguments *a, struct datum *out);
 
-/* jinja_padding.c: methods of texts. */
-bool text_center(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
-bool text_ljust(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
-bool text_rjust(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
-bool text_zfill(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
-bool text_partition(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
-bool text_rpartition(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out);
-
 #endif

@@ -1,5 +1,6 @@
-/* Texts filled up to a width, and cut in three: methods of texts. */
+/* Texts filled up to a width: methods of texts. */
 #include "text/jinja_field.h"
+#include "text/jinja_text_methods.h"
 
 static const struct marked space = {(const uint8_t *)" ", NULL, 1};
 
@@ -60,32 +61,4 @@ bool text_zfill(struct rendering *r, struct datum self, const struct arguments *
   return surround(r, marked_part(text, sign, text.size), zero, count, 0, &digits) &&
          builder_marked(r, &b, marked_part(text, 0, sign)) && builder_marked(r, &b, *digits.text) &&
          builder_take(r, &b, out);
-}
-
-/* Before the first or the last separator, it, and what is behind; what is not found leaves the text at one end. */
-static bool cut(struct rendering *r, struct datum self, const struct arguments *a, bool last, struct datum *out) {
-  const struct marked text = *self.text, *separator = NULL;
-  if (!argument_text(r, a, 0, NULL, "partition", &separator)) return false;
-  if (!separator || separator->size == 0) return rendering_fail(r, "partition needs a separator that is not empty");
-  if (!rendering_charge_bytes(r, text.size * (last ? 1 + separator->size : 1))) return false;
-  size_t at = last ? text_find_last(text, text.size, *separator) : text_find(text, 0, *separator);
-  bool found = at != SIZE_MAX;
-  size_t start = found ? at : last ? 0 : text.size, end = found ? at + separator->size : start;
-  const size_t bounds[] = {0, start, end, text.size};
-  if (!list_new(r, 3, out)) return false;
-  out->list->form = FORM_TUPLE;
-  for (size_t i = 0; i < 3; i++) {
-    struct datum part;
-    if (!datum_marked(r, marked_part(text, bounds[i], bounds[i + 1]), &part) || !list_append(r, out->list, part))
-      return false;
-  }
-  return true;
-}
-
-bool text_partition(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  return cut(r, self, a, false, out);
-}
-
-bool text_rpartition(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  return cut(r, self, a, true, out);
 }

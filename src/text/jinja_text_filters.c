@@ -1,5 +1,6 @@
 /* Filters that give texts. To add one: a function and a row of the table at the end. */
 #include "text/jinja_field.h"
+#include "text/jinja_text_methods.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,6 @@
 /* Methods of texts, as Python names them. To add one: a function and a row of the table at the end. */
 #include "text/jinja_field.h"
+#include "text/jinja_text_methods.h"
 
 #include <utf8proc.h>
 
@@ -74,92 +75,6 @@ static bool text_removeprefix(struct rendering *r, struct datum self, const stru
 
 static bool text_removesuffix(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
   return remove_end(r, self, a, true, out);
-}
-
-/* --- splitting -------------------------------------------------------------------------------------------------- */
-
-static bool append_part(struct rendering *r, struct datum *list, struct marked text, size_t start, size_t end) {
-  struct datum part;
-  return datum_marked(r, marked_part(text, start, end), &part) && list_append(r, list->list, part);
-}
-
-/* At white space: no part is empty; at most `count` cuts when it is not below 0. */
-static bool split_spaces(struct rendering *r, struct marked text, int64_t count, struct datum *out) {
-  size_t at = 0, size;
-  uint32_t code;
-  for (;;) {
-    while (at < text.size && (size = text_character(text, at, &code), text_is_space(code))) at += size;
-    if (at == text.size) return true;
-    size_t start = at;
-    if (count == 0) return append_part(r, out, text, at, text.size);
-    while (at < text.size && (size = text_character(text, at, &code), !text_is_space(code))) at += size;
-    if (!append_part(r, out, text, start, at)) return false;
-    count -= count > 0;
-  }
-}
-
-static bool split_at(struct rendering *r, struct marked text, struct marked separator, int64_t count,
-                     struct datum *out) {
-  size_t at = 0, found;
-  for (; count != 0 && (found = text_find(text, at, separator)) != SIZE_MAX; at = found + separator.size) {
-    if (!append_part(r, out, text, at, found)) return false;
-    count -= count > 0;
-  }
-  return append_part(r, out, text, at, text.size);
-}
-
-/* From the right: the last `count` separators cut. */
-static bool split_from_right(struct rendering *r, struct marked text, struct marked separator, int64_t count,
-                             struct datum *out) {
-  struct datum backwards;
-  size_t end = text.size, found;
-  if (!list_new(r, 0, &backwards)) return false;
-  for (; count != 0 && (found = text_find_last(text, end, separator)) != SIZE_MAX; end = found) {
-    if (!append_part(r, &backwards, text, found + separator.size, end)) return false;
-    count -= count > 0;
-  }
-  if (!append_part(r, &backwards, text, 0, end)) return false;
-  for (size_t i = backwards.list->count; i > 0; i--)
-    if (!list_append(r, out->list, backwards.list->items[i - 1])) return false;
-  return true;
-}
-
-static bool split(struct rendering *r, struct datum self, const struct arguments *a, bool from_right,
-                  struct datum *out) {
-  const struct datum *given = argument(a, 0, "sep");
-  int64_t count = -1;
-  if (!argument_int(r, a, 1, "maxsplit", "split", &count) || !list_new(r, 0, out)) return false;
-  if (!rendering_charge_bytes(r, self.text->size)) return false;
-  if (!given || given->kind == DATUM_NONE) {
-    if (from_right && count >= 0) return rendering_fail(r, "rsplit with a count needs a separator");
-    return split_spaces(r, *self.text, count, out);
-  }
-  if (given->kind != DATUM_TEXT || given->text->size == 0)
-    return rendering_fail(r, "split needs a separator that is a text and not empty");
-  from_right = from_right && count >= 0;
-  if (from_right && !rendering_charge_bytes(r, self.text->size * (1 + given->text->size))) return false;
-  return (from_right ? split_from_right : split_at)(r, *self.text, *given->text, count, out);
-}
-
-static bool text_split(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  return split(r, self, a, false, out);
-}
-
-static bool text_rsplit(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  return split(r, self, a, true, out);
-}
-
-static bool text_splitlines(struct rendering *r, struct datum self, const struct arguments *a, struct datum *out) {
-  const struct marked text = *self.text;
-  bool keeps = argument_truth(a, 0, "keepends", false);
-  if (!list_new(r, 0, out)) return false;
-  for (size_t at = 0, start = 0; at < text.size; start = at) {
-    while (at < text.size && text.bytes[at] != '\n' && text.bytes[at] != '\r') at++;
-    size_t end = at;
-    if (at < text.size) at += text.bytes[at] == '\r' && at + 1 < text.size && text.bytes[at + 1] == '\n' ? 2 : 1;
-    if (!append_part(r, out, text, start, keeps ? at : end)) return false;
-  }
-  return true;
 }
 
 /* --- the rest of texts ------------------------------------------------------------------------------------------ */
