@@ -6,6 +6,7 @@
 #include "build/quant_override.h"
 #include "build/scheme_choice.h"
 #include "model/family.h"
+#include "text/vocab_files.h"
 #include "text/vocab_gguf.h"
 
 #include <stdio.h>
@@ -101,9 +102,11 @@ static bool tokenizer_compile(struct draft *draft, struct error *error) {
   const struct checkpoint *checkpoint = draft->checkpoint;
   const struct gguf *gguf = checkpoint_gguf(checkpoint);
   if (gguf) return tokenizer_compile_gguf(gguf, &draft->tokenizer_blob, error);
-  struct slice json = checkpoint_tokenizer_json(checkpoint), config = checkpoint_tokenizer_config(checkpoint);
-  if (json.size > 0) return tokenizer_compile_json(json, config, &draft->tokenizer_blob, error);
-  return error_set(error, ERROR_NOT_FOUND, "%s has no tokenizer.json; save the model with its tokenizer.",
+  const char *name;
+  struct slice file = checkpoint_vocabulary(checkpoint, &name), config = checkpoint_tokenizer_config(checkpoint);
+  if (file.size > 0) return tokenizer_compile_file(name, file, config, &draft->tokenizer_blob, error);
+  return error_set(error, ERROR_NOT_FOUND,
+                   "%s has no tokenizer.json, nor a tokenizer.model or tekken.json; save the model with its tokenizer.",
                    checkpoint_path(checkpoint));
 }
 

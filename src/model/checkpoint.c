@@ -24,8 +24,9 @@ struct checkpoint {
   struct safetensors *safetensors; /* NULL for GGUF, as is all below */
   struct packed_tensors packed;    /* the tensors of a quantized model, joined; none where they are as they are */
   json_t *config;
-  struct file tokenizer_json, tokenizer_config, template_file;
-  json_t *template_json; /* tokenizer_config.json, which chat_template may point into; or NULL */
+  struct file vocabulary, tokenizer_config, template_file;
+  const char *vocabulary_name; /* of its file; NULL: there is none */
+  json_t *template_json;       /* tokenizer_config.json, which chat_template may point into; or NULL */
   struct slice chat_template;
   struct file preprocessor; /* no data: there is none */
   struct checkpoint_generation generation;
@@ -142,10 +143,20 @@ static bool generation_open(struct checkpoint *c, struct error *error) {
   return ok;
 }
 
+/* The first of them that is there. */
+static bool vocabulary_open(struct checkpoint *c, struct error *error) {
+  static const char *const names[] = {"tokenizer.json", "tekken.json", "tokenizer.model", "tiktoken.model",
+                                      "qwen.tiktoken"};
+  for (size_t i = 0; i < sizeof names / sizeof *names && !c->vocabulary.data; i++) {
+    if (!optional_open(c, names[i], LIMIT_TOKENIZER_BYTES, &c->vocabulary, error)) return false;
+    if (c->vocabulary.data) c->vocabulary_name = names[i];
+  }
+  return true;
+}
+
 static bool directory_open(struct checkpoint *c, struct error *error) {
   if (!config_open(c, error) || !generation_open(c, error) || !template_read(c, error) ||
-      !preprocessor_read(c, error) ||
-      !optional_open(c, "tokenizer.json", LIMIT_TOKENIZER_BYTES, &c->tokenizer_json, error) ||
+      !preprocessor_read(c, error) || !vocabulary_open(c, error) ||
       !optional_open(c, "tokenizer_config.json", LIMIT_CONFIG_BYTES, &c->tokenizer_config, error))
     return false;
   name_from_path(c);
@@ -205,7 +216,7 @@ static struct checkpoint *checkpoint_new(const char *path, struct error *error) 
     error_set(error, ERROR_MEMORY, "No memory is left to open %s.", path);
     return NULL;
   }
-  c->tokenizer_json.descriptor = c->tokenizer_config.descriptor = c->template_file.descriptor = -1;
+  c->vocabulary.descriptor = c->tokenizer_config.descriptor = c->template_file.descriptor = -1;
   c->preprocessor.descriptor = -1;
   c->generation = generation_plain;
   return c;
@@ -237,7 +248,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   packed_tensors_release(&c->packed);
   json_decref(c->config);
   json_decref(c->template_json);
-  file_close(&c->tokenizer_json);
+  file_close(&c->vocabulary);
   file_close(&c->tokenizer_config);
   file_close(&c->template_file);
   file_close(&c->preprocessor);
@@ -264,8 +275,9 @@ struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
 const struct checkpoint_generation *checkpoint_generation(const struct checkpoint *checkpoint) {
   return &checkpoint->generation;
 }
-struct slice checkpoint_tokenizer_json(const struct checkpoint *checkpoint) {
-  return slice_make(checkpoint->tokenizer_json.data, checkpoint->tokenizer_json.size);
+struct slice checkpoint_vocabulary(const struct checkpoint *checkpoint, const char **name) {
+  *name = checkpoint->vocabulary_name;
+  return slice_make(checkpoint->vocabulary.data, checkpoint->vocabulary.size);
 }
 struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint) {
   return slice_make(checkpoint->tokenizer_config.data, checkpoint->tokenizer_config.size);

@@ -48,8 +48,9 @@ const struct gguf *checkpoint_projector(const struct checkpoint *checkpoint); /*
 
 /* --- what the tokenizer and the chat template are made from ------------------------------------------------------ */
 
-/* A directory's tokenizer.json and tokenizer_config.json; empty when absent and for GGUF. */
-struct slice checkpoint_tokenizer_json(const struct checkpoint *checkpoint);
+/* A directory's vocabulary with the name of its file (tokenizer.json, or what there is in place of it: see
+ * text/vocab_files.h), and tokenizer_config.json; empty when absent and for GGUF. */
+struct slice checkpoint_vocabulary(const struct checkpoint *checkpoint, const char **name);
 struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint);
 
 /* The Jinja source ("default" where there are several); empty when the model has none. */

@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum vocab_type { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
-
 static bool is_named(const struct vocab_source *source, int32_t id) {
   return id == source->bos || id == source->eos || id == source->pad || id == source->eot || id == source->eom;
 }
@@ -19,10 +17,10 @@ static bool is_named(const struct vocab_source *source, int32_t id) {
  * are those that are known to end a turn, unless the token may be plain text (some vocabularies have a "</s>" that is).
  */
 static int32_t token_type(const struct vocab_source *source, size_t id) {
-  int32_t type = source->types ? source->types[id] : TYPE_NORMAL;
-  if (type != TYPE_NORMAL && type != TYPE_USER) return type;
-  bool ends = spec_name_ends(source->tokens[id]) && (type == TYPE_USER || slice_starts(source->tokens[id], "<|"));
-  return ends || is_named(source, (int32_t)id) ? TYPE_CONTROL : type;
+  int32_t type = source->types ? source->types[id] : VOCAB_NORMAL;
+  if (type != VOCAB_NORMAL && type != VOCAB_USER) return type;
+  bool ends = spec_name_ends(source->tokens[id]) && (type == VOCAB_USER || slice_starts(source->tokens[id], "<|"));
+  return ends || is_named(source, (int32_t)id) ? VOCAB_CONTROL : type;
 }
 
 /* Tokens that are looked for in the raw text as they are written. */
@@ -32,7 +30,7 @@ static bool read_added(struct tokenizer_spec *spec, uint32_t id, struct slice te
   if (copy.size > LIMIT_TOKEN_BYTES)
     return error_set(error, ERROR_LIMIT, "Token %u has %zu bytes, more than the %d allowed.", id, copy.size,
                      LIMIT_TOKEN_BYTES);
-  bool special = type != TYPE_USER;
+  bool special = type != VOCAB_USER;
   spec->tokens[id] = (struct token_spec){copy, special ? TOKEN_SPECIAL : 0};
   if (copy.size && utf8_valid(copy))
     spec->added[spec->n_added++] = (struct added_spec){copy, id, special ? ADDED_SPECIAL : 0};
@@ -45,11 +43,11 @@ bool vocab_read_tokens(struct tokenizer_spec *spec, const struct vocab_source *s
   if (!spec->added) return spec_out_of_memory(error);
   for (uint32_t id = 0; id < source->n_token; id++) {
     int32_t type = token_type(source, id);
-    bool as_written = type == TYPE_CONTROL || type == TYPE_UNKNOWN || type == TYPE_USER;
+    bool as_written = type == VOCAB_CONTROL || type == VOCAB_UNKNOWN || type == VOCAB_USER;
     if (as_written ? !read_added(spec, id, source->tokens[id], type, error)
                    : !spec_text_token(spec, id, source->tokens[id], error))
       return false;
-    if (type == TYPE_UNUSED) spec->tokens[id].flags = 0;
+    if (type == VOCAB_UNUSED) spec->tokens[id].flags = 0;
   }
   return spec_index(spec, error);
 }
@@ -102,7 +100,7 @@ static bool score_ranks(struct tokenizer_spec *spec, const float *scores, uint32
 static void token_merges(struct tokenizer_spec *spec, uint32_t id, uint32_t rank, bool store) {
   struct slice bytes = spec->tokens[id].bytes;
   for (size_t at = 1; at < bytes.size; at++) {
-    if ((bytes.data[at] & 0xC0) == 0x80) continue;
+    if (!(spec->flags & MODEL_BYTE_LEVEL) && (bytes.data[at] & 0xC0) == 0x80) continue;
     uint32_t left = spec_find(spec, slice_make(bytes.data, at));
     if (left == TOKEN_NONE) continue;
     uint32_t right = spec_find(spec, slice_make(bytes.data + at, bytes.size - at));
@@ -112,10 +110,7 @@ static void token_merges(struct tokenizer_spec *spec, uint32_t id, uint32_t rank
   }
 }
 
-static bool merges_from_scores(struct tokenizer_spec *spec, const float *scores, struct error *error) {
-  uint32_t *ranks = arena_array(&spec->arena, spec->n_token, sizeof *ranks);
-  if (!ranks) return spec_out_of_memory(error);
-  if (!score_ranks(spec, scores, ranks, error)) return false;
+bool vocab_merges_by_rank(struct tokenizer_spec *spec, const uint32_t *ranks, struct error *error) {
   for (int pass = 0; pass < 2; pass++) {
     if (pass == 1 && !spec_reserve_merges(spec, spec->n_merge, error)) return false;
     for (uint32_t id = 0; id < spec->n_token; id++)
@@ -125,13 +120,19 @@ static bool merges_from_scores(struct tokenizer_spec *spec, const float *scores,
   return true;
 }
 
+bool vocab_merges_from_scores(struct tokenizer_spec *spec, const float *scores, struct error *error) {
+  uint32_t *ranks = arena_array(&spec->arena, spec->n_token, sizeof *ranks);
+  if (!ranks) return spec_out_of_memory(error);
+  return score_ranks(spec, scores, ranks, error) && vocab_merges_by_rank(spec, ranks, error);
+}
+
 static bool read_sentencepiece(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
   if (!source->scores)
     return error_set(error, ERROR_FORMAT, "The vocabulary is of the kind 'llama' but has no tokenizer.ggml.scores.");
   snprintf(spec->name, sizeof spec->name, "SentencePiece BPE");
   bool prefix = source->add_space_prefix != VOCAB_NO;
   spec->flags = MODEL_BYTE_FALLBACK | MODEL_FUSE_UNKNOWN | MODEL_SPACE_MARKED | (prefix ? MODEL_STRIP_SPACE : 0u);
-  if (!vocab_read_tokens(spec, source, error) || !merges_from_scores(spec, source->scores, error)) return false;
+  if (!vocab_read_tokens(spec, source, error) || !vocab_merges_from_scores(spec, source->scores, error)) return false;
   if (spec_space_starts(spec)) spec->flags |= MODEL_SPACE_STARTS;
   vocab_read_special_ids(spec, source, true);
   struct step_spec prepend = {.kind = STEP_PREPEND, .a = slice_text(" ")};
@@ -140,7 +141,7 @@ static bool read_sentencepiece(struct tokenizer_spec *spec, const struct vocab_s
 
 /* --- Unigram ---------------------------------------------------------------------------------------------------- */
 
-static bool copy_scores(struct tokenizer_spec *spec, const float *scores, struct error *error) {
+bool vocab_scores(struct tokenizer_spec *spec, const float *scores, struct error *error) {
   spec->scores = arena_array(&spec->arena, spec->n_token, sizeof *spec->scores);
   if (!spec->scores) return spec_out_of_memory(error);
   for (size_t id = 0; id < spec->n_token; id++) {
@@ -171,7 +172,7 @@ static bool read_unigram(struct tokenizer_spec *spec, const struct vocab_source 
   snprintf(spec->name, sizeof spec->name, "Unigram");
   spec->model = MODEL_UNIGRAM;
   spec->flags = MODEL_SPACE_MARKED | MODEL_STRIP_SPACE;
-  if (!vocab_read_tokens(spec, source, error) || !copy_scores(spec, source->scores, error)) return false;
+  if (!vocab_read_tokens(spec, source, error) || !vocab_scores(spec, source->scores, error)) return false;
   vocab_read_special_ids(spec, source, false);
   return unigram_steps(spec, source, error);
 }

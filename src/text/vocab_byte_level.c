@@ -23,6 +23,7 @@ enum rule {
   RULE_VIKING,
   RULE_TEKKEN,
   RULE_GPT4O,
+  RULE_KIMI,
 };
 
 /* A way to split, and what the families that have it do beside. */
@@ -40,6 +41,15 @@ struct pre_rule {
 #define SIGNS_AND_SPACES "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 static const char split_gpt4o[] = CASED(CONTRACTIONS) "|\\p{N}{1,3}" SIGNS_AND_SPACES;
 static const char split_tekken[] = CASED("") "|\\p{N}" SIGNS_AND_SPACES;
+
+/* As GPT-4o, but that ideographs are words of their own. */
+#define NO_HAN      "(?!\\p{Han})"
+#define APART(kind) "(?:" NO_HAN kind ")"
+#define CASED_BESIDE_HAN                                                                                               \
+  BEFORE_WORD APART(CAPITALS) "*" APART(SMALLS) "+" CONTRACTIONS "|" BEFORE_WORD APART(CAPITALS) "+" APART(            \
+      SMALLS) "*" CONTRACTIONS
+static const char split_kimi[] =
+    "\\p{Han}+|" CASED_BESIDE_HAN "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 static const char split_bloom[] = " ?[^(\\s|.,!?\\x{2026}\\x{3002}\\x{ff0c}\\x{3001}\\x{964}\\x{6d4}\\x{60c})]+";
 static const char split_digits[] = "\\p{N}+", split_three[] = "[0-9][0-9][0-9]", split_up_to_three[] = "\\p{N}{1,3}";
@@ -66,6 +76,7 @@ static const struct pre_rule rules[] = {
     [RULE_VIKING] = {.patterns = {split_bloom, split_digit}},
     [RULE_TEKKEN] = {.patterns = {split_tekken}, .ignore_merges = true, .add_bos = true},
     [RULE_GPT4O] = {.patterns = {split_gpt4o}},
+    [RULE_KIMI] = {.patterns = {split_kimi}, .ignore_merges = true},
 };
 
 /* The names that llama.cpp's converter gives them. */
@@ -108,6 +119,7 @@ static const struct {
     {"tekken", RULE_TEKKEN},
     {"gpt-4o", RULE_GPT4O},
     {"llama4", RULE_GPT4O},
+    {"kimi-k2", RULE_KIMI},
 };
 
 static const struct pre_rule *find_rule(struct slice pre, struct error *error) {
@@ -145,20 +157,27 @@ static bool read_merges(struct tokenizer_spec *spec, const struct vocab_source *
   return true;
 }
 
-bool vocab_read_byte_level(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
-  const struct pre_rule *rule = find_rule(source->pre, error);
+bool vocab_split_rule(struct tokenizer_spec *spec, struct slice name, bool prefix_space, struct vocab_rule *out,
+                      struct error *error) {
+  const struct pre_rule *rule = find_rule(name, error);
   if (!rule) return false;
-  snprintf(spec->name, sizeof spec->name, "byte-level BPE (%.*s)", SLICE_ARGS(source->pre));
-  spec->flags = MODEL_BYTE_LEVEL | (rule->ignore_merges ? MODEL_IGNORE_MERGES : 0u);
-  if (!vocab_read_tokens(spec, source, error) || !read_merges(spec, source, error)) return false;
-  spec_byte_tokens(spec);
-  vocab_read_special_ids(spec, source, rule->add_bos);
+  *out = (struct vocab_rule){.ignore_merges = rule->ignore_merges, .add_bos = rule->add_bos};
   if (rule->nfc && !spec_step(spec, (struct step_spec){.kind = STEP_NFC}, error)) return false;
-  if (source->add_space_prefix == VOCAB_YES &&
-      !spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS}, error))
+  if (prefix_space && !spec_step(spec, (struct step_spec){.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS}, error))
     return false;
   for (int i = 0; i < PRE_PATTERNS && rule->patterns[i]; i++)
     if (!spec_step(spec, (struct step_spec){.kind = STEP_SPLIT, .a = slice_text(rule->patterns[i])}, error))
       return false;
+  return true;
+}
+
+bool vocab_read_byte_level(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
+  struct vocab_rule rule;
+  if (!vocab_split_rule(spec, source->pre, source->add_space_prefix == VOCAB_YES, &rule, error)) return false;
+  snprintf(spec->name, sizeof spec->name, "byte-level BPE (%.*s)", SLICE_ARGS(source->pre));
+  spec->flags = MODEL_BYTE_LEVEL | (rule.ignore_merges ? MODEL_IGNORE_MERGES : 0u);
+  if (!vocab_read_tokens(spec, source, error) || !read_merges(spec, source, error)) return false;
+  spec_byte_tokens(spec);
+  vocab_read_special_ids(spec, source, rule.add_bos);
   return true;
 }

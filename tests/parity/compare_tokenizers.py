@@ -40,9 +40,9 @@ def random_text(rng, make, added):
                    for _ in range(rng.randint(1, 40)))
 
 
-def ours(program, path, texts):
+def ours(command, texts):
     raw = [text.encode() for text in texts]
-    done = subprocess.run([program, path], input=b"".join(struct.pack("<I", len(r)) + r for r in raw), stdout=subprocess.PIPE,
+    done = subprocess.run(command, input=b"".join(struct.pack("<I", len(r)) + r for r in raw), stdout=subprocess.PIPE,
                           check=True)
     at, results = 0, []
     for _ in texts:
@@ -65,7 +65,7 @@ def compare(name, program, make, count):
     for piece in LEFT_OUT.get(name, ()):
         texts = [text.replace(piece, "") for text in texts]
     wrong = ties = 0
-    for text, (ids, decoded), encoding in zip(texts, ours(program, path, texts), tokenizer.encode_batch(texts)):
+    for text, (ids, decoded), encoding in zip(texts, ours([program, path], texts), tokenizer.encode_batch(texts)):
         same_text = decoded == tokenizer.decode(encoding.ids)
         if ids != encoding.ids and same_text and name in TIES and sorted(ids) == sorted(encoding.ids):
             ties += 1

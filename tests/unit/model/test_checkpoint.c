@@ -44,7 +44,9 @@ static void test_plain(void **state) {
   assert_non_null(checkpoint_find(c, "lm_head.weight"));
   assert_null(checkpoint_find(c, "absent"));
   assert_true(checkpoint_intact(c, &error));
-  assert_true(checkpoint_tokenizer_json(c).size > 0);
+  const char *vocabulary;
+  assert_true(checkpoint_vocabulary(c, &vocabulary).size > 0);
+  assert_string_equal(vocabulary, "tokenizer.json");
   assert_int_equal(checkpoint_tokenizer_config(c).size, 0);
   assert_int_equal(checkpoint_chat_template(c).size, 0);
   const struct checkpoint_generation *g = checkpoint_generation(c);
