@@ -41,24 +41,26 @@ static bool unit_read(struct slice trie, uint32_t at, uint32_t *unit) {
   return true;
 }
 
-/* What the shortest rule that text begins with makes of it; false: there is none. */
-static bool rule_find(struct slice map, struct slice text, struct slice *result) {
+/* What the shortest or the longest rule that text begins with makes of its first *used bytes; false: there is none. */
+static bool rule_find(struct slice map, struct slice text, bool longest, struct slice *result, size_t *used) {
   struct slice trie = map_trie(map), texts = map_texts(map);
   uint32_t at = 0, unit;
+  bool found = false;
   if (!unit_read(trie, at, &unit)) return false;
   at ^= unit_offset(unit);
-  for (size_t i = 0; i < text.size && text.data[i]; i++) {
+  for (size_t i = 0; i < text.size && text.data[i] && (longest || !found); i++) {
     at ^= text.data[i];
-    if (!unit_read(trie, at, &unit) || unit_label(unit) != text.data[i]) return false;
+    if (!unit_read(trie, at, &unit) || unit_label(unit) != text.data[i]) break;
     at ^= unit_offset(unit);
     if (!unit_ends(unit)) continue;
-    if (!unit_read(trie, at, &unit) || unit_value(unit) >= texts.size) return false;
+    if (!unit_read(trie, at, &unit) || unit_value(unit) >= texts.size) break;
     const uint8_t *start = texts.data + unit_value(unit);
-    if ((*start & 0xC0) == 0x80) return false; /* amid a character */
+    if ((*start & 0xC0) == 0x80) break; /* amid a character */
     *result = slice_make(start, strlen((const char *)start));
-    return true;
+    *used = i + 1;
+    found = true;
   }
-  return false;
+  return found;
 }
 
 /* --- texts ------------------------------------------------------------------------------------------------------ */
@@ -69,7 +71,8 @@ static bool append_characters(struct slice map, struct slice cluster, struct buf
     size = utf8_read(slice_make(cluster.data + at, cluster.size - at), &code);
     if (size == 0) return false;
     struct slice character = slice_make(cluster.data + at, size), made = character;
-    rule_find(map, character, &made);
+    size_t used;
+    rule_find(map, character, false, &made, &used);
     if (!buffer_append(out, made.data, made.size)) return false;
   }
   return true;
@@ -77,11 +80,13 @@ static bool append_characters(struct slice map, struct slice cluster, struct buf
 
 static bool append_cluster(struct slice map, struct slice cluster, struct buffer *out) {
   struct slice made;
-  if (cluster.size > WHOLE_CLUSTER || !rule_find(map, cluster, &made)) return append_characters(map, cluster, out);
+  size_t used;
+  if (cluster.size > WHOLE_CLUSTER || !rule_find(map, cluster, false, &made, &used))
+    return append_characters(map, cluster, out);
   return buffer_append(out, made.data, made.size);
 }
 
-bool charsmap_apply(struct slice map, struct slice text, struct buffer *out) {
+static bool apply_to_clusters(struct slice map, struct slice text, struct buffer *out) {
   uint32_t code, last = 0;
   utf8proc_int32_t state = 0;
   size_t start = 0;
@@ -93,4 +98,23 @@ bool charsmap_apply(struct slice map, struct slice text, struct buffer *out) {
     start = at;
   }
   return append_cluster(map, slice_make(text.data + start, text.size - start), out);
+}
+
+static bool apply_longest(struct slice map, struct slice text, struct buffer *out) {
+  uint32_t code;
+  for (size_t at = 0, used; at < text.size; at += used) {
+    struct slice rest = slice_make(text.data + at, text.size - at), made = rest;
+    size_t size = utf8_read(rest, &code);
+    if (size == 0) return false;
+    bool found = rule_find(map, rest, true, &made, &used);
+    if (found && at + used < text.size && (text.data[at + used] & 0xC0) == 0x80) found = false; /* amid a character */
+    if (!found) used = made.size = size;
+    if (!found) made.data = rest.data;
+    if (!buffer_append(out, made.data, made.size)) return false;
+  }
+  return true;
+}
+
+bool charsmap_apply(struct slice map, enum charsmap_mode mode, struct slice text, struct buffer *out) {
+  return (mode == CHARSMAP_LONGEST ? apply_longest : apply_to_clusters)(map, text, out);
 }

@@ -122,8 +122,9 @@ static bool prepend(struct slice prefix, struct slice text, struct buffer *out, 
   return true;
 }
 
-static bool apply_charsmap(struct slice map, struct slice text, struct buffer *out, struct slice *result) {
-  if (!charsmap_apply(map, text, out)) return false;
+static bool apply_charsmap(struct slice map, enum charsmap_mode mode, struct slice text, struct buffer *out,
+                           struct slice *result) {
+  if (!charsmap_apply(map, mode, text, out)) return false;
   *result = buffer_slice(out);
   return true;
 }
@@ -136,7 +137,7 @@ static bool apply(const struct normalizer *step, pcre2_match_data *match, struct
   case STEP_NFKC:
   case STEP_NFKD: return unicode_form(step->kind, text, out, result);
   case STEP_STRIP: *result = normalize_strip(text, step->mode); return true;
-  case STEP_CHARSMAP: return apply_charsmap(step->a, text, out, result);
+  case STEP_CHARSMAP: return apply_charsmap(step->a, (enum charsmap_mode)step->mode, text, out, result);
   case STEP_PREPEND: return prepend(step->a, text, out, result);
   case STEP_REPLACE: return replace(step->a, step->b, text, out, result);
   case STEP_REPLACE_MATCHES: return replace_matches(&step->matches, match, step->b, text, out, result, failure);

@@ -58,7 +58,7 @@ enum step_kind {
   STEP_LOWER,           /* small letters, each by itself */
   STEP_NMT,             /* as SentencePiece's nmt rules: control characters go, what is like a space becomes one */
   STEP_STRIP,           /* white space at the ends goes; mode: enum strip_mode */
-  STEP_CHARSMAP,        /* a: SentencePiece's precompiled rules */
+  STEP_CHARSMAP,        /* a: SentencePiece's precompiled rules; mode: enum charsmap_mode */
   STEP_PREPEND,         /* a in front of every stretch of text */
   STEP_REPLACE,         /* every a by b */
   STEP_REPLACE_MATCHES, /* what the regex a matches by b */

@@ -155,6 +155,7 @@ static uint32_t step_modes(uint32_t kind) {
   case STEP_PREFIX_SPACE: return PREFIX_MODES;
   case STEP_DROP_MARKS: return MARKS_MODES;
   case STEP_STRIP: return STRIP_MODES;
+  case STEP_CHARSMAP: return CHARSMAP_MODES;
   default: return 1;
   }
 }

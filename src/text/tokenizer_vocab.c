@@ -152,7 +152,7 @@ bool vocab_scores(struct tokenizer_spec *spec, const float *scores, struct error
 }
 
 static bool unigram_steps(struct tokenizer_spec *spec, const struct vocab_source *source, struct error *error) {
-  struct step_spec rules = {.kind = STEP_CHARSMAP, .a = source->charsmap};
+  struct step_spec rules = {.kind = STEP_CHARSMAP, .mode = CHARSMAP_LONGEST, .a = source->charsmap};
   struct step_spec runs = {.kind = STEP_REPLACE_MATCHES, .a = slice_text(" {2,}"), .b = slice_text(" ")};
   struct step_spec ends = {.kind = STEP_STRIP, .mode = STRIP_LEFT | STRIP_RIGHT};
   struct step_spec prefix = {.kind = STEP_PREFIX_SPACE, .mode = PREFIX_ALWAYS};

@@ -125,7 +125,7 @@ static bool reserve(struct sentencepiece *model, struct tokenizer_spec *spec, si
 /* Its normalizer, in its order (of the spaces that a text writes as marks it drops those at the end): the characters'
  * rules, runs and ends of spaces, the space in front. */
 static bool normalizing_steps(struct tokenizer_spec *spec, const struct sentencepiece *model, struct error *error) {
-  struct step_spec rules = {.kind = STEP_CHARSMAP, .a = model->source.charsmap};
+  struct step_spec rules = {.kind = STEP_CHARSMAP, .mode = CHARSMAP_LONGEST, .a = model->source.charsmap};
   struct step_spec runs = {.kind = STEP_REPLACE_MATCHES, .a = slice_text(" {2,}"), .b = slice_text(" ")};
   struct step_spec first = {.kind = STEP_REPLACE_MATCHES, .a = slice_text("\\A +"), .b = slice_text("")};
   struct step_spec last = {.kind = STEP_REPLACE_MATCHES, .a = slice_text("[ \\x{2581}]+\\z"), .b = slice_text("")};

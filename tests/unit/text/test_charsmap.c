@@ -42,8 +42,9 @@ static void test_results(void **state) {
     struct buffer out;
     buffer_init(&out, 100);
     assert_int_equal(charsmap_check(map), rows[i].result != NULL);
-    if (rows[i].result) {
-      assert_true(charsmap_apply(map, slice_text("a"), &out));
+    for (enum charsmap_mode mode = 0; rows[i].result && mode < CHARSMAP_MODES; mode++) {
+      buffer_clear(&out);
+      assert_true(charsmap_apply(map, mode, slice_text("a"), &out));
       assert_true(slice_equal(buffer_slice(&out), slice_text(rows[i].result)));
     }
     buffer_release(&out);
@@ -64,7 +65,10 @@ static void test_much(void **state) {
   struct buffer out;
   buffer_init(&out, 2 * RESULT);
   assert_true(charsmap_check(map));
-  assert_false(charsmap_apply(map, slice_make(text, 2 * MARKS), &out));
+  for (enum charsmap_mode mode = 0; mode < CHARSMAP_MODES; mode++) {
+    buffer_clear(&out);
+    assert_false(charsmap_apply(map, mode, slice_make(text, 2 * MARKS), &out));
+  }
   buffer_release(&out);
   free((void *)(uintptr_t)map.data);
   free(text);

@@ -175,7 +175,7 @@ static void test_refused(void **state) {
       {"qwen.tiktoken", "YQ== 0\n", 0, QWEN,
        "qwen.tiktoken: No token is the byte 0x00 alone, as one has to be of each."},
       {"qwen.tiktoken", "Y*== 0\n", 0, QWEN,
-       "qwen.tiktoken: A token's base64 has the byte 0x2a at position 1, which is none of base64's."},
+       "qwen.tiktoken: A token's base64 has the byte 0x2A at position 1: encode the file anew."},
       {"tekken.json", "{}", 0, NULL, "tekken.json: It has no config with a pattern."},
       {"tekken.json", TEKKEN("\"vocab\": []"), 0, NULL,
        "tekken.json: It names no special_tokens, as the first ones did; save the model's tokenizer.json."},
