@@ -170,6 +170,13 @@ def smollm():
     return tokenizer
 
 
+def falcon():
+    """Its last splits are between bytes, written as letters: amid characters too."""
+    return byte_level(pre_tokenizers.Sequence([
+        pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated")]))
+
+
 def llama2():
     normalizer = normalizers.Sequence([normalizers.Prepend(MARK), normalizers.Replace(" ", MARK)])
     return sentencepiece(normalizer, None, True)
@@ -331,7 +338,7 @@ def unigram_bytes():
 
 FAMILIES = {f.__name__: f for f in (gpt2, llama3, qwen2, smollm, llama2, metaspace, phi3, gemma, added, roberta, bert,
                                     bert_cased, wordlevel, xlmr, t5, unigram_bytes, tekken, gpt4o,
-                                    deepseek3)}
+                                    deepseek3, falcon)}
 
 
 def main():

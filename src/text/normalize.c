@@ -161,7 +161,7 @@ bool normalize_step(const struct normalizer *step, pcre2_match_data *match, stru
 }
 
 bool normalizer_open(struct normalizer *step, struct error *error) {
-  return step->kind != STEP_REPLACE_MATCHES || split_pattern_open(&step->matches, step->a, error);
+  return step->kind != STEP_REPLACE_MATCHES || split_pattern_open(&step->matches, step->a, false, error);
 }
 
 void normalizer_close(struct normalizer *step) { split_pattern_close(&step->matches); }

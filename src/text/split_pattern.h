@@ -11,11 +11,13 @@ struct split_pattern {
   pcre2_code *code; /* owned */
   enum split_mode mode;
   bool inverted;
+  bool bytes;    /* each byte is a character */
   bool compiled; /* to machine code */
 };
 
-/* Refuses a pattern that does not compile, or that would mean something else to PCRE2 than to its author. */
-bool split_pattern_open(struct split_pattern *split, struct slice pattern, struct error *error);
+/* Refuses a pattern that does not compile, or that would mean something else to PCRE2 than to its author. bytes: it is
+ * for texts that need not be UTF-8. */
+bool split_pattern_open(struct split_pattern *split, struct slice pattern, bool bytes, struct error *error);
 void split_pattern_close(struct split_pattern *split);
 
 /* The first non-empty match at or after `from`: false when there is none or when matching fails (then *error is set:

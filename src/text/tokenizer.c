@@ -43,21 +43,32 @@ static void facts_init(struct tokenizer_facts *facts, const struct blob_header *
   memcpy(facts->end, header->end, sizeof facts->end);
 }
 
+static bool out_of_order(struct error *error) {
+  return error_set(error, ERROR_FORMAT,
+                   "The compiled tokenizer is corrupt: its steps are out of order; build the engine again.");
+}
+
+/* A split between bytes may leave parts of characters, which only another such one and a byte-level model take. */
+static bool split_fits(const struct tokenizer *tokenizer, bool bytes) {
+  if (bytes) return tokenizer->tables.header->flags & MODEL_BYTE_LEVEL;
+  return tokenizer->n_split == 0 || !tokenizer->splits[tokenizer->n_split - 1].bytes;
+}
+
 /* Steps come in the order normalize, prefix, split; anything else is no table of ours. */
 static bool steps_open(struct tokenizer *tokenizer, struct error *error) {
   const struct tokenizer_tables *tables = &tokenizer->tables;
   for (uint32_t i = 0; i < tables->header->n_step; i++) {
     const struct blob_step *step = &tables->steps[i];
-    bool later = tokenizer->prefixes || tokenizer->n_split > 0;
-    if (step->kind == STEP_SPLIT) {
+    bool later = tokenizer->prefixes || tokenizer->n_split > 0, bytes = step->kind == STEP_SPLIT_BYTES;
+    if (step->kind == STEP_SPLIT || bytes) {
       struct split_pattern *split = &tokenizer->splits[tokenizer->n_split];
-      if (!split_pattern_open(split, tables_text(tables, step->a), error)) return false;
+      if (!split_fits(tokenizer, bytes)) return out_of_order(error);
+      if (!split_pattern_open(split, tables_text(tables, step->a), bytes, error)) return false;
       split->mode = step->mode;
       split->inverted = step->inverted;
       tokenizer->n_split++;
     } else if (later) {
-      return error_set(error, ERROR_FORMAT,
-                       "The compiled tokenizer is corrupt: its steps are out of order; build the engine again.");
+      return out_of_order(error);
     } else if (step->kind == STEP_PREFIX_SPACE) {
       tokenizer->prefixes = true;
       tokenizer->prefix_mode = step->mode;

@@ -178,15 +178,45 @@ static bool read_fixed_length(struct tokenizer_spec *spec, const json_t *compone
   return copy.data ? add_split(spec, copy, SPLIT_ISOLATED, false, error) : spec_out_of_memory(error);
 }
 
+#define BYTE_NUMBERS "[0-9\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}]"
+
+/* Behind ByteLevel the package splits what it has written the bytes as: letters, one for each byte, of which those up
+ * to U+00FF are the bytes' own. A split at letters of ASCII is the same split of the bytes. */
+static bool add_byte_split(struct tokenizer_spec *spec, struct slice pattern, enum split_mode mode, bool inverted,
+                           struct error *error) {
+  return spec_step(spec, (struct step_spec){.kind = STEP_SPLIT_BYTES, .mode = mode, .inverted = inverted, .a = pattern},
+                   error);
+}
+
+/* It names ASCII's letters, digits and visible signs alone. */
+static bool names_letters(struct slice pattern) {
+  for (size_t i = 0; i < pattern.size; i++) {
+    uint8_t byte = pattern.data[i];
+    if (byte <= ' ' || byte >= 0x7F || strchr("\\.^$", byte)) return false;
+  }
+  return pattern.size > 0;
+}
+
+static bool read_byte_split(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
+  struct slice type = json_type_of(component), regex = json_take_text(json_object_get(component, "pattern"), "Regex");
+  bool each = json_take_bool(component, "individual_digits", false);
+  enum split_mode mode = SPLIT_ISOLATED;
+  /* numbers among the letters of bytes: the digits, and ² ³ ¹ ¼ ½ ¾ */
+  if (slice_is(type, "Digits"))
+    return add_byte_split(spec, slice_text(each ? BYTE_NUMBERS : BYTE_NUMBERS "+"), mode, false, error);
+  if (slice_is(type, "Split") && names_letters(regex) && read_mode(component, &mode))
+    return add_byte_split(spec, regex, mode, json_take_bool(component, "invert", false), error);
+  return json_malformed("pre-tokenizer", type, "after ByteLevel only digits and letters of ASCII split", error);
+}
+
 static bool read_pre_tokenizer(struct tokenizer_spec *spec, const json_t *component, struct error *error) {
   struct slice type = json_type_of(component);
   if (slice_is(type, "Metaspace")) return read_metaspace(spec, component, error);
+  if (spec->flags & MODEL_BYTE_LEVEL) return read_byte_split(spec, component, error);
   if (slice_is(type, "Split")) return read_split(spec, component, error);
   if (spec->flags & MODEL_SPACE_MARKED)
     return json_malformed("pre-tokenizer", type, "it is not supported after spaces were replaced", error);
   if (slice_is(type, "ByteLevel")) return read_byte_level(spec, component, error);
-  if (spec->flags & MODEL_BYTE_LEVEL)
-    return json_malformed("pre-tokenizer", type, "it is not supported after ByteLevel", error);
   if (slice_is(type, "Digits"))
     return add_split(spec, slice_text(json_take_bool(component, "individual_digits", false) ? split_digit : "\\p{N}+"),
                      SPLIT_ISOLATED, false, error);

@@ -64,6 +64,7 @@ enum step_kind {
   STEP_REPLACE_MATCHES, /* what the regex a matches by b */
   STEP_PREFIX_SPACE,    /* a space in front of a stretch that does not start with one; mode: enum prefix_mode */
   STEP_SPLIT,           /* by the regex a; mode: enum split_mode */
+  STEP_SPLIT_BYTES,     /* the same, where each byte is a character: of a byte-level model, after all other splits */
   STEP_KINDS,
 };
 
@@ -94,7 +95,7 @@ struct added_spec {
 struct step_spec {
   enum step_kind kind;
   uint32_t mode;
-  uint32_t inverted; /* STEP_SPLIT: the matches are the text, the gaps the delimiters */
+  uint32_t inverted; /* of splits: the matches are the text, the gaps the delimiters */
   struct slice a, b;
 };
 

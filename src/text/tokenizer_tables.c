@@ -151,7 +151,8 @@ static bool text_valid(const struct tokenizer_tables *tables, struct blob_range 
 
 static uint32_t step_modes(uint32_t kind) {
   switch (kind) {
-  case STEP_SPLIT: return SPLIT_MODES;
+  case STEP_SPLIT:
+  case STEP_SPLIT_BYTES: return SPLIT_MODES;
   case STEP_PREFIX_SPACE: return PREFIX_MODES;
   case STEP_DROP_MARKS: return MARKS_MODES;
   case STEP_STRIP: return STRIP_MODES;

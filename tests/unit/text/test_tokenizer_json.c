@@ -22,7 +22,7 @@ static void test_families(void **state) {
   (void)state;
   static const char *const names[] = {"gpt2",  "llama3",        "qwen2",   "smollm", "llama2",     "metaspace", "phi3",
                                       "gemma", "added",         "roberta", "bert",   "bert_cased", "wordlevel", "xlmr",
-                                      "t5",    "unigram_bytes", "tekken",  "gpt4o",  "deepseek3"};
+                                      "t5",    "unigram_bytes", "tekken",  "gpt4o",  "deepseek3",  "falcon"};
   for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
     struct fixture fixture;
     fixture_open(&fixture, names[n]);
@@ -155,6 +155,13 @@ static void test_refused(void **state) {
        "The tokenizer's normalizer 'Precompiled' is malformed: its precompiled_charsmap is not one."},
       {"{" MODEL "," BYTES ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A*AA\"}}",
        "The tokenizer's precompiled_charsmap has the byte 0x2A at position 1: encode the file anew."},
+      {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},"
+       "{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"[0-9] \"}}]}}",
+       "The tokenizer's pre-tokenizer 'Split' is malformed: after ByteLevel only digits and letters of ASCII split."},
+      {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\"},"
+       "{\"type\":\"Punctuation\"}]}}",
+       "The tokenizer's pre-tokenizer 'Punctuation' is malformed: after ByteLevel only digits and letters of ASCII "
+       "split."},
       {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":0}}",
        "The tokenizer's pre-tokenizer 'FixedLength' is malformed: its length is not from 1 to 1000."},
       {"{" MODEL
