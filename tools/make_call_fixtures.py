@@ -16,7 +16,7 @@ import pathlib
 from make_chat_fixtures import environment
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests/fixtures/text/calls.json"
-SIGNS = ["<|channel|>", "<|START_ACTION|>", "<|END_THINKING|>", "<｜tool▁calls▁begin｜>", "[TOOL_CALLS]", "[/THINK]", "<|tool_call|>",
+SIGNS = ["<function=", "<|channel|>", "<|START_ACTION|>", "<|END_THINKING|>", "<｜tool▁calls▁begin｜>", "[TOOL_CALLS]", "[/THINK]", "<|tool_call|>",
          "<tool_call>", "<|python_tag|>", "\"parameters\": ", "</think>", "<response>", "<|python_start|>", "[func_name1("]
 ENDS = ["<|im_end|>", "</s>", "<|eot_id|>", "<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|end_of_text|>", "<|end|>\n", "<|call|>",
         "<|return|>", "<end_of_turn>"]
@@ -170,6 +170,22 @@ OWN = [
         calls=[("get_weather", {"city": "12", "days": 12, "exact": "no", "other": [1]})]),
     own("GLM's without arguments", HERMES, "<tool_call>get_weather\n</tool_call>", calls=[("get_weather", {})]),
     own("a word is text", HERMES, "<tool_call>weather</tool_call>", "<tool_call>weather</tool_call>"),
+    own("two begins, one end", HERMES,
+        '<tool_call>{"name": "get_weather", "arguments": {"city": "Ulm"}}\n<tool_call>{"name": "add-up", "arguments": {}}</tool_call> Done.', "Done.",
+        calls=[RAIN, ("add-up", {})]),
+    own("Qwen3-Coder's without its begin", ["<tool_call>", "<function="],
+        "So:\n<function=get_weather>\n<parameter=city>\nUlm\n</parameter>\n</function>\n</tool_call>\nDone.", "So:Done.", calls=[RAIN]),
+    own("Qwen3-Coder's without its begin and its end", ["<tool_call>", "<function="],
+        "<function=get_weather>\n<parameter=city>\nUlm\n</parameter>\n</function>", calls=[RAIN]),
+    own("the word for it in a text", ["<tool_call>", "<function="], "Write <function=f> then.", "Write <function=f> then."),
+    own("Granite's other mark", ["<|tool_call|>"], 'So <tool_call>[{"name": "get_weather", "arguments": {"city": "Ulm"}}]', "So", calls=[RAIN]),
+    own("Granite's other mark, closed", ["<|tool_call|>"], '<tool_call>[{"name": "get_weather", "arguments": {"city": "Ulm"}}]</tool_call>', calls=[RAIN]),
+    own("bare list of a known tool", LLAMA, ' [ {"name": "get_weather", "parameters": {"city": "Ulm"}}, {"name": "add-up", "parameters": {}}]',
+        calls=[RAIN, ("add-up", {})]),
+    own("another bare list is text", LLAMA, '[{"answer": 1}]', '[{"answer": 1}]'),
+    own("bare JSON of Llama 4's", ["<|python_start|>"], '{"type": "function", "name": "get_weather", "parameters": {"city": "Ulm"}}', calls=[RAIN]),
+    own("a bare call after a thought", ["</think>", "<|python_tag|>"], '<think>So.</think>\n\n{"name": "get_weather", "parameters": {"city": "Ulm"}}',
+        thought="So.", calls=[RAIN]),
     own("a list in one mark", HERMES, '<tool_call>[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]</tool_call>',
         calls=[("f", {}), ("g", {})]),
 ]

@@ -16,16 +16,17 @@ static const struct thought_marks thoughts[] = {
 
 /* The last is that of templates which teach none. */
 static const struct call_marks calls[] = {
-    {"command", "<|START_ACTION|>", "<|START_ACTION|>", "<|END_ACTION|>", 0},
-    {"deepseek", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", 0},
-    {"mistral", "[TOOL_CALLS]", "[TOOL_CALLS]", NULL, 0},
-    {"granite", "<|tool_call|>", "<|tool_call|>", "<|/tool_call|>", 0},
-    {"llama4", "<|python_start|>", "<|python_start|>", "<|python_end|>", '['},
-    {"pythonic", "[func_name1(", "<|python_tag|>", NULL, '['},
-    {"tagged", "<tool_call>", "<tool_call>", "</tool_call>", 0},
-    {"llama", "<|python_tag|>", "<|python_tag|>", NULL, '{'},
-    {"llama", "\"parameters\": ", "<|python_tag|>", NULL, '{'},
-    {"tagged", "", "<tool_call>", "</tool_call>", 0},
+    {"command", "<|START_ACTION|>", {{"<|START_ACTION|>", "<|END_ACTION|>", false}}, NULL},
+    {"deepseek", "<｜tool▁calls▁begin｜>", {{"<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", false}}, NULL},
+    {"mistral", "[TOOL_CALLS]", {{"[TOOL_CALLS]", NULL, false}}, NULL},
+    {"granite", "<|tool_call|>", {{"<|tool_call|>", "<|/tool_call|>", false}, {"<tool_call>", NULL, false}}, NULL},
+    {"llama4", "<|python_start|>", {{"<|python_start|>", "<|python_end|>", false}}, "[{"},
+    {"pythonic", "[func_name1(", {{"<|python_tag|>", NULL, false}}, "["},
+    {"coder", "<function=", {{"<tool_call>", "</tool_call>", false}, {"<function=", "</tool_call>", true}}, NULL},
+    {"tagged", "<tool_call>", {{"<tool_call>", "</tool_call>", false}}, NULL},
+    {"llama", "<|python_tag|>", {{"<|python_tag|>", NULL, false}}, "{["},
+    {"llama", "\"parameters\": ", {{"<|python_tag|>", NULL, false}}, "{["},
+    {"tagged", "", {{"<tool_call>", "</tool_call>", false}}, NULL},
 };
 
 static bool teaches(struct slice template, const char *sign) {

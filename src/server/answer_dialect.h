@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-enum { ANSWER_MARKS = 2 };
+enum { ANSWER_MARKS = 2, CALL_FORMS = 2 };
 
 /* Around thoughts. */
 struct thought_marks {
@@ -16,11 +16,16 @@ struct thought_marks {
   bool special;                      /* they are special tokens, which texts are usually without */
 };
 
-/* Around calls, which tool_calls.h reads whatever their form. */
+/* Around calls, which tool_calls.h reads whatever they are like. */
+struct call_form {
+  const char *begin, *end; /* begin NULL: there is no such form; end NULL: the end of the answer */
+  bool kept;               /* the begin is part of the call */
+};
+
 struct call_marks {
   const char *name, *sign;
-  const char *begin, *end; /* end NULL: the end of the answer */
-  char bare;               /* an answer that begins with this may be calls without a mark; 0: none is */
+  struct call_form forms[CALL_FORMS]; /* what the template teaches, and what models write in its place */
+  const char *bare; /* an answer that begins with one of these may be calls without a mark; NULL: none is */
 };
 
 struct answer_dialect {

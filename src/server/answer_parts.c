@@ -4,6 +4,7 @@
 #include "server/answer_parts.h"
 
 #include "base/limits.h"
+#include "server/answer_bare.h"
 #include "server/answer_channel.h"
 #include "server/tool_calls.h"
 
@@ -19,6 +20,7 @@ struct mark {
   const char *text;
   enum answer_part to;
   bool first; /* after nothing but spaces */
+  int form;   /* of calls */
 };
 
 static size_t spaces_before(struct slice text, size_t at) {
@@ -47,7 +49,8 @@ static int marks_of(const struct answer_parts *p, struct mark out[MARKS_MAX]) {
   int n = 0;
   if (p->dialect.channels) return channel_marks(p->part, out);
   if (p->part == PART_CALLS) {
-    if (calls && calls->end) out[n++] = (struct mark){.text = calls->end, .to = PART_CONTENT};
+    const char *end = calls ? calls->forms[p->form].end : NULL;
+    if (end) out[n++] = (struct mark){.text = end, .to = PART_CONTENT};
     return n;
   }
   if (thoughts && p->part == PART_THOUGHT) out[n++] = (struct mark){.text = thoughts->end, .to = PART_CONTENT};
@@ -55,7 +58,8 @@ static int marks_of(const struct answer_parts *p, struct mark out[MARKS_MAX]) {
   for (int i = 0; thoughts && i < ANSWER_MARKS && thoughts->dropped[i]; i++)
     if (thoughts->special || (p->part == PART_CONTENT && (i == 0 ? !p->said : p->framed))) /* else they may be meant */
       out[n++] = (struct mark){.text = thoughts->dropped[i], .to = p->part, .first = !thoughts->special && i == 0};
-  if (calls && p->tools && p->part == PART_CONTENT) out[n++] = (struct mark){.text = calls->begin, .to = PART_CALLS};
+  for (int i = 0; calls && p->tools && p->part == PART_CONTENT && i < CALL_FORMS && calls->forms[i].begin; i++)
+    out[n++] = (struct mark){.text = calls->forms[i].begin, .to = PART_CALLS, .form = i};
   return n;
 }
 
@@ -134,8 +138,9 @@ static void part_enter(struct answer_parts *p, enum answer_part part) {
   p->call_at = p->seen = p->spaces = 0;
 }
 
-static void calls_enter(struct answer_parts *p, size_t call_at) {
+static void calls_enter(struct answer_parts *p, int form, size_t call_at) {
   part_enter(p, PART_CALLS);
+  p->form = form;
   p->after_mark = false;
   p->begun = true;
   p->call_at = p->seen = call_at;
@@ -148,7 +153,7 @@ static void header_end(struct answer_parts *p, size_t size, size_t mark_size) {
   if (calls) snprintf(p->name, sizeof p->name, "%.*s", (int)header.to.size, (const char *)header.to.data);
   buffer_consume(&p->held, size + mark_size);
   if (calls)
-    calls_enter(p, 0);
+    calls_enter(p, 0, 0);
   else
     part_enter(p, header.thinks ? PART_THOUGHT : PART_CONTENT);
   p->after_mark = false;
@@ -193,7 +198,8 @@ static bool mark_pass(struct answer_parts *p, struct place place) {
   if (p->dialect.channels) spaces = 0;
   held_tell(p, place.at - spaces);
   if (place.mark->to == PART_CALLS) {
-    calls_enter(p, spaces + mark_size); /* which stay, in case it is none */
+    bool kept = p->dialect.calls->forms[place.mark->form].kept;
+    calls_enter(p, place.mark->form, spaces + (kept ? 0 : mark_size)); /* which stay, in case it is none */
     return true;
   }
   buffer_consume(&p->held, spaces + mark_size);
@@ -205,43 +211,20 @@ static bool mark_pass(struct answer_parts *p, struct place place) {
 
 /* --- without a mark ----------------------------------------------------------------------------------------------- */
 
-enum maybe { NO, PERHAPS, YES };
-
-/* Whether the text, which begins with the bracket, begins as calls do: {"name": or another of their members; [f( */
-static enum maybe bare_begins(struct slice text, char bracket) {
-  static const char *const first[] = {"\"name\"", "\"type\"", "\"function\"", "\"parameters\"", "\"arguments\""};
-  size_t at = 1;
-  while (at < text.size && json_is_space(text.data[at])) at++;
-  if (at > SPACES_MAX) return NO;
-  struct slice rest = slice_make(text.data + at, text.size - at);
-  if (bracket == '[') {
-    size_t n = 0;
-    while (n < rest.size && !strchr(" \n\r\t()[]{}\"',", rest.data[n])) n++;
-    if (n > LIMIT_TOOL_NAME_BYTES) return NO;
-    return n == rest.size ? PERHAPS : n > 0 && rest.data[n] == '(' ? YES : NO;
-  }
-  enum maybe begins = NO;
-  for (size_t i = 0; i < sizeof first / sizeof *first; i++) {
-    size_t size = strlen(first[i]), same = rest.size < size ? rest.size : size;
-    if (memcmp(rest.data, first[i], same) == 0) begins = same == size ? YES : begins == YES ? YES : PERHAPS;
-  }
-  return begins;
-}
-
 /* An answer that begins as a call without a mark. False: what is held has to wait. */
 static bool bare_review(struct answer_parts *p) {
-  char bracket = p->tools && p->dialect.calls && !p->dialect.channels ? p->dialect.calls->bare : 0;
+  const char *brackets = p->tools && p->dialect.calls && !p->dialect.channels ? p->dialect.calls->bare : NULL;
   struct slice text = buffer_slice(&p->held);
   size_t at = 0;
-  if (!bracket || p->begun || p->part != PART_CONTENT) return true;
+  if (!brackets || p->said || p->part != PART_CONTENT) return true;
   while (at < text.size && json_is_space(text.data[at])) at++;
-  if (at == text.size || text.data[at] != (uint8_t)bracket || at + p->spaces > SPACES_MAX) return true;
-  enum maybe begins = bare_begins(slice_make(text.data + at, text.size - at), bracket);
-  if (begins == YES) {
-    calls_enter(p, at);
+  if (at == text.size || !text.data[at] || !strchr(brackets, text.data[at]) || at + p->spaces > SPACES_MAX) return true;
+  enum bare_begin begins = bare_begins(slice_make(text.data + at, text.size - at));
+  if (begins == BARE_CALL) {
+    calls_enter(p, 0, at);
     p->bare = true;
   }
-  return begins != PERHAPS;
+  return begins != BARE_PERHAPS;
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */

@@ -28,6 +28,7 @@ struct answer_parts {
   size_t seen;           /* there too: where the search for its end goes on */
   char name[LIMIT_TOOL_NAME_BYTES + 1]; /* there: of the tool, where a header had it */
   size_t spaces;                        /* that ended what was told last */
+  int form;                             /* there: of the marks' */
   int n_missed;                         /* there: marks of its end that were part of an argument */
   bool begun;                           /* something else than spaces has come */
   bool said, framed;                    /* and as content; the first of the dropped marks has come */

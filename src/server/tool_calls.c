@@ -141,7 +141,15 @@ static bool value_add(json_t *calls, const json_t *value) {
   return true;
 }
 
-/* Values one after another, with spaces, commas or semicolons between them. */
+/* What may stand between two values, or behind the last: a comma or a semicolon, marks that were not closed. */
+static struct slice between_off(struct slice text) {
+  text = trimmed(text);
+  if (text.size > 1 && (text.data[0] == ';' || text.data[0] == ',')) text = trimmed(rest_from(text, 1));
+  while (past(&text, "</tool_call>") || past(&text, "<tool_call>")) text = trimmed(text);
+  return text;
+}
+
+/* Values one after another. */
 static bool values_read(json_t *calls, struct slice text) {
   while (text.size > 0) {
     struct error error;
@@ -151,8 +159,7 @@ static bool values_read(json_t *calls, struct slice text) {
     bool added = value && value_add(calls, value);
     json_decref(value);
     if (!added) return false;
-    text = trimmed(rest_from(text, size));
-    if (text.size > 1 && (text.data[0] == ';' || text.data[0] == ',')) text = trimmed(rest_from(text, 1));
+    text = between_off(rest_from(text, size));
   }
   return true;
 }

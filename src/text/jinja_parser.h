@@ -1,5 +1,5 @@
 /* The parser of chat templates: statements in jinja_parser.c, operators in jinja_expression.c, what they apply to in
- * jinja_operand.c. */
+ * jinja_operand.c and jinja_arguments.c. */
 #ifndef SPATE_TEXT_JINJA_PARSER_H
 #define SPATE_TEXT_JINJA_PARSER_H
 
@@ -47,6 +47,9 @@ struct node *parse_target(struct parser *p);
 
 /* A value with its sign and what stands behind it. */
 struct node *parse_unary(struct parser *p, bool with_filters);
+
+/* "(a, b, *c, name=d, **e)" into a call, a filter or a test. */
+bool parse_arguments(struct parser *p, struct node *call);
 
 /* "|name(…)|name…" after subject; without_bar: the first has no bar before it. */
 struct node *parse_filters(struct parser *p, struct node *subject, bool without_bar);

@@ -1,0 +1,13 @@
+/* Calls that a model writes without the marks of calls. */
+#ifndef SPATE_SERVER_ANSWER_BARE_H
+#define SPATE_SERVER_ANSWER_BARE_H
+
+#include "base/slice.h"
+
+enum bare_begin { BARE_TEXT, BARE_PERHAPS /* more has to come to tell */, BARE_CALL };
+
+/* Whether the text, which begins with a bracket, begins as calls do: {"name": or another of their members, alone or in
+ * a list; [f( */
+enum bare_begin bare_begins(struct slice text);
+
+#endif
