@@ -32,7 +32,7 @@ install(CODE "set(SPATE_SOURCE \"${CMAKE_SOURCE_DIR}\")\nset(SPATE_DOCUMENTS \"$
 install(SCRIPT cmake/install_by_prefix.cmake COMPONENT spate)
 
 install(TARGETS libspate LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)
-install(FILES include/spate.h include/spate_image.h include/spate_lora.h include/spate_text.h include/spate_tools.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
+install(FILES include/spate.h include/spate_embed.h include/spate_image.h include/spate_lora.h include/spate_text.h include/spate_tools.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
 file(RELATIVE_PATH SPATE_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/spate.pc.in ${CMAKE_BINARY_DIR}/spate.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/spate.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)

@@ -13,7 +13,7 @@
  * false, NULL or 0 and fill *error with a sentence. Each struct of options starts with its size, set by its _init
  * (which is inline, as spate_inbox_take is, so that it is the size that the program was compiled with): programs
  * compiled against an older header keep working. examples/embed.c is a whole program, examples/many_prompts.c one of
- * many requests. This header includes spate_text.h (texts and tokens), spate_lora.h (adapters), spate_image.h (images)
+ * many requests. This header includes spate_embed.h (vectors of texts), spate_text.h (texts and tokens), spate_lora.h (adapters), spate_image.h (images)
  * and spate_tools.h, what is done with a model before and beside serving (build, inspect, tokenize, bench). */
 #ifndef SPATE_H
 #define SPATE_H
@@ -129,6 +129,8 @@ typedef struct {
   const char *kv_dtype;   /* of the KV cache, as kv_cache_dtype names it */
   double weights_seconds; /* that copying the weights to the device took; 0: they are read where they are mapped */
   double file_seconds, device_seconds, program_seconds; /* that opening took: file, device, memory and kernels */
+  int task;                 /* SPATE_TASK_GENERATE, … (spate_embed.h) */
+  int vector_size;          /* numbers of a text's vector, or labels; 0: the engine generates text */
 } spate_engine_info;
 
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */
@@ -250,6 +252,8 @@ typedef struct {
   int stop_string;    /* SPATE_FINISH_STOP: index in the request's stop of the string that ended it; −1: none did */
   int32_t stop_token; /* the one of its stop_token_ids that did; −1: none, as when the model ended by itself */
   int32_t prompt_end[8]; /* TEXT, DONE: the prompt's last tokens; −1 before its first */
+  int n_numbers;         /* DONE of spate_embed: the text's vector, or its labels' scores; valid as text is */
+  const float *numbers;
 } spate_event;
 
 /* Copies the request and queues it. The id is never 0 and never used again; its events go to the inbox, ending with a
@@ -284,6 +288,7 @@ SPATE_API const char *spate_token_text(const spate_engine *engine, int32_t token
 }
 #endif
 
+#include "spate_embed.h"
 #include "spate_image.h"
 #include "spate_lora.h"
 #include "spate_text.h"

@@ -45,7 +45,7 @@ def check_includes(problems):
         for path in sources(room):
             for target in re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), flags=re.M):
                 other = target.split("/")[0]
-                if target in ("spate.h", "spate_image.h", "spate_lora.h", "spate_text.h", "spate_tools.h"):
+                if target in ("spate.h", "spate_embed.h", "spate_image.h", "spate_lora.h", "spate_text.h", "spate_tools.h"):
                     if room not in ("lib", "server", "cli"):
                         problems.append(f"{path.relative_to(ROOT)} includes {target}, which {room}/ may not")
                 elif other not in may:

@@ -69,3 +69,18 @@ bool base64_decode(struct slice text, const char *what, struct buffer *out, stru
   out->size += written;
   return true;
 }
+
+bool base64_encode(struct slice bytes, struct buffer *out) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  uint8_t *to = buffer_reserve(out, (bytes.size + 2) / 3 * 4);
+  if (!to) return false;
+  for (size_t at = 0; at < bytes.size; at += 3) {
+    size_t left = bytes.size - at;
+    uint32_t bits = (uint32_t)bytes.data[at] << 16;
+    if (left > 1) bits |= (uint32_t)bytes.data[at + 1] << 8;
+    if (left > 2) bits |= bytes.data[at + 2];
+    for (int i = 0; i < 4; i++) *to++ = (uint8_t)((size_t)i > left ? '=' : digits[bits >> (18 - 6 * i) & 63]);
+    out->size += 4;
+  }
+  return true;
+}

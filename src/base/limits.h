@@ -88,6 +88,7 @@ enum limit {
   LIMIT_ALLOWED_TOKENS = 1 << 14,
   LIMIT_REQUEST_PROMPTS = 64,  /* of one HTTP request */
   LIMIT_REQUEST_CHOICES = 128, /* of all its prompts together */
+  LIMIT_REQUEST_TEXTS = 1024,  /* that one HTTP request has made into vectors */
   LIMIT_BEAMS = 16,            /* of one beam search */
   LIMIT_LENGTH_PENALTY = 10,   /* either side of 0 */
   LIMIT_NAME_BYTES = 512,      /* of a model's name in a request */

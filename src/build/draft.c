@@ -5,7 +5,10 @@
 #include "base/log.h"
 #include "build/quant_override.h"
 #include "build/scheme_choice.h"
+#include "model/encoder_frame.h"
+#include "model/encoder_labels.h"
 #include "model/family.h"
+#include "model/sentence_config.h"
 #include "text/vocab_files.h"
 #include "text/vocab_gguf.h"
 
@@ -80,6 +83,45 @@ static bool schemes_settle(struct draft *draft, const struct backend *backend, s
          plan_check(buffer_slice(&draft->block[PLAN_DECODER]), error) && encoder_settle(draft, &wish, backend, error);
 }
 
+static struct text_frame frame_copy(const struct encoder_frame *from) {
+  struct text_frame to = {.second_type = from->second_type};
+  _Static_assert((int)FRAME_IDS == (int)ENCODER_FRAME_IDS, "as many tokens around a text in a file as in a checkpoint");
+  memcpy(to.before, from->before, sizeof to.before);
+  memcpy(to.middle, from->middle, sizeof to.middle);
+  memcpy(to.after, from->after, sizeof to.after);
+  return to;
+}
+
+/* What serving is to do with an encoder's numbers, and how long its texts are as a rule. */
+static bool encoder_facts_make(struct draft *draft, struct error *error) {
+  struct engine_encoder *encoder = &draft->facts.encoder;
+  struct engine_config *config = &draft->facts.config;
+  const struct plan *plan = draft_plan(draft);
+  struct sentence_config sentence;
+  struct encoder_frame one, two;
+  if (!sentence_config_read(&sentence, draft->checkpoint, error) ||
+      !encoder_frame_read(draft->checkpoint, &one, &two, error))
+    return false;
+  encoder->one = frame_copy(&one);
+  encoder->two = frame_copy(&two);
+  config->encodes = 1;
+  if (config->max_seq_len == 0 && sentence.max_length > 0 && sentence.max_length < plan->max_position)
+    config->max_seq_len = sentence.max_length;
+  encoder->task = plan_ops(plan)[plan->n_op - 1].kind == OP_SELECT ? TASK_EMBED : TASK_CLASSIFY;
+  encoder->normalize = encoder->task == TASK_EMBED && sentence.normalize;
+  if (encoder->task == TASK_EMBED) return true;
+  enum label_act act;
+  struct buffer names;
+  buffer_init(&names, ENCODER_LABEL_BYTES);
+  encoder->n_label = plan_values(plan)[plan_result(plan)].cols;
+  bool ok = encoder_label_act(draft->checkpoint, encoder->n_label, &act, error) &&
+            encoder_label_names(draft->checkpoint, encoder->n_label, &names, error);
+  if (ok) encoder->label_act = (uint8_t)act;
+  if (ok) memcpy(encoder->labels, names.data, names.size);
+  buffer_release(&names);
+  return ok;
+}
+
 bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,
                   struct error *error) {
   const struct family *family = family_find(draft->checkpoint, error);
@@ -94,6 +136,7 @@ bool draft_settle(struct draft *draft, const struct engine_config *config, const
   draft->facts.config = *config;
   draft->notes = calloc(n_weight + 1, sizeof *draft->notes);
   if (!draft->notes) return error_set(error, ERROR_MEMORY, "Out of memory for %zu weights.", n_weight);
+  if (plan->role == PLAN_ENCODER && !encoder_facts_make(draft, error)) return false;
   return engine_config_complete(&draft->facts.config, plan->max_position, error) &&
          schemes_settle(draft, backend, error);
 }

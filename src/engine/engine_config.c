@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <strings.h>
 
-enum { DEFAULT_BATCH = 32, DEFAULT_OPT_BATCH = 16, DEFAULT_SEQUENCE = 8192, DEFAULT_STEP_TOKENS = 512 };
+enum { DEFAULT_BATCH = 32, DEFAULT_OPT_BATCH = 16, DEFAULT_SEQUENCE = 8192, DEFAULT_STEP_TOKENS = 512, DEFAULT_TEXTS = 64 };
 
 static const char *const kv_cache_types[] = {[KV_CACHE_PAGED] = "PAGED", [KV_CACHE_CONTIGUOUS] = "CONTIGUOUS"};
 
@@ -101,12 +101,16 @@ bool quant_algo_parse(const char *name, uint8_t *mode, uint8_t *method, struct e
 static int32_t min_of(int32_t a, int32_t b) { return a < b ? a : b; }
 static int32_t max_of(int32_t a, int32_t b) { return a > b ? a : b; }
 
+/* An answer needs a token. */
+static int32_t input_most(const struct engine_config *c) { return c->encodes ? c->max_seq_len : c->max_seq_len - 1; }
+
 static void config_default(struct engine_config *c, int max_position) {
-  if (c->max_batch_size == 0) c->max_batch_size = DEFAULT_BATCH;
+  if (c->max_batch_size == 0) c->max_batch_size = c->encodes ? DEFAULT_TEXTS : DEFAULT_BATCH;
   if (c->opt_batch_size == 0) c->opt_batch_size = min_of(DEFAULT_OPT_BATCH, c->max_batch_size);
   if (c->max_seq_len == 0) c->max_seq_len = min_of(DEFAULT_SEQUENCE, max_position);
-  if (c->max_input_len == 0) c->max_input_len = c->max_seq_len - 1;
+  if (c->max_input_len == 0) c->max_input_len = input_most(c);
   if (c->max_num_tokens == 0) c->max_num_tokens = max_of(DEFAULT_STEP_TOKENS, c->max_batch_size);
+  if (c->encodes) c->max_num_tokens = max_of(c->max_num_tokens, min_of(c->max_seq_len, LIMIT_STEP_TOKENS));
   if (c->kv_cache_type == 0) c->kv_cache_type = KV_CACHE_PAGED;
   if (c->quant_mode == 0) c->quant_mode = QUANT_AS_FILE;
   if (c->quant_method == 0) c->quant_method = QUANT_ROUND;
@@ -134,7 +138,8 @@ static bool quantization_check(const struct engine_config *c, struct error *erro
 bool engine_config_complete(struct engine_config *c, int max_position, struct error *error) {
   config_default(c, max_position);
   char sequence[80];
-  snprintf(sequence, sizeof sequence, ": max_seq_len is %d and an answer needs a token", c->max_seq_len);
+  snprintf(sequence, sizeof sequence, ": max_seq_len is %d%s", c->max_seq_len,
+           c->encodes ? "" : " and an answer needs a token");
   if (!option_within("max_batch_size", c->max_batch_size, LIMIT_BATCH_SIZE, "", error) ||
       !option_within("opt_batch_size", c->opt_batch_size, c->max_batch_size, ", the max_batch_size", error) ||
       !option_within("max_num_tokens", c->max_num_tokens, LIMIT_STEP_TOKENS, "", error))
@@ -143,7 +148,11 @@ bool engine_config_complete(struct engine_config *c, int max_position, struct er
     return error_set(error, ERROR_INVALID,
                      "max_seq_len is %d; it must be from 2 to %d, the longest that this model was made for.",
                      c->max_seq_len, max_position);
-  if (!option_within("max_input_len", c->max_input_len, c->max_seq_len - 1, sequence, error)) return false;
+  if (!option_within("max_input_len", c->max_input_len, input_most(c), sequence, error)) return false;
+  if (c->encodes > 1 || (c->encodes && c->max_num_tokens < c->max_seq_len))
+    return error_set(error, ERROR_INVALID,
+                     "max_seq_len is %d, and a step takes a text whole, of max_num_tokens %d at most.", c->max_seq_len,
+                     c->max_num_tokens);
   if (c->max_num_tokens < c->max_batch_size)
     return error_set(error, ERROR_INVALID,
                      "max_num_tokens is %d and max_batch_size is %d; a step takes a token of each sequence: raise "

@@ -41,7 +41,7 @@ struct engine_config {
   uint8_t kv_cache_type;  /* enum kv_cache_type; default paged */
   uint8_t quant_mode;     /* enum quant_mode; default as the file is */
   uint8_t quant_method;   /* enum quant_method; default to nearest */
-  uint8_t reserved;
+  uint8_t encodes;        /* 1: texts become vectors, and there are no answers beside them: each is of one step */
 };
 
 /* What an opening may choose anew, as no weight is packed by it; 0: as built. */
@@ -59,6 +59,26 @@ struct engine_generation {
   int32_t top_k;                              /* 0: off */
   int32_t n_end;
   int32_t end[GENERATION_END_MAX]; /* token ids */
+};
+
+enum encoder_task { TASK_GENERATE, TASK_EMBED, TASK_CLASSIFY };
+enum { ENCODER_LABEL_BYTES = 2048, FRAME_IDS = 4 };
+
+/* Tokens around a text and, of a pair, between the two; −1 behind the last of each. */
+struct text_frame {
+  int32_t before[FRAME_IDS], middle[FRAME_IDS], after[FRAME_IDS];
+  int32_t second_type; /* of the tokens from the second text on; the others are 0 */
+};
+
+/* What becomes of the numbers that an encoder of texts makes of one. All zero: the engine generates. */
+struct engine_encoder {
+  uint8_t task;       /* enum encoder_task */
+  uint8_t normalize;  /* TASK_EMBED: to a length of 1 */
+  uint8_t label_act;  /* TASK_CLASSIFY: enum label_act */
+  uint8_t reserved;
+  int32_t n_label;
+  struct text_frame one, two; /* of a text, of a pair of them */
+  char labels[ENCODER_LABEL_BYTES]; /* their names, each with a zero byte */
 };
 
 /* Replaces zeros by defaults, then checks the fields against each other and against the longest sequence the model was

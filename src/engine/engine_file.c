@@ -17,7 +17,7 @@
 
 /* These structs are the file's bytes (docs/engine-file.md): a change of theirs is a new format version. */
 _Static_assert(sizeof(struct engine_section) == 32 && sizeof(struct engine_weight) == 32, "table entries");
-_Static_assert(sizeof(struct engine_header) == 360 && sizeof(struct engine_facts) == 384, "header and facts");
+_Static_assert(sizeof(struct engine_header) == 360 && sizeof(struct engine_facts) == 2544, "header and facts");
 
 #define REBUILD "build it again with: spate build MODEL -o %s"
 
@@ -128,6 +128,41 @@ static bool section_verify(const struct engine_file *file, int kind, struct erro
   return error_set(error, ERROR_FORMAT, "is damaged: its section %s does not match its checksum", section_names[kind]);
 }
 
+static bool frame_valid(const struct text_frame *frame, int vocab) {
+  const int32_t *lists[] = {frame->before, frame->middle, frame->after};
+  for (int k = 0; k < 3; k++)
+    for (int i = 0; i < FRAME_IDS; i++)
+      if (lists[k][i] < -1 || lists[k][i] >= vocab) return false;
+  return (frame->second_type | 1) == 1;
+}
+
+/* A second text's type, where there is one, has a row in the table of types. */
+static bool types_fit(const struct plan *plan, const struct text_frame *two) {
+  for (int i = 0; two->second_type > 0 && i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind == OP_EMBED && op->args.embed.source == EMBED_POSITIONS && op->args.embed.axis == 1 &&
+        plan_weights(plan)[op->weight[0]].rows <= two->second_type)
+      return false;
+  }
+  return true;
+}
+
+/* A result has a number for each label, whose names are all there. */
+static bool encoder_facts_valid(const struct engine_file *file) {
+  const struct engine_encoder *encoder = &file->facts->encoder;
+  bool encodes = file->plan->role == PLAN_ENCODER;
+  if (encodes != (encoder->task != TASK_GENERATE) || encodes != (file->facts->config.encodes == 1) ||
+      encoder->task > TASK_CLASSIFY || encoder->normalize > 1 || encoder->label_act > 2)
+    return false;
+  if (!frame_valid(&encoder->one, file->plan->vocab) || !frame_valid(&encoder->two, file->plan->vocab) ||
+      !types_fit(file->plan, &encoder->two))
+    return false;
+  if (encoder->task != TASK_CLASSIFY) return encoder->n_label == 0;
+  int ends = 0;
+  for (int i = 0; i < ENCODER_LABEL_BYTES; i++) ends += encoder->labels[i] == '\0';
+  return encoder->n_label == plan_values(file->plan)[plan_result(file->plan)].cols && ends >= encoder->n_label;
+}
+
 static bool facts_check(const struct engine_file *file, struct error *error) {
   const struct engine_facts *facts = file->facts;
   if (!memchr(facts->name, '\0', sizeof facts->name) ||
@@ -135,6 +170,7 @@ static bool facts_check(const struct engine_file *file, struct error *error) {
       !memchr(facts->gguf_architecture, '\0', sizeof facts->gguf_architecture) || facts->generation.n_end < 0 ||
       facts->generation.n_end > GENERATION_END_MAX)
     return error_set(error, ERROR_FORMAT, "is malformed: its section facts has a field out of range");
+  if (!encoder_facts_valid(file)) return error_set(error, ERROR_FORMAT, "is malformed: what it says of labels is out of range");
   struct engine_config complete = facts->config;
   if (engine_config_complete(&complete, file->plan->max_position, error) &&
       memcmp(&complete, &facts->config, sizeof complete) == 0)
@@ -183,10 +219,12 @@ static bool plans_read(struct engine_file *file, struct error *error) {
   struct slice section = section_slice(file, SECTION_PLAN), plan = plan_block(section, 0);
   if (!plan_check(plan, error)) return error_prefix(error, "is malformed: ");
   file->plan = (const void *)plan.data;
-  if (file->plan->role != PLAN_DECODER)
-    return error_set(error, ERROR_FORMAT, "is malformed: its first plan is no decoder's");
+  if (file->plan->role == PLAN_VISION)
+    return error_set(error, ERROR_FORMAT, "is malformed: its first plan is an encoder's of images");
   uint64_t at = engine_plan_align(plan.size);
   if (plan.size == section.size) return true;
+  if (file->plan->role != PLAN_DECODER)
+    return error_set(error, ERROR_FORMAT, "is malformed: a second plan follows one that is no decoder's");
   struct slice vision = at < section.size ? plan_block(section, at) : (struct slice){0};
   if (at + vision.size != section.size || vision.size == 0)
     return error_set(error, ERROR_FORMAT, "is malformed: its section plan has %zu bytes, which no two plans fill",

@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 
 enum {
-  ENGINE_FILE_VERSION = 6,
+  ENGINE_FILE_VERSION = 7,
   ENGINE_SECTION_ALIGN = 4096, /* of each section, and of each weight */
   ENGINE_WEIGHTS_ALIGN = 2 << 20,
   ENGINE_HEADER_BYTES = 4096, /* the header with its padding */
@@ -65,6 +65,7 @@ struct engine_facts {
   int64_t created;                                   /* seconds since 1970 */
   struct engine_config config;
   struct engine_generation generation;
+  struct engine_encoder encoder;
 };
 
 struct engine_file {

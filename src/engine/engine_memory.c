@@ -73,6 +73,7 @@ static bool blocks_share(struct limits *limits, const struct footprint *footprin
         " tokens; raise free_gpu_memory_fraction or kv_cache_memory, or build the engine with a max_seq_len "
         "that fits.",
         limits->length, mebibytes(per_sequence * per_block), budget >> 20, blocks * (uint64_t)limits->block_size);
+  if (n_group == 0) limits->n_block[0] = (uint32_t)blocks; /* the schedule counts them, though nothing is in them */
   for (int i = 0; i < n_group; i++) limits->n_block[i] = (uint32_t)blocks;
   return true;
 }

@@ -231,7 +231,9 @@ void spate_info(const spate_engine *engine, spate_engine_info *info) {
                            .weights_seconds = loaded->backend->memory ? loaded->weights_seconds : 0,
                            .file_seconds = loaded->file_seconds,
                            .device_seconds = loaded->device_seconds,
-                           .program_seconds = loaded->program_seconds};
+                           .program_seconds = loaded->program_seconds,
+                           .task = facts->encoder.task};
+  if (all.task != SPATE_TASK_GENERATE) all.vector_size = plan_values(loaded->plan)[plan_result(loaded->plan)].cols;
   memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
 }
 

@@ -7,11 +7,6 @@
 
 enum { DEFAULT_MAX_TOKENS = 256 };
 
-struct spate_inbox {
-  struct runtime *runtime;
-  struct inbox *inbox;
-};
-
 void spate_request_defaults(const spate_engine *engine, spate_request *request) {
   const struct engine_generation *defaults = &engine->loaded->file.facts->generation;
   int length = engine->loaded->limits.length;
@@ -243,6 +238,8 @@ static spate_event event_export(const struct inbox_event *event) {
                      .logprobs = (const spate_logprob *)event->logprobs,
                      .stop_string = event->stop_string,
                      .stop_token = event->stop_token};
+  out.n_numbers = event->n_number;
+  out.numbers = event->n_number ? event->numbers : NULL;
   memcpy(out.prompt_end, event->prompt_end, sizeof out.prompt_end);
   return out;
 }

@@ -18,6 +18,11 @@ struct spate_engine {
   struct error images_problem;
 };
 
+struct spate_inbox {
+  struct runtime *runtime;
+  struct inbox *inbox;
+};
+
 /* The internal codes and the public ones are the same list. */
 _Static_assert((int)SPATE_TIMEOUT == (int)ERROR_TIMEOUT, "one list of codes");
 _Static_assert(sizeof(((spate_error *)0)->text) == ERROR_TEXT_MAX, "one length of sentences");

@@ -72,20 +72,25 @@ static bool optional_open(const struct checkpoint *c, const char *name, size_t m
                    max);
 }
 
-/* The JSON object in an optional file, or NULL in *object. */
-static bool optional_json(const struct checkpoint *c, const char *name, json_t **object, struct error *error) {
+bool checkpoint_json(const struct checkpoint *c, const char *name, json_t **value, struct error *error) {
   struct file file = {.descriptor = -1};
   bool ok = optional_open(c, name, LIMIT_CONFIG_BYTES, &file, error);
-  *object = NULL;
+  *value = NULL;
   if (ok && file.data) {
-    *object = json_parse(slice_make(file.data, file.size), error);
-    if (!*object)
-      ok = error_prefix(error, "%s: ", name);
-    else if (!json_is_object(*object))
-      ok = error_set(error, ERROR_FORMAT, "%s holds no JSON object.", name);
+    *value = json_parse(slice_make(file.data, file.size), error);
+    ok = *value != NULL || error_prefix(error, "%s: ", name);
   }
   file_close(&file);
   return ok;
+}
+
+/* The JSON object in an optional file, or NULL in *object. */
+static bool optional_json(const struct checkpoint *c, const char *name, json_t **object, struct error *error) {
+  if (!checkpoint_json(c, name, object, error)) return false;
+  if (!*object || json_is_object(*object)) return true;
+  json_decref(*object);
+  *object = NULL;
+  return error_set(error, ERROR_FORMAT, "%s holds no JSON object.", name);
 }
 
 /* "chat_template" is a text, or a list of {"name", "template"}. */

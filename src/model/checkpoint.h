@@ -58,6 +58,9 @@ struct slice checkpoint_chat_template(const struct checkpoint *checkpoint);
 /* The text of preprocessor_config.json, which says what a picture becomes, or of a processor's that has it within. */
 struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint);
 
+/* A JSON file of the directory by its name there; NULL where there is none. The caller drops it. */
+bool checkpoint_json(const struct checkpoint *checkpoint, const char *name, json_t **value, struct error *error);
+
 /* --- generation defaults ------------------------------------------------------------------------------------------ */
 
 enum { CHECKPOINT_ENDS = 16 };

@@ -8,7 +8,7 @@
 
 static const struct family *const families[] = {&llama_family,    &gemma3_family, &gemma3_vision_family,
                                                 &idefics3_family, &llava_family,  &mistral3_family,
-                                                &qwen2_vl_family};
+                                                &qwen2_vl_family, &bert_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
@@ -154,7 +154,7 @@ static bool vision_outline(const struct family *family, const struct checkpoint 
 bool family_outline(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
                     struct error *error) {
   struct plan_builder builder;
-  plan_builder_init(&builder, PLAN_DECODER);
+  plan_builder_init(&builder, family->role);
   bool ok = family->build(checkpoint, &builder, error) && plan_finish(&builder, block, error);
   plan_builder_release(&builder);
   return ok;

@@ -115,6 +115,28 @@ static bool ids_check(const struct batch *b, const struct plan *plan, const stru
                    "Token trees, patches of a decoder and positions of one whose rotation has one axis do not exist.");
 }
 
+/* Tokens of texts, each whole: their places, where they are said, lie in the tables. */
+static bool texts_check(const struct batch *b, const struct plan *plan, struct error *error) {
+  for (int i = 0; i < b->n_token; i++)
+    if (b->token[i] < 0 || b->token[i] >= plan->vocab)
+      return error_set(error, ERROR_INVALID, "Token %d has id %d, expected 0 to %d.", i, b->token[i], plan->vocab - 1);
+  for (int r = 0; r < b->n_row; r++)
+    if (b->row[r].length != 0 || b->row[r].count > plan->max_position)
+      return error_set(error, ERROR_INVALID, "Row %d of texts has %d tokens and %d before them, expected %d and none.",
+                       r, b->row[r].count, b->row[r].length, plan->max_position);
+  for (int i = 0; b->position && i < plan->n_op; i++) {
+    const struct op *op = plan_ops(plan) + i;
+    if (op->kind != OP_EMBED || op->args.embed.source != EMBED_POSITIONS) continue;
+    int rows = plan_weights(plan)[op->weight[0]].rows - op->args.embed.skip, axis = op->args.embed.axis;
+    for (int t = 0; t < b->n_token; t++)
+      if (b->position[t][axis] < 0 || b->position[t][axis] >= rows)
+        return error_set(error, ERROR_INVALID, "Token %d has place %d on axis %d, expected 0 to %d.", t,
+                         b->position[t][axis], axis, rows - 1);
+  }
+  if (!b->embed && !b->parent && !b->patches && !b->span && !b->see && b->n_copy == 0) return true;
+  return error_set(error, ERROR_INVALID, "A batch of texts has tokens and their places, and nothing else.");
+}
+
 /* Each token sees itself, and nothing beyond its row. */
 static bool spans_check(const struct batch *b, struct error *error) {
   for (int r = 0; r < b->n_row; r++)
@@ -189,7 +211,9 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
                        b->row[i].first, next);
     if (!adapters_check(&b->row[i], i, limits, error)) return false;
   }
-  bool tokens = plan->role == PLAN_DECODER ? ids_check(b, plan, limits, error) : patches_check(b, plan, error);
+  bool tokens = plan->role == PLAN_DECODER   ? ids_check(b, plan, limits, error)
+                : plan->role == PLAN_ENCODER ? texts_check(b, plan, error)
+                                             : patches_check(b, plan, error);
   if (!tokens) return false;
   int merged = plan->role == PLAN_DECODER ? 1 : plan_merged(plan);
   for (int i = 0; i < b->n_out; i++)

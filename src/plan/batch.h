@@ -83,7 +83,8 @@ struct batch {
   const int32_t *embed; /* [n_token] row of the embedding pool, −1: use token; NULL: tokens only. An id stands for the
                            row in histories all the same */
   const int32_t (*position)[3]; /* [n_token] relative to the row's length, of each axis of a rotation that has several;
-                                   NULL: 0, 1, 2, …; of an encoder: row of its table of positions, line, column */
+                                   NULL: 0, 1, 2, …; of an encoder of images: row of its table of positions, line,
+                                   column; of texts: row of that table, type of the token; NULL: index, 0 */
   const float *patches;         /* [n_token][cols of the plan's patches], of an encoder of images */
   const int32_t (*span)[2];     /* [n_token] first and last token of its row that each sees in local attentions, of an
                                    encoder that has some; otherwise NULL */

@@ -25,6 +25,7 @@ enum act_kind {
   ACT_GELU_TANH,
   ACT_GELU,       /* x · Φ(x), by the error function */
   ACT_GELU_QUICK, /* x · sigmoid(1.702 x) */
+  ACT_TANH,
 };
 enum rope_style { ROPE_NONE, ROPE_HALF, ROPE_PAIRS }; /* partner of i: i + dim/2, or its neighbour */
 
@@ -35,7 +36,8 @@ enum embed_source {
   EMBED_TOKENS,    /* weight[0], by the token's id, a row for each of the vocabulary; or, as it is, the row of the
                       embedding pool that batch.embed names */
   EMBED_PATCHES,   /* batch.patches; no weight */
-  EMBED_POSITIONS, /* weight[0], by batch.position[token][0]; weight[1], if there is one, is added at position 0 */
+  EMBED_POSITIONS, /* weight[0], by batch.position[token][axis]; weight[1], if there is one, is added at position 0.
+                      Without batch.position (an encoder of texts) axis 0 is the index in the row, and 1 is 0 */
 };
 
 /* in[0] is added (it may be the same value as out), or −1; weight[2] norm. */
@@ -43,8 +45,16 @@ struct embed_args {
   float scale;
   uint8_t source; /* enum embed_source */
   uint8_t norm;   /* enum norm_kind */
-  uint8_t reserved[2];
-  float eps; /* of the norm */
+  uint8_t axis;   /* of EMBED_POSITIONS: 0, or of an encoder of texts 1, where types of tokens are */
+  uint8_t skip;   /* of EMBED_POSITIONS: rows of the table before that of place 0 */
+  float eps;      /* of the norm */
+};
+
+/* What an output of a select is made from, of the row that the token batch.out[i] is in. */
+enum select_pool {
+  POOL_TOKEN, /* the token itself, and those behind it that are joined to it */
+  POOL_FIRST, /* the row's first token, */
+  POOL_MEAN,  /* or the mean of all of them: of an encoder of texts */
 };
 
 /* out may be m times as wide as in: then it takes the tokens batch.out[i] to batch.out[i] + m − 1 side by side, each
@@ -53,21 +63,24 @@ struct embed_args {
 struct select_args {
   uint8_t norm; /* enum norm_kind */
   uint8_t mean; /* tokens that an output is the mean of; 0: it is no mean */
-  uint8_t reserved[2];
+  uint8_t pool; /* enum select_pool */
+  uint8_t reserved;
   float eps;
 };
 
-/* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of out].
+/* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of out], each twice as
+ * long of a NORM_LAYER.
  * in[1] is the residual (may be the same value as out) or −1; with `multiply` the result is multiplied with it instead.
  * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding).
  * Plain linears may fill a value together, one right after the other and from left to right: each its columns
  * [column, column + rows). */
 struct linear_args {
-  uint8_t norm, post_norm; /* enum norm_kind; post_norm is no NORM_LAYER */
+  uint8_t norm, post_norm; /* enum norm_kind */
   uint8_t act;             /* enum act_kind */
   uint8_t gated;
   uint8_t multiply; /* in[1] is a factor: the other half of a gated feed-forward whose halves are stored differently */
-  uint8_t reserved[3];
+  uint8_t post_sum; /* 1: post_norm is of the sum with in[1], not of what is added to it */
+  uint8_t reserved[2];
   float eps, post_eps; /* of the norms */
   float scale;         /* multiplies the product before in[1] does its part; 1 */
   float softcap;       /* c·tanh(x/c) on the result; 0: none */
@@ -95,6 +108,7 @@ struct attend_args {
   float softcap;        /* c·tanh(x/c) on scaled scores; 0: none */
   int32_t rope_axis[3]; /* frequencies of each axis, rope_dim / 2 together; all 0: there is one axis */
   int32_t local;        /* 1: a token of an encoder sees only its span */
+  int32_t near;         /* a token of an encoder of texts sees so many before it and behind it; 0: all */
 };
 
 /* Does a token's rotation have several axes? */

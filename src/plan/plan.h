@@ -11,7 +11,7 @@
 
 enum {
   PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
-  PLAN_VERSION = 5,
+  PLAN_VERSION = 6,
   PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
   PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
   PLAN_CHANNELS = 4,    /* of an image, at most, */
@@ -26,9 +26,11 @@ enum {
 
 enum plan_role {
   PLAN_DECODER,
-  PLAN_VISION, /* images to rows of the decoder's embeddings: no KV groups, no vocabulary, no sample */
+  PLAN_VISION,  /* images to rows of the decoder's embeddings: no KV groups, no vocabulary, no sample */
+  PLAN_ENCODER, /* texts to a vector each: tokens, an output for each row of the batch, no KV groups, no sample */
   PLAN_ROLES,
 };
+enum label_act { LABELS_AS_THEY_ARE, LABELS_SIGMOID, LABELS_SOFTMAX }; /* what becomes of a classifier's numbers */
 enum weight_order { ORDER_AS_IS = 0, ORDER_TRANSPOSED = 255 }; /* the tensor is [cols][rows] */
 enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR };              /* a vector is F32, one row, stored plainly */
 enum value_rows { ROWS_TOKENS, ROWS_OUTPUTS }; /* one row per token of the batch, or per wanted output */

@@ -107,7 +107,10 @@ static bool table_fits(const struct plan *p, const struct op *op, int cols) {
   switch (op->args.embed.source) {
   case EMBED_TOKENS: return w && w->cols == cols && w->rows == p->vocab && !w->interleaved && op->weight[1] == -1;
   case EMBED_PATCHES: return op->weight[0] == -1 && op->weight[1] == -1;
-  case EMBED_POSITIONS: return w && w->cols == cols && !w->interleaved && vector_fits(p, op->weight[1], cols);
+  case EMBED_POSITIONS:
+    if (op->args.embed.axis > (p->role == PLAN_ENCODER)) return false;
+    if (w && (op->args.embed.skip >= w->rows || (op->args.embed.skip && p->role != PLAN_ENCODER))) return false;
+    return w && w->cols == cols && !w->interleaved && vector_fits(p, op->weight[1], cols);
   default: return false;
   }
 }
@@ -162,16 +165,19 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
   if (in->cols != w->cols || !linear_columns_fit(op, w, out)) return op_refuse(c, "does not fit its weight's shape");
   if (!linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols))
     return op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
-  bool layer = args->norm == NORM_LAYER;
+  bool layer = args->norm == NORM_LAYER, post_layer = args->post_norm == NORM_LAYER;
   if (!vector_fits(p, op->weight[1], w->rows) || !vector_fits(p, op->weight[2], layer ? 2 * w->cols : w->cols) ||
-      !vector_fits(p, op->weight[3], out->cols) || (layer && op->weight[2] == -1))
+      !vector_fits(p, op->weight[3], post_layer ? 2 * out->cols : out->cols) || (layer && op->weight[2] == -1) ||
+      (post_layer && op->weight[3] == -1))
     return op_refuse(c, "has a bias or norm of the wrong length");
   if (args->multiply > 1 || (args->multiply && (op->in[1] == -1 || args->post_norm != NORM_NONE)))
     return op_refuse(c, "multiplies without a factor, or after a norm");
+  if (args->post_sum > 1 || (args->post_sum && (op->in[1] == -1 || args->post_norm == NORM_NONE)))
+    return op_refuse(c, "norms a sum without a residual or a norm");
   const struct value *residual = value_get(p, op->in[1]);
   if (op->in[1] != -1 && (!residual || residual->cols != out->cols || residual->rows != out->rows))
     return op_refuse(c, "has a residual of another shape");
-  if (args->norm > NORM_LAYER || args->post_norm > NORM_RMS || args->act > ACT_GELU_QUICK)
+  if (args->norm > NORM_LAYER || args->post_norm > NORM_LAYER || args->act > ACT_TANH)
     return op_refuse(c, "has an unknown norm or activation");
   if (!isfinite(args->scale) || !isfinite(args->softcap) || !(args->eps >= 0) || !(args->post_eps >= 0))
     return op_refuse(c, "has a scale, softcap or epsilon that is no such number");
@@ -186,7 +192,8 @@ static bool attend_shape_valid(const struct attend_args *a) {
 
 /* A decoder's attention has a group, of its shape; an encoder's has none. */
 static bool attend_group_fits(const struct plan *p, const struct attend_args *a) {
-  if (a->local != 0 && (a->local != 1 || p->role == PLAN_DECODER)) return false;
+  if (a->local != 0 && (a->local != 1 || p->role != PLAN_VISION)) return false;
+  if (a->near < 0 || a->near > LIMIT_MODEL_POSITIONS || (a->near > 0 && p->role != PLAN_ENCODER)) return false;
   if (p->role != PLAN_DECODER) return a->group == -1 && a->layer == 0;
   if (a->group < 0 || a->group >= p->n_group) return false;
   const struct kv_group *g = plan_groups(p) + a->group;
@@ -224,6 +231,8 @@ static bool select_check(const struct op_context *c, const struct op *op) {
   const struct select_args *args = &op->args.select;
   bool fits = in && out && in->rows == ROWS_TOKENS && out->rows == ROWS_OUTPUTS &&
               (args->mean ? out->cols == in->cols : out->cols % in->cols == 0);
+  if (fits && args->pool != POOL_TOKEN)
+    fits = c->plan->role == PLAN_ENCODER && args->pool <= POOL_MEAN && args->mean == 0 && out->cols == in->cols;
   if (!fits) return op_refuse(c, "does not fit its input or output");
   return norm_fits(c->plan, args->norm, args->eps, op->weight[2], in->cols) ||
          op_refuse(c, "has a norm without its weight, or of another kind or length");
@@ -252,7 +261,7 @@ static bool group_shape_valid(const struct kv_group *g) {
 }
 
 static bool sizes_check(const struct plan *p, struct error *error) {
-  bool vocab = p->role == PLAN_DECODER ? width_valid(p->vocab) : p->vocab == 0;
+  bool vocab = p->role != PLAN_VISION ? width_valid(p->vocab) : p->vocab == 0;
   if (p->role < 0 || p->role >= PLAN_ROLES)
     return error_set(error, ERROR_FORMAT, "The plan has role %d, expected 0 to %d.", p->role, PLAN_ROLES - 1);
   if (vocab && width_valid(p->hidden) && p->max_position >= 1 && p->max_position <= LIMIT_MODEL_POSITIONS) return true;

@@ -1,5 +1,5 @@
 /* What a plan's role asks of it, and of another that it works for: a decoder takes tokens, an encoder of images takes
- * patches and keeps nothing. */
+ * patches and keeps nothing, an encoder of texts takes tokens and keeps nothing. */
 #include "base/limits.h"
 #include "plan/plan.h"
 
@@ -64,6 +64,24 @@ static bool vision_check(const struct plan *p, struct error *error) {
                    v->patch, v->patch, v->merge, v->merge);
 }
 
+/* Tables by place hold every place that a text may have; an output is one token's or one row's. */
+static bool encoder_check(const struct plan *p, struct error *error) {
+  const struct plan_vision none = {0};
+  bool fits = plan_embed(p, EMBED_TOKENS) && !plan_embed(p, EMBED_PATCHES) && op_counted(p, OP_SELECT, 1) &&
+              op_counted(p, OP_SAMPLE, 0) && p->n_group == 0 && plan_merged(p) == 1 && !plan_has_axes(p) &&
+              memcmp(&p->vision, &none, sizeof none) == 0;
+  for (int i = 0; fits && i < p->n_op; i++) {
+    const struct op *op = plan_ops(p) + i;
+    bool placed = op->kind == OP_EMBED && op->args.embed.source == EMBED_POSITIONS && op->args.embed.axis == 0;
+    if (placed) fits = plan_weights(p)[op->weight[0]].rows - op->args.embed.skip >= p->max_position;
+  }
+  if (fits && plan_values(p)[plan_result(p)].rows == ROWS_OUTPUTS) return true;
+  return error_set(error, ERROR_FORMAT,
+                   "The plan's ops do not take tokens of texts of up to %d to an output for each text, or they keep "
+                   "keys and values, or sample.",
+                   p->max_position);
+}
+
 bool plan_vision_fits(const struct plan *decoder, const struct plan *vision, struct error *error) {
   int width = plan_values(vision)[plan_result(vision)].cols, mark = vision->vision.mark;
   if (width != decoder->hidden)
@@ -77,5 +95,6 @@ bool plan_vision_fits(const struct plan *decoder, const struct plan *vision, str
 }
 
 bool plan_check_role(const struct plan *plan, struct error *error) {
+  if (plan->role == PLAN_ENCODER) return encoder_check(plan, error);
   return plan->role == PLAN_DECODER ? decoder_check(plan, error) : vision_check(plan, error);
 }

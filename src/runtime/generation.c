@@ -123,6 +123,8 @@ bool generation_deliver(struct generation *g) {
                               .stop_string = g->stop.found,
                               .stop_token = g->stop_token,
                               .logprobs = g->logprobs,
+                              .n_number = g->finish == FINISH_STOP ? r->n_number : 0,
+                              .numbers = r->numbers,
                               .text = slice_make(g->text, g->n_text)};
   prompt_end_copy(&g->sequence, event.prompt_end);
   if (!inbox_push(r->inbox, &event)) return false;

@@ -16,7 +16,7 @@
 enum { RECORD_SKIP = -1 };
 
 struct record {
-  uint64_t bytes; /* this header, log-probabilities, the text and padding */
+  uint64_t bytes; /* this header, log-probabilities, numbers, the text and padding */
   struct inbox_event event;
 };
 
@@ -75,8 +75,12 @@ static size_t logprob_bytes(const struct inbox_event *event) {
   return (size_t)event->n_logprob * (1 + (size_t)event->n_top) * sizeof *event->logprobs;
 }
 
+static size_t number_bytes(const struct inbox_event *event) {
+  return (size_t)event->n_number * sizeof *event->numbers;
+}
+
 static uint64_t record_bytes(const struct inbox_event *event) {
-  return (sizeof(struct record) + logprob_bytes(event) + event->text.size + 15) & ~(uint64_t)15;
+  return (sizeof(struct record) + logprob_bytes(event) + number_bytes(event) + event->text.size + 15) & ~(uint64_t)15;
 }
 
 /* Where a record of `bytes` can start, after a SKIP if the rest of the ring is too short; false: no room. */
@@ -114,7 +118,9 @@ bool inbox_push(struct inbox *inbox, const struct inbox_event *event) {
   record->event = *event;
   uint8_t *tail = (uint8_t *)(record + 1);
   if (event->n_logprob) memcpy(tail, event->logprobs, logprob_bytes(event));
-  if (event->text.size) memcpy(tail + logprob_bytes(event), event->text.data, event->text.size);
+  tail += logprob_bytes(event);
+  if (event->n_number) memcpy(tail, event->numbers, number_bytes(event));
+  if (event->text.size) memcpy(tail + number_bytes(event), event->text.data, event->text.size);
   atomic_store_explicit(&inbox->head, position + bytes, memory_order_release);
   if (!inbox->is_pushed) {
     inbox_hold(inbox);
@@ -159,7 +165,8 @@ static int records_read(struct inbox *inbox, struct inbox_event *events, int max
     struct inbox_event *event = &events[count++];
     *event = record->event;
     event->logprobs = (const struct token_logprob *)(record + 1);
-    event->text.data = (const uint8_t *)event->logprobs + logprob_bytes(event);
+    event->numbers = (const float *)(const void *)((const uint8_t *)event->logprobs + logprob_bytes(event));
+    event->text.data = (const uint8_t *)event->numbers + number_bytes(event);
     inbox->taken += record->bytes;
   }
   return count;

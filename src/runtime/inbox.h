@@ -28,7 +28,9 @@ struct inbox_event {
   int32_t prompt_end[INBOX_PROMPT_END]; /* TEXT, DONE: the prompt's last tokens; −1 before its first */
   const struct token_logprob *logprobs; /* [n_logprob][1 + n_top]: a token's own (PROMPT: those of the prompt's tokens,
                                            of which the first has NaN), then those of the likeliest */
-  struct slice text;                    /* this and logprobs, when taken: valid until the next take */
+  int32_t n_number;
+  const float *numbers;                 /* [n_number] DONE: what a text has become */
+  struct slice text;                    /* this, numbers and logprobs, when taken: valid until the next take */
 };
 
 struct inbox;

@@ -50,6 +50,9 @@ static void generation_init(struct request *r, int index, const struct request_p
 
 static void params_keep(struct request *r, const struct request_params *params) {
   r->chat = params->chat;
+  r->plain = params->plain;
+  r->cut = params->cut;
+  r->n_number = params->vector ? params->dimensions : 0;
   r->max_tokens = params->max_tokens;
   r->show_stop = params->show_stop;
   r->detokenize = params->detokenize;
@@ -90,6 +93,12 @@ static bool params_copy(struct request *r, const struct request_params *params, 
   r->prompt = malloc(params->prompt.size + 1);
   if (!r->prompt) return error_set(error, ERROR_MEMORY, "Out of memory for a prompt of %zu bytes.", r->prompt_size);
   if (params->prompt.size) memcpy(r->prompt, params->prompt.data, params->prompt.size);
+  if (params->vector && !(r->numbers = calloc((size_t)params->dimensions, sizeof *r->numbers)))
+    return error_set(error, ERROR_MEMORY, "Out of memory for a vector of %d numbers.", params->dimensions);
+  if (params->pair.data && !(r->pair = malloc(params->pair.size + 1)))
+    return error_set(error, ERROR_MEMORY, "Out of memory for a text of %zu bytes.", params->pair.size);
+  r->pair_size = params->pair.size;
+  if (params->pair.size) memcpy(r->pair, params->pair.data, params->pair.size);
   if (!stop_matcher_init(&stop, params->stop, (size_t)params->n_stop, error)) return false;
   stop.shown = params->show_stop;
   for (int i = 0; i < r->n_generation; i++) generation_init(r, i, params, &stop);
@@ -126,6 +135,8 @@ void request_free(struct request *r) {
   beam_search_free(r->search);
   free(r->generation[0].sequence.tokens);
   free(r->prompt);
+  free(r->pair);
+  free(r->numbers);
   free(r->scores);
   free(r->rules);
   free(r);
@@ -167,6 +178,7 @@ size_t request_charge(const struct request_params *params, int32_t max_score, in
                               .n_top = params->sampling.want_logprob ? params->sampling.n_top : -1};
   size_t images = 0;
   for (int i = 0; i < params->n_image; i++) images += params->image[i].data.size;
+  if (params->vector) images += params->pair.size + (size_t)params->dimensions * sizeof(float);
   return sizeof(struct request) + images + n * (sizeof(struct generation) + tokens) + params->prompt.size +
          scores_bytes(params, max_score) + (params->n_beam > 0 ? beam_search_bytes(&beams) : 0);
 }

@@ -4,6 +4,7 @@
 #ifndef SPATE_RUNTIME_REQUEST_H
 #define SPATE_RUNTIME_REQUEST_H
 
+#include "engine/engine_config.h"
 #include "runtime/beam_search.h"
 #include "runtime/generation.h"
 #include "runtime/request_adapters.h"
@@ -11,6 +12,11 @@
 
 struct request_params {
   struct slice prompt;   /* text, when n_token is 0 */
+  bool vector;           /* of an engine that encodes: what is wanted is what the text becomes */
+  struct slice pair;     /* a second text behind it; no data: there is none */
+  int32_t dimensions;    /* the first numbers of the vector; 0: all */
+  int32_t cut;           /* tokens that a longer text is cut to, those around it included; 0: it is refused */
+  bool plain;            /* the numbers as the network gives them */
   bool chat;             /* the prompt is a conversation in JSON */
   const int32_t *tokens; /* instead of text */
   int32_t n_token;
@@ -60,6 +66,12 @@ struct request {
 
   char *prompt; /* owned; freed once tokenized */
   size_t prompt_size;
+  char *pair; /* the same of a second text; NULL: none */
+  size_t pair_size;
+  bool plain;
+  int32_t cut;
+  int32_t n_number; /* wanted of the vector; 0: it is a request for text */
+  float *numbers;   /* [n_number] owned */
   bool chat;
   int32_t max_tokens;
   struct logit_rules *rules; /* owned */
@@ -99,6 +111,9 @@ struct request *request_new(const struct request_params *params, struct logit_ru
                             struct request_adapters *adapters, int32_t max_score, struct inbox *inbox,
                             struct error *error);
 void request_free(struct request *request);
+
+/* Its vector: normed, or made into what labels have, as the engine says. */
+void request_hear_vector(struct request *request, const struct engine_encoder *encoder, const float *vector);
 
 /* Bytes that request_new and request_set_tokens take, with a prompt of so many tokens at most, less rules' own. */
 size_t request_charge(const struct request_params *params, int32_t max_score, int32_t n_prompt);

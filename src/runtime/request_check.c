@@ -36,8 +36,33 @@ static bool scores_check(const struct request_params *params, int32_t vocab, str
   return error_set(error, ERROR_INVALID, "prompt_logprobs is %d, expected 0 to %d.", params->n_prompt_top, most);
 }
 
+/* A vector is all that an encoder has to give, and a generator has none. */
+static bool vector_check(const struct runtime *rt, struct request_params *params, struct error *error) {
+  const struct engine_facts *facts = rt->engine->file.facts;
+  const struct plan *plan = rt->engine->plan;
+  if (params->vector != (facts->encoder.task != TASK_GENERATE))
+    return error_set(error, ERROR_INVALID,
+                     params->vector ? "The model %s generates text; it makes no vectors of texts and tells no labels."
+                                    : "The model %s makes vectors or labels of texts (/v1/embeddings, /v1/classify); "
+                                      "it generates no text.",
+                     facts->name);
+  if (!params->vector) return true;
+  int32_t width = plan_values(plan)[plan_result(plan)].cols, most = facts->config.max_seq_len;
+  if (params->dimensions == 0) params->dimensions = width;
+  if (params->dimensions < 1 || params->dimensions > width ||
+      (facts->encoder.task == TASK_CLASSIFY && params->dimensions != width))
+    return error_set(error, ERROR_INVALID, "dimensions is %d, expected %d to %d.", params->dimensions,
+                     facts->encoder.task == TASK_CLASSIFY ? width : 1, width);
+  if (params->cut < -1 || params->cut > most)
+    return error_set(error, ERROR_INVALID, "truncate_prompt_tokens is %d, expected 1 to max_seq_len %d, or -1 for that.",
+                     params->cut, most);
+  if (params->cut == -1) params->cut = most;
+  return true;
+}
+
 bool request_check(const struct runtime *rt, struct request_params *params, struct error *error) {
   int32_t length = rt->engine->limits.length, vocab = rt->engine->plan->vocab;
+  if (!vector_check(rt, params, error)) return false;
   if (params->max_tokens < 1 || params->max_tokens > length)
     return error_set(error, ERROR_INVALID, "max_tokens is %d, expected 1 to max_seq_len %d.", params->max_tokens,
                      length);

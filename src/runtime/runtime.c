@@ -26,8 +26,10 @@ static bool threads_start(struct runtime *rt, struct error *error) {
 }
 
 static bool schedule_start(struct runtime *rt, const struct runtime_options *options, struct error *error) {
+  const struct plan *plan = rt->engine->plan;
   struct schedule_options schedule = {.limits = &rt->engine->limits,
-                                      .n_group = rt->engine->plan->n_group,
+                                      .n_group = plan->n_group,
+                                      .n_vector = plan_samples(plan) ? 0 : plan_values(plan)[plan_result(plan)].cols,
                                       .run_ahead = rt->engine->backend->run_ahead,
                                       .step_tile = rt->engine->backend->step_tile,
                                       .policy = options->policy,

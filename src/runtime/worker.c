@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "runtime/runtime_state.h"
+#include "runtime/text_join.h"
 #include "text/conversation.h"
 
 #include <stdlib.h>
@@ -44,12 +45,26 @@ static bool text_tokenize(const struct runtime *rt, const struct request *r, str
   return done;
 }
 
+static bool texts_encode(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
+  const struct engine_facts *facts = rt->engine->file.facts;
+  struct text_join join = {.tokenizer = rt->tokenizer,
+                           .frame = r->pair ? &facts->encoder.two : &facts->encoder.one,
+                           .max_tokens = r->cut ? r->cut : facts->config.max_input_len,
+                           .cut = r->cut > 0};
+  struct sequence *q = &r->generation[0].sequence;
+  q->second_type = join.frame->second_type;
+  return text_join_encode(&join, slice_make(r->prompt, r->prompt_size), slice_make(r->pair, r->pair_size), list,
+                          &q->n_first, error);
+}
+
 static bool prompt_encode(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
   return r->chat ? conversation_tokenize(rt, r, list, error) : text_tokenize(rt, r, list, error);
 }
 
 static bool prompt_tokenize(struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
   int32_t max = rt->engine->file.facts->config.max_input_len;
+  if (r->n_number > 0 && !texts_encode(rt, r, list, error)) return false;
+  if (r->n_number > 0) return list->count > 0 || error_set(error, ERROR_INVALID, "The text is empty: send some.");
   if (!prompt_encode(rt, r, list, error)) {
     if (error->code != ERROR_LIMIT || !list->failed) return false;
     return error_set(error, ERROR_LIMIT, "The prompt has more tokens than max_input_len %d: shorten it.", max);

@@ -4,6 +4,7 @@
 #include "schedule/schedule_state.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
@@ -40,12 +41,14 @@ struct schedule *schedule_new(const struct schedule_options *options) {
   if (!s) return NULL;
   *s = (struct schedule){.limits = *options->limits,
                          .n_group = options->n_group,
+                         .n_vector = options->n_vector,
                          .n_step = options->run_ahead + 1,
                          .step_tile = options->step_tile,
                          .policy = options->policy,
                          .batch_delay_us = options->batch_delay_us,
                          .rested = true,
-                         .reuse = !options->no_reuse && options->limits->block_size <= REUSE_BLOCK_MAX,
+                         .reuse = !options->no_reuse && options->n_group > 0 &&
+                                  options->limits->block_size <= REUSE_BLOCK_MAX,
                          .key = options->key};
   gap_target_init(&s->gap, options->target_gap_us);
   if (steps_init(s) && seats_init(s) && schedule_slots_init(&s->slots, s->limits.adapters) &&
@@ -174,6 +177,22 @@ static void row_count(struct schedule_stats *stats, struct sequence *q, const st
   if (q->reached < end) q->reached = end;
 }
 
+static bool numbers_finite(const float *numbers, int count) {
+  for (int i = 0; i < count; i++)
+    if (!isfinite(numbers[i])) return false;
+  return true;
+}
+
+static struct schedule_event vector_take(struct schedule *s, const struct step *step, int index,
+                                         const struct result *result) {
+  struct sequence *q = step->out_sequence[index];
+  struct schedule_event event = {.kind = EVENT_VECTOR, .sequence = q, .token = -1};
+  event.vector = result->logits ? result->logits + (size_t)index * (size_t)s->n_vector : NULL;
+  if (!event.vector || !numbers_finite(event.vector, s->n_vector)) event.kind = EVENT_SPOILT;
+  q->n_out--;
+  return event;
+}
+
 /* What an output of a step that is done says. */
 static struct schedule_event output_take(struct schedule *s, const struct step *step, int index,
                                          const struct result *result) {
@@ -200,7 +219,7 @@ static struct schedule_event output_take(struct schedule *s, const struct step *
 static int outputs_take(struct schedule *s, const struct step *step, const struct result *result) {
   int count = 0;
   for (int i = 0; i < step->batch.n_out; i++) {
-    s->events[count] = output_take(s, step, i, result);
+    s->events[count] = s->n_vector ? vector_take(s, step, i, result) : output_take(s, step, i, result);
     count += !step->out_sequence[i]->leaving;
   }
   return count;

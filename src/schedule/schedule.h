@@ -19,7 +19,8 @@ enum schedule_policy {
 
 struct schedule_options {
   const struct limits *limits; /* copied */
-  int n_group;
+  int n_group;   /* 0: nothing is kept between steps, so that each prompt is computed whole, in one */
+  int n_vector;  /* numbers of an output, which is a vector and no token; 0: outputs are tokens */
   int run_ahead; /* steps that may be out before the first is done */
   int step_tile; /* of the backend */
   enum schedule_policy policy;
@@ -70,6 +71,8 @@ struct sequence {
   uint64_t deadline_us;     /* by which it must have begun; 0: none */
   struct hash128 salt;      /* blocks are shared among sequences of equal salt, adapters and scales only */
   struct sampling sampling; /* draw, target, index and history are the schedule's */
+  int32_t n_first;          /* tokens of the first of two texts, where the network tells them apart; 0: it need not, */
+  int32_t second_type;      /* the type of the tokens behind those */
   bool scores_prompt;       /* an event for each prompt token but the first, with its log-probability */
   int32_t n_prompt_top;     /* and those of so many likeliest tokens */
   int32_t n_adapter;        /* of different ids, at most limits.adapters */
@@ -118,6 +121,7 @@ enum schedule_event_kind {
   EVENT_TOKEN,  /* is appended to the sequence */
   EVENT_SCORE,  /* of a prompt token; they come in order, before the first token */
   EVENT_BEAM,   /* the likeliest next tokens; schedule_extend and schedule_fork say how the group goes on */
+  EVENT_VECTOR, /* what the prompt has become; no token follows */
   EVENT_SPOILT, /* its logits are not finite numbers: nothing was drawn, and it is to be removed */
   EVENT_OUT,    /* a sequence that was removed while part of a step is out */
 };
@@ -128,6 +132,7 @@ struct schedule_event {
   struct sequence *sequence;
   int32_t token; /* drawn; of the prompt; the likeliest */
   float logprob;
+  const float *vector;             /* [n_vector] the backend's, until its next collect */
   const struct token_logprob *top; /* sampling.n_top or n_prompt_top of them; the backend's, until its next collect */
 };
 

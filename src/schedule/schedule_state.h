@@ -15,7 +15,7 @@ enum { REUSE_BLOCK_MAX = 256 }; /* tokens of the largest block that is reused */
 struct schedule {
   struct limits limits;
   int step_tile;
-  int n_group;
+  int n_group, n_vector;
   enum schedule_policy policy;
   uint64_t batch_delay_us;
   bool reuse;

@@ -12,11 +12,12 @@ bool step_init(struct step *step, const struct limits *limits, int n_group) {
                         .sequence = calloc(seats, sizeof(struct sequence *)),
                         .token = calloc((size_t)limits->tokens, sizeof *step->token),
                         .embed = calloc((size_t)limits->tokens, sizeof *step->embed),
+                        .position = n_group == 0 ? calloc((size_t)limits->tokens, sizeof *step->position) : NULL,
                         .out = calloc(outputs, sizeof *step->out),
                         .sampling = calloc(outputs, sizeof *step->sampling),
                         .out_sequence = calloc(outputs, sizeof(struct sequence *)),
                         .copy = calloc(seats * (size_t)n_group + 1, sizeof *step->copy)};
-  if (step->row && step->sequence && step->token && step->embed && step->out && step->sampling && step->out_sequence &&
+  if ((step->position || n_group > 0) && step->row && step->sequence && step->token && step->embed && step->out && step->sampling && step->out_sequence &&
       step->copy)
     return true;
   step_release(step);
@@ -28,6 +29,7 @@ void step_release(struct step *step) {
   free(step->sequence);
   free(step->token);
   free(step->embed);
+  free(step->position);
   free(step->out);
   free(step->sampling);
   free(step->out_sequence);
@@ -65,6 +67,17 @@ static void embeds_fill(struct step *step, const struct sequence *q, int count) 
   for (int i = 0; i < count; i++) out[i] = i < left ? q->embed[q->length + i] : -1;
   for (int i = 0; i < count && !batch->embed; i++)
     if (out[i] >= 0) batch->embed = step->embed;
+}
+
+/* Places and types, of a network that keeps nothing: its rows begin with their first token. */
+static void places_fill(struct step *step, const struct sequence *q, int count) {
+  struct batch *batch = &step->batch;
+  int32_t(*out)[3] = step->position ? step->position + batch->n_token : NULL;
+  for (int i = 0; out && i < count; i++) {
+    out[i][0] = q->length + i;
+    out[i][1] = q->n_first > 0 && q->length + i >= q->n_first ? q->second_type : 0;
+    if (out[i][1]) batch->position = (const int32_t(*)[3])step->position;
+  }
 }
 
 /* `token` of the batch is an output. */
@@ -113,6 +126,7 @@ void step_add(struct step *step, struct sequence *q, int count, int n_group, con
   }
   tokens_fill(step->token + batch->n_token, q, count);
   embeds_fill(step, q, count);
+  places_fill(step, q, count);
   step->sequence[batch->n_row++] = q;
   if (q->scores_prompt) scores_add(step, q, batch->n_token, count);
   batch->n_token += count;

@@ -13,6 +13,7 @@ struct step {
   struct row *row;                /* [limits.seats] */
   struct sequence **sequence;     /* [limits.seats] behind row i */
   int32_t *token;                 /* [limits.tokens] */
+  int32_t (*position)[3];         /* [limits.tokens] where nothing is kept; the batch names it once a token has a type */
   int32_t *embed;                 /* [limits.tokens]; the batch names it once a token of the step has a row */
   int32_t *out;                   /* [limits.outputs] */
   struct sampling *sampling;      /* [limits.outputs] */

@@ -67,6 +67,10 @@ static int chunk_size(const struct schedule *s, const struct step *step, const s
 
 static void chunk_add(struct schedule *s, struct step *step, struct sequence *q, int *budget) {
   int count = chunk_size(s, step, q, *budget);
+  if (s->n_group == 0 && q->length + count < q->n_prompt) {
+    *budget = 0; /* it is whole in the next step */
+    return;
+  }
   if (count > 0 && row_add(s, step, q, count)) *budget -= count;
 }
 
@@ -128,6 +132,7 @@ void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   s->n_formed++;
   s->n_examined = 0;
   step_clear(step);
+  step->batch.want_logits = s->n_vector > 0;
   step->formed_us = now_us;
   groups_fork(s);
   streams_add(s, step);

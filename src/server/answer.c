@@ -47,6 +47,7 @@ void answer_free(struct answer *answer) {
   json_decref(answer->facts.tools);
   json_decref(answer->facts.stop);
   json_decref(answer->facts.adapter);
+  json_decref(answer->facts.documents);
   free(answer);
 }
 
@@ -183,6 +184,8 @@ static bool event_keep(struct choice *choice, const spate_event *event) {
   size_t row = sizeof(spate_logprob) * (size_t)(1 + event->top_logprobs);
   if (event->kind == SPATE_PROMPT) return prompt_keep(choice, event->logprobs, (size_t)event->n_logprobs * row);
   if (choice->answer->facts.only_echo) return true;
+  if (event->n_numbers > 0)
+    return answer_keep(choice, &choice->text, event->numbers, (size_t)event->n_numbers * sizeof *event->numbers);
   bool apart = choice->answer->facts.takes_apart;
   return (apart ? chat_parts_keep(choice, event) : answer_keep(choice, &choice->text, event->text, event->text_size)) &&
          answer_keep(choice, &choice->logprobs, event->logprobs, (size_t)event->n_logprobs * row);

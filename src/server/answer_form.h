@@ -1,6 +1,6 @@
 /* How a route speaks: the bytes of whole answers, of the pieces of streams, and of failures in them. Forms are pure:
  * they read the answer and append to a buffer. generate_form.c has those of /generate, completion_form.c and
- * chat_form.c OpenAI's. */
+ * chat_form.c OpenAI's, vector_form.c those of texts that become numbers. */
 #ifndef SPATE_SERVER_ANSWER_FORM_H
 #define SPATE_SERVER_ANSWER_FORM_H
 
@@ -24,7 +24,7 @@ struct choice {
   bool begun, ended;      /* a piece of it is out; the engine's last event has come */
   bool told;              /* its last piece is out */
   size_t told_characters; /* of the tokens whose log-probabilities are in earlier pieces */
-  struct buffer text;     /* not sent yet: all so far, of a whole answer */
+  struct buffer text;     /* not sent yet: all so far, of a whole answer; of spate_embed its numbers, floats */
   /* Of a chat whose model marks what it thinks or calls; else NULL, and text is all. */
   struct answer_parts *parts; /* owned */
   struct buffer thought;      /* not sent yet, as text is */
@@ -71,6 +71,9 @@ struct answer_facts {
   bool only_echo;  /* what is generated is not told */
   int n;           /* choices for each prompt, which is counted once */
   json_t *adapter; /* that model is the name of; owned by the answer; NULL: none */
+  int n_query;       /* choices before those of documents, of a ranking by vectors: each pair's score is their cosine */
+  int top_n;         /* of a ranking's results; 0: all */
+  json_t *documents; /* that a ranking tells again; owned by the answer; NULL: none */
   json_t *stop;    /* as the client sent it: a string or a list of them; owned by the answer; NULL: none */
 };
 
@@ -93,6 +96,7 @@ struct answer {
 };
 
 extern const struct answer_form generate_whole, generate_sse, generate_ndjson;
+extern const struct answer_form vectors_float, vectors_base64, ranking_whole, scores_whole, classes_whole;
 extern const struct answer_form completion_whole, completion_stream, chat_whole, chat_stream;
 
 /* Token counts over all choices: prompts and the part of them that the first choice of each found in the cache, and

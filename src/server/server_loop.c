@@ -249,11 +249,11 @@ void server_loop_begin(struct http_request *request, struct answer *answer) {
   request_note_begin(request, answer->facts.model);
 }
 
-bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error) {
+/* A prompt's choices, under the id that the engine has given it; 0: it was refused. */
+static bool choices_enter(struct http_request *request, struct choice *first, uint64_t engine_id) {
   struct answer *answer = request->user;
-  struct choice *first = &answer->choice[index * answer->facts.n];
-  first->engine_id = spate_submit(answer->place->served->engine, answer->place->inbox, wanted, error);
-  if (first->engine_id) {
+  first->engine_id = engine_id;
+  if (engine_id) {
     first->n_open = answer->facts.n;
     table_add(answer->place, first);
     return true;
@@ -263,6 +263,18 @@ bool server_loop_submit(struct http_request *request, int index, const spate_req
   request->user = NULL;
   answer_detach(answer);
   return false;
+}
+
+bool server_loop_submit(struct http_request *request, int index, const spate_request *wanted, spate_error *error) {
+  struct answer *answer = request->user;
+  return choices_enter(request, &answer->choice[index * answer->facts.n],
+                       spate_submit(answer->place->served->engine, answer->place->inbox, wanted, error));
+}
+
+bool server_loop_embed(struct http_request *request, int index, const spate_embed_request *wanted, spate_error *error) {
+  struct answer *answer = request->user;
+  return choices_enter(request, &answer->choice[index],
+                       spate_embed(answer->place->served->engine, answer->place->inbox, wanted, error));
 }
 
 void server_loop_drain(struct http_request *request) {

@@ -49,7 +49,7 @@ class Tools(spate_server.EngineCase):
         line that goes from the list breaks programs."""
         listed = (ROOT / "include/spate.symbols").read_text().split()
         self.assertEqual(listed, sorted(set(listed)))
-        headers = "".join((ROOT / "include" / name).read_text() for name in ("spate.h", "spate_image.h", "spate_lora.h", "spate_text.h",
+        headers = "".join((ROOT / "include" / name).read_text() for name in ("spate.h", "spate_embed.h", "spate_image.h", "spate_lora.h", "spate_text.h",
                                                                              "spate_tools.h"))
         self.assertEqual(sorted(re.findall(r"^SPATE_API [^;]*?\b(spate_\w+)\(", headers, re.M)), listed)
         if not shutil.which("nm"):

@@ -71,7 +71,7 @@ class Layout(unittest.TestCase):
         self.assertLessEqual(set(_library.FUNCTIONS), set(listed))
 
     def test_arguments_are_as_many(self):
-        header = "".join((INCLUDE / name).read_text() for name in ("spate.h", "spate_image.h", "spate_lora.h", "spate_text.h", "spate_tools.h"))
+        header = "".join((INCLUDE / name).read_text() for name in ("spate.h", "spate_embed.h", "spate_image.h", "spate_lora.h", "spate_text.h", "spate_tools.h"))
         for name, (_, arguments) in _library.FUNCTIONS.items():
             declared = re.search(rf"^SPATE_API [^;]*?\b{name}\((.*?)\);", header, re.M | re.S).group(1)
             declared = re.sub(r"\(\*(write|visit)\)\(.*?\)", "call", declared, flags=re.S)

@@ -104,6 +104,8 @@ static void views_fill(const struct program *program, const struct call *call, c
     if (last >= row->length + row->count || args->group < 0) last = row->length + row->count - 1;
     views->last[i] = args->local ? batch->span[token][1] : last;
     views->first[i] = args->local ? batch->span[token][0] : window && position >= window ? position - window + 1 : 0;
+    if (args->near > 0 && position - args->near > views->first[i]) views->first[i] = position - args->near;
+    if (args->near > 0 && position + args->near < views->last[i]) views->last[i] = position + args->near;
     views->out[i] = value_row(program, call->op->out, token) + (size_t)head * (size_t)args->dim_v;
     views->block[i] = row_blocks(program, args, program->token_row[token]);
   }

@@ -95,7 +95,7 @@ static struct linear_output output_make(const struct program *program, const str
                                      .gated = args->gated,
                                      .multiply = args->multiply,
                                      .out_cols = args->gated ? (int)cols : rows};
-  if (op->in[1] >= 0 && !post) {
+  if (op->in[1] >= 0 && (!post || args->post_sum)) {
     output.tail.residual = program->value[op->in[1]];
     output.tail.residual_stride = cols;
   }
@@ -150,7 +150,7 @@ static void product_run(struct program *program, const struct call *call, const 
   }
 }
 
-/* out = residual + norm(unnormed), whole rows. */
+/* out = residual + norm(unnormed), whole rows; of a sum that is in already, its norm. */
 static void post_norm_run(struct program *program, const struct call *call, int n_row, int worker) {
   struct team *team = program->device->team;
   const struct op *op = call->op;
@@ -159,10 +159,10 @@ static void post_norm_run(struct program *program, const struct call *call, int 
   struct range rows = team_share(team, n_row, worker);
   for (int i = rows.first; i < rows.first + rows.count; i++) {
     float *x = program->unnormed + (size_t)i * cols, *out = value_row(program, op->out, i);
-    const float *residual = op->in[1] >= 0 ? value_row(program, op->in[1], i) : NULL;
+    const struct linear_args *args = &op->args.linear;
+    const float *residual = op->in[1] >= 0 && !args->post_sum ? value_row(program, op->in[1], i) : NULL;
     float *y = residual ? x : out;
-    program->device->kernels->rms_norm(x, program_vector(program, op->weight[3]), (int)cols, op->args.linear.post_eps,
-                                       y);
+    row_norm(program, args->post_norm, x, op->weight[3], (int)cols, args->post_eps, y);
     for (size_t c = 0; residual && c < cols; c++) out[c] = residual[c] + y[c];
   }
 }

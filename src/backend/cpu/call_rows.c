@@ -13,8 +13,10 @@ static void id_embed(const struct program *program, const struct call *call, int
 
 static void position_embed(const struct program *program, const struct call *call, int token, float *row) {
   const struct op *op = call->op;
-  int position = program->batch->position[token][0];
-  cpu_unpack_row(&call->layout, program->weight[op->weight[0]], position, row);
+  const struct batch *batch = program->batch;
+  int axis = op->args.embed.axis, index = token - batch->row[program->token_row[token]].first;
+  int position = batch->position ? batch->position[token][axis] : axis == 0 ? index : 0;
+  cpu_unpack_row(&call->layout, program->weight[op->weight[0]], op->args.embed.skip + position, row);
   const float *first = position == 0 ? program_vector(program, op->weight[1]) : NULL;
   for (int c = 0; first && c < call->layout.cols; c++) row[c] += first[c];
 }
@@ -65,6 +67,22 @@ static void mean_select(const struct program *program, const struct op *op, cons
   for (size_t c = 0; c < cols; c++) out[c] /= args->mean;
 }
 
+/* The mean of a row's tokens, or its first one. */
+static void row_select(const struct program *program, const struct op *op, int token, float *line, float *out) {
+  const struct select_args *args = &op->args.select;
+  const struct row *row = program->batch->row + program->token_row[token];
+  size_t cols = value_cols(program, op->in[0]);
+  const float *in = value_row(program, op->in[0], row->first);
+  int count = args->pool == POOL_MEAN ? row->count : 1;
+  memset(out, 0, cols * sizeof *out);
+  for (int k = 0; k < count; k++, in += cols) {
+    if (args->norm != NORM_NONE) row_norm(program, args->norm, in, op->weight[2], (int)cols, args->eps, line);
+    const float *from = args->norm != NORM_NONE ? line : in;
+    for (size_t c = 0; c < cols; c++) out[c] += from[c];
+  }
+  for (size_t c = 0; c < cols; c++) out[c] /= (float)count;
+}
+
 void call_select(const struct program *program, const struct call *call, int worker) {
   const struct op *op = call->op;
   const struct select_args *args = &op->args.select;
@@ -73,6 +91,10 @@ void call_select(const struct program *program, const struct call *call, int wor
   for (int i = outputs.first; i < outputs.first + outputs.count; i++) {
     const float *in = value_row(program, op->in[0], program->batch->out[i]);
     float *out = value_row(program, op->out, i);
+    if (args->pool != POOL_TOKEN) {
+      row_select(program, op, program->batch->out[i], (float *)worker_scratch(program, worker), out);
+      continue;
+    }
     if (args->mean) {
       mean_select(program, op, in, cols, (float *)worker_scratch(program, worker), out);
       continue;

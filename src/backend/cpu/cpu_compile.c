@@ -37,7 +37,7 @@ static size_t scratch_bytes_of(const struct plan *plan, int query_tokens) {
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind == OP_EMBED) floats = size_max(floats, (size_t)plan_values(plan)[op->out].cols);
-    if (op->kind == OP_SELECT && op->args.select.mean)
+    if (op->kind == OP_SELECT && (op->args.select.mean || op->args.select.pool))
       floats = size_max(floats, (size_t)plan_values(plan)[op->out].cols);
     if (op->kind == OP_LINEAR) floats = size_max(floats, call_linear_scratch(plan, op));
     if (op->kind == OP_ATTEND) floats = size_max(floats, call_attend_scratch(&op->args.attend, query_tokens));

@@ -3,6 +3,8 @@
 static ALWAYS_INLINE vfloat act_apply(enum act_kind act, vfloat x) {
   if (act == ACT_SILU) return vfloat_mul(x, vfloat_sigmoid(x));
   if (act == ACT_GELU) return vfloat_gelu(x);
+  if (act == ACT_TANH) /* 2 · sigmoid(2x) − 1 */
+    return vfloat_sub(vfloat_mul(vfloat_set(2), vfloat_sigmoid(vfloat_mul(x, vfloat_set(2)))), vfloat_set(1));
   if (act == ACT_GELU_QUICK) return vfloat_mul(x, vfloat_sigmoid(vfloat_mul(x, vfloat_set(1.702f))));
   if (act != ACT_GELU_TANH) return x;
   const float twice_root = 1.5957691216057308f; /* x/2 · (1 + tanh u) = x · sigmoid(2u), 2u = 2 · √(2/π) · (…) */

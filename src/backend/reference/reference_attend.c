@@ -144,6 +144,8 @@ static void token_attend(const struct attend *a, const struct row *row, int toke
   int position = row->length + token - row->first;
   int last = !a->group ? row->count - 1 : batch->see ? row->length + batch->see[token] : position;
   int window = a->group ? a->group->window : 0, first = window && position >= window ? position - window + 1 : 0;
+  if (args->near > 0 && position > args->near) first = position - args->near;
+  if (args->near > 0 && position + args->near < last) last = position + args->near;
   if (args->local) first = batch->span[token][0], last = batch->span[token][1];
   struct places places = places_of(a, row, token);
   for (int h = 0; h < args->n_head; h++) {

@@ -79,7 +79,7 @@ static struct needs needs_of(const struct plan *plan, const struct limits *limit
       n.row = size_max(n.row, (size_t)plan_values(plan)[op->out].cols);
       n.line = size_max(n.line, n.row);
     }
-    if (op->kind == OP_SELECT && op->args.select.mean)
+    if (op->kind == OP_SELECT && (op->args.select.mean || op->args.select.pool))
       n.line = size_max(n.line, (size_t)plan_values(plan)[op->out].cols);
     if (op->kind != OP_LINEAR) continue;
     const struct weight *w = plan_weights(plan) + op->weight[0];

@@ -80,12 +80,13 @@ static double act_apply(int act, double x) {
   if (act == ACT_SILU) return x / (1 + exp(-x));
   if (act == ACT_GELU_TANH) return 0.5 * x * (1 + tanh(root * (x + 0.044715 * x * x * x)));
   if (act == ACT_GELU) return 0.5 * x * erfc(-x * 0.70710678118654752440);
+  if (act == ACT_TANH) return tanh(x);
   if (act == ACT_GELU_QUICK) return x / (1 + exp(-1.702 * x));
   return x;
 }
 
 /* Products of one row to a row of the result, in place: the result never has more columns. */
-static void tail_apply(const struct program *program, const struct op *op, double *product, int cols) {
+static void tail_apply(const struct op *op, double *product, int cols) {
   const struct linear_args *args = &op->args.linear;
   for (int c = 0; c < cols; c++) {
     int run = c / GATE_INTERLEAVE, within = c % GATE_INTERLEAVE;
@@ -95,8 +96,11 @@ static void tail_apply(const struct program *program, const struct op *op, doubl
     x *= args->scale;
     product[c] = args->softcap > 0 ? args->softcap * tanh(x / args->softcap) : x;
   }
-  if (args->post_norm == NORM_RMS)
-    reference_rms_norm(product, vector_get(program, op->weight[3]), cols, args->post_eps, product);
+}
+
+static void post_norm(const struct program *program, const struct op *op, double *row, int cols) {
+  const struct linear_args *args = &op->args.linear;
+  reference_norm(args->post_norm, row, vector_get(program, op->weight[3]), cols, args->post_eps, row);
 }
 
 void reference_linear(struct program *program, const struct op *op) {
@@ -109,9 +113,12 @@ void reference_linear(struct program *program, const struct op *op) {
     double *result = program->product + (size_t)r * (size_t)weight->rows;
     double *out = value_row(program, op->out, r) + op->args.linear.column;
     product_complete(program, op, weight, r, result);
-    tail_apply(program, op, result, cols);
+    tail_apply(op, result, cols);
+    bool sum = op->args.linear.post_sum;
+    if (!sum) post_norm(program, op, result, cols);
     const double *residual = op->in[1] >= 0 ? value_row(program, op->in[1], r) : NULL;
     for (int c = 0; c < cols; c++)
       out[c] = op->args.linear.multiply ? result[c] * residual[c] : result[c] + (residual ? residual[c] : 0);
+    if (sum) post_norm(program, op, out, cols);
   }
 }

@@ -1,6 +1,18 @@
 /* Rows into the network and out of it, in double: embeddings of all sources, the pool of embedded rows, and outputs. */
 #include "backend/reference/reference_program.h"
 
+static const struct row *row_of(const struct batch *batch, int token) {
+  const struct row *row = batch->row;
+  while (token >= row->first + row->count) row++;
+  return row;
+}
+
+/* The row of a table by place. */
+static int place_of(const struct batch *batch, int axis, int token) {
+  if (batch->position) return batch->position[token][axis];
+  return axis == 0 ? token - row_of(batch, token)->first : 0;
+}
+
 /* What a token's embedding is before it is added to anything. */
 static void row_read(struct program *program, const struct op *op, int token, int cols, double *row) {
   const struct batch *batch = program->batch;
@@ -13,7 +25,7 @@ static void row_read(struct program *program, const struct op *op, int token, in
   if (args->source == EMBED_PATCHES) {
     for (int i = 0; i < cols; i++) row[i] = batch->patches[(size_t)token * (size_t)cols + (size_t)i];
   } else {
-    int index = args->source == EMBED_TOKENS ? batch->token[token] : batch->position[token][0];
+    int index = args->source == EMBED_TOKENS ? batch->token[token] : args->skip + place_of(batch, args->axis, token);
     reference_weight_row(program, op->weight[0], index, row);
     const float *first = index == 0 ? vector_get(program, op->weight[1]) : NULL;
     for (int i = 0; first && i < cols; i++) row[i] += first[i];
@@ -45,11 +57,29 @@ static void mean_select(struct program *program, const struct op *op, int first,
   }
 }
 
+/* The mean of a row's tokens, or its first one. */
+static void row_select(struct program *program, const struct op *op, int token, int cols, double *out) {
+  const struct select_args *args = &op->args.select;
+  const struct row *row = row_of(program->batch, token);
+  int count = args->pool == POOL_MEAN ? row->count : 1;
+  double *line = program->line;
+  for (int c = 0; c < cols; c++) out[c] = 0;
+  for (int k = 0; k < count; k++) {
+    memcpy(line, value_row(program, op->in[0], row->first + k), (size_t)cols * sizeof *line);
+    reference_norm(args->norm, line, vector_get(program, op->weight[2]), cols, args->eps, line);
+    for (int c = 0; c < cols; c++) out[c] += line[c] / count;
+  }
+}
+
 void reference_select(struct program *program, const struct op *op) {
   const struct select_args *args = &op->args.select;
   int cols = plan_values(program->plan)[op->in[0]].cols, merged = plan_values(program->plan)[op->out].cols / cols;
   for (int i = 0; i < program->batch->n_out; i++) {
     double *out = value_row(program, op->out, i);
+    if (args->pool != POOL_TOKEN) {
+      row_select(program, op, program->batch->out[i], cols, out);
+      continue;
+    }
     if (args->mean) {
       mean_select(program, op, program->batch->out[i], cols, out);
       continue;

@@ -133,7 +133,7 @@ static void test_refused(void **state) {
     void (*damage)(struct plan *);
     const char *sentence;
   } refused[] = {
-      {role_unknown, "The plan has role 2, expected 0 to 1."},
+      {role_unknown, "The plan has role 3, expected 0 to 2."},
       {role_decoder, "Op 3 of the plan (attend, layer 0) does not fit its KV group."},
       {vocab_given, "The plan has vocabulary 5, width 8, positions 17: out of range."},
       {channels_many,

@@ -1,0 +1,97 @@
+/* A post_processor is "TemplateProcessing" with lists for one text and for two, or "BertProcessing" or
+ * "RobertaProcessing", whose frames are known, or a "Sequence" in which one of them is. */
+#include "model/encoder_frame.h"
+
+#include "base/json.h"
+#include "base/limits.h"
+
+static bool post_refuse(const char *what, struct error *error) {
+  return error_set(error, ERROR_FORMAT, "tokenizer.json: post_processor %s.", what);
+}
+
+static const struct encoder_frame frame_empty = {
+    .before = {-1, -1, -1, -1}, .middle = {-1, -1, -1, -1}, .after = {-1, -1, -1, -1}};
+
+static bool id_valid(const json_t *id) {
+  return json_is_integer(id) && json_integer_value(id) >= 0 && json_integer_value(id) < LIMIT_VOCAB;
+}
+
+static bool id_add(int32_t list[ENCODER_FRAME_IDS], const json_t *id, struct error *error) {
+  int i = 0;
+  while (i < ENCODER_FRAME_IDS && list[i] >= 0) i++;
+  if (!id_valid(id)) return post_refuse("names a special token without an id of the vocabulary", error);
+  if (i == ENCODER_FRAME_IDS) return post_refuse("puts more than 4 tokens to one place", error);
+  list[i] = (int32_t)json_integer_value(id);
+  return true;
+}
+
+/* --- templates ---------------------------------------------------------------------------------------------------- */
+
+/* {"SpecialToken": {"id": "[CLS]", "type_id": 0}}: the ids are listed beside. */
+static bool special_add(const json_t *post, const json_t *token, int32_t list[ENCODER_FRAME_IDS], struct error *error) {
+  const char *name = json_string_value(json_object_get(token, "id"));
+  const json_t *known = name ? json_object_get(json_object_get(post, "special_tokens"), name) : NULL;
+  const json_t *ids = json_object_get(known, "ids");
+  if (!json_is_array(ids)) return post_refuse("names a special token that it does not describe", error);
+  for (size_t i = 0; i < json_array_size(ids); i++)
+    if (!id_add(list, json_array_get(ids, i), error)) return false;
+  return true;
+}
+
+static bool template_read(const json_t *post, const char *key, int n_text, struct encoder_frame *frame,
+                          struct error *error) {
+  const json_t *list = json_object_get(post, key);
+  int seen = 0;
+  for (size_t i = 0; i < json_array_size(list); i++) {
+    const json_t *piece = json_array_get(list, i), *text = json_object_get(piece, "Sequence");
+    const json_t *special = json_object_get(piece, "SpecialToken");
+    int32_t *place = seen == 0 ? frame->before : seen < n_text ? frame->middle : frame->after;
+    if (special && !special_add(post, special, place, error)) return false;
+    if (!text) continue;
+    const char *name = json_string_value(json_object_get(text, "id"));
+    if (!name || strcmp(name, seen == 0 ? "A" : "B") != 0) return post_refuse("has its texts in another order", error);
+    if (++seen == 2) frame->second_type = json_integer_value(json_object_get(text, "type_id")) == 1;
+  }
+  return seen == n_text || post_refuse(n_text == 1 ? "has no template of one text" : "has no template of two", error);
+}
+
+/* --- those of old ------------------------------------------------------------------------------------------------- */
+
+/* "cls": ["[CLS]", 101] */
+static bool named_add(const json_t *post, const char *key, int32_t list[ENCODER_FRAME_IDS], struct error *error) {
+  return id_add(list, json_array_get(json_object_get(post, key), 1), error);
+}
+
+static bool classic_read(const json_t *post, bool roberta, struct encoder_frame *one, struct encoder_frame *two,
+                         struct error *error) {
+  two->second_type = !roberta;
+  return named_add(post, "cls", one->before, error) && named_add(post, "sep", one->after, error) &&
+         named_add(post, "cls", two->before, error) && named_add(post, "sep", two->middle, error) &&
+         (!roberta || named_add(post, "sep", two->middle, error)) && named_add(post, "sep", two->after, error);
+}
+
+/* --- both --------------------------------------------------------------------------------------------------------- */
+
+static bool post_read(const json_t *post, struct encoder_frame *one, struct encoder_frame *two, struct error *error) {
+  const char *type = json_string_value(json_object_get(post, "type"));
+  const json_t *parts = json_object_get(post, "processors");
+  for (size_t i = 0; i < json_array_size(parts); i++)
+    if (!post_read(json_array_get(parts, i), one, two, error)) return false;
+  if (!type || strcmp(type, "Sequence") == 0 || strcmp(type, "ByteLevel") == 0) return true;
+  if (strcmp(type, "TemplateProcessing") == 0)
+    return template_read(post, "single", 1, one, error) && template_read(post, "pair", 2, two, error);
+  bool roberta = strcmp(type, "RobertaProcessing") == 0;
+  if (roberta || strcmp(type, "BertProcessing") == 0) return classic_read(post, roberta, one, two, error);
+  return error_set(error, ERROR_UNSUPPORTED, "tokenizer.json: a post_processor of type \"%.60s\" is not known.", type);
+}
+
+bool encoder_frame_read(const struct checkpoint *checkpoint, struct encoder_frame *one, struct encoder_frame *two,
+                        struct error *error) {
+  *one = *two = frame_empty;
+  struct slice text = checkpoint_tokenizer_json(checkpoint);
+  if (text.size == 0) return true; /* and the tokenizer itself is refused */
+  json_t *root = json_parse(text, error);
+  bool ok = root && post_read(json_object_get(root, "post_processor"), one, two, error);
+  json_decref(root);
+  return ok;
+}

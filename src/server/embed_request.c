@@ -1,0 +1,110 @@
+#include "server/embed_request.h"
+
+#include "base/limits.h"
+
+#include <limits.h>
+#include <math.h>
+
+static bool field_refuse(struct embed_request *r, const char *name, const char *expected, struct error *error) {
+  r->param = name;
+  return error_set(error, ERROR_INVALID, "%s must be %s.", name, expected);
+}
+
+/* NULL: absent, or a null. */
+static const json_t *field_find(const struct embed_request *r, const char *name) {
+  const json_t *value = json_object_get(r->json, name);
+  return json_is_null(value) ? NULL : value;
+}
+
+bool embed_int_read(struct embed_request *r, const char *name, int min, int max, int *value, struct error *error) {
+  const json_t *field = field_find(r, name);
+  if (!field) return true;
+  json_int_t number = json_integer_value(field);
+  if (json_is_integer(field) && number >= min && number <= max) {
+    *value = (int)number;
+    return true;
+  }
+  r->param = name;
+  return error_set(error, ERROR_INVALID, "%s must be a whole number from %d to %d.", name, min, max);
+}
+
+bool embed_bool_read(struct embed_request *r, const char *name, bool *value, struct error *error) {
+  const json_t *field = field_find(r, name);
+  if (!field) return true;
+  *value = json_is_true(field);
+  return json_is_boolean(field) || field_refuse(r, name, "true or false", error);
+}
+
+bool embed_format_read(struct embed_request *r, struct error *error) {
+  static const char name[] = "encoding_format";
+  const json_t *field = field_find(r, name);
+  const char *format = json_string_value(field);
+  r->base64 = format && strcmp(format, "base64") == 0;
+  return !field || r->base64 || (format && strcmp(format, "float") == 0) ||
+         field_refuse(r, name, "\"float\" or \"base64\"", error);
+}
+
+static bool timeout_read(struct embed_request *r, struct error *error) {
+  const json_t *field = field_find(r, "timeout_s");
+  double seconds = json_number_value(field);
+  r->timeout_s = (float)seconds;
+  return !field || (json_is_number(field) && seconds >= 0 && seconds <= LIMIT_TIMEOUT_SECONDS) ||
+         field_refuse(r, "timeout_s", "a number of seconds that a request may take", error);
+}
+
+static bool model_read(struct embed_request *r, struct error *error) {
+  const json_t *field = field_find(r, "model");
+  r->model = json_string_value(field);
+  return !field || (r->model && json_string_length(field) <= LIMIT_NAME_BYTES) ||
+         field_refuse(r, "model", "a string", error);
+}
+
+bool embed_request_read(struct embed_request *r, struct slice body, struct error *error) {
+  *r = (struct embed_request){.json = json_parse(body, error), .return_documents = true};
+  if (!r->json) return false;
+  if (!json_is_object(r->json)) return error_set(error, ERROR_INVALID, "The body is not a JSON object.");
+  return model_read(r, error) && timeout_read(r, error) &&
+         embed_int_read(r, "truncate_prompt_tokens", -1, LIMIT_MODEL_POSITIONS, &r->truncate, error) &&
+         embed_int_read(r, "priority", INT_MIN + 1, INT_MAX, &r->priority, error);
+}
+
+void embed_request_release(struct embed_request *r) { json_decref(r->json); }
+
+static bool is_ids(const json_t *list) { return json_array_size(list) > 0 && json_is_integer(json_array_get(list, 0)); }
+
+/* A document may be an object around its text, as Jina's are. */
+static const json_t *text_of(const json_t *item) { return json_is_object(item) ? json_object_get(item, "text") : item; }
+
+static bool item_valid(const json_t *item, bool ids) {
+  if (json_is_string(text_of(item))) return true;
+  for (size_t i = 0; ids && i < json_array_size(item); i++) {
+    const json_t *id = json_array_get(item, i);
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > INT32_MAX) return false;
+  }
+  return ids && json_array_size(item) > 0;
+}
+
+bool embed_texts_read(struct embed_request *r, const char *name, bool ids, struct embed_texts *texts,
+                      struct error *error) {
+  const json_t *field = field_find(r, name);
+  bool single = json_is_string(field) || (ids && is_ids(field));
+  size_t count = single ? 1 : json_array_size(field);
+  *texts = (struct embed_texts){field, count, single};
+  r->param = name;
+  if (!field) return error_set(error, ERROR_INVALID, "%s is missing: send a text, or a list of them.", name);
+  if (count < 1 || count > LIMIT_REQUEST_TEXTS)
+    return error_set(error, ERROR_INVALID,
+                     "%s has %zu texts, expected 1 to %d: send a string, or a list of strings%s, and more in further "
+                     "requests.",
+                     name, count, LIMIT_REQUEST_TEXTS, ids ? " or of lists of token ids" : "");
+  for (size_t i = 0; i < count; i++)
+    if (!item_valid(single ? field : json_array_get(field, i), ids))
+      return error_set(error, ERROR_INVALID, "%s[%zu] is no string%s.", name, i, ids ? " and no list of token ids" : "");
+  r->param = NULL;
+  return true;
+}
+
+const json_t *embed_text_at(const struct embed_texts *texts, size_t index) {
+  if (texts->single) return texts->field;
+  return text_of(json_array_get(texts->field, texts->count == 1 ? 0 : index));
+}

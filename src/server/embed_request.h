@@ -1,0 +1,45 @@
+/* What a client asks of the routes of vectors, read from its JSON. */
+#ifndef SPATE_SERVER_EMBED_REQUEST_H
+#define SPATE_SERVER_EMBED_REQUEST_H
+
+#include "base/error.h"
+#include "base/json.h"
+#include "spate.h"
+
+/* Texts of a field: each a JSON string, or a list of token ids. */
+struct embed_texts {
+  const json_t *field;
+  size_t count;
+  bool single; /* the field is the one text itself */
+};
+
+struct embed_request {
+  json_t *json;      /* owned */
+  const char *model; /* as the client named it; NULL: it did not */
+  const char *param; /* the field that a sentence is about; NULL: none */
+  struct embed_texts first, second;
+  bool base64, return_documents;
+  int dimensions, top_n;
+  int truncate, priority;
+  float timeout_s;
+};
+
+/* Parses the body and reads what all of the routes take; release in any case. */
+bool embed_request_read(struct embed_request *request, struct slice body, struct error *error);
+void embed_request_release(struct embed_request *request);
+
+/* A field of texts, 1 to LIMIT_REQUEST_TEXTS; `ids`: they may be lists of token ids. */
+bool embed_texts_read(struct embed_request *request, const char *name, bool ids, struct embed_texts *texts,
+                      struct error *error);
+
+/* Text `index`, which is the only one of a field that has one. */
+const json_t *embed_text_at(const struct embed_texts *texts, size_t index);
+
+/* Fields of one route. Absent ones leave *value as it is. */
+bool embed_int_read(struct embed_request *request, const char *name, int min, int max, int *value, struct error *error);
+bool embed_bool_read(struct embed_request *request, const char *name, bool *value, struct error *error);
+
+/* "float" or "base64". */
+bool embed_format_read(struct embed_request *request, struct error *error);
+
+#endif
