@@ -129,6 +129,8 @@ class EngineInfo(ctypes.Structure):
     file_seconds: Double
     device_seconds: Double
     program_seconds: Double
+    task: Int
+    vector_size: Int
 
 
 @structure
@@ -225,6 +227,8 @@ class Event(ctypes.Structure):
     stop_string: Int
     stop_token: Int32
     prompt_end: Annotated[Any, ctypes.c_int32 * 8]
+    n_numbers: Int
+    numbers: Annotated[Any, ctypes.POINTER(ctypes.c_float)]
 
 
 @structure

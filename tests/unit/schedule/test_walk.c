@@ -278,7 +278,8 @@ static void event_take(struct world *w, const struct schedule_event *event) {
   struct walker *walker = q->owner;
   switch (event->kind) {
   case EVENT_OUT: walker->in[q - walker->sequence] = false; break;
-  case EVENT_SPOILT: walker_remove(w, walker); break;
+  case EVENT_SPOILT:
+  case EVENT_VECTOR: walker_remove(w, walker); break; /* no step of these has vectors */
   case EVENT_TOKEN: answer_finish(w, q); break;
   case EVENT_SCORE:
     assert_int_equal(event->token, answer_of(q, ++walker->n_scored));

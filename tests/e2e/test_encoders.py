@@ -1,0 +1,342 @@
+"""Encoders of texts through the server's doors: vectors, rankings, scores and labels against those of transformers
+(tools/make_encoder_fixtures.py), each feature switched off; what is refused, and texts of many clients at once. With
+SPATE_TEST_MINILM=$(scripts/get_minilm.sh) all-MiniLM-L6-v2 too, against sentence-transformers."""
+import base64
+import concurrent.futures
+import contextlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import tempfile
+import unittest
+
+from spate_server import JSON, ROOT, SPATE, Server, wait_for
+
+FIXTURES = ROOT / "tests/fixtures/encoder"
+CLOSE = 2e-5  # of numbers of fp32 networks, relative to the largest
+FAR = 2e-4    # what a feature that is switched off changes at least
+
+
+class Engine:
+    def __init__(self, model, *options):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-encoder-"))
+        self.path = self.folder / "encoder.spate"
+        done = subprocess.run([SPATE, "build", model, "-o", self.path, *options], capture_output=True, text=True)
+        self.sentence = done.stderr if done.returncode else None
+
+    def __enter__(self):
+        assert not self.sentence, self.sentence
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
+
+    def remove(self):
+        shutil.rmtree(self.folder)
+
+
+@contextlib.contextmanager
+def served(model, *options, serve=(), backend="cpu"):
+    with Engine(model, *options) as engine, Server(engine, *serve, backend=backend) as server:
+        yield server
+
+
+def ask(server, path, fields):
+    status, _, body = server.request("POST", path, fields if isinstance(fields, bytes) else json.dumps(fields), JSON)
+    return status, json.loads(body)
+
+
+def vectors(server, texts, **fields):
+    status, body = ask(server, "/v1/embeddings", {"input": texts, **fields})
+    assert status == 200, body
+    return [item["embedding"] for item in body["data"]]
+
+
+def expected(name):
+    return json.loads((FIXTURES / name / "expected.json").read_text())
+
+
+def off(a, b):
+    """The largest difference, relative to the largest of what is expected."""
+    assert len(a) == len(b), (len(a), len(b))
+    return max(abs(x - y) for x, y in zip(a, b)) / max(abs(y) for y in b)
+
+
+def cosine(a, b):
+    return sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+def numbers(server, name):
+    """What the server makes of the fixture's texts and pairs, beside what it should."""
+    want = expected(name)
+    texts = [case["text"] for case in want["texts"]]
+    if not want["pairs"]:
+        return list(zip(vectors(server, texts), (case["numbers"] for case in want["texts"])))
+    got = [item["probs"] for item in ask(server, "/v1/classify", {"input": texts})[1]["data"]]
+    both = list(zip(got, (case["numbers"] for case in want["texts"])))
+    if len(got[0]) == 1:
+        left, right = zip(*(case["text"] for case in want["pairs"]))
+        scores = ask(server, "/v1/score", {"text_1": left, "text_2": right})[1]["data"]
+        both += [([item["score"]], case["numbers"]) for item, case in zip(scores, want["pairs"])]
+    return both
+
+
+def switched_off(name, change):
+    """A copy of the checkpoint with other settings."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-off-"))
+    shutil.copytree(FIXTURES / name, folder / name)
+    for file, settings in change.items():
+        path = folder / name / file
+        value = json.loads(path.read_text())
+        if settings == "second type":
+            for piece in value["post_processor"]["pair"]:
+                next(iter(piece.values()))["type_id"] = 0
+        elif isinstance(settings, int):
+            value = value[:settings]
+        else:
+            value |= settings
+        path.write_text(json.dumps(value))
+    return folder, folder / name
+
+
+class Networks(unittest.TestCase):
+    def test_numbers_are_those_of_transformers(self):
+        for name in sorted(path.parent.name for path in FIXTURES.glob("*/expected.json")):
+            with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32") as server:
+                for got, want in numbers(server, name):
+                    self.assertLess(off(got, want), CLOSE)
+
+    def test_features_switched_off_show(self):
+        for path in sorted(FIXTURES.glob("*/off.json")):
+            name = path.parent.name
+            for feature, change in json.loads(path.read_text()).items():
+                folder, model = switched_off(name, change)
+                try:
+                    with self.subTest(f"{name}: {feature}"), served(model, "--quant-mode", "FP32") as server:
+                        self.assertGreater(max(off(got, want) for got, want in numbers(server, name)), FAR)
+                finally:
+                    shutil.rmtree(folder)
+
+    def test_the_reference_says_the_same(self):
+        for name in ("bert", "bert-pairs", "roberta"):
+            with self.subTest(name), served(FIXTURES / name, "--quant-mode", "FP32", "--target", "reference", backend="reference") as server:
+                for got, want in numbers(server, name):
+                    self.assertLess(off(got, want), CLOSE)
+
+    def test_settings_that_cannot_be_have_a_sentence(self):
+        for change, said in (
+                ({"config.json": {"hidden_size": 0}}, "hidden_size is 0"),
+                ({"config.json": {"num_attention_heads": 5}}, "must be a multiple"),
+                ({"config.json": {"num_hidden_layers": 2 ** 31}}, "num_hidden_layers"),
+                ({"config.json": {"layer_norm_eps": "small"}}, "layer_norm_eps"),
+                ({"config.json": {"hidden_act": "swish2"}}, 'hidden_act is "swish2"'),
+                ({"config.json": {"position_embedding_type": "relative_key"}}, "expected \"absolute\""),
+                ({"config.json": {"is_decoder": True}}, "is_decoder is true"),
+                ({"config.json": {"max_position_embeddings": 1}}, "max_position_embeddings is 1"),
+                ({"config.json": {"type_vocab_size": -1}}, "type_vocab_size is -1"),
+                ({"1_Pooling/config.json": {"pooling_mode_max_tokens": True}}, "asks for 2 ways of pooling"),
+                ({"1_Pooling/config.json": {"pooling_mode_mean_tokens": False}}, "asks for 0 ways of pooling"),
+                ({"sentence_bert_config.json": {"max_seq_length": -4}}, "max_seq_length is expected"),
+                ({"modules.json": 0}, "holds no list of stages")):
+            folder, model = switched_off("bert", change)
+            engine = Engine(model)
+            with self.subTest(str(change)):
+                self.assertIn(said, engine.sentence or "it was built")
+            engine.remove()
+            shutil.rmtree(folder)
+
+    def test_stages_that_are_not_done_have_a_sentence(self):
+        for stage, said in (({"type": "sentence_transformers.models.Dense", "path": "2_Dense"}, "is a Dense"),
+                            ({"type": "x.Pooling", "path": "../bert"}, "\"path\" that is a folder"),
+                            ({"type": "x.Pooling", "path": "nowhere"}, "holds no JSON object"), ({}, "has no \"type\"")):
+            folder, model = switched_off("bert", {})
+            (model / "modules.json").write_text(json.dumps([stage]))
+            engine = Engine(model)
+            with self.subTest(str(stage)):
+                self.assertIn(said, engine.sentence or "it was built")
+            engine.remove()
+            shutil.rmtree(folder)
+
+
+class Requests(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine(FIXTURES / "bert", "--quant-mode", "FP32")
+        cls.server = Server(cls.engine, backend="cpu")
+        cls.texts = [case["text"] for case in expected("bert")["texts"]]
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        cls.engine.remove()
+
+    def refused(self, path, fields, status, said, param=None):
+        got, body = ask(self.server, path, fields)
+        self.assertEqual(got, status, body)
+        self.assertIn(said, body["error"]["message"])
+        self.assertEqual(body["error"]["param"], param)
+
+    def test_base64_holds_the_same_numbers(self):
+        plain = vectors(self.server, self.texts)
+        packed = vectors(self.server, self.texts, encoding_format="base64")
+        for a, b in zip(plain, packed):
+            self.assertEqual(list(struct.unpack(f"<{len(a)}f", struct.pack(f"<{len(a)}f", *a))),
+                             list(struct.unpack(f"<{len(a)}f", base64.b64decode(b, validate=True))))
+
+    def test_fewer_dimensions_are_the_first_ones_normed_by_themselves(self):
+        for whole, part in zip(vectors(self.server, self.texts), vectors(self.server, self.texts, dimensions=7)):
+            length = math.sqrt(sum(x * x for x in whole[:7]))
+            self.assertLess(off(part, [x / length for x in whole[:7]]), 1e-6)
+
+    def test_a_text_alone_and_its_ids_have_the_same_bytes(self):
+        together = vectors(self.server, self.texts)
+        for text, vector in zip(self.texts, together):
+            self.assertEqual(vectors(self.server, text), [vector])
+        ids = [[2, 8, 9, 3], [2, 3]]
+        self.assertEqual(vectors(self.server, ids)[0], vectors(self.server, ids[0])[0])
+
+    def test_usage_counts_tokens(self):
+        _, body = ask(self.server, "/v1/embeddings", {"input": self.texts})
+        tokens = sum(case["tokens"] for case in expected("bert")["texts"])
+        self.assertEqual(body["usage"], {"prompt_tokens": tokens, "total_tokens": tokens})
+        self.assertEqual([item["index"] for item in body["data"]], list(range(len(self.texts))))
+
+    def test_long_texts_are_refused_or_cut(self):
+        text = "hello world " * 40
+        self.refused("/v1/embeddings", {"input": text}, 400, "The text has 82 tokens, more than max_seq_len 48")
+        self.assertEqual(vectors(self.server, text, truncate_prompt_tokens=6), vectors(self.server, "hello world " * 2))
+        self.assertEqual(vectors(self.server, text, truncate_prompt_tokens=-1), vectors(self.server, "hello world " * 23))
+        self.refused("/v1/embeddings", {"input": "a", "truncate_prompt_tokens": 49}, 400, "expected 1 to max_seq_len 48")
+
+    def test_what_cannot_be_is_refused(self):
+        for fields, said, param in (
+                ({}, "input is missing", "input"), ({"input": []}, "input has 0 texts", "input"),
+                ({"input": ["a"] * 1025}, "input has 1025 texts", "input"), ({"input": ["a", 7]}, "input[1] is no string", "input"),
+                ({"input": [[1, "a"]]}, "input[0] is no string and no list", "input"), ({"input": {}}, "input has 0 texts", "input"),
+                ({"input": [-1]}, "input[0] is no string and no list", "input"), ({"input": [160]}, "Token 0 of the prompt is 160", None),
+                ({"input": [3] * 49}, "The prompt has 49 tokens", None),
+                ({"input": "a", "dimensions": 0}, "dimensions must be a whole number", "dimensions"),
+                ({"input": "a", "dimensions": 37}, "dimensions is 37, expected 1 to 36", None),
+                ({"input": "a", "encoding_format": "int8"}, "encoding_format must be", "encoding_format"),
+                ({"input": "a", "timeout_s": -1}, "timeout_s must be", "timeout_s"),
+                ({"input": "a", "model": 7}, "model must be a string", "model")):
+            with self.subTest(str(fields)[:60]):
+                self.refused("/v1/embeddings", fields, 400, said, param)
+        self.refused("/v1/embeddings", {"input": "a", "model": "gpt"}, 404, "There is no model", "model")
+        self.refused("/v1/classify", {"input": "a"}, 400, "it tells no labels")
+        self.refused("/v1/completions", {"prompt": "a"}, 400, "it generates no text")
+        self.refused("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}, 400, "it generates no text")
+
+    def test_vectors_rank_and_score_by_their_cosine(self):
+        query, documents = self.texts[0], self.texts[1:]
+        all_vectors = vectors(self.server, self.texts)
+        want = [cosine(all_vectors[0], vector) for vector in all_vectors[1:]]
+        _, body = ask(self.server, "/v1/score", {"text_1": query, "text_2": documents})
+        self.assertLess(off([item["score"] for item in body["data"]], want), 1e-6)
+        _, body = ask(self.server, "/v1/rerank", {"query": query, "documents": documents, "top_n": 3})
+        order = sorted(range(len(want)), key=lambda i: -want[i])[:3]
+        self.assertEqual([item["index"] for item in body["results"]], order)
+        self.assertEqual([item["document"]["text"] for item in body["results"]], [documents[i] for i in order])
+        _, body = ask(self.server, "/v1/rerank", {"query": query, "documents": [{"text": d} for d in documents],
+                                                  "return_documents": False})
+        self.assertNotIn("document", body["results"][0])
+        self.refused("/v1/rerank", {"query": ["a"], "documents": ["b"]}, 400, "query must be a string", "query")
+        self.refused("/v1/score", {"text_1": ["a", "b"], "text_2": ["c"]}, 400, "text_1 has 2 texts and text_2 has 1", "text_2")
+
+    def test_clients_share_steps_and_get_what_they_have_alone(self):
+        alone = {text: vectors(self.server, text)[0] for text in self.texts}
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for i, got in enumerate(pool.map(lambda i: vectors(self.server, self.texts[i % 6:] * 9), range(48))):
+                self.assertEqual(got, [alone[text] for text in self.texts[i % 6:]] * 9)
+
+    def test_a_client_that_leaves_is_forgotten(self):
+        body = json.dumps({"input": ["hello world " * 23] * 1000}).encode()
+        with self.server.socket() as client:
+            client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                           % len(body) + body)
+        wait_for(lambda: self.server.metric("vllm:num_requests_running{model_name=\"bert\"}") == 0, "nobody's texts to end")
+        self.assertEqual(len(vectors(self.server, "a")), 1)
+
+
+class Queue(unittest.TestCase):
+    def test_more_than_the_queue_holds_is_busy(self):
+        with served(FIXTURES / "bert", serve=["--max-queue", "4"]) as server:
+            status, body = ask(server, "/v1/embeddings", {"input": ["a"] * 1000})
+            self.assertEqual(status, 429, body)
+            wait_for(lambda: ask(server, "/v1/embeddings", {"input": ["a"] * 8})[0] == 200, "room in the queue")
+
+    def test_generators_make_no_vectors(self):
+        with served(ROOT / "tests/fixtures/model/smollm2") as server:
+            status, body = ask(server, "/v1/embeddings", {"input": "a"})
+            self.assertEqual((status, "it makes no vectors" in body["error"]["message"]), (400, True), body)
+
+
+class Pairs(unittest.TestCase):
+    def test_rankings_are_the_scores_in_order(self):
+        with served(FIXTURES / "bert-pairs", "--quant-mode", "FP32") as server:
+            documents = ["the quick brown fox", "hello", "a number", "hello world"]
+            _, scores = ask(server, "/v1/score", {"text_1": "what is a fox", "text_2": documents})
+            _, ranking = ask(server, "/v1/rerank", {"query": "what is a fox", "documents": documents})
+            want = sorted(enumerate(item["score"] for item in scores["data"]), key=lambda item: -item[1])
+            self.assertEqual([(item["index"], item["relevance_score"]) for item in ranking["results"]], want)
+            status, body = ask(server, "/v1/embeddings", {"input": "a"})
+            self.assertEqual((status, "it makes no vectors" in body["error"]["message"]), (400, True), body)
+
+    def test_labels_have_names(self):
+        with served(FIXTURES / "bert-labels", "--quant-mode", "FP32") as server:
+            cases = expected("bert-labels")["texts"]
+            _, body = ask(server, "/v1/classify", {"input": [case["text"] for case in cases]})
+            names = ["bad", "so so", "good"]
+            self.assertEqual([item["label"] for item in body["data"]],
+                             [names[max(range(3), key=lambda k: case["numbers"][k])] for case in cases])
+            self.assertEqual(ask(server, "/v1/score", {"text_1": "a", "text_2": "b"})[0], 400)
+
+
+def ranks(values):
+    order = sorted(range(len(values)), key=values.__getitem__)
+    place = [0.0] * len(values)
+    for rank, i in enumerate(order):
+        same = [k for k, j in enumerate(order) if values[j] == values[i]]
+        place[i] = sum(same) / len(same)
+    return place
+
+
+def spearman(a, b):
+    a, b = ranks(a), ranks(b)
+    return cosine([x - sum(a) / len(a) for x in a], [x - sum(b) / len(b) for x in b])
+
+
+@unittest.skipUnless(os.environ.get("SPATE_TEST_MINILM"), "SKIPPED: SPATE_TEST_MINILM is not what scripts/get_minilm.sh prints")
+class MiniLm(unittest.TestCase):
+    def check(self, mode, least):
+        known = json.loads((FIXTURES / "minilm.json").read_text())
+        with served(os.environ["SPATE_TEST_MINILM"], "--quant-mode", mode) as server:
+            got = vectors(server, known["sentences"], truncate_prompt_tokens=-1)
+            want = [struct.unpack("<384f", base64.b64decode(text)) for text in known["vectors"]]
+            worst = min(cosine(a, b) for a, b in zip(got, want))
+            left, right, judged, cosines = zip(*known["similar"])
+            scores = [item["score"] for item in ask(server, "/v1/score", {"text_1": left, "text_2": right})[1]["data"]]
+            print(f"\n{mode}: least cosine of {len(got)} {worst:.7f}, Spearman {spearman(scores, judged):.4f} "
+                  f"(sentence-transformers {spearman(cosines, judged):.4f})")
+            self.assertGreaterEqual(worst, least)
+            self.assertGreater(spearman(scores, judged), spearman(cosines, judged) - 0.02)
+
+    def test_fp32(self):
+        self.check("FP32", 0.99999)
+
+    def test_bf16(self):
+        self.check("BF16", 0.999)
+
+    def test_fp16(self):
+        self.check("FP16", 0.999)
+
+    def test_int8(self):
+        self.check("INT8_WEIGHT", 0.999)
+
+
+if __name__ == "__main__":
+    unittest.main()

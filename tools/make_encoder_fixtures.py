@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Tiny random encoders of texts, with what `transformers` makes of some texts; and, of a real one, the vectors of fifty
+sentences by `sentence-transformers`.
+
+    make_encoder_fixtures.py --out tests/fixtures/encoder                  needs torch, transformers, tokenizers, numpy
+    make_encoder_fixtures.py --out tests/fixtures/encoder --minilm FOLDER  needs sentence-transformers too
+
+Written to DIR/NAME/: config.json, model.safetensors, tokenizer.json, the files of sentence-transformers, off.json (of
+each feature the settings that switch it off, by file) and expected.json: "texts", "tokens" of each and "numbers", which
+serving is to answer with; of classifiers "pairs" too. DIR/minilm.json: "sentences", "vectors" in base64 of float32, and
+"similar": pairs of sentences with a judgement from 0 to 5, made up for this file, and the cosines of the vectors.
+"""
+import argparse
+import base64
+import json
+import os
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+from safetensors.torch import save_file
+
+TEXTS = ["hello world", "The quick brown fox jumps over the lazy dog.", "a", "naïve café, déjà vu!",
+         "numbers 1 22 333 4444 and some more words so that the text is rather long, as texts go: one two three four five",
+         "xyzzy 日本 unknown"]
+PAIRS = [["what is a fox?", "The quick brown fox jumps."], ["hello", "world"],
+         ["a longer question about numbers 1 22 333", "a"]]
+WORDS = ("the quick brown fox jump over lazy dog hello world what is a number and some more word so that text rather long as go "
+         "one two three four five naive cafe deja vu question about").split()
+SIZES = {"hidden_size": 36, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 52,
+         "max_position_embeddings": 64, "vocab_size": 160, "initializer_range": 0.3, "layer_norm_eps": 1e-5}
+
+POOLING = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "last": "pooling_mode_lasttoken"}
+
+
+def word_piece():
+    letters = [chr(c) for c in range(33, 127)]
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + WORDS + [l for l in letters if not l.isupper() and l not in WORDS]
+    vocab += [p for p in ("##s", "##ed", "##4", "##3", "##2", "##z") if p not in vocab]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece({w: i for i, w in enumerate(vocab)}, unk_token="[UNK]"))
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.decoder = tokenizers.decoders.WordPiece()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    return tokenizer
+
+
+def byte_bpe():
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocab = {t: i for i, t in enumerate(special + letters)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    return tokenizer
+
+
+def bert(**change):
+    return transformers.BertConfig(**{**SIZES, "pad_token_id": 0, **change})
+
+
+def roberta(**change):
+    sizes = {**SIZES, "vocab_size": 260, "max_position_embeddings": 130, "type_vocab_size": 1}
+    return transformers.RobertaConfig(**{**sizes, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, **change})
+
+
+ACT_OFF = {"config.json": {"hidden_act": "gelu_pytorch_tanh"}}
+HEADS_OFF = {"config.json": {"num_attention_heads": 2}}
+EPS_OFF = {"config.json": {"layer_norm_eps": 0.3}}
+CHECKPOINTS = {
+    "bert": {"model": transformers.BertModel, "config": bert(), "tokenizer": word_piece, "pool": "mean", "normalize": True,
+             "off": {"act": ACT_OFF, "heads": HEADS_OFF, "eps": EPS_OFF,
+                     "pooling": {"1_Pooling/config.json": {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}},
+                     "normalize": {"modules.json": 2}}},
+    "bert-last": {"model": transformers.BertModel, "config": bert(hidden_act="gelu_new"), "tokenizer": word_piece,
+                  "pool": "last", "normalize": False,
+                  "off": {"act": {"config.json": {"hidden_act": "gelu"}},
+                          "pooling": {"1_Pooling/config.json": {"pooling_mode_lasttoken": False,
+                                                                "pooling_mode_cls_token": True}}}},
+    "bert-pairs": {"model": transformers.BertForSequenceClassification, "config": bert(num_labels=1), "tokenizer": word_piece,
+                   "act": torch.sigmoid,
+                   "off": {"sigmoid": {"config.json": {
+                       "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}},
+                       "types": {"tokenizer.json": "second type"}}},
+    "bert-labels": {"model": transformers.BertForSequenceClassification,
+                    "config": bert(id2label={0: "bad", 1: "so so", 2: "good"}), "tokenizer": word_piece,
+                    "act": lambda x: torch.softmax(x, -1),
+                    "off": {"softmax": {"config.json": {"problem_type": "multi_label_classification"}}}},
+    "roberta": {"model": transformers.RobertaModel, "config": roberta(), "tokenizer": byte_bpe, "pool": "cls",
+                "normalize": True, "longest": 120, "off": {"positions": {"config.json": {"pad_token_id": 0}}, "heads": HEADS_OFF}},
+    "xlm-roberta-pairs": {"model": transformers.XLMRobertaForSequenceClassification,
+                          "config": transformers.XLMRobertaConfig(**{**roberta().to_dict(), "num_labels": 1}),
+                          "tokenizer": byte_bpe, "act": torch.sigmoid,
+                          "off": {"positions": {"config.json": {"pad_token_id": 0}}}},
+}
+
+
+def write_json(path, value, indent=1):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=indent, ensure_ascii=False)
+        file.write("\n")
+
+
+def stages(folder, spec):
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")] + ([("2_Normalize", "Normalize")] if spec["normalize"] else [])
+    write_json(f"{folder}/modules.json", [{"idx": i, "name": str(i), "path": path, "type": "sentence_transformers.models." + kind}
+                                          for i, (path, kind) in enumerate(kinds)])
+    write_json(f"{folder}/1_Pooling/config.json", {"word_embedding_dimension": 36,
+                                                   **{flag: name == spec["pool"] for name, flag in POOLING.items()}})
+    write_json(f"{folder}/sentence_bert_config.json", {"max_seq_length": spec.get("longest", 48),
+                                                         "do_lower_case": False})
+
+
+def numbers_of(model, spec, encoding):
+    ids, types = torch.tensor([encoding.ids]), torch.tensor([encoding.type_ids])
+    with torch.no_grad():
+        if "act" in spec:
+            return spec["act"](model(input_ids=ids, token_type_ids=types).logits[0])
+        rows = model(input_ids=ids, token_type_ids=types).last_hidden_state[0]
+    vector = {"cls": rows[0], "last": rows[-1], "mean": rows.mean(0)}[spec["pool"]]
+    return vector / vector.norm() if spec["normalize"] else vector
+
+
+def write_checkpoint(folder, spec):
+    torch.manual_seed(len(folder))
+    os.makedirs(folder, exist_ok=True)
+    model = spec["model"](spec["config"]).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                parameter.copy_(torch.randn_like(parameter) * 0.2 + ("LayerNorm.weight" in name))
+            else:
+                parameter.copy_(torch.randn_like(parameter) * 0.3)
+            parameter.copy_(parameter.bfloat16().float())
+    config = {**spec["config"].to_dict(), "architectures": [type(model).__name__]}
+    write_json(f"{folder}/config.json", {k: v for k, v in config.items() if k not in ("transformers_version", "dtype")})
+    save_file({k: v.bfloat16().contiguous() for k, v in model.state_dict().items() if v.is_floating_point()},
+              f"{folder}/model.safetensors", metadata={"format": "pt"})
+    tokenizer = spec["tokenizer"]()
+    with open(f"{folder}/tokenizer.json", "w", encoding="utf-8") as file:
+        file.write(tokenizer.to_str() + "\n")
+    if "pool" in spec:
+        stages(folder, spec)
+    write_json(f"{folder}/off.json", spec["off"])
+    expected = {"texts": [], "pairs": []}
+    for name, given in (("texts", TEXTS), ("pairs", PAIRS if "act" in spec else [])):
+        for text in given:
+            encoding = tokenizer.encode(*text) if name == "pairs" else tokenizer.encode(text)
+            numbers = numbers_of(model, spec, encoding)
+            expected[name].append({"text": text, "tokens": len(encoding.ids), "numbers": [round(float(x), 8) for x in numbers]})
+    write_json(f"{folder}/expected.json", expected, indent=None)
+
+
+SUBJECTS = ["A man", "A small dog", "The committee", "My grandmother", "The new engine"]
+PREDICATES = ["is eating a piece of bread.", "runs through the wet grass.", "has rejected the proposal.",
+              "plays the violin every evening.", "needs less fuel than the old one.", "was seen near the harbour yesterday.",
+              "will never agree to that!", "sleeps on the sofa,\nas always.", "costs 1,299.50 € (tax included).",
+              "erklärt die Funktion naïve façade 東京."]
+SIMILAR = [("A man is eating food.", "A man is eating a piece of bread.", 4.0),
+           ("A man is eating food.", "A woman is playing the violin.", 0.4),
+           ("A plane is taking off.", "An air plane is taking off.", 5.0),
+           ("The girl is carrying a baby.", "A child is carried by a girl.", 4.2),
+           ("Someone rides a horse in the desert.", "A man is riding a camel through sand.", 2.8),
+           ("Interest rates rose again this month.", "The central bank has raised its rates.", 3.8),
+           ("Interest rates rose again this month.", "The cat sleeps on the sofa.", 0.0),
+           ("How do I reset my password?", "I forgot my password, what can I do?", 4.1),
+           ("How do I reset my password?", "How do I change the colour of my profile?", 1.8),
+           ("The server answers slowly.", "Responses of the server take long.", 4.4),
+           ("The server answers slowly.", "The waiter brings the soup.", 0.6),
+           ("Two dogs play in the snow.", "Dogs are playing in the snow.", 4.7),
+           ("Two dogs play in the snow.", "Two children play in the garden.", 2.0),
+           ("He bought a new car.", "He purchased a vehicle.", 4.3),
+           ("He bought a new car.", "She sold her old bicycle.", 1.6),
+           ("Water boils at 100 degrees.", "At one hundred degrees water starts to boil.", 4.6),
+           ("Water boils at 100 degrees.", "The marathon starts at ten.", 0.2),
+           ("The film was wonderful.", "I liked the movie a lot.", 3.9),
+           ("The film was wonderful.", "The movie was terrible.", 2.2),
+           ("Paris is the capital of France.", "Berlin is the capital of Germany.", 2.4)]
+
+
+def write_minilm(out, folder):
+    from sentence_transformers import SentenceTransformer
+    model = SentenceTransformer(folder, device="cpu")
+    sentences = [f"{s} {p}" for s in SUBJECTS for p in PREDICATES]
+    sentences[-1] = "A text that is longer than the model takes, " + "word after word " * 150  # 256 tokens are kept
+    vectors = model.encode(sentences, convert_to_numpy=True).astype(np.float32)
+    pairs = [model.encode([a, b]) for a, b, _ in SIMILAR]
+    write_json(f"{out}/minilm.json", {
+        "sentences": sentences, "vectors": [base64.b64encode(v.tobytes()).decode() for v in vectors],
+        "similar": [[a, b, score, round(float(v[0] @ v[1]), 6)] for (a, b, score), v in zip(SIMILAR, pairs)]})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--minilm")
+    options = parser.parse_args()
+    if options.minilm:
+        write_minilm(options.out, options.minilm)
+        return
+    for name, spec in CHECKPOINTS.items():
+        write_checkpoint(os.path.join(options.out, name), spec)
+
+
+if __name__ == "__main__":
+    main()
