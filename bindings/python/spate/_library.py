@@ -232,6 +232,23 @@ class Event(ctypes.Structure):
 
 
 @structure
+class EmbedRequest(ctypes.Structure):
+    size: Size
+    text: Text
+    text_size: Size
+    pair: Text
+    pair_size: Size
+    tokens: Tokens
+    n_token: Int
+    dimensions: Int
+    truncate: Int
+    plain: Bool
+    priority: Int
+    tenant: Int
+    timeout_s: Float
+
+
+@structure
 class TokenList(ctypes.Structure):
     ids: Tokens
     count: Size
@@ -239,7 +256,8 @@ class TokenList(ctypes.Structure):
 
 STRUCTS = {"spate_error": Error, "spate_build_options": BuildOptions, "spate_open_options": OpenOptions,
            "spate_engine_info": EngineInfo, "spate_logit_bias": LogitBias, "spate_lora": Lora, "spate_request": Request,
-           "spate_logprob": Logprob, "spate_event": Event, "spate_tokens": TokenList}
+           "spate_logprob": Logprob, "spate_event": Event, "spate_tokens": TokenList,
+           "spate_embed_request": EmbedRequest}
 
 P = ctypes.POINTER
 V = ctypes.c_void_p
@@ -256,6 +274,8 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "spate_lora_unload": (ctypes.c_bool, [V, ctypes.c_char_p, P(Error)]),
     "spate_lora_list": (None, [V, ctypes.c_size_t, Visit, V]),
     "spate_submit": (ctypes.c_uint64, [V, V, P(Request), P(Error)]),
+    "spate_embed": (ctypes.c_uint64, [V, V, P(EmbedRequest), P(Error)]),
+    "spate_label": (ctypes.c_char_p, [V, ctypes.c_int]),
     "spate_cancel": (None, [V, ctypes.c_uint64]),
     "spate_inbox_new": (V, [V, P(Error)]),
     "spate_inbox_free": (None, [V]),
