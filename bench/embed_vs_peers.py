@@ -85,8 +85,12 @@ def onnx_runner(model, threads, mode):
     ids = torch.ones(2, 16, dtype=torch.int64)
 
     class Rows(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network.requires_grad_(False)
+
         def forward(self, input_ids, attention_mask):
-            return network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return self.network(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
     axes = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
     torch.onnx.export(Rows(), (ids, ids), path, input_names=["input_ids", "attention_mask"], output_names=["rows"],

@@ -124,7 +124,7 @@ static const char *schema_name(enum request_kind kind) {
 static void write_body(const struct route *route, struct buffer *out) {
   buffer_print(out, "\"requestBody\":{\"required\":%s,\"content\":{\"application/json\":{\"schema\":",
                route->access == ROUTE_ADMIN ? "false" : "true");
-  if (route->kind)
+  if (!route->body_schema)
     buffer_print(out, "{\"$ref\":\"#/components/schemas/%sRequest\"}", schema_name(route->kind));
   else
     buffer_text(out, route->body_schema);
@@ -169,7 +169,7 @@ static void write_responses(const struct route *route, enum method method, struc
   const char *piece = route->kind == REQUEST_GENERATE ? "GeneratePiece" : route->answer;
   buffer_text(out, "\"responses\":{\"200\":{\"description\":\"OK\",\"content\":{");
   write_content(route->content_type, route->answer, true, out);
-  if (route->kind) write_content("text/event-stream", piece, false, out);
+  if (route->kind & REQUEST_ANY) write_content("text/event-stream", piece, false, out);
   if (route->kind == REQUEST_GENERATE) write_content("application/x-ndjson", piece, false, out);
   buffer_text(out, "}}");
   answer_statuses_write(route, method, out);

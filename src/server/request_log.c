@@ -106,7 +106,8 @@ static void span_add(const struct server *server, const struct http_request *req
   struct trace_span span = {.context = *trace, .end_ns = now_ns(), .status = (int)status_of(summary)};
   if (!route_generates(route) || getrandom(span.id, sizeof span.id, 0) != sizeof span.id) return;
   span.begin_ns = span.end_ns - summary->duration_us * NS_PER_US;
-  span.operation = routes[route].kind == REQUEST_CHAT ? "chat" : "text_completion";
+  enum request_kind kind = routes[route].kind;
+  span.operation = kind == REQUEST_CHAT ? "chat" : kind == REQUEST_EMBED ? "embeddings" : "text_completion";
   span.method = method_name(http_method_find(request->head.method));
   span.route = routes[route].path;
   if (note) memcpy(span.model, note->model, sizeof span.model);

@@ -34,23 +34,23 @@ const struct route routes[ROUTE_COUNT] = {
     {"/v1/chat/completions", 1u << METHOD_POST, ROUTE_KEYED, "Answer a conversation, as OpenAI's API",
      JSON_CONTENT_TYPE, chat_handle, REQUEST_CHAT, NULL, "ChatCompletion"},
     {"/v1/embeddings", 1u << METHOD_POST, ROUTE_KEYED, "The vectors of texts, as OpenAI's API", JSON_CONTENT_TYPE,
-     embeddings_handle, 0,
+     embeddings_handle, REQUEST_EMBED,
      "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":" TEXTS_SCHEMA
      ",\"encoding_format\":{\"enum\":[\"float\",\"base64\"]},\"dimensions\":{\"type\":\"integer\",\"minimum\":1,"
      "\"maximum\":1048576}" EMBED_SCHEMA "}}",
      "Embeddings"},
     {"/v1/rerank", 1u << METHOD_POST, ROUTE_KEYED, "Documents in the order in which they answer a query",
-     JSON_CONTENT_TYPE, rerank_handle, 0,
+     JSON_CONTENT_TYPE, rerank_handle, REQUEST_EMBED,
      "{\"type\":\"object\",\"required\":[\"query\",\"documents\"],\"properties\":{\"query\":{\"type\":\"string\"},"
      "\"documents\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":\"string\"}},\"top_n\":{"
      "\"type\":\"integer\",\"minimum\":1},\"return_documents\":{\"type\":\"boolean\",\"default\":true}" EMBED_SCHEMA "}}",
      "Ranking"},
     {"/v1/score", 1u << METHOD_POST, ROUTE_KEYED, "How well pairs of texts fit each other", JSON_CONTENT_TYPE,
-     score_handle, 0,
+     score_handle, REQUEST_EMBED,
      "{\"type\":\"object\",\"required\":[\"text_1\",\"text_2\"],\"properties\":{\"text_1\":" TEXTS_SCHEMA
      ",\"text_2\":" TEXTS_SCHEMA EMBED_SCHEMA "}}",
      "Scores"},
-    {"/v1/classify", 1u << METHOD_POST, ROUTE_KEYED, "The labels of texts", JSON_CONTENT_TYPE, classify_handle, 0,
+    {"/v1/classify", 1u << METHOD_POST, ROUTE_KEYED, "The labels of texts", JSON_CONTENT_TYPE, classify_handle, REQUEST_EMBED,
      "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":" TEXTS_SCHEMA EMBED_SCHEMA "}}",
      "Classes"},
     {"/tokenize", 1u << METHOD_POST, ROUTE_KEYED, "The tokens of a text or a conversation", JSON_CONTENT_TYPE,
