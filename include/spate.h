@@ -13,8 +13,9 @@
  * false, NULL or 0 and fill *error with a sentence. Each struct of options starts with its size, set by its _init
  * (which is inline, as spate_inbox_take is, so that it is the size that the program was compiled with): programs
  * compiled against an older header keep working. examples/embed.c is a whole program, examples/many_prompts.c one of
- * many requests. This header includes spate_embed.h (vectors of texts), spate_text.h (texts and tokens), spate_lora.h (adapters), spate_image.h (images)
- * and spate_tools.h, what is done with a model before and beside serving (build, inspect, tokenize, bench). */
+ * many requests. This header includes spate_embed.h (vectors of texts), spate_text.h (texts and tokens), spate_lora.h
+ * (adapters), spate_image.h (images) and spate_tools.h, what is done with a model before and beside serving (build,
+ * inspect, tokenize, bench). */
 #ifndef SPATE_H
 #define SPATE_H
 
@@ -129,8 +130,8 @@ typedef struct {
   const char *kv_dtype;   /* of the KV cache, as kv_cache_dtype names it */
   double weights_seconds; /* that copying the weights to the device took; 0: they are read where they are mapped */
   double file_seconds, device_seconds, program_seconds; /* that opening took: file, device, memory and kernels */
-  int task;                 /* SPATE_TASK_GENERATE, … (spate_embed.h) */
-  int vector_size;          /* numbers of a text's vector, or labels; 0: the engine generates text */
+  int task;                                             /* SPATE_TASK_GENERATE, … (spate_embed.h) */
+  int vector_size; /* numbers of a text's vector, or labels; 0: the engine generates text */
 } spate_engine_info;
 
 /* Set info->size = sizeof *info first: no more than that is written. Strings live as long as the engine. */

@@ -6,7 +6,13 @@
 #include <stdio.h>
 #include <strings.h>
 
-enum { DEFAULT_BATCH = 32, DEFAULT_OPT_BATCH = 16, DEFAULT_SEQUENCE = 8192, DEFAULT_STEP_TOKENS = 512, DEFAULT_TEXTS = 64 };
+enum {
+  DEFAULT_BATCH = 32,
+  DEFAULT_OPT_BATCH = 16,
+  DEFAULT_SEQUENCE = 8192,
+  DEFAULT_STEP_TOKENS = 512,
+  DEFAULT_TEXTS = 64
+};
 
 static const char *const kv_cache_types[] = {[KV_CACHE_PAGED] = "PAGED", [KV_CACHE_CONTIGUOUS] = "CONTIGUOUS"};
 

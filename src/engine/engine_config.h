@@ -72,12 +72,12 @@ struct text_frame {
 
 /* What becomes of the numbers that an encoder of texts makes of one. All zero: the engine generates. */
 struct engine_encoder {
-  uint8_t task;       /* enum encoder_task */
-  uint8_t normalize;  /* TASK_EMBED: to a length of 1 */
-  uint8_t label_act;  /* TASK_CLASSIFY: enum label_act */
+  uint8_t task;      /* enum encoder_task */
+  uint8_t normalize; /* TASK_EMBED: to a length of 1 */
+  uint8_t label_act; /* TASK_CLASSIFY: enum label_act */
   uint8_t reserved;
   int32_t n_label;
-  struct text_frame one, two; /* of a text, of a pair of them */
+  struct text_frame one, two;       /* of a text, of a pair of them */
   char labels[ENCODER_LABEL_BYTES]; /* their names, each with a zero byte */
 };
 

@@ -170,7 +170,8 @@ static bool facts_check(const struct engine_file *file, struct error *error) {
       !memchr(facts->gguf_architecture, '\0', sizeof facts->gguf_architecture) || facts->generation.n_end < 0 ||
       facts->generation.n_end > GENERATION_END_MAX)
     return error_set(error, ERROR_FORMAT, "is malformed: its section facts has a field out of range");
-  if (!encoder_facts_valid(file)) return error_set(error, ERROR_FORMAT, "is malformed: what it says of labels is out of range");
+  if (!encoder_facts_valid(file))
+    return error_set(error, ERROR_FORMAT, "is malformed: what it says of labels is out of range");
   struct engine_config complete = facts->config;
   if (engine_config_complete(&complete, file->plan->max_position, error) &&
       memcmp(&complete, &facts->config, sizeof complete) == 0)

@@ -38,7 +38,8 @@ struct limits engine_limits(const struct engine_config *config, const struct eng
   struct limits limits = {.seats = config->max_batch_size,
                           .tokens = config->max_num_tokens,
                           .outputs = config->max_batch_size,
-                          .length = config->max_seq_len + config->encodes, /* the vector is the schedule's one token more */
+                          .length =
+                              config->max_seq_len + config->encodes, /* the vector is the schedule's one token more */
                           .opt_batch = config->opt_batch_size,
                           .batch_invariant = options->batch_invariant,
                           .adapters = options->adapters,

@@ -15,8 +15,9 @@ static bool classifies(const struct checkpoint *c) {
 }
 
 /* RoBERTa's, or XLM-R's. */
-static bool is_roberta(const struct checkpoint *c) { return strstr(checkpoint_architecture(c), "Rob") != NULL ||
-                                                            strncmp(checkpoint_architecture(c), "XLMR", 4) == 0; }
+static bool is_roberta(const struct checkpoint *c) {
+  return strstr(checkpoint_architecture(c), "Rob") != NULL || strncmp(checkpoint_architecture(c), "XLMR", 4) == 0;
+}
 
 static const struct encoder_head bert_head[] = {{"bert.pooler.dense", ACT_TANH}, {"classifier", ACT_NONE}},
                                  roberta_head[] = {{"classifier.dense", ACT_TANH}, {"classifier.out_proj", ACT_NONE}};

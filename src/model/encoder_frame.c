@@ -89,7 +89,11 @@ bool encoder_frame_read(const struct checkpoint *checkpoint, struct encoder_fram
                         struct error *error) {
   *one = *two = frame_empty;
   struct slice text = checkpoint_tokenizer_json(checkpoint);
-  if (text.size == 0) return true; /* and the tokenizer itself is refused */
+  if (text.size == 0)
+    return error_set(error, ERROR_NOT_FOUND,
+                     "%s has no tokenizer.json, which says what tokens stand around an encoder's texts; save the model "
+                     "with its fast tokenizer.",
+                     checkpoint_path(checkpoint));
   json_t *root = json_parse(text, error);
   bool ok = root && post_read(json_object_get(root, "post_processor"), one, two, error);
   json_decref(root);

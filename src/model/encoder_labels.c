@@ -60,8 +60,6 @@ bool encoder_label_act(const struct checkpoint *c, int count, enum label_act *ac
   if (name.size > 0) return act_named(name, act, error);
   if (!config_text(c, (struct config_key){"problem_type", NULL}, &problem, error)) return false;
   bool several = slice_is(problem, "multi_label_classification");
-  *act = slice_is(problem, "regression") ? LABELS_AS_THEY_ARE
-         : count == 1 || several         ? LABELS_SIGMOID
-                                         : LABELS_SOFTMAX;
+  *act = slice_is(problem, "regression") ? LABELS_AS_THEY_ARE : count == 1 || several ? LABELS_SIGMOID : LABELS_SOFTMAX;
   return true;
 }

@@ -15,7 +15,7 @@ struct architecture {
 
 struct family {
   const struct architecture *architectures; /* a NULL name at the end */
-  enum plan_role role; /* of its plan: a decoder's, or PLAN_ENCODER */
+  enum plan_role role;                      /* of its plan: a decoder's, or PLAN_ENCODER */
   /* Adds values, groups, weights and ops, and fills the builder's head. */
   bool (*build)(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error);
   /* The same for the plan of the encoder that makes images into rows of the decoder's embeddings; without an op: the
@@ -27,8 +27,8 @@ struct family {
 };
 
 /* One object for each family, defined in its file. */
-extern const struct family bert_family, llama_family, gemma3_family, gemma3_vision_family, idefics3_family, llava_family,
-    mistral3_family, qwen2_vl_family;
+extern const struct family bert_family, llama_family, gemma3_family, gemma3_vision_family, idefics3_family,
+    llava_family, mistral3_family, qwen2_vl_family;
 
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);
@@ -37,8 +37,9 @@ const struct family *family_find(const struct checkpoint *checkpoint, struct err
 const char *family_gguf_name(const struct family *family, const struct checkpoint *checkpoint);
 
 /* The plans (schemes still F32), one of each role that the network has, in the blocks by role (an encoder of texts in
- * the decoder's place: a network is one or the other); of others the block is left empty. They are checked against the checkpoint: every tensor that a weight names exists with the right shape,
- * and no tensor of the checkpoint is left over. */
+ * the decoder's place: a network is one or the other); of others the block is left empty. They are checked against the
+ * checkpoint: every tensor that a weight names exists with the right shape, and no tensor of the checkpoint is left
+ * over. */
 bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer block[PLAN_ROLES],
                  struct error *error);
 

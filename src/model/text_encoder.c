@@ -17,8 +17,8 @@ static bool act_read(struct text_encoder *e, const struct checkpoint *c, struct 
   static const struct {
     const char *name;
     enum act_kind act;
-  } acts[] = {{"gelu", ACT_GELU}, {"gelu_new", ACT_GELU_TANH}, {"gelu_pytorch_tanh", ACT_GELU_TANH},
-              {"silu", ACT_SILU}};
+  } acts[] = {
+      {"gelu", ACT_GELU}, {"gelu_new", ACT_GELU_TANH}, {"gelu_pytorch_tanh", ACT_GELU_TANH}, {"silu", ACT_SILU}};
   struct slice name = {0};
   if (!config_text(c, (struct config_key){"hidden_act", NULL}, &name, error)) return false;
   if (name.size == 0) return true;
@@ -214,8 +214,7 @@ static void head_add(const struct encoder_maker *m, int in) {
     struct op op = linear_make(m, in, plan_add_value(m->builder, rows, ROWS_OUTPUTS));
     snprintf(weight, sizeof weight, "%.120s.weight", e->head[i].name);
     snprintf(bias, sizeof bias, "%.120s.bias", e->head[i].name);
-    op.weight[0] =
-        plan_add_matrix(m->builder, e->head[i].name, (const char *[]){weight}, &rows, 1, e->hidden, false);
+    op.weight[0] = plan_add_matrix(m->builder, e->head[i].name, (const char *[]){weight}, &rows, 1, e->hidden, false);
     op.weight[1] = plan_add_vector(m->builder, bias, rows, 0);
     op.args.linear.act = (uint8_t)e->head[i].act;
     plan_add_op(m->builder, &op);

@@ -31,8 +31,8 @@ enum plan_role {
   PLAN_ROLES,
 };
 enum label_act { LABELS_AS_THEY_ARE, LABELS_SIGMOID, LABELS_SOFTMAX }; /* what becomes of a classifier's numbers */
-enum weight_order { ORDER_AS_IS = 0, ORDER_TRANSPOSED = 255 }; /* the tensor is [cols][rows] */
-enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR };              /* a vector is F32, one row, stored plainly */
+enum weight_order { ORDER_AS_IS = 0, ORDER_TRANSPOSED = 255 };         /* the tensor is [cols][rows] */
+enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR };                      /* a vector is F32, one row, stored plainly */
 enum value_rows { ROWS_TOKENS, ROWS_OUTPUTS }; /* one row per token of the batch, or per wanted output */
 
 /* Rows of a checkpoint tensor (elements, in a vector); `add` is added to each element (1 for norms stored as an offset

@@ -75,9 +75,7 @@ static size_t logprob_bytes(const struct inbox_event *event) {
   return (size_t)event->n_logprob * (1 + (size_t)event->n_top) * sizeof *event->logprobs;
 }
 
-static size_t number_bytes(const struct inbox_event *event) {
-  return (size_t)event->n_number * sizeof *event->numbers;
-}
+static size_t number_bytes(const struct inbox_event *event) { return (size_t)event->n_number * sizeof *event->numbers; }
 
 static uint64_t record_bytes(const struct inbox_event *event) {
   return (sizeof(struct record) + logprob_bytes(event) + number_bytes(event) + event->text.size + 15) & ~(uint64_t)15;

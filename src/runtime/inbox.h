@@ -29,8 +29,8 @@ struct inbox_event {
   const struct token_logprob *logprobs; /* [n_logprob][1 + n_top]: a token's own (PROMPT: those of the prompt's tokens,
                                            of which the first has NaN), then those of the likeliest */
   int32_t n_number;
-  const float *numbers;                 /* [n_number] DONE: what a text has become */
-  struct slice text;                    /* this, numbers and logprobs, when taken: valid until the next take */
+  const float *numbers; /* [n_number] DONE: what a text has become */
+  struct slice text;    /* this, numbers and logprobs, when taken: valid until the next take */
 };
 
 struct inbox;

@@ -54,8 +54,8 @@ static bool vector_check(const struct runtime *rt, struct request_params *params
     return error_set(error, ERROR_INVALID, "dimensions is %d, expected %d to %d.", params->dimensions,
                      facts->encoder.task == TASK_CLASSIFY ? width : 1, width);
   if (params->cut < -1 || params->cut > most)
-    return error_set(error, ERROR_INVALID, "truncate_prompt_tokens is %d, expected 1 to max_seq_len %d, or -1 for that.",
-                     params->cut, most);
+    return error_set(error, ERROR_INVALID,
+                     "truncate_prompt_tokens is %d, expected 1 to max_seq_len %d, or -1 for that.", params->cut, most);
   if (params->cut == -1) params->cut = most;
   return true;
 }

@@ -19,10 +19,10 @@ enum schedule_policy {
 
 struct schedule_options {
   const struct limits *limits; /* copied */
-  int n_group;   /* 0: nothing is kept between steps, so that each prompt is computed whole, in one */
-  int n_vector;  /* numbers of an output, which is a vector and no token; 0: outputs are tokens */
-  int run_ahead; /* steps that may be out before the first is done */
-  int step_tile; /* of the backend */
+  int n_group;                 /* 0: nothing is kept between steps, so that each prompt is computed whole, in one */
+  int n_vector;                /* numbers of an output, which is a vector and no token; 0: outputs are tokens */
+  int run_ahead;               /* steps that may be out before the first is done */
+  int step_tile;               /* of the backend */
   enum schedule_policy policy;
   uint32_t batch_delay_us; /* of SCHEDULE_DYNAMIC */
   double target_gap_us;    /* between two tokens of a stream, kept in 99 of 100 (gap_target.h); 0: none */

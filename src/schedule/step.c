@@ -17,8 +17,8 @@ bool step_init(struct step *step, const struct limits *limits, int n_group) {
                         .sampling = calloc(outputs, sizeof *step->sampling),
                         .out_sequence = calloc(outputs, sizeof(struct sequence *)),
                         .copy = calloc(seats * (size_t)n_group + 1, sizeof *step->copy)};
-  if ((step->position || n_group > 0) && step->row && step->sequence && step->token && step->embed && step->out && step->sampling && step->out_sequence &&
-      step->copy)
+  if ((step->position || n_group > 0) && step->row && step->sequence && step->token && step->embed && step->out &&
+      step->sampling && step->out_sequence && step->copy)
     return true;
   step_release(step);
   return false;

@@ -8,15 +8,15 @@
 struct step {
   struct batch batch;
   uint64_t formed_us;
-  bool rested;                    /* no step went before it at once */
-  int n_stream;                   /* the first rows, of one token each */
-  struct row *row;                /* [limits.seats] */
-  struct sequence **sequence;     /* [limits.seats] behind row i */
-  int32_t *token;                 /* [limits.tokens] */
-  int32_t (*position)[3];         /* [limits.tokens] where nothing is kept; the batch names it once a token has a type */
-  int32_t *embed;                 /* [limits.tokens]; the batch names it once a token of the step has a row */
-  int32_t *out;                   /* [limits.outputs] */
-  struct sampling *sampling;      /* [limits.outputs] */
+  bool rested;                /* no step went before it at once */
+  int n_stream;               /* the first rows, of one token each */
+  struct row *row;            /* [limits.seats] */
+  struct sequence **sequence; /* [limits.seats] behind row i */
+  int32_t *token;             /* [limits.tokens] */
+  int32_t (*position)[3];     /* [limits.tokens] where nothing is kept; the batch names it once a token has a type */
+  int32_t *embed;             /* [limits.tokens]; the batch names it once a token of the step has a row */
+  int32_t *out;               /* [limits.outputs] */
+  struct sampling *sampling;  /* [limits.outputs] */
   struct sequence **out_sequence; /* [limits.outputs] behind output i */
   struct kv_copy *copy;           /* [limits.seats × n_group] */
 };

@@ -143,8 +143,9 @@ static int task_of(const struct embed_work *w) { return w->served->info.task; }
 
 static bool embeddings_read(struct embed_work *w, struct error *error) {
   if (task_of(w) == SPATE_TASK_CLASSIFY)
-    return error_set(error, ERROR_INVALID, "The model %.100s tells labels of texts; it makes no vectors: see "
-                                           "/v1/classify, /v1/score and /v1/rerank.",
+    return error_set(error, ERROR_INVALID,
+                     "The model %.100s tells labels of texts; it makes no vectors: see "
+                     "/v1/classify, /v1/score and /v1/rerank.",
                      w->served->info.name);
   return embed_texts_read(&w->wanted, "input", true, &w->wanted.first, error) && embed_format_read(&w->wanted, error) &&
          embed_int_read(&w->wanted, "dimensions", 1, LIMIT_MODEL_WIDTH, &w->wanted.dimensions, error);
@@ -152,8 +153,9 @@ static bool embeddings_read(struct embed_work *w, struct error *error) {
 
 static bool classify_read(struct embed_work *w, struct error *error) {
   if (task_of(w) == SPATE_TASK_EMBED)
-    return error_set(error, ERROR_INVALID, "The model %.100s makes vectors of texts; it tells no labels: see "
-                                           "/v1/embeddings.",
+    return error_set(error, ERROR_INVALID,
+                     "The model %.100s makes vectors of texts; it tells no labels: see "
+                     "/v1/embeddings.",
                      w->served->info.name);
   return embed_texts_read(&w->wanted, "input", true, &w->wanted.first, error);
 }
@@ -163,8 +165,9 @@ static bool pairs_settle(struct embed_work *w, struct error *error) {
   const spate_engine_info *info = &w->served->info;
   w->pairs = info->task != SPATE_TASK_EMBED;
   if (info->task != SPATE_TASK_CLASSIFY || info->vector_size == 1) return true;
-  return error_set(error, ERROR_INVALID, "The model %.100s tells %d labels, where one score is wanted: see "
-                                         "/v1/classify.",
+  return error_set(error, ERROR_INVALID,
+                   "The model %.100s tells %d labels, where one score is wanted: see "
+                   "/v1/classify.",
                    info->name, info->vector_size);
 }
 

@@ -99,7 +99,8 @@ bool embed_texts_read(struct embed_request *r, const char *name, bool ids, struc
                      name, count, LIMIT_REQUEST_TEXTS, ids ? " or of lists of token ids" : "");
   for (size_t i = 0; i < count; i++)
     if (!item_valid(single ? field : json_array_get(field, i), ids))
-      return error_set(error, ERROR_INVALID, "%s[%zu] is no string%s.", name, i, ids ? " and no list of token ids" : "");
+      return error_set(error, ERROR_INVALID, "%s[%zu] is no string%s.", name, i,
+                       ids ? " and no list of token ids" : "");
   r->param = NULL;
   return true;
 }

@@ -8,7 +8,13 @@
 
 /* Which request a field belongs to: bits of request_field.kinds. Those for vectors have fields of their own
  * (embed_request.h). */
-enum request_kind { REQUEST_GENERATE = 1, REQUEST_COMPLETION = 2, REQUEST_CHAT = 4, REQUEST_ANY = 7, REQUEST_EMBED = 8 };
+enum request_kind {
+  REQUEST_GENERATE = 1,
+  REQUEST_COMPLETION = 2,
+  REQUEST_CHAT = 4,
+  REQUEST_ANY = 7,
+  REQUEST_EMBED = 8
+};
 
 enum field_type {
   FIELD_PROMPT,         /* a string that goes to the request's prompt */

@@ -19,12 +19,12 @@ enum { GET = 1u << METHOD_GET | 1u << METHOD_HEAD, ALLOW_MAX = 128 };
 
 #define EMPTY_SCHEMA "{\"type\":\"object\"}"
 #define TEXTS_SCHEMA                                                                                                   \
-  "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":"      \
+  "{\"oneOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":"        \
   "\"string\"}}]}"
 #define EMBED_SCHEMA                                                                                                   \
-  ",\"model\":{\"type\":\"string\"},\"truncate_prompt_tokens\":{\"type\":\"integer\",\"minimum\":-1},\"priority\":{"     \
+  ",\"model\":{\"type\":\"string\"},\"truncate_prompt_tokens\":{\"type\":\"integer\",\"minimum\":-1},\"priority\":{"   \
   "\"type\":\"integer\"},\"timeout_s\":{\"type\":\"number\",\"minimum\":0}"
-#define NAME_SCHEMA  "{\"type\":\"string\",\"minLength\":1,\"maxLength\":255}"
+#define NAME_SCHEMA "{\"type\":\"string\",\"minLength\":1,\"maxLength\":255}"
 
 const struct route routes[ROUTE_COUNT] = {
     {"/generate", 1u << METHOD_GET | 1u << METHOD_POST, ROUTE_KEYED, "Generate text", JSON_CONTENT_TYPE,
@@ -43,14 +43,16 @@ const struct route routes[ROUTE_COUNT] = {
      JSON_CONTENT_TYPE, rerank_handle, REQUEST_EMBED,
      "{\"type\":\"object\",\"required\":[\"query\",\"documents\"],\"properties\":{\"query\":{\"type\":\"string\"},"
      "\"documents\":{\"type\":\"array\",\"minItems\":1,\"maxItems\":1024,\"items\":{\"type\":\"string\"}},\"top_n\":{"
-     "\"type\":\"integer\",\"minimum\":1},\"return_documents\":{\"type\":\"boolean\",\"default\":true}" EMBED_SCHEMA "}}",
+     "\"type\":\"integer\",\"minimum\":1},\"return_documents\":{\"type\":\"boolean\",\"default\":true}" EMBED_SCHEMA
+     "}}",
      "Ranking"},
     {"/v1/score", 1u << METHOD_POST, ROUTE_KEYED, "How well pairs of texts fit each other", JSON_CONTENT_TYPE,
      score_handle, REQUEST_EMBED,
      "{\"type\":\"object\",\"required\":[\"text_1\",\"text_2\"],\"properties\":{\"text_1\":" TEXTS_SCHEMA
      ",\"text_2\":" TEXTS_SCHEMA EMBED_SCHEMA "}}",
      "Scores"},
-    {"/v1/classify", 1u << METHOD_POST, ROUTE_KEYED, "The labels of texts", JSON_CONTENT_TYPE, classify_handle, REQUEST_EMBED,
+    {"/v1/classify", 1u << METHOD_POST, ROUTE_KEYED, "The labels of texts", JSON_CONTENT_TYPE, classify_handle,
+     REQUEST_EMBED,
      "{\"type\":\"object\",\"required\":[\"input\"],\"properties\":{\"input\":" TEXTS_SCHEMA EMBED_SCHEMA "}}",
      "Classes"},
     {"/tokenize", 1u << METHOD_POST, ROUTE_KEYED, "The tokens of a text or a conversation", JSON_CONTENT_TYPE,

@@ -92,7 +92,8 @@ static double cosine(struct numbers a, struct numbers b) {
 
 static double score_of(const struct answer *answer, int index) {
   int n_query = answer->facts.n_query;
-  if (n_query == 0) return numbers_of(&answer->choice[index]).count ? (double)numbers_of(&answer->choice[index]).at[0] : 0;
+  if (n_query == 0)
+    return numbers_of(&answer->choice[index]).count ? (double)numbers_of(&answer->choice[index]).at[0] : 0;
   return cosine(numbers_of(&answer->choice[n_query == 1 ? 0 : index]), numbers_of(&answer->choice[n_query + index]));
 }
 
@@ -124,7 +125,8 @@ static void document_write(struct buffer *out, const json_t *documents, int inde
 }
 
 static void ranking_write(struct buffer *out, const struct answer *answer) {
-  int count = scores_count(answer), shown = answer->facts.top_n && answer->facts.top_n < count ? answer->facts.top_n : count;
+  int count = scores_count(answer),
+      shown = answer->facts.top_n && answer->facts.top_n < count ? answer->facts.top_n : count;
   struct ranked ranked[LIMIT_REQUEST_TEXTS];
   for (int i = 0; i < count; i++) ranked[i] = (struct ranked){score_of(answer, i), i};
   qsort(ranked, (size_t)count, sizeof *ranked, ranked_compare);

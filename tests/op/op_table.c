@@ -201,6 +201,7 @@ int main(int argc, char **argv) {
   if (strstr("decode", only)) decode_cases(&table);
   if (strstr("far", only)) far_cases(&table);
   if (strstr("encode", only)) encode_cases(&table);
+  if (strstr("texts", only)) text_cases(&table);
   if (table.skipped) printf("%d plans skipped\n", table.skipped);
   printf("%d passed, %d failed\n", table.passed, table.failed);
   table_close(&table);

@@ -63,6 +63,7 @@ void attend_cases(struct table *table);
 void decode_cases(struct table *table);
 void far_cases(struct table *table);
 void encode_cases(struct table *table);
+void text_cases(struct table *table);
 
 /* The schemes of weights, shared by linear and embed. */
 extern const struct scheme op_schemes[];

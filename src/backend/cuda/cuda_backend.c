@@ -45,7 +45,8 @@ static bool of_decoder(const struct plan *plan, const struct op *op) {
 static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
   const char *why = "decoders have no kernel for it";
-  if (plan->role == PLAN_ENCODER) return op_unsupported(plan, index, "encoders of texts run on cpu alone so far", error);
+  if (plan->role == PLAN_ENCODER)
+    return op_unsupported(plan, index, "encoders of texts run on cpu alone so far", error);
   if (plan->role == PLAN_VISION ? !cuda_image_supports(plan, op, &why) : !of_decoder(plan, op))
     return op_unsupported(plan, index, why, error);
   if ((op->kind == OP_EMBED || op->kind == OP_LINEAR) && op->weight[0] >= 0 && !matrix_supported(plan, index, error))

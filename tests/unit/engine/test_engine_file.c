@@ -185,7 +185,7 @@ static const struct damage {
     {tokenizer_flip, "FILE is damaged: its section tokenizer does not match its checksum" AGAIN},
     {template_flip, "FILE is damaged: its section chat template does not match its checksum" AGAIN},
     {plan_wrong, "FILE is malformed: The plan has vocabulary 0, width 32, positions 100: out of range" AGAIN},
-    {facts_short, "FILE is malformed: its section facts has 380 bytes, expected 384" AGAIN},
+    {facts_short, "FILE is malformed: its section facts has 2540 bytes, expected 2544" AGAIN},
     {facts_name, "FILE is malformed: its section facts has a field out of range" AGAIN},
     {facts_config, "FILE is malformed: its build configuration is incomplete or contradicts itself" AGAIN},
     {facts_default, "FILE is malformed: its build configuration is incomplete or contradicts itself" AGAIN},
