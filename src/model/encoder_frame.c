@@ -88,8 +88,9 @@ static bool post_read(const json_t *post, struct encoder_frame *one, struct enco
 bool encoder_frame_read(const struct checkpoint *checkpoint, struct encoder_frame *one, struct encoder_frame *two,
                         struct error *error) {
   *one = *two = frame_empty;
-  struct slice text = checkpoint_tokenizer_json(checkpoint);
-  if (text.size == 0)
+  const char *name = NULL;
+  struct slice text = checkpoint_vocabulary(checkpoint, &name);
+  if (text.size == 0 || strcmp(name, "tokenizer.json") != 0)
     return error_set(error, ERROR_NOT_FOUND,
                      "%s has no tokenizer.json, which says what tokens stand around an encoder's texts; save the model "
                      "with its fast tokenizer.",

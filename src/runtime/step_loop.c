@@ -155,17 +155,15 @@ static void event_tell(struct runtime *rt, struct generation *g, const struct sc
     probe_hear_request(&rt->probe, true);
     spoilt_tell(g->request);
     break;
-  case EVENT_VECTOR:
-    probe_hear_request(&rt->probe, false);
-    runtime_metrics_token(&rt->metrics, g, now_us);
-    request_hear_vector(g->request, &rt->engine->file.facts->encoder, event->vector);
-    break;
   case EVENT_SCORE: request_score(g->request, event); break;
   case EVENT_BEAM: request_search_hear(rt->schedule, g, event); break;
   default:
     probe_hear_request(&rt->probe, false);
     runtime_metrics_token(&rt->metrics, g, now_us);
-    generation_accept(g, event->token, event->logprob, event->top);
+    if (event->kind == EVENT_VECTOR)
+      request_hear_vector(g->request, &rt->engine->file.facts->encoder, event->vector);
+    else
+      generation_accept(g, event->token, event->logprob, event->top);
   }
 }
 
