@@ -266,7 +266,7 @@ static const struct {
 enum { N_STATUS = sizeof statuses / sizeof *statuses };
 
 static unsigned operation_kinds(const struct route *route, enum method method) {
-  bool names_model = route->kind == REQUEST_COMPLETION || route->kind == REQUEST_CHAT || strchr(route->path, '{');
+  bool names_model = (route->kind & ~REQUEST_GENERATE) || strchr(route->path, '{');
   return OF_ALL | (route->access == ROUTE_OPEN ? 0u : OF_KEYED) | (method == METHOD_POST ? OF_BODY : 0u) |
          (route->kind ? OF_WORK : 0u) | (route->access == ROUTE_ADMIN ? OF_ADMIN : 0u) | (names_model ? OF_MODEL : 0u);
 }
