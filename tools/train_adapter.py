@@ -2,6 +2,7 @@
 """A small LoRA adapter that is really trained: with it SmolLM2-135M-Instruct answers in upper case.
 
     train_adapter.py MODEL.gguf --out tests/fixtures/trained/shouting    (torch, transformers, peft, gguf, tokenizers, jinja2)
+        [--engine ENGINE]    one that was built from that file: the adapter says that it is for its weights (adapter_base.py)
 
 The model is the default one (scripts/get_model.sh), whose weights are dequantized to BF16. It answers questions that this
 script makes, greedily; what is learned is the same answers in upper case. Of the rest of the questions OUT/answers.json
@@ -22,6 +23,7 @@ from gguf import GGUFReader
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+import adapter_base
 import numpy_forward
 from greedy_oracle import tokenizer_of
 
@@ -136,6 +138,8 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--engine")
+    parser.add_argument("--spate", default="build/release/spate")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
@@ -160,6 +164,8 @@ def main():
         if weight.requires_grad:
             weight.data = weight.data.half()
     model.save_pretrained(args.out)
+    if args.engine:
+        adapter_base.digest_write(args.out, adapter_base.digest_of(args.spate, args.engine))
     (args.out / "README.md").unlink(missing_ok=True)  # a form to fill in
     cases = [{"question": q, "base": b[0], "shouting": s[0]} for q, b, s in zip(questions, answers, shouted)]
     lines = [json.dumps(case, ensure_ascii=False) for case in cases]

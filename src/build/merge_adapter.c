@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/scaled_name.h"
 #include "build/fold_record.h"
+#include "build/source_digest.h"
 #include "build/weight_source.h"
 #include "engine/adapter_read.h"
 
@@ -119,6 +120,15 @@ static bool op_merge(struct merge_adapter *merge, const struct plan *plan, const
   return true;
 }
 
+/* What its weights are known by is found only for an adapter that names it: that takes a pass over all of them. */
+static bool base_identify(struct merge_adapter *merge, const char *path, const struct draft *draft,
+                          struct error *error) {
+  struct hash128 wanted;
+  bool stated;
+  if (!adapter_read_base(path, &wanted, &stated, error)) return error_prefix(error, "merge_lora: ");
+  return !stated || source_digest(draft, &merge->header.base, error);
+}
+
 static bool merge_fill(struct merge_adapter *merge, const char *given, const struct draft *draft, struct error *error) {
   char path[PATH_MAX];
   float scale;
@@ -126,7 +136,7 @@ static bool merge_fill(struct merge_adapter *merge, const char *given, const str
   if (name.size >= sizeof path) return error_set(error, ERROR_INVALID, "merge_lora: The path is too long.");
   memcpy(path, name.data, name.size);
   path[name.size] = '\0';
-  if (!base_make(merge, draft, error)) return false;
+  if (!base_make(merge, draft, error) || !base_identify(merge, path, draft, error)) return false;
   merge->adapter = adapter_read(path, &merge->base, LIMIT_ADAPTER_RANK, error);
   if (!merge->adapter) return error_prefix(error, "merge_lora: ");
   for (int i = 0; i < merge->adapter->n_op; i++)

@@ -91,11 +91,9 @@ static bool base_check(const struct adapter_source *source, const struct engine_
     return true;
   hash_format(*base, wanted);
   hash_format(engine->header->base, own);
-  return error_set(
-      error, ERROR_UNSUPPORTED,
-      "The adapter is for the base model with the digest %s, and the engine was built from %s: the weights "
-      "are others.",
-      wanted, own);
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "The adapter is for the base model with the digest %s, and this one has %s: the weights are others.",
+                   wanted, own);
 }
 
 static bool contents_read(struct reader *r, const char *path, int32_t max_rank, struct error *error) {
@@ -113,6 +111,16 @@ struct adapter *adapter_read(const char *path, const struct engine_file *engine,
   if (read) return &r.owned->adapter;
   adapter_free(r.owned ? &r.owned->adapter : NULL);
   return NULL;
+}
+
+bool adapter_read_base(const char *path, struct hash128 *base, bool *stated, struct error *error) {
+  struct adapter_source source;
+  bool opened = adapter_source_open(&source, path, error);
+  const struct hash128 *found = opened ? adapter_source_base(&source) : NULL;
+  *stated = found != NULL;
+  if (found) *base = *found;
+  adapter_source_close(&source);
+  return opened;
 }
 
 void adapter_free(struct adapter *adapter) {

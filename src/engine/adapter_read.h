@@ -14,4 +14,7 @@
 struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank, struct error *error);
 void adapter_free(struct adapter *adapter); /* NULL is allowed */
 
+/* The digest of the weights that an adapter says it is for (spate_base_digest); *stated: it says so. */
+bool adapter_read_base(const char *path, struct hash128 *base, bool *stated, struct error *error);
+
 #endif

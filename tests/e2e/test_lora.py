@@ -12,6 +12,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -89,6 +90,19 @@ class LoraCase(unittest.TestCase):
         error = self.ask(server, path, fields, status, headers)["error"]
         return error["message"] if isinstance(error, dict) else error
 
+    def digests(self, base):
+        """Gives the base the adapters "mine", for which tools/adapter_base.py has written whose it is, and "other", of another
+        base; the digests of both."""
+        for name in ("mine", "other"):
+            shutil.copytree(ADAPTERS / "dora", base.adapters / name)
+        subprocess.run([sys.executable, ROOT / "tools/adapter_base.py", base.path, base.adapters / "mine", "--spate", SPATE], check=True,
+                       stdout=subprocess.DEVNULL)
+        digest = json.loads((base.adapters / "mine/adapter_config.json").read_text())["spate_base_digest"]
+        other = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+        path = base.adapters / "other/adapter_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"spate_base_digest": other}))
+        return digest, other
+
     def choice(self, server, tokens, **fields):
         return self.ask(server, "/v1/completions", {"prompt": tokens, "max_tokens": 1, "temperature": 0, "ignore_eos": True,
                                                     "prompt_logprobs": 1, "logprobs": 1} | fields)["choices"][0]
@@ -125,13 +139,7 @@ class Kinds(LoraCase):
     def test_calibrated(self):
         """On a base with factors folded into it (parity/test_folded_adapters has the numbers), which says what it was made of."""
         base = self.base("llama3", "--quant-mode", "INT8_WEIGHT", "--quant-algo", "AWQ")
-        told = subprocess.run([SPATE, "inspect", base.path, "--json"], check=True, capture_output=True, text=True).stdout
-        digest = json.loads(told)["manifest"]["source"]["digest"]
-        other = digest[:-1] + ("0" if digest[-1] != "0" else "1")
-        for name, stated in (("mine", digest), ("other", other)):
-            shutil.copytree(ADAPTERS / "dora", base.adapters / name)
-            path = base.adapters / name / "adapter_config.json"
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"spate_base_digest": stated}))
+        digest, other = self.digests(base)
         server = self.serve(base)
         tokens, rows = fixture(ADAPTERS / "dora/1.logits")
         plain, with_it = self.choice(server, tokens), self.choice(server, tokens, model="mine")
@@ -143,8 +151,8 @@ class Kinds(LoraCase):
         self.assertLess(loss(with_it), loss(plain) / 10)
         self.assertEqual(self.choice(server, tokens, lora_request={"lora_name": "mine", "lora_scale": 0}), plain)
         self.assertEqual(self.refused(server, "/generate", {"prompt": "a", "lora_request": {"lora_name": "other"}}, 400),
-                         f"other/adapter_model.safetensors: The adapter is for the base model with the digest {other}, and the "
-                         f"engine was built from {digest}: the weights are others.")
+                         f"other/adapter_model.safetensors: The adapter is for the base model with the digest {other}, and this "
+                         f"one has {digest}: the weights are others.")
 
     def test_several_at_once(self):
         mixed = json.loads((ADAPTERS / "mixed.json").read_text())
@@ -216,6 +224,25 @@ class Merged(LoraCase):
     def test_rounded(self):
         """Each number of the merged matrices is rounded once: as far from peft's as the plain model's are with the adapter."""
         self.predicts("llama3", "all", 1, "--quant-mode", "BF16", delta=0.4)
+
+    def test_base_digest(self):
+        """What the checkpoint has is the digest of any engine of it; and no engine with something merged into it has one."""
+        base = self.base("llama3", "--quant-mode", "INT8_WEIGHT")
+        digest, other = self.digests(base)
+
+        def merge(name, path, *options):
+            command = [SPATE, "build", ROOT / "tests/fixtures/model/llama3", "-o", path, "--merge-lora", base.adapters / name, *options]
+            return subprocess.run(command, capture_output=True, text=True)
+
+        refused = merge("other", base.folder / "refused.spate", "--quant-mode", "BF16")
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(f"merge_lora: {base.adapters}/other/adapter_model.safetensors: The adapter is for the base model with the digest "
+                      f"{other}, and this one has {digest}: the weights are others.", refused.stderr)
+        self.assertFalse((base.folder / "refused.spate").exists())
+        merged = merge("mine", base.folder / "merged.spate")
+        self.assertEqual(merged.returncode, 0, merged.stderr)
+        tool = [sys.executable, ROOT / "tools/adapter_base.py", base.folder / "merged.spate", base.adapters / "mine", "--spate", SPATE]
+        self.assertIn("has an adapter merged into it", subprocess.run(tool, capture_output=True, text=True).stderr)
 
     def test_refused(self):
         base = self.base("llama3")

@@ -167,6 +167,12 @@ class Article(spate_python.LlmCase):
         self.assertNotEqual(path.read_bytes(), wanted)
         with self.assertRaisesRegex(spate.SpateError, "^merge_lora: /none cannot be read: No such file or directory"):
             spate.build(model, path, spate.BuildConfig(merge_lora="/none"))
+        other = folder / "other"
+        shutil.copytree(adapter, other)
+        config = other / "adapter_config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"spate_base_digest": "7" * 32}))
+        with self.assertRaisesRegex(spate.SpateError, "is for the base model with the digest 7{32}, and this one has "):
+            spate.build(model, path, spate.BuildConfig(merge_lora=other))
 
     def test_contiguous(self):
         config = spate.BuildConfig()

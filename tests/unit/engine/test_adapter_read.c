@@ -397,8 +397,8 @@ static void test_other_bases(void **state) {
       {CONFIG_WITH("\"spate_base_digest\":\"" DIGEST "\""), QA QB, NULL},
       {CONFIG_WITH("\"spate_base_digest\":null"), QA QB, NULL},
       {CONFIG_WITH("\"spate_base_digest\":\"0123456789abcdef00000000000000fe\""), QA QB,
-       MODEL "The adapter is for the base model with the digest 0123456789abcdef00000000000000fe, and the engine was "
-             "built from " DIGEST ": the weights are others."},
+       MODEL "The adapter is for the base model with the digest 0123456789abcdef00000000000000fe, and this one "
+             "has " DIGEST ": the weights are others."},
       {CONFIG_WITH("\"spate_base_digest\":\"0123456789ABCDEF00000000000000ff\""), QA QB,
        SETTINGS
        "spate_base_digest is \"0123456789ABCDEF00000000000000ff\"; expected 32 lower-case hexadecimal digits."},
