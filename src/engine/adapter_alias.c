@@ -12,31 +12,38 @@ static struct stored_alias *alias_find(const struct adapter_store *store, const 
   return found ? *(struct stored_alias **)found : NULL;
 }
 
+/* What it stands for: a file holds as many names as stand for it. */
+static void alias_point(struct adapter_store *store, struct stored_alias *alias, struct stored_file *file) {
+  if (file) file->n_alias++;
+  if (alias->file && --alias->file->n_alias == 0) store->swept = &store->first_file;
+  alias->file = file;
+}
+
 static void alias_remove(struct adapter_store *store, struct stored_alias *alias) {
   tdelete(alias, &store->aliases, stored_name_compare);
-  if (alias->file && --alias->file->n_alias == 0) store->swept = &store->first_file;
+  alias_point(store, alias, NULL);
   free(alias);
   store->n_alias--;
 }
 
-/* In place of the one of that name. file NULL: nobody is called so. */
+/* file NULL: nobody is called so. After false the name is what it was. */
 static bool alias_set(struct adapter_store *store, const char *name, struct stored_file *file, struct error *error) {
-  struct stored_alias *before = alias_find(store, name);
+  struct stored_alias *alias = alias_find(store, name);
   size_t size = strlen(name) + 1;
-  if (before) alias_remove(store, before);
+  if (alias) {
+    alias_point(store, alias, file);
+    return true;
+  }
   if (store->n_alias == LIMIT_ADAPTER_ALIASES)
     return error_set(error, ERROR_LIMIT, "%d adapters have been loaded or unloaded by name, no more can be.",
                      LIMIT_ADAPTER_ALIASES);
-  struct stored_alias *alias = malloc(sizeof *alias + size);
-  if (alias) {
-    alias->name = memcpy(alias->text, name, size);
-    alias->file = file;
-  }
+  alias = calloc(1, sizeof *alias + size);
+  if (alias) alias->name = memcpy(alias->text, name, size);
   if (!alias || !tsearch(alias, &store->aliases, stored_name_compare)) {
     free(alias);
     return error_set(error, ERROR_MEMORY, "Out of memory for the name of an adapter.");
   }
-  if (file) file->n_alias++;
+  alias_point(store, alias, file);
   store->n_alias++;
   return true;
 }

@@ -343,6 +343,32 @@ class Adapters(BrowserCase):
         plain, full, turned, nothing = texts
         self.assertEqual((plain == full, plain == turned, full == turned, plain == nothing), (False, False, False, True))
 
+    def test_come_and_go(self):
+        """Whoever comes back to the page sees the adapters that there are, and what is chosen of them stays."""
+        page, folder = self.opened(), self.engine.folder / "adapters"
+        adapter = page.get_by_label("LoRA adapter")
+        adapter.select_option("shouting")
+        page.get_by_label("Temperature").press_sequentially("0.5")  # not kept yet
+
+        def seen(names):
+            for _ in range(100):
+                page.evaluate("window.dispatchEvent(new Event('focus'))")
+                if adapter.locator("option").all_text_contents() == ["none", *names]:
+                    return True
+                page.wait_for_timeout(100)
+            return False
+
+        shutil.copytree(ADAPTER, folder / "later")
+        self.addCleanup(shutil.rmtree, folder / "later", ignore_errors=True)
+        self.assertTrue(seen(["later", "shouting", LONG_NAME]))
+        expect(adapter).to_have_value("shouting")
+        expect(page.get_by_label("Temperature")).to_have_value("0.5")
+        adapter.select_option("later")
+        shutil.rmtree(folder / "later")
+        self.assertTrue(seen(["shouting", LONG_NAME]))
+        expect(adapter).to_have_value("")
+        expect(page.get_by_label("LoRA scale")).to_be_disabled()
+
     def test_kept(self):
         page = self.opened()
         page.get_by_label("LoRA adapter").select_option("shouting")
