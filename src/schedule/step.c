@@ -6,18 +6,21 @@
 #include <assert.h>
 #include <stdlib.h>
 
-bool step_init(struct step *step, const struct limits *limits, int n_group) {
-  size_t seats = (size_t)limits->seats, outputs = (size_t)limits->outputs;
+bool step_init(struct step *step, const struct schedule_options *options) {
+  const struct limits *limits = options->limits;
+  size_t seats = (size_t)limits->seats, outputs = (size_t)limits->outputs, tokens = (size_t)limits->tokens;
   *step = (struct step){.row = calloc(seats, sizeof *step->row),
                         .sequence = calloc(seats, sizeof(struct sequence *)),
-                        .token = calloc((size_t)limits->tokens, sizeof *step->token),
-                        .embed = calloc((size_t)limits->tokens, sizeof *step->embed),
+                        .token = calloc(tokens, sizeof *step->token),
+                        .embed = calloc(tokens, sizeof *step->embed),
                         .out = calloc(outputs, sizeof *step->out),
                         .sampling = calloc(outputs, sizeof *step->sampling),
                         .out_sequence = calloc(outputs, sizeof(struct sequence *)),
-                        .copy = calloc(seats * (size_t)n_group + 1, sizeof *step->copy)};
+                        .copy = calloc(seats * (size_t)options->n_group + 1, sizeof *step->copy)};
+  if (options->mutual) step->see = calloc(tokens, sizeof *step->see);
+  if (options->axes) step->position = calloc(tokens, sizeof *step->position);
   if (step->row && step->sequence && step->token && step->embed && step->out && step->sampling && step->out_sequence &&
-      step->copy)
+      step->copy && (step->see || !options->mutual) && (step->position || !options->axes))
     return true;
   step_release(step);
   return false;
@@ -28,6 +31,8 @@ void step_release(struct step *step) {
   free(step->sequence);
   free(step->token);
   free(step->embed);
+  free(step->see);
+  free(step->position);
   free(step->out);
   free(step->sampling);
   free(step->out_sequence);
@@ -65,6 +70,17 @@ static void embeds_fill(struct step *step, const struct sequence *q, int count) 
   for (int i = 0; i < count; i++) out[i] = i < left ? q->embed[q->length + i] : -1;
   for (int i = 0; i < count && !batch->embed; i++)
     if (out[i] >= 0) batch->embed = step->embed;
+}
+
+/* Where the tokens are and what they see: of all rows, and named by the batch once one of them has images, since
+ * without any both say what their absence does. */
+static void images_fill(struct step *step, const struct sequence *q, int count) {
+  struct batch *batch = &step->batch;
+  if (step->see) image_see(q->image, q->n_image, q->length, count, step->see + batch->n_token);
+  if (step->position) image_positions(q->image, q->n_image, q->length, count, step->position + batch->n_token);
+  if (q->n_image == 0) return;
+  batch->see = step->see;
+  batch->position = (const int32_t(*)[3])step->position;
 }
 
 /* `token` of the batch is an output. */
@@ -113,6 +129,7 @@ void step_add(struct step *step, struct sequence *q, int count, int n_group, con
   }
   tokens_fill(step->token + batch->n_token, q, count);
   embeds_fill(step, q, count);
+  images_fill(step, q, count);
   step->sequence[batch->n_row++] = q;
   if (q->scores_prompt) scores_add(step, q, batch->n_token, count);
   batch->n_token += count;

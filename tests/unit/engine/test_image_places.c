@@ -1,6 +1,6 @@
 /* Where tokens of images are and what they see, against what transformers makes of prompts and pictures
  * (tools/make_vision_family_fixtures.py). */
-#include "engine/image_places.h"
+#include "schedule/image_places.h"
 #include "engine/image_text.h"
 #include "engine/image_tiles.h"
 
