@@ -103,10 +103,11 @@ ALWAYS = {"do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_
           "rescale_factor": 0.00392156862745098}
 QWEN_PREPROCESSOR = {"image_processor_type": "Qwen2VLImageProcessor", **ALWAYS, **CLIP_COLOURS, "resample": 3, "patch_size": 4,
                      "merge_size": 2, "temporal_patch_size": 2, "min_pixels": 256, "max_pixels": 1600}
-QWEN = {"marks": ["<|endoftext|>", "<|video_pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
+QWEN = {"merges": 1,
+        "marks": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
                   "<|image_pad|>"],
         "place": "<|vision_start|><|image_pad|><|vision_end|>", "template": QWEN_TEMPLATE, "preprocessor": QWEN_PREPROCESSOR}
-PIXTRAL = {"marks": ["[INST]", "[/INST]", *SPECIAL[:4], "[IMG]", "[IMG_BREAK]", "[IMG_END]"], "place": "[IMG]",
+PIXTRAL = {"merges": 1, "marks": ["[INST]", "[/INST]", *SPECIAL[:3], "[IMG]", "[IMG_BREAK]", "[IMG_END]"], "place": "[IMG]",
            "template": PIXTRAL_TEMPLATE}
 PIXTRAL_PREPROCESSOR = {"image_processor_type": "PixtralImageProcessor", **ALWAYS, **CLIP_COLOURS, "resample": 3}
 
@@ -138,7 +139,7 @@ FAMILIES = {
     "gemma3": {"merges": 2, "marks": ["<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>",
                                       "<image_soft_token>"],
                "place": "<start_of_image>", "template": GEMMA3_TEMPLATE, "odd": True, "draw": {"repetition_penalty": 50.0},
-               "config": {"text_config": {"max_position_embeddings": 768}},
+               "config": {"text_config": {"max_position_embeddings": 320}},
                "preprocessor": {"image_processor_type": "Gemma3ImageProcessor", **ALWAYS, **HALF_COLOURS, "resample": 2,
                                 "image_seq_length": 9, "size": {"height": 24, "width": 24}, "do_pan_and_scan": True,
                                 "pan_and_scan_min_crop_size": 10, "pan_and_scan_max_num_crops": 3,

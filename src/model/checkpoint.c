@@ -164,7 +164,7 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
   return c->safetensors && packed_tensors_open(&c->packed, &c->safetensors->tensors, c->config, error);
 }
 
-/* --- a GGUF file -------------------------------------------------------------------------------------------------- */
+/* --- a GGUF file, or a folder with a pair of them ----------------------------------------------------------------- */
 
 static bool metadata_read(struct checkpoint *c, struct error *error) {
   struct slice architecture = {0}, name = {0};
@@ -182,7 +182,8 @@ static bool metadata_read(struct checkpoint *c, struct error *error) {
 
 static bool files_open(struct checkpoint *c, const char *model, const char *projector, struct error *error) {
   c->gguf = gguf_open(model, error);
-  return c->gguf && metadata_read(c, error) && (!projector || gguf_pair_open(&c->pair, c->gguf, projector, error)) &&
+  return c->gguf && metadata_read(c, error) &&
+         (!projector || (gguf_pair_open(&c->pair, c->gguf, projector, error) && preprocessor_read(c, error))) &&
          tensor_factors_open(&c->packed, projector ? &c->pair.table : &c->gguf->tensors, error);
 }
 

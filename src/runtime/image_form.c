@@ -45,12 +45,12 @@ static bool blocks_settle(struct image_form *form, struct error *error) {
   int32_t most = v->area * v->patch * v->patch;
   if (config->kind == PREPROCESS_FIT) config->patch_height = config->patch_width = v->patch * v->merge;
   if (config->kind != PREPROCESS_AREA) return true;
-  if (config->patch_height != v->patch || config->merge != v->merge || config->frames != v->frames)
+  if (config->patch_height != v->patch || config->merge != v->merge)
     return error_set(
         error, ERROR_UNSUPPORTED,
-        "preprocessor_config.json has patches of %d pixels, %d × %d of which are joined, in %d frames; the "
-        "model's encoder expects %d, %d × %d and %d.",
-        config->patch_height, config->merge, config->merge, config->frames, v->patch, v->merge, v->merge, v->frames);
+        "preprocessor_config.json has patches of %d pixels, %d × %d of which are joined; the model's encoder "
+        "expects %d, %d × %d.",
+        config->patch_height, config->merge, config->merge, v->patch, v->merge, v->merge);
   if (config->size.longest_edge > most) config->size.longest_edge = most;
   return true;
 }

@@ -329,9 +329,10 @@ static void test_refused(void **state) {
                               "them: it is another model's.";
   struct seeing s;
   seeing_open(&s, "qwen2_vl");
-  init_refused(&s, qwen_file, 14,
-               "preprocessor_config.json has patches of 14 pixels, 2 × 2 of which are joined, in 2 frames; the model's "
-               "encoder expects 4, 2 × 2 and 2.");
+  init_refused(
+      &s, qwen_file, 14,
+      "preprocessor_config.json has patches of 14 pixels, 2 × 2 of which are joined; the model's encoder expects "
+      "4, 2 × 2.");
   init_refused(&s, "{\"image_processor_type\": \"PixtralImageProcessor\"}", 0, other);
   struct plan *vision = (struct plan *)(uintptr_t)s.file.vision; /* mapped: a copy is changed */
   struct plan *copy = malloc(vision->bytes);
