@@ -39,6 +39,9 @@ bool images_count_check(const struct runtime *runtime, int64_t count, struct err
 bool request_images_add(struct request_images *images, const struct image_source *source, struct error *error);
 void request_images_release(struct request_images *images);
 
+/* A thread of the store: makes the prompt's tokens of its text and of the images, which are held. */
+bool request_images_expand(struct runtime *runtime, struct request *request, struct error *error);
+
 /* The step thread: have the images of a live request come? Drops them with a request that has ended. False: it is live
  * no longer, and comes again. */
 bool request_images_review(struct runtime *runtime, struct request *request);

@@ -29,12 +29,25 @@ class FamilyAnswers(test_images.Answers):
         return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name + " "))
 
     def test_found_again(self):
-        """A prompt whose first blocks, those of its images among them, are in the cache has the same answer, and so has
-        one that goes on behind an image that was found."""
+        """A prompt whose first blocks, those of its images among them, are in the cache has the same answer."""
         for case in self.engine.answers:
             self.ask_case(case)
             before = self.counted("llm_prefix_cache_hit_tokens_total")
             self.assertEqual(self.ask_case(case), case["text"])
+            self.assertGreater(self.counted("llm_prefix_cache_hit_tokens_total"), before)
+
+    def test_goes_on(self):
+        """And so has one that begins as another did, and parts from it behind an image, wherever blocks end: within the
+        image too."""
+        def ask(start, end, salt):
+            answer = self.server.generate(prompt=f"{start}<image>{end}", image_data=named("progressive.jpg"), cache_salt=salt,
+                                          logprobs=True, **greedy(8))
+            return answer["logprobs"]
+        for start in ("Look at picture ", "Look at a picture ", "Look at this picture ", "Look at picture no "):
+            alone = ask(start, "?", f"alone {start}")
+            ask(start, "Z and more", f"shared {start}")
+            before = self.counted("llm_prefix_cache_hit_tokens_total")
+            self.assertEqual(ask(start, "?", f"shared {start}"), alone)
             self.assertGreater(self.counted("llm_prefix_cache_hit_tokens_total"), before)
 
     def test_beside_texts(self):
