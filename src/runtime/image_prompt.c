@@ -32,8 +32,9 @@ bool image_prompt_mark(const struct image_form *form, struct slice prompt, int n
   struct slice written = slice_make(written_mark, sizeof written_mark - 1);
   bool own = form->place_text.size == written.size && memcmp(form->place_text.data, written.data, written.size) == 0;
   bool marked = mark_find(prompt, 0, written) < prompt.size || mark_find(prompt, 0, form->place_text) < prompt.size;
+  size_t from = 0, place = form->before.size + form->place_text.size + form->behind.size;
+  out->max = prompt.size + (prompt.size / written.size + (size_t)n) * place;
   for (int i = 0; i < n && !marked; i++) place_write(form, out);
-  size_t from = 0;
   for (size_t at; !own && (at = mark_find(prompt, from, written)) < prompt.size; from = at + written.size) {
     buffer_append(out, prompt.data + from, at - from);
     place_write(form, out);

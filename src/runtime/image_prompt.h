@@ -18,7 +18,8 @@ struct image_layout {
   int32_t *embed;           /* [n_token] owned; which row of its picture a token is, or EMBED_NONE, EMBED_OWN */
 };
 
-/* Rewrites a prompt that people write: <image> is a picture's place; where it has none, n places go in front. */
+/* Rewrites a prompt that people write: <image> is a picture's place; where it has none, n places go in front. out:
+ * initialised, empty; its maximum is what the prompt may grow to. */
 bool image_prompt_mark(const struct image_form *form, struct slice prompt, int n, struct buffer *out,
                        struct error *error);
 

@@ -1,7 +1,6 @@
 /* The worker: what a request needs before it can be scheduled. It owns each request it takes until it passes it on.
  */
 #include "base/clock.h"
-#include "base/limits.h"
 #include "runtime/runtime_state.h"
 #include "text/conversation.h"
 
@@ -46,7 +45,6 @@ static bool text_tokenize(const struct runtime *rt, struct request *r, struct to
     return tokenizer_encode(rt->tokenizer, prompt, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, list, error);
   r->images.raw = true;
   chat_text_init(text);
-  text->text.max = 2 * prompt.size + 64 * LIMIT_TOKEN_BYTES;
   return image_prompt_mark(image_store_form(rt->images), prompt, r->images.n, &text->text, error) &&
          image_prompt_check(image_store_form(rt->images), text, r->images.n, error);
 }

@@ -123,6 +123,8 @@ class Refusals(SeeingCase):
     def test_marks(self):
         self.refused("The prompt has 2 marks for images (<start_of_image>) and 1 images were sent: write one for each, or "
                      "none.", named("progressive.jpg"), "<image><start_of_image>")
+        self.refused("The prompt has 100000 marks for images (<start_of_image>) and 1 images were sent: write one for each, "
+                     "or none.", named("progressive.jpg"), "<image>" * 100000)
 
     def test_scores(self):
         body = json.dumps({"messages": [{"role": "user", "content": [
