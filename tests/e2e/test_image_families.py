@@ -90,8 +90,11 @@ class FewBlocks(FamilyAnswers):
         super().setUpClass()
 
     def test_beside_texts(self):
-        super().test_beside_texts()
-        self.assertGreater(self.counted("llm_preemptions_total"), 0)
+        for _ in range(20):  # whoever comes first, few are there at once now and then
+            super().test_beside_texts()
+            if self.counted("llm_preemptions_total") > 0:
+                return
+        self.fail("nobody was preempted")
 
 
 def cases_of(names, suffix, base=FamilyAnswers, **attributes):
