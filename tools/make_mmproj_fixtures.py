@@ -4,7 +4,8 @@ decoder's file and the encoder's (mmproj). The package gguf gives the names of t
 
     make_mmproj_fixtures.py --out tests/fixtures/vision      needs numpy, torch, safetensors, gguf; no network
 
-Written to DIR/NAME/gguf/: model.gguf, mmproj-model.gguf. What is expected of them is DIR/NAME/expected.vision.
+Written to DIR/NAME/gguf/: model.gguf, mmproj-model.gguf. What is expected of them is DIR/NAME/expected.vision, and of
+requests DIR/NAME/serve/answers.json (make_image_answers.py), whose vocabulary, template and context they have.
 """
 import argparse
 import json
@@ -15,14 +16,15 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from make_model_fixtures import byte_letters, permute
+from make_model_fixtures import permute
 
-MARKS = {"gemma3": "<image_soft_token>", "idefics3": "<image>", "pixtral": "[IMG]", "mistral3": "[IMG]",
-         "qwen2_vl": "<|image_pad|>", "qwen2_5_vl": "<|image_pad|>"}
+KINDS = ("gemma3", "idefics3", "pixtral", "mistral3", "qwen2_vl", "qwen2_5_vl")
+NORMAL, UNKNOWN, CONTROL, UNUSED = 1, 2, 3, 5
 
 
 def read(folder):
-    with open(os.path.join(folder, "config.json")) as file:
+    own = os.path.join(folder, "serve", "config.json")
+    with open(own if os.path.exists(own) else os.path.join(folder, "config.json")) as file:
         config = json.load(file)
     with safe_open(os.path.join(folder, "model.safetensors"), "pt") as file:
         return config, {name: file.get_tensor(name).float() for name in file.keys()}
@@ -47,10 +49,32 @@ def close(writer):
 
 # --- the decoder --------------------------------------------------------------------------------------------------------
 
-def text_settings(writer, kind, text, mark, mark_text):
-    vocab = text["vocab_size"]
-    tokens = (["<unk>", "<s>", "</s>"] + byte_letters() + ["!!"] + [f"<extra_{i}>" for i in range(vocab)])[:vocab]
-    tokens[mark] = mark_text
+def vocabulary(writer, folder, vocab):
+    """Of tokenizer.json, and what the network has beside it."""
+    with open(os.path.join(folder, "serve", "tokenizer.json"), encoding="utf-8") as file:
+        tokenizer = json.load(file)
+    tokens, types = [f"<extra_{i}>" for i in range(vocab)], [UNUSED] * vocab
+    for text, i in tokenizer["model"]["vocab"].items():
+        tokens[i], types[i] = text, NORMAL
+    for token in tokenizer["added_tokens"]:
+        tokens[token["id"]], types[token["id"]] = token["content"], UNKNOWN if token["content"] == "<unk>" else CONTROL
+    merges = [" ".join(merge) for merge in tokenizer["model"]["merges"]]
+    if not merges:  # which such a vocabulary has
+        unused = types.index(UNUSED)
+        tokens[unused], types[unused], merges = "!!", NORMAL, ["! !"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(False)
+    with open(os.path.join(folder, "serve", "chat_template.jinja"), encoding="utf-8") as file:
+        writer.add_chat_template(file.read())
+
+
+def text_settings(writer, kind, text):
     writer.add_name(f"tiny {kind}")
     writer.add_context_length(text["max_position_embeddings"])
     writer.add_embedding_length(text["hidden_size"])
@@ -63,13 +87,6 @@ def text_settings(writer, kind, text, mark, mark_text):
         writer.add_value_length(text["head_dim"])
     writer.add_layer_norm_rms_eps(text["rms_norm_eps"])
     writer.add_rope_freq_base(text["rope_theta"] if "rope_theta" in text else text["rope_parameters"]["rope_theta"])
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([2, 3, 3] + [1] * 257 + [3] * (vocab - 260))
-    writer.add_token_merges(["! !"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
     if kind == "gemma3":
         writer.add_sliding_window(text["sliding_window"])
         writer.add_uint32("gemma3.attention.sliding_window_pattern", 2)
@@ -85,12 +102,12 @@ def text_names(kind, layers):
     return gguf.MODEL_ARCH_NAMES[arch], gguf.get_tensor_name_map(arch, layers)
 
 
-def write_model(path, kind, config, tensors):
+def write_model(folder, kind, config, tensors):
     text = {**config, **config.get("text_config", {})}
     arch, names = text_names(kind, text["num_hidden_layers"])
-    writer = gguf.GGUFWriter(path, arch)
-    mark = config.get("image_token_id", config.get("image_token_index"))
-    text_settings(writer, kind, text, mark, MARKS[kind])
+    writer = gguf.GGUFWriter(os.path.join(folder, "gguf", "model.gguf"), arch)
+    text_settings(writer, kind, text)
+    vocabulary(writer, folder, text["vocab_size"])
     for name, data in tensors.items():
         if "vision" in name or "visual" in name or "projector" in name or "connector" in name:
             continue
@@ -204,11 +221,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
-    for kind in MARKS:
+    for kind in KINDS:
         folder = os.path.join(args.out, kind)
         config, tensors = read(folder)
         os.makedirs(os.path.join(folder, "gguf"), exist_ok=True)
-        write_model(os.path.join(folder, "gguf", "model.gguf"), kind, config, tensors)
+        write_model(folder, kind, config, tensors)
         write_mmproj(os.path.join(folder, "gguf", "mmproj-model.gguf"), kind, config, tensors)
 
 

@@ -109,9 +109,18 @@ static bool images_settle(struct loaded_engine *engine, const struct engine_opti
                      LIMIT_STEP_TOKENS / one.tokens);
   engine->vision_limits = image_limits(vision, images, engine->limits.kv_dtype == KV_F32 ? KV_F32 : KV_F16);
   engine->limits.pool = pool_rows(engine, options);
+  if (vision->vision.breaks >= 0) engine->own_row = engine->limits.pool++;
   for (int i = 0; i < vision->n_op; i++)
     if (!engine->backend->supports(vision, i, error)) return false;
   return true;
+}
+
+/* Behind the rows of images, once and for all. */
+static bool own_row_fill(const struct loaded_engine *engine, struct error *error) {
+  if (engine->own_row < 0) return true;
+  struct slice vector = engine_file_weight(&engine->file, engine->plan->n_weight + engine->file.vision->vision.breaks);
+  struct pool_source source = {.rows = (const float *)(const void *)vector.data};
+  return engine->backend->pool_fill(engine->program, engine->own_row, 1, &source, error);
 }
 
 static double seconds_since(uint64_t start) { return (double)(clock_ns() - start) * 1e-9; }
@@ -129,6 +138,7 @@ static bool weights_load(struct loaded_engine *engine, const struct engine_optio
     if (!engine->backend->load(program, i < n_plan ? i : i - n_plan, engine_file_weight(&engine->file, i), error))
       return false;
   }
+  if (!own_row_fill(engine, error)) return false;
   engine->weights_seconds = seconds_since(start);
   return !options->goes_on || options->goes_on(options->user, n_weight, n_weight) || broken_off(error);
 }
@@ -209,7 +219,7 @@ static bool engine_load(struct loaded_engine *engine, const char *path, const st
 static struct loaded_engine *engine_new(struct error *error) {
   struct loaded_engine *engine = calloc(1, sizeof *engine);
   if (engine)
-    engine->file.file.descriptor = -1;
+    engine->file.file.descriptor = engine->own_row = -1;
   else
     error_set(error, ERROR_MEMORY, "Out of memory for an engine.");
   return engine;

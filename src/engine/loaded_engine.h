@@ -46,6 +46,7 @@ struct loaded_engine {
   struct footprint footprint; /* with the encoder's weights and workspace */
   struct program *vision;     /* the encoder of images, where options ask for it; on the same device */
   struct limits vision_limits;
+  int32_t own_row; /* of the embedding pool, its last: the network's own vector (plan_vision.breaks); −1: it has none */
   uint64_t kv_bytes; /* of all blocks of all groups */
   /* What opening took: the file, the device, memory and kernels and whatever else a program has, and handing over the
    * weights. */

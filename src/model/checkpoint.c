@@ -169,7 +169,7 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
   return c->safetensors && packed_tensors_open(&c->packed, &c->safetensors->tensors, c->config, error);
 }
 
-/* --- a GGUF file -------------------------------------------------------------------------------------------------- */
+/* --- a GGUF file, or a folder with a pair of them ----------------------------------------------------------------- */
 
 static bool metadata_read(struct checkpoint *c, struct error *error) {
   struct slice architecture = {0}, name = {0};
@@ -211,7 +211,7 @@ static bool path_open(struct checkpoint *c, const char *path, struct error *erro
   struct gguf_paths paths;
   char config[PATH_MAX];
   if (path_join(c, "config.json", config) && stat(config, &status) == 0) return directory_open(c, error);
-  if (!gguf_paths_find(path, &paths, error)) return false;
+  if (!gguf_paths_find(path, &paths, error) || (paths.n_projector && !preprocessor_read(c, error))) return false;
   return paths.n_projector ? files_open(c, paths.model, paths.projector, error) : directory_open(c, error);
 }
 

@@ -1,32 +1,68 @@
-/* One mark a tile, and the text around it, tokenized as a whole; then each mark is repeated for the tile's rows. */
+/* Which processor fits which encoder, and what the two make of sizes. */
 #include "runtime/image_form.h"
 
 #include "engine/image_batch.h"
-#include "engine/image_text.h"
+#include "engine/image_tiles.h"
 
-enum { FORM_TEXT_MAX = 64 << 10 };
+/* --- what fits ---------------------------------------------------------------------------------------------------- */
 
-static const char written_mark[] = "<image>";
+/* A text in a prompt, how its pictures are cut, and the tokens that are written around them. */
+struct text_kind {
+  enum preprocess_kind kinds[2]; /* either */
+  const char *place;             /* NULL: the mark itself */
+  const char *tokens[2];
+};
 
-/* Tokens that processors write around the tiles of a picture that is split; one that a model lacks would be letters. */
+static const struct text_kind text_kinds[IMAGE_TEXTS] = {
+    [TEXT_MARKS] = {{PREPROCESS_WHOLE, PREPROCESS_AREA}, NULL, {NULL}},
+    [TEXT_TILES] = {{PREPROCESS_GRID, PREPROCESS_GRID}, NULL, {NULL}},
+    [TEXT_SPLIT] = {{PREPROCESS_SPLIT, PREPROCESS_SPLIT}, NULL, {"<fake_token_around_image>", "<global-img>"}},
+    [TEXT_PAN] = {{PREPROCESS_PAN, PREPROCESS_PAN}, "<start_of_image>", {"<start_of_image>", "<end_of_image>"}},
+    [TEXT_LINES] = {{PREPROCESS_FIT, PREPROCESS_FIT}, NULL, {"[IMG_BREAK]", "[IMG_END]"}},
+};
+
+/* One that a model lacks would be letters. */
 static bool token_check(const struct tokenizer *tokenizer, const char *text, struct error *error) {
-  if (tokenizer_find(tokenizer, slice_text(text)) >= 0) return true;
+  if (!text || tokenizer_find(tokenizer, slice_text(text)) >= 0) return true;
   return error_set(error, ERROR_UNSUPPORTED,
-                   "The model's pictures are split into tiles and its tokenizer has no token %s to stand around them.",
-                   text);
+                   "The model's tokenizer has no token %s, which stands in a prompt beside those of a picture.", text);
 }
 
 static bool kind_check(const struct image_form *form, struct error *error) {
-  switch (form->config.kind) {
-  case PREPROCESS_WHOLE: return true;
-  case PREPROCESS_SPLIT:
-    return token_check(form->tokenizer, "<fake_token_around_image>", error) &&
-           token_check(form->tokenizer, "<global-img>", error);
-  default:
+  const struct text_kind *text = &text_kinds[form->vision->vision.text];
+  enum preprocess_kind kind = form->config.kind;
+  if (kind != text->kinds[0] && kind != text->kinds[1])
     return error_set(error, ERROR_UNSUPPORTED,
-                     "The model's pictures are cut in a way whose tokens are not known here so far: it is served with "
-                     "text alone.");
-  }
+                     "preprocessor_config.json cuts pictures in another way than this model's encoder takes them: it "
+                     "is another model's.");
+  return token_check(form->tokenizer, text->tokens[0], error) && token_check(form->tokenizer, text->tokens[1], error);
+}
+
+/* Of encoders that see any size: blocks are theirs, and what is larger than they take is made smaller. */
+static bool blocks_settle(struct image_form *form, struct error *error) {
+  const struct plan_vision *v = &form->vision->vision;
+  struct preprocess_config *config = &form->config;
+  int32_t most = v->area * v->patch * v->patch;
+  if (config->kind == PREPROCESS_FIT) config->patch_height = config->patch_width = v->patch * v->merge;
+  if (config->kind != PREPROCESS_AREA) return true;
+  if (config->patch_height != v->patch || config->merge != v->merge)
+    return error_set(
+        error, ERROR_UNSUPPORTED,
+        "preprocessor_config.json has patches of %d pixels, %d × %d of which are joined; the model's encoder "
+        "expects %d, %d × %d.",
+        config->patch_height, config->merge, config->merge, v->patch, v->merge, v->merge);
+  if (config->size.longest_edge > most) config->size.longest_edge = most;
+  return true;
+}
+
+/* Where the tokenizer has both: what stands around a picture in a conversation stands around one in a prompt. */
+static void around_find(struct image_form *form) {
+  struct slice before = slice_text("<|vision_start|>"), behind = slice_text("<|vision_end|>");
+  if (!form->vision->vision.axes || tokenizer_find(form->tokenizer, before) < 0 ||
+      tokenizer_find(form->tokenizer, behind) < 0)
+    return;
+  form->before = before;
+  form->behind = behind;
 }
 
 bool image_form_init(struct image_form *form, struct slice preprocessor, const struct plan *vision,
@@ -40,84 +76,35 @@ bool image_form_init(struct image_form *form, struct slice preprocessor, const s
   if (form->mark_text.size == 0 || tokenizer_find(tokenizer, form->mark_text) != form->mark)
     return error_set(error, ERROR_UNSUPPORTED, "The model's mark of an image, token %d, is none of its tokenizer.",
                      form->mark);
-  return preprocess_config_parse(preprocessor, &form->config, error) && kind_check(form, error);
+  const char *place = text_kinds[vision->vision.text].place;
+  form->place_text = place ? slice_text(place) : form->mark_text;
+  around_find(form);
+  return preprocess_config_parse(preprocessor, &form->config, error) && kind_check(form, error) &&
+         blocks_settle(form, error);
+}
+
+/* --- sizes -------------------------------------------------------------------------------------------------------- */
+
+static int32_t marks_count(const struct image_form *form, const struct image_shape *shape) {
+  const struct image_text_shape *t = &shape->text;
+  const struct image_tiles tiles = {t->rows, t->columns, t->lines, t->width, t->height};
+  return form->vision->vision.text == TEXT_TILES ? image_tiles_count(&tiles) : shape->tile_rows * shape->plan.tiles;
 }
 
 bool image_form_measure(const struct image_form *form, int width, int height, struct image_shape *shape,
                         struct error *error) {
   if (!preprocess_measure(&form->config, width, height, &shape->plan, error)) return false;
-  int tile_width = shape->plan.tile_width, tile_height = shape->plan.tile_height;
-  if (!image_batch_size_check(form->vision, tile_width, tile_height, error)) return false;
-  shape->tile_rows = image_rows(form->vision, tile_width, tile_height);
-  shape->tile_tokens = image_tokens(form->vision, tile_width, tile_height);
+  const struct preprocess_plan *plan = &shape->plan;
+  int32_t unit = form->vision->vision.patch * form->vision->vision.merge;
+  if (!image_batch_size_check(form->vision, plan->tile_width, plan->tile_height, error)) return false;
+  shape->tile_rows = image_rows(form->vision, plan->tile_width, plan->tile_height);
+  shape->tile_tokens = image_tokens(form->vision, plan->tile_width, plan->tile_height);
+  shape->text = (struct image_text_shape){.rows = plan->rows,
+                                          .columns = plan->columns,
+                                          .lines = plan->tile_height / unit,
+                                          .across = plan->tile_width / unit,
+                                          .width = width,
+                                          .height = height};
+  shape->marks = marks_count(form, shape);
   return true;
-}
-
-/* --- prompts ------------------------------------------------------------------------------------------------------ */
-
-static void mark_write(const struct image_form *form, struct buffer *out) {
-  buffer_append(out, form->mark_text.data, form->mark_text.size);
-}
-
-/* A mark for each tile. */
-static void tiles_write(const struct image_form *form, const struct preprocess_plan *plan, struct buffer *out) {
-  const struct image_text_shape tiles = {.rows = plan->rows, .columns = plan->columns, .lines = 1, .across = 1};
-  image_text_append(form->vision, form->mark_text, &tiles, out);
-}
-
-static bool tokens_repeat(const struct image_form *form, const struct image_shape *shape,
-                          const struct token_list *written, struct token_list *out, struct error *error) {
-  int32_t n_mark = 0;
-  for (size_t i = 0; i < written->count; i++) {
-    bool mark = written->ids[i] == form->mark;
-    n_mark += mark;
-    for (int32_t k = 0; k < (mark ? shape->tile_rows : 1); k++) token_list_append(out, written->ids[i]);
-  }
-  if (n_mark != shape->plan.tiles)
-    return error_set(error, ERROR_INTERNAL, "An image of %d tiles has %d marks in its prompt.", shape->plan.tiles,
-                     n_mark);
-  return !out->failed ||
-         error_set(error, ERROR_LIMIT,
-                   "The prompt with its images has more than max_input_len %zu tokens: send fewer or smaller ones.",
-                   out->max);
-}
-
-bool image_form_expand(const struct image_form *form, const struct image_shape *shape, struct token_list *out,
-                       struct error *error) {
-  struct buffer text;
-  struct token_list written;
-  buffer_init(&text, FORM_TEXT_MAX);
-  token_list_init(&written, FORM_TEXT_MAX);
-  if (form->config.kind == PREPROCESS_SPLIT)
-    tiles_write(form, &shape->plan, &text);
-  else
-    mark_write(form, &text);
-  bool done = !text.failed || error_set(error, ERROR_MEMORY, "Out of memory for the tokens of an image.");
-  done = done && tokenizer_encode(form->tokenizer, buffer_slice(&text), ENCODE_PARSE_SPECIAL, &written, error) &&
-         tokens_repeat(form, shape, &written, out, error);
-  token_list_release(&written);
-  buffer_release(&text);
-  return done;
-}
-
-/* Where `mark` is next; text.size: nowhere. */
-static size_t mark_find(struct slice text, struct slice mark) {
-  const void *at = memmem(text.data, text.size, mark.data, mark.size);
-  return at ? (size_t)((const uint8_t *)at - text.data) : text.size;
-}
-
-bool image_form_mark(const struct image_form *form, struct slice prompt, int n, struct buffer *out,
-                     struct error *error) {
-  struct slice written = slice_make(written_mark, sizeof written_mark - 1);
-  bool marked = mark_find(prompt, written) < prompt.size || mark_find(prompt, form->mark_text) < prompt.size;
-  for (int i = 0; i < n && !marked; i++) mark_write(form, out);
-  while (prompt.size > 0) {
-    size_t at = mark_find(prompt, written);
-    bool found = at < prompt.size;
-    buffer_append(out, prompt.data, at);
-    if (found) mark_write(form, out);
-    if (found) at += written.size;
-    prompt = slice_make(prompt.data + at, prompt.size - at);
-  }
-  return !out->failed || error_set(error, ERROR_MEMORY, "Out of memory for a prompt.");
 }

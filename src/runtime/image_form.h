@@ -1,8 +1,9 @@
-/* What a model makes of pictures: how they are preprocessed, and which tokens stand for one in a prompt, as the
- * processors of transformers write them. Immutable once made: any thread. */
+/* What a model makes of pictures: how they are preprocessed, and how many rows and tokens each becomes, as the
+ * processors of transformers have it. Immutable once made: any thread. */
 #ifndef SPATE_RUNTIME_IMAGE_FORM_H
 #define SPATE_RUNTIME_IMAGE_FORM_H
 
+#include "engine/image_text.h"
 #include "image/preprocess.h"
 #include "plan/plan.h"
 #include "text/tokenizer.h"
@@ -13,12 +14,16 @@ struct image_form {
   const struct tokenizer *tokenizer; /* borrowed */
   int32_t mark;                      /* the token that stands for a row */
   struct slice mark_text;            /* as it is written; the tokenizer's */
+  struct slice place_text;           /* what a prompt has where a picture is to stand */
+  struct slice before, behind;       /* what chat templates write around it; empty: nothing */
 };
 
 /* What a picture of some size becomes. */
 struct image_shape {
   struct preprocess_plan plan;
   int32_t tile_rows, tile_tokens; /* of the embedding pool, and of the encoder; of each tile */
+  struct image_text_shape text;   /* what is written for it */
+  int32_t marks;                  /* tokens of a prompt that stand for rows */
 };
 
 /* preprocessor: the text of the model's preprocessor_config.json. */
@@ -27,14 +32,5 @@ bool image_form_init(struct image_form *form, struct slice preprocessor, const s
 
 bool image_form_measure(const struct image_form *form, int width, int height, struct image_shape *shape,
                         struct error *error);
-
-/* Appends the tokens that stand in a prompt for a picture of this shape: a mark for each row, in the order of its
- * tiles, and what the processor writes around them. */
-bool image_form_expand(const struct image_form *form, const struct image_shape *shape, struct token_list *out,
-                       struct error *error);
-
-/* Rewrites a prompt that people write: <image> is this model's mark; where there is none, n marks go in front. */
-bool image_form_mark(const struct image_form *form, struct slice prompt, int n, struct buffer *out,
-                     struct error *error);
 
 #endif

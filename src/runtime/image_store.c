@@ -56,7 +56,7 @@ struct image_store *image_store_new(const struct image_store_options *options, s
   pthread_mutex_init(&store->lock, NULL);
   pthread_cond_init(&store->work, NULL);
   pthread_cond_init(&store->room, NULL);
-  if (!embed_pool_init(&store->pool, engine->limits.pool))
+  if (!embed_pool_init(&store->pool, engine->limits.pool - (engine->own_row >= 0)))
     error_set(error, ERROR_MEMORY, "Out of memory for images.");
   else if (image_batch_init(&store->batch, engine->file.vision, &engine->vision_limits, error) &&
            threads_start(store, options->threads, error))

@@ -70,10 +70,9 @@ void request_images_drop(struct request_images *images) {
 void request_images_release(struct request_images *images) {
   request_images_drop(images);
   sources_free(images);
-  token_list_release(&images->tokens);
+  chat_text_release(&images->text);
   free(images->claim.entry);
-  free(images->span);
-  free(images->embed);
+  image_layout_release(&images->layout);
 }
 
 /* --- a thread of the store: from bytes to a prompt's tokens ------------------------------------------------------- */
@@ -144,7 +143,7 @@ static bool images_take(struct request *r, int32_t most, struct error *error) {
     struct stored_image *image = source_take(images->store, &images->source[i], r->generation[0].sequence.salt, error);
     if (!image) return image_blame(i, images->n, error);
     images->claim.entry[images->claim.n_entry++] = &image->entry;
-    rows += image->entry.n_row;
+    rows += image->shape.marks;
     if (!sizes_check(images, error)) return false;
     if (rows > most) /* before the others are decoded in vain */
       return error_set(error, ERROR_LIMIT,
@@ -152,62 +151,6 @@ static bool images_take(struct request *r, int32_t most, struct error *error) {
                        most);
   }
   return true;
-}
-
-/* Puts what stands for each image in the place of its mark. */
-static bool marks_expand(struct request_images *images, struct token_list *out, struct error *error) {
-  const struct image_form *form = image_store_form(images->store);
-  int32_t n = 0;
-  for (size_t i = 0; i < images->tokens.count; i++) {
-    int32_t id = images->tokens.ids[i];
-    if (id != form->mark || n >= images->n) { /* what is too many is counted alone */
-      n += id == form->mark;
-      token_list_append(out, id);
-      continue;
-    }
-    const struct stored_image *image = (const struct stored_image *)(const void *)images->claim.entry[n];
-    int32_t first = (int32_t)out->count;
-    if (!image_form_expand(form, &image->shape, out, error)) return false;
-    images->span[n++] = (struct sequence_span){first, (int32_t)out->count - first, image->entry.hash};
-  }
-  if (n != images->n)
-    return error_set(error, ERROR_INVALID,
-                     "The prompt has %d marks for images (%.*s) and %d images were sent: write one for each, or none.",
-                     n, SLICE_ARGS(form->mark_text), images->n);
-  return !out->failed || error_set(error, ERROR_LIMIT,
-                                   "The prompt with its images has more than max_input_len %zu tokens: send fewer or "
-                                   "smaller ones.",
-                                   out->max);
-}
-
-static bool prompt_set(struct runtime *rt, struct request *r, const struct token_list *list, struct error *error) {
-  struct request_images *images = &r->images;
-  int32_t count = (int32_t)list->count;
-  images->embed = malloc(list->count * sizeof *images->embed);
-  if (!images->embed) return error_set(error, ERROR_MEMORY, "Out of memory for a prompt of %d tokens.", count);
-  if (!runtime_answer_fit(rt, count, &r->max_tokens, r->n_beam, error) ||
-      !request_set_tokens(r, list->ids, count, error))
-    return false;
-  for (int i = 0; i < r->n_generation; i++) {
-    struct sequence *q = &r->generation[i].sequence;
-    q->n_span = images->n;
-    q->span = images->span;
-    q->embed = images->embed;
-    q->unready = true;
-  }
-  request_table_recount(&rt->table, r, request_tokens(r, count));
-  return true;
-}
-
-static bool request_expand(struct runtime *rt, struct request *r, struct error *error) {
-  struct request_images *images = &r->images;
-  struct token_list list;
-  token_list_init(&list, (size_t)rt->engine->file.facts->config.max_input_len);
-  images->span = calloc((size_t)images->n, sizeof *images->span);
-  bool done = (images->span || error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n)) &&
-              marks_expand(images, &list, error) && prompt_set(rt, r, &list, error);
-  token_list_release(&list);
-  return done;
 }
 
 static bool request_wanted(const struct request *r) {
@@ -223,26 +166,26 @@ static void request_ready_for_step(void *runtime, void *request) {
   if (!wanted) r->error = (struct error){ERROR_CANCELLED, "The engine is being closed."};
   if (wanted && request_wanted(r) &&
       !(images_take(r, rt->engine->file.facts->config.max_input_len, &error) &&
-        (r->images.embed || request_expand(rt, r, &error)))) {
+        (r->images.layout.embed || request_images_expand(rt, r, &error)))) {
     r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
     r->error = error;
   }
-  if (!r->images.embed) sources_free(&r->images); /* or when its rows are there: it may be prepared once more */
-  token_list_release(&r->images.tokens);
+  if (!r->images.layout.embed) sources_free(&r->images); /* or when its rows are there: it may be prepared once more */
+  chat_text_release(&r->images.text);
   r->images.prepare_us = clock_us() - start_us;
   mailbox_put(&rt->to_step, &r->letter);
 }
 
 /* --- the step thread ---------------------------------------------------------------------------------------------- */
 
-static void embeds_write(struct request_images *images, const struct image_form *form, const int32_t *tokens,
-                         int32_t n_token) {
-  for (int32_t i = 0; i < n_token; i++) images->embed[i] = -1;
+/* Rows of images become rows of the pool. */
+static void embeds_settle(struct request_images *images, int32_t own_row) {
   for (int32_t i = 0; i < images->n; i++) {
-    const struct sequence_span *span = &images->span[i];
-    int32_t row = 0;
-    for (int32_t k = span->first; k < span->first + span->count; k++)
-      if (tokens[k] == form->mark) images->embed[k] = embed_row(images->claim.entry[i], row++);
+    const struct sequence_span *span = &images->layout.span[i];
+    int32_t *embed = images->layout.embed + span->first;
+    for (int32_t k = 0; k < span->count; k++)
+      if (embed[k] != EMBED_NONE)
+        embed[k] = embed[k] == EMBED_OWN ? own_row : embed_row(images->claim.entry[i], embed[k]);
   }
 }
 
@@ -271,8 +214,7 @@ bool request_images_review(struct runtime *rt, struct request *r) {
     runtime_metrics_images(&rt->metrics, images);
   }
   if (!images_are_ready(&images->claim)) return true;
-  const struct sequence *q = &r->generation[0].sequence;
-  embeds_write(images, image_store_form(images->store), q->tokens, q->n_prompt);
+  embeds_settle(images, rt->engine->own_row);
   images->ready = true;
   sources_free(images);
   request_settle(rt, r);

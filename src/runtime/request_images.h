@@ -3,9 +3,8 @@
 #ifndef SPATE_RUNTIME_REQUEST_IMAGES_H
 #define SPATE_RUNTIME_REQUEST_IMAGES_H
 
+#include "runtime/image_prompt.h"
 #include "runtime/image_store.h"
-#include "schedule/schedule.h"
-#include "text/token_list.h"
 
 /* An image as it was sent. */
 struct image_source {
@@ -18,10 +17,10 @@ struct request_images {
   struct image_store *store; /* borrowed; NULL while there are none */
   int32_t n;
   struct image_source *source; /* [n] owned, with their bytes; NULL once encoded */
-  struct token_list tokens;    /* of the prompt, a mark for each image, between the worker and the store */
+  struct chat_text text;       /* the prompt, with a place for each image, between the worker and the store */
+  bool raw;                    /* of no conversation: the tokenizer puts its own tokens around it */
   struct embed_claim claim;    /* of the images, as embed_entry; held */
-  struct sequence_span *span;  /* [n] owned */
-  int32_t *embed;              /* owned; a row for each token of the prompt */
+  struct image_layout layout;  /* once the prompt's tokens are known; embed: rows of images, then of the pool */
   uint64_t prepare_us;         /* that decoding and preprocessing took */
   bool claimed, ready, again;  /* again: it holds none any more, and is to have them prepared once more */
 };
@@ -39,6 +38,9 @@ bool images_count_check(const struct runtime *runtime, int64_t count, struct err
 /* Copies one more. Before the request is queued with the store. */
 bool request_images_add(struct request_images *images, const struct image_source *source, struct error *error);
 void request_images_release(struct request_images *images);
+
+/* A thread of the store: makes the prompt's tokens of its text and of the images, which are held. */
+bool request_images_expand(struct runtime *runtime, struct request *request, struct error *error);
 
 /* The step thread: have the images of a live request come? Drops them with a request that has ended. False: it is live
  * no longer, and comes again. */

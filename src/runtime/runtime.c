@@ -27,6 +27,8 @@ static bool threads_start(struct runtime *rt, struct error *error) {
 
 static bool schedule_start(struct runtime *rt, const struct runtime_options *options, struct error *error) {
   const struct plan *plan = rt->engine->plan;
+  static const struct plan_vision blind;
+  const struct plan_vision *vision = options->image_form ? &options->image_form->vision->vision : &blind;
   struct schedule_options schedule = {.limits = &rt->engine->limits,
                                       .n_group = plan->n_group,
                                       .n_vector = plan_samples(plan) ? 0 : plan_values(plan)[plan_result(plan)].cols,
@@ -36,6 +38,8 @@ static bool schedule_start(struct runtime *rt, const struct runtime_options *opt
                                       .batch_delay_us = (uint32_t)options->batch_delay_ms * 1000u,
                                       .target_gap_us = options->target_gap_us,
                                       .no_reuse = options->no_block_reuse,
+                                      .mutual = vision->mutual,
+                                      .axes = vision->axes,
                                       .key = rt->key};
   int32_t requests = options->max_queue + rt->engine->limits.seats;
   rt->schedule = schedule_new(&schedule);

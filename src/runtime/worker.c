@@ -1,7 +1,6 @@
 /* The worker: what a request needs before it can be scheduled. It owns each request it takes until it passes it on.
  */
 #include "base/clock.h"
-#include "base/limits.h"
 #include "runtime/runtime_state.h"
 #include "runtime/text_join.h"
 #include "text/conversation.h"
@@ -23,26 +22,32 @@ static bool image_take(void *user, struct slice url, struct error *error) {
          request_images_add(&take->r->images, &source, error);
 }
 
+/* With images its text stays: its tokens are complete once these are known. */
 static bool conversation_tokenize(const struct runtime *rt, struct request *r, struct token_list *list,
                                   struct error *error) {
   struct image_take take = {rt, r};
   struct conversation_images images = {image_take, &take};
+  struct chat_text *text = &r->images.text;
   if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
-  return conversation_encode(rt->chat, slice_make(r->prompt, r->prompt_size), rt->engine->file.vision ? &images : NULL,
-                             rt->tokenizer, list, error);
+  chat_text_init(text);
+  if (!conversation_write(rt->chat, slice_make(r->prompt, r->prompt_size), rt->engine->file.vision ? &images : NULL,
+                          rt->tokenizer, text, error))
+    return false;
+  if (r->images.n > 0) return image_prompt_check(image_store_form(rt->images), text, r->images.n, error);
+  bool done = chat_text_encode(text, rt->tokenizer, list, error);
+  chat_text_release(text);
+  return done;
 }
 
-static bool text_tokenize(const struct runtime *rt, const struct request *r, struct token_list *list,
-                          struct error *error) {
+static bool text_tokenize(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
   struct slice prompt = slice_make(r->prompt, r->prompt_size);
-  unsigned flags = ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL;
-  if (r->images.n == 0) return tokenizer_encode(rt->tokenizer, prompt, flags, list, error);
-  struct buffer marked;
-  buffer_init(&marked, 2 * prompt.size + 64 * LIMIT_TOKEN_BYTES);
-  bool done = image_form_mark(image_store_form(rt->images), prompt, r->images.n, &marked, error) &&
-              tokenizer_encode(rt->tokenizer, buffer_slice(&marked), flags, list, error);
-  buffer_release(&marked);
-  return done;
+  struct chat_text *text = &r->images.text;
+  if (r->images.n == 0)
+    return tokenizer_encode(rt->tokenizer, prompt, ENCODE_ADD_SPECIAL | ENCODE_PARSE_SPECIAL, list, error);
+  r->images.raw = true;
+  chat_text_init(text);
+  return image_prompt_mark(image_store_form(rt->images), prompt, r->images.n, &text->text, error) &&
+         image_prompt_check(image_store_form(rt->images), text, r->images.n, error);
 }
 
 static bool texts_encode(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
@@ -69,7 +74,7 @@ static bool prompt_tokenize(struct runtime *rt, struct request *r, struct token_
     if (error->code != ERROR_LIMIT || !list->failed) return false;
     return error_set(error, ERROR_LIMIT, "The prompt has more tokens than max_input_len %d: shorten it.", max);
   }
-  if (list->count > 0) return true;
+  if (list->count > 0 || r->images.n > 0) return true;
   return error_set(error, ERROR_INVALID, "The prompt is empty and the tokenizer adds nothing to it: send some text.");
 }
 
@@ -82,14 +87,12 @@ static bool request_prepare(struct runtime *rt, struct request *r, struct error 
   struct token_list list;
   token_list_init(&list, (size_t)rt->engine->file.facts->config.max_input_len);
   bool ready = prompt_tokenize(rt, r, &list, error);
-  if (ready && r->images.n > 0) {
-    r->images.tokens = list; /* which are complete once its images are known */
-  } else {
+  if (r->images.n == 0) {
     ready = ready && runtime_answer_fit(rt, (int32_t)list.count, &r->max_tokens, r->n_beam, error) &&
             request_set_tokens(r, list.ids, (int32_t)list.count, error);
     if (ready) request_table_recount(&rt->table, r, request_tokens(r, (int32_t)list.count));
-    token_list_release(&list);
   }
+  token_list_release(&list);
   free(r->prompt);
   r->prompt = NULL;
   return ready;

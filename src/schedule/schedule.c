@@ -28,11 +28,11 @@ static uint32_t blocks_total(const struct schedule *s) {
   return total;
 }
 
-static bool steps_init(struct schedule *s) {
+static bool steps_init(struct schedule *s, const struct schedule_options *options) {
   s->steps = calloc((size_t)s->n_step, sizeof *s->steps);
   s->events = calloc((size_t)s->limits.seats + (size_t)s->limits.outputs, sizeof *s->events);
   bool ready = s->steps && s->events;
-  for (int i = 0; ready && i < s->n_step; i++) ready = step_init(&s->steps[i], &s->limits, s->n_group);
+  for (int i = 0; ready && i < s->n_step; i++) ready = step_init(&s->steps[i], options);
   return ready;
 }
 
@@ -46,12 +46,13 @@ struct schedule *schedule_new(const struct schedule_options *options) {
                          .step_tile = options->step_tile,
                          .policy = options->policy,
                          .batch_delay_us = options->batch_delay_us,
+                         .mutual = options->mutual,
                          .rested = true,
                          .reuse = !options->no_reuse && options->n_group > 0 &&
                                   options->limits->block_size <= REUSE_BLOCK_MAX,
                          .key = options->key};
   gap_target_init(&s->gap, options->target_gap_us);
-  if (steps_init(s) && seats_init(s) && schedule_slots_init(&s->slots, s->limits.adapters) &&
+  if (steps_init(s, options) && seats_init(s) && schedule_slots_init(&s->slots, s->limits.adapters) &&
       kv_blocks_init(&s->blocks, blocks_total(s)))
     return s;
   schedule_free(s);
@@ -91,6 +92,11 @@ bool schedule_fits(const struct schedule *s, int n_prompt, int max_tokens, int n
   return error_set(error, ERROR_LIMIT,
                    "%d beams of %lld tokens may need %u KV blocks; the cache has %u: ask for fewer or shorter ones.",
                    n_beam, (long long)total, need, s->blocks.n_total);
+}
+
+int schedule_image_most(const struct schedule *s, bool scores_prompt) {
+  int beside = s->limits.tokens - s->limits.seats + 1, scored = (s->limits.outputs - s->limits.seats + 2) / 2;
+  return scores_prompt && scored < beside ? scored : beside;
 }
 
 static void sequence_enter(struct schedule *s, struct sequence *q, enum sequence_state state, uint64_t now_us) {

@@ -8,6 +8,7 @@
 
 #include "base/keyed_hash.h"
 #include "plan/backend.h"
+#include "schedule/image_places.h"
 
 enum { SCHEDULE_TENANTS = 64 };
 
@@ -27,6 +28,7 @@ struct schedule_options {
   uint32_t batch_delay_us; /* of SCHEDULE_DYNAMIC */
   double target_gap_us;    /* between two tokens of a stream, kept in 99 of 100 (gap_target.h); 0: none */
   bool no_reuse;           /* no block is found again by its tokens */
+  bool mutual, axes;       /* plan_vision's of the decoder: what images are to it beside their rows */
   struct hash_key key;     /* of the blocks' hashes: secret, so that nobody can make two prefixes collide */
 };
 
@@ -81,9 +83,13 @@ struct sequence {
   const struct sequence_span *span; /* [n_span] ascending, of the prompt: blocks are shared where they are equal too */
   const int32_t *embed; /* [n_prompt] rows of the embedding pool, −1: the token; to be filled before schedule_ready, and
                            theirs until the sequence is out. NULL: none */
-  bool unready;         /* its adapters or rows are not there yet: it waits for schedule_ready */
-  struct sequence_group *group; /* NULL: it is alone; schedule_add takes the first of a group with all the others */
-  struct sequence *sibling;     /* the next of its group */
+  int32_t n_image;
+  const struct image_span *image; /* [n_image] ascending, of a decoder with `mutual` or `axes`: where its tokens are,
+                                     and which see each other; with `mutual` no span is the end of the prompt, nor has
+                                     more tokens than schedule_image_most */
+  bool unready;                   /* its adapters or rows are not there yet: it waits for schedule_ready */
+  struct sequence_group *group;   /* NULL: it is alone; schedule_add takes the first of a group with all the others */
+  struct sequence *sibling;       /* the next of its group */
   void *owner;
 
   /* the schedule's */
@@ -168,6 +174,10 @@ void schedule_free(struct schedule *schedule);
 /* Can a sequence of so many tokens, or a search of so many beams (0: no search), ever run? The sentence says what is
  * too small. */
 bool schedule_fits(const struct schedule *schedule, int n_prompt, int max_tokens, int n_beam, struct error *error);
+
+/* How many tokens of a span of a decoder with `mutual`, which are of one step, always find room in one; in a sequence
+ * whose prompt is scored there are fewer outputs than that. */
+int schedule_image_most(const struct schedule *schedule, bool scores_prompt);
 
 /* schedule_fits must hold. Each sequence of a group is removed by itself, and all are when the first is. */
 void schedule_add(struct schedule *schedule, struct sequence *sequence, uint64_t now_us);

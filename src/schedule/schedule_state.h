@@ -19,6 +19,7 @@ struct schedule {
   enum schedule_policy policy;
   uint64_t batch_delay_us;
   bool reuse;
+  bool mutual;
   struct hash_key key;
 
   struct kv_blocks blocks;

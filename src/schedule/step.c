@@ -6,19 +6,22 @@
 #include <assert.h>
 #include <stdlib.h>
 
-bool step_init(struct step *step, const struct limits *limits, int n_group) {
-  size_t seats = (size_t)limits->seats, outputs = (size_t)limits->outputs;
+bool step_init(struct step *step, const struct schedule_options *options) {
+  const struct limits *limits = options->limits;
+  size_t seats = (size_t)limits->seats, outputs = (size_t)limits->outputs, tokens = (size_t)limits->tokens;
   *step = (struct step){.row = calloc(seats, sizeof *step->row),
                         .sequence = calloc(seats, sizeof(struct sequence *)),
-                        .token = calloc((size_t)limits->tokens, sizeof *step->token),
-                        .embed = calloc((size_t)limits->tokens, sizeof *step->embed),
-                        .position = n_group == 0 ? calloc((size_t)limits->tokens, sizeof *step->position) : NULL,
+                        .token = calloc(tokens, sizeof *step->token),
+                        .embed = calloc(tokens, sizeof *step->embed),
                         .out = calloc(outputs, sizeof *step->out),
                         .sampling = calloc(outputs, sizeof *step->sampling),
                         .out_sequence = calloc(outputs, sizeof(struct sequence *)),
-                        .copy = calloc(seats * (size_t)n_group + 1, sizeof *step->copy)};
-  if ((step->position || n_group > 0) && step->row && step->sequence && step->token && step->embed && step->out &&
-      step->sampling && step->out_sequence && step->copy)
+                        .copy = calloc(seats * (size_t)options->n_group + 1, sizeof *step->copy)};
+  if (options->mutual) step->see = calloc(tokens, sizeof *step->see);
+  step->axes = options->axes;
+  if (options->axes || options->n_group == 0) step->position = calloc(tokens, sizeof *step->position);
+  if (step->row && step->sequence && step->token && step->embed && step->out && step->sampling && step->out_sequence &&
+      step->copy && (step->see || !options->mutual) && (step->position || (!options->axes && options->n_group > 0)))
     return true;
   step_release(step);
   return false;
@@ -29,6 +32,7 @@ void step_release(struct step *step) {
   free(step->sequence);
   free(step->token);
   free(step->embed);
+  free(step->see);
   free(step->position);
   free(step->out);
   free(step->sampling);
@@ -72,12 +76,23 @@ static void embeds_fill(struct step *step, const struct sequence *q, int count) 
 /* Places and types, of a network that keeps nothing: its rows begin with their first token. */
 static void places_fill(struct step *step, const struct sequence *q, int count) {
   struct batch *batch = &step->batch;
-  int32_t(*out)[3] = step->position ? step->position + batch->n_token : NULL;
+  int32_t(*out)[3] = step->position && !step->axes ? step->position + batch->n_token : NULL;
   for (int i = 0; out && i < count; i++) {
     out[i][0] = q->length + i;
     out[i][1] = q->n_first > 0 && q->length + i >= q->n_first ? q->second_type : 0;
     if (out[i][1]) batch->position = (const int32_t(*)[3])step->position;
   }
+}
+
+/* Where the tokens are and what they see: of all rows, and named by the batch once one of them has images, since
+ * without any both say what their absence does. */
+static void images_fill(struct step *step, const struct sequence *q, int count) {
+  struct batch *batch = &step->batch;
+  if (step->see) image_see(q->image, q->n_image, q->length, count, step->see + batch->n_token);
+  if (step->axes) image_positions(q->image, q->n_image, q->length, count, step->position + batch->n_token);
+  if (q->n_image == 0) return;
+  batch->see = step->see;
+  if (step->axes) batch->position = (const int32_t(*)[3])step->position;
 }
 
 /* `token` of the batch is an output. */
@@ -127,6 +142,7 @@ void step_add(struct step *step, struct sequence *q, int count, int n_group, con
   tokens_fill(step->token + batch->n_token, q, count);
   embeds_fill(step, q, count);
   places_fill(step, q, count);
+  images_fill(step, q, count);
   step->sequence[batch->n_row++] = q;
   if (q->scores_prompt) scores_add(step, q, batch->n_token, count);
   batch->n_token += count;

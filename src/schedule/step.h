@@ -13,15 +13,18 @@ struct step {
   struct row *row;            /* [limits.seats] */
   struct sequence **sequence; /* [limits.seats] behind row i */
   int32_t *token;             /* [limits.tokens] */
-  int32_t (*position)[3];     /* [limits.tokens] where nothing is kept; the batch names it once a token has a type */
   int32_t *embed;             /* [limits.tokens]; the batch names it once a token of the step has a row */
+  int32_t *see;               /* [limits.tokens] of a decoder with `mutual`, named likewise; otherwise NULL */
+  bool axes;                  /* a token's place has three */
+  int32_t (*position)[3];     /* [limits.tokens] of one with `axes`; or where nothing is kept: the batch names it once a
+                                 token has a type */
   int32_t *out;               /* [limits.outputs] */
   struct sampling *sampling;  /* [limits.outputs] */
   struct sequence **out_sequence; /* [limits.outputs] behind output i */
   struct kv_copy *copy;           /* [limits.seats × n_group] */
 };
 
-bool step_init(struct step *step, const struct limits *limits, int n_group);
+bool step_init(struct step *step, const struct schedule_options *options);
 void step_release(struct step *step);
 void step_clear(struct step *step);
 

@@ -58,11 +58,20 @@ static int64_t blocks_allow(const struct schedule *s, const struct sequence *q) 
   return ((int64_t)q->n_block + available) * s->limits.block_size - q->length;
 }
 
+/* So many tokens of a prompt, or those before an image that would be cut, or, where they begin with it, all of it: more
+ * than the budget, and with fewer blocks left preemption decides. 0: it waits for a step with room. */
+static int images_whole(const struct schedule *s, const struct step *step, const struct sequence *q, int count) {
+  int whole = image_step_end(q->image, q->n_image, q->length, q->length + count) - q->length;
+  bool fits = whole <= s->limits.tokens - step->batch.n_token && whole <= outputs_allow(s, step, q);
+  return whole <= count || fits ? whole : 0;
+}
+
 /* How many tokens of a prompt go into this step: within the budget, the outputs and the blocks that are there. With no
  * block left one token is asked for, and preemption decides. */
 static int chunk_size(const struct schedule *s, const struct step *step, const struct sequence *q, int budget) {
   int64_t room = blocks_allow(s, q);
-  return least(room > 0 ? room : 1, least(outputs_allow(s, step, q), budget));
+  int count = least(room > 0 ? room : 1, least(outputs_allow(s, step, q), budget));
+  return s->mutual && q->n_image > 0 && count > 0 ? images_whole(s, step, q, count) : count;
 }
 
 static void chunk_add(struct schedule *s, struct step *step, struct sequence *q, int *budget) {

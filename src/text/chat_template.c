@@ -199,17 +199,27 @@ static struct slice token_text(const struct tokenizer *tokenizer, struct slice g
   return given.data || id < 0 ? given : tokenizer_piece(tokenizer, id);
 }
 
-bool chat_template_encode(const struct chat_template *template, const struct chat_input *input,
-                          const struct tokenizer *tokenizer, struct token_list *out, struct error *error) {
+bool chat_template_write(const struct chat_template *template, const struct chat_input *input,
+                         const struct tokenizer *tokenizer, struct chat_text *text, struct error *error) {
   const struct tokenizer_facts *facts = tokenizer_facts(tokenizer);
   struct chat_input full = *input;
-  struct chat_text text;
   full.bos = token_text(tokenizer, input->bos, facts->bos);
   full.eos = token_text(tokenizer, input->eos, facts->eos);
+  return chat_template_render(template, &full, text, error);
+}
+
+bool chat_text_encode(const struct chat_text *text, const struct tokenizer *tokenizer, struct token_list *out,
+                      struct error *error) {
+  return tokenizer_encode_guarded(tokenizer, buffer_slice(&text->text), ENCODE_PARSE_SPECIAL, text->plain,
+                                  text->n_plain, out, error);
+}
+
+bool chat_template_encode(const struct chat_template *template, const struct chat_input *input,
+                          const struct tokenizer *tokenizer, struct token_list *out, struct error *error) {
+  struct chat_text text;
   chat_text_init(&text);
-  bool done = chat_template_render(template, &full, &text, error) &&
-              tokenizer_encode_guarded(tokenizer, buffer_slice(&text.text), ENCODE_PARSE_SPECIAL, text.plain,
-                                       text.n_plain, out, error);
+  bool done =
+      chat_template_write(template, input, tokenizer, &text, error) && chat_text_encode(&text, tokenizer, out, error);
   chat_text_release(&text);
   return done;
 }

@@ -53,8 +53,16 @@ void chat_text_release(struct chat_text *text);
 bool chat_template_render(const struct chat_template *template, const struct chat_input *input, struct chat_text *text,
                           struct error *error);
 
-/* Renders and appends the token ids. bos and eos are taken from the tokenizer where input has none; the tokenizer adds
- * none of its own: as in transformers, a template that wants a beginning token writes it. */
+/* The same with the bos and eos of the tokenizer where input has none. */
+bool chat_template_write(const struct chat_template *template, const struct chat_input *input,
+                         const struct tokenizer *tokenizer, struct chat_text *text, struct error *error);
+
+/* Appends the token ids of what was rendered. The tokenizer adds none of its own: as in transformers, a template that
+ * wants a beginning token writes it. */
+bool chat_text_encode(const struct chat_text *text, const struct tokenizer *tokenizer, struct token_list *out,
+                      struct error *error);
+
+/* chat_template_write, then chat_text_encode. */
 bool chat_template_encode(const struct chat_template *template, const struct chat_input *input,
                           const struct tokenizer *tokenizer, struct token_list *out, struct error *error);
 

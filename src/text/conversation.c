@@ -193,28 +193,39 @@ static bool contents_settle(const struct chat_template *template, json_t *root,
   return true;
 }
 
-static bool form_encode(const struct chat_template *template, const json_t *root, struct call_form form,
-                        const struct tokenizer *tokenizer, struct token_list *out, struct error *error) {
+static bool form_write(const struct chat_template *template, const json_t *root, struct call_form form,
+                       const struct tokenizer *tokenizer, struct chat_text *out, struct error *error) {
   struct chat_input input = {0};
   json_t *copy = has_calls(root) ? json_deep_copy(root) : json_incref((json_t *)(uintptr_t)root);
   bool done = (copy || error_set(error, ERROR_MEMORY, "Out of memory for a conversation.")) &&
               messages_write(copy, form, error) && members_read(copy, &input, error) &&
-              chat_template_encode(template, &input, tokenizer, out, error);
+              chat_template_write(template, &input, tokenizer, out, error);
   json_decref(copy);
+  return done;
+}
+
+bool conversation_write(const struct chat_template *template, struct slice json,
+                        const struct conversation_images *images, const struct tokenizer *tokenizer,
+                        struct chat_text *out, struct error *error) {
+  json_t *root = json_parse(json, error);
+  bool settled = root && contents_settle(template, root, images, error);
+  bool done = settled && form_write(template, root, call_forms[0], tokenizer, out, error);
+  struct error other; /* the first one is told */
+  for (size_t i = 1; settled && !done && error->code == ERROR_INVALID && has_calls(root) &&
+                     i < sizeof call_forms / sizeof *call_forms;
+       i++)
+    done = form_write(template, root, call_forms[i], tokenizer, out, &other);
+  json_decref(root);
   return done;
 }
 
 bool conversation_encode(const struct chat_template *template, struct slice json,
                          const struct conversation_images *images, const struct tokenizer *tokenizer,
                          struct token_list *out, struct error *error) {
-  json_t *root = json_parse(json, error);
-  bool settled = root && contents_settle(template, root, images, error);
-  bool done = settled && form_encode(template, root, call_forms[0], tokenizer, out, error);
-  struct error other; /* the first one is told */
-  for (size_t i = 1; settled && !done && error->code == ERROR_INVALID && has_calls(root) &&
-                     i < sizeof call_forms / sizeof *call_forms;
-       i++)
-    done = form_encode(template, root, call_forms[i], tokenizer, out, &other);
-  json_decref(root);
+  struct chat_text text;
+  chat_text_init(&text);
+  bool done = conversation_write(template, json, images, tokenizer, &text, error) &&
+              chat_text_encode(&text, tokenizer, out, error);
+  chat_text_release(&text);
   return done;
 }

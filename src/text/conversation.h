@@ -1,4 +1,4 @@
-/* A conversation as OpenAI's clients send it, to token ids. */
+/* A conversation as OpenAI's clients send it, to text and to token ids. */
 #ifndef SPATE_TEXT_CONVERSATION_H
 #define SPATE_TEXT_CONVERSATION_H
 
@@ -15,6 +15,11 @@ struct conversation_images {
  * joined, a line end between two, unless the model sees images: then its template gets the parts, and those of type
  * image_url as {"type": "image"}. Any thread. ERROR_INVALID when a member is not what it must be or the template
  * refuses the messages. */
+bool conversation_write(const struct chat_template *template, struct slice json,
+                        const struct conversation_images *images, const struct tokenizer *tokenizer,
+                        struct chat_text *out, struct error *error);
+
+/* The same, as tokens. */
 bool conversation_encode(const struct chat_template *template, struct slice json,
                          const struct conversation_images *images, const struct tokenizer *tokenizer,
                          struct token_list *out, struct error *error);

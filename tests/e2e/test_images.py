@@ -20,18 +20,22 @@ LETTERS = list(range(36, 130))  # "!" to "~" in the tiny tokenizer: what tools/m
 
 
 class SeeingEngine(Engine):
-    """One of the tiny networks that see images, in full precision."""
+    """One of the tiny networks that see images, in full precision; of llama.cpp's pair of files where `pair` says so."""
 
-    def __init__(self, name):
+    def __init__(self, name, pair=False):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-images-"))
         model = self.folder / name
         model.mkdir()
-        for source in (FIXTURES / "vision" / name, FIXTURES / "vision" / name / "serve"):
+        network = FIXTURES / "vision" / name
+        if pair:
+            for path in (*(network / "gguf").iterdir(), network / "serve/preprocessor_config.json"):
+                shutil.copy(path, model)
+        for source in () if pair else (network, network / "serve"):
             for path in source.iterdir():
                 if path.is_file():
                     shutil.copy(path, model)
         self.path = self.folder / f"{name}.spate"
-        self.answers = json.loads((FIXTURES / "vision" / name / "serve/answers.json").read_text())
+        self.answers = json.loads((network / "serve/answers.json").read_text())
         subprocess.run([SPATE, "build", model, "-o", self.path, "--quant-mode", "FP32"], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -72,6 +76,11 @@ def greedy(n=24):
     return {"temperature": 0, "max_tokens": n, "ignore_eos": True, "allowed_token_ids": LETTERS}
 
 
+def drawn(case):
+    """As the case was drawn."""
+    return greedy() | {name: case[name] for name in ("repetition_penalty",) if name in case}
+
+
 def openai_messages(case):
     """The case's messages with its images as OpenAI's clients send them."""
     images = iter(case["images"])
@@ -80,12 +89,12 @@ def openai_messages(case):
 
 
 class SeeingCase(unittest.TestCase):
-    model, options = "idefics3", ()
+    model, options, pair, backend = "idefics3", (), False, "cpu"
 
     @classmethod
     def setUpClass(cls):
-        cls.engine = SeeingEngine(cls.model)
-        cls.server = Server(cls.engine, *cls.options, backend="cpu")
+        cls.engine = SeeingEngine(cls.model, cls.pair)
+        cls.server = Server(cls.engine, *cls.options, backend=cls.backend)
 
     @classmethod
     def tearDownClass(cls):
@@ -118,28 +127,37 @@ class Answers:
                 else:
                     self.check_generate(case)
 
+    def said(self, tokens, case):
+        """The tokens, and their probabilities, which differ where a picture does too little to change a token."""
+        self.assertEqual([token["id"] for token in tokens], case["tokens"])
+        for token, expected in zip(tokens, case["logprobs"]):
+            self.assertLess(abs(token["logprob"] - expected), 3e-3)
+
     def check_generate(self, case):
         images = [base(image(name)) for name in case["images"]]
-        answer = self.server.generate(prompt=case["prompt"], image_data=images, **greedy())
-        self.assertEqual(answer["text"], case["text"])
+        answer = self.server.generate(prompt=case["prompt"], image_data=images, logprobs=True, **drawn(case))
         self.assertEqual(answer["usage"]["prompt_tokens"], case["prompt_tokens"])
+        self.said(answer["logprobs"], case)
+        self.assertEqual(answer["text"], case["text"])
         urls = [named(name) for name in case["images"]]
         one = urls[0] if len(urls) == 1 else urls
-        events = sse_objects(self.server.post({"prompt": case["prompt"], "image_data": one, "streaming": True, **greedy()})[2])
+        events = sse_objects(self.server.post({"prompt": case["prompt"], "image_data": one, "streaming": True, **drawn(case)})[2])
         self.assertEqual("".join(event.get("text", "") for event in events), case["text"])
 
     def check_chat(self, case):
-        status, answer = self.chat(openai_messages(case), **greedy())
+        status, answer = self.chat(openai_messages(case), logprobs=True, **drawn(case))
         self.assertEqual(status, 200, answer)
-        self.assertEqual(answer["choices"][0]["message"]["content"], case["text"])
         self.assertEqual(answer["usage"]["prompt_tokens"], case["prompt_tokens"])
+        self.assertEqual(answer["choices"][0]["message"]["content"], case["text"])
+        for token, expected in zip(answer["choices"][0]["logprobs"]["content"], case["logprobs"]):
+            self.assertLess(abs(token["logprob"] - expected), 3e-3)
 
     def test_in_front(self):
         """A prompt without a mark has its images in front."""
         first = self.engine.answers[0]
         self.assertTrue(first["prompt"].startswith("<image>"))
         answer = self.server.generate(prompt=first["prompt"].replace("<image>", ""), image_data=named(first["images"][0]),
-                                      **greedy())
+                                      **drawn(first))
         self.assertEqual(answer["text"], first["text"])
 
     def test_all_at_once(self):
@@ -149,7 +167,7 @@ class Answers:
 
         def ask(i):
             said[i] = self.server.generate(prompt=cases[i]["prompt"], image_data=[named(n) for n in cases[i]["images"]],
-                                           **greedy())["text"]
+                                           **drawn(cases[i]))["text"]
         threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(cases))]
         for thread in threads:
             thread.start()

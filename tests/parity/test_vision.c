@@ -6,7 +6,7 @@
 #include "../unit/model/model_variant.h"
 #include "backend/backends.h"
 #include "engine/image_batch.h"
-#include "engine/image_places.h"
+#include "schedule/image_places.h"
 #include "engine/image_tiles.h"
 #include "engine/loaded_engine.h"
 #include "parity_support.h"

@@ -1,7 +1,8 @@
 /* Random walks: sequences come, pause, leave; results come late; blocks are short. After every step: each block is
  * free, idle or held by just those that name it; no step is over a limit; what is written belongs to one sequence
- * alone. The device is simulated: a block remembers, for each of its tokens, a hash of all tokens up to it, and the
- * next token is a function of that hash. So a block that was shared, copied, forgotten, moved or recomputed wrongly
+ * alone. The device is simulated: a block remembers, for each of its tokens, a hash of all tokens up to it, of where
+ * they are and, within images whose tokens see each other, of those behind it, and the next token is a function of that
+ * hash. So a block that was shared, copied, forgotten, moved or recomputed wrongly
  * gives a wrong answer, and every sequence must end with the answer that it would get alone; a prompt's scores are
  * such answers too. Adapters are part of that hash, so that one in a wrong slot, or a prefix of another one's, gives a
  * wrong answer as well. Walkers are requests of one sequence, of several answers, or beam searches that fork at random.
@@ -11,11 +12,14 @@
 #include "schedule/schedule_state.h"
 
 enum { WALKERS = 12, SEATS = 4, STEP_TOKENS = 8, LENGTH = 40, BLOCKS_MAX = 64, DRAIN_STEPS = 4000, TOGETHER = 3 };
+enum { IMAGES = 2, CONTENTS = 3, MARK = 5, IMAGE_MOST = STEP_TOKENS - SEATS + 1 };
 enum { SLOTS = 2, ADAPTERS = 5, SLOT_FAILS = 40 };
 
 struct walker {
   struct sequence sequence[TOGETHER];
-  int32_t tokens[TOGETHER][LENGTH];
+  int32_t tokens[TOGETHER][LENGTH], embed[LENGTH];
+  struct sequence_span span[IMAGES];
+  struct image_span image[IMAGES];
   struct sequence_group group;
   bool in[TOGETHER];
   bool search;
@@ -26,10 +30,11 @@ struct walker {
 struct world {
   struct schedule *schedule;
   struct limits limits;
+  bool mutual, axes;
   struct walker walkers[WALKERS];
   uint32_t seed;
   uint64_t now_us;
-  int n_finished, n_searched, n_scored, n_copied, n_adapted, n_placed, n_refused, n_spoilt;
+  int n_finished, n_searched, n_scored, n_copied, n_adapted, n_placed, n_refused, n_spoilt, n_seen;
   /* the device */
   uint64_t context[BLOCKS_MAX][BLOCK];
   int32_t last[SEATS];
@@ -71,6 +76,25 @@ static void row_spoil(struct world *w, const struct row *row, int32_t *answer) {
   w->n_spoilt++;
 }
 
+/* What a token is: itself, or the row in its place. */
+static int32_t identity_at(const struct world *w, const struct batch *batch, int at, int seat) {
+  if (batch->embed && batch->embed[at] >= 0) return batch->embed[at];
+  return batch->token[at] == -1 ? w->last[seat] : batch->token[at];
+}
+
+/* With the places that the batch says, and all that is seen behind the token. */
+static uint64_t token_compute(const struct world *w, const struct batch *batch, const struct row *row, int i,
+                              uint64_t context) {
+  int at = row->first + i, last = batch->see ? batch->see[at] : i;
+  context = context_extend(context, identity_at(w, batch, at, row->seat));
+  for (int axis = 0; w->axes && axis < 3; axis++)
+    context = context_extend(context, row->length + (batch->position ? batch->position[at][axis] : i));
+  assert_in_range(last, i, row->count - 1);
+  for (int k = i + 1; k <= last; k++)
+    context = context_extend(context, identity_at(w, batch, row->first + k, row->seat));
+  return context;
+}
+
 /* Computes a row, and the tokens that follow those of its own that are outputs, from *out on. A score is told as the
  * likeliest answer. */
 static void row_compute(struct world *w, const struct batch *batch, const struct row *row, int32_t *answer, int *out) {
@@ -82,8 +106,7 @@ static void row_compute(struct world *w, const struct batch *batch, const struct
   }
   uint64_t context = row->length > 0 ? *context_at(w, row, row->length - 1) : adapted;
   for (int i = 0; i < row->count; i++) {
-    int32_t token = batch->token[row->first + i];
-    context = context_extend(context, token == -1 ? w->last[row->seat] : token);
+    context = token_compute(w, batch, row, i, context);
     *context_at(w, row, row->length + i) = context;
     if (*out == batch->n_out || batch->out[*out] != row->first + i) continue;
     answer[(*out)++] = w->last[row->seat] = context_token(context);
@@ -180,6 +203,31 @@ static void prompt_make(struct world *w, struct walker *walker, int n_prompt) {
   for (int k = 1; k < TOGETHER; k++) memcpy(walker->tokens[k], walker->tokens[0], (size_t)n_prompt * sizeof(int32_t));
 }
 
+/* An image of any content behind token `at`; where the next may be. */
+static int image_make(struct world *w, struct walker *walker, struct sequence *q, int at) {
+  int lines = 1 + (int)draw(w, 3), columns = 1 + (int)draw(w, 4), content = 1 + (int)draw(w, CONTENTS);
+  int first = at + (int)draw(w, 6), end = first + lines * columns;
+  if (end >= q->n_prompt || (w->mutual && lines * columns > IMAGE_MOST)) return at;
+  walker->image[q->n_image++] = (struct image_span){first, lines, columns};
+  walker->span[q->n_span++] =
+      (struct sequence_span){first, lines * columns, {(uint64_t)content, (uint64_t)(10 * lines + columns)}};
+  for (int i = first; i < end; i++) {
+    walker->embed[i] = 1000 * content + 100 * lines + 10 * columns + i - first;
+    for (int k = 0; k < TOGETHER; k++) walker->tokens[k][i] = MARK;
+  }
+  return end;
+}
+
+/* Their tokens are all the same: what tells them apart are their contents. */
+static void images_make(struct world *w, struct walker *walker, struct sequence *q) {
+  for (int i = 0; i < LENGTH; i++) walker->embed[i] = -1;
+  if ((!w->mutual && !w->axes) || draw(w, 3) == 0) return;
+  for (int i = 0, at = 0; i < IMAGES; i++) at = image_make(w, walker, q, at);
+  q->span = walker->span;
+  q->image = walker->image;
+  q->embed = walker->embed;
+}
+
 /* Half of them have none. Some are known later. */
 static void adapters_make(struct world *w, struct sequence *q) {
   q->n_adapter = w->limits.adapters && draw(w, 2) ? 1 + (draw(w, 4) == 0) : 0;
@@ -197,6 +245,7 @@ static void walker_start(struct world *w, struct walker *walker) {
   plain.tenant = (int32_t)draw(w, 2);
   plain.salt.low = (uint64_t)plain.tenant;
   adapters_make(w, &plain);
+  images_make(w, walker, &plain);
   walker->search = n > 1 && draw(w, 2);
   if (walker->search && !schedule_fits(w->schedule, n_prompt, plain.max_tokens, n, NULL)) return;
   walker->n_beam = walker->n_heard = walker->n_scored = 0;
@@ -208,7 +257,7 @@ static void walker_start(struct world *w, struct walker *walker) {
     walker->sequence[i].sibling = i + 1 < n ? &walker->sequence[i + 1] : NULL;
     walker->in[i] = true;
   }
-  walker->sequence[0].scores_prompt = draw(w, 6) == 0;
+  walker->sequence[0].scores_prompt = draw(w, 6) == 0 && (!w->mutual || plain.n_image == 0);
   schedule_add(w->schedule, &walker->sequence[0], w->now_us);
 }
 
@@ -242,20 +291,44 @@ static void walker_poke(struct world *w, struct walker *walker) {
     walker_pause(w, walker, draw(w, 4) == 0);
 }
 
+static int32_t identity_of(const struct sequence *q, int i) {
+  return q->embed && i < q->n_prompt && q->embed[i] >= 0 ? q->embed[i] : q->tokens[i];
+}
+
+/* Token i of a sequence, alone: *next is the next free place. */
+static uint64_t token_expect(const struct world *w, const struct sequence *q, int i, uint64_t context, int *next) {
+  const struct image_span *image = NULL;
+  for (int k = 0; k < q->n_image; k++)
+    if (i >= q->image[k].first && i < q->image[k].first + q->image[k].lines * q->image[k].columns) image = &q->image[k];
+  int within = image ? i - image->first : 0, last = image ? image->lines * image->columns - 1 : 0;
+  int place[3] = {*next, *next + (image ? within / image->columns : 0), *next + (image ? within % image->columns : 0)};
+  context = context_extend(context, identity_of(q, i));
+  for (int axis = 0; w->axes && axis < 3; axis++) context = context_extend(context, place[axis]);
+  for (int k = within + 1; image && w->mutual && k <= last; k++)
+    context = context_extend(context, identity_of(q, image->first + k));
+  if (!image)
+    ++*next;
+  else if (within == last)
+    *next += image->lines > image->columns ? image->lines : image->columns;
+  return context;
+}
+
 /* The token that follows n of a sequence's. */
-static int32_t answer_of(const struct sequence *q, int n) {
+static int32_t answer_of(const struct world *w, const struct sequence *q, int n) {
   uint64_t context = 0;
+  int next = 0;
   for (int i = 0; i < q->n_adapter; i++) context = adapter_extend(context, q->adapter[i].id, q->adapter[i].scale);
-  for (int i = 0; i < n; i++) context = context_extend(context, q->tokens[i]);
+  for (int i = 0; i < n; i++) context = token_expect(w, q, i, context, &next);
   return context_token(context);
 }
 
 static void answer_finish(struct world *w, struct sequence *q) {
   struct walker *walker = q->owner;
   if (q->n_token < q->n_prompt + q->max_tokens) return;
-  for (int i = q->n_prompt; i < q->n_token; i++) assert_int_equal(q->tokens[i], answer_of(q, i));
+  for (int i = q->n_prompt; i < q->n_token; i++) assert_int_equal(q->tokens[i], answer_of(w, q, i));
   w->n_finished++;
   w->n_adapted += q->n_adapter > 0;
+  w->n_seen += q->n_image > 0;
   if (schedule_remove(w->schedule, q)) walker->in[q - walker->sequence] = false;
 }
 
@@ -282,11 +355,11 @@ static void event_take(struct world *w, const struct schedule_event *event) {
   case EVENT_VECTOR: walker_remove(w, walker); break; /* no step of these has vectors */
   case EVENT_TOKEN: answer_finish(w, q); break;
   case EVENT_SCORE:
-    assert_int_equal(event->token, answer_of(q, ++walker->n_scored));
+    assert_int_equal(event->token, answer_of(w, q, ++walker->n_scored));
     w->n_scored++;
     break;
   case EVENT_BEAM:
-    assert_int_equal(event->token, answer_of(q, q->n_token));
+    assert_int_equal(event->token, answer_of(w, q, q->n_token));
     if (walker->n_beam == 0) walker->n_beam = 1;
     if (++walker->n_heard == walker->n_beam) beams_choose(w, walker);
     break;
@@ -358,7 +431,10 @@ static void drain(struct world *w) {
 static void walk(struct schedule_options options, uint32_t n_block, int n_slot, int n_step) {
   static struct world world;
   struct world *w = &world;
-  *w = (struct world){.limits = limits_make(SEATS, STEP_TOKENS, LENGTH, n_block), .seed = 7};
+  *w = (struct world){.limits = limits_make(SEATS, STEP_TOKENS, LENGTH, n_block),
+                      .seed = 7,
+                      .mutual = options.mutual,
+                      .axes = options.axes};
   w->limits.adapters = n_slot;
   options.limits = &w->limits;
   options.n_group = 1;
@@ -375,6 +451,7 @@ static void walk(struct schedule_options options, uint32_t n_block, int n_slot, 
   assert_true(w->n_finished > n_step / 200 && w->n_searched > n_step / 2000 && w->n_scored > n_step / 200);
   assert_true(w->n_copied > n_step / 500 && w->n_spoilt > n_step / 2000);
   assert_true(!n_slot || (w->n_adapted > n_step / 400 && w->n_placed > n_step / 400 && w->n_refused > 0));
+  assert_true(!(w->mutual || w->axes) || w->n_seen > n_step / 800);
   assert_true(options.no_reuse ? stats.cached_tokens == 0 : stats.cached_tokens > 0);
   assert_true(stats.recomputed_tokens == 0 || stats.preemptions > 0);
   if (n_block <= 12 && options.policy == SCHEDULE_CONTINUOUS) assert_true(stats.preemptions > 0);
@@ -390,6 +467,8 @@ static void test_walk(void **state) {
     struct schedule_options options = {.run_ahead = i % 2,
                                        .no_reuse = i / 2 % 2 == 1,
                                        .policy = policy[i / 4 % 3],
+                                       .mutual = i % 3 == 1,
+                                       .axes = i % 3 == 2,
                                        .target_gap_us = i % 5 == 0 ? 900 : 0}; /* a step takes 500 */
     walk(options, n_block[i / 12 % 3], i < 36 ? 0 : SLOTS, n_step);
   }

@@ -1,8 +1,6 @@
-/* Where tokens of images are and what they see, against what transformers makes of prompts and pictures
+/* Where tokens of images are and what they see, against what transformers makes of prompts
  * (tools/make_vision_family_fixtures.py). */
-#include "engine/image_places.h"
-#include "engine/image_text.h"
-#include "engine/image_tiles.h"
+#include "schedule/image_places.h"
 
 #include <jansson.h>
 #include <setjmp.h>
@@ -60,21 +58,6 @@ static void test_places(void **state) {
   json_decref(cases);
 }
 
-static void test_tiles(void **state) {
-  (void)state;
-  json_t *cases = fixture_load(FIXTURES "/vision/llava_next/tiles.json"), *one;
-  size_t index;
-  json_array_foreach(cases, index, one) {
-    static int32_t row[MOST];
-    const json_t *t = json_object_get(one, "tiles"), *rows = json_object_get(one, "rows");
-    struct image_tiles tiles = {number_at(t, 0), number_at(t, 1), number_at(t, 2), number_at(t, 3), number_at(t, 4)};
-    assert_int_equal(image_tiles_count(&tiles), json_array_size(rows));
-    image_tiles_rows(&tiles, row);
-    for (size_t i = 0; i < json_array_size(rows); i++) assert_int_equal(row[i], number_at(rows, i));
-  }
-  json_decref(cases);
-}
-
 static void test_see(void **state) {
   (void)state;
   static const struct image_span spans[] = {{2, 2, 2}, {6, 1, 3}, {12, 1, 2}};
@@ -84,41 +67,22 @@ static void test_see(void **state) {
   for (int i = 0; i < 11; i++) assert_int_equal(see[i], expected[i]);
   image_see(spans, 3, 6, 5, see);
   for (int i = 0; i < 5; i++) assert_int_equal(see[i], expected[6 + i] - 6);
+  image_see(spans, 3, 4, 7, see); /* the first two tokens of an image are in the cache */
+  for (int i = 0; i < 7; i++) assert_int_equal(see[i], expected[4 + i] - 4);
 }
 
 /* Steps end before an image that they would cut, or behind one that they begin with. */
 static void test_steps(void **state) {
   (void)state;
   static const struct image_span spans[] = {{2, 2, 2}, {6, 1, 3}};
-  static const int32_t cases[][3] = {{0, 1, 1}, {0, 2, 2}, {0, 3, 2}, {2, 3, 6}, {0, 6, 6},
-                                     {0, 7, 6}, {6, 8, 9}, {6, 9, 9}, {0, 9, 9}, {1, 12, 12}};
+  static const int32_t cases[][3] = {{0, 1, 1}, {0, 2, 2}, {0, 3, 2}, {2, 3, 6},   {0, 6, 6}, {0, 7, 6},
+                                     {6, 8, 9}, {6, 9, 9}, {0, 9, 9}, {1, 12, 12}, {3, 5, 6}, {7, 8, 9}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     assert_int_equal(image_step_end(spans, 2, cases[i][0], cases[i][1]), cases[i][2]);
 }
 
-static void test_texts(void **state) {
-  (void)state;
-  json_t *cases = fixture_load(FIXTURES "/vision/texts.json"), *one;
-  size_t index;
-  json_array_foreach(cases, index, one) {
-    const json_t *s = json_object_get(one, "shape");
-    struct image_text_shape shape = {number_at(s, 0), number_at(s, 1), number_at(s, 2),
-                                     number_at(s, 3), number_at(s, 4), number_at(s, 5)};
-    struct plan plan = {.vision.text = (int32_t)json_integer_value(json_object_get(one, "text"))};
-    struct buffer out;
-    buffer_init(&out, 1 << 16);
-    image_text_append(&plan, slice_text("~"), &shape, &out);
-    buffer_append(&out, "", 1);
-    assert_false(out.failed);
-    assert_string_equal(out.data, json_string_value(json_object_get(one, "is")));
-    buffer_release(&out);
-  }
-  json_decref(cases);
-}
-
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_places), cmocka_unit_test(test_tiles),
-                                     cmocka_unit_test(test_see), cmocka_unit_test(test_steps),
-                                     cmocka_unit_test(test_texts)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_places), cmocka_unit_test(test_see),
+                                     cmocka_unit_test(test_steps)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

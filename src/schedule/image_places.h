@@ -1,11 +1,12 @@
 /* Where the tokens of a sequence with images are and what they see, for decoders to which that matters: the places of
  * rotations with several axes, and images whose tokens see each other. Arithmetic alone; any thread. */
-#ifndef SPATE_ENGINE_IMAGE_PLACES_H
-#define SPATE_ENGINE_IMAGE_PLACES_H
+#ifndef SPATE_SCHEDULE_IMAGE_PLACES_H
+#define SPATE_SCHEDULE_IMAGE_PLACES_H
 
 #include <stdint.h>
 
-/* The tokens of one image in a sequence: lines × columns of them from index `first` on. */
+/* Tokens of an image in a sequence that belong together: lines × columns of them from index `first` on. An image that
+ * is seen in parts has a span of each. */
 struct image_span {
   int32_t first, lines, columns;
 };
@@ -17,8 +18,9 @@ struct image_span {
 void image_positions(const struct image_span *images, int32_t n_image, int32_t at, int32_t count,
                      int32_t (*position)[3]);
 
-/* Of a decoder whose plan_vision has `mutual`: batch.see of tokens [at, at + count), which begin and end outside of
- * images. */
+/* Of a decoder whose plan_vision has `mutual`: batch.see of tokens [at, at + count), which end outside of images. They
+ * may begin within one whose first tokens are in the cache already: these have seen all of it when they were computed.
+ */
 void image_see(const struct image_span *images, int32_t n_image, int32_t at, int32_t count, int32_t *see);
 
 /* Of the same: where a step that computes tokens [at, end) must end instead, so that no image is cut: before the image

@@ -1,5 +1,5 @@
 /* Images are few: each question walks them. */
-#include "engine/image_places.h"
+#include "schedule/image_places.h"
 
 static int32_t tokens_of(const struct image_span *image) { return image->lines * image->columns; }
 
@@ -34,8 +34,7 @@ void image_see(const struct image_span *images, int32_t n_image, int32_t at, int
   for (int32_t i = 0; i < count; i++) see[i] = i;
   for (int32_t k = 0; k < n_image; k++) {
     int32_t first = images[k].first - at, end = first + tokens_of(&images[k]);
-    if (first < 0 || end > count) continue;
-    for (int32_t i = first; i < end; i++) see[i] = end - 1;
+    for (int32_t i = first < 0 ? 0 : first; i < end && end <= count; i++) see[i] = end - 1;
   }
 }
 
