@@ -22,7 +22,7 @@ LETTERS = list(range(36, 130))  # "!" to "~" in the tiny tokenizer: what tools/m
 class SeeingEngine(Engine):
     """One of the tiny networks that see images, in full precision."""
 
-    def __init__(self, name):
+    def __init__(self, name, *options):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-images-"))
         model = self.folder / name
         model.mkdir()
@@ -32,7 +32,7 @@ class SeeingEngine(Engine):
                     shutil.copy(path, model)
         self.path = self.folder / f"{name}.spate"
         self.answers = json.loads((FIXTURES / "vision" / name / "serve/answers.json").read_text())
-        subprocess.run([SPATE, "build", model, "-o", self.path, "--quant-mode", "FP32"], check=True,
+        subprocess.run([SPATE, "build", model, "-o", self.path, "--quant-mode", "FP32", *options], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -80,12 +80,12 @@ def openai_messages(case):
 
 
 class SeeingCase(unittest.TestCase):
-    model, options = "idefics3", ()
+    model, options, build, backend = "idefics3", (), (), "cpu"
 
     @classmethod
     def setUpClass(cls):
-        cls.engine = SeeingEngine(cls.model)
-        cls.server = Server(cls.engine, *cls.options, backend="cpu")
+        cls.engine = SeeingEngine(cls.model, *cls.build)
+        cls.server = Server(cls.engine, *cls.options, backend=cls.backend)
 
     @classmethod
     def tearDownClass(cls):

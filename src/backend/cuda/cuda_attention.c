@@ -36,7 +36,8 @@ void cuda_attention_fill(struct program *p, const struct cuda_row *row, int32_t 
 
 void cuda_attention_begin(struct program *p) {
   const struct cuda_attention *a = &p->attention;
-  if (a->n_angle > 0) cuda_angles(p->frequency, a->n_angle, &p->on_device, a->angle, p->device->stream);
+  if (a->n_angle > 0)
+    cuda_angles(p->frequency, p->axis, p->places.place, a->n_angle, &p->on_device, a->angle, p->device->stream);
 }
 
 static struct cuda_attend attend_of(const struct program *p, const struct op *op) {
@@ -48,6 +49,8 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .norm_k = cuda_vector(p, op->weight[1]),
                               .sink = cuda_vector(p, op->weight[2]),
                               .frequency = p->frequency + args->rope_freq,
+                              .axis = p->axis ? p->axis + args->rope_freq : NULL,
+                              .places.place = p->places.place,
                               .cache = p->cache[args->group].base,
                               .n_head = args->n_head,
                               .n_kv_head = args->n_kv_head,

@@ -36,10 +36,14 @@ size_t cuda_image_tables(int32_t rows, int32_t tokens);
 size_t cuda_patch_numbers(const struct plan *plan);
 bool cuda_patches_straight(const struct plan *plan);
 
-/* Does a linear of an encoder run in image_linear.cu, and attention in image_attend.cu with the linears before and
- * after it, on a path that has them? */
+/* Does a linear of an encoder run in image_linear.cu, and attention in image_attend.cu with the linear after it, on a
+ * path that has them? */
 bool cuda_image_linear_fits(const struct plan *plan, const struct op *op);
 bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op);
+/* The linear before such attention leaves it queries, keys and values; otherwise image_heads.cu makes them. */
+bool cuda_image_heads_left(const struct plan *plan, const struct limits *limits, const struct op *op);
+/* Does any such attention want angles? */
+bool cuda_image_turns(const struct plan *plan, const struct limits *limits);
 /* The linear after one is the only reader of its results, and takes them as they are. */
 bool cuda_image_passes(const struct plan *plan, const struct op *op);
 /* What a head of attention's is stored as. */

@@ -18,11 +18,12 @@ typedef struct CUstream_st *cuda_stream;
 
 /* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_matrix.c holds
  * them against each other. */
-enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 };         /* enum scheme_kind */
-enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };              /* enum scale_kind */
-enum { ROUND_INT8 = 1, ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN };       /* enum activation */
-enum { CURVE_GELU = 2 };                                           /* enum act_kind; any other but 0 is SiLU */
-enum { ROTATE_PAIRS = 2 };                                         /* enum rope_style; any other but 0 turns halves */
+enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 };   /* enum scheme_kind */
+enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };        /* enum scale_kind */
+enum { ROUND_INT8 = 1, ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN }; /* enum activation */
+enum { CURVE_GELU = 2 };                                     /* enum act_kind; any other but 0 is SiLU */
+enum { ROTATE_PAIRS = 2 };                                   /* enum rope_style; any other but 0 turns halves */
+enum { AXIS_INDEX = 3 }; /* what turns a frequency: one of a token's three places, or its index in the sequence */
 enum { CACHE_F32, CACHE_F16, CACHE_BF16, CACHE_E4M3, CACHE_INT8 }; /* enum kv_dtype */
 
 /* Of packed matrices (cuda_layout.h): what is before a strip's pieces of bytes, its rows' scales and as many zeros; the
@@ -68,6 +69,13 @@ struct cuda_batch {
   const struct cuda_cut *cut;     /* [n_group][ATTEND_SHARES + 1] */
   const struct cuda_chunk *chunk; /* [n_group][n_chunk] */
   int32_t n_chunk;                /* room for those of a group */
+};
+
+/* Of the tokens of a step beside its batch, with whose size kernels of attention lose registers. NULL: the plan has no
+ * op that asks. */
+struct cuda_places {
+  const int32_t *place; /* [n_token][3] relative to the row's length, of each axis of a rotation */
+  const int32_t *span;  /* [n_token][2] first and last token of its row that each sees locally */
 };
 
 struct cuda_bias { /* struct token_bias, which C++ cannot include; nor those below */
@@ -202,6 +210,8 @@ struct cuda_attend {
   int32_t n_angle, n_share, n_chunk, n_block; /* n_block: of a launch, one a multiprocessor */
   void *next_fragments;                       /* of decode: results as the next linear takes them, too; or NULL */
   uint8_t next_tiles;                         /* in tiles: it has many tokens */
+  const uint8_t *axis;                        /* what turns each frequency: 0 to 2 or AXIS_INDEX; NULL: indices alone */
+  struct cuda_places places;                  /* span: of local attention alone */
 };
 
 void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch, float scale, float *out, int out_cols,
@@ -254,8 +264,9 @@ void cuda_coded_expand(const struct cuda_matrix *matrix, void *out, cuda_stream 
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
-/* Cosines and sines of all tokens' angles. */
-void cuda_angles(const float *frequency, int n_angle, const struct cuda_batch *batch, float *angle, cuda_stream stream);
+/* Cosines and sines of all tokens' angles; axis and place as in struct cuda_attend. */
+void cuda_angles(const float *frequency, const uint8_t *axis, const int32_t *place, int n_angle,
+                 const struct cuda_batch *batch, float *angle, cuda_stream stream);
 /* Of a cache of 16 bits in panels: queries, keys and values to where they are read; rows with few packed rows; the
  * others.
  */

@@ -164,14 +164,6 @@ __device__ __forceinline__ void tiles_finish(const float (&sum)[COLS / 2], const
   }
 }
 
-/* Where a head's chunk goes. */
-__device__ __forceinline__ uint4 *head_chunk(const cuda_image_ends &e, int place, int which, int head, int d) {
-  size_t panels = (size_t)(place / IMAGE_BLOCK) * e.n_head + head;
-  uint16_t *base = which == 0 ? e.query : (uint16_t *)e.cache;
-  if (which > 0) panels = panels * 2 + which - 1;
-  return (uint4 *)(base + panels * IMAGE_BLOCK * e.room + panel_index(e.room, IMAGE_BLOCK, place % IMAGE_BLOCK, d));
-}
-
 template <int COLS>
 __device__ __forceinline__ void heads_finish(const float (&sum)[COLS / 2], const cuda_image_ends &e, int token, int row,
                                              const cuda_linear &a, const int place[2]) {
