@@ -355,7 +355,7 @@ struct version {
         image_resident<image_worker<groups, cols, pair>>                                                               \
   }
 const version versions[] = {VERSION(1, 64, 1, 0.34f), VERSION(2, 128, 1, 0.46f), VERSION(2, 192, 2, 0.58f),
-                            VERSION(2, 256, 1, 0.72f), VERSION(2, 256, 2, 0.68f)};
+                            VERSION(2, 256, 2, 0.68f)};
 
 float time_of(const version &v, const many &m) {
   const float ends = 1.5f + (float)(v.groups * v.cols) / 128;
