@@ -37,7 +37,8 @@ void cuda_attention_fill(struct program *p, const struct cuda_row *row, int32_t 
 void cuda_attention_begin(struct program *p) {
   const struct cuda_attention *a = &p->attention;
   if (a->n_angle > 0)
-    cuda_angles(p->frequency, p->axis, p->places.place, a->n_angle, &p->on_device, a->angle, p->device->stream);
+    cuda_angles(p->frequency, p->images.axis, p->images.places.place, a->n_angle, &p->on_device, a->angle,
+                p->device->stream);
 }
 
 static struct cuda_attend attend_of(const struct program *p, const struct op *op) {
@@ -49,8 +50,6 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .norm_k = cuda_vector(p, op->weight[1]),
                               .sink = cuda_vector(p, op->weight[2]),
                               .frequency = p->frequency + args->rope_freq,
-                              .axis = p->axis ? p->axis + args->rope_freq : NULL,
-                              .places.place = p->places.place,
                               .cache = p->cache[args->group].base,
                               .n_head = args->n_head,
                               .n_kv_head = args->n_kv_head,
@@ -105,6 +104,7 @@ static bool decodes(const struct cuda_batch *batch, const struct cuda_attend *a)
 
 void cuda_attention_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
+  if (p->images.axis) a.axis = p->images.axis + op->args.attend.rope_freq, a.places.place = p->images.places.place;
   if (!p->attention.fast[a.group]) {
     cuda_attend_plain(&a, &p->on_device, p->device->stream);
     return;

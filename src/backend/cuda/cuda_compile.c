@@ -51,7 +51,7 @@ static bool floats_copy(struct program *p, struct error *error) {
 
 /* What turns each of them. */
 static bool axes_copy(struct program *p, struct error *error) {
-  if (!p->axis) return true;
+  if (!p->images.axis) return true;
   uint8_t *axis = malloc(p->plan->n_float);
   if (!axis) return error_set(error, ERROR_MEMORY, "There is no memory for a program.");
   memset(axis, AXIS_INDEX, p->plan->n_float);
@@ -62,7 +62,7 @@ static bool axes_copy(struct program *p, struct error *error) {
     for (int k = 0; k < 3; at += (uint32_t)op->args.attend.rope_axis[k], k++)
       memset(axis + at, k, (size_t)op->args.attend.rope_axis[k]);
   }
-  bool there = device_copy(p, p->axis, axis, p->plan->n_float, "copying the rope's axes", error);
+  bool there = device_copy(p, p->images.axis, axis, p->plan->n_float, "copying the rope's axes", error);
   free(axis);
   return there;
 }

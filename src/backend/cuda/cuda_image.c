@@ -120,10 +120,10 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .norm_k = cuda_vector(p, op->weight[1]),
                               .sink = cuda_vector(p, op->weight[2]),
                               .frequency = p->frequency + args->rope_freq,
-                              .axis = p->axis ? p->axis + args->rope_freq : NULL,
+                              .axis = p->images.axis ? p->images.axis + args->rope_freq : NULL,
                               .angle = p->attention.angle ? p->attention.angle + (size_t)args->rope_freq * 2 : NULL,
                               .n_angle = p->attention.n_angle,
-                              .places = {p->places.place, args->local ? p->places.span : NULL},
+                              .places = {p->images.places.place, args->local ? p->images.places.span : NULL},
                               .cache = p->images.cache,
                               .n_head = args->n_head,
                               .n_kv_head = args->n_kv_head,
@@ -225,10 +225,10 @@ bool cuda_image_send(struct program *p, struct cuda_slot *slot, const struct bat
   p->ruled = p->plain = false;
   rows_fill(p, slot, batch);
   for (int i = 0; i < batch->n_token; i++) position[i] = batch->position ? batch->position[i][0] : 0;
-  if (p->places.place)
-    memcpy(on_host(p, slot, p->places.place), batch->position, (size_t)batch->n_token * sizeof *batch->position);
-  if (p->places.span)
-    memcpy(on_host(p, slot, p->places.span), batch->span, (size_t)batch->n_token * sizeof *batch->span);
+  if (p->images.places.place)
+    memcpy(on_host(p, slot, p->images.places.place), batch->position, (size_t)batch->n_token * sizeof *batch->position);
+  if (p->images.places.span)
+    memcpy(on_host(p, slot, p->images.places.span), batch->span, (size_t)batch->n_token * sizeof *batch->span);
   memcpy(on_host(p, slot, p->on_device.out), batch->out, (size_t)batch->n_out * sizeof *batch->out);
   slot->n_out = batch->n_out;
   slot->want_logits = batch->want_logits;

@@ -14,14 +14,16 @@ enum { CUDA_ROOM_ALIGN = 64 /* bytes, of what is put into a slab's room */ };
 
 /* On the device, but for numbers. */
 struct cuda_images {
-  uint8_t *cache;        /* keys and values of one layer, in blocks of IMAGE_BLOCK tokens; pads of heads are 0 */
-  uint16_t *query;       /* in the same blocks; pads are 0 */
-  float *patches;        /* [token][numbers], where an embedding does more than take them */
-  const uint32_t *place; /* [n_token] of the step, in tokens of the cache */
-  int32_t n_chunk;       /* of the step's attention */
-  int32_t collected;     /* outputs of the step that was collected last */
-  float *pool;           /* of a decoder: [limits.pool][hidden] */
-  const int32_t *pooled; /* [n_token] rows of it in place of embeddings; NULL: none */
+  uint8_t *axis;             /* what turns each of the plan's floats, where some rotation has several axes */
+  struct cuda_places places; /* of the step's tokens */
+  uint8_t *cache;            /* keys and values of one layer, in blocks of IMAGE_BLOCK tokens; pads of heads are 0 */
+  uint16_t *query;           /* in the same blocks; pads are 0 */
+  float *patches;            /* [token][numbers], where an embedding does more than take them */
+  const uint32_t *place;     /* [n_token] of the step, in tokens of the cache */
+  int32_t n_chunk;           /* of the step's attention */
+  int32_t collected;         /* outputs of the step that was collected last */
+  float *pool;               /* of a decoder: [limits.pool][hidden] */
+  const int32_t *pooled;     /* [n_token] rows of it in place of embeddings; NULL: none */
 };
 
 struct cuda_image_needs {

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/cuda/cuda_places.h"
 #include "base/limits.h"
 
 #ifdef __cplusplus
@@ -18,12 +19,11 @@ typedef struct CUstream_st *cuda_stream;
 
 /* The numbers of plan/scheme.h and plan/op.h that kernels tell apart: C++ cannot include those. cuda_matrix.c holds
  * them against each other. */
-enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 };   /* enum scheme_kind */
-enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };        /* enum scale_kind */
-enum { ROUND_INT8 = 1, ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN }; /* enum activation */
-enum { CURVE_GELU = 2 };                                     /* enum act_kind; any other but 0 is SiLU */
-enum { ROTATE_PAIRS = 2 };                                   /* enum rope_style; any other but 0 turns halves */
-enum { AXIS_INDEX = 3 }; /* what turns a frequency: one of a token's three places, or its index in the sequence */
+enum { KIND_F32, KIND_F16, KIND_BF16, KIND_INT, KIND_F8 };         /* enum scheme_kind */
+enum { LEVEL_F32, LEVEL_F16, LEVEL_BF16, LEVEL_TWO };              /* enum scale_kind */
+enum { ROUND_INT8 = 1, ROUND_INT8_TOKEN, ROUND_E4M3_TOKEN };       /* enum activation */
+enum { CURVE_GELU = 2 };                                           /* enum act_kind; any other but 0 is SiLU */
+enum { ROTATE_PAIRS = 2 };                                         /* enum rope_style; any other but 0 turns halves */
 enum { CACHE_F32, CACHE_F16, CACHE_BF16, CACHE_E4M3, CACHE_INT8 }; /* enum kv_dtype */
 
 /* Of packed matrices (cuda_layout.h): what is before a strip's pieces of bytes, its rows' scales and as many zeros; the
@@ -69,13 +69,6 @@ struct cuda_batch {
   const struct cuda_cut *cut;     /* [n_group][ATTEND_SHARES + 1] */
   const struct cuda_chunk *chunk; /* [n_group][n_chunk] */
   int32_t n_chunk;                /* room for those of a group */
-};
-
-/* Of the tokens of a step beside its batch, with whose size kernels of attention lose registers. NULL: the plan has no
- * op that asks. */
-struct cuda_places {
-  const int32_t *place; /* [n_token][3] relative to the row's length, of each axis of a rotation */
-  const int32_t *span;  /* [n_token][2] first and last token of its row that each sees locally */
 };
 
 struct cuda_bias { /* struct token_bias, which C++ cannot include; nor those below */

@@ -107,8 +107,7 @@ struct program {
   struct cuda_linear chain[LINEAR_CHAIN]; /* [n_chain] each leaving the next its input; not launched yet */
   int n_chain;
   struct cuda_between between; /* theirs */
-  float *frequency;            /* the plan's floats, */
-  uint8_t *axis;               /* and what turns each of them, where some rotation has several axes */
+  float *frequency;            /* the plan's floats */
   struct cuda_pool cache[PLAN_GROUPS];
   size_t block_bytes[PLAN_GROUPS];
   uint8_t *slab; /* the batch of the step that runs */
@@ -141,7 +140,6 @@ struct program {
   bool plain;          /* all of its outputs draw the greatest, and nothing else is wanted */
   enum cuda_part part; /* that is being launched */
   struct cuda_batch on_device;
-  struct cuda_places places;
 };
 
 /* A weight that is a vector; NULL for −1: none. */
@@ -307,7 +305,6 @@ size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, in
 /* Where the arrays of a batch of these counts and so many blocks in its tables lie in a slab; bytes that they take. */
 size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch,
                      struct cuda_places *places);
-/* Bytes of the largest, with room for the arrays of its rules. */
-size_t cuda_slab_most(const struct plan *plan, const struct limits *limits);
+size_t cuda_slab_most(const struct plan *plan, const struct limits *limits); /* of the largest, with its rules */
 
 #endif
