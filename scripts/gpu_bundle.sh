@@ -19,6 +19,9 @@ cp $build/spate $build/bench/bench_serving $build/bench/bench_adapter_gpu $build
 cp bench/{gpu_serving,random_model,serving_load,server_process,first_token}.py $out
 cp scripts/gpu_bundle_run.sh $out/run.sh
 cp scripts/gpu_sanitize.sh $out
+mkdir -p $out/tests/e2e
+cp tests/e2e/{spate_server,test_images,test_shapes,test_gpu_images}.py $out/tests/e2e
+ln -s ../fixtures $out/tests/fixtures
 PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o $out/attend \
   bench/lab/attend.cu $build/src/backend/libroom_backend.a
 PATH=$PATH:/usr/local/cuda/bin nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -Isrc -o $out/linear_large \

@@ -41,6 +41,11 @@ part folded-adapters 60 ./test_folded_adapters
 part beams 30 ./test_beams
 part quantized 60 ./test_quantized
 part vision 60 ./test_vision
+if command -v python3 >/dev/null; then
+  SPATE=$PWD/spate part images-served 120 python3 tests/e2e/test_gpu_images.py
+else
+  echo "SKIPPED images-served: there is no python3"
+fi
 for test in network_walk calibration gpu_calibration; do part $test 60 ./test_$test; done
 SPATE_TEST_BACKEND=cuda part neighbours 60 ./test_neighbours
 part engine 60 ./cuda_engine

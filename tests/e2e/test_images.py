@@ -22,7 +22,7 @@ LETTERS = list(range(36, 130))  # "!" to "~" in the tiny tokenizer: what tools/m
 class SeeingEngine(Engine):
     """One of the tiny networks that see images, in full precision; of llama.cpp's pair of files where `pair` says so."""
 
-    def __init__(self, name, pair=False):
+    def __init__(self, name, *options, pair=False):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-images-"))
         model = self.folder / name
         model.mkdir()
@@ -36,7 +36,7 @@ class SeeingEngine(Engine):
                     shutil.copy(path, model)
         self.path = self.folder / f"{name}.spate"
         self.answers = json.loads((network / "serve/answers.json").read_text())
-        subprocess.run([SPATE, "build", model, "-o", self.path, "--quant-mode", "FP32"], check=True,
+        subprocess.run([SPATE, "build", model, "-o", self.path, "--quant-mode", "FP32", *options], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -89,11 +89,11 @@ def openai_messages(case):
 
 
 class SeeingCase(unittest.TestCase):
-    model, options, pair, backend = "idefics3", (), False, "cpu"
+    model, options, build, pair, backend = "idefics3", (), (), False, "cpu"
 
     @classmethod
     def setUpClass(cls):
-        cls.engine = SeeingEngine(cls.model, cls.pair)
+        cls.engine = SeeingEngine(cls.model, *cls.build, pair=cls.pair)
         cls.server = Server(cls.engine, *cls.options, backend=cls.backend)
 
     @classmethod

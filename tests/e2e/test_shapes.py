@@ -34,10 +34,10 @@ def pictures():
 
 
 class ShapesEngine:
-    def __init__(self):
+    def __init__(self, *options):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="spate-shapes-"))
         self.path = self.folder / "shapes.spate"
-        subprocess.run([SPATE, "build", SHAPES, "-o", self.path], check=True, stdout=subprocess.DEVNULL,
+        subprocess.run([SPATE, "build", SHAPES, "-o", self.path, *options], check=True, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
 
     def remove(self):
@@ -45,11 +45,13 @@ class ShapesEngine:
 
 
 class Shapes(unittest.TestCase):
+    build, backend = (), "cpu"
+
     @classmethod
     def setUpClass(cls):
         cls.pictures = pictures()
-        cls.engine = ShapesEngine()
-        cls.server = Server(cls.engine, backend="cpu")
+        cls.engine = ShapesEngine(*cls.build)
+        cls.server = Server(cls.engine, backend=cls.backend)
 
     @classmethod
     def tearDownClass(cls):

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
   SEQUENCES = 2,
@@ -41,7 +42,8 @@ struct attend_case {
   int window;
   float rope_scale, softcap;
   bool norms, sinks, see;
-  uint8_t kv; /* enum kv_dtype */
+  uint8_t kv;      /* enum kv_dtype */
+  int32_t axis[3]; /* of the rotation; 0: there is one */
 };
 
 static const struct attend_case cases[] = {
@@ -249,6 +251,37 @@ static const struct attend_case cases[] = {
      .dim_v = 64,
      .rope_style = ROPE_HALF,
      .see = true},
+    {.name = "three axes",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .rope_style = ROPE_HALF,
+     .axis = {8, 12, 12}},
+    {.name = "three axes of a part, pairs",
+     .n_head = 4,
+     .n_kv_head = 2,
+     .dim_k = 40,
+     .dim_v = 40,
+     .rope_style = ROPE_PAIRS,
+     .rope_dim = 20,
+     .axis = {2, 0, 8}},
+    {.name = "halves, three axes",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .rope_style = ROPE_HALF,
+     .kv = KV_F16,
+     .axis = {8, 12, 12}},
+    {.name = "bf16, three axes, head of 128",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 128,
+     .dim_v = 128,
+     .rope_style = ROPE_HALF,
+     .kv = KV_BF16,
+     .axis = {16, 24, 24}},
 };
 
 static const float eps = 1e-6f, input_size = 2.5f, norm_most = 2;
@@ -287,6 +320,7 @@ static void case_make(const struct attend_case *c, struct op_model *m) {
                                         .eps = eps,
                                         .scale = (float)(1 / sqrt(c->dim_k)),
                                         .softcap = c->softcap};
+  memcpy(op.args.attend.rope_axis, c->axis, sizeof c->axis);
   plan_add_group(
       &m->builder,
       (struct kv_group){
@@ -369,6 +403,14 @@ static int32_t span_end(const struct attend_case *c, int sequence, int token) {
   return end < prompt ? end : prompt - 1;
 }
 
+/* Where a token is: every other nine are three lines of three. */
+static void place_find(int32_t place[3], int token, int done) {
+  int first = token / 9 * 9, image = first % 2;
+  for (int axis = 0; axis < 3; axis++) place[axis] = token - done;
+  if (!image) return;
+  place[0] = first - done, place[1] = first + token % 9 / 3 - done, place[2] = first + token % 3 - done;
+}
+
 /* Where the results of a sequence's tokens go, in all schedules. */
 static int result_row(const struct attend_case *c, int sequence, int token) {
   return sequence == 0 ? token : prompt_of(c, 0) + token;
@@ -379,11 +421,12 @@ static void sequences_step(struct sequences *s, const struct attend_case *c, con
                            struct program *program, const struct limits *limits, const int count[SEQUENCES],
                            float *result) {
   static float logits[TOKENS * WIDTH_MAX];
-  int32_t see[TOKENS], place[TOKENS];
+  int32_t see[TOKENS], place[TOKENS], position[TOKENS][3];
   size_t vocab = (size_t)packed->model->plan->vocab;
   struct op_step step;
   step_begin(&step);
   step.batch.see = c->see ? see : NULL;
+  step.batch.position = c->axis[2] ? (const int32_t(*)[3])position : NULL;
   for (int q = SEQUENCES - 1; q >= 0; q--) {
     int at = step.batch.n_token;
     if (count[q] == 0) continue;
@@ -391,6 +434,7 @@ static void sequences_step(struct sequences *s, const struct attend_case *c, con
     for (int i = 0; i < count[q]; i++) {
       place[at + i] = result_row(c, q, s->done[q] + i);
       see[at + i] = span_end(c, q, s->done[q] + i) - s->done[q];
+      place_find(position[at + i], s->done[q] + i, s->done[q]);
     }
     s->done[q] += count[q];
   }

@@ -122,6 +122,18 @@ static const struct attend_shape {
     {4, 4, 9, 3, 6, .local = true},
 };
 
+/* A rotation of so many frequencies of each axis; of none, no rotation. */
+static void axes_add(struct op_model *m, struct attend_args *args, const int32_t axis[3], bool pairs) {
+  float frequency[64];
+  int turned = axis[0] + axis[1] + axis[2];
+  if (turned == 0) return;
+  for (int i = 0; i < turned; i++) frequency[i] = powf(0.8f, (float)i);
+  args->rope_style = pairs ? ROPE_PAIRS : ROPE_HALF;
+  args->rope_dim = 2 * turned;
+  args->rope_freq = plan_add_floats(&m->builder, frequency, (uint32_t)turned);
+  memcpy(args->rope_axis, axis, sizeof args->rope_axis);
+}
+
 static void attend_make(struct op_model *m, const struct attend_shape *s) {
   struct op op = op_make(OP_ATTEND, 0);
   op.in[0] = patches_begin(m, s->channels, s->patch, 1, 0, 3);
@@ -134,15 +146,7 @@ static void attend_make(struct op_model *m, const struct attend_shape *s) {
                                         .rope_scale = 1,
                                         .local = s->local,
                                         .scale = 2 / sqrtf((float)s->dim)};
-  int turned = s->axis[0] + s->axis[1] + s->axis[2];
-  if (turned) {
-    float frequency[64];
-    for (int i = 0; i < turned; i++) frequency[i] = powf(0.8f, (float)i);
-    op.args.attend.rope_style = s->pairs ? ROPE_PAIRS : ROPE_HALF;
-    op.args.attend.rope_dim = 2 * turned;
-    op.args.attend.rope_freq = plan_add_floats(&m->builder, frequency, (uint32_t)turned);
-    memcpy(op.args.attend.rope_axis, s->axis, sizeof s->axis);
-  }
+  axes_add(m, &op.args.attend, s->axis, s->pairs);
   m->builder.head.vision.window = s->local;
   plan_add_op(&m->builder, &op);
   select_end(m, op.out, s->n_head * s->dim, 1, NORM_NONE, false);
@@ -209,10 +213,18 @@ static void attend_case(struct table *table, const struct attend_shape *s, uint8
 
 static const struct layer_shape {
   int n_head, dim, patch, ff, act;
+  int32_t axis[3]; /* of the rotation; 0: there is none */
+  bool local, norms;
 } layers[] = {
-    {8, 72, 6, 1080, ACT_GELU_TANH}, /* of SigLIP so400m, half as wide; no widths are whole tiles */
-    {4, 64, 5, 512, ACT_GELU_QUICK}, {2, 96, 3, 200, ACT_GELU},    {4, 80, 4, 320, ACT_SILU},
-    {1, 128, 2, 64, ACT_NONE},       {3, 8, 2, 52, ACT_GELU_TANH}, /* none of what attention on matrix units wants */
+    {8, 72, 6, 1080, ACT_GELU_TANH, .local = false}, /* of SigLIP so400m, half as wide; no widths are whole tiles */
+    {4, 64, 5, 512, ACT_GELU_QUICK, .local = false},
+    {2, 96, 3, 200, ACT_GELU, .local = false},
+    {4, 80, 4, 320, ACT_SILU, .local = false},
+    {1, 128, 2, 64, ACT_NONE, .local = false},
+    {3, 8, 2, 52, ACT_GELU_TANH, .local = false}, /* none of what attention on matrix units wants */
+    {4, 80, 5, 320, ACT_GELU_QUICK, .axis = {0, 20, 20}},
+    {4, 80, 5, 320, ACT_SILU, .axis = {0, 20, 20}, .local = true},
+    {2, 96, 3, 200, ACT_GELU, .local = true, .norms = true},
 };
 
 /* A linear with a bias from value to value, or to a new one (out −1); without a norm it adds to what is there. Returns
@@ -242,7 +254,12 @@ static void layer_make(struct op_model *m, const struct layer_shape *s) {
                                             .dim_v = s->dim,
                                             .group = -1,
                                             .rope_scale = 1,
+                                            .eps = 1e-5f,
+                                            .local = s->local,
                                             .scale = 1 / sqrtf((float)s->dim)};
+  axes_add(m, &attend.args.attend, s->axis, false);
+  for (int i = 0; s->norms && i < 2; i++) attend.weight[i] = model_vector(m, s->dim, 0.5f, 1.5f);
+  m->builder.head.vision.window = s->local;
   plan_add_op(&m->builder, &attend);
   linear_add(m, attend.out, cols, cols, x, NORM_NONE, ACT_NONE);
   int up = linear_add(m, x, cols, s->ff, -1, NORM_LAYER, (uint8_t)s->act);
@@ -264,13 +281,15 @@ static void layer_case(struct table *table, const struct layer_shape *s, struct 
     return;
   }
   batch_make(&b, row_counts, ROWS, 3 * s->patch * s->patch);
+  if (s->local) spans_make(&b);
   size_t cols = (size_t)(s->n_head * s->dim), count = TOKENS * cols;
   for (size_t i = 0; i < count; i++) tolerance[i] = 16 * 0x1p-9;
   model_step(&m, table->oracle, table->oracle_device, &limits, b.batch, expected);
   for (int i = 0; i < table->n_subject; i++) {
     char what[80];
     const struct subject *subject = &table->subject[i];
-    snprintf(what, sizeof what, "a layer of %d heads of %d, %s", s->n_head, s->dim, subject->name);
+    snprintf(what, sizeof what, "a layer of %d heads of %d%s%s%s, %s", s->n_head, s->dim, s->axis[2] ? ", axes" : "",
+             s->local ? ", local" : "", s->norms ? ", norms" : "", subject->name);
     model_step(&m, table->tested, subject->device[1], &limits, b.batch, got);
     family_compare(family, what, expected, tolerance, got, count);
     model_step(&m, table->tested, subject->device[0], &limits, b.batch, other);

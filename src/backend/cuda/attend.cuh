@@ -46,6 +46,16 @@ static __device__ __forceinline__ size_t block_index(const cuda_attend &a, uint3
          (which ? (size_t)a.block_size * a.dim_k : 0);
 }
 
+/* --- where a token is ----------------------------------------------------------------------------------------------
+ */
+
+/* What its angle for a frequency is a multiple of. */
+static __device__ __forceinline__ int token_place(const int32_t *place, const cuda_row &r, int token,
+                                                  const uint8_t *axis, int frequency) {
+  int of = axis ? axis[frequency] : AXIS_INDEX;
+  return r.length + (of == AXIS_INDEX ? token - r.first : place[3 * token + of]);
+}
+
 /* --- what a query sees -------------------------------------------------------------------------------------------- */
 
 /* Keys [begin, end). */
@@ -59,6 +69,13 @@ static __device__ __forceinline__ span token_span(const cuda_attend &a, const cu
   span s = {a.window && position >= a.window ? position - a.window + 1 : 0, position + 1};
   if (batch.see) s.end = r.length + batch.see[r.first + token] + 1;
   return s;
+}
+
+/* Of an image, which is a row: all of it or, in local attention, a run. */
+static __device__ __forceinline__ span patch_span(const cuda_attend &a, const cuda_row &r, int token) {
+  if (!a.places.span) return span{0, r.count};
+  int2 seen = ((const int2 *)a.places.span)[r.first + token];
+  return span{seen.x, seen.y + 1};
 }
 
 /* Of the tokens first … last together. */

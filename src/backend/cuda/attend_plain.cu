@@ -70,8 +70,8 @@ __device__ void cache_put(const struct cuda_attend &a, const place &p, int dim, 
 }
 
 /* A head of q or k into shared memory: normed, rotated. All threads of the block. */
-__device__ void head_prepare(const struct cuda_attend &a, const float *from, const float *norm, int position,
-                             float *head) {
+__device__ void head_prepare(const struct cuda_attend &a, const cuda_row &r, int token, const float *from,
+                             const float *norm, float *head) {
   __shared__ float squares[WARPS];
   float sum = 0, scale = 1;
   for (int i = threadIdx.x; i < a.dim_k; i += THREADS) sum += from[i] * from[i];
@@ -87,7 +87,7 @@ __device__ void head_prepare(const struct cuda_attend &a, const float *from, con
   __syncthreads();
   for (int i = threadIdx.x; a.rope_style && i < a.rope_dim / 2; i += THREADS) {
     double sine, cosine;
-    sincos((double)position * (double)a.frequency[i], &sine, &cosine);
+    sincos((double)token_place(a.places.place, r, token, a.axis, i) * (double)a.frequency[i], &sine, &cosine);
     float c = (float)(cosine * a.rope_scale), s = (float)(sine * a.rope_scale);
     int low = a.rope_style == ROTATE_PAIRS ? 2 * i : i,
         high = a.rope_style == ROTATE_PAIRS ? low + 1 : i + a.rope_dim / 2;
@@ -108,7 +108,7 @@ __global__ void store(struct cuda_attend a, struct cuda_batch batch) {
   const float *key = a.in + (size_t)token * a.in_cols + a.n_head * a.dim_k + h * a.dim_k;
   const float *value = a.in + (size_t)token * a.in_cols + (a.n_head + a.n_kv_head) * a.dim_k + h * a.dim_v;
   const uint32_t *table = table_of(a, batch, r);
-  head_prepare(a, key, a.norm_k, position, head);
+  head_prepare(a, r, token, key, a.norm_k, head);
   cache_put(a, cache_place(a, table, position, h, 0), a.dim_k, head);
   cache_put(a, cache_place(a, table, position, h, 1), a.dim_v, value);
 }
@@ -133,8 +133,9 @@ __global__ void attend(struct cuda_attend a, struct cuda_batch batch) {
   if (r.count == 0) return;
   int position = r.length + token - r.first, last = batch.see ? r.length + batch.see[token] : position;
   int begin = a.window && position >= a.window ? position - a.window + 1 : 0;
+  if (a.places.span) begin = a.places.span[2 * token], last = a.places.span[2 * token + 1];
   const uint32_t *table = table_of(a, batch, r);
-  head_prepare(a, a.in + (size_t)token * a.in_cols + h * a.dim_k, a.norm_q, position, query);
+  head_prepare(a, r, token, a.in + (size_t)token * a.in_cols + h * a.dim_k, a.norm_q, query);
   for (int i = threadIdx.x; i < a.dim_v; i += THREADS) sum[i] = 0;
   float highest = a.sink ? a.sink[h] : -INFINITY, total = a.sink ? 1 : 0;
   for (int first = begin; first <= last; first += KEYS) {

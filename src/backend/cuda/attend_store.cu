@@ -9,13 +9,13 @@ namespace {
 
 enum { WARPS = 8, DIM_MOST = 256, ANGLE_THREADS = 128 };
 
-__global__ void angles(const float *frequency, int n_angle, cuda_batch batch, float2 *angle) {
+__global__ void angles(const float *frequency, const uint8_t *axis, const int32_t *place, int n_angle, cuda_batch batch,
+                       float2 *angle) {
   int token = blockIdx.x, row = batch.token_row[token];
   cuda_row r = batch.row[row];
-  double position = r.length + token - r.first;
   for (int i = threadIdx.x; i < n_angle; i += blockDim.x) {
     double sine, cosine;
-    sincos(position * (double)frequency[i], &sine, &cosine);
+    sincos((double)token_place(place, r, token, axis, i) * (double)frequency[i], &sine, &cosine);
     angle[(size_t)token * n_angle + i] = make_float2((float)cosine, (float)sine);
   }
 }
@@ -53,9 +53,9 @@ template <typename T> __global__ void __launch_bounds__(WARPS * 32) store(cuda_a
 
 } // namespace
 
-void cuda_angles(const float *frequency, int n_angle, const struct cuda_batch *batch, float *angle,
-                 cuda_stream stream) {
-  if (n_angle > 0) angles<<<batch->n_token, ANGLE_THREADS, 0, stream>>>(frequency, n_angle, *batch, (float2 *)angle);
+void cuda_angles(const float *frequency, const uint8_t *axis, const int32_t *place, int n_angle,
+                 const struct cuda_batch *batch, float *angle, cuda_stream stream) {
+  angles<<<batch->n_token, ANGLE_THREADS, 0, stream>>>(frequency, axis, place, n_angle, *batch, (float2 *)angle);
 }
 
 void portable_attend_store(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream) {

@@ -57,8 +57,20 @@ struct unit {
   span seen; /* by any of the unit's tokens */
 };
 
+/* What the patches first … last of an image see together. All lanes of a warp. */
+__device__ __forceinline__ span patches_span(const cuda_attend &a, const cuda_row &r, int first, int last) {
+  span s = {0, r.count};
+  if (!a.places.span) return s;
+  s = {r.count, 0};
+  for (int t = first + threadIdx.x % 32; t <= last; t += 32) {
+    span one = patch_span(a, r, t);
+    s = {min(s.begin, one.begin), max(s.end, one.end)};
+  }
+  return span{__reduce_min_sync(0xffffffffu, s.begin), __reduce_max_sync(0xffffffffu, s.end)};
+}
+
 /* The block's n-th unit: to and fro through the list, which begins with the longest. False when there are no more.
- * WHOLE: its tokens see all of their row. */
+ * WHOLE: of images. */
 template <int D, bool WHOLE = false>
 __device__ __forceinline__ bool unit_find(const cuda_attend &a, const cuda_batch &batch, int n, unit *u) {
   using S = shape<D>;
@@ -74,8 +86,10 @@ __device__ __forceinline__ bool unit_find(const cuda_attend &a, const cuda_batch
   u->first = chunk.chunk * ATTEND_CHUNK + (S::per_chunk - 1 - part % S::per_chunk) * S::rows;
   u->r = batch.row[u->row];
   if (u->first >= u->r.count * g) return true;
-  u->seen = WHOLE ? span{0, u->r.count}
-                  : tokens_span(a, batch, u->r, u->first / g, min(u->r.count - 1, (u->first + S::rows - 1) / g));
+  if constexpr (WHOLE) /* whose queries are tokens */
+    u->seen = patches_span(a, u->r, u->first, min(u->r.count, u->first + (int)S::rows) - 1);
+  else
+    u->seen = tokens_span(a, batch, u->r, u->first / g, min(u->r.count - 1, (u->first + S::rows - 1) / g));
   u->tile = u->seen.begin / ATTEND_TILE;
   u->tiles = (u->seen.end + ATTEND_TILE - 1) / ATTEND_TILE - u->tile;
   return true;

@@ -9,8 +9,8 @@
  *
  * Codes come into the end of the place that they are widened in, by the warps that copy: two for keys, two for values.
  *
- * WHOLE: of images, whose tokens see their whole row; a head is dim_v wide and has room for D, and results go to tiles
- * as the next linear wants them. */
+ * WHOLE: of images, whose tokens see their whole row or a run of it, in one piece; a head is dim_v wide and has room
+ * for D, and results go to tiles as the next linear wants them. */
 #ifndef SPATE_BACKEND_CUDA_ATTEND_UNITS_CUH
 #define SPATE_BACKEND_CUDA_ATTEND_UNITS_CUH
 
@@ -102,7 +102,7 @@ __device__ void rows_fill(const cuda_attend &a, const cuda_batch &batch, const u
     int row = group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + i * 8;
     int token = (u.first + row) / queries_of(a);
     r->seen[i] = span{0, 0};
-    if (token < u.r.count) r->seen[i] = WHOLE ? span{0, u.r.count} : token_span(a, batch, u.r, token);
+    if (token < u.r.count) r->seen[i] = WHOLE ? patch_span(a, u.r, token) : token_span(a, batch, u.r, token);
     r->highest[i] = r->all_highest[i] = -INFINITY;
     r->total[i] = r->all_total[i] = 0;
   }
@@ -209,24 +209,23 @@ __device__ void sums_put(const cuda_attend &a, const unit &u, const float4 *all,
   }
 }
 
-/* WHOLE: a head's results in bf16. */
-template <int D>
-__device__ void tiles_put(const cuda_attend &a, const unit &u, const float4 *all, const rows &r, int group) {
+/* WHOLE: a head's results in bf16, from the only piece. */
+template <int D> __device__ void tiles_put(const cuda_attend &a, const unit &u, sums<D> &s, const rows &r, int group) {
   int lane = threadIdx.x % 32, first = u.first + group * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4;
   int n_piece = (a.n_head * a.dim_v + 63) / 64;
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     int token = first + half * 8;
-    float total = r.all_total[half] + __shfl_xor_sync(0xffffffffu, r.all_total[half], 1);
+    float total = r.total[half] + __shfl_xor_sync(0xffffffffu, r.total[half], 1);
     total += __shfl_xor_sync(0xffffffffu, total, 2);
-    float factor = row_factor(a, u.head, r.all_highest[half], total);
+    float factor = row_factor(a, u.head, r.highest[half], total);
 #pragma unroll
     for (int g = 0; g < (D / 8 + 3) / 4; g++) {
       uint32_t x[4];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const float *pair = (const float *)&all[(g * 4 + i < D / 8 ? g * 4 + i : 0) * 128] + half * 2;
-        x[i] = cache_bf16::pair(pair[0] * factor, pair[1] * factor);
+        int n = g * 4 + i < D / 8 ? (g * 4 + i) * 4 + half * 2 : 0;
+        x[i] = cache_bf16::pair(sum_at(s, n) * factor, sum_at(s, n + 1) * factor);
       }
       uint4 chunk = chunk_turn(x);
       int d = g * 32 + lane % 4 * 8;
@@ -324,7 +323,7 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, shared<D
     values_multiply<T, D>(s, weight, values, !fresh);
     products_group();
     turn_pass<D>(group);
-    fresh = tile % per_piece == 0;
+    fresh = !WHOLE && tile % per_piece == 0;
     piece done = piece_take(&r, fresh);
     products_wait<1>();
     registers_settle(score);
@@ -350,11 +349,12 @@ __device__ void unit_run(const cuda_attend &a, const cuda_batch &batch, shared<D
   products_wait<0>();
   sums_settle(s);
   barrier_arrive(&m.values_empty[at % S::slots]);
-  piece_join<D>(all, &r, piece_take(&r, true), s, first);
-  if constexpr (WHOLE)
-    tiles_put<D>(a, u, all, r, group);
-  else
+  if constexpr (WHOLE) {
+    tiles_put<D>(a, u, s, r, group);
+  } else {
+    piece_join<D>(all, &r, piece_take(&r, true), s, first);
     sums_put<D>(a, u, all, r, group);
+  }
 }
 
 template <typename T, int D, bool WHOLE>

@@ -36,7 +36,9 @@ void cuda_attention_fill(struct program *p, const struct cuda_row *row, int32_t 
 
 void cuda_attention_begin(struct program *p) {
   const struct cuda_attention *a = &p->attention;
-  if (a->n_angle > 0) cuda_angles(p->frequency, a->n_angle, &p->on_device, a->angle, p->device->stream);
+  if (a->n_angle > 0)
+    cuda_angles(p->frequency, p->images.axis, p->images.places.place, a->n_angle, &p->on_device, a->angle,
+                p->device->stream);
 }
 
 static struct cuda_attend attend_of(const struct program *p, const struct op *op) {
@@ -102,6 +104,7 @@ static bool decodes(const struct cuda_batch *batch, const struct cuda_attend *a)
 
 void cuda_attention_run(struct program *p, const struct op *op) {
   struct cuda_attend a = attend_of(p, op);
+  if (p->images.axis) a.axis = p->images.axis + op->args.attend.rope_freq, a.places.place = p->images.places.place;
   if (!p->attention.fast[a.group]) {
     cuda_attend_plain(&a, &p->on_device, p->device->stream);
     return;

@@ -3,6 +3,8 @@
 #include "backend/backends.h"
 #include "backend/cuda/cuda_program.h"
 
+#include <string.h>
+
 enum {
   HEAD_MOST = 1024,                 /* dimensions of a head that attention's shared memory has room for */
   DOT_MOST = INT32_MAX / 128 / 127, /* columns whose products of int8 have a sum of 32 bits */
@@ -42,6 +44,20 @@ static bool of_decoder(const struct plan *plan, const struct op *op) {
   }
 }
 
+/* Angles are made once a step: a frequency has one axis. */
+static bool frequencies_shared(const struct plan *plan, const struct op *op) {
+  const struct attend_args *a = &op->args.attend;
+  for (int i = 0; i < plan->n_op; i++) {
+    const struct attend_args *b = &plan_ops(plan)[i].args.attend;
+    if (plan_ops(plan)[i].kind != OP_ATTEND || !a->rope_style || !b->rope_style) continue;
+    bool apart = a->rope_freq + (uint32_t)a->rope_dim / 2 <= b->rope_freq ||
+                 b->rope_freq + (uint32_t)b->rope_dim / 2 <= a->rope_freq;
+    bool same = a->rope_freq == b->rope_freq && memcmp(a->rope_axis, b->rope_axis, sizeof a->rope_axis) == 0;
+    if (!apart && !same && (attend_has_axes(a) || attend_has_axes(b))) return true;
+  }
+  return false;
+}
+
 static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
   const char *why = "decoders have no kernel for it";
@@ -55,9 +71,8 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "its norm has no weight", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && op->weight[3] < 0)
     return op_unsupported(plan, index, "its post norm has no weight", error);
-  bool axes = op->kind == OP_ATTEND && (attend_has_axes(&op->args.attend) || op->args.attend.local);
-  if (axes || (op->kind == OP_SELECT && op->args.select.mean))
-    return op_unsupported(plan, index, "rotations of several axes, windows and means run on cpu alone so far", error);
+  if (op->kind == OP_ATTEND && frequencies_shared(plan, op))
+    return op_unsupported(plan, index, "another op turns the same frequencies by other axes", error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
     return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
   return true;

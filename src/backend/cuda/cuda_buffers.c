@@ -76,5 +76,6 @@ bool cuda_buffers_visit(struct program *p, cuda_buffer_visit *one, void *user) {
          numbers(&v, &p->last, (size_t)p->limits.seats, sizeof *p->last) &&
          numbers(&v, &p->greatest, (size_t)p->limits.outputs, sizeof *p->greatest) &&
          numbers(&v, &p->frequency, p->plan->n_float, sizeof *p->frequency) &&
+         numbers(&v, &p->images.axis, plan_has_axes(p->plan) ? p->plan->n_float : 0, sizeof *p->images.axis) &&
          numbers(&v, &p->room, cuda_room_most(p->plan, &p->limits), sizeof *p->room);
 }

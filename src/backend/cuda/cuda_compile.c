@@ -49,6 +49,24 @@ static bool floats_copy(struct program *p, struct error *error) {
          device_copy(p, p->frequency, plan_floats(p->plan), bytes, "copying the rope's frequencies", error);
 }
 
+/* What turns each of them. */
+static bool axes_copy(struct program *p, struct error *error) {
+  if (!p->images.axis) return true;
+  uint8_t *axis = malloc(p->plan->n_float);
+  if (!axis) return error_set(error, ERROR_MEMORY, "There is no memory for a program.");
+  memset(axis, AXIS_INDEX, p->plan->n_float);
+  for (int i = 0; i < p->plan->n_op; i++) {
+    const struct op *op = plan_ops(p->plan) + i;
+    uint32_t at = op->args.attend.rope_freq;
+    if (op->kind != OP_ATTEND || !attend_has_axes(&op->args.attend)) continue;
+    for (int k = 0; k < 3; at += (uint32_t)op->args.attend.rope_axis[k], k++)
+      memset(axis + at, k, (size_t)op->args.attend.rope_axis[k]);
+  }
+  bool there = device_copy(p, p->images.axis, axis, p->plan->n_float, "copying the rope's axes", error);
+  free(axis);
+  return there;
+}
+
 struct program *cuda_compile(struct device *device, const struct plan *plan, const struct limits *limits,
                              struct error *error) {
   if (!pool_limits_check(plan, limits, error)) return NULL;
@@ -59,8 +77,8 @@ struct program *cuda_compile(struct device *device, const struct plan *plan, con
   }
   *p = (struct program){.device = device, .plan = plan, .limits = *limits};
   while (p->n_body < plan->n_op && !op_of_head(plan, plan_ops(plan) + p->n_body)) p->n_body++;
-  if (cuda_memory_take(p, error) && shares_count(p, error) && floats_copy(p, error) && sampler_init(p, error) &&
-      cuda_graphs_make(p, error))
+  if (cuda_memory_take(p, error) && shares_count(p, error) && floats_copy(p, error) && axes_copy(p, error) &&
+      sampler_init(p, error) && cuda_graphs_make(p, error))
     return p;
   cuda_release(p);
   return NULL;

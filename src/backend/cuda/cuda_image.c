@@ -50,7 +50,8 @@ static void select_run(struct program *p, const struct op *op) {
                                 .out = p->value[op->out],
                                 .n = p->on_device.n_out,
                                 .cols = cols,
-                                .merged = plan_values(p->plan)[op->out].cols / cols,
+                                .merged = args->mean ? args->mean : plan_values(p->plan)[op->out].cols / cols,
+                                .mean = args->mean > 0,
                                 .norm = norm_of(p, args->norm, args->eps, op->weight[2])};
   cuda_image_select(&a, p->device->stream);
 }
@@ -102,7 +103,7 @@ static void linear_run(struct program *p, const struct op *op) {
     ends.place = IMAGE_TILES;
     ends.tiles = p->fragments[p->turn ^= 1];
     p->ready = op + 1;
-  } else if (op + 1 < plan_ops(p->plan) + p->plan->n_op && cuda_image_attend_fits(p->plan, &p->limits, op + 1)) {
+  } else if (op + 1 < plan_ops(p->plan) + p->plan->n_op && cuda_image_heads_left(p->plan, &p->limits, op + 1)) {
     heads_fill(p, op + 1, &ends);
   }
   a.bias = a.norm = NULL, a.has_norm = false, a.act = ACT_NONE;
@@ -119,6 +120,10 @@ static struct cuda_attend attend_of(const struct program *p, const struct op *op
                               .norm_k = cuda_vector(p, op->weight[1]),
                               .sink = cuda_vector(p, op->weight[2]),
                               .frequency = p->frequency + args->rope_freq,
+                              .axis = p->images.axis ? p->images.axis + args->rope_freq : NULL,
+                              .angle = p->attention.angle ? p->attention.angle + (size_t)args->rope_freq * 2 : NULL,
+                              .n_angle = p->attention.n_angle,
+                              .places = {p->images.places.place, args->local ? p->images.places.span : NULL},
                               .cache = p->images.cache,
                               .n_head = args->n_head,
                               .n_kv_head = args->n_kv_head,
@@ -143,6 +148,11 @@ static void attend_run(struct program *p, const struct op *op) {
     p->ready = NULL;
     cuda_attend_plain(&a, &p->on_device, p->device->stream);
     return;
+  }
+  if (!cuda_image_heads_left(p->plan, &p->limits, op)) {
+    struct cuda_image_ends ends = {0};
+    heads_fill(p, op, &ends);
+    cuda_image_heads(&a, &ends, &p->on_device, p->device->stream);
   }
   a.dim_k = cuda_image_room(a.dim_k);
   a.query = p->images.query;
@@ -215,6 +225,10 @@ bool cuda_image_send(struct program *p, struct cuda_slot *slot, const struct bat
   p->ruled = p->plain = false;
   rows_fill(p, slot, batch);
   for (int i = 0; i < batch->n_token; i++) position[i] = batch->position ? batch->position[i][0] : 0;
+  if (p->images.places.place)
+    memcpy(on_host(p, slot, p->images.places.place), batch->position, (size_t)batch->n_token * sizeof *batch->position);
+  if (p->images.places.span)
+    memcpy(on_host(p, slot, p->images.places.span), batch->span, (size_t)batch->n_token * sizeof *batch->span);
   memcpy(on_host(p, slot, p->on_device.out), batch->out, (size_t)batch->n_out * sizeof *batch->out);
   slot->n_out = batch->n_out;
   slot->want_logits = batch->want_logits;

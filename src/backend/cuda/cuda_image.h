@@ -14,14 +14,16 @@ enum { CUDA_ROOM_ALIGN = 64 /* bytes, of what is put into a slab's room */ };
 
 /* On the device, but for numbers. */
 struct cuda_images {
-  uint8_t *cache;        /* keys and values of one layer, in blocks of IMAGE_BLOCK tokens; pads of heads are 0 */
-  uint16_t *query;       /* in the same blocks; pads are 0 */
-  float *patches;        /* [token][numbers], where an embedding does more than take them */
-  const uint32_t *place; /* [n_token] of the step, in tokens of the cache */
-  int32_t n_chunk;       /* of the step's attention */
-  int32_t collected;     /* outputs of the step that was collected last */
-  float *pool;           /* of a decoder: [limits.pool][hidden] */
-  const int32_t *pooled; /* [n_token] rows of it in place of embeddings; NULL: none */
+  uint8_t *axis;             /* what turns each of the plan's floats, where some rotation has several axes */
+  struct cuda_places places; /* of the step's tokens */
+  uint8_t *cache;            /* keys and values of one layer, in blocks of IMAGE_BLOCK tokens; pads of heads are 0 */
+  uint16_t *query;           /* in the same blocks; pads are 0 */
+  float *patches;            /* [token][numbers], where an embedding does more than take them */
+  const uint32_t *place;     /* [n_token] of the step, in tokens of the cache */
+  int32_t n_chunk;           /* of the step's attention */
+  int32_t collected;         /* outputs of the step that was collected last */
+  float *pool;               /* of a decoder: [limits.pool][hidden] */
+  const int32_t *pooled;     /* [n_token] rows of it in place of embeddings; NULL: none */
 };
 
 struct cuda_image_needs {
@@ -36,10 +38,14 @@ size_t cuda_image_tables(int32_t rows, int32_t tokens);
 size_t cuda_patch_numbers(const struct plan *plan);
 bool cuda_patches_straight(const struct plan *plan);
 
-/* Does a linear of an encoder run in image_linear.cu, and attention in image_attend.cu with the linears before and
- * after it, on a path that has them? */
+/* Does a linear of an encoder run in image_linear.cu, and attention in image_attend.cu with the linear after it, on a
+ * path that has them? */
 bool cuda_image_linear_fits(const struct plan *plan, const struct op *op);
 bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op);
+/* The linear before such attention leaves it queries, keys and values; otherwise image_heads.cu makes them. */
+bool cuda_image_heads_left(const struct plan *plan, const struct limits *limits, const struct op *op);
+/* Does any such attention want angles? */
+bool cuda_image_turns(const struct plan *plan, const struct limits *limits);
 /* The linear after one is the only reader of its results, and takes them as they are. */
 bool cuda_image_passes(const struct plan *plan, const struct op *op);
 /* What a head of attention's is stored as. */

@@ -76,8 +76,19 @@ bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits
   const struct attend_args *a = &op->args.attend;
   bool shaped = a->n_head == a->n_kv_head && a->dim_k == a->dim_v && a->dim_k % 8 == 0 && cuda_image_room(a->dim_k) &&
                 a->n_head * a->dim_k % 64 == 0;
-  bool plain = !a->rope_style && !(a->softcap > 0) && op->weight[0] < 0 && op->weight[1] < 0 && op->weight[2] < 0;
-  return shaped && plain && heads_from_linear(plan, op) && taken_whole(plan, op);
+  return shaped && !(a->softcap > 0) && op->weight[2] < 0 && taken_whole(plan, op);
+}
+
+bool cuda_image_heads_left(const struct plan *plan, const struct limits *limits, const struct op *op) {
+  bool plain = op->kind == OP_ATTEND && !op->args.attend.rope_style && op->weight[0] < 0 && op->weight[1] < 0;
+  return plain && cuda_image_attend_fits(plan, limits, op) && heads_from_linear(plan, op);
+}
+
+bool cuda_image_turns(const struct plan *plan, const struct limits *limits) {
+  bool turns = false;
+  for (const struct op *op = plan_ops(plan); !turns && op < plan_ops(plan) + plan->n_op; op++)
+    turns = op->kind == OP_ATTEND && op->args.attend.rope_style && cuda_image_attend_fits(plan, limits, op);
+  return turns;
 }
 
 /* --- what is not there yet ---------------------------------------------------------------------------------------- */

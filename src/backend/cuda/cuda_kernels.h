@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/cuda/cuda_places.h"
 #include "base/limits.h"
 
 #ifdef __cplusplus
@@ -202,6 +203,8 @@ struct cuda_attend {
   int32_t n_angle, n_share, n_chunk, n_block; /* n_block: of a launch, one a multiprocessor */
   void *next_fragments;                       /* of decode: results as the next linear takes them, too; or NULL */
   uint8_t next_tiles;                         /* in tiles: it has many tokens */
+  const uint8_t *axis;                        /* what turns each frequency: 0 to 2 or AXIS_INDEX; NULL: indices alone */
+  struct cuda_places places;                  /* span: of local attention alone */
 };
 
 void cuda_embed(const struct cuda_matrix *table, const struct cuda_batch *batch, float scale, float *out, int out_cols,
@@ -254,8 +257,9 @@ void cuda_coded_expand(const struct cuda_matrix *matrix, void *out, cuda_stream 
 /* From products to results. */
 void cuda_linear_tail(const struct cuda_linear *linear, cuda_stream stream);
 void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
-/* Cosines and sines of all tokens' angles. */
-void cuda_angles(const float *frequency, int n_angle, const struct cuda_batch *batch, float *angle, cuda_stream stream);
+/* Cosines and sines of all tokens' angles; axis and place as in struct cuda_attend. */
+void cuda_angles(const float *frequency, const uint8_t *axis, const int32_t *place, int n_angle,
+                 const struct cuda_batch *batch, float *angle, cuda_stream stream);
 /* Of a cache of 16 bits in panels: queries, keys and values to where they are read; rows with few packed rows; the
  * others.
  */

@@ -122,6 +122,7 @@ struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct 
     most.parts = size_max(most.parts, ATTEND_PARTS * (dim + 8));
     most.query = size_max(most.query, (size_t)limits->tokens * (size_t)heads.queries * (size_t)heads.n_kv_head * dim);
   }
+  if (cuda_image_turns(plan, limits)) most.angle = (size_t)limits->tokens * plan->n_float * 2;
   return most;
 }
 
@@ -149,9 +150,11 @@ int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, i
   return most;
 }
 
-size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch) {
+size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch,
+                     struct cuda_places *at) {
   size_t used = 0, rows = (size_t)batch->n_row, tokens = (size_t)batch->n_token, outputs = (size_t)batch->n_out;
   size_t groups = plan->role == PLAN_VISION ? 1 : (size_t)plan->n_group; /* that have chunks */
+  bool places = plan_has_axes(plan), spans = plan->role == PLAN_VISION && plan_has_spans(plan);
   batch->results = take(slab, &used, 1, sizeof *batch->results);
   batch->draw = take(slab, &used, outputs, sizeof *batch->draw);
   batch->out = take(slab, &used, outputs, sizeof *batch->out);
@@ -159,11 +162,15 @@ size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t
   batch->token = take(slab, &used, tokens, sizeof *batch->token);
   batch->token_row = take(slab, &used, tokens, sizeof *batch->token_row);
   batch->see = take(slab, &used, sees ? tokens : 0, sizeof *batch->see);
+  at->place = take(slab, &used, places ? tokens : 0, 3 * sizeof *at->place);
+  at->span = take(slab, &used, spans ? tokens : 0, 2 * sizeof *at->span);
   batch->cut = take(slab, &used, (size_t)plan->n_group * (ATTEND_SHARES + 1), sizeof *batch->cut);
   batch->chunk = take(slab, &used, groups * (size_t)batch->n_chunk, sizeof *batch->chunk);
   batch->rules = take(slab, &used, outputs, sizeof *batch->rules);
   batch->tables = take(slab, &used, n_table, sizeof *batch->tables); /* last: graphs fix where the others are */
   if (!sees) batch->see = NULL;
+  if (!places) at->place = NULL;
+  if (!spans) at->span = NULL;
   return used;
 }
 
@@ -179,9 +186,10 @@ size_t cuda_slab_most(const struct plan *plan, const struct limits *limits) {
                                .n_token = limits->tokens,
                                .n_out = limits->outputs,
                                .n_chunk = cuda_chunks_most(plan, limits, limits->tokens, limits->seats)};
+  struct cuda_places places;
   size_t histories = (size_t)limits->outputs * (size_t)limits->length * sizeof(int32_t);
   size_t pooled = limits->pool ? (size_t)limits->tokens * sizeof(int32_t) + CUDA_ROOM_ALIGN : 0;
-  return cuda_slab_lay(plan, true, tables_most(plan, limits), NULL, &largest) + pooled +
+  return cuda_slab_lay(plan, true, tables_most(plan, limits), NULL, &largest, &places) + pooled +
          (histories < RULES_MOST ? histories : RULES_MOST) + RULES_LEAST;
 }
 

@@ -303,8 +303,8 @@ struct cuda_attend_needs cuda_attend_most(const struct plan *plan, const struct 
 int32_t cuda_chunks_most(const struct plan *plan, const struct limits *limits, int tokens, int rows);
 size_t cuda_block_bytes(const struct plan *plan, const struct limits *limits, int group);
 /* Where the arrays of a batch of these counts and so many blocks in its tables lie in a slab; bytes that they take. */
-size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch);
-/* Bytes of the largest, with room for the arrays of its rules. */
-size_t cuda_slab_most(const struct plan *plan, const struct limits *limits);
+size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t *slab, struct cuda_batch *batch,
+                     struct cuda_places *places);
+size_t cuda_slab_most(const struct plan *plan, const struct limits *limits); /* of the largest, with its rules */
 
 #endif

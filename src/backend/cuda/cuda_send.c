@@ -67,6 +67,17 @@ static void tokens_fill(struct program *p, const struct cuda_slot *slot, const s
   }
 }
 
+/* Of tokens that the batch gives none, their index. */
+static void places_fill(struct program *p, const struct cuda_slot *slot, const struct batch *batch) {
+  int32_t(*place)[3] = on_host(p, slot, p->images.places.place);
+  for (int r = 0; r < batch->n_row; r++) {
+    const struct row *row = batch->row + r;
+    for (int i = 0, t = row->first; i < row->count; i++, t++)
+      for (int axis = 0; axis < 3; axis++) place[t][axis] = batch->position ? batch->position[t][axis] : i;
+  }
+  for (int t = batch->n_token; t < p->on_device.n_token; t++) memset(place[t], 0, sizeof place[t]);
+}
+
 /* --- outputs ------------------------------------------------------------------------------------------------------ */
 
 static bool drawn_by_host(const struct program *p, const struct sampling *s) {
@@ -134,7 +145,7 @@ size_t cuda_batch_lay(struct program *p, struct cuda_batch counts, bool sees, si
   p->on_device.n_chunk = cuda_chunks_most(p->plan, &p->limits, counts.n_token, counts.n_row);
   p->on_device.last = p->last;
   if (p->adapted) cuda_adapters_lay(p);
-  return cuda_slab_lay(p->plan, sees, n_table, p->slab, &p->on_device);
+  return cuda_slab_lay(p->plan, sees, n_table, p->slab, &p->on_device, &p->images.places);
 }
 
 /* A step of one token a row has the counts of its graph. */
@@ -170,6 +181,7 @@ bool cuda_send(struct program *p, struct cuda_slot *slot, const struct batch *ba
   cuda_attention_fill(p, on_host(p, slot, on_device->row), batch->n_row, on_host(p, slot, on_device->cut),
                       on_host(p, slot, on_device->chunk));
   tokens_fill(p, slot, batch);
+  if (p->images.places.place) places_fill(p, slot, batch);
   cuda_pool_send(p, batch, &room);
   outputs_fill(p, slot, batch, &room);
   if (batch->see) memcpy(on_host(p, slot, on_device->see), batch->see, (size_t)batch->n_token * sizeof *batch->see);

@@ -4,6 +4,7 @@
 #ifndef SPATE_BACKEND_CUDA_IMAGE_CHUNKS_CUH
 #define SPATE_BACKEND_CUDA_IMAGE_CHUNKS_CUH
 
+#include "backend/cuda/attend.cuh"
 #include "backend/cuda/image_kernels.h"
 
 /* x[i]: the lane's pair of run i. The lane's result is run l % 4, in order. */
@@ -26,6 +27,14 @@ static __device__ __forceinline__ uint4 chunk_turn(uint32_t (&x)[4]) {
 static __device__ __forceinline__ uint4 *tile_chunk(void *tiles, int n_piece, int token, int col) {
   return (uint4 *)tiles + ((size_t)(token / 64) * n_piece + col / 64) * 512 + token % 64 * 8 +
          (col % 64 / 8 ^ token % 8);
+}
+
+/* Where a head's chunk of queries (which 0), keys or values (2) from dimension d on goes. */
+static __device__ __forceinline__ uint4 *head_chunk(const cuda_image_ends &e, int place, int which, int head, int d) {
+  size_t panels = (size_t)(place / IMAGE_BLOCK) * e.n_head + head;
+  uint16_t *base = which == 0 ? e.query : (uint16_t *)e.cache;
+  if (which > 0) panels = panels * 2 + which - 1;
+  return (uint4 *)(base + panels * IMAGE_BLOCK * e.room + panel_index(e.room, IMAGE_BLOCK, place % IMAGE_BLOCK, d));
 }
 
 #endif

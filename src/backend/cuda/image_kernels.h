@@ -35,12 +35,13 @@ struct cuda_image_embed {
 };
 void cuda_image_embed(const struct cuda_image_embed *embed, cuda_stream stream);
 
-/* out[i][k] = norm(in[token[i] + k]) for k < merged. */
+/* out[i][k] = norm(in[token[i] + k]) for k < merged, or out[i] = the mean of so many. */
 struct cuda_image_select {
   const float *in;
   const int32_t *token; /* [n] */
   float *out;
   int32_t n, cols, merged;
+  bool mean;
   struct cuda_norm norm;
 };
 void cuda_image_select(const struct cuda_image_select *select, cuda_stream stream);
@@ -77,8 +78,12 @@ void cuda_image_prepare(const float *in, int n, int in_cols, int cols, const str
                         cuda_stream stream);
 /* Of tokens in `fragments`; linear: without norm, bias and activation, of multiples of 8 rows. */
 void cuda_image_linear(const struct cuda_linear *linear, const struct cuda_image_ends *ends, cuda_stream stream);
-/* Each token sees its whole row. dim_k: the room of a head, 64, 80, 96 or 128; dim_v: how wide it is. Results go to
- * next_fragments, as tiles. */
+/* Queries, keys and values of [token][in_cols] floats to where a linear of IMAGE_HEADS would leave them, normed and
+ * rotated. */
+void cuda_image_heads(const struct cuda_attend *attend, const struct cuda_image_ends *ends,
+                      const struct cuda_batch *batch, cuda_stream stream);
+/* Each token sees its whole row, or its span. dim_k: the room of a head, 64, 80, 96 or 128; dim_v: how wide it is.
+ * Results go to next_fragments, as tiles. */
 void cuda_image_attend(const struct cuda_attend *attend, const struct cuda_batch *batch, cuda_stream stream);
 
 #ifdef __cplusplus

@@ -164,14 +164,6 @@ __device__ __forceinline__ void tiles_finish(const float (&sum)[COLS / 2], const
   }
 }
 
-/* Where a head's chunk goes. */
-__device__ __forceinline__ uint4 *head_chunk(const cuda_image_ends &e, int place, int which, int head, int d) {
-  size_t panels = (size_t)(place / IMAGE_BLOCK) * e.n_head + head;
-  uint16_t *base = which == 0 ? e.query : (uint16_t *)e.cache;
-  if (which > 0) panels = panels * 2 + which - 1;
-  return (uint4 *)(base + panels * IMAGE_BLOCK * e.room + panel_index(e.room, IMAGE_BLOCK, place % IMAGE_BLOCK, d));
-}
-
 template <int COLS>
 __device__ __forceinline__ void heads_finish(const float (&sum)[COLS / 2], const cuda_image_ends &e, int token, int row,
                                              const cuda_linear &a, const int place[2]) {
@@ -198,6 +190,11 @@ __device__ __forceinline__ void heads_finish(const float (&sum)[COLS / 2], const
   }
 }
 
+__device__ __forceinline__ void sums_add(float *to, float4 x) {
+  asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w)
+               : "memory");
+}
+
 /* --- the kernel --------------------------------------------------------------------------------------------------- */
 
 template <int GROUPS, int COLS, int PAIR> struct image_worker : worker<GROUPS, COLS, PAIR, 1> {
@@ -205,7 +202,40 @@ template <int GROUPS, int COLS, int PAIR> struct image_worker : worker<GROUPS, C
   using S = typename base::S;
   __device__ image_worker(const many &m, uint8_t *shared) : base(m, shared) {}
 
+  /* A warp: what is there already gets the sums added in the second-level cache, so that nobody waits for it. By way of
+   * shared memory as in linear_ends.cuh. */
+  __device__ void floats_add(const float (&sum)[COLS / 2], int token, int row) const {
+    constexpr int run = S::run, lanes = run / 4, step = 32 / lanes, chunks = run / 8;
+    const cuda_linear &a = this->m.linear;
+    int lane = threadIdx.x % 32, mine = lane / lanes, within = lane % lanes;
+    float *room = this->r.sums + (threadIdx.x / 32 - 4) * 16 * sums_stride(run);
+    float *out = a.out + (size_t)(token + mine) * a.out_cols + row + within * 4;
+#pragma unroll
+    for (int at = 0; at < COLS; at += run) {
+      if (row + at >= a.matrix.rows) break;
+#pragma unroll
+      for (int j = 0; j < chunks; j++) {
+        const float *x = &sum[(at / 8 + j) * 4];
+        float *to = room + lane / 4 * run + (j ^ lane / 4 % chunks) * 8 + lane % 4 * 2;
+        *(float2 *)to = make_float2(x[0], x[1]);
+        *(float2 *)(to + 8 * run) = make_float2(x[2], x[3]);
+      }
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < 16; i += step) {
+        int t = i + mine;
+        float4 x = *(const float4 *)(room + t * run + (within / 2 ^ t % chunks) * 8 + within % 2 * 4);
+        if (token + t < a.n_row) sums_add(out + (size_t)i * a.out_cols + at, x);
+      }
+      __syncwarp();
+    }
+  }
+
   __device__ void floats_finish(const float (&sum)[COLS / 2], int token, const place &p, int row) const {
+    if (this->m.finish == FINISH_ROWS && this->m.linear.residual == this->m.linear.out) {
+      floats_add(sum, token, row);
+      return;
+    }
     auto ends = this->ending_of(p.strip + S::strips);
     typename ending<S::run>::template extras<COLS> extras;
     if (this->m.finish == FINISH_ROWS) ends.template extras_begin<COLS>(extras, token, row);

@@ -39,6 +39,21 @@ __global__ void select(struct cuda_image_select a) {
   row_norm(a.norm, out, a.cols);
 }
 
+/* The mean of rows that are normed each. */
+__global__ void select_mean(struct cuda_image_select a) {
+  int i = warp_row();
+  if (i >= a.n) return;
+  float *out = a.out + (size_t)i * a.cols;
+  for (int k = 0; k < a.merged; k++) {
+    const float *from = a.in + (size_t)(a.token[i] + k) * a.cols;
+    normed n = normed_of(a.norm, a.cols, [&](int c) { return from[c]; });
+    for (int c = threadIdx.x % 32; c < a.cols; c += 32) {
+      float sum = (k ? out[c] : 0) + norm_apply(a.norm, n, from[c], a.cols, c);
+      out[c] = k + 1 < a.merged ? sum : sum / a.merged;
+    }
+  }
+}
+
 __global__ void norm_rows(const float *in, int n, int in_cols, int cols, cuda_norm norm, float *out) {
   int i = warp_row();
   if (i >= n) return;
@@ -66,7 +81,10 @@ void cuda_image_embed(const struct cuda_image_embed *a, cuda_stream stream) {
 }
 
 void cuda_image_select(const struct cuda_image_select *a, cuda_stream stream) {
-  select<<<blocks_of(a->n * a->merged), WARPS * 32, 0, stream>>>(*a);
+  if (a->mean)
+    select_mean<<<blocks_of(a->n), WARPS * 32, 0, stream>>>(*a);
+  else
+    select<<<blocks_of(a->n * a->merged), WARPS * 32, 0, stream>>>(*a);
 }
 
 void cuda_image_norm(const float *in, int n, int in_cols, int cols, const struct cuda_norm *norm, float *out,
