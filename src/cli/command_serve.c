@@ -213,6 +213,14 @@ static const char *traces_of(const struct settings *settings) {
   return NULL;
 }
 
+static struct media_options media_of(const struct settings *settings) {
+  return (struct media_options){.prefixes = settings->media_prefixes.text,
+                                .n_prefix = settings->media_prefixes.count,
+                                .ranges = settings->media_addresses.text,
+                                .n_range = settings->media_addresses.count,
+                                .timeout_s = settings->media_timeout};
+}
+
 static struct server_options server_options_of(const struct settings *settings) {
   return (struct server_options){.host = settings->host ? settings->host : "127.0.0.1",
                                  .port = settings->has_port ? settings->port : DEFAULT_PORT,
@@ -230,7 +238,8 @@ static struct server_options server_options_of(const struct settings *settings) 
                                  .api_keys = settings->api_key,
                                  .min_priorities = settings->min_priority,
                                  .admin_keys = settings->admin_key,
-                                 .reload_folder = settings->reload_dir};
+                                 .reload_folder = settings->reload_dir,
+                                 .media = media_of(settings)};
 }
 
 /* What there is to say of an engine, which may be replaced before it is said. */

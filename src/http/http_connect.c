@@ -78,6 +78,15 @@ static void found_keep(struct http_client *client, struct addrinfo *found) {
   for (const struct addrinfo *address = found; address; address = address->ai_next) client->n_found++;
 }
 
+/* What the guard has against one of the addresses; NULL: nothing. A name that has others beside it is not trusted with
+ * them either. */
+static const char *found_refuse(const struct http_client *client, const struct addrinfo *found) {
+  const struct http_guard *guard = client->guard;
+  const char *what = NULL;
+  for (; guard && found && !what; found = found->ai_next) what = address_refuse(found->ai_addr, guard->ranges, guard->n);
+  return what;
+}
+
 /* What callbacks begin meanwhile seeks anew. */
 static void on_found(void *user, struct addrinfo *found, const char *why) {
   struct http_client *client = user;
@@ -85,11 +94,17 @@ static void on_found(void *user, struct addrinfo *found, const char *why) {
   client->look_up = NULL;
   client->seeking = NULL;
   if (seeking) seeking->place = &seeking;
-  if (found) found_keep(client, found);
+  const char *special = found_refuse(client, found);
+  if (found && special)
+    freeaddrinfo(found);
+  else if (found)
+    found_keep(client, found);
   while ((link = seeking)) {
     http_link_leave(link);
     link->state = LINK_NEW;
-    if (found)
+    if (special)
+      http_link_fail(link, HTTP_END_REFUSED, "has an address that is not public", special);
+    else if (found)
       link_begin(link);
     else
       http_link_fail(link, HTTP_END_REFUSED, "cannot be found", why);

@@ -262,8 +262,9 @@ bool load_run(const struct load_target *target, struct load_plan *plan, struct l
   buffer_init(&run.body, LIMIT_LOAD_BODY_BYTES);
   run.stream = calloc((size_t)plan->count, sizeof *run.stream);
   bool done = run.stream || error_set(error, ERROR_MEMORY, "There is no memory for %d requests.", plan->count);
-  if (done)
-    run.client = http_client_open(&run.loop, target->url, target->api_key, HTTP_LOOK_UP_ONCE, &callbacks, error);
+  const struct http_client_options client = {
+      .url = target->url, .bearer = target->api_key, .look_ups = HTTP_LOOK_UP_ONCE};
+  if (done) run.client = http_client_open(&run.loop, &client, &callbacks, error);
   done = run.client != NULL;
   if (done) run_loop(&run);
   http_client_free(run.client);

@@ -39,9 +39,10 @@ bool images_count_check(const struct runtime *rt, int64_t count, struct error *e
                    (long long)count, rt->images_most);
 }
 
-bool request_images_add(struct request_images *images, const struct image_source *from, struct error *error) {
-  if (!images->source) images->source = calloc(LIMIT_REQUEST_IMAGES, sizeof *images->source);
-  struct image_source *source = images->source && images->n < LIMIT_REQUEST_IMAGES ? &images->source[images->n] : NULL;
+/* To the end of a list. */
+static bool source_add(struct image_source **list, int32_t *n, const struct image_source *from, struct error *error) {
+  if (!*list) *list = calloc(LIMIT_REQUEST_IMAGES, sizeof **list);
+  struct image_source *source = *list && *n < LIMIT_REQUEST_IMAGES ? &(*list)[*n] : NULL;
   uint8_t *bytes = source ? malloc(from->data.size + from->mime.size + 1) : NULL;
   if (!bytes) return error_set(error, ERROR_MEMORY, "Out of memory for an image of %zu bytes.", from->data.size);
   if (from->data.size) memcpy(bytes, from->data.data, from->data.size);
@@ -49,14 +50,40 @@ bool request_images_add(struct request_images *images, const struct image_source
   *source = (struct image_source){.data = slice_make(bytes, from->data.size),
                                   .mime = slice_make(bytes + from->data.size, from->mime.size),
                                   .text = from->text};
-  images->n++;
+  (*n)++;
   return true;
 }
 
+bool request_images_add(struct request_images *images, const struct image_source *source, struct error *error) {
+  return source_add(&images->source, &images->n, source, error);
+}
+
+bool request_images_add_fetched(struct request_images *images, const struct image_source *source, struct error *error) {
+  return source_add(&images->fetched, &images->n_fetched, source, error);
+}
+
+static bool is_address(struct slice text) {
+  return (text.size >= 7 && strncasecmp((const char *)text.data, "http://", 7) == 0) ||
+         (text.size >= 8 && strncasecmp((const char *)text.data, "https://", 8) == 0);
+}
+
+bool request_images_place(struct request_images *images, struct slice text) {
+  if (images->n_placed == images->n_fetched || !is_address(text)) return false;
+  if (!images->source) images->source = calloc(LIMIT_REQUEST_IMAGES, sizeof *images->source);
+  if (!images->source || images->n >= LIMIT_REQUEST_IMAGES) return false;
+  images->source[images->n++] = images->fetched[images->n_placed++];
+  return true;
+}
+
+static void list_free(struct image_source **list, int32_t from, int32_t to) {
+  for (int32_t i = from; *list && i < to; i++) free((void *)(uintptr_t)(*list)[i].data.data);
+  free(*list);
+  *list = NULL;
+}
+
 static void sources_free(struct request_images *images) {
-  for (int32_t i = 0; images->source && i < images->n; i++) free((void *)(uintptr_t)images->source[i].data.data);
-  free(images->source);
-  images->source = NULL;
+  list_free(&images->source, 0, images->n);
+  list_free(&images->fetched, images->n_placed, images->n_fetched);
 }
 
 void request_images_drop(struct request_images *images) {
@@ -83,11 +110,6 @@ static bool image_blame(int32_t index, int32_t n, struct error *error) {
   return n > 1 ? error_prefix(error, "Image %d of %d: ", index + 1, n) : false;
 }
 
-static bool is_address(struct slice text) {
-  return (text.size >= 7 && strncasecmp((const char *)text.data, "http://", 7) == 0) ||
-         (text.size >= 8 && strncasecmp((const char *)text.data, "https://", 8) == 0);
-}
-
 static struct stored_image *source_take(struct image_store *store, const struct image_source *source,
                                         struct hash128 salt, struct error *error) {
   struct buffer file;
@@ -95,7 +117,8 @@ static struct stored_image *source_take(struct image_store *store, const struct 
   if (!source->text) return image_store_take(store, source->data, source->mime, salt, error);
   if (is_address(source->data)) {
     error_set(error, ERROR_UNSUPPORTED,
-              "The image is an address, and images are not fetched: send its bytes as data:image/png;base64,...");
+              "The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
+              "data:image/png;base64,...");
     return NULL;
   }
   buffer_init(&file, LIMIT_IMAGE_BYTES + 1);

@@ -18,6 +18,8 @@ struct request_images {
   struct image_store *store; /* borrowed; NULL while there are none */
   int32_t n;
   struct image_source *source; /* [n] owned, with their bytes; NULL once encoded */
+  struct image_source *fetched; /* [n_fetched] owned: of a conversation, those from n_placed on have no place yet */
+  int32_t n_fetched, n_placed;
   struct token_list tokens;    /* of the prompt, a mark for each image, between the worker and the store */
   struct embed_claim claim;    /* of the images, as embed_entry; held */
   struct sequence_span *span;  /* [n] owned */
@@ -38,6 +40,11 @@ bool images_count_check(const struct runtime *runtime, int64_t count, struct err
 
 /* Copies one more. Before the request is queued with the store. */
 bool request_images_add(struct request_images *images, const struct image_source *source, struct error *error);
+
+/* Copies one that somebody has fetched, and gives the next of them the place of an address in the conversation: true
+ * when the text is one and there is an image left for it. */
+bool request_images_add_fetched(struct request_images *images, const struct image_source *source, struct error *error);
+bool request_images_place(struct request_images *images, struct slice text);
 void request_images_release(struct request_images *images);
 
 /* The step thread: have the images of a live request come? Drops them with a request that has ended. False: it is live

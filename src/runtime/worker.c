@@ -20,7 +20,15 @@ static bool image_take(void *user, struct slice url, struct error *error) {
   const struct image_take *take = user;
   struct image_source source = {.data = url, .text = true};
   return images_count_check(take->rt, take->r->images.n + 1, error) &&
-         request_images_add(&take->r->images, &source, error);
+         (request_images_place(&take->r->images, url) || request_images_add(&take->r->images, &source, error));
+}
+
+/* What was sent beside the conversation has found its place in it. */
+static bool placed_check(const struct request_images *images, struct error *error) {
+  return images->n_placed == images->n_fetched ||
+         error_set(error, ERROR_INVALID,
+                   "%d images were sent beside the messages, which have %d addresses of images: send one for each.",
+                   images->n_fetched, images->n_placed);
 }
 
 static bool conversation_tokenize(const struct runtime *rt, struct request *r, struct token_list *list,
@@ -29,7 +37,8 @@ static bool conversation_tokenize(const struct runtime *rt, struct request *r, s
   struct conversation_images images = {image_take, &take};
   if (!rt->chat) return error_set(error, rt->chat_problem->code, "%s", rt->chat_problem->text);
   return conversation_encode(rt->chat, slice_make(r->prompt, r->prompt_size), rt->engine->file.vision ? &images : NULL,
-                             rt->tokenizer, list, error);
+                             rt->tokenizer, list, error) &&
+         placed_check(&r->images, error);
 }
 
 static bool text_tokenize(const struct runtime *rt, const struct request *r, struct token_list *list,

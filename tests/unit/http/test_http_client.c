@@ -139,7 +139,8 @@ static void client_begin_with(struct seen *seen, const char *url, enum http_look
   struct error error;
   *seen = (struct seen){.n_end = 0};
   assert_int_equal(uv_loop_init(&seen->loop), 0);
-  seen->client = http_client_open(&seen->loop, url, NULL, look_ups, &callbacks, &error);
+  const struct http_client_options options = {.url = url, .look_ups = look_ups};
+  seen->client = http_client_open(&seen->loop, &options, &callbacks, &error);
   assert_non_null(seen->client);
 }
 
@@ -198,7 +199,7 @@ static void test_name_comes_later(void **state) {
   server_begin(&server);
   client_begin(&seen, "http://later/v1/");
   resolver_set(0, 0, 0);
-  ask(&seen, HTTP_END_REFUSED, "later:80 cannot be found: Name or service not known.");
+  ask(&seen, HTTP_END_REFUSED, "later cannot be found: Name or service not known.");
   resolver_set(server.port, 0, 0);
   ask(&seen, HTTP_END_DONE, "");
   client_end(&seen);
@@ -284,12 +285,12 @@ static void test_look_up_once(void **state) {
   client_begin_with(&seen, "http://once", HTTP_LOOK_UP_ONCE);
   resolver_set(0, 0, 0);
   resolver.n_asked = 0;
-  ask(&seen, HTTP_END_REFUSED, "once:80 cannot be found: Name or service not known.");
+  ask(&seen, HTTP_END_REFUSED, "once cannot be found: Name or service not known.");
   resolver_set(server.port, 0, 0);
   for (int i = 0; i < 3; i++) ask(&seen, HTTP_END_DONE, "");
   assert_int_equal(resolver.n_asked, 2);
   server_end(&server);
-  ask(&seen, HTTP_END_REFUSED, "once:80 cannot be reached: connection refused.");
+  ask(&seen, HTTP_END_REFUSED, "once cannot be reached: connection refused.");
   assert_int_equal(resolver.n_asked, 2);
   client_end(&seen);
 }
@@ -305,7 +306,8 @@ static void test_bad_urls(void **state) {
   for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
     struct error error;
     char sentence[ERROR_TEXT_MAX];
-    assert_null(http_client_open(&loop, urls[i], NULL, HTTP_LOOK_UP_EACH, &callbacks, &error));
+    const struct http_client_options options = {.url = urls[i], .look_ups = HTTP_LOOK_UP_EACH};
+    assert_null(http_client_open(&loop, &options, &callbacks, &error));
     snprintf(sentence, sizeof sentence, "\"%s\" is no address of a server, expected http://HOST:PORT.", urls[i]);
     assert_string_equal(error.text, sentence);
   }
