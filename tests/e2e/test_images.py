@@ -272,7 +272,8 @@ class BadImages(SeeingCase):
                      f"data:image/jpeg;base64,{good}")
         self.refused("The image's data: URL has no comma: write data:image/png;base64,...", "data:image/png;base64")
         self.refused("The image's data: URL is not in base64: write data:image/png;base64,...", "data:image/png,abc")
-        self.refused("The image is an address, and images are not fetched: send its bytes as data:image/png;base64,...",
+        self.refused("The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
+                     "data:image/png;base64,...",
                      "https://example.com/a.png")
         self.refused("Image 2 of 2: The image has no bytes: send a JPEG, PNG or WebP file.", [good, ""])
         self.refused("The prompt has 1 marks for images (<image>) and 2 images were sent: write one for each, or none.",
@@ -290,7 +291,8 @@ class BadImages(SeeingCase):
         good = named("colour.png")
         rows = (
             ({"type": "image_url", "image_url": {"url": "http://127.0.0.1/a.png"}},
-             "The image is an address, and images are not fetched: send its bytes as data:image/png;base64,..."),
+             "The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
+                     "data:image/png;base64,..."),
             ({"type": "image_url", "image_url": {}},
              "messages[0].content[0].image_url.url must be a string: data:image/png;base64,..."),
             ({"type": "image_url", "image_url": {"url": good, "detail": "huge"}},
