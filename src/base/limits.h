@@ -123,10 +123,10 @@ enum limit {
 
   /* images that requests name by their address */
   LIMIT_FETCH_URL_BYTES = 4 << 10,
-  LIMIT_FETCH_PREFIXES = 64,      /* addresses that an operator lets images come from */
-  LIMIT_FETCH_RANGES = 64,        /* not public ones among them */
-  LIMIT_FETCHES_AT_ONCE = 4,      /* of one request; LIMIT_LOOP_THREADS requests of a network loop fetch at once */
-  LIMIT_FETCH_SECONDS = 300,      /* the most that a request's images may be waited for */
+  LIMIT_FETCH_PREFIXES = 64,       /* addresses that an operator lets images come from */
+  LIMIT_FETCH_RANGES = 64,         /* not public ones among them */
+  LIMIT_FETCHES_AT_ONCE = 4,       /* of one request; LIMIT_LOOP_THREADS requests of a network loop fetch at once */
+  LIMIT_FETCH_SECONDS = 300,       /* the most that a request's images may be waited for */
   LIMIT_FETCHED_BYTES = 256 << 20, /* of requests that fetch, their bodies included, all together */
 
   /* spate.yaml */

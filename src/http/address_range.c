@@ -51,8 +51,8 @@ static const struct special outside_6[] = {
     {{0xff}, 8, "multicast"},
 };
 
-static const uint8_t mapped[ADDRESS_BYTES] = {[10] = 0xff, [11] = 0xff};  /* ::ffff:0:0/96 */
-static const uint8_t translated[ADDRESS_BYTES] = {0, 0x64, 0xff, 0x9b};   /* 64:ff9b::/96 (RFC 6052) */
+static const uint8_t mapped[ADDRESS_BYTES] = {[10] = 0xff, [11] = 0xff}; /* ::ffff:0:0/96 */
+static const uint8_t translated[ADDRESS_BYTES] = {0, 0x64, 0xff, 0x9b};  /* 64:ff9b::/96 (RFC 6052) */
 
 static bool bits_equal(const uint8_t *a, const uint8_t *b, int bits) {
   int whole = bits / 8, rest = bits % 8;

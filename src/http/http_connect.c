@@ -83,7 +83,8 @@ static void found_keep(struct http_client *client, struct addrinfo *found) {
 static const char *found_refuse(const struct http_client *client, const struct addrinfo *found) {
   const struct http_guard *guard = client->guard;
   const char *what = NULL;
-  for (; guard && found && !what; found = found->ai_next) what = address_refuse(found->ai_addr, guard->ranges, guard->n);
+  for (; guard && found && !what; found = found->ai_next)
+    what = address_refuse(found->ai_addr, guard->ranges, guard->n);
   return what;
 }
 

@@ -58,8 +58,8 @@ struct http_client {
   enum http_look_ups look_ups;
   struct tls_context *tls;        /* NULL: in the clear */
   const struct http_guard *guard; /* NULL: none */
-  struct http_look_up *look_up; /* under way */
-  struct addrinfo *found;       /* by the last one; NULL: none yet */
+  struct http_look_up *look_up;   /* under way */
+  struct addrinfo *found;         /* by the last one; NULL: none yet */
   int n_found;
   int turn; /* which of the addresses found a link begins with: the one before has failed, or did not answer in time */
   struct buffer authorization; /* a line of the head, or nothing */

@@ -32,9 +32,7 @@ static int escape_value(struct slice text, size_t at) {
   return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-static struct slice cut(struct slice text, size_t from) {
-  return slice_make(text.data + from, text.size - from);
-}
+static struct slice cut(struct slice text, size_t from) { return slice_make(text.data + from, text.size - from); }
 
 /* --- paths -------------------------------------------------------------------------------------------------------- */
 
@@ -190,10 +188,11 @@ static bool starts_in_any_case(struct slice text, const char *start) {
 static bool bytes_check(struct slice text, struct error *error) {
   for (size_t i = 0; i < text.size; i++) {
     if (!is_of_url(text.data[i]))
-      return error_set(error, ERROR_INVALID,
-                       "The URL's byte %zu is 0x%02x, which no URL has: write it percent-encoded, and names of hosts in "
-                       "ASCII.",
-                       i + 1, text.data[i]);
+      return error_set(
+          error, ERROR_INVALID,
+          "The URL's byte %zu is 0x%02x, which no URL has: write it percent-encoded, and names of hosts in "
+          "ASCII.",
+          i + 1, text.data[i]);
     if (text.data[i] == '#') return refuse(error, "The URL has a fragment, which no server is told: leave out the #.");
   }
   return true;

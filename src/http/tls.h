@@ -18,7 +18,7 @@ void tls_context_free(struct tls_context *context); /* after its sessions; NULL 
 /* A server's session, and one with a server that must prove to be host, a name or a number. NULL: no memory. */
 struct tls_session *tls_session_new(struct tls_context *context);
 struct tls_session *tls_client_session_new(struct tls_context *context, const char *host);
-void tls_session_free(struct tls_session *session);               /* NULL is allowed */
+void tls_session_free(struct tls_session *session); /* NULL is allowed */
 
 enum { TLS_WAIT = 0, TLS_END = -1, TLS_BROKEN = -2 };
 

@@ -39,53 +39,6 @@ bool images_count_check(const struct runtime *rt, int64_t count, struct error *e
                    (long long)count, rt->images_most);
 }
 
-/* To the end of a list. */
-static bool source_add(struct image_source **list, int32_t *n, const struct image_source *from, struct error *error) {
-  if (!*list) *list = calloc(LIMIT_REQUEST_IMAGES, sizeof **list);
-  struct image_source *source = *list && *n < LIMIT_REQUEST_IMAGES ? &(*list)[*n] : NULL;
-  uint8_t *bytes = source ? malloc(from->data.size + from->mime.size + 1) : NULL;
-  if (!bytes) return error_set(error, ERROR_MEMORY, "Out of memory for an image of %zu bytes.", from->data.size);
-  if (from->data.size) memcpy(bytes, from->data.data, from->data.size);
-  if (from->mime.size) memcpy(bytes + from->data.size, from->mime.data, from->mime.size);
-  *source = (struct image_source){.data = slice_make(bytes, from->data.size),
-                                  .mime = slice_make(bytes + from->data.size, from->mime.size),
-                                  .text = from->text};
-  (*n)++;
-  return true;
-}
-
-bool request_images_add(struct request_images *images, const struct image_source *source, struct error *error) {
-  return source_add(&images->source, &images->n, source, error);
-}
-
-bool request_images_add_fetched(struct request_images *images, const struct image_source *source, struct error *error) {
-  return source_add(&images->fetched, &images->n_fetched, source, error);
-}
-
-static bool is_address(struct slice text) {
-  return (text.size >= 7 && strncasecmp((const char *)text.data, "http://", 7) == 0) ||
-         (text.size >= 8 && strncasecmp((const char *)text.data, "https://", 8) == 0);
-}
-
-bool request_images_place(struct request_images *images, struct slice text) {
-  if (images->n_placed == images->n_fetched || !is_address(text)) return false;
-  if (!images->source) images->source = calloc(LIMIT_REQUEST_IMAGES, sizeof *images->source);
-  if (!images->source || images->n >= LIMIT_REQUEST_IMAGES) return false;
-  images->source[images->n++] = images->fetched[images->n_placed++];
-  return true;
-}
-
-static void list_free(struct image_source **list, int32_t from, int32_t to) {
-  for (int32_t i = from; *list && i < to; i++) free((void *)(uintptr_t)(*list)[i].data.data);
-  free(*list);
-  *list = NULL;
-}
-
-static void sources_free(struct request_images *images) {
-  list_free(&images->source, 0, images->n);
-  list_free(&images->fetched, images->n_placed, images->n_fetched);
-}
-
 void request_images_drop(struct request_images *images) {
   if (!images->store) return;
   image_store_unclaim(images->store, &images->claim);
@@ -96,7 +49,7 @@ void request_images_drop(struct request_images *images) {
 
 void request_images_release(struct request_images *images) {
   request_images_drop(images);
-  sources_free(images);
+  request_images_forget(images);
   token_list_release(&images->tokens);
   free(images->claim.entry);
   free(images->span);
@@ -115,7 +68,7 @@ static struct stored_image *source_take(struct image_store *store, const struct 
   struct buffer file;
   struct slice mime;
   if (!source->text) return image_store_take(store, source->data, source->mime, salt, error);
-  if (is_address(source->data)) {
+  if (image_source_is_address(source->data)) {
     error_set(error, ERROR_UNSUPPORTED,
               "The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
               "data:image/png;base64,...");
@@ -250,7 +203,8 @@ static void request_ready_for_step(void *runtime, void *request) {
     r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
     r->error = error;
   }
-  if (!r->images.embed) sources_free(&r->images); /* or when its rows are there: it may be prepared once more */
+  if (!r->images.embed)
+    request_images_forget(&r->images); /* or when its rows are there: it may be prepared once more */
   token_list_release(&r->images.tokens);
   r->images.prepare_us = clock_us() - start_us;
   mailbox_put(&rt->to_step, &r->letter);
@@ -297,7 +251,7 @@ bool request_images_review(struct runtime *rt, struct request *r) {
   const struct sequence *q = &r->generation[0].sequence;
   embeds_write(images, image_store_form(images->store), q->tokens, q->n_prompt);
   images->ready = true;
-  sources_free(images);
+  request_images_forget(images);
   request_settle(rt, r);
   return true;
 }

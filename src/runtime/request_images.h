@@ -1,5 +1,5 @@
-/* The images of a request: copied by whoever submits it or found by the worker in its conversation, prepared in a
- * thread of the store, waited for by the step thread, dropped with the request. */
+/* The images of a request: copied by whoever submits it or found by the worker in its conversation (request_sources.c),
+ * prepared in a thread of the store, waited for by the step thread, dropped with the request. */
 #ifndef SPATE_RUNTIME_REQUEST_IMAGES_H
 #define SPATE_RUNTIME_REQUEST_IMAGES_H
 
@@ -17,15 +17,15 @@ struct image_source {
 struct request_images {
   struct image_store *store; /* borrowed; NULL while there are none */
   int32_t n;
-  struct image_source *source; /* [n] owned, with their bytes; NULL once encoded */
+  struct image_source *source;  /* [n] owned, with their bytes; NULL once encoded */
   struct image_source *fetched; /* [n_fetched] owned: of a conversation, those from n_placed on have no place yet */
   int32_t n_fetched, n_placed;
-  struct token_list tokens;    /* of the prompt, a mark for each image, between the worker and the store */
-  struct embed_claim claim;    /* of the images, as embed_entry; held */
-  struct sequence_span *span;  /* [n] owned */
-  int32_t *embed;              /* owned; a row for each token of the prompt */
-  uint64_t prepare_us;         /* that decoding and preprocessing took */
-  bool claimed, ready, again;  /* again: it holds none any more, and is to have them prepared once more */
+  struct token_list tokens;   /* of the prompt, a mark for each image, between the worker and the store */
+  struct embed_claim claim;   /* of the images, as embed_entry; held */
+  struct sequence_span *span; /* [n] owned */
+  int32_t *embed;             /* owned; a row for each token of the prompt */
+  uint64_t prepare_us;        /* that decoding and preprocessing took */
+  bool claimed, ready, again; /* again: it holds none any more, and is to have them prepared once more */
 };
 
 struct runtime;
@@ -45,6 +45,12 @@ bool request_images_add(struct request_images *images, const struct image_source
  * when the text is one and there is an image left for it. */
 bool request_images_add_fetched(struct request_images *images, const struct image_source *source, struct error *error);
 bool request_images_place(struct request_images *images, struct slice text);
+
+/* http:// or https:// at its beginning. */
+bool image_source_is_address(struct slice text);
+
+/* Frees what was sent. */
+void request_images_forget(struct request_images *images);
 void request_images_release(struct request_images *images);
 
 /* The step thread: have the images of a live request come? Drops them with a request that has ended. False: it is live

@@ -240,9 +240,7 @@ void completion_handle(struct server *server, struct http_request *request) {
   request_handle(server, request, REQUEST_COMPLETION);
 }
 
-void chat_handle(struct server *server, struct http_request *request) {
-  request_handle(server, request, REQUEST_CHAT);
-}
+void chat_handle(struct server *server, struct http_request *request) { request_handle(server, request, REQUEST_CHAT); }
 
 void generate_handle(struct server *server, struct http_request *request) {
   /* A browser's EventSource connects again when a stream ends; 204 tells it to stop, where an answer would generate the

@@ -17,7 +17,8 @@ struct http_metrics {
   char labels[METRIC_HANDLERS][48];
   _Atomic uint64_t refused[METRIC_REFUSALS];
   _Atomic uint64_t ignored_fields; /* of OpenAI requests: sent and not known here */
-  _Atomic uint64_t fetched, unfetched; /* images that were named by their address, and those of requests that failed so */
+  _Atomic uint64_t fetched,
+      unfetched; /* images that were named by their address, and those of requests that failed so */
   struct metric_registry registry;
 };
 

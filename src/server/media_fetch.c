@@ -50,9 +50,7 @@ static void pull_fail(struct pull *pull) {
   run_end(pull->run);
 }
 
-static const char *host_of(const struct pull *pull) {
-  return pull->run->fetch->image[pull->index].url.authority;
-}
+static const char *host_of(const struct pull *pull) { return pull->run->fetch->image[pull->index].url.authority; }
 
 /* --- what comes --------------------------------------------------------------------------------------------------- */
 
@@ -77,10 +75,11 @@ static void on_head(void *user, int status, const char *type) {
   char shown[TYPE_SHOWN];
   type_shorten(type, shown);
   if (status / 100 == 3)
-    error_set(error, ERROR_INVALID,
-              "%s answered with status %d, which leads elsewhere, and redirects are not followed: send the address that "
-              "they end at.",
-              host_of(pull), status);
+    error_set(
+        error, ERROR_INVALID,
+        "%s answered with status %d, which leads elsewhere, and redirects are not followed: send the address that "
+        "they end at.",
+        host_of(pull), status);
   else if (status != 200)
     error_set(error, ERROR_INVALID, "%s answered with status %d, expected 200 and an image.", host_of(pull), status);
   else if (!type_is_image(type))
@@ -173,8 +172,9 @@ static void on_tick(uv_timer_t *tick) {
   if (atomic_load(&run->fetch->cancelled))
     error_set(run->error, ERROR_CANCELLED, "The request was cancelled.");
   else if (uv_now(&run->loop) >= run->end_ms)
-    error_set(run->error, ERROR_INVALID, "The images did not come within %d seconds: send their bytes as data:image/png;"
-                                         "base64,...",
+    error_set(run->error, ERROR_INVALID,
+              "The images did not come within %d seconds: send their bytes as data:image/png;"
+              "base64,...",
               run->fetch->rules->timeout_s);
   else
     return;

@@ -16,9 +16,10 @@ struct media_fetch {
   const struct media_rules *rules;
   struct media_image *image; /* [n] */
   int n;
-  atomic_bool cancelled;       /* any thread: nobody wants them any more */
-  atomic_size_t *bytes_of_all; /* of those that others fetch too: at most LIMIT_FETCHED_BYTES, which these are added to */
-  int failed;                  /* which of the images the error is about */
+  atomic_bool cancelled; /* any thread: nobody wants them any more */
+  atomic_size_t
+      *bytes_of_all; /* of those that others fetch too: at most LIMIT_FETCHED_BYTES, which these are added to */
+  int failed;        /* which of the images the error is about */
 };
 
 /* False with a sentence, when one of them cannot be had; ERROR_BUSY: because of what others fetch. */

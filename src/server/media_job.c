@@ -173,11 +173,8 @@ static struct media_job *job_new(struct server *server, const struct http_reques
   job->server = server;
   job->http_id = request->id;
   job->kind = wanted->kind;
-  job->fetch = (struct media_fetch){.rules = server->media,
-                                    .image = images,
-                                    .n = found->n,
-                                    .failed = -1,
-                                    .bytes_of_all = &server->media_bytes};
+  job->fetch = (struct media_fetch){
+      .rules = server->media, .image = images, .n = found->n, .failed = -1, .bytes_of_all = &server->media_bytes};
   buffer_init(&job->body, LIMIT_IMAGE_BODY_BYTES);
   buffer_append(&job->body, request->body.data, request->body.size);
   atomic_fetch_add(&server->media_bytes, job->body.size);
@@ -190,7 +187,8 @@ static struct media_job *job_new(struct server *server, const struct http_reques
 static bool may_begin(const struct server *server, const struct http_request *request,
                       const struct served_engine *served, struct error *error) {
   spate_error blind;
-  if (!spate_sees_images(served->engine, &blind)) return error_set(error, (enum error_code)blind.code, "%s", blind.text);
+  if (!spate_sees_images(served->engine, &blind))
+    return error_set(error, (enum error_code)blind.code, "%s", blind.text);
   return atomic_load(&server->media_bytes) + request->body.size <= LIMIT_FETCHED_BYTES ||
          error_set(error, ERROR_BUSY, "Too many images are being fetched: try again later.");
 }
@@ -202,8 +200,7 @@ void media_job_begin(struct server *server, struct http_request *request, const 
   const struct served_engine *served = server_loop_engine(request);
   if (!served) return;
   addresses_find(wanted, &found);
-  struct media_job *job =
-      may_begin(server, request, served, &error) ? job_new(server, request, wanted, &found) : NULL;
+  struct media_job *job = may_begin(server, request, served, &error) ? job_new(server, request, wanted, &found) : NULL;
   if (!job) {
     reply_engine_error(request, (spate_code)error.code, error.text);
     return;

@@ -24,11 +24,13 @@ static bool prefix_read(struct media_rules *rules, struct slice text, struct err
 static bool range_read(struct media_rules *rules, struct slice text, struct error *error) {
   if (rules->guard.n == LIMIT_FETCH_RANGES)
     return error_set(error, ERROR_LIMIT, "--allow-media-address has more than %d ranges.", LIMIT_FETCH_RANGES);
-  return address_range_parse(&rules->range[rules->guard.n++], text, error) || error_prefix(error, "--allow-media-address: ");
+  return address_range_parse(&rules->range[rules->guard.n++], text, error) ||
+         error_prefix(error, "--allow-media-address: ");
 }
 
 /* Several stand with commas between them; an empty text is none, as an image's variable cannot be unset. */
-static bool list_read(struct media_rules *rules, const char *const *texts, int n, entry_read read, struct error *error) {
+static bool list_read(struct media_rules *rules, const char *const *texts, int n, entry_read read,
+                      struct error *error) {
   for (int i = 0; i < n; i++)
     for (const char *at = texts[i]; *at;) {
       size_t size = strcspn(at, ",");

@@ -282,9 +282,9 @@ class BadImages(SeeingCase):
             self.refused(f"The prompt has {n} marks for images (<image>) and 1 images were sent: write one for each, or none.",
                          good, "<image>" * n)
         self.refused("17 images were sent, and a prompt may have 16 (--limit-mm-per-prompt): send fewer.", [good] * 17)
-        self.refused("image_data is a list, expected an image in base64 or as a data: URL, or a list of up to 64.",
+        self.refused("image_data is a list, expected an image in base64, as a data: URL or by its address, or a list of up to 64.",
                      [base(png(1, 1))] * 5000)
-        self.refused("image_data is a number, expected an image in base64 or as a data: URL, or a list of up to 64."
+        self.refused("image_data is a number, expected an image in base64, as a data: URL or by its address, or a list of up to 64."
                      .replace("a number", "7"), 7)
 
     def test_messages(self):

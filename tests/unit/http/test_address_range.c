@@ -32,7 +32,8 @@ static void test_as_python(void **state) {
   assert_non_null(file);
   for (; fscanf(file, "%63s %d", text, &public) == 2; n++) {
     const char *what = refuse(text, NULL, 0);
-    if ((what == NULL) != public) fail_msg("%s is %s, expected %s", text, what ? what : "public", public ? "public" : "not");
+    if ((what == NULL) != public)
+      fail_msg("%s is %s, expected %s", text, what ? what : "public", public ? "public" : "not");
   }
   fclose(file);
   assert_true(n > 800);
@@ -65,8 +66,20 @@ static void test_ranges(void **state) {
 
 static void test_bad_ranges(void **state) {
   (void)state;
-  static const char *const texts[] = {"",           "a",          "10.0.0/8", "10.0.0.0/", "10.0.0.0/33",  "10.0.0.0/-1", "10.0.0.0/+8",
-                                      "10.0.0.0/8x", "10.0.0.0/ 8", "::/129",   "::1/1/1",   "fe80::1%eth0", "010.0.0.1",   "10.0.0.0/8,"};
+  static const char *const texts[] = {"",
+                                      "a",
+                                      "10.0.0/8",
+                                      "10.0.0.0/",
+                                      "10.0.0.0/33",
+                                      "10.0.0.0/-1",
+                                      "10.0.0.0/+8",
+                                      "10.0.0.0/8x",
+                                      "10.0.0.0/ 8",
+                                      "::/129",
+                                      "::1/1/1",
+                                      "fe80::1%eth0",
+                                      "010.0.0.1",
+                                      "10.0.0.0/8,"};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     struct address_range range;
     struct error error;

@@ -343,7 +343,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_several_addresses), cmocka_unit_test(test_name_comes_later),
       cmocka_unit_test(test_silent_address),    cmocka_unit_test(test_silent_resolver),
-      cmocka_unit_test(test_look_up_once),      cmocka_unit_test(test_guard), cmocka_unit_test(test_bad_urls),
+      cmocka_unit_test(test_look_up_once),      cmocka_unit_test(test_guard),
+      cmocka_unit_test(test_bad_urls),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

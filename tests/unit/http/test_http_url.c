@@ -41,14 +41,14 @@ static void test_written_one_way(void **state) {
   }
 }
 
-#define SCHEME   "The URL begins with neither http:// nor https://."
-#define DOTS     "The URL's path has a segment . or .., as it stands or percent-encoded: write the path that is meant."
+#define SCHEME "The URL begins with neither http:// nor https://."
+#define DOTS   "The URL's path has a segment . or .., as it stands or percent-encoded: write the path that is meant."
 #define HOST                                                                                                           \
-  "The URL has no host that is a name of letters, digits, - and _ between dots, or an address: write "                  \
+  "The URL has no host that is a name of letters, digits, - and _ between dots, or an address: write "                 \
   "https://HOST/PATH."
-#define PORT     "The URL's port is no number from 1 to 65535."
-#define USER     "The URL names a user, and none is told to a server: leave out what stands before the @."
-#define ESCAPE   "The URL has a % that two hexadecimal digits do not follow: write %25 for it."
+#define PORT   "The URL's port is no number from 1 to 65535."
+#define USER   "The URL names a user, and none is told to a server: leave out what stands before the @."
+#define ESCAPE "The URL has a % that two hexadecimal digits do not follow: write %25 for it."
 #define BYTE(n, x)                                                                                                     \
   "The URL's byte " n " is 0x" x ", which no URL has: write it percent-encoded, and names of hosts in ASCII."
 
@@ -120,8 +120,7 @@ static void test_refused(void **state) {
       {"http://a/%25252e%25252e/", DOTS},
       {"http://a/..;x=y/c", DOTS},
       {"http://a/.;/c", DOTS},
-      {"http://a/%25252525252525252525252e",
-       "The URL's path is percent-encoded again and again: encode it once."},
+      {"http://a/%25252525252525252525252e", "The URL's path is percent-encoded again and again: encode it once."},
   };
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     struct http_url url;
@@ -163,18 +162,16 @@ static bool below(const char *text, const char *prefix) {
 static void test_below(void **state) {
   (void)state;
   static const char *const yes[][2] = {
-      {"https://a/b/c", "https://a"},          {"https://a/b/c", "https://a/"},
-      {"https://a/b/c", "https://a/b"},        {"https://a/b/c", "https://a/b/"},
-      {"https://a/b/c", "https://A:443/b/c"},  {"https://a/b?c", "https://a/b"},
-      {"https://a/%62/c", "https://a/b"},      {"https://a/b%2fc", "https://a/b%2Fc"},
-      {"http://a:80/b", "http://a/b"},         {"http://[::1]/b", "http://[0::1]"},
-      {"https://a/b//c", "https://a/b/"},      {"https://a?x", "https://a"},
+      {"https://a/b/c", "https://a"},      {"https://a/b/c", "https://a/"},        {"https://a/b/c", "https://a/b"},
+      {"https://a/b/c", "https://a/b/"},   {"https://a/b/c", "https://A:443/b/c"}, {"https://a/b?c", "https://a/b"},
+      {"https://a/%62/c", "https://a/b"},  {"https://a/b%2fc", "https://a/b%2Fc"}, {"http://a:80/b", "http://a/b"},
+      {"http://[::1]/b", "http://[0::1]"}, {"https://a/b//c", "https://a/b/"},     {"https://a?x", "https://a"},
   };
   static const char *const no[][2] = {
-      {"http://a/b", "https://a/b"},     {"https://a/b", "http://a/b"},     {"https://a:444/b", "https://a/b"},
-      {"https://aa/b", "https://a/b"},   {"https://a/bc", "https://a/b"},   {"https://a/b", "https://a/b/"},
-      {"https://a/B", "https://a/b"},    {"https://a/b%2fc", "https://a/b/"}, {"https://b.a/", "https://a"},
-      {"https://a.b/", "https://a"},     {"https://a/?/b/", "https://a/b"}, {"http://127.1/", "http://127.0.0.1"},
+      {"http://a/b", "https://a/b"},   {"https://a/b", "http://a/b"},       {"https://a:444/b", "https://a/b"},
+      {"https://aa/b", "https://a/b"}, {"https://a/bc", "https://a/b"},     {"https://a/b", "https://a/b/"},
+      {"https://a/B", "https://a/b"},  {"https://a/b%2fc", "https://a/b/"}, {"https://b.a/", "https://a"},
+      {"https://a.b/", "https://a"},   {"https://a/?/b/", "https://a/b"},   {"http://127.1/", "http://127.0.0.1"},
   };
   for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
     if (!below(yes[i][0], yes[i][1])) fail_msg("%s is below %s", yes[i][0], yes[i][1]);
