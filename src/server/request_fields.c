@@ -402,7 +402,7 @@ static const struct request_field fields[] = {
      .max = LIMIT_REQUEST_IMAGES,
      .fallback = "none",
      .description =
-         "Images: base64, data: URLs, or addresses. <image> marks in the prompt say where; without any in front."},
+         "Base64, data: URLs or addresses. <image> marks in the prompt say where; without any in front."},
 };
 
 enum { N_FIELD = sizeof fields / sizeof *fields };
