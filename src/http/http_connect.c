@@ -83,8 +83,9 @@ static void found_keep(struct http_client *client, struct addrinfo *found) {
 static const char *found_refuse(const struct http_client *client, const struct addrinfo *found) {
   const struct http_guard *guard = client->guard;
   const char *what = NULL;
-  for (; guard && found && !what; found = found->ai_next)
-    what = address_refuse(found->ai_addr, guard->ranges, guard->n);
+  if (!guard) return NULL;
+  for (const struct addrinfo *one = found; one && !what; one = one->ai_next)
+    what = address_refuse(one->ai_addr, guard->ranges, guard->n);
   return what;
 }
 
@@ -95,8 +96,8 @@ static void on_found(void *user, struct addrinfo *found, const char *why) {
   client->look_up = NULL;
   client->seeking = NULL;
   if (seeking) seeking->place = &seeking;
-  const char *special = found_refuse(client, found);
-  if (found && special)
+  const char *special = found ? found_refuse(client, found) : NULL;
+  if (special)
     freeaddrinfo(found);
   else if (found)
     found_keep(client, found);

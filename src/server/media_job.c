@@ -5,6 +5,7 @@
 #include "server/reply.h"
 #include "server/server_loop.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 struct media_job {
@@ -63,17 +64,27 @@ bool media_job_needed(const struct server *server, const struct generate_request
   return found.n > 0;
 }
 
+static spate_image image_of(const struct media_image *image) {
+  return (spate_image){.data = image->bytes.data ? image->bytes.data : "", .size = image->bytes.size};
+}
+
+/* Of /generate, where other images stand between them. */
+static void images_place(const struct media_fetch *fetch, const spate_request *given, spate_image *images) {
+  int next = 0;
+  for (int i = 0; i < given->n_images; i++) {
+    const spate_image *image = &given->images[i];
+    bool fetched = next < fetch->n && media_is_address(slice_make(image->data, image->size));
+    images[i] = fetched ? image_of(&fetch->image[next++]) : *image;
+  }
+}
+
 bool media_job_place(const struct media_fetch *fetch, struct generate_request *wanted) {
   bool chat = wanted->kind == REQUEST_CHAT;
-  int n = chat ? fetch->n : wanted->engine.n_images, next = 0;
+  int n = chat ? fetch->n : wanted->engine.n_images;
   spate_image *images = arena_array(&wanted->lists, (size_t)n, sizeof *images);
   if (!images) return false;
-  for (int i = 0; i < n; i++) {
-    const spate_image *given = chat ? NULL : &wanted->engine.images[i];
-    bool fetched = next < fetch->n && (chat || media_is_address(slice_make(given->data, given->size)));
-    const struct buffer *bytes = fetched ? &fetch->image[next++].bytes : NULL;
-    images[i] = fetched ? (spate_image){.data = bytes->data ? bytes->data : "", .size = bytes->size} : *given;
-  }
+  for (int i = 0; chat && i < n; i++) images[i] = image_of(&fetch->image[i]);
+  if (!chat) images_place(fetch, &wanted->engine, images);
   wanted->engine.images = images;
   wanted->engine.n_images = n;
   return true;
@@ -141,11 +152,11 @@ static void job_done(struct http_loop *loop, void *argument) {
   struct http_request *request = http_find(loop, job->http_id);
   bool fetched = job->error.code == ERROR_NONE;
   http_metrics_fetched(&job->server->metrics, fetched, job->fetch.n);
-  job_leave(job);
   if (request && fetched)
     job->go_on(job->server, request, job->kind, buffer_slice(&job->body), &job->fetch);
   else if (request)
     refusal_tell(job, request);
+  job_leave(job); /* last: a server that ends waits for what runs */
   job_free(job);
 }
 
@@ -164,6 +175,7 @@ static bool addresses_read(struct media_job *job, const struct addresses *found)
 
 static struct media_job *job_new(struct server *server, const struct http_request *request,
                                  const struct generate_request *wanted, const struct addresses *found) {
+  assert(found->n > 0);
   struct media_job *job = calloc(1, sizeof *job);
   struct media_image *images = job ? calloc((size_t)found->n, sizeof *images) : NULL;
   if (!images) {
