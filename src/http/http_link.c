@@ -7,11 +7,17 @@
 
 /* --- links -------------------------------------------------------------------------------------------------------- */
 
-static void on_closed(uv_handle_t *handle) {
-  struct http_link *link = handle->data;
+static void on_untimed(uv_handle_t *handle) { free(handle->data); }
+
+void http_link_free(struct http_link *link) {
   tls_session_free(link->tls);
-  free(link);
+  if (link->timed)
+    uv_close((uv_handle_t *)&link->patience, on_untimed);
+  else
+    free(link);
 }
+
+static void on_closed(uv_handle_t *handle) { http_link_free(handle->data); }
 
 void http_link_enter(struct http_link *link, struct http_link **list) {
   link->older = *list;
@@ -39,6 +45,7 @@ void http_link_close(struct http_link *link) {
   http_link_leave(link);
   link->closing = true;
   link->exchange = NULL;
+  if (link->timed) uv_timer_stop(&link->patience);
   switch (link->state) {
   case LINK_NEW:
   case LINK_SEEKS: link_drop(link); return;

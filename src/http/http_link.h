@@ -39,6 +39,8 @@ struct http_link {
   int n_tried, at;                /* at: the address that is tried */
   uv_tcp_t tcp;
   uv_connect_t connect;
+  uv_timer_t patience; /* with an address, where there are others */
+  bool timed;          /* patience is a handle of the loop's */
   uv_write_t write;
   struct tls_session *tls; /* NULL: in the clear */
   int n_sealed;            /* pieces of TLS that are being written */
@@ -71,6 +73,9 @@ struct http_client {
 /* --- http_link.c -------------------------------------------------------------------------------------------------- */
 
 void http_link_close(struct http_link *link);
+
+/* Frees a link whose tcp is closed, or was never opened. */
+void http_link_free(struct http_link *link);
 
 /* Sends exchange->bytes over the newest idle link, or over a new one. False: the exchange has ended, and end was told.
  */

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import unittest
 
-from spate_server import Engine, Server, main, wait_for
+from spate_server import SPATE, Engine, Server, main, wait_for
 from test_images import SeeingCase, SeeingEngine, greedy, image, named, sse_objects
 
 SECONDS = 2  # --media-timeout
@@ -456,6 +456,21 @@ class Settings(unittest.TestCase):
                 self.assertIn(sentence, str(refused.exception))
         finally:
             engine.remove()
+
+    def test_sources(self):
+        """Lists of the command line, however often they are given, take the place of the environment's, and these of a file's."""
+        def printed(*options, **variables):
+            run = subprocess.run([SPATE, "config", *options, "--print"], capture_output=True, text=True, env=os.environ | variables)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            return re.findall(r"^#?allow-media-url-prefix: (.*?) *# (.*)$", run.stdout, re.M)
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            print("allow-media-url-prefix: https://f/a,https://f/b", file=file, flush=True)
+            config, variable = ("--config", file.name), {"SPATE_ALLOW_MEDIA_URL_PREFIX": "https://e"}
+            self.assertEqual(printed(*config), [('"https://f/a,https://f/b"', f"{file.name}:1")])
+            self.assertEqual(printed(*config, **variable), [('"https://e"', "SPATE_ALLOW_MEDIA_URL_PREFIX")])
+            self.assertEqual(printed(*config, "--allow-media-url-prefix", "https://l/1", "--allow-media-url-prefix=https://l/2", **variable),
+                             [('"https://l/1,https://l/2"', "command line")])
+        self.assertEqual(printed(), [("none is fetched", "default")])
 
     def test_blind_model(self):
         """A model that sees no images has none fetched."""

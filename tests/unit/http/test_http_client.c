@@ -207,7 +207,8 @@ static void test_name_comes_later(void **state) {
   server_end(&server);
 }
 
-/* An address that neither takes connections nor refuses them: who has given up on it goes on to the next. */
+/* An address that neither takes connections nor refuses them: who has given up on it goes on to the next, and whoever
+ * waits long enough does so by himself. */
 static void test_silent_address(void **state) {
   (void)state;
   struct server server;
@@ -231,7 +232,11 @@ static void test_silent_address(void **state) {
   assert_int_equal(seen.n_end, 0);
   ask(&seen, HTTP_END_DONE, "");
   client_end(&seen);
+  client_begin(&seen, "http://silent");
+  ask(&seen, HTTP_END_DONE, "");
+  client_end(&seen);
   server_end(&server);
+  assert_int_equal(server.n_answered, 2);
   for (int i = 0; i < FILLERS; i++) close(filler[i]);
   close(listener);
 }
