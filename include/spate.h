@@ -210,7 +210,7 @@ typedef struct {
   int top_prompt_logprobs; /* with so many likeliest tokens at each place, 0 to 20 */
   const struct spate_lora *loras;   /* adapters that change the model for this request (spate_lora.h) */
   int n_loras;                      /* at most 4, and max_loras */
-  const struct spate_image *images; /* beside a prompt of text (spate_image.h) */
+  const struct spate_image *images; /* beside a prompt of text, or a conversation's addresses (spate_image.h) */
   int n_images;                     /* at most max_images */
   bool write_special_tokens;        /* the text has them too; otherwise they are left out */
   bool write_marks;                 /* of them, those that end no text: marks around calls and thoughts */

@@ -13,7 +13,8 @@ extern "C" {
 #endif
 
 /* Of a request whose prompt is a text: <image> marks in it say where, one for each; without any they go in front.
- * Within a conversation they are parts of type image_url. */
+ * Within a conversation they are parts of type image_url. Nothing is fetched: where the URL of a part begins with
+ * http:// or https:// the request has the image's bytes, the first for the first such part. */
 typedef struct spate_image {
   const char *data; /* the bytes of a JPEG, PNG or WebP file; copied */
   size_t size;

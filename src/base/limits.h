@@ -121,6 +121,14 @@ enum limit {
   LIMIT_REQUEST_PIXEL_BYTES = 1 << 30, /* of one request's, preprocessed */
   LIMIT_EMBED_ROWS = 1 << 20,          /* of the embedding pool */
 
+  /* images that requests name by their address */
+  LIMIT_FETCH_URL_BYTES = 4 << 10,
+  LIMIT_FETCH_PREFIXES = 64,       /* addresses that an operator lets images come from */
+  LIMIT_FETCH_RANGES = 64,         /* not public ones among them */
+  LIMIT_FETCHES_AT_ONCE = 4,       /* of one request; LIMIT_LOOP_THREADS requests of a network loop fetch at once */
+  LIMIT_FETCH_SECONDS = 300,       /* the most that a request's images may be waited for */
+  LIMIT_FETCHED_BYTES = 256 << 20, /* of requests that fetch, their bodies included, all together */
+
   /* spate.yaml */
   LIMIT_SETTINGS_BYTES = 256 << 10, /* of the file, and of all texts in it */
 
@@ -136,6 +144,7 @@ enum limit {
   LIMIT_TOKEN_JOB_BYTES = 16 << 20,  /* of bodies of /tokenize and /detokenize that wait, all together */
   LIMIT_CHUNK_EXTENSION_BYTES = 256,
   LIMIT_TRAILER_BYTES = 4 << 10,
+  LIMIT_LOOP_THREADS = 16,          /* beside a network loop, of each kind of work that mostly waits */
   LIMIT_PIPELINED_BYTES = 64 << 10, /* sent ahead while a request is being answered */
   LIMIT_REFUSED_CONNECTIONS = 256,  /* over the connection limit, being told so */
   LIMIT_TRACE_BYTES = 4 << 20,      /* of one message to a collector of traces */

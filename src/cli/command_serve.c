@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/notify.h"
-#include "server/server.h"
+#include "cli/serve_options.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +18,7 @@
 #include <unistd.h>
 
 enum {
-  DEFAULT_KEEP_ALIVE = 30,
-  DEFAULT_SHUTDOWN = 30, /* seconds that running requests get to finish after a signal */
-  DEFAULT_CONNECTIONS = 1000,
+  DEFAULT_SHUTDOWN = 30,   /* seconds that running requests get to finish after a signal */
   WATCH_MS = 200,          /* between two looks at the engine */
   DRAIN_WATCH_MS = 20,     /* between two looks at the connections of a drain */
   FLUSH_MS = 2000,         /* for the last bytes of answers that are complete */
@@ -192,47 +190,6 @@ static void drain_watch(struct server *server, int signals_before) {
   server_join(server);
 }
 
-static int connections_of(const struct settings *settings) {
-  return settings->limit_concurrency ? settings->limit_concurrency : DEFAULT_CONNECTIONS;
-}
-
-static struct cors_options cors_of(const struct settings *settings) {
-  return (struct cors_options){.origins = settings->allowed_origins,
-                               .methods = settings->allowed_methods,
-                               .headers = settings->allowed_headers,
-                               .credentials = settings->allow_credentials};
-}
-
-/* OpenTelemetry's own variable may be meant for other programs too: what is no use here is no mistake. */
-static const char *traces_of(const struct settings *settings) {
-  const char *given = getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-  if (settings->otlp_traces_endpoint || !given || !*given) return settings->otlp_traces_endpoint;
-  if (strncmp(given, "http://", 7) == 0) return given;
-  log_warning("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is \"%.200s\", expected http://HOST[:PORT]/PATH: no traces are sent.",
-              given);
-  return NULL;
-}
-
-static struct server_options server_options_of(const struct settings *settings) {
-  return (struct server_options){.host = settings->host ? settings->host : "127.0.0.1",
-                                 .port = settings->has_port ? settings->port : DEFAULT_PORT,
-                                 .workers = settings->workers,
-                                 .keep_alive = settings->has_keep_alive ? settings->keep_alive : DEFAULT_KEEP_ALIVE,
-                                 .limit_concurrency = connections_of(settings),
-                                 .max_per_address = settings->max_connections_per_ip,
-                                 .uds = settings->uds,
-                                 .tls_cert = settings->tls_cert,
-                                 .tls_key = settings->tls_key,
-                                 .root_path = settings->root_path,
-                                 .cors = cors_of(settings),
-                                 .log_prompts = settings->log_prompts,
-                                 .otlp_traces_endpoint = traces_of(settings),
-                                 .api_keys = settings->api_key,
-                                 .min_priorities = settings->min_priority,
-                                 .admin_keys = settings->admin_key,
-                                 .reload_folder = settings->reload_dir};
-}
-
 /* What there is to say of an engine, which may be replaced before it is said. */
 struct opened {
   spate_engine_info info;
@@ -250,7 +207,7 @@ static void opened_fill(struct opened *opened, const spate_engine *engine) {
 
 /* The engine is the server's from here on. */
 static int engine_serve(const struct settings *settings, spate_engine *engine) {
-  struct server_options options = server_options_of(settings);
+  struct server_options options = serve_options_of(settings);
   int shutdown = settings->has_shutdown_timeout ? settings->shutdown_timeout : DEFAULT_SHUTDOWN;
   spate_build_options build;
   spate_open_options again;
@@ -283,7 +240,7 @@ int command_serve(const struct settings *settings) {
   log_set_up(settings);
   spate_engine *engine = command_open(settings);
   if (!engine) return 1;
-  descriptors_raise(connections_of(settings));
+  descriptors_raise(serve_connections(settings));
   if (signals_catch()) return engine_serve(settings, engine);
   spate_close(engine);
   return command_fail("The system refused a descriptor for signals.");

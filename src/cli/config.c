@@ -2,6 +2,7 @@
 #include "cli/config.h"
 
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/name_distance.h"
 #include "cli/option_table.h"
 
@@ -119,6 +120,15 @@ bool config_resolve(struct settings *settings, unsigned command, int argc, char 
 
 /* --- print -------------------------------------------------------------------------------------------------------- */
 
+/* As a file and the environment have it: with commas between them. */
+static void list_write(const struct text_list *list, struct buffer *out) {
+  struct buffer text;
+  buffer_init(&text, LIMIT_SETTINGS_BYTES);
+  for (int i = 0; i < list->count; i++) buffer_print(&text, "%s%s", i ? "," : "", list->text[i]);
+  json_write_string(out, buffer_slice(&text));
+  buffer_release(&text);
+}
+
 static void value_write(const struct settings *settings, const struct option *option, struct buffer *out) {
   const void *field = (const char *)settings + option->field;
   switch (option->kind) {
@@ -129,7 +139,7 @@ static void value_write(const struct settings *settings, const struct option *op
   case OPTION_BYTES: buffer_print(out, "%" PRIu64, *(const uint64_t *)field); return;
   case OPTION_REAL: json_write_number(out, *(const double *)field); return;
   case OPTION_TEXT: json_write_string(out, slice_text(*(const char *const *)field)); return;
-  case OPTION_LIST: return;
+  case OPTION_LIST: list_write(field, out); return;
   }
 }
 

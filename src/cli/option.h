@@ -59,7 +59,8 @@ struct settings {
   bool no_block_reuse, no_fuse, emulate, batch_invariant;
   const char *lora_dir;
   int max_loras, max_lora_rank, max_cpu_loras;
-  int image_decoders, max_images;
+  int image_decoders, max_images, media_timeout;
+  struct text_list media_prefixes, media_addresses;
   const char *scheduler;
   double memory_fraction, target_bits;
   uint64_t kv_cache_memory, cache_limit, lora_memory, image_cache_memory;

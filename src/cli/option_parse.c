@@ -61,7 +61,11 @@ static bool bytes_parse(const char *given, uint64_t *bytes) {
   return *bytes >> shift == count;
 }
 
-static bool list_add(struct text_list *list, const struct option *option, const char *given, char text[512]) {
+/* What a file or the environment has put there goes when somebody nearer gives others. */
+static bool list_add(struct text_list *list, const struct option *option, const char *given, struct origin *origin,
+                     const struct place *place, char text[512]) {
+  if (origin->source != place->source) list->count = 0;
+  *origin = (struct origin){place->source, place->line};
   if (list->count < TEXT_LIST_MAX) {
     list->text[list->count++] = given;
     return true;
@@ -162,13 +166,14 @@ bool option_set(struct settings *settings, const struct option *option, const ch
                 char text[512]) {
   char *base = (char *)settings, expected[EXPECTED_MAX];
   void *field = base + option->field;
-  if (option->kind == OPTION_LIST) return list_add(field, option, given, text);
+  struct origin *origin = &settings->origin[option_origin(option)];
+  if (option->kind == OPTION_LIST) return list_add(field, option, given, origin, place, text);
   if (!value_store(field, option, given)) {
     option_expect(option, expected);
     return refuse(text, given, option, place, expected);
   }
   if (option->given) *(bool *)(void *)(base + option->given) = true;
-  settings->origin[option_origin(option)] = (struct origin){place->source, place->line};
+  *origin = (struct origin){place->source, place->line};
   return true;
 }
 

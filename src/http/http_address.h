@@ -7,7 +7,7 @@
 struct http_address {
   bool tls;                /* https:// */
   char host[256], port[8]; /* for a look-up: a name or a number, without brackets */
-  char authority[300];     /* HOST:PORT, for the header Host and for sentences */
+  char authority[272];     /* HOST:PORT, for the header Host and for sentences; without the scheme's own port */
   char prefix[256];        /* the URL's path without a slash at its end */
 };
 

@@ -1,20 +1,22 @@
-/* The other side of HTTP: requests to one server over libuv. Connections are kept and used again. What the server sends
- * is not trusted: each exchange ends in one of four ways, with a sentence where it went wrong. Everything runs on the
- * thread of the loop. */
+/* The other side of HTTP: requests to one server over libuv, with TLS or without. Connections are kept and used again.
+ * What the server sends is not trusted: each exchange ends in one of four ways, with a sentence where it went wrong.
+ * Redirects are answers as others are. Everything runs on the thread of the loop. */
 #ifndef SPATE_HTTP_HTTP_CLIENT_H
 #define SPATE_HTTP_HTTP_CLIENT_H
 
 #include "base/error.h"
 #include "base/slice.h"
+#include "http/address_range.h"
 
 #include <uv.h>
 
 struct http_client;
 struct http_exchange;
+struct tls_context;
 
 enum http_end {
   HTTP_END_DONE,    /* a whole response came, whatever its status */
-  HTTP_END_REFUSED, /* there was no connection: no address, or nobody at any */
+  HTTP_END_REFUSED, /* there was no connection: no address, nobody at any, or somebody else than was meant */
   HTTP_END_CUT,     /* the connection ended before the response did */
   HTTP_END_BAD,     /* what came is no HTTP */
 };
@@ -32,10 +34,24 @@ enum http_look_ups {
   HTTP_LOOK_UP_ONCE, /* until the host has been found */
 };
 
-/* url: http://HOST[:PORT][/PATH]; the path stands before that of each request. All addresses that the host has are
- * tried.
- * bearer: sent as Authorization; may be NULL. */
-struct http_client *http_client_open(uv_loop_t *loop, const char *url, const char *bearer, enum http_look_ups look_ups,
+/* Where a client may connect to: to what is public and in these ranges, if to any address of the host. The address that
+ * was looked at is the one that is connected to. */
+struct http_guard {
+  const struct address_range *ranges;
+  int n;
+};
+
+/* Texts are read at opening; the rest stays the caller's, and as long as the client. */
+struct http_client_options {
+  const char *url;    /* http://HOST[:PORT][/PATH]; the path stands before that of each request */
+  const char *bearer; /* sent as Authorization; may be NULL */
+  enum http_look_ups look_ups;
+  struct tls_context *tls;        /* of tls_client_context_open, for https://; NULL: that is refused */
+  const struct http_guard *guard; /* NULL: any address will do */
+};
+
+/* All addresses that the host has are tried. */
+struct http_client *http_client_open(uv_loop_t *loop, const struct http_client_options *options,
                                      const struct http_client_callbacks *callbacks, struct error *error);
 
 /* Closes the idle connections, and with them what keeps the loop running; free the client when the loop has ended. */
@@ -44,6 +60,9 @@ void http_client_free(struct http_client *client);
 
 /* POSTs JSON, which is copied. NULL: it has failed already, and end has told so. */
 struct http_exchange *http_client_post(struct http_client *client, const char *path, struct slice json, void *user);
+
+/* GETs target, a path with or without a query; accept: the types that are wanted. NULL as above. */
+struct http_exchange *http_client_get(struct http_client *client, const char *target, const char *accept, void *user);
 
 /* No callback comes any more, also when called by one. */
 void http_exchange_cancel(struct http_exchange *exchange);

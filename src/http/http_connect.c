@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+enum { PATIENCE_MS = 1000 };
+
 void http_look_up_end(struct http_client *client) {
   if (!client->closed || client->seeking || !client->look_up) return;
   http_look_up_abandon(client->look_up);
@@ -13,7 +15,7 @@ static struct http_link *link_new(struct http_client *client) {
   struct http_link *link = calloc(1, sizeof *link);
   if (!link) return NULL;
   link->client = client;
-  link->tcp.data = link->connect.data = link->write.data = link;
+  link->tcp.data = link->connect.data = link->write.data = link->patience.data = link;
   return link;
 }
 
@@ -28,13 +30,14 @@ static void address_try(struct http_link *link);
 static void on_turned(uv_handle_t *handle) {
   struct http_link *link = handle->data;
   if (link->closing)
-    free(link);
+    http_link_free(link);
   else
     address_try(link);
 }
 
 /* This address takes no connection: perhaps the next does. */
 static void address_fail(struct http_link *link, int failed) {
+  uv_timer_stop(&link->patience);
   http_address_pass(link);
   link->at = (link->at + 1) % link->client->n_found;
   link->state = LINK_TURNS;
@@ -43,9 +46,16 @@ static void address_fail(struct http_link *link, int failed) {
     http_link_fail(link, HTTP_END_REFUSED, "cannot be reached", uv_strerror(failed));
 }
 
+/* Some addresses answer nothing at all: those of a protocol that a network has in name alone, often. */
+static void on_patience(uv_timer_t *timer) {
+  struct http_link *link = timer->data;
+  if (link->state == LINK_CONNECTS) address_fail(link, UV_ETIMEDOUT);
+}
+
 static void on_connected(uv_connect_t *connect, int status) {
   struct http_link *link = connect->data;
-  if (!link->exchange) return;
+  if (!link->exchange || link->state != LINK_CONNECTS) return;
+  uv_timer_stop(&link->patience);
   if (status < 0) {
     address_fail(link, status);
     return;
@@ -61,6 +71,9 @@ static void address_try(struct http_link *link) {
   for (int i = 0; i < link->at; i++) address = address->ai_next;
   link->state = LINK_CONNECTS;
   uv_tcp_init(link->client->loop, &link->tcp);
+  if (!link->timed) uv_timer_init(link->client->loop, &link->patience);
+  link->timed = true;
+  if (link->n_tried + 1 < link->client->n_found) uv_timer_start(&link->patience, on_patience, PATIENCE_MS, 0);
   int failed = uv_tcp_connect(&link->connect, &link->tcp, address->ai_addr, on_connected);
   if (failed) address_fail(link, failed);
 }
@@ -78,6 +91,17 @@ static void found_keep(struct http_client *client, struct addrinfo *found) {
   for (const struct addrinfo *address = found; address; address = address->ai_next) client->n_found++;
 }
 
+/* What the guard has against one of the addresses; NULL: nothing. A name that has others beside it is not trusted with
+ * them either. */
+static const char *found_refuse(const struct http_client *client, const struct addrinfo *found) {
+  const struct http_guard *guard = client->guard;
+  const char *what = NULL;
+  if (!guard) return NULL;
+  for (const struct addrinfo *one = found; one && !what; one = one->ai_next)
+    what = address_refuse(one->ai_addr, guard->ranges, guard->n);
+  return what;
+}
+
 /* What callbacks begin meanwhile seeks anew. */
 static void on_found(void *user, struct addrinfo *found, const char *why) {
   struct http_client *client = user;
@@ -85,11 +109,17 @@ static void on_found(void *user, struct addrinfo *found, const char *why) {
   client->look_up = NULL;
   client->seeking = NULL;
   if (seeking) seeking->place = &seeking;
-  if (found) found_keep(client, found);
+  const char *special = found ? found_refuse(client, found) : NULL;
+  if (special)
+    freeaddrinfo(found);
+  else if (found)
+    found_keep(client, found);
   while ((link = seeking)) {
     http_link_leave(link);
     link->state = LINK_NEW;
-    if (found)
+    if (special)
+      http_link_fail(link, HTTP_END_REFUSED, "has an address that is not public", special);
+    else if (found)
       link_begin(link);
     else
       http_link_fail(link, HTTP_END_REFUSED, "cannot be found", why);

@@ -7,7 +7,17 @@
 
 /* --- links -------------------------------------------------------------------------------------------------------- */
 
-static void on_closed(uv_handle_t *handle) { free(handle->data); }
+static void on_untimed(uv_handle_t *handle) { free(handle->data); }
+
+void http_link_free(struct http_link *link) {
+  tls_session_free(link->tls);
+  if (link->timed)
+    uv_close((uv_handle_t *)&link->patience, on_untimed);
+  else
+    free(link);
+}
+
+static void on_closed(uv_handle_t *handle) { http_link_free(handle->data); }
 
 void http_link_enter(struct http_link *link, struct http_link **list) {
   link->older = *list;
@@ -35,6 +45,7 @@ void http_link_close(struct http_link *link) {
   http_link_leave(link);
   link->closing = true;
   link->exchange = NULL;
+  if (link->timed) uv_timer_stop(&link->patience);
   switch (link->state) {
   case LINK_NEW:
   case LINK_SEEKS: link_drop(link); return;
@@ -76,7 +87,7 @@ void http_link_fail(struct http_link *link, enum http_end end, const char *what,
 /* A response to what is still being sent: the rest of that is of no use. */
 static void link_done(struct http_link *link, bool keep) {
   struct http_exchange *exchange = link->exchange;
-  if (keep && !link->writing && !link->client->closed)
+  if (keep && !link->writing && link->n_sealed == 0 && !link->client->closed)
     link_keep(link);
   else
     http_link_close(link);
@@ -139,23 +150,45 @@ static int on_complete(http_parser *parser) {
 }
 
 /* size 0: the connection has ended, which may be how the response does. */
-static void bytes_take(struct http_link *link, const char *bytes, size_t size) {
+static size_t parse(struct http_link *link, const char *bytes, size_t size) {
   static const http_parser_settings settings = {.on_message_begin = on_begin,
                                                 .on_header_field = on_name,
                                                 .on_header_value = on_value,
                                                 .on_headers_complete = on_head,
                                                 .on_body = on_body,
                                                 .on_message_complete = on_complete};
-  size_t used = http_parser_execute(&link->parser, &settings, bytes, size);
+  return http_parser_execute(&link->parser, &settings, bytes, size);
+}
+
+void http_link_take(struct http_link *link, const char *bytes, size_t size) {
+  link->heard = true;
+  size_t used = parse(link, bytes, size);
   if (!link->exchange) return; /* cancelled by a callback */
   if (link->complete)
-    link_done(link, size > 0 && used == size && http_should_keep_alive(&link->parser));
-  else if (size == 0)
-    http_link_fail(link, HTTP_END_CUT, link->heard ? "ended the connection before its response" : "sent no response",
-                   NULL);
+    link_done(link, used == size && http_should_keep_alive(&link->parser));
   else if (HTTP_PARSER_ERRNO(&link->parser) != HPE_OK)
     http_link_fail(link, HTTP_END_BAD, "sent what is no HTTP",
                    http_errno_description(HTTP_PARSER_ERRNO(&link->parser)));
+}
+
+/* The server may close a link just while a request is sent over it. */
+static bool asked_again(struct http_link *link) {
+  struct http_exchange *exchange = link->exchange;
+  if (!link->reused || link->heard) return false;
+  http_link_close(link);
+  http_link_connect(exchange);
+  return true;
+}
+
+void http_link_take_end(struct http_link *link) {
+  if (asked_again(link)) return;
+  parse(link, NULL, 0);
+  if (!link->exchange) return;
+  if (link->complete)
+    link_done(link, false);
+  else
+    http_link_fail(link, HTTP_END_CUT, link->heard ? "ended the connection before its response" : "sent no response",
+                   NULL);
 }
 
 static void on_room(uv_handle_t *handle, size_t size, uv_buf_t *room) {
@@ -164,23 +197,20 @@ static void on_room(uv_handle_t *handle, size_t size, uv_buf_t *room) {
   *room = uv_buf_init(link->client->bytes, sizeof link->client->bytes);
 }
 
+/* Nobody waits for what an idle link says, but TLS may have something to say to itself. */
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *room) {
   struct http_link *link = stream->data;
-  struct http_exchange *exchange = link->exchange;
-  if (size == 0) return;
-  if (!exchange) {
+  if (size == 0 || link->closing) return;
+  if (size > 0 && link->tls)
+    http_link_tls_take(link, room->base, (size_t)size);
+  else if (!link->exchange)
     http_link_close(link);
-  } else if (size > 0) {
-    link->heard = true;
-    bytes_take(link, room->base, (size_t)size);
-  } else if (link->reused && !link->heard) {
-    http_link_close(link);
-    http_link_connect(exchange);
-  } else if (size == UV_EOF) {
-    bytes_take(link, room->base, 0);
-  } else {
+  else if (size > 0)
+    http_link_take(link, room->base, (size_t)size);
+  else if (size == UV_EOF && !link->tls)
+    http_link_take_end(link);
+  else if (!asked_again(link)) /* TLS says so before it ends, or anybody could have ended it */
     http_link_fail(link, HTTP_END_CUT, "broke the connection off", uv_strerror((int)size));
-  }
 }
 
 /* --- what goes ---------------------------------------------------------------------------------------------------- */
@@ -198,6 +228,7 @@ static bool request_send(struct http_link *link) {
   http_parser_init(&link->parser, HTTP_RESPONSE);
   link->parser.data = link;
   link->heard = link->complete = false;
+  if (link->tls) return http_link_tls_send(link);
   int failed = uv_write(&link->write, (uv_stream_t *)&link->tcp, &request, 1, on_written);
   link->writing = failed == 0;
   if (failed) http_link_fail(link, HTTP_END_CUT, "did not take the request", uv_strerror(failed));
@@ -206,7 +237,7 @@ static bool request_send(struct http_link *link) {
 
 void http_link_begin(struct http_link *link) {
   uv_read_start((uv_stream_t *)&link->tcp, on_room, on_read);
-  request_send(link);
+  if (!link->client->tls || http_link_tls_begin(link)) request_send(link);
 }
 
 bool http_link_use(struct http_exchange *exchange) {

@@ -9,6 +9,7 @@
 #include "http/http_address.h"
 #include "http/http_client.h"
 #include "http/http_look_up.h"
+#include "http/tls.h"
 
 #include <http_parser.h>
 
@@ -26,7 +27,7 @@ enum link_state {
   LINK_SEEKS, /* its client looks the name up */
   LINK_CONNECTS,
   LINK_TURNS, /* tcp is being closed, and opened again for another address */
-  LINK_OPEN,
+  LINK_OPEN,  /* with TLS: its handshake may still be under way */
 };
 
 struct http_link {
@@ -38,9 +39,14 @@ struct http_link {
   int n_tried, at;                /* at: the address that is tried */
   uv_tcp_t tcp;
   uv_connect_t connect;
+  uv_timer_t patience; /* with an address, where there are others */
+  bool timed;          /* patience is a handle of the loop's */
   uv_write_t write;
+  struct tls_session *tls; /* NULL: in the clear */
+  int n_sealed;            /* pieces of TLS that are being written */
   http_parser parser;
   bool closing, reused, writing;
+  bool asked;                 /* of TLS: the request went when the handshake was done */
   bool heard, complete;       /* of the response */
   bool name_ended;            /* the next piece begins another header's name */
   char name[LINK_NAME_BYTES]; /* cut off */
@@ -52,8 +58,10 @@ struct http_client {
   struct http_client_callbacks callbacks;
   struct http_address address;
   enum http_look_ups look_ups;
-  struct http_look_up *look_up; /* under way */
-  struct addrinfo *found;       /* by the last one; NULL: none yet */
+  struct tls_context *tls;        /* NULL: in the clear */
+  const struct http_guard *guard; /* NULL: none */
+  struct http_look_up *look_up;   /* under way */
+  struct addrinfo *found;         /* by the last one; NULL: none yet */
   int n_found;
   int turn; /* which of the addresses found a link begins with: the one before has failed, or did not answer in time */
   struct buffer authorization; /* a line of the head, or nothing */
@@ -66,12 +74,30 @@ struct http_client {
 
 void http_link_close(struct http_link *link);
 
+/* Frees a link whose tcp is closed, or was never opened. */
+void http_link_free(struct http_link *link);
+
 /* Sends exchange->bytes over the newest idle link, or over a new one. False: the exchange has ended, and end was told.
  */
 bool http_link_use(struct http_exchange *exchange);
 
 /* Over a link that has just been opened. */
 void http_link_begin(struct http_link *link);
+
+/* Bytes of a response, and its end: by the end of the connection, or short of it. */
+void http_link_take(struct http_link *link, const char *bytes, size_t size);
+void http_link_take_end(struct http_link *link);
+
+/* --- http_link_tls.c ---------------------------------------------------------------------------------------------- */
+
+/* A link that has just been opened to a host with TLS; false: it has failed. */
+bool http_link_tls_begin(struct http_link *link);
+
+/* Sealed bytes from the network. */
+void http_link_tls_take(struct http_link *link, const char *bytes, size_t size);
+
+/* The exchange's request, or as soon as the handshake is done. */
+bool http_link_tls_send(struct http_link *link);
 
 /* Closes the link and ends its exchange: `what` of the server, and why if there is more to say. */
 void http_link_fail(struct http_link *link, enum http_end end, const char *what, const char *why);

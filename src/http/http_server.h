@@ -124,8 +124,8 @@ void http_loop_unwatch(struct http_loop *loop, int fd);
 bool http_loop_work(struct http_loop *loop, void (*work)(void *argument),
                     void (*done)(struct http_loop *loop, void *argument), void *argument);
 
-/* The same on a thread of its own, for what may wait for long: it is waited for when the loop ends. False also when as
- * many are under way as a loop may have. */
+/* The same on a thread of its own, for what may wait for long: it is waited for when the loop ends. False also when
+ * LIMIT_LOOP_THREADS of the same work are under way in this loop. */
 bool http_loop_work_alone(struct http_loop *loop, void (*work)(void *argument),
                           void (*done)(struct http_loop *loop, void *argument), void *argument);
 

@@ -2,11 +2,11 @@
  * threads for what mostly waits, each as long as its work lasts. */
 #include "http/http_loop.h"
 
+#include "base/limits.h"
+
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
-
-enum { ALONE_MOST = 16 }; /* of one loop */
 
 struct http_work {
   uv_work_t uv; /* of the pool */
@@ -85,15 +85,15 @@ static void on_bell(uv_async_t *bell) {
 
 static void on_unstarted(uv_handle_t *bell) { free(bell->data); }
 
-static int alone_count(const struct http_loop *loop) {
+static int alone_count(const struct http_loop *loop, void (*kind)(void *argument)) {
   int count = 0;
-  for (const struct http_work *work = loop->works; work; work = work->next) count += work->alone;
+  for (const struct http_work *work = loop->works; work; work = work->next) count += work->alone && work->work == kind;
   return count;
 }
 
 bool http_loop_work_alone(struct http_loop *loop, void (*work)(void *argument),
                           void (*done)(struct http_loop *loop, void *argument), void *argument) {
-  struct http_work *own = alone_count(loop) < ALONE_MOST ? work_new(loop, work, done, argument) : NULL;
+  struct http_work *own = alone_count(loop, work) < LIMIT_LOOP_THREADS ? work_new(loop, work, done, argument) : NULL;
   if (!own || uv_async_init(&loop->uv, &own->bell, on_bell) != 0) {
     free(own);
     return false;

@@ -1,10 +1,12 @@
 /* TLS over memory BIOs. */
 #include "http/tls.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -72,18 +74,45 @@ struct tls_context *tls_context_open(const char *certificate, const char *key, s
   return NULL;
 }
 
+/* Where other systems than the one that OpenSSL was built on keep them; what the environment names wins. */
+static void authorities_load(SSL_CTX *ssl) {
+  static const char *const files[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                                      "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
+  SSL_CTX_set_default_verify_paths(ssl);
+  if (getenv(X509_get_default_cert_file_env()) || access(X509_get_default_cert_file(), R_OK) == 0) return;
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    if (access(files[i], R_OK) == 0 && SSL_CTX_load_verify_file(ssl, files[i]) == 1) return;
+}
+
+struct tls_context *tls_client_context_open(struct error *error) {
+  static const unsigned char protocol[] = "\x08http/1.1";
+  struct tls_context *context = calloc(1, sizeof *context);
+  if (context) context->ssl = SSL_CTX_new(TLS_client_method());
+  if (!context || !context->ssl) {
+    tls_context_free(context);
+    error_set(error, ERROR_MEMORY, "No memory for TLS.");
+    return NULL;
+  }
+  SSL_CTX_set_min_proto_version(context->ssl, TLS1_2_VERSION);
+  SSL_CTX_set_options(context->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+  SSL_CTX_set_verify(context->ssl, SSL_VERIFY_PEER, NULL);
+  SSL_CTX_set_alpn_protos(context->ssl, protocol, sizeof protocol - 1);
+  authorities_load(context->ssl);
+  ERR_clear_error();
+  return context;
+}
+
 void tls_context_free(struct tls_context *context) {
   if (context) SSL_CTX_free(context->ssl);
   free(context);
 }
 
-struct tls_session *tls_session_new(struct tls_context *context) {
+static struct tls_session *session_new(struct tls_context *context) {
   struct tls_session *session = calloc(1, sizeof *session);
   SSL *ssl = SSL_new(context->ssl);
   BIO *input = BIO_new(BIO_s_mem()), *output = BIO_new(BIO_s_mem());
   if (session && ssl && input && output) {
     SSL_set_bio(ssl, input, output); /* owns them from now on */
-    SSL_set_accept_state(ssl);
     *session = (struct tls_session){ssl, input, output};
     return session;
   }
@@ -91,6 +120,26 @@ struct tls_session *tls_session_new(struct tls_context *context) {
   BIO_free(output);
   SSL_free(ssl);
   free(session);
+  return NULL;
+}
+
+struct tls_session *tls_session_new(struct tls_context *context) {
+  struct tls_session *session = session_new(context);
+  if (session) SSL_set_accept_state(session->ssl);
+  return session;
+}
+
+/* A number is no name for a host of many (RFC 6066), and is proved as one. */
+struct tls_session *tls_client_session_new(struct tls_context *context, const char *host) {
+  unsigned char number[sizeof(struct in6_addr)];
+  bool numeric = inet_pton(AF_INET, host, number) == 1 || inet_pton(AF_INET6, host, number) == 1;
+  struct tls_session *session = session_new(context);
+  if (!session) return NULL;
+  SSL_set_connect_state(session->ssl);
+  SSL_set_hostflags(session->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  if (SSL_set1_host(session->ssl, host) == 1 && (numeric || SSL_set_tlsext_host_name(session->ssl, host) == 1))
+    return session;
+  tls_session_free(session);
   return NULL;
 }
 
@@ -110,6 +159,11 @@ int tls_session_read(struct tls_session *session, void *bytes, size_t room) {
   int fault = SSL_get_error(session->ssl, size);
   if (fault == SSL_ERROR_WANT_READ) return TLS_WAIT;
   return fault == SSL_ERROR_ZERO_RETURN ? TLS_END : TLS_BROKEN;
+}
+
+const char *tls_session_doubt(const struct tls_session *session) {
+  long doubt = SSL_get_verify_result(session->ssl);
+  return doubt == X509_V_OK ? NULL : X509_verify_cert_error_string(doubt);
 }
 
 bool tls_session_ready(const struct tls_session *session) { return SSL_is_init_finished(session->ssl); }

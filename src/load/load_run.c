@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "http/http_client.h"
+#include "http/tls.h"
 #include "load/load_answer.h"
 #include "load/load_draw.h"
 
@@ -11,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/resource.h>
 
 enum { PROGRESS_MS = 250, PROMPTS = 16 /* the first stream of their words */ };
@@ -31,7 +33,8 @@ struct run {
   struct load_plan *plan;
   struct load_result *result;
   struct http_client *client;
-  struct stream *stream; /* [plan->count] */
+  struct tls_context *tls; /* NULL: in the clear */
+  struct stream *stream;   /* [plan->count] */
   struct buffer prompt, body;
   uv_loop_t loop;
   uv_timer_t watch;
@@ -250,9 +253,18 @@ static void run_loop(struct run *run) {
   result_fill(run->plan, run->result);
 }
 
+static bool client_open(struct run *run, struct error *error) {
+  static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
+  struct http_client_options options = {
+      .url = run->target->url, .bearer = run->target->api_key, .look_ups = HTTP_LOOK_UP_ONCE};
+  if (strncasecmp(options.url, "https://", 8) == 0 && !(options.tls = run->tls = tls_client_context_open(error)))
+    return false;
+  run->client = http_client_open(&run->loop, &options, &callbacks, error);
+  return run->client != NULL;
+}
+
 bool load_run(const struct load_target *target, struct load_plan *plan, struct load_result *result,
               struct error *error) {
-  static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
   struct run run = {.target = target, .plan = plan, .result = result, .so_far.total = plan->count};
   *result = (struct load_result){0};
   signal(SIGPIPE, SIG_IGN);
@@ -261,12 +273,11 @@ bool load_run(const struct load_target *target, struct load_plan *plan, struct l
   buffer_init(&run.prompt, LIMIT_LOAD_BODY_BYTES);
   buffer_init(&run.body, LIMIT_LOAD_BODY_BYTES);
   run.stream = calloc((size_t)plan->count, sizeof *run.stream);
-  bool done = run.stream || error_set(error, ERROR_MEMORY, "There is no memory for %d requests.", plan->count);
-  if (done)
-    run.client = http_client_open(&run.loop, target->url, target->api_key, HTTP_LOOK_UP_ONCE, &callbacks, error);
-  done = run.client != NULL;
+  bool done = run.stream ? client_open(&run, error)
+                         : error_set(error, ERROR_MEMORY, "There is no memory for %d requests.", plan->count);
   if (done) run_loop(&run);
   http_client_free(run.client);
+  tls_context_free(run.tls);
   uv_loop_close(&run.loop);
   buffer_release(&run.prompt);
   buffer_release(&run.body);

@@ -103,7 +103,8 @@ static bool params_copy(struct request *r, const struct request_params *params, 
   stop.shown = params->show_stop;
   for (int i = 0; i < r->n_generation; i++) generation_init(r, i, params, &stop);
   for (int i = 0; i < params->n_image; i++)
-    if (!request_images_add(&r->images, &params->image[i], error)) return false;
+    if (!(params->chat ? request_images_add_fetched : request_images_add)(&r->images, &params->image[i], error))
+      return false;
   return scores_init(r, params, max_score, error) &&
          (params->n_token == 0 || request_set_tokens(r, params->tokens, params->n_token, error));
 }

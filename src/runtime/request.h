@@ -39,7 +39,8 @@ struct request_params {
   struct slice cache_salt; /* cached prefixes are shared among requests of one salt only */
   const struct adapter_choice *adapter;
   int32_t n_adapter;
-  const struct image_source *image; /* beside a prompt of text, in the order of their marks */
+  const struct image_source *image; /* beside a prompt of text, in the order of their marks; of a conversation: of the
+                                       addresses in it */
   int32_t n_image;
 };
 

@@ -72,10 +72,9 @@ bool request_check(const struct runtime *rt, struct request_params *params, stru
   if (params->tenant < 0 || params->tenant >= SCHEDULE_TENANTS)
     return error_set(error, ERROR_INVALID, "tenant is %d, expected 0 to %d.", params->tenant, SCHEDULE_TENANTS - 1);
   if (params->n_image > 0 && !images_count_check(rt, params->n_image, error)) return false;
-  if (params->n_image > 0 && (params->n_token > 0 || params->chat))
+  if (params->n_image > 0 && params->n_token > 0)
     return error_set(error, ERROR_INVALID,
-                     "Images were sent beside %s: send them beside a prompt of text, or within the messages.",
-                     params->chat ? "messages" : "token ids");
+                     "Images were sent beside token ids: send them beside a prompt of text, or within messages.");
   return search_check(params, error) && scores_check(params, vocab, error) &&
          sampling_check(&params->sampling, vocab, error) &&
          rule_params_check(&params->rules, params->max_tokens, vocab, error) && tokens_check(rt, params, error);

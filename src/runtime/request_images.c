@@ -39,26 +39,6 @@ bool images_count_check(const struct runtime *rt, int64_t count, struct error *e
                    (long long)count, rt->images_most);
 }
 
-bool request_images_add(struct request_images *images, const struct image_source *from, struct error *error) {
-  if (!images->source) images->source = calloc(LIMIT_REQUEST_IMAGES, sizeof *images->source);
-  struct image_source *source = images->source && images->n < LIMIT_REQUEST_IMAGES ? &images->source[images->n] : NULL;
-  uint8_t *bytes = source ? malloc(from->data.size + from->mime.size + 1) : NULL;
-  if (!bytes) return error_set(error, ERROR_MEMORY, "Out of memory for an image of %zu bytes.", from->data.size);
-  if (from->data.size) memcpy(bytes, from->data.data, from->data.size);
-  if (from->mime.size) memcpy(bytes + from->data.size, from->mime.data, from->mime.size);
-  *source = (struct image_source){.data = slice_make(bytes, from->data.size),
-                                  .mime = slice_make(bytes + from->data.size, from->mime.size),
-                                  .text = from->text};
-  images->n++;
-  return true;
-}
-
-static void sources_free(struct request_images *images) {
-  for (int32_t i = 0; images->source && i < images->n; i++) free((void *)(uintptr_t)images->source[i].data.data);
-  free(images->source);
-  images->source = NULL;
-}
-
 void request_images_drop(struct request_images *images) {
   if (!images->store) return;
   image_store_unclaim(images->store, &images->claim);
@@ -69,7 +49,7 @@ void request_images_drop(struct request_images *images) {
 
 void request_images_release(struct request_images *images) {
   request_images_drop(images);
-  sources_free(images);
+  request_images_forget(images);
   chat_text_release(&images->text);
   free(images->claim.entry);
   image_layout_release(&images->layout);
@@ -82,19 +62,15 @@ static bool image_blame(int32_t index, int32_t n, struct error *error) {
   return n > 1 ? error_prefix(error, "Image %d of %d: ", index + 1, n) : false;
 }
 
-static bool is_address(struct slice text) {
-  return (text.size >= 7 && strncasecmp((const char *)text.data, "http://", 7) == 0) ||
-         (text.size >= 8 && strncasecmp((const char *)text.data, "https://", 8) == 0);
-}
-
 static struct stored_image *source_take(struct image_store *store, const struct image_source *source,
                                         struct hash128 salt, struct error *error) {
   struct buffer file;
   struct slice mime;
   if (!source->text) return image_store_take(store, source->data, source->mime, salt, error);
-  if (is_address(source->data)) {
+  if (image_source_is_address(source->data)) {
     error_set(error, ERROR_UNSUPPORTED,
-              "The image is an address, and images are not fetched: send its bytes as data:image/png;base64,...");
+              "The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
+              "data:image/png;base64,...");
     return NULL;
   }
   buffer_init(&file, LIMIT_IMAGE_BYTES + 1);
@@ -170,7 +146,8 @@ static void request_ready_for_step(void *runtime, void *request) {
     r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
     r->error = error;
   }
-  if (!r->images.layout.embed) sources_free(&r->images); /* or when its rows are there: it may be prepared once more */
+  if (!r->images.layout.embed)
+    request_images_forget(&r->images); /* or when its rows are there: it may be prepared once more */
   chat_text_release(&r->images.text);
   r->images.prepare_us = clock_us() - start_us;
   mailbox_put(&rt->to_step, &r->letter);
@@ -216,7 +193,7 @@ bool request_images_review(struct runtime *rt, struct request *r) {
   if (!images_are_ready(&images->claim)) return true;
   embeds_settle(images, rt->engine->own_row);
   images->ready = true;
-  sources_free(images);
+  request_images_forget(images);
   request_settle(rt, r);
   return true;
 }

@@ -1,5 +1,5 @@
-/* The images of a request: copied by whoever submits it or found by the worker in its conversation, prepared in a
- * thread of the store, waited for by the step thread, dropped with the request. */
+/* The images of a request: copied by whoever submits it or found by the worker in its conversation (request_sources.c),
+ * prepared in a thread of the store, waited for by the step thread, dropped with the request. */
 #ifndef SPATE_RUNTIME_REQUEST_IMAGES_H
 #define SPATE_RUNTIME_REQUEST_IMAGES_H
 
@@ -16,13 +16,15 @@ struct image_source {
 struct request_images {
   struct image_store *store; /* borrowed; NULL while there are none */
   int32_t n;
-  struct image_source *source; /* [n] owned, with their bytes; NULL once encoded */
-  struct chat_text text;       /* the prompt, with a place for each image, between the worker and the store */
-  bool raw;                    /* of no conversation: the tokenizer puts its own tokens around it */
-  struct embed_claim claim;    /* of the images, as embed_entry; held */
-  struct image_layout layout;  /* once the prompt's tokens are known; embed: rows of images, then of the pool */
-  uint64_t prepare_us;         /* that decoding and preprocessing took */
-  bool claimed, ready, again;  /* again: it holds none any more, and is to have them prepared once more */
+  struct image_source *source;  /* [n] owned, with their bytes; NULL once encoded */
+  struct image_source *fetched; /* [n_fetched] owned: of a conversation, those from n_placed on have no place yet */
+  int32_t n_fetched, n_placed;
+  struct chat_text text;      /* the prompt, with a place for each image, between the worker and the store */
+  bool raw;                   /* of no conversation: the tokenizer puts its own tokens around it */
+  struct embed_claim claim;   /* of the images, as embed_entry; held */
+  struct image_layout layout; /* once the prompt's tokens are known; embed: rows of images, then of the pool */
+  uint64_t prepare_us;        /* that decoding and preprocessing took */
+  bool claimed, ready, again; /* again: it holds none any more, and is to have them prepared once more */
 };
 
 struct runtime;
@@ -37,6 +39,17 @@ bool images_count_check(const struct runtime *runtime, int64_t count, struct err
 
 /* Copies one more. Before the request is queued with the store. */
 bool request_images_add(struct request_images *images, const struct image_source *source, struct error *error);
+
+/* Copies one that somebody has fetched, and gives the next of them the place of an address in the conversation: true
+ * when the text is one and there is an image left for it. */
+bool request_images_add_fetched(struct request_images *images, const struct image_source *source, struct error *error);
+bool request_images_place(struct request_images *images, struct slice text);
+
+/* http:// or https:// at its beginning. */
+bool image_source_is_address(struct slice text);
+
+/* Frees what was sent. */
+void request_images_forget(struct request_images *images);
 void request_images_release(struct request_images *images);
 
 /* A thread of the store: makes the prompt's tokens of its text and of the images, which are held. */

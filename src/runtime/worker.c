@@ -19,7 +19,15 @@ static bool image_take(void *user, struct slice url, struct error *error) {
   const struct image_take *take = user;
   struct image_source source = {.data = url, .text = true};
   return images_count_check(take->rt, take->r->images.n + 1, error) &&
-         request_images_add(&take->r->images, &source, error);
+         (request_images_place(&take->r->images, url) || request_images_add(&take->r->images, &source, error));
+}
+
+/* What was sent beside the conversation has found its place in it. */
+static bool placed_check(const struct request_images *images, struct error *error) {
+  return images->n_placed == images->n_fetched ||
+         error_set(error, ERROR_INVALID,
+                   "%d images were sent beside the messages, which have %d addresses of images: send one for each.",
+                   images->n_fetched, images->n_placed);
 }
 
 /* With images its text stays: its tokens are complete once these are known. */
@@ -33,6 +41,7 @@ static bool conversation_tokenize(const struct runtime *rt, struct request *r, s
   if (!conversation_write(rt->chat, slice_make(r->prompt, r->prompt_size), rt->engine->file.vision ? &images : NULL,
                           rt->tokenizer, text, error))
     return false;
+  if (!placed_check(&r->images, error)) return false;
   if (r->images.n > 0) return image_prompt_check(image_store_form(rt->images), text, r->images.n, error);
   bool done = chat_text_encode(text, rt->tokenizer, list, error);
   chat_text_release(text);

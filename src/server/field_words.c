@@ -35,7 +35,7 @@ static void expect_adapters(const struct request_field *field, struct buffer *ou
 }
 
 static void expect_images(const struct request_field *field, struct buffer *out) {
-  buffer_print(out, "an image in base64 or as a data: URL, or a list of up to %d", (int)field->max);
+  buffer_print(out, "an image in base64, as a data: URL or by its address, or a list of up to %d", (int)field->max);
 }
 
 /* Of types that are always the same. */

@@ -3,6 +3,7 @@
 
 #include "server/answer.h"
 #include "server/generate_request.h"
+#include "server/media_job.h"
 #include "server/reply.h"
 #include "server/request_log.h"
 #include "server/server_loop.h"
@@ -196,45 +197,56 @@ static spate_request defaults_of(const struct served_engine *served, enum reques
   return defaults;
 }
 
-static void body_handle(struct server *server, struct http_request *request, enum request_kind kind) {
+/* The body, or the query of a GET. */
+static bool wanted_read(const struct work *work, enum request_kind kind, struct slice body,
+                        struct generate_request *wanted, struct error *error) {
+  const struct http_head *head = &work->request->head;
+  spate_request defaults = defaults_of(work->served, kind);
+  return slice_is(head->method, "GET") ? generate_request_read_query(wanted, &defaults, head->query, error)
+                                       : generate_request_read_body(wanted, kind, &defaults, body, error);
+}
+
+/* Once more from the start: the engine may be another one by now. */
+static void fetched_handle(struct server *server, struct http_request *request, enum request_kind kind,
+                           struct slice body, const struct media_fetch *fetch) {
   struct work work = {server, request, server_loop_engine(request)};
   struct generate_request wanted;
   struct error error;
   if (!work.served) return;
-  spate_request defaults = defaults_of(work.served, kind);
-  if (generate_request_read_body(&wanted, kind, &defaults, request->body, &error))
+  if (!wanted_read(&work, kind, body, &wanted, &error))
+    reply_field_error(request, 400, wanted.param, error.text);
+  else if (media_job_place(fetch, &wanted))
     submit(&work, &wanted);
   else
+    reply_engine_error(request, SPATE_MEMORY, "Out of memory for a request.");
+  generate_request_release(&wanted);
+}
+
+static void request_handle(struct server *server, struct http_request *request, enum request_kind kind) {
+  struct work work = {server, request, server_loop_engine(request)};
+  struct generate_request wanted;
+  struct error error;
+  if (!work.served) return;
+  if (!wanted_read(&work, kind, request->body, &wanted, &error))
     reply_field_error(request, 400, wanted.param, error.text);
+  else if (media_job_needed(server, &wanted))
+    media_job_begin(server, request, &wanted, fetched_handle);
+  else
+    submit(&work, &wanted);
   generate_request_release(&wanted);
 }
 
 void completion_handle(struct server *server, struct http_request *request) {
-  body_handle(server, request, REQUEST_COMPLETION);
+  request_handle(server, request, REQUEST_COMPLETION);
 }
 
-void chat_handle(struct server *server, struct http_request *request) { body_handle(server, request, REQUEST_CHAT); }
-
-static void query_handle(struct server *server, struct http_request *request) {
-  struct work work = {server, request, server_loop_engine(request)};
-  struct generate_request wanted;
-  struct error error;
-  if (!work.served) return;
-  spate_request defaults = defaults_of(work.served, REQUEST_GENERATE);
-  if (generate_request_read_query(&wanted, &defaults, request->head.query, &error))
-    submit(&work, &wanted);
-  else
-    reply_error(request, 400, NULL, error.text);
-  generate_request_release(&wanted);
-}
+void chat_handle(struct server *server, struct http_request *request) { request_handle(server, request, REQUEST_CHAT); }
 
 void generate_handle(struct server *server, struct http_request *request) {
   /* A browser's EventSource connects again when a stream ends; 204 tells it to stop, where an answer would generate the
    * text once more. */
   if (http_request_header(request, "last-event-id").data)
     http_respond(request, 204, NULL, NULL, slice_text(""));
-  else if (slice_is(request->head.method, "GET"))
-    query_handle(server, request);
   else
-    body_handle(server, request, REQUEST_GENERATE);
+    request_handle(server, request, REQUEST_GENERATE);
 }

@@ -68,6 +68,20 @@ void http_metrics_refuse(struct http_metrics *metrics, int reason) {
   atomic_fetch_add_explicit(&metrics->refused[reason], 1, memory_order_relaxed);
 }
 
+void http_metrics_fetched(struct http_metrics *metrics, bool all, int images) {
+  atomic_fetch_add_explicit(all ? &metrics->fetched : &metrics->unfetched, (uint64_t)images, memory_order_relaxed);
+}
+
+static void fetches_write(const struct http_metrics *metrics, struct buffer *out) {
+  buffer_print(out,
+               "# HELP llm_image_fetches_total Images that requests named by their address, by whether all of a "
+               "request's came.\n"
+               "# TYPE llm_image_fetches_total counter\nllm_image_fetches_total{result=\"fetched\"} %llu\n"
+               "llm_image_fetches_total{result=\"failed\"} %llu\n",
+               (unsigned long long)atomic_load_explicit(&metrics->fetched, memory_order_relaxed),
+               (unsigned long long)atomic_load_explicit(&metrics->unfetched, memory_order_relaxed));
+}
+
 static void refusals_write(const struct http_metrics *metrics, struct buffer *out) {
   static const char *const reasons[METRIC_REFUSALS] = {[HTTP_REFUSED_PEER] = "address",
                                                        [HTTP_REFUSED_CONNECTIONS] = "connections",
@@ -98,6 +112,7 @@ static void requests_write(const struct http_metrics *metrics, struct buffer *ou
 bool http_metrics_write(const struct http_metrics *metrics, struct buffer *out) {
   requests_write(metrics, out);
   refusals_write(metrics, out);
+  fetches_write(metrics, out);
   buffer_print(out,
                "# HELP http_ignored_fields_total Fields of OpenAI requests that are not known here.\n"
                "# TYPE http_ignored_fields_total counter\nhttp_ignored_fields_total %llu\n",

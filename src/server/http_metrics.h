@@ -17,6 +17,8 @@ struct http_metrics {
   char labels[METRIC_HANDLERS][48];
   _Atomic uint64_t refused[METRIC_REFUSALS];
   _Atomic uint64_t ignored_fields; /* of OpenAI requests: sent and not known here */
+  _Atomic uint64_t fetched,
+      unfetched; /* images that were named by their address, and those of requests that failed so */
   struct metric_registry registry;
 };
 
@@ -25,6 +27,7 @@ void http_metrics_init(struct http_metrics *metrics);
 void http_metrics_count(struct http_metrics *metrics, const struct http_request *request,
                         const struct http_summary *summary);
 
+void http_metrics_fetched(struct http_metrics *metrics, bool all, int images);
 void http_metrics_refuse(struct http_metrics *metrics, int reason); /* of METRIC_REFUSALS */
 
 /* Appends the exposition. */

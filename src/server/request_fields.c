@@ -401,7 +401,7 @@ static const struct request_field fields[] = {
      .count_offset = AT(engine.n_images),
      .max = LIMIT_REQUEST_IMAGES,
      .fallback = "none",
-     .description = "Images: base64, or data: URLs. <image> marks in the prompt say where; without any in front."},
+     .description = "Base64, data: URLs, addresses. <image> marks in the prompt say where; without any in front."},
 };
 
 enum { N_FIELD = sizeof fields / sizeof *fields };

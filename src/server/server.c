@@ -2,6 +2,7 @@
 #include "server/server.h"
 
 #include "base/limits.h"
+#include "server/media_job.h"
 #include "server/reply.h"
 #include "server/request_log.h"
 #include "server/routes.h"
@@ -56,7 +57,7 @@ static void on_drain(struct http_request *request, void *user) {
 }
 
 static void on_close(struct http_request *request, void *user) {
-  (void)user;
+  media_job_cancel(user, request->id);
   server_loop_close(request);
 }
 
@@ -109,8 +110,16 @@ static bool options_check(const struct server_options *options, struct error *er
   return root_path_check(options->root_path, error) && cors_check(&options->cors, error);
 }
 
+static bool media_start(struct server *server, const struct media_options *options, struct error *error) {
+  struct error problem = {0};
+  pthread_mutex_init(&server->media_lock, NULL);
+  server->media = media_rules_open(options, &problem);
+  if (problem.code) *error = problem;
+  return !problem.code;
+}
+
 static bool server_start(struct server *server, const struct server_options *options, struct error *error) {
-  if (!options_check(options, error) ||
+  if (!options_check(options, error) || !media_start(server, &options->media, error) ||
       !access_init(&server->access, options->api_keys, options->min_priorities, error) ||
       !access_init(&server->admin, options->admin_keys, NULL, error))
     return false;
@@ -140,6 +149,7 @@ struct server *server_open(spate_engine *engine, const spate_open_options *again
   if (server && slot_start(server, engine, again, options, &detail)) return server;
   if (server) trace_export_close(server->traces);
   if (server) engine_slot_close(server->slot);
+  if (server) media_rules_free(server->media);
   free(server);
   error->code = (spate_code)detail.code; /* the same list */
   memcpy(error->text, detail.text, sizeof error->text);
@@ -167,7 +177,10 @@ bool server_reload(struct server *server, spate_error *error) {
 
 bool server_reloading(struct server *server) { return engine_slot_busy(server->slot); }
 
-void server_cancel(struct server *server) { engine_slot_cancel(server->slot); }
+void server_cancel(struct server *server) {
+  media_job_cancel(server, 0);
+  engine_slot_cancel(server->slot);
+}
 
 void server_drain(struct server *server, int deadline_ms) {
   server_refuse(server);
@@ -181,5 +194,6 @@ void server_close(struct server *server) {
   http_server_close(server->http);
   engine_slot_close(server->slot);
   trace_export_close(server->traces);
+  media_rules_free(server->media);
   free(server);
 }

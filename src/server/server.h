@@ -3,6 +3,7 @@
 #define SPATE_SERVER_SERVER_H
 
 #include "server/cors.h"
+#include "server/media_rules.h"
 #include "spate.h"
 
 struct server_options {
@@ -22,6 +23,7 @@ struct server_options {
   const char *reload_folder;        /* whose models a reload may name; NULL: it may name none */
   bool log_prompts;                 /* the beginning of each goes to the log */
   const char *otlp_traces_endpoint; /* a URL that takes spans; NULL: none are sent */
+  struct media_options media;       /* images that requests name by their address */
 };
 
 struct server;

@@ -6,9 +6,11 @@
 #include "server/access.h"
 #include "server/engine_slot.h"
 #include "server/http_metrics.h"
+#include "server/media_rules.h"
 #include "server/server.h"
 #include "server/trace_export.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct server {
@@ -25,6 +27,10 @@ struct server {
   atomic_int running;            /* answers that are not complete */
   atomic_size_t answer_bytes;    /* that wait in them */
   atomic_size_t token_job_bytes; /* bodies that wait for their tokens, or texts */
+  struct media_rules *media;     /* NULL: no images are fetched */
+  atomic_size_t media_bytes;     /* of bodies that wait for images, and of these */
+  pthread_mutex_t media_lock;    /* of the list of those that are being fetched */
+  struct media_job *media_jobs;
 };
 
 #endif

@@ -196,7 +196,8 @@ struct trace_export *trace_export_open(const char *endpoint, struct error *error
   }
   pthread_mutex_init(&export->mutex, NULL);
   buffer_init(&export->body, LIMIT_TRACE_BYTES);
-  export->client = http_client_open(&export->loop, endpoint, NULL, HTTP_LOOK_UP_EACH, &callbacks, error);
+  const struct http_client_options client = {.url = endpoint, .look_ups = HTTP_LOOK_UP_EACH};
+  export->client = http_client_open(&export->loop, &client, &callbacks, error);
   if (!export->client) {
     export_free(export);
     return NULL;

@@ -2,12 +2,14 @@
 answer nonsense. What is compared are counts, tokens and percentiles of recorded times; no test depends on how long
 anything takes."""
 import concurrent.futures
+import http.server
 import json
 import os
 import pathlib
 import re
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import xml.etree.ElementTree
 
 import spate_server
 from spate_server import ROOT, SPATE, WAIT_SECONDS, Server
+from test_network import certificate
 
 sys.path.append(str(ROOT / "bench"))
 import compare_clients
@@ -37,9 +40,9 @@ def percentile(values, p):
     return values[0] if len(values) == 1 else statistics.quantiles(values, n=1000, method="inclusive")[round(10 * p) - 1]
 
 
-def bench(url, *options):
+def bench(url, *options, environment={}):
     return subprocess.run([SPATE, "bench-serve", url, *map(str, options)], capture_output=True, text=True,
-                          timeout=WAIT_SECONDS)
+                          timeout=WAIT_SECONDS, env=os.environ | environment)
 
 
 class BadServer:
@@ -92,6 +95,55 @@ class BadServer:
 
 def chunked(*pieces):
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+
+class Sealed(spate_server.EngineCase):
+    def test_tls(self):
+        """A server that proves who it is is measured as one in the clear. One that does not is not asked."""
+        with tempfile.TemporaryDirectory() as folder:
+            cert, key = certificate(pathlib.Path(folder), "ours")
+            with Server(self.engine, "--tls-cert", cert, "--tls-key", key) as server:
+                port = server.port
+                options = ("--clients", 4, "--requests", 40, "--input-tokens", 20, "--output-tokens", 30, "--json")
+                refused = bench(f"https://localhost:{port}", *options)
+                self.assertEqual(refused.returncode, 1)
+                self.assertIn(f"localhost:{port} did not prove to be who it is: self-signed certificate.", refused.stderr + refused.stdout)
+                result = bench(f"https://localhost:{port}", *options, environment={"SSL_CERT_FILE": str(cert)})
+                self.assertEqual(result.returncode, 0, result.stderr)
+                run = json.loads(result.stdout)["runs"][0]
+                self.assertEqual((run["completed"], run["output_tokens"], run["errors"]), (40, 1200, {}))
+
+
+    def test_connections(self):
+        """A client's connection is used again: one handshake for each of two clients, whatever they ask."""
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            shaken = []
+
+            def setup(self):
+                super().setup()
+                self.shaken.append(self.client_address)
+
+            def log_message(self, *_):
+                pass
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.wfile.write(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(LAST), LAST))
+
+        with tempfile.TemporaryDirectory() as folder:
+            cert, key = certificate(pathlib.Path(folder), "ours")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(cert, key)
+            with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+                server.socket = context.wrap_socket(server.socket, server_side=True)
+                threading.Thread(target=server.serve_forever, daemon=True).start()
+                result = bench(f"https://127.0.0.1:{server.server_port}", "--clients", 2, "--requests", 20, "--json",
+                               environment={"SSL_CERT_FILE": str(cert)})
+                server.shutdown()
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(json.loads(result.stdout)["runs"][0]["completed"], 20)
+            self.assertLessEqual(len(Handler.shaken), 3)  # the words of a prompt are counted by one request before
 
 
 class Refused(spate_server.unittest.TestCase):
@@ -198,7 +250,7 @@ class Refused(spate_server.unittest.TestCase):
     def test_options(self):
         for options, sentence in (
                 (("ftp://x",), '"ftp://x" is no address of a server, expected http://HOST:PORT.'),
-                (("https://x",), '"https://x" is no address of a server, expected http://HOST:PORT.'),
+                (("https://x/?a=b",), '"https://x/?a=b" is no address of a server, expected http://HOST:PORT.'),
                 (("http://x:99999",), '"http://x:99999" is no address of a server, expected http://HOST:PORT.'),
                 (("http://x/?a=b",), '"http://x/?a=b" is no address of a server, expected http://HOST:PORT.'),
                 (("--api", "soap"), '--api is "soap", expected generate, completions or chat.'),

@@ -290,7 +290,8 @@ class BadImages(SeeingCase):
                      f"data:image/jpeg;base64,{good}")
         self.refused("The image's data: URL has no comma: write data:image/png;base64,...", "data:image/png;base64")
         self.refused("The image's data: URL is not in base64: write data:image/png;base64,...", "data:image/png,abc")
-        self.refused("The image is an address, and images are not fetched: send its bytes as data:image/png;base64,...",
+        self.refused("The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
+                     "data:image/png;base64,...",
                      "https://example.com/a.png")
         self.refused("Image 2 of 2: The image has no bytes: send a JPEG, PNG or WebP file.", [good, ""])
         self.refused("The prompt has 1 marks for images (<image>) and 2 images were sent: write one for each, or none.",
@@ -299,16 +300,17 @@ class BadImages(SeeingCase):
             self.refused(f"The prompt has {n} marks for images (<image>) and 1 images were sent: write one for each, or none.",
                          good, "<image>" * n)
         self.refused("17 images were sent, and a prompt may have 16 (--limit-mm-per-prompt): send fewer.", [good] * 17)
-        self.refused("image_data is a list, expected an image in base64 or as a data: URL, or a list of up to 64.",
+        self.refused("image_data is a list, expected an image in base64, as a data: URL or by its address, or a list of up to 64.",
                      [base(png(1, 1))] * 5000)
-        self.refused("image_data is a number, expected an image in base64 or as a data: URL, or a list of up to 64."
+        self.refused("image_data is a number, expected an image in base64, as a data: URL or by its address, or a list of up to 64."
                      .replace("a number", "7"), 7)
 
     def test_messages(self):
         good = named("colour.png")
         rows = (
             ({"type": "image_url", "image_url": {"url": "http://127.0.0.1/a.png"}},
-             "The image is an address, and images are not fetched: send its bytes as data:image/png;base64,..."),
+             "The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
+                     "data:image/png;base64,..."),
             ({"type": "image_url", "image_url": {}},
              "messages[0].content[0].image_url.url must be a string: data:image/png;base64,..."),
             ({"type": "image_url", "image_url": {"url": good, "detail": "huge"}},

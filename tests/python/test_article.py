@@ -9,6 +9,7 @@ import subprocess
 import spate_python
 import spate
 import spate_server
+import test_images as seeing
 from spate import SamplingParams
 
 BUILD = """
@@ -241,9 +242,22 @@ class Article(spate_python.LlmCase):
                 spate_python.engine_open(self.engine, lora_manager=manager)
 
     def test_images(self):
-        params = run(IMAGES)["multimodal_params"]
-        with self.assertRaisesRegex(spate.UnsupportedError, "^This package takes no images yet: leave multimodal_params out"):
+        params = run(IMAGES)["multimodal_params"]  # of a PNG no more than its first bytes
+        with self.assertRaisesRegex(spate.UnsupportedError, "^The model tiny sees no images: send text alone.$"):
             self.llm.generate_async("a", multimodal_params=params)
+        engine = seeing.SeeingEngine("llava")
+        try:
+            with spate_python.engine_open(engine) as llm:
+                with self.assertRaisesRegex(spate.SpateError, "^The PNG image "):
+                    llm.generate_async("a", multimodal_params=params).result()
+                case = engine.answers[0]
+                whole = [seeing.base(seeing.image(name)) for name in case["images"]]
+                params = run(IMAGES.replace('"iVBORw0KGgo="', repr(whole)))["multimodal_params"]
+                wanted = SamplingParams(max_tokens=24, temperature=0, ignore_eos=True, allowed_token_ids=seeing.LETTERS)
+                promise = llm.generate_async(prompt=case["prompt"], sampling_params=wanted, multimodal_params=params)
+                self.assertEqual(promise.result().outputs[0].text, case["text"])
+        finally:
+            engine.remove()
 
     # ---- beside the article
 

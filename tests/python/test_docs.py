@@ -14,6 +14,7 @@ import unittest
 
 import spate_python
 import spate_server
+import test_images
 
 CLIENTS = os.environ.get("SPATE_TEST_CLIENTS")
 MODEL = os.environ.get("SPATE_TEST_MODEL")
@@ -46,6 +47,10 @@ class Programs(spate_python.LlmCase):
         code = code.replace('"model.gguf"', repr(str(model))).replace('"adapters"', repr(str(folder / "adapters")))
         code = code.replace('"model.spate"', repr(str(folder / "docs.spate"))).replace("max_seq_len=1024", "max_seq_len=512")
         code = code.replace("[{\"role\": \"user\", \"content\": \"Hi\"}]", "[{'role': 'user', 'content': 'Hi'}]")
+        seeing = test_images.SeeingEngine("llava")
+        self.addCleanup(seeing.remove)
+        code = code.replace('"seeing"', repr(str(seeing.path)))
+        code = code.replace('"cat.png"', repr(str(test_images.FIXTURES / "image/decode/colour.png")))
         names = {}
         with contextlib.redirect_stdout(printed):
             exec(code, names)

@@ -52,7 +52,7 @@ class Layout(unittest.TestCase):
         """Each option of serve that is about its engine, by the same name, also in docs/python.md."""
         room = spate_python.ROOT / "src/cli"
         names = dict(re.findall(r'\{"([a-z-]+)", \S+, OPTION_\w+, [^,]+?, (?:PLAIN|MARKED)\((\w+)\)', (room / "option.c").read_text()))
-        fill = "".join(re.findall(r"^(?:static )?void (?:adapters_fill|open_options_fill)\(.*?^\}", (room / "main.c").read_text(), re.M | re.S))
+        fill = "".join(re.findall(r"^(?:static )?void (?:adapters_fill|images_fill|open_options_fill)\(.*?^\}", (room / "main.c").read_text(), re.M | re.S))
         filled = set(re.findall(r"= s->(\w+);", fill))
         options = {name.replace("-", "_") for name, field in names.items() if field in filled} - {"model"}
         options |= {"enable_block_reuse"}  # no_block_reuse without the flag's prefix

@@ -2,7 +2,8 @@
 import asyncio
 from typing import assert_type
 
-from spate import LLM, BuildConfig, CompletionOutput, GenerationResult, KvCacheConfig, RequestOutput, SamplingParams
+from spate import (LLM, BuildConfig, CompletionOutput, GenerationResult, KvCacheConfig, MultimodalParams, RequestOutput,
+                   SamplingParams)
 from spate.quantization import QuantAlgo, QuantMode
 
 
@@ -28,6 +29,8 @@ def main() -> None:
         assert_type(llm.generate("a"), RequestOutput)
         assert_type(llm.generate([1, 2]), RequestOutput)
         assert_type(llm.generate(["a", "b"]), list[RequestOutput])
+        assert_type(llm.generate("a", multimodal_params=MultimodalParams({"image": b""})), RequestOutput)
+        assert_type(llm.generate(["a"], multimodal_params=[MultimodalParams({}), None]), list[RequestOutput])
         assert_type(llm.model_name, str)
         asyncio.run(stream(llm))
         SamplingParams(max_tokens="x")  # type: ignore[arg-type]

@@ -160,21 +160,24 @@ class Engine:
         with self.use() as engine:
             self._library.spate_request_defaults(engine, ctypes.byref(request))
             request_fill(params, request)
-            if prompt.known is not None:
+            if prompt.images is not None:
+                request.images, request.n_images = prompt.images, len(prompt.images)
+            if prompt.known is not None and (prompt.text is None or prompt.images is None):
                 request.tokens, request.n_token = ids_array("The prompt", prompt.known), len(prompt.known)
             if prompt.text is not None:
                 request.prompt = text = text_bytes("The prompt", prompt.text)
                 request.prompt_size = len(text)
             request_id = inbox.submit(engine, request)
+        prompt.images = None  # which the library has copied
         result = GenerationResult(self, inbox, request_id, prompt, stop, params.n or 1, streaming)
         inbox.add(result)
         return result
 
-    def submit_alone(self, prompt: str | list[int], params: SamplingParams, streaming: bool) -> GenerationResult:
+    def submit_alone(self, prompt: Prompt, params: SamplingParams, streaming: bool) -> GenerationResult:
         """With an inbox of its own: for a thread without a loop."""
         inbox = self.inbox_open()
         try:
-            result = self.submit(inbox, Prompt(self, prompt), params, streaming)
+            result = self.submit(inbox, prompt, params, streaming)
         except BaseException:
             self.inbox_close(inbox)
             raise

@@ -9,6 +9,7 @@ import ctypes
 import functools
 import os
 import pathlib
+import shutil
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 S = TypeVar("S", bound=type[ctypes.Structure])
@@ -146,6 +147,14 @@ class Lora(ctypes.Structure):
 
 
 @structure
+class Image(ctypes.Structure):
+    data: Text
+    size: Size
+    mime_type: Text
+    is_text: Bool
+
+
+@structure
 class Request(ctypes.Structure):
     size: Size
     prompt: Text
@@ -192,7 +201,7 @@ class Request(ctypes.Structure):
     top_prompt_logprobs: Int
     loras: Annotated[Any, ctypes.POINTER(Lora)]
     n_loras: Int
-    images: Annotated[Any, ctypes.c_void_p]
+    images: Annotated[Any, ctypes.POINTER(Image)]
     n_images: Int
     write_special_tokens: Bool
     write_marks: Bool
@@ -255,8 +264,8 @@ class TokenList(ctypes.Structure):
 
 
 STRUCTS = {"spate_error": Error, "spate_build_options": BuildOptions, "spate_open_options": OpenOptions,
-           "spate_engine_info": EngineInfo, "spate_logit_bias": LogitBias, "spate_lora": Lora, "spate_request": Request,
-           "spate_logprob": Logprob, "spate_event": Event, "spate_tokens": TokenList,
+           "spate_engine_info": EngineInfo, "spate_logit_bias": LogitBias, "spate_lora": Lora, "spate_image": Image,
+           "spate_request": Request, "spate_logprob": Logprob, "spate_event": Event, "spate_tokens": TokenList,
            "spate_embed_request": EmbedRequest}
 
 P = ctypes.POINTER
@@ -290,6 +299,12 @@ FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 def bytes_at(address: int | None, size: int) -> bytes:
     """Of a text that is not NUL-terminated."""
     return ctypes.string_at(address, size) if address and size else b""
+
+
+def image_helper() -> str | None:
+    """The program that decodes images in processes of its own: `spate` beside the library, else where commands are found."""
+    beside = pathlib.Path(libspate()._name).with_name("spate")
+    return str(beside) if os.access(beside, os.X_OK) and beside.is_file() else shutil.which("spate")
 
 
 @functools.cache

@@ -25,7 +25,7 @@ class GenerationResult:
         self._engine, self._inbox, self._prompt, self._stop = engine, inbox, prompt, stop
         self._answers = [Answer(i) for i in range(n)]
         self._prompt_logprobs: list[TokenLogprob] | None = None
-        self._cached_tokens = 0
+        self._cached_tokens = self._prompt_tokens = 0
         self._aborted = False
         self._failure: tuple[int, str] | None = None  # code and sentence
         self._changes = 0
@@ -43,7 +43,7 @@ class GenerationResult:
         elif event.kind == _library.PROMPT:
             self._prompt_logprobs = (self._prompt_logprobs or []) + logprobs_of(event)
         else:
-            self._cached_tokens = event.cached_tokens
+            self._cached_tokens, self._prompt_tokens = event.cached_tokens, event.prompt_tokens
             self._answers[event.answer].take(event, self._stop)
 
     def fail(self, code: int, sentence: str) -> None:
@@ -78,6 +78,10 @@ class GenerationResult:
         return self._now().outputs
 
     @property
+    def prompt_tokens(self) -> int:
+        return self._prompt_tokens
+
+    @property
     def generated_tokens(self) -> int:
         return self._now().generated_tokens
 
@@ -92,7 +96,8 @@ class GenerationResult:
         before = self._last[1].outputs if self._last else [None] * len(self._answers)
         outputs = tuple(CompletionOutput(answer, last) for answer, last in zip(self._answers, before))
         scores = tuple(self._prompt_logprobs) if self._prompt_logprobs is not None else None
-        return RequestOutput(self.request_id, self._prompt, outputs, self.finished, self._cached_tokens, scores)
+        return RequestOutput(self.request_id, self._prompt, outputs, self.finished, self._prompt_tokens,
+                             self._cached_tokens, scores)
 
     def _give(self) -> RequestOutput:
         if self._failure is not None:

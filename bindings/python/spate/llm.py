@@ -16,7 +16,7 @@ from spate._inbox import Inbox
 from spate.builder import BuildConfig
 from spate.errors import BusyError, InvalidError, UnsupportedError, option_bytes, unknown_name
 from spate.generation import GenerationResult
-from spate.inputs.multimodal import NO_IMAGES, MultimodalParams
+from spate.inputs.multimodal import MultimodalParams, multimodal_of_each
 from spate.lora_manager import LoraManager
 from spate.outputs import Prompt, RequestOutput
 from spate.sampling_params import INT_MAX, SamplingParams, check_number, check_whole
@@ -62,20 +62,27 @@ class LLM:
                  target_itl_ms: float = 0, stall_timeout: float = 0, idle_release: float = 0,
                  cache_dir: str | os.PathLike[str] | None = None, cache_limit: int = 0, backend: str | None = None,
                  no_fuse: bool = False, batch_invariant: bool = False, lora_manager: LoraManager | None = None,
+                 limit_mm_per_prompt: int = 0, image_decoders: int = 0, image_cache_memory: int = 0,
+                 image_helper: str | os.PathLike[str] | None = None,
                  progress: ProgressCall | None = None) -> None:
         if tensor_parallel_size != 1:
             raise UnsupportedError(f"tensor_parallel_size is {tensor_parallel_size}; above 1 does not exist yet: one "
                                    "device serves a model. Leave it out.")
         for name, number, most in (("threads", threads, INT_MAX), ("batch_delay_ms", batch_delay_ms, INT_MAX),
                                    ("max_queue", max_queue, INT_MAX), ("max_queue_tokens", max_queue_tokens, 2**63 - 1),
-                                   ("cache_limit", cache_limit, 2**63 - 1)):
+                                   ("cache_limit", cache_limit, 2**63 - 1), ("limit_mm_per_prompt", limit_mm_per_prompt, INT_MAX),
+                                   ("image_decoders", image_decoders, INT_MAX),
+                                   ("image_cache_memory", image_cache_memory, 2**63 - 1)):
             check_whole(name, number, 0, most)
         for name, seconds in (("target_itl_ms", target_itl_ms), ("stall_timeout", stall_timeout), ("idle_release", idle_release)):
             check_number(name, seconds)
         options = _library.OpenOptions(size=ctypes.sizeof(_library.OpenOptions), threads=threads, max_queue=max_queue,
                                        target_itl_ms=target_itl_ms, batch_delay_ms=batch_delay_ms, stall_timeout_s=stall_timeout,
                                        max_queue_tokens=max_queue_tokens, idle_release_s=idle_release, cache_limit=cache_limit,
-                                       no_fuse=no_fuse, batch_invariant=batch_invariant)
+                                       no_fuse=no_fuse, batch_invariant=batch_invariant, max_images=limit_mm_per_prompt,
+                                       image_decoders=image_decoders, image_cache_memory=image_cache_memory)
+        helper = _library.image_helper() if image_helper is None else image_helper
+        options.image_helper = None if helper is None else os.fsencode(helper)
         options.model = os.fsencode(model_dir)
         options.cache_dir = None if cache_dir is None else os.fsencode(cache_dir)
         options.device, options.backend = option_bytes("device", device), option_bytes("backend", backend)
@@ -132,31 +139,37 @@ class LLM:
 
     @overload  # a str is a sequence of them, too: the first that fits is meant
     def generate(self, prompts: str | list[int],  # type: ignore[overload-overlap]
-                 sampling_params: SamplingParams | None = None) -> RequestOutput: ...
+                 sampling_params: SamplingParams | None = None, *,
+                 multimodal_params: MultimodalParams | None = None) -> RequestOutput: ...
 
     @overload
     def generate(self, prompts: Sequence[str] | Sequence[list[int]],
-                 sampling_params: SamplingParams | Sequence[SamplingParams] | None = None) -> list[RequestOutput]: ...
+                 sampling_params: SamplingParams | Sequence[SamplingParams] | None = None, *,
+                 multimodal_params: MultimodalParams | Sequence[MultimodalParams | None] | None = None
+                 ) -> list[RequestOutput]: ...
 
     def generate(self, prompts: str | Sequence[str] | list[int] | Sequence[list[int]],
-                 sampling_params: SamplingParams | Sequence[SamplingParams] | None = None
+                 sampling_params: SamplingParams | Sequence[SamplingParams] | None = None, *,
+                 multimodal_params: MultimodalParams | Sequence[MultimodalParams | None] | None = None
                  ) -> RequestOutput | list[RequestOutput]:
-        """Text for a prompt (a text or its token ids), or for each of a list of them, which are computed together.
-        Waits for all; the first failure is raised, and ends the others."""
+        """Text for a prompt (a text, with images or without, or its token ids), or for each of a list of them, which are
+        computed together. Waits for all; the first failure is raised, and ends the others."""
         one = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
         all_prompts: list[Any] = [prompts] if one else list(prompts)
         with self._engine.use():
             inbox = self._engine.inbox_open()
             try:
-                outputs = self._generate_all(inbox, all_prompts, params_of_each(sampling_params, len(all_prompts)))
+                outputs = self._generate_all(inbox, all_prompts, params_of_each(sampling_params, len(all_prompts)),
+                                             multimodal_of_each(multimodal_params, len(all_prompts)))
             finally:
                 self._engine.inbox_close(inbox)
         return outputs[0] if one else outputs
 
-    def _generate_all(self, inbox: Inbox, prompts: list[Any], params: Sequence[SamplingParams]) -> list[RequestOutput]:
+    def _generate_all(self, inbox: Inbox, prompts: list[Any], params: Sequence[SamplingParams],
+                      multimodal: Sequence[MultimodalParams | None]) -> list[RequestOutput]:
         results: list[GenerationResult] = []
-        for prompt, wanted in zip(prompts, params):
-            known = Prompt(self._engine, prompt)
+        for prompt, wanted, media in zip(prompts, params, multimodal):
+            known = Prompt(self._engine, prompt, media)
             known.ids()  # which are the request's tokens then, and need no engine later
             results.append(self._submit_patiently(inbox, known, wanted, results))
         return [result.result() for result in results]
@@ -178,14 +191,13 @@ class LLM:
                        ) -> GenerationResult:
         """Starts a request. In an event loop, await what this returns, or iterate over it with `async for`; outside of
         one, call its result()."""
-        if multimodal_params is not None:
-            raise UnsupportedError(NO_IMAGES)
         params = SamplingParams() if sampling_params is None else sampling_params
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return self._engine.submit_alone(prompt, params, streaming)
-        return self._engine.submit(self._engine.inbox_of(loop), Prompt(self._engine, prompt), params, streaming)
+            return self._engine.submit_alone(Prompt(self._engine, prompt, multimodal_params), params, streaming)
+        return self._engine.submit(self._engine.inbox_of(loop), Prompt(self._engine, prompt, multimodal_params), params,
+                                   streaming)
 
     # ---- the end
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from spate import _library
 from spate.errors import InvalidError, SpateError
+from spate.inputs.multimodal import MultimodalParams, images_array
 
 if TYPE_CHECKING:
     from spate._engine import Engine
@@ -98,13 +99,14 @@ class CompletionOutput:
 
 
 class Prompt:
-    """A prompt and its token ids, which are found when they are first asked for."""
+    """A prompt and its token ids, which are found when they are first asked for: of one with images those of its text."""
 
-    def __init__(self, engine: Engine, prompt: str | list[int]) -> None:
+    def __init__(self, engine: Engine, prompt: str | list[int], multimodal: MultimodalParams | None = None) -> None:
         if not isinstance(prompt, (str, list, tuple)):
             raise InvalidError(f"The prompt is {prompt!r}, expected a string or a list of token ids.")
         self.text = prompt if isinstance(prompt, str) else None
         self.known = None if isinstance(prompt, str) else list(prompt)
+        self.images = images_array(multimodal)  # until they are submitted
         self._engine = weakref.ref(engine)  # what was generated keeps no model in memory
 
     def ids(self) -> list[int]:
@@ -120,11 +122,12 @@ class RequestOutput:
     """A request's answers as they were at one moment."""
 
     def __init__(self, request_id: int, prompt: Prompt, outputs: tuple[CompletionOutput, ...], finished: bool,
-                 cached_tokens: int, prompt_logprobs: tuple[TokenLogprob, ...] | None) -> None:
+                 prompt_tokens: int, cached_tokens: int, prompt_logprobs: tuple[TokenLogprob, ...] | None) -> None:
         self._prompt = prompt
         self.request_id = request_id
         self.outputs = outputs
         self.finished = finished
+        self.prompt_tokens = prompt_tokens  # those that stand for images included; 0 while none has been generated
         self.cached_tokens = cached_tokens  # of the prompt, that did not have to be computed
         self.prompt_logprobs = prompt_logprobs
 

@@ -134,16 +134,18 @@ static void on_end(void *user, enum http_end end, const char *sentence) {
   snprintf(seen->sentence, sizeof seen->sentence, "%s", sentence ? sentence : "");
 }
 
-static void client_begin_with(struct seen *seen, const char *url, enum http_look_ups look_ups) {
+static void client_begin_with(struct seen *seen, const struct http_client_options *options) {
   static const struct http_client_callbacks callbacks = {on_head, on_body, on_end};
   struct error error;
   *seen = (struct seen){.n_end = 0};
   assert_int_equal(uv_loop_init(&seen->loop), 0);
-  seen->client = http_client_open(&seen->loop, url, NULL, look_ups, &callbacks, &error);
+  seen->client = http_client_open(&seen->loop, options, &callbacks, &error);
   assert_non_null(seen->client);
 }
 
-static void client_begin(struct seen *seen, const char *url) { client_begin_with(seen, url, HTTP_LOOK_UP_EACH); }
+static void client_begin(struct seen *seen, const char *url) {
+  client_begin_with(seen, &(struct http_client_options){.url = url, .look_ups = HTTP_LOOK_UP_EACH});
+}
 
 static void client_end(struct seen *seen) {
   http_client_close(seen->client);
@@ -198,14 +200,15 @@ static void test_name_comes_later(void **state) {
   server_begin(&server);
   client_begin(&seen, "http://later/v1/");
   resolver_set(0, 0, 0);
-  ask(&seen, HTTP_END_REFUSED, "later:80 cannot be found: Name or service not known.");
+  ask(&seen, HTTP_END_REFUSED, "later cannot be found: Name or service not known.");
   resolver_set(server.port, 0, 0);
   ask(&seen, HTTP_END_DONE, "");
   client_end(&seen);
   server_end(&server);
 }
 
-/* An address that neither takes connections nor refuses them: who has given up on it goes on to the next. */
+/* An address that neither takes connections nor refuses them: who has given up on it goes on to the next, and whoever
+ * waits long enough does so by himself. */
 static void test_silent_address(void **state) {
   (void)state;
   struct server server;
@@ -229,7 +232,11 @@ static void test_silent_address(void **state) {
   assert_int_equal(seen.n_end, 0);
   ask(&seen, HTTP_END_DONE, "");
   client_end(&seen);
+  client_begin(&seen, "http://silent");
+  ask(&seen, HTTP_END_DONE, "");
+  client_end(&seen);
   server_end(&server);
+  assert_int_equal(server.n_answered, 2);
   for (int i = 0; i < FILLERS; i++) close(filler[i]);
   close(listener);
 }
@@ -281,17 +288,41 @@ static void test_look_up_once(void **state) {
   struct server server;
   struct seen seen;
   server_begin(&server);
-  client_begin_with(&seen, "http://once", HTTP_LOOK_UP_ONCE);
+  client_begin_with(&seen, &(struct http_client_options){.url = "http://once", .look_ups = HTTP_LOOK_UP_ONCE});
   resolver_set(0, 0, 0);
   resolver.n_asked = 0;
-  ask(&seen, HTTP_END_REFUSED, "once:80 cannot be found: Name or service not known.");
+  ask(&seen, HTTP_END_REFUSED, "once cannot be found: Name or service not known.");
   resolver_set(server.port, 0, 0);
   for (int i = 0; i < 3; i++) ask(&seen, HTTP_END_DONE, "");
   assert_int_equal(resolver.n_asked, 2);
   server_end(&server);
-  ask(&seen, HTTP_END_REFUSED, "once:80 cannot be reached: connection refused.");
+  ask(&seen, HTTP_END_REFUSED, "once cannot be reached: connection refused.");
   assert_int_equal(resolver.n_asked, 2);
   client_end(&seen);
+}
+
+/* A guarded client connects to no address that is not public, and to one that was let in by what the look-up found: the
+ * name is not looked up once more. */
+static void test_guard(void **state) {
+  (void)state;
+  struct server server;
+  struct seen seen;
+  struct address_range range;
+  struct error error;
+  struct http_guard guard = {&range, 0};
+  assert_true(address_range_parse(&range, slice_text("127.0.0.1"), &error));
+  server_begin(&server);
+  client_begin_with(&seen, &(struct http_client_options){.url = "http://name", .guard = &guard});
+  resolver_set(server.port, 0, 0);
+  resolver.n_asked = 0;
+  ask(&seen, HTTP_END_REFUSED, "name has an address that is not public: loopback.");
+  assert_int_equal(resolver.n_asked, 1);
+  guard.n = 1;
+  ask(&seen, HTTP_END_DONE, "");
+  assert_int_equal(resolver.n_asked, 2);
+  client_end(&seen);
+  server_end(&server);
+  assert_int_equal(server.n_answered, 1);
 }
 
 static void test_bad_urls(void **state) {
@@ -305,7 +336,8 @@ static void test_bad_urls(void **state) {
   for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
     struct error error;
     char sentence[ERROR_TEXT_MAX];
-    assert_null(http_client_open(&loop, urls[i], NULL, HTTP_LOOK_UP_EACH, &callbacks, &error));
+    const struct http_client_options options = {.url = urls[i], .look_ups = HTTP_LOOK_UP_EACH};
+    assert_null(http_client_open(&loop, &options, &callbacks, &error));
     snprintf(sentence, sizeof sentence, "\"%s\" is no address of a server, expected http://HOST:PORT.", urls[i]);
     assert_string_equal(error.text, sentence);
   }
@@ -316,7 +348,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_several_addresses), cmocka_unit_test(test_name_comes_later),
       cmocka_unit_test(test_silent_address),    cmocka_unit_test(test_silent_resolver),
-      cmocka_unit_test(test_look_up_once),      cmocka_unit_test(test_bad_urls),
+      cmocka_unit_test(test_look_up_once),      cmocka_unit_test(test_guard),
+      cmocka_unit_test(test_bad_urls),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,230 @@
+/* Addresses are found where the engine looks for images: in image_data, or in the parts of messages. */
+#include "server/media_job.h"
+
+#include "base/json.h"
+#include "server/reply.h"
+#include "server/server_loop.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct media_job {
+  struct server *server;
+  uint64_t http_id;
+  enum request_kind kind;
+  media_continue go_on;
+  struct media_fetch fetch;
+  struct buffer body;
+  struct error error;
+  struct media_job **place, *next; /* in the server's list */
+};
+
+/* --- addresses ---------------------------------------------------------------------------------------------------- */
+
+static bool part_is_image(const json_t *part) {
+  const json_t *type = json_object_get(part, "type");
+  return json_is_string(type) && (slice_is(json_slice(type), "image_url") || slice_is(json_slice(type), "input_image"));
+}
+
+/* The URL of a part of a message; empty: it is no image. */
+static struct slice part_url(const json_t *part) {
+  const json_t *url = part_is_image(part) ? json_object_get(part, "image_url") : NULL;
+  if (json_is_object(url)) url = json_object_get(url, "url");
+  return json_is_string(url) ? json_slice(url) : slice_text("");
+}
+
+struct addresses {
+  struct slice text[LIMIT_REQUEST_IMAGES];
+  int n, n_more; /* n_more: that there is no room for */
+};
+
+static void address_add(struct addresses *found, struct slice text) {
+  if (!media_is_address(text)) return;
+  if (found->n < LIMIT_REQUEST_IMAGES)
+    found->text[found->n++] = text;
+  else
+    found->n_more++;
+}
+
+static void addresses_find(const struct generate_request *wanted, struct addresses *found) {
+  const json_t *messages = wanted->kind == REQUEST_CHAT ? json_object_get(wanted->json, "messages") : NULL;
+  found->n = found->n_more = 0;
+  for (int i = 0; i < wanted->engine.n_images; i++)
+    address_add(found, slice_make(wanted->engine.images[i].data, wanted->engine.images[i].size));
+  for (size_t i = 0; i < json_array_size(messages); i++) {
+    const json_t *content = json_object_get(json_array_get(messages, i), "content");
+    for (size_t k = 0; k < json_array_size(content); k++) address_add(found, part_url(json_array_get(content, k)));
+  }
+}
+
+bool media_job_needed(const struct server *server, const struct generate_request *wanted) {
+  struct addresses found;
+  if (!server->media) return false;
+  addresses_find(wanted, &found);
+  return found.n > 0;
+}
+
+static spate_image image_of(const struct media_image *image) {
+  return (spate_image){.data = image->bytes.data ? image->bytes.data : "", .size = image->bytes.size};
+}
+
+/* Of /generate, where other images stand between them. */
+static void images_place(const struct media_fetch *fetch, const spate_request *given, spate_image *images) {
+  int next = 0;
+  for (int i = 0; i < given->n_images; i++) {
+    const spate_image *image = &given->images[i];
+    bool fetched = next < fetch->n && media_is_address(slice_make(image->data, image->size));
+    images[i] = fetched ? image_of(&fetch->image[next++]) : *image;
+  }
+}
+
+bool media_job_place(const struct media_fetch *fetch, struct generate_request *wanted) {
+  bool chat = wanted->kind == REQUEST_CHAT;
+  int n = chat ? fetch->n : wanted->engine.n_images;
+  spate_image *images = arena_array(&wanted->lists, (size_t)n, sizeof *images);
+  if (!images) return false;
+  for (int i = 0; chat && i < n; i++) images[i] = image_of(&fetch->image[i]);
+  if (!chat) images_place(fetch, &wanted->engine, images);
+  wanted->engine.images = images;
+  wanted->engine.n_images = n;
+  return true;
+}
+
+/* --- the server's list -------------------------------------------------------------------------------------------- */
+
+static void job_enter(struct media_job *job) {
+  struct server *server = job->server;
+  pthread_mutex_lock(&server->media_lock);
+  job->next = server->media_jobs;
+  job->place = &server->media_jobs;
+  if (job->next) job->next->place = &job->next;
+  server->media_jobs = job;
+  pthread_mutex_unlock(&server->media_lock);
+  atomic_fetch_add(&server->running, 1);
+}
+
+static void job_leave(struct media_job *job) {
+  struct server *server = job->server;
+  pthread_mutex_lock(&server->media_lock);
+  *job->place = job->next;
+  if (job->next) job->next->place = job->place;
+  pthread_mutex_unlock(&server->media_lock);
+  atomic_fetch_sub(&server->running, 1);
+}
+
+void media_job_cancel(struct server *server, uint64_t http_id) {
+  pthread_mutex_lock(&server->media_lock);
+  for (struct media_job *job = server->media_jobs; job; job = job->next)
+    if (job->http_id == http_id || http_id == 0) atomic_store(&job->fetch.cancelled, true);
+  pthread_mutex_unlock(&server->media_lock);
+}
+
+/* --- jobs --------------------------------------------------------------------------------------------------------- */
+
+static const char *field_of(enum request_kind kind) { return kind == REQUEST_CHAT ? "messages" : "image_data"; }
+
+static void job_free(struct media_job *job) {
+  media_fetch_release(&job->fetch);
+  atomic_fetch_sub(&job->server->media_bytes, job->body.size);
+  buffer_release(&job->body);
+  free(job->fetch.image);
+  free(job);
+}
+
+static void job_work(void *argument) {
+  struct media_job *job = argument;
+  media_fetch_run(&job->fetch, &job->error);
+}
+
+static void refusal_tell(const struct media_job *job, struct http_request *request) {
+  const struct error *error = &job->error;
+  struct error told = *error;
+  if (job->fetch.n > 1 && job->fetch.failed >= 0)
+    error_prefix(&told, "Image %d of %d: ", job->fetch.failed + 1, job->fetch.n);
+  if (error->code == ERROR_INVALID || error->code == ERROR_LIMIT)
+    reply_field_error(request, 400, field_of(job->kind), told.text);
+  else
+    reply_engine_error(request, (spate_code)error->code, told.text);
+}
+
+static void job_done(struct http_loop *loop, void *argument) {
+  struct media_job *job = argument;
+  struct http_request *request = http_find(loop, job->http_id);
+  bool fetched = job->error.code == ERROR_NONE;
+  http_metrics_fetched(&job->server->metrics, fetched, job->fetch.n);
+  if (request && fetched)
+    job->go_on(job->server, request, job->kind, buffer_slice(&job->body), &job->fetch);
+  else if (request)
+    refusal_tell(job, request);
+  job_leave(job); /* last: a server that ends waits for what runs */
+  job_free(job);
+}
+
+/* Reads the addresses; false with a sentence. */
+static bool addresses_read(struct media_job *job, const struct addresses *found) {
+  struct media_fetch *fetch = &job->fetch;
+  if (found->n_more > 0)
+    return error_set(&job->error, ERROR_LIMIT, "%d images were sent, expected at most %d.", found->n + found->n_more,
+                     LIMIT_REQUEST_IMAGES);
+  for (int i = 0; i < found->n; i++) {
+    fetch->failed = i;
+    if (!media_rules_check(fetch->rules, found->text[i], &fetch->image[i].url, &job->error)) return false;
+  }
+  return true;
+}
+
+static struct media_job *job_new(struct server *server, const struct http_request *request,
+                                 const struct generate_request *wanted, const struct addresses *found) {
+  assert(found->n > 0);
+  struct media_job *job = calloc(1, sizeof *job);
+  struct media_image *images = job ? calloc((size_t)found->n, sizeof *images) : NULL;
+  if (!images) {
+    free(job);
+    return NULL;
+  }
+  job->server = server;
+  job->http_id = request->id;
+  job->kind = wanted->kind;
+  job->fetch = (struct media_fetch){
+      .rules = server->media, .image = images, .n = found->n, .failed = -1, .bytes_of_all = &server->media_bytes};
+  buffer_init(&job->body, LIMIT_IMAGE_BODY_BYTES);
+  buffer_append(&job->body, request->body.data, request->body.size);
+  atomic_fetch_add(&server->media_bytes, job->body.size);
+  if (!job->body.failed) return job;
+  job_free(job);
+  return NULL;
+}
+
+/* False with a sentence, before anything is asked for. */
+static bool may_begin(const struct server *server, const struct http_request *request,
+                      const struct served_engine *served, struct error *error) {
+  spate_error blind;
+  if (!spate_sees_images(served->engine, &blind))
+    return error_set(error, (enum error_code)blind.code, "%s", blind.text);
+  return atomic_load(&server->media_bytes) + request->body.size <= LIMIT_FETCHED_BYTES ||
+         error_set(error, ERROR_BUSY, "Too many images are being fetched: try again later.");
+}
+
+void media_job_begin(struct server *server, struct http_request *request, const struct generate_request *wanted,
+                     media_continue go_on) {
+  struct addresses found;
+  struct error error = {ERROR_MEMORY, "Out of memory for a request."};
+  const struct served_engine *served = server_loop_engine(request);
+  if (!served) return;
+  addresses_find(wanted, &found);
+  struct media_job *job = may_begin(server, request, served, &error) ? job_new(server, request, wanted, &found) : NULL;
+  if (!job) {
+    reply_engine_error(request, (spate_code)error.code, error.text);
+    return;
+  }
+  job->go_on = go_on;
+  job_enter(job);
+  if (!addresses_read(job, &found))
+    refusal_tell(job, request);
+  else if (http_loop_work_alone(request->loop, job_work, job_done, job))
+    return;
+  else
+    reply_engine_error(request, SPATE_BUSY, "Too many requests have images fetched: try again later.");
+  job_leave(job);
+  job_free(job);
+}
