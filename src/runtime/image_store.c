@@ -52,11 +52,11 @@ struct image_store *image_store_new(const struct image_store_options *options, s
   store->config = keyed_hash(&store->key, options->preprocessor);
   store->prepare = options->prepare;
   store->user = options->user;
-  store->pace.target_us = options->target_gap_us;
   pthread_mutex_init(&store->lock, NULL);
   pthread_cond_init(&store->work, NULL);
   pthread_cond_init(&store->room, NULL);
-  if (!embed_pool_init(&store->pool, engine->limits.pool - (engine->own_row >= 0)))
+  store->run.tile = calloc((size_t)engine->vision_limits.seats, sizeof(struct stored_image *));
+  if (!store->run.tile || !embed_pool_init(&store->pool, engine->limits.pool - (engine->own_row >= 0)))
     error_set(error, ERROR_MEMORY, "Out of memory for images.");
   else if (image_batch_init(&store->batch, engine->file.vision, &engine->vision_limits, error) &&
            threads_start(store, options->threads, error))
@@ -84,7 +84,8 @@ void stored_image_free(struct embed_entry *entry) {
 void image_store_free(struct image_store *store) {
   if (!store) return;
   image_store_stop(store);
-  embed_pool_release_all(&store->pool, stored_image_free);
+  embed_pool_release_all(&store->pool, stored_image_free); /* those of a run that was broken off, too */
+  free(store->run.tile);
   image_batch_release(&store->batch);
   pthread_mutex_destroy(&store->lock);
   pthread_cond_destroy(&store->work);
@@ -221,12 +222,16 @@ void image_numbers_free(struct image_store *store, struct stored_image *image) {
   pthread_cond_broadcast(&store->room);
 }
 
+void image_hold_end(struct image_store *store, struct stored_image *image) {
+  if (!embed_pool_drop(&store->pool, &image->entry)) return;
+  image_numbers_free(store, image);
+  stored_image_free(&image->entry);
+}
+
 void image_store_drop(struct image_store *store, struct stored_image *image) {
   pthread_mutex_lock(&store->lock);
-  bool gone = embed_pool_drop(&store->pool, &image->entry);
-  if (gone) image_numbers_free(store, image);
+  image_hold_end(store, image);
   pthread_mutex_unlock(&store->lock);
-  if (gone) stored_image_free(&image->entry);
 }
 
 void image_store_claim(struct image_store *store, struct embed_claim *claim) {

@@ -24,7 +24,6 @@ struct image_store_options {
   const struct loaded_engine *engine; /* borrowed, as what the form names */
   struct decode_pool *pool;           /* borrowed */
   int threads;                        /* that decode and preprocess: 1 to LIMIT_IMAGE_HELPERS */
-  double target_gap_us;               /* as in schedule_options */
   /* A request of the queue, in one of the threads: it is the caller's again when this returns. */
   void (*prepare)(void *user, void *request);
   void *user;
@@ -75,11 +74,19 @@ struct embed_claim *image_store_stuck(struct image_store *store);
 bool image_store_moves(const struct image_store *store);
 void image_store_unclaim(struct image_store *store, struct embed_claim *claim);
 
-/* The step thread, with no step of the encoder out: encodes what is due beside `streams`, one run at most. *tokens: of
- * the encoder, that have run; 0: nothing was due. */
-bool image_store_run(struct image_store *store, bool streams, int32_t *tokens, struct error *error);
+/* What became of the encoder's turn. */
+struct encoder_turn {
+  bool due;        /* there are images to encode */
+  bool done;       /* a run has ended, */
+  uint64_t run_us; /* which has taken so long in all */
+  uint64_t us;     /* that it has run for; 0: it did not */
+};
 
-/* The step thread: a step of the decoder with streams has taken so long. */
-void image_store_pace(struct image_store *store, double step_us);
+/* The step thread: a slice of a run of the encoder, where one is due, beside streams that leave so much of their step
+ * (schedule_aside_us; negative: there are none). */
+bool image_store_run(struct image_store *store, double granted_us, struct encoder_turn *turn, struct error *error);
+
+/* The step thread: a step has gone by, beside which so much is granted. */
+void image_store_grant(struct image_store *store, double us);
 
 #endif

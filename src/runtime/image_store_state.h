@@ -11,6 +11,13 @@ struct waiting_request {
   void *request;
 };
 
+/* Tiles that are in the encoder, from its first slice to its last. */
+struct encoder_run {
+  struct stored_image **tile; /* [limits.seats of the encoder] whose each is, held for it; in the order of its rows */
+  int32_t n_tile;             /* 0: nothing runs */
+  uint64_t us;                /* that its slices have taken */
+};
+
 struct image_store {
   struct image_form form;
   const struct loaded_engine *engine;
@@ -32,6 +39,7 @@ struct image_store {
 
   /* the step thread's */
   struct image_batch batch;
+  struct encoder_run run;
   struct encoder_pace pace;
 };
 
@@ -39,5 +47,8 @@ void stored_image_free(struct embed_entry *entry);
 
 /* Its numbers are needed no more. Under the lock. */
 void image_numbers_free(struct image_store *store, struct stored_image *image);
+
+/* One holder less; nobody's and not encoded, it is freed. Under the lock. */
+void image_hold_end(struct image_store *store, struct stored_image *image);
 
 #endif

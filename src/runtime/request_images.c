@@ -21,7 +21,6 @@ bool images_start(struct runtime *rt, const struct runtime_options *options, str
                                       .engine = rt->engine,
                                       .pool = options->decoders,
                                       .threads = options->image_threads,
-                                      .target_gap_us = options->target_gap_us,
                                       .prepare = request_ready_for_step,
                                       .user = rt};
   rt->images_most = options->images_most;
@@ -232,15 +231,19 @@ static bool stuck_resolve(struct runtime *rt) {
   return true;
 }
 
-bool images_turn(struct runtime *rt, bool *ran, struct error *error) {
-  *ran = false;
+bool images_turn(struct runtime *rt, bool *due, struct error *error) {
+  struct encoder_turn turn = {0};
+  *due = false;
   if (!rt->images) return true;
-  uint64_t start_us = clock_us();
-  int32_t tokens;
-  if (!image_store_run(rt->images, rt->streams, &tokens, error)) return false;
-  while (tokens == 0 && stuck_resolve(rt))
-    if (!image_store_run(rt->images, rt->streams, &tokens, error)) return false;
-  *ran = tokens > 0;
-  if (*ran) runtime_metrics_encoder(&rt->metrics, clock_us() - start_us);
+  double granted_us = rt->streams ? schedule_aside_us(rt->schedule) : -1;
+  do {
+    if (!image_store_run(rt->images, granted_us, &turn, error)) return false;
+  } while (!turn.due && stuck_resolve(rt));
+  *due = turn.due;
+  if (turn.us) {
+    atomic_store(&rt->progress_us, clock_us());
+    schedule_aside(rt->schedule, (double)turn.us);
+  }
+  if (turn.done) runtime_metrics_encoder(&rt->metrics, turn.run_us);
   return true;
 }

@@ -70,6 +70,9 @@ struct embed_entry *embed_pool_find(struct embed_pool *pool, struct hash128 hash
 /* One that embed_pool_find has not found, held once. */
 void embed_pool_add(struct embed_pool *pool, struct embed_entry *entry);
 
+/* One that is held, held once more. */
+static inline void embed_pool_hold(struct embed_entry *entry) { entry->n_holder++; }
+
 /* Holds one less. True: it has nothing to show and nobody wants it: the owner's again. */
 bool embed_pool_drop(struct embed_pool *pool, struct embed_entry *entry);
 
