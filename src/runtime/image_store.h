@@ -55,15 +55,36 @@ const struct image_form *image_store_form(const struct image_store *store);
 int32_t image_store_rows(const struct image_store *store); /* that the pool has */
 void image_store_stats(struct image_store *store, struct image_store_stats *stats);
 
-/* Any thread: has the request prepared. False: there is no memory for it. */
-bool image_store_queue(struct image_store *store, void *request, struct error *error);
+/* Whose turn it is to be prepared: a lower priority's; of those the tenant's whose last turn is longest ago. */
+struct image_turn {
+  int32_t priority, tenant; /* [0, SCHEDULE_TENANTS) */
+};
 
-/* A thread of the store, in prepare: waits until earlier images have left memory for a request's. False: it ends. */
-bool image_store_wait(struct image_store *store);
+/* Any thread: has the request prepared. False: there is no memory for it. */
+bool image_store_queue(struct image_store *store, void *request, struct image_turn turn, struct error *error);
+
+/* The step thread: calls leave with each request of the queue for which over is true, which is in it no longer. */
+void image_store_review(struct image_store *store, bool (*over)(const void *request),
+                        void (*leave)(void *user, void *request));
+
+/* Memory for the preprocessed images of one request. No request waits in the middle, where it would keep what others
+ * wait for: it lets go of all that it has, and begins again once there is room for as much as it had. */
+struct image_room {
+  size_t wanted;     /* at the beginning: what is known to be needed */
+  size_t kept, used; /* of it for images to come; by images so far */
+  bool full;         /* there was none for the next image: wanted is what would have done */
+};
+
+/* A thread of the store, in prepare: waits until earlier images have left room for a request's, or it is over. False:
+ * the store ends. */
+bool image_store_wait(struct image_store *store, struct image_room *room, bool (*over)(const void *request),
+                      const void *request);
+/* What it has not used. */
+void image_store_leave_room(struct image_store *store, struct image_room *room);
 
 /* A thread of the store: the image of these bytes, held, whoever else has sent it with this salt. NULL: a sentence. */
 struct stored_image *image_store_take(struct image_store *store, struct slice file, struct slice mime,
-                                      struct hash128 salt, struct error *error);
+                                      struct hash128 salt, struct image_room *room, struct error *error);
 void image_store_drop(struct image_store *store, struct stored_image *image);
 
 /* The step thread: the claim of a request whose images are held, and its end. */

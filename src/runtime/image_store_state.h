@@ -4,11 +4,13 @@
 
 #include "base/limits.h"
 #include "runtime/image_store.h"
+#include "schedule/schedule.h"
 
 /* A request of the queue. */
 struct waiting_request {
   struct waiting_request *next;
   void *request;
+  struct image_turn turn;
 };
 
 /* Tiles that are in the encoder, from its first slice to its last. */
@@ -32,8 +34,9 @@ struct image_store {
   pthread_mutex_t lock; /* of what follows */
   pthread_cond_t work, room;
   struct waiting_request *first, *last;
+  uint64_t n_turn, turn[SCHEDULE_TENANTS]; /* taken so far; when each tenant had its last */
   bool stopping;
-  size_t bytes; /* of numbers that wait to be encoded */
+  size_t bytes; /* of numbers that wait to be encoded or are being made */
   uint64_t n_decoded;
   struct embed_pool pool; /* its list of work is the step thread's to walk without it */
 

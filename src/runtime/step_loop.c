@@ -93,7 +93,7 @@ bool request_retreat(struct runtime *rt, struct request *r) {
       r->generation[i].scheduled = !schedule_remove(rt->schedule, &r->generation[i].sequence);
   live_remove(rt, r);
   atomic_fetch_add(&rt->metrics.arriving, 1);
-  if (image_store_queue(rt->images, r, &error)) return true;
+  if (image_store_queue(rt->images, r, request_image_turn(r), &error)) return true;
   atomic_fetch_sub(&rt->metrics.arriving, 1);
   live_add(rt, r);
   request_fail(r, &error);
