@@ -46,6 +46,12 @@ struct image_store {
   struct encoder_pace pace;
 };
 
+/* image_queue.c: whose turn it is; NULL once the store ends and the queue is empty. */
+struct waiting_request *image_queue_take(struct image_store *store);
+/* Room for one image more of a request, of what was kept for it first; and given back. */
+bool image_room_take(struct image_store *store, struct image_room *room, size_t bytes, struct error *error);
+void image_bytes_leave(struct image_store *store, size_t bytes);
+
 void stored_image_free(struct embed_entry *entry);
 
 /* Its numbers are needed no more. Under the lock. */
