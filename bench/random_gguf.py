@@ -10,16 +10,18 @@ LAYERS, HIDDEN, FEED_FORWARD, HEADS, KV_HEADS, HEAD, VOCABULARY = 16, 2048, 8192
 DEVIATION = 0.02
 
 
-def tokenizer_copy(writer, path):
-    """The tokenizer's fields, with tokens that no text gives up to the shape's vocabulary."""
+def tokenizer_copy(writer, path, size=VOCABULARY, named=()):
+    """The tokenizer's fields, with named special tokens behind, and others that no text gives up to the size."""
     for name, field in gguf.GGUFReader(path).fields.items():
-        if not name.startswith("tokenizer."):
+        if not name.startswith("tokenizer.") or name == "tokenizer.chat_template":
             continue
         value, kind = field.contents(), field.types[-1]
         if name == "tokenizer.ggml.tokens":
-            value += [f"<unused {i}>" for i in range(len(value), VOCABULARY)]
+            value += named
+            value += [f"<unused {i}>" for i in range(len(value), size)]
         if name == "tokenizer.ggml.token_type":
-            value += [gguf.TokenType.UNUSED] * (VOCABULARY - len(value))
+            value += [gguf.TokenType.CONTROL] * len(named)
+            value += [gguf.TokenType.UNUSED] * (size - len(value))
         if field.types[0] == gguf.GGUFValueType.ARRAY:
             writer.add_key_value(name, value, gguf.GGUFValueType.ARRAY, sub_type=kind)
         else:

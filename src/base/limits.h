@@ -117,8 +117,8 @@ enum limit {
   LIMIT_PREPROCESSOR_CONFIG_BYTES = 1 << 20,
   LIMIT_IMAGE_TILES = 256,             /* of one image */
   LIMIT_IMAGE_PINPOINTS = 256,         /* grids that a model may choose from */
-  LIMIT_PREPARED_BYTES = 256 << 20,    /* of images that wait to be encoded; a request more may come on top of them */
-  LIMIT_REQUEST_PIXEL_BYTES = 1 << 30, /* of one request's, preprocessed */
+  LIMIT_PREPARED_BYTES = 256 << 20,    /* of images that wait to be encoded, beyond which no request is begun */
+  LIMIT_REQUEST_PIXEL_BYTES = 1 << 30, /* of one request's, preprocessed; all there are: this and the last together */
   LIMIT_EMBED_ROWS = 1 << 20,          /* of the embedding pool */
 
   /* images that requests name by their address */

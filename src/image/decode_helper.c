@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -107,6 +108,7 @@ void decode_helper_main(int argc, char **argv) {
     fputs("spate: " DECODE_HELPER_ARGUMENT " is what spate starts by itself to decode images in.\n", stderr);
     _exit(2);
   }
+  setpriority(PRIO_PROCESS, 0, IMAGE_NICE);
   void *volatile first = malloc(1); /* for which the C library asks for random bytes, which a child may not */
   free(first);
   decode_helper_serve(child_run);

@@ -7,6 +7,9 @@
 /* The first argument of a program that is to be a helper. */
 #define DECODE_HELPER_ARGUMENT "decode-images"
 
+/* How much what prepares images gives way to the threads that compute tokens: to a quarter of what both want. */
+enum { IMAGE_NICE = 5 };
+
 /* main() calls it before anything else: in a helper it does all there is to do and never comes back. */
 void decode_helper_main(int argc, char **argv);
 

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { DEFAULT_IMAGE_CACHE = 256 << 20, DEFAULT_DECODERS = 2, DECODE_MS = 10000 };
+enum { DEFAULT_IMAGE_CACHE = 256 << 20, DEFAULT_DECODERS = 2, DECODE_MS = 20000 };
 
 /* This program has said that it can be a helper. */
 static atomic_bool helps;

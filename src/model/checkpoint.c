@@ -187,7 +187,8 @@ static bool metadata_read(struct checkpoint *c, struct error *error) {
 
 static bool files_open(struct checkpoint *c, const char *model, const char *projector, struct error *error) {
   c->gguf = gguf_open(model, error);
-  return c->gguf && metadata_read(c, error) && (!projector || gguf_pair_open(&c->pair, c->gguf, projector, error)) &&
+  return c->gguf && metadata_read(c, error) &&
+         (!projector || (gguf_pair_open(&c->pair, c->gguf, projector, error) && preprocessor_read(c, error))) &&
          tensor_factors_open(&c->packed, projector ? &c->pair.table : &c->gguf->tensors, error);
 }
 

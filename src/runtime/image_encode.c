@@ -1,4 +1,5 @@
-/* Runs of the encoder: which tiles of whose images are in one, and where its rows go. The step thread's alone. */
+/* Runs of the encoder: which tiles of whose images are in one, how much of it runs beside which step, and where its
+ * rows go. The step thread's alone. */
 #include "base/clock.h"
 #include "runtime/image_store_state.h"
 
@@ -8,100 +9,116 @@ static struct image_pixels tile_of(const struct stored_image *image, int32_t til
   return (struct image_pixels){plan->tile_width, plan->tile_height, image->numbers + (size_t)tile * numbers};
 }
 
-/* Calls each with the tiles that are due, in the order of claims, until it says that there is no room. */
-static void tiles_visit(struct image_store *store, bool (*each)(void *user, struct stored_image *image, int32_t tile),
-                        void *user) {
-  for (struct embed_entry *entry = embed_pool_work(&store->pool); entry; entry = entry->next) {
+/* The tiles that are due, in the order of claims, as far as they go into a run; their images are held, so that a
+ * request that ends meanwhile takes none away. False: there are none. */
+static bool run_fill(struct image_store *store, int32_t most) {
+  struct encoder_run *run = &store->run;
+  bool room = true;
+  image_batch_clear(&store->batch);
+  run->n_tile = 0;
+  run->us = 0;
+  pthread_mutex_lock(&store->lock);
+  for (struct embed_entry *entry = embed_pool_work(&store->pool); entry && room; entry = entry->next) {
     struct stored_image *image = (struct stored_image *)(void *)entry;
-    for (int32_t tile = image->n_encoded; tile < image->shape.plan.tiles; tile++)
-      if (!each(user, image, tile)) return;
+    for (int32_t tile = image->n_encoded; tile < image->shape.plan.tiles && room; tile++) {
+      struct image_pixels pixels = tile_of(image, tile);
+      room = store->batch.batch.n_token + image->shape.tile_tokens <= most &&
+             image_batch_add(&store->batch, &pixels, NULL);
+      if (room) {
+        run->tile[run->n_tile++] = image;
+        embed_pool_hold(entry);
+      }
+    }
   }
-}
-
-/* A run that is being formed, and then told of. */
-struct encoder_run {
-  struct image_store *store;
-  int32_t most, row; /* tokens of the encoder; the next of its outputs */
-  struct error error;
-  bool failed;
-};
-
-static bool tile_add(void *user, struct stored_image *image, int32_t tile) {
-  struct encoder_run *run = user;
-  struct image_batch *batch = &run->store->batch;
-  struct image_pixels pixels = tile_of(image, tile);
-  if (batch->batch.n_token + image->shape.tile_tokens > run->most) return false;
-  return image_batch_add(batch, &pixels, NULL);
+  pthread_mutex_unlock(&store->lock);
+  return run->n_tile > 0;
 }
 
 /* The outputs of a tile go where its image's pages are, in as few pieces as these lie side by side. */
-static bool tile_place(void *user, struct stored_image *image, int32_t tile) {
-  struct encoder_run *run = user;
-  const struct image_store *store = run->store;
+static bool tile_place(const struct image_store *store, struct stored_image *image, int32_t *row, struct error *error) {
   const struct loaded_engine *engine = store->engine;
-  int32_t rows = image->shape.tile_rows, first = tile * rows;
-  if (run->row >= store->batch.batch.n_out) return false;
-  for (int32_t i = 0; i < rows && !run->failed;) {
+  int32_t rows = image->shape.tile_rows, first = image->n_encoded * rows;
+  for (int32_t i = 0; i < rows;) {
     int32_t at = embed_row(&image->entry, first + i), count = 1;
     while (i + count < rows && embed_row(&image->entry, first + i + count) == at + count) count++;
-    struct pool_source source = {.encoder = engine->vision, .first = run->row + i};
-    run->failed = !engine->backend->pool_fill(engine->program, at, count, &source, &run->error);
+    struct pool_source source = {.encoder = engine->vision, .first = *row + i};
+    if (!engine->backend->pool_fill(engine->program, at, count, &source, error)) return false;
     i += count;
   }
-  run->row += rows;
+  *row += rows;
   image->n_encoded++;
-  return !run->failed;
-}
-
-/* Those whose tiles are all encoded. */
-static void work_finish(struct image_store *store) {
-  pthread_mutex_lock(&store->lock);
-  for (struct embed_entry *entry; (entry = embed_pool_work(&store->pool));) {
-    struct stored_image *image = (struct stored_image *)(void *)entry;
-    if (image->n_encoded < image->shape.plan.tiles) break;
-    image_numbers_free(store, image);
-    embed_pool_ready(&store->pool, entry);
-  }
-  pthread_mutex_unlock(&store->lock);
-}
-
-static bool encoder_step(const struct image_store *store, struct error *error) {
-  const struct loaded_engine *engine = store->engine;
-  struct result result;
-  return engine->backend->submit(engine->vision, &store->batch.batch, error) &&
-         engine->backend->finish(engine->vision, NULL, error) &&
-         engine->backend->collect(engine->vision, &result, error) && engine_file_intact(&engine->file, error);
-}
-
-/* Gives pages to who waits; false when nothing is due. Claims and work are this thread's: it sees without the lock that
- * there are none. */
-static bool work_begin(struct image_store *store, struct embed_entry **first) {
-  if (!store->pool.first && !embed_pool_work(&store->pool)) return false;
-  pthread_mutex_lock(&store->lock);
-  embed_pool_place(&store->pool, stored_image_free);
-  *first = embed_pool_work(&store->pool);
-  pthread_mutex_unlock(&store->lock);
-  return *first != NULL;
-}
-
-bool image_store_run(struct image_store *store, bool streams, int32_t *tokens, struct error *error) {
-  struct embed_entry *first;
-  *tokens = 0;
-  if (!work_begin(store, &first)) return true;
-  int32_t each = ((struct stored_image *)(void *)first)->shape.tile_tokens;
-  struct encoder_run run = {.store = store};
-  run.most = encoder_pace_tokens(&store->pace, streams, each, store->engine->vision_limits.tokens);
-  if (run.most == 0) return true;
-  uint64_t start_us = clock_us();
-  image_batch_clear(&store->batch);
-  tiles_visit(store, tile_add, &run);
-  if (!encoder_step(store, error)) return false;
-  *tokens = store->batch.batch.n_token;
-  tiles_visit(store, tile_place, &run);
-  if (run.failed) return error_set(error, run.error.code, "%s", run.error.text);
-  work_finish(store);
-  encoder_pace_ran(&store->pace, streams, *tokens, (double)(clock_us() - start_us));
   return true;
 }
 
-void image_store_pace(struct image_store *store, double step_us) { encoder_pace_step(&store->pace, step_us); }
+/* Whose tiles are all encoded is ready; the run holds its images no longer. */
+static void run_let_go(struct image_store *store) {
+  struct encoder_run *run = &store->run;
+  pthread_mutex_lock(&store->lock);
+  for (int32_t i = 0; i < run->n_tile; i++) {
+    struct stored_image *image = run->tile[i];
+    if (image->n_encoded == image->shape.plan.tiles && image->numbers) {
+      image_numbers_free(store, image);
+      embed_pool_ready(&store->pool, &image->entry);
+    }
+    image_hold_end(store, image);
+  }
+  run->n_tile = 0;
+  pthread_mutex_unlock(&store->lock);
+}
+
+static bool run_end(struct image_store *store, struct error *error) {
+  const struct loaded_engine *engine = store->engine;
+  struct encoder_run *run = &store->run;
+  struct result result;
+  int32_t row = 0;
+  if (!engine->backend->finish(engine->vision, NULL, error) ||
+      !engine->backend->collect(engine->vision, &result, error) || !engine_file_intact(&engine->file, error))
+    return false;
+  for (int32_t i = 0; i < run->n_tile; i++)
+    if (!tile_place(store, run->tile[i], &row, error)) return false;
+  run_let_go(store);
+  return true;
+}
+
+/* Gives pages to who waits; NULL when nothing is due. Claims and work are this thread's: it sees without the lock that
+ * there are none. */
+static const struct stored_image *work_begin(struct image_store *store) {
+  if (!store->pool.first && !embed_pool_work(&store->pool)) return NULL;
+  pthread_mutex_lock(&store->lock);
+  embed_pool_place(&store->pool, stored_image_free);
+  struct embed_entry *first = embed_pool_work(&store->pool);
+  pthread_mutex_unlock(&store->lock);
+  return (const struct stored_image *)(const void *)first;
+}
+
+/* A run begins, or goes on. *done: it is over. */
+static bool run_advance(struct image_store *store, double us, bool *done, struct error *error) {
+  const struct loaded_engine *engine = store->engine;
+  const struct backend *backend = engine->backend;
+  *done = true;
+  if (!backend->advance) return backend->submit(engine->vision, &store->batch.batch, error);
+  return backend->advance(engine->vision, &store->batch.batch, us, done, error);
+}
+
+bool image_store_run(struct image_store *store, double granted_us, struct encoder_turn *turn, struct error *error) {
+  struct encoder_run *run = &store->run;
+  *turn = (struct encoder_turn){0};
+  const struct stored_image *first = work_begin(store);
+  if (run->n_tile == 0 && !first) return true;
+  double slice_us = encoder_pace_slice(&store->pace, granted_us);
+  turn->due = true;
+  if (slice_us <= 0) return true;
+  uint64_t start_us = clock_us();
+  if (run->n_tile == 0 &&
+      !run_fill(store, encoder_pace_tokens(&store->pace, granted_us, store->engine->backend->advance,
+                                           first->shape.tile_tokens, store->engine->vision_limits.tokens)))
+    return true;
+  if (!run_advance(store, slice_us, &turn->done, error) || (turn->done && !run_end(store, error))) return false;
+  turn->us = clock_us() - start_us;
+  turn->run_us = run->us += turn->us;
+  encoder_pace_ran(&store->pace, granted_us, (double)turn->us);
+  if (turn->done) encoder_pace_learn(&store->pace, store->batch.batch.n_token, (double)run->us);
+  return true;
+}
+
+void image_store_grant(struct image_store *store, double us) { encoder_pace_grant(&store->pace, us); }

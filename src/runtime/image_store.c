@@ -3,25 +3,18 @@
 
 #include "base/limits.h"
 #include "image/decode.h"
+#include "image/decode_helper.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
-/* NULL once the store ends and the queue is empty. */
-static struct waiting_request *queue_take(struct image_store *store) {
-  pthread_mutex_lock(&store->lock);
-  while (!store->first && !store->stopping) pthread_cond_wait(&store->work, &store->lock);
-  struct waiting_request *waiting = store->first;
-  if (waiting) store->first = waiting->next;
-  if (!store->first) store->last = NULL;
-  pthread_mutex_unlock(&store->lock);
-  return waiting;
-}
-
 static void *prepare_thread(void *argument) {
   struct image_store *store = argument;
-  for (struct waiting_request *waiting; (waiting = queue_take(store));) {
+  setpriority(PRIO_PROCESS, (id_t)gettid(), IMAGE_NICE);
+  for (struct waiting_request *waiting; (waiting = image_queue_take(store));) {
     void *request = waiting->request;
     free(waiting);
     store->prepare(store->user, request);
@@ -41,6 +34,7 @@ static bool threads_start(struct image_store *store, int count, struct error *er
 struct image_store *image_store_new(const struct image_store_options *options, struct error *error) {
   const struct loaded_engine *engine = options->engine;
   struct image_store *store = calloc(1, sizeof *store);
+  pthread_condattr_t monotonic;
   if (!store) {
     error_set(error, ERROR_MEMORY, "Out of memory for images.");
     return NULL;
@@ -52,11 +46,14 @@ struct image_store *image_store_new(const struct image_store_options *options, s
   store->config = keyed_hash(&store->key, options->preprocessor);
   store->prepare = options->prepare;
   store->user = options->user;
-  store->pace.target_us = options->target_gap_us;
   pthread_mutex_init(&store->lock, NULL);
   pthread_cond_init(&store->work, NULL);
-  pthread_cond_init(&store->room, NULL);
-  if (!embed_pool_init(&store->pool, engine->limits.pool - (engine->own_row >= 0)))
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&store->room, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+  store->run.tile = calloc((size_t)engine->vision_limits.seats, sizeof(struct stored_image *));
+  if (!store->run.tile || !embed_pool_init(&store->pool, engine->limits.pool - (engine->own_row >= 0)))
     error_set(error, ERROR_MEMORY, "Out of memory for images.");
   else if (image_batch_init(&store->batch, engine->file.vision, &engine->vision_limits, error) &&
            threads_start(store, options->threads, error))
@@ -84,7 +81,8 @@ void stored_image_free(struct embed_entry *entry) {
 void image_store_free(struct image_store *store) {
   if (!store) return;
   image_store_stop(store);
-  embed_pool_release_all(&store->pool, stored_image_free);
+  embed_pool_release_all(&store->pool, stored_image_free); /* those of a run that was broken off, too */
+  free(store->run.tile);
   image_batch_release(&store->batch);
   pthread_mutex_destroy(&store->lock);
   pthread_cond_destroy(&store->work);
@@ -107,30 +105,6 @@ void image_store_stats(struct image_store *store, struct image_store_stats *stat
 }
 
 /* --- preparing ---------------------------------------------------------------------------------------------------- */
-
-bool image_store_queue(struct image_store *store, void *request, struct error *error) {
-  struct waiting_request *waiting = malloc(sizeof *waiting);
-  if (!waiting) return error_set(error, ERROR_MEMORY, "Out of memory for a request's images.");
-  *waiting = (struct waiting_request){.request = request};
-  pthread_mutex_lock(&store->lock);
-  bool open = !store->stopping;
-  if (open) {
-    *(store->last ? &store->last->next : &store->first) = waiting;
-    store->last = waiting;
-    pthread_cond_signal(&store->work);
-  }
-  pthread_mutex_unlock(&store->lock);
-  if (!open) free(waiting);
-  return open || error_set(error, ERROR_CANCELLED, "The engine is being closed.");
-}
-
-bool image_store_wait(struct image_store *store) {
-  pthread_mutex_lock(&store->lock);
-  while (store->bytes > LIMIT_PREPARED_BYTES && !store->stopping) pthread_cond_wait(&store->room, &store->lock);
-  bool goes_on = !store->stopping;
-  pthread_mutex_unlock(&store->lock);
-  return goes_on;
-}
 
 /* Of the file's bytes, of who may know that they were here, and of what the model makes of them. */
 static struct hash128 content_hash(const struct image_store *store, struct slice file, struct hash128 salt) {
@@ -155,12 +129,10 @@ static struct stored_image *image_enter(struct image_store *store, struct stored
   store->pool.hits = hits; /* it was counted when it was looked for first */
   store->pool.misses = misses;
   store->n_decoded++;
-  if (!there) {
-    embed_pool_add(&store->pool, &image->entry);
-    store->bytes += image->bytes;
-  }
+  if (!there) embed_pool_add(&store->pool, &image->entry);
   pthread_mutex_unlock(&store->lock);
   if (!there) return image;
+  image_bytes_leave(store, image->bytes);
   stored_image_free(&image->entry);
   return (struct stored_image *)(void *)there;
 }
@@ -173,7 +145,7 @@ static bool rows_check(const struct image_store *store, int64_t rows, struct err
                    (long long)rows, image_store_rows(store));
 }
 
-static struct stored_image *image_make(const struct image_store *store, const struct image *picture,
+static struct stored_image *image_make(struct image_store *store, const struct image *picture, struct image_room *room,
                                        struct error *error) {
   const struct image_form *form = &store->form;
   static const struct preprocess_layout whole_tiles = {0, 1, 1};
@@ -183,10 +155,12 @@ static struct stored_image *image_make(const struct image_store *store, const st
   if (!rows_check(store, rows, error)) return NULL;
   int32_t n_row = (int32_t)rows;
   size_t bytes = preprocess_count(&shape.plan, &whole_tiles) * sizeof(float);
+  if (!image_room_take(store, room, bytes, error)) return NULL;
   struct stored_image *image = calloc(1, sizeof *image + (size_t)embed_pages(n_row) * sizeof image->page[0]);
   if (image) image->numbers = malloc(bytes);
   if (!image || !image->numbers) {
     error_set(error, ERROR_MEMORY, "Out of memory for an image of %d tiles.", shape.plan.tiles);
+    image_bytes_leave(store, bytes);
     free(image);
     return NULL;
   }
@@ -195,18 +169,19 @@ static struct stored_image *image_make(const struct image_store *store, const st
   image->shape = shape;
   image->bytes = bytes;
   if (preprocess_run(&form->config, &shape.plan, &whole_tiles, picture, image->numbers, error)) return image;
+  image_bytes_leave(store, bytes);
   stored_image_free(&image->entry);
   return NULL;
 }
 
 struct stored_image *image_store_take(struct image_store *store, struct slice file, struct slice mime,
-                                      struct hash128 salt, struct error *error) {
+                                      struct hash128 salt, struct image_room *room, struct error *error) {
   struct image picture;
   if (!image_file_check(file, mime, error)) return NULL;
   struct hash128 hash = content_hash(store, file, salt);
   struct stored_image *image = image_find(store, hash);
   if (image || !decode_pool_run(store->decoders, file, mime, &picture, error)) return image;
-  image = image_make(store, &picture, error);
+  image = image_make(store, &picture, room, error);
   image_release(&picture);
   if (!image) return NULL;
   image->entry.hash = hash;
@@ -221,12 +196,16 @@ void image_numbers_free(struct image_store *store, struct stored_image *image) {
   pthread_cond_broadcast(&store->room);
 }
 
+void image_hold_end(struct image_store *store, struct stored_image *image) {
+  if (!embed_pool_drop(&store->pool, &image->entry)) return;
+  image_numbers_free(store, image);
+  stored_image_free(&image->entry);
+}
+
 void image_store_drop(struct image_store *store, struct stored_image *image) {
   pthread_mutex_lock(&store->lock);
-  bool gone = embed_pool_drop(&store->pool, &image->entry);
-  if (gone) image_numbers_free(store, image);
+  image_hold_end(store, image);
   pthread_mutex_unlock(&store->lock);
-  if (gone) stored_image_free(&image->entry);
 }
 
 void image_store_claim(struct image_store *store, struct embed_claim *claim) {

@@ -24,7 +24,6 @@ struct image_store_options {
   const struct loaded_engine *engine; /* borrowed, as what the form names */
   struct decode_pool *pool;           /* borrowed */
   int threads;                        /* that decode and preprocess: 1 to LIMIT_IMAGE_HELPERS */
-  double target_gap_us;               /* as in schedule_options */
   /* A request of the queue, in one of the threads: it is the caller's again when this returns. */
   void (*prepare)(void *user, void *request);
   void *user;
@@ -56,15 +55,36 @@ const struct image_form *image_store_form(const struct image_store *store);
 int32_t image_store_rows(const struct image_store *store); /* that the pool has */
 void image_store_stats(struct image_store *store, struct image_store_stats *stats);
 
-/* Any thread: has the request prepared. False: there is no memory for it. */
-bool image_store_queue(struct image_store *store, void *request, struct error *error);
+/* Whose turn it is to be prepared: a lower priority's; of those the tenant's whose last turn is longest ago. */
+struct image_turn {
+  int32_t priority, tenant; /* [0, SCHEDULE_TENANTS) */
+};
 
-/* A thread of the store, in prepare: waits until earlier images have left memory for a request's. False: it ends. */
-bool image_store_wait(struct image_store *store);
+/* Any thread: has the request prepared. False: there is no memory for it. */
+bool image_store_queue(struct image_store *store, void *request, struct image_turn turn, struct error *error);
+
+/* The step thread: calls leave with each request of the queue for which over is true, which is in it no longer. */
+void image_store_review(struct image_store *store, bool (*over)(const void *request),
+                        void (*leave)(void *user, void *request));
+
+/* Memory for the preprocessed images of one request. No request waits in the middle, where it would keep what others
+ * wait for: it lets go of all that it has, and begins again once there is room for as much as it had. */
+struct image_room {
+  size_t wanted;     /* at the beginning: what is known to be needed */
+  size_t kept, used; /* of it for images to come; by images so far */
+  bool full;         /* there was none for the next image: wanted is what would have done */
+};
+
+/* A thread of the store, in prepare: waits until earlier images have left room for a request's, or it is over. False:
+ * the store ends. */
+bool image_store_wait(struct image_store *store, struct image_room *room, bool (*over)(const void *request),
+                      const void *request);
+/* What it has not used. */
+void image_store_leave_room(struct image_store *store, struct image_room *room);
 
 /* A thread of the store: the image of these bytes, held, whoever else has sent it with this salt. NULL: a sentence. */
 struct stored_image *image_store_take(struct image_store *store, struct slice file, struct slice mime,
-                                      struct hash128 salt, struct error *error);
+                                      struct hash128 salt, struct image_room *room, struct error *error);
 void image_store_drop(struct image_store *store, struct stored_image *image);
 
 /* The step thread: the claim of a request whose images are held, and its end. */
@@ -75,11 +95,19 @@ struct embed_claim *image_store_stuck(struct image_store *store);
 bool image_store_moves(const struct image_store *store);
 void image_store_unclaim(struct image_store *store, struct embed_claim *claim);
 
-/* The step thread, with no step of the encoder out: encodes what is due beside `streams`, one run at most. *tokens: of
- * the encoder, that have run; 0: nothing was due. */
-bool image_store_run(struct image_store *store, bool streams, int32_t *tokens, struct error *error);
+/* What became of the encoder's turn. */
+struct encoder_turn {
+  bool due;        /* there are images to encode */
+  bool done;       /* a run has ended, */
+  uint64_t run_us; /* which has taken so long in all */
+  uint64_t us;     /* that it has run for; 0: it did not */
+};
 
-/* The step thread: a step of the decoder with streams has taken so long. */
-void image_store_pace(struct image_store *store, double step_us);
+/* The step thread: a slice of a run of the encoder, where one is due, beside streams that leave so much of their step
+ * (schedule_aside_us; negative: there are none). */
+bool image_store_run(struct image_store *store, double granted_us, struct encoder_turn *turn, struct error *error);
+
+/* The step thread: a step has gone by, beside which so much is granted. */
+void image_store_grant(struct image_store *store, double us);
 
 #endif

@@ -9,6 +9,7 @@ void queue_rank(struct runtime *rt, uint64_t now_us) {
   if (now_us - rt->ranked_us < RANK_US) return;
   rt->ranked_us = now_us;
   schedule_rank(rt->schedule, now_us);
+  images_review(rt);
 }
 
 static void timeout_tell(struct request *r) {

@@ -21,7 +21,6 @@ bool images_start(struct runtime *rt, const struct runtime_options *options, str
                                       .engine = rt->engine,
                                       .pool = options->decoders,
                                       .threads = options->image_threads,
-                                      .target_gap_us = options->target_gap_us,
                                       .prepare = request_ready_for_step,
                                       .user = rt};
   rt->images_most = options->images_most;
@@ -63,10 +62,10 @@ static bool image_blame(int32_t index, int32_t n, struct error *error) {
 }
 
 static struct stored_image *source_take(struct image_store *store, const struct image_source *source,
-                                        struct hash128 salt, struct error *error) {
+                                        struct hash128 salt, struct image_room *room, struct error *error) {
   struct buffer file;
   struct slice mime;
-  if (!source->text) return image_store_take(store, source->data, source->mime, salt, error);
+  if (!source->text) return image_store_take(store, source->data, source->mime, salt, room, error);
   if (image_source_is_address(source->data)) {
     error_set(error, ERROR_UNSUPPORTED,
               "The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
@@ -75,29 +74,23 @@ static struct stored_image *source_take(struct image_store *store, const struct 
   }
   buffer_init(&file, LIMIT_IMAGE_BYTES + 1);
   struct stored_image *image = data_url_decode(source->data, &mime, &file, error)
-                                   ? image_store_take(store, buffer_slice(&file), mime, salt, error)
+                                   ? image_store_take(store, buffer_slice(&file), mime, salt, room, error)
                                    : NULL;
   buffer_release(&file);
   return image;
 }
 
 static bool sizes_check(const struct request_images *images, struct error *error) {
-  int64_t rows = 0, bytes = 0, most = image_store_rows(images->store);
+  int64_t rows = 0, most = image_store_rows(images->store);
   for (int32_t i = 0; i < images->claim.n_entry; i++) {
     const struct stored_image *image = (const struct stored_image *)(const void *)images->claim.entry[i];
     rows += (int64_t)embed_pages(image->entry.n_row) * EMBED_PAGE;
-    bytes += (int64_t)image->bytes;
   }
-  if (rows > most)
-    return error_set(error, ERROR_LIMIT,
-                     "The images become %lld rows together and there is room for %lld: send fewer or smaller ones, or "
-                     "give the engine more (--image-cache-memory).",
-                     (long long)rows, (long long)most);
-  if (bytes <= LIMIT_REQUEST_PIXEL_BYTES) return true;
+  if (rows <= most) return true;
   return error_set(error, ERROR_LIMIT,
-                   "The images take %lld MiB together once they are preprocessed, and a request's may take %d: send "
-                   "fewer or smaller ones.",
-                   (long long)(bytes >> 20), LIMIT_REQUEST_PIXEL_BYTES >> 20);
+                   "The images become %lld rows together and there is room for %lld: send fewer or smaller ones, or "
+                   "give the engine more (--image-cache-memory).",
+                   (long long)rows, (long long)most);
 }
 
 /* Nobody waits for the rest of its images. */
@@ -109,14 +102,15 @@ static bool take_ends(const struct request *r, struct error *error) {
                     (double)(r->deadline_us - r->submitted_us) * 1e-6);
 }
 
-static bool images_take(struct request *r, int32_t most, struct error *error) {
+static bool images_take(struct request *r, int32_t most, struct image_room *room, struct error *error) {
   int64_t rows = 0;
   struct request_images *images = &r->images;
   if (!images->claim.entry) images->claim.entry = calloc((size_t)images->n, sizeof(struct embed_entry *));
   if (!images->claim.entry) return error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n);
   for (int32_t i = 0; i < images->n; i++) {
     if (take_ends(r, error)) return false;
-    struct stored_image *image = source_take(images->store, &images->source[i], r->generation[0].sequence.salt, error);
+    struct stored_image *image =
+        source_take(images->store, &images->source[i], r->generation[0].sequence.salt, room, error);
     if (!image) return image_blame(i, images->n, error);
     images->claim.entry[images->claim.n_entry++] = &image->entry;
     rows += image->shape.marks;
@@ -133,23 +127,56 @@ static bool request_wanted(const struct request *r) {
   return !atomic_load(&r->cancelled) && atomic_load(&r->place) != REQUEST_SHED;
 }
 
+/* Nobody waits for it. */
+static bool request_over(const void *request) {
+  const struct request *r = request;
+  return !request_wanted(r) || clock_us() >= r->deadline_us;
+}
+
+/* All of its images. Where there is no room for the next, it begins again with room for as many. False: it is not to
+ * go on, or error says why. */
+static bool request_prepare(struct runtime *rt, struct request *r, struct error *error) {
+  struct image_room room = {0};
+  bool taken = false;
+  do {
+    *error = (struct error){0};
+    request_images_drop(&r->images);
+    if (!image_store_wait(rt->images, &room, request_over, r))
+      return error_set(error, ERROR_CANCELLED, "The engine is being closed.");
+    r->images.prepare_us = clock_us();
+    if (request_wanted(r)) taken = images_take(r, rt->engine->file.facts->config.max_input_len, &room, error);
+    image_store_leave_room(rt->images, &room);
+  } while (room.full);
+  return taken;
+}
+
 static void request_ready_for_step(void *runtime, void *request) {
   struct runtime *rt = runtime;
   struct request *r = request;
   struct error error = {0};
-  bool wanted = image_store_wait(rt->images);
-  uint64_t start_us = clock_us();
-  if (!wanted) r->error = (struct error){ERROR_CANCELLED, "The engine is being closed."};
-  if (wanted && request_wanted(r) &&
-      !(images_take(r, rt->engine->file.facts->config.max_input_len, &error) &&
-        (r->images.layout.embed || request_images_expand(rt, r, &error)))) {
+  if (!(request_prepare(rt, r, &error) && (r->images.layout.embed || request_images_expand(rt, r, &error)))) {
     r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
     r->error = error;
   }
   if (!r->images.layout.embed)
     request_images_forget(&r->images); /* or when its rows are there: it may be prepared once more */
   chat_text_release(&r->images.text);
-  r->images.prepare_us = clock_us() - start_us;
+  r->images.prepare_us = clock_us() - r->images.prepare_us; /* since there was room */
+  mailbox_put(&rt->to_step, &r->letter);
+}
+
+struct image_turn request_image_turn(const struct request *r) {
+  const struct sequence *q = &r->generation[0].sequence;
+  return (struct image_turn){q->priority, q->tenant};
+}
+
+/* A request that is over before its turn has come. */
+static void request_leave(void *runtime, void *request) {
+  struct runtime *rt = runtime;
+  struct request *r = request;
+  if (request_wanted(r)) take_ends(r, &r->error);
+  request_images_forget(&r->images);
+  chat_text_release(&r->images.text);
   mailbox_put(&rt->to_step, &r->letter);
 }
 
@@ -187,6 +214,8 @@ bool request_images_review(struct runtime *rt, struct request *r) {
   if (!images->claimed) {
     images->claimed = true;
     images->claim.owner = r;
+    images->claim.priority = r->generation[0].sequence.priority;
+    images->claim.tenant = r->generation[0].sequence.tenant;
     image_store_claim(images->store, &images->claim);
     runtime_metrics_images(&rt->metrics, images);
   }
@@ -209,15 +238,23 @@ static bool stuck_resolve(struct runtime *rt) {
   return true;
 }
 
-bool images_turn(struct runtime *rt, bool *ran, struct error *error) {
-  *ran = false;
+bool images_turn(struct runtime *rt, bool *due, struct error *error) {
+  struct encoder_turn turn = {0};
+  *due = false;
   if (!rt->images) return true;
-  uint64_t start_us = clock_us();
-  int32_t tokens;
-  if (!image_store_run(rt->images, rt->streams, &tokens, error)) return false;
-  while (tokens == 0 && stuck_resolve(rt))
-    if (!image_store_run(rt->images, rt->streams, &tokens, error)) return false;
-  *ran = tokens > 0;
-  if (*ran) runtime_metrics_encoder(&rt->metrics, clock_us() - start_us);
+  double granted_us = rt->streams ? schedule_aside_us(rt->schedule) : -1;
+  do {
+    if (!image_store_run(rt->images, granted_us, &turn, error)) return false;
+  } while (!turn.due && stuck_resolve(rt));
+  *due = turn.due;
+  if (turn.us) {
+    atomic_store(&rt->progress_us, clock_us());
+    schedule_aside(rt->schedule, (double)turn.us);
+  }
+  if (turn.done) runtime_metrics_encoder(&rt->metrics, turn.run_us);
   return true;
+}
+
+void images_review(struct runtime *rt) {
+  if (rt->images) image_store_review(rt->images, request_over, request_leave);
 }

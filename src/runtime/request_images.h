@@ -62,8 +62,14 @@ bool request_images_review(struct runtime *runtime, struct request *request);
 /* The step thread: gives back what the request holds, which no step names any more. */
 void request_images_drop(struct request_images *images);
 
-/* The step thread, before each look for a step: a run of the encoder, where one is due. False with an error that stops
- * the engine. */
-bool images_turn(struct runtime *runtime, bool *ran, struct error *error);
+/* The step thread, now and then: requests that wait to be prepared and are over are told. */
+void images_review(struct runtime *runtime);
+
+/* Whose turn it is. */
+struct image_turn request_image_turn(const struct request *request);
+
+/* The step thread, before each look for a step: a slice of a run of the encoder. *due: there is more to encode, or was.
+ * False with an error that stops the engine. */
+bool images_turn(struct runtime *runtime, bool *due, struct error *error);
 
 #endif

@@ -93,7 +93,7 @@ bool request_retreat(struct runtime *rt, struct request *r) {
       r->generation[i].scheduled = !schedule_remove(rt->schedule, &r->generation[i].sequence);
   live_remove(rt, r);
   atomic_fetch_add(&rt->metrics.arriving, 1);
-  if (image_store_queue(rt->images, r, &error)) return true;
+  if (image_store_queue(rt->images, r, request_image_turn(r), &error)) return true;
   atomic_fetch_sub(&rt->metrics.arriving, 1);
   live_add(rt, r);
   request_fail(r, &error);
@@ -229,9 +229,9 @@ static void steps_stop(struct runtime *rt, const struct error *error) {
 static bool step_next(struct runtime *rt) {
   adapter_slots_tell(rt);
   struct error error = {0};
-  bool encoded = false;
+  bool encodes = false;
   if (atomic_load_explicit(&rt->failed, memory_order_relaxed)) return false;
-  if (!images_turn(rt, &encoded, &error)) {
+  if (!images_turn(rt, &encodes, &error)) {
     steps_stop(rt, &error);
     return true;
   }
@@ -239,12 +239,11 @@ static bool step_next(struct runtime *rt) {
   const struct batch *batch = schedule_next(rt->schedule, start_us);
   rt->streams = batch || rt->n_step_out > 0; /* those that wait for their readers lose nothing */
   adapter_slots_fill(rt);
-  if (encoded) atomic_store(&rt->progress_us, start_us);
-  if (!batch && rt->n_step_out == 0) return encoded;
+  if (!batch && rt->n_step_out == 0) return encodes;
   bool asked = rt->live != NULL; /* and not the probe alone */
   if (!step_turn(rt, batch, &error)) steps_stop(rt, &error);
   uint64_t now_us = clock_us();
-  if (rt->images) image_store_pace(rt->images, (double)(now_us - start_us));
+  if (rt->images) image_store_grant(rt->images, schedule_aside_us(rt->schedule));
   if (asked) rt->used_us = now_us;
   atomic_store(&rt->progress_us, now_us);
   return true;

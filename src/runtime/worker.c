@@ -118,7 +118,8 @@ void *worker_thread(void *argument) {
       struct error error = {0};
       bool wanted = !atomic_load(&r->cancelled) && atomic_load(&r->place) != REQUEST_SHED;
       bool ready = wanted && request_prepare(rt, r, &error);
-      if (ready && r->images.n > 0 && image_store_queue(rt->images, r, &error)) continue; /* it goes on from there */
+      if (ready && r->images.n > 0 && image_store_queue(rt->images, r, request_image_turn(r), &error))
+        continue; /* it goes on from there */
       if (error.code) {
         r->unfit = request_is_unfit(rt, r, error.code);
         r->error = error;

@@ -95,11 +95,13 @@ bool embed_pool_drop(struct embed_pool *pool, struct embed_entry *entry) {
 /* --- claims ------------------------------------------------------------------------------------------------------- */
 
 void embed_pool_claim(struct embed_pool *pool, struct embed_claim *claim) {
+  struct embed_claim **at = &pool->first;
+  while (*at && (*at)->priority <= claim->priority) at = &(*at)->next;
   claim->placed = false;
   claim->queued = true;
-  claim->next = NULL;
-  *(pool->last ? &pool->last->next : &pool->first) = claim;
-  pool->last = claim;
+  claim->next = *at;
+  if (!*at) pool->last = claim;
+  *at = claim;
 }
 
 static void claim_leave_queue(struct embed_pool *pool, struct embed_claim *claim) {
@@ -141,19 +143,37 @@ static void oldest_evict(struct embed_pool *pool, void (*evict)(struct embed_ent
   evict(entry);
 }
 
-static void entry_place(struct embed_pool *pool, struct embed_entry *entry) {
+static bool work_before(const struct embed_entry *a, const struct embed_entry *b) {
+  return a->priority != b->priority ? a->priority < b->priority : a->tag < b->tag;
+}
+
+static void work_insert(struct embed_list *work, struct embed_entry *entry) {
+  struct embed_entry *before = work->last;
+  while (before && work_before(entry, before)) before = before->previous;
+  entry->previous = before;
+  entry->next = before ? before->next : work->first;
+  *(before ? &before->next : &work->first) = entry;
+  *(entry->next ? &entry->next->previous : &work->last) = entry;
+}
+
+static void entry_place(struct embed_pool *pool, struct embed_entry *entry, const struct embed_claim *claim) {
+  uint64_t *tag = &pool->tenant_tag[claim->tenant];
   if (entry->state != EMBED_ABSENT) return;
   for (int32_t pages = embed_pages(entry->n_row); entry->n_page < pages; entry->n_page++)
     entry->page[entry->n_page] = pool->free[--pool->n_free];
   entry->state = EMBED_PLACED;
-  list_append(&pool->work, entry);
+  if (*tag < pool->now) *tag = pool->now;
+  entry->priority = claim->priority;
+  entry->tag = *tag;
+  *tag += (uint64_t)entry->n_row;
+  work_insert(&pool->work, entry);
 }
 
 static bool claim_place(struct embed_pool *pool, struct embed_claim *claim, void (*evict)(struct embed_entry *entry)) {
   int64_t wanted = pages_wanted(claim);
   if (wanted > (int64_t)pool->n_free + pool->n_unused_page) return false;
   while (wanted > pool->n_free) oldest_evict(pool, evict);
-  for (int32_t i = 0; i < claim->n_entry; i++) entry_place(pool, claim->entry[i]);
+  for (int32_t i = 0; i < claim->n_entry; i++) entry_place(pool, claim->entry[i], claim);
   claim_leave_queue(pool, claim);
   claim->placed = true;
   pool->n_placed++;
@@ -191,5 +211,6 @@ struct embed_entry *embed_pool_work(struct embed_pool *pool) {
 void embed_pool_ready(struct embed_pool *pool, struct embed_entry *entry) {
   assert(entry->state == EMBED_PLACED);
   list_remove(&pool->work, entry);
+  if (entry->tag > pool->now) pool->now = entry->tag;
   entry->state = EMBED_READY;
 }

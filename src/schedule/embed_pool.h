@@ -1,11 +1,13 @@
 /* Who has which rows of the embedding pool: a pure state machine over images by the hash of their content, as the
  * schedule is one over sequences. Rows are given in pages, so that images of any size fill the pool without gaps. A
- * request claims all of its images at once, in the order of arrival, or two could wait for each other's. What nobody
+ * request claims all of its images at once, by priority and then in the order of arrival, or two could wait for each
+ * other's. What nobody
  * holds stays until its pages are wanted: the cache. One caller at a time. */
 #ifndef SPATE_SCHEDULE_EMBED_POOL_H
 #define SPATE_SCHEDULE_EMBED_POOL_H
 
 #include "base/hash.h"
+#include "schedule/schedule.h"
 
 #include <stdbool.h>
 
@@ -24,6 +26,8 @@ struct embed_entry {
   int32_t n_holder;
   int32_t n_page, *page;     /* [n_page]; the owner's memory, of embed_pages(n_row) places */
   struct embed_entry *chain; /* of its bucket */
+  int32_t priority;          /* PLACED: which goes first, */
+  uint64_t tag;              /* and of those of one priority the lower */
   struct embed_entry *previous,
       *next; /* READY and held by nobody: from the longest unused on. PLACED: to be computed */
 };
@@ -32,6 +36,7 @@ struct embed_entry {
 struct embed_claim {
   struct embed_entry **entry; /* [n_entry] held */
   int32_t n_entry;
+  int32_t priority, tenant; /* lower priorities go first; tenants of one, [0, SCHEDULE_TENANTS), by turns */
   bool placed;              /* each has its pages */
   bool queued;              /* for pages */
   struct embed_claim *next; /* who waits behind it */
@@ -48,9 +53,10 @@ struct embed_pool {
   struct embed_entry *bucket[EMBED_BUCKETS];
   struct embed_list unused, work;
   int32_t n_unused_page;
-  struct embed_claim *first, *last; /* that wait for pages */
-  int32_t n_placed;                 /* claims that have them */
-  uint64_t hits, misses, evictions; /* of embed_pool_find; of images */
+  struct embed_claim *first, *last;           /* that wait for pages */
+  int32_t n_placed;                           /* claims that have them */
+  uint64_t now, tenant_tag[SCHEDULE_TENANTS]; /* rows: start-time fair queueing of the work of tenants */
+  uint64_t hits, misses, evictions;           /* of embed_pool_find; of images */
 };
 
 static inline int32_t embed_pages(int32_t n_row) { return (n_row + EMBED_PAGE - 1) / EMBED_PAGE; }
@@ -70,6 +76,9 @@ struct embed_entry *embed_pool_find(struct embed_pool *pool, struct hash128 hash
 /* One that embed_pool_find has not found, held once. */
 void embed_pool_add(struct embed_pool *pool, struct embed_entry *entry);
 
+/* One that is held, held once more. */
+static inline void embed_pool_hold(struct embed_entry *entry) { entry->n_holder++; }
+
 /* Holds one less. True: it has nothing to show and nobody wants it: the owner's again. */
 bool embed_pool_drop(struct embed_pool *pool, struct embed_entry *entry);
 
@@ -86,7 +95,8 @@ void embed_pool_place(struct embed_pool *pool, void (*evict)(struct embed_entry 
  * they may wait for each other for ever. The claim that gives way, the last that has some; NULL: they will go on. */
 struct embed_claim *embed_pool_stuck(const struct embed_pool *pool);
 
-/* The image that is to be computed first; NULL: none is. It stays the first until it is ready or dropped. */
+/* The image that is to be computed first, its neighbours behind it; NULL: none is. By priority; tenants of one priority
+ * get as many rows computed in turn (Goyal and others, Start-time Fair Queueing, 1996). */
 struct embed_entry *embed_pool_work(struct embed_pool *pool);
 void embed_pool_ready(struct embed_pool *pool, struct embed_entry *entry);
 

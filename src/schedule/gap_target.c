@@ -12,8 +12,9 @@ static const double sigmas_step = 0.1, sigmas_first = 2.33, sigmas_least = 1, si
 static const double ratio_least = 0.5, ratio_most = 2; /* one hiccup says little about the next step */
 static const double full = 0.8;                        /* of the target: such a step was meant to reach it */
 static const double prompt_share = 1.0 / 8;
-static const double beside_one = 1.25; /* of the step of a lone stream: what a target is at least */
-static const double p99_step = 0.03;   /* of itself: so much it may be off */
+static const double beside_one = 1.25;      /* of the step of a lone stream: what a target is at least */
+static const double aside_least = 1.0 / 32; /* of the streams' own step */
+static const double p99_step = 0.03;        /* of itself: so much it may be off */
 
 void gap_target_init(struct gap_target *t, double target_us) {
   *t = (struct gap_target){.target_us = target_us,
@@ -60,26 +61,31 @@ static void ratio_note(struct gap_target *t, double ratio) {
   t->variance += memory * (off * off - t->variance);
 }
 
-void gap_target_observe(struct gap_target *t, const struct step_shape *shape, double us) {
-  double predicted = step_cost_us(&t->cost, shape);
-  if (t->cost.n_step >= STEP_COST_TERMS && predicted > 0) ratio_note(t, us / predicted);
+void gap_target_observe(struct gap_target *t, const struct step_shape *shape, double us, double aside_us) {
+  double predicted = step_cost_us(&t->cost, shape), own_us = fmax(us - aside_us, 0);
+  if (t->cost.n_step >= STEP_COST_TERMS && predicted > 0) ratio_note(t, own_us / predicted);
   if (shape->streams > 0) {
-    gap_note(t, predicted, us);
+    gap_note(t, predicted + aside_us, us);
     t->context = shape->stream_context / shape->streams;
   }
   t->streams_seen = fmax(t->streams_seen, shape->streams);
   t->prompt_tokens_seen = fmax(t->prompt_tokens_seen, shape->prompt_tokens);
-  step_cost_learn(&t->cost, shape, us);
+  step_cost_learn(&t->cost, shape, own_us);
 }
 
 int gap_target_prompt_tokens(const struct gap_target *t, const struct step_shape *streams, double cached,
-                             int max_tokens, int tile) {
-  double left_us = allowed_us(t) - step_cost_us(&t->cost, streams);
+                             double aside_us, int max_tokens, int tile) {
+  double left_us = allowed_us(t) - step_cost_us(&t->cost, streams) - aside_us;
   double tokens = fmin(step_cost_prompt_tokens(&t->cost, cached, left_us), 2 * t->prompt_tokens_seen);
   double left = max_tokens - streams->streams;
   if (tokens < LEAST) tokens = LEAST;
   double tiled = tile > 0 ? floor((streams->streams + tokens) / tile) * tile - streams->streams : tokens;
   return (int)fmin(tiled >= LEAST ? tiled : tokens, left);
+}
+
+double gap_target_aside_us(const struct gap_target *t, const struct step_shape *streams) {
+  double own_us = step_cost_us(&t->cost, streams);
+  return fmax((allowed_us(t) - own_us) / 2, aside_least * own_us);
 }
 
 int gap_target_sequences(const struct gap_target *t, int max) {

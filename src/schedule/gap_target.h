@@ -33,12 +33,18 @@ struct gap_target {
 
 void gap_target_init(struct gap_target *target, double target_us);
 
-/* A step has ended so long after the one before (or after it was begun, when nothing ran). */
-void gap_target_observe(struct gap_target *target, const struct step_shape *shape, double us);
+/* A step has ended so long after the one before (or after it was begun, when nothing ran), of which the device did
+ * something else for aside_us. */
+void gap_target_observe(struct gap_target *target, const struct step_shape *shape, double us, double aside_us);
 
-/* Prompt tokens beside these streams, of a prompt of which so many are in the cache; at most max_tokens in all. */
+/* Prompt tokens beside these streams, of a prompt of which so many are in the cache; at most max_tokens in all. The
+ * device has done something else for aside_us since their last token. */
 int gap_target_prompt_tokens(const struct gap_target *target, const struct step_shape *streams, double cached,
-                             int max_tokens, int tile);
+                             double aside_us, int max_tokens, int tile);
+
+/* How long the device may do something else before a step of these streams: half of what the target leaves, so that
+ * prompts have the other; a little always. */
+double gap_target_aside_us(const struct gap_target *target, const struct step_shape *streams);
 
 /* Sequences that may run, of at most max. */
 int gap_target_sequences(const struct gap_target *target, int max);

@@ -42,7 +42,9 @@ void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us
     average(&pace->prompt_us, added / prompt_tokens, memory * certainty);
 }
 
-int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens, int tile) {
+double pace_aside_us(const struct pace *pace, int streams) { return ASIDE_SHARE * own_us(pace, streams); }
+
+int pace_prompt_tokens(const struct pace *pace, int streams, int requests, double aside_us, int max_tokens, int tile) {
   double own = own_us(pace, streams);
   bool quick = own < quick_step_us;
   double each = prompt_share * (quick ? quick_step_us : own), all = each * requests;
@@ -50,7 +52,7 @@ int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int m
   if (quick && (streams >= requests || limited >= FULL_CHUNK * pace->prompt_us)) all = least_of(all, limited);
   double tokens = (double)max_tokens / UNMEASURED_SHARE * requests;
   int left = max_tokens - streams;
-  if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = all / pace->prompt_us;
+  if (pace->stream_us > 0 && pace->prompt_us > 0) tokens = (all - aside_us) / pace->prompt_us;
   if (tokens < LEAST) tokens = LEAST;
   if (tile > 0) tokens = ceil((streams + tokens) / tile) * tile - streams;
   return tokens < left ? (int)tokens : left;

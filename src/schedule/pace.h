@@ -15,6 +15,8 @@
 
 #include <stdint.h>
 
+#define ASIDE_SHARE 0.4 /* of a step, for what is none: gaps grow by less than half */
+
 /* Moving averages in microseconds; 0: not measured. */
 struct pace {
   double stream_us; /* a step of streams alone, */
@@ -25,8 +27,12 @@ struct pace {
 /* A step of so many tokens of streams and prompts has taken so long. */
 void pace_observe(struct pace *pace, int streams, int prompt_tokens, uint64_t us);
 
+/* How long the device may do something else before a step of so many streams (0: none measured). */
+double pace_aside_us(const struct pace *pace, int streams);
+
 /* Prompt tokens of so many requests (1 or more) beside so many streams, of at most max_tokens in all. Tile: as in
- * struct backend; what a step has beyond a multiple of it costs as much as the next, so the next it is. */
-int pace_prompt_tokens(const struct pace *pace, int streams, int requests, int max_tokens, int tile);
+ * struct backend; what a step has beyond a multiple of it costs as much as the next, so the next it is. What the device
+ * has done beside steps since the last one is taken off their time. */
+int pace_prompt_tokens(const struct pace *pace, int streams, int requests, double aside_us, int max_tokens, int tile);
 
 #endif

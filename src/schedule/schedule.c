@@ -153,6 +153,17 @@ void schedule_rank(struct schedule *s, uint64_t now_us) { waiting_rank(&s->waiti
 
 int64_t schedule_wait_us(const struct schedule *s, int ahead) { return start_wait_us(&s->starts, ahead); }
 
+/* --- time beside steps -------------------------------------------------------------------------------------------- */
+
+double schedule_aside_us(const struct schedule *s) {
+  if (s->rested) return -1;
+  double share = s->gap.target_us > 0 ? gap_target_aside_us(&s->gap, &s->streams)
+                                      : pace_aside_us(&s->pace, (int)s->streams.streams);
+  return s->streams.streams > 0 && share > 0 ? share : ASIDE_SHARE * s->step_us;
+}
+
+void schedule_aside(struct schedule *s, double us) { s->aside_us += us; }
+
 /* --- steps -------------------------------------------------------------------------------------------------------- */
 
 const struct batch *schedule_next(struct schedule *s, uint64_t now_us) {
@@ -160,9 +171,10 @@ const struct batch *schedule_next(struct schedule *s, uint64_t now_us) {
   struct step *step = &s->steps[(s->oldest + s->n_out) % s->n_step];
   step_form(s, step, now_us);
   if (step->batch.n_row == 0) {
-    if (s->n_out == 0) s->rested = true;
+    if (s->n_out == 0) s->rested = true, s->aside_us = 0;
     return NULL;
   }
+  s->aside_us = 0;
   step->rested = s->rested;
   s->rested = false;
   s->n_out++;
@@ -235,10 +247,11 @@ static int outputs_take(struct schedule *s, const struct step *step, const struc
 static void time_observe(struct schedule *s, const struct step *step, uint64_t now_us) {
   uint64_t began_us = step->formed_us > s->done_us ? step->formed_us : s->done_us;
   pace_observe(&s->pace, step->n_stream, step->batch.n_token - step->n_stream, now_us - began_us);
-  if (s->gap.target_us > 0) {
-    struct step_shape shape = step_shape_of(step);
-    gap_target_observe(&s->gap, &shape, (double)(now_us - (step->rested ? step->formed_us : s->done_us)));
-  }
+  struct step_shape shape = step_shape_of(step);
+  double gap_us = (double)(now_us - (step->rested ? step->formed_us : s->done_us));
+  if (s->gap.target_us > 0) gap_target_observe(&s->gap, &shape, gap_us, step->rested ? 0 : step->aside_us);
+  s->streams = (struct step_shape){.streams = shape.streams, .stream_context = shape.stream_context};
+  s->step_us = (double)(now_us - began_us);
   s->done_us = now_us;
 }
 

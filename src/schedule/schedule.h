@@ -219,6 +219,12 @@ void schedule_rank(struct schedule *schedule, uint64_t now_us);
 /* What so many starts take at the pace of the last ones; 0: not known. */
 int64_t schedule_wait_us(const struct schedule *schedule, int ahead);
 
+/* How long the device may do something else (encode images) before the next step, so that streams keep their pace;
+ * negative: as long as it likes, since nothing runs. */
+double schedule_aside_us(const struct schedule *schedule);
+/* It has done so for so long: prompts of the next step get less, and streams' gaps are told with it. */
+void schedule_aside(struct schedule *schedule, double us);
+
 /* The next step's batch, NULL when there is nothing to do now (or run_ahead + 1 steps are out). Valid until its done.
  * Steps are computed in the order in which they are given out. */
 const struct batch *schedule_next(struct schedule *schedule, uint64_t now_us);

@@ -41,6 +41,9 @@ struct schedule {
   struct start_pace starts;
   int n_examined; /* waiting sequences looked at for the step that is being formed */
   struct pace pace;
+  double aside_us;               /* that the device has done something else since the last step was formed */
+  double step_us;                /* that the last step took */
+  struct step_shape streams;     /* of that one, alone */
   struct gap_target gap;         /* instead of pace, when there is a target */
   struct schedule_event *events; /* [limits.seats + limits.outputs] */
   uint64_t n_arrival;

@@ -9,6 +9,7 @@ struct step {
   struct batch batch;
   uint64_t formed_us;
   bool rested;                /* no step went before it at once */
+  double aside_us;            /* that the device did something else before it */
   int n_stream;               /* the first rows, of one token each */
   struct row *row;            /* [limits.seats] */
   struct sequence **sequence; /* [limits.seats] behind row i */

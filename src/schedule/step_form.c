@@ -130,10 +130,11 @@ static int32_t prompt_cached(const struct schedule *s) {
 static int prompts_budget(struct schedule *s, const struct step *step) {
   if (step->n_stream == 0) return s->limits.tokens;
   if (s->gap.target_us <= 0)
-    return pace_prompt_tokens(&s->pace, step->n_stream, requests_waiting(s), s->limits.tokens, s->step_tile);
+    return pace_prompt_tokens(&s->pace, step->n_stream, requests_waiting(s), step->aside_us, s->limits.tokens,
+                              s->step_tile);
   struct step_shape shape = step_shape_of(step);
   s->stats.gap_prompt_tokens =
-      gap_target_prompt_tokens(&s->gap, &shape, prompt_cached(s), s->limits.tokens, s->step_tile);
+      gap_target_prompt_tokens(&s->gap, &shape, prompt_cached(s), step->aside_us, s->limits.tokens, s->step_tile);
   return s->stats.gap_prompt_tokens;
 }
 
@@ -143,6 +144,7 @@ void step_form(struct schedule *s, struct step *step, uint64_t now_us) {
   step_clear(step);
   step->batch.want_logits = s->n_vector > 0;
   step->formed_us = now_us;
+  step->aside_us = s->aside_us;
   groups_fork(s);
   streams_add(s, step);
   step->n_stream = step->batch.n_row;

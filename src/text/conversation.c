@@ -90,14 +90,15 @@ static bool part_is_image(const json_t *type) {
   return slice_is(json_slice(type), "image_url") || slice_is(json_slice(type), "input_image");
 }
 
-static bool part_append(const json_t *part, struct part_place at, struct buffer *text, struct error *error) {
+/* sees: the model, if not its template. */
+static bool part_append(const json_t *part, struct part_place at, bool sees, struct buffer *text, struct error *error) {
   const json_t *type = json_object_get(part, "type"), *content = json_object_get(part, "text");
   if (!json_is_string(type))
     return error_set(error, ERROR_INVALID, "messages[%zu].content[%zu] has no type.", at.message, at.part);
   if (part_is_image(type))
-    return error_set(error, ERROR_UNSUPPORTED,
-                     "messages[%zu].content[%zu] is an image, and this model sees none: send text alone.", at.message,
-                     at.part);
+    return error_set(error, ERROR_UNSUPPORTED, "messages[%zu].content[%zu] is an image, and %s.", at.message, at.part,
+                     sees ? "the model's chat template has no place for one: send it as image_data to /generate"
+                          : "this model sees none: send text alone");
   if (!slice_is(json_slice(type), "text"))
     return error_set(error, ERROR_UNSUPPORTED,
                      "messages[%zu].content[%zu] is of type \"%.40s\"; there are only text and image_url.", at.message,
@@ -110,14 +111,14 @@ static bool part_append(const json_t *part, struct part_place at, struct buffer 
 }
 
 /* Puts the text of the parts in the place of the list. */
-static bool content_join(json_t *message, size_t index, struct error *error) {
+static bool content_join(json_t *message, size_t index, bool sees, struct error *error) {
   const json_t *content = json_object_get(message, "content");
   if (!json_is_array(content)) return true;
   struct buffer text;
   buffer_init(&text, LIMIT_TEMPLATE_OUTPUT_BYTES);
   bool joined = true;
   for (size_t i = 0; joined && i < json_array_size(content); i++)
-    joined = part_append(json_array_get(content, i), (struct part_place){index, i}, &text, error);
+    joined = part_append(json_array_get(content, i), (struct part_place){index, i}, sees, &text, error);
   json_t *string = joined ? json_stringn(text.data ? text.data : "", text.size) : NULL;
   buffer_release(&text);
   if (!joined) return false;
@@ -188,7 +189,8 @@ static bool contents_settle(const struct chat_template *template, json_t *root,
   if (!json_is_array(messages)) return true; /* members_read tells */
   for (size_t i = 0; i < json_array_size(messages); i++) {
     json_t *message = json_array_get(messages, i);
-    if (places ? !content_keep(template, message, i, images, error) : !content_join(message, i, error)) return false;
+    if (places ? !content_keep(template, message, i, images, error) : !content_join(message, i, images, error))
+      return false;
   }
   return true;
 }

@@ -104,6 +104,36 @@ static void model_step(const struct op_model *m, const struct backend *backend, 
   packed_release(&packed);
 }
 
+/* The same in slices, as short as they come: bytes do not change. */
+static void model_slices(const struct op_model *m, const struct backend *backend, struct device *device,
+                         const struct limits *limits, struct batch batch, float *result) {
+  struct op_packed packed;
+  struct error error = {0};
+  struct result found;
+  packed_init(&packed, backend, m);
+  struct program *program = packed_compile(&packed, device, limits);
+  int n_slice = 0;
+  bool ok = true;
+  batch.want_logits = true;
+  for (bool done = false; ok && !done; n_slice++) ok = backend->advance(program, &batch, 1e-3, &done, &error);
+  if (!ok || !backend->finish(program, NULL, &error) || !backend->collect(program, &found, &error))
+    op_die(backend->name, &error);
+  if (n_slice < m->plan->n_op) op_die("slices", &(struct error){.text = "the step was not cut"});
+  memcpy(result, found.logits,
+         (size_t)found.n_out * (size_t)plan_values(m->plan)[plan_result(m->plan)].cols * sizeof *result);
+  backend->release(program);
+  packed_release(&packed);
+}
+
+static void slices_same(const struct table *table, const struct op_model *m, struct device *device,
+                        const struct limits *limits, const struct batch *batch, const char *what, const float *got,
+                        size_t count, struct family *family) {
+  static float sliced[TOKENS * COLS_MOST];
+  if (!table->tested->advance) return;
+  model_slices(m, table->tested, device, limits, *batch, sliced);
+  family_same(family, what, got, sliced, count);
+}
+
 /* --- attention ---------------------------------------------------------------------------------------------------- */
 
 static const struct attend_shape {
@@ -203,6 +233,7 @@ static void attend_case(struct table *table, const struct attend_shape *s, uint8
     family_compare(family, what, expected, tolerance, got, count);
     model_step(&m, table->tested, subject->device[0], &limits, b.batch, other);
     family_same(family, what, got, other, count);
+    slices_same(table, &m, subject->device[1], &limits, &b.batch, what, got, count, family);
     if (!table->few) rows_alone(table, &m, subject, &b, &limits, cols, got, family);
   }
   free(b.patches);
@@ -294,6 +325,7 @@ static void layer_case(struct table *table, const struct layer_shape *s, struct 
     family_compare(family, what, expected, tolerance, got, count);
     model_step(&m, table->tested, subject->device[0], &limits, b.batch, other);
     family_same(family, what, got, other, count);
+    slices_same(table, &m, subject->device[1], &limits, &b.batch, what, got, count, family);
     if (!table->few) rows_alone(table, &m, subject, &b, &limits, cols, got, family);
   }
   free(b.patches);
@@ -351,6 +383,7 @@ static void rows_case(struct table *table, int patch, int merge, int lead, uint8
                mean ? ", mean" : "", table->subject[i].name);
       model_step(&m, table->tested, table->subject[i].device[k], &limits, b.batch, got);
       family_compare(family, what, expected, tolerance, got, count);
+      slices_same(table, &m, table->subject[i].device[k], &limits, &b.batch, what, got, count, family);
     }
   free(b.patches);
   model_release(&m);

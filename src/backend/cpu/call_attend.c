@@ -64,12 +64,11 @@ static void head_store(const struct program *program, const struct call *call, i
   kv_head_store(&kv, position, keys, values);
 }
 
-static void batch_store(const struct program *program, const struct call *call, int worker) {
-  const struct attend_args *args = &call->op->args.attend;
-  int n_head = args->n_kv_head;
-  struct range items = team_share(program->device->team, program->batch->n_token * n_head, worker);
+void call_attend_store(const struct program *program, const struct call *call, struct range tokens, int worker) {
+  int n_head = call->op->args.attend.n_kv_head;
+  struct range items = team_share(program->device->team, tokens.count * n_head, worker);
   for (int i = items.first; i < items.first + items.count; i++)
-    head_store(program, call, i / n_head, i % n_head, (float *)worker_scratch(program, worker));
+    head_store(program, call, tokens.first + i / n_head, i % n_head, (float *)worker_scratch(program, worker));
 }
 
 /* --- attending ---------------------------------------------------------------------------------------------------- */
@@ -169,11 +168,14 @@ static int heads_before(int64_t cost, int64_t one, int n) {
   return heads < n ? (int)heads : n;
 }
 
-/* This worker's part of the heads of all blocks, one after the other, by what they cost. */
-static void share_attend(const struct program *program, const struct call *call, int worker, float *scratch) {
+/* This worker's part of the heads of these blocks, one after the other, by what they cost. */
+static void share_attend(const struct program *program, const struct call *call, struct range blocks, int worker,
+                         float *scratch) {
   int n_head = call->op->args.attend.n_head, n_worker = team_size(program->device->team);
-  int64_t total = program->query_cost * n_head, from = total * worker / n_worker, to = total * (worker + 1) / n_worker;
-  for (int i = 0; i < program->n_query_block; i++) {
+  int64_t total = 0, from, to;
+  for (int i = blocks.first; i < blocks.first + blocks.count; i++) total += program->query_block[i].cost * n_head;
+  from = total * worker / n_worker, to = total * (worker + 1) / n_worker;
+  for (int i = blocks.first; i < blocks.first + blocks.count; i++) {
     const struct query_block *block = &program->query_block[i];
     heads_attend(program, call, block, heads_before(from, block->cost, n_head), heads_before(to, block->cost, n_head),
                  scratch);
@@ -181,20 +183,18 @@ static void share_attend(const struct program *program, const struct call *call,
   }
 }
 
-void call_attend(struct program *program, const struct call *call, int worker) {
+void call_attend(struct program *program, const struct call *call, struct range blocks, int worker) {
   const struct attend_args *args = &call->op->args.attend;
   struct team *team = program->device->team;
   float *scratch = (float *)worker_scratch(program, worker);
-  int n_item = program->n_query_block * args->n_kv_head, shared = args->n_head / args->n_kv_head;
-  batch_store(program, call, worker);
-  team_barrier(team);
+  int n_item = blocks.count * args->n_kv_head, shared = args->n_head / args->n_kv_head;
   if (n_item < CLAIMS_PER_WORKER * team_size(team)) {
-    share_attend(program, call, worker, scratch);
+    share_attend(program, call, blocks, worker, scratch);
     return;
   }
   for (struct range item; team_claim(team, n_item, 1, &item);) {
     int index = n_item - 1 - item.first; /* later blocks see more */
-    const struct query_block *block = &program->query_block[index / args->n_kv_head];
+    const struct query_block *block = &program->query_block[blocks.first + index / args->n_kv_head];
     block_attend(program, call, block, index % args->n_kv_head * shared, shared, scratch);
   }
 }

@@ -22,13 +22,13 @@ size_t call_linear_scratch(const struct plan *plan, const struct op *op) {
   return alone > shrink ? alone : shrink;
 }
 
-/* Rows [first, first + count) of the input, normed and prepared, to their places in `rows`. */
-static void rows_prepare(const struct program *program, const struct call *call, struct range range, float *normed,
-                         uint8_t *rows) {
+/* Rows [first, first + count) of the input, counted from `base` on, normed and prepared, to their places in `rows`. */
+static void rows_prepare(const struct program *program, const struct call *call, int base, struct range range,
+                         float *normed, uint8_t *rows) {
   const struct op *op = call->op;
   const struct kernel_set *kernels = program->device->kernels;
   for (int i = range.first; i < range.first + range.count; i++) {
-    const float *x = value_row(program, op->in[0], i);
+    const float *x = value_row(program, op->in[0], base + i);
     if (op->args.linear.norm != NORM_NONE) {
       row_norm(program, op->args.linear.norm, x, op->weight[2], call->layout.cols, op->args.linear.eps, normed);
       x = normed;
@@ -40,33 +40,35 @@ static void rows_prepare(const struct program *program, const struct call *call,
 static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 /* This worker's share of the rows prepared, in whole blocks, and arranged if the kernels take so many that way. */
-static void share_prepare(struct program *program, const struct call *call, int n_row, int worker, float *normed,
+static void share_prepare(struct program *program, const struct call *call, struct range all, int worker, float *normed,
                           struct linear_input *input) {
   const struct kernel_set *kernels = program->device->kernels;
   const struct cpu_layout *layout = &call->layout;
+  int n_row = all.count;
   struct range blocks = team_share(program->device->team, ceil_div(n_row, ARRANGED_ROWS), worker);
   bool arrange = kernels->arrange && layout->arranged_bytes && n_row >= kernels->arrange_from;
   if (arrange) input->arranged = program->arranged;
   for (int i = blocks.first; i < blocks.first + blocks.count; i++) {
     struct range rows = {i * ARRANGED_ROWS, ARRANGED_ROWS};
     if (rows.count > n_row - rows.first) rows.count = n_row - rows.first;
-    rows_prepare(program, call, rows, normed, program->prepared);
+    rows_prepare(program, call, all.first, rows, normed, program->prepared);
     if (arrange)
       kernels->arrange(layout, program->prepared + (size_t)rows.first * layout->row_bytes, rows.count,
                        program->arranged + (size_t)i * layout->arranged_bytes);
   }
 }
 
-static struct linear_input input_prepare(struct program *program, const struct call *call, int n_row, bool adapted,
-                                         int worker) {
+static struct linear_input input_prepare(struct program *program, const struct call *call, struct range all,
+                                         bool adapted, int worker) {
+  int n_row = all.count;
   float *normed = (float *)worker_scratch(program, worker);
   struct linear_input input = {.rows = program->prepared, .row_bytes = call->layout.row_bytes, .n_row = n_row};
   if (!adapted && prepared_alone(&call->layout, n_row)) {
     uint8_t *rows = (uint8_t *)(normed + (call->layout.cols + 15) / 16 * 16);
-    rows_prepare(program, call, (struct range){0, n_row}, normed, rows);
+    rows_prepare(program, call, all.first, (struct range){0, n_row}, normed, rows);
     input.rows = rows;
   } else {
-    share_prepare(program, call, n_row, worker, normed, &input);
+    share_prepare(program, call, all, worker, normed, &input);
     if (adapted) adapters_shrink(program, call, worker, normed);
     team_barrier(program->device->team);
   }
@@ -80,12 +82,13 @@ struct linear_output {
   size_t stride;
 };
 
-static struct linear_output output_make(const struct program *program, const struct call *call) {
+/* Of rows from `base` on. */
+static struct linear_output output_make(const struct program *program, const struct call *call, int base) {
   const struct op *op = call->op;
   const struct linear_args *args = &op->args.linear;
   bool post = args->post_norm != NORM_NONE;
   size_t cols = value_cols(program, op->out);
-  float *out = post ? program->unnormed : program->value[op->out];
+  float *out = post ? program->unnormed : value_row(program, op->out, base);
   int rows = plan_weights(program->plan)[op->weight[0]].rows;
   struct linear_output output = {.out = out + args->column, .stride = cols};
   output.tail = (struct linear_tail){.bias = program_vector(program, op->weight[1]),
@@ -96,7 +99,7 @@ static struct linear_output output_make(const struct program *program, const str
                                      .multiply = args->multiply,
                                      .out_cols = args->gated ? (int)cols : rows};
   if (op->in[1] >= 0 && (!post || args->post_sum)) {
-    output.tail.residual = program->value[op->in[1]];
+    output.tail.residual = value_row(program, op->in[1], base);
     output.tail.residual_stride = cols;
   }
   return output;
@@ -151,29 +154,28 @@ static void product_run(struct program *program, const struct call *call, const 
 }
 
 /* out = residual + norm(unnormed), whole rows; of a sum that is in already, its norm. */
-static void post_norm_run(struct program *program, const struct call *call, int n_row, int worker) {
+static void post_norm_run(struct program *program, const struct call *call, struct range all, int worker) {
   struct team *team = program->device->team;
   const struct op *op = call->op;
   size_t cols = value_cols(program, op->out);
   team_barrier(team);
-  struct range rows = team_share(team, n_row, worker);
+  struct range rows = team_share(team, all.count, worker);
   for (int i = rows.first; i < rows.first + rows.count; i++) {
-    float *x = program->unnormed + (size_t)i * cols, *out = value_row(program, op->out, i);
+    float *x = program->unnormed + (size_t)i * cols, *out = value_row(program, op->out, all.first + i);
     const struct linear_args *args = &op->args.linear;
-    const float *residual = op->in[1] >= 0 && !args->post_sum ? value_row(program, op->in[1], i) : NULL;
+    const float *residual = op->in[1] >= 0 && !args->post_sum ? value_row(program, op->in[1], all.first + i) : NULL;
     float *y = residual ? x : out;
     row_norm(program, args->post_norm, x, op->weight[3], (int)cols, args->post_eps, y);
     for (size_t c = 0; residual && c < cols; c++) out[c] = residual[c] + y[c];
   }
 }
 
-void call_linear(struct program *program, const struct call *call, int worker) {
-  int n_row = value_rows(program, call->op->in[0]);
-  if (n_row == 0) return;
+void call_linear(struct program *program, const struct call *call, struct range rows, int worker) {
+  if (rows.count == 0) return;
   bool adapted = program->n_pair > 0 && adapters_meet(program, call);
-  struct linear_input input = input_prepare(program, call, n_row, adapted, worker);
-  struct linear_output output = output_make(program, call);
+  struct linear_input input = input_prepare(program, call, rows, adapted, worker);
+  struct linear_output output = output_make(program, call, rows.first);
   if (adapted) output.tail.adapters = program->use;
   product_run(program, call, &input, &output, worker);
-  if (call->op->args.linear.post_norm != NORM_NONE) post_norm_run(program, call, n_row, worker);
+  if (call->op->args.linear.post_norm != NORM_NONE) post_norm_run(program, call, rows, worker);
 }

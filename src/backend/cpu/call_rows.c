@@ -36,11 +36,11 @@ static void row_read(const struct program *program, const struct call *call, int
   for (size_t c = 0; args->scale != 1 && c < cols; c++) row[c] *= args->scale;
 }
 
-void call_embed(const struct program *program, const struct call *call, int worker) {
+void call_embed(const struct program *program, const struct call *call, struct range rows, int worker) {
   const struct op *op = call->op;
   size_t cols = value_cols(program, op->out);
-  struct range tokens = team_share(program->device->team, program->batch->n_token, worker);
-  for (int i = tokens.first; i < tokens.first + tokens.count; i++) {
+  struct range tokens = team_share(program->device->team, rows.count, worker);
+  for (int i = rows.first + tokens.first, end = i + tokens.count; i < end; i++) {
     float *out = value_row(program, op->out, i);
     const float *in = op->in[0] >= 0 ? value_row(program, op->in[0], i) : NULL;
     float *row = in ? (float *)worker_scratch(program, worker) : out;
@@ -83,12 +83,12 @@ static void row_select(const struct program *program, const struct op *op, int t
   for (size_t c = 0; c < cols; c++) out[c] /= (float)count;
 }
 
-void call_select(const struct program *program, const struct call *call, int worker) {
+void call_select(const struct program *program, const struct call *call, struct range rows, int worker) {
   const struct op *op = call->op;
   const struct select_args *args = &op->args.select;
   size_t cols = value_cols(program, op->in[0]), merged = value_cols(program, op->out) / cols;
-  struct range outputs = team_share(program->device->team, program->batch->n_out, worker);
-  for (int i = outputs.first; i < outputs.first + outputs.count; i++) {
+  struct range outputs = team_share(program->device->team, rows.count, worker);
+  for (int i = rows.first + outputs.first, end = i + outputs.count; i < end; i++) {
     const float *in = value_row(program, op->in[0], program->batch->out[i]);
     float *out = value_row(program, op->out, i);
     if (args->pool != POOL_TOKEN) {

@@ -137,6 +137,7 @@ const struct backend backend_cpu = {
     .adapter_load = cpu_adapter_load,
     .pool_fill = cpu_pool_fill,
     .release_cache = cpu_release_cache,
+    .advance = cpu_advance,
     .submit = cpu_submit,
     .finish = cpu_finish,
     .collect = cpu_collect,

@@ -59,6 +59,16 @@ struct query_block {
   int64_t cost;   /* keys that they see, about */
 };
 
+enum slice_kind { SLICE_LINEAR, SLICE_ATTEND, SLICE_OTHER, SLICE_KINDS };
+
+/* How far a step that is run in slices has come, and what its work has cost so far. */
+struct step_slice {
+  int call, row;          /* the next */
+  bool stored;            /* of an attention: its keys and values are in the cache */
+  bool whole;             /* all calls have run, those of the head too */
+  double us[SLICE_KINDS]; /* a unit of work (cpu_slice.c), moving averages; 0: not known */
+};
+
 struct program {
   struct device *device;
   const struct plan *plan;
@@ -105,7 +115,7 @@ struct program {
   int n_pair, n_slot_used; /* 0: no row has an adapter */
   int32_t n_collected;     /* outputs of the last step that was collected */
   int n_query_block;
-  int64_t query_cost; /* of all blocks */
+  struct step_slice slice;
   atomic_bool failed;
   struct error *error; /* where the first worker that fails writes */
 };
@@ -152,11 +162,20 @@ bool cpu_submit(struct program *program, const struct batch *batch, struct error
 bool cpu_finish(struct program *program, const struct masks *masks, struct error *error);
 bool cpu_collect(struct program *program, struct result *result, struct error *error);
 
-/* Ops, each called by every worker at once; they end without a barrier. call_rows.c, call_linear.c, call_attend.c */
-void call_embed(const struct program *program, const struct call *call, int worker);
-void call_select(const struct program *program, const struct call *call, int worker);
-void call_linear(struct program *program, const struct call *call, int worker);
-void call_attend(struct program *program, const struct call *call, int worker);
+/* cpu_slice.c: backend.advance. */
+bool cpu_advance(struct program *program, const struct batch *batch, double us, bool *done, struct error *error);
+
+/* Angles and what else a step needs before its first call, by every worker. */
+void step_prepare(const struct program *program, int worker);
+
+/* Ops, each called by every worker at once; they end without a barrier. call_rows.c, call_linear.c, call_attend.c.
+ * rows: of tokens, of outputs for a select and linears behind it, of blocks of queries for call_attend, which
+ * call_attend_store goes before, with a barrier between them. */
+void call_embed(const struct program *program, const struct call *call, struct range rows, int worker);
+void call_select(const struct program *program, const struct call *call, struct range rows, int worker);
+void call_linear(struct program *program, const struct call *call, struct range rows, int worker);
+void call_attend_store(const struct program *program, const struct call *call, struct range tokens, int worker);
+void call_attend(struct program *program, const struct call *call, struct range blocks, int worker);
 
 /* Floats of a worker's scratch that the ops want. */
 size_t call_linear_scratch(const struct plan *plan, const struct op *op);

@@ -60,7 +60,6 @@ static void block_add(struct program *program, int first, int count, int shared)
     const struct row *row = program->batch->row + program->token_row[token];
     block->cost += (program->n_own ? row->count : row->length + token - row->first) + KEY_TILE;
   }
-  program->query_cost += block->cost;
 }
 
 /* The rows of several tokens, each cut by itself; their queries go from `at` on. */
@@ -111,7 +110,6 @@ static int single_rows_cut(struct program *program) {
 /* What takes longest as a rule, the ends of rows of many tokens, comes last: blocks are claimed from the end. */
 void queries_cut(struct program *program) {
   program->n_query_block = 0;
-  program->query_cost = 0;
   for (int r = 0, own = 0; r < program->batch->n_row; r++) {
     const struct row *row = program->batch->row + r;
     for (int i = 0; i < row->count; i++) program->token_row[row->first + i] = r;

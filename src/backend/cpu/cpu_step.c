@@ -34,11 +34,16 @@ static void call_sample(struct program *program, const struct call *call, int wo
 }
 
 static void call_run(struct program *program, const struct call *call, int worker) {
+  struct range tokens = {0, program->batch->n_token}, outputs = {0, program->batch->n_out};
   switch (call->op->kind) {
-  case OP_EMBED: call_embed(program, call, worker); break;
-  case OP_LINEAR: call_linear(program, call, worker); break;
-  case OP_ATTEND: call_attend(program, call, worker); break;
-  case OP_SELECT: call_select(program, call, worker); break;
+  case OP_EMBED: call_embed(program, call, tokens, worker); break;
+  case OP_LINEAR: call_linear(program, call, (struct range){0, value_rows(program, call->op->in[0])}, worker); break;
+  case OP_ATTEND:
+    call_attend_store(program, call, tokens, worker);
+    team_barrier(program->device->team);
+    call_attend(program, call, (struct range){0, program->n_query_block}, worker);
+    break;
+  case OP_SELECT: call_select(program, call, outputs, worker); break;
   case OP_SAMPLE: call_sample(program, call, worker); break;
   }
 }
@@ -67,7 +72,7 @@ static void blocks_copy(const struct program *program, int worker) {
   }
 }
 
-static void angles_compute(const struct program *program, int worker) {
+void step_prepare(const struct program *program, int worker) {
   struct range tokens = team_share(program->device->team, program->batch->n_token, worker);
   for (int i = tokens.first; i < tokens.first + tokens.count; i++) {
     const struct row *row = program->batch->row + program->token_row[i];
@@ -85,7 +90,7 @@ static void angles_compute(const struct program *program, int worker) {
 static void body_run(void *context, int worker) {
   struct program *program = context;
   blocks_copy(program, worker);
-  angles_compute(program, worker);
+  step_prepare(program, worker);
   team_barrier(program->device->team);
   calls_run(program, 0, program->n_body, worker);
 }
@@ -95,6 +100,7 @@ bool cpu_submit(struct program *program, const struct batch *batch, struct error
   if (!batch_check(batch, program->plan, &program->limits, error)) return false;
   program->batch = batch;
   program->n_collected = 0;
+  program->slice.whole = false;
   queries_cut(program);
   adapters_begin(program, false);
   team_run(program->device->team, body_run, program);
@@ -110,7 +116,7 @@ static void head_run(void *context, int worker) {
 
 bool cpu_finish(struct program *program, const struct masks *masks, struct error *error) {
   struct error ignored;
-  if (program->batch->n_out == 0) return true;
+  if (program->batch->n_out == 0 || program->slice.whole) return true;
   program->masks = masks;
   adapters_begin(program, true);
   program->error = error ? error : &ignored;

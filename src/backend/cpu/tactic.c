@@ -26,9 +26,11 @@ struct trial {
 
 static void trial_run(void *context, int worker) {
   struct trial *trial = context;
-  struct team *team = trial->program->device->team;
+  struct program *program = trial->program;
+  struct team *team = program->device->team;
+  struct range rows = {0, value_rows(program, trial->call.op->in[0])};
   for (int i = 0; i < trial->repeats; i++) {
-    call_linear(trial->program, &trial->call, worker);
+    call_linear(program, &trial->call, rows, worker);
     team_barrier(team);
   }
 }

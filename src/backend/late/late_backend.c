@@ -125,6 +125,13 @@ static bool late_submit(struct program *program, const struct batch *batch, stru
   return backend_cpu.submit(program->inner, &program->batch, error);
 }
 
+/* Of encoders alone. */
+static bool late_advance(struct program *program, const struct batch *batch, double us, bool *done,
+                         struct error *error) {
+  program->batch = *batch;
+  return backend_cpu.advance(program->inner, batch, us, done, error);
+}
+
 static void result_withhold(struct program *program, const struct result *result) {
   struct withheld *w = &program->withheld[(program->oldest + program->n_withheld++) % (RUN_AHEAD + 1)];
   const struct row *row = program->batch.row;
@@ -211,6 +218,7 @@ const struct backend backend_late = {
     .adapter_load = late_adapter_load,
     .pool_fill = late_pool_fill,
     .release_cache = late_release_cache,
+    .advance = late_advance,
     .submit = late_submit,
     .finish = late_finish,
     .collect = late_collect,

@@ -287,39 +287,47 @@ static void test_walk(void **state) {
 /* --- the encoder's share -------------------------------------------------------------------------------------------
  */
 
-/* Steps of 10 ms, images of 100 tokens that take 30 ms: over a thousand steps the encoder has its share and no more. */
+/* Beside steps of 10 ms with 4 ms granted, in slices that go over by up to 3 ms: the encoder has its share, no more,
+ * and nothing is saved up while there is no work. */
 static void test_pace(void **state) {
   (void)state;
   struct encoder_pace pace = {0};
-  double encoder_us = 0, step_us = 10000;
-  assert_int_equal(encoder_pace_tokens(&pace, false, 100, 400), 400);
-  encoder_pace_ran(&pace, false, 400, 120000);
+  double encoder_us = 0, longest_us = 0;
+  assert_true(encoder_pace_slice(&pace, -1) == ENCODER_ALONE_US);
+  for (int i = 0; i < 500; i++) encoder_pace_grant(&pace, 4000);
   for (int i = 0; i < 1000; i++) {
-    int32_t tokens = encoder_pace_tokens(&pace, true, 100, 400);
-    assert_true(tokens == 0 || (tokens >= 100 && tokens <= 400));
-    if (tokens > 0) {
-      encoder_pace_ran(&pace, true, tokens / 100 * 100, tokens / 100 * 30000.0);
-      encoder_us += tokens / 100 * 30000.0;
-    }
-    encoder_pace_step(&pace, step_us);
+    double slice_us = encoder_pace_slice(&pace, 4000), ran_us = slice_us > 0 ? slice_us + i % 4 * 1000 : 0;
+    assert_true(slice_us <= 4000);
+    if (slice_us > 0) encoder_pace_ran(&pace, 4000, ran_us);
+    if (ran_us > longest_us) longest_us = ran_us;
+    encoder_us += ran_us;
+    encoder_pace_grant(&pace, 4000);
   }
-  assert_true(encoder_us > 0.35 * 1000 * step_us && encoder_us < 0.45 * 1000 * step_us);
-  assert_int_equal(encoder_pace_tokens(&pace, false, 100, 400), 400); /* nobody streams: at once */
+  assert_true(encoder_us > 3900.0 * 1000 && encoder_us <= 4000.0 * 1000 + 3000);
+  assert_true(longest_us <= 7000);
+  encoder_pace_ran(&pace, -1, 20000); /* nobody streams: nothing is owed */
+  assert_true(pace.credit_us == 0);
 }
 
-/* Under a target it has half of what the steps leave of it. */
-static void test_pace_of_target(void **state) {
+/* Runs that cannot be cut are paid for before the next. */
+static void test_pace_uncut(void **state) {
   (void)state;
-  struct encoder_pace pace = {.target_us = 50000};
+  struct encoder_pace pace = {0};
   double encoder_us = 0;
-  encoder_pace_ran(&pace, false, 100, 10000);
+  assert_int_equal(encoder_pace_tokens(&pace, 4000, false, 100, 400), 400); /* nothing is known */
+  encoder_pace_learn(&pace, 100, 30000);
   for (int i = 0; i < 1000; i++) {
-    int32_t tokens = encoder_pace_tokens(&pace, true, 100, 400) / 100 * 100;
-    if (tokens > 0) encoder_pace_ran(&pace, true, tokens, tokens * 100.0);
-    encoder_us += tokens * 100.0;
-    encoder_pace_step(&pace, 10000);
+    encoder_pace_grant(&pace, 4000);
+    if (encoder_pace_slice(&pace, 4000) <= 0) continue;
+    int32_t tokens = encoder_pace_tokens(&pace, 4000, false, 100, 400);
+    assert_int_equal(tokens, 100);
+    encoder_pace_ran(&pace, 4000, 30000);
+    encoder_us += 30000;
   }
-  assert_true(encoder_us > 0.95 * 1000 * 20000 && encoder_us < 1.05 * 1000 * 20000);
+  assert_true(encoder_us > 3900.0 * 1000 && encoder_us < 4100.0 * 1000);
+  assert_int_equal(encoder_pace_tokens(&pace, 4000, true, 100, 4000), ENCODER_BESIDE);
+  assert_int_equal(encoder_pace_tokens(&pace, 4000, true, 2000, 4000), 2000);
+  assert_int_equal(encoder_pace_tokens(&pace, -1, true, 100, 4000), 4000);
 }
 
 /* --- prefixes ------------------------------------------------------------------------------------------------------
@@ -404,7 +412,7 @@ int main(void) {
       cmocka_unit_test(test_shared),         cmocka_unit_test(test_dropped_early),
       cmocka_unit_test(test_all_or_nothing), cmocka_unit_test(test_used_stay),
       cmocka_unit_test(test_waiting_hold),   cmocka_unit_test(test_walk),
-      cmocka_unit_test(test_pace),           cmocka_unit_test(test_pace_of_target),
+      cmocka_unit_test(test_pace),           cmocka_unit_test(test_pace_uncut),
       cmocka_unit_test(test_prefixes),       cmocka_unit_test(test_no_wait_for_another),
       cmocka_unit_test(test_rows),
   };

@@ -344,11 +344,11 @@ static void test_tiles(void **state) {
   struct gap_target target;
   struct step_shape streams = {.streams = 10};
   gap_target_init(&target, 10000);
-  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 8192, 0), 64);
-  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 8192, 16), 54);
-  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 8192, 128), 64);
-  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 32, 16), 22);
-  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 10, 0), 0);
+  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 0, 8192, 0), 64);
+  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 0, 8192, 16), 54);
+  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 0, 8192, 128), 64);
+  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 0, 32, 16), 22);
+  assert_int_equal(gap_target_prompt_tokens(&target, &streams, 0, 0, 10, 0), 0);
 }
 
 int main(void) {

@@ -116,36 +116,36 @@ static void test_tenants(void **state) {
 static void test_pace(void **state) {
   (void)state;
   struct pace pace = {0};
-  assert_int_equal(pace_prompt_tokens(&pace, 4, 1, 512, 0), 128); /* nothing measured */
+  assert_int_equal(pace_prompt_tokens(&pace, 4, 1, 0, 512, 0), 128); /* nothing measured */
   pace_observe(&pace, 0, 512, 512000);
-  assert_int_equal(pace_prompt_tokens(&pace, 4, 1, 512, 0), 128); /* not how long streams take */
+  assert_int_equal(pace_prompt_tokens(&pace, 4, 1, 0, 512, 0), 128); /* not how long streams take */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 0, 48000);
-  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 512, 0), 36); /* 36 ms at 1 ms a token */
-  assert_int_equal(pace_prompt_tokens(&pace, 16, 3, 512, 0), 108);
-  assert_int_equal(pace_prompt_tokens(&pace, 16, 16, 512, 0), 496); /* a whole step */
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 0, 512, 0), 36); /* 36 ms at 1 ms a token */
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 3, 0, 512, 0), 108);
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 16, 0, 512, 0), 496); /* a whole step */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 36, 48000 + 36 * 1500);
-  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 512, 0), 24); /* a long prompt's tokens take 1.5 ms */
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 0, 512, 0), 24); /* a long prompt's tokens take 1.5 ms */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 24, 48000 + 24 * 9000);
-  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 512, 0), 8); /* the least */
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 0, 512, 0), 8); /* the least */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 16, 16, 48000 + 16 * 100);
-  assert_in_range(pace_prompt_tokens(&pace, 16, 1, 512, 0), 358, 360);
-  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 100, 0), 84);               /* the step is full */
+  assert_in_range(pace_prompt_tokens(&pace, 16, 1, 0, 512, 0), 358, 360);
+  assert_int_equal(pace_prompt_tokens(&pace, 16, 1, 0, 100, 0), 84);            /* the step is full */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 16, 96000 + 16 * 1000); /* twice the streams that ran alone */
-  assert_in_range(pace_prompt_tokens(&pace, 32, 1, 512, 0), 71, 72); /* 72 ms at 1 ms, though 32 never ran alone */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 1, 0, 512, 0), 71, 72); /* 72 ms at 1 ms, though 32 never ran alone */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 1, 0, 3000);
   for (int i = 0; i < 100; i++) pace_observe(&pace, 1, 16, 3000 + 16 * 100);
-  assert_in_range(pace_prompt_tokens(&pace, 1, 1, 512, 0), 111, 112); /* a quick stream: as if it took 15 ms */
+  assert_in_range(pace_prompt_tokens(&pace, 1, 1, 0, 512, 0), 111, 112); /* a quick stream: as if it took 15 ms */
   for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 0, 6000);
   for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 256, 6000 + 256 * 25);
-  assert_in_range(pace_prompt_tokens(&pace, 32, 1, 4096, 0), 448, 450);  /* 11.25 ms at 25 us */
-  assert_in_range(pace_prompt_tokens(&pace, 32, 8, 4096, 0), 808, 810);  /* a step of 26.25 ms in all */
-  assert_in_range(pace_prompt_tokens(&pace, 32, 40, 4096, 0), 808, 810); /* however many wait */
-  assert_int_equal(pace_prompt_tokens(&pace, 32, 1, 4096, 128), 480);    /* 512 tokens cost what 481 do */
-  assert_int_equal(pace_prompt_tokens(&pace, 32, 8, 4096, 128), 864);
-  assert_int_equal(pace_prompt_tokens(&pace, 32, 8, 850, 128), 818);
+  assert_in_range(pace_prompt_tokens(&pace, 32, 1, 0, 4096, 0), 448, 450);  /* 11.25 ms at 25 us */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 8, 0, 4096, 0), 808, 810);  /* a step of 26.25 ms in all */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 40, 0, 4096, 0), 808, 810); /* however many wait */
+  assert_int_equal(pace_prompt_tokens(&pace, 32, 1, 0, 4096, 128), 480);    /* 512 tokens cost what 481 do */
+  assert_int_equal(pace_prompt_tokens(&pace, 32, 8, 0, 4096, 128), 864);
+  assert_int_equal(pace_prompt_tokens(&pace, 32, 8, 0, 850, 128), 818);
   for (int i = 0; i < 100; i++) pace_observe(&pace, 32, 64, 6000 + 64 * 250);
-  assert_in_range(pace_prompt_tokens(&pace, 32, 8, 4096, 0), 80, 82);      /* prompts are slow: 20.25 ms */
-  assert_in_range(pace_prompt_tokens(&pace, 32, 40, 4096, 0), 1799, 1801); /* unless more wait than stream */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 8, 0, 4096, 0), 80, 82);      /* prompts are slow: 20.25 ms */
+  assert_in_range(pace_prompt_tokens(&pace, 32, 40, 0, 4096, 0), 1799, 1801); /* unless more wait than stream */
 }
 
 int main(void) {

@@ -1,0 +1,186 @@
+"""What images may keep from others: their turn, their time, the server's memory; what a template without a place says."""
+import functools
+import json
+import struct
+import subprocess
+import threading
+import time
+import unittest
+import zlib
+
+from spate_server import JSON, SANITIZED, SPATE, Server, wait_for
+from test_images import FIXTURES, SeeingCase, SeeingEngine, base, greedy, named, png
+
+MEBI = 1 << 20
+DECODERS = 2
+# docs/images.md, "Memory": of bodies that arrive (256 MiB), of which each loop and the worker read one (twice 64), of requests that
+# wait (256) and for each decoder a file and its pixels (20 + 144). Pixels that wait for the encoder are tiny here.
+BOUND = (256 + 2 * 2 * 64 + 256 + DECODERS * (20 + 144)) * MEBI
+
+
+@functools.cache
+def large(width, height):
+    return png(width, height)
+
+
+def marked(picture, index):
+    """The same PNG with a comment of its own: other bytes, another image."""
+    text = b"tEXtn\0%d" % index
+    return picture[:33] + struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text)) + picture[33:]
+
+
+def slow_picture(index):
+    """Takes long to decode and little to send."""
+    return base(marked(large(3000, 2000), index))
+
+
+class NoPlace(unittest.TestCase):
+    def test_template(self):
+        engine = SeeingEngine("idefics3")
+        try:
+            model = engine.folder / "idefics3"
+            (model / "chat_template.jinja").write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
+            subprocess.run([SPATE, "build", model, "-o", engine.path, "--quant-mode", "FP32"], check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            with Server(engine, backend="cpu") as server:
+                part = {"type": "image_url", "image_url": {"url": named("colour.png")}}
+                body = json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, part]}]})
+                status, _, answer = server.request("POST", "/v1/chat/completions", body, JSON)
+                self.assertEqual((status, json.loads(answer)["error"]["message"]),
+                                 (400, "messages[0].content[1] is an image, and the model's chat template has no place for one: send "
+                                       "it as image_data to /generate."))
+                self.assertEqual(server.post({"prompt": "a", "image_data": named("colour.png"), **greedy(2)})[0], 200)
+        finally:
+            engine.remove()
+
+
+class Turns(SeeingCase):
+    """One decoder, which has seconds of work."""
+    options = ("--image-decoders", "1", "--api-key", "one,two")
+
+    def send(self, done, name, images, key="one", **fields):
+        def run():
+            status, _, answer = self.server.post({"prompt": "see", "image_data": images, **greedy(2), **fields},
+                                                 {"Authorization": f"Bearer {key}"})
+            done.append((name, status, answer))
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def occupy(self, done, count, seed, **fields):
+        """Requests of tenant one, each with two slow pictures of its own; they are in the queue once this returns."""
+        threads = [self.send(done, f"slow {i}", [slow_picture(seed + 2 * i), slow_picture(seed + 2 * i + 1)], **fields)
+                   for i in range(count)]
+        wait_for(lambda: self.waiting() >= count - 2 or len(done) > 0, "they have come")
+        return threads
+
+    def waiting(self):
+        page = self.server.get("/metrics", {"Authorization": "Bearer one"})[2].decode()
+        return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith("llm_requests_waiting "))
+
+    def finish(self, done, threads):
+        for thread in threads:
+            thread.join()
+        return [name for name, status, _ in done if status == 200]
+
+    def test_priority(self):
+        done = []
+        threads = self.occupy(done, 6, 100, priority=5)
+        threads.append(self.send(done, "first", [base(png(9, 9, 1))], priority=1))
+        order = self.finish(done, threads)
+        self.assertEqual(len(order), 7, done)
+        self.assertLess(order.index("first"), 4, order)
+
+    def test_tenants(self):
+        done = []
+        threads = self.occupy(done, 6, 200)
+        threads.append(self.send(done, "other", [base(png(9, 9, 2))], key="two"))
+        order = self.finish(done, threads)
+        self.assertEqual(len(order), 7, done)
+        self.assertLess(order.index("other"), 4, order)
+
+    def test_timeout(self):
+        """It hears of its time while others are being prepared."""
+        done = []
+        threads = self.occupy(done, 6, 300)
+        late = self.send(done, "late", [slow_picture(399)], timeout_s=0.2)
+        late.join()
+        before = len(done)
+        self.finish(done, threads)
+        sentence = json.loads([answer for name, _, answer in done if name == "late"][0])["error"]
+        self.assertEqual(sentence, "The request has taken the 0.2 seconds of its timeout_s before its images were prepared.")
+        self.assertLess(before, 7, "all others were answered before it")
+
+
+@unittest.skipIf(SANITIZED, "a sanitizer keeps what is freed")
+class Memory(SeeingCase):
+    """The table of hostile images, all at once: what the server holds at most."""
+    options = ("--image-decoders", str(DECODERS), "--limit-mm-per-prompt", "64")
+
+    def high_water(self):
+        with open(f"/proc/{self.server.process.pid}/status") as status:
+            return int(status.read().split("VmHWM:")[1].split()[0]) * 1024
+
+    def bad_files(self):
+        for path in sorted((FIXTURES / "image/bad").iterdir()):
+            self.assertEqual(self.server.post({"prompt": "a", "image_data": base(path.read_bytes())})[0], 400, path.name)
+
+    def tiny_pictures(self):
+        """5,000 of them, in requests of as many as one may have."""
+        for first in range(0, 5000, 64):
+            images = [base(png(1, 1, first + i)) for i in range(64)]
+            self.assertIn(self.server.post({"prompt": "a", "image_data": images, **greedy(1)})[0], (200, 400))
+
+    def large_bodies(self):
+        """As large as a body may be, of what is no image and of one that is too large."""
+        for filler in ("A", "?"):
+            body = json.dumps({"prompt": "a", "image_data": [filler * (20 * MEBI)] * 3})
+            try:
+                self.assertIn(self.server.post(body)[0], (400, 413, 429, 503))
+            except OSError:
+                pass  # refused before it was sent
+
+    def large_pictures(self):
+        for i in range(3):
+            status, _, answer = self.server.post({"prompt": "a", "image_data": [base(marked(large(8000, 6000), i))], **greedy(1)})
+            self.assertTrue(status == 200 or b"was not decoded within" in answer, answer)  # on a busy machine
+
+    def idle_uploads(self):
+        clients = [self.server.socket() for _ in range(40)]
+        for client in clients:
+            client.sendall(b"POST /generate HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 67000000\r\n\r\n{")
+        for _ in range(20):  # as long as the server lets them, what they send is held
+            for client in clients:
+                try:
+                    client.sendall(b" " * MEBI)
+                except OSError:
+                    pass
+        for client in clients:
+            client.close()
+
+    def test_bound(self):
+        case = self.engine.answers[0]
+        good = {"prompt": case["prompt"], "image_data": named(case["images"][0]), **greedy()}
+        self.assertEqual(self.server.generate(**good)["text"], case["text"])
+        before, failed = self.high_water(), []
+
+        def guarded(attack):
+            try:
+                attack()
+            except (AssertionError, OSError) as failure:
+                failed.append((attack.__name__, failure))
+        attacks = [self.bad_files, self.tiny_pictures, self.idle_uploads] + 4 * [self.large_bodies] + 3 * [self.large_pictures]
+        threads = [threading.Thread(target=guarded, args=(attack,)) for attack in attacks]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            self.assertEqual(self.server.generate(**good)["text"], case["text"])
+            time.sleep(0.05)
+        peak = self.high_water() - before
+        print(f"peak {peak / MEBI:.0f} MiB over {before / MEBI:.0f}, of {BOUND / MEBI:.0f}")
+        self.assertEqual(failed, [])
+        self.assertLess(peak, BOUND)
+
+
+if __name__ == "__main__":
+    unittest.main()
