@@ -96,6 +96,14 @@ static bool takes_pairs(const struct program *p, const struct op *op, int n_row)
   return cuda_adapter_takes(p, op) && is_few(p, op, n_row);
 }
 
+/* Or of its results' making? */
+static bool ends_adapted(const struct program *p, const struct op *op, int n_row) {
+  const struct cuda_path *path = p->device->path;
+  if (!path->chained || is_few(p, op, n_row)) return false;
+  return cuda_linear_fast(path, p->plan, op) || cuda_linear_coded_fit(path, p->plan, op) ||
+         cuda_linear_bytes_fit(path, p->plan, op);
+}
+
 /* The linear that follows and takes what this one makes, whole and alone; NULL: there is none. It can then be left its
  * input as the matrix units want it: in tiles or in fragments. */
 static const struct op *next_linear(const struct program *p, const struct op *op, const struct cuda_linear *a,
@@ -214,6 +222,7 @@ static void run_wide(struct program *p, const struct op *op, struct cuda_linear 
 
 static void run_expanded(struct program *p, const struct op *op, struct cuda_linear *a) {
   p->device->path->coded_expand(&a->matrix, p->expanded, p->device->stream);
+  a->shrunk = false;
   a->matrix.data = p->expanded;
   a->matrix.kind = KIND_BF16, a->matrix.pieces = a->matrix.made = true, a->matrix.bytes = a->matrix.nibbles = false;
   a->matrix.strip_bytes = cuda_expanded_strip(plan_weights(p->plan) + op->weight[0]);
@@ -266,7 +275,7 @@ void cuda_linear_run(struct program *p, const struct op *op) {
   struct cuda_linear a = cuda_linear_of(p, op);
   if (p->part == CUDA_HEAD_GREATEST && op[1].kind == OP_SAMPLE) a.greatest = p->greatest;
   if (p->adapted && !takes_pairs(p, op, a.n_row))
-    cuda_adapted_linear(p, op, &a);
+    cuda_adapted_linear(p, op, &a, ends_adapted(p, op, a.n_row));
   else
     cuda_linear_make(p, op, &a);
 }

@@ -2,7 +2,7 @@
 #ifndef SPATE_BACKEND_CUDA_LINEAR_FINISH_CUH
 #define SPATE_BACKEND_CUDA_LINEAR_FINISH_CUH
 
-#include "backend/cuda/adapter_launch.cuh"
+#include "backend/cuda/adapter_few.cuh"
 #include "backend/cuda/linear_chain.cuh"
 #include "backend/cuda/linear_fragments.cuh"
 #include "backend/cuda/linear_result.cuh"
@@ -44,7 +44,7 @@ template <typename S> __device__ __forceinline__ extras extras_load(const few &f
   const struct cuda_linear &a = f.linear;
   extras e = {1, 1, 0, 0, 0, 1};
   if (!p.has) return e;
-  int at = a.gated ? p.col / GATE_RUN * 2 * GATE_RUN + p.col % GATE_RUN : p.col;
+  int at = result_row(a, p.col);
   if (S::head > 0) {
     const uint8_t *strip = a.matrix.data + at / 16 * f.weights.strip_bytes;
     e.scale = ((const float *)strip)[at % 16];
@@ -70,6 +70,31 @@ __device__ __forceinline__ void group_extras(const few &f, const group &g, int s
       e[k] = extras_load<S>(f, place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32));
 }
 
+/* Of steps with adapters: what results take of their factors. */
+template <typename S, int TILES> struct factors_ahead : ahead<turns_of<S>(TILES)> {
+  __device__ __forceinline__ factors_ahead(const chain &c, const few &f, const group &g) {
+#pragma unroll
+    for (int k = 0; k < turns_of<S>(TILES); k++)
+      this->begin(c, f, k, place_of<S, TILES>(f, g, c.shift, threadIdx.x + k * WARPS * 32).token);
+  }
+
+  __device__ __forceinline__ void ask(const chain &c, const few &f, const group &g) const {
+#pragma unroll
+    for (int k = 0; k < turns_of<S>(TILES); k++) {
+      place p = place_of<S, TILES>(f, g, c.shift, threadIdx.x + k * WARPS * 32);
+      if (!p.has) continue;
+      this->fetch(k, result_row(f.linear, p.col));
+      if (f.linear.gated) this->fetch(k, result_row(f.linear, p.col) + GATE_RUN);
+    }
+  }
+};
+
+/* And of others: nothing. */
+struct no_factors {
+  __device__ __forceinline__ no_factors(const chain &, const few &, const group &) {}
+  __device__ __forceinline__ void ask(const chain &, const few &, const group &) const {}
+};
+
 /* A result as the next linear takes it: two columns are a word. */
 __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const input &to, float x, float norm,
                                              const place &p) {
@@ -90,21 +115,22 @@ __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const 
   if (p.col % 16 == 0) strong_store((uint32_t *)to.squares + at, __float_as_uint(square));
 }
 
-/* A product, bounded where its token has an adapter. */
-template <typename S> __device__ __forceinline__ float product_of(const few &f, float product, int token) {
-  return has_adapters<S>::value && f.adapted[0] >> token & 1 ? bounded(product, f.adapter.most) : product;
+/* The product of the i-th of a result's rows, the gate's or its up's. */
+template <typename S, int TILES>
+__device__ __forceinline__ float product_make(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r,
+                                              const place &p, float row_scale, int i) {
+  float norm = r.scale[p.token], scale = S::top > 0 ? norm * r.factor[p.token] : norm;
+  float product = (float)total_of<S, TILES>(r, p.own, p.row + i * GATE_RUN) * (scale * row_scale);
+  if (!has_adapters<S>::value) return product;
+  return adapted_product(c, f, set, p.token, result_row(f.linear, p.col) + i * GATE_RUN, product, norm);
 }
 
 template <typename S, int TILES>
-__device__ __forceinline__ void result_make(const few &f, const ring<S, TILES> &r, const input &to, const extras &e,
-                                            const place &p) {
+__device__ __forceinline__ void result_make(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r,
+                                            const input &to, const extras &e, const place &p) {
   const struct cuda_linear &a = f.linear;
-  float scale = r.scale[p.token], up = 0;
-  if (S::top > 0) scale *= r.factor[p.token];
-  float gate = product_of<S>(f, (float)total_of<S, TILES>(r, p.own, p.row) * (scale * e.scale), p.token) + e.bias;
-  if (a.gated)
-    up = product_of<S>(f, (float)total_of<S, TILES>(r, p.own, p.row + GATE_RUN) * (scale * e.scale_up), p.token) +
-         e.bias_up;
+  float gate = product_make<S, TILES>(c, f, set, r, p, e.scale, 0) + e.bias, up = 0;
+  if (a.gated) up = product_make<S, TILES>(c, f, set, r, p, e.scale_up, 1) + e.bias_up;
   float x = result_of(a, gate, up);
   if (a.residual) x = residual_add(a, x, e.residual);
   if (to.tokens) next_prepare(a, to, x, e.next_norm, p);
@@ -112,13 +138,13 @@ __device__ __forceinline__ void result_make(const few &f, const ring<S, TILES> &
 }
 
 template <typename S, int TILES>
-__device__ void group_finish(const few &f, const ring<S, TILES> &r, const input &to, const group &g, int shift,
-                             const extras *e) {
+__device__ void group_finish(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r, const input &to,
+                             const group &g, const extras *e) {
 #pragma unroll
   for (int k = 0; k < turns_of<S>(TILES); k++) {
-    if (!turn_has(f, g, shift, k)) break;
-    place p = place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32);
-    if (p.has) result_make<S, TILES>(f, r, to, e[k], p);
+    if (!turn_has(f, g, c.shift, k)) break;
+    place p = place_of<S, TILES>(f, g, c.shift, threadIdx.x + k * WARPS * 32);
+    if (p.has) result_make<S, TILES>(c, f, set, r, to, e[k], p);
   }
 }
 
