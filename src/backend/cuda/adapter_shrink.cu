@@ -101,7 +101,8 @@ __device__ __forceinline__ float norm_scale(const cuda_shrink &a, float squares)
 /* A chunk's ranks of a part. Threads have the sum of a rank and use each. */
 __device__ void strip_shrink(const cuda_shrink &a, const cuda_adapter_chunk &chunk, int part, int k0,
                              uint32_t *arrived) {
-  __shared__ float sums[SHRINK_WARPS][16][CHUNK_USES], squares[SHRINK_WARPS][CHUNK_USES], scale[CHUNK_USES];
+  __shared__ __align__(8) float sums[SHRINK_WARPS][16][CHUNK_USES];
+  __shared__ float squares[SHRINK_WARPS][CHUNK_USES], scale[CHUNK_USES];
   const cuda_adapter_factors &f = a.factors;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = whole_rank(site_of(f, chunk.slot).rank);
   int use = place_at(a, chunk, lane / 4), token = use < 0 ? -1 : use / USES;
