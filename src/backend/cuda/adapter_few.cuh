@@ -2,11 +2,10 @@
  * does with its input: blocks take panels of 64 columns of it, warps units (a pair of adapter and tile, 16 ranks, a
  * part of the matrix), and leave sums of a panel as words (linear_between.cuh). A warp beside those that multiply adds
  * the panels up in order while the first weights are multiplied, and leaves h. The expansion is part of what makes a
- * result of its product (linear_finish.cuh): a thread multiplies its row of b, which was brought near before the
- * group's weights, with its token's h, in floats, and so knows what magnitudes and shifts make of both.
+ * result of its product (linear_finish.cuh): a thread multiplies its row of b, which was brought near while weights
+ * were multiplied, with its token's h, in floats, and so knows what magnitudes and shifts make of both.
  *
- * Bound: TODO
- */
+ * Bound: of few tokens the shrink and the wait for h, some 3 µs a linear; of many the ends of groups (SPEED.md). */
 #ifndef SPATE_BACKEND_CUDA_ADAPTER_FEW_CUH
 #define SPATE_BACKEND_CUDA_ADAPTER_FEW_CUH
 
@@ -183,22 +182,27 @@ __device__ __forceinline__ void parts_join(const chain &c, const uint4 *set) {
 
 /* --- expansion ---------------------------------------------------------------------------------------------------- */
 
-/* Of a row of b, 16 ranks with a token's h, whose words may still be on their way. */
-__device__ __forceinline__ float ranks_multiply(const uint4 *b, const uint4 *h, float sum) {
-  uint4 w[2], v[4];
-  w[0] = b[0], w[1] = b[1];
-  do
-#pragma unroll
-    for (int i = 0; i < 4; i++) v[i] = strong_load(h + i);
-  while (!(there(v[0]) && there(v[1]) && there(v[2]) && there(v[3])));
-  const uint32_t pair[8] = {w[0].x, w[0].y, w[0].z, w[0].w, w[1].x, w[1].y, w[1].z, w[1].w};
+/* 16 ranks of a row of b. */
+struct ranks {
+  uint4 low, high;
+};
+
+__device__ __forceinline__ float ranks_multiply(const ranks &b, const float4 h[4], float sum) {
+  const uint32_t pair[8] = {b.low.x, b.low.y, b.low.z, b.low.w, b.high.x, b.high.y, b.high.z, b.high.w};
 #pragma unroll
   for (int i = 0; i < 8; i++) {
-    const uint32_t *x = &v[i / 2].x + i % 2 * 2;
-    sum += __uint_as_float(pair[i] << 16) * __uint_as_float(x[0]);
-    sum += __uint_as_float(pair[i] & 0xffff0000u) * __uint_as_float(x[1]);
+    const float *x = &h[i / 2].x + i % 2 * 2;
+    sum += __uint_as_float(pair[i] << 16) * x[0];
+    sum += __uint_as_float(pair[i] & 0xffff0000u) * x[1];
   }
   return sum;
+}
+
+__device__ __forceinline__ float4 shrunk_await(const uint4 *from) {
+  uint4 v;
+  do v = strong_load(from);
+  while (!there(v));
+  return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
 }
 
 /* A row of b of a slot, filled up to `rank`. */
@@ -206,46 +210,62 @@ __device__ __forceinline__ const uint8_t *b_row(const few &f, int slot, int rank
   return f.linear.rows.factors.b + slot * f.linear.rows.factors.slot_bytes + (size_t)row * rank * 2;
 }
 
-/* What a token's adapters make of a product; scale: of the input's norm, which h lacks. */
+/* What a token's adapters make of a product; scale: of the input's norm, which h lacks. Of any adapters. */
 __device__ __forceinline__ float adapted_product(const chain &c, const few &f, const uint4 *set, int token, int row,
-                                                 float product, float scale) {
-  int i = c.first[token], part = part_of_row(f.linear.rows.factors, row), within = token % 8;
+                                              float product, float scale) {
+  const cuda_adapter_factors &all = f.linear.rows.factors;
+  int i = c.first[token], part = part_of_row(all, row), within = token % 8;
   float change = 0;
   bool adapted = false;
   while (i >= 0) {
     const cuda_adapter_pair *pair = c.pair + i;
-    const cuda_adapter_site site = site_of(f.linear.rows.factors, pair->slot);
+    const cuda_adapter_site site = site_of(all, pair->slot);
     int slot = pair->slot, rank = whole_rank(site.rank);
     float s = pair->scale[within], delta = 0;
     const uint4 *b = (const uint4 *)b_row(f, slot, rank, row);
-    for (; i >= 0 && c.pair[i].slot == slot; i = c.pair[i].next[within], b += 2)
-      if (c.pair[i].strip * RANK_STRIP < rank)
-        delta = ranks_multiply(b, shrunk_at(f, set, i * f.linear.rows.factors.n_part + part) + within * 4, delta);
+    for (; i >= 0 && c.pair[i].slot == slot; i = c.pair[i].next[within], b += 2) {
+      if (c.pair[i].strip * RANK_STRIP >= rank) continue;
+      const uint4 *from = shrunk_at(f, set, i * all.n_part + part) + within * 4;
+      float4 h[4];
+      for (int k = 0; k < 4; k++) h[k] = shrunk_await(from + k);
+      delta = ranks_multiply({b[0], b[1]}, h, delta);
+    }
     if (!site.used) continue;
-    change += change_of(f.linear.rows.factors, site, slot, row, s, product, delta * scale);
+    change += change_of(all, site, slot, row, s, product, delta * scale);
     adapted = true;
   }
-  return adapted ? bounded(product + change, f.linear.rows.factors.most) : product;
+  return adapted ? bounded(product + change, all.most) : product;
 }
 
-/* Of a thread's results the rows of b of the first pairs, which it brings near at the beginning of each group. */
-template <int TURNS> struct ahead {
-  const uint8_t *b[TURNS]; /* NULL: none */
-  int bytes[TURNS];        /* of a row */
-
-  __device__ __forceinline__ void begin(const chain &c, const few &f, int turn, int token) {
-    int i = token < f.linear.n_row ? c.first[token] : -1;
-    b[turn] = nullptr;
-    if (i < 0) return;
-    int slot = c.pair[i].slot;
-    bytes[turn] = whole_rank(site_of(f.linear.rows.factors, slot).rank) * 2;
-    if (bytes[turn] > 0) b[turn] = b_row(f, slot, 0, 0);
-  }
-
-  __device__ __forceinline__ void fetch(int turn, int row) const {
-    if (b[turn]) asm volatile("prefetch.global.L2 [%0];" ::"l"(b[turn] + (size_t)row * bytes[turn]));
-  }
+/* What a thread knows of a result's token before its products: most have one adapter without magnitudes and shifts, of
+ * 16 ranks at most, whose rows of b and whose h are near when products are there. */
+enum token_kind { TOKEN_PLAIN, TOKEN_ALONE, TOKEN_ANY };
+struct token_adapter {
+  const uint8_t *b;
+  float scale;
+  int kind; /* enum token_kind; b and scale are of TOKEN_ALONE */
 };
+
+__device__ __forceinline__ token_adapter token_find(const chain &c, const few &f, int token) {
+  token_adapter t = {nullptr, 0, TOKEN_PLAIN};
+  int i = token < f.linear.n_row ? c.first[token] : -1;
+  if (i < 0) return t;
+  const cuda_adapter_pair *pair = c.pair + i;
+  const cuda_adapter_site site = site_of(f.linear.rows.factors, pair->slot);
+  bool alone = pair->next[token % 8] < 0 && !site.shift && !site.magnitude && site.rank <= RANK_STRIP;
+  t.kind = !alone ? TOKEN_ANY : site.used && site.rank > 0 ? TOKEN_ALONE : TOKEN_PLAIN;
+  t.b = b_row(f, pair->slot, 0, 0), t.scale = pair->scale[token % 8];
+  return t;
+}
+
+/* 256 threads: h of the block's tokens that have TOKEN_ALONE, to shared memory, as soon as it is there. */
+__device__ __forceinline__ void shrunk_bring(const chain &c, const few &f, const uint4 *set, int first, int n,
+                                             float4 *to) {
+  int own = threadIdx.x / 16, part = threadIdx.x / 4 % ADAPTER_PARTS, quarter = threadIdx.x % 4, token = first + own;
+  if (own >= n || part >= f.linear.rows.factors.n_part || token_find(c, f, token).kind != TOKEN_ALONE) return;
+  int unit = c.first[token] * f.linear.rows.factors.n_part + part;
+  to[threadIdx.x] = shrunk_await(shrunk_at(f, set, unit) + token % 8 * 4 + quarter);
+}
 
 } // namespace linear_chain
 

@@ -28,8 +28,6 @@
 #include "backend/cuda/linear_peaks.cuh"
 #include "backend/cuda/linear_roll.cuh"
 
-#include <type_traits>
-
 namespace {
 
 using namespace linear_chain;
@@ -112,7 +110,7 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   else
     fragments_begin<S, TILES>(b, f, in.tokens, first);
   if (part > 0) barrier_arrive(r.begun); /* the warps that scale begin when the input is as good as there */
-  typename std::conditional<has_adapters<S>::value, factors_ahead<S, TILES>, no_factors>::type factors(c, f, g);
+  factors_of<S, TILES> factors(c, f, g);
   for (int round = 0; g.n > 0;) {
     typename S::sum sum[strips_of<S>(TILES)][TILES][4] = {};
     factors.ask(c, f, g);
@@ -122,9 +120,9 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
       group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
     ring<S, TILES> here = r;
     if (buffers_of<S>(TILES) > 1) here.sums += *turns * WARPS * sums_of<S>(TILES);
-    sums_meet<S, TILES>(here, g.n, sum, *turns);
+    sums_meet<S, TILES>(here, g.n, sum, *turns, [&] { factors.bring(c, f, set, r, g, part, round == 0); });
     barrier_wait(r.scaled, part & 1);
-    group_finish<S, TILES>(c, f, set, here, output_of<S, TILES>(c, set, part), g, e);
+    group_finish<S, TILES>(c, set, part, here, factors, g, e);
     if (buffers_of<S>(TILES) == 1) sums_free<S, TILES>(r);
     *turns ^= 1;
     g = group_of<S, TILES>(f.weights, ++round);

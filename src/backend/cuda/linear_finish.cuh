@@ -9,6 +9,8 @@
 #include "backend/cuda/linear_sums.cuh"
 #include "backend/cuda/peak.cuh"
 
+#include <type_traits>
+
 namespace linear_chain {
 
 /* One that a thread makes: half a warp has 16 columns of a token. */
@@ -70,30 +72,85 @@ __device__ __forceinline__ void group_extras(const few &f, const group &g, int s
       e[k] = extras_load<S>(f, place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32));
 }
 
-/* Of steps with adapters: what results take of their factors. */
-template <typename S, int TILES> struct factors_ahead : ahead<turns_of<S>(TILES)> {
+/* Of steps with adapters: what the thread's results take of their factors. */
+template <typename S, int TILES> struct factors_ahead {
+  static constexpr int turns = turns_of<S>(TILES);
+  token_adapter token[turns];
+  ranks row[turns][2]; /* of a gate and its up */
+
   __device__ __forceinline__ factors_ahead(const chain &c, const few &f, const group &g) {
 #pragma unroll
-    for (int k = 0; k < turns_of<S>(TILES); k++)
-      this->begin(c, f, k, place_of<S, TILES>(f, g, c.shift, threadIdx.x + k * WARPS * 32).token);
+    for (int k = 0; k < turns; k++) token[k] = token_find(c, f, at(c, f, g, k).token);
   }
 
+  static __device__ __forceinline__ place at(const chain &c, const few &f, const group &g, int k) {
+    return place_of<S, TILES>(f, g, c.shift, threadIdx.x + k * WARPS * 32);
+  }
+
+  __device__ __forceinline__ const uint4 *row_at(const few &f, const place &p, int k, int i) const {
+    return (const uint4 *)token[k].b + (result_row(f.linear, p.col) + i * GATE_RUN) * 2;
+  }
+
+  /* Before a group's products: nearer. */
   __device__ __forceinline__ void ask(const chain &c, const few &f, const group &g) const {
 #pragma unroll
-    for (int k = 0; k < turns_of<S>(TILES); k++) {
-      place p = place_of<S, TILES>(f, g, c.shift, threadIdx.x + k * WARPS * 32);
-      if (!p.has) continue;
-      this->fetch(k, result_row(f.linear, p.col));
-      if (f.linear.gated) this->fetch(k, result_row(f.linear, p.col) + GATE_RUN);
+    for (int k = 0; k < turns; k++) {
+      place p = at(c, f, g, k);
+      if (!p.has || token[k].kind != TOKEN_ALONE) continue;
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(row_at(f, p, k, 0)));
+      if (f.linear.gated) asm volatile("prefetch.global.L2 [%0];" ::"l"(row_at(f, p, k, 1)));
     }
+  }
+
+  /* After them; h only once a part. */
+  __device__ __forceinline__ void bring(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r,
+                                        const group &g, int part, bool first) {
+#pragma unroll
+    for (int k = 0; k < turns; k++) {
+      place p = at(c, f, g, k);
+      if (!p.has || token[k].kind != TOKEN_ALONE) continue;
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        if (i == 1 && !f.linear.gated) break;
+        const uint4 *from = row_at(f, p, k, i);
+        row[k][i].low = from[0], row[k][i].high = from[1];
+      }
+    }
+    constexpr int own = own_of(TILES) * 8;
+    if (first) shrunk_bring(c, f, set, team_rank<TILES>() * own, own, shrunk_of(r, part));
+  }
+
+  static __device__ __forceinline__ float4 *shrunk_of(const ring<S, TILES> &r, int part) {
+    return r.shrunk + part % 2 * own_of(TILES) * 8 * ADAPTER_PARTS * 4;
+  }
+
+  /* The product of the i-th of a result's rows in the k-th turn, adapted. */
+  __device__ __forceinline__ float product(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r,
+                                           const place &p, int part, int k, int i, float product, float scale) const {
+    const cuda_adapter_factors &all = f.linear.rows.factors;
+    int at = result_row(f.linear, p.col) + i * GATE_RUN;
+    if (token[k].kind == TOKEN_PLAIN) return product;
+    if (token[k].kind == TOKEN_ANY) return adapted_product(c, f, set, p.token, at, product, scale);
+    const float4 *h = shrunk_of(r, part) + (p.own * ADAPTER_PARTS + part_of_row(all, at)) * 4;
+    return bounded(product + token[k].scale * (ranks_multiply(row[k][i], h, 0) * scale), all.most);
   }
 };
 
 /* And of others: nothing. */
-struct no_factors {
+template <typename S, int TILES> struct no_factors {
   __device__ __forceinline__ no_factors(const chain &, const few &, const group &) {}
   __device__ __forceinline__ void ask(const chain &, const few &, const group &) const {}
+  __device__ __forceinline__ void bring(const chain &, const few &, const uint4 *, const ring<S, TILES> &,
+                                        const group &, int, bool) {}
+  __device__ __forceinline__ float product(const chain &, const few &, const uint4 *, const ring<S, TILES> &,
+                                           const place &, int, int, int, float product, float) const {
+    return product;
+  }
 };
+
+template <typename S, int TILES>
+using factors_of =
+    typename std::conditional<has_adapters<S>::value, factors_ahead<S, TILES>, no_factors<S, TILES>>::type;
 
 /* A result as the next linear takes it: two columns are a word. */
 __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const input &to, float x, float norm,
@@ -115,22 +172,23 @@ __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const 
   if (p.col % 16 == 0) strong_store((uint32_t *)to.squares + at, __float_as_uint(square));
 }
 
-/* The product of the i-th of a result's rows, the gate's or its up's. */
+/* The product of the i-th of a result's rows, the gate's or its up's, in the k-th turn. */
 template <typename S, int TILES>
-__device__ __forceinline__ float product_make(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r,
-                                              const place &p, float row_scale, int i) {
+__device__ __forceinline__ float product_make(const chain &c, const uint4 *set, int part, const ring<S, TILES> &r,
+                                              const factors_of<S, TILES> &factors, const place &p, float row_scale,
+                                              int k, int i) {
   float norm = r.scale[p.token], scale = S::top > 0 ? norm * r.factor[p.token] : norm;
   float product = (float)total_of<S, TILES>(r, p.own, p.row + i * GATE_RUN) * (scale * row_scale);
-  if (!has_adapters<S>::value) return product;
-  return adapted_product(c, f, set, p.token, result_row(f.linear, p.col) + i * GATE_RUN, product, norm);
+  return factors.product(c, c.part[part], set, r, p, part, k, i, product, norm);
 }
 
 template <typename S, int TILES>
-__device__ __forceinline__ void result_make(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r,
-                                            const input &to, const extras &e, const place &p) {
-  const struct cuda_linear &a = f.linear;
-  float gate = product_make<S, TILES>(c, f, set, r, p, e.scale, 0) + e.bias, up = 0;
-  if (a.gated) up = product_make<S, TILES>(c, f, set, r, p, e.scale_up, 1) + e.bias_up;
+__device__ __forceinline__ void result_make(const chain &c, const uint4 *set, int part, const ring<S, TILES> &r,
+                                            const factors_of<S, TILES> &factors, const input &to, const extras &e,
+                                            const place &p, int k) {
+  const struct cuda_linear &a = c.part[part].linear;
+  float gate = product_make<S, TILES>(c, set, part, r, factors, p, e.scale, k, 0) + e.bias, up = 0;
+  if (a.gated) up = product_make<S, TILES>(c, set, part, r, factors, p, e.scale_up, k, 1) + e.bias_up;
   float x = result_of(a, gate, up);
   if (a.residual) x = residual_add(a, x, e.residual);
   if (to.tokens) next_prepare(a, to, x, e.next_norm, p);
@@ -138,13 +196,15 @@ __device__ __forceinline__ void result_make(const chain &c, const few &f, const 
 }
 
 template <typename S, int TILES>
-__device__ void group_finish(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r, const input &to,
-                             const group &g, const extras *e) {
+__device__ void group_finish(const chain &c, const uint4 *set, int part, const ring<S, TILES> &r,
+                             const factors_of<S, TILES> &factors, const group &g, const extras *e) {
+  const few &f = c.part[part];
+  input to = output_of<S, TILES>(c, set, part);
 #pragma unroll
   for (int k = 0; k < turns_of<S>(TILES); k++) {
     if (!turn_has(f, g, c.shift, k)) break;
     place p = place_of<S, TILES>(f, g, c.shift, threadIdx.x + k * WARPS * 32);
-    if (p.has) result_make<S, TILES>(c, f, set, r, to, e[k], p);
+    if (p.has) result_make<S, TILES>(c, set, part, r, factors, to, e[k], p, k);
   }
 }
 

@@ -48,20 +48,26 @@ template <typename S> __host__ __device__ constexpr int sum_bytes(int tiles) {
   return buffers_of<S>(tiles) * team_of(tiles) * WARPS * sums_of<S>(tiles) * 16;
 }
 
-/* Stages that fit beside the sums, what tokens have, and the barriers. */
-template <typename S> __host__ __device__ constexpr int stages_of(int tiles) {
-  return (226 * 1024 - sum_bytes<S>(tiles)) / run_of<S>();
-}
-
-template <typename S> __host__ __device__ constexpr int shared_bytes(int tiles) {
-  return stages_of<S>(tiles) * run_of<S>() + sum_bytes<S>(tiles) + tiles * 8 * 3 * 4 +
-         (2 * stages_of<S>(tiles) + 4) * 8;
-}
-
 /* A scheme, in steps with adapters (adapter_few.cuh). */
 template <typename S> struct adapted_scheme : S {};
 template <typename S> struct has_adapters { static constexpr bool value = false; };
 template <typename S> struct has_adapters<adapted_scheme<S>> { static constexpr bool value = true; };
+
+/* 16 floats of each of a block's tokens and a part of the matrix; of two parts of a chain in turn. */
+enum { ADAPTER_PARTS = 4 };
+template <typename S> __host__ __device__ constexpr int shrunk_bytes(int tiles) {
+  return has_adapters<S>::value ? 2 * own_of(tiles) * 8 * ADAPTER_PARTS * 64 : 0;
+}
+
+/* Stages that fit beside the sums, what tokens have, and the barriers. */
+template <typename S> __host__ __device__ constexpr int stages_of(int tiles) {
+  return (226 * 1024 - sum_bytes<S>(tiles) - shrunk_bytes<S>(tiles)) / run_of<S>();
+}
+
+template <typename S> __host__ __device__ constexpr int shared_bytes(int tiles) {
+  return stages_of<S>(tiles) * run_of<S>() + sum_bytes<S>(tiles) + shrunk_bytes<S>(tiles) + tiles * 8 * 3 * 4 +
+         (2 * stages_of<S>(tiles) + 4) * 8;
+}
 
 /* Panels of 64 columns whose fragments a warp has asked for ahead. */
 template <typename S> __host__ __device__ constexpr int depth_of(int tiles) { return tiles == 1 && !S::rolled ? 4 : 2; }
@@ -119,6 +125,7 @@ template <typename S, int TILES> struct ring {
   static constexpr int stages = stages_of<S>(TILES);
   uint8_t *bytes;         /* [stages][run_of()] */
   float4 *sums;           /* [of the block, of the other of its team or in turn][WARPS][sums_of()] */
+  float4 *shrunk;         /* [part % 2][token of the block][part of the matrix][4] (adapter_few.cuh) */
   float *scale;           /* [token]: what products are multiplied by: of a norm that the input still lacks */
   float *factor;          /* [token]: the same of tokens that are rounded with a scale, */
   float *inverse;         /* [token]: and what they are multiplied by before */
@@ -132,7 +139,8 @@ template <typename S, int TILES> __device__ ring<S, TILES> ring_lay(uint8_t *sha
   ring<S, TILES> r;
   r.bytes = shared;
   r.sums = (float4 *)(shared + r.stages * run_of<S>());
-  r.scale = (float *)(r.sums + sum_bytes<S>(TILES) / 16);
+  r.shrunk = r.sums + sum_bytes<S>(TILES) / 16;
+  r.scale = (float *)(r.shrunk + shrunk_bytes<S>(TILES) / 16);
   r.factor = r.scale + TILES * 8, r.inverse = r.factor + TILES * 8;
   r.full = (uint64_t *)(r.inverse + TILES * 8);
   r.empty = r.full + r.stages;
