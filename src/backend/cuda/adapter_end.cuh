@@ -66,8 +66,8 @@ __device__ __forceinline__ void products_adapt(const struct cuda_linear &a, int 
 #pragma unroll
       for (int r = 0; r < ROWS; r++)
         if (row + r < end)
-          delta[r] = run_multiply(run_load(b + (size_t)r * rank + k),
-                                  h + part_of_row(f, row + r) * f.rank + k, delta[r]);
+          delta[r] =
+              run_multiply(run_load(b + (size_t)r * rank + k), h + part_of_row(f, row + r) * f.rank + k, delta[r]);
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
       if (row + r < end) change[r] += change_of(f, site, use[l].slot, row + r, use[l].scale, product[r], delta[r]);

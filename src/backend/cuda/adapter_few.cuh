@@ -20,7 +20,9 @@ struct adapter_unit {
   bool has;
 };
 
-__device__ __forceinline__ int units_of(const chain &c, const few &f) { return *c.n_pair * f.linear.rows.factors.n_part; }
+__device__ __forceinline__ int units_of(const chain &c, const few &f) {
+  return *c.n_pair * f.linear.rows.factors.n_part;
+}
 
 __device__ __forceinline__ adapter_unit pair_of(const chain &c, const few &f, int pair) {
   const cuda_adapter_pair *p = c.pair + pair;
@@ -63,7 +65,8 @@ __device__ __forceinline__ uint4 token_load(const few &f, const uint4 *tokens, c
 /* A panel of a unit: 2 KB. */
 __device__ __forceinline__ const uint4 *factors_at(const few &f, const adapter_unit &u, int panel) {
   size_t strip = (size_t)(u.part * u.rank) / RANK_STRIP + u.strip;
-  return (const uint4 *)(f.linear.rows.factors.a + u.slot * f.linear.rows.factors.slot_bytes) + (strip * f.n_panel + panel) * 128;
+  return (const uint4 *)(f.linear.rows.factors.a + u.slot * f.linear.rows.factors.slot_bytes) +
+         (strip * f.n_panel + panel) * 128;
 }
 
 __device__ __forceinline__ void factors_load(uint4 w[4], const few &f, const adapter_unit &u, int panel) {
@@ -212,7 +215,7 @@ __device__ __forceinline__ const uint8_t *b_row(const few &f, int slot, int rank
 
 /* What a token's adapters make of a product; scale: of the input's norm, which h lacks. Of any adapters. */
 __device__ __forceinline__ float adapted_product(const chain &c, const few &f, const uint4 *set, int token, int row,
-                                              float product, float scale) {
+                                                 float product, float scale) {
   const cuda_adapter_factors &all = f.linear.rows.factors;
   int i = c.first[token], part = part_of_row(all, row), within = token % 8;
   float change = 0;

@@ -1,6 +1,7 @@
 /* What the host side and the kernels of adapters share (plan/adapter.h has the arithmetic). In a step in which some row
  * has adapters a linear of few tokens does their parts itself (adapter_few.cuh). Any other has its input shrunk before;
- * on Hopper's matrix units it ends with the expansion (adapter_end.cuh), else it leaves its products to one of its own. */
+ * on Hopper's matrix units it ends with the expansion (adapter_end.cuh), else it leaves its products to one of its own.
+ */
 #ifndef SPATE_BACKEND_CUDA_ADAPTER_KERNELS_H
 #define SPATE_BACKEND_CUDA_ADAPTER_KERNELS_H
 
@@ -58,8 +59,8 @@ __host__ __device__
 
 enum { VECTOR_SHIFT, VECTOR_MAGNITUDE, VECTOR_W2, VECTOR_WD, VECTOR_D2, VECTORS };
 
-/* What a linear's input, normed, makes with a. Of few tokens blocks take splits of the columns, and the last one of those
- * of a strip of ranks, or of a use, adds them up in order. */
+/* What a linear's input, normed, makes with a. Of few tokens blocks take splits of the columns, and the last one of
+ * those of a strip of ranks, or of a use, adds them up in order. */
 struct cuda_adapter_sums {
   float *h;          /* [split][use][part × rank]; in the end of the first */
   float *squares;    /* [split][use] of the input */

@@ -1,4 +1,5 @@
-/* Linears of few tokens over eight-bit weights, tokens rounded to eight bits: int8 (linear_few.cuh); FP8 is coded_few.cu's.
+/* Linears of few tokens over eight-bit weights, tokens rounded to eight bits: int8 (linear_few.cuh); FP8 is
+ * coded_few.cu's.
  */
 #include "backend/cuda/few_int8.cuh"
 

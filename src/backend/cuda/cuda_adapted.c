@@ -1,5 +1,5 @@
-/* Steps in which some row has adapters: the lists that the batch brings along, and their ops. Linears whose kernels do not
- * end with adapters leave their products alone, which adapter_expand.cu makes results of. */
+/* Steps in which some row has adapters: the lists that the batch brings along, and their ops. Linears whose kernels do
+ * not end with adapters leave their products alone, which adapter_expand.cu makes results of. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
@@ -34,7 +34,7 @@ static struct lists lists_of(const struct program *p, const struct cuda_slot *sl
                              const struct cuda_adapter_lists *on_device) {
   const struct {
     const void *at;
-  } at[] = {{on_device->use},    {on_device->n_chunk}, {on_device->chunk},  {on_device->place},
+  } at[] = {{on_device->use},    {on_device->n_chunk}, {on_device->chunk}, {on_device->place},
             {on_device->n_pair}, {on_device->pair},    {on_device->first}};
   void *host[7];
   for (int i = 0; i < 7; i++) host[i] = slot->adapter_slab + ((const uint8_t *)at[i].at - p->adapters.slab);

@@ -1,5 +1,5 @@
-/* The scheme of linear_few.cuh of 1 to 8 tokens over int8 weights with one scale a row, tokens rounded to int8 with one scale each, which
- * follows from their greatest magnitude. Sums are exact. */
+/* The scheme of linear_few.cuh of 1 to 8 tokens over int8 weights with one scale a row, tokens rounded to int8 with one
+ * scale each, which follows from their greatest magnitude. Sums are exact. */
 #ifndef SPATE_BACKEND_CUDA_FEW_INT8_CUH
 #define SPATE_BACKEND_CUDA_FEW_INT8_CUH
 

@@ -60,7 +60,8 @@ template <int RUN> struct ending {
   /* A warp: results of 16 tokens × WIDTH rows of the matrix, whose sums are in shared memory. CURVED: there is an
    * activation or a softcap; even a branch around them costs where each thread has 128 results. ADAPTED: rows have
    * adapters. */
-  template <bool GATED, bool CURVED, bool ADAPTED> __device__ __forceinline__ void piece_finish(int token, int row) const {
+  template <bool GATED, bool CURVED, bool ADAPTED>
+  __device__ __forceinline__ void piece_finish(int token, int row) const {
     constexpr int lanes = GATED ? 4 : WIDTH / 4, rows = 32 / lanes, n = 16 / rows;
     int lane = threadIdx.x % 32, within = lane % lanes * 4, col = result_col(a, row + within);
     if (col >= a.result_cols) return;

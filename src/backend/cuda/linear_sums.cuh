@@ -51,8 +51,8 @@ __device__ __forceinline__ void sums_leave(const ring<S, TILES> &r, int n, const
     }
 }
 
-/* Of n strips, until all are there. turn: how many groups there were, modulo 2; meanwhile: what is done while others are
- * waited for. */
+/* Of n strips, until all are there. turn: how many groups there were, modulo 2; meanwhile: what is done while others
+ * are waited for. */
 template <typename S, int TILES, typename WORK>
 __device__ __forceinline__ void sums_meet(const ring<S, TILES> &r, int n, const typename S::sum (*sum)[TILES][4],
                                           uint32_t turn, WORK meanwhile) {
