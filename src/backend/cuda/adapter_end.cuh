@@ -44,49 +44,26 @@ __device__ __forceinline__ float run_multiply(const run<__nv_bfloat16> &b, const
   return sum;
 }
 
-/* Products of a token with ROWS rows of the matrix, of one part, from `row` on; those from `end` on are none. Factors
- * are bf16. */
-template <int ROWS>
-__device__ __forceinline__ void products_adapt(const struct cuda_linear &a, int token, int row, int end,
-                                               float (&product)[ROWS]) {
+/* A product of a token with a row of the matrix. Factors are bf16. */
+__device__ __forceinline__ float product_adapt(const struct cuda_linear &a, int token, int row, float product) {
   const cuda_adapter_factors &f = a.rows.factors;
   const cuda_adapter_use *use = a.rows.use + (size_t)token * USES;
-  const float *h = a.rows.h + (size_t)token * USES * f.n_part * f.rank;
-  float change[ROWS] = {};
+  const float *h = a.rows.h + (size_t)token * USES * f.n_part * f.rank + part_of_row(f, row) * f.rank;
+  float change = 0;
   bool adapted = false;
 #pragma unroll 1
   for (int l = 0; l < USES && use[l].slot >= 0; l++, h += f.n_part * f.rank) {
     const cuda_adapter_site site = site_of(f, use[l].slot);
     int rank = whole_rank(site.rank);
-    float delta[ROWS] = {};
+    float delta = 0;
     if (!site.used) continue;
     const __nv_bfloat16 *b = (const __nv_bfloat16 *)(f.b + use[l].slot * f.slot_bytes) + (size_t)row * rank;
 #pragma unroll 1
-    for (int k = 0; k < rank; k += RANK_STRIP)
-#pragma unroll
-      for (int r = 0; r < ROWS; r++)
-        if (row + r < end)
-          delta[r] =
-              run_multiply(run_load(b + (size_t)r * rank + k), h + part_of_row(f, row + r) * f.rank + k, delta[r]);
-#pragma unroll
-    for (int r = 0; r < ROWS; r++)
-      if (row + r < end) change[r] += change_of(f, site, use[l].slot, row + r, use[l].scale, product[r], delta[r]);
+    for (int k = 0; k < rank; k += RANK_STRIP) delta = run_multiply(run_load(b + k), h + k, delta);
+    change += change_of(f, site, use[l].slot, row, use[l].scale, product, delta);
     adapted = true;
   }
-#pragma unroll
-  for (int r = 0; r < ROWS && adapted; r++) product[r] = bounded(product[r] + change[r], f.most);
-}
-
-__device__ __forceinline__ float product_adapt(const struct cuda_linear &a, int token, int row, float product) {
-  float one[1] = {product};
-  products_adapt<1>(a, token, row, row + 1, one);
-  return one[0];
-}
-
-__device__ __forceinline__ float4 products_adapt(const struct cuda_linear &a, int token, int row, float4 product) {
-  float four[4] = {product.x, product.y, product.z, product.w};
-  products_adapt<4>(a, token, row, a.matrix.rows, four);
-  return make_float4(four[0], four[1], four[2], four[3]);
+  return adapted ? bounded(product + change, f.most) : product;
 }
 
 } // namespace

@@ -18,7 +18,6 @@ struct prepare {
   uint4 *out;
   float *scales;
   int in_cols, cols, n_piece, whole; /* whole: rows are multiples of 4 floats */
-  int late;                          /* as in linear_prepare.cu */
   float eps;
 };
 
@@ -120,7 +119,7 @@ __global__ void __launch_bounds__(PREPARE_THREADS, TILES &&HELD ? 3 : 4) prepare
   float squares = 0, peak = 0;
   int token = blockIdx.x, units = a.n_piece * 8;
   dependents_launch();
-  if (!a.late) dependencies_wait();
+  dependencies_wait();
   for (int first = threadIdx.x; first < units; first += n * stride) {
 #pragma unroll
     for (int i = 0; i < n; i++)
@@ -149,7 +148,6 @@ __global__ void __launch_bounds__(PREPARE_THREADS, TILES &&HELD ? 3 : 4) prepare
         tile[at / 8 * 512 + (at % 8 ^ token % 8)] = bytes;
     }
   }
-  if (a.late) dependencies_wait();
 }
 
 template <bool E4M3> kernel *kernel_of(int units, bool tiles, bool few) {
@@ -172,7 +170,6 @@ void cuda_bytes_prepare(const struct cuda_linear *linear, const void *tiles, boo
                .cols = linear->matrix.cols,
                .n_piece = (linear->matrix.cols + 127) / 128,
                .whole = linear->in_cols % 4 == 0,
-               .late = linear->shrunk,
                .eps = linear->eps};
   launch_shape shape = {linear->n_row, PREPARE_THREADS, 0, 1};
   kernel *run = (linear->matrix.kind == KIND_F8 ? kernel_of<true> : kernel_of<false>)(a.n_piece * 8, tiles, few);

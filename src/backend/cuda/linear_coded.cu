@@ -13,7 +13,6 @@
  * Bound: the read of the weights; from 17 tokens on the tokens' fragments, which come from the second-level cache anew
  * for each two strips.
  */
-#include "backend/cuda/adapter_end.cuh"
 #include "backend/cuda/coded_ring.cuh"
 #include "backend/cuda/launch.cuh"
 #include "backend/cuda/linear_fragments.cuh"
@@ -112,11 +111,9 @@ __device__ __forceinline__ void sums_finish(const few &f, const ring<C, TILES> &
     int token = i / width, within = i % width, col = result_col(a, g.strip * 16 + within);
     if (i >= THREADS) e = extras_load(f, g, token, within);
     if (col >= a.result_cols) continue;
-    float gate = total_of<C, TILES>(r, turn, token, within) * e.scale, up = 0;
-    if (a.gated) up = total_of<C, TILES>(r, turn, token, within + GATE_RUN) * e.scale_up;
-    if (a.rows.use) gate = product_adapt(a, token, g.strip * 16 + within, gate);
-    if (a.rows.use && a.gated) up = product_adapt(a, token, g.strip * 16 + within + GATE_RUN, up);
-    float x = result_of(a, gate + e.bias, up + e.bias_up);
+    float gate = total_of<C, TILES>(r, turn, token, within) * e.scale + e.bias, up = 0;
+    if (a.gated) up = total_of<C, TILES>(r, turn, token, within + GATE_RUN) * e.scale_up + e.bias_up;
+    float x = result_of(a, gate, up);
     if (a.residual) x = residual_add(a, x, e.residual);
     a.out[(size_t)token * a.out_cols + col] = x;
     if (a.next_fragments) next_prepare(a, x, e.next_norm, token, col);
@@ -250,7 +247,6 @@ void cuda_linear_coded(const struct cuda_linear *linear, int multiprocessors, cu
     f.tokens += (size_t)LINEAR_FEW / 8 * f.n_half * 64;
     f.linear.out += (size_t)LINEAR_FEW * f.linear.out_cols;
     if (f.linear.residual) f.linear.residual += (size_t)LINEAR_FEW * f.linear.residual_cols;
-    rows_skip(&f.linear.rows, LINEAR_FEW);
   }
   if (linear->has_post_norm) cuda_linear_tail(linear, stream);
 }

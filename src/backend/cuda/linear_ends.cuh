@@ -7,7 +7,6 @@
 #ifndef SPATE_BACKEND_CUDA_LINEAR_ENDS_CUH
 #define SPATE_BACKEND_CUDA_LINEAR_ENDS_CUH
 
-#include "backend/cuda/adapter_end.cuh"
 #include "backend/cuda/linear_greatest.cuh"
 #include "backend/cuda/linear_result.cuh"
 
@@ -58,10 +57,8 @@ template <int RUN> struct ending {
   }
 
   /* A warp: results of 16 tokens × WIDTH rows of the matrix, whose sums are in shared memory. CURVED: there is an
-   * activation or a softcap; even a branch around them costs where each thread has 128 results. ADAPTED: rows have
-   * adapters. */
-  template <bool GATED, bool CURVED, bool ADAPTED>
-  __device__ __forceinline__ void piece_finish(int token, int row) const {
+   * activation or a softcap; even a branch around them costs where each thread has 128 results. */
+  template <bool GATED, bool CURVED> __device__ __forceinline__ void piece_finish(int token, int row) const {
     constexpr int lanes = GATED ? 4 : WIDTH / 4, rows = 32 / lanes, n = 16 / rows;
     int lane = threadIdx.x % 32, within = lane % lanes * 4, col = result_col(a, row + within);
     if (col >= a.result_cols) return;
@@ -74,13 +71,8 @@ template <int RUN> struct ending {
     if (a.bias && GATED) up_bias = four_at(a.bias + row, within + GATE_RUN, a.matrix.rows - row);
 #pragma unroll
     for (int i = 0; i < n; i++) {
-      float4 x = *(const float4 *)(mine + i * rows * STRIDE);
-      if (GATED) up = *(const float4 *)(mine + i * rows * STRIDE + GATE_RUN);
-      if (ADAPTED && token + i * rows < a.n_row) {
-        x = products_adapt(a, token + i * rows, row + within, x);
-        if (GATED) up = products_adapt(a, token + i * rows, row + within + GATE_RUN, up);
-      }
-      x = x + bias, up = up + up_bias;
+      float4 x = *(const float4 *)(mine + i * rows * STRIDE) + bias;
+      if (GATED) up = *(const float4 *)(mine + i * rows * STRIDE + GATE_RUN) + up_bias;
       x = CURVED ? result_of(a, x, up) : make_float4(x.x * a.factor, x.y * a.factor, x.z * a.factor, x.w * a.factor);
       if (a.residual) x = residual_add(a, x, residual[i]);
       if (token + i * rows < a.n_row) results_store(x, token + i * rows, col);
@@ -99,16 +91,12 @@ template <int RUN> struct ending {
         if (i / (WIDTH / 2) == piece)
           *(float2 *)(mine + i / 2 % 2 * 8 * STRIDE + i % (WIDTH / 2) / 4 * 8) = make_float2(sum[i], sum[i + 1]);
       __syncwarp();
-      if (a.rows.use && WIDTH == 32 && a.gated)
-        piece_finish<true, true, true>(token, row + piece * WIDTH);
-      else if (a.rows.use)
-        piece_finish<false, true, true>(token, row + piece * WIDTH);
-      else if (WIDTH == 32 && a.gated)
-        piece_finish<true, true, false>(token, row + piece * WIDTH);
+      if (WIDTH == 32 && a.gated)
+        piece_finish<true, true>(token, row + piece * WIDTH);
       else if (a.act || a.softcap > 0)
-        piece_finish<false, true, false>(token, row + piece * WIDTH);
+        piece_finish<false, true>(token, row + piece * WIDTH);
       else
-        piece_finish<false, false, false>(token, row + piece * WIDTH);
+        piece_finish<false, false>(token, row + piece * WIDTH);
       __syncwarp();
     }
   }

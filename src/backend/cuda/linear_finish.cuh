@@ -75,8 +75,9 @@ __device__ __forceinline__ void group_extras(const few &f, const group &g, int s
 /* Of steps with adapters: what the thread's results take of their factors. */
 template <typename S, int TILES> struct factors_ahead {
   static constexpr int turns = turns_of<S>(TILES);
+  static constexpr bool held = TILES < 4;
   token_adapter token[turns];
-  ranks row[turns][2]; /* of a gate and its up */
+  ranks row[held ? turns : 1][2]; /* of a gate and its up */
 
   __device__ __forceinline__ factors_ahead(const chain &c, const few &f, const group &g) {
 #pragma unroll
@@ -102,21 +103,22 @@ template <typename S, int TILES> struct factors_ahead {
     }
   }
 
-  /* After them; h only once a part. */
+  __device__ __forceinline__ ranks row_load(const few &f, const place &p, int k, int i) const {
+    const uint4 *from = row_at(f, p, k, i);
+    return {from[0], from[1]};
+  }
+
+  /* After them; h only once a part. Of 32 tokens there are no registers for rows. */
   __device__ __forceinline__ void bring(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r,
                                         const group &g, int part, bool first) {
+    constexpr int own = own_of(TILES) * 8;
 #pragma unroll
-    for (int k = 0; k < turns; k++) {
+    for (int k = 0; k < turns && held; k++) {
       place p = at(c, f, g, k);
       if (!p.has || token[k].kind != TOKEN_ALONE) continue;
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        if (i == 1 && !f.linear.gated) break;
-        const uint4 *from = row_at(f, p, k, i);
-        row[k][i].low = from[0], row[k][i].high = from[1];
-      }
+      row[held ? k : 0][0] = row_load(f, p, k, 0);
+      if (f.linear.gated) row[held ? k : 0][1] = row_load(f, p, k, 1);
     }
-    constexpr int own = own_of(TILES) * 8;
     if (first) shrunk_bring(c, f, set, team_rank<TILES>() * own, own, shrunk_of(r, part));
   }
 
@@ -132,7 +134,8 @@ template <typename S, int TILES> struct factors_ahead {
     if (token[k].kind == TOKEN_PLAIN) return product;
     if (token[k].kind == TOKEN_ANY) return adapted_product(c, f, set, p.token, at, product, scale);
     const float4 *h = shrunk_of(r, part) + (p.own * ADAPTER_PARTS + part_of_row(all, at)) * 4;
-    return bounded(product + token[k].scale * (ranks_multiply(row[k][i], h, 0) * scale), all.most);
+    ranks b = held ? row[held ? k : 0][i] : row_load(f, p, k, i);
+    return bounded(product + token[k].scale * (ranks_multiply(b, h, 0) * scale), all.most);
   }
 };
 

@@ -72,7 +72,7 @@ __device__ __forceinline__ uint32_t normed_pair(const prepare &a, const float *r
  * steps of 16 columns, those at lane % 4 × 2, + 1, + 8 and + 9. */
 __global__ void __launch_bounds__(PREPARE_THREADS) prepare_fragments(prepare a) {
   dependents_launch();
-  if (!a.late) dependencies_wait();
+  dependencies_wait();
   int token = blockIdx.x;
   const float *row = a.in + (size_t)token * a.in_cols;
   float scale = a.norm ? row_scale(a, row) : 1;
@@ -83,7 +83,6 @@ __global__ void __launch_bounds__(PREPARE_THREADS) prepare_fragments(prepare a) 
         make_uint4(normed_pair(a, row, scale, col), normed_pair(a, row, scale, col + 8),
                    normed_pair(a, row, scale, col + 16), normed_pair(a, row, scale, col + 24));
   }
-  if (a.late) dependencies_wait();
 }
 
 } // namespace

@@ -323,7 +323,7 @@ inline enum finish finish_of(const many &m) {
   const struct cuda_linear &a = m.linear;
   if (a.greatest) return FINISH_GREATEST;
   if (a.gated && a.next_fragments) return FINISH_GATED;
-  bool sums = !a.gated && !a.act && !(a.softcap > 0) && !a.bias && !a.multiply && !a.rows.use;
+  bool sums = !a.gated && !a.act && !(a.softcap > 0) && !a.bias && !a.multiply;
   return sums && m.fours && a.matrix.rows % 64 == 0 ? FINISH_ROWS : FINISH_ANY;
 }
 
