@@ -1,7 +1,6 @@
 /* What the host side and the kernels of adapters share (plan/adapter.h has the arithmetic). In a step in which some row
  * has adapters a linear of few tokens does their parts itself (adapter_few.cuh). Any other has its input shrunk before;
- * on Hopper's matrix units it ends with the expansion (adapter_end.cuh), else it leaves its products to one of its own.
- */
+ * that of coded_wide.cuh then ends with the expansion (adapter_end.cuh), others leave products to one of its own. */
 #ifndef SPATE_BACKEND_CUDA_ADAPTER_KERNELS_H
 #define SPATE_BACKEND_CUDA_ADAPTER_KERNELS_H
 
