@@ -312,6 +312,8 @@ void adapter_cases(struct table *table) {
       {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 32, .has_min = 1, .activation = ACTIVATION_INT8},
       {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32, .activation = ACTIVATION_INT8_TOKEN},
       {.kind = SCHEME_F8, .activation = ACTIVATION_E4M3_TOKEN},
+      {.kind = SCHEME_INT, .bits = 4, .scale = SCALE_F16, .group = 128},
+      {.kind = SCHEME_INT, .bits = 8, .scale = SCALE_F32},
   };
   static const int shapes[][2] = {{160, 320}, {100, 100}, {33, 24}, {96, 2400}};
   if (!table->tested->adapter_load) {
