@@ -1,6 +1,6 @@
-/* How long an adapter takes from its file, which the page cache has, into a program's slot on the CPU: reading it (what
- * the store keeps in the host's memory), and placing it.
- *   bench_adapter_load [network llama-3.1-8b] [rank 16] [rounds 11] [bf16|fp16|fp32] [threads 1]
+/* How long an adapter takes from its file, which the page cache has, into a program's slot: reading it (what the store
+ * keeps in the host's memory), and placing it.
+ *   bench_adapter_load [network llama-3.1-8b] [rank 16] [rounds 11] [bf16|fp16|fp32] [threads 1] [backend cpu]
  * A file of random numbers for every linear of the layers is made in a temporary folder and removed afterwards. Its
  * floor is copying the file's bytes twice. */
 #include "backend/backends.h"
@@ -28,6 +28,7 @@ struct bench {
   struct engine_facts facts;
   struct engine_header header;
   struct buffer plan;
+  const struct backend *backend;
   const char *type; /* of safetensors */
   int rank;
   size_t bytes; /* of all tensors */
@@ -45,7 +46,7 @@ static void plan_make(struct bench *b, const char *network) {
   struct weight *weights = (struct weight *)(void *)((char *)plan + plan->weights);
   for (int i = 0; i < plan->n_weight; i++) weights[i].scheme.kind = SCHEME_BF16;
   b->engine = (struct engine_file){
-      .header = &b->header, .facts = &b->facts, .plan = (const void *)b->plan.data, .backend = &backend_cpu};
+      .header = &b->header, .facts = &b->facts, .plan = (const void *)b->plan.data, .backend = b->backend};
 }
 
 /* --- the file ----------------------------------------------------------------------------------------------------- */
@@ -136,25 +137,26 @@ static double median_of(double *values, int n) {
   return values[n / 2];
 }
 
-/* Of this thread's processor, so that a busy machine disturbs less: nothing is waited for. */
-static double milliseconds_now(void) {
+/* Of this thread's processor, so that a busy machine disturbs less, but where a device is waited for. */
+static double milliseconds_now(const struct bench *b) {
   struct timespec used;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  clock_gettime(b->backend == &backend_cpu ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &used);
   return 1e3 * (double)used.tv_sec + 1e-6 * (double)used.tv_nsec;
 }
 
-static double copy_twice(size_t bytes) {
+static double copy_twice(const struct bench *b) {
+  size_t bytes = b->bytes;
   char *memory[3];
   for (int i = 0; i < 3; i++) {
     if (!(memory[i] = malloc(bytes + 1))) die("There is no memory.");
     memset(memory[i], i, bytes);
   }
-  double start = milliseconds_now();
+  double start = milliseconds_now(b);
   for (int i = 0; i < 2; i++) {
     memcpy(memory[i + 1], memory[i], bytes);
     __asm__ volatile("" : : "r"(memory[i + 1]) : "memory");
   }
-  double milliseconds = milliseconds_now() - start;
+  double milliseconds = milliseconds_now(b) - start;
   for (int i = 0; i < 3; i++) free(memory[i]);
   return milliseconds;
 }
@@ -171,7 +173,7 @@ static struct program *program_make(const struct bench *b, struct device *device
                           .adapters = 2,
                           .adapter_rank = b->rank};
   for (int g = 0; g < b->engine.plan->n_group; g++) limits.n_block[g] = 1;
-  struct program *program = device ? backend_cpu.compile(device, b->engine.plan, &limits, &error) : NULL;
+  struct program *program = device ? b->backend->compile(device, b->engine.plan, &limits, &error) : NULL;
   if (!program) die("The network cannot be compiled.");
   return program;
 }
@@ -180,12 +182,12 @@ static void rounds_run(struct bench *b, struct program *program, int rounds) {
   static double read[ROUNDS_MOST], place[ROUNDS_MOST], all[ROUNDS_MOST], copy[ROUNDS_MOST];
   struct error error;
   for (int i = 0; i < rounds; i++) {
-    copy[i] = copy_twice(b->bytes);
-    double start = milliseconds_now();
+    copy[i] = copy_twice(b);
+    double start = milliseconds_now(b);
     struct adapter *adapter = adapter_read(b->folder, &b->engine, b->rank, &error);
-    double middle = milliseconds_now();
-    if (!adapter || !backend_cpu.adapter_load(program, i % 2, adapter, &error)) die(error.text);
-    double end = milliseconds_now();
+    double middle = milliseconds_now(b);
+    if (!adapter || !b->backend->adapter_load(program, i % 2, adapter, &error)) die(error.text);
+    double end = milliseconds_now(b);
     adapter_free(adapter);
     read[i] = middle - start;
     place[i] = end - middle;
@@ -204,15 +206,17 @@ int main(int argc, char **argv) {
   const char *type = argc > 4 ? argv[4] : "bf16";
   int rounds = argc > 3 ? atoi(argv[3]) : 11;
   b.type = strcmp(type, "fp32") == 0 ? "F32" : strcmp(type, "fp16") == 0 ? "F16" : "BF16";
-  if (b.rank < 1 || rounds < 1 || rounds > ROUNDS_MOST) return 2;
+  b.backend = backend_find(argc > 6 ? argv[6] : "cpu");
+  if (b.rank < 1 || rounds < 1 || rounds > ROUNDS_MOST || !b.backend) return 2;
+  if (!b.backend->present(&error)) return printf("SKIPPED: %s\n", error.text), 77;
   plan_make(&b, argc > 1 ? argv[1] : "llama-3.1-8b");
-  struct device *device = backend_cpu.open(&(struct device_options){.n_thread = argc > 5 ? atoi(argv[5]) : 1}, &error);
+  struct device *device = b.backend->open(&(struct device_options){.n_thread = argc > 5 ? atoi(argv[5]) : 1}, &error);
   struct program *program = program_make(&b, device);
   adapter_make(&b);
   rounds_run(&b, program, rounds);
   adapter_remove(&b);
-  backend_cpu.release(program);
-  backend_cpu.close(device);
+  b.backend->release(program);
+  b.backend->close(device);
   buffer_release(&b.plan);
   return 0;
 }

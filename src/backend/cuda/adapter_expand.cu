@@ -1,49 +1,13 @@
 /* The expansion: products of a linear become its results, with what the rows' adapters change of them. A thread makes a
- * column (of a gate: both of its rows) of some tokens, one use of each after the other; what the shrink has left of a
- * use is added up by each block anew. Rows of b are asked for before the first is multiplied. Also of embeddings. */
-#include "backend/cuda/adapter_launch.cuh"
+ * column (of a gate: both of its rows) of some tokens, one use of each after the other. Rows of b are asked for before
+ * the first is multiplied. Of linears whose kernels do not end with adapters (adapter_end.cuh), and of embeddings. */
+#include "backend/cuda/adapter_end.cuh"
 #include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/matrix_read.cuh"
 
 namespace {
 
 enum { EXPAND_THREADS = 128, N = EXPAND_TOKENS };
-
-template <typename F> struct run { /* of a row of b: 16 ranks */
-  uint4 word[RANK_STRIP * sizeof(F) / 16];
-};
-
-template <typename F> __device__ __forceinline__ run<F> run_load(const F *from) {
-  run<F> r;
-#pragma unroll
-  for (int i = 0; i < (int)(sizeof r / 16); i++) r.word[i] = ((const uint4 *)from)[i];
-  return r;
-}
-
-__device__ __forceinline__ float run_multiply(const run<float> &b, const float *h, float sum) {
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    float4 x = *(const float4 *)(h + 4 * i);
-    sum += __uint_as_float(b.word[i].x) * x.x, sum += __uint_as_float(b.word[i].y) * x.y;
-    sum += __uint_as_float(b.word[i].z) * x.z, sum += __uint_as_float(b.word[i].w) * x.w;
-  }
-  return sum;
-}
-
-__device__ __forceinline__ float pair_multiply(uint32_t b, float x, float y, float sum) {
-  sum += __uint_as_float(b << 16) * x;
-  return sum + __uint_as_float(b & 0xffff0000u) * y;
-}
-
-__device__ __forceinline__ float run_multiply(const run<__nv_bfloat16> &b, const float *h, float sum) {
-#pragma unroll
-  for (int i = 0; i < 2; i++) {
-    float4 x = *(const float4 *)(h + 8 * i), y = *(const float4 *)(h + 8 * i + 4);
-    sum = pair_multiply(b.word[i].x, x.x, x.y, sum), sum = pair_multiply(b.word[i].y, x.z, x.w, sum);
-    sum = pair_multiply(b.word[i].z, y.x, y.y, sum), sum = pair_multiply(b.word[i].w, y.z, y.w, sum);
-  }
-  return sum;
-}
 
 /* What a block knows of the l-th uses of its tokens. */
 struct uses {
@@ -59,10 +23,10 @@ __device__ __forceinline__ uses uses_find(const cuda_expand &a, int first, int l
 #pragma unroll
   for (int t = 0; t < N; t++) {
     cuda_adapter_use use = {-1, 0};
-    if (first + t < a.n) use = a.use[(first + t) * USES + l];
+    if (first + t < a.n) use = a.linear.rows.use[(first + t) * USES + l];
     u.any = u.any || use.slot >= 0;
     u.slot[t] = use.slot, u.scale[t] = use.scale;
-    if (use.slot >= 0) u.site[t] = site_of(a.factors, use.slot);
+    if (use.slot >= 0) u.site[t] = site_of(a.linear.rows.factors, use.slot);
     if (!u.site[t].used) u.slot[t] = -1;
     u.rank[t] = u.slot[t] < 0 ? 0 : whole_rank(u.site[t].rank);
     u.most = max(u.most, u.rank[t]);
@@ -70,26 +34,15 @@ __device__ __forceinline__ uses uses_find(const cuda_expand &a, int first, int l
   return u;
 }
 
-/* h of a block's tokens: [N][part × rank] in shared memory, with the norm's scale. */
-__device__ void shrunk_add(const cuda_expand &a, const uses &u, int first, int l, float *h) {
-  const cuda_adapter_factors &f = a.factors;
+/* h of a block's tokens: [N][part × rank] in shared memory. */
+__device__ void shrunk_copy(const cuda_expand &a, const uses &u, int first, int l, float *h) {
+  const cuda_adapter_factors &f = a.linear.rows.factors;
   int width = f.n_part * f.rank;
 #pragma unroll
   for (int t = 0; t < N; t++) {
-    size_t use = (size_t)(first + t) * USES + l;
-    float scale = 1;
-    if (u.rank[t] == 0) continue;
-    if (a.linear.has_norm) {
-      float squares = 0;
-      for (int s = 0; s < a.sums.n_split; s++) squares += a.sums.squares[(size_t)s * a.n_all * USES + use];
-      scale = rsqrtf(squares / f.cols + a.linear.eps);
-    }
-    for (int k = threadIdx.x; k < width; k += EXPAND_THREADS) {
-      float sum = 0;
-      if (k % f.rank < u.rank[t])
-        for (int s = 0; s < a.sums.n_split; s++) sum += a.sums.h[((size_t)s * a.n_all * USES + use) * width + k];
-      h[t * width + k] = sum * scale;
-    }
+    const float *from = a.linear.rows.h + ((size_t)(first + t) * USES + l) * width;
+    for (int k = threadIdx.x; k < width && u.rank[t] > 0; k += EXPAND_THREADS)
+      h[t * width + k] = k % f.rank < u.rank[t] ? from[k] : 0;
   }
 }
 
@@ -97,7 +50,7 @@ __device__ void shrunk_add(const cuda_expand &a, const uses &u, int first, int l
 template <typename F, int ROWS>
 __device__ __forceinline__ void rows_multiply(const cuda_expand &a, const uses &u, const int row[ROWS], const float *h,
                                               float delta[ROWS][N]) {
-  const cuda_adapter_factors &f = a.factors;
+  const cuda_adapter_factors &f = a.linear.rows.factors;
   int width = f.n_part * f.rank;
   for (int k0 = 0; k0 < u.most; k0 += RANK_STRIP) {
     run<F> b[N][ROWS];
@@ -125,7 +78,7 @@ __device__ __forceinline__ void rows_multiply(const cuda_expand &a, const uses &
 template <typename F, int ROWS>
 __global__ void __launch_bounds__(EXPAND_THREADS) expand(const __grid_constant__ cuda_expand a) {
   extern __shared__ __align__(16) float h[];
-  const cuda_adapter_factors &f = a.factors;
+  const cuda_adapter_factors &f = a.linear.rows.factors;
   const cuda_linear &l = a.linear;
   int first = blockIdx.y * N, col = blockIdx.x * EXPAND_THREADS + threadIdx.x;
   bool has = col < l.result_cols;
@@ -148,7 +101,7 @@ __global__ void __launch_bounds__(EXPAND_THREADS) expand(const __grid_constant__
     float delta[ROWS][N] = {};
     if (!u.any) break;
     __syncthreads(); /* h has been read */
-    shrunk_add(a, u, first, i, h);
+    shrunk_copy(a, u, first, i, h);
     __syncthreads();
     rows_multiply<F, ROWS>(a, u, row, h, delta);
 #pragma unroll
@@ -211,7 +164,7 @@ template <typename F> __global__ void __launch_bounds__(EXPAND_THREADS) embed_ad
 } // namespace
 
 void cuda_adapter_expand(const struct cuda_expand *expand_of, bool early, cuda_stream stream) {
-  const struct cuda_adapter_factors &f = expand_of->factors;
+  const struct cuda_adapter_factors &f = expand_of->linear.rows.factors;
   const struct cuda_linear &l = expand_of->linear;
   dim3 grid((l.result_cols + EXPAND_THREADS - 1) / EXPAND_THREADS, (expand_of->n + N - 1) / N);
   void (*kernel)(cuda_expand) = f.floats ? (l.gated ? expand<float, 2> : expand<float, 1>)

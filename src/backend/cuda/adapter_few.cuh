@@ -1,20 +1,16 @@
 /* Adapters within linear_few.cuh, for tokens in tiles of 8 as that has them. The shrink is the first thing that a part
  * does with its input: blocks take panels of 64 columns of it, warps units (a pair of adapter and tile, 16 ranks, a
  * part of the matrix), and leave sums of a panel as words (linear_between.cuh). A warp beside those that multiply adds
- * the panels up in order while the first weights are multiplied, and leaves h, times the tokens' scales. The expansion
- * is a piece more of each strip of weights, at the end of the others, whose rows of b come into shared memory
- * meanwhile: one warp of a team multiplies it with h, as two numbers in bf16, so that what b makes of h meets the
- * strip's sums, and the norm's scale with them.
+ * the panels up in order while the first weights are multiplied, and leaves h. The expansion is part of what makes a
+ * result of its product (linear_finish.cuh): a thread multiplies its row of b, which was brought near while weights
+ * were multiplied, with its token's h, in floats, and so knows what magnitudes and shifts make of both.
  *
- * Bound: at 32 tokens what multipliers do beside weights, which they hardly keep up with: of one adapter's 1.1 ms in a
- * step of an 8B 0.25 are the shrink, 0.1 the stage less in the ring, the rest the ends of groups. Of few tokens the
- * shrink and the wait for h, some 3 µs a linear (SPEED.md). */
+ * Bound: of few tokens the shrink and the wait for h, some 3 µs a linear; of many the ends of groups (SPEED.md). */
 #ifndef SPATE_BACKEND_CUDA_ADAPTER_FEW_CUH
 #define SPATE_BACKEND_CUDA_ADAPTER_FEW_CUH
 
 #include "backend/cuda/adapter_launch.cuh"
 #include "backend/cuda/linear_chain.cuh"
-#include "backend/cuda/linear_result.cuh"
 
 namespace linear_chain {
 
@@ -24,20 +20,22 @@ struct adapter_unit {
   bool has;
 };
 
-__device__ __forceinline__ int units_of(const chain &c, const few &f) { return *c.n_pair * f.adapter.n_part; }
+__device__ __forceinline__ int units_of(const chain &c, const few &f) {
+  return *c.n_pair * f.linear.rows.factors.n_part;
+}
 
 __device__ __forceinline__ adapter_unit pair_of(const chain &c, const few &f, int pair) {
   const cuda_adapter_pair *p = c.pair + pair;
   adapter_unit u = {p->slot, p->tile, p->strip, 0, 0, false};
-  const cuda_adapter_site &site = site_of(f.adapter, u.slot);
+  const cuda_adapter_site &site = site_of(f.linear.rows.factors, u.slot);
   u.rank = whole_rank(site.rank);
   u.has = site.used && u.strip * RANK_STRIP < u.rank;
   return u;
 }
 
 __device__ __forceinline__ adapter_unit unit_of(const chain &c, const few &f, int unit) {
-  adapter_unit u = pair_of(c, f, unit / f.adapter.n_part);
-  u.part = unit % f.adapter.n_part;
+  adapter_unit u = pair_of(c, f, unit / f.linear.rows.factors.n_part);
+  u.part = unit % f.linear.rows.factors.n_part;
   return u;
 }
 
@@ -67,7 +65,8 @@ __device__ __forceinline__ uint4 token_load(const few &f, const uint4 *tokens, c
 /* A panel of a unit: 2 KB. */
 __device__ __forceinline__ const uint4 *factors_at(const few &f, const adapter_unit &u, int panel) {
   size_t strip = (size_t)(u.part * u.rank) / RANK_STRIP + u.strip;
-  return (const uint4 *)(f.adapter.a + u.slot * f.adapter.slot_bytes) + (strip * f.n_panel + panel) * 128;
+  return (const uint4 *)(f.linear.rows.factors.a + u.slot * f.linear.rows.factors.slot_bytes) +
+         (strip * f.n_panel + panel) * 128;
 }
 
 __device__ __forceinline__ void factors_load(uint4 w[4], const few &f, const adapter_unit &u, int panel) {
@@ -143,10 +142,8 @@ __device__ __forceinline__ float across_add(float x) {
   return x;
 }
 
-/* A token that has not named the adapter gets 0, whatever the sum. */
-__device__ __forceinline__ void shrunk_leave(uint32_t *to, int rank, int token, float sum, const float *scale) {
-  float s = scale[token];
-  strong_store(to + token * RANK_STRIP + rank, __float_as_uint(s == 0 ? 0 : sum * s));
+__device__ __forceinline__ void shrunk_leave(uint32_t *to, int rank, int token, float sum) {
+  strong_store(to + token * RANK_STRIP + rank, __float_as_uint(sum));
 }
 
 /* A warp of each block: h of a part. */
@@ -160,10 +157,9 @@ __device__ __forceinline__ void part_join(const chain &c, const uint4 *set, int 
     sum.x = across_add(sum.x), sum.y = across_add(sum.y), sum.z = across_add(sum.z), sum.w = across_add(sum.w);
     if (lane >= JOIN_LANES) continue;
     uint32_t *to = (uint32_t *)shrunk_at(f, set, unit);
-    const float *scale = c.pair[unit / f.adapter.n_part].scale;
     int rank = at / 4, token = at % 4 * 2;
-    shrunk_leave(to, rank, token, sum.x, scale), shrunk_leave(to, rank, token + 1, sum.y, scale);
-    shrunk_leave(to, rank + 8, token, sum.z, scale), shrunk_leave(to, rank + 8, token + 1, sum.w, scale);
+    shrunk_leave(to, rank, token, sum.x), shrunk_leave(to, rank, token + 1, sum.y);
+    shrunk_leave(to, rank + 8, token, sum.z), shrunk_leave(to, rank + 8, token + 1, sum.w);
   }
 }
 
@@ -189,128 +185,90 @@ __device__ __forceinline__ void parts_join(const chain &c, const uint4 *set) {
 
 /* --- expansion ---------------------------------------------------------------------------------------------------- */
 
-__device__ __forceinline__ int part_of_strip(const few &f, int strip) { return part_of_row(f.adapter, strip * 16); }
+/* 16 ranks of a row of b. */
+struct ranks {
+  uint4 low, high;
+};
 
-/* 16 rows of b into shared memory, 16 ranks of each, by a lane's 16 bytes; zeros beyond the last row. Not now: nearer.
- */
-__device__ __forceinline__ void rows_copy(uint8_t *to, const few &f, const adapter_unit &u, int first, bool now) {
-  const cuda_adapter_factors &a = f.adapter;
-  int lane = threadIdx.x % 32, row = first + lane / 2, there = row < a.rows ? 16 : 0;
-  const uint8_t *from = a.b + u.slot * a.slot_bytes + ((size_t)(there ? row : 0) * u.rank + u.strip * RANK_STRIP) * 2;
-  if (!now) {
-    if (there && lane % 2 == 0) asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
-    return;
+__device__ __forceinline__ float ranks_multiply(const ranks &b, const float4 h[4], float sum) {
+  const uint32_t pair[8] = {b.low.x, b.low.y, b.low.z, b.low.w, b.high.x, b.high.y, b.high.z, b.high.w};
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    const float *x = &h[i / 2].x + i % 2 * 2;
+    sum += __uint_as_float(pair[i] << 16) * x[0];
+    sum += __uint_as_float(pair[i] & 0xffff0000u) * x[1];
   }
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to) + lane * 16),
-               "l"(from + lane % 2 * 16), "r"(there)
-               : "memory");
+  return sum;
 }
 
-__device__ __forceinline__ void copies_await() {
-  asm volatile("cp.async.wait_all;" ::: "memory");
-  __syncwarp();
-}
-
-__device__ __forceinline__ uint2 shared_pair(const uint8_t *from) {
-  uint2 v;
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(shared_address(from)) : "memory");
-  return v;
-}
-
-/* Every group waits for the words of h that it reads: those of a later part may come after the first group's. */
-__device__ __forceinline__ float4 shrunk_load(const uint4 *from) {
+__device__ __forceinline__ float4 shrunk_await(const uint4 *from) {
   uint4 v;
   do v = strong_load(from);
-  while (!__all_sync(~0u, there(v)));
+  while (!there(v));
   return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
 }
 
-/* A pair in bf16 and what that leaves, but of what is infinite. */
-__device__ __forceinline__ uint32_t pair_part(float x, float y, uint32_t *rest) {
-  __nv_bfloat162 pair = __floats2bfloat162_rn(x, y);
-  float dx = x - __low2float(pair), dy = y - __high2float(pair);
-  *rest = pair_round(fabsf(dx) <= 3e38f ? dx : 0, fabsf(dy) <= 3e38f ? dy : 0);
-  return *(uint32_t *)&pair;
+/* A row of b of a slot, filled up to `rank`. */
+__device__ __forceinline__ const uint8_t *b_row(const few &f, int slot, int rank, int row) {
+  return f.linear.rows.factors.b + slot * f.linear.rows.factors.slot_bytes + (size_t)row * rank * 2;
 }
 
-/* multiply_bf16 by a warp whose `has` is the same in all lanes. The predicate is in the instruction: of branches to
- * sums in different registers the compiler made an index, and of the sums local memory. */
-__device__ __forceinline__ void multiply_if(bool has, float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %10, 0;\n"
-      "@p mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"((int)has));
+/* What a token's adapters make of a product; scale: of the input's norm, which h lacks. Of any adapters. */
+__device__ __forceinline__ float adapted_product(const chain &c, const few &f, const uint4 *set, int token, int row,
+                                                 float product, float scale) {
+  const cuda_adapter_factors &all = f.linear.rows.factors;
+  int i = c.first[token], part = part_of_row(all, row), within = token % 8;
+  float change = 0;
+  bool adapted = false;
+  while (i >= 0) {
+    const cuda_adapter_pair *pair = c.pair + i;
+    const cuda_adapter_site site = site_of(all, pair->slot);
+    int slot = pair->slot, rank = whole_rank(site.rank);
+    float s = pair->scale[within], delta = 0;
+    const uint4 *b = (const uint4 *)b_row(f, slot, rank, row);
+    for (; i >= 0 && c.pair[i].slot == slot; i = c.pair[i].next[within], b += 2) {
+      if (c.pair[i].strip * RANK_STRIP >= rank) continue;
+      const uint4 *from = shrunk_at(f, set, i * all.n_part + part) + within * 4;
+      float4 h[4];
+      for (int k = 0; k < 4; k++) h[k] = shrunk_await(from + k);
+      delta = ranks_multiply({b[0], b[1]}, h, delta);
+    }
+    if (!site.used) continue;
+    change += change_of(all, site, slot, row, s, product, delta * scale);
+    adapted = true;
+  }
+  return adapted ? bounded(product + change, all.most) : product;
 }
 
-/* What a warp multiplies at the end of a group: of each pair that is its own, and of each strip, 16 rows of b, which
- * come meanwhile. A team's warps take pairs in turn. */
-template <int STRIPS, int TILES> struct expansion {
-  uint8_t *room;  /* [ADAPTER_TURNS][STRIPS][ADAPTER_STRIP] */
-  int n;          /* turns of this warp */
-  adapter_unit u; /* of the first, which is the only one as long as there are few adapters */
-
-  __device__ __forceinline__ expansion(const chain &c, const few &f) {
-    int step = team_of(TILES) * WARPS;
-    n = (*c.n_pair - pair_at(0) + step - 1) / step;
-    u.has = false;
-    if (n > 0) u = pair_of(c, f, pair_at(0));
-  }
-
-  static __device__ __forceinline__ int pair_at(int turn) {
-    return (turn * team_of(TILES) + team_rank<TILES>()) * WARPS + (int)threadIdx.x / 32;
-  }
-
-  __device__ __forceinline__ adapter_unit unit_at(const chain &c, const few &f, int turn) const {
-    return turn == 0 ? u : pair_of(c, f, pair_at(turn));
-  }
-
-  __device__ __forceinline__ void ask(const chain &c, const few &f, const group &g, int turn, bool now) const {
-    adapter_unit u = unit_at(c, f, turn);
-    uint8_t *to = room + turn % ADAPTER_TURNS * STRIPS * ADAPTER_STRIP;
-#pragma unroll 1
-    for (int i = 0; i < g.n && u.has; i++) rows_copy(to + i * ADAPTER_STRIP, f, u, strip_of(f.weights, g, i) * 16, now);
-  }
-
-  __device__ __forceinline__ void begin(const chain &c, const few &f, const group &g, uint8_t *factors) {
-    room = factors + threadIdx.x / 32 * ADAPTER_TURNS * STRIPS * ADAPTER_STRIP;
-#pragma unroll 1
-    for (int turn = 0; turn < n; turn++) ask(c, f, g, turn, turn < ADAPTER_TURNS);
-  }
-
-  __device__ __forceinline__ void multiply(const few &f, const uint4 *set, const group &g, const adapter_unit &u,
-                                           int turn, float (*sum)[TILES][4]) const {
-    int lane = threadIdx.x % 32;
-    const uint8_t *from = room + turn % ADAPTER_TURNS * STRIPS * ADAPTER_STRIP + lane * 8;
-#pragma unroll
-    for (int i = 0; i < STRIPS; i++, from += ADAPTER_STRIP) {
-      if (i >= g.n) break;
-      int unit = pair_at(turn) * f.adapter.n_part + part_of_strip(f, strip_of(f.weights, g, i));
-      float4 h = shrunk_load(shrunk_at(f, set, unit) + lane);
-      uint2 low = shared_pair(from), high = shared_pair(from + ADAPTER_STRIP / 2);
-      uint32_t rest[2], one = pair_part(h.x, h.y, &rest[0]), two = pair_part(h.z, h.w, &rest[1]);
-      const uint32_t w[4] = {low.x, high.x, low.y, high.y};
-#pragma unroll
-      for (int t = 0; t < TILES; t++) {
-        multiply_if(t == u.tile, sum[i][t], w, one, two);
-        multiply_if(t == u.tile, sum[i][t], w, rest[0], rest[1]);
-      }
-    }
-  }
-
-  __device__ __forceinline__ void add(const chain &c, const few &f, const uint4 *set, const group &g,
-                                      float (*sum)[TILES][4]) const {
-#pragma unroll 1
-    for (int turn = 0; turn < n; turn++) {
-      if (turn == 0 || turn >= ADAPTER_TURNS) copies_await();
-      adapter_unit u = unit_at(c, f, turn);
-      if (u.has) multiply(f, set, g, u, turn, sum);
-      __syncwarp(); /* all have read what the next copy overwrites */
-      if (turn + ADAPTER_TURNS < n) ask(c, f, g, turn + ADAPTER_TURNS, true);
-    }
-    __syncwarp();
-  }
+/* What a thread knows of a result's token before its products: most have one adapter without magnitudes and shifts, of
+ * 16 ranks at most, whose rows of b and whose h are near when products are there. */
+enum token_kind { TOKEN_PLAIN, TOKEN_ALONE, TOKEN_ANY };
+struct token_adapter {
+  const uint8_t *b;
+  float scale;
+  int kind; /* enum token_kind; b and scale are of TOKEN_ALONE */
 };
+
+__device__ __forceinline__ token_adapter token_find(const chain &c, const few &f, int token) {
+  token_adapter t = {nullptr, 0, TOKEN_PLAIN};
+  int i = token < f.linear.n_row ? c.first[token] : -1;
+  if (i < 0) return t;
+  const cuda_adapter_pair *pair = c.pair + i;
+  const cuda_adapter_site site = site_of(f.linear.rows.factors, pair->slot);
+  bool alone = pair->next[token % 8] < 0 && !site.shift && !site.magnitude && site.rank <= RANK_STRIP;
+  t.kind = !alone ? TOKEN_ANY : site.used && site.rank > 0 ? TOKEN_ALONE : TOKEN_PLAIN;
+  t.b = b_row(f, pair->slot, 0, 0), t.scale = pair->scale[token % 8];
+  return t;
+}
+
+/* 256 threads: h of the block's tokens that have TOKEN_ALONE, to shared memory, as soon as it is there. */
+__device__ __forceinline__ void shrunk_bring(const chain &c, const few &f, const uint4 *set, int first, int n,
+                                             float4 *to) {
+  int own = threadIdx.x / 16, part = threadIdx.x / 4 % ADAPTER_PARTS, quarter = threadIdx.x % 4, token = first + own;
+  if (own >= n || part >= f.linear.rows.factors.n_part || token_find(c, f, token).kind != TOKEN_ALONE) return;
+  int unit = c.first[token] * f.linear.rows.factors.n_part + part;
+  to[threadIdx.x] = shrunk_await(shrunk_at(f, set, unit) + token % 8 * 4 + quarter);
+}
 
 } // namespace linear_chain
 

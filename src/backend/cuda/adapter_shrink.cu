@@ -1,7 +1,8 @@
 /* The shrink: what a linear's input, normed, makes with the factor a of its rows' adapters. A block takes up to eight
  * uses of one adapter, 16 ranks and some 1,024 columns: a warp multiplies 128 columns on the matrix units, with the
  * input as two numbers in bf16, which keep 16 bits of it. A use's sums depend on it alone: those of warps are added in
- * order, and so are those of columns, whether blocks of their own have made them or one after the other. */
+ * order, and so are those of columns, whether blocks of their own have made them or one after the other. Of blocks of
+ * their own the last one to arrive adds them. What is left has the scale of the input's norm. */
 #include "backend/cuda/adapter_launch.cuh"
 #include "backend/cuda/linear_result.cuh"
 
@@ -72,18 +73,44 @@ __device__ __forceinline__ int place_at(const cuda_shrink &a, const cuda_adapter
   return i < chunk.count ? a.lists.place[chunk.first + i] : -1;
 }
 
+/* A block has left what others are to read, or what it is to read itself: is it the last of so many? */
+__device__ __forceinline__ bool block_last(uint32_t *arrived, uint32_t n) {
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    last = atomicAdd(arrived, 1) == n - 1;
+    if (last) *arrived = 0;
+  }
+  __syncthreads();
+  __threadfence();
+  return last;
+}
+
+/* Of splits, in order, each so many floats from the one before. */
+__device__ __forceinline__ float splits_add(const float *from, size_t stride, int n) {
+  float total = 0;
+  for (int s = 0; s < n; s++) total += __ldcg(from + s * stride);
+  return total;
+}
+
+__device__ __forceinline__ float norm_scale(const cuda_shrink &a, float squares) {
+  return a.norm ? rsqrtf(squares / a.factors.cols + a.eps) : 1;
+}
+
 /* A chunk's ranks of a part. Threads have the sum of a rank and use each. */
-__device__ void strip_shrink(const cuda_shrink &a, const cuda_adapter_chunk &chunk, int part, int k0) {
-  __shared__ float sums[SHRINK_WARPS][16][CHUNK_USES], squares[SHRINK_WARPS][CHUNK_USES];
+__device__ void strip_shrink(const cuda_shrink &a, const cuda_adapter_chunk &chunk, int part, int k0,
+                             uint32_t *arrived) {
+  __shared__ __align__(8) float sums[SHRINK_WARPS][16][CHUNK_USES];
+  __shared__ float squares[SHRINK_WARPS][CHUNK_USES], scale[CHUNK_USES];
   const cuda_adapter_factors &f = a.factors;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = whole_rank(site_of(f, chunk.slot).rank);
   int use = place_at(a, chunk, lane / 4), token = use < 0 ? -1 : use / USES;
   int n_split = (f.cols + SPLIT_COLS - 1) / SPLIT_COLS, width = f.n_part * f.rank;
   const uint8_t *strip =
       f.a + chunk.slot * f.slot_bytes + (size_t)(part * rank + k0) / RANK_STRIP * ((f.cols + 63) / 64) * 2048;
-  int k = threadIdx.x / CHUNK_USES, mine = place_at(a, chunk, threadIdx.x % CHUNK_USES);
-  bool apart = a.sums.n_split > 1, adds = k < 16 && mine >= 0;
-  bool squared = a.norm && part == 0 && k0 == 0 && k == 16 && mine >= 0;
+  int k = threadIdx.x / CHUNK_USES, of = threadIdx.x % CHUNK_USES, mine = place_at(a, chunk, of);
+  bool apart = a.sums.n_split > 1, adds = k < 16 && mine >= 0, squared = k == 16 && mine >= 0;
   float total = 0;
   for (int split = apart ? blockIdx.z : 0; split < n_split; split++) {
     float sum[4] = {0, 0, 0, 0};
@@ -96,24 +123,33 @@ __device__ void strip_shrink(const cuda_shrink &a, const cuda_adapter_chunk &chu
     if (lane % 4 == 0) squares[warp][lane / 4] = square;
     __syncthreads();
     float one = 0;
-    for (int w = 0; w < SHRINK_WARPS; w++)
-      one += k < 16 ? sums[w][k][threadIdx.x % CHUNK_USES] : squares[w][threadIdx.x % CHUNK_USES];
+    for (int w = 0; w < SHRINK_WARPS; w++) one += k < 16 ? sums[w][k][of] : squares[w][of];
     total += one;
     if (apart) break;
   }
-  size_t at = apart ? blockIdx.z : 0;
-  if (adds) a.sums.h[(at * a.n * USES + mine) * width + part * f.rank + k0 + k] = total;
-  if (squared) a.sums.squares[at * a.n * USES + mine] = total;
+  float *h = a.sums.h + (size_t)mine * width + part * f.rank + k0 + k;
+  size_t stride = (size_t)a.n * USES;
+  if (apart) { /* strips leave the same squares */
+    if (adds) h[blockIdx.z * stride * width] = total;
+    if (squared) a.sums.squares[blockIdx.z * stride + mine] = total;
+    if (!block_last(arrived, gridDim.z)) return;
+    if (adds) total = splits_add(h, stride * width, n_split);
+    if (squared) total = splits_add(a.sums.squares + mine, stride, n_split);
+  }
+  if (squared) scale[of] = norm_scale(a, total);
+  __syncthreads();
+  if (adds) *h = total * scale[of];
 }
 
 __global__ void __launch_bounds__(SHRINK_THREADS) shrink_units(const __grid_constant__ cuda_shrink a) {
-  dependents_launch();
   dependencies_wait();
+  dependents_launch(); /* now: who comes next finds its input without waiting */
   int strips = a.factors.rank / RANK_STRIP, part = blockIdx.y / strips, k0 = blockIdx.y % strips * RANK_STRIP;
   int n = *a.lists.n_chunk;
   for (int i = blockIdx.x; i < n; i += gridDim.x) {
     cuda_adapter_chunk chunk = a.lists.chunk[i];
-    if (k0 < site_of(a.factors, chunk.slot).rank) strip_shrink(a, chunk, part, k0);
+    if (k0 < site_of(a.factors, chunk.slot).rank)
+      strip_shrink(a, chunk, part, k0, a.sums.arrived + (size_t)i * gridDim.y + blockIdx.y);
   }
 }
 
@@ -136,7 +172,7 @@ __device__ __forceinline__ float lanes_add(float x) {
 
 /* A block takes a use; a warp each eighth row of a. */
 template <typename F> __device__ void use_shrink(const cuda_shrink &a, int slot, int use) {
-  __shared__ float x[SPLIT_COLS];
+  __shared__ float x[SPLIT_COLS], scale;
   const cuda_adapter_factors &f = a.factors;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, token = use / USES;
   int rank = whole_rank(site_of(f, slot).rank), n_piece = (f.cols + 63) / 64, width = f.n_part * f.rank;
@@ -144,35 +180,42 @@ template <typename F> __device__ void use_shrink(const cuda_shrink &a, int slot,
   const F *from = (const F *)(f.a + slot * f.slot_bytes);
   const float *row = a.in + (size_t)token * a.in_cols;
   int n_split = (f.cols + SPLIT_COLS - 1) / SPLIT_COLS;
+  size_t stride = (size_t)a.n * USES;
+  float *h = a.sums.h + (size_t)use * width, *square = a.sums.squares + use;
   for (int split = apart ? blockIdx.z : 0; split < n_split; split++) {
     int first = split * SPLIT_COLS, n = min(SPLIT_COLS, f.cols - first);
     float squares = 0;
-    size_t at = apart ? split : 0;
+    size_t at = apart ? split * stride : 0;
     bool adds = !apart && split > 0;
     __syncthreads();
     for (int c = threadIdx.x; c < n; c += SHRINK_THREADS) x[c] = row[first + c] * (a.norm ? a.norm[first + c] : 1);
     __syncthreads();
-    if (a.norm && warp == 0) {
+    if (warp == 0) {
       for (int c = lane; c < n; c += 32) squares += row[first + c] * row[first + c];
       squares = lanes_add(squares);
-      float *to = a.sums.squares + at * a.n * USES + use;
-      if (lane == 0) *to = adds ? *to + squares : squares;
+      if (lane == 0) square[at] = adds ? square[at] + squares : squares;
     }
     for (int k = warp; k < f.n_part * rank; k += SHRINK_WARPS) {
       int part = k / rank, within = k % rank;
       float sum = 0;
       for (int c = lane; c < n; c += 32) sum += a_at<F>(from, n_piece, part * rank + within, first + c) * x[c];
       sum = lanes_add(sum);
-      float *to = a.sums.h + (at * a.n * USES + use) * width + part * f.rank + within;
+      float *to = h + at * width + part * f.rank + within;
       if (lane == 0) *to = adds ? *to + sum : sum;
     }
     if (apart) break;
   }
+  if (apart && !block_last(a.sums.arrived + use, gridDim.z)) return;
+  __syncthreads();
+  if (threadIdx.x == 0) scale = norm_scale(a, splits_add(square, stride, a.sums.n_split));
+  __syncthreads();
+  for (int k = threadIdx.x; k < width; k += SHRINK_THREADS)
+    if (k % f.rank < rank) h[k] = splits_add(h + k, stride * width, a.sums.n_split) * scale;
 }
 
 template <typename F> __global__ void __launch_bounds__(SHRINK_THREADS) shrink_plain(cuda_shrink a) {
-  dependents_launch();
   dependencies_wait();
+  dependents_launch();
   int n = *a.lists.n_chunk;
   for (int i = blockIdx.x; i < n; i += gridDim.x) {
     cuda_adapter_chunk chunk = a.lists.chunk[i];

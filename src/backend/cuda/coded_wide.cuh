@@ -21,6 +21,7 @@
 
 #include "backend/cuda/coded_operand.cuh"
 #include "backend/cuda/linear_fragments.cuh"
+#include "backend/cuda/adapter_end.cuh"
 #include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/matrix_group.cuh"
 
@@ -324,9 +325,14 @@ template <typename C, int TOKENS, int GROUPS> struct worker {
 #pragma unroll
     for (int k = 0; k < 2; k++) {
       if (k >= e.n) break;
-      float by = scale[e.token + k] * C::up, x;
-      x = result_of(a, (k ? gates.y : gates.x) * by * e.scale + e.bias,
-                    (k ? ups.y : ups.x) * by * e.scale_up + e.bias_up);
+      float by = scale[e.token + k] * C::up;
+      float gate = (k ? gates.y : gates.x) * by * e.scale, up = (k ? ups.y : ups.x) * by * e.scale_up;
+      if (a.rows.use) {
+        int at = result_row(a, e.col);
+        gate = product_adapt(a, e.token + k, at, gate);
+        if (a.gated) up = product_adapt(a, e.token + k, at + GATE_RUN, up);
+      }
+      float x = result_of(a, gate + e.bias, up + e.bias_up);
       if (a.residual) x = residual_add(a, x, e.residual[k]);
       if (a.out) a.out[(size_t)(e.token + k) * a.out_cols + e.col] = x;
       if (a.next_fragments) next_prepare(x, e.next_norm, e.token + k, e.col);

@@ -1,5 +1,5 @@
-/* Steps in which some row has adapters: the lists that the batch brings along, and their ops. Each linear leaves its
- * products alone, which adapter_expand.cu makes results of. */
+/* Steps in which some row has adapters: the lists that the batch brings along, and their ops. Linears whose kernels do
+ * not end with adapters leave their products alone, which adapter_expand.cu makes results of. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 
@@ -9,16 +9,11 @@ _Static_assert((int)USES == (int)ROW_LORAS, "kernels know the plan's number by a
 
 /* --- lists -------------------------------------------------------------------------------------------------------- */
 
-enum cuda_adapted_kind cuda_adapters_named(const struct program *p, const struct batch *batch) {
-  const struct cuda_adapters *a = &p->adapters;
-  enum cuda_adapted_kind kind = CUDA_PLAIN;
+enum cuda_adapted_kind cuda_adapters_named(const struct batch *batch) {
   for (int r = 0; r < batch->n_row; r++)
-    for (int i = 0; i < batch->row[r].n_lora; i++) {
-      if (batch->row[r].lora[i].scale == 0) continue;
-      if (a->part_bytes > 0 && !a->kind[batch->row[r].lora[i].slot].plain) return CUDA_ADAPTED_APART;
-      kind = CUDA_ADAPTED;
-    }
-  return kind;
+    for (int i = 0; i < batch->row[r].n_lora; i++)
+      if (batch->row[r].lora[i].scale != 0) return CUDA_ADAPTED;
+  return CUDA_PLAIN;
 }
 
 void cuda_adapters_lay(struct program *p) {
@@ -32,15 +27,15 @@ struct lists {
   int32_t *n_chunk, *place, *n_pair;
   struct cuda_adapter_chunk *chunk;
   struct cuda_adapter_pair *pair;
-  uint32_t *adapted;
+  int8_t *first;
 };
 
 static struct lists lists_of(const struct program *p, const struct cuda_slot *slot,
                              const struct cuda_adapter_lists *on_device) {
   const struct {
     const void *at;
-  } at[] = {{on_device->use},    {on_device->n_chunk}, {on_device->chunk},  {on_device->place},
-            {on_device->n_pair}, {on_device->pair},    {on_device->adapted}};
+  } at[] = {{on_device->use},    {on_device->n_chunk}, {on_device->chunk}, {on_device->place},
+            {on_device->n_pair}, {on_device->pair},    {on_device->first}};
   void *host[7];
   for (int i = 0; i < 7; i++) host[i] = slot->adapter_slab + ((const uint8_t *)at[i].at - p->adapters.slab);
   return (struct lists){.use = host[0],
@@ -48,7 +43,7 @@ static struct lists lists_of(const struct program *p, const struct cuda_slot *sl
                         .chunk = host[2],
                         .place = host[3],
                         .n_pair = host[4],
-                        .adapted = host[6],
+                        .first = host[6],
                         .pair = host[5]};
 }
 
@@ -106,14 +101,12 @@ static bool ranks_add(const struct program *p, const struct lists *lists, int32_
 /* Pairs of places that are sorted by slots. false: there are more than there is room for. */
 static bool pairs_make(const struct program *p, const struct lists *lists) {
   int32_t first = *lists->n_pair = 0;
-  *lists->adapted = 0;
   for (int32_t c = 0; c < *lists->n_chunk; c++) {
     const struct cuda_adapter_chunk *chunk = &lists->chunk[c];
     for (int32_t i = chunk->first; i < chunk->first + chunk->count; i++) {
       int32_t token = lists->place[i] / USES;
       struct cuda_adapter_pair *pair = pair_of(lists, chunk->slot, token / 8);
-      if (!pair) return false;
-      *lists->adapted |= 1u << token;
+      if (!pair || (pair->scale[token % 8] != 0 && !p->adapters.kind[chunk->slot].plain)) return false;
       pair->scale[token % 8] += lists->use[lists->place[i]].scale;
     }
     if (c + 1 < *lists->n_chunk && chunk[1].slot == chunk->slot) continue;
@@ -123,11 +116,26 @@ static bool pairs_make(const struct program *p, const struct lists *lists) {
   return *lists->n_pair * p->adapters.most_part <= ADAPTER_UNITS;
 }
 
-/* Of few rows; a step whose pairs do not fit is launched kernel by kernel, without them. */
+/* Pairs come by slots, and of each by ranks. */
+static void pairs_link(const struct lists *lists) {
+  memset(lists->first, -1, LINEAR_FEW * sizeof *lists->first);
+  for (int32_t i = *lists->n_pair - 1; i >= 0; i--)
+    for (int t = 0; t < 8; t++) {
+      struct cuda_adapter_pair *pair = &lists->pair[i];
+      if (pair->scale[t] == 0) continue;
+      pair->next[t] = lists->first[pair->tile * 8 + t];
+      lists->first[pair->tile * 8 + t] = (int8_t)i;
+    }
+}
+
+/* Of few tokens; a step whose pairs do not fit is launched kernel by kernel, without them. */
 static void pairs_try(struct program *p, const struct lists *lists, int32_t n) {
   *lists->n_pair = 0;
   if (p->adapters.part_bytes == 0 || n > LINEAR_FEW || p->adapted != CUDA_ADAPTED) return;
-  if (pairs_make(p, lists)) return;
+  if (pairs_make(p, lists)) {
+    pairs_link(lists);
+    return;
+  }
   p->adapted = CUDA_ADAPTED_APART, p->decode = NULL;
 }
 
@@ -194,6 +202,7 @@ static struct cuda_linear products_of(const struct cuda_linear *linear, float *p
   a.bias = a.residual = NULL;
   a.act = a.gated = a.multiply = a.has_post_norm = 0;
   a.factor = 1, a.softcap = 0;
+  a.rows = (struct cuda_adapter_rows){0};
   return a;
 }
 
@@ -203,22 +212,22 @@ static struct cuda_linear slice_of(const struct cuda_linear *linear, int first, 
   a.in += (size_t)first * (size_t)a.in_cols;
   a.out += (size_t)first * (size_t)a.out_cols;
   if (a.residual) a.residual += (size_t)first * (size_t)a.residual_cols;
+  rows_skip(&a.rows, first);
   a.n_row = n;
   return a;
 }
 
 /* Of a post norm the products are completed where they are. */
-static void slice_run(struct program *p, const struct op *op, struct cuda_expand *e, const struct cuda_linear *slice) {
+static void slice_run(struct program *p, const struct op *op, const struct cuda_linear *slice) {
   bool early = p->device->path->chained, in_place = !slice->gated && !slice->residual && !slice->has_post_norm;
   float *product = in_place ? slice->out : p->product;
-  e->product_cols = in_place ? slice->out_cols : slice->matrix.rows;
-  struct cuda_linear products = products_of(slice, product, e->product_cols);
+  struct cuda_expand e = {.linear = *slice, .n = slice->n_row};
+  e.product_cols = in_place ? slice->out_cols : slice->matrix.rows;
+  struct cuda_linear products = products_of(slice, product, e.product_cols);
   cuda_linear_make(p, op, &products);
-  e->linear = *slice;
-  if (slice->has_post_norm) e->linear = products, e->linear.bias = slice->bias;
-  e->linear.product = product;
-  e->n = slice->n_row;
-  cuda_adapter_expand(e, early, p->device->stream);
+  if (slice->has_post_norm) e.linear = products, e.linear.bias = slice->bias, e.linear.rows = slice->rows;
+  e.linear.product = product;
+  cuda_adapter_expand(&e, early, p->device->stream);
   if (slice->has_post_norm) cuda_linear_tail(slice, p->device->stream);
 }
 
@@ -240,28 +249,27 @@ void cuda_adapted_chain(struct program *p, const struct op *op, int n) {
   p->device->path->adapter_few(p->chain, n, &adapted, &p->between, p->device->multiprocessors, p->device->stream);
 }
 
-void cuda_adapted_linear(struct program *p, const struct op *op, const struct cuda_linear *linear) {
+void cuda_adapted_linear(struct program *p, const struct op *op, const struct cuda_linear *linear, bool ends) {
   const struct cuda_adapters *a = &p->adapters;
-  bool units = p->device->path->chained;
+  bool chained = p->device->path->chained;
   const struct cuda_adapter_lists *lists = lists_for(p, op);
-  struct cuda_adapter_sums sums = {a->h, a->squares, cuda_adapter_splits(linear->matrix.cols, linear->n_row)};
-  struct cuda_shrink shrink = {.factors = factors_of(p, op),
-                               .lists = *lists,
-                               .sums = sums,
-                               .in = linear->in,
-                               .norm = linear->has_norm ? linear->norm : NULL,
-                               .n = linear->n_row,
-                               .in_cols = linear->in_cols};
-  cuda_adapter_shrink(&shrink, units, units, p->device->stream);
-  for (int first = 0; first < linear->n_row; first += ADAPTED_SLICE) {
+  struct cuda_linear adapted = *linear;
+  const struct cuda_shrink shrink = {
+      .factors = factors_of(p, op),
+      .lists = *lists,
+      .sums = {a->h, a->squares, a->counts, cuda_adapter_splits(linear->matrix.cols, linear->n_row)},
+      .in = linear->in,
+      .norm = linear->has_norm ? linear->norm : NULL,
+      .n = linear->n_row,
+      .in_cols = linear->in_cols,
+      .eps = linear->eps};
+  cuda_adapter_shrink(&shrink, chained, chained, p->device->stream);
+  adapted.rows = (struct cuda_adapter_rows){shrink.factors, lists->use, a->h};
+  adapted.shrunk = ends && chained;
+  if (ends) cuda_linear_make(p, op, &adapted);
+  for (int first = 0; first < linear->n_row && !ends; first += ADAPTED_SLICE) {
     int rest = linear->n_row - first;
-    struct cuda_linear slice = slice_of(linear, first, rest < ADAPTED_SLICE ? rest : ADAPTED_SLICE);
-    struct cuda_expand expand = {
-        .factors = shrink.factors,
-        .use = lists->use + first * USES,
-        .sums = {a->h + (size_t)first * USES * (size_t)(shrink.factors.n_part * shrink.factors.rank),
-                 a->squares + (size_t)first * USES, sums.n_split},
-        .n_all = linear->n_row};
-    slice_run(p, op, &expand, &slice);
+    struct cuda_linear slice = slice_of(&adapted, first, rest < ADAPTED_SLICE ? rest : ADAPTED_SLICE);
+    slice_run(p, op, &slice);
   }
 }

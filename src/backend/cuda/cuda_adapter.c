@@ -10,7 +10,10 @@ enum { LOAD_THREADS = 4 };
 
 static bool sites_clear(struct program *p, struct error *error) {
   size_t count = (size_t)p->limits.adapters * (size_t)p->plan->n_op, sums = LINEAR_CHAIN * p->adapters.part_bytes;
-  return (sums == 0 || cuda_check(cudaMemsetAsync(p->adapters.partial, 0xff, sums, p->adapters.stream),
+  size_t counts = cuda_adapter_most(p->plan, &p->limits).counts * sizeof *p->adapters.counts;
+  return cuda_check(cudaMemsetAsync(p->adapters.counts, 0, counts, p->adapters.stream), "clearing the workspace",
+                    error) &&
+         (sums == 0 || cuda_check(cudaMemsetAsync(p->adapters.partial, 0xff, sums, p->adapters.stream),
                                   "clearing the workspace", error)) &&
          cuda_check(cudaMemsetAsync(p->adapters.site, 0, count * sizeof *p->adapters.site, p->adapters.stream),
                     "clearing the workspace", error) &&

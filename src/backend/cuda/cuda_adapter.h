@@ -15,7 +15,8 @@ struct cuda_adapter_place {
   size_t a, b, vectors;
 };
 
-/* What a step must know of the adapter in a slot: its greatest rank, and whether pairs tell all of it. */
+/* What a step must know of the adapter in a slot: its greatest rank, and whether it has neither magnitudes nor shifts:
+ * twice in a row, it is then as once with the sum of its scales. */
 struct cuda_adapter_kind {
   int32_t rank;
   bool plain;
@@ -27,6 +28,7 @@ struct cuda_adapters {
   struct cuda_adapter_site *site; /* [adapters][n_op] */
   uint8_t *slab;                  /* the step's lists */
   float *h, *squares;
+  uint32_t *counts;  /* struct cuda_adapter_sums.arrived */
   uint32_t *partial; /* [LINEAR_CHAIN][part_bytes] (struct cuda_adapted) */
   /* on the host */
   struct cuda_adapter_place *place; /* [n_op] */
@@ -46,9 +48,9 @@ struct cuda_adapters {
 /* Places of all ops' factors, if wanted, and bytes of a slot. */
 size_t cuda_adapter_lay(const struct plan *plan, const struct limits *limits, struct cuda_adapter_place *place);
 
-/* What of a linear's products is in memory at once; floats of sums and of squares. */
+/* What of a linear's products is in memory at once; floats of sums and of squares; counts of blocks. */
 struct cuda_adapter_needs {
-  size_t product, h, squares, slab;
+  size_t product, h, squares, counts, slab;
   size_t part_bytes; /* struct cuda_adapted */
 };
 struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struct limits *limits);

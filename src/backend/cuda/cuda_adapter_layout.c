@@ -44,11 +44,7 @@ size_t cuda_adapter_lay(const struct plan *plan, const struct limits *limits, st
 
 bool cuda_adapter_paired(const struct plan *plan, const struct limits *limits, const struct op *op) {
   if (op->kind != OP_LINEAR || limits->batch_invariant || limits->adapters == 0) return false;
-  const struct weight *w = plan_weights(plan) + op->weight[0];
-  int32_t end = 0;
-  for (int i = 0; i < w->n_part - 1 && !w->interleaved; i++)
-    if ((end += w->part[i].rows) % STRIP_ROWS != 0) return false;
-  return w->scheme.kind == SCHEME_BF16;
+  return !cuda_adapter_floats(plan_weights(plan) + op->weight[0]);
 }
 
 struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struct limits *limits) {
@@ -65,6 +61,7 @@ struct cuda_adapter_needs cuda_adapter_most(const struct plan *plan, const struc
     bool apart = op->args.linear.gated || op->in[1] >= 0 || op->args.linear.post_norm != NORM_NONE;
     most.h = larger(most.h, uses * width);
     most.squares = larger(most.squares, uses);
+    most.counts = larger(most.counts, SHRINK_COUNTS(width));
     size_t panels = ((size_t)w->cols + PIECE_COLS - 1) / PIECE_COLS;
     if (cuda_adapter_paired(plan, limits, op)) most.part_bytes = larger(most.part_bytes, panels * ADAPTER_UNITS * 512);
     if (apart) most.product = larger(most.product, (n < ADAPTED_SLICE ? n : ADAPTED_SLICE) * (size_t)w->rows);
@@ -86,7 +83,7 @@ static void lists_lay(int32_t n, uint8_t *slab, size_t *used, struct cuda_adapte
   lists->n_chunk = take(slab, used, sizeof *lists->n_chunk);
   lists->chunk = take(slab, used, uses * sizeof *lists->chunk);
   lists->place = take(slab, used, uses * sizeof *lists->place);
-  lists->adapted = take(slab, used, sizeof *lists->adapted);
+  lists->first = take(slab, used, LINEAR_FEW * sizeof *lists->first);
   lists->n_pair = take(slab, used, sizeof *lists->n_pair);
   lists->pair = take(slab, used, ADAPTER_PAIRS * sizeof *lists->pair);
 }

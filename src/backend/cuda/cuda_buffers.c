@@ -57,6 +57,7 @@ static bool adapters_visit(struct program *p, const struct visit *v) {
   return numbers(v, &a->factors, slots, bytes) &&
          numbers(v, &a->site, slots * (size_t)p->plan->n_op, sizeof *a->site) && numbers(v, &a->slab, needs.slab, 1) &&
          numbers(v, &a->h, needs.h, sizeof *a->h) && numbers(v, &a->squares, needs.squares, sizeof *a->squares) &&
+         numbers(v, &a->counts, needs.counts, sizeof *a->counts) &&
          numbers(v, &a->partial, LINEAR_CHAIN * needs.part_bytes, 1);
 }
 

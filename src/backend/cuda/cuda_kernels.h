@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/cuda/adapter_rows.h"
 #include "backend/cuda/cuda_places.h"
 #include "base/limits.h"
 
@@ -139,6 +140,7 @@ struct cuda_linear {
   float *out;                           /* [n_row][out_cols], at the result's first column */
   int32_t n_row, in_cols, out_cols, residual_cols, result_cols;
   uint8_t act, gated, multiply, has_norm, has_post_norm;
+  uint8_t shrunk;    /* the kernel before has only read `in`, and has begun after whoever made it had ended */
   uint8_t one_order; /* sums are added in one order, however many tokens there are */
   float eps, post_eps, factor, softcap;
 
@@ -150,7 +152,8 @@ struct cuda_linear {
   const float *squares, *next_norm;
   void *next_fragments;
   float *next_squares;
-  unsigned long long *greatest; /* [n_row] in place of `out`: the greatest's place (row_order.cuh), from 0; or NULL */
+  struct cuda_adapter_rows rows; /* of kernels that end with adapters (adapter_end.cuh) */
+  unsigned long long *greatest;  /* [n_row] in place of `out`: the greatest's place (row_order.cuh), from 0; or NULL */
 };
 
 /* Attention on the matrix units goes through keys in tiles, whose softmax is one step, and in pieces, each with sums of

@@ -91,9 +91,21 @@ bool cuda_linear_greatest(const struct program *p, const struct op *op, int n_ro
   return plain && (cuda_linear_fast(path, p->plan, op) || cuda_linear_bytes_fit(path, p->plan, op));
 }
 
-/* Are adapters' parts the linear's own? */
-static bool takes_pairs(const struct program *p, const struct op *op, int n_row) {
-  return cuda_adapter_takes(p, op) && is_few(p, op, n_row);
+/* Are adapters' parts the linear's own? ready: its input is left by the op before. FP8 rounds such inputs in registers,
+ * others with a scale, after which the shrink has no input. */
+static bool takes_pairs(const struct program *p, const struct op *op, int n_row, bool ready) {
+  bool rounded = plan_weights(p->plan)[op->weight[0]].scheme.activation == ACTIVATION_E4M3_TOKEN;
+  return cuda_adapter_takes(p, op) && is_few(p, op, n_row) && (ready || !rounded);
+}
+
+static bool op_takes_pairs(const struct program *p, const struct op *op, int n_row) {
+  return takes_pairs(p, op, n_row, p->ready == op);
+}
+
+/* Or of its results' making? In tiles of more tokens an expansion apart is faster (SPEED.md). */
+static bool ends_adapted(const struct program *p, const struct op *op, int n_row) {
+  if (!p->device->path->chained || is_few(p, op, n_row) || n_row > LINEAR_FEW) return false;
+  return is_wide(p, op, n_row) && plan_weights(p->plan)[op->weight[0]].cols % BYTE_COLS == 0;
 }
 
 /* The linear that follows and takes what this one makes, whole and alone; NULL: there is none. It can then be left its
@@ -105,7 +117,7 @@ static const struct op *next_linear(const struct program *p, const struct op *op
   int index = (int)(next - plan_ops(p->plan));
   if (index == p->n_body || index >= p->plan->n_op) return NULL;
   if (p->limits.batch_invariant && p->limits.adapters > 0) return NULL; /* what is left is rounded otherwise */
-  if (p->adapted && !(takes_pairs(p, op, a->n_row) && takes_pairs(p, next, a->n_row))) return NULL;
+  if (p->adapted && !(op_takes_pairs(p, op, a->n_row) && takes_pairs(p, next, a->n_row, true))) return NULL;
   if (!cuda_linear_takes(p, next, a->n_row) && !cuda_linear_bytes_fit(path, p->plan, next)) return NULL;
   if (cuda_linear_tiles(p, next, a->n_row) != tiles) return NULL;
   bool whole = a->result_cols == a->out_cols && a->result_cols % 64 == 0 &&
@@ -147,10 +159,11 @@ static bool same_kernel(const struct program *p, const struct op *op, const stru
 static void run_few(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct cuda_path *path = p->device->path;
   const struct op *next = path->chained ? next_halves(p, op, a, false) : NULL;
+  bool adapted = op_takes_pairs(p, op, a->n_row); /* before the next one is ready instead */
   inputs_hand_over(p, op, next, a);
   p->chain[p->n_chain++] = *a;
   if (next && is_few(p, next, a->n_row) && same_kernel(p, op, next) && p->n_chain < LINEAR_CHAIN) return;
-  if (takes_pairs(p, op, a->n_row))
+  if (adapted)
     cuda_adapted_chain(p, op - p->n_chain + 1, p->n_chain);
   else if (cuda_linear_coded_fit(path, p->plan, op))
     path->coded_few(p->chain, p->n_chain, &p->between, p->device->multiprocessors, p->device->stream);
@@ -214,6 +227,7 @@ static void run_wide(struct program *p, const struct op *op, struct cuda_linear 
 
 static void run_expanded(struct program *p, const struct op *op, struct cuda_linear *a) {
   p->device->path->coded_expand(&a->matrix, p->expanded, p->device->stream);
+  a->shrunk = false;
   a->matrix.data = p->expanded;
   a->matrix.kind = KIND_BF16, a->matrix.pieces = a->matrix.made = true, a->matrix.bytes = a->matrix.nibbles = false;
   a->matrix.strip_bytes = cuda_expanded_strip(plan_weights(p->plan) + op->weight[0]);
@@ -265,8 +279,8 @@ void cuda_linear_make(struct program *p, const struct op *op, struct cuda_linear
 void cuda_linear_run(struct program *p, const struct op *op) {
   struct cuda_linear a = cuda_linear_of(p, op);
   if (p->part == CUDA_HEAD_GREATEST && op[1].kind == OP_SAMPLE) a.greatest = p->greatest;
-  if (p->adapted && !takes_pairs(p, op, a.n_row))
-    cuda_adapted_linear(p, op, &a);
+  if (p->adapted && !op_takes_pairs(p, op, a.n_row))
+    cuda_adapted_linear(p, op, &a, ends_adapted(p, op, a.n_row));
   else
     cuda_linear_make(p, op, &a);
 }

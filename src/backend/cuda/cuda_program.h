@@ -57,7 +57,7 @@ enum cuda_part {
 enum cuda_adapted_kind {
   CUDA_PLAIN,
   CUDA_ADAPTED,
-  CUDA_ADAPTED_APART, /* none of its linears takes pairs: some adapter has more, or there are too many; no graph */
+  CUDA_ADAPTED_APART, /* none of its linears takes pairs: there are too many; no graph */
 };
 
 /* Launches of a decode step of so many rows. */
@@ -194,16 +194,16 @@ bool cuda_adapter_load(struct program *program, int slot, const struct adapter *
 
 /* cuda_adapted.c: has some row of the batch an adapter? Where its lists are; those of a step on their way to the
  * device, which may turn out to have no graph. */
-enum cuda_adapted_kind cuda_adapters_named(const struct program *program, const struct batch *batch);
+enum cuda_adapted_kind cuda_adapters_named(const struct batch *batch);
 void cuda_adapters_lay(struct program *program);
 bool cuda_adapters_send(struct program *program, struct cuda_slot *slot, const struct batch *batch,
                         struct error *error);
-/* Ops of such a step. linear: as without adapters. */
+/* Ops of such a step. linear: as without adapters; ends: its kernel ends with them (adapter_end.cuh). */
 void cuda_adapted_embed(struct program *program, const struct op *op);
 /* Does the op take pairs in the step, if its tokens are few? Launches the program's chain of n such, from an op on. */
 bool cuda_adapter_takes(const struct program *program, const struct op *op);
 void cuda_adapted_chain(struct program *program, const struct op *op, int n);
-void cuda_adapted_linear(struct program *program, const struct op *op, const struct cuda_linear *linear);
+void cuda_adapted_linear(struct program *program, const struct op *op, const struct cuda_linear *linear, bool ends);
 
 /* cuda_linear.c: what kernels are told of an op; products and all that follows, or products alone; an op; does one take
  * 16-bit tokens as the op before it can leave them? */

@@ -65,7 +65,7 @@ static struct cuda_slot *slot_next(struct program *p) {
 
 bool cuda_submit(struct program *p, const struct batch *batch, struct error *error) {
   p->batch = batch;
-  p->adapted = cuda_adapters_named(p, batch);
+  p->adapted = cuda_adapters_named(batch);
   bool (*send)(struct program *, struct cuda_slot *, const struct batch *, struct error *) =
       p->plan->role == PLAN_VISION ? cuda_image_send : cuda_send;
   return send(p, slot_next(p), batch, error) && cuda_part_run(p, CUDA_BODY, error);

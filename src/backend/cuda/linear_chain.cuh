@@ -19,9 +19,7 @@ struct few {
   uint32_t place;      /* where they are in a set, of parts but the first; squares, then peaks follow them */
   streamed weights;
   /* in steps with adapters */
-  struct cuda_adapter_factors adapter;
-  const uint32_t *adapted; /* bits of tokens */
-  uint32_t shrunk;         /* where h is in a set */
+  uint32_t shrunk; /* where h is in a set */
 };
 
 /* Linears one after the other, each taking what the one before it has left. */
@@ -31,6 +29,7 @@ struct chain {
   uint32_t used; /* units of a set */
   struct cuda_between between;
   /* in steps with adapters */
+  const int8_t *first;
   const struct cuda_adapter_pair *pair;
   const int32_t *n_pair;
   uint4 *partial;         /* [part][partial_units] */

@@ -82,6 +82,7 @@ void wide_skip(wide *f, int tokens) {
   f->tokens += (size_t)tokens * LINE * f->n_piece * 2;
   if (a->out) a->out += (size_t)tokens * a->out_cols;
   if (a->residual) a->residual += (size_t)tokens * a->residual_cols;
+  rows_skip(&a->rows, tokens);
   if (a->squares) a->squares += (size_t)tokens * a->n_square;
   if (a->next_squares) a->next_squares += (size_t)tokens * (a->result_cols / 16);
   if (a->next_fragments) a->next_fragments = (uint8_t *)a->next_fragments + (size_t)tokens * a->result_cols * 2;

@@ -3,5 +3,5 @@
 
 void cuda_linear_few(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
                      cuda_stream stream) {
-  chains_launch<sixteen_bits>(linear, n, between, multiprocessors, stream);
+  plain_chains<sixteen_bits>::launch(linear, n, nullptr, between, multiprocessors, stream);
 }

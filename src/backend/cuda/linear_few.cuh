@@ -89,15 +89,6 @@ __device__ __forceinline__ void group_multiply(const few &a, const uint4 *tokens
   if (alone) half_add<S, TILES>(half, sum);
 }
 
-/* What a part has of adapters; nothing where a scheme takes none. */
-struct no_adapters {
-  __device__ __forceinline__ no_adapters(const chain &, const few &) {}
-};
-template <typename S, int TILES, bool HAS = has_adapters<S>::value> struct adapter_work { typedef no_adapters type; };
-template <typename S, int TILES> struct adapter_work<S, TILES, true> {
-  typedef typename S::template expansion<TILES> type;
-};
-
 /* --- the chain ---------------------------------------------------------------------------------------------------- */
 
 template <typename S, int TILES>
@@ -110,7 +101,7 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   extras e[turns_of<S>(TILES)];
   group g = group_of<S, TILES>(f.weights, 0);
   float inverse[TILES];
-  if constexpr (has_adapters<S>::value) S::part_shrink(c, in.tokens, part);
+  if constexpr (has_adapters<S>::value) part_shrink(c, in.tokens, part);
   group_extras<S, TILES>(f, g, c.shift, e);
   if (S::top > 0 && g.n > 0)
     rounded_await<S, TILES>(b, f, in, r, first, inverse);
@@ -119,22 +110,19 @@ __device__ void part_multiply(const chain &c, const uint4 *set, int part, const 
   else
     fragments_begin<S, TILES>(b, f, in.tokens, first);
   if (part > 0) barrier_arrive(r.begun); /* the warps that scale begin when the input is as good as there */
-  typename adapter_work<S, TILES>::type expands(c, f);
+  factors_of<S, TILES> factors(c, f, g);
   for (int round = 0; g.n > 0;) {
     typename S::sum sum[strips_of<S>(TILES)][TILES][4] = {};
+    factors.ask(c, f, g);
     if constexpr (S::rolled)
       group_roll<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, inverse, sum, at);
-    else if constexpr (has_adapters<S>::value) {
-      expands.begin(c, f, g, r.factors);
-      group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
-      expands.add(c, f, set, g, sum);
-    } else
+    else
       group_multiply<S, TILES>(f, in.tokens, part > 0 && round == 0, r, g.n, b, sum, at);
     ring<S, TILES> here = r;
     if (buffers_of<S>(TILES) > 1) here.sums += *turns * WARPS * sums_of<S>(TILES);
-    sums_meet<S, TILES>(here, g.n, sum, *turns);
+    sums_meet<S, TILES>(here, g.n, sum, *turns, [&] { factors.bring(c, f, set, r, g, part, round == 0); });
     barrier_wait(r.scaled, part & 1);
-    group_finish<S, TILES>(f, here, output_of<S, TILES>(c, set, part), g, c.shift, e);
+    group_finish<S, TILES>(c, set, part, here, factors, g, e);
     if (buffers_of<S>(TILES) == 1) sums_free<S, TILES>(r);
     *turns ^= 1;
     g = group_of<S, TILES>(f.weights, ++round);
@@ -196,7 +184,7 @@ __global__ void __launch_bounds__(THREADS, 1) linear_few(const __grid_constant__
     dependencies_wait();
     if (warp >= SCALERS && warp < SCALERS + scalers_of(TILES)) scales_make<S, TILES>(c, r);
     if constexpr (has_adapters<S>::value)
-      if (warp == JOINER) S::parts_join(c, set_of(c));
+      if (warp == JOINER) parts_join(c, set_of(c));
   }
   __syncwarp();
   if (team_of(TILES) == 2) cluster_meet(); /* neither leaves while the other may write to it */
@@ -232,10 +220,10 @@ template <typename S> few part_of(const struct cuda_linear &l, const struct cuda
   few f = {.linear = l.has_post_norm ? products_alone(&l) : l, .tokens = (const uint4 *)l.fragments};
   int unit = f.linear.gated ? 2 : 1, n_piece = (l.matrix.cols + S::panels * 64 - 1) / (S::panels * 64);
   f.n_panel = (l.matrix.cols + 63) / 64;
-  if (!S::rounded || l.ready) f.linear.scales = nullptr;
+  if (!S::rounded || l.ready || adapted) f.linear.scales = nullptr;
   f.weights = {l.matrix.data + S::head, (S::head + (uint64_t)n_piece * S::piece + 127) / 128 * 128, n_piece,
                (l.matrix.rows + 15) / 16 / unit, unit};
-  if (adapted) f.adapter = adapted->factors[i], f.adapted = adapted->lists.adapted;
+  if (adapted) f.linear.rows.factors = adapted->factors[i];
   return f;
 }
 
@@ -255,11 +243,11 @@ void chains_run(const struct cuda_linear *linear, int n, const struct cuda_betwe
   c.part[0] = part_of<S>(linear[0], adapted, first);
   for (; c.n < n && !residual_far(linear, c.n); c.n++) c.part[c.n] = part_of<S>(linear[c.n], adapted, first + c.n);
   if (adapted) {
-    c.pair = adapted->lists.pair, c.n_pair = adapted->lists.n_pair;
+    c.first = adapted->lists.first, c.pair = adapted->lists.pair, c.n_pair = adapted->lists.n_pair;
     c.partial = (uint4 *)adapted->partial, c.partial_units = (uint32_t)(adapted->part_bytes / sizeof(uint4));
   }
-  if (!linear->ready && S::rounded) cuda_bytes_prepare(linear, nullptr, true, stream);
-  if (!linear->ready && !S::rounded) cuda_linear_prepare(linear, false, stream);
+  if (!linear->ready && S::rounded && !adapted) cuda_bytes_prepare(linear, nullptr, true, stream);
+  if (!linear->ready && !(S::rounded && !adapted)) cuda_linear_prepare(linear, false, stream);
   if (linear->n_row <= 8 || S::tiles == 1)
     chain_launch<S, 1>(c, multiprocessors, stream);
   else if constexpr (S::tiles > 1) {
@@ -272,11 +260,21 @@ void chains_run(const struct cuda_linear *linear, int n, const struct cuda_betwe
   if (c.n < n) chains_run<S>(linear + c.n, n - c.n, between, multiprocessors, stream, adapted, first + c.n);
 }
 
-template <typename S>
-void chains_launch(const struct cuda_linear *linear, int n, const struct cuda_between *between, int multiprocessors,
-                   cuda_stream stream) {
-  chains_run<S>(linear, n, between, multiprocessors, stream, nullptr, 0);
-}
+/* Launches of a scheme, without adapters, */
+template <typename S> struct plain_chains {
+  static void launch(const struct cuda_linear *linear, int n, const struct cuda_adapted *,
+                     const struct cuda_between *between, int multiprocessors, cuda_stream stream) {
+    chains_run<S>(linear, n, between, multiprocessors, stream, nullptr, 0);
+  }
+};
+
+/* and with them. */
+template <typename S> struct adapted_chains {
+  static void launch(const struct cuda_linear *linear, int n, const struct cuda_adapted *adapted,
+                     const struct cuda_between *between, int multiprocessors, cuda_stream stream) {
+    chains_run<adapted_scheme<S>>(linear, n, between, multiprocessors, stream, adapted, 0);
+  }
+};
 
 } // namespace
 

@@ -2,12 +2,14 @@
 #ifndef SPATE_BACKEND_CUDA_LINEAR_FINISH_CUH
 #define SPATE_BACKEND_CUDA_LINEAR_FINISH_CUH
 
-#include "backend/cuda/adapter_launch.cuh"
+#include "backend/cuda/adapter_few.cuh"
 #include "backend/cuda/linear_chain.cuh"
 #include "backend/cuda/linear_fragments.cuh"
 #include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/linear_sums.cuh"
 #include "backend/cuda/peak.cuh"
+
+#include <type_traits>
 
 namespace linear_chain {
 
@@ -44,7 +46,7 @@ template <typename S> __device__ __forceinline__ extras extras_load(const few &f
   const struct cuda_linear &a = f.linear;
   extras e = {1, 1, 0, 0, 0, 1};
   if (!p.has) return e;
-  int at = a.gated ? p.col / GATE_RUN * 2 * GATE_RUN + p.col % GATE_RUN : p.col;
+  int at = result_row(a, p.col);
   if (S::head > 0) {
     const uint8_t *strip = a.matrix.data + at / 16 * f.weights.strip_bytes;
     e.scale = ((const float *)strip)[at % 16];
@@ -70,6 +72,89 @@ __device__ __forceinline__ void group_extras(const few &f, const group &g, int s
       e[k] = extras_load<S>(f, place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32));
 }
 
+/* Of steps with adapters: what the thread's results take of their factors. */
+template <typename S, int TILES> struct factors_ahead {
+  static constexpr int turns = turns_of<S>(TILES);
+  static constexpr bool held = TILES < 4;
+  token_adapter token[turns];
+  ranks row[held ? turns : 1][2]; /* of a gate and its up */
+
+  __device__ __forceinline__ factors_ahead(const chain &c, const few &f, const group &g) {
+#pragma unroll
+    for (int k = 0; k < turns; k++) token[k] = token_find(c, f, at(c, f, g, k).token);
+  }
+
+  static __device__ __forceinline__ place at(const chain &c, const few &f, const group &g, int k) {
+    return place_of<S, TILES>(f, g, c.shift, threadIdx.x + k * WARPS * 32);
+  }
+
+  __device__ __forceinline__ const uint4 *row_at(const few &f, const place &p, int k, int i) const {
+    return (const uint4 *)token[k].b + (result_row(f.linear, p.col) + i * GATE_RUN) * 2;
+  }
+
+  /* Before a group's products: nearer. */
+  __device__ __forceinline__ void ask(const chain &c, const few &f, const group &g) const {
+#pragma unroll
+    for (int k = 0; k < turns; k++) {
+      place p = at(c, f, g, k);
+      if (!p.has || token[k].kind != TOKEN_ALONE) continue;
+      asm volatile("prefetch.global.L2 [%0];" ::"l"(row_at(f, p, k, 0)));
+      if (f.linear.gated) asm volatile("prefetch.global.L2 [%0];" ::"l"(row_at(f, p, k, 1)));
+    }
+  }
+
+  __device__ __forceinline__ ranks row_load(const few &f, const place &p, int k, int i) const {
+    const uint4 *from = row_at(f, p, k, i);
+    return {from[0], from[1]};
+  }
+
+  /* After them; h only once a part. Of 32 tokens there are no registers for rows. */
+  __device__ __forceinline__ void bring(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r,
+                                        const group &g, int part, bool first) {
+    constexpr int own = own_of(TILES) * 8;
+#pragma unroll
+    for (int k = 0; k < turns && held; k++) {
+      place p = at(c, f, g, k);
+      if (!p.has || token[k].kind != TOKEN_ALONE) continue;
+      row[held ? k : 0][0] = row_load(f, p, k, 0);
+      if (f.linear.gated) row[held ? k : 0][1] = row_load(f, p, k, 1);
+    }
+    if (first) shrunk_bring(c, f, set, team_rank<TILES>() * own, own, shrunk_of(r, part));
+  }
+
+  static __device__ __forceinline__ float4 *shrunk_of(const ring<S, TILES> &r, int part) {
+    return r.shrunk + part % 2 * own_of(TILES) * 8 * ADAPTER_PARTS * 4;
+  }
+
+  /* The product of the i-th of a result's rows in the k-th turn, adapted. */
+  __device__ __forceinline__ float product(const chain &c, const few &f, const uint4 *set, const ring<S, TILES> &r,
+                                           const place &p, int part, int k, int i, float product, float scale) const {
+    const cuda_adapter_factors &all = f.linear.rows.factors;
+    int at = result_row(f.linear, p.col) + i * GATE_RUN;
+    if (token[k].kind == TOKEN_PLAIN) return product;
+    if (token[k].kind == TOKEN_ANY) return adapted_product(c, f, set, p.token, at, product, scale);
+    const float4 *h = shrunk_of(r, part) + (p.own * ADAPTER_PARTS + part_of_row(all, at)) * 4;
+    ranks b = held ? row[held ? k : 0][i] : row_load(f, p, k, i);
+    return bounded(product + token[k].scale * (ranks_multiply(b, h, 0) * scale), all.most);
+  }
+};
+
+/* And of others: nothing. */
+template <typename S, int TILES> struct no_factors {
+  __device__ __forceinline__ no_factors(const chain &, const few &, const group &) {}
+  __device__ __forceinline__ void ask(const chain &, const few &, const group &) const {}
+  __device__ __forceinline__ void bring(const chain &, const few &, const uint4 *, const ring<S, TILES> &,
+                                        const group &, int, bool) {}
+  __device__ __forceinline__ float product(const chain &, const few &, const uint4 *, const ring<S, TILES> &,
+                                           const place &, int, int, int, float product, float) const {
+    return product;
+  }
+};
+
+template <typename S, int TILES>
+using factors_of =
+    typename std::conditional<has_adapters<S>::value, factors_ahead<S, TILES>, no_factors<S, TILES>>::type;
+
 /* A result as the next linear takes it: two columns are a word. */
 __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const input &to, float x, float norm,
                                              const place &p) {
@@ -90,21 +175,23 @@ __device__ __forceinline__ void next_prepare(const struct cuda_linear &a, const 
   if (p.col % 16 == 0) strong_store((uint32_t *)to.squares + at, __float_as_uint(square));
 }
 
-/* A product, bounded where its token has an adapter. */
-template <typename S> __device__ __forceinline__ float product_of(const few &f, float product, int token) {
-  return has_adapters<S>::value && f.adapted[0] >> token & 1 ? bounded(product, f.adapter.most) : product;
+/* The product of the i-th of a result's rows, the gate's or its up's, in the k-th turn. */
+template <typename S, int TILES>
+__device__ __forceinline__ float product_make(const chain &c, const uint4 *set, int part, const ring<S, TILES> &r,
+                                              const factors_of<S, TILES> &factors, const place &p, float row_scale,
+                                              int k, int i) {
+  float norm = r.scale[p.token], scale = S::top > 0 ? norm * r.factor[p.token] : norm;
+  float product = (float)total_of<S, TILES>(r, p.own, p.row + i * GATE_RUN) * (scale * row_scale);
+  return factors.product(c, c.part[part], set, r, p, part, k, i, product, norm);
 }
 
 template <typename S, int TILES>
-__device__ __forceinline__ void result_make(const few &f, const ring<S, TILES> &r, const input &to, const extras &e,
-                                            const place &p) {
-  const struct cuda_linear &a = f.linear;
-  float scale = r.scale[p.token], up = 0;
-  if (S::top > 0) scale *= r.factor[p.token];
-  float gate = product_of<S>(f, (float)total_of<S, TILES>(r, p.own, p.row) * (scale * e.scale), p.token) + e.bias;
-  if (a.gated)
-    up = product_of<S>(f, (float)total_of<S, TILES>(r, p.own, p.row + GATE_RUN) * (scale * e.scale_up), p.token) +
-         e.bias_up;
+__device__ __forceinline__ void result_make(const chain &c, const uint4 *set, int part, const ring<S, TILES> &r,
+                                            const factors_of<S, TILES> &factors, const input &to, const extras &e,
+                                            const place &p, int k) {
+  const struct cuda_linear &a = c.part[part].linear;
+  float gate = product_make<S, TILES>(c, set, part, r, factors, p, e.scale, k, 0) + e.bias, up = 0;
+  if (a.gated) up = product_make<S, TILES>(c, set, part, r, factors, p, e.scale_up, k, 1) + e.bias_up;
   float x = result_of(a, gate, up);
   if (a.residual) x = residual_add(a, x, e.residual);
   if (to.tokens) next_prepare(a, to, x, e.next_norm, p);
@@ -112,13 +199,15 @@ __device__ __forceinline__ void result_make(const few &f, const ring<S, TILES> &
 }
 
 template <typename S, int TILES>
-__device__ void group_finish(const few &f, const ring<S, TILES> &r, const input &to, const group &g, int shift,
-                             const extras *e) {
+__device__ void group_finish(const chain &c, const uint4 *set, int part, const ring<S, TILES> &r,
+                             const factors_of<S, TILES> &factors, const group &g, const extras *e) {
+  const few &f = c.part[part];
+  input to = output_of<S, TILES>(c, set, part);
 #pragma unroll
   for (int k = 0; k < turns_of<S>(TILES); k++) {
-    if (!turn_has(f, g, shift, k)) break;
-    place p = place_of<S, TILES>(f, g, shift, threadIdx.x + k * WARPS * 32);
-    if (p.has) result_make<S, TILES>(f, r, to, e[k], p);
+    if (!turn_has(f, g, c.shift, k)) break;
+    place p = place_of<S, TILES>(f, g, c.shift, threadIdx.x + k * WARPS * 32);
+    if (p.has) result_make<S, TILES>(c, set, part, r, factors, to, e[k], p, k);
   }
 }
 

@@ -13,6 +13,7 @@ struct prepare {
   const float *in, *norm; /* [token][in_cols], [cols] or NULL */
   uint4 *out;
   int in_cols, cols, n_piece, whole; /* whole: rows are multiples of 4 floats */
+  int late;                          /* its input is there when it begins: it awaits the kernel before at its end */
   float eps;
 };
 
@@ -39,7 +40,7 @@ __device__ float row_scale(const prepare &a, const float *row) {
 /* Swizzled tiles of 64 tokens × 64 columns, [tile][piece], as weights lie in pieces of 16 rows (cuda_layout.h). */
 __global__ void __launch_bounds__(PREPARE_THREADS) prepare_tiles(prepare a) {
   dependents_launch();
-  dependencies_wait();
+  if (!a.late) dependencies_wait();
   int token = blockIdx.x;
   const float *row = a.in + (size_t)token * a.in_cols;
   float scale = a.norm ? row_scale(a, row) : 1, x[UNIT], n[UNIT];
@@ -54,6 +55,7 @@ __global__ void __launch_bounds__(PREPARE_THREADS) prepare_tiles(prepare a) {
     tile[unit / 8 * 512 + (unit % 8 ^ token % 8)] =
         make_uint4(pair_round(x[0], x[1]), pair_round(x[2], x[3]), pair_round(x[4], x[5]), pair_round(x[6], x[7]));
   }
+  if (a.late) dependencies_wait();
 }
 
 __device__ __forceinline__ uint32_t normed_pair(const prepare &a, const float *row, float scale, int col) {
@@ -93,6 +95,7 @@ void cuda_linear_prepare(const struct cuda_linear *linear, bool tiles, cuda_stre
                .cols = linear->matrix.cols,
                .n_piece = (linear->matrix.cols + 63) / 64,
                .whole = linear->in_cols % 4 == 0,
+               .late = linear->shrunk,
                .eps = linear->eps};
   launch_shape shape = {linear->n_row, PREPARE_THREADS, 0, 1};
   early_launch(tiles ? prepare_tiles : prepare_fragments, shape, stream, a);

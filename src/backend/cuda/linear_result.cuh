@@ -69,6 +69,11 @@ static inline struct cuda_linear products_alone(const struct cuda_linear *linear
   return a;
 }
 
+/* The row of the matrix that makes a column of the result; of a gated one: the gate's. */
+static __device__ __forceinline__ int result_row(const struct cuda_linear &a, int col) {
+  return a.gated ? col / GATE_RUN * 2 * GATE_RUN + col % GATE_RUN : col;
+}
+
 /* The column of the result that a row of the matrix makes; of a gated one: a row of the gate's. */
 static __device__ __forceinline__ int result_col(const struct cuda_linear &a, int row) {
   return a.gated ? row / (2 * GATE_RUN) * GATE_RUN + row % GATE_RUN : row;

@@ -48,21 +48,24 @@ template <typename S> __host__ __device__ constexpr int sum_bytes(int tiles) {
   return buffers_of<S>(tiles) * team_of(tiles) * WARPS * sums_of<S>(tiles) * 16;
 }
 
-/* Does a scheme take adapters? Bytes that it has in shared memory for factors (adapter_few.cuh). */
+/* A scheme, in steps with adapters (adapter_few.cuh). */
+template <typename S> struct adapted_scheme : S {};
 template <typename S> struct has_adapters { static constexpr bool value = false; };
-enum { ADAPTER_TURNS = 1, ADAPTER_STRIP = 512 };
+template <typename S> struct has_adapters<adapted_scheme<S>> { static constexpr bool value = true; };
 
-template <typename S> __host__ __device__ constexpr int adapter_bytes(int tiles) {
-  return has_adapters<S>::value ? WARPS * ADAPTER_TURNS * strips_of<S>(tiles) * ADAPTER_STRIP : 0;
+/* 16 floats of each of a block's tokens and a part of the matrix; of two parts of a chain in turn. */
+enum { ADAPTER_PARTS = 4 };
+template <typename S> __host__ __device__ constexpr int shrunk_bytes(int tiles) {
+  return has_adapters<S>::value ? 2 * own_of(tiles) * 8 * ADAPTER_PARTS * 64 : 0;
 }
 
 /* Stages that fit beside the sums, what tokens have, and the barriers. */
 template <typename S> __host__ __device__ constexpr int stages_of(int tiles) {
-  return (226 * 1024 - sum_bytes<S>(tiles) - adapter_bytes<S>(tiles)) / run_of<S>();
+  return (226 * 1024 - sum_bytes<S>(tiles) - shrunk_bytes<S>(tiles)) / run_of<S>();
 }
 
 template <typename S> __host__ __device__ constexpr int shared_bytes(int tiles) {
-  return stages_of<S>(tiles) * run_of<S>() + sum_bytes<S>(tiles) + adapter_bytes<S>(tiles) + tiles * 8 * 3 * 4 +
+  return stages_of<S>(tiles) * run_of<S>() + sum_bytes<S>(tiles) + shrunk_bytes<S>(tiles) + tiles * 8 * 3 * 4 +
          (2 * stages_of<S>(tiles) + 4) * 8;
 }
 
@@ -122,7 +125,7 @@ template <typename S, int TILES> struct ring {
   static constexpr int stages = stages_of<S>(TILES);
   uint8_t *bytes;         /* [stages][run_of()] */
   float4 *sums;           /* [of the block, of the other of its team or in turn][WARPS][sums_of()] */
-  uint8_t *factors;       /* [WARPS][ADAPTER_TURNS][strips_of()][ADAPTER_STRIP] */
+  float4 *shrunk;         /* [part % 2][token of the block][part of the matrix][4] (adapter_few.cuh) */
   float *scale;           /* [token]: what products are multiplied by: of a norm that the input still lacks */
   float *factor;          /* [token]: the same of tokens that are rounded with a scale, */
   float *inverse;         /* [token]: and what they are multiplied by before */
@@ -136,8 +139,8 @@ template <typename S, int TILES> __device__ ring<S, TILES> ring_lay(uint8_t *sha
   ring<S, TILES> r;
   r.bytes = shared;
   r.sums = (float4 *)(shared + r.stages * run_of<S>());
-  r.factors = (uint8_t *)(r.sums + sum_bytes<S>(TILES) / 16);
-  r.scale = (float *)(r.factors + adapter_bytes<S>(TILES));
+  r.shrunk = r.sums + sum_bytes<S>(TILES) / 16;
+  r.scale = (float *)(r.shrunk + shrunk_bytes<S>(TILES) / 16);
   r.factor = r.scale + TILES * 8, r.inverse = r.factor + TILES * 8;
   r.full = (uint64_t *)(r.inverse + TILES * 8);
   r.empty = r.full + r.stages;

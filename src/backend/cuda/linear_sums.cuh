@@ -51,13 +51,15 @@ __device__ __forceinline__ void sums_leave(const ring<S, TILES> &r, int n, const
     }
 }
 
-/* Of n strips, until all are there. turn: how many groups there were, modulo 2. */
-template <typename S, int TILES>
+/* Of n strips, until all are there. turn: how many groups there were, modulo 2; meanwhile: what is done while others
+ * are waited for. */
+template <typename S, int TILES, typename WORK>
 __device__ __forceinline__ void sums_meet(const ring<S, TILES> &r, int n, const typename S::sum (*sum)[TILES][4],
-                                          uint32_t turn) {
+                                          uint32_t turn, WORK meanwhile) {
   if (team_of(TILES) == 2) barrier_wait(r.taken, turn ^ 1);
   sums_leave<S, TILES>(r, n, sum);
   if (team_of(TILES) == 2 && threadIdx.x == 0) barrier_expect(r.came, WARPS * n * own_of(TILES) * 512);
+  meanwhile();
   warps_meet();
   if (team_of(TILES) == 2) barrier_wait(r.came, turn);
 }
