@@ -40,7 +40,7 @@ static void plan_make(struct bench *b, const char *network) {
   struct checkpoint *checkpoint = known_model_open(network, &error);
   buffer_init(&b->plan, PLAN_BYTES);
   const struct family *family = checkpoint ? family_find(checkpoint, &error) : NULL;
-  if (!family || !family_outline(family, checkpoint, &b->plan, &error)) die(error.text);
+  if (!family || !family_outline(family, checkpoint, 0, &b->plan, &error)) die(error.text);
   checkpoint_close(checkpoint);
   struct plan *plan = (struct plan *)(void *)b->plan.data;
   struct weight *weights = (struct weight *)(void *)((char *)plan + plan->weights);

@@ -6,30 +6,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct family *const families[] = {&llama_family,    &gemma3_family, &gemma3_vision_family,
-                                                &idefics3_family, &llava_family,  &mistral3_family,
-                                                &qwen2_vl_family, &bert_family};
+static const struct family *const families[] = {
+    &llama_family,    &gemma_family,      &gemma3_family,   &phi3_family,    &granite_family,
+    &olmo2_family,    &smollm3_family,    &glm4_family,     &cohere_family,  &gpt2_family,
+    &gpt_neox_family, &starcoder2_family, &falcon_family,   &mpt_family,     &gemma3_vision_family,
+    &idefics3_family, &llava_family,      &mistral3_family, &qwen2_vl_family, &bert_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
+
+static bool family_has(const struct family *family, const char *architecture) {
+  const struct architecture *own = family->architectures;
+  while (own->name && strcmp(own->name, architecture) != 0) own++;
+  return own->name != NULL;
+}
 
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error) {
   const char *wanted = checkpoint_architecture(checkpoint);
   char known[ERROR_TEXT_MAX - 144] = ""; /* what the rest of the sentence takes */
   size_t used = 0;
-  for (int i = 0; i < FAMILY_COUNT; i++) {
-    for (const struct architecture *own = families[i]->architectures; own->name; own++) {
-      if (strcmp(own->name, wanted) == 0) return families[i];
-      bool fits =
-          used + strlen(own->name) + sizeof ", , …" < sizeof known; /* those that do not are left out at the end */
-      if (used < sizeof known - 8)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", fits ? own->name : "…");
-      if (!fits) used = sizeof known;
-    }
-  }
-  error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; these are: %s.", wanted,
-            known);
+  for (int i = 0; i < FAMILY_COUNT; i++)
+    if (family_has(families[i], wanted)) return families[i];
+  for (int i = 0; i < FAMILY_COUNT && used < sizeof known; i++)
+    used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? "; " : "", families[i]->title);
+  error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; it loads those of %s.",
+            wanted, known);
   return NULL;
 }
+
+const struct family *family_at(int index) { return index < FAMILY_COUNT ? families[index] : NULL; }
 
 const char *family_gguf_name(const struct family *family, const struct checkpoint *checkpoint) {
   const struct architecture *own = family->architectures;
@@ -47,6 +51,27 @@ static bool matrix_fits(const struct tensor *tensor, const struct weight *weight
   return tensor->n_dim >= 2 && tensor->dim[0] == rows && across == cols;
 }
 
+/* Norms of each head's own have a row for each. */
+static bool vector_fits(const struct tensor *tensor, int rows) {
+  int64_t count = 1;
+  for (int i = 0; i < tensor->n_dim; i++) count *= tensor->dim[i];
+  return tensor->n_dim >= 1 && tensor->n_dim <= 2 && count == rows;
+}
+
+/* Rows that the plan has of a part's tensor, all together; `found` are the tensor's. */
+static int tensor_rows(const struct plan *plan, const struct weight_part *part, int64_t found) {
+  int rows = part_end(part);
+  if (rows == found) return rows;
+  for (int i = 0; i < plan->n_weight; i++) {
+    const struct weight *weight = plan_weights(plan) + i;
+    for (int k = 0; k < weight->n_part; k++)
+      if (part_end(&weight->part[k]) > rows &&
+          strcmp(plan_name(plan, weight->part[k].tensor), plan_name(plan, part->tensor)) == 0)
+        rows = part_end(&weight->part[k]);
+  }
+  return rows;
+}
+
 /* Is the tensor exactly the part of the weight that it is meant to be? */
 static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
                        const struct weight_part *part, bool *used, struct error *error) {
@@ -54,22 +79,24 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
   const struct tensor *tensor = checkpoint_find(checkpoint, name);
   char shape[TENSOR_SHAPE_TEXT];
   bool vector = weight->use == WEIGHT_VECTOR;
+  if (part_is_constant(plan, part)) return true;
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
-  bool fits = vector ? tensor->n_dim == 1 && tensor->dim[0] == part->rows
-                     : matrix_fits(tensor, weight, part->rows, weight->cols);
+  int rows = tensor_rows(plan, part, tensor->dim[0]);
+  bool fits = vector ? vector_fits(tensor, rows) : matrix_fits(tensor, weight, rows, weight->cols);
   if (!fits && vector)
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d] from the config.", name,
-                     tensor_shape_text(tensor, shape), part->rows);
+                     tensor_shape_text(tensor, shape), rows);
   if (!fits)
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d, %d] from the config.", name,
-                     tensor_shape_text(tensor, shape), part->rows, weight->cols);
+                     tensor_shape_text(tensor, shape), rows, weight->cols);
   used[tensor - checkpoint_tensor(checkpoint, 0)] = true;
   return true;
 }
 
 /* Tables that other programs store beside the weights and that are computed here. */
 static bool tensor_computed(const char *name) {
-  return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "v.token_embd.img_break") == 0 ||
+  return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "rope_factors_long.weight") == 0 ||
+         strcmp(name, "rope_factors_short.weight") == 0 || strcmp(name, "v.token_embd.img_break") == 0 ||
          strstr(name, ".rotary_emb.inv_freq") != NULL;
 }
 
@@ -151,18 +178,19 @@ static bool vision_outline(const struct family *family, const struct checkpoint 
   return ok;
 }
 
-bool family_outline(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+bool family_outline(const struct family *family, const struct checkpoint *checkpoint, int length, struct buffer *block,
                     struct error *error) {
   struct plan_builder builder;
   plan_builder_init(&builder, family->role);
+  builder.length = length;
   bool ok = family->build(checkpoint, &builder, error) && plan_finish(&builder, block, error);
   plan_builder_release(&builder);
   return ok;
 }
 
-bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer block[PLAN_ROLES],
-                 struct error *error) {
+bool family_plan(const struct family *family, const struct checkpoint *checkpoint, int length,
+                 struct buffer block[PLAN_ROLES], struct error *error) {
   for (int role = 0; role < PLAN_ROLES; role++) buffer_clear(&block[role]);
-  return family_outline(family, checkpoint, &block[PLAN_DECODER], error) &&
+  return family_outline(family, checkpoint, length, &block[PLAN_DECODER], error) &&
          vision_outline(family, checkpoint, block, error) && tensors_check(family, checkpoint, block, error);
 }

@@ -14,6 +14,8 @@ struct architecture {
 };
 
 struct family {
+  const char *title;                        /* for people: docs/models.md */
+  const char *tried;                        /* sizes that have answered as they should; NULL: tiny checkpoints alone */
   const struct architecture *architectures; /* a NULL name at the end */
   enum plan_role role;                      /* of its plan: a decoder's, or PLAN_ENCODER */
   /* Adds values, groups, weights and ops, and fills the builder's head. */
@@ -27,11 +29,15 @@ struct family {
 };
 
 /* One object for each family, defined in its file. */
-extern const struct family bert_family, llama_family, gemma3_family, gemma3_vision_family, idefics3_family,
-    llava_family, mistral3_family, qwen2_vl_family;
+extern const struct family llama_family, gemma_family, gemma3_family, phi3_family, granite_family, olmo2_family,
+    smollm3_family, glm4_family, cohere_family, gpt2_family, gpt_neox_family, starcoder2_family, falcon_family,
+    mpt_family, gemma3_vision_family, idefics3_family, llava_family, mistral3_family, qwen2_vl_family, bert_family;
 
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);
+
+/* Families one after the other, for docs/models.md; NULL behind the last. */
+const struct family *family_at(int index);
 
 /* What GGUF files, models and adapters, call the checkpoint's architecture, which is of the family; "": unknown. */
 const char *family_gguf_name(const struct family *family, const struct checkpoint *checkpoint);
@@ -39,12 +45,12 @@ const char *family_gguf_name(const struct family *family, const struct checkpoin
 /* The plans (schemes still F32), one of each role that the network has, in the blocks by role (an encoder of texts in
  * the decoder's place: a network is one or the other); of others the block is left empty. They are checked against the
  * checkpoint: every tensor that a weight names exists with the right shape, and no tensor of the checkpoint is left
- * over. */
-bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer block[PLAN_ROLES],
-                 struct error *error);
+ * over. length: of the longest text that they are for. */
+bool family_plan(const struct family *family, const struct checkpoint *checkpoint, int length,
+                 struct buffer block[PLAN_ROLES], struct error *error);
 
 /* The decoder's from the config alone, of a checkpoint without tensors. */
-bool family_outline(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+bool family_outline(const struct family *family, const struct checkpoint *checkpoint, int length, struct buffer *block,
                     struct error *error);
 
 #endif

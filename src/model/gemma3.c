@@ -91,7 +91,9 @@ bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder 
   d.prefix = tensor_prefix(checkpoint);
   d.act = ACT_GELU_TANH;
   d.rope_style = ROPE_HALF;
-  d.qk_norm = d.sandwich = d.tied = true;
+  d.qk_norm = QK_NORM_HEAD;
+  d.block = BLOCK_SANDWICH;
+  d.tied = true;
   if (!decoder_read(&d, checkpoint, error)) return false;
   d.embed_scale = (float)sqrt(d.hidden);
   double scalar = attend_numerator(&d);
@@ -104,4 +106,4 @@ bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder 
          softcap_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
-const struct family gemma3_family = {.architectures = architectures, .build = gemma3_text_build};
+const struct family gemma3_family = {.title = "Gemma 3", .architectures = architectures, .build = gemma3_text_build};

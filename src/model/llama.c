@@ -14,6 +14,7 @@ struct llama_member {
 
 static const struct architecture architectures[] = {{"LlamaForCausalLM", "llama"},
                                                     {"MistralForCausalLM", "llama"},
+                                                    {"MinistralForCausalLM", "llama"},
                                                     {"Qwen2ForCausalLM", "qwen2"},
                                                     {"Qwen3ForCausalLM", "qwen3"},
                                                     {"llama", "llama"},
@@ -98,7 +99,7 @@ static bool member_build(const struct llama_member *of, struct decoder d, double
   const struct llama_member member = *of;
   d.act = ACT_SILU;
   d.rope_style = ROPE_HALF;
-  d.qk_norm = member.qk_norm;
+  d.qk_norm = member.qk_norm ? QK_NORM_HEAD : QK_NORM_NONE;
   if (!decoder_read(&d, checkpoint, error)) return false;
   if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF)
     gguf_variants(&d, checkpoint);
@@ -139,4 +140,7 @@ bool llama_text_build(const struct llama_text *text, const struct checkpoint *ch
   return member_build(&member, d, text->rope_base > 0 ? text->rope_base : 10000, checkpoint, builder, error);
 }
 
-const struct family llama_family = {.architectures = architectures, .build = llama_build};
+const struct family llama_family = {.title = "Llama 2 and 3, Mistral, Qwen 2, 2.5 and 3, SmolLM 2",
+                                    .tried = "SmolLM2-135M",
+                                    .architectures = architectures,
+                                    .build = llama_build};

@@ -257,6 +257,10 @@ def sse_objects(body):
     return [json.loads(event[len("data: "):]) for event in events]
 
 
+# Answers of encoders, which test_encoders.py has.
+VECTOR_ANSWERS = ("Embeddings", "Embedding", "TextUsage", "Ranking", "Ranked", "RankedDocument", "Scores", "Score", "Classes", "Class")
+
+
 class Schemas:
     """The objects of /openapi.json. Checks that values have the types that it tells, and no field that it does not."""
 

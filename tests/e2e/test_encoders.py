@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import unittest
 
-from spate_server import JSON, ROOT, SPATE, Server, wait_for
+from spate_server import JSON, ROOT, SPATE, Schemas, Server, VECTOR_ANSWERS, wait_for
 
 FIXTURES = ROOT / "tests/fixtures/encoder"
 CLOSE = 2e-5  # of numbers of fp32 networks, relative to the largest
@@ -308,6 +308,22 @@ def ranks(values):
 def spearman(a, b):
     a, b = ranks(a), ranks(b)
     return cosine([x - sum(a) / len(a) for x in a], [x - sum(b) / len(b) for x in b])
+
+
+class Description(unittest.TestCase):
+    def test_answers_are_as_described(self):
+        """Every object of these routes has the fields that /openapi.json tells, and each of those is somewhere."""
+        with served(FIXTURES / "bert") as vectors_of, served(FIXTURES / "bert-pairs") as pairs, served(FIXTURES / "bert-labels") as labels:
+            schemas = Schemas(vectors_of)
+            asked = [(vectors_of, "/v1/embeddings", "Embeddings", {"input": "a"}),
+                     (vectors_of, "/v1/embeddings", "Embeddings", {"input": ["a"], "encoding_format": "base64"}),
+                     (pairs, "/v1/rerank", "Ranking", {"query": "a", "documents": ["b"], "return_documents": True}),
+                     (pairs, "/v1/score", "Scores", {"text_1": "a", "text_2": "b"}),
+                     (labels, "/v1/classify", "Classes", {"input": "a"})]
+            for server, path, name, fields in asked:
+                schemas.check(name, ask(server, path, fields)[1])
+        told = {f"{name}.{field}" for name in VECTOR_ANSWERS for field in schemas.schemas[name]["properties"]}
+        self.assertEqual(told - schemas.seen, set())
 
 
 @unittest.skipUnless(os.environ.get("SPATE_TEST_MINILM"), "SKIPPED: SPATE_TEST_MINILM is not what scripts/get_minilm.sh prints")

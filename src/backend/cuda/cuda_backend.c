@@ -58,6 +58,11 @@ static bool frequencies_shared(const struct plan *plan, const struct op *op) {
   return false;
 }
 
+static bool linear_is_whole(const struct plan *plan, const struct op *op) {
+  int rows = plan_weights(plan)[op->weight[0]].rows;
+  return op->args.linear.gated || rows == plan_values(plan)[op->out].cols;
+}
+
 static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
   const char *why = "decoders have no kernel for it";
@@ -73,6 +78,10 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "its post norm has no weight", error);
   if (op->kind == OP_ATTEND && frequencies_shared(plan, op))
     return op_unsupported(plan, index, "another op turns the same frequencies by other axes", error);
+  if (op->kind == OP_ATTEND && (op->args.attend.alibi || op->args.attend.head_norms))
+    return op_unsupported(plan, index, "slopes and norms of each head's own run on cpu alone so far", error);
+  if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && !linear_is_whole(plan, op))
+    return op_unsupported(plan, index, "post norms of a part of a value run on cpu alone so far", error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
     return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
   return true;
