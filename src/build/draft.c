@@ -125,7 +125,7 @@ static bool encoder_facts_make(struct draft *draft, struct error *error) {
 bool draft_settle(struct draft *draft, const struct engine_config *config, const struct backend *backend,
                   struct error *error) {
   const struct family *family = family_find(draft->checkpoint, error);
-  if (!family || !family_plan(family, draft->checkpoint, draft->block, error)) {
+  if (!family || !family_plan(family, draft->checkpoint, engine_config_length(config), draft->block, error)) {
     for (int role = 0; role < PLAN_ROLES; role++) buffer_clear(&draft->block[role]);
     return false;
   }

@@ -90,6 +90,11 @@ static bool source_init(const struct network_walk *walk, int weight, struct weig
   return true;
 }
 
+/* The row of the table for token i. */
+static int embed_row(const struct network_walk *walk, const struct op *op, size_t i) {
+  return op->args.embed.source == EMBED_TOKENS ? walk->data->token[i] : (int)(i % (size_t)walk->data->length);
+}
+
 static bool tokens_embed(struct network_walk *walk, const struct op *op, struct error *error) {
   struct weight table;
   struct weight_source source;
@@ -99,9 +104,9 @@ static bool tokens_embed(struct network_walk *walk, const struct op *op, struct 
   size_t cols = (size_t)table.cols;
   for (size_t i = 0; i < tokens_of(walk->data) && done; i++) {
     float *out = walk->value[op->out] + i * cols;
-    done = weight_reader_read(&reader, walk->data->token[i], 1, error);
-    if (done) memcpy(out, reader.rows.dense, cols * sizeof *out);
-    for (size_t k = 0; k < cols && done; k++) out[k] *= op->args.embed.scale;
+    done = weight_reader_read(&reader, embed_row(walk, op, i), 1, error);
+    const float *row = reader.rows.dense;
+    for (size_t k = 0; k < cols && done; k++) out[k] = row[k] * op->args.embed.scale + (op->in[0] >= 0 ? out[k] : 0);
   }
   weight_reader_release(&reader);
   return done;
@@ -157,6 +162,15 @@ static float *vector_read(const struct network_walk *walk, int weight, struct er
   return NULL;
 }
 
+/* By factors, then shifts. */
+static void row_center(float *x, const float *weight, size_t cols, float eps) {
+  double mean = 0, squares = 0;
+  for (size_t i = 0; i < cols; i++) mean += (double)x[i] / (double)cols;
+  for (size_t i = 0; i < cols; i++) squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+  double inverse = 1 / sqrt(squares / (double)cols + (double)eps);
+  for (size_t i = 0; i < cols; i++) x[i] = (float)(((double)x[i] - mean) * inverse) * weight[i] + weight[cols + i];
+}
+
 static void row_norm(float *x, const float *weight, size_t cols, float eps) {
   double squares = 0;
   for (size_t i = 0; i < cols; i++) squares += (double)x[i] * (double)x[i];
@@ -172,7 +186,8 @@ bool network_walk_inputs(const struct network_walk *walk, const struct walk_site
   if (op->args.linear.norm == NORM_NONE) return true;
   float *norm = op->weight[2] >= 0 ? vector_read(walk, op->weight[2], error) : NULL;
   if (op->weight[2] >= 0 && !norm) return false;
-  for (size_t i = 0; i < rows; i++) row_norm(out + i * cols, norm, cols, op->args.linear.eps);
+  for (size_t i = 0; i < rows; i++)
+    (op->args.linear.norm == NORM_LAYER ? row_center : row_norm)(out + i * cols, norm, cols, op->args.linear.eps);
   free(norm);
   return true;
 }

@@ -65,15 +65,16 @@ static bool inputs_add(struct cutter *c, int first, int count) {
   return fits;
 }
 
-/* The attention's KV group with one layer, and its frequencies. */
+/* The attention's KV group with one layer, its frequencies and slopes. */
 static void attend_map(struct cutter *c, struct attend_args *args) {
+  const float *floats = plan_floats(c->plan);
   struct kv_group group = plan_groups(c->plan)[args->group];
   group.n_layer = 1;
   args->group = plan_add_group(&c->builder, group);
   args->layer = 0;
   if (args->rope_style != ROPE_NONE)
-    args->rope_freq =
-        plan_add_floats(&c->builder, plan_floats(c->plan) + args->rope_freq, (uint32_t)args->rope_dim / 2);
+    args->rope_freq = plan_add_floats(&c->builder, floats + args->rope_freq, (uint32_t)args->rope_dim / 2);
+  if (args->alibi) args->alibi_slope = plan_add_floats(&c->builder, floats + args->alibi_slope, (uint32_t)args->n_head);
 }
 
 static void op_map(struct cutter *c, const struct op *source) {

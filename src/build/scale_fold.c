@@ -59,7 +59,8 @@ void scale_fold_find(struct scale_fold *fold, const struct plan *plan, const str
   const struct op *first = walk_site_op(plan, site, 0);
   *fold = (struct scale_fold){.shared = 1, .dim = 1};
   if (first->args.linear.norm != NORM_NONE) {
-    if (first->weight[2] < 0 || norm_shared(plan, site, first->weight[2])) return;
+    if (first->args.linear.norm != NORM_RMS || first->weight[2] < 0 || norm_shared(plan, site, first->weight[2]))
+      return;
     target_add(fold, first->weight[2], 0);
     fold->n_channel = plan_weights(plan)[first->weight[2]].cols;
     return;

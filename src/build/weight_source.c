@@ -30,7 +30,7 @@ static bool order_fits(const struct weight *weight, const struct tensor *tensor)
 
 static bool part_fits(const struct weight *weight, const struct weight_part *part, const struct tensor *tensor) {
   if (weight->order != ORDER_AS_IS) return order_fits(weight, tensor);
-  int64_t count = (int64_t)tensor->count, last = (int64_t)part->first + part->rows;
+  int64_t count = (int64_t)tensor->count, last = part_end(part);
   return weight->use == WEIGHT_VECTOR ? last <= count : cols_fit(weight, tensor) && last <= count / weight->cols;
 }
 
@@ -45,14 +45,15 @@ bool weight_source_init(struct weight_source *source, const struct plan *plan, i
     const char *name = plan_name(plan, w->part[i].tensor);
     char shape[TENSOR_SHAPE_TEXT];
     source->part[i] = checkpoint_find(checkpoint, name);
+    if (part_is_constant(plan, &w->part[i])) continue;
     if (!source->part[i])
       return error_set(error, ERROR_NOT_FOUND, "The checkpoint has no tensor %s, which the weight %s is made of.", name,
                        source->name);
     if (!tensor_check_loads(source->part[i], error)) return false;
     if (!part_fits(w, &w->part[i], source->part[i]))
       return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s; the weight %s needs %d rows of %d columns of it.",
-                       name, tensor_shape_text(source->part[i], shape), source->name,
-                       w->part[i].first + w->part[i].rows, w->use == WEIGHT_VECTOR ? 1 : w->cols);
+                       name, tensor_shape_text(source->part[i], shape), source->name, part_end(&w->part[i]),
+                       w->use == WEIGHT_VECTOR ? 1 : w->cols);
   }
   return true;
 }
@@ -81,8 +82,8 @@ static const uint8_t *row_bytes_of(const struct weight *weight, const struct ten
 
 /* The tensor's row that stands where the plan has `tensor_row`. */
 static int file_row(const struct weight_source *source, int part, int tensor_row) {
-  int first = source->weight->part[part].first;
-  return source->row_order ? first + source->row_order[tensor_row - first] : tensor_row;
+  const struct weight_part *of = &source->weight->part[part];
+  return source->row_order ? part_tensor_row(of, source->row_order[part_row_of(of, tensor_row)]) : tensor_row;
 }
 
 static float factor_of(const struct tensor *tensor) {
@@ -127,7 +128,8 @@ static bool row_transform(const struct weight_source *source, struct packed_buff
   weight_source_row(source, packed, part, tensor_row, out);
   if (t && t->merge && !merge_row(t->merge, w, index, out, error)) return false;
   for (int i = 0; t && t->column && i < w->cols; i++) out[i] *= t->column[i];
-  for (int i = 0; t && t->row[part] && i < w->cols; i++) out[i] *= t->row[part][tensor_row - w->part[part].first];
+  for (int i = 0; t && t->row[part] && i < w->cols; i++)
+    out[i] *= t->row[part][part_row_of(&w->part[part], tensor_row)];
   return true;
 }
 
@@ -216,7 +218,8 @@ static bool vector_transform(const struct weight_source *source, float *out, str
   if (t->merge && !merge_vector(t->merge, w->cols, out, error))
     return error_prefix(error, "The vector %s ", source->name);
   for (int i = 0, part, element; i < w->cols; i++)
-    if (weight_row_source(w, i, &part, &element) && t->row[part]) out[i] *= t->row[part][element - w->part[part].first];
+    if (weight_row_source(w, i, &part, &element) && t->row[part])
+      out[i] *= t->row[part][part_row_of(&w->part[part], element)];
   return true;
 }
 
@@ -226,13 +229,14 @@ bool weight_source_vector(const struct weight_source *source, float *out, struct
   bool done = true;
   for (int i = 0; i < w->n_part && done; i++) {
     const struct tensor *tensor = source->part[i];
+    if (!tensor) continue;
     values[i] = malloc(tensor->count * sizeof *values[i]);
     done = values[i] && tensor_dequantize(tensor->type, tensor->data.data, tensor->count, values[i]);
   }
   for (int i = 0; i < w->cols && done; i++) {
     int part, element;
     bool real = weight_row_source(w, i, &part, &element);
-    out[i] = real ? values[part][element] + w->part[part].add : 0;
+    out[i] = real ? (values[part] ? values[part][element] : 0) + w->part[part].add : 0;
   }
   for (int i = 0; i < w->n_part; i++) free(values[i]);
   if (!done) return error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);
@@ -250,13 +254,15 @@ static int packed_bytes(const struct packed_parts *parts, struct slice out[WEIGH
 int weight_source_bytes(const struct weight_source *source, int part, struct slice out[WEIGHT_RUNS]) {
   const struct weight *w = source->weight;
   const struct tensor *tensor = source->part[part];
+  if (!tensor) return 0;
   if (tensor->packed) return packed_bytes(&tensor->packed->parts, out);
   size_t bytes = row_bytes(w, tensor);
   int count = 0;
   if (tensor->factor) out[count++] = tensor->factor->data;
-  out[count++] = w->use == WEIGHT_VECTOR ? tensor->data
-                                         : slice_make(tensor->data.data + (size_t)w->part[part].first * bytes,
-                                                      (size_t)w->part[part].rows * bytes);
+  out[count++] =
+      w->use == WEIGHT_VECTOR || w->part[part].run
+          ? tensor->data
+          : slice_make(tensor->data.data + (size_t)w->part[part].first * bytes, (size_t)w->part[part].rows * bytes);
   return count;
 }
 

@@ -97,8 +97,7 @@ static int module_rows(const struct plan *plan, const char *tensor) {
     const struct weight *weight = &plan_weights(plan)[i];
     for (int p = 0; p < weight->n_part; p++) {
       const struct weight_part *part = &weight->part[p];
-      if (part->first + part->rows > rows && strcmp(plan_name(plan, part->tensor), tensor) == 0)
-        rows = part->first + part->rows;
+      if (part_end(part) > rows && strcmp(plan_name(plan, part->tensor), tensor) == 0) rows = part_end(part);
     }
   }
   return rows;
@@ -202,8 +201,9 @@ bool adapter_source_find(struct adapter_source *source, const struct plan *plan,
   source->found = calloc((size_t)plan->n_op + 1, sizeof *source->found);
   if (!source->found) return error_set(error, ERROR_MEMORY, "There is no memory for an adapter's tensors.");
   for (int i = 0; i < plan->n_op; i++) {
-    int kind = plan_ops(plan)[i].kind;
-    if ((kind == OP_LINEAR || kind == OP_EMBED) && !op_find(source, plan, i, error)) return false;
+    const struct op *op = &plan_ops(plan)[i];
+    bool embeds = op->kind == OP_EMBED && op->args.embed.source == EMBED_TOKENS;
+    if ((op->kind == OP_LINEAR || embeds) && !op_find(source, plan, i, error)) return false;
   }
   if (!used_check(source, error)) return false;
   return source->n_found > 0 ||

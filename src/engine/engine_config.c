@@ -110,10 +110,14 @@ static int32_t max_of(int32_t a, int32_t b) { return a > b ? a : b; }
 /* An answer needs a token. */
 static int32_t input_most(const struct engine_config *c) { return c->encodes ? c->max_seq_len : c->max_seq_len - 1; }
 
+int engine_config_length(const struct engine_config *config) {
+  return config->max_seq_len > 0 ? config->max_seq_len : DEFAULT_SEQUENCE;
+}
+
 static void config_default(struct engine_config *c, int max_position) {
   if (c->max_batch_size == 0) c->max_batch_size = c->encodes ? DEFAULT_TEXTS : DEFAULT_BATCH;
   if (c->opt_batch_size == 0) c->opt_batch_size = min_of(DEFAULT_OPT_BATCH, c->max_batch_size);
-  if (c->max_seq_len == 0) c->max_seq_len = min_of(DEFAULT_SEQUENCE, max_position);
+  if (c->max_seq_len == 0) c->max_seq_len = min_of(engine_config_length(c), max_position);
   if (c->max_input_len == 0) c->max_input_len = input_most(c);
   if (c->max_num_tokens == 0) c->max_num_tokens = max_of(DEFAULT_STEP_TOKENS, c->max_batch_size);
   if (c->encodes) c->max_num_tokens = max_of(c->max_num_tokens, min_of(c->max_seq_len, LIMIT_STEP_TOKENS));

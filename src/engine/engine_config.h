@@ -81,6 +81,9 @@ struct engine_encoder {
   char labels[ENCODER_LABEL_BYTES]; /* their names, each with a zero byte */
 };
 
+/* Tokens of the longest text, as far as that is known before the network: one with fewer positions has as many. */
+int engine_config_length(const struct engine_config *config);
+
 /* Replaces zeros by defaults, then checks the fields against each other and against the longest sequence the model was
  * made for. Each sentence names the option, what was given, what is possible and what to change. */
 bool engine_config_complete(struct engine_config *config, int max_position, struct error *error);

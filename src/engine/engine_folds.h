@@ -43,11 +43,11 @@ bool engine_folds_write(const struct plan *plan, const struct weight_fold *folds
 
 /* The tensor's row that stands where the plan has row `row` of the tensor, and its factor. */
 static inline int weight_fold_row(const struct weight_fold *fold, const struct weight *weight, int part, int row) {
-  int first = weight->part[part].first;
-  return fold->row_order ? first + fold->row_order[row - first] : row;
+  const struct weight_part *of = &weight->part[part];
+  return fold->row_order ? part_tensor_row(of, fold->row_order[part_row_of(of, row)]) : row;
 }
 static inline float weight_fold_factor(const struct weight_fold *fold, const struct weight *weight, int part, int row) {
-  return fold->row[part] ? fold->row[part][row - weight->part[part].first] : 1;
+  return fold->row[part] ? fold->row[part][part_row_of(&weight->part[part], row)] : 1;
 }
 
 #endif

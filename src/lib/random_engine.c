@@ -37,7 +37,7 @@ static bool plan_make(struct random_engine *engine, const char *model, const str
                       struct error *error) {
   struct checkpoint *checkpoint = known_model_open(model, error);
   const struct family *family = checkpoint ? family_find(checkpoint, error) : NULL;
-  bool done = family && family_outline(family, checkpoint, &engine->plan, error);
+  bool done = family && family_outline(family, checkpoint, 0, &engine->plan, error);
   if (done) {
     snprintf(engine->facts.name, sizeof engine->facts.name, "%s", model);
     snprintf(engine->facts.architecture, sizeof engine->facts.architecture, "%s", checkpoint_architecture(checkpoint));

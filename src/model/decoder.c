@@ -5,8 +5,6 @@
 
 #include <math.h>
 
-enum { HEADS_MAX = 1 << 12 };
-
 static bool counts_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   const struct {
     struct config_key key;
@@ -80,8 +78,11 @@ static bool heads_read(struct decoder *d, const struct checkpoint *c, struct err
 
 static bool rope_dim_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   double part = 1;
-  if (!config_float(c, (struct config_key){"partial_rotary_factor", NULL}, CONFIG_OPTIONAL, 1e-3, 1, &part, error))
-    return false;
+  static const struct config_key keys[] = {
+      {"rotary_pct", NULL}, {"partial_rotary_factor", NULL}, {"rope_parameters.partial_rotary_factor", NULL}};
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    if (!config_float(c, keys[i], CONFIG_OPTIONAL, 1e-3, 1, &part, error)) return false;
+  if (d->rope_style == ROPE_NONE) return true;
   d->rope_dim = (int)(d->head_dim * part);
   if (!config_int(c, (struct config_key){NULL, "rope.dimension_count"}, CONFIG_OPTIONAL, 2, d->head_dim, &d->rope_dim,
                   error))
@@ -120,6 +121,10 @@ bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *
     decoder->layer_kind[i] = local ? LAYER_LOCAL : LAYER_GLOBAL;
   }
   return true;
+}
+
+bool decoder_has(const struct checkpoint *checkpoint, const char *tensor) {
+  return checkpoint_find(checkpoint, tensor) != NULL;
 }
 
 bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,

@@ -4,35 +4,74 @@
 #define SPATE_MODEL_DECODER_H
 
 #include "base/limits.h"
+#include "model/decoder_names.h"
 #include "model/model_config.h"
 #include "model/rope_scaling.h"
 #include "plan/plan_builder.h"
 
-enum { HEAD_DIM_MAX = 1 << 10 };
+enum { HEAD_DIM_MAX = ROPE_DIM_MAX, HEADS_MAX = 1 << 12 };
 
 /* Layers that attend to everything, and layers that see a window: each kind has its KV group and rotation. */
 enum layer_kind { LAYER_GLOBAL, LAYER_LOCAL, LAYER_KINDS };
 
+/* Where a layer's norms are and how its two halves follow each other. */
+enum decoder_block {
+  BLOCK_PRE,      /* a norm before attention and before the feed-forward */
+  BLOCK_SANDWICH, /* norms after them too */
+  BLOCK_POST,     /* only after them */
+  BLOCK_PARALLEL, /* both take the layer's input, each through a norm of its own, */
+  BLOCK_SHARED,   /* or both through one */
+};
+
+/* How checkpoints store q, k and v. */
+enum qkv_layout {
+  QKV_APART,
+  QKV_JOINED,  /* one tensor of all of q, then of k, then of v */
+  QKV_GROUPED, /* one tensor: a KV head's queries, its key, its value, then the next head's; GGUF has it joined */
+};
+
+enum ff_layout {
+  FF_GATED,
+  FF_GATED_JOINED, /* gate and up in one tensor, one after the other */
+  FF_PLAIN,        /* no gate */
+};
+
+/* Norms of q and k. */
+enum qk_norm {
+  QK_NORM_NONE,
+  QK_NORM_HEAD,  /* over a head */
+  QK_NORM_WHOLE, /* over all heads */
+  QK_NORM_EACH,  /* over a head less its mean, by weights of each head's own */
+};
+
 struct decoder {
-  const char *prefix;      /* of tensor names in a Hugging Face checkpoint: "model." */
-  const char *head_prefix; /* of the head's there; NULL: none */
+  const char *prefix;                /* of tensor names in a Hugging Face checkpoint: "model." */
+  const char *head_prefix;           /* of the head's there; NULL: none */
+  const struct decoder_names *names; /* NULL: Llama's */
   int n_layer, n_head, n_kv_head, head_dim;
   int hidden, feed_forward, vocab, max_position;
   double eps;
   enum act_kind act;
+  enum decoder_block block;
+  enum qkv_layout qkv_layout;
+  enum ff_layout ff_layout;
+  enum qk_norm qk_norm;
   bool qkv_bias, out_bias, mlp_bias;
-  bool qk_norm;      /* RMS norms of q and k over a head */
-  bool sandwich;     /* norms after attention and feed-forward too */
-  bool tied;         /* the head is the embedding table */
-  float norm_add;    /* added to the weights of norms: 1 where they are stored as an offset from one */
-  float embed_scale; /* 0: 1 */
-  float attend_scale, final_softcap;
+  bool layer_norm, norm_bias; /* norms are no RMS norms; they have shifts */
+  bool tied;                  /* the head is the embedding table */
+  bool transposed;            /* matrices of layers are stored so in a Hugging Face checkpoint */
+  bool positions;             /* a table of them is added to the embeddings */
+  float norm_add;             /* added to the weights of norms: 1 where they are stored as an offset from one */
+  float embed_scale, residual_scale, logit_scale; /* 0: 1 */
+  float attend_scale, attend_softcap, final_softcap;
+  float alibi, alibi_scale; /* the slopes are alibi_scale × 2^(−alibi × (head + 1) / heads); 0: none */
   enum rope_style rope_style;
   int rope_dim;         /* leading dimensions of a head that rotate */
   int32_t rope_axis[3]; /* frequencies of each axis; all 0: one axis */
   struct rope rope[LAYER_KINDS];
   int window; /* of LAYER_LOCAL, in tokens, itself included */
   uint8_t layer_kind[LIMIT_MODEL_LAYERS];
+  bool layer_still[LIMIT_MODEL_LAYERS]; /* nothing rotates */
 };
 
 /* Reads what every family's config has. Fields set before are the family's defaults (0: the config must say), and the
@@ -42,6 +81,9 @@ bool decoder_read(struct decoder *decoder, const struct checkpoint *checkpoint, 
 /* Makes a layer local if the config's list of layer types says so; *listed tells whether there is such a list. */
 bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *checkpoint, bool *listed,
                               struct error *error);
+
+/* Of a GGUF file: a tensor is there or not. */
+bool decoder_has(const struct checkpoint *checkpoint, const char *tensor);
 
 /* Checks that the named activation is the expected one (of several spellings, NULL at the end). */
 bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,

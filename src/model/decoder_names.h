@@ -8,27 +8,37 @@ enum { TENSOR_NAME_BYTES = 160 };
 
 enum tensor_role {
   ROLE_EMBED,
+  ROLE_POSITIONS,
   ROLE_HEAD,
   ROLE_FINAL_NORM,
   ROLE_ATTEND_NORM,
   ROLE_Q,
   ROLE_K,
   ROLE_V,
+  ROLE_QKV,
   ROLE_Q_NORM,
   ROLE_K_NORM,
   ROLE_OUT,
   ROLE_MLP_NORM,
   ROLE_GATE,
   ROLE_UP,
+  ROLE_GATE_UP,
   ROLE_DOWN,
   ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention, before and after the feed-forward */
   ROLE_SANDWICH_MLP_NORM,
   ROLE_SANDWICH_MLP_POST,
+  TENSOR_ROLES,
 };
 
-/* The name of a tensor in a checkpoint of this kind. prefix: what a directory's names start with ("model.");
- * layer: −1 outside the layers; suffix: "weight" or "bias". */
-void decoder_tensor_name(enum checkpoint_kind kind, const char *prefix, int layer, enum tensor_role role,
-                         const char *suffix, char out[TENSOR_NAME_BYTES]);
+/* Names by role, without "model." and "layers.3." or "blk.3.", and without ".weight"; NULL: as Llama has it. */
+struct decoder_names {
+  const char *layers; /* "layers" */
+  const char *hf[TENSOR_ROLES], *gguf[TENSOR_ROLES];
+};
+
+/* The name of a tensor in a checkpoint of this kind. names: NULL: Llama's; prefix: what a directory's names start with
+ * ("model."); layer: −1 outside the layers; suffix: "weight" or "bias". */
+void decoder_tensor_name(enum checkpoint_kind kind, const struct decoder_names *names, const char *prefix, int layer,
+                         enum tensor_role role, const char *suffix, char out[TENSOR_NAME_BYTES]);
 
 #endif

@@ -47,6 +47,27 @@ static bool matrix_fits(const struct tensor *tensor, const struct weight *weight
   return tensor->n_dim >= 2 && tensor->dim[0] == rows && across == cols;
 }
 
+/* Norms of each head's own have a row for each. */
+static bool vector_fits(const struct tensor *tensor, int rows) {
+  int64_t count = 1;
+  for (int i = 0; i < tensor->n_dim; i++) count *= tensor->dim[i];
+  return tensor->n_dim >= 1 && tensor->n_dim <= 2 && count == rows;
+}
+
+/* Rows that the plan has of a part's tensor, all together; `found` are the tensor's. */
+static int tensor_rows(const struct plan *plan, const struct weight_part *part, int64_t found) {
+  int rows = part_end(part);
+  if (rows == found) return rows;
+  for (int i = 0; i < plan->n_weight; i++) {
+    const struct weight *weight = plan_weights(plan) + i;
+    for (int k = 0; k < weight->n_part; k++)
+      if (part_end(&weight->part[k]) > rows &&
+          strcmp(plan_name(plan, weight->part[k].tensor), plan_name(plan, part->tensor)) == 0)
+        rows = part_end(&weight->part[k]);
+  }
+  return rows;
+}
+
 /* Is the tensor exactly the part of the weight that it is meant to be? */
 static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
                        const struct weight_part *part, bool *used, struct error *error) {
@@ -54,22 +75,24 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
   const struct tensor *tensor = checkpoint_find(checkpoint, name);
   char shape[TENSOR_SHAPE_TEXT];
   bool vector = weight->use == WEIGHT_VECTOR;
+  if (part_is_constant(plan, part)) return true;
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
-  bool fits = vector ? tensor->n_dim == 1 && tensor->dim[0] == part->rows
-                     : matrix_fits(tensor, weight, part->rows, weight->cols);
+  int rows = tensor_rows(plan, part, tensor->dim[0]);
+  bool fits = vector ? vector_fits(tensor, rows) : matrix_fits(tensor, weight, rows, weight->cols);
   if (!fits && vector)
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d] from the config.", name,
-                     tensor_shape_text(tensor, shape), part->rows);
+                     tensor_shape_text(tensor, shape), rows);
   if (!fits)
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d, %d] from the config.", name,
-                     tensor_shape_text(tensor, shape), part->rows, weight->cols);
+                     tensor_shape_text(tensor, shape), rows, weight->cols);
   used[tensor - checkpoint_tensor(checkpoint, 0)] = true;
   return true;
 }
 
 /* Tables that other programs store beside the weights and that are computed here. */
 static bool tensor_computed(const char *name) {
-  return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "v.token_embd.img_break") == 0 ||
+  return strcmp(name, "rope_freqs.weight") == 0 || strcmp(name, "rope_factors_long.weight") == 0 ||
+         strcmp(name, "rope_factors_short.weight") == 0 || strcmp(name, "v.token_embd.img_break") == 0 ||
          strstr(name, ".rotary_emb.inv_freq") != NULL;
 }
 
@@ -151,18 +174,19 @@ static bool vision_outline(const struct family *family, const struct checkpoint 
   return ok;
 }
 
-bool family_outline(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+bool family_outline(const struct family *family, const struct checkpoint *checkpoint, int length, struct buffer *block,
                     struct error *error) {
   struct plan_builder builder;
   plan_builder_init(&builder, family->role);
+  builder.length = length;
   bool ok = family->build(checkpoint, &builder, error) && plan_finish(&builder, block, error);
   plan_builder_release(&builder);
   return ok;
 }
 
-bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer block[PLAN_ROLES],
-                 struct error *error) {
+bool family_plan(const struct family *family, const struct checkpoint *checkpoint, int length,
+                 struct buffer block[PLAN_ROLES], struct error *error) {
   for (int role = 0; role < PLAN_ROLES; role++) buffer_clear(&block[role]);
-  return family_outline(family, checkpoint, &block[PLAN_DECODER], error) &&
+  return family_outline(family, checkpoint, length, &block[PLAN_DECODER], error) &&
          vision_outline(family, checkpoint, block, error) && tensors_check(family, checkpoint, block, error);
 }

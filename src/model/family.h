@@ -39,12 +39,12 @@ const char *family_gguf_name(const struct family *family, const struct checkpoin
 /* The plans (schemes still F32), one of each role that the network has, in the blocks by role (an encoder of texts in
  * the decoder's place: a network is one or the other); of others the block is left empty. They are checked against the
  * checkpoint: every tensor that a weight names exists with the right shape, and no tensor of the checkpoint is left
- * over. */
-bool family_plan(const struct family *family, const struct checkpoint *checkpoint, struct buffer block[PLAN_ROLES],
-                 struct error *error);
+ * over. length: of the longest text that they are for. */
+bool family_plan(const struct family *family, const struct checkpoint *checkpoint, int length,
+                 struct buffer block[PLAN_ROLES], struct error *error);
 
 /* The decoder's from the config alone, of a checkpoint without tensors. */
-bool family_outline(const struct family *family, const struct checkpoint *checkpoint, struct buffer *block,
+bool family_outline(const struct family *family, const struct checkpoint *checkpoint, int length, struct buffer *block,
                     struct error *error);
 
 #endif

@@ -91,7 +91,9 @@ bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder 
   d.prefix = tensor_prefix(checkpoint);
   d.act = ACT_GELU_TANH;
   d.rope_style = ROPE_HALF;
-  d.qk_norm = d.sandwich = d.tied = true;
+  d.qk_norm = QK_NORM_HEAD;
+  d.block = BLOCK_SANDWICH;
+  d.tied = true;
   if (!decoder_read(&d, checkpoint, error)) return false;
   d.embed_scale = (float)sqrt(d.hidden);
   double scalar = attend_numerator(&d);

@@ -98,7 +98,7 @@ static bool member_build(const struct llama_member *of, struct decoder d, double
   const struct llama_member member = *of;
   d.act = ACT_SILU;
   d.rope_style = ROPE_HALF;
-  d.qk_norm = member.qk_norm;
+  d.qk_norm = member.qk_norm ? QK_NORM_HEAD : QK_NORM_NONE;
   if (!decoder_read(&d, checkpoint, error)) return false;
   if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF)
     gguf_variants(&d, checkpoint);

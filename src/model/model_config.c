@@ -178,3 +178,17 @@ bool config_list_int(const struct checkpoint *checkpoint, struct config_key key,
   *value = (int)number;
   return true;
 }
+
+bool config_list_float(const struct checkpoint *checkpoint, struct config_key key, int index, double min, double max,
+                       double *value, struct error *error) {
+  char name[KEY_BYTES];
+  const json_t *json = json_array_get(json_find(checkpoint, key), (size_t)index);
+  if (!json_is_number(json))
+    return config_mistyped(checkpoint, key, json_find(checkpoint, key), "an array of numbers", error);
+  double number = json_number_value(json);
+  if (!(number >= min && number <= max))
+    return error_set(error, ERROR_INVALID, "%s[%d] is %g, expected %g to %g.", config_key_name(checkpoint, key, name),
+                     index, number, min, max);
+  *value = number;
+  return true;
+}

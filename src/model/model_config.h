@@ -24,11 +24,13 @@ bool config_float(const struct checkpoint *checkpoint, struct config_key key, en
 bool config_bool(const struct checkpoint *checkpoint, struct config_key key, bool *value, struct error *error);
 bool config_text(const struct checkpoint *checkpoint, struct config_key key, struct slice *value, struct error *error);
 
-/* Arrays of texts or whole numbers in config.json: the number of elements, −1 when the key is absent or no array; one
+/* Arrays of texts or numbers in config.json: the number of elements, −1 when the key is absent or no array; one
  * element. */
 int config_list_size(const struct checkpoint *checkpoint, struct config_key key);
 bool config_list_text(const struct checkpoint *checkpoint, struct config_key key, int index, struct slice *value,
                       struct error *error);
+bool config_list_float(const struct checkpoint *checkpoint, struct config_key key, int index, double min, double max,
+                       double *value, struct error *error);
 bool config_list_int(const struct checkpoint *checkpoint, struct config_key key, int index, int min, int max,
                      int *value, struct error *error);
 

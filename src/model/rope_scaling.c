@@ -87,6 +87,41 @@ static bool yarn_read(struct rope *rope, const struct rope_source *source, struc
   return config_bool(source->checkpoint, source_key(source, "truncate", NULL, path), &rope->truncate, error);
 }
 
+static bool divisors_read(struct rope *rope, const struct rope_source *source, int which, struct error *error) {
+  static const char *const names[] = {"short_factor", "long_factor"};
+  char path[PATH_BYTES];
+  struct config_key key = source_key(source, names[which], NULL, path);
+  int count = config_list_size(source->checkpoint, key);
+  if (count < 1 || count > ROPE_DIM_MAX / 2 || (which > 0 && count != rope->n_divisor))
+    return error_set(error, ERROR_INVALID,
+                     "config.json: %s has %d factors, expected one for each frequency, as many short as long ones.",
+                     path, count < 0 ? 0 : count);
+  rope->n_divisor = count;
+  for (int i = 0; i < count; i++) {
+    double factor;
+    if (!config_list_float(source->checkpoint, key, i, 1e-3, 1e6, &factor, error)) return false;
+    rope->divisor[which][i] = (float)factor;
+  }
+  return true;
+}
+
+/* Phi-3's: the context was stretched by what the network's positions are of the original ones. */
+static bool long_read(struct rope *rope, const struct rope_source *source, int max_position, struct error *error) {
+  bool gguf = checkpoint_kind(source->checkpoint) == CHECKPOINT_GGUF;
+  rope->scaling = ROPE_LONG;
+  if (!config_float(source->checkpoint, (struct config_key){"original_max_position_embeddings", NULL}, CONFIG_OPTIONAL,
+                    2, 1e9, &rope->original, error) ||
+      !source_float(source, "original_max_position_embeddings", "rope.scaling.original_context_length", CONFIG_OPTIONAL,
+                    2, 1e9, &rope->original, error))
+    return false;
+  rope->factor = max_position / rope->original;
+  if (rope->factor > 1) rope->attention = sqrt(1 + log(rope->factor) / log(rope->original));
+  if (!source_float(source, "attention_factor", "rope.scaling.attn_factor", CONFIG_OPTIONAL, 1e-3, 1e3,
+                    &rope->attention, error))
+    return false;
+  return gguf || (divisors_read(rope, source, 0, error) && divisors_read(rope, source, 1, error));
+}
+
 /* A GGUF file may give a factor without the name of a scaling: a linear one. Early files have another key for it. */
 static bool gguf_linear_read(struct rope *rope, const struct checkpoint *c, struct error *error) {
   static const char *const keys[] = {"rope.scale_linear", "rope.scaling.factor"};
@@ -132,10 +167,13 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
   if (slice_is(kind, "mrope")) return true; /* several axes, which are a family's to read */
   if (slice_is(kind, "linear") || slice_is(kind, "yarn") || (slice_is(kind, "llama3") && !gguf))
     return scaling_read(rope, &source, kind, error);
+  if (slice_is(kind, "longrope") || (slice_is(kind, "su") && !gguf))
+    return long_read(rope, &source, max_position, error);
   char path[PATH_BYTES], name[160];
   config_key_name(checkpoint, source_key(&source, "rope_type", "rope.scaling.type", path), name);
   return error_set(error, ERROR_UNSUPPORTED, "%s is \"%.*s\", expected %s.", name, SLICE_ARGS(kind),
-                   gguf ? "\"none\", \"linear\" or \"yarn\"" : "\"default\", \"linear\", \"llama3\" or \"yarn\"");
+                   gguf ? "\"none\", \"linear\", \"yarn\" or \"longrope\""
+                        : "\"default\", \"linear\", \"llama3\", \"yarn\" or \"longrope\"");
 }
 
 /* --- frequencies ------------------------------------------------------------------------------------------------- */
@@ -167,7 +205,12 @@ static double yarn_frequency(const struct rope *rope, int dim, int i, double fre
   return frequency / rope->factor * stretch + frequency * (1 - stretch);
 }
 
-void rope_frequencies(const struct rope *rope, int dim, float *out) {
+bool rope_is_long(const struct rope *rope, int length) { return length > rope->original; }
+
+bool rope_frequencies(const struct rope *rope, int dim, int length, float *out, struct error *error) {
+  if (rope->n_divisor > 0 && rope->n_divisor != dim / 2)
+    return error_set(error, ERROR_INVALID, "The config has %d factors for a rotation of %d frequencies.",
+                     rope->n_divisor, dim / 2);
   for (int i = 0; i < dim / 2; i++) {
     double frequency = pow(rope->base, -2.0 * i / dim);
     switch (rope->scaling) {
@@ -175,7 +218,11 @@ void rope_frequencies(const struct rope *rope, int dim, float *out) {
     case ROPE_LINEAR: frequency /= rope->factor; break;
     case ROPE_LLAMA3: frequency = llama3_frequency(rope, frequency); break;
     case ROPE_YARN: frequency = yarn_frequency(rope, dim, i, frequency); break;
+    case ROPE_LONG:
+      if (rope->n_divisor > 0) frequency /= (double)rope->divisor[rope_is_long(rope, length)][i];
+      break;
     }
     out[i] = (float)frequency;
   }
+  return true;
 }

@@ -37,7 +37,7 @@ enum embed_source {
                       embedding pool that batch.embed names */
   EMBED_PATCHES,   /* batch.patches; no weight */
   EMBED_POSITIONS, /* weight[0], by batch.position[token][axis]; weight[1], if there is one, is added at position 0.
-                      Without batch.position (an encoder of texts) axis 0 is the index in the row, and 1 is 0 */
+                      Without batch.position (texts) axis 0 is the index in the sequence, and 1 is 0 */
 };
 
 /* in[0] is added (it may be the same value as out), or −1; weight[2] norm. */
@@ -68,12 +68,12 @@ struct select_args {
   float eps;
 };
 
-/* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of out], each twice as
- * long of a NORM_LAYER.
+/* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of the result], each twice
+ * as long of a NORM_LAYER.
  * in[1] is the residual (may be the same value as out) or −1; with `multiply` the result is multiplied with it instead.
  * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding).
- * Plain linears may fill a value together, one right after the other and from left to right: each its columns
- * [column, column + rows). */
+ * Linears that are neither gated nor added to anything may fill a value together, one right after the other and from
+ * left to right: each its columns [column, column + rows), which are all that its post norm is over. */
 struct linear_args {
   uint8_t norm, post_norm; /* enum norm_kind */
   uint8_t act;             /* enum act_kind */
@@ -89,13 +89,14 @@ struct linear_args {
 };
 
 /* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side.
- * weight[0], [1]: RMS norms of q and k over a head, before rope; [2]: one sink logit a head.
- * rope: dim/2 inverse frequencies in the plan's floats; angles are computed in double, rotation in float. A token's
- * place is its index in the sequence, or, where rope_axis is not all 0, length + batch.position[token][axis] (of an
- * encoder, whose length is 0, the same): the first rope_axis[0] frequencies turn by axis 0, the next rope_axis[1] by
- * axis 1, the last by axis 2. Without batch.position all three are the index.
- * Without a group nothing is kept: each token sees all tokens of its row of the batch, which are all that there are,
- * or, if `local`, those of batch.span alone. */
+ * weight[0], [1]: RMS norms of q and k over a head, before rope, or, with head_norms, of what the head's mean leaves,
+ * by weights of each head's own: [heads][dim_k]; [2]: one sink logit a head. alibi: what a token sees n tokens before
+ * itself scores n times the head's slope less. rope: dim/2 inverse frequencies in the plan's floats; angles are
+ * computed in double, rotation in float. A token's place is its index in the sequence, or, where rope_axis is not all
+ * 0, length + batch.position[token][axis] (of an encoder, whose length is 0, the same): the first rope_axis[0]
+ * frequencies turn by axis 0, the next rope_axis[1] by axis 1, the last by axis 2. Without batch.position all three are
+ * the index. Without a group nothing is kept: each token sees all tokens of its row of the batch, which are all that
+ * there are, or, if `local`, those of batch.span alone. */
 struct attend_args {
   int32_t n_head, n_kv_head, dim_k, dim_v;
   int32_t group, layer; /* KV group, and layer within it; −1 and 0: none */
@@ -109,6 +110,9 @@ struct attend_args {
   int32_t rope_axis[3]; /* frequencies of each axis, rope_dim / 2 together; all 0: there is one axis */
   int32_t local;        /* 1: a token of an encoder sees only its span */
   int32_t near;         /* a token of an encoder of texts sees so many before it and behind it; 0: all */
+  int32_t head_norms;   /* 1: weight[0] and [1] are such norms */
+  int32_t alibi;        /* 1: there are slopes, n_head of them in the plan's floats, */
+  uint32_t alibi_slope; /* the first at this index */
 };
 
 /* Does a token's rotation have several axes? */

@@ -38,7 +38,8 @@ bool plan_has_spans(const struct plan *plan) {
 
 bool weight_order_valid(const struct weight *w) {
   if (w->order == ORDER_AS_IS) return true;
-  bool whole = w->use == WEIGHT_MATRIX && w->n_part == 1 && !w->interleaved && w->part[0].first == 0;
+  bool whole =
+      w->use == WEIGHT_MATRIX && w->n_part == 1 && !w->interleaved && w->part[0].first == 0 && w->part[0].run == 0;
   return whole && (w->order == ORDER_TRANSPOSED || w->cols % w->order == 0);
 }
 
@@ -55,12 +56,12 @@ bool weight_row_source(const struct weight *weight, int row, int *part, int *ten
   if (weight->interleaved) {
     int run = row / GATE_INTERLEAVE, within = run / 2 * GATE_INTERLEAVE + row % GATE_INTERLEAVE;
     *part = run % 2;
-    *tensor_row = weight->part[*part].first + within;
+    *tensor_row = part_tensor_row(&weight->part[*part], within);
     return within < weight->part[*part].rows;
   }
   for (*part = 0; *part < weight->n_part; (*part)++) {
     if (row < weight->part[*part].rows) {
-      *tensor_row = weight->part[*part].first + row;
+      *tensor_row = part_tensor_row(&weight->part[*part], row);
       return true;
     }
     row -= weight->part[*part].rows;

@@ -11,7 +11,7 @@
 
 enum {
   PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
-  PLAN_VERSION = 6,
+  PLAN_VERSION = 7,
   PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
   PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
   PLAN_CHANNELS = 4,    /* of an image, at most, */
@@ -35,11 +35,13 @@ enum weight_order { ORDER_AS_IS = 0, ORDER_TRANSPOSED = 255 };         /* the te
 enum weight_use { WEIGHT_MATRIX, WEIGHT_VECTOR };                      /* a vector is F32, one row, stored plainly */
 enum value_rows { ROWS_TOKENS, ROWS_OUTPUTS }; /* one row per token of the batch, or per wanted output */
 
-/* Rows of a checkpoint tensor (elements, in a vector); `add` is added to each element (1 for norms stored as an offset
- * from one). */
+/* Rows of a checkpoint tensor (elements, in a vector): those from `first` on or, with `run`, as many runs of so many,
+ * which begin `period` rows apart (heads of q between those of k and v). `add` is added to each element (1 for norms
+ * stored as an offset from one). In a vector the tensor's name may be empty: then all its elements are `add`. */
 struct weight_part {
   uint32_t tensor; /* offset of its NUL-terminated name in names */
   int32_t first, rows;
+  int32_t run, period; /* 0: the rows follow each other */
   float add;
 };
 
@@ -134,6 +136,22 @@ static inline const struct kv_group *plan_groups(const struct plan *p) {
 }
 static inline const float *plan_floats(const struct plan *p) { return (const void *)((const char *)p + p->floats); }
 static inline const char *plan_name(const struct plan *p, uint32_t name) { return (const char *)p + p->names + name; }
+
+/* The tensor's row that is row `row` of the part; the row of the part that row `row` of the tensor, one of its own, is;
+ * and how many rows the tensor has at least. */
+static inline int part_tensor_row(const struct weight_part *part, int row) {
+  return part->first + (part->run ? row / part->run * part->period + row % part->run : row);
+}
+static inline int part_row_of(const struct weight_part *part, int tensor_row) {
+  int row = tensor_row - part->first;
+  return part->run ? row / part->period * part->run + row % part->period : row;
+}
+static inline int part_end(const struct weight_part *part) { return part_tensor_row(part, part->rows - 1) + 1; }
+
+/* Has it no tensor? */
+static inline bool part_is_constant(const struct plan *p, const struct weight_part *part) {
+  return *plan_name(p, part->tensor) == '\0';
+}
 
 static inline bool plan_samples(const struct plan *p) { return plan_ops(p)[p->n_op - 1].kind == OP_SAMPLE; }
 

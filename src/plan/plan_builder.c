@@ -52,38 +52,53 @@ int plan_add_vector(struct plan_builder *builder, const char *tensor, int cols, 
 }
 
 /* Fills the weight's parts and returns their rows together, padding included. */
-static int parts_add(struct plan_builder *builder, struct weight *weight, const char *const *tensors,
-                     const int *part_rows, int n_part, bool interleaved) {
+static int parts_add(struct plan_builder *builder, struct weight *weight, const struct tensor_slice *slices, int n_part,
+                     bool interleaved) {
   int rows = 0, unit = interleaved ? GATE_INTERLEAVE : 1;
   weight->n_part = (uint8_t)n_part;
   weight->interleaved = interleaved;
   for (int i = 0; i < n_part; i++) {
-    weight->part[i] = (struct weight_part){.tensor = name_add(builder, tensors[i]), .rows = part_rows[i]};
-    rows += (part_rows[i] + unit - 1) / unit * unit;
+    weight->part[i] = (struct weight_part){.tensor = name_add(builder, slices[i].tensor),
+                                           .first = slices[i].first,
+                                           .rows = slices[i].rows,
+                                           .run = slices[i].run,
+                                           .period = slices[i].period};
+    rows += (slices[i].rows + unit - 1) / unit * unit;
   }
   return rows;
 }
 
-int plan_add_bias(struct plan_builder *builder, const char *name, const char *const *tensors, const int *part_rows,
-                  int n_part, bool interleaved) {
-  struct weight weight = {.name = name_add(builder, name), .rows = 1, .use = WEIGHT_VECTOR};
-  weight.cols = parts_add(builder, &weight, tensors, part_rows, n_part, interleaved);
+int plan_add_slices(struct plan_builder *builder, const char *name, enum weight_use use,
+                    const struct tensor_slice *slices, int n_part, int cols, bool interleaved) {
+  struct weight weight = {.name = name_add(builder, name), .rows = 1, .cols = cols, .use = (uint8_t)use};
+  int joined = parts_add(builder, &weight, slices, n_part, interleaved);
+  *(use == WEIGHT_VECTOR ? &weight.cols : &weight.rows) = joined;
   buffer_append(&builder->weights, &weight, sizeof weight);
   return builder->head.n_weight++;
 }
 
+/* All rows of each tensor. */
+static int wholes_add(struct plan_builder *builder, const char *name, enum weight_use use, const char *const *tensors,
+                      const int *part_rows, int n_part, int cols, bool interleaved) {
+  struct tensor_slice slices[PLAN_PARTS];
+  for (int i = 0; i < n_part; i++) slices[i] = (struct tensor_slice){.tensor = tensors[i], .rows = part_rows[i]};
+  return plan_add_slices(builder, name, use, slices, n_part, cols, interleaved);
+}
+
+int plan_add_bias(struct plan_builder *builder, const char *name, const char *const *tensors, const int *part_rows,
+                  int n_part, bool interleaved) {
+  return wholes_add(builder, name, WEIGHT_VECTOR, tensors, part_rows, n_part, 1, interleaved);
+}
+
 int plan_add_matrix(struct plan_builder *builder, const char *name, const char *const *tensors, const int *part_rows,
                     int n_part, int cols, bool interleaved) {
-  struct weight weight = {.name = name_add(builder, name), .cols = cols, .use = WEIGHT_MATRIX};
-  weight.rows = parts_add(builder, &weight, tensors, part_rows, n_part, interleaved);
-  buffer_append(&builder->weights, &weight, sizeof weight);
-  return builder->head.n_weight++;
+  return wholes_add(builder, name, WEIGHT_MATRIX, tensors, part_rows, n_part, cols, interleaved);
 }
 
 int plan_add_ordered(struct plan_builder *builder, const char *name, const char *tensor, int rows, int cols,
                      uint8_t order) {
   struct weight weight = {.name = name_add(builder, name), .cols = cols, .use = WEIGHT_MATRIX, .order = order};
-  weight.rows = parts_add(builder, &weight, &tensor, &rows, 1, false);
+  weight.rows = parts_add(builder, &weight, &(struct tensor_slice){.tensor = tensor, .rows = rows}, 1, false);
   buffer_append(&builder->weights, &weight, sizeof weight);
   return builder->head.n_weight++;
 }

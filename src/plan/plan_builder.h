@@ -9,6 +9,7 @@
 struct plan_builder {
   struct buffer ops, weights, values, groups, floats, names;
   struct plan head;
+  int length; /* of the longest text that the plan is for; 0: unknown */
 };
 
 void plan_builder_init(struct plan_builder *builder, enum plan_role role);
@@ -26,6 +27,16 @@ int plan_add_bias(struct plan_builder *builder, const char *name, const char *co
                   int n_part, bool interleaved);
 int plan_add_matrix(struct plan_builder *builder, const char *name, const char *const *tensors, const int *part_rows,
                     int n_part, int cols, bool interleaved);
+/* The same, a matrix or a bias, of any rows of tensors; a slice of a vector may have no tensor ("") and is zeros then.
+ */
+struct tensor_slice {
+  const char *tensor;
+  int first, rows;
+  int run, period; /* as in struct weight_part */
+};
+int plan_add_slices(struct plan_builder *builder, const char *name, enum weight_use use,
+                    const struct tensor_slice *slices, int n_part, int cols, bool interleaved);
+
 /* A matrix of one tensor whose columns have another order there, enum weight_order. */
 int plan_add_ordered(struct plan_builder *builder, const char *name, const char *tensor, int rows, int cols,
                      uint8_t order);

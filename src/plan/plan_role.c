@@ -3,13 +3,22 @@
 #include "base/limits.h"
 #include "plan/plan.h"
 
+/* Every token's index in its sequence has a row. */
+static bool positions_fit(const struct plan *p) {
+  const struct op *op = plan_embed(p, EMBED_POSITIONS);
+  if (!op) return true;
+  bool plain = !plan_has_axes(p) && op->weight[1] == -1 && op->args.embed.axis == 0;
+  return plain && plan_weights(p)[op->weight[0]].rows - op->args.embed.skip >= p->max_position;
+}
+
 /* Ops of a decoder that read what only batches of encoders have. */
 static bool decoder_check(const struct plan *p, struct error *error) {
   const struct plan_vision none = {0};
-  if (!plan_embed(p, EMBED_PATCHES) && !plan_embed(p, EMBED_POSITIONS) && plan_merged(p) == 1 &&
-      memcmp(&p->vision, &none, sizeof none) == 0)
-    return true;
-  return error_set(error, ERROR_FORMAT, "The plan of a decoder embeds patches or positions, or joins tokens.");
+  if (!positions_fit(p))
+    return error_set(error, ERROR_FORMAT, "The plan's table of positions does not have a row for each of the %d.",
+                     p->max_position);
+  if (!plan_embed(p, EMBED_PATCHES) && plan_merged(p) == 1 && memcmp(&p->vision, &none, sizeof none) == 0) return true;
+  return error_set(error, ERROR_FORMAT, "The plan of a decoder embeds patches, or joins tokens.");
 }
 
 static bool vision_sizes_valid(const struct plan_vision *v) {

@@ -77,17 +77,30 @@ static ALWAYS_INLINE vfloat scaled_load(const float *x, const float *scale) {
   return scale ? vfloat_mul(vfloat_load(x), vfloat_load(scale)) : vfloat_load(x);
 }
 
+/* What is added to the scores of a tile: `first` to its first key's, `step` more to each that follows. */
+struct tile_slope {
+  float first, step;
+};
+
+static ALWAYS_INLINE vfloat slope_add(vfloat x, struct tile_slope slope, int key) {
+  static const float lane[ATTEND_LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  float first = slope.first + slope.step * (float)key;
+  return vfloat_add(x, vfloat_fma(vfloat_load(lane), vfloat_set(slope.step), vfloat_set(first)));
+}
+
 /* Scores of the n_vector leading vectors become weights relative to the highest score so far; those outside of
  * [low, high) become zero; whole: there are none such. scales: of codes, whose weights stand for weighted values; NULL:
  * none. */
 static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_t query, const bool whole, int n_vector,
-                                         int low, int high, float softcap, const struct tile_scales *scales) {
+                                         int low, int high, float softcap, struct tile_slope slope,
+                                         const struct tile_scales *scales) {
   float *score = state->score.data + query * state->score.stride, *sums = state->sum + query * LANES;
   vfloat top = vfloat_set(-INFINITY);
   UNROLL(4)
   for (int v = 0; v < n_vector; v++) {
     vfloat x = scaled_load(score + v * LANES, scales ? scales->key + v * LANES : NULL);
     if (softcap != 0) x = vfloat_softcap(x, softcap);
+    if (slope.step != 0) x = slope_add(x, slope, v * LANES);
     if (!whole) x = vfloat_clip(x, low - v * LANES, high - v * LANES);
     top = vfloat_max(top, x);
     vfloat_store(score + v * LANES, x);

@@ -22,6 +22,7 @@ struct attend_work {
   const float *query;          /* [n_token][n_head][dim_k], normed, rotated and scaled */
   const int32_t *first, *last; /* [n_token] the tokens of the row that each sees, both included */
   const float *sink;           /* [n_head] a logit that takes part in the softmax without a value; NULL: none */
+  const float *slope;          /* [n_head] what a score loses for each token from the last that is seen; NULL: none */
   float softcap;               /* 0: none */
   float *const *out;           /* [n_token] head h at out[t] + h × dim_v */
   float *scratch;              /* attend_scratch_floats, aligned to 64 bytes */

@@ -24,13 +24,24 @@ size_t call_attend_scratch(const struct attend_args *args, int query_tokens) {
   return attending > storing ? attending : storing;
 }
 
-/* One head of q or k: normed if the network does, rotated. */
-static void head_prepare(const struct program *program, const struct call *call, int norm, int token, const float *from,
-                         float *to) {
+static void head_center(const float *from, int dim, float *to) {
+  double sum = 0;
+  for (int i = 0; i < dim; i++) sum += (double)from[i];
+  for (int i = 0; i < dim; i++) to[i] = from[i] - (float)(sum / dim);
+}
+
+/* Head `head` of q or k: normed if the network does, rotated. */
+static void head_prepare(const struct program *program, const struct call *call, int norm, int token, int head,
+                         const float *from, float *to) {
   const struct attend_args *args = &call->op->args.attend;
-  if (call->op->weight[norm] >= 0)
-    program->device->kernels->rms_norm(from, program_vector(program, call->op->weight[norm]), args->dim_k, args->eps,
-                                       to);
+  const float *weight = program_vector(program, call->op->weight[norm]);
+  if (weight && args->head_norms) {
+    head_center(from, args->dim_k, to);
+    weight += (size_t)head * (size_t)args->dim_k;
+    from = to;
+  }
+  if (weight)
+    program->device->kernels->rms_norm(from, weight, args->dim_k, args->eps, to);
   else
     memcpy(to, from, (size_t)args->dim_k * sizeof *to);
   if (call->rope >= 0) {
@@ -52,7 +63,7 @@ static void head_store(const struct program *program, const struct call *call, i
       kv_cache_head(call->cache, args->layer, head, row_blocks(program, args, program->token_row[token]));
   int position = row->length + token - row->first;
   float *prepared = scratch;
-  head_prepare(program, call, 1, token, key, prepared);
+  head_prepare(program, call, 1, token, head, key, prepared);
   struct kv_numbers keys = {prepared, 1}, values = {value, 1};
   if (kv.layout->dtype != KV_F32) {
     uint16_t *key_narrow = (uint16_t *)(prepared + round_lane((size_t)args->dim_k));
@@ -117,7 +128,7 @@ static void query_prepare(const struct program *program, const struct call *call
   size_t dim_k = (size_t)args->dim_k;
   const float *from = value_row(program, call->op->in[0], token) + (size_t)head * dim_k;
   for (int h = 0; h < n_head; h++, from += dim_k, to += dim_k) {
-    head_prepare(program, call, 0, token, from, to);
+    head_prepare(program, call, 0, token, head + h, from, to);
     for (size_t d = 0; d < dim_k; d++) to[d] *= args->scale;
   }
 }
@@ -146,6 +157,7 @@ static void block_attend(const struct program *program, const struct call *call,
       .last = views.last,
       .sink = sink ? sink + head : NULL,
       .softcap = args->softcap,
+      .slope = args->alibi ? plan_floats(program->plan) + args->alibi_slope + head : NULL,
       .out = views.out,
       .scratch = scratch,
   });

@@ -153,15 +153,21 @@ static void product_run(struct program *program, const struct call *call, const 
   }
 }
 
-/* out = residual + norm(unnormed), whole rows; of a sum that is in already, its norm. */
+/* Columns of a linear's result. */
+static size_t result_cols(const struct program *program, const struct op *op) {
+  if (op->args.linear.gated) return value_cols(program, op->out);
+  return (size_t)plan_weights(program->plan)[op->weight[0]].rows;
+}
+
+/* out = residual + norm(unnormed), whole rows of the result; of a sum that is in already, its norm. */
 static void post_norm_run(struct program *program, const struct call *call, struct range all, int worker) {
   struct team *team = program->device->team;
   const struct op *op = call->op;
-  size_t cols = value_cols(program, op->out);
+  size_t stride = value_cols(program, op->out), cols = result_cols(program, op), at = (size_t)op->args.linear.column;
   team_barrier(team);
   struct range rows = team_share(team, all.count, worker);
   for (int i = rows.first; i < rows.first + rows.count; i++) {
-    float *x = program->unnormed + (size_t)i * cols, *out = value_row(program, op->out, all.first + i);
+    float *x = program->unnormed + (size_t)i * stride + at, *out = value_row(program, op->out, all.first + i) + at;
     const struct linear_args *args = &op->args.linear;
     const float *residual = op->in[1] >= 0 && !args->post_sum ? value_row(program, op->in[1], all.first + i) : NULL;
     float *y = residual ? x : out;

@@ -14,7 +14,8 @@ static void id_embed(const struct program *program, const struct call *call, int
 static void position_embed(const struct program *program, const struct call *call, int token, float *row) {
   const struct op *op = call->op;
   const struct batch *batch = program->batch;
-  int axis = op->args.embed.axis, index = token - batch->row[program->token_row[token]].first;
+  const struct row *row_of = batch->row + program->token_row[token];
+  int axis = op->args.embed.axis, index = row_of->length + token - row_of->first;
   int position = batch->position ? batch->position[token][axis] : axis == 0 ? index : 0;
   cpu_unpack_row(&call->layout, program->weight[op->weight[0]], op->args.embed.skip + position, row);
   const float *first = position == 0 ? program_vector(program, op->weight[1]) : NULL;

@@ -86,11 +86,22 @@ static void rope_rotate(const struct attend *a, const struct places *places, dou
   }
 }
 
-/* A head of q or k, normed if there is such a weight, rotated. Valid until the next call. */
-static const double *head_prepare(const struct attend *a, int norm, const struct places *places, const double *head) {
+static void head_center(double *head, int dim) {
+  double mean = 0;
+  for (int i = 0; i < dim; i++) mean += head[i] / dim;
+  for (int i = 0; i < dim; i++) head[i] -= mean;
+}
+
+/* Head `index` of q or k, normed if there is such a weight, rotated. Valid until the next call. */
+static const double *head_prepare(const struct attend *a, int norm, int index, const struct places *places,
+                                  const double *head) {
   const float *weight = vector_get(a->program, a->op->weight[norm]);
   double *prepared = a->program->line;
   memcpy(prepared, head, (size_t)a->args->dim_k * sizeof *head);
+  if (weight && a->args->head_norms) {
+    head_center(prepared, a->args->dim_k);
+    weight += index * a->args->dim_k;
+  }
   if (weight) reference_rms_norm(prepared, weight, a->args->dim_k, a->args->eps, prepared);
   if (a->args->rope_style != ROPE_NONE) rope_rotate(a, places, prepared);
   return prepared;
@@ -104,7 +115,7 @@ static void token_store(const struct attend *a, const struct row *row, int token
   const double *value = key + args->n_kv_head * args->dim_k;
   for (int h = 0; h < args->n_kv_head; h++, key += args->dim_k, value += args->dim_v) {
     float *cached = cache_at(a, row, position, h);
-    cache_round(a, head_prepare(a, 1, &places, key), args->dim_k, cached);
+    cache_round(a, head_prepare(a, 1, h, &places, key), args->dim_k, cached);
     cache_round(a, value, args->dim_v, cached + args->dim_k);
   }
 }
@@ -116,15 +127,16 @@ static double score_of(const struct attend *a, const double *query, const float 
   return a->args->softcap > 0 ? a->args->softcap * tanh(sum / a->args->softcap) : sum;
 }
 
-/* Tokens [first, last] of the row to one query head. */
-static void head_attend(const struct attend *a, const struct row *row, int head, int first, int last,
+/* Tokens [first, last] of the row to one query head of the one at `position`. */
+static void head_attend(const struct attend *a, const struct row *row, int head, int position, int first, int last,
                         const double *query, double *out) {
   const struct attend_args *args = a->args;
   const float *sink = vector_get(a->program, a->op->weight[2]);
   int kv_head = head / (args->n_head / args->n_kv_head);
+  double slope = args->alibi ? plan_floats(a->program->plan)[args->alibi_slope + (uint32_t)head] : 0;
   double *scores = a->program->scores, highest = sink ? sink[head] : -INFINITY;
   for (int t = first; t <= last; t++) {
-    scores[t] = score_of(a, query, cache_at(a, row, t, kv_head));
+    scores[t] = score_of(a, query, cache_at(a, row, t, kv_head)) - slope * (position - t);
     highest = fmax(highest, scores[t]);
   }
   double total = sink ? exp(sink[head] - highest) : 0;
@@ -150,8 +162,8 @@ static void token_attend(const struct attend *a, const struct row *row, int toke
   struct places places = places_of(a, row, token);
   for (int h = 0; h < args->n_head; h++) {
     const double *head = value_row(a->program, a->op->in[0], token) + h * args->dim_k;
-    const double *query = head_prepare(a, 0, &places, head);
-    head_attend(a, row, h, first, last, query, value_row(a->program, a->op->out, token) + h * args->dim_v);
+    const double *query = head_prepare(a, 0, h, &places, head);
+    head_attend(a, row, h, position, first, last, query, value_row(a->program, a->op->out, token) + h * args->dim_v);
   }
 }
 

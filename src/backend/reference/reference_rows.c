@@ -10,7 +10,8 @@ static const struct row *row_of(const struct batch *batch, int token) {
 /* The row of a table by place. */
 static int place_of(const struct batch *batch, int axis, int token) {
   if (batch->position) return batch->position[token][axis];
-  return axis == 0 ? token - row_of(batch, token)->first : 0;
+  const struct row *row = row_of(batch, token);
+  return axis == 0 ? row->length + token - row->first : 0;
 }
 
 /* What a token's embedding is before it is added to anything. */

@@ -179,7 +179,7 @@ static void test_text_config(void **state) {
   struct checkpoint *c = variant_open(&variant);
   struct buffer block[PLAN_ROLES];
   for (int role = 0; role < PLAN_ROLES; role++) buffer_init(&block[role], 1 << 20);
-  if (!family_plan(family_find(c, &error), c, block, &error)) fail_msg("%s", error.text);
+  if (!family_plan(family_find(c, &error), c, 512, block, &error)) fail_msg("%s", error.text);
   const struct plan *plan = (const struct plan *)(const void *)block[PLAN_DECODER].data;
   assert_int_equal(plan->hidden, 44);
   assert_string_equal(plan_name(plan, plan_weights(plan)[0].part[0].tensor),

@@ -23,7 +23,7 @@ static void planned_open_path(struct planned *p, const char *path) {
   const struct family *family = family_find(p->checkpoint, &error);
   if (!family) fail_msg("%s", error.text);
   for (int role = 0; role < PLAN_ROLES; role++) buffer_init(&p->block[role], 1 << 20);
-  if (!family_plan(family, p->checkpoint, p->block, &error)) fail_msg("%s: %s", path, error.text);
+  if (!family_plan(family, p->checkpoint, 512, p->block, &error)) fail_msg("%s: %s", path, error.text);
   p->plan = (const struct plan *)(const void *)p->block[PLAN_DECODER].data;
 }
 

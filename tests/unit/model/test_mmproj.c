@@ -70,7 +70,7 @@ static bool folder_plan(struct error *error) {
   struct buffer block[PLAN_ROLES];
   for (int role = 0; role < PLAN_ROLES; role++) buffer_init(&block[role], 1 << 24);
   const struct family *family = family_find(checkpoint, error);
-  bool ok = family && family_plan(family, checkpoint, block, error) && block[PLAN_VISION].size > 0;
+  bool ok = family && family_plan(family, checkpoint, 512, block, error) && block[PLAN_VISION].size > 0;
   for (int role = 0; role < PLAN_ROLES; role++) buffer_release(&block[role]);
   checkpoint_close(checkpoint);
   return ok;

@@ -1,0 +1,241 @@
+/* A layer of a decoder: LINEAR (norm, q, k, v; one for each run of the three that the file has in one type, and for
+ * those with a norm over all heads) → ATTEND → LINEAR (out, added to the residual) → LINEAR (norm, gate and up, gated;
+ * two where their types differ; or no gate) → LINEAR (down, added). Where the two halves are parallel, nothing is added
+ * before both have read the residual: the feed-forward begins right after ATTEND. */
+#include "format/tensor.h"
+#include "model/decoder_maker.h"
+
+static struct op linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec) {
+  struct op op = op_make(OP_LINEAR, m->layer);
+  op.in[0] = in;
+  op.out = out;
+  maker_matrix_add(m, spec, &op);
+  return op;
+}
+
+static void linear_post_norm(struct op *op, const struct decoder_maker *m, int norm) {
+  op->args.linear.post_norm = NORM_RMS;
+  op->args.linear.post_eps = (float)m->d->eps;
+  op->weight[3] = norm;
+}
+
+/* Adds the result to the residual stream, after a norm of its own where the network has one there. */
+static void linear_residual(struct op *op, const struct decoder_maker *m, enum tensor_role post) {
+  op->in[1] = m->x;
+  if (m->d->residual_scale > 0) op->args.linear.scale = m->d->residual_scale;
+  if (m->d->block == BLOCK_SANDWICH || m->d->block == BLOCK_POST)
+    linear_post_norm(op, m, maker_rms_add(m, post, m->d->hidden));
+}
+
+/* --- attention ---------------------------------------------------------------------------------------------------- */
+
+static void attend_norms(const struct decoder_maker *m, struct op *op) {
+  const struct decoder *d = m->d;
+  if (d->qk_norm != QK_NORM_HEAD && d->qk_norm != QK_NORM_EACH) return;
+  bool each = d->qk_norm == QK_NORM_EACH;
+  op->args.attend.head_norms = each;
+  op->weight[0] = maker_rms_add(m, ROLE_Q_NORM, (each ? d->n_head : 1) * d->head_dim);
+  op->weight[1] = maker_rms_add(m, ROLE_K_NORM, (each ? d->n_kv_head : 1) * d->head_dim);
+}
+
+static void attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
+  const struct decoder *d = m->d;
+  if (d->layer_still[m->layer] || d->rope_style == ROPE_NONE) return;
+  args->rope_style = (int)d->rope_style;
+  args->rope_dim = d->rope_dim;
+  args->rope_freq = m->rope[kind];
+  args->rope_scale = (float)d->rope[kind].attention;
+  memcpy(args->rope_axis, d->rope_axis, sizeof args->rope_axis);
+}
+
+static void attend_add(struct decoder_maker *m) {
+  const struct decoder *d = m->d;
+  enum layer_kind kind = d->layer_kind[m->layer];
+  struct op op = op_make(OP_ATTEND, m->layer);
+  op.in[0] = m->qkv;
+  op.out = m->heads;
+  op.args.attend = (struct attend_args){
+      .n_head = d->n_head,
+      .n_kv_head = d->n_kv_head,
+      .dim_k = d->head_dim,
+      .dim_v = d->head_dim,
+      .group = m->group[kind],
+      .layer = m->in_group[kind]++,
+      .rope_scale = 1,
+      .eps = (float)d->eps,
+      .scale = d->attend_scale,
+      .softcap = d->attend_softcap,
+      .alibi = d->alibi > 0,
+      .alibi_slope = m->alibi,
+  };
+  attend_norms(m, &op);
+  attend_rope(m, &op.args.attend, kind);
+  plan_add_op(m->builder, &op);
+}
+
+/* Whether two matrices can be one weight. One that is missing, the build tells later. */
+static bool matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b) {
+  char name_a[TENSOR_NAME_BYTES], name_b[TENSOR_NAME_BYTES];
+  maker_tensor_name(m, a, "weight", name_a);
+  maker_tensor_name(m, b, "weight", name_b);
+  return tensor_alike(checkpoint_find(m->checkpoint, name_a), checkpoint_find(m->checkpoint, name_b));
+}
+
+/* Where the rows of q, k and v are. */
+static void projections_find(const struct decoder_maker *m, struct matrix_part part[3]) {
+  const struct decoder *d = m->d;
+  int group = d->n_head / d->n_kv_head, kv = d->n_kv_head * d->head_dim, q = d->n_head * d->head_dim;
+  enum qkv_layout layout = m->kind == CHECKPOINT_GGUF && d->qkv_layout ? QKV_JOINED : d->qkv_layout;
+  part[0] = (struct matrix_part){ROLE_Q, .rows = q};
+  part[1] = (struct matrix_part){ROLE_K, .rows = kv};
+  part[2] = (struct matrix_part){ROLE_V, .rows = kv};
+  if (layout == QKV_APART) return;
+  for (int i = 0; i < 3; i++) part[i].role = ROLE_QKV;
+  part[1].first = q, part[2].first = q + kv;
+  if (layout == QKV_JOINED) return;
+  for (int i = 0; i < 3; i++) {
+    part[i].first = i == 0 ? 0 : (group + i - 1) * d->head_dim;
+    part[i].run = (i == 0 ? group : 1) * d->head_dim;
+    part[i].period = (group + 2) * d->head_dim;
+  }
+}
+
+/* How many of the parts from `first` on are one matrix: of one type, without norms of their own. */
+static int projections_alike(const struct decoder_maker *m, const struct matrix_part part[3], int first) {
+  int n = 1;
+  bool alone = m->d->qk_norm == QK_NORM_WHOLE && first < 2;
+  while (!alone && first + n < 3 && matrices_alike(m, part[first + n].role, part[first].role)) n++;
+  return n;
+}
+
+/* A transposed matrix is one part. */
+static void projections_join(const struct decoder_maker *m, struct matrix_spec *spec) {
+  if (!m->d->transposed || m->kind == CHECKPOINT_GGUF) return;
+  for (int i = 1; i < spec->n_part; i++) spec->part[0].rows += spec->part[i].rows;
+  spec->n_part = 1;
+}
+
+/* q, k and v, side by side in one value. Those of one type are one matrix: each keeps the width that its file gives. */
+static void project_add(struct decoder_maker *m) {
+  const struct decoder *d = m->d;
+  static const char letters[] = "qkv";
+  struct matrix_part part[3];
+  int norm = d->block == BLOCK_POST ? -1 : maker_norm_add(m, ROLE_ATTEND_NORM, d->hidden);
+  projections_find(m, part);
+  for (int first = 0, column = 0, n; first < 3; first += n) {
+    char name[] = "qkv";
+    struct matrix_spec spec = {.name = name, .cols = d->hidden, .bias = d->qkv_bias};
+    spec.n_part = n = projections_alike(m, part, first);
+    memcpy(spec.part, part + first, (size_t)n * sizeof *part);
+    memcpy(name, letters + first, (size_t)n);
+    name[n] = '\0';
+    projections_join(m, &spec);
+    struct op op = linear_make(m, m->x, m->qkv, &spec);
+    if (norm >= 0) maker_linear_norm(&op, m, norm);
+    if (d->qk_norm == QK_NORM_WHOLE && first < 2)
+      linear_post_norm(&op, m, maker_rms_add(m, first == 0 ? ROLE_Q_NORM : ROLE_K_NORM, part[first].rows));
+    op.args.linear.column = column;
+    plan_add_op(m->builder, &op);
+    for (int i = first; i < first + n; i++) column += part[i].rows;
+  }
+}
+
+static void out_add(struct decoder_maker *m) {
+  const struct decoder *d = m->d;
+  struct op out = linear_make(m, m->heads, m->x,
+                              &(struct matrix_spec){.name = "out",
+                                                    .n_part = 1,
+                                                    .part = {{ROLE_OUT, .rows = d->hidden}},
+                                                    .cols = d->n_head * d->head_dim,
+                                                    .bias = d->out_bias});
+  linear_residual(&out, m, ROLE_SANDWICH_ATTEND_POST);
+  plan_add_op(m->builder, &out);
+}
+
+/* --- feed-forward ------------------------------------------------------------------------------------------------- */
+
+/* The weight of the norm before the feed-forward; −1: none. */
+static int mlp_norm_add(const struct decoder_maker *m) {
+  switch (m->d->block) {
+  case BLOCK_POST: return -1;
+  case BLOCK_SANDWICH: return maker_norm_add(m, ROLE_SANDWICH_MLP_NORM, m->d->hidden);
+  case BLOCK_SHARED: return maker_norm_add(m, ROLE_ATTEND_NORM, m->d->hidden);
+  default: return maker_norm_add(m, ROLE_MLP_NORM, m->d->hidden);
+  }
+}
+
+/* ff = act(gate) × up through one matrix, whose kernels take the two interleaved. */
+static void gate_up_add(struct decoder_maker *m) {
+  const struct decoder *d = m->d;
+  bool joined = d->ff_layout == FF_GATED_JOINED;
+  struct op gate =
+      linear_make(m, m->x, m->ff,
+                  &(struct matrix_spec){.name = "gate_up",
+                                        .n_part = 2,
+                                        .part = {{joined ? ROLE_GATE_UP : ROLE_GATE, .rows = d->feed_forward},
+                                                 {joined ? ROLE_GATE_UP : ROLE_UP,
+                                                  .first = joined ? d->feed_forward : 0, .rows = d->feed_forward}},
+                                        .cols = d->hidden,
+                                        .interleaved = true,
+                                        .bias = d->mlp_bias});
+  int norm = mlp_norm_add(m);
+  if (norm >= 0) maker_linear_norm(&gate, m, norm);
+  gate.args.linear.gated = 1;
+  gate.args.linear.act = (uint8_t)d->act;
+  plan_add_op(m->builder, &gate);
+}
+
+/* ff = act(up), or, a step of the following, ff ×= up. */
+static void half_add(struct decoder_maker *m, const char *name, enum tensor_role role, int norm, enum act_kind act,
+                     bool multiply) {
+  const struct decoder *d = m->d;
+  struct op op = linear_make(m, m->x, m->ff,
+                             &(struct matrix_spec){.name = name,
+                                                   .n_part = 1,
+                                                   .part = {{role, .rows = d->feed_forward}},
+                                                   .cols = d->hidden,
+                                                   .bias = d->mlp_bias});
+  if (norm >= 0) maker_linear_norm(&op, m, norm);
+  op.args.linear.act = (uint8_t)act;
+  op.args.linear.multiply = multiply;
+  if (multiply) op.in[1] = m->ff;
+  plan_add_op(m->builder, &op);
+}
+
+/* The same through two matrices, each of its own width: ff = act(gate), then ff ×= up. */
+static void gate_then_up_add(struct decoder_maker *m) {
+  int norm = mlp_norm_add(m);
+  half_add(m, "gate", ROLE_GATE, norm, m->d->act, false);
+  half_add(m, "up", ROLE_UP, norm, ACT_NONE, true);
+}
+
+static void feed_forward_begin(struct decoder_maker *m) {
+  if (m->d->ff_layout == FF_PLAIN)
+    half_add(m, "up", ROLE_UP, mlp_norm_add(m), m->d->act, false);
+  else if (m->d->ff_layout == FF_GATED_JOINED || matrices_alike(m, ROLE_GATE, ROLE_UP))
+    gate_up_add(m);
+  else
+    gate_then_up_add(m);
+}
+
+static void down_add(struct decoder_maker *m) {
+  const struct decoder *d = m->d;
+  struct op down = linear_make(m, m->ff, m->x,
+                               &(struct matrix_spec){.name = "down",
+                                                     .n_part = 1,
+                                                     .part = {{ROLE_DOWN, .rows = d->hidden}},
+                                                     .cols = d->feed_forward,
+                                                     .bias = d->mlp_bias});
+  linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
+  plan_add_op(m->builder, &down);
+}
+
+void maker_layer_add(struct decoder_maker *m) {
+  bool parallel = m->d->block == BLOCK_PARALLEL || m->d->block == BLOCK_SHARED;
+  project_add(m);
+  attend_add(m);
+  if (parallel) feed_forward_begin(m);
+  out_add(m);
+  if (!parallel) feed_forward_begin(m);
+  down_add(m);
+}
