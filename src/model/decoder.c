@@ -127,6 +127,68 @@ bool decoder_has(const struct checkpoint *checkpoint, const char *tensor) {
   return checkpoint_find(checkpoint, tensor) != NULL;
 }
 
+bool decoder_read_act(const struct checkpoint *checkpoint, struct config_key key, enum act_kind *act,
+                      struct error *error) {
+  static const struct {
+    const char *name;
+    enum act_kind act;
+  } known[] = {{"silu", ACT_SILU},          {"swish", ACT_SILU},          {"gelu", ACT_GELU},
+               {"gelu_new", ACT_GELU_TANH}, {"gelu_fast", ACT_GELU_TANH}, {"gelu_pytorch_tanh", ACT_GELU_TANH}};
+  struct slice name = {0};
+  char text[160];
+  if (!config_text(checkpoint, key, &name, error)) return false;
+  if (name.size == 0) return true;
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (slice_is(name, known[i].name)) {
+      *act = known[i].act;
+      return true;
+    }
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "%s is \"%.*s\", expected \"silu\", \"gelu\", \"gelu_new\" or \"gelu_pytorch_tanh\".",
+                   config_key_name(checkpoint, key, text), SLICE_ARGS(name));
+}
+
+static void gguf_variants_read(struct decoder *d, const struct checkpoint *c) {
+  d->tied = !decoder_has(c, "output.weight");
+  d->qkv_bias = decoder_has(c, "blk.0.attn_q.bias") || decoder_has(c, "blk.0.attn_qkv.bias");
+  d->out_bias = decoder_has(c, "blk.0.attn_output.bias");
+  d->mlp_bias = decoder_has(c, "blk.0.ffn_up.bias");
+}
+
+bool decoder_read_variants(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error) {
+  bool bias = decoder->qkv_bias;
+  if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF) {
+    gguf_variants_read(decoder, checkpoint);
+    return true;
+  }
+  if (!decoder_read_act(checkpoint, (struct config_key){"hidden_act", NULL}, &decoder->act, error) ||
+      !config_bool(checkpoint, (struct config_key){"tie_word_embeddings", NULL}, &decoder->tied, error) ||
+      !config_bool(checkpoint, (struct config_key){"attention_bias", NULL}, &bias, error) ||
+      !config_bool(checkpoint, (struct config_key){"mlp_bias", NULL}, &decoder->mlp_bias, error))
+    return false;
+  decoder->qkv_bias = decoder->out_bias = bias;
+  return true;
+}
+
+bool decoder_read_sizes(const struct checkpoint *checkpoint, const struct decoder_size *sizes, struct error *error) {
+  if (checkpoint_kind(checkpoint) == CHECKPOINT_GGUF) return true;
+  for (; sizes->max > 0; sizes++)
+    if (!config_int(checkpoint, (struct config_key){sizes->key, NULL}, *sizes->value ? CONFIG_OPTIONAL : CONFIG_NEEDED,
+                    1, sizes->max, sizes->value, error))
+      return false;
+  return true;
+}
+
+bool decoder_read_window(const struct checkpoint *checkpoint, int *window, struct error *error) {
+  return config_int(checkpoint, (struct config_key){"sliding_window", "attention.sliding_window"}, CONFIG_OPTIONAL, 1,
+                    1 << 30, window, error);
+}
+
+void decoder_pattern(struct decoder *decoder, int pattern) {
+  for (int i = 0; i < decoder->n_layer; i++)
+    decoder->layer_kind[i] = (i + 1) % pattern == 0 ? LAYER_GLOBAL : LAYER_LOCAL;
+}
+
 bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,
                         struct error *error) {
   struct slice act = {0};

@@ -85,6 +85,28 @@ bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *
 /* Of a GGUF file: a tensor is there or not. */
 bool decoder_has(const struct checkpoint *checkpoint, const char *tensor);
 
+/* Reads what most families have: activation, whether head and embedding are one table, biases. Of GGUF files the
+ * tensors tell. */
+bool decoder_read_variants(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error);
+
+/* Reads an activation by the name that transformers has for it; an absent key leaves it as it is. */
+bool decoder_read_act(const struct checkpoint *checkpoint, struct config_key key, enum act_kind *act,
+                      struct error *error);
+
+/* Reads sizes that a family has keys of its own for in config.json, before decoder_read; a `max` of 0 ends the list. An
+ * absent key is an error where the value is 0. */
+struct decoder_size {
+  const char *key;
+  int max, *value;
+};
+bool decoder_read_sizes(const struct checkpoint *checkpoint, const struct decoder_size *sizes, struct error *error);
+
+/* Reads "sliding_window", which config.json may have as null, or the file not at all: then *window stays. */
+bool decoder_read_window(const struct checkpoint *checkpoint, int *window, struct error *error);
+
+/* Makes all layers local but every pattern-th. */
+void decoder_pattern(struct decoder *decoder, int pattern);
+
 /* Checks that the named activation is the expected one (of several spellings, NULL at the end). */
 bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,
                         struct error *error);

@@ -14,6 +14,7 @@ struct architecture {
 };
 
 struct family {
+  const char *title;                        /* for people: docs/models.md */
   const struct architecture *architectures; /* a NULL name at the end */
   enum plan_role role;                      /* of its plan: a decoder's, or PLAN_ENCODER */
   /* Adds values, groups, weights and ops, and fills the builder's head. */
@@ -27,8 +28,9 @@ struct family {
 };
 
 /* One object for each family, defined in its file. */
-extern const struct family bert_family, llama_family, gemma3_family, gemma3_vision_family, idefics3_family,
-    llava_family, mistral3_family, qwen2_vl_family;
+extern const struct family llama_family, gemma_family, gemma3_family, phi3_family, granite_family, olmo2_family,
+    smollm3_family, glm4_family, cohere_family, gemma3_vision_family, idefics3_family, llava_family, mistral3_family,
+    qwen2_vl_family, bert_family;
 
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);

@@ -106,4 +106,4 @@ bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder 
          softcap_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
 }
 
-const struct family gemma3_family = {.architectures = architectures, .build = gemma3_text_build};
+const struct family gemma3_family = {.title = "Gemma 3", .architectures = architectures, .build = gemma3_text_build};

@@ -103,5 +103,7 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   return true;
 }
 
-const struct family gemma3_vision_family = {
-    .architectures = architectures, .build = gemma3_text_build, .build_vision = vision_build};
+const struct family gemma3_vision_family = {.title = "Gemma 3 with images",
+                                            .architectures = architectures,
+                                            .build = gemma3_text_build,
+                                            .build_vision = vision_build};

@@ -45,5 +45,7 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   return true;
 }
 
-const struct family idefics3_family = {
-    .architectures = architectures, .build = idefics3_build, .build_vision = vision_build};
+const struct family idefics3_family = {.title = "Idefics 3, SmolVLM",
+                                       .architectures = architectures,
+                                       .build = idefics3_build,
+                                       .build_vision = vision_build};

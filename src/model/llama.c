@@ -14,6 +14,7 @@ struct llama_member {
 
 static const struct architecture architectures[] = {{"LlamaForCausalLM", "llama"},
                                                     {"MistralForCausalLM", "llama"},
+                                                    {"MinistralForCausalLM", "llama"},
                                                     {"Qwen2ForCausalLM", "qwen2"},
                                                     {"Qwen3ForCausalLM", "qwen3"},
                                                     {"llama", "llama"},
@@ -139,4 +140,6 @@ bool llama_text_build(const struct llama_text *text, const struct checkpoint *ch
   return member_build(&member, d, text->rope_base > 0 ? text->rope_base : 10000, checkpoint, builder, error);
 }
 
-const struct family llama_family = {.architectures = architectures, .build = llama_build};
+const struct family llama_family = {.title = "Llama 2 and 3, Mistral, Qwen 2, 2.5 and 3, SmolLM 2",
+                                    .architectures = architectures,
+                                    .build = llama_build};

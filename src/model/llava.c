@@ -124,5 +124,8 @@ static bool tensor_unused(const struct checkpoint *checkpoint, const char *tenso
          vision_tower_unused(&tower, tensor);
 }
 
-const struct family llava_family = {
-    .architectures = architectures, .build = llava_build, .build_vision = vision_build, .unused = tensor_unused};
+const struct family llava_family = {.title = "LLaVA 1.5 and 1.6",
+                                    .architectures = architectures,
+                                    .build = llava_build,
+                                    .build_vision = vision_build,
+                                    .unused = tensor_unused};

@@ -188,5 +188,7 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   return linears_add(checkpoint, decoder, value, tower.hidden, false, builder, error);
 }
 
-const struct family mistral3_family = {
-    .architectures = architectures, .build = mistral3_build, .build_vision = vision_build};
+const struct family mistral3_family = {.title = "Mistral 3 (Pixtral encoder)",
+                                       .architectures = architectures,
+                                       .build = mistral3_build,
+                                       .build_vision = vision_build};

@@ -183,5 +183,7 @@ static bool vision_build(const struct checkpoint *checkpoint, const struct plan 
   return true;
 }
 
-const struct family qwen2_vl_family = {
-    .architectures = architectures, .build = qwen2_vl_build, .build_vision = vision_build};
+const struct family qwen2_vl_family = {.title = "Qwen 2 and 2.5 VL",
+                                       .architectures = architectures,
+                                       .build = qwen2_vl_build,
+                                       .build_vision = vision_build};

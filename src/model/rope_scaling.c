@@ -162,6 +162,8 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
       !source_kind(&source, &kind, error))
     return false;
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
+  if (kind.size == 0 && gguf && checkpoint_find(checkpoint, "rope_factors_long.weight"))
+    return long_read(rope, &source, max_position, error);
   if (kind.size == 0 && gguf) return gguf_linear_read(rope, checkpoint, error);
   if (kind.size == 0 || slice_is(kind, "default") || slice_is(kind, "none")) return true;
   if (slice_is(kind, "mrope")) return true; /* several axes, which are a family's to read */

@@ -1,0 +1,39 @@
+/* Granite 3: Llama's network with factors on embeddings, scores, what layers add, and logits. */
+#include "model/decoder.h"
+#include "model/family.h"
+
+static const struct architecture architectures[] = {{"GraniteForCausalLM", "granite"}, {"granite", "granite"}, {0}};
+
+/* config.json's factors are 1 where it is silent. GGUF names an attention's scale only where it is not the usual one.
+ */
+static bool factors_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  bool gguf = checkpoint_kind(c) == CHECKPOINT_GGUF;
+  double embed = 1, attend = gguf ? (double)d->attend_scale : 1, residual = 1, logits = 1;
+  const struct {
+    struct config_key key;
+    double *value;
+  } factors[] = {{{"embedding_multiplier", "embedding_scale"}, &embed},
+                 {{"attention_multiplier", "attention.scale"}, &attend},
+                 {{"residual_multiplier", "residual_scale"}, &residual},
+                 {{"logits_scaling", "logit_scale"}, &logits}};
+  for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
+    if (!config_float(c, factors[i].key, CONFIG_OPTIONAL, 1e-6, 1e6, factors[i].value, error)) return false;
+  d->embed_scale = (float)embed;
+  d->attend_scale = (float)attend;
+  d->residual_scale = (float)residual;
+  d->logit_scale = (float)(1 / logits);
+  return true;
+}
+
+static bool granite_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
+  bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
+  /* There the rows of q and k are reordered. */
+  struct decoder d = {.prefix = "model.", .act = ACT_SILU, .rope_style = gguf ? ROPE_PAIRS : ROPE_HALF};
+  if (!decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error)) return false;
+  return factors_read(&d, checkpoint, error) &&
+         rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, 10000, NULL,
+                   d.max_position, error) &&
+         decoder_build(&d, checkpoint, builder, error);
+}
+
+const struct family granite_family = {.title = "Granite 3", .architectures = architectures, .build = granite_build};

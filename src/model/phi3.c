@@ -1,0 +1,24 @@
+/* Phi-3, 3.5 and 4: Llama's network with q, k and v in one tensor and gate and up in another, a window in some, a
+ * rotation of a part of each head in others, and frequencies with divisors for short and for long texts. */
+#include "model/decoder.h"
+#include "model/family.h"
+
+static const struct architecture architectures[] = {{"Phi3ForCausalLM", "phi3"}, {"phi3", "phi3"}, {0}};
+
+static bool phi3_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
+  struct decoder d = {.prefix = "model.",
+                      .act = ACT_SILU,
+                      .rope_style = ROPE_HALF,
+                      .qkv_layout = QKV_JOINED,
+                      .ff_layout = FF_GATED_JOINED};
+  if (!decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error) ||
+      !decoder_read_window(checkpoint, &d.window, error) ||
+      !rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, 10000, NULL,
+                 d.max_position, error))
+    return false;
+  d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
+  if (d.window > 0) memset(d.layer_kind, LAYER_LOCAL, sizeof d.layer_kind);
+  return decoder_build(&d, checkpoint, builder, error);
+}
+
+const struct family phi3_family = {.title = "Phi-3, 3.5, 4", .architectures = architectures, .build = phi3_build};

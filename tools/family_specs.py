@@ -1,0 +1,147 @@
+"""The tiny checkpoints of make_family_fixtures.py: config.json as the hub has it for the family, which changes to it must
+show, and what llama.cpp's converter writes besides tensors under other names."""
+import numpy as np
+
+COMMON = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.02}
+LLAMA = {**COMMON, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
+         "attention_bias": False, "max_position_embeddings": 512, "hidden_size": 36, "intermediate_size": 40,
+         "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 264}
+
+
+def family(architecture, model_type, off, config, **more):
+    return {"config": {"architectures": [architecture], "model_type": model_type, **config}, "off": off, **more}
+
+
+def plus_one(name, data, config):
+    return data + np.float32(1) if "norm" in name else data
+
+
+def gemma2_tensor(name, data, config):
+    """GGUF cannot state the scale of attention: q carries what differs from the head's size."""
+    ratio = (config["head_dim"] / config["query_pre_attn_scalar"]) ** 0.5
+    return data * np.float32(ratio) if ".q_proj." in name else plus_one(name, data, config)
+
+
+def permuted(name, data, config):
+    """Rows of q's and k's heads from halves to neighbours, as for Llama."""
+    if not any(f".{word}_proj." in name for word in "qk"):
+        return data
+    heads = config["num_attention_heads" if ".q_proj." in name else "num_key_value_heads"]
+    rows = data.shape[0] // heads
+    return data.reshape(heads, 2, rows // 2, *data.shape[1:]).swapaxes(1, 2).reshape(data.shape)
+
+
+def gemma2_metadata(writer, config):
+    writer.add_sliding_window(config["sliding_window"])
+    writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+    writer.add_final_logit_softcapping(config["final_logit_softcapping"])
+
+
+def long_metadata(writer, config):
+    scaling, half = config["rope_scaling"], len(config["rope_scaling"]["long_factor"])
+    factor = config["max_position_embeddings"] / config["original_max_position_embeddings"]
+    writer.add_rope_scaling_attn_factors(
+        (1 + np.log(factor) / np.log(config["original_max_position_embeddings"])) ** 0.5)
+    writer.add_rope_scaling_orig_ctx_len(config["original_max_position_embeddings"])
+    for kind in ("long", "short"):
+        writer.add_tensor(f"rope_factors_{kind}.weight", np.array(scaling[kind + "_factor"], np.float32))
+    writer.add_rope_dimension_count(2 * half)
+    if config.get("sliding_window"):
+        writer.add_sliding_window(config["sliding_window"])
+
+
+def granite_metadata(writer, config):
+    writer.add_attention_scale(config["attention_multiplier"])
+    writer.add_embedding_scale(config["embedding_multiplier"])
+    writer.add_residual_scale(config["residual_multiplier"])
+    writer.add_logit_scale(config["logits_scaling"])
+
+
+def cohere_metadata(writer, config):
+    writer.add_logit_scale(config["logit_scale"])
+    if config.get("sliding_window"):
+        writer.add_sliding_window(config["sliding_window"])
+
+
+def long_factors(count, first, last):
+    return [round(float(x), 3) for x in np.linspace(first, last, count)]
+
+
+GEMMA = {**LLAMA, "head_dim": 14, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+         "rms_norm_eps": 1e-6, "tie_word_embeddings": True}
+PHI = {**LLAMA, "hidden_size": 40, "original_max_position_embeddings": 32, "sliding_window": None}
+COHERE = {key: value for key, value in LLAMA.items() if key != "rms_norm_eps"} | {
+    "layer_norm_eps": 1e-5, "logit_scale": 0.4, "tie_word_embeddings": True, "hidden_size": 40}
+
+FAMILIES = {
+    "gemma": family("GemmaForCausalLM", "gemma", {
+        "rope": {"rope_theta": 100.0}, "heads": {"num_key_value_heads": 4},
+        "norms": {"architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2"},
+        "embed_scale": {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu"}},
+        GEMMA, norm_mean=0, embed=0.4, gguf="gemma", gguf_tensor=plus_one),
+    "gemma2": family("Gemma2ForCausalLM", "gemma2", {
+        "window": {"sliding_window": 400}, "window.size": {"sliding_window": 13},
+        "layer_types": {"layer_types": ["full_attention", "sliding_attention"] * 2},
+        "attend_scalar": {"query_pre_attn_scalar": 10}, "attend_softcap": {"attn_logit_softcapping": None},
+        "final_softcap": {"final_logit_softcapping": None}, "rope": {"rope_theta": 100.0}},
+        {**GEMMA, "num_hidden_layers": 4, "head_dim": 10, "sliding_window": 12, "query_pre_attn_scalar": 40,
+         "attn_logit_softcapping": 1.5, "final_logit_softcapping": 9.0}, norm_mean=0, embed=0.4, gguf="gemma2",
+        gguf_metadata=gemma2_metadata, gguf_tensor=gemma2_tensor),
+    "phi3": family("Phi3ForCausalLM", "phi3", {
+        "long": {"original_max_position_embeddings": 512}, "rope_scaling": {"rope_scaling": None},
+        "rope": {"rope_theta": 100.0}, "window": {"sliding_window": None}, "window.size": {"sliding_window": 19}},
+        {**PHI, "rope_scaling": {"type": "longrope", "long_factor": long_factors(5, 1.5, 12),
+                                 "short_factor": long_factors(5, 1, 3)}, "sliding_window": 18},
+        gguf="phi3", gguf_metadata=long_metadata),
+    "phi4_mini": family("Phi3ForCausalLM", "phi3", {
+        "short": {"original_max_position_embeddings": 64}, "rope_scaling": {"rope_scaling": None},
+        "partial": {"partial_rotary_factor": 1.0}},
+        {**PHI, "max_position_embeddings": 4096, "original_max_position_embeddings": 512, "head_dim": 16,
+         "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 40, "partial_rotary_factor": 0.75,
+         "tie_word_embeddings": True,
+         "rope_scaling": {"type": "longrope", "long_factor": long_factors(6, 2, 30),
+                          "short_factor": long_factors(6, 1, 6)}}, gguf="phi3", gguf_metadata=long_metadata),
+    "granite": family("GraniteForCausalLM", "granite", {
+        "embedding": {"embedding_multiplier": 1.0}, "attention": {"attention_multiplier": 0.33},
+        "residual": {"residual_multiplier": 1.0}, "logits": {"logits_scaling": 1.0}, "rope": {"rope_theta": 100.0}},
+        {**LLAMA, "hidden_size": 40, "tie_word_embeddings": True, "embedding_multiplier": 1.6,
+         "attention_multiplier": 0.22, "residual_multiplier": 0.55, "logits_scaling": 2.5}, gguf="granite",
+        gguf_metadata=granite_metadata, gguf_tensor=permuted),
+    "olmo2": family("Olmo2ForCausalLM", "olmo2", {
+        "norms": {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, "rope": {"rope_theta": 100.0},
+        "eps": {"rms_norm_eps": 0.5}},
+        {**LLAMA, "head_dim": 10, "hidden_size": 40}, gguf="olmo2"),
+    "olmo3": family("Olmo3ForCausalLM", "olmo3", {
+        "window": {"sliding_window": 400}, "layer_types": {"layer_types": ["full_attention"] * 4},
+        "rope_scaling": {"rope_scaling": None}, "local_rope": {"layer_types": ["sliding_attention"] * 4}},
+        {**LLAMA, "head_dim": 10, "hidden_size": 40, "num_hidden_layers": 4, "sliding_window": 12, "rope_theta": 500000.0,
+         "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+         "rope_scaling": {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64,
+                          "beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": 1.2}}),
+    "smollm3": family("SmolLM3ForCausalLM", "smollm3", {
+        "still": {"no_rope_layers": [1] * 4}, "still.which": {"no_rope_layers": [1, 0, 1, 0]},
+        "rope": {"rope_theta": 100.0}, "tied": {"tie_word_embeddings": False}},
+        {**LLAMA, "hidden_size": 40, "num_hidden_layers": 4, "no_rope_layers": [1, 1, 1, 0],
+         "no_rope_layer_interval": 4, "use_sliding_window": False, "sliding_window": None, "rope_theta": 5000.0,
+         "tie_word_embeddings": True}, gguf="smollm3", gguf_tensor=permuted),
+    "glm": family("GlmForCausalLM", "glm", {
+        "partial": {"partial_rotary_factor": 1.0}, "bias": {"attention_bias": False}, "rope": {"rope_theta": 100.0}},
+        {**LLAMA, "hidden_size": 40, "head_dim": 12, "attention_bias": True, "partial_rotary_factor": 0.5}),
+    "glm4": family("Glm4ForCausalLM", "glm4", {
+        "partial": {"partial_rotary_factor": 1.0}, "bias": {"attention_bias": False}, "rope": {"rope_theta": 100.0},
+        "norms": {"architectures": ["GlmForCausalLM"], "model_type": "glm"}},
+        {**LLAMA, "hidden_size": 40, "head_dim": 12, "attention_bias": True, "partial_rotary_factor": 0.5}, gguf="glm4"),
+    "cohere": family("CohereForCausalLM", "cohere", {
+        "norms": {"use_qk_norm": False}, "logits": {"logit_scale": 1.0}, "rope": {"rope_theta": 100.0},
+        "eps": {"layer_norm_eps": 0.5}},
+        {**COHERE, "use_qk_norm": True}, gguf="command-r", gguf_metadata=cohere_metadata),
+    "cohere2": family("Cohere2ForCausalLM", "cohere2", {
+        "window": {"sliding_window": 400}, "still": {"layer_types": ["sliding_attention"] * 4},
+        "logits": {"logit_scale": 1.0}, "rope": {"rope_theta": 100.0},
+        "layer_types": {"layer_types": ["sliding_attention", "full_attention"] * 2}},
+        {**COHERE, "num_hidden_layers": 4, "head_dim": 12, "sliding_window": 12, "sliding_window_pattern": 4}, gguf="cohere2", gguf_metadata=cohere_metadata),
+    "ministral": family("MinistralForCausalLM", "ministral", {
+        "window": {"sliding_window": 400}, "layer_types": {"layer_types": ["full_attention"] * 3}},
+        {**LLAMA, "hidden_size": 40, "head_dim": 12, "sliding_window": 12,
+         "layer_types": ["full_attention", "sliding_attention", "full_attention"]}),
+}
