@@ -43,6 +43,18 @@ static bool source_float(const struct rope_source *source, const char *hf, const
   return config_float(source->checkpoint, source_key(source, hf, gguf, path), need, min, max, value, error);
 }
 
+/* The context before it was stretched, which GGUF files have as a whole number. */
+static bool source_original(const struct rope_source *source, double *original, struct error *error) {
+  const char *gguf = "rope.scaling.original_context_length";
+  int length = 0;
+  if (checkpoint_kind(source->checkpoint) == CHECKPOINT_HF)
+    return source_float(source, "original_max_position_embeddings", NULL, CONFIG_OPTIONAL, 2, 1e9, original, error);
+  if (!config_int(source->checkpoint, (struct config_key){NULL, gguf}, CONFIG_OPTIONAL, 2, 1000000000, &length, error))
+    return false;
+  if (length > 0) *original = length;
+  return true;
+}
+
 /* The name of the scaling; empty when there is none. Older files call it "type". */
 static bool source_kind(const struct rope_source *source, struct slice *kind, struct error *error) {
   char path[PATH_BYTES];
@@ -75,8 +87,7 @@ static bool yarn_attention(const struct rope_source *source, double factor, doub
 
 static bool yarn_read(struct rope *rope, const struct rope_source *source, struct error *error) {
   char path[PATH_BYTES];
-  if (!source_float(source, "original_max_position_embeddings", "rope.scaling.original_context_length", CONFIG_OPTIONAL,
-                    1, 1e9, &rope->original, error) ||
+  if (!source_original(source, &rope->original, error) ||
       !source_float(source, "beta_fast", "rope.scaling.yarn_beta_fast", CONFIG_OPTIONAL, 1e-3, 1e6, &rope->beta_fast,
                     error) ||
       !source_float(source, "beta_slow", "rope.scaling.yarn_beta_slow", CONFIG_OPTIONAL, 1e-3, 1e6, &rope->beta_slow,
@@ -111,8 +122,7 @@ static bool long_read(struct rope *rope, const struct rope_source *source, int m
   rope->scaling = ROPE_LONG;
   if (!config_float(source->checkpoint, (struct config_key){"original_max_position_embeddings", NULL}, CONFIG_OPTIONAL,
                     2, 1e9, &rope->original, error) ||
-      !source_float(source, "original_max_position_embeddings", "rope.scaling.original_context_length", CONFIG_OPTIONAL,
-                    2, 1e9, &rope->original, error))
+      !source_original(source, &rope->original, error))
     return false;
   rope->factor = max_position / rope->original;
   if (rope->factor > 1) rope->attention = sqrt(1 + log(rope->factor) / log(rope->original));
