@@ -145,3 +145,86 @@ FAMILIES = {
         {**LLAMA, "hidden_size": 40, "head_dim": 12, "sliding_window": 12,
          "layer_types": ["full_attention", "sliding_attention", "full_attention"]}),
 }
+
+
+# --- before Llama ---------------------------------------------------------------------------------------------------------
+
+def joined(name, data, config):
+    """Groups of a KV head's queries, key and value become all of q, of k, of v."""
+    if "query_key_value" not in name:
+        return data
+    heads = config["num_attention_heads"]
+    kv = config.get("num_kv_heads", heads)
+    if config.get("multi_query") and not config.get("new_decoder_architecture"):
+        kv = 1
+    dim, rest = config["hidden_size"] // heads, data.shape[1:]
+    groups = data.reshape(kv, heads // kv + 2, dim, *rest)
+    return np.concatenate([groups[:, :-2].reshape(-1, *rest), groups[:, -2].reshape(-1, *rest),
+                           groups[:, -1].reshape(-1, *rest)])
+
+
+def neox_metadata(writer, config):
+    writer.add_parallel_residual(config["use_parallel_residual"])
+
+
+def gpt2_tensor(name, data, config):
+    return data.T if ".h." in name and data.ndim == 2 else data
+
+
+def mpt_metadata(writer, config):
+    writer.add_max_alibi_bias(config["attn_config"]["alibi_bias_max"])
+
+
+NEOX = {**COMMON, "hidden_act": "gelu", "layer_norm_eps": 1e-5, "rotary_emb_base": 10000, "rotary_pct": 0.5,
+        "tie_word_embeddings": False, "use_parallel_residual": True, "max_position_embeddings": 512, "hidden_size": 32,
+        "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 264,
+        "attention_bias": True}
+FALCON = {**COMMON, "activation": "gelu", "layer_norm_epsilon": 1e-5, "hidden_size": 32, "ffn_hidden_size": 48,
+          "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 264, "alibi": False, "bias": False,
+          "multi_query": True, "new_decoder_architecture": False, "parallel_attn": True, "rope_theta": 10000.0,
+          "tie_word_embeddings": True, "hidden_dropout": 0.0, "attention_dropout": 0.0}
+
+FAMILIES |= {
+    "gpt2": family("GPT2LMHeadModel", "gpt2", {
+        "act": {"activation_function": "silu"}, "heads": {"n_head": 2}, "scale": {"scale_attn_weights": False},
+        "eps": {"layer_norm_epsilon": 0.5}, "by_layer": {"scale_attn_by_inverse_layer_idx": True}},
+        {**COMMON, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "n_embd": 24, "n_head": 4, "n_layer": 3,
+         "n_positions": 512, "n_inner": None, "vocab_size": 264, "tie_word_embeddings": True, "scale_attn_weights": True,
+         "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}, transposed=True, gguf="gpt2",
+        gguf_tensor=gpt2_tensor),
+    "gpt_neox": family("GPTNeoXForCausalLM", "gpt_neox", {
+        "parallel": {"use_parallel_residual": False}, "partial": {"rotary_pct": 1.0},
+        "act": {"hidden_act": "silu"}, "rope": {"rotary_emb_base": 100}, "bias": {"attention_bias": False}},
+        NEOX, rename={"lm_head": "embed_out"}, gguf="gptneox", gguf_metadata=neox_metadata, gguf_tensor=joined),
+    "gpt_neox_serial": family("GPTNeoXForCausalLM", "gpt_neox", {"parallel": {"use_parallel_residual": True}},
+        {**NEOX, "use_parallel_residual": False, "num_hidden_layers": 2}, rename={"lm_head": "embed_out"}),
+    "starcoder2": family("Starcoder2ForCausalLM", "starcoder2", {
+        "window": {"sliding_window": None}, "window.size": {"sliding_window": 13}, "bias": {"use_bias": False},
+        "act": {"hidden_act": "silu"}, "rope": {"rope_theta": 100.0}, "eps": {"norm_epsilon": 0.5}},
+        {**COMMON, "hidden_act": "gelu_pytorch_tanh", "norm_epsilon": 1e-5, "rope_theta": 10000.0, "use_bias": True,
+         "sliding_window": 12, "max_position_embeddings": 512, "hidden_size": 32, "intermediate_size": 48,
+         "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 264,
+         "tie_word_embeddings": True, "residual_dropout": 0.0, "embedding_dropout": 0.0, "attention_dropout": 0.0},
+        gguf="starcoder2", gguf_metadata=lambda writer, config: writer.add_sliding_window(config["sliding_window"])),
+    "falcon7b": family("FalconForCausalLM", "falcon", {
+        "single": {"multi_query": False}, "rope": {"rope_theta": 100.0}, "act": {"activation": "silu"},
+        "alibi": {"alibi": True}, "parallel": {"parallel_attn": False}},
+        FALCON, gguf="falcon", gguf_tensor=joined),
+    "falcon40b": family("FalconForCausalLM", "falcon", {
+        "norms": {"num_ln_in_parallel_attn": 1}, "groups": {"num_kv_heads": 4},
+        "decoder": {"new_decoder_architecture": False}},
+        {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 2}, gguf="falcon",
+        gguf_tensor=joined),
+    "falcon_rw": family("FalconForCausalLM", "falcon", {
+        "alibi": {"alibi": False}, "bias": {"bias": False}, "parallel": {"parallel_attn": True}},
+        {**FALCON, "alibi": True, "bias": True, "multi_query": False, "parallel_attn": False},
+        attention="sdpa"),  # the eager way of transformers 5.24 adds the slopes twice
+    "mpt": family("MptForCausalLM", "mpt", {
+        "alibi": {"attn_config.alibi": False}, "slopes": {"attn_config.alibi_bias_max": 4},
+        "clamp": {"attn_config.clip_qkv": 6}, "scale": {"attn_config.softmax_scale": 0.9},
+        "eps": {"layer_norm_epsilon": 0.5}},
+        {**COMMON, "d_model": 24, "n_heads": 6, "n_layers": 3, "max_seq_len": 512, "expansion_ratio": 4, "vocab_size": 264,
+         "no_bias": True, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
+         "attn_config": {"attn_type": "multihead_attention", "alibi": True, "alibi_bias_max": 8, "clip_qkv": None,
+                         "qk_ln": False, "softmax_scale": None, "attn_pdrop": 0}}, gguf="mpt", gguf_metadata=mpt_metadata),
+}

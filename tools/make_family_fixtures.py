@@ -31,6 +31,8 @@ def tensors_of(folder, name, spec):
         if tensor in tied:
             continue
         shape = tuple(data.shape)
+        for new, old in spec.get("rename", {}).items():
+            tensor = tensor.replace(new, old)  # as the hub's files have it
         yield tensor, numbers(rng, tensor, shape, spec).astype(np.float32)
 
 
@@ -56,7 +58,7 @@ def is_norm(tensor):
 def metadata_write(writer, config):
     get = lambda *keys: next((config[key] for key in keys if config.get(key) is not None), None)
     hidden, heads = get("hidden_size", "n_embd", "d_model"), get("num_attention_heads", "n_head", "n_heads")
-    writer.add_context_length(get("max_position_embeddings", "n_positions", "max_seq_len"))
+    writer.add_context_length(get("max_position_embeddings", "n_positions", "max_seq_len") or 2048)
     writer.add_embedding_length(hidden)
     writer.add_block_count(get("num_hidden_layers", "n_layer", "n_layers"))
     writer.add_feed_forward_length(get("intermediate_size", "ffn_hidden_size", "n_inner") or 4 * hidden)
@@ -109,6 +111,15 @@ def write_gguf(folder, spec):
 
 # --- all together ---------------------------------------------------------------------------------------------------------
 
+def logits_of(folder, tokens, spec):
+    import torch
+    from transformers import AutoModelForCausalLM
+    torch.set_grad_enabled(False)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
+                                                 attn_implementation=spec.get("attention", "eager")).eval()
+    return model(torch.tensor(tokens[None].astype(np.int64)), use_cache=False).logits[0].float().numpy()
+
+
 def write_fixture(folder, name, spec):
     os.makedirs(folder, exist_ok=True)
     base.write_json(os.path.join(folder, "config.json"), {**spec["config"], "torch_dtype": "float32"})
@@ -117,7 +128,7 @@ def write_fixture(folder, name, spec):
     base.write_safetensors(os.path.join(folder, "model.safetensors"), list(tensors_of(folder, name, spec)),
                            spec.get("dtype", "BF16"))
     tokens = base.prompt(name, spec["config"]["vocab_size"])[:N_TOKEN]
-    logits = base.transformers_logits(folder, tokens)
+    logits = logits_of(folder, tokens, spec)
     base.write_logits(os.path.join(folder, "expected.logits"), tokens, logits)
     if "gguf" in spec:
         write_gguf(folder, spec)

@@ -148,6 +148,17 @@ bool decoder_read_act(const struct checkpoint *checkpoint, struct config_key key
                    config_key_name(checkpoint, key, text), SLICE_ARGS(name));
 }
 
+bool decoder_name_ends(const char *tensor, const char *end) {
+  size_t size = strlen(tensor), tail = strlen(end);
+  return size >= tail && strcmp(tensor + size - tail, end) == 0;
+}
+
+struct config_key decoder_rope_key(const struct checkpoint *checkpoint, const char *old) {
+  struct config_key key = {old, "rope.freq_base"};
+  if (!config_has(checkpoint, key)) key.hf = "rope_theta";
+  return key;
+}
+
 static void gguf_variants_read(struct decoder *d, const struct checkpoint *c) {
   d->tied = !decoder_has(c, "output.weight");
   d->qkv_bias = decoder_has(c, "blk.0.attn_q.bias") || decoder_has(c, "blk.0.attn_qkv.bias");

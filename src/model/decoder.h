@@ -85,6 +85,11 @@ bool decoder_read_layer_types(struct decoder *decoder, const struct checkpoint *
 /* Of a GGUF file: a tensor is there or not. */
 bool decoder_has(const struct checkpoint *checkpoint, const char *tensor);
 
+bool decoder_name_ends(const char *tensor, const char *end);
+
+/* The key of the rotation's base in files that may have it under an old name. */
+struct config_key decoder_rope_key(const struct checkpoint *checkpoint, const char *old);
+
 /* Reads what most families have: activation, whether head and embedding are one table, biases. Of GGUF files the
  * tensors tell. */
 bool decoder_read_variants(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error);
