@@ -29,6 +29,10 @@ static bool row_check(const struct batch *b, int index, const struct plan *plan,
   if (row->length < 0 || row->length > limits->length - row->count)
     return error_set(error, ERROR_LIMIT, "Row %d has %d + %d tokens, more than the engine's %d.", index, row->length,
                      row->count, limits->length);
+  const struct op *positions = plan->role == PLAN_DECODER ? plan_embed(plan, EMBED_POSITIONS) : NULL;
+  if (positions && row->length + row->count > plan_weights(plan)[positions->weight[0]].rows)
+    return error_set(error, ERROR_LIMIT, "Row %d has %d + %d tokens, and the network has a table of %d positions.",
+                     index, row->length, row->count, plan_weights(plan)[positions->weight[0]].rows);
   for (int t = row->first; b->see && t < row->first + row->count; t++)
     if (b->see[t] < -row->length || b->see[t] >= row->count)
       return error_set(error, ERROR_INVALID, "Token %d sees up to token %d of row %d, expected %d to %d.", t, b->see[t],

@@ -41,7 +41,8 @@ struct attend_case {
   int rope_style, rope_dim; /* 0: the whole head */
   int window;
   float rope_scale, softcap;
-  bool norms, sinks, see;
+  bool norms, each, sinks, see; /* each: the norms are of each head's own */
+  bool slopes;
   uint8_t kv;      /* enum kv_dtype */
   int32_t axis[3]; /* of the rotation; 0: there is one */
 };
@@ -87,6 +88,36 @@ static const struct attend_case cases[] = {
      .window = 70,
      .softcap = 6,
      .sinks = true},
+    {.name = "slopes", .n_head = 4, .n_kv_head = 4, .dim_k = 32, .dim_v = 32, .slopes = true},
+    {.name = "slopes, window, softcap, sinks",
+     .n_head = 6,
+     .n_kv_head = 2,
+     .dim_k = 64,
+     .dim_v = 64,
+     .window = 70,
+     .softcap = 6,
+     .sinks = true,
+     .slopes = true},
+    {.name = "halves, slopes", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .slopes = true, .kv = KV_F16},
+    {.name = "bf16, slopes", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .slopes = true, .kv = KV_BF16},
+    {.name = "int8, slopes", .n_head = 4, .n_kv_head = 2, .dim_k = 64, .dim_v = 64, .slopes = true, .kv = KV_INT8},
+    {.name = "fp8, slopes", .n_head = 4, .n_kv_head = 1, .dim_k = 64, .dim_v = 64, .slopes = true, .kv = KV_E4M3},
+    {.name = "norms of each head",
+     .n_head = 6,
+     .n_kv_head = 3,
+     .dim_k = 48,
+     .dim_v = 48,
+     .rope_style = ROPE_PAIRS,
+     .norms = true,
+     .each = true},
+    {.name = "halves, norms of each head, 4 to 1",
+     .n_head = 4,
+     .n_kv_head = 1,
+     .dim_k = 64,
+     .dim_v = 64,
+     .norms = true,
+     .each = true,
+     .kv = KV_F16},
     {.name = "values wider than keys", .n_head = 4, .n_kv_head = 2, .dim_k = 24, .dim_v = 40},
     {.name = "odd dimensions", .n_head = 2, .n_kv_head = 2, .dim_k = 7, .dim_v = 19},
     {.name = "head of 256", .n_head = 2, .n_kv_head = 1, .dim_k = 256, .dim_v = 256, .rope_style = ROPE_HALF},
@@ -284,7 +315,7 @@ static const struct attend_case cases[] = {
      .axis = {16, 24, 24}},
 };
 
-static const float eps = 1e-6f, input_size = 2.5f, norm_most = 2;
+static const float eps = 1e-6f, input_size = 2.5f, norm_most = 2, slope_most = 0.5f;
 
 /* Tiles of 64 or 128 keys and a bit, of caches that a GPU has its own kernels for also more than a piece of 256, which
  * several blocks share; less than one tile. */
@@ -296,6 +327,12 @@ static int prompt_of(const struct attend_case *c, int sequence) {
 
 static int rope_dim(const struct attend_case *c) { return c->rope_dim ? c->rope_dim : c->dim_k; }
 
+static uint32_t slopes_add(struct op_model *m, int n) {
+  float slopes[16];
+  for (int i = 0; i < n; i++) slopes[i] = slope_most / (float)(1 << i);
+  return plan_add_floats(&m->builder, slopes, (uint32_t)n);
+}
+
 static void case_make(const struct attend_case *c, struct op_model *m) {
   float frequency[WIDTH_MAX];
   int q = c->n_head * c->dim_k, kv = c->n_kv_head * (c->dim_k + c->dim_v), half = rope_dim(c) / 2;
@@ -304,8 +341,8 @@ static void case_make(const struct attend_case *c, struct op_model *m) {
   struct op op = op_make(OP_ATTEND, 0);
   op.in[0] = model_embedded_value(m, q + kv, input_size);
   op.out = plan_add_value(&m->builder, c->n_head * c->dim_v, ROWS_TOKENS);
-  if (c->norms) op.weight[0] = model_vector(m, c->dim_k, 0.5f, norm_most);
-  if (c->norms) op.weight[1] = model_vector(m, c->dim_k, 0.5f, norm_most);
+  if (c->norms) op.weight[0] = model_vector(m, c->dim_k * (c->each ? c->n_head : 1), 0.5f, norm_most);
+  if (c->norms) op.weight[1] = model_vector(m, c->dim_k * (c->each ? c->n_kv_head : 1), 0.5f, norm_most);
   if (c->sinks) op.weight[2] = model_vector(m, c->n_head, -1, 4);
   plan_add_floats(&m->builder, frequency, 1); /* so that the first index is not 0 */
   op.args.attend = (struct attend_args){.n_head = c->n_head,
@@ -319,7 +356,10 @@ static void case_make(const struct attend_case *c, struct op_model *m) {
                                         .rope_scale = c->rope_scale > 0 ? c->rope_scale : 1,
                                         .eps = eps,
                                         .scale = (float)(1 / sqrt(c->dim_k)),
-                                        .softcap = c->softcap};
+                                        .softcap = c->softcap,
+                                        .head_norms = c->each,
+                                        .alibi = c->slopes};
+  if (c->slopes) op.args.attend.alibi_slope = slopes_add(m, c->n_head);
   memcpy(op.args.attend.rope_axis, c->axis, sizeof c->axis);
   plan_add_group(
       &m->builder,
@@ -374,6 +414,7 @@ static double case_tolerance(const struct table *table, const struct attend_case
   if (c->softcap > 0) score += 12 * ROUNDOFF * c->softcap;
   double weight = score + (2 * (c->softcap > 0 ? (double)c->softcap : magnitude) + 6) * ROUNDOFF;
   int keys = c->window ? c->window : prompt_of(c, 0);
+  if (c->slopes) weight += 4 * ROUNDOFF * (double)slope_most * keys;
   return input_size * (2 * weight + parts + 2 * 4 * sqrt(keys + 8) * ROUNDOFF);
 }
 
@@ -527,6 +568,11 @@ static void case_run(struct table *table, const struct attend_case *c) {
   struct op_packed packed;
   snprintf(family.name, sizeof family.name, "attend %s", c->name);
   case_make(c, &model);
+  if (family_skips(&family, table, &model)) {
+    model_release(&model);
+    family_end(table, &family);
+    return;
+  }
   tolerance[0] = case_tolerance(table, c, &model);
   for (size_t i = 1; i < TOKENS * WIDTH_MAX; i++) tolerance[i] = tolerance[0];
   packed_init(&packed, table->oracle, &model);

@@ -90,7 +90,49 @@ static void embed_case(const struct table *table, struct scheme scheme, int widt
   model_release(&model);
 }
 
+/* A decoder's table of positions: of tokens in the middle of a sequence. */
+static void positions_case(struct table *table) {
+  static float expected[TOKENS * WIDTH_MAX], got[TOKENS * WIDTH_MAX];
+  static double tolerance[TOKENS * WIDTH_MAX];
+  enum { WIDTH = 37, LENGTH = 20 };
+  struct family family = {.name = "embed positions of a decoder"};
+  struct op_model model;
+  struct tokens tokens;
+  struct op_packed packed;
+  model_init(&model, WIDTH, 5);
+  int x = model_embedded_value(&model, WIDTH, 1);
+  struct op op = op_make(OP_EMBED, -1);
+  op.in[0] = op.out = x;
+  op.args.embed.source = EMBED_POSITIONS;
+  op.args.embed.scale = 0.5f;
+  op.weight[0] = model_matrix(&model, (struct scheme){0}, 64, WIDTH, 2);
+  plan_add_op(&model.builder, &op);
+  model.builder.head.max_position = 64;
+  model_finish(&model, x, false);
+  tokens_make(&tokens, WIDTH, 2);
+  tokens.row.length = LENGTH;
+  size_t count = (size_t)tokens.batch.n_out * WIDTH;
+  for (size_t i = 0; i < count; i++) {
+    int at = tokens.out[i / WIDTH], col = (int)(i % WIDTH);
+    expected[i] = (float)(codes_value(&model.codes[0], tokens.token[at], col) +
+                          0.5 * codes_value(&model.codes[1], LENGTH + at, col));
+    tolerance[i] = 4 * ROUNDOFF;
+  }
+  bool skips = family_skips(&family, table, &model);
+  if (!skips) packed_init(&packed, table->tested, &model);
+  for (int i = 0; !skips && i < table->n_subject; i++) {
+    struct program *program = packed_compile(&packed, table->subject[i].device[1], &limits);
+    program_step(&packed, program, &limits, tokens.batch, NULL, got);
+    family_compare(&family, table->subject[i].name, expected, tolerance, got, count);
+    table->tested->release(program);
+  }
+  if (!skips) packed_release(&packed);
+  model_release(&model);
+  family_end(table, &family);
+}
+
 void embed_cases(struct table *table) {
+  positions_case(table);
   for (int s = 0; s < op_scheme_count; s++) {
     struct family family = {0};
     char name[48];
