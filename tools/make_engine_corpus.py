@@ -13,7 +13,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "tests/fuzz/corpus"
-PLANS = {"gemma3": (), "llama3": (), "llama_bias_yarn": (), "qwen3": (),
+PLANS = {"gemma3": (), "llama3": (), "llama_bias_yarn": (), "qwen3": (), "cohere": (), "falcon40b": (), "gpt2": (), "mpt": (),
          "gemma3_int4": ("--quant-mode", "INT4_WEIGHT"), "llama3_int4": ("--quant-mode", "INT4_WEIGHT")}
 
 

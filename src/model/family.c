@@ -14,24 +14,26 @@ static const struct family *const families[] = {
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
+static bool family_has(const struct family *family, const char *architecture) {
+  const struct architecture *own = family->architectures;
+  while (own->name && strcmp(own->name, architecture) != 0) own++;
+  return own->name != NULL;
+}
+
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error) {
   const char *wanted = checkpoint_architecture(checkpoint);
   char known[ERROR_TEXT_MAX - 144] = ""; /* what the rest of the sentence takes */
   size_t used = 0;
-  for (int i = 0; i < FAMILY_COUNT; i++) {
-    for (const struct architecture *own = families[i]->architectures; own->name; own++) {
-      if (strcmp(own->name, wanted) == 0) return families[i];
-      bool fits =
-          used + strlen(own->name) + sizeof ", , …" < sizeof known; /* those that do not are left out at the end */
-      if (used < sizeof known - 8)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", fits ? own->name : "…");
-      if (!fits) used = sizeof known;
-    }
-  }
-  error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; these are: %s.", wanted,
-            known);
+  for (int i = 0; i < FAMILY_COUNT; i++)
+    if (family_has(families[i], wanted)) return families[i];
+  for (int i = 0; i < FAMILY_COUNT && used < sizeof known; i++)
+    used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? "; " : "", families[i]->title);
+  error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; it loads those of %s.",
+            wanted, known);
   return NULL;
 }
+
+const struct family *family_at(int index) { return index < FAMILY_COUNT ? families[index] : NULL; }
 
 const char *family_gguf_name(const struct family *family, const struct checkpoint *checkpoint) {
   const struct architecture *own = family->architectures;

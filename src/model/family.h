@@ -35,6 +35,9 @@ extern const struct family llama_family, gemma_family, gemma3_family, phi3_famil
 /* By the checkpoint's architecture. The sentence for an unknown one lists what loads. */
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error);
 
+/* Families one after the other, for docs/models.md; NULL behind the last. */
+const struct family *family_at(int index);
+
 /* What GGUF files, models and adapters, call the checkpoint's architecture, which is of the family; "": unknown. */
 const char *family_gguf_name(const struct family *family, const struct checkpoint *checkpoint);
 

@@ -84,6 +84,26 @@ static void test_rows(void **state) {
   buffer_release(&block);
 }
 
+/* q, k and v of two KV heads with two queries each, of two rows: in a tensor they lie head by head. */
+static void test_runs(void **state) {
+  (void)state;
+  const struct weight w = {.use = WEIGHT_MATRIX,
+                           .rows = 16,
+                           .n_part = 3,
+                           .part = {{.first = 0, .rows = 8, .run = 4, .period = 8},
+                                    {.first = 4, .rows = 4, .run = 2, .period = 8},
+                                    {.first = 6, .rows = 4, .run = 2, .period = 8}}};
+  static const int expected[16] = {0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15};
+  for (int i = 0, part, row, within = 0; i < 16; i++) {
+    assert_true(weight_row_source(&w, i, &part, &row));
+    assert_int_equal(row, expected[i]);
+    within = i < 8 ? i : (i - 8) % 4;
+    assert_int_equal(part_row_of(&w.part[part], row), within);
+  }
+  assert_int_equal(part_end(&w.part[0]), 12);
+  assert_int_equal(part_end(&w.part[2]), 16);
+}
+
 /* Every 4-byte word of the block replaced by extreme values: never a crash, and what is accepted is still in range. */
 static void test_tampered(void **state) {
   (void)state;
@@ -117,6 +137,13 @@ static void factor_absent(struct plan *p) {
   op->args.linear.multiply = 1, op->in[1] = -1;
 }
 
+/* The positions of the plan's own weights, of which the first is a matrix. */
+static struct weight_part *part_of(struct plan *p) { return ((struct weight *)((char *)p + p->weights))[0].part; }
+static void part_uneven(struct plan *p) { part_of(p)->run = 3, part_of(p)->period = 9; }
+static void part_overlapping(struct plan *p) { part_of(p)->run = 4, part_of(p)->period = 3; }
+static void part_far(struct plan *p) { part_of(p)->run = 4, part_of(p)->period = 1 << 30; }
+static void part_constant(struct plan *p) { part_of(p)->tensor = p->names_bytes - 1; /* the zero byte at the end */ }
+
 static void test_refused(void **state) {
   (void)state;
   static const struct {
@@ -127,6 +154,10 @@ static void test_refused(void **state) {
       {positions_none, "The plan has vocabulary 20, width 8, positions 0: out of range."},
       {vocab_wide, "The plan has vocabulary 1048577, width 8, positions 64: out of range."},
       {ops_none, "The plan has 0 ops, 4 weights, 4 values, 0 groups: out of range."},
+      {part_uneven, "Weight embed has a part of 20 rows that no tensor can have."},
+      {part_overlapping, "Weight embed has a part of 20 rows that no tensor can have."},
+      {part_far, "Weight embed has a part of 20 rows that no tensor can have."},
+      {part_constant, "Weight embed has a part of 20 rows that no tensor can have."},
       {factor_absent, "Op 1 of the plan (linear, layer 0) multiplies without a factor, or after a norm."},
   };
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -264,9 +295,9 @@ static void test_scheme_names(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_build),   cmocka_unit_test(test_rows),         cmocka_unit_test(test_tampered),
-      cmocka_unit_test(test_refused), cmocka_unit_test(test_columns),      cmocka_unit_test(test_scheme_table),
-      cmocka_unit_test(test_values),  cmocka_unit_test(test_scheme_names),
+      cmocka_unit_test(test_build),        cmocka_unit_test(test_rows),    cmocka_unit_test(test_runs),
+      cmocka_unit_test(test_tampered),     cmocka_unit_test(test_refused), cmocka_unit_test(test_columns),
+      cmocka_unit_test(test_scheme_table), cmocka_unit_test(test_values),  cmocka_unit_test(test_scheme_names),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
