@@ -14,7 +14,7 @@ struct weight_source {
   const struct weight *weight;
   const char *name;
   const struct tensor *part[PLAN_PARTS]; /* NULL: of a vector's constant part */
-  const int *column_order, *row_order; /* act_order.h's, of columns and of the rows of each part; NULL: the file's */
+  const int *column_order, *row_order;   /* act_order.h's, of columns and of the rows of each part; NULL: the file's */
   const struct weight_transform *transform; /* the caller may set it; NULL: none */
 };
 

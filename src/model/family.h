@@ -15,6 +15,7 @@ struct architecture {
 
 struct family {
   const char *title;                        /* for people: docs/models.md */
+  const char *tried;                        /* sizes that have answered as they should; NULL: tiny checkpoints alone */
   const struct architecture *architectures; /* a NULL name at the end */
   enum plan_role role;                      /* of its plan: a decoder's, or PLAN_ENCODER */
   /* Adds values, groups, weights and ops, and fills the builder's head. */

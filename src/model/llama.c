@@ -141,5 +141,6 @@ bool llama_text_build(const struct llama_text *text, const struct checkpoint *ch
 }
 
 const struct family llama_family = {.title = "Llama 2 and 3, Mistral, Qwen 2, 2.5 and 3, SmolLM 2",
+                                    .tried = "SmolLM2-135M",
                                     .architectures = architectures,
                                     .build = llama_build};

@@ -88,6 +88,11 @@ static ALWAYS_INLINE vfloat slope_add(vfloat x, struct tile_slope slope, int key
   return vfloat_add(x, vfloat_fma(vfloat_load(lane), vfloat_set(slope.step), vfloat_set(first)));
 }
 
+static ALWAYS_INLINE vfloat score_bend(vfloat x, float softcap, struct tile_slope slope, int key) {
+  if (softcap != 0) x = vfloat_softcap(x, softcap);
+  return slope.step != 0 ? slope_add(x, slope, key) : x;
+}
+
 /* Scores of the n_vector leading vectors become weights relative to the highest score so far; those outside of
  * [low, high) become zero; whole: there are none such. scales: of codes, whose weights stand for weighted values; NULL:
  * none. */
@@ -99,8 +104,7 @@ static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_
   UNROLL(4)
   for (int v = 0; v < n_vector; v++) {
     vfloat x = scaled_load(score + v * LANES, scales ? scales->key + v * LANES : NULL);
-    if (softcap != 0) x = vfloat_softcap(x, softcap);
-    if (slope.step != 0) x = slope_add(x, slope, v * LANES);
+    x = score_bend(x, softcap, slope, v * LANES);
     if (!whole) x = vfloat_clip(x, low - v * LANES, high - v * LANES);
     top = vfloat_max(top, x);
     vfloat_store(score + v * LANES, x);
