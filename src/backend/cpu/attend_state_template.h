@@ -77,34 +77,34 @@ static ALWAYS_INLINE vfloat scaled_load(const float *x, const float *scale) {
   return scale ? vfloat_mul(vfloat_load(x), vfloat_load(scale)) : vfloat_load(x);
 }
 
-/* What is added to the scores of a tile: `first` to its first key's, `step` more to each that follows. */
-struct tile_slope {
-  float first, step;
+/* What becomes of the scores of a tile: a cap (0: none), then `first` added to its first key's, `step` more to each
+ * that follows. */
+struct tile_bend {
+  float softcap, first, step;
 };
 
-static ALWAYS_INLINE vfloat slope_add(vfloat x, struct tile_slope slope, int key) {
+static ALWAYS_INLINE vfloat slope_add(vfloat x, struct tile_bend slope, int key) {
   static const float lane[ATTEND_LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   float first = slope.first + slope.step * (float)key;
   return vfloat_add(x, vfloat_fma(vfloat_load(lane), vfloat_set(slope.step), vfloat_set(first)));
 }
 
-static ALWAYS_INLINE vfloat score_bend(vfloat x, float softcap, struct tile_slope slope, int key) {
-  if (softcap != 0) x = vfloat_softcap(x, softcap);
-  return slope.step != 0 ? slope_add(x, slope, key) : x;
+static ALWAYS_INLINE vfloat score_bend(vfloat x, struct tile_bend bend, int key) {
+  if (bend.softcap != 0) x = vfloat_softcap(x, bend.softcap);
+  return bend.step != 0 ? slope_add(x, bend, key) : x;
 }
 
 /* Scores of the n_vector leading vectors become weights relative to the highest score so far; those outside of
  * [low, high) become zero; whole: there are none such. scales: of codes, whose weights stand for weighted values; NULL:
  * none. */
 static ALWAYS_INLINE void softmax_update(const struct attend_state *state, size_t query, const bool whole, int n_vector,
-                                         int low, int high, float softcap, struct tile_slope slope,
-                                         const struct tile_scales *scales) {
+                                         int low, int high, struct tile_bend bend, const struct tile_scales *scales) {
   float *score = state->score.data + query * state->score.stride, *sums = state->sum + query * LANES;
   vfloat top = vfloat_set(-INFINITY);
   UNROLL(4)
   for (int v = 0; v < n_vector; v++) {
     vfloat x = scaled_load(score + v * LANES, scales ? scales->key + v * LANES : NULL);
-    x = score_bend(x, softcap, slope, v * LANES);
+    x = score_bend(x, bend, v * LANES);
     if (!whole) x = vfloat_clip(x, low - v * LANES, high - v * LANES);
     top = vfloat_max(top, x);
     vfloat_store(score + v * LANES, x);

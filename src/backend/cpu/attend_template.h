@@ -43,13 +43,13 @@ static void token_softmax(const struct attend_work *work, const struct attend_st
   for (int h = 0; h < work->n_head; h++) {
     size_t query = (size_t)token * (size_t)work->n_head + (size_t)h;
     float step = work->slope ? work->slope[h] : 0;
-    struct tile_slope slope = {step * (float)(start - work->last[token]), step};
+    struct tile_bend bend = {work->softcap, step * (float)(start - work->last[token]), step};
     if (!sees_tile(work, token, start))
       softmax_skip(state, query, n_vector);
     else if (low <= 0 && high >= KEY_TILE)
-      softmax_update(state, query, true, KEY_TILE / LANES, 0, KEY_TILE, work->softcap, slope, scales);
+      softmax_update(state, query, true, KEY_TILE / LANES, 0, KEY_TILE, bend, scales);
     else
-      softmax_update(state, query, false, n_vector, low, high, work->softcap, slope, scales);
+      softmax_update(state, query, false, n_vector, low, high, bend, scales);
   }
 }
 
