@@ -79,5 +79,8 @@ static const struct architecture architectures[] = {{"BertModel", NULL},
                                                     {"XLMRobertaForSequenceClassification", NULL},
                                                     {NULL, NULL}};
 
-const struct family bert_family = {
-    .architectures = architectures, .role = PLAN_ENCODER, .build = bert_build, .unused = bert_unused};
+const struct family bert_family = {.title = "BERT, RoBERTa, XLM-R",
+                                   .architectures = architectures,
+                                   .role = PLAN_ENCODER,
+                                   .build = bert_build,
+                                   .unused = bert_unused};

@@ -63,6 +63,7 @@ static void table_write(struct buffer *out) {
     buffer_print(out, " | %s | ", family->tried ? family->tried : "–");
     fixtures_write(family, "model", out, &n);
     fixtures_write(family, "vision", out, &n);
+    fixtures_write(family, "encoder", out, &n);
     if (n == 0) fail_msg("No fixture is of the family %s", family->title);
     buffer_text(out, " |\n");
   }
