@@ -17,6 +17,14 @@ bool result_sound(const struct result *result, struct error *error) {
   return true;
 }
 
+/* A decoder's table of positions has a row for each token of the sequence. */
+static bool row_position_check(const struct row *row, int index, const struct plan *plan, struct error *error) {
+  const struct op *op = plan->role == PLAN_DECODER ? plan_embed(plan, EMBED_POSITIONS) : NULL;
+  if (!op || row->length + row->count <= plan_weights(plan)[op->weight[0]].rows) return true;
+  return error_set(error, ERROR_LIMIT, "Row %d has %d + %d tokens, and the network has a table of %d positions.", index,
+                   row->length, row->count, plan_weights(plan)[op->weight[0]].rows);
+}
+
 static bool row_check(const struct batch *b, int index, const struct plan *plan, const struct limits *limits,
                       struct error *error) {
   const struct row *row = b->row + index;
@@ -29,10 +37,6 @@ static bool row_check(const struct batch *b, int index, const struct plan *plan,
   if (row->length < 0 || row->length > limits->length - row->count)
     return error_set(error, ERROR_LIMIT, "Row %d has %d + %d tokens, more than the engine's %d.", index, row->length,
                      row->count, limits->length);
-  const struct op *positions = plan->role == PLAN_DECODER ? plan_embed(plan, EMBED_POSITIONS) : NULL;
-  if (positions && row->length + row->count > plan_weights(plan)[positions->weight[0]].rows)
-    return error_set(error, ERROR_LIMIT, "Row %d has %d + %d tokens, and the network has a table of %d positions.",
-                     index, row->length, row->count, plan_weights(plan)[positions->weight[0]].rows);
   for (int t = row->first; b->see && t < row->first + row->count; t++)
     if (b->see[t] < -row->length || b->see[t] >= row->count)
       return error_set(error, ERROR_INVALID, "Token %d sees up to token %d of row %d, expected %d to %d.", t, b->see[t],
@@ -209,7 +213,7 @@ bool batch_check(const struct batch *b, const struct plan *plan, const struct li
     return error_set(error, ERROR_LIMIT, "A batch of %d rows, %d tokens, %d outputs; at most %d, %d, %d.", b->n_row,
                      b->n_token, b->n_out, limits->seats, limits->tokens, limits->outputs);
   for (int i = 0, next = 0; i < b->n_row; next += b->row[i++].count) {
-    if (!row_check(b, i, plan, limits, error)) return false;
+    if (!row_check(b, i, plan, limits, error) || !row_position_check(&b->row[i], i, plan, error)) return false;
     if (b->row[i].first != next)
       return error_set(error, ERROR_INVALID, "Row %d starts at token %d, expected %d: rows follow each other.", i,
                        b->row[i].first, next);

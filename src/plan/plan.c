@@ -1,6 +1,8 @@
 /* Facts about a plan: ops by kind, where a weight's rows come from, in which order weights are read. */
 #include "plan/plan.h"
 
+#include "base/limits.h"
+
 #include <stdlib.h>
 
 const struct op *plan_find(const struct plan *plan, enum op_kind kind) {
@@ -41,6 +43,22 @@ bool weight_order_valid(const struct weight *w) {
   bool whole =
       w->use == WEIGHT_MATRIX && w->n_part == 1 && !w->interleaved && w->part[0].first == 0 && w->part[0].run == 0;
   return whole && (w->order == ORDER_TRANSPOSED || w->cols % w->order == 0);
+}
+
+enum { PLAN_ROWS_MAX = 1 << 30 }; /* of a tensor that parts are taken from */
+
+/* Some rows of a tensor, the last of which an int counts, or, in a vector, no tensor's. */
+bool weight_part_valid(const struct plan *p, const struct weight *w, const struct weight_part *part) {
+  if (part->rows < 1 || part->rows > LIMIT_MODEL_WIDTH || part->first < 0 || part->run < 0 || part->period < part->run)
+    return false;
+  if (part_is_constant(p, part)) return w->use == WEIGHT_VECTOR && part->first == 0 && part->run == 0;
+  if (part->run == 0) return part->period == 0 && part->first <= PLAN_ROWS_MAX;
+  return part->rows % part->run == 0 && part->first + (int64_t)(part->rows / part->run) * part->period <= PLAN_ROWS_MAX;
+}
+
+bool attend_alibi_valid(const struct plan *p, const struct attend_args *a) {
+  if (a->alibi == 0) return true;
+  return a->alibi == 1 && p->role == PLAN_DECODER && (uint64_t)a->alibi_slope + (uint64_t)a->n_head <= p->n_float;
 }
 
 bool attend_axes_valid(const struct attend_args *args) {

@@ -7,8 +7,6 @@
 enum { PLAN_COUNT_MAX = 1 << 20, HEAD_DIM_MAX = 1024 };
 /* Times the tokens of a step it fits an int. */
 enum { HEAD_COUNT_MAX = 4096 };
-/* Of a tensor that parts are taken from. */
-enum { PLAN_ROWS_MAX = 1 << 30 };
 
 /* An array of count elements at an aligned offset within the block. */
 static bool array_within(const struct plan *plan, uint32_t offset, int64_t count, size_t size) {
@@ -41,14 +39,6 @@ static bool head_check(struct slice block, struct error *error) {
 
 static bool width_valid(int64_t n) { return n >= 1 && n <= LIMIT_MODEL_WIDTH; }
 
-/* Some rows of a tensor, the last of which an int counts, or, in a vector, no tensor's. */
-static bool part_valid(const struct plan *p, const struct weight *w, const struct weight_part *part) {
-  if (!width_valid(part->rows) || part->first < 0 || part->run < 0 || part->period < part->run) return false;
-  if (part_is_constant(p, part)) return w->use == WEIGHT_VECTOR && part->first == 0 && part->run == 0;
-  if (part->run == 0) return part->period == 0 && part->first <= PLAN_ROWS_MAX;
-  return part->rows % part->run == 0 && part->first + (int64_t)(part->rows / part->run) * part->period <= PLAN_ROWS_MAX;
-}
-
 static bool weight_check(const struct plan *p, int index, struct error *error) {
   const struct weight *w = plan_weights(p) + index;
   bool named = w->name < p->names_bytes && w->n_part >= 1 && w->n_part <= PLAN_PARTS;
@@ -58,7 +48,7 @@ static bool weight_check(const struct plan *p, int index, struct error *error) {
   int64_t rows = 0;
   int unit = w->interleaved ? GATE_INTERLEAVE : 1;
   for (int i = 0; i < w->n_part; i++) {
-    if (!part_valid(p, w, &w->part[i]))
+    if (!weight_part_valid(p, w, &w->part[i]))
       return error_set(error, ERROR_FORMAT, "Weight %s has a part of %d rows that no tensor can have.", name,
                        w->part[i].rows);
     rows += (w->part[i].rows + unit - 1) / unit * unit;
@@ -212,11 +202,6 @@ static bool attend_group_fits(const struct plan *p, const struct attend_args *a)
          a->layer < g->n_layer;
 }
 
-static bool alibi_valid(const struct plan *p, const struct attend_args *a) {
-  if (a->alibi == 0) return true;
-  return a->alibi == 1 && p->role == PLAN_DECODER && (uint64_t)a->alibi_slope + (uint64_t)a->n_head <= p->n_float;
-}
-
 /* Norms of q and k over a head: one for all heads, or one for each. */
 static bool head_norms_fit(const struct plan *p, const struct op *op) {
   const struct attend_args *a = &op->args.attend;
@@ -242,7 +227,7 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
       out->cols != (int64_t)a->n_head * a->dim_v)
     return op_refuse(c, "does not fit its input or output");
   if (!rope_valid(p, a)) return op_refuse(c, "has a rotary embedding out of range");
-  if (!alibi_valid(p, a)) return op_refuse(c, "has slopes out of range");
+  if (!attend_alibi_valid(p, a)) return op_refuse(c, "has slopes out of range");
   if (!head_norms_fit(p, op) || !vector_fits(p, op->weight[2], a->n_head))
     return op_refuse(c, "has a norm or sinks of the wrong length");
   if (!isfinite(a->scale) || !isfinite(a->softcap) || !isfinite(a->rope_scale) || !(a->eps >= 0))
