@@ -44,7 +44,6 @@ static bool of_decoder(const struct plan *plan, const struct op *op) {
   }
 }
 
-<<<<<<< HEAD
 /* Angles are made once a step: a frequency has one axis. */
 static bool frequencies_shared(const struct plan *plan, const struct op *op) {
   const struct attend_args *a = &op->args.attend;
@@ -57,11 +56,11 @@ static bool frequencies_shared(const struct plan *plan, const struct op *op) {
     if (!apart && !same && (attend_has_axes(a) || attend_has_axes(b))) return true;
   }
   return false;
-=======
+}
+
 static bool linear_is_whole(const struct plan *plan, const struct op *op) {
   int rows = plan_weights(plan)[op->weight[0]].rows;
   return op->args.linear.gated || rows == plan_values(plan)[op->out].cols;
->>>>>>> b2bf7258 (Decoders: parts of tensors, norms with and without shifts, blocks in parallel, slopes, tables of positions and rotations for long texts have a place in plans and on the CPU)
 }
 
 static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
@@ -77,18 +76,12 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "its norm has no weight", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && op->weight[3] < 0)
     return op_unsupported(plan, index, "its post norm has no weight", error);
-<<<<<<< HEAD
   if (op->kind == OP_ATTEND && frequencies_shared(plan, op))
     return op_unsupported(plan, index, "another op turns the same frequencies by other axes", error);
-=======
-  bool axes = op->kind == OP_ATTEND && (attend_has_axes(&op->args.attend) || op->args.attend.local);
-  if (axes || (op->kind == OP_SELECT && op->args.select.mean))
-    return op_unsupported(plan, index, "rotations of several axes, windows and means run on cpu alone so far", error);
   if (op->kind == OP_ATTEND && (op->args.attend.alibi || op->args.attend.head_norms))
     return op_unsupported(plan, index, "slopes and norms of each head's own run on cpu alone so far", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && !linear_is_whole(plan, op))
     return op_unsupported(plan, index, "post norms of a part of a value run on cpu alone so far", error);
->>>>>>> b2bf7258 (Decoders: parts of tensors, norms with and without shifts, blocks in parallel, slopes, tables of positions and rotations for long texts have a place in plans and on the CPU)
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
     return op_unsupported(plan, index, "its heads have more than 1024 dimensions", error);
   return true;
