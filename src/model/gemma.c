@@ -43,7 +43,8 @@ static bool caps_read(struct decoder *d, const struct checkpoint *c, struct erro
 static bool scale_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
   enum { LAYERS_27B = 46 };
   bool gguf = checkpoint_kind(c) == CHECKPOINT_GGUF;
-  double scalar = !gguf ? 256 : d->n_layer == LAYERS_27B ? (double)d->hidden / d->n_head : d->head_dim;
+  double scalar = gguf ? d->head_dim : 256;
+  if (gguf && d->n_layer == LAYERS_27B) scalar = (double)d->hidden / d->n_head;
   if (!config_float(c, (struct config_key){"query_pre_attn_scalar", NULL}, CONFIG_OPTIONAL, 1e-3, 1e6, &scalar, error))
     return false;
   d->attend_scale = (float)(1 / sqrt(scalar));
