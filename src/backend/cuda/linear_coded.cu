@@ -111,8 +111,9 @@ __device__ __forceinline__ void sums_finish(const few &f, const ring<C, TILES> &
     int token = i / width, within = i % width, col = result_col(a, g.strip * 16 + within);
     if (i >= THREADS) e = extras_load(f, g, token, within);
     if (col >= a.result_cols) continue;
-    float gate = total_of<C, TILES>(r, turn, token, within) * e.scale + e.bias, up = 0;
-    if (a.gated) up = total_of<C, TILES>(r, turn, token, within + GATE_RUN) * e.scale_up + e.bias_up;
+    /* rounded before the bias, as where an expansion comes between */
+    float gate = __fmul_rn(total_of<C, TILES>(r, turn, token, within), e.scale) + e.bias, up = 0;
+    if (a.gated) up = __fmul_rn(total_of<C, TILES>(r, turn, token, within + GATE_RUN), e.scale_up) + e.bias_up;
     float x = result_of(a, gate, up);
     if (a.residual) x = residual_add(a, x, e.residual);
     a.out[(size_t)token * a.out_cols + col] = x;
