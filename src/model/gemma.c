@@ -63,7 +63,8 @@ static bool second_read(struct decoder *d, const struct checkpoint *c, struct er
 
 static bool gemma_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
   bool gguf = checkpoint_kind(checkpoint) == CHECKPOINT_GGUF;
-  struct decoder d = gguf ? (struct decoder){0} : hf_defaults;
+  struct decoder d = hf_defaults;
+  if (gguf) d = (struct decoder){0};
   d.prefix = "model.";
   d.act = ACT_GELU_TANH;
   d.rope_style = ROPE_HALF;

@@ -117,7 +117,6 @@ bool field_whole(struct rendering *r, struct builder *b, const struct field *fie
 
 /* As str() has it, but with at most `precision` digits: a point always, an exponent from that many digits on. */
 static void plain_real(double size, int64_t precision, char *text) {
-  char *end;
   int digits = precision == 0 ? 1 : (int)precision, limit = digits - 1;
   if (precision < 0) { /* the fewest that read back the same */
     for (digits = 1; digits < 17; digits++)
@@ -128,12 +127,11 @@ static void plain_real(double size, int64_t precision, char *text) {
   int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
   bool scientific = exponent < -4 || exponent >= limit;
   if (!scientific) snprintf(text, DIGITS_MAX, "%.*f", digits > exponent + 1 ? digits - 1 - exponent : 0, size);
-  char *point = strchr(text, '.'), *tail = scientific ? strchr(text, 'e') : text + strlen(text);
-  if (point) { /* the zeros behind the last digit */
-    for (end = tail; end[-1] == '0'; end--) {
-    }
-    if (end[-1] == '.') end -= 1;
-    memmove(end, tail, strlen(tail) + 1);
+  size_t tail = strcspn(text, "e"), end = tail;
+  if (strchr(text, '.')) { /* the zeros behind the last digit */
+    while (text[end - 1] == '0') end--;
+    if (text[end - 1] == '.') end--;
+    memmove(text + end, text + tail, strlen(text + tail) + 1);
   }
   if (!scientific && !strchr(text, '.')) memcpy(text + strlen(text), ".0", 3);
 }
