@@ -93,7 +93,7 @@ static const struct answer_field fields[] = {
     {"Embeddings", "usage", "TextUsage"},
     {"Embedding", "object", "string"},
     {"Embedding", "index", "integer"},
-    {"Embedding", "embedding", "[]number|string"},
+    {"Embedding", "embedding", "string|[]number"},
     {"TextUsage", "prompt_tokens", "integer"},
     {"TextUsage", "total_tokens", "integer"},
     {"Ranking", "id", "string"},
