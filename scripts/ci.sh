@@ -28,7 +28,7 @@ build() { # PRESET [TARGET]
 }
 
 tests() { ctest --test-dir "build/$1" --output-on-failure -j2 "${@:2}" | grep -v '^      Start'; return "${PIPESTATUS[0]}"; }
-tests_without_model() { (unset SPATE_TEST_MODEL; tests "$@"); }
+tests_without_model() { (unset SPATE_TEST_MODEL SPATE_TEST_MINILM; tests "$@"); }
 
 tests_counted() { # with the sanitizers and counters of the lines that run; of the ops few cases, unless there is time
   scripts/coverage.sh clear
@@ -52,6 +52,8 @@ stage "model" scripts/get_model.sh
 stage "promtool" scripts/get_prometheus.sh
 export SPATE_TEST_PROMETHEUS=${SPATE_TEST_PROMETHEUS:-$(scripts/get_prometheus.sh 2>/dev/null)}
 export SPATE_TEST_MODEL=${SPATE_TEST_MODEL:-$(scripts/get_model.sh 2>/dev/null)}
+stage "encoder" scripts/get_minilm.sh
+export SPATE_TEST_MINILM=${SPATE_TEST_MINILM:-$(scripts/get_minilm.sh 2>/dev/null)}
 stage "clients" scripts/get_clients.sh
 export SPATE_TEST_CLIENTS=${SPATE_TEST_CLIENTS:-$(scripts/get_clients.sh 2>/dev/null)}
 stage "test release" tests release
