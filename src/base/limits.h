@@ -145,6 +145,7 @@ enum limit {
   LIMIT_CHUNK_EXTENSION_BYTES = 256,
   LIMIT_TRAILER_BYTES = 4 << 10,
   LIMIT_LOOP_THREADS = 16,          /* beside a network loop, of each kind of work that mostly waits */
+  LIMIT_LOOK_UPS = 256,             /* of hosts' names under way, those that nobody waits for any more included */
   LIMIT_PIPELINED_BYTES = 64 << 10, /* sent ahead while a request is being answered */
   LIMIT_REFUSED_CONNECTIONS = 256,  /* over the connection limit, being told so */
   LIMIT_TRACE_BYTES = 4 << 20,      /* of one message to a collector of traces */

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+enum { SEALED_WRITES = 64 }; /* that wait for the peer to read */
+
 struct sealed_write {
   uv_write_t uv;
   char bytes[];
@@ -18,7 +20,7 @@ static void on_written(uv_write_t *write, int status) {
 static bool output_flush(struct http_link *link) {
   struct slice output = tls_session_output(link->tls);
   if (output.size == 0) return true;
-  struct sealed_write *write = malloc(sizeof *write + output.size);
+  struct sealed_write *write = link->n_sealed < SEALED_WRITES ? malloc(sizeof *write + output.size) : NULL;
   int failed = write ? 0 : UV_ENOMEM;
   if (write) {
     memcpy(write->bytes, output.data, output.size);

@@ -1,10 +1,16 @@
 /* The thread and the loop hold a look-up together: it is freed by whoever lets go of it last. */
 #include "http/http_look_up.h"
 
+#include "base/limits.h"
+
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A resolver that does not answer keeps its threads longer than those who have given up. */
+static atomic_int n_thread;
 
 struct http_look_up {
   pthread_mutex_t lock; /* of the next two */
@@ -58,14 +64,17 @@ static void *thread_run(void *argument) {
   if (look_up->open) uv_async_send(&look_up->bell);
   pthread_mutex_unlock(&look_up->lock);
   look_up_drop(look_up);
+  atomic_fetch_sub(&n_thread, 1);
   return NULL;
 }
 
 static bool thread_start(struct http_look_up *look_up) {
   pthread_t thread;
   look_up->holders = 2; /* the thread, and the loop until the bell is closed */
-  bool started = pthread_create(&thread, NULL, thread_run, look_up) == 0;
+  bool started =
+      atomic_fetch_add(&n_thread, 1) < LIMIT_LOOK_UPS && pthread_create(&thread, NULL, thread_run, look_up) == 0;
   if (started) pthread_detach(thread);
+  if (!started) atomic_fetch_sub(&n_thread, 1);
   if (!started) look_up->holders = 1;
   return started;
 }

@@ -1,6 +1,8 @@
 /* A loop of its own for a request: it ends with the last image, the first that fails, or the time. */
 #include "server/media_fetch.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -167,10 +169,19 @@ static void next_begin(struct run *run) {
   }
 }
 
+/* The request's own limit. */
+static bool is_late(const struct media_fetch *fetch) {
+  return fetch->timeout_s > 0 && (double)(clock_us() - fetch->begun_us) * 1e-6 >= (double)fetch->timeout_s;
+}
+
 static void on_tick(uv_timer_t *tick) {
   struct run *run = tick->data;
   if (atomic_load(&run->fetch->cancelled))
     error_set(run->error, ERROR_CANCELLED, "The request was cancelled.");
+  else if (is_late(run->fetch))
+    error_set(run->error, ERROR_TIMEOUT,
+              "The request has taken the %.3g seconds of its timeout_s before its images came.",
+              (double)run->fetch->timeout_s);
   else if (uv_now(&run->loop) >= run->end_ms)
     error_set(run->error, ERROR_INVALID,
               "The images did not come within %d seconds: send their bytes as data:image/png;"

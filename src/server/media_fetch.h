@@ -16,6 +16,8 @@ struct media_fetch {
   const struct media_rules *rules;
   struct media_image *image; /* [n] */
   int n;
+  uint64_t begun_us;
+  float timeout_s;       /* the request's own, since begun_us; 0: none */
   atomic_bool cancelled; /* any thread: nobody wants them any more */
   atomic_size_t
       *bytes_of_all; /* of those that others fetch too: at most LIMIT_FETCHED_BYTES, which these are added to */

@@ -1,6 +1,7 @@
 /* Addresses are found where the engine looks for images: in image_data, or in the parts of messages. */
 #include "server/media_job.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "server/reply.h"
 #include "server/server_loop.h"
@@ -78,6 +79,12 @@ static void images_place(const struct media_fetch *fetch, const spate_request *g
   }
 }
 
+/* What the fetch has left of the request's own time; 0 would be no limit. */
+static void timeout_shorten(const struct media_fetch *fetch, spate_request *engine) {
+  double left = (double)engine->timeout_s - (double)(clock_us() - fetch->begun_us) * 1e-6;
+  if (engine->timeout_s > 0) engine->timeout_s = (float)(left > 1e-3 ? left : 1e-3);
+}
+
 bool media_job_place(const struct media_fetch *fetch, struct generate_request *wanted) {
   bool chat = wanted->kind == REQUEST_CHAT;
   int n = chat ? fetch->n : wanted->engine.n_images;
@@ -85,6 +92,7 @@ bool media_job_place(const struct media_fetch *fetch, struct generate_request *w
   if (!images) return false;
   for (int i = 0; chat && i < n; i++) images[i] = image_of(&fetch->image[i]);
   if (!chat) images_place(fetch, &wanted->engine, images);
+  timeout_shorten(fetch, &wanted->engine);
   wanted->engine.images = images;
   wanted->engine.n_images = n;
   return true;
@@ -150,6 +158,8 @@ static void refusal_tell(const struct media_job *job, struct http_request *reque
 static void job_done(struct http_loop *loop, void *argument) {
   struct media_job *job = argument;
   struct http_request *request = http_find(loop, job->http_id);
+  if (!job->error.code && atomic_load(&job->fetch.cancelled))
+    error_set(&job->error, ERROR_CANCELLED, "The request was cancelled.");
   bool fetched = job->error.code == ERROR_NONE;
   http_metrics_fetched(&job->server->metrics, fetched, job->fetch.n);
   if (request && fetched)
@@ -187,6 +197,8 @@ static struct media_job *job_new(struct server *server, const struct http_reques
   job->kind = wanted->kind;
   job->fetch = (struct media_fetch){
       .rules = server->media, .image = images, .n = found->n, .failed = -1, .bytes_of_all = &server->media_bytes};
+  job->fetch.begun_us = clock_us();
+  job->fetch.timeout_s = wanted->engine.timeout_s;
   buffer_init(&job->body, LIMIT_IMAGE_BODY_BYTES);
   buffer_append(&job->body, request->body.data, request->body.size);
   atomic_fetch_add(&server->media_bytes, job->body.size);
