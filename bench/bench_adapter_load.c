@@ -70,7 +70,7 @@ static void header_make(struct bench *b, struct buffer *header) {
     const struct weight *weight = plan_weights(plan) + op->weight[0];
     for (int p = 0; p < weight->n_part; p++) {
       struct adapter_module module;
-      if (!adapter_module_of(plan, op, p, false, &module)) continue;
+      if (!adapter_module_of(plan, op, p, "", false, &module)) continue;
       tensor_name(b, header, module.name, "lora_A", b->rank, weight->cols);
       tensor_name(b, header, module.name, "lora_B", weight->part[p].rows, b->rank);
     }

@@ -3,6 +3,7 @@
 #include "engine/adapter_module.h"
 
 #include "base/limits.h"
+#include "format/gguf_adapter.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,7 +90,7 @@ static const struct attend_args *rotated_by(const struct plan *plan, const struc
   return NULL;
 }
 
-bool adapter_module_of(const struct plan *plan, const struct op *op, int part, bool pairs,
+bool adapter_module_of(const struct plan *plan, const struct op *op, int part, const char *architecture, bool pairs,
                        struct adapter_module *module) {
   const char *tensor = plan_name(plan, plan_weights(plan)[op->weight[0]].part[part].tensor);
   char stem[ADAPTER_MODULE_BYTES];
@@ -102,8 +103,9 @@ bool adapter_module_of(const struct plan *plan, const struct op *op, int part, b
   if (op->kind == OP_LINEAR && strcmp(module->name, whole_modules[0].module) == 0)
     return names_whole(whole_modules[1].gguf, whole_modules[1].module, module);
   const struct attend_args *attend = rotated_by(plan, op, module->name);
-  module->pairs = attend && is_gguf(stem) && attend->rope_style == ROPE_PAIRS;
-  if (attend && module->pairs != pairs) module->head_rows = attend->dim_k;
+  bool turned = attend && (*architecture ? gguf_rows_in_pairs(architecture) : attend->rope_style == ROPE_PAIRS);
+  module->pairs = turned && is_gguf(stem);
+  if (attend && module->pairs != pairs && attend->dim_k % 2 == 0) module->head_rows = attend->dim_k;
   return true;
 }
 

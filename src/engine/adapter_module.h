@@ -16,8 +16,9 @@ struct adapter_module {
   bool pairs; /* the base has them in turn */
 };
 
-/* pairs: the adapter has q and k in turn. False when the part has no module that an adapter could be for. */
-bool adapter_module_of(const struct plan *plan, const struct op *op, int part, bool pairs,
+/* pairs: the adapter has q and k in turn; architecture: what GGUF calls the base's, "": unknown. False when the part
+ * has no module that an adapter could be for. */
+bool adapter_module_of(const struct plan *plan, const struct op *op, int part, const char *architecture, bool pairs,
                        struct adapter_module *module);
 
 /* The row of the adapter's matrix that is the row of the part (of its tensor). */

@@ -105,8 +105,9 @@ static bool contents_read(struct reader *r, const char *path, int32_t max_rank, 
 struct adapter *adapter_read(const char *path, const struct engine_file *engine, int32_t max_rank,
                              struct error *error) {
   struct reader r = {.engine = engine, .plan = engine->plan};
-  bool read = adapter_source_open(&r.source, path, error) && contents_read(&r, path, max_rank, error) &&
-              adapter_source_intact(&r.source, error);
+  bool opened = adapter_source_open(&r.source, path, error);
+  r.source.base_architecture = engine->facts->gguf_architecture;
+  bool read = opened && contents_read(&r, path, max_rank, error) && adapter_source_intact(&r.source, error);
   adapter_source_close(&r.source);
   if (read) return &r.owned->adapter;
   adapter_free(r.owned ? &r.owned->adapter : NULL);

@@ -166,7 +166,7 @@ static bool part_find(struct adapter_source *source, const struct plan *plan, co
   const struct weight *weight = &plan_weights(plan)[op->weight[0]];
   bool embeds = op->kind == OP_EMBED;
   *m = (struct module_tensors){0};
-  if (!adapter_module_of(plan, op, part, source->settings.pairs, &m->module)) return true;
+  if (!adapter_module_of(plan, op, part, source->base_architecture, source->settings.pairs, &m->module)) return true;
   int rows = module_rows(plan, plan_name(plan, weight->part[part].tensor));
   return source->gguf ? gguf_find_module(source, embeds, rows, weight->cols, m, error)
                       : peft_find(source, embeds, rows, weight->cols, m, error);

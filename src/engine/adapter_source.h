@@ -33,8 +33,9 @@ struct adapter_source {
   struct gguf *gguf;
   struct gguf_adapter settings; /* of GGUF */
   const struct tensor_table *tensors;
-  bool *used;               /* [n_tensor]: it belongs to a module */
-  struct op_tensors *found; /* [n_found] ops that it has anything for */
+  const char *base_architecture; /* GGUF's name of the base's, borrowed; its reader sets it once it is open */
+  bool *used;                    /* [n_tensor]: it belongs to a module */
+  struct op_tensors *found;      /* [n_found] ops that it has anything for */
   int n_found;
 };
 

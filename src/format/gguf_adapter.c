@@ -12,6 +12,13 @@ static bool text_expect(const struct gguf *gguf, const char *key, const char *ex
                    (int)(value.size < 40 ? value.size : 40), (const char *)value.data, expected);
 }
 
+bool gguf_rows_in_pairs(const char *architecture) {
+  static const char *const names[] = {"llama", "granite", "smollm3"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(architecture, names[i]) == 0) return true;
+  return false;
+}
+
 /* Names of architectures are short words. */
 static bool architecture_read(const struct gguf *gguf, struct gguf_adapter *settings, struct error *error) {
   static const char key[] = "general.architecture";
@@ -21,7 +28,7 @@ static bool architecture_read(const struct gguf *gguf, struct gguf_adapter *sett
     return error_set(error, ERROR_FORMAT, "%s has %zu bytes, or a zero byte; expected a name of less than %d.", key,
                      name.size, GGUF_ADAPTER_NAME);
   memcpy(settings->architecture, name.data, name.size);
-  settings->pairs = strcmp(settings->architecture, "llama") == 0;
+  settings->pairs = gguf_rows_in_pairs(settings->architecture);
   return true;
 }
 

@@ -15,6 +15,10 @@ struct gguf_adapter {
   bool pairs; /* rows of q and k have the two halves of a head in turn, as the files of such networks have them */
 };
 
+/* Does llama.cpp's converter put the rows of q and k of this architecture so, whether a layer rotates or not? Networks
+ * that rotate neighbours by themselves (command-r, glm4) keep their rows. */
+bool gguf_rows_in_pairs(const char *architecture);
+
 /* Refuses what holds no LoRA, or one of another kind. */
 bool gguf_adapter_settings(const struct gguf *gguf, struct gguf_adapter *settings, struct error *error);
 

@@ -77,7 +77,8 @@ static bool heads_read(struct decoder *d, const struct checkpoint *c, struct err
 }
 
 static bool rope_dim_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
-  double part = 1;
+  bool hf = checkpoint_kind(c) == CHECKPOINT_HF;
+  double part = hf && d->rope_part > 0 ? (double)d->rope_part : 1;
   static const struct config_key keys[] = {
       {"rotary_pct", NULL}, {"partial_rotary_factor", NULL}, {"rope_parameters.partial_rotary_factor", NULL}};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)

@@ -67,6 +67,7 @@ struct decoder {
   float alibi, alibi_scale; /* the slopes are alibi_scale × 2^(−alibi × (head + 1) / heads); 0: none */
   enum rope_style rope_style;
   int rope_dim;         /* leading dimensions of a head that rotate */
+  float rope_part;      /* their part of a head, of a config.json that does not say; 0: all */
   int32_t rope_axis[3]; /* frequencies of each axis; all 0: one axis */
   struct rope rope[LAYER_KINDS];
   int window; /* of LAYER_LOCAL, in tokens, itself included */

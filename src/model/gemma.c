@@ -26,12 +26,13 @@ static bool hf_read(struct decoder *d, const struct checkpoint *c, struct error 
   return true;
 }
 
+/* Files that do not mention a cap mean these; null is none. */
 static bool caps_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
-  double scores = 0, logits = 0;
-  if (!config_float(c, (struct config_key){"attn_logit_softcapping", "attn_logit_softcapping"}, CONFIG_OPTIONAL, 0, 1e6,
-                    &scores, error) ||
-      !config_float(c, (struct config_key){"final_logit_softcapping", "final_logit_softcapping"}, CONFIG_OPTIONAL, 0,
-                    1e6, &logits, error))
+  const struct config_key of_scores = {"attn_logit_softcapping", "attn_logit_softcapping"},
+                          of_logits = {"final_logit_softcapping", "final_logit_softcapping"};
+  double scores = config_is_null(c, of_scores) ? 0 : 50, logits = config_is_null(c, of_logits) ? 0 : 30;
+  if (!config_float(c, of_scores, CONFIG_OPTIONAL, 0, 1e6, &scores, error) ||
+      !config_float(c, of_logits, CONFIG_OPTIONAL, 0, 1e6, &logits, error))
     return false;
   d->attend_softcap = (float)scores;
   d->final_softcap = (float)logits;

@@ -11,8 +11,12 @@ static const struct decoder_names names = {.hf = {[ROLE_SANDWICH_ATTEND_POST] = 
                                                   [ROLE_SANDWICH_MLP_POST] = "post_mlp_layernorm"}};
 
 static bool glm4_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
-  struct decoder d = {
-      .prefix = "model.", .names = &names, .act = ACT_SILU, .rope_style = ROPE_PAIRS, .ff_layout = FF_GATED_JOINED};
+  struct decoder d = {.prefix = "model.",
+                      .names = &names,
+                      .act = ACT_SILU,
+                      .rope_style = ROPE_PAIRS,
+                      .rope_part = 0.5f,
+                      .ff_layout = FF_GATED_JOINED};
   if (strstr(checkpoint_architecture(checkpoint), "lm4")) d.block = BLOCK_SANDWICH;
   if (decoder_has(checkpoint, "blk.0.attn_qkv.weight")) d.qkv_layout = QKV_JOINED;
   if (!decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error)) return false;

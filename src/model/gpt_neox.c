@@ -34,6 +34,7 @@ static bool gpt_neox_build(const struct checkpoint *checkpoint, struct plan_buil
                       .names = &names,
                       .act = ACT_GELU,
                       .rope_style = ROPE_HALF,
+                      .rope_part = 0.25f,
                       .qkv_layout = QKV_GROUPED,
                       .ff_layout = FF_PLAIN,
                       .mlp_bias = true,

@@ -3,12 +3,25 @@
 #include "base/limits.h"
 #include "plan/plan.h"
 
-/* Every token's index in its sequence has a row. */
+/* Every token's index in its sequence has a row, in each table of positions. */
 static bool positions_fit(const struct plan *p) {
-  const struct op *op = plan_embed(p, EMBED_POSITIONS);
-  if (!op) return true;
-  bool plain = !plan_has_axes(p) && op->weight[1] == -1 && op->args.embed.axis == 0;
-  return plain && plan_weights(p)[op->weight[0]].rows - op->args.embed.skip >= p->max_position;
+  for (int i = 0; i < p->n_op; i++) {
+    const struct op *op = plan_ops(p) + i;
+    if (op->kind != OP_EMBED || op->args.embed.source != EMBED_POSITIONS) continue;
+    bool plain = !plan_has_axes(p) && op->weight[1] == -1 && op->args.embed.axis == 0;
+    if (!plain || plan_weights(p)[op->weight[0]].rows - op->args.embed.skip < p->max_position) return false;
+  }
+  return true;
+}
+
+/* An output is one token: of every select. */
+static bool selects_single(const struct plan *p) {
+  for (int i = 0; i < p->n_op; i++) {
+    const struct op *op = plan_ops(p) + i;
+    if (op->kind != OP_SELECT) continue;
+    if (op->args.select.mean > 1 || plan_values(p)[op->out].cols != plan_values(p)[op->in[0]].cols) return false;
+  }
+  return true;
 }
 
 /* Ops of a decoder that read what only batches of encoders have. */
@@ -17,7 +30,7 @@ static bool decoder_check(const struct plan *p, struct error *error) {
   if (!positions_fit(p))
     return error_set(error, ERROR_FORMAT, "The plan's table of positions does not have a row for each of the %d.",
                      p->max_position);
-  if (!plan_embed(p, EMBED_PATCHES) && plan_merged(p) == 1 && memcmp(&p->vision, &none, sizeof none) == 0) return true;
+  if (!plan_embed(p, EMBED_PATCHES) && selects_single(p) && memcmp(&p->vision, &none, sizeof none) == 0) return true;
   return error_set(error, ERROR_FORMAT, "The plan of a decoder embeds patches, or joins tokens.");
 }
 
@@ -65,7 +78,11 @@ static bool vision_check(const struct plan *p, struct error *error) {
   bool fits = patches && plan_values(p)[patches->out].cols == v->channels * v->frames * v->patch * v->patch &&
               plan_merged(p) == v->merge * v->merge && op_counted(p, OP_SELECT, 1) && op_counted(p, OP_SAMPLE, 0) &&
               p->n_group == 0 && !plan_embed(p, EMBED_TOKENS) && p->max_position == v->lead + most;
-  if (positions) fits = fits && v->sizes != SIZES_ANY && plan_weights(p)[positions->weight[0]].rows == p->max_position;
+  for (int i = 0; positions && i < p->n_op; i++) {
+    const struct op *op = plan_ops(p) + i;
+    if (op->kind != OP_EMBED || op->args.embed.source != EMBED_POSITIONS) continue;
+    fits = fits && v->sizes != SIZES_ANY && plan_weights(p)[op->weight[0]].rows == p->max_position;
+  }
   if (fits && plan_values(p)[plan_result(p)].rows == ROWS_OUTPUTS) return true;
   return error_set(error, ERROR_FORMAT,
                    "The plan's ops do not take patches of %d × %d pixels to outputs of %d × %d patches, or they keep "
@@ -84,6 +101,8 @@ static bool encoder_check(const struct plan *p, struct error *error) {
     bool placed = op->kind == OP_EMBED && op->args.embed.source == EMBED_POSITIONS && op->args.embed.axis == 0;
     if (placed) fits = plan_weights(p)[op->weight[0]].rows - op->args.embed.skip >= p->max_position;
   }
+  enum { VECTOR_MOST = LIMIT_INBOX_BYTES / 4 / (int)sizeof(float) }; /* an event is half an inbox at most */
+  fits = fits && plan_values(p)[plan_result(p)].cols <= VECTOR_MOST;
   if (fits && plan_values(p)[plan_result(p)].rows == ROWS_OUTPUTS) return true;
   return error_set(error, ERROR_FORMAT,
                    "The plan's ops do not take tokens of texts of up to %d to an output for each text, or they keep "

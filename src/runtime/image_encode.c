@@ -66,6 +66,10 @@ static void run_let_go(struct image_store *store) {
   pthread_mutex_unlock(&store->lock);
 }
 
+void image_store_break(struct image_store *store) {
+  if (store->run.n_tile > 0) run_let_go(store);
+}
+
 static bool run_end(struct image_store *store, struct error *error) {
   const struct loaded_engine *engine = store->engine;
   struct encoder_run *run = &store->run;
@@ -80,15 +84,17 @@ static bool run_end(struct image_store *store, struct error *error) {
   return true;
 }
 
-/* Gives pages to who waits; NULL when nothing is due. Claims and work are this thread's: it sees without the lock that
- * there are none. */
-static const struct stored_image *work_begin(struct image_store *store) {
-  if (!store->pool.first && !embed_pool_work(&store->pool)) return NULL;
+/* Gives pages to who waits; tokens of a tile of the first image that is due, 0: none is. Claims are this thread's: it
+ * sees without the lock that there are none. Work is not, nor its images: a thread of the store that lets go of the
+ * last hold takes one away. */
+static int32_t work_begin(struct image_store *store) {
+  if (!store->pool.first && store->pool.n_placed == 0) return 0;
   pthread_mutex_lock(&store->lock);
   embed_pool_place(&store->pool, stored_image_free);
-  struct embed_entry *first = embed_pool_work(&store->pool);
+  const struct stored_image *first = (const struct stored_image *)(const void *)embed_pool_work(&store->pool);
+  int32_t tokens = first ? first->shape.tile_tokens : 0;
   pthread_mutex_unlock(&store->lock);
-  return (const struct stored_image *)(const void *)first;
+  return tokens;
 }
 
 /* A run begins, or goes on. *done: it is over. */
@@ -103,15 +109,15 @@ static bool run_advance(struct image_store *store, double us, bool *done, struct
 bool image_store_run(struct image_store *store, double granted_us, struct encoder_turn *turn, struct error *error) {
   struct encoder_run *run = &store->run;
   *turn = (struct encoder_turn){0};
-  const struct stored_image *first = work_begin(store);
-  if (run->n_tile == 0 && !first) return true;
+  int32_t each = work_begin(store);
+  if (run->n_tile == 0 && each == 0) return true;
   double slice_us = encoder_pace_slice(&store->pace, granted_us);
   turn->due = true;
   if (slice_us <= 0) return true;
   uint64_t start_us = clock_us();
   if (run->n_tile == 0 &&
-      !run_fill(store, encoder_pace_tokens(&store->pace, granted_us, store->engine->backend->advance,
-                                           first->shape.tile_tokens, store->engine->vision_limits.tokens)))
+      !run_fill(store, encoder_pace_tokens(&store->pace, granted_us, store->engine->backend->advance, each,
+                                           store->engine->vision_limits.tokens)))
     return true;
   if (!run_advance(store, slice_us, &turn->done, error) || (turn->done && !run_end(store, error))) return false;
   turn->us = clock_us() - start_us;

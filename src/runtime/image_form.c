@@ -31,6 +31,10 @@ static bool token_check(const struct tokenizer *tokenizer, const char *text, str
 static bool kind_check(const struct image_form *form, struct error *error) {
   const struct text_kind *text = &text_kinds[form->vision->vision.text];
   enum preprocess_kind kind = form->config.kind;
+  const struct plan_vision *v = &form->vision->vision;
+  if (v->text == TEXT_TILES &&
+      (v->sizes != SIZES_ONE || v->keep || v->mutual || v->axes)) /* tiles are squares in lines */
+    return error_set(error, ERROR_UNSUPPORTED, "The model's encoder and its tiles do not fit each other.");
   if (kind != text->kinds[0] && kind != text->kinds[1])
     return error_set(error, ERROR_UNSUPPORTED,
                      "preprocessor_config.json cuts pictures in another way than this model's encoder takes them: it "

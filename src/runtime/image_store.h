@@ -107,6 +107,9 @@ struct encoder_turn {
  * (schedule_aside_us; negative: there are none). */
 bool image_store_run(struct image_store *store, double granted_us, struct encoder_turn *turn, struct error *error);
 
+/* The step thread: the engine has stopped, and with it the run; whoever waits for the room of its images has it. */
+void image_store_break(struct image_store *store);
+
 /* The step thread: a step has gone by, beside which so much is granted. */
 void image_store_grant(struct image_store *store, double us);
 

@@ -38,7 +38,7 @@ struct image_store {
   bool stopping;
   size_t bytes; /* of numbers that wait to be encoded or are being made */
   uint64_t n_decoded;
-  struct embed_pool pool; /* its list of work is the step thread's to walk without it */
+  struct embed_pool pool; /* its claims are the step thread's, which sees without the lock whether there are any */
 
   /* the step thread's */
   struct image_batch batch;

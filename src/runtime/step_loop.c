@@ -117,6 +117,7 @@ static bool live_review(struct runtime *rt, bool draining) {
   uint64_t now = clock_us();
   bool more = false;
   queue_rank(rt, now);
+  if (failure.code && rt->images) image_store_break(rt->images);
   for (struct request *r = rt->live, *next; r; r = next) {
     next = r->next;
     if (draining) inbox_abandon(r->inbox);

@@ -61,9 +61,10 @@ static bool text_tokenize(const struct runtime *rt, struct request *r, struct to
 
 static bool texts_encode(const struct runtime *rt, struct request *r, struct token_list *list, struct error *error) {
   const struct engine_facts *facts = rt->engine->file.facts;
+  int32_t most = facts->config.max_input_len;
   struct text_join join = {.tokenizer = rt->tokenizer,
                            .frame = r->pair ? &facts->encoder.two : &facts->encoder.one,
-                           .max_tokens = r->cut ? r->cut : facts->config.max_input_len,
+                           .max_tokens = r->cut > 0 && r->cut < most ? r->cut : most,
                            .cut = r->cut > 0};
   struct sequence *q = &r->generation[0].sequence;
   q->second_type = join.frame->second_type;

@@ -156,8 +156,14 @@ static void work_insert(struct embed_list *work, struct embed_entry *entry) {
   *(entry->next ? &entry->next->previous : &work->last) = entry;
 }
 
+/* One that is to be computed already goes as early as the best who wants it. */
 static void entry_place(struct embed_pool *pool, struct embed_entry *entry, const struct embed_claim *claim) {
   uint64_t *tag = &pool->tenant_tag[claim->tenant];
+  if (entry->state == EMBED_PLACED && claim->priority < entry->priority) {
+    list_remove(&pool->work, entry);
+    entry->priority = claim->priority;
+    work_insert(&pool->work, entry);
+  }
   if (entry->state != EMBED_ABSENT) return;
   for (int32_t pages = embed_pages(entry->n_row); entry->n_page < pages; entry->n_page++)
     entry->page[entry->n_page] = pool->free[--pool->n_free];

@@ -91,7 +91,8 @@ static void images_fill(struct step *step, const struct sequence *q, int count) 
   if (step->see) image_see(q->image, q->n_image, q->length, count, step->see + batch->n_token);
   if (step->axes) image_positions(q->image, q->n_image, q->length, count, step->position + batch->n_token);
   if (q->n_image == 0) return;
-  batch->see = step->see;
+  const struct image_span *last = &q->image[q->n_image - 1];
+  if (q->length < last->first + last->lines * last->columns) batch->see = step->see; /* behind it all is causal */
   if (step->axes) batch->position = (const int32_t(*)[3])step->position;
 }
 

@@ -74,16 +74,14 @@ static bool text_submit(const struct embed_work *w, size_t index, spate_error *e
   one.timeout_s = r->timeout_s;
   one.tenant = access_check(&w->server->access, http_request_header(w->request, "authorization"));
   const json_t *text = second ? embed_text_at(&r->second, index - r->first.count) : embed_text_at(&r->first, index);
-  if (!text_take(text, &one, &ids)) {
-    *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
-    return false;
-  }
+  bool taken = text_take(text, &one, &ids); /* tokens without memory are refused below, and their answer ends */
   if (w->pairs && r->second.field) {
     const json_t *pair = embed_text_at(&r->second, index);
     one.pair = json_string_value(pair);
     one.pair_size = json_string_length(pair);
   }
   bool entered = server_loop_embed(w->request, (int)index, &one, error);
+  if (!taken) *error = (spate_error){SPATE_MEMORY, "Out of memory for a request."};
   free(ids);
   return entered;
 }

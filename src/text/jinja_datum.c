@@ -182,6 +182,7 @@ bool map_append(struct rendering *r, struct datum_map *map, struct datum key, st
   if (!rendering_charge(r, 1) || !grow(r, &entries, map->count, &map->capacity, sizeof *map->entries)) return false;
   map->entries = entries;
   map->entries[map->count++] = (struct map_entry){key, value};
+  map->extent.weight += map->count / 16; /* each is looked for among all when two maps are compared */
   return extend(r, &map->extent, key) && extend(r, &map->extent, value);
 }
 

@@ -4,6 +4,7 @@
 static bool eval_name(struct rendering *r, const struct node *node, struct datum *out) {
   const struct datum *value = frame_find(r->frame, node->name);
   const struct jinja_function *function = value ? NULL : function_find(node->name);
+  if (!frame_charge(r, r->frame)) return false;
   if (value)
     *out = *value;
   else if (function)

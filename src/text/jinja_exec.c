@@ -6,6 +6,7 @@
 static bool assign_namespace(struct rendering *r, const struct node *target, struct datum value) {
   const struct datum *space = frame_find(r->frame, target->a->name);
   struct datum name;
+  if (!frame_charge(r, r->frame)) return false;
   if (!space || space->kind != DATUM_NAMESPACE)
     return rendering_fail(r, "only a namespace's attributes can be set, and '%.*s' is none",
                           SLICE_ARGS(target->a->name));

@@ -55,9 +55,16 @@ bool frame_set(struct rendering *r, struct frame *frame, struct slice name, stru
     if (!(binding = rendering_alloc(r, sizeof *binding))) return false;
     *binding = (struct binding){.name = name, .next = frame->bindings};
     frame->bindings = binding;
+    frame->n_binding++;
   }
   binding->value = value;
-  return true;
+  return rendering_charge(r, frame->n_binding / 16);
+}
+
+bool frame_charge(struct rendering *r, const struct frame *frame) {
+  size_t known = 0;
+  for (; frame; frame = frame->parent) known += frame->n_binding;
+  return rendering_charge(r, known / 16);
 }
 
 const struct datum *frame_find(const struct frame *frame, struct slice name) {

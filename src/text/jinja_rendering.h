@@ -18,6 +18,7 @@ struct binding {
 struct frame {
   struct frame *parent;
   struct binding *bindings; /* newest first */
+  size_t n_binding;
 };
 
 enum jump { JUMP_NONE, JUMP_BREAK, JUMP_CONTINUE };
@@ -69,6 +70,7 @@ static inline void rendering_leave(struct rendering *r) { r->depth--; }
 /* Variables. */
 bool frame_set(struct rendering *r, struct frame *frame, struct slice name, struct datum value);
 const struct datum *frame_find(const struct frame *frame, struct slice name);
+bool frame_charge(struct rendering *r, const struct frame *frame); /* what finding a name costs */
 struct frame *frame_new(struct rendering *r, struct frame *parent);
 
 /* Arguments of a call, evaluated. */

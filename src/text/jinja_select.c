@@ -62,13 +62,14 @@ bool filter_map(struct rendering *r, struct datum d, const struct arguments *a, 
   if (!items_or_none(r, d, &items)) return false;
   if (path) return select_attributes(r, items, *path, argument(a, SIZE_MAX, "default"), out);
   if (!filter || filter->kind != DATUM_TEXT) return rendering_fail(r, "map needs a filter or attribute=...");
-  if (!list_new(r, items->count, out)) return false;
+  if (!rendering_enter(r) || !list_new(r, items->count, out)) return false; /* the filter may be map again */
   out->list->form = FORM_GENERATOR;
   for (size_t i = 0; i < items->count; i++) {
     struct datum value;
     if (!filter_apply(r, marked_slice(filter->text), items->items[i], &rest, &value)) return false;
     if (!list_append(r, out->list, value)) return false;
   }
+  rendering_leave(r);
   return true;
 }
 

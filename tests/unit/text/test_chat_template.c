@@ -287,6 +287,7 @@ static void test_does_not_render(void **state) {
       {"{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", FAILED "1: it nests deeper than 300 levels."},
       {"{% for x in [1, 1] recursive %}{{ loop([1, 1]) if loop.depth < 60 }}{% endfor %}",
        "The chat template takes more than 8388608 steps for these messages, at its line 1; send fewer."},
+      {"{{ 'a'|map(*(['map'] * 9999))|list }}", FAILED "1: it nests deeper than 300 levels."},
       {"{{ range(**[1]) }}", FAILED "1: ** unpacks a map, not a list."},
       {"{{ dict(a=1, **{'a': 2}) }}", FAILED "1: the argument a is given twice."},
       {"{{ dict(**{1: 2}) }}", FAILED "1: ** needs keys that are texts."},
