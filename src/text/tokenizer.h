@@ -1,8 +1,8 @@
 /* The tokenizer: text to token ids and back.
  *
- * Two halves that meet at a blob. Building compiles a tokenizer.json or a GGUF vocabulary into one flat table of
- * offsets (no pointers), which an engine file stores. Serving maps that table, checks every offset once, and encodes
- * from it in place.
+ * Two halves that meet at a blob. Building compiles a tokenizer.json, a GGUF vocabulary or another library's file
+ * (vocab_files.h) into one flat table of offsets (no pointers), which an engine file stores. Serving maps that table,
+ * checks every offset once, and encodes from it in place.
  *
  * A struct tokenizer is immutable after tokenizer_open: any number of threads may use it at once. Families: byte-level
  * BPE (a regex splits the text, bytes merge), SentencePiece-style BPE (characters merge, bytes as the fallback),

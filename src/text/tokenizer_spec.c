@@ -1,4 +1,4 @@
-/* Tokenizer spec: what the two readers (tokenizer_json.c, tokenizer_vocab.c) share while they fill one. */
+/* Tokenizer spec: what the readers (tokenizer_json.c, tokenizer_vocab.c, vocab_*.c) share while they fill one. */
 #include "text/tokenizer_spec.h"
 
 #include "base/hash.h"

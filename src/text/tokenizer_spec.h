@@ -1,5 +1,5 @@
-/* What a tokenizer is, in memory, between reading its source (tokenizer.json or a GGUF vocabulary) and writing the
- * blob. Lives only while building; everything in it is in one arena.
+/* What a tokenizer is, in memory, between reading its source (tokenizer.json, a GGUF vocabulary, another library's
+ * file) and writing the blob. Lives only while building; everything in it is in one arena.
  *
  * One form of bytes: a token's bytes are what it stands for in the text. Byte-level tokens are mapped back from their
  * printable letters; where a tokenizer writes U+2581 for a space, the space itself is kept (and a U+2581 in the text

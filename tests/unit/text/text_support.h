@@ -49,4 +49,18 @@ static inline struct token_list encode_all(const struct tokenizer *tokenizer, st
   return ids;
 }
 
+/* Fails where the text of a row [text, ids, decoded] gives other ids; appends what they decode to. */
+static inline void row_decode(const struct tokenizer *tokenizer, const json_t *row, unsigned flags, const char *name,
+                              struct buffer *out) {
+  struct slice text = json_slice(json_array_get(row, 0));
+  const json_t *expected = json_array_get(row, 1), *id;
+  struct token_list ids = encode_all(tokenizer, text, flags);
+  size_t i;
+  bool same = ids.count == json_array_size(expected);
+  json_array_foreach(expected, i, id) { same = same && ids.ids[i] == json_integer_value(id); }
+  if (!same) fail_msg("%s: '%.*s' gives other ids", name, SLICE_ARGS(text));
+  assert_true(detokenize(tokenizer, ids.ids, ids.count, DETOKENIZE_START, out));
+  token_list_release(&ids);
+}
+
 #endif
