@@ -3,6 +3,7 @@
  * neighbours. */
 #include "model/rotary_tower.h"
 
+#include "model/encoder_parts.h"
 #include "base/limits.h"
 #include "model/decoder_names.h"
 
@@ -47,47 +48,34 @@ struct rotary_maker {
   int x, qkv, heads, ff; /* values: the residual stream; q, k, v; attention's and the feed-forward's result */
 };
 
+static struct encoder_scope scope_of(const struct rotary_maker *m) {
+  return (struct encoder_scope){m->builder, m->t->prefix, m->t->names->layers, "vision_", m->layer};
+}
+
 static void tensor_name(const struct rotary_maker *m, const char *part, const char *suffix,
                         char out[TENSOR_NAME_BYTES]) {
-  char layer[60] = "";
-  if (m->layer >= 0) snprintf(layer, sizeof layer, "%.40s.%d.", m->t->names->layers, m->layer);
-  snprintf(out, TENSOR_NAME_BYTES, "%.40s%s%.40s%s", m->t->prefix, layer, part, suffix);
+  const struct encoder_scope scope = scope_of(m);
+  encoder_tensor(&scope, part, suffix, out);
 }
 
 /* A norm's weight, and bias if it has one. */
 static int norm_add(const struct rotary_maker *m, const char *name, enum norm_kind kind) {
-  char weight[TENSOR_NAME_BYTES + 8], bias[TENSOR_NAME_BYTES + 8];
+  char weight[TENSOR_NAME_BYTES + 8];
   snprintf(weight, sizeof weight, "%.140s.weight", name);
-  snprintf(bias, sizeof bias, "%.140s.bias", name);
   if (kind == NORM_RMS) return plan_add_vector(m->builder, weight, m->t->hidden, 0);
-  return plan_add_bias(m->builder, weight, (const char *[]){weight, bias}, (int[]){m->t->hidden, m->t->hidden}, 2,
-                       false);
+  return encoder_norm_named(m->builder, name, m->t->hidden);
 }
 
-/* Matrix and bias of n_part tensors of `rows` rows each, to an op. `name` with the layer's number is the weight's. */
 static void matrix_add(const struct rotary_maker *m, const char *name, const char *const *parts, int n_part, int rows,
                        int cols, bool interleaved, struct op *op) {
-  char called[TENSOR_NAME_BYTES], tensors[PLAN_PARTS][TENSOR_NAME_BYTES];
-  const char *list[PLAN_PARTS];
-  int all[PLAN_PARTS];
-  for (int i = 0; i < n_part; i++) {
-    tensor_name(m, parts[i], ".weight", tensors[i]);
-    list[i] = tensors[i];
-    all[i] = rows;
-  }
-  snprintf(called, sizeof called, m->layer < 0 ? "vision_%s" : "vision_%s.%d", name, m->layer);
-  op->weight[0] = plan_add_matrix(m->builder, called, list, all, n_part, cols, interleaved);
-  if (!m->t->bias || m->layer < 0) return;
-  for (int i = 0; i < n_part; i++) tensor_name(m, parts[i], ".bias", tensors[i]);
-  strcat(called, ".bias");
-  op->weight[1] = plan_add_bias(m->builder, called, list, all, n_part, interleaved);
+  const struct encoder_scope scope = scope_of(m);
+  bool bias = m->t->bias && m->layer >= 0;
+  encoder_matrix_add(&scope, &(struct encoder_matrix){name, parts, n_part, rows, cols, bias, interleaved}, op);
 }
 
 static struct op linear_make(const struct rotary_maker *m, int in, int out) {
-  struct op op = op_make(OP_LINEAR, m->layer);
-  op.in[0] = in;
-  op.out = out;
-  return op;
+  const struct encoder_scope scope = scope_of(m);
+  return encoder_linear(&scope, in, out);
 }
 
 static void linear_norm(const struct rotary_maker *m, const char *part, struct op *op) {

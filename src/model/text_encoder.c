@@ -3,6 +3,7 @@
  * them SELECT, and the head's linears. */
 #include "model/text_encoder.h"
 
+#include "model/encoder_parts.h"
 #include "base/limits.h"
 #include "model/decoder_names.h"
 
@@ -94,43 +95,30 @@ struct encoder_maker {
   int x, qkv, heads, ff; /* values: the residual stream; q, k, v; attention's and the feed-forward's result */
 };
 
-static void tensor_name(const struct encoder_maker *m, const char *part, const char *suffix,
-                        char out[TENSOR_NAME_BYTES]) {
-  char layer[40] = "";
-  if (m->layer >= 0) snprintf(layer, sizeof layer, "encoder.layer.%d.", m->layer);
-  snprintf(out, TENSOR_NAME_BYTES, "%.40s%s%.60s%s", m->e->prefix, layer, part, suffix);
+static struct encoder_scope scope_of(const struct encoder_maker *m) {
+  return (struct encoder_scope){m->builder, m->e->prefix, "encoder.layer", "", m->layer};
 }
 
-/* A layer norm's weight and bias as one vector. */
 static int norm_add(const struct encoder_maker *m, const char *part) {
-  char weight[TENSOR_NAME_BYTES], bias[TENSOR_NAME_BYTES];
-  tensor_name(m, part, ".weight", weight);
-  tensor_name(m, part, ".bias", bias);
-  return plan_add_bias(m->builder, weight, (const char *[]){weight, bias}, (int[]){m->e->hidden, m->e->hidden}, 2,
-                       false);
+  const struct encoder_scope scope = scope_of(m);
+  return encoder_norm(&scope, part, m->e->hidden);
 }
 
-/* Matrix and bias of n_part tensors of `rows` rows each, to an op. */
 static void matrix_add(const struct encoder_maker *m, const char *name, const char *const *parts, int n_part, int rows,
                        int cols, struct op *op) {
-  char called[TENSOR_NAME_BYTES], tensors[PLAN_PARTS][TENSOR_NAME_BYTES];
-  const char *list[PLAN_PARTS];
-  int all[PLAN_PARTS];
-  for (int i = 0; i < n_part; i++) {
-    tensor_name(m, parts[i], ".weight", tensors[i]);
-    list[i] = tensors[i];
-    all[i] = rows;
-  }
-  snprintf(called, sizeof called, "%s.%d", name, m->layer);
-  op->weight[0] = plan_add_matrix(m->builder, called, list, all, n_part, cols, false);
-  for (int i = 0; i < n_part; i++) tensor_name(m, parts[i], ".bias", tensors[i]);
-  strcat(called, ".bias");
-  op->weight[1] = plan_add_bias(m->builder, called, list, all, n_part, false);
+  const struct encoder_scope scope = scope_of(m);
+  encoder_matrix_add(&scope, &(struct encoder_matrix){name, parts, n_part, rows, cols, true, false}, op);
+}
+
+static struct op linear_make(const struct encoder_maker *m, int in, int out) {
+  const struct encoder_scope scope = scope_of(m);
+  return encoder_linear(&scope, in, out);
 }
 
 static int table_add(const struct encoder_maker *m, const char *name, const char *part, int rows) {
+  const struct encoder_scope scope = scope_of(m);
   char tensor[TENSOR_NAME_BYTES];
-  tensor_name(m, part, ".weight", tensor);
+  encoder_tensor(&scope, part, ".weight", tensor);
   return plan_add_matrix(m->builder, name, (const char *[]){tensor}, &rows, 1, m->e->hidden, false);
 }
 
@@ -153,13 +141,6 @@ static void embeddings_add(const struct encoder_maker *m) {
   position.args.embed.eps = (float)e->eps;
   position.weight[2] = norm_add(m, "embeddings.LayerNorm");
   plan_add_op(m->builder, &position);
-}
-
-static struct op linear_make(const struct encoder_maker *m, int in, int out) {
-  struct op op = op_make(OP_LINEAR, m->layer);
-  op.in[0] = in;
-  op.out = out;
-  return op;
 }
 
 /* Adds to the residual stream and norms the sum. */

@@ -3,6 +3,7 @@
  * neighbours. */
 #include "model/vision_tower.h"
 
+#include "model/encoder_parts.h"
 #include "base/limits.h"
 #include "model/decoder_names.h"
 
@@ -86,46 +87,24 @@ static const struct vision_names *names_of(const struct tower_maker *m) {
 
 static int layers_used(const struct vision_tower *t) { return t->used ? t->used : t->n_layer; }
 
-static void tensor_name(const struct tower_maker *m, const char *part, const char *suffix,
-                        char out[TENSOR_NAME_BYTES]) {
-  char layer[40] = "";
-  if (m->layer >= 0) snprintf(layer, sizeof layer, "%.20s.%d.", names_of(m)->layers, m->layer);
-  snprintf(out, TENSOR_NAME_BYTES, "%.60s%s%.40s%s", m->t->prefix, layer, part, suffix);
+static struct encoder_scope scope_of(const struct tower_maker *m) {
+  return (struct encoder_scope){m->builder, m->t->prefix, names_of(m)->layers, "vision_", m->layer};
 }
 
-/* A layer norm's weight and bias as one vector. */
 static int norm_add(const struct tower_maker *m, const char *part) {
-  char weight[TENSOR_NAME_BYTES], bias[TENSOR_NAME_BYTES];
-  tensor_name(m, part, ".weight", weight);
-  tensor_name(m, part, ".bias", bias);
-  return plan_add_bias(m->builder, weight, (const char *[]){weight, bias}, (int[]){m->t->hidden, m->t->hidden}, 2,
-                       false);
+  const struct encoder_scope scope = scope_of(m);
+  return encoder_norm(&scope, part, m->t->hidden);
 }
 
-/* Matrix and bias of n_part tensors of `rows` rows each, to an op. `name` with the layer's number is the weight's. */
 static void matrix_add(const struct tower_maker *m, const char *name, const char *const *parts, int n_part, int rows,
                        int cols, bool bias, struct op *op) {
-  char called[TENSOR_NAME_BYTES], tensors[PLAN_PARTS][TENSOR_NAME_BYTES];
-  const char *list[PLAN_PARTS];
-  int all[PLAN_PARTS];
-  for (int i = 0; i < n_part; i++) {
-    tensor_name(m, parts[i], ".weight", tensors[i]);
-    list[i] = tensors[i];
-    all[i] = rows;
-  }
-  snprintf(called, sizeof called, m->layer < 0 ? "vision_%s" : "vision_%s.%d", name, m->layer);
-  op->weight[0] = plan_add_matrix(m->builder, called, list, all, n_part, cols, false);
-  if (!bias) return;
-  for (int i = 0; i < n_part; i++) tensor_name(m, parts[i], ".bias", tensors[i]);
-  strcat(called, ".bias");
-  op->weight[1] = plan_add_bias(m->builder, called, list, all, n_part, false);
+  const struct encoder_scope scope = scope_of(m);
+  encoder_matrix_add(&scope, &(struct encoder_matrix){name, parts, n_part, rows, cols, bias, false}, op);
 }
 
 static struct op linear_make(const struct tower_maker *m, int in, int out) {
-  struct op op = op_make(OP_LINEAR, m->layer);
-  op.in[0] = in;
-  op.out = out;
-  return op;
+  const struct encoder_scope scope = scope_of(m);
+  return encoder_linear(&scope, in, out);
 }
 
 static void linear_norm(const struct tower_maker *m, const char *part, struct op *op) {
@@ -149,7 +128,8 @@ static void embeddings_add(const struct tower_maker *m) {
   matrix_add(m, "position", &names_of(m)->position, 1, t->class_token + grid * grid, t->hidden, false, &position);
   if (t->class_token) {
     char name[TENSOR_NAME_BYTES];
-    tensor_name(m, names_of(m)->class_token, "", name);
+    const struct encoder_scope scope = scope_of(m);
+    encoder_tensor(&scope, names_of(m)->class_token, "", name);
     position.weight[1] = plan_add_vector(m->builder, name, t->hidden, 0);
   }
   if (t->pre_norm) {
