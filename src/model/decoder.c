@@ -196,6 +196,17 @@ bool decoder_read_window(const struct checkpoint *checkpoint, int *window, struc
                     1 << 30, window, error);
 }
 
+bool decoder_read_alike(struct decoder *d, const struct checkpoint *checkpoint, struct error *error) {
+  enum { THETA = 10000 };
+  const struct config_key theta = {"rope_theta", "rope.freq_base"};
+  if (!decoder_read_window(checkpoint, &d->window, error) ||
+      !rope_read(&d->rope[LAYER_GLOBAL], checkpoint, theta, THETA, NULL, d->max_position, error))
+    return false;
+  d->rope[LAYER_LOCAL] = d->rope[LAYER_GLOBAL];
+  if (d->window > 0) memset(d->layer_kind, LAYER_LOCAL, sizeof d->layer_kind);
+  return true;
+}
+
 void decoder_pattern(struct decoder *decoder, int pattern) {
   for (int i = 0; i < decoder->n_layer; i++)
     decoder->layer_kind[i] = (i + 1) % pattern == 0 ? LAYER_GLOBAL : LAYER_LOCAL;

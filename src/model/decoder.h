@@ -110,6 +110,9 @@ bool decoder_read_sizes(const struct checkpoint *checkpoint, const struct decode
 /* Reads "sliding_window", which config.json may have as null, or the file not at all: then *window stays. */
 bool decoder_read_window(const struct checkpoint *checkpoint, int *window, struct error *error);
 
+/* Of networks whose layers are alike: one rotation, and the window, if the config has one, in each of them. */
+bool decoder_read_alike(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error);
+
 /* Makes all layers local but every pattern-th. */
 void decoder_pattern(struct decoder *decoder, int pattern);
 

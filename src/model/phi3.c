@@ -12,12 +12,8 @@ static bool phi3_build(const struct checkpoint *checkpoint, struct plan_builder 
                       .qkv_layout = QKV_JOINED,
                       .ff_layout = FF_GATED_JOINED};
   if (!decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error) ||
-      !decoder_read_window(checkpoint, &d.window, error) ||
-      !rope_read(&d.rope[LAYER_GLOBAL], checkpoint, (struct config_key){"rope_theta", "rope.freq_base"}, 10000, NULL,
-                 d.max_position, error))
+      !decoder_read_alike(&d, checkpoint, error))
     return false;
-  d.rope[LAYER_LOCAL] = d.rope[LAYER_GLOBAL];
-  if (d.window > 0) memset(d.layer_kind, LAYER_LOCAL, sizeof d.layer_kind);
   return decoder_build(&d, checkpoint, builder, error);
 }
 
