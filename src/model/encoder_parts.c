@@ -6,9 +6,9 @@
 
 void encoder_tensor(const struct encoder_scope *scope, const char *part, const char *suffix,
                     char out[TENSOR_NAME_BYTES]) {
-  char layer[60] = "";
-  if (scope->layer >= 0) snprintf(layer, sizeof layer, "%.40s.%d.", scope->layers, scope->layer);
-  snprintf(out, TENSOR_NAME_BYTES, "%.60s%s%.60s%.10s", scope->prefix, layer, part, suffix);
+  char layer[44] = "";
+  if (scope->layer >= 0) snprintf(layer, sizeof layer, "%.30s.%d.", scope->layers, scope->layer);
+  snprintf(out, TENSOR_NAME_BYTES, "%.50s%s%.50s%.10s", scope->prefix, layer, part, suffix);
 }
 
 int encoder_norm_named(struct plan_builder *builder, const char *name, int cols) {
