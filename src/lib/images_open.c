@@ -18,8 +18,9 @@ void spate_image_helper(int argc, char **argv) {
   atomic_store(&helps, true);
 }
 
-bool spate_sees_images(const spate_engine *engine, spate_error *error) {
-  return engine->decoders || error_export(&engine->images_problem, error);
+bool spate_sees_images(const spate_engine *engine, int count, spate_error *error) {
+  struct error problem;
+  return images_count_check(engine->runtime, count, &problem) || error_export(&problem, error);
 }
 
 int image_decoders_of(const spate_open_options *options) {

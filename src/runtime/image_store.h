@@ -95,16 +95,21 @@ struct embed_claim *image_store_stuck(struct image_store *store);
 bool image_store_moves(const struct image_store *store);
 void image_store_unclaim(struct image_store *store, struct embed_claim *claim);
 
-/* What became of the encoder's turn. */
+/* The encoder's turn. */
 struct encoder_turn {
-  bool due;        /* there are images to encode */
+  int32_t tile_tokens; /* of a tile of the first image that is due; 0: none is */
+  bool due;            /* there are images to encode, or a run goes on, */
+  bool runs;           /* for which there is time now */
+  /* what became of it */
   bool done;       /* a run has ended, */
   uint64_t run_us; /* which has taken so long in all */
   uint64_t us;     /* that it has run for; 0: it did not */
 };
 
-/* The step thread: a slice of a run of the encoder, where one is due, beside streams that leave so much of their step
- * (schedule_aside_us; negative: there are none). */
+/* The step thread: gives pages to those that wait, and says whether a slice of a run is due beside streams that leave
+ * so much of their step (schedule_aside_us; negative: there are none). */
+void image_store_look(struct image_store *store, double granted_us, struct encoder_turn *turn);
+/* The same slice, where one runs; no step is out, whose time would be taken for the encoder's. */
 bool image_store_run(struct image_store *store, double granted_us, struct encoder_turn *turn, struct error *error);
 
 /* The step thread: the engine has stopped, and with it the run; whoever waits for the room of its images has it. */

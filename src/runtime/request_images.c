@@ -150,9 +150,8 @@ static bool request_prepare(struct runtime *rt, struct request *r, struct error 
   return taken;
 }
 
-static void request_ready_for_step(void *runtime, void *request) {
-  struct runtime *rt = runtime;
-  struct request *r = request;
+/* Its images, and the tokens that they become. */
+static void images_prepare(struct runtime *rt, struct request *r) {
   struct error error = {0};
   if (!(request_prepare(rt, r, &error) && (r->images.layout.embed || request_images_expand(rt, r, &error)))) {
     r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
@@ -162,6 +161,12 @@ static void request_ready_for_step(void *runtime, void *request) {
     request_images_forget(&r->images); /* or when its rows are there: it may be prepared once more */
   chat_text_release(&r->images.text);
   r->images.prepare_us = clock_us() - r->images.prepare_us; /* since there was room */
+}
+
+static void request_ready_for_step(void *runtime, void *request) {
+  struct runtime *rt = runtime;
+  struct request *r = request;
+  if ((!r->prompt || request_tokenize(rt, r)) && r->images.n > 0) images_prepare(rt, r);
   mailbox_put(&rt->to_step, &r->letter);
 }
 
@@ -243,10 +248,11 @@ bool images_turn(struct runtime *rt, bool *due, struct error *error) {
   *due = false;
   if (!rt->images) return true;
   double granted_us = rt->streams ? schedule_aside_us(rt->schedule) : -1;
-  do {
-    if (!image_store_run(rt->images, granted_us, &turn, error)) return false;
-  } while (!turn.due && stuck_resolve(rt));
+  do image_store_look(rt->images, granted_us, &turn);
+  while (!turn.due && stuck_resolve(rt));
   *due = turn.due;
+  if (!turn.runs) return true;
+  if (!steps_collect(rt, error) || !image_store_run(rt->images, granted_us, &turn, error)) return false;
   if (turn.us) {
     atomic_store(&rt->progress_us, clock_us());
     schedule_aside(rt->schedule, (double)turn.us);

@@ -210,6 +210,12 @@ static bool oldest_collect(struct runtime *rt, struct error *error) {
   return true;
 }
 
+bool steps_collect(struct runtime *rt, struct error *error) {
+  while (rt->n_step_out > 0)
+    if (!oldest_collect(rt, error)) return false;
+  return true;
+}
+
 /* Starts the step, if there is one, and collects the oldest when the device is as far ahead as it may be, or nothing
  * new could start. */
 static bool step_turn(struct runtime *rt, const struct batch *batch, struct error *error) {
