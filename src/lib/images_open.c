@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { DEFAULT_IMAGE_CACHE = 256 << 20, DEFAULT_DECODERS = 2, DECODE_MS = 20000 };
+enum { DEFAULT_IMAGE_CACHE = 256 << 20, DEFAULT_DECODERS = 2, DECODE_MS = 20000, DECODER_WAIT_MS = 60000 };
 
 /* This program has said that it can be a helper. */
 static atomic_bool helps;
@@ -42,7 +42,8 @@ static bool decoders_start(spate_engine *engine, const spate_open_options *optio
   static char argument[] = DECODE_HELPER_ARGUMENT;
   struct decode_pool_options pool = {.command = options->image_helper ? engine->decode_command : NULL,
                                      .helpers = image_decoders_of(options),
-                                     .timeout_ms = DECODE_MS};
+                                     .timeout_ms = DECODE_MS,
+                                     .wait_ms = DECODER_WAIT_MS};
   if (!options->image_helper && !atomic_load(&helps))
     return error_set(error, ERROR_UNSUPPORTED,
                      "This program cannot decode images: it is to call spate_image_helper at the start of its main, or "

@@ -175,12 +175,13 @@ static struct stored_image *image_make(struct image_store *store, const struct i
 }
 
 struct stored_image *image_store_take(struct image_store *store, struct slice file, struct slice mime,
-                                      struct hash128 salt, struct image_room *room, struct error *error) {
+                                      struct hash128 salt, uint64_t until_us, struct image_room *room,
+                                      struct error *error) {
   struct image picture;
   if (!image_file_check(file, mime, error)) return NULL;
   struct hash128 hash = content_hash(store, file, salt);
   struct stored_image *image = image_find(store, hash);
-  if (image || !decode_pool_run(store->decoders, file, mime, &picture, error)) return image;
+  if (image || !decode_pool_run(store->decoders, file, mime, until_us, &picture, error)) return image;
   image = image_make(store, &picture, room, error);
   image_release(&picture);
   if (!image) return NULL;

@@ -82,9 +82,11 @@ bool image_store_wait(struct image_store *store, struct image_room *room, bool (
 /* What it has not used. */
 void image_store_leave_room(struct image_store *store, struct image_room *room);
 
-/* A thread of the store: the image of these bytes, held, whoever else has sent it with this salt. NULL: a sentence. */
+/* A thread of the store: the image of these bytes, held, whoever else has sent it with this salt. NULL: a sentence;
+ * ERROR_TIMEOUT where it was not decoded until then. */
 struct stored_image *image_store_take(struct image_store *store, struct slice file, struct slice mime,
-                                      struct hash128 salt, struct image_room *room, struct error *error);
+                                      struct hash128 salt, uint64_t until_us, struct image_room *room,
+                                      struct error *error);
 void image_store_drop(struct image_store *store, struct stored_image *image);
 
 /* The step thread: the claim of a request whose images are held, and its end. */

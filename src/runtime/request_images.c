@@ -61,11 +61,13 @@ static bool image_blame(int32_t index, int32_t n, struct error *error) {
   return n > 1 ? error_prefix(error, "Image %d of %d: ", index + 1, n) : false;
 }
 
-static struct stored_image *source_take(struct image_store *store, const struct image_source *source,
-                                        struct hash128 salt, struct image_room *room, struct error *error) {
+static struct stored_image *source_take(struct request *r, const struct image_source *source, struct image_room *room,
+                                        struct error *error) {
+  struct image_store *store = r->images.store;
+  struct hash128 salt = r->generation[0].sequence.salt;
   struct buffer file;
   struct slice mime;
-  if (!source->text) return image_store_take(store, source->data, source->mime, salt, room, error);
+  if (!source->text) return image_store_take(store, source->data, source->mime, salt, r->deadline_us, room, error);
   if (image_source_is_address(source->data)) {
     error_set(error, ERROR_UNSUPPORTED,
               "The image is an address, and this server fetches none (--allow-media-url-prefix): send its bytes as "
@@ -73,9 +75,10 @@ static struct stored_image *source_take(struct image_store *store, const struct 
     return NULL;
   }
   buffer_init(&file, LIMIT_IMAGE_BYTES + 1);
-  struct stored_image *image = data_url_decode(source->data, &mime, &file, error)
-                                   ? image_store_take(store, buffer_slice(&file), mime, salt, room, error)
-                                   : NULL;
+  struct stored_image *image =
+      data_url_decode(source->data, &mime, &file, error)
+          ? image_store_take(store, buffer_slice(&file), mime, salt, r->deadline_us, room, error)
+          : NULL;
   buffer_release(&file);
   return image;
 }
@@ -109,9 +112,8 @@ static bool images_take(struct request *r, int32_t most, struct image_room *room
   if (!images->claim.entry) return error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n);
   for (int32_t i = 0; i < images->n; i++) {
     if (take_ends(r, error)) return false;
-    struct stored_image *image =
-        source_take(images->store, &images->source[i], r->generation[0].sequence.salt, room, error);
-    if (!image) return image_blame(i, images->n, error);
+    struct stored_image *image = source_take(r, &images->source[i], room, error);
+    if (!image) return error->code == ERROR_TIMEOUT && take_ends(r, error) ? false : image_blame(i, images->n, error);
     images->claim.entry[images->claim.n_entry++] = &image->entry;
     rows += image->shape.marks;
     if (!sizes_check(images, error)) return false;

@@ -37,22 +37,17 @@ static struct slice part_url(const json_t *part) {
 
 struct addresses {
   struct slice text[LIMIT_REQUEST_IMAGES];
-  int n, n_more; /* n_more: that there is no room for */
-  int n_image;   /* in all, those that were sent as they are included */
+  int n, n_image; /* n_image: those that were sent as they are included; more than there is room for are too many */
 };
 
 static void address_add(struct addresses *found, struct slice text) {
   found->n_image += text.size > 0;
-  if (!media_is_address(text)) return;
-  if (found->n < LIMIT_REQUEST_IMAGES)
-    found->text[found->n++] = text;
-  else
-    found->n_more++;
+  if (media_is_address(text) && found->n < LIMIT_REQUEST_IMAGES) found->text[found->n++] = text;
 }
 
 static void addresses_find(const struct generate_request *wanted, struct addresses *found) {
   const json_t *messages = wanted->kind == REQUEST_CHAT ? json_object_get(wanted->json, "messages") : NULL;
-  found->n = found->n_more = found->n_image = 0;
+  found->n = found->n_image = 0;
   for (int i = 0; i < wanted->engine.n_images; i++)
     address_add(found, slice_make(wanted->engine.images[i].data, wanted->engine.images[i].size));
   for (size_t i = 0; i < json_array_size(messages); i++) {
@@ -188,9 +183,6 @@ static void job_done(struct http_loop *loop, void *argument) {
 /* Reads the addresses; false with a sentence. */
 static bool addresses_read(struct media_job *job, const struct addresses *found) {
   struct media_fetch *fetch = &job->fetch;
-  if (found->n_more > 0)
-    return error_set(&job->error, ERROR_LIMIT, "%d images were sent, expected at most %d.", found->n + found->n_more,
-                     LIMIT_REQUEST_IMAGES);
   for (int i = 0; i < found->n; i++) {
     fetch->failed = i;
     if (!media_rules_check(fetch->rules, found->text[i], &fetch->image[i].url, &job->error)) return false;
