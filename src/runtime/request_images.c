@@ -50,7 +50,8 @@ void request_images_release(struct request_images *images) {
   request_images_drop(images);
   request_images_forget(images);
   chat_text_release(&images->text);
-  free(images->claim.entry);
+  free(images->entry);
+  free(images->row);
   image_layout_release(&images->layout);
 }
 
@@ -108,8 +109,10 @@ static bool take_ends(const struct request *r, struct error *error) {
 static bool images_take(struct request *r, int32_t most, struct image_room *room, struct error *error) {
   int64_t rows = 0;
   struct request_images *images = &r->images;
-  if (!images->claim.entry) images->claim.entry = calloc((size_t)images->n, sizeof(struct embed_entry *));
-  if (!images->claim.entry) return error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n);
+  if (!images->entry) images->entry = calloc((size_t)images->n, sizeof(struct embed_entry *));
+  if (!images->entry) return error_set(error, ERROR_MEMORY, "Out of memory for %d images.", images->n);
+  images->claim.entry = images->entry;
+  images->n_skipped = 0;
   for (int32_t i = 0; i < images->n; i++) {
     if (take_ends(r, error)) return false;
     struct stored_image *image = source_take(r, &images->source[i], room, error);
@@ -159,8 +162,7 @@ static void images_prepare(struct runtime *rt, struct request *r) {
     r->unfit = error.code == ERROR_LIMIT || error.code == ERROR_INVALID || error.code == ERROR_UNSUPPORTED;
     r->error = error;
   }
-  if (!r->images.layout.embed)
-    request_images_forget(&r->images); /* or when its rows are there: it may be prepared once more */
+  if (!r->images.layout.embed) request_images_forget(&r->images); /* or later: it may be prepared once more */
   chat_text_release(&r->images.text);
   r->images.prepare_us = clock_us() - r->images.prepare_us; /* since there was room */
 }
@@ -189,19 +191,20 @@ static void request_leave(void *runtime, void *request) {
 
 /* --- the step thread ---------------------------------------------------------------------------------------------- */
 
-/* Rows of images become rows of the pool. */
-static void embeds_settle(struct request_images *images, int32_t own_row) {
-  for (int32_t i = 0; i < images->n; i++) {
+/* Rows of images become rows of the pool; of those that were skipped none is asked for. */
+static void rows_settle(struct request_images *images, int32_t own_row, int32_t n_prompt) {
+  for (int32_t k = 0; k < n_prompt; k++) images->row[k] = EMBED_NONE;
+  for (int32_t i = images->n_skipped; i < images->n; i++) {
     const struct sequence_span *span = &images->layout.span[i];
-    int32_t *embed = images->layout.embed + span->first;
-    for (int32_t k = 0; k < span->count; k++)
-      if (embed[k] != EMBED_NONE)
-        embed[k] = embed[k] == EMBED_OWN ? own_row : embed_row(images->claim.entry[i], embed[k]);
+    for (int32_t k = span->first; k < span->first + span->count; k++) {
+      int32_t row = images->layout.embed[k];
+      images->row[k] = row == EMBED_OWN ? own_row : row == EMBED_NONE ? row : embed_row(images->entry[i], row);
+    }
   }
 }
 
 static bool images_are_ready(const struct embed_claim *claim) {
-  bool ready = claim->placed;
+  bool ready = claim->placed || claim->n_entry == 0;
   for (int32_t i = 0; ready && i < claim->n_entry; i++) ready = claim->entry[i]->state == EMBED_READY;
   return ready;
 }
@@ -213,23 +216,84 @@ static bool rows_unwanted(const struct request *r) {
   return !scheduled;
 }
 
+static int32_t span_end(const struct request_images *images, int32_t i) {
+  return images->layout.span[i].first + images->layout.span[i].count;
+}
+
+/* --- rows that are not there -------------------------------------------------------------------------------------- */
+
+/* Whose prompt is in the cache needs no rows, unless it has to be computed again: then the request has its images
+ * prepared once more. One that is alone; what siblings share is not told here. */
+static bool may_be_blind(const struct request *r) {
+  return r->n_generation == 1 && r->n_beam == 0 && !r->generation[0].sequence.scores_prompt;
+}
+
+/* The first images whose tokens are all in the cache are not encoded for this request, if one of them would have to be.
+ */
+static void found_skip(struct runtime *rt, struct request *r) {
+  struct request_images *images = &r->images;
+  struct sequence *q = &r->generation[0].sequence;
+  bool known = r->adapters.n == 0 || r->adapters.ready, absent = false;
+  int32_t found = may_be_blind(r) && known && !images->whole ? schedule_found(rt->schedule, q) : 0, n = 0;
+  for (; n < images->n && span_end(images, n) <= found; n++) absent |= images->entry[n]->state == EMBED_ABSENT;
+  if (!absent) return;
+  for (int32_t i = 0; i < n; i++) image_store_drop(images->store, (struct stored_image *)(void *)images->entry[i]);
+  images->n_skipped = n;
+  images->claim.entry += n;
+  images->claim.n_entry -= n;
+  q->n_blind = span_end(images, n - 1);
+}
+
+/* Nobody reads its answer: others may have its pages. */
+static bool rows_idle(const struct request *r) {
+  const struct sequence *q = &r->generation[0].sequence;
+  bool computed = q->state == SEQUENCE_RUNNING && q->n_step == 0 && q->length >= q->n_prompt;
+  return q->paused && may_be_blind(r) && (computed || (q->state == SEQUENCE_WAITING && q->returning));
+}
+
+static void rows_release(struct request *r) {
+  r->generation[0].sequence.n_blind = span_end(&r->images, r->images.n - 1);
+  request_images_drop(&r->images);
+}
+
+/* False: it is live no longer. */
+static bool blind_retreat(struct runtime *rt, struct request *r) {
+  r->images.whole = true;
+  r->generation[0].sequence.n_blind = 0;
+  request_images_drop(&r->images);
+  return !request_retreat(rt, r);
+}
+
+/* --- claims ------------------------------------------------------------------------------------------------------- */
+
+static void images_claim(struct runtime *rt, struct request *r) {
+  struct request_images *images = &r->images;
+  images->claimed = true;
+  found_skip(rt, r);
+  images->claim.owner = r;
+  images->claim.priority = r->generation[0].sequence.priority;
+  images->claim.tenant = r->generation[0].sequence.tenant;
+  if (images->claim.n_entry > 0) image_store_claim(images->store, &images->claim);
+  runtime_metrics_images(&rt->metrics, images);
+}
+
 bool request_images_review(struct runtime *rt, struct request *r) {
   struct request_images *images = &r->images;
-  if (images->claim.n_entry > 0 && rows_unwanted(r)) request_images_drop(images);
-  if (images->n == 0 || images->ready || r->error.code || request_ended(r)) return true;
-  if (images->again) return !image_store_moves(images->store) || !request_retreat(rt, r);
-  if (!images->claimed) {
-    images->claimed = true;
-    images->claim.owner = r;
-    images->claim.priority = r->generation[0].sequence.priority;
-    images->claim.tenant = r->generation[0].sequence.tenant;
-    image_store_claim(images->store, &images->claim);
-    runtime_metrics_images(&rt->metrics, images);
+  if (images->n == 0) return true;
+  if ((images->source || images->claim.n_entry > 0) && rows_unwanted(r)) {
+    request_images_drop(images);
+    request_images_forget(images);
   }
+  if (r->error.code || request_ended(r)) return true;
+  if (r->generation[0].sequence.blind) return blind_retreat(rt, r);
+  if (images->ready && images->claim.n_entry > 0 && rows_idle(r)) rows_release(r);
+  if (images->ready) return true;
+  if (images->again) return !image_store_moves(images->store) || !request_retreat(rt, r);
+  if (!images->claimed) images_claim(rt, r);
   if (!images_are_ready(&images->claim)) return true;
-  embeds_settle(images, rt->engine->own_row);
+  rows_settle(images, rt->engine->own_row, r->generation[0].sequence.n_prompt);
   images->ready = true;
-  request_images_forget(images);
+  if (!may_be_blind(r)) request_images_forget(images);
   request_settle(rt, r);
   return true;
 }

@@ -1,5 +1,5 @@
-/* Requests with images in a runtime, on the CPU as it is and a step late: what is out while the encoder runs. This
- * program is its own decoder. */
+/* Requests with images in a runtime, on the CPU as it is and a step late: what is out while the encoder runs, which
+ * images it is not asked for, who has pages. This program is its own decoder. */
 #include "seeing_fixture.h"
 
 #include "base/file.h"
@@ -8,7 +8,16 @@
 
 #include <stdatomic.h>
 
-enum { SEATS = 4, STEP_TOKENS = 64, FILE_ROOM = 1 << 16, STEP_US = 500 };
+enum {
+  SEATS = 4,
+  STEP_TOKENS = 64,
+  FILE_ROOM = 1 << 16,
+  STEP_US = 500,
+  ONE_IMAGE = 64, /* rows of a pool that has room for one */
+  LONG = 200,     /* tokens of an answer */
+  FILLERS = 40,   /* answers that fill an inbox */
+  WAIT_MS = 60000,
+};
 
 static struct seeing_folder folder;
 
@@ -17,7 +26,7 @@ static struct seeing_folder folder;
 static struct {
   const struct backend *inner;
   atomic_int steps, out;  /* of the decoder: begun, and out now */
-  atomic_int runs, above; /* slices of the encoder, and those while a step was out */
+  atomic_int runs, above; /* of the encoder: ended; slices while a step was out */
 } spy;
 
 static bool spy_submit(struct program *program, const struct batch *batch, struct error *error) {
@@ -38,9 +47,10 @@ static bool spy_collect(struct program *program, struct result *result, struct e
 
 static bool spy_advance(struct program *program, const struct batch *batch, double us, bool *done,
                         struct error *error) {
-  atomic_fetch_add(&spy.runs, 1);
   if (atomic_load(&spy.out) > 0) atomic_fetch_add(&spy.above, 1);
-  return spy.inner->advance(program, batch, us, done, error);
+  bool goes_on = spy.inner->advance(program, batch, us, done, error);
+  atomic_fetch_add(&spy.runs, *done);
+  return goes_on;
 }
 
 static struct backend spy_backend;
@@ -68,13 +78,17 @@ struct seeing {
   struct inbox *inbox;
 };
 
-/* pool: rows of images. */
-static void seeing_open(struct seeing *s, const struct backend *backend, int32_t pool) {
+/* pool: rows of images; kv_bytes: of the cache, 0: plenty. */
+static void seeing_open(struct seeing *s, const struct backend *backend, int32_t pool, uint64_t kv_bytes) {
   struct error error = {0};
   struct decode_pool_options decoders = {.helpers = 2, .timeout_ms = 20000, .wait_ms = 20000};
-  struct engine_options engine = {
-      .backend = &spy_backend, .device.n_thread = 1, .images = ENGINE_IMAGES_AUTO, .pool = pool, .block_size = 4};
-  struct runtime_options options = {.max_queue = 32,
+  struct engine_options engine = {.backend = &spy_backend,
+                                  .device.n_thread = 1,
+                                  .images = ENGINE_IMAGES_AUTO,
+                                  .pool = pool,
+                                  .kv_bytes = kv_bytes,
+                                  .block_size = 4};
+  struct runtime_options options = {.max_queue = 2 * FILLERS,
                                     .max_queue_tokens = INT64_MAX,
                                     .image_form = &s->form,
                                     .image_threads = 2,
@@ -83,8 +97,7 @@ static void seeing_open(struct seeing *s, const struct backend *backend, int32_t
   options.engine = s->engine = engine_open(folder.engine, &engine, &error);
   if (!s->engine) fail_msg("%s", error.text);
   options.tokenizer = s->tokenizer = tokenizer_open(s->engine->file.tokenizer, &error);
-  if (!s->tokenizer ||
-      !image_form_init(&s->form, s->engine->file.images, s->engine->file.vision, s->tokenizer, &error))
+  if (!s->tokenizer || !image_form_init(&s->form, s->engine->file.images, s->engine->file.vision, s->tokenizer, &error))
     fail_msg("%s", error.text);
   options.decoders = s->decoders = decode_pool_open(&decoders, &error);
   if (!s->decoders || !(s->runtime = runtime_new(&options, &error))) fail_msg("%s", error.text);
@@ -109,34 +122,56 @@ static struct image_source picture_of(int index, uint8_t bytes[FILE_ROOM]) {
   return (struct image_source){.data = slice_make(bytes, size + sizeof index)};
 }
 
-/* With the picture of this index, or (−1) without. */
-static uint64_t ask(struct seeing *s, const char *prompt, int picture, int max_tokens) {
+/* With the picture of this index, or (−1) without; top: log-probabilities of so many, which make events large. */
+static uint64_t ask_at(struct seeing *s, struct inbox *inbox, const char *prompt, int picture, int max_tokens,
+                       int top) {
   uint8_t bytes[FILE_ROOM];
   struct error error = {0};
   struct image_source image;
   struct request_params params = {.prompt = slice_text(prompt),
                                   .n_answer = 1,
                                   .max_tokens = max_tokens,
-                                  .sampling = {.temperature = 0, .top_p = 1},
+                                  .sampling = {.temperature = 0, .top_p = 1, .want_logprob = top > 0, .n_top = top},
                                   .rules.ignore_end = true};
   if (picture >= 0) {
     image = picture_of(picture, bytes);
     params.image = &image;
     params.n_image = 1;
   }
-  uint64_t id = runtime_submit(s->runtime, s->inbox, &params, &error);
+  uint64_t id = runtime_submit(s->runtime, inbox, &params, &error);
   if (!id) fail_msg("%s", error.text);
   return id;
 }
 
-/* Takes events until so many requests are over. */
-static void answers_await(struct seeing *s, int count) {
+static uint64_t ask(struct seeing *s, const char *prompt, int picture, int max_tokens) {
+  return ask_at(s, s->inbox, prompt, picture, max_tokens, 0);
+}
+
+struct told {
+  char text[4096];
+  size_t size;
+  int32_t cached;
+};
+
+/* Takes events until this request is over; what others tell is dropped. NULL told: nothing is kept. */
+static void answer_await(struct inbox *inbox, uint64_t id, struct told *told) {
   struct inbox_event event;
-  while (count > 0) {
-    assert_int_equal(inbox_take(s->inbox, &event, 1, -1), 1);
+  told->size = 0;
+  do {
+    if (inbox_take(inbox, &event, 1, WAIT_MS) != 1) fail_msg("nothing comes any more");
+    if (event.request != id) continue;
     if (event.kind == INBOX_FAILED) fail_msg("%.*s", SLICE_ARGS(event.text));
-    count -= event.kind == INBOX_DONE;
-  }
+    assert_true(told->size + event.text.size < sizeof told->text);
+    if (event.text.size) memcpy(told->text + told->size, event.text.data, event.text.size);
+    told->size += event.text.size;
+    told->cached = event.cached;
+  } while (event.request != id || event.kind != INBOX_DONE);
+  told->text[told->size] = '\0';
+}
+
+/* Of a request by itself. */
+static void answer(struct seeing *s, const char *prompt, int picture, int max_tokens, struct told *told) {
+  answer_await(s->inbox, ask(s, prompt, picture, max_tokens), told);
 }
 
 /* --- steps that are out ------------------------------------------------------------------------------------------- */
@@ -144,15 +179,16 @@ static void answers_await(struct seeing *s, int count) {
 /* The encoder's time would be told to a step that was out meanwhile. */
 static void steps_check(const struct backend *backend) {
   struct seeing s;
-  seeing_open(&s, backend, 1 << 12);
+  struct told told;
+  seeing_open(&s, backend, 1 << 12, 0);
   for (int i = 0; i < 5; i++) {
-    ask(&s, "a long answer", -1, 200);
-    ask(&s, "<image>?", i, 4);
-    answers_await(&s, 2);
+    uint64_t text = ask(&s, "a long answer", -1, LONG);
+    answer(&s, "<image>?", i, 4, &told);
+    answer_await(s.inbox, text, &told);
   }
   seeing_close(&s);
   assert_true(atomic_load(&spy.runs) >= 5);
-  assert_true(atomic_load(&spy.steps) >= 5 * 200);
+  assert_true(atomic_load(&spy.steps) >= 5 * LONG);
   assert_int_equal(atomic_load(&spy.above), 0);
 }
 
@@ -162,9 +198,75 @@ static void test_no_step_is_out(void **state) {
   steps_check(&backend_late);
 }
 
+/* --- what is in the cache ----------------------------------------------------------------------------------------- */
+
+/* The pool has forgotten an image whose tokens the cache has: its encoder does not run again, and the answer is the
+ * same. With another beginning it does. */
+static void found_check(const struct backend *backend) {
+  static const char *const prompts[] = {"<image> the same words", "<image> the same words, and others",
+                                        "other words <image> the same words"};
+  static const int runs[] = {0, 0, 1};
+  struct seeing s;
+  struct told first[3], again;
+  seeing_open(&s, backend, ONE_IMAGE, 0);
+  for (int i = 0; i < 3; i++) {
+    answer(&s, prompts[i], 10 + i, 24, &first[i]); /* pictures of the same pixels */
+    assert_int_equal(atomic_load(&spy.runs), i + 1);
+  }
+  answer(&s, prompts[0], 20, 1, &again);
+  answer(&s, "x<image>", 21, 1, &again); /* and 20 is gone */
+  for (int i = 0; i < 3; i++) {
+    int before = atomic_load(&spy.runs);
+    answer(&s, prompts[i], 20, 24, &again);
+    assert_int_equal(atomic_load(&spy.runs), before + runs[i]);
+    assert_string_equal(again.text, first[i].text);
+    if (!runs[i]) assert_true(again.cached > 0);
+  }
+  seeing_close(&s);
+}
+
+static void test_found(void **state) {
+  (void)state;
+  found_check(&backend_cpu);
+  found_check(&backend_late);
+}
+
+/* An answer that nobody reads gives its pages to others, its blocks too; read on, it is what it is alone. */
+static void paused_check(const struct backend *backend) {
+  struct seeing s;
+  struct told alone, told;
+  struct error error;
+  uint64_t filler[FILLERS];
+  seeing_open(&s, backend, ONE_IMAGE, 64 << 10);
+  struct inbox *unread = runtime_inbox(s.runtime, &error);
+  assert_non_null(unread);
+  answer(&s, "<image> and more", 30, LONG, &alone);
+  answer(&s, "x<image>", 31, 1, &told);
+  for (int i = 0; i < FILLERS; i++) filler[i] = ask_at(&s, unread, "fill", -1, LONG, TOP_LOGPROBS);
+  uint64_t paused = ask_at(&s, unread, "<image> and more", 32, LONG, 0);
+  answer(&s, "y<image>", 33, LONG, &told); /* which needs the only pages, and nearly all blocks */
+  answer(&s, "z<image>", 34, LONG, &told);
+  for (int i = 0; i < FILLERS; i++) runtime_cancel(s.runtime, filler[i]);
+  answer_await(unread, paused, &told);
+  assert_string_equal(told.text, alone.text);
+  assert_int_equal(atomic_load(&spy.runs), 6); /* the paused one's twice */
+  runtime_inbox_close(s.runtime, unread);
+  seeing_close(&s);
+}
+
+static void test_paused(void **state) {
+  (void)state;
+  paused_check(&backend_cpu);
+  paused_check(&backend_late);
+}
+
 int main(int argc, char **argv) {
   decode_helper_main(argc, argv);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_step_is_out)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_no_step_is_out),
+      cmocka_unit_test(test_found),
+      cmocka_unit_test(test_paused),
+  };
   if (!seeing_folder_make(&folder)) return 1;
   seeing_build(&folder, "idefics3", (struct engine_config){.max_batch_size = SEATS, .max_num_tokens = STEP_TOKENS});
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
