@@ -139,6 +139,7 @@ static void test_blind(void **state) {
   struct schedule *s = schedule_make(&limits, 1, 0);
   int32_t tokens[TOKENS_MAX], more[TOKENS_MAX];
   struct sequence q = sequence_make(tokens, 19, 1), other = sequence_make(more, 3, 1);
+  q.n_token = q.n_prompt; /* as while it waits */
   assert_int_equal(schedule_found(s, &q), 0);
   run_alone(s, q, 19, 0);
   assert_int_equal(schedule_found(s, &q), 16);
