@@ -46,6 +46,8 @@ struct image_store *image_store_new(const struct image_store_options *options, s
   store->config = keyed_hash(&store->key, options->preprocessor);
   store->prepare = options->prepare;
   store->user = options->user;
+  store->waiting_most = options->waiting_most;
+  store->request_most = options->request_most;
   pthread_mutex_init(&store->lock, NULL);
   pthread_cond_init(&store->work, NULL);
   pthread_condattr_init(&monotonic);

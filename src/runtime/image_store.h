@@ -24,6 +24,8 @@ struct image_store_options {
   const struct loaded_engine *engine; /* borrowed, as what the form names */
   struct decode_pool *pool;           /* borrowed */
   int threads;                        /* that decode and preprocess: 1 to LIMIT_IMAGE_HELPERS */
+  size_t waiting_most, request_most; /* bytes of preprocessed images that wait to be encoded, beyond which no request is
+                                        begun; of a request's; all there are: both together */
   /* A request of the queue, in one of the threads: it is the caller's again when this returns. */
   void (*prepare)(void *user, void *request);
   void *user;

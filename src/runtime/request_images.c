@@ -21,6 +21,8 @@ bool images_start(struct runtime *rt, const struct runtime_options *options, str
                                       .engine = rt->engine,
                                       .pool = options->decoders,
                                       .threads = options->image_threads,
+                                      .waiting_most = options->image_bytes,
+                                      .request_most = options->image_request_bytes,
                                       .prepare = request_ready_for_step,
                                       .user = rt};
   rt->images_most = options->images_most;
