@@ -114,7 +114,6 @@ enum limit {
   LIMIT_HELPER_MEBIBYTES = 1024, /* of memory for one image, the program itself included */
   LIMIT_HELPER_SECONDS = 60,     /* of a processor, for one image */
   LIMIT_HELPER_MS = 60000,       /* the most that one image may be allowed */
-  LIMIT_HELPER_WAIT_MS = 60000,  /* the most that one may wait for a helper */
   LIMIT_PREPROCESSOR_CONFIG_BYTES = 1 << 20,
   LIMIT_IMAGE_TILES = 256,             /* of one image */
   LIMIT_IMAGE_PINPOINTS = 256,         /* grids that a model may choose from */

@@ -54,9 +54,9 @@ struct decode_pool *decode_pool_open(const struct decode_pool_options *options, 
               LIMIT_HELPER_MS);
     return NULL;
   }
-  if (options->wait_ms < 1 || options->wait_ms > LIMIT_HELPER_WAIT_MS) {
+  if (options->wait_ms < 1 || options->wait_ms > DECODE_WAIT_MOST_MS) {
     error_set(error, ERROR_INVALID, "An image cannot wait %d ms for a decoder: allow 1 to %d.", options->wait_ms,
-              LIMIT_HELPER_WAIT_MS);
+              DECODE_WAIT_MOST_MS);
     return NULL;
   }
   struct decode_pool *pool = calloc(1, sizeof *pool);

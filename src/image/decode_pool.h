@@ -9,6 +9,8 @@
 
 struct decode_pool;
 
+enum { DECODE_WAIT_MOST_MS = 60000 };
+
 struct decode_pool_options {
   /* What a helper is started with: a path and arguments, NULL at the end; stays the caller's as long as the pool is.
    * NULL: this program as a helper. Within another program, as a library is, {"/usr/bin/spate", "decode-images", NULL}.
@@ -16,7 +18,7 @@ struct decode_pool_options {
   char *const *command;
   int helpers;    /* images at once: 1 to LIMIT_IMAGE_HELPERS */
   int timeout_ms; /* for one image: 1 to LIMIT_HELPER_MS */
-  int wait_ms;    /* for a free helper: 1 to LIMIT_HELPER_WAIT_MS */
+  int wait_ms;    /* for a free helper: 1 to DECODE_WAIT_MOST_MS */
 };
 
 /* Starts the helpers and waits until each has a process in its sandbox. Its program must call decode_helper_main first.

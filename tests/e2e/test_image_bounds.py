@@ -14,9 +14,9 @@ from test_images import FIXTURES, SeeingCase, SeeingEngine, base, greedy, named,
 
 MEBI = 1 << 20
 DECODERS = 2
-# docs/images.md, "Memory": of bodies that arrive (256 MiB), of which each loop and the worker read one (twice 64), of requests that
-# wait (256) and for each decoder a file and its pixels (20 + 144). Pixels that wait for the encoder are tiny here.
-BOUND = (256 + 2 * 2 * 64 + 256 + DECODERS * (20 + 144)) * MEBI
+# docs/images.md, "Memory": of bodies that arrive (256 MiB), of what is read of them (as much), of requests (256) and for each decoder's
+# thread a conversation and what it says, or a file and its pixels. Pixels that wait for the encoder are tiny here.
+BOUND = (256 + 256 + 256 + DECODERS * max(2 * 64, 20 + 144)) * MEBI
 
 
 @functools.cache

@@ -118,7 +118,7 @@ static struct decode_pool *pool_waiting(const char *kind, const char *behaviour,
 }
 
 static struct decode_pool *pool_with(const char *kind, const char *behaviour, int helpers, int timeout_ms) {
-  return pool_waiting(kind, behaviour, helpers, timeout_ms, LIMIT_HELPER_WAIT_MS);
+  return pool_waiting(kind, behaviour, helpers, timeout_ms, DECODE_WAIT_MOST_MS);
 }
 
 static bool run(struct decode_pool *pool, struct slice file, char *sentence) {
