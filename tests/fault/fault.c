@@ -78,7 +78,9 @@ static void read_faults(const char *text) {
 
 static int (*program)(int, char **, char **);
 
+/* A helper that decodes images is left alone: its sandbox has none of the calls that are made here. */
 static int program_run(int argc, char **argv, char **environment) {
+  if (argc > 1 && strcmp(argv[1], "decode-images") == 0) return program(argc, argv, environment);
   report_path = getenv("SPATE_FAULT_REPORT");
   read_faults(getenv("SPATE_FAULT"));
   running = true;
