@@ -43,22 +43,20 @@ static bool pool_start(struct decode_pool *pool, struct error *error) {
   return true;
 }
 
+static bool options_check(const struct decode_pool_options *options, struct error *error) {
+  if (options->helpers < 1 || options->helpers > LIMIT_IMAGE_HELPERS)
+    return error_set(error, ERROR_INVALID, "There cannot be %d image decoders: ask for 1 to %d.", options->helpers,
+                     LIMIT_IMAGE_HELPERS);
+  if (options->timeout_ms < 1 || options->timeout_ms > LIMIT_HELPER_MS)
+    return error_set(error, ERROR_INVALID, "Decoding an image cannot be allowed %d ms: allow 1 to %d.",
+                     options->timeout_ms, LIMIT_HELPER_MS);
+  return (options->wait_ms >= 1 && options->wait_ms <= DECODE_WAIT_MOST_MS) ||
+         error_set(error, ERROR_INVALID, "An image cannot wait %d ms for a decoder: allow 1 to %d.", options->wait_ms,
+                   DECODE_WAIT_MOST_MS);
+}
+
 struct decode_pool *decode_pool_open(const struct decode_pool_options *options, struct error *error) {
-  if (options->helpers < 1 || options->helpers > LIMIT_IMAGE_HELPERS) {
-    error_set(error, ERROR_INVALID, "There cannot be %d image decoders: ask for 1 to %d.", options->helpers,
-              LIMIT_IMAGE_HELPERS);
-    return NULL;
-  }
-  if (options->timeout_ms < 1 || options->timeout_ms > LIMIT_HELPER_MS) {
-    error_set(error, ERROR_INVALID, "Decoding an image cannot be allowed %d ms: allow 1 to %d.", options->timeout_ms,
-              LIMIT_HELPER_MS);
-    return NULL;
-  }
-  if (options->wait_ms < 1 || options->wait_ms > DECODE_WAIT_MOST_MS) {
-    error_set(error, ERROR_INVALID, "An image cannot wait %d ms for a decoder: allow 1 to %d.", options->wait_ms,
-              DECODE_WAIT_MOST_MS);
-    return NULL;
-  }
+  if (!options_check(options, error)) return NULL;
   struct decode_pool *pool = calloc(1, sizeof *pool);
   if (!pool) {
     error_set(error, ERROR_MEMORY, "There is no memory for image decoders.");

@@ -31,10 +31,19 @@ static bool threads_start(struct image_store *store, int count, struct error *er
   return true;
 }
 
+static void locks_init(struct image_store *store) {
+  pthread_condattr_t monotonic;
+  pthread_mutex_init(&store->lock, NULL);
+  pthread_cond_init(&store->work, NULL);
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&store->room, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+}
+
 struct image_store *image_store_new(const struct image_store_options *options, struct error *error) {
   const struct loaded_engine *engine = options->engine;
   struct image_store *store = calloc(1, sizeof *store);
-  pthread_condattr_t monotonic;
   if (!store) {
     error_set(error, ERROR_MEMORY, "Out of memory for images.");
     return NULL;
@@ -48,12 +57,7 @@ struct image_store *image_store_new(const struct image_store_options *options, s
   store->user = options->user;
   store->waiting_most = options->waiting_most;
   store->request_most = options->request_most;
-  pthread_mutex_init(&store->lock, NULL);
-  pthread_cond_init(&store->work, NULL);
-  pthread_condattr_init(&monotonic);
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init(&store->room, &monotonic);
-  pthread_condattr_destroy(&monotonic);
+  locks_init(store);
   store->run.tile = calloc((size_t)engine->vision_limits.seats, sizeof(struct stored_image *));
   if (!store->run.tile || !embed_pool_init(&store->pool, engine->limits.pool - (engine->own_row >= 0)))
     error_set(error, ERROR_MEMORY, "Out of memory for images.");

@@ -105,11 +105,9 @@ static void sequence_enter(struct schedule *s, struct sequence *q, enum sequence
   q->arrival = s->n_arrival;
   q->arrived_us = now_us;
   q->n_token = q->n_prompt + q->n_before;
-  if (q->n_before == 0) {
-    q->reached = q->n_cached = q->n_scored = q->n_preempted = 0;
-    q->started_us = 0;
-  }
   q->returning = q->n_before > 0;
+  if (!q->returning) q->started_us = 0;
+  if (!q->returning) q->reached = q->n_cached = q->n_scored = q->n_preempted = 0;
   q->length = q->n_step = q->n_out = 0;
   q->n_block = q->n_findable = 0;
   q->paused = q->leaving = q->retreating = q->blind = q->held = q->chained = q->claims = false;
