@@ -25,7 +25,8 @@ typedef struct spate_image {
 /* Does all there is to do, and does not come back, where the program was started as a helper. Before any thread. */
 SPATE_API void spate_image_helper(int argc, char **argv);
 
-/* May a request of this engine have so many images? Otherwise *error, if it is not NULL, is what it is answered with. */
+/* May a request of this engine have so many images? Otherwise *error, if it is not NULL, is what it is answered with.
+ */
 SPATE_API bool spate_sees_images(const spate_engine *engine, int count, spate_error *error);
 
 #ifdef __cplusplus

@@ -67,11 +67,8 @@ static inline void seeing_build(const struct seeing_folder *folder, const char *
     snprintf(path, sizeof path, "%s/vision/%s%s", FIXTURES, name, i ? "/serve" : "");
     links_make(folder->model, path);
   }
-  struct build_options build = {.model = folder->model,
-                                .output = folder->engine,
-                                .backend = &backend_cpu,
-                                .n_thread = 1,
-                                .config = config};
+  struct build_options build = {
+      .model = folder->model, .output = folder->engine, .backend = &backend_cpu, .n_thread = 1, .config = config};
   if (!build_engine(&build, &error)) fail_msg("%s: %s", name, error.text);
 }
 
