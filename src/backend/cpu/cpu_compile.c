@@ -68,8 +68,7 @@ static int rope_find(struct rope_table *rope, int *n_rope, const struct attend_a
   return (*n_rope)++;
 }
 
-/* The cache of an attention without a group: one for each shape of heads. What lasts a step saves no memory by half
- * floats, and of floats no tile needs a copy. */
+/* The cache of an attention without a group: one for each shape of heads. */
 static struct kv_cache *own_find(struct program *program, const struct attend_args *args) {
   const struct kv_group shape = {.n_layer = 1, .n_head = args->n_kv_head, .dim_k = args->dim_k, .dim_v = args->dim_v};
   for (int i = 0; i < program->n_own; i++) {
@@ -78,7 +77,6 @@ static struct kv_cache *own_find(struct program *program, const struct attend_ar
   }
   struct limits limits = program->limits;
   limits.block_size = KEY_TILE;
-  if (limits.kv_dtype == KV_F16) limits.kv_dtype = KV_F32;
   bool quads = program->device && program->device->kernels->attend.quads;
   program->own[program->n_own].layout = kv_layout_of(&shape, &limits, quads);
   return &program->own[program->n_own++];
