@@ -93,8 +93,9 @@ struct backend {
   /* The name of its kernel set: of two devices with the same one, sums round alike. NULL: there is one. */
   const char *(*kernels)(const struct device *device);
 
-  /* The 16-bit type of keys and values that attention is fastest with, in blocks of so many tokens. NULL: fp16. */
-  uint8_t (*kv_half)(const struct device *device, int32_t block_size);
+  /* The type of keys and values that attention is fastest with, in blocks of so many tokens: a 16-bit one where they
+   * are kept from step to step, maybe a wider one for those of attentions without a group. NULL: fp16. */
+  uint8_t (*kv_best)(const struct device *device, int32_t block_size, bool kept);
 
   /* Can op i of the plan run, with the schemes of its weights? The sentence says which part cannot. Needs no device. */
   bool (*supports)(const struct plan *plan, int op, struct error *error);

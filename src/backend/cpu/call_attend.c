@@ -30,9 +30,9 @@ static void head_center(const float *from, int dim, float *to) {
   for (int i = 0; i < dim; i++) to[i] = from[i] - (float)(sum / dim);
 }
 
-/* Head `head` of q or k: normed if the network does, rotated. */
-static void head_prepare(const struct program *program, const struct call *call, int norm, int token, int head,
-                         const float *from, float *to) {
+/* Head `head` of q or k: normed if the network does, rotated. In `to`, or where it was if nothing is to be done. */
+static const float *head_prepare(const struct program *program, const struct call *call, int norm, int token, int head,
+                                 const float *from, float *to) {
   const struct attend_args *args = &call->op->args.attend;
   const float *weight = program_vector(program, call->op->weight[norm]);
   if (weight && args->head_norms) {
@@ -42,12 +42,15 @@ static void head_prepare(const struct program *program, const struct call *call,
   }
   if (weight)
     program->device->kernels->rms_norm(from, weight, args->dim_k, args->eps, to);
+  else if (call->rope < 0)
+    return from;
   else
     memcpy(to, from, (size_t)args->dim_k * sizeof *to);
   if (call->rope >= 0) {
     const struct rope_table *rope = &program->rope[call->rope];
     rope_rotate(args->rope_style, rope->angles + (size_t)token * (size_t)rope->dim, rope->dim, to);
   }
+  return to;
 }
 
 /* --- storing ------------------------------------------------------------------------------------------------------ */
@@ -62,11 +65,10 @@ static void head_store(const struct program *program, const struct call *call, i
   struct kv_head kv =
       kv_cache_head(call->cache, args->layer, head, row_blocks(program, args, program->token_row[token]));
   int position = row->length + token - row->first;
-  float *prepared = scratch;
-  head_prepare(program, call, 1, token, head, key, prepared);
+  const float *prepared = head_prepare(program, call, 1, token, head, key, scratch);
   struct kv_numbers keys = {prepared, 1}, values = {value, 1};
   if (kv.layout->dtype != KV_F32) {
-    uint16_t *key_narrow = (uint16_t *)(prepared + round_lane((size_t)args->dim_k));
+    uint16_t *key_narrow = (uint16_t *)(scratch + round_lane((size_t)args->dim_k));
     uint16_t *value_narrow = key_narrow + round_lane((size_t)args->dim_k);
     const struct attend_kernels *kernels = &program->device->kernels->attend;
     keys = (struct kv_numbers){key_narrow, kernels->narrow(prepared, args->dim_k, kv.layout->dtype, key_narrow)};
@@ -126,10 +128,11 @@ static void query_prepare(const struct program *program, const struct call *call
                           float *to) {
   const struct attend_args *args = &call->op->args.attend;
   size_t dim_k = (size_t)args->dim_k;
+  float scale = args->scale;
   const float *from = value_row(program, call->op->in[0], token) + (size_t)head * dim_k;
   for (int h = 0; h < n_head; h++, from += dim_k, to += dim_k) {
-    head_prepare(program, call, 0, token, head + h, from, to);
-    for (size_t d = 0; d < dim_k; d++) to[d] *= args->scale;
+    const float *prepared = head_prepare(program, call, 0, token, head + h, from, to);
+    for (size_t d = 0; d < dim_k; d++) to[d] = prepared[d] * scale;
   }
 }
 

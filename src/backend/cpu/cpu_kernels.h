@@ -33,6 +33,7 @@ struct linear_tail {
 struct kernel_set {
   const char *name; /* for SPATE_ISA and people */
   bool (*available)(void);
+  bool rounds_bf16; /* linears of bf16 weights have their input rounded to bf16 */
 
   /* y = x·norm weight / rms(x) for one row; weight NULL: plain copy. */
   void (*rms_norm)(const float *x, const float *weight, int cols, float eps, float *y);

@@ -90,17 +90,17 @@ void kv_head_store(const struct kv_head *head, int token, struct kv_numbers key,
     return;
   }
   uint8_t *keys = kv_head_keys(head, token), *values = kv_head_value(head, token);
-  size_t tile = (size_t)l->tile, column = (size_t)(token % l->tile);
+  size_t tile = (size_t)l->tile, column = (size_t)(token % l->tile), dim_k = (size_t)l->dim_k;
   if (l->dtype == KV_BF16) {
     pairs_store(l, column, key.number, value.number, (uint16_t *)keys, (uint16_t *)values);
     return;
   }
   if (l->dtype == KV_F16) {
     const uint16_t *half = key.number;
-    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((uint16_t *)keys)[d * tile + column] = half[d];
+    for (size_t d = 0; d < dim_k; d++) ((uint16_t *)keys)[d * tile + column] = half[d];
   } else {
     const float *full = key.number;
-    for (size_t d = 0; d < (size_t)l->dim_k; d++) ((float *)keys)[d * tile + column] = full[d];
+    for (size_t d = 0; d < dim_k; d++) ((float *)keys)[d * tile + column] = full[d];
   }
   memcpy(values, value.number, (size_t)l->dim_v * l->element);
 }
