@@ -13,7 +13,7 @@ static inline const struct value *plan_value(const struct plan *p, int index) {
 /* Whether a value can be routes' result, or says that it is none. */
 bool route_value_valid(const struct plan *plan, const struct value *value);
 
-/* Values are sound; of a linear with an expert_mode, or a weight of experts: its weight, input and output are there. */
+/* Of a route; of a linear with an expert_mode, a route or a weight of experts. */
 const char *route_misfit(const struct plan *plan, const struct op *op);
 const char *experts_misfit(const struct plan *plan, const struct op *op, const struct weight *weight);
 
