@@ -51,10 +51,12 @@ static NEVER_INLINE void sums_adapt(const struct linear_tail *tail, int tile, ti
   if (tail->gated) tile_adapt(uses, tile + 1, sums + partner, n);
 }
 
-/* The rows of a tile on their way: what `row` is of the first of them, and how far the next one is. */
+/* The rows of a tile on their way: what `row` is of the first of them, of the results' row 0, and how far the next one
+ * is. They are the results' rows from `first` on, or those that place[first], … name. */
 struct tail_rows {
   struct tail_row row;
-  int n, n_col;
+  const int32_t *place; /* or NULL */
+  int first, n, n_col;
   size_t out_stride, residual_stride;
 };
 
@@ -62,6 +64,9 @@ static ALWAYS_INLINE void rows_store(const enum act_kind act, const struct linea
   float last_residual[TILE_ROWS] = {0}, last[TILE_ROWS];
   struct tail_row row = rows.row;
   for (int i = 0; i < rows.n; i++) {
+    size_t at = rows.place ? (size_t)rows.place[rows.first + i] : (size_t)(rows.first + i);
+    row.out = rows.row.out + at * rows.out_stride;
+    if (row.residual) row.residual = rows.row.residual + at * rows.residual_stride;
     if (rows.n_col >= TILE_ROWS) {
       tail_vectors(act, tail, row);
     } else {
@@ -71,9 +76,8 @@ static ALWAYS_INLINE void rows_store(const enum act_kind act, const struct linea
       tail_vectors(act, tail, short_row);
       memcpy(row.out, last, rows.n_col * sizeof *last);
     }
-    row.sum += TILE_ROWS, row.out += rows.out_stride;
+    row.sum += TILE_ROWS;
     if (row.up) row.up += TILE_ROWS;
-    if (row.residual) row.residual += rows.residual_stride;
   }
 }
 
@@ -103,7 +107,7 @@ static void tail_store(const struct cpu_layout *layout, const struct linear_tail
                          .up = tail->gated ? sums[partner] : NULL,
                          .bias = tail->bias ? bias : NULL,
                          .up_bias = tail->bias && tail->gated ? up_bias : NULL,
-                         .out = out + first * out_stride + column};
-  if (tail->residual) row.residual = tail->residual + first * tail->residual_stride + column;
-  rows_store_by_act(tail, (struct tail_rows){row, n, n_col, out_stride, tail->residual_stride});
+                         .residual = tail->residual ? tail->residual + column : NULL,
+                         .out = out + column};
+  rows_store_by_act(tail, (struct tail_rows){row, tail->place, first, n, n_col, out_stride, tail->residual_stride});
 }
