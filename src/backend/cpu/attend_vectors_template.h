@@ -36,7 +36,8 @@ enum { IN_PLACE_QUERIES = 2 * PRODUCT_ROWS };
 
 static bool tile_in_place(const struct kv_layout *layout, int n_query) {
   bool whole = layout->tile % LANES == 0 && layout->dim_v % LANES == 0; /* no vector reaches into what is not there */
-  return whole && !layout->value_in_key && (layout->dtype == KV_F32 || (layout->dtype != KV_BF16 && n_query <= IN_PLACE_QUERIES));
+  return whole && !layout->value_in_key &&
+         (layout->dtype == KV_F32 || (layout->dtype != KV_BF16 && n_query <= IN_PLACE_QUERIES));
 }
 
 static void tile_view_in_place(const struct tile_span *span, struct tile_view *view) {
@@ -102,8 +103,7 @@ static void tile_view_copied(const struct tile_operands *o, const struct tile_sp
     for (int d = 0; d < l->dim_k; d++)
       widen(l, from + (size_t)(d / pair * pair * l->tile) * l->element, l->tile, d % pair, o->key + d * KEY_TILE + run);
   }
-  if (l->value_in_key)
-    values_turn(o, l, span->low, span->high), value += span->low * o->value_cols;
+  if (l->value_in_key) values_turn(o, l, span->low, span->high), value += span->low * o->value_cols;
   for (int i = span->low; i < span->high && !l->value_in_key; i++)
     widen(l, kv_head_value(span->kv, span->start + i), l->dim_v, i % pair, value + (i - span->low) * o->value_cols);
   for (int v = 0; v < KEY_TILE / LANES; v++) view->key_vector[v] = v * (ptrdiff_t)sizeof(vfloat);

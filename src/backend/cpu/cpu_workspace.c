@@ -34,7 +34,8 @@ static void linear_extent(const struct plan *plan, const struct limits *limits, 
     if (op->kind != OP_LINEAR) continue;
     size_t rows = rows_limit(plan, limits, op->in[0]);
     struct cpu_layout layout = cpu_layout_of(plan_weights(plan) + op->weight[0]);
-    *prepared = size_max(*prepared, rows * layout.row_bytes);
+    size_t parts = op->args.linear.expert_mode == EXPERTS_EACH ? (size_t)plan_weights(plan)[op->weight[0]].n_expert : 1;
+    *prepared = size_max(*prepared, rows * parts * layout.row_bytes);
     *arranged = size_max(*arranged, (rows + ARRANGED_ROWS - 1) / ARRANGED_ROWS * layout.arranged_bytes);
     if (op->args.linear.post_norm != NORM_NONE)
       *unnormed = size_max(*unnormed, rows * (size_t)plan_values(plan)[op->out].cols * sizeof(float));

@@ -72,7 +72,8 @@ static inline uint8_t *kv_head_keys(const struct kv_head *head, int token) {
          within * (size_t)l->tile * (size_t)l->stored_k * l->element;
 }
 
-/* The value of a token that is not in its key, or of the n together that it is in: dimension d of token j is element d × n + j % n. */
+/* The value of a token that is not in its key, or of the n together that it is in: dimension d of token j is element d
+ * × n + j % n. */
 static inline uint8_t *kv_head_value(const struct kv_head *head, int token) {
   const struct kv_layout *l = head->layout;
   return head->data + head->block[token / l->block_size] * l->block_bytes + l->keys_bytes +

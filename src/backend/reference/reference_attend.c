@@ -105,7 +105,8 @@ static void query_take(const struct attend *a, const double *in, int index) {
   memcpy(a->program->line + first, behind, (size_t)rest * sizeof *in);
 }
 
-/* Head `index` of q or k, which is in program->line: normed if there is such a weight, rotated. Valid until the next. */
+/* Head `index` of q or k, which is in program->line: normed if there is such a weight, rotated. Valid until the next.
+ */
 static const double *head_prepare(const struct attend *a, int norm, int index, const struct places *places) {
   const float *weight = vector_get(a->program, a->op->weight[norm]);
   double *prepared = a->program->line;
