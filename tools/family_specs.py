@@ -63,6 +63,38 @@ def cohere_metadata(writer, config):
         writer.add_sliding_window(config["sliding_window"])
 
 
+def deepseek_metadata(writer, config):
+    heads, rope, latent = config["num_attention_heads"], config["qk_rope_head_dim"], config["kv_lora_rank"]
+    writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+    if config.get("q_lora_rank"):
+        writer.add_q_lora_rank(config["q_lora_rank"])
+    writer.add_kv_lora_rank(latent)
+    writer.add_rope_dimension_count(rope)
+    apart = config["model_type"] == "deepseek_v3"
+    head = (config["qk_nope_head_dim"] + rope, config["v_head_dim"])
+    writer.add_key_length(latent + rope if apart else head[0])
+    writer.add_value_length(latent if apart else head[1])
+    if apart:
+        writer.add_key_length_mla(head[0])
+        writer.add_value_length_mla(head[1])
+    scaling = config.get("rope_scaling")
+    if scaling:
+        import gguf
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling["factor"])
+        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
+
+
+def deepseek_split(name, data, config):
+    """What kv_b has of keys and of values, a matrix a head, those of keys transposed: files of the newer kind."""
+    if ".kv_b_proj." not in name or config["model_type"] != "deepseek_v3":
+        return [(name, data)]
+    each = data.reshape(config["num_attention_heads"], -1, config["kv_lora_rank"])
+    keys, values = np.split(each, [config["qk_nope_head_dim"]], axis=1)
+    return [(name.replace("kv_b", "k_b"), keys.swapaxes(1, 2)), (name.replace("kv_b", "v_b"), values)]
+
+
 def long_factors(count, first, last):
     return [round(float(x), 3) for x in np.linspace(first, last, count)]
 
@@ -72,6 +104,19 @@ GEMMA = {**LLAMA, "head_dim": 14, "hidden_act": "gelu_pytorch_tanh", "hidden_act
 PHI = {**LLAMA, "hidden_size": 40, "original_max_position_embeddings": 32, "sliding_window": None}
 COHERE = {key: value for key, value in LLAMA.items() if key != "rms_norm_eps"} | {
     "layer_norm_eps": 1e-5, "logit_scale": 0.4, "tie_word_embeddings": True, "hidden_size": 40}
+
+DEEPSEEK = {**LLAMA, "hidden_size": 40, "intermediate_size": 44, "num_key_value_heads": 4, "rms_norm_eps": 1e-6,
+            "kv_lora_rank": 20, "q_lora_rank": None, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 10,
+            "first_k_dense_replace": 3, "moe_intermediate_size": 24, "n_routed_experts": 8, "n_shared_experts": 1,
+            "num_experts_per_tok": 3, "n_group": 1, "topk_group": 1, "topk_method": "greedy",
+            "scoring_func": "softmax", "norm_topk_prob": False, "routed_scaling_factor": 1.0, "moe_layer_freq": 1,
+            "aux_loss_alpha": 0.001, "seq_aux": True}
+
+
+def deepseek_yarn(mscale, mscale_all_dim):
+    return {"type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64, "beta_fast": 32, "beta_slow": 1,
+            "mscale": mscale, "mscale_all_dim": mscale_all_dim}
+
 
 FAMILIES = {
     "gemma": family("GemmaForCausalLM", "gemma", {
@@ -140,6 +185,25 @@ FAMILIES = {
         "logits": {"logit_scale": 1.0}, "rope": {"rope_theta": 100.0},
         "layer_types": {"layer_types": ["sliding_attention", "full_attention"] * 2}},
         {**COHERE, "num_hidden_layers": 4, "head_dim": 12, "sliding_window": 12, "sliding_window_pattern": 4}, gguf="cohere2", gguf_metadata=cohere_metadata),
+    "deepseek_v2": family("DeepseekV2ForCausalLM", "deepseek_v2", {
+        "rope_scaling": {"rope_scaling": None}, "mscale": {"rope_scaling": deepseek_yarn(0.6, 0.6)},
+        "scale": {"rope_scaling": deepseek_yarn(1.0, 0)}, "rope": {"rope_theta": 100.0},
+        "query_latent": {"q_lora_rank": None}, "latent": {"kv_lora_rank": 16},
+        "heads": {"qk_nope_head_dim": 8, "qk_rope_head_dim": 12}, "values": {"v_head_dim": 12}},
+        {**DEEPSEEK, "q_lora_rank": 28, "rope_scaling": deepseek_yarn(1.0, 0.6)}),
+    "deepseek_v2_lite": family("DeepseekV2ForCausalLM", "deepseek_v2", {
+        "rope_scaling": {"rope_scaling": None}, "scale": {"rope_scaling": deepseek_yarn(0.707, 0)},
+        "rope": {"rope_theta": 100.0}, "query_latent": {"q_lora_rank": 28}},
+        {**DEEPSEEK, "rope_scaling": deepseek_yarn(0.707, 0.707)}, gguf="deepseek2",
+        gguf_metadata=deepseek_metadata),
+    "deepseek_v3": family("DeepseekV3ForCausalLM", "deepseek_v3", {
+        "rope_scaling": {"rope_scaling": None}, "interleave": {"rope_interleave": False},
+        "rope": {"rope_theta": 100.0}, "bias": {"attention_bias": False}},
+        {**DEEPSEEK, "q_lora_rank": 28, "attention_bias": True, "rope_interleave": True, "num_nextn_predict_layers": 1,
+         "rope_scaling": deepseek_yarn(1.0, 1.0)}, gguf="deepseek2", gguf_metadata=deepseek_metadata,
+        gguf_split=deepseek_split),
+    "deepseek_v3_halves": family("DeepseekV3ForCausalLM", "deepseek_v3", {"interleave": {"rope_interleave": True}},
+        {**DEEPSEEK, "q_lora_rank": 28, "rope_interleave": False, "num_hidden_layers": 2, "first_k_dense_replace": 2}),
     "ministral": family("MinistralForCausalLM", "ministral", {
         "window": {"sliding_window": 400}, "layer_types": {"layer_types": ["full_attention"] * 3}},
         {**LLAMA, "hidden_size": 40, "head_dim": 12, "sliding_window": 12,

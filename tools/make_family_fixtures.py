@@ -95,7 +95,8 @@ def write_gguf(folder, spec):
     metadata_write(writer, config)
     spec.get("gguf_metadata", lambda *_: None)(writer, config)
     change = spec.get("gguf_tensor", lambda name, data, config: data)
-    for name, data in tensors.items():
+    split = spec.get("gguf_split", lambda name, data, config: [(name, data)])
+    for name, data in [part for name, data in tensors.items() for part in split(name, data, config)]:
         target = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if target is None:
             raise SystemExit(f"{folder}: llama.cpp has no name for {name}")

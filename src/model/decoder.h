@@ -44,6 +44,15 @@ enum qk_norm {
   QK_NORM_EACH,  /* over a head less its mean, by weights of each head's own */
 };
 
+/* Latent attention: keys and values are made from one latent a token and a rotated part that all heads share. */
+struct latent_sizes {
+  int rank;   /* of the latent; 0: the network has another attention */
+  int q_rank; /* of queries; 0: they are projected at once */
+  int still;  /* dimensions of a head that do not rotate, */
+  int rope;   /* and those that do */
+  double eps; /* of the norms of latents */
+};
+
 struct decoder {
   const char *prefix;                /* of tensor names in a Hugging Face checkpoint: "model." */
   const char *head_prefix;           /* of the head's there; NULL: none */
@@ -70,13 +79,15 @@ struct decoder {
   float rope_part;      /* their part of a head, of a config.json that does not say; 0: all */
   int32_t rope_axis[3]; /* frequencies of each axis; all 0: one axis */
   struct rope rope[LAYER_KINDS];
-  int window; /* of LAYER_LOCAL, in tokens, itself included */
+  struct latent_sizes latent; /* head_dim is that of values then, and there is one KV head */
+  int window;                 /* of LAYER_LOCAL, in tokens, itself included */
   uint8_t layer_kind[LIMIT_MODEL_LAYERS];
   bool layer_still[LIMIT_MODEL_LAYERS]; /* nothing rotates */
 };
 
 /* Reads what every family's config has. Fields set before are the family's defaults (0: the config must say), and the
- * other fields keep what they hold: all zero is the plainest network. Sets attend_scale to 1/√head_dim. */
+ * other fields keep what they hold: all zero is the plainest network. Sets attend_scale to 1/√head_dim. Of latent
+ * attention the family reads heads' sizes itself, before. */
 bool decoder_read(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error);
 
 /* Makes a layer local if the config's list of layer types says so; *listed tells whether there is such a list. */

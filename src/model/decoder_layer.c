@@ -5,14 +5,6 @@
 #include "format/tensor.h"
 #include "model/decoder_maker.h"
 
-static struct op linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec) {
-  struct op op = op_make(OP_LINEAR, m->layer);
-  op.in[0] = in;
-  op.out = out;
-  maker_matrix_add(m, spec, &op);
-  return op;
-}
-
 static void linear_post_norm(struct op *op, const struct decoder_maker *m, int norm) {
   op->args.linear.post_norm = NORM_RMS;
   op->args.linear.post_eps = (float)m->d->eps;
@@ -38,7 +30,7 @@ static void attend_norms(const struct decoder_maker *m, struct op *op) {
   op->weight[1] = maker_rms_add(m, ROLE_K_NORM, (each ? d->n_kv_head : 1) * d->head_dim);
 }
 
-static void attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
+void maker_attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
   const struct decoder *d = m->d;
   if (d->layer_still[m->layer] || d->rope_style == ROPE_NONE) return;
   args->rope_style = (int)d->rope_style;
@@ -69,7 +61,7 @@ static void attend_add(struct decoder_maker *m) {
       .alibi_slope = m->alibi,
   };
   attend_norms(m, &op);
-  attend_rope(m, &op.args.attend, kind);
+  maker_attend_rope(m, &op.args.attend, kind);
   plan_add_op(m->builder, &op);
 }
 
@@ -232,8 +224,12 @@ static void down_add(struct decoder_maker *m) {
 
 void maker_layer_add(struct decoder_maker *m) {
   bool parallel = m->d->block == BLOCK_PARALLEL || m->d->block == BLOCK_SHARED;
-  project_add(m);
-  attend_add(m);
+  if (m->d->latent.rank > 0) {
+    maker_latent_add(m);
+  } else {
+    project_add(m);
+    attend_add(m);
+  }
   if (parallel) feed_forward_begin(m);
   out_add(m);
   if (!parallel) feed_forward_begin(m);

@@ -10,8 +10,9 @@ struct decoder_maker {
   const struct checkpoint *checkpoint;
   struct plan_builder *builder;
   enum checkpoint_kind kind;
-  int layer;             /* −1 outside the layers */
-  int x, qkv, heads, ff; /* values: the residual stream; q, k, v; attention's and the gate's result */
+  int layer;                  /* −1 outside the layers */
+  int x, qkv, heads, ff;      /* values: the residual stream; q, k, v; attention's and the gate's result */
+  int q_latent, still, mixed; /* of latent attention: of q, its part that does not rotate, attention's result */
   int group[LAYER_KINDS], in_group[LAYER_KINDS]; /* KV group of each kind; layers of it so far */
   uint32_t rope[LAYER_KINDS];                    /* first inverse frequency */
   uint32_t alibi;                                /* first slope */
@@ -42,6 +43,22 @@ void maker_matrix_add(const struct decoder_maker *m, const struct matrix_spec *s
 
 /* The norm before a linear. */
 void maker_linear_norm(struct op *op, const struct decoder_maker *m, int norm);
+
+/* A linear with its matrix and bias. */
+static inline struct op linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec) {
+  struct op op = op_make(OP_LINEAR, m->layer);
+  op.in[0] = in;
+  op.out = out;
+  maker_matrix_add(m, spec, &op);
+  return op;
+}
+
+/* The rotation of an attention. */
+void maker_attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind);
+
+/* Latent attention up to its heads' results: the values that it needs, and the ops of layer m->layer. */
+void maker_latent_values(struct decoder_maker *m);
+void maker_latent_add(struct decoder_maker *m);
 
 /* The ops of layer m->layer. */
 void maker_layer_add(struct decoder_maker *m);

@@ -27,6 +27,14 @@ enum tensor_role {
   ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention, before and after the feed-forward */
   ROLE_SANDWICH_MLP_NORM,
   ROLE_SANDWICH_MLP_POST,
+  ROLE_Q_A, /* latent attention */
+  ROLE_Q_A_NORM,
+  ROLE_Q_B,
+  ROLE_KV_A,
+  ROLE_KV_A_NORM,
+  ROLE_KV_B,
+  ROLE_K_B, /* of GGUF: what KV_B has of keys, transposed, and of values */
+  ROLE_V_B,
   TENSOR_ROLES,
 };
 

@@ -173,6 +173,8 @@ static bool kinds_add(struct decoder_maker *m, struct error *error) {
     struct kv_group group = {.n_head = d->n_kv_head, .dim_k = d->head_dim, .dim_v = d->head_dim};
     for (int i = 0; i < d->n_layer; i++) group.n_layer += d->layer_kind[i] == kind;
     if (group.n_layer == 0) continue;
+    if (d->latent.rank > 0)
+      group.dim_v = d->latent.rank, group.dim_k = d->latent.rank + d->latent.rope, group.value_in_key = 1;
     group.window = kind == LAYER_LOCAL ? d->window : 0;
     m->group[kind] = plan_add_group(m->builder, group);
     if (!rope_add(m, kind, error)) return false;
@@ -188,7 +190,10 @@ bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint,
   builder->head.hidden = d->hidden;
   builder->head.max_position = d->max_position;
   m.x = plan_add_value(builder, d->hidden, ROWS_TOKENS);
-  m.qkv = plan_add_value(builder, (d->n_head + 2 * d->n_kv_head) * d->head_dim, ROWS_TOKENS);
+  if (d->latent.rank > 0)
+    maker_latent_values(&m);
+  else
+    m.qkv = plan_add_value(builder, (d->n_head + 2 * d->n_kv_head) * d->head_dim, ROWS_TOKENS);
   m.heads = plan_add_value(builder, d->n_head * d->head_dim, ROWS_TOKENS);
   m.ff = plan_add_value(builder, d->feed_forward, ROWS_TOKENS);
   if (!kinds_add(&m, error)) return false;

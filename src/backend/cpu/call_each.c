@@ -1,6 +1,7 @@
 /* The linear op over a weight of many matrices, each with its own part of every row of the input and of the output
  * (EXPERTS_EACH): heads' own projections. Its matrices are as many small linears; workers share out the units of all of
  * them together. Inputs lie prepared by matrix, so that one's rows follow each other. */
+#include "backend/backends.h"
 #include "backend/cpu/cpu_program.h"
 
 enum { CLAIMS_PER_WORKER = 8 };
