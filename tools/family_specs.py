@@ -191,7 +191,7 @@ FAMILIES = {
         "query_latent": {"q_lora_rank": None}, "latent": {"kv_lora_rank": 16},
         "heads": {"qk_nope_head_dim": 8, "qk_rope_head_dim": 12}, "values": {"v_head_dim": 12}},
         {**DEEPSEEK, "q_lora_rank": 28, "rope_scaling": deepseek_yarn(1.0, 0.6)}),
-    "deepseek_v2_lite": family("DeepseekV2ForCausalLM", "deepseek_v2", {
+    "deepseek_lite": family("DeepseekV2ForCausalLM", "deepseek_v2", {
         "rope_scaling": {"rope_scaling": None}, "scale": {"rope_scaling": deepseek_yarn(0.707, 0)},
         "rope": {"rope_theta": 100.0}, "query_latent": {"q_lora_rank": 28}},
         {**DEEPSEEK, "rope_scaling": deepseek_yarn(0.707, 0.707)}, gguf="deepseek2",
@@ -202,7 +202,7 @@ FAMILIES = {
         {**DEEPSEEK, "q_lora_rank": 28, "attention_bias": True, "rope_interleave": True, "num_nextn_predict_layers": 1,
          "rope_scaling": deepseek_yarn(1.0, 1.0)}, gguf="deepseek2", gguf_metadata=deepseek_metadata,
         gguf_split=deepseek_split),
-    "deepseek_v3_halves": family("DeepseekV3ForCausalLM", "deepseek_v3", {"interleave": {"rope_interleave": True}},
+    "deepseek_halves": family("DeepseekV3ForCausalLM", "deepseek_v3", {"interleave": {"rope_interleave": True}},
         {**DEEPSEEK, "q_lora_rank": 28, "rope_interleave": False, "num_hidden_layers": 2, "first_k_dense_replace": 2}),
     "ministral": family("MinistralForCausalLM", "ministral", {
         "window": {"sliding_window": 400}, "layer_types": {"layer_types": ["full_attention"] * 3}},

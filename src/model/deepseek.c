@@ -106,7 +106,7 @@ static bool deepseek_build(const struct checkpoint *checkpoint, struct plan_buil
       !decoder_read_variants(&d, checkpoint, error))
     return false;
   d.n_kv_head = 1;
-  if (gguf) d.latent.eps = d.eps;
+  if (gguf) d.latent.eps = d.eps, d.qkv_bias = decoder_has(checkpoint, "blk.0.attn_kv_a_mqa.bias");
   return sizes_check(&d, error) && rotation_read(&d, checkpoint, error) && experts_read(&d, checkpoint, error) &&
          decoder_build(&d, checkpoint, builder, error);
 }
