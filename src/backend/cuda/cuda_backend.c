@@ -37,7 +37,8 @@ static bool of_decoder(const struct plan *plan, const struct op *op) {
   const struct linear_args *linear = &op->args.linear;
   switch (op->kind) {
   case OP_EMBED: return op->args.embed.source == EMBED_TOKENS && op->in[0] < 0 && op->args.embed.norm == NORM_NONE;
-  case OP_LINEAR: return linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH;
+  case OP_LINEAR:
+    return linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH && linear->limit == 0 && linear->up_add == 0;
   case OP_ATTEND: return op->args.attend.group >= 0;
   case OP_SELECT: return op->args.select.norm == NORM_NONE && plan_merged(plan) == 1;
   default: return true;
