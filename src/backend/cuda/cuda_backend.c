@@ -37,8 +37,10 @@ static bool of_decoder(const struct plan *plan, const struct op *op) {
   const struct linear_args *linear = &op->args.linear;
   switch (op->kind) {
   case OP_EMBED: return op->args.embed.source == EMBED_TOKENS && op->in[0] < 0 && op->args.embed.norm == NORM_NONE;
+  case OP_ROUTE: return false;
   case OP_LINEAR:
-    return linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH && linear->limit == 0 && linear->up_add == 0;
+    return linear->expert_mode == EXPERTS_NONE && linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH &&
+           linear->limit == 0 && linear->up_add == 0;
   case OP_ATTEND: return op->args.attend.group >= 0;
   case OP_SELECT: return op->args.select.norm == NORM_NONE && plan_merged(plan) == 1;
   default: return true;
@@ -67,6 +69,8 @@ static bool linear_is_whole(const struct plan *plan, const struct op *op) {
 static bool cuda_supports(const struct plan *plan, int index, struct error *error) {
   const struct op *op = plan_ops(plan) + index;
   const char *why = "decoders have no kernel for it";
+  if (op->kind == OP_ROUTE || (op->kind == OP_LINEAR && op->args.linear.expert_mode != EXPERTS_NONE))
+    return op_unsupported(plan, index, "mixtures of experts run on cpu alone so far", error);
   if (plan->role == PLAN_ENCODER)
     return op_unsupported(plan, index, "encoders of texts run on cpu alone so far", error);
   if (plan->role == PLAN_VISION ? !cuda_image_supports(plan, op, &why) : !of_decoder(plan, op))
