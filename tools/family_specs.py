@@ -239,10 +239,12 @@ def is_expert(name):
 
 
 def gpt_oss_tensor(name, data):
-    """Experts' matrices, which are stored transposed, hold what MXFP4 holds: so both checkpoints have the same numbers."""
+    """Experts' matrices, which are stored transposed, hold what MXFP4 holds: so both checkpoints have the same numbers.
+    GGUF cannot state the limit of gates: they are so large that the published one shows."""
     if not is_expert(name):
         return data
-    data = data.swapaxes(1, 2) * np.float32((data.shape[2] / data.shape[1]) ** 0.5)
+    size = 4 if "gate_up" in name else 0.1
+    data = data.swapaxes(1, 2) * np.float32(size * (data.shape[2] / data.shape[1]) ** 0.5)
     return np.ascontiguousarray(mxfp4.decode(*mxfp4.encode(data)).swapaxes(1, 2))
 
 
@@ -295,7 +297,7 @@ GPT_OSS = {
     "rms_norm_eps": 1e-5, "rope_theta": 150000,
     "rope_scaling": {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 8.0, "original_max_position_embeddings": 64,
                      "rope_type": "yarn", "truncate": False},
-    "router_aux_loss_coef": 0.9, "sliding_window": 12, "swiglu_limit": 1.5, "tie_word_embeddings": False,
+    "router_aux_loss_coef": 0.9, "sliding_window": 12, "swiglu_limit": 7.0, "tie_word_embeddings": False,
     "use_cache": True, "vocab_size": 264}
 
 FAMILIES |= {

@@ -292,6 +292,25 @@ bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *
   return true;
 }
 
+/* Its index-th n-th, which the first dimension's n-th is. */
+static void tensor_cut(const struct tensor *all, int n, int index, struct tensor *out) {
+  size_t bytes = all->data.size / (size_t)n;
+  *out = *all;
+  out->dim[0] /= n;
+  out->count /= (size_t)n;
+  out->data = slice_make(all->data.data + (size_t)index * bytes, bytes);
+}
+
+bool packed_matrix_divide(const struct packed_matrix *all, int n, int index, struct packed_division *out) {
+  if (!all->form.is_e2m1 || all->parts.codes->dim[0] % n != 0) return false;
+  tensor_cut(all->parts.codes, n, index, &out->codes);
+  tensor_cut(all->parts.scale, n, index, &out->scale);
+  out->matrix = *all;
+  out->matrix.parts = (struct packed_parts){.codes = &out->codes, .scale = &out->scale};
+  out->matrix.rows /= n;
+  return true;
+}
+
 const char *packed_matrix_name(const struct packed_matrix *matrix, char out[48]) {
   static const char *const layout[PACKED_LAYOUTS] = {"AWQ", "GPTQ", "packed", "plain", "E4M3", "MXFP4"};
   const struct packed_form *f = &matrix->form;

@@ -15,8 +15,8 @@ enum packed_layout {
   PACKED_ROWS, /* words [rows][cols × bits / 32], scales [rows][groups]; as the two below */
   PACKED_INT8, /* signed bytes [rows][cols] */
   PACKED_E4M3, /* bytes [rows][cols] */
-  PACKED_E2M1, /* MXFP4: bytes [rows][cols / 32][16], the even column of two in the low half; scales of E8M0 [rows][cols /
-                  32]. Several matrices may follow each other, as [matrices][rows]…: their rows are counted on */
+  PACKED_E2M1, /* MXFP4: bytes [rows][cols / 32][16], the even column of two in the low half; scales of E8M0 [rows][cols
+                  / 32]. Several matrices may follow each other, as [matrices][rows]…: their rows are counted on */
   PACKED_LAYOUTS,
 };
 
@@ -67,6 +67,14 @@ bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *
 
 /* Fills order, for a matrix whose groups' columns lie apart. False: the groups are not all as long as the first. */
 bool packed_matrix_order(const struct packed_matrix *matrix, int *order);
+
+/* One of n matrices of MXFP4 that follow each other. The parts of the matrix are in it: it must not move. False: they
+ * cannot be divided so. */
+struct packed_division {
+  struct packed_matrix matrix;
+  struct tensor codes, scale;
+};
+bool packed_matrix_divide(const struct packed_matrix *all, int n, int index, struct packed_division *out);
 
 /* "GPTQ int4 g128 zero", "E4M3 128x128": for people. Returns out. */
 const char *packed_matrix_name(const struct packed_matrix *matrix, char out[48]);

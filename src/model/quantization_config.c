@@ -230,7 +230,11 @@ bool quantization_config_read(struct quantization_config *quantization, const js
   static const struct {
     const char *method;
     bool (*read)(struct quantization_config *q, const struct node *node, struct error *error);
-  } methods[] = {{"awq", awq_read}, {"gptq", gptq_read}, {"compressed-tensors", compressed_read}, {"fp8", fp8_read}, {"mxfp4", mxfp4_read}};
+  } methods[] = {{"awq", awq_read},
+                 {"gptq", gptq_read},
+                 {"compressed-tensors", compressed_read},
+                 {"fp8", fp8_read},
+                 {"mxfp4", mxfp4_read}};
   for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
     if (node_is(&node, "quant_method", methods[i].method, NULL)) return methods[i].read(quantization, &node, error);
   return node_refuse(&node, "quant_method", "\"awq\", \"gptq\", \"compressed-tensors\", \"fp8\" or \"mxfp4\"", error);

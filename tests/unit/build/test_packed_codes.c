@@ -303,7 +303,9 @@ static void test_no_number(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_schemes_hold_the_numbers),
                                      cmocka_unit_test(test_mxfp4),
-      cmocka_unit_test(test_stated_shape), cmocka_unit_test(test_changed_index),
-                                     cmocka_unit_test(test_order), cmocka_unit_test(test_no_number)};
+                                     cmocka_unit_test(test_stated_shape),
+                                     cmocka_unit_test(test_changed_index),
+                                     cmocka_unit_test(test_order),
+                                     cmocka_unit_test(test_no_number)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,8 @@ static size_t sizes_product(const char *sizes) {
   return product;
 }
 
-/* Tensors from "NAME TYPE ROWS COLS; …", COLS perhaps of several dimensions as "2,16": adds them to the header; returns their bytes. */
+/* Tensors from "NAME TYPE ROWS COLS; …", COLS perhaps of several dimensions as "2,16": adds them to the header; returns
+ * their bytes. */
 static size_t header_print(const char *tensors, char header[TEXT_BYTES]) {
   size_t used = (size_t)sprintf(header, "{"), at = 0;
   for (const char *next = tensors; next && *next; next = strchr(next, ';') ? strchr(next, ';') + 2 : NULL) {

@@ -144,7 +144,8 @@ static struct linear_args *gate_of(struct plan *p) {
   return &op->args.linear;
 }
 #define LIMIT(op)                                                                                                      \
-  "Op " #op " of the plan (linear, layer 0) has a limit that is no such number, or one, or a sum with up, without a gate."
+  "Op " #op                                                                                                            \
+  " of the plan (linear, layer 0) has a limit that is no such number, or one, or a sum with up, without a gate."
 static void limit_negative(struct plan *p) { gate_of(p)->limit = -1; }
 static void limit_infinite(struct plan *p) { gate_of(p)->limit = INFINITY; }
 static void sum_undefined(struct plan *p) { gate_of(p)->up_add = NAN; }
