@@ -6,6 +6,7 @@
 #include "build/quantize.h"
 #include "format/ggml_dequant.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* Whether rows of the weight are rows of the tensor, or, of a convolution's, of several dimensions together. */
@@ -22,15 +23,12 @@ static size_t row_bytes(const struct weight *weight, const struct tensor *tensor
   return bytes;
 }
 
-/* Rows of a transposed tensor as the plan counts them: what it has of a row's length. */
-static size_t transposed_rows(const struct tensor *tensor) { return (size_t)tensor->dim[tensor->n_dim - 1]; }
-
 /* Elements in another order are taken one by one: of types that have each by itself. */
 static bool order_fits(const struct weight *weight, const struct weight_part *part, const struct tensor *tensor) {
   bool single = tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16;
   if (!single || tensor->packed || tensor->n_dim < 2) return false;
   if (weight->n_expert == 0) return tensor->count == (size_t)weight->rows * (size_t)weight->cols;
-  size_t rows = transposed_rows(tensor);
+  size_t rows = weight_tensor_rows(tensor);
   return (size_t)part_end(part) <= rows && (size_t)weight->cols <= tensor->count / rows;
 }
 
@@ -40,41 +38,10 @@ static bool part_fits(const struct weight *weight, const struct weight_part *par
   return weight->use == WEIGHT_VECTOR ? last <= count : cols_fit(weight, tensor) && last <= count / weight->cols;
 }
 
-/* The expert's part of a tensor that is all experts': one dimension is theirs, or their rows follow each other. */
-static bool tensor_divide(const struct weight *w, const struct tensor *all, int expert, struct tensor *out) {
-  size_t n = (size_t)w->n_expert, bytes = all->data.size / n;
-  if (all->packed || all->n_dim < 1 || all->dim[0] % w->n_expert != 0 || all->data.size % n != 0) return false;
-  *out = *all;
-  out->dim[0] /= w->n_expert;
-  out->count /= n;
-  out->data = slice_make(all->data.data + (size_t)expert * bytes, bytes);
-  if (out->dim[0] > 1 || out->n_dim == 1) return true;
-  memmove(out->dim, out->dim + 1, (size_t)--out->n_dim * sizeof *out->dim);
-  return true;
-}
-
-/* A part's tensor, of the source's expert; NULL: there is none, or it cannot be divided. */
-static const struct tensor *part_find(struct weight_source *source, int part) {
-  const struct weight *w = source->weight;
-  const char *name = plan_name(source->plan, w->part[part].tensor);
-  char own[EXPERT_NAME_BYTES];
-  bool apart = w->n_expert > 0 && expert_tensor_apart(name);
-  const struct tensor *tensor =
-      checkpoint_find(source->checkpoint, apart ? expert_tensor_name(name, source->expert, own) : name);
-  if (!tensor || w->n_expert == 0 || apart) return tensor;
-  return tensor_divide(w, tensor, source->expert, &source->slice[part]) ? &source->slice[part] : NULL;
-}
-
-void weight_source_expert(struct weight_source *source, int expert) {
-  source->expert = expert;
-  for (int i = 0; i < source->weight->n_part; i++)
-    if (!part_is_constant(source->plan, &source->weight->part[i])) source->part[i] = part_find(source, i);
-}
-
 static bool part_check(struct weight_source *source, int part, struct error *error) {
   const struct weight *w = source->weight;
   const struct weight_part *of = &w->part[part];
-  const struct tensor *tensor = part_find(source, part);
+  const struct tensor *tensor = weight_source_find(source, part);
   char name[EXPERT_NAME_BYTES], shape[TENSOR_SHAPE_TEXT];
   source->part[part] = tensor;
   if (!tensor)
@@ -149,7 +116,7 @@ static float factor_of(const struct tensor *tensor) {
 
 /* The tensor's element that stands in column `col`. */
 static size_t ordered_element(const struct weight *w, const struct tensor *tensor, int row, int col) {
-  if (w->order == ORDER_TRANSPOSED) return (size_t)col * transposed_rows(tensor) + (size_t)row;
+  if (w->order == ORDER_TRANSPOSED) return (size_t)col * weight_tensor_rows(tensor) + (size_t)row;
   int n = w->order, run = w->cols / n;
   return (size_t)row * (size_t)w->cols + (size_t)(col % run) * (size_t)n + (size_t)(col / run);
 }
@@ -209,6 +176,14 @@ static bool codes_finite(const struct code_rows *rows, int at) {
   return true;
 }
 
+/* Of scales that a file has beside its codes. */
+static bool scales_finite(const struct code_rows *rows, int at) {
+  int groups = code_rows_groups(rows);
+  for (int g = at * groups; g < (at + 1) * groups; g++)
+    if (!isfinite(rows->scale[g])) return false;
+  return true;
+}
+
 /* Stores the row as the file has it, without arithmetic on floats; false where the scheme does not hold it, or where
  * floats are to say what is wrong with it. */
 static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, int row, int at) {
@@ -222,6 +197,7 @@ static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, 
   else
     exact_row_store(&reader->exact, tensor->type, row_bytes_of(reader->source.weight, tensor, row), &reader->rows, at);
   if (tensor->factor) row_multiply(&reader->rows, at, factor_of(tensor));
+  if (tensor->packed && !scales_finite(&reader->rows, at)) return false;
   return scheme->kind != SCHEME_F8 || codes_finite(&reader->rows, at);
 }
 

@@ -27,12 +27,12 @@ static void latent_norm(const struct decoder_maker *m, enum tensor_role role, in
 static struct op part_make(const struct decoder_maker *m, const char *name, int in, int out,
                            const struct matrix_part *part, int cols, int column) {
   bool first = in == m->x;
-  struct op op = linear_make(m, in, out,
-                             &(struct matrix_spec){.name = name,
-                                                   .n_part = 1,
-                                                   .part = {*part},
-                                                   .cols = cols,
-                                                   .bias = first && part->role != ROLE_Q && m->d->qkv_bias});
+  struct op op = maker_linear_make(m, in, out,
+                                   &(struct matrix_spec){.name = name,
+                                                         .n_part = 1,
+                                                         .part = {*part},
+                                                         .cols = cols,
+                                                         .bias = first && part->role != ROLE_Q && m->d->qkv_bias});
   op.args.linear.column = column;
   return op;
 }

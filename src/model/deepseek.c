@@ -4,6 +4,7 @@
 #include "model/family.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 static const struct architecture architectures[] = {{"DeepseekV2ForCausalLM", "deepseek2"},
                                                     {"DeepseekV3ForCausalLM", "deepseek2"},
@@ -11,6 +12,11 @@ static const struct architecture architectures[] = {{"DeepseekV2ForCausalLM", "d
                                                     {"deepseek_v3", "deepseek2"},
                                                     {"deepseek2", "deepseek2"},
                                                     {0}};
+
+static bool is_v2(const struct checkpoint *c) {
+  const char *name = checkpoint_architecture(c);
+  return strstr(name, "V2") != NULL || strstr(name, "v2") != NULL;
+}
 
 enum { LATENT_MOST = 1 << 16 };
 
@@ -82,21 +88,105 @@ static bool rotation_read(struct decoder *d, const struct checkpoint *c, struct 
       !rope_read(rope, c, (struct config_key){"rope_theta", "rope.freq_base"}, 10000, NULL, d->max_position, error) ||
       (checkpoint_kind(c) == CHECKPOINT_GGUF && !gguf_score_read(rope, c, error)))
     return false;
-  d->rope_style = pairs || checkpoint_architecture(c)[9] == '2' ? ROPE_PAIRS : ROPE_HALF;
+  d->rope_style = pairs || is_v2(c) ? ROPE_PAIRS : ROPE_HALF;
   d->rope_dim = d->latent.rope;
   d->attend_scale = (float)(rope->score * rope->score / sqrt(d->latent.still + d->latent.rope));
   return true;
 }
 
-/* Layers of experts come behind the first few. */
-static bool experts_read(const struct decoder *d, const struct checkpoint *c, struct error *error) {
-  int dense = d->n_layer;
-  if (!config_int(c, (struct config_key){"first_k_dense_replace", "leading_dense_block_count"}, CONFIG_OPTIONAL, 0,
-                  LIMIT_MODEL_LAYERS, &dense, error))
+/* --- experts ------------------------------------------------------------------------------------------------------ */
+
+/* How experts are chosen, of which only what the networks of this family do is known here. */
+static bool choice_check(const struct checkpoint *c, bool normalize, struct error *error) {
+  static const char *const v2_methods[] = {"greedy", "group_limited_greedy", NULL}, *const v3_methods[] = {"noaux_tc",
+                                                                                                           NULL};
+  static const char *const v2_scores[] = {"softmax", NULL}, *const v3_scores[] = {"sigmoid", NULL};
+  bool v2 = is_v2(c);
+  int frequency = 1;
+  if (!decoder_expect_act(c, (struct config_key){"topk_method", NULL}, v2 ? v2_methods : v3_methods, error) ||
+      !decoder_expect_act(c, (struct config_key){"scoring_func", NULL}, v2 ? v2_scores : v3_scores, error) ||
+      !config_int(c, (struct config_key){"moe_layer_freq", NULL}, CONFIG_OPTIONAL, 1, 1, &frequency, error))
     return false;
-  if (dense >= d->n_layer) return true;
-  return error_set(error, ERROR_UNSUPPORTED, "Layers from %d on have experts, which Spate does not load so far.",
-                   dense);
+  if (!v2 || !normalize) return true;
+  return error_set(error, ERROR_UNSUPPORTED,
+                   "config.json: norm_topk_prob is true, expected false: DeepSeek V2's weights of experts are not "
+                   "normalized.");
+}
+
+/* Sigmoids, a bias for the choice, and groups that score by two: V3's way. */
+static bool gating_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  enum { GATING_SOFTMAX = 1, GATING_SIGMOID = 2 };
+  int gating = is_v2(c) || checkpoint_kind(c) == CHECKPOINT_GGUF ? GATING_SOFTMAX : GATING_SIGMOID;
+  bool normalize = gating == GATING_SIGMOID;
+  if (!config_int(c, (struct config_key){NULL, "expert_gating_func"}, CONFIG_OPTIONAL, GATING_SOFTMAX, GATING_SIGMOID,
+                  &gating, error) ||
+      !config_bool(c, (struct config_key){"norm_topk_prob", "expert_weights_norm"}, &normalize, error))
+    return false;
+  d->choice_bias = gating == GATING_SIGMOID;
+  d->route.score = gating == GATING_SIGMOID ? ROUTE_SIGMOID : ROUTE_SOFTMAX;
+  d->route.normalize = normalize;
+  return checkpoint_kind(c) == CHECKPOINT_GGUF || choice_check(c, normalize, error);
+}
+
+static bool groups_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  struct route_args *r = &d->route;
+  struct slice method = {0};
+  int n = 1, top = 1;
+  if (!config_int(c, (struct config_key){"n_group", "expert_group_count"}, CONFIG_OPTIONAL, 1, r->n_expert, &n,
+                  error) ||
+      !config_int(c, (struct config_key){"topk_group", "expert_group_used_count"}, CONFIG_OPTIONAL, 1, n, &top,
+                  error) ||
+      !config_text(c, (struct config_key){"topk_method", NULL}, &method, error))
+    return false;
+  if (n == 1 || slice_is(method, "greedy")) return true;
+  r->n_group = n, r->top_group = top, r->group_pair = d->choice_bias;
+  int each = r->n_expert / n;
+  if (r->n_expert % n == 0 && each > r->group_pair && (int64_t)top * each >= r->k) return true;
+  return error_set(error, ERROR_INVALID,
+                   "The config has %d experts in %d groups, of which %d are chosen for %d experts: the groups must be "
+                   "equal, and hold as many.",
+                   r->n_expert, n, top, r->k);
+}
+
+/* Layers of experts come behind the first few, if there are any. */
+static bool experts_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
+  int n = 0, shared = 0;
+  double scale = 1;
+  d->dense_layers = 0;
+  if (!config_int(c, (struct config_key){"n_routed_experts", "expert_count"}, CONFIG_OPTIONAL, 1, LIMIT_MODEL_EXPERTS,
+                  &n, error) ||
+      !config_int(c, (struct config_key){"first_k_dense_replace", "leading_dense_block_count"}, CONFIG_OPTIONAL, 0,
+                  LIMIT_MODEL_LAYERS, &d->dense_layers, error))
+    return false;
+  if (n == 0 || d->dense_layers >= d->n_layer) return true;
+  d->route.n_expert = n;
+  if (!config_int(c, (struct config_key){"num_experts_per_tok", "expert_used_count"}, CONFIG_NEEDED, 1,
+                  n < LIMIT_ROUTE_EXPERTS ? n : LIMIT_ROUTE_EXPERTS, &d->route.k, error) ||
+      !config_int(c, (struct config_key){"moe_intermediate_size", "expert_feed_forward_length"}, CONFIG_NEEDED, 1,
+                  LIMIT_MODEL_WIDTH / LIMIT_ROUTE_EXPERTS, &d->expert_forward, error) ||
+      !config_int(c, (struct config_key){"n_shared_experts", "expert_shared_count"}, CONFIG_OPTIONAL, 0,
+                  LIMIT_ROUTE_EXPERTS, &shared, error) ||
+      !config_float(c, (struct config_key){"routed_scaling_factor", "expert_weights_scale"}, CONFIG_OPTIONAL, 0, 1e6,
+                    &scale, error))
+    return false;
+  d->shared_forward = shared * d->expert_forward;
+  d->route.scale = (float)scale;
+  return gating_read(d, c, error) && groups_read(d, c, error);
+}
+
+/* Layers behind the last predict further tokens for a draft, which Spate does not make. */
+static bool deepseek_unused(const struct checkpoint *checkpoint, const char *tensor) {
+  static const char layers[] = "model.layers.";
+  int n_layer = 0, extra = 0;
+  struct error error;
+  if (strncmp(tensor, layers, sizeof layers - 1) != 0 ||
+      !config_int(checkpoint, (struct config_key){"num_hidden_layers", NULL}, CONFIG_NEEDED, 1, LIMIT_MODEL_LAYERS,
+                  &n_layer, &error) ||
+      !config_int(checkpoint, (struct config_key){"num_nextn_predict_layers", NULL}, CONFIG_OPTIONAL, 0,
+                  LIMIT_MODEL_LAYERS, &extra, &error))
+    return false;
+  long layer = strtol(tensor + sizeof layers - 1, NULL, 10);
+  return layer >= n_layer && layer < n_layer + extra;
 }
 
 static bool deepseek_build(const struct checkpoint *checkpoint, struct plan_builder *builder, struct error *error) {
@@ -112,4 +202,4 @@ static bool deepseek_build(const struct checkpoint *checkpoint, struct plan_buil
 }
 
 const struct family deepseek_family = {
-    .title = "DeepSeek V2 and V3", .architectures = architectures, .build = deepseek_build};
+    .title = "DeepSeek V2 and V3", .architectures = architectures, .build = deepseek_build, .unused = deepseek_unused};

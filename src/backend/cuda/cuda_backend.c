@@ -39,7 +39,8 @@ static bool of_decoder(const struct plan *plan, const struct op *op) {
   case OP_EMBED: return op->args.embed.source == EMBED_TOKENS && op->in[0] < 0 && op->args.embed.norm == NORM_NONE;
   case OP_ROUTE: return false;
   case OP_LINEAR:
-    return linear->expert_mode == EXPERTS_NONE && linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH;
+    return linear->expert_mode == EXPERTS_NONE && linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH &&
+           linear->limit == 0 && linear->up_add == 0;
   case OP_ATTEND: return op->args.attend.group >= 0;
   case OP_SELECT: return op->args.select.norm == NORM_NONE && plan_merged(plan) == 1;
   default: return true;
