@@ -10,15 +10,14 @@ enum { CLAIMS_PER_WORKER = 8 };
 struct each {
   struct program *program;
   const struct call *call;
-  int n, base;   /* matrices; first row of the values */
-  int n_row;     /* rows */
+  int n, n_row;  /* matrices; rows */
   size_t matrix; /* packed bytes of one */
 };
 
 /* A matrix's part of row `row` of the input, prepared. */
 static void part_prepare(const struct each *e, int matrix, int row, uint8_t *to) {
   const struct cpu_layout *layout = &e->call->layout;
-  const float *x = value_row(e->program, e->call->op->in[0], e->base + row) + (size_t)matrix * (size_t)layout->cols;
+  const float *x = value_row(e->program, e->call->op->in[0], row) + (size_t)matrix * (size_t)layout->cols;
   e->program->device->kernels->prepare(layout, x, to);
 }
 
@@ -36,7 +35,7 @@ static struct linear_tail tail_make(const struct each *e, int matrix) {
   const float *bias = program_vector(e->program, op->weight[1]);
   if (bias) tail.bias = bias + (size_t)matrix * (size_t)w->rows;
   if (op->in[1] >= 0) {
-    tail.residual = value_row(e->program, op->in[1], e->base) + (size_t)matrix * (size_t)cols;
+    tail.residual = value_row(e->program, op->in[1], 0) + (size_t)matrix * (size_t)cols;
     tail.residual_stride = value_cols(e->program, op->out);
   }
   return tail;
@@ -48,8 +47,7 @@ static void matrix_run(const struct each *e, int matrix, struct range units, con
   const struct op *op = call->op;
   struct linear_tail tail = tail_make(e, matrix);
   struct linear_input input = {.rows = rows, .row_bytes = call->layout.row_bytes, .n_row = e->n_row};
-  float *out =
-      value_row(e->program, op->out, e->base) + op->args.linear.column + (size_t)matrix * (size_t)tail.out_cols;
+  float *out = value_row(e->program, op->out, 0) + op->args.linear.column + (size_t)matrix * (size_t)tail.out_cols;
   e->program->device->kernels->linear(&call->layout, e->program->weight[op->weight[0]] + (size_t)matrix * e->matrix,
                                       units.first * call->unit_tiles, units.count * call->unit_tiles, &input, &tail,
                                       out, value_cols(e->program, op->out));
@@ -77,15 +75,15 @@ static void all_prepare(const struct each *e, int worker) {
   team_barrier(team);
 }
 
-void call_each(struct program *program, const struct call *call, struct range rows, int worker) {
+void call_each(struct program *program, const struct call *call, struct range tokens, int worker) {
   struct team *team = program->device->team;
   const struct weight *w = plan_weights(program->plan) + call->op->weight[0];
   struct each e = {.program = program,
                    .call = call,
                    .n = w->n_expert,
-                   .base = rows.first,
-                   .n_row = rows.count,
+                   .n_row = tokens.count,
                    .matrix = backend_packed_bytes(&backend_cpu, w) / (size_t)w->n_expert};
+  if (tokens.count == 0) return;
   uint8_t *scratch = worker_scratch(program, worker);
   int n_unit = e.n * call->n_unit, claim = n_unit / (CLAIMS_PER_WORKER * team_size(team));
   struct range units;

@@ -180,10 +180,6 @@ static void post_norm_run(struct program *program, const struct call *call, stru
 
 void call_linear(struct program *program, const struct call *call, struct range rows, int worker) {
   if (rows.count == 0) return;
-  if (call->op->args.linear.expert_mode == EXPERTS_EACH) {
-    call_each(program, call, rows, worker);
-    return;
-  }
   bool adapted = program->n_pair > 0 && adapters_meet(program, call);
   struct linear_input input = input_prepare(program, call, rows, adapted, worker);
   struct linear_output output = output_make(program, call, rows.first);

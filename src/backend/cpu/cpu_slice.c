@@ -29,8 +29,7 @@ static enum slice_kind stage_kind(const struct program *program, const struct ca
 /* Units of work of a row: products, or numbers that are moved. */
 static double row_work(const struct program *program, const struct call *call) {
   const struct attend_args *args = &call->op->args.attend;
-  if (call->op->kind == OP_LINEAR)
-    return (double)value_cols(program, call->op->in[0]) * call->layout.rows; /* each column meets a matrix's rows */
+  if (call->op->kind == OP_LINEAR) return (double)call->layout.cols * call->layout.rows;
   if (call->op->kind == OP_ATTEND && program->slice.stored)
     return (double)program->query_block[program->slice.row].cost * args->n_head * (args->dim_k + args->dim_v);
   return (double)value_cols(program, call->op->out);
