@@ -65,41 +65,74 @@ def cohere_metadata(writer, config):
         writer.add_sliding_window(config["sliding_window"])
 
 
+def deepseek_stored(tensors):
+    """Each expert in tensors of its own, as the hub's files have them; and those of a layer that is not loaded."""
+    for name, data in tensors:
+        if ".mlp.experts." not in name:
+            yield name, data
+            continue
+        parts = np.split(data, 2, axis=1) if "gate_up" in name else [data]
+        for part, word in zip(parts, ("gate", "up") if "gate_up" in name else ("down",)):
+            for i, matrix in enumerate(part):
+                yield name[:name.index("experts.") + 8] + f"{i}.{word}_proj.weight", matrix
+
+
+def deepseek_v3_stored(tensors):
+    yield from deepseek_stored(tensors)
+    yield "model.layers.3.enorm.weight", np.ones(40, np.float32)
+    yield "model.layers.3.eh_proj.weight", np.ones((4, 80), np.float32)
+
+
 def deepseek_metadata(writer, config):
-    heads, rope, latent = config["num_attention_heads"], config["qk_rope_head_dim"], config["kv_lora_rank"]
+    import gguf
+    rope, latent = config["qk_rope_head_dim"], config["kv_lora_rank"]
+    v3 = config["model_type"] == "deepseek_v3"
     writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+    writer.add_expert_count(config["n_routed_experts"])
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    writer.add_expert_shared_count(config["n_shared_experts"])
+    writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    writer.add_expert_weights_scale(config["routed_scaling_factor"])
+    writer.add_expert_weights_norm(config["norm_topk_prob"])
+    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID if v3 else gguf.ExpertGatingFuncType.SOFTMAX)
+    if v3:
+        writer.add_expert_group_count(config["n_group"])
+        writer.add_expert_group_used_count(config["topk_group"])
     if config.get("q_lora_rank"):
         writer.add_q_lora_rank(config["q_lora_rank"])
     writer.add_kv_lora_rank(latent)
     writer.add_rope_dimension_count(rope)
-    apart = config["model_type"] == "deepseek_v3"
     head = (config["qk_nope_head_dim"] + rope, config["v_head_dim"])
-    writer.add_key_length(latent + rope if apart else head[0])
-    writer.add_value_length(latent if apart else head[1])
-    if apart:
+    writer.add_key_length(latent + rope if v3 else head[0])
+    writer.add_value_length(latent if v3 else head[1])
+    if v3:
         writer.add_key_length_mla(head[0])
         writer.add_value_length_mla(head[1])
-    scaling = config.get("rope_scaling")
-    if scaling:
-        import gguf
-        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
-        writer.add_rope_scaling_factor(scaling["factor"])
-        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
-        writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
+    scaling = config["rope_scaling"]
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(scaling["factor"])
+    writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+    writer.add_rope_scaling_yarn_log_mul(0.1 * scaling["mscale_all_dim"])
 
 
 def deepseek_gguf(tensors, config):
-    """What kv_b has of keys and of values, a matrix a head, those of keys transposed: files of the newer kind."""
+    """Experts of a kind in one tensor; in files of the newer kind what kv_b has of keys and of values, a matrix a head,
+    those of keys transposed."""
     parts = {}
     for name, data in tensors.items():
-        if ".kv_b_proj." not in name or config["model_type"] != "deepseek_v3":
-            parts[name] = data
+        if name.startswith(f"model.layers.{config['num_hidden_layers']}."):
             continue
-        each = data.reshape(config["num_attention_heads"], -1, config["kv_lora_rank"])
-        keys, values = np.split(each, [config["qk_nope_head_dim"]], axis=1)
-        parts[name.replace("kv_b", "k_b")] = keys.swapaxes(1, 2)
-        parts[name.replace("kv_b", "v_b")] = values
-    return parts
+        if ".mlp.experts." in name:
+            head, rest = name.split(".experts.")
+            parts.setdefault(f"{head}.experts.{rest.split('.', 1)[1]}", []).append(data)
+        elif ".kv_b_proj." in name and config["model_type"] == "deepseek_v3":
+            each = data.reshape(config["num_attention_heads"], -1, config["kv_lora_rank"])
+            keys, values = np.split(each, [config["qk_nope_head_dim"]], axis=1)
+            parts[name.replace("kv_b", "k_b")] = keys.swapaxes(1, 2)
+            parts[name.replace("kv_b", "v_b")] = values
+        else:
+            parts[name.replace("e_score_correction_bias", "e_score_correction.bias")] = data
+    return {name: np.stack(data) if isinstance(data, list) else data for name, data in parts.items()}
 
 
 def long_factors(count, first, last):
@@ -114,10 +147,13 @@ COHERE = {key: value for key, value in LLAMA.items() if key != "rms_norm_eps"} |
 
 DEEPSEEK = {**LLAMA, "hidden_size": 40, "intermediate_size": 44, "num_key_value_heads": 4, "rms_norm_eps": 1e-6,
             "kv_lora_rank": 20, "q_lora_rank": None, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 10,
-            "first_k_dense_replace": 3, "moe_intermediate_size": 24, "n_routed_experts": 8, "n_shared_experts": 1,
+            "first_k_dense_replace": 1, "moe_intermediate_size": 12, "n_routed_experts": 8, "n_shared_experts": 2,
             "num_experts_per_tok": 3, "n_group": 1, "topk_group": 1, "topk_method": "greedy",
             "scoring_func": "softmax", "norm_topk_prob": False, "routed_scaling_factor": 1.0, "moe_layer_freq": 1,
             "aux_loss_alpha": 0.001, "seq_aux": True}
+DEEPSEEK_V3 = {**DEEPSEEK, "q_lora_rank": 28, "rope_interleave": True, "num_nextn_predict_layers": 1, "n_group": 4,
+               "topk_group": 2, "topk_method": "noaux_tc", "scoring_func": "sigmoid", "norm_topk_prob": True,
+               "routed_scaling_factor": 2.5}
 
 
 def deepseek_yarn(mscale, mscale_all_dim):
@@ -196,21 +232,28 @@ FAMILIES = {
         "rope_scaling": {"rope_scaling": None}, "mscale": {"rope_scaling": deepseek_yarn(0.6, 0.6)},
         "scale": {"rope_scaling": deepseek_yarn(1.0, 0)}, "rope": {"rope_theta": 100.0},
         "query_latent": {"q_lora_rank": None}, "latent": {"kv_lora_rank": 16},
-        "heads": {"qk_nope_head_dim": 8, "qk_rope_head_dim": 12}, "values": {"v_head_dim": 12}},
-        {**DEEPSEEK, "q_lora_rank": 28, "rope_scaling": deepseek_yarn(1.0, 0.6)}),
+        "heads": {"qk_nope_head_dim": 8, "qk_rope_head_dim": 12}, "values": {"v_head_dim": 12},
+        "groups": {"topk_group": 4}, "method": {"topk_method": "greedy"}, "routed_scale": {"routed_scaling_factor": 1.0},
+        "normalized": {"norm_topk_prob": True}, "chosen": {"num_experts_per_tok": 2},
+        "shared": {"n_shared_experts": None}, "dense": {"first_k_dense_replace": 2}},
+        {**DEEPSEEK, "q_lora_rank": 28, "rope_scaling": deepseek_yarn(1.0, 0.6), "n_group": 4, "topk_group": 2,
+         "topk_method": "group_limited_greedy", "routed_scaling_factor": 4.0}, stored=deepseek_stored),
     "deepseek_lite": family("DeepseekV2ForCausalLM", "deepseek_v2", {
         "rope_scaling": {"rope_scaling": None}, "scale": {"rope_scaling": deepseek_yarn(0.707, 0)},
-        "rope": {"rope_theta": 100.0}, "query_latent": {"q_lora_rank": 28}},
-        {**DEEPSEEK, "rope_scaling": deepseek_yarn(0.707, 0.707)}, gguf="deepseek2",
-        gguf_metadata=deepseek_metadata),
+        "rope": {"rope_theta": 100.0}, "query_latent": {"q_lora_rank": 28}, "scores": {"scoring_func": "sigmoid"}},
+        {**DEEPSEEK, "rope_scaling": deepseek_yarn(0.707, 0.707)}, stored=deepseek_stored, gguf="deepseek2",
+        gguf_metadata=deepseek_metadata, gguf_tensors=deepseek_gguf),
     "deepseek_v3": family("DeepseekV3ForCausalLM", "deepseek_v3", {
         "rope_scaling": {"rope_scaling": None}, "interleave": {"rope_interleave": False},
-        "rope": {"rope_theta": 100.0}, "bias": {"attention_bias": False}},
-        {**DEEPSEEK, "q_lora_rank": 28, "attention_bias": True, "rope_interleave": True, "num_nextn_predict_layers": 1,
-         "rope_scaling": deepseek_yarn(1.0, 1.0)}, gguf="deepseek2", gguf_metadata=deepseek_metadata,
-        gguf_tensors=deepseek_gguf),
-    "deepseek_halves": family("DeepseekV3ForCausalLM", "deepseek_v3", {"interleave": {"rope_interleave": True}},
-        {**DEEPSEEK, "q_lora_rank": 28, "rope_interleave": False, "num_hidden_layers": 2, "first_k_dense_replace": 2}),
+        "rope": {"rope_theta": 100.0}, "groups": {"topk_group": 4}, "normalized": {"norm_topk_prob": False},
+        "routed_scale": {"routed_scaling_factor": 1.0}, "chosen": {"num_experts_per_tok": 2},
+        "further_layer": {"num_nextn_predict_layers": 0}},
+        {**DEEPSEEK_V3, "rope_scaling": deepseek_yarn(1.0, 1.0)}, stored=deepseek_v3_stored, gguf="deepseek2",
+        gguf_metadata=deepseek_metadata, gguf_tensors=deepseek_gguf),
+    "deepseek_dense": family("DeepseekV3ForCausalLM", "deepseek_v3", {
+        "interleave": {"rope_interleave": True}, "bias": {"attention_bias": False}},
+        {**DEEPSEEK_V3, "rope_interleave": False, "attention_bias": True, "num_hidden_layers": 2,
+         "first_k_dense_replace": 2}),
     "ministral": family("MinistralForCausalLM", "ministral", {
         "window": {"sliding_window": 400}, "layer_types": {"layer_types": ["full_attention"] * 3}},
         {**LLAMA, "hidden_size": 40, "head_dim": 12, "sliding_window": 12,

@@ -67,8 +67,9 @@ static void query_add(const struct decoder_maker *m, const struct query_source *
 /* Does the file have each head's matrices in tensors of their own, those of keys transposed? */
 static bool heads_apart(const struct decoder_maker *m) {
   char tensor[TENSOR_NAME_BYTES];
+  if (m->kind != CHECKPOINT_GGUF) return false;
   maker_tensor_name(m, ROLE_K_B, "weight", tensor);
-  return m->kind == CHECKPOINT_GGUF && decoder_has(m->checkpoint, tensor);
+  return decoder_has(m->checkpoint, tensor);
 }
 
 /* A linear of a matrix a head. */
