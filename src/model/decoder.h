@@ -44,6 +44,14 @@ enum qk_norm {
   QK_NORM_EACH,  /* over a head less its mean, by weights of each head's own */
 };
 
+/* Of layers whose feed-forward is several networks, of which each token has a few. */
+struct decoder_experts {
+  struct route_args route; /* n_expert 0: there are none; scale 0: 1 */
+  int feed_forward;        /* width of each; 0: as that of layers without experts */
+  int shared;              /* width of a feed-forward beside them, which every token has; 0: there is none */
+  bool joined;             /* gate and up are one tensor in a Hugging Face checkpoint */
+};
+
 struct decoder {
   const char *prefix;                /* of tensor names in a Hugging Face checkpoint: "model." */
   const char *head_prefix;           /* of the head's there; NULL: none */
@@ -73,6 +81,8 @@ struct decoder {
   int window; /* of LAYER_LOCAL, in tokens, itself included */
   uint8_t layer_kind[LIMIT_MODEL_LAYERS];
   bool layer_still[LIMIT_MODEL_LAYERS]; /* nothing rotates */
+  struct decoder_experts experts;
+  bool layer_dense[LIMIT_MODEL_LAYERS]; /* without experts, in a network that has some */
 };
 
 /* Reads what every family's config has. Fields set before are the family's defaults (0: the config must say), and the
@@ -119,6 +129,13 @@ void decoder_pattern(struct decoder *decoder, int pattern);
 /* Checks that the named activation is the expected one (of several spellings, NULL at the end). */
 bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,
                         struct error *error);
+
+/* Reads how many experts there are (by config.json's key for it), how many a token has, how wide they are, and whether
+ * their weights are divided by their sum. */
+bool decoder_read_experts(struct decoder *decoder, const struct checkpoint *checkpoint, const char *count_key,
+                          struct error *error);
+/* Which layers have none: all but every decoder_sparse_step-th, and those of mlp_only_layers. */
+bool decoder_read_sparse(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error);
 
 bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
                    struct error *error);

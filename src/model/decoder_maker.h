@@ -12,6 +12,7 @@ struct decoder_maker {
   enum checkpoint_kind kind;
   int layer;             /* −1 outside the layers */
   int x, qkv, heads, ff; /* values: the residual stream; q, k, v; attention's and the gate's result */
+  int router, choice, expert_ff, shared_ff; /* of experts: logits, those chosen, their gates' results; beside them */
   int group[LAYER_KINDS], in_group[LAYER_KINDS]; /* KV group of each kind; layers of it so far */
   uint32_t rope[LAYER_KINDS];                    /* first inverse frequency */
   uint32_t alibi;                                /* first slope */
@@ -39,6 +40,20 @@ int maker_rms_add(const struct decoder_maker *m, enum tensor_role role, int cols
 int maker_norm_add(const struct decoder_maker *m, enum tensor_role role, int cols);
 
 void maker_matrix_add(const struct decoder_maker *m, const struct matrix_spec *spec, struct op *op);
+
+/* The names of a matrix's parts, in `tensors`. */
+void maker_slices_name(const struct decoder_maker *m, const struct matrix_spec *spec, const char *suffix,
+                       char tensors[PLAN_PARTS][TENSOR_NAME_BYTES], struct tensor_slice *slices);
+
+/* An op of the layer with its matrix, to be completed and added. */
+struct op maker_linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec);
+
+/* decoder_experts.c: the values of layers with experts; whether the layer is one; from the residual stream to what its
+ * experts' gates make of it, through a norm (−1: none), and what comes of that, added to the residual stream. */
+void maker_experts_values(struct decoder_maker *m);
+bool maker_has_experts(const struct decoder_maker *m);
+void maker_experts_begin(const struct decoder_maker *m, int norm);
+void maker_experts_down(const struct decoder_maker *m);
 
 /* The norm before a linear. */
 void maker_linear_norm(struct op *op, const struct decoder_maker *m, int norm);

@@ -24,6 +24,14 @@ enum tensor_role {
   ROLE_UP,
   ROLE_GATE_UP,
   ROLE_DOWN,
+  ROLE_ROUTER, /* of a layer of experts, whose names have EXPERT_MARK or are of all of them */
+  ROLE_EXPERT_GATE,
+  ROLE_EXPERT_UP,
+  ROLE_EXPERT_GATE_UP,
+  ROLE_EXPERT_DOWN,
+  ROLE_SHARED_GATE, /* of the feed-forward beside them */
+  ROLE_SHARED_UP,
+  ROLE_SHARED_DOWN,
   ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention, before and after the feed-forward */
   ROLE_SANDWICH_MLP_NORM,
   ROLE_SANDWICH_MLP_POST,

@@ -28,8 +28,8 @@ int maker_norm_add(const struct decoder_maker *m, enum tensor_role role, int col
   return plan_add_slices(m->builder, factors, WEIGHT_VECTOR, slices, 2, 1, false);
 }
 
-static void slices_name(const struct decoder_maker *m, const struct matrix_spec *spec, const char *suffix,
-                        char tensors[PLAN_PARTS][TENSOR_NAME_BYTES], struct tensor_slice *slices) {
+void maker_slices_name(const struct decoder_maker *m, const struct matrix_spec *spec, const char *suffix,
+                       char tensors[PLAN_PARTS][TENSOR_NAME_BYTES], struct tensor_slice *slices) {
   for (int i = 0; i < spec->n_part; i++) {
     const struct matrix_part *part = &spec->part[i];
     maker_tensor_name(m, part->role, suffix, tensors[i]);
@@ -42,13 +42,13 @@ void maker_matrix_add(const struct decoder_maker *m, const struct matrix_spec *s
   struct tensor_slice slices[PLAN_PARTS];
   bool transposed = m->d->transposed && m->layer >= 0 && m->kind == CHECKPOINT_HF;
   snprintf(name, sizeof name, m->layer < 0 ? "%s" : "%s.%d", spec->name, m->layer);
-  slices_name(m, spec, "weight", tensors, slices);
+  maker_slices_name(m, spec, "weight", tensors, slices);
   op->weight[0] =
       transposed
           ? plan_add_ordered(m->builder, name, tensors[0], slices[0].rows, spec->cols, ORDER_TRANSPOSED)
           : plan_add_slices(m->builder, name, WEIGHT_MATRIX, slices, spec->n_part, spec->cols, spec->interleaved);
   if (!spec->bias) return;
-  slices_name(m, spec, "bias", tensors, slices);
+  maker_slices_name(m, spec, "bias", tensors, slices);
   snprintf(name, sizeof name, "%s.%d.bias", spec->name, m->layer);
   op->weight[1] = plan_add_slices(m->builder, name, WEIGHT_VECTOR, slices, spec->n_part, 1, spec->interleaved);
 }
@@ -191,6 +191,8 @@ bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint,
   m.qkv = plan_add_value(builder, (d->n_head + 2 * d->n_kv_head) * d->head_dim, ROWS_TOKENS);
   m.heads = plan_add_value(builder, d->n_head * d->head_dim, ROWS_TOKENS);
   m.ff = plan_add_value(builder, d->feed_forward, ROWS_TOKENS);
+  maker_experts_values(&m);
+  if (d->experts.shared > 0) m.shared_ff = plan_add_value(builder, d->experts.shared, ROWS_TOKENS);
   if (!kinds_add(&m, error)) return false;
   alibi_add(&m);
   int embed = embed_add(&m);
