@@ -36,13 +36,6 @@ enum ff_layout {
   FF_PLAIN,        /* no gate */
 };
 
-/* How checkpoints store experts. */
-enum expert_layout {
-  EXPERTS_APART,     /* gate, up and down, a tensor for each expert; in GGUF one for all */
-  EXPERTS_ALTERNATE, /* one tensor of all experts' gate and up, whose rows alternate, and one of down: transposed, but
-                        where they are quantized; GGUF has them apart */
-};
-
 /* Norms of q and k. */
 enum qk_norm {
   QK_NORM_NONE,
@@ -58,6 +51,24 @@ struct latent_sizes {
   int still;  /* dimensions of a head that do not rotate, */
   int rope;   /* and those that do */
   double eps; /* of the norms of latents */
+};
+
+/* How checkpoints store experts. */
+enum expert_layout {
+  EXPERTS_APART,     /* gate, up and down, a tensor for each expert; in GGUF one for all */
+  EXPERTS_JOINED,    /* gate and up are one tensor of all experts, one after the other in each; GGUF has them apart */
+  EXPERTS_ALTERNATE, /* one tensor of all experts' gate and up, whose rows alternate, and one of down: transposed, but
+                        where they are quantized; GGUF has them apart */
+};
+
+/* Of layers whose feed-forward is several networks, of which each token has a few. */
+struct decoder_experts {
+  struct route_args route; /* n_expert 0: there are none; scale 0: 1 */
+  int feed_forward;        /* width of each; 0: as that of layers without experts */
+  int shared;              /* width of a feed-forward beside them, which every token has; 0: there is none */
+  enum expert_layout layout;
+  bool router_bias, bias; /* of the router; of the experts' matrices */
+  bool choice_bias;       /* a vector that counts for the choice alone */
 };
 
 struct decoder {
@@ -90,15 +101,10 @@ struct decoder {
   int window;                 /* of LAYER_LOCAL, in tokens, itself included */
   bool sinks;                 /* a logit for each head */
   float limit, up_add;        /* of gated feed-forwards: as in struct linear_args */
-  struct route_args route;    /* of layers with experts; n_expert 0: there are none */
-  int expert_forward;         /* width of an expert's feed-forward */
-  enum expert_layout expert_layout;
-  bool router_bias, expert_bias;
-  bool choice_bias;   /* a vector that counts for the choice alone */
-  int dense_layers;   /* the first so many have no experts */
-  int shared_forward; /* width of the feed-forward beside the experts, of all tokens; 0: none */
   uint8_t layer_kind[LIMIT_MODEL_LAYERS];
   bool layer_still[LIMIT_MODEL_LAYERS]; /* nothing rotates */
+  struct decoder_experts experts;
+  bool layer_dense[LIMIT_MODEL_LAYERS]; /* without experts, in a network that has some */
 };
 
 /* Reads what every family's config has. Fields set before are the family's defaults (0: the config must say), and the
@@ -146,6 +152,13 @@ void decoder_pattern(struct decoder *decoder, int pattern);
 /* Checks that the named activation is the expected one (of several spellings, NULL at the end). */
 bool decoder_expect_act(const struct checkpoint *checkpoint, struct config_key key, const char *const *names,
                         struct error *error);
+
+/* Reads how many experts there are (by config.json's key for it), how many a token has, how wide they are, and whether
+ * their weights are divided by their sum. */
+bool decoder_read_experts(struct decoder *decoder, const struct checkpoint *checkpoint, const char *count_key,
+                          struct error *error);
+/* Which layers have none: all but every decoder_sparse_step-th, and those of mlp_only_layers. */
+bool decoder_read_sparse(struct decoder *decoder, const struct checkpoint *checkpoint, struct error *error);
 
 bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
                    struct error *error);

@@ -160,7 +160,7 @@ static void out_add(struct decoder_maker *m) {
 
 /* --- feed-forward ------------------------------------------------------------------------------------------------- */
 
-int maker_mlp_norm(const struct decoder_maker *m) {
+static int mlp_norm_add(const struct decoder_maker *m) {
   switch (m->d->block) {
   case BLOCK_POST: return -1;
   case BLOCK_SANDWICH: return maker_norm_add(m, ROLE_SANDWICH_MLP_NORM, m->d->hidden);
@@ -169,37 +169,38 @@ int maker_mlp_norm(const struct decoder_maker *m) {
   }
 }
 
-/* The feed-forward of a layer, or the one beside its experts. */
-struct forward {
-  const char *gate_up, *gate, *up, *down; /* the weights' names */
-  enum tensor_role gate_role, up_role, down_role;
-  int width, value; /* of what the gate leaves */
+/* A feed-forward that every token has. */
+struct feed_forward {
+  enum tensor_role gate, up, down;
+  const char *names[4]; /* of its weights: gate_up, gate, up, down */
+  int width, value;     /* of what is between its linears */
 };
 
-static struct forward forward_of(const struct decoder_maker *m) {
-  return (struct forward){"gate_up", "gate", "up", "down", ROLE_GATE, ROLE_UP, ROLE_DOWN, m->d->feed_forward, m->ff};
+static struct feed_forward feed_forward_of(const struct decoder_maker *m) {
+  return (struct feed_forward){ROLE_GATE,          ROLE_UP, ROLE_DOWN, {"gate_up", "gate", "up", "down"},
+                               m->d->feed_forward, m->ff};
 }
 
-static struct forward forward_shared(const struct decoder_maker *m) {
-  return (struct forward){"shared_gate_up", "shared_gate",    "shared_up",          "shared_down", ROLE_SHARED_GATE,
-                          ROLE_SHARED_UP,   ROLE_SHARED_DOWN, m->d->shared_forward, m->shared_ff};
+static struct feed_forward shared_of(const struct decoder_maker *m) {
+  return (struct feed_forward){ROLE_SHARED_GATE,     ROLE_SHARED_UP,
+                               ROLE_SHARED_DOWN,     {"shared_gate_up", "shared_gate", "shared_up", "shared_down"},
+                               m->d->experts.shared, m->shared_ff};
 }
 
-/* ff = act(gate) × up through one matrix, whose kernels take the two interleaved. */
-static void gate_up_add(struct decoder_maker *m, const struct forward *f) {
+/* act(gate) × up through one matrix, whose kernels take the two interleaved. */
+static void gate_up_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm) {
   const struct decoder *d = m->d;
   bool joined = d->ff_layout == FF_GATED_JOINED;
   struct op gate =
-      maker_linear_make(m, m->x, f->value,
-                        &(struct matrix_spec){.name = f->gate_up,
+      maker_linear_make(m, m->x, ff->value,
+                        &(struct matrix_spec){.name = ff->names[0],
                                               .n_part = 2,
-                                              .part = {{joined ? ROLE_GATE_UP : f->gate_role, .rows = f->width},
-                                                       {joined ? ROLE_GATE_UP : f->up_role,
-                                                        .first = joined ? f->width : 0, .rows = f->width}},
+                                              .part = {{joined ? ROLE_GATE_UP : ff->gate, .rows = ff->width},
+                                                       {joined ? ROLE_GATE_UP : ff->up, .first = joined ? ff->width : 0,
+                                                        .rows = ff->width}},
                                               .cols = d->hidden,
                                               .interleaved = true,
                                               .bias = d->mlp_bias});
-  int norm = maker_mlp_norm(m);
   if (norm >= 0) maker_linear_norm(&gate, m, norm);
   gate.args.linear.gated = 1;
   gate.args.linear.act = (uint8_t)d->act;
@@ -208,70 +209,59 @@ static void gate_up_add(struct decoder_maker *m, const struct forward *f) {
   plan_add_op(m->builder, &gate);
 }
 
-/* ff = act(up), or, a step of the following, ff ×= up. */
-static void half_add(struct decoder_maker *m, const struct forward *f, bool up, int norm, enum act_kind act,
-                     bool multiply) {
+/* act(gate), or act(up) where there is no gate, or, a step of the following, what is there × up. */
+static void half_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm, bool gate, bool multiply) {
   const struct decoder *d = m->d;
-  struct op op = maker_linear_make(m, m->x, f->value,
-                                   &(struct matrix_spec){.name = up ? f->up : f->gate,
+  struct op op = maker_linear_make(m, m->x, ff->value,
+                                   &(struct matrix_spec){.name = ff->names[gate ? 1 : 2],
                                                          .n_part = 1,
-                                                         .part = {{up ? f->up_role : f->gate_role, .rows = f->width}},
+                                                         .part = {{gate ? ff->gate : ff->up, .rows = ff->width}},
                                                          .cols = d->hidden,
                                                          .bias = d->mlp_bias});
   if (norm >= 0) maker_linear_norm(&op, m, norm);
-  op.args.linear.act = (uint8_t)act;
+  op.args.linear.act = (uint8_t)(multiply ? ACT_NONE : d->act);
   op.args.linear.multiply = multiply;
-  if (multiply) op.in[1] = f->value;
+  if (multiply) op.in[1] = ff->value;
   plan_add_op(m->builder, &op);
 }
 
-/* The same through two matrices, each of its own width: ff = act(gate), then ff ×= up. */
-static void gate_then_up_add(struct decoder_maker *m, const struct forward *f) {
-  int norm = maker_mlp_norm(m);
-  half_add(m, f, false, norm, m->d->act, false);
-  half_add(m, f, true, norm, ACT_NONE, true);
+static void halves_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm) {
+  if (m->d->ff_layout == FF_PLAIN) {
+    half_add(m, ff, norm, false, false);
+  } else if (m->d->ff_layout == FF_GATED_JOINED || maker_matrices_alike(m, ff->gate, ff->up)) {
+    gate_up_add(m, ff, norm);
+  } else { /* two matrices, each of its own width */
+    half_add(m, ff, norm, true, false);
+    half_add(m, ff, norm, false, true);
+  }
 }
 
-static void forward_begin(struct decoder_maker *m, const struct forward *f) {
-  if (m->d->ff_layout == FF_PLAIN)
-    half_add(m, f, true, maker_mlp_norm(m), m->d->act, false);
-  else if (m->d->ff_layout == FF_GATED_JOINED || maker_matrices_alike(m, f->gate_role, f->up_role))
-    gate_up_add(m, f);
-  else
-    gate_then_up_add(m, f);
-}
-
-static void forward_end(struct decoder_maker *m, const struct forward *f) {
+static void down_add(struct decoder_maker *m, const struct feed_forward *ff) {
   const struct decoder *d = m->d;
-  struct op down = maker_linear_make(m, f->value, m->x,
-                                     &(struct matrix_spec){.name = f->down,
+  struct op down = maker_linear_make(m, ff->value, m->x,
+                                     &(struct matrix_spec){.name = ff->names[3],
                                                            .n_part = 1,
-                                                           .part = {{f->down_role, .rows = d->hidden}},
-                                                           .cols = f->width,
+                                                           .part = {{ff->down, .rows = d->hidden}},
+                                                           .cols = ff->width,
                                                            .bias = d->mlp_bias});
   maker_linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
   plan_add_op(m->builder, &down);
 }
 
-/* All that reads the residual stream, then all that adds to it. */
-static void feed_forward_begin(struct decoder_maker *m) {
-  const struct forward plain = forward_of(m), shared = forward_shared(m);
-  if (!maker_has_experts(m)) {
-    forward_begin(m, &plain);
-    return;
-  }
-  maker_experts_begin(m);
-  if (shared.width > 0) forward_begin(m, &shared);
+/* All that reads the residual stream comes before anything is added to it. */
+static void feed_forward_begin(const struct decoder_maker *m) {
+  struct feed_forward dense = feed_forward_of(m), shared = shared_of(m);
+  int norm = mlp_norm_add(m);
+  bool experts = maker_has_experts(m);
+  if (experts) maker_experts_begin(m, norm);
+  if (!experts || shared.width > 0) halves_add(m, experts ? &shared : &dense, norm);
 }
 
 static void feed_forward_end(struct decoder_maker *m) {
-  const struct forward plain = forward_of(m), shared = forward_shared(m);
-  if (!maker_has_experts(m)) {
-    forward_end(m, &plain);
-    return;
-  }
-  maker_experts_end(m);
-  if (shared.width > 0) forward_end(m, &shared);
+  struct feed_forward dense = feed_forward_of(m), shared = shared_of(m);
+  bool experts = maker_has_experts(m);
+  if (experts) maker_experts_down(m);
+  if (!experts || shared.width > 0) down_add(m, experts ? &shared : &dense);
 }
 
 void maker_layer_add(struct decoder_maker *m) {

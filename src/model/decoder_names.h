@@ -25,13 +25,13 @@ enum tensor_role {
   ROLE_UP,
   ROLE_GATE_UP,
   ROLE_DOWN,
-  ROLE_ROUTER,
+  ROLE_ROUTER, /* of a layer of experts, whose names have EXPERT_MARK or are of all of them */
   ROLE_EXPERT_GATE,
   ROLE_EXPERT_UP,
   ROLE_EXPERT_GATE_UP,
   ROLE_EXPERT_DOWN,
   ROLE_CHOICE_BIAS,
-  ROLE_SHARED_GATE,
+  ROLE_SHARED_GATE, /* of the feed-forward beside them */
   ROLE_SHARED_UP,
   ROLE_SHARED_DOWN,
   ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention, before and after the feed-forward */

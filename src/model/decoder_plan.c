@@ -41,7 +41,7 @@ static void slices_name(const struct decoder_maker *m, const struct matrix_spec 
 static int experts_add(const struct decoder_maker *m, const struct matrix_spec *spec, const char *name,
                        const struct tensor_slice *slices, enum weight_use use) {
   const struct tensor *tensor = checkpoint_find(m->checkpoint, slices[0].tensor);
-  bool transposed = use == WEIGHT_MATRIX && m->d->expert_layout == EXPERTS_ALTERNATE && m->kind == CHECKPOINT_HF &&
+  bool transposed = use == WEIGHT_MATRIX && m->d->experts.layout == EXPERTS_ALTERNATE && m->kind == CHECKPOINT_HF &&
                     !(tensor && tensor->packed);
   return plan_add_experts(m->builder, name, slices,
                           &(struct expert_spec){.use = use,
@@ -200,6 +200,13 @@ static bool kinds_add(struct decoder_maker *m, struct error *error) {
   return true;
 }
 
+/* Has any layer a feed-forward of its own? */
+static bool has_dense(const struct decoder *d) {
+  bool dense = d->experts.route.n_expert == 0;
+  for (int i = 0; i < d->n_layer; i++) dense = dense || d->layer_dense[i];
+  return dense;
+}
+
 bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
                    struct error *error) {
   struct decoder_maker m = {
@@ -213,8 +220,8 @@ bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint,
   else
     m.qkv = plan_add_value(builder, (d->n_head + 2 * d->n_kv_head) * d->head_dim, ROWS_TOKENS);
   m.heads = plan_add_value(builder, d->n_head * d->head_dim, ROWS_TOKENS);
-  if (d->route.n_expert > 0) maker_experts_values(&m);
-  if (d->route.n_expert == 0 || d->dense_layers > 0) m.ff = plan_add_value(builder, d->feed_forward, ROWS_TOKENS);
+  if (has_dense(d)) m.ff = plan_add_value(builder, d->feed_forward, ROWS_TOKENS);
+  maker_experts_values(&m);
   if (!maker_experts_check(&m, error) || !kinds_add(&m, error)) return false;
   alibi_add(&m);
   int embed = embed_add(&m);

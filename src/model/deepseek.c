@@ -122,14 +122,14 @@ static bool gating_read(struct decoder *d, const struct checkpoint *c, struct er
                   &gating, error) ||
       !config_bool(c, (struct config_key){"norm_topk_prob", "expert_weights_norm"}, &normalize, error))
     return false;
-  d->choice_bias = gating == GATING_SIGMOID;
-  d->route.score = gating == GATING_SIGMOID ? ROUTE_SIGMOID : ROUTE_SOFTMAX;
-  d->route.normalize = normalize;
+  d->experts.choice_bias = gating == GATING_SIGMOID;
+  d->experts.route.score = gating == GATING_SIGMOID ? ROUTE_SIGMOID : ROUTE_SOFTMAX;
+  d->experts.route.normalize = normalize;
   return checkpoint_kind(c) == CHECKPOINT_GGUF || choice_check(c, normalize, error);
 }
 
 static bool groups_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
-  struct route_args *r = &d->route;
+  struct route_args *r = &d->experts.route;
   struct slice method = {0};
   int n = 1, top = 1;
   if (!config_int(c, (struct config_key){"n_group", "expert_group_count"}, CONFIG_OPTIONAL, 1, r->n_expert, &n,
@@ -139,7 +139,7 @@ static bool groups_read(struct decoder *d, const struct checkpoint *c, struct er
       !config_text(c, (struct config_key){"topk_method", NULL}, &method, error))
     return false;
   if (n == 1 || slice_is(method, "greedy")) return true;
-  r->n_group = n, r->top_group = top, r->group_pair = d->choice_bias;
+  r->n_group = n, r->top_group = top, r->group_pair = d->experts.choice_bias;
   int each = r->n_expert / n;
   if (r->n_expert % n == 0 && each > r->group_pair && (int64_t)top * each >= r->k) return true;
   return error_set(error, ERROR_INVALID,
@@ -150,27 +150,26 @@ static bool groups_read(struct decoder *d, const struct checkpoint *c, struct er
 
 /* Layers of experts come behind the first few, if there are any. */
 static bool experts_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
-  int n = 0, shared = 0;
+  static const char count[] = "n_routed_experts";
+  int shared = 0, dense = 0;
   double scale = 1;
-  d->dense_layers = 0;
-  if (!config_int(c, (struct config_key){"n_routed_experts", "expert_count"}, CONFIG_OPTIONAL, 1, LIMIT_MODEL_EXPERTS,
-                  &n, error) ||
-      !config_int(c, (struct config_key){"first_k_dense_replace", "leading_dense_block_count"}, CONFIG_OPTIONAL, 0,
-                  LIMIT_MODEL_LAYERS, &d->dense_layers, error))
+  if (!config_int(c, (struct config_key){"first_k_dense_replace", "leading_dense_block_count"}, CONFIG_OPTIONAL, 0,
+                  LIMIT_MODEL_LAYERS, &dense, error))
     return false;
-  if (n == 0 || d->dense_layers >= d->n_layer) return true;
-  d->route.n_expert = n;
-  if (!config_int(c, (struct config_key){"num_experts_per_tok", "expert_used_count"}, CONFIG_NEEDED, 1,
-                  n < LIMIT_ROUTE_EXPERTS ? n : LIMIT_ROUTE_EXPERTS, &d->route.k, error) ||
-      !config_int(c, (struct config_key){"moe_intermediate_size", "expert_feed_forward_length"}, CONFIG_NEEDED, 1,
-                  LIMIT_MODEL_WIDTH / LIMIT_ROUTE_EXPERTS, &d->expert_forward, error) ||
+  if (!config_has(c, (struct config_key){count, "expert_count"}) || dense >= d->n_layer) return true;
+  for (int i = 0; i < dense; i++) d->layer_dense[i] = true;
+  if (!decoder_read_experts(d, c, count, error) ||
       !config_int(c, (struct config_key){"n_shared_experts", "expert_shared_count"}, CONFIG_OPTIONAL, 0,
                   LIMIT_ROUTE_EXPERTS, &shared, error) ||
       !config_float(c, (struct config_key){"routed_scaling_factor", "expert_weights_scale"}, CONFIG_OPTIONAL, 0, 1e6,
                     &scale, error))
     return false;
-  d->shared_forward = shared * d->expert_forward;
-  d->route.scale = (float)scale;
+  d->experts.route.scale = (float)scale;
+  int64_t width = (int64_t)shared * d->experts.feed_forward;
+  if (width > LIMIT_MODEL_WIDTH)
+    return error_set(error, ERROR_LIMIT, "%d shared experts of width %d are wider than the %d that Spate allows.",
+                     shared, d->experts.feed_forward, LIMIT_MODEL_WIDTH);
+  d->experts.shared = (int)width;
   return gating_read(d, c, error) && groups_read(d, c, error);
 }
 
