@@ -50,7 +50,7 @@ class Harmony(unittest.TestCase):
 
     def chat(self, engine, messages=ASKED, **fields):
         with Server(engine, backend="cpu") as server:
-            body = json.dumps({"model": "tiny", "messages": messages, "temperature": 0, **fields})
+            body = json.dumps({"model": "model", "messages": messages, "temperature": 0, **fields})
             status, _, answer = server.request("POST", "/v1/chat/completions", body, JSON)
         self.assertEqual(status, 200, answer)
         return answer
@@ -84,7 +84,7 @@ class Harmony(unittest.TestCase):
         """The text of /v1/completions has no special tokens, and all of the rest."""
         with Server(self.engines[0], backend="cpu") as server:
             status, _, body = server.request("POST", "/v1/completions", json.dumps(
-                {"model": "tiny", "prompt": "assistant", "temperature": 0, "max_tokens": 40}), JSON)
+                {"model": "model", "prompt": "assistant", "temperature": 0, "max_tokens": 40}), JSON)
         self.assertEqual((status, json.loads(body)["choices"][0]["text"]),
                          (200, "analysisThey ask for rain.assistantfinalYes, it rains."))
 
