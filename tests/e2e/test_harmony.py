@@ -9,7 +9,8 @@ import tempfile
 import unittest
 
 import scripted_gpt_oss
-from spate_server import JSON, SPATE, Server, sse_objects
+import spate_server
+from spate_server import JSON, SPATE, Server
 
 TEMPLATE = pathlib.Path(os.environ.get("SPATE_TEST_DATA", "/nowhere")) / "templates/openai-gpt-oss-120b.jinja"
 THOUGHT = ["<|channel|>", "analysis", "<|message|>", "They ask ", "for rain.", "<|end|>"]
@@ -31,16 +32,17 @@ class Scripted:
         scripted_gpt_oss.save(model, THOUGHT, second, TEMPLATE.read_text())
         self.path = self.folder / "tiny.spate"
         subprocess.run([SPATE, "build", model, "-o", self.path, "--max-seq-len", "4096"], check=True,
-                       stdout=subprocess.DEVNULL)
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def remove(self):
         shutil.rmtree(self.folder)
 
 
-@unittest.skipUnless(TEMPLATE.exists(), "SKIPPED: SPATE_TEST_DATA has no template of gpt-oss")
 class Harmony(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        if not TEMPLATE.exists():
+            raise unittest.SkipTest("SKIPPED: SPATE_TEST_DATA is not set to a folder with the template of gpt-oss")
         cls.engines = Scripted(ANSWER), Scripted(CALL)
 
     @classmethod
@@ -67,7 +69,7 @@ class Harmony(unittest.TestCase):
     def test_streamed_channels(self):
         told = {"reasoning_content": "", "content": ""}
         pieces = self.chat(self.engines[0], stream=True).decode().replace("data: [DONE]\n\n", "").encode()
-        for piece in sse_objects(pieces):
+        for piece in spate_server.sse_objects(pieces):
             for part in told:
                 told[part] += piece["choices"][0]["delta"].get(part) or ""
         self.assertEqual(told, {"reasoning_content": "They ask for rain.", "content": "Yes, it rains."})
@@ -90,4 +92,4 @@ class Harmony(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    spate_server.main(__name__)
