@@ -213,8 +213,8 @@ bool conversation_write(const struct chat_template *template, struct slice json,
   bool settled = root && contents_settle(template, root, images, error);
   struct error first = {0}, other; /* the first one is told, where no form is right */
   bool done = settled && form_write(template, root, call_forms[0], tokenizer, out, &first);
-  for (size_t i = 1; settled && !done && first.code == ERROR_INVALID && has_calls(root) &&
-                     i < sizeof call_forms / sizeof *call_forms;
+  for (size_t i = 1;
+       settled && !done && first.code == ERROR_INVALID && has_calls(root) && i < sizeof call_forms / sizeof *call_forms;
        i++)
     done = form_write(template, root, call_forms[i], tokenizer, out, &other);
   if (settled && !done) error_set(error, first.code, "%s", first.text);
