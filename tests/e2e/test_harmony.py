@@ -9,7 +9,8 @@ import tempfile
 import unittest
 
 import scripted_gpt_oss
-from spate_server import JSON, SPATE, Server, sse_objects
+import spate_server
+from spate_server import JSON, SPATE, Server
 
 TEMPLATE = pathlib.Path(os.environ.get("SPATE_TEST_DATA", "/nowhere")) / "templates/openai-gpt-oss-120b.jinja"
 THOUGHT = ["<|channel|>", "analysis", "<|message|>", "They ask ", "for rain.", "<|end|>"]
@@ -31,16 +32,17 @@ class Scripted:
         scripted_gpt_oss.save(model, THOUGHT, second, TEMPLATE.read_text())
         self.path = self.folder / "tiny.spate"
         subprocess.run([SPATE, "build", model, "-o", self.path, "--max-seq-len", "4096"], check=True,
-                       stdout=subprocess.DEVNULL)
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def remove(self):
         shutil.rmtree(self.folder)
 
 
-@unittest.skipUnless(TEMPLATE.exists(), "SKIPPED: SPATE_TEST_DATA has no template of gpt-oss")
 class Harmony(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        if not TEMPLATE.exists():
+            raise unittest.SkipTest("SKIPPED: SPATE_TEST_DATA is not set to a folder with the template of gpt-oss")
         cls.engines = Scripted(ANSWER), Scripted(CALL)
 
     @classmethod
@@ -50,7 +52,7 @@ class Harmony(unittest.TestCase):
 
     def chat(self, engine, messages=ASKED, **fields):
         with Server(engine, backend="cpu") as server:
-            body = json.dumps({"model": "tiny", "messages": messages, "temperature": 0, **fields})
+            body = json.dumps({"model": "model", "messages": messages, "temperature": 0, **fields})
             status, _, answer = server.request("POST", "/v1/chat/completions", body, JSON)
         self.assertEqual(status, 200, answer)
         return answer
@@ -67,7 +69,7 @@ class Harmony(unittest.TestCase):
     def test_streamed_channels(self):
         told = {"reasoning_content": "", "content": ""}
         pieces = self.chat(self.engines[0], stream=True).decode().replace("data: [DONE]\n\n", "").encode()
-        for piece in sse_objects(pieces):
+        for piece in spate_server.sse_objects(pieces):
             for part in told:
                 told[part] += piece["choices"][0]["delta"].get(part) or ""
         self.assertEqual(told, {"reasoning_content": "They ask for rain.", "content": "Yes, it rains."})
@@ -84,10 +86,10 @@ class Harmony(unittest.TestCase):
         """The text of /v1/completions has no special tokens, and all of the rest."""
         with Server(self.engines[0], backend="cpu") as server:
             status, _, body = server.request("POST", "/v1/completions", json.dumps(
-                {"model": "tiny", "prompt": "assistant", "temperature": 0, "max_tokens": 40}), JSON)
+                {"model": "model", "prompt": "assistant", "temperature": 0, "max_tokens": 40}), JSON)
         self.assertEqual((status, json.loads(body)["choices"][0]["text"]),
                          (200, "analysisThey ask for rain.assistantfinalYes, it rains."))
 
 
 if __name__ == "__main__":
-    unittest.main()
+    spate_server.main(__name__)

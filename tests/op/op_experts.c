@@ -179,7 +179,7 @@ struct experts_case {
   enum expert_mode mode;
   uint8_t norm, act;
   bool gated, bias, residual, multiply;
-  float scale, softcap;
+  float scale, softcap, limit, up_add;
   bool crowd; /* a bias of the choice makes an expert everyone's first */
 };
 
@@ -191,6 +191,8 @@ static const struct experts_case experts[] = {
     {"spread, layer norm, gelu, softcap, scale", 5, 5, 20, 100, EXPERTS_SPREAD, NORM_LAYER, ACT_GELU, .scale = 0.5f,
      .softcap = 3},
     {"spread, one of many", 64, 1, 32, 64, EXPERTS_SPREAD, .scale = 1},
+    {"spread, gated quick gelu, limit, one more than up, bias", 10, 4, 40, 96, EXPERTS_SPREAD, NORM_RMS, ACT_GELU_QUICK,
+     .gated = true, .bias = true, .scale = 1, .limit = 0.7f, .up_add = 1},
     {"gather", 8, 2, 96, 48, EXPERTS_GATHER, .scale = 1},
     {"gather, bias, residual, scale", 12, 3, 530, 40, EXPERTS_GATHER, .bias = true, .residual = true, .scale = 0.7f},
     {"gather, all", 6, 6, 33, 100, EXPERTS_GATHER, .residual = true, .scale = 1},
@@ -241,6 +243,8 @@ static void experts_make(const struct experts_case *c, struct scheme scheme, str
                                         .eps = 1e-5f,
                                         .scale = c->scale,
                                         .softcap = c->softcap,
+                                        .limit = c->limit,
+                                        .up_add = c->up_add,
                                         .lora_site = -1};
   plan_add_op(&m->builder, &op);
   experts_finish(m, op.out);

@@ -94,6 +94,7 @@ static struct linear_tail tail_make(const struct program *program, const struct 
   struct linear_tail tail = {.scale = 1, .act = args->act, .gated = args->gated, .out_cols = (int)width};
   if (gathers(call)) return tail;
   tail.scale = args->scale, tail.softcap = args->softcap, tail.multiply = args->multiply;
+  tail.limit = args->limit, tail.up_add = args->up_add;
   if (op->in[1] >= 0) tail.residual = program->value[op->in[1]], tail.residual_stride = width;
   return tail;
 }

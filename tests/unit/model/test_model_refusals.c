@@ -73,7 +73,8 @@ static const struct refusal refusals[] = {
      "Qwen 2, "
      "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3; OLMo 2 and 3; SmolLM3; GLM-4; Command R, "
      "R7B; "
-     "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Gemma 3 with images; Idefics 3, SmolVLM; LLaVA 1.5 and 1.6; "
+     "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; gpt-oss; Gemma 3 with images; Idefics 3, SmolVLM; LLaVA 1.5 "
+     "and 1.6; "
      "Mistral 3 (Pixtral encoder); Qwen 2 and 2.5 VL; BERT, RoBERTa, XLM-R."},
     /* the families one by one */
     {"gemma2", "{\"attn_logit_softcapping\": -1}", "config.json: attn_logit_softcapping is -1, expected 0 to 1e+06."},
@@ -117,6 +118,25 @@ static const struct refusal refusals[] = {
     {"cohere", "{\"logit_scale\": 0}", "config.json: logit_scale is 0, expected 1e-06 to 1e+06."},
     {"cohere", "{\"layer_norm_eps\": 2}", "config.json: layer_norm_eps is 2, expected 1e-12 to 1."},
     {"cohere2", "{\"sliding_window_pattern\": 0}", "config.json: sliding_window_pattern is 0, expected 1 to 1024."},
+    {"gpt_oss", "{\"num_local_experts\": 0}", "config.json: num_local_experts is 0, expected 1 to 4096."},
+    {"gpt_oss", "{\"num_local_experts\": 4}",
+     "Tensor model.layers.0.mlp.router.weight has shape [5, 64], expected [4, 64] from the config."},
+    {"gpt_oss", "{\"num_experts_per_tok\": 6}", "config.json: num_experts_per_tok is 6, expected 1 to 5."},
+    {"gpt_oss", "{\"intermediate_size\": 64}",
+     "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 128 × 64 from the "
+     "config."},
+    {"gpt_oss_mxfp4", "{\"intermediate_size\": 64}",
+     "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 128 × 64 from the "
+     "config."},
+    {"gpt_oss_mxfp4", "{\"num_local_experts\": 6}",
+     "Tensor model.layers.0.mlp.router.weight has shape [5, 64], expected [6, 64] from the config."},
+    {"gpt_oss_mxfp4", "{\"quantization_config\": null}",
+     "Tensor model.layers.0.mlp.experts.gate_up_proj is missing, but the config asks for it."},
+    {"gpt_oss", "{\"swiglu_limit\": 0}", "config.json: swiglu_limit is 0, expected 0.001 to 1e+06."},
+    {"gpt_oss", "{\"swiglu_alpha\": 1}", "config.json: swiglu_alpha is 1, expected 1.702."},
+    {"gpt_oss", "{\"hidden_act\": \"relu\"}", "config.json: hidden_act is \"relu\", expected \"silu\"."},
+    {"gpt_oss", "{\"layer_types\": [\"full_attention\"]}",
+     "config.json: layer_types has length 1, expected 3: one for each layer."},
     {"gpt2", "{\"n_head\": null}", "config.json: n_head is missing; the model cannot be loaded without it."},
     {"gpt2", "{\"n_layer\": -1}", "config.json: n_layer is -1, expected 1 to 1024."},
     {"gpt2", "{\"n_positions\": 100}",
