@@ -228,3 +228,97 @@ FAMILIES |= {
          "attn_config": {"attn_type": "multihead_attention", "alibi": True, "alibi_bias_max": 8, "clip_qkv": None,
                          "qk_ln": False, "softmax_scale": None, "attn_pdrop": 0}}, gguf="mpt", gguf_metadata=mpt_metadata),
 }
+
+
+# --- mixtures of experts --------------------------------------------------------------------------------------------------
+
+def experts_apart(*words):
+    """The hub's files have a tensor for each expert: words for gate, up and down."""
+    def hub(name, data):
+        base, _, last = name.rpartition(".")
+        if not base.endswith(".experts"):
+            return [(name, data)]
+        half = data.shape[1] // 2
+        parts = [(words[0], data[:, :half]), (words[1], data[:, half:])] if last == "gate_up_proj" else [(words[2], data)]
+        return [(f"{base}.{e}.{word}.weight", part[e]) for word, part in parts for e in range(len(data))]
+    return hub
+
+
+def mixtral_hub(name, data):
+    return experts_apart("w1", "w3", "w2")(name.replace(".mlp.", ".block_sparse_moe."), data)
+
+
+def granite_moe_hub(name, data):
+    for new, old in {"router.weight": "router.layer.weight", "experts.gate_up_proj": "input_linear.weight",
+                     "experts.down_proj": "output_linear.weight"}.items():
+        name = name.replace(new, old)
+    return [(name, data)]
+
+
+def experts_stacked(tensors):
+    """As llama.cpp's converter has them: one tensor of all experts."""
+    stacks = {}
+    for name, data in tensors.items():
+        base, number, rest = name.partition(".experts.")[0], name.partition(".experts.")[2].partition(".")[0], None
+        if number.isdigit():
+            rest = name.partition(".experts.")[2].partition(".")[2]
+            stacks.setdefault(f"{base}.experts.{rest}", []).append(data)
+        else:
+            stacks[name] = data
+    return {name: np.stack(data) if isinstance(data, list) else data for name, data in stacks.items()}
+
+
+def granite_moe_stacked(tensors):
+    out = {}
+    for name, data in tensors.items():
+        if ".input_linear." in name:
+            half, base = data.shape[1] // 2, name.partition(".block_sparse_moe.")[0]
+            out[f"{base}.block_sparse_moe.experts.w1.weight"] = data[:, :half]
+            out[f"{base}.block_sparse_moe.experts.w3.weight"] = data[:, half:]
+        else:
+            out[name] = data
+    return out
+
+
+def experts_metadata(writer, config):
+    writer.add_expert_count(config.get("num_local_experts") or config["num_experts"])
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    if "moe_intermediate_size" in config:
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+
+
+MOE = {**LLAMA, "hidden_size": 32, "router_aux_loss_coef": 0.001, "output_router_logits": False}
+QWEN_MOE = {**MOE, "head_dim": 10, "num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 20,
+            "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [], "use_sliding_window": False,
+            "sliding_window": None, "max_window_layers": 3}
+
+FAMILIES |= {
+    "mixtral": family("MixtralForCausalLM", "mixtral", {
+        "k": {"num_experts_per_tok": 3}, "experts": {"num_local_experts": 4}, "window": {"sliding_window": None},
+        "rope": {"rope_theta": 100.0}, "norms": {"rms_norm_eps": 0.5}},
+        {**MOE, "num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": 12}, hub=mixtral_hub),
+    "mixtral_full": family("MixtralForCausalLM", "mixtral", {"k": {"num_experts_per_tok": 1}},
+        {**MOE, "num_local_experts": 4, "num_experts_per_tok": 2, "num_hidden_layers": 2, "sliding_window": None},
+        hub=mixtral_hub, gguf="llama", gguf_metadata=experts_metadata, gguf_tensor=permuted, gguf_tensors=experts_stacked),
+    "qwen3_moe": family("Qwen3MoeForCausalLM", "qwen3_moe", {
+        "normalize": {"norm_topk_prob": False}, "k": {"num_experts_per_tok": 2}, "rope": {"rope_theta": 100.0},
+        "dense": {"mlp_only_layers": [1]}, "step": {"decoder_sparse_step": 2}, "width": {"moe_intermediate_size": 19}},
+        QWEN_MOE, hub=experts_apart("gate_proj", "up_proj", "down_proj"), gguf="qwen3moe",
+        gguf_metadata=experts_metadata, gguf_tensors=experts_stacked),
+    "qwen3_moe_mixed": family("Qwen3MoeForCausalLM", "qwen3_moe", {
+        "normalize": {"norm_topk_prob": True}, "dense": {"mlp_only_layers": []}, "step": {"decoder_sparse_step": 1},
+        "tied": {"tie_word_embeddings": False}},
+        {**QWEN_MOE, "num_hidden_layers": 4, "mlp_only_layers": [3], "decoder_sparse_step": 2, "norm_topk_prob": False,
+         "num_experts_per_tok": 1, "tie_word_embeddings": True}, hub=experts_apart("gate_proj", "up_proj", "down_proj")),
+    "olmoe": family("OlmoeForCausalLM", "olmoe", {
+        "normalize": {"norm_topk_prob": True}, "clamp": {"clip_qkv": 0.4}, "k": {"num_experts_per_tok": 2}},
+        {**MOE, "num_experts": 6, "num_experts_per_tok": 3, "norm_topk_prob": False, "clip_qkv": None,
+         "num_hidden_layers": 2}, hub=experts_apart("gate_proj", "up_proj", "down_proj"), gguf="olmoe",
+        gguf_metadata=experts_metadata, gguf_tensors=experts_stacked),
+    "granite_moe": family("GraniteMoeForCausalLM", "granitemoe", {
+        "k": {"num_experts_per_tok": 3}, "residual": {"residual_multiplier": 1.0}, "logits": {"logits_scaling": 1.0}},
+        {**MOE, "num_local_experts": 5, "num_experts_per_tok": 2, "tie_word_embeddings": True, "num_hidden_layers": 2,
+         "embedding_multiplier": 1.6, "attention_multiplier": 0.22, "residual_multiplier": 0.55, "logits_scaling": 2.5},
+        hub=granite_moe_hub, gguf="granitemoe", gguf_tensor=permuted, gguf_tensors=granite_moe_stacked,
+        gguf_metadata=lambda writer, config: (granite_metadata(writer, config), experts_metadata(writer, config))),
+}

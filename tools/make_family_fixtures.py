@@ -33,7 +33,7 @@ def tensors_of(folder, name, spec):
         shape = tuple(data.shape)
         for new, old in spec.get("rename", {}).items():
             tensor = tensor.replace(new, old)  # as the hub's files have it
-        yield tensor, numbers(rng, tensor, shape, spec).astype(np.float32)
+        yield from spec.get("hub", lambda *one: [one])(tensor, numbers(rng, tensor, shape, spec).astype(np.float32))
 
 
 def numbers(rng, tensor, shape, spec):
@@ -95,12 +95,12 @@ def write_gguf(folder, spec):
     metadata_write(writer, config)
     spec.get("gguf_metadata", lambda *_: None)(writer, config)
     change = spec.get("gguf_tensor", lambda name, data, config: data)
-    for name, data in tensors.items():
+    for name, data in spec.get("gguf_tensors", dict)(tensors).items():
         target = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if target is None:
             raise SystemExit(f"{folder}: llama.cpp has no name for {name}")
         data = np.ascontiguousarray(change(name, data.astype(np.float32), config))
-        half = data.ndim == 2 and "norm" not in target
+        half = data.ndim >= 2 and "norm" not in target and "ffn_gate_inp" not in target
         writer.add_tensor(target, data.astype(np.float16) if half else data,
                           raw_dtype=gguf.GGMLQuantizationType.F16 if half else None)
     writer.write_header_to_file()
