@@ -22,12 +22,17 @@ static bool family_has(const struct family *family, const char *architecture) {
 
 const struct family *family_find(const struct checkpoint *checkpoint, struct error *error) {
   const char *wanted = checkpoint_architecture(checkpoint);
-  char known[ERROR_TEXT_MAX - 144] = ""; /* what the rest of the sentence takes */
+  enum { REST = 144, MORE = 32 }; /* what the rest of the sentence takes, and the end of the list */
+  char known[ERROR_TEXT_MAX - REST] = "";
   size_t used = 0;
   for (int i = 0; i < FAMILY_COUNT; i++)
     if (family_has(families[i], wanted)) return families[i];
-  for (int i = 0; i < FAMILY_COUNT && used < sizeof known; i++)
-    used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? "; " : "", families[i]->title);
+  for (int i = 0; i < FAMILY_COUNT; i++) {
+    bool fits = used + strlen(families[i]->title) + MORE < sizeof known;
+    used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? "; " : "",
+                             fits ? families[i]->title : "and more in docs/models.md");
+    if (!fits) break;
+  }
   error_set(error, ERROR_UNSUPPORTED, "The architecture \"%.64s\" is not one that Spate loads; it loads those of %s.",
             wanted, known);
   return NULL;
