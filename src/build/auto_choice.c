@@ -75,10 +75,11 @@ static double sensitivity_of(const struct plan *plan, int index) {
 
 static bool is_free(const struct plan *plan, int index, const struct scheme_wish *wish) {
   const struct weight *weight = &plan_weights(plan)[index];
-  return weight->use == WEIGHT_MATRIX && quant_override_find(wish->overrides, plan, weight, QUANT_AUTO) == QUANT_AUTO;
+  return weight->use == WEIGHT_MATRIX && !plan_weight_routes(plan, index) &&
+         quant_override_find(wish->overrides, plan, weight, QUANT_AUTO) == QUANT_AUTO;
 }
 
-/* A matrix that an override has settled: one choice. */
+/* A matrix that is settled, by an override or by what it is for: one choice. */
 static void fixed_fill(const struct weight *weight, const struct backend *backend, struct budget_weight *out) {
   *out = (struct budget_weight){.n = 1};
   out->bits[0] = bits_of(weight, backend);

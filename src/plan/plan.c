@@ -110,6 +110,16 @@ static void order_append(const struct plan *plan, enum weight_use use, bool *see
   }
 }
 
+bool plan_weight_routes(const struct plan *plan, int weight) {
+  const struct op *ops = plan_ops(plan);
+  for (int i = 0, logits = -1; i < plan->n_op; i++) {
+    if (ops[i].kind == OP_LINEAR && ops[i].weight[0] == weight) logits = ops[i].out;
+    if (ops[i].kind == OP_ROUTE && logits >= 0 && ops[i].in[0] == logits) return true;
+    if (ops[i].kind == OP_LINEAR && ops[i].out == logits && ops[i].weight[0] != weight) logits = -1;
+  }
+  return false;
+}
+
 bool plan_read_order(const struct plan *plan, int *order) {
   bool *seen = calloc((size_t)plan->n_weight + 1, sizeof *seen);
   if (!seen) return false;

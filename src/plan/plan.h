@@ -212,6 +212,9 @@ enum { EXPERT_NAME_BYTES = LIMIT_TENSOR_NAME_BYTES };
 bool expert_tensor_apart(const char *name);
 const char *expert_tensor_name(const char *name, int expert, char out[EXPERT_NAME_BYTES]);
 
+/* Does what the matrix makes choose between experts? */
+bool plan_weight_routes(const struct plan *plan, int weight);
+
 /* The weights that an op of the plan uses as a matrix, in the order in which the plan first reads them, then the
  * vectors: the order of the engine file. Fills order[n_weight]; false when out of memory. */
 bool plan_read_order(const struct plan *plan, int *order);
