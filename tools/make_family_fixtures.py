@@ -34,7 +34,8 @@ def tensors_of(folder, name, spec):
         for new, old in spec.get("rename", {}).items():
             tensor = tensor.replace(new, old)  # as the hub's files have it
         data = numbers(rng, tensor, shape, spec).astype(np.float32)
-        yield tensor, spec.get("tensor", lambda tensor, data: data)(tensor, data)
+        data = spec.get("tensor", lambda tensor, data: data)(tensor, data)
+        yield from spec.get("hub", lambda *one: [one])(tensor, data)
 
 
 def numbers(rng, tensor, shape, spec):
@@ -96,7 +97,7 @@ def write_gguf(folder, spec):
     metadata_write(writer, config)
     spec.get("gguf_metadata", lambda *_: None)(writer, config)
     change = spec.get("gguf_tensor", lambda name, data, config: data)
-    for name, data in spec.get("gguf_tensors", dict)(tensors).items():
+    for name, data in spec.get("gguf_tensors", lambda tensors, config: tensors)(tensors, config).items():
         target = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if target is None:
             raise SystemExit(f"{folder}: llama.cpp has no name for {name}")
@@ -104,7 +105,7 @@ def write_gguf(folder, spec):
             writer.add_tensor(target, np.ascontiguousarray(data), raw_dtype=gguf.GGMLQuantizationType.MXFP4)
             continue
         data = np.ascontiguousarray(change(name, data.astype(np.float32), config))
-        half = data.ndim == 2 and not any(word in target for word in ("norm", "ffn_gate_inp", ".bias"))
+        half = data.ndim >= 2 and not any(word in target for word in ("norm", "ffn_gate_inp", ".bias"))
         writer.add_tensor(target, data.astype(np.float16) if half else data,
                           raw_dtype=gguf.GGMLQuantizationType.F16 if half else None)
     writer.write_header_to_file()

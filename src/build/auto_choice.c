@@ -79,7 +79,7 @@ static bool is_free(const struct plan *plan, int index, const struct scheme_wish
          quant_override_find(wish->overrides, plan, weight, QUANT_AUTO) == QUANT_AUTO;
 }
 
-/* A matrix that is settled, by an override or by what it is for: one choice. */
+/* A matrix that an override has settled: one choice. */
 static void fixed_fill(const struct weight *weight, const struct backend *backend, struct budget_weight *out) {
   *out = (struct budget_weight){.n = 1};
   out->bits[0] = bits_of(weight, backend);

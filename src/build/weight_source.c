@@ -23,10 +23,15 @@ static size_t row_bytes(const struct weight *weight, const struct tensor *tensor
   return bytes;
 }
 
-/* Elements in another order are taken one by one: of types that have each by itself. */
+/* Elements in another order are taken one by one, of types that have each by itself; an expert of others is turned as a
+ * whole. */
 static bool order_fits(const struct weight *weight, const struct weight_part *part, const struct tensor *tensor) {
-  bool single = tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16;
-  if (!single || tensor->packed || tensor->n_dim < 2) return false;
+  size_t bytes;
+  if (tensor->n_dim < 2) return false;
+  if (!tensor_is_single(tensor) &&
+      (weight->n_expert == 0 || weight->n_part > 1 ||
+       (!tensor->packed && !tensor_type_bytes(tensor->type, weight_tensor_rows(tensor), &bytes))))
+    return false;
   if (weight->n_expert == 0) return tensor->count == (size_t)weight->rows * (size_t)weight->cols;
   size_t rows = weight_tensor_rows(tensor);
   return (size_t)part_end(part) <= rows && (size_t)weight->cols <= tensor->count / rows;
@@ -79,14 +84,32 @@ bool weight_source_init(struct weight_source *source, const struct plan *plan, i
   return true;
 }
 
+/* Must the reader turn experts as a whole? */
+static bool reader_turns(const struct weight_source *source) {
+  return source->weight->order == ORDER_TRANSPOSED && !tensor_is_single(source->part[0]);
+}
+
+/* Memory for a turned expert, if the reader needs any. */
+static bool turned_init(struct weight_reader *reader, struct error *error) {
+  size_t cols = (size_t)reader->source.weight->cols;
+  reader->turned_expert = -1;
+  if (!reader_turns(&reader->source)) return true;
+  size_t rows = weight_tensor_rows(reader->source.part[0]);
+  reader->turned = malloc((cols + 1) * rows * sizeof *reader->turned);
+  return reader->turned ||
+         error_set(error, ERROR_MEMORY, "Out of memory for a matrix of %zu × %zu columns.", rows, cols);
+}
+
 bool weight_reader_init(struct weight_reader *reader, const struct weight_source *source, int capacity,
                         struct error *error) {
   const struct weight *w = source->weight;
   *reader = (struct weight_reader){.source = *source};
   if (w->n_expert > 0) weight_source_expert(&reader->source, 0);
   if (!code_rows_init(&reader->rows, &w->scheme, capacity, w->cols, error) ||
-      !exact_row_init(&reader->exact, w->cols, error) || !packed_buffer_init(&reader->packed, w->cols, error))
+      !exact_row_init(&reader->exact, w->cols, error) || !turned_init(reader, error))
     return false;
+  int longest = reader->turned ? (int)weight_tensor_rows(reader->source.part[0]) : 0;
+  if (!packed_buffer_init(&reader->packed, longest > w->cols ? longest : w->cols, error)) return false;
   reader->floats = malloc((size_t)w->cols * sizeof *reader->floats);
   return reader->floats || error_set(error, ERROR_MEMORY, "Out of memory for a row of %d columns.", w->cols);
 }
@@ -95,6 +118,7 @@ void weight_reader_release(struct weight_reader *reader) {
   code_rows_release(&reader->rows);
   exact_row_release(&reader->exact);
   packed_buffer_release(&reader->packed);
+  free(reader->turned);
   free(reader->floats);
 }
 
@@ -142,12 +166,38 @@ void weight_source_row(const struct weight_source *source, struct packed_buffer 
   for (int i = 0; w->part[part].add != 0 && i < w->cols; i++) out[i] += w->part[part].add;
 }
 
-/* Row `index` of the weight with what is merged into it, then multiplied with its factors. */
-static bool row_transform(const struct weight_source *source, struct packed_buffer *packed, int index, int part,
-                          int tensor_row, float *out, struct error *error) {
+/* The whole tensor of the reader's expert, whose rows are the weight's columns. */
+static void expert_turn(struct weight_reader *reader) {
+  const struct weight_source *source = &reader->source;
+  const struct tensor *tensor = source->part[0];
+  size_t rows = weight_tensor_rows(tensor), cols = (size_t)source->weight->cols, bytes = 0;
+  float *line = reader->turned + rows * cols;
+  if (!tensor->packed) tensor_type_bytes(tensor->type, rows, &bytes);
+  for (size_t c = 0; c < cols; c++) {
+    if (tensor->packed)
+      packed_row_floats(&reader->packed, tensor->packed, NULL, (int)c, line);
+    else
+      tensor_dequantize(tensor->type, tensor->data.data + c * bytes, rows, line);
+    for (size_t r = 0; r < rows; r++) reader->turned[r * cols + c] = line[r] * factor_of(tensor);
+  }
+  reader->turned_expert = source->expert;
+}
+
+static void reader_row(struct weight_reader *reader, int part, int tensor_row, float *out) {
+  size_t cols = (size_t)reader->source.weight->cols;
+  if (!reader->turned) {
+    weight_source_row(&reader->source, &reader->packed, part, tensor_row, out);
+    return;
+  }
+  if (reader->turned_expert != reader->source.expert) expert_turn(reader);
+  memcpy(out, reader->turned + (size_t)tensor_row * cols, cols * sizeof *out);
+}
+
+/* Row `index` of the weight, as the file has it, with what is merged into it, then multiplied with its factors. */
+static bool row_transform(const struct weight_source *source, int index, int part, int tensor_row, float *out,
+                          struct error *error) {
   const struct weight *w = source->weight;
   const struct weight_transform *t = source->transform;
-  weight_source_row(source, packed, part, tensor_row, out);
   if (t && t->merge && !merge_row(t->merge, w, index, out, error)) return false;
   for (int i = 0; t && t->column && i < w->cols; i++) out[i] *= t->column[i];
   for (int i = 0; t && t->row[part] && i < w->cols; i++)
@@ -210,7 +260,8 @@ static bool row_read(struct weight_reader *reader, int index, int part, int tens
   int row = file_row(source, part, tensor_row);
   if (!changed && row_copy(reader, tensor, row, at)) return true;
   const float *metric = source->transform ? source->transform->metric : NULL;
-  return (row_transform(source, &reader->packed, index, part, tensor_row, reader->floats, error) &&
+  reader_row(reader, part, tensor_row, reader->floats);
+  return (row_transform(source, index, part, tensor_row, reader->floats, error) &&
           quantize_row(reader->floats, metric, &reader->rows, at, error)) ||
          row_refuse(source, part, tensor_row, error);
 }
@@ -235,11 +286,12 @@ bool weight_source_floats(const struct weight_source *source, float *out, struct
   bool done = true;
   for (int i = 0; i < w->rows && done; i++, out += w->cols) {
     int part, tensor_row;
-    if (weight_row_source(w, i, &part, &tensor_row))
-      done = row_transform(source, &packed, i, part, tensor_row, out, error) ||
-             row_refuse(source, part, tensor_row, error);
-    else
+    if (!weight_row_source(w, i, &part, &tensor_row)) {
       memset(out, 0, (size_t)w->cols * sizeof *out);
+      continue;
+    }
+    weight_source_row(source, &packed, part, tensor_row, out);
+    done = row_transform(source, i, part, tensor_row, out, error) || row_refuse(source, part, tensor_row, error);
   }
   packed_buffer_release(&packed);
   return done;
@@ -286,7 +338,9 @@ bool weight_source_vector(struct weight_source *source, float *out, struct error
   return true;
 }
 
-static int packed_bytes(const struct packed_parts *parts, struct slice out[WEIGHT_RUNS]) {
+static int packed_bytes(const struct packed_matrix *matrix, struct slice out[WEIGHT_RUNS]) {
+  const struct packed_parts *parts = &matrix->parts;
+  if (matrix->first > 0) return 0; /* those of the first, which has parts of all */
   const struct tensor *all[WEIGHT_RUNS] = {parts->codes, parts->scale, parts->zero, parts->index};
   int count = 0;
   for (int i = 0; i < WEIGHT_RUNS; i++)
@@ -298,12 +352,12 @@ int weight_source_bytes(const struct weight_source *source, int part, struct sli
   const struct weight *w = source->weight;
   const struct tensor *tensor = source->part[part];
   if (!tensor) return 0;
-  if (tensor->packed) return packed_bytes(&tensor->packed->parts, out);
+  if (tensor->packed) return packed_bytes(tensor->packed, out);
   size_t bytes = row_bytes(w, tensor);
   int count = 0;
   if (tensor->factor) out[count++] = tensor->factor->data;
   out[count++] =
-      w->use == WEIGHT_VECTOR || w->part[part].run
+      w->use == WEIGHT_VECTOR || w->part[part].run || w->order != ORDER_AS_IS
           ? tensor->data
           : slice_make(tensor->data.data + (size_t)w->part[part].first * bytes, (size_t)w->part[part].rows * bytes);
   return count;

@@ -38,6 +38,11 @@ const struct tensor *weight_source_find(struct weight_source *source, int part);
 /* Rows of a transposed tensor as the plan counts them: the length of its own. */
 static inline size_t weight_tensor_rows(const struct tensor *tensor) { return (size_t)tensor->dim[tensor->n_dim - 1]; }
 
+/* Has it each number by itself? */
+static inline bool tensor_is_single(const struct tensor *tensor) {
+  return !tensor->packed && (tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16);
+}
+
 /* Reads rows of one matrix. One per thread. */
 struct weight_reader {
   struct weight_source source; /* of the expert whose rows are read */
@@ -45,6 +50,9 @@ struct weight_reader {
   struct exact_row exact;
   struct packed_buffer packed;
   float *floats; /* [cols] */
+  float *turned; /* [rows of the weight's tensor][cols] and one of its lines, of transposed experts whose numbers are
+                    not each by themselves; NULL: they are no such */
+  int turned_expert;
 };
 
 /* At most `capacity` rows at a time. */

@@ -96,6 +96,7 @@ static int zero_read(const struct packed_matrix *m, int row, int group) {
 }
 
 void packed_row_read(const struct packed_matrix *matrix, int row, const struct packed_row *out) {
+  row += matrix->first;
   codes_read(matrix, row, out->code);
   for (int group = 0; group < matrix->n_group; group++) {
     out->scale[group] = load_float(matrix->parts.scale, scale_index(matrix, row, group));
@@ -302,10 +303,16 @@ static void tensor_cut(const struct tensor *all, int n, int index, struct tensor
 }
 
 bool packed_matrix_divide(const struct packed_matrix *all, int n, int index, struct packed_division *out) {
-  if (!all->form.is_e2m1 || all->parts.codes->dim[0] % n != 0) return false;
+  out->matrix = *all;
+  if (!all->form.is_e2m1) {
+    if (all->rows % n != 0) return false;
+    out->matrix.rows /= n;
+    out->matrix.first = index * out->matrix.rows;
+    return true;
+  }
+  if (all->parts.codes->dim[0] % n != 0) return false;
   tensor_cut(all->parts.codes, n, index, &out->codes);
   tensor_cut(all->parts.scale, n, index, &out->scale);
-  out->matrix = *all;
   out->matrix.parts = (struct packed_parts){.codes = &out->codes, .scale = &out->scale};
   out->matrix.rows /= n;
   return true;

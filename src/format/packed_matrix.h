@@ -57,6 +57,7 @@ struct packed_matrix {
   struct packed_parts parts;
   struct packed_form form;
   int rows, cols, n_group; /* groups of a row; rows of all matrices */
+  int first;               /* of one that was divided: the parts' row that is its first */
   const int *order;        /* [cols] the columns with those of a group side by side; NULL: as they are, or not known */
 };
 
@@ -68,8 +69,8 @@ bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *
 /* Fills order, for a matrix whose groups' columns lie apart. False: the groups are not all as long as the first. */
 bool packed_matrix_order(const struct packed_matrix *matrix, int *order);
 
-/* One of n matrices of MXFP4 that follow each other. The parts of the matrix are in it: it must not move. False: they
- * cannot be divided so. */
+/* One of n matrices that follow each other, with as many rows each. Of MXFP4 its parts are its own, and are in it: it
+ * must not move; others share those of all. False: they cannot be divided so. */
 struct packed_division {
   struct packed_matrix matrix;
   struct tensor codes, scale;

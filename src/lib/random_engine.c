@@ -18,6 +18,7 @@ static bool scheme_of(const struct plan *plan, const struct weight *weight, enum
   *scheme = (struct scheme){.kind = SCHEME_BF16};
   if (mode == QUANT_AS_FILE || mode == QUANT_BF16) return true;
   bool vocabulary = weight->rows == plan->vocab;
+  if (plan_weight_routes(plan, (int)(weight - plan_weights(plan)))) return true;
   if (mode == QUANT_INT8_WEIGHT || mode == QUANT_INT4_WEIGHT) {
     *scheme = (struct scheme){.kind = SCHEME_INT, .scale = SCALE_F16, .has_min = 1, .group = 128};
     scheme->bits = mode == QUANT_INT8_WEIGHT || vocabulary ? 8 : 4;

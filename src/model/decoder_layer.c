@@ -44,7 +44,7 @@ static void attend_sinks(const struct decoder_maker *m, struct op *op) {
   op->weight[2] = plan_add_vector(m->builder, tensor, m->d->n_head, 0);
 }
 
-static void attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
+void maker_attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
   const struct decoder *d = m->d;
   if (d->layer_still[m->layer] || d->rope_style == ROPE_NONE) return;
   args->rope_style = (int)d->rope_style;
@@ -76,7 +76,7 @@ static void attend_add(struct decoder_maker *m) {
   };
   attend_norms(m, &op);
   attend_sinks(m, &op);
-  attend_rope(m, &op.args.attend, kind);
+  maker_attend_rope(m, &op.args.attend, kind);
   plan_add_op(m->builder, &op);
 }
 
@@ -160,7 +160,7 @@ static void out_add(struct decoder_maker *m) {
 
 /* --- feed-forward ------------------------------------------------------------------------------------------------- */
 
-int maker_mlp_norm(const struct decoder_maker *m) {
+static int mlp_norm_add(const struct decoder_maker *m) {
   switch (m->d->block) {
   case BLOCK_POST: return -1;
   case BLOCK_SANDWICH: return maker_norm_add(m, ROLE_SANDWICH_MLP_NORM, m->d->hidden);
@@ -169,21 +169,38 @@ int maker_mlp_norm(const struct decoder_maker *m) {
   }
 }
 
-/* ff = act(gate) × up through one matrix, whose kernels take the two interleaved. */
-static void gate_up_add(struct decoder_maker *m) {
+/* A feed-forward that every token has. */
+struct feed_forward {
+  enum tensor_role gate, up, down;
+  const char *names[4]; /* of its weights: gate_up, gate, up, down */
+  int width, value;     /* of what is between its linears */
+};
+
+static struct feed_forward feed_forward_of(const struct decoder_maker *m) {
+  return (struct feed_forward){ROLE_GATE,          ROLE_UP, ROLE_DOWN, {"gate_up", "gate", "up", "down"},
+                               m->d->feed_forward, m->ff};
+}
+
+static struct feed_forward shared_of(const struct decoder_maker *m) {
+  return (struct feed_forward){ROLE_SHARED_GATE,     ROLE_SHARED_UP,
+                               ROLE_SHARED_DOWN,     {"shared_gate_up", "shared_gate", "shared_up", "shared_down"},
+                               m->d->experts.shared, m->shared_ff};
+}
+
+/* act(gate) × up through one matrix, whose kernels take the two interleaved. */
+static void gate_up_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm) {
   const struct decoder *d = m->d;
   bool joined = d->ff_layout == FF_GATED_JOINED;
-  struct op gate = maker_linear_make(
-      m, m->x, m->ff,
-      &(struct matrix_spec){
-          .name = "gate_up",
-          .n_part = 2,
-          .part = {{joined ? ROLE_GATE_UP : ROLE_GATE, .rows = d->feed_forward},
-                   {joined ? ROLE_GATE_UP : ROLE_UP, .first = joined ? d->feed_forward : 0, .rows = d->feed_forward}},
-          .cols = d->hidden,
-          .interleaved = true,
-          .bias = d->mlp_bias});
-  int norm = maker_mlp_norm(m);
+  struct op gate =
+      maker_linear_make(m, m->x, ff->value,
+                        &(struct matrix_spec){.name = ff->names[0],
+                                              .n_part = 2,
+                                              .part = {{joined ? ROLE_GATE_UP : ff->gate, .rows = ff->width},
+                                                       {joined ? ROLE_GATE_UP : ff->up, .first = joined ? ff->width : 0,
+                                                        .rows = ff->width}},
+                                              .cols = d->hidden,
+                                              .interleaved = true,
+                                              .bias = d->mlp_bias});
   if (norm >= 0) maker_linear_norm(&gate, m, norm);
   gate.args.linear.gated = 1;
   gate.args.linear.act = (uint8_t)d->act;
@@ -192,62 +209,71 @@ static void gate_up_add(struct decoder_maker *m) {
   plan_add_op(m->builder, &gate);
 }
 
-/* ff = act(up), or, a step of the following, ff ×= up. */
-static void half_add(struct decoder_maker *m, const char *name, enum tensor_role role, int norm, enum act_kind act,
-                     bool multiply) {
+/* act(gate), or act(up) where there is no gate, or, a step of the following, what is there × up. */
+static void half_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm, bool gate, bool multiply) {
   const struct decoder *d = m->d;
-  struct op op = maker_linear_make(m, m->x, m->ff,
-                                   &(struct matrix_spec){.name = name,
+  struct op op = maker_linear_make(m, m->x, ff->value,
+                                   &(struct matrix_spec){.name = ff->names[gate ? 1 : 2],
                                                          .n_part = 1,
-                                                         .part = {{role, .rows = d->feed_forward}},
+                                                         .part = {{gate ? ff->gate : ff->up, .rows = ff->width}},
                                                          .cols = d->hidden,
                                                          .bias = d->mlp_bias});
   if (norm >= 0) maker_linear_norm(&op, m, norm);
-  op.args.linear.act = (uint8_t)act;
+  op.args.linear.act = (uint8_t)(multiply ? ACT_NONE : d->act);
   op.args.linear.multiply = multiply;
-  if (multiply) op.in[1] = m->ff;
+  if (multiply) op.in[1] = ff->value;
   plan_add_op(m->builder, &op);
 }
 
-/* The same through two matrices, each of its own width: ff = act(gate), then ff ×= up. */
-static void gate_then_up_add(struct decoder_maker *m) {
-  int norm = maker_mlp_norm(m);
-  half_add(m, "gate", ROLE_GATE, norm, m->d->act, false);
-  half_add(m, "up", ROLE_UP, norm, ACT_NONE, true);
+static void halves_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm) {
+  if (m->d->ff_layout == FF_PLAIN) {
+    half_add(m, ff, norm, false, false);
+  } else if (m->d->ff_layout == FF_GATED_JOINED || maker_matrices_alike(m, ff->gate, ff->up)) {
+    gate_up_add(m, ff, norm);
+  } else { /* two matrices, each of its own width */
+    half_add(m, ff, norm, true, false);
+    half_add(m, ff, norm, false, true);
+  }
 }
 
-static void feed_forward_begin(struct decoder_maker *m) {
-  if (m->d->route.n_expert > 0)
-    maker_experts_begin(m);
-  else if (m->d->ff_layout == FF_PLAIN)
-    half_add(m, "up", ROLE_UP, maker_mlp_norm(m), m->d->act, false);
-  else if (m->d->ff_layout == FF_GATED_JOINED || maker_matrices_alike(m, ROLE_GATE, ROLE_UP))
-    gate_up_add(m);
-  else
-    gate_then_up_add(m);
-}
-
-static void down_add(struct decoder_maker *m) {
+static void down_add(struct decoder_maker *m, const struct feed_forward *ff) {
   const struct decoder *d = m->d;
-  struct op down = maker_linear_make(m, m->ff, m->x,
-                                     &(struct matrix_spec){.name = "down",
+  struct op down = maker_linear_make(m, ff->value, m->x,
+                                     &(struct matrix_spec){.name = ff->names[3],
                                                            .n_part = 1,
-                                                           .part = {{ROLE_DOWN, .rows = d->hidden}},
-                                                           .cols = d->feed_forward,
+                                                           .part = {{ff->down, .rows = d->hidden}},
+                                                           .cols = ff->width,
                                                            .bias = d->mlp_bias});
   maker_linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
   plan_add_op(m->builder, &down);
 }
 
+/* All that reads the residual stream comes before anything is added to it. */
+static void feed_forward_begin(const struct decoder_maker *m) {
+  struct feed_forward dense = feed_forward_of(m), shared = shared_of(m);
+  int norm = mlp_norm_add(m);
+  bool experts = maker_has_experts(m);
+  if (experts) maker_experts_begin(m, norm);
+  if (!experts || shared.width > 0) halves_add(m, experts ? &shared : &dense, norm);
+}
+
+static void feed_forward_end(struct decoder_maker *m) {
+  struct feed_forward dense = feed_forward_of(m), shared = shared_of(m);
+  bool experts = maker_has_experts(m);
+  if (experts) maker_experts_down(m);
+  if (!experts || shared.width > 0) down_add(m, experts ? &shared : &dense);
+}
+
 void maker_layer_add(struct decoder_maker *m) {
   bool parallel = m->d->block == BLOCK_PARALLEL || m->d->block == BLOCK_SHARED;
-  project_add(m);
-  attend_add(m);
+  if (m->d->latent.rank > 0) {
+    maker_latent_add(m);
+  } else {
+    project_add(m);
+    attend_add(m);
+  }
   if (parallel) feed_forward_begin(m);
   out_add(m);
   if (!parallel) feed_forward_begin(m);
-  if (m->d->route.n_expert > 0)
-    maker_experts_end(m);
-  else
-    down_add(m);
+  feed_forward_end(m);
 }

@@ -10,9 +10,10 @@ struct decoder_maker {
   const struct checkpoint *checkpoint;
   struct plan_builder *builder;
   enum checkpoint_kind kind;
-  int layer;                      /* −1 outside the layers */
-  int x, qkv, heads, ff;          /* values: the residual stream; q, k, v; attention's and the gate's result */
-  int logits, choice, experts_ff; /* of experts: what they are chosen by, the choice, their gates' results */
+  int layer;                  /* −1 outside the layers */
+  int x, qkv, heads, ff;      /* values: the residual stream; q, k, v; attention's and the gate's result */
+  int q_latent, still, mixed; /* of latent attention: of q, its part that does not rotate, attention's result */
+  int router, choice, expert_ff, shared_ff; /* of experts: logits, those chosen, their gates' results; beside them */
   int group[LAYER_KINDS], in_group[LAYER_KINDS]; /* KV group of each kind; layers of it so far */
   uint32_t rope[LAYER_KINDS];                    /* first inverse frequency */
   uint32_t alibi;                                /* first slope */
@@ -42,11 +43,20 @@ int maker_norm_add(const struct decoder_maker *m, enum tensor_role role, int col
 
 void maker_matrix_add(const struct decoder_maker *m, const struct matrix_spec *spec, struct op *op);
 
+/* An op of the layer with its matrix, to be completed and added. */
+struct op maker_linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec);
+
+/* decoder_experts.c: whether their gates can be what they are to be; the values of layers with experts; whether the
+ * layer is one; from the residual stream to what its experts' gates make of it, through a norm (−1: none), and what
+ * comes of that, added to the residual stream. */
+bool maker_experts_check(struct decoder_maker *m, struct error *error);
+void maker_experts_values(struct decoder_maker *m);
+bool maker_has_experts(const struct decoder_maker *m);
+void maker_experts_begin(const struct decoder_maker *m, int norm);
+void maker_experts_down(const struct decoder_maker *m);
+
 /* The norm before a linear. */
 void maker_linear_norm(struct op *op, const struct decoder_maker *m, int norm);
-
-/* A linear of the layer. */
-struct op maker_linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec);
 
 /* Adds its result to the residual stream, after a norm of its own where the network has one there. */
 void maker_linear_residual(struct op *op, const struct decoder_maker *m, enum tensor_role post);
@@ -54,15 +64,12 @@ void maker_linear_residual(struct op *op, const struct decoder_maker *m, enum te
 /* Whether two matrices can be one weight. One that is missing, the build tells later. */
 bool maker_matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b);
 
-/* The weight of the norm before the feed-forward; −1: none. */
-int maker_mlp_norm(const struct decoder_maker *m);
+/* The rotation of an attention. */
+void maker_attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind);
 
-/* Experts (decoder_experts.c): whether their tensors can be joined; the values; the two halves of a feed-forward, up to
- * what the gates leave, and the sum of what the chosen make of it. */
-bool maker_experts_check(struct decoder_maker *m, struct error *error);
-void maker_experts_values(struct decoder_maker *m);
-void maker_experts_begin(struct decoder_maker *m);
-void maker_experts_end(struct decoder_maker *m);
+/* Latent attention up to its heads' results: the values that it needs, and the ops of layer m->layer. */
+void maker_latent_values(struct decoder_maker *m);
+void maker_latent_add(struct decoder_maker *m);
 
 /* The ops of layer m->layer. */
 void maker_layer_add(struct decoder_maker *m);

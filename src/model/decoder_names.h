@@ -25,14 +25,26 @@ enum tensor_role {
   ROLE_UP,
   ROLE_GATE_UP,
   ROLE_DOWN,
-  ROLE_ROUTER,
+  ROLE_ROUTER, /* of a layer of experts, whose names have EXPERT_MARK or are of all of them */
   ROLE_EXPERT_GATE,
   ROLE_EXPERT_UP,
   ROLE_EXPERT_GATE_UP,
   ROLE_EXPERT_DOWN,
+  ROLE_CHOICE_BIAS,
+  ROLE_SHARED_GATE, /* of the feed-forward beside them */
+  ROLE_SHARED_UP,
+  ROLE_SHARED_DOWN,
   ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention, before and after the feed-forward */
   ROLE_SANDWICH_MLP_NORM,
   ROLE_SANDWICH_MLP_POST,
+  ROLE_Q_A, /* latent attention */
+  ROLE_Q_A_NORM,
+  ROLE_Q_B,
+  ROLE_KV_A,
+  ROLE_KV_A_NORM,
+  ROLE_KV_B,
+  ROLE_K_B, /* of GGUF: what KV_B has of keys, transposed, and of values */
+  ROLE_V_B,
   TENSOR_ROLES,
 };
 

@@ -41,7 +41,7 @@ static void slices_name(const struct decoder_maker *m, const struct matrix_spec 
 static int experts_add(const struct decoder_maker *m, const struct matrix_spec *spec, const char *name,
                        const struct tensor_slice *slices, enum weight_use use) {
   const struct tensor *tensor = checkpoint_find(m->checkpoint, slices[0].tensor);
-  bool transposed = use == WEIGHT_MATRIX && m->d->expert_layout == EXPERTS_ALTERNATE && m->kind == CHECKPOINT_HF &&
+  bool transposed = use == WEIGHT_MATRIX && m->d->experts.layout == EXPERTS_ALTERNATE && m->kind == CHECKPOINT_HF &&
                     !(tensor && tensor->packed);
   return plan_add_experts(m->builder, name, slices,
                           &(struct expert_spec){.use = use,
@@ -191,11 +191,20 @@ static bool kinds_add(struct decoder_maker *m, struct error *error) {
     struct kv_group group = {.n_head = d->n_kv_head, .dim_k = d->head_dim, .dim_v = d->head_dim};
     for (int i = 0; i < d->n_layer; i++) group.n_layer += d->layer_kind[i] == kind;
     if (group.n_layer == 0) continue;
+    if (d->latent.rank > 0)
+      group.dim_v = d->latent.rank, group.dim_k = d->latent.rank + d->latent.rope, group.value_in_key = 1;
     group.window = kind == LAYER_LOCAL ? d->window : 0;
     m->group[kind] = plan_add_group(m->builder, group);
     if (!rope_add(m, kind, error)) return false;
   }
   return true;
+}
+
+/* Has any layer a feed-forward of its own? */
+static bool has_dense(const struct decoder *d) {
+  bool dense = d->experts.route.n_expert == 0;
+  for (int i = 0; i < d->n_layer; i++) dense = dense || d->layer_dense[i];
+  return dense;
 }
 
 bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint, struct plan_builder *builder,
@@ -206,12 +215,13 @@ bool decoder_build(const struct decoder *d, const struct checkpoint *checkpoint,
   builder->head.hidden = d->hidden;
   builder->head.max_position = d->max_position;
   m.x = plan_add_value(builder, d->hidden, ROWS_TOKENS);
-  m.qkv = plan_add_value(builder, (d->n_head + 2 * d->n_kv_head) * d->head_dim, ROWS_TOKENS);
-  m.heads = plan_add_value(builder, d->n_head * d->head_dim, ROWS_TOKENS);
-  if (d->route.n_expert > 0)
-    maker_experts_values(&m);
+  if (d->latent.rank > 0)
+    maker_latent_values(&m);
   else
-    m.ff = plan_add_value(builder, d->feed_forward, ROWS_TOKENS);
+    m.qkv = plan_add_value(builder, (d->n_head + 2 * d->n_kv_head) * d->head_dim, ROWS_TOKENS);
+  m.heads = plan_add_value(builder, d->n_head * d->head_dim, ROWS_TOKENS);
+  if (has_dense(d)) m.ff = plan_add_value(builder, d->feed_forward, ROWS_TOKENS);
+  maker_experts_values(&m);
   if (!maker_experts_check(&m, error) || !kinds_add(&m, error)) return false;
   alibi_add(&m);
   int embed = embed_add(&m);

@@ -24,14 +24,14 @@ static bool experts_read(struct decoder *d, const struct checkpoint *c, struct e
       !config_int(c, (struct config_key){"num_experts_per_tok", "expert_used_count"}, need, 1, n, &k, error) ||
       !config_float(c, (struct config_key){"swiglu_limit", NULL}, CONFIG_OPTIONAL, 1e-3, 1e6, &limit, error))
     return false;
-  d->route = (struct route_args){.n_expert = n, .k = k, .score = ROUTE_CHOSEN, .scale = 1};
-  d->expert_layout = EXPERTS_ALTERNATE;
-  d->expert_forward = d->feed_forward;
-  d->router_bias = d->expert_bias = true;
+  d->experts.route = (struct route_args){.n_expert = n, .k = k, .score = ROUTE_CHOSEN, .scale = 1};
+  d->experts.layout = EXPERTS_ALTERNATE;
+  d->experts.feed_forward = d->feed_forward;
+  d->experts.router_bias = d->experts.bias = true;
   d->limit = (float)limit;
   d->up_add = 1;
   return config_int(c, (struct config_key){NULL, "expert_feed_forward_length"}, CONFIG_OPTIONAL, 1, LIMIT_MODEL_WIDTH,
-                    &d->expert_forward, error);
+                    &d->experts.feed_forward, error);
 }
 
 /* Settings that Hugging Face's files have, and GGUF's network is fixed by. */

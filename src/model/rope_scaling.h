@@ -16,6 +16,7 @@ struct rope {
   double beta_fast, beta_slow;        /* YARN: rotations over the original context between which it blends */
   bool truncate;                      /* YARN: the blend starts and ends at whole dimensions */
   double attention;                   /* YARN and LONG: multiplies cos and sin */
+  double score;                       /* YARN: some networks' scores are multiplied with its square */
   int n_divisor;                      /* LONG: of each of the two; 0: the file has them as tensors */
   float divisor[2][ROPE_DIM_MAX / 2]; /* LONG: of frequencies, for texts up to the original length, and for longer ones
                                        */

@@ -104,6 +104,10 @@ struct linear_args {
   int32_t lora_site;   /* which pair of adapter matrices applies here; −1: none */
 };
 
+static inline bool linear_is_routed(const struct linear_args *a) {
+  return a->expert_mode == EXPERTS_SPREAD || a->expert_mode == EXPERTS_GATHER;
+}
+
 /* What a route's logits become before they are weights. */
 enum route_score {
   ROUTE_SOFTMAX, /* over all experts */
@@ -128,7 +132,9 @@ struct route_args {
 
 #define ROUTE_LEAST 1e-20f
 
-/* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side.
+/* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side. With `value_in_key`
+ * (latent attention) a value is the last dim_v numbers of its key, as the cache keeps them, and in[0] holds the first
+ * dim_k − dim_v numbers of all heads of q, then the last dim_v of all heads, then k.
  * weight[0], [1]: RMS norms of q and k over a head, before rope, or, with head_norms, of what the head's mean leaves,
  * by weights of each head's own: [heads][dim_k]; [2]: one sink logit a head. alibi: what a token sees n tokens before
  * itself scores n times the head's slope less. rope: dim/2 inverse frequencies in the plan's floats; angles are
@@ -153,7 +159,16 @@ struct attend_args {
   int32_t head_norms;   /* 1: weight[0] and [1] are such norms */
   int32_t alibi;        /* 1: there are slopes, n_head of them in the plan's floats, */
   uint32_t alibi_slope; /* the first at this index */
+  int32_t value_in_key; /* 1: that; dim_k − dim_v is a multiple of VALUE_UNIT, and there is a group */
 };
+
+enum { VALUE_UNIT = 4 };
+
+/* Columns of in[0]. */
+static inline int64_t attend_cols(const struct attend_args *a) {
+  int64_t kv = a->value_in_key ? a->dim_k : (int64_t)a->dim_k + a->dim_v;
+  return (int64_t)a->n_head * a->dim_k + a->n_kv_head * kv;
+}
 
 /* Does a token's rotation have several axes? */
 static inline bool attend_has_axes(const struct attend_args *a) {

@@ -27,6 +27,16 @@ int plan_merged(const struct plan *plan) {
   return plan_values(plan)[select->out].cols / plan_values(plan)[select->in[0]].cols;
 }
 
+/* A router's op and its route are one right after the other. */
+bool plan_weight_routes(const struct plan *plan, int weight) {
+  const struct op *ops = plan_ops(plan);
+  for (int i = 1; i < plan->n_op; i++)
+    if (ops[i].kind == OP_ROUTE && ops[i - 1].kind == OP_LINEAR && ops[i - 1].out == ops[i].in[0] &&
+        ops[i - 1].weight[0] == weight)
+      return true;
+  return false;
+}
+
 bool plan_has_axes(const struct plan *plan) {
   for (int i = 0; i < plan->n_op; i++)
     if (plan_ops(plan)[i].kind == OP_ATTEND && attend_has_axes(&plan_ops(plan)[i].args.attend)) return true;
@@ -108,16 +118,6 @@ static void order_append(const struct plan *plan, enum weight_use use, bool *see
       order[(*count)++] = weight;
     }
   }
-}
-
-bool plan_weight_routes(const struct plan *plan, int weight) {
-  const struct op *ops = plan_ops(plan);
-  for (int i = 0, logits = -1; i < plan->n_op; i++) {
-    if (ops[i].kind == OP_LINEAR && ops[i].weight[0] == weight) logits = ops[i].out;
-    if (ops[i].kind == OP_ROUTE && logits >= 0 && ops[i].in[0] == logits) return true;
-    if (ops[i].kind == OP_LINEAR && ops[i].out == logits && ops[i].weight[0] != weight) logits = -1;
-  }
-  return false;
 }
 
 bool plan_read_order(const struct plan *plan, int *order) {

@@ -77,8 +77,12 @@ struct value {
 struct kv_group {
   int32_t n_layer, n_head; /* n_head: KV heads */
   int32_t dim_k, dim_v;
-  int32_t window; /* tokens a query sees, itself included; 0: all */
+  int32_t window;       /* tokens a query sees, itself included; 0: all */
+  int32_t value_in_key; /* 1: a value is the last dim_v numbers of its key, and is not stored by itself */
 };
+
+/* Numbers of a token that a head of one layer keeps. */
+static inline int kv_group_numbers(const struct kv_group *g) { return g->dim_k + (g->value_in_key ? 0 : g->dim_v); }
 
 /* Images that an encoder sees: one size; sizes up to one, whose positions are spread over the table; or any within
  * bounds, whose patches have places in rotations and no table. */
@@ -173,6 +177,8 @@ const struct op *plan_find(const struct plan *plan, enum op_kind kind);
 const struct op *plan_embed(const struct plan *plan, enum embed_source source);
 /* Tokens that the plan's select makes one output of; 1 without one. */
 int plan_merged(const struct plan *plan);
+/* Whether the weight's products are what a route chooses by. */
+bool plan_weight_routes(const struct plan *plan, int weight);
 /* Whether batches have positions for rotations of several axes; spans. */
 bool plan_has_axes(const struct plan *plan);
 bool plan_has_spans(const struct plan *plan);
@@ -211,9 +217,6 @@ bool weight_row_source(const struct weight *weight, int row, int *part, int *ten
 enum { EXPERT_NAME_BYTES = LIMIT_TENSOR_NAME_BYTES };
 bool expert_tensor_apart(const char *name);
 const char *expert_tensor_name(const char *name, int expert, char out[EXPERT_NAME_BYTES]);
-
-/* Does what the matrix makes choose between experts? */
-bool plan_weight_routes(const struct plan *plan, int weight);
 
 /* The weights that an op of the plan uses as a matrix, in the order in which the plan first reads them, then the
  * vectors: the order of the engine file. Fills order[n_weight]; false when out of memory. */

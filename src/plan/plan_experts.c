@@ -61,7 +61,9 @@ const char *experts_misfit(const struct plan *p, const struct op *op, const stru
   if (a->expert_mode >= EXPERT_MODES || p->role != PLAN_DECODER || in->rows != ROWS_TOKENS || n == 0)
     return "has experts without a choice among them";
   bool spread = a->expert_mode == EXPERTS_SPREAD, gather = a->expert_mode == EXPERTS_GATHER;
-  if (in->cols != (spread ? 1 : n) * w->cols || out->cols != (gather ? 1 : n) * width || a->column != 0)
+  bool part =
+      !spread && !gather && op->in[1] == -1 && !a->gated && a->column >= 0 && a->column <= out->cols - n * width;
+  if (in->cols != (spread ? 1 : n) * w->cols || ((out->cols != (gather ? 1 : n) * width || a->column != 0) && !part))
     return "does not fit its experts' shape";
   if (a->post_norm != NORM_NONE || (!spread && a->norm != NORM_NONE) || a->lora_site != -1)
     return "has experts with a norm or an adapter that they cannot have";

@@ -85,6 +85,8 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "another op turns the same frequencies by other axes", error);
   if (op->kind == OP_ATTEND && (op->args.attend.alibi || op->args.attend.head_norms))
     return op_unsupported(plan, index, "slopes and norms of each head's own run on cpu alone so far", error);
+  if (op->kind == OP_ATTEND && op->args.attend.value_in_key)
+    return op_unsupported(plan, index, "latent attention runs on cpu alone so far", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && !linear_is_whole(plan, op))
     return op_unsupported(plan, index, "post norms of a part of a value run on cpu alone so far", error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))
