@@ -195,7 +195,9 @@ static inline int plan_result(const struct plan *p) {
  * After true, no field of it can lead a backend out of bounds. The sentence names the op or weight. */
 bool plan_check(struct slice block, struct error *error);
 
-/* The part of it that follows from the plan's role, once its ops are known to be sound (plan_role.c). */
+/* Its parts: a weight (plan_weight.c), */
+bool plan_check_weight(const struct plan *plan, int index, struct error *error);
+/* and what follows from the plan's role, once its ops are known to be sound (plan_role.c). */
 bool plan_check_role(const struct plan *plan, struct error *error);
 
 /* An encoder's rows can take the place of the decoder's embeddings. */

@@ -5,7 +5,6 @@
 #include <math.h>
 
 enum { PLAN_COUNT_MAX = 1 << 20, HEAD_DIM_MAX = 1024 };
-enum { WEIGHT_ROWS_MAX = 1 << 30 }; /* of all experts */
 /* Times the tokens of a step it fits an int. */
 enum { HEAD_COUNT_MAX = 4096 };
 
@@ -39,36 +38,6 @@ static bool head_check(struct slice block, struct error *error) {
 }
 
 static bool width_valid(int64_t n) { return n >= 1 && n <= LIMIT_MODEL_WIDTH; }
-
-static bool weight_check(const struct plan *p, int index, struct error *error) {
-  const struct weight *w = plan_weights(p) + index;
-  bool named = w->name < p->names_bytes && w->n_part >= 1 && w->n_part <= PLAN_PARTS;
-  for (int i = 0; named && i < w->n_part; i++) named = w->part[i].tensor < p->names_bytes;
-  if (!named) return error_set(error, ERROR_FORMAT, "Weight %d of the plan has a name or part out of range.", index);
-  const char *name = plan_name(p, w->name);
-  int64_t rows = 0;
-  int unit = w->interleaved ? GATE_INTERLEAVE : 1;
-  for (int i = 0; i < w->n_part; i++) {
-    if (!weight_part_valid(p, w, &w->part[i]))
-      return error_set(error, ERROR_FORMAT, "Weight %s has a part of %d rows that no tensor can have.", name,
-                       w->part[i].rows);
-    rows += (w->part[i].rows + unit - 1) / unit * unit;
-  }
-  int64_t joined = w->use == WEIGHT_VECTOR ? w->cols : w->rows; /* the length along which parts follow each other */
-  if (w->cols < 1 || w->cols > PLAN_PARTS * LIMIT_MODEL_WIDTH || rows != joined)
-    return error_set(error, ERROR_FORMAT, "Weight %s is %d × %d; its parts have %lld rows.", name, w->rows, w->cols,
-                     (long long)rows);
-  if (w->n_expert < 0 || w->n_expert > LIMIT_MODEL_EXPERTS || (int64_t)w->n_expert * joined > WEIGHT_ROWS_MAX)
-    return error_set(error, ERROR_FORMAT, "Weight %s is of %d experts with %lld rows each: out of range.", name,
-                     w->n_expert, (long long)joined);
-  if (w->interleaved && (w->n_part != 2 || w->part[0].rows != w->part[1].rows))
-    return error_set(error, ERROR_FORMAT, "Weight %s is interleaved; that needs two parts of equal rows.", name);
-  if (w->use == WEIGHT_VECTOR ? w->rows != 1 || w->scheme.kind != SCHEME_F32 : w->use != WEIGHT_MATRIX)
-    return error_set(error, ERROR_FORMAT, "Weight %s is neither a matrix nor one row of F32.", name);
-  if (!weight_order_valid(w))
-    return error_set(error, ERROR_FORMAT, "Weight %s has columns in an order that it cannot have.", name);
-  return scheme_check(&w->scheme, error) || error_prefix(error, "Weight %s: ", name);
-}
 
 /* --- ops -------------------------------------------------------------------------------------------------------- */
 
@@ -329,7 +298,7 @@ bool plan_check(struct slice block, struct error *error) {
                        g->n_layer, g->n_head, g->dim_k, g->dim_v, g->window);
   }
   for (int i = 0; i < p->n_weight; i++)
-    if (!weight_check(p, i, error)) return false;
+    if (!plan_check_weight(p, i, error)) return false;
   for (int i = 0; i < p->n_op; i++)
     if (!op_check(p, i, error)) return false;
   return plan_check_role(p, error);

@@ -28,6 +28,8 @@ static struct linear_tail tail_make(const struct each *e, int matrix) {
   int cols = args->gated ? w->part[0].rows : w->rows;
   struct linear_tail tail = {.scale = args->scale,
                              .softcap = args->softcap,
+                             .limit = args->limit,
+                             .up_add = args->up_add,
                              .act = args->act,
                              .gated = args->gated,
                              .multiply = args->multiply,

@@ -23,19 +23,27 @@ size_t call_experts_scratch(const struct plan *plan, const struct op *op) {
 
 /* --- inputs ------------------------------------------------------------------------------------------------------- */
 
-/* A token's input, normed, to the places of all its results. */
-static void token_spread(const struct program *program, const struct call *call, int token, int k, float *normed) {
+/* A token's input, normed and prepared, in the worker's scratch. */
+static const uint8_t *token_row(const struct program *program, const struct call *call, int token, int worker) {
   const struct op *op = call->op;
   const struct cpu_layout *layout = &call->layout;
-  const int32_t *place = program->order[op->in[2]].place + token * k;
   const float *x = value_row(program, op->in[0], token);
+  float *normed = (float *)worker_scratch(program, worker);
   uint8_t *row = (uint8_t *)(normed + (layout->cols + 15) / 16 * 16);
   if (op->args.linear.norm != NORM_NONE) {
     row_norm(program, op->args.linear.norm, x, op->weight[2], layout->cols, op->args.linear.eps, normed);
     x = normed;
   }
   program->device->kernels->prepare(layout, x, row);
-  for (int j = 0; j < k; j++) memcpy(program->prepared + (size_t)place[j] * layout->row_bytes, row, layout->row_bytes);
+  return row;
+}
+
+/* The same to the places of all the token's results. */
+static void token_spread(const struct program *program, const struct call *call, int token, int k, int worker) {
+  const int32_t *place = program->order[call->op->in[2]].place + token * k;
+  const uint8_t *row = token_row(program, call, token, worker);
+  size_t bytes = call->layout.row_bytes;
+  for (int j = 0; j < k; j++) memcpy(program->prepared + (size_t)place[j] * bytes, row, bytes);
 }
 
 /* Each of a token's inputs to its place. */
@@ -71,7 +79,7 @@ static void inputs_prepare(struct program *program, const struct call *call, int
     if (gathers(call))
       token_prepare(program, call, t, k);
     else
-      token_spread(program, call, t, k, (float *)worker_scratch(program, worker));
+      token_spread(program, call, t, k, worker);
   }
   team_barrier(team);
 }
@@ -87,68 +95,76 @@ static bool arranges(const struct program *program, const struct call *call) {
 
 /* --- products ----------------------------------------------------------------------------------------------------- */
 
-/* What follows a product, and where it goes: rows of results, in the order of the tokens. */
-static struct linear_tail tail_make(const struct program *program, const struct call *call, size_t width) {
-  const struct op *op = call->op;
-  const struct linear_args *args = &op->args.linear;
-  struct linear_tail tail = {.scale = 1, .act = args->act, .gated = args->gated, .out_cols = (int)width};
-  if (gathers(call)) return tail;
-  tail.scale = args->scale, tail.softcap = args->softcap, tail.multiply = args->multiply;
-  tail.limit = args->limit, tail.up_add = args->up_add;
-  if (op->in[1] >= 0) tail.residual = program->value[op->in[1]], tail.residual_stride = width;
-  return tail;
+/* What the products of a call have in common. */
+struct products {
+  const struct program *program;
+  const struct call *call;
+  const struct expert_order *order;
+  const uint8_t *lone; /* the one row that all experts have; NULL: theirs are in program->prepared */
+  struct linear_tail tail;
+  float *out; /* results, in the order of the tokens */
+};
+
+static int results_width(const struct program *program, const struct call *call) {
+  return call->op->args.linear.gated ? plan_weights(program->plan)[call->op->weight[0]].part[0].rows
+                                     : call->layout.rows;
 }
 
-/* Units of the i-th chosen expert times all its rows. */
-static void expert_run(const struct program *program, const struct call *call, int i, int block, struct range units,
-                       const struct linear_tail *shared, float *out) {
+static struct products products_make(const struct program *program, const struct call *call, const uint8_t *lone) {
   const struct op *op = call->op;
-  const struct expert_order *order = &program->order[op->in[2]];
+  const struct linear_args *args = &op->args.linear;
+  int width = results_width(program, call);
+  struct products p = {program, call, &program->order[op->in[2]], lone, {.scale = 1, .out_cols = width}, NULL};
+  p.out = gathers(call) ? program->unnormed : program->value[op->out];
+  if (gathers(call)) return p;
+  p.tail.act = args->act, p.tail.gated = args->gated, p.tail.multiply = args->multiply;
+  p.tail.scale = args->scale, p.tail.softcap = args->softcap;
+  if (op->in[1] >= 0) p.tail.residual = program->value[op->in[1]], p.tail.residual_stride = (size_t)width;
+  return p;
+}
+
+/* Units of the i-th chosen expert times all its rows, whose arranged blocks begin with `block`. */
+static void expert_run(const struct products *p, int i, int block, struct range units) {
+  const struct call *call = p->call;
   const struct cpu_layout *layout = &call->layout;
-  const float *bias = program_vector(program, op->weight[1]);
-  int expert = order->active[i], first = order->first[i];
-  struct linear_input input = {.rows = program->prepared + (size_t)first * layout->row_bytes,
-                               .row_bytes = layout->row_bytes,
-                               .n_row = order->first[i + 1] - first};
-  struct linear_tail tail = *shared;
-  if (layout->arranged_bytes && program->device->kernels->arrange &&
-      input.n_row >= program->device->kernels->arrange_from)
-    input.arranged = program->arranged + (size_t)block * layout->arranged_bytes;
-  if (bias) tail.bias = bias + (size_t)expert * (size_t)layout->rows;
-  tail.place = order->result + first;
+  const struct kernel_set *kernels = p->program->device->kernels;
+  const float *bias = program_vector(p->program, call->op->weight[1]);
+  size_t expert = (size_t)p->order->active[i], first = (size_t)p->order->first[i];
   size_t tiles = ((size_t)layout->rows + TILE_ROWS - 1) / TILE_ROWS;
-  program->device->kernels->linear(layout, program->weight[op->weight[0]] + (size_t)expert * tiles * layout->tile_bytes,
-                                   units.first * call->unit_tiles, units.count * call->unit_tiles, &input, &tail, out,
-                                   (size_t)tail.out_cols);
+  struct linear_input input = {.rows = p->lone ? p->lone : p->program->prepared + first * layout->row_bytes,
+                               .row_bytes = layout->row_bytes,
+                               .n_row = p->order->first[i + 1] - p->order->first[i]};
+  struct linear_tail tail = p->tail;
+  if (!p->lone && layout->arranged_bytes && kernels->arrange && input.n_row >= kernels->arrange_from)
+    input.arranged = p->program->arranged + (size_t)block * layout->arranged_bytes;
+  if (bias) tail.bias = bias + expert * (size_t)layout->rows;
+  tail.place = p->order->result + first;
+  kernels->linear(layout, p->program->weight[call->op->weight[0]] + expert * tiles * layout->tile_bytes,
+                  units.first * call->unit_tiles, units.count * call->unit_tiles, &input, &tail, p->out,
+                  (size_t)tail.out_cols);
 }
 
 /* A run of the list of units, which may be of several experts. */
-static void units_run(const struct program *program, const struct call *call, struct range units,
-                      const struct linear_tail *tail, float *out) {
-  const struct expert_order *order = &program->order[call->op->in[2]];
-  int block = 0, n = call->n_unit;
+static void units_run(const struct products *p, struct range units) {
+  const struct expert_order *order = p->order;
+  int block = 0, n = p->call->n_unit;
   for (int i = 0; i < order->n_active && i * n < units.first + units.count; i++) {
     int first = units.first > i * n ? units.first - i * n : 0, end = units.first + units.count - i * n;
     if (end > n) end = n;
-    if (first < end) expert_run(program, call, i, block, (struct range){first, end - first}, tail, out);
+    if (first < end) expert_run(p, i, block, (struct range){first, end - first});
     block += (order->first[i + 1] - order->first[i] + ARRANGED_ROWS - 1) / ARRANGED_ROWS;
   }
 }
 
-static void products_run(struct program *program, const struct call *call, int n_result, int worker) {
-  struct team *team = program->device->team;
-  const struct expert_order *order = &program->order[call->op->in[2]];
-  int total = order->n_active * call->n_unit, chunk = total / (CLAIMS_PER_WORKER * team_size(team));
-  size_t width = call->op->args.linear.gated ? (size_t)plan_weights(program->plan)[call->op->weight[0]].part[0].rows
-                                             : (size_t)call->layout.rows;
-  struct linear_tail tail = tail_make(program, call, width);
-  float *out = gathers(call) ? program->unnormed : program->value[call->op->out];
+static void products_run(const struct products *p, int n_result, int worker) {
+  struct team *team = p->program->device->team;
+  int total = p->order->n_active * p->call->n_unit, chunk = total / (CLAIMS_PER_WORKER * team_size(team));
   struct range units;
-  if (n_result == order->n_active) {
+  if (n_result == p->order->n_active) {
     units = team_share(team, total, worker);
-    units_run(program, call, units, &tail, out);
+    units_run(p, units);
   } else {
-    while (team_claim(team, total, chunk > 0 ? chunk : 1, &units)) units_run(program, call, units, &tail, out);
+    while (team_claim(team, total, chunk > 0 ? chunk : 1, &units)) units_run(p, units);
   }
 }
 
@@ -182,11 +198,13 @@ static void sums_run(struct program *program, const struct call *call, int n_tok
 
 void call_experts(struct program *program, const struct call *call, struct range rows, int worker) {
   if (rows.count == 0) return;
-  inputs_prepare(program, call, rows.count, worker);
-  if (arranges(program, call)) {
+  bool lone = rows.count == 1 && !gathers(call); /* each worker prepares it for itself */
+  if (!lone) inputs_prepare(program, call, rows.count, worker);
+  if (!lone && arranges(program, call)) {
     share_arrange(program, call, worker);
     team_barrier(program->device->team);
   }
-  products_run(program, call, rows.count * results_each(program, call), worker);
+  struct products products = products_make(program, call, lone ? token_row(program, call, 0, worker) : NULL);
+  products_run(&products, rows.count * results_each(program, call), worker);
   if (gathers(call)) sums_run(program, call, rows.count, worker);
 }
