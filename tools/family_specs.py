@@ -424,6 +424,34 @@ def deepseek_v3_stored(tensors):
     yield "model.layers.3.eh_proj.weight", np.ones((4, 80), np.float32)
 
 
+def fp8_blocks(data, size=16):
+    """Codes, and a scale for each block of so many rows and columns, as DeepSeek's own files have them (there: 128)."""
+    import torch
+    scale = np.zeros((-(-data.shape[0] // size), -(-data.shape[1] // size)), np.float32)
+    for row, col in np.ndindex(scale.shape):
+        block = data[row * size:(row + 1) * size, col * size:(col + 1) * size]
+        scale[row, col] = np.abs(block).max() / 448
+    wide = np.kron(scale, np.ones((size, size), np.float32))[:data.shape[0], :data.shape[1]]
+    codes = torch.from_numpy(data / wide).to(torch.float8_e4m3fn)
+    return codes.view(torch.int8).numpy(), scale, codes.float().numpy() * wide
+
+
+def is_fp8(name):
+    return name.endswith("_proj.weight") or name.endswith("_with_mqa.weight")
+
+
+def fp8_stored(tensors):
+    for name, data in tensors:
+        codes, scale, _ = fp8_blocks(data) if is_fp8(name) else (data, None, None)
+        yield name, codes
+        if scale is not None:
+            yield name + "_scale_inv", scale
+
+
+def fp8_oracle(tensors):
+    return [(name, fp8_blocks(data)[2] if is_fp8(name) else data) for name, data in tensors]
+
+
 def deepseek_metadata(writer, config):
     import gguf
     rope, latent = config["qk_rope_head_dim"], config["kv_lora_rank"]
@@ -511,6 +539,10 @@ FAMILIES |= {
         "further_layer": {"num_nextn_predict_layers": 0}},
         {**DEEPSEEK_V3, "rope_scaling": deepseek_yarn(1.0, 1.0)}, hub=HUB_EXPERTS, stored=deepseek_v3_stored, gguf="deepseek2",
         gguf_metadata=deepseek_metadata, gguf_tensors=deepseek_gguf),
+    "deepseek_fp8": family("DeepseekV3ForCausalLM", "deepseek_v3", {"codes": {"quantization_config": None}},
+        {**DEEPSEEK_V3, "num_hidden_layers": 2, "num_nextn_predict_layers": 0, "quantization_config": {
+            "quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [16, 16]}},
+        hub=HUB_EXPERTS, stored=fp8_stored, oracle=fp8_oracle, dtype="F32"),
     "deepseek_dense": family("DeepseekV3ForCausalLM", "deepseek_v3", {
         "interleave": {"rope_interleave": True}, "bias": {"attention_bias": False}},
         {**DEEPSEEK_V3, "rope_interleave": False, "attention_bias": True, "num_hidden_layers": 2,

@@ -125,15 +125,25 @@ def logits_of(folder, tokens, spec):
     return model(torch.tensor(tokens[None].astype(np.int64)), use_cache=False).logits[0].float().numpy()
 
 
+def checkpoint_write(folder, spec, config, tensors):
+    base.write_json(os.path.join(folder, "config.json"), {**config, "torch_dtype": "float32"})
+    base.write_safetensors(os.path.join(folder, "model.safetensors"), tensors, spec.get("dtype", "BF16"))
+
+
 def write_fixture(folder, name, spec):
     os.makedirs(folder, exist_ok=True)
-    base.write_json(os.path.join(folder, "config.json"), {**spec["config"], "torch_dtype": "float32"})
     base.write_json(os.path.join(folder, "off.json"), spec["off"])
     base.write_tokenizer(os.path.join(folder, "tokenizer.json"))
-    tensors = spec.get("stored", list)(tensors_of(folder, name, spec))
-    base.write_safetensors(os.path.join(folder, "model.safetensors"), tensors, spec.get("dtype", "BF16"))
+    plain = {key: value for key, value in spec["config"].items() if "oracle" not in spec or key != "quantization_config"}
+    base.write_json(os.path.join(folder, "config.json"), plain)
+    tensors = list(tensors_of(folder, name, spec))
     tokens = base.prompt(spec.get("seed", name), spec["config"]["vocab_size"])[:N_TOKEN]
-    logits = logits_of(folder, tokens, spec)
+    if "oracle" in spec:  # transformers cannot read the file without a GPU: the same numbers, multiplied out
+        checkpoint_write(folder, spec, plain, spec["oracle"](tensors))
+        logits = logits_of(folder, tokens, spec)
+    checkpoint_write(folder, spec, spec["config"], spec.get("stored", list)(tensors))
+    if "oracle" not in spec:
+        logits = logits_of(folder, tokens, spec)
     base.write_logits(os.path.join(folder, "expected.logits"), tokens, logits)
     if "gguf" in spec:
         write_gguf(folder, spec)

@@ -38,6 +38,26 @@ const struct tensor *weight_source_find(struct weight_source *source, int part);
 /* Rows of a transposed tensor as the plan counts them: the length of its own. */
 static inline size_t weight_tensor_rows(const struct tensor *tensor) { return (size_t)tensor->dim[tensor->n_dim - 1]; }
 
+/* --- for weight_reader.c ------------------------------------------------------------------------------------------ */
+
+/* What all its numbers are multiplied with. */
+static inline float tensor_factor(const struct tensor *tensor) {
+  float factor = 1;
+  if (tensor->factor) memcpy(&factor, tensor->factor->data.data, sizeof factor);
+  return factor;
+}
+
+/* The bytes of a row of a tensor that is not packed; the tensor's row that stands where the plan has `tensor_row`. */
+const uint8_t *weight_source_row_bytes(const struct weight *weight, const struct tensor *tensor, int row);
+int weight_source_file_row(const struct weight_source *source, int part, int tensor_row);
+
+/* Row `index` of the weight, as the file has it, with what is merged into it, then multiplied with its factors. */
+bool weight_source_transform(const struct weight_source *source, int index, int part, int tensor_row, float *out,
+                             struct error *error);
+
+/* Puts the row's name before the error's sentence. */
+bool weight_source_refuse(const struct weight_source *source, int part, int tensor_row, struct error *error);
+
 /* Has it each number by itself? */
 static inline bool tensor_is_single(const struct tensor *tensor) {
   return !tensor->packed && (tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16);
