@@ -124,7 +124,7 @@ static const struct refusal refusals[] = {
      "Tensor model.layers.0.mlp.router.weight has shape [5, 64], expected [4, 64] from the config."},
     {"gpt_oss", "{\"num_experts_per_tok\": 6}", "config.json: num_experts_per_tok is 6, expected 1 to 5."},
     {"gpt_oss", "{\"intermediate_size\": 64}",
-     "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 128 × 64 from the "
+     "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 64 × 128 from the "
      "config."},
     {"gpt_oss_mxfp4", "{\"intermediate_size\": 64}",
      "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 128 × 64 from the "
@@ -190,7 +190,8 @@ static const struct refusal refusals[] = {
     {"deepseek_v2", "{\"kv_lora_rank\": 2000}", "config.json: kv_lora_rank is 2000, expected 1 to 1024."},
     {"deepseek_v2", "{\"kv_lora_rank\": 1020}",
      "A latent of 1020 and 8 rotated dimensions are more than the 1024 that Spate allows."},
-    {"deepseek_v2", "{\"kv_lora_rank\": null}", "config.json has no kv_lora_rank."},
+    {"deepseek_v2", "{\"kv_lora_rank\": null}",
+     "config.json: kv_lora_rank is missing; the model cannot be loaded without it."},
     {"deepseek_v2", "{\"num_attention_heads\": 4000, \"kv_lora_rank\": 500}",
      "4000 heads over a latent of 500 are wider than the 1048576 that Spate allows."},
     {"deepseek_v2", "{\"norm_topk_prob\": true}",
