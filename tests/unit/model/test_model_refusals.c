@@ -124,7 +124,7 @@ static const struct refusal refusals[] = {
      "Tensor model.layers.0.mlp.router.weight has shape [5, 64], expected [4, 64] from the config."},
     {"gpt_oss", "{\"num_experts_per_tok\": 6}", "config.json: num_experts_per_tok is 6, expected 1 to 5."},
     {"gpt_oss", "{\"intermediate_size\": 64}",
-     "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 128 × 64 from the "
+     "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 64 × 128 from the "
      "config."},
     {"gpt_oss_mxfp4", "{\"intermediate_size\": 64}",
      "Tensor model.layers.0.mlp.experts.gate_up_proj has shape [5, 64, 64], expected 5 experts of 128 × 64 from the "
