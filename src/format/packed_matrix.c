@@ -1,5 +1,5 @@
 /* Reading packed codes, and what is checked before any is read. */
-#include "format/packed_matrix.h"
+#include "format/packed_blocks.h"
 
 #include "base/half.h"
 #include "format/ggml_codes.h"
@@ -121,7 +121,7 @@ float packed_value(const struct packed_matrix *matrix, const struct packed_row *
 
 /* --- checks ------------------------------------------------------------------------------------------------------- */
 
-static bool type_check(const struct tensor *tensor, enum tensor_type wanted, struct error *error) {
+bool packed_type_check(const struct tensor *tensor, enum tensor_type wanted, struct error *error) {
   if (tensor->type == wanted) return true;
   return error_set(error, ERROR_UNSUPPORTED, "Tensor %s is of type %s, expected %s.", tensor->name,
                    tensor_type_name(tensor->type), tensor_type_name(wanted));
@@ -140,7 +140,7 @@ static bool stated_shape(struct packed_matrix *m, struct error *error) {
   const struct tensor *shape = m->parts.shape;
   if (!shape) return true;
   bool wide = shape->type == TENSOR_I64;
-  if (shape->type != TENSOR_I32 && !type_check(shape, TENSOR_I64, error)) return false;
+  if (shape->type != TENSOR_I32 && !packed_type_check(shape, TENSOR_I64, error)) return false;
   if (shape->count == 2) {
     int64_t value[2];
     memcpy(value, shape->data.data, wide ? sizeof value : 0);
@@ -156,39 +156,6 @@ static bool stated_shape(struct packed_matrix *m, struct error *error) {
                    m->parts.codes->name, tensor_shape_text(m->parts.codes, text));
 }
 
-/* All dimensions but the last, of a tensor of blocks, are those of its scales. */
-static bool blocks_check(struct packed_matrix *m, struct error *error) {
-  enum { BLOCK_BYTES = 16, BLOCK_COLS = 2 * BLOCK_BYTES };
-  const struct tensor *codes = m->parts.codes;
-  char shape[TENSOR_SHAPE_TEXT];
-  if (!type_check(codes, TENSOR_U8, error)) return false;
-  int n_dim = codes->n_dim;
-  bool fits = (n_dim == 3 || n_dim == 4) && codes->dim[n_dim - 1] == BLOCK_BYTES;
-  int64_t rows = 1;
-  for (int i = 0; fits && i < n_dim - 1; i++) {
-    fits = codes->dim[i] > 0 && codes->dim[i] <= LIMIT_MODEL_WIDTH / (i == n_dim - 2 ? BLOCK_COLS : 1);
-    if (i < n_dim - 2) rows *= codes->dim[i];
-  }
-  if (!fits || rows > INT32_MAX)
-    return error_set(error, ERROR_FORMAT,
-                     "Tensor %s has shape %s, expected blocks of %d bytes in rows of at most %d columns.", codes->name,
-                     tensor_shape_text(codes, shape), BLOCK_BYTES, LIMIT_MODEL_WIDTH);
-  m->rows = (int)rows;
-  m->cols = (int)codes->dim[n_dim - 2] * BLOCK_COLS;
-  return true;
-}
-
-static bool block_scales_check(const struct packed_matrix *m, struct error *error) {
-  const struct tensor *scale = m->parts.scale, *codes = m->parts.codes;
-  char shape[TENSOR_SHAPE_TEXT], wanted[TENSOR_SHAPE_TEXT];
-  if (scale->type != TENSOR_F8_E8M0 && !type_check(scale, TENSOR_U8, error)) return false;
-  bool fits = scale->n_dim == codes->n_dim - 1;
-  for (int i = 0; fits && i < scale->n_dim; i++) fits = scale->dim[i] == codes->dim[i];
-  if (fits) return true;
-  return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected one for each block of %s, whose shape is %s.",
-                   scale->name, tensor_shape_text(scale, shape), codes->name, tensor_shape_text(codes, wanted));
-}
-
 static bool codes_check(struct packed_matrix *m, struct error *error) {
   static const enum tensor_type type[PACKED_LAYOUTS] = {[PACKED_AWQ] = TENSOR_I32,
                                                         [PACKED_GPTQ] = TENSOR_I32,
@@ -197,9 +164,9 @@ static bool codes_check(struct packed_matrix *m, struct error *error) {
                                                         [PACKED_E4M3] = TENSOR_F8_E4M3};
   const struct tensor *codes = m->parts.codes;
   char shape[TENSOR_SHAPE_TEXT];
-  if (m->spec.layout == PACKED_E2M1) return blocks_check(m, error);
+  if (m->spec.layout == PACKED_E2M1) return packed_blocks_check(m, error);
   enum tensor_type wanted = type[m->spec.layout];
-  if (!type_check(codes, wanted, error)) return false;
+  if (!packed_type_check(codes, wanted, error)) return false;
   int packed = m->spec.layout == PACKED_GPTQ ? 0 : 1; /* the dimension that words run along */
   bool fits = codes->n_dim == 2;
   int64_t dim[2] = {0};
@@ -220,7 +187,7 @@ static bool scales_check(const struct packed_matrix *m, struct error *error) {
   const struct tensor *scale = m->parts.scale;
   if (!scale)
     return error_set(error, ERROR_FORMAT, "The scales that belong to tensor %s are missing.", m->parts.codes->name);
-  if (m->spec.layout == PACKED_E2M1) return block_scales_check(m, error);
+  if (m->spec.layout == PACKED_E2M1) return packed_block_scales_check(m, error);
   if (scale->type != TENSOR_F16 && scale->type != TENSOR_BF16 && scale->type != TENSOR_F32)
     return error_set(error, ERROR_UNSUPPORTED, "Tensor %s is of type %s, expected F16, BF16 or F32.", scale->name,
                      tensor_type_name(scale->type));
@@ -236,8 +203,8 @@ static bool zeros_check(const struct packed_matrix *m, struct error *error) {
                      m->parts.codes->name);
   if (!zero || m->spec.layout == PACKED_E4M3 || m->spec.layout == PACKED_E2M1) return true;
   int words = ceil_div(m->rows, WORD_BITS / m->spec.bits);
-  if (groups_first(m)) return type_check(zero, TENSOR_I32, error) && shape_check(zero, m->n_group, words, error);
-  if (zero->type != TENSOR_I8 && !type_check(zero, TENSOR_I32, error)) return false;
+  if (groups_first(m)) return packed_type_check(zero, TENSOR_I32, error) && shape_check(zero, m->n_group, words, error);
+  if (zero->type != TENSOR_I8 && !packed_type_check(zero, TENSOR_I32, error)) return false;
   int scale_rows = m->spec.scale_rows ? ceil_div(m->rows, m->spec.scale_rows) : 1;
   return shape_check(zero, zero->type == TENSOR_I8 ? scale_rows : words, m->n_group, error);
 }
@@ -253,7 +220,7 @@ static bool index_check(const struct packed_matrix *m, bool *scattered, struct e
                      "apart.",
                      m->parts.codes->name);
   if (!index) return true;
-  if (!type_check(index, TENSOR_I32, error) || !shape_check(index, m->cols, 1, error)) return false;
+  if (!packed_type_check(index, TENSOR_I32, error) || !shape_check(index, m->cols, 1, error)) return false;
   if ((int32_t)load_word(index, 0) == -1 && !m->spec.needs_index) return true;
   for (int col = 0; col < m->cols; col++) {
     int32_t group = (int32_t)load_word(index, (size_t)col);
@@ -290,31 +257,6 @@ bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *
                                  .scale_type = (uint8_t)parts->scale->type,
                                  .group = m->spec.group,
                                  .scale_rows = m->spec.scale_rows};
-  return true;
-}
-
-/* Its index-th n-th, which the first dimension's n-th is. */
-static void tensor_cut(const struct tensor *all, int n, int index, struct tensor *out) {
-  size_t bytes = all->data.size / (size_t)n;
-  *out = *all;
-  out->dim[0] /= n;
-  out->count /= (size_t)n;
-  out->data = slice_make(all->data.data + (size_t)index * bytes, bytes);
-}
-
-bool packed_matrix_divide(const struct packed_matrix *all, int n, int index, struct packed_division *out) {
-  out->matrix = *all;
-  if (!all->form.is_e2m1) {
-    if (all->rows % n != 0) return false;
-    out->matrix.rows /= n;
-    out->matrix.first = index * out->matrix.rows;
-    return true;
-  }
-  if (all->parts.codes->dim[0] % n != 0) return false;
-  tensor_cut(all->parts.codes, n, index, &out->codes);
-  tensor_cut(all->parts.scale, n, index, &out->scale);
-  out->matrix.parts = (struct packed_parts){.codes = &out->codes, .scale = &out->scale};
-  out->matrix.rows /= n;
   return true;
 }
 

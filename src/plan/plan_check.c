@@ -144,6 +144,11 @@ static bool linear_shape_check(const struct op_context *c, const struct op *op, 
          op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
 }
 
+static bool linear_limit_valid(const struct linear_args *args) {
+  if (!args->gated) return args->limit == 0 && args->up_add == 0;
+  return isfinite(args->limit) && args->limit >= 0 && isfinite(args->up_add);
+}
+
 static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct plan *p = c->plan;
   const struct linear_args *args = &op->args.linear;
@@ -169,8 +174,7 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
     return op_refuse(c, "has an unknown norm or activation");
   if (!isfinite(args->scale) || !isfinite(args->softcap) || !(args->eps >= 0) || !(args->post_eps >= 0))
     return op_refuse(c, "has a scale, softcap or epsilon that is no such number");
-  if (!isfinite(args->limit) || !(args->limit >= 0) || !isfinite(args->up_add) ||
-      (!args->gated && (args->limit != 0 || args->up_add != 0)))
+  if (!linear_limit_valid(args))
     return op_refuse(c, "has a limit that is no such number, or one, or a sum with up, without a gate");
   return true;
 }
