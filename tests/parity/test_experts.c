@@ -13,7 +13,9 @@ enum { TOKENS = 40 };
 
 static char folder[] = "/tmp/spate-experts-XXXXXX", engine_path[64];
 
-static const char *const models[] = {"qwen3_moe", "granite_moe", "qwen3_moe_mixed", "mixtral_full/model.gguf"};
+static const char *const models[] = {
+    "qwen3_moe",   "granite_moe", "qwen3_moe_mixed", "mixtral_full/model.gguf", "deepseek_lite/model.gguf",
+    "deepseek_fp8"};
 
 static bool engine_build(const char *model, const char *mode, const char *algorithm, const char *overrides,
                          spate_error *error) {
