@@ -26,7 +26,7 @@ const char *route_misfit(const struct plan *p, const struct op *op) {
   const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
   if (!in || !out || in == out || in->rows != ROWS_TOKENS || out->n_expert == 0)
     return "lacks logits, or an output that is a choice";
-  if (a->n_expert != out->n_expert || in->cols != a->n_expert || a->k < 1 || out->cols != 2 * a->k)
+  if (a->n_expert != out->n_expert || in->cols != a->n_expert || a->k < 1 || out->cols != 2 * (int64_t)a->k)
     return "does not fit its input or output";
   if (a->score >= ROUTE_SCORES || a->normalize > 1 || !isfinite(a->scale)) return "has an unknown score or scale";
   if (!groups_valid(a)) return "has groups that do not fit its experts";
