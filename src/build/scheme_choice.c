@@ -19,6 +19,10 @@ static int candidates_exact(const struct weight_source *source, struct candidate
   const struct packed_matrix *packed = source->part[0]->packed;
   enum tensor_type type = source->part[0]->type; /* families join tensors of one type only */
   int count = 0;
+  if (source->weight->order != ORDER_AS_IS && !tensor_is_single(source->part[0])) {
+    out[count++] = (struct candidate){{.kind = SCHEME_F32}, "its codes go along the other side: multiplied out to F32"};
+    return count;
+  }
   if (packed) {
     out[count].scheme = packed_scheme(packed, source->column_order, &out[count].note);
     count++;

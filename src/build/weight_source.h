@@ -19,7 +19,8 @@ struct weight_source {
   const struct checkpoint *checkpoint;
   int expert;
   const struct tensor *part[PLAN_PARTS]; /* NULL: of a vector's constant part */
-  struct tensor slice[PLAN_PARTS];
+  struct tensor slice[PLAN_PARTS];       /* the expert's of tensors that are all experts' */
+  struct packed_division packed[PLAN_PARTS];
   const int *column_order, *row_order; /* act_order.h's, of columns and of the rows of each part; NULL: the file's */
   const struct weight_transform *transform; /* the caller may set it; NULL: none */
 };
@@ -37,6 +38,31 @@ const struct tensor *weight_source_find(struct weight_source *source, int part);
 /* Rows of a transposed tensor as the plan counts them: the length of its own. */
 static inline size_t weight_tensor_rows(const struct tensor *tensor) { return (size_t)tensor->dim[tensor->n_dim - 1]; }
 
+/* --- for weight_reader.c ------------------------------------------------------------------------------------------ */
+
+/* What all its numbers are multiplied with. */
+static inline float tensor_factor(const struct tensor *tensor) {
+  float factor = 1;
+  if (tensor->factor) memcpy(&factor, tensor->factor->data.data, sizeof factor);
+  return factor;
+}
+
+/* The bytes of a row of a tensor that is not packed; the tensor's row that stands where the plan has `tensor_row`. */
+const uint8_t *weight_source_row_bytes(const struct weight *weight, const struct tensor *tensor, int row);
+int weight_source_file_row(const struct weight_source *source, int part, int tensor_row);
+
+/* Row `index` of the weight, as the file has it, with what is merged into it, then multiplied with its factors. */
+bool weight_source_transform(const struct weight_source *source, int index, int part, int tensor_row, float *out,
+                             struct error *error);
+
+/* Puts the row's name before the error's sentence. */
+bool weight_source_refuse(const struct weight_source *source, int part, int tensor_row, struct error *error);
+
+/* Has it each number by itself? */
+static inline bool tensor_is_single(const struct tensor *tensor) {
+  return !tensor->packed && (tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16);
+}
+
 /* Reads rows of one matrix. One per thread. */
 struct weight_reader {
   struct weight_source source; /* of the expert whose rows are read */
@@ -44,6 +70,9 @@ struct weight_reader {
   struct exact_row exact;
   struct packed_buffer packed;
   float *floats; /* [cols] */
+  float *turned; /* [rows of the weight's tensor][cols] and one of its lines, of transposed experts whose numbers are
+                    not each by themselves; NULL: they are no such */
+  int turned_expert;
 };
 
 /* At most `capacity` rows at a time. */

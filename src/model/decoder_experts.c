@@ -4,8 +4,6 @@
 #include "format/tensor.h"
 #include "model/decoder_maker.h"
 
-#include <stdio.h>
-
 bool decoder_read_experts(struct decoder *d, const struct checkpoint *c, const char *count_key, struct error *error) {
   struct route_args *route = &d->experts.route;
   bool normalize = route->normalize;
@@ -46,51 +44,11 @@ bool maker_has_experts(const struct decoder_maker *m) {
   return m->d->experts.route.n_expert > 0 && !m->d->layer_dense[m->layer];
 }
 
-void maker_experts_values(struct decoder_maker *m) {
-  const struct decoder_experts *e = &m->d->experts;
-  if (e->route.n_expert == 0) return;
-  m->router = plan_add_value(m->builder, e->route.n_expert, ROWS_TOKENS);
-  m->choice = plan_add_choice(m->builder, e->route.n_expert, e->route.k);
-  m->expert_ff = plan_add_value(m->builder, e->route.k * e->feed_forward, ROWS_TOKENS);
-}
-
-static void route_add(const struct decoder_maker *m, int norm) {
-  const struct decoder_experts *e = &m->d->experts;
-  struct op route = op_make(OP_ROUTE, m->layer);
-  struct op router = maker_linear_make(
-      m, m->x, m->router,
-      &(struct matrix_spec){
-          .name = "router", .n_part = 1, .part = {{ROLE_ROUTER, .rows = e->route.n_expert}}, .cols = m->d->hidden});
-  if (norm >= 0) maker_linear_norm(&router, m, norm);
-  plan_add_op(m->builder, &router);
-  route.in[0] = m->router;
-  route.out = m->choice;
-  route.args.route = e->route;
-  plan_add_op(m->builder, &route);
-}
-
-/* A linear of a layer's experts, joined from rows of each one's tensors. */
-static struct op experts_make(const struct decoder_maker *m, int in, int out, enum expert_mode mode,
-                              const struct matrix_spec *spec) {
-  char name[TENSOR_NAME_BYTES], tensors[PLAN_PARTS][TENSOR_NAME_BYTES];
-  struct tensor_slice slices[PLAN_PARTS];
-  struct op op = op_make(OP_LINEAR, m->layer);
-  op.in[0] = in, op.in[2] = m->choice, op.out = out;
-  op.args.linear.expert_mode = (uint8_t)mode;
-  snprintf(name, sizeof name, "%s.%d", spec->name, m->layer);
-  maker_slices_name(m, spec, "weight", tensors, slices);
-  op.weight[0] = plan_add_experts(m->builder, name, slices,
-                                  &(struct expert_spec){.n_expert = m->d->experts.route.n_expert,
-                                                        .n_part = spec->n_part,
-                                                        .cols = spec->cols,
-                                                        .interleaved = spec->interleaved});
-  return op;
-}
-
 /* Whether gate and up of the experts can be one weight: as the first's are stored. */
 static bool halves_alike(const struct decoder_maker *m) {
   const struct tensor *half[2];
   static const enum tensor_role roles[2] = {ROLE_EXPERT_GATE, ROLE_EXPERT_UP};
+  if (m->d->experts.layout != EXPERTS_APART && m->kind == CHECKPOINT_HF) return true;
   for (int i = 0; i < 2; i++) {
     char name[TENSOR_NAME_BYTES], own[EXPERT_NAME_BYTES];
     maker_tensor_name(m, roles[i], "weight", name);
@@ -99,21 +57,85 @@ static bool halves_alike(const struct decoder_maker *m) {
   return tensor_alike(half[0], half[1]);
 }
 
+bool maker_experts_check(struct decoder_maker *m, struct error *error) {
+  int layer = 0;
+  bool alike = true;
+  if (m->d->experts.route.n_expert == 0 || (m->d->limit == 0 && m->d->up_add == 0)) return true;
+  for (m->layer = 0; m->layer < m->d->n_layer && alike; m->layer++)
+    if (maker_has_experts(m)) layer = m->layer, alike = halves_alike(m);
+  m->layer = -1;
+  if (alike) return true;
+  return error_set(
+      error, ERROR_UNSUPPORTED,
+      "The gates of experts in layer %d are stored in another type than what they gate; both are one matrix "
+      "here, and need one type.",
+      layer);
+}
+
+void maker_experts_values(struct decoder_maker *m) {
+  const struct decoder_experts *e = &m->d->experts;
+  if (e->route.n_expert == 0) return;
+  m->router = plan_add_value(m->builder, e->route.n_expert, ROWS_TOKENS);
+  m->choice = plan_add_choice(m->builder, e->route.n_expert, e->route.k);
+  m->expert_ff = plan_add_value(m->builder, e->route.k * e->feed_forward, ROWS_TOKENS);
+  if (e->shared > 0) m->shared_ff = plan_add_value(m->builder, e->shared, ROWS_TOKENS);
+}
+
+static void route_add(const struct decoder_maker *m, int norm) {
+  const struct decoder_experts *e = &m->d->experts;
+  struct op route = op_make(OP_ROUTE, m->layer);
+  struct op router = maker_linear_make(m, m->x, m->router,
+                                       &(struct matrix_spec){.name = "router",
+                                                             .n_part = 1,
+                                                             .part = {{ROLE_ROUTER, .rows = e->route.n_expert}},
+                                                             .cols = m->d->hidden,
+                                                             .bias = e->router_bias});
+  if (norm >= 0) maker_linear_norm(&router, m, norm);
+  plan_add_op(m->builder, &router);
+  route.in[0] = m->router;
+  route.out = m->choice;
+  route.args.route = e->route;
+  if (e->choice_bias) {
+    char bias[TENSOR_NAME_BYTES];
+    maker_tensor_name(m, ROLE_CHOICE_BIAS, "weight", bias);
+    route.weight[0] = plan_add_vector(m->builder, bias, e->route.n_expert, 0);
+  }
+  plan_add_op(m->builder, &route);
+}
+
+/* A linear of a layer's experts, joined from rows of each one's tensors. */
+static struct op experts_make(const struct decoder_maker *m, int in, int out, enum expert_mode mode,
+                              struct matrix_spec spec) {
+  spec.n_expert = m->d->experts.route.n_expert;
+  spec.bias = m->d->experts.bias;
+  struct op op = maker_linear_make(m, in, out, &spec);
+  op.in[2] = m->choice;
+  op.args.linear.expert_mode = (uint8_t)mode;
+  return op;
+}
+
+/* Where the rows of gate and up are. */
+static void gate_up_find(const struct decoder_maker *m, struct matrix_part part[2]) {
+  int rows = m->d->experts.feed_forward;
+  enum expert_layout layout = m->kind == CHECKPOINT_HF ? m->d->experts.layout : EXPERTS_APART;
+  bool apart = layout == EXPERTS_APART;
+  part[0] = (struct matrix_part){apart ? ROLE_EXPERT_GATE : ROLE_EXPERT_GATE_UP, .rows = rows};
+  part[1] = (struct matrix_part){apart ? ROLE_EXPERT_UP : ROLE_EXPERT_GATE_UP, .rows = rows};
+  if (layout == EXPERTS_JOINED) part[1].first = rows;
+  if (layout != EXPERTS_ALTERNATE) return;
+  part[1].first = 1;
+  for (int i = 0; i < 2; i++) part[i].run = 1, part[i].period = 2;
+}
+
 static void gate_up_add(const struct decoder_maker *m, int norm) {
-  int width = m->d->experts.feed_forward;
-  bool joined = m->d->experts.joined && m->kind == CHECKPOINT_HF;
-  struct op op =
-      experts_make(m, m->x, m->expert_ff, EXPERTS_SPREAD,
-                   &(struct matrix_spec){.name = "experts_gate_up",
-                                         .n_part = 2,
-                                         .part = {{joined ? ROLE_EXPERT_GATE_UP : ROLE_EXPERT_GATE, .rows = width},
-                                                  {joined ? ROLE_EXPERT_GATE_UP : ROLE_EXPERT_UP,
-                                                   .first = joined ? width : 0, .rows = width}},
-                                         .cols = m->d->hidden,
-                                         .interleaved = true});
+  struct matrix_spec spec = {.name = "experts_gate_up", .n_part = 2, .cols = m->d->hidden, .interleaved = true};
+  gate_up_find(m, spec.part);
+  struct op op = experts_make(m, m->x, m->expert_ff, EXPERTS_SPREAD, spec);
   if (norm >= 0) maker_linear_norm(&op, m, norm);
   op.args.linear.gated = 1;
   op.args.linear.act = (uint8_t)m->d->act;
+  op.args.linear.limit = m->d->limit;
+  op.args.linear.up_add = m->d->up_add;
   plan_add_op(m->builder, &op);
 }
 
@@ -121,10 +143,10 @@ static void gate_up_add(const struct decoder_maker *m, int norm) {
 static void half_add(const struct decoder_maker *m, int norm, bool up) {
   struct op op = experts_make(
       m, m->x, m->expert_ff, EXPERTS_SPREAD,
-      &(struct matrix_spec){.name = up ? "experts_up" : "experts_gate",
-                            .n_part = 1,
-                            .part = {{up ? ROLE_EXPERT_UP : ROLE_EXPERT_GATE, .rows = m->d->experts.feed_forward}},
-                            .cols = m->d->hidden});
+      (struct matrix_spec){.name = up ? "experts_up" : "experts_gate",
+                           .n_part = 1,
+                           .part = {{up ? ROLE_EXPERT_UP : ROLE_EXPERT_GATE, .rows = m->d->experts.feed_forward}},
+                           .cols = m->d->hidden});
   if (norm >= 0) maker_linear_norm(&op, m, norm);
   op.args.linear.act = (uint8_t)(up ? ACT_NONE : m->d->act);
   op.args.linear.multiply = up;
@@ -134,7 +156,7 @@ static void half_add(const struct decoder_maker *m, int norm, bool up) {
 
 void maker_experts_begin(const struct decoder_maker *m, int norm) {
   route_add(m, norm);
-  if ((m->d->experts.joined && m->kind == CHECKPOINT_HF) || halves_alike(m)) {
+  if (halves_alike(m)) {
     gate_up_add(m, norm);
   } else {
     half_add(m, norm, false);
@@ -144,11 +166,10 @@ void maker_experts_begin(const struct decoder_maker *m, int norm) {
 
 void maker_experts_down(const struct decoder_maker *m) {
   struct op down = experts_make(m, m->expert_ff, m->x, EXPERTS_GATHER,
-                                &(struct matrix_spec){.name = "experts_down",
-                                                      .n_part = 1,
-                                                      .part = {{ROLE_EXPERT_DOWN, .rows = m->d->hidden}},
-                                                      .cols = m->d->experts.feed_forward});
-  down.in[1] = m->x;
-  if (m->d->residual_scale > 0) down.args.linear.scale = m->d->residual_scale;
+                                (struct matrix_spec){.name = "experts_down",
+                                                     .n_part = 1,
+                                                     .part = {{ROLE_EXPERT_DOWN, .rows = m->d->hidden}},
+                                                     .cols = m->d->experts.feed_forward});
+  maker_linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
   plan_add_op(m->builder, &down);
 }

@@ -19,8 +19,7 @@ static void linear_post_norm(struct op *op, const struct decoder_maker *m, int n
   op->weight[3] = norm;
 }
 
-/* Adds the result to the residual stream, after a norm of its own where the network has one there. */
-static void linear_residual(struct op *op, const struct decoder_maker *m, enum tensor_role post) {
+void maker_linear_residual(struct op *op, const struct decoder_maker *m, enum tensor_role post) {
   op->in[1] = m->x;
   if (m->d->residual_scale > 0) op->args.linear.scale = m->d->residual_scale;
   if (m->d->block == BLOCK_SANDWICH || m->d->block == BLOCK_POST)
@@ -38,7 +37,14 @@ static void attend_norms(const struct decoder_maker *m, struct op *op) {
   op->weight[1] = maker_rms_add(m, ROLE_K_NORM, (each ? d->n_kv_head : 1) * d->head_dim);
 }
 
-static void attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
+static void attend_sinks(const struct decoder_maker *m, struct op *op) {
+  char tensor[TENSOR_NAME_BYTES];
+  if (!m->d->sinks) return;
+  maker_tensor_name(m, ROLE_SINKS, "weight", tensor);
+  op->weight[2] = plan_add_vector(m->builder, tensor, m->d->n_head, 0);
+}
+
+void maker_attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
   const struct decoder *d = m->d;
   if (d->layer_still[m->layer] || d->rope_style == ROPE_NONE) return;
   args->rope_style = (int)d->rope_style;
@@ -69,12 +75,12 @@ static void attend_add(struct decoder_maker *m) {
       .alibi_slope = m->alibi,
   };
   attend_norms(m, &op);
-  attend_rope(m, &op.args.attend, kind);
+  attend_sinks(m, &op);
+  maker_attend_rope(m, &op.args.attend, kind);
   plan_add_op(m->builder, &op);
 }
 
-/* Whether two matrices can be one weight. One that is missing, the build tells later. */
-static bool matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b) {
+bool maker_matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b) {
   char name_a[TENSOR_NAME_BYTES], name_b[TENSOR_NAME_BYTES];
   maker_tensor_name(m, a, "weight", name_a);
   maker_tensor_name(m, b, "weight", name_b);
@@ -104,7 +110,7 @@ static void projections_find(const struct decoder_maker *m, struct matrix_part p
 static int projections_alike(const struct decoder_maker *m, const struct matrix_part part[3], int first) {
   int n = 1;
   bool alone = m->d->qk_norm == QK_NORM_WHOLE && first < 2;
-  while (!alone && first + n < 3 && matrices_alike(m, part[first + n].role, part[first].role)) n++;
+  while (!alone && first + n < 3 && maker_matrices_alike(m, part[first + n].role, part[first].role)) n++;
   return n;
 }
 
@@ -148,13 +154,12 @@ static void out_add(struct decoder_maker *m) {
                                                           .part = {{ROLE_OUT, .rows = d->hidden}},
                                                           .cols = d->n_head * d->head_dim,
                                                           .bias = d->out_bias});
-  linear_residual(&out, m, ROLE_SANDWICH_ATTEND_POST);
+  maker_linear_residual(&out, m, ROLE_SANDWICH_ATTEND_POST);
   plan_add_op(m->builder, &out);
 }
 
 /* --- feed-forward ------------------------------------------------------------------------------------------------- */
 
-/* The weight of the norm before the feed-forward; −1: none. */
 static int mlp_norm_add(const struct decoder_maker *m) {
   switch (m->d->block) {
   case BLOCK_POST: return -1;
@@ -199,6 +204,8 @@ static void gate_up_add(const struct decoder_maker *m, const struct feed_forward
   if (norm >= 0) maker_linear_norm(&gate, m, norm);
   gate.args.linear.gated = 1;
   gate.args.linear.act = (uint8_t)d->act;
+  gate.args.linear.limit = d->limit;
+  gate.args.linear.up_add = d->up_add;
   plan_add_op(m->builder, &gate);
 }
 
@@ -221,7 +228,7 @@ static void half_add(const struct decoder_maker *m, const struct feed_forward *f
 static void halves_add(const struct decoder_maker *m, const struct feed_forward *ff, int norm) {
   if (m->d->ff_layout == FF_PLAIN) {
     half_add(m, ff, norm, false, false);
-  } else if (m->d->ff_layout == FF_GATED_JOINED || matrices_alike(m, ff->gate, ff->up)) {
+  } else if (m->d->ff_layout == FF_GATED_JOINED || maker_matrices_alike(m, ff->gate, ff->up)) {
     gate_up_add(m, ff, norm);
   } else { /* two matrices, each of its own width */
     half_add(m, ff, norm, true, false);
@@ -237,7 +244,7 @@ static void down_add(struct decoder_maker *m, const struct feed_forward *ff) {
                                                            .part = {{ff->down, .rows = d->hidden}},
                                                            .cols = ff->width,
                                                            .bias = d->mlp_bias});
-  linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
+  maker_linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
   plan_add_op(m->builder, &down);
 }
 
@@ -259,8 +266,12 @@ static void feed_forward_end(struct decoder_maker *m) {
 
 void maker_layer_add(struct decoder_maker *m) {
   bool parallel = m->d->block == BLOCK_PARALLEL || m->d->block == BLOCK_SHARED;
-  project_add(m);
-  attend_add(m);
+  if (m->d->latent.rank > 0) {
+    maker_latent_add(m);
+  } else {
+    project_add(m);
+    attend_add(m);
+  }
   if (parallel) feed_forward_begin(m);
   out_add(m);
   if (!parallel) feed_forward_begin(m);

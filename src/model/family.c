@@ -7,10 +7,10 @@
 #include <stdlib.h>
 
 static const struct family *const families[] = {
-    &llama_family,    &gemma_family, &gemma3_family,        &phi3_family,     &granite_family,  &olmo2_family,
-    &smollm3_family,  &glm4_family,  &cohere_family,        &gpt2_family,     &gpt_neox_family, &starcoder2_family,
-    &falcon_family,   &mpt_family,   &gemma3_vision_family, &idefics3_family, &llava_family,    &mistral3_family,
-    &qwen2_vl_family, &bert_family,  &mixtral_family};
+    &llama_family,    &gemma_family, &gemma3_family,   &phi3_family,     &granite_family,  &olmo2_family,
+    &smollm3_family,  &glm4_family,  &cohere_family,   &gpt2_family,     &gpt_neox_family, &starcoder2_family,
+    &falcon_family,   &mpt_family,   &mixtral_family,  &gpt_oss_family,  &deepseek_family, &gemma3_vision_family,
+    &idefics3_family, &llava_family, &mistral3_family, &qwen2_vl_family, &bert_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
@@ -77,14 +77,33 @@ static int tensor_rows(const struct plan *plan, const struct weight_part *part, 
   return rows;
 }
 
+/* What the plan has of each expert's part of a tensor that is all experts', all weights together; a vector's is one
+ * row. */
+struct stack_extent {
+  int rows, cols;
+};
+
+static struct stack_extent stack_extent_of(const struct plan *plan, const char *name) {
+  struct stack_extent extent = {0, 0};
+  for (int i = 0; i < plan->n_weight; i++) {
+    const struct weight *w = plan_weights(plan) + i;
+    for (int k = 0; k < w->n_part; k++) {
+      if (strcmp(plan_name(plan, w->part[k].tensor), name) != 0) continue;
+      bool turned = w->use == WEIGHT_VECTOR || w->order == ORDER_TRANSPOSED;
+      int end = part_end(&w->part[k]), across = w->use == WEIGHT_VECTOR ? 1 : w->cols;
+      int rows = turned ? across : end, cols = turned ? end : across;
+      if (rows > extent.rows) extent.rows = rows;
+      if (cols > extent.cols) extent.cols = cols;
+    }
+  }
+  return extent;
+}
+
 /* One tensor of all experts has as many elements as they all together: one dimension more, or the rows follow each
  * other. */
-static bool experts_fit(const struct tensor *tensor, const struct weight *weight, int rows) {
-  bool vector = weight->use == WEIGHT_VECTOR;
-  int64_t cols = vector ? 1 : weight->cols, last = tensor->n_dim > 0 ? tensor->dim[tensor->n_dim - 1] : 0;
-  bool ends = last == (vector || weight->order == ORDER_TRANSPOSED ? rows : weight->cols);
-  return ends && tensor->dim[0] % weight->n_expert == 0 &&
-         (int64_t)tensor->count == (int64_t)weight->n_expert * rows * cols;
+static bool experts_fit(const struct tensor *tensor, const struct weight *weight, struct stack_extent extent) {
+  return tensor->n_dim > 0 && tensor->dim[tensor->n_dim - 1] == extent.cols && tensor->dim[0] % weight->n_expert == 0 &&
+         (int64_t)tensor->count == (int64_t)weight->n_expert * extent.rows * extent.cols;
 }
 
 static bool stack_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
@@ -94,11 +113,10 @@ static bool stack_check(const struct checkpoint *checkpoint, const struct plan *
   char shape[TENSOR_SHAPE_TEXT];
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
   used[tensor - checkpoint_tensor(checkpoint, 0)] = true;
-  int rows = tensor_rows(plan, part, -1);
-  if (experts_fit(tensor, weight, rows)) return true;
+  struct stack_extent extent = stack_extent_of(plan, name);
+  if (experts_fit(tensor, weight, extent)) return true;
   return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected %d experts of %d × %d from the config.", name,
-                   tensor_shape_text(tensor, shape), weight->n_expert, rows,
-                   weight->use == WEIGHT_VECTOR ? 1 : weight->cols);
+                   tensor_shape_text(tensor, shape), weight->n_expert, extent.rows, extent.cols);
 }
 
 /* Is the tensor exactly the part of the weight that it is meant to be? `name` is the part's, or that of an expert's. */

@@ -40,7 +40,7 @@ static bool granite_build(const struct checkpoint *checkpoint, struct plan_build
   if (!decoder_read(&d, checkpoint, error) || !decoder_read_variants(&d, checkpoint, error)) return false;
   if (strstr(checkpoint_architecture(checkpoint), "oe")) {
     d.names = &moe_names;
-    d.experts = (struct decoder_experts){.route.score = ROUTE_CHOSEN, .joined = true};
+    d.experts = (struct decoder_experts){.route.score = ROUTE_CHOSEN, .layout = EXPERTS_JOINED};
     if (!decoder_read_experts(&d, checkpoint, "num_local_experts", error)) return false;
   }
   return factors_read(&d, checkpoint, error) &&

@@ -83,7 +83,8 @@ enum expert_mode { EXPERTS_NONE, EXPERTS_SPREAD, EXPERTS_GATHER, EXPERTS_EACH, E
 /* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of the result], each twice
  * as long of a NORM_LAYER.
  * in[1] is the residual (may be the same value as out) or −1; with `multiply` the result is multiplied with it instead.
- * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding).
+ * gated: weight[0] is interleaved; out = act(gate) × (up + up_add) has half its rows (less the padding), where, with
+ * a limit, gate counts as at most that, and up as within ± it.
  * Linears that are neither gated nor added to anything may fill a value together, one right after the other and from
  * left to right: each its columns [column, column + rows), which are all that its post norm is over. */
 struct linear_args {
@@ -97,9 +98,15 @@ struct linear_args {
   float eps, post_eps; /* of the norms */
   float scale;         /* multiplies the product before in[1] does its part; 1 */
   float softcap;       /* c·tanh(x/c) on the result; 0: none */
+  float limit;         /* of a gated one; 0: none */
+  float up_add;        /* of a gated one */
   int32_t column;      /* of out, where the result starts */
   int32_t lora_site;   /* which pair of adapter matrices applies here; −1: none */
 };
+
+static inline bool linear_is_routed(const struct linear_args *a) {
+  return a->expert_mode == EXPERTS_SPREAD || a->expert_mode == EXPERTS_GATHER;
+}
 
 /* What a route's logits become before they are weights. */
 enum route_score {
@@ -125,7 +132,9 @@ struct route_args {
 
 #define ROUTE_LEAST 1e-20f
 
-/* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side.
+/* in[0] holds q (n_head × dim_k), k (n_kv_head × dim_k) and v (n_kv_head × dim_v) side by side. With `value_in_key`
+ * (latent attention) a value is the last dim_v numbers of its key, as the cache keeps them, and in[0] holds the first
+ * dim_k − dim_v numbers of all heads of q, then the last dim_v of all heads, then k.
  * weight[0], [1]: RMS norms of q and k over a head, before rope, or, with head_norms, of what the head's mean leaves,
  * by weights of each head's own: [heads][dim_k]; [2]: one sink logit a head. alibi: what a token sees n tokens before
  * itself scores n times the head's slope less. rope: dim/2 inverse frequencies in the plan's floats; angles are
@@ -150,7 +159,16 @@ struct attend_args {
   int32_t head_norms;   /* 1: weight[0] and [1] are such norms */
   int32_t alibi;        /* 1: there are slopes, n_head of them in the plan's floats, */
   uint32_t alibi_slope; /* the first at this index */
+  int32_t value_in_key; /* 1: that; dim_k − dim_v is a multiple of VALUE_UNIT, and there is a group */
 };
+
+enum { VALUE_UNIT = 4 };
+
+/* Columns of in[0]. */
+static inline int64_t attend_cols(const struct attend_args *a) {
+  int64_t kv = a->value_in_key ? a->dim_k : (int64_t)a->dim_k + a->dim_v;
+  return (int64_t)a->n_head * a->dim_k + a->n_kv_head * kv;
+}
 
 /* Does a token's rotation have several axes? */
 static inline bool attend_has_axes(const struct attend_args *a) {

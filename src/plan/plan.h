@@ -12,7 +12,7 @@
 
 enum {
   PLAN_MAGIC = 0x4e4c5053, /* "SPLN" */
-  PLAN_VERSION = 8,
+  PLAN_VERSION = 9,
   PLAN_GROUPS = 4,      /* KV groups of one plan, at most */
   PLAN_PARTS = 4,       /* checkpoint tensors joined into one weight, at most */
   PLAN_CHANNELS = 4,    /* of an image, at most, */
@@ -77,8 +77,12 @@ struct value {
 struct kv_group {
   int32_t n_layer, n_head; /* n_head: KV heads */
   int32_t dim_k, dim_v;
-  int32_t window; /* tokens a query sees, itself included; 0: all */
+  int32_t window;       /* tokens a query sees, itself included; 0: all */
+  int32_t value_in_key; /* 1: a value is the last dim_v numbers of its key, and is not stored by itself */
 };
+
+/* Numbers of a token that a head of one layer keeps. */
+static inline int kv_group_numbers(const struct kv_group *g) { return g->dim_k + (g->value_in_key ? 0 : g->dim_v); }
 
 /* Images that an encoder sees: one size; sizes up to one, whose positions are spread over the table; or any within
  * bounds, whose patches have places in rotations and no table. */

@@ -100,9 +100,10 @@ static bool embed_check(const struct op_context *c, const struct op *op) {
   return isfinite(args->scale) || op_refuse(c, "has a scale that is not finite");
 }
 
-/* Columns of a linear's result. */
+/* Columns of a linear's result; of EXPERTS_EACH all of them, which its own check bounds. */
 static int linear_cols(const struct weight *w, const struct linear_args *args) {
-  return args->gated ? w->part[0].rows : w->rows;
+  int each = args->gated ? w->part[0].rows : w->rows;
+  return args->expert_mode == EXPERTS_EACH ? weight_experts(w) * each : each;
 }
 
 /* All columns of the result, or some of it for a linear without residual, which is of whole rows. */
@@ -134,11 +135,18 @@ static bool linear_shape_check(const struct op_context *c, const struct op *op, 
   const struct value *in = plan_value(c->plan, op->in[0]), *out = plan_value(c->plan, op->out);
   if (args->expert_mode != EXPERTS_NONE || w->n_expert != 0 || op->in[2] != -1) {
     const char *misfit = experts_misfit(c->plan, op, w);
-    return !misfit || op_refuse(c, misfit);
+    if (misfit) return op_refuse(c, misfit);
+    if (linear_is_routed(args)) return true;
+  } else if (in->cols != w->cols || !linear_columns_fit(op, w, out)) {
+    return op_refuse(c, "does not fit its weight's shape");
   }
-  if (in->cols != w->cols || !linear_columns_fit(op, w, out)) return op_refuse(c, "does not fit its weight's shape");
   return linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols) ||
          op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
+}
+
+static bool linear_limit_valid(const struct linear_args *args) {
+  if (!args->gated) return args->limit == 0 && args->up_add == 0;
+  return isfinite(args->limit) && args->limit >= 0 && isfinite(args->up_add);
 }
 
 static bool linear_check(const struct op_context *c, const struct op *op) {
@@ -166,24 +174,30 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
     return op_refuse(c, "has an unknown norm or activation");
   if (!isfinite(args->scale) || !isfinite(args->softcap) || !(args->eps >= 0) || !(args->post_eps >= 0))
     return op_refuse(c, "has a scale, softcap or epsilon that is no such number");
+  if (!linear_limit_valid(args))
+    return op_refuse(c, "has a limit that is no such number, or one, or a sum with up, without a gate");
   return true;
+}
+
+static bool value_place_valid(int32_t in_key, int dim_k, int dim_v) {
+  return in_key == 0 || (in_key == 1 && dim_v <= dim_k && (dim_k - dim_v) % VALUE_UNIT == 0);
 }
 
 static bool attend_shape_valid(const struct attend_args *a) {
   return a->n_head >= 1 && a->n_head <= HEAD_COUNT_MAX && a->n_kv_head >= 1 && a->dim_k >= 1 &&
          a->dim_k <= HEAD_DIM_MAX && a->dim_v >= 1 && a->dim_v <= HEAD_DIM_MAX && a->n_head % a->n_kv_head == 0 &&
-         width_valid((int64_t)a->n_head * a->dim_k);
+         width_valid((int64_t)a->n_head * a->dim_k) && value_place_valid(a->value_in_key, a->dim_k, a->dim_v);
 }
 
 /* A decoder's attention has a group, of its shape; an encoder's has none. */
 static bool attend_group_fits(const struct plan *p, const struct attend_args *a) {
   if (a->local != 0 && (a->local != 1 || p->role != PLAN_VISION)) return false;
   if (a->near < 0 || a->near > LIMIT_MODEL_POSITIONS || (a->near > 0 && p->role != PLAN_ENCODER)) return false;
-  if (p->role != PLAN_DECODER) return a->group == -1 && a->layer == 0;
+  if (p->role != PLAN_DECODER) return a->group == -1 && a->layer == 0 && a->value_in_key == 0;
   if (a->group < 0 || a->group >= p->n_group) return false;
   const struct kv_group *g = plan_groups(p) + a->group;
-  return g->n_head == a->n_kv_head && g->dim_k == a->dim_k && g->dim_v == a->dim_v && a->layer >= 0 &&
-         a->layer < g->n_layer;
+  return g->n_head == a->n_kv_head && g->dim_k == a->dim_k && g->dim_v == a->dim_v &&
+         g->value_in_key == a->value_in_key && a->layer >= 0 && a->layer < g->n_layer;
 }
 
 /* Norms of q and k over a head: one for all heads, or one for each. */
@@ -206,8 +220,7 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
   const struct attend_args *a = &op->args.attend;
   if (!attend_shape_valid(a) || !attend_group_fits(p, a)) return op_refuse(c, "does not fit its KV group");
   const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
-  int64_t q = (int64_t)a->n_head * a->dim_k, kv = (int64_t)a->n_kv_head * (a->dim_k + a->dim_v);
-  if (!in || !out || in == out || in->rows != ROWS_TOKENS || out->rows != ROWS_TOKENS || in->cols != q + kv ||
+  if (!in || !out || in == out || in->rows != ROWS_TOKENS || out->rows != ROWS_TOKENS || in->cols != attend_cols(a) ||
       out->cols != (int64_t)a->n_head * a->dim_v)
     return op_refuse(c, "does not fit its input or output");
   if (!rope_valid(p, a)) return op_refuse(c, "has a rotary embedding out of range");
@@ -258,7 +271,7 @@ static bool op_check(const struct plan *plan, int index, struct error *error) {
 
 static bool group_shape_valid(const struct kv_group *g) {
   return g->n_head >= 1 && g->n_head <= HEAD_COUNT_MAX && g->dim_k >= 1 && g->dim_k <= HEAD_DIM_MAX && g->dim_v >= 1 &&
-         g->dim_v <= HEAD_DIM_MAX;
+         g->dim_v <= HEAD_DIM_MAX && value_place_valid(g->value_in_key, g->dim_k, g->dim_v);
 }
 
 static bool sizes_check(const struct plan *p, struct error *error) {

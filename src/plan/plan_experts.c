@@ -26,7 +26,7 @@ const char *route_misfit(const struct plan *p, const struct op *op) {
   const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
   if (!in || !out || in == out || in->rows != ROWS_TOKENS || out->n_expert == 0)
     return "lacks logits, or an output that is a choice";
-  if (a->n_expert != out->n_expert || in->cols != a->n_expert || a->k < 1 || out->cols != 2 * a->k)
+  if (a->n_expert != out->n_expert || in->cols != a->n_expert || a->k < 1 || out->cols != 2 * (int64_t)a->k)
     return "does not fit its input or output";
   if (a->score >= ROUTE_SCORES || a->normalize > 1 || !isfinite(a->scale)) return "has an unknown score or scale";
   if (!groups_valid(a)) return "has groups that do not fit its experts";
@@ -61,7 +61,9 @@ const char *experts_misfit(const struct plan *p, const struct op *op, const stru
   if (!in || !out || a->expert_mode >= EXPERT_MODES || p->role != PLAN_DECODER || in->rows != ROWS_TOKENS || n == 0)
     return "has experts without a choice among them";
   bool spread = a->expert_mode == EXPERTS_SPREAD, gather = a->expert_mode == EXPERTS_GATHER;
-  if (in->cols != (spread ? 1 : n) * w->cols || out->cols != (gather ? 1 : n) * width || a->column != 0)
+  bool part =
+      !spread && !gather && op->in[1] == -1 && !a->gated && a->column >= 0 && a->column <= out->cols - n * width;
+  if (in->cols != (spread ? 1 : n) * w->cols || ((out->cols != (gather ? 1 : n) * width || a->column != 0) && !part))
     return "does not fit its experts' shape";
   if (a->post_norm != NORM_NONE || (!spread && a->norm != NORM_NONE) || a->lora_site != -1)
     return "has experts with a norm or an adapter that they cannot have";

@@ -179,7 +179,7 @@ struct experts_case {
   enum expert_mode mode;
   uint8_t norm, act;
   bool gated, bias, residual, multiply;
-  float scale, softcap;
+  float scale, softcap, limit, up_add;
   bool crowd; /* a bias of the choice makes an expert everyone's first */
 };
 
@@ -191,10 +191,17 @@ static const struct experts_case experts[] = {
     {"spread, layer norm, gelu, softcap, scale", 5, 5, 20, 100, EXPERTS_SPREAD, NORM_LAYER, ACT_GELU, .scale = 0.5f,
      .softcap = 3},
     {"spread, one of many", 64, 1, 32, 64, EXPERTS_SPREAD, .scale = 1},
+    {"spread, gated quick gelu, limit, one more than up, bias", 10, 4, 40, 96, EXPERTS_SPREAD, NORM_RMS, ACT_GELU_QUICK,
+     .gated = true, .bias = true, .scale = 1, .limit = 0.7f, .up_add = 1},
     {"gather", 8, 2, 96, 48, EXPERTS_GATHER, .scale = 1},
     {"gather, bias, residual, scale", 12, 3, 530, 40, EXPERTS_GATHER, .bias = true, .residual = true, .scale = 0.7f},
     {"gather, all", 6, 6, 33, 100, EXPERTS_GATHER, .residual = true, .scale = 1},
     {"gather, a crowd", 32, 4, 64, 96, EXPERTS_GATHER, .residual = true, .scale = 1, .crowd = true},
+    {"each", 6, 6, 48, 100, EXPERTS_EACH, .scale = 1},
+    {"each, gated silu, bias", 4, 4, 40, 64, EXPERTS_EACH, NORM_NONE, ACT_SILU, .gated = true, .bias = true,
+     .scale = 0.5f},
+    {"each of 64, residual", 64, 64, 33, 20, EXPERTS_EACH, .residual = true, .scale = 1, .softcap = 3},
+    {"each, multiplied in place", 8, 8, 16, 64, EXPERTS_EACH, .residual = true, .multiply = true, .scale = 1},
     {"spread, a crowd, gated", 32, 4, 48, 96, EXPERTS_SPREAD, NORM_NONE, ACT_SILU, .gated = true, .scale = 1,
      .crowd = true},
 };
@@ -217,11 +224,11 @@ static void crowd_make(const struct experts_case *c, const struct op_model *m, i
 static void experts_make(const struct experts_case *c, struct scheme scheme, struct op_model *m) {
   struct op op = op_make(OP_LINEAR, 0);
   bool spread = c->mode == EXPERTS_SPREAD, floats = scheme.activation == ACTIVATION_FLOAT;
-  int wide_in = (spread ? 1 : c->k) * c->cols, wide_out = (spread ? c->k : 1) * c->rows;
+  int wide_in = (spread ? 1 : c->k) * c->cols, wide_out = (c->mode == EXPERTS_GATHER ? 1 : c->k) * c->rows;
   experts_init(m, 9);
   op.in[0] = model_embedded_value(m, wide_in, 1);
   if (c->residual) op.in[1] = model_embedded_value(m, wide_out, 1);
-  op.in[2] = choice_add(m, c);
+  if (c->mode != EXPERTS_EACH) op.in[2] = choice_add(m, c);
   int choice_bias = c->crowd ? m->builder.head.n_weight - 1 : -1;
   op.out = c->residual ? op.in[1] : plan_add_value(&m->builder, wide_out, ROWS_TOKENS);
   op.weight[0] = model_experts(m, scheme, c->n_expert, c->rows, c->cols, c->gated, 3 / sqrtf((float)c->cols));
@@ -236,6 +243,8 @@ static void experts_make(const struct experts_case *c, struct scheme scheme, str
                                         .eps = 1e-5f,
                                         .scale = c->scale,
                                         .softcap = c->softcap,
+                                        .limit = c->limit,
+                                        .up_add = c->up_add,
                                         .lora_site = -1};
   plan_add_op(&m->builder, &op);
   experts_finish(m, op.out);

@@ -13,7 +13,9 @@ enum { TOKENS = 40 };
 
 static char folder[] = "/tmp/spate-experts-XXXXXX", engine_path[64];
 
-static const char *const models[] = {"qwen3_moe", "granite_moe", "qwen3_moe_mixed", "mixtral_full/model.gguf"};
+static const char *const models[] = {
+    "qwen3_moe",   "granite_moe", "qwen3_moe_mixed", "mixtral_full/model.gguf", "deepseek_lite/model.gguf",
+    "deepseek_fp8"};
 
 static bool engine_build(const char *model, const char *mode, const char *algorithm, const char *overrides,
                          spate_error *error) {
@@ -143,8 +145,9 @@ static void test_calibrations_refused(void **state) {
   for (size_t i = 0; i < sizeof algorithms / sizeof *algorithms; i++) {
     spate_error error = {0};
     assert_false(engine_build("mixtral", algorithms[i][0], algorithms[i][1], NULL, &error));
-    assert_string_equal(error.text, "The model is a mixture of experts, whose matrices are rounded without calibration "
-                                    "so far; choose quant_algo RTN.");
+    assert_string_equal(error.text,
+                        "The model has matrices of experts or of heads, which are rounded without calibration "
+                        "so far; choose quant_algo RTN.");
   }
 }
 

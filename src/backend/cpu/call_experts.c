@@ -119,6 +119,7 @@ static struct products products_make(const struct program *program, const struct
   if (gathers(call)) return p;
   p.tail.act = args->act, p.tail.gated = args->gated, p.tail.multiply = args->multiply;
   p.tail.scale = args->scale, p.tail.softcap = args->softcap;
+  p.tail.limit = args->limit, p.tail.up_add = args->up_add;
   if (op->in[1] >= 0) p.tail.residual = program->value[op->in[1]], p.tail.residual_stride = (size_t)width;
   return p;
 }

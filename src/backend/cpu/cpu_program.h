@@ -186,6 +186,8 @@ void step_prepare(const struct program *program, int worker);
 void call_embed(const struct program *program, const struct call *call, struct range rows, int worker);
 void call_select(const struct program *program, const struct call *call, struct range rows, int worker);
 void call_linear(struct program *program, const struct call *call, struct range rows, int worker);
+/* call_each.c: of a linear whose matrices have a part of each row. */
+void call_each(struct program *program, const struct call *call, struct range tokens, int worker);
 void call_route(const struct program *program, const struct call *call, struct range tokens, int worker);
 void call_experts(struct program *program, const struct call *call, struct range tokens, int worker);
 void call_attend_store(const struct program *program, const struct call *call, struct range tokens, int worker);

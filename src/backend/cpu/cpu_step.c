@@ -40,8 +40,10 @@ static void call_run(struct program *program, const struct call *call, int worke
   case OP_LINEAR:
     if (call->op->args.linear.expert_mode == EXPERTS_NONE)
       call_linear(program, call, (struct range){0, value_rows(program, call->op->in[0])}, worker);
-    else
+    else if (linear_is_routed(&call->op->args.linear))
       call_experts(program, call, tokens, worker);
+    else
+      call_each(program, call, tokens, worker);
     break;
   case OP_ROUTE: call_route(program, call, tokens, worker); break;
   case OP_ATTEND:

@@ -27,6 +27,7 @@ static size_t rows_limit(const struct plan *plan, const struct limits *limits, i
 
 /* Experts that a token has. */
 static size_t results_of(const struct plan *plan, const struct op *op) {
+  if (op->args.linear.expert_mode == EXPERTS_EACH) return (size_t)plan_weights(plan)[op->weight[0]].n_expert;
   return op->in[2] >= 0 ? (size_t)plan_values(plan)[op->in[2]].cols / 2 : 1;
 }
 

@@ -39,7 +39,8 @@ static bool of_decoder(const struct plan *plan, const struct op *op) {
   case OP_EMBED: return op->args.embed.source == EMBED_TOKENS && op->in[0] < 0 && op->args.embed.norm == NORM_NONE;
   case OP_ROUTE: return false;
   case OP_LINEAR:
-    return linear->expert_mode == EXPERTS_NONE && linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH;
+    return linear->expert_mode == EXPERTS_NONE && linear->norm <= NORM_RMS && linear->act <= ACT_GELU_TANH &&
+           linear->limit == 0 && linear->up_add == 0;
   case OP_ATTEND: return op->args.attend.group >= 0;
   case OP_SELECT: return op->args.select.norm == NORM_NONE && plan_merged(plan) == 1;
   default: return true;
@@ -84,6 +85,8 @@ static bool cuda_supports(const struct plan *plan, int index, struct error *erro
     return op_unsupported(plan, index, "another op turns the same frequencies by other axes", error);
   if (op->kind == OP_ATTEND && (op->args.attend.alibi || op->args.attend.head_norms))
     return op_unsupported(plan, index, "slopes and norms of each head's own run on cpu alone so far", error);
+  if (op->kind == OP_ATTEND && op->args.attend.value_in_key)
+    return op_unsupported(plan, index, "latent attention runs on cpu alone so far", error);
   if (op->kind == OP_LINEAR && op->args.linear.post_norm != NORM_NONE && !linear_is_whole(plan, op))
     return op_unsupported(plan, index, "post norms of a part of a value run on cpu alone so far", error);
   if (op->kind == OP_ATTEND && (op->args.attend.dim_k > HEAD_MOST || op->args.attend.dim_v > HEAD_MOST))

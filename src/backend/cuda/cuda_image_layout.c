@@ -97,7 +97,7 @@ static bool linear_supported(const struct linear_args *a, const struct op *op, c
   bool late = a->act > ACT_GELU_TANH;
   bool more = op->in[1] >= 0 || a->gated || a->post_norm != NORM_NONE || a->softcap > 0;
   *why = "its activation is followed by more than a factor, for which there is no kernel";
-  return !late || !more;
+  return (!late || !more) && a->limit == 0 && a->up_add == 0;
 }
 
 bool cuda_image_supports(const struct plan *plan, const struct op *op, const char **why) {

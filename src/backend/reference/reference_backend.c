@@ -39,7 +39,7 @@ static void reference_fallbacks(const struct device *device, const struct plan *
 
 static size_t kv_block_bytes(const struct plan *plan, int group, const struct limits *limits) {
   const struct kv_group *g = plan_groups(plan) + group;
-  return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * (size_t)(g->dim_k + g->dim_v) *
+  return (size_t)g->n_layer * (size_t)g->n_head * (size_t)limits->block_size * (size_t)kv_group_numbers(g) *
          sizeof(float);
 }
 

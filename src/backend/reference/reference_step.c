@@ -7,7 +7,7 @@ static void blocks_copy(struct program *program, const struct batch *batch) {
     const struct kv_copy *copy = batch->copy + i;
     const struct kv_group *g = plan_groups(program->plan) + copy->group;
     size_t block =
-        (size_t)g->n_layer * (size_t)g->n_head * (size_t)program->limits.block_size * (size_t)(g->dim_k + g->dim_v);
+        (size_t)g->n_layer * (size_t)g->n_head * (size_t)program->limits.block_size * (size_t)kv_group_numbers(g);
     memcpy(program->kv[copy->group] + copy->to * block, program->kv[copy->group] + copy->from * block,
            block * sizeof(float));
   }

@@ -277,14 +277,17 @@ static void test_modes(void **state) {
   if (model == tiny_model) modes_compare(modes, sizeof modes / sizeof *modes);
 }
 
-/* The same of a mixture of experts, whose products are of other rows in each step. */
+/* The same of mixtures of experts, whose products are of other rows in each step, one with latent attention. */
 static void test_experts(void **state) {
   static const char *const modes[] = {"FP32", "BF16", "INT4_WEIGHT", "W8A8"};
+  static const char *const mixtures[] = {FIXTURES "/model/qwen3_moe", FIXTURES "/model/deepseek_v3"};
   const char *kept = model;
   (void)state;
   if (model != tiny_model || engine_target()) return;
-  model = FIXTURES "/model/qwen3_moe";
-  modes_compare(modes, sizeof modes / sizeof *modes);
+  for (size_t i = 0; i < sizeof mixtures / sizeof *mixtures; i++) {
+    model = mixtures[i];
+    modes_compare(modes, sizeof modes / sizeof *modes);
+  }
   model = kept;
 }
 
