@@ -8,6 +8,7 @@
 #include "backend/cuda/cuda_image.h"
 #include "backend/cuda/cuda_layout.h"
 #include "backend/cuda/cuda_paths.h"
+#include "backend/cuda/row_kernels.h"
 #include "backend/cuda/upload.h"
 
 struct device {
@@ -36,6 +37,7 @@ struct cuda_room {
 struct cuda_slot {
   uint8_t *slab;               /* the batch's arrays, one after the other, as they go to the device */
   uint8_t *patches;            /* of an encoder's step; NULL: it has none */
+  float *vectors;              /* [outputs][cols] results of a step of texts; NULL: they are the program's logits */
   uint8_t *adapter_slab;       /* and those of its adapters; NULL: there are none */
   struct cuda_results results; /* [outputs]; written by the device */
   struct CUevent_st *done;
@@ -99,6 +101,7 @@ struct program {
   int n_upload;
   float **value;             /* [n_value] on the device */
   float *prepared, *product; /* a linear's rows before the product and after it */
+  float *ended;              /* and products of one that ends apart */
   void *fragments[2];        /* before it, as matrix units want them: of a linear and of the next */
   void *expanded;            /* a matrix of 4 or 8 bits as bf16, while many tokens are multiplied with it */
   float *squares[2];         /* and sums of their squares */
@@ -211,10 +214,20 @@ struct cuda_linear cuda_linear_of(const struct program *program, const struct op
 void cuda_linear_make(struct program *program, const struct op *op, struct cuda_linear *linear);
 void cuda_linear_run(struct program *program, const struct op *op);
 bool cuda_linear_takes(const struct program *program, const struct op *op, int n_row);
+/* A linear with its adapters' parts; does its shrink read floats, in a kernel of its own? */
+void cuda_linear_multiply(struct program *program, const struct op *op, struct cuda_linear *linear);
+bool cuda_linear_shrinks(const struct program *program, const struct op *op, int n_row);
 /* In tiles, or in fragments? */
 bool cuda_linear_tiles(const struct program *program, const struct op *op, int n_row);
 /* Can the op, of so many rows, leave each row's greatest in place of results, for the draw after it? */
 bool cuda_linear_greatest(const struct program *program, const struct op *op, int n_row);
+
+/* cuda_apart.c: a linear with a norm with a mean before it, or that ends apart. */
+void cuda_apart_run(struct program *program, const struct op *op, const struct cuda_linear *linear);
+
+/* cuda_rows.c: ops of decoders and of encoders of texts. */
+void cuda_rows_embed(struct program *program, const struct op *op);
+void cuda_rows_select(struct program *program, const struct op *op);
 
 /* cuda_step.c */
 bool cuda_submit(struct program *program, const struct batch *batch, struct error *error);
@@ -257,6 +270,9 @@ void cuda_attention_fill(struct program *program, const struct cuda_row *row, in
                          struct cuda_chunk *chunk);
 void cuda_attention_begin(struct program *program);
 void cuda_attention_run(struct program *program, const struct op *op);
+/* What plain kernels are told beside; queries and keys normed where they are, by weights of each head's own. */
+struct cuda_attend_beside cuda_attend_beside_of(const struct program *program, const struct op *op);
+void cuda_attend_heads(struct program *program, const struct op *op, struct cuda_attend *attend);
 
 /* cuda_buffers.c: calls for each buffer on the device with its place (of a program that only measures it may be NULL)
  * and bytes, until one call is false. */
@@ -271,10 +287,12 @@ int cuda_graph_sizes(const struct limits *limits, int32_t rows[CUDA_GRAPHS]);
 size_t cuda_weights_bytes(const struct plan *plan);
 size_t cuda_weight_room(const struct weight *weight); /* of a weight among them */
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
-/* What linears need at most: floats of prepared inputs, of products and of sums of squares, bytes of fragments and of a
+/* Is a linear's activation or post norm one for which there is a kernel after the product alone? */
+bool cuda_linear_ends_apart(const struct op *op);
+/* What linears need at most: floats of prepared inputs, of products, of those that end apart and of sums of squares, bytes of fragments and of a
  * matrix that is expanded, units of what lies between those of a chain. */
 struct cuda_linear_needs {
-  size_t prepared, product, squares, fragments, expanded;
+  size_t prepared, product, ended, squares, fragments, expanded;
   uint32_t between;
 };
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
