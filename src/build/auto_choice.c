@@ -121,7 +121,7 @@ static double numbers_of(const struct plan *plan) {
   double numbers = 0;
   for (int i = 0; i < plan->n_weight; i++) {
     const struct weight *weight = &plan_weights(plan)[i];
-    if (weight->use == WEIGHT_MATRIX) numbers += (double)weight->rows * weight->cols;
+    if (weight->use == WEIGHT_MATRIX) numbers += (double)weight_rows(weight) * weight->cols;
   }
   return numbers;
 }

@@ -180,6 +180,10 @@ static bool file_write(struct build *build, struct error *error) {
 static bool calibration_read(struct build *build, struct error *error) {
   const struct draft *draft = &build->draft;
   if (!quant_method_calibrates(draft->facts.config.quant_method)) return true;
+  if (plan_find(draft_plan(draft), OP_ROUTE))
+    return error_set(error, ERROR_UNSUPPORTED,
+                     "The model is a mixture of experts, whose matrices are rounded without calibration so far; choose "
+                     "quant_algo RTN.");
   return calibration_data_read(&build->calibration_data, build->options->calib_data, draft->tokenizer,
                                draft_plan(draft)->max_position, error);
 }

@@ -22,16 +22,70 @@ static size_t row_bytes(const struct weight *weight, const struct tensor *tensor
   return bytes;
 }
 
+/* Rows of a transposed tensor as the plan counts them: what it has of a row's length. */
+static size_t transposed_rows(const struct tensor *tensor) { return (size_t)tensor->dim[tensor->n_dim - 1]; }
+
 /* Elements in another order are taken one by one: of types that have each by itself. */
-static bool order_fits(const struct weight *weight, const struct tensor *tensor) {
+static bool order_fits(const struct weight *weight, const struct weight_part *part, const struct tensor *tensor) {
   bool single = tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16;
-  return single && !tensor->packed && tensor->count == (size_t)weight->rows * (size_t)weight->cols;
+  if (!single || tensor->packed || tensor->n_dim < 2) return false;
+  if (weight->n_expert == 0) return tensor->count == (size_t)weight->rows * (size_t)weight->cols;
+  size_t rows = transposed_rows(tensor);
+  return (size_t)part_end(part) <= rows && (size_t)weight->cols <= tensor->count / rows;
 }
 
 static bool part_fits(const struct weight *weight, const struct weight_part *part, const struct tensor *tensor) {
-  if (weight->order != ORDER_AS_IS) return order_fits(weight, tensor);
+  if (weight->order != ORDER_AS_IS) return order_fits(weight, part, tensor);
   int64_t count = (int64_t)tensor->count, last = part_end(part);
   return weight->use == WEIGHT_VECTOR ? last <= count : cols_fit(weight, tensor) && last <= count / weight->cols;
+}
+
+/* The expert's part of a tensor that is all experts': one dimension is theirs, or their rows follow each other. */
+static bool tensor_divide(const struct weight *w, const struct tensor *all, int expert, struct tensor *out) {
+  size_t n = (size_t)w->n_expert, bytes = all->data.size / n;
+  if (all->packed || all->n_dim < 1 || all->dim[0] % w->n_expert != 0 || all->data.size % n != 0) return false;
+  *out = *all;
+  out->dim[0] /= w->n_expert;
+  out->count /= n;
+  out->data = slice_make(all->data.data + (size_t)expert * bytes, bytes);
+  if (out->dim[0] > 1 || out->n_dim == 1) return true;
+  memmove(out->dim, out->dim + 1, (size_t)--out->n_dim * sizeof *out->dim);
+  return true;
+}
+
+/* A part's tensor, of the source's expert; NULL: there is none, or it cannot be divided. */
+static const struct tensor *part_find(struct weight_source *source, int part) {
+  const struct weight *w = source->weight;
+  const char *name = plan_name(source->plan, w->part[part].tensor);
+  char own[EXPERT_NAME_BYTES];
+  bool apart = w->n_expert > 0 && expert_tensor_apart(name);
+  const struct tensor *tensor =
+      checkpoint_find(source->checkpoint, apart ? expert_tensor_name(name, source->expert, own) : name);
+  if (!tensor || w->n_expert == 0 || apart) return tensor;
+  return tensor_divide(w, tensor, source->expert, &source->slice[part]) ? &source->slice[part] : NULL;
+}
+
+void weight_source_expert(struct weight_source *source, int expert) {
+  source->expert = expert;
+  for (int i = 0; i < source->weight->n_part; i++)
+    if (!part_is_constant(source->plan, &source->weight->part[i])) source->part[i] = part_find(source, i);
+}
+
+static bool part_check(struct weight_source *source, int part, struct error *error) {
+  const struct weight *w = source->weight;
+  const struct weight_part *of = &w->part[part];
+  const struct tensor *tensor = part_find(source, part);
+  char name[EXPERT_NAME_BYTES], shape[TENSOR_SHAPE_TEXT];
+  source->part[part] = tensor;
+  if (!tensor)
+    return error_set(error, ERROR_NOT_FOUND, "The checkpoint has no tensor %s, which the weight %s is made of.",
+                     expert_tensor_name(plan_name(source->plan, of->tensor), source->expert, name), source->name);
+  if (!tensor_check_loads(tensor, error)) return false;
+  if (!part_fits(w, of, tensor))
+    return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s; the weight %s needs %d rows of %d columns of it.",
+                     tensor->name, tensor_shape_text(tensor, shape), source->name, part_end(of),
+                     w->use == WEIGHT_VECTOR ? 1 : w->cols);
+  return true;
 }
 
 bool weight_source_init(struct weight_source *source, const struct plan *plan, int weight,
@@ -39,21 +93,21 @@ bool weight_source_init(struct weight_source *source, const struct plan *plan, i
   const struct weight *w = &plan_weights(plan)[weight];
   *source = (struct weight_source){.weight = w,
                                    .name = plan_name(plan, w->name),
+                                   .plan = plan,
+                                   .checkpoint = checkpoint,
                                    .column_order = act_order_columns(plan, weight, checkpoint),
                                    .row_order = act_order_rows(plan, weight, checkpoint)};
-  for (int i = 0; i < w->n_part; i++) {
-    const char *name = plan_name(plan, w->part[i].tensor);
-    char shape[TENSOR_SHAPE_TEXT];
-    source->part[i] = checkpoint_find(checkpoint, name);
-    if (part_is_constant(plan, &w->part[i])) continue;
-    if (!source->part[i])
-      return error_set(error, ERROR_NOT_FOUND, "The checkpoint has no tensor %s, which the weight %s is made of.", name,
-                       source->name);
-    if (!tensor_check_loads(source->part[i], error)) return false;
-    if (!part_fits(w, &w->part[i], source->part[i]))
-      return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s; the weight %s needs %d rows of %d columns of it.",
-                       name, tensor_shape_text(source->part[i], shape), source->name, part_end(&w->part[i]),
-                       w->use == WEIGHT_VECTOR ? 1 : w->cols);
+  const struct tensor *first[PLAN_PARTS] = {NULL};
+  for (int e = weight_experts(w) - 1; e >= 0; e--) {
+    source->expert = e;
+    for (int i = 0; i < w->n_part; i++) {
+      if (part_is_constant(plan, &w->part[i])) continue;
+      if (!part_check(source, i, error)) return false;
+      if (first[i] && !tensor_alike(first[i], source->part[i]))
+        return error_set(error, ERROR_UNSUPPORTED, "Tensor %s is stored otherwise than %s; experts must be alike.",
+                         source->part[i]->name, first[i]->name);
+      first[i] = source->part[i];
+    }
   }
   return true;
 }
@@ -61,7 +115,8 @@ bool weight_source_init(struct weight_source *source, const struct plan *plan, i
 bool weight_reader_init(struct weight_reader *reader, const struct weight_source *source, int capacity,
                         struct error *error) {
   const struct weight *w = source->weight;
-  *reader = (struct weight_reader){.source = source};
+  *reader = (struct weight_reader){.source = *source};
+  if (w->n_expert > 0) weight_source_expert(&reader->source, 0);
   if (!code_rows_init(&reader->rows, &w->scheme, capacity, w->cols, error) ||
       !exact_row_init(&reader->exact, w->cols, error) || !packed_buffer_init(&reader->packed, w->cols, error))
     return false;
@@ -93,8 +148,8 @@ static float factor_of(const struct tensor *tensor) {
 }
 
 /* The tensor's element that stands in column `col`. */
-static size_t ordered_element(const struct weight *w, int row, int col) {
-  if (w->order == ORDER_TRANSPOSED) return (size_t)col * (size_t)w->rows + (size_t)row;
+static size_t ordered_element(const struct weight *w, const struct tensor *tensor, int row, int col) {
+  if (w->order == ORDER_TRANSPOSED) return (size_t)col * transposed_rows(tensor) + (size_t)row;
   int n = w->order, run = w->cols / n;
   return (size_t)row * (size_t)w->cols + (size_t)(col % run) * (size_t)n + (size_t)(col / run);
 }
@@ -102,7 +157,7 @@ static size_t ordered_element(const struct weight *w, int row, int col) {
 static void ordered_row(const struct weight *w, const struct tensor *tensor, int row, float *out) {
   size_t size = tensor->data.size / tensor->count;
   for (int i = 0; i < w->cols; i++)
-    tensor_dequantize(tensor->type, tensor->data.data + ordered_element(w, row, i) * size, 1, out + i);
+    tensor_dequantize(tensor->type, tensor->data.data + ordered_element(w, tensor, row, i) * size, 1, out + i);
 }
 
 void weight_source_row(const struct weight_source *source, struct packed_buffer *packed, int part, int tensor_row,
@@ -157,22 +212,22 @@ static bool codes_finite(const struct code_rows *rows, int at) {
 /* Stores the row as the file has it, without arithmetic on floats; false where the scheme does not hold it, or where
  * floats are to say what is wrong with it. */
 static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, int row, int at) {
-  const struct scheme *scheme = &reader->source->weight->scheme;
-  const int *order = reader->source->column_order;
+  const struct scheme *scheme = &reader->source.weight->scheme;
+  const int *order = reader->source.column_order;
   if (tensor->packed ? !packed_scheme_holds(scheme, tensor->packed, order) : !exact_scheme_holds(scheme, tensor->type))
     return false;
   if (tensor->factor && scheme->scale != SCALE_F32) return false;
   if (tensor->packed)
     packed_row_store(&reader->packed, tensor->packed, order, row, &reader->rows, at);
   else
-    exact_row_store(&reader->exact, tensor->type, row_bytes_of(reader->source->weight, tensor, row), &reader->rows, at);
+    exact_row_store(&reader->exact, tensor->type, row_bytes_of(reader->source.weight, tensor, row), &reader->rows, at);
   if (tensor->factor) row_multiply(&reader->rows, at, factor_of(tensor));
   return scheme->kind != SCHEME_F8 || codes_finite(&reader->rows, at);
 }
 
 /* Row `index` of the weight. */
 static bool row_read(struct weight_reader *reader, int index, int part, int tensor_row, int at, struct error *error) {
-  const struct weight_source *source = reader->source;
+  const struct weight_source *source = &reader->source;
   const struct tensor *tensor = source->part[part];
   bool changed = source->weight->part[part].add != 0 || source->weight->order != ORDER_AS_IS ||
                  weight_transform_acts(source->transform);
@@ -185,9 +240,11 @@ static bool row_read(struct weight_reader *reader, int index, int part, int tens
 }
 
 bool weight_reader_read(struct weight_reader *reader, int first, int count, struct error *error) {
+  int expert = first / reader->source.weight->rows;
+  if (expert != reader->source.expert) weight_source_expert(&reader->source, expert);
   for (int i = 0; i < count; i++) {
     int part, tensor_row;
-    if (!weight_row_source(reader->source->weight, first + i, &part, &tensor_row))
+    if (!weight_row_source(reader->source.weight, first + i, &part, &tensor_row))
       code_rows_clear(&reader->rows, i);
     else if (!row_read(reader, first + i, part, tensor_row, i, error))
       return false;
@@ -223,7 +280,8 @@ static bool vector_transform(const struct weight_source *source, float *out, str
   return true;
 }
 
-bool weight_source_vector(const struct weight_source *source, float *out, struct error *error) {
+/* Of the source's expert. */
+static bool expert_vector(const struct weight_source *source, float *out, struct error *error) {
   const struct weight *w = source->weight;
   float *values[PLAN_PARTS] = {0};
   bool done = true;
@@ -241,6 +299,15 @@ bool weight_source_vector(const struct weight_source *source, float *out, struct
   for (int i = 0; i < w->n_part; i++) free(values[i]);
   if (!done) return error_set(error, ERROR_MEMORY, "Out of memory for the vector %s.", source->name);
   return !source->transform || vector_transform(source, out, error);
+}
+
+bool weight_source_vector(struct weight_source *source, float *out, struct error *error) {
+  int cols = source->weight->cols;
+  for (int e = 0; e < weight_experts(source->weight); e++, out += cols) {
+    if (e != source->expert) weight_source_expert(source, e);
+    if (!expert_vector(source, out, error)) return false;
+  }
+  return true;
 }
 
 static int packed_bytes(const struct packed_parts *parts, struct slice out[WEIGHT_RUNS]) {
@@ -266,8 +333,13 @@ int weight_source_bytes(const struct weight_source *source, int part, struct sli
   return count;
 }
 
-void weight_source_hash(const struct weight_source *source, int part, struct hasher *hasher) {
+void weight_source_hash(struct weight_source *source, struct hasher *hasher) {
   struct slice run[WEIGHT_RUNS];
-  int count = weight_source_bytes(source, part, run);
-  for (int i = 0; i < count; i++) hasher_update(hasher, run[i]);
+  for (int e = 0; e < weight_experts(source->weight); e++) {
+    if (e != source->expert) weight_source_expert(source, e);
+    for (int part = 0; part < source->weight->n_part; part++) {
+      int count = weight_source_bytes(source, part, run);
+      for (int i = 0; i < count; i++) hasher_update(hasher, run[i]);
+    }
+  }
 }

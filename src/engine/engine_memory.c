@@ -15,7 +15,7 @@ static uint64_t least_weights(const struct plan *plan) {
   uint64_t bytes = 0;
   for (int i = 0; i < plan->n_weight; i++) {
     const struct weight *weight = &plan_weights(plan)[i];
-    uint64_t elements = (uint64_t)weight->rows * (uint64_t)weight->cols;
+    uint64_t elements = (uint64_t)weight_rows(weight) * (uint64_t)weight->cols;
     bytes += weight->use == WEIGHT_VECTOR ? elements * sizeof(float) : elements * 5 / 8;
   }
   return bytes;

@@ -72,14 +72,36 @@ static int tensor_rows(const struct plan *plan, const struct weight_part *part, 
   return rows;
 }
 
-/* Is the tensor exactly the part of the weight that it is meant to be? */
-static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
-                       const struct weight_part *part, bool *used, struct error *error) {
+/* One tensor of all experts has as many elements as they all together: one dimension more, or the rows follow each
+ * other. */
+static bool experts_fit(const struct tensor *tensor, const struct weight *weight, int rows) {
+  bool vector = weight->use == WEIGHT_VECTOR;
+  int64_t cols = vector ? 1 : weight->cols, last = tensor->n_dim > 0 ? tensor->dim[tensor->n_dim - 1] : 0;
+  bool ends = last == (vector || weight->order == ORDER_TRANSPOSED ? rows : weight->cols);
+  return ends && tensor->dim[0] % weight->n_expert == 0 &&
+         (int64_t)tensor->count == (int64_t)weight->n_expert * rows * cols;
+}
+
+static bool stack_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
+                        const struct weight_part *part, bool *used, struct error *error) {
   const char *name = plan_name(plan, part->tensor);
   const struct tensor *tensor = checkpoint_find(checkpoint, name);
   char shape[TENSOR_SHAPE_TEXT];
+  if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
+  used[tensor - checkpoint_tensor(checkpoint, 0)] = true;
+  int rows = tensor_rows(plan, part, part_end(part));
+  if (experts_fit(tensor, weight, rows)) return true;
+  return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected %d experts of %d × %d from the config.", name,
+                   tensor_shape_text(tensor, shape), weight->n_expert, rows,
+                   weight->use == WEIGHT_VECTOR ? 1 : weight->cols);
+}
+
+/* Is the tensor exactly the part of the weight that it is meant to be? `name` is the part's, or that of an expert's. */
+static bool tensor_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
+                         const struct weight_part *part, const char *name, bool *used, struct error *error) {
+  const struct tensor *tensor = checkpoint_find(checkpoint, name);
+  char shape[TENSOR_SHAPE_TEXT];
   bool vector = weight->use == WEIGHT_VECTOR;
-  if (part_is_constant(plan, part)) return true;
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
   int rows = tensor_rows(plan, part, tensor->dim[0]);
   bool fits = vector ? vector_fits(tensor, rows) : matrix_fits(tensor, weight, rows, weight->cols);
@@ -90,6 +112,18 @@ static bool part_check(const struct checkpoint *checkpoint, const struct plan *p
     return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected [%d, %d] from the config.", name,
                      tensor_shape_text(tensor, shape), rows, weight->cols);
   used[tensor - checkpoint_tensor(checkpoint, 0)] = true;
+  return true;
+}
+
+static bool part_check(const struct checkpoint *checkpoint, const struct plan *plan, const struct weight *weight,
+                       const struct weight_part *part, bool *used, struct error *error) {
+  const char *name = plan_name(plan, part->tensor);
+  char own[EXPERT_NAME_BYTES];
+  if (part_is_constant(plan, part)) return true;
+  if (weight->n_expert == 0) return tensor_check(checkpoint, plan, weight, part, name, used, error);
+  if (!expert_tensor_apart(name)) return stack_check(checkpoint, plan, weight, part, used, error);
+  for (int e = 0; e < weight->n_expert; e++)
+    if (!tensor_check(checkpoint, plan, weight, part, expert_tensor_name(name, e, own), used, error)) return false;
   return true;
 }
 

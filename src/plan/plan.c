@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 const struct op *plan_find(const struct plan *plan, enum op_kind kind) {
@@ -40,6 +41,7 @@ bool plan_has_spans(const struct plan *plan) {
 
 bool weight_order_valid(const struct weight *w) {
   if (w->order == ORDER_AS_IS) return true;
+  if (w->n_expert > 0) return w->use == WEIGHT_MATRIX && w->order == ORDER_TRANSPOSED;
   bool whole =
       w->use == WEIGHT_MATRIX && w->n_part == 1 && !w->interleaved && w->part[0].first == 0 && w->part[0].run == 0;
   return whole && (w->order == ORDER_TRANSPOSED || w->cols % w->order == 0);
@@ -70,7 +72,17 @@ bool attend_axes_valid(const struct attend_args *args) {
   return axes == 0 || axes == args->rope_dim / 2;
 }
 
+bool expert_tensor_apart(const char *name) { return strstr(name, EXPERT_MARK) != NULL; }
+
+const char *expert_tensor_name(const char *name, int expert, char out[EXPERT_NAME_BYTES]) {
+  const char *mark = strstr(name, EXPERT_MARK);
+  snprintf(out, EXPERT_NAME_BYTES, "%.*s%d%s", mark ? (int)(mark - name) : 0, name, expert,
+           mark ? mark + strlen(EXPERT_MARK) : "");
+  return out;
+}
+
 bool weight_row_source(const struct weight *weight, int row, int *part, int *tensor_row) {
+  if (weight->n_expert > 0) row %= weight->use == WEIGHT_VECTOR ? weight->cols : weight->rows;
   if (weight->interleaved) {
     int run = row / GATE_INTERLEAVE, within = run / 2 * GATE_INTERLEAVE + row % GATE_INTERLEAVE;
     *part = run % 2;

@@ -1,10 +1,11 @@
 /* Checking a plan block that came from a file: every index and shape, so that backends need not. */
 #include "base/limits.h"
-#include "plan/plan.h"
+#include "plan/plan_experts.h"
 
 #include <math.h>
 
 enum { PLAN_COUNT_MAX = 1 << 20, HEAD_DIM_MAX = 1024 };
+enum { WEIGHT_ROWS_MAX = 1 << 30 }; /* of all experts */
 /* Times the tokens of a step it fits an int. */
 enum { HEAD_COUNT_MAX = 4096 };
 
@@ -57,6 +58,9 @@ static bool weight_check(const struct plan *p, int index, struct error *error) {
   if (w->cols < 1 || w->cols > PLAN_PARTS * LIMIT_MODEL_WIDTH || rows != joined)
     return error_set(error, ERROR_FORMAT, "Weight %s is %d × %d; its parts have %lld rows.", name, w->rows, w->cols,
                      (long long)rows);
+  if (w->n_expert < 0 || w->n_expert > LIMIT_MODEL_EXPERTS || (int64_t)w->n_expert * joined > WEIGHT_ROWS_MAX)
+    return error_set(error, ERROR_FORMAT, "Weight %s is of %d experts with %lld rows each: out of range.", name,
+                     w->n_expert, (long long)joined);
   if (w->interleaved && (w->n_part != 2 || w->part[0].rows != w->part[1].rows))
     return error_set(error, ERROR_FORMAT, "Weight %s is interleaved; that needs two parts of equal rows.", name);
   if (w->use == WEIGHT_VECTOR ? w->rows != 1 || w->scheme.kind != SCHEME_F32 : w->use != WEIGHT_MATRIX)
@@ -80,17 +84,15 @@ static bool op_refuse(const struct op_context *c, const char *what) {
                    op_kind_name(op->kind) ? op_kind_name(op->kind) : "unknown", op->layer, what);
 }
 
-static const struct value *value_get(const struct plan *p, int index) {
-  return index >= 0 && index < p->n_value ? plan_values(p) + index : NULL;
-}
-
-/* A weight that may be absent (−1) or must be a vector of cols numbers. */
-static bool vector_fits(const struct plan *p, int index, int cols) {
+/* A weight that may be absent (−1) or must be a vector of cols numbers for each expert (0: there are none). */
+static bool expert_vector_fits(const struct plan *p, int index, int cols, int n_expert) {
   if (index == -1) return true;
   if (index < 0 || index >= p->n_weight) return false;
   const struct weight *w = plan_weights(p) + index;
-  return w->use == WEIGHT_VECTOR && w->cols == cols;
+  return w->use == WEIGHT_VECTOR && w->cols == cols && w->n_expert == n_expert;
 }
+
+static bool vector_fits(const struct plan *p, int index, int cols) { return expert_vector_fits(p, index, cols, 0); }
 
 static const struct weight *matrix_get(const struct plan *p, int index) {
   if (index < 0 || index >= p->n_weight || plan_weights(p)[index].use != WEIGHT_MATRIX) return NULL;
@@ -105,6 +107,7 @@ static bool norm_fits(const struct plan *p, uint8_t norm, float eps, int index, 
 
 static bool table_fits(const struct plan *p, const struct op *op, int cols) {
   const struct weight *w = matrix_get(p, op->weight[0]);
+  if (w && w->n_expert != 0) return false;
   switch (op->args.embed.source) {
   case EMBED_TOKENS: return w && w->cols == cols && w->rows == p->vocab && !w->interleaved && op->weight[1] == -1;
   case EMBED_PATCHES: return op->weight[0] == -1 && op->weight[1] == -1;
@@ -118,7 +121,7 @@ static bool table_fits(const struct plan *p, const struct op *op, int cols) {
 
 static bool embed_check(const struct op_context *c, const struct op *op) {
   const struct embed_args *args = &op->args.embed;
-  const struct value *out = value_get(c->plan, op->out), *in = value_get(c->plan, op->in[0]);
+  const struct value *out = plan_value(c->plan, op->out), *in = plan_value(c->plan, op->in[0]);
   if (!out || out->rows != ROWS_TOKENS || !table_fits(c->plan, op, out->cols))
     return op_refuse(c, "does not fit its table or output");
   if (op->in[0] != -1 && (!in || in->cols != out->cols || in->rows != out->rows))
@@ -160,14 +163,19 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct plan *p = c->plan;
   const struct linear_args *args = &op->args.linear;
   const struct weight *w = matrix_get(p, op->weight[0]);
-  const struct value *in = value_get(p, op->in[0]), *out = value_get(p, op->out);
+  const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
   if (!w || !in || !out || in->rows != out->rows || in == out) return op_refuse(c, "lacks a weight, input or output");
   if (args->gated > 1 || args->gated != w->interleaved) return op_refuse(c, "is gated without an interleaved weight");
-  if (in->cols != w->cols || !linear_columns_fit(op, w, out)) return op_refuse(c, "does not fit its weight's shape");
-  if (!linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols))
+  bool experts = args->expert_mode != EXPERTS_NONE || w->n_expert != 0 || op->in[2] != -1;
+  const char *misfit = experts ? experts_misfit(p, op, w) : NULL;
+  if (misfit) return op_refuse(c, misfit);
+  if (!experts && (in->cols != w->cols || !linear_columns_fit(op, w, out)))
+    return op_refuse(c, "does not fit its weight's shape");
+  if (!experts && !linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols))
     return op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
   bool layer = args->norm == NORM_LAYER, post_layer = args->post_norm == NORM_LAYER;
-  if (!vector_fits(p, op->weight[1], w->rows) || !vector_fits(p, op->weight[2], layer ? 2 * w->cols : w->cols) ||
+  if (!expert_vector_fits(p, op->weight[1], w->rows, w->n_expert) ||
+      !vector_fits(p, op->weight[2], layer ? 2 * w->cols : w->cols) ||
       !vector_fits(p, op->weight[3], (post_layer ? 2 : 1) * linear_cols(w, args)) || (layer && op->weight[2] == -1) ||
       (post_layer && op->weight[3] == -1))
     return op_refuse(c, "has a bias or norm of the wrong length");
@@ -175,7 +183,7 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
     return op_refuse(c, "multiplies without a factor, or after a norm");
   if (args->post_sum > 1 || (args->post_sum && (op->in[1] == -1 || args->post_norm == NORM_NONE)))
     return op_refuse(c, "norms a sum without a residual or a norm");
-  const struct value *residual = value_get(p, op->in[1]);
+  const struct value *residual = plan_value(p, op->in[1]);
   if (op->in[1] != -1 && (!residual || residual->cols != out->cols || residual->rows != out->rows))
     return op_refuse(c, "has a residual of another shape");
   if (args->norm > NORM_LAYER || args->post_norm > NORM_LAYER || args->act > ACT_TANH)
@@ -221,7 +229,7 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
   const struct plan *p = c->plan;
   const struct attend_args *a = &op->args.attend;
   if (!attend_shape_valid(a) || !attend_group_fits(p, a)) return op_refuse(c, "does not fit its KV group");
-  const struct value *in = value_get(p, op->in[0]), *out = value_get(p, op->out);
+  const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
   int64_t q = (int64_t)a->n_head * a->dim_k, kv = (int64_t)a->n_kv_head * (a->dim_k + a->dim_v);
   if (!in || !out || in == out || in->rows != ROWS_TOKENS || out->rows != ROWS_TOKENS || in->cols != q + kv ||
       out->cols != (int64_t)a->n_head * a->dim_v)
@@ -236,7 +244,7 @@ static bool attend_check(const struct op_context *c, const struct op *op) {
 }
 
 static bool select_check(const struct op_context *c, const struct op *op) {
-  const struct value *in = value_get(c->plan, op->in[0]), *out = value_get(c->plan, op->out);
+  const struct value *in = plan_value(c->plan, op->in[0]), *out = plan_value(c->plan, op->out);
   const struct select_args *args = &op->args.select;
   bool fits = in && out && in->rows == ROWS_TOKENS && out->rows == ROWS_OUTPUTS &&
               (args->mean ? out->cols == in->cols : out->cols % in->cols == 0);
@@ -247,20 +255,28 @@ static bool select_check(const struct op_context *c, const struct op *op) {
          op_refuse(c, "has a norm without its weight, or of another kind or length");
 }
 
+static bool route_check(const struct op_context *c, const struct op *op) {
+  const char *misfit = route_misfit(c->plan, op);
+  return !misfit || op_refuse(c, misfit);
+}
+
 static bool sample_check(const struct op_context *c, const struct op *op) {
-  const struct value *in = value_get(c->plan, op->in[0]);
+  const struct value *in = plan_value(c->plan, op->in[0]);
   bool fits = in && in->rows == ROWS_OUTPUTS && in->cols == c->plan->vocab && c->index == c->plan->n_op - 1;
   return fits || op_refuse(c, "is not the last op over one logit per vocabulary entry");
 }
 
 static bool op_check(const struct plan *plan, int index, struct error *error) {
   static bool (*const check[])(const struct op_context *, const struct op *) = {
-      [OP_EMBED] = embed_check,   [OP_LINEAR] = linear_check, [OP_ATTEND] = attend_check,
-      [OP_SELECT] = select_check, [OP_SAMPLE] = sample_check,
+      [OP_EMBED] = embed_check, [OP_LINEAR] = linear_check, [OP_ATTEND] = attend_check,
+      [OP_ROUTE] = route_check, [OP_SELECT] = select_check, [OP_SAMPLE] = sample_check,
   };
   struct op_context context = {plan, index, error};
   const struct op *op = plan_ops(plan) + index;
-  if (op->kind < 0 || op->kind > OP_SAMPLE) return op_refuse(&context, "is of a kind that this version does not know");
+  if (op->kind < 0 || op->kind >= OP_KINDS) return op_refuse(&context, "is of a kind that this version does not know");
+  const struct value *out = plan_value(plan, op->out);
+  if (out && out->n_expert && op->kind != OP_ROUTE && op->kind != OP_SAMPLE)
+    return op_refuse(&context, "writes numbers where a choice of experts belongs");
   return check[op->kind](&context, op);
 }
 
@@ -285,6 +301,10 @@ bool plan_check(struct slice block, struct error *error) {
   for (int i = 0; i < p->n_value; i++)
     if (!width_valid(plan_values(p)[i].cols) || plan_values(p)[i].rows > ROWS_OUTPUTS)
       return error_set(error, ERROR_FORMAT, "Value %d of the plan has %d columns.", i, plan_values(p)[i].cols);
+  for (int i = 0; i < p->n_value; i++)
+    if (!route_value_valid(p, plan_values(p) + i))
+      return error_set(error, ERROR_FORMAT, "Value %d of the plan has %d columns, for a choice among %d experts.", i,
+                       plan_values(p)[i].cols, plan_values(p)[i].n_expert);
   for (int i = 0; i < p->n_group; i++) {
     const struct kv_group *g = plan_groups(p) + i;
     if (g->n_layer < 1 || g->n_layer > LIMIT_MODEL_LAYERS || g->window < 0 || !group_shape_valid(g))

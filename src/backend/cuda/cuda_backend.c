@@ -46,7 +46,7 @@ static bool of_texts(const struct plan *plan, const struct op *op) {
 static bool input_read_on(const struct plan *plan, const struct op *op) {
   const struct op *end = plan_ops(plan) + plan->n_op;
   for (const struct op *o = op + 1; o < end; o++) {
-    if (o->in[0] == op->in[0] || o->in[1] == op->in[0]) return true;
+    if (o->in[0] == op->in[0] || o->in[1] == op->in[0] || o->in[2] == op->in[0]) return true;
     if (o->out == op->in[0]) return false;
   }
   return plan_result(plan) == op->in[0];

@@ -35,6 +35,7 @@ static bool op_run(struct program *program, const struct op *op, const struct ma
   case OP_EMBED: reference_embed(program, op); return true;
   case OP_LINEAR: reference_linear(program, op); return true;
   case OP_ATTEND: reference_attend(program, op); return true;
+  case OP_ROUTE: reference_route(program, op); return true;
   case OP_SELECT: reference_select(program, op); return true;
   default: return sample_rows(program, op, masks, error);
   }
