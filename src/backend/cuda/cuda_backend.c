@@ -38,6 +38,7 @@ static bool of_texts(const struct plan *plan, const struct op *op) {
   switch (op->kind) {
   case OP_EMBED: return op->args.embed.source != EMBED_TOKENS || op->in[0] < 0 || plan->role == PLAN_ENCODER;
   case OP_SELECT: return plan_merged(plan) == 1;
+  case OP_ROUTE: return op->args.route.n_group <= ROUTE_GROUPS;
   default: return true;
   }
 }
@@ -99,6 +100,7 @@ static void cuda_prefer(struct scheme *s, bool exact) {
 static bool op_fast(const struct cuda_path *path, const struct plan *plan, const struct limits *limits,
                     const struct op *op) {
   struct attend_heads heads;
+  if (cuda_op_has_experts(op)) return cuda_experts_units(path, plan, op);
   if (op->kind == OP_LINEAR)
     return cuda_linear_fast(path, plan, op) || cuda_linear_bytes_fit(path, plan, op) ||
            cuda_linear_coded_fit(path, plan, op);

@@ -36,16 +36,6 @@ bool cuda_image_linear_fits(const struct plan *plan, const struct op *op) {
   return plain && w->scheme.kind == SCHEME_BF16 && w->rows % 8 == 0 && w->rows == plan_values(plan)[op->out].cols;
 }
 
-/* Does any op but the next read what this one makes, before another overwrites it? */
-static bool read_later(const struct plan *plan, const struct op *op) {
-  const struct op *end = plan_ops(plan) + plan->n_op;
-  for (const struct op *o = op + 2; o < end; o++) {
-    if (o->in[0] == op->out || o->in[1] == op->out) return true;
-    if (o->out == op->out) return false;
-  }
-  return plan_result(plan) == op->out;
-}
-
 static const struct op *op_after(const struct plan *plan, const struct op *op) {
   return op + 1 < plan_ops(plan) + plan->n_op ? op + 1 : NULL;
 }
@@ -54,7 +44,7 @@ static const struct op *op_after(const struct plan *plan, const struct op *op) {
 static bool taken_whole(const struct plan *plan, const struct op *op) {
   const struct op *next = op_after(plan, op);
   return next && cuda_image_linear_fits(plan, next) && next->in[0] == op->out && next->in[1] != op->out &&
-         next->args.linear.norm == NORM_NONE && !read_later(plan, op);
+         next->args.linear.norm == NORM_NONE && !cuda_read_later(plan, op);
 }
 
 bool cuda_image_passes(const struct plan *plan, const struct op *op) {
@@ -73,7 +63,7 @@ static bool heads_from_linear(const struct plan *plan, const struct op *op) {
   if (op == plan_ops(plan)) return false;
   const struct op *before = op - 1;
   return cuda_image_linear_fits(plan, before) && before->out == op->in[0] && before->in[1] < 0 &&
-         before->args.linear.act == ACT_NONE && !read_later(plan, before);
+         before->args.linear.act == ACT_NONE && !cuda_read_later(plan, before);
 }
 
 bool cuda_image_attend_fits(const struct plan *plan, const struct limits *limits, const struct op *op) {

@@ -184,21 +184,12 @@ static void run_coded(struct program *p, const struct op *op, struct cuda_linear
   p->device->path->linear_coded(a, p->device->multiprocessors, p->device->stream);
 }
 
-/* Does any op but the next read what this one makes, before another overwrites it? */
-static bool read_later(const struct program *p, const struct op *op) {
-  for (const struct op *o = op + 2; o < plan_ops(p->plan) + p->plan->n_op; o++) {
-    if (o->in[0] == op->out || o->in[1] == op->out) return true;
-    if (o->out == op->out) return false;
-  }
-  return plan_result(p->plan) == op->out;
-}
-
 /* A gated linear of many tokens can leave what it makes to the next one alone, in bf16 tiles, which one of bytes takes
  * as well. */
 static const struct op *next_of_gated(const struct program *p, const struct op *op, const struct cuda_linear *a) {
   bool plain = a->gated && a->act && a->act != CURVE_GELU && !a->residual && !a->bias && !(a->softcap > 0);
   const struct op *next = plain && p->device->path->chained ? next_linear(p, op, a, true) : NULL;
-  return next && next->in[1] != op->out && !read_later(p, op) ? next : NULL;
+  return next && next->in[1] != op->out && !cuda_read_later(p->plan, op) ? next : NULL;
 }
 
 /* And one that only adds can leave it to both, where there are not so many tokens that norms, at the end of each tile,
@@ -289,6 +280,10 @@ void cuda_linear_multiply(struct program *p, const struct op *op, struct cuda_li
 }
 
 void cuda_linear_run(struct program *p, const struct op *op) {
+  if (cuda_op_has_experts(op)) {
+    cuda_experts_run(p, op);
+    return;
+  }
   struct cuda_linear a = cuda_linear_of(p, op);
   if (p->part == CUDA_HEAD_GREATEST && op[1].kind == OP_SAMPLE) a.greatest = p->greatest;
   if (op->args.linear.norm == NORM_LAYER || cuda_linear_ends_apart(op))

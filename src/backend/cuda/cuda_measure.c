@@ -23,14 +23,22 @@ size_t cuda_weights_bytes(const struct plan *plan) {
 
 static size_t size_max(size_t a, size_t b) { return a > b ? a : b; }
 
+bool cuda_read_later(const struct plan *plan, const struct op *op) {
+  for (const struct op *o = op + 2; o < plan_ops(plan) + plan->n_op; o++) {
+    if (o->in[0] == op->out || o->in[1] == op->out || o->in[2] == op->out) return true;
+    if (o->out == op->out) return false;
+  }
+  return plan_result(plan) == op->out;
+}
+
 bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
-  if (op->kind != OP_LINEAR) return false;
+  if (op->kind != OP_LINEAR || cuda_op_has_experts(op)) return false;
   enum scheme_kind kind = plan_weights(plan)[op->weight[0]].scheme.kind;
   return kind == SCHEME_BF16 || (kind == SCHEME_F16 && (!path || path->half_weights));
 }
 
 bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
-  if (op->kind != OP_LINEAR) return false;
+  if (op->kind != OP_LINEAR || cuda_op_has_experts(op)) return false;
   const struct weight *weight = plan_weights(plan) + op->weight[0];
   bool rows = weight->scheme.group == 0; /* have one scale each */
   return cuda_layout_of(weight).bytes && rows && weight->scheme.activation > ACTIVATION_INT8 &&
@@ -38,7 +46,7 @@ bool cuda_linear_bytes_fit(const struct cuda_path *path, const struct plan *plan
 }
 
 bool cuda_linear_coded_fit(const struct cuda_path *path, const struct plan *plan, const struct op *op) {
-  if (op->kind != OP_LINEAR) return false;
+  if (op->kind != OP_LINEAR || cuda_op_has_experts(op)) return false;
   const struct weight *weight = plan_weights(plan) + op->weight[0];
   struct cuda_layout layout = cuda_layout_of(weight);
   return (layout.bytes || layout.nibbles) && weight->scheme.activation == ACTIVATION_FLOAT &&
@@ -62,7 +70,7 @@ size_t cuda_room_most(const struct plan *plan, const struct limits *limits) {
 }
 
 size_t cuda_exponents_of(const struct weight *weight) {
-  return weight->scheme.kind == SCHEME_BF16 ? ((size_t)weight->rows + STRIP_ROWS - 1) / STRIP_ROWS : 0;
+  return weight->scheme.kind == SCHEME_BF16 && weight->n_expert == 0 ? ((size_t)weight->rows + STRIP_ROWS - 1) / STRIP_ROWS : 0;
 }
 
 bool cuda_linear_ends_apart(const struct op *op) {
@@ -75,6 +83,10 @@ struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct 
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
     if (op->kind != OP_LINEAR) continue;
+    if (cuda_op_has_experts(op)) {
+      cuda_experts_need(plan, limits, op, &most);
+      continue;
+    }
     const struct weight *weight = plan_weights(plan) + op->weight[0];
     size_t rows = cuda_rows_most(plan, limits, op->in[0]), cols = (size_t)weight->cols;
     bool always = weight->scheme.kind == SCHEME_BF16; /* fp16 by the path */

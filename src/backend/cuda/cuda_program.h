@@ -8,6 +8,7 @@
 #include "backend/cuda/cuda_image.h"
 #include "backend/cuda/cuda_layout.h"
 #include "backend/cuda/cuda_paths.h"
+#include "backend/cuda/expert_kernels.h"
 #include "backend/cuda/row_kernels.h"
 #include "backend/cuda/upload.h"
 
@@ -81,6 +82,11 @@ struct cuda_attention {
   uint32_t *arrived;
 };
 
+/* A choice that expert_lists are of: a value of the plan, and which of its tokens; −1: none. */
+struct cuda_listed {
+  int32_t value, first, n;
+};
+
 /* A group's KV cache: addresses, of which the first have memory. */
 struct cuda_pool {
   uint8_t *base;
@@ -102,6 +108,8 @@ struct program {
   float **value;             /* [n_value] on the device */
   float *prepared, *product; /* a linear's rows before the product and after it */
   float *ended;              /* and products of one that ends apart */
+  int32_t *expert_lists;     /* of the choice `listed` (struct cuda_expert_lists) */
+  struct cuda_listed listed;
   void *fragments[2];        /* before it, as matrix units want them: of a linear and of the next */
   void *expanded;            /* a matrix of 4 or 8 bits as bf16, while many tokens are multiplied with it */
   float *squares[2];         /* and sums of their squares */
@@ -225,6 +233,10 @@ bool cuda_linear_greatest(const struct program *program, const struct op *op, in
 /* cuda_apart.c: a linear with a norm with a mean before it, or that ends apart. */
 void cuda_apart_run(struct program *program, const struct op *op, const struct cuda_linear *linear);
 
+/* cuda_experts.c */
+void cuda_route_run(struct program *program, const struct op *op);
+void cuda_experts_run(struct program *program, const struct op *op);
+
 /* cuda_rows.c: ops of decoders and of encoders of texts. */
 void cuda_rows_embed(struct program *program, const struct op *op);
 void cuda_rows_select(struct program *program, const struct op *op);
@@ -289,13 +301,23 @@ size_t cuda_weight_room(const struct weight *weight); /* of a weight among them 
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
 /* Is a linear's activation or post norm one for which there is a kernel after the product alone? */
 bool cuda_linear_ends_apart(const struct op *op);
-/* What linears need at most: floats of prepared inputs, of products, of those that end apart and of sums of squares, bytes of fragments and of a
+/* What linears need at most: floats of prepared inputs, of products, of those that end apart, words of lists of experts, floats of sums of squares, bytes of fragments and of a
  * matrix that is expanded, units of what lies between those of a chain. */
 struct cuda_linear_needs {
-  size_t prepared, product, ended, squares, fragments, expanded;
+  size_t prepared, product, ended, lists, squares, fragments, expanded;
   uint32_t between;
 };
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits);
+/* Does any op but the next read what this one makes, before another overwrites it? */
+bool cuda_read_later(const struct plan *plan, const struct op *op);
+/* cuda_experts_layout.c: is it a linear over experts? Pairs that a token has of it; does it run on matrix units (path
+ * NULL: on any path's)? Bytes from one expert to the next. What it needs, added to what all need at most. */
+bool cuda_op_has_experts(const struct op *op);
+int cuda_expert_results(const struct plan *plan, const struct op *op);
+bool cuda_experts_units(const struct cuda_path *path, const struct plan *plan, const struct op *op);
+size_t cuda_expert_bytes(const struct weight *weight);
+void cuda_experts_need(const struct plan *plan, const struct limits *limits, const struct op *op,
+                       struct cuda_linear_needs *most);
 /* Does the linear run on the matrix units? path NULL: on any path's? */
 bool cuda_linear_fast(const struct cuda_path *path, const struct plan *plan, const struct op *op);
 /* The same of a linear of eight-bit weights and tokens. */

@@ -28,6 +28,7 @@ static void op_run(struct program *p, const struct op *op) {
   case OP_EMBED: cuda_rows_embed(p, op); break;
   case OP_LINEAR: cuda_linear_run(p, op); break;
   case OP_ATTEND: cuda_attention_run(p, op); break;
+  case OP_ROUTE: cuda_route_run(p, op); break;
   case OP_SELECT: cuda_rows_select(p, op); break;
   case OP_SAMPLE: run_sample(p, op); break;
   }

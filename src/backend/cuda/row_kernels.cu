@@ -1,9 +1,6 @@
 /* Rows as row_kernels.h has them. A warp takes a row or a head, a block what wants whole rows at once. */
-#include "backend/cuda/image_rows.cuh"
-#include "backend/cuda/linear_result.cuh"
 #include "backend/cuda/matrix_read.cuh"
-#include "backend/cuda/row_kernels.h"
-#include "backend/cuda/row_sum.cuh"
+#include "backend/cuda/row_ends.cuh"
 
 namespace {
 
@@ -12,24 +9,6 @@ enum { WARPS = 8, POOL_THREADS = 128, END_THREADS = 256 };
 __device__ __forceinline__ int warp_row() { return blockIdx.x * WARPS + threadIdx.x / 32; }
 
 int blocks_of(int rows) { return (rows + WARPS - 1) / WARPS; }
-
-/* Mean and scale of what a function of columns gives. All threads of the block. */
-template <typename F> __device__ normed columns_normed(const cuda_norm &norm, int cols, const F &at) {
-  normed n = {0, 1};
-  float sum = 0;
-  if (norm.kind == NORMED_NOT) return n;
-  if (norm.kind == NORMED_LAYER) {
-    for (int c = threadIdx.x; c < cols; c += blockDim.x) sum += at(c);
-    n.mean = block_sum(sum) / cols;
-    sum = 0;
-  }
-  for (int c = threadIdx.x; c < cols; c += blockDim.x) {
-    float x = at(c) - n.mean;
-    sum += x * x;
-  }
-  n.scale = rsqrtf(block_sum(sum) / cols + norm.eps);
-  return n;
-}
 
 /* --- embeddings --------------------------------------------------------------------------------------------------- */
 
@@ -91,8 +70,6 @@ __global__ void heads_norm(cuda_attend a, float *in, int n) {
 
 /* --- ends of linears ---------------------------------------------------------------------------------------------- */
 
-__device__ __forceinline__ float curve_any(int act, float x) { return act == CURVE_TANH ? tanhf(x) : curve_of(act, x); }
-
 /* A row's results: what its products become, and what they are added to. */
 struct ending {
   const cuda_linear &a;
@@ -100,10 +77,7 @@ struct ending {
 
   __device__ float result(int c) const {
     int row = result_row(a, c);
-    float x = curve_any(a.act, products[row]);
-    if (a.gated) x *= products[row + GATE_RUN];
-    x *= a.factor;
-    return a.softcap > 0 ? a.softcap * tanhf(x / a.softcap) : x;
+    return curved_of(a, products[row], a.gated ? products[row + GATE_RUN] : 0);
   }
   __device__ float sum(int c) const { return result(c) + (residual ? residual[c] : 0); }
 };

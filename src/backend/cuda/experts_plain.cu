@@ -1,0 +1,79 @@
+/* Linears over experts in plain arithmetic, of any scheme; what comes before those on matrix units, and the sum that
+ * ends a gather. */
+#include "backend/cuda/expert_lists.cuh"
+#include "backend/cuda/matrix_read.cuh"
+#include "backend/cuda/row_ends.cuh"
+
+namespace {
+
+enum { PRODUCT_WARPS = 8, PRODUCT_ROWS = 8, SUM_THREADS = 256, PREPARE_THREADS = 256 };
+
+/* bf16 rows: a block a row. */
+__global__ void __launch_bounds__(PREPARE_THREADS)
+    prepare(const float *in, int in_cols, int cols, int padded, struct cuda_norm norm, uint16_t *out) {
+  const float *row = in + (size_t)blockIdx.x * in_cols;
+  normed n = columns_normed(norm, cols, [&](int c) { return row[c]; });
+  for (int c = threadIdx.x; c < padded; c += PREPARE_THREADS) {
+    float x = c < cols ? norm_apply(norm, n, row[c], cols, c) : 0;
+    out[(size_t)blockIdx.x * padded + c] = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+  }
+}
+
+/* A warp multiplies one row of an expert with the pairs of a tile, some at a time. */
+__global__ void product(const __grid_constant__ cuda_experts e) {
+  const struct cuda_linear &a = e.linear;
+  int blocks = (a.matrix.rows + PRODUCT_WARPS - 1) / PRODUCT_WARPS, lane = threadIdx.x % 32;
+  int row = blockIdx.x % blocks * PRODUCT_WARPS + threadIdx.x / 32;
+  expert_tile tile = tile_of(e.lists, blockIdx.x / blocks, e.n_token);
+  if (row >= a.matrix.rows || tile.n <= 0) return;
+  struct cuda_matrix m = a.matrix;
+  m.data += (size_t)tile.expert * e.expert_bytes;
+  float bias = a.bias ? a.bias[(size_t)tile.expert * m.rows + row] : 0;
+  for (int first = 0; first < tile.n; first += PRODUCT_ROWS) {
+    int count = min((int)PRODUCT_ROWS, tile.n - first);
+    const float *in[PRODUCT_ROWS];
+    float sum[PRODUCT_ROWS] = {0};
+#pragma unroll
+    for (int r = 0; r < PRODUCT_ROWS; r++)
+      in[r] = a.prepared + (size_t)input_row(e, tile.pair_at(first + (r < count ? r : 0))) * m.cols;
+    for (int c = lane; c < m.cols; c += 32) {
+      float weight = matrix_at(m, row, c);
+#pragma unroll
+      for (int r = 0; r < PRODUCT_ROWS; r++) sum[r] += weight * in[r][c];
+    }
+#pragma unroll
+    for (int r = 0; r < PRODUCT_ROWS; r++) {
+      sum[r] = lanes_sum(sum[r]);
+      if (lane == 0 && r < count) a.product[(size_t)tile.pair_at(first + r) * m.rows + row] = sum[r] + bias;
+    }
+  }
+}
+
+/* A block a token: in the order of its choice. What has no place is nobody's. */
+__global__ void sum_pairs(const __grid_constant__ cuda_experts e, float *out, const float *residual, int cols) {
+  int t = blockIdx.x;
+  const float *weight = e.choice + (size_t)t * 2 * e.k + e.k, *products = e.linear.product + (size_t)t * e.k * cols;
+  if (e.lists.place[t * e.k] < 0) return;
+  for (int c = threadIdx.x; c < cols; c += SUM_THREADS) {
+    float sum = 0;
+    for (int j = 0; j < e.k; j++) sum += weight[j] * products[(size_t)j * cols + c];
+    sum *= e.linear.factor;
+    out[(size_t)t * cols + c] = residual ? sum + residual[(size_t)t * cols + c] : sum;
+  }
+}
+
+} // namespace
+
+void cuda_experts_prepare(const float *in, int n, int in_cols, int cols, int padded, const struct cuda_norm *norm,
+                          uint16_t *out, cuda_stream stream) {
+  prepare<<<n, PREPARE_THREADS, 0, stream>>>(in, in_cols, cols, padded, norm ? *norm : cuda_norm{}, out);
+}
+
+void cuda_experts_plain(const struct cuda_experts *e, cuda_stream stream) {
+  int blocks = (e->linear.matrix.rows + PRODUCT_WARPS - 1) / PRODUCT_WARPS;
+  product<<<blocks * tiles_most(*e), PRODUCT_WARPS * 32, 0, stream>>>(*e);
+}
+
+void cuda_experts_sum(const struct cuda_experts *e, float *out, const float *residual, int cols, cuda_stream stream) {
+  sum_pairs<<<e->n_token, SUM_THREADS, 0, stream>>>(*e, out, residual, cols);
+}
