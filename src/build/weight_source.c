@@ -22,15 +22,12 @@ static size_t row_bytes(const struct weight *weight, const struct tensor *tensor
   return bytes;
 }
 
-/* Rows of a transposed tensor as the plan counts them: what it has of a row's length. */
-static size_t transposed_rows(const struct tensor *tensor) { return (size_t)tensor->dim[tensor->n_dim - 1]; }
-
 /* Elements in another order are taken one by one: of types that have each by itself. */
 static bool order_fits(const struct weight *weight, const struct weight_part *part, const struct tensor *tensor) {
   bool single = tensor->type == TENSOR_F32 || tensor->type == TENSOR_F16 || tensor->type == TENSOR_BF16;
   if (!single || tensor->packed || tensor->n_dim < 2) return false;
   if (weight->n_expert == 0) return tensor->count == (size_t)weight->rows * (size_t)weight->cols;
-  size_t rows = transposed_rows(tensor);
+  size_t rows = weight_tensor_rows(tensor);
   return (size_t)part_end(part) <= rows && (size_t)weight->cols <= tensor->count / rows;
 }
 
@@ -40,41 +37,10 @@ static bool part_fits(const struct weight *weight, const struct weight_part *par
   return weight->use == WEIGHT_VECTOR ? last <= count : cols_fit(weight, tensor) && last <= count / weight->cols;
 }
 
-/* The expert's part of a tensor that is all experts': one dimension is theirs, or their rows follow each other. */
-static bool tensor_divide(const struct weight *w, const struct tensor *all, int expert, struct tensor *out) {
-  size_t n = (size_t)w->n_expert, bytes = all->data.size / n;
-  if (all->packed || all->n_dim < 1 || all->dim[0] % w->n_expert != 0 || all->data.size % n != 0) return false;
-  *out = *all;
-  out->dim[0] /= w->n_expert;
-  out->count /= n;
-  out->data = slice_make(all->data.data + (size_t)expert * bytes, bytes);
-  if (out->dim[0] > 1 || out->n_dim == 1) return true;
-  memmove(out->dim, out->dim + 1, (size_t)--out->n_dim * sizeof *out->dim);
-  return true;
-}
-
-/* A part's tensor, of the source's expert; NULL: there is none, or it cannot be divided. */
-static const struct tensor *part_find(struct weight_source *source, int part) {
-  const struct weight *w = source->weight;
-  const char *name = plan_name(source->plan, w->part[part].tensor);
-  char own[EXPERT_NAME_BYTES];
-  bool apart = w->n_expert > 0 && expert_tensor_apart(name);
-  const struct tensor *tensor =
-      checkpoint_find(source->checkpoint, apart ? expert_tensor_name(name, source->expert, own) : name);
-  if (!tensor || w->n_expert == 0 || apart) return tensor;
-  return tensor_divide(w, tensor, source->expert, &source->slice[part]) ? &source->slice[part] : NULL;
-}
-
-void weight_source_expert(struct weight_source *source, int expert) {
-  source->expert = expert;
-  for (int i = 0; i < source->weight->n_part; i++)
-    if (!part_is_constant(source->plan, &source->weight->part[i])) source->part[i] = part_find(source, i);
-}
-
 static bool part_check(struct weight_source *source, int part, struct error *error) {
   const struct weight *w = source->weight;
   const struct weight_part *of = &w->part[part];
-  const struct tensor *tensor = part_find(source, part);
+  const struct tensor *tensor = weight_source_find(source, part);
   char name[EXPERT_NAME_BYTES], shape[TENSOR_SHAPE_TEXT];
   source->part[part] = tensor;
   if (!tensor)
@@ -149,7 +115,7 @@ static float factor_of(const struct tensor *tensor) {
 
 /* The tensor's element that stands in column `col`. */
 static size_t ordered_element(const struct weight *w, const struct tensor *tensor, int row, int col) {
-  if (w->order == ORDER_TRANSPOSED) return (size_t)col * transposed_rows(tensor) + (size_t)row;
+  if (w->order == ORDER_TRANSPOSED) return (size_t)col * weight_tensor_rows(tensor) + (size_t)row;
   int n = w->order, run = w->cols / n;
   return (size_t)row * (size_t)w->cols + (size_t)(col % run) * (size_t)n + (size_t)(col / run);
 }

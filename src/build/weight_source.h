@@ -28,8 +28,14 @@ struct weight_source {
 bool weight_source_init(struct weight_source *source, const struct plan *plan, int weight,
                         const struct checkpoint *checkpoint, struct error *error);
 
-/* Makes a source that weight_source_init has checked one of the given expert, as it is the first's. */
+/* Makes a source that weight_source_init has checked, which is the first expert's, the given one's. */
 void weight_source_expert(struct weight_source *source, int expert);
+
+/* A part's tensor, of the source's expert; NULL: there is none, or it cannot be divided. */
+const struct tensor *weight_source_find(struct weight_source *source, int part);
+
+/* Rows of a transposed tensor as the plan counts them: the length of its own. */
+static inline size_t weight_tensor_rows(const struct tensor *tensor) { return (size_t)tensor->dim[tensor->n_dim - 1]; }
 
 /* Reads rows of one matrix. One per thread. */
 struct weight_reader {

@@ -159,6 +159,19 @@ static bool linear_columns_filled(const struct op_context *c, const struct op *o
   return left && right;
 }
 
+/* The input's and the output's columns. */
+static bool linear_shape_check(const struct op_context *c, const struct op *op, const struct weight *w) {
+  const struct linear_args *args = &op->args.linear;
+  const struct value *in = plan_value(c->plan, op->in[0]), *out = plan_value(c->plan, op->out);
+  if (args->expert_mode != EXPERTS_NONE || w->n_expert != 0 || op->in[2] != -1) {
+    const char *misfit = experts_misfit(c->plan, op, w);
+    return !misfit || op_refuse(c, misfit);
+  }
+  if (in->cols != w->cols || !linear_columns_fit(op, w, out)) return op_refuse(c, "does not fit its weight's shape");
+  return linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols) ||
+         op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
+}
+
 static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct plan *p = c->plan;
   const struct linear_args *args = &op->args.linear;
@@ -166,13 +179,7 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
   const struct value *in = plan_value(p, op->in[0]), *out = plan_value(p, op->out);
   if (!w || !in || !out || in->rows != out->rows || in == out) return op_refuse(c, "lacks a weight, input or output");
   if (args->gated > 1 || args->gated != w->interleaved) return op_refuse(c, "is gated without an interleaved weight");
-  bool experts = args->expert_mode != EXPERTS_NONE || w->n_expert != 0 || op->in[2] != -1;
-  const char *misfit = experts ? experts_misfit(p, op, w) : NULL;
-  if (misfit) return op_refuse(c, misfit);
-  if (!experts && (in->cols != w->cols || !linear_columns_fit(op, w, out)))
-    return op_refuse(c, "does not fit its weight's shape");
-  if (!experts && !linear_columns_filled(c, op, args->column, args->column + linear_cols(w, args), out->cols))
-    return op_refuse(c, "fills a part of its output, but the linears right before and after it do not fill the rest");
+  if (!linear_shape_check(c, op, w)) return false;
   bool layer = args->norm == NORM_LAYER, post_layer = args->post_norm == NORM_LAYER;
   if (!expert_vector_fits(p, op->weight[1], w->rows, w->n_expert) ||
       !vector_fits(p, op->weight[2], layer ? 2 * w->cols : w->cols) ||

@@ -2,8 +2,8 @@
  * each family of cases: how many, the greatest error, and that error as a share of the tolerance. Tolerances are
  * derived where they are computed: from the number of float operations and the magnitudes that go into them.
  *
- *   op_table [few] [linear|adapter|columns|chain|range|embed|head|sample|attend|decode|far|encode]
- *   op_table [few] linear TEXT  those schemes alone whose names have it; so chain and head
+ *   op_table [few] [linear|experts|adapter|columns|chain|range|embed|head|sample|attend|decode|far|encode]
+ *   op_table [few] linear TEXT  those schemes alone whose names have it; so experts, chain and head
  *   op_table [few] linear TEXT K/N  and of their steps each N-th alone, from the K-th on
  *   op_table [few] adapter TEXT K/N  the same of schemes and of variants
  *   op_table [few] attend TEXT  the same of types of caches
@@ -190,6 +190,7 @@ int main(int argc, char **argv) {
   }
   for (int i = 0; i < table.n_subject; i++) printf("%s\n", table.tested->describe(table.subject[i].device[1]));
   if (strstr("linear", only)) linear_cases(&table);
+  if (strstr("experts", only)) expert_cases(&table);
   if (strstr("adapter", only)) adapter_cases(&table);
   if (strstr("columns", only)) column_cases(&table);
   if (strstr("chain", only)) chain_cases(&table);

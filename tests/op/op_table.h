@@ -52,6 +52,7 @@ void family_end(struct table *table, const struct family *family);
 double input_roundoff(const struct table *table, const struct scheme *scheme);
 
 void linear_cases(struct table *table);
+void expert_cases(struct table *table);
 void adapter_cases(struct table *table);
 void column_cases(struct table *table);
 void chain_cases(struct table *table);

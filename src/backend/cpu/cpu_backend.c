@@ -66,8 +66,8 @@ static bool cpu_supports(const struct plan *plan, int index, struct error *error
     struct error why;
     if (!scheme_check(&weight->scheme, &why)) return op_unsupported(plan, index, why.text, error);
   }
-  if (op->kind == OP_ROUTE || (op->kind == OP_LINEAR && op->args.linear.expert_mode != EXPERTS_NONE))
-    return op_unsupported(plan, index, "it has no kernel for mixtures of experts yet", error);
+  if (op->kind == OP_LINEAR && op->args.linear.expert_mode == EXPERTS_EACH)
+    return op_unsupported(plan, index, "it has no kernel for matrices that each have a part of the input", error);
   if (op->kind == OP_LINEAR) {
     const struct linear_args *args = &op->args.linear;
     if (args->norm != NORM_NONE && op->weight[2] < 0)

@@ -24,6 +24,7 @@ struct linear_tail {
   const float *residual;              /* added or multiplied last, or NULL; may alias out */
   size_t residual_stride;             /* floats */
   const struct adapter_use *adapters; /* [row][ROW_LORAS]; NULL: no row has one */
+  const int32_t *place;               /* [row] of the input: that of out and residual; NULL: the same */
   float scale, softcap;               /* 1 and 0 change nothing */
   int out_cols;                       /* columns of out: what a last tile has beyond them is not stored */
   uint8_t act;                        /* enum act_kind */

@@ -65,8 +65,9 @@ static void tail_store(const struct cpu_layout *layout, const struct linear_tail
   for (int i = 0; i < n; i++) {
     row.sum = sums[i];
     row.up = tail->gated ? sums[partner + i] : NULL;
-    row.out = out + (first + i) * out_stride + column;
-    row.residual = tail->residual ? tail->residual + (first + i) * tail->residual_stride + column : NULL;
+    size_t at = tail->place ? (size_t)tail->place[first + i] : (size_t)(first + i);
+    row.out = out + at * out_stride + column;
+    row.residual = tail->residual ? tail->residual + at * tail->residual_stride + column : NULL;
     if (n_col >= TILE_ROWS) {
       tail_vectors(tail, row);
       continue;
