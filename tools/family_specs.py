@@ -2,6 +2,8 @@
 show, and what llama.cpp's converter writes besides tensors under other names."""
 import numpy as np
 
+import mxfp4
+
 COMMON = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.02}
 LLAMA = {**COMMON, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,
          "attention_bias": False, "max_position_embeddings": 512, "hidden_size": 36, "intermediate_size": 40,
@@ -227,4 +229,90 @@ FAMILIES |= {
          "no_bias": True, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
          "attn_config": {"attn_type": "multihead_attention", "alibi": True, "alibi_bias_max": 8, "clip_qkv": None,
                          "qk_ln": False, "softmax_scale": None, "attn_pdrop": 0}}, gguf="mpt", gguf_metadata=mpt_metadata),
+}
+
+
+# --- gpt-oss ---------------------------------------------------------------------------------------------------------------
+
+def is_expert(name):
+    return ".mlp.experts." in name and not name.endswith("_bias")
+
+
+def gpt_oss_tensor(name, data):
+    """Experts' matrices, which are stored transposed, hold what MXFP4 holds: so both checkpoints have the same numbers.
+    GGUF cannot state the limit of gates: they are so large that the published one shows."""
+    if not is_expert(name):
+        return data
+    size = 4 if "gate_up" in name else 0.1
+    data = data.swapaxes(1, 2) * np.float32(size * (data.shape[2] / data.shape[1]) ** 0.5)
+    return np.ascontiguousarray(mxfp4.decode(*mxfp4.encode(data)).swapaxes(1, 2))
+
+
+def gpt_oss_stored(tensors):
+    for name, data in tensors:
+        if not is_expert(name):
+            yield name, data
+            continue
+        codes, scales = mxfp4.encode(data.swapaxes(1, 2))
+        yield name + "_blocks", mxfp4.hub_blocks(codes)
+        yield name + "_scales", scales
+
+
+def gpt_oss_gguf(tensors):
+    """What llama.cpp's converter makes of them: gate and up apart, blocks with their scales, names of modules."""
+    out = {}
+    for name, data in tensors.items():
+        if name.endswith("_scales"):
+            continue
+        if name.endswith("_blocks"):
+            codes = np.stack([data & 15, data >> 4], -1).reshape(*data.shape[:-1], 32)
+            data = mxfp4.gguf_rows(codes, tensors[name.replace("_blocks", "_scales")])
+            name = name.replace("_blocks", ".weight")
+        name = name.replace("sinks", "sinks.weight").replace("_proj_bias", "_proj.bias")
+        if "gate_up_proj" in name:
+            out[name.replace("gate_up", "gate")], out[name.replace("gate_up", "up")] = data[:, ::2], data[:, 1::2]
+        else:
+            out[name] = data
+    return out
+
+
+def gpt_oss_metadata(writer, config):
+    import gguf
+    scaling = config["rope_scaling"]
+    writer.add_sliding_window(config["sliding_window"])
+    writer.add_expert_feed_forward_length(config["intermediate_size"])
+    writer.add_expert_count(config["num_local_experts"])
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(scaling["factor"])
+    writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+
+
+GPT_OSS = {
+    "attention_bias": True, "attention_dropout": 0.0, "eos_token_id": 2, "experts_per_token": 2, "head_dim": 16,
+    "hidden_act": "silu", "hidden_size": 64, "initial_context_length": 64, "initializer_range": 0.02,
+    "intermediate_size": 32, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "max_position_embeddings": 512, "num_attention_heads": 4, "num_experts_per_tok": 2, "num_hidden_layers": 3,
+    "num_key_value_heads": 2, "num_local_experts": 5, "output_router_logits": False, "pad_token_id": 0,
+    "rms_norm_eps": 1e-5, "rope_theta": 150000,
+    "rope_scaling": {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 8.0, "original_max_position_embeddings": 64,
+                     "rope_type": "yarn", "truncate": False},
+    "router_aux_loss_coef": 0.9, "sliding_window": 12, "swiglu_limit": 7.0, "tie_word_embeddings": False,
+    "use_cache": True, "vocab_size": 264}
+
+FAMILIES |= {
+    "gpt_oss": family("GptOssForCausalLM", "gpt_oss", {
+        "window": {"sliding_window": 400}, "window.size": {"sliding_window": 13},
+        "layer_types": {"layer_types": ["full_attention"] * 3}, "layer_types.usual": {
+            "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+        "limit": {"swiglu_limit": 1000.0}, "alpha": {"swiglu_alpha": 1.0}, "experts": {"num_experts_per_tok": 3},
+        "bias": {"attention_bias": False}, "rope_scaling": {"rope_scaling": None},
+        "truncate": {"rope_scaling.truncate": True}, "rope": {"rope_theta": 100.0}}, GPT_OSS, tensor=gpt_oss_tensor),
+    "gpt_oss_mxfp4": family("GptOssForCausalLM", "gpt_oss", {
+        "unquantized": {"quantization_config": None}, "limit": {"swiglu_limit": 1000.0}},
+        {**GPT_OSS, "quantization_config": {
+            "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens",
+                                       "lm_head"], "quant_method": "mxfp4"}},
+        seed="gpt_oss", tensor=gpt_oss_tensor, stored=gpt_oss_stored, gguf="gpt-oss", gguf_metadata=gpt_oss_metadata,
+        gguf_tensors=gpt_oss_gguf),
 }

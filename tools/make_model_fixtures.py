@@ -148,8 +148,9 @@ def encode(data, dtype):
 def write_safetensors(path, tensors, dtype):
     header, blob = {"__metadata__": {"format": "pt"}}, b""
     for name, data in tensors:
-        raw = encode(data, dtype)
-        header[name] = {"dtype": dtype, "shape": list(data.shape), "data_offsets": [len(blob), len(blob) + len(raw)]}
+        kind = "U8" if data.dtype == np.uint8 else dtype
+        raw = data.tobytes() if kind == "U8" else encode(data, dtype)
+        header[name] = {"dtype": kind, "shape": list(data.shape), "data_offsets": [len(blob), len(blob) + len(raw)]}
         blob += raw
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

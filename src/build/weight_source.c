@@ -6,6 +6,7 @@
 #include "build/quantize.h"
 #include "format/ggml_dequant.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* Whether rows of the weight are rows of the tensor, or, of a convolution's, of several dimensions together. */
@@ -175,6 +176,14 @@ static bool codes_finite(const struct code_rows *rows, int at) {
   return true;
 }
 
+/* Of scales that a file has beside its codes. */
+static bool scales_finite(const struct code_rows *rows, int at) {
+  int groups = code_rows_groups(rows);
+  for (int g = at * groups; g < (at + 1) * groups; g++)
+    if (!isfinite(rows->scale[g])) return false;
+  return true;
+}
+
 /* Stores the row as the file has it, without arithmetic on floats; false where the scheme does not hold it, or where
  * floats are to say what is wrong with it. */
 static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, int row, int at) {
@@ -188,6 +197,7 @@ static bool row_copy(struct weight_reader *reader, const struct tensor *tensor, 
   else
     exact_row_store(&reader->exact, tensor->type, row_bytes_of(reader->source.weight, tensor, row), &reader->rows, at);
   if (tensor->factor) row_multiply(&reader->rows, at, factor_of(tensor));
+  if (tensor->packed && !scales_finite(&reader->rows, at)) return false;
   return scheme->kind != SCHEME_F8 || codes_finite(&reader->rows, at);
 }
 

@@ -2,6 +2,7 @@
 #include "format/packed_matrix.h"
 
 #include "base/half.h"
+#include "format/ggml_codes.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@ static int word_field(uint32_t word, int bits, int index) { return (int)(word >>
 
 static float load_float(const struct tensor *tensor, size_t index) {
   uint16_t half;
+  if (tensor->type == TENSOR_U8 || tensor->type == TENSOR_F8_E8M0) return e8m0_to_float(tensor->data.data[index]);
   if (tensor->type == TENSOR_F32) return float_from_bits(load_word(tensor, index));
   memcpy(&half, tensor->data.data + index * sizeof half, sizeof half);
   return tensor->type == TENSOR_F16 ? half_to_float(half) : bfloat_to_float(half);
@@ -60,6 +62,9 @@ static void codes_read(const struct packed_matrix *m, int row, uint8_t *code) {
   case PACKED_INT8:
     for (size_t i = 0; i < cols; i++) code[i] = bytes[first + i] ^ 0x80; /* + 128 */
     break;
+  case PACKED_E2M1:
+    for (size_t i = 0; i < cols; i++) code[i] = bytes[(first + i) / 2] >> (i % 2 ? 4 : 0) & 15;
+    break;
   default: memcpy(code, bytes + first, cols);
   }
 }
@@ -94,7 +99,7 @@ void packed_row_read(const struct packed_matrix *matrix, int row, const struct p
   codes_read(matrix, row, out->code);
   for (int group = 0; group < matrix->n_group; group++) {
     out->scale[group] = load_float(matrix->parts.scale, scale_index(matrix, row, group));
-    out->zero[group] = matrix->form.is_float ? 0 : zero_read(matrix, row, group);
+    out->zero[group] = matrix->form.is_float || matrix->form.is_e2m1 ? 0 : zero_read(matrix, row, group);
   }
 }
 
@@ -109,6 +114,7 @@ int packed_group(const struct packed_matrix *matrix, int col) {
 float packed_value(const struct packed_matrix *matrix, const struct packed_row *row, int col) {
   int group = packed_group(matrix, col), code = row->code[col];
   if (matrix->form.is_float) return row->scale[group] * e4m3_to_float((uint8_t)code);
+  if (matrix->form.is_e2m1) return row->scale[group] / 2 * (float)ggml_codebook(GGML_CODEBOOK_E2M1)[code]; /* twice */
   return row->scale[group] * (float)(code - row->zero[group]);
 }
 
@@ -149,6 +155,39 @@ static bool stated_shape(struct packed_matrix *m, struct error *error) {
                    m->parts.codes->name, tensor_shape_text(m->parts.codes, text));
 }
 
+/* All dimensions but the last, of a tensor of blocks, are those of its scales. */
+static bool blocks_check(struct packed_matrix *m, struct error *error) {
+  enum { BLOCK_BYTES = 16, BLOCK_COLS = 2 * BLOCK_BYTES };
+  const struct tensor *codes = m->parts.codes;
+  char shape[TENSOR_SHAPE_TEXT];
+  if (!type_check(codes, TENSOR_U8, error)) return false;
+  int n_dim = codes->n_dim;
+  bool fits = (n_dim == 3 || n_dim == 4) && codes->dim[n_dim - 1] == BLOCK_BYTES;
+  int64_t rows = 1;
+  for (int i = 0; fits && i < n_dim - 1; i++) {
+    fits = codes->dim[i] > 0 && codes->dim[i] <= LIMIT_MODEL_WIDTH / (i == n_dim - 2 ? BLOCK_COLS : 1);
+    if (i < n_dim - 2) rows *= codes->dim[i];
+  }
+  if (!fits || rows > INT32_MAX)
+    return error_set(error, ERROR_FORMAT,
+                     "Tensor %s has shape %s, expected blocks of %d bytes in rows of at most %d columns.", codes->name,
+                     tensor_shape_text(codes, shape), BLOCK_BYTES, LIMIT_MODEL_WIDTH);
+  m->rows = (int)rows;
+  m->cols = (int)codes->dim[n_dim - 2] * BLOCK_COLS;
+  return true;
+}
+
+static bool block_scales_check(const struct packed_matrix *m, struct error *error) {
+  const struct tensor *scale = m->parts.scale, *codes = m->parts.codes;
+  char shape[TENSOR_SHAPE_TEXT], wanted[TENSOR_SHAPE_TEXT];
+  if (scale->type != TENSOR_F8_E8M0 && !type_check(scale, TENSOR_U8, error)) return false;
+  bool fits = scale->n_dim == codes->n_dim - 1;
+  for (int i = 0; fits && i < scale->n_dim; i++) fits = scale->dim[i] == codes->dim[i];
+  if (fits) return true;
+  return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected one for each block of %s, whose shape is %s.",
+                   scale->name, tensor_shape_text(scale, shape), codes->name, tensor_shape_text(codes, wanted));
+}
+
 static bool codes_check(struct packed_matrix *m, struct error *error) {
   static const enum tensor_type type[PACKED_LAYOUTS] = {[PACKED_AWQ] = TENSOR_I32,
                                                         [PACKED_GPTQ] = TENSOR_I32,
@@ -157,6 +196,7 @@ static bool codes_check(struct packed_matrix *m, struct error *error) {
                                                         [PACKED_E4M3] = TENSOR_F8_E4M3};
   const struct tensor *codes = m->parts.codes;
   char shape[TENSOR_SHAPE_TEXT];
+  if (m->spec.layout == PACKED_E2M1) return blocks_check(m, error);
   enum tensor_type wanted = type[m->spec.layout];
   if (!type_check(codes, wanted, error)) return false;
   int packed = m->spec.layout == PACKED_GPTQ ? 0 : 1; /* the dimension that words run along */
@@ -179,6 +219,7 @@ static bool scales_check(const struct packed_matrix *m, struct error *error) {
   const struct tensor *scale = m->parts.scale;
   if (!scale)
     return error_set(error, ERROR_FORMAT, "The scales that belong to tensor %s are missing.", m->parts.codes->name);
+  if (m->spec.layout == PACKED_E2M1) return block_scales_check(m, error);
   if (scale->type != TENSOR_F16 && scale->type != TENSOR_BF16 && scale->type != TENSOR_F32)
     return error_set(error, ERROR_UNSUPPORTED, "Tensor %s is of type %s, expected F16, BF16 or F32.", scale->name,
                      tensor_type_name(scale->type));
@@ -192,7 +233,7 @@ static bool zeros_check(const struct packed_matrix *m, struct error *error) {
   if (!zero && m->spec.needs_zero)
     return error_set(error, ERROR_FORMAT, "The zero points that belong to tensor %s are missing.",
                      m->parts.codes->name);
-  if (!zero || m->spec.layout == PACKED_E4M3) return true;
+  if (!zero || m->spec.layout == PACKED_E4M3 || m->spec.layout == PACKED_E2M1) return true;
   int words = ceil_div(m->rows, WORD_BITS / m->spec.bits);
   if (groups_first(m)) return type_check(zero, TENSOR_I32, error) && shape_check(zero, m->n_group, words, error);
   if (zero->type != TENSOR_I8 && !type_check(zero, TENSOR_I32, error)) return false;
@@ -224,7 +265,7 @@ static bool index_check(const struct packed_matrix *m, bool *scattered, struct e
 }
 
 static bool zeros_vary(const struct packed_matrix *m) {
-  if (!m->parts.zero || m->spec.layout == PACKED_E4M3) return false;
+  if (!m->parts.zero || m->spec.layout == PACKED_E4M3 || m->spec.layout == PACKED_E2M1) return false;
   for (int group = 0; group < m->n_group; group++)
     for (int row = 0; row < m->rows; row++)
       if (zero_read(m, row, group) != 1 << (m->spec.bits - 1)) return true;
@@ -241,6 +282,7 @@ bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *
   m->n_group = m->spec.group ? ceil_div(m->cols, m->spec.group) : 1;
   if (!scales_check(m, error) || !zeros_check(m, error) || !index_check(m, &scattered, error)) return false;
   m->form = (struct packed_form){.is_float = spec->layout == PACKED_E4M3,
+                                 .is_e2m1 = spec->layout == PACKED_E2M1,
                                  .bits = (uint8_t)spec->bits,
                                  .has_zero = zeros_vary(m),
                                  .scattered = scattered,
@@ -250,10 +292,30 @@ bool packed_matrix_init(struct packed_matrix *matrix, const struct packed_spec *
   return true;
 }
 
+/* Its index-th n-th, which the first dimension's n-th is. */
+static void tensor_cut(const struct tensor *all, int n, int index, struct tensor *out) {
+  size_t bytes = all->data.size / (size_t)n;
+  *out = *all;
+  out->dim[0] /= n;
+  out->count /= (size_t)n;
+  out->data = slice_make(all->data.data + (size_t)index * bytes, bytes);
+}
+
+bool packed_matrix_divide(const struct packed_matrix *all, int n, int index, struct packed_division *out) {
+  if (!all->form.is_e2m1 || all->parts.codes->dim[0] % n != 0) return false;
+  tensor_cut(all->parts.codes, n, index, &out->codes);
+  tensor_cut(all->parts.scale, n, index, &out->scale);
+  out->matrix = *all;
+  out->matrix.parts = (struct packed_parts){.codes = &out->codes, .scale = &out->scale};
+  out->matrix.rows /= n;
+  return true;
+}
+
 const char *packed_matrix_name(const struct packed_matrix *matrix, char out[48]) {
-  static const char *const layout[PACKED_LAYOUTS] = {"AWQ", "GPTQ", "packed", "plain", "E4M3"};
+  static const char *const layout[PACKED_LAYOUTS] = {"AWQ", "GPTQ", "packed", "plain", "E4M3", "MXFP4"};
   const struct packed_form *f = &matrix->form;
   int used = snprintf(out, 48, "%s", layout[matrix->spec.layout]);
+  if (f->is_e2m1) return out;
   if (!f->is_float) used += snprintf(out + used, 48 - (size_t)used, " int%d", f->bits);
   if (f->group) used += snprintf(out + used, 48 - (size_t)used, " g%d", f->group);
   if (f->scale_rows > 1) used += snprintf(out + used, 48 - (size_t)used, "x%d", f->scale_rows);

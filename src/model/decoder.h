@@ -36,6 +36,13 @@ enum ff_layout {
   FF_PLAIN,        /* no gate */
 };
 
+/* How checkpoints store experts. */
+enum expert_layout {
+  EXPERTS_APART,     /* gate, up and down, a tensor for each expert; in GGUF one for all */
+  EXPERTS_ALTERNATE, /* one tensor of all experts' gate and up, whose rows alternate, and one of down: transposed, but
+                        where they are quantized; GGUF has them apart */
+};
+
 /* Norms of q and k. */
 enum qk_norm {
   QK_NORM_NONE,
@@ -70,7 +77,13 @@ struct decoder {
   float rope_part;      /* their part of a head, of a config.json that does not say; 0: all */
   int32_t rope_axis[3]; /* frequencies of each axis; all 0: one axis */
   struct rope rope[LAYER_KINDS];
-  int window; /* of LAYER_LOCAL, in tokens, itself included */
+  int window;              /* of LAYER_LOCAL, in tokens, itself included */
+  bool sinks;              /* a logit for each head */
+  float limit, up_add;     /* of gated feed-forwards: as in struct linear_args */
+  struct route_args route; /* of layers with experts; n_expert 0: there are none */
+  int expert_forward;      /* width of an expert's feed-forward */
+  enum expert_layout expert_layout;
+  bool router_bias, expert_bias;
   uint8_t layer_kind[LIMIT_MODEL_LAYERS];
   bool layer_still[LIMIT_MODEL_LAYERS]; /* nothing rotates */
 };

@@ -5,7 +5,7 @@
 #include "format/tensor.h"
 #include "model/decoder_maker.h"
 
-static struct op linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec) {
+struct op maker_linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec) {
   struct op op = op_make(OP_LINEAR, m->layer);
   op.in[0] = in;
   op.out = out;
@@ -19,8 +19,7 @@ static void linear_post_norm(struct op *op, const struct decoder_maker *m, int n
   op->weight[3] = norm;
 }
 
-/* Adds the result to the residual stream, after a norm of its own where the network has one there. */
-static void linear_residual(struct op *op, const struct decoder_maker *m, enum tensor_role post) {
+void maker_linear_residual(struct op *op, const struct decoder_maker *m, enum tensor_role post) {
   op->in[1] = m->x;
   if (m->d->residual_scale > 0) op->args.linear.scale = m->d->residual_scale;
   if (m->d->block == BLOCK_SANDWICH || m->d->block == BLOCK_POST)
@@ -36,6 +35,13 @@ static void attend_norms(const struct decoder_maker *m, struct op *op) {
   op->args.attend.head_norms = each;
   op->weight[0] = maker_rms_add(m, ROLE_Q_NORM, (each ? d->n_head : 1) * d->head_dim);
   op->weight[1] = maker_rms_add(m, ROLE_K_NORM, (each ? d->n_kv_head : 1) * d->head_dim);
+}
+
+static void attend_sinks(const struct decoder_maker *m, struct op *op) {
+  char tensor[TENSOR_NAME_BYTES];
+  if (!m->d->sinks) return;
+  maker_tensor_name(m, ROLE_SINKS, "weight", tensor);
+  op->weight[2] = plan_add_vector(m->builder, tensor, m->d->n_head, 0);
 }
 
 static void attend_rope(const struct decoder_maker *m, struct attend_args *args, enum layer_kind kind) {
@@ -69,12 +75,12 @@ static void attend_add(struct decoder_maker *m) {
       .alibi_slope = m->alibi,
   };
   attend_norms(m, &op);
+  attend_sinks(m, &op);
   attend_rope(m, &op.args.attend, kind);
   plan_add_op(m->builder, &op);
 }
 
-/* Whether two matrices can be one weight. One that is missing, the build tells later. */
-static bool matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b) {
+bool maker_matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b) {
   char name_a[TENSOR_NAME_BYTES], name_b[TENSOR_NAME_BYTES];
   maker_tensor_name(m, a, "weight", name_a);
   maker_tensor_name(m, b, "weight", name_b);
@@ -104,7 +110,7 @@ static void projections_find(const struct decoder_maker *m, struct matrix_part p
 static int projections_alike(const struct decoder_maker *m, const struct matrix_part part[3], int first) {
   int n = 1;
   bool alone = m->d->qk_norm == QK_NORM_WHOLE && first < 2;
-  while (!alone && first + n < 3 && matrices_alike(m, part[first + n].role, part[first].role)) n++;
+  while (!alone && first + n < 3 && maker_matrices_alike(m, part[first + n].role, part[first].role)) n++;
   return n;
 }
 
@@ -130,7 +136,7 @@ static void project_add(struct decoder_maker *m) {
     memcpy(name, letters + first, (size_t)n);
     name[n] = '\0';
     projections_join(m, &spec);
-    struct op op = linear_make(m, m->x, m->qkv, &spec);
+    struct op op = maker_linear_make(m, m->x, m->qkv, &spec);
     if (norm >= 0) maker_linear_norm(&op, m, norm);
     if (d->qk_norm == QK_NORM_WHOLE && first < 2)
       linear_post_norm(&op, m, maker_rms_add(m, first == 0 ? ROLE_Q_NORM : ROLE_K_NORM, part[first].rows));
@@ -142,20 +148,19 @@ static void project_add(struct decoder_maker *m) {
 
 static void out_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
-  struct op out = linear_make(m, m->heads, m->x,
-                              &(struct matrix_spec){.name = "out",
-                                                    .n_part = 1,
-                                                    .part = {{ROLE_OUT, .rows = d->hidden}},
-                                                    .cols = d->n_head * d->head_dim,
-                                                    .bias = d->out_bias});
-  linear_residual(&out, m, ROLE_SANDWICH_ATTEND_POST);
+  struct op out = maker_linear_make(m, m->heads, m->x,
+                                    &(struct matrix_spec){.name = "out",
+                                                          .n_part = 1,
+                                                          .part = {{ROLE_OUT, .rows = d->hidden}},
+                                                          .cols = d->n_head * d->head_dim,
+                                                          .bias = d->out_bias});
+  maker_linear_residual(&out, m, ROLE_SANDWICH_ATTEND_POST);
   plan_add_op(m->builder, &out);
 }
 
 /* --- feed-forward ------------------------------------------------------------------------------------------------- */
 
-/* The weight of the norm before the feed-forward; −1: none. */
-static int mlp_norm_add(const struct decoder_maker *m) {
+int maker_mlp_norm(const struct decoder_maker *m) {
   switch (m->d->block) {
   case BLOCK_POST: return -1;
   case BLOCK_SANDWICH: return maker_norm_add(m, ROLE_SANDWICH_MLP_NORM, m->d->hidden);
@@ -168,20 +173,22 @@ static int mlp_norm_add(const struct decoder_maker *m) {
 static void gate_up_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
   bool joined = d->ff_layout == FF_GATED_JOINED;
-  struct op gate =
-      linear_make(m, m->x, m->ff,
-                  &(struct matrix_spec){.name = "gate_up",
-                                        .n_part = 2,
-                                        .part = {{joined ? ROLE_GATE_UP : ROLE_GATE, .rows = d->feed_forward},
-                                                 {joined ? ROLE_GATE_UP : ROLE_UP,
-                                                  .first = joined ? d->feed_forward : 0, .rows = d->feed_forward}},
-                                        .cols = d->hidden,
-                                        .interleaved = true,
-                                        .bias = d->mlp_bias});
-  int norm = mlp_norm_add(m);
+  struct op gate = maker_linear_make(
+      m, m->x, m->ff,
+      &(struct matrix_spec){
+          .name = "gate_up",
+          .n_part = 2,
+          .part = {{joined ? ROLE_GATE_UP : ROLE_GATE, .rows = d->feed_forward},
+                   {joined ? ROLE_GATE_UP : ROLE_UP, .first = joined ? d->feed_forward : 0, .rows = d->feed_forward}},
+          .cols = d->hidden,
+          .interleaved = true,
+          .bias = d->mlp_bias});
+  int norm = maker_mlp_norm(m);
   if (norm >= 0) maker_linear_norm(&gate, m, norm);
   gate.args.linear.gated = 1;
   gate.args.linear.act = (uint8_t)d->act;
+  gate.args.linear.limit = d->limit;
+  gate.args.linear.up_add = d->up_add;
   plan_add_op(m->builder, &gate);
 }
 
@@ -189,12 +196,12 @@ static void gate_up_add(struct decoder_maker *m) {
 static void half_add(struct decoder_maker *m, const char *name, enum tensor_role role, int norm, enum act_kind act,
                      bool multiply) {
   const struct decoder *d = m->d;
-  struct op op = linear_make(m, m->x, m->ff,
-                             &(struct matrix_spec){.name = name,
-                                                   .n_part = 1,
-                                                   .part = {{role, .rows = d->feed_forward}},
-                                                   .cols = d->hidden,
-                                                   .bias = d->mlp_bias});
+  struct op op = maker_linear_make(m, m->x, m->ff,
+                                   &(struct matrix_spec){.name = name,
+                                                         .n_part = 1,
+                                                         .part = {{role, .rows = d->feed_forward}},
+                                                         .cols = d->hidden,
+                                                         .bias = d->mlp_bias});
   if (norm >= 0) maker_linear_norm(&op, m, norm);
   op.args.linear.act = (uint8_t)act;
   op.args.linear.multiply = multiply;
@@ -204,15 +211,17 @@ static void half_add(struct decoder_maker *m, const char *name, enum tensor_role
 
 /* The same through two matrices, each of its own width: ff = act(gate), then ff ×= up. */
 static void gate_then_up_add(struct decoder_maker *m) {
-  int norm = mlp_norm_add(m);
+  int norm = maker_mlp_norm(m);
   half_add(m, "gate", ROLE_GATE, norm, m->d->act, false);
   half_add(m, "up", ROLE_UP, norm, ACT_NONE, true);
 }
 
 static void feed_forward_begin(struct decoder_maker *m) {
-  if (m->d->ff_layout == FF_PLAIN)
-    half_add(m, "up", ROLE_UP, mlp_norm_add(m), m->d->act, false);
-  else if (m->d->ff_layout == FF_GATED_JOINED || matrices_alike(m, ROLE_GATE, ROLE_UP))
+  if (m->d->route.n_expert > 0)
+    maker_experts_begin(m);
+  else if (m->d->ff_layout == FF_PLAIN)
+    half_add(m, "up", ROLE_UP, maker_mlp_norm(m), m->d->act, false);
+  else if (m->d->ff_layout == FF_GATED_JOINED || maker_matrices_alike(m, ROLE_GATE, ROLE_UP))
     gate_up_add(m);
   else
     gate_then_up_add(m);
@@ -220,13 +229,13 @@ static void feed_forward_begin(struct decoder_maker *m) {
 
 static void down_add(struct decoder_maker *m) {
   const struct decoder *d = m->d;
-  struct op down = linear_make(m, m->ff, m->x,
-                               &(struct matrix_spec){.name = "down",
-                                                     .n_part = 1,
-                                                     .part = {{ROLE_DOWN, .rows = d->hidden}},
-                                                     .cols = d->feed_forward,
-                                                     .bias = d->mlp_bias});
-  linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
+  struct op down = maker_linear_make(m, m->ff, m->x,
+                                     &(struct matrix_spec){.name = "down",
+                                                           .n_part = 1,
+                                                           .part = {{ROLE_DOWN, .rows = d->hidden}},
+                                                           .cols = d->feed_forward,
+                                                           .bias = d->mlp_bias});
+  maker_linear_residual(&down, m, ROLE_SANDWICH_MLP_POST);
   plan_add_op(m->builder, &down);
 }
 
@@ -237,5 +246,8 @@ void maker_layer_add(struct decoder_maker *m) {
   if (parallel) feed_forward_begin(m);
   out_add(m);
   if (!parallel) feed_forward_begin(m);
-  down_add(m);
+  if (m->d->route.n_expert > 0)
+    maker_experts_end(m);
+  else
+    down_add(m);
 }

@@ -10,8 +10,9 @@ struct decoder_maker {
   const struct checkpoint *checkpoint;
   struct plan_builder *builder;
   enum checkpoint_kind kind;
-  int layer;             /* −1 outside the layers */
-  int x, qkv, heads, ff; /* values: the residual stream; q, k, v; attention's and the gate's result */
+  int layer;                      /* −1 outside the layers */
+  int x, qkv, heads, ff;          /* values: the residual stream; q, k, v; attention's and the gate's result */
+  int logits, choice, experts_ff; /* of experts: what they are chosen by, the choice, their gates' results */
   int group[LAYER_KINDS], in_group[LAYER_KINDS]; /* KV group of each kind; layers of it so far */
   uint32_t rope[LAYER_KINDS];                    /* first inverse frequency */
   uint32_t alibi;                                /* first slope */
@@ -26,6 +27,7 @@ struct matrix_part {
 /* The matrix of a linear, joined from rows of tensors, and the bias that goes with it. */
 struct matrix_spec {
   const char *name;
+  int n_expert; /* 0: it is one matrix */
   int n_part, cols;
   struct matrix_part part[PLAN_PARTS];
   bool interleaved, bias;
@@ -42,6 +44,25 @@ void maker_matrix_add(const struct decoder_maker *m, const struct matrix_spec *s
 
 /* The norm before a linear. */
 void maker_linear_norm(struct op *op, const struct decoder_maker *m, int norm);
+
+/* A linear of the layer. */
+struct op maker_linear_make(const struct decoder_maker *m, int in, int out, const struct matrix_spec *spec);
+
+/* Adds its result to the residual stream, after a norm of its own where the network has one there. */
+void maker_linear_residual(struct op *op, const struct decoder_maker *m, enum tensor_role post);
+
+/* Whether two matrices can be one weight. One that is missing, the build tells later. */
+bool maker_matrices_alike(const struct decoder_maker *m, enum tensor_role a, enum tensor_role b);
+
+/* The weight of the norm before the feed-forward; −1: none. */
+int maker_mlp_norm(const struct decoder_maker *m);
+
+/* Experts (decoder_experts.c): whether their tensors can be joined; the values; the two halves of a feed-forward, up to
+ * what the gates leave, and the sum of what the chosen make of it. */
+bool maker_experts_check(struct decoder_maker *m, struct error *error);
+void maker_experts_values(struct decoder_maker *m);
+void maker_experts_begin(struct decoder_maker *m);
+void maker_experts_end(struct decoder_maker *m);
 
 /* The ops of layer m->layer. */
 void maker_layer_add(struct decoder_maker *m);

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 
 static const struct family *const families[] = {
-    &llama_family,    &gemma_family,      &gemma3_family,   &phi3_family,     &granite_family,
-    &olmo2_family,    &smollm3_family,    &glm4_family,     &cohere_family,   &gpt2_family,
-    &gpt_neox_family, &starcoder2_family, &falcon_family,   &mpt_family,      &gemma3_vision_family,
-    &idefics3_family, &llava_family,      &mistral3_family, &qwen2_vl_family, &bert_family};
+    &llama_family,    &gemma_family,    &gemma3_family,  &phi3_family,          &granite_family,  &olmo2_family,
+    &smollm3_family,  &glm4_family,     &cohere_family,  &gpt2_family,          &gpt_neox_family, &starcoder2_family,
+    &falcon_family,   &mpt_family,      &gpt_oss_family, &gemma3_vision_family, &idefics3_family, &llava_family,
+    &mistral3_family, &qwen2_vl_family, &bert_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 
@@ -89,7 +89,8 @@ static bool stack_check(const struct checkpoint *checkpoint, const struct plan *
   char shape[TENSOR_SHAPE_TEXT];
   if (!tensor) return error_set(error, ERROR_FORMAT, "Tensor %s is missing, but the config asks for it.", name);
   used[tensor - checkpoint_tensor(checkpoint, 0)] = true;
-  int rows = tensor_rows(plan, part, part_end(part));
+  int64_t each = (int64_t)weight->n_expert * (weight->use == WEIGHT_VECTOR ? 1 : weight->cols);
+  int rows = tensor_rows(plan, part, (int64_t)tensor->count / each);
   if (experts_fit(tensor, weight, rows)) return true;
   return error_set(error, ERROR_FORMAT, "Tensor %s has shape %s, expected %d experts of %d × %d from the config.", name,
                    tensor_shape_text(tensor, shape), weight->n_expert, rows,

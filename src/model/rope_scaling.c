@@ -85,6 +85,14 @@ static bool yarn_attention(const struct rope_source *source, double factor, doub
   return true;
 }
 
+void rope_yarn(struct rope *rope, double factor, double original) {
+  rope->scaling = ROPE_YARN;
+  rope->factor = factor;
+  rope->original = original;
+  rope->attention = 0.1 * log(factor) + 1;
+  rope->truncate = false;
+}
+
 static bool yarn_read(struct rope *rope, const struct rope_source *source, struct error *error) {
   char path[PATH_BYTES];
   if (!source_original(source, &rope->original, error) ||

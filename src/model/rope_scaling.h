@@ -30,6 +30,9 @@ bool rope_read(struct rope *rope, const struct checkpoint *checkpoint, struct co
 /* The same without any scaling. */
 struct rope rope_plain(double base);
 
+/* Gives a rotation YaRN's scaling, as configs mean it that do not say it: a blend between fractional dimensions. */
+void rope_yarn(struct rope *rope, double factor, double original);
+
 /* dim / 2 inverse frequencies of a head of which dim (even) dimensions rotate, for texts of up to `length` tokens. */
 bool rope_frequencies(const struct rope *rope, int dim, int length, float *out, struct error *error);
 

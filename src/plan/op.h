@@ -83,7 +83,8 @@ enum expert_mode { EXPERTS_NONE, EXPERTS_SPREAD, EXPERTS_GATHER, EXPERTS_EACH, E
 /* weight[0] matrix [rows][cols of in], [1] bias [rows], [2] norm [cols], [3] post_norm [cols of the result], each twice
  * as long of a NORM_LAYER.
  * in[1] is the residual (may be the same value as out) or −1; with `multiply` the result is multiplied with it instead.
- * gated: weight[0] is interleaved; out = act(gate) × up has half its rows (less the padding).
+ * gated: weight[0] is interleaved; out = act(gate) × (up + up_add) has half its rows (less the padding), where, with
+ * a limit, gate counts as at most that, and up as within ± it.
  * Linears that are neither gated nor added to anything may fill a value together, one right after the other and from
  * left to right: each its columns [column, column + rows), which are all that its post norm is over. */
 struct linear_args {
@@ -97,6 +98,8 @@ struct linear_args {
   float eps, post_eps; /* of the norms */
   float scale;         /* multiplies the product before in[1] does its part; 1 */
   float softcap;       /* c·tanh(x/c) on the result; 0: none */
+  float limit;         /* of a gated one; 0: none */
+  float up_add;        /* of a gated one */
   int32_t column;      /* of out, where the result starts */
   int32_t lora_site;   /* which pair of adapter matrices applies here; −1: none */
 };

@@ -197,6 +197,9 @@ static bool linear_check(const struct op_context *c, const struct op *op) {
     return op_refuse(c, "has an unknown norm or activation");
   if (!isfinite(args->scale) || !isfinite(args->softcap) || !(args->eps >= 0) || !(args->post_eps >= 0))
     return op_refuse(c, "has a scale, softcap or epsilon that is no such number");
+  if (!isfinite(args->limit) || !(args->limit >= 0) || !isfinite(args->up_add) ||
+      (!args->gated && (args->limit != 0 || args->up_add != 0)))
+    return op_refuse(c, "has a limit that is no such number, or one, or a sum with up, without a gate");
   return true;
 }
 

@@ -12,7 +12,7 @@ struct variant {
   bool multiply;          /* the residual is a factor */
   uint8_t norm, post_norm, act;
   enum { NO_RESIDUAL, RESIDUAL, RESIDUAL_IN_PLACE } residual;
-  float scale, softcap;
+  float scale, softcap, limit, up_add;
   int few; /* which third of the batch sizes it has among few cases: these have all that an epilogue does */
 };
 
@@ -40,6 +40,14 @@ static const struct variant variants[] = {
      .scale = 0.5f,
      .softcap = 3,
      .few = 2},
+    {.name = "gated quick gelu, limit, one more than up, bias",
+     .gated = true,
+     .act = ACT_GELU_QUICK,
+     .bias = true,
+     .scale = 1,
+     .limit = 0.7f,
+     .up_add = 1,
+     .few = 1},
     {.name = "layer norm, gelu, bias", .norm = NORM_LAYER, .act = ACT_GELU, .bias = true, .scale = 1},
     {.name = "layer norm, quick gelu, residual",
      .norm = NORM_LAYER,
@@ -141,6 +149,8 @@ static void case_make(struct linear_case *c) {
                                         .post_eps = post_eps,
                                         .scale = v->scale,
                                         .softcap = v->softcap,
+                                        .limit = v->limit,
+                                        .up_add = v->up_add,
                                         .lora_site = -1};
   plan_add_op(&m->builder, &op);
   model_finish(m, op.out, v->head);
@@ -272,8 +282,14 @@ static struct bounded act_of(uint8_t act, struct bounded x) {
 
 static struct bounded tail_of(const struct linear_case *c, struct bounded gate, struct bounded up) {
   const struct variant *v = c->variant;
+  if (v->limit > 0) { /* nowhere steeper than 1 */
+    gate.value = fmin(gate.value, v->limit);
+    up.value = fmax(fmin(up.value, v->limit), -v->limit);
+  }
   struct bounded x = act_of(v->act, gate);
   if (v->gated) {
+    up.value += v->up_add;
+    up.error += ROUNDOFF * fabs(up.value);
     x.error = fabs(up.value) * x.error + fabs(x.value) * up.error + x.error * up.error;
     x.value *= up.value;
     x.error += ROUNDOFF * fabs(x.value);

@@ -7,13 +7,14 @@
 static const double tolerance = 1e-4, visible = 1e-3; /* parts of the logits' range */
 
 static const char *const models[] = {
-    "llama2",     "llama3",   "llama_bias_yarn", "mistral",   "smollm2",  "qwen2",
-    "qwen3",      "gemma3",   "gemma",           "gemma2",    "phi3",     "phi4_mini",
-    "granite",    "olmo2",    "olmo3",           "smollm3",   "glm",      "glm4",
-    "cohere",     "cohere2",  "ministral",       "gpt2",      "gpt_neox", "gpt_neox_serial",
-    "starcoder2", "falcon7b", "falcon40b",       "falcon_rw", "mpt"};
+    "llama2",       "llama3",   "llama_bias_yarn", "mistral",   "smollm2",  "qwen2",
+    "qwen3",        "gemma3",   "gemma",           "gemma2",    "phi3",     "phi4_mini",
+    "granite",      "olmo2",    "olmo3",           "smollm3",   "glm",      "glm4",
+    "cohere",       "cohere2",  "ministral",       "gpt2",      "gpt_neox", "gpt_neox_serial",
+    "starcoder2",   "falcon7b", "falcon40b",       "falcon_rw", "mpt",      "gpt_oss",
+    "gpt_oss_mxfp4"};
 
-enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 19 };
+enum { MODEL_COUNT = sizeof models / sizeof *models, TWINS = 20 };
 
 static char folder[] = "/tmp/spate-parity-XXXXXX", engine_path[64];
 

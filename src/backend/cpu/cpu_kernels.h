@@ -17,8 +17,8 @@ struct linear_input {
   const uint8_t *arranged; /* the rows once more, in blocks of ARRANGED_ROWS; NULL: only as they are */
 };
 
-/* What happens to a product before it is stored, in this order: adapters, bias, act, × up if gated, scale, softcap, ×
- * or + residual. Indices are output columns (after gating), but for the bias. */
+/* What happens to a product before it is stored, in this order: adapters, bias, limit, act, × (up + up_add) if gated,
+ * scale, softcap, × or + residual. Indices are output columns (after gating), but for the bias. */
 struct linear_tail {
   const float *bias;                  /* [rows of the weight] in packed row order, or NULL */
   const float *residual;              /* added or multiplied last, or NULL; may alias out */
@@ -26,6 +26,7 @@ struct linear_tail {
   const struct adapter_use *adapters; /* [row][ROW_LORAS]; NULL: no row has one */
   const int32_t *place;               /* [row] of the input: that of out and residual; NULL: the same */
   float scale, softcap;               /* 1 and 0 change nothing */
+  float limit, up_add;                /* if gated; 0 changes nothing */
   int out_cols;                       /* columns of out: what a last tile has beyond them is not stored */
   uint8_t act;                        /* enum act_kind */
   bool gated, multiply;

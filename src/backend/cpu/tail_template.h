@@ -19,14 +19,21 @@ struct tail_row {
   float *out; /* may be `residual` */
 };
 
+/* Bounds come first: an instruction that is given no number returns its second operand. */
+static ALWAYS_INLINE vfloat up_finish(const struct linear_tail *tail, vfloat up) {
+  if (tail->limit > 0) up = vfloat_max(vfloat_set(-tail->limit), vfloat_min(vfloat_set(tail->limit), up));
+  return tail->up_add != 0 ? vfloat_add(up, vfloat_set(tail->up_add)) : up;
+}
+
 static ALWAYS_INLINE void tail_vectors(const struct linear_tail *tail, struct tail_row row) {
   for (int i = 0; i < TILE_ROWS; i += LANES) {
     vfloat value = vfloat_load(row.sum + i);
     if (row.bias) value = vfloat_add(value, vfloat_load(row.bias + i));
+    if (tail->limit > 0) value = vfloat_min(vfloat_set(tail->limit), value);
     value = act_apply(tail->act, value);
     if (row.up) {
       vfloat up = vfloat_load(row.up + i);
-      value = vfloat_mul(value, row.up_bias ? vfloat_add(up, vfloat_load(row.up_bias + i)) : up);
+      value = vfloat_mul(value, up_finish(tail, row.up_bias ? vfloat_add(up, vfloat_load(row.up_bias + i)) : up));
     }
     value = vfloat_mul(value, vfloat_set(tail->scale));
     if (tail->softcap > 0) value = vfloat_softcap(value, tail->softcap);

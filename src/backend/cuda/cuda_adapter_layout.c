@@ -1,8 +1,6 @@
 /* Where an adapter's factors lie on a GPU, and the host's part of bringing them there: floats become bf16 in the order
  * in which kernels read them. Host code without a device. */
-#include "backend/cuda/cuda_adapter.h"
-
-#include "backend/cuda/cuda_layout.h"
+#include "backend/cuda/cuda_program.h"
 
 #include <string.h>
 

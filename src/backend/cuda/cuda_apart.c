@@ -1,5 +1,5 @@
 /* Linears with what the kernels that multiply do not do: norms with a mean before the product; behind it activations
- * beyond SiLU and GELU by tanh, norms with a mean, norms of sums. Kernels of rows (row_kernels.h) do that before and
+ * beyond SiLU and GELU by tanh, gates with a limit, norms with a mean, norms of sums. Kernels of rows (row_kernels.h) do that before and
  * after them. */
 #include "backend/cuda/cuda_program.h"
 
@@ -39,5 +39,6 @@ void cuda_apart_run(struct program *p, const struct op *op, const struct cuda_li
   if (apart) products_leave(p, &a);
   cuda_linear_multiply(p, op, &a);
   ends.product = p->ended;
-  if (apart) cuda_linear_end(&ends, &norm, args->post_sum, p->device->stream);
+  struct cuda_gate gate = {args->limit, args->up_add};
+  if (apart) cuda_linear_end(&ends, &norm, args->post_sum, gate, p->device->stream);
 }

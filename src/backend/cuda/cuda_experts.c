@@ -72,10 +72,10 @@ static void lists_make(struct program *p, const struct slice_work *s, const stru
   p->listed = (struct cuda_listed){s->op->in[2], s->first, s->n};
 }
 
-/* A pair is a row, but of a gather's results. */
 static struct cuda_experts experts_of(struct program *p, const struct slice_work *s) {
   const struct weight *w = plan_weights(p->plan) + s->op->weight[0];
   struct cuda_experts e = {.linear = cuda_linear_of(p, s->op),
+                           .gate = {s->op->args.linear.limit, s->op->args.linear.up_add},
                            .expert_bytes = cuda_expert_bytes(w),
                            .lists = lists_of(p, s),
                            .n_token = s->n,
@@ -90,9 +90,7 @@ static struct cuda_experts experts_of(struct program *p, const struct slice_work
   a->out += first * (size_t)a->out_cols;
   if (a->residual) a->residual += first * (size_t)a->residual_cols;
   a->in_cols = w->cols;
-  a->n_row = s->n * s->results;
   a->result_cols = s->width;
-  if (!e.gather) a->out_cols = a->residual_cols = s->width;
   lists_make(p, s, &e.lists, e.choice);
   return e;
 }
@@ -131,14 +129,14 @@ static void units_run(struct program *p, const struct slice_work *s, bool ready,
     return;
   }
   cuda_experts_many(&e, p->device->stream);
-  if (e.gather) cuda_experts_sum(&e, e.linear.out, e.linear.residual, s->width, p->device->stream);
+  if (e.gather) cuda_experts_sum(&e, p->device->stream);
 }
 
 /* Everything else in plain kernels. */
 static void plain_run(struct program *p, const struct slice_work *s) {
   struct cuda_experts e = experts_of(p, s);
   struct cuda_linear round = e.linear, *a = &e.linear;
-  struct cuda_norm norm = norm_of(&s->op->args.linear, a), none = {0};
+  struct cuda_norm norm = norm_of(&s->op->args.linear, a);
   round.n_row = s->n * s->inputs;
   if (norm.kind == NORM_LAYER) {
     cuda_image_norm(a->in, round.n_row, a->in_cols, a->matrix.cols, &norm, p->prepared, p->device->stream);
@@ -146,10 +144,7 @@ static void plain_run(struct program *p, const struct slice_work *s) {
   }
   cuda_linear_round(&round, p->device->stream);
   cuda_experts_plain(&e, p->device->stream);
-  if (e.gather)
-    cuda_experts_sum(&e, a->out, a->residual, s->width, p->device->stream);
-  else
-    cuda_linear_end(a, &none, false, p->device->stream);
+  (e.gather ? cuda_experts_sum : cuda_experts_end)(&e, p->device->stream);
 }
 
 void cuda_experts_run(struct program *p, const struct op *op) {

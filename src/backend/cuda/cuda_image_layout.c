@@ -92,9 +92,9 @@ bool cuda_image_turns(const struct plan *plan, const struct limits *limits) {
 static bool linear_supported(const struct linear_args *a, const struct op *op, const char **why) {
   bool late = a->act > ACT_GELU_TANH;
   bool more = op->in[1] >= 0 || a->gated || a->post_norm != NORM_NONE || a->softcap > 0;
-  bool ends = a->post_norm == NORM_LAYER || a->post_sum;
+  bool ends = a->post_norm == NORM_LAYER || a->post_sum || a->limit > 0 || a->up_add != 0;
   *why = "its activation is followed by more than a factor, or is tanh, for which there is no kernel";
-  if (ends) *why = "encoders of images have no kernel for its post norm";
+  if (ends) *why = "encoders of images have no kernel for its post norm or gate";
   return !ends && (!late || (!more && a->act != ACT_TANH));
 }
 

@@ -75,7 +75,8 @@ size_t cuda_exponents_of(const struct weight *weight) {
 
 bool cuda_linear_ends_apart(const struct op *op) {
   const struct linear_args *a = &op->args.linear;
-  return op->kind == OP_LINEAR && (a->act > ACT_GELU_TANH || a->post_norm == NORM_LAYER || a->post_sum);
+  return op->kind == OP_LINEAR && (a->act > ACT_GELU_TANH || a->post_norm == NORM_LAYER || a->post_sum ||
+                                   a->limit > 0 || a->up_add != 0);
 }
 
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {

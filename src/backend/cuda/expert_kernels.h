@@ -51,10 +51,11 @@ static inline int32_t cuda_expert_tiles(int32_t n_pair, int32_t n_expert, int32_
   return most < n_pair ? most : n_pair;
 }
 
-/* A linear over experts. `linear` is as if each pair were a row: in, residual and out have a row for each pair, but of
- * a spread, whose `in` has one for each token; n_row: pairs. */
+/* A linear over experts. `linear` has as `in` a row for each pair, of a spread for each token. out and residual have
+ * out_cols and residual_cols for each token, where pairs' results are side by side, or a gather's one. */
 struct cuda_experts {
-  struct cuda_linear linear; /* matrix: of the first expert */
+  struct cuda_linear linear; /* matrix: of the first expert; result_cols: of a pair */
+  struct cuda_gate gate;
   uint64_t expert_bytes;     /* from one to the next */
   struct cuda_expert_lists lists; /* first NULL: each expert has each token, pair token × n_expert + expert */
   const float *choice;       /* of a gather: [n_token][2k] */
@@ -68,11 +69,11 @@ void cuda_experts_prepare(const float *in, int n, int in_cols, int cols, int pad
                           uint16_t *out, cuda_stream stream);
 /* Any scheme, element by element: to products, with their biases, of rows in linear.prepared. */
 void cuda_experts_plain(const struct cuda_experts *experts, cuda_stream stream);
-/* A gather's products to its results: out, residual: [n_token][cols]. */
-void cuda_experts_sum(const struct cuda_experts *experts, float *out, const float *residual, int cols,
-                      cuda_stream stream);
-/* bf16 weights on matrix units. few: of EXPERTS_FEW tokens at most; a gather's results are whole then (out, residual:
- * a row for each token), otherwise products, which cuda_experts_sum adds up. */
+/* Products to results: pair by pair, or a gather's. */
+void cuda_experts_end(const struct cuda_experts *experts, cuda_stream stream);
+void cuda_experts_sum(const struct cuda_experts *experts, cuda_stream stream);
+/* bf16 weights on matrix units. few: of EXPERTS_FEW tokens at most; a gather's results are whole then, otherwise
+ * products, which cuda_experts_sum adds up. */
 void cuda_experts_few(const struct cuda_experts *experts, cuda_stream stream);
 void cuda_experts_many(const struct cuda_experts *experts, cuda_stream stream);
 /* Rows in as the plain linear takes them: normed and rounded, in linear.prepared. linear_plain.cu */

@@ -3,6 +3,7 @@
 #define SPATE_BACKEND_CUDA_EXPERT_LISTS_CUH
 
 #include "backend/cuda/expert_kernels.h"
+#include "backend/cuda/row_ends.cuh"
 
 namespace {
 
@@ -29,6 +30,18 @@ static __device__ __forceinline__ expert_tile tile_of(const struct cuda_expert_l
 /* The row of the input that a pair has. */
 static __device__ __forceinline__ int input_row(const cuda_experts &a, int pair) {
   return a.spread ? pair / a.k : pair;
+}
+
+/* What becomes of a pair's product, which has its bias: to where the linear's results go, or the next one's tokens. */
+static __device__ __forceinline__ void result_put(const cuda_experts &e, int pair, int col, float gate, float up) {
+  const struct cuda_linear &a = e.linear;
+  int token = pair / e.k, at = pair % e.k * a.result_cols + col;
+  float x = curved_of(a, e.gate, gate, up);
+  if (a.residual) x = residual_add(a, x, a.residual[(size_t)token * a.residual_cols + at]);
+  if (e.next_tokens)
+    e.next_tokens[(size_t)pair * e.next_padded + col] = __bfloat16_as_ushort(__float2bfloat16_rn(x));
+  else
+    a.out[(size_t)token * a.out_cols + at] = x;
 }
 
 /* Blocks of tiles, whatever the choice. */

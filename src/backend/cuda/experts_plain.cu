@@ -2,11 +2,10 @@
  * ends a gather. */
 #include "backend/cuda/expert_lists.cuh"
 #include "backend/cuda/matrix_read.cuh"
-#include "backend/cuda/row_ends.cuh"
 
 namespace {
 
-enum { PRODUCT_WARPS = 8, PRODUCT_ROWS = 8, SUM_THREADS = 256, PREPARE_THREADS = 256 };
+enum { PRODUCT_WARPS = 8, PRODUCT_ROWS = 8, END_THREADS = 256, PREPARE_THREADS = 256 };
 
 /* bf16 rows: a block a row. */
 __global__ void __launch_bounds__(PREPARE_THREADS)
@@ -49,16 +48,28 @@ __global__ void product(const __grid_constant__ cuda_experts e) {
   }
 }
 
-/* A block a token: in the order of its choice. What has no place is nobody's. */
-__global__ void sum_pairs(const __grid_constant__ cuda_experts e, float *out, const float *residual, int cols) {
-  int t = blockIdx.x;
-  const float *weight = e.choice + (size_t)t * 2 * e.k + e.k, *products = e.linear.product + (size_t)t * e.k * cols;
+/* A block a pair. What nobody has made is nobody's. */
+__global__ void end_pairs(const __grid_constant__ cuda_experts e) {
+  const struct cuda_linear &a = e.linear;
+  const float *products = a.product + (size_t)blockIdx.x * a.matrix.rows;
+  if (e.lists.first && e.lists.place[blockIdx.x] < 0) return;
+  for (int c = threadIdx.x; c < a.result_cols; c += END_THREADS) {
+    int row = result_row(a, c);
+    result_put(e, blockIdx.x, c, products[row], a.gated ? products[row + GATE_RUN] : 0);
+  }
+}
+
+/* A block a token: in the order of its choice. */
+__global__ void sum_pairs(const __grid_constant__ cuda_experts e) {
+  const struct cuda_linear &a = e.linear;
+  int t = blockIdx.x, cols = a.matrix.rows;
+  const float *weight = e.choice + (size_t)t * 2 * e.k + e.k, *products = a.product + (size_t)t * e.k * cols;
   if (e.lists.place[t * e.k] < 0) return;
-  for (int c = threadIdx.x; c < cols; c += SUM_THREADS) {
+  for (int c = threadIdx.x; c < cols; c += END_THREADS) {
     float sum = 0;
     for (int j = 0; j < e.k; j++) sum += weight[j] * products[(size_t)j * cols + c];
-    sum *= e.linear.factor;
-    out[(size_t)t * cols + c] = residual ? sum + residual[(size_t)t * cols + c] : sum;
+    sum *= a.factor;
+    a.out[(size_t)t * a.out_cols + c] = a.residual ? sum + a.residual[(size_t)t * a.residual_cols + c] : sum;
   }
 }
 
@@ -74,6 +85,10 @@ void cuda_experts_plain(const struct cuda_experts *e, cuda_stream stream) {
   product<<<blocks * tiles_most(*e), PRODUCT_WARPS * 32, 0, stream>>>(*e);
 }
 
-void cuda_experts_sum(const struct cuda_experts *e, float *out, const float *residual, int cols, cuda_stream stream) {
-  sum_pairs<<<e->n_token, SUM_THREADS, 0, stream>>>(*e, out, residual, cols);
+void cuda_experts_end(const struct cuda_experts *e, cuda_stream stream) {
+  end_pairs<<<e->n_token * e->k, END_THREADS, 0, stream>>>(*e);
+}
+
+void cuda_experts_sum(const struct cuda_experts *e, cuda_stream stream) {
+  sum_pairs<<<e->n_token, END_THREADS, 0, stream>>>(*e);
 }

@@ -12,7 +12,6 @@
 #include "backend/cuda/expert_lists.cuh"
 #include "backend/cuda/portable/linear_few.cuh"
 #include "backend/cuda/portable/linear_many.cuh"
-#include "backend/cuda/row_ends.cuh"
 
 using namespace portable;
 
@@ -30,17 +29,6 @@ __device__ __forceinline__ int strips_of(const struct cuda_matrix &m) { return (
 /* A lane's rows of tokens of a tile of eight pairs: of those beyond the last some row that nobody looks at. */
 __device__ __forceinline__ const uint16_t *token_row(const cuda_experts &e, const int32_t *pair, int n, int i) {
   return e.tokens + (size_t)input_row(e, pair[i < n ? i : 0]) * e.padded + threadIdx.x % 4 * 8;
-}
-
-/* What becomes of a pair's product: to where the linear's results go, or the next one's tokens. */
-__device__ __forceinline__ void result_put(const cuda_experts &e, int pair, int col, float gate, float up) {
-  const struct cuda_linear &a = e.linear;
-  float x = curved_of(a, gate, up);
-  if (a.residual) x = residual_add(a, x, a.residual[(size_t)pair * a.residual_cols + col]);
-  if (e.next_tokens)
-    e.next_tokens[(size_t)pair * e.next_padded + col] = __bfloat16_as_ushort(__float2bfloat16_rn(x));
-  else
-    a.out[(size_t)pair * a.out_cols + col] = x;
 }
 
 /* --- few tokens --------------------------------------------------------------------------------------------------- */

@@ -29,10 +29,16 @@ static __device__ __forceinline__ float curve_any(int act, float x) {
   return act == CURVE_TANH ? tanhf(x) : curve_of(act, x);
 }
 
-/* result_of for any activation. */
-static __device__ __forceinline__ float curved_of(const struct cuda_linear &a, float gate, float up) {
-  float x = curve_any(a.act, gate);
-  if (a.gated) x *= up;
+/* Within ± the limit. What is no number stays so. */
+static __device__ __forceinline__ float limited(float x, float limit) {
+  return limit > 0 && fabsf(x) > limit ? copysignf(limit, x) : x;
+}
+
+/* result_of for any activation and gate. */
+static __device__ __forceinline__ float curved_of(const struct cuda_linear &a, const struct cuda_gate &g, float gate,
+                                                  float up) {
+  float x = curve_any(a.act, g.limit > 0 && gate > g.limit ? g.limit : gate);
+  if (a.gated) x *= limited(up, g.limit) + g.up_add;
   x *= a.factor;
   return a.softcap > 0 ? a.softcap * tanhf(x / a.softcap) : x;
 }

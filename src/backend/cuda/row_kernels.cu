@@ -73,19 +73,20 @@ __global__ void heads_norm(cuda_attend a, float *in, int n) {
 /* A row's results: what its products become, and what they are added to. */
 struct ending {
   const cuda_linear &a;
+  const cuda_gate &g;
   const float *products, *residual; /* residual: NULL: none */
 
   __device__ float result(int c) const {
     int row = result_row(a, c);
-    return curved_of(a, products[row], a.gated ? products[row + GATE_RUN] : 0);
+    return curved_of(a, g, products[row], a.gated ? products[row + GATE_RUN] : 0);
   }
   __device__ float sum(int c) const { return result(c) + (residual ? residual[c] : 0); }
 };
 
 /* One block a row. The residual may be where results go: a thread writes a column that it alone reads, when all sums
  * are made. */
-__global__ void end_rows(cuda_linear a, cuda_norm norm, bool of_sum) {
-  ending e = {a, a.product + (size_t)blockIdx.x * a.matrix.rows,
+__global__ void end_rows(cuda_linear a, cuda_norm norm, bool of_sum, cuda_gate g) {
+  ending e = {a, g, a.product + (size_t)blockIdx.x * a.matrix.rows,
               a.residual ? a.residual + (size_t)blockIdx.x * a.residual_cols : nullptr};
   float *out = a.out + (size_t)blockIdx.x * a.out_cols;
   int cols = a.result_cols;
@@ -117,6 +118,7 @@ void cuda_heads_norm(const struct cuda_attend *attend, float *in, int n, cuda_st
   heads_norm<<<blocks_of(heads), WARPS * 32, 0, stream>>>(*attend, in, n);
 }
 
-void cuda_linear_end(const struct cuda_linear *linear, const struct cuda_norm *norm, bool of_sum, cuda_stream stream) {
-  end_rows<<<linear->n_row, END_THREADS, 0, stream>>>(*linear, *norm, of_sum);
+void cuda_linear_end(const struct cuda_linear *linear, const struct cuda_norm *norm, bool of_sum, struct cuda_gate gate,
+                     cuda_stream stream) {
+  end_rows<<<linear->n_row, END_THREADS, 0, stream>>>(*linear, *norm, of_sum, gate);
 }

@@ -48,9 +48,15 @@ void cuda_attend_plain(const struct cuda_attend *attend, const struct cuda_atten
  * where they are. Attention then norms nothing. */
 void cuda_heads_norm(const struct cuda_attend *attend, float *in, int n, cuda_stream stream);
 
-/* From products, which have their bias, to results, as cuda_linear_tail: any activation, post norms with a mean, post
- * norms of sums. norm: the post norm. */
-void cuda_linear_end(const struct cuda_linear *linear, const struct cuda_norm *norm, bool of_sum, cuda_stream stream);
+/* Of a gated linear: the gate counts as at most `limit`, up as within ± it (0: none), and up_add is added to up. */
+struct cuda_gate {
+  float limit, up_add;
+};
+
+/* From products, which have their bias, to results, as cuda_linear_tail: any activation and gate, post norms with a
+ * mean, post norms of sums. norm: the post norm. */
+void cuda_linear_end(const struct cuda_linear *linear, const struct cuda_norm *norm, bool of_sum, struct cuda_gate gate,
+                     cuda_stream stream);
 
 /* bf16 tokens of rows with a layer norm into `fragments`, as cuda_linear_prepare leaves others. */
 void cuda_layer_prepare(const struct cuda_linear *linear, const struct cuda_norm *norm, bool tiles, cuda_stream stream);

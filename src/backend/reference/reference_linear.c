@@ -117,14 +117,20 @@ static double act_apply(int act, double x) {
   return x;
 }
 
+/* Within ± limit; 0: none. What is no number stays so. */
+static double limited(double x, double limit) {
+  if (limit > 0 && fabs(x) > limit) return copysign(limit, x);
+  return x;
+}
+
 /* Products of one row to a row of the result, in place: the result never has more columns. */
 static void tail_apply(const struct op *op, double *product, int cols) {
   const struct linear_args *args = &op->args.linear;
   for (int c = 0; c < cols; c++) {
     int run = c / GATE_INTERLEAVE, within = c % GATE_INTERLEAVE;
     const double *gate = args->gated ? product + 2 * run * GATE_INTERLEAVE + within : product + c;
-    double x = act_apply(args->act, *gate);
-    if (args->gated) x *= gate[GATE_INTERLEAVE];
+    double x = act_apply(args->act, args->limit > 0 && *gate > args->limit ? args->limit : *gate);
+    if (args->gated) x *= limited(gate[GATE_INTERLEAVE], args->limit) + args->up_add;
     x *= args->scale;
     product[c] = args->softcap > 0 ? args->softcap * tanh(x / args->softcap) : x;
   }
