@@ -49,8 +49,8 @@ static void chain_make(struct op_model *m, struct scheme scheme, int width, enum
   model_init(m, width, 11);
   a.in[0] = model_embedded_value(m, IN, 1);
   a.in[1] = model_embedded_value(m, width, 1);
-  int hidden = linear_add(m, &a, model_matrix(m, scheme, width, IN, 0.15f), width, IN,
-                          (struct linear_args){.norm = norm});
+  int hidden =
+      linear_add(m, &a, model_matrix(m, scheme, width, IN, 0.15f), width, IN, (struct linear_args){.norm = norm});
   gate.in[0] = hidden;
   int up = gated ? model_gated_matrix(m, scheme, INNER, width, 0.15f) : model_matrix(m, scheme, INNER, width, 0.15f);
   int inner = linear_add(m, &gate, up, INNER, width,
@@ -125,8 +125,8 @@ static void pair_make(struct op_model *m, struct scheme scheme, int width) {
   struct op a = op_make(OP_LINEAR, 0), b = op_make(OP_LINEAR, 0);
   model_init(m, width, 12);
   a.in[0] = model_embedded_value(m, IN, 1);
-  b.in[0] = linear_add(m, &a, model_matrix(m, scheme, width, IN, 0.15f), width, IN,
-                       (struct linear_args){.norm = NORM_RMS});
+  b.in[0] =
+      linear_add(m, &a, model_matrix(m, scheme, width, IN, 0.15f), width, IN, (struct linear_args){.norm = NORM_RMS});
   int result = linear_add(m, &b, model_matrix(m, scheme, width, width, 0.15f), width, 0, (struct linear_args){0});
   model_finish(m, result, false);
 }

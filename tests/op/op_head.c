@@ -56,8 +56,7 @@ static void head_make(struct head *head, struct scheme scheme, int vocab, enum n
   linear.weight[0] = head->matrix = model_matrix(m, scheme, vocab, COLS, 0.3f);
   if (norm) linear.weight[2] = model_vector(m, norm == NORM_LAYER ? 2 * COLS : COLS, 0.5f, 1.5f);
   linear.out = plan_add_value(&m->builder, vocab, ROWS_OUTPUTS);
-  linear.args.linear =
-      (struct linear_args){.norm = (uint8_t)norm, .eps = 1e-5f, .scale = 0.7f, .lora_site = -1};
+  linear.args.linear = (struct linear_args){.norm = (uint8_t)norm, .eps = 1e-5f, .scale = 0.7f, .lora_site = -1};
   plan_add_op(&m->builder, &linear);
   model_finish(m, linear.out, true);
   embedded_plant(head, vocab, scheme.kind != SCHEME_BF16); /* 0 times infinity is no number */
@@ -215,8 +214,7 @@ static void head_case(struct table *table, struct scheme scheme, int vocab, enum
   struct family family = {0};
   char name[48];
   if (!strstr(scheme_name(&scheme, name), table->text)) return;
-  snprintf(family.name, sizeof family.name, "greedy heads, %s, vocabulary of %d%s", name, vocab,
-           norms[norm]);
+  snprintf(family.name, sizeof family.name, "greedy heads, %s, vocabulary of %d%s", name, vocab, norms[norm]);
   head_make(&head, scheme, vocab, norm);
   packed_init(&packed, table->tested, &head.model);
   for (int s = 0; s < table->n_subject; s++) {

@@ -191,6 +191,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < table.n_subject; i++) printf("%s\n", table.tested->describe(table.subject[i].device[1]));
   if (strstr("linear", only)) linear_cases(&table);
   if (strstr("experts", only)) expert_cases(&table);
+  if (strstr("mixture", only)) mixture_cases(&table);
   if (strstr("adapter", only)) adapter_cases(&table);
   if (strstr("columns", only)) column_cases(&table);
   if (strstr("chain", only)) chain_cases(&table);

@@ -1,6 +1,6 @@
 /* Linears with what the kernels that multiply do not do: norms with a mean before the product; behind it activations
- * beyond SiLU and GELU by tanh, gates with a limit, norms with a mean, norms of sums. Kernels of rows (row_kernels.h) do that before and
- * after them. */
+ * beyond SiLU and GELU by tanh, gates with a limit, norms with a mean, norms of sums. Kernels of rows (row_kernels.h)
+ * do that before and after them. */
 #include "backend/cuda/cuda_program.h"
 
 _Static_assert((int)CURVE_TANH == (int)ACT_TANH, "kernels know the plan's numbers by other names");
@@ -10,8 +10,8 @@ _Static_assert((int)CURVE_TANH == (int)ACT_TANH, "kernels know the plan's number
 static void layer_norm_run(struct program *p, const struct op *op, struct cuda_linear *a) {
   const struct linear_args *args = &op->args.linear;
   struct cuda_norm norm = {.kind = args->norm, .eps = args->eps, .weight = cuda_vector(p, op->weight[2])};
-  bool ready = p->device->path->chained && cuda_linear_takes(p, op, a->n_row) && !cuda_linear_shrinks(p, op, a->n_row) &&
-               !cuda_linear_bytes_fit(p->device->path, p->plan, op);
+  bool ready = p->device->path->chained && cuda_linear_takes(p, op, a->n_row) &&
+               !cuda_linear_shrinks(p, op, a->n_row) && !cuda_linear_bytes_fit(p->device->path, p->plan, op);
   p->ready = ready ? op : NULL;
   if (ready) {
     cuda_layer_prepare(a, &norm, cuda_linear_tiles(p, op, a->n_row), p->device->stream);

@@ -29,7 +29,7 @@ void cuda_route_run(struct program *p, const struct op *op) {
 
 struct slice_work {
   const struct op *op;
-  int first, n; /* tokens */
+  int first, n;               /* tokens */
   int results, inputs, width; /* of a token: pairs, rows of the input; columns of a result */
   bool units;
 };
@@ -104,7 +104,8 @@ static const struct op *next_gather(const struct program *p, const struct op *op
   const struct op *next = op + 1;
   int index = (int)(next - plan_ops(p->plan));
   if (index >= p->n_body || op->args.linear.expert_mode != EXPERTS_SPREAD) return NULL;
-  if (!cuda_experts_units(p->device->path, p->plan, next) || next->args.linear.expert_mode != EXPERTS_GATHER) return NULL;
+  if (!cuda_experts_units(p->device->path, p->plan, next) || next->args.linear.expert_mode != EXPERTS_GATHER)
+    return NULL;
   bool whole = plan_weights(p->plan)[next->weight[0]].cols % PIECE_COLS == 0;
   bool alone = next->in[0] == op->out && next->in[1] != op->out && !cuda_read_later(p->plan, op);
   return whole && alone ? next : NULL;

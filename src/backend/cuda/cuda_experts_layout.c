@@ -22,7 +22,7 @@ size_t cuda_expert_bytes(const struct weight *weight) {
   return backend_packed_bytes(&backend_cuda, weight) / (size_t)weight_experts(weight);
 }
 
-size_t cuda_expert_list_words(int32_t n_pair, int32_t n_expert) {
+static size_t list_words(int32_t n_pair, int32_t n_expert) {
   size_t tiles = 2 * (size_t)cuda_expert_tiles(n_pair, n_expert, EXPERT_TILE);
   return (size_t)n_expert + 1 + 2 * (size_t)n_pair + (size_t)n_expert + tiles + 2;
 }
@@ -40,6 +40,5 @@ void cuda_experts_need(const struct plan *plan, const struct limits *limits, con
   most->prepared = size_max(most->prepared, plain * inputs * cols);
   most->product = size_max(most->product, (gather && units ? slice : plain) * results * (size_t)w->rows);
   if (op->in[2] >= 0)
-    most->lists =
-        size_max(most->lists, cuda_expert_list_words((int32_t)((units ? slice : plain) * results), w->n_expert));
+    most->lists = size_max(most->lists, list_words((int32_t)((units ? slice : plain) * results), w->n_expert));
 }

@@ -1,6 +1,6 @@
-/* A step of an encoder, of images or of texts: its batch's way to the device, and its ops. Linears and attention between
- * them run in kernels of their own where these fit (cuda_image.h); otherwise in those of decoders, with norms and
- * activations that those do not have before and after them. */
+/* A step of an encoder, of images or of texts: its batch's way to the device, and its ops. Linears and attention
+ * between them run in kernels of their own where these fit (cuda_image.h); otherwise in those of decoders, with norms
+ * and activations that those do not have before and after them. */
 #include "backend/cuda/cuda_check.h"
 #include "backend/cuda/cuda_program.h"
 

@@ -1,5 +1,5 @@
-/* Programs of encoders, of images and of texts: what they have beside a decoder's, and the pool that a decoder takes their rows
- * from. Their steps have no graphs: tokens are many. */
+/* Programs of encoders, of images and of texts: what they have beside a decoder's, and the pool that a decoder takes
+ * their rows from. Their steps have no graphs: tokens are many. */
 #ifndef SPATE_BACKEND_CUDA_IMAGE_H
 #define SPATE_BACKEND_CUDA_IMAGE_H
 

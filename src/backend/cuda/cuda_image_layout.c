@@ -1,5 +1,5 @@
-/* Sizes of encoders' programs, of images and of texts, and which of their ops run in the kernels that are made for them. Host code without a
- * device. */
+/* Sizes of encoders' programs, of images and of texts, and which of their ops run in the kernels that are made for
+ * them. Host code without a device. */
 #include "backend/cuda/cuda_image.h"
 #include "backend/cuda/cuda_program.h"
 

@@ -70,13 +70,15 @@ size_t cuda_room_most(const struct plan *plan, const struct limits *limits) {
 }
 
 size_t cuda_exponents_of(const struct weight *weight) {
-  return weight->scheme.kind == SCHEME_BF16 && weight->n_expert == 0 ? ((size_t)weight->rows + STRIP_ROWS - 1) / STRIP_ROWS : 0;
+  return weight->scheme.kind == SCHEME_BF16 && weight->n_expert == 0
+             ? ((size_t)weight->rows + STRIP_ROWS - 1) / STRIP_ROWS
+             : 0;
 }
 
 bool cuda_linear_ends_apart(const struct op *op) {
   const struct linear_args *a = &op->args.linear;
-  return op->kind == OP_LINEAR && (a->act > ACT_GELU_TANH || a->post_norm == NORM_LAYER || a->post_sum ||
-                                   a->limit > 0 || a->up_add != 0);
+  return op->kind == OP_LINEAR &&
+         (a->act > ACT_GELU_TANH || a->post_norm == NORM_LAYER || a->post_sum || a->limit > 0 || a->up_add != 0);
 }
 
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {
@@ -175,7 +177,8 @@ size_t cuda_slab_lay(const struct plan *plan, bool sees, size_t n_table, uint8_t
                      struct cuda_places *at) {
   size_t used = 0, rows = (size_t)batch->n_row, tokens = (size_t)batch->n_token, outputs = (size_t)batch->n_out;
   size_t groups = plan->role != PLAN_DECODER ? 1 : (size_t)plan->n_group; /* that have chunks */
-  bool places = plan_has_axes(plan) || plan->role == PLAN_ENCODER, spans = plan->role == PLAN_VISION && plan_has_spans(plan);
+  bool places = plan_has_axes(plan) || plan->role == PLAN_ENCODER,
+       spans = plan->role == PLAN_VISION && plan_has_spans(plan);
   batch->results = take(slab, &used, 1, sizeof *batch->results);
   batch->draw = take(slab, &used, outputs, sizeof *batch->draw);
   batch->out = take(slab, &used, outputs, sizeof *batch->out);

@@ -110,11 +110,11 @@ struct program {
   float *ended;              /* and products of one that ends apart */
   int32_t *expert_lists;     /* of the choice `listed` (struct cuda_expert_lists) */
   struct cuda_listed listed;
-  void *fragments[2];        /* before it, as matrix units want them: of a linear and of the next */
-  void *expanded;            /* a matrix of 4 or 8 bits as bf16, while many tokens are multiplied with it */
-  float *squares[2];         /* and sums of their squares */
-  int turn;                  /* which of the two */
-  const struct op *ready;    /* the linear whose input is there, left by the one before */
+  void *fragments[2];     /* before it, as matrix units want them: of a linear and of the next */
+  void *expanded;         /* a matrix of 4 or 8 bits as bf16, while many tokens are multiplied with it */
+  float *squares[2];      /* and sums of their squares */
+  int turn;               /* which of the two */
+  const struct op *ready; /* the linear whose input is there, left by the one before */
   struct cuda_linear chain[LINEAR_CHAIN]; /* [n_chain] each leaving the next its input; not launched yet */
   int n_chain;
   struct cuda_between between; /* theirs */
@@ -301,8 +301,9 @@ size_t cuda_weight_room(const struct weight *weight); /* of a weight among them 
 size_t cuda_rows_most(const struct plan *plan, const struct limits *limits, int value);
 /* Is a linear's activation or post norm one for which there is a kernel after the product alone? */
 bool cuda_linear_ends_apart(const struct op *op);
-/* What linears need at most: floats of prepared inputs, of products, of those that end apart, words of lists of experts, floats of sums of squares, bytes of fragments and of a
- * matrix that is expanded, units of what lies between those of a chain. */
+/* What linears need at most: floats of prepared inputs, of products, of those that end apart, words of lists of
+ * experts, floats of sums of squares, bytes of fragments and of a matrix that is expanded, units of what lies between
+ * those of a chain. */
 struct cuda_linear_needs {
   size_t prepared, product, ended, lists, squares, fragments, expanded;
   uint32_t between;

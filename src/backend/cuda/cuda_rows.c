@@ -47,8 +47,13 @@ void cuda_rows_select(struct program *p, const struct op *op) {
   int32_t cols = cols_of(p, op->in[0]);
   struct cuda_norm norm = norm_of(p, args->norm, args->eps, op->weight[2]);
   struct cuda_pool_select pool = {in, out, norm, cols, args->pool == POOL_MEAN};
-  struct cuda_image_select one = {
-      .in = in, .token = p->on_device.out, .out = out, .n = p->on_device.n_out, .cols = cols, .merged = 1, .norm = norm};
+  struct cuda_image_select one = {.in = in,
+                                  .token = p->on_device.out,
+                                  .out = out,
+                                  .n = p->on_device.n_out,
+                                  .cols = cols,
+                                  .merged = 1,
+                                  .norm = norm};
   if (args->pool != POOL_TOKEN)
     cuda_pool_select(&pool, &p->on_device, p->device->stream);
   else if (norm.kind != NORM_NONE)

@@ -70,8 +70,9 @@ static float *logits_place(const struct program *p, const struct cuda_slot *slot
 
 static bool logits_copy(struct program *p, const struct cuda_slot *slot, struct error *error) {
   size_t bytes = (size_t)p->batch->n_out * (size_t)plan_values(p->plan)[plan_result(p->plan)].cols * sizeof(float);
-  return cuda_check(cudaMemcpyAsync(logits_place(p, slot), logits_of(p), bytes, cudaMemcpyDeviceToHost, p->device->stream),
-                    "copying logits from the GPU", error);
+  return cuda_check(
+      cudaMemcpyAsync(logits_place(p, slot), logits_of(p), bytes, cudaMemcpyDeviceToHost, p->device->stream),
+      "copying logits from the GPU", error);
 }
 
 static enum cuda_part head_choose(const struct program *p, const struct masks *masks) {
@@ -81,7 +82,8 @@ static enum cuda_part head_choose(const struct program *p, const struct masks *m
 }
 
 static bool head_run(struct program *p, struct cuda_slot *slot, const struct masks *masks, struct error *error) {
-  if (!cuda_part_run(p, head_choose(p, masks), error) || (slot->want_logits && !logits_copy(p, slot, error))) return false;
+  if (!cuda_part_run(p, head_choose(p, masks), error) || (slot->want_logits && !logits_copy(p, slot, error)))
+    return false;
   return !samples(p) || cuda_draw_rest(p, slot, masks, logits_of(p), error);
 }
 

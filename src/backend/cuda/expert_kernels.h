@@ -1,6 +1,6 @@
-/* Mixtures of experts on a GPU: routes, the lists that they become, and linears over stacked matrices. A pair is a token
- * and one of its choices: pair token × k + j. Nothing comes back to the host: grids are for the most that there may be,
- * and blocks without work leave. */
+/* Mixtures of experts on a GPU: routes, the lists that they become, and linears over stacked matrices. A pair is a
+ * token and one of its choices: pair token × k + j. Nothing comes back to the host: grids are for the most that there
+ * may be, and blocks without work leave. */
 #ifndef SPATE_BACKEND_CUDA_EXPERT_KERNELS_H
 #define SPATE_BACKEND_CUDA_EXPERT_KERNELS_H
 
@@ -14,8 +14,8 @@ extern "C" {
 enum { SCORE_SOFTMAX, SCORE_SIGMOID, SCORE_CHOSEN };
 
 enum {
-  ROUTE_GROUPS = 64,     /* of experts, at most */
-  EXPERTS_FEW = 32,      /* tokens whose experts' weights stream, */
+  ROUTE_GROUPS = 64,       /* of experts, at most */
+  EXPERTS_FEW = 32,        /* tokens whose experts' weights stream, */
   EXPERTS_FEW_PAIRS = 512, /* and so many pairs at most */
   EXPERT_LISTS = 4096,     /* experts that lists are made of, at most (LIMIT_MODEL_EXPERTS) */
   EXPERT_TILE = 64,        /* pairs of an expert that are multiplied at once, or, where experts have */
@@ -56,11 +56,11 @@ static inline int32_t cuda_expert_tiles(int32_t n_pair, int32_t n_expert, int32_
 struct cuda_experts {
   struct cuda_linear linear; /* matrix: of the first expert; result_cols: of a pair */
   struct cuda_gate gate;
-  uint64_t expert_bytes;     /* from one to the next */
+  uint64_t expert_bytes;          /* from one to the next */
   struct cuda_expert_lists lists; /* first NULL: each expert has each token, pair token × n_expert + expert */
-  const float *choice;       /* of a gather: [n_token][2k] */
-  const uint16_t *tokens;    /* [rows of in][padded] bf16, of products on matrix units */
-  uint16_t *next_tokens;     /* the same of results, in place of out; or NULL */
+  const float *choice;            /* of a gather: [n_token][2k] */
+  const uint16_t *tokens;         /* [rows of in][padded] bf16, of products on matrix units */
+  uint16_t *next_tokens;          /* the same of results, in place of out; or NULL */
   int32_t n_token, k, padded, next_padded;
   bool spread, gather;
 };

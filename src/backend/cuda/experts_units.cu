@@ -199,8 +199,7 @@ __global__ void __launch_bounds__(tile<ISA, TOKENS>::threads) experts_many(const
   float sum[2][8][4] = {};
   const int lower[2] = {0, 0}, n_piece = e.padded / PIECE_COLS;
   auto ask = [&](int piece, int slot) {
-    if (piece < n_piece)
-      stage_gather<TOKENS>(e, weights, strips, first_strip, rows, piece, stages + slot * T::bytes);
+    if (piece < n_piece) stage_gather<TOKENS>(e, weights, strips, first_strip, rows, piece, stages + slot * T::bytes);
   };
   R::begin(ask);
   for (int piece = 0; piece < n_piece; piece++) {

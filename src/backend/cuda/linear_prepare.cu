@@ -81,7 +81,8 @@ template <bool LAYER> __global__ void __launch_bounds__(PREPARE_THREADS) prepare
       unit_load(n, a.norm, unit * UNIT, a);
       if constexpr (LAYER) unit_load(shift, a.shift, unit * UNIT, a);
 #pragma unroll
-      for (int i = 0; i < UNIT; i++) x[i] = LAYER ? (x[i] - by.mean) * by.scale * n[i] + shift[i] : x[i] * by.scale * n[i];
+      for (int i = 0; i < UNIT; i++)
+        x[i] = LAYER ? (x[i] - by.mean) * by.scale * n[i] + shift[i] : x[i] * by.scale * n[i];
     }
     tile[unit / 8 * 512 + (unit % 8 ^ token % 8)] =
         make_uint4(pair_round(x[0], x[1]), pair_round(x[2], x[3]), pair_round(x[4], x[5]), pair_round(x[6], x[7]));

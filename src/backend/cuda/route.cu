@@ -138,7 +138,8 @@ __device__ int sums_make(int32_t *x, int n) {
 }
 
 /* The expert of a pair; −1 where its row has no tokens. */
-__device__ int expert_of(const struct cuda_expert_lists &l, const float *choice, int k, const cuda_batch &batch, int pair) {
+__device__ int expert_of(const struct cuda_expert_lists &l, const float *choice, int k, const cuda_batch &batch,
+                         int pair) {
   int t = pair / k;
   if (batch.row[batch.token_row[t]].count == 0) return -1;
   int expert = (int)choice[(size_t)t * 2 * k + pair % k];

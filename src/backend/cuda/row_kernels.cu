@@ -60,9 +60,8 @@ __global__ void heads_norm(cuda_attend a, float *in, int n) {
   if (token >= n) return;
   const float *weight = h < a.n_head ? a.norm_q : a.norm_k;
   if (!weight) return;
-  cuda_norm norm = {.weight = weight + (size_t)(h < a.n_head ? h : h - a.n_head) * a.dim_k,
-                    .eps = a.eps,
-                    .kind = NORMED_LAYER};
+  cuda_norm norm = {
+      .weight = weight + (size_t)(h < a.n_head ? h : h - a.n_head) * a.dim_k, .eps = a.eps, .kind = NORMED_LAYER};
   float *head = in + (size_t)token * a.in_cols + (size_t)h * a.dim_k;
   normed to = normed_of(norm, a.dim_k, [&](int c) { return head[c]; });
   for (int c = threadIdx.x % 32; c < a.dim_k; c += 32) head[c] = (head[c] - to.mean) * to.scale * norm.weight[c];

@@ -36,7 +36,8 @@ struct cuda_pool_select {
 };
 void cuda_pool_select(const struct cuda_pool_select *select, const struct cuda_batch *batch, cuda_stream stream);
 
-/* Plain attention, with what it alone has: beside the arguments of all, whose kernels lose registers with their size. */
+/* Plain attention, with what it alone has: beside the arguments of all, whose kernels lose registers with their size.
+ */
 struct cuda_attend_beside {
   const float *slope; /* [n_head] what a score loses for each token between the two; NULL: none */
   int32_t near;       /* a token sees so many before it and behind it; 0: all */
