@@ -81,33 +81,31 @@ bool cuda_linear_ends_apart(const struct op *op) {
          (a->act > ACT_GELU_TANH || a->post_norm == NORM_LAYER || a->post_sum || a->limit > 0 || a->up_add != 0);
 }
 
+static void linear_need(const struct plan *plan, const struct limits *limits, const struct op *op,
+                        struct cuda_linear_needs *most) {
+  const struct weight *weight = plan_weights(plan) + op->weight[0];
+  size_t rows = cuda_rows_most(plan, limits, op->in[0]), cols = (size_t)weight->cols;
+  bool always = weight->scheme.kind == SCHEME_BF16; /* fp16 by the path */
+  bool units = cuda_linear_bytes_fit(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op);
+  if (!always || op->args.linear.post_norm != NORM_NONE)
+    most->product = size_max(most->product, rows * (size_t)weight->rows);
+  if (cuda_linear_ends_apart(op) && plan->role != PLAN_VISION)
+    most->ended = size_max(most->ended, rows * (size_t)weight->rows);
+  uint32_t between = cuda_between_units(weight->cols);
+  if ((always || units) && between > most->between) most->between = between;
+  if (cuda_linear_fast(NULL, plan, op) || units) /* bytes may come as bf16 */
+    most->fragments = size_max(most->fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
+  if (rows > (size_t)cuda_linear_packed_most(NULL, plan, op))
+    most->expanded = size_max(most->expanded, cuda_expanded_strip(weight) * (((size_t)weight->rows + 15) / 16));
+  if (!always || op->args.linear.norm == NORM_LAYER) most->prepared = size_max(most->prepared, rows * cols);
+  most->squares = size_max(most->squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */
+}
+
 struct cuda_linear_needs cuda_linear_most(const struct plan *plan, const struct limits *limits) {
   struct cuda_linear_needs most = {.prepared = 1, .product = 1, .squares = 1, .fragments = 1, .between = 1};
   for (int i = 0; i < plan->n_op; i++) {
     const struct op *op = plan_ops(plan) + i;
-    if (op->kind != OP_LINEAR) continue;
-    if (cuda_op_has_experts(op)) {
-      cuda_experts_need(plan, limits, op, &most);
-      continue;
-    }
-    const struct weight *weight = plan_weights(plan) + op->weight[0];
-    size_t rows = cuda_rows_most(plan, limits, op->in[0]), cols = (size_t)weight->cols;
-    bool always = weight->scheme.kind == SCHEME_BF16; /* fp16 by the path */
-    if (!always || op->args.linear.post_norm != NORM_NONE)
-      most.product = size_max(most.product, rows * (size_t)weight->rows);
-    if (cuda_linear_ends_apart(op) && plan->role != PLAN_VISION)
-      most.ended = size_max(most.ended, rows * (size_t)weight->rows);
-    uint32_t between = cuda_between_units(weight->cols);
-    if ((always || cuda_linear_bytes_fit(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op)) &&
-        between > most.between)
-      most.between = between;
-    if (cuda_linear_fast(NULL, plan, op) || cuda_linear_coded_fit(NULL, plan, op) ||
-        cuda_linear_bytes_fit(NULL, plan, op)) /* bytes may come as bf16 */
-      most.fragments = size_max(most.fragments, (rows + 63) / 64 * 64 * ((cols + 127) / 128 * 128) * 2);
-    if (rows > (size_t)cuda_linear_packed_most(NULL, plan, op))
-      most.expanded = size_max(most.expanded, cuda_expanded_strip(weight) * (((size_t)weight->rows + 15) / 16));
-    if (!always || op->args.linear.norm == NORM_LAYER) most.prepared = size_max(most.prepared, rows * cols);
-    most.squares = size_max(most.squares, size_max(rows * (cols / 16), rows)); /* or scales of rows */
+    if (op->kind == OP_LINEAR) (cuda_op_has_experts(op) ? cuda_experts_need : linear_need)(plan, limits, op, &most);
   }
   struct cuda_adapter_needs adapters = cuda_adapter_most(plan, limits);
   most.product = size_max(most.product, adapters.product);
