@@ -11,6 +11,7 @@ the median of those of neighbouring turns, to the faster peer."""
 import argparse
 import ctypes
 import json
+import os
 import pathlib
 import random
 import statistics
@@ -31,6 +32,7 @@ def batch_of(length, batch):
 
 def spate_runner(model, threads, mode):
     sys.path.insert(0, str(ROOT / "bindings/python"))
+    os.environ.setdefault("SPATE_LIBRARY", str(ROOT / "build/release/libspate.so"))
     from spate import _library
     library = _library.libspate()
     folder = tempfile.TemporaryDirectory()
