@@ -106,11 +106,13 @@ static void subject_run(struct run *r, const struct op_packed *packed, struct de
   own.batch_invariant = invariant;
   struct program *program = packed_compile(packed, device, &own);
   for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+    if (r->table->few && i % 3 != 2) continue; /* 33 and 9, 8 rows: in tiles, and few */
     snprintf(what, sizeof what, "%s, %s, %d tokens%s", r->name, subject, prompts[i], invariant ? ", invariant" : "");
     program_tokens(packed, program, &limits, prompts[i], r->got);
     family_compare(family, what, r->expected, r->tolerance, r->got, (size_t)prompts[i] * r->cols);
   }
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    if (r->table->few && i % 3 != 2) continue;
     snprintf(what, sizeof what, "%s, %s, %d rows%s", r->name, subject, rows[i], invariant ? ", invariant" : "");
     rows_run(packed, program, rows[i], r->got);
     family_compare(family, what, r->rows, r->tolerance, r->got, (size_t)rows[i] * r->cols);
