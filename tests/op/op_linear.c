@@ -55,6 +55,16 @@ static const struct variant variants[] = {
      .residual = RESIDUAL,
      .scale = 1,
      .few = 2},
+    {.name = "layer norm, gated gelu, bias, residual in place",
+     .gated = true,
+     .norm = NORM_LAYER,
+     .act = ACT_GELU,
+     .bias = true,
+     .residual = RESIDUAL_IN_PLACE,
+     .scale = 0.5f,
+     .few = 1},
+    {.name = "layer norm", .norm = NORM_LAYER, .scale = 1},
+    {.name = "tanh, bias", .act = ACT_TANH, .bias = true, .scale = 1},
     {.name = "post norm", .post_norm = NORM_RMS, .scale = 1},
     {.name = "norm, post norm, residual in place",
      .norm = NORM_RMS,
@@ -63,6 +73,7 @@ static const struct variant variants[] = {
      .scale = 1,
      .few = 3},
     {.name = "head: norm, softcap", .head = true, .norm = NORM_RMS, .scale = 1, .softcap = 5},
+    {.name = "head: layer norm", .head = true, .norm = NORM_LAYER, .scale = 1},
 };
 
 /* rows and cols of the matrix (of each part, if gated); the most tokens of a batch. */
@@ -257,6 +268,7 @@ static double act_value(uint8_t act, double x) {
   case ACT_SILU: return x / (1 + exp(-x));
   case ACT_GELU_TANH: return x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
   case ACT_GELU: return x * (1 + erf(x / sqrt(2))) / 2;
+  case ACT_TANH: return tanh(x);
   default: return x / (1 + exp(-1.702 * x));
   }
 }

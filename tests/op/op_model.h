@@ -7,7 +7,7 @@
 #include "plan/backend.h"
 #include "plan/plan_builder.h"
 
-enum { MODEL_WEIGHTS = 16 };
+enum { MODEL_WEIGHTS = 24 };
 
 struct op_model {
   struct plan_builder builder;
