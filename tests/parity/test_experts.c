@@ -143,8 +143,9 @@ static void test_calibrations_refused(void **state) {
   for (size_t i = 0; i < sizeof algorithms / sizeof *algorithms; i++) {
     spate_error error = {0};
     assert_false(engine_build("mixtral", algorithms[i][0], algorithms[i][1], NULL, &error));
-    assert_string_equal(error.text, "The model is a mixture of experts, whose matrices are rounded without calibration "
-                                    "so far; choose quant_algo RTN.");
+    assert_string_equal(error.text,
+                        "The model has matrices of experts or of heads, which are rounded without calibration "
+                        "so far; choose quant_algo RTN.");
   }
 }
 
