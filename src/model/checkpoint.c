@@ -6,6 +6,7 @@
 #include "model/gguf_pair.h"
 #include "model/generation_defaults.h"
 #include "model/packed_tensors.h"
+#include "model/stage_tensors.h"
 #include "model/tensor_factors.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ struct checkpoint {
   struct gguf *gguf;               /* NULL for a directory */
   struct gguf_pair pair;           /* of a GGUF model that sees images */
   struct safetensors *safetensors; /* NULL for GGUF, as is all below */
+  struct stage_tensors stages;     /* those of Dense stages too; none where there are none */
   struct packed_tensors packed;    /* the tensors of a quantized model, joined; none where they are as they are */
   json_t *config;
   struct file vocabulary, tokenizer_config, template_file;
@@ -50,6 +52,15 @@ static void name_from_path(struct checkpoint *c) {
   if (c->gguf && last.size > 5 && memcmp(last.data + last.size - 5, ".gguf", 5) == 0) last.size -= 5;
   if (last.size >= NAME_BYTES) last.size = NAME_BYTES - 1;
   text_copy(c->name, last);
+}
+
+static const struct tensor_table *tensor_table(const struct checkpoint *c) {
+  static const struct tensor *no_tensor[1];
+  static const struct tensor_table none = {.by_name = no_tensor};
+  if (c->packed.table.by_name) return &c->packed.table;
+  if (c->stages.table.by_name) return &c->stages.table;
+  if (c->pair.table.by_name) return &c->pair.table;
+  return c->gguf ? &c->gguf->tensors : c->safetensors ? &c->safetensors->tensors : &none;
 }
 
 /* --- a directory -------------------------------------------------------------------------------------------------- */
@@ -159,6 +170,14 @@ static bool vocabulary_open(struct checkpoint *c, struct error *error) {
   return true;
 }
 
+static bool stages_open(struct checkpoint *c, struct error *error) {
+  json_t *modules;
+  if (!checkpoint_json(c, "modules.json", &modules, error)) return false;
+  bool ok = stage_tensors_open(&c->stages, c->path, modules, &c->safetensors->tensors, error);
+  json_decref(modules);
+  return ok;
+}
+
 static bool directory_open(struct checkpoint *c, struct error *error) {
   if (!config_open(c, error) || !generation_open(c, error) || !template_read(c, error) ||
       !preprocessor_read(c, error) || !vocabulary_open(c, error) ||
@@ -166,7 +185,7 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
     return false;
   name_from_path(c);
   c->safetensors = safetensors_open_directory(c->path, error);
-  return c->safetensors && packed_tensors_open(&c->packed, &c->safetensors->tensors, c->config, error);
+  return c->safetensors && stages_open(c, error) && packed_tensors_open(&c->packed, tensor_table(c), c->config, error);
 }
 
 /* --- a GGUF file, or a folder with a pair of them ----------------------------------------------------------------- */
@@ -252,6 +271,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   gguf_close(c->gguf);
   safetensors_close(c->safetensors);
   packed_tensors_release(&c->packed);
+  stage_tensors_release(&c->stages);
   json_decref(c->config);
   json_decref(c->template_json);
   file_close(&c->vocabulary);
@@ -290,19 +310,12 @@ struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint) {
 }
 
 bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error) {
-  if (checkpoint->safetensors) return safetensors_intact(checkpoint->safetensors, error);
+  if (checkpoint->safetensors)
+    return safetensors_intact(checkpoint->safetensors, error) && stage_tensors_intact(&checkpoint->stages, error);
   const struct gguf *projector = checkpoint->pair.projector;
   return ((!checkpoint->gguf || gguf_intact(checkpoint->gguf, error)) &&
           (!projector || gguf_intact(projector, error))) ||
          error_prefix(error, "%s: ", checkpoint->path);
-}
-
-static const struct tensor_table *tensor_table(const struct checkpoint *c) {
-  static const struct tensor *no_tensor[1];
-  static const struct tensor_table none = {.by_name = no_tensor};
-  if (c->packed.table.by_name) return &c->packed.table;
-  if (c->pair.table.by_name) return &c->pair.table;
-  return c->gguf ? &c->gguf->tensors : c->safetensors ? &c->safetensors->tensors : &none;
 }
 
 int checkpoint_tensor_count(const struct checkpoint *checkpoint) { return tensor_table(checkpoint)->n_tensor; }

@@ -27,6 +27,8 @@ static const struct decoder_names llama_names = {
            [ROLE_SANDWICH_MLP_POST] = "post_feedforward_layernorm"},
     .gguf = {[ROLE_EMBED] = "token_embd",
              [ROLE_POSITIONS] = "position_embd",
+             [ROLE_TYPES] = "token_types",
+             [ROLE_EMBED_NORM] = "token_embd_norm",
              [ROLE_HEAD] = "output",
              [ROLE_FINAL_NORM] = "output_norm",
              [ROLE_ATTEND_NORM] = "attn_norm",

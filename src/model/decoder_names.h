@@ -9,6 +9,8 @@ enum { TENSOR_NAME_BYTES = 160 };
 enum tensor_role {
   ROLE_EMBED,
   ROLE_POSITIONS,
+  ROLE_TYPES, /* of tokens */
+  ROLE_EMBED_NORM,
   ROLE_HEAD,
   ROLE_FINAL_NORM,
   ROLE_ATTEND_NORM,
@@ -24,7 +26,7 @@ enum tensor_role {
   ROLE_UP,
   ROLE_GATE_UP,
   ROLE_DOWN,
-  ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention, before and after the feed-forward */
+  ROLE_SANDWICH_ATTEND_POST, /* sandwich norms: after attention (or of the sum), before and after the feed-forward */
   ROLE_SANDWICH_MLP_NORM,
   ROLE_SANDWICH_MLP_POST,
   TENSOR_ROLES,

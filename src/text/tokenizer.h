@@ -36,7 +36,7 @@ struct vocab_source {
   const float *scores;        /* [n_token] "llama" and "t5" */
   size_t n_merge;
   const struct slice *merges;                /* [n_merge] "left right"; "gpt2" only */
-  int32_t bos, eos, unk, pad, eot, eom, sep; /* token ids; -1 when absent */
+  int32_t bos, eos, unk, pad, eot, eom, sep, cls; /* token ids; -1 when absent */
   struct slice charsmap;                     /* SentencePiece's precompiled rules, "t5" only */
   bool remove_extra_spaces;                  /* "t5" */
   enum vocab_choice add_bos, add_eos, add_space_prefix;

@@ -70,6 +70,7 @@ static bool read_ids(const struct gguf *gguf, struct vocab_source *source, struc
       {"tokenizer.ggml.unknown_token_id", &source->unk},   {"tokenizer.ggml.padding_token_id", &source->pad},
       {"tokenizer.ggml.eot_token_id", &source->eot},       {"tokenizer.ggml.eom_token_id", &source->eom},
       {"tokenizer.ggml.seperator_token_id", &source->sep}, /* the key is spelled so */
+      {"tokenizer.ggml.cls_token_id", &source->cls},
   };
   for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
     uint32_t id = UINT32_MAX;
