@@ -122,7 +122,7 @@ static bool prompts_make(struct draft *draft, const struct sentence_config *sent
                    "The checkpoint has prompts, and its pooling says include_prompt: false; Spate takes the mean of all "
                    "tokens.");
   encoder->n_prompt = prompts.n;
-  encoder->usual_prompt = prompts.usual;
+  encoder->usual_prompt = prompts.usual + 1;
   encoder->measure = (uint8_t)prompts.likeness;
   if (ok && texts.size > 0) memcpy(encoder->prompts, texts.data, texts.size);
   buffer_release(&texts);

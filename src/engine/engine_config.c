@@ -107,10 +107,10 @@ bool quant_algo_parse(const char *name, uint8_t *mode, uint8_t *method, struct e
 
 const char *encoder_prompt(const struct engine_encoder *encoder, const char *name) {
   const char *at = encoder->prompts;
-  if (!name && encoder->usual_prompt < 0) return "";
+  if (!name && encoder->usual_prompt == 0) return "";
   for (int i = 0; i < encoder->n_prompt; i++) {
     const char *text = at + strlen(at) + 1;
-    if (name ? strcmp(at, name) == 0 : i == encoder->usual_prompt) return text;
+    if (name ? strcmp(at, name) == 0 : i + 1 == encoder->usual_prompt) return text;
     at = text + strlen(text) + 1;
   }
   return NULL;

@@ -80,7 +80,8 @@ struct engine_encoder {
   uint8_t label_act; /* TASK_CLASSIFY: enum label_act */
   uint8_t measure;   /* TASK_EMBED: enum vector_measure, by which vectors are compared */
   int32_t n_label;
-  int32_t n_prompt, usual_prompt;     /* texts put before others, by name; that of requests that name none, −1: none */
+  int32_t n_prompt, usual_prompt;     /* texts put before others, by name; which of them, from 1 on, requests have that
+                                         name none, 0: none */
   struct text_frame one, two;         /* of a text, of a pair of them */
   char labels[ENCODER_LABEL_BYTES];   /* their names, each with a zero byte */
   char prompts[ENCODER_PROMPT_BYTES]; /* the name and the text of each, with a zero byte each */

@@ -155,8 +155,8 @@ static int texts_ended(const char *texts, int size) {
 }
 
 static bool prompts_valid(const struct engine_encoder *encoder) {
-  return encoder->n_prompt >= 0 && encoder->n_prompt <= ENCODER_PROMPT_BYTES / 2 && encoder->usual_prompt >= -1 &&
-         encoder->usual_prompt < encoder->n_prompt &&
+  return encoder->n_prompt >= 0 && encoder->n_prompt <= ENCODER_PROMPT_BYTES / 2 && encoder->usual_prompt >= 0 &&
+         encoder->usual_prompt <= encoder->n_prompt &&
          texts_ended(encoder->prompts, ENCODER_PROMPT_BYTES) >= 2 * encoder->n_prompt;
 }
 

@@ -58,8 +58,9 @@ static bool skip_read(struct decoder *d, const struct checkpoint *c, struct erro
   d->skip = padding + 1;
   d->max_position -= d->skip;
   if (d->max_position >= 2) return true;
-  return error_set(error, ERROR_INVALID, "The config has %d positions of tokens (max_position_embeddings), expected %d "
-                                         "or more.",
+  char name[160];
+  return error_set(error, ERROR_INVALID, "%s is %d, expected %d or more.",
+                   config_key_name(c, (struct config_key){"max_position_embeddings", "context_length"}, name),
                    d->max_position + d->skip, d->skip + 2);
 }
 
