@@ -84,7 +84,7 @@ def modernbert(**change):
 def qwen(kind=transformers.Qwen3Config, **change):
     sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
              "intermediate_size": 52, "vocab_size": 260, "max_position_embeddings": 160, "rope_theta": 1e6, "pad_token_id": 1,
-             "bos_token_id": None, "eos_token_id": 2, "use_sliding_window": False}
+             "bos_token_id": None, "eos_token_id": 2}
     return kind(**{**sizes, **change})
 
 
