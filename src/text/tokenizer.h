@@ -40,6 +40,7 @@ struct vocab_source {
   struct slice charsmap;                     /* SentencePiece's precompiled rules, "t5" only */
   bool remove_extra_spaces;                  /* "t5" */
   enum vocab_choice add_bos, add_eos, add_space_prefix;
+  enum vocab_choice lower, drop_marks; /* "bert": small letters (by default), and accents dropped (as letters are small) */
 };
 
 bool tokenizer_compile_vocab(const struct vocab_source *source, struct buffer *blob, struct error *error);

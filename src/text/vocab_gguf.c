@@ -117,6 +117,8 @@ bool tokenizer_compile_gguf(const struct gguf *gguf, struct buffer *blob, struct
               read_choice(gguf, "tokenizer.ggml.add_bos_token", &source.add_bos, error) &&
               read_choice(gguf, "tokenizer.ggml.add_eos_token", &source.add_eos, error) &&
               read_choice(gguf, "tokenizer.ggml.add_space_prefix", &source.add_space_prefix, error) &&
+              read_choice(gguf, "tokenizer.ggml.normalizer.lowercase", &source.lower, error) &&
+              read_choice(gguf, "tokenizer.ggml.normalizer.strip_accents", &source.drop_marks, error) &&
               tokenizer_compile_vocab(&source, blob, error);
   arena_release(&arena);
   return done;
