@@ -28,6 +28,7 @@ TWINS = {
                                                              "rotary_emb_interleaved": False, "rotary_emb_scale_base": None,
                                                              "hidden_size": 36, "num_hidden_layers": 3, "num_attention_heads": 3,
                                                              "intermediate_size": 52, "layer_norm_eps": 1e-5}},
+    "modernbert": {"tokens": BYTES, "pre": "modern-bert"},
     "qwen3": {"tokens": QWEN, "pre": "qwen2"},
 }
 CONVERT = """
