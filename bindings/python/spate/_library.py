@@ -210,6 +210,8 @@ class Request(ctypes.Structure):
 
 TEXT, DONE, FAILED, PROMPT = range(4)  # spate_event_kind
 STOP, LENGTH, CANCELLED = range(1, 4)  # spate_finish
+TASK_GENERATE, TASK_EMBED, TASK_CLASSIFY = range(3)  # spate_engine_info.task
+COSINE, DOT, EUCLIDEAN, MANHATTAN = range(4)  # spate_engine_info.similarity
 
 
 @structure
