@@ -445,6 +445,82 @@ def spearman(a, b):
     return cosine([x - sum(a) / len(a) for x in a], [x - sum(b) / len(b) for x in b])
 
 
+class Command(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine(FIXTURES / "bert", "--quant-mode", "FP32")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.engine.remove()
+
+    def run_embed(self, *arguments, model=None, given=""):
+        return subprocess.run([SPATE, "embed", model or self.engine.path, "--threads", "1", *arguments], capture_output=True, text=True,
+                              input=given)
+
+    def test_texts_of_the_command_line_and_of_lines_have_their_vectors(self):
+        cases = expected("bert")["texts"]
+        texts = [case["text"] for case in cases]
+        done = self.run_embed("--", *texts)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([line["index"] for line in lines], list(range(len(texts))))
+        for line, case in zip(lines, cases, strict=True):
+            self.assertLess(off(line["embedding"], case["numbers"]), CLOSE)
+            self.assertEqual(line["tokens"], case["tokens"])
+        self.assertEqual(self.run_embed(given="\n".join(texts) + "\n").stdout, done.stdout)
+        self.assertEqual(self.run_embed(given="\n".join(texts)).stdout, done.stdout)
+        plain = self.run_embed("--format", "plain", *texts).stdout.splitlines()
+        self.assertEqual([[float(x) for x in line.split(" ")] for line in plain], [line["embedding"] for line in lines])
+        self.assertEqual(self.run_embed(given="").stdout, "")
+
+    def test_more_lines_than_are_at_the_engine_at_once(self):
+        texts = [f"{i} hello" for i in range(3000)]
+        done = self.run_embed("--max-batch-size", "1", given="\n".join(texts))
+        self.assertEqual(done.stderr, "")
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([line["index"] for line in lines], list(range(3000)))
+        alone = json.loads(self.run_embed(texts[2345]).stdout)
+        self.assertEqual(lines[2345]["embedding"], alone["embedding"])
+
+    def test_options_are_those_of_requests(self):
+        whole = json.loads(self.run_embed("hello world").stdout)["embedding"]
+        part = json.loads(self.run_embed("hello world", "--dimensions", "5").stdout)["embedding"]
+        length = math.sqrt(sum(x * x for x in whole[:5]))
+        self.assertLess(off(part, [x / length for x in whole[:5]]), 1e-6)
+        self.assertEqual(json.loads(self.run_embed("hello world " * 40, "--truncate", "4").stdout)["embedding"], whole)
+        self.assertEqual(json.loads(self.run_embed("hello world " * 40, "--truncate", "-1").stdout)["tokens"], 48)
+        want = expected("bert-dense")
+        with Engine(FIXTURES / "bert-dense", "--quant-mode", "FP32") as engine:
+            for prompt, numbers_of_it in want["prompts"].items():
+                got = json.loads(self.run_embed("--prompt-name", prompt, want["texts"][0]["text"], model=engine.path).stdout)
+                self.assertLess(off(got["embedding"], numbers_of_it), CLOSE)
+        with Engine(FIXTURES / "bert-labels", "--quant-mode", "FP32") as engine:
+            got = json.loads(self.run_embed(expected("bert-labels")["texts"][0]["text"], model=engine.path).stdout)
+            self.assertLess(off(got["probs"], expected("bert-labels")["texts"][0]["numbers"]), CLOSE)
+            self.assertIn(got["label"], ("bad", "so so", "good"))
+
+    def test_mistakes_have_their_sentences(self):
+        for arguments, said in ((["a", "hello " * 100], "Text 2: The text has 102 tokens, more than max_seq_len 48"),
+                                (["--prompt-name", "query", "a"], "prompt_name is \"query\"; the model bert has 0 prompts"),
+                                (["--dimensions", "99", "a"], "dimensions is 99, expected 1 to 36"),
+                                (["--format", "csv", "a"], "json or plain"), (["--truncate", "-2", "a"], "--truncate")):
+            done = self.run_embed(*arguments)
+            with self.subTest(said):
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(said, done.stderr)
+        with Engine(ROOT / "tests/fixtures/model/smollm2") as engine:
+            self.assertIn("generates text; it makes no vectors: see spate generate", self.run_embed("a", model=engine.path).stderr)
+
+    def test_serve_welcomes_with_a_request_that_it_answers(self):
+        for name, path in (("bert", "/v1/embeddings"), ("bert-pairs", "/v1/rerank"), ("bert-labels", "/v1/classify")):
+            with self.subTest(name), served(FIXTURES / name) as server:
+                welcome = "".join(server.process.stdout.readline() for _ in range(3))
+                self.assertIn(path, welcome)
+                body = welcome.split("-d '")[1].split("'\n")[0]
+                self.assertEqual(ask(server, path, json.loads(body))[0], 200)
+
+
 class Description(unittest.TestCase):
     def test_answers_are_as_described(self):
         """Every object of these routes has the fields that /openapi.json tells, and each of those is somewhere."""

@@ -15,10 +15,12 @@ static const struct text_shape {
   uint8_t pool, norm, act;
   int near;
   bool placed; /* the batch says places and types */
+  bool causal; /* a token sees none behind it */
 } shapes[] = {
-    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false},  {POOL_MEAN, NORM_LAYER, ACT_TANH, 5, true},
-    {POOL_FIRST, NORM_NONE, ACT_TANH, 64, true}, {POOL_FIRST, NORM_RMS, ACT_GELU_TANH, 1, false},
-    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 0, true},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, false, false},  {POOL_MEAN, NORM_LAYER, ACT_TANH, 5, true, false},
+    {POOL_FIRST, NORM_NONE, ACT_TANH, 64, true, false}, {POOL_FIRST, NORM_RMS, ACT_GELU_TANH, 1, false, false},
+    {POOL_TOKEN, NORM_LAYER, ACT_SILU, 0, true, false}, {POOL_TOKEN, NORM_RMS, ACT_SILU, 0, false, true},
+    {POOL_MEAN, NORM_NONE, ACT_GELU, 0, true, true},    {POOL_MEAN, NORM_LAYER, ACT_GELU, 7, false, true},
 };
 
 static const struct scheme f32 = {.kind = SCHEME_F32};
@@ -72,7 +74,8 @@ static void text_make(struct op_model *m, const struct text_shape *s) {
                                             .group = -1,
                                             .rope_scale = 1,
                                             .scale = 0.25f,
-                                            .near = s->near};
+                                            .near = s->near,
+                                            .causal = s->causal};
   plan_add_op(&m->builder, &attend);
   linear_make(m, attend.out, COLS, COLS, x, ACT_NONE, ROWS_TOKENS);
   int up = linear_make(m, x, COLS, FF, -1, s->act, ROWS_TOKENS);
@@ -152,7 +155,8 @@ static void text_case(struct table *table, const struct text_shape *s, struct fa
   for (int i = 0; i < table->n_subject; i++) {
     char what[80];
     const struct subject *subject = &table->subject[i];
-    snprintf(what, sizeof what, "texts, pool %d, norm %d, near %d, %s", s->pool, s->norm, s->near, subject->name);
+    snprintf(what, sizeof what, "texts, pool %d, norm %d, near %d%s, %s", s->pool, s->norm, s->near,
+             s->causal ? ", causal" : "", subject->name);
     texts_step(&m, table->tested, subject->device[1], b.batch, got);
     family_compare(family, what, expected, tolerance, got, ROWS * LABELS);
     texts_step(&m, table->tested, subject->device[0], b.batch, other);
