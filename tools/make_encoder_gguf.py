@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Encoders of texts as GGUF files, by llama.cpp's own converter, beside the numbers of the checkpoints that they are made of.
+"""Encoders of texts as GGUF files too, by llama.cpp's own converter.
 
     make_encoder_gguf.py LLAMA.CPP --out tests/fixtures/encoder      needs torch, transformers, and what the converter needs
 
-LLAMA.CPP: its source (that of the package llama-cpp-python on PyPI has it in vendor/llama.cpp). Of each checkpoint that
-make_encoder_fixtures.py has made and TWINS names, OUT/NAME-gguf/ gets model.gguf, matrices in BF16, and expected.json. The
-converter knows published tokenizers by a digest; here their kind is said.
+LLAMA.CPP: its source (that of the package llama-cpp-python on PyPI has it in vendor/llama.cpp). Each checkpoint that make_encoder_fixtures.py
+has made and TWINS names gets a model.gguf beside it, matrices in BF16. The converter knows published tokenizers by a digest;
+here their kind is said.
 """
 import argparse
 import json
@@ -48,17 +48,15 @@ convert_hf_to_gguf.main()
 def twin(converter, out, name, spec):
     with tempfile.TemporaryDirectory() as folder:
         model = f"{folder}/{name}"
-        shutil.copytree(f"{out}/{name}", model)
+        shutil.copytree(f"{out}/{name}", model, ignore=shutil.ignore_patterns("*.gguf"))
         for file, extra in (("config.json", spec.get("config", {})), ("tokenizer_config.json", {
                 "tokenizer_class": "PreTrainedTokenizerFast", **spec["tokens"]})):
             path = f"{model}/{file}"
             known = json.load(open(path)) if os.path.exists(path) else {}
             with open(path, "w") as to:
                 json.dump({**known, **extra}, to)
-        os.makedirs(f"{out}/{name}-gguf", exist_ok=True)
-        path = f"{out}/{name}-gguf/model.gguf"
+        path = f"{out}/{name}/model.gguf"
         subprocess.run([sys.executable, "-c", CONVERT, converter, model, path, spec["pre"]], check=True)
-    shutil.copy(f"{out}/{name}/expected.json", f"{out}/{name}-gguf/expected.json")
 
 
 def main():

@@ -56,9 +56,12 @@ def vectors(server, texts, **fields):
     return [item["embedding"] for item in body["data"]]
 
 
-def model_of(name):
-    file = FIXTURES / name / "model.gguf"
-    return file if file.exists() else FIXTURES / name
+def models():
+    """Of all fixtures: the name, and the checkpoint, or its twin in GGUF."""
+    for path in sorted(FIXTURES.glob("*/expected.json")):
+        yield path.parent.name, path.parent
+        if (path.parent / "model.gguf").exists():
+            yield path.parent.name, path.parent / "model.gguf"
 
 
 def expected(name):
@@ -110,8 +113,8 @@ def switched_off(name, change):
 
 class Networks(unittest.TestCase):
     def test_numbers_are_those_of_transformers(self):
-        for name in sorted(path.parent.name for path in FIXTURES.glob("*/expected.json")):
-            with self.subTest(name), served(model_of(name), "--quant-mode", "FP32") as server:
+        for name, model in models():
+            with self.subTest(str(model)), served(model, "--quant-mode", "FP32") as server:
                 for got, want in numbers(server, name):
                     self.assertLess(off(got, want), CLOSE)
 
