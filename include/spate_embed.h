@@ -29,9 +29,9 @@ typedef struct {
   int truncate;   /* tokens that a longer text is cut to, at most max_input_len, which −1 means; 0: it is refused */
   bool plain;     /* the network's numbers: not normed, no sigmoid or softmax */
   int priority, tenant;
-  float timeout_s; /* as in spate_request */
+  float timeout_s;         /* as in spate_request */
   const char *prompt_name; /* of the model's prompts, the one put before the text; "": none; NULL: its usual one */
-  bool again;              /* refused as busy, it will be asked for again: it does not count as refused in the metrics */
+  bool again; /* refused as busy, it will be asked for again: it does not count as refused in the metrics */
 } spate_embed_request;
 
 static inline void spate_embed_request_init(spate_embed_request *request) {
@@ -43,8 +43,8 @@ static inline void spate_embed_request_init(spate_embed_request *request) {
 SPATE_API uint64_t spate_embed(spate_engine *engine, spate_inbox *inbox, const spate_embed_request *request,
                                spate_error *error);
 
-/* The text of the model's prompt of that name; of NULL its usual one's, "" where it has none. NULL: there is none of that
- * name. It lives as long as the engine. */
+/* The text of the model's prompt of that name; of NULL its usual one's, "" where it has none. NULL: there is none of
+ * that name. It lives as long as the engine. */
 SPATE_API const char *spate_prompt(const spate_engine *engine, const char *name);
 
 /* The name of a classifier's label, 0 to vector_size − 1; NULL: there is none. It lives as long as the engine. */

@@ -98,7 +98,8 @@ struct example {
 static struct example example_of(const spate_engine_info *info) {
   static const struct example vectors = {"/v1/embeddings", "{\"input\": [\"A cat.\", \"A dog.\"]}"},
                               labels = {"/v1/classify", "{\"input\": [\"A good day.\"]}"},
-                              pairs = {"/v1/rerank", "{\"query\": \"A pet?\", \"documents\": [\"A cat.\", \"A car.\"]}"},
+                              pairs = {"/v1/rerank",
+                                       "{\"query\": \"A pet?\", \"documents\": [\"A cat.\", \"A car.\"]}"},
                               text = {"/generate", "{\"prompt\": \"The capital of France is\", \"max_tokens\": 32}"};
   if (info->task == SPATE_TASK_CLASSIFY) return info->vector_size == 1 ? pairs : labels;
   return info->task == SPATE_TASK_EMBED ? vectors : text;

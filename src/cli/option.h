@@ -23,11 +23,11 @@ enum {
   FOR_DOCTOR = 4096,
   FOR_TUNE = 8192,
   FOR_EMBED = 16384,
-  FOR_LOSS = FOR_EVAL | FOR_TABLE,                              /* those that measure how well a text is predicted */
-  FOR_SAMPLING = FOR_GENERATE | FOR_CHAT,                       /* those that answer on the terminal */
+  FOR_LOSS = FOR_EVAL | FOR_TABLE,        /* those that measure how well a text is predicted */
+  FOR_SAMPLING = FOR_GENERATE | FOR_CHAT, /* those that answer on the terminal */
   FOR_ENGINE = FOR_SERVE | FOR_SAMPLING | FOR_EMBED | FOR_BENCH | FOR_EVAL, /* those that open an engine */
-  FOR_ADAPTERS = FOR_SERVE | FOR_SAMPLING | FOR_EVAL,           /* those that may use adapters */
-  FOR_LIMITS = FOR_BUILD | FOR_ENGINE,                          /* those that may build one */
+  FOR_ADAPTERS = FOR_SERVE | FOR_SAMPLING | FOR_EVAL,                       /* those that may use adapters */
+  FOR_LIMITS = FOR_BUILD | FOR_ENGINE,                                      /* those that may build one */
 };
 
 enum { TEXT_LIST_MAX = 16, OPTION_MAX = 160 };
@@ -49,8 +49,8 @@ struct origin {
 /* Every option's value; 0 or NULL when it was not given. Texts belong to argv, the environment or a config file's
  * arena. */
 struct settings {
-  const char *operand;              /* MODEL, ENGINE or FILE */
-  char **more;                      /* [n_more] what follows it, of a command that takes texts there */
+  const char *operand; /* MODEL, ENGINE or FILE */
+  char **more;         /* [n_more] what follows it, of a command that takes texts there */
   int n_more;
   const char *config;               /* the path of spate.yaml */
   struct origin origin[OPTION_MAX]; /* of the option in the same place of the table */

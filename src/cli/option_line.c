@@ -39,7 +39,8 @@ static bool operand_store(struct settings *settings, const char *given, char tex
   return true;
 }
 
-/* A text behind the operand, where the command takes some: they gather at the beginning of argv, which has been read. */
+/* A text behind the operand, where the command takes some: they gather at the beginning of argv, which has been read.
+ */
 static bool more_store(struct settings *settings, unsigned command, char **argv, int index) {
   if (!(command & FOR_EMBED) || !settings->operand) return false;
   settings->more = argv + 1;

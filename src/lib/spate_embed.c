@@ -20,10 +20,11 @@ static bool prompt_find(const spate_engine *engine, const spate_embed_request *r
   if (named && (r->n_token > 0 || r->pair))
     return error_set(error, ERROR_INVALID, "A prompt_name goes with a text alone, not with token ids or a pair.");
   if (!text)
-    return error_set(error, ERROR_INVALID,
-                     "prompt_name is \"%.60s\"; the model %s has %d prompts (config_sentence_transformers.json), none of "
-                     "that name.",
-                     r->prompt_name, engine->loaded->file.facts->name, encoder->n_prompt);
+    return error_set(
+        error, ERROR_INVALID,
+        "prompt_name is \"%.60s\"; the model %s has %d prompts (config_sentence_transformers.json), none of "
+        "that name.",
+        r->prompt_name, engine->loaded->file.facts->name, encoder->n_prompt);
   if (r->n_token == 0 && !r->pair) *lead = slice_text(text);
   return true;
 }

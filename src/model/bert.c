@@ -8,21 +8,21 @@
 
 enum { TYPES_MAX = 1 << 8 };
 
-static const struct decoder_names names = {.layers = "encoder.layer",
-                                           .hf = {[ROLE_EMBED] = "embeddings.word_embeddings",
-                                                  [ROLE_TYPES] = "embeddings.token_type_embeddings",
-                                                  [ROLE_POSITIONS] = "embeddings.position_embeddings",
-                                                  [ROLE_EMBED_NORM] = "embeddings.LayerNorm",
-                                                  [ROLE_Q] = "attention.self.query",
-                                                  [ROLE_K] = "attention.self.key",
-                                                  [ROLE_V] = "attention.self.value",
-                                                  [ROLE_OUT] = "attention.output.dense",
-                                                  [ROLE_SANDWICH_ATTEND_POST] = "attention.output.LayerNorm",
-                                                  [ROLE_UP] = "intermediate.dense",
-                                                  [ROLE_DOWN] = "output.dense",
-                                                  [ROLE_SANDWICH_MLP_POST] = "output.LayerNorm"},
-                                           .gguf = {[ROLE_SANDWICH_ATTEND_POST] = "attn_output_norm",
-                                                    [ROLE_SANDWICH_MLP_POST] = "layer_output_norm"}};
+static const struct decoder_names names = {
+    .layers = "encoder.layer",
+    .hf = {[ROLE_EMBED] = "embeddings.word_embeddings",
+           [ROLE_TYPES] = "embeddings.token_type_embeddings",
+           [ROLE_POSITIONS] = "embeddings.position_embeddings",
+           [ROLE_EMBED_NORM] = "embeddings.LayerNorm",
+           [ROLE_Q] = "attention.self.query",
+           [ROLE_K] = "attention.self.key",
+           [ROLE_V] = "attention.self.value",
+           [ROLE_OUT] = "attention.output.dense",
+           [ROLE_SANDWICH_ATTEND_POST] = "attention.output.LayerNorm",
+           [ROLE_UP] = "intermediate.dense",
+           [ROLE_DOWN] = "output.dense",
+           [ROLE_SANDWICH_MLP_POST] = "output.LayerNorm"},
+    .gguf = {[ROLE_SANDWICH_ATTEND_POST] = "attn_output_norm", [ROLE_SANDWICH_MLP_POST] = "layer_output_norm"}};
 
 /* RoBERTa's, or XLM-R's. */
 static bool is_roberta(const struct checkpoint *c) {

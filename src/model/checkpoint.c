@@ -1,38 +1,14 @@
 /* Opening a checkpoint. A directory is config.json and safetensors, with optional files for the tokenizer, the chat
  * template and generation defaults; a GGUF file has all of it in its metadata. */
-#include "model/checkpoint.h"
+#include "model/checkpoint_state.h"
 
-#include "format/safetensors.h"
-#include "model/gguf_pair.h"
 #include "model/generation_defaults.h"
-#include "model/packed_tensors.h"
-#include "model/stage_tensors.h"
 #include "model/tensor_factors.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-
-enum { NAME_BYTES = 128 };
-
-struct checkpoint {
-  char path[PATH_MAX];
-  char name[NAME_BYTES], architecture[NAME_BYTES];
-  struct gguf *gguf;               /* NULL for a directory */
-  struct gguf_pair pair;           /* of a GGUF model that sees images */
-  struct safetensors *safetensors; /* NULL for GGUF, as is all below */
-  struct stage_tensors stages;     /* those of Dense stages too; none where there are none */
-  struct packed_tensors packed;    /* the tensors of a quantized model, joined; none where they are as they are */
-  json_t *config;
-  struct file vocabulary, tokenizer_config, template_file;
-  const char *vocabulary_name; /* of its file; NULL: there is none */
-  json_t *template_json;       /* tokenizer_config.json, which chat_template may point into; or NULL */
-  struct slice chat_template;
-  struct file preprocessor; /* no data: there is none */
-  struct checkpoint_generation generation;
-};
 
 /* Names are printed: what would command a terminal is left out of them. */
 static bool text_copy(char out[NAME_BYTES], struct slice text) {
@@ -52,15 +28,6 @@ static void name_from_path(struct checkpoint *c) {
   if (c->gguf && last.size > 5 && memcmp(last.data + last.size - 5, ".gguf", 5) == 0) last.size -= 5;
   if (last.size >= NAME_BYTES) last.size = NAME_BYTES - 1;
   text_copy(c->name, last);
-}
-
-static const struct tensor_table *tensor_table(const struct checkpoint *c) {
-  static const struct tensor *no_tensor[1];
-  static const struct tensor_table none = {.by_name = no_tensor};
-  if (c->packed.table.by_name) return &c->packed.table;
-  if (c->stages.table.by_name) return &c->stages.table;
-  if (c->pair.table.by_name) return &c->pair.table;
-  return c->gguf ? &c->gguf->tensors : c->safetensors ? &c->safetensors->tensors : &none;
 }
 
 /* --- a directory -------------------------------------------------------------------------------------------------- */
@@ -185,7 +152,8 @@ static bool directory_open(struct checkpoint *c, struct error *error) {
     return false;
   name_from_path(c);
   c->safetensors = safetensors_open_directory(c->path, error);
-  return c->safetensors && stages_open(c, error) && packed_tensors_open(&c->packed, tensor_table(c), c->config, error);
+  return c->safetensors && stages_open(c, error) &&
+         packed_tensors_open(&c->packed, checkpoint_table(c), c->config, error);
 }
 
 /* --- a GGUF file, or a folder with a pair of them ----------------------------------------------------------------- */
@@ -279,51 +247,4 @@ void checkpoint_close(struct checkpoint *checkpoint) {
   file_close(&c->template_file);
   file_close(&c->preprocessor);
   free(c);
-}
-
-enum checkpoint_kind checkpoint_kind(const struct checkpoint *checkpoint) {
-  return checkpoint->config ? CHECKPOINT_HF : CHECKPOINT_GGUF;
-}
-const char *checkpoint_name(const struct checkpoint *checkpoint) { return checkpoint->name; }
-const char *checkpoint_architecture(const struct checkpoint *checkpoint) { return checkpoint->architecture; }
-const char *checkpoint_path(const struct checkpoint *checkpoint) { return checkpoint->path; }
-const json_t *checkpoint_config(const struct checkpoint *checkpoint) { return checkpoint->config; }
-const struct gguf *checkpoint_gguf(const struct checkpoint *checkpoint) { return checkpoint->gguf; }
-const struct gguf *checkpoint_projector(const struct checkpoint *checkpoint) { return checkpoint->pair.projector; }
-struct slice checkpoint_preprocessor(const struct checkpoint *checkpoint) {
-  const struct file *file = &checkpoint->preprocessor;
-  return slice_make(file->data, file->data ? file->size : 0);
-}
-
-struct slice checkpoint_chat_template(const struct checkpoint *checkpoint) {
-  return checkpoint->chat_template;
-}
-const struct checkpoint_generation *checkpoint_generation(const struct checkpoint *checkpoint) {
-  return &checkpoint->generation;
-}
-struct slice checkpoint_vocabulary(const struct checkpoint *checkpoint, const char **name) {
-  *name = checkpoint->vocabulary_name;
-  return slice_make(checkpoint->vocabulary.data, checkpoint->vocabulary.size);
-}
-struct slice checkpoint_tokenizer_config(const struct checkpoint *checkpoint) {
-  return slice_make(checkpoint->tokenizer_config.data, checkpoint->tokenizer_config.size);
-}
-
-bool checkpoint_intact(const struct checkpoint *checkpoint, struct error *error) {
-  if (checkpoint->safetensors)
-    return safetensors_intact(checkpoint->safetensors, error) && stage_tensors_intact(&checkpoint->stages, error);
-  const struct gguf *projector = checkpoint->pair.projector;
-  return ((!checkpoint->gguf || gguf_intact(checkpoint->gguf, error)) &&
-          (!projector || gguf_intact(projector, error))) ||
-         error_prefix(error, "%s: ", checkpoint->path);
-}
-
-int checkpoint_tensor_count(const struct checkpoint *checkpoint) { return tensor_table(checkpoint)->n_tensor; }
-
-const struct tensor *checkpoint_tensor(const struct checkpoint *checkpoint, int index) {
-  return tensor_table(checkpoint)->tensors + index;
-}
-
-const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *name) {
-  return tensor_find(tensor_table(checkpoint), name);
 }

@@ -32,9 +32,7 @@ struct matrix_spec {
 };
 
 /* Is it an encoder of texts? */
-static inline bool maker_encodes(const struct decoder_maker *m) {
-  return m->builder->head.role == PLAN_ENCODER;
-}
+static inline bool maker_encodes(const struct decoder_maker *m) { return m->builder->head.role == PLAN_ENCODER; }
 
 void maker_tensor_name(const struct decoder_maker *m, enum tensor_role role, const char *suffix,
                        char out[TENSOR_NAME_BYTES]);

@@ -70,9 +70,8 @@ static int table_add(const struct decoder_maker *m, const char *name, enum tenso
   op.out = m->x;
   if (role != ROLE_EMBED) op.in[0] = m->x;
   op.args.embed = args;
-  maker_matrix_add(m,
-                   &(struct matrix_spec){.name = name, .n_part = 1, .part = {{role, .rows = rows}}, .cols = d->hidden},
-                   &op);
+  maker_matrix_add(
+      m, &(struct matrix_spec){.name = name, .n_part = 1, .part = {{role, .rows = rows}}, .cols = d->hidden}, &op);
   if (last && d->embed_norm) {
     op.args.embed.norm = d->layer_norm ? NORM_LAYER : NORM_RMS;
     op.args.embed.eps = (float)d->eps;

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 
 static const struct family *const families[] = {
-    &llama_family,    &gemma_family,      &gemma3_family,   &phi3_family,     &granite_family,
-    &olmo2_family,    &smollm3_family,    &glm4_family,     &cohere_family,   &gpt2_family,
-    &gpt_neox_family, &starcoder2_family, &falcon_family,   &mpt_family,      &gemma3_vision_family,
-    &idefics3_family, &llava_family,      &mistral3_family, &qwen2_vl_family, &bert_family,     &modernbert_family, &nomic_bert_family};
+    &llama_family,    &gemma_family, &gemma3_family,        &phi3_family,      &granite_family,  &olmo2_family,
+    &smollm3_family,  &glm4_family,  &cohere_family,        &gpt2_family,      &gpt_neox_family, &starcoder2_family,
+    &falcon_family,   &mpt_family,   &gemma3_vision_family, &idefics3_family,  &llava_family,    &mistral3_family,
+    &qwen2_vl_family, &bert_family,  &modernbert_family,    &nomic_bert_family};
 
 enum { FAMILY_COUNT = sizeof families / sizeof *families };
 

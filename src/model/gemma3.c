@@ -7,8 +7,11 @@
 
 #include <math.h>
 
-static const struct architecture architectures[] = {
-    {"Gemma3ForCausalLM", "gemma3"}, {"Gemma3TextModel", "gemma3"}, {"gemma3_text", "gemma3"}, {"gemma3", "gemma3"}, {0}};
+static const struct architecture architectures[] = {{"Gemma3ForCausalLM", "gemma3"},
+                                                    {"Gemma3TextModel", "gemma3"},
+                                                    {"gemma3_text", "gemma3"},
+                                                    {"gemma3", "gemma3"},
+                                                    {0}};
 
 /* What configs of the larger models leave out. */
 static const struct decoder hf_defaults = {
@@ -87,9 +90,7 @@ static bool softcap_read(struct decoder *d, const struct checkpoint *c, struct e
 
 /* Of an encoder of texts the window is of both sides together. */
 static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct error *error) {
-  if (!config_bool(c, (struct config_key){"use_bidirectional_attention", NULL}, &d->both_ways,
-                   error))
-    return false;
+  if (!config_bool(c, (struct config_key){"use_bidirectional_attention", NULL}, &d->both_ways, error)) return false;
   if (d->both_ways) d->window /= 2;
   return text_tail_read(&d->tail, c, d->both_ways ? POOL_MEAN : POOL_TOKEN, d->hidden, error);
 }
@@ -113,10 +114,9 @@ bool gemma3_text_build(const struct checkpoint *checkpoint, struct plan_builder 
   d.attend_scale = (float)(1 / sqrt(scalar));
   if (!layers_read(&d, checkpoint, error)) return false;
   if (builder->head.role == PLAN_ENCODER && !encoder_read(&d, checkpoint, error)) return false;
-  return ropes_read(&d, checkpoint, error) && softcap_read(&d, checkpoint, error) && decoder_build(&d, checkpoint, builder, error);
+  return ropes_read(&d, checkpoint, error) && softcap_read(&d, checkpoint, error) &&
+         decoder_build(&d, checkpoint, builder, error);
 }
 
-const struct family gemma3_family = {.title = "Gemma 3",
-                                     .architectures = architectures,
-                                     .encodes = text_encodes,
-                                     .build = gemma3_text_build};
+const struct family gemma3_family = {
+    .title = "Gemma 3", .architectures = architectures, .encodes = text_encodes, .build = gemma3_text_build};

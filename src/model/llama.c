@@ -117,7 +117,8 @@ static bool encoder_read(struct decoder *d, const struct checkpoint *c, struct e
   bool gguf = checkpoint_kind(c) == CHECKPOINT_GGUF;
   if (!encoder_label_count(c, &n_label, error)) return false;
   d->tail = (struct text_tail){.pool = POOL_TOKEN};
-  text_tail_add(&d->tail, gguf ? "cls.output" : "score", d->hidden, n_label)->bias = gguf && decoder_has(c, "cls.output.bias");
+  text_tail_add(&d->tail, gguf ? "cls.output" : "score", d->hidden, n_label)->bias =
+      gguf && decoder_has(c, "cls.output.bias");
   return true;
 }
 

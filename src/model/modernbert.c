@@ -45,8 +45,8 @@ static bool layers_read(struct decoder *d, const struct checkpoint *c, struct er
     return false;
   d->window = local / 2;
   for (int i = 0; !listed && i < d->n_layer; i++) d->layer_kind[i] = i % every == 0 ? LAYER_GLOBAL : LAYER_LOCAL;
-  return rope_read(&d->rope[LAYER_GLOBAL], c, (struct config_key){"global_rope_theta", "rope.freq_base"}, 160000, "full_attention",
-                   d->max_position, error) &&
+  return rope_read(&d->rope[LAYER_GLOBAL], c, (struct config_key){"global_rope_theta", "rope.freq_base"}, 160000,
+                   "full_attention", d->max_position, error) &&
          rope_read(&d->rope[LAYER_LOCAL], c, (struct config_key){"local_rope_theta", "rope.freq_base_swa"}, 10000,
                    "sliding_attention", d->max_position, error);
 }
@@ -58,7 +58,8 @@ static bool variants_read(struct decoder *d, const struct checkpoint *c, struct 
     d->norm_bias = decoder_has(c, "output_norm.bias");
     d->mlp_bias = decoder_has(c, "blk.0.ffn_up.bias");
   }
-  if (!config_float(c, (struct config_key){"norm_eps", "attention.layer_norm_epsilon"}, CONFIG_OPTIONAL, 0, 1, &d->eps, error) ||
+  if (!config_float(c, (struct config_key){"norm_eps", "attention.layer_norm_epsilon"}, CONFIG_OPTIONAL, 0, 1, &d->eps,
+                    error) ||
       !config_bool(c, (struct config_key){"norm_bias", NULL}, &d->norm_bias, error) ||
       !config_bool(c, (struct config_key){"attention_bias", NULL}, &bias, error) ||
       !config_bool(c, (struct config_key){"mlp_bias", NULL}, &d->mlp_bias, error) ||
@@ -98,7 +99,8 @@ static bool labels_read(struct decoder *d, const struct checkpoint *c, struct er
   struct text_linear *dense = text_tail_add(&d->tail, gguf ? "cls" : "head.dense", d->hidden, d->hidden);
   dense->act = act;
   dense->bias = bias;
-  text_tail_add(&d->tail, gguf ? "cls.output" : "classifier", d->hidden, n_label)->norm = gguf ? "cls.norm" : "head.norm";
+  text_tail_add(&d->tail, gguf ? "cls.output" : "classifier", d->hidden, n_label)->norm =
+      gguf ? "cls.norm" : "head.norm";
   return true;
 }
 

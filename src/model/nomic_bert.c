@@ -3,19 +3,19 @@
 #include "model/decoder.h"
 #include "model/family.h"
 
-static const struct decoder_names names = {.layers = "encoder.layers",
-                                           .hf = {[ROLE_EMBED] = "embeddings.word_embeddings",
-                                                  [ROLE_TYPES] = "embeddings.token_type_embeddings",
-                                                  [ROLE_EMBED_NORM] = "emb_ln",
-                                                  [ROLE_QKV] = "attn.Wqkv",
-                                                  [ROLE_OUT] = "attn.out_proj",
-                                                  [ROLE_SANDWICH_ATTEND_POST] = "norm1",
-                                                  [ROLE_GATE] = "mlp.fc12",
-                                                  [ROLE_UP] = "mlp.fc11",
-                                                  [ROLE_DOWN] = "mlp.fc2",
-                                                  [ROLE_SANDWICH_MLP_POST] = "norm2"},
-                                           .gguf = {[ROLE_SANDWICH_ATTEND_POST] = "attn_output_norm",
-                                                    [ROLE_SANDWICH_MLP_POST] = "layer_output_norm"}};
+static const struct decoder_names names = {
+    .layers = "encoder.layers",
+    .hf = {[ROLE_EMBED] = "embeddings.word_embeddings",
+           [ROLE_TYPES] = "embeddings.token_type_embeddings",
+           [ROLE_EMBED_NORM] = "emb_ln",
+           [ROLE_QKV] = "attn.Wqkv",
+           [ROLE_OUT] = "attn.out_proj",
+           [ROLE_SANDWICH_ATTEND_POST] = "norm1",
+           [ROLE_GATE] = "mlp.fc12",
+           [ROLE_UP] = "mlp.fc11",
+           [ROLE_DOWN] = "mlp.fc2",
+           [ROLE_SANDWICH_MLP_POST] = "norm2"},
+    .gguf = {[ROLE_SANDWICH_ATTEND_POST] = "attn_output_norm", [ROLE_SANDWICH_MLP_POST] = "layer_output_norm"}};
 
 /* The settings of other networks that the same code made. */
 static bool kind_check(const struct checkpoint *c, struct error *error) {
@@ -90,7 +90,5 @@ static bool nomic_build(const struct checkpoint *c, struct plan_builder *builder
 static const struct architecture architectures[] = {
     {"NomicBertModel", "nomic-bert"}, {"nomic-bert", "nomic-bert"}, {NULL, NULL}};
 
-const struct family nomic_bert_family = {.title = "NomicBERT",
-                                         .architectures = architectures,
-                                         .encodes = family_always_encodes,
-                                         .build = nomic_build};
+const struct family nomic_bert_family = {
+    .title = "NomicBERT", .architectures = architectures, .encodes = family_always_encodes, .build = nomic_build};

@@ -32,8 +32,7 @@ static bool prompts_read(struct sentence_prompts *prompts, struct buffer *texts,
   const char *wanted = json_string_value(usual), *name;
   json_object_foreach(json_object_get(object, "prompts"), name, text) {
     const char *value = json_string_value(text);
-    if (!value)
-      return error_set(error, ERROR_FORMAT, "%s: the prompt \"%.60s\" is no text.", file_name, name);
+    if (!value) return error_set(error, ERROR_FORMAT, "%s: the prompt \"%.60s\" is no text.", file_name, name);
     if (wanted && strcmp(wanted, name) == 0) prompts->usual = prompts->n;
     prompts->n++;
     buffer_append(texts, name, strlen(name) + 1);

@@ -120,7 +120,8 @@ static void embed_handle(struct server *server, struct http_request *request, fi
   if (!w.served) return;
   if (!embed_request_read(&w.wanted, request->body, &error) || !read(&w, &error))
     reply_field_error(request, 400, w.wanted.param, error.text);
-  else if (asker_allowed(&w) && prompt_known(&w) && !texts_submit(&w, w.wanted.base64 ? &vectors_base64 : form, &refusal))
+  else if (asker_allowed(&w) && prompt_known(&w) &&
+           !texts_submit(&w, w.wanted.base64 ? &vectors_base64 : form, &refusal))
     reply_engine_error(request, refusal.code, refusal.text);
   embed_request_release(&w.wanted);
 }

@@ -10,8 +10,8 @@ struct answer;
 
 struct text_feed {
   struct embed_request wanted; /* owned: its JSON has the texts */
-  bool pairs;                  /* texts of `first` and `second` go to the engine together; otherwise one after the other */
-  const char *prompt[2];       /* what stands before those of `first` and `second`, by its name; NULL: as usual */
+  bool pairs;            /* texts of `first` and `second` go to the engine together; otherwise one after the other */
+  const char *prompt[2]; /* what stands before those of `first` and `second`, by its name; NULL: as usual */
   int tenant;
   int next;              /* text, as a choice of the answer */
   int most;              /* at the engine at once */
@@ -28,7 +28,8 @@ void text_feed_free(struct text_feed *feed); /* NULL is allowed */
 /* Requests at the engine. */
 int text_feed_count(const struct text_feed *feed);
 
-/* The next text as the engine takes it; release *ids after submitting it. False: there is no memory, or no time left. */
+/* The next text as the engine takes it; release *ids after submitting it. False: there is no memory, or no time left.
+ */
 bool text_feed_take(const struct text_feed *feed, spate_embed_request *one, int32_t **ids, spate_error *error);
 
 #endif

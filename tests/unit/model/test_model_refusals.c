@@ -74,7 +74,8 @@ static const struct refusal refusals[] = {
      "2.5 and 3, SmolLM 2; Gemma 1 and 2; Gemma 3; Phi-3, 3.5, 4; Granite 3; OLMo 2 and 3; SmolLM3; GLM-4; Command R, "
      "R7B; "
      "GPT-2; GPT-NeoX, Pythia; StarCoder 2; Falcon; MPT; Gemma 3 with images; Idefics 3, SmolVLM; LLaVA 1.5 and 1.6; "
-     "Mistral 3 (Pixtral encoder); Qwen 2 and 2.5 VL; BERT, RoBERTa, XLM-R."},
+     "Mistral 3 (Pixtral encoder); Qwen 2 and 2.5 VL; BERT, RoBERTa, XLM-R; "
+     "ModernBERT; NomicBERT."},
     /* the families one by one */
     {"gemma2", "{\"attn_logit_softcapping\": -1}", "config.json: attn_logit_softcapping is -1, expected 0 to 1e+06."},
     {"gemma2", "{\"query_pre_attn_scalar\": 0}", "config.json: query_pre_attn_scalar is 0, expected 0.001 to 1e+06."},
