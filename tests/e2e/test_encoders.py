@@ -214,6 +214,22 @@ class Networks(unittest.TestCase):
             shutil.rmtree(folder)
 
 
+    def test_gguf_settings_that_cannot_be_have_a_sentence(self):
+        whole = (FIXTURES / "bert/model.gguf").read_bytes()
+        for key, value, said in (("pooling_type", 7, "bert.pooling_type is 7, expected 1 to 4"),
+                                 ("pooling_type", 0, "bert.pooling_type is 0, expected 1 to 4"),
+                                 ("context_length", 1, "bert.context_length is 1, expected 2 or more"),
+                                 ("context_length", 65, "Tensor position_embd.weight has shape [64, 36], expected [65, 36]"),
+                                 ("attention.head_count", 5, "must be a multiple"), ("block_count", 2, "have no place in a network")):
+            place = whole.index(f"bert.{key}".encode()) + len(f"bert.{key}") + 4  # behind the type
+            with self.subTest(f"{key} {value}"), tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+                file.write(whole[:place] + struct.pack("<I", value) + whole[place + 4:])
+                file.flush()
+                engine = Engine(file.name)
+                self.assertIn(said, engine.sentence or "it was built")
+                engine.remove()
+
+
 class Prompts(unittest.TestCase):
     def test_prompts_stand_before_texts(self):
         for name, usual in (("bert-dense", "passage"), ("qwen3", "document")):
@@ -397,6 +413,19 @@ class Queue(unittest.TestCase):
             status, body = ask(server, "/v1/embeddings", {"input": ["hello world " * 20] * 1024, "timeout_s": 0.001})
             self.assertEqual(status, 504, body)
             self.assertIn("timeout_s", body["error"]["message"])
+
+    def test_a_server_that_ends_ends_them(self):
+        with served(FIXTURES / "bert", serve=self.TINY) as server:
+            body = json.dumps({"input": ["hello world " * 20] * 1024}).encode()
+            with server.socket() as client:
+                client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                               % len(body) + body)
+                wait_for(lambda: server.metric("llm_requests_total") > 1, "texts at the engine")
+                server.stop()
+                server.stop()  # does not wait for those that run
+                said = client.makefile("rb").readline()
+                self.assertEqual(server.exit_code(), 0)
+                self.assertIn(said.split(b" ")[1:2], ([b"503"], [b"200"], []))
 
     def test_a_bad_text_among_many_ends_them_all(self):
         with served(FIXTURES / "bert", serve=self.TINY) as server:
