@@ -2,7 +2,8 @@
 """Tiny random encoders of texts, with what `transformers` makes of some texts; and, of a real one, the vectors of fifty
 sentences by `sentence-transformers`.
 
-    make_encoder_fixtures.py --out tests/fixtures/encoder                  needs torch, transformers, tokenizers, numpy
+    make_encoder_fixtures.py --out tests/fixtures/encoder                  needs torch, transformers, tokenizers, numpy, and
+                                                                           sentence-transformers for Dense stages
     make_encoder_fixtures.py --out tests/fixtures/encoder --minilm FOLDER  needs sentence-transformers too
 
 Written to DIR/NAME/: config.json, model.safetensors, tokenizer.json, the files of sentence-transformers, off.json (of
